@@ -1,0 +1,3 @@
+//! The `bullpen` command.
+
+fn main() {}

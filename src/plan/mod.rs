@@ -1,0 +1,1 @@
+//! Pure decisions: no async, client, clock or randomness in here.

@@ -1,0 +1,1 @@
+//! The trait that every cloud is reached through, and its providers.

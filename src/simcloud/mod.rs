@@ -1,0 +1,1 @@
+//! The simulated cloud: a server of its own, with a ledger.
