@@ -29,7 +29,7 @@ pub enum Standing {
 
 /// A member as the arithmetic sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemberView {
+pub struct CountedMember {
     /// Uid of the member.
     pub uid: String,
     /// What it counts as.
@@ -54,7 +54,7 @@ pub struct PoolView {
     /// `spec.provisioning.maxConcurrentCreates`.
     pub max_concurrent_creates: i32,
     /// Every member of the pool, also those that are just being written.
-    pub members: Vec<MemberView>,
+    pub members: Vec<CountedMember>,
     /// Claims that wait: eligible, Wait, Pending, named by no member and not in the binder's hands.
     pub waiting: i32,
     /// The launch configs of the pool that exist and may be used.
@@ -134,7 +134,7 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
 }
 
 /// Counts members by standing; each counts once.
-pub fn count(members: &[MemberView]) -> MemberCounts {
+pub fn count(members: &[CountedMember]) -> MemberCounts {
     let mut counts = MemberCounts { total: members.len().try_into().unwrap_or(i32::MAX), ..MemberCounts::default() };
     for member in members {
         *match member.standing {
@@ -192,12 +192,12 @@ fn surplus_due(memory: &Memory, emptying: bool, now: Timestamp) -> Timestamp {
     memory.surplus_since.and_then(|since| since.checked_add(SURPLUS_DELAY).ok()).unwrap_or(now)
 }
 
-fn uids_of(members: &[MemberView], standing: Standing) -> Vec<String> {
+fn uids_of(members: &[CountedMember], standing: Standing) -> Vec<String> {
     members.iter().filter(|member| member.standing == standing).map(|member| member.uid.clone()).collect()
 }
 
 /// Pending members go first, then warming, then ready ones; of each the youngest.
-fn pick_surplus(members: &[MemberView], surplus: i32) -> Vec<String> {
+fn pick_surplus(members: &[CountedMember], surplus: i32) -> Vec<String> {
     let mut unclaimed: Vec<_> = members
         .iter()
         .filter(|member| matches!(member.standing, Standing::Pending | Standing::Warming | Standing::Ready))
@@ -216,12 +216,12 @@ mod tests {
         Timestamp::from_second(1_000_000 + seconds).unwrap()
     }
 
-    fn members(standings: &[(Standing, usize)]) -> Vec<MemberView> {
+    fn members(standings: &[(Standing, usize)]) -> Vec<CountedMember> {
         let mut all = Vec::new();
         for (standing, count) in standings {
             for _ in 0..*count {
                 let n = all.len();
-                all.push(MemberView {
+                all.push(CountedMember {
                     uid: format!("m{n}"),
                     standing: *standing,
                     launch_config: "lc".into(),
