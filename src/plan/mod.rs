@@ -7,7 +7,9 @@ pub mod claimable;
 pub mod conflict;
 pub mod evidence;
 pub mod fate;
+pub mod lifecycle;
 pub mod placement;
+pub mod queue;
 pub mod replenish;
 
 pub use claimable::{ClaimView, MemberView, claimable, queues};
