@@ -8,18 +8,30 @@ const COUNT: u32 = 254 << 16;
 
 /// The addresses in use. A freed one is used again only after all others had their turn, as late as can be, so that
 /// whoever still believes in an old address finds nothing there.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Addresses {
     used: BTreeSet<Ipv4Addr>,
     next: u32,
+    count: u32,
+}
+
+impl Default for Addresses {
+    fn default() -> Self {
+        Self::first(COUNT)
+    }
 }
 
 impl Addresses {
-    /// A free address; `None` only when all sixteen million are in use.
+    /// Only the first `count` addresses.
+    pub(super) const fn first(count: u32) -> Self {
+        Self { used: BTreeSet::new(), next: 0, count }
+    }
+
+    /// A free address; `None` when all are in use.
     pub(super) fn take(&mut self) -> Option<Ipv4Addr> {
-        for _ in 0..COUNT {
+        for _ in 0..self.count {
             let address = nth(self.next);
-            self.next = (self.next + 1) % COUNT;
+            self.next = (self.next + 1) % self.count;
             if self.used.insert(address) {
                 return Some(address);
             }

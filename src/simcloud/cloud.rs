@@ -109,6 +109,12 @@ impl Cloud {
         cloud
     }
 
+    /// A cloud with so few addresses that they are used again and again.
+    #[cfg(test)]
+    pub(super) fn with_addresses(options: Options, now: Timestamp, count: u32) -> Self {
+        Self { addresses: Addresses::first(count), ..Self::new(options, now) }
+    }
+
     /// Does all that fell due up to `now`. A clock that was set back stands still until it is past the last call again.
     pub fn advance(&mut self, now: Timestamp) {
         self.now = self.now.max(whole_microseconds(now));

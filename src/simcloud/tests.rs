@@ -257,10 +257,22 @@ fn play(cloud: &mut Cloud, operations: &[(u16, Op)], mut check: impl FnMut(&mut 
     cloud.advance(at(now + 1_000_000));
 }
 
-/// Machines are forgotten a second after their end, so that tokens outlive them within a run.
+/// Machines are forgotten a second after their end, so that tokens outlive them within a run; and there are fewer
+/// addresses than tokens.
 fn forgetful() -> Cloud {
     let options = Options { seed: 7, terminated_visible: Duration::from_secs(1), ..Options::default() };
-    Cloud::new(options, at(0))
+    Cloud::with_addresses(options, at(0), 5)
+}
+
+#[test]
+fn without_a_free_address_a_create_is_refused_and_its_token_stays_unused() {
+    let mut cloud = forgetful();
+    let ids: Vec<_> = (0..5).map(|n| create(&mut cloud, 0, &request(&format!("t{n}"))).id).collect();
+    assert_eq!(cloud.create(at(1), &request("late")).unwrap_err().class, ErrorClass::Quota);
+    cloud.terminate(at(2), &ids[3], None).unwrap();
+    assert_eq!(cloud.create(at(3), &request("late")).unwrap_err().class, ErrorClass::Quota);
+    let (creation, instance) = cloud.create(at(1000), &request("late")).unwrap();
+    assert_eq!((creation, instance.addresses[0].address.as_str()), (Creation::Created, "10.0.0.4"));
 }
 
 proptest! {
