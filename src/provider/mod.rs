@@ -4,6 +4,7 @@
 //! returns once the cloud has answered it, and the caller looks again later.
 
 mod error;
+mod simulated;
 pub mod tags;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use error::{CapacityScope, ProviderError};
+pub use simulated::SimulatedProvider;
 
 /// One cloud account in one region.
 ///
