@@ -10,3 +10,4 @@ pub mod control_plane;
 pub mod plan;
 pub mod provider;
 pub mod simcloud;
+pub mod telemetry;
