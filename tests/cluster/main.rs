@@ -1,4 +1,14 @@
 //! Tests against a real API server.
 
 mod control_plane;
+mod harness;
 mod shared;
+mod walk_claims;
+mod walk_deletion;
+mod walk_kubectl;
+mod walk_launch_configs;
+mod walk_machines;
+mod walk_pools;
+mod walk_restart;
+mod walk_start;
+mod walk_writes;
