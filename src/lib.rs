@@ -8,6 +8,7 @@ pub mod api;
 pub mod cli;
 pub mod cluster;
 pub mod control_plane;
+pub mod controllers;
 pub mod plan;
 pub mod provider;
 pub mod simcloud;

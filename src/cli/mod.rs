@@ -1,6 +1,7 @@
 //! The command line.
 
 mod crds;
+mod run;
 
 use clap::{Parser, Subcommand};
 
@@ -16,6 +17,8 @@ pub struct Cli {
 enum Command {
     /// Print the CustomResourceDefinitions, or write them to a folder
     Crds(crds::CrdsArgs),
+    /// Run the operator
+    Run(run::RunArgs),
 }
 
 /// What a command ends with: the text of its error goes to standard error, and the process exits with 1.
@@ -29,6 +32,7 @@ impl Cli {
     pub fn execute(self) -> CommandResult {
         match self.command {
             Command::Crds(args) => crds::execute(&args),
+            Command::Run(args) => run::execute(args),
         }
     }
 }

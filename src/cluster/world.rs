@@ -50,6 +50,8 @@ pub struct State {
     pub parked: HashMap<String, String>,
     /// Members of each pool that are just being written: name and launch config.
     pub planned: HashMap<ObjectKey, Vec<PlannedMember>>,
+    /// When each pool was last read past the watch.
+    pub pools_read: HashMap<ObjectKey, Instant>,
     /// Members (by uid) whose machine is gone, by the provider's word.
     pub machines_gone: HashSet<String>,
     members_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
