@@ -10,4 +10,5 @@ pub mod control_plane;
 pub mod plan;
 pub mod provider;
 pub mod simcloud;
+mod supervise;
 pub mod telemetry;
