@@ -1,6 +1,8 @@
 //! The command line.
 
 mod crds;
+mod signals;
+mod simcloud;
 
 use clap::{Parser, Subcommand};
 
@@ -16,6 +18,8 @@ pub struct Cli {
 enum Command {
     /// Print the CustomResourceDefinitions, or write them to a folder
     Crds(crds::CrdsArgs),
+    /// Run a simulated cloud to try pools against
+    Simcloud(crate::simcloud::SimcloudArgs),
 }
 
 /// What a command ends with: the text of its error goes to standard error, and the process exits with 1.
@@ -29,6 +33,7 @@ impl Cli {
     pub fn execute(self) -> CommandResult {
         match self.command {
             Command::Crds(args) => crds::execute(&args),
+            Command::Simcloud(args) => simcloud::execute(&args),
         }
     }
 }
