@@ -1,6 +1,7 @@
 //! The definitions themselves: that the server takes them, and by which names it then knows the four resources.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use bullpen::api::crds;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -8,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource;
 use kube::{Api, Client, ResourceExt};
 
 use crate::fixture::client_with_crds;
+use crate::shared::control_plane;
 
 #[tokio::test]
 async fn the_definitions_are_accepted_and_established_without_a_complaint() {
@@ -89,4 +91,41 @@ async fn the_category_bullpen_is_the_four_resources() {
         .collect();
     let ours = ["instancepools", "launchconfigs", "poolclaims", "poolmembers"].map(|name| ("bullpen.dev", name));
     assert_eq!(members, BTreeSet::from(ours));
+}
+
+/// What the pinned kubectl prints.
+fn kubectl(arguments: &[&str]) -> String {
+    let control_plane = control_plane();
+    let output = Command::new(control_plane.kubectl_path())
+        .args(arguments)
+        .arg("--kubeconfig")
+        .arg(control_plane.kubeconfig_path())
+        .arg("--cache-dir")
+        .arg(control_plane.work_folder().join("kubectl-cache"))
+        .output()
+        .expect("kubectl runs");
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success(), "kubectl {arguments:?}: {text}");
+    text
+}
+
+#[tokio::test]
+async fn kubectl_knows_the_short_names_the_category_and_the_fields() {
+    client_with_crds().await;
+    for (name, title) in [
+        ("ipool.spec.targetSize", "FIELD: targetSize <integer>"),
+        ("lc.spec.simulated.endpoint", "FIELD: endpoint <string>"),
+        ("pm.status.state", "FIELD: state <string>"),
+        ("pclaim.status.memberRef", "FIELD: memberRef <Object>"),
+    ] {
+        let text = kubectl(&["explain", name]);
+        assert!(text.contains("GROUP:      bullpen.dev"), "{text}");
+        assert!(text.contains(title) && text.contains("DESCRIPTION:"), "{text}");
+    }
+    let explained = kubectl(&["explain", "ipool.spec"]);
+    assert!(explained.contains("targetSize\t<integer> -required-"), "{explained}");
+    assert!(explained.contains("Unclaimed members wanted"), "{explained}");
+    for names in ["ipool,lc,pm,pclaim", "bullpen"] {
+        kubectl(&["get", names, "--all-namespaces"]);
+    }
 }

@@ -43,6 +43,20 @@ async fn a_plain_pool_is_accepted_and_gets_the_defaults() {
 }
 
 #[tokio::test]
+async fn labels_annotations_and_finalizers_are_kept() {
+    let sandbox = Sandbox::new().await;
+    let mut marked = pool();
+    let marks = [("labels", json!({"a": "b"})), ("annotations", json!({"c": "d"})), ("finalizers", json!(["e.f/g"]))];
+    for (field, value) in &marks {
+        marked["metadata"][field] = value.clone();
+    }
+    let kept = sandbox.get(&sandbox.created(&marked).await).await;
+    for (field, value) in marks {
+        assert_eq!(kept["metadata"][field], value);
+    }
+}
+
+#[tokio::test]
 async fn a_fresh_pool_is_not_yet_observed() {
     let sandbox = Sandbox::new().await;
     let created = sandbox.created(&pool()).await;
