@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod cluster;
 pub mod control_plane;
 pub mod plan;
 pub mod provider;

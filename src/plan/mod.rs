@@ -1,1 +1,21 @@
 //! Pure decisions: no async, client, clock or randomness in here.
+//!
+//! The claim protocol (`DESIGN.md` §4) is in [`claimable`], [`conflict`] and [`fate`]. The binder and the model in
+//! `tests/claim_model` call the same functions, generic over the type of a uid.
+
+pub mod claimable;
+pub mod conflict;
+pub mod evidence;
+pub mod fate;
+pub mod lifecycle;
+pub mod placement;
+pub mod queue;
+pub mod record;
+pub mod replenish;
+pub mod status;
+pub mod template;
+
+pub use claimable::{ClaimView, MemberView, claimable, queues};
+pub use conflict::{Answer, BindStep, DeleteStep, SwapStep, after_bind, after_delete, after_swap, after_swap_look};
+pub use evidence::{Evidence, Found, HasUid};
+pub use fate::{Ending, Fate, HeldMember, Hold, ending, fate, hold};

@@ -1,0 +1,94 @@
+//! What the answer of a write proves, and what to do next.
+
+use super::claimable::{MemberView, claimable};
+use super::evidence::Found;
+
+/// How the API server answered a conditional write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// Written.
+    Accepted,
+    /// 409: the version that was sent is not the stored one. This write, or an earlier one that was sent twice, may
+    /// be the reason.
+    Conflict,
+    /// The API server's own 404 for this object. The 404 of a missing CRD is [`Answer::Ambiguous`].
+    NotFound,
+    /// A timeout, a cut connection, a 5xx: written, not written, or still to be written.
+    Ambiguous,
+    /// Any other 4xx: certainly not written.
+    Refused,
+}
+
+/// What follows the compare-and-swap of a member (`DESIGN.md` §4, step 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SwapStep {
+    /// The member is the claim's: go on to write the claim's status.
+    Won,
+    /// GET the member, uncached, and ask [`after_swap_look`].
+    Look,
+    /// Send the same write again with the version that the GET showed.
+    TryAgain,
+    /// The member is not for this claim: the claim goes back to the front of the queue.
+    Dropped,
+}
+
+/// What the answer of the compare-and-swap means.
+///
+/// A 409 proves only that the view was old: neither that the member is lost nor that another claim has it.
+pub const fn after_swap(answer: Answer) -> SwapStep {
+    match answer {
+        Answer::Accepted => SwapStep::Won,
+        Answer::Conflict | Answer::Ambiguous => SwapStep::Look,
+        Answer::NotFound | Answer::Refused => SwapStep::Dropped,
+    }
+}
+
+/// What the uncached GET of `member` after a compare-and-swap for `claim` means.
+pub fn after_swap_look<Id: Eq>(found: &Found<MemberView<Id>>, member: &Id, claim: &Id, live_pool: &Id) -> SwapStep {
+    match found {
+        Found::Unproved => SwapStep::Look,
+        Found::Missing => SwapStep::Dropped,
+        Found::Object(seen) if seen.uid != *member => SwapStep::Dropped,
+        Found::Object(seen) if seen.is_claimed_by(claim) => SwapStep::Won,
+        Found::Object(seen) if claimable(seen, live_pool) => SwapStep::TryAgain,
+        Found::Object(_) => SwapStep::Dropped,
+    }
+}
+
+/// What follows the write of a claim's status (`DESIGN.md` §4, step 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BindStep {
+    /// The claim is bound.
+    Done,
+    /// GET the claim, uncached, and ask [`fate`](super::fate()) for the member: `FinishBinding` means to write again
+    /// with the version that the GET showed.
+    Look,
+    /// The claim ended unseen: ask [`fate`](super::fate()) with [`Evidence::gone`](super::Evidence::gone).
+    ClaimGone,
+}
+
+/// What the answer of the claim's status write means.
+pub const fn after_bind(answer: Answer) -> BindStep {
+    match answer {
+        Answer::Accepted => BindStep::Done,
+        Answer::Conflict | Answer::Ambiguous | Answer::Refused => BindStep::Look,
+        Answer::NotFound => BindStep::ClaimGone,
+    }
+}
+
+/// What follows the DELETE of a member, sent with the uid and the resourceVersion that the decision was made on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeleteStep {
+    /// The member was still as judged: its machine may be terminated without another look.
+    Terminate,
+    /// Nothing follows from this DELETE: the member is judged anew, from a newer view.
+    JudgeAnew,
+}
+
+/// What the answer of a member's DELETE means.
+pub const fn after_delete(answer: Answer) -> DeleteStep {
+    match answer {
+        Answer::Accepted => DeleteStep::Terminate,
+        Answer::Conflict | Answer::NotFound | Answer::Ambiguous | Answer::Refused => DeleteStep::JudgeAnew,
+    }
+}
