@@ -12,4 +12,5 @@ pub mod controllers;
 pub mod plan;
 pub mod provider;
 pub mod simcloud;
+mod supervise;
 pub mod telemetry;

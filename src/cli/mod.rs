@@ -2,6 +2,8 @@
 
 mod crds;
 mod run;
+mod signals;
+mod simcloud;
 
 use clap::{Parser, Subcommand};
 
@@ -19,6 +21,8 @@ enum Command {
     Crds(crds::CrdsArgs),
     /// Run the operator
     Run(run::RunArgs),
+    /// Run a simulated cloud to try pools against
+    Simcloud(crate::simcloud::SimcloudArgs),
 }
 
 /// What a command ends with: the text of its error goes to standard error, and the process exits with 1.
@@ -33,6 +37,7 @@ impl Cli {
         match self.command {
             Command::Crds(args) => crds::execute(&args),
             Command::Run(args) => run::execute(args),
+            Command::Simcloud(args) => simcloud::execute(&args),
         }
     }
 }

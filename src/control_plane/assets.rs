@@ -15,8 +15,9 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
 use super::{
     ControlPlaneError, Progress,
-    process::{Launch, Process, Program, describe, last_lines},
+    process::{Process, Program},
 };
+use crate::supervise::{Launch, describe, last_lines};
 
 /// How often a waiting person is told that a build goes on.
 const STILL_BUILDING: Duration = Duration::from_secs(30);
@@ -288,8 +289,8 @@ async fn build(source: &Source, go: &Path, folder: &Path, progress: &Progress) -
         ["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", &flags, "-o"].map(Into::into).into();
     arguments.extend([built.clone().into(), package.into()]);
     let log = work.join("go.log");
-    let mut go = Process::start(Launch {
-        program,
+    let launch = Launch {
+        name: program.name(),
         binary: go,
         arguments,
         // Static, and for this machine whatever the user builds for otherwise.
@@ -301,10 +302,12 @@ async fn build(source: &Source, go: &Path, folder: &Path, progress: &Progress) -
             // What a killed go leaves behind goes with the folder.
             ("GOTMPDIR", work.clone().into()),
         ],
+        stdout: None,
         work: &work,
         log: log.clone(),
         grace: Duration::from_secs(5),
-    })?;
+    };
+    let mut go = Process::start(program, launch)?;
 
     let mut tick = interval_at((began + STILL_BUILDING).into(), STILL_BUILDING);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -32,11 +32,8 @@ use futures::future::select_all;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 pub use self::{assets::Binaries, error::ControlPlaneError, process::Program};
-use self::{
-    certificates::Certificates,
-    kubeconfig::kubeconfig,
-    process::{Launch, Process},
-};
+use self::{certificates::Certificates, kubeconfig::kubeconfig, process::Process};
+use crate::supervise::Launch;
 
 /// Is told, a line at a time, what takes long.
 pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
@@ -303,15 +300,17 @@ fn launch(
     work: &Path,
     arguments: Vec<OsString>,
 ) -> Result<Process, ControlPlaneError> {
-    Process::start(Launch {
-        program,
+    let launch = Launch {
+        name: program.name(),
         binary,
         arguments,
         environment: vec![],
+        stdout: None,
         work,
         log: work.join(format!("{program}.log")),
         grace: GRACE,
-    })
+    };
+    Process::start(program, launch)
 }
 
 /// Another process may take the port before the API server does.

@@ -1,28 +1,9 @@
-//! A child process that ends with this one, however this one ends.
+//! The programs of a control plane, and each as a running process.
 
-use std::{
-    ffi::OsString,
-    fmt,
-    fs::{self, File},
-    io::{self, PipeWriter, Read, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
-    time::Duration,
-};
-
-use tokio::{process::Command, sync::watch, time::timeout};
+use std::{fmt, path::Path, process::ExitStatus};
 
 use super::ControlPlaneError;
-
-/// A POSIX shell, because `prctl(PR_SET_PDEATHSIG)` would need unsafe code and is Linux's own.
-const SUPERVISOR: &str = include_str!("supervise.sh");
-
-/// The folder of a work folder in which each supervisor keeps the process id of its child.
-const RUNNING: &str = "running";
-
-/// How much of a log's end an error shows.
-const LAST_LINES: usize = 12;
-const LAST_BYTES: u64 = 16 * 1024;
+use crate::supervise::{self, Launch, describe, last_lines};
 
 /// The programs of a control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,68 +36,20 @@ impl fmt::Display for Program {
     }
 }
 
-/// What to run, and where.
-pub(super) struct Launch<'a> {
-    pub(super) program: Program,
-    pub(super) binary: &'a Path,
-    pub(super) arguments: Vec<OsString>,
-    pub(super) environment: Vec<(&'static str, OsString)>,
-    /// The work folder, removed with the last process in it if this process dies.
-    pub(super) work: &'a Path,
-    pub(super) log: PathBuf,
-    /// From the request to end until the program is killed.
-    pub(super) grace: Duration,
-}
-
-/// A child under a supervisor. Dropping it kills the child, and the last child takes the work folder along.
+/// A program that runs. Dropping it kills it, and the last one takes the work folder along.
 #[derive(Debug)]
 pub(super) struct Process {
     program: Program,
-    /// Closed, it ends the program.
-    lifeline: Option<PipeWriter>,
-    supervisor: u32,
-    ended: watch::Receiver<Option<ExitStatus>>,
-    work: PathBuf,
-    log: PathBuf,
-    grace: Duration,
+    child: supervise::Process,
 }
 
 impl Process {
-    /// Starts the program in a process group of its own, so that Ctrl-C in a terminal reaches
-    /// this process only, which then ends its children in order.
-    pub(super) fn start(launch: Launch<'_>) -> Result<Self, ControlPlaneError> {
-        let Launch { program, binary, arguments, environment, work, log, grace } = launch;
-        let failed = |source| ControlPlaneError::Start { program, source };
-        fs::create_dir_all(work.join(RUNNING)).map_err(failed)?;
-        let output = File::options().create(true).append(true).open(&log).map_err(failed)?;
-        let (reader, lifeline) = io::pipe().map_err(failed)?;
-
-        let mut child = Command::new("/bin/sh")
-            .arg("-c")
-            .arg(SUPERVISOR)
-            .arg("bullpen-supervisor")
-            .arg(program.name())
-            .arg(work)
-            .arg((grace.as_millis() / 100).to_string())
-            .arg(binary)
-            .args(arguments)
-            .envs(environment)
-            .current_dir(work)
-            .stdin(Stdio::from(reader))
-            .stdout(Stdio::from(output.try_clone().map_err(failed)?))
-            .stderr(Stdio::from(output))
-            .process_group(0)
-            .spawn()
-            .map_err(failed)?;
-
-        let supervisor = child.id().unwrap_or_default();
-        let (tell, ended) = watch::channel(None);
-        tokio::spawn(async move {
-            if let Ok(status) = child.wait().await {
-                tell.send_replace(Some(status));
-            }
-        });
-        Ok(Self { program, lifeline: Some(lifeline), supervisor, ended, work: work.to_owned(), log, grace })
+    /// Starts `program`, or another one in its name: the compiler that builds it.
+    pub(super) fn start(program: Program, launch: Launch<'_>) -> Result<Self, ControlPlaneError> {
+        match supervise::Process::start(launch) {
+            Ok(child) => Ok(Self { program, child }),
+            Err(source) => Err(ControlPlaneError::Start { program, source }),
+        }
     }
 
     pub(super) fn program(&self) -> Program {
@@ -124,21 +57,17 @@ impl Process {
     }
 
     pub(super) fn log(&self) -> &Path {
-        &self.log
+        self.child.log()
     }
 
     /// The process ids of the supervisor and, while it runs, of the program.
     pub(super) fn ids(&self) -> Vec<u32> {
-        let path = self.work.join(RUNNING).join(self.program.name());
-        let child = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
-        [Some(self.supervisor), child].into_iter().flatten().collect()
+        self.child.ids()
     }
 
     /// Waits until the program has ended.
     pub(super) async fn ended(&self) -> Option<ExitStatus> {
-        let mut ended = self.ended.clone();
-        // The sender goes without a word only with the runtime that it lives on.
-        ended.wait_for(Option::is_some).await.map_or(None, |status| *status)
+        self.child.ended().await
     }
 
     /// Waits until the program has ended and says so as an error.
@@ -147,49 +76,18 @@ impl Process {
         ControlPlaneError::Ended {
             program: self.program,
             status: describe(status),
-            last_lines: last_lines(&self.log),
-            log: self.log.clone(),
+            last_lines: last_lines(self.log()),
+            log: self.log().to_owned(),
         }
     }
 
     /// From now on the work folder outlives its processes.
     pub(super) fn keep_work_folder(&self) {
-        if let Some(mut lifeline) = self.lifeline.as_ref() {
-            // A supervisor that is gone removes nothing.
-            let _ = lifeline.write_all(b"stay\n");
-        }
+        self.child.keep_work_folder();
     }
 
     /// Asks the program to end, kills it after its grace, and waits for that. The work folder stays.
     pub(super) async fn stop(&mut self) {
-        self.keep_work_folder();
-        self.lifeline = None;
-        let _ = timeout(self.grace + Duration::from_secs(5), self.ended()).await;
+        self.child.stop().await;
     }
-}
-
-/// How a program ended, in words: a shell tells a signal as 128 and its number.
-pub(super) fn describe(status: Option<ExitStatus>) -> String {
-    match status.map(|status| (status, status.code())) {
-        None => "its end was not seen".to_owned(),
-        Some((_, Some(code))) if code > 128 => format!("signal {}", code - 128),
-        Some((status, _)) => status.to_string(),
-    }
-}
-
-/// The last lines of a log, indented; what can't be read is not there.
-pub(super) fn last_lines(log: &Path) -> String {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut file = File::open(log)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(LAST_BYTES)))?;
-        let mut bytes = Vec::new();
-        file.take(LAST_BYTES).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    let from = lines.len().saturating_sub(LAST_LINES);
-    lines[from..].iter().flat_map(|line| ["\n    ", line]).collect()
 }

@@ -13,10 +13,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
-    ControlPlaneError,
-    process::{Process, last_lines},
-};
+use super::{ControlPlaneError, process::Process};
+use crate::supervise::last_lines;
 
 /// Ten times what a start takes on 2 busy cores.
 const PATIENCE: Duration = Duration::from_mins(1);

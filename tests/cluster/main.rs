@@ -1,6 +1,8 @@
 //! Tests against a real API server.
 
 mod control_plane;
+mod crd;
+mod fixture;
 mod harness;
 mod shared;
 mod walk_claims;

@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use bullpen::api::{ClaimPhase, InstancePool, InstancePoolStatus, LaunchConfig, PoolClaim, PoolMember, crds};
+use bullpen::api::{ClaimPhase, InstancePool, InstancePoolStatus, LaunchConfig, PoolClaim, PoolMember};
 use bullpen::control_plane::ControlPlane;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt as _};
@@ -24,15 +23,15 @@ use tokio::sync::OnceCell;
 
 use super::simcloud::{Ledger, Simcloud};
 use super::{AUDIT_LOG, Audit, OPERATORS, eventually};
-use crate::shared;
+use crate::{fixture, shared};
 
 /// The pool that is meant where none is named.
 pub(crate) const POOL: &str = "ci";
 /// The launch config that pools use unless they say otherwise.
 pub(crate) const LAUNCH_CONFIG: &str = "sim";
 
-/// Whether the shared control plane has what every walk needs.
-static PREPARED: OnceCell<()> = OnceCell::const_new();
+/// Whether operators have their permissions.
+static GRANTED: OnceCell<()> = OnceCell::const_new();
 
 /// A namespaced kind.
 pub(crate) trait Kind:
@@ -77,12 +76,9 @@ impl Walk {
     /// Like [`Walk::begin`], with options for the simulated cloud.
     pub(crate) async fn begin_in(name: &str, simcloud: &[&str]) -> Self {
         let control_plane = shared::control_plane();
-        let client = Client::try_from(control_plane.client_config()).expect("a client");
-        PREPARED.get_or_init(|| prepare(client.clone())).await;
-
-        let namespaces: Api<Namespace> = Api::all(client.clone());
-        let namespace = of(json!({ "metadata": { "generateName": format!("{name}-") } }));
-        let namespace = namespaces.create(&PostParams::default(), &namespace).await.expect("a namespace").name_any();
+        let client = fixture::client_with_crds().await;
+        GRANTED.get_or_init(|| grant(client.clone())).await;
+        let namespace = fixture::fresh_namespace(&client, &format!("{name}-")).await;
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("walks").join(&namespace);
         fs::create_dir_all(&folder).expect("a folder for logs");
         let simcloud = Simcloud::start(&folder, simcloud).await;
@@ -381,37 +377,27 @@ fn merge(whole: &mut Value, change: Value) {
     }
 }
 
-/// Installs the definitions, and what an operator may do, once for all walks.
-async fn prepare(client: Client) {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let force = PatchParams::apply("bullpen-tests").force();
-    for definition in crds::all() {
-        definitions.patch(&definition.name_any(), &force, &Patch::Apply(&definition)).await.expect("it is accepted");
+/// Gives operators their permissions, once for all walks.
+async fn grant(client: Client) {
+    async fn apply<K>(client: &Client, object: Value) -> kube::Result<()>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
+    {
+        let object: K = of(object);
+        let api: Api<K> = Api::all(client.clone());
+        api.patch(OPERATORS, &PatchParams::apply("bullpen-tests"), &Patch::Apply(&object)).await.map(drop)
     }
-    for definition in crds::all() {
-        let name = definition.name_any();
-        eventually(&format!("{name} is established"), async || {
-            let conditions = definitions.get(&name).await.expect("it is there").status.unwrap_or_default().conditions;
-            let established = conditions.iter().flatten().any(|it| it.type_ == "Established" && it.status == "True");
-            if established { Ok(()) } else { Err(format!("{conditions:?}")) }
-        })
-        .await;
-    }
-    let apply = async |namespaces: Api<Namespace>, roles: Api<ClusterRole>, bindings: Api<ClusterRoleBinding>| {
-        let namespace: Namespace = of(json!({ "metadata": { "name": OPERATORS } }));
-        namespaces.patch(OPERATORS, &force, &Patch::Apply(&namespace)).await.map(drop)?;
-        let role: ClusterRole = of(json!({ "metadata": { "name": OPERATORS }, "rules": rules() }));
-        roles.patch(OPERATORS, &force, &Patch::Apply(&role)).await.map(drop)?;
-        let group = format!("system:serviceaccounts:{OPERATORS}");
-        let binding: ClusterRoleBinding = of(json!({
-            "metadata": { "name": OPERATORS },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": OPERATORS },
-            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group }],
-        }));
-        bindings.patch(OPERATORS, &force, &Patch::Apply(&binding)).await.map(drop)
-    };
-    let applied = apply(Api::all(client.clone()), Api::all(client.clone()), Api::all(client)).await;
-    applied.expect("operators get a namespace and their permissions");
+    let group = "rbac.authorization.k8s.io";
+    let namespace = json!({ "metadata": { "name": OPERATORS } });
+    let role = json!({ "metadata": { "name": OPERATORS }, "rules": rules() });
+    let binding = json!({
+        "metadata": { "name": OPERATORS },
+        "roleRef": { "apiGroup": group, "kind": "ClusterRole", "name": OPERATORS },
+        "subjects": [{ "apiGroup": group, "kind": "Group", "name": format!("system:serviceaccounts:{OPERATORS}") }],
+    });
+    apply::<Namespace>(&client, namespace).await.expect("a namespace for operators");
+    apply::<ClusterRole>(&client, role).await.expect("a role for operators");
+    apply::<ClusterRoleBinding>(&client, binding).await.expect("and they have it");
 }
 
 /// Exactly what the operator may do.
