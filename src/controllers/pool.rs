@@ -48,7 +48,10 @@ struct Pass {
 
 /// One pass over the pool of this name.
 pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
-    let pool = context.world.with(|state| state.pools.get(&key).cloned());
+    // Before every cache is whole, members would seem to be missing that are there. Then everything is looked at.
+    let Some(pool) = context.world.with(|state| state.is_synced().then(|| state.pools.get(&key).cloned())) else {
+        return Ok(None);
+    };
     let now = Timestamp::now();
     end_strays(&context, &key, pool.as_deref()).await?;
     let Some(pool) = pool else {
