@@ -49,6 +49,8 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
 /// Pairs under the lock, and takes what was paired in hand in the same moment. `None` before every cache is whole: no
 /// verdict is given from half of the truth.
 fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
+    // The reaper locks in this order, too.
+    let mut memories = context.memory.lock();
     context.world.with(|state| {
         if !state.is_synced() {
             return None;
@@ -75,6 +77,8 @@ fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
         for (claim, member) in &pairs {
             state.claims_in_hand.insert(views::uid(claim.as_ref()));
             state.members_in_hand.insert(views::uid(member.as_ref()));
+            // From here on the reaper counts the member as claimed and may replace it before it is.
+            memories.claim_taken(key);
         }
         for (claim, _) in &verdicts {
             state.claims_in_hand.insert(views::uid(claim.as_ref()));
