@@ -8,6 +8,7 @@ mod shared;
 mod walk_claims;
 mod walk_deletion;
 mod walk_kubectl;
+mod walk_latency;
 mod walk_launch_configs;
 mod walk_machines;
 mod walk_pools;

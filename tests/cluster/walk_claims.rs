@@ -160,6 +160,7 @@ async fn a_claim_on_a_paused_pool_says_so_and_goes_on_when_the_pool_is_resumed()
 async fn claims_deleted_at_any_moment_of_a_burst_leave_no_machine_behind() {
     let walk = Walk::begin("deleted-claims").await;
     let _operator = Operator::start(&walk).await;
+    let mut audit = walk.audit();
     walk.ready_pool(5, json!({ "maxSize": 40, "provisioning": { "maxConcurrentCreates": 20 } })).await;
     let (mut members, mut claims) = (History::begin(&walk).await, History::begin(&walk).await);
 
@@ -193,6 +194,7 @@ async fn claims_deleted_at_any_moment_of_a_burst_leave_no_machine_behind() {
     walk.set::<InstancePool>(POOL, json!({ "state": "Draining" })).await;
     walk.none_left::<PoolMember>().await;
     walk.no_machine_left().await;
+    audit.assert_none_refused();
 }
 
 #[tokio::test]

@@ -89,8 +89,8 @@ async fn kubectl_applies_waits_and_scales_as_it_does_with_other_kinds() {
     fs::write(&manifest, json!({ "apiVersion": "v1", "kind": "List", "items": [pool, claim] }).to_string())
         .expect("written");
     let manifest = manifest.display().to_string();
-    for flag in ["--server-side=false", "--server-side=true", "--server-side=true"] {
-        let output = walk.kubectl(&["apply", flag, "--force-conflicts", "-f", &manifest][..]).await;
+    for flags in [&[][..], &["--server-side"], &["--server-side"]] {
+        let output = walk.kubectl(&[&["apply", "-f", &manifest], flags].concat()).await;
         assert!(!output.to_lowercase().contains("warning"), "{output}");
     }
     walk.kubectl(&["wait", "--for=condition=Bound", "pclaim/build-1", "--timeout=60s"]).await;

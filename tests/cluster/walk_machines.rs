@@ -1,7 +1,5 @@
 //! Machines that do not come up, vanish, or cannot be asked about.
 
-use std::time::Duration;
-
 use bullpen::api::{ClaimPhase, LaunchConfig, MemberState, PoolClaim, PoolMember, RecordedError};
 use bullpen::simcloud::ledger::Method;
 use kube::ResourceExt as _;
@@ -97,7 +95,7 @@ async fn a_claim_whose_machine_ends_behind_our_back_is_lost_and_makes_room() {
 async fn a_cloud_that_does_not_answer_kills_nothing_and_things_go_on_when_it_does() {
     let walk = Walk::begin("cut-off").await;
     let way = Forwarder::to(walk.simcloud.address()).await;
-    let _operator = Operator::start(&walk).await;
+    let operator = Operator::start(&walk).await;
     walk.launch_config("sim", json!({ "simulated": { "endpoint": format!("http://{}", way.address()) } })).await;
     walk.pool(POOL, json!({ "targetSize": 2 })).await;
     walk.pool_has_ready(2).await;
@@ -112,8 +110,16 @@ async fn a_cloud_that_does_not_answer_kills_nothing_and_things_go_on_when_it_doe
     walk.delete::<PoolClaim>("build-1").await;
     let says = |claim: &PoolClaim| condition(claim, "Bound").1 == "NoReadyMembers";
     walk.until("build-3", "says that no member is ready", says).await;
-    // Longer than it takes to notice a machine that is gone.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    let unanswered = r#"{provider="simulated",operation="list",outcome="transient"}"#;
+    eventually("three lists got no answer", async || {
+        let count = operator.metric(&format!("bullpen_provider_call_duration_seconds_count{unanswered}")).await;
+        if count >= Some(3.0) { Ok(()) } else { Err(format!("{count:?}")) }
+    })
+    .await;
+    walk.until("sim", "says that its cloud does not answer", |config: &LaunchConfig| {
+        condition(config, "Available").0 == "False"
+    })
+    .await;
     let ledger = walk.simcloud.ledger().await;
     assert_eq!(ledger.since(mark).calls(Method::Create), 0, "it was cut off");
     assert_eq!(ledger.living().len(), 2, "and nothing died of it");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bullpen::api::{ClaimPhase, PoolClaim, PoolMember};
+use bullpen::api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use futures::future::join_all;
 use futures::{StreamExt as _, stream};
 use kube::ResourceExt as _;
@@ -13,6 +13,9 @@ use crate::harness::walk::{POOL, machine, member_of, phase};
 use crate::harness::{History, Operator, Walk, assert_never_bound_twice, eventually, eventually_within};
 
 const CLAIMS: usize = 80;
+
+/// From the last write until the operator counts as settled.
+const SETTLED: Duration = Duration::from_secs(3);
 
 #[tokio::test]
 async fn a_burst_of_claims_outlives_an_operator_that_is_killed_three_times() {
@@ -52,7 +55,7 @@ async fn a_burst_of_claims_outlives_an_operator_that_is_killed_three_times() {
     assert_eq!(held.len(), CLAIMS, "each has a member of its own");
     // A member written right before a kill waits out the create grace of 30 s if its machine was never asked for.
     eventually_within(Duration::from_mins(2), "the pool is whole again", async || {
-        let status = walk.get::<bullpen::api::InstancePool>(POOL).await.status.unwrap_or_default();
+        let status = walk.get::<InstancePool>(POOL).await.status.unwrap_or_default();
         let members = status.members.unwrap_or_default();
         let whole = (members.ready, members.claimed, members.total) == (20, 80, 100);
         if whole { Ok(()) } else { Err(format!("{members:?}")) }
@@ -71,6 +74,50 @@ async fn a_burst_of_claims_outlives_an_operator_that_is_killed_three_times() {
 async fn count_bound(claims: &mut History<PoolClaim>) -> usize {
     let versions = claims.versions().await;
     versions.iter().filter(|claim| phase(claim) == ClaimPhase::Bound).map(PoolClaim::uid).collect::<BTreeSet<_>>().len()
+}
+
+#[tokio::test]
+async fn an_operator_that_starts_again_buys_nothing_and_ends_nothing_that_is_there() {
+    let walk = Walk::begin("restarts").await;
+    let mut operator = Operator::start(&walk).await;
+    walk.ready_pool(8, json!({})).await;
+    walk.claim("build-1", json!({})).await;
+    walk.bound("build-1").await;
+    walk.pool_has_ready(8).await;
+    let mut audit = walk.audit();
+    audit.is_quiet(SETTLED).await;
+    let before = audit.writes().len();
+    for _ in 0..6 {
+        operator.kill_9();
+        operator.start_again().await;
+        operator.is_ready().await;
+    }
+    audit.is_quiet(SETTLED).await;
+    let written: Vec<String> = audit.writes()[before..].iter().map(ToString::to_string).collect();
+    assert_eq!(written, Vec::<String>::new(), "a start is no reason to write");
+    let ledger = walk.simcloud.ledger().await;
+    assert_eq!((ledger.bought(), ledger.living().len()), (9, 9));
+}
+
+#[tokio::test]
+async fn a_launch_config_that_is_being_deleted_keeps_its_members_reachable_over_restarts() {
+    let walk = Walk::begin("restart-config").await;
+    let mut operator = Operator::start(&walk).await;
+    walk.ready_pool(1, json!({})).await;
+    walk.claim("held", json!({})).await;
+    let held = walk.bound("held").await;
+    walk.delete::<LaunchConfig>("sim").await;
+    for _ in 0..6 {
+        operator.kill_9();
+        operator.start_again().await;
+        operator.is_ready().await;
+        assert!(walk.get::<LaunchConfig>("sim").await.metadata.deletion_timestamp.is_some());
+    }
+    walk.delete::<PoolClaim>("held").await;
+    walk.gone::<PoolMember>(member_of(&held)).await;
+    walk.set::<InstancePool>(POOL, json!({ "state": "Draining" })).await;
+    walk.gone::<LaunchConfig>("sim").await;
+    walk.no_machine_left().await;
 }
 
 #[tokio::test]

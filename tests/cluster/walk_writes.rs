@@ -46,6 +46,7 @@ async fn in_steady_state_the_operator_writes_nothing() {
     sleep(window).await;
     let after: Vec<String> = audit.writes()[before..].iter().map(ToString::to_string).collect();
     assert!(after.is_empty(), "in {window:?}:\n{}", after.join("\n"));
+    audit.assert_none_refused();
     eprintln!("no write in {window:?} after {before}");
 }
 
@@ -77,6 +78,7 @@ async fn a_full_claim_cycle_costs_at_most_seven_writes() {
         *kinds.entry(format!("{} {}", write.verb, write.resource())).or_default() += 1;
     }
     eprintln!("{} writes in {cycles} cycles; all writes by kind: {kinds:?}", written.len());
+    audit.assert_none_refused();
     let list: Vec<String> = written.iter().map(ToString::to_string).collect();
     assert!(written.len() <= CYCLE * cycles, "{} writes in {cycles} cycles:\n{}", list.len(), list.join("\n"));
 }

@@ -75,15 +75,26 @@ impl Write {
     }
 }
 
+impl Write {
+    fn code(&self) -> u16 {
+        self.response_status.as_ref().and_then(|status| status.code).unwrap_or_default()
+    }
+
+    /// Whether the server refused it for another reason than that the object had changed or was gone: something that
+    /// the operator may not do, or that is wrong in itself.
+    pub(crate) fn is_refused(&self) -> bool {
+        !matches!(self.code(), 200..=299 | 404 | 409)
+    }
+}
+
 impl fmt::Display for Write {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ObjectRef { resource, subresource, name } = &self.object_ref;
-        let code = self.response_status.as_ref().and_then(|status| status.code).unwrap_or_default();
         write!(f, "{} {} {resource}", self.at, self.verb)?;
         if !subresource.is_empty() {
             write!(f, "/{subresource}")?;
         }
-        write!(f, " {name} -> {code}")
+        write!(f, " {name} -> {}", self.code())
     }
 }
 
@@ -121,7 +132,13 @@ impl Audit {
         &self.writes
     }
 
-    /// How many there are until now that count against a claim's cycle: events and pool status are coalesced and aside.
+    /// That none of them was refused.
+    pub(crate) fn assert_none_refused(&mut self) {
+        let refused: Vec<String> = self.writes().iter().filter(|it| it.is_refused()).map(ToString::to_string).collect();
+        assert!(refused.is_empty(), "the operator wrote what it may not write:\n{}", refused.join("\n"));
+    }
+
+    /// Those until now that count against a claim's cycle: events and pool status are coalesced and aside.
     pub(crate) fn of_members_and_claims(&mut self) -> Vec<Write> {
         let counted = |write: &&Write| ["poolmembers", "poolclaims"].contains(&write.resource());
         self.writes().iter().filter(counted).cloned().collect()

@@ -28,22 +28,10 @@ impl<K: Kind> History<K> {
         let versions = Arc::new(Mutex::new(list.items));
         let seen = versions.clone();
         let watch = tokio::spawn(async move {
-            let mut events = match api.watch(&WatchParams::default(), &version).await {
-                Ok(events) => pin!(events),
-                Err(error) => return error.to_string(),
-            };
+            let mut version = version;
             loop {
-                match events.try_next().await {
-                    Ok(Some(
-                        WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object),
-                    )) => {
-                        seen.lock().push(object);
-                    }
-                    Ok(Some(WatchEvent::Bookmark(_))) => {}
-                    Ok(Some(WatchEvent::Error(status))) => return format!("{status:?}"),
-                    Ok(None) => return "the server ended it".to_owned(),
-                    Err(error) => return error.to_string(),
-                }
+                let Err(gap) = follow(&api, &mut version, &seen).await else { continue };
+                return gap;
             }
         });
         Self { versions, watch }
@@ -54,6 +42,24 @@ impl<K: Kind> History<K> {
         assert!(!self.watch.is_finished(), "the watch has a gap: {:?}", (&mut self.watch).await);
         self.versions.lock().clone()
     }
+}
+
+/// Watches on from `version`, until the server ends the watch: under load it does that to slow readers.
+async fn follow<K: Kind>(api: &Api<K>, version: &mut String, seen: &Mutex<Vec<K>>) -> Result<(), String> {
+    let events = api.watch(&WatchParams::default(), version).await.map_err(|error| error.to_string())?;
+    let mut events = pin!(events);
+    while let Some(event) = events.try_next().await.map_err(|error| error.to_string())? {
+        match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
+                *version = object.resource_version().ok_or("an object without a version")?;
+                seen.lock().push(object);
+            }
+            WatchEvent::Bookmark(_) => {}
+            // Such as: the version is too old to go on from.
+            WatchEvent::Error(status) => return Err(format!("{status:?}")),
+        }
+    }
+    Ok(())
 }
 
 impl<K> Drop for History<K> {

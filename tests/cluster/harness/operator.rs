@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::eventually;
 use super::process::Process;
 use super::walk::Walk;
 
@@ -79,6 +80,16 @@ impl Operator {
     /// Waits until it ends, and gives its exit code.
     pub(crate) async fn exit_code(&mut self) -> Option<i32> {
         self.process().exit_code().await
+    }
+
+    /// Waits until it says that it is ready.
+    pub(crate) async fn is_ready(&self) {
+        let url = format!("http://{}/readyz", self.metrics);
+        eventually("the operator is ready", async || {
+            let answer = reqwest::get(&url).await.map_err(|error| error.to_string())?;
+            if answer.status().is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
+        })
+        .await;
     }
 
     /// What its present run has written until now.
