@@ -25,8 +25,8 @@ struct Pass {
 }
 
 /// One pass over the claims on the pool of this name, there or not.
-pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
-    let Some(pass) = plan(&context, &key, Timestamp::now()) else { return Ok(None) };
+pub fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
+    let Some(pass) = plan(context, key, Timestamp::now()) else { return Ok(None) };
     for (claim, member) in pass.pairs {
         let (context, pool) = (context.clone(), key.clone());
         tokio::spawn(async move {
@@ -220,7 +220,9 @@ impl Drop for Hands<'_> {
         if let Some((key, _)) = &self.member {
             wakers.members.wake(key.clone());
         }
-        named.into_iter().for_each(|member| wakers.members.wake(member));
+        for member in named {
+            wakers.members.wake(member);
+        }
         wakers.holds.wake(self.claim.0.clone());
         wakers.binder.wake(self.pool.clone());
         wakers.pools.wake(self.pool.clone());
