@@ -1,15 +1,11 @@
 //! What a process does by itself: it pairs, sends, hears answers and looks after what it sees.
 
 use bullpen::api::ClaimPhase;
-use bullpen::plan::{
-    self, Answer, BindStep, DeleteStep, Ending, Evidence, Fate, Found, HeldMember, Hold, SwapStep,
-};
+use bullpen::plan::{self, Answer, BindStep, DeleteStep, Ending, Evidence, Fate, Found, HeldMember, Hold, SwapStep};
 
 use crate::policy::{Policy, claim_view, member_id, member_view};
 use crate::server;
-use crate::state::{
-    Cached, Carries, Claim, ClaimUid, ClaimWrite, MOST, Member, MemberWrite, Sent, State, claim_name,
-};
+use crate::state::{Cached, Carries, Claim, ClaimUid, ClaimWrite, MOST, Member, MemberWrite, Sent, State, claim_name};
 
 /// One process at work on the state.
 pub(crate) struct Process<'a> {
@@ -37,24 +33,21 @@ impl Process<'_> {
     /// The write to a member reaches the server, and the process hears the answer.
     pub(crate) fn land_on_member(&mut self, member: usize) -> Option<()> {
         let Sent { write, carries } = self.state.binders[self.number].member_writes[member].take()?;
-        match write {
-            MemberWrite::Terminate => {
-                server::terminate(self.state, member);
-                return self.send_to_member(member, MemberWrite::Finalize);
-            }
-            MemberWrite::Swap { .. } if carries == Carries::Unanswered => {
-                self.after_swap(member, write, Answer::Ambiguous);
-                return Some(());
-            }
-            _ => {}
+        if write == MemberWrite::Terminate {
+            server::terminate(self.state, member);
+            return self.send_to_member(member, MemberWrite::Finalize);
         }
-        let answer = server::write_member(self.state, member, write, carries, self.policy);
+        let answer = if carries == Carries::Unanswered {
+            Answer::Ambiguous
+        } else {
+            server::write_member(self.state, member, write, carries, self.policy)
+        };
         if answer == Answer::Accepted {
             self.state.binders[self.number].members[member] = Cached::Newest;
         }
         match write {
             MemberWrite::Swap { .. } => self.after_swap(member, write, answer),
-            MemberWrite::Delete if plan::after_delete(answer) == DeleteStep::Terminate => {
+            MemberWrite::Delete if self.policy.after_delete(answer) == DeleteStep::Terminate => {
                 self.send_to_member(member, MemberWrite::Terminate);
             }
             _ => {}
@@ -170,9 +163,9 @@ impl Process<'_> {
         let cached = Evidence::from_cache(&member_id(member), seen.map(|seen| member_view(member, seen)));
         let mut hold = plan::hold(&view, &cached, machine_gone);
         if hold == Hold::ConfirmFirst {
-            let found = self.state.members[member].object.map_or(Found::Missing, |stored| {
-                Found::Object(member_view(member, stored))
-            });
+            let found = self.state.members[member]
+                .object
+                .map_or(Found::Missing, |stored| Found::Object(member_view(member, stored)));
             hold = plan::hold(&view, &Evidence::from_get(&member_id(member), found), machine_gone);
         }
         if hold != Hold::Lost {
@@ -185,9 +178,8 @@ impl Process<'_> {
     fn look_at_claim(&mut self, uid: ClaimUid) -> Evidence<plan::ClaimView<u8>> {
         let name = claim_name(uid);
         self.state.binders[self.number].claims[name] = Cached::Newest;
-        let found = self.state.claims[name].object.map_or(Found::Missing, |claim: Claim| {
-            Found::Object(claim_view(claim))
-        });
+        let found =
+            self.state.claims[name].object.map_or(Found::Missing, |claim: Claim| Found::Object(claim_view(claim)));
         Evidence::from_get(&uid, found)
     }
 

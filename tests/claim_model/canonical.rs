@@ -23,7 +23,7 @@ impl Renamings {
         let mut least: Option<State> = None;
         for claims in &self.claims {
             for members in &self.members {
-                let mut renamed = rename(&state, claims, members);
+                let mut renamed = rename(&state, *claims, *members);
                 if self.swap_binders && renamed.binders[1] < renamed.binders[0] {
                     renamed.binders.swap(0, 1);
                 }
@@ -43,14 +43,14 @@ fn permutations(count: usize) -> Vec<[u8; MOST]> {
 }
 
 /// `order[old]` is the new place of what stood in place `old`.
-fn reorder<T: Copy>(items: &mut [T; MOST], order: &[u8; MOST]) {
+fn reorder<T: Copy>(items: &mut [T; MOST], order: [u8; MOST]) {
     let before = *items;
     for (old, item) in before.into_iter().enumerate() {
         items[usize::from(order[old])] = item;
     }
 }
 
-fn rename(state: &State, claims: &[u8; MOST], members: &[u8; MOST]) -> State {
+fn rename(state: &State, claims: [u8; MOST], members: [u8; MOST]) -> State {
     let mut renamed = *state;
     reorder(&mut renamed.claims, claims);
     reorder(&mut renamed.members, members);
@@ -124,7 +124,7 @@ fn each_reference(state: &mut State, mut on_claim: impl FnMut(&mut ClaimUid), mu
         }
     }
     for slot in &mut state.members {
-        in_member(slot.object.as_mut(), &mut on_claim);
+        in_member(&mut slot.object, &mut on_claim);
         for write in slot.late.iter_mut().flatten() {
             in_member_write(write, &mut on_claim);
         }
@@ -142,7 +142,7 @@ fn in_binder(binder: &mut Binder, on_claim: &mut impl FnMut(&mut ClaimUid), on_m
     }
     for entry in &mut binder.members {
         if let Cached::Old(view) = entry {
-            in_member(view.as_mut(), on_claim);
+            in_member(view, on_claim);
         }
     }
     for Sent { write, .. } in binder.claim_writes.iter_mut().flatten() {
@@ -162,7 +162,7 @@ fn in_claim(claim: Option<&mut Claim>, on_claim: &mut impl FnMut(&mut ClaimUid),
     }
 }
 
-fn in_member(member: Option<&mut Member>, on_claim: &mut impl FnMut(&mut ClaimUid)) {
+fn in_member(member: &mut Option<Member>, on_claim: &mut impl FnMut(&mut ClaimUid)) {
     if let Some(Member { claim: Some(uid), .. }) = member {
         on_claim(uid);
     }

@@ -47,7 +47,10 @@ impl Fault {
     /// Does to the state what the fault does, if it can happen in it.
     pub(crate) fn happen(self, protocol: &Protocol, state: &mut State) -> Option<()> {
         match self {
-            Self::Crash { binder } => crash(state, binder),
+            Self::Crash { binder } => {
+                crash(state, binder);
+                Some(())
+            }
             Self::NoAnswer { binder, object: Object::Claim(claim) } => {
                 no_answer(&mut state.binders[binder].claim_writes[claim], &mut state.claims[claim].late)
             }
@@ -73,13 +76,12 @@ impl Fault {
     }
 }
 
-fn crash(state: &mut State, binder: usize) -> Option<()> {
+fn crash(state: &mut State, binder: usize) {
     let binder = &mut state.binders[binder];
     for number in 0..MOST {
         abandon(binder.claim_writes[number].take(), &mut state.claims[number].late);
         abandon(binder.member_writes[number].take(), &mut state.members[number].late);
     }
-    Some(())
 }
 
 /// A write with an old version changes nothing, and a terminate call is made again by whoever sees the member.

@@ -19,21 +19,45 @@ pub(crate) enum Object {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// A cache gets the newest version of an object.
-    Deliver { binder: usize, object: Object },
+    Deliver {
+        binder: usize,
+        object: Object,
+    },
     /// A write in flight reaches the server and is answered.
-    Land { binder: usize, object: Object },
+    Land {
+        binder: usize,
+        object: Object,
+    },
     /// A process pairs a claim with a member. Which pair is free choice, so every order of the queue is covered.
-    Pair { binder: usize, claim: usize, member: usize },
+    Pair {
+        binder: usize,
+        claim: usize,
+        member: usize,
+    },
     /// A process looks after a member; `first` says which way the order of `claimedAt` goes.
-    TendMember { binder: usize, member: usize, first: bool },
+    TendMember {
+        binder: usize,
+        member: usize,
+        first: bool,
+    },
     /// A process looks after a bound claim.
-    TendClaim { binder: usize, claim: usize },
+    TendClaim {
+        binder: usize,
+        claim: usize,
+    },
     /// What the deletion of a claim waited for is over.
-    ClaimEnds { claim: usize },
+    ClaimEnds {
+        claim: usize,
+    },
     /// The user makes a claim again under its old name.
-    ClaimReturns { claim: usize },
+    ClaimReturns {
+        claim: usize,
+    },
     /// A write lands that nobody waits for any more.
-    LandLate { object: Object, entry: usize },
+    LandLate {
+        object: Object,
+        entry: usize,
+    },
     Fault(Fault),
 }
 

@@ -1,7 +1,7 @@
 //! The decisions that the modelled processes take: those of `bullpen::plan`, or one of them spoilt.
 
 use bullpen::api::MemberState;
-use bullpen::plan::{self, Answer, ClaimView, Evidence, Fate, Found, HeldMember, MemberView, SwapStep};
+use bullpen::plan::{self, Answer, ClaimView, DeleteStep, Evidence, Fate, Found, HeldMember, MemberView, SwapStep};
 
 use crate::state::{Claim, Member};
 
@@ -37,8 +37,12 @@ pub(crate) enum Policy {
     OthersGivenBackWhilePending,
     /// A DELETE goes out without the resourceVersion.
     DeleteWithoutVersion,
+    /// A DELETE without an answer is taken for an accepted one.
+    UnansweredDeleteMeansDeleted,
     /// A deletionTimestamp keeps nothing from being handed out.
     DeletingIsCandidate,
+    /// Nobody goes on with a pair whose first write was made.
+    LeftUnfinished,
     /// What the cache shows is enough to give a member back.
     CacheIsEnough,
 }
@@ -74,10 +78,22 @@ impl Policy {
         match self {
             Self::GoneMeansGivenBack if *evidence == Evidence::gone() => Fate::GivenBack,
             Self::OthersGivenBackWhilePending if fate == Fate::Waits && !others.is_empty() => Fate::GivenBack,
+            Self::LeftUnfinished if fate == Fate::FinishBinding => Fate::Waits,
             Self::CacheIsEnough if fate == Fate::ConfirmFirst && *evidence != Evidence::from_cache(&this.uid, None) => {
-                if this.deleting || this.machine_gone { Fate::Terminated } else { Fate::GivenBack }
+                if this.deleting || this.machine_gone {
+                    Fate::Terminated
+                } else {
+                    Fate::GivenBack
+                }
             }
             _ => fate,
+        }
+    }
+
+    pub(crate) fn after_delete(self, answer: Answer) -> DeleteStep {
+        match (self, answer) {
+            (Self::UnansweredDeleteMeansDeleted, Answer::Ambiguous) => DeleteStep::Terminate,
+            _ => plan::after_delete(answer),
         }
     }
 

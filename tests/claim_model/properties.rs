@@ -40,7 +40,7 @@ fn never_again(state: &State) -> bool {
 }
 
 /// Whether everything is as it should be when nothing moves by itself any more.
-fn is_settled(state: &State) -> bool {
+pub(crate) fn is_settled(state: &State) -> bool {
     let claimable = members(state).any(|(number, member)| claimable(number, member));
     claims(state).all(|claim| claim_is_settled(state, claim, claimable))
         && members(state).all(|(number, member)| member_is_settled(state, number, member))

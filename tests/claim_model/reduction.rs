@@ -13,8 +13,8 @@ use bullpen::api::ClaimPhase;
 use bullpen::plan;
 
 use crate::binder::Process;
-use crate::server;
 use crate::policy::{Policy, claim_view};
+use crate::server;
 use crate::state::{BINDERS, Binder, Cached, Carries, Claim, MOST, Member, MemberSlot, MemberWrite, State, claim_name};
 
 pub(crate) fn reduce(state: &mut State, policy: Policy) {
@@ -36,8 +36,7 @@ fn answer_old_writes(state: &mut State, policy: Policy) {
                 Process { state, number, policy, reduced: true }.land_on_claim(object);
             }
             let old = state.binders[number].member_writes[object].is_some_and(|sent| {
-                sent.carries != Carries::Newest
-                    && !matches!(sent.write, MemberWrite::Terminate | MemberWrite::Finalize)
+                sent.carries != Carries::Newest && !matches!(sent.write, MemberWrite::Terminate | MemberWrite::Finalize)
             });
             if old {
                 Process { state, number, policy, reduced: true }.land_on_member(object);
@@ -68,9 +67,9 @@ fn forget_old_member(state: &mut State, binder: usize, member: usize) {
             let waits = |claim: Claim| claim.uid == old && claim.phase == ClaimPhase::Pending && !claim.deleting;
             newest != Some(old) && state.claims[claim_name(old)].object.is_some_and(waits)
         }
-        (None, Some(newest)) => state
-            .seen_claim(binder, claim_name(newest))
-            .is_some_and(|seen| seen.uid == newest && would_queue(seen)),
+        (None, Some(newest)) => {
+            state.seen_claim(binder, claim_name(newest)).is_some_and(|seen| seen.uid == newest && would_queue(seen))
+        }
         (None, None) => false,
     };
     let kept = claimed_for.map(|claim| Member { claim: Some(claim), deleting: false });

@@ -68,8 +68,6 @@ pub(crate) fn terminate(state: &mut State, member: usize) {
 pub(crate) fn holder_has_not_ended(state: &State, member: usize) -> bool {
     let Some(uid) = state.members[member].object.and_then(|object| object.claim) else { return false };
     state.claims[claim_name(uid)].object.is_some_and(|claim| {
-        claim.uid == uid
-            && !claim.phase.is_terminal()
-            && claim.member.is_none_or(|named| usize::from(named) == member)
+        claim.uid == uid && !claim.phase.is_terminal() && claim.member.is_none_or(|named| usize::from(named) == member)
     })
 }

@@ -92,7 +92,9 @@ impl ClaimWrite {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum MemberWrite {
-    Swap { claim: ClaimUid },
+    Swap {
+        claim: ClaimUid,
+    },
     GiveBack,
     Delete,
     /// The provider's terminate call: it carries no version.

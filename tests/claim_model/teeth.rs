@@ -2,7 +2,7 @@
 
 use crate::model::Protocol;
 use crate::policy::Policy;
-use crate::properties::{NEVER_AGAIN, NOT_UNDER_A_CLAIM, ONE_HOLDER};
+use crate::properties::{NEVER_AGAIN, NOT_UNDER_A_CLAIM, NOTHING_STUCK, ONE_HOLDER};
 use crate::{assert_holds, size, violations};
 
 /// Asserts that the spoilt protocol breaks one of the properties, in a configuration of that size.
@@ -35,13 +35,25 @@ fn a_delete_without_its_resource_version_ends_a_member_claimed_in_between() {
 }
 
 #[test]
+fn a_delete_without_an_answer_may_not_have_happened() {
+    assert_breaks(Policy::UnansweredDeleteMeansDeleted, (1, 1, 2, 2), &[NOT_UNDER_A_CLAIM]);
+}
+
+#[test]
 fn a_member_with_a_deletion_timestamp_ends_under_the_claim_that_took_it() {
     assert_breaks(Policy::DeletingIsCandidate, (1, 1, 2, 1), &[NOT_UNDER_A_CLAIM]);
 }
 
 #[test]
+fn a_pair_that_nobody_goes_on_with_is_stuck() {
+    assert_breaks(Policy::LeftUnfinished, (1, 1, 1, 0), &[NOTHING_STUCK]);
+}
+
+#[test]
 fn a_conflict_taken_as_lost_is_healed_by_the_table() {
-    assert_holds(Protocol::unreduced(size(1, 2, 2, 1), Policy::ConflictMeansLost));
+    for size in [size(1, 2, 2, 1), size(2, 1, 2, 1)] {
+        assert_holds(Protocol::unreduced(size, Policy::ConflictMeansLost));
+    }
 }
 
 #[test]
