@@ -5,7 +5,12 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod cli;
+pub mod cluster;
 pub mod control_plane;
+pub mod controllers;
 pub mod plan;
 pub mod provider;
 pub mod simcloud;
+mod supervise;
+pub mod telemetry;

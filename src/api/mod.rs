@@ -1,5 +1,26 @@
 //! The four resources (`bullpen.dev/v1alpha1`), their conditions and transitions; no logic beyond them.
 
+mod common;
+pub mod crds;
+mod instance_pool;
+mod launch_config;
+mod names;
+mod pool_claim;
+mod pool_member;
 mod states;
 
+pub use common::{
+    ConditionValue, InstanceAddress, MAX_MESSAGE, ObjectRef, RecordedError, bounded_message, condition_is_true,
+    micro_time, set_condition,
+};
+pub use instance_pool::{
+    EffectiveTarget, InstancePool, InstancePoolSpec, InstancePoolStatus, LaunchConfigInUse, LifecycleClass,
+    MemberCounts, PoolLaunchConfig, PoolState, ProviderReadiness, Provisioning, Readiness, TargetSource, Template,
+};
+pub use launch_config::{LaunchConfig, LaunchConfigSpec, LaunchConfigStatus, Market, SimulatedProviderConfig};
+pub use names::{
+    FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH,
+};
+pub use pool_claim::{ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolClaimStatus, WhenEmpty};
+pub use pool_member::{MemberInstance, Placement, PoolMember, PoolMemberSpec, PoolMemberStatus, PoolRef};
 pub use states::{ClaimPhase, MemberState};

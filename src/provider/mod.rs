@@ -1,1 +1,227 @@
 //! The trait that every cloud is reached through, and its providers.
+//!
+//! One provider object is one account in one region. Nothing here waits for a machine to change its state: every call
+//! returns once the cloud has answered it, and the caller looks again later.
+
+mod error;
+mod simulated;
+pub mod tags;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use error::{CapacityScope, ProviderError};
+pub use simulated::SimulatedProvider;
+
+/// One cloud account in one region.
+///
+/// Every call carries its own timeouts, so a cloud that hangs costs its caller a bounded time and a
+/// [`ProviderError::Transient`].
+#[async_trait]
+pub trait Provider: fmt::Debug + Send + Sync {
+    /// The kind of cloud, as a metric label: `simulated`.
+    fn kind(&self) -> &'static str;
+
+    /// How long after a create call a machine may still come up that [`find`](Self::find) has not shown yet.
+    fn create_grace(&self) -> Duration;
+
+    /// How often to list the machines while one of them boots or ends.
+    fn list_interval(&self) -> Duration;
+
+    /// Which account the credentials belong to, asked anew on each call.
+    ///
+    /// # Errors
+    /// `Auth` if the cloud does not know the credentials, or any error of the call itself.
+    async fn identity(&self) -> Result<Identity, ProviderError>;
+
+    /// Asks for one machine, or shows the one that the same token already bought.
+    ///
+    /// The answer is whatever the machine is by now: a retry may well show one that is [`InstancePhase::Terminated`].
+    ///
+    /// # Errors
+    /// See [`ProviderError::is_definite_refusal`] for the errors after which this call has surely made no machine.
+    async fn create(&self, request: &CreateRequest) -> Result<Instance, ProviderError>;
+
+    /// The machine that `token` bought, in whatever phase, as long as the cloud still shows it.
+    ///
+    /// # Errors
+    /// Any error of the call itself. `None` is an answer of the cloud, never a failure.
+    async fn find(&self, token: &str) -> Result<Option<Instance>, ProviderError>;
+
+    /// All machines whose [`tags::INSTALLATION`] is `installation`, in whatever phase. Pages are fetched inside.
+    ///
+    /// # Errors
+    /// Any error of any page: a partial list is never returned.
+    async fn list(&self, installation: &str) -> Result<Vec<Instance>, ProviderError>;
+
+    /// The machine with this id, in whatever phase.
+    ///
+    /// # Errors
+    /// `NotFound` only if the cloud itself said so.
+    async fn get(&self, id: &str) -> Result<Instance, ProviderError>;
+
+    /// Asks for the machine's end. `Ok` means accepted, or not found; the machine may bill for a while yet.
+    ///
+    /// # Errors
+    /// Any error of the call itself, but never `NotFound`.
+    async fn terminate(&self, id: &str) -> Result<(), ProviderError>;
+}
+
+/// Whose machines these are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// The account that the credentials belong to.
+    pub account: String,
+    /// The region that the provider object speaks to.
+    pub region: String,
+}
+
+/// All that defines one machine. A retry sends it again unchanged, so it holds nothing that differs between attempts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateRequest {
+    /// The idempotency token: the member's uid.
+    pub token: String,
+    /// The zone in the provider's region.
+    pub zone: String,
+    /// How the machine is paid for.
+    pub market: Market,
+    /// The cloud's name of the machine's size.
+    pub instance_type: String,
+    /// The image, resolved to what never changes its content.
+    pub image: String,
+    /// What the machine runs at its first boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<String>,
+    /// Everything that [`tags::all`] made.
+    pub tags: BTreeMap<String, String>,
+    /// What only one kind of cloud knows.
+    pub options: ProviderOptions,
+}
+
+/// The fields of a create that only one kind of cloud has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ProviderOptions {
+    /// For the simulated cloud.
+    Simulated(SimulatedBoot),
+}
+
+/// How long a simulated machine takes to boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SimulatedBoot {
+    /// Milliseconds from the accepted create to running.
+    pub boot_milliseconds: u32,
+    /// How far, in percent, a boot may be shorter or longer.
+    pub boot_jitter_percent: u32,
+}
+
+/// How a machine is paid for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Market {
+    /// Ours until we terminate it.
+    #[default]
+    OnDemand,
+    /// Cheaper; the cloud may take it back.
+    Spot,
+}
+
+/// One machine as the cloud shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Instance {
+    /// The cloud's own id, never used for another machine.
+    pub id: String,
+    /// The token that bought it, where the cloud shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The region it runs in.
+    pub region: String,
+    /// The zone it runs in.
+    pub zone: String,
+    /// The cloud's name of its size.
+    pub instance_type: String,
+    /// The image it booted from.
+    pub image: String,
+    /// Where it is in its life.
+    pub phase: InstancePhase,
+    /// Running, and the cloud's own status checks have passed.
+    pub ready: bool,
+    /// Its addresses as far as they are known; none once it is terminated.
+    pub addresses: Vec<InstanceAddress>,
+    /// When the cloud accepted the create.
+    pub launch_time: Timestamp,
+    /// When it began to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_time: Option<Timestamp>,
+    /// All of its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Where a machine is in its life at the cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum InstancePhase {
+    /// Accepted; boots.
+    Pending,
+    /// Runs. [`Instance::ready`] says whether it is known to run well.
+    Running,
+    /// Its end was asked for.
+    ShuttingDown,
+    /// Switched off but still there; its disks bill.
+    Stopped,
+    /// Gone for good; clouds show it for a while longer.
+    Terminated,
+}
+
+impl InstancePhase {
+    /// Whether the machine is over or on its way there, so that it can never serve again.
+    pub const fn is_ending(self) -> bool {
+        matches!(self, Self::ShuttingDown | Self::Terminated)
+    }
+}
+
+/// One address of a machine, typed as the addresses of a Kubernetes node are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct InstanceAddress {
+    /// Who can reach it.
+    #[serde(rename = "type")]
+    pub kind: AddressKind,
+    /// The IP address or name.
+    pub address: String,
+}
+
+/// Who can reach an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum AddressKind {
+    /// An IP address inside the cloud's network.
+    #[serde(rename = "InternalIP")]
+    InternalIp,
+    /// An IP address that the internet reaches.
+    #[serde(rename = "ExternalIP")]
+    ExternalIp,
+    /// A name inside the cloud's network.
+    #[serde(rename = "InternalDNS")]
+    InternalDns,
+    /// A name that the internet resolves.
+    #[serde(rename = "ExternalDNS")]
+    ExternalDns,
+}
+
+impl AddressKind {
+    /// The name as it stands in a member's status.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InternalIp => "InternalIP",
+            Self::ExternalIp => "ExternalIP",
+            Self::InternalDns => "InternalDNS",
+            Self::ExternalDns => "ExternalDNS",
+        }
+    }
+}

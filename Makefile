@@ -1,0 +1,41 @@
+# What one does with this repository. `make` alone lists the targets.
+# The first `make demo` or `make test` builds a Kubernetes API server from its Go module, once, which takes minutes.
+
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help build test demo model fmt lint crds check-generated ci
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build bullpen, optimised, as target/release/bullpen
+	$(CARGO) build --release
+
+test: ## Run all tests: plans, the model of the claim protocol, and walks on a real API server
+	$(CARGO) test
+
+demo: ## Watch a pool warm up and hand out machines; stays up until Ctrl-C
+	@$(CARGO) run --quiet -- demo
+
+model: ## Explore the claim protocol in its largest configuration, which takes longer than a test may
+	BULLPEN_MODEL=full $(CARGO) test --test claim_model -- --nocapture
+
+fmt: ## Format the code
+	$(CARGO) fmt
+
+lint: ## Check the format and run clippy, with warnings as errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+crds: ## Write crds/ anew from the types in src/api
+	$(CARGO) run --quiet -- crds --output crds
+
+# All of crds/ is generated, so a file too many is drift as well.
+check-generated: ## Fail if crds/ is not what the types in src/api say
+	@made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && \
+	$(CARGO) run --quiet -- crds --output "$$made" && \
+	diff -ru crds "$$made" || { echo 'crds/ is stale: run `make crds` and commit it' >&2; exit 1; }
+
+ci: ## Everything that a change has to pass, as CI runs it
+	bash .ci/run

@@ -1,0 +1,122 @@
+//! `LaunchConfig`: one place and way to buy a machine.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::conditions_schema;
+
+/// One place and way to buy a machine.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[kube(
+    group = "bullpen.dev",
+    version = "v1alpha1",
+    kind = "LaunchConfig",
+    plural = "launchconfigs",
+    shortname = "lc",
+    category = "bullpen",
+    namespaced,
+    status = "LaunchConfigStatus",
+    derive = "PartialEq",
+    cel,
+    doc = "A LaunchConfig is one place and way to buy a machine: provider, region, zone, market, instance type and image.",
+    printcolumn(name = "Region", type_ = "string", json_path = ".spec.region"),
+    printcolumn(name = "Zone", type_ = "string", json_path = ".spec.zone"),
+    printcolumn(name = "Market", type_ = "string", json_path = ".spec.market"),
+    printcolumn(name = "Type", type_ = "string", json_path = ".spec.instanceType"),
+    printcolumn(name = "Available", type_ = "string", json_path = ".status.conditions[?(@.type==\"Available\")].status"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Image", type_ = "string", json_path = ".spec.image", priority = 1),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Available\")].message",
+        priority = 1
+    ),
+    validation = Rule::new("self.metadata.name.size() <= 48")
+        .message("the name of a launch config has at most 48 characters: it becomes a label value")
+        .field_path(".metadata.name")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.simulated)")
+        .message("set exactly one provider block; this version of Bullpen knows: simulated"),
+    validation = Rule::new("self.region == oldSelf.region")
+        .message("region is immutable: another region is another launch config").field_path(".region")
+)]
+pub struct LaunchConfigSpec {
+    /// Region of the provider. Immutable.
+    #[schemars(length(min = 1, max = 63))]
+    pub region: String,
+    /// Zone within the region.
+    #[schemars(length(min = 1, max = 63))]
+    pub zone: String,
+    /// How the machine is paid for.
+    #[serde(default)]
+    pub market: Market,
+    /// The provider's name for a size of machine.
+    #[schemars(length(min = 1, max = 63))]
+    pub instance_type: String,
+    /// The provider's name for a boot image.
+    #[schemars(length(min = 1, max = 253))]
+    pub image: String,
+    /// Most members that this launch config may have at once, over all pools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 20_000))]
+    pub max_instances: Option<i32>,
+    /// The simulated cloud that `bullpen simcloud` serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulated: Option<SimulatedProviderConfig>,
+}
+
+/// How a machine is paid for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Market {
+    /// Bought for as long as it is wanted.
+    #[default]
+    OnDemand,
+    /// Spare capacity that the cloud may take back.
+    Spot,
+}
+
+/// Settings of the simulated cloud.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.endpoint == oldSelf.endpoint")
+        .message("endpoint is immutable: another cloud is another launch config").field_path(".endpoint")
+)]
+pub struct SimulatedProviderConfig {
+    /// Base URL of the simulated cloud, such as `http://127.0.0.1:7070`. Immutable.
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^http://[^/ ?#]+$"))]
+    pub endpoint: String,
+    /// Milliseconds that a machine takes to boot.
+    #[serde(default = "default_boot_milliseconds")]
+    #[schemars(range(min = 0, max = 86_400_000))]
+    pub boot_milliseconds: i32,
+    /// How far the boot time may differ from `bootMilliseconds` either way, in percent.
+    #[serde(default = "default_boot_jitter_percent")]
+    #[schemars(range(min = 0, max = 100))]
+    pub boot_jitter_percent: i32,
+}
+
+const fn default_boot_milliseconds() -> i32 {
+    3_000
+}
+
+const fn default_boot_jitter_percent() -> i32 {
+    20
+}
+
+/// What the operator knows of a launch config.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LaunchConfigStatus {
+    /// Available: the provider answered for this account and region.
+    #[schemars(schema_with = "conditions_schema")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// The generation of the spec that this status speaks of.
+    pub observed_generation: i64,
+}

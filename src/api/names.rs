@@ -1,0 +1,15 @@
+//! Labels and finalizers.
+
+/// Label of a member: the name of its pool.
+pub const LABEL_POOL: &str = "bullpen.dev/pool";
+/// Label of a member: the name of its launch config.
+pub const LABEL_LAUNCH_CONFIG: &str = "bullpen.dev/launch-config";
+/// Label of a member: its template hash.
+pub const LABEL_TEMPLATE_HASH: &str = "bullpen.dev/template-hash";
+
+/// Finalizer of a member: its machine may still be there.
+pub const FINALIZER_INSTANCE: &str = "bullpen.dev/instance";
+/// Finalizer of a pool: it may still have members.
+pub const FINALIZER_POOL: &str = "bullpen.dev/members";
+/// Finalizer of a launch config: members may still need it to reach their machines.
+pub const FINALIZER_LAUNCH_CONFIG: &str = "bullpen.dev/in-use";

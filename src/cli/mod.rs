@@ -1,0 +1,43 @@
+//! The command line.
+
+mod crds;
+mod run;
+mod signals;
+mod simcloud;
+
+use clap::{Parser, Subcommand};
+
+/// Keeps pools of pre-warmed cloud VMs and hands them out by claim.
+#[derive(Debug, Parser)]
+#[command(name = "bullpen", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the CustomResourceDefinitions, or write them to a folder
+    Crds(crds::CrdsArgs),
+    /// Run the operator
+    Run(run::RunArgs),
+    /// Run a simulated cloud to try pools against
+    Simcloud(crate::simcloud::SimcloudArgs),
+}
+
+/// What a command ends with: the text of its error goes to standard error, and the process exits with 1.
+pub type CommandResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+impl Cli {
+    /// Runs the command that was asked for.
+    ///
+    /// # Errors
+    /// Whatever the command could not do, in one line for a person.
+    pub fn execute(self) -> CommandResult {
+        match self.command {
+            Command::Crds(args) => crds::execute(&args),
+            Command::Run(args) => run::execute(args),
+            Command::Simcloud(args) => simcloud::execute(&args),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Clients of the API server: one for watches, one for everything else.
+
+use std::time::Duration;
+
+use kube::config::KubeConfigOptions;
+use kube::{Client, Config};
+use thiserror::Error;
+
+/// How long any answer but a watch's may take. What takes longer is ambiguous.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why there is no client.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// Neither a kubeconfig nor a service account was found, or it is broken.
+    #[error("no way to reach a cluster: {0} (run it in a cluster, or set KUBECONFIG)")]
+    Config(String),
+    /// The configuration does not make a client.
+    #[error("the cluster configuration does not make a client: {0}")]
+    Client(#[source] kube::Error),
+}
+
+/// The two clients.
+#[derive(Clone)]
+pub struct Clients {
+    /// For watches and lists.
+    pub watching: Client,
+    /// For writes and uncached reads. It never repeats a request by itself: a repeated compare-and-swap that had been
+    /// written answers 409, and a write that is repeated for minutes is written at a time when nobody wants it.
+    pub direct: Client,
+}
+
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clients").finish_non_exhaustive()
+    }
+}
+
+/// The configuration: the kubeconfig at `path` if given, else KUBECONFIG or the usual file, else the service account.
+///
+/// # Errors
+/// When none of them is there, or the one that is cannot be read.
+pub async fn configuration(path: Option<&std::path::Path>) -> Result<Config, ClientError> {
+    let explicit = match path {
+        Some(path) => {
+            Some(kube::config::Kubeconfig::read_from(path).map_err(|error| ClientError::Config(error.to_string()))?)
+        }
+        None => None,
+    };
+    match explicit {
+        Some(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .map_err(|error| ClientError::Config(error.to_string())),
+        None => Config::infer().await.map_err(|error| ClientError::Config(error.to_string())),
+    }
+}
+
+/// Makes the two clients from one configuration.
+///
+/// # Errors
+/// When the certificates or addresses in it are broken.
+pub fn clients(config: Config) -> Result<Clients, ClientError> {
+    let mut direct = config.clone();
+    direct.default_retry = false;
+    direct.connect_timeout = Some(CONNECT_TIMEOUT);
+    direct.read_timeout = Some(READ_TIMEOUT);
+    direct.write_timeout = Some(READ_TIMEOUT);
+    let mut watching = config;
+    watching.default_retry = false;
+    watching.connect_timeout = Some(CONNECT_TIMEOUT);
+    Ok(Clients {
+        watching: Client::try_from(watching).map_err(ClientError::Client)?,
+        direct: Client::try_from(direct).map_err(ClientError::Client)?,
+    })
+}

@@ -1,0 +1,68 @@
+//! Kubernetes Events: few, on transitions only, never on the path of a claim.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
+use tracing::debug;
+
+/// Publishes events in the name of the operator.
+#[derive(Clone)]
+pub struct Events {
+    recorder: Recorder,
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+impl Events {
+    /// A publisher that signs as `bullpen`.
+    pub fn new(client: Client, instance: String) -> Self {
+        let reporter = Reporter { controller: "bullpen".into(), instance: Some(instance) };
+        Self { recorder: Recorder::new(client, reporter) }
+    }
+
+    /// Publishes a warning about `object`, in the background.
+    pub fn warn<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        reason: &'static str,
+        action: &'static str,
+        note: String,
+    ) {
+        self.publish(object, EventType::Warning, reason, action, note);
+    }
+
+    /// Publishes that something went as it should, in the background.
+    pub fn normal<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        reason: &'static str,
+        action: &'static str,
+        note: String,
+    ) {
+        self.publish(object, EventType::Normal, reason, action, note);
+    }
+
+    fn publish<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        type_: EventType,
+        reason: &str,
+        action: &str,
+        note: String,
+    ) {
+        // A reference with a resourceVersion would keep equal events from being counted together.
+        let reference = ObjectReference { resource_version: None, ..object.object_ref(&()) };
+        let event =
+            Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None };
+        let recorder = self.recorder.clone();
+        tokio::spawn(async move {
+            if let Err(error) = recorder.publish(&event, &reference).await {
+                debug!(%error, reason = event.reason, "an event was not published");
+            }
+        });
+    }
+}

@@ -1,0 +1,297 @@
+//! Everything the process knows of its cluster, under one lock, so that a decision sees one moment.
+//!
+//! It is fed by the watches and by the answers of own writes; each change goes out to whoever decides what it wakes.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use kube::ResourceExt;
+use kube::runtime::watcher::Event;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::key::ObjectKey;
+use super::store::{Changed, Store};
+use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+
+/// What changed in the world.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A pool.
+    Pool(Changed<InstancePool>),
+    /// A launch config.
+    LaunchConfig(Changed<LaunchConfig>),
+    /// A member.
+    Member(Changed<PoolMember>),
+    /// A claim.
+    Claim(Changed<PoolClaim>),
+    /// Every kind has been listed whole for the first time.
+    Synced,
+}
+
+/// The stores and what is in hand, as one moment.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Pools.
+    pub pools: Store<InstancePool>,
+    /// Launch configs.
+    pub launch_configs: Store<LaunchConfig>,
+    /// Members.
+    pub members: Store<PoolMember>,
+    /// Claims.
+    pub claims: Store<PoolClaim>,
+    /// Claims (by uid) that the binder has paired and not yet let go.
+    pub claims_in_hand: HashSet<String>,
+    /// Members (by uid) that the binder has paired and not yet let go.
+    pub members_in_hand: HashSet<String>,
+    /// Members (by uid) that lost a compare-and-swap, with the version that it was tried with: no candidates while
+    /// the store still shows that version.
+    pub parked: HashMap<String, String>,
+    /// Members of each pool that are just being written: name and launch config.
+    pub planned: HashMap<ObjectKey, Vec<PlannedMember>>,
+    /// When each pool was last read past the watch.
+    pub pools_read: HashMap<ObjectKey, Instant>,
+    /// Members (by uid) whose machine is gone, by the provider's word.
+    pub machines_gone: HashSet<String>,
+    members_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
+    members_by_claim: HashMap<String, HashSet<ObjectKey>>,
+    claims_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
+    announced: bool,
+}
+
+/// A member between the decision to write it and the answer of its POST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedMember {
+    /// Its name.
+    pub name: String,
+    /// Its launch config.
+    pub launch_config: String,
+}
+
+/// The world, shared by all who decide.
+#[derive(Clone, Debug)]
+pub struct World {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    changes: mpsc::UnboundedSender<Change>,
+    pools_heard: Mutex<Option<Instant>>,
+}
+
+/// A kind of object that the world keeps.
+pub trait Kept: ResourceExt + Clone + Sized {
+    /// The store of this kind.
+    fn store(state: &mut State) -> &mut Store<Self>;
+    /// Brings the indexes up to a change of this kind.
+    fn reindex(state: &mut State, changed: &Changed<Self>);
+    /// The change as it goes out.
+    fn change(changed: Changed<Self>) -> Change;
+}
+
+impl World {
+    /// An empty world, and the stream of its changes.
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Change>) {
+        let (changes, receiver) = mpsc::unbounded_channel();
+        let inner = Inner { state: Mutex::new(State::default()), changes, pools_heard: Mutex::new(None) };
+        (Self { inner: Arc::new(inner) }, receiver)
+    }
+
+    /// Looks at one moment, or notes something of this process in it. Nothing slow may happen in `look`.
+    pub fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(&mut self.inner.state.lock())
+    }
+
+    /// Takes in an event of a watch.
+    pub fn watched<K: Kept>(&self, event: Event<K>) {
+        let mut state = self.inner.state.lock();
+        let changes = match event {
+            Event::Init => {
+                K::store(&mut state).begin_list();
+                Vec::new()
+            }
+            Event::InitApply(object) | Event::Apply(object) => K::store(&mut state).apply(pruned(object)),
+            Event::Delete(object) => gone(&mut state, &ObjectKey::of(&object), &object.uid().unwrap_or_default()),
+            Event::InitDone => K::store(&mut state).end_list(),
+        };
+        self.tell(&mut state, changes);
+        if !state.announced && state.is_synced() {
+            state.announced = true;
+            let _ = self.inner.changes.send(Change::Synced);
+        }
+    }
+
+    /// Takes in the object that the answer of an own write or of an uncached GET showed.
+    pub fn answered<K: Kept>(&self, object: K) {
+        let mut state = self.inner.state.lock();
+        let changes = K::store(&mut state).apply(pruned(object));
+        self.tell(&mut state, changes);
+    }
+
+    /// Takes in that the object with this uid is gone, by the answer of a write or an uncached GET.
+    pub fn answered_gone<K: Kept>(&self, key: &ObjectKey, uid: &str) {
+        let mut state = self.inner.state.lock();
+        let changes = gone::<K>(&mut state, key, uid);
+        self.tell(&mut state, changes);
+    }
+
+    /// Takes in that a list has this object, although it cannot be read: its last good version stays.
+    pub fn unreadable<K: Kept>(&self, key: ObjectKey) {
+        K::store(&mut self.inner.state.lock()).keep(key);
+    }
+
+    /// The watch of pools has shown a sign of life, or a pool was read live.
+    pub fn heard_of_pools(&self) {
+        *self.inner.pools_heard.lock() = Some(Instant::now());
+    }
+
+    /// When something was last heard of pools.
+    pub fn pools_last_heard(&self) -> Option<Instant> {
+        *self.inner.pools_heard.lock()
+    }
+
+    fn tell<K: Kept>(&self, state: &mut State, changes: Vec<Changed<K>>) {
+        for changed in changes {
+            K::reindex(state, &changed);
+            // Nobody listens any more only while the process ends.
+            let _ = self.inner.changes.send(K::change(changed));
+        }
+    }
+}
+
+impl State {
+    /// Whether every kind has been listed whole. No verdict is given before (`DESIGN.md` §2).
+    pub const fn is_synced(&self) -> bool {
+        self.pools.is_synced() && self.launch_configs.is_synced() && self.members.is_synced() && self.claims.is_synced()
+    }
+
+    /// The members whose `spec.poolRef` has this name, whatever uid it has.
+    pub fn members_of_name<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolMember>> + use<'a> {
+        self.members_by_pool.get(pool).into_iter().flatten().filter_map(|key| self.members.get(key))
+    }
+
+    /// The members of this incarnation of a pool.
+    pub fn members_of<'a>(&'a self, pool: &'a InstancePool) -> impl Iterator<Item = &'a Arc<PoolMember>> {
+        let uid = pool.metadata.uid.as_deref().unwrap_or_default();
+        self.members_of_name(&ObjectKey::of(pool)).filter(move |member| member.spec.pool_ref.uid == uid)
+    }
+
+    /// The members whose `claimRef` names the claim with this uid.
+    pub fn members_claimed_by<'a>(&'a self, claim_uid: &str) -> impl Iterator<Item = &'a Arc<PoolMember>> {
+        self.members_by_claim.get(claim_uid).into_iter().flatten().filter_map(|key| self.members.get(key))
+    }
+
+    /// The claims on the pool of this name.
+    pub fn claims_on<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolClaim>> {
+        self.claims_by_pool.get(pool).into_iter().flatten().filter_map(|key| self.claims.get(key))
+    }
+}
+
+fn gone<K: Kept>(state: &mut State, key: &ObjectKey, uid: &str) -> Vec<Changed<K>> {
+    K::store(state).delete(key, uid).into_iter().collect()
+}
+
+fn index<K: std::hash::Hash + Eq>(
+    map: &mut HashMap<K, HashSet<ObjectKey>>,
+    object: &ObjectKey,
+    old: Option<K>,
+    new: Option<K>,
+) {
+    if old == new {
+        return;
+    }
+    if let Some(old) = old
+        && let Some(keys) = map.get_mut(&old)
+    {
+        keys.remove(object);
+        if keys.is_empty() {
+            map.remove(&old);
+        }
+    }
+    if let Some(new) = new {
+        map.entry(new).or_default().insert(object.clone());
+    }
+}
+
+fn key_of<K: ResourceExt>(changed: &Changed<K>) -> ObjectKey {
+    changed
+        .new
+        .as_ref()
+        .or(changed.old.as_ref())
+        .map_or_else(|| ObjectKey::new("", ""), |object| ObjectKey::of(object.as_ref()))
+}
+
+impl Kept for InstancePool {
+    fn store(state: &mut State) -> &mut Store<Self> {
+        &mut state.pools
+    }
+    fn reindex(_: &mut State, _: &Changed<Self>) {}
+    fn change(changed: Changed<Self>) -> Change {
+        Change::Pool(changed)
+    }
+}
+
+impl Kept for LaunchConfig {
+    fn store(state: &mut State) -> &mut Store<Self> {
+        &mut state.launch_configs
+    }
+    fn reindex(_: &mut State, _: &Changed<Self>) {}
+    fn change(changed: Changed<Self>) -> Change {
+        Change::LaunchConfig(changed)
+    }
+}
+
+impl Kept for PoolMember {
+    fn store(state: &mut State) -> &mut Store<Self> {
+        &mut state.members
+    }
+    fn reindex(state: &mut State, changed: &Changed<Self>) {
+        let key = key_of(changed);
+        let pool = |member: &Arc<Self>| ObjectKey::new(key.namespace.clone(), member.spec.pool_ref.name.clone());
+        index(&mut state.members_by_pool, &key, changed.old.as_ref().map(pool), changed.new.as_ref().map(pool));
+        let claim = |member: &Arc<Self>| {
+            member.status.as_ref().and_then(|status| status.claim_ref.as_ref()).map(|claim| claim.uid.clone())
+        };
+        index(
+            &mut state.members_by_claim,
+            &key,
+            changed.old.as_ref().and_then(claim),
+            changed.new.as_ref().and_then(claim),
+        );
+        if changed.new.is_none()
+            && let Some(uid) = changed.old.as_ref().and_then(|member| member.uid())
+        {
+            state.parked.remove(&uid);
+            state.machines_gone.remove(&uid);
+        }
+    }
+    fn change(changed: Changed<Self>) -> Change {
+        Change::Member(changed)
+    }
+}
+
+impl Kept for PoolClaim {
+    fn store(state: &mut State) -> &mut Store<Self> {
+        &mut state.claims
+    }
+    fn reindex(state: &mut State, changed: &Changed<Self>) {
+        let key = key_of(changed);
+        let pool = |claim: &Arc<Self>| ObjectKey::new(key.namespace.clone(), claim.spec.pool_ref.name.clone());
+        index(&mut state.claims_by_pool, &key, changed.old.as_ref().map(pool), changed.new.as_ref().map(pool));
+    }
+    fn change(changed: Changed<Self>) -> Change {
+        Change::Claim(changed)
+    }
+}
+
+/// Drops what only costs memory: managed fields are most of an object's size, and nothing here reads them.
+fn pruned<K: ResourceExt>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    if let Some(annotations) = &mut object.meta_mut().annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+    object
+}

@@ -1,0 +1,274 @@
+//! Every write to the API server, and every uncached read that a decision rests on.
+//!
+//! Each write of a member or a claim is a compare-and-swap on the version that it was decided on. The object that an
+//! answer shows is in the world before the writer goes on, so that the next decision sees it.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::NamespaceResourceScope;
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use thiserror::Error;
+
+use super::client::Clients;
+use super::key::ObjectKey;
+use super::world::{Kept, World};
+use crate::api::{PoolClaim, PoolMember};
+use crate::plan::{Answer, Found};
+use crate::telemetry::Metrics;
+use crate::telemetry::labels::{WriteKind, WriteOutcome, WriteVerb};
+
+/// A write that was not accepted.
+#[derive(Debug, Error)]
+#[error("{verb} of {kind} {key}: {source}")]
+pub struct WriteError {
+    /// What the answer proves.
+    pub answer: Answer,
+    /// Whether the namespace is being terminated, so that nothing can be created in it.
+    pub namespace_terminating: bool,
+    verb: &'static str,
+    kind: String,
+    key: ObjectKey,
+    source: Box<kube::Error>,
+}
+
+/// The writer.
+#[derive(Clone, Debug)]
+pub struct Writes {
+    clients: Clients,
+    world: World,
+    metrics: Metrics,
+}
+
+/// A kind that is written here.
+pub trait Written:
+    Kept
+    + Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + 'static
+{
+    /// The kind as a metric label.
+    const KIND: WriteKind;
+}
+
+impl Written for crate::api::InstancePool {
+    const KIND: WriteKind = WriteKind::InstancePool;
+}
+impl Written for crate::api::LaunchConfig {
+    const KIND: WriteKind = WriteKind::LaunchConfig;
+}
+impl Written for PoolMember {
+    const KIND: WriteKind = WriteKind::PoolMember;
+}
+impl Written for PoolClaim {
+    const KIND: WriteKind = WriteKind::PoolClaim;
+}
+
+impl Writes {
+    /// A writer whose answers go into `world`.
+    pub const fn new(clients: Clients, world: World, metrics: Metrics) -> Self {
+        Self { clients, world, metrics }
+    }
+
+    /// Creates a member. Its name was chosen by this process, so `AlreadyExists` after an ambiguous answer means that
+    /// the first attempt was written: it is read and taken as success.
+    ///
+    /// # Errors
+    /// When the API server refused it, or gave no definite answer twice.
+    pub async fn create_member(&self, member: &PoolMember) -> Result<Arc<PoolMember>, WriteError> {
+        let key = ObjectKey::of(member);
+        match self.post(member).await {
+            Err(error) if error.answer == Answer::Ambiguous => match self.post(member).await {
+                Err(error) if error.answer == Answer::Conflict => match self.get::<PoolMember>(&key).await {
+                    Found::Object(found) => Ok(found),
+                    Found::Missing | Found::Unproved => Err(error),
+                },
+                other => other,
+            },
+            other => other,
+        }
+    }
+
+    async fn post(&self, member: &PoolMember) -> Result<Arc<PoolMember>, WriteError> {
+        let key = ObjectKey::of(member);
+        let api: Api<PoolMember> = self.api(&key.namespace);
+        self.settle(WriteVerb::Create, &key, api.create(&PostParams::default(), member).await)
+    }
+
+    /// Replaces the status of `object`, on the version that `object` has.
+    ///
+    /// # Errors
+    /// `Conflict` when the stored version is another one; otherwise as the API server answered.
+    pub async fn update_status<K: Written>(&self, object: &K) -> Result<Arc<K>, WriteError> {
+        let key = ObjectKey::of(object);
+        let api: Api<K> = self.api(&key.namespace);
+        let answer = api.replace_status(&key.name, &PostParams::default(), object).await;
+        self.settle(WriteVerb::UpdateStatus, &key, answer)
+    }
+
+    /// Sets the finalizers of `object`, on the version that `object` has.
+    ///
+    /// # Errors
+    /// `Conflict` when the stored version is another one; otherwise as the API server answered.
+    pub async fn set_finalizers<K: Written>(&self, object: &K, finalizers: &[String]) -> Result<Arc<K>, WriteError> {
+        let key = ObjectKey::of(object);
+        let api: Api<K> = self.api(&key.namespace);
+        let patch = json!({"metadata": {
+            "uid": object.meta().uid,
+            "resourceVersion": object.meta().resource_version,
+            "finalizers": finalizers,
+        }});
+        let answer = api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        let last = finalizers.is_empty() && object.meta().deletion_timestamp.is_some();
+        let settled = self.settle(WriteVerb::Patch, &key, answer);
+        if last && settled.is_ok() {
+            // Without finalizers it is gone; its Deleted event only says so again.
+            self.world.answered_gone::<K>(&key, &object.uid().unwrap_or_default());
+        }
+        settled
+    }
+
+    /// Deletes `member` as it was seen: with its uid and its version as preconditions, so that one that was claimed in
+    /// between survives. The member stays, with a deletionTimestamp, until its machine is gone.
+    ///
+    /// # Errors
+    /// `Conflict` when the stored version is another one; otherwise as the API server answered.
+    pub async fn delete_member(&self, member: &PoolMember) -> Result<(), WriteError> {
+        let key = ObjectKey::of(member);
+        let api: Api<PoolMember> = self.api(&key.namespace);
+        let uid = member.uid().unwrap_or_default();
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: member.resource_version() }),
+            ..DeleteParams::background()
+        };
+        match api.delete(&key.name, &parameters).await {
+            Ok(either) => {
+                self.count::<PoolMember>(WriteVerb::Delete, WriteOutcome::Ok);
+                either.map_left(|deleting| self.world.answered(deleting)).map_right(|_| {
+                    self.world.answered_gone::<PoolMember>(&key, &uid);
+                });
+                Ok(())
+            }
+            Err(error) => Err(self.refusal::<PoolMember>(WriteVerb::Delete, &key, error)),
+        }
+    }
+
+    /// Reads an object past every cache.
+    pub async fn get<K: Written>(&self, key: &ObjectKey) -> Found<Arc<K>> {
+        let api: Api<K> = self.api(&key.namespace);
+        match api.get(&key.name).await {
+            Ok(object) => {
+                let shared = Arc::new(object.clone());
+                self.world.answered(object);
+                Found::Object(shared)
+            }
+            Err(error) if answer_of(&error, &key.name) == Answer::NotFound => Found::Missing,
+            Err(error) => {
+                tracing::debug!(kind = %K::kind(&()), %key, %error, "a read proved nothing");
+                Found::Unproved
+            }
+        }
+    }
+
+    /// The client for what is not one of the four kinds.
+    pub fn client(&self) -> kube::Client {
+        self.clients.direct.clone()
+    }
+
+    fn api<K: Written>(&self, namespace: &str) -> Api<K> {
+        Api::namespaced(self.clients.direct.clone(), namespace)
+    }
+
+    fn settle<K: Written>(
+        &self,
+        verb: WriteVerb,
+        key: &ObjectKey,
+        answer: kube::Result<K>,
+    ) -> Result<Arc<K>, WriteError> {
+        match answer {
+            Ok(object) => {
+                self.count::<K>(verb, WriteOutcome::Ok);
+                let shared = Arc::new(object.clone());
+                self.world.answered(object);
+                Ok(shared)
+            }
+            Err(error) => Err(self.refusal::<K>(verb, key, error)),
+        }
+    }
+
+    fn refusal<K: Written>(&self, verb: WriteVerb, key: &ObjectKey, error: kube::Error) -> WriteError {
+        let answer = answer_of(&error, &key.name);
+        let outcome = match answer {
+            Answer::Conflict => WriteOutcome::Conflict,
+            Answer::NotFound => WriteOutcome::NotFound,
+            Answer::Accepted | Answer::Ambiguous | Answer::Refused => WriteOutcome::Error,
+        };
+        self.count::<K>(verb, outcome);
+        WriteError {
+            answer,
+            namespace_terminating: is_namespace_terminating(&error),
+            verb: verb.as_str(),
+            kind: K::kind(&()).into_owned(),
+            key: key.clone(),
+            source: Box::new(error),
+        }
+    }
+
+    fn count<K: Written>(&self, verb: WriteVerb, outcome: WriteOutcome) {
+        self.metrics.api_write(K::KIND, verb, outcome);
+    }
+}
+
+/// What an error proves. Only the API server's own 404 that names the object is `NotFound`: a missing CRD answers 404
+/// too, and proves nothing.
+fn answer_of(error: &kube::Error, name: &str) -> Answer {
+    let kube::Error::Api(status) = error else { return Answer::Ambiguous };
+    let names_object = status.details.as_ref().is_some_and(|details| details.name == name);
+    match status.code {
+        409 => Answer::Conflict,
+        404 if names_object => Answer::NotFound,
+        404 | 408 | 429 => Answer::Ambiguous,
+        400..=499 => Answer::Refused,
+        _ => Answer::Ambiguous,
+    }
+}
+
+fn is_namespace_terminating(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    status
+        .details
+        .as_ref()
+        .is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
+}
+
+/// The moment as `metadata` has it.
+pub fn metadata_time(time: Option<&Time>) -> Option<Timestamp> {
+    time.map(|time| time.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: u16, name: &str) -> kube::Error {
+        let status = json!({"code": code, "details": {"name": name}});
+        kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))
+    }
+
+    #[test]
+    fn only_a_404_that_names_the_object_proves_that_it_is_gone() {
+        assert_eq!(answer_of(&error(404, "a"), "a"), Answer::NotFound);
+        assert_eq!(answer_of(&error(404, ""), "a"), Answer::Ambiguous);
+        assert_eq!(answer_of(&error(403, "a"), "a"), Answer::Refused);
+        assert_eq!(answer_of(&error(504, "a"), "a"), Answer::Ambiguous);
+    }
+}

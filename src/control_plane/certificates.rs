@@ -1,0 +1,98 @@
+//! The certificates and keys of one control plane, made anew for each.
+
+use std::{fs, io, path::Path};
+
+use jiff::{ToSpan, Zoned, civil::Date, tz::TimeZone};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
+};
+
+/// A certificate and its key, in PEM.
+pub(super) struct Identity {
+    pub(super) certificate: String,
+    pub(super) key: String,
+}
+
+/// Everything that the programs of a control plane know each other by.
+pub(super) struct Certificates {
+    /// The authority that both sides trust, in PEM.
+    pub(super) authority: String,
+    /// The API server, as 127.0.0.1 and localhost.
+    pub(super) serving: Identity,
+    /// The administrator.
+    pub(super) admin: Identity,
+    /// The controller manager, with the permissions it has in any cluster.
+    pub(super) controller_manager: Identity,
+    /// The key that service account tokens are signed with, in PEM.
+    pub(super) service_account_key: String,
+    /// Its public half, in PEM.
+    pub(super) service_account_public_key: String,
+}
+
+impl Certificates {
+    /// Makes them; they are good for a year.
+    pub(super) fn issue() -> Result<Self, rcgen::Error> {
+        let key = KeyPair::generate()?;
+        let mut params = params(vec![], "bullpen control plane", None)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        let authority = params.self_signed(&key)?.pem();
+        let issuer = Issuer::new(params, key);
+
+        let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let service_account = KeyPair::generate()?;
+        Ok(Self {
+            authority,
+            serving: identity(&issuer, names, "kube-apiserver", None)?,
+            admin: identity(&issuer, vec![], "bullpen-admin", Some("system:masters"))?,
+            controller_manager: identity(&issuer, vec![], "system:kube-controller-manager", None)?,
+            service_account_key: service_account.serialize_pem(),
+            service_account_public_key: service_account.public_key_pem(),
+        })
+    }
+
+    /// Writes what the programs read from files.
+    pub(super) fn write_to(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        fs::write(folder.join("ca.crt"), &self.authority)?;
+        fs::write(folder.join("serving.crt"), &self.serving.certificate)?;
+        fs::write(folder.join("serving.key"), &self.serving.key)?;
+        fs::write(folder.join("service-account.key"), &self.service_account_key)?;
+        fs::write(folder.join("service-account.pub"), &self.service_account_public_key)
+    }
+}
+
+/// A certificate for a server if it has names, else for a client.
+fn identity(
+    issuer: &Issuer<'_, KeyPair>,
+    names: Vec<String>,
+    common_name: &str,
+    organization: Option<&str>,
+) -> Result<Identity, rcgen::Error> {
+    let usage =
+        if names.is_empty() { ExtendedKeyUsagePurpose::ClientAuth } else { ExtendedKeyUsagePurpose::ServerAuth };
+    let mut params = params(names, common_name, organization)?;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![usage];
+    let key = KeyPair::generate()?;
+    Ok(Identity { certificate: params.signed_by(&key, issuer)?.pem(), key: key.serialize_pem() })
+}
+
+fn params(
+    names: Vec<String>,
+    common_name: &str,
+    organization: Option<&str>,
+) -> Result<CertificateParams, rcgen::Error> {
+    let today = Zoned::now().with_time_zone(TimeZone::UTC).date();
+    let day = |date: Date| date_time_ymd(date.year().into(), date.month() as u8, date.day() as u8);
+    let mut params = CertificateParams::new(names)?;
+    // A day back, for a clock that is set back between here and the server.
+    params.not_before = day(today.saturating_sub(1.day()));
+    params.not_after = day(today.saturating_add(1.year()));
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    if let Some(organization) = organization {
+        params.distinguished_name.push(DnType::OrganizationName, organization);
+    }
+    Ok(params)
+}

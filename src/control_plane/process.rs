@@ -1,0 +1,93 @@
+//! The programs of a control plane, and each as a running process.
+
+use std::{fmt, path::Path, process::ExitStatus};
+
+use super::ControlPlaneError;
+use crate::supervise::{self, Launch, describe, last_lines};
+
+/// The programs of a control plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Program {
+    /// The store.
+    Etcd,
+    /// The API server.
+    ApiServer,
+    /// Garbage collection by owner reference, deletion of namespaces, service accounts.
+    ControllerManager,
+    /// The command-line client.
+    Kubectl,
+}
+
+impl Program {
+    /// The name of its binary.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::ApiServer => "kube-apiserver",
+            Self::ControllerManager => "kube-controller-manager",
+            Self::Kubectl => "kubectl",
+        }
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A program that runs. Dropping it kills it, and the last one takes the work folder along.
+#[derive(Debug)]
+pub(super) struct Process {
+    program: Program,
+    child: supervise::Process,
+}
+
+impl Process {
+    /// Starts `program`, or another one in its name: the compiler that builds it.
+    pub(super) fn start(program: Program, launch: Launch<'_>) -> Result<Self, ControlPlaneError> {
+        match supervise::Process::start(launch) {
+            Ok(child) => Ok(Self { program, child }),
+            Err(source) => Err(ControlPlaneError::Start { program, source }),
+        }
+    }
+
+    pub(super) fn program(&self) -> Program {
+        self.program
+    }
+
+    pub(super) fn log(&self) -> &Path {
+        self.child.log()
+    }
+
+    /// The process ids of the supervisor and, while it runs, of the program.
+    pub(super) fn ids(&self) -> Vec<u32> {
+        self.child.ids()
+    }
+
+    /// Waits until the program has ended.
+    pub(super) async fn ended(&self) -> Option<ExitStatus> {
+        self.child.ended().await
+    }
+
+    /// Waits until the program has ended and says so as an error.
+    pub(super) async fn death(&self) -> ControlPlaneError {
+        let status = self.ended().await;
+        ControlPlaneError::Ended {
+            program: self.program,
+            status: describe(status),
+            last_lines: last_lines(self.log()),
+            log: self.log().to_owned(),
+        }
+    }
+
+    /// From now on the work folder outlives its processes.
+    pub(super) fn keep_work_folder(&self) {
+        self.child.keep_work_folder();
+    }
+
+    /// Asks the program to end, kills it after its grace, and waits for that. The work folder stays.
+    pub(super) async fn stop(&mut self) {
+        self.child.stop().await;
+    }
+}

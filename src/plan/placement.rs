@@ -1,0 +1,139 @@
+//! Which launch config buys the next machine.
+//!
+//! Machines are spread by weight without chance: each goes to the launch config that is furthest below its share.
+//! The counts that this looks at are those of the members that live, so the fleet itself keeps to the weights, not
+//! only the sequence of purchases. Caps are hard (T-8).
+
+use jiff::Timestamp;
+
+/// A launch config as a pool may use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchConfigView {
+    /// Name of the launch config.
+    pub name: String,
+    /// Its weight in the pool, 0 to 100. At 0 it buys nothing.
+    pub weight: i32,
+    /// Members of this pool that it has now, in any state.
+    pub members: i64,
+    /// How many more it may have: the smaller of what the pool's and its own `maxInstances` leave. `None`: no limit.
+    pub room: Option<i64>,
+    /// Nothing is bought by it before this moment: its last creates were refused.
+    pub held_until: Option<Timestamp>,
+}
+
+impl LaunchConfigView {
+    /// A launch config of full weight, without members, limit or trouble.
+    pub fn unlimited(name: &str) -> Self {
+        Self { name: name.to_owned(), weight: 100, members: 0, room: None, held_until: None }
+    }
+
+    fn open(&self, now: Timestamp) -> bool {
+        self.weight > 0 && self.room.is_none_or(|room| room > 0) && self.held_until.is_none_or(|until| until <= now)
+    }
+}
+
+/// Where machines are to be bought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// A launch config for each machine; fewer than asked for when caps or refusals leave no place.
+    pub launch_configs: Vec<String>,
+    /// When a launch config opens that could have taken a machine that found no place.
+    pub look_again_at: Option<Timestamp>,
+}
+
+/// Places `count` machines.
+pub fn place(launch_configs: &[LaunchConfigView], count: i32, now: Timestamp) -> Placed {
+    let mut open: Vec<LaunchConfigView> = launch_configs.iter().filter(|config| config.open(now)).cloned().collect();
+    let mut placed = Placed::default();
+    for _ in 0..count {
+        let Some(config) = open.iter_mut().filter(|config| config.room.is_none_or(|room| room > 0)).min_by(|a, b| {
+            // (members + 1) / weight, compared without division.
+            let (left, right) = ((a.members + 1) * i64::from(b.weight), (b.members + 1) * i64::from(a.weight));
+            left.cmp(&right).then_with(|| a.name.cmp(&b.name))
+        }) else {
+            placed.look_again_at = next_opening(launch_configs, now);
+            break;
+        };
+        config.members += 1;
+        config.room = config.room.map(|room| room - 1);
+        placed.launch_configs.push(config.name.clone());
+    }
+    placed
+}
+
+fn next_opening(launch_configs: &[LaunchConfigView], now: Timestamp) -> Option<Timestamp> {
+    launch_configs
+        .iter()
+        .filter(|config| config.weight > 0 && config.room.is_none_or(|room| room > 0))
+        .filter_map(|config| config.held_until.filter(|until| *until > now))
+        .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_000).unwrap()
+    }
+
+    fn config(name: &str, weight: i32, members: i64, room: Option<i64>) -> LaunchConfigView {
+        LaunchConfigView { weight, members, room, ..LaunchConfigView::unlimited(name) }
+    }
+
+    fn counted(placed: &Placed, name: &str) -> usize {
+        placed.launch_configs.iter().filter(|placed| *placed == name).count()
+    }
+
+    #[test]
+    fn machines_are_spread_by_weight() {
+        let placed = place(&[config("a", 75, 0, None), config("b", 25, 0, None)], 100, now());
+        assert_eq!((counted(&placed, "a"), counted(&placed, "b")), (75, 25));
+    }
+
+    #[test]
+    fn the_fleet_is_brought_back_to_its_weights() {
+        let placed = place(&[config("a", 50, 8, None), config("b", 50, 0, None)], 8, now());
+        assert_eq!(counted(&placed, "b"), 8);
+    }
+
+    #[test]
+    fn a_launch_config_at_its_cap_leaves_the_rest_to_the_others() {
+        let placed = place(&[config("a", 100, 0, Some(2)), config("b", 1, 0, None)], 5, now());
+        assert_eq!((counted(&placed, "a"), counted(&placed, "b")), (2, 3));
+    }
+
+    #[test]
+    fn weight_zero_buys_nothing() {
+        assert!(place(&[config("a", 0, 0, None)], 5, now()).launch_configs.is_empty());
+    }
+
+    #[test]
+    fn a_refused_launch_config_is_looked_at_again_when_it_opens() {
+        let later = Timestamp::from_second(1_060).unwrap();
+        let held = LaunchConfigView { held_until: Some(later), ..LaunchConfigView::unlimited("a") };
+        assert_eq!(place(&[held], 5, now()), Placed { launch_configs: vec![], look_again_at: Some(later) });
+    }
+
+    proptest! {
+        #[test]
+        fn caps_are_never_passed_and_no_place_is_left_unused(
+            configs in proptest::collection::vec((1..=100_i32, 0..20_i64, proptest::option::of(0..10_i64)), 1..5),
+            count in 0..60_i32,
+        ) {
+            let configs: Vec<_> = configs.into_iter().enumerate()
+                .map(|(n, (weight, members, room))| config(&format!("lc{n}"), weight, members, room)).collect();
+            let placed = place(&configs, count, now());
+            for config in &configs {
+                if let Some(room) = config.room {
+                    prop_assert!(counted(&placed, &config.name) as i64 <= room);
+                }
+            }
+            let room: Option<i64> = configs.iter().map(|config| config.room).sum();
+            let expected = room.map_or(i64::from(count), |room| room.min(i64::from(count)));
+            prop_assert_eq!(placed.launch_configs.len() as i64, expected);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The simulated cloud as a provider: a client of `bullpen simcloud`.
+//!
+//! An answer counts only if it is the cloud's own: an error without the cloud's error body (a proxy's, a redirect, some
+//! other server on that port) proves nothing about machines and is [`ProviderError::Transient`].
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
+use serde::de::DeserializeOwned;
+
+use super::{
+    AddressKind, CapacityScope, CreateRequest, Identity, Instance, InstanceAddress, InstancePhase, Market, Provider,
+    ProviderError, ProviderOptions, tags,
+};
+use crate::simcloud::wire;
+
+/// A simulated machine boots in seconds, and a call to its cloud costs next to nothing.
+const LIST_INTERVAL: Duration = Duration::from_millis(200);
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Of one HTTP call, from its begin to the last byte of the answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest answer that is read, in bytes.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// Machines per page.
+const PAGE: &str = "1000";
+/// Pages of one list; a cloud that goes on beyond is broken.
+const MAX_PAGES: usize = 1000;
+/// Longest message that is passed on, in characters: it goes into statuses, which are bounded.
+const MAX_MESSAGE: usize = 512;
+
+/// A client of one simulated cloud in one region.
+#[derive(Clone, Debug)]
+pub struct SimulatedProvider {
+    client: Client,
+    endpoint: Url,
+    region: String,
+}
+
+impl SimulatedProvider {
+    /// A client of the simulated cloud at `endpoint`, `http://host:port`. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// `Invalid` if `endpoint` is not an `http` URL of a host and perhaps a port, or `region` is empty.
+    pub fn new(endpoint: &str, region: &str) -> Result<Self, ProviderError> {
+        let wrong = |why: &str| ProviderError::invalid(format!("endpoint {endpoint:?}: {why}"));
+        let endpoint = Url::parse(endpoint).map_err(|error| wrong(&error.to_string()))?;
+        if endpoint.scheme() != "http" {
+            return Err(wrong("must begin with http://"));
+        }
+        let rest = (endpoint.username(), endpoint.password(), endpoint.path(), endpoint.query(), endpoint.fragment());
+        if rest != ("", None, "/", None, None) {
+            return Err(wrong("must be a host and a port only"));
+        }
+        if region.is_empty() {
+            return Err(ProviderError::invalid("region: must not be empty"));
+        }
+        let client = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|error| ProviderError::transient(format!("no HTTP client: {}", causes(&error))))?;
+        Ok(Self { client, endpoint, region: region.to_owned() })
+    }
+
+    /// A request to `/v1/` and these segments, each escaped, in the provider's region.
+    fn request(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+        let mut url = self.endpoint.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.clear().push("v1").extend(segments);
+        }
+        url.query_pairs_mut().append_pair("region", &self.region).extend_pairs(query);
+        self.client.request(method, url)
+    }
+
+    /// All pages of a list, or an error.
+    async fn pages(&self, filter: (&str, &str)) -> Result<Vec<Instance>, ProviderError> {
+        let mut instances = Vec::new();
+        let mut next: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let mut query = vec![filter, ("limit", PAGE)];
+            query.extend(next.as_deref().map(|next| ("continue", next)));
+            let page: wire::InstanceList = ask(self.request(Method::GET, &["instances"], &query)).await?;
+            instances.extend(page.items.into_iter().map(Instance::from));
+            next = page.next;
+            if next.is_none() {
+                return Ok(instances);
+            }
+        }
+        Err(ProviderError::transient(format!("a list did not end after {MAX_PAGES} pages")))
+    }
+}
+
+#[async_trait]
+impl Provider for SimulatedProvider {
+    fn kind(&self) -> &'static str {
+        "simulated"
+    }
+
+    fn list_interval(&self) -> Duration {
+        LIST_INTERVAL
+    }
+
+    fn create_grace(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    async fn identity(&self) -> Result<Identity, ProviderError> {
+        let wire::Identity { account, region } = ask(self.request(Method::GET, &["identity"], &[])).await?;
+        Ok(Identity { account, region })
+    }
+
+    async fn create(&self, request: &CreateRequest) -> Result<Instance, ProviderError> {
+        let ProviderOptions::Simulated(boot) = &request.options;
+        let body = wire::CreateInstance {
+            token: request.token.clone(),
+            region: self.region.clone(),
+            zone: request.zone.clone(),
+            market: request.market.into(),
+            instance_type: request.instance_type.clone(),
+            image: request.image.clone(),
+            user_data: request.user_data.clone(),
+            tags: request.tags.clone(),
+            boot_milliseconds: boot.boot_milliseconds,
+            boot_jitter_percent: boot.boot_jitter_percent,
+        };
+        // The region is in the body here, and the query of a create has no parameters.
+        let mut url = self.endpoint.clone();
+        url.set_path("/v1/instances");
+        ask::<wire::Instance>(self.client.post(url).json(&body)).await.map(Instance::from)
+    }
+
+    async fn find(&self, token: &str) -> Result<Option<Instance>, ProviderError> {
+        let found = self.pages(("token", token)).await?;
+        Ok(found.into_iter().find(|instance| instance.token.as_deref() == Some(token)))
+    }
+
+    async fn list(&self, installation: &str) -> Result<Vec<Instance>, ProviderError> {
+        let tag = format!("{}={installation}", tags::INSTALLATION);
+        let mut instances = self.pages(("tag", &tag)).await?;
+        // A cloud that ignored the filter must not make a stranger's machine look like ours.
+        instances.retain(|instance| instance.tags.get(tags::INSTALLATION).is_some_and(|tag| tag == installation));
+        Ok(instances)
+    }
+
+    async fn get(&self, id: &str) -> Result<Instance, ProviderError> {
+        let instance: Instance =
+            ask::<wire::Instance>(self.request(Method::GET, &["instances", id], &[])).await?.into();
+        if instance.id == id {
+            Ok(instance)
+        } else {
+            Err(ProviderError::transient(format!("asked for instance {id:?}, answered with {:?}", instance.id)))
+        }
+    }
+
+    async fn terminate(&self, id: &str) -> Result<(), ProviderError> {
+        match ask::<wire::Instance>(self.request(Method::DELETE, &["instances", id], &[])).await {
+            Ok(_) | Err(ProviderError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Sends a request and reads the cloud's answer.
+async fn ask<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, ProviderError> {
+    let unknown = |error: reqwest::Error| ProviderError::transient(clip(&causes(&error.without_url())));
+    let response = request.send().await.map_err(unknown)?;
+    let status = response.status();
+    let body = read(response).await?;
+    if status.is_success() {
+        serde_json::from_slice(&body)
+            .map_err(|error| ProviderError::transient(clip(&format!("the answer cannot be read: {error}"))))
+    } else {
+        Err(refusal(status, &body))
+    }
+}
+
+async fn read(mut response: Response) -> Result<Vec<u8>, ProviderError> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER => body.extend_from_slice(&chunk),
+            Ok(Some(_)) => return Err(ProviderError::transient(format!("the answer is over {MAX_ANSWER} bytes"))),
+            Ok(None) => return Ok(body),
+            Err(error) => return Err(ProviderError::transient(clip(&causes(&error.without_url())))),
+        }
+    }
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> ProviderError {
+    let Ok(wire::ErrorBody { error }) = serde_json::from_slice(body) else {
+        return ProviderError::transient(format!("HTTP {status} without an error of the cloud"));
+    };
+    let message = clip(&error.message);
+    match error.class {
+        wire::ErrorClass::RateLimited => ProviderError::RateLimited {
+            message,
+            retry_after: error.retry_after_milliseconds.map(Duration::from_millis),
+        },
+        wire::ErrorClass::Quota => ProviderError::Quota { message },
+        wire::ErrorClass::Capacity => {
+            ProviderError::Capacity { message, scope: error.scope.map_or(CapacityScope::Type, Into::into) }
+        }
+        wire::ErrorClass::Auth => ProviderError::Auth { message },
+        wire::ErrorClass::Invalid => ProviderError::Invalid { message, token_used: error.token_used },
+        wire::ErrorClass::NotFound => ProviderError::NotFound { message },
+        wire::ErrorClass::Transient => ProviderError::Transient { message },
+    }
+}
+
+/// An error and what is under it: reqwest's own words alone do not say "connection refused".
+fn causes(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn clip(message: &str) -> String {
+    message.chars().take(MAX_MESSAGE).collect()
+}
+
+impl From<wire::Instance> for Instance {
+    fn from(instance: wire::Instance) -> Self {
+        let addresses = instance.addresses.into_iter().map(|wire::Address { kind, address }| InstanceAddress {
+            kind: match kind {
+                wire::AddressKind::InternalIp => AddressKind::InternalIp,
+            },
+            address,
+        });
+        Self {
+            id: instance.id,
+            token: Some(instance.token),
+            region: instance.region,
+            zone: instance.zone,
+            instance_type: instance.instance_type,
+            image: instance.image,
+            phase: match instance.phase {
+                wire::Phase::Pending => InstancePhase::Pending,
+                wire::Phase::Running => InstancePhase::Running,
+                wire::Phase::ShuttingDown => InstancePhase::ShuttingDown,
+                wire::Phase::Terminated => InstancePhase::Terminated,
+            },
+            ready: instance.ready,
+            addresses: addresses.collect(),
+            launch_time: instance.launch_time,
+            boot_time: instance.boot_time,
+            tags: instance.tags,
+        }
+    }
+}
+
+impl From<Market> for wire::Market {
+    fn from(market: Market) -> Self {
+        match market {
+            Market::OnDemand => Self::OnDemand,
+            Market::Spot => Self::Spot,
+        }
+    }
+}
+
+impl From<wire::CapacityScope> for CapacityScope {
+    fn from(scope: wire::CapacityScope) -> Self {
+        match scope {
+            wire::CapacityScope::Type => Self::Type,
+            wire::CapacityScope::Zone => Self::Zone,
+            wire::CapacityScope::Market => Self::Market,
+            wire::CapacityScope::All => Self::All,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The tags by which a machine is known to be ours.
+
+use std::collections::BTreeMap;
+
+/// Everything below this prefix is ours; a user's tags cannot reach it.
+pub const PREFIX: &str = "bullpen.dev/";
+/// The installation that the machine belongs to. A machine without ours is never touched.
+pub const INSTALLATION: &str = "bullpen.dev/installation";
+/// The uid of the member that the machine was bought for; also its idempotency token.
+pub const MEMBER_UID: &str = "bullpen.dev/member-uid";
+/// The member's namespace.
+pub const NAMESPACE: &str = "bullpen.dev/namespace";
+/// The member's name.
+pub const NAME: &str = "bullpen.dev/name";
+
+/// Whom a machine is bought for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner<'a> {
+    /// The installation's id.
+    pub installation: &'a str,
+    /// The member's uid.
+    pub member_uid: &'a str,
+    /// The member's namespace.
+    pub namespace: &'a str,
+    /// The member's name.
+    pub name: &'a str,
+}
+
+/// The owner's tags and the user's. A user's tag below [`PREFIX`] is left out: it could claim another's machine.
+pub fn all(owner: &Owner<'_>, user: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let ours = [
+        (INSTALLATION, owner.installation),
+        (MEMBER_UID, owner.member_uid),
+        (NAMESPACE, owner.namespace),
+        (NAME, owner.name),
+    ];
+    let user = user.iter().filter(|(key, _)| !key.starts_with(PREFIX)).map(|(key, value)| (key.clone(), value.clone()));
+    user.chain(ours.map(|(key, value)| (key.to_owned(), value.to_owned()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_tag_cannot_stand_in_for_one_of_ours() {
+        let owner = Owner { installation: "here", member_uid: "u-1", namespace: "ci", name: "ci-1" };
+        let user = [("team", "web"), (INSTALLATION, "elsewhere"), ("bullpen.dev/claim", "mine")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let tags = all(&owner, &user.into());
+        assert_eq!(tags.get(INSTALLATION).map(String::as_str), Some("here"));
+        assert_eq!(tags.get("team").map(String::as_str), Some("web"));
+        assert_eq!(
+            tags.keys().map(String::as_str).collect::<Vec<_>>(),
+            [INSTALLATION, MEMBER_UID, NAME, NAMESPACE, "team"]
+        );
+    }
+}

@@ -1,0 +1,278 @@
+//! The ledger: every call and every change of a machine's state, in order, as JSON lines.
+//!
+//! Lines are kept as rendered, so that their memory can be counted and reading them costs a copy only.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::wire::{ErrorClass, Market};
+
+/// Lines kept; older ones are dropped and counted.
+pub const MAX_ENTRIES: usize = 1_000_000;
+/// Bytes of lines kept.
+pub const MAX_BYTES: usize = 512 * 1024 * 1024;
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// 1, 2, 3 … without gaps.
+    pub sequence: u64,
+    /// When it happened, not when it was noticed. Never before the time of an earlier line.
+    #[serde(with = "microseconds")]
+    pub time: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum What {
+    /// The cloud came up; always the first line.
+    Started {
+        /// The cloud's only account.
+        account: String,
+        /// With this seed and the same calls, ids and boot times come out the same.
+        seed: u64,
+    },
+    /// A call was answered.
+    Call(Call),
+    /// A machine changed its state.
+    Machine(Box<MachineEvent>),
+}
+
+/// A call and its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Call {
+    /// What was asked.
+    pub method: Method,
+    /// What was answered.
+    pub outcome: Outcome,
+    /// The token of a create or find.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The machine that was asked for or answered with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The machines in the answer to a list or find.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<usize>,
+    /// Why it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// `POST /v1/instances`
+    Create,
+    /// `GET /v1/instances` with a token.
+    Find,
+    /// `GET /v1/instances` without one.
+    List,
+    /// `GET /v1/instances/{id}`
+    Get,
+    /// `DELETE /v1/instances/{id}`
+    Terminate,
+    /// `GET /v1/identity`
+    Identity,
+}
+
+/// What was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// A create made a machine.
+    Created,
+    /// A create showed the machine that its token had made before.
+    Existing,
+    /// A terminate was accepted.
+    Accepted,
+    /// A question was answered.
+    Ok,
+    /// Refused, with this class.
+    #[serde(untagged)]
+    Refused(ErrorClass),
+}
+
+/// A machine changed its state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineEvent {
+    /// The new state.
+    pub event: State,
+    /// The machine.
+    pub id: String,
+    /// The token that bought it.
+    pub token: String,
+    /// All about it, on `created` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Description>,
+}
+
+/// States as the ledger names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Accepted: `Pending`.
+    Created,
+    /// Booted.
+    Running,
+    /// The status checks passed.
+    Ready,
+    /// A terminate was accepted.
+    ShuttingDown,
+    /// Gone.
+    Terminated,
+    /// No longer shown by any call.
+    Forgotten,
+}
+
+/// What a machine was created as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Description {
+    /// As asked for.
+    pub region: String,
+    /// As asked for.
+    pub zone: String,
+    /// As asked for.
+    pub market: Market,
+    /// As asked for.
+    pub instance_type: String,
+    /// As asked for.
+    pub image: String,
+    /// Its private address.
+    pub address: String,
+    /// As asked for.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// The lines, bounded in number and bytes.
+#[derive(Debug)]
+pub struct Ledger {
+    lines: VecDeque<Box<str>>,
+    bytes: usize,
+    last: u64,
+    max_entries: usize,
+    max_bytes: usize,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::with_caps(MAX_ENTRIES, MAX_BYTES)
+    }
+}
+
+impl Ledger {
+    /// An empty ledger that keeps at most so many lines and bytes (but always the newest line).
+    pub const fn with_caps(max_entries: usize, max_bytes: usize) -> Self {
+        Self { lines: VecDeque::new(), bytes: 0, last: 0, max_entries, max_bytes }
+    }
+
+    /// The sequence number of the newest line; 0 if there is none.
+    pub const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// How many of the oldest lines are gone.
+    pub fn dropped(&self) -> u64 {
+        self.last - self.lines.len() as u64
+    }
+
+    /// Lines after number `since` and up to number `until`, at most `max` of them, each ending in a newline.
+    /// The number is that of the last line returned; `None` if there are no more.
+    pub fn read(&self, since: u64, until: u64, max: usize) -> Option<(u64, String)> {
+        let dropped = self.dropped();
+        let from = since.max(dropped);
+        let to = until.min(self.last).min(from.saturating_add(max as u64));
+        if from >= to {
+            return None;
+        }
+        let lines = self.lines.range((from - dropped) as usize..(to - dropped) as usize);
+        Some((to, lines.map(AsRef::as_ref).collect()))
+    }
+
+    pub(super) fn push(&mut self, time: Timestamp, what: What) {
+        let sequence = self.last + 1;
+        // Rendering plain strings and numbers cannot fail; if it could, the gap must still be seen as a line.
+        let mut line = serde_json::to_string(&Entry { sequence, time, what }).unwrap_or_default();
+        line.push('\n');
+        self.bytes += line.len();
+        self.last = sequence;
+        self.lines.push_back(line.into_boxed_str());
+        while self.lines.len() > 1 && (self.lines.len() > self.max_entries || self.bytes > self.max_bytes) {
+            self.bytes -= self.lines.pop_front().map_or(0, |line| line.len());
+        }
+    }
+}
+
+/// RFC 3339 with exactly six digits, so that lines compare as text.
+mod microseconds {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{time:.6}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        Timestamp::deserialize(deserializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started() -> What {
+        What::Started { account: "sim-1".to_owned(), seed: 7 }
+    }
+
+    #[test]
+    fn the_oldest_lines_are_dropped_and_counted_and_the_rest_keep_their_numbers() {
+        let mut ledger = Ledger::with_caps(3, usize::MAX);
+        for _ in 0..5 {
+            ledger.push(Timestamp::UNIX_EPOCH, started());
+        }
+        assert_eq!((ledger.last(), ledger.dropped()), (5, 2));
+        let (last, text) = ledger.read(0, u64::MAX, 2).unwrap();
+        let numbers: Vec<u64> =
+            text.lines().map(|line| serde_json::from_str::<Entry>(line).unwrap().sequence).collect();
+        assert_eq!((last, numbers), (4, vec![3, 4]));
+        assert_eq!(ledger.read(5, u64::MAX, 2), None);
+        assert_eq!(ledger.read(u64::MAX, u64::MAX, 2), None);
+    }
+
+    #[test]
+    fn the_bytes_are_bounded_too_but_the_newest_line_stays() {
+        let mut ledger = Ledger::with_caps(usize::MAX, 1);
+        ledger.push(Timestamp::UNIX_EPOCH, started());
+        ledger.push(Timestamp::UNIX_EPOCH, started());
+        assert_eq!((ledger.last(), ledger.dropped()), (2, 1));
+    }
+
+    #[test]
+    fn a_line_reads_back_as_it_was_written() {
+        let call = Call {
+            method: Method::Create,
+            outcome: Outcome::Refused(ErrorClass::Quota),
+            token: Some("u-1".to_owned()),
+            id: None,
+            count: None,
+            message: None,
+        };
+        let entry = Entry { sequence: 1, time: Timestamp::UNIX_EPOCH, what: What::Call(call) };
+        let line = serde_json::to_string(&entry).unwrap();
+        assert_eq!(
+            line,
+            r#"{"sequence":1,"time":"1970-01-01T00:00:00.000000Z","kind":"call","method":"create","outcome":"Quota","token":"u-1"}"#
+        );
+        assert_eq!(serde_json::from_str::<Entry>(&line).unwrap(), entry);
+    }
+}

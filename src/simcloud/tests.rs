@@ -1,0 +1,326 @@
+//! The cloud without a server: time is passed in, nothing waits.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::Options;
+use super::cloud::{Cloud, Creation, ListQuery};
+use super::ledger::{Entry, State, What};
+use super::wire::{CreateInstance, ErrorClass, Instance, Market, Phase};
+
+fn at(milliseconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::from_millis(milliseconds)
+}
+
+fn cloud() -> Cloud {
+    let options = Options {
+        seed: 7,
+        shutdown: Duration::from_millis(500),
+        status_check: Duration::from_millis(200),
+        terminated_visible: Duration::from_mins(1),
+        ..Options::default()
+    };
+    Cloud::new(options, at(0))
+}
+
+fn request(token: &str) -> CreateInstance {
+    CreateInstance {
+        token: token.to_owned(),
+        region: "r1".to_owned(),
+        zone: "r1-a".to_owned(),
+        market: Market::OnDemand,
+        instance_type: "small".to_owned(),
+        image: "img-1".to_owned(),
+        user_data: None,
+        tags: BTreeMap::from([("team".to_owned(), "web".to_owned())]),
+        boot_milliseconds: 1000,
+        boot_jitter_percent: 0,
+    }
+}
+
+fn create(cloud: &mut Cloud, now: i64, request: &CreateInstance) -> Instance {
+    cloud.create(at(now), request).unwrap().1
+}
+
+fn entries(cloud: &Cloud) -> Vec<Entry> {
+    let (_, text) = cloud.ledger().read(0, u64::MAX, usize::MAX).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn states(cloud: &Cloud, id: &str) -> Vec<(State, Timestamp)> {
+    let events = entries(cloud).into_iter().filter_map(|entry| match entry.what {
+        What::Machine(event) if event.id == id => Some((event.event, entry.time)),
+        _ => None,
+    });
+    events.collect()
+}
+
+#[test]
+fn a_machine_boots_passes_its_checks_ends_and_is_forgotten_each_at_its_time_though_nobody_looks() {
+    let mut cloud = cloud();
+    let made = create(&mut cloud, 0, &request("a"));
+    assert_eq!((made.phase, made.ready, made.addresses.len()), (Phase::Pending, false, 1));
+    cloud.terminate(at(5000), &made.id, None).unwrap();
+    cloud.advance(at(1_000_000));
+    let expected = [
+        (State::Created, at(0)),
+        (State::Running, at(1000)),
+        (State::Ready, at(1200)),
+        (State::ShuttingDown, at(5000)),
+        (State::Terminated, at(5500)),
+        (State::Forgotten, at(65_500)),
+    ];
+    assert_eq!(states(&cloud, &made.id), expected);
+    assert_eq!(cloud.get(at(1_000_000), &made.id, None).unwrap_err().class, ErrorClass::NotFound);
+}
+
+#[test]
+fn a_machine_runs_before_its_checks_pass_and_keeps_its_address_until_it_is_terminated() {
+    let mut cloud = cloud();
+    let id = create(&mut cloud, 0, &request("a")).id;
+    let mut look = |now| {
+        let instance = cloud.get(at(now), &id, None).unwrap();
+        (instance.phase, instance.ready, instance.boot_time, instance.addresses.len())
+    };
+    assert_eq!(look(999), (Phase::Pending, false, None, 1));
+    assert_eq!(look(1000), (Phase::Running, false, Some(at(1000)), 1));
+    assert_eq!(look(1200), (Phase::Running, true, Some(at(1000)), 1));
+    cloud.terminate(at(2000), &id, None).unwrap();
+    let mut look = |now| {
+        let instance = cloud.get(at(now), &id, None).unwrap();
+        (instance.phase, instance.ready, instance.addresses.len())
+    };
+    assert_eq!(look(2499), (Phase::ShuttingDown, false, 1));
+    assert_eq!(look(2500), (Phase::Terminated, false, 0));
+}
+
+#[test]
+fn a_machine_terminated_while_it_boots_never_runs() {
+    let mut cloud = cloud();
+    let id = create(&mut cloud, 0, &request("a")).id;
+    cloud.terminate(at(900), &id, None).unwrap();
+    cloud.terminate(at(1100), &id, None).unwrap();
+    cloud.advance(at(10_000));
+    let expected = [(State::Created, at(0)), (State::ShuttingDown, at(900)), (State::Terminated, at(1400))];
+    assert_eq!(states(&cloud, &id), expected);
+}
+
+#[test]
+fn a_token_shows_its_machine_again_as_it_is_by_then_even_after_it_was_forgotten() {
+    let mut cloud = cloud();
+    let made = create(&mut cloud, 0, &request("a"));
+    let again = |cloud: &mut Cloud, now| cloud.create(at(now), &request("a")).unwrap();
+    assert_eq!(again(&mut cloud, 1), (Creation::Existing, made.clone()));
+    cloud.terminate(at(2000), &made.id, None).unwrap();
+    for now in [3000, 1_000_000] {
+        let (creation, instance) = again(&mut cloud, now);
+        assert_eq!((creation, instance.phase), (Creation::Existing, Phase::Terminated));
+        assert_eq!((instance.id, instance.launch_time), (made.id.clone(), made.launch_time));
+    }
+    assert_eq!(cloud.machines(), 0);
+}
+
+#[test]
+fn a_token_with_other_bytes_is_refused_and_named_as_used() {
+    let mut cloud = cloud();
+    create(&mut cloud, 0, &request("a"));
+    let other = CreateInstance { zone: "r1-b".to_owned(), ..request("a") };
+    let refusal = cloud.create(at(1), &other).unwrap_err();
+    assert_eq!((refusal.class, refusal.token_used), (ErrorClass::Invalid, true));
+    assert!(refusal.message.starts_with("token: "), "{}", refusal.message);
+}
+
+#[test]
+fn nonsense_is_refused_by_the_name_of_its_field() {
+    let mut cloud = cloud();
+    let tags = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    let wrong = [
+        ("token", request("")),
+        ("token", request("a\nb")),
+        ("region", CreateInstance { region: String::new(), ..request("a") }),
+        ("zone", CreateInstance { zone: "z".repeat(129), ..request("a") }),
+        ("instanceType", CreateInstance { instance_type: String::new(), ..request("a") }),
+        ("image", CreateInstance { image: String::new(), ..request("a") }),
+        ("userData", CreateInstance { user_data: Some("x".repeat(256 * 1024 + 1)), ..request("a") }),
+        ("tags", CreateInstance { tags: tags("", "x"), ..request("a") }),
+        ("tags", CreateInstance { tags: tags("a=b", "x"), ..request("a") }),
+        ("tags", CreateInstance { tags: tags("a", &"x".repeat(257)), ..request("a") }),
+        ("bootMilliseconds", CreateInstance { boot_milliseconds: u32::MAX, ..request("a") }),
+        ("bootJitterPercent", CreateInstance { boot_jitter_percent: 101, ..request("a") }),
+    ];
+    for (field, request) in wrong {
+        let refusal = cloud.create(at(0), &request).unwrap_err();
+        assert_eq!((refusal.class, refusal.token_used), (ErrorClass::Invalid, false));
+        assert!(refusal.message.starts_with(field), "{field}: {}", refusal.message);
+    }
+    assert_eq!(cloud.machines(), 0);
+}
+
+#[test]
+fn a_machine_is_not_found_from_another_region() {
+    let mut cloud = cloud();
+    let id = create(&mut cloud, 0, &request("a")).id;
+    assert_eq!(cloud.terminate(at(1), &id, Some("r2")).unwrap_err().class, ErrorClass::NotFound);
+    assert_eq!(cloud.get(at(2), &id, Some("r1")).unwrap().phase, Phase::Pending);
+}
+
+#[test]
+fn pages_show_every_machine_once_in_the_order_of_creation_also_when_one_is_forgotten_in_between() {
+    let mut cloud = cloud();
+    let ids: Vec<_> = (0..7).map(|n| create(&mut cloud, n, &request(&format!("t{n}"))).id).collect();
+    create(&mut cloud, 10, &CreateInstance { region: "r2".to_owned(), ..request("elsewhere") });
+    let mut query = ListQuery {
+        region: Some("r1".to_owned()),
+        tags: vec![("team".to_owned(), "web".to_owned())],
+        limit: Some(3),
+        ..ListQuery::default()
+    };
+    let mut seen = Vec::new();
+    cloud.terminate(at(20), &ids[2], None).unwrap();
+    for now in [30, 100_000, 100_001] {
+        let page = cloud.list(at(now), &query);
+        seen.extend(page.items.into_iter().map(|instance| instance.id));
+        query.after = page.next.map(|next| next.parse().unwrap());
+    }
+    assert_eq!((seen, query.after), (ids, None));
+    let query = ListQuery { tags: vec![("team".to_owned(), "db".to_owned())], ..ListQuery::default() };
+    assert_eq!(cloud.list(at(100_002), &query).items, []);
+}
+
+#[test]
+fn with_one_seed_ids_and_boot_times_are_the_same_and_with_another_they_differ() {
+    let boots = |seed| {
+        let mut cloud = Cloud::new(Options { seed, ..Options::default() }, at(0));
+        let jittered = |n| CreateInstance { boot_jitter_percent: 50, ..request(&format!("t{n}")) };
+        let ids: Vec<_> = (0..20).map(|n| create(&mut cloud, 0, &jittered(n)).id).collect();
+        cloud.advance(at(10_000));
+        let boots: Vec<_> = ids.iter().map(|id| cloud.get(at(10_000), id, None).unwrap().boot_time.unwrap()).collect();
+        assert!(boots.iter().all(|boot| (at(500)..=at(1500)).contains(boot)), "{boots:?}");
+        assert!(boots.iter().collect::<BTreeSet<_>>().len() > 10);
+        (ids, boots)
+    };
+    assert_eq!(boots(1), boots(1));
+    assert_ne!(boots(1).0, boots(2).0);
+    assert_ne!(boots(1).1, boots(2).1);
+}
+
+#[test]
+fn a_clock_that_is_set_back_stands_still() {
+    let mut cloud = cloud();
+    let id = create(&mut cloud, 5000, &request("a")).id;
+    assert_eq!(create(&mut cloud, 0, &request("b")).launch_time, at(5000));
+    assert_eq!(cloud.get(at(6000), &id, None).unwrap().phase, Phase::Running);
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Create(u8, bool),
+    Terminate(u8),
+    List,
+}
+
+fn operations() -> impl Strategy<Value = Vec<(u16, Op)>> {
+    let operation = prop_oneof![
+        3 => (0..12u8, prop::bool::weighted(0.1)).prop_map(|(token, other)| Op::Create(token, other)),
+        3 => (0..12u8).prop_map(Op::Terminate),
+        1 => Just(Op::List),
+    ];
+    prop::collection::vec((0..800u16, operation), 1..80)
+}
+
+/// Runs the operations; after each, what all tokens have ever been shown as.
+fn play(cloud: &mut Cloud, operations: &[(u16, Op)], mut check: impl FnMut(&mut Cloud, i64)) {
+    let mut now = 0;
+    let mut ids = HashMap::new();
+    for (pause, operation) in operations {
+        now += i64::from(*pause);
+        match operation {
+            Op::Create(token, other) => {
+                let image = if *other { "img-2" } else { "img-1" }.to_owned();
+                let request = CreateInstance { image, boot_jitter_percent: 90, ..request(&format!("t{token}")) };
+                if let Ok((_, instance)) = cloud.create(at(now), &request) {
+                    ids.insert(*token, instance.id);
+                }
+            }
+            Op::Terminate(token) => {
+                if let Some(id) = ids.get(token) {
+                    let _ = cloud.terminate(at(now), id, None);
+                }
+            }
+            Op::List => drop(cloud.list(at(now), &ListQuery::default())),
+        }
+        check(cloud, now);
+    }
+    cloud.advance(at(now + 1_000_000));
+}
+
+/// Machines are forgotten a second after their end, so that tokens outlive them within a run; and there are fewer
+/// addresses than tokens.
+fn forgetful() -> Cloud {
+    let options = Options { seed: 7, terminated_visible: Duration::from_secs(1), ..Options::default() };
+    Cloud::with_addresses(options, at(0), 5)
+}
+
+#[test]
+fn without_a_free_address_a_create_is_refused_and_its_token_stays_unused() {
+    let mut cloud = forgetful();
+    let ids: Vec<_> = (0..5).map(|n| create(&mut cloud, 0, &request(&format!("t{n}"))).id).collect();
+    assert_eq!(cloud.create(at(1), &request("late")).unwrap_err().class, ErrorClass::Quota);
+    cloud.terminate(at(2), &ids[3], None).unwrap();
+    assert_eq!(cloud.create(at(3), &request("late")).unwrap_err().class, ErrorClass::Quota);
+    let (creation, instance) = cloud.create(at(1000), &request("late")).unwrap();
+    assert_eq!((creation, instance.addresses[0].address.as_str()), (Creation::Created, "10.0.0.4"));
+}
+
+proptest! {
+    #[test]
+    fn an_address_has_one_live_machine(operations in operations()) {
+        play(&mut forgetful(), &operations, |cloud, now| {
+            let items = cloud.list(at(now), &ListQuery::default()).items;
+            let live: Vec<_> = items.into_iter().filter(|item| item.phase != Phase::Terminated).collect();
+            let addresses: BTreeSet<_> = live.iter().map(|item| item.addresses[0].address.clone()).collect();
+            assert_eq!(addresses.len(), live.len());
+        });
+    }
+
+    #[test]
+    fn one_token_never_makes_two_machines(operations in operations()) {
+        let mut cloud = forgetful();
+        play(&mut cloud, &operations, |_, _| {});
+        let created = entries(&cloud).into_iter().filter_map(|entry| match entry.what {
+            What::Machine(event) if event.event == State::Created => Some(event.token),
+            _ => None,
+        });
+        let created: Vec<_> = created.collect();
+        prop_assert_eq!(created.iter().collect::<BTreeSet<_>>().len(), created.len());
+    }
+
+    #[test]
+    fn the_ledger_is_dense_in_numbers_and_ordered_in_time_and_no_machine_skips_or_repeats_a_state(
+        operations in operations(),
+    ) {
+        let mut cloud = forgetful();
+        play(&mut cloud, &operations, |_, _| {});
+        let entries = entries(&cloud);
+        let numbers: Vec<_> = entries.iter().map(|entry| entry.sequence).collect();
+        prop_assert_eq!(numbers, (1..=entries.len() as u64).collect::<Vec<_>>());
+        prop_assert!(entries.is_sorted_by_key(|entry| entry.time));
+        let mut last = HashMap::new();
+        for entry in entries {
+            let What::Machine(event) = entry.what else { continue };
+            let follows = match (last.insert(event.id, event.event), event.event) {
+                (None, next) => next == State::Created,
+                (Some(State::Created), next) => matches!(next, State::Running | State::ShuttingDown),
+                (Some(State::Running), next) => matches!(next, State::Ready | State::ShuttingDown),
+                (Some(State::Ready), next) => next == State::ShuttingDown,
+                (Some(State::ShuttingDown), next) => next == State::Terminated,
+                (Some(State::Terminated), next) => next == State::Forgotten,
+                (Some(State::Forgotten), _) => false,
+            };
+            prop_assert!(follows);
+        }
+    }
+}

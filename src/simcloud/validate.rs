@@ -1,0 +1,59 @@
+//! What the cloud takes as a create request. Every refusal names the field.
+
+use super::wire::{CreateInstance, Refusal};
+
+/// Longest token, region, zone, instance type, image and tag key, in characters.
+const MAX_NAME: usize = 128;
+const MAX_TAG_VALUE: usize = 256;
+const MAX_TAGS: usize = 50;
+/// In bytes.
+const MAX_USER_DATA: usize = 256 * 1024;
+/// One day.
+const MAX_BOOT_MILLISECONDS: u32 = 86_400_000;
+
+/// # Errors
+/// `Invalid`, naming the first field that is out of its bounds.
+pub(super) fn create(request: &CreateInstance) -> Result<(), Refusal> {
+    name("token", &request.token)?;
+    name("region", &request.region)?;
+    name("zone", &request.zone)?;
+    name("instanceType", &request.instance_type)?;
+    name("image", &request.image)?;
+    if request.user_data.as_ref().is_some_and(|data| data.len() > MAX_USER_DATA) {
+        return Err(Refusal::invalid(format!("userData: at most {MAX_USER_DATA} bytes")));
+    }
+    if request.tags.len() > MAX_TAGS {
+        return Err(Refusal::invalid(format!("tags: at most {MAX_TAGS}, got {}", request.tags.len())));
+    }
+    for (key, value) in &request.tags {
+        name("tags: a key", key)?;
+        if key.contains('=') {
+            return Err(Refusal::invalid(format!("tags: the key {key:?} has a `=` in it")));
+        }
+        if value.chars().count() > MAX_TAG_VALUE {
+            return Err(Refusal::invalid(format!("tags: the value of {key:?} is over {MAX_TAG_VALUE} characters")));
+        }
+    }
+    if request.boot_milliseconds > MAX_BOOT_MILLISECONDS {
+        return Err(Refusal::invalid(format!("bootMilliseconds: at most {MAX_BOOT_MILLISECONDS}")));
+    }
+    if request.boot_jitter_percent > 100 {
+        return Err(Refusal::invalid("bootJitterPercent: at most 100"));
+    }
+    Ok(())
+}
+
+/// # Errors
+/// `Invalid`, naming `field`, if `value` is empty, too long or has control characters.
+pub(super) fn name(field: &str, value: &str) -> Result<(), Refusal> {
+    let problem = if value.is_empty() {
+        "must not be empty".to_owned()
+    } else if value.chars().count() > MAX_NAME {
+        format!("at most {MAX_NAME} characters")
+    } else if value.chars().any(char::is_control) {
+        "must not have control characters".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::invalid(format!("{field}: {problem}")))
+}

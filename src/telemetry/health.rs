@@ -1,0 +1,222 @@
+//! Whether the process is alive and ready, by named checks that its components set.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// The health of the process. A clone is another handle of the same one.
+///
+/// Alive: no check has failed. Ready: [`set_ready`](Self::set_ready) was called, and every check passes.
+#[derive(Clone, Debug, Default)]
+pub struct Health(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    ready: bool,
+    checks: BTreeMap<Cow<'static, str>, Check>,
+}
+
+#[derive(Clone, Debug)]
+enum Check {
+    /// Declared; its component has not said anything yet.
+    Awaited,
+    /// Good until somebody says otherwise.
+    Passed,
+    /// Good until then, unless it passes again.
+    PassedUntil { deadline: Instant, within: Duration },
+    /// Bad, and why.
+    Failed(String),
+}
+
+enum Verdict<'check> {
+    Good,
+    Open,
+    Bad(Cow<'check, str>),
+}
+
+/// What an endpoint answers: whether all is well, and one line a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Whether all is well.
+    pub good: bool,
+    /// One line a check: `[+]name ok` or `[-]name: what is missing`.
+    pub body: String,
+}
+
+impl Health {
+    /// Health without checks, not ready.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Declares a check whose component has still to come up: until it passes, the process is alive but not ready.
+    /// A check that is already known stays as it is.
+    pub fn await_check(&self, name: impl Into<Cow<'static, str>>) {
+        self.0.lock().checks.entry(name.into()).or_insert(Check::Awaited);
+    }
+
+    /// The check is good until it is said to be otherwise.
+    pub fn pass(&self, name: impl Into<Cow<'static, str>>) {
+        self.0.lock().checks.insert(name.into(), Check::Passed);
+    }
+
+    /// The check is good, and goes bad by itself unless this is called again `within` that time: so a component that
+    /// hangs is noticed.
+    pub fn pass_for(&self, name: impl Into<Cow<'static, str>>, within: Duration) {
+        let check = match Instant::now().checked_add(within) {
+            Some(deadline) => Check::PassedUntil { deadline, within },
+            None => Check::Passed,
+        };
+        self.0.lock().checks.insert(name.into(), check);
+    }
+
+    /// The check is bad: the process is neither alive nor ready until it passes again.
+    pub fn fail(&self, name: impl Into<Cow<'static, str>>, reason: impl Into<String>) {
+        self.0.lock().checks.insert(name.into(), Check::Failed(reason.into()));
+    }
+
+    /// Forgets a check whose component has ended as it should.
+    pub fn forget(&self, name: &str) {
+        self.0.lock().checks.remove(name);
+    }
+
+    /// Whether the process may be counted on, as far as its start (or its end) goes.
+    pub fn set_ready(&self, ready: bool) {
+        self.0.lock().ready = ready;
+    }
+
+    /// What `/livez` answers: bad when a check has failed, or has not passed in time.
+    pub fn liveness(&self) -> Report {
+        self.report_at(Instant::now(), false)
+    }
+
+    /// What `/readyz` answers: bad as well while a check is awaited, or the process has not said that it is ready.
+    pub fn readiness(&self) -> Report {
+        self.report_at(Instant::now(), true)
+    }
+
+    fn report_at(&self, now: Instant, for_readiness: bool) -> Report {
+        let state = self.0.lock();
+        let mut report = Report { good: true, body: String::new() };
+        if for_readiness {
+            let verdict = if state.ready {
+                Verdict::Good
+            } else {
+                Verdict::Bad("the process has not said that it is ready".into())
+            };
+            report.add("ready", &verdict);
+        }
+        for (name, check) in &state.checks {
+            let verdict = match check.verdict_at(now) {
+                Verdict::Open if for_readiness => Verdict::Bad("nothing heard yet".into()),
+                verdict => verdict,
+            };
+            report.add(name, &verdict);
+        }
+        report.body.push_str(if report.good { "ok\n" } else { "failed\n" });
+        report
+    }
+}
+
+impl Check {
+    fn verdict_at(&self, now: Instant) -> Verdict<'_> {
+        match self {
+            Self::Awaited => Verdict::Open,
+            Self::Passed => Verdict::Good,
+            Self::PassedUntil { deadline, .. } if now <= *deadline => Verdict::Good,
+            Self::PassedUntil { within, .. } => Verdict::Bad(format!("nothing heard for more than {within:?}").into()),
+            Self::Failed(reason) => Verdict::Bad(reason.into()),
+        }
+    }
+}
+
+impl Report {
+    fn add(&mut self, name: &str, verdict: &Verdict<'_>) {
+        let written = match verdict {
+            Verdict::Good => writeln!(self.body, "[+]{name} ok"),
+            Verdict::Open => writeln!(self.body, "[ ]{name}: nothing heard yet"),
+            Verdict::Bad(reason) => {
+                self.good = false;
+                writeln!(self.body, "[-]{name}: {reason}")
+            }
+        };
+        written.expect("writing to a String does not fail");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WATCH: &str = "watch:poolclaims";
+
+    #[test]
+    fn a_process_without_checks_is_alive_and_not_ready() {
+        let health = Health::new();
+        assert!(health.liveness().good);
+        let readiness = health.readiness();
+        assert!(!readiness.good);
+        assert_eq!(readiness.body, "[-]ready: the process has not said that it is ready\nfailed\n");
+    }
+
+    #[test]
+    fn an_awaited_check_holds_readiness_but_not_liveness() {
+        let health = Health::new();
+        health.await_check(WATCH);
+        health.set_ready(true);
+        assert!(health.liveness().good);
+        let readiness = health.readiness();
+        assert!(!readiness.good);
+        assert!(readiness.body.contains("[-]watch:poolclaims: nothing heard yet"), "{}", readiness.body);
+        health.pass(WATCH);
+        assert!(health.readiness().good);
+    }
+
+    #[test]
+    fn awaiting_a_check_again_does_not_undo_what_it_said() {
+        let health = Health::new();
+        health.fail(WATCH, "403");
+        health.await_check(WATCH);
+        assert!(!health.liveness().good);
+    }
+
+    #[test]
+    fn a_failed_check_is_named_with_its_reason_until_it_passes_or_is_forgotten() {
+        let health = Health::new();
+        health.set_ready(true);
+        health.fail(WATCH, "no event for 35 s");
+        assert_eq!(health.liveness().body, "[-]watch:poolclaims: no event for 35 s\nfailed\n");
+        assert!(!health.readiness().good);
+        health.pass(WATCH);
+        assert!(health.liveness().good);
+        health.fail(WATCH, "again");
+        health.forget(WATCH);
+        assert!(health.liveness().good);
+    }
+
+    #[test]
+    fn a_check_that_is_not_repeated_in_time_goes_bad_by_itself() {
+        let health = Health::new();
+        health.set_ready(true);
+        health.pass_for(WATCH, Duration::from_secs(30));
+        let now = Instant::now();
+        assert!(health.report_at(now, true).good);
+        let later = health.report_at(now + Duration::from_secs(31), false);
+        assert_eq!(later.body, "[-]watch:poolclaims: nothing heard for more than 30s\nfailed\n");
+        health.pass_for(WATCH, Duration::MAX);
+        assert!(health.report_at(now + Duration::from_hours(24), true).good);
+    }
+
+    #[test]
+    fn a_process_that_shuts_down_is_no_longer_ready() {
+        let health = Health::new();
+        health.set_ready(true);
+        assert!(health.readiness().good);
+        health.clone().set_ready(false);
+        assert!(!health.readiness().good);
+    }
+}

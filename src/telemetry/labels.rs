@@ -1,0 +1,235 @@
+//! The label values of the metrics that have a closed set of them. Their texts are part of the interface: dashboards
+//! and alerts name them.
+
+use std::fmt::Write as _;
+
+use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
+
+/// An enum whose variants are all the values that a label can have.
+macro_rules! label_values {
+    (
+        $(#[$meta:meta])*
+        $name:ident { $( $(#[$variant_meta:meta])* $variant:ident => $text:literal ),+ $(,)? }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $( $(#[$variant_meta])* $variant ),+ }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant ),+ ];
+
+            /// The value as it stands in the metrics.
+            pub const fn as_str(self) -> &'static str {
+                match self { $( Self::$variant => $text ),+ }
+            }
+        }
+
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
+                encoder.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+label_values! {
+    /// Where a pool's member is; one that has a deletionTimestamp and no claim is terminating.
+    MemberLabel {
+        /// Written down, the create not accepted yet.
+        Pending => "pending",
+        /// Booting.
+        Warming => "warming",
+        /// Can be claimed.
+        Ready => "ready",
+        /// Held by a claim.
+        Claimed => "claimed",
+        /// Failed, about to be terminated.
+        Errored => "errored",
+        /// Being terminated.
+        Terminating => "terminating",
+    }
+}
+
+label_values! {
+    /// What became of a create call.
+    CreateOutcome {
+        /// The cloud took it.
+        Accepted => "accepted",
+        /// The machine was there already, found by its token.
+        Found => "found",
+        /// Too many calls.
+        RateLimited => "rate_limited",
+        /// The account may not have more.
+        Quota => "quota",
+        /// The cloud has none to sell.
+        Capacity => "capacity",
+        /// The credentials do not do.
+        Auth => "auth",
+        /// The request is wrong in itself.
+        Invalid => "invalid",
+        /// No definite answer.
+        Transient => "transient",
+    }
+}
+
+label_values! {
+    /// What became of a terminate call.
+    TerminationOutcome {
+        /// The cloud took it.
+        Accepted => "accepted",
+        /// The cloud says that the machine is gone.
+        Gone => "gone",
+        /// Too many calls.
+        RateLimited => "rate_limited",
+        /// The credentials do not do.
+        Auth => "auth",
+        /// The request is wrong in itself.
+        Invalid => "invalid",
+        /// No definite answer, or an error that a terminate call should not have.
+        Transient => "transient",
+    }
+}
+
+label_values! {
+    /// A call to a cloud.
+    ProviderOperation {
+        /// Buys a machine.
+        Create => "create",
+        /// Looks for a machine by its token.
+        Find => "find",
+        /// Lists the machines of the installation.
+        List => "list",
+        /// Reads one machine.
+        Get => "get",
+        /// Ends a machine.
+        Terminate => "terminate",
+        /// Asks whose credentials these are.
+        Identity => "identity",
+    }
+}
+
+label_values! {
+    /// What became of a call to a cloud.
+    ProviderOutcome {
+        /// It did what was asked.
+        Ok => "ok",
+        /// Too many calls.
+        RateLimited => "rate_limited",
+        /// The account may not have more.
+        Quota => "quota",
+        /// The cloud has none to sell.
+        Capacity => "capacity",
+        /// The credentials do not do.
+        Auth => "auth",
+        /// The request is wrong in itself.
+        Invalid => "invalid",
+        /// There is no such machine.
+        NotFound => "not_found",
+        /// No definite answer.
+        Transient => "transient",
+    }
+}
+
+impl From<ProviderOutcome> for CreateOutcome {
+    /// A create has no machine to miss: "not found" is an answer to something else, so its outcome is open.
+    fn from(outcome: ProviderOutcome) -> Self {
+        match outcome {
+            ProviderOutcome::Ok => Self::Accepted,
+            ProviderOutcome::RateLimited => Self::RateLimited,
+            ProviderOutcome::Quota => Self::Quota,
+            ProviderOutcome::Capacity => Self::Capacity,
+            ProviderOutcome::Auth => Self::Auth,
+            ProviderOutcome::Invalid => Self::Invalid,
+            ProviderOutcome::NotFound | ProviderOutcome::Transient => Self::Transient,
+        }
+    }
+}
+
+impl From<ProviderOutcome> for TerminationOutcome {
+    /// A machine that is not found is gone; giving one up can run into neither a quota nor a lack of capacity.
+    fn from(outcome: ProviderOutcome) -> Self {
+        match outcome {
+            ProviderOutcome::Ok => Self::Accepted,
+            ProviderOutcome::NotFound => Self::Gone,
+            ProviderOutcome::RateLimited => Self::RateLimited,
+            ProviderOutcome::Auth => Self::Auth,
+            ProviderOutcome::Invalid => Self::Invalid,
+            ProviderOutcome::Quota | ProviderOutcome::Capacity | ProviderOutcome::Transient => Self::Transient,
+        }
+    }
+}
+
+label_values! {
+    /// A kind of object that the operator writes.
+    WriteKind {
+        /// Members.
+        PoolMember => "PoolMember",
+        /// Claims.
+        PoolClaim => "PoolClaim",
+        /// Pools.
+        InstancePool => "InstancePool",
+        /// Launch configs.
+        LaunchConfig => "LaunchConfig",
+        /// Events.
+        Event => "Event",
+    }
+}
+
+label_values! {
+    /// How an object is written.
+    WriteVerb {
+        /// POST.
+        Create => "create",
+        /// PUT of the object.
+        Update => "update",
+        /// PUT of its status.
+        UpdateStatus => "update_status",
+        /// PATCH of the object, such as a finalizer.
+        Patch => "patch",
+        /// PATCH of its status.
+        PatchStatus => "patch_status",
+        /// DELETE.
+        Delete => "delete",
+    }
+}
+
+label_values! {
+    /// What became of a write.
+    WriteOutcome {
+        /// It was taken.
+        Ok => "ok",
+        /// 409: the object had changed, or was there already.
+        Conflict => "conflict",
+        /// 404: the object is gone.
+        NotFound => "not_found",
+        /// Anything else, an answer that never came included.
+        Error => "error",
+    }
+}
+
+impl WriteOutcome {
+    /// The outcome of a write that was answered with the HTTP status `code`.
+    pub const fn of_status(code: u16) -> Self {
+        match code {
+            200..=299 => Self::Ok,
+            404 => Self::NotFound,
+            409 => Self::Conflict,
+            _ => Self::Error,
+        }
+    }
+}
+
+label_values! {
+    /// A controller of the operator.
+    Controller {
+        /// The reaper.
+        Pool => "pool",
+        /// The binder.
+        Claim => "claim",
+        /// Machines of members.
+        Member => "member",
+        /// Launch configs and their clouds.
+        LaunchConfig => "launch_config",
+    }
+}

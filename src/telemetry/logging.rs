@@ -1,0 +1,152 @@
+//! Logs to standard error, for people or for machines.
+
+use std::io::IsTerminal as _;
+
+use thiserror::Error;
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+/// What to log and how: the arguments of every command that logs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LogArgs {
+    /// How log lines look on standard error
+    #[arg(long, value_enum, default_value_t, env = "BULLPEN_LOG_FORMAT")]
+    pub log_format: LogFormat,
+    /// What is logged: error, warn, info, debug or trace, or a filter such as info,bullpen=debug
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "RUST_LOG")]
+    pub log_level: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One line of text an event, coloured on a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, Error)]
+pub enum LoggingError {
+    /// The filter does not parse.
+    #[error("cannot read {filter:?} as a log level or filter: {source}")]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// Somebody set up logging before.
+    #[error("logging is set up already: {0}")]
+    AlreadySet(#[from] TryInitError),
+}
+
+/// Sets up logging for the whole process, once.
+///
+/// # Errors
+/// When the filter does not parse, or logging was set up before.
+pub fn init_logging(args: &LogArgs) -> Result<(), LoggingError> {
+    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    subscriber(args, coloured, std::io::stderr)?.try_init()?;
+    Ok(())
+}
+
+fn subscriber<W>(args: &LogArgs, coloured: bool, writer: W) -> Result<Box<dyn Subscriber + Send + Sync>, LoggingError>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::try_new(&args.log_level)
+        .map_err(|source| LoggingError::Filter { filter: args.log_level.clone(), source })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(coloured);
+    Ok(match args.log_format {
+        LogFormat::Text => Box::new(builder.finish()),
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use clap::Parser;
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        log: LogArgs,
+    }
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(log_format: LogFormat, log_level: &str) -> String {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let args = LogArgs { log_format, log_level: log_level.to_owned() };
+        let subscriber = subscriber(&args, false, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::debug!("not at info");
+            tracing::info!(claim = "build-1", "bound");
+        });
+        let bytes = captured.0.lock().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn text_is_one_line_an_event_without_colours() {
+        let text = logged(LogFormat::Text, "info");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("bound claim=\"build-1\""), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn json_is_one_object_an_event_with_the_fields_beside_the_message() {
+        let line: serde_json::Value = serde_json::from_str(&logged(LogFormat::Json, "info")).unwrap();
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["message"], "bound");
+        assert_eq!(line["claim"], "build-1");
+    }
+
+    #[test]
+    fn the_level_decides_what_is_logged() {
+        assert_eq!(logged(LogFormat::Text, "debug").lines().count(), 2);
+        assert_eq!(logged(LogFormat::Text, "warn"), "");
+        assert_eq!(logged(LogFormat::Text, "warn,bullpen=debug").lines().count(), 2);
+    }
+
+    #[test]
+    fn a_filter_that_does_not_parse_is_an_error_that_shows_it() {
+        let args = LogArgs { log_format: LogFormat::Text, log_level: "bullpen=loud".into() };
+        let error = subscriber(&args, false, io::stderr).err().unwrap();
+        assert!(error.to_string().contains("\"bullpen=loud\""), "{error}");
+    }
+
+    #[test]
+    fn the_format_is_given_in_lower_case() {
+        let command = Command::try_parse_from(["bullpen", "--log-format", "json", "--log-level", "warn"]).unwrap();
+        assert_eq!(command.log.log_format, LogFormat::Json);
+        assert_eq!(command.log.log_level, "warn");
+        assert!(Command::try_parse_from(["bullpen", "--log-format", "xml"]).is_err());
+    }
+}

@@ -1,0 +1,486 @@
+//! The metrics, by typed methods. Units are base units (seconds); a closed set of label values is there at 0 before
+//! the first event, so that `rate()` and `increase()` see the first one.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::labels::{
+    Controller, CreateOutcome, MemberLabel, ProviderOperation, ProviderOutcome, TerminationOutcome, WriteKind,
+    WriteOutcome, WriteVerb,
+};
+use crate::api::MemberCounts;
+
+/// Claim to Bound takes milliseconds from a warm pool, and a boot or more from an empty one.
+const BIND_SECONDS: [f64; 19] = [
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
+    1_800.0,
+];
+const CALL_SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+const REPLACEMENT_SECONDS: [f64; 14] =
+    [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0];
+const RECONCILE_SECONDS: [f64; 12] = [0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0];
+
+type Histograms<Labels> = Family<Labels, Histogram, fn() -> Histogram>;
+type SecondsGauge = Gauge<f64, AtomicU64>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PoolLabels {
+    namespace: String,
+    pool: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PoolMemberLabels {
+    namespace: String,
+    pool: String,
+    state: MemberLabel,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CreateLabels {
+    namespace: String,
+    launch_config: String,
+    outcome: CreateOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TerminationLabels {
+    namespace: String,
+    launch_config: String,
+    outcome: TerminationOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriteLabels {
+    kind: WriteKind,
+    verb: WriteVerb,
+    outcome: WriteOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    provider: &'static str,
+    operation: ProviderOperation,
+    outcome: ProviderOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ControllerLabels {
+    controller: Controller,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+}
+
+/// The operator's metrics. A clone is another handle of the same ones.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Families>);
+
+#[derive(Debug)]
+struct Families {
+    registry: Registry,
+    claim_bind: Histograms<PoolLabels>,
+    pool_members: Family<PoolMemberLabels, Gauge>,
+    pool_waiting_claims: Family<PoolLabels, Gauge>,
+    pool_target_size: Family<PoolLabels, Gauge>,
+    creates: Family<CreateLabels, Counter>,
+    terminations: Family<TerminationLabels, Counter>,
+    writes: Family<WriteLabels, Counter>,
+    bind_conflicts: Counter,
+    provider_calls: Histograms<CallLabels>,
+    replacement_delay: Histogram,
+    reconciles: Histograms<ControllerLabels>,
+    reconcile_errors: Family<ControllerLabels, Counter>,
+    last_success: Family<ControllerLabels, SecondsGauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Metrics with every closed label set at 0.
+    pub fn new() -> Self {
+        let families = Families {
+            registry: Registry::with_prefix("bullpen"),
+            claim_bind: Family::new_with_constructor(|| Histogram::new(BIND_SECONDS)),
+            pool_members: Family::default(),
+            pool_waiting_claims: Family::default(),
+            pool_target_size: Family::default(),
+            creates: Family::default(),
+            terminations: Family::default(),
+            writes: Family::default(),
+            bind_conflicts: Counter::default(),
+            provider_calls: Family::new_with_constructor(|| Histogram::new(CALL_SECONDS)),
+            replacement_delay: Histogram::new(REPLACEMENT_SECONDS),
+            reconciles: Family::new_with_constructor(|| Histogram::new(RECONCILE_SECONDS)),
+            reconcile_errors: Family::default(),
+            last_success: Family::default(),
+        };
+        Self(Arc::new(families.registered().zeroed()))
+    }
+
+    /// Everything as OpenMetrics text.
+    ///
+    /// # Errors
+    /// When the text cannot be written; with a `String` to write to, it always can.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut out = String::new();
+        text::encode(&mut out, &self.0.registry)?;
+        Ok(out)
+    }
+
+    /// A claim was written as Bound, `took` after this operator saw it made.
+    pub fn claim_bound(&self, namespace: &str, pool: &str, took: Duration) {
+        self.0.claim_bind.get_or_create(&pool_labels(namespace, pool)).observe(took.as_secs_f64());
+    }
+
+    /// The member of a compare-and-swap was taken by another, or had changed.
+    pub fn bind_conflict(&self) {
+        self.0.bind_conflicts.inc();
+    }
+
+    /// Begins the series of a pool, so that its histogram and gauges are there before anything happens to it.
+    pub fn pool_known(&self, namespace: &str, pool: &str) {
+        let labels = pool_labels(namespace, pool);
+        drop(self.0.claim_bind.get_or_create(&labels));
+        drop(self.0.pool_waiting_claims.get_or_create(&labels));
+        drop(self.0.pool_target_size.get_or_create(&labels));
+        for &state in MemberLabel::ALL {
+            drop(self.0.pool_members.get_or_create(&member_labels(namespace, pool, state)));
+        }
+    }
+
+    /// Drops all series of a pool that is gone.
+    pub fn pool_gone(&self, namespace: &str, pool: &str) {
+        let labels = pool_labels(namespace, pool);
+        self.0.claim_bind.remove(&labels);
+        self.0.pool_waiting_claims.remove(&labels);
+        self.0.pool_target_size.remove(&labels);
+        for &state in MemberLabel::ALL {
+            self.0.pool_members.remove(&member_labels(namespace, pool, state));
+        }
+    }
+
+    /// The members of a pool, by state.
+    pub fn set_pool_members(&self, namespace: &str, pool: &str, counts: &MemberCounts) {
+        for &state in MemberLabel::ALL {
+            let count = match state {
+                MemberLabel::Pending => counts.pending,
+                MemberLabel::Warming => counts.warming,
+                MemberLabel::Ready => counts.ready,
+                MemberLabel::Claimed => counts.claimed,
+                MemberLabel::Errored => counts.errored,
+                MemberLabel::Terminating => counts.terminating,
+            };
+            self.0.pool_members.get_or_create(&member_labels(namespace, pool, state)).set(i64::from(count));
+        }
+    }
+
+    /// How many claims wait for a member of the pool.
+    pub fn set_pool_waiting_claims(&self, namespace: &str, pool: &str, claims: i32) {
+        self.0.pool_waiting_claims.get_or_create(&pool_labels(namespace, pool)).set(i64::from(claims));
+    }
+
+    /// The `spec.targetSize` of the pool.
+    pub fn set_pool_target_size(&self, namespace: &str, pool: &str, size: i32) {
+        self.0.pool_target_size.get_or_create(&pool_labels(namespace, pool)).set(i64::from(size));
+    }
+
+    /// Begins the counters of a launch config at 0.
+    pub fn launch_config_known(&self, namespace: &str, launch_config: &str) {
+        for &outcome in CreateOutcome::ALL {
+            drop(self.0.creates.get_or_create(&create_labels(namespace, launch_config, outcome)));
+        }
+        for &outcome in TerminationOutcome::ALL {
+            drop(self.0.terminations.get_or_create(&termination_labels(namespace, launch_config, outcome)));
+        }
+    }
+
+    /// Drops the counters of a launch config that is gone.
+    pub fn launch_config_gone(&self, namespace: &str, launch_config: &str) {
+        for &outcome in CreateOutcome::ALL {
+            self.0.creates.remove(&create_labels(namespace, launch_config, outcome));
+        }
+        for &outcome in TerminationOutcome::ALL {
+            self.0.terminations.remove(&termination_labels(namespace, launch_config, outcome));
+        }
+    }
+
+    /// A machine was asked for.
+    pub fn instance_create(&self, namespace: &str, launch_config: &str, outcome: CreateOutcome) {
+        self.0.creates.get_or_create(&create_labels(namespace, launch_config, outcome)).inc();
+    }
+
+    /// A machine's end was asked for, or confirmed.
+    pub fn instance_termination(&self, namespace: &str, launch_config: &str, outcome: TerminationOutcome) {
+        self.0.terminations.get_or_create(&termination_labels(namespace, launch_config, outcome)).inc();
+    }
+
+    /// Something was written to the API server.
+    pub fn api_write(&self, kind: WriteKind, verb: WriteVerb, outcome: WriteOutcome) {
+        self.0.writes.get_or_create(&WriteLabels { kind, verb, outcome }).inc();
+    }
+
+    /// Begins the series of a kind of cloud.
+    pub fn provider_known(&self, provider: &'static str) {
+        for &operation in ProviderOperation::ALL {
+            for &outcome in ProviderOutcome::ALL {
+                drop(self.0.provider_calls.get_or_create(&CallLabels { provider, operation, outcome }));
+            }
+        }
+    }
+
+    /// A cloud answered a call, or failed to.
+    pub fn provider_call(
+        &self,
+        provider: &'static str,
+        operation: ProviderOperation,
+        outcome: ProviderOutcome,
+        took: Duration,
+    ) {
+        let labels = CallLabels { provider, operation, outcome };
+        self.0.provider_calls.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// The create call of a replacement began, `delay` after a claim took the member that it replaces.
+    pub fn replacement_begun(&self, delay: Duration) {
+        self.0.replacement_delay.observe(delay.as_secs_f64());
+    }
+
+    /// A controller went through one object without an error.
+    pub fn reconcile_succeeded(&self, controller: Controller, took: Duration) {
+        let labels = ControllerLabels { controller };
+        self.0.reconciles.get_or_create(&labels).observe(took.as_secs_f64());
+        self.0.last_success.get_or_create(&labels).set(Timestamp::now().as_duration().as_secs_f64());
+    }
+
+    /// A controller could not finish with one object.
+    pub fn reconcile_failed(&self, controller: Controller, took: Duration) {
+        let labels = ControllerLabels { controller };
+        self.0.reconciles.get_or_create(&labels).observe(took.as_secs_f64());
+        self.0.reconcile_errors.get_or_create(&labels).inc();
+    }
+}
+
+impl Families {
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        registry.register(
+            "build",
+            "The running version",
+            Info::new(BuildLabels { version: env!("CARGO_PKG_VERSION") }),
+        );
+        registry.register_with_unit(
+            "claim_bind_duration",
+            "From a claim's creation as this operator saw it until Bound was written",
+            Unit::Seconds,
+            self.claim_bind.clone(),
+        );
+        registry.register("pool_members", "Members of a pool by state", self.pool_members.clone());
+        registry.register(
+            "pool_waiting_claims",
+            "Claims that wait for a member of a pool",
+            self.pool_waiting_claims.clone(),
+        );
+        registry.register("pool_target_size", "The targetSize of a pool", self.pool_target_size.clone());
+        registry.register("instance_creates", "Create calls by outcome", self.creates.clone());
+        registry.register("instance_terminations", "Terminations by outcome", self.terminations.clone());
+        registry.register("api_writes", "Writes to the API server by outcome", self.writes.clone());
+        registry.register(
+            "bind_conflicts",
+            "Compare-and-swaps of members that found the member changed",
+            self.bind_conflicts.clone(),
+        );
+        registry.register_with_unit(
+            "provider_call_duration",
+            "Calls to clouds",
+            Unit::Seconds,
+            self.provider_calls.clone(),
+        );
+        registry.register_with_unit(
+            "replacement_delay",
+            "From a claim's compare-and-swap of a member until the replacement's create call began",
+            Unit::Seconds,
+            self.replacement_delay.clone(),
+        );
+        registry.register_with_unit(
+            "reconcile_duration",
+            "One pass of a controller over one object",
+            Unit::Seconds,
+            self.reconciles.clone(),
+        );
+        registry.register(
+            "reconcile_errors",
+            "Passes of a controller that ended with an error",
+            self.reconcile_errors.clone(),
+        );
+        registry.register_with_unit(
+            "last_successful_reconcile_timestamp",
+            "When a controller last finished a pass without an error; 0: never yet",
+            Unit::Seconds,
+            self.last_success.clone(),
+        );
+        self
+    }
+
+    fn zeroed(self) -> Self {
+        for &kind in WriteKind::ALL {
+            for &verb in WriteVerb::ALL {
+                for &outcome in WriteOutcome::ALL {
+                    drop(self.writes.get_or_create(&WriteLabels { kind, verb, outcome }));
+                }
+            }
+        }
+        for &controller in Controller::ALL {
+            let labels = ControllerLabels { controller };
+            drop(self.reconciles.get_or_create(&labels));
+            drop(self.reconcile_errors.get_or_create(&labels));
+            drop(self.last_success.get_or_create(&labels));
+        }
+        self
+    }
+}
+
+fn pool_labels(namespace: &str, pool: &str) -> PoolLabels {
+    PoolLabels { namespace: namespace.to_owned(), pool: pool.to_owned() }
+}
+
+fn member_labels(namespace: &str, pool: &str, state: MemberLabel) -> PoolMemberLabels {
+    PoolMemberLabels { namespace: namespace.to_owned(), pool: pool.to_owned(), state }
+}
+
+fn create_labels(namespace: &str, launch_config: &str, outcome: CreateOutcome) -> CreateLabels {
+    CreateLabels { namespace: namespace.to_owned(), launch_config: launch_config.to_owned(), outcome }
+}
+
+fn termination_labels(namespace: &str, launch_config: &str, outcome: TerminationOutcome) -> TerminationLabels {
+    TerminationLabels { namespace: namespace.to_owned(), launch_config: launch_config.to_owned(), outcome }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has_line(metrics: &Metrics, line: &str) -> bool {
+        metrics.encode().unwrap().lines().any(|candidate| candidate == line)
+    }
+
+    #[test]
+    fn every_counter_of_a_closed_set_is_there_at_zero_before_the_first_event() {
+        let metrics = Metrics::new();
+        for line in [
+            r#"bullpen_api_writes_total{kind="PoolMember",verb="update_status",outcome="conflict"} 0"#,
+            r#"bullpen_api_writes_total{kind="Event",verb="create",outcome="ok"} 0"#,
+            "bullpen_bind_conflicts_total 0",
+            "bullpen_replacement_delay_seconds_count 0",
+            r#"bullpen_reconcile_duration_seconds_count{controller="launch_config"} 0"#,
+            r#"bullpen_reconcile_errors_total{controller="pool"} 0"#,
+            r#"bullpen_last_successful_reconcile_timestamp_seconds{controller="claim"} 0.0"#,
+        ] {
+            assert!(has_line(&metrics, line), "{line} is missing in:\n{}", metrics.encode().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_known_launch_config_has_every_outcome_at_zero() {
+        let metrics = Metrics::new();
+        metrics.launch_config_known("ci", "small");
+        for outcome in CreateOutcome::ALL {
+            let outcome = outcome.as_str();
+            assert!(has_line(
+                &metrics,
+                &format!(
+                    r#"bullpen_instance_creates_total{{namespace="ci",launch_config="small",outcome="{outcome}"}} 0"#
+                )
+            ));
+        }
+        metrics.instance_termination("ci", "small", TerminationOutcome::Gone);
+        assert!(has_line(
+            &metrics,
+            r#"bullpen_instance_terminations_total{namespace="ci",launch_config="small",outcome="gone"} 1"#
+        ));
+        metrics.launch_config_gone("ci", "small");
+        assert!(!metrics.encode().unwrap().contains(r#"launch_config="small""#));
+    }
+
+    #[test]
+    fn a_known_provider_has_every_operation_and_outcome_at_zero() {
+        let metrics = Metrics::new();
+        metrics.provider_known("simulated");
+        let text = metrics.encode().unwrap();
+        let series =
+            text.lines().filter(|line| line.starts_with("bullpen_provider_call_duration_seconds_count")).count();
+        assert_eq!(series, ProviderOperation::ALL.len() * ProviderOutcome::ALL.len());
+    }
+
+    #[test]
+    fn the_members_of_a_pool_are_counted_by_state_until_the_pool_is_gone() {
+        let metrics = Metrics::new();
+        metrics.pool_known("ci", "linux");
+        assert!(has_line(&metrics, r#"bullpen_pool_members{namespace="ci",pool="linux",state="errored"} 0"#));
+        metrics.set_pool_members("ci", "linux", &MemberCounts { ready: 5, total: 5, ..MemberCounts::default() });
+        metrics.set_pool_waiting_claims("ci", "linux", 2);
+        metrics.set_pool_target_size("ci", "linux", 7);
+        metrics.claim_bound("ci", "linux", Duration::from_millis(14));
+        for line in [
+            r#"bullpen_pool_members{namespace="ci",pool="linux",state="ready"} 5"#,
+            r#"bullpen_pool_waiting_claims{namespace="ci",pool="linux"} 2"#,
+            r#"bullpen_pool_target_size{namespace="ci",pool="linux"} 7"#,
+            r#"bullpen_claim_bind_duration_seconds_bucket{le="0.01",namespace="ci",pool="linux"} 0"#,
+            r#"bullpen_claim_bind_duration_seconds_bucket{le="0.025",namespace="ci",pool="linux"} 1"#,
+        ] {
+            assert!(has_line(&metrics, line), "{line} is missing in:\n{}", metrics.encode().unwrap());
+        }
+        metrics.pool_known("ci", "linux-large");
+        metrics.pool_gone("ci", "linux");
+        let text = metrics.encode().unwrap();
+        assert!(!text.contains(r#"pool="linux""#));
+        assert!(text.contains(r#"pool="linux-large""#));
+    }
+
+    #[test]
+    fn a_clone_counts_into_the_same_metrics() {
+        let metrics = Metrics::new();
+        metrics.clone().bind_conflict();
+        metrics.clone().api_write(WriteKind::PoolClaim, WriteVerb::UpdateStatus, WriteOutcome::of_status(409));
+        assert!(has_line(&metrics, "bullpen_bind_conflicts_total 1"));
+        assert!(has_line(
+            &metrics,
+            r#"bullpen_api_writes_total{kind="PoolClaim",verb="update_status",outcome="conflict"} 1"#
+        ));
+    }
+
+    #[test]
+    fn a_failed_pass_counts_as_an_error_and_leaves_the_last_success() {
+        let metrics = Metrics::new();
+        metrics.reconcile_failed(Controller::Pool, Duration::from_millis(3));
+        assert!(has_line(&metrics, r#"bullpen_reconcile_errors_total{controller="pool"} 1"#));
+        assert!(has_line(&metrics, r#"bullpen_last_successful_reconcile_timestamp_seconds{controller="pool"} 0.0"#));
+        metrics.reconcile_succeeded(Controller::Pool, Duration::from_millis(3));
+        assert!(has_line(&metrics, r#"bullpen_reconcile_duration_seconds_count{controller="pool"} 2"#));
+        assert!(!has_line(&metrics, r#"bullpen_last_successful_reconcile_timestamp_seconds{controller="pool"} 0.0"#));
+    }
+
+    #[test]
+    fn all_names_have_the_prefix_and_the_text_ends_as_openmetrics_ends() {
+        let text = Metrics::new().encode().unwrap();
+        assert!(text.lines().filter(|line| !line.starts_with('#')).all(|line| line.starts_with("bullpen_")));
+        assert!(text.contains(concat!(r#"bullpen_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#)));
+        assert!(text.ends_with("# EOF\n"));
+    }
+}
