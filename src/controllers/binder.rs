@@ -77,7 +77,7 @@ fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
             state.members_in_hand.insert(views::uid(member.as_ref()));
         }
         for (claim, _) in &verdicts {
-            state.claims_in_hand.insert(views::uid(claim.as_ref()));
+            state.claims_being_told.insert(views::uid(claim.as_ref()));
         }
         Some(Pass { pairs, verdicts, look_again_at })
     })
@@ -210,9 +210,14 @@ impl<'a> Hands<'a> {
 impl Drop for Hands<'_> {
     fn drop(&mut self) {
         let named: Vec<_> = self.context.world.with(|state| {
-            state.claims_in_hand.remove(&self.claim.1);
-            if let Some((_, uid)) = &self.member {
-                state.members_in_hand.remove(uid);
+            match &self.member {
+                Some((_, uid)) => {
+                    state.claims_in_hand.remove(&self.claim.1);
+                    state.members_in_hand.remove(uid);
+                }
+                None => {
+                    state.claims_being_told.remove(&self.claim.1);
+                }
             }
             state.members_claimed_by(&self.claim.1).map(|member| ObjectKey::of(member.as_ref())).collect()
         });
