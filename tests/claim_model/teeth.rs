@@ -1,9 +1,8 @@
 //! The model has teeth: with one decision spoilt it finds what breaks.
 
-use crate::model::Protocol;
-use crate::policy::Policy;
-use crate::properties::{NEVER_AGAIN, NOT_UNDER_A_CLAIM, NOTHING_STUCK, ONE_HOLDER};
-use crate::{assert_holds, size, violations};
+use claim_protocol_model::{NEVER_AGAIN, NOT_UNDER_A_CLAIM, NOTHING_STUCK, ONE_HOLDER, Policy, Protocol, violations};
+
+use crate::{assert_holds, size};
 
 /// Asserts that the spoilt protocol breaks one of the properties, in a configuration of that size.
 fn assert_breaks(policy: Policy, (claims, members, binders, faults): (usize, usize, usize, u8), broken: &[&str]) {

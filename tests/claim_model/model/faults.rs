@@ -6,7 +6,7 @@ use crate::model::{Object, Protocol, Size};
 use crate::state::{Carries, Claim, ClaimWrite, MOST, Member, MemberWrite, Sent, State, add_late};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// The process dies and starts again: its writes may land or not, its memory is gone.
     Crash { binder: usize },
     /// The answer of a write never comes; the write may land or not.

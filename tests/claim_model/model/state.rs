@@ -11,7 +11,7 @@ pub(crate) const MOST: usize = 3;
 pub(crate) const BINDERS: usize = 2;
 
 /// A claim's uid: its name's number and, in the low two bits, which of the claims of that name it is.
-pub(crate) type ClaimUid = u8;
+pub type ClaimUid = u8;
 
 pub(crate) const fn claim_uid(name: usize, incarnation: u8) -> ClaimUid {
     (name as u8) << 2 | incarnation
@@ -22,7 +22,7 @@ pub(crate) const fn claim_name(uid: ClaimUid) -> usize {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Claim {
+pub struct Claim {
     pub(crate) uid: ClaimUid,
     pub(crate) phase: ClaimPhase,
     pub(crate) member: Option<u8>,
@@ -31,14 +31,14 @@ pub(crate) struct Claim {
 
 /// A member is Claimed when it names a claim, else Ready: the states before do not concern the protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Member {
+pub struct Member {
     pub(crate) claim: Option<ClaimUid>,
     pub(crate) deleting: bool,
 }
 
 /// A cache entry: the newest version, or an old one that was delivered last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Cached<T> {
+pub enum Cached<T> {
     Newest,
     Old(Option<T>),
 }
@@ -64,20 +64,20 @@ impl<T: Copy> Cached<T> {
 
 /// Which version a write in flight carries, or that its sender has given up waiting for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Carries {
+pub enum Carries {
     Newest,
     Old,
     Unanswered,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Sent<W> {
+pub struct Sent<W> {
     pub(crate) write: W,
     pub(crate) carries: Carries,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum ClaimWrite {
+pub enum ClaimWrite {
     Bind { uid: ClaimUid, member: u8 },
     End { uid: ClaimUid, phase: ClaimPhase },
 }
@@ -91,7 +91,7 @@ impl ClaimWrite {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum MemberWrite {
+pub enum MemberWrite {
     Swap {
         claim: ClaimUid,
     },
@@ -105,7 +105,7 @@ pub(crate) enum MemberWrite {
 
 /// One process: what it has in its caches and what it has sent. One write at most for each object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Binder {
+pub struct Binder {
     pub(crate) claims: [Cached<Claim>; MOST],
     pub(crate) members: [Cached<Member>; MOST],
     pub(crate) claim_writes: [Option<Sent<ClaimWrite>>; MOST],
@@ -141,7 +141,7 @@ impl Binder {
 
 /// A name in the API server that a claim has, had, or will have again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ClaimSlot {
+pub struct ClaimSlot {
     pub(crate) object: Option<Claim>,
     /// The user makes a claim of this name again, once this one is gone.
     pub(crate) returns: bool,
@@ -150,7 +150,7 @@ pub(crate) struct ClaimSlot {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct MemberSlot {
+pub struct MemberSlot {
     pub(crate) object: Option<Member>,
     pub(crate) machine: bool,
     /// A claim's status has named it.
@@ -160,7 +160,7 @@ pub(crate) struct MemberSlot {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct State {
+pub struct State {
     pub(crate) faults_left: u8,
     /// A machine was terminated under a claim that had not ended.
     pub(crate) wronged: bool,

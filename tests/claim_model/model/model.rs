@@ -11,13 +11,13 @@ use crate::{properties, reduction, server};
 
 /// Which object a step is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Object {
+pub enum Object {
     Claim(usize),
     Member(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     /// A cache gets the newest version of an object.
     Deliver {
         binder: usize,
@@ -63,12 +63,12 @@ pub(crate) enum Step {
 
 /// How many of what there are.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Size {
-    pub(crate) claims: usize,
-    pub(crate) members: usize,
-    pub(crate) binders: usize,
+pub struct Size {
+    pub claims: usize,
+    pub members: usize,
+    pub binders: usize,
     /// The most faults that happen.
-    pub(crate) faults: u8,
+    pub faults: u8,
 }
 
 impl Size {
@@ -79,11 +79,11 @@ impl Size {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Protocol {
-    pub(crate) size: Size,
-    pub(crate) policy: Policy,
+pub struct Protocol {
+    pub size: Size,
+    pub policy: Policy,
     /// Whether states are merged as `reduction` says.
-    pub(crate) reduced: bool,
+    pub reduced: bool,
     renamings: Renamings,
     steps: Vec<Step>,
     faults: Vec<Fault>,
@@ -91,12 +91,12 @@ pub(crate) struct Protocol {
 
 impl Protocol {
     /// The protocol as it is designed, with all reductions.
-    pub(crate) fn designed(size: Size) -> Self {
+    pub fn designed(size: Size) -> Self {
         Self::new(size, Policy::AsDesigned, true)
     }
 
     /// The protocol under some policy, with no reduction but the renaming.
-    pub(crate) fn unreduced(size: Size, policy: Policy) -> Self {
+    pub fn unreduced(size: Size, policy: Policy) -> Self {
         Self::new(size, policy, false)
     }
 

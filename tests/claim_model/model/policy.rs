@@ -25,7 +25,7 @@ pub(crate) fn member_view(number: usize, member: Member) -> MemberView<Id> {
 
 /// What the processes do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Policy {
+pub enum Policy {
     AsDesigned,
     /// The 404 row of the table says "given back".
     GoneMeansGivenBack,

@@ -8,10 +8,10 @@ use crate::model::Protocol;
 use crate::policy::{POOL, member_view};
 use crate::state::{Claim, Member, State, claim_name};
 
-pub(crate) const ONE_HOLDER: &str = "a member is held by at most one claim, and a bound claim's member names it";
-pub(crate) const NEVER_AGAIN: &str = "a member that a claim's status has named is never claimable again";
-pub(crate) const NOT_UNDER_A_CLAIM: &str = "a claimed member is terminated only by the end of its claim";
-pub(crate) const NOTHING_STUCK: &str = "nothing is stuck";
+pub const ONE_HOLDER: &str = "a member is held by at most one claim, and a bound claim's member names it";
+pub const NEVER_AGAIN: &str = "a member that a claim's status has named is never claimable again";
+pub const NOT_UNDER_A_CLAIM: &str = "a claimed member is terminated only by the end of its claim";
+pub const NOTHING_STUCK: &str = "nothing is stuck";
 
 pub(crate) fn all() -> Vec<Property<Protocol>> {
     vec![
