@@ -43,6 +43,8 @@ pub struct State {
     pub claims: Store<PoolClaim>,
     /// Claims (by uid) that the binder has paired and not yet let go.
     pub claims_in_hand: HashSet<String>,
+    /// Claims (by uid) whose status is just being written to say that they wait, or failed. They still wait.
+    pub claims_being_told: HashSet<String>,
     /// Members (by uid) that the binder has paired and not yet let go.
     pub members_in_hand: HashSet<String>,
     /// Members (by uid) that lost a compare-and-swap, with the version that it was tried with: no candidates while

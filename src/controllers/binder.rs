@@ -25,8 +25,8 @@ struct Pass {
 }
 
 /// One pass over the claims on the pool of this name, there or not.
-pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
-    let Some(pass) = plan(&context, &key, Timestamp::now()) else { return Ok(None) };
+pub fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
+    let Some(pass) = plan(context, key, Timestamp::now()) else { return Ok(None) };
     for (claim, member) in pass.pairs {
         let (context, pool) = (context.clone(), key.clone());
         tokio::spawn(async move {
@@ -81,7 +81,7 @@ fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
             memories.claim_taken(key);
         }
         for (claim, _) in &verdicts {
-            state.claims_in_hand.insert(views::uid(claim.as_ref()));
+            state.claims_being_told.insert(views::uid(claim.as_ref()));
         }
         Some(Pass { pairs, verdicts, look_again_at })
     })
@@ -214,9 +214,14 @@ impl<'a> Hands<'a> {
 impl Drop for Hands<'_> {
     fn drop(&mut self) {
         let named: Vec<_> = self.context.world.with(|state| {
-            state.claims_in_hand.remove(&self.claim.1);
-            if let Some((_, uid)) = &self.member {
-                state.members_in_hand.remove(uid);
+            match &self.member {
+                Some((_, uid)) => {
+                    state.claims_in_hand.remove(&self.claim.1);
+                    state.members_in_hand.remove(uid);
+                }
+                None => {
+                    state.claims_being_told.remove(&self.claim.1);
+                }
             }
             state.members_claimed_by(&self.claim.1).map(|member| ObjectKey::of(member.as_ref())).collect()
         });
@@ -224,7 +229,9 @@ impl Drop for Hands<'_> {
         if let Some((key, _)) = &self.member {
             wakers.members.wake(key.clone());
         }
-        named.into_iter().for_each(|member| wakers.members.wake(member));
+        for member in named {
+            wakers.members.wake(member);
+        }
         wakers.holds.wake(self.claim.0.clone());
         wakers.binder.wake(self.pool.clone());
         wakers.pools.wake(self.pool.clone());
