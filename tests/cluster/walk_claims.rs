@@ -10,7 +10,7 @@ use rand::RngExt as _;
 use serde_json::json;
 
 use crate::harness::walk::{POOL, condition, machine, machine_of, member_of, phase};
-use crate::harness::{History, Operator, Walk, assert_never_bound_twice};
+use crate::harness::{Audit, History, Operator, Walk, assert_never_bound_twice};
 
 #[tokio::test]
 async fn a_claim_on_a_ready_pool_is_bound_and_its_end_ends_exactly_its_machine() {
@@ -47,6 +47,7 @@ async fn a_claim_on_a_ready_pool_is_bound_and_its_end_ends_exactly_its_machine()
 async fn a_hundred_claims_on_twenty_ready_members_are_all_bound_and_no_member_twice() {
     let walk = Walk::begin("hundred").await;
     let _operator = Operator::start(&walk).await;
+    let mut audit = walk.audit();
     let sizes = json!({ "maxSize": 200, "provisioning": { "maxConcurrentCreates": 20 } });
     walk.ready_pool(20, sizes).await;
     let ready: BTreeSet<String> = walk.list::<PoolMember>().await.iter().map(PoolMember::name_any).collect();
@@ -66,6 +67,7 @@ async fn a_hundred_claims_on_twenty_ready_members_are_all_bound_and_no_member_tw
     assert_never_bound_twice(&mut members, &mut claims).await;
     let ledger = walk.simcloud.ledger().await;
     assert_eq!((ledger.bought(), ledger.living().len()), (120, 120), "as many machines as are wanted, and never more");
+    assert_few_claim_writes(&mut audit, 100);
 }
 
 #[tokio::test]
@@ -194,7 +196,15 @@ async fn claims_deleted_at_any_moment_of_a_burst_leave_no_machine_behind() {
     walk.set::<InstancePool>(POOL, json!({ "state": "Draining" })).await;
     walk.none_left::<PoolMember>().await;
     walk.no_machine_left().await;
+    assert_few_claim_writes(&mut audit, 45);
+}
+
+/// A claim is told why it waits and then that it is bound; a few of these writes may meet another one.
+fn assert_few_claim_writes(audit: &mut Audit, claims: usize) {
     audit.assert_none_refused();
+    let written = audit.writes().iter().filter(|write| write.resource() == "poolclaims").count();
+    eprintln!("{written} writes of {claims} claims");
+    assert!(written <= 3 * claims, "{written} writes of {claims} claims");
 }
 
 #[tokio::test]
