@@ -7,6 +7,7 @@
 pub mod api;
 pub mod cli;
 pub mod control_plane;
+pub mod demo;
 pub mod plan;
 pub mod provider;
 pub mod simcloud;

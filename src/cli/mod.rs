@@ -1,6 +1,7 @@
 //! The command line.
 
 mod crds;
+mod demo;
 mod signals;
 mod simcloud;
 
@@ -18,6 +19,8 @@ pub struct Cli {
 enum Command {
     /// Print the CustomResourceDefinitions, or write them to a folder
     Crds(crds::CrdsArgs),
+    /// Show a pool warming up and claims being served, on this machine
+    Demo(demo::DemoArgs),
     /// Run a simulated cloud to try pools against
     Simcloud(crate::simcloud::SimcloudArgs),
 }
@@ -33,6 +36,7 @@ impl Cli {
     pub fn execute(self) -> CommandResult {
         match self.command {
             Command::Crds(args) => crds::execute(&args),
+            Command::Demo(args) => demo::execute(args),
             Command::Simcloud(args) => simcloud::execute(&args),
         }
     }
