@@ -6,7 +6,9 @@
 
 pub mod api;
 pub mod cli;
+pub mod cluster;
 pub mod control_plane;
+pub mod controllers;
 pub mod demo;
 pub mod plan;
 pub mod provider;

@@ -2,6 +2,7 @@
 
 mod crds;
 mod demo;
+mod run;
 mod signals;
 mod simcloud;
 
@@ -19,6 +20,8 @@ pub struct Cli {
 enum Command {
     /// Print the CustomResourceDefinitions, or write them to a folder
     Crds(crds::CrdsArgs),
+    /// Run the operator
+    Run(run::RunArgs),
     /// Show a pool warming up and claims being served, on this machine
     Demo(demo::DemoArgs),
     /// Run a simulated cloud to try pools against
@@ -36,6 +39,7 @@ impl Cli {
     pub fn execute(self) -> CommandResult {
         match self.command {
             Command::Crds(args) => crds::execute(&args),
+            Command::Run(args) => run::execute(args),
             Command::Demo(args) => demo::execute(args),
             Command::Simcloud(args) => simcloud::execute(&args),
         }

@@ -43,7 +43,9 @@ impl std::fmt::Debug for Clients {
 /// When none of them is there, or the one that is cannot be read.
 pub async fn configuration(path: Option<&std::path::Path>) -> Result<Config, ClientError> {
     let explicit = match path {
-        Some(path) => Some(kube::config::Kubeconfig::read_from(path).map_err(|error| ClientError::Config(error.to_string()))?),
+        Some(path) => {
+            Some(kube::config::Kubeconfig::read_from(path).map_err(|error| ClientError::Config(error.to_string()))?)
+        }
         None => None,
     };
     match explicit {

@@ -25,16 +25,35 @@ impl Events {
     }
 
     /// Publishes a warning about `object`, in the background.
-    pub fn warn<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &'static str, action: &'static str, note: String) {
+    pub fn warn<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        reason: &'static str,
+        action: &'static str,
+        note: String,
+    ) {
         self.publish(object, EventType::Warning, reason, action, note);
     }
 
     /// Publishes that something went as it should, in the background.
-    pub fn normal<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &'static str, action: &'static str, note: String) {
+    pub fn normal<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        reason: &'static str,
+        action: &'static str,
+        note: String,
+    ) {
         self.publish(object, EventType::Normal, reason, action, note);
     }
 
-    fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, type_: EventType, reason: &str, action: &str, note: String) {
+    fn publish<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        type_: EventType,
+        reason: &str,
+        action: &str,
+        note: String,
+    ) {
         // A reference with a resourceVersion would keep equal events from being counted together.
         let reference = ObjectReference { resource_version: None, ..object.object_ref(&()) };
         let event =

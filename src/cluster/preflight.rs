@@ -14,7 +14,9 @@ pub enum PreflightError {
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
     /// Definitions are missing.
-    #[error("the CustomResourceDefinition of {0} is not installed: run `bullpen crds | kubectl apply --server-side -f -`")]
+    #[error(
+        "the CustomResourceDefinition of {0} is not installed: run `bullpen crds | kubectl apply --server-side -f -`"
+    )]
     MissingDefinition(String),
     /// Permissions are missing.
     #[error("not allowed to {verb} {resource} in {scope}: grant it to the operator's service account")]
@@ -61,7 +63,10 @@ pub async fn check(client: &Client, namespace: Option<&str>) -> Result<(), Prefl
 
 async fn definition<K>(client: &Client, namespace: Option<&str>) -> Result<(), PreflightError>
 where
-    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
 {
     let api: Api<K> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
@@ -69,7 +74,9 @@ where
     };
     match api.list_metadata(&ListParams::default().limit(1)).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Err(PreflightError::MissingDefinition(K::plural(&()).into_owned())),
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            Err(PreflightError::MissingDefinition(K::plural(&()).into_owned()))
+        }
         // Permissions are asked for by name next, so that the message can say which one.
         Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
         Err(error) => Err(PreflightError::Unreachable(error.to_string())),
@@ -98,7 +105,10 @@ async fn permission(
         ..SelfSubjectAccessReview::default()
     };
     let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let answer = api.create(&PostParams::default(), &review).await.map_err(|error| PreflightError::Unreachable(error.to_string()))?;
+    let answer = api
+        .create(&PostParams::default(), &review)
+        .await
+        .map_err(|error| PreflightError::Unreachable(error.to_string()))?;
     if answer.status.is_some_and(|status| status.allowed) {
         return Ok(());
     }

@@ -30,6 +30,7 @@ struct Entry<K> {
     object: Arc<K>,
     version: u64,
     arrival: u64,
+    first_seen: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +69,11 @@ impl<K: ResourceExt> Store<K> {
         self.entries.get(key).map_or(u64::MAX, |entry| entry.arrival)
     }
 
+    /// How long ago this process first saw the object.
+    pub fn seen_for(&self, key: &ObjectKey) -> Option<Duration> {
+        self.entries.get(key).map(|entry| entry.first_seen.elapsed())
+    }
+
     /// Whether the first list has been taken in whole.
     pub const fn is_synced(&self) -> bool {
         self.synced
@@ -96,7 +102,7 @@ impl<K: ResourceExt> Store<K> {
                 return changes;
             }
             if entry.object.uid().as_deref() == Some(uid.as_str()) {
-                arrival = Some(entry.arrival);
+                arrival = Some((entry.arrival, entry.first_seen));
             } else {
                 // The name was used again, so the former object is gone.
                 let former = entry.object.clone();
@@ -104,12 +110,12 @@ impl<K: ResourceExt> Store<K> {
                 changes.push(Changed { old: Some(former), new: None });
             }
         }
-        let arrival = arrival.unwrap_or_else(|| {
+        let (arrival, first_seen) = arrival.unwrap_or_else(|| {
             self.arrivals += 1;
-            self.arrivals
+            (self.arrivals, Instant::now())
         });
         let object = Arc::new(object);
-        let replaced = self.entries.insert(key, Entry { object: object.clone(), version, arrival });
+        let replaced = self.entries.insert(key, Entry { object: object.clone(), version, arrival, first_seen });
         let old = if changes.is_empty() { replaced.map(|entry| entry.object) } else { None };
         changes.push(Changed { old, new: Some(object) });
         changes

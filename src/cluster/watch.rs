@@ -23,7 +23,14 @@ const WATCH_SECONDS: u32 = 60;
 /// and the version before it stays in the world.
 pub async fn run<K>(client: Client, namespace: Option<String>, world: World)
 where
-    K: Kept + Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: Kept
+        + Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
 {
     let api: Api<DeserializeGuard<K>> = match &namespace {
         Some(namespace) => Api::namespaced(client, namespace),

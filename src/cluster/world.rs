@@ -50,6 +50,8 @@ pub struct State {
     pub parked: HashMap<String, String>,
     /// Members of each pool that are just being written: name and launch config.
     pub planned: HashMap<ObjectKey, Vec<PlannedMember>>,
+    /// When each pool was last read past the watch.
+    pub pools_read: HashMap<ObjectKey, Instant>,
     /// Members (by uid) whose machine is gone, by the provider's word.
     pub machines_gone: HashSet<String>,
     members_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
@@ -167,7 +169,7 @@ impl State {
     }
 
     /// The members whose `spec.poolRef` has this name, whatever uid it has.
-    pub fn members_of_name<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolMember>> {
+    pub fn members_of_name<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolMember>> + use<'a> {
         self.members_by_pool.get(pool).into_iter().flatten().filter_map(|key| self.members.get(key))
     }
 
@@ -215,7 +217,11 @@ fn index<K: std::hash::Hash + Eq>(
 }
 
 fn key_of<K: ResourceExt>(changed: &Changed<K>) -> ObjectKey {
-    changed.new.as_ref().or(changed.old.as_ref()).map_or_else(|| ObjectKey::new("", ""), |object| ObjectKey::of(object.as_ref()))
+    changed
+        .new
+        .as_ref()
+        .or(changed.old.as_ref())
+        .map_or_else(|| ObjectKey::new("", ""), |object| ObjectKey::of(object.as_ref()))
 }
 
 impl Kept for InstancePool {
@@ -249,7 +255,12 @@ impl Kept for PoolMember {
         let claim = |member: &Arc<Self>| {
             member.status.as_ref().and_then(|status| status.claim_ref.as_ref()).map(|claim| claim.uid.clone())
         };
-        index(&mut state.members_by_claim, &key, changed.old.as_ref().and_then(claim), changed.new.as_ref().and_then(claim));
+        index(
+            &mut state.members_by_claim,
+            &key,
+            changed.old.as_ref().and_then(claim),
+            changed.new.as_ref().and_then(claim),
+        );
         if changed.new.is_none()
             && let Some(uid) = changed.old.as_ref().and_then(|member| member.uid())
         {

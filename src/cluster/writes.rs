@@ -21,7 +21,8 @@ use super::key::ObjectKey;
 use super::world::{Kept, World};
 use crate::api::{PoolClaim, PoolMember};
 use crate::plan::{Answer, Found};
-use crate::telemetry::{Metrics, WriteKind, WriteOutcome, WriteVerb};
+use crate::telemetry::Metrics;
+use crate::telemetry::labels::{WriteKind, WriteOutcome, WriteVerb};
 
 /// A write that was not accepted.
 #[derive(Debug, Error)]
@@ -47,7 +48,13 @@ pub struct Writes {
 
 /// A kind that is written here.
 pub trait Written:
-    Kept + Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned + 'static
+    Kept
+    + Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + 'static
 {
     /// The kind as a metric label.
     const KIND: WriteKind;
@@ -181,7 +188,12 @@ impl Writes {
         Api::namespaced(self.clients.direct.clone(), namespace)
     }
 
-    fn settle<K: Written>(&self, verb: WriteVerb, key: &ObjectKey, answer: kube::Result<K>) -> Result<Arc<K>, WriteError> {
+    fn settle<K: Written>(
+        &self,
+        verb: WriteVerb,
+        key: &ObjectKey,
+        answer: kube::Result<K>,
+    ) -> Result<Arc<K>, WriteError> {
         match answer {
             Ok(object) => {
                 self.count::<K>(verb, WriteOutcome::Ok);
@@ -232,7 +244,10 @@ fn answer_of(error: &kube::Error, name: &str) -> Answer {
 
 fn is_namespace_terminating(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
-    status.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
+    status
+        .details
+        .as_ref()
+        .is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
 }
 
 /// The moment as `metadata` has it.
@@ -242,14 +257,11 @@ pub fn metadata_time(time: Option<&Time>) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use kube::core::Status;
-    use kube::core::response::StatusDetails;
-
     use super::*;
 
     fn error(code: u16, name: &str) -> kube::Error {
-        let details = (!name.is_empty()).then(|| StatusDetails { name: name.into(), ..StatusDetails::default() });
-        kube::Error::Api(Box::new(Status { code, details, ..Status::default() }))
+        let status = json!({"code": code, "details": {"name": name}});
+        kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))
     }
 
     #[test]

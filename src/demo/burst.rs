@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams, PostParams};
 use tokio::time::Instant as Deadline;
 
 use super::failure::{Failure, causes};

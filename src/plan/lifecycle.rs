@@ -203,7 +203,11 @@ fn warming(member: &LifecycleView, now: Timestamp) -> Step {
 
 /// Too late only when the provider was asked after the deadline and still said no (A-13, T-31).
 fn within(deadline: Timestamp, shown_at: Timestamp, now: Timestamp, failure: Failure) -> Step {
-    if shown_at >= deadline { Step::RecordErrored(failure) } else { Step::Wait((deadline > now).then_some(deadline)) }
+    if shown_at >= deadline {
+        Step::RecordErrored(failure)
+    } else {
+        Step::Wait(Some(deadline.max(plus(now, LOOK_EVERY))))
+    }
 }
 
 fn ready(member: &LifecycleView, now: Timestamp) -> Step {
@@ -349,7 +353,7 @@ mod tests {
     fn a_machine_that_does_not_boot_in_time_fails_only_if_it_was_asked_after_the_deadline() {
         let mut view = LifecycleView { machine: Machine::Booting { at: at(59) }, ..member(MemberState::Warming) };
         assert_eq!(next_step(&view, at(59)), Step::Wait(Some(at(60))));
-        assert_eq!(next_step(&view, at(61)), Step::Wait(None), "the next list will show where it is by now");
+        assert_eq!(next_step(&view, at(61)), Step::Wait(Some(at(62))), "a later list will show where it is by now");
         view.machine = Machine::Booting { at: at(60) };
         assert_eq!(next_step(&view, at(61)), Step::RecordErrored(Failure::LaunchTimeout));
     }

@@ -10,7 +10,10 @@ pub mod fate;
 pub mod lifecycle;
 pub mod placement;
 pub mod queue;
+pub mod record;
 pub mod replenish;
+pub mod status;
+pub mod template;
 
 pub use claimable::{ClaimView, MemberView, claimable, queues};
 pub use conflict::{Answer, BindStep, DeleteStep, SwapStep, after_bind, after_delete, after_swap, after_swap_look};

@@ -30,6 +30,9 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// How long after a create call a machine may still come up that [`find`](Self::find) has not shown yet.
     fn create_grace(&self) -> Duration;
 
+    /// How often to list the machines while one of them boots or ends.
+    fn list_interval(&self) -> Duration;
+
     /// Which account the credentials belong to, asked anew on each call.
     ///
     /// # Errors

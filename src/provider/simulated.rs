@@ -15,6 +15,9 @@ use super::{
 };
 use crate::simcloud::wire;
 
+/// A simulated machine boots in seconds, and a call to its cloud costs next to nothing.
+const LIST_INTERVAL: Duration = Duration::from_millis(200);
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of one HTTP call, from its begin to the last byte of the answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -97,6 +100,10 @@ impl SimulatedProvider {
 impl Provider for SimulatedProvider {
     fn kind(&self) -> &'static str {
         "simulated"
+    }
+
+    fn list_interval(&self) -> Duration {
+        LIST_INTERVAL
     }
 
     fn create_grace(&self) -> Duration {

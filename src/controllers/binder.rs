@@ -1,0 +1,228 @@
+//! The binder: pairs the claims of a pool with its members, and has each pair bound.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tracing::{debug, info};
+
+use super::bind;
+use super::context::Context;
+use super::queue::Outcome;
+use super::views;
+use crate::api::{ClaimPhase, MemberState, PoolClaim, PoolMember, WhenEmpty};
+use crate::cluster::ObjectKey;
+use crate::cluster::world::State;
+use crate::plan::queue::{Candidate, Pairing, QueuePool, QueuedClaim, Verdict, pair};
+use crate::plan::template::template_hash;
+use crate::plan::{Answer, claimable, queues, record};
+
+/// What a pass decided, with the objects that it decided on.
+struct Pass {
+    pairs: Vec<(Arc<PoolClaim>, Arc<PoolMember>)>,
+    verdicts: Vec<(Arc<PoolClaim>, Verdict)>,
+    look_again_at: Option<Timestamp>,
+}
+
+/// One pass over the claims on the pool of this name, there or not.
+pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
+    let Some(pass) = plan(&context, &key, Timestamp::now()) else { return Ok(None) };
+    for (claim, member) in pass.pairs {
+        let (context, pool) = (context.clone(), key.clone());
+        tokio::spawn(async move {
+            let hands = Hands::new(&context, &pool, &claim, Some(&member));
+            bind::bind(&context, &pool, &claim, &member).await;
+            drop(hands);
+        });
+    }
+    for (claim, verdict) in pass.verdicts {
+        let (context, pool) = (context.clone(), key.clone());
+        tokio::spawn(async move {
+            let hands = Hands::new(&context, &pool, &claim, None);
+            tell(&context, &claim, &verdict).await;
+            drop(hands);
+        });
+    }
+    Ok(pass.look_again_at)
+}
+
+/// Pairs under the lock, and takes what was paired in hand in the same moment. `None` before every cache is whole: no
+/// verdict is given from half of the truth.
+fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
+    context.world.with(|state| {
+        if !state.is_synced() {
+            return None;
+        }
+        let claims: HashMap<_, _> =
+            queued(state, key).map(|claim| (views::uid(claim.as_ref()), claim.clone())).collect();
+        if claims.is_empty() {
+            return None;
+        }
+        let members = candidates(state, key);
+        let Pairing { pairs, verdicts, look_again_at } = pair(
+            &key.name,
+            queue_pool(state, key).as_ref(),
+            claims.values().map(|claim| queued_claim(state, claim)).collect(),
+            members.values().map(|(_, candidate)| candidate.clone()).collect(),
+            now,
+        );
+        let pairs: Vec<_> = pairs
+            .iter()
+            .filter_map(|(claim, member)| Some((claims.get(claim)?.clone(), members.get(member)?.0.clone())))
+            .collect();
+        let verdicts: Vec<_> =
+            verdicts.into_iter().filter_map(|(claim, verdict)| Some((claims.get(&claim)?.clone(), verdict))).collect();
+        for (claim, member) in &pairs {
+            state.claims_in_hand.insert(views::uid(claim.as_ref()));
+            state.members_in_hand.insert(views::uid(member.as_ref()));
+        }
+        for (claim, _) in &verdicts {
+            state.claims_in_hand.insert(views::uid(claim.as_ref()));
+        }
+        Some(Pass { pairs, verdicts, look_again_at })
+    })
+}
+
+/// The claims that queue for a pool: Pending, not being deleted, named by no member and not in hand.
+fn queued<'a>(state: &'a State, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolClaim>> {
+    state.claims_on(pool).filter(|claim| {
+        let view = views::claim_view(claim);
+        let named = state.members_claimed_by(&view.uid).next().is_some();
+        queues(&view, named) && !state.claims_in_hand.contains(&view.uid)
+    })
+}
+
+/// How many claims wait for members that are still to be bought.
+pub fn waiting(state: &State, pool: &ObjectKey) -> i32 {
+    let waits = |claim: &&Arc<PoolClaim>| claim.spec.when_empty.unwrap_or_default() == WhenEmpty::Wait;
+    queued(state, pool).filter(waits).count().try_into().unwrap_or(i32::MAX)
+}
+
+fn queued_claim(state: &State, claim: &PoolClaim) -> QueuedClaim {
+    let said = claim.status.as_ref().and_then(|status| {
+        status.conditions.iter().find(|condition| condition.type_ == "Bound").map(|condition| condition.reason.clone())
+    });
+    QueuedClaim {
+        uid: views::uid(claim),
+        created: views::created(claim),
+        arrival: state.claims.arrival(&ObjectKey::of(claim)),
+        when_empty: claim.spec.when_empty.unwrap_or_default(),
+        wait_timeout: claim.spec.wait_timeout_seconds.map(|seconds| SignedDuration::from_secs(i64::from(seconds))),
+        said,
+    }
+}
+
+fn candidates(state: &State, key: &ObjectKey) -> HashMap<String, (Arc<PoolMember>, Candidate)> {
+    let Some(pool) = state.pools.get(key) else { return HashMap::new() };
+    let pool_uid = views::uid(pool.as_ref());
+    let mut hashes: HashMap<&str, Option<String>> = HashMap::new();
+    state
+        .members_of(pool)
+        .filter(|member| claimable(&views::member_view(member), &pool_uid))
+        .filter(|member| !state.members_in_hand.contains(&views::uid(member.as_ref())))
+        .filter(|member| !state.machines_gone.contains(&views::uid(member.as_ref())))
+        .map(|member| {
+            let uid = views::uid(member.as_ref());
+            let launch_config = member.spec.placement.launch_config.as_str();
+            let current = hashes.entry(launch_config).or_insert_with(|| {
+                let config = state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), launch_config))?;
+                Some(template_hash(&pool.spec.template, &config.spec))
+            });
+            let parked = state
+                .parked
+                .get(&uid)
+                .is_some_and(|version| Some(version) == member.metadata.resource_version.as_ref());
+            let candidate = Candidate {
+                uid: uid.clone(),
+                current: current.as_ref() == Some(&member.spec.template_hash),
+                warming_started_at: views::status(member).warming_started_at.map(|time| time.0),
+                parked,
+            };
+            (uid, (member.clone(), candidate))
+        })
+        .collect()
+}
+
+fn queue_pool(state: &State, key: &ObjectKey) -> Option<QueuePool> {
+    let pool = state.pools.get(key)?;
+    let count = |wanted: MemberState| {
+        let those =
+            state.members_of(pool).filter(|member| views::state(member) == wanted && !views::deleting(member.as_ref()));
+        those.count().try_into().unwrap_or(i32::MAX)
+    };
+    Some(QueuePool {
+        name: key.name.clone(),
+        state: pool.spec.state,
+        deleting: views::deleting(pool.as_ref()),
+        target: pool.spec.target_size,
+        ready: count(MemberState::Ready),
+        warming: count(MemberState::Warming),
+    })
+}
+
+/// Writes why a claim waits, or that it failed. A claim that changed meanwhile is judged again.
+async fn tell(context: &Context, claim: &Arc<PoolClaim>, verdict: &Verdict) {
+    let now = Timestamp::now();
+    let written = match verdict {
+        Verdict::Waits(refusal) => record::waiting(claim, refusal, now),
+        Verdict::Failed(refusal) => record::failed(claim, refusal, now),
+    };
+    match context.writes.update_status(&written).await {
+        Ok(written) => {
+            if written.status.as_ref().is_some_and(|status| status.phase == ClaimPhase::Failed) {
+                info!(claim = %ObjectKey::of(claim.as_ref()), ?verdict, "the claim failed");
+            }
+        }
+        Err(error) if error.answer == Answer::NotFound => {
+            context.world.answered_gone::<PoolClaim>(&ObjectKey::of(claim.as_ref()), &views::uid(claim.as_ref()));
+        }
+        Err(error) => {
+            debug!(%error, "a verdict was not written");
+            context.writes.get::<PoolClaim>(&ObjectKey::of(claim.as_ref())).await;
+        }
+    }
+}
+
+/// What is in the binder's hands: let go when this is dropped, whatever happened, and everybody concerned looks again.
+struct Hands<'a> {
+    context: &'a Context,
+    pool: &'a ObjectKey,
+    claim: (ObjectKey, String),
+    member: Option<(ObjectKey, String)>,
+}
+
+impl<'a> Hands<'a> {
+    fn new(
+        context: &'a Context,
+        pool: &'a ObjectKey,
+        claim: &Arc<PoolClaim>,
+        member: Option<&Arc<PoolMember>>,
+    ) -> Self {
+        Self {
+            context,
+            pool,
+            claim: (ObjectKey::of(claim.as_ref()), views::uid(claim.as_ref())),
+            member: member.map(|member| (ObjectKey::of(member.as_ref()), views::uid(member.as_ref()))),
+        }
+    }
+}
+
+impl Drop for Hands<'_> {
+    fn drop(&mut self) {
+        let named: Vec<_> = self.context.world.with(|state| {
+            state.claims_in_hand.remove(&self.claim.1);
+            if let Some((_, uid)) = &self.member {
+                state.members_in_hand.remove(uid);
+            }
+            state.members_claimed_by(&self.claim.1).map(|member| ObjectKey::of(member.as_ref())).collect()
+        });
+        let wakers = &self.context.wakers;
+        if let Some((key, _)) = &self.member {
+            wakers.members.wake(key.clone());
+        }
+        named.into_iter().for_each(|member| wakers.members.wake(member));
+        wakers.holds.wake(self.claim.0.clone());
+        wakers.binder.wake(self.pool.clone());
+        wakers.pools.wake(self.pool.clone());
+    }
+}

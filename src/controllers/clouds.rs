@@ -1,0 +1,273 @@
+//! The clouds in use: one provider object and one shared list for each account and region (T-21, TW-6).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::api::LaunchConfigSpec;
+use crate::cluster::ObjectKey;
+use crate::provider::{Instance, Provider, ProviderError, SimulatedProvider, tags};
+use crate::telemetry::Metrics;
+use crate::telemetry::labels::{ProviderOperation, ProviderOutcome};
+
+/// How often the machines are listed while none of them boots or ends: how soon a machine that went behind our back is
+/// noticed.
+const IDLE_LIST_INTERVAL: Duration = Duration::from_secs(10);
+const LONGEST_LIST_BACKOFF: Duration = Duration::from_secs(30);
+/// The share of its time that listing may take, so that a large fleet does not make its cloud busy.
+const LIST_DUTY: u32 = 10;
+
+/// One account and region, as far as a launch config tells them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scope {
+    endpoint: String,
+    region: String,
+}
+
+/// The machines that one list showed.
+#[derive(Debug)]
+pub struct Listing {
+    /// When the list was asked for.
+    pub began: Timestamp,
+    by_id: HashMap<String, Instance>,
+    by_token: HashMap<String, String>,
+}
+
+impl Listing {
+    fn new(began: Timestamp, instances: Vec<Instance>) -> Self {
+        let by_token = instances
+            .iter()
+            .filter_map(|instance| Some((instance.tags.get(tags::MEMBER_UID)?.clone(), instance.id.clone())))
+            .collect();
+        Self { began, by_id: instances.into_iter().map(|instance| (instance.id.clone(), instance)).collect(), by_token }
+    }
+
+    /// The machine with this id, or else the one that was bought for the member with this uid.
+    pub fn find(&self, uid: &str, id: Option<&str>) -> Option<Instance> {
+        let id = id.or_else(|| self.by_token.get(uid).map(String::as_str))?;
+        self.by_id.get(id).cloned()
+    }
+}
+
+/// One cloud in use.
+#[derive(Debug)]
+pub struct Cloud {
+    provider: Arc<dyn Provider>,
+    metrics: Metrics,
+    state: Mutex<CloudState>,
+    hurry: Notify,
+}
+
+#[derive(Debug, Default)]
+struct CloudState {
+    listing: Option<Arc<Listing>>,
+    error: Option<ProviderError>,
+}
+
+/// All clouds in use; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Clouds {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    clouds: Mutex<HashMap<Scope, Arc<Cloud>>>,
+    metrics: Metrics,
+}
+
+/// What the lister of a cloud asks and tells.
+pub trait Audience: Send + Sync + 'static {
+    /// Whether a machine of this scope boots or ends, so that it should be looked at soon.
+    fn hurries(&self, scope: &Scope) -> bool;
+    /// A member's machine was shown changed, or no longer.
+    fn machine_changed(&self, member: ObjectKey);
+    /// The first list of this scope is there: everything of it wants a look.
+    fn first_listed(&self, scope: &Scope);
+    /// The cloud began to answer, or ceased to.
+    fn answering_changed(&self, scope: &Scope);
+}
+
+impl Scope {
+    /// The scope of a launch config, if it has a provider block.
+    pub fn of(spec: &LaunchConfigSpec) -> Option<Self> {
+        let simulated = spec.simulated.as_ref()?;
+        Some(Self { endpoint: simulated.endpoint.clone(), region: spec.region.clone() })
+    }
+}
+
+impl Clouds {
+    /// No clouds yet.
+    pub fn new(metrics: Metrics) -> Self {
+        Self { inner: Arc::new(Inner { clouds: Mutex::default(), metrics }) }
+    }
+
+    /// The cloud of a scope; the first to ask for it has it listed from then on, until `shutdown`.
+    ///
+    /// # Errors
+    /// `Invalid` when the scope does not make a provider.
+    pub fn open(
+        &self,
+        scope: &Scope,
+        installation: &Arc<str>,
+        audience: impl FnOnce() -> Arc<dyn Audience>,
+        shutdown: &CancellationToken,
+    ) -> Result<Arc<Cloud>, ProviderError> {
+        let mut clouds = self.inner.clouds.lock();
+        if let Some(cloud) = clouds.get(scope) {
+            return Ok(cloud.clone());
+        }
+        let provider: Arc<dyn Provider> = Arc::new(SimulatedProvider::new(&scope.endpoint, &scope.region)?);
+        self.inner.metrics.provider_known(provider.kind());
+        let cloud = Arc::new(Cloud {
+            provider,
+            metrics: self.inner.metrics.clone(),
+            state: Mutex::default(),
+            hurry: Notify::new(),
+        });
+        clouds.insert(scope.clone(), cloud.clone());
+        let lister = cloud.clone().list_for_ever(scope.clone(), installation.clone(), audience());
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move { shutdown.run_until_cancelled_owned(lister).await });
+        Ok(cloud)
+    }
+
+    /// The cloud of a scope, if it was opened.
+    pub fn get(&self, scope: &Scope) -> Option<Arc<Cloud>> {
+        self.inner.clouds.lock().get(scope).cloned()
+    }
+}
+
+impl Cloud {
+    /// The provider. Its calls are to go through [`call`](Self::call), which counts them.
+    pub fn provider(&self) -> &dyn Provider {
+        self.provider.as_ref()
+    }
+
+    /// Awaits a call of the provider and counts it.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub async fn call<T>(
+        &self,
+        operation: ProviderOperation,
+        call: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        let begun = Instant::now();
+        let answer = call.await;
+        self.metrics.provider_call(self.provider.kind(), operation, outcome(answer.as_ref().err()), begun.elapsed());
+        answer
+    }
+
+    /// The last whole list.
+    pub fn listing(&self) -> Option<Arc<Listing>> {
+        self.state.lock().listing.clone()
+    }
+
+    /// Whether the last list was answered: `None` before the first.
+    pub fn answering(&self) -> Option<Result<(), ProviderError>> {
+        let state = self.state.lock();
+        match (&state.error, &state.listing) {
+            (Some(error), _) => Some(Err(error.clone())),
+            (None, Some(_)) => Some(Ok(())),
+            (None, None) => None,
+        }
+    }
+
+    /// Something boots or ends from now on: the next list is not to wait.
+    pub fn hurry(&self) {
+        self.hurry.notify_one();
+    }
+
+    async fn list_for_ever(self: Arc<Self>, scope: Scope, installation: Arc<str>, audience: Arc<dyn Audience>) {
+        let mut failures = 0;
+        loop {
+            let begun = Instant::now();
+            let began = Timestamp::now();
+            let answer = self.call(ProviderOperation::List, self.provider.list(&installation)).await;
+            let pause = match answer {
+                Ok(instances) => {
+                    failures = 0;
+                    self.take(Listing::new(began, instances), &scope, audience.as_ref());
+                    let soon = self.provider.list_interval().max(begun.elapsed() * LIST_DUTY);
+                    if audience.hurries(&scope) { soon } else { IDLE_LIST_INTERVAL.max(soon) }
+                }
+                Err(error) => {
+                    self.miss(error, &scope, audience.as_ref());
+                    failures += 1;
+                    super::queue::backoff(self.provider.list_interval(), LONGEST_LIST_BACKOFF, failures)
+                }
+            };
+            let shortest = pause.min(self.provider.list_interval());
+            tokio::time::sleep(shortest).await;
+            let _ = tokio::time::timeout(pause.saturating_sub(shortest), self.hurry.notified()).await;
+        }
+    }
+
+    fn take(&self, listing: Listing, scope: &Scope, audience: &dyn Audience) {
+        let listing = Arc::new(listing);
+        let (before, error) = {
+            let mut state = self.state.lock();
+            (state.listing.replace(listing.clone()), state.error.take())
+        };
+        if before.is_none() || error.is_some() {
+            info!(provider = self.provider.kind(), ?scope, machines = listing.by_id.len(), "the cloud answers");
+            audience.answering_changed(scope);
+        }
+        let Some(before) = before else {
+            audience.first_listed(scope);
+            return;
+        };
+        for (id, instance) in &listing.by_id {
+            let same =
+                before.by_id.get(id).is_some_and(|old| (old.phase, old.ready) == (instance.phase, instance.ready));
+            if !same {
+                tell(instance, audience);
+            }
+        }
+        for (id, instance) in &before.by_id {
+            if !listing.by_id.contains_key(id) {
+                tell(instance, audience);
+            }
+        }
+    }
+
+    fn miss(&self, error: ProviderError, scope: &Scope, audience: &dyn Audience) {
+        let answered_before = {
+            let mut state = self.state.lock();
+            state.error.replace(error.clone()).is_none()
+        };
+        if answered_before {
+            warn!(provider = self.provider.kind(), ?scope, %error, "the cloud does not list its machines");
+            audience.answering_changed(scope);
+        } else {
+            debug!(provider = self.provider.kind(), ?scope, %error, "the cloud still does not list its machines");
+        }
+    }
+}
+
+fn tell(instance: &Instance, audience: &dyn Audience) {
+    if let (Some(namespace), Some(name)) = (instance.tags.get(tags::NAMESPACE), instance.tags.get(tags::NAME)) {
+        audience.machine_changed(ObjectKey::new(namespace, name));
+    }
+}
+
+/// The outcome of a call as a metric label.
+pub fn outcome(error: Option<&ProviderError>) -> ProviderOutcome {
+    match error {
+        None => ProviderOutcome::Ok,
+        Some(ProviderError::RateLimited { .. }) => ProviderOutcome::RateLimited,
+        Some(ProviderError::Quota { .. }) => ProviderOutcome::Quota,
+        Some(ProviderError::Capacity { .. }) => ProviderOutcome::Capacity,
+        Some(ProviderError::Auth { .. }) => ProviderOutcome::Auth,
+        Some(ProviderError::Invalid { .. }) => ProviderOutcome::Invalid,
+        Some(ProviderError::NotFound { .. }) => ProviderOutcome::NotFound,
+        Some(ProviderError::Transient { .. }) => ProviderOutcome::Transient,
+    }
+}

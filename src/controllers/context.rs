@@ -1,0 +1,189 @@
+//! What every controller works with.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use super::clouds::Clouds;
+use super::machines::Machines;
+use super::queue::{Waker, backoff};
+use crate::cluster::events::Events;
+use crate::cluster::{ObjectKey, World, WriteError, Writes};
+use crate::plan::replenish::Memory;
+use crate::plan::status::Refused;
+use crate::provider::ProviderError;
+use crate::telemetry::Metrics;
+
+/// Why a pass over one object did not come to its end. It is tried again, later each time.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The API server did not take a write.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A read that a decision rests on proved nothing.
+    #[error("cannot read {0} at the moment")]
+    Unproved(ObjectKey),
+    /// The launch config of a member is not there, so its cloud cannot be reached.
+    #[error("launch config {0} is not there, so the machine cannot be reached")]
+    NoLaunchConfig(ObjectKey),
+    /// The launch config does not make a provider.
+    #[error("launch config {0} cannot be used: {1}")]
+    Provider(ObjectKey, ProviderError),
+}
+
+/// The queues, to be woken.
+#[derive(Clone, Debug)]
+pub struct Wakers {
+    /// The reaper.
+    pub pools: Waker,
+    /// Lifecycles of members.
+    pub members: Waker,
+    /// Pairing, by the key of the pool that is claimed from, there or not.
+    pub binder: Waker,
+    /// Bound claims and their members.
+    pub holds: Waker,
+    /// Launch configs.
+    pub launch_configs: Waker,
+}
+
+/// What every controller works with; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// What is known of the cluster.
+    pub world: World,
+    /// The way to write to it.
+    pub writes: Writes,
+    /// Events.
+    pub events: Events,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// The queues.
+    pub wakers: Wakers,
+    /// The clouds.
+    pub clouds: Clouds,
+    /// What is known of each member's machine.
+    pub machines: Machines,
+    /// What is remembered of pools and launch configs.
+    pub memory: Arc<Mutex<PoolMemories>>,
+    /// This installation's id.
+    pub installation: Arc<str>,
+    /// When this process began to act: whatever it finds then may have been asked for before.
+    pub started: Timestamp,
+}
+
+/// What is remembered of pools and launch configs from one pass to the next.
+#[derive(Debug, Default)]
+pub struct PoolMemories {
+    pools: HashMap<ObjectKey, PoolMemory>,
+    trouble: HashMap<ObjectKey, Trouble>,
+}
+
+/// What is remembered of one pool.
+#[derive(Debug, Default)]
+pub struct PoolMemory {
+    /// Uid of the pool that this is of.
+    pub uid: String,
+    /// Of the arithmetic.
+    pub replenish: Memory,
+    /// When the status was last written.
+    pub status_written: Option<Instant>,
+    /// The namespace is being terminated.
+    pub namespace_terminating: bool,
+    /// When claims took members whose replacement was not begun yet.
+    pub claims_taken: VecDeque<Instant>,
+    /// Limits terminate calls in flight.
+    pub terminations: Option<(i32, Arc<tokio::sync::Semaphore>)>,
+}
+
+/// Creates by a launch config are being refused.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    failures: u32,
+    /// Nothing is bought by it before this moment.
+    pub until: Timestamp,
+    /// What was refused last.
+    pub refused: Refused,
+}
+
+const FIRST_HOLD: Duration = Duration::from_secs(1);
+const LONGEST_HOLD: Duration = Duration::from_mins(1);
+/// Claims that wait for their replacement are timed, but not more than this many of a pool.
+const MOST_TIMED_CLAIMS: usize = 4_096;
+/// A claim whose replacement was not begun within this time is not replaced one for one: nothing to time.
+const LONGEST_TIMED: Duration = Duration::from_mins(1);
+
+impl PoolMemories {
+    /// The memory of this incarnation of a pool.
+    pub fn pool(&mut self, key: &ObjectKey, uid: &str) -> &mut PoolMemory {
+        let memory = self.pools.entry(key.clone()).or_default();
+        if memory.uid != uid {
+            *memory = PoolMemory { uid: uid.to_owned(), ..PoolMemory::default() };
+        }
+        memory
+    }
+
+    /// Forgets a pool.
+    pub fn forget_pool(&mut self, key: &ObjectKey) {
+        self.pools.remove(key);
+    }
+
+    /// What is being refused to a launch config.
+    pub fn trouble(&self, launch_config: &ObjectKey) -> Option<&Trouble> {
+        self.trouble.get(launch_config)
+    }
+
+    /// A create by this launch config was refused: it is left alone for a while, longer each time.
+    pub fn refused(&mut self, launch_config: &ObjectKey, error: &ProviderError, now: Timestamp) {
+        let failures = self.trouble.get(launch_config).map_or(0, |trouble| trouble.failures);
+        let hold = backoff(FIRST_HOLD, LONGEST_HOLD, failures);
+        let refused = Refused {
+            launch_config: launch_config.name.clone(),
+            class: error.class().to_owned(),
+            message: error.message().to_owned(),
+        };
+        let until = now.checked_add(hold).unwrap_or(now);
+        self.trouble.insert(launch_config.clone(), Trouble { failures: failures + 1, until, refused });
+    }
+
+    /// A create by this launch config was accepted. Says whether it was in trouble before.
+    pub fn accepted(&mut self, launch_config: &ObjectKey) -> bool {
+        self.trouble.remove(launch_config).is_some()
+    }
+
+    /// A claim took a member of the pool.
+    pub fn claim_taken(&mut self, pool: &ObjectKey) {
+        if let Some(memory) = self.pools.get_mut(pool)
+            && memory.claims_taken.len() < MOST_TIMED_CLAIMS
+        {
+            memory.claims_taken.push_back(Instant::now());
+        }
+    }
+
+    /// A create call begins for the pool: how long ago was the claim that it replaces a member for?
+    pub fn replacement_begins(&mut self, pool: &ObjectKey) -> Option<Duration> {
+        let memory = self.pools.get_mut(pool)?;
+        while let Some(taken) = memory.claims_taken.pop_front() {
+            if taken.elapsed() < LONGEST_TIMED {
+                return Some(taken.elapsed());
+            }
+        }
+        None
+    }
+
+    /// What limits the terminate calls of a pool.
+    pub fn terminations(&mut self, pool: &ObjectKey, limit: i32) -> Arc<tokio::sync::Semaphore> {
+        let memory = self.pools.entry(pool.clone()).or_default();
+        match &memory.terminations {
+            Some((present, semaphore)) if *present == limit => semaphore.clone(),
+            _ => {
+                let semaphore = Arc::new(tokio::sync::Semaphore::new(usize::try_from(limit).unwrap_or(1).max(1)));
+                memory.terminations = Some((limit, semaphore.clone()));
+                semaphore
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! A claimed member: the fate table applied (`DESIGN.md` §4, step 4).
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tracing::{info, warn};
+
+use super::bind;
+use super::context::{Context, Failure};
+use super::pool::delete_member;
+use super::views;
+use crate::api::{PoolClaim, PoolMember};
+use crate::cluster::ObjectKey;
+use crate::plan::{Answer, ClaimView, Evidence, Fate, Found, fate, record};
+
+/// What follows for a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Its end was decided at this moment.
+    Ends(Timestamp),
+    /// It goes on.
+    Lives,
+    /// Something was written: it is to be looked at anew.
+    Changed,
+    /// Nothing can be decided before this moment, or before something changes.
+    Later(Option<Timestamp>),
+}
+
+/// How long to wait when the API server proves nothing.
+const PROOF_PAUSE: SignedDuration = SignedDuration::from_secs(1);
+
+/// Decides what becomes of a claimed member, and does what the table says.
+pub async fn decide(context: &Context, member: &Arc<PoolMember>) -> Result<Held, Failure> {
+    let uid = views::uid(member.as_ref());
+    if let Some(since) = context.machines.with(&uid, context.started, |record| record.ending_since) {
+        return Ok(Held::Ends(since));
+    }
+    let Some(reference) = views::status(member).claim_ref else { return Ok(Held::Lives) };
+    let claim_key = ObjectKey::new(reference.namespace.clone(), reference.name.clone());
+    let (in_hand, cached) = context.world.with(|state| {
+        (state.claims_in_hand.contains(&reference.uid), views::claim_evidence(state, &claim_key, &reference.uid))
+    });
+    if in_hand {
+        // It is let go in a moment, and then this member is woken.
+        return Ok(Held::Later(None));
+    }
+    let first = judge(context, member, &reference.uid, &cached);
+    let (decided, live) = if first == Fate::ConfirmFirst || needs_claim(first) {
+        let found = context.writes.get::<PoolClaim>(&claim_key).await;
+        let evidence = Evidence::from_get(&reference.uid, views::found(&found, views::claim_view));
+        (judge(context, member, &reference.uid, &evidence), found)
+    } else {
+        (first, Found::Unproved)
+    };
+    act(context, member, decided, live).await
+}
+
+/// These write the claim, so they begin from its newest version.
+const fn needs_claim(fate: Fate) -> bool {
+    matches!(fate, Fate::FinishBinding | Fate::ClaimLost)
+}
+
+fn judge(context: &Context, member: &PoolMember, claim: &str, evidence: &Evidence<ClaimView<String>>) -> Fate {
+    context.world.with(|state| {
+        let this = views::held_member(member, state);
+        let others: Vec<_> = state
+            .members_claimed_by(claim)
+            .filter(|other| views::uid(other.as_ref()) != this.uid)
+            .map(|other| views::held_member(other, state))
+            .collect();
+        fate(evidence, &this, &others)
+    })
+}
+
+async fn act(
+    context: &Context,
+    member: &Arc<PoolMember>,
+    decided: Fate,
+    claim: Found<Arc<PoolClaim>>,
+) -> Result<Held, Failure> {
+    match (decided, claim) {
+        (Fate::Stays, _) => Ok(Held::Lives),
+        (Fate::Waits | Fate::ConfirmFirst, Found::Unproved) => {
+            Ok(Held::Later(Timestamp::now().checked_add(PROOF_PAUSE).ok()))
+        }
+        (Fate::Waits | Fate::ConfirmFirst, _) => Ok(Held::Later(None)),
+        (Fate::FinishBinding, Found::Object(claim)) => {
+            info!(claim = %ObjectKey::of(claim.as_ref()), member = %ObjectKey::of(member.as_ref()), "finishes a binding that was begun before");
+            bind::finish(context, claim, member).await;
+            Ok(Held::Changed)
+        }
+        (Fate::ClaimLost, Found::Object(claim)) => {
+            lose(context, &claim).await?;
+            Ok(Held::Changed)
+        }
+        (Fate::FinishBinding | Fate::ClaimLost, _) => Ok(Held::Later(Timestamp::now().checked_add(PROOF_PAUSE).ok())),
+        (Fate::GivenBack, _) => {
+            give_back(context, member).await?;
+            Ok(Held::Changed)
+        }
+        (Fate::Terminated, _) if views::deleting(member.as_ref()) => Ok(Held::Ends(Timestamp::now())),
+        (Fate::Terminated, _) => {
+            delete_member(context, member).await?;
+            Ok(Held::Changed)
+        }
+    }
+}
+
+/// The member's machine is gone: the claim says so before the member goes.
+pub async fn lose(context: &Context, claim: &Arc<PoolClaim>) -> Result<(), Failure> {
+    let key = ObjectKey::of(claim.as_ref());
+    match context.writes.update_status(&record::lost(claim, Timestamp::now())).await {
+        Ok(_) => {
+            warn!(claim = %key, "the machine of a claim is gone");
+            context.events.warn(claim.as_ref(), "Lost", "Observe", "the machine that this claim held is gone".into());
+            Ok(())
+        }
+        Err(error) if error.answer == Answer::NotFound => {
+            context.world.answered_gone::<PoolClaim>(&key, &views::uid(claim.as_ref()));
+            Ok(())
+        }
+        Err(error) => {
+            context.writes.get::<PoolClaim>(&key).await;
+            Err(error.into())
+        }
+    }
+}
+
+async fn give_back(context: &Context, member: &PoolMember) -> Result<(), Failure> {
+    match context.writes.update_status(&record::given_back(member, Timestamp::now())).await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            context.writes.get::<PoolMember>(&ObjectKey::of(member)).await;
+            Err(error.into())
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The reaper: keeps a pool at its target. Observe, plan under one lock, act, say what is so.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::ObjectMeta;
+use kube::{Resource, ResourceExt};
+use tracing::info;
+
+use super::context::{Context, Failure};
+use super::queue::Outcome;
+use super::views;
+use crate::api::{
+    FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL,
+    LABEL_TEMPLATE_HASH, PoolMember, PoolMemberSpec, PoolRef,
+};
+use crate::cluster::ObjectKey;
+use crate::cluster::world::{PlannedMember, State};
+use crate::plan::placement::LaunchConfigView;
+use crate::plan::replenish::{PoolView, Replenishment, earliest, replenish};
+use crate::plan::status::{Refused, StatusInput, pool_status};
+use crate::plan::template::{LaunchConfigProblem, UsableLaunchConfig, resolve};
+use crate::plan::{Answer, Found};
+
+/// Writes of one pass that run side by side.
+const WRITES_AT_ONCE: usize = 16;
+/// The status of a pool is written at most this often, after the first change.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// A pool is looked at this often even if nothing changed.
+const RESYNC: SignedDuration = SignedDuration::from_mins(5);
+/// What a member's name may end with: no vowels, so that no words come out; as Kubernetes does.
+const SUFFIX: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// A pass over one pool as it was planned.
+struct Pass {
+    pool: Arc<InstancePool>,
+    plan: Replenishment,
+    waiting: i32,
+    usable: Vec<UsableLaunchConfig>,
+    problems: Vec<LaunchConfigProblem>,
+    refused: Option<Refused>,
+    deletes: Vec<Arc<PoolMember>>,
+    creates: Vec<PoolMember>,
+}
+
+/// One pass over the pool of this name.
+pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
+    let pool = context.world.with(|state| state.pools.get(&key).cloned());
+    let now = Timestamp::now();
+    end_strays(&context, &key, pool.as_deref()).await?;
+    let Some(pool) = pool else {
+        forget(&context, &key);
+        return Ok(None);
+    };
+    if take_in(&context, &pool).await? {
+        return Ok(None);
+    }
+    let pass = plan(&context, &key, &pool, now);
+    delete_members(&context, &pass).await?;
+    let written = write_members(&context, &key, &pass).await;
+    if let Err(failure) = &written
+        && let Failure::Write(error) = failure
+        && error.namespace_terminating
+    {
+        context.memory.lock().pool(&key, &views::uid(pool.as_ref())).namespace_terminating = true;
+    }
+    let status_due = say(&context, &key, &pass).await?;
+    finish_deletion(&context, &key).await?;
+    written?;
+    let resync = now.checked_add(RESYNC).ok();
+    Ok(earliest(resync, earliest(pass.plan.look_again_at, status_due)))
+}
+
+/// The finalizer comes before the first member. Says whether it was just written.
+async fn take_in(context: &Context, pool: &InstancePool) -> Result<bool, Failure> {
+    if views::deleting(pool) || pool.finalizers().iter().any(|own| own == FINALIZER_POOL) {
+        return Ok(false);
+    }
+    let mut finalizers = pool.finalizers().to_vec();
+    finalizers.push(FINALIZER_POOL.to_owned());
+    match context.writes.set_finalizers(pool, &finalizers).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.answer == Answer::Conflict => {
+            context.writes.get::<InstancePool>(&ObjectKey::of(pool)).await;
+            Err(error.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Plans under one lock, and notes in the same moment what is going to be written, so that no other pass counts less.
+fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Timestamp) -> Pass {
+    let mut memories = context.memory.lock();
+    context.world.with(|state| {
+        let (usable, problems) = resolve(
+            &pool.spec,
+            |name| state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), name)).map(Arc::as_ref),
+            FINALIZER_LAUNCH_CONFIG,
+        );
+        let launch_config_key = |name: &str| ObjectKey::new(key.namespace.clone(), name);
+        let refused = usable
+            .iter()
+            .find_map(|config| memories.trouble(&launch_config_key(&config.name)))
+            .map(|trouble| trouble.refused.clone());
+        let launch_configs = usable
+            .iter()
+            .map(|config| {
+                let held = memories.trouble(&launch_config_key(&config.name)).map(|trouble| trouble.until);
+                launch_config_view(state, pool, config, held)
+            })
+            .collect();
+        let waiting = super::binder::waiting(state, key);
+        let memory = memories.pool(key, &views::uid(pool.as_ref()));
+        let view = PoolView {
+            target_size: pool.spec.target_size,
+            max_size: pool.spec.max_size,
+            state: pool.spec.state,
+            deleting: views::deleting(pool.as_ref()) || memory.namespace_terminating,
+            max_concurrent_creates: pool.spec.provisioning.max_concurrent_creates,
+            members: views::counted_members(state, pool, now),
+            waiting,
+            launch_configs,
+        };
+        let plan = replenish(&view, &memory.replenish, now);
+        memory.replenish = plan.memory;
+        let deletes = state
+            .members_of(pool)
+            .filter(|member| plan.deletes.contains(&views::uid(member.as_ref())))
+            .cloned()
+            .collect();
+        let creates: Vec<_> = plan
+            .creates
+            .iter()
+            .filter_map(|name| usable.iter().find(|config| config.name == *name))
+            .map(|config| new_member(pool, config))
+            .collect();
+        let planned = creates.iter().map(|member| PlannedMember {
+            name: member.name_any(),
+            launch_config: member.spec.placement.launch_config.clone(),
+        });
+        state.planned.entry(key.clone()).or_default().extend(planned);
+        Pass { pool: pool.clone(), plan, waiting, usable, problems, refused, deletes, creates }
+    })
+}
+
+fn launch_config_view(
+    state: &State,
+    pool: &InstancePool,
+    config: &UsableLaunchConfig,
+    held_until: Option<Timestamp>,
+) -> LaunchConfigView {
+    let namespace = pool.namespace().unwrap_or_default();
+    let of_config = |member: &&Arc<PoolMember>| member.spec.placement.launch_config == config.name;
+    let here = state.members_of(pool).filter(of_config).count() as i64;
+    let in_all = || {
+        let known =
+            state.members.iter().filter(|(key, member)| key.namespace == namespace && of_config(member)).count();
+        let planned =
+            state.planned.iter().filter(|(key, _)| key.namespace == namespace).flat_map(|(_, planned)| planned);
+        (known + planned.filter(|planned| planned.launch_config == config.name).count()) as i64
+    };
+    let left_in_pool = config.max_in_pool.map(|max| i64::from(max) - here);
+    let left_in_all = config.max_in_all.map(|max| i64::from(max) - in_all());
+    let room = match (left_in_pool, left_in_all) {
+        (Some(pool), Some(all)) => Some(pool.min(all)),
+        (pool, all) => pool.or(all),
+    };
+    LaunchConfigView { name: config.name.clone(), weight: config.weight, members: here, room, held_until }
+}
+
+fn new_member(pool: &InstancePool, config: &UsableLaunchConfig) -> PoolMember {
+    let pool_name = pool.name_any();
+    let mut labels = pool.spec.template.labels.clone();
+    labels.insert(LABEL_POOL.to_owned(), pool_name.clone());
+    labels.insert(LABEL_LAUNCH_CONFIG.to_owned(), config.name.clone());
+    labels.insert(LABEL_TEMPLATE_HASH.to_owned(), config.template_hash.clone());
+    let owner = OwnerReference {
+        block_owner_deletion: Some(true),
+        controller: Some(true),
+        ..pool.owner_ref(&()).unwrap_or_default()
+    };
+    PoolMember {
+        metadata: ObjectMeta {
+            namespace: pool.namespace(),
+            name: Some(format!("{pool_name}-{}", suffix())),
+            labels: Some(labels),
+            finalizers: Some(vec![FINALIZER_INSTANCE.to_owned()]),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        },
+        spec: PoolMemberSpec {
+            pool_ref: PoolRef { name: pool_name, uid: views::uid(pool) },
+            placement: config.placement.clone(),
+            template_hash: config.template_hash.clone(),
+        },
+        status: None,
+    }
+}
+
+fn suffix() -> String {
+    (0..5).map(|_| char::from(SUFFIX[rand::random_range(0..SUFFIX.len())])).collect()
+}
+
+async fn delete_members(context: &Context, pass: &Pass) -> Result<(), Failure> {
+    let mut deletions = stream::iter(pass.deletes.clone())
+        .map(|member| async move { delete_member(context, &member).await })
+        .buffer_unordered(WRITES_AT_ONCE);
+    let mut worst = Ok(());
+    while let Some(result) = deletions.next().await {
+        worst = worst.and(result);
+    }
+    worst
+}
+
+/// Deletes a member as it was seen. One that changed in between, claimed perhaps, is left to the next pass.
+pub async fn delete_member(context: &Context, member: &PoolMember) -> Result<(), Failure> {
+    match context.writes.delete_member(member).await {
+        Ok(()) => Ok(()),
+        Err(error) if matches!(error.answer, Answer::Conflict | Answer::NotFound) => {
+            let key = ObjectKey::of(member);
+            if let Found::Missing = context.writes.get::<PoolMember>(&key).await {
+                context.world.answered_gone::<PoolMember>(&key, &views::uid(member));
+            }
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn write_members(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<(), Failure> {
+    let mut writes = stream::iter(pass.creates.clone())
+        .map(|member| async move {
+            let answer = context.writes.create_member(&member).await;
+            (member, answer)
+        })
+        .buffer_unordered(WRITES_AT_ONCE);
+    let mut worst = Ok(());
+    while let Some((member, answer)) = writes.next().await {
+        let name = member.name_any();
+        if let Ok(written) = &answer {
+            context.machines.written(&views::uid(written.as_ref()));
+        }
+        context.world.with(|state| {
+            if let Some(planned) = state.planned.get_mut(key) {
+                planned.retain(|planned| planned.name != name);
+            }
+        });
+        match answer {
+            Ok(written) => context.wakers.members.wake(ObjectKey::of(written.as_ref())),
+            Err(error) => worst = worst.and(Err(error.into())),
+        }
+    }
+    if !pass.creates.is_empty() {
+        info!(pool = %key, members = pass.creates.len(), "replenished");
+    }
+    worst
+}
+
+/// Writes the status if it changed, and says when to come back if it was written a moment ago.
+async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<Timestamp>, Failure> {
+    let now = Timestamp::now();
+    let input = StatusInput {
+        pool: &pass.pool,
+        plan: &pass.plan,
+        waiting: pass.waiting,
+        usable: &pass.usable,
+        problems: &pass.problems,
+        refused: pass.refused.as_ref(),
+        replenished: !pass.creates.is_empty(),
+    };
+    let status = pool_status(&input, now);
+    let (namespace, name) = (&key.namespace, &key.name);
+    context.metrics.pool_known(namespace, name);
+    context.metrics.set_pool_members(namespace, name, &pass.plan.counts);
+    context.metrics.set_pool_waiting_claims(namespace, name, pass.waiting);
+    context.metrics.set_pool_target_size(namespace, name, pass.pool.spec.target_size);
+    if pass.pool.status.as_ref() == Some(&status) {
+        return Ok(None);
+    }
+    let uid = views::uid(pass.pool.as_ref());
+    let written = context.memory.lock().pool(key, &uid).status_written;
+    let elapsed = written.map_or(STATUS_INTERVAL, |written| written.elapsed());
+    if elapsed < STATUS_INTERVAL {
+        return Ok(SignedDuration::try_from(STATUS_INTERVAL.saturating_sub(elapsed))
+            .ok()
+            .and_then(|left| now.checked_add(left).ok()));
+    }
+    let mut pool = InstancePool::clone(&pass.pool);
+    pool.status = Some(status);
+    match context.writes.update_status(&pool).await {
+        Ok(_) => {
+            context.memory.lock().pool(key, &uid).status_written = Some(Instant::now());
+            Ok(None)
+        }
+        Err(error) if matches!(error.answer, Answer::Conflict | Answer::NotFound) => {
+            // The spec changed meanwhile, or the pool is gone: the watch brings the new one, and with it another pass.
+            if let Found::Missing = context.writes.get::<InstancePool>(key).await {
+                context.world.answered_gone::<InstancePool>(key, &uid);
+            }
+            context.wakers.pools.wake(key.clone());
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A pool that is being deleted goes when it has no member.
+async fn finish_deletion(context: &Context, key: &ObjectKey) -> Result<(), Failure> {
+    let empty = context.world.with(|state| {
+        let pool = state.pools.get(key).filter(|pool| views::deleting(pool.as_ref()))?.clone();
+        let planned = state.planned.get(key).is_some_and(|planned| !planned.is_empty());
+        let last = state.members_of(&pool).next().is_none() && !planned;
+        last.then_some(pool)
+    });
+    let Some(pool) = empty.filter(|pool| pool.finalizers().iter().any(|own| own == FINALIZER_POOL)) else {
+        return Ok(());
+    };
+    let rest: Vec<_> = pool.finalizers().iter().filter(|own| *own != FINALIZER_POOL).cloned().collect();
+    match context.writes.set_finalizers(pool.as_ref(), &rest).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.answer == Answer::NotFound => Ok(()),
+        Err(error) => {
+            context.writes.get::<InstancePool>(key).await;
+            Err(error.into())
+        }
+    }
+}
+
+/// Members whose pool is gone, its finalizer taken off by force, or made again under the same name: unclaimed ones are
+/// ended, on live evidence only.
+async fn end_strays(context: &Context, key: &ObjectKey, live: Option<&InstancePool>) -> Result<(), Failure> {
+    let live_uid = live.map(views::uid);
+    let strays: Vec<_> = context.world.with(|state| {
+        let unclaimed = |member: &&Arc<PoolMember>| {
+            views::state(member) != crate::api::MemberState::Claimed
+                && !views::deleting(member.as_ref())
+                && !state.members_in_hand.contains(&views::uid(member.as_ref()))
+        };
+        state
+            .members_of_name(key)
+            .filter(|member| Some(&member.spec.pool_ref.uid) != live_uid.as_ref())
+            .filter(unclaimed)
+            .cloned()
+            .collect()
+    });
+    if strays.is_empty() {
+        return Ok(());
+    }
+    let proved = match context.writes.get::<InstancePool>(key).await {
+        Found::Missing => None,
+        Found::Object(pool) => Some(views::uid(pool.as_ref())),
+        Found::Unproved => return Err(Failure::Unproved(key.clone())),
+    };
+    for member in strays.iter().filter(|member| Some(&member.spec.pool_ref.uid) != proved.as_ref()) {
+        delete_member(context, member).await?;
+    }
+    Ok(())
+}
+
+fn forget(context: &Context, key: &ObjectKey) {
+    context.memory.lock().forget_pool(key);
+    context.world.with(|state| state.planned.remove(key));
+    context.metrics.pool_gone(&key.namespace, &key.name);
+}

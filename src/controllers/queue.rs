@@ -1,0 +1,254 @@
+//! A queue of keys: one task a key at a time, another run when something changed meanwhile, and a backoff of its own
+//! for each key, so that one object's trouble holds up no other (P-28, TW-4).
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tokio_util::time::DelayQueue;
+use tokio_util::time::delay_queue::Key as DelayKey;
+use tracing::{error, warn};
+
+use super::context::Failure;
+use crate::cluster::ObjectKey;
+use crate::telemetry::Metrics;
+use crate::telemetry::labels::Controller;
+
+/// When to look at a key again although nothing changed.
+pub type Outcome = Result<Option<Timestamp>, Failure>;
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// How long running tasks may take to end once the process is told to.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs `reconcile` for each key that arrives, until `shutdown`.
+pub async fn run<F, Fut>(
+    controller: Controller,
+    mut arrivals: mpsc::UnboundedReceiver<ObjectKey>,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+    reconcile: F,
+) where
+    F: Fn(ObjectKey) -> Fut,
+    Fut: Future<Output = Outcome> + Send + 'static,
+{
+    let mut queue = Queue { controller, metrics, ..Queue::new(controller) };
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(finished) = queue.tasks.join_next_with_id(), if !queue.tasks.is_empty() => {
+                if let Some(key) = queue.finish(finished) {
+                    queue.start(key, &reconcile);
+                }
+            }
+            Some(key) = arrivals.recv() => queue.arrive(key, &reconcile),
+            Some(expired) = queue.delays.next(), if !queue.delays.is_empty() => {
+                let key = expired.into_inner();
+                queue.delayed.remove(&key);
+                queue.arrive(key, &reconcile);
+            }
+        }
+    }
+    let _ = tokio::time::timeout(SHUTDOWN_GRACE, async { while queue.tasks.join_next().await.is_some() {} }).await;
+}
+
+struct Queue {
+    controller: Controller,
+    metrics: Metrics,
+    tasks: JoinSet<Outcome>,
+    running: HashMap<Id, Running>,
+    busy: HashSet<ObjectKey>,
+    changed: HashSet<ObjectKey>,
+    delays: DelayQueue<ObjectKey>,
+    delayed: HashMap<ObjectKey, DelayKey>,
+    failures: HashMap<ObjectKey, u32>,
+}
+
+struct Running {
+    key: ObjectKey,
+    since: Instant,
+}
+
+impl Queue {
+    fn new(controller: Controller) -> Self {
+        Self {
+            controller,
+            metrics: Metrics::new(),
+            tasks: JoinSet::new(),
+            running: HashMap::new(),
+            busy: HashSet::new(),
+            changed: HashSet::new(),
+            delays: DelayQueue::new(),
+            delayed: HashMap::new(),
+            failures: HashMap::new(),
+        }
+    }
+
+    fn arrive<F, Fut>(&mut self, key: ObjectKey, reconcile: &F)
+    where
+        F: Fn(ObjectKey) -> Fut,
+        Fut: Future<Output = Outcome> + Send + 'static,
+    {
+        if self.busy.contains(&key) {
+            self.changed.insert(key);
+        } else {
+            self.start(key, reconcile);
+        }
+    }
+
+    fn start<F, Fut>(&mut self, key: ObjectKey, reconcile: &F)
+    where
+        F: Fn(ObjectKey) -> Fut,
+        Fut: Future<Output = Outcome> + Send + 'static,
+    {
+        if let Some(delay) = self.delayed.remove(&key) {
+            self.delays.remove(&delay);
+        }
+        self.busy.insert(key.clone());
+        let id = self.tasks.spawn(reconcile(key.clone())).id();
+        self.running.insert(id, Running { key, since: Instant::now() });
+    }
+
+    /// The key to run again at once, if it changed while it ran.
+    fn finish(&mut self, finished: Result<(Id, Outcome), JoinError>) -> Option<ObjectKey> {
+        let (id, outcome) = match finished {
+            Ok((id, outcome)) => (id, outcome.map_err(|failure| failure.to_string())),
+            Err(panic) => (panic.id(), Err(panic.to_string())),
+        };
+        let Running { key, since } = self.running.remove(&id)?;
+        self.busy.remove(&key);
+        let again = match outcome {
+            Ok(again) => {
+                self.failures.remove(&key);
+                self.metrics.reconcile_succeeded(self.controller, since.elapsed());
+                again.map(delay_until)
+            }
+            Err(reason) => {
+                self.metrics.reconcile_failed(self.controller, since.elapsed());
+                Some(self.back_off(&key, &reason))
+            }
+        };
+        if self.changed.remove(&key) {
+            return Some(key);
+        }
+        if let Some(delay) = again {
+            let handle = self.delays.insert(key.clone(), delay);
+            self.delayed.insert(key, handle);
+        }
+        None
+    }
+
+    fn back_off(&mut self, key: &ObjectKey, reason: &str) -> Duration {
+        let failures = self.failures.entry(key.clone()).or_insert(0);
+        let delay = backoff(FIRST_BACKOFF, LONGEST_BACKOFF, *failures);
+        *failures += 1;
+        let (controller, tries, again_in_ms) = (self.controller.as_str(), *failures, delay.as_millis());
+        if tries > 8 {
+            error!(controller, %key, tries, again_in_ms, %reason, "still failing");
+        } else {
+            warn!(controller, %key, tries, again_in_ms, %reason, "failed");
+        }
+        delay
+    }
+}
+
+/// The delay after `failures` earlier failures: doubled each time, capped, and up to a quarter longer by chance, so
+/// that what failed together does not come back together.
+pub fn backoff(first: Duration, longest: Duration, failures: u32) -> Duration {
+    let doubled = first.saturating_mul(1 << failures.min(16)).min(longest);
+    doubled + doubled.mul_f64(rand::random::<f64>() / 4.0)
+}
+
+fn delay_until(moment: Timestamp) -> Duration {
+    Duration::try_from(moment.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
+}
+
+/// Whom to wake.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<mpsc::UnboundedSender<ObjectKey>>);
+
+impl Waker {
+    /// A waker and the keys that it is called with.
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<ObjectKey>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(Arc::new(sender)), receiver)
+    }
+
+    /// Has `key` looked at.
+    pub fn wake(&self, key: ObjectKey) {
+        // Nobody listens any more only while the process ends.
+        let _ = self.0.send(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new("ns", name)
+    }
+
+    #[tokio::test]
+    async fn a_key_that_changes_while_it_runs_is_run_once_more_and_never_twice_at_once() {
+        let (waker, keys) = Waker::new();
+        let shutdown = CancellationToken::new();
+        let (runs, at_once) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let (end, counted, overlap, again) = (shutdown.clone(), runs.clone(), at_once.clone(), waker.clone());
+        waker.wake(key("a"));
+        run(Controller::Pool, keys, Metrics::new(), shutdown, move |key| {
+            let (counted, overlap, again, end) = (counted.clone(), overlap.clone(), again.clone(), end.clone());
+            async move {
+                assert_eq!(overlap.fetch_add(1, Ordering::SeqCst), 0);
+                if counted.fetch_add(1, Ordering::SeqCst) == 0 {
+                    for _ in 0..5 {
+                        again.wake(key.clone());
+                    }
+                    tokio::task::yield_now().await;
+                } else {
+                    end.cancel();
+                }
+                overlap.fetch_sub(1, Ordering::SeqCst);
+                Ok(None)
+            }
+        })
+        .await;
+        assert_eq!(runs.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_panics_is_tried_again_and_holds_up_no_other() {
+        let (waker, keys) = Waker::new();
+        let shutdown = CancellationToken::new();
+        let (tries, end) = (Arc::new(AtomicU32::new(0)), shutdown.clone());
+        let counted = tries.clone();
+        waker.wake(key("bad"));
+        run(Controller::Pool, keys, Metrics::new(), shutdown, move |_| {
+            let (counted, end) = (counted.clone(), end.clone());
+            async move {
+                assert!(counted.fetch_add(1, Ordering::SeqCst) > 0, "the first try fails");
+                end.cancel();
+                Ok(None)
+            }
+        })
+        .await;
+        assert_eq!(tries.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn backoff_grows_to_its_cap() {
+        let longest = Duration::from_secs(30);
+        assert!(backoff(FIRST_BACKOFF, longest, 0) < Duration::from_millis(251));
+        assert!(backoff(FIRST_BACKOFF, longest, 40) <= longest.mul_f64(1.25));
+    }
+}

@@ -1,0 +1,194 @@
+//! What each change wakes.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::clouds::{Audience, Scope};
+use super::context::Context;
+use super::views;
+use crate::api::{InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use crate::cluster::store::Changed;
+use crate::cluster::{Change, ObjectKey};
+use crate::telemetry::Health;
+
+/// Wakes whom each change concerns, until the process ends.
+pub async fn run(
+    context: Context,
+    mut changes: mpsc::UnboundedReceiver<Change>,
+    health: Health,
+    shutdown: CancellationToken,
+) {
+    while let Some(Some(change)) = shutdown.run_until_cancelled(changes.recv()).await {
+        match change {
+            Change::Pool(changed) => pool(&context, &changed),
+            Change::LaunchConfig(changed) => launch_config(&context, &changed),
+            Change::Member(changed) => member(&context, &changed),
+            Change::Claim(changed) => claim(&context, &changed),
+            Change::Synced => {
+                health.pass("watches");
+                health.set_ready(true);
+                everything(&context);
+            }
+        }
+    }
+}
+
+/// The present object, or what was there before it went.
+fn subject<K>(changed: &Changed<K>) -> Option<&Arc<K>> {
+    changed.new.as_ref().or(changed.old.as_ref())
+}
+
+fn pool(context: &Context, changed: &Changed<InstancePool>) {
+    let Some(pool) = subject(changed) else { return };
+    let key = ObjectKey::of(pool.as_ref());
+    context.wakers.pools.wake(key.clone());
+    // A status of our own writing wakes nobody else.
+    let generation = |pool: &Arc<InstancePool>| (pool.metadata.generation, views::deleting(pool.as_ref()));
+    if changed.old.as_ref().map(generation) == changed.new.as_ref().map(generation) {
+        return;
+    }
+    context.wakers.binder.wake(key.clone());
+    // Pending members wait for an active pool, warming ones for its timeouts.
+    let members = context.world.with(|state| {
+        let moving =
+            |member: &&Arc<PoolMember>| matches!(views::state(member), MemberState::Pending | MemberState::Warming);
+        state.members_of_name(&key).filter(moving).map(|member| ObjectKey::of(member.as_ref())).collect::<Vec<_>>()
+    });
+    members.into_iter().for_each(|member| context.wakers.members.wake(member));
+}
+
+fn launch_config(context: &Context, changed: &Changed<LaunchConfig>) {
+    let Some(config) = subject(changed) else { return };
+    let key = ObjectKey::of(config.as_ref());
+    context.wakers.launch_configs.wake(key.clone());
+    let (pools, members) = context.world.with(|state| {
+        let uses = |pool: &InstancePool| pool.spec.launch_configs.iter().any(|entry| entry.name == key.name);
+        let in_namespace = |other: &&ObjectKey| other.namespace == key.namespace;
+        let pools: Vec<_> = state
+            .pools
+            .iter()
+            .filter(|(other, pool)| in_namespace(other) && uses(pool))
+            .map(|(key, _)| key.clone())
+            .collect();
+        let pinned = |member: &PoolMember| {
+            views::launch_config_of(member) == key && views::state(member) == MemberState::Pending
+        };
+        let members: Vec<_> =
+            state.members.iter().filter(|(_, member)| pinned(member)).map(|(key, _)| key.clone()).collect();
+        (pools, members)
+    });
+    pools.into_iter().for_each(|pool| context.wakers.pools.wake(pool));
+    members.into_iter().for_each(|member| context.wakers.members.wake(member));
+}
+
+fn member(context: &Context, changed: &Changed<PoolMember>) {
+    let Some(member) = subject(changed) else { return };
+    context.wakers.members.wake(ObjectKey::of(member.as_ref()));
+    context.wakers.pools.wake(views::pool_of(member));
+    if changed.new.as_ref().is_some_and(|member| views::state(member) == MemberState::Ready) {
+        context.wakers.binder.wake(views::pool_of(member));
+    }
+    if changed.new.is_none() {
+        context.machines.forget(&views::uid(member.as_ref()));
+        context.wakers.launch_configs.wake(views::launch_config_of(member));
+        if let Some(claim) = views::status(member).claim_ref {
+            context.wakers.holds.wake(ObjectKey::new(claim.namespace, claim.name));
+        }
+    }
+}
+
+fn claim(context: &Context, changed: &Changed<PoolClaim>) {
+    let Some(claim) = subject(changed) else { return };
+    let pool = views::pool_of_claim(claim);
+    context.wakers.binder.wake(pool.clone());
+    context.wakers.pools.wake(pool);
+    context.wakers.holds.wake(ObjectKey::of(claim.as_ref()));
+    let uid = claim.uid().unwrap_or_default();
+    let named: Vec<_> = context
+        .world
+        .with(|state| state.members_claimed_by(&uid).map(|member| ObjectKey::of(member.as_ref())).collect());
+    named.into_iter().for_each(|member| context.wakers.members.wake(member));
+}
+
+/// Every cache is whole: what was held back until now is looked at.
+fn everything(context: &Context) {
+    let wakers = &context.wakers;
+    context.world.with(|state| {
+        for (key, _) in state.launch_configs.iter() {
+            wakers.launch_configs.wake(key.clone());
+        }
+        for (key, _) in state.pools.iter() {
+            wakers.pools.wake(key.clone());
+        }
+        for (key, member) in state.members.iter() {
+            wakers.members.wake(key.clone());
+            wakers.pools.wake(views::pool_of(member));
+        }
+        for (key, claim) in state.claims.iter() {
+            wakers.holds.wake(key.clone());
+            wakers.binder.wake(views::pool_of_claim(claim));
+        }
+    });
+}
+
+/// Wakes whom a cloud's list concerns.
+#[derive(Debug)]
+pub struct Listeners(Context);
+
+impl Listeners {
+    /// Listeners of one cloud.
+    pub const fn new(context: Context) -> Self {
+        Self(context)
+    }
+
+    fn in_scope(&self, scope: &Scope, wanted: impl Fn(&PoolMember) -> bool) -> Vec<ObjectKey> {
+        self.0.world.with(|state| {
+            let scoped: std::collections::HashSet<_> = state
+                .launch_configs
+                .iter()
+                .filter(|(_, config)| Scope::of(&config.spec).as_ref() == Some(scope))
+                .map(|(key, _)| key.clone())
+                .collect();
+            state
+                .members
+                .iter()
+                .filter(|(_, member)| wanted(member) && scoped.contains(&views::launch_config_of(member)))
+                .map(|(key, _)| key.clone())
+                .collect()
+        })
+    }
+}
+
+impl Audience for Listeners {
+    fn hurries(&self, scope: &Scope) -> bool {
+        let moving = |member: &PoolMember| {
+            views::deleting(member) || matches!(views::state(member), MemberState::Pending | MemberState::Warming)
+        };
+        !self.in_scope(scope, moving).is_empty()
+    }
+
+    fn machine_changed(&self, member: ObjectKey) {
+        self.0.wakers.members.wake(member);
+    }
+
+    fn first_listed(&self, scope: &Scope) {
+        for member in self.in_scope(scope, |_| true) {
+            self.0.wakers.members.wake(member);
+        }
+    }
+
+    fn answering_changed(&self, scope: &Scope) {
+        let configs: Vec<_> = self.0.world.with(|state| {
+            state
+                .launch_configs
+                .iter()
+                .filter(|(_, config)| Scope::of(&config.spec).as_ref() == Some(scope))
+                .map(|(key, _)| key.clone())
+                .collect()
+        });
+        configs.into_iter().for_each(|config| self.0.wakers.launch_configs.wake(config));
+    }
+}

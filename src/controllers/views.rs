@@ -1,0 +1,136 @@
+//! The objects of the API as the plans see them.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::{InstancePool, MemberState, PoolClaim, PoolMember, PoolMemberStatus};
+use crate::cluster::ObjectKey;
+use crate::cluster::world::State;
+use crate::plan::replenish::{CountedMember, Standing};
+use crate::plan::{ClaimView, Evidence, Found, HeldMember, MemberView};
+
+/// Uid of an object; every stored object has one.
+pub fn uid<K: ResourceExt>(object: &K) -> String {
+    object.uid().unwrap_or_default()
+}
+
+/// Status of a member; one that the watch showed has at least the default.
+pub fn status(member: &PoolMember) -> PoolMemberStatus {
+    member.status.clone().unwrap_or_default()
+}
+
+/// State of a member.
+pub fn state(member: &PoolMember) -> MemberState {
+    member.status.as_ref().map_or(MemberState::Pending, |status| status.state)
+}
+
+/// Whether an object has a deletionTimestamp.
+pub fn deleting<K: ResourceExt>(object: &K) -> bool {
+    object.meta().deletion_timestamp.is_some()
+}
+
+/// When an object was created.
+pub fn created<K: ResourceExt>(object: &K) -> Timestamp {
+    object.meta().creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+}
+
+/// The key of the pool that a member belongs to.
+pub fn pool_of(member: &PoolMember) -> ObjectKey {
+    ObjectKey::new(member.namespace().unwrap_or_default(), member.spec.pool_ref.name.clone())
+}
+
+/// The key of the pool that a claim is on.
+pub fn pool_of_claim(claim: &PoolClaim) -> ObjectKey {
+    ObjectKey::new(claim.namespace().unwrap_or_default(), claim.spec.pool_ref.name.clone())
+}
+
+/// The key of the launch config that a member is pinned to.
+pub fn launch_config_of(member: &PoolMember) -> ObjectKey {
+    ObjectKey::new(member.namespace().unwrap_or_default(), member.spec.placement.launch_config.clone())
+}
+
+/// A member as the claim protocol sees it.
+pub fn member_view(member: &PoolMember) -> MemberView<String> {
+    MemberView {
+        uid: uid(member),
+        pool: member.spec.pool_ref.uid.clone(),
+        state: state(member),
+        deleting: deleting(member),
+        claim: member.status.as_ref().and_then(|status| status.claim_ref.as_ref()).map(|claim| claim.uid.clone()),
+    }
+}
+
+/// A claim as the claim protocol sees it.
+pub fn claim_view(claim: &PoolClaim) -> ClaimView<String> {
+    let status = claim.status.clone().unwrap_or_default();
+    ClaimView {
+        uid: uid(claim),
+        phase: status.phase,
+        member: status.member_ref.map(|member| member.uid),
+        deleting: deleting(claim),
+    }
+}
+
+/// A claimed member as the fate table sees it.
+pub fn held_member(member: &PoolMember, state: &State) -> HeldMember<String, Timestamp> {
+    let status = status(member);
+    HeldMember {
+        uid: uid(member),
+        claimed_at: status.claimed_at.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        deleting: deleting(member),
+        machine_gone: state.machines_gone.contains(&uid(member)),
+    }
+}
+
+/// What is known of a claim without asking the API server.
+pub fn claim_evidence(state: &State, key: &ObjectKey, claim_uid: &str) -> Evidence<ClaimView<String>> {
+    if state.claims.saw_deleted(claim_uid) {
+        return Evidence::gone();
+    }
+    Evidence::from_cache(&claim_uid.to_owned(), state.claims.get(key).map(|claim| claim_view(claim)))
+}
+
+/// An uncached answer as a plan sees it.
+pub fn found<K, V>(answer: &Found<Arc<K>>, view: impl FnOnce(&K) -> V) -> Found<V> {
+    match answer {
+        Found::Object(object) => Found::Object(view(object)),
+        Found::Missing => Found::Missing,
+        Found::Unproved => Found::Unproved,
+    }
+}
+
+/// A member as the arithmetic counts it.
+pub fn counted(member: &PoolMember, state: &State) -> CountedMember {
+    let uid = uid(member);
+    let standing = match self::state(member) {
+        MemberState::Claimed => Standing::Claimed,
+        _ if state.members_in_hand.contains(&uid) => Standing::Claimed,
+        _ if deleting(member) => Standing::Terminating,
+        MemberState::Errored => Standing::Errored,
+        MemberState::Ready => Standing::Ready,
+        MemberState::Warming => Standing::Warming,
+        MemberState::Pending => Standing::Pending,
+    };
+    CountedMember {
+        uid,
+        standing,
+        launch_config: member.spec.placement.launch_config.clone(),
+        created: created(member),
+    }
+}
+
+/// The members of a pool as the arithmetic counts them, those that are just being written included.
+pub fn counted_members(state: &State, pool: &InstancePool, now: Timestamp) -> Vec<CountedMember> {
+    let planned = state.planned.get(&ObjectKey::of(pool)).into_iter().flatten();
+    let known = state.members_of(pool).map(|member| counted(member, state));
+    let names: std::collections::HashSet<_> = state.members_of(pool).map(|member| member.name_any()).collect();
+    let written = planned.filter(|planned| !names.contains(&planned.name)).map(|planned| CountedMember {
+        uid: format!("planned/{}", planned.name),
+        standing: Standing::Pending,
+        launch_config: planned.launch_config.clone(),
+        created: now,
+    });
+    known.chain(written).collect()
+}

@@ -1,0 +1,178 @@
+//! What is written down of members and claims: the statuses, field by field.
+
+use jiff::Timestamp;
+
+use super::queue::Refusal;
+use crate::api::{
+    ClaimInstance, ClaimPhase, ConditionValue, InstanceAddress, MemberInstance, MemberState, ObjectRef, PoolClaim,
+    PoolClaimStatus, PoolMember, PoolMemberStatus, RecordedError, bounded_message, micro_time, set_condition,
+};
+
+/// A machine, as far as a member records it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedMachine {
+    /// The provider's id.
+    pub id: String,
+    /// Region.
+    pub region: String,
+    /// Zone.
+    pub zone: String,
+    /// Instance type.
+    pub instance_type: String,
+    /// Addresses.
+    pub addresses: Vec<InstanceAddress>,
+    /// When it was launched.
+    pub launch_time: Timestamp,
+    /// When it had booted.
+    pub boot_time: Option<Timestamp>,
+}
+
+/// A member that is to be written, with its status.
+fn member(
+    member: &PoolMember,
+    now: Timestamp,
+    condition: &ConditionValue,
+    change: impl FnOnce(&mut PoolMemberStatus),
+) -> PoolMember {
+    let mut member = member.clone();
+    let generation = member.metadata.generation;
+    let mut status = member.status.take().unwrap_or_default();
+    status.observed_generation = generation.unwrap_or(0);
+    change(&mut status);
+    set_condition(&mut status.conditions, condition, generation, now);
+    member.status = Some(status);
+    member
+}
+
+/// The provider accepted the create.
+pub fn warming(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -> PoolMember {
+    let condition = ConditionValue::new("Ready", false, "Warming", "the machine boots");
+    member(before, now, &condition, |status| {
+        status.state = MemberState::Warming;
+        status.instance = Some(instance(machine));
+        status.warming_started_at = Some(micro_time(now));
+    })
+}
+
+/// The machine is ready.
+pub fn ready(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -> PoolMember {
+    let condition = ConditionValue::new("Ready", true, "Ready", "the machine can be claimed");
+    member(before, now, &condition, |status| {
+        status.state = MemberState::Ready;
+        status.instance = Some(instance(machine));
+        status.ready_since = Some(micro_time(now));
+    })
+}
+
+/// The member will never be ready.
+pub fn errored(before: &PoolMember, class: &str, message: &str, now: Timestamp) -> PoolMember {
+    let message = bounded_message(message);
+    let condition = ConditionValue::new("Ready", false, "Errored", format!("{class}: {message}"));
+    member(before, now, &condition, |status| {
+        status.state = MemberState::Errored;
+        status.last_error = Some(RecordedError { class: class.to_owned(), message, time: micro_time(now) });
+    })
+}
+
+/// The claim takes the member.
+pub fn claimed(before: &PoolMember, claim: &PoolClaim, now: Timestamp) -> PoolMember {
+    let reference =
+        reference(claim.metadata.namespace.as_deref(), claim.metadata.name.as_deref(), claim.metadata.uid.as_deref());
+    let condition = ConditionValue::new("Ready", true, "Claimed", format!("held by claim {}", reference.name));
+    member(before, now, &condition, |status| {
+        status.state = MemberState::Claimed;
+        status.claim_ref = Some(reference);
+        status.claimed_at = Some(micro_time(now));
+    })
+}
+
+/// The claim never showed the member to anybody, so another may have it.
+pub fn given_back(before: &PoolMember, now: Timestamp) -> PoolMember {
+    let condition = ConditionValue::new("Ready", true, "Ready", "the machine can be claimed");
+    member(before, now, &condition, |status| {
+        status.state = MemberState::Ready;
+        status.claim_ref = None;
+        status.claimed_at = None;
+    })
+}
+
+fn instance(machine: &RecordedMachine) -> MemberInstance {
+    MemberInstance {
+        id: machine.id.clone(),
+        region: machine.region.clone(),
+        zone: machine.zone.clone(),
+        type_: machine.instance_type.clone(),
+        addresses: machine.addresses.clone(),
+        launch_time: Some(micro_time(machine.launch_time)),
+        boot_time: machine.boot_time.map(micro_time),
+    }
+}
+
+fn claim(
+    claim: &PoolClaim,
+    now: Timestamp,
+    conditions: &[ConditionValue],
+    change: impl FnOnce(&mut PoolClaimStatus),
+) -> PoolClaim {
+    let mut claim = claim.clone();
+    let generation = claim.metadata.generation;
+    let mut status = claim.status.take().unwrap_or_default();
+    status.observed_generation = generation.unwrap_or(0);
+    change(&mut status);
+    for condition in conditions {
+        set_condition(&mut status.conditions, condition, generation, now);
+    }
+    claim.status = Some(status);
+    claim
+}
+
+/// The claim holds the member.
+pub fn bound(before: &PoolClaim, member: &PoolMember, now: Timestamp) -> PoolClaim {
+    let name = member.metadata.name.as_deref();
+    let message = format!("holds member {}", name.unwrap_or_default());
+    let conditions = [
+        ConditionValue::new("Bound", true, "MemberBound", message.clone()),
+        ConditionValue::new("Ready", true, "MemberBound", message),
+    ];
+    let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
+    claim(before, now, &conditions, |status| {
+        status.phase = ClaimPhase::Bound;
+        status.member_ref = Some(reference(member.metadata.namespace.as_deref(), name, member.metadata.uid.as_deref()));
+        status.instance =
+            machine.map(|machine| ClaimInstance { id: machine.id.clone(), addresses: machine.addresses.clone() });
+        status.bound_at = Some(micro_time(now));
+    })
+}
+
+/// The claim waits.
+pub fn waiting(before: &PoolClaim, refusal: &Refusal, now: Timestamp) -> PoolClaim {
+    let conditions = [
+        ConditionValue::new("Bound", false, refusal.reason, refusal.message.clone()),
+        ConditionValue::new("Ready", false, refusal.reason, refusal.message.clone()),
+    ];
+    claim(before, now, &conditions, |_| {})
+}
+
+/// The claim gets no machine.
+pub fn failed(before: &PoolClaim, refusal: &Refusal, now: Timestamp) -> PoolClaim {
+    ended(before, ClaimPhase::Failed, refusal.reason, &refusal.message, now)
+}
+
+/// The machine that the claim held is gone.
+pub fn lost(before: &PoolClaim, now: Timestamp) -> PoolClaim {
+    ended(before, ClaimPhase::Lost, "InstanceGone", "the machine that this claim held is gone", now)
+}
+
+fn ended(before: &PoolClaim, phase: ClaimPhase, reason: &'static str, message: &str, now: Timestamp) -> PoolClaim {
+    let conditions = [
+        ConditionValue::new("Bound", false, reason, message),
+        ConditionValue::new("Ready", false, reason, message),
+        ConditionValue::new("Stalled", true, reason, message),
+    ];
+    claim(before, now, &conditions, |status| status.phase = phase)
+}
+
+fn reference(namespace: Option<&str>, name: Option<&str>, uid: Option<&str>) -> ObjectRef {
+    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    ObjectRef { namespace: text(namespace), name: text(name), uid: text(uid) }
+}

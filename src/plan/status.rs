@@ -1,0 +1,264 @@
+//! What a pool's status says. Facts only: the same facts give the same status, so it is written only when they change.
+
+use jiff::Timestamp;
+
+use super::replenish::Replenishment;
+use super::template::{LaunchConfigProblem, UsableLaunchConfig};
+use crate::api::{
+    ConditionValue, InstancePool, InstancePoolStatus, LABEL_POOL, LaunchConfigInUse, MemberCounts, PoolState,
+    TargetSource, micro_time, set_condition,
+};
+
+/// The last thing that a cloud refused to a pool, while it is still being refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The launch config.
+    pub launch_config: String,
+    /// The class of the error.
+    pub class: String,
+    /// The cloud's own words.
+    pub message: String,
+}
+
+/// What the status is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct StatusInput<'a> {
+    /// The pool, with the status that it has now.
+    pub pool: &'a InstancePool,
+    /// What was decided.
+    pub plan: &'a Replenishment,
+    /// Waiting claims.
+    pub waiting: i32,
+    /// Launch configs in use.
+    pub usable: &'a [UsableLaunchConfig],
+    /// Launch configs that are not used.
+    pub problems: &'a [LaunchConfigProblem],
+    /// What is being refused.
+    pub refused: Option<&'a Refused>,
+    /// Whether members were written in this pass.
+    pub replenished: bool,
+}
+
+/// The pool's status as it should be.
+pub fn pool_status(input: &StatusInput<'_>, now: Timestamp) -> InstancePoolStatus {
+    let pool = input.pool;
+    let before = pool.status.clone().unwrap_or_default();
+    let counts = input.plan.counts;
+    let generation = pool.metadata.generation.unwrap_or(0);
+    let mut conditions = before.conditions;
+    for condition in conditions_of(input) {
+        set_condition(&mut conditions, &condition, Some(generation), now);
+    }
+    InstancePoolStatus {
+        conditions,
+        observed_generation: generation,
+        members: Some(counts),
+        replicas: supply(&counts),
+        deficit: input.plan.deficit,
+        effective_target: Some(input.plan.effective_target.clone()),
+        waiting_claims: input.waiting,
+        launch_configs: input
+            .usable
+            .iter()
+            .map(|config| LaunchConfigInUse { name: config.name.clone(), template_hash: config.template_hash.clone() })
+            .collect(),
+        last_replenish_time: if input.replenished { Some(micro_time(now)) } else { before.last_replenish_time },
+        selector: format!("{LABEL_POOL}={}", pool.metadata.name.as_deref().unwrap_or_default()),
+    }
+}
+
+const fn supply(counts: &MemberCounts) -> i32 {
+    counts.pending + counts.warming + counts.ready
+}
+
+fn conditions_of(input: &StatusInput<'_>) -> Vec<ConditionValue> {
+    let stalled = stalled(input);
+    let ready = ready(input, &stalled);
+    let reconciling = if ready.holds || stalled.holds {
+        ConditionValue::new("Reconciling", false, ready.reason, ready.message.clone())
+    } else {
+        ConditionValue::new("Reconciling", true, ready.reason, ready.message.clone())
+    };
+    vec![ready, reconciling, stalled, provisioning_healthy(input), at_max_size(input), drained(input)]
+}
+
+fn emptying(pool: &InstancePool) -> bool {
+    pool.metadata.deletion_timestamp.is_some() || pool.spec.state == PoolState::Draining
+}
+
+fn stalled(input: &StatusInput<'_>) -> ConditionValue {
+    let lasting = || input.problems.iter().filter(|problem| !problem.is_passing());
+    match lasting().next() {
+        Some(first) if input.usable.is_empty() && !emptying(input.pool) => {
+            let words: Vec<_> = lasting().map(LaunchConfigProblem::message).collect();
+            ConditionValue::new("Stalled", true, first.reason(), words.join("; "))
+        }
+        _ => {
+            ConditionValue::new("Stalled", false, "NotStalled", "nothing that only a person could change is in the way")
+        }
+    }
+}
+
+fn ready(input: &StatusInput<'_>, stalled: &ConditionValue) -> ConditionValue {
+    let (spec, counts) = (&input.pool.spec, &input.plan.counts);
+    let numbers = format!("{} of {} ready", counts.ready, input.plan.effective_target.size);
+    if stalled.holds {
+        return ConditionValue::new("Ready", false, stalled.reason, stalled.message.clone());
+    }
+    if let Some(problem) = input.problems.first().filter(|_| !emptying(input.pool)) {
+        return ConditionValue::new("Ready", false, problem.reason(), problem.message());
+    }
+    if emptying(input.pool) {
+        let message =
+            format!("{} members are claimed, {} are being terminated", counts.claimed, counts.total - counts.claimed);
+        return ConditionValue::new("Ready", false, "Draining", message);
+    }
+    if counts.ready < spec.min_size {
+        let message = format!("{numbers}, minSize is {}", spec.min_size);
+        return ConditionValue::new("Ready", false, "BelowMinSize", message);
+    }
+    // No numbers here: they change with each claim, and this condition does not.
+    ConditionValue::new(
+        "Ready",
+        true,
+        "MinSizeReached",
+        format!("at least minSize ({}) members are ready", spec.min_size),
+    )
+}
+
+fn provisioning_healthy(input: &StatusInput<'_>) -> ConditionValue {
+    match input.refused {
+        Some(refused) => ConditionValue::new(
+            "ProvisioningHealthy",
+            false,
+            "CreateRefused",
+            format!("launch config {}: {}: {}", refused.launch_config, refused.class, refused.message),
+        ),
+        None => ConditionValue::new("ProvisioningHealthy", true, "CreatesAccepted", "no create is being refused"),
+    }
+}
+
+fn at_max_size(input: &StatusInput<'_>) -> ConditionValue {
+    let max = input.pool.spec.max_size;
+    if input.plan.held_by_max_size || input.plan.effective_target.source == TargetSource::MaxSize {
+        ConditionValue::new(
+            "AtMaxSize",
+            true,
+            "MaxSizeReached",
+            format!("maxSize {max} keeps the pool from buying what it wants"),
+        )
+    } else {
+        ConditionValue::new("AtMaxSize", false, "BelowMaxSize", format!("maxSize {max} leaves room"))
+    }
+}
+
+fn drained(input: &StatusInput<'_>) -> ConditionValue {
+    let counts = &input.plan.counts;
+    match (emptying(input.pool), counts.total) {
+        (false, _) => ConditionValue::new("Drained", false, "NotDraining", "the pool is not draining"),
+        (true, 0) => ConditionValue::new("Drained", true, "Empty", "no member is left"),
+        (true, _) if counts.claimed > 0 => ConditionValue::new(
+            "Drained",
+            false,
+            "ClaimedMembersRemain",
+            format!("{} members are claimed and finish with their claims", counts.claimed),
+        ),
+        (true, _) => ConditionValue::new("Drained", false, "Terminating", "unclaimed members are being terminated"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{EffectiveTarget, InstancePoolSpec, Provisioning, Readiness, Template, condition_is_true};
+    use crate::plan::replenish::Memory;
+
+    fn pool() -> InstancePool {
+        let mut pool = InstancePool::new(
+            "ci",
+            InstancePoolSpec {
+                target_size: 5,
+                max_size: 10,
+                min_size: 2,
+                lifecycle_class: crate::api::LifecycleClass::Ephemeral,
+                state: PoolState::Active,
+                launch_configs: vec![],
+                template: Template::default(),
+                readiness: Readiness::default(),
+                provisioning: Provisioning::default(),
+            },
+        );
+        pool.metadata.generation = Some(4);
+        pool
+    }
+
+    fn plan(counts: MemberCounts) -> Replenishment {
+        Replenishment {
+            counts,
+            effective_target: EffectiveTarget { size: 5, source: TargetSource::Spec },
+            deficit: 0,
+            creates: vec![],
+            held_by_max_size: false,
+            deletes: vec![],
+            look_again_at: None,
+            memory: Memory::default(),
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn status(
+        pool: &InstancePool,
+        counts: MemberCounts,
+        problems: &[LaunchConfigProblem],
+        now: i64,
+    ) -> InstancePoolStatus {
+        let plan = plan(counts);
+        let input =
+            StatusInput { pool, plan: &plan, waiting: 0, usable: &[], problems, refused: None, replenished: false };
+        pool_status(&input, at(now))
+    }
+
+    #[test]
+    fn the_same_facts_give_the_same_status_at_any_time() {
+        let mut pool = pool();
+        let counts = MemberCounts { ready: 5, total: 5, ..MemberCounts::default() };
+        pool.status = Some(status(&pool, counts, &[], 100));
+        assert_eq!(pool.status, Some(status(&pool, counts, &[], 9_999)));
+    }
+
+    #[test]
+    fn ready_does_not_flap_with_each_claim() {
+        let mut pool = pool();
+        pool.status = Some(status(&pool, MemberCounts { ready: 5, total: 5, ..MemberCounts::default() }, &[], 1));
+        let after = status(&pool, MemberCounts { ready: 2, claimed: 3, total: 5, ..MemberCounts::default() }, &[], 9);
+        assert_eq!(pool.status.unwrap().conditions, after.conditions);
+    }
+
+    #[test]
+    fn a_pool_below_min_size_is_not_ready_and_says_what_it_has() {
+        let status = status(&pool(), MemberCounts { ready: 1, total: 1, ..MemberCounts::default() }, &[], 1);
+        let ready = &status.conditions[0];
+        assert_eq!((ready.status.as_str(), ready.message.as_str()), ("False", "1 of 5 ready, minSize is 2"));
+        assert!(condition_is_true(&status.conditions, "Reconciling"));
+    }
+
+    #[test]
+    fn a_pool_without_any_launch_config_is_stalled_and_says_which() {
+        let status = status(&pool(), MemberCounts::default(), &[LaunchConfigProblem::NotFound("eu".into())], 1);
+        assert!(condition_is_true(&status.conditions, "Stalled"));
+        assert!(!condition_is_true(&status.conditions, "Reconciling"));
+        assert_eq!(status.conditions[0].message, "there is no launch config eu in this namespace");
+    }
+
+    #[test]
+    fn drained_holds_when_no_member_is_left() {
+        let mut pool = pool();
+        pool.spec.state = PoolState::Draining;
+        let busy = status(&pool, MemberCounts { claimed: 1, total: 1, ..MemberCounts::default() }, &[], 1);
+        assert!(!condition_is_true(&busy.conditions, "Drained"));
+        assert!(condition_is_true(&status(&pool, MemberCounts::default(), &[], 1).conditions, "Drained"));
+    }
+}

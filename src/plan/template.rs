@@ -1,0 +1,225 @@
+//! What a new member of a pool would be: which launch configs may be used, and the template hash.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::api::{
+    InstancePoolSpec, LaunchConfig, LaunchConfigSpec, LifecycleClass, Market, Placement, PoolLaunchConfig, Template,
+};
+
+/// A launch config of a pool that may be used for new members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsableLaunchConfig {
+    /// Its name.
+    pub name: String,
+    /// Its weight in the pool.
+    pub weight: i32,
+    /// `maxInstances` of the pool's entry.
+    pub max_in_pool: Option<i32>,
+    /// `maxInstances` of its own.
+    pub max_in_all: Option<i32>,
+    /// Where its members are.
+    pub placement: Placement,
+    /// What its members are.
+    pub template_hash: String,
+}
+
+/// Why a launch config of a pool is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LaunchConfigProblem {
+    /// There is none of this name.
+    NotFound(String),
+    /// It is being deleted.
+    BeingDeleted(String),
+    /// It buys Spot machines, and the pool promises Ephemeral ones.
+    SpotInEphemeralPool(String),
+    /// The operator has not taken it in yet; it will in a moment.
+    NotTakenIn(String),
+}
+
+impl LaunchConfigProblem {
+    /// One word for machines.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "LaunchConfigNotFound",
+            Self::BeingDeleted(_) => "LaunchConfigBeingDeleted",
+            Self::SpotInEphemeralPool(_) => "SpotInEphemeralPool",
+            Self::NotTakenIn(_) => "LaunchConfigNotTakenIn",
+        }
+    }
+
+    /// A sentence for people.
+    pub fn message(&self) -> String {
+        match self {
+            Self::NotFound(name) => format!("there is no launch config {name} in this namespace"),
+            Self::BeingDeleted(name) => format!("launch config {name} is being deleted"),
+            Self::SpotInEphemeralPool(name) => {
+                format!(
+                    "launch config {name} buys Spot machines, but lifecycleClass Ephemeral promises machines that stay"
+                )
+            }
+            Self::NotTakenIn(name) => format!("launch config {name} is new and not taken in yet"),
+        }
+    }
+
+    /// Whether it passes by itself within a moment.
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::NotTakenIn(_))
+    }
+}
+
+/// The launch configs that `pool` may use now, and what keeps it from using the others.
+pub fn resolve<'a>(
+    pool: &InstancePoolSpec,
+    find: impl Fn(&str) -> Option<&'a LaunchConfig>,
+    finalizer: &str,
+) -> (Vec<UsableLaunchConfig>, Vec<LaunchConfigProblem>) {
+    let (mut usable, mut problems) = (Vec::new(), Vec::new());
+    for entry in &pool.launch_configs {
+        match resolve_one(pool, entry, find(&entry.name), finalizer) {
+            Ok(config) => usable.push(config),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    (usable, problems)
+}
+
+fn resolve_one(
+    pool: &InstancePoolSpec,
+    entry: &PoolLaunchConfig,
+    found: Option<&LaunchConfig>,
+    finalizer: &str,
+) -> Result<UsableLaunchConfig, LaunchConfigProblem> {
+    let name = entry.name.clone();
+    let Some(config) = found else { return Err(LaunchConfigProblem::NotFound(name)) };
+    if config.metadata.deletion_timestamp.is_some() {
+        return Err(LaunchConfigProblem::BeingDeleted(name));
+    }
+    if config.spec.market == Market::Spot && pool.lifecycle_class == LifecycleClass::Ephemeral {
+        return Err(LaunchConfigProblem::SpotInEphemeralPool(name));
+    }
+    // Without the finalizer it could vanish while a machine that only it can reach still bills.
+    if !config.metadata.finalizers.iter().flatten().any(|own| own == finalizer) {
+        return Err(LaunchConfigProblem::NotTakenIn(name));
+    }
+    Ok(UsableLaunchConfig {
+        placement: Placement {
+            launch_config: name.clone(),
+            generation: config.metadata.generation.unwrap_or(0),
+            image: config.spec.image.clone(),
+            zone: config.spec.zone.clone(),
+        },
+        name,
+        weight: entry.weight,
+        max_in_pool: entry.max_instances,
+        max_in_all: config.spec.max_instances,
+        template_hash: template_hash(&pool.template, &config.spec),
+    })
+}
+
+/// Hash of what makes a machine: the pool's template and the launch config's region, zone, market, type and image.
+/// Caps and boot times change no machine that is there. 16 hexadecimal digits, fit for a label.
+pub fn template_hash(template: &Template, config: &LaunchConfigSpec) -> String {
+    #[derive(Serialize)]
+    struct Hashed<'a> {
+        user_data: &'a Option<String>,
+        tags: &'a BTreeMap<String, String>,
+        labels: &'a BTreeMap<String, String>,
+        region: &'a str,
+        zone: &'a str,
+        market: Market,
+        instance_type: &'a str,
+        image: &'a str,
+    }
+    let hashed = Hashed {
+        user_data: &template.user_data,
+        tags: &template.tags,
+        labels: &template.labels,
+        region: &config.region,
+        zone: &config.zone,
+        market: config.market,
+        instance_type: &config.instance_type,
+        image: &config.image,
+    };
+    let bytes = serde_json::to_vec(&hashed).unwrap_or_default();
+    Sha256::digest(bytes).iter().take(8).fold(String::new(), |hash, byte| hash + &format!("{byte:02x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::api::ObjectMeta;
+
+    use super::*;
+
+    const FINALIZER: &str = "f";
+
+    fn config(market: Market) -> LaunchConfig {
+        let mut config = LaunchConfig::new(
+            "lc",
+            LaunchConfigSpec {
+                region: "r".into(),
+                zone: "z".into(),
+                market,
+                instance_type: "small".into(),
+                image: "img-1".into(),
+                max_instances: Some(7),
+                simulated: None,
+            },
+        );
+        config.metadata =
+            ObjectMeta { finalizers: Some(vec![FINALIZER.into()]), generation: Some(3), ..config.metadata };
+        config
+    }
+
+    fn pool(lifecycle_class: LifecycleClass) -> InstancePoolSpec {
+        InstancePoolSpec {
+            target_size: 1,
+            max_size: 2,
+            min_size: 0,
+            lifecycle_class,
+            state: crate::api::PoolState::Active,
+            launch_configs: vec![PoolLaunchConfig { name: "lc".into(), weight: 100, max_instances: None }],
+            template: Template::default(),
+            readiness: crate::api::Readiness::default(),
+            provisioning: crate::api::Provisioning::default(),
+        }
+    }
+
+    fn problem(pool: &InstancePoolSpec, found: Option<&LaunchConfig>) -> LaunchConfigProblem {
+        resolve(pool, |_| found, FINALIZER).1.remove(0)
+    }
+
+    #[test]
+    fn a_pool_that_promises_ephemeral_machines_uses_no_spot_launch_config() {
+        let spot = config(Market::Spot);
+        assert_eq!(
+            problem(&pool(LifecycleClass::Ephemeral), Some(&spot)),
+            LaunchConfigProblem::SpotInEphemeralPool("lc".into())
+        );
+        assert_eq!(resolve(&pool(LifecycleClass::Spot), |_| Some(&spot), FINALIZER).0.len(), 1);
+    }
+
+    #[test]
+    fn a_launch_config_that_is_missing_or_dying_or_not_taken_in_is_not_used() {
+        let spec = pool(LifecycleClass::Ephemeral);
+        assert_eq!(problem(&spec, None), LaunchConfigProblem::NotFound("lc".into()));
+        let mut found = config(Market::OnDemand);
+        found.metadata.finalizers = None;
+        assert_eq!(problem(&spec, Some(&found)), LaunchConfigProblem::NotTakenIn("lc".into()));
+        found.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
+        assert_eq!(problem(&spec, Some(&found)), LaunchConfigProblem::BeingDeleted("lc".into()));
+    }
+
+    #[test]
+    fn the_hash_changes_with_the_machine_and_not_with_caps() {
+        let (template, base) = (Template::default(), config(Market::OnDemand).spec);
+        let hash = template_hash(&template, &base);
+        assert_eq!(hash.len(), 16);
+        assert_eq!(hash, template_hash(&template, &LaunchConfigSpec { max_instances: None, ..base.clone() }));
+        assert_ne!(hash, template_hash(&template, &LaunchConfigSpec { image: "img-2".into(), ..base.clone() }));
+        assert_ne!(hash, template_hash(&Template { user_data: Some("x".into()), ..template }, &base));
+    }
+}
