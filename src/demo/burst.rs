@@ -30,6 +30,8 @@ impl Walk<'_> {
             (view.in_phase(Phase::Ready), view.moments().len())
         };
         let names: Vec<String> = (1..=BURST).map(|number| format!("job-{number:02}")).collect();
+        // Opens as many connections as there will be claims: no handshake is to be measured. What fails shows soon enough.
+        join_all(names.iter().map(|name| self.claims.get_opt(name))).await;
         let begun = Instant::now();
         let creating = join_all(names.iter().map(async |name| {
             let asked = Instant::now();
@@ -52,7 +54,7 @@ impl Walk<'_> {
         let (Some(middle), Some(longest)) = (took.get(BURST / 2 - 1), took.last()) else { return Ok(()) };
         let rest = BURST.saturating_sub(ready.len());
         self.say.note(format_args!(
-            "claim to Bound: p50 {}, max {}; {rest} of them waited for a machine to boot",
+            "claim to Bound: p50 {}, max {}; {rest} of them waited for a boot",
             short(*middle),
             short(*longest)
         ));
@@ -129,11 +131,11 @@ impl Walk<'_> {
         let (bought, terminated) = (books.bought(), books.terminated());
         let running = bought - terminated;
         self.say.note(format_args!(
-            "{bought:3} machines bought: {} for the pool, one for each of {claims} claims",
+            "{bought:2} machines bought: {} for the pool, one for each of {claims} claims",
             self.target()
         ));
-        self.say.note(format_args!("{terminated:3} terminated: the machine of the claim that was deleted"));
-        self.say.note(format_args!("{running:3} running: {} held by claims, {} ready", claims - 1, self.target()));
+        self.say.note(format_args!("{terminated:2} terminated: the machine of the claim that was deleted"));
+        self.say.note(format_args!("{running:2} running: {} held by claims, {} ready", claims - 1, self.target()));
         let expected = (self.target() + claims, 1, 0);
         if (bought, terminated, books.bought_twice()) != expected {
             let wanted = format!("{} machines bought, none twice with one token, and 1 terminated", expected.0);

@@ -20,7 +20,7 @@ const CLAIMED: Style = AnsiColor::Cyan.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 
 /// More signs than this would not fit beside the words on 80 columns.
-const LONGEST_BAR: usize = 32;
+const LONGEST_BAR: usize = 20;
 
 /// Writes to standard output. What cannot be written (the reader has gone) is not a failure of the demo.
 #[derive(Debug)]
@@ -89,10 +89,11 @@ impl Narrator {
         self.write(&text.to_string());
     }
 
-    /// A sign for each member: `●●●○○`. Empty when there are too many of them.
+    /// A sign for each unclaimed member, and two blanks: `●●●○○  `. Nothing when there are too many of them.
     pub(super) fn bar(&self, counts: &Counts) -> String {
         let mut bar = String::new();
-        if counts.total() > LONGEST_BAR {
+        let unclaimed = counts.total() - counts.get(Phase::Claimed);
+        if unclaimed == 0 || unclaimed > LONGEST_BAR {
             return bar;
         }
         for (phase, count) in counts.each() {
@@ -100,7 +101,7 @@ impl Narrator {
                 Phase::Ready => (self.signs.ready, GOOD),
                 Phase::Warming => (self.signs.warming, WARMING),
                 Phase::Pending => (self.signs.pending, DIM),
-                Phase::Claimed => (self.signs.claimed, CLAIMED),
+                Phase::Claimed => continue,
                 Phase::Errored => (self.signs.errored, BAD),
                 Phase::Terminating => (self.signs.terminating, DIM),
             };
@@ -108,7 +109,7 @@ impl Narrator {
                 bar += &paint(style, sign.to_string().repeat(count));
             }
         }
-        bar
+        bar + "  "
     }
 
     /// `done` of `all` as signs.

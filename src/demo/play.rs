@@ -8,10 +8,9 @@ use tokio::time::Instant as Deadline;
 
 use super::examples::Examples;
 use super::narrate::{BOLD, DIM, Narrator, paint};
-use super::phase::Counts;
 use super::sight::Sight;
 use super::stage::{Ground, Stage};
-use super::view::{Change, Moment, View};
+use super::view::{Change, Claim, Moment, View};
 use super::walk::bound_line;
 use crate::api::ClaimPhase;
 
@@ -62,14 +61,9 @@ pub(super) async fn tell(say: &Narrator, sight: &Sight) {
         }
         if let Some(last) = batch.last().filter(|last| last.counts != counts) {
             counts = last.counts;
-            say.at(last.at, members_line(say, &counts));
+            say.at(last.at, format_args!("{}{}", say.bar(&counts), counts.words()));
         }
     }
-}
-
-fn members_line(say: &Narrator, counts: &Counts) -> String {
-    let bar = say.bar(counts);
-    if bar.is_empty() { counts.words() } else { format!("{bar}  {}", counts.words()) }
 }
 
 /// A line for each thing in `batch` that a person wants to know by name; members are told of in numbers.
@@ -86,7 +80,7 @@ fn told<'a>(batch: &'a [Moment], view: &View) -> Vec<(&'a Moment, String)> {
         let text = match &moment.what {
             Change::Claim(name, ClaimPhase::Pending) if bound.contains(name) => return None,
             Change::Claim(name, ClaimPhase::Pending) => {
-                let reason = view.claims().get(name).map(super::view::Claim::reason).unwrap_or_default();
+                let reason = view.claims().get(name).map(Claim::reason).unwrap_or_default();
                 format!("claim {} waits {}", paint(BOLD, name), paint(DIM, reason))
             }
             Change::Claim(name, ClaimPhase::Bound) => {
@@ -95,7 +89,7 @@ fn told<'a>(batch: &'a [Moment], view: &View) -> Vec<(&'a Moment, String)> {
                 bound_line(name, claim.member(), claim.address(), took)
             }
             Change::Claim(name, phase) => {
-                let reason = view.claims().get(name).map(super::view::Claim::reason).unwrap_or_default();
+                let reason = view.claims().get(name).map(Claim::reason).unwrap_or_default();
                 format!("claim {} is {} {}", paint(BOLD, name), phase.as_str(), paint(DIM, reason))
             }
             Change::ClaimGone(name) => format!("claim {} deleted", paint(BOLD, name)),

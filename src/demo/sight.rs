@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::stream::{BoxStream, select_all};
+use futures::stream::select_all;
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use kube::core::NamespaceResourceScope;
@@ -18,7 +18,6 @@ use tokio::time::{Instant as Deadline, sleep, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::view::{Moment, View};
-use crate::api::{InstancePool, PoolClaim, PoolMember};
 
 /// Watches until it is dropped.
 #[derive(Debug)]
@@ -28,32 +27,26 @@ pub(super) struct Sight {
     _watching: AbortOnDropHandle<()>,
 }
 
-enum News {
-    Member(Event<PoolMember>),
-    Claim(Event<PoolClaim>),
-    Pool(Event<InstancePool>),
-}
+/// Puts an event into the view that was seen at that moment.
+type Show = Box<dyn FnOnce(&mut View, Instant) + Send>;
 
 impl Sight {
     /// Begins to watch.
     pub(super) fn of(client: &Client, namespace: &str) -> Self {
         let view = Arc::new(Mutex::new(View::default()));
         let (tell, news) = channel::channel(0);
-        let mut streams: Vec<BoxStream<'static, News>> = Vec::new();
-        streams.push(events(client, namespace).map(News::Member).boxed());
-        streams.push(events(client, namespace).map(News::Claim).boxed());
-        streams.push(events(client, namespace).map(News::Pool).boxed());
+        let members = events(client, namespace)
+            .map(|event| -> Show { Box::new(|view, at| view.member_event(event, at, Timestamp::now())) });
+        let claims =
+            events(client, namespace).map(|event| -> Show { Box::new(|view, at| view.claim_event(event, at)) });
+        let pools = events(client, namespace).map(|event| -> Show { Box::new(|view, at| view.pool_event(event, at)) });
         let shown = view.clone();
         let watching = tokio::spawn(async move {
-            let mut streams = select_all(streams);
-            while let Some(event) = streams.next().await {
+            let mut streams = select_all([members.boxed(), claims.boxed(), pools.boxed()]);
+            while let Some(show) = streams.next().await {
                 let at = Instant::now();
                 let mut view = shown.lock();
-                match event {
-                    News::Member(event) => view.member_event(event, at, Timestamp::now()),
-                    News::Claim(event) => view.claim_event(event, at),
-                    News::Pool(event) => view.pool_event(event, at),
-                }
+                show(&mut view, at);
                 drop(view);
                 tell.send_modify(|version| *version += 1);
             }

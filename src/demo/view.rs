@@ -17,7 +17,8 @@ pub(super) struct View {
     claims: BTreeMap<String, Claim>,
     pool: Option<InstancePool>,
     moments: Vec<Moment>,
-    /// Which claims have ever named a member, in either's status: uid of a member → uids of claims.
+    /// Which claims' statuses have ever named a member: uid of a member → uids of claims. A member's own claimRef says
+    /// less: it may be given back before anybody has seen it.
     holders: BTreeMap<String, BTreeSet<String>>,
     /// What a list that is under way has shown so far.
     listed_members: BTreeSet<String>,
@@ -175,7 +176,9 @@ impl View {
                     member.phase.is_some() && !self.listed_members.contains(*name)
                 };
                 let gone: Vec<_> = self.members.iter().filter(missing).map(|(name, _)| name.clone()).collect();
-                gone.iter().for_each(|name| self.member_gone(name, at, clock));
+                for name in gone {
+                    self.member_gone(&name, at, clock);
+                }
             }
             Event::Apply(member) => self.member(member, at),
             Event::Delete(member) => self.member_gone(&member.name_any(), at, clock),
@@ -192,7 +195,9 @@ impl View {
             Event::InitDone => {
                 let missing = |(name, claim): &(&String, &Claim)| !claim.is_gone && !self.listed_claims.contains(*name);
                 let gone: Vec<_> = self.claims.iter().filter(missing).map(|(name, _)| name.clone()).collect();
-                gone.iter().for_each(|name| self.claim_gone(name, at));
+                for name in gone {
+                    self.claim_gone(&name, at);
+                }
             }
             Event::Apply(claim) => self.claim(claim, at),
             Event::Delete(claim) => self.claim_gone(&claim.name_any(), at),
@@ -215,9 +220,6 @@ impl View {
 
     fn member(&mut self, object: PoolMember, at: Instant) {
         let name = object.name_any();
-        if let Some(claim) = object.status.as_ref().and_then(|status| status.claim_ref.as_ref()) {
-            self.holders.entry(object.uid().unwrap_or_default()).or_default().insert(claim.uid.clone());
-        }
         let phase = Some(Phase::of(&object, |uid| self.has_claim(uid)));
         let known = self.members.remove(&name);
         let before = known.as_ref().and_then(|member| member.phase);

@@ -13,10 +13,10 @@ use super::definitions::FIELD_MANAGER;
 use super::examples::Examples;
 use super::failure::{Failure, causes};
 use super::narrate::{BOLD, GOOD, Narrator, counted, paint, short};
-use super::phase::Phase;
+use super::phase::{Counts, Phase};
 use super::sight::Sight;
 use super::stage::Ground;
-use super::view::{Change, Moment, View};
+use super::view::{Change, Moment};
 use crate::api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim};
 
 /// How many claims are made at once.
@@ -107,8 +107,8 @@ impl<'a> Walk<'a> {
             .await
             .map_err(refused)?;
         self.pools.patch(&name, &apply, &Patch::Apply(pool)).await.map_err(refused)?;
-        let applied = format!("launchconfig/{} and instancepool/{name} applied", launch_config.name_any());
-        self.say.now(format_args!("{applied}: targetSize {target}"));
+        let launch_config = launch_config.name_any();
+        self.say.now(format_args!("applied launchconfig/{launch_config} and instancepool/{name}: targetSize {target}"));
 
         let (mut written, mut asked) = (false, false);
         let done = self
@@ -130,7 +130,7 @@ impl<'a> Walk<'a> {
             return Err(step.missed(&format!("{target} ready members"), BOOTED));
         }
         let took = short(begun.elapsed());
-        self.say.now(format_args!("{} {took} after the pool was applied", paint(GOOD, "the pool is warm")));
+        self.say.now(format_args!("{}, {took} after it was applied", paint(GOOD, "the pool is warm")));
         Ok(())
     }
 
@@ -228,7 +228,7 @@ impl<'a> Walk<'a> {
         let expected = format!("the machine {id} to be terminated");
         let terminated = self.terminated(&id, GONE).await?.ok_or_else(|| step.missed(&expected, GONE))?;
         let after = short(between(deleted_at, terminated));
-        self.say.at(at, format_args!("{member} is gone: {id} terminated after {after}, says the cloud's ledger"));
+        self.say.at(at, format_args!("{member} is gone; the cloud's ledger says: terminated after {after}"));
         let record_gone = self.sight.view().members().get(&member).and_then(|member| member.gone);
         if record_gone.is_some_and(|gone| gone < terminated) {
             return Err(step.failed("a member to outlive its machine", format!("{member} was gone before {id}")));
@@ -249,27 +249,24 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Waits until the pool has as many ready members as it should, and no others on the way.
+    /// Waits until the pool has as many ready members as it should, and no others on the way. If `tell`, it tells of
+    /// each that became ready after the first `known` moments.
     pub(super) async fn refill(&self, step: &Step<'_>, known: usize, tell: bool) -> Result<(), Failure> {
         let target = self.target();
-        let full = |view: &View| {
-            let counts = view.counts();
-            let unclaimed = [Phase::Pending, Phase::Warming, Phase::Ready].map(|phase| counts.get(phase));
-            (unclaimed == [0, 0, target]).then_some(())
+        let is_full = |counts: &Counts| {
+            [Phase::Pending, Phase::Warming, Phase::Ready].map(|phase| counts.get(phase)) == [0, 0, target]
         };
-        if full(&self.sight.view()).is_none() {
-            let done = self.follow(known, BOOTED, |moment| {
-                if tell {
-                    self.tell_ready(moment);
-                }
-                false
-            });
-            let deadline = Deadline::now() + BOOTED;
-            let filled = tokio::select! {
-                filled = self.sight.until(deadline, full) => filled,
-                _ = done => None,
-            };
-            filled.ok_or_else(|| step.missed(&format!("{} again", counted(target, "ready member")), BOOTED))?;
+        let so_far = self.sight.view().moments().len();
+        let mut index = known;
+        let filled = self.follow(known, BOOTED, |moment| {
+            index += 1;
+            if tell {
+                self.tell_ready(moment);
+            }
+            index >= so_far && is_full(&moment.counts)
+        });
+        if filled.await.is_none() {
+            return Err(step.missed(&format!("{} again", counted(target, "ready member")), BOOTED));
         }
         let counts = self.sight.view().counts();
         self.say.now(format_args!("the pool has {target} ready again: {}", counts.words()));
@@ -295,7 +292,7 @@ impl<'a> Walk<'a> {
     }
 
     fn tell(&self, moment: &Moment, text: &str) {
-        self.say.at(moment.at, format_args!("{}  {text}", self.say.bar(&moment.counts)));
+        self.say.at(moment.at, format_args!("{}{text}", self.say.bar(&moment.counts)));
     }
 
     /// Tells of a member that became ready, or will never be.
