@@ -19,7 +19,7 @@ demo: ## Watch a pool warm up and hand out machines; stays up until Ctrl-C
 	@$(CARGO) run --quiet -- demo
 
 model: ## Explore the claim protocol in its largest configuration, which takes longer than a test may
-	$(CARGO) test --test claim_model -- --ignored --nocapture
+	BULLPEN_MODEL=full $(CARGO) test --test claim_model -- --nocapture
 
 fmt: ## Format the code
 	$(CARGO) fmt

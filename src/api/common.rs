@@ -146,7 +146,8 @@ pub(super) fn labels_schema(_: &mut SchemaGenerator) -> Schema {
         "maxProperties": 32,
         "additionalProperties": {"type": "string", "maxLength": 63, "pattern": "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"},
         "x-kubernetes-validations": [
-            {"rule": "self.all(key, key.size() <= 253 && key.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",
+            {"rule": "self.all(key, key.size() <= 253 && \
+              key.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",
              "message": "each key must be a label key, such as team or example.com/team"},
             {"rule": "self.all(key, !key.startsWith('bullpen.dev/'))",
              "message": "keys under bullpen.dev/ belong to the operator"}

@@ -25,12 +25,16 @@ pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::s
 }
 
 /// Adds what the derive macros cannot say: the default of `status` (a fresh object is not "current" for kstatus, and
-/// `oldSelf` is always there for the transition rules), no required fields beside that default, no `nullable`.
+/// `oldSelf` is always there for the transition rules), no required fields beside that default, no `nullable`, and
+/// `metadata.name` where a rule about the name points at it.
 fn finished(crd: &CustomResourceDefinition, status_default: Value) -> CustomResourceDefinition {
     let mut value = serde_json::to_value(crd).expect("a definition made from types is JSON");
     let schema =
         value.pointer_mut("/spec/versions/0/schema/openAPIV3Schema").expect("a derived definition has a schema");
     tidy(schema);
+    if schema.get("x-kubernetes-validations").is_some() {
+        schema["properties"]["metadata"] = json!({"type": "object", "properties": {"name": {"type": "string"}}});
+    }
     let status = schema
         .pointer_mut("/properties/status")
         .and_then(Value::as_object_mut)
@@ -64,3 +68,7 @@ fn drop_unwritten_default(object: &mut Map<String, Value>) {
         object.remove("default");
     }
 }
+
+#[cfg(test)]
+#[path = "crds_tests.rs"]
+mod tests;

@@ -46,6 +46,7 @@ use super::common::{conditions_schema, labels_schema, tags_schema};
     ),
     validation = Rule::new("self.metadata.name.size() <= 48")
         .message("the name of a pool has at most 48 characters: it becomes a label value and a prefix of its members' names")
+        .field_path(".metadata.name")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -146,6 +147,11 @@ const fn full_weight() -> i32 {
 /// What runs on the machines of a pool.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    // A bound on the length counts characters, clouds count bytes.
+    validation = Rule::new("!has(self.userData) || bytes(self.userData).size() <= 16384")
+        .message("userData has at most 16384 bytes").field_path(".userData")
+)]
 pub struct Template {
     /// Labels of the PoolMember objects.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

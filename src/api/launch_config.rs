@@ -36,6 +36,7 @@ use super::common::conditions_schema;
     ),
     validation = Rule::new("self.metadata.name.size() <= 48")
         .message("the name of a launch config has at most 48 characters: it becomes a label value")
+        .field_path(".metadata.name")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

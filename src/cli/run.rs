@@ -8,11 +8,11 @@ use kube::api::Api;
 use kube::{Client, ResourceExt};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::CommandResult;
+use super::signals::Signals;
 use crate::cluster::client::{clients, configuration};
 use crate::cluster::preflight;
 use crate::controllers::{self, Settings};
@@ -75,7 +75,13 @@ async fn run(args: RunArgs) -> CommandResult {
     info!("metrics on http://{}", listener.local_addr()?);
 
     let shutdown = CancellationToken::new();
-    tokio::spawn(end_on_signal(shutdown.clone())?);
+    let mut signals = Signals::listen()?;
+    let end = shutdown.clone();
+    tokio::spawn(async move {
+        signals.next().await;
+        info!("told to end");
+        end.cancel();
+    });
     let (metrics, health) = (Metrics::new(), Health::new());
     let serving =
         tokio::spawn(telemetry::serve(listener, metrics.clone(), health.clone(), shutdown.clone().cancelled_owned()));
@@ -87,17 +93,6 @@ async fn run(args: RunArgs) -> CommandResult {
     serving.await??;
     info!("bullpen ends");
     Ok(())
-}
-
-fn end_on_signal(shutdown: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM: ending"),
-            _ = interrupt.recv() => info!("SIGINT: ending"),
-        }
-        shutdown.cancel();
-    })
 }
 
 /// The cluster by the uid of its kube-system namespace, and where in it the operator stands.

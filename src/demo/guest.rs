@@ -12,12 +12,12 @@ use kube::{Api, Client, Resource, ResourceExt};
 use rand::RngExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::failure::{Failure, causes};
 use super::narrate::Narrator;
 use super::stage::Ground;
-use crate::api::{InstancePool, LaunchConfig, PoolMember};
+use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use crate::supervise::Process;
 
 const ANSWER: Duration = Duration::from_secs(15);
@@ -86,8 +86,8 @@ impl Guest {
         Ok(())
     }
 
-    /// Deletes the namespace and waits until it is gone. While the operator runs, it ends the machines and lets their
-    /// members go; if it can't any more, nothing is left to wait for: the machines end with the simulated cloud.
+    /// Empties the namespace, deletes it and waits until it is gone. While the operator runs, it ends the machines and
+    /// lets their members go; if it can't any more, nothing is left to wait for: the machines end with the simulated cloud.
     pub(super) async fn remove_namespace(&self, operator: Option<&Process>, say: &Narrator) -> Result<(), Failure> {
         let namespace = &self.namespace;
         let stays = |seen: String| {
@@ -96,37 +96,51 @@ impl Guest {
             );
             Failure::because(what, seen)
         };
-        match self.namespaces().delete(namespace, &DeleteParams::default()).await {
-            Ok(_) => say.now(format_args!("removing the namespace {namespace}")),
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-            Err(error) => return Err(stays(causes(&error))),
-        }
+        say.now(format_args!("removing the namespace {namespace}"));
         let mut outcome = Ok(());
         if let Some(operator) = operator {
-            tokio::select! {
-                gone = self.is_gone_within(GIVEN_BACK) => if gone { return Ok(()) },
-                _ = operator.ended() => {}
+            // A namespace that is deleted with things in it is looked at again after seconds only.
+            let is_empty = tokio::select! {
+                is_empty = within(GIVEN_BACK, async || self.empty().await) => is_empty,
+                _ = operator.ended() => false,
+            };
+            if !is_empty {
+                let what = "the operator has not let go of everything in the namespace";
+                outcome = Err(Failure::because(what, "the demo has removed the finalizers"));
             }
-            let what = "the operator has not let go of all members in the namespace";
-            outcome = Err(Failure::because(what, "their finalizers were removed by the demo"));
+        }
+        match self.namespaces().delete(namespace, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => return outcome,
+            Err(error) => return Err(stays(causes(&error))),
+            Ok(_) => {}
         }
         self.release::<PoolMember>().await;
         self.release::<InstancePool>().await;
         self.release::<LaunchConfig>().await;
-        if self.is_gone_within(REMOVED).await { outcome } else { Err(stays("it is being deleted".to_owned())) }
+        // No answer is no evidence.
+        let is_gone = async || matches!(self.namespaces().get_opt(namespace).await, Ok(None));
+        if within(REMOVED, is_gone).await { outcome } else { Err(stays("it is being deleted".to_owned())) }
     }
 
-    async fn is_gone_within(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
-        loop {
-            // No answer is no evidence.
-            if let Ok(Ok(None)) = timeout(ANSWER, self.namespaces().get_opt(&self.namespace)).await {
-                return true;
-            }
-            if Instant::now() >= deadline {
-                return false;
-            }
-            sleep(POLL).await;
+    /// Deletes what was applied, and says whether all of it is gone.
+    async fn empty(&self) -> bool {
+        // Launch configs last: members need them.
+        self.is_none_left::<PoolClaim>().await & self.is_none_left::<InstancePool>().await
+            && self.is_none_left::<LaunchConfig>().await
+    }
+
+    async fn is_none_left<K>(&self) -> bool
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), &self.namespace);
+        let all = ListParams::default();
+        let deleted = api.delete_collection(&DeleteParams::default(), &all).await;
+        match deleted {
+            Ok(_) => api.list_metadata(&all).await.is_ok_and(|objects| objects.items.is_empty()),
+            // The kind itself is not there.
+            Err(kube::Error::Api(status)) => status.code == 404,
+            Err(_) => false,
         }
     }
 
@@ -146,6 +160,16 @@ impl Guest {
     fn namespaces(&self) -> Api<Namespace> {
         Api::all(self.client.clone())
     }
+}
+
+/// Asks again and again, until the answer is yes or `patience` is over.
+async fn within(patience: Duration, mut ask: impl AsyncFnMut() -> bool) -> bool {
+    let asking = async {
+        while !ask().await {
+            sleep(POLL).await;
+        }
+    };
+    timeout(patience, asking).await.is_ok()
 }
 
 fn five_letters() -> String {

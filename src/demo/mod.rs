@@ -58,7 +58,7 @@ pub async fn run(options: &Options, mut interrupted: impl AsyncFnMut()) -> Resul
         Err(failure) => Err(stage.explain(failure)),
     };
     say.plain("");
-    say.now("stopping the operator, the simulated cloud and the control plane");
+    say.now(if options.kubeconfig.is_none() { "stopping operator, cloud and control plane" } else { "stopping" });
     let taken_down = tokio::select! {
         taken_down = stage.take_down(&say) => taken_down,
         () = interrupted() => Err(Failure::because("the demo was interrupted again", "it ended without waiting")),

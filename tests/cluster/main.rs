@@ -1,4 +1,6 @@
 //! Tests against a real API server.
 
 mod control_plane;
+mod crd;
+mod fixture;
 mod shared;

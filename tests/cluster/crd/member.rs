@@ -1,0 +1,176 @@
+//! The rules of members: their spec is fixed, and their status moves by the state machine only.
+
+use bullpen::api::MemberState;
+use serde_json::{Value, json};
+
+use super::sandbox::{Sandbox, assert_each_required, assert_refused, manifest, with, without};
+
+fn member() -> Value {
+    manifest(
+        "PoolMember",
+        &json!({
+            "poolRef": {"name": "ci", "uid": "3c0f5a52-0000-4000-8000-000000000001"},
+            "placement": {"launchConfig": "small", "generation": 1, "image": "debian-13", "zone": "sim-1a"},
+            "templateHash": "5f3a9c",
+        }),
+    )
+}
+
+fn claim_ref(name: &str) -> Value {
+    json!({"namespace": "team", "name": name, "uid": format!("uid-of-{name}")})
+}
+
+/// A good status of a member in `state`.
+fn status(state: MemberState) -> Value {
+    let mut status = json!({"observedGeneration": 1, "state": state.as_str()});
+    if state == MemberState::Claimed {
+        status["claimRef"] = claim_ref("build-1");
+    }
+    status
+}
+
+/// How a member comes to `state`.
+fn way_to(state: MemberState) -> &'static [MemberState] {
+    use MemberState::{Claimed, Errored, Pending, Ready, Warming};
+    match state {
+        Pending => &[Pending],
+        Warming => &[Warming],
+        Ready => &[Warming, Ready],
+        Claimed => &[Warming, Ready, Claimed],
+        Errored => &[Errored],
+    }
+}
+
+async fn member_in(sandbox: &Sandbox, state: MemberState) -> Value {
+    let mut current = sandbox.created(&member()).await;
+    for &step in way_to(state) {
+        let answer = sandbox.replace_status(&current, &status(step)).await;
+        current = answer.unwrap_or_else(|error| panic!("on the way to {state:?}: {error}"));
+    }
+    current
+}
+
+#[tokio::test]
+async fn a_fresh_member_is_pending_and_not_yet_observed() {
+    let sandbox = Sandbox::new().await;
+    let created = sandbox.created(&member()).await;
+    let fresh = json!({"observedGeneration": -1, "state": "Pending"});
+    assert_eq!(created["status"], fresh);
+    assert_eq!(sandbox.get(&created).await["status"], fresh);
+}
+
+#[tokio::test]
+async fn the_spec_of_a_member_is_immutable() {
+    let sandbox = Sandbox::new().await;
+    let created = sandbox.created(&member()).await;
+    for (pointer, value) in [
+        ("/spec/poolRef/name", json!("other")),
+        ("/spec/poolRef/uid", json!("another-uid")),
+        ("/spec/placement/launchConfig", json!("large")),
+        ("/spec/placement/generation", json!(2)),
+        ("/spec/placement/image", json!("debian-14")),
+        ("/spec/placement/zone", json!("sim-1b")),
+        ("/spec/templateHash", json!("000000")),
+    ] {
+        let answer = sandbox.replace(&with(&created, pointer, value)).await;
+        assert_refused(pointer, answer, &["spec", "spec of a member is immutable"]);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_member_is_refused_with_a_message_that_names_the_field() {
+    let sandbox = Sandbox::new().await;
+    assert_each_required(&sandbox, &member(), &["poolRef", "placement", "templateHash"]).await;
+    let long_hash = sandbox.create(&with(&member(), "/spec/templateHash", json!("h".repeat(64)))).await;
+    assert_refused("a long hash", long_hash, &["spec.templateHash", "may not be more than 63"]);
+    let unknown = sandbox.create(&with(&member(), "/spec/subnet", json!("a"))).await;
+    assert_refused("an unknown field", unknown, &["unknown field", "spec.subnet"]);
+}
+
+#[tokio::test]
+async fn a_member_goes_from_state_to_state_exactly_as_the_state_machine_says() {
+    let sandbox = Sandbox::new().await;
+    for from in MemberState::ALL {
+        for to in MemberState::ALL {
+            let current = member_in(&sandbox, from).await;
+            let what = format!("{from:?} to {to:?}");
+            let answer = sandbox.replace_status(&current, &status(to)).await;
+            if from.may_become(to) {
+                let now = answer.unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert_eq!(now["status"]["state"], to.as_str(), "{what}");
+            } else {
+                assert_refused(&what, answer, &["status.state", "does not go from its present state"]);
+                assert_eq!(sandbox.get(&current).await["status"]["state"], from.as_str(), "{what}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_member_names_a_claim_exactly_while_it_is_claimed() {
+    let sandbox = Sandbox::new().await;
+    let words = ["status.claimRef", "exactly while the state is Claimed"];
+    for from in MemberState::ALL {
+        let current = member_in(&sandbox, from).await;
+        for to in MemberState::ALL.into_iter().filter(|to| from.may_become(*to)) {
+            let mut wrong = status(to);
+            if to == MemberState::Claimed {
+                wrong = without(&wrong, "/claimRef");
+            } else {
+                wrong["claimRef"] = claim_ref("build-1");
+            }
+            let answer = sandbox.replace_status(&current, &wrong).await;
+            assert_refused(&format!("{from:?} to {to:?}, claimRef the wrong way round"), answer, &words);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_claimed_member_never_goes_from_one_claim_to_another() {
+    let sandbox = Sandbox::new().await;
+    let claimed = member_in(&sandbox, MemberState::Claimed).await;
+    for (field, value) in [("namespace", "other"), ("name", "build-2"), ("uid", "uid-of-build-2")] {
+        let stolen = with(&status(MemberState::Claimed), &format!("/claimRef/{field}"), json!(value));
+        let answer = sandbox.replace_status(&claimed, &stolen).await;
+        assert_refused(
+            &format!("another {field}"),
+            answer,
+            &["status.claimRef", "never goes from one claim to another"],
+        );
+    }
+    let given_back = sandbox.replace_status(&claimed, &status(MemberState::Ready)).await.expect("a give-back");
+    assert_eq!(given_back["status"].get("claimRef"), None);
+    let next = with(&status(MemberState::Claimed), "/claimRef", claim_ref("build-2"));
+    sandbox.replace_status(&given_back, &next).await.expect("the next claim of a member that was given back");
+}
+
+#[tokio::test]
+async fn a_claim_ref_without_all_of_its_fields_is_refused() {
+    let sandbox = Sandbox::new().await;
+    let ready = member_in(&sandbox, MemberState::Ready).await;
+    for field in ["namespace", "name", "uid"] {
+        let part = without(&status(MemberState::Claimed), &format!("/claimRef/{field}"));
+        let answer = sandbox.replace_status(&ready, &part).await;
+        assert_refused(&format!("without {field}"), answer, &[&format!("status.claimRef.{field}"), "Required value"]);
+    }
+}
+
+#[tokio::test]
+async fn a_status_without_or_with_another_state_is_refused() {
+    let sandbox = Sandbox::new().await;
+    let created = sandbox.created(&member()).await;
+    let stateless = sandbox.replace_status(&created, &json!({"observedGeneration": 1})).await;
+    assert_refused("no state", stateless, &["status", "state"]);
+    let draining = sandbox.replace_status(&created, &json!({"observedGeneration": 1, "state": "Draining"})).await;
+    assert_refused("Draining is not a state", draining, &["status.state", "\"Pending\", \"Warming\", \"Ready\""]);
+}
+
+#[tokio::test]
+async fn a_status_that_is_taken_away_counts_as_pending_and_is_refused() {
+    let sandbox = Sandbox::new().await;
+    for state in MemberState::ALL.into_iter().filter(|state| *state != MemberState::Pending) {
+        let current = member_in(&sandbox, state).await;
+        let answer = sandbox.replace_status(&current, &Value::Null).await;
+        assert_refused(&format!("{state:?}"), answer, &["status.state", "does not go from its present state"]);
+    }
+}

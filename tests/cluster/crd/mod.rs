@@ -1,0 +1,9 @@
+//! The four definitions, as the API server understands them: what it accepts, what it refuses and in which words.
+
+mod claim;
+mod definitions;
+mod launch_config;
+mod member;
+mod pool;
+mod pool_machines;
+mod sandbox;
