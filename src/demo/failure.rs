@@ -1,50 +1,49 @@
 //! What went wrong, for a person.
 
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Display};
+use std::path::Path;
 
 /// Why the demo did not do what it should.
 #[derive(Debug)]
 pub struct Failure {
-    /// What was done, or expected.
-    what: String,
-    /// What was seen instead.
-    seen: String,
+    /// In one line or a few.
+    text: String,
     /// Files that say more, and how they end.
     logs: Vec<String>,
 }
 
 impl Failure {
-    /// `doing` something failed with `error`.
-    pub(super) fn setup(doing: &str, error: &dyn Error) -> Self {
-        Self { what: format!("{doing} failed"), seen: causes(error), logs: Vec::new() }
+    /// What can be told without a reason.
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), logs: Vec::new() }
     }
 
-    /// `what` can't be done, for the reason `seen`.
-    pub(super) fn because(what: impl Into<String>, seen: impl Into<String>) -> Self {
-        Self { what: what.into(), seen: seen.into(), logs: Vec::new() }
+    /// `what`, for the reason `why`.
+    pub(super) fn because(what: impl Display, why: impl Display) -> Self {
+        Self::new(format!("{what}: {why}"))
+    }
+
+    /// `doing` something failed with `error`.
+    pub(super) fn setup(doing: &str, error: &dyn Error) -> Self {
+        Self::because(format_args!("{doing} failed"), causes(error))
     }
 
     /// In `step` of the walk `expected` did not come; `seen` did.
-    pub(super) fn in_step(step: &str, expected: &str, seen: impl Into<String>) -> Self {
-        Self { what: format!("\"{step}\" failed: expected {expected}"), seen: seen.into(), logs: Vec::new() }
+    pub(super) fn in_step(step: &str, expected: &str, seen: impl Display) -> Self {
+        Self::new(format!("\"{step}\" failed: expected {expected}; {seen}"))
     }
 
     /// Adds a log: where it is, and its last lines, indented.
-    pub(super) fn with_log(mut self, name: &str, path: &std::path::Path, last_lines: &str) -> Self {
-        let log = if last_lines.is_empty() {
-            format!("{name} is {} and empty", path.display())
-        } else {
-            format!("{name} is {} and ends with:{last_lines}", path.display())
-        };
-        self.logs.push(log);
+    pub(super) fn with_log(mut self, name: &str, path: &Path, last_lines: &str) -> Self {
+        self.logs.push(format!("{name} is {} and ends with:{last_lines}", path.display()));
         self
     }
 }
 
-impl fmt::Display for Failure {
+impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.what, self.seen)?;
+        f.write_str(&self.text)?;
         self.logs.iter().try_for_each(|log| write!(f, "\n  {log}"))
     }
 }
@@ -68,7 +67,6 @@ pub(super) fn causes(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::path::Path;
 
     use super::*;
 

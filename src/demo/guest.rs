@@ -22,7 +22,7 @@ use crate::supervise::Process;
 
 const ANSWER: Duration = Duration::from_secs(15);
 /// How long the operator may take to give everything back.
-const GIVEN_BACK: Duration = Duration::from_secs(45);
+const GIVEN_BACK: Duration = Duration::from_secs(30);
 /// How long the namespace may take once nothing holds it any more.
 const REMOVED: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
@@ -33,6 +33,8 @@ pub(super) struct Guest {
     kubeconfig: PathBuf,
     server: String,
     namespace: String,
+    /// Whether the namespace may be there.
+    asked: bool,
 }
 
 impl Debug for Guest {
@@ -55,7 +57,7 @@ impl Guest {
         let client = Client::try_from(config).map_err(|error| unusable(causes(&error)))?;
         // The operator does not run in this folder.
         let kubeconfig = std::path::absolute(kubeconfig).map_err(|error| unusable(causes(&error)))?;
-        Ok(Self { client, kubeconfig, server, namespace: format!("bullpen-demo-{}", five_letters()) })
+        Ok(Self { client, kubeconfig, server, namespace: format!("bullpen-demo-{}", five_letters()), asked: false })
     }
 
     pub(super) fn ground(&self) -> Ground {
@@ -67,8 +69,8 @@ impl Guest {
         }
     }
 
-    pub(super) async fn make_namespace(&self, say: &Narrator) -> Result<(), Failure> {
-        let Self { server, namespace, .. } = self;
+    pub(super) async fn make_namespace(&mut self, say: &Narrator) -> Result<(), Failure> {
+        let (server, namespace) = (&self.server, &self.namespace);
         let unreachable =
             |seen| Failure::because(format!("the cluster {server} of the kubeconfig does not answer"), seen);
         let version = match timeout(ANSWER, self.client.apiserver_version()).await {
@@ -80,6 +82,7 @@ impl Guest {
             metadata: ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() },
             ..Namespace::default()
         };
+        self.asked = true;
         let made = self.namespaces().create(&PostParams::default(), &object).await;
         made.map_err(|error| Failure::because(format!("can't make the namespace {namespace}"), causes(&error)))?;
         say.now(format_args!("namespace {namespace} made for this demo; it is removed at the end"));
@@ -90,6 +93,9 @@ impl Guest {
     /// lets their members go; if it can't any more, nothing is left to wait for: the machines end with the simulated cloud.
     pub(super) async fn remove_namespace(&self, operator: Option<&Process>, say: &Narrator) -> Result<(), Failure> {
         let namespace = &self.namespace;
+        if !self.asked {
+            return Ok(());
+        }
         let stays = |seen: String| {
             let what = format!(
                 "the namespace {namespace} is still there: remove it with `kubectl delete namespace {namespace}`"
@@ -105,7 +111,7 @@ impl Guest {
                 _ = operator.ended() => false,
             };
             if !is_empty {
-                let what = "the operator has not let go of everything in the namespace";
+                let what = "the operator has not let go of everything in the demo's namespace";
                 outcome = Err(Failure::because(what, "the demo has removed the finalizers"));
             }
         }

@@ -54,14 +54,12 @@ pub async fn run(options: &Options, mut interrupted: impl AsyncFnMut()) -> Resul
     };
     let outcome = match outcome {
         Ok(()) if is_over => Ok(()),
-        Ok(()) => Err(Failure::because("the demo was interrupted", "it had not shown everything yet")),
+        Ok(()) => Err(Failure::new("interrupted before everything was shown")),
         Err(failure) => Err(stage.explain(failure)),
     };
-    say.plain("");
-    say.now(if options.kubeconfig.is_none() { "stopping operator, cloud and control plane" } else { "stopping" });
     let taken_down = tokio::select! {
         taken_down = stage.take_down(&say) => taken_down,
-        () = interrupted() => Err(Failure::because("the demo was interrupted again", "it ended without waiting")),
+        () = interrupted() => Err(Failure::new("interrupted again: all of it was ended without waiting")),
     };
     let outcome = outcome.and(taken_down);
     if outcome.is_ok() {

@@ -86,7 +86,7 @@ impl Stage {
         let (reader, writer) = io::pipe().map_err(failed)?;
         let arguments = ["simcloud", "--listen", "127.0.0.1:0"].map(OsString::from).into();
         let process = self.start("simcloud", arguments, vec![], Some(writer.into())).map_err(failed)?;
-        let process = self.simcloud.insert(process);
+        self.simcloud = Some(process);
         let reader = pipe::Receiver::from_owned_fd(reader.into()).map_err(failed)?;
         let mut lines = BufReader::new(reader).lines();
         let line = match timeout(CLOUD_START, lines.next_line()).await {
@@ -94,8 +94,7 @@ impl Stage {
             Err(_) => None,
         };
         let Some(address) = line.as_deref().and_then(|line| line.split_whitespace().last()) else {
-            let failure = Failure::because("the simulated cloud did not start", "it has not told its address");
-            return Err(failure.with_log("its log", process.log(), &last_lines(process.log())));
+            return Err(Failure::new("the simulated cloud has not told its address"));
         };
         say.now(format_args!("bullpen simcloud: a simulated cloud on {address}"));
         Cloud::at(address.to_owned())
@@ -140,29 +139,44 @@ impl Stage {
         };
         tokio::select! {
             error = control_plane => Failure::because("the control plane is gone", causes(&error)),
-            failure = child_death("the simulated cloud", self.simcloud.as_ref()) => failure,
-            failure = child_death("the operator", self.operator.as_ref()) => failure,
+            failure = death("the simulated cloud", self.simcloud.as_ref()) => failure,
+            // Its log is shown with every failure.
+            failure = death("the operator", self.operator.as_ref()) => failure,
         }
     }
 
-    /// Adds the end of the operator's log, and keeps all logs.
-    pub(super) fn explain(&mut self, failure: Failure) -> Failure {
-        self.simcloud.iter().chain(&self.operator).for_each(Process::keep_work_folder);
+    /// Adds the ends of the children's logs, and keeps all logs.
+    pub(super) fn explain(&mut self, mut failure: Failure) -> Failure {
         // Not removed at the end.
         self.work = None;
-        match &self.operator {
-            Some(operator) => failure.with_log("the operator's log", operator.log(), &last_lines(operator.log())),
-            None => failure,
+        for (name, child) in [("operator", &self.operator), ("simulated cloud", &self.simcloud)] {
+            let Some(child) = child else { continue };
+            child.keep_work_folder();
+            let (log, last_lines) = (child.log(), last_lines(child.log()));
+            if !last_lines.is_empty() {
+                failure = failure.with_log(&format!("the log of the {name}"), log, &last_lines);
+            }
         }
+        failure
     }
 
     /// Ends all of it: the operator before what it talks to.
     pub(super) async fn take_down(mut self, say: &Narrator) -> Result<(), Failure> {
+        say.plain("");
         let outcome = match &self.guest {
             // The operator is needed to end machines and to let their members go.
             Some(guest) => guest.remove_namespace(self.operator.as_ref(), say).await,
             None => Ok(()),
         };
+        let up = [
+            (self.operator.is_some(), "the operator"),
+            (self.simcloud.is_some(), "the cloud"),
+            (self.control_plane.is_some(), "the control plane"),
+        ];
+        let up: Vec<&str> = up.into_iter().filter_map(|(is_up, name)| is_up.then_some(name)).collect();
+        if !up.is_empty() {
+            say.now(format_args!("stopping {}", up.join(", ")));
+        }
         for process in [&mut self.operator, &mut self.simcloud].into_iter().flatten() {
             process.stop().await;
         }
@@ -202,13 +216,9 @@ impl Stage {
     }
 }
 
-async fn child_death(name: &str, process: Option<&Process>) -> Failure {
+async fn death(name: &str, process: Option<&Process>) -> Failure {
     match process {
-        Some(process) => {
-            let status = describe(process.ended().await);
-            let failure = Failure::because(format!("{name} ended by itself"), status);
-            failure.with_log("its log", process.log(), &last_lines(process.log()))
-        }
+        Some(process) => Failure::because(format_args!("{name} ended by itself"), describe(process.ended().await)),
         None => std::future::pending().await,
     }
 }

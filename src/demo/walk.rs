@@ -1,6 +1,7 @@
 //! The walk: what Bullpen promises, shown and checked step by step.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -53,7 +54,7 @@ pub(super) struct Step<'a> {
 
 impl Step<'_> {
     /// `expected` is not so; `seen` is what is.
-    pub(super) fn failed(&self, expected: &str, seen: impl Into<String>) -> Failure {
+    pub(super) fn failed(&self, expected: &str, seen: impl Display) -> Failure {
         Failure::in_step(self.name, expected, seen)
     }
 
