@@ -9,6 +9,7 @@ pub mod cli;
 pub mod cluster;
 pub mod control_plane;
 pub mod controllers;
+pub mod demo;
 pub mod plan;
 pub mod provider;
 pub mod simcloud;

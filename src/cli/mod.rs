@@ -1,6 +1,7 @@
 //! The command line.
 
 mod crds;
+mod demo;
 mod run;
 mod signals;
 mod simcloud;
@@ -21,6 +22,8 @@ enum Command {
     Crds(crds::CrdsArgs),
     /// Run the operator
     Run(run::RunArgs),
+    /// Show a pool warming up and claims being served, on this machine
+    Demo(demo::DemoArgs),
     /// Run a simulated cloud to try pools against
     Simcloud(crate::simcloud::SimcloudArgs),
 }
@@ -37,6 +40,7 @@ impl Cli {
         match self.command {
             Command::Crds(args) => crds::execute(&args),
             Command::Run(args) => run::execute(args),
+            Command::Demo(args) => demo::execute(args),
             Command::Simcloud(args) => simcloud::execute(&args),
         }
     }

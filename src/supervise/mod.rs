@@ -98,6 +98,11 @@ impl Process {
         &self.log
     }
 
+    /// The process id of the supervisor, which is the leader of the program's process group.
+    pub(crate) fn supervisor(&self) -> u32 {
+        self.supervisor
+    }
+
     /// The process ids of the supervisor and, while it runs, of the program.
     pub(crate) fn ids(&self) -> Vec<u32> {
         let path = self.work.join(RUNNING).join(self.name);
