@@ -9,7 +9,7 @@ use tracing::{debug, info};
 
 use super::bind;
 use super::context::Context;
-use super::queue::{Outcome, backoff};
+use super::queue::backoff;
 use super::views;
 use crate::api::{ClaimPhase, MemberState, PoolClaim, PoolMember, WhenEmpty};
 use crate::cluster::ObjectKey;
@@ -34,9 +34,9 @@ struct Pass {
     look_again_at: Option<Timestamp>,
 }
 
-/// One pass over the claims on the pool of this name, there or not.
-pub fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
-    let Some(pass) = plan(context, key, Timestamp::now()) else { return Ok(None) };
+/// One pass over the claims on the pool of this name, there or not. Says when to look again although nothing changed.
+pub fn reconcile(context: &Context, key: &ObjectKey) -> Option<Timestamp> {
+    let pass = plan(context, key, Timestamp::now())?;
     for (claim, member) in pass.pairs {
         let (context, pool) = (context.clone(), key.clone());
         tokio::spawn(async move {
@@ -53,7 +53,7 @@ pub fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
             drop(hands);
         });
     }
-    Ok(pass.look_again_at)
+    pass.look_again_at
 }
 
 /// Pairs under the lock, and takes what was paired in hand in the same moment. `None` before every cache is whole: no
