@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{conditions_schema, labels_schema, tags_schema};
 
-/// The wish for `targetSize` warm machines, and where and how to buy them.
+/// The wish for targetSize warm machines, and where and how to buy them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "bullpen.dev",

@@ -65,7 +65,7 @@ pub struct LaunchConfigSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 20_000))]
     pub max_instances: Option<i32>,
-    /// The simulated cloud that `bullpen simcloud` serves.
+    /// The simulated cloud that the command bullpen simcloud serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated: Option<SimulatedProviderConfig>,
 }
@@ -88,14 +88,14 @@ pub enum Market {
         .message("endpoint is immutable: another cloud is another launch config").field_path(".endpoint")
 )]
 pub struct SimulatedProviderConfig {
-    /// Base URL of the simulated cloud, such as `http://127.0.0.1:7070`. Immutable.
+    /// Base URL of the simulated cloud, such as http://127.0.0.1:7070. Immutable.
     #[schemars(length(min = 1, max = 253), regex(pattern = "^http://[^/ ?#]+$"))]
     pub endpoint: String,
     /// Milliseconds that a machine takes to boot.
     #[serde(default = "default_boot_milliseconds")]
     #[schemars(range(min = 0, max = 86_400_000))]
     pub boot_milliseconds: i32,
-    /// How far the boot time may differ from `bootMilliseconds` either way, in percent.
+    /// How far the boot time may differ from bootMilliseconds either way, in percent.
     #[serde(default = "default_boot_jitter_percent")]
     #[schemars(range(min = 0, max = 100))]
     pub boot_jitter_percent: i32,

@@ -81,7 +81,7 @@ pub struct ClaimPoolRef {
     pub name: String,
 }
 
-/// What a claim does when no member is ready.
+/// What to do when no member is ready: Wait (the default) or Fail. Immutable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum WhenEmpty {
     /// Wait in the queue.

@@ -66,6 +66,8 @@ pub fn clients(config: Config) -> Result<Clients, ClientError> {
     direct.connect_timeout = Some(CONNECT_TIMEOUT);
     direct.read_timeout = Some(READ_TIMEOUT);
     direct.write_timeout = Some(READ_TIMEOUT);
+    // Else a connection that idled for almost that long ends under the next request.
+    direct.reset_reader_on_write = true;
     let mut watching = config;
     watching.default_retry = false;
     watching.connect_timeout = Some(CONNECT_TIMEOUT);

@@ -98,7 +98,7 @@ impl<K: ResourceExt> Store<K> {
         let mut changes = Vec::new();
         let mut arrival = None;
         if let Some(entry) = self.entries.get(&key) {
-            if version <= entry.version {
+            if version != 0 && version <= entry.version {
                 return changes;
             }
             if entry.object.uid().as_deref() == Some(uid.as_str()) {
@@ -164,7 +164,7 @@ impl<K: ResourceExt> Store<K> {
     }
 }
 
-/// The version of an object as a number; 0 if the server has a version that is none.
+/// The version of an object as a number; 0, which counts as newer than any, if the server's versions are no numbers.
 pub fn version_of<K: ResourceExt>(object: &K) -> u64 {
     object.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0)
 }

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
 use parking_lot::Mutex;
@@ -43,6 +44,10 @@ pub struct State {
     pub claims: Store<PoolClaim>,
     /// Claims (by uid) that the binder has paired and not yet let go.
     pub claims_in_hand: HashSet<String>,
+    /// Claims (by uid) whose status is just being written to say that they wait, or failed. They still wait.
+    pub claims_being_told: HashSet<String>,
+    /// Claims (by uid) whose status could not be written lately: how often, and when it is tried again.
+    pub claims_to_tell_later: HashMap<String, (u32, Timestamp)>,
     /// Members (by uid) that the binder has paired and not yet let go.
     pub members_in_hand: HashSet<String>,
     /// Members (by uid) that lost a compare-and-swap, with the version that it was tried with: no candidates while
@@ -281,6 +286,11 @@ impl Kept for PoolClaim {
         let key = key_of(changed);
         let pool = |claim: &Arc<Self>| ObjectKey::new(key.namespace.clone(), claim.spec.pool_ref.name.clone());
         index(&mut state.claims_by_pool, &key, changed.old.as_ref().map(pool), changed.new.as_ref().map(pool));
+        if changed.new.is_none()
+            && let Some(uid) = changed.old.as_ref().and_then(|claim| claim.uid())
+        {
+            state.claims_to_tell_later.remove(&uid);
+        }
     }
     fn change(changed: Changed<Self>) -> Change {
         Change::Claim(changed)

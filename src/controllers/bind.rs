@@ -27,8 +27,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// by the fate table.
 pub async fn bind(context: &Context, pool: &ObjectKey, claim: &Arc<PoolClaim>, member: &Arc<PoolMember>) {
     let Ok(_permit) = BINDINGS.acquire().await else { return };
-    let Some(taken) = swap(context, claim, member.clone()).await else { return };
-    context.memory.lock().claim_taken(pool);
+    let Some(taken) = swap(context, claim, member.clone()).await else {
+        context.memory.lock().claim_missed(pool);
+        return;
+    };
     // The replacement is to be asked for now, not after the claim's own status was written.
     context.wakers.pools.wake(pool.clone());
     finish(context, claim.clone(), &taken).await;

@@ -2,20 +2,30 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, info};
 
 use super::bind;
 use super::context::Context;
-use super::queue::Outcome;
+use super::queue::{Outcome, backoff};
 use super::views;
 use crate::api::{ClaimPhase, MemberState, PoolClaim, PoolMember, WhenEmpty};
 use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
 use crate::plan::queue::{Candidate, Pairing, QueuePool, QueuedClaim, Verdict, pair};
+use crate::plan::replenish::earliest;
 use crate::plan::template::template_hash;
 use crate::plan::{Answer, claimable, queues, record};
+
+/// Claims that are told at a time why they wait, or that they failed: binding others is more urgent.
+const MOST_TOLD: usize = 8;
+/// How soon those come up that were too many.
+const TOLD_NEXT: SignedDuration = SignedDuration::from_millis(100);
+/// Between two tries to tell a claim.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What a pass decided, with the objects that it decided on.
 struct Pass {
@@ -25,8 +35,8 @@ struct Pass {
 }
 
 /// One pass over the claims on the pool of this name, there or not.
-pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
-    let Some(pass) = plan(&context, &key, Timestamp::now()) else { return Ok(None) };
+pub fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
+    let Some(pass) = plan(context, key, Timestamp::now()) else { return Ok(None) };
     for (claim, member) in pass.pairs {
         let (context, pool) = (context.clone(), key.clone());
         tokio::spawn(async move {
@@ -49,12 +59,17 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
 /// Pairs under the lock, and takes what was paired in hand in the same moment. `None` before every cache is whole: no
 /// verdict is given from half of the truth.
 fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
+    // The reaper locks in this order, too.
+    let mut memories = context.memory.lock();
     context.world.with(|state| {
         if !state.is_synced() {
             return None;
         }
-        let claims: HashMap<_, _> =
-            queued(state, key).map(|claim| (views::uid(claim.as_ref()), claim.clone())).collect();
+        // One that is being told is left alone until that is done: its version is about to change.
+        let claims: HashMap<_, _> = queued(state, key)
+            .map(|claim| (views::uid(claim.as_ref()), claim.clone()))
+            .filter(|(uid, _)| !state.claims_being_told.contains(uid))
+            .collect();
         if claims.is_empty() {
             return None;
         }
@@ -70,17 +85,40 @@ fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
             .iter()
             .filter_map(|(claim, member)| Some((claims.get(claim)?.clone(), members.get(member)?.0.clone())))
             .collect();
+        let (verdicts, told_later_at) = to_tell(state, verdicts, now);
+        let look_again_at = earliest(look_again_at, told_later_at);
         let verdicts: Vec<_> =
             verdicts.into_iter().filter_map(|(claim, verdict)| Some((claims.get(&claim)?.clone(), verdict))).collect();
         for (claim, member) in &pairs {
             state.claims_in_hand.insert(views::uid(claim.as_ref()));
             state.members_in_hand.insert(views::uid(member.as_ref()));
+            // From here on the reaper counts the member as claimed and may replace it before it is.
+            memories.claim_taken(key);
         }
         for (claim, _) in &verdicts {
-            state.claims_in_hand.insert(views::uid(claim.as_ref()));
+            state.claims_being_told.insert(views::uid(claim.as_ref()));
         }
         Some(Pass { pairs, verdicts, look_again_at })
     })
+}
+
+/// The verdicts to write now, and when to come back for the others: those that could not be written lately, and those
+/// that are too many at once.
+fn to_tell(
+    state: &State,
+    verdicts: Vec<(String, Verdict)>,
+    now: Timestamp,
+) -> (Vec<(String, Verdict)>, Option<Timestamp>) {
+    let held =
+        |claim: &str| state.claims_to_tell_later.get(claim).map(|(_, until)| *until).filter(|until| *until > now);
+    let (later, mut due): (Vec<_>, Vec<_>) = verdicts.into_iter().partition(|(claim, _)| held(claim).is_some());
+    let mut again = later.iter().filter_map(|(claim, _)| held(claim)).min();
+    let room = MOST_TOLD.saturating_sub(state.claims_being_told.len());
+    if due.len() > room {
+        due.truncate(room);
+        again = earliest(again, now.checked_add(TOLD_NEXT).ok());
+    }
+    (due, again)
 }
 
 /// The claims that queue for a pool: Pending, not being deleted, named by no member and not in hand.
@@ -162,22 +200,29 @@ fn queue_pool(state: &State, key: &ObjectKey) -> Option<QueuePool> {
 
 /// Writes why a claim waits, or that it failed. A claim that changed meanwhile is judged again.
 async fn tell(context: &Context, claim: &Arc<PoolClaim>, verdict: &Verdict) {
-    let now = Timestamp::now();
+    let (now, uid) = (Timestamp::now(), views::uid(claim.as_ref()));
     let written = match verdict {
         Verdict::Waits(refusal) => record::waiting(claim, refusal, now),
         Verdict::Failed(refusal) => record::failed(claim, refusal, now),
     };
     match context.writes.update_status(&written).await {
         Ok(written) => {
+            context.world.with(|state| state.claims_to_tell_later.remove(&uid));
             if written.status.as_ref().is_some_and(|status| status.phase == ClaimPhase::Failed) {
                 info!(claim = %ObjectKey::of(claim.as_ref()), ?verdict, "the claim failed");
             }
         }
         Err(error) if error.answer == Answer::NotFound => {
-            context.world.answered_gone::<PoolClaim>(&ObjectKey::of(claim.as_ref()), &views::uid(claim.as_ref()));
+            context.world.answered_gone::<PoolClaim>(&ObjectKey::of(claim.as_ref()), &uid);
         }
         Err(error) => {
             debug!(%error, "a verdict was not written");
+            context.world.with(|state| {
+                let failures = state.claims_to_tell_later.get(&uid).map_or(0, |(failures, _)| *failures);
+                let delay = backoff(FIRST_PAUSE, LONGEST_PAUSE, failures);
+                let again = now.checked_add(SignedDuration::try_from(delay).unwrap_or_default()).unwrap_or(now);
+                state.claims_to_tell_later.insert(uid, (failures + 1, again));
+            });
             context.writes.get::<PoolClaim>(&ObjectKey::of(claim.as_ref())).await;
         }
     }
@@ -210,9 +255,14 @@ impl<'a> Hands<'a> {
 impl Drop for Hands<'_> {
     fn drop(&mut self) {
         let named: Vec<_> = self.context.world.with(|state| {
-            state.claims_in_hand.remove(&self.claim.1);
-            if let Some((_, uid)) = &self.member {
-                state.members_in_hand.remove(uid);
+            match &self.member {
+                Some((_, uid)) => {
+                    state.claims_in_hand.remove(&self.claim.1);
+                    state.members_in_hand.remove(uid);
+                }
+                None => {
+                    state.claims_being_told.remove(&self.claim.1);
+                }
             }
             state.members_claimed_by(&self.claim.1).map(|member| ObjectKey::of(member.as_ref())).collect()
         });
@@ -220,7 +270,9 @@ impl Drop for Hands<'_> {
         if let Some((key, _)) = &self.member {
             wakers.members.wake(key.clone());
         }
-        named.into_iter().for_each(|member| wakers.members.wake(member));
+        for member in named {
+            wakers.members.wake(member);
+        }
         wakers.holds.wake(self.claim.0.clone());
         wakers.binder.wake(self.pool.clone());
         wakers.pools.wake(self.pool.clone());

@@ -188,18 +188,18 @@ impl Cloud {
     async fn list_for_ever(self: Arc<Self>, scope: Scope, installation: Arc<str>, audience: Arc<dyn Audience>) {
         let mut failures = 0;
         loop {
-            let begun = Instant::now();
+            let timer = Instant::now();
             let began = Timestamp::now();
             let answer = self.call(ProviderOperation::List, self.provider.list(&installation)).await;
             let pause = match answer {
                 Ok(instances) => {
                     failures = 0;
                     self.take(Listing::new(began, instances), &scope, audience.as_ref());
-                    let soon = self.provider.list_interval().max(begun.elapsed() * LIST_DUTY);
+                    let soon = self.provider.list_interval().max(timer.elapsed() * LIST_DUTY);
                     if audience.hurries(&scope) { soon } else { IDLE_LIST_INTERVAL.max(soon) }
                 }
                 Err(error) => {
-                    self.miss(error, &scope, audience.as_ref());
+                    self.miss(&error, &scope, audience.as_ref());
                     failures += 1;
                     super::queue::backoff(self.provider.list_interval(), LONGEST_LIST_BACKOFF, failures)
                 }
@@ -238,7 +238,7 @@ impl Cloud {
         }
     }
 
-    fn miss(&self, error: ProviderError, scope: &Scope, audience: &dyn Audience) {
+    fn miss(&self, error: &ProviderError, scope: &Scope, audience: &dyn Audience) {
         let answered_before = {
             let mut state = self.state.lock();
             state.error.replace(error.clone()).is_none()

@@ -93,7 +93,7 @@ pub struct PoolMemory {
     pub status_written: Option<Instant>,
     /// The namespace is being terminated.
     pub namespace_terminating: bool,
-    /// When claims took members whose replacement was not begun yet.
+    /// When claims were given members whose replacement was not begun yet.
     pub claims_taken: VecDeque<Instant>,
     /// Limits terminate calls in flight.
     pub terminations: Option<(i32, Arc<tokio::sync::Semaphore>)>,
@@ -154,12 +154,19 @@ impl PoolMemories {
         self.trouble.remove(launch_config).is_some()
     }
 
-    /// A claim took a member of the pool.
+    /// A claim was given a member of the pool.
     pub fn claim_taken(&mut self, pool: &ObjectKey) {
         if let Some(memory) = self.pools.get_mut(pool)
             && memory.claims_taken.len() < MOST_TIMED_CLAIMS
         {
             memory.claims_taken.push_back(Instant::now());
+        }
+    }
+
+    /// The member was not for the claim after all.
+    pub fn claim_missed(&mut self, pool: &ObjectKey) {
+        if let Some(memory) = self.pools.get_mut(pool) {
+            memory.claims_taken.pop_back();
         }
     }
 

@@ -38,7 +38,8 @@ pub async fn decide(context: &Context, member: &Arc<PoolMember>) -> Result<Held,
     let Some(reference) = views::status(member).claim_ref else { return Ok(Held::Lives) };
     let claim_key = ObjectKey::new(reference.namespace.clone(), reference.name.clone());
     let (in_hand, cached) = context.world.with(|state| {
-        (state.claims_in_hand.contains(&reference.uid), views::claim_evidence(state, &claim_key, &reference.uid))
+        let in_hand = state.claims_in_hand.contains(&reference.uid) || state.claims_being_told.contains(&reference.uid);
+        (in_hand, views::claim_evidence(state, &claim_key, &reference.uid))
     });
     if in_hand {
         // It is let go in a moment, and then this member is woken.

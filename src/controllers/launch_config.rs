@@ -23,6 +23,10 @@ pub async fn reconcile(context: Context, shutdown: CancellationToken, key: Objec
     };
     context.metrics.launch_config_known(&key.namespace, &key.name);
     open(&context, &config, &key, &shutdown)?;
+    // Before the members are listed, none would seem to need it. Then everything is looked at.
+    if !context.world.with(|state| state.is_synced()) {
+        return Ok(None);
+    }
     keep(&context, &config, &key).await?;
     say(&context, &config).await?;
     Ok(None)

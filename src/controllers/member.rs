@@ -18,6 +18,7 @@ use crate::cluster::world::State;
 use crate::plan::lifecycle::{Asked, LifecycleView, Step, next_step};
 use crate::plan::replenish::create_may_begin;
 use crate::plan::template::template_hash;
+use crate::plan::{Ending, ending};
 
 /// Steps of one run: more would be a circle.
 const MOST_STEPS: usize = 12;
@@ -92,11 +93,12 @@ fn mine(context: &Context, key: &ObjectKey) -> Option<Arc<PoolMember>> {
 
 /// Whether the member's end was decided: by its claim's end if it is claimed, else by its deletionTimestamp.
 async fn fate_of(context: &Context, member: &Arc<PoolMember>) -> Result<Held, Failure> {
-    if views::state(member) == MemberState::Claimed {
-        return held::decide(context, member).await;
+    let since = member.metadata.deletion_timestamp.as_ref().map_or_else(Timestamp::now, |time| time.0);
+    match ending(&views::member_view(member)) {
+        Ending::Terminate => Ok(Held::Ends(since)),
+        Ending::NotAsked if views::state(member) != MemberState::Claimed => Ok(Held::Lives),
+        Ending::NotAsked | Ending::AskTheTable => held::decide(context, member).await,
     }
-    let deleting = member.metadata.deletion_timestamp.as_ref();
-    Ok(deleting.map_or(Held::Lives, |since| Held::Ends(since.0)))
 }
 
 fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Timestamp>) -> Result<Gathered, Failure> {

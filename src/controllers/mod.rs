@@ -1,23 +1,23 @@
 //! The controllers: each gathers what is known, has `plan/` decide, and sees to the effects.
 //!
-//! [`pool`] is the reaper; [`binder`] pairs claims with members, and [`bind`] binds a pair; [`member`] takes a member
-//! from Pending to its end, with [`held`] for those that a claim has and [`machine`] for the calls of its cloud;
-//! [`hold`] watches over bound claims; [`launch_config`] opens the [`clouds`]. [`routing`] says what wakes whom.
+//! `pool` is the reaper; `binder` pairs claims with members, and `bind` binds a pair; `member` takes a member from
+//! Pending to its end, with `held` for those that a claim has and `machine` for the calls of its cloud; `hold` watches
+//! over bound claims; `launch_config` opens the `clouds`. `routing` says what wakes whom, `queue` runs them.
 
-pub mod bind;
-pub mod binder;
-pub mod clouds;
-pub mod context;
-pub mod held;
-pub mod hold;
-pub mod launch_config;
-pub mod machine;
-pub mod machines;
-pub mod member;
-pub mod pool;
-pub mod queue;
-pub mod routing;
-pub mod views;
+mod bind;
+mod binder;
+mod clouds;
+mod context;
+mod held;
+mod hold;
+mod launch_config;
+mod machine;
+mod machines;
+mod member;
+mod pool;
+mod queue;
+mod routing;
+mod views;
 
 use std::sync::Arc;
 
@@ -92,7 +92,7 @@ pub async fn run(settings: Settings, clients: Clients, metrics: Metrics, health:
     }));
     let of = context.clone();
     tasks.spawn(queue::run(Controller::Claim, binder_keys, metrics.clone(), shutdown.clone(), move |key| {
-        binder::reconcile(of.clone(), key)
+        std::future::ready(binder::reconcile(&of, &key))
     }));
     let of = context.clone();
     tasks.spawn(queue::run(Controller::Claim, hold_keys, metrics.clone(), shutdown.clone(), move |key| {

@@ -31,6 +31,8 @@ const WRITES_AT_ONCE: usize = 16;
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// A pool is looked at this often even if nothing changed.
 const RESYNC: SignedDuration = SignedDuration::from_mins(5);
+/// A launch config that was just made is waited for this long, so that the others don't get its share of the machines.
+const TAKING_IN: Duration = Duration::from_secs(2);
 /// What a member's name may end with: no vowels, so that no words come out; as Kubernetes does.
 const SUFFIX: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
@@ -48,7 +50,10 @@ struct Pass {
 
 /// One pass over the pool of this name.
 pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
-    let pool = context.world.with(|state| state.pools.get(&key).cloned());
+    // Before every cache is whole, members would seem to be missing that are there. Then everything is looked at.
+    let Some(pool) = context.world.with(|state| state.is_synced().then(|| state.pools.get(&key).cloned())) else {
+        return Ok(None);
+    };
     let now = Timestamp::now();
     end_strays(&context, &key, pool.as_deref()).await?;
     let Some(pool) = pool else {
@@ -105,11 +110,12 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
             .iter()
             .find_map(|config| memories.trouble(&launch_config_key(&config.name)))
             .map(|trouble| trouble.refused.clone());
+        let waits_until = being_taken_in(state, &key.namespace, &problems, now);
         let launch_configs = usable
             .iter()
             .map(|config| {
                 let held = memories.trouble(&launch_config_key(&config.name)).map(|trouble| trouble.until);
-                launch_config_view(state, pool, config, held)
+                launch_config_view(state, pool, config, held.max(waits_until))
             })
             .collect();
         let waiting = super::binder::waiting(state, key);
@@ -144,6 +150,24 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
         state.planned.entry(key.clone()).or_default().extend(planned);
         Pass { pool: pool.clone(), plan, waiting, usable, problems, refused, deletes, creates }
     })
+}
+
+/// Until when nothing is bought because one of the pool's launch configs is new: it will be usable in a moment.
+fn being_taken_in(
+    state: &State,
+    namespace: &str,
+    problems: &[LaunchConfigProblem],
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let left = |problem: &LaunchConfigProblem| match problem {
+        LaunchConfigProblem::NotTakenIn(name) => {
+            let seen_for = state.launch_configs.seen_for(&ObjectKey::new(namespace, name.as_str()))?;
+            TAKING_IN.checked_sub(seen_for)
+        }
+        _ => None,
+    };
+    let longest = problems.iter().filter_map(left).max()?;
+    now.checked_add(SignedDuration::try_from(longest).ok()?).ok()
 }
 
 fn launch_config_view(

@@ -17,11 +17,11 @@ use crate::telemetry::Health;
 /// Wakes whom each change concerns, until the process ends.
 pub async fn run(
     context: Context,
-    mut changes: mpsc::UnboundedReceiver<Change>,
+    mut stream: mpsc::UnboundedReceiver<Change>,
     health: Health,
     shutdown: CancellationToken,
 ) {
-    while let Some(Some(change)) = shutdown.run_until_cancelled(changes.recv()).await {
+    while let Some(Some(change)) = shutdown.run_until_cancelled(stream.recv()).await {
         match change {
             Change::Pool(changed) => pool(&context, &changed),
             Change::LaunchConfig(changed) => launch_config(&context, &changed),
@@ -57,7 +57,9 @@ fn pool(context: &Context, changed: &Changed<InstancePool>) {
             |member: &&Arc<PoolMember>| matches!(views::state(member), MemberState::Pending | MemberState::Warming);
         state.members_of_name(&key).filter(moving).map(|member| ObjectKey::of(member.as_ref())).collect::<Vec<_>>()
     });
-    members.into_iter().for_each(|member| context.wakers.members.wake(member));
+    for member in members {
+        context.wakers.members.wake(member);
+    }
 }
 
 fn launch_config(context: &Context, changed: &Changed<LaunchConfig>) {
@@ -80,8 +82,12 @@ fn launch_config(context: &Context, changed: &Changed<LaunchConfig>) {
             state.members.iter().filter(|(_, member)| pinned(member)).map(|(key, _)| key.clone()).collect();
         (pools, members)
     });
-    pools.into_iter().for_each(|pool| context.wakers.pools.wake(pool));
-    members.into_iter().for_each(|member| context.wakers.members.wake(member));
+    for pool in pools {
+        context.wakers.pools.wake(pool);
+    }
+    for member in members {
+        context.wakers.members.wake(member);
+    }
 }
 
 fn member(context: &Context, changed: &Changed<PoolMember>) {
@@ -110,7 +116,9 @@ fn claim(context: &Context, changed: &Changed<PoolClaim>) {
     let named: Vec<_> = context
         .world
         .with(|state| state.members_claimed_by(&uid).map(|member| ObjectKey::of(member.as_ref())).collect());
-    named.into_iter().for_each(|member| context.wakers.members.wake(member));
+    for member in named {
+        context.wakers.members.wake(member);
+    }
 }
 
 /// Every cache is whole: what was held back until now is looked at.
@@ -189,6 +197,8 @@ impl Audience for Listeners {
                 .map(|(key, _)| key.clone())
                 .collect()
         });
-        configs.into_iter().for_each(|config| self.0.wakers.launch_configs.wake(config));
+        for config in configs {
+            self.0.wakers.launch_configs.wake(config);
+        }
     }
 }

@@ -67,3 +67,64 @@ pub fn claimable<Id: Eq>(member: &MemberView<Id>, live_pool: &Id) -> bool {
 pub fn queues<Id>(claim: &ClaimView<Id>, named: bool) -> bool {
     claim.phase == ClaimPhase::Pending && claim.member.is_none() && !claim.deleting && !named
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member() -> MemberView<&'static str> {
+        MemberView { uid: "m", pool: "p", state: MemberState::Ready, deleting: false, claim: None }
+    }
+
+    fn claim() -> ClaimView<&'static str> {
+        ClaimView { uid: "c", phase: ClaimPhase::Pending, member: None, deleting: false }
+    }
+
+    #[test]
+    fn a_ready_member_of_the_live_pool_is_claimable() {
+        assert!(claimable(&member(), &"p"));
+    }
+
+    #[test]
+    fn only_a_ready_member_is_claimable() {
+        for state in MemberState::ALL {
+            assert_eq!(claimable(&MemberView { state, ..member() }, &"p"), state == MemberState::Ready);
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_being_deleted_is_never_claimable() {
+        for state in MemberState::ALL {
+            assert!(!claimable(&MemberView { state, deleting: true, ..member() }, &"p"));
+        }
+    }
+
+    #[test]
+    fn a_member_that_names_a_claim_is_not_claimable() {
+        assert!(!claimable(&MemberView { claim: Some("c"), ..member() }, &"p"));
+    }
+
+    #[test]
+    fn a_member_of_an_earlier_pool_of_the_same_name_is_not_claimable() {
+        assert!(!claimable(&member(), &"another uid"));
+    }
+
+    #[test]
+    fn a_pending_claim_that_no_member_names_queues() {
+        assert!(queues(&claim(), false));
+        assert!(!queues(&claim(), true));
+    }
+
+    #[test]
+    fn only_a_pending_claim_queues() {
+        for phase in ClaimPhase::ALL {
+            assert_eq!(queues(&ClaimView { phase, ..claim() }, false), phase == ClaimPhase::Pending);
+        }
+    }
+
+    #[test]
+    fn a_claim_that_is_being_deleted_or_has_a_member_does_not_queue() {
+        assert!(!queues(&ClaimView { deleting: true, ..claim() }, false));
+        assert!(!queues(&ClaimView { member: Some("m"), ..claim() }, false));
+    }
+}

@@ -47,11 +47,9 @@ pub const fn after_swap(answer: Answer) -> SwapStep {
 pub fn after_swap_look<Id: Eq>(found: &Found<MemberView<Id>>, member: &Id, claim: &Id, live_pool: &Id) -> SwapStep {
     match found {
         Found::Unproved => SwapStep::Look,
-        Found::Missing => SwapStep::Dropped,
-        Found::Object(seen) if seen.uid != *member => SwapStep::Dropped,
-        Found::Object(seen) if seen.is_claimed_by(claim) => SwapStep::Won,
-        Found::Object(seen) if claimable(seen, live_pool) => SwapStep::TryAgain,
-        Found::Object(_) => SwapStep::Dropped,
+        Found::Object(seen) if seen.uid == *member && seen.is_claimed_by(claim) => SwapStep::Won,
+        Found::Object(seen) if seen.uid == *member && claimable(seen, live_pool) => SwapStep::TryAgain,
+        Found::Object(_) | Found::Missing => SwapStep::Dropped,
     }
 }
 
@@ -90,5 +88,94 @@ pub const fn after_delete(answer: Answer) -> DeleteStep {
     match answer {
         Answer::Accepted => DeleteStep::Terminate,
         Answer::Conflict | Answer::NotFound | Answer::Ambiguous | Answer::Refused => DeleteStep::JudgeAnew,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::MemberState;
+
+    const POOL: u8 = 9;
+
+    fn ready() -> MemberView<u8> {
+        MemberView { uid: 1, pool: POOL, state: MemberState::Ready, deleting: false, claim: None }
+    }
+
+    fn claimed(claim: u8) -> MemberView<u8> {
+        MemberView { state: MemberState::Claimed, claim: Some(claim), ..ready() }
+    }
+
+    fn look(found: &Found<MemberView<u8>>) -> SwapStep {
+        after_swap_look(found, &1, &5, &POOL)
+    }
+
+    #[test]
+    fn an_accepted_swap_is_won() {
+        assert_eq!(after_swap(Answer::Accepted), SwapStep::Won);
+    }
+
+    #[test]
+    fn a_conflict_or_an_ambiguous_answer_of_a_swap_is_looked_into() {
+        assert_eq!(after_swap(Answer::Conflict), SwapStep::Look);
+        assert_eq!(after_swap(Answer::Ambiguous), SwapStep::Look);
+    }
+
+    #[test]
+    fn a_member_that_is_gone_or_refused_is_dropped() {
+        assert_eq!(after_swap(Answer::NotFound), SwapStep::Dropped);
+        assert_eq!(after_swap(Answer::Refused), SwapStep::Dropped);
+    }
+
+    #[test]
+    fn a_look_that_shows_our_claim_is_a_win_even_while_the_member_is_being_deleted() {
+        assert_eq!(look(&Found::Object(claimed(5))), SwapStep::Won);
+        assert_eq!(look(&Found::Object(MemberView { deleting: true, ..claimed(5) })), SwapStep::Won);
+    }
+
+    #[test]
+    fn a_look_that_shows_a_claimable_member_is_a_second_try() {
+        assert_eq!(look(&Found::Object(ready())), SwapStep::TryAgain);
+    }
+
+    #[test]
+    fn a_look_that_shows_anything_else_drops_the_member() {
+        for seen in [claimed(6), MemberView { deleting: true, ..ready() }, MemberView { pool: 8, ..ready() }] {
+            assert_eq!(look(&Found::Object(seen)), SwapStep::Dropped);
+        }
+        assert_eq!(look(&Found::Missing), SwapStep::Dropped);
+    }
+
+    #[test]
+    fn a_look_that_shows_another_member_of_the_same_name_drops_it() {
+        for seen in [ready(), claimed(5)] {
+            assert_eq!(look(&Found::Object(MemberView { uid: 2, ..seen })), SwapStep::Dropped);
+        }
+    }
+
+    #[test]
+    fn a_look_without_a_usable_answer_is_repeated() {
+        assert_eq!(look(&Found::Unproved), SwapStep::Look);
+    }
+
+    #[test]
+    fn only_an_accepted_status_write_binds_a_claim() {
+        assert_eq!(after_bind(Answer::Accepted), BindStep::Done);
+        for answer in [Answer::Conflict, Answer::Ambiguous, Answer::Refused] {
+            assert_eq!(after_bind(answer), BindStep::Look);
+        }
+    }
+
+    #[test]
+    fn a_status_write_that_finds_no_claim_proves_that_it_ended() {
+        assert_eq!(after_bind(Answer::NotFound), BindStep::ClaimGone);
+    }
+
+    #[test]
+    fn only_an_accepted_delete_terminates_without_another_look() {
+        assert_eq!(after_delete(Answer::Accepted), DeleteStep::Terminate);
+        for answer in [Answer::Conflict, Answer::NotFound, Answer::Ambiguous, Answer::Refused] {
+            assert_eq!(after_delete(answer), DeleteStep::JudgeAnew);
+        }
     }
 }

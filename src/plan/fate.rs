@@ -115,12 +115,10 @@ pub fn hold<Id: Eq>(claim: &ClaimView<Id>, evidence: &Evidence<MemberView<Id>>, 
     }
     match &evidence.0 {
         Proof::Nothing => Hold::Keeps,
-        Proof::NotInCache => Hold::ConfirmFirst,
-        Proof::Gone => Hold::Lost,
+        Proof::Seen { view, .. } if !machine_gone && view.is_claimed_by(&claim.uid) => Hold::Keeps,
+        Proof::Gone | Proof::Seen { live: true, .. } => Hold::Lost,
         Proof::Seen { .. } if machine_gone => Hold::Lost,
-        Proof::Seen { view, .. } if view.is_claimed_by(&claim.uid) => Hold::Keeps,
-        Proof::Seen { live: true, .. } => Hold::Lost,
-        Proof::Seen { live: false, .. } => Hold::ConfirmFirst,
+        Proof::NotInCache | Proof::Seen { .. } => Hold::ConfirmFirst,
     }
 }
 
@@ -148,3 +146,6 @@ pub fn ending<Id>(member: &MemberView<Id>) -> Ending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -257,7 +257,7 @@ impl Metrics {
         self.0.provider_calls.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// The create call of a replacement began, `delay` after a claim took the member that it replaces.
+    /// The create call of a replacement began, `delay` after a claim was given the member that it replaces.
     pub fn replacement_begun(&self, delay: Duration) {
         self.0.replacement_delay.observe(delay.as_secs_f64());
     }
@@ -314,7 +314,7 @@ impl Families {
         );
         registry.register_with_unit(
             "replacement_delay",
-            "From a claim's compare-and-swap of a member until the replacement's create call began",
+            "From the pairing of a claim with a member until the replacement's create call began",
             Unit::Seconds,
             self.replacement_delay.clone(),
         );

@@ -3,4 +3,15 @@
 mod control_plane;
 mod crd;
 mod fixture;
+mod harness;
 mod shared;
+mod walk_claims;
+mod walk_deletion;
+mod walk_kubectl;
+mod walk_latency;
+mod walk_launch_configs;
+mod walk_machines;
+mod walk_pools;
+mod walk_restart;
+mod walk_start;
+mod walk_writes;

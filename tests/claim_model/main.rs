@@ -1,0 +1,55 @@
+//! The claim protocol (`DESIGN.md` §3 and §4), explored to the end.
+//!
+//! `docs/adr/0001-claim-protocol.md` tells what is modelled, within which bounds, and what it found.
+//! States and times are printed with `--nocapture`; `BULLPEN_MODEL=full` adds the largest configuration.
+
+mod teeth;
+
+use claim_protocol_model::{Policy, Protocol, Size, compare_with_reduced, hopeless, violations};
+
+fn assert_holds(protocol: Protocol) {
+    let found = violations(protocol);
+    for (name, steps) in &found {
+        println!("violated: {name}\n{steps}");
+    }
+    assert!(found.is_empty(), "see the steps above");
+}
+
+fn size(claims: usize, members: usize, binders: usize, faults: u8) -> Size {
+    Size { claims, members, binders, faults }
+}
+
+fn is_full() -> bool {
+    std::env::var("BULLPEN_MODEL").is_ok_and(|wanted| wanted == "full")
+}
+
+/// One test, so that the configurations do not fight for the cores and the times mean something.
+#[test]
+fn the_protocol_holds_in_every_configuration() {
+    for (claims, members, binders, faults) in [(2, 2, 2, 3), (3, 2, 2, 2), (2, 3, 2, 2), (3, 3, 1, 2)] {
+        assert_holds(Protocol::designed(size(claims, members, binders, faults)));
+    }
+    if is_full() {
+        assert_holds(Protocol::designed(size(3, 3, 2, 2)));
+    }
+}
+
+#[test]
+fn from_everywhere_an_end_can_be_reached_without_another_fault() {
+    for size in [size(2, 2, 2, 2), size(3, 2, 2, 1), size(2, 3, 2, 1)] {
+        assert_eq!(hopeless(&Protocol::designed(size)), None);
+    }
+}
+
+#[test]
+fn the_reduction_loses_no_state_of_the_api_server() {
+    let mut sizes = vec![size(2, 2, 1, 2), size(1, 2, 2, 1), size(2, 1, 2, 1)];
+    if is_full() {
+        assert_holds(Protocol::unreduced(size(2, 2, 2, 1), Policy::AsDesigned));
+        sizes.push(size(2, 2, 2, 1));
+    }
+    for size in sizes {
+        let (common, different) = compare_with_reduced(size);
+        assert!(common > 0 && different == 0, "{different} states differ");
+    }
+}

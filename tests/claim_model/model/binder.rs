@@ -1,0 +1,237 @@
+//! What a process does by itself: it pairs, sends, hears answers and looks after what it sees.
+
+use bullpen::api::ClaimPhase;
+use bullpen::plan::{self, Answer, BindStep, DeleteStep, Ending, Evidence, Fate, Found, HeldMember, Hold, SwapStep};
+
+use crate::policy::{Policy, claim_view, member_id, member_view};
+use crate::server;
+use crate::state::{Cached, Carries, Claim, ClaimUid, ClaimWrite, MOST, Member, MemberWrite, Sent, State, claim_name};
+
+/// One process at work on the state.
+pub(crate) struct Process<'a> {
+    pub(crate) state: &'a mut State,
+    pub(crate) number: usize,
+    pub(crate) policy: Policy,
+    /// Whether steps are left out that lead nowhere else: see `reduction`.
+    pub(crate) reduced: bool,
+}
+
+impl Process<'_> {
+    /// Pairs the claim with the member, if both are free as far as this process sees.
+    pub(crate) fn pair(&mut self, name: usize, member: usize) -> Option<()> {
+        let claim = self.state.seen_claim(self.number, name)?;
+        let candidate = self.state.seen_member(self.number, member)?;
+        let binder = &self.state.binders[self.number];
+        let named = (0..MOST).any(|other| self.claimed_by(other, claim.uid).is_some());
+        let free = !binder.is_busy_with_claim(claim.uid) && !binder.is_busy_with_member(member);
+        if !free || !plan::queues(&claim_view(claim), named) || !self.policy.claimable(member, candidate) {
+            return None;
+        }
+        self.send_to_member(member, MemberWrite::Swap { claim: claim.uid })
+    }
+
+    /// The write to a member reaches the server, and the process hears the answer.
+    pub(crate) fn land_on_member(&mut self, member: usize) -> Option<()> {
+        let Sent { write, carries } = self.state.binders[self.number].member_writes[member].take()?;
+        if write == MemberWrite::Terminate {
+            server::terminate(self.state, member);
+            return self.send_to_member(member, MemberWrite::Finalize);
+        }
+        let answer = if carries == Carries::Unanswered {
+            Answer::Ambiguous
+        } else {
+            server::write_member(self.state, member, write, carries, self.policy)
+        };
+        if answer == Answer::Accepted {
+            self.state.binders[self.number].members[member] = Cached::Newest;
+        }
+        match write {
+            MemberWrite::Swap { .. } => self.after_swap(member, write, answer),
+            MemberWrite::Delete if self.policy.after_delete(answer) == DeleteStep::Terminate => {
+                self.send_to_member(member, MemberWrite::Terminate);
+            }
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn after_swap(&mut self, member: usize, write: MemberWrite, answer: Answer) {
+        let MemberWrite::Swap { claim } = write else { return };
+        let object = self.state.members[member].object;
+        let mut step = self.policy.after_swap(answer);
+        let looked = step == SwapStep::Look;
+        if looked {
+            step = self.policy.after_swap_look(member, object, claim);
+        }
+        let binder = &mut self.state.binders[self.number];
+        if looked {
+            binder.members[member] = Cached::Newest;
+        }
+        match step {
+            SwapStep::TryAgain => binder.member_writes[member] = Some(Sent { write, carries: Carries::Newest }),
+            SwapStep::Won if object.is_none_or(|object| object.claim != Some(claim)) => {
+                // Only a spoilt policy believes in what is not stored.
+                binder.members[member] = Cached::Old(Some(Member { claim: Some(claim), deleting: false }));
+            }
+            SwapStep::Won | SwapStep::Dropped | SwapStep::Look => {}
+        }
+    }
+
+    /// The status write of a claim reaches the server, and the process hears the answer.
+    pub(crate) fn land_on_claim(&mut self, name: usize) -> Option<()> {
+        let Sent { write, carries } = self.state.binders[self.number].claim_writes[name].take()?;
+        let answer = if carries == Carries::Unanswered {
+            Answer::Ambiguous
+        } else {
+            server::write_claim(self.state, write, carries)
+        };
+        if answer == Answer::Accepted {
+            self.state.binders[self.number].claims[name] = Cached::Newest;
+        }
+        if let ClaimWrite::Bind { uid, member } = write {
+            let evidence = match plan::after_bind(answer) {
+                BindStep::Done => return Some(()),
+                BindStep::ClaimGone => Evidence::gone(),
+                BindStep::Look => self.look_at_claim(uid),
+            };
+            if let Some(this) = self.held(usize::from(member), uid, 0) {
+                self.judge(&this, uid, &evidence, true);
+            }
+        }
+        Some(())
+    }
+
+    /// Looks after a member that the process sees. With `first`, it comes before the others that name its claim.
+    pub(crate) fn tend_member(&mut self, member: usize, first: bool) -> Option<()> {
+        let seen = self.state.seen_member(self.number, member)?;
+        if self.state.binders[self.number].is_busy_with_member(member) {
+            return None;
+        }
+        let Some(uid) = seen.claim else {
+            let write = match plan::ending(&member_view(member, seen)) {
+                Ending::Terminate => MemberWrite::Terminate,
+                Ending::NotAsked if !self.state.members[member].machine => MemberWrite::Delete,
+                Ending::NotAsked | Ending::AskTheTable => return None,
+            };
+            self.send_to_member(member, write);
+            return first.then_some(());
+        };
+        let entry = self.state.seen_claim(self.number, claim_name(uid)).map(claim_view);
+        let evidence = Evidence::from_cache(&uid, entry);
+        let this = self.held(member, uid, if first { 0 } else { 2 })?;
+        self.judge(&this, uid, &evidence, first)
+    }
+
+    /// Asks the table, confirms where it says so, and does what it says.
+    fn judge(
+        &mut self,
+        this: &HeldMember<u8, u8>,
+        uid: ClaimUid,
+        evidence: &Evidence<plan::ClaimView<u8>>,
+        first: bool,
+    ) -> Option<()> {
+        let others: Vec<_> = (0..MOST)
+            .filter(|other| member_id(*other) != this.uid)
+            .filter_map(|other| self.held(other, uid, 1))
+            .collect();
+        if !first && others.is_empty() {
+            return None;
+        }
+        let mut fate = self.policy.fate(evidence, this, &others);
+        if fate == Fate::ConfirmFirst {
+            let live = self.look_at_claim(uid);
+            fate = self.policy.fate(&live, this, &others);
+        }
+        let member = (0..MOST).find(|member| member_id(*member) == this.uid)?;
+        match fate {
+            Fate::Stays | Fate::Waits | Fate::ConfirmFirst => None,
+            Fate::FinishBinding => self.send_to_claim(ClaimWrite::Bind { uid, member: member as u8 }),
+            Fate::ClaimLost => self.send_to_claim(ClaimWrite::End { uid, phase: ClaimPhase::Lost }),
+            Fate::GivenBack => self.send_to_member(member, MemberWrite::GiveBack),
+            Fate::Terminated if this.deleting => self.send_to_member(member, MemberWrite::Terminate),
+            Fate::Terminated => self.send_to_member(member, MemberWrite::Delete),
+        }
+    }
+
+    /// Looks after the member that a Bound claim names.
+    pub(crate) fn tend_claim(&mut self, name: usize) -> Option<()> {
+        let claim = self.state.seen_claim(self.number, name)?;
+        let member = usize::from(claim.member?);
+        let seen = self.state.seen_member(self.number, member);
+        let machine_gone = !self.state.members[member].machine;
+        let view = claim_view(claim);
+        let cached = Evidence::from_cache(&member_id(member), seen.map(|seen| member_view(member, seen)));
+        let mut hold = plan::hold(&view, &cached, machine_gone);
+        if hold == Hold::ConfirmFirst {
+            let found = self.state.members[member]
+                .object
+                .map_or(Found::Missing, |stored| Found::Object(member_view(member, stored)));
+            hold = plan::hold(&view, &Evidence::from_get(&member_id(member), found), machine_gone);
+        }
+        if hold != Hold::Lost {
+            return None;
+        }
+        self.send_to_claim(ClaimWrite::End { uid: claim.uid, phase: ClaimPhase::Lost })
+    }
+
+    /// An uncached GET of the claim's name; its answer counts as delivered.
+    fn look_at_claim(&mut self, uid: ClaimUid) -> Evidence<plan::ClaimView<u8>> {
+        let name = claim_name(uid);
+        self.state.binders[self.number].claims[name] = Cached::Newest;
+        let found =
+            self.state.claims[name].object.map_or(Found::Missing, |claim: Claim| Found::Object(claim_view(claim)));
+        Evidence::from_get(&uid, found)
+    }
+
+    /// The member as this process sees it, if it is Claimed for the claim.
+    fn claimed_by(&self, member: usize, uid: ClaimUid) -> Option<Member> {
+        self.state.seen_member(self.number, member).filter(|seen| seen.claim == Some(uid))
+    }
+
+    fn held(&self, member: usize, uid: ClaimUid, claimed_at: u8) -> Option<HeldMember<u8, u8>> {
+        self.claimed_by(member, uid).map(|seen| HeldMember {
+            uid: member_id(member),
+            claimed_at,
+            deleting: seen.deleting,
+            machine_gone: !self.state.members[member].machine,
+        })
+    }
+
+    /// Sends a write to a member with the version that the cache has.
+    pub(crate) fn send_to_member(&mut self, member: usize, write: MemberWrite) -> Option<()> {
+        let binder = &mut self.state.binders[self.number];
+        if binder.is_busy_with_member(member) {
+            return None;
+        }
+        let carries = match write {
+            MemberWrite::Terminate | MemberWrite::Finalize => Carries::Old,
+            _ if binder.members[member].is_newest() => Carries::Newest,
+            _ if self.reduced => return None,
+            _ => Carries::Old,
+        };
+        binder.member_writes[member] = Some(Sent { write, carries });
+        match write {
+            MemberWrite::Swap { .. } => Some(()),
+            _ if self.reduced => self.land_on_member(member),
+            _ => Some(()),
+        }
+    }
+
+    /// Sends a claim's status with the version that the cache has.
+    pub(crate) fn send_to_claim(&mut self, write: ClaimWrite) -> Option<()> {
+        let binder = &mut self.state.binders[self.number];
+        let name = claim_name(write.uid());
+        if binder.claim_writes[name].is_some() {
+            return None;
+        }
+        let carries = if binder.claims[name].is_newest() { Carries::Newest } else { Carries::Old };
+        if self.reduced && carries == Carries::Old {
+            return None;
+        }
+        binder.claim_writes[name] = Some(Sent { write, carries });
+        match write {
+            ClaimWrite::End { .. } if self.reduced => self.land_on_claim(name),
+            ClaimWrite::Bind { .. } | ClaimWrite::End { .. } => Some(()),
+        }
+    }
+}

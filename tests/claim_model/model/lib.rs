@@ -1,0 +1,55 @@
+//! The model of the claim protocol; `../main.rs` says what is explored.
+
+mod binder;
+mod canonical;
+mod faults;
+mod graph;
+mod model;
+mod policy;
+mod properties;
+mod reduction;
+mod server;
+mod state;
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use graph::Graph;
+pub use model::{Protocol, Size};
+pub use policy::Policy;
+pub use properties::{NEVER_AGAIN, NOT_UNDER_A_CLAIM, NOTHING_STUCK, ONE_HOLDER};
+use state::State;
+use stateright::{Checker, HasDiscoveries, Model};
+
+/// Explores a configuration and returns the properties that do not hold, each with the steps that show it.
+pub fn violations(protocol: Protocol) -> Vec<(&'static str, String)> {
+    let Size { claims, members, binders, faults } = protocol.size;
+    let how = if protocol.reduced { "reduced" } else { "unreduced" };
+    let what = format!("{claims}×{members}×{binders}, {faults} faults, {:?}, {how}", protocol.policy);
+    let begun = Instant::now();
+    let checker = protocol.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let (states, steps, depth) = (checker.unique_state_count(), checker.state_count(), checker.max_depth());
+    println!("{what}: {states} states, {steps} steps, depth {depth}, {:.1} s", begun.elapsed().as_secs_f64());
+    checker.discoveries().into_iter().map(|(name, path)| (name, format!("{:#?}", path.into_actions()))).collect()
+}
+
+/// A state from which no end can be reached without another fault or a late write, if there is one.
+pub fn hopeless(protocol: &Protocol) -> Option<String> {
+    let (begun, graph) = (Instant::now(), Graph::explore(protocol));
+    println!("{:?}: {} states, {:.1} s", protocol.size, graph.states.len(), begun.elapsed().as_secs_f64());
+    let end = |state: &State| properties::is_settled(state) && !protocol.can_go_on(state);
+    graph.hopeless(end).map(|state| format!("{state:#?}"))
+}
+
+/// How many states of the API server the whole and the reduced model have in common, and how many only one of them has.
+pub fn compare_with_reduced(size: Size) -> (usize, usize) {
+    let stored = |protocol: Protocol| -> HashSet<State> {
+        let states = Graph::explore(&protocol).states;
+        states.into_iter().map(|state| protocol.canonical(reduction::stored_only(state))).collect()
+    };
+    let begun = Instant::now();
+    let whole = stored(Protocol::unreduced(size, Policy::AsDesigned));
+    let reduced = stored(Protocol::designed(size));
+    println!("{size:?}: {} states of the API server, {:.1} s", whole.len(), begun.elapsed().as_secs_f64());
+    (whole.intersection(&reduced).count(), whole.symmetric_difference(&reduced).count())
+}

@@ -1,0 +1,107 @@
+//! The decisions that the modelled processes take: those of `bullpen::plan`, or one of them spoilt.
+
+use bullpen::api::MemberState;
+use bullpen::plan::{self, Answer, ClaimView, DeleteStep, Evidence, Fate, Found, HeldMember, MemberView, SwapStep};
+
+use crate::state::{Claim, Member};
+
+/// The uids of claims, members and the pool as `plan` sees them; the numbers never meet.
+pub(crate) type Id = u8;
+pub(crate) const POOL: Id = 255;
+
+pub(crate) const fn member_id(member: usize) -> Id {
+    64 + member as u8
+}
+
+pub(crate) fn claim_view(claim: Claim) -> ClaimView<Id> {
+    let member = claim.member.map(|member| member_id(usize::from(member)));
+    ClaimView { uid: claim.uid, phase: claim.phase, member, deleting: claim.deleting }
+}
+
+pub(crate) fn member_view(number: usize, member: Member) -> MemberView<Id> {
+    let state = if member.claim.is_some() { MemberState::Claimed } else { MemberState::Ready };
+    MemberView { uid: member_id(number), pool: POOL, state, deleting: member.deleting, claim: member.claim }
+}
+
+/// What the processes do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    AsDesigned,
+    /// The 404 row of the table says "given back".
+    GoneMeansGivenBack,
+    /// A 409 of the compare-and-swap is taken as success.
+    ConflictMeansWon,
+    /// A 409 of the compare-and-swap is taken as lost, without a look.
+    ConflictMeansLost,
+    /// Members that are not first in the order are given back at once.
+    OthersGivenBackWhilePending,
+    /// A DELETE goes out without the resourceVersion.
+    DeleteWithoutVersion,
+    /// A DELETE without an answer is taken for an accepted one.
+    UnansweredDeleteMeansDeleted,
+    /// A deletionTimestamp keeps nothing from being handed out.
+    DeletingIsCandidate,
+    /// Nobody goes on with a pair whose first write was made.
+    LeftUnfinished,
+    /// What the cache shows is enough to give a member back.
+    CacheIsEnough,
+}
+
+impl Policy {
+    pub(crate) fn claimable(self, number: usize, member: Member) -> bool {
+        plan::claimable(&member_view(number, self.as_candidate(member)), &POOL)
+    }
+
+    pub(crate) fn after_swap(self, answer: Answer) -> SwapStep {
+        match (self, answer) {
+            (Self::ConflictMeansWon, Answer::Conflict) => SwapStep::Won,
+            (Self::ConflictMeansLost, Answer::Conflict) => SwapStep::Dropped,
+            _ => plan::after_swap(answer),
+        }
+    }
+
+    pub(crate) fn after_swap_look(self, number: usize, member: Option<Member>, claim: Id) -> SwapStep {
+        let found = match member {
+            Some(member) => Found::Object(member_view(number, self.as_candidate(member))),
+            None => Found::Missing,
+        };
+        plan::after_swap_look(&found, &member_id(number), &claim, &POOL)
+    }
+
+    pub(crate) fn fate(
+        self,
+        evidence: &Evidence<ClaimView<Id>>,
+        this: &HeldMember<Id, u8>,
+        others: &[HeldMember<Id, u8>],
+    ) -> Fate {
+        let fate = plan::fate(evidence, this, others);
+        match self {
+            Self::GoneMeansGivenBack if *evidence == Evidence::gone() => Fate::GivenBack,
+            Self::OthersGivenBackWhilePending if fate == Fate::Waits && !others.is_empty() => Fate::GivenBack,
+            Self::LeftUnfinished if fate == Fate::FinishBinding => Fate::Waits,
+            Self::CacheIsEnough if fate == Fate::ConfirmFirst && *evidence != Evidence::from_cache(&this.uid, None) => {
+                if this.deleting || this.machine_gone {
+                    Fate::Terminated
+                } else {
+                    Fate::GivenBack
+                }
+            }
+            _ => fate,
+        }
+    }
+
+    pub(crate) fn after_delete(self, answer: Answer) -> DeleteStep {
+        match (self, answer) {
+            (Self::UnansweredDeleteMeansDeleted, Answer::Ambiguous) => DeleteStep::Terminate,
+            _ => plan::after_delete(answer),
+        }
+    }
+
+    pub(crate) fn delete_carries_version(self) -> bool {
+        self != Self::DeleteWithoutVersion
+    }
+
+    fn as_candidate(self, member: Member) -> Member {
+        Member { deleting: member.deleting && self != Self::DeletingIsCandidate, ..member }
+    }
+}

@@ -1,0 +1,79 @@
+//! What must hold: invariants 1 and 4 of `DESIGN.md` §8, and that nothing is stuck.
+
+use bullpen::api::ClaimPhase;
+use bullpen::plan;
+use stateright::Property;
+
+use crate::model::Protocol;
+use crate::policy::{POOL, member_view};
+use crate::state::{Claim, Member, State, claim_name};
+
+pub const ONE_HOLDER: &str = "a member is held by at most one claim, and a bound claim's member names it";
+pub const NEVER_AGAIN: &str = "a member that a claim's status has named is never claimable again";
+pub const NOT_UNDER_A_CLAIM: &str = "a claimed member is terminated only by the end of its claim";
+pub const NOTHING_STUCK: &str = "nothing is stuck";
+
+pub(crate) fn all() -> Vec<Property<Protocol>> {
+    vec![
+        Property::always(ONE_HOLDER, |_, state| one_holder(state)),
+        Property::always(NEVER_AGAIN, |_, state| never_again(state)),
+        Property::always(NOT_UNDER_A_CLAIM, |_, state: &State| !state.wronged),
+        Property::always(NOTHING_STUCK, |protocol: &Protocol, state| is_settled(state) || protocol.can_go_on(state)),
+    ]
+}
+
+fn one_holder(state: &State) -> bool {
+    let bound = || claims(state).filter(|claim| claim.phase == ClaimPhase::Bound);
+    bound().all(|claim| {
+        let member = claim.member.and_then(|member| state.members[usize::from(member)].object);
+        member.is_none_or(|member| member.claim == Some(claim.uid))
+            && bound().filter(|other| other.member == claim.member).count() == 1
+    })
+}
+
+fn never_again(state: &State) -> bool {
+    state
+        .members
+        .iter()
+        .enumerate()
+        .all(|(number, slot)| !slot.named || !slot.object.is_some_and(|member| claimable(number, member)))
+}
+
+/// Whether everything is as it should be when nothing moves by itself any more.
+pub(crate) fn is_settled(state: &State) -> bool {
+    let claimable = members(state).any(|(number, member)| claimable(number, member));
+    claims(state).all(|claim| claim_is_settled(state, claim, claimable))
+        && members(state).all(|(number, member)| member_is_settled(state, number, member))
+}
+
+/// Bound to the member that names it, terminal, or Pending with no claimable member.
+fn claim_is_settled(state: &State, claim: Claim, claimable: bool) -> bool {
+    match (claim.phase, claim.member) {
+        (ClaimPhase::Pending, None) => !claimable,
+        (ClaimPhase::Bound, Some(member)) => {
+            state.members[usize::from(member)].object.is_some_and(|member| member.claim == Some(claim.uid))
+        }
+        (phase, _) => phase.is_terminal(),
+    }
+}
+
+/// Not Claimed for a claim that does not hold it, and not deleted half-way.
+fn member_is_settled(state: &State, number: usize, member: Member) -> bool {
+    let Some(uid) = member.claim else { return !member.deleting };
+    state.claims[claim_name(uid)].object.is_some_and(|claim| {
+        let names_it = claim.member.is_some_and(|named| usize::from(named) == number);
+        claim.uid == uid && claim.phase == ClaimPhase::Bound && names_it
+    })
+}
+
+fn claimable(number: usize, member: Member) -> bool {
+    plan::claimable(&member_view(number, member), &POOL)
+}
+
+fn claims(state: &State) -> impl Iterator<Item = Claim> {
+    state.claims.iter().filter_map(|slot| slot.object)
+}
+
+fn members(state: &State) -> impl Iterator<Item = (usize, Member)> {
+    state.members.iter().enumerate().filter_map(|(number, slot)| slot.object.map(|object| (number, object)))
+}

@@ -1,0 +1,73 @@
+//! The API server: compare-and-swap by version, and what the CRDs' CEL rules refuse.
+
+use bullpen::plan::Answer;
+
+use crate::policy::Policy;
+use crate::state::{Carries, Claim, ClaimWrite, Member, MemberWrite, State, claim_name};
+
+/// A claim's status write reaches the server.
+pub(crate) fn write_claim(state: &mut State, write: ClaimWrite, carries: Carries) -> Answer {
+    let name = claim_name(write.uid());
+    let Some(stored) = state.claims[name].object else { return Answer::NotFound };
+    if stored.uid != write.uid() || carries != Carries::Newest {
+        return Answer::Conflict;
+    }
+    let next = match write {
+        ClaimWrite::Bind { member, .. } => {
+            Claim { phase: bullpen::api::ClaimPhase::Bound, member: Some(member), ..stored }
+        }
+        ClaimWrite::End { phase, .. } => Claim { phase, ..stored },
+    };
+    let renamed = stored.member.is_some() && next.member != stored.member;
+    if renamed || stored.phase.is_terminal() || !stored.phase.may_become(next.phase) {
+        return Answer::Refused;
+    }
+    if let Some(member) = next.member {
+        state.members[usize::from(member)].named = true;
+    }
+    state.store_claim(name, Some(next));
+    Answer::Accepted
+}
+
+/// A write to a member, or its DELETE, reaches the server.
+pub(crate) fn write_member(
+    state: &mut State,
+    member: usize,
+    write: MemberWrite,
+    carries: Carries,
+    policy: Policy,
+) -> Answer {
+    let Some(stored) = state.members[member].object else { return Answer::NotFound };
+    let unconditional = write == MemberWrite::Delete && !policy.delete_carries_version();
+    if carries != Carries::Newest && !unconditional && write != MemberWrite::Finalize {
+        return Answer::Conflict;
+    }
+    let next = match write {
+        MemberWrite::Swap { .. } if stored.claim.is_some() => return Answer::Refused,
+        MemberWrite::Swap { claim } => Some(Member { claim: Some(claim), ..stored }),
+        MemberWrite::GiveBack => Some(Member { claim: None, ..stored }),
+        MemberWrite::Delete => Some(Member { deleting: true, ..stored }),
+        MemberWrite::Finalize => None,
+        MemberWrite::Terminate => Some(stored),
+    };
+    if next != Some(stored) {
+        state.store_member(member, next);
+    }
+    Answer::Accepted
+}
+
+/// The provider ends the machine of a member, whoever asked.
+pub(crate) fn terminate(state: &mut State, member: usize) {
+    if holder_has_not_ended(state, member) && state.members[member].machine {
+        state.wronged = true;
+    }
+    state.members[member].machine = false;
+}
+
+/// Whether the claim that the member names is there, has not ended, and has no other member.
+pub(crate) fn holder_has_not_ended(state: &State, member: usize) -> bool {
+    let Some(uid) = state.members[member].object.and_then(|object| object.claim) else { return false };
+    state.claims[claim_name(uid)].object.is_some_and(|claim| {
+        claim.uid == uid && !claim.phase.is_terminal() && claim.member.is_none_or(|named| usize::from(named) == member)
+    })
+}

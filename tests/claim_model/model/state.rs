@@ -1,0 +1,241 @@
+//! What the model consists of: the API server's objects, the processes' memories, and writes that may land late.
+//!
+//! Versions are never written down. They are compared for equality only, so a cache entry or a write in flight either
+//! has the newest version of its object or an old one, and an old one never becomes the newest again.
+
+use bullpen::api::ClaimPhase;
+
+/// The most claims or members that a configuration has.
+pub(crate) const MOST: usize = 3;
+/// The most binder processes.
+pub(crate) const BINDERS: usize = 2;
+
+/// A claim's uid: its name's number and, in the low two bits, which of the claims of that name it is.
+pub type ClaimUid = u8;
+
+pub(crate) const fn claim_uid(name: usize, incarnation: u8) -> ClaimUid {
+    (name as u8) << 2 | incarnation
+}
+
+pub(crate) const fn claim_name(uid: ClaimUid) -> usize {
+    (uid >> 2) as usize
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Claim {
+    pub(crate) uid: ClaimUid,
+    pub(crate) phase: ClaimPhase,
+    pub(crate) member: Option<u8>,
+    pub(crate) deleting: bool,
+}
+
+/// A member is Claimed when it names a claim, else Ready: the states before do not concern the protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Member {
+    pub(crate) claim: Option<ClaimUid>,
+    pub(crate) deleting: bool,
+}
+
+/// A cache entry: the newest version, or an old one that was delivered last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cached<T> {
+    Newest,
+    Old(Option<T>),
+}
+
+impl<T: Copy> Cached<T> {
+    pub(crate) fn view(self, newest: Option<T>) -> Option<T> {
+        match self {
+            Self::Newest => newest,
+            Self::Old(view) => view,
+        }
+    }
+
+    pub(crate) fn is_newest(self) -> bool {
+        matches!(self, Self::Newest)
+    }
+
+    fn outdate(&mut self, before: Option<T>) {
+        if self.is_newest() {
+            *self = Self::Old(before);
+        }
+    }
+}
+
+/// Which version a write in flight carries, or that its sender has given up waiting for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Carries {
+    Newest,
+    Old,
+    Unanswered,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sent<W> {
+    pub(crate) write: W,
+    pub(crate) carries: Carries,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClaimWrite {
+    Bind { uid: ClaimUid, member: u8 },
+    End { uid: ClaimUid, phase: ClaimPhase },
+}
+
+impl ClaimWrite {
+    pub(crate) const fn uid(self) -> ClaimUid {
+        match self {
+            Self::Bind { uid, .. } | Self::End { uid, .. } => uid,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MemberWrite {
+    Swap {
+        claim: ClaimUid,
+    },
+    GiveBack,
+    Delete,
+    /// The provider's terminate call: it carries no version.
+    Terminate,
+    /// The machine is gone: the finalizer goes.
+    Finalize,
+}
+
+/// One process: what it has in its caches and what it has sent. One write at most for each object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Binder {
+    pub(crate) claims: [Cached<Claim>; MOST],
+    pub(crate) members: [Cached<Member>; MOST],
+    pub(crate) claim_writes: [Option<Sent<ClaimWrite>>; MOST],
+    pub(crate) member_writes: [Option<Sent<MemberWrite>>; MOST],
+}
+
+impl Binder {
+    pub(crate) const NEW: Self = Self {
+        claims: [Cached::Newest; MOST],
+        members: [Cached::Newest; MOST],
+        claim_writes: [None; MOST],
+        member_writes: [None; MOST],
+    };
+
+    /// Whether the process is writing this member, or a claim's status that names it.
+    pub(crate) fn is_busy_with_member(&self, member: usize) -> bool {
+        self.member_writes[member].is_some()
+            || self.claim_writes.iter().flatten().any(
+                |sent| matches!(sent.write, ClaimWrite::Bind { member: bound, .. } if usize::from(bound) == member),
+            )
+    }
+
+    /// Whether the process has this claim in its hands.
+    pub(crate) fn is_busy_with_claim(&self, uid: ClaimUid) -> bool {
+        self.claim_writes[claim_name(uid)].is_some()
+            || self
+                .member_writes
+                .iter()
+                .flatten()
+                .any(|sent| matches!(sent.write, MemberWrite::Swap { claim } if claim == uid))
+    }
+}
+
+/// A name in the API server that a claim has, had, or will have again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClaimSlot {
+    pub(crate) object: Option<Claim>,
+    /// The user makes a claim of this name again, once this one is gone.
+    pub(crate) returns: bool,
+    /// Writes that nobody waits for and that may still land: each once, in order.
+    pub(crate) late: [Option<ClaimWrite>; MOST],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberSlot {
+    pub(crate) object: Option<Member>,
+    pub(crate) machine: bool,
+    /// A claim's status has named it.
+    pub(crate) named: bool,
+    /// See [`ClaimSlot::late`].
+    pub(crate) late: [Option<MemberWrite>; MOST],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct State {
+    pub(crate) faults_left: u8,
+    /// A machine was terminated under a claim that had not ended.
+    pub(crate) wronged: bool,
+    pub(crate) claims: [ClaimSlot; MOST],
+    pub(crate) members: [MemberSlot; MOST],
+    pub(crate) binders: [Binder; BINDERS],
+}
+
+/// Puts a write among the late ones, once.
+pub(crate) fn add_late<W: Copy + Ord>(late: &mut [Option<W>; MOST], write: W) {
+    if !late.contains(&Some(write)) {
+        let free = late.iter_mut().find(|slot| slot.is_none()).expect("each late write costs a fault");
+        *free = Some(write);
+        late.sort_unstable();
+    }
+}
+
+impl State {
+    pub(crate) fn new(claims: usize, members: usize, faults: u8) -> Self {
+        let mut state = Self {
+            faults_left: faults,
+            wronged: false,
+            claims: [ClaimSlot { object: None, returns: false, late: [None; MOST] }; MOST],
+            members: [MemberSlot { object: None, machine: false, named: false, late: [None; MOST] }; MOST],
+            binders: [Binder::NEW; BINDERS],
+        };
+        for (name, slot) in state.claims.iter_mut().enumerate().take(claims) {
+            slot.object = Some(fresh_claim(claim_uid(name, 0)));
+        }
+        for slot in state.members.iter_mut().take(members) {
+            slot.object = Some(Member::default());
+            slot.machine = true;
+        }
+        state
+    }
+
+    /// Stores a new version of a claim: whatever was the newest before is old now.
+    pub(crate) fn store_claim(&mut self, name: usize, object: Option<Claim>) {
+        let before = std::mem::replace(&mut self.claims[name].object, object);
+        self.claims[name].late = [None; MOST];
+        for binder in &mut self.binders {
+            binder.claims[name].outdate(before);
+            outdate(&mut binder.claim_writes[name]);
+        }
+    }
+
+    /// Stores a new version of a member.
+    pub(crate) fn store_member(&mut self, member: usize, object: Option<Member>) {
+        let before = std::mem::replace(&mut self.members[member].object, object);
+        self.members[member].late = [None; MOST];
+        for binder in &mut self.binders {
+            binder.members[member].outdate(before);
+            outdate(&mut binder.member_writes[member]);
+        }
+    }
+
+    /// The claim as the process's cache shows it.
+    pub(crate) fn seen_claim(&self, binder: usize, name: usize) -> Option<Claim> {
+        self.binders[binder].claims[name].view(self.claims[name].object)
+    }
+
+    /// The member as the process's cache shows it.
+    pub(crate) fn seen_member(&self, binder: usize, member: usize) -> Option<Member> {
+        self.binders[binder].members[member].view(self.members[member].object)
+    }
+}
+
+pub(crate) fn fresh_claim(uid: ClaimUid) -> Claim {
+    Claim { uid, phase: ClaimPhase::Pending, member: None, deleting: false }
+}
+
+fn outdate<W>(sent: &mut Option<Sent<W>>) {
+    if let Some(sent) = sent
+        && sent.carries == Carries::Newest
+    {
+        sent.carries = Carries::Old;
+    }
+}

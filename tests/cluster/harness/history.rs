@@ -1,0 +1,90 @@
+//! Every version of the objects of a kind that the API server ever had, by a watch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::sync::Arc;
+
+use bullpen::api::{PoolClaim, PoolMember};
+use futures::TryStreamExt as _;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::{Api, ResourceExt as _};
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+
+use super::walk::{Kind, Walk};
+
+/// All versions from the moment when this was begun.
+pub(crate) struct History<K> {
+    versions: Arc<Mutex<Vec<K>>>,
+    watch: JoinHandle<String>,
+}
+
+impl<K: Kind> History<K> {
+    /// Begins with what is there now.
+    pub(crate) async fn begin(walk: &Walk) -> Self {
+        let api: Api<K> = walk.api();
+        let list = api.list(&ListParams::default()).await.expect("a list");
+        let version = list.metadata.resource_version.clone().expect("a list has a version");
+        let versions = Arc::new(Mutex::new(list.items));
+        let seen = versions.clone();
+        let watch = tokio::spawn(async move {
+            let mut version = version;
+            loop {
+                let Err(gap) = follow(&api, &mut version, &seen).await else { continue };
+                return gap;
+            }
+        });
+        Self { versions, watch }
+    }
+
+    /// All versions until now, in order.
+    pub(crate) async fn versions(&mut self) -> Vec<K> {
+        assert!(!self.watch.is_finished(), "the watch has a gap: {:?}", (&mut self.watch).await);
+        self.versions.lock().clone()
+    }
+}
+
+/// Watches on from `version`, until the server ends the watch: under load it does that to slow readers.
+async fn follow<K: Kind>(api: &Api<K>, version: &mut String, seen: &Mutex<Vec<K>>) -> Result<(), String> {
+    let events = api.watch(&WatchParams::default(), version).await.map_err(|error| error.to_string())?;
+    let mut events = pin!(events);
+    while let Some(event) = events.try_next().await.map_err(|error| error.to_string())? {
+        match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
+                *version = object.resource_version().ok_or("an object without a version")?;
+                seen.lock().push(object);
+            }
+            WatchEvent::Bookmark(_) => {}
+            // Such as: the version is too old to go on from.
+            WatchEvent::Error(status) => return Err(format!("{status:?}")),
+        }
+    }
+    Ok(())
+}
+
+impl<K> Drop for History<K> {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+/// That no member was ever held by two claims, and no claim ever named two members, nor two claims the same one.
+pub(crate) async fn assert_never_bound_twice(members: &mut History<PoolMember>, claims: &mut History<PoolClaim>) {
+    let mut holders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for member in members.versions().await {
+        if let Some(claim) = member.status.as_ref().and_then(|status| status.claim_ref.as_ref()) {
+            holders.entry(member.name_any()).or_default().insert(format!("{} ({})", claim.name, claim.uid));
+        }
+    }
+    let mut named: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for claim in claims.versions().await {
+        if let Some(member) = claim.status.as_ref().and_then(|status| status.member_ref.as_ref()) {
+            let claim = format!("{} ({})", claim.name_any(), claim.uid().unwrap_or_default());
+            named.entry(claim.clone()).or_default().insert(format!("member {} ({})", member.name, member.uid));
+            named.entry(format!("member {} ({})", member.name, member.uid)).or_default().insert(claim);
+        }
+    }
+    for (of, seen) in holders.into_iter().chain(named) {
+        assert!(seen.len() == 1, "{of} was bound to more than one: {seen:?}");
+    }
+}

@@ -1,0 +1,50 @@
+//! What the walks are made of: a namespace and a simulated cloud for each, the operator as a process, and questions
+//! that are asked until the answer is the awaited one.
+
+mod audit;
+mod forwarder;
+mod history;
+mod operator;
+mod process;
+mod simcloud;
+pub(crate) mod walk;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use self::{
+    audit::{Audit, LOG as AUDIT_LOG, policy as audit_policy},
+    forwarder::Forwarder,
+    history::{History, assert_never_bound_twice},
+    operator::Operator,
+    walk::Walk,
+};
+
+/// The namespace of the service accounts that operators run as, one for each walk.
+pub(crate) const OPERATORS: &str = "bullpen-operators";
+
+/// How long anything may take before a test fails: many times what it takes on two busy cores.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Between two looks at what is waited for.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Looks again and again until there is an answer, and gives it. `look` says otherwise what it saw instead.
+pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    eventually_within(PATIENCE, what, look).await
+}
+
+/// Like [`eventually`], for what may take longer.
+pub(crate) async fn eventually_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
+    let began = Instant::now();
+    loop {
+        match look().await {
+            Ok(answer) => return answer,
+            Err(seen) if began.elapsed() > patience => panic!("not within {patience:?}: {what}\n  last seen: {seen}"),
+            Err(_) => tokio::time::sleep(POLL).await,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What the operator writes, counted by the API server's audit log, and what it tells in its metrics.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::time::Duration;
+
+use bullpen::api::{PoolClaim, PoolMember};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::harness::walk::{POOL, member_of};
+use crate::harness::{Operator, Walk, eventually};
+
+/// For how long a pool is watched that nothing happens to; another number of seconds by this variable.
+const STEADY: Duration = Duration::from_secs(15);
+const STEADY_SECONDS: &str = "BULLPEN_TEST_STEADY_SECONDS";
+
+/// From the last write until a pool counts as settled: longer than any status is held back.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// Writes of the operator for one claim, from its creation until its machine is replaced and gone.
+const CYCLE: usize = 7;
+
+#[tokio::test]
+async fn in_steady_state_the_operator_writes_nothing() {
+    let window = env::var(STEADY_SECONDS)
+        .ok()
+        .map_or(STEADY, |seconds| Duration::from_secs(seconds.parse().expect("a number of seconds")));
+    let walk = Walk::begin("steady").await;
+    let _operator = Operator::start(&walk).await;
+    let mut audit = walk.audit();
+    walk.ready_pool(5, json!({})).await;
+    walk.claim("held", json!({})).await;
+    walk.bound("held").await;
+    // What waits and what fails must be still, too.
+    walk.claim("waiting", json!({ "poolRef": { "name": "no-such-pool" } })).await;
+    walk.pool("stalled", json!({ "launchConfigs": [{ "name": "no-such-config" }] })).await;
+    walk.pool("full", json!({ "targetSize": 1, "maxSize": 1 })).await;
+    walk.claim("held-too", json!({ "poolRef": { "name": "full" } })).await;
+    walk.bound("held-too").await;
+    walk.claim("waiting-too", json!({ "poolRef": { "name": "full" } })).await;
+    audit.is_quiet(SETTLED).await;
+
+    let before = audit.writes().len();
+    assert!(before > 0, "the audit log tells of the operator");
+    sleep(window).await;
+    let after: Vec<String> = audit.writes()[before..].iter().map(ToString::to_string).collect();
+    assert!(after.is_empty(), "in {window:?}:\n{}", after.join("\n"));
+    audit.assert_none_refused();
+    eprintln!("no write in {window:?} after {before}");
+}
+
+#[tokio::test]
+async fn a_full_claim_cycle_costs_at_most_seven_writes() {
+    let walk = Walk::begin("cycle").await;
+    let _operator = Operator::start(&walk).await;
+    walk.ready_pool(2, json!({})).await;
+    let mut audit = walk.audit();
+    audit.is_quiet(SETTLED).await;
+    let before = audit.of_members_and_claims().len();
+
+    let cycles = 5;
+    for cycle in 0..cycles {
+        let name = format!("build-{cycle}");
+        walk.claim(&name, json!({})).await;
+        let claim = walk.bound(&name).await;
+        walk.pool_until(POOL, "has replaced it", |status| {
+            status.members.is_some_and(|members| (members.ready, members.claimed) == (2, 1))
+        })
+        .await;
+        walk.delete::<PoolClaim>(&name).await;
+        walk.gone::<PoolMember>(member_of(&claim)).await;
+    }
+    audit.is_quiet(SETTLED).await;
+    let written = audit.of_members_and_claims().split_off(before);
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for write in audit.writes() {
+        *kinds.entry(format!("{} {}", write.verb, write.resource())).or_default() += 1;
+    }
+    eprintln!("{} writes in {cycles} cycles; all writes by kind: {kinds:?}", written.len());
+    audit.assert_none_refused();
+    let list: Vec<String> = written.iter().map(ToString::to_string).collect();
+    assert!(written.len() <= CYCLE * cycles, "{} writes in {cycles} cycles:\n{}", list.len(), list.join("\n"));
+}
+
+#[tokio::test]
+async fn the_metrics_tell_of_claims_members_machines_and_writes() {
+    let walk = Walk::begin("metrics").await;
+    let operator = Operator::start(&walk).await;
+    walk.ready_pool(2, json!({})).await;
+    walk.claim("build-1", json!({})).await;
+    walk.bound("build-1").await;
+    walk.pool_has_ready(2).await;
+    walk.claim("build-2", json!({})).await;
+    let second = walk.bound("build-2").await;
+    walk.pool_has_ready(2).await;
+    walk.delete::<PoolClaim>("build-2").await;
+    walk.gone::<PoolMember>(member_of(&second)).await;
+
+    let pool = format!(r#"namespace="{}",pool="ci""#, walk.namespace);
+    let config = format!(r#"namespace="{}",launch_config="sim""#, walk.namespace);
+    let expected = [
+        (format!("bullpen_claim_bind_duration_seconds_count{{{pool}}}"), 2.0),
+        (format!(r#"bullpen_pool_members{{{pool},state="ready"}}"#), 2.0),
+        (format!(r#"bullpen_pool_members{{{pool},state="claimed"}}"#), 1.0),
+        (format!(r#"bullpen_pool_members{{{pool},state="terminating"}}"#), 0.0),
+        (format!("bullpen_pool_waiting_claims{{{pool}}}"), 0.0),
+        (format!("bullpen_pool_target_size{{{pool}}}"), 2.0),
+        (format!(r#"bullpen_instance_creates_total{{{config},outcome="accepted"}}"#), 4.0),
+        (format!(r#"bullpen_instance_terminations_total{{{config},outcome="accepted"}}"#), 1.0),
+        (format!(r#"bullpen_instance_terminations_total{{{config},outcome="gone"}}"#), 1.0),
+        (r#"bullpen_api_writes_total{kind="PoolMember",verb="create",outcome="ok"}"#.to_owned(), 4.0),
+        // Warming and Ready of four, Claimed of two.
+        (r#"bullpen_api_writes_total{kind="PoolMember",verb="update_status",outcome="ok"}"#.to_owned(), 10.0),
+        (r#"bullpen_api_writes_total{kind="PoolMember",verb="delete",outcome="ok"}"#.to_owned(), 1.0),
+        (r#"bullpen_api_writes_total{kind="PoolClaim",verb="update_status",outcome="ok"}"#.to_owned(), 2.0),
+        ("bullpen_replacement_delay_seconds_count".to_owned(), 2.0),
+        ("bullpen_bind_conflicts_total".to_owned(), 0.0),
+    ];
+    for (series, value) in expected {
+        // A gauge may follow the objects by a moment.
+        eventually(&format!("{series} is {value}"), async || {
+            let seen = operator.metric(&series).await;
+            if seen == Some(value) { Ok(()) } else { Err(format!("{seen:?}")) }
+        })
+        .await;
+    }
+    let sum = operator.metric(&format!("bullpen_claim_bind_duration_seconds_sum{{{pool}}}")).await;
+    eprintln!("claim to Bound, by the metrics: {:.1} ms on average of 2", sum.expect("a sum") * 500.0);
+    assert!(operator.endpoint("/livez").await.starts_with("[+]"), "{}", operator.endpoint("/livez").await);
+    assert!(operator.endpoint("/readyz").await.starts_with("[+]"), "{}", operator.endpoint("/readyz").await);
+}
