@@ -88,7 +88,7 @@ pub enum Market {
         .message("endpoint is immutable: another cloud is another launch config").field_path(".endpoint")
 )]
 pub struct SimulatedProviderConfig {
-    /// Base URL of the simulated cloud, such as http://127.0.0.1:7070. Immutable.
+    /// Base URL of the simulated cloud: http:// and its host and port. Immutable.
     #[schemars(length(min = 1, max = 253), regex(pattern = "^http://[^/ ?#]+$"))]
     pub endpoint: String,
     /// Milliseconds that a machine takes to boot.

@@ -9,7 +9,7 @@ use tracing::{debug, info};
 
 use super::bind;
 use super::context::Context;
-use super::queue::{Outcome, backoff};
+use super::queue::backoff;
 use super::views;
 use crate::api::{ClaimPhase, MemberState, PoolClaim, PoolMember, WhenEmpty};
 use crate::cluster::ObjectKey;
@@ -34,9 +34,9 @@ struct Pass {
     look_again_at: Option<Timestamp>,
 }
 
-/// One pass over the claims on the pool of this name, there or not.
-pub fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
-    let Some(pass) = plan(context, key, Timestamp::now()) else { return Ok(None) };
+/// One pass over the claims on the pool of this name, there or not. Says when to look again although nothing changed.
+pub fn reconcile(context: &Context, key: &ObjectKey) -> Option<Timestamp> {
+    let pass = plan(context, key, Timestamp::now())?;
     for (claim, member) in pass.pairs {
         let (context, pool) = (context.clone(), key.clone());
         tokio::spawn(async move {
@@ -53,7 +53,7 @@ pub fn reconcile(context: &Context, key: &ObjectKey) -> Outcome {
             drop(hands);
         });
     }
-    Ok(pass.look_again_at)
+    pass.look_again_at
 }
 
 /// Pairs under the lock, and takes what was paired in hand in the same moment. `None` before every cache is whole: no
@@ -77,7 +77,7 @@ fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
         let Pairing { pairs, verdicts, look_again_at } = pair(
             &key.name,
             queue_pool(state, key).as_ref(),
-            claims.values().map(|claim| queued_claim(state, claim)).collect(),
+            claims.values().map(|claim| queued_claim(state, claim, now)).collect(),
             members.values().map(|(_, candidate)| candidate.clone()).collect(),
             now,
         );
@@ -136,14 +136,17 @@ pub fn waiting(state: &State, pool: &ObjectKey) -> i32 {
     queued(state, pool).filter(waits).count().try_into().unwrap_or(i32::MAX)
 }
 
-fn queued_claim(state: &State, claim: &PoolClaim) -> QueuedClaim {
+fn queued_claim(state: &State, claim: &PoolClaim, now: Timestamp) -> QueuedClaim {
+    let key = ObjectKey::of(claim);
+    let seen_for = state.claims.seen_for(&key).and_then(|seen| SignedDuration::try_from(seen).ok()).unwrap_or_default();
     let said = claim.status.as_ref().and_then(|status| {
         status.conditions.iter().find(|condition| condition.type_ == "Bound").map(|condition| condition.reason.clone())
     });
     QueuedClaim {
         uid: views::uid(claim),
         created: views::created(claim),
-        arrival: state.claims.arrival(&ObjectKey::of(claim)),
+        first_seen: now.checked_sub(seen_for).unwrap_or(now),
+        arrival: state.claims.arrival(&key),
         when_empty: claim.spec.when_empty.unwrap_or_default(),
         wait_timeout: claim.spec.wait_timeout_seconds.map(|seconds| SignedDuration::from_secs(i64::from(seconds))),
         said,

@@ -92,7 +92,7 @@ pub async fn run(settings: Settings, clients: Clients, metrics: Metrics, health:
     }));
     let of = context.clone();
     tasks.spawn(queue::run(Controller::Claim, binder_keys, metrics.clone(), shutdown.clone(), move |key| {
-        std::future::ready(binder::reconcile(&of, &key))
+        std::future::ready(Ok(binder::reconcile(&of, &key)))
     }));
     let of = context.clone();
     tasks.spawn(queue::run(Controller::Claim, hold_keys, metrics.clone(), shutdown.clone(), move |key| {

@@ -32,7 +32,8 @@ pub(crate) async fn fresh_namespace(client: &Client, prefix: &str) -> String {
     namespaces.create(&PostParams::default(), &namespace).await.expect("a namespace").name_any()
 }
 
-async fn install(client: &Client) {
+/// Installs the definitions and waits until they are served.
+pub(crate) async fn install(client: &Client) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     for crd in crds::all() {
         let name = crd.name_any();

@@ -6,6 +6,7 @@ mod fixture;
 mod harness;
 mod shared;
 mod walk_claims;
+mod walk_cluster;
 mod walk_deletion;
 mod walk_kubectl;
 mod walk_latency;

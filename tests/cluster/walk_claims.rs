@@ -9,7 +9,7 @@ use kube::ResourceExt as _;
 use rand::RngExt as _;
 use serde_json::json;
 
-use crate::harness::walk::{POOL, condition, machine, machine_of, member_of, phase};
+use crate::harness::objects::{POOL, condition, machine, machine_of, member_of, phase};
 use crate::harness::{Audit, History, Operator, Walk, assert_never_bound_twice};
 
 #[tokio::test]

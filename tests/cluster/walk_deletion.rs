@@ -6,7 +6,7 @@ use kube::api::{DeleteParams, PropagationPolicy};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-use crate::harness::walk::{POOL, condition, machine, machine_of, member_of, phase};
+use crate::harness::objects::{POOL, condition, machine, machine_of, member_of, phase};
 use crate::harness::{Operator, Walk, eventually};
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use bullpen::api::{LaunchConfig, PoolMember};
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use crate::harness::walk::{POOL, condition, member_of};
+use crate::harness::objects::{POOL, condition, member_of};
 use crate::harness::{Operator, Walk};
 
 /// The first line of a table and the line of an object, as words.

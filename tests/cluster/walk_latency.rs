@@ -9,7 +9,7 @@ use kube::ResourceExt as _;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use serde_json::json;
 
-use crate::harness::walk::phase;
+use crate::harness::objects::phase;
 use crate::harness::{Operator, Walk};
 
 const CLAIMS: usize = 100;

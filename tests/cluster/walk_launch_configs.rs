@@ -4,7 +4,7 @@ use bullpen::api::{InstancePool, LaunchConfig, MemberCounts};
 use bullpen::simcloud::wire::Market;
 use serde_json::json;
 
-use crate::harness::walk::{POOL, condition};
+use crate::harness::objects::{POOL, condition};
 use crate::harness::{Operator, Walk};
 
 #[tokio::test]

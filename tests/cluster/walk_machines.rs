@@ -5,7 +5,7 @@ use bullpen::simcloud::ledger::Method;
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use crate::harness::walk::{POOL, condition, machine, machine_of, member_of, phase};
+use crate::harness::objects::{POOL, condition, machine, machine_of, member_of, phase};
 use crate::harness::{Forwarder, History, Operator, Walk, eventually};
 
 #[tokio::test]

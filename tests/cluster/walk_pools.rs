@@ -10,7 +10,7 @@ use bullpen::simcloud::ledger::{Method, State};
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use crate::harness::walk::{POOL, condition, machine, machine_of, phase};
+use crate::harness::objects::{POOL, condition, machine, machine_of, phase};
 use crate::harness::{Operator, Walk};
 
 #[tokio::test]

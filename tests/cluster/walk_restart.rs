@@ -9,7 +9,7 @@ use futures::{StreamExt as _, stream};
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use crate::harness::walk::{POOL, machine, member_of, phase};
+use crate::harness::objects::{POOL, machine, member_of, phase};
 use crate::harness::{History, Operator, Walk, assert_never_bound_twice, eventually, eventually_within};
 
 const CLAIMS: usize = 80;

@@ -8,7 +8,7 @@ use bullpen::api::{PoolClaim, PoolMember};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::harness::walk::{POOL, member_of};
+use crate::harness::objects::{POOL, member_of};
 use crate::harness::{Operator, Walk, eventually};
 
 /// For how long a pool is watched that nothing happens to; another number of seconds by this variable.

@@ -11,7 +11,8 @@ use kube::{Api, ResourceExt as _};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use super::walk::{Kind, Walk};
+use super::objects::Kind;
+use super::walk::Walk;
 
 /// All versions from the moment when this was begun.
 pub(crate) struct History<K> {

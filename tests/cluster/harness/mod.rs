@@ -3,17 +3,20 @@
 
 mod audit;
 mod forwarder;
+mod ground;
 mod history;
+pub(crate) mod objects;
 mod operator;
 mod process;
 mod simcloud;
-pub(crate) mod walk;
+mod walk;
 
 use std::time::{Duration, Instant};
 
 pub(crate) use self::{
     audit::{Audit, LOG as AUDIT_LOG, policy as audit_policy},
     forwarder::Forwarder,
+    ground::Ground,
     history::{History, assert_never_bound_twice},
     operator::Operator,
     walk::Walk,

@@ -1,6 +1,6 @@
 //! The operator as its users run it: a process of its own, with a service account's permissions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::eventually;
 use super::process::Process;
@@ -27,25 +27,34 @@ impl Operator {
     }
 
     /// Starts it with another kubeconfig, and waits for nothing.
-    pub(crate) fn start_as(walk: &Walk, kubeconfig: &std::path::Path) -> Self {
+    pub(crate) fn start_as(walk: &Walk, kubeconfig: &Path) -> Self {
         let mut operator = Self::prepare(walk, kubeconfig);
         operator.run();
         operator
     }
 
-    fn prepare(walk: &Walk, kubeconfig: &std::path::Path) -> Self {
+    /// Starts it for all namespaces, as it starts without options, and waits until it listens.
+    pub(crate) async fn start_everywhere(walk: &Walk) -> Self {
+        let mut operator = Self::prepare(walk, &walk.operator_kubeconfig());
+        let of_one = operator.arguments.iter().position(|argument| argument == "--namespace");
+        operator.arguments.truncate(of_one.expect("it is for one namespace"));
+        operator.start_again().await;
+        operator
+    }
+
+    fn prepare(walk: &Walk, kubeconfig: &Path) -> Self {
         let arguments = [
             "run",
             "--kubeconfig",
             &kubeconfig.display().to_string(),
-            "--namespace",
-            &walk.namespace,
-            "--installation-id",
-            &walk.namespace,
             "--metrics-address",
             "127.0.0.1:0",
             "--log-level",
             "info,bullpen=debug",
+            "--namespace",
+            &walk.namespace,
+            "--installation-id",
+            &walk.namespace,
         ];
         let arguments = arguments.map(str::to_owned).to_vec();
         Self { arguments, folder: walk.folder().to_owned(), runs: Vec::new(), metrics: String::new() }

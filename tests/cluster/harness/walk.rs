@@ -1,6 +1,5 @@
 //! The ground of one walk: a namespace, a simulated cloud, and a user's way to both.
 
-use std::fmt::Debug;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -8,81 +7,46 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use bullpen::api::{ClaimPhase, InstancePool, InstancePoolStatus, LaunchConfig, PoolClaim, PoolMember};
-use bullpen::control_plane::ControlPlane;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::core::NamespaceResourceScope;
-use kube::{Api, Client, Resource, ResourceExt as _};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::PostParams;
+use kube::{Api, Client};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 
-use super::simcloud::{Ledger, Simcloud};
-use super::{AUDIT_LOG, Audit, OPERATORS, eventually};
-use crate::{fixture, shared};
+use super::ground::Ground;
+use super::objects::of;
+use super::simcloud::Simcloud;
+use super::{Audit, OPERATORS};
+use crate::fixture;
 
-/// The pool that is meant where none is named.
-pub(crate) const POOL: &str = "ci";
-/// The launch config that pools use unless they say otherwise.
-pub(crate) const LAUNCH_CONFIG: &str = "sim";
-
-/// Whether operators have their permissions.
-static GRANTED: OnceCell<()> = OnceCell::const_new();
-
-/// A namespaced kind.
-pub(crate) trait Kind:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + Debug
-    + Serialize
-    + DeserializeOwned
-    + Send
-    + Sync
-    + 'static
-{
-}
-
-impl<K> Kind for K where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + Serialize
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static
-{
-}
-
-/// One test's own ground on the shared control plane.
+/// One test's own namespace and cloud.
 pub(crate) struct Walk {
     pub(crate) namespace: String,
     pub(crate) client: Client,
     pub(crate) simcloud: Simcloud,
-    control_plane: &'static ControlPlane,
+    ground: Ground,
     folder: PathBuf,
 }
 
 impl Walk {
-    /// A new namespace, named after the walk.
+    /// A new namespace on the shared control plane, named after the walk.
     pub(crate) async fn begin(name: &str) -> Self {
         Self::begin_in(name, &[]).await
     }
 
     /// Like [`Walk::begin`], with options for the simulated cloud.
     pub(crate) async fn begin_in(name: &str, simcloud: &[&str]) -> Self {
-        let control_plane = shared::control_plane();
-        let client = fixture::client_with_crds().await;
-        GRANTED.get_or_init(|| grant(client.clone())).await;
+        Self::begin_at(&Ground::shared().await, name, simcloud).await
+    }
+
+    /// Like [`Walk::begin_in`], on another control plane.
+    pub(crate) async fn begin_at(ground: &Ground, name: &str, simcloud: &[&str]) -> Self {
+        let client = ground.client.clone();
         let namespace = fixture::fresh_namespace(&client, &format!("{name}-")).await;
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("walks").join(&namespace);
         fs::create_dir_all(&folder).expect("a folder for logs");
         let simcloud = Simcloud::start(&folder, simcloud).await;
-        let walk = Self { namespace, client, simcloud, control_plane, folder };
+        let walk = Self { namespace, client, simcloud, ground: ground.clone(), folder };
         walk.grant_operator().await;
         walk
     }
@@ -113,7 +77,7 @@ impl Walk {
             ..TokenRequest::default()
         };
         let token = accounts.create_token_request(account, &PostParams::default(), &request).await.expect("a token");
-        let admin = fs::read_to_string(self.control_plane.kubeconfig_path()).expect("the administrator's kubeconfig");
+        let admin = fs::read_to_string(&self.ground.kubeconfig).expect("the administrator's kubeconfig");
         let mut kubeconfig: Value = serde_json::from_str(&admin).expect("it is JSON");
         kubeconfig["users"][0]["user"] = json!({ "token": token.status.expect("a token").token });
         fs::write(path, kubeconfig.to_string()).expect("written");
@@ -122,149 +86,7 @@ impl Walk {
     /// The operator's writes from now on.
     pub(crate) fn audit(&self) -> Audit {
         let user = format!("system:serviceaccount:{OPERATORS}:{}", self.namespace);
-        Audit::of(user, self.control_plane.work_folder().join(AUDIT_LOG))
-    }
-
-    pub(crate) fn api<K: Kind>(&self) -> Api<K> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    pub(crate) async fn create<K: Kind>(&self, object: Value) -> K {
-        let description = object["metadata"]["name"].clone();
-        let created = self.api().create(&PostParams::default(), &of(object)).await;
-        created.unwrap_or_else(|error| panic!("{} {description} is not accepted: {error}", K::kind(&())))
-    }
-
-    /// A launch config of the walk's cloud, with boots of 200 ms unless `spec` says otherwise.
-    pub(crate) async fn launch_config(&self, name: &str, spec: Value) -> LaunchConfig {
-        let mut whole = json!({
-            "region": "r1",
-            "zone": "r1-a",
-            "instanceType": "small",
-            "image": "img-1",
-            "simulated": {
-                "endpoint": format!("http://{}", self.simcloud.address()),
-                "bootMilliseconds": 200,
-                "bootJitterPercent": 0,
-            },
-        });
-        merge(&mut whole, spec);
-        self.create(json!({ "metadata": { "name": name }, "spec": whole })).await
-    }
-
-    /// A pool of the launch config `sim`, unless `spec` says otherwise.
-    pub(crate) async fn pool(&self, name: &str, spec: Value) -> InstancePool {
-        let mut whole = json!({ "targetSize": 2, "maxSize": 20, "launchConfigs": [{ "name": LAUNCH_CONFIG }] });
-        merge(&mut whole, spec);
-        self.create(json!({ "metadata": { "name": name }, "spec": whole })).await
-    }
-
-    /// A pool `ci` of this many machines and its launch config, when all of them are ready.
-    pub(crate) async fn ready_pool(&self, size: i32, spec: Value) -> InstancePool {
-        self.launch_config(LAUNCH_CONFIG, json!({})).await;
-        let mut whole = json!({ "targetSize": size });
-        merge(&mut whole, spec);
-        self.pool(POOL, whole).await;
-        self.pool_has_ready(size).await
-    }
-
-    /// Waits until the status of `ci` shows so many ready members.
-    pub(crate) async fn pool_has_ready(&self, size: i32) -> InstancePool {
-        let enough = |status: &InstancePoolStatus| status.members.is_some_and(|members| members.ready == size);
-        self.pool_until(POOL, &format!("has {size} ready members"), enough).await
-    }
-
-    /// A claim on `ci`, unless `spec` says otherwise.
-    pub(crate) async fn claim(&self, name: &str, spec: Value) -> PoolClaim {
-        let mut whole = json!({ "poolRef": { "name": POOL } });
-        merge(&mut whole, spec);
-        self.create(json!({ "metadata": { "name": name }, "spec": whole })).await
-    }
-
-    /// Merges `spec` into the spec of an object, as `kubectl patch` does.
-    pub(crate) async fn set<K: Kind>(&self, name: &str, spec: Value) -> K {
-        let patch = Patch::Merge(json!({ "spec": spec }));
-        self.api().patch(name, &PatchParams::default(), &patch).await.expect("the change is accepted")
-    }
-
-    /// Asks for an object's deletion, in the background.
-    pub(crate) async fn delete<K: Kind>(&self, name: &str) {
-        let deleted = self.api::<K>().delete(name, &DeleteParams::background()).await;
-        deleted.unwrap_or_else(|error| panic!("{} {name} is not deleted: {error}", K::kind(&())));
-    }
-
-    pub(crate) async fn list<K: Kind>(&self) -> Vec<K> {
-        self.api().list(&ListParams::default()).await.expect("a list").items
-    }
-
-    pub(crate) async fn get<K: Kind>(&self, name: &str) -> K {
-        self.api().get(name).await.expect("the object")
-    }
-
-    /// Waits until the object is there and `holds` of it, and gives it as it is then.
-    pub(crate) async fn until<K: Kind>(&self, name: &str, what: &str, holds: impl Fn(&K) -> bool) -> K {
-        let api: Api<K> = self.api();
-        eventually(&format!("{} {name} {what}", K::kind(&())), async || {
-            let object = api.get_opt(name).await.expect("an answer").ok_or("there is none")?;
-            if holds(&object) { Ok(object) } else { Err(short(&object)) }
-        })
-        .await
-    }
-
-    /// Waits until the status of a pool is as described.
-    pub(crate) async fn pool_until(
-        &self,
-        name: &str,
-        what: &str,
-        holds: impl Fn(&InstancePoolStatus) -> bool,
-    ) -> InstancePool {
-        self.until(name, what, |pool: &InstancePool| {
-            let status = pool.status.as_ref();
-            status.is_some_and(|status| Some(status.observed_generation) == pool.metadata.generation && holds(status))
-        })
-        .await
-    }
-
-    /// Waits until a claim is Bound.
-    pub(crate) async fn bound(&self, name: &str) -> PoolClaim {
-        self.until(name, "is Bound", |claim: &PoolClaim| phase(claim) == ClaimPhase::Bound).await
-    }
-
-    /// Waits until an object is gone.
-    pub(crate) async fn gone<K: Kind>(&self, name: &str) {
-        let api: Api<K> = self.api();
-        eventually(&format!("{} {name} goes", K::kind(&())), async || {
-            match api.get_opt(name).await.expect("an answer") {
-                None => Ok(()),
-                Some(object) => Err(short(&object)),
-            }
-        })
-        .await;
-    }
-
-    /// Waits until no object of a kind is left.
-    pub(crate) async fn none_left<K: Kind>(&self) {
-        eventually(&format!("no {} is left", K::kind(&())), async || {
-            let left = self.list::<K>().await;
-            if left.is_empty() { Ok(()) } else { Err(left.iter().map(short).collect::<Vec<_>>().join("\n    ")) }
-        })
-        .await;
-    }
-
-    /// Waits until the cloud has no machine whose end was not asked for, and gives the ledger of then.
-    pub(crate) async fn no_machine_left(&self) -> Ledger {
-        self.ledger_until("no machine is left", |ledger| ledger.living().is_empty()).await
-    }
-
-    pub(crate) async fn ledger_until(&self, what: &str, holds: impl Fn(&Ledger) -> bool) -> Ledger {
-        eventually(what, async || {
-            let ledger = self.simcloud.ledger().await;
-            if holds(&ledger) {
-                return Ok(ledger);
-            }
-            Err(format!("{} machines bought, living: {:?}", ledger.bought(), ledger.living()))
-        })
-        .await
+        Audit::of(user, self.ground.audit_log.clone())
     }
 
     /// Runs kubectl as an administrator in the walk's namespace; it must succeed.
@@ -282,8 +104,8 @@ impl Walk {
     }
 
     fn kubectl_command(&self) -> Command {
-        let mut command = Command::new(self.control_plane.kubectl_path());
-        command.arg("--kubeconfig").arg(self.control_plane.kubeconfig_path());
+        let mut command = Command::new(&self.ground.kubectl);
+        command.arg("--kubeconfig").arg(&self.ground.kubeconfig);
         command.args(["--namespace", &self.namespace, "--cache-dir"]).arg(self.folder.join("kubectl"));
         command
     }
@@ -317,102 +139,4 @@ impl Drop for Walk {
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
-}
-
-/// The phase of a claim.
-pub(crate) fn phase(claim: &PoolClaim) -> ClaimPhase {
-    claim.status.as_ref().map(|status| status.phase).unwrap_or_default()
-}
-
-/// The name of the member that a claim holds or held.
-pub(crate) fn member_of(claim: &PoolClaim) -> &str {
-    let member = claim.status.as_ref().and_then(|status| status.member_ref.as_ref());
-    &member.unwrap_or_else(|| panic!("no memberRef: {}", short(claim))).name
-}
-
-/// The id of the machine that a claim holds or held.
-pub(crate) fn machine_of(claim: &PoolClaim) -> &str {
-    let instance = claim.status.as_ref().and_then(|status| status.instance.as_ref());
-    &instance.unwrap_or_else(|| panic!("no instance: {}", short(claim))).id
-}
-
-/// The id of a member's machine; none if none is known.
-pub(crate) fn machine(member: &PoolMember) -> Option<&str> {
-    Some(member.status.as_ref()?.instance.as_ref()?.id.as_str())
-}
-
-/// The condition of this type as `status`, `reason` and `message`.
-pub(crate) fn condition<K: Kind>(object: &K, type_: &str) -> (String, String, String) {
-    let object = serde_json::to_value(object).expect("JSON");
-    let conditions = object.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
-    let found = conditions.into_iter().find(|condition| condition["type"] == type_).unwrap_or_default();
-    let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
-    (text("status"), text("reason"), text("message"))
-}
-
-/// Name, deletion and status, on one line.
-fn short<K: Kind>(object: &K) -> String {
-    let deleting = if object.meta().deletion_timestamp.is_some() { " (being deleted)" } else { "" };
-    let value = serde_json::to_value(object).expect("JSON");
-    format!("{}{deleting}: {}", object.name_any(), value["status"])
-}
-
-fn of<T: DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value).expect("an object of its kind")
-}
-
-/// Puts `change` over `whole`, field by field; null removes.
-fn merge(whole: &mut Value, change: Value) {
-    match (whole, change) {
-        (Value::Object(whole), Value::Object(change)) => {
-            for (key, value) in change {
-                if value.is_null() {
-                    whole.remove(&key);
-                } else {
-                    merge(whole.entry(key).or_insert(Value::Null), value);
-                }
-            }
-        }
-        (whole, change) => *whole = change,
-    }
-}
-
-/// Gives operators their permissions, once for all walks.
-async fn grant(client: Client) {
-    async fn apply<K>(client: &Client, object: Value) -> kube::Result<()>
-    where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
-    {
-        let object: K = of(object);
-        let api: Api<K> = Api::all(client.clone());
-        api.patch(OPERATORS, &PatchParams::apply("bullpen-tests"), &Patch::Apply(&object)).await.map(drop)
-    }
-    let group = "rbac.authorization.k8s.io";
-    let namespace = json!({ "metadata": { "name": OPERATORS } });
-    let role = json!({ "metadata": { "name": OPERATORS }, "rules": rules() });
-    let binding = json!({
-        "metadata": { "name": OPERATORS },
-        "roleRef": { "apiGroup": group, "kind": "ClusterRole", "name": OPERATORS },
-        "subjects": [{ "apiGroup": group, "kind": "Group", "name": format!("system:serviceaccounts:{OPERATORS}") }],
-    });
-    apply::<Namespace>(&client, namespace).await.expect("a namespace for operators");
-    apply::<ClusterRole>(&client, role).await.expect("a role for operators");
-    apply::<ClusterRoleBinding>(&client, binding).await.expect("and they have it");
-}
-
-/// Exactly what the operator may do.
-fn rules() -> Value {
-    let rule = |group: &str, resources: &[&str], verbs: &[&str]| json!({ "apiGroups": [group], "resources": resources, "verbs": verbs });
-    json!([
-        rule("bullpen.dev", &["instancepools", "launchconfigs"], &["get", "list", "watch", "patch"]),
-        rule("bullpen.dev", &["poolclaims"], &["get", "list", "watch"]),
-        rule("bullpen.dev", &["poolmembers"], &["get", "list", "watch", "create", "patch", "delete"]),
-        rule(
-            "bullpen.dev",
-            &["instancepools/status", "launchconfigs/status", "poolclaims/status", "poolmembers/status"],
-            &["update"]
-        ),
-        rule("events.k8s.io", &["events"], &["create", "patch"]),
-        rule("", &["namespaces"], &["get"]),
-    ])
 }

@@ -1,0 +1,96 @@
+//! The control plane that walks are on, and what operators may do there.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+use bullpen::control_plane::ControlPlane;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use super::objects::of;
+use super::{AUDIT_LOG, OPERATORS};
+use crate::{fixture, shared};
+
+/// Whether operators have their permissions.
+static GRANTED: OnceCell<()> = OnceCell::const_new();
+
+/// A control plane that walks can be on: it has the definitions, and operators may work there.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub(super) client: Client,
+    pub(super) kubectl: PathBuf,
+    pub(super) kubeconfig: PathBuf,
+    pub(super) audit_log: PathBuf,
+}
+
+impl Ground {
+    /// The shared one.
+    pub(super) async fn shared() -> Self {
+        let client = fixture::client_with_crds().await;
+        GRANTED.get_or_init(|| grant(client.clone())).await;
+        Self::of(shared::control_plane(), client)
+    }
+
+    /// Makes a control plane of a test's own ready for walks.
+    pub(crate) async fn on(control_plane: &ControlPlane) -> Self {
+        let client = Client::try_from(control_plane.client_config()).expect("a client");
+        fixture::install(&client).await;
+        grant(client.clone()).await;
+        Self::of(control_plane, client)
+    }
+
+    fn of(control_plane: &ControlPlane, client: Client) -> Self {
+        Self {
+            client,
+            kubectl: control_plane.kubectl_path().to_owned(),
+            kubeconfig: control_plane.kubeconfig_path(),
+            audit_log: control_plane.work_folder().join(AUDIT_LOG),
+        }
+    }
+}
+
+/// Gives operators their permissions, once for all walks.
+async fn grant(client: Client) {
+    async fn apply<K>(client: &Client, object: Value) -> kube::Result<()>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
+    {
+        let object: K = of(object);
+        let api: Api<K> = Api::all(client.clone());
+        api.patch(OPERATORS, &PatchParams::apply("bullpen-tests"), &Patch::Apply(&object)).await.map(drop)
+    }
+    let group = "rbac.authorization.k8s.io";
+    let namespace = json!({ "metadata": { "name": OPERATORS } });
+    let role = json!({ "metadata": { "name": OPERATORS }, "rules": rules() });
+    let binding = json!({
+        "metadata": { "name": OPERATORS },
+        "roleRef": { "apiGroup": group, "kind": "ClusterRole", "name": OPERATORS },
+        "subjects": [{ "apiGroup": group, "kind": "Group", "name": format!("system:serviceaccounts:{OPERATORS}") }],
+    });
+    apply::<Namespace>(&client, namespace).await.expect("a namespace for operators");
+    apply::<ClusterRole>(&client, role).await.expect("a role for operators");
+    apply::<ClusterRoleBinding>(&client, binding).await.expect("and they have it");
+}
+
+/// Exactly what the operator may do.
+fn rules() -> Value {
+    let rule = |group: &str, resources: &[&str], verbs: &[&str]| json!({ "apiGroups": [group], "resources": resources, "verbs": verbs });
+    json!([
+        rule("bullpen.dev", &["instancepools", "launchconfigs"], &["get", "list", "watch", "patch"]),
+        rule("bullpen.dev", &["poolclaims"], &["get", "list", "watch"]),
+        rule("bullpen.dev", &["poolmembers"], &["get", "list", "watch", "create", "patch", "delete"]),
+        rule(
+            "bullpen.dev",
+            &["instancepools/status", "launchconfigs/status", "poolclaims/status", "poolmembers/status"],
+            &["update"]
+        ),
+        rule("events.k8s.io", &["events"], &["create", "patch"]),
+        rule("", &["namespaces"], &["get"]),
+    ])
+}
