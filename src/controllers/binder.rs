@@ -77,7 +77,7 @@ fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
         let Pairing { pairs, verdicts, look_again_at } = pair(
             &key.name,
             queue_pool(state, key).as_ref(),
-            claims.values().map(|claim| queued_claim(state, claim)).collect(),
+            claims.values().map(|claim| queued_claim(state, claim, now)).collect(),
             members.values().map(|(_, candidate)| candidate.clone()).collect(),
             now,
         );
@@ -136,14 +136,17 @@ pub fn waiting(state: &State, pool: &ObjectKey) -> i32 {
     queued(state, pool).filter(waits).count().try_into().unwrap_or(i32::MAX)
 }
 
-fn queued_claim(state: &State, claim: &PoolClaim) -> QueuedClaim {
+fn queued_claim(state: &State, claim: &PoolClaim, now: Timestamp) -> QueuedClaim {
+    let key = ObjectKey::of(claim);
+    let seen_for = state.claims.seen_for(&key).and_then(|seen| SignedDuration::try_from(seen).ok()).unwrap_or_default();
     let said = claim.status.as_ref().and_then(|status| {
         status.conditions.iter().find(|condition| condition.type_ == "Bound").map(|condition| condition.reason.clone())
     });
     QueuedClaim {
         uid: views::uid(claim),
         created: views::created(claim),
-        arrival: state.claims.arrival(&ObjectKey::of(claim)),
+        first_seen: now.checked_sub(seen_for).unwrap_or(now),
+        arrival: state.claims.arrival(&key),
         when_empty: claim.spec.when_empty.unwrap_or_default(),
         wait_timeout: claim.spec.wait_timeout_seconds.map(|seconds| SignedDuration::from_secs(i64::from(seconds))),
         said,

@@ -10,13 +10,13 @@ use super::context::{Context, Failure};
 use super::member::{self, Gathered};
 use super::pool::delete_member;
 use super::views;
-use crate::api::{InstanceAddress, InstancePool, Market, PoolMember};
+use crate::api::{InstanceAddress, InstancePool, PoolMember};
 use crate::cluster::ObjectKey;
 use crate::plan::lifecycle::{Asked, Failure as Broken, Step};
 use crate::plan::record::{self, RecordedMachine};
 use crate::plan::{Answer, Found};
 use crate::provider::tags::{self, Owner};
-use crate::provider::{self, CreateRequest, Instance, ProviderError, ProviderOptions, SimulatedBoot};
+use crate::provider::{CreateRequest, Instance, ProviderError, ProviderOptions, SimulatedBoot};
 use crate::telemetry::labels::{CreateOutcome, ProviderOperation, TerminationOutcome};
 
 /// A pool whose watch was silent for this long is read before a machine is bought for it (invariant 5).
@@ -170,10 +170,7 @@ fn create_request(context: &Context, gathered: &Gathered) -> CreateRequest {
     CreateRequest {
         token: uid.clone(),
         zone: member.spec.placement.zone.clone(),
-        market: match spec.market {
-            Market::OnDemand => provider::Market::OnDemand,
-            Market::Spot => provider::Market::Spot,
-        },
+        market: spec.market,
         instance_type: spec.instance_type.clone(),
         image: member.spec.placement.image.clone(),
         user_data: template.user_data,

@@ -11,8 +11,9 @@ use tokio::time::Instant as Deadline;
 use super::failure::{Failure, causes};
 use super::narrate::{GOOD, counted, paint, short};
 use super::phase::Phase;
+use super::step::Step;
 use super::view::View;
-use super::walk::{BOOTED, BOUND, BURST, Step, Walk};
+use super::walk::{BOOTED, BOUND, BURST, Walk};
 use crate::api::ClaimPhase;
 
 /// Claims that become bound within this time are told of in one line.

@@ -15,6 +15,7 @@ mod phase;
 mod play;
 mod sight;
 mod stage;
+mod step;
 mod view;
 mod walk;
 
@@ -57,9 +58,10 @@ pub async fn run(options: &Options, mut interrupted: impl AsyncFnMut()) -> Resul
         Ok(()) => Err(Failure::new("interrupted before everything was shown")),
         Err(failure) => Err(stage.explain(failure)),
     };
+    let borrowed = stage.borrowed_namespace().map_or_else(String::new, |name| format!("; namespace {name} is left"));
     let taken_down = tokio::select! {
         taken_down = stage.take_down(&say) => taken_down,
-        () = interrupted() => Err(Failure::new("interrupted again: all of it was ended without waiting")),
+        () = interrupted() => Err(Failure::new(format!("interrupted again: ended without waiting{borrowed}"))),
     };
     let outcome = outcome.and(taken_down);
     if outcome.is_ok() {

@@ -145,6 +145,11 @@ impl Stage {
         }
     }
 
+    /// The namespace of the demo in a cluster of somebody else.
+    pub(super) fn borrowed_namespace(&self) -> Option<String> {
+        self.guest.as_ref().map(|guest| guest.ground().namespace)
+    }
+
     /// Adds the ends of the children's logs, and keeps all logs.
     pub(super) fn explain(&mut self, mut failure: Failure) -> Failure {
         // Not removed at the end.

@@ -1,7 +1,6 @@
 //! The walk: what Bullpen promises, shown and checked step by step.
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -17,6 +16,7 @@ use super::narrate::{BOLD, GOOD, Narrator, counted, paint, short};
 use super::phase::{Counts, Phase};
 use super::sight::Sight;
 use super::stage::Ground;
+use super::step::Step;
 use super::view::{Change, Moment};
 use crate::api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim};
 
@@ -46,25 +46,6 @@ pub(super) struct Walk<'a> {
     launch_configs: Api<LaunchConfig>,
 }
 
-/// A step, to name it in a failure.
-pub(super) struct Step<'a> {
-    name: &'static str,
-    sight: &'a Sight,
-}
-
-impl Step<'_> {
-    /// `expected` is not so; `seen` is what is.
-    pub(super) fn failed(&self, expected: &str, seen: impl Display) -> Failure {
-        Failure::in_step(self.name, expected, seen)
-    }
-
-    /// `expected` did not come in time: all that is known is told.
-    pub(super) fn missed(&self, expected: &str, patience: Duration) -> Failure {
-        let expected = format!("{expected} within {} s", patience.as_secs());
-        Failure::in_step(self.name, &expected, format!("what is there:\n    {}", self.sight.view().describe()))
-    }
-}
-
 impl<'a> Walk<'a> {
     pub(super) fn new(
         say: &'a Narrator,
@@ -87,7 +68,7 @@ impl<'a> Walk<'a> {
 
     pub(super) fn step(&self, name: &'static str) -> Step<'a> {
         self.say.heading(name);
-        Step { name, sight: self.sight }
+        Step::new(name, self.sight)
     }
 
     /// How many machines the pool keeps ready.

@@ -16,6 +16,8 @@ pub struct QueuedClaim {
     pub uid: String,
     /// `metadata.creationTimestamp`.
     pub created: Timestamp,
+    /// When this process first saw it: `created` has whole seconds only.
+    pub first_seen: Timestamp,
     /// The order in which this process saw it, for claims of the same second.
     pub arrival: u64,
     /// `spec.whenEmpty`, or the default.
@@ -134,7 +136,7 @@ fn judge(claim: &QueuedClaim, refusal: &Refusal, now: Timestamp, pairing: &mut P
     }
     let mut again = deadline;
     if claim.said.as_deref() != Some(refusal.reason) {
-        let due = claim.created.checked_add(SAY_SO_AFTER).unwrap_or(now);
+        let due = claim.created.max(claim.first_seen).checked_add(SAY_SO_AFTER).unwrap_or(now);
         if due <= now {
             pairing.verdicts.push((claim.uid.clone(), Verdict::Waits(refusal.clone())));
         } else {
@@ -179,6 +181,7 @@ mod tests {
         QueuedClaim {
             uid: uid.into(),
             created: at(created),
+            first_seen: at(created),
             arrival: 0,
             when_empty: WhenEmpty::Wait,
             wait_timeout: None,

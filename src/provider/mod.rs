@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use crate::api::Market;
 pub use error::{CapacityScope, ProviderError};
 pub use simulated::SimulatedProvider;
 
@@ -121,16 +122,6 @@ pub struct SimulatedBoot {
     pub boot_milliseconds: u32,
     /// How far, in percent, a boot may be shorter or longer.
     pub boot_jitter_percent: u32,
-}
-
-/// How a machine is paid for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Market {
-    /// Ours until we terminate it.
-    #[default]
-    OnDemand,
-    /// Cheaper; the cloud may take it back.
-    Spot,
 }
 
 /// One machine as the cloud shows it.

@@ -20,7 +20,10 @@ use kube::{
     api::{DeleteParams, PostParams},
 };
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::{
+    signal::unix::{SignalKind, signal as signal_stream},
+    time::sleep,
+};
 
 use crate::shared;
 
@@ -235,12 +238,13 @@ fn helper(mode: &str) -> Helper {
 #[ignore = "is run by other tests, as the process that they kill"]
 async fn helper_process() {
     let Ok(mode) = env::var(HELPER) else { return };
-    let interrupt = tokio::signal::ctrl_c();
+    // Caught from here on; `ctrl_c()` would catch it from its first await only, which may be too late.
+    let mut interrupt = signal_stream(SignalKind::interrupt()).expect("a signal handler");
     let control_plane = ControlPlane::start(Options::default()).await.expect("a control plane");
     let report = Report { ids: control_plane.process_ids(), work: control_plane.work_folder().to_owned() };
     println!("{MARK}{}", serde_json::to_string(&report).expect("JSON"));
     if mode == "interrupted" {
-        interrupt.await.expect("a signal");
+        interrupt.recv().await.expect("a signal");
         let namespaces: Api<Namespace> = Api::all(client(&control_plane));
         namespaces.get("default").await.expect("the API server outlives Ctrl-C");
         control_plane.stop().await;

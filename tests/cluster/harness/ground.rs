@@ -78,19 +78,9 @@ async fn grant(client: Client) {
     apply::<ClusterRoleBinding>(&client, binding).await.expect("and they have it");
 }
 
-/// Exactly what the operator may do.
+/// Exactly what `deploy/rbac` lets the operator do.
 fn rules() -> Value {
-    let rule = |group: &str, resources: &[&str], verbs: &[&str]| json!({ "apiGroups": [group], "resources": resources, "verbs": verbs });
-    json!([
-        rule("bullpen.dev", &["instancepools", "launchconfigs"], &["get", "list", "watch", "patch"]),
-        rule("bullpen.dev", &["poolclaims"], &["get", "list", "watch"]),
-        rule("bullpen.dev", &["poolmembers"], &["get", "list", "watch", "create", "patch", "delete"]),
-        rule(
-            "bullpen.dev",
-            &["instancepools/status", "launchconfigs/status", "poolclaims/status", "poolmembers/status"],
-            &["update"]
-        ),
-        rule("events.k8s.io", &["events"], &["create", "patch"]),
-        rule("", &["namespaces"], &["get"]),
-    ])
+    let role = include_str!("../../../deploy/rbac/cluster-role.yaml");
+    let role: Value = serde_saphyr::from_str(role).expect("the role is YAML");
+    role["rules"].clone()
 }
