@@ -37,6 +37,9 @@ async fn delete_a_pool_with_claims(name: &str, how: DeleteParams) {
     walk.pool_has_ready(3).await;
 
     walk.api::<InstancePool>().delete(POOL, &how).await.expect("deleted");
+    // Pools and claims come to the operator by different watches: a claim could be there before the news of the pool.
+    let known = |pool: &InstancePool| condition(pool, "Ready").1 == "Draining";
+    walk.until(POOL, "is known to be deleted", known).await;
     walk.claim("late", json!({})).await;
     let ledger = walk.ledger_until("only claimed machines live", |ledger| ledger.living().len() == 2).await;
     for claim in &held {

@@ -151,6 +151,7 @@ async fn a_draining_pool_gives_up_all_but_claimed_machines_and_warming_ones_too(
     walk.pool_until(POOL, "warms two more", |status| status.members.is_some_and(|members| members.warming == 2)).await;
 
     walk.set::<InstancePool>(POOL, json!({ "state": "Draining" })).await;
+    walk.pool_until(POOL, "is known to be draining", |_| true).await;
     walk.claim("late", json!({})).await;
     let pool = walk
         .pool_until(POOL, "has its claimed member only", |status| {
