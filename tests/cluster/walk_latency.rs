@@ -21,7 +21,7 @@ const BOUND_WITHIN: Duration = Duration::from_secs(1);
 async fn claims_on_a_warm_pool_are_bound_in_milliseconds() {
     let walk = Walk::begin("latency").await;
     let _operator = Operator::start(&walk).await;
-    walk.ready_pool(20, json!({ "maxSize": 200 })).await;
+    walk.ready_pool(40, json!({ "maxSize": 200 })).await;
     let claims = walk.api::<PoolClaim>();
     let version = claims.list(&ListParams::default()).await.expect("a list").metadata.resource_version;
     let events = claims.watch(&WatchParams::default(), &version.expect("a version")).await.expect("a watch");
