@@ -89,6 +89,8 @@ pub struct PoolMemory {
     pub uid: String,
     /// Of the arithmetic.
     pub replenish: Memory,
+    /// When members were last written. The status that says so may be written a pass later.
+    pub replenished_at: Option<Timestamp>,
     /// When the status was last written.
     pub status_written: Option<Instant>,
     /// The namespace is being terminated.

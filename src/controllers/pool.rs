@@ -279,6 +279,8 @@ async fn write_members(context: &Context, key: &ObjectKey, pass: &Pass) -> Resul
     }
     if !pass.creates.is_empty() {
         info!(pool = %key, members = pass.creates.len(), "replenished");
+        let uid = views::uid(pass.pool.as_ref());
+        context.memory.lock().pool(key, &uid).replenished_at = Some(Timestamp::now());
     }
     worst
 }
@@ -286,6 +288,8 @@ async fn write_members(context: &Context, key: &ObjectKey, pass: &Pass) -> Resul
 /// Writes the status if it changed, and says when to come back if it was written a moment ago.
 async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<Timestamp>, Failure> {
     let now = Timestamp::now();
+    let uid = views::uid(pass.pool.as_ref());
+    let replenished_at = context.memory.lock().pool(key, &uid).replenished_at;
     let input = StatusInput {
         pool: &pass.pool,
         plan: &pass.plan,
@@ -293,7 +297,7 @@ async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<T
         usable: &pass.usable,
         problems: &pass.problems,
         refused: pass.refused.as_ref(),
-        replenished: !pass.creates.is_empty(),
+        replenished_at,
     };
     let status = pool_status(&input, now);
     let (namespace, name) = (&key.namespace, &key.name);
@@ -304,7 +308,6 @@ async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<T
     if pass.pool.status.as_ref() == Some(&status) {
         return Ok(None);
     }
-    let uid = views::uid(pass.pool.as_ref());
     let written = context.memory.lock().pool(key, &uid).status_written;
     let elapsed = written.map_or(STATUS_INTERVAL, |written| written.elapsed());
     if elapsed < STATUS_INTERVAL {

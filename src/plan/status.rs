@@ -35,8 +35,8 @@ pub struct StatusInput<'a> {
     pub problems: &'a [LaunchConfigProblem],
     /// What is being refused.
     pub refused: Option<&'a Refused>,
-    /// Whether members were written in this pass.
-    pub replenished: bool,
+    /// When this process last wrote members, if it did.
+    pub replenished_at: Option<Timestamp>,
 }
 
 /// The pool's status as it should be.
@@ -62,7 +62,7 @@ pub fn pool_status(input: &StatusInput<'_>, now: Timestamp) -> InstancePoolStatu
             .iter()
             .map(|config| LaunchConfigInUse { name: config.name.clone(), template_hash: config.template_hash.clone() })
             .collect(),
-        last_replenish_time: if input.replenished { Some(micro_time(now)) } else { before.last_replenish_time },
+        last_replenish_time: input.replenished_at.map(micro_time).or(before.last_replenish_time),
         selector: format!("{LABEL_POOL}={}", pool.metadata.name.as_deref().unwrap_or_default()),
     }
 }
@@ -217,7 +217,7 @@ mod tests {
     ) -> InstancePoolStatus {
         let plan = plan(counts);
         let input =
-            StatusInput { pool, plan: &plan, waiting: 0, usable: &[], problems, refused: None, replenished: false };
+            StatusInput { pool, plan: &plan, waiting: 0, usable: &[], problems, refused: None, replenished_at: None };
         pool_status(&input, at(now))
     }
 
