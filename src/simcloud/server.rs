@@ -185,7 +185,7 @@ async fn inflict(State(shell): State<Shell>, id: Id, body: Result<Bytes, BytesRe
     let asked = id
         .map_err(|rejection| Refusal::invalid(format!("id: {}", rejection.body_text())))
         .and_then(|Path(id)| Ok((id, MachineFault::from_json(&read(body)?)?)));
-    answer(StatusCode::OK, asked.and_then(|(id, fault)| shell.ask(|cloud, now| cloud.inflict(now, &id, fault))))
+    answer(StatusCode::OK, asked.and_then(|(id, fault)| shell.ask(|cloud, now| cloud.inflict(now, &id, &fault))))
 }
 
 /// Sends the lines up to the newest at the moment of the call, a chunk at a time, so that a long ledger neither holds

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::server::{Server, request, until};
 
-fn on(method: &str, fault: Value) -> Value {
+fn on(method: &str, fault: &Value) -> Value {
     json!({"calls": [{"on": [method], "when": {"times": 1}, "fault": fault}]})
 }
 
@@ -19,7 +19,7 @@ async fn a_create_is_refused_with_each_kind_of_error_and_makes_no_machine() {
     let server = Server::start().await;
     let cloud = server.provider("r1");
     for class in ["RateLimited", "Quota", "Auth", "Invalid", "NotFound", "Transient"] {
-        server.faults(on("create", json!({"error": {"class": class}}))).await;
+        server.faults(on("create", &json!({"error": {"class": class}}))).await;
         let error = cloud.create(&request("here", "a")).await.unwrap_err();
         assert_eq!(error.class(), class);
         assert_eq!(error.is_definite_refusal(), !matches!(class, "NotFound" | "Transient"));
@@ -31,7 +31,7 @@ async fn a_create_is_refused_with_each_kind_of_error_and_makes_no_machine() {
         ("All", CapacityScope::All),
     ];
     for (name, expected) in scopes {
-        server.faults(on("create", json!({"error": {"class": "Capacity", "scope": name}}))).await;
+        server.faults(on("create", &json!({"error": {"class": "Capacity", "scope": name}}))).await;
         let error = cloud.create(&request("here", "a")).await.unwrap_err();
         assert!(matches!(error, ProviderError::Capacity { scope, .. } if scope == expected), "{error:?}");
     }
@@ -42,7 +42,7 @@ async fn a_create_is_refused_with_each_kind_of_error_and_makes_no_machine() {
 
 #[tokio::test]
 async fn an_ambiguous_create_ends_in_an_error_but_the_machine_is_there_and_a_retry_shows_it() {
-    let server = Server::with(on("create", json!({"answerLost": {}}))).await;
+    let server = Server::with(on("create", &json!({"answerLost": {}}))).await;
     let cloud = server.provider("r1");
     let error = cloud.create(&request("here", "a")).await.unwrap_err();
     assert!(matches!(error, ProviderError::Transient { .. }), "{error:?}");
@@ -55,9 +55,9 @@ async fn an_ambiguous_create_ends_in_an_error_but_the_machine_is_there_and_a_ret
 #[tokio::test]
 async fn a_create_that_hangs_has_no_answer_and_made_its_machine_or_not_as_the_fault_says() {
     for done in [true, false] {
-        let server = Server::with(on("create", json!({"hang": {"done": done}}))).await;
+        let server = Server::with(on("create", &json!({"hang": {"done": done}}))).await;
         let cloud = server.provider("r1");
-        let patience = Duration::from_millis(200);
+        let patience = Duration::from_millis(500);
         assert!(timeout(patience, cloud.create(&request("here", "a"))).await.is_err(), "an answer");
         assert_eq!(cloud.find("a").await.unwrap().is_some(), done);
         assert_eq!(cloud.list("here").await.unwrap().len(), usize::from(done));
@@ -89,7 +89,7 @@ async fn a_call_that_hangs_costs_nothing_once_its_client_has_given_up() {
 
 #[tokio::test]
 async fn a_call_that_hangs_is_given_up_by_the_server_in_the_end() {
-    let server = Server::with(on("get", json!({"hang": {"milliseconds": 100}}))).await;
+    let server = Server::with(on("get", &json!({"hang": {"milliseconds": 100}}))).await;
     let begun = Instant::now();
     let error = server.provider("r1").get("i-1").await.unwrap_err();
     assert!(matches!(error, ProviderError::Transient { .. }) && begun.elapsed() >= Duration::from_millis(100));
@@ -98,17 +98,17 @@ async fn a_call_that_hangs_is_given_up_by_the_server_in_the_end() {
 
 #[tokio::test]
 async fn a_slow_create_is_answered_late_and_made_though_its_client_is_gone() {
-    let server = Server::with(on("create", json!({"slow": {"milliseconds": 300}}))).await;
+    let server = Server::with(on("create", &json!({"slow": {"milliseconds": 1000}}))).await;
     let cloud = server.provider("r1");
-    assert!(timeout(Duration::from_millis(100), cloud.create(&request("here", "a"))).await.is_err());
+    assert!(timeout(Duration::from_millis(300), cloud.create(&request("here", "a"))).await.is_err());
     assert_eq!(cloud.find("a").await.unwrap(), None, "not yet");
     until(async || cloud.find("a").await.unwrap()).await;
 
-    server.faults(on("create", json!({"slow": {"milliseconds": 300, "doneFirst": true}}))).await;
-    assert!(timeout(Duration::from_millis(100), cloud.create(&request("here", "b"))).await.is_err());
+    server.faults(on("create", &json!({"slow": {"milliseconds": 1000, "doneFirst": true}}))).await;
+    assert!(timeout(Duration::from_millis(300), cloud.create(&request("here", "b"))).await.is_err());
     assert!(cloud.find("b").await.unwrap().is_some(), "only the answer is late");
 
-    server.faults(on("create", json!({"slow": {"milliseconds": 100}}))).await;
+    server.faults(on("create", &json!({"slow": {"milliseconds": 100}}))).await;
     let begun = Instant::now();
     cloud.create(&request("here", "c")).await.unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(100));
@@ -161,7 +161,7 @@ async fn revoked_credentials_refuse_every_call_until_they_are_given_back() {
 
 #[tokio::test]
 async fn a_cloud_that_is_away_for_a_while_comes_back_by_itself() {
-    let away = json!({"when": {"untilMilliseconds": 300}, "fault": {"error": {"class": "Transient"}}});
+    let away = json!({"when": {"untilMilliseconds": 1000}, "fault": {"error": {"class": "Transient"}}});
     let server = Server::with(json!({"calls": [away]})).await;
     let cloud = server.provider("r1");
     assert!(matches!(cloud.list("here").await, Err(ProviderError::Transient { .. })));
@@ -183,8 +183,8 @@ async fn a_terminate_that_fails_or_hangs_leaves_the_machine_or_ends_it_as_the_fa
     let cloud = server.provider("r1");
     for (number, (fault, ends)) in faults.into_iter().enumerate() {
         let machine = cloud.create(&request("here", &format!("t{number}"))).await.unwrap();
-        server.faults(on("terminate", fault)).await;
-        let answer = timeout(Duration::from_millis(200), cloud.terminate(&machine.id)).await;
+        server.faults(on("terminate", &fault)).await;
+        let answer = timeout(Duration::from_millis(500), cloud.terminate(&machine.id)).await;
         assert!(!matches!(answer, Ok(Ok(()))), "{answer:?}");
         let shown = cloud.get(&machine.id).await.unwrap();
         assert_eq!(shown.phase.is_ending(), ends);
@@ -194,7 +194,7 @@ async fn a_terminate_that_fails_or_hangs_leaves_the_machine_or_ends_it_as_the_fa
 
 #[tokio::test]
 async fn a_terminate_is_accepted_but_the_machine_stays_until_it_is_asked_again() {
-    let server = Server::with(on("terminate", json!({"ignored": {}}))).await;
+    let server = Server::with(on("terminate", &json!({"ignored": {}}))).await;
     let cloud = server.provider("r1");
     let machine = cloud.create(&request("here", "a")).await.unwrap();
     cloud.terminate(&machine.id).await.unwrap();
@@ -202,7 +202,7 @@ async fn a_terminate_is_accepted_but_the_machine_stays_until_it_is_asked_again()
     cloud.terminate(&machine.id).await.unwrap();
     assert!(cloud.get(&machine.id).await.unwrap().phase.is_ending());
 
-    server.faults(on("terminate", json!({"lingers": {}}))).await;
+    server.faults(on("terminate", &json!({"lingers": {}}))).await;
     let machine = cloud.create(&request("here", "b")).await.unwrap();
     cloud.terminate(&machine.id).await.unwrap();
     tokio::time::sleep(Duration::from_millis(150)).await;
@@ -215,7 +215,7 @@ async fn a_terminate_is_accepted_but_the_machine_stays_until_it_is_asked_again()
 
 #[tokio::test]
 async fn a_machine_ends_as_slowly_as_the_fault_says() {
-    let server = Server::with(on("terminate", json!({"lingers": {"milliseconds": 300}}))).await;
+    let server = Server::with(on("terminate", &json!({"lingers": {"milliseconds": 300}}))).await;
     let cloud = server.provider("r1");
     let machine = cloud.create(&request("here", "a")).await.unwrap();
     let begun = Instant::now();

@@ -7,7 +7,7 @@ use bullpen::provider::{Provider, ProviderError, SimulatedProvider};
 use bullpen::simcloud::ledger::What;
 use serde_json::{Value, json};
 
-use crate::server::{Server, request};
+use crate::server::{Server, request, until};
 
 /// A cloud of ten machines in pages of three, and what a list shows under this fault: by number, in order.
 async fn listed(rule: Value) -> Result<Vec<usize>, ProviderError> {
@@ -103,16 +103,15 @@ async fn foreign_machines_in_a_list_do_not_become_ours_unless_they_carry_our_tag
 #[tokio::test]
 async fn a_stale_list_shows_machines_as_they_were_while_a_get_shows_them_as_they_are() {
     let (server, cloud, ids) = ten().await;
-    server.faults(json!({"calls": [{"fault": {"stale": {"milliseconds": 400}}}]})).await;
-    tokio::time::sleep(Duration::from_millis(450)).await;
+    server.faults(json!({"calls": [{"fault": {"stale": {"milliseconds": 1500}}}]})).await;
+    tokio::time::sleep(Duration::from_millis(1600)).await;
     cloud.terminate(&ids[0]).await.unwrap();
     let late = cloud.create(&request("here", "late")).await.unwrap();
     let list = cloud.list("here").await.unwrap();
     assert_eq!(list.iter().map(|instance| &instance.id).collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
     assert!(!list[0].phase.is_ending() && cloud.get(&ids[0]).await.unwrap().phase.is_ending());
     assert!(cloud.find("late").await.unwrap().is_none() && cloud.get(&late.id).await.is_ok());
-    tokio::time::sleep(Duration::from_millis(450)).await;
-    assert!(cloud.find("late").await.unwrap().is_some(), "it is old enough by now");
+    until(async || cloud.find("late").await.unwrap()).await;
     assert!(cloud.list("here").await.unwrap()[0].phase.is_ending());
     server.stop().await;
 }

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::server::{Server, request, until};
 
-fn machines(fault: Value) -> Value {
+fn machines(fault: &Value) -> Value {
     json!({"machines": [{"fault": fault}]})
 }
 
 #[tokio::test]
 async fn a_created_machine_is_not_listed_or_found_at_first_but_a_get_and_a_retry_show_it() {
-    let server = Server::with(machines(json!({"hidden": {"milliseconds": 300}}))).await;
+    let server = Server::with(machines(&json!({"hidden": {"milliseconds": 1000}}))).await;
     let cloud = server.provider("r1");
     let made = cloud.create(&request("here", "a")).await.unwrap();
     assert_eq!((cloud.list("here").await.unwrap(), cloud.find("a").await.unwrap()), (Vec::new(), None));
@@ -26,8 +26,8 @@ async fn a_created_machine_is_not_listed_or_found_at_first_but_a_get_and_a_retry
 
 #[tokio::test]
 async fn a_machine_hidden_from_get_and_terminate_is_not_found_by_them() {
-    let hidden = json!({"hidden": {"milliseconds": 200, "from": ["get", "terminate"]}});
-    let server = Server::with(machines(hidden)).await;
+    let hidden = json!({"hidden": {"milliseconds": 1000, "from": ["get", "terminate"]}});
+    let server = Server::with(machines(&hidden)).await;
     let cloud = server.provider("r1");
     let made = cloud.create(&request("here", "a")).await.unwrap();
     assert!(matches!(cloud.get(&made.id).await, Err(ProviderError::NotFound { .. })));
@@ -39,10 +39,10 @@ async fn a_machine_hidden_from_get_and_terminate_is_not_found_by_them() {
 
 #[tokio::test]
 async fn a_machine_that_never_boots_is_pending_and_one_that_is_never_ready_runs() {
-    let server = Server::with(machines(json!({"neverBoots": {}}))).await;
+    let server = Server::with(machines(&json!({"neverBoots": {}}))).await;
     let cloud = server.provider("r1");
     let never_boots = cloud.create(&request("here", "a")).await.unwrap().id;
-    server.faults(machines(json!({"neverReady": {}}))).await;
+    server.faults(machines(&json!({"neverReady": {}}))).await;
     let never_ready = cloud.create(&request("here", "b")).await.unwrap().id;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(cloud.get(&never_boots).await.unwrap().phase, InstancePhase::Pending);
@@ -59,7 +59,7 @@ async fn a_ready_machine_dies_stops_or_reports_broken_by_itself() {
         ("reportsBroken", InstancePhase::Running),
     ];
     for (fault, phase) in faults {
-        let server = Server::with(machines(json!({fault: {"milliseconds": 200}}))).await;
+        let server = Server::with(machines(&json!({fault: {"milliseconds": 500}}))).await;
         let cloud = server.provider("r1");
         let id = cloud.create(&request("here", "a")).await.unwrap().id;
         until(async || cloud.get(&id).await.ok().filter(|instance| instance.ready)).await;
@@ -74,8 +74,8 @@ async fn a_ready_machine_dies_stops_or_reports_broken_by_itself() {
 
 #[tokio::test]
 async fn a_machine_flaps_between_ready_and_not_ready() {
-    let flaps = json!({"flaps": {"readyMilliseconds": 100, "notReadyMilliseconds": 100}});
-    let server = Server::with(machines(flaps)).await;
+    let flaps = json!({"flaps": {"readyMilliseconds": 200, "notReadyMilliseconds": 200}});
+    let server = Server::with(machines(&flaps)).await;
     let cloud = server.provider("r1");
     let id = cloud.create(&request("here", "a")).await.unwrap().id;
     for ready in [true, false, true, false] {
@@ -86,8 +86,8 @@ async fn a_machine_flaps_between_ready_and_not_ready() {
 
 #[tokio::test]
 async fn a_spot_machine_is_noticed_and_then_taken_back() {
-    let interrupted = json!({"interrupted": {"notice": {"milliseconds": 50}, "milliseconds": 300}});
-    let server = Server::with(machines(interrupted)).await;
+    let interrupted = json!({"interrupted": {"notice": {"milliseconds": 50}, "milliseconds": 1000}});
+    let server = Server::with(machines(&interrupted)).await;
     let cloud = server.provider("r1");
     let spot = CreateRequest { market: Market::Spot, ..request("here", "a") };
     let id = cloud.create(&spot).await.unwrap().id;

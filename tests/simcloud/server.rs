@@ -22,6 +22,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) async fn start() -> Self {
         let options = Options {
+            seed: 7,
             shutdown: Duration::from_millis(30),
             terminated_visible: Duration::from_secs(1),
             ..Options::default()

@@ -88,7 +88,7 @@ impl Cloud {
         self.befell(hit.rule.clone(), hit.fault.name(), ask);
         if let CallFault::Error { class, scope, retry_after_milliseconds } = hit.fault {
             let message = format!("injected by {}", hit.rule);
-            let refusal = Refusal { scope, retry_after_milliseconds, ..Refusal::new(class, message) };
+            let refusal = Refusal { retry_after_milliseconds, scope, ..Refusal::new(class, message) };
             self.turn_away(ask, &refusal);
             return Err(refusal);
         }

@@ -66,7 +66,7 @@ impl Cloud {
     ///
     /// # Errors
     /// `NotFound`, and `Invalid` if the machine is past what the fault is about.
-    pub fn inflict(&mut self, now: Timestamp, id: &str, fault: MachineFault) -> Result<Instance, Refusal> {
+    pub fn inflict(&mut self, now: Timestamp, id: &str, fault: &MachineFault) -> Result<Instance, Refusal> {
         self.advance(now);
         let number = self.lookup(id, None)?;
         let Instance { phase, market, .. } = self.machines[&number].instance;
@@ -89,7 +89,7 @@ impl Cloud {
             self.cancel(number, FAULT);
         }
         self.afflict(number, Hit { rule: "instances".to_owned(), fault: fault.clone(), roll });
-        match fault {
+        match *fault {
             MachineFault::NeverBoots {} => self.cancel(number, LIFE),
             MachineFault::SlowBoot { milliseconds } => {
                 if let Some(at) = self.machines[&number].next[LIFE] {

@@ -17,6 +17,7 @@ impl Roll {
     }
 
     /// A throw of its own for one of the machines in an answer.
+    #[must_use]
     pub fn of(&self, item: u64) -> Self {
         Self(Sha256::new().chain_update(self.0).chain_update(item.to_be_bytes()).finalize().into())
     }

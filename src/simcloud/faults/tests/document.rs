@@ -38,6 +38,14 @@ pageSize: 3
 }
 
 #[test]
+fn the_document_in_the_documentation_is_one() {
+    let page = include_str!("../../../../docs/simcloud-faults.md");
+    let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let read = FaultSet::from_yaml(example).unwrap();
+    assert_eq!((read.calls.len(), read.machines.len(), read.limits.len(), read.rates.len()), (4, 2, 1, 1));
+}
+
+#[test]
 fn a_wrong_document_is_refused_by_the_name_of_its_field() {
     let call = |rule: Value| json!({"calls": [rule]});
     let machine = |rule: Value| json!({"machines": [rule]});

@@ -140,7 +140,7 @@ fn a_machine_that_is_there_can_be_struck_by_call() {
     let mut strike = |token: &str, fault: &str, now: i64| {
         let id = create(&mut cloud, now, token);
         let fault = MachineFault::from_json(fault.as_bytes()).unwrap();
-        cloud.inflict(at(now + 2000), &id, fault).unwrap();
+        cloud.inflict(at(now + 2000), &id, &fault).unwrap();
         let end = cloud.get(at(now + 2100), &id, None);
         (end.as_ref().map(|machine| machine.phase).map_err(Clone::clone), end.is_ok_and(|machine| machine.ready))
     };
@@ -153,7 +153,7 @@ fn a_machine_that_is_there_can_be_struck_by_call() {
     assert_eq!(strike("f", flaps, 25_000), (Ok(Phase::Running), false));
 
     let id = create(&mut cloud, 30_000, "g");
-    let mut refused = |now, fault: MachineFault| cloud.inflict(at(now), &id, fault).unwrap_err().message;
+    let mut refused = |now, fault: MachineFault| cloud.inflict(at(now), &id, &fault).unwrap_err().message;
     assert!(refused(30_001, MachineFault::Interrupted { notice: After::default(), milliseconds: 1 }).contains("Spot"));
     assert!(refused(32_000, MachineFault::NeverBoots {}).starts_with("neverBoots: too late"));
     let rules: Vec<_> = injected(&cloud).into_iter().map(|(rule, _)| rule).collect();
@@ -219,6 +219,29 @@ fn a_rate_lets_a_burst_through_then_one_call_at_a_time_and_says_how_long_to_wait
     assert_eq!((wait(0), wait(40)), (Some((ErrorClass::RateLimited, 100)), Some((ErrorClass::RateLimited, 60))));
     assert_eq!((wait(100), wait(101)), (None, Some((ErrorClass::RateLimited, 99))));
     assert!(cloud.meet(at(101), &Ask::List(&ListQuery::default())).is_ok(), "lists are not limited");
+}
+
+#[test]
+fn a_stale_list_goes_back_in_time_for_machines_that_changed_came_and_are_forgotten_but_not_before_the_set() {
+    let mut cloud = cloud(&json!({}));
+    let (gone, changed) = (create(&mut cloud, 0, "a"), create(&mut cloud, 0, "b"));
+    cloud.terminate(at(2000), &gone, None).unwrap();
+    cloud.set_faults(at(3000), set(&json!({"calls": [{"fault": {"stale": {"milliseconds": 120_000}}}]})));
+    cloud.advance(at(70_000));
+    cloud.terminate(at(70_000), &changed, None).unwrap();
+    create(&mut cloud, 70_000, "c");
+    let mut list = |now| {
+        let query = ListQuery::default();
+        let hit = cloud.meet(at(now), &Ask::List(&query)).unwrap();
+        let items = cloud.list_with(at(now), &query, hit.as_ref()).items;
+        items.into_iter().map(|item| (item.token, item.phase)).collect::<Vec<_>>()
+    };
+    let item = |token: &str, phase| (token.to_owned(), phase);
+    let at_first = [item("a", Phase::Terminated), item("b", Phase::Running)];
+    assert_eq!(list(70_100), at_first, "no further back than the set");
+    assert_eq!(list(182_499), at_first);
+    assert_eq!(list(182_500), [item("b", Phase::Running)], "two minutes after it was forgotten");
+    assert_eq!(list(190_000), [item("b", Phase::ShuttingDown), item("c", Phase::Pending)]);
 }
 
 /// One of each fault that a machine can have, and calls that fail in every way.
