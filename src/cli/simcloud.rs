@@ -7,10 +7,12 @@ use super::signals::Signals;
 use crate::simcloud::{self, SimcloudArgs};
 
 pub(super) fn execute(args: &SimcloudArgs) -> CommandResult {
+    let options = args.options()?;
     Runtime::new()?.block_on(async {
         // Before the address is told: whoever read it may send a signal.
         let mut signals = Signals::listen()?;
         let shutdown = async move { signals.next().await };
-        simcloud::run(args, shutdown).await.map_err(|error| format!("cannot serve on {}: {error}", args.listen).into())
+        let served = simcloud::run(args.listen, options, shutdown).await;
+        served.map_err(|error| format!("cannot serve on {}: {error}", args.listen).into())
     })
 }

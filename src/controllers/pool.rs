@@ -64,8 +64,11 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
         return Ok(None);
     }
     let pass = plan(&context, &key, &pool, now);
-    delete_members(&context, &pass).await?;
+    let reserved = Reserved::of(&context, &key, &pass);
+    // Trouble with one is no reason to leave out the other (P-28).
+    let deleted = delete_members(&context, &pass).await;
     let written = write_members(&context, &key, &pass).await;
+    drop(reserved);
     if let Err(failure) = &written
         && let Failure::Write(error) = failure
         && error.namespace_terminating
@@ -74,9 +77,33 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
     }
     let status_due = say(&context, &key, &pass).await?;
     finish_deletion(&context, &key).await?;
-    written?;
+    deleted.and(written)?;
     let resync = now.checked_add(RESYNC).ok();
     Ok(earliest(resync, earliest(pass.plan.look_again_at, status_due)))
+}
+
+/// The members that a pass is about to write. What of them is left when the pass ends, however it ends, is given up:
+/// a member that is counted and never written would hold its place for ever.
+struct Reserved<'a> {
+    context: &'a Context,
+    key: &'a ObjectKey,
+    names: Vec<String>,
+}
+
+impl<'a> Reserved<'a> {
+    fn of(context: &'a Context, key: &'a ObjectKey, pass: &Pass) -> Self {
+        Self { context, key, names: pass.creates.iter().map(ResourceExt::name_any).collect() }
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.context.world.with(|state| {
+            if let Some(planned) = state.planned.get_mut(self.key) {
+                planned.retain(|planned| !self.names.contains(&planned.name));
+            }
+        });
+    }
 }
 
 /// The finalizer comes before the first member. Says whether it was just written.

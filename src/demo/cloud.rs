@@ -73,7 +73,7 @@ impl Books {
                         machine.terminated = Some(time);
                     }
                 }
-                State::Running | State::Ready | State::ShuttingDown | State::Forgotten => {}
+                _ => {}
             }
         }
         Ok(books)

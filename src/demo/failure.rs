@@ -34,6 +34,13 @@ impl Failure {
         Self::new(format!("\"{step}\" failed: expected {expected}; {seen}"))
     }
 
+    /// This one and `another` one, in a line each.
+    pub(super) fn and(mut self, another: Self) -> Self {
+        self.text = format!("{}\n  and {}", self.text, another.text);
+        self.logs.extend(another.logs);
+        self
+    }
+
     /// Adds a log: where it is, and its last lines, indented.
     pub(super) fn with_log(mut self, name: &str, path: &Path, last_lines: &str) -> Self {
         self.logs.push(format!("{name} is {} and ends with:{last_lines}", path.display()));

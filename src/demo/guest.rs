@@ -128,6 +128,14 @@ impl Guest {
         if within(REMOVED, is_gone).await { outcome } else { Err(stays("it is being deleted".to_owned())) }
     }
 
+    /// What to say when nobody waits for [`Guest::remove_namespace`].
+    pub(super) fn left(&self) -> Failure {
+        Failure::new(format!(
+            "interrupted again: namespace {} is left, and its members keep their finalizers",
+            self.namespace
+        ))
+    }
+
     /// Deletes what was applied, and says whether all of it is gone.
     async fn empty(&self) -> bool {
         // Launch configs last: members need them.

@@ -39,8 +39,8 @@ pub struct Options {
     pub kubeconfig: Option<PathBuf>,
 }
 
-/// Shows it, until the walk is over ([`Options::exit`]) or `interrupted` gives a first time. If it gives a second time
-/// while everything is taken down in order, all of it ends at once.
+/// Shows it, until the walk is over ([`Options::exit`]) or `interrupted` gives a first time. Then everything is taken down
+/// in order; if it gives a second time, a namespace in another's cluster is not waited for any more.
 ///
 /// # Errors
 /// When something was not as it should be, or the walk was interrupted.
@@ -58,12 +58,11 @@ pub async fn run(options: &Options, mut interrupted: impl AsyncFnMut()) -> Resul
         Ok(()) => Err(Failure::new("interrupted before everything was shown")),
         Err(failure) => Err(stage.explain(failure)),
     };
-    let borrowed = stage.borrowed_namespace().map_or_else(String::new, |name| format!("; namespace {name} is left"));
-    let taken_down = tokio::select! {
-        taken_down = stage.take_down(&say) => taken_down,
-        () = interrupted() => Err(Failure::new(format!("interrupted again: ended without waiting{borrowed}"))),
+    let taken_down = stage.take_down(&say, interrupted()).await;
+    let outcome = match (outcome, taken_down) {
+        (Err(failure), Err(another)) => Err(failure.and(another)),
+        (outcome, taken_down) => outcome.and(taken_down),
     };
-    let outcome = outcome.and(taken_down);
     if outcome.is_ok() {
         let verdict = paint(GOOD, "everything was as it should be");
         say.now(format_args!("{verdict}; nothing is left running"));

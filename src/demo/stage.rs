@@ -145,11 +145,6 @@ impl Stage {
         }
     }
 
-    /// The namespace of the demo in a cluster of somebody else.
-    pub(super) fn borrowed_namespace(&self) -> Option<String> {
-        self.guest.as_ref().map(|guest| guest.ground().namespace)
-    }
-
     /// Adds the ends of the children's logs, and keeps all logs.
     pub(super) fn explain(&mut self, mut failure: Failure) -> Failure {
         // Not removed at the end.
@@ -165,12 +160,20 @@ impl Stage {
         failure
     }
 
-    /// Ends all of it: the operator before what it talks to.
-    pub(super) async fn take_down(mut self, say: &Narrator) -> Result<(), Failure> {
+    /// Ends all of it: the operator before what it talks to. Only the removal of a namespace can take long: it is given
+    /// up when `interrupted` does not wait for it.
+    pub(super) async fn take_down(
+        mut self,
+        say: &Narrator,
+        interrupted: impl Future<Output = ()>,
+    ) -> Result<(), Failure> {
         say.plain("");
         let outcome = match &self.guest {
             // The operator is needed to end machines and to let their members go.
-            Some(guest) => guest.remove_namespace(self.operator.as_ref(), say).await,
+            Some(guest) => tokio::select! {
+                removed = guest.remove_namespace(self.operator.as_ref(), say) => removed,
+                () = interrupted => Err(guest.left()),
+            },
             None => Ok(()),
         };
         let up = [

@@ -242,6 +242,7 @@ impl From<wire::Instance> for Instance {
                 wire::Phase::Pending => InstancePhase::Pending,
                 wire::Phase::Running => InstancePhase::Running,
                 wire::Phase::ShuttingDown => InstancePhase::ShuttingDown,
+                wire::Phase::Stopped => InstancePhase::Stopped,
                 wire::Phase::Terminated => InstancePhase::Terminated,
             },
             ready: instance.ready,

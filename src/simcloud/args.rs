@@ -1,9 +1,11 @@
 //! The command line of `bullpen simcloud`.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Options;
+use super::faults::FaultSet;
 
 /// A simulated cloud: machines that boot, run and end, and a ledger of all that happened. Nothing outlives the process.
 #[derive(Clone, Debug, clap::Args)]
@@ -11,10 +13,13 @@ pub struct SimcloudArgs {
     /// Where to listen; with port 0 a free one is taken. The address is printed
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
     pub listen: SocketAddr,
-    /// The name of the cloud's only account
+    /// The name of the cloud's account
     #[arg(long, default_value = "sim-1", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub account: String,
-    /// With the same seed and the same calls, ids and boot times come out the same [default: drawn; the ledger's first
+    /// What goes wrong from the start, as YAML or JSON; see docs/simcloud.md
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<PathBuf>,
+    /// With the same seed and the same calls, ids, boot times and faults come out the same [default: drawn; the ledger's first
     /// line tells it]
     #[arg(long)]
     pub seed: Option<u64>,
@@ -29,15 +34,26 @@ pub struct SimcloudArgs {
     pub terminated_visible_seconds: u32,
 }
 
-impl From<&SimcloudArgs> for Options {
-    fn from(args: &SimcloudArgs) -> Self {
-        let drawn = Self::default();
-        Self {
-            account: args.account.clone(),
-            seed: args.seed.unwrap_or(drawn.seed),
-            shutdown: Duration::from_millis(args.shutdown_milliseconds.into()),
-            status_check: Duration::from_millis(args.status_check_milliseconds.into()),
-            terminated_visible: Duration::from_secs(args.terminated_visible_seconds.into()),
-        }
+impl SimcloudArgs {
+    /// How the cloud is to behave.
+    ///
+    /// # Errors
+    /// Names the file of faults and what is wrong with it.
+    pub fn options(&self) -> Result<Options, String> {
+        let drawn = Options::default();
+        let faults = self.faults.as_deref().map_or(Ok(FaultSet::default()), read)?;
+        Ok(Options {
+            account: self.account.clone(),
+            seed: self.seed.unwrap_or(drawn.seed),
+            shutdown: Duration::from_millis(self.shutdown_milliseconds.into()),
+            status_check: Duration::from_millis(self.status_check_milliseconds.into()),
+            terminated_visible: Duration::from_secs(self.terminated_visible_seconds.into()),
+            faults,
+        })
     }
+}
+
+fn read(path: &Path) -> Result<FaultSet, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    FaultSet::from_yaml(&text).map_err(|refusal| format!("{}: {}", path.display(), refusal.message))
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::faults::FaultSet;
 use super::wire::{ErrorClass, Market};
 
 /// Lines kept; older ones are dropped and counted.
@@ -38,10 +39,39 @@ pub enum What {
         /// With this seed and the same calls, ids and boot times come out the same.
         seed: u64,
     },
+    /// Other faults are in force from now on.
+    Faults {
+        /// All of them.
+        set: Box<FaultSet>,
+    },
+    /// A fault befell a call or a machine. Of a call, its own line follows once it is done, and says what was done.
+    Fault(Fault),
     /// A call was answered.
     Call(Call),
     /// A machine changed its state.
     Machine(Box<MachineEvent>),
+}
+
+/// A fault that befell a call or a machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fault {
+    /// The place of its rule in the set in force, as `calls[0]`; `instances` if it was asked for by call.
+    pub rule: String,
+    /// Its name in the set; `limit` or `rate` for those.
+    pub fault: String,
+    /// The call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
+    /// The token of a create or find, or of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The machines that a list left out, doubled or made up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
 }
 
 /// A call and its answer.
@@ -84,6 +114,20 @@ pub enum Method {
     Identity,
 }
 
+impl Method {
+    /// The name as it stands in the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Find => "find",
+            Self::List => "list",
+            Self::Get => "get",
+            Self::Terminate => "terminate",
+            Self::Identity => "identity",
+        }
+    }
+}
+
 /// What was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
@@ -123,9 +167,17 @@ pub enum State {
     Created,
     /// Booted.
     Running,
-    /// The status checks passed.
+    /// The status checks passed, or pass again.
     Ready,
-    /// A terminate was accepted.
+    /// By a fault: the status checks fail.
+    NotReady,
+    /// By a fault: it says that it is broken.
+    Impaired,
+    /// By a fault: it will be taken back.
+    InterruptionNotice,
+    /// By a fault: switched off, but still there.
+    Stopped,
+    /// Its end was asked for, or it is taken back.
     ShuttingDown,
     /// Gone.
     Terminated,
@@ -151,6 +203,9 @@ pub struct Description {
     pub address: String,
     /// As asked for.
     pub tags: BTreeMap<String, String>,
+    /// The account, if it is another than the cloud's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
 }
 
 /// The lines, bounded in number and bytes.

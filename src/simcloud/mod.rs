@@ -7,6 +7,8 @@ mod addresses;
 mod args;
 pub mod cloud;
 mod draw;
+pub mod faults;
+mod hold;
 pub mod ledger;
 mod query;
 mod server;
@@ -23,7 +25,7 @@ pub use server::{run, serve};
 /// How the cloud behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The name of its only account.
+    /// The name of its account.
     pub account: String,
     /// With the same seed and the same calls, ids and boot times come out the same.
     pub seed: u64,
@@ -33,6 +35,8 @@ pub struct Options {
     pub status_check: Duration,
     /// How long a terminated machine is still shown.
     pub terminated_visible: Duration,
+    /// What goes wrong from the start.
+    pub faults: faults::FaultSet,
 }
 
 impl Default for Options {
@@ -45,6 +49,7 @@ impl Default for Options {
             shutdown: Duration::from_millis(500),
             status_check: Duration::ZERO,
             terminated_visible: Duration::from_mins(1),
+            faults: faults::FaultSet::default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, Write as _};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,18 +11,19 @@ use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
 use futures::stream;
-use jiff::Timestamp;
-use parking_lot::Mutex;
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::cloud::{Cloud, Creation};
+use super::cloud::{Ask, Creation};
+use super::faults::{FaultSet, MachineFault};
+use super::hold::Shell;
 use super::ledger::Method;
 use super::wire::{CreateInstance, ErrorBody, ErrorClass, Refusal};
-use super::{Options, SimcloudArgs, query};
+use super::{Options, query};
 
 /// Largest request body, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -31,15 +32,19 @@ const LEDGER_CHUNK: usize = 2000;
 /// How long calls under way may take once the server is to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
-/// Listens where `args` say, prints `simcloud listening on http://ADDR` on stdout, and serves until `shutdown`.
+/// Listens on `listen`, prints `simcloud listening on http://ADDR` on stdout, and serves until `shutdown`.
 ///
 /// # Errors
 /// If the address cannot be listened on, stdout cannot be written, or the server fails.
-pub async fn run(args: &SimcloudArgs, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-    let listener = TcpListener::bind(args.listen).await?;
+pub async fn run(
+    listen: SocketAddr,
+    options: Options,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
     writeln!(io::stdout(), "simcloud listening on http://{address}")?;
-    serve(listener, args.into(), shutdown).await
+    serve(listener, options, shutdown).await
 }
 
 /// Serves a new cloud until `shutdown`; calls under way then get two seconds.
@@ -70,11 +75,13 @@ pub async fn serve(
 }
 
 fn router(options: Options) -> Router {
-    let shell = Shell(Arc::new(Mutex::new(Cloud::new(options, Timestamp::now()))));
+    let shell = Shell::new(options);
     Router::new()
         .route("/v1/instances", get(list).post(create))
         .route("/v1/instances/{id}", get(show).delete(terminate))
         .route("/v1/identity", get(identity))
+        .route("/v1/faults", get(faults).put(set_faults))
+        .route("/v1/faults/instances/{id}", post(inflict))
         .route("/ledger", get(ledger))
         .route("/healthz", get(health))
         .fallback(async || refuse(StatusCode::NOT_FOUND, Refusal::invalid("there is no such path")))
@@ -88,21 +95,10 @@ fn router(options: Options) -> Router {
 type Id = Result<Path<String>, PathRejection>;
 type Parameters = Result<Query<query::Pairs>, QueryRejection>;
 
-/// Every call passes through here, one at a time: the time is taken under the lock, so that ledger and clock agree.
-#[derive(Clone)]
-struct Shell(Arc<Mutex<Cloud>>);
-
-impl Shell {
-    fn ask<T>(&self, question: impl FnOnce(&mut Cloud, Timestamp) -> T) -> T {
-        let mut cloud = self.0.lock();
-        question(&mut cloud, Timestamp::now())
-    }
-
-    /// Writes a refusal down on its way out.
-    fn refuse(&self, method: Method, status: StatusCode, refusal: Refusal) -> Response {
-        self.ask(|cloud, now| cloud.refused(now, method, &refusal));
-        refuse(status, refusal)
-    }
+/// Writes a refusal down on its way out.
+fn refused(shell: &Shell, method: Method, status: StatusCode, refusal: Refusal) -> Response {
+    shell.ask(|cloud, now| cloud.refused(now, method, &refusal));
+    refuse(status, refusal)
 }
 
 async fn create(State(shell): State<Shell>, body: Result<Bytes, BytesRejection>) -> Response {
@@ -110,16 +106,17 @@ async fn create(State(shell): State<Shell>, body: Result<Bytes, BytesRejection>)
         Ok(body) => body,
         Err(rejection) => {
             let refusal = Refusal::invalid(format!("the body cannot be read: {}", rejection.body_text()));
-            return shell.refuse(Method::Create, rejection.status(), refusal);
+            return refused(&shell, Method::Create, rejection.status(), refusal);
         }
     };
     let request = match Json::<CreateInstance>::from_bytes(&body) {
         Ok(Json(request)) => request,
         Err(rejection) => {
-            return shell.refuse(Method::Create, StatusCode::BAD_REQUEST, Refusal::invalid(rejection.body_text()));
+            return refused(&shell, Method::Create, StatusCode::BAD_REQUEST, Refusal::invalid(rejection.body_text()));
         }
     };
-    match shell.ask(|cloud, now| cloud.create(now, &request)) {
+    let bytes = request.clone();
+    match shell.perform(&Ask::Create(&request), move |cloud, now, _| cloud.create(now, &bytes)).await {
         Ok((Creation::Created, instance)) => (StatusCode::CREATED, Json(instance)).into_response(),
         Ok((Creation::Existing, instance)) => Json(instance).into_response(),
         Err(refusal) => refuse(status(refusal.class), refusal),
@@ -127,40 +124,68 @@ async fn create(State(shell): State<Shell>, body: Result<Bytes, BytesRejection>)
 }
 
 async fn list(State(shell): State<Shell>, parameters: Parameters) -> Response {
-    match pairs(parameters).and_then(query::list) {
-        Ok(query) => Json(shell.ask(|cloud, now| cloud.list(now, &query))).into_response(),
-        Err(refusal) => shell.refuse(Method::List, StatusCode::BAD_REQUEST, refusal),
-    }
+    let query = match pairs(parameters).and_then(query::list) {
+        Ok(query) => query,
+        Err(refusal) => return refused(&shell, Method::List, StatusCode::BAD_REQUEST, refusal),
+    };
+    let asked = query.clone();
+    let ask = Ask::List(&query);
+    let page = shell.perform(&ask, move |cloud, now, hit| Ok(cloud.list_with(now, &asked, hit)));
+    answer(StatusCode::OK, page.await)
 }
 
 async fn show(State(shell): State<Shell>, id: Id, parameters: Parameters) -> Response {
-    match target(id, parameters) {
-        Ok((id, region)) => match shell.ask(|cloud, now| cloud.get(now, &id, region.as_deref())) {
-            Ok(instance) => Json(instance).into_response(),
-            Err(refusal) => refuse(status(refusal.class), refusal),
-        },
-        Err(refusal) => shell.refuse(Method::Get, StatusCode::BAD_REQUEST, refusal),
-    }
+    let (id, region) = match target(id, parameters) {
+        Ok(target) => target,
+        Err(refusal) => return refused(&shell, Method::Get, StatusCode::BAD_REQUEST, refusal),
+    };
+    let asked = (id.clone(), region.clone());
+    let ask = Ask::One(Method::Get, &id, region.as_deref());
+    let shown = shell.perform(&ask, move |cloud, now, _| cloud.get(now, &asked.0, asked.1.as_deref()));
+    answer(StatusCode::OK, shown.await)
 }
 
 async fn terminate(State(shell): State<Shell>, id: Id, parameters: Parameters) -> Response {
-    match target(id, parameters) {
-        Ok((id, region)) => match shell.ask(|cloud, now| cloud.terminate(now, &id, region.as_deref())) {
-            Ok(instance) => (StatusCode::ACCEPTED, Json(instance)).into_response(),
-            Err(refusal) => refuse(status(refusal.class), refusal),
-        },
-        Err(refusal) => shell.refuse(Method::Terminate, StatusCode::BAD_REQUEST, refusal),
-    }
+    let (id, region) = match target(id, parameters) {
+        Ok(target) => target,
+        Err(refusal) => return refused(&shell, Method::Terminate, StatusCode::BAD_REQUEST, refusal),
+    };
+    let asked = (id.clone(), region.clone());
+    let ask = Ask::One(Method::Terminate, &id, region.as_deref());
+    let ended = shell.perform(&ask, move |cloud, now, hit| {
+        cloud.terminate_with(now, &asked.0, asked.1.as_deref(), hit.map(|hit| &hit.fault))
+    });
+    answer(StatusCode::ACCEPTED, ended.await)
 }
 
 async fn identity(State(shell): State<Shell>, parameters: Parameters) -> Response {
     let region = pairs(parameters)
         .and_then(query::region)
         .and_then(|region| region.ok_or_else(|| Refusal::invalid("region: must be given")));
-    match region {
-        Ok(region) => Json(shell.ask(|cloud, now| cloud.identity(now, &region))).into_response(),
-        Err(refusal) => shell.refuse(Method::Identity, StatusCode::BAD_REQUEST, refusal),
-    }
+    let region = match region {
+        Ok(region) => region,
+        Err(refusal) => return refused(&shell, Method::Identity, StatusCode::BAD_REQUEST, refusal),
+    };
+    let asked = region.clone();
+    let ask = Ask::Identity(&region);
+    let known = shell.perform(&ask, move |cloud, now, _| Ok(cloud.identity(now, &asked)));
+    answer(StatusCode::OK, known.await)
+}
+
+async fn faults(State(shell): State<Shell>) -> Response {
+    Json(shell.ask(|cloud, _| cloud.faults().clone())).into_response()
+}
+
+async fn set_faults(State(shell): State<Shell>, body: Result<Bytes, BytesRejection>) -> Response {
+    let set = read(body).and_then(|body| FaultSet::from_json(&body));
+    answer(StatusCode::OK, set.inspect(|set| shell.ask(|cloud, now| cloud.set_faults(now, set.clone()))))
+}
+
+async fn inflict(State(shell): State<Shell>, id: Id, body: Result<Bytes, BytesRejection>) -> Response {
+    let asked = id
+        .map_err(|rejection| Refusal::invalid(format!("id: {}", rejection.body_text())))
+        .and_then(|Path(id)| Ok((id, MachineFault::from_json(&read(body)?)?)));
+    answer(StatusCode::OK, asked.and_then(|(id, fault)| shell.ask(|cloud, now| cloud.inflict(now, &id, &fault))))
 }
 
 /// Sends the lines up to the newest at the moment of the call, a chunk at a time, so that a long ledger neither holds
@@ -193,6 +218,7 @@ async fn health(State(shell): State<Shell>) -> Response {
             "status": "ok",
             "account": cloud.account(),
             "instances": cloud.machines(),
+            "held": shell.held(),
             "ledger": {"last": cloud.ledger().last(), "dropped": cloud.ledger().dropped()},
         })
     });
@@ -206,6 +232,17 @@ fn pairs(parameters: Parameters) -> Result<query::Pairs, Refusal> {
 fn target(id: Id, parameters: Parameters) -> Result<(String, Option<String>), Refusal> {
     let Path(id) = id.map_err(|rejection| Refusal::invalid(format!("id: {}", rejection.body_text())))?;
     Ok((id, pairs(parameters).and_then(query::region)?))
+}
+
+fn read(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
+    body.map_err(|rejection| Refusal::invalid(format!("the body cannot be read: {}", rejection.body_text())))
+}
+
+fn answer<T: Serialize>(success: StatusCode, answer: Result<T, Refusal>) -> Response {
+    match answer {
+        Ok(answer) => (success, Json(answer)).into_response(),
+        Err(refusal) => refuse(status(refusal.class), refusal),
+    }
 }
 
 fn refuse(status: StatusCode, error: Refusal) -> Response {

@@ -1,5 +1,7 @@
 //! What the cloud takes as a create request. Every refusal names the field.
 
+use std::collections::BTreeMap;
+
 use super::wire::{CreateInstance, Refusal};
 
 /// Longest token, region, zone, instance type, image and tag key, in characters.
@@ -22,23 +24,30 @@ pub(super) fn create(request: &CreateInstance) -> Result<(), Refusal> {
     if request.user_data.as_ref().is_some_and(|data| data.len() > MAX_USER_DATA) {
         return Err(Refusal::invalid(format!("userData: at most {MAX_USER_DATA} bytes")));
     }
-    if request.tags.len() > MAX_TAGS {
-        return Err(Refusal::invalid(format!("tags: at most {MAX_TAGS}, got {}", request.tags.len())));
-    }
-    for (key, value) in &request.tags {
-        name("tags: a key", key)?;
-        if key.contains('=') {
-            return Err(Refusal::invalid(format!("tags: the key {key:?} has a `=` in it")));
-        }
-        if value.chars().count() > MAX_TAG_VALUE {
-            return Err(Refusal::invalid(format!("tags: the value of {key:?} is over {MAX_TAG_VALUE} characters")));
-        }
-    }
+    tags("tags", &request.tags)?;
     if request.boot_milliseconds > MAX_BOOT_MILLISECONDS {
         return Err(Refusal::invalid(format!("bootMilliseconds: at most {MAX_BOOT_MILLISECONDS}")));
     }
     if request.boot_jitter_percent > 100 {
         return Err(Refusal::invalid("bootJitterPercent: at most 100"));
+    }
+    Ok(())
+}
+
+/// # Errors
+/// `Invalid`, naming `field`, if there are too many tags or one is out of its bounds.
+pub(super) fn tags(field: &str, tags: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    if tags.len() > MAX_TAGS {
+        return Err(Refusal::invalid(format!("{field}: at most {MAX_TAGS}, got {}", tags.len())));
+    }
+    for (key, value) in tags {
+        name(&format!("{field}: a key"), key)?;
+        if key.contains('=') {
+            return Err(Refusal::invalid(format!("{field}: the key {key:?} has a `=` in it")));
+        }
+        if value.chars().count() > MAX_TAG_VALUE {
+            return Err(Refusal::invalid(format!("{field}: the value of {key:?} is over {MAX_TAG_VALUE} characters")));
+        }
     }
     Ok(())
 }

@@ -76,6 +76,12 @@ pub struct Instance {
     pub phase: Phase,
     /// Running, and its status checks have passed.
     pub ready: bool,
+    /// It says itself that it is broken; then it is not ready.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub impaired: bool,
+    /// When it will be taken back, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interruption_time: Option<Timestamp>,
     /// One private address from the accepted create until it is terminated.
     pub addresses: Vec<Address>,
     /// When the create was accepted.
@@ -96,6 +102,8 @@ pub enum Phase {
     Running,
     /// Its end was asked for.
     ShuttingDown,
+    /// Switched off, but still there.
+    Stopped,
     /// Gone; shown for a while longer.
     Terminated,
 }
@@ -131,7 +139,7 @@ pub struct InstanceList {
 /// Body of `GET /v1/identity`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The cloud's only account.
+    /// The account.
     pub account: String,
     /// As asked for.
     pub region: String,

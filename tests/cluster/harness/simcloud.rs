@@ -62,7 +62,7 @@ impl Ledger {
     fn events(&self) -> impl Iterator<Item = &MachineEvent> {
         self.entries.iter().filter_map(|entry| match &entry.what {
             What::Machine(event) => Some(event.as_ref()),
-            What::Started { .. } | What::Call(_) => None,
+            _ => None,
         })
     }
 
@@ -87,8 +87,8 @@ impl Ledger {
         for event in self.events() {
             match event.event {
                 State::Created => drop(living.insert(event.id.as_str(), event.token.as_str())),
-                State::ShuttingDown | State::Terminated => drop(living.remove(event.id.as_str())),
-                State::Running | State::Ready | State::Forgotten => {}
+                State::ShuttingDown | State::Terminated | State::Forgotten => drop(living.remove(event.id.as_str())),
+                _ => {}
             }
         }
         living

@@ -1,88 +1,24 @@
 //! The simulated cloud as a server, driven by its provider and by plain HTTP.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+mod fault_calls;
+mod fault_file;
+mod fault_lists;
+mod fault_machines;
+mod server;
+
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Redirect;
 use axum::routing::any;
-use bullpen::provider::{
-    AddressKind, CreateRequest, InstancePhase, Market, Provider, ProviderError, ProviderOptions, SimulatedBoot,
-    SimulatedProvider, tags,
-};
-use bullpen::simcloud::ledger::{Entry, Method, Outcome, State, What};
+use bullpen::provider::{AddressKind, CreateRequest, InstancePhase, Provider, ProviderError, SimulatedProvider};
+use bullpen::simcloud::ledger::{Method, Outcome, State, What};
 use bullpen::simcloud::wire::{ErrorBody, ErrorClass};
-use bullpen::simcloud::{Options, serve};
 use futures::future::join_all;
+use server::{Server, request, until};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-
-struct Server {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<std::io::Result<()>>,
-}
-
-impl Server {
-    async fn start() -> Self {
-        let options = Options {
-            shutdown: Duration::from_millis(30),
-            terminated_visible: Duration::from_secs(1),
-            ..Options::default()
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve(listener, options, async { drop(stopped.await) }));
-        Self { address, stop: Some(stop), task }
-    }
-
-    fn url(&self, rest: &str) -> String {
-        format!("http://{}{rest}", self.address)
-    }
-
-    fn provider(&self, region: &str) -> SimulatedProvider {
-        SimulatedProvider::new(&self.url(""), region).unwrap()
-    }
-
-    async fn ledger(&self, since: u64) -> Vec<Entry> {
-        let text = reqwest::get(self.url(&format!("/ledger?since={since}"))).await.unwrap().text().await.unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    async fn stop(mut self) {
-        drop(self.stop.take());
-        self.task.await.unwrap().unwrap();
-    }
-}
-
-fn request(installation: &str, token: &str) -> CreateRequest {
-    let owner = tags::Owner { installation, member_uid: token, namespace: "ci", name: "ci-1" };
-    CreateRequest {
-        token: token.to_owned(),
-        zone: "r1-a".to_owned(),
-        market: Market::OnDemand,
-        instance_type: "small".to_owned(),
-        image: "img-1".to_owned(),
-        user_data: Some("#!/bin/sh\n".to_owned()),
-        tags: tags::all(&owner, &BTreeMap::new()),
-        options: ProviderOptions::Simulated(SimulatedBoot { boot_milliseconds: 50, boot_jitter_percent: 20 }),
-    }
-}
-
-async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(10), "it never came");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
 
 #[tokio::test]
 async fn a_machine_lives_its_whole_life_through_the_provider() {

@@ -1,0 +1,302 @@
+//! The cloud's state machine, without clock, network or threads: time comes in with each call.
+//!
+//! Whatever fell due before a call is done first, in order, and is written down with the time at which it was due. So
+//! machines change on time although nothing runs between calls.
+
+mod faces;
+mod life;
+mod lists;
+mod past;
+mod purchase;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Options;
+use super::addresses::Addresses;
+use super::faults::{CallFault, FaultSet, Faults};
+use super::ledger::{Call, Description, Ledger, MachineEvent, Method, Outcome, State, What};
+use super::wire::{CreateInstance, ErrorClass, Identity, Instance, Refusal};
+use life::{Doom, Step};
+use past::Past;
+use purchase::{Purchase, account_token, describe};
+
+pub use faces::Ask;
+pub(super) use faces::unknown;
+
+/// Machines shown at once, terminated ones too; a create beyond is refused with `Quota`.
+pub const MAX_MACHINES: usize = 200_000;
+/// Tokens remembered after their machine was forgotten.
+pub const MAX_FORGOTTEN_TOKENS: usize = 1_000_000;
+/// Most machines on one page of a list, and how many without a `limit`.
+pub const MAX_PAGE: usize = 1000;
+
+/// Which machines a list is to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListQuery {
+    /// Only of this region.
+    pub region: Option<String>,
+    /// Only the one that this token bought.
+    pub token: Option<String>,
+    /// Only with all of these tags.
+    pub tags: Vec<(String, String)>,
+    /// At most so many; [`MAX_PAGE`] if `None`.
+    pub limit: Option<usize>,
+    /// From where the page before this one ended.
+    pub after: Option<u64>,
+}
+
+/// Whether a create made its machine or found it made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Creation {
+    /// The machine is new.
+    Created,
+    /// The token had been used before, with the same bytes.
+    Existing,
+}
+
+/// All machines of the cloud, its ledger and its clock.
+#[derive(Debug)]
+pub struct Cloud {
+    options: Options,
+    now: Timestamp,
+    /// By their number in the order of creation.
+    machines: BTreeMap<u64, Machine>,
+    numbers: HashMap<String, u64>,
+    purchases: HashMap<String, Purchase>,
+    /// Tokens of forgotten machines, oldest first.
+    forgotten: VecDeque<String>,
+    due: BTreeMap<(Timestamp, u64, usize), Step>,
+    /// What machines were before, while some list is to be stale.
+    past: Past,
+    faults: Faults,
+    /// Whose credentials the call under way has; `None` for the cloud's own account.
+    acting: Option<String>,
+    addresses: Addresses,
+    created: u64,
+    ledger: Ledger,
+}
+
+#[derive(Clone, Debug)]
+struct Machine {
+    instance: Instance,
+    /// Until it is terminated.
+    address: Option<Ipv4Addr>,
+    /// Whose it is; `None` for the cloud's own account.
+    account: Option<String>,
+    /// When its entries in `due` are, at most one of each lane.
+    next: [Option<Timestamp>; 2],
+    doom: Option<Doom>,
+    /// Until when which calls do not show it.
+    hidden: Vec<(Timestamp, Vec<Method>)>,
+}
+
+impl Cloud {
+    /// A cloud without machines.
+    pub fn new(options: Options, now: Timestamp) -> Self {
+        let mut cloud = Self {
+            now: whole_microseconds(now),
+            machines: BTreeMap::new(),
+            numbers: HashMap::new(),
+            purchases: HashMap::new(),
+            forgotten: VecDeque::new(),
+            due: BTreeMap::new(),
+            past: Past::default(),
+            faults: Faults::new(options.seed, FaultSet::default(), now),
+            acting: None,
+            addresses: Addresses::default(),
+            created: 0,
+            ledger: Ledger::default(),
+            options,
+        };
+        let started = What::Started { account: cloud.options.account.clone(), seed: cloud.options.seed };
+        cloud.ledger.push(cloud.now, started);
+        if cloud.options.faults != FaultSet::default() {
+            cloud.set_faults(now, cloud.options.faults.clone());
+        }
+        cloud
+    }
+
+    /// A cloud with so few addresses that they are used again and again.
+    #[cfg(test)]
+    pub(super) fn with_addresses(options: Options, now: Timestamp, count: u32) -> Self {
+        Self { addresses: Addresses::first(count), ..Self::new(options, now) }
+    }
+
+    /// Does all that fell due up to `now`. A clock that was set back stands still until it is past the last call again.
+    pub fn advance(&mut self, now: Timestamp) {
+        self.now = self.now.max(whole_microseconds(now));
+        while let Some(entry) = self.due.first_entry()
+            && entry.key().0 <= self.now
+        {
+            let ((at, number, _), step) = entry.remove_entry();
+            self.step(at, number, step);
+        }
+    }
+
+    /// All that happened up to the last call.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The name of the cloud's only account.
+    pub fn account(&self) -> &str {
+        &self.options.account
+    }
+
+    /// How many machines are shown, terminated ones too.
+    pub fn machines(&self) -> usize {
+        self.machines.len()
+    }
+
+    /// Makes a machine, or shows the one that the token has made.
+    ///
+    /// # Errors
+    /// `Invalid` for nonsense and for a token that was used with other bytes, `Quota` beyond [`MAX_MACHINES`].
+    pub fn create(&mut self, now: Timestamp, request: &CreateInstance) -> Result<(Creation, Instance), Refusal> {
+        self.advance(now);
+        let answer = self.purchase(request);
+        let outcome = match &answer {
+            Ok((Creation::Created, _)) => Ok(Outcome::Created),
+            Ok((Creation::Existing, _)) => Ok(Outcome::Existing),
+            Err(refusal) => Err(refusal),
+        };
+        let id = answer.as_ref().ok().map(|(_, instance)| instance.id.as_str());
+        self.record(Method::Create, outcome, Some(&request.token), id, None);
+        if let Ok((Creation::Created, instance)) = &answer {
+            let number = self.numbers[&instance.id];
+            self.created(number);
+            self.raise(number, request);
+        }
+        answer
+    }
+
+    /// The machine with this id, if it is of `region` where one is given.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn get(&mut self, now: Timestamp, id: &str, region: Option<&str>) -> Result<Instance, Refusal> {
+        self.advance(now);
+        let answer = self.lookup(id, region).and_then(|number| self.show(Method::Get, number));
+        self.record(Method::Get, answer.as_ref().map(|_| Outcome::Ok), None, Some(id), None);
+        answer
+    }
+
+    /// Begins the machine's end, unless it has begun. The machine as it is then.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn terminate(&mut self, now: Timestamp, id: &str, region: Option<&str>) -> Result<Instance, Refusal> {
+        self.terminate_with(now, id, region, None)
+    }
+
+    /// The same, with what befell the call.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn terminate_with(
+        &mut self,
+        now: Timestamp,
+        id: &str,
+        region: Option<&str>,
+        fault: Option<&CallFault>,
+    ) -> Result<Instance, Refusal> {
+        self.advance(now);
+        let number = self.lookup(id, region).and_then(|number| self.show(Method::Terminate, number).map(|_| number));
+        self.record(Method::Terminate, number.as_ref().map(|_| Outcome::Accepted), None, Some(id), None);
+        let number = number?;
+        match fault {
+            Some(CallFault::Ignored {}) => {}
+            Some(CallFault::Lingers { milliseconds }) => {
+                self.shut_down(number, self.now, milliseconds.map(Duration::from_millis));
+            }
+            _ => self.shut_down(number, self.now, Some(self.options.shutdown)),
+        }
+        Ok(self.machines[&number].instance.clone())
+    }
+
+    /// Whose machines these are.
+    pub fn identity(&mut self, now: Timestamp, region: &str) -> Identity {
+        self.advance(now);
+        self.record(Method::Identity, Ok(Outcome::Ok), None, None, None);
+        Identity {
+            account: self.acting.clone().unwrap_or_else(|| self.options.account.clone()),
+            region: region.to_owned(),
+        }
+    }
+
+    /// Writes down a call that was refused before it could be understood.
+    pub fn refused(&mut self, now: Timestamp, method: Method, refusal: &Refusal) {
+        self.advance(now);
+        self.record(method, Err(refusal), None, None, None);
+    }
+
+    fn lookup(&self, id: &str, region: Option<&str>) -> Result<u64, Refusal> {
+        self.numbers
+            .get(id)
+            .copied()
+            .filter(|number| region.is_none_or(|region| self.machines[number].instance.region == region))
+            .filter(|number| self.machines[number].account == self.acting)
+            .ok_or_else(|| not_found(id))
+    }
+
+    fn show(&self, method: Method, number: u64) -> Result<Instance, Refusal> {
+        let machine = &self.machines[&number];
+        if machine.is_hidden(self.now, method) {
+            return Err(not_found(&machine.instance.id));
+        }
+        Ok(machine.instance.clone())
+    }
+
+    fn record(
+        &mut self,
+        method: Method,
+        outcome: Result<Outcome, &Refusal>,
+        token: Option<&str>,
+        id: Option<&str>,
+        count: Option<usize>,
+    ) {
+        let message = outcome.err().map(|refusal| clip(&refusal.message));
+        let outcome = outcome.unwrap_or_else(|refusal| Outcome::Refused(refusal.class));
+        let (token, id) = (token.map(clip), id.map(clip));
+        self.ledger.push(self.now, What::Call(Call { method, outcome, token, id, count, message }));
+    }
+}
+
+impl ListQuery {
+    /// With a token it is a find.
+    pub fn method(&self) -> Method {
+        if self.token.is_some() { Method::Find } else { Method::List }
+    }
+
+    fn matches(&self, instance: &Instance) -> bool {
+        self.region.as_ref().is_none_or(|region| *region == instance.region)
+            && self.tags.iter().all(|(key, value)| instance.tags.get(key) == Some(value))
+    }
+}
+
+impl MachineEvent {
+    fn new(event: State, instance: &Instance, machine: Option<Description>) -> Self {
+        Self { event, id: instance.id.clone(), token: instance.token.clone(), machine }
+    }
+}
+
+fn not_found(id: &str) -> Refusal {
+    Refusal::new(ErrorClass::NotFound, format!("there is no instance {id:?}"))
+}
+
+fn whole_microseconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
+}
+
+fn microseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// What strangers send is kept in the ledger only so far.
+fn clip(text: &str) -> String {
+    text.chars().take(256).collect()
+}
