@@ -7,6 +7,7 @@ pub mod claimable;
 pub mod conflict;
 pub mod evidence;
 pub mod fate;
+pub mod lease;
 pub mod lifecycle;
 pub mod placement;
 pub mod queue;
