@@ -14,12 +14,11 @@ use tracing::info;
 use super::CommandResult;
 use super::signals::Signals;
 use crate::cluster::client::{clients, configuration};
-use crate::cluster::preflight;
-use crate::controllers::{self, Settings};
+use crate::cluster::lease::Election;
+use crate::cluster::signs::Signs;
+use crate::cluster::{ObjectKey, preflight};
+use crate::controllers::{Equipment, Settings, terms};
 use crate::telemetry::{self, Health, LogArgs, Metrics, init_logging};
-
-/// What the name of the operator's lease will be; part of the installation's id.
-const LEASE_NAME: &str = "bullpen";
 
 /// Arguments of `bullpen run`.
 #[derive(Debug, clap::Args)]
@@ -37,6 +36,28 @@ pub(super) struct RunArgs {
     /// machines for their own [default: made from the cluster, the namespace and the name of the operator]
     #[arg(long, value_name = "ID", env = "BULLPEN_INSTALLATION_ID", value_parser = installation_id)]
     installation_id: Option<String>,
+    /// Lead only while holding a lease, so that of several operators one acts and the others stand by. Without it, no
+    /// other operator may run for the same namespaces
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        default_missing_value = "true",
+        env = "BULLPEN_LEADER_ELECT"
+    )]
+    leader_elect: bool,
+    /// Name of the lease; also part of the default installation id
+    #[arg(long, value_name = "NAME", default_value = "bullpen", env = "BULLPEN_LEASE_NAME", value_parser = object_name)]
+    lease_name: String,
+    /// Namespace of the lease [default: the operator's own]
+    #[arg(long, value_name = "NAMESPACE", env = "BULLPEN_LEASE_NAMESPACE", value_parser = object_name)]
+    lease_namespace: Option<String>,
+    /// What this process is called in the lease. A process that starts takes a lease in its own name at once, so no two
+    /// that live at a time may have the same [default: HOSTNAME, or else the machine's name and the process id]
+    #[arg(long, value_name = "NAME", env = "BULLPEN_IDENTITY", value_parser = identity)]
+    identity: Option<String>,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -48,6 +69,27 @@ fn installation_id(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("an installation id has 1 to 63 lower-case letters, digits and dashes".to_owned())
+    }
+}
+
+/// What the API server takes as the name of a lease or of a namespace; it says more exactly what is wrong with one.
+fn object_name(text: &str) -> Result<String, String> {
+    let fits = (1..=253).contains(&text.len());
+    if fits
+        && text.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-.".contains(letter))
+    {
+        Ok(text.to_owned())
+    } else {
+        Err("such a name has 1 to 253 lower-case letters, digits, dashes and dots".to_owned())
+    }
+}
+
+/// An empty holder is what a released lease has.
+fn identity(text: &str) -> Result<String, String> {
+    if (1..=128).contains(&text.len()) && text.chars().all(|letter| letter.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err("an identity has 1 to 128 letters, digits and signs, and no blanks".to_owned())
     }
 }
 
@@ -63,11 +105,15 @@ pub(super) fn execute(args: RunArgs) -> CommandResult {
 async fn run(args: RunArgs) -> CommandResult {
     let configuration = configuration(args.kubeconfig.as_deref()).await?;
     let home = configuration.default_namespace.clone();
-    let clients = clients(configuration)?;
-    preflight::check(&clients.direct, args.namespace.as_deref()).await?;
+    let metrics = Metrics::new();
+    let signs = Signs::new(metrics.clone());
+    let clients = clients(configuration, &signs)?;
+    let lease_namespace = args.lease_namespace.unwrap_or_else(|| home.clone());
+    let lease = args.leader_elect.then(|| ObjectKey::new(lease_namespace, args.lease_name.clone()));
+    preflight::check(&clients.direct, args.namespace.as_deref(), lease.as_ref()).await?;
     let installation = match args.installation_id {
         Some(id) => id,
-        None => default_installation_id(&clients.direct, &home).await?,
+        None => default_installation_id(&clients.direct, &home, &args.lease_name).await?,
     };
     let listener = TcpListener::bind(args.metrics_address)
         .await
@@ -82,13 +128,16 @@ async fn run(args: RunArgs) -> CommandResult {
         info!("told to end");
         end.cancel();
     });
-    let (metrics, health) = (Metrics::new(), Health::new());
+    let health = Health::new();
     let serving =
         tokio::spawn(telemetry::serve(listener, metrics.clone(), health.clone(), shutdown.clone().cancelled_owned()));
     let scope = args.namespace.as_deref().unwrap_or("all namespaces");
     info!(version = env!("CARGO_PKG_VERSION"), %installation, %scope, "bullpen runs");
-    let settings = Settings { namespace: args.namespace, installation, instance: instance_name() };
-    controllers::run(settings, clients, metrics, health.clone(), shutdown).await;
+    let identity = args.identity.unwrap_or_else(default_identity);
+    let election = lease.map(|key| Election::new(clients.lease.clone(), key, identity.clone(), health.clone()));
+    let settings = Settings { namespace: args.namespace, installation, instance: identity };
+    let equipment = Equipment { clients, signs, metrics, health: health.clone() };
+    terms::run(settings, equipment, election, shutdown).await;
     health.set_ready(false);
     serving.await??;
     info!("bullpen ends");
@@ -99,15 +148,60 @@ async fn run(args: RunArgs) -> CommandResult {
 async fn default_installation_id(
     client: &Client,
     home: &str,
+    lease_name: &str,
 ) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let kube_system = namespaces.get("kube-system").await.map_err(|error| {
         format!("cannot read namespace kube-system to make an installation id: {error}; set --installation-id")
     })?;
-    let text = format!("{}/{home}/{LEASE_NAME}", kube_system.uid().unwrap_or_default());
+    let text = format!("{}/{home}/{lease_name}", kube_system.uid().unwrap_or_default());
     Ok(Sha256::digest(text).iter().take(8).fold(String::new(), |id, byte| id + &format!("{byte:02x}")))
 }
 
-fn instance_name() -> String {
-    std::env::var("HOSTNAME").unwrap_or_else(|_| "bullpen".to_owned())
+/// In a pod `HOSTNAME` is the pod's name, which stays when its container is started again. Elsewhere several operators may
+/// run on one machine.
+fn default_identity() -> String {
+    std::env::var("HOSTNAME").ok().and_then(|name| identity(&name).ok()).unwrap_or_else(|| {
+        let system = rustix::system::uname();
+        format!("{}-{}", system.nodename().to_string_lossy(), std::process::id())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    fn parsed(arguments: &[&str]) -> Result<RunArgs, clap::Error> {
+        Line::try_parse_from([&["run"], arguments].concat()).map(|line| line.run)
+    }
+
+    #[test]
+    fn an_operator_stands_for_a_lease_unless_it_is_told_not_to() {
+        for (arguments, expected) in [
+            (&[][..], true),
+            (&["--leader-elect"], true),
+            (&["--leader-elect", "true"], true),
+            (&["--leader-elect=false"], false),
+            (&["--leader-elect", "false"], false),
+        ] {
+            assert_eq!(parsed(arguments).unwrap().leader_elect, expected, "{arguments:?}");
+        }
+        assert_eq!(parsed(&[]).unwrap().lease_name, "bullpen");
+        assert!(parsed(&["--leader-elect=perhaps"]).is_err());
+    }
+
+    #[test]
+    fn an_identity_is_never_empty() {
+        assert_eq!(parsed(&["--identity", "bullpen-0"]).unwrap().identity.as_deref(), Some("bullpen-0"));
+        assert!(parsed(&["--identity", ""]).is_err());
+        assert!(identity(&default_identity()).is_ok(), "{}", default_identity());
+    }
 }

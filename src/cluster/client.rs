@@ -1,10 +1,14 @@
-//! Clients of the API server: one for watches, one for everything else.
+//! Clients of the API server: one for watches, one for the lease, one for everything else.
 
 use std::time::Duration;
 
+use kube::client::ClientBuilder;
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 use thiserror::Error;
+
+use super::signs::Signs;
+use crate::plan::lease::ATTEMPT_CAP;
 
 /// How long any answer but a watch's may take. What takes longer is ambiguous.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
@@ -21,7 +25,7 @@ pub enum ClientError {
     Client(#[source] kube::Error),
 }
 
-/// The two clients.
+/// The clients.
 #[derive(Clone)]
 pub struct Clients {
     /// For watches and lists.
@@ -29,6 +33,8 @@ pub struct Clients {
     /// For writes and uncached reads. It never repeats a request by itself: a repeated compare-and-swap that had been
     /// written answers 409, and a write that is repeated for minutes is written at a time when nobody wants it.
     pub direct: Client,
+    /// For the lease, so that no renewal waits behind other requests. It never repeats a request either.
+    pub lease: Client,
 }
 
 impl std::fmt::Debug for Clients {
@@ -56,11 +62,11 @@ pub async fn configuration(path: Option<&std::path::Path>) -> Result<Config, Cli
     }
 }
 
-/// Makes the two clients from one configuration.
+/// Makes the clients from one configuration. What is answered to them is noted in `signs`.
 ///
 /// # Errors
 /// When the certificates or addresses in it are broken.
-pub fn clients(config: Config) -> Result<Clients, ClientError> {
+pub fn clients(config: Config, signs: &Signs) -> Result<Clients, ClientError> {
     let mut direct = config.clone();
     direct.default_retry = false;
     direct.connect_timeout = Some(CONNECT_TIMEOUT);
@@ -68,11 +74,15 @@ pub fn clients(config: Config) -> Result<Clients, ClientError> {
     direct.write_timeout = Some(READ_TIMEOUT);
     // Else a connection that idled for almost that long ends under the next request.
     direct.reset_reader_on_write = true;
+    let mut lease = direct.clone();
+    lease.read_timeout = Some(ATTEMPT_CAP);
+    lease.write_timeout = Some(ATTEMPT_CAP);
     let mut watching = config;
     watching.default_retry = false;
     watching.connect_timeout = Some(CONNECT_TIMEOUT);
-    Ok(Clients {
-        watching: Client::try_from(watching).map_err(ClientError::Client)?,
-        direct: Client::try_from(direct).map_err(ClientError::Client)?,
-    })
+    Ok(Clients { watching: client(watching, signs)?, direct: client(direct, signs)?, lease: client(lease, signs)? })
+}
+
+fn client(config: Config, signs: &Signs) -> Result<Client, ClientError> {
+    Ok(ClientBuilder::try_from(config).map_err(ClientError::Client)?.with_layer(signs).build())
 }

@@ -19,6 +19,11 @@ impl ObjectKey {
         Self { namespace: namespace.into(), name: name.into() }
     }
 
+    /// The key of no object: of the beat that goes through a queue to show that it turns.
+    pub const fn beat() -> Self {
+        Self { namespace: String::new(), name: String::new() }
+    }
+
     /// The key of `object`.
     pub fn of<K: ResourceExt>(object: &K) -> Self {
         Self { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }

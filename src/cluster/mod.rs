@@ -1,14 +1,18 @@
-//! Effects on the API server, and what is known of it: the client, watches, stores, writes and events.
+//! Effects on the API server, and what is known of it: clients, the lease, watches, stores, writes and events.
 
 pub mod client;
 pub mod events;
 pub mod key;
+pub mod leadership;
+pub mod lease;
 pub mod preflight;
+pub mod signs;
 pub mod store;
 pub mod watch;
 pub mod world;
 pub mod writes;
 
 pub use key::ObjectKey;
+pub use leadership::{Leadership, NotLeading};
 pub use world::{Change, World};
 pub use writes::{WriteError, Writes};

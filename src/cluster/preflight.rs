@@ -5,6 +5,7 @@ use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, Resource};
 use thiserror::Error;
 
+use super::key::ObjectKey;
 use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 
 /// Why the operator cannot start. Each is one line that says what to do.
@@ -41,22 +42,47 @@ const NEEDED: [(&str, &str, &[&str]); 7] = [
     ("poolclaims", "", &["get", "list", "watch"]),
 ];
 
-/// Checks both.
+/// One permission that is needed.
+struct Question<'a> {
+    namespace: Option<&'a str>,
+    group: &'a str,
+    resource: &'a str,
+    subresource: &'a str,
+    verb: &'a str,
+    /// Of this object only; of all if none.
+    name: Option<&'a str>,
+}
+
+/// Checks both; the permissions on the lease too, if there is to be one.
 ///
 /// # Errors
 /// The first thing that is missing.
-pub async fn check(client: &Client, namespace: Option<&str>) -> Result<(), PreflightError> {
+pub async fn check(client: &Client, namespace: Option<&str>, lease: Option<&ObjectKey>) -> Result<(), PreflightError> {
     definition::<InstancePool>(client, namespace).await?;
     definition::<LaunchConfig>(client, namespace).await?;
     definition::<PoolMember>(client, namespace).await?;
     definition::<PoolClaim>(client, namespace).await?;
-    let mut questions: Vec<(&str, &str, &str)> = Vec::new();
+    let group = InstancePool::group(&());
+    let of_ours =
+        |resource, subresource, verb| Question { namespace, group: &group, resource, subresource, verb, name: None };
+    let mut questions: Vec<Question<'_>> = Vec::new();
     for (resource, subresource, verbs) in NEEDED {
-        questions.extend(verbs.iter().map(|verb| (resource, subresource, *verb)));
+        questions.extend(verbs.iter().map(|verb| of_ours(resource, subresource, *verb)));
     }
-    questions.push(("poolclaims", "status", "update"));
-    for (resource, subresource, verb) in questions {
-        permission(client, namespace, resource, subresource, verb).await?;
+    questions.push(of_ours("poolclaims", "status", "update"));
+    if let Some(lease) = lease {
+        questions.extend(["get", "create", "update"].map(|verb| Question {
+            namespace: Some(&lease.namespace),
+            group: "coordination.k8s.io",
+            resource: "leases",
+            subresource: "",
+            verb,
+            // A create has no name yet, as far as permissions go.
+            name: (verb != "create").then_some(lease.name.as_str()),
+        }));
+    }
+    for question in questions {
+        permission(client, &question).await?;
     }
     Ok(())
 }
@@ -83,21 +109,17 @@ where
     }
 }
 
-async fn permission(
-    client: &Client,
-    namespace: Option<&str>,
-    resource: &str,
-    subresource: &str,
-    verb: &str,
-) -> Result<(), PreflightError> {
+async fn permission(client: &Client, question: &Question<'_>) -> Result<(), PreflightError> {
+    let Question { namespace, group, resource, subresource, verb, name } = *question;
     let review = SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
             resource_attributes: Some(ResourceAttributes {
-                group: Some(InstancePool::group(&()).into_owned()),
+                group: Some(group.to_owned()),
                 resource: Some(resource.to_owned()),
                 subresource: (!subresource.is_empty()).then(|| subresource.to_owned()),
                 verb: Some(verb.to_owned()),
                 namespace: namespace.map(str::to_owned),
+                name: name.map(str::to_owned),
                 ..ResourceAttributes::default()
             }),
             ..SelfSubjectAccessReviewSpec::default()
@@ -115,7 +137,7 @@ async fn permission(
     let slash = if subresource.is_empty() { "" } else { "/" };
     Err(PreflightError::Forbidden {
         verb: verb.to_owned(),
-        resource: format!("{resource}{slash}{subresource}.bullpen.dev"),
+        resource: format!("{resource}{slash}{subresource}.{group}"),
         scope: namespace.map_or_else(|| "all namespaces".to_owned(), |namespace| format!("namespace {namespace}")),
     })
 }

@@ -29,6 +29,8 @@ pub enum Change {
     Claim(Changed<PoolClaim>),
     /// Every kind has been listed whole for the first time.
     Synced,
+    /// Nothing changed: a beat that is to go through every queue.
+    Beat,
 }
 
 /// The stores and what is in hand, as one moment.
@@ -156,6 +158,13 @@ impl World {
     /// When something was last heard of pools.
     pub fn pools_last_heard(&self) -> Option<Instant> {
         *self.inner.pools_heard.lock()
+    }
+
+    /// Sends a beat the way that every change goes.
+    pub fn beat(&self) {
+        // As every change, under the lock: a lock that is held for ever lets no beat through.
+        let _state = self.inner.state.lock();
+        let _ = self.inner.changes.send(Change::Beat);
     }
 
     fn tell<K: Kept>(&self, state: &mut State, changes: Vec<Changed<K>>) {

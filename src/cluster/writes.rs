@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use super::client::Clients;
 use super::key::ObjectKey;
+use super::leadership::{Leadership, NotLeading};
 use super::world::{Kept, World};
 use crate::api::{PoolClaim, PoolMember};
 use crate::plan::{Answer, Found};
@@ -35,7 +36,14 @@ pub struct WriteError {
     verb: &'static str,
     kind: String,
     key: ObjectKey,
-    source: Box<kube::Error>,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl WriteError {
+    /// Whether it was not even sent, because this process does not lead at the moment.
+    pub fn is_not_leading(&self) -> bool {
+        self.source.is::<NotLeading>()
+    }
 }
 
 /// The writer.
@@ -44,6 +52,7 @@ pub struct Writes {
     clients: Clients,
     world: World,
     metrics: Metrics,
+    leadership: Leadership,
 }
 
 /// A kind that is written here.
@@ -74,9 +83,10 @@ impl Written for PoolClaim {
 }
 
 impl Writes {
-    /// A writer whose answers go into `world`.
-    pub const fn new(clients: Clients, world: World, metrics: Metrics) -> Self {
-        Self { clients, world, metrics }
+    /// A writer whose answers go into `world`. Members are made and deleted only while `leadership` may act; every
+    /// other write is a compare-and-swap, and safe in anybody's hands.
+    pub const fn new(clients: Clients, world: World, metrics: Metrics, leadership: Leadership) -> Self {
+        Self { clients, world, metrics, leadership }
     }
 
     /// Creates a member. Its name was chosen by this process, so `AlreadyExists` after an ambiguous answer means that
@@ -101,6 +111,7 @@ impl Writes {
     async fn post(&self, member: &PoolMember) -> Result<Arc<PoolMember>, WriteError> {
         let key = ObjectKey::of(member);
         let api: Api<PoolMember> = self.api(&key.namespace);
+        self.may_act::<PoolMember>(WriteVerb::Create, &key)?;
         self.settle(WriteVerb::Create, &key, api.create(&PostParams::default(), member).await)
     }
 
@@ -150,6 +161,7 @@ impl Writes {
             preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: member.resource_version() }),
             ..DeleteParams::background()
         };
+        self.may_act::<PoolMember>(WriteVerb::Delete, &key)?;
         match api.delete(&key.name, &parameters).await {
             Ok(either) => {
                 self.count::<PoolMember>(WriteVerb::Delete, WriteOutcome::Ok);
@@ -186,6 +198,18 @@ impl Writes {
 
     fn api<K: Written>(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.clients.direct.clone(), namespace)
+    }
+
+    /// The fence of the lease (`DESIGN.md` §8): asked right before a member is made or deleted.
+    fn may_act<K: Written>(&self, verb: WriteVerb, key: &ObjectKey) -> Result<(), WriteError> {
+        self.leadership.check().map_err(|not_leading| WriteError {
+            answer: Answer::Refused,
+            namespace_terminating: false,
+            verb: verb.as_str(),
+            kind: K::kind(&()).into_owned(),
+            key: key.clone(),
+            source: Box::new(not_leading),
+        })
     }
 
     fn settle<K: Written>(

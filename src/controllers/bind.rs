@@ -27,6 +27,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// by the fate table.
 pub async fn bind(context: &Context, pool: &ObjectKey, claim: &Arc<PoolClaim>, member: &Arc<PoolMember>) {
     let Ok(_permit) = BINDINGS.acquire().await else { return };
+    // A pair that waited past the end of its term is the next leader's to make.
+    if !context.leadership.may_act() {
+        context.memory.lock().claim_missed(pool);
+        return;
+    }
     let Some(taken) = swap(context, claim, member.clone()).await else {
         context.memory.lock().claim_missed(pool);
         return;

@@ -12,7 +12,7 @@ use super::clouds::Clouds;
 use super::machines::Machines;
 use super::queue::{Waker, backoff};
 use crate::cluster::events::Events;
-use crate::cluster::{ObjectKey, World, WriteError, Writes};
+use crate::cluster::{Leadership, NotLeading, ObjectKey, World, WriteError, Writes};
 use crate::plan::replenish::Memory;
 use crate::plan::status::Refused;
 use crate::provider::ProviderError;
@@ -23,7 +23,10 @@ use crate::telemetry::Metrics;
 pub enum Failure {
     /// The API server did not take a write.
     #[error(transparent)]
-    Write(#[from] WriteError),
+    Write(WriteError),
+    /// This process does not lead at the moment, so the call was not begun. No trouble: it leads again, or another does.
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
     /// A read that a decision rests on proved nothing.
     #[error("cannot read {0} at the moment")]
     Unproved(ObjectKey),
@@ -33,6 +36,12 @@ pub enum Failure {
     /// The launch config does not make a provider.
     #[error("launch config {0} cannot be used: {1}")]
     Provider(ObjectKey, ProviderError),
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        if error.is_not_leading() { Self::NotLeading(NotLeading) } else { Self::Write(error) }
+    }
 }
 
 /// The queues, to be woken.
@@ -71,7 +80,9 @@ pub struct Context {
     pub memory: Arc<Mutex<PoolMemories>>,
     /// This installation's id.
     pub installation: Arc<str>,
-    /// When this process began to act: whatever it finds then may have been asked for before.
+    /// Whether this process leads: asked right before each create and retire call.
+    pub leadership: Leadership,
+    /// When this term of leadership began: whatever it finds then may have been asked for before.
     pub started: Timestamp,
 }
 

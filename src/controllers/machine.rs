@@ -45,10 +45,7 @@ pub async fn take(context: &Context, gathered: &Gathered, step: Step) -> Result<
             Ok(())
         }
         Step::Delete => delete_member(context, &gathered.member).await,
-        Step::Terminate => {
-            terminate(context, gathered).await;
-            Ok(())
-        }
+        Step::Terminate => terminate(context, gathered).await,
         Step::Finish => {
             member::finish(context, &gathered.member).await?;
             let launch_config = views::launch_config_of(&gathered.member);
@@ -69,6 +66,8 @@ async fn create(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
     if !pool_is_fresh(context, gathered).await? {
         return Ok(());
     }
+    // The fence of the lease: nothing may be waited for between this and the call.
+    context.leadership.check()?;
     let (uid, began) = (gathered.uid(), Timestamp::now());
     // Written down before the call begins: whatever happens to its answer, a machine may be there.
     let before = context.machines.with(&uid, context.started, |record| {
@@ -213,12 +212,13 @@ async fn confirm(context: &Context, gathered: &Gathered) {
     });
 }
 
-async fn terminate(context: &Context, gathered: &Gathered) {
-    let Some(id) = gathered.instance_id() else { return };
+async fn terminate(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
+    let Some(id) = gathered.instance_id() else { return Ok(()) };
     let pool = views::pool_of(&gathered.member);
     let limit = gathered.pool.as_ref().map_or(1, |pool| pool.spec.provisioning.max_concurrent_deletes);
     let slots = context.memory.lock().terminations(&pool, limit);
-    let Ok(_slot) = slots.acquire().await else { return };
+    let Ok(_slot) = slots.acquire().await else { return Ok(()) };
+    context.leadership.check()?;
     let answer = gathered.cloud.call(ProviderOperation::Terminate, gathered.cloud.provider().terminate(&id)).await;
     let launch_config = views::launch_config_of(&gathered.member);
     let outcome = TerminationOutcome::from(super::clouds::outcome(answer.as_ref().err()));
@@ -248,6 +248,7 @@ async fn terminate(context: &Context, gathered: &Gathered) {
             );
         }
     }
+    Ok(())
 }
 
 async fn record_warming(context: &Context, gathered: &Gathered) -> Result<(), Failure> {

@@ -2,7 +2,8 @@
 //!
 //! `pool` is the reaper; `binder` pairs claims with members, and `bind` binds a pair; `member` takes a member from
 //! Pending to its end, with `held` for those that a claim has and `machine` for the calls of its cloud; `hold` watches
-//! over bound claims; `launch_config` opens the `clouds`. `routing` says what wakes whom, `queue` runs them.
+//! over bound claims; `launch_config` opens the `clouds`. `routing` says what wakes whom, `queue` runs them, and `pulse`
+//! shows that they turn. All of it lives for one term of leadership; [`terms`] begins and ends them.
 
 mod bind;
 mod binder;
@@ -15,11 +16,14 @@ mod machine;
 mod machines;
 mod member;
 mod pool;
+mod pulse;
 mod queue;
 mod routing;
+pub mod terms;
 mod views;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use tokio::task::JoinSet;
@@ -28,10 +32,13 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use crate::cluster::client::Clients;
 use crate::cluster::events::Events;
-use crate::cluster::{World, Writes, watch};
-use crate::telemetry::labels::Controller;
+use crate::cluster::signs::Signs;
+use crate::cluster::{Leadership, World, Writes, watch};
+use crate::plan::liveness::stale_for;
+use crate::telemetry::labels::{Controller, Queue, WatchedKind};
 use crate::telemetry::{Health, Metrics};
 use context::{Context, Wakers};
+use pulse::Pulse;
 use queue::Waker;
 
 /// What the operator is started with.
@@ -45,8 +52,26 @@ pub struct Settings {
     pub instance: String,
 }
 
-/// Runs every controller until `shutdown`.
-pub async fn run(settings: Settings, clients: Clients, metrics: Metrics, health: Health, shutdown: CancellationToken) {
+/// Every kind was listed whole.
+const WATCHES_CHECK: &str = "watches";
+
+/// What every term works with.
+#[derive(Clone, Debug)]
+pub struct Equipment {
+    /// Ways to the API server.
+    pub clients: Clients,
+    /// What was heard of it.
+    pub signs: Signs,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// The health of the process.
+    pub health: Health,
+}
+
+/// Runs every controller for one term of leadership, until `shutdown`. It begins with an empty world and lists of its
+/// own, so that nothing is planned from what an earlier term had seen.
+async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, shutdown: CancellationToken) {
+    let Equipment { clients, signs, metrics, health } = equipment;
     let (world, changes) = World::new();
     let (pools, pool_keys) = Waker::new();
     let (members, member_keys) = Waker::new();
@@ -55,7 +80,7 @@ pub async fn run(settings: Settings, clients: Clients, metrics: Metrics, health:
     let (launch_configs, launch_config_keys) = Waker::new();
     let context = Context {
         world: world.clone(),
-        writes: Writes::new(clients.clone(), world.clone(), metrics.clone()),
+        writes: Writes::new(clients.clone(), world.clone(), metrics.clone(), leadership.clone()),
         events: Events::new(clients.direct.clone(), settings.instance),
         metrics: metrics.clone(),
         wakers: Wakers { pools, members, binder, holds, launch_configs },
@@ -63,9 +88,10 @@ pub async fn run(settings: Settings, clients: Clients, metrics: Metrics, health:
         machines: machines::Machines::default(),
         memory: Arc::default(),
         installation: settings.installation.into(),
+        leadership,
         started: Timestamp::now(),
     };
-    health.await_check("watches");
+    miss_watches(&health, &signs);
 
     let mut tasks = JoinSet::new();
     let (client, namespace) = (clients.watching, settings.namespace);
@@ -81,26 +107,73 @@ pub async fn run(settings: Settings, clients: Clients, metrics: Metrics, health:
             end.run_until_cancelled_owned(watch).await;
         });
     }
-    tasks.spawn(routing::run(context.clone(), changes, health, shutdown.clone()));
+    tasks.spawn(routing::run(context.clone(), changes, health.clone(), shutdown.clone()));
+    tasks.spawn(pulse::run(world, shutdown.clone()));
+    let pulse = |queue| Pulse::begin(queue, health.clone(), metrics.clone());
     let of = context.clone();
-    tasks.spawn(queue::run(Controller::Pool, pool_keys, metrics.clone(), shutdown.clone(), move |key| {
-        pool::reconcile(of.clone(), key)
-    }));
+    tasks.spawn(queue::run(
+        Controller::Pool,
+        pool_keys,
+        metrics.clone(),
+        pulse(Queue::Pools),
+        shutdown.clone(),
+        move |key| pool::reconcile(of.clone(), key),
+    ));
     let of = context.clone();
-    tasks.spawn(queue::run(Controller::Member, member_keys, metrics.clone(), shutdown.clone(), move |key| {
-        member::reconcile(of.clone(), key)
-    }));
+    tasks.spawn(queue::run(
+        Controller::Member,
+        member_keys,
+        metrics.clone(),
+        pulse(Queue::Members),
+        shutdown.clone(),
+        move |key| member::reconcile(of.clone(), key),
+    ));
     let of = context.clone();
-    tasks.spawn(queue::run(Controller::Claim, binder_keys, metrics.clone(), shutdown.clone(), move |key| {
-        std::future::ready(Ok(binder::reconcile(&of, &key)))
-    }));
+    tasks.spawn(queue::run(
+        Controller::Claim,
+        binder_keys,
+        metrics.clone(),
+        pulse(Queue::Binder),
+        shutdown.clone(),
+        move |key| std::future::ready(Ok(binder::reconcile(&of, &key))),
+    ));
     let of = context.clone();
-    tasks.spawn(queue::run(Controller::Claim, hold_keys, metrics.clone(), shutdown.clone(), move |key| {
-        hold::reconcile(of.clone(), key)
-    }));
+    tasks.spawn(queue::run(
+        Controller::Claim,
+        hold_keys,
+        metrics.clone(),
+        pulse(Queue::Holds),
+        shutdown.clone(),
+        move |key| hold::reconcile(of.clone(), key),
+    ));
     let (of, end) = (context, shutdown.clone());
-    tasks.spawn(queue::run(Controller::LaunchConfig, launch_config_keys, metrics, shutdown, move |key| {
-        launch_config::reconcile(of.clone(), end.clone(), key)
-    }));
+    tasks.spawn(queue::run(
+        Controller::LaunchConfig,
+        launch_config_keys,
+        metrics.clone(),
+        pulse(Queue::LaunchConfigs),
+        shutdown,
+        move |key| launch_config::reconcile(of.clone(), end.clone(), key),
+    ));
     while tasks.join_next().await.is_some() {}
+    health.forget(WATCHES_CHECK);
+    for kind in WatchedKind::ALL {
+        health.forget(&watch_check(*kind));
+    }
+}
+
+/// A watch that the API server has not answered for long, while it answers others, is stale: the process is dead.
+fn miss_watches(health: &Health, signs: &Signs) {
+    let begun = Instant::now();
+    for &kind in WatchedKind::ALL {
+        let signs = signs.clone();
+        health.ask(watch_check(kind), move |now| {
+            let silent = stale_for(&signs.of(kind), begun, now)?;
+            Some(format!("no answer for {} s, while the API server answers others", silent.as_secs()))
+        });
+    }
+}
+
+fn watch_check(kind: WatchedKind) -> String {
+    format!("watch:{}", kind.plural())
 }

@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use jiff::Timestamp;
+use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key as DelayKey;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::context::Failure;
+use super::pulse::Pulse;
 use crate::cluster::ObjectKey;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::Controller;
@@ -25,21 +27,25 @@ pub type Outcome = Result<Option<Timestamp>, Failure>;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
-/// How long running tasks may take to end once the process is told to.
+/// How soon a key is looked at again that was left alone because this process did not lead.
+const NOT_LEADING: Duration = Duration::from_secs(1);
+/// How long running tasks may take to end once the term is over.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
-/// Runs `reconcile` for each key that arrives, until `shutdown`.
+/// Runs `reconcile` for each key that arrives, until `shutdown`. A beat that arrives is not for it: it shows `pulse` that
+/// tasks of this queue begin and end.
 pub async fn run<F, Fut>(
     controller: Controller,
     mut arrivals: mpsc::UnboundedReceiver<ObjectKey>,
     metrics: Metrics,
+    pulse: Pulse,
     shutdown: CancellationToken,
     reconcile: F,
 ) where
     F: Fn(ObjectKey) -> Fut,
     Fut: Future<Output = Outcome> + Send + 'static,
 {
-    let mut queue = Queue { controller, metrics, ..Queue::new(controller) };
+    let mut queue = Queue { controller, metrics, ..Queue::new(controller, pulse) };
     loop {
         tokio::select! {
             biased;
@@ -58,11 +64,13 @@ pub async fn run<F, Fut>(
         }
     }
     let _ = tokio::time::timeout(SHUTDOWN_GRACE, async { while queue.tasks.join_next().await.is_some() {} }).await;
+    queue.pulse.end();
 }
 
 struct Queue {
     controller: Controller,
     metrics: Metrics,
+    pulse: Pulse,
     tasks: JoinSet<Outcome>,
     running: HashMap<Id, Running>,
     busy: HashSet<ObjectKey>,
@@ -72,16 +80,26 @@ struct Queue {
     failures: HashMap<ObjectKey, u32>,
 }
 
+/// How a task ended that did not do what it was for.
+#[derive(Debug, Error)]
+enum Trouble {
+    #[error(transparent)]
+    Failed(Failure),
+    #[error(transparent)]
+    Panicked(JoinError),
+}
+
 struct Running {
     key: ObjectKey,
     since: Instant,
 }
 
 impl Queue {
-    fn new(controller: Controller) -> Self {
+    fn new(controller: Controller, pulse: Pulse) -> Self {
         Self {
             controller,
             metrics: Metrics::new(),
+            pulse,
             tasks: JoinSet::new(),
             running: HashMap::new(),
             busy: HashSet::new(),
@@ -113,27 +131,39 @@ impl Queue {
             self.delays.remove(&delay);
         }
         self.busy.insert(key.clone());
-        let id = self.tasks.spawn(reconcile(key.clone())).id();
+        let id = if key == ObjectKey::beat() {
+            self.tasks.spawn(async { Ok(None) }).id()
+        } else {
+            self.tasks.spawn(reconcile(key.clone())).id()
+        };
         self.running.insert(id, Running { key, since: Instant::now() });
     }
 
     /// The key to run again at once, if it changed while it ran.
     fn finish(&mut self, finished: Result<(Id, Outcome), JoinError>) -> Option<ObjectKey> {
         let (id, outcome) = match finished {
-            Ok((id, outcome)) => (id, outcome.map_err(|failure| failure.to_string())),
-            Err(panic) => (panic.id(), Err(panic.to_string())),
+            Ok((id, outcome)) => (id, outcome.map_err(Trouble::Failed)),
+            Err(panic) => (panic.id(), Err(Trouble::Panicked(panic))),
         };
         let Running { key, since } = self.running.remove(&id)?;
         self.busy.remove(&key);
+        if key == ObjectKey::beat() {
+            self.pulse.beat();
+            return self.changed.take(&key);
+        }
         let again = match outcome {
+            Err(Trouble::Failed(Failure::NotLeading(_))) => {
+                debug!(controller = self.controller.as_str(), %key, "left alone: this process does not lead at the moment");
+                Some(NOT_LEADING)
+            }
             Ok(again) => {
                 self.failures.remove(&key);
                 self.metrics.reconcile_succeeded(self.controller, since.elapsed());
                 again.map(delay_until)
             }
-            Err(reason) => {
+            Err(trouble) => {
                 self.metrics.reconcile_failed(self.controller, since.elapsed());
-                Some(self.back_off(&key, &reason))
+                Some(self.back_off(&key, &trouble.to_string()))
             }
         };
         if self.changed.remove(&key) {
@@ -194,6 +224,12 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::telemetry::Health;
+    use crate::telemetry::labels::Queue as Queue_;
+
+    fn pulse() -> Pulse {
+        Pulse::begin(Queue_::Pools, Health::new(), Metrics::new())
+    }
 
     fn key(name: &str) -> ObjectKey {
         ObjectKey::new("ns", name)
@@ -206,7 +242,7 @@ mod tests {
         let (runs, at_once) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         let (end, counted, overlap, again) = (shutdown.clone(), runs.clone(), at_once.clone(), waker.clone());
         waker.wake(key("a"));
-        run(Controller::Pool, keys, Metrics::new(), shutdown, move |key| {
+        run(Controller::Pool, keys, Metrics::new(), pulse(), shutdown, move |key| {
             let (counted, overlap, again, end) = (counted.clone(), overlap.clone(), again.clone(), end.clone());
             async move {
                 assert_eq!(overlap.fetch_add(1, Ordering::SeqCst), 0);
@@ -233,7 +269,7 @@ mod tests {
         let (tries, end) = (Arc::new(AtomicU32::new(0)), shutdown.clone());
         let counted = tries.clone();
         waker.wake(key("bad"));
-        run(Controller::Pool, keys, Metrics::new(), shutdown, move |_| {
+        run(Controller::Pool, keys, Metrics::new(), pulse(), shutdown, move |_| {
             let (counted, end) = (counted.clone(), end.clone());
             async move {
                 assert!(counted.fetch_add(1, Ordering::SeqCst) > 0, "the first try fails");
@@ -243,6 +279,48 @@ mod tests {
         })
         .await;
         assert_eq!(tries.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_beat_goes_through_the_queue_and_reaches_no_reconcile() {
+        let (waker, keys) = Waker::new();
+        let (health, metrics, shutdown) = (Health::new(), Metrics::new(), CancellationToken::new());
+        let pulse = Pulse::begin(Queue_::Pools, health.clone(), metrics.clone());
+        waker.wake(ObjectKey::beat());
+        let seen = metrics.clone();
+        let end = shutdown.clone();
+        let turned = async move {
+            while seen.encode().unwrap().contains(r#"queue_last_turn_timestamp_seconds{queue="pools"} 0.0"#) {
+                tokio::task::yield_now().await;
+            }
+            end.cancel();
+        };
+        let running = run(Controller::Pool, keys, metrics, pulse, shutdown, |key| async move {
+            panic!("{key} is no object");
+        });
+        tokio::join!(running, turned);
+        assert!(!health.liveness().body.contains("queue:pools"), "a queue that has ended is not missed");
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_left_alone_without_leadership_counts_as_no_failure() {
+        let (waker, keys) = Waker::new();
+        let (metrics, shutdown) = (Metrics::new(), CancellationToken::new());
+        waker.wake(key("a"));
+        let (end, tries) = (shutdown.clone(), Arc::new(AtomicU32::new(0)));
+        run(Controller::Pool, keys, metrics.clone(), pulse(), shutdown, move |_| {
+            let (end, tries) = (end.clone(), tries.clone());
+            async move {
+                if tries.fetch_add(1, Ordering::SeqCst) == 0 {
+                    return Err(Failure::NotLeading(crate::cluster::NotLeading));
+                }
+                end.cancel();
+                Ok(None)
+            }
+        })
+        .await;
+        let text = metrics.encode().unwrap();
+        assert!(text.contains("bullpen_reconcile_errors_total{controller=\"pool\"} 0\n"), "{text}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::cluster::store::Changed;
 use crate::cluster::{Change, ObjectKey};
 use crate::telemetry::Health;
 
-/// Wakes whom each change concerns, until the process ends.
+/// Wakes whom each change concerns, until the term ends.
 pub async fn run(
     context: Context,
     mut stream: mpsc::UnboundedReceiver<Change>,
@@ -27,9 +27,9 @@ pub async fn run(
             Change::LaunchConfig(changed) => launch_config(&context, &changed),
             Change::Member(changed) => member(&context, &changed),
             Change::Claim(changed) => claim(&context, &changed),
+            Change::Beat => beat(&context),
             Change::Synced => {
-                health.pass("watches");
-                health.set_ready(true);
+                health.pass(super::WATCHES_CHECK);
                 everything(&context);
             }
         }
@@ -118,6 +118,15 @@ fn claim(context: &Context, changed: &Changed<PoolClaim>) {
         .with(|state| state.members_claimed_by(&uid).map(|member| ObjectKey::of(member.as_ref())).collect());
     for member in named {
         context.wakers.members.wake(member);
+    }
+}
+
+/// A beat goes through every queue. It comes by every lock, so that one that is held for ever shows.
+fn beat(context: &Context) {
+    drop(context.memory.lock());
+    let wakers = &context.wakers;
+    for waker in [&wakers.pools, &wakers.members, &wakers.binder, &wakers.holds, &wakers.launch_configs] {
+        waker.wake(ObjectKey::beat());
     }
 }
 

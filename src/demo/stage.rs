@@ -104,6 +104,8 @@ impl Stage {
     pub(super) fn operator(&mut self, ground: &Ground, say: &Narrator) -> Result<(), Failure> {
         let mut arguments: Vec<OsString> = vec!["run".into(), "--kubeconfig".into(), ground.kubeconfig.clone().into()];
         arguments.extend(["--namespace".into(), ground.namespace.clone().into()]);
+        // It is alone, and leaves nothing behind in a cluster that is not its own.
+        arguments.extend(["--leader-elect", "false"].map(OsString::from));
         // Its own cloud knows no other installation.
         arguments.extend(["--installation-id", "bullpen-demo"].map(OsString::from));
         arguments.extend(["--metrics-address", "127.0.0.1:0", "--log-format", "text"].map(OsString::from));

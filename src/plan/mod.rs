@@ -9,6 +9,7 @@ pub mod evidence;
 pub mod fate;
 pub mod lease;
 pub mod lifecycle;
+pub mod liveness;
 pub mod placement;
 pub mod queue;
 pub mod record;

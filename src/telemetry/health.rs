@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Debug, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,21 +20,25 @@ struct State {
     checks: BTreeMap<Cow<'static, str>, Check>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Check {
     /// Declared; its component has not said anything yet.
     Awaited,
+    /// Not ready, and why; what is missing lies outside of this process.
+    Held(String),
     /// Good until somebody says otherwise.
     Passed,
     /// Good until then, unless it passes again.
     PassedUntil { deadline: Instant, within: Duration },
     /// Bad, and why.
     Failed(String),
+    /// As the answer is whenever somebody asks: what is wrong, if anything.
+    Asked(Arc<dyn Fn(Instant) -> Option<String> + Send + Sync>),
 }
 
 enum Verdict<'check> {
     Good,
-    Open,
+    Open(Cow<'check, str>),
     Bad(Cow<'check, str>),
 }
 
@@ -72,6 +76,20 @@ impl Health {
             None => Check::Passed,
         };
         self.0.lock().checks.insert(name.into(), check);
+    }
+
+    /// The process is not ready, and why, but alive: what is missing lies outside of it, and a restart would not help.
+    pub fn hold(&self, name: impl Into<Cow<'static, str>>, reason: impl Into<String>) {
+        self.0.lock().checks.insert(name.into(), Check::Held(reason.into()));
+    }
+
+    /// The check is as `look` says whenever it is asked for: what is wrong at that moment, or nothing. It must not block.
+    pub fn ask(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        look: impl Fn(Instant) -> Option<String> + Send + Sync + 'static,
+    ) {
+        self.0.lock().checks.insert(name.into(), Check::Asked(Arc::new(look)));
     }
 
     /// The check is bad: the process is neither alive nor ready until it passes again.
@@ -112,7 +130,7 @@ impl Health {
         }
         for (name, check) in &state.checks {
             let verdict = match check.verdict_at(now) {
-                Verdict::Open if for_readiness => Verdict::Bad("nothing heard yet".into()),
+                Verdict::Open(reason) if for_readiness => Verdict::Bad(reason),
                 verdict => verdict,
             };
             report.add(name, &verdict);
@@ -125,11 +143,23 @@ impl Health {
 impl Check {
     fn verdict_at(&self, now: Instant) -> Verdict<'_> {
         match self {
-            Self::Awaited => Verdict::Open,
+            Self::Awaited => Verdict::Open("nothing heard yet".into()),
+            Self::Held(reason) => Verdict::Open(reason.into()),
             Self::Passed => Verdict::Good,
             Self::PassedUntil { deadline, .. } if now <= *deadline => Verdict::Good,
             Self::PassedUntil { within, .. } => Verdict::Bad(format!("nothing heard for more than {within:?}").into()),
             Self::Failed(reason) => Verdict::Bad(reason.into()),
+            Self::Asked(look) => look(now).map_or(Verdict::Good, |reason| Verdict::Bad(reason.into())),
+        }
+    }
+}
+
+impl Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.verdict_at(Instant::now()) {
+            Verdict::Good => f.write_str("Good"),
+            Verdict::Open(reason) => write!(f, "Open({reason})"),
+            Verdict::Bad(reason) => write!(f, "Bad({reason})"),
         }
     }
 }
@@ -138,7 +168,7 @@ impl Report {
     fn add(&mut self, name: &str, verdict: &Verdict<'_>) {
         let written = match verdict {
             Verdict::Good => writeln!(self.body, "[+]{name} ok"),
-            Verdict::Open => writeln!(self.body, "[ ]{name}: nothing heard yet"),
+            Verdict::Open(reason) => writeln!(self.body, "[ ]{name}: {reason}"),
             Verdict::Bad(reason) => {
                 self.good = false;
                 writeln!(self.body, "[-]{name}: {reason}")
@@ -209,6 +239,28 @@ mod tests {
         assert_eq!(later.body, "[-]watch:poolclaims: nothing heard for more than 30s\nfailed\n");
         health.pass_for(WATCH, Duration::MAX);
         assert!(health.report_at(now + Duration::from_hours(24), true).good);
+    }
+
+    #[test]
+    fn a_held_check_takes_readiness_with_its_reason_but_not_life() {
+        let health = Health::new();
+        health.set_ready(true);
+        health.hold("lease", "connection refused");
+        assert_eq!(health.liveness().body, "[ ]lease: connection refused\nok\n");
+        let readiness = health.readiness();
+        assert!(!readiness.good && readiness.body.contains("[-]lease: connection refused"), "{}", readiness.body);
+        health.pass("lease");
+        assert!(health.readiness().good);
+    }
+
+    #[test]
+    fn a_check_that_is_asked_answers_anew_each_time() {
+        let health = Health::new();
+        let deadline = Instant::now() + Duration::from_secs(180);
+        health.ask(WATCH, move |now| (now > deadline).then(|| "stale".to_owned()));
+        assert!(health.liveness().good);
+        let later = health.report_at(deadline + Duration::from_secs(1), false);
+        assert_eq!(later.body, "[-]watch:poolclaims: stale\nfailed\n");
     }
 
     #[test]

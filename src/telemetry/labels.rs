@@ -177,6 +177,58 @@ label_values! {
 }
 
 label_values! {
+    /// A kind of object that is watched.
+    WatchedKind {
+        /// Pools.
+        InstancePool => "InstancePool",
+        /// Launch configs.
+        LaunchConfig => "LaunchConfig",
+        /// Members.
+        PoolMember => "PoolMember",
+        /// Claims.
+        PoolClaim => "PoolClaim",
+    }
+}
+
+impl WatchedKind {
+    /// The plural, as it stands in the paths of requests.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::InstancePool => "instancepools",
+            Self::LaunchConfig => "launchconfigs",
+            Self::PoolMember => "poolmembers",
+            Self::PoolClaim => "poolclaims",
+        }
+    }
+}
+
+label_values! {
+    /// A queue of the controllers.
+    Queue {
+        /// Pools: the reaper.
+        Pools => "pools",
+        /// Members.
+        Members => "members",
+        /// Claims to be paired.
+        Binder => "binder",
+        /// Bound claims.
+        Holds => "holds",
+        /// Launch configs.
+        LaunchConfigs => "launch_configs",
+    }
+}
+
+label_values! {
+    /// A turn of this process's leadership.
+    LeaderTransition {
+        /// It began to lead.
+        Gained => "gained",
+        /// It ceased to lead.
+        Lost => "lost",
+    }
+}
+
+label_values! {
     /// How an object is written.
     WriteVerb {
         /// POST.

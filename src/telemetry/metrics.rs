@@ -15,8 +15,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::labels::{
-    Controller, CreateOutcome, MemberLabel, ProviderOperation, ProviderOutcome, TerminationOutcome, WriteKind,
-    WriteOutcome, WriteVerb,
+    Controller, CreateOutcome, LeaderTransition, MemberLabel, ProviderOperation, ProviderOutcome, Queue,
+    TerminationOutcome, WatchedKind, WriteKind, WriteOutcome, WriteVerb,
 };
 use crate::api::MemberCounts;
 
@@ -80,6 +80,21 @@ struct ControllerLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueLabels {
+    queue: Queue,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WatchLabels {
+    kind: WatchedKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TransitionLabels {
+    transition: LeaderTransition,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
 }
@@ -104,6 +119,10 @@ struct Families {
     reconciles: Histograms<ControllerLabels>,
     reconcile_errors: Family<ControllerLabels, Counter>,
     last_success: Family<ControllerLabels, SecondsGauge>,
+    last_turn: Family<QueueLabels, SecondsGauge>,
+    last_watch: Family<WatchLabels, SecondsGauge>,
+    leader: Gauge,
+    leader_transitions: Family<TransitionLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -130,6 +149,10 @@ impl Metrics {
             reconciles: Family::new_with_constructor(|| Histogram::new(RECONCILE_SECONDS)),
             reconcile_errors: Family::default(),
             last_success: Family::default(),
+            last_turn: Family::default(),
+            last_watch: Family::default(),
+            leader: Gauge::default(),
+            leader_transitions: Family::default(),
         };
         Self(Arc::new(families.registered().zeroed()))
     }
@@ -275,6 +298,38 @@ impl Metrics {
         self.0.reconciles.get_or_create(&labels).observe(took.as_secs_f64());
         self.0.reconcile_errors.get_or_create(&labels).inc();
     }
+
+    /// A beat came through a queue.
+    pub fn queue_turned(&self, queue: Queue, at: Timestamp) {
+        self.0.last_turn.get_or_create(&QueueLabels { queue }).set(at.as_duration().as_secs_f64());
+    }
+
+    /// The list or watch of a kind was answered with success.
+    pub fn watch_answered(&self, kind: WatchedKind, at: Timestamp) {
+        self.0.last_watch.get_or_create(&WatchLabels { kind }).set(at.as_duration().as_secs_f64());
+    }
+
+    /// This process leads from now on.
+    pub fn leads(&self) {
+        self.0.leader.set(1);
+        self.0.leader_transitions.get_or_create(&TransitionLabels { transition: LeaderTransition::Gained }).inc();
+    }
+
+    /// This process leads no more.
+    pub fn leads_no_more(&self) {
+        self.0.leader.set(0);
+        self.0.leader_transitions.get_or_create(&TransitionLabels { transition: LeaderTransition::Lost }).inc();
+    }
+
+    /// Drops all series of pools and launch configs: only who leads knows how they are.
+    pub fn objects_unknown(&self) {
+        self.0.claim_bind.clear();
+        self.0.pool_members.clear();
+        self.0.pool_waiting_claims.clear();
+        self.0.pool_target_size.clear();
+        self.0.creates.clear();
+        self.0.terminations.clear();
+    }
 }
 
 impl Families {
@@ -335,6 +390,24 @@ impl Families {
             Unit::Seconds,
             self.last_success.clone(),
         );
+        registry.register_with_unit(
+            "queue_last_turn_timestamp",
+            "When a beat last came through a queue of the controllers; 0: never yet",
+            Unit::Seconds,
+            self.last_turn.clone(),
+        );
+        registry.register_with_unit(
+            "watch_last_answer_timestamp",
+            "When the list or watch of a kind was last answered with success; 0: never yet",
+            Unit::Seconds,
+            self.last_watch.clone(),
+        );
+        registry.register("leader", "Whether this process leads", self.leader.clone());
+        registry.register(
+            "leader_transitions",
+            "How often this process began to lead, and ceased to",
+            self.leader_transitions.clone(),
+        );
         self
     }
 
@@ -351,6 +424,15 @@ impl Families {
             drop(self.reconciles.get_or_create(&labels));
             drop(self.reconcile_errors.get_or_create(&labels));
             drop(self.last_success.get_or_create(&labels));
+        }
+        for &queue in Queue::ALL {
+            drop(self.last_turn.get_or_create(&QueueLabels { queue }));
+        }
+        for &kind in WatchedKind::ALL {
+            drop(self.last_watch.get_or_create(&WatchLabels { kind }));
+        }
+        for &transition in LeaderTransition::ALL {
+            drop(self.leader_transitions.get_or_create(&TransitionLabels { transition }));
         }
         self
     }
@@ -391,6 +473,10 @@ mod tests {
             r#"bullpen_reconcile_duration_seconds_count{controller="launch_config"} 0"#,
             r#"bullpen_reconcile_errors_total{controller="pool"} 0"#,
             r#"bullpen_last_successful_reconcile_timestamp_seconds{controller="claim"} 0.0"#,
+            r#"bullpen_queue_last_turn_timestamp_seconds{queue="launch_configs"} 0.0"#,
+            r#"bullpen_watch_last_answer_timestamp_seconds{kind="PoolClaim"} 0.0"#,
+            "bullpen_leader 0",
+            r#"bullpen_leader_transitions_total{transition="lost"} 0"#,
         ] {
             assert!(has_line(&metrics, line), "{line} is missing in:\n{}", metrics.encode().unwrap());
         }

@@ -1,0 +1,164 @@
+//! Signs of life of the API server: a layer around each client that notes what was answered, and when.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use jiff::Timestamp;
+use kube::client::Body;
+use parking_lot::Mutex;
+use tower::{Layer, Service};
+
+use crate::plan::liveness::{API_AWAY, Heard};
+use crate::telemetry::Metrics;
+use crate::telemetry::labels::WatchedKind;
+
+/// What was heard of the API server. A clone is another handle of the same.
+#[derive(Clone, Debug)]
+pub struct Signs(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    metrics: Metrics,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    api: Option<Instant>,
+    api_since: Option<Instant>,
+    watches: [Option<Instant>; WatchedKind::ALL.len()],
+}
+
+impl Signs {
+    /// Nothing was heard yet.
+    pub fn new(metrics: Metrics) -> Self {
+        Self(Arc::new(Inner { state: Mutex::default(), metrics }))
+    }
+
+    /// What was heard until now of the watch of a kind.
+    pub fn of(&self, kind: WatchedKind) -> Heard {
+        let state = self.0.state.lock();
+        Heard { api: state.api, api_since: state.api_since, watch: state.watches[kind as usize] }
+    }
+
+    /// The API server has answered; to a list or watch of `kind` with success, if it is given.
+    fn heard(&self, kind: Option<WatchedKind>, now: Instant) {
+        let mut state = self.0.state.lock();
+        let went_on = state.api.is_some_and(|before| now.saturating_duration_since(before) <= API_AWAY);
+        if !went_on {
+            state.api_since = Some(now);
+        }
+        state.api = Some(now);
+        if let Some(kind) = kind {
+            state.watches[kind as usize] = Some(now);
+            drop(state);
+            self.0.metrics.watch_answered(kind, Timestamp::now());
+        }
+    }
+}
+
+/// The kind that a request lists or watches: its path ends with the plural. One of a single object has its name there.
+fn listed(path: &str) -> Option<WatchedKind> {
+    let last = path.rsplit('/').next()?;
+    WatchedKind::ALL.iter().copied().find(|kind| kind.plural() == last)
+}
+
+impl<S> Layer<S> for Signs {
+    type Service = Noting<S>;
+
+    fn layer(&self, inner: S) -> Noting<S> {
+        Noting { inner, signs: self.clone() }
+    }
+}
+
+/// A client's service that notes its answers.
+#[derive(Clone, Debug)]
+pub struct Noting<S> {
+    inner: S,
+    signs: Signs,
+}
+
+impl<S, B> Service<Request<Body>> for Noting<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
+    B: 'static,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<B>, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let kind = if request.method() == http::Method::GET { listed(request.uri().path()) } else { None };
+        let (answer, signs) = (self.inner.call(request), self.signs.clone());
+        Box::pin(async move {
+            let answer = answer.await?;
+            let status = answer.status();
+            // An API server without its etcd, or a proxy without its API server, answers with these.
+            if !status.is_server_error() {
+                signs.heard(kind.filter(|_| status.is_success()), Instant::now());
+            }
+            Ok(answer)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use tower::service_fn;
+
+    use super::*;
+
+    async fn ask(signs: &Signs, path: &str, status: u16) {
+        let service = service_fn(move |_: Request<Body>| async move {
+            Ok::<_, Infallible>(Response::builder().status(status).body(()).unwrap())
+        });
+        let request = Request::get(format!("https://cluster{path}")).body(Body::empty()).unwrap();
+        drop(signs.layer(service).call(request).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn only_a_successful_list_or_watch_is_a_sign_of_a_watch() {
+        let signs = Signs::new(Metrics::new());
+        let watch = || signs.of(WatchedKind::InstancePool).watch;
+        let pools = "/apis/bullpen.dev/v1alpha1/namespaces/ci/instancepools";
+        ask(&signs, &format!("{pools}/linux"), 200).await;
+        ask(&signs, &format!("{pools}?watch=true"), 403).await;
+        ask(&signs, "/apis/bullpen.dev/v1alpha1/poolmembers?watch=true", 200).await;
+        assert!(watch().is_none());
+        assert!(signs.of(WatchedKind::PoolMember).watch.is_some());
+        ask(&signs, &format!("{pools}?watch=true&resourceVersion=7"), 200).await;
+        assert!(watch().is_some());
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_the_api_server_behind_it_is_no_sign_of_it() {
+        let signs = Signs::new(Metrics::new());
+        ask(&signs, "/apis/bullpen.dev/v1alpha1/poolclaims", 503).await;
+        assert!(signs.of(WatchedKind::PoolClaim).api.is_none());
+        ask(&signs, "/version", 404).await;
+        assert!(signs.of(WatchedKind::PoolClaim).api.is_some());
+    }
+
+    #[test]
+    fn a_long_silence_begins_a_new_time_of_answers() {
+        let (signs, begun) = (Signs::new(Metrics::new()), Instant::now());
+        signs.heard(None, begun);
+        signs.heard(None, begun + API_AWAY);
+        assert_eq!(signs.of(WatchedKind::PoolClaim).api_since, Some(begun));
+        let back = begun + API_AWAY + API_AWAY + Duration::from_secs(1);
+        signs.heard(None, back);
+        assert_eq!(signs.of(WatchedKind::PoolClaim).api_since, Some(back));
+    }
+}
