@@ -11,6 +11,7 @@ mod walk_deletion;
 mod walk_kubectl;
 mod walk_latency;
 mod walk_launch_configs;
+mod walk_lease;
 mod walk_machines;
 mod walk_pools;
 mod walk_restart;

@@ -84,3 +84,12 @@ fn rules() -> Value {
     let role: Value = serde_saphyr::from_str(role).expect("the role is YAML");
     role["rules"].clone()
 }
+
+/// Exactly what `deploy/rbac` lets the operator do with its lease, for a lease of this name.
+pub(super) fn lease_rules(name: &str) -> Value {
+    let role = include_str!("../../../deploy/rbac/lease-role.yaml");
+    let mut role: Value = serde_saphyr::from_str(role).expect("the role is YAML");
+    assert_eq!(role["rules"][1]["resourceNames"], json!(["bullpen"]));
+    role["rules"][1]["resourceNames"] = json!([name]);
+    role["rules"].take()
+}

@@ -2,17 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use super::eventually;
+use std::time::Duration;
+
 use super::process::Process;
 use super::walk::Walk;
+use super::{OPERATORS, PATIENCE, eventually, eventually_within};
 
 /// What the operator says once its metrics can be read; the address follows.
 const METRICS_MARK: &str = "metrics on http://";
+
+/// The identity of a walk's first operator.
+const FIRST: &str = "one";
 
 /// A running operator, or one that was killed. It ends with the test.
 pub(crate) struct Operator {
     arguments: Vec<String>,
     folder: PathBuf,
+    /// What its logs are called.
+    name: String,
     /// Every run, the present one last: kept so that a failing test shows all of their logs.
     runs: Vec<Process>,
     metrics: String,
@@ -21,28 +28,53 @@ pub(crate) struct Operator {
 impl Operator {
     /// Starts it for the walk's namespace and waits until it listens.
     pub(crate) async fn start(walk: &Walk) -> Self {
-        let mut operator = Self::prepare(walk, &walk.operator_kubeconfig());
+        let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), FIRST);
+        operator.start_again().await;
+        operator
+    }
+
+    /// Starts another one of the same walk under this identity, and waits until it listens. Its logs are called `name`.
+    pub(crate) async fn start_beside(walk: &Walk, name: &str, identity: &str) -> Self {
+        let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), identity);
+        operator.name = format!("operator-{name}");
+        operator.start_again().await;
+        operator
+    }
+
+    /// Starts it for a lease of another name, and waits for nothing.
+    pub(crate) fn start_for_lease(walk: &Walk, lease: &str) -> Self {
+        let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), FIRST);
+        let name = operator.arguments.iter().position(|argument| argument == "--lease-name").expect("it has a lease");
+        lease.clone_into(&mut operator.arguments[name + 1]);
+        operator.run();
+        operator
+    }
+
+    /// Starts it without leader election, and waits until it listens.
+    pub(crate) async fn start_without_lease(walk: &Walk) -> Self {
+        let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), FIRST);
+        operator.arguments.push("--leader-elect=false".to_owned());
         operator.start_again().await;
         operator
     }
 
     /// Starts it with another kubeconfig, and waits for nothing.
     pub(crate) fn start_as(walk: &Walk, kubeconfig: &Path) -> Self {
-        let mut operator = Self::prepare(walk, kubeconfig);
+        let mut operator = Self::prepare(walk, kubeconfig, FIRST);
         operator.run();
         operator
     }
 
     /// Starts it for all namespaces, as it starts without options, and waits until it listens.
     pub(crate) async fn start_everywhere(walk: &Walk) -> Self {
-        let mut operator = Self::prepare(walk, &walk.operator_kubeconfig());
+        let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), FIRST);
         let of_one = operator.arguments.iter().position(|argument| argument == "--namespace");
         operator.arguments.truncate(of_one.expect("it is for one namespace"));
         operator.start_again().await;
         operator
     }
 
-    fn prepare(walk: &Walk, kubeconfig: &Path) -> Self {
+    fn prepare(walk: &Walk, kubeconfig: &Path, identity: &str) -> Self {
         let arguments = [
             "run",
             "--kubeconfig",
@@ -51,17 +83,29 @@ impl Operator {
             "127.0.0.1:0",
             "--log-level",
             "info,bullpen=debug",
+            "--lease-namespace",
+            OPERATORS,
+            "--lease-name",
+            &walk.namespace,
+            "--identity",
+            identity,
             "--namespace",
             &walk.namespace,
             "--installation-id",
             &walk.namespace,
         ];
         let arguments = arguments.map(str::to_owned).to_vec();
-        Self { arguments, folder: walk.folder().to_owned(), runs: Vec::new(), metrics: String::new() }
+        Self {
+            arguments,
+            folder: walk.folder().to_owned(),
+            name: "operator".to_owned(),
+            runs: Vec::new(),
+            metrics: String::new(),
+        }
     }
 
     fn run(&mut self) {
-        let log = self.folder.join(format!("operator-{}.log", self.runs.len() + 1));
+        let log = self.folder.join(format!("{}-{}.log", self.name, self.runs.len() + 1));
         self.runs.push(Process::bullpen("the operator", &self.arguments, &log));
     }
 
@@ -82,8 +126,44 @@ impl Operator {
 
     /// Asks it to end by SIGTERM, and gives its exit code.
     pub(crate) async fn stop(&mut self) -> Option<i32> {
-        self.process().terminate();
+        self.process().signal("TERM");
         self.exit_code().await
+    }
+
+    /// Stops it where it stands, as a machine that is suspended or starved stops it.
+    pub(crate) fn freeze(&mut self) {
+        self.process().signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&mut self) {
+        self.process().signal("CONT");
+    }
+
+    /// Whether its present run goes on.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process().is_running()
+    }
+
+    /// Waits until its present run has said this.
+    pub(crate) async fn says(&mut self, words: &str) -> String {
+        self.process().says(words).await
+    }
+
+    /// Whether it leads, by its metrics.
+    pub(crate) async fn leads(&self) -> bool {
+        self.metric("bullpen_leader").await == Some(1.0)
+    }
+
+    /// Waits until it leads.
+    pub(crate) async fn comes_to_lead(&self) {
+        self.leads_within(PATIENCE).await;
+    }
+
+    /// Waits until it leads, and not longer than this.
+    pub(crate) async fn leads_within(&self, patience: Duration) {
+        let leads = async || if self.leads().await { Ok(()) } else { Err("it does not".to_owned()) };
+        eventually_within(patience, "the operator leads", leads).await;
     }
 
     /// Waits until it ends, and gives its exit code.

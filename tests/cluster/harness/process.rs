@@ -72,10 +72,15 @@ impl Process {
         .await
     }
 
-    /// Asks it to end.
-    pub(crate) fn terminate(&self) {
-        let status = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().expect("kill");
-        assert!(status.success(), "kill -TERM");
+    /// Sends it a signal, by its name without SIG.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().expect("kill");
+        assert!(status.success(), "kill -{name}");
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("its status").is_none()
     }
 
     /// Waits for its end and gives its exit code; none if a signal ended it.

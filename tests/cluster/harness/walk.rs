@@ -8,12 +8,14 @@ use std::process::Command;
 use std::thread;
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use super::ground::Ground;
+use super::ground::{Ground, lease_rules};
 use super::objects::of;
 use super::simcloud::Simcloud;
 use super::{Audit, OPERATORS};
@@ -61,7 +63,28 @@ impl Walk {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), OPERATORS);
         let account = of(json!({ "metadata": { "name": self.namespace } }));
         accounts.create(&PostParams::default(), &account).await.expect("a service account");
+        let role = json!({ "metadata": { "name": self.namespace }, "rules": lease_rules(&self.namespace) });
+        let binding = json!({
+            "metadata": { "name": self.namespace },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": self.namespace },
+            "subjects": [{ "kind": "ServiceAccount", "name": self.namespace, "namespace": OPERATORS }],
+        });
+        let roles: Api<Role> = Api::namespaced(self.client.clone(), OPERATORS);
+        roles.create(&PostParams::default(), &of(role)).await.expect("a role for its lease");
+        let bindings: Api<RoleBinding> = Api::namespaced(self.client.clone(), OPERATORS);
+        bindings.create(&PostParams::default(), &of(binding)).await.expect("and it has it");
         self.write_kubeconfig(&self.operator_kubeconfig(), OPERATORS, &self.namespace).await;
+    }
+
+    /// What the lease of the walk's operators says.
+    pub(crate) async fn lease(&self) -> LeaseSpec {
+        self.try_lease().await.expect("the lease").spec.unwrap_or_default()
+    }
+
+    /// The lease of the walk's operators, if there is one.
+    pub(crate) async fn try_lease(&self) -> Option<Lease> {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), OPERATORS);
+        leases.get_opt(&self.namespace).await.expect("an answer")
     }
 
     /// The kubeconfig of the operator.
