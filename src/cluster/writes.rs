@@ -281,11 +281,47 @@ pub fn metadata_time(time: Option<&Time>) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     fn error(code: u16, name: &str) -> kube::Error {
         let status = json!({"code": code, "details": {"name": name}});
         kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn without_the_lease_no_member_is_made_or_deleted_and_every_other_write_is_sent() {
+        let sent = Arc::new(AtomicU32::new(0));
+        let counted = sent.clone();
+        let server = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let answer = http::Response::builder().status(500).body(kube::client::Body::empty());
+            async move { Ok::<_, std::convert::Infallible>(answer.unwrap()) }
+        });
+        let client = kube::Client::new(server, "ci");
+        let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
+        let leadership = Leadership::acquired(crate::cluster::leadership::boottime());
+        let writes = Writes::new(clients, World::new().0, Metrics::new(), leadership.clone());
+        let member: PoolMember = serde_json::from_value(json!({
+            "metadata": {"namespace": "ci", "name": "linux-x7", "uid": "u", "resourceVersion": "4"},
+            "spec": {
+                "poolRef": {"name": "linux", "uid": "p"},
+                "placement": {"launchConfig": "sim", "generation": 1, "image": "i", "zone": "z"},
+                "templateHash": "h",
+            },
+        }))
+        .unwrap();
+
+        leadership.end();
+        assert!(writes.create_member(&member).await.unwrap_err().is_not_leading());
+        assert!(writes.delete_member(&member).await.unwrap_err().is_not_leading());
+        assert_eq!(sent.load(Ordering::SeqCst), 0);
+        assert!(!writes.update_status(&member).await.unwrap_err().is_not_leading());
+        assert_eq!(sent.load(Ordering::SeqCst), 1, "a compare-and-swap is safe in anybody's hands");
+        leadership.renewed(crate::cluster::leadership::boottime());
+        assert!(!writes.delete_member(&member).await.unwrap_err().is_not_leading());
+        assert_eq!(sent.load(Ordering::SeqCst), 2);
     }
 
     #[test]
