@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
@@ -219,13 +219,12 @@ impl Election {
         lease.spec = Some(spec(&record, lease.spec.take()));
         self.elector.sends(record);
         let parameters = PostParams::default();
-        let written = match over {
-            Some(_) => within(cap, self.api.replace(&self.key.name, &parameters, &lease)).await?,
-            None => {
-                // Of one that was deleted nothing is taken over.
-                lease.metadata = kube::api::ObjectMeta { name: lease.metadata.name, ..Default::default() };
-                within(cap, self.api.create(&parameters, &lease)).await?
-            }
+        let written = if over.is_some() {
+            within(cap, self.api.replace(&self.key.name, &parameters, &lease)).await?
+        } else {
+            // Of one that was deleted nothing is taken over.
+            lease.metadata = ObjectMeta { name: lease.metadata.name, ..ObjectMeta::default() };
+            within(cap, self.api.create(&parameters, &lease)).await?
         };
         self.elector.accepted(seen(&written), boottime());
         self.lease = Some(written);

@@ -89,7 +89,9 @@ async fn create(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
     match answer {
         Ok(instance) => {
             info!(member = %gathered.key(), instance = %instance.id, "the create was accepted");
-            context.machines.with(&uid, context.started, |record| record.saw(instance, Timestamp::now()));
+            // As of when it was asked: a list that began since then may show it further on already, and lists tell of
+            // changes only.
+            context.machines.with(&uid, context.started, |record| record.saw(instance, began));
             gathered.cloud.hurry();
             if context.memory.lock().accepted(&launch_config) {
                 context.wakers.pools.wake(pool);

@@ -41,31 +41,33 @@ pub fn stale_for(heard: &Heard, begun: Instant, now: Instant) -> Option<Duration
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    /// An hour, of which a test names the seconds.
+    fn hour() -> (Instant, impl Fn(u64) -> Instant) {
+        let begun = Instant::now();
+        (begun, move |seconds| begun + Duration::from_secs(seconds))
+    }
 
     #[test]
     fn a_watch_is_stale_when_only_the_rest_of_the_api_server_answers() {
-        let begun = Instant::now();
-        let now = begun + 600 * SECOND;
-        let heard =
-            |watch: u32| Heard { api: Some(now - SECOND), api_since: Some(begun), watch: Some(begun + watch * SECOND) };
-        assert_eq!(stale_for(&heard(420), begun, now), None, "three minutes are not more than three");
-        assert_eq!(stale_for(&heard(419), begun, now), Some(181 * SECOND));
+        let (begun, at) = hour();
+        let heard = |watch| Heard { api: Some(at(599)), api_since: Some(begun), watch: Some(at(watch)) };
+        assert_eq!(stale_for(&heard(420), begun, at(600)), None, "three minutes are not more than three");
+        assert_eq!(stale_for(&heard(419), begun, at(600)), Some(Duration::from_secs(181)));
         let never = Heard { watch: None, ..heard(0) };
-        assert_eq!(stale_for(&never, begun, now), Some(600 * SECOND));
-        assert_eq!(stale_for(&never, now - 60 * SECOND, now), None, "it was begun a minute ago");
+        assert_eq!(stale_for(&never, begun, at(600)), Some(Duration::from_mins(10)));
+        assert_eq!(stale_for(&never, at(540), at(600)), None, "it was begun a minute ago");
     }
 
     #[test]
     fn an_api_server_that_is_away_makes_no_watch_stale_and_one_that_is_back_gives_it_time() {
-        let begun = Instant::now();
-        let now = begun + 3_600 * SECOND;
-        let away = Heard { api: Some(now - 91 * SECOND), api_since: Some(begun), watch: Some(begun) };
+        let (begun, at) = hour();
+        let now = at(3_600);
+        let away = Heard { api: Some(at(3_509)), api_since: Some(begun), watch: Some(begun) };
         assert_eq!(stale_for(&away, begun, now), None);
-        let back = Heard { api: Some(now), api_since: Some(now - 10 * SECOND), watch: Some(begun) };
+        let back = Heard { api: Some(now), api_since: Some(at(3_590)), watch: Some(begun) };
         assert_eq!(stale_for(&back, begun, now), None);
-        let long_back = Heard { api_since: Some(now - 200 * SECOND), ..back };
-        assert_eq!(stale_for(&long_back, begun, now), Some(200 * SECOND));
+        let long_back = Heard { api_since: Some(at(3_400)), ..back };
+        assert_eq!(stale_for(&long_back, begun, now), Some(Duration::from_secs(200)));
         assert_eq!(stale_for(&Heard::default(), begun, now), None, "nothing was heard yet");
     }
 }
