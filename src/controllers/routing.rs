@@ -97,6 +97,9 @@ fn member(context: &Context, changed: &Changed<PoolMember>) {
     if changed.new.as_ref().is_some_and(|member| views::state(member) == MemberState::Ready) {
         context.wakers.binder.wake(views::pool_of(member));
     }
+    if changed.old.is_none() || changed.new.as_ref().is_some_and(|member| settled(member)) {
+        context.wakers.launch_configs.wake(views::launch_config_of(member));
+    }
     if changed.new.is_none() {
         context.machines.forget(&views::uid(member.as_ref()));
         context.wakers.launch_configs.wake(views::launch_config_of(member));
@@ -104,6 +107,11 @@ fn member(context: &Context, changed: &Changed<PoolMember>) {
             context.wakers.holds.wake(ObjectKey::new(claim.namespace, claim.name));
         }
     }
+}
+
+/// Ready or failed: the success rate of its launch config moved.
+fn settled(member: &PoolMember) -> bool {
+    matches!(views::state(member), MemberState::Ready | MemberState::Errored)
 }
 
 fn claim(context: &Context, changed: &Changed<PoolClaim>) {

@@ -11,13 +11,13 @@ use jiff::Timestamp;
 pub struct LaunchConfigView {
     /// Name of the launch config.
     pub name: String,
-    /// Its weight in the pool, 0 to 100. At 0 it buys nothing.
+    /// Its weight relative to the others, by the pool and by how its members fared. At 0 it buys nothing.
     pub weight: i32,
     /// Members of this pool that it has now, in any state.
     pub members: i64,
-    /// How many more it may have: the smaller of what the pool's and its own `maxInstances` leave. `None`: no limit.
+    /// How many more it may have now, by `maxInstances`, the ramp, and what probes allow. `None`: no limit.
     pub room: Option<i64>,
-    /// Nothing is bought by it before this moment: its last creates were refused.
+    /// Nothing is bought by it before this moment: its breaker is open, or its cloud refused.
     pub held_until: Option<Timestamp>,
 }
 
