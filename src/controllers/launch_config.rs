@@ -37,16 +37,18 @@ pub async fn reconcile(context: Context, shutdown: CancellationToken, key: Objec
 
 /// The first time that it is seen, what its status says is taken up: a start of the operator opens nothing.
 fn remember(context: &Context, config: &LaunchConfig, key: &ObjectKey) {
-    if !context.launch_health.first_seen(key, config, Timestamp::now()) {
+    if context.launch_health.get(key).is_some() {
         return;
     }
-    let Some(status) = &config.status else { return };
+    let status = config.status.clone().unwrap_or_default();
     let cloud = Scope::of(&config.spec).and_then(|scope| context.clouds.get(&scope));
     if let (Some(cloud), Some(until), Some(error)) = (cloud, &status.unavailable_until, &status.last_error)
         && Some(status.observed_generation) == config.metadata.generation
     {
         cloud.holds().remembered(&place_of(config, ""), until.0, error);
     }
+    // Pools wait for this, so it comes last.
+    context.launch_health.first_seen(key, config, Timestamp::now());
 }
 
 fn open(

@@ -32,18 +32,13 @@ pub struct Known {
 pub struct LaunchHealth(Arc<Mutex<HashMap<ObjectKey, Known>>>);
 
 impl LaunchHealth {
-    /// Begins with what the status of the launch config says, the first time that it is seen. Says whether it was.
-    pub fn first_seen(&self, key: &ObjectKey, config: &LaunchConfig, now: Timestamp) -> bool {
-        let mut all = self.0.lock();
-        if all.contains_key(key) {
-            return false;
-        }
+    /// Begins with what the status of the launch config says.
+    pub fn first_seen(&self, key: &ObjectKey, config: &LaunchConfig, now: Timestamp) {
         let status = config.status.clone().unwrap_or_default();
         // 0 is what a paused one shows, and says nothing of its success.
         let record = Record::begin(status.weight.filter(|weight| *weight > 0), now);
         let known = Known { record, last_error: status.last_error, recent_errors: status.recent_errors, written: None };
-        all.insert(key.clone(), known);
-        true
+        self.0.lock().insert(key.clone(), known);
     }
 
     /// What is known of a launch config.

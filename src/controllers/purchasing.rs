@@ -22,6 +22,9 @@ use crate::plan::template::UsableLaunchConfig;
 use crate::plan::weights;
 use crate::telemetry::labels::{BreakerState, ProviderOperation};
 
+/// Between two looks whether a launch config was taken up, after a start.
+const TAKING_UP: SignedDuration = SignedDuration::from_millis(200);
+
 /// What a pool may buy, and what it says of that.
 #[derive(Debug, Default)]
 pub struct Purchasing {
@@ -91,10 +94,12 @@ impl Purchasing {
         let threshold = pool.spec.provisioning.failure_threshold;
         let opened_before = memory.trials.get(&config.name).map(|trial| trial.breaker.has_opened(threshold));
         let trial = observe(state, memory, pool, config);
-        let (allowed, open_until) = trial.allowance(threshold, now);
+        let allowed = trial.allowance(threshold, now);
         let place = place_of(launch_config, &config.template_hash);
         let cloud = Scope::of(&launch_config.spec).and_then(|scope| context.clouds.get(&scope));
         let gate = cloud.as_ref().map_or(Gate::Open, |cloud| cloud.holds().look(&place, None, now));
+        // What its status remembers of refusals is taken up in a moment.
+        let unseen = context.launch_health.get(&key).is_none().then(|| now.checked_add(TAKING_UP).unwrap_or(now));
         let limited = cloud.as_ref().and_then(|cloud| cloud.held_until(ProviderOperation::Create, now));
         let pending = in_flight(state, pool, &config.name, |state| state == MemberState::Pending);
         let (by_gate, gate_until) = match gate {
@@ -103,12 +108,19 @@ impl Purchasing {
             Gate::Wait => (Some(0), None),
             Gate::Closed(until) => (Some(1), Some(until)),
         };
-        let room = [Some(allowed), caps(state, pool, config), by_gate].into_iter().flatten().min();
-        let held_until = [waits_until, open_until, gate_until, limited].into_iter().flatten().max();
+        let room = [allowed.room, caps(state, pool, config), by_gate].into_iter().flatten().min();
+        let held_until = [waits_until, allowed.until, gate_until, limited, unseen].into_iter().flatten().max();
         let weight =
             if config.paused { 0 } else { weights::effective(config.weight, context.launch_health.percent(&key)) };
         let members = members_of(state, pool, &config.name).count() as i64;
-        self.views.push(LaunchConfigView { name: config.name.clone(), weight, members, room, held_until });
+        self.views.push(LaunchConfigView {
+            name: config.name.clone(),
+            weight,
+            members,
+            room,
+            ramp: allowed.ramp,
+            held_until,
+        });
 
         let opened = trial.breaker.has_opened(threshold);
         if opened_before.unwrap_or(opened) != opened {

@@ -66,6 +66,13 @@ fn launch_config(context: &Context, changed: &Changed<LaunchConfig>) {
     let Some(config) = subject(changed) else { return };
     let key = ObjectKey::of(config.as_ref());
     context.wakers.launch_configs.wake(key.clone());
+    // A status of our own writing wakes nobody else.
+    let wording = |config: &Arc<LaunchConfig>| {
+        (config.metadata.generation, views::deleting(config.as_ref()), config.finalizers().to_vec())
+    };
+    if changed.old.as_ref().map(wording) == changed.new.as_ref().map(wording) {
+        return;
+    }
     let (pools, members) = context.world.with(|state| {
         let uses = |pool: &InstancePool| pool.spec.launch_configs.iter().any(|entry| entry.name == key.name);
         let in_namespace = |other: &&ObjectKey| other.namespace == key.namespace;

@@ -17,8 +17,8 @@ pub const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 pub const FIRST_PAUSE_OF_REFUSALS: SignedDuration = SignedDuration::from_secs(5);
 /// No pause is longer (AW-5).
 pub const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
-/// So many members in a row have to be accepted, one at a time, before a hold is over: where only one machine had
-/// ended, a crowd would be refused again.
+/// So many members in a row have to be accepted, one at a time, before a quota is over: where only one machine had
+/// ended, a crowd would be refused again. Of other holds, one.
 pub const ACCEPTED_TO_OPEN: u32 = 3;
 /// Longest pause after a rate limit, unless the cloud asked for more.
 pub const LONGEST_RATE_PAUSE: SignedDuration = SignedDuration::from_mins(1);
@@ -165,7 +165,7 @@ impl Holds {
             error: error.clone(),
             since,
             refusals: 1,
-            accepted: ACCEPTED_TO_OPEN - 1,
+            accepted: 0,
             probe: None,
             refused,
         });
@@ -210,7 +210,7 @@ impl Holds {
                     hold.accepted += 1;
                 }
             }
-            hold.accepted < ACCEPTED_TO_OPEN
+            hold.accepted < if hold.cause == Cause::Quota { ACCEPTED_TO_OPEN } else { 1 }
         });
         changed
     }
@@ -225,9 +225,12 @@ impl Holds {
         changed
     }
 
-    /// The hold that keeps a place closed longest, of those for a lack of machines, or of the others.
+    /// The hold that keeps a place closed longest, of those for a lack of machines, or of the others. One that let a
+    /// member through since is a reason no more.
     pub fn reason_of<'a>(&'a self, place: &'a Place, lack: bool) -> Option<&'a Hold> {
-        self.of(place).filter(|hold| hold.cause.is_lack() == lack).max_by_key(|hold| (hold.until, hold.since))
+        self.of(place)
+            .filter(|hold| hold.accepted == 0 && hold.cause.is_lack() == lack)
+            .max_by_key(|hold| (hold.until, hold.since))
     }
 
     fn of<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Hold> {

@@ -89,8 +89,8 @@ impl Trial {
         failures
     }
 
-    /// How many more members may be bought now, by ramp and breaker, and before which moment none may.
-    pub fn allowance(&self, threshold: i32, now: Timestamp) -> (i64, Option<Timestamp>) {
+    /// How many more members may be bought now, by ramp and breaker.
+    pub fn allowance(&self, threshold: i32, now: Timestamp) -> Allowance {
         let phase = self.breaker.phase(threshold, now);
         let until = match phase {
             Phase::Open(until) => Some(until),
@@ -98,8 +98,12 @@ impl Trial {
         };
         // While it is open, what would be allowed next: so that its end is waited for.
         let next = if until.is_some() { Phase::HalfOpen } else { phase };
-        let limit = in_flight_limit(threshold, self.ever_ready.max(self.streak), next);
-        ((limit - self.in_flight).max(0), until)
+        let limit = in_flight_limit(threshold, self.breaker.failures, self.ever_ready.max(self.streak), next);
+        let more = Some((limit - self.in_flight).max(0));
+        match next {
+            Phase::Closed => Allowance { room: None, ramp: more, until },
+            Phase::HalfOpen | Phase::Open(_) => Allowance { room: more, ramp: None, until },
+        }
     }
 
     /// What the pool's status says of it.
@@ -112,6 +116,17 @@ impl Trial {
             last_failure: self.breaker.last.clone(),
         }
     }
+}
+
+/// What ramp and breaker allow; see [`LaunchConfigView`](super::placement::LaunchConfigView).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// While the breaker has opened: so many more, and others take the rest.
+    pub room: Option<i64>,
+    /// While it has not: so many more for now.
+    pub ramp: Option<i64>,
+    /// None before this moment.
+    pub until: Option<Timestamp>,
 }
 
 /// A failed member that was just counted.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Proof, Trial};
+use super::{Allowance, Proof, Trial};
 use crate::api::{LaunchConfigInUse, PoolState, RecordedError, micro_time};
 use crate::plan::breaker::{Phase, Rules};
 use crate::plan::placement::LaunchConfigView;
@@ -25,6 +25,8 @@ struct Machine {
     uid: String,
     hash: &'static str,
     bought: i64,
+    /// Seconds that it takes longer than others to be given up.
+    late: i64,
     ready: Option<i64>,
     failed: Option<i64>,
 }
@@ -68,7 +70,7 @@ impl Simulation {
             let age = now - machine.bought;
             if good && machine.hash == hash && age >= 10 && machine.ready.is_none() && machine.failed.is_none() {
                 machine.ready = Some(now);
-            } else if age >= WARMING_TIMEOUT && machine.ready.is_none() && machine.failed.is_none() {
+            } else if age >= WARMING_TIMEOUT + machine.late && machine.ready.is_none() && machine.failed.is_none() {
                 machine.failed = Some(now);
             }
         }
@@ -79,8 +81,8 @@ impl Simulation {
         for failure in trial.observe(&proofs, &self.counted, rules()) {
             self.counted.insert(failure.uid);
         }
-        let (room, held_until) = trial.allowance(THRESHOLD, at(now));
-        let view = LaunchConfigView { room: Some(room), held_until, ..LaunchConfigView::unlimited("sim") };
+        let Allowance { room, ramp, until } = trial.allowance(THRESHOLD, at(now));
+        let view = LaunchConfigView { room, ramp, held_until: until, ..LaunchConfigView::unlimited("sim") };
         let members = self.machines.iter().map(|machine| CountedMember {
             uid: machine.uid.clone(),
             standing: match (machine.failed, machine.ready) {
@@ -113,7 +115,14 @@ impl Simulation {
         for _ in &plan.creates {
             self.bought += 1;
             let uid = format!("m{}", self.bought);
-            self.machines.push(Machine { uid, hash, bought: now, ready: None, failed: None });
+            self.machines.push(Machine {
+                uid,
+                hash,
+                bought: now,
+                late: self.bought as i64 % 7,
+                ready: None,
+                failed: None,
+            });
         }
         let in_flight = self.machines.iter().filter(|it| it.ready.is_none() && it.failed.is_none()).count();
         self.most_in_flight = self.most_in_flight.max(in_flight);
