@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{conditions_schema, labels_schema, tags_schema};
+use super::common::{RecordedError, conditions_schema, labels_schema, tags_schema};
 
 /// The wish for targetSize warm machines, and where and how to buy them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -218,6 +218,24 @@ pub struct Provisioning {
     #[serde(default = "default_concurrency")]
     #[schemars(range(min = 1, max = 1_000))]
     pub max_concurrent_deletes: i32,
+    /// Members in a row that fail before they were ever ready, by one launch config and template, until that launch
+    /// config is left alone for cooldownSeconds. Also the most of them in flight before the first one was ready.
+    #[serde(default = "default_failure_threshold")]
+    #[schemars(range(min = 1, max = 100))]
+    pub failure_threshold: i32,
+    /// Seconds that a launch config is left alone after failureThreshold failures. Doubled each time that the one
+    /// member bought after it fails too, up to an hour.
+    #[serde(default = "default_cooldown")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub cooldown_seconds: i32,
+}
+
+const fn default_failure_threshold() -> i32 {
+    5
+}
+
+const fn default_cooldown() -> i32 {
+    60
 }
 
 const fn default_concurrency() -> i32 {
@@ -226,7 +244,12 @@ const fn default_concurrency() -> i32 {
 
 impl Default for Provisioning {
     fn default() -> Self {
-        Self { max_concurrent_creates: default_concurrency(), max_concurrent_deletes: default_concurrency() }
+        Self {
+            max_concurrent_creates: default_concurrency(),
+            max_concurrent_deletes: default_concurrency(),
+            failure_threshold: default_failure_threshold(),
+            cooldown_seconds: default_cooldown(),
+        }
     }
 }
 
@@ -234,7 +257,7 @@ impl Default for Provisioning {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InstancePoolStatus {
-    /// Ready, Reconciling, Stalled, ProvisioningHealthy, AtMaxSize, Drained.
+    /// Ready, Reconciling, Stalled, ProvisioningHealthy, CapacityAvailable, AtMaxSize, Drained.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -310,8 +333,8 @@ pub enum TargetSource {
     Draining,
 }
 
-/// A launch config of the pool, as it was found.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A launch config of the pool, as it was found, and how its members fared.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LaunchConfigInUse {
     /// Name of the LaunchConfig.
@@ -320,4 +343,13 @@ pub struct LaunchConfigInUse {
     /// Hash of the template and the machine-defining fields of this launch config: what new members get.
     #[schemars(length(max = 63))]
     pub template_hash: String,
+    /// Members of this hash that failed, one after the other, before they were ever ready. 0 once one is ready.
+    #[serde(default)]
+    pub consecutive_failures: i32,
+    /// Nothing is bought by this launch config before this moment; from then on one member at a time is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_until: Option<MicroTime>,
+    /// The last of consecutiveFailures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<RecordedError>,
 }

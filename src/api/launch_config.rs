@@ -1,11 +1,11 @@
 //! `LaunchConfig`: one place and way to buy a machine.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::conditions_schema;
+use super::common::{RecordedError, conditions_schema};
 
 /// One place and way to buy a machine.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +26,13 @@ use super::common::conditions_schema;
     printcolumn(name = "Market", type_ = "string", json_path = ".spec.market"),
     printcolumn(name = "Type", type_ = "string", json_path = ".spec.instanceType"),
     printcolumn(name = "Available", type_ = "string", json_path = ".status.conditions[?(@.type==\"Available\")].status"),
+    printcolumn(name = "Paused", type_ = "boolean", json_path = ".spec.paused"),
+    printcolumn(name = "Weight", type_ = "integer", json_path = ".status.weight"),
+    printcolumn(name = "Instances", type_ = "integer", json_path = ".status.instances"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Image", type_ = "string", json_path = ".spec.image", priority = 1),
+    printcolumn(name = "Until", type_ = "string", json_path = ".status.unavailableUntil", priority = 1),
+    printcolumn(name = "Error", type_ = "string", json_path = ".status.lastError.class", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -65,6 +70,9 @@ pub struct LaunchConfigSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 20_000))]
     pub max_instances: Option<i32>,
+    /// Buys nothing while true; members that are there live on.
+    #[serde(default)]
+    pub paused: bool,
     /// The simulated cloud that the command bullpen simcloud serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated: Option<SimulatedProviderConfig>,
@@ -113,10 +121,43 @@ const fn default_boot_jitter_percent() -> i32 {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LaunchConfigStatus {
-    /// Available: the provider answered for this account and region.
+    /// Available (its cloud answers and takes its requests), CapacityAvailable (there are machines to buy), Paused.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The generation of the spec that this status speaks of.
     pub observed_generation: i64,
+    /// How much of its share it gets, in percent, by how its members fared in about the last hour: 100 when all got
+    /// ready, never below 5. Rounded to 5; 0 while it is paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<i32>,
+    /// Nothing is bought by it before this moment; then one member is tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unavailable_until: Option<MicroTime>,
+    /// The last thing that went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<RecordedError>,
+    /// Members that are pinned to it now, over all pools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instances: Option<i32>,
+    /// What went wrong lately, by class and message, the latest first.
+    #[schemars(length(max = 10))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recent_errors: Vec<RecentError>,
+}
+
+/// Errors of one class and message.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecentError {
+    /// The kind of error, such as Capacity, Quota, LaunchTimeout.
+    #[schemars(length(max = 64))]
+    pub class: String,
+    /// What the provider said, or what was waited for.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+    /// How often it happened since it is in this list.
+    pub count: i32,
+    /// When it last happened.
+    pub last_time: MicroTime,
 }

@@ -17,7 +17,9 @@ pub use instance_pool::{
     EffectiveTarget, InstancePool, InstancePoolSpec, InstancePoolStatus, LaunchConfigInUse, LifecycleClass,
     MemberCounts, PoolLaunchConfig, PoolState, ProviderReadiness, Provisioning, Readiness, TargetSource, Template,
 };
-pub use launch_config::{LaunchConfig, LaunchConfigSpec, LaunchConfigStatus, Market, SimulatedProviderConfig};
+pub use launch_config::{
+    LaunchConfig, LaunchConfigSpec, LaunchConfigStatus, Market, RecentError, SimulatedProviderConfig,
+};
 pub use names::{
     FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH,
 };

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::pace::Pace;
 use crate::api::LaunchConfigSpec;
 use crate::cluster::ObjectKey;
+use crate::plan::holds::Holds;
 use crate::provider::{Instance, Provider, ProviderError, SimulatedProvider, tags};
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::{ProviderOperation, ProviderOutcome};
@@ -20,6 +22,8 @@ use crate::telemetry::labels::{ProviderOperation, ProviderOutcome};
 /// noticed.
 const IDLE_LIST_INTERVAL: Duration = Duration::from_secs(10);
 const LONGEST_LIST_BACKOFF: Duration = Duration::from_secs(30);
+/// No call takes longer (T-47): a provider's own timeouts are shorter, and this is for one that has none.
+const LONGEST_CALL: Duration = Duration::from_mins(2);
 /// The share of its time that listing may take, so that a large fleet does not make its cloud busy.
 const LIST_DUTY: u32 = 10;
 
@@ -61,6 +65,8 @@ pub struct Cloud {
     provider: Arc<dyn Provider>,
     metrics: Metrics,
     state: Mutex<CloudState>,
+    holds: Mutex<Holds>,
+    pace: Pace,
     hurry: Notify,
 }
 
@@ -126,6 +132,8 @@ impl Clouds {
         let provider: Arc<dyn Provider> = Arc::new(SimulatedProvider::new(&scope.endpoint, &scope.region)?);
         self.inner.metrics.provider_known(provider.kind());
         let cloud = Arc::new(Cloud {
+            pace: Pace::of(provider.as_ref()),
+            holds: Mutex::default(),
             provider,
             metrics: self.inner.metrics.clone(),
             state: Mutex::default(),
@@ -150,7 +158,27 @@ impl Cloud {
         self.provider.as_ref()
     }
 
-    /// Awaits a call of the provider and counts it.
+    /// What this cloud refuses at the moment. Nothing slow may happen while this is held.
+    pub fn holds(&self) -> MutexGuard<'_, Holds> {
+        self.holds.lock()
+    }
+
+    /// Until when this kind of call is held back because the cloud said that there were too many.
+    pub fn held_until(&self, operation: ProviderOperation, now: Timestamp) -> Option<Timestamp> {
+        self.pace.held_until(operation, now)
+    }
+
+    /// The same, also when that time has passed and no such call was answered well since.
+    pub fn limited_until(&self, operation: ProviderOperation) -> Option<Timestamp> {
+        self.pace.limited_until(operation)
+    }
+
+    /// Waits until a call of this kind may begin. What permits the call is to be looked at anew afterwards.
+    pub async fn admit(&self, operation: ProviderOperation) {
+        self.pace.admit(operation).await;
+    }
+
+    /// Waits for its turn, then awaits a call of the provider and counts it.
     ///
     /// # Errors
     /// Those of the call.
@@ -159,8 +187,24 @@ impl Cloud {
         operation: ProviderOperation,
         call: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
-        let begun = Instant::now();
-        let answer = call.await;
+        self.admit(operation).await;
+        self.call_admitted(operation, call).await
+    }
+
+    /// Awaits a call of the provider that was admitted, and counts it.
+    ///
+    /// # Errors
+    /// Those of the call; `Transient` when it takes longer than any call may.
+    pub async fn call_admitted<T>(
+        &self,
+        operation: ProviderOperation,
+        call: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        let (begun, began) = (Instant::now(), Timestamp::now());
+        let answer = tokio::time::timeout(LONGEST_CALL, call).await.unwrap_or_else(|_| {
+            Err(ProviderError::transient(format!("no answer within {} s", LONGEST_CALL.as_secs())))
+        });
+        self.pace.answered(operation, began, answer.as_ref().err());
         self.metrics.provider_call(self.provider.kind(), operation, outcome(answer.as_ref().err()), begun.elapsed());
         answer
     }

@@ -1,6 +1,6 @@
 //! What every controller works with.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,13 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use super::clouds::Clouds;
+use super::launch_health::LaunchHealth;
 use super::machines::Machines;
-use super::queue::{Waker, backoff};
+use super::queue::Waker;
 use crate::cluster::events::Events;
 use crate::cluster::{Leadership, NotLeading, ObjectKey, World, WriteError, Writes};
+use crate::plan::ladder::Trial;
 use crate::plan::replenish::Memory;
-use crate::plan::status::Refused;
 use crate::provider::ProviderError;
 use crate::telemetry::Metrics;
 
@@ -76,7 +77,9 @@ pub struct Context {
     pub clouds: Clouds,
     /// What is known of each member's machine.
     pub machines: Machines,
-    /// What is remembered of pools and launch configs.
+    /// How the launch configs fared.
+    pub launch_health: LaunchHealth,
+    /// What is remembered of pools.
     pub memory: Arc<Mutex<PoolMemories>>,
     /// This installation's id.
     pub installation: Arc<str>,
@@ -86,11 +89,10 @@ pub struct Context {
     pub started: Timestamp,
 }
 
-/// What is remembered of pools and launch configs from one pass to the next.
+/// What is remembered of pools from one pass to the next.
 #[derive(Debug, Default)]
 pub struct PoolMemories {
     pools: HashMap<ObjectKey, PoolMemory>,
-    trouble: HashMap<ObjectKey, Trouble>,
 }
 
 /// What is remembered of one pool.
@@ -110,20 +112,14 @@ pub struct PoolMemory {
     pub claims_taken: VecDeque<Instant>,
     /// Limits terminate calls in flight.
     pub terminations: Option<(i32, Arc<tokio::sync::Semaphore>)>,
+    /// What the members of each launch config proved.
+    pub trials: HashMap<String, Trial>,
+    /// Failed members (by uid) that were counted in `trials`.
+    pub counted: HashSet<String>,
+    /// Those of them whose failure is not in the pool's status yet: they are not deleted before.
+    pub unrecorded: HashSet<String>,
 }
 
-/// Creates by a launch config are being refused.
-#[derive(Clone, Debug)]
-pub struct Trouble {
-    failures: u32,
-    /// Nothing is bought by it before this moment.
-    pub until: Timestamp,
-    /// What was refused last.
-    pub refused: Refused,
-}
-
-const FIRST_HOLD: Duration = Duration::from_secs(1);
-const LONGEST_HOLD: Duration = Duration::from_mins(1);
 /// Claims that wait for their replacement are timed, but not more than this many of a pool.
 const MOST_TIMED_CLAIMS: usize = 4_096;
 /// A claim whose replacement was not begun within this time is not replaced one for one: nothing to time.
@@ -139,32 +135,9 @@ impl PoolMemories {
         memory
     }
 
-    /// Forgets a pool.
-    pub fn forget_pool(&mut self, key: &ObjectKey) {
-        self.pools.remove(key);
-    }
-
-    /// What is being refused to a launch config.
-    pub fn trouble(&self, launch_config: &ObjectKey) -> Option<&Trouble> {
-        self.trouble.get(launch_config)
-    }
-
-    /// A create by this launch config was refused: it is left alone for a while, longer each time.
-    pub fn refused(&mut self, launch_config: &ObjectKey, error: &ProviderError, now: Timestamp) {
-        let failures = self.trouble.get(launch_config).map_or(0, |trouble| trouble.failures);
-        let hold = backoff(FIRST_HOLD, LONGEST_HOLD, failures);
-        let refused = Refused {
-            launch_config: launch_config.name.clone(),
-            class: error.class().to_owned(),
-            message: error.message().to_owned(),
-        };
-        let until = now.checked_add(hold).unwrap_or(now);
-        self.trouble.insert(launch_config.clone(), Trouble { failures: failures + 1, until, refused });
-    }
-
-    /// A create by this launch config was accepted. Says whether it was in trouble before.
-    pub fn accepted(&mut self, launch_config: &ObjectKey) -> bool {
-        self.trouble.remove(launch_config).is_some()
+    /// Forgets a pool, and gives what was remembered of it.
+    pub fn forget_pool(&mut self, key: &ObjectKey) -> Option<PoolMemory> {
+        self.pools.remove(key)
     }
 
     /// A claim was given a member of the pool.

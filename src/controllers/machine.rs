@@ -6,18 +6,21 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::{info, warn};
 
+use super::clouds::Scope;
 use super::context::{Context, Failure};
 use super::member::{self, Gathered};
 use super::pool::delete_member;
+use super::purchasing;
 use super::views;
 use crate::api::{InstanceAddress, InstancePool, PoolMember};
 use crate::cluster::ObjectKey;
+use crate::plan::holds::Gate;
 use crate::plan::lifecycle::{Asked, Failure as Broken, Step};
 use crate::plan::record::{self, RecordedMachine};
 use crate::plan::{Answer, Found};
 use crate::provider::tags::{self, Owner};
 use crate::provider::{CreateRequest, Instance, ProviderError, ProviderOptions, SimulatedBoot};
-use crate::telemetry::labels::{CreateOutcome, ProviderOperation, TerminationOutcome};
+use crate::telemetry::labels::{CreateOutcome, FailureClass, ProviderOperation, TerminationOutcome};
 
 /// A pool whose watch was silent for this long is read before a machine is bought for it (invariant 5).
 const POOL_FRESHNESS: Duration = Duration::from_secs(10);
@@ -38,6 +41,9 @@ pub async fn take(context: &Context, gathered: &Gathered, step: Step) -> Result<
         Step::RecordReady => record_ready(context, gathered).await,
         Step::RecordErrored(broken) => {
             let message = words(broken, gathered);
+            let never_ready = views::status(&gathered.member).ready_since.is_none();
+            let launch_config = views::launch_config_of(&gathered.member);
+            context.launch_health.failed(&launch_config, broken.class(), &message, never_ready);
             record_errored(context, &gathered.member, broken.class(), &message).await
         }
         Step::RecordMachineGone => {
@@ -49,6 +55,11 @@ pub async fn take(context: &Context, gathered: &Gathered, step: Step) -> Result<
         Step::Finish => {
             member::finish(context, &gathered.member).await?;
             let launch_config = views::launch_config_of(&gathered.member);
+            // Whatever ended makes room in the account.
+            let makes_room = gathered.view.has_instance && gathered.cloud.holds().machine_ended(Timestamp::now());
+            if makes_room {
+                wake_scope(context, gathered);
+            }
             if gathered.view.has_instance {
                 context.metrics.instance_termination(
                     &launch_config.namespace,
@@ -63,7 +74,9 @@ pub async fn take(context: &Context, gathered: &Gathered, step: Step) -> Result<
 }
 
 async fn create(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
-    if !pool_is_fresh(context, gathered).await? {
+    // Its turn comes first: what permits the call is looked at right before it begins.
+    gathered.cloud.admit(ProviderOperation::Create).await;
+    if !pool_is_fresh(context, gathered).await? || !may_be_bought(context, gathered) {
         return Ok(());
     }
     // The fence of the lease: nothing may be waited for between this and the call.
@@ -82,7 +95,8 @@ async fn create(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
         context.metrics.replacement_begun(delay);
     }
     let request = create_request(context, gathered);
-    let answer = gathered.cloud.call(ProviderOperation::Create, gathered.cloud.provider().create(&request)).await;
+    let call = gathered.cloud.provider().create(&request);
+    let answer = gathered.cloud.call_admitted(ProviderOperation::Create, call).await;
     let outcome = super::clouds::outcome(answer.as_ref().err());
     let launch_config = views::launch_config_of(&gathered.member);
     context.metrics.instance_create(&launch_config.namespace, &launch_config.name, CreateOutcome::from(outcome));
@@ -93,12 +107,37 @@ async fn create(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
             // changes only.
             context.machines.with(&uid, context.started, |record| record.saw(instance, began));
             gathered.cloud.hurry();
-            if context.memory.lock().accepted(&launch_config) {
-                context.wakers.pools.wake(pool);
-            }
+            probe_ended(context, gathered, true);
             Ok(())
         }
-        Err(error) => refused(context, gathered, before, &launch_config, &error).await,
+        Err(error) => refused(context, gathered, before, &launch_config, &error, began).await,
+    }
+}
+
+/// Whether the launch config may buy this member now, by its own word and by what its cloud refuses.
+fn may_be_bought(context: &Context, gathered: &Gathered) -> bool {
+    let key = views::launch_config_of(&gathered.member);
+    let config = context.world.with(|state| state.launch_configs.get(&key).cloned());
+    let Some(config) = config.filter(|config| !config.spec.paused) else { return false };
+    // One that changed while this waited for its turn has other bytes to send: it is gathered anew.
+    if config.metadata.generation != gathered.launch_config.metadata.generation {
+        return false;
+    }
+    let gate = gathered.cloud.holds().begin(&gathered.place(), &gathered.uid(), Timestamp::now());
+    matches!(gate, Gate::Open | Gate::Probe)
+}
+
+/// The member's create has its answer: if others waited for it, they look anew.
+fn probe_ended(context: &Context, gathered: &Gathered, accepted: bool) {
+    let changed = gathered.cloud.holds().ended(&gathered.place(), &gathered.uid(), accepted);
+    if changed {
+        wake_scope(context, gathered);
+    }
+}
+
+fn wake_scope(context: &Context, gathered: &Gathered) {
+    if let Some(scope) = Scope::of(&gathered.launch_config.spec) {
+        purchasing::wake_scope(context, &scope);
     }
 }
 
@@ -109,27 +148,33 @@ async fn refused(
     before: Asked,
     launch_config: &ObjectKey,
     error: &ProviderError,
+    began: Timestamp,
 ) -> Result<(), Failure> {
     let now = Timestamp::now();
     warn!(member = %gathered.key(), %error, "a create was not accepted");
-    let asked_for = match error {
-        ProviderError::RateLimited { retry_after, .. } => *retry_after,
-        _ => None,
-    };
     context.machines.with(&gathered.uid(), context.started, |record| {
         if error.is_definite_refusal() {
             // This call made nothing; an earlier one without an answer may still have.
             record.asked = before;
         }
-        record.failed(now, asked_for);
-    });
-    if !matches!(error, ProviderError::Transient { .. } | ProviderError::NotFound { .. }) {
-        context.memory.lock().refused(launch_config, error, now);
-        context.wakers.pools.wake(views::pool_of(&gathered.member));
-        let note = format!("launch config {}: {error}", launch_config.name);
-        if let Some(pool) = &gathered.pool {
-            context.events.warn(pool.as_ref(), "CreateRefused", "Create", note);
+        // A rate limit holds back all creates of the cloud; this member has done nothing wrong.
+        if !matches!(error, ProviderError::RateLimited { .. }) {
+            record.failed(now, None);
         }
+    });
+    let lacks = matches!(error, ProviderError::Capacity { .. });
+    context.launch_health.failed(launch_config, error.class(), error.message(), lacks);
+    let changed = gathered.cloud.holds().refused(&gathered.place(), error, began, now);
+    if changed && let Some(pool) = &gathered.pool {
+        let note = format!("launch config {}: {error}", launch_config.name);
+        context.events.warn(pool.as_ref(), "CreateRefused", "Create", note);
+    }
+    probe_ended(context, gathered, false);
+    if changed {
+        wake_scope(context, gathered);
+    } else {
+        context.wakers.pools.wake(views::pool_of(&gathered.member));
+        context.wakers.launch_configs.wake(launch_config.clone());
     }
     let for_good = error.is_definite_refusal()
         && matches!(
@@ -220,8 +265,11 @@ async fn terminate(context: &Context, gathered: &Gathered) -> Result<(), Failure
     let limit = gathered.pool.as_ref().map_or(1, |pool| pool.spec.provisioning.max_concurrent_deletes);
     let slots = context.memory.lock().terminations(&pool, limit);
     let Ok(_slot) = slots.acquire().await else { return Ok(()) };
+    gathered.cloud.admit(ProviderOperation::Terminate).await;
+    // The fence of the lease: nothing may be waited for between this and the call.
     context.leadership.check()?;
-    let answer = gathered.cloud.call(ProviderOperation::Terminate, gathered.cloud.provider().terminate(&id)).await;
+    let call = gathered.cloud.provider().terminate(&id);
+    let answer = gathered.cloud.call_admitted(ProviderOperation::Terminate, call).await;
     let launch_config = views::launch_config_of(&gathered.member);
     let outcome = TerminationOutcome::from(super::clouds::outcome(answer.as_ref().err()));
     context.metrics.instance_termination(&launch_config.namespace, &launch_config.name, outcome);
@@ -262,13 +310,18 @@ async fn record_warming(context: &Context, gathered: &Gathered) -> Result<(), Fa
 async fn record_ready(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
     let Some(machine) = recorded(gathered) else { return Ok(()) };
     info!(member = %gathered.key(), instance = %machine.id, "ready");
-    write(context, &record::ready(&gathered.member, &machine, Timestamp::now())).await
+    write(context, &record::ready(&gathered.member, &machine, Timestamp::now())).await?;
+    context.launch_health.succeeded(&views::launch_config_of(&gathered.member));
+    Ok(())
 }
 
 async fn record_errored(context: &Context, member: &PoolMember, class: &str, message: &str) -> Result<(), Failure> {
     warn!(member = %ObjectKey::of(member), class, message, "errored");
     context.events.warn(member, "Errored", "Observe", format!("{class}: {message}"));
-    write(context, &record::errored(member, class, message, Timestamp::now())).await
+    write(context, &record::errored(member, class, message, Timestamp::now())).await?;
+    let launch_config = views::launch_config_of(member);
+    context.metrics.member_failed(&launch_config.namespace, &launch_config.name, FailureClass::named(class));
+    Ok(())
 }
 
 /// Writes a member's status. One that changed in between is read, and looked at anew.

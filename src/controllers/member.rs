@@ -10,15 +10,18 @@ use super::context::{Context, Failure};
 use super::held::{self, Held};
 use super::machine;
 use super::machines::{Sighting, sighting};
+use super::purchasing::place_of;
 use super::queue::Outcome;
 use super::views;
 use crate::api::{FINALIZER_INSTANCE, InstancePool, LaunchConfig, MemberState, PoolMember, Readiness};
 use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
+use crate::plan::holds::{Gate, Place};
 use crate::plan::lifecycle::{Asked, LifecycleView, Step, next_step};
 use crate::plan::replenish::create_may_begin;
 use crate::plan::template::template_hash;
 use crate::plan::{Ending, ending};
+use crate::telemetry::labels::ProviderOperation;
 
 /// Steps of one run: more would be a circle.
 const MOST_STEPS: usize = 12;
@@ -50,6 +53,11 @@ impl Gathered {
         views::uid(self.member.as_ref())
     }
 
+    /// Where and as what it is bought.
+    pub fn place(&self) -> Place {
+        place_of(&self.launch_config, &self.member.spec.template_hash)
+    }
+
     /// The machine's id: as recorded, or as shown.
     pub fn instance_id(&self) -> Option<String> {
         let recorded =
@@ -71,11 +79,27 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
         let gathered = gather(&context, member, ending_since)?;
         match next_step(&gathered.view, Timestamp::now()) {
             Step::Wait(until) => return Ok(until),
-            step => machine::take(&context, &gathered, step).await?,
+            step => match held_back(&gathered, &step) {
+                Some(until) => return Ok(Some(until)),
+                None => machine::take(&context, &gathered, step).await?,
+            },
         }
     }
     // The watch or the next list brings what is missing; this is only a net.
     Ok(Timestamp::now().checked_add(SignedDuration::from_secs(1)).ok())
+}
+
+/// Until when the call of this step is held back because the cloud said that there were too many of its kind. Other
+/// steps go on.
+fn held_back(gathered: &Gathered, step: &Step) -> Option<Timestamp> {
+    let operation = match step {
+        Step::Create => ProviderOperation::Create,
+        Step::Find => ProviderOperation::Find,
+        Step::Confirm => ProviderOperation::Get,
+        Step::Terminate => ProviderOperation::Terminate,
+        _ => return None,
+    };
+    gathered.cloud.held_until(operation, Timestamp::now())
 }
 
 /// The member, unless somebody else is at it: the binder, or the pass that is still writing it.
@@ -124,7 +148,11 @@ fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Times
     let known_since = status.warming_started_at.as_ref().map(|time| time.0);
     let sighting = sighting(&record, cloud.listing().as_deref(), &uid, recorded_id, known_since);
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
-    let current = pool.as_ref().is_some_and(|pool| is_current(pool, &launch_config, &member));
+    let gate = cloud.holds().look(&place_of(&launch_config, &member.spec.template_hash), Some(&uid), Timestamp::now());
+    // Where nothing may be bought for a while, a member that was not asked for yet makes way for another launch config.
+    let open = !launch_config.spec.paused && !matches!(gate, Gate::Closed(_));
+    let current = open && pool.as_ref().is_some_and(|pool| is_current(pool, &launch_config, &member, record.asked));
+    let may_create = may_create && gate != Gate::Wait;
     let seconds = |seconds: i32| SignedDuration::from_secs(i64::from(seconds));
     let view = LifecycleView {
         state: status.state,
@@ -157,8 +185,10 @@ pub fn may_create(state: &State, pool: &InstancePool, member: &PoolMember) -> bo
     create_may_begin(pool.spec.state, views::deleting(pool), pool.spec.max_size, others + planned)
 }
 
-fn is_current(pool: &InstancePool, launch_config: &LaunchConfig, member: &PoolMember) -> bool {
-    Some(member.spec.placement.generation) == launch_config.metadata.generation
+/// Whether a create would send what the member was written for. A change that makes no other machine, such as a cap,
+/// matters only where a call was begun: its retry would have to send the same bytes.
+fn is_current(pool: &InstancePool, launch_config: &LaunchConfig, member: &PoolMember, asked: Asked) -> bool {
+    (asked == Asked::Never || Some(member.spec.placement.generation) == launch_config.metadata.generation)
         && !views::deleting(launch_config)
         && member.spec.template_hash == template_hash(&pool.spec.template, &launch_config.spec)
 }

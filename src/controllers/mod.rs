@@ -2,8 +2,9 @@
 //!
 //! `pool` is the reaper; `binder` pairs claims with members, and `bind` binds a pair; `member` takes a member from
 //! Pending to its end, with `held` for those that a claim has and `machine` for the calls of its cloud; `hold` watches
-//! over bound claims; `launch_config` opens the `clouds`. `routing` says what wakes whom, `queue` runs them, and `pulse`
-//! shows that they turn. All of it lives for one term of leadership; [`terms`] begins and ends them.
+//! over bound claims; `launch_config` opens the `clouds`, which are called at their `pace`, and tells `launch_health`;
+//! `purchasing` says what each may buy. `routing` says what wakes whom, `queue` runs them, and `pulse` shows that they
+//! turn. All of it lives for one term of leadership; [`terms`] begins and ends them.
 
 mod bind;
 mod binder;
@@ -12,11 +13,14 @@ mod context;
 mod held;
 mod hold;
 mod launch_config;
+mod launch_health;
 mod machine;
 mod machines;
 mod member;
+mod pace;
 mod pool;
 mod pulse;
+mod purchasing;
 mod queue;
 mod routing;
 pub mod terms;
@@ -86,6 +90,7 @@ async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, s
         wakers: Wakers { pools, members, binder, holds, launch_configs },
         clouds: clouds::Clouds::new(metrics.clone()),
         machines: machines::Machines::default(),
+        launch_health: launch_health::LaunchHealth::default(),
         memory: Arc::default(),
         installation: settings.installation.into(),
         leadership,

@@ -11,6 +11,7 @@ use kube::{Resource, ResourceExt};
 use tracing::info;
 
 use super::context::{Context, Failure};
+use super::purchasing::{Purchasing, purchasing};
 use super::queue::Outcome;
 use super::views;
 use crate::api::{
@@ -19,9 +20,8 @@ use crate::api::{
 };
 use crate::cluster::ObjectKey;
 use crate::cluster::world::{PlannedMember, State};
-use crate::plan::placement::LaunchConfigView;
 use crate::plan::replenish::{PoolView, Replenishment, earliest, replenish};
-use crate::plan::status::{Refused, StatusInput, pool_status};
+use crate::plan::status::{StatusInput, pool_status};
 use crate::plan::template::{LaunchConfigProblem, UsableLaunchConfig, resolve};
 use crate::plan::{Answer, Found};
 
@@ -43,7 +43,7 @@ struct Pass {
     waiting: i32,
     usable: Vec<UsableLaunchConfig>,
     problems: Vec<LaunchConfigProblem>,
-    refused: Option<Refused>,
+    purchasing: Purchasing,
     deletes: Vec<Arc<PoolMember>>,
     creates: Vec<PoolMember>,
 }
@@ -65,8 +65,11 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
     }
     let pass = plan(&context, &key, &pool, now);
     let reserved = Reserved::of(&context, &key, &pass);
+    pass.purchasing.tell(&context, &pool);
+    // A failure is in the status before the member that shows it goes: else a crash would lose it.
+    let said = if is_recorded(&context, &key, &pass) { None } else { Some(say(&context, &key, &pass).await) };
     // Trouble with one is no reason to leave out the other (P-28).
-    let deleted = delete_members(&context, &pass).await;
+    let deleted = delete_members(&context, &key, &pass).await;
     let written = write_members(&context, &key, &pass).await;
     drop(reserved);
     if let Err(failure) = &written
@@ -75,7 +78,10 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
     {
         context.memory.lock().pool(&key, &views::uid(pool.as_ref())).namespace_terminating = true;
     }
-    let status_due = say(&context, &key, &pass).await?;
+    let status_due = match said {
+        Some(said) => said?,
+        None => say(&context, &key, &pass).await?,
+    };
     finish_deletion(&context, &key).await?;
     deleted.and(written)?;
     let resync = now.checked_add(RESYNC).ok();
@@ -132,21 +138,10 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
             |name| state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), name)).map(Arc::as_ref),
             FINALIZER_LAUNCH_CONFIG,
         );
-        let launch_config_key = |name: &str| ObjectKey::new(key.namespace.clone(), name);
-        let refused = usable
-            .iter()
-            .find_map(|config| memories.trouble(&launch_config_key(&config.name)))
-            .map(|trouble| trouble.refused.clone());
         let waits_until = being_taken_in(state, &key.namespace, &problems, now);
-        let launch_configs = usable
-            .iter()
-            .map(|config| {
-                let held = memories.trouble(&launch_config_key(&config.name)).map(|trouble| trouble.until);
-                launch_config_view(state, pool, config, held.max(waits_until))
-            })
-            .collect();
         let waiting = super::binder::waiting(state, key);
         let memory = memories.pool(key, &views::uid(pool.as_ref()));
+        let purchasing = purchasing(context, state, memory, pool, &usable, waits_until, now);
         let view = PoolView {
             target_size: pool.spec.target_size,
             max_size: pool.spec.max_size,
@@ -155,7 +150,7 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
             max_concurrent_creates: pool.spec.provisioning.max_concurrent_creates,
             members: views::counted_members(state, pool, now),
             waiting,
-            launch_configs,
+            launch_configs: purchasing.views.clone(),
         };
         let plan = replenish(&view, &memory.replenish, now);
         memory.replenish = plan.memory;
@@ -175,7 +170,7 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
             launch_config: member.spec.placement.launch_config.clone(),
         });
         state.planned.entry(key.clone()).or_default().extend(planned);
-        Pass { pool: pool.clone(), plan, waiting, usable, problems, refused, deletes, creates }
+        Pass { pool: pool.clone(), plan, waiting, usable, problems, purchasing, deletes, creates }
     })
 }
 
@@ -195,31 +190,6 @@ fn being_taken_in(
     };
     let longest = problems.iter().filter_map(left).max()?;
     now.checked_add(SignedDuration::try_from(longest).ok()?).ok()
-}
-
-fn launch_config_view(
-    state: &State,
-    pool: &InstancePool,
-    config: &UsableLaunchConfig,
-    held_until: Option<Timestamp>,
-) -> LaunchConfigView {
-    let namespace = pool.namespace().unwrap_or_default();
-    let of_config = |member: &&Arc<PoolMember>| member.spec.placement.launch_config == config.name;
-    let here = state.members_of(pool).filter(of_config).count() as i64;
-    let in_all = || {
-        let known =
-            state.members.iter().filter(|(key, member)| key.namespace == namespace && of_config(member)).count();
-        let planned =
-            state.planned.iter().filter(|(key, _)| key.namespace == namespace).flat_map(|(_, planned)| planned);
-        (known + planned.filter(|planned| planned.launch_config == config.name).count()) as i64
-    };
-    let left_in_pool = config.max_in_pool.map(|max| i64::from(max) - here);
-    let left_in_all = config.max_in_all.map(|max| i64::from(max) - in_all());
-    let room = match (left_in_pool, left_in_all) {
-        (Some(pool), Some(all)) => Some(pool.min(all)),
-        (pool, all) => pool.or(all),
-    };
-    LaunchConfigView { name: config.name.clone(), weight: config.weight, members: here, room, held_until }
 }
 
 fn new_member(pool: &InstancePool, config: &UsableLaunchConfig) -> PoolMember {
@@ -255,8 +225,16 @@ fn suffix() -> String {
     (0..5).map(|_| char::from(SUFFIX[rand::random_range(0..SUFFIX.len())])).collect()
 }
 
-async fn delete_members(context: &Context, pass: &Pass) -> Result<(), Failure> {
-    let mut deletions = stream::iter(pass.deletes.clone())
+/// Whether the status has every failure that was counted.
+fn is_recorded(context: &Context, key: &ObjectKey, pass: &Pass) -> bool {
+    context.memory.lock().pool(key, &views::uid(pass.pool.as_ref())).unrecorded.is_empty()
+}
+
+async fn delete_members(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<(), Failure> {
+    let unrecorded = context.memory.lock().pool(key, &views::uid(pass.pool.as_ref())).unrecorded.clone();
+    let mut recorded = pass.deletes.clone();
+    recorded.retain(|member| !unrecorded.contains(&views::uid(member.as_ref())));
+    let mut deletions = stream::iter(recorded)
         .map(|member| async move { delete_member(context, &member).await })
         .buffer_unordered(WRITES_AT_ONCE);
     let mut worst = Ok(());
@@ -323,7 +301,7 @@ async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<T
         waiting: pass.waiting,
         usable: &pass.usable,
         problems: &pass.problems,
-        refused: pass.refused.as_ref(),
+        provisioning: &pass.purchasing.health,
         replenished_at,
     };
     let status = pool_status(&input, now);
@@ -333,6 +311,7 @@ async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<T
     context.metrics.set_pool_waiting_claims(namespace, name, pass.waiting);
     context.metrics.set_pool_target_size(namespace, name, pass.pool.spec.target_size);
     if pass.pool.status.as_ref() == Some(&status) {
+        context.memory.lock().pool(key, &uid).unrecorded.clear();
         return Ok(None);
     }
     let written = context.memory.lock().pool(key, &uid).status_written;
@@ -346,7 +325,10 @@ async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<T
     pool.status = Some(status);
     match context.writes.update_status(&pool).await {
         Ok(_) => {
-            context.memory.lock().pool(key, &uid).status_written = Some(Instant::now());
+            let mut memories = context.memory.lock();
+            let memory = memories.pool(key, &uid);
+            memory.status_written = Some(Instant::now());
+            memory.unrecorded.clear();
             Ok(None)
         }
         Err(error) if matches!(error.answer, Answer::Conflict | Answer::NotFound) => {
@@ -415,7 +397,10 @@ async fn end_strays(context: &Context, key: &ObjectKey, live: Option<&InstancePo
 }
 
 fn forget(context: &Context, key: &ObjectKey) {
-    context.memory.lock().forget_pool(key);
+    let forgotten = context.memory.lock().forget_pool(key);
+    for launch_config in forgotten.iter().flat_map(|memory| memory.trials.keys()) {
+        context.metrics.breaker_gone(&key.namespace, &key.name, launch_config);
+    }
     context.world.with(|state| state.planned.remove(key));
     context.metrics.pool_gone(&key.namespace, &key.name);
 }

@@ -66,6 +66,13 @@ fn launch_config(context: &Context, changed: &Changed<LaunchConfig>) {
     let Some(config) = subject(changed) else { return };
     let key = ObjectKey::of(config.as_ref());
     context.wakers.launch_configs.wake(key.clone());
+    // A status of our own writing wakes nobody else.
+    let wording = |config: &Arc<LaunchConfig>| {
+        (config.metadata.generation, views::deleting(config.as_ref()), config.finalizers().to_vec())
+    };
+    if changed.old.as_ref().map(wording) == changed.new.as_ref().map(wording) {
+        return;
+    }
     let (pools, members) = context.world.with(|state| {
         let uses = |pool: &InstancePool| pool.spec.launch_configs.iter().any(|entry| entry.name == key.name);
         let in_namespace = |other: &&ObjectKey| other.namespace == key.namespace;
@@ -97,6 +104,9 @@ fn member(context: &Context, changed: &Changed<PoolMember>) {
     if changed.new.as_ref().is_some_and(|member| views::state(member) == MemberState::Ready) {
         context.wakers.binder.wake(views::pool_of(member));
     }
+    if changed.old.is_none() || changed.new.as_ref().is_some_and(|member| settled(member)) {
+        context.wakers.launch_configs.wake(views::launch_config_of(member));
+    }
     if changed.new.is_none() {
         context.machines.forget(&views::uid(member.as_ref()));
         context.wakers.launch_configs.wake(views::launch_config_of(member));
@@ -104,6 +114,11 @@ fn member(context: &Context, changed: &Changed<PoolMember>) {
             context.wakers.holds.wake(ObjectKey::new(claim.namespace, claim.name));
         }
     }
+}
+
+/// Ready or failed: the success rate of its launch config moved.
+fn settled(member: &PoolMember) -> bool {
+    matches!(views::state(member), MemberState::Ready | MemberState::Errored)
 }
 
 fn claim(context: &Context, changed: &Changed<PoolClaim>) {

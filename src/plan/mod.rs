@@ -3,19 +3,26 @@
 //! The claim protocol (`DESIGN.md` §4) is in [`claimable`], [`conflict`] and [`fate`]. The binder and the model in
 //! `tests/claim_model` call the same functions, generic over the type of a uid.
 
+pub mod breaker;
 pub mod claimable;
 pub mod conflict;
 pub mod evidence;
 pub mod fate;
+pub mod holds;
+pub mod ladder;
+pub mod launch_status;
 pub mod lease;
 pub mod lifecycle;
 pub mod liveness;
 pub mod placement;
+pub mod provisioning;
 pub mod queue;
+pub mod ramp;
 pub mod record;
 pub mod replenish;
 pub mod status;
 pub mod template;
+pub mod weights;
 
 pub use claimable::{ClaimView, MemberView, claimable, queues};
 pub use conflict::{Answer, BindStep, DeleteStep, SwapStep, after_bind, after_delete, after_swap, after_swap_look};

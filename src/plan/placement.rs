@@ -11,20 +11,23 @@ use jiff::Timestamp;
 pub struct LaunchConfigView {
     /// Name of the launch config.
     pub name: String,
-    /// Its weight in the pool, 0 to 100. At 0 it buys nothing.
+    /// Its weight relative to the others, by the pool and by how its members fared. At 0 it buys nothing.
     pub weight: i32,
     /// Members of this pool that it has now, in any state.
     pub members: i64,
-    /// How many more it may have: the smaller of what the pool's and its own `maxInstances` leave. `None`: no limit.
+    /// How many more it may have now, by `maxInstances` and by what probes allow; others take the rest. `None`: no limit.
     pub room: Option<i64>,
-    /// Nothing is bought by it before this moment: its last creates were refused.
+    /// How many more may be bought now. The rest of its share waits for it: these machines have only to prove
+    /// themselves, and what others took would be theirs for good. `None`: no limit.
+    pub ramp: Option<i64>,
+    /// Nothing is bought by it before this moment: its breaker is open, or its cloud refused.
     pub held_until: Option<Timestamp>,
 }
 
 impl LaunchConfigView {
     /// A launch config of full weight, without members, limit or trouble.
     pub fn unlimited(name: &str) -> Self {
-        Self { name: name.to_owned(), weight: 100, members: 0, room: None, held_until: None }
+        Self { name: name.to_owned(), weight: 100, members: 0, room: None, ramp: None, held_until: None }
     }
 
     fn open(&self, now: Timestamp) -> bool {
@@ -56,6 +59,10 @@ pub fn place(launch_configs: &[LaunchConfigView], count: i32, now: Timestamp) ->
         };
         config.members += 1;
         config.room = config.room.map(|room| room - 1);
+        if config.ramp.is_some_and(|ramp| ramp <= 0) {
+            continue;
+        }
+        config.ramp = config.ramp.map(|ramp| ramp - 1);
         placed.launch_configs.push(config.name.clone());
     }
     placed
@@ -103,6 +110,16 @@ mod tests {
     fn a_launch_config_at_its_cap_leaves_the_rest_to_the_others() {
         let placed = place(&[config("a", 100, 0, Some(2)), config("b", 1, 0, None)], 5, now());
         assert_eq!((counted(&placed, "a"), counted(&placed, "b")), (2, 3));
+    }
+
+    #[test]
+    fn a_launch_config_that_has_to_prove_itself_keeps_its_share() {
+        let proving = LaunchConfigView { ramp: Some(5), ..config("a", 75, 0, None) };
+        let placed = place(&[proving, config("b", 25, 0, None)], 8, now());
+        assert_eq!((counted(&placed, "a"), counted(&placed, "b")), (5, 2));
+        let probing = config("a", 75, 0, Some(1));
+        let placed = place(&[probing, config("b", 25, 0, None)], 8, now());
+        assert_eq!((counted(&placed, "a"), counted(&placed, "b")), (1, 7), "one that failed does not");
     }
 
     #[test]

@@ -2,23 +2,13 @@
 
 use jiff::Timestamp;
 
+use super::provisioning::{self, LaunchConfigHealth};
 use super::replenish::Replenishment;
 use super::template::{LaunchConfigProblem, UsableLaunchConfig};
 use crate::api::{
-    ConditionValue, InstancePool, InstancePoolStatus, LABEL_POOL, LaunchConfigInUse, MemberCounts, PoolState,
-    TargetSource, micro_time, set_condition,
+    ConditionValue, InstancePool, InstancePoolStatus, LABEL_POOL, MemberCounts, PoolState, TargetSource, micro_time,
+    set_condition,
 };
-
-/// The last thing that a cloud refused to a pool, while it is still being refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// The launch config.
-    pub launch_config: String,
-    /// The class of the error.
-    pub class: String,
-    /// The cloud's own words.
-    pub message: String,
-}
 
 /// What the status is made of.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +23,8 @@ pub struct StatusInput<'a> {
     pub usable: &'a [UsableLaunchConfig],
     /// Launch configs that are not used.
     pub problems: &'a [LaunchConfigProblem],
-    /// What is being refused.
-    pub refused: Option<&'a Refused>,
+    /// How each usable launch config fares.
+    pub provisioning: &'a [LaunchConfigHealth],
     /// When this process last wrote members, if it did.
     pub replenished_at: Option<Timestamp>,
 }
@@ -57,11 +47,7 @@ pub fn pool_status(input: &StatusInput<'_>, now: Timestamp) -> InstancePoolStatu
         deficit: input.plan.deficit,
         effective_target: Some(input.plan.effective_target.clone()),
         waiting_claims: input.waiting,
-        launch_configs: input
-            .usable
-            .iter()
-            .map(|config| LaunchConfigInUse { name: config.name.clone(), template_hash: config.template_hash.clone() })
-            .collect(),
+        launch_configs: input.provisioning.iter().map(|config| config.recorded.clone()).collect(),
         last_replenish_time: input.replenished_at.map(micro_time).or(before.last_replenish_time),
         selector: format!("{LABEL_POOL}={}", pool.metadata.name.as_deref().unwrap_or_default()),
     }
@@ -79,7 +65,9 @@ fn conditions_of(input: &StatusInput<'_>) -> Vec<ConditionValue> {
     } else {
         ConditionValue::new("Reconciling", true, ready.reason, ready.message.clone())
     };
-    vec![ready, reconciling, stalled, provisioning_healthy(input), at_max_size(input), drained(input)]
+    let mut all = vec![ready, reconciling, stalled, at_max_size(input), drained(input)];
+    all.extend(provisioning::conditions(input.provisioning));
+    all
 }
 
 fn emptying(pool: &InstancePool) -> bool {
@@ -124,18 +112,6 @@ fn ready(input: &StatusInput<'_>, stalled: &ConditionValue) -> ConditionValue {
         "MinSizeReached",
         format!("at least minSize ({}) members are ready", spec.min_size),
     )
-}
-
-fn provisioning_healthy(input: &StatusInput<'_>) -> ConditionValue {
-    match input.refused {
-        Some(refused) => ConditionValue::new(
-            "ProvisioningHealthy",
-            false,
-            "CreateRefused",
-            format!("launch config {}: {}: {}", refused.launch_config, refused.class, refused.message),
-        ),
-        None => ConditionValue::new("ProvisioningHealthy", true, "CreatesAccepted", "no create is being refused"),
-    }
 }
 
 fn at_max_size(input: &StatusInput<'_>) -> ConditionValue {
@@ -216,8 +192,15 @@ mod tests {
         now: i64,
     ) -> InstancePoolStatus {
         let plan = plan(counts);
-        let input =
-            StatusInput { pool, plan: &plan, waiting: 0, usable: &[], problems, refused: None, replenished_at: None };
+        let input = StatusInput {
+            pool,
+            plan: &plan,
+            waiting: 0,
+            usable: &[],
+            problems,
+            provisioning: &[],
+            replenished_at: None,
+        };
         pool_status(&input, at(now))
     }
 

@@ -24,6 +24,8 @@ pub struct UsableLaunchConfig {
     pub placement: Placement,
     /// What its members are.
     pub template_hash: String,
+    /// Whether it is paused: it buys nothing.
+    pub paused: bool,
 }
 
 /// Why a launch config of a pool is not used.
@@ -116,6 +118,7 @@ fn resolve_one(
         max_in_pool: entry.max_instances,
         max_in_all: config.spec.max_instances,
         template_hash: template_hash(&pool.template, &config.spec),
+        paused: config.spec.paused,
     })
 }
 
@@ -165,6 +168,7 @@ mod tests {
                 instance_type: "small".into(),
                 image: "img-1".into(),
                 max_instances: Some(7),
+                paused: false,
                 simulated: None,
             },
         );
@@ -218,7 +222,10 @@ mod tests {
         let (template, base) = (Template::default(), config(Market::OnDemand).spec);
         let hash = template_hash(&template, &base);
         assert_eq!(hash.len(), 16);
-        assert_eq!(hash, template_hash(&template, &LaunchConfigSpec { max_instances: None, ..base.clone() }));
+        assert_eq!(
+            hash,
+            template_hash(&template, &LaunchConfigSpec { max_instances: None, paused: true, ..base.clone() })
+        );
         assert_ne!(hash, template_hash(&template, &LaunchConfigSpec { image: "img-2".into(), ..base.clone() }));
         assert_ne!(hash, template_hash(&Template { user_data: Some("x".into()), ..template }, &base));
     }

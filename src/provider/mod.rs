@@ -34,6 +34,9 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// How often to list the machines while one of them boots or ends.
     fn list_interval(&self) -> Duration;
 
+    /// How often this account may be called in this region, by kind of call (T-44).
+    fn call_rates(&self) -> CallRates;
+
     /// Which account the credentials belong to, asked anew on each call.
     ///
     /// # Errors
@@ -71,6 +74,28 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// # Errors
     /// Any error of the call itself, but never `NotFound`.
     async fn terminate(&self, id: &str) -> Result<(), ProviderError>;
+}
+
+/// How often calls of each kind may begin; each kind has a bucket of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallRates {
+    /// Buying.
+    pub create: CallRate,
+    /// Ending.
+    pub terminate: CallRate,
+    /// Listing all machines.
+    pub list: CallRate,
+    /// Reading one machine, looking for one, asking for the account.
+    pub read: CallRate,
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallRate {
+    /// Calls a second in the long run.
+    pub per_second: u32,
+    /// Calls at once after a rest.
+    pub burst: u32,
 }
 
 /// Whose machines these are.

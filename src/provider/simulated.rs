@@ -10,8 +10,8 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirec
 use serde::de::DeserializeOwned;
 
 use super::{
-    AddressKind, CapacityScope, CreateRequest, Identity, Instance, InstanceAddress, InstancePhase, Market, Provider,
-    ProviderError, ProviderOptions, tags,
+    AddressKind, CallRate, CallRates, CapacityScope, CreateRequest, Identity, Instance, InstanceAddress, InstancePhase,
+    Market, Provider, ProviderError, ProviderOptions, tags,
 };
 use crate::simcloud::wire;
 
@@ -108,6 +108,12 @@ impl Provider for SimulatedProvider {
 
     fn create_grace(&self) -> Duration {
         Duration::from_secs(30)
+    }
+
+    fn call_rates(&self) -> CallRates {
+        // It is on loopback and has no limits of its own: these only keep a mistake of ours from filling it.
+        let single = CallRate { per_second: 200, burst: 200 };
+        CallRates { create: single, terminate: single, list: CallRate { per_second: 20, burst: 20 }, read: single }
     }
 
     async fn identity(&self) -> Result<Identity, ProviderError> {

@@ -273,6 +273,53 @@ impl WriteOutcome {
 }
 
 label_values! {
+    /// Why a member will never be ready.
+    FailureClass {
+        /// It did not boot in time.
+        LaunchTimeout => "launch_timeout",
+        /// It was not ready in time.
+        WarmingTimeout => "warming_timeout",
+        /// Its machine ended by itself.
+        InstanceGone => "instance_gone",
+        /// The request is wrong in itself.
+        Invalid => "invalid",
+        /// The account may not have more.
+        Quota => "quota",
+        /// The cloud has none to sell.
+        Capacity => "capacity",
+        /// Anything else.
+        Other => "other",
+    }
+}
+
+impl FailureClass {
+    /// The class of this name, as `lastError.class` has it.
+    pub fn named(class: &str) -> Self {
+        match class {
+            "LaunchTimeout" => Self::LaunchTimeout,
+            "WarmingTimeout" => Self::WarmingTimeout,
+            "InstanceGone" => Self::InstanceGone,
+            "Invalid" => Self::Invalid,
+            "Quota" => Self::Quota,
+            "Capacity" => Self::Capacity,
+            _ => Self::Other,
+        }
+    }
+}
+
+label_values! {
+    /// What a breaker lets through.
+    BreakerState {
+        /// Members, as the ramp allows.
+        Closed => "closed",
+        /// One member at a time.
+        HalfOpen => "half_open",
+        /// None for a while.
+        Open => "open",
+    }
+}
+
+label_values! {
     /// A controller of the operator.
     Controller {
         /// The reaper.

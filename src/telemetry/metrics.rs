@@ -15,8 +15,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::labels::{
-    Controller, CreateOutcome, LeaderTransition, MemberLabel, ProviderOperation, ProviderOutcome, Queue,
-    TerminationOutcome, WatchedKind, WriteKind, WriteOutcome, WriteVerb,
+    BreakerState, Controller, CreateOutcome, FailureClass, LeaderTransition, MemberLabel, ProviderOperation,
+    ProviderOutcome, Queue, TerminationOutcome, WatchedKind, WriteKind, WriteOutcome, WriteVerb,
 };
 use crate::api::MemberCounts;
 
@@ -51,6 +51,21 @@ struct CreateLabels {
     namespace: String,
     launch_config: String,
     outcome: CreateOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailureLabels {
+    namespace: String,
+    launch_config: String,
+    class: FailureClass,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BreakerLabels {
+    namespace: String,
+    pool: String,
+    launch_config: String,
+    state: BreakerState,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -112,6 +127,8 @@ struct Families {
     pool_target_size: Family<PoolLabels, Gauge>,
     creates: Family<CreateLabels, Counter>,
     terminations: Family<TerminationLabels, Counter>,
+    member_failures: Family<FailureLabels, Counter>,
+    breakers: Family<BreakerLabels, Gauge>,
     writes: Family<WriteLabels, Counter>,
     bind_conflicts: Counter,
     provider_calls: Histograms<CallLabels>,
@@ -142,6 +159,8 @@ impl Metrics {
             pool_target_size: Family::default(),
             creates: Family::default(),
             terminations: Family::default(),
+            member_failures: Family::default(),
+            breakers: Family::default(),
             writes: Family::default(),
             bind_conflicts: Counter::default(),
             provider_calls: Family::new_with_constructor(|| Histogram::new(CALL_SECONDS)),
@@ -229,6 +248,9 @@ impl Metrics {
         for &outcome in CreateOutcome::ALL {
             drop(self.0.creates.get_or_create(&create_labels(namespace, launch_config, outcome)));
         }
+        for &class in FailureClass::ALL {
+            drop(self.0.member_failures.get_or_create(&failure_labels(namespace, launch_config, class)));
+        }
         for &outcome in TerminationOutcome::ALL {
             drop(self.0.terminations.get_or_create(&termination_labels(namespace, launch_config, outcome)));
         }
@@ -239,8 +261,31 @@ impl Metrics {
         for &outcome in CreateOutcome::ALL {
             self.0.creates.remove(&create_labels(namespace, launch_config, outcome));
         }
+        for &class in FailureClass::ALL {
+            self.0.member_failures.remove(&failure_labels(namespace, launch_config, class));
+        }
         for &outcome in TerminationOutcome::ALL {
             self.0.terminations.remove(&termination_labels(namespace, launch_config, outcome));
+        }
+    }
+
+    /// A member will never be ready.
+    pub fn member_failed(&self, namespace: &str, launch_config: &str, class: FailureClass) {
+        self.0.member_failures.get_or_create(&failure_labels(namespace, launch_config, class)).inc();
+    }
+
+    /// The state of the breaker of a launch config in a pool: 1 for the one that it is in, 0 for the others.
+    pub fn set_breaker(&self, namespace: &str, pool: &str, launch_config: &str, state: BreakerState) {
+        for &each in BreakerState::ALL {
+            let labels = breaker_labels(namespace, pool, launch_config, each);
+            self.0.breakers.get_or_create(&labels).set(i64::from(each == state));
+        }
+    }
+
+    /// Drops the breaker of a launch config that the pool does not use any more.
+    pub fn breaker_gone(&self, namespace: &str, pool: &str, launch_config: &str) {
+        for &state in BreakerState::ALL {
+            self.0.breakers.remove(&breaker_labels(namespace, pool, launch_config, state));
         }
     }
 
@@ -355,6 +400,12 @@ impl Families {
         registry.register("pool_target_size", "The targetSize of a pool", self.pool_target_size.clone());
         registry.register("instance_creates", "Create calls by outcome", self.creates.clone());
         registry.register("instance_terminations", "Terminations by outcome", self.terminations.clone());
+        registry.register("member_failures", "Members that will never be ready by class", self.member_failures.clone());
+        registry.register(
+            "breaker_state",
+            "1 for the state that the breaker of a launch config in a pool is in",
+            self.breakers.clone(),
+        );
         registry.register("api_writes", "Writes to the API server by outcome", self.writes.clone());
         registry.register(
             "bind_conflicts",
@@ -448,6 +499,15 @@ fn member_labels(namespace: &str, pool: &str, state: MemberLabel) -> PoolMemberL
 
 fn create_labels(namespace: &str, launch_config: &str, outcome: CreateOutcome) -> CreateLabels {
     CreateLabels { namespace: namespace.to_owned(), launch_config: launch_config.to_owned(), outcome }
+}
+
+fn failure_labels(namespace: &str, launch_config: &str, class: FailureClass) -> FailureLabels {
+    FailureLabels { namespace: namespace.to_owned(), launch_config: launch_config.to_owned(), class }
+}
+
+fn breaker_labels(namespace: &str, pool: &str, launch_config: &str, state: BreakerState) -> BreakerLabels {
+    let (namespace, pool) = (namespace.to_owned(), pool.to_owned());
+    BreakerLabels { namespace, pool, launch_config: launch_config.to_owned(), state }
 }
 
 fn termination_labels(namespace: &str, launch_config: &str, outcome: TerminationOutcome) -> TerminationLabels {

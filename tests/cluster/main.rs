@@ -9,6 +9,7 @@ mod walk_claims;
 mod walk_cluster;
 mod walk_deletion;
 mod walk_kubectl;
+mod walk_ladder;
 mod walk_latency;
 mod walk_launch_configs;
 mod walk_lease;

@@ -14,8 +14,8 @@ use crate::harness::{History, Operator, Walk, assert_never_bound_twice, eventual
 
 const CLAIMS: usize = 80;
 
-/// From the last write until the operator counts as settled.
-const SETTLED: Duration = Duration::from_secs(3);
+/// From the last write until the operator counts as settled: longer than any status is held back.
+const SETTLED: Duration = Duration::from_secs(12);
 
 #[tokio::test]
 async fn a_burst_of_claims_outlives_an_operator_that_is_killed_three_times() {

@@ -16,7 +16,7 @@ const STEADY: Duration = Duration::from_secs(15);
 const STEADY_SECONDS: &str = "BULLPEN_TEST_STEADY_SECONDS";
 
 /// From the last write until a pool counts as settled: longer than any status is held back.
-const SETTLED: Duration = Duration::from_secs(3);
+const SETTLED: Duration = Duration::from_secs(12);
 
 /// Writes of the operator for one claim, from its creation until its machine is replaced and gone.
 const CYCLE: usize = 7;

@@ -24,6 +24,7 @@ async fn a_plain_launch_config_is_accepted_and_gets_the_defaults() {
     let sandbox = Sandbox::new().await;
     let created = sandbox.created(&launch_config()).await;
     assert_eq!(created["spec"]["market"], "OnDemand");
+    assert_eq!(created["spec"]["paused"], false);
     assert_eq!(
         created["spec"]["simulated"],
         json!({"endpoint": "http://127.0.0.1:7070", "bootMilliseconds": 3000, "bootJitterPercent": 20})
@@ -58,6 +59,7 @@ async fn a_bad_launch_config_is_refused_with_a_message_that_names_the_field() {
             json!(-1),
             &["spec.maxInstances", "greater than or equal to 0"],
         ),
+        ("paused as text", "/spec/paused", json!("yes"), &["spec.paused", "boolean"]),
         ("an unknown field", "/spec/instanceSize", json!("small"), &["unknown field", "spec.instanceSize"]),
         ("an unknown provider", "/spec/azure", json!({}), &["unknown field", "spec.azure"]),
         ("a null provider", "/spec/simulated", json!(null), &["exactly one provider block", "simulated"]),
@@ -105,6 +107,7 @@ async fn everything_else_of_a_launch_config_can_be_changed() {
         ("/spec/instanceType", json!("large")),
         ("/spec/image", json!("debian-14")),
         ("/spec/maxInstances", json!(3)),
+        ("/spec/paused", json!(true)),
         ("/spec/simulated/bootMilliseconds", json!(10)),
         ("/spec/simulated/bootJitterPercent", json!(0)),
     ] {

@@ -37,7 +37,12 @@ async fn a_plain_pool_is_accepted_and_gets_the_defaults() {
             "launchConfigs": [{"name": "a", "weight": 100}],
             "template": {},
             "readiness": {"launchTimeoutSeconds": 600, "warmingTimeoutSeconds": 1800},
-            "provisioning": {"maxConcurrentCreates": 10, "maxConcurrentDeletes": 10},
+            "provisioning": {
+                "maxConcurrentCreates": 10,
+                "maxConcurrentDeletes": 10,
+                "failureThreshold": 5,
+                "cooldownSeconds": 60,
+            },
         })
     );
 }
@@ -123,6 +128,30 @@ async fn a_bad_size_state_or_time_is_refused_with_a_message_that_names_the_field
             "/spec/provisioning/maxConcurrentCreates",
             json!(0),
             &["spec.provisioning.maxConcurrentCreates", "greater than or equal to 1"],
+        ),
+        (
+            "failureThreshold 0",
+            "/spec/provisioning/failureThreshold",
+            json!(0),
+            &["spec.provisioning.failureThreshold", "greater than or equal to 1"],
+        ),
+        (
+            "failureThreshold over 100",
+            "/spec/provisioning/failureThreshold",
+            json!(101),
+            &["spec.provisioning.failureThreshold", "less than or equal to 100"],
+        ),
+        (
+            "cooldownSeconds 0",
+            "/spec/provisioning/cooldownSeconds",
+            json!(0),
+            &["spec.provisioning.cooldownSeconds", "greater than or equal to 1"],
+        ),
+        (
+            "cooldownSeconds over a day",
+            "/spec/provisioning/cooldownSeconds",
+            json!(86_401),
+            &["spec.provisioning.cooldownSeconds", "less than or equal to 86400"],
         ),
         (
             "no delete slot",

@@ -1,0 +1,287 @@
+//! What a pool may buy by each of its launch configs: its breakers and ramps, the holds of clouds, caps and weights,
+//! put together for the placement.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::clouds::{Cloud, Scope};
+use super::context::{Context, PoolMemory};
+use super::views;
+use crate::api::{InstancePool, LaunchConfig, MemberState, PoolMember};
+use crate::cluster::ObjectKey;
+use crate::cluster::world::State;
+use crate::plan::breaker::{Phase, Rules};
+use crate::plan::holds::{Gate, Hold, Place};
+use crate::plan::ladder::{FAILURES, Proof, Trial};
+use crate::plan::placement::LaunchConfigView;
+use crate::plan::provisioning::{LaunchConfigHealth, Refusal};
+use crate::plan::template::UsableLaunchConfig;
+use crate::plan::weights;
+use crate::telemetry::labels::{BreakerState, ProviderOperation};
+
+/// Between two looks whether a launch config was taken up, after a start.
+const TAKING_UP: SignedDuration = SignedDuration::from_millis(200);
+
+/// What a pool may buy, and what it says of that.
+#[derive(Debug, Default)]
+pub struct Purchasing {
+    /// For the placement.
+    pub views: Vec<LaunchConfigView>,
+    /// For the status.
+    pub health: Vec<LaunchConfigHealth>,
+    /// Breakers that opened (true) or closed since the last pass.
+    turned: Vec<(String, bool)>,
+    states: Vec<(String, BreakerState)>,
+}
+
+/// Where and as what a launch config buys a member of this template hash.
+pub fn place_of(config: &LaunchConfig, template_hash: &str) -> Place {
+    Place {
+        launch_config: ObjectKey::of(config).to_string(),
+        generation: config.metadata.generation.unwrap_or(0),
+        template_hash: template_hash.to_owned(),
+        instance_type: config.spec.instance_type.clone(),
+        zone: config.spec.zone.clone(),
+        market: config.spec.market,
+    }
+}
+
+/// Puts it together, and takes in what the members prove by now. `waits_until`: nothing is bought before.
+pub fn purchasing(
+    context: &Context,
+    state: &State,
+    memory: &mut PoolMemory,
+    pool: &InstancePool,
+    usable: &[UsableLaunchConfig],
+    waits_until: Option<Timestamp>,
+    now: Timestamp,
+) -> Purchasing {
+    let present: HashSet<_> = state.members_of(pool).map(|member| views::uid(member.as_ref())).collect();
+    memory.counted.retain(|uid| present.contains(uid));
+    memory.unrecorded.retain(|uid| present.contains(uid));
+    let in_spec = |name: &String| pool.spec.launch_configs.iter().any(|entry| entry.name == *name);
+    memory.trials.retain(|name, _| {
+        let kept = in_spec(name);
+        if !kept {
+            context.metrics.breaker_gone(&pool.namespace().unwrap_or_default(), &pool.name_any(), name);
+        }
+        kept
+    });
+    let mut purchasing = Purchasing::default();
+    for config in usable {
+        purchasing.add(context, state, memory, pool, config, waits_until, now);
+    }
+    purchasing
+}
+
+impl Purchasing {
+    #[allow(clippy::too_many_arguments)]
+    fn add(
+        &mut self,
+        context: &Context,
+        state: &State,
+        memory: &mut PoolMemory,
+        pool: &InstancePool,
+        config: &UsableLaunchConfig,
+        waits_until: Option<Timestamp>,
+        now: Timestamp,
+    ) {
+        let key = ObjectKey::new(pool.namespace().unwrap_or_default(), config.name.as_str());
+        let Some(launch_config) = state.launch_configs.get(&key) else { return };
+        let threshold = pool.spec.provisioning.failure_threshold;
+        let opened_before = memory.trials.get(&config.name).map(|trial| trial.breaker.has_opened(threshold));
+        let trial = observe(state, memory, pool, config);
+        let allowed = trial.allowance(threshold, now);
+        let place = place_of(launch_config, &config.template_hash);
+        let cloud = Scope::of(&launch_config.spec).and_then(|scope| context.clouds.get(&scope));
+        let gate = cloud.as_ref().map_or(Gate::Open, |cloud| cloud.holds().look(&place, None, now));
+        // What its status remembers of refusals is taken up in a moment.
+        let unseen = context.launch_health.get(&key).is_none().then(|| now.checked_add(TAKING_UP).unwrap_or(now));
+        let limited = cloud.as_ref().and_then(|cloud| cloud.held_until(ProviderOperation::Create, now));
+        let pending = in_flight(state, pool, &config.name, |state| state == MemberState::Pending);
+        let (by_gate, gate_until) = match gate {
+            Gate::Open => (None, None),
+            Gate::Probe => (Some((1 - pending).max(0)), None),
+            Gate::Wait => (Some(0), None),
+            Gate::Closed(until) => (Some(1), Some(until)),
+        };
+        let room = [allowed.room, caps(state, pool, config), by_gate].into_iter().flatten().min();
+        let held_until = [waits_until, allowed.until, gate_until, limited, unseen].into_iter().flatten().max();
+        let weight =
+            if config.paused { 0 } else { weights::effective(config.weight, context.launch_health.percent(&key)) };
+        let members = members_of(state, pool, &config.name).count() as i64;
+        self.views.push(LaunchConfigView {
+            name: config.name.clone(),
+            weight,
+            members,
+            room,
+            ramp: allowed.ramp,
+            held_until,
+        });
+
+        let opened = trial.breaker.has_opened(threshold);
+        if opened_before.unwrap_or(opened) != opened {
+            self.turned.push((config.name.clone(), opened));
+        }
+        self.states.push((config.name.clone(), breaker_state(trial.breaker.phase(threshold, now))));
+        self.health.push(LaunchConfigHealth {
+            recorded: trial.recorded(&config.name),
+            breaker_open: opened,
+            paused: config.paused,
+            refusal: refusal(cloud.as_deref(), &place),
+            lack: cloud.and_then(|cloud| cloud.holds().reason_of(&place, true).map(refused)),
+        });
+    }
+
+    /// Says on transitions only what turned, and shows the present state of each breaker.
+    pub fn tell(&self, context: &Context, pool: &InstancePool) {
+        let (namespace, name) = (pool.namespace().unwrap_or_default(), pool.name_any());
+        for (launch_config, state) in &self.states {
+            context.metrics.set_breaker(&namespace, &name, launch_config, *state);
+        }
+        for (launch_config, opened) in &self.turned {
+            if *opened {
+                let health = self.health.iter().find(|health| health.recorded.name == *launch_config);
+                let note = health.map(LaunchConfigHealth::breaker_words).unwrap_or_default();
+                context.events.warn(pool, "BreakerOpened", "Create", note);
+            } else {
+                let note = format!("launch config {launch_config}: buying again");
+                context.events.normal(pool, "BreakerClosed", "Create", note);
+            }
+        }
+    }
+}
+
+/// What the members of a launch config prove by now. Failures that are new are counted, and not yet recorded.
+fn observe<'a>(
+    state: &State,
+    memory: &'a mut PoolMemory,
+    pool: &InstancePool,
+    config: &UsableLaunchConfig,
+) -> &'a Trial {
+    let in_status = pool.status.as_ref().map(|status| status.launch_configs.as_slice()).unwrap_or_default();
+    let recorded = in_status.iter().find(|entry| entry.name == config.name);
+    let seed = format!("{}/{}", views::uid(pool), config.name);
+    let provisioning = &pool.spec.provisioning;
+    let rules = Rules {
+        threshold: provisioning.failure_threshold,
+        cooldown: SignedDuration::from_secs(i64::from(provisioning.cooldown_seconds)),
+        seed: &seed,
+    };
+    let trial = memory.trials.entry(config.name.clone()).or_default();
+    if trial.hash != config.template_hash {
+        *trial = Trial::begin(&config.template_hash, recorded);
+    }
+    let mut proofs: Vec<_> = members_of(state, pool, &config.name)
+        .filter(|member| member.spec.template_hash == config.template_hash)
+        .filter_map(|member| proof(member))
+        .collect();
+    let planned = state.planned.get(&ObjectKey::of(pool)).into_iter().flatten();
+    proofs.extend(planned.filter(|planned| planned.launch_config == config.name).map(|_| Proof::InFlight));
+    for failure in trial.observe(&proofs, &memory.counted, rules) {
+        memory.counted.insert(failure.uid.clone());
+        memory.unrecorded.insert(failure.uid);
+    }
+    trial
+}
+
+fn proof(member: &PoolMember) -> Option<Proof> {
+    let status = views::status(member);
+    if let Some(since) = status.ready_since {
+        return Some(Proof::Ready(since.0));
+    }
+    if views::deleting(member) {
+        return None;
+    }
+    match status.state {
+        MemberState::Pending | MemberState::Warming => Some(Proof::InFlight),
+        MemberState::Errored => {
+            let error = status.last_error.filter(|error| FAILURES.contains(&error.class.as_str()))?;
+            Some(Proof::Failed(views::uid(member), error))
+        }
+        MemberState::Ready | MemberState::Claimed => None,
+    }
+}
+
+fn members_of<'a>(
+    state: &'a State,
+    pool: &'a InstancePool,
+    launch_config: &'a str,
+) -> impl Iterator<Item = &'a Arc<PoolMember>> {
+    state.members_of(pool).filter(move |member| member.spec.placement.launch_config == launch_config)
+}
+
+fn in_flight(state: &State, pool: &InstancePool, launch_config: &str, wanted: impl Fn(MemberState) -> bool) -> i64 {
+    let is = |member: &&Arc<PoolMember>| wanted(views::state(member)) && !views::deleting(member.as_ref());
+    members_of(state, pool, launch_config).filter(is).count() as i64
+}
+
+/// What `maxInstances` of the pool's entry and of the launch config leave (T-8).
+fn caps(state: &State, pool: &InstancePool, config: &UsableLaunchConfig) -> Option<i64> {
+    let namespace = pool.namespace().unwrap_or_default();
+    let left_in_pool =
+        config.max_in_pool.map(|max| i64::from(max) - members_of(state, pool, &config.name).count() as i64);
+    let in_all = || {
+        let of_config = |member: &PoolMember| member.spec.placement.launch_config == config.name;
+        let known =
+            state.members.iter().filter(|(key, member)| key.namespace == namespace && of_config(member)).count();
+        let planned =
+            state.planned.iter().filter(|(key, _)| key.namespace == namespace).flat_map(|(_, planned)| planned);
+        (known + planned.filter(|planned| planned.launch_config == config.name).count()) as i64
+    };
+    let left_in_all = config.max_in_all.map(|max| i64::from(max) - in_all());
+    [left_in_pool, left_in_all].into_iter().flatten().min()
+}
+
+fn refused(hold: &Hold) -> Refusal {
+    Refusal { class: hold.error.class.clone(), message: hold.error.message.clone(), until: hold.until }
+}
+
+fn refusal(cloud: Option<&Cloud>, place: &Place) -> Option<Refusal> {
+    let cloud = cloud?;
+    let held = cloud.holds().reason_of(place, false).map(refused);
+    let limited = || {
+        let message = "the cloud says that there are too many create calls".to_owned();
+        let until = cloud.limited_until(ProviderOperation::Create)?;
+        Some(Refusal { class: "RateLimited".to_owned(), message, until })
+    };
+    held.or_else(limited)
+}
+
+const fn breaker_state(phase: Phase) -> BreakerState {
+    match phase {
+        Phase::Closed => BreakerState::Closed,
+        Phase::HalfOpen => BreakerState::HalfOpen,
+        Phase::Open(_) => BreakerState::Open,
+    }
+}
+
+/// Holds of a cloud changed: whoever buys there, or waits to, looks anew.
+pub fn wake_scope(context: &Context, scope: &Scope) {
+    let (configs, pools, members) = context.world.with(|state| {
+        let configs: HashSet<_> = state
+            .launch_configs
+            .iter()
+            .filter(|(_, config)| Scope::of(&config.spec).as_ref() == Some(scope))
+            .map(|(key, _)| key.clone())
+            .collect();
+        let uses = |key: &ObjectKey, pool: &InstancePool| {
+            let named = |name: &str| configs.contains(&ObjectKey::new(key.namespace.clone(), name));
+            pool.spec.launch_configs.iter().any(|entry| named(&entry.name))
+        };
+        let pools: Vec<_> =
+            state.pools.iter().filter(|(key, pool)| uses(key, pool)).map(|(key, _)| key.clone()).collect();
+        let waits = |member: &PoolMember| {
+            views::state(member) == MemberState::Pending && configs.contains(&views::launch_config_of(member))
+        };
+        let members: Vec<_> =
+            state.members.iter().filter(|(_, member)| waits(member)).map(|(key, _)| key.clone()).collect();
+        (configs, pools, members)
+    });
+    configs.into_iter().for_each(|key| context.wakers.launch_configs.wake(key));
+    pools.into_iter().for_each(|key| context.wakers.pools.wake(key));
+    members.into_iter().for_each(|key| context.wakers.members.wake(key));
+}

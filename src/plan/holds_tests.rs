@@ -1,0 +1,154 @@
+use std::time::Duration;
+
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + seconds).unwrap()
+}
+
+fn place(name: &str, instance_type: &str, zone: &str) -> Place {
+    Place {
+        launch_config: format!("ns/{name}"),
+        generation: 1,
+        template_hash: "h".into(),
+        instance_type: instance_type.into(),
+        zone: zone.into(),
+        market: Market::OnDemand,
+    }
+}
+
+fn small() -> Place {
+    place("small", "small", "z-a")
+}
+
+fn capacity(scope: CapacityScope) -> ProviderError {
+    ProviderError::Capacity { message: "none left".into(), scope }
+}
+
+fn quota() -> ProviderError {
+    ProviderError::Quota { message: "ten".into() }
+}
+
+fn refused(error: &ProviderError) -> Holds {
+    let mut holds = Holds::default();
+    assert!(holds.refused(&small(), error, at(0), at(0)));
+    holds
+}
+
+fn is_closed(holds: &Holds, place: &Place) -> bool {
+    matches!(holds.look(place, None, at(1)), Gate::Closed(_))
+}
+
+#[test]
+fn a_17_a_lack_of_capacity_closes_its_own_scope_only() {
+    let spot = Place { market: Market::Spot, ..small() };
+    let others = [place("large", "large", "z-a"), place("far", "small", "z-b"), spot];
+    let closed = |scope| {
+        let holds = refused(&capacity(scope));
+        assert!(is_closed(&holds, &small()));
+        assert!(is_closed(&holds, &place("twin", "small", "z-a")), "for all launch configs in the scope");
+        others.each_ref().map(|place| is_closed(&holds, place))
+    };
+    assert_eq!(closed(CapacityScope::Type), [false, false, false]);
+    assert_eq!(closed(CapacityScope::Zone), [true, false, true]);
+    assert_eq!(closed(CapacityScope::Market), [true, true, false]);
+    assert_eq!(closed(CapacityScope::All), [true, true, true]);
+}
+
+#[test]
+fn aw_2_a_quota_is_tried_again_when_a_machine_ended_and_by_a_timer_too() {
+    let mut holds = refused(&quota());
+    assert!(is_closed(&holds, &place("other", "large", "z-b")), "it is the account's");
+    assert_eq!(holds.look(&small(), None, at(60)), Gate::Probe, "by the timer");
+    assert!(holds.machine_ended(at(2)));
+    assert_eq!(holds.look(&small(), None, at(2)), Gate::Probe);
+    assert!(!refused(&capacity(CapacityScope::All)).machine_ended(at(2)), "capacity is not the account's to free");
+}
+
+#[test]
+fn one_member_at_a_time_tries_until_enough_were_accepted() {
+    let mut holds = refused(&quota());
+    for n in 0..ACCEPTED_TO_OPEN {
+        assert_eq!(holds.begin(&small(), "first", at(60)), Gate::Probe);
+        assert_eq!(holds.begin(&small(), "second", at(60)), Gate::Wait, "probe {n} is under way");
+        assert!(holds.ended(&small(), "first", true));
+    }
+    assert_eq!(holds.begin(&small(), "second", at(60)), Gate::Open);
+}
+
+#[test]
+fn a_probe_without_a_definite_answer_leaves_the_place_to_the_next() {
+    let mut holds = refused(&quota());
+    assert_eq!(holds.begin(&small(), "first", at(60)), Gate::Probe);
+    assert!(holds.ended(&small(), "first", false));
+    assert_eq!(holds.begin(&small(), "second", at(60)), Gate::Probe);
+}
+
+#[test]
+fn aw_5_each_refused_probe_makes_the_pause_longer_up_to_ten_minutes() {
+    let mut holds = refused(&capacity(CapacityScope::Type));
+    let mut now = 0;
+    let mut pauses = Vec::new();
+    for _ in 0..6 {
+        let Gate::Closed(until) = holds.look(&small(), None, at(now)) else { panic!("open") };
+        pauses.push(until.duration_since(at(now)).as_secs());
+        now = until.duration_since(at(0)).as_secs();
+        assert_eq!(holds.begin(&small(), "probe", at(now)), Gate::Probe);
+        holds.refused(&small(), &capacity(CapacityScope::Type), at(now), at(now));
+        holds.ended(&small(), "probe", false);
+    }
+    assert_eq!(pauses, [60, 120, 240, 480, 600, 600]);
+}
+
+#[test]
+fn refusals_of_calls_that_began_together_count_once() {
+    let mut holds = refused(&quota());
+    assert!(!holds.refused(&small(), &quota(), at(-1), at(1)));
+    assert_eq!(holds.look(&small(), None, at(1)), Gate::Closed(at(60)));
+}
+
+#[test]
+fn tw_18_what_was_wrong_is_asked_for_again_at_once_when_it_changes() {
+    let auth = refused(&ProviderError::Auth { message: "who?".into() });
+    assert!(is_closed(&auth, &small()));
+    assert!(!is_closed(&auth, &Place { generation: 2, ..small() }));
+    assert!(!is_closed(&auth, &place("other", "small", "z-a")), "another launch config is not concerned");
+    let invalid = refused(&ProviderError::invalid("no such image"));
+    assert!(is_closed(&invalid, &small()));
+    assert!(!is_closed(&invalid, &Place { template_hash: "mended".into(), ..small() }));
+}
+
+#[test]
+fn what_a_status_remembers_is_taken_up_again() {
+    let error = recorded(&capacity(CapacityScope::All), at(0));
+    let mut holds = Holds::default();
+    holds.remembered(&small(), at(60), &error);
+    assert_eq!(holds.look(&small(), None, at(1)), Gate::Closed(at(60)));
+    assert_eq!(holds.begin(&small(), "probe", at(61)), Gate::Probe);
+    holds.ended(&small(), "probe", true);
+    assert_eq!(holds.look(&small(), None, at(61)), Gate::Open);
+}
+
+#[test]
+fn a_rate_limit_lasts_as_long_as_the_cloud_asked_or_longer_each_time() {
+    let mut hold = RateHold::after(None, Some(SignedDuration::from_secs(7)), at(0), at(0));
+    assert_eq!(hold.until, at(7));
+    let mut seconds = Vec::new();
+    let mut now = 10;
+    for _ in 0..12 {
+        hold = RateHold::after(Some(&hold), None, at(now), at(now));
+        seconds.push(hold.until.duration_since(at(now)).as_secs());
+        now += 100;
+    }
+    assert_eq!(seconds[..4], [2, 4, 8, 13]);
+    assert_eq!(seconds[11], 60);
+}
+
+#[test]
+fn calls_that_were_limited_together_count_once() {
+    let first = RateHold::after(None, None, at(0), at(1));
+    let second = RateHold::after(Some(&first), None, at(0), at(1));
+    assert_eq!(second, first);
+    let longer = RateHold::after(Some(&first), Some(Duration::from_secs(9).try_into().unwrap()), at(0), at(1));
+    assert_eq!(longer.until, at(10));
+}

@@ -1,0 +1,47 @@
+//! How many members of one launch config and template may be in flight at a time (`DESIGN.md` §5; TW-3).
+
+use super::breaker::Phase;
+
+/// Pending and warming members that there may be.
+///
+/// Nothing is proved before a first member was ready: then at most `threshold` are in flight, less those that `failures`
+/// has counted, so that no more than `threshold` are bought to learn that none gets ready. Each that was proves one
+/// more, so a pool whose machines get ready doubles with each boot. A breaker that opened lets one through at a time.
+pub fn in_flight_limit(threshold: i32, failures: i32, proven: i64, phase: Phase) -> i64 {
+    match phase {
+        Phase::Closed => i64::from((threshold - failures).max(1)).saturating_add(proven.max(0)),
+        Phase::HalfOpen => 1,
+        Phase::Open(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn tw_3_a_pool_that_nothing_is_proved_of_starts_gently_and_doubles_with_each_boot() {
+        let (mut ready, mut boots) = (0, 0);
+        while ready < 1_336 {
+            ready += in_flight_limit(5, 0, ready, Phase::Closed);
+            boots += 1;
+        }
+        assert_eq!((in_flight_limit(5, 0, 0, Phase::Closed), boots), (5, 9));
+    }
+
+    #[test]
+    fn a_member_that_failed_is_not_bought_again_before_the_breaker_has_opened() {
+        for failures in 0..5 {
+            let in_flight = in_flight_limit(5, failures, 0, Phase::Closed);
+            assert_eq!(in_flight + i64::from(failures), 5);
+        }
+    }
+
+    #[test]
+    fn a_breaker_that_opened_lets_one_through_at_a_time() {
+        assert_eq!(in_flight_limit(5, 5, 1_000, Phase::HalfOpen), 1);
+        assert_eq!(in_flight_limit(5, 5, 1_000, Phase::Open(Timestamp::MAX)), 0);
+    }
+}
