@@ -59,6 +59,11 @@ impl MachineRecord {
         self.worked();
     }
 
+    /// Whether a list that began then is passed over, because a call of its own looked at the machine since.
+    pub fn outlasts(&self, list_began: Timestamp) -> bool {
+        self.looked_at.is_some_and(|looked| list_began <= looked)
+    }
+
     /// A call showed that there is none.
     pub fn saw_none(&mut self, at: Timestamp) {
         self.instance = None;
@@ -123,10 +128,8 @@ pub fn sighting(
     id: Option<&str>,
     known_since: Option<Timestamp>,
 ) -> Sighting {
-    let listed = listing.and_then(|listing| {
-        let younger = record.looked_at.is_none_or(|looked| listing.began > looked);
-        younger.then(|| (listing.began, listing.find(uid, id)))
-    });
+    let listed =
+        listing.and_then(|listing| (!record.outlasts(listing.began)).then(|| (listing.began, listing.find(uid, id))));
     match listed {
         Some((began, Some(instance))) => shown(instance, began),
         Some((began, None)) if id.is_some() && known_since.is_some_and(|since| began > since) => {
@@ -153,4 +156,19 @@ fn shown(instance: Instance, at: Timestamp) -> Sighting {
         InstancePhase::Terminated => Machine::Terminated,
     };
     Sighting { machine, instance: Some(instance) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_passed_over_when_a_call_has_looked_since_it_began() {
+        let moment = |second| Timestamp::from_second(second).unwrap();
+        let mut record = MachineRecord::new(Asked::Never);
+        assert!(!record.outlasts(moment(5)), "no call has looked yet");
+        record.saw_none(moment(7));
+        assert!(record.outlasts(moment(5)) && record.outlasts(moment(7)));
+        assert!(!record.outlasts(moment(8)));
+    }
 }

@@ -18,11 +18,13 @@ use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
 use crate::plan::holds::{Gate, Place};
 use crate::plan::lifecycle::{Asked, LifecycleView, Step, next_step};
-use crate::plan::replenish::create_may_begin;
+use crate::plan::replenish::{create_may_begin, earliest};
 use crate::plan::template::template_hash;
 use crate::plan::{Ending, ending};
 use crate::telemetry::labels::ProviderOperation;
 
+/// How soon a member is looked at again whose last list was passed over: the next one is there by then.
+const NEXT_LIST: SignedDuration = SignedDuration::from_secs(1);
 /// Steps of one run: more would be a circle.
 const MOST_STEPS: usize = 12;
 
@@ -40,6 +42,8 @@ pub struct Gathered {
     pub sighting: Sighting,
     /// The same for the plan.
     pub view: LifecycleView,
+    /// The last list was passed over. What it showed is no news in the next one, so nobody tells of it again.
+    pub list_passed_over: bool,
 }
 
 impl Gathered {
@@ -78,6 +82,9 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
         };
         let gathered = gather(&context, member, ending_since)?;
         match next_step(&gathered.view, Timestamp::now()) {
+            Step::Wait(until) if gathered.list_passed_over => {
+                return Ok(earliest(until, Timestamp::now().checked_add(NEXT_LIST).ok()));
+            }
             Step::Wait(until) => return Ok(until),
             step => match held_back(&gathered, &step) {
                 Some(until) => return Ok(Some(until)),
@@ -146,7 +153,9 @@ fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Times
     let status = views::status(&member);
     let recorded_id = status.instance.as_ref().map(|machine| machine.id.as_str());
     let known_since = status.warming_started_at.as_ref().map(|time| time.0);
-    let sighting = sighting(&record, cloud.listing().as_deref(), &uid, recorded_id, known_since);
+    let listing = cloud.listing();
+    let list_passed_over = listing.as_ref().is_some_and(|listing| record.outlasts(listing.began));
+    let sighting = sighting(&record, listing.as_deref(), &uid, recorded_id, known_since);
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
     let gate = cloud.holds().look(&place_of(&launch_config, &member.spec.template_hash), Some(&uid), Timestamp::now());
     // Where nothing may be bought for a while, a member that was not asked for yet makes way for another launch config.
@@ -169,7 +178,7 @@ fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Times
         not_before: record.not_before,
         terminate_accepted_at: record.terminate_accepted_at,
     };
-    Ok(Gathered { member, pool, launch_config, cloud, sighting, view })
+    Ok(Gathered { member, pool, launch_config, cloud, sighting, view, list_passed_over })
 }
 
 fn live_pool(state: &State, member: &PoolMember) -> Option<Arc<InstancePool>> {
