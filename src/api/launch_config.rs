@@ -113,10 +113,27 @@ const fn default_boot_jitter_percent() -> i32 {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LaunchConfigStatus {
-    /// Available: the provider answered for this account and region.
+    /// Available: the provider answered for this account and region. Stalled: the account is another than before.
+    /// SweepBlocked: so many machines have lost their member that a person has to confirm their end.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The generation of the spec that this status speaks of.
     pub observed_generation: i64,
+    /// The account that the machines of this launch config are in, as it was at first contact. While a member needs it,
+    /// nothing is done with the credentials of another account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<LaunchConfigIdentity>,
+}
+
+/// Whose machines they are.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LaunchConfigIdentity {
+    /// The account that the credentials belong to.
+    #[schemars(length(max = 256))]
+    pub account: String,
+    /// The region.
+    #[schemars(length(max = 63))]
+    pub region: String,
 }

@@ -17,9 +17,12 @@ pub use instance_pool::{
     EffectiveTarget, InstancePool, InstancePoolSpec, InstancePoolStatus, LaunchConfigInUse, LifecycleClass,
     MemberCounts, PoolLaunchConfig, PoolState, ProviderReadiness, Provisioning, Readiness, TargetSource, Template,
 };
-pub use launch_config::{LaunchConfig, LaunchConfigSpec, LaunchConfigStatus, Market, SimulatedProviderConfig};
+pub use launch_config::{
+    LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, SimulatedProviderConfig,
+};
 pub use names::{
-    FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH,
+    ANNOTATION_CONFIRM_SWEEP, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, LABEL_LAUNCH_CONFIG,
+    LABEL_POOL, LABEL_TEMPLATE_HASH,
 };
 pub use pool_claim::{ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolClaimStatus, WhenEmpty};
 pub use pool_member::{MemberInstance, Placement, PoolMember, PoolMemberSpec, PoolMemberStatus, PoolRef};

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
@@ -37,6 +38,14 @@ pub(super) struct RunArgs {
     /// machines for their own [default: made from the cluster, the namespace and the name of the operator]
     #[arg(long, value_name = "ID", env = "BULLPEN_INSTALLATION_ID", value_parser = installation_id)]
     installation_id: Option<String>,
+    /// How old a machine of this installation has to be until it may be terminated because no member needs it, in
+    /// seconds; longer than any create takes
+    #[arg(long, value_name = "N", default_value_t = 120, env = "BULLPEN_SWEEP_GRACE_SECONDS",
+        value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    sweep_grace_seconds: u32,
+    /// Only say which machines would be terminated because no member needs them
+    #[arg(long, env = "BULLPEN_SWEEP_DRY_RUN")]
+    sweep_dry_run: bool,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -87,7 +96,13 @@ async fn run(args: RunArgs) -> CommandResult {
         tokio::spawn(telemetry::serve(listener, metrics.clone(), health.clone(), shutdown.clone().cancelled_owned()));
     let scope = args.namespace.as_deref().unwrap_or("all namespaces");
     info!(version = env!("CARGO_PKG_VERSION"), %installation, %scope, "bullpen runs");
-    let settings = Settings { namespace: args.namespace, installation, instance: instance_name() };
+    let settings = Settings {
+        namespace: args.namespace,
+        installation,
+        instance: instance_name(),
+        sweep_grace: SignedDuration::from_secs(args.sweep_grace_seconds.into()),
+        sweep_dry_run: args.sweep_dry_run,
+    };
     controllers::run(settings, clients, metrics, health.clone(), shutdown).await;
     health.set_ready(false);
     serving.await??;

@@ -11,12 +11,13 @@ use super::held::{self, Held};
 use super::machine;
 use super::machines::{Sighting, sighting};
 use super::queue::Outcome;
-use super::views;
+use super::{tagging, views};
 use crate::api::{FINALIZER_INSTANCE, InstancePool, LaunchConfig, MemberState, PoolMember, Readiness};
 use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
 use crate::plan::lifecycle::{Asked, LifecycleView, Step, next_step};
-use crate::plan::replenish::create_may_begin;
+use crate::plan::replenish::{create_may_begin, earliest};
+use crate::plan::restore::served_before;
 use crate::plan::template::template_hash;
 use crate::plan::{Ending, ending};
 
@@ -69,8 +70,9 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
             Held::Later(moment) => return Ok(moment),
         };
         let gathered = gather(&context, member, ending_since)?;
+        let tag_at = tagging::see_to(&context, &gathered, Timestamp::now());
         match next_step(&gathered.view, Timestamp::now()) {
-            Step::Wait(until) => return Ok(until),
+            Step::Wait(until) => return Ok(earliest(until, tag_at)),
             step => machine::take(&context, &gathered, step).await?,
         }
     }
@@ -112,8 +114,13 @@ fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Times
     let cloud = Scope::of(&launch_config.spec)
         .and_then(|scope| context.clouds.get(&scope))
         .ok_or(Failure::NoLaunchConfig(launch_config_key))?;
-    let uid = views::uid(member.as_ref());
+    let (uid, now) = (views::uid(member.as_ref()), Timestamp::now());
+    let (word, recorded) = (cloud.word(), launch_config.status.as_ref().and_then(|status| status.identity.as_ref()));
+    let trusted = cloud.foreign().is_none() && word.as_ref().is_some_and(|word| Some(&word.identity) == recorded);
     let record = context.machines.with(&uid, context.started, |record| {
+        if let Some(word) = &word {
+            record.doubt_absence_before(word.since);
+        }
         if ending_since.is_some() && record.ending_since.is_none() {
             record.ending_since = ending_since;
         }
@@ -140,6 +147,17 @@ fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Times
         create_grace: SignedDuration::try_from(cloud.provider().create_grace()).unwrap_or(SignedDuration::MAX),
         not_before: record.not_before,
         terminate_accepted_at: record.terminate_accepted_at,
+        terminate_first_accepted_at: record.terminate_first_accepted_at,
+        terminate_failures: record.terminate_failures,
+        said_stuck: record
+            .stuck_unsaid
+            .filter(|(_, until)| *until > now)
+            .map(|(stuck, _)| stuck)
+            .or_else(|| views::said_stuck(&member)),
+        trusted,
+        identity_asked_at: word.map(|word| word.asked_at),
+        served_before: served_before(status.state, sighting.claim()),
+        quarantined: views::is_quarantined(&member),
     };
     Ok(Gathered { member, pool, launch_config, cloud, sighting, view })
 }

@@ -2,7 +2,8 @@
 //!
 //! `pool` is the reaper; `binder` pairs claims with members, and `bind` binds a pair; `member` takes a member from
 //! Pending to its end, with `held` for those that a claim has and `machine` for the calls of its cloud; `hold` watches
-//! over bound claims; `launch_config` opens the `clouds`. `routing` says what wakes whom, `queue` runs them.
+//! over bound claims; `launch_config` opens the `clouds`, `identity` knows whose they are, and `sweep` ends machines that
+//! have no member; `tagging` and `quarantine` keep a restored backup from handing out a machine twice. `routing` says what wakes whom, `queue` runs them.
 
 mod bind;
 mod binder;
@@ -10,18 +11,22 @@ mod clouds;
 mod context;
 mod held;
 mod hold;
+mod identity;
 mod launch_config;
 mod machine;
 mod machines;
 mod member;
 mod pool;
+mod quarantine;
 mod queue;
 mod routing;
+mod sweep;
+mod tagging;
 mod views;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +36,7 @@ use crate::cluster::events::Events;
 use crate::cluster::{World, Writes, watch};
 use crate::telemetry::labels::Controller;
 use crate::telemetry::{Health, Metrics};
-use context::{Context, Wakers};
+use context::{Context, SweepRules, Wakers};
 use queue::Waker;
 
 /// What the operator is started with.
@@ -43,6 +48,10 @@ pub struct Settings {
     pub installation: String,
     /// Name of this process, for events.
     pub instance: String,
+    /// How old a machine without a member has to be until it is an orphan.
+    pub sweep_grace: SignedDuration,
+    /// Whether orphans are only spoken of.
+    pub sweep_dry_run: bool,
 }
 
 /// Runs every controller until `shutdown`.
@@ -64,6 +73,11 @@ pub async fn run(settings: Settings, clients: Clients, metrics: Metrics, health:
         memory: Arc::default(),
         installation: settings.installation.into(),
         started: Timestamp::now(),
+        sweep: Arc::new(SweepRules {
+            namespace: settings.namespace.clone(),
+            grace: settings.sweep_grace,
+            dry_run: settings.sweep_dry_run,
+        }),
     };
     health.await_check("watches");
 

@@ -31,6 +31,7 @@ pub async fn run(
                 health.pass("watches");
                 health.set_ready(true);
                 everything(&context);
+                tokio::spawn(super::quarantine::end_grace(context.clone()));
             }
         }
     }
@@ -75,8 +76,10 @@ fn launch_config(context: &Context, changed: &Changed<LaunchConfig>) {
             .filter(|(other, pool)| in_namespace(other) && uses(pool))
             .map(|(key, _)| key.clone())
             .collect();
+        let identity = |config: &Arc<LaunchConfig>| config.status.as_ref().and_then(|status| status.identity.clone());
+        let moved = changed.old.as_ref().map(identity) != changed.new.as_ref().map(identity);
         let pinned = |member: &PoolMember| {
-            views::launch_config_of(member) == key && views::state(member) == MemberState::Pending
+            views::launch_config_of(member) == key && (moved || views::state(member) == MemberState::Pending)
         };
         let members: Vec<_> =
             state.members.iter().filter(|(_, member)| pinned(member)).map(|(key, _)| key.clone()).collect();
@@ -186,6 +189,11 @@ impl Audience for Listeners {
         for member in self.in_scope(scope, |_| true) {
             self.0.wakers.members.wake(member);
         }
+        // Ready members may be handed out now that their tags were seen.
+        let pools: Vec<_> = self.0.world.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
+        for pool in pools {
+            self.0.wakers.binder.wake(pool);
+        }
     }
 
     fn answering_changed(&self, scope: &Scope) {
@@ -200,5 +208,16 @@ impl Audience for Listeners {
         for config in configs {
             self.0.wakers.launch_configs.wake(config);
         }
+    }
+
+    fn identity_changed(&self, scope: &Scope) {
+        self.answering_changed(scope);
+        for member in self.in_scope(scope, |_| true) {
+            self.0.wakers.members.wake(member);
+        }
+    }
+
+    fn listed(&self, scope: &Scope) {
+        super::sweep::listed(&self.0, scope);
     }
 }

@@ -13,6 +13,8 @@ const METRICS_MARK: &str = "metrics on http://";
 pub(crate) struct Operator {
     arguments: Vec<String>,
     folder: PathBuf,
+    /// What its logs are called.
+    name: String,
     /// Every run, the present one last: kept so that a failing test shows all of their logs.
     runs: Vec<Process>,
     metrics: String,
@@ -22,6 +24,25 @@ impl Operator {
     /// Starts it for the walk's namespace and waits until it listens.
     pub(crate) async fn start(walk: &Walk) -> Self {
         let mut operator = Self::prepare(walk, &walk.operator_kubeconfig());
+        operator.start_again().await;
+        operator
+    }
+
+    /// Starts it with other options, those without a value as `("--option", "")`, and waits until it listens.
+    pub(crate) async fn start_with(walk: &Walk, options: &[(&str, &str)]) -> Self {
+        let mut operator = Self::prepare(walk, &walk.operator_kubeconfig());
+        for (option, value) in options {
+            match operator.arguments.iter().position(|argument| argument == option) {
+                Some(place) => (*value).clone_into(&mut operator.arguments[place + 1]),
+                None => operator
+                    .arguments
+                    .extend([*option, *value].into_iter().filter(|argument| !argument.is_empty()).map(str::to_owned)),
+            }
+        }
+        operator.name = options
+            .iter()
+            .find(|(option, _)| *option == "--installation-id")
+            .map_or(operator.name, |(_, id)| format!("operator-of-{id}"));
         operator.start_again().await;
         operator
     }
@@ -57,11 +78,17 @@ impl Operator {
             &walk.namespace,
         ];
         let arguments = arguments.map(str::to_owned).to_vec();
-        Self { arguments, folder: walk.folder().to_owned(), runs: Vec::new(), metrics: String::new() }
+        Self {
+            arguments,
+            folder: walk.folder().to_owned(),
+            name: "operator".to_owned(),
+            runs: Vec::new(),
+            metrics: String::new(),
+        }
     }
 
     fn run(&mut self) {
-        let log = self.folder.join(format!("operator-{}.log", self.runs.len() + 1));
+        let log = self.folder.join(format!("{}-{}.log", self.name, self.runs.len() + 1));
         self.runs.push(Process::bullpen("the operator", &self.arguments, &log));
     }
 
