@@ -101,7 +101,8 @@ async fn create(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
     match answer {
         Ok(instance) => {
             info!(member = %gathered.key(), instance = %instance.id, "the create was accepted");
-            context.machines.with(&uid, context.started, |record| record.saw(instance, Timestamp::now()));
+            // As old as the question: a list that began since may show more.
+            context.machines.with(&uid, context.started, |record| record.saw(instance, began));
             gathered.cloud.hurry();
             if context.memory.lock().accepted(&launch_config) {
                 context.wakers.pools.wake(pool);

@@ -1,7 +1,7 @@
 //! What this process knows of each member's machine beyond what the member records: calls begun, strikes, backoffs.
 //! All of it may be lost with the process: a member found at start is taken as asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::clouds::Listing;
 use super::queue::backoff;
+use crate::cluster::ObjectKey;
 use crate::plan::lifecycle::{Asked, Machine, Stuck};
 use crate::provider::{Instance, InstancePhase, tags};
 
@@ -148,7 +149,7 @@ impl MachineRecord {
 
 /// The records of all members, by uid.
 #[derive(Clone, Debug, Default)]
-pub struct Machines(Arc<Mutex<HashMap<String, MachineRecord>>>);
+pub struct Machines(Arc<Mutex<HashMap<String, MachineRecord>>>, Arc<Mutex<HashSet<ObjectKey>>>);
 
 impl Machines {
     /// This process wrote the member, and has begun no call for it.
@@ -167,6 +168,16 @@ impl Machines {
         if let Some(record) = self.0.lock().get_mut(uid) {
             change(record);
         }
+    }
+
+    /// The last list is older than the last call for this member's machine: it is to be looked at after the next one.
+    pub fn overtook(&self, member: ObjectKey) {
+        self.1.lock().insert(member);
+    }
+
+    /// The members to look at now that there is another list.
+    pub fn overtaken(&self) -> HashSet<ObjectKey> {
+        std::mem::take(&mut self.1.lock())
     }
 
     /// The member is gone.

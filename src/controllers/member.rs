@@ -129,7 +129,11 @@ fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Times
     let status = views::status(&member);
     let recorded_id = status.instance.as_ref().map(|machine| machine.id.as_str());
     let known_since = status.warming_started_at.as_ref().map(|time| time.0);
-    let sighting = sighting(&record, cloud.listing().as_deref(), &uid, recorded_id, known_since);
+    let listing = cloud.listing();
+    if listing.as_ref().is_some_and(|listing| record.looked_at.is_some_and(|looked| listing.began <= looked)) {
+        context.machines.overtook(ObjectKey::of(member.as_ref()));
+    }
+    let sighting = sighting(&record, listing.as_deref(), &uid, recorded_id, known_since);
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
     let current = pool.as_ref().is_some_and(|pool| is_current(pool, &launch_config, &member));
     let seconds = |seconds: i32| SignedDuration::from_secs(i64::from(seconds));

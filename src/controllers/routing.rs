@@ -218,6 +218,11 @@ impl Audience for Listeners {
     }
 
     fn listed(&self, scope: &Scope) {
+        // A list that began before a call for a machine may be the first to show what became of it, and is then too old to
+        // count; the next one shows nothing new.
+        for member in self.0.machines.overtaken() {
+            self.0.wakers.members.wake(member);
+        }
         super::sweep::listed(&self.0, scope);
     }
 }
