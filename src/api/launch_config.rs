@@ -121,7 +121,9 @@ const fn default_boot_jitter_percent() -> i32 {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LaunchConfigStatus {
-    /// Available (its cloud answers and takes its requests), CapacityAvailable (there are machines to buy), Paused.
+    /// Available (its cloud answers and takes its requests), CapacityAvailable (there are machines to buy), Paused;
+    /// Stalled: the account is another than before; SweepBlocked: so many machines have lost their member that a person
+    /// has to confirm their end.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -137,6 +139,10 @@ pub struct LaunchConfigStatus {
     /// The last thing that went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<RecordedError>,
+    /// The account that the machines of this launch config are in, as it was at first contact. While a member needs it,
+    /// nothing is done with the credentials of another account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<LaunchConfigIdentity>,
     /// Members that are pinned to it now, over all pools.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instances: Option<i32>,
@@ -160,4 +166,16 @@ pub struct RecentError {
     pub count: i32,
     /// When it last happened.
     pub last_time: MicroTime,
+}
+
+/// Whose machines they are.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LaunchConfigIdentity {
+    /// The account that the credentials belong to.
+    #[schemars(length(max = 256))]
+    pub account: String,
+    /// The region.
+    #[schemars(length(max = 63))]
+    pub region: String,
 }

@@ -18,10 +18,12 @@ pub use instance_pool::{
     MemberCounts, PoolLaunchConfig, PoolState, ProviderReadiness, Provisioning, Readiness, TargetSource, Template,
 };
 pub use launch_config::{
-    LaunchConfig, LaunchConfigSpec, LaunchConfigStatus, Market, RecentError, SimulatedProviderConfig,
+    LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, RecentError,
+    SimulatedProviderConfig,
 };
 pub use names::{
-    FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH,
+    ANNOTATION_CONFIRM_SWEEP, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, LABEL_LAUNCH_CONFIG,
+    LABEL_POOL, LABEL_TEMPLATE_HASH,
 };
 pub use pool_claim::{ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolClaimStatus, WhenEmpty};
 pub use pool_member::{MemberInstance, Placement, PoolMember, PoolMemberSpec, PoolMemberStatus, PoolRef};

@@ -1,4 +1,4 @@
-//! Labels and finalizers.
+//! Labels, finalizers and annotations.
 
 /// Label of a member: the name of its pool.
 pub const LABEL_POOL: &str = "bullpen.dev/pool";
@@ -13,3 +13,6 @@ pub const FINALIZER_INSTANCE: &str = "bullpen.dev/instance";
 pub const FINALIZER_POOL: &str = "bullpen.dev/members";
 /// Finalizer of a launch config: members may still need it to reach their machines.
 pub const FINALIZER_LAUNCH_CONFIG: &str = "bullpen.dev/in-use";
+
+/// Annotation of a launch config, set by a person: the code of the sweep that may go on although it is large.
+pub const ANNOTATION_CONFIRM_SWEEP: &str = "bullpen.dev/confirm-sweep";

@@ -89,7 +89,7 @@ pub struct Placement {
         .message("claimRef never goes from one claim to another").field_path(".claimRef")
 )]
 pub struct PoolMemberStatus {
-    /// Ready, Stalled.
+    /// Ready. Stalled: its machine cannot be terminated. Quarantined: its machine was claimed before, by its tags.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

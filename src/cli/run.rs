@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
@@ -58,6 +59,14 @@ pub(super) struct RunArgs {
     /// that live at a time may have the same [default: HOSTNAME, or else the machine's name and the process id]
     #[arg(long, value_name = "NAME", env = "BULLPEN_IDENTITY", value_parser = identity)]
     identity: Option<String>,
+    /// How old a machine of this installation has to be until it may be terminated because no member needs it, in
+    /// seconds; longer than any create takes
+    #[arg(long, value_name = "N", default_value_t = 120, env = "BULLPEN_SWEEP_GRACE_SECONDS",
+        value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    sweep_grace_seconds: u32,
+    /// Only say which machines would be terminated because no member needs them
+    #[arg(long, env = "BULLPEN_SWEEP_DRY_RUN")]
+    sweep_dry_run: bool,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -135,7 +144,13 @@ async fn run(args: RunArgs) -> CommandResult {
     info!(version = env!("CARGO_PKG_VERSION"), %installation, %scope, "bullpen runs");
     let identity = args.identity.unwrap_or_else(default_identity);
     let election = lease.map(|key| Election::new(clients.lease.clone(), key, identity.clone(), health.clone()));
-    let settings = Settings { namespace: args.namespace, installation, instance: identity };
+    let settings = Settings {
+        namespace: args.namespace,
+        installation,
+        instance: identity,
+        sweep_grace: SignedDuration::from_secs(args.sweep_grace_seconds.into()),
+        sweep_dry_run: args.sweep_dry_run,
+    };
     let equipment = Equipment { clients, signs, metrics, health: health.clone() };
     terms::run(settings, equipment, election, shutdown).await;
     health.set_ready(false);

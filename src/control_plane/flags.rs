@@ -30,7 +30,7 @@ pub(super) fn etcd(work: &Path, fsync: bool) -> Vec<OsString> {
     let (client, peer) = (socket(work, ETCD_SOCKET), socket(work, PEER_SOCKET));
     let mut flags = vec![
         flag("name", "bullpen"),
-        flag("data-dir", work.join("etcd")),
+        flag("data-dir", work.join(super::store::DATA)),
         flag("listen-client-urls", client),
         flag("advertise-client-urls", ADVERTISED),
         flag("listen-peer-urls", peer),

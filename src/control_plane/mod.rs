@@ -11,6 +11,7 @@ mod flags;
 mod kubeconfig;
 mod process;
 mod ready;
+mod store;
 
 use std::{
     env,

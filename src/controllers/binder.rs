@@ -8,7 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, info};
 
 use super::bind;
+use super::clouds::Listing;
 use super::context::Context;
+use super::quarantine::{self, Shown};
 use super::queue::backoff;
 use super::views;
 use crate::api::{ClaimPhase, MemberState, PoolClaim, PoolMember, WhenEmpty};
@@ -73,7 +75,7 @@ fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
         if claims.is_empty() {
             return None;
         }
-        let members = candidates(state, key);
+        let members = candidates(context, state, key, now);
         let Pairing { pairs, verdicts, look_again_at } = pair(
             &key.name,
             queue_pool(state, key).as_ref(),
@@ -153,33 +155,40 @@ fn queued_claim(state: &State, claim: &PoolClaim, now: Timestamp) -> QueuedClaim
     }
 }
 
-fn candidates(state: &State, key: &ObjectKey) -> HashMap<String, (Arc<PoolMember>, Candidate)> {
+fn candidates(
+    context: &Context,
+    state: &State,
+    key: &ObjectKey,
+    now: Timestamp,
+) -> HashMap<String, (Arc<PoolMember>, Candidate)> {
     let Some(pool) = state.pools.get(key) else { return HashMap::new() };
     let pool_uid = views::uid(pool.as_ref());
-    let mut hashes: HashMap<&str, Option<String>> = HashMap::new();
+    let mut seen: HashMap<&str, (Option<String>, Option<Arc<Listing>>)> = HashMap::new();
     state
         .members_of(pool)
         .filter(|member| claimable(&views::member_view(member), &pool_uid))
         .filter(|member| !state.members_in_hand.contains(&views::uid(member.as_ref())))
         .filter(|member| !state.machines_gone.contains(&views::uid(member.as_ref())))
-        .map(|member| {
+        .filter_map(|member| {
             let uid = views::uid(member.as_ref());
             let launch_config = member.spec.placement.launch_config.as_str();
-            let current = hashes.entry(launch_config).or_insert_with(|| {
-                let config = state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), launch_config))?;
-                Some(template_hash(&pool.spec.template, &config.spec))
+            let (current, listing) = seen.entry(launch_config).or_insert_with(|| {
+                let config = state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), launch_config));
+                let hash = config.map(|config| template_hash(&pool.spec.template, &config.spec));
+                (hash, quarantine::listing(context, config.map(Arc::as_ref)))
             });
             let parked = state
                 .parked
                 .get(&uid)
                 .is_some_and(|version| Some(version) == member.metadata.resource_version.as_ref());
+            let shown = quarantine::shown(context, listing.as_deref(), member, now);
             let candidate = Candidate {
                 uid: uid.clone(),
                 current: current.as_ref() == Some(&member.spec.template_hash),
                 warming_started_at: views::status(member).warming_started_at.map(|time| time.0),
-                parked,
+                parked: parked || shown == Shown::NotYet,
             };
-            (uid, (member.clone(), candidate))
+            (shown != Shown::ServedBefore).then(|| (uid, (member.clone(), candidate)))
         })
         .collect()
 }

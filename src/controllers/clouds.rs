@@ -10,7 +10,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::identity::IdentityWatch;
 use super::pace::Pace;
+use super::sweep::SweepMemory;
 use crate::api::LaunchConfigSpec;
 use crate::cluster::ObjectKey;
 use crate::plan::holds::Holds;
@@ -52,6 +54,21 @@ impl Listing {
         Self { began, by_id: instances.into_iter().map(|instance| (instance.id.clone(), instance)).collect(), by_token }
     }
 
+    /// Whether a machine that lived in this list is not in the later one.
+    fn lost_some_in(&self, later: &Self) -> bool {
+        self.by_id.values().any(|machine| !machine.phase.is_ending() && !later.by_id.contains_key(&machine.id))
+    }
+
+    /// All machines.
+    pub fn machines(&self) -> impl Iterator<Item = &Instance> {
+        self.by_id.values()
+    }
+
+    /// The uid of the claim that the machine with this id was given, by its tags.
+    pub fn claim_of(&self, id: &str) -> Option<&str> {
+        self.by_id.get(id)?.tags.get(tags::CLAIM).map(String::as_str)
+    }
+
     /// The machine with this id, or else the one that was bought for the member with this uid.
     pub fn find(&self, uid: &str, id: Option<&str>) -> Option<Instance> {
         let id = id.or_else(|| self.by_token.get(uid).map(String::as_str))?;
@@ -68,6 +85,10 @@ pub struct Cloud {
     holds: Mutex<Holds>,
     pace: Pace,
     hurry: Notify,
+    scope: Scope,
+    audience: Arc<dyn Audience>,
+    pub(super) identity: IdentityWatch,
+    pub(super) sweep: SweepMemory,
 }
 
 #[derive(Debug, Default)]
@@ -89,7 +110,7 @@ struct Inner {
 }
 
 /// What the lister of a cloud asks and tells.
-pub trait Audience: Send + Sync + 'static {
+pub trait Audience: std::fmt::Debug + Send + Sync + 'static {
     /// Whether a machine of this scope boots or ends, so that it should be looked at soon.
     fn hurries(&self, scope: &Scope) -> bool;
     /// A member's machine was shown changed, or no longer.
@@ -98,6 +119,10 @@ pub trait Audience: Send + Sync + 'static {
     fn first_listed(&self, scope: &Scope);
     /// The cloud began to answer, or ceased to.
     fn answering_changed(&self, scope: &Scope);
+    /// The cloud said for the first time whose credentials these are, or said something else than before.
+    fn identity_changed(&self, scope: &Scope);
+    /// There is a new whole list.
+    fn listed(&self, scope: &Scope);
 }
 
 impl Scope {
@@ -138,9 +163,13 @@ impl Clouds {
             metrics: self.inner.metrics.clone(),
             state: Mutex::default(),
             hurry: Notify::new(),
+            scope: scope.clone(),
+            audience: audience(),
+            identity: IdentityWatch::default(),
+            sweep: SweepMemory::default(),
         });
         clouds.insert(scope.clone(), cloud.clone());
-        let lister = cloud.clone().list_for_ever(scope.clone(), installation.clone(), audience());
+        let lister = cloud.clone().list_for_ever(installation.clone());
         let shutdown = shutdown.clone();
         tokio::spawn(async move { shutdown.run_until_cancelled_owned(lister).await });
         Ok(cloud)
@@ -229,21 +258,44 @@ impl Cloud {
         self.hurry.notify_one();
     }
 
-    async fn list_for_ever(self: Arc<Self>, scope: Scope, installation: Arc<str>, audience: Arc<dyn Audience>) {
+    /// What was listed may be another account's: only a new list counts.
+    pub(super) fn forget_listing(&self) {
+        self.state.lock().listing = None;
+    }
+
+    pub(super) fn tell_identity_changed(&self) {
+        self.audience.identity_changed(&self.scope);
+    }
+
+    /// A list of the right account, by a word from before it and, if machines are missing that were there, from after.
+    async fn list(&self, installation: &str) -> Result<Listing, ProviderError> {
+        self.is_listable().await?;
+        let began = Timestamp::now();
+        let instances = self.call(ProviderOperation::List, self.provider.list(installation)).await?;
+        let listing = Listing::new(began, instances);
+        if self.listing().is_some_and(|before| before.lost_some_in(&listing)) {
+            self.confirm_identity(Timestamp::now()).await?;
+        }
+        // Another task may have asked meanwhile.
+        self.is_mine()?;
+        Ok(listing)
+    }
+
+    async fn list_for_ever(self: Arc<Self>, installation: Arc<str>) {
+        let (scope, audience) = (&self.scope, self.audience.as_ref());
         let mut failures = 0;
         loop {
             let timer = Instant::now();
-            let began = Timestamp::now();
-            let answer = self.call(ProviderOperation::List, self.provider.list(&installation)).await;
-            let pause = match answer {
-                Ok(instances) => {
+            let pause = match self.list(&installation).await {
+                Ok(listing) => {
                     failures = 0;
-                    self.take(Listing::new(began, instances), &scope, audience.as_ref());
+                    self.take(listing, scope, audience);
+                    audience.listed(scope);
                     let soon = self.provider.list_interval().max(timer.elapsed() * LIST_DUTY);
-                    if audience.hurries(&scope) { soon } else { IDLE_LIST_INTERVAL.max(soon) }
+                    if audience.hurries(scope) { soon } else { IDLE_LIST_INTERVAL.max(soon) }
                 }
                 Err(error) => {
-                    self.miss(&error, &scope, audience.as_ref());
+                    self.miss(&error, scope, audience);
                     failures += 1;
                     super::queue::backoff(self.provider.list_interval(), LONGEST_LIST_BACKOFF, failures)
                 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use thiserror::Error;
 
@@ -87,6 +87,19 @@ pub struct Context {
     pub leadership: Leadership,
     /// When this term of leadership began: whatever it finds then may have been asked for before.
     pub started: Timestamp,
+    /// Which machines without a member are ended.
+    pub sweep: Arc<SweepRules>,
+}
+
+/// Which machines without a member are ended.
+#[derive(Clone, Debug)]
+pub struct SweepRules {
+    /// Only those of this namespace, if there is one.
+    pub namespace: Option<String>,
+    /// Only those that are older.
+    pub grace: SignedDuration,
+    /// None: they are only spoken of.
+    pub dry_run: bool,
 }
 
 /// What is remembered of pools from one pass to the next.

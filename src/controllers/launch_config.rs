@@ -6,16 +6,22 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tokio_util::sync::CancellationToken;
 
-use super::clouds::Scope;
+use super::clouds::{Cloud, Scope};
 use super::context::{Context, Failure};
 use super::purchasing::place_of;
 use super::queue::Outcome;
 use super::routing::Listeners;
+use super::sweep::blocked_words;
 use super::views;
-use crate::api::{FINALIZER_LAUNCH_CONFIG, LaunchConfig, PoolMember};
+use crate::api::{
+    ANNOTATION_CONFIRM_SWEEP, ConditionValue, FINALIZER_LAUNCH_CONFIG, LaunchConfig, LaunchConfigIdentity,
+    LaunchConfigStatus, PoolMember, set_condition,
+};
 use crate::cluster::ObjectKey;
+use crate::cluster::world::State;
 use crate::plan::Answer;
-use crate::plan::launch_status::{LaunchStatusInput, launch_status};
+use crate::plan::identity::{Settled, settle};
+use crate::plan::launch_status::{LaunchStatusInput, identity_changed, launch_status};
 
 /// One pass over the launch config of this name.
 pub async fn reconcile(context: Context, shutdown: CancellationToken, key: ObjectKey) -> Outcome {
@@ -66,16 +72,7 @@ fn open(
 /// The finalizer comes on sight, and goes when the launch config is being deleted and no member is pinned to it.
 async fn keep(context: &Context, config: &LaunchConfig, key: &ObjectKey) -> Result<(), Failure> {
     let kept = config.finalizers().iter().any(|own| own == FINALIZER_LAUNCH_CONFIG);
-    let wanted = if views::deleting(config) {
-        let in_use = context.world.with(|state| {
-            let pinned = state.members.iter().any(|(_, member)| views::launch_config_of(member) == *key);
-            let planned = state.planned.iter().filter(|(pool, _)| pool.namespace == key.namespace);
-            pinned || planned.flat_map(|(_, planned)| planned).any(|planned| planned.launch_config == key.name)
-        });
-        kept && in_use
-    } else {
-        true
-    };
+    let wanted = if views::deleting(config) { kept && context.world.with(|state| is_in_use(state, key)) } else { true };
     if wanted == kept {
         return Ok(());
     }
@@ -97,9 +94,6 @@ async fn keep(context: &Context, config: &LaunchConfig, key: &ObjectKey) -> Resu
 /// Writes the status if it changed, and says when to come back if it was written a moment ago.
 async fn say(context: &Context, before: &LaunchConfig) -> Outcome {
     let key = ObjectKey::of(before);
-    if let Some(left) = context.launch_health.status_wait(&key) {
-        return Ok(SignedDuration::try_from(left).ok().and_then(|left| Timestamp::now().checked_add(left).ok()));
-    }
     let (config, instances) = context.world.with(|state| {
         let pinned = |member: &&Arc<PoolMember>| views::launch_config_of(member) == key;
         let instances = state.members.iter().map(|(_, member)| member).filter(pinned).count();
@@ -107,14 +101,33 @@ async fn say(context: &Context, before: &LaunchConfig) -> Outcome {
         (state.launch_configs.get(&key).cloned(), i32::try_from(instances).unwrap_or(i32::MAX))
     });
     let (Some(config), Some(known)) = (config, context.launch_health.get(&key)) else { return Ok(None) };
-    let cloud = Scope::of(&config.spec).and_then(|scope| context.clouds.get(&scope));
-    let Some((answering, cloud)) = cloud.and_then(|cloud| Some((cloud.answering()?, cloud))) else { return Ok(None) };
+    let Some(scope) = Scope::of(&config.spec) else { return Ok(None) };
+    let Some(cloud) = context.clouds.get(&scope) else { return Ok(None) };
+    // Whose credentials these are decides what is done, so it does not wait for a status.
+    let settled = settle_identity(context, &scope, &cloud);
+    if blocked_words(&cloud).is_some() && config.annotations().contains_key(ANNOTATION_CONFIRM_SWEEP) {
+        // A person may have said the word: the sweep comes with the next list.
+        cloud.hurry();
+    }
+    if let Some(left) = context.launch_health.status_wait(&key) {
+        return Ok(SignedDuration::try_from(left).ok().and_then(|left| Timestamp::now().checked_add(left).ok()));
+    }
+    let account_changed = match &settled {
+        Settled::Changed(recorded) => Some(recorded),
+        Settled::Mine(_) | Settled::Unknown => None,
+    };
+    let answering = match cloud.answering() {
+        Some(answering) => answering,
+        None if account_changed.is_some() => Ok(()),
+        None => return Ok(None),
+    };
     let place = place_of(&config, "");
     let reason = |lack| cloud.holds().reason_of(&place, lack).cloned();
     let (refused, lack) = (reason(false), reason(true));
     let input = LaunchStatusInput {
         config: &config,
         answering: &answering,
+        account_changed,
         refused: refused.as_ref(),
         lack: lack.as_ref(),
         percent: known.record.percent(),
@@ -122,7 +135,9 @@ async fn say(context: &Context, before: &LaunchConfig) -> Outcome {
         last_error: known.last_error.as_ref(),
         recent_errors: &known.recent_errors,
     };
-    let status = launch_status(&input, Timestamp::now());
+    let now = Timestamp::now();
+    let mut status = launch_status(&input, now);
+    say_of_the_account(&mut status, &settled, &cloud, config.metadata.generation, now);
     if config.status.as_ref() == Some(&status) {
         return Ok(None);
     }
@@ -139,4 +154,56 @@ async fn say(context: &Context, before: &LaunchConfig) -> Outcome {
             Err(error.into())
         }
     }
+}
+
+/// What the cloud's word on its account means for all launch configs that share the credentials.
+fn settle_identity(context: &Context, scope: &Scope, cloud: &Cloud) -> Settled {
+    let seen = cloud.word().map(|word| word.identity);
+    let in_use: Vec<LaunchConfigIdentity> = context.world.with(|state| {
+        let of_scope =
+            state.launch_configs.iter().filter(|(_, config)| Scope::of(&config.spec).as_ref() == Some(scope));
+        let recorded = of_scope.filter_map(|(key, config)| Some((key, config.status.as_ref()?.identity.clone()?)));
+        recorded.filter(|(key, _)| is_in_use(state, key)).map(|(_, identity)| identity).collect()
+    });
+    let settled = settle(seen.as_ref(), &in_use);
+    match &settled {
+        Settled::Unknown => {}
+        Settled::Mine(identity) | Settled::Changed(identity) => cloud.expect(identity.clone()),
+    }
+    settled
+}
+
+/// The account, and what stands still because of it or of a sweep that is too large. A condition that never held is left
+/// out.
+fn say_of_the_account(
+    status: &mut LaunchConfigStatus,
+    settled: &Settled,
+    cloud: &Cloud,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let stalled = match settled {
+        Settled::Changed(recorded) => identity_changed("Stalled", true, recorded),
+        Settled::Mine(identity) => {
+            status.identity = Some(identity.clone());
+            ConditionValue::new("Stalled", false, "NotStalled", "the account is the one that the members are in")
+        }
+        Settled::Unknown => return,
+    };
+    let blocked = match blocked_words(cloud) {
+        Some(words) => ConditionValue::new("SweepBlocked", true, "TooManyOrphans", words),
+        None => ConditionValue::new("SweepBlocked", false, "NotBlocked", "no sweep waits for a word"),
+    };
+    for condition in [stalled, blocked] {
+        if condition.holds || status.conditions.iter().any(|said| said.type_ == condition.type_) {
+            set_condition(&mut status.conditions, &condition, generation, now);
+        }
+    }
+}
+
+/// Whether a member is pinned to the launch config, or about to be.
+fn is_in_use(state: &State, key: &ObjectKey) -> bool {
+    let pinned = state.members.iter().any(|(_, member)| views::launch_config_of(member) == *key);
+    let planned = state.planned.iter().filter(|(pool, _)| pool.namespace == key.namespace);
+    pinned || planned.flat_map(|(_, planned)| planned).any(|planned| planned.launch_config == key.name)
 }

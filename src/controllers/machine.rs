@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tracing::{info, warn};
 
@@ -15,7 +15,7 @@ use super::views;
 use crate::api::{InstanceAddress, InstancePool, PoolMember};
 use crate::cluster::ObjectKey;
 use crate::plan::holds::Gate;
-use crate::plan::lifecycle::{Asked, Failure as Broken, Step};
+use crate::plan::lifecycle::{Asked, Failure as Broken, IDENTITY_FRESH, Machine, Step, Stuck};
 use crate::plan::record::{self, RecordedMachine};
 use crate::plan::{Answer, Found};
 use crate::provider::tags::{self, Owner};
@@ -24,6 +24,8 @@ use crate::telemetry::labels::{CreateOutcome, FailureClass, ProviderOperation, T
 
 /// A pool whose watch was silent for this long is read before a machine is bought for it (invariant 5).
 const POOL_FRESHNESS: Duration = Duration::from_secs(10);
+/// How long to leave the API server alone with what it did not take.
+const SAY_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// Takes one step.
 pub async fn take(context: &Context, gathered: &Gathered, step: Step) -> Result<(), Failure> {
@@ -35,6 +37,15 @@ pub async fn take(context: &Context, gathered: &Gathered, step: Step) -> Result<
         }
         Step::Confirm => {
             confirm(context, gathered).await;
+            Ok(())
+        }
+        Step::ConfirmIdentity => {
+            confirm_identity(context, gathered).await;
+            Ok(())
+        }
+        Step::Quarantine => quarantine(context, gathered).await,
+        Step::RecordStuck(stuck) => {
+            record_stuck(context, gathered, stuck).await;
             Ok(())
         }
         Step::RecordWarming => record_warming(context, gathered).await,
@@ -103,8 +114,7 @@ async fn create(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
     match answer {
         Ok(instance) => {
             info!(member = %gathered.key(), instance = %instance.id, "the create was accepted");
-            // As of when it was asked: a list that began since then may show it further on already, and lists tell of
-            // changes only.
+            // As old as the question: a list that began since may show it further on.
             context.machines.with(&uid, context.started, |record| record.saw(instance, began));
             gathered.cloud.hurry();
             probe_ended(context, gathered, true);
@@ -259,6 +269,50 @@ async fn confirm(context: &Context, gathered: &Gathered) {
     });
 }
 
+/// One call serves everybody who doubts at the time.
+async fn confirm_identity(context: &Context, gathered: &Gathered) {
+    let after = match gathered.view.machine {
+        Machine::Missing { at, .. } => at,
+        _ => Timestamp::now().saturating_sub(IDENTITY_FRESH).unwrap_or(Timestamp::MIN),
+    };
+    if let Err(error) = gathered.cloud.confirm_identity(after).await {
+        warn!(member = %gathered.key(), %error, "the cloud does not say whose credentials these are");
+        context.machines.with(&gathered.uid(), context.started, |record| record.failed(Timestamp::now(), None));
+    }
+}
+
+async fn quarantine(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
+    let instance = gathered.instance_id().unwrap_or_default();
+    warn!(member = %gathered.key(), %instance, "quarantined: the machine was claimed before, by its tags");
+    let note = format!("instance {instance} was claimed before, by its tags: as after a restored backup");
+    context.events.warn(gathered.member.as_ref(), "Quarantined", "Observe", note);
+    write(context, &record::quarantined(&gathered.member, &instance, Timestamp::now())).await
+}
+
+/// Says it once. If it can't be said the end is still asked for, and it is tried again later.
+async fn record_stuck(context: &Context, gathered: &Gathered, stuck: Stuck) {
+    let (uid, now) = (gathered.uid(), Timestamp::now());
+    let id = gathered.instance_id().unwrap_or_default();
+    let words = context.machines.with(&uid, context.started, |record| record.terminate_words.clone());
+    let message = match stuck {
+        Stuck::TerminateFailing => format!("terminate calls for instance {id} fail, the last one: {words}"),
+        Stuck::StillThere => {
+            format!(
+                "the cloud accepted the terminate of instance {id}, but still shows it; it is asked again and again"
+            )
+        }
+    };
+    warn!(member = %gathered.key(), reason = stuck.reason(), %message, "a machine's end does not come");
+    match write(context, &record::stuck(&gathered.member, stuck, &message, now)).await {
+        Ok(()) => context.events.warn(gathered.member.as_ref(), stuck.reason(), "Terminate", message),
+        Err(failure) => {
+            warn!(member = %gathered.key(), %failure, "which could not be written down");
+            let until = now.saturating_add(SAY_AGAIN).unwrap_or(Timestamp::MAX);
+            context.machines.with(&uid, context.started, |record| record.stuck_unsaid = Some((stuck, until)));
+        }
+    }
+}
+
 async fn terminate(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
     let Some(id) = gathered.instance_id() else { return Ok(()) };
     let pool = views::pool_of(&gathered.member);
@@ -275,13 +329,10 @@ async fn terminate(context: &Context, gathered: &Gathered) -> Result<(), Failure
     context.metrics.instance_termination(&launch_config.namespace, &launch_config.name, outcome);
     let failures = context.machines.with(&gathered.uid(), context.started, |record| {
         match &answer {
-            Ok(()) => {
-                record.worked();
-                record.terminate_accepted_at = Some(Timestamp::now());
-            }
-            Err(_) => record.failed(Timestamp::now(), None),
+            Ok(()) => record.terminate_accepted(Timestamp::now()),
+            Err(error) => record.terminate_failed(Timestamp::now(), None, error.to_string()),
         }
-        record.failures
+        record.terminate_failures
     });
     match answer {
         Ok(()) => {
@@ -290,12 +341,6 @@ async fn terminate(context: &Context, gathered: &Gathered) -> Result<(), Failure
         }
         Err(error) => {
             warn!(member = %gathered.key(), instance = %id, failures, %error, "a terminate was not accepted");
-            context.events.warn(
-                gathered.member.as_ref(),
-                "TerminateFailed",
-                "Terminate",
-                format!("instance {id}: {error}"),
-            );
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! What this process knows of each member's machine beyond what the member records: calls begun, strikes, backoffs.
 //! All of it may be lost with the process: a member found at start is taken as asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +10,31 @@ use parking_lot::Mutex;
 
 use super::clouds::Listing;
 use super::queue::backoff;
-use crate::plan::lifecycle::{Asked, Machine};
-use crate::provider::{Instance, InstancePhase};
+use crate::cluster::ObjectKey;
+use crate::plan::lifecycle::{Asked, Machine, Stuck};
+use crate::provider::{Instance, InstancePhase, tags};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
+
+/// How far this process is with tagging a machine with its claim.
+#[derive(Clone, Debug)]
+pub struct Tagging {
+    /// The uid of the claim that it has surely been tagged with.
+    pub done: Option<String>,
+    /// A call is under way.
+    pub busy: bool,
+    /// Calls that failed in a row.
+    pub failures: u32,
+    /// No call before this moment.
+    pub not_before: Option<Timestamp>,
+}
+
+impl Tagging {
+    const fn new() -> Self {
+        Self { done: None, busy: false, failures: 0, not_before: None }
+    }
+}
 
 /// One machine as this process knows it.
 #[derive(Clone, Debug)]
@@ -27,12 +47,24 @@ pub struct MachineRecord {
     pub looked_at: Option<Timestamp>,
     /// Typed NotFounds in a row.
     pub not_founds: u32,
+    /// When the first of them was asked for.
+    pub missing_since: Option<Timestamp>,
     /// Failed calls in a row.
     pub failures: u32,
     /// No call for it before this moment.
     pub not_before: Option<Timestamp>,
     /// When the provider last accepted a terminate call.
     pub terminate_accepted_at: Option<Timestamp>,
+    /// When it first did.
+    pub terminate_first_accepted_at: Option<Timestamp>,
+    /// Terminate calls that failed in a row.
+    pub terminate_failures: u32,
+    /// What the cloud said to the last of them.
+    pub terminate_words: String,
+    /// What could not be written down of an end that does not come, and until when it is not tried again.
+    pub stuck_unsaid: Option<(Stuck, Timestamp)>,
+    /// The claim that the machine was tagged with by this process.
+    pub tagging: Tagging,
     /// When the member's end was decided.
     pub ending_since: Option<Timestamp>,
 }
@@ -44,9 +76,15 @@ impl MachineRecord {
             instance: None,
             looked_at: None,
             not_founds: 0,
+            missing_since: None,
             failures: 0,
             not_before: None,
             terminate_accepted_at: None,
+            terminate_first_accepted_at: None,
+            terminate_failures: 0,
+            terminate_words: String::new(),
+            stuck_unsaid: None,
+            tagging: Tagging::new(),
             ending_since: None,
         }
     }
@@ -56,6 +94,7 @@ impl MachineRecord {
         self.instance = Some(instance);
         self.looked_at = Some(at);
         self.not_founds = 0;
+        self.missing_since = None;
         self.worked();
     }
 
@@ -69,7 +108,34 @@ impl MachineRecord {
         self.instance = None;
         self.looked_at = Some(at);
         self.not_founds += 1;
+        self.missing_since.get_or_insert(at);
         self.worked();
+    }
+
+    /// What was not found before this moment may have been looked for in another account.
+    pub fn doubt_absence_before(&mut self, moment: Timestamp) {
+        if self.missing_since.is_some_and(|since| since < moment) {
+            self.not_founds = 0;
+            self.missing_since = None;
+            if self.instance.is_none() {
+                self.looked_at = None;
+            }
+        }
+    }
+
+    /// A terminate call was accepted.
+    pub fn terminate_accepted(&mut self, at: Timestamp) {
+        self.worked();
+        self.terminate_failures = 0;
+        self.terminate_accepted_at = Some(at);
+        self.terminate_first_accepted_at.get_or_insert(at);
+    }
+
+    /// A terminate call failed.
+    pub fn terminate_failed(&mut self, at: Timestamp, asked_for: Option<Duration>, words: String) {
+        self.failed(at, asked_for);
+        self.terminate_failures = self.terminate_failures.saturating_add(1);
+        self.terminate_words = words;
     }
 
     /// A call was answered.
@@ -88,7 +154,7 @@ impl MachineRecord {
 
 /// The records of all members, by uid.
 #[derive(Clone, Debug, Default)]
-pub struct Machines(Arc<Mutex<HashMap<String, MachineRecord>>>);
+pub struct Machines(Arc<Mutex<HashMap<String, MachineRecord>>>, Arc<Mutex<HashSet<ObjectKey>>>);
 
 impl Machines {
     /// This process wrote the member, and has begun no call for it.
@@ -100,6 +166,23 @@ impl Machines {
     pub fn with<T>(&self, uid: &str, started: Timestamp, change: impl FnOnce(&mut MachineRecord) -> T) -> T {
         let mut records = self.0.lock();
         change(records.entry(uid.to_owned()).or_insert_with(|| MachineRecord::new(Asked::Perhaps(started))))
+    }
+
+    /// Changes the record of a member if there still is one.
+    pub fn with_known(&self, uid: &str, change: impl FnOnce(&mut MachineRecord)) {
+        if let Some(record) = self.0.lock().get_mut(uid) {
+            change(record);
+        }
+    }
+
+    /// The last list is older than the last call for this member's machine: it is to be looked at after the next one.
+    pub fn overtook(&self, member: ObjectKey) {
+        self.1.lock().insert(member);
+    }
+
+    /// The members to look at now that there is another list.
+    pub fn overtaken(&self) -> HashSet<ObjectKey> {
+        std::mem::take(&mut self.1.lock())
     }
 
     /// The member is gone.
@@ -115,6 +198,13 @@ pub struct Sighting {
     pub machine: Machine,
     /// The instance, if one was shown.
     pub instance: Option<Instance>,
+}
+
+impl Sighting {
+    /// The uid of the claim that the machine was given, by its tags.
+    pub fn claim(&self) -> Option<&str> {
+        self.instance.as_ref()?.tags.get(tags::CLAIM).map(String::as_str)
+    }
 }
 
 /// Puts together what the last list and the last call of its own showed of a member's machine.

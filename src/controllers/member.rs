@@ -12,19 +12,18 @@ use super::machine;
 use super::machines::{Sighting, sighting};
 use super::purchasing::place_of;
 use super::queue::Outcome;
-use super::views;
+use super::{tagging, views};
 use crate::api::{FINALIZER_INSTANCE, InstancePool, LaunchConfig, MemberState, PoolMember, Readiness};
 use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
 use crate::plan::holds::{Gate, Place};
 use crate::plan::lifecycle::{Asked, LifecycleView, Step, next_step};
 use crate::plan::replenish::{create_may_begin, earliest};
+use crate::plan::restore::served_before;
 use crate::plan::template::template_hash;
 use crate::plan::{Ending, ending};
 use crate::telemetry::labels::ProviderOperation;
 
-/// How soon a member is looked at again whose last list was passed over: the next one is there by then.
-const NEXT_LIST: SignedDuration = SignedDuration::from_secs(1);
 /// Steps of one run: more would be a circle.
 const MOST_STEPS: usize = 12;
 
@@ -42,8 +41,6 @@ pub struct Gathered {
     pub sighting: Sighting,
     /// The same for the plan.
     pub view: LifecycleView,
-    /// The last list was passed over. What it showed is no news in the next one, so nobody tells of it again.
-    pub list_passed_over: bool,
 }
 
 impl Gathered {
@@ -81,14 +78,13 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
             Held::Later(moment) => return Ok(moment),
         };
         let gathered = gather(&context, member, ending_since)?;
+        let tag_at = tagging::see_to(&context, &gathered, Timestamp::now());
         match next_step(&gathered.view, Timestamp::now()) {
-            Step::Wait(until) if gathered.list_passed_over => {
-                return Ok(earliest(until, Timestamp::now().checked_add(NEXT_LIST).ok()));
-            }
-            Step::Wait(until) => return Ok(until),
+            Step::Wait(until) => return Ok(earliest(until, tag_at)),
             step => match held_back(&gathered, &step) {
-                Some(until) => return Ok(Some(until)),
-                None => machine::take(&context, &gathered, step).await?,
+                Some(until) => return Ok(earliest(Some(until), tag_at)),
+                // Boxed, because thousands of runs that only look and wait may be under way at once.
+                None => Box::pin(machine::take(&context, &gathered, step)).await?,
             },
         }
     }
@@ -143,8 +139,13 @@ fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Times
     let cloud = Scope::of(&launch_config.spec)
         .and_then(|scope| context.clouds.get(&scope))
         .ok_or(Failure::NoLaunchConfig(launch_config_key))?;
-    let uid = views::uid(member.as_ref());
+    let (uid, now) = (views::uid(member.as_ref()), Timestamp::now());
+    let (word, recorded) = (cloud.word(), launch_config.status.as_ref().and_then(|status| status.identity.as_ref()));
+    let trusted = cloud.foreign().is_none() && word.as_ref().is_some_and(|word| Some(&word.identity) == recorded);
     let record = context.machines.with(&uid, context.started, |record| {
+        if let Some(word) = &word {
+            record.doubt_absence_before(word.since);
+        }
         if ending_since.is_some() && record.ending_since.is_none() {
             record.ending_since = ending_since;
         }
@@ -154,7 +155,9 @@ fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Times
     let recorded_id = status.instance.as_ref().map(|machine| machine.id.as_str());
     let known_since = status.warming_started_at.as_ref().map(|time| time.0);
     let listing = cloud.listing();
-    let list_passed_over = listing.as_ref().is_some_and(|listing| record.outlasts(listing.began));
+    if listing.as_ref().is_some_and(|listing| record.outlasts(listing.began)) {
+        context.machines.overtook(ObjectKey::of(member.as_ref()));
+    }
     let sighting = sighting(&record, listing.as_deref(), &uid, recorded_id, known_since);
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
     let gate = cloud.holds().look(&place_of(&launch_config, &member.spec.template_hash), Some(&uid), Timestamp::now());
@@ -177,8 +180,19 @@ fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Times
         create_grace: SignedDuration::try_from(cloud.provider().create_grace()).unwrap_or(SignedDuration::MAX),
         not_before: record.not_before,
         terminate_accepted_at: record.terminate_accepted_at,
+        terminate_first_accepted_at: record.terminate_first_accepted_at,
+        terminate_failures: record.terminate_failures,
+        said_stuck: record
+            .stuck_unsaid
+            .filter(|(_, until)| *until > now)
+            .map(|(stuck, _)| stuck)
+            .or_else(|| views::said_stuck(&member)),
+        trusted,
+        identity_asked_at: word.map(|word| word.asked_at),
+        served_before: served_before(status.state, sighting.claim()),
+        quarantined: views::is_quarantined(&member),
     };
-    Ok(Gathered { member, pool, launch_config, cloud, sighting, view, list_passed_over })
+    Ok(Gathered { member, pool, launch_config, cloud, sighting, view })
 }
 
 fn live_pool(state: &State, member: &PoolMember) -> Option<Arc<InstancePool>> {

@@ -3,8 +3,10 @@
 //! `pool` is the reaper; `binder` pairs claims with members, and `bind` binds a pair; `member` takes a member from
 //! Pending to its end, with `held` for those that a claim has and `machine` for the calls of its cloud; `hold` watches
 //! over bound claims; `launch_config` opens the `clouds`, which are called at their `pace`, and tells `launch_health`;
-//! `purchasing` says what each may buy. `routing` says what wakes whom, `queue` runs them, and `pulse` shows that they
-//! turn. All of it lives for one term of leadership; [`terms`] begins and ends them.
+//! `identity` knows whose they are, and `sweep` ends machines that have no member; `tagging` and `quarantine` keep a
+//! restored backup from handing out a machine twice. `purchasing` says what each launch config may buy. `routing` says
+//! what wakes whom, `queue` runs them, and `pulse` shows that they turn. All of it lives for one term of leadership;
+//! [`terms`] begins and ends them.
 
 mod bind;
 mod binder;
@@ -12,6 +14,7 @@ mod clouds;
 mod context;
 mod held;
 mod hold;
+mod identity;
 mod launch_config;
 mod launch_health;
 mod machine;
@@ -21,15 +24,18 @@ mod pace;
 mod pool;
 mod pulse;
 mod purchasing;
+mod quarantine;
 mod queue;
 mod routing;
+mod sweep;
+mod tagging;
 pub mod terms;
 mod views;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +47,7 @@ use crate::cluster::{Leadership, World, Writes, watch};
 use crate::plan::liveness::stale_for;
 use crate::telemetry::labels::{Controller, Queue, WatchedKind};
 use crate::telemetry::{Health, Metrics};
-use context::{Context, Wakers};
+use context::{Context, SweepRules, Wakers};
 use pulse::Pulse;
 use queue::Waker;
 
@@ -54,6 +60,10 @@ pub struct Settings {
     pub installation: String,
     /// Name of this process, for events.
     pub instance: String,
+    /// How old a machine without a member has to be until it is an orphan.
+    pub sweep_grace: SignedDuration,
+    /// Whether orphans are only spoken of.
+    pub sweep_dry_run: bool,
 }
 
 /// Every kind was listed whole.
@@ -95,6 +105,11 @@ async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, s
         installation: settings.installation.into(),
         leadership,
         started: Timestamp::now(),
+        sweep: Arc::new(SweepRules {
+            namespace: settings.namespace.clone(),
+            grace: settings.sweep_grace,
+            dry_run: settings.sweep_dry_run,
+        }),
     };
     miss_watches(&health, &signs);
 

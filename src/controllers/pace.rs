@@ -29,6 +29,7 @@ impl Pace {
                 ProviderOperation::Create => rates.create,
                 ProviderOperation::List => rates.list,
                 ProviderOperation::Terminate => rates.terminate,
+                ProviderOperation::Tag => rates.tag,
                 ProviderOperation::Find | ProviderOperation::Get | ProviderOperation::Identity => rates.read,
             };
             (*operation, limiter(rate))

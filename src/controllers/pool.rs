@@ -20,6 +20,7 @@ use crate::api::{
 };
 use crate::cluster::ObjectKey;
 use crate::cluster::world::{PlannedMember, State};
+use crate::plan::attention;
 use crate::plan::replenish::{PoolView, Replenishment, earliest, replenish};
 use crate::plan::status::{StatusInput, pool_status};
 use crate::plan::template::{LaunchConfigProblem, UsableLaunchConfig, resolve};
@@ -304,12 +305,15 @@ async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<T
         provisioning: &pass.purchasing.health,
         replenished_at,
     };
-    let status = pool_status(&input, now);
+    let mut status = pool_status(&input, now);
+    let attention = context.world.with(|state| views::attention(state, &pass.pool));
+    attention::note(&mut status.conditions, &attention, pass.pool.metadata.generation, now);
     let (namespace, name) = (&key.namespace, &key.name);
     context.metrics.pool_known(namespace, name);
     context.metrics.set_pool_members(namespace, name, &pass.plan.counts);
     context.metrics.set_pool_waiting_claims(namespace, name, pass.waiting);
     context.metrics.set_pool_target_size(namespace, name, pass.pool.spec.target_size);
+    context.metrics.set_pool_attention(namespace, name, &attention);
     if pass.pool.status.as_ref() == Some(&status) {
         context.memory.lock().pool(key, &uid).unrecorded.clear();
         return Ok(None);
@@ -373,6 +377,7 @@ async fn end_strays(context: &Context, key: &ObjectKey, live: Option<&InstancePo
         let unclaimed = |member: &&Arc<PoolMember>| {
             views::state(member) != crate::api::MemberState::Claimed
                 && !views::deleting(member.as_ref())
+                && !views::is_quarantined(member)
                 && !state.members_in_hand.contains(&views::uid(member.as_ref()))
         };
         state

@@ -31,6 +31,7 @@ pub async fn run(
             Change::Synced => {
                 health.pass(super::WATCHES_CHECK);
                 everything(&context);
+                tokio::spawn(super::quarantine::end_grace(context.clone()));
             }
         }
     }
@@ -82,8 +83,10 @@ fn launch_config(context: &Context, changed: &Changed<LaunchConfig>) {
             .filter(|(other, pool)| in_namespace(other) && uses(pool))
             .map(|(key, _)| key.clone())
             .collect();
+        let identity = |config: &Arc<LaunchConfig>| config.status.as_ref().and_then(|status| status.identity.clone());
+        let moved = changed.old.as_ref().map(identity) != changed.new.as_ref().map(identity);
         let pinned = |member: &PoolMember| {
-            views::launch_config_of(member) == key && views::state(member) == MemberState::Pending
+            views::launch_config_of(member) == key && (moved || views::state(member) == MemberState::Pending)
         };
         let members: Vec<_> =
             state.members.iter().filter(|(_, member)| pinned(member)).map(|(key, _)| key.clone()).collect();
@@ -210,6 +213,11 @@ impl Audience for Listeners {
         for member in self.in_scope(scope, |_| true) {
             self.0.wakers.members.wake(member);
         }
+        // Ready members may be handed out now that their tags were seen.
+        let pools: Vec<_> = self.0.world.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
+        for pool in pools {
+            self.0.wakers.binder.wake(pool);
+        }
     }
 
     fn answering_changed(&self, scope: &Scope) {
@@ -224,5 +232,21 @@ impl Audience for Listeners {
         for config in configs {
             self.0.wakers.launch_configs.wake(config);
         }
+    }
+
+    fn identity_changed(&self, scope: &Scope) {
+        self.answering_changed(scope);
+        for member in self.in_scope(scope, |_| true) {
+            self.0.wakers.members.wake(member);
+        }
+    }
+
+    fn listed(&self, scope: &Scope) {
+        // A list that began before a call for a machine may be the first to show what became of it, and is then too old to
+        // count; the next one shows nothing new.
+        for member in self.0.machines.overtaken() {
+            self.0.wakers.members.wake(member);
+        }
+        super::sweep::listed(&self.0, scope);
     }
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::api::{InstancePool, MemberState, PoolClaim, PoolMember, PoolMemberStatus};
+use crate::api::{InstancePool, MemberState, PoolClaim, PoolMember, PoolMemberStatus, condition_is_true};
 use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
-use crate::plan::replenish::{CountedMember, Standing};
+use crate::plan::attention::Attention;
+use crate::plan::lifecycle::Stuck;
+use crate::plan::replenish::{CountedMember, Standing, earliest};
 use crate::plan::{ClaimView, Evidence, Found, HeldMember, MemberView};
 
 /// Uid of an object; every stored object has one.
@@ -59,7 +61,35 @@ pub fn member_view(member: &PoolMember) -> MemberView<String> {
         state: state(member),
         deleting: deleting(member),
         claim: member.status.as_ref().and_then(|status| status.claim_ref.as_ref()).map(|claim| claim.uid.clone()),
+        quarantined: is_quarantined(member),
     }
+}
+
+/// Whether a member is kept from all claims because its machine was claimed before.
+pub fn is_quarantined(member: &PoolMember) -> bool {
+    member.status.as_ref().is_some_and(|status| condition_is_true(&status.conditions, "Quarantined"))
+}
+
+/// What a member says of why its machine's end does not come.
+pub fn said_stuck(member: &PoolMember) -> Option<Stuck> {
+    let conditions = &member.status.as_ref()?.conditions;
+    let stalled = conditions.iter().find(|condition| condition.type_ == "Stalled" && condition.status == "True")?;
+    Stuck::ALL.into_iter().find(|stuck| stuck.reason() == stalled.reason)
+}
+
+/// The members of a pool that a person should look at.
+pub fn attention(state: &State, pool: &InstancePool) -> Attention {
+    let mut attention = Attention::default();
+    for member in state.members_of(pool) {
+        let deleted = member.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+        if said_stuck(member).is_some() {
+            attention.stuck.push(member.name_any());
+            attention.stuck_since = earliest(attention.stuck_since, deleted);
+        } else if is_quarantined(member) && deleted.is_none() {
+            attention.quarantined.push(member.name_any());
+        }
+    }
+    attention
 }
 
 /// A claim as the claim protocol sees it.
@@ -109,6 +139,7 @@ pub fn counted(member: &PoolMember, state: &State) -> CountedMember {
         _ if state.members_in_hand.contains(&uid) => Standing::Claimed,
         _ if deleting(member) => Standing::Terminating,
         MemberState::Errored => Standing::Errored,
+        _ if is_quarantined(member) => Standing::Quarantined,
         MemberState::Ready => Standing::Ready,
         MemberState::Warming => Standing::Warming,
         MemberState::Pending => Standing::Pending,

@@ -16,6 +16,8 @@ pub struct MemberView<Id> {
     pub deleting: bool,
     /// `status.claimRef.uid`.
     pub claim: Option<Id>,
+    /// Whether the condition `Quarantined` holds: a claim that nobody remembers was given its machine.
+    pub quarantined: bool,
 }
 
 impl<Id: Eq> MemberView<Id> {
@@ -57,7 +59,11 @@ impl<Id: Eq> HasUid for ClaimView<Id> {
 /// CEL sees no deletionTimestamp, so the API server would accept a claim on a member that is being deleted, whose
 /// machine may be ended at any moment. Nothing but this test keeps such a member from being handed out.
 pub fn claimable<Id: Eq>(member: &MemberView<Id>, live_pool: &Id) -> bool {
-    member.state == MemberState::Ready && !member.deleting && member.claim.is_none() && member.pool == *live_pool
+    member.state == MemberState::Ready
+        && !member.deleting
+        && !member.quarantined
+        && member.claim.is_none()
+        && member.pool == *live_pool
 }
 
 /// Whether a claim waits for a member, `named` telling whether any member's `claimRef` names it.
@@ -73,7 +79,7 @@ mod tests {
     use super::*;
 
     fn member() -> MemberView<&'static str> {
-        MemberView { uid: "m", pool: "p", state: MemberState::Ready, deleting: false, claim: None }
+        MemberView { uid: "m", pool: "p", state: MemberState::Ready, deleting: false, claim: None, quarantined: false }
     }
 
     fn claim() -> ClaimView<&'static str> {
@@ -97,6 +103,11 @@ mod tests {
         for state in MemberState::ALL {
             assert!(!claimable(&MemberView { state, deleting: true, ..member() }, &"p"));
         }
+    }
+
+    #[test]
+    fn a_quarantined_member_is_never_claimable() {
+        assert!(!claimable(&MemberView { quarantined: true, ..member() }, &"p"));
     }
 
     #[test]

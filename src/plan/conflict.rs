@@ -99,7 +99,7 @@ mod tests {
     const POOL: u8 = 9;
 
     fn ready() -> MemberView<u8> {
-        MemberView { uid: 1, pool: POOL, state: MemberState::Ready, deleting: false, claim: None }
+        MemberView { uid: 1, pool: POOL, state: MemberState::Ready, deleting: false, claim: None, quarantined: false }
     }
 
     fn claimed(claim: u8) -> MemberView<u8> {

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use super::holds::{Cause, Hold};
 use crate::api::{
-    ConditionValue, LaunchConfig, LaunchConfigStatus, RecentError, RecordedError, micro_time, set_condition,
+    ConditionValue, LaunchConfig, LaunchConfigIdentity, LaunchConfigStatus, RecentError, RecordedError, micro_time,
+    set_condition,
 };
 use crate::provider::ProviderError;
 
@@ -18,6 +19,8 @@ pub struct LaunchStatusInput<'a> {
     pub config: &'a LaunchConfig,
     /// Whether its cloud answered the last list.
     pub answering: &'a Result<(), ProviderError>,
+    /// The account that its members are in, if the credentials belong to another one.
+    pub account_changed: Option<&'a LaunchConfigIdentity>,
     /// What of its own is refused: credentials or request.
     pub refused: Option<&'a Hold>,
     /// What it lacks: quota or capacity.
@@ -36,7 +39,8 @@ pub struct LaunchStatusInput<'a> {
 pub fn launch_status(input: &LaunchStatusInput<'_>, now: Timestamp) -> LaunchConfigStatus {
     let generation = input.config.metadata.generation;
     let paused = input.config.spec.paused;
-    let mut conditions = input.config.status.clone().unwrap_or_default().conditions;
+    let before = input.config.status.clone().unwrap_or_default();
+    let mut conditions = before.conditions;
     for condition in [available(input), capacity_available(input), paused_condition(paused)] {
         set_condition(&mut conditions, &condition, generation, now);
     }
@@ -47,6 +51,7 @@ pub fn launch_status(input: &LaunchStatusInput<'_>, now: Timestamp) -> LaunchCon
         weight: Some(if paused { 0 } else { input.percent }),
         unavailable_until: until.map(micro_time),
         last_error: input.last_error.cloned(),
+        identity: before.identity,
         instances: Some(input.instances),
         recent_errors: input.recent_errors.to_vec(),
     }
@@ -54,6 +59,9 @@ pub fn launch_status(input: &LaunchStatusInput<'_>, now: Timestamp) -> LaunchCon
 
 fn available(input: &LaunchStatusInput<'_>) -> ConditionValue {
     let unavailable = |reason, message: &str| ConditionValue::new("Available", false, reason, message);
+    if let Some(recorded) = input.account_changed {
+        return identity_changed("Available", false, recorded);
+    }
     match (input.answering, input.refused) {
         (Err(error @ ProviderError::Auth { .. }), _) => unavailable("Unauthorized", &error.to_string()),
         (_, Some(hold)) if hold.cause == Cause::Auth => unavailable("Unauthorized", &hold.error.message),
@@ -63,6 +71,16 @@ fn available(input: &LaunchStatusInput<'_>) -> ConditionValue {
             ConditionValue::new("Available", true, "CloudAnswers", "the cloud answers for this account and region")
         }
     }
+}
+
+/// The credentials belong to another account than the one where the members are.
+pub fn identity_changed(type_: &'static str, holds: bool, recorded: &LaunchConfigIdentity) -> ConditionValue {
+    let message = format!(
+        "the credentials belong to another account than {}, where this launch config's members are: nothing is done with \
+         them until that account is back",
+        recorded.account
+    );
+    ConditionValue::new(type_, holds, "IdentityChanged", message)
 }
 
 fn capacity_available(input: &LaunchStatusInput<'_>) -> ConditionValue {

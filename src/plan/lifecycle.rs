@@ -12,6 +12,12 @@ pub const NOT_FOUNDS_THAT_PROVE: u32 = 3;
 pub const TERMINATE_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(10);
 /// How long to wait between two looks for a machine that may still come up, or may be gone.
 pub const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(1);
+/// A first create begins only if the cloud said so lately whose credentials these are.
+pub const IDENTITY_FRESH: SignedDuration = SignedDuration::from_secs(30);
+/// Terminate calls that fail in a row until the member says that it is stuck.
+pub const TERMINATE_FAILURES_STUCK: u32 = 5;
+/// How long a machine may still be there after its terminate was first accepted until the member says that it is stuck.
+pub const STILL_THERE_STUCK: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is known of the create call of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,13 +60,33 @@ pub enum Machine {
     Terminated,
 }
 
-impl Machine {
-    /// Whether the provider's word is good enough to say that the machine is gone.
-    pub const fn is_gone(self) -> bool {
+/// How sure it is that a machine is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gone {
+    No,
+    /// By strikes that may be another account's.
+    Unconfirmed,
+    Yes,
+}
+
+/// Why the end of a machine does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stuck {
+    /// [`TERMINATE_FAILURES_STUCK`] calls in a row failed.
+    TerminateFailing,
+    /// A terminate was accepted [`STILL_THERE_STUCK`] ago, and the machine is there.
+    StillThere,
+}
+
+impl Stuck {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::TerminateFailing, Self::StillThere];
+
+    /// The reason of the condition `Stalled`.
+    pub const fn reason(self) -> &'static str {
         match self {
-            Self::Terminated => true,
-            Self::Missing { not_founds, .. } => not_founds >= NOT_FOUNDS_THAT_PROVE,
-            Self::Unknown | Self::Booting { .. } | Self::Running { .. } | Self::Ending => false,
+            Self::TerminateFailing => "TerminateFailing",
+            Self::StillThere => "StillThere",
         }
     }
 }
@@ -94,6 +120,20 @@ pub struct LifecycleView {
     pub not_before: Option<Timestamp>,
     /// When the provider last accepted a terminate call.
     pub terminate_accepted_at: Option<Timestamp>,
+    /// When it accepted the first one.
+    pub terminate_first_accepted_at: Option<Timestamp>,
+    /// Terminate calls that failed in a row.
+    pub terminate_failures: u32,
+    /// What the member says of why its end does not come.
+    pub said_stuck: Option<Stuck>,
+    /// Whether the credentials are those of the account that the machine is in, by the cloud's last word.
+    pub trusted: bool,
+    /// When the cloud was last asked for that word.
+    pub identity_asked_at: Option<Timestamp>,
+    /// Whether the machine shows that a claim was given it before, though the member is not claimed.
+    pub served_before: bool,
+    /// Whether the member says so.
+    pub quarantined: bool,
 }
 
 /// What to do with a member now.
@@ -105,6 +145,12 @@ pub enum Step {
     Find,
     /// Ask for this machine by its id: the list did not show it.
     Confirm,
+    /// Ask whose credentials these are: what was seen counts only if they are still the right ones.
+    ConfirmIdentity,
+    /// Write down that a claim was given the machine before, so that nobody else gets it.
+    Quarantine,
+    /// Write down that the machine's end does not come.
+    RecordStuck(Stuck),
     /// Write down that the create was accepted.
     RecordWarming,
     /// Write down that it is ready.
@@ -147,8 +193,19 @@ impl Failure {
 
 /// Decides the next step.
 pub fn next_step(member: &LifecycleView, now: Timestamp) -> Step {
+    if !member.trusted {
+        // Nothing is done with another account's credentials. What was never asked for is in no account.
+        let nothing_to_end = member.ending_since.is_some() && !member.has_instance && member.asked == Asked::Never;
+        return if nothing_to_end { Step::Finish } else { Step::Wait(None) };
+    }
     if let Some(since) = member.ending_since {
         return end(member, since, now);
+    }
+    if member.quarantined && matches!(member.state, MemberState::Warming | MemberState::Ready) {
+        return quarantined(member, now);
+    }
+    if member.served_before && member.has_instance {
+        return Step::Quarantine;
     }
     match member.state {
         MemberState::Pending => pending(member, now),
@@ -171,12 +228,15 @@ fn pending(member: &LifecycleView, now: Timestamp) -> Step {
     }
     match (member.asked, member.machine) {
         (Asked::Never, _) if !member.current => Step::Delete,
-        (Asked::Never, _) if member.may_create => Step::Create,
+        (Asked::Never, _) if member.may_create && confirmed_after(member, minus(now, IDENTITY_FRESH)) => Step::Create,
+        (Asked::Never, _) if member.may_create => Step::ConfirmIdentity,
         (Asked::Never, _) => Step::Wait(None),
         (Asked::Perhaps(asked), Machine::Missing { at, .. }) if at > asked => {
             let settled = plus(asked, member.create_grace) <= at;
             match (member.current, member.may_create) {
-                (true, true) => Step::Create,
+                // In another account the same token would buy a second machine.
+                (true, true) if confirmed_after(member, at) => Step::Create,
+                (true, true) => Step::ConfirmIdentity,
                 (false, _) if settled => Step::Delete,
                 _ => look_again(at, now),
             }
@@ -227,11 +287,53 @@ fn claimed(member: &LifecycleView, now: Timestamp) -> Step {
     }
 }
 
-fn confirm(member: &LifecycleView, now: Timestamp, when_gone: Step) -> Step {
-    if member.machine.is_gone() {
-        return when_gone;
+/// A machine that a claim was given before stays as it is until a person deletes the member, or it is gone by itself.
+fn quarantined(member: &LifecycleView, now: Timestamp) -> Step {
+    match member.machine {
+        Machine::Terminated => Step::RecordErrored(Failure::InstanceGone),
+        Machine::Missing { .. } => confirm(member, now, Step::RecordErrored(Failure::InstanceGone)),
+        Machine::Ending | Machine::Unknown | Machine::Booting { .. } | Machine::Running { .. } => Step::Wait(None),
     }
-    hold_off(member, now).unwrap_or(Step::Confirm)
+}
+
+fn confirm(member: &LifecycleView, now: Timestamp, when_gone: Step) -> Step {
+    match gone(member) {
+        Gone::Yes => when_gone,
+        Gone::Unconfirmed => hold_off(member, now).unwrap_or(Step::ConfirmIdentity),
+        Gone::No => hold_off(member, now).unwrap_or(Step::Confirm),
+    }
+}
+
+/// Whether the provider's word is good enough to say that the machine is gone.
+fn gone(member: &LifecycleView) -> Gone {
+    match member.machine {
+        Machine::Terminated => Gone::Yes,
+        Machine::Missing { at, not_founds } if not_founds >= NOT_FOUNDS_THAT_PROVE => {
+            if confirmed_after(member, at) {
+                Gone::Yes
+            } else {
+                Gone::Unconfirmed
+            }
+        }
+        _ => Gone::No,
+    }
+}
+
+fn confirmed_after(member: &LifecycleView, moment: Timestamp) -> bool {
+    member.identity_asked_at.is_some_and(|asked| asked > moment)
+}
+
+/// Why the end of this machine does not come, if it should have come by now.
+pub fn stuck(member: &LifecycleView, now: Timestamp) -> Option<Stuck> {
+    let shown = matches!(member.machine, Machine::Booting { .. } | Machine::Running { .. } | Machine::Ending);
+    let late = member.terminate_first_accepted_at.is_some_and(|first| plus(first, STILL_THERE_STUCK) <= now);
+    if member.terminate_failures >= TERMINATE_FAILURES_STUCK {
+        Some(Stuck::TerminateFailing)
+    } else if late && shown {
+        Some(Stuck::StillThere)
+    } else {
+        None
+    }
 }
 
 fn end(member: &LifecycleView, since: Timestamp, now: Timestamp) -> Step {
@@ -243,7 +345,10 @@ fn end(member: &LifecycleView, since: Timestamp, now: Timestamp) -> Step {
         (_, Machine::Booting { .. } | Machine::Running { .. } | Machine::Ending) => end_machine(member, now),
         (_, Machine::Terminated) => Step::Finish,
         (Asked::Perhaps(asked), Machine::Missing { at, .. }) if at >= plus(asked.max(since), member.create_grace) => {
-            Step::Finish
+            if confirmed_after(member, at) {
+                return Step::Finish;
+            }
+            hold_off(member, now).unwrap_or(Step::ConfirmIdentity)
         }
         (Asked::Perhaps(_), Machine::Missing { at, .. }) => {
             hold_off(member, now).unwrap_or_else(|| look_again(at, now))
@@ -253,8 +358,13 @@ fn end(member: &LifecycleView, since: Timestamp, now: Timestamp) -> Step {
 }
 
 fn end_machine(member: &LifecycleView, now: Timestamp) -> Step {
-    if member.machine.is_gone() {
-        return Step::Finish;
+    match gone(member) {
+        Gone::Yes => return Step::Finish,
+        Gone::Unconfirmed => return hold_off(member, now).unwrap_or(Step::ConfirmIdentity),
+        Gone::No => {}
+    }
+    if let Some(stuck) = stuck(member, now).filter(|stuck| member.said_stuck != Some(*stuck)) {
+        return Step::RecordStuck(stuck);
     }
     if let Some(wait) = hold_off(member, now) {
         return wait;
@@ -278,207 +388,14 @@ fn look_again(last: Timestamp, now: Timestamp) -> Step {
     if due <= now { Step::Find } else { Step::Wait(Some(due)) }
 }
 
+fn minus(moment: Timestamp, duration: SignedDuration) -> Timestamp {
+    moment.checked_sub(duration).unwrap_or(Timestamp::MIN)
+}
+
 fn plus(moment: Timestamp, duration: SignedDuration) -> Timestamp {
     moment.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(10_000 + seconds).unwrap()
-    }
-
-    fn member(state: MemberState) -> LifecycleView {
-        LifecycleView {
-            state,
-            ending_since: None,
-            has_instance: state != MemberState::Pending,
-            current: true,
-            may_create: true,
-            asked: if state == MemberState::Pending { Asked::Never } else { Asked::Perhaps(at(0)) },
-            machine: Machine::Unknown,
-            warming_started_at: Some(at(0)),
-            launch_timeout: SignedDuration::from_secs(60),
-            warming_timeout: SignedDuration::from_secs(100),
-            create_grace: SignedDuration::from_secs(30),
-            not_before: None,
-            terminate_accepted_at: None,
-        }
-    }
-
-    #[test]
-    fn a_member_that_was_never_asked_for_is_asked_for_at_once() {
-        assert_eq!(next_step(&member(MemberState::Pending), at(0)), Step::Create);
-    }
-
-    #[test]
-    fn a_member_that_may_have_been_asked_for_is_looked_for_before_any_retry() {
-        let mut view = LifecycleView { asked: Asked::Perhaps(at(5)), ..member(MemberState::Pending) };
-        assert_eq!(next_step(&view, at(6)), Step::Find);
-        view.machine = Machine::Missing { at: at(4), not_founds: 0 };
-        assert_eq!(next_step(&view, at(6)), Step::Find, "what was asked before the create proves nothing");
-        view.machine = Machine::Missing { at: at(6), not_founds: 0 };
-        assert_eq!(next_step(&view, at(6)), Step::Create);
-        view.machine = Machine::Booting { at: at(6) };
-        assert_eq!(next_step(&view, at(6)), Step::RecordWarming);
-    }
-
-    #[test]
-    fn a_paused_pool_looks_for_its_pending_members_but_retries_none() {
-        let view = LifecycleView {
-            asked: Asked::Perhaps(at(0)),
-            may_create: false,
-            machine: Machine::Missing { at: at(500), not_founds: 0 },
-            ..member(MemberState::Pending)
-        };
-        assert_eq!(next_step(&view, at(500)), Step::Wait(Some(at(501))));
-        assert_eq!(next_step(&view, at(501)), Step::Find);
-    }
-
-    #[test]
-    fn a_pending_member_of_an_older_template_is_never_retried_only_looked_for_then_deleted() {
-        let mut view = LifecycleView { current: false, asked: Asked::Perhaps(at(0)), ..member(MemberState::Pending) };
-        assert_eq!(next_step(&view, at(1)), Step::Find);
-        view.machine = Machine::Missing { at: at(1), not_founds: 0 };
-        assert_eq!(next_step(&view, at(1)), Step::Wait(Some(at(2))));
-        view.machine = Machine::Missing { at: at(30), not_founds: 0 };
-        assert_eq!(next_step(&view, at(30)), Step::Delete);
-    }
-
-    #[test]
-    fn a_machine_that_does_not_boot_in_time_fails_only_if_it_was_asked_after_the_deadline() {
-        let mut view = LifecycleView { machine: Machine::Booting { at: at(59) }, ..member(MemberState::Warming) };
-        assert_eq!(next_step(&view, at(59)), Step::Wait(Some(at(60))));
-        assert_eq!(next_step(&view, at(61)), Step::Wait(Some(at(62))), "a later list will show where it is by now");
-        view.machine = Machine::Booting { at: at(60) };
-        assert_eq!(next_step(&view, at(61)), Step::RecordErrored(Failure::LaunchTimeout));
-    }
-
-    #[test]
-    fn the_warming_timeout_counts_from_boot_not_from_the_request() {
-        // TW-15
-        let view = LifecycleView {
-            machine: Machine::Running { at: at(140), since: at(50), ready: false },
-            ..member(MemberState::Warming)
-        };
-        assert_eq!(next_step(&view, at(140)), Step::Wait(Some(at(150))));
-        let late = LifecycleView { machine: Machine::Running { at: at(150), since: at(50), ready: false }, ..view };
-        assert_eq!(next_step(&late, at(150)), Step::RecordErrored(Failure::WarmingTimeout));
-    }
-
-    #[test]
-    fn one_list_that_omits_a_machine_kills_nothing() {
-        // AW-1
-        let mut view =
-            LifecycleView { machine: Machine::Missing { at: at(9), not_founds: 0 }, ..member(MemberState::Ready) };
-        assert_eq!(next_step(&view, at(9)), Step::Confirm);
-        view.machine = Machine::Missing { at: at(9), not_founds: 2 };
-        assert_eq!(next_step(&view, at(9)), Step::Confirm);
-        view.machine = Machine::Missing { at: at(9), not_founds: 3 };
-        assert_eq!(next_step(&view, at(9)), Step::RecordErrored(Failure::InstanceGone));
-    }
-
-    #[test]
-    fn a_claimed_member_whose_machine_is_gone_is_left_to_the_fate_table() {
-        let view = LifecycleView { machine: Machine::Terminated, ..member(MemberState::Claimed) };
-        assert_eq!(next_step(&view, at(9)), Step::RecordMachineGone);
-    }
-
-    #[test]
-    fn a_member_deleted_before_its_machine_was_asked_for_ends_at_once() {
-        let view = LifecycleView { ending_since: Some(at(3)), ..member(MemberState::Pending) };
-        assert_eq!(next_step(&view, at(3)), Step::Finish);
-    }
-
-    #[test]
-    fn a_member_deleted_while_its_create_was_in_flight_waits_out_the_grace_and_terminates_what_it_finds() {
-        let mut view =
-            LifecycleView { ending_since: Some(at(3)), asked: Asked::Perhaps(at(2)), ..member(MemberState::Pending) };
-        assert_eq!(next_step(&view, at(3)), Step::Find);
-        view.machine = Machine::Missing { at: at(32), not_founds: 0 };
-        assert_eq!(next_step(&view, at(32)), Step::Wait(Some(at(33))));
-        view.machine = Machine::Missing { at: at(33), not_founds: 0 };
-        assert_eq!(next_step(&view, at(33)), Step::Finish);
-        view.machine = Machine::Booting { at: at(33) };
-        assert_eq!(next_step(&view, at(33)), Step::Terminate);
-    }
-
-    #[test]
-    fn an_accepted_terminate_is_not_the_end_and_is_sent_again_while_the_machine_stays() {
-        let mut view = LifecycleView {
-            ending_since: Some(at(0)),
-            machine: Machine::Running { at: at(1), since: at(0), ready: true },
-            ..member(MemberState::Ready)
-        };
-        assert_eq!(next_step(&view, at(1)), Step::Terminate);
-        view.terminate_accepted_at = Some(at(1));
-        assert_eq!(next_step(&view, at(2)), Step::Wait(Some(at(11))));
-        assert_eq!(next_step(&view, at(11)), Step::Terminate);
-        view.machine = Machine::Terminated;
-        assert_eq!(next_step(&view, at(11)), Step::Finish);
-    }
-
-    fn any_machine() -> impl Strategy<Value = Machine> {
-        prop_oneof![
-            Just(Machine::Unknown),
-            (0..200_i64, 0..5_u32).prop_map(|(seconds, not_founds)| Machine::Missing { at: at(seconds), not_founds }),
-            (0..200_i64).prop_map(|seconds| Machine::Booting { at: at(seconds) }),
-            (0..200_i64, 0..200_i64, any::<bool>()).prop_map(|(shown, since, ready)| Machine::Running {
-                at: at(shown),
-                since: at(since),
-                ready
-            }),
-            Just(Machine::Ending),
-            Just(Machine::Terminated),
-        ]
-    }
-
-    prop_compose! {
-        fn any_member()(
-            state in proptest::sample::select(MemberState::ALL.to_vec()),
-            ending in proptest::option::of(0..200_i64),
-            current in any::<bool>(),
-            may_create in any::<bool>(),
-            asked in prop_oneof![Just(Asked::Never), (0..200_i64).prop_map(|seconds| Asked::Perhaps(at(seconds)))],
-            machine in any_machine(),
-            not_before in proptest::option::of(0..200_i64),
-            accepted in proptest::option::of(0..200_i64),
-        ) -> LifecycleView {
-            LifecycleView {
-                ending_since: ending.map(at), current, may_create, asked, machine,
-                not_before: not_before.map(at), terminate_accepted_at: accepted.map(at), ..member(state)
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn invariant_3_a_member_outlives_its_machine(view in any_member(), now in 0..300_i64) {
-            if next_step(&view, at(now)) == Step::Finish {
-                let waited_out = matches!((view.machine, view.asked), (Machine::Missing { .. }, Asked::Perhaps(_))) && !view.has_instance;
-                prop_assert!(view.machine.is_gone() || (!view.has_instance && view.asked == Asked::Never) || waited_out);
-            }
-        }
-
-        #[test]
-        fn invariant_5_no_create_begins_where_the_pool_may_not(view in any_member(), now in 0..300_i64) {
-            if next_step(&view, at(now)) == Step::Create {
-                prop_assert!(view.may_create && view.current && view.ending_since.is_none() && view.state == MemberState::Pending);
-            }
-        }
-
-        #[test]
-        fn invariant_4_a_claimed_member_is_terminated_only_when_its_end_was_decided(view in any_member(), now in 0..300_i64) {
-            if view.state == MemberState::Claimed && view.ending_since.is_none() {
-                prop_assert!(!matches!(
-                    next_step(&view, at(now)),
-                    Step::Terminate | Step::Delete | Step::Finish | Step::RecordErrored(_)
-                ));
-            }
-        }
-    }
-}
+#[path = "lifecycle_tests.rs"]
+mod tests;

@@ -3,12 +3,14 @@
 //! The claim protocol (`DESIGN.md` §4) is in [`claimable`], [`conflict`] and [`fate`]. The binder and the model in
 //! `tests/claim_model` call the same functions, generic over the type of a uid.
 
+pub mod attention;
 pub mod breaker;
 pub mod claimable;
 pub mod conflict;
 pub mod evidence;
 pub mod fate;
 pub mod holds;
+pub mod identity;
 pub mod ladder;
 pub mod launch_status;
 pub mod lease;
@@ -20,7 +22,9 @@ pub mod queue;
 pub mod ramp;
 pub mod record;
 pub mod replenish;
+pub mod restore;
 pub mod status;
+pub mod sweep;
 pub mod template;
 pub mod weights;
 

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::lifecycle::Stuck;
 use super::queue::Refusal;
 use crate::api::{
     ClaimInstance, ClaimPhase, ConditionValue, InstanceAddress, MemberInstance, MemberState, ObjectRef, PoolClaim,
@@ -94,6 +95,27 @@ pub fn given_back(before: &PoolMember, now: Timestamp) -> PoolMember {
         status.claim_ref = None;
         status.claimed_at = None;
     })
+}
+
+/// The machine's end does not come.
+pub fn stuck(before: &PoolMember, stuck: Stuck, message: &str, now: Timestamp) -> PoolMember {
+    let condition = ConditionValue::new("Stalled", true, stuck.reason(), bounded_message(message));
+    member(before, now, &condition, |_| {})
+}
+
+/// A claim was given the machine before, by its tags: nobody else gets it.
+pub fn quarantined(before: &PoolMember, instance: &str, now: Timestamp) -> PoolMember {
+    let message = format!(
+        "instance {instance} was claimed before, by its tags, as after a restored backup: it is handed out to nobody, and \
+         ends when a person deletes this member"
+    );
+    let mut quarantined =
+        member(before, now, &ConditionValue::new("Quarantined", true, "MachineClaimedBefore", message), |_| {});
+    let ready = ConditionValue::new("Ready", false, "Quarantined", "the machine was claimed before");
+    if let Some(status) = &mut quarantined.status {
+        set_condition(&mut status.conditions, &ready, before.metadata.generation, now);
+    }
+    quarantined
 }
 
 fn instance(machine: &RecordedMachine) -> MemberInstance {

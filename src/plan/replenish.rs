@@ -19,6 +19,8 @@ pub enum Standing {
     Terminating,
     /// Failed.
     Errored,
+    /// Kept from all claims until a person ends it: it bills, and is no supply.
+    Quarantined,
     /// Can be claimed.
     Ready,
     /// Booting.
@@ -141,6 +143,8 @@ pub fn count(members: &[CountedMember]) -> MemberCounts {
             Standing::Claimed => &mut counts.claimed,
             Standing::Terminating => &mut counts.terminating,
             Standing::Errored => &mut counts.errored,
+            // In the total only.
+            Standing::Quarantined => continue,
             Standing::Ready => &mut counts.ready,
             Standing::Warming => &mut counts.warming,
             Standing::Pending => &mut counts.pending,
@@ -270,6 +274,15 @@ mod tests {
         let plan = pass(&pool(5, 8, &[(Standing::Claimed, 2), (Standing::Errored, 2), (Standing::Terminating, 2)]));
         assert_eq!(plan.creates.len(), 2);
         assert!(plan.held_by_max_size);
+    }
+
+    #[test]
+    fn a_quarantined_member_bills_and_is_no_supply_and_is_never_given_up() {
+        let plan = pass(&pool(2, 8, &[(Standing::Quarantined, 3), (Standing::Ready, 1)]));
+        assert_eq!((plan.creates.len(), plan.counts.total, plan.counts.ready), (1, 4, 1));
+        let mut emptying = pool(0, 8, &[(Standing::Quarantined, 3)]);
+        emptying.state = PoolState::Draining;
+        assert!(pass(&emptying).deletes.is_empty());
     }
 
     #[test]

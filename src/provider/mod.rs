@@ -74,6 +74,19 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// # Errors
     /// Any error of the call itself, but never `NotFound`.
     async fn terminate(&self, id: &str) -> Result<(), ProviderError>;
+
+    /// Whether [`tag`](Self::tag) works here. Where it does not, a restored backup cannot be told from the present.
+    fn can_tag(&self) -> bool {
+        false
+    }
+
+    /// Adds these tags to the machine's, or gives them other values. Others stay.
+    ///
+    /// # Errors
+    /// Any error of the call; `Invalid` where [`can_tag`](Self::can_tag) is false.
+    async fn tag(&self, id: &str, tags: &BTreeMap<String, String>) -> Result<(), ProviderError> {
+        Err(ProviderError::invalid(format!("{id}: this cloud takes no tags for {} keys after the create", tags.len())))
+    }
 }
 
 /// How often calls of each kind may begin; each kind has a bucket of its own.
@@ -85,6 +98,8 @@ pub struct CallRates {
     pub terminate: CallRate,
     /// Listing all machines.
     pub list: CallRate,
+    /// Writing tags.
+    pub tag: CallRate,
     /// Reading one machine, looking for one, asking for the account.
     pub read: CallRate,
 }

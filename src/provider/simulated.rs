@@ -3,6 +3,7 @@
 //! An answer counts only if it is the cloud's own: an error without the cloud's error body (a proxy's, a redirect, some
 //! other server on that port) proves nothing about machines and is [`ProviderError::Transient`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,6 +30,8 @@ const PAGE: &str = "1000";
 const MAX_PAGES: usize = 1000;
 /// Longest message that is passed on, in characters: it goes into statuses, which are bounded.
 const MAX_MESSAGE: usize = 512;
+/// Longest name of an account, in characters: it goes into a status.
+const MAX_ACCOUNT: usize = 256;
 
 /// A client of one simulated cloud in one region.
 #[derive(Clone, Debug)]
@@ -113,11 +116,14 @@ impl Provider for SimulatedProvider {
     fn call_rates(&self) -> CallRates {
         // It is on loopback and has no limits of its own: these only keep a mistake of ours from filling it.
         let single = CallRate { per_second: 200, burst: 200 };
-        CallRates { create: single, terminate: single, list: CallRate { per_second: 20, burst: 20 }, read: single }
+        CallRates { create: single, terminate: single, list: CallRate { per_second: 20, burst: 20 }, tag: single, read: single }
     }
 
     async fn identity(&self) -> Result<Identity, ProviderError> {
         let wire::Identity { account, region } = ask(self.request(Method::GET, &["identity"], &[])).await?;
+        if account.is_empty() || account.chars().count() > MAX_ACCOUNT || region != self.region {
+            return Err(ProviderError::transient("the cloud's word on whose credentials these are makes no sense"));
+        }
         Ok(Identity { account, region })
     }
 
@@ -169,6 +175,16 @@ impl Provider for SimulatedProvider {
             Ok(_) | Err(ProviderError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    fn can_tag(&self) -> bool {
+        true
+    }
+
+    async fn tag(&self, id: &str, tags: &BTreeMap<String, String>) -> Result<(), ProviderError> {
+        let body = wire::TagInstance { tags: tags.clone() };
+        let request = self.request(Method::PUT, &["instances", id, "tags"], &[]).json(&body);
+        ask::<wire::Instance>(request).await.map(drop)
     }
 }
 

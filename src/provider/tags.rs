@@ -13,6 +13,10 @@ pub const NAMESPACE: &str = "bullpen.dev/namespace";
 /// The member's name.
 pub const NAME: &str = "bullpen.dev/name";
 
+/// The uid of the claim that was given the machine, set once the claim is Bound. A member whose machine has it and that is
+/// not claimed comes from an old backup.
+pub const CLAIM: &str = "bullpen.dev/claim";
+
 /// Whom a machine is bought for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner<'a> {

@@ -110,6 +110,8 @@ pub enum Method {
     Get,
     /// `DELETE /v1/instances/{id}`
     Terminate,
+    /// `PUT /v1/instances/{id}/tags`
+    Tag,
     /// `GET /v1/identity`
     Identity,
 }
@@ -123,6 +125,7 @@ impl Method {
             Self::List => "list",
             Self::Get => "get",
             Self::Terminate => "terminate",
+            Self::Tag => "tag",
             Self::Identity => "identity",
         }
     }

@@ -11,7 +11,7 @@ use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::serve::ListenerExt as _;
 use futures::stream;
 use serde::Serialize;
@@ -22,7 +22,7 @@ use super::cloud::{Ask, Creation};
 use super::faults::{FaultSet, MachineFault};
 use super::hold::Shell;
 use super::ledger::Method;
-use super::wire::{CreateInstance, ErrorBody, ErrorClass, Refusal};
+use super::wire::{CreateInstance, ErrorBody, ErrorClass, Refusal, TagInstance};
 use super::{Options, query};
 
 /// Largest request body, in bytes.
@@ -79,6 +79,7 @@ fn router(options: Options) -> Router {
     Router::new()
         .route("/v1/instances", get(list).post(create))
         .route("/v1/instances/{id}", get(show).delete(terminate))
+        .route("/v1/instances/{id}/tags", put(tag))
         .route("/v1/identity", get(identity))
         .route("/v1/faults", get(faults).put(set_faults))
         .route("/v1/faults/instances/{id}", post(inflict))
@@ -156,6 +157,27 @@ async fn terminate(State(shell): State<Shell>, id: Id, parameters: Parameters) -
         cloud.terminate_with(now, &asked.0, asked.1.as_deref(), hit.map(|hit| &hit.fault))
     });
     answer(StatusCode::ACCEPTED, ended.await)
+}
+
+async fn tag(
+    State(shell): State<Shell>,
+    id: Id,
+    parameters: Parameters,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let asked = target(id, parameters).and_then(|(id, region)| {
+        let Json(TagInstance { tags }) =
+            Json::<TagInstance>::from_bytes(&read(body)?).map_err(|wrong| Refusal::invalid(wrong.body_text()))?;
+        Ok((id, region, tags))
+    });
+    let (id, region, tags) = match asked {
+        Ok(asked) => asked,
+        Err(refusal) => return refused(&shell, Method::Tag, StatusCode::BAD_REQUEST, refusal),
+    };
+    let asked = (id.clone(), region.clone());
+    let ask = Ask::One(Method::Tag, &id, region.as_deref());
+    let tagged = shell.perform(&ask, move |cloud, now, _| cloud.tag(now, &asked.0, asked.1.as_deref(), &tags));
+    answer(StatusCode::OK, tagged.await)
 }
 
 async fn identity(State(shell): State<Shell>, parameters: Parameters) -> Response {

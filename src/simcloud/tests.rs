@@ -324,3 +324,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn tags_are_added_or_replaced_and_the_token_still_shows_its_machine() {
+    let mut cloud = cloud();
+    let made = create(&mut cloud, 0, &request("a"));
+    let tags =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let wanted: BTreeMap<String, String> = tags(&[("team", "ops"), ("claim", "c-1")]);
+    let tagged = cloud.tag(at(10), &made.id, Some("r1"), &wanted).unwrap();
+    assert_eq!(tagged.tags, wanted);
+    assert_eq!(cloud.create(at(20), &request("a")).unwrap().1.tags, wanted);
+    assert_eq!(cloud.tag(at(30), "i-none", None, &wanted).unwrap_err().class, ErrorClass::NotFound);
+    let many: BTreeMap<_, _> = (0..49).map(|number| (format!("k{number}"), String::new())).collect();
+    assert_eq!(cloud.tag(at(40), &made.id, None, &many).unwrap_err().class, ErrorClass::Invalid);
+    assert_eq!(cloud.get(at(50), &made.id, None).unwrap().tags, wanted, "and nothing changed");
+}

@@ -36,6 +36,14 @@ pub struct CreateInstance {
     pub boot_jitter_percent: u32,
 }
 
+/// Body of `PUT /v1/instances/{id}/tags`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TagInstance {
+    /// Added to the machine's tags, or put in the place of those with the same key.
+    pub tags: BTreeMap<String, String>,
+}
+
 const fn default_boot_milliseconds() -> u32 {
     3000
 }
@@ -89,7 +97,7 @@ pub struct Instance {
     /// When it began to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_time: Option<Timestamp>,
-    /// As asked for.
+    /// As asked for, and those that were added since.
     pub tags: BTreeMap<String, String>,
 }
 

@@ -104,6 +104,8 @@ label_values! {
         Get => "get",
         /// Ends a machine.
         Terminate => "terminate",
+        /// Adds tags to a machine.
+        Tag => "tag",
         /// Asks whose credentials these are.
         Identity => "identity",
     }

@@ -18,7 +18,8 @@ use super::labels::{
     BreakerState, Controller, CreateOutcome, FailureClass, LeaderTransition, MemberLabel, ProviderOperation,
     ProviderOutcome, Queue, TerminationOutcome, WatchedKind, WriteKind, WriteOutcome, WriteVerb,
 };
-use crate::api::MemberCounts;
+use crate::api::{LaunchConfigIdentity, MemberCounts};
+use crate::plan::attention::Attention;
 
 /// Claim to Bound takes milliseconds from a warm pool, and a boot or more from an empty one.
 const BIND_SECONDS: [f64; 19] = [
@@ -110,6 +111,19 @@ struct TransitionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AccountLabels {
+    provider: &'static str,
+    account: String,
+    region: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SweepLabels {
+    provider: &'static str,
+    outcome: TerminationOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
 }
@@ -125,6 +139,12 @@ struct Families {
     pool_members: Family<PoolMemberLabels, Gauge>,
     pool_waiting_claims: Family<PoolLabels, Gauge>,
     pool_target_size: Family<PoolLabels, Gauge>,
+    stuck_terminations: Family<PoolLabels, Gauge>,
+    stuck_since: Family<PoolLabels, SecondsGauge>,
+    quarantined: Family<PoolLabels, Gauge>,
+    orphans: Family<AccountLabels, Gauge>,
+    sweep_blocked: Family<AccountLabels, Gauge>,
+    orphan_terminations: Family<SweepLabels, Counter>,
     creates: Family<CreateLabels, Counter>,
     terminations: Family<TerminationLabels, Counter>,
     member_failures: Family<FailureLabels, Counter>,
@@ -157,6 +177,12 @@ impl Metrics {
             pool_members: Family::default(),
             pool_waiting_claims: Family::default(),
             pool_target_size: Family::default(),
+            stuck_terminations: Family::default(),
+            stuck_since: Family::default(),
+            quarantined: Family::default(),
+            orphans: Family::default(),
+            sweep_blocked: Family::default(),
+            orphan_terminations: Family::default(),
             creates: Family::default(),
             terminations: Family::default(),
             member_failures: Family::default(),
@@ -202,6 +228,9 @@ impl Metrics {
         drop(self.0.claim_bind.get_or_create(&labels));
         drop(self.0.pool_waiting_claims.get_or_create(&labels));
         drop(self.0.pool_target_size.get_or_create(&labels));
+        drop(self.0.stuck_terminations.get_or_create(&labels));
+        drop(self.0.stuck_since.get_or_create(&labels));
+        drop(self.0.quarantined.get_or_create(&labels));
         for &state in MemberLabel::ALL {
             drop(self.0.pool_members.get_or_create(&member_labels(namespace, pool, state)));
         }
@@ -213,6 +242,9 @@ impl Metrics {
         self.0.claim_bind.remove(&labels);
         self.0.pool_waiting_claims.remove(&labels);
         self.0.pool_target_size.remove(&labels);
+        self.0.stuck_terminations.remove(&labels);
+        self.0.stuck_since.remove(&labels);
+        self.0.quarantined.remove(&labels);
         for &state in MemberLabel::ALL {
             self.0.pool_members.remove(&member_labels(namespace, pool, state));
         }
@@ -241,6 +273,28 @@ impl Metrics {
     /// The `spec.targetSize` of the pool.
     pub fn set_pool_target_size(&self, namespace: &str, pool: &str, size: i32) {
         self.0.pool_target_size.get_or_create(&pool_labels(namespace, pool)).set(i64::from(size));
+    }
+
+    /// The members of the pool that a person should look at.
+    pub fn set_pool_attention(&self, namespace: &str, pool: &str, attention: &Attention) {
+        let labels = pool_labels(namespace, pool);
+        let count = |members: &[String]| i64::try_from(members.len()).unwrap_or(i64::MAX);
+        let since = attention.stuck_since.map_or(0.0, |since| since.as_duration().as_secs_f64());
+        self.0.stuck_terminations.get_or_create(&labels).set(count(&attention.stuck));
+        self.0.stuck_since.get_or_create(&labels).set(since);
+        self.0.quarantined.get_or_create(&labels).set(count(&attention.quarantined));
+    }
+
+    /// The machines of an account and region that have no member, and whether their sweep waits for a person.
+    pub fn set_orphans(&self, provider: &'static str, identity: &LaunchConfigIdentity, orphans: usize, blocked: bool) {
+        let labels = AccountLabels { provider, account: identity.account.clone(), region: identity.region.clone() };
+        self.0.orphans.get_or_create(&labels).set(i64::try_from(orphans).unwrap_or(i64::MAX));
+        self.0.sweep_blocked.get_or_create(&labels).set(blocked.into());
+    }
+
+    /// The end of a machine without a member was asked for.
+    pub fn orphan_termination(&self, provider: &'static str, outcome: TerminationOutcome) {
+        self.0.orphan_terminations.get_or_create(&SweepLabels { provider, outcome }).inc();
     }
 
     /// Begins the counters of a launch config at 0.
@@ -310,6 +364,9 @@ impl Metrics {
             for &outcome in ProviderOutcome::ALL {
                 drop(self.0.provider_calls.get_or_create(&CallLabels { provider, operation, outcome }));
             }
+        }
+        for &outcome in TerminationOutcome::ALL {
+            drop(self.0.orphan_terminations.get_or_create(&SweepLabels { provider, outcome }));
         }
     }
 
@@ -398,6 +455,37 @@ impl Families {
             self.pool_waiting_claims.clone(),
         );
         registry.register("pool_target_size", "The targetSize of a pool", self.pool_target_size.clone());
+        registry.register(
+            "pool_stuck_terminations",
+            "Members of a pool whose machine cannot be terminated",
+            self.stuck_terminations.clone(),
+        );
+        registry.register_with_unit(
+            "pool_oldest_stuck_termination_timestamp",
+            "Since when the oldest of them is being deleted; 0: there is none",
+            Unit::Seconds,
+            self.stuck_since.clone(),
+        );
+        registry.register(
+            "pool_quarantined_members",
+            "Members that are kept from claims because their machine was claimed before, by its tags",
+            self.quarantined.clone(),
+        );
+        registry.register(
+            "orphans",
+            "Machines of this installation that no member needs, at the last sweep",
+            self.orphans.clone(),
+        );
+        registry.register(
+            "sweep_blocked",
+            "Whether the orphans are so many that a person has to confirm their end",
+            self.sweep_blocked.clone(),
+        );
+        registry.register(
+            "orphan_terminations",
+            "Terminate calls for orphans by outcome",
+            self.orphan_terminations.clone(),
+        );
         registry.register("instance_creates", "Create calls by outcome", self.creates.clone());
         registry.register("instance_terminations", "Terminations by outcome", self.terminations.clone());
         registry.register("member_failures", "Members that will never be ready by class", self.member_failures.clone());

@@ -242,3 +242,19 @@ async fn faults_are_shown_replaced_and_refused_by_the_name_of_the_field_without_
     assert_eq!(get().await, FaultSet::default());
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_tag_call_that_fails_leaves_the_tags_and_one_that_works_adds_its_own() {
+    let server = Server::with(on("tag", &json!({"error": {"class": "Transient"}}))).await;
+    let cloud = server.provider("r1");
+    let made = cloud.create(&request("here", "a")).await.unwrap();
+    let claim = [("bullpen.dev/claim".to_owned(), "c-1".to_owned())].into();
+    assert!(cloud.can_tag());
+    assert_eq!(cloud.tag(&made.id, &claim).await.unwrap_err().class(), "Transient");
+    assert_eq!(cloud.get(&made.id).await.unwrap().tags, made.tags);
+    cloud.tag(&made.id, &claim).await.unwrap();
+    let tags = cloud.get(&made.id).await.unwrap().tags;
+    assert_eq!(tags.get("bullpen.dev/claim").map(String::as_str), Some("c-1"));
+    assert_eq!(tags.len(), made.tags.len() + 1);
+    server.stop().await;
+}

@@ -14,7 +14,7 @@ pub enum Ask<'a> {
     Create(&'a CreateInstance),
     /// `GET /v1/instances`
     List(&'a ListQuery),
-    /// `GET` or `DELETE` of `/v1/instances/{id}`.
+    /// `GET` or `DELETE` of `/v1/instances/{id}`, or `PUT` of its tags.
     One(Method, &'a str, Option<&'a str>),
     /// `GET /v1/identity` of a region.
     Identity(&'a str),

@@ -19,6 +19,7 @@ use super::Options;
 use super::addresses::Addresses;
 use super::faults::{CallFault, FaultSet, Faults};
 use super::ledger::{Call, Description, Ledger, MachineEvent, Method, Outcome, State, What};
+use super::validate;
 use super::wire::{CreateInstance, ErrorClass, Identity, Instance, Refusal};
 use life::{Doom, Step};
 use past::Past;
@@ -216,6 +217,32 @@ impl Cloud {
             _ => self.shut_down(number, self.now, Some(self.options.shutdown)),
         }
         Ok(self.machines[&number].instance.clone())
+    }
+
+    /// Adds tags to a machine. The machine as it is then.
+    ///
+    /// # Errors
+    /// `NotFound`, and `Invalid` for tags that are out of their bounds.
+    pub fn tag(
+        &mut self,
+        now: Timestamp,
+        id: &str,
+        region: Option<&str>,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<Instance, Refusal> {
+        self.advance(now);
+        let answer = self.lookup(id, region).and_then(|number| {
+            let mut all = self.show(Method::Tag, number)?.tags;
+            all.extend(tags.clone());
+            validate::tags("tags", &all)?;
+            Ok((number, all))
+        });
+        self.record(Method::Tag, answer.as_ref().map(|_| Outcome::Accepted), None, Some(id), None);
+        let (number, all) = answer?;
+        self.past.push(self.now, number, self.machines.get(&number));
+        let machine = self.machines.get_mut(&number).ok_or_else(|| not_found(id))?;
+        machine.instance.tags = all;
+        Ok(machine.instance.clone())
     }
 
     /// Whose machines these are.

@@ -189,13 +189,13 @@ impl CallFault {
 
     /// The calls that it can befall.
     pub const fn methods(&self) -> &'static [Method] {
-        use Method::{Create, Find, Get, Identity, List, Terminate};
+        use Method::{Create, Find, Get, Identity, List, Tag, Terminate};
         match self {
             Self::Error { .. }
             | Self::AnswerLost {}
             | Self::Hang { .. }
             | Self::Slow { .. }
-            | Self::AsAccount { .. } => &[Create, Find, List, Get, Terminate, Identity],
+            | Self::AsAccount { .. } => &[Create, Find, List, Get, Terminate, Tag, Identity],
             Self::Ignored {} | Self::Lingers { .. } => &[Terminate],
             _ => &[Find, List],
         }

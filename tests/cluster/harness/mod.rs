@@ -2,6 +2,7 @@
 //! that are asked until the answer is the awaited one.
 
 mod audit;
+mod cloud_side;
 mod forwarder;
 mod ground;
 mod history;

@@ -58,6 +58,29 @@ impl Operator {
         operator
     }
 
+    /// Starts it with other options, those without a value as `("--option", "")`, and waits until it listens.
+    pub(crate) async fn start_with(walk: &Walk, options: &[(&str, &str)]) -> Self {
+        let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), FIRST);
+        if options.iter().any(|(option, _)| *option == "--installation-id") {
+            // Another installation stands for another lease; each of them is alone here.
+            operator.arguments.push("--leader-elect=false".to_owned());
+        }
+        for (option, value) in options {
+            match operator.arguments.iter().position(|argument| argument == option) {
+                Some(place) => (*value).clone_into(&mut operator.arguments[place + 1]),
+                None => operator
+                    .arguments
+                    .extend([*option, *value].into_iter().filter(|argument| !argument.is_empty()).map(str::to_owned)),
+            }
+        }
+        operator.name = options
+            .iter()
+            .find(|(option, _)| *option == "--installation-id")
+            .map_or(operator.name, |(_, id)| format!("operator-of-{id}"));
+        operator.start_again().await;
+        operator
+    }
+
     /// Starts it with another kubeconfig, and waits for nothing.
     pub(crate) fn start_as(walk: &Walk, kubeconfig: &Path) -> Self {
         let mut operator = Self::prepare(walk, kubeconfig, FIRST);

@@ -59,6 +59,10 @@ impl Ledger {
         Self { entries: self.entries.iter().filter(|entry| entry.sequence > number).cloned().collect() }
     }
 
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     fn events(&self) -> impl Iterator<Item = &MachineEvent> {
         self.entries.iter().filter_map(|entry| match &entry.what {
             What::Machine(event) => Some(event.as_ref()),

@@ -1,0 +1,276 @@
+//! The sweep: after each whole list, machines of ours that have no member are terminated, unless they are too many.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use parking_lot::Mutex;
+use tracing::{info, warn};
+
+use super::clouds::{Cloud, Listing, Scope, outcome};
+use super::context::Context;
+use super::queue::backoff;
+use super::views;
+use crate::api::{ANNOTATION_CONFIRM_SWEEP, LaunchConfig, PoolMember};
+use crate::cluster::ObjectKey;
+use crate::cluster::world::State;
+use crate::plan::sweep::{Listed, Owner, Recorded, Sight, Verdict, is_orphan, judge, screen};
+use crate::provider::{Instance, InstancePhase, tags};
+use crate::telemetry::labels::{ProviderOperation, TerminationOutcome};
+
+/// Between two sweeps of one cloud, so that a blocked one asks the API server seldom.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Reads and terminate calls of one sweep that run side by side.
+const AT_ONCE: usize = 4;
+/// Between two terminate calls for the same orphan.
+const FIRST_BACKOFF: Duration = Duration::from_secs(5);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
+/// Ids in a note.
+const MOST_NAMED: usize = 3;
+
+/// What the sweep of one cloud remembers.
+#[derive(Debug, Default)]
+pub struct SweepMemory {
+    running: AtomicBool,
+    state: Mutex<Remembered>,
+}
+
+#[derive(Debug, Default)]
+struct Remembered {
+    last: Option<Instant>,
+    verdict: Verdict,
+    /// The orphans that the verdict is about.
+    orphans: BTreeSet<String>,
+    /// Terminate calls begun for each orphan, and when the next may be.
+    asked: HashMap<String, (u32, Instant)>,
+    unlabelled: BTreeSet<String>,
+    /// The orphans of which a dry run has spoken.
+    spoken: BTreeSet<String>,
+}
+
+/// Keeps one sweep of a cloud at a time.
+struct Turn(Arc<Cloud>);
+
+impl Turn {
+    fn take(cloud: &Arc<Cloud>) -> Option<Self> {
+        if cloud.sweep.state.lock().last.is_some_and(|last| last.elapsed() < SWEEP_EVERY) {
+            return None;
+        }
+        (!cloud.sweep.running.swap(true, Ordering::AcqRel)).then(|| Self(cloud.clone()))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.sweep.state.lock().last = Some(Instant::now());
+        self.0.sweep.running.store(false, Ordering::Release);
+    }
+}
+
+impl Cloud {
+    /// What the last sweep decided, and about how many orphans.
+    pub fn swept(&self) -> (Verdict, usize) {
+        let state = self.sweep.state.lock();
+        (state.verdict.clone(), state.orphans.len())
+    }
+}
+
+/// A list of this scope is there: sweeps, in the background.
+pub fn listed(context: &Context, scope: &Scope) {
+    let Some(cloud) = context.clouds.get(scope) else { return };
+    let Some(listing) = cloud.listing() else { return };
+    let Some(turn) = Turn::take(&cloud) else { return };
+    let (context, scope) = (context.clone(), scope.clone());
+    tokio::spawn(async move {
+        sweep(&context, &scope, &cloud, &listing).await;
+        drop(turn);
+    });
+}
+
+async fn sweep(context: &Context, scope: &Scope, cloud: &Arc<Cloud>, listing: &Listing) {
+    let Some((suspects, fleet)) = look(context, scope, cloud, listing) else { return };
+    let orphans: HashMap<String, Listed> = stream::iter(suspects)
+        .map(|suspect| async move { confirmed(context, &suspect).await.then(|| (suspect.id.clone(), suspect)) })
+        .buffer_unordered(AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await;
+    let ids: BTreeSet<String> = orphans.keys().cloned().collect();
+    let configs = context.world.with(|state| of_scope(state, scope));
+    let said: Vec<_> = configs.iter().filter_map(|config| config.annotations().get(ANNOTATION_CONFIRM_SWEEP)).collect();
+    let verdict = judge(&ids, fleet, said.iter().map(|text| text.as_str()));
+    note(context, cloud, &configs, &verdict, &ids);
+    if verdict == Verdict::Sweep && !context.sweep.dry_run {
+        stream::iter(due(cloud, &ids)).for_each_concurrent(AT_ONCE, |id| end(context, cloud, id)).await;
+    }
+}
+
+/// The machines that nobody seems to need, and how many there are in all that this operator may judge. Nothing before the
+/// caches are whole and the account is known to be that of every launch config of the scope.
+fn look(context: &Context, scope: &Scope, cloud: &Arc<Cloud>, listing: &Listing) -> Option<(Vec<Listed>, usize)> {
+    let word = cloud.word()?;
+    let now = Timestamp::now();
+    let namespace = context.sweep.namespace.as_deref();
+    let mut unlabelled = BTreeSet::new();
+    let mut fleet = 0;
+    let suspects = context.world.with(|state| {
+        let configs = of_scope(state, scope);
+        let mine = |config: &Arc<LaunchConfig>| {
+            config.status.as_ref().and_then(|status| status.identity.as_ref()) == Some(&word.identity)
+        };
+        if !state.is_synced() || configs.is_empty() || cloud.foreign().is_some() || !configs.iter().all(mine) {
+            return None;
+        }
+        let mut suspects = Vec::new();
+        for machine in listing.machines().map(listed_machine) {
+            let owner = machine.owner.as_ref();
+            let in_scope = owner.is_some_and(|owner| namespace.is_none_or(|only| only == owner.namespace));
+            fleet += usize::from(in_scope && !machine.ending);
+            let known = owner
+                .and_then(|owner| state.members.get(&ObjectKey::new(owner.namespace.as_str(), owner.name.as_str())))
+                .map(|member| recorded(member));
+            match screen(&machine, known.as_ref(), namespace, context.sweep.grace, now) {
+                Sight::Settled => {}
+                Sight::Suspect => suspects.push(machine),
+                Sight::Unlabelled => drop(unlabelled.insert(machine.id)),
+            }
+        }
+        Some(suspects)
+    })?;
+    let news = {
+        let mut memory = cloud.sweep.state.lock();
+        let news: Vec<_> = unlabelled.difference(&memory.unlabelled).cloned().collect();
+        memory.unlabelled = unlabelled;
+        news
+    };
+    if !news.is_empty() {
+        warn!(?scope, count = news.len(), some = ?named(&news), "machines with this installation's tag do not say whose they are: they are left alone");
+    }
+    Some((suspects, fleet))
+}
+
+fn listed_machine(instance: &Instance) -> Listed {
+    let tag = |key: &str| instance.tags.get(key).filter(|value| !value.is_empty()).cloned();
+    let owner =
+        || Some(Owner { namespace: tag(tags::NAMESPACE)?, name: tag(tags::NAME)?, uid: tag(tags::MEMBER_UID)? });
+    let ending = match instance.phase {
+        InstancePhase::ShuttingDown | InstancePhase::Terminated => true,
+        InstancePhase::Pending | InstancePhase::Running | InstancePhase::Stopped => false,
+    };
+    Listed { id: instance.id.clone(), owner: owner(), launched: instance.launch_time, ending }
+}
+
+fn recorded(member: &PoolMember) -> Recorded {
+    let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
+    Recorded { uid: views::uid(member), instance: machine.map(|machine| machine.id.clone()) }
+}
+
+fn of_scope(state: &State, scope: &Scope) -> Vec<Arc<LaunchConfig>> {
+    let configs = state.launch_configs.iter().map(|(_, config)| config);
+    configs.filter(|config| Scope::of(&config.spec).as_ref() == Some(scope)).cloned().collect()
+}
+
+/// Only the API server itself can say that a member is gone.
+async fn confirmed(context: &Context, suspect: &Listed) -> bool {
+    let Some(owner) = &suspect.owner else { return false };
+    let key = ObjectKey::new(owner.namespace.as_str(), owner.name.as_str());
+    let found = context.writes.get::<PoolMember>(&key).await;
+    is_orphan(suspect, &views::found(&found, recorded))
+}
+
+/// Remembers the verdict, and says it where it is new.
+fn note(
+    context: &Context,
+    cloud: &Cloud,
+    configs: &[Arc<LaunchConfig>],
+    verdict: &Verdict,
+    orphans: &BTreeSet<String>,
+) {
+    let dry_run = context.sweep.dry_run;
+    let (changed, news) = {
+        let mut memory = cloud.sweep.state.lock();
+        let blocked = |verdict: &Verdict| matches!(verdict, Verdict::Blocked { .. });
+        let changed = memory.verdict != *verdict && (blocked(&memory.verdict) || blocked(verdict));
+        let news: Vec<_> = orphans.difference(&memory.spoken).cloned().collect();
+        memory.spoken.clone_from(orphans);
+        memory.asked.retain(|id, _| orphans.contains(id));
+        memory.verdict = verdict.clone();
+        memory.orphans.clone_from(orphans);
+        (changed, news)
+    };
+    if let Some(word) = cloud.word() {
+        let blocked = matches!(verdict, Verdict::Blocked { .. });
+        context.metrics.set_orphans(cloud.provider().kind(), &word.identity, orphans.len(), blocked);
+    }
+    if changed {
+        for config in configs {
+            context.wakers.launch_configs.wake(ObjectKey::of(config.as_ref()));
+        }
+    }
+    if news.is_empty() {
+        return;
+    }
+    let some = named(&news);
+    let (reason, words) = match verdict {
+        Verdict::Nothing => return,
+        Verdict::Blocked { .. } => ("SweepBlocked", "have no member, and are too many to be terminated without a word"),
+        Verdict::Sweep if dry_run => ("SweepDryRun", "have no member, and would be terminated but for --sweep-dry-run"),
+        Verdict::Sweep => ("Swept", "have no member, and are terminated"),
+    };
+    warn!(count = news.len(), instances = ?some, reason, "machines {words}");
+    let note = format!("{} machines {words}: {}", news.len(), some.join(", "));
+    for config in configs {
+        context.events.warn(config.as_ref(), reason, "Sweep", note.clone());
+    }
+}
+
+/// The orphans whose end may be asked for now.
+fn due(cloud: &Cloud, orphans: &BTreeSet<String>) -> Vec<String> {
+    let mut memory = cloud.sweep.state.lock();
+    let now = Instant::now();
+    let mut due = Vec::new();
+    for id in orphans {
+        let (times, next) = memory.asked.entry(id.clone()).or_insert((0, now));
+        if *next <= now {
+            *next = now + backoff(FIRST_BACKOFF, LONGEST_BACKOFF, *times);
+            *times += 1;
+            due.push(id.clone());
+        }
+    }
+    due
+}
+
+async fn end(context: &Context, cloud: &Cloud, id: String) {
+    cloud.admit(ProviderOperation::Terminate).await;
+    // The fence of the lease: nothing may be waited for between this and the call.
+    if context.leadership.check().is_err() {
+        return;
+    }
+    let answer = cloud.call_admitted(ProviderOperation::Terminate, cloud.provider().terminate(&id)).await;
+    let result = TerminationOutcome::from(outcome(answer.as_ref().err()));
+    context.metrics.orphan_termination(cloud.provider().kind(), result);
+    match answer {
+        Ok(()) => {
+            info!(instance = %id, "swept: the terminate of a machine without a member was accepted");
+            cloud.hurry();
+        }
+        Err(error) => warn!(instance = %id, %error, "a terminate of a machine without a member was not accepted"),
+    }
+}
+
+fn named(ids: &[String]) -> Vec<String> {
+    ids.iter().take(MOST_NAMED).cloned().collect()
+}
+
+/// What a launch config says of a sweep that waits for a person's word; `None` if there is none.
+pub fn blocked_words(cloud: &Cloud) -> Option<String> {
+    let (Verdict::Blocked { code, limit: most }, orphans) = cloud.swept() else { return None };
+    Some(format!(
+        "{orphans} machines of this account and region have no member, and only {most} at once are terminated without a \
+         word. If they may go, annotate this launch config: {ANNOTATION_CONFIRM_SWEEP}={code}"
+    ))
+}

@@ -1,0 +1,92 @@
+//! What a pool says of members that a person should look at: machines whose end does not come, and machines that were
+//! claimed before by their tags.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::api::{ConditionValue, set_condition};
+
+/// Names in a message; more are only counted.
+const MOST_NAMED: usize = 5;
+
+/// The members of a pool that a person should look at, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attention {
+    /// Their machines cannot be terminated.
+    pub stuck: Vec<String>,
+    /// Since when the oldest of them is being deleted.
+    pub stuck_since: Option<Timestamp>,
+    /// They are quarantined.
+    pub quarantined: Vec<String>,
+}
+
+/// Puts it into the conditions of a pool. Each of the two conditions appears with its first cause, and stays.
+pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: Option<i64>, now: Timestamp) {
+    let stuck = &attention.stuck;
+    let healthy = ConditionValue::new("TerminationHealthy", true, "MachinesEnd", "machines end when they should");
+    let unhealthy = || {
+        let message = format!("{} machines cannot be terminated and may bill: members {}", stuck.len(), named(stuck));
+        ConditionValue::new("TerminationHealthy", false, "MachinesStay", message)
+    };
+    let quarantined = &attention.quarantined;
+    let none = ConditionValue::new("Quarantined", false, "NoneQuarantined", "no member is quarantined");
+    let some = || {
+        let message = format!(
+            "{} members are kept back because their machines were claimed before, as after a restored backup; delete \
+             them to end the machines: {}",
+            quarantined.len(),
+            named(quarantined)
+        );
+        ConditionValue::new("Quarantined", true, "MachinesClaimedBefore", message)
+    };
+    let mut put = |trouble: bool, bad: &dyn Fn() -> ConditionValue, good: ConditionValue| {
+        let said = conditions.iter().any(|condition| condition.type_ == good.type_);
+        if trouble {
+            set_condition(conditions, &bad(), generation, now);
+        } else if said {
+            set_condition(conditions, &good, generation, now);
+        }
+    };
+    put(!stuck.is_empty(), &unhealthy, healthy);
+    put(!quarantined.is_empty(), &some, none);
+}
+
+fn named(members: &[String]) -> String {
+    let mut sorted = members.to_vec();
+    sorted.sort();
+    let more = sorted.len().saturating_sub(MOST_NAMED);
+    sorted.truncate(MOST_NAMED);
+    let text = sorted.join(", ");
+    if more == 0 { text } else { format!("{text} and {more} more") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noted(conditions: &[Condition], attention: &Attention) -> Vec<Condition> {
+        let mut conditions = conditions.to_vec();
+        note(&mut conditions, attention, Some(1), Timestamp::UNIX_EPOCH);
+        conditions
+    }
+
+    #[test]
+    fn a_pool_without_trouble_says_nothing_until_there_was_some() {
+        assert!(noted(&[], &Attention::default()).is_empty());
+        let members: Vec<_> = (0..7).map(|number| format!("ci-{number}")).collect();
+        let during = noted(&[], &Attention { stuck: members, ..Attention::default() });
+        assert_eq!(during.len(), 1);
+        assert_eq!(during[0].status, "False");
+        assert!(during[0].message.contains("7 machines"), "{}", during[0].message);
+        assert!(during[0].message.ends_with("ci-4 and 2 more"), "{}", during[0].message);
+        assert_eq!(noted(&during, &Attention::default())[0].status, "True");
+    }
+
+    #[test]
+    fn quarantined_members_are_named() {
+        let attention = Attention { quarantined: vec!["ci-b".into(), "ci-a".into()], ..Attention::default() };
+        let conditions = noted(&[], &attention);
+        assert_eq!((conditions[0].type_.as_str(), conditions[0].status.as_str()), ("Quarantined", "True"));
+        assert!(conditions[0].message.ends_with("ci-a, ci-b"));
+    }
+}

@@ -1,0 +1,311 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(10_000 + seconds).unwrap()
+}
+
+fn member(state: MemberState) -> LifecycleView {
+    LifecycleView {
+        state,
+        ending_since: None,
+        has_instance: state != MemberState::Pending,
+        current: true,
+        may_create: true,
+        asked: if state == MemberState::Pending { Asked::Never } else { Asked::Perhaps(at(0)) },
+        machine: Machine::Unknown,
+        warming_started_at: Some(at(0)),
+        launch_timeout: SignedDuration::from_secs(60),
+        warming_timeout: SignedDuration::from_secs(100),
+        create_grace: SignedDuration::from_secs(30),
+        not_before: None,
+        terminate_accepted_at: None,
+        terminate_first_accepted_at: None,
+        terminate_failures: 0,
+        said_stuck: None,
+        trusted: true,
+        identity_asked_at: Some(at(1_000)),
+        served_before: false,
+        quarantined: false,
+    }
+}
+
+#[test]
+fn a_member_that_was_never_asked_for_is_asked_for_at_once() {
+    assert_eq!(next_step(&member(MemberState::Pending), at(0)), Step::Create);
+}
+
+#[test]
+fn a_member_that_may_have_been_asked_for_is_looked_for_before_any_retry() {
+    let mut view = LifecycleView { asked: Asked::Perhaps(at(5)), ..member(MemberState::Pending) };
+    assert_eq!(next_step(&view, at(6)), Step::Find);
+    view.machine = Machine::Missing { at: at(4), not_founds: 0 };
+    assert_eq!(next_step(&view, at(6)), Step::Find, "what was asked before the create proves nothing");
+    view.machine = Machine::Missing { at: at(6), not_founds: 0 };
+    assert_eq!(next_step(&view, at(6)), Step::Create);
+    view.machine = Machine::Booting { at: at(6) };
+    assert_eq!(next_step(&view, at(6)), Step::RecordWarming);
+}
+
+#[test]
+fn a_paused_pool_looks_for_its_pending_members_but_retries_none() {
+    let view = LifecycleView {
+        asked: Asked::Perhaps(at(0)),
+        may_create: false,
+        machine: Machine::Missing { at: at(500), not_founds: 0 },
+        ..member(MemberState::Pending)
+    };
+    assert_eq!(next_step(&view, at(500)), Step::Wait(Some(at(501))));
+    assert_eq!(next_step(&view, at(501)), Step::Find);
+}
+
+#[test]
+fn a_pending_member_of_an_older_template_is_never_retried_only_looked_for_then_deleted() {
+    let mut view = LifecycleView { current: false, asked: Asked::Perhaps(at(0)), ..member(MemberState::Pending) };
+    assert_eq!(next_step(&view, at(1)), Step::Find);
+    view.machine = Machine::Missing { at: at(1), not_founds: 0 };
+    assert_eq!(next_step(&view, at(1)), Step::Wait(Some(at(2))));
+    view.machine = Machine::Missing { at: at(30), not_founds: 0 };
+    assert_eq!(next_step(&view, at(30)), Step::Delete);
+}
+
+#[test]
+fn a_machine_that_does_not_boot_in_time_fails_only_if_it_was_asked_after_the_deadline() {
+    let mut view = LifecycleView { machine: Machine::Booting { at: at(59) }, ..member(MemberState::Warming) };
+    assert_eq!(next_step(&view, at(59)), Step::Wait(Some(at(60))));
+    assert_eq!(next_step(&view, at(61)), Step::Wait(Some(at(62))), "a later list will show where it is by now");
+    view.machine = Machine::Booting { at: at(60) };
+    assert_eq!(next_step(&view, at(61)), Step::RecordErrored(Failure::LaunchTimeout));
+}
+
+#[test]
+fn the_warming_timeout_counts_from_boot_not_from_the_request() {
+    // TW-15
+    let view = LifecycleView {
+        machine: Machine::Running { at: at(140), since: at(50), ready: false },
+        ..member(MemberState::Warming)
+    };
+    assert_eq!(next_step(&view, at(140)), Step::Wait(Some(at(150))));
+    let late = LifecycleView { machine: Machine::Running { at: at(150), since: at(50), ready: false }, ..view };
+    assert_eq!(next_step(&late, at(150)), Step::RecordErrored(Failure::WarmingTimeout));
+}
+
+#[test]
+fn one_list_that_omits_a_machine_kills_nothing() {
+    // AW-1
+    let mut view =
+        LifecycleView { machine: Machine::Missing { at: at(9), not_founds: 0 }, ..member(MemberState::Ready) };
+    assert_eq!(next_step(&view, at(9)), Step::Confirm);
+    view.machine = Machine::Missing { at: at(9), not_founds: 2 };
+    assert_eq!(next_step(&view, at(9)), Step::Confirm);
+    view.machine = Machine::Missing { at: at(9), not_founds: 3 };
+    assert_eq!(next_step(&view, at(9)), Step::RecordErrored(Failure::InstanceGone));
+}
+
+#[test]
+fn a_claimed_member_whose_machine_is_gone_is_left_to_the_fate_table() {
+    let view = LifecycleView { machine: Machine::Terminated, ..member(MemberState::Claimed) };
+    assert_eq!(next_step(&view, at(9)), Step::RecordMachineGone);
+}
+
+#[test]
+fn a_member_deleted_before_its_machine_was_asked_for_ends_at_once() {
+    let view = LifecycleView { ending_since: Some(at(3)), ..member(MemberState::Pending) };
+    assert_eq!(next_step(&view, at(3)), Step::Finish);
+}
+
+#[test]
+fn a_member_deleted_while_its_create_was_in_flight_waits_out_the_grace_and_terminates_what_it_finds() {
+    let mut view =
+        LifecycleView { ending_since: Some(at(3)), asked: Asked::Perhaps(at(2)), ..member(MemberState::Pending) };
+    assert_eq!(next_step(&view, at(3)), Step::Find);
+    view.machine = Machine::Missing { at: at(32), not_founds: 0 };
+    assert_eq!(next_step(&view, at(32)), Step::Wait(Some(at(33))));
+    view.machine = Machine::Missing { at: at(33), not_founds: 0 };
+    assert_eq!(next_step(&view, at(33)), Step::Finish);
+    view.machine = Machine::Booting { at: at(33) };
+    assert_eq!(next_step(&view, at(33)), Step::Terminate);
+}
+
+#[test]
+fn an_accepted_terminate_is_not_the_end_and_is_sent_again_while_the_machine_stays() {
+    let mut view = LifecycleView {
+        ending_since: Some(at(0)),
+        machine: Machine::Running { at: at(1), since: at(0), ready: true },
+        ..member(MemberState::Ready)
+    };
+    assert_eq!(next_step(&view, at(1)), Step::Terminate);
+    view.terminate_accepted_at = Some(at(1));
+    assert_eq!(next_step(&view, at(2)), Step::Wait(Some(at(11))));
+    assert_eq!(next_step(&view, at(11)), Step::Terminate);
+    view.machine = Machine::Terminated;
+    assert_eq!(next_step(&view, at(11)), Step::Finish);
+}
+
+#[test]
+fn three_strikes_count_only_once_the_account_was_confirmed_after_the_last() {
+    let strikes = Machine::Missing { at: at(9), not_founds: 3 };
+    for (state, then) in [
+        (MemberState::Ready, Step::RecordErrored(Failure::InstanceGone)),
+        (MemberState::Claimed, Step::RecordMachineGone),
+    ] {
+        let mut view = LifecycleView { machine: strikes, identity_asked_at: Some(at(9)), ..member(state) };
+        assert_eq!(next_step(&view, at(9)), Step::ConfirmIdentity);
+        view.identity_asked_at = Some(at(10));
+        assert_eq!(next_step(&view, at(10)), then);
+    }
+    let mut view = LifecycleView {
+        machine: strikes,
+        ending_since: Some(at(1)),
+        identity_asked_at: None,
+        ..member(MemberState::Ready)
+    };
+    assert_eq!(next_step(&view, at(9)), Step::ConfirmIdentity);
+    view.trusted = false;
+    assert_eq!(next_step(&view, at(9)), Step::Wait(None));
+}
+
+#[test]
+fn a_create_is_neither_begun_nor_repeated_in_an_account_that_was_not_confirmed() {
+    let mut view = LifecycleView { identity_asked_at: None, ..member(MemberState::Pending) };
+    assert_eq!(next_step(&view, at(0)), Step::ConfirmIdentity);
+    view.identity_asked_at = Some(at(-31));
+    assert_eq!(next_step(&view, at(0)), Step::ConfirmIdentity);
+    view.identity_asked_at = Some(at(-29));
+    assert_eq!(next_step(&view, at(0)), Step::Create);
+    view.asked = Asked::Perhaps(at(0));
+    view.machine = Machine::Missing { at: at(2), not_founds: 1 };
+    view.identity_asked_at = Some(at(2));
+    assert_eq!(next_step(&view, at(2)), Step::ConfirmIdentity, "it was not confirmed after the answer");
+}
+
+#[test]
+fn an_end_that_does_not_come_is_said_once_and_still_asked_for() {
+    // P-34, AW-4, TW-7
+    let running = Machine::Running { at: at(1), since: at(0), ready: true };
+    let mut view = LifecycleView { ending_since: Some(at(0)), machine: running, ..member(MemberState::Ready) };
+    view.terminate_failures = 4;
+    assert_eq!(next_step(&view, at(1)), Step::Terminate);
+    view.terminate_failures = 5;
+    assert_eq!(next_step(&view, at(1)), Step::RecordStuck(Stuck::TerminateFailing));
+    view.said_stuck = Some(Stuck::TerminateFailing);
+    assert_eq!(next_step(&view, at(1)), Step::Terminate);
+    view.terminate_failures = 0;
+    view.terminate_accepted_at = Some(at(61));
+    view.terminate_first_accepted_at = Some(at(2));
+    assert_eq!(next_step(&view, at(61)), Step::Wait(Some(at(71))));
+    assert_eq!(next_step(&view, at(62)), Step::RecordStuck(Stuck::StillThere));
+    view.said_stuck = Some(Stuck::StillThere);
+    assert_eq!(next_step(&view, at(71)), Step::Terminate, "for ever");
+    view.machine = Machine::Terminated;
+    assert_eq!(next_step(&view, at(71)), Step::Finish);
+}
+
+#[test]
+fn a_machine_that_served_a_claim_before_is_quarantined_before_it_can_be_ready() {
+    let mut view = LifecycleView {
+        machine: Machine::Running { at: at(1), since: at(0), ready: true },
+        served_before: true,
+        ..member(MemberState::Warming)
+    };
+    assert_eq!(next_step(&view, at(1)), Step::Quarantine);
+    view.quarantined = true;
+    assert_eq!(next_step(&view, at(999)), Step::Wait(None), "no timeout ends it");
+    view.machine = Machine::Ending;
+    assert_eq!(next_step(&view, at(999)), Step::Wait(None), "its claimant may have switched it off");
+    view.ending_since = Some(at(999));
+    assert_eq!(next_step(&view, at(999)), Step::Terminate, "a person deletes the member");
+}
+
+fn any_machine() -> impl Strategy<Value = Machine> {
+    prop_oneof![
+        Just(Machine::Unknown),
+        (0..200_i64, 0..5_u32).prop_map(|(seconds, not_founds)| Machine::Missing { at: at(seconds), not_founds }),
+        (0..200_i64).prop_map(|seconds| Machine::Booting { at: at(seconds) }),
+        (0..200_i64, 0..200_i64, any::<bool>()).prop_map(|(shown, since, ready)| Machine::Running {
+            at: at(shown),
+            since: at(since),
+            ready
+        }),
+        Just(Machine::Ending),
+        Just(Machine::Terminated),
+    ]
+}
+
+prop_compose! {
+    fn any_member()(
+        state in proptest::sample::select(MemberState::ALL.to_vec()),
+        ending in proptest::option::of(0..200_i64),
+        current in any::<bool>(),
+        may_create in any::<bool>(),
+        asked in prop_oneof![Just(Asked::Never), (0..200_i64).prop_map(|seconds| Asked::Perhaps(at(seconds)))],
+        machine in any_machine(),
+        not_before in proptest::option::of(0..200_i64),
+        accepted in proptest::option::of(0..200_i64),
+        failures in 0..8_u32,
+        trusted in proptest::bool::weighted(0.8),
+        identity in proptest::option::of(0..300_i64),
+        served_before in any::<bool>(),
+        quarantined in any::<bool>(),
+    ) -> LifecycleView {
+        LifecycleView {
+            ending_since: ending.map(at), current, may_create, asked, machine,
+            not_before: not_before.map(at), terminate_accepted_at: accepted.map(at),
+            terminate_first_accepted_at: accepted.map(at), terminate_failures: failures,
+            trusted, identity_asked_at: identity.map(at), served_before, quarantined, ..member(state)
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn invariant_3_a_member_outlives_its_machine(view in any_member(), now in 0..300_i64) {
+        let asked_for = view.has_instance || view.asked != Asked::Never;
+        if asked_for && next_step(&view, at(now)) == Step::Finish {
+            let confirmed = |asked_after: Timestamp| view.identity_asked_at.is_some_and(|asked| asked > asked_after);
+            let gone = match view.machine {
+                Machine::Terminated => true,
+                Machine::Missing { at, not_founds } => (not_founds >= NOT_FOUNDS_THAT_PROVE || !view.has_instance) && confirmed(at),
+                _ => false,
+            };
+            prop_assert!(gone && view.trusted, "only what the right account's cloud does not have is gone");
+        }
+    }
+
+    #[test]
+    fn with_the_credentials_of_another_account_nothing_is_asked_of_the_cloud(view in any_member(), now in 0..300_i64) {
+        if !view.trusted {
+            prop_assert!(matches!(next_step(&view, at(now)), Step::Wait(None) | Step::Finish));
+        }
+    }
+
+    #[test]
+    fn a_machine_that_served_a_claim_before_is_ended_only_with_its_member(view in any_member(), now in 0..300_i64) {
+        let unclaimed = matches!(view.state, MemberState::Warming | MemberState::Ready);
+        if view.ending_since.is_none() && unclaimed && (view.quarantined || view.served_before) {
+            let step = next_step(&view, at(now));
+            prop_assert!(!matches!(step, Step::Delete | Step::Terminate | Step::RecordReady), "{:?}", step);
+            if let Step::RecordErrored(failure) = step {
+                prop_assert_eq!(failure, Failure::InstanceGone);
+            }
+        }
+    }
+
+    #[test]
+    fn invariant_5_no_create_begins_where_the_pool_may_not(view in any_member(), now in 0..300_i64) {
+        if next_step(&view, at(now)) == Step::Create {
+            prop_assert!(view.may_create && view.current && view.ending_since.is_none() && view.state == MemberState::Pending);
+        }
+    }
+
+    #[test]
+    fn invariant_4_a_claimed_member_is_terminated_only_when_its_end_was_decided(view in any_member(), now in 0..300_i64) {
+        if view.state == MemberState::Claimed && view.ending_since.is_none() {
+            prop_assert!(!matches!(
+                next_step(&view, at(now)),
+                Step::Terminate | Step::Delete | Step::Finish | Step::RecordErrored(_)
+            ));
+        }
+    }
+}
