@@ -229,12 +229,12 @@ impl Cloud {
         operation: ProviderOperation,
         call: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
-        let (begun, began) = (Instant::now(), Timestamp::now());
+        let (timer, began) = (Instant::now(), Timestamp::now());
         let answer = tokio::time::timeout(LONGEST_CALL, call).await.unwrap_or_else(|_| {
             Err(ProviderError::transient(format!("no answer within {} s", LONGEST_CALL.as_secs())))
         });
         self.pace.answered(operation, began, answer.as_ref().err());
-        self.metrics.provider_call(self.provider.kind(), operation, outcome(answer.as_ref().err()), begun.elapsed());
+        self.metrics.provider_call(self.provider.kind(), operation, outcome(answer.as_ref().err()), timer.elapsed());
         answer
     }
 

@@ -181,10 +181,9 @@ fn observe<'a>(
         .collect();
     let planned = state.planned.get(&ObjectKey::of(pool)).into_iter().flatten();
     proofs.extend(planned.filter(|planned| planned.launch_config == config.name).map(|_| Proof::InFlight));
-    for failure in trial.observe(&proofs, &memory.counted, rules) {
-        memory.counted.insert(failure.uid.clone());
-        memory.unrecorded.insert(failure.uid);
-    }
+    let failed = trial.observe(&proofs, &memory.counted, rules);
+    memory.unrecorded.extend(failed.iter().cloned());
+    memory.counted.extend(failed);
     trial
 }
 
@@ -281,7 +280,13 @@ pub fn wake_scope(context: &Context, scope: &Scope) {
             state.members.iter().filter(|(_, member)| waits(member)).map(|(key, _)| key.clone()).collect();
         (configs, pools, members)
     });
-    configs.into_iter().for_each(|key| context.wakers.launch_configs.wake(key));
-    pools.into_iter().for_each(|key| context.wakers.pools.wake(key));
-    members.into_iter().for_each(|key| context.wakers.members.wake(key));
+    for key in configs {
+        context.wakers.launch_configs.wake(key);
+    }
+    for key in pools {
+        context.wakers.pools.wake(key);
+    }
+    for key in members {
+        context.wakers.members.wake(key);
+    }
 }

@@ -113,7 +113,9 @@ mod tests {
 
     fn failed(seconds: &[i64]) -> Breaker {
         let mut breaker = Breaker::default();
-        seconds.iter().for_each(|second| breaker.failed(&failure(*second), RULES));
+        for second in seconds {
+            breaker.failed(&failure(*second), RULES);
+        }
         breaker
     }
 
@@ -182,7 +184,9 @@ mod tests {
             let mut seconds = seconds;
             seconds.sort_unstable();
             let mut breaker = Breaker::default();
-            seconds.iter().for_each(|second| breaker.failed(&failure(*second), rules));
+            for second in &seconds {
+                breaker.failed(&failure(*second), rules);
+            }
             let last = seconds.last().copied().unwrap_or(0);
             // An hour and its tenth after the last failure something is tried again.
             prop_assert!(!matches!(breaker.phase(threshold, at(last + 3_961)), Phase::Open(_)));

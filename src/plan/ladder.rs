@@ -49,9 +49,9 @@ impl Trial {
         Self { hash: hash.to_owned(), breaker: breaker.unwrap_or_default(), ..Self::default() }
     }
 
-    /// Takes in what the members prove by now. `counted` has the failed members that were taken in before; those that
-    /// are new come back, and are to be in the pool's status before their members are deleted.
-    pub fn observe(&mut self, proofs: &[Proof], counted: &HashSet<String>, rules: Rules<'_>) -> Vec<RecordedFailure> {
+    /// Takes in what the members prove by now. `counted` has the failed members that were taken in before; the uids
+    /// of those that are new come back, and are to be in the pool's status before their members are deleted.
+    pub fn observe(&mut self, proofs: &[Proof], counted: &HashSet<String>, rules: Rules<'_>) -> Vec<String> {
         let mut events: Vec<(Timestamp, Option<(&String, &RecordedError)>)> = Vec::new();
         (self.ever_ready, self.in_flight) = (0, 0);
         for proof in proofs {
@@ -71,19 +71,16 @@ impl Trial {
         let mut failures = Vec::new();
         let seen = self.last_ready;
         for (at, failed) in events {
-            match failed {
-                Some((uid, error)) => {
-                    self.breaker.failed(error, rules);
-                    self.streak = 0;
-                    failures.push(RecordedFailure { uid: uid.clone(), class: error.class.clone() });
-                }
-                None => {
-                    self.breaker.ready(at);
-                    if seen.is_none_or(|seen| at > seen) {
-                        self.streak += 1;
-                        self.last_ready = self.last_ready.max(Some(at));
-                    }
-                }
+            if let Some((uid, error)) = failed {
+                self.breaker.failed(error, rules);
+                self.streak = 0;
+                failures.push(uid.clone());
+                continue;
+            }
+            self.breaker.ready(at);
+            if seen.is_none_or(|seen| at > seen) {
+                self.streak += 1;
+                self.last_ready = self.last_ready.max(Some(at));
             }
         }
         failures
@@ -127,15 +124,6 @@ pub struct Allowance {
     pub ramp: Option<i64>,
     /// None before this moment.
     pub until: Option<Timestamp>,
-}
-
-/// A failed member that was just counted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordedFailure {
-    /// Its uid.
-    pub uid: String,
-    /// Why it failed.
-    pub class: String,
 }
 
 #[cfg(test)]

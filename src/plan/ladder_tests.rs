@@ -78,9 +78,8 @@ impl Simulation {
         let status = self.status.clone();
         let mut trial =
             self.trial.take().filter(|trial| trial.hash == hash).unwrap_or_else(|| Trial::begin(hash, status.as_ref()));
-        for failure in trial.observe(&proofs, &self.counted, rules()) {
-            self.counted.insert(failure.uid);
-        }
+        let failed = trial.observe(&proofs, &self.counted, rules());
+        self.counted.extend(failed);
         let Allowance { room, ramp, until } = trial.allowance(THRESHOLD, at(now));
         let view = LaunchConfigView { room, ramp, held_until: until, ..LaunchConfigView::unlimited("sim") };
         let members = self.machines.iter().map(|machine| CountedMember {
@@ -206,9 +205,8 @@ fn failures_between_successes_do_not_open_a_breaker() {
             RecordedError { class: "LaunchTimeout".into(), message: String::new(), time: micro_time(at(n * 2)) };
         proofs.push(Proof::Failed(format!("m{n}"), error));
         proofs.push(Proof::Ready(at(n * 2 + 1)));
-        for failure in trial.observe(&proofs, &counted, rules()) {
-            counted.insert(failure.uid);
-        }
+        let failed = trial.observe(&proofs, &counted, rules());
+        counted.extend(failed);
     }
     assert_eq!(trial.breaker.phase(THRESHOLD, at(100)), Phase::Closed);
 }

@@ -117,8 +117,8 @@ mod tests {
         let proving = LaunchConfigView { ramp: Some(5), ..config("a", 75, 0, None) };
         let placed = place(&[proving, config("b", 25, 0, None)], 8, now());
         assert_eq!((counted(&placed, "a"), counted(&placed, "b")), (5, 2));
-        let probing = config("a", 75, 0, Some(1));
-        let placed = place(&[probing, config("b", 25, 0, None)], 8, now());
+        let failed = config("a", 75, 0, Some(1));
+        let placed = place(&[failed, config("b", 25, 0, None)], 8, now());
         assert_eq!((counted(&placed, "a"), counted(&placed, "b")), (1, 7), "one that failed does not");
     }
 

@@ -653,6 +653,32 @@ mod tests {
     }
 
     #[test]
+    fn a_breaker_is_in_one_state_and_failures_are_counted_by_class_until_they_are_gone() {
+        let metrics = Metrics::new();
+        metrics.launch_config_known("ci", "small");
+        assert!(has_line(
+            &metrics,
+            r#"bullpen_member_failures_total{namespace="ci",launch_config="small",class="warming_timeout"} 0"#
+        ));
+        metrics.member_failed("ci", "small", FailureClass::named("Capacity"));
+        assert!(has_line(
+            &metrics,
+            r#"bullpen_member_failures_total{namespace="ci",launch_config="small",class="capacity"} 1"#
+        ));
+        metrics.set_breaker("ci", "linux", "small", BreakerState::Open);
+        metrics.set_breaker("ci", "linux", "small", BreakerState::HalfOpen);
+        for (state, value) in [("closed", 0), ("open", 0), ("half_open", 1)] {
+            let line = format!(
+                r#"bullpen_breaker_state{{namespace="ci",pool="linux",launch_config="small",state="{state}"}} {value}"#
+            );
+            assert!(has_line(&metrics, &line), "{line}");
+        }
+        metrics.breaker_gone("ci", "linux", "small");
+        metrics.launch_config_gone("ci", "small");
+        assert!(!metrics.encode().unwrap().contains(r#"launch_config="small""#));
+    }
+
+    #[test]
     fn a_known_provider_has_every_operation_and_outcome_at_zero() {
         let metrics = Metrics::new();
         metrics.provider_known("simulated");

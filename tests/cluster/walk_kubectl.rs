@@ -61,8 +61,11 @@ async fn kubectl_shows_pools_members_and_claims_in_useful_columns() {
     .await;
     let output = walk.kubectl(&["get", "lc"]).await;
     let (header, row) = table(&output, "sim");
-    assert_eq!(header, ["NAME", "REGION", "ZONE", "MARKET", "TYPE", "AVAILABLE", "AGE"]);
-    assert_eq!(row[..6], ["sim", "r1", "r1-a", "OnDemand", "small", "True"]);
+    assert_eq!(
+        header,
+        ["NAME", "REGION", "ZONE", "MARKET", "TYPE", "AVAILABLE", "PAUSED", "WEIGHT", "INSTANCES", "AGE"]
+    );
+    assert_eq!(row[..8], ["sim", "r1", "r1-a", "OnDemand", "small", "True", "false", "100"]);
 
     let output = walk.kubectl(&["get", "bullpen", "-o", "name"]).await;
     assert_eq!(output.lines().count(), 6, "a pool, a launch config, three members and a claim:\n{output}");
