@@ -114,7 +114,7 @@ const fn default_boot_jitter_percent() -> i32 {
 #[serde(rename_all = "camelCase", default)]
 pub struct LaunchConfigStatus {
     /// Available: the provider answered for this account and region. Stalled: the account is another than before.
-    /// SweepBlocked: so many machines have lost their member that a person has to confirm their end.
+    /// `SweepBlocked`: so many machines have lost their member that a person has to confirm their end.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
