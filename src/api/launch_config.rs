@@ -121,8 +121,8 @@ const fn default_boot_jitter_percent() -> i32 {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LaunchConfigStatus {
-    /// Available (its cloud answers and takes its requests), CapacityAvailable (there are machines to buy), Paused;
-    /// Stalled: the account is another than before; SweepBlocked: so many machines have lost their member that a person
+    /// Available (its cloud answers and takes its requests), `CapacityAvailable` (there are machines to buy), Paused;
+    /// Stalled: the account is another than before; `SweepBlocked`: so many machines have lost their member that a person
     /// has to confirm their end.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -89,7 +89,7 @@ impl Cloud {
         let asked_at = Timestamp::now();
         match self.call(ProviderOperation::Identity, self.provider().identity()).await {
             Ok(answer) => {
-                self.heard(Identity { account: answer.account, region: answer.region }, asked_at);
+                self.heard(&Identity { account: answer.account, region: answer.region }, asked_at);
                 Ok(())
             }
             Err(error) => {
@@ -126,17 +126,17 @@ impl Cloud {
         })
     }
 
-    fn heard(&self, identity: Identity, asked_at: Timestamp) {
+    fn heard(&self, identity: &Identity, asked_at: Timestamp) {
         let before = {
             let mut state = self.identity.state.lock();
-            let same = state.word.as_ref().filter(|word| word.identity == identity);
+            let same = state.word.as_ref().filter(|word| word.identity == *identity);
             let since = same.map_or(asked_at, |word| word.since);
             state.failed = None;
             state.word.replace(Word { identity: identity.clone(), since, asked_at })
         };
         match before {
             None => info!(account = %identity.account, region = %identity.region, "first contact with the cloud"),
-            Some(word) if word.identity != identity => {
+            Some(word) if word.identity != *identity => {
                 warn!(before = %word.identity.account, now = %identity.account, "the credentials belong to another account");
             }
             Some(_) => return,

@@ -17,7 +17,7 @@ use crate::api::{FINALIZER_INSTANCE, InstancePool, LaunchConfig, MemberState, Po
 use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
 use crate::plan::holds::{Gate, Place};
-use crate::plan::lifecycle::{Asked, LifecycleView, Step, next_step};
+use crate::plan::lifecycle::{Asked, LifecycleView, Past, Step, next_step};
 use crate::plan::replenish::{create_may_begin, earliest};
 use crate::plan::restore::served_before;
 use crate::plan::template::template_hash;
@@ -187,12 +187,20 @@ fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Times
             .filter(|(_, until)| *until > now)
             .map(|(stuck, _)| stuck)
             .or_else(|| views::said_stuck(&member)),
-        trusted,
-        identity_asked_at: word.map(|word| word.asked_at),
-        served_before: served_before(status.state, sighting.claim()),
-        quarantined: views::is_quarantined(&member),
+        account_confirmed_at: word.filter(|_| trusted).map(|word| word.asked_at),
+        past: past(&member, &sighting),
     };
     Ok(Gathered { member, pool, launch_config, cloud, sighting, view })
+}
+
+fn past(member: &PoolMember, sighting: &Sighting) -> Past {
+    if views::is_quarantined(member) {
+        Past::Quarantined
+    } else if served_before(views::state(member), sighting.claim()) {
+        Past::Served
+    } else {
+        Past::Clean
+    }
 }
 
 fn live_pool(state: &State, member: &PoolMember) -> Option<Arc<InstancePool>> {

@@ -24,7 +24,10 @@ const LONGEST_BACKOFF: std::time::Duration = std::time::Duration::from_mins(5);
 
 /// Begins a tag call if one is due, and says when to come back for one.
 pub fn see_to(context: &Context, gathered: &Gathered, now: Timestamp) -> Option<Timestamp> {
-    if gathered.view.ending_since.is_some() || !gathered.view.trusted || !gathered.cloud.provider().can_tag() {
+    if gathered.view.ending_since.is_some()
+        || gathered.view.account_confirmed_at.is_none()
+        || !gathered.cloud.provider().can_tag()
+    {
         return None;
     }
     let bound = context.world.with(|state| bound_claim(state, &gathered.member))?;

@@ -69,6 +69,17 @@ enum Gone {
     Yes,
 }
 
+/// What is known of claims that were given the machine of a member that is not claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Past {
+    /// Nothing.
+    Clean,
+    /// Its tags name one.
+    Served,
+    /// The member says so.
+    Quarantined,
+}
+
 /// Why the end of a machine does not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stuck {
@@ -126,14 +137,11 @@ pub struct LifecycleView {
     pub terminate_failures: u32,
     /// What the member says of why its end does not come.
     pub said_stuck: Option<Stuck>,
-    /// Whether the credentials are those of the account that the machine is in, by the cloud's last word.
-    pub trusted: bool,
-    /// When the cloud was last asked for that word.
-    pub identity_asked_at: Option<Timestamp>,
-    /// Whether the machine shows that a claim was given it before, though the member is not claimed.
-    pub served_before: bool,
-    /// Whether the member says so.
-    pub quarantined: bool,
+    /// When the cloud was last asked whose credentials these are; `None` if they are not those of the account that the
+    /// machine is in, by its last word, or it has not said it yet.
+    pub account_confirmed_at: Option<Timestamp>,
+    /// What is known of claims that were given the machine, though the member is not claimed.
+    pub past: Past,
 }
 
 /// What to do with a member now.
@@ -193,7 +201,7 @@ impl Failure {
 
 /// Decides the next step.
 pub fn next_step(member: &LifecycleView, now: Timestamp) -> Step {
-    if !member.trusted {
+    if member.account_confirmed_at.is_none() {
         // Nothing is done with another account's credentials. What was never asked for is in no account.
         let nothing_to_end = member.ending_since.is_some() && !member.has_instance && member.asked == Asked::Never;
         return if nothing_to_end { Step::Finish } else { Step::Wait(None) };
@@ -201,10 +209,10 @@ pub fn next_step(member: &LifecycleView, now: Timestamp) -> Step {
     if let Some(since) = member.ending_since {
         return end(member, since, now);
     }
-    if member.quarantined && matches!(member.state, MemberState::Warming | MemberState::Ready) {
+    if member.past == Past::Quarantined && matches!(member.state, MemberState::Warming | MemberState::Ready) {
         return quarantined(member, now);
     }
-    if member.served_before && member.has_instance {
+    if member.past == Past::Served && member.has_instance {
         return Step::Quarantine;
     }
     match member.state {
@@ -320,7 +328,7 @@ fn gone(member: &LifecycleView) -> Gone {
 }
 
 fn confirmed_after(member: &LifecycleView, moment: Timestamp) -> bool {
-    member.identity_asked_at.is_some_and(|asked| asked > moment)
+    member.account_confirmed_at.is_some_and(|asked| asked > moment)
 }
 
 /// Why the end of this machine does not come, if it should have come by now.

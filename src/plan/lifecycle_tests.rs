@@ -24,10 +24,8 @@ fn member(state: MemberState) -> LifecycleView {
         terminate_first_accepted_at: None,
         terminate_failures: 0,
         said_stuck: None,
-        trusted: true,
-        identity_asked_at: Some(at(1_000)),
-        served_before: false,
-        quarantined: false,
+        account_confirmed_at: Some(at(1_000)),
+        past: Past::Clean,
     }
 }
 
@@ -150,33 +148,33 @@ fn three_strikes_count_only_once_the_account_was_confirmed_after_the_last() {
         (MemberState::Ready, Step::RecordErrored(Failure::InstanceGone)),
         (MemberState::Claimed, Step::RecordMachineGone),
     ] {
-        let mut view = LifecycleView { machine: strikes, identity_asked_at: Some(at(9)), ..member(state) };
+        let mut view = LifecycleView { machine: strikes, account_confirmed_at: Some(at(9)), ..member(state) };
         assert_eq!(next_step(&view, at(9)), Step::ConfirmIdentity);
-        view.identity_asked_at = Some(at(10));
+        view.account_confirmed_at = Some(at(10));
         assert_eq!(next_step(&view, at(10)), then);
     }
     let mut view = LifecycleView {
         machine: strikes,
         ending_since: Some(at(1)),
-        identity_asked_at: None,
+        account_confirmed_at: Some(at(8)),
         ..member(MemberState::Ready)
     };
     assert_eq!(next_step(&view, at(9)), Step::ConfirmIdentity);
-    view.trusted = false;
+    view.account_confirmed_at = None;
     assert_eq!(next_step(&view, at(9)), Step::Wait(None));
 }
 
 #[test]
 fn a_create_is_neither_begun_nor_repeated_in_an_account_that_was_not_confirmed() {
-    let mut view = LifecycleView { identity_asked_at: None, ..member(MemberState::Pending) };
+    let mut view = LifecycleView { account_confirmed_at: None, ..member(MemberState::Pending) };
+    assert_eq!(next_step(&view, at(0)), Step::Wait(None));
+    view.account_confirmed_at = Some(at(-31));
     assert_eq!(next_step(&view, at(0)), Step::ConfirmIdentity);
-    view.identity_asked_at = Some(at(-31));
-    assert_eq!(next_step(&view, at(0)), Step::ConfirmIdentity);
-    view.identity_asked_at = Some(at(-29));
+    view.account_confirmed_at = Some(at(-29));
     assert_eq!(next_step(&view, at(0)), Step::Create);
     view.asked = Asked::Perhaps(at(0));
     view.machine = Machine::Missing { at: at(2), not_founds: 1 };
-    view.identity_asked_at = Some(at(2));
+    view.account_confirmed_at = Some(at(2));
     assert_eq!(next_step(&view, at(2)), Step::ConfirmIdentity, "it was not confirmed after the answer");
 }
 
@@ -206,11 +204,11 @@ fn an_end_that_does_not_come_is_said_once_and_still_asked_for() {
 fn a_machine_that_served_a_claim_before_is_quarantined_before_it_can_be_ready() {
     let mut view = LifecycleView {
         machine: Machine::Running { at: at(1), since: at(0), ready: true },
-        served_before: true,
+        past: Past::Served,
         ..member(MemberState::Warming)
     };
     assert_eq!(next_step(&view, at(1)), Step::Quarantine);
-    view.quarantined = true;
+    view.past = Past::Quarantined;
     assert_eq!(next_step(&view, at(999)), Step::Wait(None), "no timeout ends it");
     view.machine = Machine::Ending;
     assert_eq!(next_step(&view, at(999)), Step::Wait(None), "its claimant may have switched it off");
@@ -244,16 +242,14 @@ prop_compose! {
         not_before in proptest::option::of(0..200_i64),
         accepted in proptest::option::of(0..200_i64),
         failures in 0..8_u32,
-        trusted in proptest::bool::weighted(0.8),
-        identity in proptest::option::of(0..300_i64),
-        served_before in any::<bool>(),
-        quarantined in any::<bool>(),
+        confirmed in proptest::option::of(0..300_i64),
+        past in proptest::sample::select(vec![Past::Clean, Past::Served, Past::Quarantined]),
     ) -> LifecycleView {
         LifecycleView {
             ending_since: ending.map(at), current, may_create, asked, machine,
             not_before: not_before.map(at), terminate_accepted_at: accepted.map(at),
             terminate_first_accepted_at: accepted.map(at), terminate_failures: failures,
-            trusted, identity_asked_at: identity.map(at), served_before, quarantined, ..member(state)
+            account_confirmed_at: confirmed.map(at), past, ..member(state)
         }
     }
 }
@@ -263,19 +259,19 @@ proptest! {
     fn invariant_3_a_member_outlives_its_machine(view in any_member(), now in 0..300_i64) {
         let asked_for = view.has_instance || view.asked != Asked::Never;
         if asked_for && next_step(&view, at(now)) == Step::Finish {
-            let confirmed = |asked_after: Timestamp| view.identity_asked_at.is_some_and(|asked| asked > asked_after);
+            let confirmed = |asked_after: Timestamp| view.account_confirmed_at.is_some_and(|asked| asked > asked_after);
             let gone = match view.machine {
                 Machine::Terminated => true,
                 Machine::Missing { at, not_founds } => (not_founds >= NOT_FOUNDS_THAT_PROVE || !view.has_instance) && confirmed(at),
                 _ => false,
             };
-            prop_assert!(gone && view.trusted, "only what the right account's cloud does not have is gone");
+            prop_assert!(gone && view.account_confirmed_at.is_some(), "only what the right account's cloud does not have is gone");
         }
     }
 
     #[test]
     fn with_the_credentials_of_another_account_nothing_is_asked_of_the_cloud(view in any_member(), now in 0..300_i64) {
-        if !view.trusted {
+        if view.account_confirmed_at.is_none() {
             prop_assert!(matches!(next_step(&view, at(now)), Step::Wait(None) | Step::Finish));
         }
     }
@@ -283,7 +279,7 @@ proptest! {
     #[test]
     fn a_machine_that_served_a_claim_before_is_ended_only_with_its_member(view in any_member(), now in 0..300_i64) {
         let unclaimed = matches!(view.state, MemberState::Warming | MemberState::Ready);
-        if view.ending_since.is_none() && unclaimed && (view.quarantined || view.served_before) {
+        if view.ending_since.is_none() && unclaimed && view.past != Past::Clean {
             let step = next_step(&view, at(now));
             prop_assert!(!matches!(step, Step::Delete | Step::Terminate | Step::RecordReady), "{:?}", step);
             if let Step::RecordErrored(failure) = step {

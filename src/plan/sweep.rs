@@ -161,8 +161,8 @@ mod tests {
         Recorded { uid: uid.into(), instance: instance.map(ToOwned::to_owned) }
     }
 
-    fn sight(machine: &Listed, known: Option<Recorded>, now: i64) -> Sight {
-        screen(machine, known.as_ref(), Some("ci"), GRACE, at(now))
+    fn sight(machine: &Listed, known: Option<&Recorded>, now: i64) -> Sight {
+        screen(machine, known, Some("ci"), GRACE, at(now))
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
             (member("u-1", Some("i-2")), Sight::Suspect),
             (member("u-2", Some("i-1")), Sight::Suspect),
         ] {
-            assert_eq!(sight(&machine(), Some(known.clone()), 500), expected, "{known:?}");
+            assert_eq!(sight(&machine(), Some(&known), 500), expected, "{known:?}");
             assert_eq!(is_orphan(&machine(), &Found::Object(known)), expected == Sight::Suspect);
         }
     }

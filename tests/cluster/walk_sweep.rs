@@ -95,7 +95,7 @@ async fn many_orphans_at_once_wait_for_a_persons_word_for_just_these() {
     let message = condition(&config, "SweepBlocked").2;
     let code = message.rsplit('=').next().expect("a code").to_owned();
     assert_eq!(
-        operator.metric(&format!(r#"bullpen_sweep_blocked{{provider="simulated",account="sim-1",region="r1"}}"#)).await,
+        operator.metric(r#"bullpen_sweep_blocked{provider="simulated",account="sim-1",region="r1"}"#).await,
         Some(1.0)
     );
 
