@@ -8,6 +8,7 @@ mod history;
 pub(crate) mod objects;
 mod operator;
 mod process;
+mod recorder;
 mod simcloud;
 mod walk;
 
@@ -19,6 +20,7 @@ pub(crate) use self::{
     ground::Ground,
     history::{History, assert_never_bound_twice},
     operator::Operator,
+    recorder::Recorder,
     walk::Walk,
 };
 
