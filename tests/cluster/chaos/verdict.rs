@@ -32,7 +32,7 @@ impl Verdict {
         let violations = check(&record, rules);
         let mut summary = summary(&record, &stage.asked(), title, took);
         let _ = writeln!(summary, "  violations     {}", violations.len());
-        if !violations.is_empty() {
+        if !violations.is_empty() || std::env::var("BULLPEN_CHAOS_TIMELINE").is_ok_and(|wanted| !wanted.is_empty()) {
             let lines = operator.logs().flat_map(|log| log.lines().filter_map(logged).collect::<Vec<_>>()).collect();
             let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos");
             fs::create_dir_all(&folder).expect("a folder for timelines");
