@@ -23,6 +23,11 @@ impl Dice {
         low + self.next() % (high - low + 1)
     }
 
+    /// So often in a hundred.
+    pub(super) fn percent(&mut self, percent: u64) -> bool {
+        self.between(1, 100) <= percent
+    }
+
     /// One of these.
     pub(super) fn one_of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         let last = items.len() as u64 - 1;

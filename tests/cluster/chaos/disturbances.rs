@@ -9,8 +9,11 @@ use super::stage::Stage;
 use crate::checker::Deed;
 use crate::harness::Operator;
 
-/// Between two looks whether the operator has ended by itself.
-const LOOK: Duration = Duration::from_millis(200);
+/// Between two looks whether the operator has ended by itself, and until it is started again then.
+const LOOK: Duration = Duration::from_millis(500);
+/// While the API server is away an operator that was killed can't come up again: so few kills in a hundred happen then,
+/// for else nothing would be seen of an operator that lives through it.
+const KILLS_IN_OUTAGE: u64 = 15;
 
 /// Kills the operator with -9 at random moments, so many milliseconds apart, and starts it again, until this is dropped.
 ///
@@ -19,6 +22,9 @@ pub(super) async fn kills(stage: &Stage, operator: &Mutex<Operator>, seed: u64, 
     let mut dice = Dice::new(seed, "kills");
     loop {
         tokio::time::sleep(Duration::from_millis(dice.between(apart.0, apart.1))).await;
+        if stage.control_plane.try_lock().is_err() && !dice.percent(KILLS_IN_OUTAGE) {
+            continue;
+        }
         let mut operator = operator.lock().await;
         stage.does(Deed::OperatorStopsOrStarts);
         stage.notes(KILLED);

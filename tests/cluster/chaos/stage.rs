@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 pub(super) struct Stage {
     pub(super) walk: Walk,
     pub(super) recorder: Recorder,
+    /// Locked while the API server is away.
     pub(super) control_plane: tokio::sync::Mutex<ControlPlane>,
     client: Client,
     script: Mutex<Vec<Done>>,

@@ -38,6 +38,17 @@ pub(super) fn one_holder(index: &Index<'_>, found: &mut Vec<Violation>) {
                 let what = format!("claim {} named more than one member: {members:?}", claim.name());
                 report(found, version.at, Promise::OneHolder, what);
             }
+            let machine = version.object.status.as_ref().and_then(|status| status.instance.as_ref());
+            let machine = machine.and_then(|machine| index.machines.get(machine.id.as_str()));
+            if let Some(machine) = machine.filter(|machine| machine.token != member) {
+                let what = format!(
+                    "claim {} names machine {}, which is member {}'s",
+                    claim.name(),
+                    machine.id,
+                    machine.member_name
+                );
+                report(found, version.at, Promise::OneHolder, what);
+            }
             let bound = version.object.status.as_ref().and_then(|status| status.bound_at.as_ref());
             let bound = bound.map_or(version.at, |time| time.0);
             holders.entry(member).or_default().entry(uid.clone()).or_insert((version.at, bound));

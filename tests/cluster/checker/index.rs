@@ -226,11 +226,15 @@ impl<'a> Index<'a> {
         if self.outages.iter().any(away) { GRACE_IN_OUTAGE } else { GRACE }
     }
 
-    /// Whether the API server was away or an operator was stopped or started in this span.
-    pub(super) fn disturbed(&self, from: Timestamp, until: Timestamp) -> bool {
-        let outage = self.outages.iter().any(|(begin, end)| *begin <= until && *end >= from);
+    /// Whether the API server was away at some moment of this span.
+    pub(super) fn in_outage(&self, from: Timestamp, until: Timestamp) -> bool {
+        self.outages.iter().any(|(begin, end)| *begin <= until && *end >= from)
+    }
+
+    /// Whether an operator was stopped or started in this span.
+    pub(super) fn restarted(&self, from: Timestamp, until: Timestamp) -> bool {
         let restarts = self.record.script.iter().filter(|done| done.deed == Deed::OperatorStopsOrStarts);
-        outage || restarts.map(|done| done.at).any(|at| from <= at && at <= until)
+        restarts.map(|done| done.at).any(|at| from <= at && at <= until)
     }
 
     /// When all was over, as the script says.

@@ -25,7 +25,8 @@ pub(super) fn is_made(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violatio
     moments.sort_unstable();
     for pair in moments.windows(2) {
         let (from, until) = (pair[0], pair[1]);
-        if until.duration_since(from) <= longest || index.disturbed(from - WARM_UP, until) {
+        let disturbed = index.in_outage(from - WARM_UP, until) || index.restarted(from - WARM_UP, until);
+        if until.duration_since(from) <= longest || disturbed {
             continue;
         }
         let Some(claim) = index.claims.values().find(|claim| could_be_served(index, claim, from, until)) else {

@@ -11,8 +11,8 @@ use super::{Promise, Violation};
 const SURELY_YOUNGER: SignedDuration = SignedDuration::from_secs(3);
 /// Two that are paired in the same moment may be written one after the other.
 const SAME_MOMENT: SignedDuration = SignedDuration::from_secs(1);
-/// From the API server's return or the operator's start until everything that waited is queued again.
-const QUEUED_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+/// From the API server's return until each binding that had no answer is given up to the queue again.
+const QUEUED_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 
 struct Waiting<'i, 'a> {
     track: &'i Track<'a, PoolClaim>,
@@ -40,7 +40,9 @@ pub(super) fn nobody_is_passed(index: &Index<'_>, found: &mut Vec<Violation>) {
                     && older.ended > until
             });
         if let Some(older) = passed {
-            if index.disturbed(served - QUEUED_AGAIN, served + SAME_MOMENT) {
+            // An operator that is killed may have had one of two in hand that it paired in the same moment.
+            let killed = index.restarted(served - SAME_MOMENT, served + SAME_MOMENT);
+            if killed || index.in_outage(served - QUEUED_AGAIN, served + SAME_MOMENT) {
                 continue;
             }
             let what = format!(

@@ -32,6 +32,18 @@ fn a_claim_that_names_two_members_is_found() {
 }
 
 #[test]
+fn a_claim_that_names_the_machine_of_another_member_is_found() {
+    let mut scene = Scene::new();
+    scene.ready(0.0, "ci-a");
+    scene.ready(0.0, "ci-b");
+    scene.mistake("ci-a", "ci-b");
+    scene.claim(1.0, 1.0, "one", "Pending", None);
+    scene.member(1.1, "ci-a", "Claimed", Some("one"));
+    scene.claim(1.0, 1.2, "one", "Bound", Some("ci-a"));
+    scene.finds(&[Promise::OneHolder]);
+}
+
+#[test]
 fn a_member_that_was_named_and_is_claimed_again_is_found() {
     let mut scene = bound();
     scene.member(3.0, "ci-a", "Ready", None);

@@ -1,5 +1,7 @@
 //! Hand-made histories. Names are uids too, and the machine of member `ci-a` is `i-ci-a`.
 
+use std::collections::BTreeMap;
+
 use bullpen::simcloud::ledger::{Call, Description, Entry, Fault, MachineEvent, Method, Outcome, State, What};
 use bullpen::simcloud::wire::Market;
 use jiff::Timestamp;
@@ -12,6 +14,7 @@ use super::super::{Deed, Done, Object, Promise, Record, Rules, Seen, check};
 pub(super) struct Scene {
     record: Record,
     spec: Value,
+    mistaken: BTreeMap<String, String>,
     pub(super) rules: Rules,
 }
 
@@ -28,7 +31,7 @@ impl Scene {
     /// A pool `ci` of three machines at most, active since long ago.
     pub(super) fn new() -> Self {
         let spec = json!({ "targetSize": 1, "maxSize": 3, "launchConfigs": [{ "name": "sim" }] });
-        let mut scene = Self { record: Record::default(), spec, rules: Rules::default() };
+        let mut scene = Self { record: Record::default(), spec, mistaken: BTreeMap::new(), rules: Rules::default() };
         scene.pool(-100.0, json!({}));
         scene
     }
@@ -85,6 +88,15 @@ impl Scene {
         self.member(when + 0.5, name, "Ready", None);
     }
 
+    /// From here on claims that are bound to `member` say that its machine is that of `other`.
+    pub(super) fn mistake(&mut self, member: &str, other: &str) {
+        self.mistaken.insert(member.to_owned(), format!("i-{other}"));
+    }
+
+    fn machine_of(&self, member: &str) -> String {
+        self.mistaken.get(member).cloned().unwrap_or_else(|| format!("i-{member}"))
+    }
+
     /// A claim, made at `created`, as it is seen at `when`.
     pub(super) fn claim(&mut self, created: f64, when: f64, name: &str, phase: &str, member: Option<&str>) {
         self.claim_with(created, when, name, phase, member, json!({}));
@@ -107,6 +119,7 @@ impl Scene {
         if let Some(member) = member {
             status["memberRef"] = reference(member);
             status["boundAt"] = json!(at(when).to_string());
+            status["instance"] = json!({ "id": self.machine_of(member) });
         }
         let claim = json!({ "metadata": meta(name, created), "spec": spec, "status": status });
         self.see(when, Object::Claim(Box::new(of(claim))), false);

@@ -47,6 +47,15 @@ fn a_claim_may_be_passed_while_the_api_server_comes_back() {
 }
 
 #[test]
+fn a_claim_may_be_passed_by_one_that_was_paired_right_before_a_kill() {
+    for (killed, expected) in [(10.5, &[][..]), (8.5, &[Promise::NobodyIsPassed])] {
+        let mut scene = passed(4.0);
+        scene.does(killed, Deed::OperatorStopsOrStarts);
+        scene.finds(expected);
+    }
+}
+
+#[test]
 fn a_claim_on_another_pool_is_not_passed() {
     let mut scene = passed(4.0);
     scene.claim_with(0.0, 0.0, "elsewhere", "Pending", None, json!({ "poolRef": { "name": "other" } }));
