@@ -30,9 +30,9 @@ enum Change {
     MaxSizeLowered,
 }
 
-/// The size of a pool, target and limit: enough for all claims in spite of everything, so that the queue never grows for good.
+/// The size of a pool, target and limit: so small that claims queue at times, and so large that the queue goes again.
 fn sizes(pool: &str) -> (u64, u64) {
-    if pool == LARGE { (4, 30) } else { (2, 10) }
+    if pool == LARGE { (4, 16) } else { (2, 6) }
 }
 
 async fn make_launch_config(stage: &Stage, name: &str) {
@@ -76,7 +76,7 @@ pub(super) async fn change(stage: &Stage, seed: u64) {
         Change::MaxSizeLowered,
     ]);
     loop {
-        wait(&mut dice, 400, 1_500).await;
+        wait(&mut dice, 500, 3_000).await;
         let (pool, change) = (*dice.one_of(&ALL), deck.draw(&mut dice));
         apply(stage, pool, change, &mut dice).await;
     }
@@ -93,7 +93,7 @@ async fn apply(stage: &Stage, pool: &str, change: Change, dice: &mut Dice) {
         Change::Pause | Change::Drain => {
             let state = if matches!(change, Change::Pause) { "Paused" } else { "Draining" };
             stage.set_pool(pool, json!({ "state": state })).await;
-            wait(dice, 1_500, 3_000).await;
+            wait(dice, 1_500, 5_000).await;
             stage.set_pool(pool, json!({ "state": "Active" })).await;
         }
         Change::Template => {
@@ -114,7 +114,7 @@ async fn apply(stage: &Stage, pool: &str, change: Change, dice: &mut Dice) {
         }
         Change::MaxSizeLowered => {
             stage.set_pool(pool, json!({ "maxSize": dice.between(1, target) })).await;
-            wait(dice, 1_000, 2_500).await;
+            wait(dice, 1_500, 4_000).await;
             stage.set_pool(pool, json!({ "maxSize": max })).await;
         }
     }

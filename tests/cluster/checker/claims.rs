@@ -187,13 +187,13 @@ fn wrongly_failed(index: &Index<'_>, track: &Track<'_, PoolClaim>, claim: &PoolC
     let since = track.since();
     let active = pool
         .1
-        .within(since - LAG, at)
+        .within(since - LAG, at + LAG)
         .all(|pool| pool.spec.state == bullpen::api::PoolState::Active && pool.metadata.deletion_timestamp.is_none());
     let rivals = index.claims.values().filter(|other| {
         other.since() <= at && other.versions[0].object.spec.pool_ref == claim.spec.pool_ref && waits(other, since, at)
     });
     let moments = index.members_of(pool.0).flat_map(|(_, member)| member.versions.iter().map(|version| version.at));
-    let moments = moments.filter(|moment| since - LAG <= *moment && *moment <= at).chain([since - LAG, at]);
+    let moments = moments.filter(|moment| since - LAG <= *moment && *moment <= at + LAG).chain([since - LAG, at]);
     let fewest = moments.map(|moment| index.ready_at(pool.0, moment)).min().unwrap_or(0);
     (active && fewest > rivals.count())
         .then(|| format!("at least {fewest} members of its pool were ready all the time"))

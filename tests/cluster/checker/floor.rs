@@ -25,7 +25,7 @@ pub(super) fn is_kept(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violatio
             let emptying = |pool: &InstancePool| {
                 pool.spec.state == PoolState::Draining || pool.metadata.deletion_timestamp.is_some()
             };
-            let versions: Vec<_> = pool.within(from, at).collect();
+            let versions: Vec<_> = pool.within(from, at + LAG).collect();
             if versions.is_empty() || versions.iter().any(|pool| emptying(pool)) {
                 continue;
             }

@@ -27,7 +27,8 @@ pub(super) fn have_members(index: &Index<'_>, found: &mut Vec<Violation>) {
             }
             continue;
         };
-        if member.since() > index.settled(machine.began) {
+        let written = member.versions.first().and_then(|version| version.object.metadata.creation_timestamp.as_ref());
+        if written.is_some_and(|written| written.0 > machine.began) {
             let what = format!("machine {id} was bought before its member {} was written", member.name());
             report(found, machine.began, Promise::MachineHasMember, what);
         }

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::claims::phase;
 use super::index::{Index, Track, holder, report};
-use super::{Promise, Violation};
+use super::{LAG, Promise, Violation};
 
 /// `creationTimestamp` has whole seconds: what differs by three is more than two apart.
 const SURELY_YOUNGER: SignedDuration = SignedDuration::from_secs(3);
@@ -65,6 +65,6 @@ fn waiting<'i, 'a>(index: &'i Index<'a>, uid: &str, track: &'i Track<'a, PoolCla
         status.and_then(|status| status.claimed_at.as_ref()).map_or(version.at, |time| time.0)
     });
     let failed = track.versions.iter().find(|version| phase(version.object) == ClaimPhase::Failed);
-    let ended = [index.released(track), failed.map(|version| version.at)].into_iter().flatten().min();
+    let ended = [index.released(track), failed.map(|version| version.at - LAG)].into_iter().flatten().min();
     Waiting { track, created, served: taken.min(), ended: ended.unwrap_or(Timestamp::MAX) }
 }
