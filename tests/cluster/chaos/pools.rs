@@ -77,8 +77,8 @@ pub(super) async fn change(stage: &Stage, seed: u64) {
     ]);
     loop {
         wait(&mut dice, 500, 3_000).await;
-        let (pool, change) = (*dice.one_of(&ALL), deck.draw(&mut dice));
-        apply(stage, pool, change, &mut dice).await;
+        let (pool, next) = (*dice.one_of(&ALL), deck.draw(&mut dice));
+        apply(stage, pool, next, &mut dice).await;
     }
 }
 
@@ -91,8 +91,8 @@ async fn apply(stage: &Stage, pool: &str, change: Change, dice: &mut Dice) {
             stage.set_pool(pool, json!({ "targetSize": target })).await;
         }
         Change::Pause | Change::Drain => {
-            let state = if matches!(change, Change::Pause) { "Paused" } else { "Draining" };
-            stage.set_pool(pool, json!({ "state": state })).await;
+            let inactive = if matches!(change, Change::Pause) { "Paused" } else { "Draining" };
+            stage.set_pool(pool, json!({ "state": inactive })).await;
             wait(dice, 1_500, 5_000).await;
             stage.set_pool(pool, json!({ "state": "Active" })).await;
         }

@@ -136,8 +136,8 @@ fn a_claim_that_failed_before_its_time_is_found_but_not_one_that_failed_at_it() 
     for (failed, expected) in [(5.0, &[Promise::OutcomeIsRight][..]), (6.1, &[])] {
         let mut scene = Scene::new();
         let patience = json!({ "waitTimeoutSeconds": 5 });
-        scene.claim_with(1.0, 1.0, "one", "Pending", None, patience.clone());
-        scene.claim_with(1.0, failed, "one", "Failed", None, patience);
+        scene.claim_with(1.0, 1.0, "one", "Pending", None, &patience);
+        scene.claim_with(1.0, failed, "one", "Failed", None, &patience);
         scene.finds(expected);
     }
 }
@@ -156,8 +156,8 @@ fn fail_beside_members_that_were_ready_is_found_but_not_beside_as_many_rivals() 
     let mut scene = Scene::new();
     scene.ready(-10.0, "ci-a");
     scene.ready(-10.0, "ci-b");
-    scene.claim_with(1.0, 1.0, "one", "Pending", None, fail.clone());
-    scene.claim_with(1.0, 1.1, "one", "Failed", None, fail);
+    scene.claim_with(1.0, 1.0, "one", "Pending", None, &fail);
+    scene.claim_with(1.0, 1.1, "one", "Failed", None, &fail);
     scene.finds(&[Promise::OutcomeIsRight]);
     scene.claim(1.0, 0.9, "two", "Pending", None);
     scene.finds(&[]);
@@ -169,9 +169,9 @@ fn fail_in_a_paused_pool_is_right() {
     let mut scene = Scene::new();
     scene.ready(-10.0, "ci-a");
     scene.ready(-10.0, "ci-b");
-    scene.pool(0.5, json!({ "state": "Paused" }));
-    scene.claim_with(1.0, 1.0, "one", "Pending", None, fail.clone());
-    scene.claim_with(1.0, 1.1, "one", "Failed", None, fail);
+    scene.pool(0.5, &json!({ "state": "Paused" }));
+    scene.claim_with(1.0, 1.0, "one", "Pending", None, &fail);
+    scene.claim_with(1.0, 1.1, "one", "Failed", None, &fail);
     scene.finds(&[]);
 }
 

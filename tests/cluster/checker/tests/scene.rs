@@ -32,12 +32,12 @@ impl Scene {
     pub(super) fn new() -> Self {
         let spec = json!({ "targetSize": 1, "maxSize": 3, "launchConfigs": [{ "name": "sim" }] });
         let mut scene = Self { record: Record::default(), spec, mistaken: BTreeMap::new(), rules: Rules::default() };
-        scene.pool(-100.0, json!({}));
+        scene.pool(-100.0, &json!({}));
         scene
     }
 
     /// The pool as it is from then on.
-    pub(super) fn pool(&mut self, when: f64, change: Value) {
+    pub(super) fn pool(&mut self, when: f64, change: &Value) {
         for (key, value) in change.as_object().expect("fields") {
             self.spec[key] = value.clone();
         }
@@ -99,7 +99,7 @@ impl Scene {
 
     /// A claim, made at `created`, as it is seen at `when`.
     pub(super) fn claim(&mut self, created: f64, when: f64, name: &str, phase: &str, member: Option<&str>) {
-        self.claim_with(created, when, name, phase, member, json!({}));
+        self.claim_with(created, when, name, phase, member, &json!({}));
     }
 
     pub(super) fn claim_with(
@@ -109,7 +109,7 @@ impl Scene {
         name: &str,
         phase: &str,
         member: Option<&str>,
-        more: Value,
+        more: &Value,
     ) {
         let mut spec = json!({ "poolRef": { "name": "ci" } });
         for (key, value) in more.as_object().expect("fields") {

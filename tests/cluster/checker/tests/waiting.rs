@@ -58,7 +58,7 @@ fn a_claim_may_be_passed_by_one_that_was_paired_right_before_a_kill() {
 #[test]
 fn a_claim_on_another_pool_is_not_passed() {
     let mut scene = passed(4.0);
-    scene.claim_with(0.0, 0.0, "elsewhere", "Pending", None, json!({ "poolRef": { "name": "other" } }));
+    scene.claim_with(0.0, 0.0, "elsewhere", "Pending", None, &json!({ "poolRef": { "name": "other" } }));
     scene.finds(&[Promise::NobodyIsPassed]);
 }
 
