@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo model fmt lint crds check-generated ci
+.PHONY: help build test demo model chaos chaos-arvados fmt lint crds check-generated ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,15 @@ demo: ## Watch a pool warm up and hand out machines; stays up until Ctrl-C
 
 model: ## Explore the claim protocol in its largest configuration, which takes longer than a test may
 	BULLPEN_MODEL=full $(CARGO) test --test claim_model -- --nocapture
+
+# Chance comes from SEED alone; FAULTS is in percent of calls and machines. TIMELINE=1 leaves a timeline also if all is well.
+chaos: ## Claim from a pool in chaos for minutes, by chance (CLAIMS=1000 SEED=1 FAULTS=10), and check every promise
+	BULLPEN_CHAOS_CLAIMS=$(CLAIMS) BULLPEN_CHAOS_SEED=$(SEED) BULLPEN_CHAOS_FAULTS=$(FAULTS) BULLPEN_CHAOS_TIMELINE=$(TIMELINE) \
+	$(CARGO) test --test cluster chaos::long_chaos -- --ignored --nocapture
+
+chaos-arvados: ## Have two hundred jobs done on ten machines that fail in every way (CLAIMS=200 SEED=1)
+	BULLPEN_CHAOS_CLAIMS=$(CLAIMS) BULLPEN_CHAOS_SEED=$(SEED) BULLPEN_CHAOS_TIMELINE=$(TIMELINE) \
+	$(CARGO) test --test cluster arvados_two_hundred -- --ignored --nocapture
 
 fmt: ## Format the code
 	$(CARGO) fmt

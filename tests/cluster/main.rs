@@ -1,5 +1,7 @@
 //! Tests against a real API server.
 
+mod chaos;
+mod checker;
 mod control_plane;
 mod crd;
 mod fixture;

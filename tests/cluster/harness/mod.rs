@@ -9,6 +9,7 @@ mod history;
 pub(crate) mod objects;
 mod operator;
 mod process;
+mod recorder;
 mod simcloud;
 mod walk;
 
@@ -20,6 +21,7 @@ pub(crate) use self::{
     ground::Ground,
     history::{History, assert_never_bound_twice},
     operator::Operator,
+    recorder::Recorder,
     walk::Walk,
 };
 

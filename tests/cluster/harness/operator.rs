@@ -147,6 +147,21 @@ impl Operator {
         self.metrics = self.process().says(METRICS_MARK).await;
     }
 
+    /// Starts it again as it was, and waits for nothing: without an API server it ends at once.
+    pub(crate) fn run_again(&mut self) {
+        self.run();
+    }
+
+    /// Whether its present run has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process().has_ended()
+    }
+
+    /// The logs of all runs, in order.
+    pub(crate) fn logs(&self) -> impl Iterator<Item = String> {
+        self.runs.iter().map(Process::output)
+    }
+
     /// Asks it to end by SIGTERM, and gives its exit code.
     pub(crate) async fn stop(&mut self) -> Option<i32> {
         self.process().signal("TERM");

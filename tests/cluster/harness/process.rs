@@ -83,6 +83,11 @@ impl Process {
         self.child.try_wait().expect("its status").is_none()
     }
 
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("its status").is_some()
+    }
+
     /// Waits for its end and gives its exit code; none if a signal ended it.
     pub(crate) async fn exit_code(&mut self) -> Option<i32> {
         let what = format!("{} ends", self.name);

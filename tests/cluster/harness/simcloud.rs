@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bullpen::simcloud::ledger::{Entry, MachineEvent, Method, State, What};
+use serde_json::Value;
 
 use super::process::Process;
 
@@ -35,6 +36,13 @@ impl Simcloud {
         Ledger { entries: text.lines().map(|line| serde_json::from_str(line).expect("a line")).collect() }
     }
 
+    /// Puts these faults in force, in place of those that were; none of them if empty.
+    pub(crate) async fn put_faults(&self, faults: &Value) {
+        let url = format!("http://{}/v1/faults", self.address);
+        let answer = reqwest::Client::new().put(url).json(faults).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{faults}: {}", answer.text().await.unwrap_or_default());
+    }
+
     /// Ends a machine behind the operator's back.
     pub(crate) async fn end(&self, id: &str) {
         let url = format!("http://{}/v1/instances/{id}", self.address);
@@ -49,6 +57,11 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    /// All lines, in order.
+    pub(crate) fn into_entries(self) -> Vec<Entry> {
+        self.entries
+    }
+
     /// The number of the newest line.
     pub(crate) fn last(&self) -> u64 {
         self.entries.last().map_or(0, |entry| entry.sequence)

@@ -1,0 +1,169 @@
+//! Chaos: random claims, changes of pools, faults of the cloud, kills and an outage, all from one seed; and then the
+//! [`checker`](crate::checker) says whether a promise was broken.
+
+mod arvados;
+mod claimants;
+mod dice;
+mod disturbances;
+mod pools;
+mod stage;
+mod verdict;
+mod weather;
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use self::dice::Dice;
+use self::stage::Stage;
+use self::verdict::Verdict;
+use crate::checker::{Deed, Rules};
+use crate::harness::Operator;
+
+/// How much chaos.
+#[derive(Clone, Copy, Debug)]
+struct Chaos {
+    seed: u64,
+    claims: u64,
+    /// Of the calls and machines, so many in a hundred meet a fault.
+    faults: u64,
+    /// From one claim to the next, milliseconds.
+    claim_every: (u64, u64),
+    longest_hold: Duration,
+    /// From one kill to the next, milliseconds.
+    kill_every: (u64, u64),
+    outage_after: Duration,
+    outage: Duration,
+    /// How long a claim may wait.
+    patience: Duration,
+    /// How long the end may take.
+    end: Duration,
+}
+
+impl Chaos {
+    fn short(seed: u64) -> Self {
+        Self {
+            seed,
+            claims: 50,
+            faults: 10,
+            claim_every: (100, 900),
+            longest_hold: Duration::from_secs(3),
+            kill_every: (3_000, 7_000),
+            outage_after: Duration::from_secs(10),
+            outage: Duration::from_secs(8),
+            patience: Duration::from_mins(1),
+            end: Duration::from_mins(2),
+        }
+    }
+
+    fn long(seed: u64, claims: u64, faults: u64) -> Self {
+        Self {
+            seed,
+            claims,
+            faults,
+            claim_every: (50, 800),
+            longest_hold: Duration::from_secs(4),
+            kill_every: (2_000, 8_000),
+            outage_after: Duration::from_millis(claims * 150),
+            outage: Duration::from_secs(40),
+            patience: Duration::from_mins(3),
+            end: Duration::from_mins(4),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chaos_breaks_no_promise() {
+    run("chaos", Chaos::short(number("SEED", 1))).await.deliver();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: make chaos"]
+async fn long_chaos_breaks_no_promise() {
+    let (seed, claims, faults) = (number("SEED", 1), number("CLAIMS", 1_000), number("FAULTS", 10));
+    run("long-chaos", Chaos::long(seed, claims, faults)).await.deliver();
+}
+
+/// A number that `make` passes on, or else this one.
+fn number(name: &str, otherwise: u64) -> u64 {
+    let text = std::env::var(format!("BULLPEN_CHAOS_{name}")).unwrap_or_default();
+    if text.is_empty() {
+        return otherwise;
+    }
+    text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}"))
+}
+
+async fn run(name: &str, chaos: Chaos) -> Verdict {
+    let began = Instant::now();
+    eprintln!("{name}: {chaos:?}");
+    let stage = Stage::build(name, chaos.seed).await;
+    let operator = Mutex::new(Operator::start(&stage.walk).await);
+    pools::make(&stage).await;
+
+    let kills = async {
+        tokio::select! {
+            () = disturbances::kills(&stage, &operator, chaos.seed, chaos.kill_every) => {}
+            () = claims(&stage, &chaos) => {}
+        }
+    };
+    let outage = async {
+        tokio::time::sleep(chaos.outage_after).await;
+        disturbances::outage(&stage, chaos.outage).await;
+    };
+    tokio::select! {
+        ((), ()) = async { tokio::join!(kills, outage) } => {}
+        () = disturbances::restarts(&stage, &operator) => {}
+        () = weather::changes(&stage, chaos.seed, chaos.faults) => {}
+        () = pools::change(&stage, chaos.seed) => {}
+    }
+
+    stage.notes("the end begins");
+    stage.walk.simcloud.put_faults(&json!({})).await;
+    tokio::select! {
+        () = end(&stage, chaos.end) => {}
+        () = disturbances::restarts(&stage, &operator) => {}
+    }
+    let operator = operator.into_inner();
+    let title = format!("{name}, seed {}", chaos.seed);
+    Verdict::of(&stage, &operator, &title, &Rules::default(), began.elapsed()).await
+}
+
+/// All claims, each when its time has come, until the last one was let go.
+async fn claims(stage: &Stage, chaos: &Chaos) {
+    let mut dice = Dice::new(chaos.seed, "arrivals");
+    let mut arrival = Duration::ZERO;
+    let lives = claimants::lives(chaos.seed, chaos.claims, chaos.longest_hold, chaos.patience);
+    let lives = lives.into_iter().map(|life| {
+        arrival += Duration::from_millis(dice.between(chaos.claim_every.0, chaos.claim_every.1));
+        let arrival = arrival;
+        async move {
+            tokio::time::sleep(arrival).await;
+            life.run(stage).await;
+        }
+    });
+    join_all(lives).await;
+}
+
+/// Gives everything up, and waits until nothing is left, but not for ever: what is left then is the checker's matter.
+async fn end(stage: &Stage, patience: Duration) {
+    pools::restore(stage).await;
+    pools::delete(stage).await;
+    everything_goes(stage, patience).await;
+    stage.does(Deed::Over);
+}
+
+async fn everything_goes(stage: &Stage, patience: Duration) {
+    let began = Instant::now();
+    while began.elapsed() < patience {
+        let (objects, words) = stage.recorder.present();
+        if objects == 0 && stage.walk.simcloud.ledger().await.living().is_empty() {
+            return;
+        }
+        if began.elapsed() + Duration::from_secs(1) > patience {
+            stage.notes(format!("left: {words}"));
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}

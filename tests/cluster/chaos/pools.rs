@@ -1,0 +1,144 @@
+//! The pools, and what their owners do to them. Each change is taken back a moment later, so that every claim can be
+//! served in the end.
+
+use std::time::Duration;
+
+use bullpen::api::{InstancePool, LaunchConfig};
+use serde_json::{Value, json};
+
+use super::dice::{Deck, Dice};
+use super::stage::Stage;
+
+/// The pool that most claims are on.
+pub(super) const LARGE: &str = "large";
+/// A small one of machines that may be taken back.
+pub(super) const SPOT: &str = "spot";
+/// Both.
+pub(super) const ALL: [&str; 2] = [LARGE, SPOT];
+/// Zone and name of the launch configs.
+const LAUNCH_CONFIGS: [(&str, &str, &str); 4] =
+    [("a", "r1", "r1-a"), ("b", "r1", "r1-b"), ("c", "r2", "r2-a"), ("s", "r1", "r1-a")];
+
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Scale,
+    Pause,
+    Drain,
+    Template,
+    LaunchConfigRemoved,
+    LaunchConfigDeleted,
+    MaxSizeLowered,
+}
+
+/// The size of a pool, target and limit: so small that claims queue at times, and so large that the queue goes again.
+fn sizes(pool: &str) -> (u64, u64) {
+    if pool == LARGE { (4, 16) } else { (2, 6) }
+}
+
+async fn make_launch_config(stage: &Stage, name: &str) {
+    for (own, region, zone) in LAUNCH_CONFIGS.iter().filter(|(own, ..)| *own == name) {
+        let more = if *own == "s" { json!({ "market": "Spot" }) } else { json!({}) };
+        stage.launch_config(own, region, zone, &more).await;
+    }
+}
+
+fn launch_configs_of(pool: &str) -> Value {
+    if pool == LARGE { json!([{ "name": "a" }, { "name": "b" }, { "name": "c" }]) } else { json!([{ "name": "s" }]) }
+}
+
+/// Makes them all.
+pub(super) async fn make(stage: &Stage) {
+    for (name, ..) in LAUNCH_CONFIGS {
+        make_launch_config(stage, name).await;
+    }
+    for name in ALL {
+        let (target, max) = sizes(name);
+        let class = if name == LARGE { "Ephemeral" } else { "Spot" };
+        let spec = json!({
+            "targetSize": target, "maxSize": max, "minSize": 1, "lifecycleClass": class,
+            "launchConfigs": launch_configs_of(name),
+            "readiness": { "launchTimeoutSeconds": 3, "warmingTimeoutSeconds": 3 },
+        });
+        stage.create::<InstancePool>(json!({ "metadata": { "name": name }, "spec": spec })).await;
+    }
+}
+
+/// Changes them until it is dropped; [`restore`] has to follow.
+pub(super) async fn change(stage: &Stage, seed: u64) {
+    let mut dice = Dice::new(seed, "pools");
+    let mut deck = Deck::new(vec![
+        Change::Scale,
+        Change::Pause,
+        Change::Drain,
+        Change::Template,
+        Change::LaunchConfigRemoved,
+        Change::LaunchConfigDeleted,
+        Change::MaxSizeLowered,
+    ]);
+    loop {
+        wait(&mut dice, 500, 3_000).await;
+        let (pool, next) = (*dice.one_of(&ALL), deck.draw(&mut dice));
+        apply(stage, pool, next, &mut dice).await;
+    }
+}
+
+async fn apply(stage: &Stage, pool: &str, change: Change, dice: &mut Dice) {
+    let (target, max) = sizes(pool);
+    match change {
+        Change::Scale => {
+            stage.set_pool(pool, json!({ "targetSize": dice.between(1, target + 3) })).await;
+            wait(dice, 500, 2_000).await;
+            stage.set_pool(pool, json!({ "targetSize": target })).await;
+        }
+        Change::Pause | Change::Drain => {
+            let inactive = if matches!(change, Change::Pause) { "Paused" } else { "Draining" };
+            stage.set_pool(pool, json!({ "state": inactive })).await;
+            wait(dice, 1_500, 5_000).await;
+            stage.set_pool(pool, json!({ "state": "Active" })).await;
+        }
+        Change::Template => {
+            let version = dice.between(1, 9);
+            stage.set_pool(pool, json!({ "template": { "userData": format!("version {version}") } })).await;
+        }
+        Change::LaunchConfigRemoved => {
+            stage.set_pool(LARGE, json!({ "launchConfigs": [{ "name": "a" }, { "name": "b" }] })).await;
+            wait(dice, 1_000, 3_000).await;
+            stage.set_pool(LARGE, json!({ "launchConfigs": launch_configs_of(LARGE) })).await;
+        }
+        Change::LaunchConfigDeleted => {
+            stage.notes("launch config c is deleted");
+            stage.delete::<LaunchConfig>("c").await;
+            wait(dice, 500, 2_000).await;
+            // As long as a member uses it, the old one stays, and this changes nothing.
+            make_launch_config(stage, "c").await;
+        }
+        Change::MaxSizeLowered => {
+            stage.set_pool(pool, json!({ "maxSize": dice.between(1, target) })).await;
+            wait(dice, 1_500, 4_000).await;
+            stage.set_pool(pool, json!({ "maxSize": max })).await;
+        }
+    }
+}
+
+/// As they were made.
+pub(super) async fn restore(stage: &Stage) {
+    for pool in ALL {
+        let (target, max) = sizes(pool);
+        stage.set_pool(pool, json!({ "maxSize": max, "state": "Active", "targetSize": target })).await;
+    }
+    stage.set_pool(LARGE, json!({ "launchConfigs": launch_configs_of(LARGE) })).await;
+}
+
+/// Deletes them.
+pub(super) async fn delete(stage: &Stage) {
+    for name in ALL {
+        stage.delete::<InstancePool>(name).await;
+    }
+    for (name, ..) in LAUNCH_CONFIGS {
+        stage.delete::<LaunchConfig>(name).await;
+    }
+}
+
+async fn wait(dice: &mut Dice, low: u64, high: u64) {
+    tokio::time::sleep(Duration::from_millis(dice.between(low, high))).await;
+}

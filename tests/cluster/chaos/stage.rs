@@ -1,0 +1,138 @@
+//! Where chaos takes place: a control plane and a cloud of its own, a record of everything, and a user's hands, which try
+//! again for as long as the API server is away.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bullpen::api::{InstancePool, LaunchConfig, PoolClaim};
+use bullpen::control_plane::{ControlPlane, Options};
+use jiff::Timestamp;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Error};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::checker::{Deed, Done};
+use crate::harness::objects::Kind;
+use crate::harness::{Ground, Recorder, Walk};
+
+/// How long a user tries to do one thing: longer than the API server is away.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// The place of one run.
+pub(super) struct Stage {
+    pub(super) walk: Walk,
+    pub(super) recorder: Recorder,
+    /// Locked while the API server is away.
+    pub(super) control_plane: tokio::sync::Mutex<ControlPlane>,
+    client: Client,
+    script: Mutex<Vec<Done>>,
+    /// When each claim was asked for.
+    asked: Mutex<BTreeMap<String, Timestamp>>,
+}
+
+impl Stage {
+    pub(super) async fn build(name: &str, seed: u64) -> Self {
+        let control_plane = ControlPlane::start(Options::default()).await.expect("a control plane of its own");
+        let ground = Ground::on(&control_plane).await;
+        let options = ["--seed", &seed.to_string(), "--status-check-milliseconds", "100"];
+        let walk = Walk::begin_at(&ground, name, &options).await;
+        let mut config = control_plane.client_config();
+        config.default_retry = false;
+        let client = Client::try_from(config).expect("a client");
+        let recorder = Recorder::begin(&client, &walk.namespace).await;
+        let (script, asked) = (Mutex::default(), Mutex::default());
+        Self { walk, recorder, control_plane: tokio::sync::Mutex::new(control_plane), client, script, asked }
+    }
+
+    pub(super) fn api<K: Kind>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.walk.namespace)
+    }
+
+    /// Writes down what is about to be done.
+    pub(super) fn does(&self, deed: Deed) {
+        self.script.lock().push(Done { at: Timestamp::now(), deed });
+    }
+
+    pub(super) fn notes(&self, what: impl Into<String>) {
+        self.does(Deed::Note(what.into()));
+    }
+
+    pub(super) fn script(&self) -> Vec<Done> {
+        self.script.lock().clone()
+    }
+
+    pub(super) fn asked(&self) -> BTreeMap<String, Timestamp> {
+        self.asked.lock().clone()
+    }
+
+    /// Makes a launch config of this stage's cloud.
+    pub(super) async fn launch_config(&self, name: &str, region: &str, zone: &str, more: &Value) {
+        let mut spec = json!({
+            "region": region, "zone": zone, "instanceType": "small", "image": "img-1",
+            "simulated": {
+                "endpoint": format!("http://{}", self.walk.simcloud.address()),
+                "bootMilliseconds": 300, "bootJitterPercent": 50,
+            },
+        });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            spec[key] = value.clone();
+        }
+        self.create::<LaunchConfig>(json!({ "metadata": { "name": name }, "spec": spec })).await;
+    }
+
+    pub(super) async fn claim(&self, name: &str, spec: Value) {
+        self.asked.lock().insert(name.to_owned(), Timestamp::now());
+        self.create::<PoolClaim>(json!({ "metadata": { "name": name }, "spec": spec })).await;
+    }
+
+    /// Lets a claim go.
+    pub(super) async fn release(&self, name: &str) {
+        self.does(Deed::Release(name.to_owned()));
+        self.delete::<PoolClaim>(name).await;
+    }
+
+    pub(super) async fn create<K: Kind>(&self, object: Value) {
+        let name = object["metadata"]["name"].clone();
+        let object: K = serde_json::from_value(object).expect("an object of its kind");
+        let api = self.api::<K>();
+        persist(&format!("create {name}"), async || match api.create(&PostParams::default(), &object).await {
+            Err(Error::Api(status)) if status.reason == "AlreadyExists" => Ok(()),
+            answer => answer.map(drop),
+        })
+        .await;
+    }
+
+    pub(super) async fn delete<K: Kind>(&self, name: &str) {
+        let api = self.api::<K>();
+        persist(&format!("delete {name}"), async || match api.delete(name, &DeleteParams::background()).await {
+            Err(Error::Api(status)) if status.is_not_found() => Ok(()),
+            answer => answer.map(drop),
+        })
+        .await;
+    }
+
+    /// Changes the spec of a pool, unless it is gone.
+    pub(super) async fn set_pool(&self, name: &str, spec: Value) {
+        self.notes(format!("pool {name}: {spec}"));
+        let (api, patch) = (self.api::<InstancePool>(), Patch::Merge(json!({ "spec": spec })));
+        persist(&format!("change {name}"), async || match api.patch(name, &PatchParams::default(), &patch).await {
+            Err(Error::Api(status)) if status.is_not_found() => Ok(()),
+            answer => answer.map(drop),
+        })
+        .await;
+    }
+}
+
+/// Does it again until the server has answered. A refusal for good is a mistake of the test.
+async fn persist(what: &str, mut attempt: impl AsyncFnMut() -> Result<(), Error>) {
+    let began = Instant::now();
+    loop {
+        match attempt().await {
+            Ok(()) => return,
+            Err(Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => panic!("{what}: {status:?}"),
+            Err(error) if began.elapsed() > PATIENCE => panic!("{what}: not within {PATIENCE:?}: {error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What a run was like, and what was wrong with it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use bullpen::api::ClaimPhase;
+use bullpen::simcloud::ledger::{State, What};
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use super::disturbances::KILLED;
+use super::stage::Stage;
+use crate::checker::{Deed, Line, Object, Record, Rules, Violation, check, timeline};
+use crate::harness::Operator;
+use crate::harness::objects::phase;
+
+/// A run that is over.
+pub(super) struct Verdict {
+    summary: String,
+    violations: Vec<Violation>,
+}
+
+impl Verdict {
+    /// Puts together what is known, judges it, and leaves a timeline if anything is wrong.
+    pub(super) async fn of(stage: &Stage, operator: &Operator, title: &str, rules: &Rules, took: Duration) -> Self {
+        let ledger = stage.walk.simcloud.ledger().await.into_entries();
+        let recorded = stage.recorder.recorded();
+        let record = Record { ledger, seen: recorded.seen, blind: recorded.blind, script: stage.script() };
+        let violations = check(&record, rules);
+        let mut summary = summary(&record, &stage.asked(), title, took);
+        let _ = writeln!(summary, "  violations     {}", violations.len());
+        if !violations.is_empty() || std::env::var("BULLPEN_CHAOS_TIMELINE").is_ok_and(|wanted| !wanted.is_empty()) {
+            let lines = operator.logs().flat_map(|log| log.lines().filter_map(logged).collect::<Vec<_>>()).collect();
+            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos");
+            fs::create_dir_all(&folder).expect("a folder for timelines");
+            let path = folder.join(format!("{}.txt", title.replace([' ', ','], "-")));
+            fs::write(&path, timeline(&record, lines, &violations)).expect("the timeline is written");
+            for violation in &violations {
+                let _ = writeln!(summary, "    {violation}");
+            }
+            let _ = writeln!(summary, "  timeline       {}", path.display());
+        }
+        Self { summary, violations }
+    }
+
+    /// Prints the summary, and fails if a promise was broken.
+    pub(super) fn deliver(&self) {
+        eprintln!("{}", self.summary);
+        assert!(self.violations.is_empty(), "{} promises were broken: see above", self.violations.len());
+    }
+}
+
+/// A line of the operator's log, without its escapes, if it begins with a moment.
+fn logged(line: &str) -> Option<Line> {
+    let (moment, rest) = line.split_once(' ')?;
+    Some((moment.parse().ok()?, "operator", rest.trim().to_owned()))
+}
+
+fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, took: Duration) -> String {
+    let mut outcomes: BTreeMap<String, &str> =
+        asked.keys().map(|name| (name.clone(), "deleted while pending")).collect();
+    let mut latencies = Vec::new();
+    for seen in &record.seen {
+        let Object::Claim(claim) = &seen.object else { continue };
+        let name = claim.name_any();
+        match phase(claim) {
+            ClaimPhase::Bound => {
+                let bound = claim.status.as_ref().and_then(|status| status.bound_at.as_ref());
+                if let (Some(asked), Some(bound)) = (asked.get(&name), bound)
+                    && outcomes.insert(name, "Bound") != Some("Bound")
+                {
+                    latencies.push(bound.0.duration_since(*asked).as_millis());
+                }
+            }
+            ClaimPhase::Pending => {}
+            ended => drop(outcomes.insert(name, ended.as_str())),
+        }
+    }
+    latencies.sort_unstable();
+    let at = |percent: usize| latencies.get((latencies.len() * percent / 100).min(latencies.len().max(1) - 1)).copied();
+    let counted = |items: &mut dyn Iterator<Item = String>| {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        items.for_each(|item| *counts.entry(item).or_default() += 1);
+        counts.into_iter().map(|(item, count)| format!("{item} {count}")).collect::<Vec<_>>().join(", ")
+    };
+    let faults = counted(&mut record.ledger.iter().filter_map(|entry| match &entry.what {
+        What::Fault(fault) => {
+            let method = fault.method.map_or("machine", bullpen::simcloud::ledger::Method::as_str);
+            Some(format!("{method}:{}", fault.fault))
+        }
+        _ => None,
+    }));
+    let (mut living, mut most, mut bought) = (0_usize, 0, 0);
+    let mut ended = std::collections::BTreeSet::new();
+    for entry in &record.ledger {
+        let What::Machine(event) = &entry.what else { continue };
+        match event.event {
+            State::Created => (living, bought) = (living + 1, bought + 1),
+            State::Terminated | State::Forgotten if ended.insert(&event.id) => living -= 1,
+            _ => {}
+        }
+        most = most.max(living);
+    }
+    let did = |deed: &Deed| record.script.iter().filter(|done| done.deed == *deed).count();
+    let mut text = format!("\n== {title}: {} s\n", took.as_secs());
+    let mut say = |what: &str, value: String| {
+        let _ = writeln!(text, "  {what:<14} {value}");
+    };
+    say("claims", format!("{}: {}", asked.len(), counted(&mut outcomes.into_values().map(str::to_owned))));
+    say("latency", format!("p50 {} ms, p99 {} ms", at(50).unwrap_or(0), at(99).unwrap_or(0)));
+    say("kills", did(&Deed::Note(KILLED.to_owned())).to_string());
+    say("outages", did(&Deed::ApiServerStops).to_string());
+    say("machines", format!("{bought} bought, at most {most} at once, {living} left"));
+    say("faults", faults);
+    text
+}

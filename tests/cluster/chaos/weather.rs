@@ -1,0 +1,130 @@
+//! What goes wrong in the cloud: every few seconds another choice of the fault matrix. At any time one fault of each kind
+//! of call, one of machines and some hidden ones are in force; each fault has its turn.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::dice::{Deck, Dice};
+use super::stage::Stage;
+
+/// How long one choice lasts, milliseconds.
+const LASTS: (u64, u64) = (1_500, 3_500);
+
+/// Changes the faults until it is dropped.
+pub(super) async fn changes(stage: &Stage, seed: u64, percent: u64) {
+    let mut dice = Dice::new(seed, "weather");
+    let mut decks = [creates(), finds(), lists(), gets(), terminates()].map(|(on, faults)| (on, Deck::new(faults)));
+    let (mut machines, mut extras) = (Deck::new(machines()), Deck::new(extras()));
+    loop {
+        let calls: Vec<Value> = decks
+            .iter_mut()
+            .map(|(on, deck)| json!({ "on": [on], "percent": percent, "fault": deck.draw(&mut dice) }))
+            .collect();
+        let mut set = json!({
+            "calls": calls,
+            "machines": [
+                { "percent": percent, "fault": { "hidden": { "milliseconds": 1_500 } } },
+                { "percent": percent, "fault": machines.draw(&mut dice) },
+            ],
+            "pageSize": 5,
+        });
+        for (key, value) in extras.draw(&mut dice).as_object().into_iter().flatten() {
+            set[key] = value.clone();
+        }
+        stage.walk.simcloud.put_faults(&set).await;
+        tokio::time::sleep(Duration::from_millis(dice.between(LASTS.0, LASTS.1))).await;
+    }
+}
+
+fn creates() -> (&'static str, Vec<Value>) {
+    let faults = vec![
+        json!({ "error": { "class": "Transient" } }),
+        json!({ "answerLost": {} }),
+        json!({ "hang": { "milliseconds": 1_500 } }),
+        json!({ "hang": { "milliseconds": 1_500, "done": true } }),
+        json!({ "slow": { "milliseconds": 1_200 } }),
+        json!({ "slow": { "milliseconds": 1_200, "doneFirst": true } }),
+        json!({ "error": { "class": "RateLimited", "retryAfterMilliseconds": 300 } }),
+        json!({ "error": { "class": "Quota" } }),
+        json!({ "error": { "class": "Capacity", "scope": "Type" } }),
+        json!({ "error": { "class": "Capacity", "scope": "Zone" } }),
+        json!({ "error": { "class": "Capacity", "scope": "Market" } }),
+    ];
+    ("create", faults)
+}
+
+fn finds() -> (&'static str, Vec<Value>) {
+    let faults = vec![
+        json!({ "error": { "class": "Transient" } }),
+        json!({ "hang": { "milliseconds": 1_000 } }),
+        json!({ "stale": { "milliseconds": 1_000 } }),
+        json!({ "empty": {} }),
+        json!({ "duplicate": { "percent": 100 } }),
+        json!({ "foreign": { "count": 2 } }),
+    ];
+    ("find", faults)
+}
+
+fn lists() -> (&'static str, Vec<Value>) {
+    let faults = vec![
+        json!({ "error": { "class": "Transient" } }),
+        json!({ "error": { "class": "RateLimited", "retryAfterMilliseconds": 300 } }),
+        json!({ "hang": { "milliseconds": 1_000 } }),
+        json!({ "slow": { "milliseconds": 800 } }),
+        json!({ "stale": { "milliseconds": 1_000 } }),
+        json!({ "empty": {} }),
+        json!({ "omit": { "percent": 50 } }),
+        json!({ "omitPage": {} }),
+        json!({ "cutShort": {} }),
+        json!({ "duplicate": { "percent": 50 } }),
+        json!({ "foreign": { "count": 2, "tagsAskedFor": true } }),
+    ];
+    ("list", faults)
+}
+
+fn gets() -> (&'static str, Vec<Value>) {
+    let faults = vec![
+        json!({ "error": { "class": "Transient" } }),
+        json!({ "hang": { "milliseconds": 1_000 } }),
+        json!({ "slow": { "milliseconds": 500 } }),
+    ];
+    ("get", faults)
+}
+
+fn terminates() -> (&'static str, Vec<Value>) {
+    let faults = vec![
+        json!({ "error": { "class": "Transient" } }),
+        json!({ "answerLost": {} }),
+        json!({ "hang": { "milliseconds": 1_000 } }),
+        json!({ "slow": { "milliseconds": 800 } }),
+        json!({ "ignored": {} }),
+        json!({ "lingers": { "milliseconds": 1_500 } }),
+    ];
+    ("terminate", faults)
+}
+
+fn machines() -> Vec<Value> {
+    let soon = json!({ "spreadMilliseconds": 4_000 });
+    vec![
+        json!({ "neverBoots": {} }),
+        json!({ "neverReady": {} }),
+        json!({ "slowBoot": { "milliseconds": 1_000 } }),
+        json!({ "dies": soon }),
+        json!({ "vanishes": soon }),
+        json!({ "stops": soon }),
+        json!({ "reportsBroken": soon }),
+        json!({ "flaps": { "readyMilliseconds": 300, "notReadyMilliseconds": 300 } }),
+        json!({ "interrupted": { "notice": soon, "milliseconds": 500 } }),
+    ]
+}
+
+/// Beside the rest, at times.
+fn extras() -> Vec<Value> {
+    vec![
+        json!({}),
+        json!({}),
+        json!({ "rates": [{ "on": ["create"], "everyMilliseconds": 100, "burst": 2 }] }),
+        json!({ "limits": [{ "machines": 2, "where": { "zones": ["r1-b"] }, "capacity": "Zone" }] }),
+    ]
+}

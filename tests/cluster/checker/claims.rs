@@ -1,0 +1,220 @@
+//! Claims: who holds what, which phases follow each other, and whether each ended for a reason that is true.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bullpen::api::{ClaimPhase, MemberState, PoolClaim, WhenEmpty};
+use jiff::{SignedDuration, Timestamp};
+
+use super::index::{Index, Track, holder, named, report, state};
+use super::{Deed, LAG, Promise, Violation};
+
+/// What follows what: the table of `docs/DESIGN.md` §3.
+const MEMBER_STEPS: [(MemberState, MemberState); 7] = [
+    (MemberState::Pending, MemberState::Warming),
+    (MemberState::Pending, MemberState::Errored),
+    (MemberState::Warming, MemberState::Ready),
+    (MemberState::Warming, MemberState::Errored),
+    (MemberState::Ready, MemberState::Claimed),
+    (MemberState::Ready, MemberState::Errored),
+    (MemberState::Claimed, MemberState::Ready),
+];
+
+/// The phases of a claim, likewise (§2).
+const CLAIM_STEPS: [(ClaimPhase, ClaimPhase); 4] = [
+    (ClaimPhase::Pending, ClaimPhase::Bound),
+    (ClaimPhase::Pending, ClaimPhase::Failed),
+    (ClaimPhase::Bound, ClaimPhase::Expired),
+    (ClaimPhase::Bound, ClaimPhase::Lost),
+];
+
+/// Invariant 1.
+pub(super) fn one_holder(index: &Index<'_>, found: &mut Vec<Violation>) {
+    let mut holders: BTreeMap<&str, BTreeMap<String, (Timestamp, Timestamp)>> = BTreeMap::new();
+    for (uid, claim) in &index.claims {
+        let mut members = BTreeSet::new();
+        for version in &claim.versions {
+            let Some(member) = named(version.object) else { continue };
+            if members.insert(member) && members.len() > 1 {
+                let what = format!("claim {} named more than one member: {members:?}", claim.name());
+                report(found, version.at, Promise::OneHolder, what);
+            }
+            let machine = version.object.status.as_ref().and_then(|status| status.instance.as_ref());
+            let machine = machine.and_then(|machine| index.machines.get(machine.id.as_str()));
+            if let Some(machine) = machine.filter(|machine| machine.token != member) {
+                let what = format!(
+                    "claim {} names machine {}, which is member {}'s",
+                    claim.name(),
+                    machine.id,
+                    machine.member_name
+                );
+                report(found, version.at, Promise::OneHolder, what);
+            }
+            let bound = version.object.status.as_ref().and_then(|status| status.bound_at.as_ref());
+            let bound = bound.map_or(version.at, |time| time.0);
+            holders.entry(member).or_default().entry(uid.clone()).or_insert((version.at, bound));
+        }
+    }
+    for (member, claims) in &holders {
+        let name = |uid: &str| index.claims.get(uid).map_or_else(|| uid.to_owned(), Track::name);
+        let of_member = || index.members.get(*member).map_or_else(|| (*member).to_owned(), Track::name);
+        if claims.len() > 1 {
+            let names: Vec<_> = claims.iter().map(|(uid, (at, _))| format!("{} at {at:.3}", name(uid))).collect();
+            let last = claims.values().map(|(at, _)| *at).max().unwrap_or_default();
+            let what = format!("member {} was named by more than one claim: {}", of_member(), names.join(", "));
+            report(found, last, Promise::OneHolder, what);
+            continue;
+        }
+        let Some((by, (_, bound))) = claims.first_key_value() else { continue };
+        let versions = index.members.get(*member).map_or(&[][..], |track| &track.versions);
+        let later = versions.iter().find(|version| {
+            let status = version.object.status.as_ref();
+            let claimed_at = status.and_then(|status| status.claimed_at.as_ref()).map_or(version.at, |time| time.0);
+            holder(version.object).is_some_and(|other| other != by) && claimed_at > *bound
+        });
+        if let Some(version) = later {
+            let other = name(holder(version.object).unwrap_or_default());
+            let what = format!("member {}, which claim {} had named, was claimed for {other}", of_member(), name(by));
+            report(found, version.at, Promise::OneHolder, what);
+        }
+    }
+}
+
+/// Which phase follows which, that `memberRef` is set once and exactly when the claim was bound, and that what has ended
+/// stays as it is.
+pub(super) fn phases(index: &Index<'_>, found: &mut Vec<Violation>) {
+    for claim in index.claims.values() {
+        let mut before: Option<&PoolClaim> = None;
+        for version in &claim.versions {
+            let now = phase(version.object);
+            let is_bound = matches!(now, ClaimPhase::Bound | ClaimPhase::Expired | ClaimPhase::Lost);
+            let mut say = |what: String| report(found, version.at, Promise::ClaimPhases, what);
+            if named(version.object).is_some() != is_bound {
+                say(format!("claim {} is {} with memberRef {:?}", claim.name(), now.as_str(), named(version.object)));
+            }
+            if let Some(before) = before {
+                let (then, name) = (phase(before), claim.name());
+                if !reaches(&CLAIM_STEPS, then, now, version.relisted) {
+                    say(format!("claim {name} went from {} to {}", then.as_str(), now.as_str()));
+                } else if matches!(then, ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed)
+                    && before.status != version.object.status
+                {
+                    say(format!("claim {name} was changed after it was {}", then.as_str()));
+                }
+            }
+            before = Some(version.object);
+        }
+    }
+}
+
+/// Which state of a member follows which, and that `claimRef` is there exactly while it is Claimed.
+pub(super) fn member_states(index: &Index<'_>, found: &mut Vec<Violation>) {
+    for member in index.members.values() {
+        let mut before: Option<(MemberState, Option<&str>)> = None;
+        for version in &member.versions {
+            let (now, by) = (state(version.object), holder(version.object));
+            let mut say = |what: String| report(found, version.at, Promise::MemberStates, what);
+            if by.is_some() != (now == MemberState::Claimed) {
+                say(format!("member {} is {} with claimRef {by:?}", member.name(), now.as_str()));
+            }
+            if let Some((then, then_by)) = before {
+                if !reaches(&MEMBER_STEPS, then, now, version.relisted) {
+                    say(format!("member {} went from {} to {}", member.name(), then.as_str(), now.as_str()));
+                }
+                if then_by.is_some() && by.is_some() && then_by != by && !version.relisted {
+                    say(format!("member {} went from claim {then_by:?} to {by:?}", member.name()));
+                }
+            }
+            before = Some((now, by));
+        }
+    }
+}
+
+/// Whether one step leads there; or several, if versions between may be missing.
+fn reaches<S: Copy + PartialEq>(steps: &[(S, S)], from: S, to: S, gap: bool) -> bool {
+    if from == to || steps.contains(&(from, to)) {
+        return true;
+    }
+    let mut reached = vec![from];
+    let mut next = 0;
+    while gap && next < reached.len() {
+        let here = reached[next];
+        for (_, there) in steps.iter().filter(|(begin, _)| *begin == here) {
+            if !reached.contains(there) {
+                reached.push(*there);
+            }
+        }
+        next += 1;
+    }
+    reached.contains(&to)
+}
+
+/// Whether each claim that ended has a right to.
+pub(super) fn outcomes(index: &Index<'_>, found: &mut Vec<Violation>) {
+    for claim in index.claims.values() {
+        let ended = claim.versions.iter().find(|version| {
+            matches!(phase(version.object), ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed)
+        });
+        let Some(version) = ended else { continue };
+        let wrong = match phase(version.object) {
+            ClaimPhase::Failed => wrongly_failed(index, claim, version.object, version.at),
+            ClaimPhase::Lost => wrongly_lost(index, version.object, version.at),
+            // No claim has a time to live yet.
+            _ => Some("it has no time to live".to_owned()),
+        };
+        if let Some(why) = wrong {
+            let what = format!("claim {} is {}, but {why}", claim.name(), phase(version.object).as_str());
+            report(found, version.at, Promise::OutcomeIsRight, what);
+        }
+    }
+    for done in &index.record.script {
+        if let Deed::GaveUp(claim) = &done.deed {
+            report(found, done.at, Promise::EveryoneIsServed, format!("claim {claim} was waited for in vain"));
+        }
+    }
+}
+
+fn wrongly_failed(index: &Index<'_>, track: &Track<'_, PoolClaim>, claim: &PoolClaim, at: Timestamp) -> Option<String> {
+    let created = claim.metadata.creation_timestamp.as_ref().map_or(at, |time| time.0);
+    if claim.spec.when_empty.unwrap_or_default() == WhenEmpty::Wait {
+        let Some(timeout) = claim.spec.wait_timeout_seconds else {
+            return Some("it is to wait for ever".to_owned());
+        };
+        let due = created + SignedDuration::from_secs(timeout.into());
+        return (at < due).then(|| format!("it is to wait until {due:.3}"));
+    }
+    // `Fail`: there has to have been nothing for it, at some moment since it was made.
+    let pool = index.pools.iter().find(|(_, pool)| pool.name() == claim.spec.pool_ref.name)?;
+    let since = track.since();
+    let active = pool
+        .1
+        .within(since - LAG, at + LAG)
+        .all(|pool| pool.spec.state == bullpen::api::PoolState::Active && pool.metadata.deletion_timestamp.is_none());
+    let rivals = index.claims.values().filter(|other| {
+        other.since() <= at && other.versions[0].object.spec.pool_ref == claim.spec.pool_ref && waits(other, since, at)
+    });
+    let moments = index.members_of(pool.0).flat_map(|(_, member)| member.versions.iter().map(|version| version.at));
+    let moments = moments.filter(|moment| since - LAG <= *moment && *moment <= at + LAG).chain([since - LAG, at]);
+    let fewest = moments.map(|moment| index.ready_at(pool.0, moment)).min().unwrap_or(0);
+    (active && fewest > rivals.count())
+        .then(|| format!("at least {fewest} members of its pool were ready all the time"))
+}
+
+/// Whether a claim was Pending at some moment of this span.
+fn waits(claim: &Track<'_, PoolClaim>, from: Timestamp, until: Timestamp) -> bool {
+    claim.gone.is_none_or(|gone| gone > from) && claim.within(from, until).any(|it| phase(it) == ClaimPhase::Pending)
+}
+
+fn wrongly_lost(index: &Index<'_>, claim: &PoolClaim, at: Timestamp) -> Option<String> {
+    let member = named(claim)?;
+    let machine = index.machines.values().find(|machine| machine.token == member)?;
+    match machine.ended.filter(|ended| *ended <= at) {
+        None => Some(format!("its machine {} lived", machine.id)),
+        Some(_) if machine.ended_by_itself() => None,
+        Some(ended) => Some(format!("its machine {} was terminated, and ended at {ended:.3}", machine.id)),
+    }
+}
+
+/// The phase of a claim.
+pub(super) fn phase(claim: &PoolClaim) -> ClaimPhase {
+    claim.status.as_ref().map(|status| status.phase).unwrap_or_default()
+}

@@ -1,0 +1,52 @@
+//! Invariant 6: nothing that recycles leaves fewer ready members than the floor.
+
+use bullpen::api::{InstancePool, MemberState, PoolState};
+use kube::ResourceExt as _;
+
+use super::index::{Index, report, state};
+use super::{GRACE, LAG, Promise, Rules, Violation};
+
+/// The floor while nothing recycles: `minSize`, as far as `maxSize` leaves room for it beside the claimed members.
+pub(super) fn of_min_size(pool: &InstancePool, claimed: i32) -> i32 {
+    pool.spec.min_size.min((pool.spec.max_size - claimed).max(0))
+}
+
+/// A ready member is given up only while more than the floor are ready, but in a pool that empties.
+pub(super) fn is_kept(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violation>) {
+    for (pool_uid, pool) in &index.pools {
+        for (_, member) in index.members_of(pool_uid) {
+            let retired = member.versions.windows(2).find(|pair| {
+                let given_up = |it: &bullpen::api::PoolMember| it.metadata.deletion_timestamp.is_some();
+                !given_up(pair[0].object) && given_up(pair[1].object) && state(pair[1].object) == MemberState::Ready
+            });
+            let Some(at) = retired.map(|pair| pair[1].at) else { continue };
+            // Decided a moment ago, of what was seen then: claims may have taken others since, and the pool changed.
+            let from = at - LAG - index.grace(at, at) + GRACE;
+            let emptying = |pool: &InstancePool| {
+                pool.spec.state == PoolState::Draining || pool.metadata.deletion_timestamp.is_some()
+            };
+            let versions: Vec<_> = pool.within(from, at + LAG).collect();
+            if versions.is_empty() || versions.iter().any(|pool| emptying(pool)) {
+                continue;
+            }
+            let moments = index.members_of(pool_uid).flat_map(|(_, other)| other.versions.iter().map(|it| it.at));
+            let moments: Vec<_> = moments.filter(|moment| from <= *moment && *moment < at).chain([from]).collect();
+            let ready = moments.iter().map(|moment| index.ready_at(pool_uid, *moment)).max().unwrap_or(0);
+            let claimed = |moment| {
+                let held = index.members_of(pool_uid).filter_map(|(_, other)| other.at(moment));
+                held.filter(|other| state(other) == MemberState::Claimed).count().try_into().unwrap_or(i32::MAX)
+            };
+            let most_claimed = moments.iter().map(|moment| claimed(*moment)).max().unwrap_or(0);
+            let floor = versions.iter().map(|pool| (rules.floor)(pool, most_claimed)).min().unwrap_or(0);
+            let left = i32::try_from(ready).unwrap_or(i32::MAX) - 1;
+            if left < floor {
+                let what = format!(
+                    "ready member {} of pool {} was given up, which left {left} ready ones under a floor of {floor}",
+                    member.name(),
+                    versions[0].name_any(),
+                );
+                report(found, at, Promise::Floor, what);
+            }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! A record, put in order: what was seen of each object, and what became of each machine.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bullpen::api::{InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use bullpen::simcloud::ledger::{Call, Method, State, What};
+use jiff::{SignedDuration, Timestamp};
+use kube::{Resource, ResourceExt as _};
+
+use super::{Deed, GRACE, GRACE_IN_OUTAGE, LAG, Object, Promise, Record, Violation};
+
+/// The tag with the name of the member that a machine was bought for.
+const NAME_TAG: &str = "bullpen.dev/name";
+/// A call that the cloud held back may have begun so long before its line in the ledger.
+const LONGEST_HOLD: SignedDuration = SignedDuration::from_secs(15);
+
+/// All versions of one object that were seen, in order.
+#[derive(Debug)]
+pub(super) struct Track<'a, K> {
+    pub(super) versions: Vec<Version<'a, K>>,
+    /// When it was seen gone.
+    pub(super) gone: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+pub(super) struct Version<'a, K> {
+    pub(super) at: Timestamp,
+    pub(super) object: &'a K,
+    pub(super) relisted: bool,
+}
+
+impl<'a, K: Resource<DynamicType = ()>> Track<'a, K> {
+    /// The name.
+    pub(super) fn name(&self) -> String {
+        self.versions.first().map(|version| version.object.name_any()).unwrap_or_default()
+    }
+
+    /// When it was first seen.
+    pub(super) fn since(&self) -> Timestamp {
+        self.versions.first().map_or(Timestamp::MAX, |version| version.at)
+    }
+
+    /// As it had last been seen at this moment; `None` if it was not there.
+    pub(super) fn at(&self, moment: Timestamp) -> Option<&'a K> {
+        if self.gone.is_some_and(|gone| gone <= moment) {
+            return None;
+        }
+        self.versions.iter().rev().find(|version| version.at <= moment).map(|version| version.object)
+    }
+
+    /// Each version that was in force at some moment of this span, as far as it was seen.
+    pub(super) fn within(&self, from: Timestamp, until: Timestamp) -> impl Iterator<Item = &'a K> {
+        let before = self.versions.iter().rposition(|version| version.at <= from).unwrap_or(0);
+        self.versions[before..].iter().take_while(move |version| version.at <= until).map(|version| version.object)
+    }
+
+    /// When it was first seen with a deletionTimestamp, or gone.
+    pub(super) fn deleted(&self) -> Option<Timestamp> {
+        let asked = self.versions.iter().find(|version| version.object.meta().deletion_timestamp.is_some());
+        asked.map(|version| version.at).or(self.gone)
+    }
+}
+
+/// One machine.
+#[derive(Debug)]
+pub(super) struct Machine<'a> {
+    pub(super) id: &'a str,
+    pub(super) token: &'a str,
+    /// The member's name by the machine's tag.
+    pub(super) member_name: &'a str,
+    /// When the create call began.
+    pub(super) began: Timestamp,
+    pub(super) created: Timestamp,
+    /// When it was gone: terminated, or shown no more.
+    pub(super) ended: Option<Timestamp>,
+    /// When its end began.
+    pub(super) ending: Option<Timestamp>,
+    /// Calls for its end, whatever was answered.
+    pub(super) terminates: Vec<Timestamp>,
+}
+
+impl Machine<'_> {
+    /// Whether it bills at this moment.
+    pub(super) fn bills_at(&self, moment: Timestamp) -> bool {
+        self.began < moment && self.ended.is_none_or(|ended| ended > moment)
+    }
+
+    /// Whether its end began though no call for it had come.
+    pub(super) fn ended_by_itself(&self) -> bool {
+        let Some(ending) = self.ending.or(self.ended) else { return false };
+        self.terminates.iter().all(|call| *call > ending)
+    }
+}
+
+/// One create call.
+#[derive(Debug)]
+pub(super) struct Create<'a> {
+    pub(super) began: Timestamp,
+    pub(super) token: &'a str,
+}
+
+/// A record, put in order.
+#[derive(Debug)]
+pub(super) struct Index<'a> {
+    pub(super) record: &'a Record,
+    pub(super) pools: BTreeMap<String, Track<'a, InstancePool>>,
+    pub(super) launch_configs: BTreeMap<String, Track<'a, LaunchConfig>>,
+    pub(super) members: BTreeMap<String, Track<'a, PoolMember>>,
+    pub(super) claims: BTreeMap<String, Track<'a, PoolClaim>>,
+    pub(super) machines: BTreeMap<&'a str, Machine<'a>>,
+    pub(super) creates: Vec<Create<'a>>,
+    releases: HashMap<&'a str, Timestamp>,
+    outages: Vec<(Timestamp, Timestamp)>,
+}
+
+impl<'a> Index<'a> {
+    pub(super) fn of(record: &'a Record) -> Self {
+        let mut index = Self {
+            record,
+            pools: BTreeMap::new(),
+            launch_configs: BTreeMap::new(),
+            members: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            machines: BTreeMap::new(),
+            creates: Vec::new(),
+            releases: HashMap::new(),
+            outages: Vec::new(),
+        };
+        for seen in &record.seen {
+            match &seen.object {
+                Object::Pool(it) => put(&mut index.pools, it.as_ref(), seen.at, seen.gone, seen.relisted),
+                Object::LaunchConfig(it) => {
+                    put(&mut index.launch_configs, it.as_ref(), seen.at, seen.gone, seen.relisted);
+                }
+                Object::Member(it) => put(&mut index.members, it.as_ref(), seen.at, seen.gone, seen.relisted),
+                Object::Claim(it) => put(&mut index.claims, it.as_ref(), seen.at, seen.gone, seen.relisted),
+            }
+        }
+        index.read_ledger();
+        index.read_script();
+        index
+    }
+
+    fn read_ledger(&mut self) {
+        // Of a call that was held back, the fault's line tells when it came.
+        let mut held: HashMap<&str, Vec<Timestamp>> = HashMap::new();
+        for entry in &self.record.ledger {
+            match &entry.what {
+                What::Fault(fault) if fault.method == Some(Method::Create) => {
+                    held.entry(fault.token.as_deref().unwrap_or_default()).or_default().push(entry.time);
+                }
+                What::Call(call) if call.method == Method::Create => {
+                    let token = call.token.as_deref().unwrap_or_default();
+                    let began = came(held.get(token), entry.time);
+                    self.creates.push(Create { began, token });
+                }
+                What::Call(Call { method: Method::Terminate, id: Some(id), .. }) => {
+                    if let Some(machine) = self.machines.get_mut(id.as_str()) {
+                        machine.terminates.push(entry.time);
+                    }
+                }
+                What::Machine(event) => {
+                    let (id, token) = (event.id.as_str(), event.token.as_str());
+                    if event.event == State::Created {
+                        let began = came(held.get(token), entry.time);
+                        let tags = event.machine.as_ref().map(|machine| &machine.tags);
+                        let member_name = tags.and_then(|tags| tags.get(NAME_TAG)).map_or("", String::as_str);
+                        let (ended, ending, terminates) = (None, None, Vec::new());
+                        let created = entry.time;
+                        let machine = Machine { id, token, member_name, began, created, ended, ending, terminates };
+                        self.machines.insert(id, machine);
+                    } else if let Some(machine) = self.machines.get_mut(id) {
+                        match event.event {
+                            State::ShuttingDown => drop(machine.ending.get_or_insert(entry.time)),
+                            State::Terminated | State::Forgotten => drop(machine.ended.get_or_insert(entry.time)),
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn read_script(&mut self) {
+        let mut stopped = None;
+        for done in &self.record.script {
+            match &done.deed {
+                Deed::Release(claim) => drop(self.releases.entry(claim).or_insert(done.at)),
+                Deed::ApiServerStops => stopped = Some(done.at),
+                Deed::ApiServerIsBack => {
+                    self.outages.extend(stopped.take().map(|since| (since, done.at)));
+                }
+                _ => {}
+            }
+        }
+        self.outages.extend(stopped.map(|since| (since, Timestamp::MAX)));
+    }
+
+    /// When a test first asked for the deletion of this claim, whoever saw it.
+    pub(super) fn released(&self, claim: &Track<'_, PoolClaim>) -> Option<Timestamp> {
+        let asked = self.releases.get(claim.name().as_str()).copied();
+        [asked, claim.deleted()].into_iter().flatten().min()
+    }
+
+    /// The pool of the member with this uid, or of the machine that says to be of the member of this name.
+    pub(super) fn pool_of(&self, member_uid: &str, member_name: &str) -> Option<&Track<'a, InstancePool>> {
+        let member = self.members.get(member_uid).and_then(|track| track.versions.first());
+        if let Some(version) = member {
+            return self.pools.get(&version.object.spec.pool_ref.uid);
+        }
+        let (pool, _suffix) = member_name.rsplit_once('-')?;
+        self.pools.values().find(|track| track.name() == pool)
+    }
+
+    /// Until when everything that was so at this moment must have been seen.
+    pub(super) fn settled(&self, moment: Timestamp) -> Timestamp {
+        let until = moment + LAG;
+        let blind = self.record.blind.iter().filter(|(from, to)| *from <= until && *to >= moment);
+        blind.map(|(_, to)| *to + LAG).max().map_or(until, |seen| seen.max(until))
+    }
+
+    /// How long a change of a pool that was seen at `from` may be unknown to the operator at `until`.
+    pub(super) fn grace(&self, from: Timestamp, until: Timestamp) -> SignedDuration {
+        let away = |(begin, end): &(Timestamp, Timestamp)| *begin <= until && *end >= from - GRACE_IN_OUTAGE;
+        if self.outages.iter().any(away) { GRACE_IN_OUTAGE } else { GRACE }
+    }
+
+    /// Whether the API server was away at some moment of this span.
+    pub(super) fn in_outage(&self, from: Timestamp, until: Timestamp) -> bool {
+        self.outages.iter().any(|(begin, end)| *begin <= until && *end >= from)
+    }
+
+    /// Whether an operator was stopped or started in this span.
+    pub(super) fn restarted(&self, from: Timestamp, until: Timestamp) -> bool {
+        let restarts = self.record.script.iter().filter(|done| done.deed == Deed::OperatorStopsOrStarts);
+        restarts.map(|done| done.at).any(|at| from <= at && at <= until)
+    }
+
+    /// When all was over, as the script says.
+    pub(super) fn over(&self) -> Option<Timestamp> {
+        self.record.script.iter().find(|done| done.deed == Deed::Over).map(|done| done.at)
+    }
+
+    /// Members of a pool that were ready and unclaimed at this moment.
+    pub(super) fn ready_at(&self, pool_uid: &str, moment: Timestamp) -> usize {
+        let ready =
+            |member: &PoolMember| state(member) == MemberState::Ready && member.metadata.deletion_timestamp.is_none();
+        self.members_of(pool_uid).filter_map(|(_, track)| track.at(moment)).filter(|member| ready(member)).count()
+    }
+
+    /// The members of the pool with this uid.
+    pub(super) fn members_of(&self, pool_uid: &str) -> impl Iterator<Item = (&String, &Track<'a, PoolMember>)> {
+        let of_pool = move |track: &Track<'a, PoolMember>| {
+            track.versions.first().is_some_and(|version| version.object.spec.pool_ref.uid == pool_uid)
+        };
+        self.members.iter().filter(move |(_, track)| of_pool(track))
+    }
+}
+
+/// The state of a member.
+pub(super) fn state(member: &PoolMember) -> MemberState {
+    member.status.as_ref().map(|status| status.state).unwrap_or_default()
+}
+
+/// The uid of the claim that a member says to be held by.
+pub(super) fn holder(member: &PoolMember) -> Option<&str> {
+    member.status.as_ref()?.claim_ref.as_ref().map(|claim| claim.uid.as_str())
+}
+
+/// The uid of the member that a claim names.
+pub(super) fn named(claim: &PoolClaim) -> Option<&str> {
+    claim.status.as_ref()?.member_ref.as_ref().map(|member| member.uid.as_str())
+}
+
+/// Adds a violation.
+pub(super) fn report(found: &mut Vec<Violation>, at: Timestamp, promise: Promise, what: String) {
+    found.push(Violation { at, promise, what });
+}
+
+/// The earliest moment at which the call could have come that was done now.
+fn came(held: Option<&Vec<Timestamp>>, done: Timestamp) -> Timestamp {
+    let earlier = held.into_iter().flatten().copied().filter(|at| *at + LONGEST_HOLD >= done);
+    earlier.min().unwrap_or(done)
+}
+
+fn put<'a, K: Resource<DynamicType = ()>>(
+    tracks: &mut BTreeMap<String, Track<'a, K>>,
+    object: &'a K,
+    at: Timestamp,
+    gone: bool,
+    relisted: bool,
+) {
+    let uid = object.meta().uid.clone().unwrap_or_default();
+    let track = tracks.entry(uid).or_insert_with(|| Track { versions: Vec::new(), gone: None });
+    if gone {
+        track.gone.get_or_insert(at);
+    } else {
+        track.versions.push(Version { at, object, relisted });
+    }
+}

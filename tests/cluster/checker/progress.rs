@@ -1,0 +1,66 @@
+//! While claims wait that can be served, something happens.
+//!
+//! Progress is a claim's or member's change, or a create call. A standstill is excused while a hold is in force that the
+//! pool itself owns up to, while all that `maxSize` allows is held, and while the API server or the operator is away.
+
+use bullpen::api::{ClaimPhase, InstancePool, PoolState};
+use jiff::{SignedDuration, Timestamp};
+
+use super::claims::phase;
+use super::index::{Index, Track, report};
+use super::{Promise, Rules, Violation};
+
+/// From the start of an operator, or the return of the API server, until it must have gone on.
+const WARM_UP: SignedDuration = SignedDuration::from_secs(10);
+
+/// No longer standstill than the rules allow.
+pub(super) fn is_made(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violation>) {
+    let Some(longest) = rules.longest_standstill else { return };
+    let mut moments: Vec<Timestamp> = index.creates.iter().map(|create| create.began).collect();
+    moments.extend(index.claims.values().flat_map(|claim| claim.versions.iter().map(|version| version.at)));
+    moments.extend(index.claims.values().filter_map(|claim| claim.gone));
+    moments.extend(index.members.values().flat_map(|member| member.versions.iter().map(|version| version.at)));
+    moments.extend(index.members.values().filter_map(|member| member.gone));
+    moments.extend(index.over());
+    moments.sort_unstable();
+    for pair in moments.windows(2) {
+        let (from, until) = (pair[0], pair[1]);
+        let disturbed = index.in_outage(from - WARM_UP, until) || index.restarted(from - WARM_UP, until);
+        if until.duration_since(from) <= longest || disturbed {
+            continue;
+        }
+        let Some(claim) = index.claims.values().find(|claim| could_be_served(index, claim, from, until)) else {
+            continue;
+        };
+        let what = format!("nothing happened until {until:.3}, though claim {} waited", claim.name());
+        report(found, from, Promise::Progress, what);
+    }
+}
+
+fn could_be_served(
+    index: &Index<'_>,
+    claim: &Track<'_, bullpen::api::PoolClaim>,
+    from: Timestamp,
+    until: Timestamp,
+) -> bool {
+    let Some(now) = claim.at(from) else { return false };
+    let waits = phase(now) == ClaimPhase::Pending && index.released(claim).is_none_or(|released| released > until);
+    let pool = index.pools.iter().find(|(_, pool)| pool.name() == now.spec.pool_ref.name);
+    let Some((uid, pool)) = pool.filter(|_| waits) else { return false };
+    if !pool.within(from, until).all(|pool| pool.spec.state == PoolState::Active) {
+        return false;
+    }
+    if index.ready_at(uid, from) > 0 {
+        return true;
+    }
+    let billing = index.members_of(uid).filter(|(_, member)| member.at(from).is_some()).count();
+    let room = |pool: &InstancePool| i64::from(pool.spec.max_size) > i64::try_from(billing).unwrap_or(i64::MAX);
+    pool.at(from).is_some_and(|pool| room(pool) && !is_held(pool))
+}
+
+/// Whether the pool says that it buys nothing at the moment, and why.
+fn is_held(pool: &InstancePool) -> bool {
+    let conditions = pool.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let held = |type_: &str, status: &str| conditions.iter().any(|it| it.type_ == type_ && it.status == status);
+    held("ProvisioningHealthy", "False") || held("CapacityAvailable", "False") || held("AtMaxSize", "True")
+}

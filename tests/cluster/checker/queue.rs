@@ -1,0 +1,70 @@
+//! Invariant 8: no claim is passed by one that is two seconds younger, in the same pool and namespace.
+
+use bullpen::api::{ClaimPhase, PoolClaim, WhenEmpty};
+use jiff::{SignedDuration, Timestamp};
+
+use super::claims::phase;
+use super::index::{Index, Track, holder, report};
+use super::{LAG, Promise, Violation};
+
+/// `creationTimestamp` has whole seconds: what differs by three is more than two apart.
+const SURELY_YOUNGER: SignedDuration = SignedDuration::from_secs(3);
+/// Two that are paired in the same moment may be written one after the other.
+const SAME_MOMENT: SignedDuration = SignedDuration::from_secs(1);
+/// From the API server's return until each binding that had no answer is given up to the queue again.
+const QUEUED_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+
+struct Waiting<'i, 'a> {
+    track: &'i Track<'a, PoolClaim>,
+    created: Timestamp,
+    /// When a member was first taken for it.
+    served: Option<Timestamp>,
+    /// When it ceased to wait for another reason.
+    ended: Timestamp,
+}
+
+/// Invariant 8.
+pub(super) fn nobody_is_passed(index: &Index<'_>, found: &mut Vec<Violation>) {
+    let mut claims: Vec<_> = index.claims.iter().map(|(uid, track)| waiting(index, uid, track)).collect();
+    claims.sort_by_key(|claim| claim.created);
+    for younger in &claims {
+        let Some(served) = younger.served else { continue };
+        let spec = &younger.track.versions[0].object.spec;
+        let passed =
+            claims.iter().take_while(|older| older.created + SURELY_YOUNGER <= younger.created).find(|older| {
+                let other = &older.track.versions[0].object.spec;
+                let until = served + SAME_MOMENT;
+                other.pool_ref == spec.pool_ref
+                    && other.when_empty.unwrap_or_default() == WhenEmpty::Wait
+                    && older.served.is_none_or(|at| at > until)
+                    && older.ended > until
+            });
+        if let Some(older) = passed {
+            // An operator that is killed may have had one of two in hand that it paired in the same moment.
+            let killed = index.restarted(served - SAME_MOMENT, served + SAME_MOMENT);
+            if killed || index.in_outage(served - QUEUED_AGAIN, served + SAME_MOMENT) {
+                continue;
+            }
+            let what = format!(
+                "claim {} of {:.3} was passed by claim {} of {:.3}",
+                older.track.name(),
+                older.created,
+                younger.track.name(),
+                younger.created
+            );
+            report(found, served, Promise::NobodyIsPassed, what);
+        }
+    }
+}
+
+fn waiting<'i, 'a>(index: &'i Index<'a>, uid: &str, track: &'i Track<'a, PoolClaim>) -> Waiting<'i, 'a> {
+    let created = track.versions[0].object.metadata.creation_timestamp.as_ref().map_or(track.since(), |time| time.0);
+    let taken = index.members.values().flat_map(|member| &member.versions).filter(|it| holder(it.object) == Some(uid));
+    let taken = taken.map(|version| {
+        let status = version.object.status.as_ref();
+        status.and_then(|status| status.claimed_at.as_ref()).map_or(version.at, |time| time.0)
+    });
+    let failed = track.versions.iter().find(|version| phase(version.object) == ClaimPhase::Failed);
+    let ended = [index.released(track), failed.map(|version| version.at - LAG)].into_iter().flatten().min();
+    Waiting { track, created, served: taken.min(), ended: ended.unwrap_or(Timestamp::MAX) }
+}

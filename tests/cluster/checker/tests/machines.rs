@@ -1,0 +1,146 @@
+//! Machines, their members, and their claims.
+
+use bullpen::simcloud::ledger::State;
+
+use super::super::{Deed, Promise};
+use super::Scene;
+
+#[test]
+fn a_machine_without_a_member_is_found() {
+    let mut scene = Scene::new();
+    scene.create(1.0, "ci-a");
+    scene.finds(&[Promise::MachineHasMember]);
+    // Gone before anybody could have seen its member.
+    scene.machine(2.0, "ci-a", State::Terminated);
+    scene.finds(&[]);
+}
+
+#[test]
+fn a_member_that_came_and_went_while_the_watch_was_broken_is_believed() {
+    let mut scene = Scene::new();
+    scene.blind(0.5, 20.0);
+    scene.create(1.0, "ci-a");
+    scene.machine(19.0, "ci-a", State::Terminated);
+    scene.finds(&[]);
+    scene.create(2.0, "ci-b");
+    scene.finds(&[Promise::MachineHasMember]);
+}
+
+#[test]
+fn a_machine_that_was_bought_before_its_member_was_written_is_found() {
+    let mut scene = Scene::new();
+    scene.create(1.0, "ci-a");
+    scene.member(4.0, "ci-a", "Pending", None);
+    scene.finds(&[Promise::MachineHasMember]);
+}
+
+#[test]
+fn a_member_that_goes_before_its_machine_is_found() {
+    for (ended, expected) in [(4.9, &[][..]), (5.1, &[Promise::MemberOutlivesMachine])] {
+        let mut scene = Scene::new();
+        scene.ready(0.0, "ci-a");
+        scene.member_is_deleted(4.0, "ci-a", "Ready", None);
+        scene.terminate(4.1, "ci-a");
+        scene.machine(4.1, "ci-a", State::ShuttingDown);
+        scene.machine(ended, "ci-a", State::Terminated);
+        scene.member_goes(5.0, "ci-a");
+        scene.finds(expected);
+    }
+}
+
+#[test]
+fn a_machine_that_comes_after_its_member_went_is_found() {
+    let mut scene = Scene::new();
+    scene.member(0.0, "ci-a", "Pending", None);
+    scene.member_is_deleted(1.0, "ci-a", "Pending", None);
+    scene.member_goes(2.0, "ci-a");
+    scene.create_is_held_back(0.5, "ci-a");
+    scene.create(3.0, "ci-a");
+    scene.finds(&[Promise::MachineHasMember]);
+}
+
+#[test]
+fn a_machine_that_vanished_needs_no_member() {
+    let mut scene = Scene::new();
+    scene.ready(0.0, "ci-a");
+    scene.machine(3.0, "ci-a", State::Forgotten);
+    scene.member_is_deleted(4.0, "ci-a", "Errored", None);
+    scene.member_goes(5.0, "ci-a");
+    scene.finds(&[]);
+}
+
+/// A claim that is Bound to `ci-a` from second 1.2 on.
+fn bound() -> Scene {
+    let mut scene = Scene::new();
+    scene.ready(0.0, "ci-a");
+    scene.claim(1.0, 1.0, "one", "Pending", None);
+    scene.member(1.1, "ci-a", "Claimed", Some("one"));
+    scene.claim(1.0, 1.2, "one", "Bound", Some("ci-a"));
+    scene
+}
+
+#[test]
+fn a_claimed_machine_that_is_terminated_is_found() {
+    let mut scene = bound();
+    scene.terminate(5.0, "ci-a");
+    scene.finds(&[Promise::ClaimedMachineStays]);
+}
+
+#[test]
+fn a_claimed_machine_may_be_terminated_once_its_claim_was_released() {
+    let mut scene = bound();
+    scene.release(5.0, "one");
+    scene.terminate(5.01, "ci-a");
+    scene.finds(&[]);
+}
+
+#[test]
+fn a_machine_that_is_terminated_after_its_own_end_was_not_ended_by_anybody() {
+    let mut scene = bound();
+    scene.machine(4.0, "ci-a", State::Terminated);
+    scene.claim(1.0, 5.0, "one", "Lost", Some("ci-a"));
+    scene.terminate(6.0, "ci-a");
+    scene.finds(&[]);
+}
+
+#[test]
+fn a_member_that_was_taken_and_not_yet_named_is_claimed_too() {
+    let mut scene = Scene::new();
+    scene.ready(0.0, "ci-a");
+    scene.claim(1.0, 1.0, "one", "Pending", None);
+    scene.member(1.1, "ci-a", "Claimed", Some("one"));
+    scene.terminate(5.0, "ci-a");
+    scene.finds(&[Promise::ClaimedMachineStays]);
+    scene.member(5.2, "ci-a", "Ready", None);
+    scene.finds(&[]);
+}
+
+#[test]
+fn a_claim_that_becomes_lost_by_a_terminate_is_found() {
+    let mut scene = bound();
+    scene.terminate(5.0, "ci-a");
+    scene.machine(5.0, "ci-a", State::ShuttingDown);
+    scene.machine(5.2, "ci-a", State::Terminated);
+    scene.claim(1.0, 5.5, "one", "Lost", Some("ci-a"));
+    scene.finds(&[Promise::OutcomeIsRight]);
+}
+
+#[test]
+fn two_machines_for_one_member_are_found() {
+    let mut scene = Scene::new();
+    scene.ready(0.0, "ci-a");
+    scene.create_as(1.0, "ci-a", "i-another");
+    scene.finds(&[Promise::OneMachineForOneToken]);
+}
+
+#[test]
+fn what_is_left_at_the_end_is_found() {
+    let mut scene = Scene::new();
+    scene.ready(0.0, "ci-a");
+    scene.over(9.0);
+    scene.finds(&[Promise::NothingIsLeft, Promise::NothingIsLeft]);
+    let mut scene = Scene::new();
+    scene.claim(1.0, 1.0, "one", "Pending", None);
+    scene.does(9.0, Deed::Over);
+    scene.finds(&[Promise::NothingIsLeft, Promise::NothingIsLeft]);
+}

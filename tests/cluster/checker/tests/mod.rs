@@ -1,0 +1,31 @@
+//! The checker checked: a clean history passes, and of each broken promise exactly that one is found, with a near miss
+//! beside it.
+
+mod holders;
+mod machines;
+mod pools;
+mod scene;
+mod waiting;
+
+use self::scene::Scene;
+
+#[test]
+fn a_clean_history_breaks_nothing() {
+    let mut scene = Scene::new();
+    scene.life(0.0, "ci-a", "one");
+    scene.life(20.0, "ci-b", "two");
+    scene.finds(&[]);
+    scene.over(40.0);
+    scene.finds(&[]);
+}
+
+#[test]
+fn a_timeline_tells_everything_in_order_of_time() {
+    let mut scene = Scene::new();
+    scene.life(0.0, "ci-a", "one");
+    let text = super::timeline(&scene.record(), Vec::new(), &[]);
+    let place =
+        |what: &str| text.lines().position(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {text}"));
+    assert!(place(r#""event":"created""#) < place(r#""Ready""#));
+    assert!(place(r#"Release("one")"#) < place(r#""event":"terminated""#));
+}

@@ -1,0 +1,272 @@
+//! Hand-made histories. Names are uids too, and the machine of member `ci-a` is `i-ci-a`.
+
+use std::collections::BTreeMap;
+
+use bullpen::simcloud::ledger::{Call, Description, Entry, Fault, MachineEvent, Method, Outcome, State, What};
+use bullpen::simcloud::wire::Market;
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::super::{Deed, Done, Object, Promise, Record, Rules, Seen, check};
+
+/// A history in the making. Times are seconds.
+pub(super) struct Scene {
+    record: Record,
+    spec: Value,
+    mistaken: BTreeMap<String, String>,
+    pub(super) rules: Rules,
+}
+
+pub(super) fn at(seconds: f64) -> Timestamp {
+    let milliseconds = (seconds * 1_000.0).round() as i64;
+    Timestamp::from_millisecond(1_800_000_000_000 + milliseconds).expect("a moment")
+}
+
+fn of<T: DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("an object of its kind")
+}
+
+impl Scene {
+    /// A pool `ci` of three machines at most, active since long ago.
+    pub(super) fn new() -> Self {
+        let spec = json!({ "targetSize": 1, "maxSize": 3, "launchConfigs": [{ "name": "sim" }] });
+        let mut scene = Self { record: Record::default(), spec, mistaken: BTreeMap::new(), rules: Rules::default() };
+        scene.pool(-100.0, &json!({}));
+        scene
+    }
+
+    /// The pool as it is from then on.
+    pub(super) fn pool(&mut self, when: f64, change: &Value) {
+        for (key, value) in change.as_object().expect("fields") {
+            self.spec[key] = value.clone();
+        }
+        self.see(when, Object::Pool(Box::new(of(json!({ "metadata": meta("ci", when), "spec": self.spec })))), false);
+    }
+
+    pub(super) fn pool_is_deleted(&mut self, when: f64) {
+        let mut metadata = meta("ci", -100.0);
+        metadata["deletionTimestamp"] = json!(at(when).to_string());
+        self.see(when, Object::Pool(Box::new(of(json!({ "metadata": metadata, "spec": self.spec })))), false);
+    }
+
+    pub(super) fn pool_goes(&mut self, when: f64) {
+        let pool = json!({ "metadata": meta("ci", -100.0), "spec": self.spec });
+        self.see(when, Object::Pool(Box::new(of(pool))), true);
+    }
+
+    /// The pool with a condition in its status.
+    pub(super) fn pool_says(&mut self, when: f64, type_: &str, status: &str) {
+        let condition = json!({
+            "type": type_, "status": status, "reason": "Test", "message": "", "lastTransitionTime": at(when).to_string(),
+        });
+        let pool = json!({
+            "metadata": meta("ci", -100.0), "spec": self.spec,
+            "status": { "observedGeneration": 1, "conditions": [condition] },
+        });
+        self.see(when, Object::Pool(Box::new(of(pool))), false);
+    }
+
+    /// A member of the pool, with a claim if it is Claimed.
+    pub(super) fn member(&mut self, when: f64, name: &str, state: &str, claim: Option<&str>) {
+        self.see(when, member(name, state, claim, when, false), false);
+    }
+
+    pub(super) fn member_is_deleted(&mut self, when: f64, name: &str, state: &str, claim: Option<&str>) {
+        self.see(when, member(name, state, claim, when, true), false);
+    }
+
+    pub(super) fn member_goes(&mut self, when: f64, name: &str) {
+        self.see(when, member(name, "Ready", None, when, true), true);
+    }
+
+    /// A member that is ready, with its machine.
+    pub(super) fn ready(&mut self, when: f64, name: &str) {
+        self.member(when, name, "Pending", None);
+        self.create(when + 0.1, name);
+        self.member(when + 0.2, name, "Warming", None);
+        self.member(when + 0.5, name, "Ready", None);
+    }
+
+    /// From here on claims that are bound to `member` say that its machine is that of `other`.
+    pub(super) fn mistake(&mut self, member: &str, other: &str) {
+        self.mistaken.insert(member.to_owned(), format!("i-{other}"));
+    }
+
+    fn machine_of(&self, member: &str) -> String {
+        self.mistaken.get(member).cloned().unwrap_or_else(|| format!("i-{member}"))
+    }
+
+    /// A claim, made at `created`, as it is seen at `when`.
+    pub(super) fn claim(&mut self, created: f64, when: f64, name: &str, phase: &str, member: Option<&str>) {
+        self.claim_with(created, when, name, phase, member, &json!({}));
+    }
+
+    pub(super) fn claim_with(
+        &mut self,
+        created: f64,
+        when: f64,
+        name: &str,
+        phase: &str,
+        member: Option<&str>,
+        more: &Value,
+    ) {
+        let mut spec = json!({ "poolRef": { "name": "ci" } });
+        for (key, value) in more.as_object().expect("fields") {
+            spec[key] = value.clone();
+        }
+        let mut status = json!({ "phase": phase, "observedGeneration": 1 });
+        if let Some(member) = member {
+            status["memberRef"] = reference(member);
+            status["boundAt"] = json!(at(when).to_string());
+            status["instance"] = json!({ "id": self.machine_of(member) });
+        }
+        let claim = json!({ "metadata": meta(name, created), "spec": spec, "status": status });
+        self.see(when, Object::Claim(Box::new(of(claim))), false);
+    }
+
+    /// The test asks for the claim's deletion, and it goes.
+    pub(super) fn release(&mut self, when: f64, name: &str) {
+        self.does(when, Deed::Release(name.to_owned()));
+        let claim = json!({ "metadata": meta(name, when), "spec": { "poolRef": { "name": "ci" } } });
+        self.see(when + 0.1, Object::Claim(Box::new(of(claim))), true);
+    }
+
+    /// From a member's birth to its end, with a claim in between that is released after ten seconds.
+    pub(super) fn life(&mut self, when: f64, member: &str, claim: &str) {
+        self.ready(when, member);
+        self.claim(when + 1.0, when + 1.0, claim, "Pending", None);
+        self.member(when + 1.1, member, "Claimed", Some(claim));
+        self.claim(when + 1.0, when + 1.2, claim, "Bound", Some(member));
+        self.release(when + 10.0, claim);
+        self.end(when + 10.2, member, Some(claim));
+    }
+
+    /// A member is given up, its machine terminated, and both are gone half a second later.
+    pub(super) fn end(&mut self, when: f64, name: &str, claim: Option<&str>) {
+        let state = if claim.is_some() { "Claimed" } else { "Ready" };
+        self.member_is_deleted(when, name, state, claim);
+        self.terminate(when + 0.1, name);
+        self.machine(when + 0.1, name, State::ShuttingDown);
+        self.machine(when + 0.3, name, State::Terminated);
+        self.member_goes(when + 0.5, name);
+    }
+
+    /// All is over; what the pool had is gone.
+    pub(super) fn over(&mut self, when: f64) {
+        self.pool_is_deleted(when - 1.0);
+        self.pool_goes(when - 0.5);
+        self.does(when, Deed::Over);
+    }
+
+    pub(super) fn does(&mut self, when: f64, deed: Deed) {
+        self.record.script.push(Done { at: at(when), deed });
+    }
+
+    /// The watch was broken then.
+    pub(super) fn blind(&mut self, from: f64, to: f64) {
+        self.record.blind.push((at(from), at(to)));
+    }
+
+    /// A create call that makes a machine.
+    pub(super) fn create(&mut self, when: f64, member: &str) {
+        self.create_as(when, member, &format!("i-{member}"));
+    }
+
+    pub(super) fn create_as(&mut self, when: f64, member: &str, id: &str) {
+        self.create_call(when, member, Outcome::Created);
+        let description = Description {
+            region: "r1".to_owned(),
+            zone: "r1-a".to_owned(),
+            market: Market::OnDemand,
+            instance_type: "small".to_owned(),
+            image: "img-1".to_owned(),
+            address: "10.0.0.1".to_owned(),
+            tags: [("bullpen.dev/name".to_owned(), member.to_owned())].into(),
+            account: None,
+        };
+        let (id, token) = (id.to_owned(), member.to_owned());
+        let machine = Some(description);
+        self.log(when, What::Machine(Box::new(MachineEvent { event: State::Created, id, token, machine })));
+    }
+
+    pub(super) fn create_call(&mut self, when: f64, member: &str, outcome: Outcome) {
+        self.call(when, Method::Create, outcome, Some(member), None);
+    }
+
+    /// A create came, and the cloud held it back.
+    pub(super) fn create_is_held_back(&mut self, when: f64, member: &str) {
+        let (rule, fault) = ("calls[0]".to_owned(), "slow".to_owned());
+        let (method, token) = (Some(Method::Create), Some(member.to_owned()));
+        self.log(when, What::Fault(Fault { rule, fault, method, token, ..Fault::default() }));
+    }
+
+    pub(super) fn terminate(&mut self, when: f64, member: &str) {
+        self.call(when, Method::Terminate, Outcome::Accepted, None, Some(member));
+    }
+
+    fn call(&mut self, when: f64, method: Method, outcome: Outcome, token: Option<&str>, member: Option<&str>) {
+        let (token, id) = (token.map(str::to_owned), member.map(|member| format!("i-{member}")));
+        self.log(when, What::Call(Call { method, outcome, token, id, count: None, message: None }));
+    }
+
+    /// A member's machine comes to this state.
+    pub(super) fn machine(&mut self, when: f64, member: &str, event: State) {
+        let (id, token) = (format!("i-{member}"), member.to_owned());
+        self.log(when, What::Machine(Box::new(MachineEvent { event, id, token, machine: None })));
+    }
+
+    fn log(&mut self, when: f64, what: What) {
+        self.record.ledger.push(Entry { sequence: 0, time: at(when), what });
+    }
+
+    fn see(&mut self, when: f64, object: Object, gone: bool) {
+        self.record.seen.push(Seen { at: at(when), object, gone, relisted: false });
+    }
+
+    /// What was seen last is from a list after a gap.
+    pub(super) fn relisted(&mut self) {
+        self.record.seen.last_mut().expect("something").relisted = true;
+    }
+
+    pub(super) fn record(&self) -> Record {
+        let mut record = self.record.clone();
+        record.ledger.sort_by_key(|entry| entry.time);
+        record.seen.sort_by_key(|seen| seen.at);
+        record.script.sort_by_key(|done| done.at);
+        record
+    }
+
+    /// That exactly these promises are broken.
+    pub(super) fn finds(&self, expected: &[Promise]) {
+        let found = check(&self.record(), &self.rules);
+        let promises: Vec<Promise> = found.iter().map(|violation| violation.promise).collect();
+        let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(promises, expected, "\n{}", shown.join("\n"));
+    }
+}
+
+fn meta(name: &str, created: f64) -> Value {
+    // Whole seconds, as the API server writes it.
+    let created = Timestamp::from_second(at(created).as_second()).expect("a moment");
+    json!({ "name": name, "namespace": "test", "uid": name, "creationTimestamp": created.to_string() })
+}
+
+fn reference(name: &str) -> Value {
+    json!({ "namespace": "test", "name": name, "uid": name })
+}
+
+fn member(name: &str, state: &str, claim: Option<&str>, when: f64, deleted: bool) -> Object {
+    let mut metadata = meta(name, when);
+    if deleted {
+        metadata["deletionTimestamp"] = json!(at(when).to_string());
+    }
+    let mut status = json!({ "state": state });
+    if let Some(claim) = claim {
+        status["claimRef"] = reference(claim);
+        status["claimedAt"] = json!(at(when).to_string());
+    }
+    let placement = json!({ "launchConfig": "sim", "generation": 1, "image": "img-1", "zone": "r1-a" });
+    let spec = json!({ "poolRef": { "name": "ci", "uid": "ci" }, "placement": placement, "templateHash": "h" });
+    Object::Member(Box::new(of(json!({ "metadata": metadata, "spec": spec, "status": status }))))
+}
