@@ -195,7 +195,9 @@ fn say_of_the_account(
         None => ConditionValue::new("SweepBlocked", false, "NotBlocked", "no sweep waits for a word"),
     };
     for condition in [stalled, blocked] {
-        if condition.holds || status.conditions.iter().any(|said| said.type_ == condition.type_) {
+        // A launch config may be stalled for another reason: that is not for this to end.
+        let ours = |said: &str| condition.type_ != "Stalled" || said == "IdentityChanged";
+        if condition.holds || status.conditions.iter().any(|said| said.type_ == condition.type_ && ours(&said.reason)) {
             set_condition(&mut status.conditions, &condition, generation, now);
         }
     }
