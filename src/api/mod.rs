@@ -8,6 +8,7 @@ mod names;
 mod pool_claim;
 mod pool_member;
 mod states;
+mod upkeep;
 
 pub use common::{
     ConditionValue, InstanceAddress, MAX_MESSAGE, ObjectRef, RecordedError, bounded_message, condition_is_true,
@@ -19,8 +20,10 @@ pub use instance_pool::{
 };
 pub use launch_config::{LaunchConfig, LaunchConfigSpec, LaunchConfigStatus, Market, SimulatedProviderConfig};
 pub use names::{
-    FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH,
+    ANNOTATION_RECONCILE_REQUESTED, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, LABEL_LAUNCH_CONFIG,
+    LABEL_POOL, LABEL_TEMPLATE_HASH,
 };
 pub use pool_claim::{ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolClaimStatus, WhenEmpty};
 pub use pool_member::{MemberInstance, Placement, PoolMember, PoolMemberSpec, PoolMemberStatus, PoolRef};
 pub use states::{ClaimPhase, MemberState};
+pub use upkeep::{Disruption, Recycle, Rollout, RolloutFailure, RolloutType};

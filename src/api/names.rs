@@ -1,4 +1,4 @@
-//! Labels and finalizers.
+//! Labels, annotations and finalizers.
 
 /// Label of a member: the name of its pool.
 pub const LABEL_POOL: &str = "bullpen.dev/pool";
@@ -6,6 +6,9 @@ pub const LABEL_POOL: &str = "bullpen.dev/pool";
 pub const LABEL_LAUNCH_CONFIG: &str = "bullpen.dev/launch-config";
 /// Label of a member: its template hash.
 pub const LABEL_TEMPLATE_HASH: &str = "bullpen.dev/template-hash";
+
+/// Annotation of a pool: each new value has the reaper look at once, without its delays.
+pub const ANNOTATION_RECONCILE_REQUESTED: &str = "bullpen.dev/reconcile-requested-at";
 
 /// Finalizer of a member: its machine may still be there.
 pub const FINALIZER_INSTANCE: &str = "bullpen.dev/instance";

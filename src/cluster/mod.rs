@@ -3,6 +3,7 @@
 pub mod client;
 pub mod events;
 pub mod key;
+pub mod namespaces;
 pub mod preflight;
 pub mod store;
 pub mod watch;

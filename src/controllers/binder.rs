@@ -16,7 +16,6 @@ use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
 use crate::plan::queue::{Candidate, Pairing, QueuePool, QueuedClaim, Verdict, pair};
 use crate::plan::replenish::earliest;
-use crate::plan::template::template_hash;
 use crate::plan::{Answer, claimable, queues, record};
 
 /// Claims that are told at a time why they wait, or that they failed: binding others is more urgent.
@@ -156,7 +155,7 @@ fn queued_claim(state: &State, claim: &PoolClaim, now: Timestamp) -> QueuedClaim
 fn candidates(state: &State, key: &ObjectKey) -> HashMap<String, (Arc<PoolMember>, Candidate)> {
     let Some(pool) = state.pools.get(key) else { return HashMap::new() };
     let pool_uid = views::uid(pool.as_ref());
-    let mut hashes: HashMap<&str, Option<String>> = HashMap::new();
+    let template = views::current_template(state, pool);
     state
         .members_of(pool)
         .filter(|member| claimable(&views::member_view(member), &pool_uid))
@@ -164,18 +163,13 @@ fn candidates(state: &State, key: &ObjectKey) -> HashMap<String, (Arc<PoolMember
         .filter(|member| !state.machines_gone.contains(&views::uid(member.as_ref())))
         .map(|member| {
             let uid = views::uid(member.as_ref());
-            let launch_config = member.spec.placement.launch_config.as_str();
-            let current = hashes.entry(launch_config).or_insert_with(|| {
-                let config = state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), launch_config))?;
-                Some(template_hash(&pool.spec.template, &config.spec))
-            });
             let parked = state
                 .parked
                 .get(&uid)
                 .is_some_and(|version| Some(version) == member.metadata.resource_version.as_ref());
             let candidate = Candidate {
                 uid: uid.clone(),
-                current: current.as_ref() == Some(&member.spec.template_hash),
+                current: !template.is_outdated(&member.spec),
                 warming_started_at: views::status(member).warming_started_at.map(|time| time.0),
                 parked,
             };
@@ -187,8 +181,10 @@ fn candidates(state: &State, key: &ObjectKey) -> HashMap<String, (Arc<PoolMember
 fn queue_pool(state: &State, key: &ObjectKey) -> Option<QueuePool> {
     let pool = state.pools.get(key)?;
     let count = |wanted: MemberState| {
-        let those =
-            state.members_of(pool).filter(|member| views::state(member) == wanted && !views::deleting(member.as_ref()));
+        let set_aside = |member: &PoolMember| member.spec.cordoned || member.spec.hold;
+        let those = state
+            .members_of(pool)
+            .filter(|member| views::state(member) == wanted && !views::deleting(member.as_ref()) && !set_aside(member));
         those.count().try_into().unwrap_or(i32::MAX)
     };
     Some(QueuePool {

@@ -35,6 +35,8 @@ pub struct MachineRecord {
     pub terminate_accepted_at: Option<Timestamp>,
     /// When the member's end was decided.
     pub ending_since: Option<Timestamp>,
+    /// Whether it was said that the end of its namespace overrides a hold on it.
+    pub hold_overridden: bool,
 }
 
 impl MachineRecord {
@@ -48,6 +50,7 @@ impl MachineRecord {
             not_before: None,
             terminate_accepted_at: None,
             ending_since: None,
+            hold_overridden: false,
         }
     }
 

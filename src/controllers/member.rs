@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+use super::aside;
 use super::clouds::{Cloud, Scope};
 use super::context::{Context, Failure};
 use super::held::{self, Held};
@@ -16,7 +17,7 @@ use crate::api::{FINALIZER_INSTANCE, InstancePool, LaunchConfig, MemberState, Po
 use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
 use crate::plan::lifecycle::{Asked, LifecycleView, Step, next_step};
-use crate::plan::replenish::create_may_begin;
+use crate::plan::replenish::{create_may_begin, earliest};
 use crate::plan::template::template_hash;
 use crate::plan::{Ending, ending};
 
@@ -62,15 +63,20 @@ impl Gathered {
 pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
     for _ in 0..MOST_STEPS {
         let Some(member) = mine(&context, &key) else { return Ok(None) };
+        if aside::observe(&context, &member).await? {
+            continue;
+        }
         let ending_since = match fate_of(&context, &member).await? {
             Held::Ends(since) => Some(since),
             Held::Lives => None,
             Held::Changed => continue,
             Held::Later(moment) => return Ok(moment),
         };
-        let gathered = gather(&context, member, ending_since)?;
-        match next_step(&gathered.view, Timestamp::now()) {
-            Step::Wait(until) => return Ok(until),
+        let held = aside::holds(&context, &member).await;
+        let gathered = gather(&context, member, ending_since, held)?;
+        let now = Timestamp::now();
+        match next_step(&gathered.view, now) {
+            Step::Wait(until) => return Ok(earliest(until, aside::look_again(&gathered.member, now))),
             step => machine::take(&context, &gathered, step).await?,
         }
     }
@@ -101,7 +107,12 @@ async fn fate_of(context: &Context, member: &Arc<PoolMember>) -> Result<Held, Fa
     }
 }
 
-fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Timestamp>) -> Result<Gathered, Failure> {
+fn gather(
+    context: &Context,
+    member: Arc<PoolMember>,
+    ending_since: Option<Timestamp>,
+    held: bool,
+) -> Result<Gathered, Failure> {
     let launch_config_key = views::launch_config_of(&member);
     let (launch_config, pool, may_create) = context.world.with(|state| {
         let pool = live_pool(state, &member);
@@ -140,6 +151,7 @@ fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Times
         create_grace: SignedDuration::try_from(cloud.provider().create_grace()).unwrap_or(SignedDuration::MAX),
         not_before: record.not_before,
         terminate_accepted_at: record.terminate_accepted_at,
+        held,
     };
     Ok(Gathered { member, pool, launch_config, cloud, sighting, view })
 }

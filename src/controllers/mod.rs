@@ -2,8 +2,9 @@
 //!
 //! `pool` is the reaper; `binder` pairs claims with members, and `bind` binds a pair; `member` takes a member from
 //! Pending to its end, with `held` for those that a claim has and `machine` for the calls of its cloud; `hold` watches
-//! over bound claims; `launch_config` opens the `clouds`. `routing` says what wakes whom, `queue` runs them.
+//! over bound claims; `aside` knows whom a person set aside; `launch_config` opens the `clouds`. `routing` says what wakes whom, `queue` runs them.
 
+mod aside;
 mod bind;
 mod binder;
 mod clouds;

@@ -10,17 +10,19 @@ use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use tracing::info;
 
+use super::clouds::Scope;
 use super::context::{Context, Failure};
 use super::queue::Outcome;
 use super::views;
 use crate::api::{
-    FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL,
-    LABEL_TEMPLATE_HASH, PoolMember, PoolMemberSpec, PoolRef,
+    ANNOTATION_RECONCILE_REQUESTED, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, InstancePool,
+    LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH, PoolMember, PoolMemberSpec, PoolRef,
 };
 use crate::cluster::ObjectKey;
 use crate::cluster::world::{PlannedMember, State};
 use crate::plan::placement::LaunchConfigView;
-use crate::plan::replenish::{PoolView, Replenishment, earliest, replenish};
+use crate::plan::replenish::{Memory, PoolView, Replenishment, earliest, replenish};
+use crate::plan::rollout::Progress;
 use crate::plan::status::{Refused, StatusInput, pool_status};
 use crate::plan::template::{LaunchConfigProblem, UsableLaunchConfig, resolve};
 use crate::plan::{Answer, Found};
@@ -33,6 +35,8 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 const RESYNC: SignedDuration = SignedDuration::from_mins(5);
 /// A launch config that was just made is waited for this long, so that the others don't get its share of the machines.
 const TAKING_IN: Duration = Duration::from_secs(2);
+/// Characters of a request for a pass that count; its echo in the status has no more.
+const MAX_REQUEST: usize = 256;
 /// What a member's name may end with: no vowels, so that no words come out; as Kubernetes does.
 const SUFFIX: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
@@ -44,6 +48,9 @@ struct Pass {
     usable: Vec<UsableLaunchConfig>,
     problems: Vec<LaunchConfigProblem>,
     refused: Option<Refused>,
+    template_hash: Option<String>,
+    /// The request for a pass without delays that this one answers.
+    forced: Option<String>,
     deletes: Vec<Arc<PoolMember>>,
     creates: Vec<PoolMember>,
 }
@@ -64,11 +71,17 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
         return Ok(None);
     }
     let pass = plan(&context, &key, &pool, now);
+    if pass.forced.is_some() {
+        fresh_lists(&context, &key, &pass.usable);
+    }
     let reserved = Reserved::of(&context, &key, &pass);
     // Trouble with one is no reason to leave out the other (P-28).
     let deleted = delete_members(&context, &pass).await;
     let written = write_members(&context, &key, &pass).await;
     drop(reserved);
+    if let (Some(request), Ok(()), Ok(())) = (&pass.forced, &deleted, &written) {
+        context.memory.lock().pool(&key, &views::uid(pool.as_ref())).handled = Some(request.clone());
+    }
     if let Err(failure) = &written
         && let Failure::Write(error) = failure
         && error.namespace_terminating
@@ -147,18 +160,31 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
             .collect();
         let waiting = super::binder::waiting(state, key);
         let memory = memories.pool(key, &views::uid(pool.as_ref()));
+        let remembered = memory.replenish.get_or_insert_with(|| Memory {
+            rollout: pool.status.as_ref().and_then(Progress::recorded),
+            ..Memory::default()
+        });
+        let template = views::current_template(state, pool);
+        let forced = requested(pool, memory.handled.as_deref());
         let view = PoolView {
             target_size: pool.spec.target_size,
             max_size: pool.spec.max_size,
+            min_size: pool.spec.min_size,
             state: pool.spec.state,
             deleting: views::deleting(pool.as_ref()) || memory.namespace_terminating,
             max_concurrent_creates: pool.spec.provisioning.max_concurrent_creates,
-            members: views::counted_members(state, pool, now),
+            max_concurrent_deletes: pool.spec.provisioning.max_concurrent_deletes,
+            recycle: pool.spec.recycle.clone(),
+            disruption: pool.spec.disruption.clone(),
+            rollout: pool.spec.rollout.clone(),
+            template_hash: template.pool_hash(),
+            forced: forced.is_some(),
+            members: views::counted_members(state, pool, &template, now),
             waiting,
             launch_configs,
         };
-        let plan = replenish(&view, &memory.replenish, now);
-        memory.replenish = plan.memory;
+        let plan = replenish(&view, remembered, now);
+        *remembered = plan.memory.clone();
         let deletes = state
             .members_of(pool)
             .filter(|member| plan.deletes.contains(&views::uid(member.as_ref())))
@@ -175,8 +201,30 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
             launch_config: member.spec.placement.launch_config.clone(),
         });
         state.planned.entry(key.clone()).or_default().extend(planned);
-        Pass { pool: pool.clone(), plan, waiting, usable, problems, refused, deletes, creates }
+        let template_hash = view.template_hash;
+        Pass { pool: pool.clone(), plan, waiting, usable, problems, refused, template_hash, forced, deletes, creates }
     })
+}
+
+/// The value of the annotation by which somebody asks for a pass without delays, unless a pass has answered it.
+fn requested(pool: &InstancePool, handled: Option<&str>) -> Option<String> {
+    let request: String = pool.annotations().get(ANNOTATION_RECONCILE_REQUESTED)?.chars().take(MAX_REQUEST).collect();
+    let said = pool.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref());
+    (handled.or(said) != Some(request.as_str())).then_some(request)
+}
+
+/// Asks the clouds of these launch configs for their machines anew.
+fn fresh_lists(context: &Context, key: &ObjectKey, usable: &[UsableLaunchConfig]) {
+    let scopes: Vec<_> = context.world.with(|state| {
+        let find = |config: &UsableLaunchConfig| {
+            state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), config.name.as_str()))
+        };
+        usable.iter().filter_map(find).filter_map(|config| Scope::of(&config.spec)).collect()
+    });
+    info!(pool = %key, "a pass without delays was asked for");
+    for cloud in scopes.iter().filter_map(|scope| context.clouds.get(scope)) {
+        cloud.hurry();
+    }
 }
 
 /// Until when nothing is bought because one of the pool's launch configs is new: it will be usable in a moment.
@@ -246,6 +294,8 @@ fn new_member(pool: &InstancePool, config: &UsableLaunchConfig) -> PoolMember {
             pool_ref: PoolRef { name: pool_name, uid: views::uid(pool) },
             placement: config.placement.clone(),
             template_hash: config.template_hash.clone(),
+            cordoned: false,
+            hold: false,
         },
         status: None,
     }
@@ -316,7 +366,11 @@ async fn write_members(context: &Context, key: &ObjectKey, pass: &Pass) -> Resul
 async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<Timestamp>, Failure> {
     let now = Timestamp::now();
     let uid = views::uid(pass.pool.as_ref());
-    let replenished_at = context.memory.lock().pool(key, &uid).replenished_at;
+    let (replenished_at, handled) = {
+        let mut memories = context.memory.lock();
+        let memory = memories.pool(key, &uid);
+        (memory.replenished_at, memory.handled.clone())
+    };
     let input = StatusInput {
         pool: &pass.pool,
         plan: &pass.plan,
@@ -325,6 +379,8 @@ async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<T
         problems: &pass.problems,
         refused: pass.refused.as_ref(),
         replenished_at,
+        template_hash: pass.template_hash.as_deref(),
+        handled: handled.as_deref(),
     };
     let status = pool_status(&input, now);
     let (namespace, name) = (&key.namespace, &key.name);
@@ -391,6 +447,7 @@ async fn end_strays(context: &Context, key: &ObjectKey, live: Option<&InstancePo
         let unclaimed = |member: &&Arc<PoolMember>| {
             views::state(member) != crate::api::MemberState::Claimed
                 && !views::deleting(member.as_ref())
+                && !member.spec.hold
                 && !state.members_in_hand.contains(&views::uid(member.as_ref()))
         };
         state

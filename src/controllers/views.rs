@@ -9,6 +9,7 @@ use crate::api::{InstancePool, MemberState, PoolClaim, PoolMember, PoolMemberSta
 use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
 use crate::plan::replenish::{CountedMember, Standing};
+use crate::plan::template::CurrentTemplate;
 use crate::plan::{ClaimView, Evidence, Found, HeldMember, MemberView};
 
 /// Uid of an object; every stored object has one.
@@ -59,6 +60,8 @@ pub fn member_view(member: &PoolMember) -> MemberView<String> {
         state: state(member),
         deleting: deleting(member),
         claim: member.status.as_ref().and_then(|status| status.claim_ref.as_ref()).map(|claim| claim.uid.clone()),
+        cordoned: member.spec.cordoned,
+        hold: member.spec.hold,
     }
 }
 
@@ -101,14 +104,22 @@ pub fn found<K, V>(answer: &Found<Arc<K>>, view: impl FnOnce(&K) -> V) -> Found<
     }
 }
 
+/// What new members of a pool would be.
+pub fn current_template(state: &State, pool: &InstancePool) -> CurrentTemplate {
+    let namespace = pool.namespace().unwrap_or_default();
+    let find = |name: &str| state.launch_configs.get(&ObjectKey::new(namespace.clone(), name)).map(Arc::as_ref);
+    CurrentTemplate::of(&pool.spec, find)
+}
+
 /// A member as the arithmetic counts it.
-pub fn counted(member: &PoolMember, state: &State) -> CountedMember {
+fn counted(member: &PoolMember, state: &State, template: &CurrentTemplate) -> CountedMember {
     let uid = uid(member);
     let standing = match self::state(member) {
         MemberState::Claimed => Standing::Claimed,
         _ if state.members_in_hand.contains(&uid) => Standing::Claimed,
         _ if deleting(member) => Standing::Terminating,
         MemberState::Errored => Standing::Errored,
+        _ if member.spec.cordoned || member.spec.hold => Standing::Aside,
         MemberState::Ready => Standing::Ready,
         MemberState::Warming => Standing::Warming,
         MemberState::Pending => Standing::Pending,
@@ -118,19 +129,30 @@ pub fn counted(member: &PoolMember, state: &State) -> CountedMember {
         standing,
         launch_config: member.spec.placement.launch_config.clone(),
         created: created(member),
+        ready_since: member.status.as_ref().and_then(|status| status.ready_since.as_ref()).map(|time| time.0),
+        outdated: template.is_outdated(&member.spec),
+        hold: member.spec.hold,
     }
 }
 
 /// The members of a pool as the arithmetic counts them, those that are just being written included.
-pub fn counted_members(state: &State, pool: &InstancePool, now: Timestamp) -> Vec<CountedMember> {
+pub fn counted_members(
+    state: &State,
+    pool: &InstancePool,
+    template: &CurrentTemplate,
+    now: Timestamp,
+) -> Vec<CountedMember> {
     let planned = state.planned.get(&ObjectKey::of(pool)).into_iter().flatten();
-    let known = state.members_of(pool).map(|member| counted(member, state));
+    let known = state.members_of(pool).map(|member| counted(member, state, template));
     let names: std::collections::HashSet<_> = state.members_of(pool).map(|member| member.name_any()).collect();
     let written = planned.filter(|planned| !names.contains(&planned.name)).map(|planned| CountedMember {
         uid: format!("planned/{}", planned.name),
         standing: Standing::Pending,
         launch_config: planned.launch_config.clone(),
         created: now,
+        ready_since: None,
+        outdated: false,
+        hold: false,
     });
     known.chain(written).collect()
 }

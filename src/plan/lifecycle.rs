@@ -94,6 +94,8 @@ pub struct LifecycleView {
     pub not_before: Option<Timestamp>,
     /// When the provider last accepted a terminate call.
     pub terminate_accepted_at: Option<Timestamp>,
+    /// Whether a person holds the member, and nothing overrides that: it is not deleted, and its machine's end not begun.
+    pub held: bool,
 }
 
 /// What to do with a member now.
@@ -170,19 +172,23 @@ fn pending(member: &LifecycleView, now: Timestamp) -> Step {
         return wait;
     }
     match (member.asked, member.machine) {
-        (Asked::Never, _) if !member.current => Step::Delete,
+        (Asked::Never, _) if !member.current => delete(member),
         (Asked::Never, _) if member.may_create => Step::Create,
         (Asked::Never, _) => Step::Wait(None),
         (Asked::Perhaps(asked), Machine::Missing { at, .. }) if at > asked => {
             let settled = plus(asked, member.create_grace) <= at;
             match (member.current, member.may_create) {
                 (true, true) => Step::Create,
-                (false, _) if settled => Step::Delete,
+                (false, _) if settled => delete(member),
                 _ => look_again(at, now),
             }
         }
         (Asked::Perhaps(_), _) => Step::Find,
     }
+}
+
+fn delete(member: &LifecycleView) -> Step {
+    if member.held { Step::Wait(None) } else { Step::Delete }
 }
 
 fn warming(member: &LifecycleView, now: Timestamp) -> Step {
@@ -256,6 +262,13 @@ fn end_machine(member: &LifecycleView, now: Timestamp) -> Step {
     if member.machine.is_gone() {
         return Step::Finish;
     }
+    // What was begun before goes on: a hold brings no machine back. One that is switched off is held like any other.
+    if member.held && member.terminate_accepted_at.is_none() {
+        return match member.machine {
+            Machine::Missing { .. } => hold_off(member, now).unwrap_or(Step::Confirm),
+            _ => Step::Wait(None),
+        };
+    }
     if let Some(wait) = hold_off(member, now) {
         return wait;
     }
@@ -307,6 +320,7 @@ mod tests {
             create_grace: SignedDuration::from_secs(30),
             not_before: None,
             terminate_accepted_at: None,
+            held: false,
         }
     }
 
@@ -422,6 +436,33 @@ mod tests {
         assert_eq!(next_step(&view, at(11)), Step::Finish);
     }
 
+    #[test]
+    fn a_held_member_is_neither_deleted_nor_is_its_machine_ended_until_the_hold_is_taken_off() {
+        let outdated = LifecycleView { current: false, held: true, ..member(MemberState::Pending) };
+        assert_eq!(next_step(&outdated, at(0)), Step::Wait(None));
+        let running = Machine::Running { at: at(1), since: at(0), ready: true };
+        for state in MemberState::ALL {
+            let ending =
+                LifecycleView { ending_since: Some(at(0)), has_instance: true, machine: running, ..member(state) };
+            assert_eq!(next_step(&LifecycleView { held: true, ..ending.clone() }, at(5)), Step::Wait(None));
+            assert_eq!(next_step(&ending, at(5)), Step::Terminate);
+        }
+    }
+
+    #[test]
+    fn a_hold_that_comes_after_the_first_terminate_call_stops_nothing() {
+        let begun = LifecycleView {
+            ending_since: Some(at(0)),
+            machine: Machine::Running { at: at(1), since: at(0), ready: true },
+            terminate_accepted_at: Some(at(1)),
+            held: true,
+            ..member(MemberState::Ready)
+        };
+        assert_eq!(next_step(&begun, at(11)), Step::Terminate);
+        let gone = LifecycleView { machine: Machine::Terminated, terminate_accepted_at: None, ..begun };
+        assert_eq!(next_step(&gone, at(11)), Step::Finish, "there is nothing left to hold");
+    }
+
     fn any_machine() -> impl Strategy<Value = Machine> {
         prop_oneof![
             Just(Machine::Unknown),
@@ -447,10 +488,11 @@ mod tests {
             machine in any_machine(),
             not_before in proptest::option::of(0..200_i64),
             accepted in proptest::option::of(0..200_i64),
+            held in any::<bool>(),
         ) -> LifecycleView {
             LifecycleView {
                 ending_since: ending.map(at), current, may_create, asked, machine,
-                not_before: not_before.map(at), terminate_accepted_at: accepted.map(at), ..member(state)
+                not_before: not_before.map(at), terminate_accepted_at: accepted.map(at), held, ..member(state)
             }
         }
     }
@@ -468,6 +510,13 @@ mod tests {
         fn invariant_5_no_create_begins_where_the_pool_may_not(view in any_member(), now in 0..300_i64) {
             if next_step(&view, at(now)) == Step::Create {
                 prop_assert!(view.may_create && view.current && view.ending_since.is_none() && view.state == MemberState::Pending);
+            }
+        }
+
+        #[test]
+        fn a_held_member_is_never_deleted_and_its_machine_never_first_asked_to_end(view in any_member(), now in 0..300_i64) {
+            if view.held && view.terminate_accepted_at.is_none() {
+                prop_assert!(!matches!(next_step(&view, at(now)), Step::Terminate | Step::Delete));
             }
         }
 

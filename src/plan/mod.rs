@@ -11,7 +11,9 @@ pub mod lifecycle;
 pub mod placement;
 pub mod queue;
 pub mod record;
+pub mod recycle;
 pub mod replenish;
+pub mod rollout;
 pub mod status;
 pub mod template;
 
@@ -19,3 +21,6 @@ pub use claimable::{ClaimView, MemberView, claimable, queues};
 pub use conflict::{Answer, BindStep, DeleteStep, SwapStep, after_bind, after_delete, after_swap, after_swap_look};
 pub use evidence::{Evidence, Found, HasUid};
 pub use fate::{Ending, Fate, HeldMember, Hold, ending, fate, hold};
+
+#[cfg(test)]
+mod upkeep_tests;

@@ -6,7 +6,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::api::{
-    InstancePoolSpec, LaunchConfig, LaunchConfigSpec, LifecycleClass, Market, Placement, PoolLaunchConfig, Template,
+    InstancePoolSpec, LaunchConfig, LaunchConfigSpec, LifecycleClass, Market, Placement, PoolLaunchConfig,
+    PoolMemberSpec, Template,
 };
 
 /// A launch config of a pool that may be used for new members.
@@ -119,6 +120,41 @@ fn resolve_one(
     })
 }
 
+/// What new members of a pool would be now, by launch config.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CurrentTemplate {
+    /// The hash by launch config; `None` for one that is not there, so that nothing can be said of its members.
+    hashes: BTreeMap<String, Option<String>>,
+}
+
+impl CurrentTemplate {
+    /// The template of a pool, by the launch configs that it names. One that is being deleted counts as not named (T-34).
+    pub fn of<'a>(pool: &InstancePoolSpec, find: impl Fn(&str) -> Option<&'a LaunchConfig>) -> Self {
+        let named = pool.launch_configs.iter().map(|entry| (entry.name.clone(), find(&entry.name)));
+        let hashes = named
+            .filter(|(_, found)| found.is_none_or(|config| config.metadata.deletion_timestamp.is_none()))
+            .map(|(name, found)| (name, found.map(|config| template_hash(&pool.template, &config.spec))))
+            .collect();
+        Self { hashes }
+    }
+
+    /// Whether a member is of another template than a new one would be. Where nothing new could be bought, none is.
+    pub fn is_outdated(&self, member: &PoolMemberSpec) -> bool {
+        let known = self.hashes.values().any(Option::is_some);
+        match self.hashes.get(&member.placement.launch_config) {
+            Some(Some(hash)) => *hash != member.template_hash,
+            Some(None) => false,
+            None => known,
+        }
+    }
+
+    /// One hash over those of all launch configs; none if nothing new could be bought.
+    pub fn pool_hash(&self) -> Option<String> {
+        let known: Vec<_> = self.hashes.iter().filter_map(|(name, hash)| Some((name, hash.as_ref()?))).collect();
+        (!known.is_empty()).then(|| digest(&known))
+    }
+}
+
 /// Hash of what makes a machine: the pool's template and the launch config's region, zone, market, type and image.
 /// Caps and boot times change no machine that is there. 16 hexadecimal digits, fit for a label.
 pub fn template_hash(template: &Template, config: &LaunchConfigSpec) -> String {
@@ -143,7 +179,11 @@ pub fn template_hash(template: &Template, config: &LaunchConfigSpec) -> String {
         instance_type: &config.instance_type,
         image: &config.image,
     };
-    let bytes = serde_json::to_vec(&hashed).unwrap_or_default();
+    digest(&hashed)
+}
+
+fn digest(hashed: &impl Serialize) -> String {
+    let bytes = serde_json::to_vec(hashed).unwrap_or_default();
     Sha256::digest(bytes).iter().take(8).fold(String::new(), |hash, byte| hash + &format!("{byte:02x}"))
 }
 
@@ -183,7 +223,20 @@ mod tests {
             launch_configs: vec![PoolLaunchConfig { name: "lc".into(), weight: 100, max_instances: None }],
             template: Template::default(),
             readiness: crate::api::Readiness::default(),
+            recycle: crate::api::Recycle::default(),
+            disruption: crate::api::Disruption::default(),
+            rollout: crate::api::Rollout::default(),
             provisioning: crate::api::Provisioning::default(),
+        }
+    }
+
+    fn member(launch_config: &str, template_hash: &str) -> PoolMemberSpec {
+        PoolMemberSpec {
+            pool_ref: crate::api::PoolRef::default(),
+            placement: Placement { launch_config: launch_config.into(), ..Placement::default() },
+            template_hash: template_hash.into(),
+            cordoned: false,
+            hold: false,
         }
     }
 
@@ -211,6 +264,53 @@ mod tests {
         found.metadata.deletion_timestamp =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
         assert_eq!(problem(&spec, Some(&found)), LaunchConfigProblem::BeingDeleted("lc".into()));
+    }
+
+    #[test]
+    fn a_member_of_another_template_or_of_a_launch_config_that_the_pool_no_longer_names_is_outdated() {
+        let (spec, found) = (pool(LifecycleClass::Ephemeral), config(Market::OnDemand));
+        let hash = template_hash(&spec.template, &found.spec);
+        let current = CurrentTemplate::of(&spec, |_| Some(&found));
+        assert!(!current.is_outdated(&member("lc", &hash)));
+        assert!(current.is_outdated(&member("lc", "another")));
+        assert!(current.is_outdated(&member("removed", &hash)));
+    }
+
+    #[test]
+    fn nothing_is_outdated_while_no_launch_config_says_what_would_be_current() {
+        let spec = pool(LifecycleClass::Ephemeral);
+        let current = CurrentTemplate::of(&spec, |_| None);
+        assert!(!current.is_outdated(&member("lc", "any")) && !current.is_outdated(&member("removed", "any")));
+        assert_eq!(current.pool_hash(), None);
+        let mut dying = config(Market::OnDemand);
+        dying.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
+        assert!(!CurrentTemplate::of(&spec, |_| Some(&dying)).is_outdated(&member("lc", "any")));
+    }
+
+    #[test]
+    fn a_launch_config_that_is_being_deleted_outdates_its_members_as_long_as_another_can_replace_them() {
+        let mut spec = pool(LifecycleClass::Ephemeral);
+        spec.launch_configs.push(PoolLaunchConfig { name: "other".into(), weight: 100, max_instances: None });
+        let (mut dying, other) = (config(Market::OnDemand), config(Market::OnDemand));
+        dying.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
+        let hash = template_hash(&spec.template, &dying.spec);
+        let current = CurrentTemplate::of(&spec, |name| Some(if name == "lc" { &dying } else { &other }));
+        assert!(current.is_outdated(&member("lc", &hash)) && !current.is_outdated(&member("other", &hash)));
+    }
+
+    #[test]
+    fn the_hash_of_a_pool_changes_with_each_of_its_launch_configs() {
+        let (mut spec, found) = (pool(LifecycleClass::Ephemeral), config(Market::OnDemand));
+        let before = CurrentTemplate::of(&spec, |_| Some(&found)).pool_hash();
+        let mut changed = config(Market::OnDemand);
+        changed.spec.image = "img-2".into();
+        assert_ne!(before, CurrentTemplate::of(&spec, |_| Some(&changed)).pool_hash());
+        changed.spec = LaunchConfigSpec { max_instances: None, ..found.spec.clone() };
+        assert_eq!(before, CurrentTemplate::of(&spec, |_| Some(&changed)).pool_hash());
+        spec.template.user_data = Some("x".into());
+        assert_ne!(before, CurrentTemplate::of(&spec, |_| Some(&found)).pool_hash());
     }
 
     #[test]
