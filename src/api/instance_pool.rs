@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{conditions_schema, labels_schema, tags_schema};
 use super::upkeep::{Disruption, Recycle, Rollout};
+use super::user_data::UserDataSource;
 
 /// The wish for targetSize warm machines, and where and how to buy them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -160,7 +161,9 @@ const fn full_weight() -> i32 {
 #[x_kube(
     // A bound on the length counts characters, clouds count bytes.
     validation = Rule::new("!has(self.userData) || bytes(self.userData).size() <= 16384")
-        .message("userData has at most 16384 bytes").field_path(".userData")
+        .message("userData has at most 16384 bytes").field_path(".userData"),
+    validation = Rule::new("!has(self.userData) || !has(self.userDataFrom)")
+        .message("userData and userDataFrom must not both be set").field_path(".userDataFrom")
 )]
 pub struct Template {
     /// Labels of the PoolMember objects.
@@ -175,6 +178,9 @@ pub struct Template {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16_384))]
     pub user_data: Option<String>,
+    /// Where user data comes from instead. Its content counts as part of the template: it is read again once a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data_from: Option<UserDataSource>,
 }
 
 /// When a machine counts as ready.

@@ -9,6 +9,7 @@ mod pool_claim;
 mod pool_member;
 mod states;
 mod upkeep;
+mod user_data;
 
 pub use common::{
     ConditionValue, InstanceAddress, MAX_MESSAGE, ObjectRef, RecordedError, bounded_message, condition_is_true,
@@ -27,3 +28,4 @@ pub use pool_claim::{ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, Pool
 pub use pool_member::{MemberInstance, Placement, PoolMember, PoolMemberSpec, PoolMemberStatus, PoolRef};
 pub use states::{ClaimPhase, MemberState};
 pub use upkeep::{Disruption, Recycle, Rollout, RolloutFailure, RolloutType};
+pub use user_data::{KeyRef, UserDataSource};

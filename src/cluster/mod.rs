@@ -1,6 +1,7 @@
 //! Effects on the API server, and what is known of it: the client, watches, stores, writes and events.
 
 pub mod client;
+pub mod contents;
 pub mod events;
 pub mod key;
 pub mod namespaces;

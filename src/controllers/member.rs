@@ -12,13 +12,13 @@ use super::held::{self, Held};
 use super::machine;
 use super::machines::{Sighting, sighting};
 use super::queue::Outcome;
-use super::views;
+use super::{user_data, views};
 use crate::api::{FINALIZER_INSTANCE, InstancePool, LaunchConfig, MemberState, PoolMember, Readiness};
 use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
 use crate::plan::lifecycle::{Asked, LifecycleView, Step, next_step};
 use crate::plan::replenish::{create_may_begin, earliest};
-use crate::plan::template::template_hash;
+use crate::plan::template::{UserData, template_hash};
 use crate::plan::{Ending, ending};
 
 /// Steps of one run: more would be a circle.
@@ -38,6 +38,8 @@ pub struct Gathered {
     pub sighting: Sighting,
     /// The same for the plan.
     pub view: LifecycleView,
+    /// What the machine is to run at its first boot, by the template that the member is of. May be a secret.
+    pub user_data: Option<Arc<str>>,
 }
 
 impl Gathered {
@@ -76,12 +78,22 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
         let gathered = gather(&context, member, ending_since, held)?;
         let now = Timestamp::now();
         match next_step(&gathered.view, now) {
+            // What the template refers to may have changed: then the member is of another template by now.
+            Step::Create if refreshed(&context, &gathered).await => {}
             Step::Wait(until) => return Ok(earliest(until, aside::look_again(&gathered.member, now))),
             step => machine::take(&context, &gathered, step).await?,
         }
     }
     // The watch or the next list brings what is missing; this is only a net.
     Ok(Timestamp::now().checked_add(SignedDuration::from_secs(1)).ok())
+}
+
+/// Whether the user data of a machine that is about to be bought was read anew, and is another.
+async fn refreshed(context: &Context, gathered: &Gathered) -> bool {
+    match &gathered.pool {
+        Some(pool) => user_data::refresh(context, pool, false).await,
+        None => false,
+    }
 }
 
 /// The member, unless somebody else is at it: the binder, or the pass that is still writing it.
@@ -114,10 +126,11 @@ fn gather(
     held: bool,
 ) -> Result<Gathered, Failure> {
     let launch_config_key = views::launch_config_of(&member);
-    let (launch_config, pool, may_create) = context.world.with(|state| {
+    let (launch_config, pool, may_create, user_data) = context.world.with(|state| {
         let pool = live_pool(state, &member);
         let may_create = pool.as_ref().is_some_and(|pool| may_create(state, pool, &member));
-        (state.launch_configs.get(&launch_config_key).cloned(), pool, may_create)
+        let user_data = pool.as_ref().map(|pool| views::user_data(state, pool));
+        (state.launch_configs.get(&launch_config_key).cloned(), pool, may_create, user_data)
     });
     let launch_config = launch_config.ok_or_else(|| Failure::NoLaunchConfig(launch_config_key.clone()))?;
     let cloud = Scope::of(&launch_config.spec)
@@ -135,14 +148,15 @@ fn gather(
     let known_since = status.warming_started_at.as_ref().map(|time| time.0);
     let sighting = sighting(&record, cloud.listing().as_deref(), &uid, recorded_id, known_since);
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
-    let current = pool.as_ref().is_some_and(|pool| is_current(pool, &launch_config, &member));
+    let known = user_data.as_ref().and_then(UserData::known);
+    let current = pool.as_ref().is_some_and(|pool| is_current(pool, known, &launch_config, &member));
     let seconds = |seconds: i32| SignedDuration::from_secs(i64::from(seconds));
     let view = LifecycleView {
         state: status.state,
         ending_since,
         has_instance: recorded_id.is_some(),
         current,
-        may_create,
+        may_create: may_create && known.is_some(),
         asked: if status.instance.is_some() { Asked::Perhaps(context.started) } else { record.asked },
         machine: sighting.machine,
         warming_started_at: known_since,
@@ -153,7 +167,8 @@ fn gather(
         terminate_accepted_at: record.terminate_accepted_at,
         held,
     };
-    Ok(Gathered { member, pool, launch_config, cloud, sighting, view })
+    let user_data = known.flatten().map(Arc::from);
+    Ok(Gathered { member, pool, launch_config, cloud, sighting, view, user_data })
 }
 
 fn live_pool(state: &State, member: &PoolMember) -> Option<Arc<InstancePool>> {
@@ -169,10 +184,17 @@ pub fn may_create(state: &State, pool: &InstancePool, member: &PoolMember) -> bo
     create_may_begin(pool.spec.state, views::deleting(pool), pool.spec.max_size, others + planned)
 }
 
-fn is_current(pool: &InstancePool, launch_config: &LaunchConfig, member: &PoolMember) -> bool {
+/// Whether the member is what a new one would be. Without its user data none would be anything: it only waits then.
+fn is_current(
+    pool: &InstancePool,
+    user_data: Option<Option<&str>>,
+    launch_config: &LaunchConfig,
+    member: &PoolMember,
+) -> bool {
+    let same = |text| member.spec.template_hash == template_hash(&pool.spec.template, text, &launch_config.spec);
     Some(member.spec.placement.generation) == launch_config.metadata.generation
         && !views::deleting(launch_config)
-        && member.spec.template_hash == template_hash(&pool.spec.template, &launch_config.spec)
+        && user_data.is_none_or(same)
 }
 
 /// Takes the finalizer off: the machine is gone, by the provider's word.

@@ -18,6 +18,7 @@ mod member;
 mod pool;
 mod queue;
 mod routing;
+mod user_data;
 mod views;
 
 use std::sync::Arc;

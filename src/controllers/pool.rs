@@ -13,7 +13,7 @@ use tracing::info;
 use super::clouds::Scope;
 use super::context::{Context, Failure};
 use super::queue::Outcome;
-use super::views;
+use super::{user_data, views};
 use crate::api::{
     ANNOTATION_RECONCILE_REQUESTED, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, InstancePool,
     LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH, PoolMember, PoolMemberSpec, PoolRef,
@@ -70,6 +70,8 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
     if take_in(&context, &pool).await? {
         return Ok(None);
     }
+    let insists = requested(&pool, handled(&context, &key, &pool).as_deref()).is_some();
+    user_data::refresh(&context, &pool, insists).await;
     let pass = plan(&context, &key, &pool, now);
     if pass.forced.is_some() {
         fresh_lists(&context, &key, &pass.usable);
@@ -92,7 +94,8 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
     finish_deletion(&context, &key).await?;
     deleted.and(written)?;
     let resync = now.checked_add(RESYNC).ok();
-    Ok(earliest(resync, earliest(pass.plan.look_again_at, status_due)))
+    let read_again = user_data::read_again_at(&context, &pool, now);
+    Ok(earliest(earliest(resync, read_again), earliest(pass.plan.look_again_at, status_due)))
 }
 
 /// The members that a pass is about to write. What of them is left when the pass ends, however it ends, is given up:
@@ -142,6 +145,7 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
     context.world.with(|state| {
         let (usable, problems) = resolve(
             &pool.spec,
+            &views::user_data(state, pool),
             |name| state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), name)).map(Arc::as_ref),
             FINALIZER_LAUNCH_CONFIG,
         );
@@ -204,6 +208,11 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
         let template_hash = view.template_hash;
         Pass { pool: pool.clone(), plan, waiting, usable, problems, refused, template_hash, forced, deletes, creates }
     })
+}
+
+/// The request for a pass that this process answered last.
+fn handled(context: &Context, key: &ObjectKey, pool: &InstancePool) -> Option<String> {
+    context.memory.lock().pool(key, &views::uid(pool)).handled.clone()
 }
 
 /// The value of the annotation by which somebody asks for a pass without delays, unless a pass has answered it.

@@ -9,7 +9,7 @@ use crate::api::{InstancePool, MemberState, PoolClaim, PoolMember, PoolMemberSta
 use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
 use crate::plan::replenish::{CountedMember, Standing};
-use crate::plan::template::CurrentTemplate;
+use crate::plan::template::{CurrentTemplate, UserData};
 use crate::plan::{ClaimView, Evidence, Found, HeldMember, MemberView};
 
 /// Uid of an object; every stored object has one.
@@ -108,7 +108,18 @@ pub fn found<K, V>(answer: &Found<Arc<K>>, view: impl FnOnce(&K) -> V) -> Found<
 pub fn current_template(state: &State, pool: &InstancePool) -> CurrentTemplate {
     let namespace = pool.namespace().unwrap_or_default();
     let find = |name: &str| state.launch_configs.get(&ObjectKey::new(namespace.clone(), name)).map(Arc::as_ref);
-    CurrentTemplate::of(&pool.spec, find)
+    CurrentTemplate::of(&pool.spec, &user_data(state, pool), find)
+}
+
+/// What the machines of a pool run at their first boot, as far as it was read.
+pub fn user_data(state: &State, pool: &InstancePool) -> UserData {
+    let template = &pool.spec.template;
+    match &template.user_data_from {
+        None => UserData::Known(template.user_data.as_deref().map(Arc::from)),
+        Some(source) => {
+            state.contents.get(&pool.namespace().unwrap_or_default(), source).cloned().unwrap_or_else(UserData::unread)
+        }
+    }
 }
 
 /// A member as the arithmetic counts it.

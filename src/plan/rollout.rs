@@ -39,6 +39,8 @@ pub enum RolloutPhase {
     /// No unclaimed member is of another template.
     #[default]
     Done,
+    /// What a new member would be is not known.
+    Unknown,
     /// Members are being replaced.
     Replacing,
     /// Nobody is replaced for the template's sake.
@@ -80,6 +82,9 @@ pub fn follow(pool: &PoolView, before: Option<&Progress>, now: Timestamp) -> Rol
     };
     let outdated = count(&|member| unclaimed(member.standing) && member.outdated);
     let updated_ready = count(&|member| member.standing == Standing::Ready && !member.outdated);
+    if pool.template_hash.is_none() {
+        return RolloutNow { phase: RolloutPhase::Unknown, progress: before.cloned(), ..RolloutNow::default() };
+    }
     let counted = RolloutNow { updated_ready, outdated, ..RolloutNow::default() };
     if outdated == 0 {
         return counted;
@@ -137,6 +142,9 @@ pub fn template_current(
             is(true, "MinSizeForbidsRecycling", format!("members are past their readyTtlSeconds, but {hint}"))
         }
         RolloutPhase::Done => is(true, "AllCurrent", "no unclaimed member is of an older template".into()),
+        RolloutPhase::Unknown => {
+            is(false, "TemplateUnknown", "what a new member would be is not known: see the condition Ready".into())
+        }
         RolloutPhase::AsTheyGo => {
             is(false, "OnReplenish", format!("{numbers}; the others are replaced when they go anyway"))
         }

@@ -425,6 +425,22 @@ fn a_pause_of_the_pool_is_not_the_fault_of_its_template() {
 }
 
 #[test]
+fn while_nobody_knows_what_a_new_member_would_be_a_rollout_keeps_its_time() {
+    let mut run = Run::begin(4, 20, 100_000);
+    run.roll(Template(2, false));
+    run.run(50);
+    let before = run.memory.rollout.clone();
+    let mut view = run.view.clone();
+    view.template_hash = None;
+    for member in &mut view.members {
+        member.outdated = false;
+    }
+    let plan = replenish(&view, &run.memory, at(60));
+    assert_eq!((plan.rollout.phase, plan.rollout.updated_ready), (RolloutPhase::Unknown, 0));
+    assert!(before.is_some() && plan.memory.rollout == before);
+}
+
+#[test]
 fn members_set_aside_bill_and_are_replaced_and_stay_until_they_are_let_go() {
     let mut run = Run::begin(4, 5, 100_000);
     run.view.members[0].standing = Standing::Aside;

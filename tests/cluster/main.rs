@@ -17,4 +17,5 @@ mod walk_pools;
 mod walk_recycle;
 mod walk_restart;
 mod walk_start;
+mod walk_user_data;
 mod walk_writes;

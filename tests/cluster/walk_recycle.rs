@@ -8,7 +8,6 @@ use bullpen::api::{
 };
 use futures::future::join_all;
 use kube::ResourceExt as _;
-use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::harness::objects::{LAUNCH_CONFIG, POOL, condition, machine_of, member_of, phase};
@@ -56,16 +55,6 @@ async fn break_an_image(walk: &Walk) {
     assert!(answer.status().is_success(), "{answer:?}");
 }
 
-async fn request_a_pass(walk: &Walk, value: &str) {
-    let patch = json!({ "metadata": { "annotations": { "bullpen.dev/reconcile-requested-at": value } } });
-    let api = walk.api::<InstancePool>();
-    api.patch(POOL, &PatchParams::default(), &Patch::Merge(patch)).await.expect("the annotation is accepted");
-    walk.pool_until(POOL, "has answered the request", |status| {
-        status.last_handled_reconcile_at.as_deref() == Some(value)
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn ready_members_past_their_age_are_replaced_and_never_missed() {
     let walk = Walk::begin("recycle").await;
@@ -90,6 +79,8 @@ async fn a_changed_template_reaches_unclaimed_members_within_the_budget_and_no_c
     walk.claim("held", json!({})).await;
     let held = walk.bound("held").await;
     is_current(&walk, 3).await;
+    // Slow enough that a status is written in between; this is no part of the template.
+    walk.set::<LaunchConfig>(LAUNCH_CONFIG, json!({ "simulated": { "bootMilliseconds": 1_000 } })).await;
     let mut members = History::begin(&walk).await;
 
     walk.set::<InstancePool>(POOL, json!({ "template": { "userData": "#!/bin/sh\ntrue" } })).await;
@@ -269,9 +260,9 @@ async fn a_requested_pass_does_not_wait_out_a_surplus_and_is_answered() {
     walk.set::<PoolMember>(&member, json!({ "cordoned": false })).await;
     walk.pool_has_ready(2).await;
     let began = Instant::now();
-    request_a_pass(&walk, "now").await;
+    walk.request_a_pass(POOL, "now").await;
     walk.pool_has_ready(1).await;
     // Half a minute is what a surplus has to last that no lowered size explains.
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-    request_a_pass(&walk, "and once more").await;
+    walk.request_a_pass(POOL, "and once more").await;
 }

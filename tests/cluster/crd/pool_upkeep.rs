@@ -58,3 +58,39 @@ async fn a_bad_age_budget_or_rollout_is_refused_with_a_message_that_names_the_fi
         sandbox.created(&with(&good, "/spec/disruption", budget)).await;
     }
 }
+
+#[tokio::test]
+async fn user_data_comes_from_one_place() {
+    let sandbox = Sandbox::new().await;
+    let secret = json!({"secretKeyRef": {"name": "boot", "key": "script"}});
+    let map = json!({"configMapKeyRef": {"name": "boot", "key": "script"}});
+    let both = json!({"secretKeyRef": secret["secretKeyRef"], "configMapKeyRef": map["configMapKeyRef"]});
+    let from = |source: serde_json::Value| json!({"userDataFrom": source});
+    let at = "spec.template.userDataFrom";
+    let cases: &[Case] = &[
+        ("no place", "/spec/template", from(json!({})), &[at, "exactly one of secretKeyRef and configMapKeyRef"]),
+        ("two places", "/spec/template", from(both), &[at, "exactly one of secretKeyRef and configMapKeyRef"]),
+        (
+            "here and there",
+            "/spec/template",
+            json!({"userData": "true", "userDataFrom": secret}),
+            &[at, "must not both be set"],
+        ),
+        (
+            "no key",
+            "/spec/template",
+            from(json!({"secretKeyRef": {"name": "boot"}})),
+            &["secretKeyRef.key", "Required"],
+        ),
+        (
+            "no name",
+            "/spec/template",
+            from(json!({"configMapKeyRef": {"name": "", "key": "k"}})),
+            &["configMapKeyRef.name", "at least 1 chars"],
+        ),
+    ];
+    assert_each_refused(&sandbox, &pool(), cases).await;
+    for source in [secret, map] {
+        sandbox.created(&with(&pool(), "/spec/template", from(source))).await;
+    }
+}
