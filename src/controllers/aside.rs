@@ -43,6 +43,10 @@ pub fn look_again(member: &PoolMember, now: Timestamp) -> Option<Timestamp> {
 /// Brings the status up to what a person changed in the spec. Says whether there was anything to write.
 pub async fn observe(context: &Context, member: &PoolMember) -> Result<bool, Failure> {
     let Some(generation) = member.metadata.generation else { return Ok(false) };
+    // A deletionTimestamp makes a new generation too, and nobody waits for what that status says.
+    if views::deleting(member) {
+        return Ok(false);
+    }
     // A status that nobody wrote yet is written with the next step anyway.
     let observed = member.status.as_ref().map_or(-1, |status| status.observed_generation);
     if observed < 1 || observed >= generation {
