@@ -38,10 +38,10 @@ impl Contents {
     }
 
     /// Takes in what was read. Says whether it is another than before.
-    pub fn put(&mut self, namespace: &str, source: &UserDataSource, content: UserData) -> bool {
+    pub fn put(&mut self, namespace: &str, source: &UserDataSource, content: &UserData) -> bool {
         self.0.retain(|_, (read, _)| read.elapsed() < KEPT_FOR);
         let before = self.0.insert((namespace.to_owned(), source.clone()), (Instant::now(), content.clone()));
-        before.is_none_or(|(_, before)| before != content)
+        before.is_none_or(|(_, before)| before != *content)
     }
 }
 
@@ -137,8 +137,9 @@ mod tests {
     fn what_was_read_is_shown_to_nobody() {
         let mut contents = Contents::default();
         let source = UserDataSource { secret_key_ref: Some(reference()), config_map_key_ref: None };
-        assert!(contents.put("ns", &source, UserData::Known(Some(Arc::from("hunter2")))));
-        assert!(!contents.put("ns", &source, UserData::Known(Some(Arc::from("hunter2")))));
+        let text = UserData::Known(Some(Arc::from("hunter2")));
+        assert!(contents.put("ns", &source, &text));
+        assert!(!contents.put("ns", &source, &text));
         assert!(!format!("{contents:?} {:?}", contents.get("ns", &source)).contains("hunter2"));
     }
 }

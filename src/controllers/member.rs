@@ -148,15 +148,15 @@ fn gather(
     let known_since = status.warming_started_at.as_ref().map(|time| time.0);
     let sighting = sighting(&record, cloud.listing().as_deref(), &uid, recorded_id, known_since);
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
-    let known = user_data.as_ref().and_then(UserData::known);
-    let current = pool.as_ref().is_some_and(|pool| is_current(pool, known, &launch_config, &member));
+    let user_data = user_data.unwrap_or_else(UserData::unread);
+    let current = pool.as_ref().is_some_and(|pool| is_current(pool, &user_data, &launch_config, &member));
     let seconds = |seconds: i32| SignedDuration::from_secs(i64::from(seconds));
     let view = LifecycleView {
         state: status.state,
         ending_since,
         has_instance: recorded_id.is_some(),
         current,
-        may_create: may_create && known.is_some(),
+        may_create: may_create && matches!(user_data, UserData::Known(_)),
         asked: if status.instance.is_some() { Asked::Perhaps(context.started) } else { record.asked },
         machine: sighting.machine,
         warming_started_at: known_since,
@@ -167,7 +167,10 @@ fn gather(
         terminate_accepted_at: record.terminate_accepted_at,
         held,
     };
-    let user_data = known.flatten().map(Arc::from);
+    let user_data = match user_data {
+        UserData::Known(text) => text,
+        UserData::Missing { .. } => None,
+    };
     Ok(Gathered { member, pool, launch_config, cloud, sighting, view, user_data })
 }
 
@@ -185,16 +188,16 @@ pub fn may_create(state: &State, pool: &InstancePool, member: &PoolMember) -> bo
 }
 
 /// Whether the member is what a new one would be. Without its user data none would be anything: it only waits then.
-fn is_current(
-    pool: &InstancePool,
-    user_data: Option<Option<&str>>,
-    launch_config: &LaunchConfig,
-    member: &PoolMember,
-) -> bool {
-    let same = |text| member.spec.template_hash == template_hash(&pool.spec.template, text, &launch_config.spec);
+fn is_current(pool: &InstancePool, user_data: &UserData, launch_config: &LaunchConfig, member: &PoolMember) -> bool {
+    let same = match user_data {
+        UserData::Known(text) => {
+            member.spec.template_hash == template_hash(&pool.spec.template, text.as_deref(), &launch_config.spec)
+        }
+        UserData::Missing { .. } => true,
+    };
     Some(member.spec.placement.generation) == launch_config.metadata.generation
         && !views::deleting(launch_config)
-        && user_data.is_none_or(same)
+        && same
 }
 
 /// Takes the finalizer off: the machine is gone, by the provider's word.

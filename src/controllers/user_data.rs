@@ -19,9 +19,9 @@ pub async fn refresh(context: &Context, pool: &InstancePool, insist: bool) -> bo
     if fresh && !insist {
         return false;
     }
-    let Some(content) = read(&context.writes.client(), &namespace, source).await else { return false };
+    let Some(found) = read(&context.writes.client(), &namespace, source).await else { return false };
     let (changed, waiting) = context.world.with(|state| {
-        let changed = state.contents.put(&namespace, source, content);
+        let changed = state.contents.put(&namespace, source, &found);
         let pending = state.members_of(pool).filter(|member| views::state(member) == MemberState::Pending);
         (changed, pending.map(|member| ObjectKey::of(member.as_ref())).collect::<Vec<_>>())
     });

@@ -67,6 +67,7 @@ impl Machine {
 
 /// A member as its lifecycle sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them may come with any other")]
 pub struct LifecycleView {
     /// `status.state`.
     pub state: MemberState,

@@ -34,14 +34,6 @@ impl UserData {
     pub fn unread() -> Self {
         Self::Missing { reason: NOT_READ, message: "the user data that the template refers to is not read yet".into() }
     }
-
-    /// The user data, if it is known.
-    pub fn known(&self) -> Option<Option<&str>> {
-        match self {
-            Self::Known(text) => Some(text.as_deref()),
-            Self::Missing { .. } => None,
-        }
-    }
 }
 
 /// It may be a secret.
@@ -198,7 +190,10 @@ impl CurrentTemplate {
         user_data: &UserData,
         find: impl Fn(&str) -> Option<&'a LaunchConfig>,
     ) -> Self {
-        let hash = |config: &LaunchConfig| Some(template_hash(&pool.template, user_data.known()?, &config.spec));
+        let hash = |config: &LaunchConfig| match user_data {
+            UserData::Known(text) => Some(template_hash(&pool.template, text.as_deref(), &config.spec)),
+            UserData::Missing { .. } => None,
+        };
         let named = pool.launch_configs.iter().map(|entry| (entry.name.clone(), find(&entry.name)));
         let hashes = named
             .filter(|(_, found)| found.is_none_or(|config| config.metadata.deletion_timestamp.is_none()))
