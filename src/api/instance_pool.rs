@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{RecordedError, conditions_schema, labels_schema, tags_schema};
+use super::upkeep::{Disruption, Recycle, Rollout};
+use super::user_data::UserDataSource;
 
 /// The wish for targetSize warm machines, and where and how to buy them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,7 +67,7 @@ pub struct InstancePoolSpec {
     /// Lowering it below targetSize is always accepted and clamps the pool.
     #[schemars(range(min = 0, max = 20_000))]
     pub max_size: i32,
-    /// Members that have to be ready for the pool to count as Ready.
+    /// Members that have to be ready for the pool to count as Ready; recycling and rollouts never go below it.
     #[serde(default)]
     #[schemars(range(min = 0, max = 10_000))]
     pub min_size: i32,
@@ -79,12 +81,21 @@ pub struct InstancePoolSpec {
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub launch_configs: Vec<PoolLaunchConfig>,
-    /// What runs on the machines. A change reaches new members only.
+    /// What runs on the machines. A change reaches members as rollout says.
     #[serde(default)]
     pub template: Template,
     /// When a machine counts as ready, and how long it may take.
     #[serde(default)]
     pub readiness: Readiness,
+    /// How long a ready member is kept.
+    #[serde(default)]
+    pub recycle: Recycle,
+    /// How many members may be too many or missing while others are replaced.
+    #[serde(default)]
+    pub disruption: Disruption,
+    /// What becomes of members of an older template.
+    #[serde(default)]
+    pub rollout: Rollout,
     /// How fast machines are bought and given up.
     #[serde(default)]
     pub provisioning: Provisioning,
@@ -150,7 +161,9 @@ const fn full_weight() -> i32 {
 #[x_kube(
     // A bound on the length counts characters, clouds count bytes.
     validation = Rule::new("!has(self.userData) || bytes(self.userData).size() <= 16384")
-        .message("userData has at most 16384 bytes").field_path(".userData")
+        .message("userData has at most 16384 bytes").field_path(".userData"),
+    validation = Rule::new("!has(self.userData) || !has(self.userDataFrom)")
+        .message("userData and userDataFrom must not both be set").field_path(".userDataFrom")
 )]
 pub struct Template {
     /// Labels of the PoolMember objects.
@@ -165,6 +178,9 @@ pub struct Template {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16_384))]
     pub user_data: Option<String>,
+    /// Where user data comes from instead. Its content counts as part of the template: it is read again once a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data_from: Option<UserDataSource>,
 }
 
 /// When a machine counts as ready.
@@ -214,7 +230,7 @@ pub struct Provisioning {
     #[serde(default = "default_concurrency")]
     #[schemars(range(min = 1, max = 1_000))]
     pub max_concurrent_creates: i32,
-    /// Most terminate calls in flight, at any time.
+    /// Most terminate calls in flight, and most booting members of an older template given up, at any time.
     #[serde(default = "default_concurrency")]
     #[schemars(range(min = 1, max = 1_000))]
     pub max_concurrent_deletes: i32,
@@ -257,7 +273,8 @@ impl Default for Provisioning {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InstancePoolStatus {
-    /// Ready, Reconciling, Stalled, ProvisioningHealthy, CapacityAvailable, AtMaxSize, Drained.
+    /// Ready, Reconciling, Stalled, ProvisioningHealthy, CapacityAvailable, AtMaxSize, TemplateCurrent, Drained; and
+    /// `TerminationHealthy` and Quarantined once they had something to say.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -284,6 +301,20 @@ pub struct InstancePoolStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub launch_configs: Vec<LaunchConfigInUse>,
+    /// One hash over the templateHash of every launch config: it changes when new members become something else.
+    #[schemars(length(max = 63))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub template_hash: String,
+    /// Ready members of the current template.
+    #[serde(default)]
+    pub updated_ready: i32,
+    /// When the present rollout began or last made progress; absent when no member is of an older template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout_progress_time: Option<MicroTime>,
+    /// The value of the annotation bullpen.dev/reconcile-requested-at that a pass has answered.
+    #[schemars(length(max = 256))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
     /// When members were last written to fill a deficit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_replenish_time: Option<MicroTime>,
@@ -293,7 +324,8 @@ pub struct InstancePoolStatus {
     pub selector: String,
 }
 
-/// Members by state. Each counts once, first match: claimed, terminating, errored, ready, warming, pending.
+/// Members by state. Each counts once, first match: claimed, terminating, errored, ready, warming, pending. Cordoned and
+/// held members that would be one of the last three count in total only.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MemberCounts {
@@ -327,7 +359,7 @@ pub struct EffectiveTarget {
 pub enum TargetSource {
     /// `spec.targetSize`.
     Spec,
-    /// `spec.maxSize` less the claimed members.
+    /// `spec.maxSize` less the members that are claimed, cordoned or held.
     MaxSize,
     /// A pool that is draining or being deleted wants none.
     Draining,

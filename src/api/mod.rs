@@ -8,6 +8,8 @@ mod names;
 mod pool_claim;
 mod pool_member;
 mod states;
+mod upkeep;
+mod user_data;
 
 pub use common::{
     ConditionValue, InstanceAddress, MAX_MESSAGE, ObjectRef, RecordedError, bounded_message, condition_is_true,
@@ -22,9 +24,12 @@ pub use launch_config::{
     SimulatedProviderConfig,
 };
 pub use names::{
-    ANNOTATION_CONFIRM_SWEEP, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, LABEL_LAUNCH_CONFIG,
+    ANNOTATION_CONFIRM_SWEEP, ANNOTATION_RECONCILE_REQUESTED, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG,
+    FINALIZER_POOL, LABEL_LAUNCH_CONFIG,
     LABEL_POOL, LABEL_TEMPLATE_HASH,
 };
 pub use pool_claim::{ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolClaimStatus, WhenEmpty};
 pub use pool_member::{MemberInstance, Placement, PoolMember, PoolMemberSpec, PoolMemberStatus, PoolRef};
 pub use states::{ClaimPhase, MemberState};
+pub use upkeep::{Disruption, Recycle, Rollout, RolloutFailure, RolloutType};
+pub use user_data::{KeyRef, UserDataSource};

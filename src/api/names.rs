@@ -7,6 +7,9 @@ pub const LABEL_LAUNCH_CONFIG: &str = "bullpen.dev/launch-config";
 /// Label of a member: its template hash.
 pub const LABEL_TEMPLATE_HASH: &str = "bullpen.dev/template-hash";
 
+/// Annotation of a pool: each new value has the reaper look at once, without its delays.
+pub const ANNOTATION_RECONCILE_REQUESTED: &str = "bullpen.dev/reconcile-requested-at";
+
 /// Finalizer of a member: its machine may still be there.
 pub const FINALIZER_INSTANCE: &str = "bullpen.dev/instance";
 /// Finalizer of a pool: it may still have members.

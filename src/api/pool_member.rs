@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::common::{InstanceAddress, ObjectRef, RecordedError, conditions_schema};
 use super::states::MemberState;
 
-/// What a member is: fixed when it is written, before its machine is bought.
+/// What a member is: fixed when it is written, before its machine is bought, but for what a person asks of it later.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(
     group = "bullpen.dev",
@@ -29,10 +29,17 @@ use super::states::MemberState;
     printcolumn(name = "Address", type_ = "string", json_path = ".status.instance.addresses[0].address"),
     printcolumn(name = "Zone", type_ = "string", json_path = ".spec.placement.zone"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Deleting", type_ = "date", json_path = ".metadata.deletionTimestamp")
+    printcolumn(name = "Deleting", type_ = "date", json_path = ".metadata.deletionTimestamp"),
+    printcolumn(name = "Cordoned", type_ = "boolean", json_path = ".spec.cordoned", priority = 1),
+    printcolumn(name = "Hold", type_ = "boolean", json_path = ".spec.hold", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self == oldSelf").message("the spec of a member is immutable"))]
+#[x_kube(
+    validation = Rule::new(
+        "self.poolRef == oldSelf.poolRef && self.placement == oldSelf.placement && self.templateHash == oldSelf.templateHash"
+    )
+    .message("the spec of a member is immutable, but for cordoned and hold")
+)]
 pub struct PoolMemberSpec {
     /// The pool that the member belongs to: this, not the owner reference, decides.
     pub pool_ref: PoolRef,
@@ -41,6 +48,13 @@ pub struct PoolMemberSpec {
     /// Hash of the pool's template and of the machine-defining fields of the launch config.
     #[schemars(length(max = 63))]
     pub template_hash: String,
+    /// Not claimable, and not counted as ready: another is bought in its place. It still bills.
+    #[serde(default)]
+    pub cordoned: bool,
+    /// Not claimable, and kept, whoever wants it gone: its machine is not terminated while this is true. It still
+    /// bills. After that, what was asked for meanwhile is done.
+    #[serde(default)]
+    pub hold: bool,
 }
 
 /// One incarnation of a pool, in the member's namespace.

@@ -1,10 +1,12 @@
 //! Effects on the API server, and what is known of it: clients, the lease, watches, stores, writes and events.
 
 pub mod client;
+pub mod contents;
 pub mod events;
 pub mod key;
 pub mod leadership;
 pub mod lease;
+pub mod namespaces;
 pub mod preflight;
 pub mod signs;
 pub mod store;

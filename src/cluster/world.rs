@@ -12,6 +12,7 @@ use kube::runtime::watcher::Event;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::contents::Contents;
 use super::key::ObjectKey;
 use super::store::{Changed, Store};
 use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
@@ -61,6 +62,8 @@ pub struct State {
     pub pools_read: HashMap<ObjectKey, Instant>,
     /// Members (by uid) whose machine is gone, by the provider's word.
     pub machines_gone: HashSet<String>,
+    /// What Secrets and ConfigMaps hold that pools refer to.
+    pub contents: Contents,
     members_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
     members_by_claim: HashMap<String, HashSet<ObjectKey>>,
     claims_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,

@@ -18,7 +18,6 @@ use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
 use crate::plan::queue::{Candidate, Pairing, QueuePool, QueuedClaim, Verdict, pair};
 use crate::plan::replenish::earliest;
-use crate::plan::template::template_hash;
 use crate::plan::{Answer, claimable, queues, record};
 
 /// Claims that are told at a time why they wait, or that they failed: binding others is more urgent.
@@ -163,7 +162,8 @@ fn candidates(
 ) -> HashMap<String, (Arc<PoolMember>, Candidate)> {
     let Some(pool) = state.pools.get(key) else { return HashMap::new() };
     let pool_uid = views::uid(pool.as_ref());
-    let mut seen: HashMap<&str, (Option<String>, Option<Arc<Listing>>)> = HashMap::new();
+    let mut seen: HashMap<&str, Option<Arc<Listing>>> = HashMap::new();
+    let template = views::current_template(state, pool);
     state
         .members_of(pool)
         .filter(|member| claimable(&views::member_view(member), &pool_uid))
@@ -172,10 +172,9 @@ fn candidates(
         .filter_map(|member| {
             let uid = views::uid(member.as_ref());
             let launch_config = member.spec.placement.launch_config.as_str();
-            let (current, listing) = seen.entry(launch_config).or_insert_with(|| {
+            let listing = seen.entry(launch_config).or_insert_with(|| {
                 let config = state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), launch_config));
-                let hash = config.map(|config| template_hash(&pool.spec.template, &config.spec));
-                (hash, quarantine::listing(context, config.map(Arc::as_ref)))
+                quarantine::listing(context, config.map(Arc::as_ref))
             });
             let parked = state
                 .parked
@@ -184,7 +183,7 @@ fn candidates(
             let shown = quarantine::shown(context, listing.as_deref(), member, now);
             let candidate = Candidate {
                 uid: uid.clone(),
-                current: current.as_ref() == Some(&member.spec.template_hash),
+                current: !template.is_outdated(&member.spec),
                 warming_started_at: views::status(member).warming_started_at.map(|time| time.0),
                 parked: parked || shown == Shown::NotYet,
             };
@@ -196,8 +195,10 @@ fn candidates(
 fn queue_pool(state: &State, key: &ObjectKey) -> Option<QueuePool> {
     let pool = state.pools.get(key)?;
     let count = |wanted: MemberState| {
-        let those =
-            state.members_of(pool).filter(|member| views::state(member) == wanted && !views::deleting(member.as_ref()));
+        let set_aside = |member: &PoolMember| member.spec.cordoned || member.spec.hold;
+        let those = state
+            .members_of(pool)
+            .filter(|member| views::state(member) == wanted && !views::deleting(member.as_ref()) && !set_aside(member));
         those.count().try_into().unwrap_or(i32::MAX)
     };
     Some(QueuePool {

@@ -113,8 +113,10 @@ pub struct PoolMemories {
 pub struct PoolMemory {
     /// Uid of the pool that this is of.
     pub uid: String,
-    /// Of the arithmetic.
-    pub replenish: Memory,
+    /// Of the arithmetic; nothing before the first pass.
+    pub replenish: Option<Memory>,
+    /// The request for a pass without delays that was answered last.
+    pub handled: Option<String>,
     /// When members were last written. The status that says so may be written a pass later.
     pub replenished_at: Option<Timestamp>,
     /// When the status was last written.

@@ -99,6 +99,8 @@ async fn act(
             give_back(context, member).await?;
             Ok(Held::Changed)
         }
+        // It goes once it is let go, which wakes it.
+        (Fate::Terminated, _) if member.spec.hold && !views::deleting(member.as_ref()) => Ok(Held::Later(None)),
         (Fate::Terminated, _) if views::deleting(member.as_ref()) => Ok(Held::Ends(Timestamp::now())),
         (Fate::Terminated, _) => {
             delete_member(context, member).await?;

@@ -229,7 +229,7 @@ fn create_request(context: &Context, gathered: &Gathered) -> CreateRequest {
         market: spec.market,
         instance_type: spec.instance_type.clone(),
         image: member.spec.placement.image.clone(),
-        user_data: template.user_data,
+        user_data: gathered.user_data.as_deref().map(str::to_owned),
         tags: tags::all(&owner, &template.tags),
         options: ProviderOptions::Simulated(SimulatedBoot {
             boot_milliseconds: simulated.map_or(0, |simulated| simulated.boot_milliseconds.unsigned_abs()),

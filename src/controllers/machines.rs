@@ -67,6 +67,8 @@ pub struct MachineRecord {
     pub tagging: Tagging,
     /// When the member's end was decided.
     pub ending_since: Option<Timestamp>,
+    /// Whether it was said that the end of its namespace overrides a hold on it.
+    pub hold_overridden: bool,
 }
 
 impl MachineRecord {
@@ -86,6 +88,7 @@ impl MachineRecord {
             stuck_unsaid: None,
             tagging: Tagging::new(),
             ending_since: None,
+            hold_overridden: false,
         }
     }
 

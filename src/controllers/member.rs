@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+use super::aside;
 use super::clouds::{Cloud, Scope};
 use super::context::{Context, Failure};
 use super::held::{self, Held};
@@ -12,7 +13,7 @@ use super::machine;
 use super::machines::{Sighting, sighting};
 use super::purchasing::place_of;
 use super::queue::Outcome;
-use super::{tagging, views};
+use super::{tagging, user_data, views};
 use crate::api::{FINALIZER_INSTANCE, InstancePool, LaunchConfig, MemberState, PoolMember, Readiness};
 use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
@@ -20,7 +21,7 @@ use crate::plan::holds::{Gate, Place};
 use crate::plan::lifecycle::{Asked, LifecycleView, Past, Step, next_step};
 use crate::plan::replenish::{create_may_begin, earliest};
 use crate::plan::restore::served_before;
-use crate::plan::template::template_hash;
+use crate::plan::template::{UserData, template_hash};
 use crate::plan::{Ending, ending};
 use crate::telemetry::labels::ProviderOperation;
 
@@ -41,6 +42,8 @@ pub struct Gathered {
     pub sighting: Sighting,
     /// The same for the plan.
     pub view: LifecycleView,
+    /// What the machine is to run at its first boot, by the template that the member is of. May be a secret.
+    pub user_data: Option<Arc<str>>,
 }
 
 impl Gathered {
@@ -71,18 +74,27 @@ impl Gathered {
 pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
     for _ in 0..MOST_STEPS {
         let Some(member) = mine(&context, &key) else { return Ok(None) };
+        if aside::observe(&context, &member).await? {
+            continue;
+        }
         let ending_since = match fate_of(&context, &member).await? {
             Held::Ends(since) => Some(since),
             Held::Lives => None,
             Held::Changed => continue,
             Held::Later(moment) => return Ok(moment),
         };
-        let gathered = gather(&context, member, ending_since)?;
-        let tag_at = tagging::see_to(&context, &gathered, Timestamp::now());
-        match next_step(&gathered.view, Timestamp::now()) {
-            Step::Wait(until) => return Ok(earliest(until, tag_at)),
+        let held = aside::holds(&context, &member).await;
+        let gathered = gather(&context, member, ending_since, held)?;
+        let now = Timestamp::now();
+        let tag_at = tagging::see_to(&context, &gathered, now);
+        match next_step(&gathered.view, now) {
+            Step::Wait(until) => {
+                return Ok(earliest(earliest(until, tag_at), aside::look_again(&gathered.member, now)));
+            }
             step => match held_back(&gathered, &step) {
                 Some(until) => return Ok(earliest(Some(until), tag_at)),
+                // What the template refers to may have changed: then the member is of another template by now.
+                None if step == Step::Create && refreshed(&context, &gathered).await => {}
                 // Boxed, because thousands of runs that only look and wait may be under way at once.
                 None => Box::pin(machine::take(&context, &gathered, step)).await?,
             },
@@ -103,6 +115,14 @@ fn held_back(gathered: &Gathered, step: &Step) -> Option<Timestamp> {
         _ => return None,
     };
     gathered.cloud.held_until(operation, Timestamp::now())
+}
+
+/// Whether the user data of a machine that is about to be bought was read anew, and is another.
+async fn refreshed(context: &Context, gathered: &Gathered) -> bool {
+    match &gathered.pool {
+        Some(pool) => user_data::refresh(context, pool, false).await,
+        None => false,
+    }
 }
 
 /// The member, unless somebody else is at it: the binder, or the pass that is still writing it.
@@ -128,12 +148,18 @@ async fn fate_of(context: &Context, member: &Arc<PoolMember>) -> Result<Held, Fa
     }
 }
 
-fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Timestamp>) -> Result<Gathered, Failure> {
+fn gather(
+    context: &Context,
+    member: Arc<PoolMember>,
+    ending_since: Option<Timestamp>,
+    held: bool,
+) -> Result<Gathered, Failure> {
     let launch_config_key = views::launch_config_of(&member);
-    let (launch_config, pool, may_create) = context.world.with(|state| {
+    let (launch_config, pool, may_create, user_data) = context.world.with(|state| {
         let pool = live_pool(state, &member);
         let may_create = pool.as_ref().is_some_and(|pool| may_create(state, pool, &member));
-        (state.launch_configs.get(&launch_config_key).cloned(), pool, may_create)
+        let user_data = pool.as_ref().map(|pool| views::user_data(state, pool));
+        (state.launch_configs.get(&launch_config_key).cloned(), pool, may_create, user_data)
     });
     let launch_config = launch_config.ok_or_else(|| Failure::NoLaunchConfig(launch_config_key.clone()))?;
     let cloud = Scope::of(&launch_config.spec)
@@ -163,7 +189,9 @@ fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Times
     let gate = cloud.holds().look(&place_of(&launch_config, &member.spec.template_hash), Some(&uid), Timestamp::now());
     // Where nothing may be bought for a while, a member that was not asked for yet makes way for another launch config.
     let open = !launch_config.spec.paused && !matches!(gate, Gate::Closed(_));
-    let current = open && pool.as_ref().is_some_and(|pool| is_current(pool, &launch_config, &member, record.asked));
+    let user_data = user_data.unwrap_or_else(UserData::unread);
+    let same = |pool: &Arc<InstancePool>| is_current(pool, &user_data, &launch_config, &member, record.asked);
+    let current = open && pool.as_ref().is_some_and(same);
     let may_create = may_create && gate != Gate::Wait;
     let seconds = |seconds: i32| SignedDuration::from_secs(i64::from(seconds));
     let view = LifecycleView {
@@ -171,7 +199,7 @@ fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Times
         ending_since,
         has_instance: recorded_id.is_some(),
         current,
-        may_create,
+        may_create: may_create && matches!(user_data, UserData::Known(_)),
         asked: if status.instance.is_some() { Asked::Perhaps(context.started) } else { record.asked },
         machine: sighting.machine,
         warming_started_at: known_since,
@@ -189,8 +217,13 @@ fn gather(context: &Context, member: Arc<PoolMember>, ending_since: Option<Times
             .or_else(|| views::said_stuck(&member)),
         account_confirmed_at: word.filter(|_| trusted).map(|word| word.asked_at),
         past: past(&member, &sighting),
+        held,
     };
-    Ok(Gathered { member, pool, launch_config, cloud, sighting, view })
+    let user_data = match user_data {
+        UserData::Known(text) => text,
+        UserData::Missing { .. } => None,
+    };
+    Ok(Gathered { member, pool, launch_config, cloud, sighting, view, user_data })
 }
 
 fn past(member: &PoolMember, sighting: &Sighting) -> Past {
@@ -216,12 +249,25 @@ pub fn may_create(state: &State, pool: &InstancePool, member: &PoolMember) -> bo
     create_may_begin(pool.spec.state, views::deleting(pool), pool.spec.max_size, others + planned)
 }
 
-/// Whether a create would send what the member was written for. A change that makes no other machine, such as a cap,
-/// matters only where a call was begun: its retry would have to send the same bytes.
-fn is_current(pool: &InstancePool, launch_config: &LaunchConfig, member: &PoolMember, asked: Asked) -> bool {
+/// Whether the member is what a new one would be, and a create would send what it was written for. A change that makes no
+/// other machine, such as a cap, matters only where a call was begun: its retry would have to send the same bytes.
+/// Without its user data none would be anything: it only waits then.
+fn is_current(
+    pool: &InstancePool,
+    user_data: &UserData,
+    launch_config: &LaunchConfig,
+    member: &PoolMember,
+    asked: Asked,
+) -> bool {
+    let same = match user_data {
+        UserData::Known(text) => {
+            member.spec.template_hash == template_hash(&pool.spec.template, text.as_deref(), &launch_config.spec)
+        }
+        UserData::Missing { .. } => true,
+    };
     (asked == Asked::Never || Some(member.spec.placement.generation) == launch_config.metadata.generation)
         && !views::deleting(launch_config)
-        && member.spec.template_hash == template_hash(&pool.spec.template, &launch_config.spec)
+        && same
 }
 
 /// Takes the finalizer off: the machine is gone, by the provider's word.

@@ -10,18 +10,20 @@ use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use tracing::info;
 
+use super::clouds::Scope;
 use super::context::{Context, Failure};
 use super::purchasing::{Purchasing, purchasing};
 use super::queue::Outcome;
-use super::views;
+use super::{user_data, views};
 use crate::api::{
-    FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL,
-    LABEL_TEMPLATE_HASH, PoolMember, PoolMemberSpec, PoolRef,
+    ANNOTATION_RECONCILE_REQUESTED, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, InstancePool,
+    LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH, PoolMember, PoolMemberSpec, PoolRef,
 };
 use crate::cluster::ObjectKey;
 use crate::cluster::world::{PlannedMember, State};
 use crate::plan::attention;
-use crate::plan::replenish::{PoolView, Replenishment, earliest, replenish};
+use crate::plan::replenish::{Memory, PoolView, Replenishment, earliest, replenish};
+use crate::plan::rollout::Progress;
 use crate::plan::status::{StatusInput, pool_status};
 use crate::plan::template::{LaunchConfigProblem, UsableLaunchConfig, resolve};
 use crate::plan::{Answer, Found};
@@ -34,6 +36,8 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 const RESYNC: SignedDuration = SignedDuration::from_mins(5);
 /// A launch config that was just made is waited for this long, so that the others don't get its share of the machines.
 const TAKING_IN: Duration = Duration::from_secs(2);
+/// Characters of a request for a pass that count; its echo in the status has no more.
+const MAX_REQUEST: usize = 256;
 /// What a member's name may end with: no vowels, so that no words come out; as Kubernetes does.
 const SUFFIX: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
@@ -45,6 +49,9 @@ struct Pass {
     usable: Vec<UsableLaunchConfig>,
     problems: Vec<LaunchConfigProblem>,
     purchasing: Purchasing,
+    template_hash: Option<String>,
+    /// The request for a pass without delays that this one answers.
+    forced: Option<String>,
     deletes: Vec<Arc<PoolMember>>,
     creates: Vec<PoolMember>,
 }
@@ -64,7 +71,12 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
     if take_in(&context, &pool).await? {
         return Ok(None);
     }
+    let insists = requested(&pool, handled(&context, &key, &pool).as_deref()).is_some();
+    user_data::refresh(&context, &pool, insists).await;
     let pass = plan(&context, &key, &pool, now);
+    if pass.forced.is_some() {
+        fresh_lists(&context, &key, &pass.usable);
+    }
     let reserved = Reserved::of(&context, &key, &pass);
     pass.purchasing.tell(&context, &pool);
     // A failure is in the status before the member that shows it goes: else a crash would lose it.
@@ -73,6 +85,9 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
     let deleted = delete_members(&context, &key, &pass).await;
     let written = write_members(&context, &key, &pass).await;
     drop(reserved);
+    if let (Some(request), Ok(()), Ok(())) = (&pass.forced, &deleted, &written) {
+        context.memory.lock().pool(&key, &views::uid(pool.as_ref())).handled = Some(request.clone());
+    }
     if let Err(failure) = &written
         && let Failure::Write(error) = failure
         && error.namespace_terminating
@@ -86,7 +101,8 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
     finish_deletion(&context, &key).await?;
     deleted.and(written)?;
     let resync = now.checked_add(RESYNC).ok();
-    Ok(earliest(resync, earliest(pass.plan.look_again_at, status_due)))
+    let read_again = user_data::read_again_at(&context, &pool, now);
+    Ok(earliest(earliest(resync, read_again), earliest(pass.plan.look_again_at, status_due)))
 }
 
 /// The members that a pass is about to write. What of them is left when the pass ends, however it ends, is given up:
@@ -136,6 +152,7 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
     context.world.with(|state| {
         let (usable, problems) = resolve(
             &pool.spec,
+            &views::user_data(state, pool),
             |name| state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), name)).map(Arc::as_ref),
             FINALIZER_LAUNCH_CONFIG,
         );
@@ -143,18 +160,31 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
         let waiting = super::binder::waiting(state, key);
         let memory = memories.pool(key, &views::uid(pool.as_ref()));
         let purchasing = purchasing(context, state, memory, pool, &usable, waits_until, now);
+        let remembered = memory.replenish.get_or_insert_with(|| Memory {
+            rollout: pool.status.as_ref().and_then(Progress::recorded),
+            ..Memory::default()
+        });
+        let template = views::current_template(state, pool);
+        let forced = requested(pool, memory.handled.as_deref());
         let view = PoolView {
             target_size: pool.spec.target_size,
             max_size: pool.spec.max_size,
+            min_size: pool.spec.min_size,
             state: pool.spec.state,
             deleting: views::deleting(pool.as_ref()) || memory.namespace_terminating,
             max_concurrent_creates: pool.spec.provisioning.max_concurrent_creates,
-            members: views::counted_members(state, pool, now),
+            max_concurrent_deletes: pool.spec.provisioning.max_concurrent_deletes,
+            recycle: pool.spec.recycle.clone(),
+            disruption: pool.spec.disruption.clone(),
+            rollout: pool.spec.rollout.clone(),
+            template_hash: template.pool_hash(),
+            forced: forced.is_some(),
+            members: views::counted_members(state, pool, &template, now),
             waiting,
             launch_configs: purchasing.views.clone(),
         };
-        let plan = replenish(&view, &memory.replenish, now);
-        memory.replenish = plan.memory;
+        let plan = replenish(&view, remembered, now);
+        *remembered = plan.memory.clone();
         let deletes = state
             .members_of(pool)
             .filter(|member| plan.deletes.contains(&views::uid(member.as_ref())))
@@ -171,8 +201,35 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
             launch_config: member.spec.placement.launch_config.clone(),
         });
         state.planned.entry(key.clone()).or_default().extend(planned);
-        Pass { pool: pool.clone(), plan, waiting, usable, problems, purchasing, deletes, creates }
+        let template_hash = view.template_hash;
+        Pass { pool: pool.clone(), plan, waiting, usable, problems, purchasing, template_hash, forced, deletes, creates }
     })
+}
+
+/// The request for a pass that this process answered last.
+fn handled(context: &Context, key: &ObjectKey, pool: &InstancePool) -> Option<String> {
+    context.memory.lock().pool(key, &views::uid(pool)).handled.clone()
+}
+
+/// The value of the annotation by which somebody asks for a pass without delays, unless a pass has answered it.
+fn requested(pool: &InstancePool, handled: Option<&str>) -> Option<String> {
+    let request: String = pool.annotations().get(ANNOTATION_RECONCILE_REQUESTED)?.chars().take(MAX_REQUEST).collect();
+    let said = pool.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref());
+    (handled.or(said) != Some(request.as_str())).then_some(request)
+}
+
+/// Asks the clouds of these launch configs for their machines anew.
+fn fresh_lists(context: &Context, key: &ObjectKey, usable: &[UsableLaunchConfig]) {
+    let scopes: Vec<_> = context.world.with(|state| {
+        let find = |config: &UsableLaunchConfig| {
+            state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), config.name.as_str()))
+        };
+        usable.iter().filter_map(find).filter_map(|config| Scope::of(&config.spec)).collect()
+    });
+    info!(pool = %key, "a pass without delays was asked for");
+    for cloud in scopes.iter().filter_map(|scope| context.clouds.get(scope)) {
+        cloud.hurry();
+    }
 }
 
 /// Until when nothing is bought because one of the pool's launch configs is new: it will be usable in a moment.
@@ -217,6 +274,8 @@ fn new_member(pool: &InstancePool, config: &UsableLaunchConfig) -> PoolMember {
             pool_ref: PoolRef { name: pool_name, uid: views::uid(pool) },
             placement: config.placement.clone(),
             template_hash: config.template_hash.clone(),
+            cordoned: false,
+            hold: false,
         },
         status: None,
     }
@@ -295,7 +354,11 @@ async fn write_members(context: &Context, key: &ObjectKey, pass: &Pass) -> Resul
 async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<Timestamp>, Failure> {
     let now = Timestamp::now();
     let uid = views::uid(pass.pool.as_ref());
-    let replenished_at = context.memory.lock().pool(key, &uid).replenished_at;
+    let (replenished_at, handled) = {
+        let mut memories = context.memory.lock();
+        let memory = memories.pool(key, &uid);
+        (memory.replenished_at, memory.handled.clone())
+    };
     let input = StatusInput {
         pool: &pass.pool,
         plan: &pass.plan,
@@ -304,6 +367,8 @@ async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<T
         problems: &pass.problems,
         provisioning: &pass.purchasing.health,
         replenished_at,
+        template_hash: pass.template_hash.as_deref(),
+        handled: handled.as_deref(),
     };
     let mut status = pool_status(&input, now);
     let attention = context.world.with(|state| views::attention(state, &pass.pool));
@@ -378,6 +443,7 @@ async fn end_strays(context: &Context, key: &ObjectKey, live: Option<&InstancePo
             views::state(member) != crate::api::MemberState::Claimed
                 && !views::deleting(member.as_ref())
                 && !views::is_quarantined(member)
+                && !member.spec.hold
                 && !state.members_in_hand.contains(&views::uid(member.as_ref()))
         };
         state

@@ -11,6 +11,7 @@ use crate::cluster::world::State;
 use crate::plan::attention::Attention;
 use crate::plan::lifecycle::Stuck;
 use crate::plan::replenish::{CountedMember, Standing, earliest};
+use crate::plan::template::{CurrentTemplate, UserData};
 use crate::plan::{ClaimView, Evidence, Found, HeldMember, MemberView};
 
 /// Uid of an object; every stored object has one.
@@ -62,6 +63,8 @@ pub fn member_view(member: &PoolMember) -> MemberView<String> {
         deleting: deleting(member),
         claim: member.status.as_ref().and_then(|status| status.claim_ref.as_ref()).map(|claim| claim.uid.clone()),
         quarantined: is_quarantined(member),
+        cordoned: member.spec.cordoned,
+        hold: member.spec.hold,
     }
 }
 
@@ -131,8 +134,26 @@ pub fn found<K, V>(answer: &Found<Arc<K>>, view: impl FnOnce(&K) -> V) -> Found<
     }
 }
 
+/// What new members of a pool would be.
+pub fn current_template(state: &State, pool: &InstancePool) -> CurrentTemplate {
+    let namespace = pool.namespace().unwrap_or_default();
+    let find = |name: &str| state.launch_configs.get(&ObjectKey::new(namespace.clone(), name)).map(Arc::as_ref);
+    CurrentTemplate::of(&pool.spec, &user_data(state, pool), find)
+}
+
+/// What the machines of a pool run at their first boot, as far as it was read.
+pub fn user_data(state: &State, pool: &InstancePool) -> UserData {
+    let template = &pool.spec.template;
+    match &template.user_data_from {
+        None => UserData::Known(template.user_data.as_deref().map(Arc::from)),
+        Some(source) => {
+            state.contents.get(&pool.namespace().unwrap_or_default(), source).cloned().unwrap_or_else(UserData::unread)
+        }
+    }
+}
+
 /// A member as the arithmetic counts it.
-pub fn counted(member: &PoolMember, state: &State) -> CountedMember {
+fn counted(member: &PoolMember, state: &State, template: &CurrentTemplate) -> CountedMember {
     let uid = uid(member);
     let standing = match self::state(member) {
         MemberState::Claimed => Standing::Claimed,
@@ -140,6 +161,7 @@ pub fn counted(member: &PoolMember, state: &State) -> CountedMember {
         _ if deleting(member) => Standing::Terminating,
         MemberState::Errored => Standing::Errored,
         _ if is_quarantined(member) => Standing::Quarantined,
+        _ if member.spec.cordoned || member.spec.hold => Standing::Aside,
         MemberState::Ready => Standing::Ready,
         MemberState::Warming => Standing::Warming,
         MemberState::Pending => Standing::Pending,
@@ -149,19 +171,30 @@ pub fn counted(member: &PoolMember, state: &State) -> CountedMember {
         standing,
         launch_config: member.spec.placement.launch_config.clone(),
         created: created(member),
+        ready_since: member.status.as_ref().and_then(|status| status.ready_since.as_ref()).map(|time| time.0),
+        outdated: template.is_outdated(&member.spec),
+        hold: member.spec.hold,
     }
 }
 
 /// The members of a pool as the arithmetic counts them, those that are just being written included.
-pub fn counted_members(state: &State, pool: &InstancePool, now: Timestamp) -> Vec<CountedMember> {
+pub fn counted_members(
+    state: &State,
+    pool: &InstancePool,
+    template: &CurrentTemplate,
+    now: Timestamp,
+) -> Vec<CountedMember> {
     let planned = state.planned.get(&ObjectKey::of(pool)).into_iter().flatten();
-    let known = state.members_of(pool).map(|member| counted(member, state));
+    let known = state.members_of(pool).map(|member| counted(member, state, template));
     let names: std::collections::HashSet<_> = state.members_of(pool).map(|member| member.name_any()).collect();
     let written = planned.filter(|planned| !names.contains(&planned.name)).map(|planned| CountedMember {
         uid: format!("planned/{}", planned.name),
         standing: Standing::Pending,
         launch_config: planned.launch_config.clone(),
         created: now,
+        ready_since: None,
+        outdated: false,
+        hold: false,
     });
     known.chain(written).collect()
 }

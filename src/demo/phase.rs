@@ -96,6 +96,8 @@ mod tests {
             pool_ref: crate::api::PoolRef::default(),
             placement: crate::api::Placement::default(),
             template_hash: String::new(),
+            cordoned: false,
+            hold: false,
         };
         let mut member = PoolMember::new("ci-1", spec);
         member.metadata.deletion_timestamp = deleting.then_some(Time(Timestamp::UNIX_EPOCH));

@@ -30,7 +30,13 @@ impl Scene {
 
 fn member(name: &str, state: MemberState, claim: Option<&str>) -> PoolMember {
     let placement = Placement::default();
-    let spec = PoolMemberSpec { pool_ref: PoolRef::default(), placement, template_hash: String::new() };
+    let spec = PoolMemberSpec {
+        pool_ref: PoolRef::default(),
+        placement,
+        template_hash: String::new(),
+        cordoned: false,
+        hold: false,
+    };
     let mut member = PoolMember::new(name, spec);
     member.metadata.uid = Some(format!("uid of {name}"));
     let claim_ref = claim.map(|claim| ObjectRef { uid: format!("uid of {claim}"), ..ObjectRef::default() });

@@ -18,6 +18,10 @@ pub struct MemberView<Id> {
     pub claim: Option<Id>,
     /// Whether the condition `Quarantined` holds: a claim that nobody remembers was given its machine.
     pub quarantined: bool,
+    /// `spec.cordoned`.
+    pub cordoned: bool,
+    /// `spec.hold`.
+    pub hold: bool,
 }
 
 impl<Id: Eq> MemberView<Id> {
@@ -57,13 +61,12 @@ impl<Id: Eq> HasUid for ClaimView<Id> {
 /// Whether a claim may take this member: the one fence in front of the compare-and-swap.
 ///
 /// CEL sees no deletionTimestamp, so the API server would accept a claim on a member that is being deleted, whose
-/// machine may be ended at any moment. Nothing but this test keeps such a member from being handed out.
+/// machine may be ended at any moment. Nothing but this test keeps such a member from being handed out, or one that a
+/// person has set aside.
 pub fn claimable<Id: Eq>(member: &MemberView<Id>, live_pool: &Id) -> bool {
-    member.state == MemberState::Ready
-        && !member.deleting
-        && !member.quarantined
-        && member.claim.is_none()
-        && member.pool == *live_pool
+    let set_aside = member.cordoned || member.hold || member.quarantined;
+    let free = member.state == MemberState::Ready && member.claim.is_none();
+    free && !member.deleting && !set_aside && member.pool == *live_pool
 }
 
 /// Whether a claim waits for a member, `named` telling whether any member's `claimRef` names it.
@@ -79,7 +82,16 @@ mod tests {
     use super::*;
 
     fn member() -> MemberView<&'static str> {
-        MemberView { uid: "m", pool: "p", state: MemberState::Ready, deleting: false, claim: None, quarantined: false }
+        MemberView {
+            uid: "m",
+            pool: "p",
+            state: MemberState::Ready,
+            deleting: false,
+            claim: None,
+            cordoned: false,
+            hold: false,
+            quarantined: false,
+        }
     }
 
     fn claim() -> ClaimView<&'static str> {
@@ -113,6 +125,15 @@ mod tests {
     #[test]
     fn a_member_that_names_a_claim_is_not_claimable() {
         assert!(!claimable(&MemberView { claim: Some("c"), ..member() }, &"p"));
+    }
+
+    #[test]
+    fn a_cordoned_or_held_member_is_never_claimable() {
+        for state in MemberState::ALL {
+            for (cordoned, hold) in [(true, false), (false, true), (true, true)] {
+                assert!(!claimable(&MemberView { state, cordoned, hold, ..member() }, &"p"));
+            }
+        }
     }
 
     #[test]

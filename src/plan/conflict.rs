@@ -99,7 +99,16 @@ mod tests {
     const POOL: u8 = 9;
 
     fn ready() -> MemberView<u8> {
-        MemberView { uid: 1, pool: POOL, state: MemberState::Ready, deleting: false, claim: None, quarantined: false }
+        MemberView {
+            uid: 1,
+            pool: POOL,
+            state: MemberState::Ready,
+            deleting: false,
+            claim: None,
+            cordoned: false,
+            hold: false,
+            quarantined: false,
+        }
     }
 
     fn claimed(claim: u8) -> MemberView<u8> {
@@ -140,7 +149,13 @@ mod tests {
 
     #[test]
     fn a_look_that_shows_anything_else_drops_the_member() {
-        for seen in [claimed(6), MemberView { deleting: true, ..ready() }, MemberView { pool: 8, ..ready() }] {
+        for seen in [
+            claimed(6),
+            MemberView { deleting: true, ..ready() },
+            MemberView { cordoned: true, ..ready() },
+            MemberView { hold: true, ..ready() },
+            MemberView { pool: 8, ..ready() },
+        ] {
             assert_eq!(look(&Found::Object(seen)), SwapStep::Dropped);
         }
         assert_eq!(look(&Found::Missing), SwapStep::Dropped);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Allowance, Proof, Trial};
-use crate::api::{LaunchConfigInUse, PoolState, RecordedError, micro_time};
+use crate::api::{Disruption, LaunchConfigInUse, PoolState, RecordedError, Recycle, Rollout, micro_time};
 use crate::plan::breaker::{Phase, Rules};
 use crate::plan::placement::LaunchConfigView;
 use crate::plan::replenish::{CountedMember, Memory, PoolView, Standing, replenish};
@@ -91,13 +91,23 @@ impl Simulation {
             },
             launch_config: "sim".into(),
             created: at(machine.bought),
+            ready_since: machine.ready.map(at),
+            outdated: machine.hash != hash,
+            hold: false,
         });
         let pool = PoolView {
             target_size: 50,
             max_size: 100,
+            min_size: 0,
             state: PoolState::Active,
             deleting: false,
             max_concurrent_creates: 10,
+            max_concurrent_deletes: 10,
+            recycle: Recycle::default(),
+            disruption: Disruption::default(),
+            rollout: Rollout::default(),
+            template_hash: Some(hash.to_owned()),
+            forced: false,
             members: members.collect(),
             waiting: 0,
             launch_configs: vec![view],

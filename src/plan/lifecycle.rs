@@ -104,6 +104,7 @@ impl Stuck {
 
 /// A member as its lifecycle sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them may come with any other")]
 pub struct LifecycleView {
     /// `status.state`.
     pub state: MemberState,
@@ -142,6 +143,8 @@ pub struct LifecycleView {
     pub account_confirmed_at: Option<Timestamp>,
     /// What is known of claims that were given the machine, though the member is not claimed.
     pub past: Past,
+    /// Whether a person holds the member, and nothing overrides that: it is not deleted, and its machine's end not begun.
+    pub held: bool,
 }
 
 /// What to do with a member now.
@@ -235,7 +238,7 @@ fn pending(member: &LifecycleView, now: Timestamp) -> Step {
         return wait;
     }
     match (member.asked, member.machine) {
-        (Asked::Never, _) if !member.current => Step::Delete,
+        (Asked::Never, _) if !member.current => delete(member),
         (Asked::Never, _) if member.may_create && confirmed_after(member, minus(now, IDENTITY_FRESH)) => Step::Create,
         (Asked::Never, _) if member.may_create => Step::ConfirmIdentity,
         (Asked::Never, _) => Step::Wait(None),
@@ -245,12 +248,16 @@ fn pending(member: &LifecycleView, now: Timestamp) -> Step {
                 // In another account the same token would buy a second machine.
                 (true, true) if confirmed_after(member, at) => Step::Create,
                 (true, true) => Step::ConfirmIdentity,
-                (false, _) if settled => Step::Delete,
+                (false, _) if settled => delete(member),
                 _ => look_again(at, now),
             }
         }
         (Asked::Perhaps(_), _) => Step::Find,
     }
+}
+
+fn delete(member: &LifecycleView) -> Step {
+    if member.held { Step::Wait(None) } else { Step::Delete }
 }
 
 fn warming(member: &LifecycleView, now: Timestamp) -> Step {
@@ -373,6 +380,13 @@ fn end_machine(member: &LifecycleView, now: Timestamp) -> Step {
     }
     if let Some(stuck) = stuck(member, now).filter(|stuck| member.said_stuck != Some(*stuck)) {
         return Step::RecordStuck(stuck);
+    }
+    // What was begun before goes on: a hold brings no machine back. One that is switched off is held like any other.
+    if member.held && member.terminate_accepted_at.is_none() {
+        return match member.machine {
+            Machine::Missing { .. } => hold_off(member, now).unwrap_or(Step::Confirm),
+            _ => Step::Wait(None),
+        };
     }
     if let Some(wait) = hold_off(member, now) {
         return wait;

@@ -26,6 +26,7 @@ fn member(state: MemberState) -> LifecycleView {
         said_stuck: None,
         account_confirmed_at: Some(at(1_000)),
         past: Past::Clean,
+        held: false,
     }
 }
 
@@ -216,6 +217,33 @@ fn a_machine_that_served_a_claim_before_is_quarantined_before_it_can_be_ready() 
     assert_eq!(next_step(&view, at(999)), Step::Terminate, "a person deletes the member");
 }
 
+#[test]
+fn a_held_member_is_neither_deleted_nor_is_its_machine_ended_until_the_hold_is_taken_off() {
+    let outdated = LifecycleView { current: false, held: true, ..member(MemberState::Pending) };
+    assert_eq!(next_step(&outdated, at(0)), Step::Wait(None));
+    let running = Machine::Running { at: at(1), since: at(0), ready: true };
+    for state in MemberState::ALL {
+        let ending =
+            LifecycleView { ending_since: Some(at(0)), has_instance: true, machine: running, ..member(state) };
+        assert_eq!(next_step(&LifecycleView { held: true, ..ending.clone() }, at(5)), Step::Wait(None));
+        assert_eq!(next_step(&ending, at(5)), Step::Terminate);
+    }
+}
+
+#[test]
+fn a_hold_that_comes_after_the_first_terminate_call_stops_nothing() {
+    let begun = LifecycleView {
+        ending_since: Some(at(0)),
+        machine: Machine::Running { at: at(1), since: at(0), ready: true },
+        terminate_accepted_at: Some(at(1)),
+        held: true,
+        ..member(MemberState::Ready)
+    };
+    assert_eq!(next_step(&begun, at(11)), Step::Terminate);
+    let gone = LifecycleView { machine: Machine::Terminated, terminate_accepted_at: None, ..begun };
+    assert_eq!(next_step(&gone, at(11)), Step::Finish, "there is nothing left to hold");
+}
+
 fn any_machine() -> impl Strategy<Value = Machine> {
     prop_oneof![
         Just(Machine::Unknown),
@@ -244,12 +272,13 @@ prop_compose! {
         failures in 0..8_u32,
         confirmed in proptest::option::of(0..300_i64),
         past in proptest::sample::select(vec![Past::Clean, Past::Served, Past::Quarantined]),
+        held in any::<bool>(),
     ) -> LifecycleView {
         LifecycleView {
             ending_since: ending.map(at), current, may_create, asked, machine,
             not_before: not_before.map(at), terminate_accepted_at: accepted.map(at),
             terminate_first_accepted_at: accepted.map(at), terminate_failures: failures,
-            account_confirmed_at: confirmed.map(at), past, ..member(state)
+            account_confirmed_at: confirmed.map(at), past, held, ..member(state)
         }
     }
 }
@@ -292,6 +321,13 @@ proptest! {
     fn invariant_5_no_create_begins_where_the_pool_may_not(view in any_member(), now in 0..300_i64) {
         if next_step(&view, at(now)) == Step::Create {
             prop_assert!(view.may_create && view.current && view.ending_since.is_none() && view.state == MemberState::Pending);
+        }
+    }
+
+    #[test]
+    fn a_held_member_is_never_deleted_and_its_machine_never_first_asked_to_end(view in any_member(), now in 0..300_i64) {
+        if view.held && view.terminate_accepted_at.is_none() {
+            prop_assert!(!matches!(next_step(&view, at(now)), Step::Terminate | Step::Delete));
         }
     }
 

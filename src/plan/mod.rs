@@ -21,8 +21,10 @@ pub mod provisioning;
 pub mod queue;
 pub mod ramp;
 pub mod record;
+pub mod recycle;
 pub mod replenish;
 pub mod restore;
+pub mod rollout;
 pub mod status;
 pub mod sweep;
 pub mod template;
@@ -32,3 +34,6 @@ pub use claimable::{ClaimView, MemberView, claimable, queues};
 pub use conflict::{Answer, BindStep, DeleteStep, SwapStep, after_bind, after_delete, after_swap, after_swap_look};
 pub use evidence::{Evidence, Found, HasUid};
 pub use fate::{Ending, Fate, HeldMember, Hold, ending, fate, hold};
+
+#[cfg(test)]
+mod upkeep_tests;

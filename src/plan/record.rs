@@ -6,7 +6,8 @@ use super::lifecycle::Stuck;
 use super::queue::Refusal;
 use crate::api::{
     ClaimInstance, ClaimPhase, ConditionValue, InstanceAddress, MemberInstance, MemberState, ObjectRef, PoolClaim,
-    PoolClaimStatus, PoolMember, PoolMemberStatus, RecordedError, bounded_message, micro_time, set_condition,
+    PoolClaimStatus, PoolMember, PoolMemberStatus, RecordedError, bounded_message, condition_is_true, micro_time,
+    set_condition,
 };
 
 /// A machine, as far as a member records it.
@@ -57,7 +58,7 @@ pub fn warming(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -
 
 /// The machine is ready.
 pub fn ready(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -> PoolMember {
-    let condition = ConditionValue::new("Ready", true, "Ready", "the machine can be claimed");
+    let condition = claimability(before);
     member(before, now, &condition, |status| {
         status.state = MemberState::Ready;
         status.instance = Some(instance(machine));
@@ -89,7 +90,7 @@ pub fn claimed(before: &PoolMember, claim: &PoolClaim, now: Timestamp) -> PoolMe
 
 /// The claim never showed the member to anybody, so another may have it.
 pub fn given_back(before: &PoolMember, now: Timestamp) -> PoolMember {
-    let condition = ConditionValue::new("Ready", true, "Ready", "the machine can be claimed");
+    let condition = claimability(before);
     member(before, now, &condition, |status| {
         status.state = MemberState::Ready;
         status.claim_ref = None;
@@ -116,6 +117,33 @@ pub fn quarantined(before: &PoolMember, instance: &str, now: Timestamp) -> PoolM
         set_condition(&mut status.conditions, &ready, before.metadata.generation, now);
     }
     quarantined
+}
+
+/// What a person changed in the spec was seen. Only of a Ready member does more follow for its status.
+pub fn observed(before: &PoolMember, now: Timestamp) -> PoolMember {
+    let status = before.status.clone().unwrap_or_default();
+    let present = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+    let quarantined = condition_is_true(&status.conditions, "Quarantined");
+    match present {
+        Some(_) if status.state == MemberState::Ready && !quarantined => {
+            member(before, now, &claimability(before), |_| {})
+        }
+        _ => {
+            let mut member = before.clone();
+            let generation = member.metadata.generation.unwrap_or(0);
+            member.status = Some(PoolMemberStatus { observed_generation: generation, ..status });
+            member
+        }
+    }
+}
+
+/// What the condition of a Ready member says.
+fn claimability(member: &PoolMember) -> ConditionValue {
+    match (member.spec.hold, member.spec.cordoned) {
+        (true, _) => ConditionValue::new("Ready", false, "Held", "kept and not claimable while spec.hold is true"),
+        (_, true) => ConditionValue::new("Ready", false, "Cordoned", "not claimable while spec.cordoned is true"),
+        _ => ConditionValue::new("Ready", true, "Ready", "the machine can be claimed"),
+    }
 }
 
 fn instance(machine: &RecordedMachine) -> MemberInstance {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::provisioning::{self, LaunchConfigHealth};
 use super::replenish::Replenishment;
+use super::rollout::template_current;
 use super::template::{LaunchConfigProblem, UsableLaunchConfig};
 use crate::api::{
     ConditionValue, InstancePool, InstancePoolStatus, LABEL_POOL, MemberCounts, PoolState, TargetSource, micro_time,
@@ -27,6 +28,10 @@ pub struct StatusInput<'a> {
     pub provisioning: &'a [LaunchConfigHealth],
     /// When this process last wrote members, if it did.
     pub replenished_at: Option<Timestamp>,
+    /// What new members would be, if that is known.
+    pub template_hash: Option<&'a str>,
+    /// The request for a pass that this process has answered last, if any.
+    pub handled: Option<&'a str>,
 }
 
 /// The pool's status as it should be.
@@ -48,6 +53,10 @@ pub fn pool_status(input: &StatusInput<'_>, now: Timestamp) -> InstancePoolStatu
         effective_target: Some(input.plan.effective_target.clone()),
         waiting_claims: input.waiting,
         launch_configs: input.provisioning.iter().map(|config| config.recorded.clone()).collect(),
+        template_hash: input.template_hash.map_or(before.template_hash, str::to_owned),
+        updated_ready: input.plan.rollout.updated_ready,
+        rollout_progress_time: input.plan.rollout.progress.as_ref().map(|progress| micro_time(progress.at)),
+        last_handled_reconcile_at: input.handled.map(str::to_owned).or(before.last_handled_reconcile_at),
         last_replenish_time: input.replenished_at.map(micro_time).or(before.last_replenish_time),
         selector: format!("{LABEL_POOL}={}", pool.metadata.name.as_deref().unwrap_or_default()),
     }
@@ -65,7 +74,9 @@ fn conditions_of(input: &StatusInput<'_>) -> Vec<ConditionValue> {
     } else {
         ConditionValue::new("Reconciling", true, ready.reason, ready.message.clone())
     };
-    let mut all = vec![ready, reconciling, stalled, at_max_size(input), drained(input)];
+    let plan = input.plan;
+    let template = template_current(&input.pool.spec, &plan.rollout, plan.counts.ready, plan.recycling_forbidden);
+    let mut all = vec![ready, reconciling, stalled, at_max_size(input), template, drained(input)];
     all.extend(provisioning::conditions(input.provisioning));
     all
 }
@@ -139,6 +150,12 @@ fn drained(input: &StatusInput<'_>) -> ConditionValue {
             "ClaimedMembersRemain",
             format!("{} members are claimed and finish with their claims", counts.claimed),
         ),
+        (true, _) if input.plan.kept > 0 => ConditionValue::new(
+            "Drained",
+            false,
+            "HeldMembersRemain",
+            format!("{} members are held, and terminated once their spec.hold is false", input.plan.kept),
+        ),
         (true, _) => ConditionValue::new("Drained", false, "Terminating", "unclaimed members are being terminated"),
     }
 }
@@ -161,6 +178,9 @@ mod tests {
                 launch_configs: vec![],
                 template: Template::default(),
                 readiness: Readiness::default(),
+                recycle: crate::api::Recycle::default(),
+                disruption: crate::api::Disruption::default(),
+                rollout: crate::api::Rollout::default(),
                 provisioning: Provisioning::default(),
             },
         );
@@ -176,6 +196,9 @@ mod tests {
             creates: vec![],
             held_by_max_size: false,
             deletes: vec![],
+            rollout: crate::plan::rollout::RolloutNow::default(),
+            recycling_forbidden: false,
+            kept: 0,
             look_again_at: None,
             memory: Memory::default(),
         }
@@ -200,6 +223,8 @@ mod tests {
             problems,
             provisioning: &[],
             replenished_at: None,
+            template_hash: Some("hash"),
+            handled: None,
         };
         pool_status(&input, at(now))
     }

@@ -1,13 +1,52 @@
 //! What a new member of a pool would be: which launch configs may be used, and the template hash.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::api::{
-    InstancePoolSpec, LaunchConfig, LaunchConfigSpec, LifecycleClass, Market, Placement, PoolLaunchConfig, Template,
+    InstancePoolSpec, LaunchConfig, LaunchConfigSpec, LifecycleClass, Market, Placement, PoolLaunchConfig,
+    PoolMemberSpec, Template,
 };
+
+/// Most bytes of user data: the smallest limit among clouds (EC2).
+pub const MAX_USER_DATA: usize = 16_384;
+
+/// What the machines of a pool run at their first boot, as far as it is known.
+#[derive(Clone, PartialEq, Eq)]
+pub enum UserData {
+    /// This, or nothing.
+    Known(Option<Arc<str>>),
+    /// What the template refers to does not give it.
+    Missing {
+        /// One word for machines.
+        reason: &'static str,
+        /// What is missing, and what to do.
+        message: String,
+    },
+}
+
+impl UserData {
+    /// Nothing was read yet.
+    pub fn unread() -> Self {
+        Self::Missing { reason: NOT_READ, message: "the user data that the template refers to is not read yet".into() }
+    }
+}
+
+/// It may be a secret.
+impl fmt::Debug for UserData {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(_) => formatter.write_str("Known"),
+            Self::Missing { reason, .. } => write!(formatter, "Missing({reason})"),
+        }
+    }
+}
+
+const NOT_READ: &str = "UserDataNotRead";
 
 /// A launch config of a pool that may be used for new members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +78,13 @@ pub enum LaunchConfigProblem {
     SpotInEphemeralPool(String),
     /// The operator has not taken it in yet; it will in a moment.
     NotTakenIn(String),
+    /// The user data of its machines is not known.
+    NoUserData {
+        /// One word for machines.
+        reason: &'static str,
+        /// What is missing, and what to do.
+        message: String,
+    },
 }
 
 impl LaunchConfigProblem {
@@ -49,6 +95,7 @@ impl LaunchConfigProblem {
             Self::BeingDeleted(_) => "LaunchConfigBeingDeleted",
             Self::SpotInEphemeralPool(_) => "SpotInEphemeralPool",
             Self::NotTakenIn(_) => "LaunchConfigNotTakenIn",
+            Self::NoUserData { reason, .. } => reason,
         }
     }
 
@@ -63,24 +110,32 @@ impl LaunchConfigProblem {
                 )
             }
             Self::NotTakenIn(name) => format!("launch config {name} is new and not taken in yet"),
+            Self::NoUserData { message, .. } => message.clone(),
         }
     }
 
     /// Whether it passes by itself within a moment.
-    pub const fn is_passing(&self) -> bool {
-        matches!(self, Self::NotTakenIn(_))
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::NotTakenIn(_) | Self::NoUserData { reason: NOT_READ, .. })
     }
 }
 
 /// The launch configs that `pool` may use now, and what keeps it from using the others.
 pub fn resolve<'a>(
     pool: &InstancePoolSpec,
+    user_data: &UserData,
     find: impl Fn(&str) -> Option<&'a LaunchConfig>,
     finalizer: &str,
 ) -> (Vec<UsableLaunchConfig>, Vec<LaunchConfigProblem>) {
     let (mut usable, mut problems) = (Vec::new(), Vec::new());
+    let text = match user_data {
+        UserData::Known(text) => text.as_deref(),
+        UserData::Missing { reason, message } => {
+            return (usable, vec![LaunchConfigProblem::NoUserData { reason, message: message.clone() }]);
+        }
+    };
     for entry in &pool.launch_configs {
-        match resolve_one(pool, entry, find(&entry.name), finalizer) {
+        match resolve_one(pool, text, entry, find(&entry.name), finalizer) {
             Ok(config) => usable.push(config),
             Err(problem) => problems.push(problem),
         }
@@ -90,6 +145,7 @@ pub fn resolve<'a>(
 
 fn resolve_one(
     pool: &InstancePoolSpec,
+    user_data: Option<&str>,
     entry: &PoolLaunchConfig,
     found: Option<&LaunchConfig>,
     finalizer: &str,
@@ -117,17 +173,62 @@ fn resolve_one(
         weight: entry.weight,
         max_in_pool: entry.max_instances,
         max_in_all: config.spec.max_instances,
-        template_hash: template_hash(&pool.template, &config.spec),
+        template_hash: template_hash(&pool.template, user_data, &config.spec),
         paused: config.spec.paused,
     })
 }
 
+/// What new members of a pool would be now, by launch config.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CurrentTemplate {
+    /// The hash by launch config; `None` for one that is not there, so that nothing can be said of its members.
+    hashes: BTreeMap<String, Option<String>>,
+}
+
+impl CurrentTemplate {
+    /// The template of a pool, by the launch configs that it names. One that is being deleted counts as not named (T-34).
+    /// While the user data is not known, nothing can be said of any.
+    pub fn of<'a>(
+        pool: &InstancePoolSpec,
+        user_data: &UserData,
+        find: impl Fn(&str) -> Option<&'a LaunchConfig>,
+    ) -> Self {
+        let hash = |config: &LaunchConfig| match user_data {
+            UserData::Known(text) => Some(template_hash(&pool.template, text.as_deref(), &config.spec)),
+            UserData::Missing { .. } => None,
+        };
+        let named = pool.launch_configs.iter().map(|entry| (entry.name.clone(), find(&entry.name)));
+        let hashes = named
+            .filter(|(_, found)| found.is_none_or(|config| config.metadata.deletion_timestamp.is_none()))
+            .map(|(name, found)| (name, found.and_then(hash)))
+            .collect();
+        Self { hashes }
+    }
+
+    /// Whether a member is of another template than a new one would be. Where nothing new could be bought, none is.
+    pub fn is_outdated(&self, member: &PoolMemberSpec) -> bool {
+        let known = self.hashes.values().any(Option::is_some);
+        match self.hashes.get(&member.placement.launch_config) {
+            Some(Some(hash)) => *hash != member.template_hash,
+            Some(None) => false,
+            None => known,
+        }
+    }
+
+    /// One hash over those of all launch configs; none if nothing new could be bought.
+    pub fn pool_hash(&self) -> Option<String> {
+        let known: Vec<_> = self.hashes.iter().filter_map(|(name, hash)| Some((name, hash.as_ref()?))).collect();
+        (!known.is_empty()).then(|| digest(&known))
+    }
+}
+
 /// Hash of what makes a machine: the pool's template and the launch config's region, zone, market, type and image.
 /// Caps and boot times change no machine that is there. 16 hexadecimal digits, fit for a label.
-pub fn template_hash(template: &Template, config: &LaunchConfigSpec) -> String {
+/// `user_data` is the content, wherever it comes from.
+pub fn template_hash(template: &Template, user_data: Option<&str>, config: &LaunchConfigSpec) -> String {
     #[derive(Serialize)]
     struct Hashed<'a> {
-        user_data: &'a Option<String>,
+        user_data: Option<&'a str>,
         tags: &'a BTreeMap<String, String>,
         labels: &'a BTreeMap<String, String>,
         region: &'a str,
@@ -137,7 +238,7 @@ pub fn template_hash(template: &Template, config: &LaunchConfigSpec) -> String {
         image: &'a str,
     }
     let hashed = Hashed {
-        user_data: &template.user_data,
+        user_data,
         tags: &template.tags,
         labels: &template.labels,
         region: &config.region,
@@ -146,7 +247,11 @@ pub fn template_hash(template: &Template, config: &LaunchConfigSpec) -> String {
         instance_type: &config.instance_type,
         image: &config.image,
     };
-    let bytes = serde_json::to_vec(&hashed).unwrap_or_default();
+    digest(&hashed)
+}
+
+fn digest(hashed: &impl Serialize) -> String {
+    let bytes = serde_json::to_vec(hashed).unwrap_or_default();
     Sha256::digest(bytes).iter().take(8).fold(String::new(), |hash, byte| hash + &format!("{byte:02x}"))
 }
 
@@ -187,12 +292,29 @@ mod tests {
             launch_configs: vec![PoolLaunchConfig { name: "lc".into(), weight: 100, max_instances: None }],
             template: Template::default(),
             readiness: crate::api::Readiness::default(),
+            recycle: crate::api::Recycle::default(),
+            disruption: crate::api::Disruption::default(),
+            rollout: crate::api::Rollout::default(),
             provisioning: crate::api::Provisioning::default(),
         }
     }
 
+    fn member(launch_config: &str, template_hash: &str) -> PoolMemberSpec {
+        PoolMemberSpec {
+            pool_ref: crate::api::PoolRef::default(),
+            placement: Placement { launch_config: launch_config.into(), ..Placement::default() },
+            template_hash: template_hash.into(),
+            cordoned: false,
+            hold: false,
+        }
+    }
+
+    fn none() -> UserData {
+        UserData::Known(None)
+    }
+
     fn problem(pool: &InstancePoolSpec, found: Option<&LaunchConfig>) -> LaunchConfigProblem {
-        resolve(pool, |_| found, FINALIZER).1.remove(0)
+        resolve(pool, &none(), |_| found, FINALIZER).1.remove(0)
     }
 
     #[test]
@@ -202,7 +324,7 @@ mod tests {
             problem(&pool(LifecycleClass::Ephemeral), Some(&spot)),
             LaunchConfigProblem::SpotInEphemeralPool("lc".into())
         );
-        assert_eq!(resolve(&pool(LifecycleClass::Spot), |_| Some(&spot), FINALIZER).0.len(), 1);
+        assert_eq!(resolve(&pool(LifecycleClass::Spot), &none(), |_| Some(&spot), FINALIZER).0.len(), 1);
     }
 
     #[test]
@@ -218,15 +340,77 @@ mod tests {
     }
 
     #[test]
+    fn a_member_of_another_template_or_of_a_launch_config_that_the_pool_no_longer_names_is_outdated() {
+        let (spec, found) = (pool(LifecycleClass::Ephemeral), config(Market::OnDemand));
+        let hash = template_hash(&spec.template, None, &found.spec);
+        let current = CurrentTemplate::of(&spec, &none(), |_| Some(&found));
+        assert!(!current.is_outdated(&member("lc", &hash)));
+        assert!(current.is_outdated(&member("lc", "another")));
+        assert!(current.is_outdated(&member("removed", &hash)));
+    }
+
+    #[test]
+    fn nothing_is_outdated_while_no_launch_config_says_what_would_be_current() {
+        let spec = pool(LifecycleClass::Ephemeral);
+        let current = CurrentTemplate::of(&spec, &none(), |_| None);
+        assert!(!current.is_outdated(&member("lc", "any")) && !current.is_outdated(&member("removed", "any")));
+        assert_eq!(current.pool_hash(), None);
+        let mut dying = config(Market::OnDemand);
+        dying.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
+        assert!(!CurrentTemplate::of(&spec, &none(), |_| Some(&dying)).is_outdated(&member("lc", "any")));
+    }
+
+    #[test]
+    fn a_launch_config_that_is_being_deleted_outdates_its_members_as_long_as_another_can_replace_them() {
+        let mut spec = pool(LifecycleClass::Ephemeral);
+        spec.launch_configs.push(PoolLaunchConfig { name: "other".into(), weight: 100, max_instances: None });
+        let (mut dying, other) = (config(Market::OnDemand), config(Market::OnDemand));
+        dying.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
+        let hash = template_hash(&spec.template, None, &dying.spec);
+        let current = CurrentTemplate::of(&spec, &none(), |name| Some(if name == "lc" { &dying } else { &other }));
+        assert!(current.is_outdated(&member("lc", &hash)) && !current.is_outdated(&member("other", &hash)));
+    }
+
+    #[test]
+    fn without_the_user_data_that_it_refers_to_a_pool_uses_no_launch_config_and_no_member_is_outdated() {
+        let (mut spec, found) = (pool(LifecycleClass::Ephemeral), config(Market::OnDemand));
+        spec.launch_configs.push(PoolLaunchConfig { name: "other".into(), weight: 100, max_instances: None });
+        let missing = UserData::Missing { reason: "UserDataNotFound", message: "there is no Secret boot".into() };
+        let (usable, problems) = resolve(&spec, &missing, |_| Some(&found), FINALIZER);
+        assert!(usable.is_empty());
+        let words: Vec<_> = problems.iter().map(|problem| (problem.reason(), problem.message())).collect();
+        assert_eq!(words, [("UserDataNotFound", "there is no Secret boot".to_owned())]);
+        let current = CurrentTemplate::of(&spec, &missing, |_| Some(&found));
+        assert!(!current.is_outdated(&member("lc", "any")) && current.pool_hash().is_none());
+    }
+
+    #[test]
+    fn the_hash_of_a_pool_changes_with_each_of_its_launch_configs() {
+        let (mut spec, found) = (pool(LifecycleClass::Ephemeral), config(Market::OnDemand));
+        let before = CurrentTemplate::of(&spec, &none(), |_| Some(&found)).pool_hash();
+        let mut changed = config(Market::OnDemand);
+        changed.spec.image = "img-2".into();
+        assert_ne!(before, CurrentTemplate::of(&spec, &none(), |_| Some(&changed)).pool_hash());
+        changed.spec = LaunchConfigSpec { max_instances: None, ..found.spec.clone() };
+        assert_eq!(before, CurrentTemplate::of(&spec, &none(), |_| Some(&changed)).pool_hash());
+        let script = UserData::Known(Some(Arc::from("x")));
+        assert_ne!(before, CurrentTemplate::of(&spec, &script, |_| Some(&found)).pool_hash());
+        spec.template.tags.insert("team".into(), "web".into());
+        assert_ne!(before, CurrentTemplate::of(&spec, &none(), |_| Some(&found)).pool_hash());
+    }
+
+    #[test]
     fn the_hash_changes_with_the_machine_and_not_with_caps() {
         let (template, base) = (Template::default(), config(Market::OnDemand).spec);
-        let hash = template_hash(&template, &base);
+        let hash = template_hash(&template, None, &base);
         assert_eq!(hash.len(), 16);
         assert_eq!(
             hash,
-            template_hash(&template, &LaunchConfigSpec { max_instances: None, paused: true, ..base.clone() })
+            template_hash(&template, None, &LaunchConfigSpec { max_instances: None, paused: true, ..base.clone() })
         );
-        assert_ne!(hash, template_hash(&template, &LaunchConfigSpec { image: "img-2".into(), ..base.clone() }));
-        assert_ne!(hash, template_hash(&Template { user_data: Some("x".into()), ..template }, &base));
+        assert_ne!(hash, template_hash(&template, None, &LaunchConfigSpec { image: "img-2".into(), ..base.clone() }));
+        assert_ne!(hash, template_hash(&template, Some("x"), &base));
     }
 }

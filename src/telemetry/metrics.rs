@@ -151,6 +151,7 @@ struct Families {
     breakers: Family<BreakerLabels, Gauge>,
     writes: Family<WriteLabels, Counter>,
     bind_conflicts: Counter,
+    holds_overridden: Counter,
     provider_calls: Histograms<CallLabels>,
     replacement_delay: Histogram,
     reconciles: Histograms<ControllerLabels>,
@@ -189,6 +190,7 @@ impl Metrics {
             breakers: Family::default(),
             writes: Family::default(),
             bind_conflicts: Counter::default(),
+            holds_overridden: Counter::default(),
             provider_calls: Family::new_with_constructor(|| Histogram::new(CALL_SECONDS)),
             replacement_delay: Histogram::new(REPLACEMENT_SECONDS),
             reconciles: Family::new_with_constructor(|| Histogram::new(RECONCILE_SECONDS)),
@@ -220,6 +222,11 @@ impl Metrics {
     /// The member of a compare-and-swap was taken by another, or had changed.
     pub fn bind_conflict(&self) {
         self.0.bind_conflicts.inc();
+    }
+
+    /// A member was held, and terminated all the same: its namespace ended.
+    pub fn hold_overridden(&self) {
+        self.0.holds_overridden.inc();
     }
 
     /// Begins the series of a pool, so that its histogram and gauges are there before anything happens to it.
@@ -499,6 +506,11 @@ impl Families {
             "bind_conflicts",
             "Compare-and-swaps of members that found the member changed",
             self.bind_conflicts.clone(),
+        );
+        registry.register(
+            "holds_overridden",
+            "Held members that were terminated because their namespace ended",
+            self.holds_overridden.clone(),
         );
         registry.register_with_unit(
             "provider_call_duration",

@@ -20,7 +20,17 @@ pub(crate) fn claim_view(claim: Claim) -> ClaimView<Id> {
 
 pub(crate) fn member_view(number: usize, member: Member) -> MemberView<Id> {
     let state = if member.claim.is_some() { MemberState::Claimed } else { MemberState::Ready };
-    MemberView { uid: member_id(number), pool: POOL, state, deleting: member.deleting, claim: member.claim, quarantined: false }
+    MemberView {
+        uid: member_id(number),
+        pool: POOL,
+        state,
+        deleting: member.deleting,
+        claim: member.claim,
+        // Nobody sets a member aside in the model: that only makes fewer of them claimable.
+        cordoned: false,
+        hold: false,
+        quarantined: false,
+    }
 }
 
 /// What the processes do.

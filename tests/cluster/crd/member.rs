@@ -78,6 +78,22 @@ async fn the_spec_of_a_member_is_immutable() {
 }
 
 #[tokio::test]
+async fn cordoned_and_hold_are_the_two_fields_of_a_member_that_a_person_sets() {
+    let sandbox = Sandbox::new().await;
+    let mut current = sandbox.created(&member()).await;
+    assert_eq!((&current["spec"]["cordoned"], &current["spec"]["hold"]), (&json!(false), &json!(false)));
+    for (field, value) in [("cordoned", true), ("hold", true), ("cordoned", false), ("hold", false)] {
+        let changed = with(&current, &format!("/spec/{field}"), json!(value));
+        current = sandbox.replace(&changed).await.unwrap_or_else(|error| panic!("{field} {value}: {error}"));
+        assert_eq!(current["spec"][field], value);
+    }
+    let text = sandbox.replace(&with(&current, "/spec/hold", json!("yes"))).await;
+    assert_refused("hold: yes", text, &["spec.hold", "boolean"]);
+    let both = with(&with(&current, "/spec/hold", json!(true)), "/spec/templateHash", json!("000000"));
+    assert_refused("along with another", sandbox.replace(&both).await, &["spec of a member is immutable"]);
+}
+
+#[tokio::test]
 async fn a_bad_member_is_refused_with_a_message_that_names_the_field() {
     let sandbox = Sandbox::new().await;
     assert_each_required(&sandbox, &member(), &["poolRef", "placement", "templateHash"]).await;

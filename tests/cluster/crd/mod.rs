@@ -6,4 +6,5 @@ mod launch_config;
 mod member;
 mod pool;
 mod pool_machines;
+mod pool_upkeep;
 mod sandbox;

@@ -37,6 +37,9 @@ async fn a_plain_pool_is_accepted_and_gets_the_defaults() {
             "launchConfigs": [{"name": "a", "weight": 100}],
             "template": {},
             "readiness": {"launchTimeoutSeconds": 600, "warmingTimeoutSeconds": 1800},
+            "recycle": {"readyTtlSeconds": 14400, "jitterPercent": 20},
+            "disruption": {"maxSurge": 1, "maxUnavailable": 0},
+            "rollout": {"type": "RollingReplace", "progressDeadlineSeconds": 1800, "onFailure": "Pause"},
             "provisioning": {
                 "maxConcurrentCreates": 10,
                 "maxConcurrentDeletes": 10,

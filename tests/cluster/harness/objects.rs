@@ -107,6 +107,15 @@ impl Walk {
         self.api().patch(name, &PatchParams::default(), &patch).await.expect("the change is accepted")
     }
 
+    /// Asks for a pass over a pool that does not wait, and waits until it is answered.
+    pub(crate) async fn request_a_pass(&self, pool: &str, value: &str) {
+        let patch = json!({ "metadata": { "annotations": { "bullpen.dev/reconcile-requested-at": value } } });
+        let api = self.api::<InstancePool>();
+        api.patch(pool, &PatchParams::default(), &Patch::Merge(patch)).await.expect("the annotation is accepted");
+        let answered = |status: &InstancePoolStatus| status.last_handled_reconcile_at.as_deref() == Some(value);
+        self.pool_until(pool, "has answered the request", answered).await;
+    }
+
     /// Asks for an object's deletion, in the background.
     pub(crate) async fn delete<K: Kind>(&self, name: &str) {
         let deleted = self.api::<K>().delete(name, &DeleteParams::background()).await;

@@ -1,0 +1,145 @@
+//! What Secrets and ConfigMaps hold that users refer to. Read by name, one at a time, and never written to a log.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{Api, Client};
+
+use crate::api::{KeyRef, UserDataSource};
+use crate::plan::template::{MAX_USER_DATA, UserData};
+
+/// What was read is good for this long.
+pub const FRESH_FOR: Duration = Duration::from_mins(1);
+/// What nobody asked for in this time is forgotten.
+const KEPT_FOR: Duration = Duration::from_hours(1);
+
+/// What was read last, by namespace and reference.
+#[derive(Default)]
+pub struct Contents(HashMap<(String, UserDataSource), (Instant, UserData)>);
+
+impl fmt::Debug for Contents {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} contents", self.0.len())
+    }
+}
+
+impl Contents {
+    /// What was read last.
+    pub fn get(&self, namespace: &str, source: &UserDataSource) -> Option<&UserData> {
+        self.0.get(&(namespace.to_owned(), source.clone())).map(|(_, content)| content)
+    }
+
+    /// How long ago it was read.
+    pub fn age(&self, namespace: &str, source: &UserDataSource) -> Option<Duration> {
+        self.0.get(&(namespace.to_owned(), source.clone())).map(|(read, _)| read.elapsed())
+    }
+
+    /// Takes in what was read. Says whether it is another than before.
+    pub fn put(&mut self, namespace: &str, source: &UserDataSource, content: &UserData) -> bool {
+        self.0.retain(|_, (read, _)| read.elapsed() < KEPT_FOR);
+        let before = self.0.insert((namespace.to_owned(), source.clone()), (Instant::now(), content.clone()));
+        before.is_none_or(|(_, before)| before != *content)
+    }
+}
+
+/// Reads what `source` refers to. `None` when nothing was proved: no answer, or none to rely on.
+pub async fn read(client: &Client, namespace: &str, source: &UserDataSource) -> Option<UserData> {
+    if let Some(reference) = &source.secret_key_ref {
+        let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+        let found = api.get_opt(&reference.name).await;
+        judge("Secret", reference, found, |secret| Some(secret.data.as_ref()?.get(&reference.key)?.0.clone()))
+    } else if let Some(reference) = &source.config_map_key_ref {
+        let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+        let found = api.get_opt(&reference.name).await;
+        judge("ConfigMap", reference, found, |map| Some(map.data.as_ref()?.get(&reference.key)?.clone().into_bytes()))
+    } else {
+        Some(UserData::Known(None))
+    }
+}
+
+fn judge<K>(
+    kind: &str,
+    reference: &KeyRef,
+    found: kube::Result<Option<K>>,
+    content: impl FnOnce(&K) -> Option<Vec<u8>>,
+) -> Option<UserData> {
+    let KeyRef { name, key } = reference;
+    let missing = |reason, message| Some(UserData::Missing { reason, message });
+    let object = match found {
+        Ok(Some(object)) => object,
+        Ok(None) => {
+            let message = format!("there is no {kind} {name} in this namespace: create it with the key {key}");
+            return missing("UserDataNotFound", message);
+        }
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            let resource = format!("{}s", kind.to_lowercase());
+            let message =
+                format!("not allowed to read {kind} {name}: grant get on {resource} to the operator's service account");
+            return missing("UserDataForbidden", message);
+        }
+        Err(error) => {
+            tracing::debug!(kind, name, %error, "user data was not read");
+            return None;
+        }
+    };
+    let Some(bytes) = content(&object) else {
+        return missing("UserDataNotFound", format!("{kind} {name} has no key {key}: add it"));
+    };
+    if bytes.len() > MAX_USER_DATA {
+        let message = format!("{kind} {name} has {} bytes in key {key}: at most {MAX_USER_DATA} fit", bytes.len());
+        return missing("UserDataInvalid", message);
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Some(UserData::Known(Some(Arc::from(text)))),
+        Err(_) => missing("UserDataInvalid", format!("key {key} of {kind} {name} is no UTF-8 text")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reference() -> KeyRef {
+        KeyRef { name: "boot".into(), key: "script".into() }
+    }
+
+    fn of(bytes: Option<Vec<u8>>) -> UserData {
+        judge("Secret", &reference(), Ok(Some(())), |()| bytes).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_there_is_named_with_what_to_do() {
+        let words = |content: &UserData| match content {
+            UserData::Missing { message, .. } => message.clone(),
+            UserData::Known(_) => panic!("it is known"),
+        };
+        let none = judge::<()>("Secret", &reference(), Ok(None), |()| None).unwrap();
+        assert_eq!(words(&none), "there is no Secret boot in this namespace: create it with the key script");
+        assert_eq!(words(&of(None)), "Secret boot has no key script: add it");
+        assert!(words(&of(Some(vec![b'x'; MAX_USER_DATA + 1]))).contains("16385 bytes"));
+        assert!(words(&of(Some(vec![0xff]))).contains("no UTF-8"));
+        assert_eq!(of(Some(b"true".to_vec())), UserData::Known(Some(Arc::from("true"))));
+    }
+
+    #[test]
+    fn a_permission_that_is_missing_is_said_and_any_other_trouble_proves_nothing() {
+        let error =
+            |code| kube::Error::Api(Box::new(serde_json::from_value(serde_json::json!({"code": code})).unwrap()));
+        let forbidden = judge::<()>("ConfigMap", &reference(), Err(error(403)), |()| None);
+        assert!(matches!(forbidden, Some(UserData::Missing { reason: "UserDataForbidden", .. })));
+        assert_eq!(judge::<()>("ConfigMap", &reference(), Err(error(503)), |()| None), None);
+    }
+
+    #[test]
+    fn what_was_read_is_shown_to_nobody() {
+        let mut contents = Contents::default();
+        let source = UserDataSource { secret_key_ref: Some(reference()), config_map_key_ref: None };
+        let text = UserData::Known(Some(Arc::from("hunter2")));
+        assert!(contents.put("ns", &source, &text));
+        assert!(!contents.put("ns", &source, &text));
+        assert!(!format!("{contents:?} {:?}", contents.get("ns", &source)).contains("hunter2"));
+    }
+}

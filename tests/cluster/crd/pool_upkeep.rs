@@ -1,0 +1,96 @@
+//! The rules of a pool's recycling, disruption budget and rollout.
+
+use serde_json::json;
+
+use super::pool::pool;
+use super::sandbox::{Case, Sandbox, assert_each_refused, with};
+
+#[tokio::test]
+async fn a_bad_age_budget_or_rollout_is_refused_with_a_message_that_names_the_field() {
+    let sandbox = Sandbox::new().await;
+    let mut good = pool();
+    for part in ["recycle", "disruption", "rollout"] {
+        good = with(&good, &format!("/spec/{part}"), json!({}));
+    }
+    sandbox.created(&good).await;
+    let cases: &[Case] = &[
+        ("no age", "/spec/recycle/readyTtlSeconds", json!(0), &["spec.recycle.readyTtlSeconds", "equal to 1"]),
+        (
+            "an age of years",
+            "/spec/recycle/readyTtlSeconds",
+            json!(31_536_001),
+            &["readyTtlSeconds", "equal to 31536000"],
+        ),
+        ("negative jitter", "/spec/recycle/jitterPercent", json!(-1), &["spec.recycle.jitterPercent", "equal to 0"]),
+        ("jitter over half", "/spec/recycle/jitterPercent", json!(51), &["spec.recycle.jitterPercent", "equal to 50"]),
+        ("maxSurge negative", "/spec/disruption/maxSurge", json!(-1), &["spec.disruption.maxSurge", "equal to 0"]),
+        (
+            "maxUnavailable huge",
+            "/spec/disruption/maxUnavailable",
+            json!(10_001),
+            &["maxUnavailable", "equal to 10000"],
+        ),
+        (
+            "no budget at all",
+            "/spec/disruption",
+            json!({"maxSurge": 0, "maxUnavailable": 0}),
+            &["spec.disruption.maxSurge", "must not both be 0"],
+        ),
+        // maxUnavailable is 0 unless something else is said.
+        ("no surge alone", "/spec/disruption", json!({"maxSurge": 0}), &["must not both be 0"]),
+        (
+            "another type",
+            "/spec/rollout/type",
+            json!("Recreate"),
+            &["spec.rollout.type", "\"RollingReplace\", \"OnReplenish\""],
+        ),
+        (
+            "another failure",
+            "/spec/rollout/onFailure",
+            json!("Undo"),
+            &["spec.rollout.onFailure", "\"Pause\", \"Continue\""],
+        ),
+        ("no deadline", "/spec/rollout/progressDeadlineSeconds", json!(0), &["progressDeadlineSeconds", "equal to 1"]),
+        ("a mistyped field", "/spec/rollout/deadline", json!(5), &["unknown field", "spec.rollout.deadline"]),
+    ];
+    assert_each_refused(&sandbox, &good, cases).await;
+    for budget in [json!({"maxSurge": 0, "maxUnavailable": 1}), json!({"maxSurge": 3}), json!({"maxUnavailable": 2})] {
+        sandbox.created(&with(&good, "/spec/disruption", budget)).await;
+    }
+}
+
+#[tokio::test]
+async fn user_data_comes_from_one_place() {
+    let sandbox = Sandbox::new().await;
+    let secret = json!({"secretKeyRef": {"name": "boot", "key": "script"}});
+    let map = json!({"configMapKeyRef": {"name": "boot", "key": "script"}});
+    let both = json!({"secretKeyRef": secret["secretKeyRef"], "configMapKeyRef": map["configMapKeyRef"]});
+    let from = |source: serde_json::Value| json!({"userDataFrom": source});
+    let at = "spec.template.userDataFrom";
+    let cases: &[Case] = &[
+        ("no place", "/spec/template", from(json!({})), &[at, "exactly one of secretKeyRef and configMapKeyRef"]),
+        ("two places", "/spec/template", from(both), &[at, "exactly one of secretKeyRef and configMapKeyRef"]),
+        (
+            "here and there",
+            "/spec/template",
+            json!({"userData": "true", "userDataFrom": secret}),
+            &[at, "must not both be set"],
+        ),
+        (
+            "no key",
+            "/spec/template",
+            from(json!({"secretKeyRef": {"name": "boot"}})),
+            &["secretKeyRef.key", "Required"],
+        ),
+        (
+            "no name",
+            "/spec/template",
+            from(json!({"configMapKeyRef": {"name": "", "key": "k"}})),
+            &["configMapKeyRef.name", "at least 1 chars"],
+        ),
+    ];
+    assert_each_refused(&sandbox, &pool(), cases).await;
+    for source in [secret, map] {
+        sandbox.created(&with(&pool(), "/spec/template", from(source))).await;
+    }
+}
