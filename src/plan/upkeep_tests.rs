@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::placement::LaunchConfigView;
-use super::recycle::{expires_at, floor, has_headroom, is_expired};
+use super::recycle::{expires_at, is_expired};
 use super::replenish::{CountedMember, Memory, PoolView, Replenishment, Standing, replenish};
 use super::rollout::{Progress, RolloutPhase};
 use crate::api::{Disruption, PoolState, Recycle, Rollout, RolloutFailure, RolloutType};
@@ -203,11 +203,13 @@ impl Run {
         let held = |member: &&CountedMember| member.hold && plan.deletes.contains(&member.uid);
         assert_eq!(self.view.members.iter().find(held), None, "a held member is never deleted");
         let target = plan.effective_target.size;
-        let headroom = has_headroom(&self.view, plan.counts.claimed, plan.kept, target);
+        // The floor once more, from the design and not from the code.
+        let headroom = self.view.max_size - plan.counts.claimed - plan.kept > target;
+        let may_miss = self.view.disruption.max_unavailable.max(i32::from(!headroom));
+        // maxSize is harder than minSize: what it takes away is surplus.
+        let floor = (target - may_miss).max(self.view.min_size.min(target));
         if deleted(Standing::Ready) > 0 && self.view.state != PoolState::Draining {
             let left = plan.counts.ready - deleted(Standing::Ready);
-            // maxSize is harder than minSize: what it takes away is surplus.
-            let floor = floor(&self.view, target, headroom).min(target.max(self.view.min_size.min(target)));
             assert!(left >= floor, "invariant 6 at {now}: {left} ready members are left, the floor is {floor}");
         }
     }
