@@ -67,9 +67,11 @@ fn launch_config(context: &Context, changed: &Changed<LaunchConfig>) {
     let Some(config) = subject(changed) else { return };
     let key = ObjectKey::of(config.as_ref());
     context.wakers.launch_configs.wake(key.clone());
-    // A status of our own writing wakes nobody else.
+    let identity = |config: &Arc<LaunchConfig>| config.status.as_ref().and_then(|status| status.identity.clone());
+    // A status of our own writing wakes nobody else, unless it says whose credentials these are.
     let wording = |config: &Arc<LaunchConfig>| {
-        (config.metadata.generation, views::deleting(config.as_ref()), config.finalizers().to_vec())
+        let deleting = views::deleting(config.as_ref());
+        (config.metadata.generation, deleting, config.finalizers().to_vec(), identity(config))
     };
     if changed.old.as_ref().map(wording) == changed.new.as_ref().map(wording) {
         return;
@@ -83,7 +85,6 @@ fn launch_config(context: &Context, changed: &Changed<LaunchConfig>) {
             .filter(|(other, pool)| in_namespace(other) && uses(pool))
             .map(|(key, _)| key.clone())
             .collect();
-        let identity = |config: &Arc<LaunchConfig>| config.status.as_ref().and_then(|status| status.identity.clone());
         let moved = changed.old.as_ref().map(identity) != changed.new.as_ref().map(identity);
         let pinned = |member: &PoolMember| {
             views::launch_config_of(member) == key && (moved || views::state(member) == MemberState::Pending)
