@@ -71,7 +71,8 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
         let gathered = gather(&context, member, ending_since)?;
         match next_step(&gathered.view, Timestamp::now()) {
             Step::Wait(until) => return Ok(until),
-            step => machine::take(&context, &gathered, step).await?,
+            // Boxed, because thousands of runs that only look and wait may be under way at once.
+            step => Box::pin(machine::take(&context, &gathered, step)).await?,
         }
     }
     // The watch or the next list brings what is missing; this is only a net.
@@ -97,7 +98,7 @@ async fn fate_of(context: &Context, member: &Arc<PoolMember>) -> Result<Held, Fa
     match ending(&views::member_view(member)) {
         Ending::Terminate => Ok(Held::Ends(since)),
         Ending::NotAsked if views::state(member) != MemberState::Claimed => Ok(Held::Lives),
-        Ending::NotAsked | Ending::AskTheTable => held::decide(context, member).await,
+        Ending::NotAsked | Ending::AskTheTable => Box::pin(held::decide(context, member)).await,
     }
 }
 
