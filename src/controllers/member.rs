@@ -144,7 +144,7 @@ async fn fate_of(context: &Context, member: &Arc<PoolMember>) -> Result<Held, Fa
     match ending(&views::member_view(member)) {
         Ending::Terminate => Ok(Held::Ends(since)),
         Ending::NotAsked if views::state(member) != MemberState::Claimed => Ok(Held::Lives),
-        Ending::NotAsked | Ending::AskTheTable => held::decide(context, member).await,
+        Ending::NotAsked | Ending::AskTheTable => Box::pin(held::decide(context, member)).await,
     }
 }
 

@@ -1,0 +1,86 @@
+//! `make bench-scale`: 10,000 members in 100 pools on a real API server, and what they cost while nothing happens
+//! (the bars of `DESIGN.md` §11).
+//!
+//! The operator buys every machine itself from a simulated cloud; nothing is written for it. Figures go to standard
+//! output as a table and, with `--json FILE`, as JSON. `--members` and `--pools` make it smaller for a first look.
+
+mod cluster;
+mod machine;
+mod process;
+mod report;
+
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+
+use cluster::Cluster;
+use machine::{Cost, cost_of};
+use report::Report;
+
+/// Members of the walk in all, spread evenly over the pools.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Members in all
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    members: u32,
+    /// Pools that they are spread over
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=200))]
+    pools: u32,
+    /// Seconds that the idle operator is watched for
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(10..=3_600))]
+    idle_seconds: u32,
+    /// How often the operator is killed and started again
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    restarts: u32,
+    /// Where to write the figures as JSON
+    #[arg(long)]
+    json: Option<std::path::PathBuf>,
+    /// Given by `cargo bench`; means nothing here
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// How long the operator may take to buy everything before this gives up.
+const FILL_PATIENCE: Duration = Duration::from_mins(30);
+/// After the last member is ready, what was put off (a surplus, a status) has happened within this time.
+const SETTLE: Duration = Duration::from_secs(75);
+
+fn main() {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(run(&args));
+}
+
+async fn run(args: &Args) {
+    let mut report = Report::new(args.members, args.pools);
+    println!("starting a control plane");
+    let cluster = Cluster::start(args.members, args.pools).await;
+    let mut operator = cluster.operator("bench-1");
+
+    println!("buying {} machines for {} pools", args.members, args.pools);
+    let began = Instant::now();
+    cluster.make_pools().await;
+    cluster.all_ready(FILL_PATIENCE, began).await;
+    report.filled(began.elapsed(), cost_of(operator.id()));
+
+    println!("settling for {} s, then watching for {} s", SETTLE.as_secs(), args.idle_seconds);
+    tokio::time::sleep(SETTLE).await;
+    let (before, writes) = (cost_of(operator.id()), cluster.writes().await);
+    let began = Instant::now();
+    tokio::time::sleep(Duration::from_secs(u64::from(args.idle_seconds))).await;
+    let idle = cost_of(operator.id()).since(&before, began.elapsed());
+    report.idle(idle, cluster.writes().await - writes);
+
+    for turn in 1..=args.restarts {
+        operator.kill_9();
+        report.restarted(cluster.first_bind(turn, || operator = cluster.operator("bench-1")).await);
+        // The pool that was claimed from is whole again before the next turn.
+        cluster.all_ready(FILL_PATIENCE, Instant::now()).await;
+    }
+    let after: Cost = cost_of(operator.id());
+    report.after_restarts(&after);
+    report.print();
+    if let Some(path) = &args.json {
+        std::fs::write(path, report.json()).expect("the file for the figures can be written");
+    }
+}
