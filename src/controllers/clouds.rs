@@ -23,6 +23,9 @@ use crate::telemetry::labels::{ProviderOperation, ProviderOutcome};
 /// How often the machines are listed while none of them boots or ends: how soon a machine that went behind our back is
 /// noticed.
 const IDLE_LIST_INTERVAL: Duration = Duration::from_secs(10);
+/// The same for each machine there is: a list of 10,000 costs its cloud and this process something, so it comes once a
+/// minute.
+const IDLE_LIST_INTERVAL_EACH: Duration = Duration::from_millis(6);
 const LONGEST_LIST_BACKOFF: Duration = Duration::from_secs(30);
 /// No call takes longer (T-47): a provider's own timeouts are shorter, and this is for one that has none.
 const LONGEST_CALL: Duration = Duration::from_mins(2);
@@ -41,7 +44,7 @@ pub struct Scope {
 pub struct Listing {
     /// When the list was asked for.
     pub began: Timestamp,
-    by_id: HashMap<String, Instance>,
+    by_id: HashMap<String, Arc<Instance>>,
     by_token: HashMap<String, String>,
 }
 
@@ -51,7 +54,8 @@ impl Listing {
             .iter()
             .filter_map(|instance| Some((instance.tags.get(tags::MEMBER_UID)?.clone(), instance.id.clone())))
             .collect();
-        Self { began, by_id: instances.into_iter().map(|instance| (instance.id.clone(), instance)).collect(), by_token }
+        let by_id = instances.into_iter().map(|instance| (instance.id.clone(), Arc::new(pruned(instance)))).collect();
+        Self { began, by_id, by_token }
     }
 
     /// Whether a machine that lived in this list is not in the later one.
@@ -59,9 +63,13 @@ impl Listing {
         self.by_id.values().any(|machine| !machine.phase.is_ending() && !later.by_id.contains_key(&machine.id))
     }
 
+    fn size(&self) -> u32 {
+        u32::try_from(self.by_id.len()).unwrap_or(u32::MAX)
+    }
+
     /// All machines.
     pub fn machines(&self) -> impl Iterator<Item = &Instance> {
-        self.by_id.values()
+        self.by_id.values().map(Arc::as_ref)
     }
 
     /// The uid of the claim that the machine with this id was given, by its tags.
@@ -70,7 +78,7 @@ impl Listing {
     }
 
     /// The machine with this id, or else the one that was bought for the member with this uid.
-    pub fn find(&self, uid: &str, id: Option<&str>) -> Option<Instance> {
+    pub fn find(&self, uid: &str, id: Option<&str>) -> Option<Arc<Instance>> {
         let id = id.or_else(|| self.by_token.get(uid).map(String::as_str))?;
         self.by_id.get(id).cloned()
     }
@@ -289,10 +297,11 @@ impl Cloud {
             let pause = match self.list(&installation).await {
                 Ok(listing) => {
                     failures = 0;
+                    let idle = IDLE_LIST_INTERVAL.max(IDLE_LIST_INTERVAL_EACH * listing.size());
                     self.take(listing, scope, audience);
                     audience.listed(scope);
                     let soon = self.provider.list_interval().max(timer.elapsed() * LIST_DUTY);
-                    if audience.hurries(scope) { soon } else { IDLE_LIST_INTERVAL.max(soon) }
+                    if audience.hurries(scope) { soon } else { idle.max(soon) }
                 }
                 Err(error) => {
                     self.miss(&error, scope, audience);
@@ -346,6 +355,12 @@ impl Cloud {
             debug!(provider = self.provider.kind(), ?scope, %error, "the cloud still does not list its machines");
         }
     }
+}
+
+/// Drops the tags that are not Bullpen's own: nothing here reads them, and there may be many.
+pub fn pruned(mut instance: Instance) -> Instance {
+    instance.tags.retain(|key, _| key.starts_with(tags::PREFIX));
+    instance
 }
 
 fn tell(instance: &Instance, audience: &dyn Audience) {

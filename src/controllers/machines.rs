@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::clouds::Listing;
+use super::clouds::{Listing, pruned};
 use super::queue::backoff;
 use crate::cluster::ObjectKey;
 use crate::plan::lifecycle::{Asked, Machine, Stuck};
@@ -42,7 +42,7 @@ pub struct MachineRecord {
     /// What is known of its create call.
     pub asked: Asked,
     /// The machine as a call for it, not a list, last showed it.
-    pub instance: Option<Instance>,
+    pub instance: Option<Arc<Instance>>,
     /// When that was; or when a call for it last showed none.
     pub looked_at: Option<Timestamp>,
     /// Typed NotFounds in a row.
@@ -94,7 +94,7 @@ impl MachineRecord {
 
     /// A call showed the machine.
     pub fn saw(&mut self, instance: Instance, at: Timestamp) {
-        self.instance = Some(instance);
+        self.instance = Some(Arc::new(pruned(instance)));
         self.looked_at = Some(at);
         self.not_founds = 0;
         self.missing_since = None;
@@ -200,7 +200,7 @@ pub struct Sighting {
     /// Where it is.
     pub machine: Machine,
     /// The instance, if one was shown.
-    pub instance: Option<Instance>,
+    pub instance: Option<Arc<Instance>>,
 }
 
 impl Sighting {
@@ -239,7 +239,7 @@ pub fn sighting(
     }
 }
 
-fn shown(instance: Instance, at: Timestamp) -> Sighting {
+fn shown(instance: Arc<Instance>, at: Timestamp) -> Sighting {
     let machine = match instance.phase {
         InstancePhase::Pending => Machine::Booting { at },
         InstancePhase::Running => {

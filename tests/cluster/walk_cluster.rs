@@ -32,10 +32,12 @@ async fn an_operator_of_all_namespaces_outlives_an_outage_of_the_api_server() {
     control_plane.start_api_server().await.expect("the server again");
 
     blue.gone::<PoolMember>(&unclaimed.name_any()).await;
-    for walk in [&red, &blue] {
+    for (walk, first) in [&red, &blue].into_iter().zip(&held) {
         walk.claim("build-2", json!({})).await;
         walk.bound("build-2").await;
         walk.delete::<PoolClaim>("build-1").await;
+        // The status from before says the same as the one that is waited for.
+        walk.gone::<PoolMember>(member_of(first)).await;
         walk.pool_until(POOL, "is whole again", |status| {
             status.members.is_some_and(|members| (members.ready, members.claimed, members.total) == (2, 1, 3))
         })
