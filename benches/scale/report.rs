@@ -58,13 +58,18 @@ impl Report {
         println!("\n{} members in {} pools", self.members, self.pools);
         if let Some((took, cost)) = &self.fill {
             let rate = f64::from(self.members) / took.as_secs_f64();
-            println!("  filled in {:.0} s: {rate:.0} members/s, {:.1} s of processor time", took.as_secs_f64(), cost.cpu_seconds);
+            println!(
+                "  filled in {:.0} s: {rate:.0} members/s, {:.1} s of processor time",
+                took.as_secs_f64(),
+                cost.cpu_seconds
+            );
         }
         if let Some((usage, writes)) = &self.idle {
             row("idle: resident memory", usage.resident, "MB", RESIDENT_BAR);
             println!("  {:<38} {:>9.1} MB", "idle: peak until then (while buying)", usage.peak);
             row("idle: processor", usage.cpu_percent, "% of a core", CPU_BAR);
-            row("idle: writes of objects", *writes as f64, "", 0.0);
+            let writes = u32::try_from(*writes).unwrap_or(u32::MAX);
+            row("idle: writes of objects", f64::from(writes), "", 0.0);
         }
         row("restart to first bind, slowest", self.slowest(), "s", RESTART_BAR);
         if let Some(cost) = &self.restarted {

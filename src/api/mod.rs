@@ -25,8 +25,7 @@ pub use launch_config::{
 };
 pub use names::{
     ANNOTATION_CONFIRM_SWEEP, ANNOTATION_RECONCILE_REQUESTED, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG,
-    FINALIZER_POOL, LABEL_LAUNCH_CONFIG,
-    LABEL_POOL, LABEL_TEMPLATE_HASH,
+    FINALIZER_POOL, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH,
 };
 pub use pool_claim::{ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolClaimStatus, WhenEmpty};
 pub use pool_member::{MemberInstance, Placement, PoolMember, PoolMemberSpec, PoolMemberStatus, PoolRef};

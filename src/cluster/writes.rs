@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
 use super::client::Clients;
 use super::key::ObjectKey;
@@ -53,7 +54,12 @@ pub struct Writes {
     world: World,
     metrics: Metrics,
     leadership: Leadership,
+    upkeep: Arc<Semaphore>,
 }
+
+/// Writes that keep members and statuses up and are under way at a time; those of a binding are not among them. More
+/// only wait at the API server, each on a connection of its own, until they take too long for anybody.
+const UPKEEP_AT_ONCE: usize = 32;
 
 /// A kind that is written here.
 pub trait Written:
@@ -85,8 +91,8 @@ impl Written for PoolClaim {
 impl Writes {
     /// A writer whose answers go into `world`. Members are made and deleted only while `leadership` may act; every
     /// other write is a compare-and-swap, and safe in anybody's hands.
-    pub const fn new(clients: Clients, world: World, metrics: Metrics, leadership: Leadership) -> Self {
-        Self { clients, world, metrics, leadership }
+    pub fn new(clients: Clients, world: World, metrics: Metrics, leadership: Leadership) -> Self {
+        Self { clients, world, metrics, leadership, upkeep: Arc::new(Semaphore::new(UPKEEP_AT_ONCE)) }
     }
 
     /// Creates a member. Its name was chosen by this process, so `AlreadyExists` after an ambiguous answer means that
@@ -111,6 +117,7 @@ impl Writes {
     async fn post(&self, member: &PoolMember) -> Result<Arc<PoolMember>, WriteError> {
         let key = ObjectKey::of(member);
         let api: Api<PoolMember> = self.api(&key.namespace);
+        let _turn = self.upkeep.acquire().await;
         self.may_act::<PoolMember>(WriteVerb::Create, &key)?;
         self.settle(WriteVerb::Create, &key, api.create(&PostParams::default(), member).await)
     }
@@ -126,6 +133,15 @@ impl Writes {
         self.settle(WriteVerb::UpdateStatus, &key, answer)
     }
 
+    /// The same for what no claim waits for: when its turn comes.
+    ///
+    /// # Errors
+    /// Those of [`update_status`](Self::update_status).
+    pub async fn keep_status<K: Written>(&self, object: &K) -> Result<Arc<K>, WriteError> {
+        let _turn = self.upkeep.acquire().await;
+        self.update_status(object).await
+    }
+
     /// Sets the finalizers of `object`, on the version that `object` has.
     ///
     /// # Errors
@@ -138,6 +154,7 @@ impl Writes {
             "resourceVersion": object.meta().resource_version,
             "finalizers": finalizers,
         }});
+        let _turn = self.upkeep.acquire().await;
         let answer = api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
         let last = finalizers.is_empty() && object.meta().deletion_timestamp.is_some();
         let settled = self.settle(WriteVerb::Patch, &key, answer);
@@ -161,6 +178,7 @@ impl Writes {
             preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: member.resource_version() }),
             ..DeleteParams::background()
         };
+        let _turn = self.upkeep.acquire().await;
         self.may_act::<PoolMember>(WriteVerb::Delete, &key)?;
         match api.delete(&key.name, &parameters).await {
             Ok(either) => {

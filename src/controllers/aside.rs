@@ -54,7 +54,7 @@ pub async fn observe(context: &Context, member: &PoolMember) -> Result<bool, Fai
     }
     let (cordoned, hold) = (member.spec.cordoned, member.spec.hold);
     info!(member = %ObjectKey::of(member), cordoned, hold, "was set aside, or let go");
-    match context.writes.update_status(&record::observed(member, Timestamp::now())).await {
+    match context.writes.keep_status(&record::observed(member, Timestamp::now())).await {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.answer, Answer::Conflict | Answer::NotFound | Answer::Ambiguous) => {
             let key = ObjectKey::of(member);

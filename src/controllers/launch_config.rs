@@ -143,7 +143,7 @@ async fn say(context: &Context, before: &LaunchConfig) -> Outcome {
     }
     let mut config = LaunchConfig::clone(&config);
     config.status = Some(status);
-    match context.writes.update_status(&config).await {
+    match context.writes.keep_status(&config).await {
         Ok(_) => {
             context.launch_health.status_written(&key);
             Ok(None)

@@ -371,7 +371,7 @@ async fn record_errored(context: &Context, member: &PoolMember, class: &str, mes
 
 /// Writes a member's status. One that changed in between is read, and looked at anew.
 async fn write(context: &Context, member: &PoolMember) -> Result<(), Failure> {
-    match context.writes.update_status(member).await {
+    match context.writes.keep_status(member).await {
         Ok(_) => Ok(()),
         Err(error) if matches!(error.answer, Answer::Conflict | Answer::NotFound | Answer::Ambiguous) => {
             let key = ObjectKey::of(member);

@@ -202,7 +202,18 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
         });
         state.planned.entry(key.clone()).or_default().extend(planned);
         let template_hash = view.template_hash;
-        Pass { pool: pool.clone(), plan, waiting, usable, problems, purchasing, template_hash, forced, deletes, creates }
+        Pass {
+            pool: pool.clone(),
+            plan,
+            waiting,
+            usable,
+            problems,
+            purchasing,
+            template_hash,
+            forced,
+            deletes,
+            creates,
+        }
     })
 }
 
@@ -392,7 +403,7 @@ async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<T
     }
     let mut pool = InstancePool::clone(&pass.pool);
     pool.status = Some(status);
-    match context.writes.update_status(&pool).await {
+    match context.writes.keep_status(&pool).await {
         Ok(_) => {
             let mut memories = context.memory.lock();
             let memory = memories.pool(key, &uid);

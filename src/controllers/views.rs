@@ -62,10 +62,13 @@ pub fn member_view(member: &PoolMember) -> MemberView<String> {
         state: state(member),
         deleting: deleting(member),
         claim: member.status.as_ref().and_then(|status| status.claim_ref.as_ref()).map(|claim| claim.uid.clone()),
-        quarantined: is_quarantined(member),
-        cordoned: member.spec.cordoned,
-        hold: member.spec.hold,
+        set_aside: is_set_aside(member),
     }
+}
+
+/// Whether nobody may have the member for now: a person set it aside, or its machine was claimed before.
+fn is_set_aside(member: &PoolMember) -> bool {
+    member.spec.cordoned || member.spec.hold || is_quarantined(member)
 }
 
 /// Whether a member is kept from all claims because its machine was claimed before.

@@ -16,12 +16,9 @@ pub struct MemberView<Id> {
     pub deleting: bool,
     /// `status.claimRef.uid`.
     pub claim: Option<Id>,
-    /// Whether the condition `Quarantined` holds: a claim that nobody remembers was given its machine.
-    pub quarantined: bool,
-    /// `spec.cordoned`.
-    pub cordoned: bool,
-    /// `spec.hold`.
-    pub hold: bool,
+    /// Whether it is nobody's for now: `spec.cordoned`, `spec.hold`, or the condition `Quarantined` (a claim that nobody
+    /// remembers was given its machine).
+    pub set_aside: bool,
 }
 
 impl<Id: Eq> MemberView<Id> {
@@ -64,9 +61,8 @@ impl<Id: Eq> HasUid for ClaimView<Id> {
 /// machine may be ended at any moment. Nothing but this test keeps such a member from being handed out, or one that a
 /// person has set aside.
 pub fn claimable<Id: Eq>(member: &MemberView<Id>, live_pool: &Id) -> bool {
-    let set_aside = member.cordoned || member.hold || member.quarantined;
     let free = member.state == MemberState::Ready && member.claim.is_none();
-    free && !member.deleting && !set_aside && member.pool == *live_pool
+    free && !member.deleting && !member.set_aside && member.pool == *live_pool
 }
 
 /// Whether a claim waits for a member, `named` telling whether any member's `claimRef` names it.
@@ -82,16 +78,7 @@ mod tests {
     use super::*;
 
     fn member() -> MemberView<&'static str> {
-        MemberView {
-            uid: "m",
-            pool: "p",
-            state: MemberState::Ready,
-            deleting: false,
-            claim: None,
-            cordoned: false,
-            hold: false,
-            quarantined: false,
-        }
+        MemberView { uid: "m", pool: "p", state: MemberState::Ready, deleting: false, claim: None, set_aside: false }
     }
 
     fn claim() -> ClaimView<&'static str> {
@@ -118,21 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn a_quarantined_member_is_never_claimable() {
-        assert!(!claimable(&MemberView { quarantined: true, ..member() }, &"p"));
-    }
-
-    #[test]
     fn a_member_that_names_a_claim_is_not_claimable() {
         assert!(!claimable(&MemberView { claim: Some("c"), ..member() }, &"p"));
     }
 
     #[test]
-    fn a_cordoned_or_held_member_is_never_claimable() {
+    fn a_member_set_aside_is_never_claimable() {
         for state in MemberState::ALL {
-            for (cordoned, hold) in [(true, false), (false, true), (true, true)] {
-                assert!(!claimable(&MemberView { state, cordoned, hold, ..member() }, &"p"));
-            }
+            assert!(!claimable(&MemberView { state, set_aside: true, ..member() }, &"p"));
         }
     }
 

@@ -99,16 +99,7 @@ mod tests {
     const POOL: u8 = 9;
 
     fn ready() -> MemberView<u8> {
-        MemberView {
-            uid: 1,
-            pool: POOL,
-            state: MemberState::Ready,
-            deleting: false,
-            claim: None,
-            cordoned: false,
-            hold: false,
-            quarantined: false,
-        }
+        MemberView { uid: 1, pool: POOL, state: MemberState::Ready, deleting: false, claim: None, set_aside: false }
     }
 
     fn claimed(claim: u8) -> MemberView<u8> {
@@ -152,8 +143,7 @@ mod tests {
         for seen in [
             claimed(6),
             MemberView { deleting: true, ..ready() },
-            MemberView { cordoned: true, ..ready() },
-            MemberView { hold: true, ..ready() },
+            MemberView { set_aside: true, ..ready() },
             MemberView { pool: 8, ..ready() },
         ] {
             assert_eq!(look(&Found::Object(seen)), SwapStep::Dropped);

@@ -223,8 +223,7 @@ fn a_held_member_is_neither_deleted_nor_is_its_machine_ended_until_the_hold_is_t
     assert_eq!(next_step(&outdated, at(0)), Step::Wait(None));
     let running = Machine::Running { at: at(1), since: at(0), ready: true };
     for state in MemberState::ALL {
-        let ending =
-            LifecycleView { ending_since: Some(at(0)), has_instance: true, machine: running, ..member(state) };
+        let ending = LifecycleView { ending_since: Some(at(0)), has_instance: true, machine: running, ..member(state) };
         assert_eq!(next_step(&LifecycleView { held: true, ..ending.clone() }, at(5)), Step::Wait(None));
         assert_eq!(next_step(&ending, at(5)), Step::Terminate);
     }

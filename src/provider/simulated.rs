@@ -116,7 +116,13 @@ impl Provider for SimulatedProvider {
     fn call_rates(&self) -> CallRates {
         // It is on loopback and has no limits of its own: these only keep a mistake of ours from filling it.
         let single = CallRate { per_second: 200, burst: 200 };
-        CallRates { create: single, terminate: single, list: CallRate { per_second: 20, burst: 20 }, tag: single, read: single }
+        CallRates {
+            create: single,
+            terminate: single,
+            list: CallRate { per_second: 20, burst: 20 },
+            tag: single,
+            read: single,
+        }
     }
 
     async fn identity(&self) -> Result<Identity, ProviderError> {

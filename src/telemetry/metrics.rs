@@ -493,6 +493,12 @@ impl Families {
             "Terminate calls for orphans by outcome",
             self.orphan_terminations.clone(),
         );
+        self.registered_calls()
+    }
+
+    /// What is called and written, and whether this process lives and leads.
+    fn registered_calls(mut self) -> Self {
+        let registry = &mut self.registry;
         registry.register("instance_creates", "Create calls by outcome", self.creates.clone());
         registry.register("instance_terminations", "Terminations by outcome", self.terminations.clone());
         registry.register("member_failures", "Members that will never be ready by class", self.member_failures.clone());

@@ -150,7 +150,7 @@ fn a_member_whose_claim_ended_with_it_is_terminated() {
 }
 
 fn held(state: MemberState, claim: Option<u8>) -> MemberView<u8> {
-    MemberView { uid: THIS, pool: 9, state, deleting: false, claim, cordoned: false, hold: false, quarantined: false }
+    MemberView { uid: THIS, pool: 9, state, deleting: false, claim, set_aside: false }
 }
 
 fn hold_by(evidence: &Evidence<MemberView<u8>>, machine_gone: bool) -> Hold {

@@ -27,9 +27,7 @@ pub(crate) fn member_view(number: usize, member: Member) -> MemberView<Id> {
         deleting: member.deleting,
         claim: member.claim,
         // Nobody sets a member aside in the model: that only makes fewer of them claimable.
-        cordoned: false,
-        hold: false,
-        quarantined: false,
+        set_aside: false,
     }
 }
 
