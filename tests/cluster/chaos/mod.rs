@@ -91,14 +91,14 @@ impl Chaos {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn chaos_breaks_no_promise() {
-    run("chaos", Chaos::short(number("SEED", 1))).await.deliver();
+    Box::pin(run("chaos", Chaos::short(number("SEED", 1)))).await.deliver();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: make chaos"]
 async fn long_chaos_breaks_no_promise() {
     let (seed, claims, faults) = (number("SEED", 1), number("CLAIMS", 1_000), number("FAULTS", 10));
-    run("long-chaos", Chaos::long(seed, claims, faults)).await.deliver();
+    Box::pin(run("long-chaos", Chaos::long(seed, claims, faults))).await.deliver();
 }
 
 /// A number that `make` passes on, or else this one.

@@ -47,11 +47,11 @@ impl Scene {
 
     /// The pool as it was last seen.
     pub(super) fn last_pool(&self) -> InstancePool {
-        let pools = self.record.seen.iter().filter_map(|seen| match &seen.object {
+        let mut pools = self.record.seen.iter().rev().filter_map(|seen| match &seen.object {
             Object::Pool(pool) => Some(pool.as_ref().clone()),
             _ => None,
         });
-        pools.last().expect("a pool")
+        pools.next().expect("a pool")
     }
 
     /// A ready member is cordoned.
