@@ -49,7 +49,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    fn new(began: Timestamp, instances: Vec<Instance>) -> Self {
+    pub(super) fn new(began: Timestamp, instances: Vec<Instance>) -> Self {
         let by_token = instances
             .iter()
             .filter_map(|instance| Some((instance.tags.get(tags::MEMBER_UID)?.clone(), instance.id.clone())))

@@ -106,6 +106,11 @@ impl MachineRecord {
         self.looked_at.is_some_and(|looked| list_began <= looked)
     }
 
+    /// Whether the end of a machine that a call showed was accepted before a list that began then.
+    fn ended_before(&self, list_began: Timestamp) -> bool {
+        self.instance.is_some() && self.terminate_accepted_at.is_some_and(|accepted| accepted < list_began)
+    }
+
     /// A call showed that there is none.
     pub fn saw_none(&mut self, at: Timestamp) {
         self.instance = None;
@@ -229,6 +234,9 @@ pub fn sighting(
             // A list may omit a machine that lives; only calls for it count as strikes.
             Sighting { machine: Machine::Missing { at: began, not_founds: record.not_founds }, instance: None }
         }
+        // Only a call of its own ever showed it, and that was before its end was asked for: whether it is there has to be
+        // asked anew, for no list will say that it is not.
+        Some((began, None)) if record.ended_before(began) => Sighting { machine: Machine::Unknown, instance: None },
         _ => match (&record.instance, record.looked_at) {
             (Some(instance), Some(at)) => shown(instance.clone(), at),
             (None, Some(at)) => {
@@ -263,5 +271,36 @@ mod tests {
         record.saw_none(moment(7));
         assert!(record.outlasts(moment(5)) && record.outlasts(moment(7)));
         assert!(!record.outlasts(moment(8)));
+    }
+
+    #[test]
+    fn a_machine_that_only_a_call_showed_is_asked_for_anew_when_no_list_shows_it_after_its_end_was_accepted() {
+        let moment = |second| Timestamp::from_second(second).unwrap();
+        let mut record = MachineRecord::new(Asked::Perhaps(moment(1)));
+        let instance = Instance {
+            id: "i-1".to_owned(),
+            token: None,
+            region: "r1".to_owned(),
+            zone: "r1-a".to_owned(),
+            instance_type: "small".to_owned(),
+            image: "img-1".to_owned(),
+            phase: InstancePhase::Pending,
+            ready: false,
+            addresses: Vec::new(),
+            launch_time: moment(2),
+            boot_time: None,
+            tags: std::collections::BTreeMap::new(),
+        };
+        record.saw(instance, moment(5));
+        let seen = |record: &MachineRecord, began| {
+            let listing = Listing::new(moment(began), Vec::new());
+            sighting(record, Some(&listing), "uid", None, None).machine
+        };
+        assert_eq!(seen(&record, 9), Machine::Booting { at: moment(5) }, "a list may show a new machine late");
+        record.terminate_accepted(moment(10));
+        assert_eq!(seen(&record, 9), Machine::Booting { at: moment(5) }, "the list is older than its end");
+        assert_eq!(seen(&record, 11), Machine::Unknown);
+        record.saw_none(moment(12));
+        assert_eq!(seen(&record, 13), Machine::Missing { at: moment(12), not_founds: 1 });
     }
 }

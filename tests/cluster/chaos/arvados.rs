@@ -74,7 +74,7 @@ async fn run(name: &str, jobs: u64) {
     stage.does(Deed::Over);
     let rules = Rules { longest_standstill: Some(SignedDuration::from_secs(5)), ..Rules::default() };
     let title = format!("{name}, seed {seed}");
-    Verdict::of(&stage, &operator, &title, &rules, began.elapsed()).await.deliver();
+    Verdict::of(&stage, &[operator], &title, &rules, began.elapsed()).await.deliver();
     assert!(in_time, "{} of {jobs} jobs were done", done.lock().len());
 }
 

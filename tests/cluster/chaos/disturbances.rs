@@ -1,55 +1,19 @@
-//! What happens to the operator and to the API server.
+//! What happens to the API server, and to members whose machines are left to the sweep.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
+use bullpen::api::PoolMember;
+use kube::ResourceExt as _;
 
 use super::dice::Dice;
 use super::stage::Stage;
 use crate::checker::Deed;
-use crate::harness::Operator;
 
-/// Between two looks whether the operator has ended by itself, and until it is started again then.
-const LOOK: Duration = Duration::from_millis(500);
-/// While the API server is away an operator that was killed can't come up again: so few kills in a hundred happen then,
-/// for else nothing would be seen of an operator that lives through it.
-const KILLS_IN_OUTAGE: u64 = 15;
-
-/// Kills the operator with -9 at random moments, so many milliseconds apart, and starts it again, until this is dropped.
-///
-/// There is one operator at a time: only a lease would keep a second one from acting.
-pub(super) async fn kills(stage: &Stage, operator: &Mutex<Operator>, seed: u64, apart: (u64, u64)) {
-    let mut dice = Dice::new(seed, "kills");
-    loop {
-        tokio::time::sleep(Duration::from_millis(dice.between(apart.0, apart.1))).await;
-        if stage.control_plane.try_lock().is_err() && !dice.percent(KILLS_IN_OUTAGE) {
-            continue;
-        }
-        let mut operator = operator.lock().await;
-        stage.does(Deed::OperatorStopsOrStarts);
-        stage.notes(KILLED);
-        operator.kill_9();
-        tokio::time::sleep(Duration::from_millis(dice.between(0, 500))).await;
-        stage.does(Deed::OperatorStopsOrStarts);
-        operator.run_again();
-    }
-}
-
-/// The script's word for a kill.
-pub(super) const KILLED: &str = "the operator is killed";
-
-/// Starts an operator again that has ended by itself, as a cluster does; until this is dropped.
-pub(super) async fn restarts(stage: &Stage, operator: &Mutex<Operator>) {
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let mut operator = operator.lock().await;
-        if operator.has_ended() {
-            stage.does(Deed::OperatorStopsOrStarts);
-            stage.notes("the operator had ended by itself");
-            operator.run_again();
-        }
-    }
-}
+/// From one member that is removed by force to the next, milliseconds. More than five of their machines at once would
+/// wait for a person's word.
+const ORPHANS_APART: (u64, u64) = (6_000, 14_000);
+/// How long all of their machines may take to go, once faults have ceased.
+const SWEPT: Duration = Duration::from_mins(1);
 
 /// Stops the API server for a while, once.
 pub(super) async fn outage(stage: &Stage, long: Duration) {
@@ -59,4 +23,36 @@ pub(super) async fn outage(stage: &Stage, long: Duration) {
     tokio::time::sleep(long).await;
     control_plane.start_api_server().await.expect("the API server again");
     stage.does(Deed::ApiServerIsBack);
+}
+
+/// Removes a member that nobody claims by force, again and again, until this is dropped.
+pub(super) async fn orphans(stage: &Stage, seed: u64) {
+    let mut dice = Dice::new(seed, "orphans");
+    loop {
+        tokio::time::sleep(Duration::from_millis(dice.between(ORPHANS_APART.0, ORPHANS_APART.1))).await;
+        let of_nobody = |member: &PoolMember| {
+            let claimed = member.status.as_ref().is_some_and(|status| status.claim_ref.is_some());
+            !claimed && member.metadata.deletion_timestamp.is_none()
+        };
+        let members: Vec<PoolMember> = stage.members().await.into_iter().filter(of_nobody).collect();
+        if !members.is_empty() {
+            let member = dice.one_of(&members);
+            stage.does(Deed::Orphans(member.name_any()));
+            stage.force(member).await;
+        }
+    }
+}
+
+/// Waits until the machines of members that were removed by force are gone: no launch config may go before.
+pub(super) async fn orphans_are_swept(stage: &Stage) {
+    let orphaned = stage.orphaned();
+    let began = Instant::now();
+    while began.elapsed() < SWEPT {
+        let ledger = stage.walk.simcloud.ledger().await;
+        if ledger.living().values().all(|token| !orphaned.contains(*token)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    stage.notes("machines of members that were removed by force are not swept");
 }

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use bullpen::api::{InstancePool, LaunchConfig};
+use bullpen::api::{InstancePool, LaunchConfig, PoolMember};
+use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use super::dice::{Deck, Dice};
@@ -27,7 +28,10 @@ enum Change {
     Template,
     LaunchConfigRemoved,
     LaunchConfigDeleted,
+    LaunchConfigPaused,
     MaxSizeLowered,
+    Cordon,
+    Hold,
 }
 
 /// The size of a pool, target and limit: so small that claims queue at times, and so large that the queue goes again.
@@ -54,10 +58,18 @@ pub(super) async fn make(stage: &Stage) {
     for name in ALL {
         let (target, max) = sizes(name);
         let class = if name == LARGE { "Ephemeral" } else { "Spot" };
+        let (disruption, recycle) = if name == LARGE {
+            (json!({ "maxSurge": 2, "maxUnavailable": 1 }), json!({ "readyTtlSeconds": 8, "jitterPercent": 50 }))
+        } else {
+            (json!({ "maxSurge": 1 }), json!({}))
+        };
         let spec = json!({
             "targetSize": target, "maxSize": max, "minSize": 1, "lifecycleClass": class,
             "launchConfigs": launch_configs_of(name),
             "readiness": { "launchTimeoutSeconds": 3, "warmingTimeoutSeconds": 3 },
+            "provisioning": { "cooldownSeconds": 2 },
+            "rollout": { "progressDeadlineSeconds": 10 },
+            "disruption": disruption, "recycle": recycle,
         });
         stage.create::<InstancePool>(json!({ "metadata": { "name": name }, "spec": spec })).await;
     }
@@ -73,7 +85,10 @@ pub(super) async fn change(stage: &Stage, seed: u64) {
         Change::Template,
         Change::LaunchConfigRemoved,
         Change::LaunchConfigDeleted,
+        Change::LaunchConfigPaused,
         Change::MaxSizeLowered,
+        Change::Cordon,
+        Change::Hold,
     ]);
     loop {
         wait(&mut dice, 500, 3_000).await;
@@ -112,6 +127,22 @@ async fn apply(stage: &Stage, pool: &str, change: Change, dice: &mut Dice) {
             // As long as a member uses it, the old one stays, and this changes nothing.
             make_launch_config(stage, "c").await;
         }
+        Change::LaunchConfigPaused => {
+            let name = dice.one_of(&LAUNCH_CONFIGS).0;
+            stage.set::<LaunchConfig>(name, json!({ "paused": true })).await;
+            wait(dice, 1_000, 4_000).await;
+            stage.set::<LaunchConfig>(name, json!({ "paused": false })).await;
+        }
+        Change::Cordon | Change::Hold => {
+            let aside = if matches!(change, Change::Cordon) { "cordoned" } else { "hold" };
+            let members = stage.members().await;
+            if !members.is_empty() {
+                let name = dice.one_of(&members).name_any();
+                stage.set::<PoolMember>(&name, json!({ aside: true })).await;
+                wait(dice, 1_000, 4_000).await;
+                stage.set::<PoolMember>(&name, json!({ aside: false })).await;
+            }
+        }
         Change::MaxSizeLowered => {
             stage.set_pool(pool, json!({ "maxSize": dice.between(1, target) })).await;
             wait(dice, 1_500, 4_000).await;
@@ -127,6 +158,19 @@ pub(super) async fn restore(stage: &Stage) {
         stage.set_pool(pool, json!({ "maxSize": max, "state": "Active", "targetSize": target })).await;
     }
     stage.set_pool(LARGE, json!({ "launchConfigs": launch_configs_of(LARGE) })).await;
+    for (name, ..) in LAUNCH_CONFIGS {
+        stage.set::<LaunchConfig>(name, json!({ "paused": false })).await;
+    }
+    restore_members(stage).await;
+}
+
+/// Lets go whoever is still set aside, of those that were there when the changes ended.
+async fn restore_members(stage: &Stage) {
+    for member in stage.members().await {
+        if member.spec.cordoned || member.spec.hold {
+            stage.set::<PoolMember>(&member.name_any(), json!({ "cordoned": false, "hold": false })).await;
+        }
+    }
 }
 
 /// Deletes them.

@@ -1,20 +1,21 @@
 //! Where chaos takes place: a control plane and a cloud of its own, a record of everything, and a user's hands, which try
 //! again for as long as the API server is away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use bullpen::api::{InstancePool, LaunchConfig, PoolClaim};
+use bullpen::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen::control_plane::{ControlPlane, Options};
 use jiff::Timestamp;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client, Error};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client, Error, ResourceExt as _};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::checker::{Deed, Done};
 use crate::harness::objects::Kind;
-use crate::harness::{Ground, Recorder, Walk};
+use crate::harness::{Ground, OPERATORS, Recorder, Walk};
 
 /// How long a user tries to do one thing: longer than the API server is away.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -29,6 +30,8 @@ pub(super) struct Stage {
     script: Mutex<Vec<Done>>,
     /// When each claim was asked for.
     asked: Mutex<BTreeMap<String, Timestamp>>,
+    /// Uids of members that were removed by force.
+    orphaned: Mutex<BTreeSet<String>>,
 }
 
 impl Stage {
@@ -41,8 +44,9 @@ impl Stage {
         config.default_retry = false;
         let client = Client::try_from(config).expect("a client");
         let recorder = Recorder::begin(&client, &walk.namespace).await;
-        let (script, asked) = (Mutex::default(), Mutex::default());
-        Self { walk, recorder, control_plane: tokio::sync::Mutex::new(control_plane), client, script, asked }
+        let control_plane = tokio::sync::Mutex::new(control_plane);
+        let (script, asked, orphaned) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { walk, recorder, control_plane, client, script, asked, orphaned }
     }
 
     pub(super) fn api<K: Kind>(&self) -> Api<K> {
@@ -112,10 +116,42 @@ impl Stage {
         .await;
     }
 
+    /// Who holds the lease of the operators; nobody while the API server is away.
+    pub(super) async fn lease_holder(&self) -> Option<String> {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), OPERATORS);
+        leases.get(&self.walk.namespace).await.ok()?.spec?.holder_identity
+    }
+
+    /// The members that there are; none while the API server is away.
+    pub(super) async fn members(&self) -> Vec<PoolMember> {
+        self.api::<PoolMember>().list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default()
+    }
+
+    /// Removes a member that is as it was seen, so that nothing has a chance to end its machine in order. Tried once.
+    pub(super) async fn force(&self, member: &PoolMember) {
+        let (api, name) = (self.api::<PoolMember>(), member.name_any());
+        self.orphaned.lock().extend(member.uid());
+        let patch = json!({ "metadata": { "finalizers": null, "resourceVersion": member.resource_version() } });
+        let Ok(bare) = api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await else { return };
+        let preconditions = Some(Preconditions { uid: bare.uid(), resource_version: bare.resource_version() });
+        // Of one that was changed meanwhile the operator takes care.
+        let _ = api.delete(&name, &DeleteParams { preconditions, ..DeleteParams::default() }).await;
+    }
+
+    /// The uids of the members that were removed by force.
+    pub(super) fn orphaned(&self) -> BTreeSet<String> {
+        self.orphaned.lock().clone()
+    }
+
     /// Changes the spec of a pool, unless it is gone.
     pub(super) async fn set_pool(&self, name: &str, spec: Value) {
-        self.notes(format!("pool {name}: {spec}"));
-        let (api, patch) = (self.api::<InstancePool>(), Patch::Merge(json!({ "spec": spec })));
+        self.set::<InstancePool>(name, spec).await;
+    }
+
+    /// Changes the spec of an object, unless it is gone.
+    pub(super) async fn set<K: Kind>(&self, name: &str, spec: Value) {
+        self.notes(format!("{} {name}: {spec}", K::kind(&())));
+        let (api, patch) = (self.api::<K>(), Patch::Merge(json!({ "spec": spec })));
         persist(&format!("change {name}"), async || match api.patch(name, &PatchParams::default(), &patch).await {
             Err(Error::Api(status)) if status.is_not_found() => Ok(()),
             answer => answer.map(drop),

@@ -11,7 +11,7 @@ use bullpen::simcloud::ledger::{State, What};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::disturbances::KILLED;
+use super::operators::{FAILED_OVER, FROZEN, KILLED, TOLD_TO_END};
 use super::stage::Stage;
 use crate::checker::{Deed, Line, Object, Record, Rules, Violation, check, timeline};
 use crate::harness::Operator;
@@ -25,7 +25,7 @@ pub(super) struct Verdict {
 
 impl Verdict {
     /// Puts together what is known, judges it, and leaves a timeline if anything is wrong.
-    pub(super) async fn of(stage: &Stage, operator: &Operator, title: &str, rules: &Rules, took: Duration) -> Self {
+    pub(super) async fn of(stage: &Stage, operators: &[Operator], title: &str, rules: &Rules, took: Duration) -> Self {
         let ledger = stage.walk.simcloud.ledger().await.into_entries();
         let recorded = stage.recorder.recorded();
         let record = Record { ledger, seen: recorded.seen, blind: recorded.blind, script: stage.script() };
@@ -33,7 +33,13 @@ impl Verdict {
         let mut summary = summary(&record, &stage.asked(), title, took);
         let _ = writeln!(summary, "  violations     {}", violations.len());
         if !violations.is_empty() || std::env::var("BULLPEN_CHAOS_TIMELINE").is_ok_and(|wanted| !wanted.is_empty()) {
-            let lines = operator.logs().flat_map(|log| log.lines().filter_map(logged).collect::<Vec<_>>()).collect();
+            let logs = operators
+                .iter()
+                .zip(["operator", "other"])
+                .flat_map(|(it, whose)| it.logs().map(move |log| (whose, log)));
+            let lines =
+                logs.flat_map(|(whose, log)| log.lines().filter_map(|line| logged(line, whose)).collect::<Vec<_>>());
+            let lines = lines.collect();
             let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos");
             fs::create_dir_all(&folder).expect("a folder for timelines");
             let path = folder.join(format!("{}.txt", title.replace([' ', ','], "-")));
@@ -53,10 +59,10 @@ impl Verdict {
     }
 }
 
-/// A line of the operator's log, without its escapes, if it begins with a moment.
-fn logged(line: &str) -> Option<Line> {
+/// A line of an operator's log, without its escapes, if it begins with a moment.
+fn logged(line: &str, whose: &'static str) -> Option<Line> {
     let (moment, rest) = line.split_once(' ')?;
-    Some((moment.parse().ok()?, "operator", rest.trim().to_owned()))
+    Some((moment.parse().ok()?, whose, rest.trim().to_owned()))
 }
 
 fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, took: Duration) -> String {
@@ -111,7 +117,12 @@ fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, to
     };
     say("claims", format!("{}: {}", asked.len(), counted(&mut outcomes.into_values().map(str::to_owned))));
     say("latency", format!("p50 {} ms, p99 {} ms", at(50).unwrap_or(0), at(99).unwrap_or(0)));
-    say("kills", did(&Deed::Note(KILLED.to_owned())).to_string());
+    let noted = |note: &str| did(&Deed::Note(note.to_owned()));
+    say("kills", noted(KILLED).to_string());
+    let (followed, frozen, told) = (noted(FAILED_OVER), noted(FROZEN), noted(TOLD_TO_END));
+    say("other ends", format!("{followed} leaders followed after a kill, {frozen} frozen, {told} told to end"));
+    let orphans = record.script.iter().filter(|done| matches!(done.deed, Deed::Orphans(_))).count();
+    say("by force", format!("{orphans} members removed"));
     say("outages", did(&Deed::ApiServerStops).to_string());
     say("machines", format!("{bought} bought, at most {most} at once, {living} left"));
     say("faults", faults);

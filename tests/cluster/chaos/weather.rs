@@ -12,15 +12,17 @@ use super::stage::Stage;
 const LASTS: (u64, u64) = (1_500, 3_500);
 
 /// Changes the faults until it is dropped.
-pub(super) async fn changes(stage: &Stage, seed: u64, percent: u64) {
+pub(super) async fn changes(stage: &Stage, seed: u64, percent: u64, worst: bool) {
     let mut dice = Dice::new(seed, "weather");
     let mut decks = [creates(), finds(), lists(), gets(), terminates()].map(|(on, faults)| (on, Deck::new(faults)));
-    let (mut machines, mut extras) = (Deck::new(machines()), Deck::new(extras()));
+    let (mut machines, mut extras, mut rare) = (Deck::new(machines()), Deck::new(extras()), Deck::new(rare(worst)));
     loop {
-        let calls: Vec<Value> = decks
+        let mut calls: Vec<Value> = decks
             .iter_mut()
             .map(|(on, deck)| json!({ "on": [on], "percent": percent, "fault": deck.draw(&mut dice) }))
             .collect();
+        // The first rule that fits is the one.
+        calls.splice(0..0, rare.draw(&mut dice));
         let mut set = json!({
             "calls": calls,
             "machines": [
@@ -46,10 +48,6 @@ fn creates() -> (&'static str, Vec<Value>) {
         json!({ "slow": { "milliseconds": 1_200 } }),
         json!({ "slow": { "milliseconds": 1_200, "doneFirst": true } }),
         json!({ "error": { "class": "RateLimited", "retryAfterMilliseconds": 300 } }),
-        json!({ "error": { "class": "Quota" } }),
-        json!({ "error": { "class": "Capacity", "scope": "Type" } }),
-        json!({ "error": { "class": "Capacity", "scope": "Zone" } }),
-        json!({ "error": { "class": "Capacity", "scope": "Market" } }),
     ];
     ("create", faults)
 }
@@ -127,4 +125,29 @@ fn extras() -> Vec<Value> {
         json!({ "rates": [{ "on": ["create"], "everyMilliseconds": 100, "burst": 2 }] }),
         json!({ "limits": [{ "machines": 2, "where": { "zones": ["r1-b"] }, "capacity": "Zone" }] }),
     ]
+}
+
+/// What happens rarely. A refusal for lack of machines closes a place for a minute and more: at first only the places of
+/// one region, so that claims of a short run are still served. In the worst weather everywhere, and for a moment the
+/// credentials are another account's; of a create nobody could tell which machine is whose then.
+fn rare(worst: bool) -> Vec<Option<Value>> {
+    let lack = |error: Value| {
+        let everywhere = json!({ "on": ["create"], "percent": 10, "fault": { "error": error } });
+        let in_one_region =
+            json!({ "on": ["create"], "percent": 50, "where": { "zones": ["r2-a"] }, "fault": { "error": error } });
+        Some(if worst { everywhere } else { in_one_region })
+    };
+    let mut rare = vec![
+        lack(json!({ "class": "Quota" })),
+        lack(json!({ "class": "Capacity", "scope": "Type" })),
+        lack(json!({ "class": "Capacity", "scope": "Zone" })),
+        lack(json!({ "class": "Capacity", "scope": "Market" })),
+    ];
+    if worst {
+        let on = ["identity", "find", "list", "get", "terminate"];
+        rare.push(Some(json!({ "on": on, "fault": { "asAccount": { "account": "another" } } })));
+    }
+    let usual = rare.len() * 3;
+    rare.extend(std::iter::repeat_n(None, usual));
+    rare
 }

@@ -21,7 +21,8 @@ pub(super) fn max_size(index: &Index<'_>, found: &mut Vec<Violation>) {
         let Some(pool) = index.pools.get(&uid) else { continue };
         for machine in &machines {
             let began = machine.began;
-            let others = machines.iter().filter(|other| other.id != machine.id && other.bills_at(began)).count();
+            let counts = |other: &Machine<'_>| other.bills_at(began) && !index.is_orphan(other, began);
+            let others = machines.iter().filter(|other| other.id != machine.id && counts(other)).count();
             // A limit that was lowered binds after a while; one that was raised may have been heard of here later.
             let from = began - index.grace(began, began);
             let limit = pool.within(from, began + LAG).map(|pool| pool.spec.max_size).max().unwrap_or(i32::MAX);

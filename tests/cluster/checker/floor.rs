@@ -3,12 +3,22 @@
 use bullpen::api::{InstancePool, MemberState, PoolState};
 use kube::ResourceExt as _;
 
-use super::index::{Index, report, state};
+use super::index::{Index, is_aside, report, state};
 use super::{GRACE, LAG, Promise, Rules, Violation};
 
-/// The floor while nothing recycles: `minSize`, as far as `maxSize` leaves room for it beside the claimed members.
-pub(super) fn of_min_size(pool: &InstancePool, claimed: i32) -> i32 {
-    pool.spec.min_size.min((pool.spec.max_size - claimed).max(0))
+/// The floor while nothing recycles: `minSize`, as far as `maxSize` leaves room for it beside those that are taken.
+pub(super) fn of_min_size(pool: &InstancePool, taken: i32) -> i32 {
+    pool.spec.min_size.min((pool.spec.max_size - taken).max(0))
+}
+
+/// The floor while members are recycled (`docs/DESIGN.md` §5): what is left of the target when as many are missing as
+/// the budget allows, and one at least where `maxSize` has no room for a replacement beside it; never less than `minSize`.
+pub(crate) fn of_budget(pool: &InstancePool, taken: i32) -> i32 {
+    let room = (pool.spec.max_size - taken).max(0);
+    let target = pool.spec.target_size.min(room);
+    let missing = pool.spec.disruption.max_unavailable;
+    let missing = if room > target { missing } else { missing.max(1) };
+    of_min_size(pool, taken).max(target - missing)
 }
 
 /// A ready member is given up only while more than the floor are ready, but in a pool that empties.
@@ -17,7 +27,8 @@ pub(super) fn is_kept(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violatio
         for (_, member) in index.members_of(pool_uid) {
             let retired = member.versions.windows(2).find(|pair| {
                 let given_up = |it: &bullpen::api::PoolMember| it.metadata.deletion_timestamp.is_some();
-                !given_up(pair[0].object) && given_up(pair[1].object) && state(pair[1].object) == MemberState::Ready
+                let had = !given_up(pair[0].object) && !is_aside(pair[0].object);
+                had && given_up(pair[1].object) && state(pair[1].object) == MemberState::Ready
             });
             let Some(at) = retired.map(|pair| pair[1].at) else { continue };
             // Decided a moment ago, of what was seen then: claims may have taken others since, and the pool changed.
@@ -32,12 +43,13 @@ pub(super) fn is_kept(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violatio
             let moments = index.members_of(pool_uid).flat_map(|(_, other)| other.versions.iter().map(|it| it.at));
             let moments: Vec<_> = moments.filter(|moment| from <= *moment && *moment < at).chain([from]).collect();
             let ready = moments.iter().map(|moment| index.ready_at(pool_uid, *moment)).max().unwrap_or(0);
-            let claimed = |moment| {
-                let held = index.members_of(pool_uid).filter_map(|(_, other)| other.at(moment));
-                held.filter(|other| state(other) == MemberState::Claimed).count().try_into().unwrap_or(i32::MAX)
+            let taken = |moment| {
+                let there = index.members_of(pool_uid).filter_map(|(_, other)| other.at(moment));
+                let taken = there.filter(|other| state(other) == MemberState::Claimed || is_aside(other));
+                taken.count().try_into().unwrap_or(i32::MAX)
             };
-            let most_claimed = moments.iter().map(|moment| claimed(*moment)).max().unwrap_or(0);
-            let floor = versions.iter().map(|pool| (rules.floor)(pool, most_claimed)).min().unwrap_or(0);
+            let most_taken = moments.iter().map(|moment| taken(*moment)).max().unwrap_or(0);
+            let floor = versions.iter().map(|pool| (rules.floor)(pool, most_taken)).min().unwrap_or(0);
             let left = i32::try_from(ready).unwrap_or(i32::MAX) - 1;
             if left < floor {
                 let what = format!(

@@ -110,6 +110,7 @@ pub(super) struct Index<'a> {
     pub(super) machines: BTreeMap<&'a str, Machine<'a>>,
     pub(super) creates: Vec<Create<'a>>,
     releases: HashMap<&'a str, Timestamp>,
+    orphaned: HashMap<&'a str, Timestamp>,
     outages: Vec<(Timestamp, Timestamp)>,
 }
 
@@ -124,6 +125,7 @@ impl<'a> Index<'a> {
             machines: BTreeMap::new(),
             creates: Vec::new(),
             releases: HashMap::new(),
+            orphaned: HashMap::new(),
             outages: Vec::new(),
         };
         for seen in &record.seen {
@@ -187,6 +189,7 @@ impl<'a> Index<'a> {
         for done in &self.record.script {
             match &done.deed {
                 Deed::Release(claim) => drop(self.releases.entry(claim).or_insert(done.at)),
+                Deed::Orphans(member) => drop(self.orphaned.entry(member).or_insert(done.at)),
                 Deed::ApiServerStops => stopped = Some(done.at),
                 Deed::ApiServerIsBack => {
                     self.outages.extend(stopped.take().map(|since| (since, done.at)));
@@ -201,6 +204,12 @@ impl<'a> Index<'a> {
     pub(super) fn released(&self, claim: &Track<'_, PoolClaim>) -> Option<Timestamp> {
         let asked = self.releases.get(claim.name().as_str()).copied();
         [asked, claim.deleted()].into_iter().flatten().min()
+    }
+
+    /// Whether the test had removed the machine's member by force at this moment: the machine is the sweep's then.
+    pub(super) fn is_orphan(&self, machine: &Machine<'_>, moment: Timestamp) -> bool {
+        let removed = self.orphaned.get(machine.member_name);
+        removed.is_some_and(|at| *at <= moment)
     }
 
     /// The pool of the member with this uid, or of the machine that says to be of the member of this name.
@@ -242,10 +251,12 @@ impl<'a> Index<'a> {
         self.record.script.iter().find(|done| done.deed == Deed::Over).map(|done| done.at)
     }
 
-    /// Members of a pool that were ready and unclaimed at this moment.
+    /// Members of a pool that could be claimed at this moment.
     pub(super) fn ready_at(&self, pool_uid: &str, moment: Timestamp) -> usize {
-        let ready =
-            |member: &PoolMember| state(member) == MemberState::Ready && member.metadata.deletion_timestamp.is_none();
+        let ready = |member: &PoolMember| {
+            let there = state(member) == MemberState::Ready && member.metadata.deletion_timestamp.is_none();
+            there && !is_aside(member)
+        };
         self.members_of(pool_uid).filter_map(|(_, track)| track.at(moment)).filter(|member| ready(member)).count()
     }
 
@@ -261,6 +272,11 @@ impl<'a> Index<'a> {
 /// The state of a member.
 pub(super) fn state(member: &PoolMember) -> MemberState {
     member.status.as_ref().map(|status| status.state).unwrap_or_default()
+}
+
+/// Whether a person has set the member aside.
+pub(super) fn is_aside(member: &PoolMember) -> bool {
+    member.spec.cordoned || member.spec.hold
 }
 
 /// The uid of the claim that a member says to be held by.

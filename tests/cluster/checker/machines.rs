@@ -12,6 +12,9 @@ use super::{Promise, Violation};
 pub(super) fn have_members(index: &Index<'_>, found: &mut Vec<Violation>) {
     for machine in index.machines.values() {
         let id = machine.id;
+        if index.is_orphan(machine, Timestamp::MAX) {
+            continue;
+        }
         let lived = || machine.ended.map_or_else(|| "lives on".to_owned(), |ended| format!("lived until {ended:.3}"));
         let Some(member) = index.members.get(machine.token) else {
             // Both may have come and gone while nobody watched.

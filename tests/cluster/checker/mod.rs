@@ -19,6 +19,7 @@ use bullpen::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen::simcloud::ledger::Entry;
 use jiff::{SignedDuration, Timestamp};
 
+pub(crate) use self::floor::of_budget;
 use self::index::Index;
 pub(crate) use self::timeline::{Line, timeline};
 
@@ -85,6 +86,8 @@ pub(crate) enum Deed {
     ApiServerIsBack,
     /// Kills, or has just started, an operator.
     OperatorStopsOrStarts,
+    /// Removes the member of this name by force, and leaves its machine to the sweep.
+    Orphans(String),
     /// All is over: nothing may be left.
     Over,
     /// What only a reader of the timeline wants to know.
@@ -145,7 +148,8 @@ impl fmt::Display for Violation {
 /// What a run is judged by, beyond what holds of every run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    /// The fewest ready members that retiring one may leave: of the pool as it is, with so many claimed members.
+    /// The fewest ready members that retiring one may leave: of the pool as it is, with so many members that are claimed
+    /// or set aside.
     pub(crate) floor: fn(&InstancePool, i32) -> i32,
     /// The longest time without any progress while claims wait and can be served; not asked if `None`.
     pub(crate) longest_standstill: Option<SignedDuration>,

@@ -73,10 +73,12 @@ impl Operator {
                     .extend([*option, *value].into_iter().filter(|argument| !argument.is_empty()).map(str::to_owned)),
             }
         }
-        operator.name = options
-            .iter()
-            .find(|(option, _)| *option == "--installation-id")
-            .map_or(operator.name, |(_, id)| format!("operator-of-{id}"));
+        let named = |wanted: &str| options.iter().find(|(option, _)| *option == wanted).map(|(_, value)| *value);
+        if let Some(id) = named("--installation-id") {
+            operator.name = format!("operator-of-{id}");
+        } else if let Some(identity) = named("--identity") {
+            operator.name = format!("operator-{identity}");
+        }
         operator.start_again().await;
         operator
     }
@@ -166,6 +168,11 @@ impl Operator {
     pub(crate) async fn stop(&mut self) -> Option<i32> {
         self.process().signal("TERM");
         self.exit_code().await
+    }
+
+    /// Asks it to end by SIGTERM, and waits for nothing.
+    pub(crate) fn tell_to_end(&mut self) {
+        self.process().signal("TERM");
     }
 
     /// Stops it where it stands, as a machine that is suspended or starved stops it.

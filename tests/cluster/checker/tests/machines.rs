@@ -144,3 +144,17 @@ fn what_is_left_at_the_end_is_found() {
     scene.does(9.0, Deed::Over);
     scene.finds(&[Promise::NothingIsLeft, Promise::NothingIsLeft]);
 }
+
+#[test]
+fn a_machine_whose_member_was_removed_by_force_is_the_sweeps_and_may_not_be_left() {
+    let mut scene = Scene::new();
+    scene.ready(0.0, "ci-a");
+    scene.member_goes(5.0, "ci-a");
+    scene.finds(&[Promise::MemberOutlivesMachine]);
+    scene.does(4.9, Deed::Orphans("ci-a".to_owned()));
+    scene.finds(&[]);
+    scene.over(20.0);
+    scene.finds(&[Promise::NothingIsLeft]);
+    scene.machine(9.0, "ci-a", State::Terminated);
+    scene.finds(&[]);
+}

@@ -4,7 +4,7 @@ use bullpen::simcloud::ledger::{Outcome, State};
 use bullpen::simcloud::wire::ErrorClass;
 use serde_json::json;
 
-use super::super::{Deed, Promise};
+use super::super::{Deed, Promise, of_budget};
 use super::Scene;
 
 /// Three members with machines, which is all that the pool may have.
@@ -148,10 +148,40 @@ fn the_floor_does_not_hold_in_a_pool_that_empties_or_whose_limit_fell() {
 #[test]
 fn a_rule_of_its_own_can_set_another_floor() {
     let mut scene = Scene::new();
-    scene.rules.floor = |pool, _claimed| pool.spec.target_size;
+    scene.rules.floor = |pool, _taken| pool.spec.target_size;
     scene.pool(-50.0, &json!({ "targetSize": 2 }));
     scene.ready(0.0, "ci-a");
     scene.ready(0.0, "ci-b");
     scene.end(9.0, "ci-a", None);
     scene.finds(&[Promise::Floor]);
+}
+
+#[test]
+fn the_floor_of_the_budget_is_what_the_target_less_the_missing_leaves() {
+    let of = |spec: &serde_json::Value, taken| {
+        let mut scene = Scene::new();
+        scene.pool(-50.0, spec);
+        of_budget(&scene.last_pool(), taken)
+    };
+    let spec = json!({ "targetSize": 4, "maxSize": 8, "disruption": { "maxSurge": 1, "maxUnavailable": 0 } });
+    assert_eq!((of(&spec, 0), of(&spec, 3)), (4, 4), "there is room for a replacement");
+    assert_eq!((of(&spec, 4), of(&spec, 6)), (3, 1), "there is none");
+    let spec =
+        json!({ "targetSize": 4, "maxSize": 8, "minSize": 3, "disruption": { "maxSurge": 1, "maxUnavailable": 2 } });
+    assert_eq!((of(&spec, 0), of(&spec, 6)), (3, 2), "never less than minSize, as far as there is room");
+}
+
+#[test]
+fn a_ready_member_that_is_set_aside_does_not_count_for_the_floor() {
+    for (aside, expected) in [(false, &[][..]), (true, &[Promise::Floor])] {
+        let mut scene = Scene::new();
+        scene.pool(-50.0, &json!({ "targetSize": 2, "minSize": 1 }));
+        scene.ready(0.0, "ci-a");
+        scene.ready(0.0, "ci-b");
+        if aside {
+            scene.set_aside(0.6, "ci-b");
+        }
+        scene.end(9.0, "ci-a", None);
+        scene.finds(expected);
+    }
 }

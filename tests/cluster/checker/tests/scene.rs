@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bullpen::api::InstancePool;
 use bullpen::simcloud::ledger::{Call, Description, Entry, Fault, MachineEvent, Method, Outcome, State, What};
 use bullpen::simcloud::wire::Market;
 use jiff::Timestamp;
@@ -42,6 +43,22 @@ impl Scene {
             self.spec[key] = value.clone();
         }
         self.see(when, Object::Pool(Box::new(of(json!({ "metadata": meta("ci", when), "spec": self.spec })))), false);
+    }
+
+    /// The pool as it was last seen.
+    pub(super) fn last_pool(&self) -> InstancePool {
+        let mut pools = self.record.seen.iter().rev().filter_map(|seen| match &seen.object {
+            Object::Pool(pool) => Some(pool.as_ref().clone()),
+            _ => None,
+        });
+        pools.next().expect("a pool")
+    }
+
+    /// A ready member is cordoned.
+    pub(super) fn set_aside(&mut self, when: f64, name: &str) {
+        let Object::Member(mut cordoned) = member(name, "Ready", None, when, false) else { unreachable!() };
+        cordoned.spec.cordoned = true;
+        self.see(when, Object::Member(cordoned), false);
     }
 
     pub(super) fn pool_is_deleted(&mut self, when: f64) {
