@@ -82,6 +82,8 @@ impl Cluster {
         let mut arguments = vec!["run".to_owned(), "--kubeconfig".to_owned(), kubeconfig];
         let rest = ["--metrics-address", "127.0.0.1:0", "--installation-id", "bench", "--log-level", "warn"];
         arguments.extend(rest.map(str::to_owned));
+        // As in a Deployment's pod: a restarted process has the name of the one before it.
+        arguments.extend(["--identity", identity].map(str::to_owned));
         Process::bullpen(&arguments, &self.log(identity))
     }
 

@@ -66,11 +66,8 @@ fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
         if !state.is_synced() {
             return None;
         }
-        // One that is being told is left alone until that is done: its version is about to change.
-        let claims: HashMap<_, _> = queued(state, key)
-            .map(|claim| (views::uid(claim.as_ref()), claim.clone()))
-            .filter(|(uid, _)| !state.claims_being_told.contains(uid))
-            .collect();
+        let claims: HashMap<_, _> =
+            queued(state, key).map(|claim| (views::uid(claim.as_ref()), claim.clone())).collect();
         if claims.is_empty() {
             return None;
         }
@@ -151,6 +148,8 @@ fn queued_claim(state: &State, claim: &PoolClaim, now: Timestamp) -> QueuedClaim
         when_empty: claim.spec.when_empty.unwrap_or_default(),
         wait_timeout: claim.spec.wait_timeout_seconds.map(|seconds| SignedDuration::from_secs(i64::from(seconds))),
         said,
+        // Its version is about to change.
+        being_told: state.claims_being_told.contains(&views::uid(claim)),
     }
 }
 

@@ -26,6 +26,9 @@ pub struct QueuedClaim {
     pub wait_timeout: Option<SignedDuration>,
     /// The reason that its status gives now, if any.
     pub said: Option<String>,
+    /// Whether its status is just being written to say that it waits. It is bound to nothing until that is done, but keeps
+    /// its place, and the member that is its turn: else younger claims would pass it (invariant 8).
+    pub being_told: bool,
 }
 
 /// A member that may be handed out.
@@ -107,8 +110,12 @@ pub fn pair(
         });
         let free: Vec<_> = members.iter().filter(|member| !member.parked).collect();
         let served = free.len().min(claims.len());
-        pairing.pairs =
-            claims.drain(..served).zip(free).map(|(claim, member)| (claim.uid, member.uid.clone())).collect();
+        pairing.pairs = claims
+            .drain(..served)
+            .zip(free)
+            .filter(|(claim, _)| !claim.being_told)
+            .map(|(claim, member)| (claim.uid, member.uid.clone()))
+            .collect();
     }
     // A parked member is as good as a free one to the verdict: the store will show it anew in a moment.
     let mut parked = if active { members.iter().filter(|member| member.parked).count() } else { 0 };
@@ -116,6 +123,9 @@ pub fn pair(
     for claim in &claims {
         if parked > 0 {
             parked -= 1;
+            continue;
+        }
+        if claim.being_told {
             continue;
         }
         judge(claim, &refusal, now, &mut pairing);
@@ -186,6 +196,7 @@ mod tests {
             when_empty: WhenEmpty::Wait,
             wait_timeout: None,
             said: None,
+            being_told: false,
         }
     }
 
@@ -195,6 +206,17 @@ mod tests {
 
     fn active() -> QueuePool {
         QueuePool { name: "ci".into(), state: PoolState::Active, deleting: false, target: 5, ready: 0, warming: 3 }
+    }
+
+    #[test]
+    fn a_claim_that_is_being_told_that_it_waits_is_not_passed_by_younger_ones() {
+        let told = QueuedClaim { being_told: true, ..claim("old", 1) };
+        let claims = vec![claim("young", 5), told];
+        let one = pair("ci", Some(&active()), claims.clone(), vec![member("m1", 1)], at(9));
+        assert!(one.pairs.is_empty(), "the only member is the older one's");
+        let two = pair("ci", Some(&active()), claims, vec![member("m1", 1), member("m2", 2)], at(9));
+        assert_eq!(two.pairs, [("young".to_owned(), "m2".to_owned())]);
+        assert!(two.verdicts.is_empty(), "nobody is told twice at a time");
     }
 
     #[test]
