@@ -12,7 +12,7 @@ use tracing::info;
 
 use super::clouds::Scope;
 use super::context::{Context, Failure};
-use super::purchasing::{Purchasing, purchasing};
+use super::purchasing::{Moment, Purchasing, purchasing};
 use super::queue::Outcome;
 use super::{user_data, views};
 use crate::api::{
@@ -159,7 +159,7 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
         let waits_until = being_taken_in(state, &key.namespace, &problems, now);
         let waiting = super::binder::waiting(state, key);
         let memory = memories.pool(key, &views::uid(pool.as_ref()));
-        let purchasing = purchasing(context, state, memory, pool, &usable, waits_until, now);
+        let purchasing = purchasing(Moment { context, state, pool, waits_until, now }, memory, &usable);
         let remembered = memory.replenish.get_or_insert_with(|| Memory {
             rollout: pool.status.as_ref().and_then(Progress::recorded),
             ..Memory::default()

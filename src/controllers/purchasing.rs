@@ -49,16 +49,24 @@ pub fn place_of(config: &LaunchConfig, template_hash: &str) -> Place {
     }
 }
 
-/// Puts it together, and takes in what the members prove by now. `waits_until`: nothing is bought before.
-pub fn purchasing(
-    context: &Context,
-    state: &State,
-    memory: &mut PoolMemory,
-    pool: &InstancePool,
-    usable: &[UsableLaunchConfig],
-    waits_until: Option<Timestamp>,
-    now: Timestamp,
-) -> Purchasing {
+/// The moment at which it is put together.
+#[derive(Clone, Copy)]
+pub struct Moment<'a> {
+    /// The clouds and what is known of launch configs.
+    pub context: &'a Context,
+    /// The cluster.
+    pub state: &'a State,
+    /// The pool.
+    pub pool: &'a InstancePool,
+    /// Nothing is bought before.
+    pub waits_until: Option<Timestamp>,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// Puts it together, and takes in what the members prove by now.
+pub fn purchasing(moment: Moment<'_>, memory: &mut PoolMemory, usable: &[UsableLaunchConfig]) -> Purchasing {
+    let Moment { context, state, pool, .. } = moment;
     let present: HashSet<_> = state.members_of(pool).map(|member| views::uid(member.as_ref())).collect();
     memory.counted.retain(|uid| present.contains(uid));
     memory.unrecorded.retain(|uid| present.contains(uid));
@@ -72,23 +80,14 @@ pub fn purchasing(
     });
     let mut purchasing = Purchasing::default();
     for config in usable {
-        purchasing.add(context, state, memory, pool, config, waits_until, now);
+        purchasing.add(moment, memory, config);
     }
     purchasing
 }
 
 impl Purchasing {
-    #[allow(clippy::too_many_arguments)]
-    fn add(
-        &mut self,
-        context: &Context,
-        state: &State,
-        memory: &mut PoolMemory,
-        pool: &InstancePool,
-        config: &UsableLaunchConfig,
-        waits_until: Option<Timestamp>,
-        now: Timestamp,
-    ) {
+    fn add(&mut self, moment: Moment<'_>, memory: &mut PoolMemory, config: &UsableLaunchConfig) {
+        let Moment { context, state, pool, waits_until, now } = moment;
         let key = ObjectKey::new(pool.namespace().unwrap_or_default(), config.name.as_str());
         let Some(launch_config) = state.launch_configs.get(&key) else { return };
         let threshold = pool.spec.provisioning.failure_threshold;

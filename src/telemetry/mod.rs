@@ -1,5 +1,6 @@
 //! What the operator tells of itself: metrics, health endpoints and logs.
 
+mod families;
 mod health;
 pub mod labels;
 mod logging;
