@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use bullpen::api::{ClaimPhase, InstancePool, InstancePoolStatus, LaunchConfig, PoolClaim, PoolMember};
+use bullpen::api::{ClaimPhase, InstancePool, InstancePoolStatus, LaunchConfig, MemberState, PoolClaim, PoolMember};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt as _};
@@ -88,8 +88,20 @@ impl Walk {
         self.pool_has_ready(size).await
     }
 
-    /// Waits until the status of `ci` shows so many ready members.
+    /// Waits until `ci` has so many ready members and its status shows them. The members themselves are asked as well:
+    /// a status from before a claim shows the same number as the one after its replacement.
     pub(crate) async fn pool_has_ready(&self, size: i32) -> InstancePool {
+        let ready = |member: &PoolMember| {
+            let state = member.status.as_ref().map(|status| status.state);
+            state == Some(MemberState::Ready) && member.metadata.deletion_timestamp.is_none()
+        };
+        let of_pool = |member: &&PoolMember| member.spec.pool_ref.name == POOL;
+        eventually(&format!("{size} members of {POOL} are ready"), async || {
+            let members = self.list::<PoolMember>().await;
+            let found = members.iter().filter(of_pool).filter(|member| ready(member)).count();
+            if found >= usize::try_from(size).unwrap_or_default() { Ok(()) } else { Err(format!("{found} are")) }
+        })
+        .await;
         let enough = |status: &InstancePoolStatus| status.members.is_some_and(|members| members.ready == size);
         self.pool_until(POOL, &format!("has {size} ready members"), enough).await
     }
