@@ -155,6 +155,15 @@ pub(super) fn labels_schema(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// The schema of labels that something has to have: keys are qualified names, values are label values.
+pub(super) fn match_labels_schema(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = labels_schema(generator);
+    if let Some(rules) = schema.get_mut("x-kubernetes-validations").and_then(serde_json::Value::as_array_mut) {
+        rules.truncate(1);
+    }
+    schema
+}
+
 /// The schema of a map of instance tags: any key outside `bullpen.dev/`, bounded as EC2 bounds them.
 pub(super) fn tags_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

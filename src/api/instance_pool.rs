@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::claim_rules::ClaimRules;
 use super::common::{RecordedError, conditions_schema, labels_schema, tags_schema};
 use super::upkeep::{Disruption, Recycle, Rollout};
 use super::user_data::UserDataSource;
@@ -99,6 +100,9 @@ pub struct InstancePoolSpec {
     /// How fast machines are bought and given up.
     #[serde(default)]
     pub provisioning: Provisioning,
+    /// Who may claim the machines, for how long, and in which order.
+    #[serde(default)]
+    pub claims: ClaimRules,
 }
 
 /// What a claimant may expect of a machine.

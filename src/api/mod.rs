@@ -1,5 +1,6 @@
 //! The four resources (`bullpen.dev/v1alpha1`), their conditions and transitions; no logic beyond them.
 
+mod claim_rules;
 mod common;
 pub mod crds;
 mod instance_pool;
@@ -11,6 +12,7 @@ mod states;
 mod upkeep;
 mod user_data;
 
+pub use claim_rules::{AllowedNamespaces, ClaimRules, NamespaceSelector, NamespacesFrom};
 pub use common::{
     ConditionValue, InstanceAddress, MAX_MESSAGE, ObjectRef, RecordedError, bounded_message, condition_is_true,
     micro_time, set_condition,
@@ -27,7 +29,9 @@ pub use names::{
     ANNOTATION_CONFIRM_SWEEP, ANNOTATION_RECONCILE_REQUESTED, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG,
     FINALIZER_POOL, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH,
 };
-pub use pool_claim::{ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolClaimStatus, WhenEmpty};
+pub use pool_claim::{
+    Binding, BindingRef, ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolClaimStatus, QueuePlace, WhenEmpty,
+};
 pub use pool_member::{MemberInstance, Placement, PoolMember, PoolMemberSpec, PoolMemberStatus, PoolRef};
 pub use states::{ClaimPhase, MemberState};
 pub use upkeep::{Disruption, Recycle, Rollout, RolloutFailure, RolloutType};

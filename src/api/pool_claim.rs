@@ -9,7 +9,7 @@ use super::common::{InstanceAddress, ObjectRef, conditions_schema};
 use super::states::ClaimPhase;
 
 /// A request for one machine of a pool.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(
     group = "bullpen.dev",
     version = "v1alpha1",
@@ -33,7 +33,8 @@ use super::states::ClaimPhase;
         json_path = ".status.conditions[?(@.type==\"Bound\")].reason",
         priority = 1
     ),
-    printcolumn(name = "For", type_ = "string", json_path = ".spec.acquiredFor", priority = 1)
+    printcolumn(name = "For", type_ = "string", json_path = ".spec.acquiredFor", priority = 1),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -51,10 +52,12 @@ use super::states::ClaimPhase;
     validation = Rule::new(
         "has(self.acquiredBy) == has(oldSelf.acquiredBy) && (!has(self.acquiredBy) || self.acquiredBy == oldSelf.acquiredBy)"
     )
-    .message("acquiredBy is immutable").field_path(".acquiredBy")
+    .message("acquiredBy is immutable").field_path(".acquiredBy"),
+    validation = Rule::new("has(self.binding) == has(oldSelf.binding) && (!has(self.binding) || self.binding == oldSelf.binding)")
+        .message("binding is immutable").field_path(".binding")
 )]
 pub struct PoolClaimSpec {
-    /// The pool, in the claim's namespace. Immutable.
+    /// The pool. Immutable.
     pub pool_ref: ClaimPoolRef,
     /// What to do when no member is ready: Wait (the default) or Fail. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +66,23 @@ pub struct PoolClaimSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_592_000))]
     pub wait_timeout_seconds: Option<i32>,
+    /// Seconds that the claim holds its machine after it was bound or renewed; then it is Expired and the machine is
+    /// terminated. Unset: as the pool says, and if that says nothing, until the claim is deleted. The pool may cap it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub ttl_seconds: Option<i32>,
+    /// Renews the claim whenever it changes: the ttl begins anew at the moment that the operator sees it. What the value
+    /// says does not matter; the present time is customary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_time: Option<MicroTime>,
+    /// Claims of a higher priority are served first; one that waits rises with time. 0 if unset; the pool may cap it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1_000, max = 1_000))]
+    pub priority: Option<i32>,
+    /// Secret: how to reach the machine is in a Secret too, which `status.binding.name` names and which is there before the
+    /// claim is Bound. None by default. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
     /// Who takes the machine, for the record. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -73,12 +93,26 @@ pub struct PoolClaimSpec {
     pub acquired_for: Option<String>,
 }
 
-/// A pool in the claim's namespace.
+/// A pool, in the claim's namespace unless it says otherwise.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimPoolRef {
     /// Name of the pool.
     #[schemars(length(min = 1, max = 48))]
     pub name: String,
+    /// Namespace of the pool, if it is another one than the claim's. That pool has to allow it by claims.allowedNamespaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+}
+
+/// Whether a claim wants a Secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Binding {
+    /// No Secret.
+    #[default]
+    None,
+    /// A Secret that says how to reach the machine.
+    Secret,
 }
 
 /// What to do when no member is ready: Wait (the default) or Fail. Immutable.
@@ -109,7 +143,7 @@ pub enum WhenEmpty {
         .message("memberRef is set exactly when the claim was bound").field_path(".memberRef")
 )]
 pub struct PoolClaimStatus {
-    /// Bound, Ready, Stalled.
+    /// Bound, Ready, Stalled, and Stale once the claim was held for long.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -128,6 +162,41 @@ pub struct PoolClaimStatus {
     /// When the claim was bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound_at: Option<MicroTime>,
+    /// The Secret that says how to reach the machine, if spec.binding asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<BindingRef>,
+    /// When the present ttl began: when the claim was bound or last renewed, by the operator's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_at: Option<MicroTime>,
+    /// When the claim expires unless it is renewed. Absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<MicroTime>,
+    /// The spec.renewTime that was acted on last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_renew_time: Option<MicroTime>,
+    /// The claim's place while it waits. At most twice a minute it is written anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueuePlace>,
+}
+
+/// A Secret in the claim's namespace, as Provisioned Services of servicebinding.io name it.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindingRef {
+    /// Name of the Secret.
+    #[schemars(length(max = 253))]
+    pub name: String,
+}
+
+/// Where a claim stands in its queue.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuePlace {
+    /// 1 is served next. Absent for a claim that cannot be served whatever becomes ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<i32>,
+    /// Why it waits, in one word for machines.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 /// The machine that a claim holds.

@@ -35,16 +35,10 @@ impl Examples {
 
     /// One more claim on the pool of the files.
     pub(super) fn claim(&self, name: String) -> PoolClaim {
-        let pool_ref = ClaimPoolRef { name: self.pool.metadata.name.clone().unwrap_or_default() };
+        let pool_ref = ClaimPoolRef { name: self.pool.metadata.name.clone().unwrap_or_default(), namespace: None };
         PoolClaim {
             metadata: ObjectMeta { name: Some(name), ..ObjectMeta::default() },
-            spec: PoolClaimSpec {
-                pool_ref,
-                when_empty: None,
-                wait_timeout_seconds: None,
-                acquired_by: None,
-                acquired_for: None,
-            },
+            spec: PoolClaimSpec { pool_ref, ..PoolClaimSpec::default() },
             status: None,
         }
     }

@@ -51,13 +51,8 @@ fn deleting(mut member: PoolMember) -> PoolMember {
 }
 
 fn claim(name: &str, phase: ClaimPhase, member: Option<&str>) -> PoolClaim {
-    let spec = PoolClaimSpec {
-        pool_ref: ClaimPoolRef { name: "ci".to_owned() },
-        when_empty: None,
-        wait_timeout_seconds: None,
-        acquired_by: None,
-        acquired_for: None,
-    };
+    let pool_ref = ClaimPoolRef { name: "ci".to_owned(), namespace: None };
+    let spec = PoolClaimSpec { pool_ref, ..PoolClaimSpec::default() };
     let mut claim = PoolClaim::new(name, spec);
     claim.metadata.uid = Some(format!("uid of {name}"));
     let member_ref =

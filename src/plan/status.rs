@@ -182,6 +182,7 @@ mod tests {
                 disruption: crate::api::Disruption::default(),
                 rollout: crate::api::Rollout::default(),
                 provisioning: Provisioning::default(),
+                claims: crate::api::ClaimRules::default(),
             },
         );
         pool.metadata.generation = Some(4);

@@ -296,6 +296,7 @@ mod tests {
             disruption: crate::api::Disruption::default(),
             rollout: crate::api::Rollout::default(),
             provisioning: crate::api::Provisioning::default(),
+            claims: crate::api::ClaimRules::default(),
         }
     }
 
