@@ -262,8 +262,7 @@ async fn confirm(context: &Context, gathered: &Gathered) {
     context.machines.with(&gathered.uid(), context.started, |record| match answer {
         Ok(instance) => record.saw(instance, began),
         Err(ProviderError::NotFound { .. }) => {
-            record.saw_none(began);
-            record.not_before = began.checked_add(crate::plan::lifecycle::LOOK_EVERY).ok();
+            record.struck(began);
         }
         Err(_) => record.failed(Timestamp::now(), None),
     });

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::clouds::{Listing, pruned};
 use super::queue::backoff;
 use crate::cluster::ObjectKey;
-use crate::plan::lifecycle::{Asked, Machine, Stuck};
+use crate::plan::lifecycle::{Asked, LOOK_EVERY, Machine, Strike, Stuck, strike};
 use crate::provider::{Instance, InstancePhase, tags};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
@@ -45,8 +45,12 @@ pub struct MachineRecord {
     pub instance: Option<Arc<Instance>>,
     /// When that was; or when a call for it last showed none.
     pub looked_at: Option<Timestamp>,
-    /// Typed NotFounds in a row.
+    /// Typed NotFounds in a row that count.
     pub not_founds: u32,
+    /// The last one, while it is not known whether it counts.
+    pub struck_at: Option<Timestamp>,
+    /// When the machine is asked for again after it.
+    pub next_look: Option<Timestamp>,
     /// When the first of them was asked for.
     pub missing_since: Option<Timestamp>,
     /// Failed calls in a row.
@@ -78,6 +82,8 @@ impl MachineRecord {
             instance: None,
             looked_at: None,
             not_founds: 0,
+            struck_at: None,
+            next_look: None,
             missing_since: None,
             failures: 0,
             not_before: None,
@@ -96,9 +102,15 @@ impl MachineRecord {
     pub fn saw(&mut self, instance: Instance, at: Timestamp) {
         self.instance = Some(Arc::new(pruned(instance)));
         self.looked_at = Some(at);
-        self.not_founds = 0;
-        self.missing_since = None;
+        self.forget_strikes();
         self.worked();
+    }
+
+    fn forget_strikes(&mut self) {
+        self.not_founds = 0;
+        self.struck_at = None;
+        self.next_look = None;
+        self.missing_since = None;
     }
 
     /// Whether a list that began then is passed over, because a call of its own looked at the machine since.
@@ -115,16 +127,34 @@ impl MachineRecord {
     pub fn saw_none(&mut self, at: Timestamp) {
         self.instance = None;
         self.looked_at = Some(at);
-        self.not_founds += 1;
         self.missing_since.get_or_insert(at);
         self.worked();
+    }
+
+    /// A call for the machine's id did not find it. Whether that counts is known by [`settle_strike`](Self::settle_strike).
+    pub fn struck(&mut self, at: Timestamp) {
+        self.saw_none(at);
+        self.struck_at = Some(at);
+        self.next_look = at.checked_add(LOOK_EVERY).ok();
+    }
+
+    /// The right account's credentials were confirmed at this moment: the last `NotFound` counts if that was soon after it.
+    pub fn settle_strike(&mut self, account_confirmed_at: Option<Timestamp>) {
+        let Some(struck) = self.struck_at else { return };
+        match strike(struck, account_confirmed_at) {
+            Strike::Counts => {
+                self.not_founds = self.not_founds.saturating_add(1);
+                self.struck_at = None;
+            }
+            Strike::Void => self.struck_at = None,
+            Strike::Open => {}
+        }
     }
 
     /// What was not found before this moment may have been looked for in another account.
     pub fn doubt_absence_before(&mut self, moment: Timestamp) {
         if self.missing_since.is_some_and(|since| since < moment) {
-            self.not_founds = 0;
-            self.missing_since = None;
+            self.forget_strikes();
             if self.instance.is_none() {
                 self.looked_at = None;
             }
@@ -274,6 +304,30 @@ mod tests {
     }
 
     #[test]
+    fn credentials_of_another_account_that_were_put_back_before_anybody_asked_prove_nothing() {
+        let moment = |second| Timestamp::from_second(second).unwrap();
+        let mut record = MachineRecord::new(Asked::Never);
+        for second in [10, 11, 12] {
+            record.struck(moment(second));
+            record.settle_strike(Some(moment(5)));
+            assert_eq!(
+                (record.not_founds, record.struck_at),
+                (0, Some(moment(second))),
+                "whose word it is is not known"
+            );
+        }
+        record.settle_strike(Some(moment(15)));
+        assert_eq!((record.not_founds, record.struck_at), (0, None));
+        for second in [20, 22, 24] {
+            record.struck(moment(second));
+            record.settle_strike(Some(moment(second + 1)));
+        }
+        assert_eq!(record.not_founds, 3);
+        record.doubt_absence_before(moment(21));
+        assert_eq!(record.not_founds, 0);
+    }
+
+    #[test]
     fn a_machine_that_only_a_call_showed_is_asked_for_anew_when_no_list_shows_it_after_its_end_was_accepted() {
         let moment = |second| Timestamp::from_second(second).unwrap();
         let mut record = MachineRecord::new(Asked::Perhaps(moment(1)));
@@ -301,6 +355,6 @@ mod tests {
         assert_eq!(seen(&record, 9), Machine::Booting { at: moment(5) }, "the list is older than its end");
         assert_eq!(seen(&record, 11), Machine::Unknown);
         record.saw_none(moment(12));
-        assert_eq!(seen(&record, 13), Machine::Missing { at: moment(12), not_founds: 1 });
+        assert_eq!(seen(&record, 13), Machine::Missing { at: moment(12), not_founds: 0 });
     }
 }

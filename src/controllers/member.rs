@@ -168,10 +168,12 @@ fn gather(
     let (uid, now) = (views::uid(member.as_ref()), Timestamp::now());
     let (word, recorded) = (cloud.word(), launch_config.status.as_ref().and_then(|status| status.identity.as_ref()));
     let trusted = cloud.foreign().is_none() && word.as_ref().is_some_and(|word| Some(&word.identity) == recorded);
+    let account_confirmed_at = word.as_ref().filter(|_| trusted).map(|word| word.asked_at);
     let record = context.machines.with(&uid, context.started, |record| {
         if let Some(word) = &word {
             record.doubt_absence_before(word.since);
         }
+        record.settle_strike(account_confirmed_at);
         if ending_since.is_some() && record.ending_since.is_none() {
             record.ending_since = ending_since;
         }
@@ -207,6 +209,8 @@ fn gather(
         warming_timeout: seconds(readiness.warming_timeout_seconds),
         create_grace: SignedDuration::try_from(cloud.provider().create_grace()).unwrap_or(SignedDuration::MAX),
         not_before: record.not_before,
+        struck_at: record.struck_at,
+        next_look: record.next_look,
         terminate_accepted_at: record.terminate_accepted_at,
         terminate_first_accepted_at: record.terminate_first_accepted_at,
         terminate_failures: record.terminate_failures,
@@ -215,7 +219,7 @@ fn gather(
             .filter(|(_, until)| *until > now)
             .map(|(stuck, _)| stuck)
             .or_else(|| views::said_stuck(&member)),
-        account_confirmed_at: word.filter(|_| trusted).map(|word| word.asked_at),
+        account_confirmed_at,
         past: past(&member, &sighting),
         held,
     };

@@ -12,6 +12,9 @@ pub const NOT_FOUNDS_THAT_PROVE: u32 = 3;
 pub const TERMINATE_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(10);
 /// How long to wait between two looks for a machine that may still come up, or may be gone.
 pub const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(1);
+/// An answer that a machine is not there counts only if the cloud was asked so soon after it whose credentials these are.
+/// Else those of another account, put back before anybody asked, would make every machine one that is gone.
+pub const CONFIRMED_WITHIN: SignedDuration = SignedDuration::from_secs(2);
 /// A first create begins only if the cloud said so lately whose credentials these are.
 pub const IDENTITY_FRESH: SignedDuration = SignedDuration::from_secs(30);
 /// Terminate calls that fail in a row until the member says that it is stuck.
@@ -37,7 +40,7 @@ pub enum Machine {
     Missing {
         /// When it was asked.
         at: Timestamp,
-        /// Typed NotFounds in a row, for this machine.
+        /// Typed NotFounds in a row, for this machine, each with the right account's credentials ([`strike`]).
         not_founds: u32,
     },
     /// It boots.
@@ -58,6 +61,26 @@ pub enum Machine {
     Ending,
     /// Terminated, by the provider's word.
     Terminated,
+}
+
+/// What an answer that a machine is not there is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strike {
+    /// It is the right account's word.
+    Counts,
+    /// It is to be asked whose credentials these are.
+    Open,
+    /// Nobody asked in time: it may be another account's word.
+    Void,
+}
+
+/// What the answer of this moment is worth, by when the cloud last said that the credentials are the right ones.
+pub fn strike(answered: Timestamp, account_confirmed_at: Option<Timestamp>) -> Strike {
+    match account_confirmed_at.filter(|asked| *asked > answered) {
+        None => Strike::Open,
+        Some(asked) if asked <= plus(answered, CONFIRMED_WITHIN) => Strike::Counts,
+        Some(_) => Strike::Void,
+    }
 }
 
 /// How sure it is that a machine is gone.
@@ -128,8 +151,12 @@ pub struct LifecycleView {
     pub warming_timeout: SignedDuration,
     /// How long a create may stay unseen at this provider.
     pub create_grace: SignedDuration,
-    /// No provider call for this member before this moment.
+    /// No provider call for this member before this moment, because the last one failed.
     pub not_before: Option<Timestamp>,
+    /// When the machine was last asked for by its id and not found, if that is still to be confirmed or dropped.
+    pub struck_at: Option<Timestamp>,
+    /// When it is asked for by its id again, after the last `NotFound`.
+    pub next_look: Option<Timestamp>,
     /// When the provider last accepted a terminate call.
     pub terminate_accepted_at: Option<Timestamp>,
     /// When it accepted the first one.
@@ -315,8 +342,17 @@ fn confirm(member: &LifecycleView, now: Timestamp, when_gone: Step) -> Step {
     match gone(member) {
         Gone::Yes => when_gone,
         Gone::Unconfirmed => hold_off(member, now).unwrap_or(Step::ConfirmIdentity),
-        Gone::No => hold_off(member, now).unwrap_or(Step::Confirm),
+        Gone::No => ask_for(member, now),
     }
+}
+
+/// Asks for a machine by its id once more; whose credentials these are is asked right after each time that it is missing.
+fn ask_for(member: &LifecycleView, now: Timestamp) -> Step {
+    hold_off(member, now).unwrap_or_else(|| match (member.struck_at, member.next_look) {
+        (Some(_), _) => Step::ConfirmIdentity,
+        (None, Some(next)) if next > now => Step::Wait(Some(next)),
+        (None, _) => Step::Confirm,
+    })
 }
 
 /// Whether the provider's word is good enough to say that the machine is gone.
@@ -360,10 +396,11 @@ fn end(member: &LifecycleView, since: Timestamp, now: Timestamp) -> Step {
         (_, Machine::Booting { .. } | Machine::Running { .. } | Machine::Ending) => end_machine(member, now),
         (_, Machine::Terminated) => Step::Finish,
         (Asked::Perhaps(asked), Machine::Missing { at, .. }) if at >= plus(asked.max(since), member.create_grace) => {
-            if confirmed_after(member, at) {
-                return Step::Finish;
+            match strike(at, member.account_confirmed_at) {
+                Strike::Counts => Step::Finish,
+                Strike::Open => hold_off(member, now).unwrap_or(Step::ConfirmIdentity),
+                Strike::Void => hold_off(member, now).unwrap_or(Step::Find),
             }
-            hold_off(member, now).unwrap_or(Step::ConfirmIdentity)
         }
         (Asked::Perhaps(_), Machine::Missing { at, .. }) => {
             hold_off(member, now).unwrap_or_else(|| look_again(at, now))
@@ -384,7 +421,7 @@ fn end_machine(member: &LifecycleView, now: Timestamp) -> Step {
     // What was begun before goes on: a hold brings no machine back. One that is switched off is held like any other.
     if member.held && member.terminate_accepted_at.is_none() {
         return match member.machine {
-            Machine::Missing { .. } => hold_off(member, now).unwrap_or(Step::Confirm),
+            Machine::Missing { .. } => ask_for(member, now),
             _ => Step::Wait(None),
         };
     }
@@ -395,7 +432,7 @@ fn end_machine(member: &LifecycleView, now: Timestamp) -> Step {
         None => Step::Terminate,
         Some(accepted) if plus(accepted, TERMINATE_AGAIN_AFTER) <= now => Step::Terminate,
         Some(accepted) => match member.machine {
-            Machine::Missing { .. } => Step::Confirm,
+            Machine::Missing { .. } => ask_for(member, now),
             _ => Step::Wait(Some(plus(accepted, TERMINATE_AGAIN_AFTER))),
         },
     }

@@ -20,6 +20,8 @@ fn member(state: MemberState) -> LifecycleView {
         warming_timeout: SignedDuration::from_secs(100),
         create_grace: SignedDuration::from_secs(30),
         not_before: None,
+        struck_at: None,
+        next_look: None,
         terminate_accepted_at: None,
         terminate_first_accepted_at: None,
         terminate_failures: 0,
@@ -122,7 +124,15 @@ fn a_member_deleted_while_its_create_was_in_flight_waits_out_the_grace_and_termi
     view.machine = Machine::Missing { at: at(32), not_founds: 0 };
     assert_eq!(next_step(&view, at(32)), Step::Wait(Some(at(33))));
     view.machine = Machine::Missing { at: at(33), not_founds: 0 };
-    assert_eq!(next_step(&view, at(33)), Step::Finish);
+    assert_eq!(
+        next_step(&view, at(90)),
+        Step::Find,
+        "the account was confirmed so late that the answer may be another's"
+    );
+    view.account_confirmed_at = Some(at(33));
+    assert_eq!(next_step(&view, at(33)), Step::ConfirmIdentity);
+    view.account_confirmed_at = Some(at(34));
+    assert_eq!(next_step(&view, at(34)), Step::Finish);
     view.machine = Machine::Booting { at: at(33) };
     assert_eq!(next_step(&view, at(33)), Step::Terminate);
 }
@@ -163,6 +173,29 @@ fn three_strikes_count_only_once_the_account_was_confirmed_after_the_last() {
     assert_eq!(next_step(&view, at(9)), Step::ConfirmIdentity);
     view.account_confirmed_at = None;
     assert_eq!(next_step(&view, at(9)), Step::Wait(None));
+}
+
+#[test]
+fn whose_credentials_these_are_is_asked_right_after_each_time_that_a_machine_is_missing() {
+    let missing = Machine::Missing { at: at(9), not_founds: 1 };
+    let ready = LifecycleView { machine: missing, struck_at: Some(at(9)), ..member(MemberState::Ready) };
+    let ending = LifecycleView { ending_since: Some(at(1)), terminate_accepted_at: Some(at(5)), ..ready.clone() };
+    let held = LifecycleView { ending_since: Some(at(1)), held: true, ..ready.clone() };
+    for view in [ready, ending, held] {
+        let view = LifecycleView { next_look: Some(at(10)), ..view };
+        assert_eq!(next_step(&view, at(9)), Step::ConfirmIdentity, "the pause between two looks does not hold it off");
+        let settled = LifecycleView { struck_at: None, ..view };
+        assert_eq!(next_step(&settled, at(9)), Step::Wait(Some(at(10))));
+        assert_eq!(next_step(&settled, at(10)), Step::Confirm);
+    }
+}
+
+#[test]
+fn an_absence_that_nobody_confirmed_in_time_is_void() {
+    assert_eq!(strike(at(9), None), Strike::Open);
+    assert_eq!(strike(at(9), Some(at(9))), Strike::Open, "asked before the answer was there");
+    assert_eq!(strike(at(9), Some(at(11))), Strike::Counts);
+    assert_eq!(strike(at(9), Some(at(12))), Strike::Void);
 }
 
 #[test]

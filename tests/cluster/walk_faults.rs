@@ -1,14 +1,14 @@
 //! Clouds that lie, forget, hang and refuse: nothing dies of it, nothing is bought twice, nothing is left.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bullpen::api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
-use bullpen::simcloud::ledger::Method;
+use bullpen::simcloud::ledger::{Call, Method, What};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use crate::harness::objects::{POOL, condition, machine, machine_of, member_of, phase};
-use crate::harness::{Operator, Walk};
+use crate::harness::{Ledger, Operator, Walk};
 
 fn on(method: &str, fault: &Value) -> Value {
     json!({ "on": [method], "fault": fault })
@@ -141,6 +141,47 @@ async fn with_the_credentials_of_another_account_nothing_is_done_until_they_are_
         status.members.is_some_and(|members| (members.ready, members.claimed, members.total) == (2, 2, 4))
     })
     .await;
+}
+
+/// Gets before the first question whose credentials these are, of the machine that was asked for most often.
+fn most_gets_before_identity(ledger: Ledger) -> usize {
+    let mut gets: BTreeMap<String, usize> = BTreeMap::new();
+    for entry in ledger.into_entries() {
+        match entry.what {
+            What::Call(Call { method: Method::Identity, .. }) => break,
+            What::Call(Call { method: Method::Get, id: Some(id), .. }) => *gets.entry(id).or_default() += 1,
+            _ => {}
+        }
+    }
+    gets.into_values().max().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_machine_that_is_missing_by_another_accounts_word_is_not_asked_for_twice_before_that_is_known() {
+    let walk = Walk::begin("moment").await;
+    let _operator = Operator::start(&walk).await;
+    walk.ready_pool(2, json!({})).await;
+    // A list without a living machine has none to miss: the next one, of another account, raises no suspicion.
+    let nothing = on("list", &json!({ "empty": {} }));
+    walk.simcloud.break_with(json!({ "calls": [nothing] })).await;
+    walk.request_a_pass(POOL, "one").await;
+    walk.simcloud.is_hit("empty", 1).await;
+    walk.simcloud.is_called(Method::Get, 2).await;
+    let mark = walk.simcloud.ledger().await.last();
+    walk.simcloud.break_with(json!({ "calls": [{ "fault": { "asAccount": { "account": "another" } } }] })).await;
+    walk.request_a_pass(POOL, "two").await;
+    walk.until("sim", "says that the account is another", |config: &LaunchConfig| {
+        condition(config, "Available").1 == "IdentityChanged"
+    })
+    .await;
+    assert!(most_gets_before_identity(walk.simcloud.ledger().await.since(mark)) <= 1);
+
+    walk.simcloud.mend().await;
+    walk.until("sim", "is available again", |config: &LaunchConfig| condition(config, "Available").0 == "True").await;
+    walk.simcloud.is_called(Method::List, 2).await;
+    walk.pool_has_ready(2).await;
+    let ledger = walk.simcloud.ledger().await;
+    assert_eq!((ledger.bought(), ledger.calls(Method::Terminate)), (2, 0));
 }
 
 #[tokio::test]

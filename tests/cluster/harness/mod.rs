@@ -22,6 +22,7 @@ pub(crate) use self::{
     history::{History, assert_never_bound_twice},
     operator::Operator,
     recorder::Recorder,
+    simcloud::Ledger,
     walk::Walk,
 };
 
