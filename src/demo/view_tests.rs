@@ -34,7 +34,8 @@ fn member(name: &str, state: MemberState, claim: Option<&str>) -> PoolMember {
         pool_ref: PoolRef::default(),
         placement,
         template_hash: String::new(),
-        cordoned: false,
+        ssh: None,
+            cordoned: false,
         hold: false,
     };
     let mut member = PoolMember::new(name, spec);
