@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
+use zeroize::Zeroizing;
 
 use super::context::Context;
 use crate::api::{InstancePool, MemberSsh, PoolMember};
@@ -79,21 +80,27 @@ fn key_of(secret: &InstallationSecret, member: &PoolMember) -> Option<SshKey> {
     (secret.id().as_ref() == Some(id)).then(|| secret.ssh_key(member.metadata.uid.as_deref()?)).flatten()
 }
 
-/// What the machine of a member gets for its first boot, beside the user's own data. `None`: it was to get a key that
-/// nobody can make any more.
-pub fn first_boot(context: &Context, member: &PoolMember, user_data: Option<&str>) -> Option<Option<String>> {
+/// The key of a member's machine cannot be made any more, or not yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoKey;
+
+/// What the machine of a member gets for its first boot, beside the user's own data.
+///
+/// # Errors
+/// When it was to get a key, and the installation secret that this is made from is not the present one.
+pub fn first_boot(context: &Context, member: &PoolMember, user_data: Option<&str>) -> Result<Option<String>, NoKey> {
     let Some(MemberSsh { user, key_id: Some(_) }) = &member.spec.ssh else {
-        return Some(user_data.map(str::to_owned));
+        return Ok(user_data.map(str::to_owned));
     };
-    let line = key_of(&known(context)?, member)?.public_line()?;
-    Some(Some(with_key(user_data, user, &line)))
+    let key = known(context).and_then(|secret| key_of(&secret, member)).ok_or(NoKey)?;
+    let line = key.public_line().ok_or(NoKey)?;
+    Ok(Some(with_key(user_data, user, &line)))
 }
 
 /// A member's private key, as far as there is one to give.
-#[derive(Debug)]
 pub enum PrivateKey {
-    /// This one.
-    Of(SshKey),
+    /// This one, as OpenSSH keeps it in a file.
+    File(Zeroizing<String>),
     /// The machine was bought without a key.
     None,
     /// Nobody can make it any more: the installation secret is another.
@@ -109,5 +116,6 @@ pub async fn private_key(context: &Context, member: &PoolMember) -> Result<Priva
         return Ok(PrivateKey::None);
     }
     let secret = installation_secret(context).await?;
-    Ok(key_of(&secret, member).map_or(PrivateKey::Lost, PrivateKey::Of))
+    let file = key_of(&secret, member).and_then(|key| key.private_file());
+    Ok(file.map_or(PrivateKey::Lost, PrivateKey::File))
 }

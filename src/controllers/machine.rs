@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::clouds::Scope;
 use super::context::{Context, Failure};
-use super::keys;
+use super::keys::{self, NoKey};
 use super::member::{self, Gathered};
 use super::pool::delete_member;
 use super::purchasing;
@@ -91,7 +91,8 @@ async fn create(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
     if !pool_is_fresh(context, gathered).await? || !may_be_bought(context, gathered) {
         return Ok(());
     }
-    let Some(request) = create_request(context, gathered) else { return Ok(()) };
+    // Without its key the member is of another template by now: it is gathered anew.
+    let Ok(request) = create_request(context, gathered) else { return Ok(()) };
     // The fence of the lease: nothing may be waited for between this and the call.
     context.leadership.check()?;
     let (uid, began) = (gathered.uid(), Timestamp::now());
@@ -218,14 +219,14 @@ async fn pool_is_fresh(context: &Context, gathered: &Gathered) -> Result<bool, F
     }))
 }
 
-/// The same bytes whenever it is asked for the same member. `None`: its key cannot be made, so it is of another template.
-fn create_request(context: &Context, gathered: &Gathered) -> Option<CreateRequest> {
+/// The same bytes whenever it is asked for the same member.
+fn create_request(context: &Context, gathered: &Gathered) -> Result<CreateRequest, NoKey> {
     let (spec, member) = (&gathered.launch_config.spec, &gathered.member);
     let (uid, namespace, name) = (gathered.uid(), member.namespace().unwrap_or_default(), member.name_any());
     let owner = Owner { installation: &context.installation, member_uid: &uid, namespace: &namespace, name: &name };
     let template = gathered.pool.as_ref().map(|pool| pool.spec.template.clone()).unwrap_or_default();
     let simulated = spec.simulated.as_ref();
-    Some(CreateRequest {
+    Ok(CreateRequest {
         token: uid.clone(),
         zone: member.spec.placement.zone.clone(),
         market: spec.market,

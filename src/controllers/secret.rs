@@ -78,12 +78,7 @@ pub async fn ensure(context: &Context, claim: &PoolClaim, member: &Arc<PoolMembe
     Step::Later(until)
 }
 
-async fn make(
-    context: &Context,
-    claim: &PoolClaim,
-    member: &Arc<PoolMember>,
-    name: &str,
-) -> Result<Step, Trouble> {
+async fn make(context: &Context, claim: &PoolClaim, member: &Arc<PoolMember>, name: &str) -> Result<Step, Trouble> {
     let key = ObjectKey::new(claim.namespace().unwrap_or_default(), name);
     // What was in the way is looked at before another try: in steady state nothing is written.
     let in_the_way = context.world.with(|state| state.secrets_in_the_way.contains_key(&views::uid(claim)));
@@ -118,11 +113,12 @@ async fn compose(
     })?;
     if matches!(private, PrivateKey::Lost) {
         warn!(claim = %ObjectKey::of(claim), member = %member.name_any(), "its key cannot be made any more");
-        let note = "the Secret has no ssh-privatekey: the installation secret is another than when the machine was bought";
+        let note =
+            "the Secret has no ssh-privatekey: the installation secret is another than when the machine was bought";
         context.events.warn(claim, "SshKeyLost", "Bind", note.to_owned());
     }
-    let file = match &private {
-        PrivateKey::Of(key) => key.private_file(),
+    let file = match private {
+        PrivateKey::File(file) => Some(file),
         PrivateKey::None | PrivateKey::Lost => None,
     };
     let provider = context.world.with(|state| {
@@ -143,14 +139,18 @@ async fn of_present(
     let reason = "BindingSecretExists";
     match binding::judge(found, claim, &views::uid(member.as_ref())) {
         Present::Ours => Ok(Step::Bind(member.clone())),
-        Present::OfAnotherMember { namespace, name, uid } => {
+        // Anybody may write annotations in the claim's namespace: nothing else is looked at for them.
+        Present::OfAnotherMember { namespace, name, uid } if member.metadata.namespace.as_ref() == Some(&namespace) => {
             instead(context, claim, &ObjectKey::new(namespace, name), &uid).await
         }
         Present::OfEarlierClaim => Err(Trouble::Passing {
             reason,
-            message: format!("Secret {} is still that of an earlier claim of this name: it or you must delete it", key.name),
+            message: format!(
+                "Secret {} is still that of an earlier claim of this name: it or you must delete it",
+                key.name
+            ),
         }),
-        Present::Foreign => Err(Trouble::Told {
+        Present::OfAnotherMember { .. } | Present::Foreign => Err(Trouble::Told {
             reason,
             message: format!(
                 "there is a Secret {} that is not this claim's: delete it or give it another name, and the claim is bound",

@@ -18,8 +18,7 @@ pub async fn refresh(context: &Context, pool: &InstancePool, insist: bool) -> bo
     if keys {
         wake_waiting(context, pool);
     }
-    let content = refresh_content(context, pool, insist).await;
-    keys || content
+    refresh_content(context, pool, insist).await || keys
 }
 
 async fn refresh_content(context: &Context, pool: &InstancePool, insist: bool) -> bool {

@@ -35,7 +35,7 @@ fn member(name: &str, state: MemberState, claim: Option<&str>) -> PoolMember {
         placement,
         template_hash: String::new(),
         ssh: None,
-            cordoned: false,
+        cordoned: false,
         hold: false,
     };
     let mut member = PoolMember::new(name, spec);

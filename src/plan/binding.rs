@@ -49,7 +49,10 @@ pub fn secret(
             namespace: claim.metadata.namespace.clone(),
             name: Some(name.to_owned()),
             annotations: Some(BTreeMap::from([
-                (ANNOTATION_MEMBER.to_owned(), format!("{}/{}", text(meta.namespace.as_ref()), text(meta.name.as_ref()))),
+                (
+                    ANNOTATION_MEMBER.to_owned(),
+                    format!("{}/{}", text(meta.namespace.as_ref()), text(meta.name.as_ref())),
+                ),
                 (ANNOTATION_MEMBER_UID.to_owned(), text(meta.uid.as_ref())),
             ])),
             owner_references: Some(vec![owner(claim)]),

@@ -41,7 +41,7 @@ fn archive(theirs: &str, ours: &str, hash: &str) -> String {
     let boundary = format!("bullpen-{hash}");
     let head = format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\nMIME-Version: 1.0\n");
     let parts = [theirs, ours].into_iter().filter(|part| !part.is_empty());
-    let parts: String = parts.map(|part| format!("\n--{boundary}\n{part}")).collect();
+    let parts = parts.fold(String::new(), |before, part| before + "\n--" + &boundary + "\n" + part);
     format!("{head}{parts}\n--{boundary}--\n")
 }
 
@@ -121,7 +121,9 @@ mod tests {
         let script = "#!/bin/sh\necho one\n\n  echo two  \n";
         let archive = with_key(Some(script), "bullpen", &key());
         assert_eq!(archive, with_key(Some(script), "bullpen", &key()));
-        assert!(archive.contains(&format!("Content-Type: text/x-shellscript; charset=\"us-ascii\"\nMIME-Version: 1.0\n\n{script}\n--bullpen-")));
+        assert!(archive.contains(&format!(
+            "Content-Type: text/x-shellscript; charset=\"us-ascii\"\nMIME-Version: 1.0\n\n{script}\n--bullpen-"
+        )));
         assert!(archive.contains(&key()) && archive.contains("- name: bullpen\n"));
         assert!(archive.starts_with("Content-Type: multipart/mixed; boundary=\"bullpen-") && archive.ends_with("--\n"));
     }

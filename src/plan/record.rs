@@ -6,9 +6,9 @@ use super::binding::secret_name;
 use super::lifecycle::Stuck;
 use super::queue::Refusal;
 use crate::api::{
-    BindingRef, ClaimInstance, ClaimPhase, ConditionValue, InstanceAddress, MemberInstance, MemberState, ObjectRef, PoolClaim,
-    PoolClaimStatus, PoolMember, PoolMemberStatus, RecordedError, bounded_message, condition_is_true, micro_time,
-    set_condition,
+    BindingRef, ClaimInstance, ClaimPhase, ConditionValue, InstanceAddress, MemberInstance, MemberState, ObjectRef,
+    PoolClaim, PoolClaimStatus, PoolMember, PoolMemberStatus, RecordedError, bounded_message, condition_is_true,
+    micro_time, set_condition,
 };
 
 /// A machine, as far as a member records it.
@@ -212,7 +212,8 @@ pub fn waiting(before: &PoolClaim, refusal: &Refusal, now: Timestamp) -> PoolCla
 
 /// The claim has a machine but not what it asked for beside it. Nothing if it says so already.
 pub fn unfinished(before: &PoolClaim, reason: &'static str, message: &str, now: Timestamp) -> Option<PoolClaim> {
-    let conditions = ["Bound", "Ready"].map(|type_| ConditionValue::new(type_, false, reason, bounded_message(message)));
+    let conditions =
+        ["Bound", "Ready"].map(|type_| ConditionValue::new(type_, false, reason, bounded_message(message)));
     let written = claim(before, now, &conditions, |_| {});
     (written != *before).then_some(written)
 }

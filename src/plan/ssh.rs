@@ -103,7 +103,10 @@ mod tests {
 
     #[test]
     fn the_key_of_a_member_stays_what_it_was_in_the_first_release() {
-        assert_eq!(public(&secret(7), "u-1"), "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKkSVY25hIJOJcWGQkETOsncEtOvcj9qDXalyxHurWpJ bullpen");
+        assert_eq!(
+            public(&secret(7), "u-1"),
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKkSVY25hIJOJcWGQkETOsncEtOvcj9qDXalyxHurWpJ bullpen"
+        );
         assert_eq!(secret(7).id().unwrap(), "4beb5edbf5ab74bf");
     }
 

@@ -1,110 +1,16 @@
 //! What a new member of a pool would be: which launch configs may be used, and the template hash.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::first_boot;
+pub use super::user_data::{FirstBoot, KeyTrouble, MAX_USER_DATA, UserData};
+use super::user_data::{KEY_NOT_READ, NOT_READ};
 use crate::api::{
     InstancePoolSpec, LaunchConfig, LaunchConfigSpec, LifecycleClass, Market, MemberSsh, Placement, PoolLaunchConfig,
     PoolMemberSpec, Ssh, Template,
 };
-
-/// Most bytes of user data: the smallest limit among clouds (EC2).
-pub const MAX_USER_DATA: usize = 16_384;
-
-/// What the machines of a pool run at their first boot, as far as it is known.
-#[derive(Clone, PartialEq, Eq)]
-pub enum UserData {
-    /// This, or nothing.
-    Known(Option<Arc<str>>),
-    /// The same, and beside it a key of each machine's own.
-    Keyed {
-        /// This, or nothing.
-        text: Option<Arc<str>>,
-        /// Id of the secret that the keys are derived from.
-        key_id: Arc<str>,
-    },
-    /// What the template refers to does not give it.
-    Missing {
-        /// One word for machines.
-        reason: &'static str,
-        /// What is missing, and what to do.
-        message: String,
-    },
-}
-
-impl UserData {
-    /// Nothing was read yet.
-    pub fn unread() -> Self {
-        Self::Missing { reason: NOT_READ, message: "the user data that the template refers to is not read yet".into() }
-    }
-
-    /// The same for machines of this template, which get keys derived from the secret of this id; without the id, why it
-    /// is not known: reason and message.
-    #[must_use]
-    pub fn for_machines(self, ssh: Option<&Ssh>, key_id: impl FnOnce() -> Result<Arc<str>, KeyTrouble>) -> Self {
-        let (Self::Known(text), Some(ssh)) = (&self, ssh.filter(|ssh| ssh.generate_key)) else { return self };
-        if let Some(message) = first_boot::too_long(text.as_deref(), &ssh.user) {
-            return Self::Missing { reason: "UserDataInvalid", message };
-        }
-        match key_id() {
-            Ok(key_id) => Self::Keyed { text: text.clone(), key_id },
-            Err(KeyTrouble { reason, message }) => Self::Missing { reason, message },
-        }
-    }
-
-    /// What a machine gets, if it is known.
-    pub fn known(&self) -> Option<FirstBoot<'_>> {
-        match self {
-            Self::Known(text) => Some(FirstBoot { text: text.as_deref(), key_id: None }),
-            Self::Keyed { text, key_id } => Some(FirstBoot { text: text.as_deref(), key_id: Some(key_id) }),
-            Self::Missing { .. } => None,
-        }
-    }
-}
-
-/// What a machine gets for its first boot.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct FirstBoot<'a> {
-    /// The user's own data.
-    pub text: Option<&'a str>,
-    /// Id of the secret that its key is derived from, if it gets one.
-    pub key_id: Option<&'a str>,
-}
-
-/// Why there are no keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyTrouble {
-    /// One word for machines.
-    pub reason: &'static str,
-    /// What is missing, and what to do.
-    pub message: String,
-}
-
-impl KeyTrouble {
-    /// The installation secret was not read yet, or nothing was proved.
-    pub fn unread(message: impl Into<String>) -> Self {
-        Self { reason: KEY_NOT_READ, message: message.into() }
-    }
-}
-
-/// It may be a secret.
-impl fmt::Debug for UserData {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Known(_) => formatter.write_str("Known"),
-            Self::Keyed { .. } => formatter.write_str("Keyed"),
-            Self::Missing { reason, .. } => write!(formatter, "Missing({reason})"),
-        }
-    }
-}
-
-const NOT_READ: &str = "UserDataNotRead";
-const KEY_NOT_READ: &str = "InstallationSecretNotRead";
 
 /// A launch config of a pool that may be used for new members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,8 +163,7 @@ impl CurrentTemplate {
         find: impl Fn(&str) -> Option<&'a LaunchConfig>,
     ) -> Self {
         let first_boot = user_data.known();
-        let hash =
-            |config: &LaunchConfig| Some(template_hash(&pool.template, first_boot?, &config.spec));
+        let hash = |config: &LaunchConfig| Some(template_hash(&pool.template, first_boot?, &config.spec));
         let named = pool.launch_configs.iter().map(|entry| (entry.name.clone(), find(&entry.name)));
         let hashes = named
             .filter(|(_, found)| found.is_none_or(|config| config.metadata.deletion_timestamp.is_none()))
@@ -327,6 +232,8 @@ fn digest(hashed: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use kube::api::ObjectMeta;
 
     use super::*;
@@ -480,9 +387,16 @@ mod tests {
         assert_eq!(hash.len(), 16);
         assert_eq!(
             hash,
-            template_hash(&template, FirstBoot::default(), &LaunchConfigSpec { max_instances: None, paused: true, ..base.clone() })
+            template_hash(
+                &template,
+                FirstBoot::default(),
+                &LaunchConfigSpec { max_instances: None, paused: true, ..base.clone() }
+            )
         );
-        assert_ne!(hash, template_hash(&template, FirstBoot::default(), &LaunchConfigSpec { image: "img-2".into(), ..base.clone() }));
+        assert_ne!(
+            hash,
+            template_hash(&template, FirstBoot::default(), &LaunchConfigSpec { image: "img-2".into(), ..base.clone() })
+        );
         assert_ne!(hash, template_hash(&template, FirstBoot { text: Some("x"), key_id: None }, &base));
     }
 
@@ -503,20 +417,6 @@ mod tests {
         ];
         let different: std::collections::BTreeSet<_> = hashes.iter().collect();
         assert_eq!(different.len(), hashes.len());
-    }
-
-    #[test]
-    fn machines_that_get_keys_wait_for_the_secret_that_those_come_from() {
-        let ssh = Ssh { user: "ci".into(), generate_key: true };
-        let trouble = || Err(KeyTrouble { reason: "Forbidden", message: "grant it".into() });
-        let missing = none().for_machines(Some(&ssh), trouble);
-        assert!(missing == UserData::Missing { reason: "Forbidden", message: "grant it".into() });
-        let keyed = none().for_machines(Some(&ssh), || Ok(Arc::from("id")));
-        assert_eq!(keyed.known().and_then(|first_boot| first_boot.key_id), Some("id"));
-        assert!(none().for_machines(None, trouble) == none());
-        assert!(none().for_machines(Some(&Ssh { generate_key: false, ..ssh.clone() }), trouble) == none());
-        let long = UserData::Known(Some(Arc::from("x".repeat(16_000))));
-        assert!(matches!(long.for_machines(Some(&ssh), trouble), UserData::Missing { reason: "UserDataInvalid", .. }));
     }
 
     #[test]

@@ -189,17 +189,11 @@ async fn a_claim_that_is_deleted_while_its_secret_is_in_the_way_frees_its_machin
     walk.claim("build", with_secret()).await;
     let says = |claim: &PoolClaim| condition(claim, "Bound").1 == "BindingSecretExists";
     let claim = walk.until("build", "says what is in its way", says).await;
+    let member = taken(&walk, &claim).await;
     walk.delete::<PoolClaim>("build").await;
-    walk.pool_until(POOL, "is as before the claim", |status| {
-        status.members.is_some_and(|members| (members.ready, members.claimed, members.total) == (1, 0, 1))
-    })
-    .await;
-    let left = walk.list::<PoolMember>().await;
-    let uid = claim.uid();
-    let named = |member: &&PoolMember| {
-        member.status.as_ref().and_then(|status| status.claim_ref.as_ref()).map(|claim| claim.uid.clone()) == uid
-    };
-    assert!(!left.iter().any(|member| named(&member)));
+    walk.gone::<PoolMember>(&member.name_any()).await;
+    walk.pool_has_ready(1).await;
+    assert!(walk.simcloud.ledger().await.ended(machine(&member).expect("a machine")));
     assert!(walk.get::<Secret>("build-binding").await.data.is_none(), "theirs stays");
 }
 
@@ -237,8 +231,13 @@ async fn an_operator_killed_between_the_secret_and_bound_finishes_it() {
     operator.kill_9();
     let member = taken(&walk, &claim).await;
     walk.delete::<Secret>("build-binding").await;
-    walk.create::<Secret>(left_behind(&claim, &member.namespace().unwrap_or_default(), &member.name_any(), member.uid()))
-        .await;
+    walk.create::<Secret>(left_behind(
+        &claim,
+        &member.namespace().unwrap_or_default(),
+        &member.name_any(),
+        member.uid(),
+    ))
+    .await;
     let made = walk.get::<Secret>("build-binding").await.uid();
     operator.start_again().await;
     let bound = walk.bound("build").await;
@@ -254,7 +253,8 @@ async fn a_claim_whose_secret_speaks_of_a_machine_that_is_gone_is_bound_to_no_ot
     walk.set::<InstancePool>(POOL, json!({ "state": "Paused" })).await;
     walk.pool_until(POOL, "is paused", |status| status.members.is_some_and(|it| it.ready == 1)).await;
     let claim = walk.claim("build", with_secret()).await;
-    let gone = left_behind(&claim, &walk.namespace, "ci-gone0", Some("6a1e0c0e-0000-0000-0000-000000000000".to_owned()));
+    let gone =
+        left_behind(&claim, &walk.namespace, "ci-gone0", Some("6a1e0c0e-0000-0000-0000-000000000000".to_owned()));
     walk.create::<Secret>(gone).await;
     walk.set::<InstancePool>(POOL, json!({ "state": "Active" })).await;
     let failed = |claim: &PoolClaim| phase(claim) == ClaimPhase::Failed;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::pool::pool;
-use super::sandbox::{Case, Sandbox, assert_each_refused, with};
+use super::sandbox::{Case, Sandbox, assert_each_refused, assert_refused, with};
 
 #[tokio::test]
 async fn a_bad_list_of_launch_configs_is_refused_with_a_message_that_names_the_field() {
