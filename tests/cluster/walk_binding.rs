@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bullpen::api::{ClaimPhase, InstancePool, PoolClaim, PoolMember};
 use bullpen::simcloud::wire::UserData;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, PropagationPolicy};
+use kube::api::{DeleteParams, PostParams, PropagationPolicy};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use ssh_key::PrivateKey;
@@ -264,6 +264,38 @@ async fn a_claim_whose_secret_speaks_of_a_machine_that_is_gone_is_bound_to_no_ot
         status.members.is_some_and(|members| (members.claimed, members.ready) == (0, 1))
     })
     .await;
+}
+
+#[tokio::test]
+async fn of_two_members_a_claim_is_bound_to_the_one_that_its_secret_speaks_of() {
+    let walk = Walk::begin("binding-two").await;
+    let mut operator = Operator::start(&walk).await;
+    walk.ready_pool(2, json!({})).await;
+    walk.create::<Secret>(json!({ "metadata": { "name": "build-binding" } })).await;
+    walk.claim("build", with_secret()).await;
+    let says = |claim: &PoolClaim| condition(claim, "Bound").1 == "BindingSecretExists";
+    let claim = walk.until("build", "waits", says).await;
+    walk.pool_has_ready(2).await;
+    operator.kill_9();
+    // As another operator might have left it: a second member, taken earlier, so that its turn comes first.
+    let shown = taken(&walk, &claim).await;
+    let members = walk.list::<PoolMember>().await;
+    let mut other = members.into_iter().find(|member| member.uid() != shown.uid()).expect("another");
+    let (name, status) = (other.name_any(), shown.status.clone().expect("a status"));
+    let earlier = status.claimed_at.expect("a moment").0 - jiff::SignedDuration::from_secs(5);
+    let theirs = other.status.as_mut().expect("a status");
+    theirs.state = bullpen::api::MemberState::Claimed;
+    theirs.claim_ref = status.claim_ref;
+    theirs.claimed_at = Some(bullpen::api::micro_time(earlier));
+    walk.api::<PoolMember>().replace_status(&name, &PostParams::default(), &other).await.expect("taken");
+    walk.delete::<Secret>("build-binding").await;
+    let namespace = &walk.namespace;
+    walk.create::<Secret>(left_behind(&claim, namespace, &shown.name_any(), shown.uid())).await;
+
+    operator.start_again().await;
+    assert_eq!(member_of(&walk.bound("build").await), shown.name_any());
+    let free = |member: &PoolMember| member.status.as_ref().is_some_and(|status| status.claim_ref.is_none());
+    walk.until(&name, "is given back", free).await;
 }
 
 /// The member that was taken for a claim.
