@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bullpen::api::{ClaimPhase, InstancePool, PoolClaim, PoolMember};
-use bullpen::simcloud::wire::UserData;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, PostParams, PropagationPolicy};
 use kube::{Api, ResourceExt as _};
@@ -27,13 +26,6 @@ fn with_secret() -> Value {
 async fn entries(walk: &Walk, name: &str) -> BTreeMap<String, String> {
     let data = walk.get::<Secret>(name).await.data.unwrap_or_default();
     data.into_iter().map(|(key, value)| (key, String::from_utf8(value.0).expect("a text"))).collect()
-}
-
-/// What a machine was given for its first boot.
-async fn user_data(walk: &Walk, id: &str) -> Option<String> {
-    let url = format!("http://{}/v1/instances/{id}/user-data", walk.simcloud.address());
-    let text = reqwest::get(url).await.expect("an answer").text().await.expect("a text");
-    serde_json::from_str::<UserData>(&text).expect("the user data").user_data
 }
 
 /// The line for `authorized_keys` that belongs to a private key.
@@ -106,7 +98,7 @@ async fn the_key_in_the_secret_opens_the_machine_and_a_restarted_operator_gives_
     operator.kill_9();
     let mut before = BTreeMap::new();
     for member in walk.list::<PoolMember>().await {
-        let data = user_data(&walk, machine(&member).expect("a machine")).await.expect("user data");
+        let data = walk.simcloud.user_data(machine(&member).expect("a machine")).await.expect("user data");
         assert!(data.contains(SCRIPT) && data.contains("- name: ci\n"), "{data}");
         before.insert(member.name_any(), data);
     }
@@ -136,7 +128,7 @@ async fn without_a_generated_key_user_data_stays_byte_for_byte_as_it_was() {
     let _operator = Operator::start(&walk).await;
     walk.ready_pool(1, json!({ "template": { "userData": SCRIPT, "ssh": {} } })).await;
     let member = walk.list::<PoolMember>().await.remove(0);
-    assert_eq!(user_data(&walk, machine(&member).expect("a machine")).await.as_deref(), Some(SCRIPT));
+    assert_eq!(walk.simcloud.user_data(machine(&member).expect("a machine")).await.as_deref(), Some(SCRIPT));
     let before = walk.get::<InstancePool>(POOL).await.status.expect("a status").template_hash;
     walk.set::<InstancePool>(POOL, json!({ "template": { "ssh": { "generateKey": true } } })).await;
     walk.pool_until(POOL, "has a member with a key", |status| {
@@ -144,7 +136,7 @@ async fn without_a_generated_key_user_data_stays_byte_for_byte_as_it_was() {
     })
     .await;
     let member = walk.list::<PoolMember>().await.remove(0);
-    let data = user_data(&walk, machine(&member).expect("a machine")).await.expect("user data");
+    let data = walk.simcloud.user_data(machine(&member).expect("a machine")).await.expect("user data");
     assert!(data.contains("- name: bullpen\n"), "{data}");
     // It fits by itself, but not with what is added to it, once it is encoded.
     walk.set::<InstancePool>(POOL, json!({ "template": { "userData": "é".repeat(7_000) } })).await;
@@ -384,5 +376,5 @@ async fn with_another_installation_secret_machines_are_replaced_and_no_wrong_key
     walk.claim("new", with_secret()).await;
     let new = walk.bound("new").await;
     let line = public_half(&entries(&walk, "new-binding").await["ssh-privatekey"]);
-    assert!(user_data(&walk, machine_of(&new)).await.expect("user data").contains(&line));
+    assert!(walk.simcloud.user_data(machine_of(&new)).await.expect("user data").contains(&line));
 }
