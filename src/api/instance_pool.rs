@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::claim_rules::ClaimRules;
 use super::common::{RecordedError, conditions_schema, labels_schema, tags_schema};
+use super::ssh::Ssh;
 use super::upkeep::{Disruption, Recycle, Rollout};
 use super::user_data::UserDataSource;
 
@@ -167,7 +168,12 @@ const fn full_weight() -> i32 {
     validation = Rule::new("!has(self.userData) || bytes(self.userData).size() <= 16384")
         .message("userData has at most 16384 bytes").field_path(".userData"),
     validation = Rule::new("!has(self.userData) || !has(self.userDataFrom)")
-        .message("userData and userDataFrom must not both be set").field_path(".userDataFrom")
+        .message("userData and userDataFrom must not both be set").field_path(".userDataFrom"),
+    // What is added to it takes some 700 bytes of the 16 KiB; what does not fit after all is said in a condition.
+    validation = Rule::new(
+        "!has(self.userData) || !has(self.ssh) || !self.ssh.generateKey || bytes(self.userData).size() <= 15360"
+    )
+    .message("beside a generated key, userData has at most 15360 bytes").field_path(".userData")
 )]
 pub struct Template {
     /// Labels of the PoolMember objects.
@@ -185,6 +191,9 @@ pub struct Template {
     /// Where user data comes from instead. Its content counts as part of the template: it is read again once a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data_from: Option<UserDataSource>,
+    /// How whoever claims a machine logs in to it by SSH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<Ssh>,
 }
 
 /// When a machine counts as ready.

@@ -8,6 +8,7 @@ mod launch_config;
 mod names;
 mod pool_claim;
 mod pool_member;
+mod ssh;
 mod states;
 mod upkeep;
 mod user_data;
@@ -33,6 +34,7 @@ pub use pool_claim::{
     Binding, BindingRef, ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolClaimStatus, QueuePlace, WhenEmpty,
 };
 pub use pool_member::{MemberInstance, Placement, PoolMember, PoolMemberSpec, PoolMemberStatus, PoolRef};
+pub use ssh::{MemberSsh, Ssh};
 pub use states::{ClaimPhase, MemberState};
 pub use upkeep::{Disruption, Recycle, Rollout, RolloutFailure, RolloutType};
 pub use user_data::{KeyRef, UserDataSource};

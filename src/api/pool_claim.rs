@@ -34,7 +34,10 @@ use super::states::ClaimPhase;
         priority = 1
     ),
     printcolumn(name = "For", type_ = "string", json_path = ".spec.acquiredFor", priority = 1),
-    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt", priority = 1)
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt", priority = 1),
+    validation = Rule::new("!has(self.spec.binding) || self.spec.binding != 'Secret' || self.metadata.name.size() <= 245")
+        .message("the name of a claim with binding Secret has at most 245 characters: its Secret is named after it, with -binding at the end")
+        .field_path(".metadata.name")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -79,8 +82,8 @@ pub struct PoolClaimSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1_000, max = 1_000))]
     pub priority: Option<i32>,
-    /// Secret: how to reach the machine is in a Secret too, which `status.binding.name` names and which is there before the
-    /// claim is Bound. None by default. Immutable.
+    /// Secret: how to reach the machine is in a Secret too, `NAME-binding` for a claim NAME. `status.binding.name` names it;
+    /// it is there before the claim is Bound and goes with the claim. None by default. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<Binding>,
     /// Who takes the machine, for the record. Immutable.
@@ -206,6 +209,18 @@ pub struct ClaimInstance {
     /// The provider's id.
     #[schemars(length(max = 128))]
     pub id: String,
+    /// The region it runs in.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub region: String,
+    /// The zone it runs in.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub zone: String,
+    /// The provider's name of its size.
+    #[schemars(length(max = 63))]
+    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
+    pub type_: String,
     /// Addresses, the internal one first.
     #[schemars(length(max = 8))]
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{InstanceAddress, ObjectRef, RecordedError, conditions_schema};
+use super::ssh::MemberSsh;
 use super::states::MemberState;
 
 /// What a member is: fixed when it is written, before its machine is bought, but for what a person asks of it later.
@@ -38,7 +39,9 @@ use super::states::MemberState;
     validation = Rule::new(
         "self.poolRef == oldSelf.poolRef && self.placement == oldSelf.placement && self.templateHash == oldSelf.templateHash"
     )
-    .message("the spec of a member is immutable, but for cordoned and hold")
+    .message("the spec of a member is immutable, but for cordoned and hold"),
+    validation = Rule::new("has(self.ssh) == has(oldSelf.ssh) && (!has(self.ssh) || self.ssh == oldSelf.ssh)")
+        .message("the spec of a member is immutable, but for cordoned and hold")
 )]
 pub struct PoolMemberSpec {
     /// The pool that the member belongs to: this, not the owner reference, decides.
@@ -48,6 +51,9 @@ pub struct PoolMemberSpec {
     /// Hash of the pool's template and of the machine-defining fields of the launch config.
     #[schemars(length(max = 63))]
     pub template_hash: String,
+    /// How the claimant logs in, by the template of then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<MemberSsh>,
     /// Not claimable, and not counted as ready: another is bought in its place. It still bills.
     #[serde(default)]
     pub cordoned: bool,

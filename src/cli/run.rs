@@ -52,6 +52,11 @@ pub(super) struct RunArgs {
     /// Name of the lease; also part of the default installation id
     #[arg(long, value_name = "NAME", default_value = "bullpen", env = "BULLPEN_LEASE_NAME", value_parser = object_name)]
     lease_name: String,
+    /// Name of the Secret, beside the lease, that the SSH keys of machines are made from. It is made when the first pool
+    /// asks for keys
+    #[arg(long, value_name = "NAME", default_value = "bullpen-installation", env = "BULLPEN_INSTALLATION_SECRET_NAME",
+        value_parser = object_name)]
+    installation_secret_name: String,
     /// Namespace of the lease [default: the operator's own]
     #[arg(long, value_name = "NAMESPACE", env = "BULLPEN_LEASE_NAMESPACE", value_parser = object_name)]
     lease_namespace: Option<String>,
@@ -118,6 +123,7 @@ async fn run(args: RunArgs) -> CommandResult {
     let signs = Signs::new(metrics.clone());
     let clients = clients(configuration, &signs)?;
     let lease_namespace = args.lease_namespace.unwrap_or_else(|| home.clone());
+    let installation_secret = ObjectKey::new(lease_namespace.clone(), args.installation_secret_name);
     let lease = args.leader_elect.then(|| ObjectKey::new(lease_namespace, args.lease_name.clone()));
     preflight::check(&clients.direct, args.namespace.as_deref(), lease.as_ref()).await?;
     let installation = match args.installation_id {
@@ -147,6 +153,7 @@ async fn run(args: RunArgs) -> CommandResult {
     let settings = Settings {
         namespace: args.namespace,
         installation,
+        installation_secret,
         instance: identity,
         sweep_grace: SignedDuration::from_secs(args.sweep_grace_seconds.into()),
         sweep_dry_run: args.sweep_dry_run,

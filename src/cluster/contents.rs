@@ -114,7 +114,7 @@ mod tests {
     fn what_is_not_there_is_named_with_what_to_do() {
         let words = |content: &UserData| match content {
             UserData::Missing { message, .. } => message.clone(),
-            UserData::Known(_) => panic!("it is known"),
+            _ => panic!("it is known"),
         };
         let none = judge::<()>("Secret", &reference(), Ok(None), |()| None).unwrap();
         assert_eq!(words(&none), "there is no Secret boot in this namespace: create it with the key script");

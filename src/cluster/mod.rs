@@ -3,11 +3,13 @@
 pub mod client;
 pub mod contents;
 pub mod events;
+pub mod installation;
 pub mod key;
 pub mod leadership;
 pub mod lease;
 pub mod namespaces;
 pub mod preflight;
+pub mod secrets;
 pub mod signs;
 pub mod store;
 pub mod watch;

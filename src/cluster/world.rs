@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::contents::Contents;
+use super::installation::KeyRing;
 use super::key::ObjectKey;
 use super::store::{Changed, Store};
 use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
@@ -64,6 +65,10 @@ pub struct State {
     pub machines_gone: HashSet<String>,
     /// What Secrets and ConfigMaps hold that pools refer to.
     pub contents: Contents,
+    /// The secret that SSH keys are made from.
+    pub keyring: KeyRing,
+    /// Claims (by uid) whose Secret could not be made lately: how often, and when it is tried again.
+    pub secrets_in_the_way: HashMap<String, (u32, Timestamp)>,
     members_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
     members_by_claim: HashMap<String, HashSet<ObjectKey>>,
     claims_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
@@ -302,6 +307,7 @@ impl Kept for PoolClaim {
             && let Some(uid) = changed.old.as_ref().and_then(|claim| claim.uid())
         {
             state.claims_to_tell_later.remove(&uid);
+            state.secrets_in_the_way.remove(&uid);
         }
     }
     fn change(changed: Changed<Self>) -> Change {

@@ -52,7 +52,7 @@ impl WriteError {
 pub struct Writes {
     clients: Clients,
     world: World,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     leadership: Leadership,
     upkeep: Arc<Semaphore>,
 }
@@ -272,7 +272,7 @@ impl Writes {
 
 /// What an error proves. Only the API server's own 404 that names the object is `NotFound`: a missing CRD answers 404
 /// too, and proves nothing.
-fn answer_of(error: &kube::Error, name: &str) -> Answer {
+pub(super) fn answer_of(error: &kube::Error, name: &str) -> Answer {
     let kube::Error::Api(status) = error else { return Answer::Ambiguous };
     let names_object = status.details.as_ref().is_some_and(|details| details.name == name);
     match status.code {
@@ -284,7 +284,7 @@ fn answer_of(error: &kube::Error, name: &str) -> Answer {
     }
 }
 
-fn is_namespace_terminating(error: &kube::Error) -> bool {
+pub(super) fn is_namespace_terminating(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     status
         .details

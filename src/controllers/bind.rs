@@ -11,7 +11,7 @@ use tracing::{debug, info};
 
 use super::context::Context;
 use super::queue::backoff;
-use super::views;
+use super::{secret, views};
 use crate::api::{PoolClaim, PoolMember};
 use crate::cluster::ObjectKey;
 use crate::plan::{Answer, BindStep, Evidence, Fate, SwapStep, after_bind, after_swap, after_swap_look, fate, record};
@@ -78,8 +78,26 @@ async fn swap(context: &Context, claim: &PoolClaim, member: Arc<PoolMember>) -> 
     }
 }
 
-/// Writes `Bound` into the claim that the member is Claimed for. Says whether the claim now is Bound to it.
-pub async fn finish(context: &Context, claim: Arc<PoolClaim>, member: &Arc<PoolMember>) -> bool {
+/// How far a claim came that has its member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// It is judged; if it is not Bound, the table says what follows.
+    Judged,
+    /// It can't be Bound before this moment.
+    Later(Timestamp),
+}
+
+/// Makes the Secret that the claim asked for, then writes `Bound` into the claim that the member is Claimed for.
+pub async fn finish(context: &Context, claim: Arc<PoolClaim>, member: &Arc<PoolMember>) -> Finished {
+    match secret::ensure(context, &claim, member).await {
+        secret::Step::Bind(member) => write_bound(context, claim, &member).await,
+        secret::Step::Later(moment) => return Finished::Later(moment),
+        secret::Step::Ends => secret::end(context, &claim).await,
+    }
+    Finished::Judged
+}
+
+async fn write_bound(context: &Context, claim: Arc<PoolClaim>, member: &Arc<PoolMember>) {
     let (key, claim_uid) = (ObjectKey::of(claim.as_ref()), views::uid(claim.as_ref()));
     let mut seen = claim;
     let mut looks = 0;
@@ -87,15 +105,15 @@ pub async fn finish(context: &Context, claim: Arc<PoolClaim>, member: &Arc<PoolM
         let answer = match context.writes.update_status(&record::bound(&seen, member, Timestamp::now())).await {
             Ok(_) => {
                 bound(context, &seen, member);
-                return true;
+                return;
             }
             Err(error) => error.answer,
         };
         match after_bind(answer) {
-            BindStep::Done => return true,
+            BindStep::Done => return,
             BindStep::ClaimGone => {
                 context.world.answered_gone::<PoolClaim>(&key, &claim_uid);
-                return false;
+                return;
             }
             BindStep::Look => {}
         }
@@ -112,14 +130,12 @@ pub async fn finish(context: &Context, claim: Arc<PoolClaim>, member: &Arc<PoolM
         });
         match (decided, found) {
             (Fate::FinishBinding, crate::plan::Found::Object(object)) => seen = object,
-            // An ambiguous answer that had been written after all.
-            (Fate::Stays, _) => return true,
             // Nothing is proved at the moment: the same write again, it is a compare-and-swap.
             (Fate::Waits, crate::plan::Found::Unproved) => {}
-            _ => return false,
+            // Among them an ambiguous answer that had been written after all.
+            _ => return,
         }
     }
-    false
 }
 
 fn bound(context: &Context, claim: &PoolClaim, member: &PoolMember) {

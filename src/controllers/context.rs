@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use super::clouds::Clouds;
+use super::keys::Keys;
 use super::launch_health::LaunchHealth;
 use super::machines::Machines;
 use super::queue::Waker;
@@ -81,6 +82,8 @@ pub struct Context {
     pub launch_health: LaunchHealth,
     /// What is remembered of pools.
     pub memory: Arc<Mutex<PoolMemories>>,
+    /// The keys of machines.
+    pub keys: Keys,
     /// This installation's id.
     pub installation: Arc<str>,
     /// Whether this process leads: asked right before each create and retire call.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
-use super::bind;
+use super::bind::{self, Finished};
 use super::context::{Context, Failure};
 use super::pool::delete_member;
-use super::views;
+use super::{secret, views};
 use crate::api::{PoolClaim, PoolMember};
 use crate::cluster::ObjectKey;
-use crate::plan::{Answer, ClaimView, Evidence, Fate, Found, fate, record};
+use crate::plan::{Answer, ClaimView, Evidence, Fate, Found, binding, fate, record};
 
 /// What follows for a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,11 @@ pub async fn decide(context: &Context, member: &Arc<PoolMember>) -> Result<Held,
         return Ok(Held::Later(None));
     }
     let first = judge(context, member, &reference.uid, &cached);
+    if first == Fate::FinishBinding
+        && let Some(later) = secret::held_until(context, &reference.uid, Timestamp::now())
+    {
+        return Ok(Held::Later(Some(later)));
+    }
     let (decided, live) = if first == Fate::ConfirmFirst || needs_claim(first) {
         let found = context.writes.get::<PoolClaim>(&claim_key).await;
         let evidence = Evidence::from_get(&reference.uid, views::found(&found, views::claim_view));
@@ -87,14 +92,21 @@ async fn act(
         (Fate::Waits | Fate::ConfirmFirst, _) => Ok(Held::Later(None)),
         (Fate::FinishBinding, Found::Object(claim)) => {
             info!(claim = %ObjectKey::of(claim.as_ref()), member = %ObjectKey::of(member.as_ref()), "finishes a binding that was begun before");
-            bind::finish(context, claim, member).await;
-            Ok(Held::Changed)
+            match bind::finish(context, claim, member).await {
+                Finished::Judged => Ok(Held::Changed),
+                Finished::Later(moment) => Ok(Held::Later(Some(moment))),
+            }
         }
         (Fate::ClaimLost, Found::Object(claim)) => {
             lose(context, &claim).await?;
             Ok(Held::Changed)
         }
         (Fate::FinishBinding | Fate::ClaimLost, _) => Ok(Held::Later(Timestamp::now().checked_add(PROOF_PAUSE).ok())),
+        // Its key may have been in a Secret that somebody has seen: nobody else gets the machine.
+        (Fate::GivenBack, Found::Object(claim)) if has_shown_key(member, &claim) => {
+            delete_member(context, member).await?;
+            Ok(Held::Changed)
+        }
         (Fate::GivenBack, _) => {
             give_back(context, member).await?;
             Ok(Held::Changed)
@@ -107,6 +119,11 @@ async fn act(
             Ok(Held::Changed)
         }
     }
+}
+
+fn has_shown_key(member: &PoolMember, claim: &PoolClaim) -> bool {
+    let has_key = member.spec.ssh.as_ref().is_some_and(|ssh| ssh.key_id.is_some());
+    has_key && binding::secret_name(claim).is_some()
 }
 
 /// The member's machine is gone: the claim says so before the member goes.

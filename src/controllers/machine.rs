@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::clouds::Scope;
 use super::context::{Context, Failure};
+use super::keys::{self, NoKey};
 use super::member::{self, Gathered};
 use super::pool::delete_member;
 use super::purchasing;
@@ -90,6 +91,8 @@ async fn create(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
     if !pool_is_fresh(context, gathered).await? || !may_be_bought(context, gathered) {
         return Ok(());
     }
+    // Without its key the member is of another template by now: it is gathered anew.
+    let Ok(request) = create_request(context, gathered) else { return Ok(()) };
     // The fence of the lease: nothing may be waited for between this and the call.
     context.leadership.check()?;
     let (uid, began) = (gathered.uid(), Timestamp::now());
@@ -105,7 +108,6 @@ async fn create(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
     if let Some(delay) = context.memory.lock().replacement_begins(&pool) {
         context.metrics.replacement_begun(delay);
     }
-    let request = create_request(context, gathered);
     let call = gathered.cloud.provider().create(&request);
     let answer = gathered.cloud.call_admitted(ProviderOperation::Create, call).await;
     let outcome = super::clouds::outcome(answer.as_ref().err());
@@ -217,25 +219,26 @@ async fn pool_is_fresh(context: &Context, gathered: &Gathered) -> Result<bool, F
     }))
 }
 
-fn create_request(context: &Context, gathered: &Gathered) -> CreateRequest {
+/// The same bytes whenever it is asked for the same member.
+fn create_request(context: &Context, gathered: &Gathered) -> Result<CreateRequest, NoKey> {
     let (spec, member) = (&gathered.launch_config.spec, &gathered.member);
     let (uid, namespace, name) = (gathered.uid(), member.namespace().unwrap_or_default(), member.name_any());
     let owner = Owner { installation: &context.installation, member_uid: &uid, namespace: &namespace, name: &name };
     let template = gathered.pool.as_ref().map(|pool| pool.spec.template.clone()).unwrap_or_default();
     let simulated = spec.simulated.as_ref();
-    CreateRequest {
+    Ok(CreateRequest {
         token: uid.clone(),
         zone: member.spec.placement.zone.clone(),
         market: spec.market,
         instance_type: spec.instance_type.clone(),
         image: member.spec.placement.image.clone(),
-        user_data: gathered.user_data.as_deref().map(str::to_owned),
+        user_data: keys::first_boot(context, member, gathered.user_data.as_deref())?,
         tags: tags::all(&owner, &template.tags),
         options: ProviderOptions::Simulated(SimulatedBoot {
             boot_milliseconds: simulated.map_or(0, |simulated| simulated.boot_milliseconds.unsigned_abs()),
             boot_jitter_percent: simulated.map_or(0, |simulated| simulated.boot_jitter_percent.unsigned_abs()),
         }),
-    }
+    })
 }
 
 async fn find(context: &Context, gathered: &Gathered) {

@@ -42,7 +42,8 @@ pub struct Gathered {
     pub sighting: Sighting,
     /// The same for the plan.
     pub view: LifecycleView,
-    /// What the machine is to run at its first boot, by the template that the member is of. May be a secret.
+    /// What the machine is to run at its first boot, by the user's own words in the template that the member is of. May be
+    /// a secret.
     pub user_data: Option<Arc<str>>,
 }
 
@@ -201,7 +202,7 @@ fn gather(
         ending_since,
         has_instance: recorded_id.is_some(),
         current,
-        may_create: may_create && matches!(user_data, UserData::Known(_)),
+        may_create: may_create && user_data.known().is_some(),
         asked: if status.instance.is_some() { Asked::Perhaps(context.started) } else { record.asked },
         machine: sighting.machine,
         warming_started_at: known_since,
@@ -224,7 +225,7 @@ fn gather(
         held,
     };
     let user_data = match user_data {
-        UserData::Known(text) => text,
+        UserData::Known(text) | UserData::Keyed { text, .. } => text,
         UserData::Missing { .. } => None,
     };
     Ok(Gathered { member, pool, launch_config, cloud, sighting, view, user_data })
@@ -263,12 +264,9 @@ fn is_current(
     member: &PoolMember,
     asked: Asked,
 ) -> bool {
-    let same = match user_data {
-        UserData::Known(text) => {
-            member.spec.template_hash == template_hash(&pool.spec.template, text.as_deref(), &launch_config.spec)
-        }
-        UserData::Missing { .. } => true,
-    };
+    let same = user_data.known().is_none_or(|first_boot| {
+        member.spec.template_hash == template_hash(&pool.spec.template, first_boot, &launch_config.spec)
+    });
     (asked == Asked::Never || Some(member.spec.placement.generation) == launch_config.metadata.generation)
         && !views::deleting(launch_config)
         && same

@@ -1,6 +1,7 @@
 //! The controllers: each gathers what is known, has `plan/` decide, and sees to the effects.
 //!
-//! `pool` is the reaper; `binder` pairs claims with members, and `bind` binds a pair; `member` takes a member from
+//! `pool` is the reaper; `binder` pairs claims with members, and `bind` binds a pair, with the `secret`
+//! of the claim and the `keys` of its machine; `member` takes a member from
 //! Pending to its end, with `held` for those that a claim has and `machine` for the calls of its cloud; `hold` watches
 //! over bound claims; `aside` knows whom a person set aside; `launch_config` opens the `clouds`, which are called at
 //! their `pace`, and tells `launch_health`; `identity` knows whose they are, and `sweep` ends machines that have no
@@ -16,6 +17,7 @@ mod context;
 mod held;
 mod hold;
 mod identity;
+mod keys;
 mod launch_config;
 mod launch_health;
 mod machine;
@@ -28,6 +30,7 @@ mod purchasing;
 mod quarantine;
 mod queue;
 mod routing;
+mod secret;
 mod sweep;
 mod tagging;
 pub mod terms;
@@ -45,7 +48,7 @@ use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use crate::cluster::client::Clients;
 use crate::cluster::events::Events;
 use crate::cluster::signs::Signs;
-use crate::cluster::{Leadership, World, Writes, watch};
+use crate::cluster::{Leadership, ObjectKey, World, Writes, watch};
 use crate::plan::liveness::stale_for;
 use crate::telemetry::labels::{Controller, Queue, WatchedKind};
 use crate::telemetry::{Health, Metrics};
@@ -60,6 +63,8 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// This installation's id.
     pub installation: String,
+    /// Where the secret is that SSH keys are made from.
+    pub installation_secret: ObjectKey,
     /// Name of this process, for events.
     pub instance: String,
     /// How old a machine without a member has to be until it is an orphan.
@@ -104,6 +109,7 @@ async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, s
         machines: machines::Machines::default(),
         launch_health: launch_health::LaunchHealth::default(),
         memory: Arc::default(),
+        keys: keys::Keys::at(settings.installation_secret),
         installation: settings.installation.into(),
         leadership,
         started: Timestamp::now(),

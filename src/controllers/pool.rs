@@ -285,6 +285,7 @@ fn new_member(pool: &InstancePool, config: &UsableLaunchConfig) -> PoolMember {
             pool_ref: PoolRef { name: pool_name, uid: views::uid(pool) },
             placement: config.placement.clone(),
             template_hash: config.template_hash.clone(),
+            ssh: config.ssh.clone(),
             cordoned: false,
             hold: false,
         },

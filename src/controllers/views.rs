@@ -147,12 +147,13 @@ pub fn current_template(state: &State, pool: &InstancePool) -> CurrentTemplate {
 /// What the machines of a pool run at their first boot, as far as it was read.
 pub fn user_data(state: &State, pool: &InstancePool) -> UserData {
     let template = &pool.spec.template;
-    match &template.user_data_from {
+    let text = match &template.user_data_from {
         None => UserData::Known(template.user_data.as_deref().map(Arc::from)),
         Some(source) => {
             state.contents.get(&pool.namespace().unwrap_or_default(), source).cloned().unwrap_or_else(UserData::unread)
         }
-    }
+    };
+    text.for_machines(template.ssh.as_ref(), || state.keyring.id())
 }
 
 /// A member as the arithmetic counts it.

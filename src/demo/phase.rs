@@ -96,6 +96,7 @@ mod tests {
             pool_ref: crate::api::PoolRef::default(),
             placement: crate::api::Placement::default(),
             template_hash: String::new(),
+            ssh: None,
             cordoned: false,
             hold: false,
         };

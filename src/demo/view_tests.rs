@@ -34,6 +34,7 @@ fn member(name: &str, state: MemberState, claim: Option<&str>) -> PoolMember {
         pool_ref: PoolRef::default(),
         placement,
         template_hash: String::new(),
+        ssh: None,
         cordoned: false,
         hold: false,
     };

@@ -4,11 +4,13 @@
 //! `tests/claim_model` call the same functions, generic over the type of a uid.
 
 pub mod attention;
+pub mod binding;
 pub mod breaker;
 pub mod claimable;
 pub mod conflict;
 pub mod evidence;
 pub mod fate;
+pub mod first_boot;
 pub mod holds;
 pub mod identity;
 pub mod ladder;
@@ -25,9 +27,11 @@ pub mod recycle;
 pub mod replenish;
 pub mod restore;
 pub mod rollout;
+pub mod ssh;
 pub mod status;
 pub mod sweep;
 pub mod template;
+pub mod user_data;
 pub mod weights;
 
 pub use claimable::{ClaimView, MemberView, claimable, queues};

@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 
+use super::binding::secret_name;
 use super::lifecycle::Stuck;
 use super::queue::Refusal;
 use crate::api::{
-    ClaimInstance, ClaimPhase, ConditionValue, InstanceAddress, MemberInstance, MemberState, ObjectRef, PoolClaim,
-    PoolClaimStatus, PoolMember, PoolMemberStatus, RecordedError, bounded_message, condition_is_true, micro_time,
-    set_condition,
+    BindingRef, ClaimInstance, ClaimPhase, ConditionValue, InstanceAddress, MemberInstance, MemberState, ObjectRef,
+    PoolClaim, PoolClaimStatus, PoolMember, PoolMemberStatus, RecordedError, bounded_message, condition_is_true,
+    micro_time, set_condition,
 };
 
 /// A machine, as far as a member records it.
@@ -188,8 +189,14 @@ pub fn bound(before: &PoolClaim, member: &PoolMember, now: Timestamp) -> PoolCla
     claim(before, now, &conditions, |status| {
         status.phase = ClaimPhase::Bound;
         status.member_ref = Some(reference(member.metadata.namespace.as_deref(), name, member.metadata.uid.as_deref()));
-        status.instance =
-            machine.map(|machine| ClaimInstance { id: machine.id.clone(), addresses: machine.addresses.clone() });
+        status.instance = machine.map(|machine| ClaimInstance {
+            id: machine.id.clone(),
+            region: machine.region.clone(),
+            zone: machine.zone.clone(),
+            type_: machine.type_.clone(),
+            addresses: machine.addresses.clone(),
+        });
+        status.binding = secret_name(before).map(|name| BindingRef { name });
         status.bound_at = Some(micro_time(now));
     })
 }
@@ -201,6 +208,20 @@ pub fn waiting(before: &PoolClaim, refusal: &Refusal, now: Timestamp) -> PoolCla
         ConditionValue::new("Ready", false, refusal.reason, refusal.message.clone()),
     ];
     claim(before, now, &conditions, |_| {})
+}
+
+/// The claim has a machine but not what it asked for beside it. Nothing if it says so already.
+pub fn unfinished(before: &PoolClaim, reason: &'static str, message: &str, now: Timestamp) -> Option<PoolClaim> {
+    let conditions =
+        ["Bound", "Ready"].map(|type_| ConditionValue::new(type_, false, reason, bounded_message(message)));
+    let written = claim(before, now, &conditions, |_| {});
+    (written != *before).then_some(written)
+}
+
+/// The machine that the claim's Secret speaks of is gone, and was never bound.
+pub fn vanished(before: &PoolClaim, secret: &str, now: Timestamp) -> PoolClaim {
+    let message = format!("the machine that Secret {secret} speaks of is gone: make another claim");
+    ended(before, ClaimPhase::Failed, "InstanceGone", &message, now)
 }
 
 /// The claim gets no machine.

@@ -1,52 +1,16 @@
 //! What a new member of a pool would be: which launch configs may be used, and the template hash.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub use super::user_data::{FirstBoot, KeyTrouble, MAX_USER_DATA, UserData};
+use super::user_data::{KEY_NOT_READ, NOT_READ};
 use crate::api::{
-    InstancePoolSpec, LaunchConfig, LaunchConfigSpec, LifecycleClass, Market, Placement, PoolLaunchConfig,
-    PoolMemberSpec, Template,
+    InstancePoolSpec, LaunchConfig, LaunchConfigSpec, LifecycleClass, Market, MemberSsh, Placement, PoolLaunchConfig,
+    PoolMemberSpec, Ssh, Template,
 };
-
-/// Most bytes of user data: the smallest limit among clouds (EC2).
-pub const MAX_USER_DATA: usize = 16_384;
-
-/// What the machines of a pool run at their first boot, as far as it is known.
-#[derive(Clone, PartialEq, Eq)]
-pub enum UserData {
-    /// This, or nothing.
-    Known(Option<Arc<str>>),
-    /// What the template refers to does not give it.
-    Missing {
-        /// One word for machines.
-        reason: &'static str,
-        /// What is missing, and what to do.
-        message: String,
-    },
-}
-
-impl UserData {
-    /// Nothing was read yet.
-    pub fn unread() -> Self {
-        Self::Missing { reason: NOT_READ, message: "the user data that the template refers to is not read yet".into() }
-    }
-}
-
-/// It may be a secret.
-impl fmt::Debug for UserData {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Known(_) => formatter.write_str("Known"),
-            Self::Missing { reason, .. } => write!(formatter, "Missing({reason})"),
-        }
-    }
-}
-
-const NOT_READ: &str = "UserDataNotRead";
 
 /// A launch config of a pool that may be used for new members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +27,8 @@ pub struct UsableLaunchConfig {
     pub placement: Placement,
     /// What its members are.
     pub template_hash: String,
+    /// How one logs in to its members.
+    pub ssh: Option<MemberSsh>,
     /// Whether it is paused: it buys nothing.
     pub paused: bool,
 }
@@ -116,7 +82,7 @@ impl LaunchConfigProblem {
 
     /// Whether it passes by itself within a moment.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::NotTakenIn(_) | Self::NoUserData { reason: NOT_READ, .. })
+        matches!(self, Self::NotTakenIn(_) | Self::NoUserData { reason: NOT_READ | KEY_NOT_READ, .. })
     }
 }
 
@@ -128,14 +94,12 @@ pub fn resolve<'a>(
     finalizer: &str,
 ) -> (Vec<UsableLaunchConfig>, Vec<LaunchConfigProblem>) {
     let (mut usable, mut problems) = (Vec::new(), Vec::new());
-    let text = match user_data {
-        UserData::Known(text) => text.as_deref(),
-        UserData::Missing { reason, message } => {
-            return (usable, vec![LaunchConfigProblem::NoUserData { reason, message: message.clone() }]);
-        }
-    };
+    if let UserData::Missing { reason, message } = user_data {
+        return (usable, vec![LaunchConfigProblem::NoUserData { reason, message: message.clone() }]);
+    }
+    let first_boot = user_data.known().unwrap_or_default();
     for entry in &pool.launch_configs {
-        match resolve_one(pool, text, entry, find(&entry.name), finalizer) {
+        match resolve_one(pool, first_boot, entry, find(&entry.name), finalizer) {
             Ok(config) => usable.push(config),
             Err(problem) => problems.push(problem),
         }
@@ -145,7 +109,7 @@ pub fn resolve<'a>(
 
 fn resolve_one(
     pool: &InstancePoolSpec,
-    user_data: Option<&str>,
+    first_boot: FirstBoot<'_>,
     entry: &PoolLaunchConfig,
     found: Option<&LaunchConfig>,
     finalizer: &str,
@@ -173,7 +137,12 @@ fn resolve_one(
         weight: entry.weight,
         max_in_pool: entry.max_instances,
         max_in_all: config.spec.max_instances,
-        template_hash: template_hash(&pool.template, user_data, &config.spec),
+        template_hash: template_hash(&pool.template, first_boot, &config.spec),
+        ssh: pool
+            .template
+            .ssh
+            .as_ref()
+            .map(|ssh| MemberSsh { user: ssh.user.clone(), key_id: first_boot.key_id.map(str::to_owned) }),
         paused: config.spec.paused,
     })
 }
@@ -193,10 +162,8 @@ impl CurrentTemplate {
         user_data: &UserData,
         find: impl Fn(&str) -> Option<&'a LaunchConfig>,
     ) -> Self {
-        let hash = |config: &LaunchConfig| match user_data {
-            UserData::Known(text) => Some(template_hash(&pool.template, text.as_deref(), &config.spec)),
-            UserData::Missing { .. } => None,
-        };
+        let first_boot = user_data.known();
+        let hash = |config: &LaunchConfig| Some(template_hash(&pool.template, first_boot?, &config.spec));
         let named = pool.launch_configs.iter().map(|entry| (entry.name.clone(), find(&entry.name)));
         let hashes = named
             .filter(|(_, found)| found.is_none_or(|config| config.metadata.deletion_timestamp.is_none()))
@@ -224,8 +191,9 @@ impl CurrentTemplate {
 
 /// Hash of what makes a machine: the pool's template and the launch config's region, zone, market, type and image.
 /// Caps and boot times change no machine that is there. 16 hexadecimal digits, fit for a label.
-/// `user_data` is the content, wherever it comes from.
-pub fn template_hash(template: &Template, user_data: Option<&str>, config: &LaunchConfigSpec) -> String {
+/// `first_boot` has the content of the user data, wherever it comes from. Machines with keys of another installation
+/// secret are of another template: nobody can make their keys any more.
+pub fn template_hash(template: &Template, first_boot: FirstBoot<'_>, config: &LaunchConfigSpec) -> String {
     #[derive(Serialize)]
     struct Hashed<'a> {
         user_data: Option<&'a str>,
@@ -236,9 +204,14 @@ pub fn template_hash(template: &Template, user_data: Option<&str>, config: &Laun
         market: Market,
         instance_type: &'a str,
         image: &'a str,
+        // Left out where there is none, so that what has no SSH keeps the hash of before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ssh: Option<&'a Ssh>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key_id: Option<&'a str>,
     }
     let hashed = Hashed {
-        user_data,
+        user_data: first_boot.text,
         tags: &template.tags,
         labels: &template.labels,
         region: &config.region,
@@ -246,6 +219,8 @@ pub fn template_hash(template: &Template, user_data: Option<&str>, config: &Laun
         market: config.market,
         instance_type: &config.instance_type,
         image: &config.image,
+        ssh: template.ssh.as_ref(),
+        key_id: first_boot.key_id,
     };
     digest(&hashed)
 }
@@ -257,6 +232,8 @@ fn digest(hashed: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use kube::api::ObjectMeta;
 
     use super::*;
@@ -305,6 +282,7 @@ mod tests {
             pool_ref: crate::api::PoolRef::default(),
             placement: Placement { launch_config: launch_config.into(), ..Placement::default() },
             template_hash: template_hash.into(),
+            ssh: None,
             cordoned: false,
             hold: false,
         }
@@ -343,7 +321,7 @@ mod tests {
     #[test]
     fn a_member_of_another_template_or_of_a_launch_config_that_the_pool_no_longer_names_is_outdated() {
         let (spec, found) = (pool(LifecycleClass::Ephemeral), config(Market::OnDemand));
-        let hash = template_hash(&spec.template, None, &found.spec);
+        let hash = template_hash(&spec.template, FirstBoot::default(), &found.spec);
         let current = CurrentTemplate::of(&spec, &none(), |_| Some(&found));
         assert!(!current.is_outdated(&member("lc", &hash)));
         assert!(current.is_outdated(&member("lc", "another")));
@@ -369,7 +347,7 @@ mod tests {
         let (mut dying, other) = (config(Market::OnDemand), config(Market::OnDemand));
         dying.metadata.deletion_timestamp =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
-        let hash = template_hash(&spec.template, None, &dying.spec);
+        let hash = template_hash(&spec.template, FirstBoot::default(), &dying.spec);
         let current = CurrentTemplate::of(&spec, &none(), |name| Some(if name == "lc" { &dying } else { &other }));
         assert!(current.is_outdated(&member("lc", &hash)) && !current.is_outdated(&member("other", &hash)));
     }
@@ -405,13 +383,50 @@ mod tests {
     #[test]
     fn the_hash_changes_with_the_machine_and_not_with_caps() {
         let (template, base) = (Template::default(), config(Market::OnDemand).spec);
-        let hash = template_hash(&template, None, &base);
+        let hash = template_hash(&template, FirstBoot::default(), &base);
         assert_eq!(hash.len(), 16);
         assert_eq!(
             hash,
-            template_hash(&template, None, &LaunchConfigSpec { max_instances: None, paused: true, ..base.clone() })
+            template_hash(
+                &template,
+                FirstBoot::default(),
+                &LaunchConfigSpec { max_instances: None, paused: true, ..base.clone() }
+            )
         );
-        assert_ne!(hash, template_hash(&template, None, &LaunchConfigSpec { image: "img-2".into(), ..base.clone() }));
-        assert_ne!(hash, template_hash(&template, Some("x"), &base));
+        assert_ne!(
+            hash,
+            template_hash(&template, FirstBoot::default(), &LaunchConfigSpec { image: "img-2".into(), ..base.clone() })
+        );
+        assert_ne!(hash, template_hash(&template, FirstBoot { text: Some("x"), key_id: None }, &base));
+    }
+
+    #[test]
+    fn the_hash_changes_with_how_one_logs_in_and_with_the_secret_that_keys_come_from() {
+        let base = config(Market::OnDemand).spec;
+        let of = |user: &str, key_id: Option<&str>| {
+            let ssh = Ssh { user: user.into(), generate_key: key_id.is_some() };
+            let template = Template { ssh: Some(ssh), ..Template::default() };
+            template_hash(&template, FirstBoot { text: None, key_id }, &base)
+        };
+        let hashes = [
+            template_hash(&Template::default(), FirstBoot::default(), &base),
+            of("ci", None),
+            of("root", None),
+            of("ci", Some("1")),
+            of("ci", Some("2")),
+        ];
+        let different: std::collections::BTreeSet<_> = hashes.iter().collect();
+        assert_eq!(different.len(), hashes.len());
+    }
+
+    #[test]
+    fn new_members_record_how_one_logs_in_to_them() {
+        let mut spec = pool(LifecycleClass::Ephemeral);
+        spec.template.ssh = Some(Ssh { user: "ci".into(), generate_key: true });
+        let keyed = UserData::Keyed { text: None, key_id: Arc::from("id") };
+        let found = config(Market::OnDemand);
+        let usable = resolve(&spec, &keyed, |_| Some(&found), FINALIZER).0.remove(0);
+        assert_eq!(usable.ssh, Some(MemberSsh { user: "ci".into(), key_id: Some("id".into()) }));
+        assert_eq!(usable.template_hash, template_hash(&spec.template, keyed.known().unwrap(), &found.spec));
     }
 }

@@ -80,6 +80,7 @@ fn router(options: Options) -> Router {
         .route("/v1/instances", get(list).post(create))
         .route("/v1/instances/{id}", get(show).delete(terminate))
         .route("/v1/instances/{id}/tags", put(tag))
+        .route("/v1/instances/{id}/user-data", get(user_data))
         .route("/v1/identity", get(identity))
         .route("/v1/faults", get(faults).put(set_faults))
         .route("/v1/faults/instances/{id}", post(inflict))
@@ -144,6 +145,11 @@ async fn show(State(shell): State<Shell>, id: Id, parameters: Parameters) -> Res
     let ask = Ask::One(Method::Get, &id, region.as_deref());
     let shown = shell.perform(&ask, move |cloud, now, _| cloud.get(now, &asked.0, asked.1.as_deref()));
     answer(StatusCode::OK, shown.await)
+}
+
+async fn user_data(State(shell): State<Shell>, id: Id) -> Response {
+    let asked = id.map_err(|rejection| Refusal::invalid(format!("id: {}", rejection.body_text())));
+    answer(StatusCode::OK, asked.and_then(|Path(id)| shell.ask(|cloud, now| cloud.user_data(now, &id))))
 }
 
 async fn terminate(State(shell): State<Shell>, id: Id, parameters: Parameters) -> Response {

@@ -22,7 +22,7 @@ pub struct CreateInstance {
     pub instance_type: String,
     /// The image; any name is one.
     pub image: String,
-    /// Taken and counted for idempotency, but nothing runs it.
+    /// Taken, kept and counted for idempotency, but nothing runs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<String>,
     /// Tags, which lists filter by.
@@ -34,6 +34,15 @@ pub struct CreateInstance {
     /// How far, in percent, a boot may be shorter or longer.
     #[serde(default = "default_boot_jitter_percent")]
     pub boot_jitter_percent: u32,
+}
+
+/// Body of `GET /v1/instances/{id}/user-data`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UserData {
+    /// As asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<String>,
 }
 
 /// Body of `PUT /v1/instances/{id}/tags`.

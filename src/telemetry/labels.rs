@@ -173,6 +173,8 @@ label_values! {
         InstancePool => "InstancePool",
         /// Launch configs.
         LaunchConfig => "LaunchConfig",
+        /// Secrets of claims.
+        Secret => "Secret",
         /// Events.
         Event => "Event",
     }

@@ -8,6 +8,7 @@ mod fixture;
 mod harness;
 mod shared;
 mod walk_aside;
+mod walk_binding;
 mod walk_claims;
 mod walk_cluster;
 mod walk_deletion;

@@ -20,7 +20,7 @@ use super::addresses::Addresses;
 use super::faults::{CallFault, FaultSet, Faults};
 use super::ledger::{Call, Description, Ledger, MachineEvent, Method, Outcome, State, What};
 use super::validate;
-use super::wire::{CreateInstance, ErrorClass, Identity, Instance, Refusal};
+use super::wire::{CreateInstance, ErrorClass, Identity, Instance, Refusal, UserData};
 use life::{Doom, Step};
 use past::Past;
 use purchase::{Purchase, account_token, describe};
@@ -84,6 +84,8 @@ pub struct Cloud {
 #[derive(Clone, Debug)]
 struct Machine {
     instance: Instance,
+    /// As asked for.
+    user_data: Option<Box<str>>,
     /// Until it is terminated.
     address: Option<Ipv4Addr>,
     /// Whose it is; `None` for the cloud's own account.
@@ -184,6 +186,18 @@ impl Cloud {
         let answer = self.lookup(id, region).and_then(|number| self.show(Method::Get, number));
         self.record(Method::Get, answer.as_ref().map(|_| Outcome::Ok), None, Some(id), None);
         answer
+    }
+
+    /// What the machine was given for its first boot, as it could read it itself: no call of the cloud's API, so that
+    /// nothing befalls it and it is not written down.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn user_data(&mut self, now: Timestamp, id: &str) -> Result<UserData, Refusal> {
+        self.advance(now);
+        let number = self.lookup(id, None)?;
+        let machine = self.machines.get(&number);
+        Ok(UserData { user_data: machine.and_then(|machine| machine.user_data.as_deref()).map(str::to_owned) })
     }
 
     /// Begins the machine's end, unless it has begun. The machine as it is then.

@@ -51,6 +51,7 @@ impl Cloud {
         self.past.push(self.now, number, None);
         let machine = Machine {
             instance: instance.clone(),
+            user_data: request.user_data.as_deref().map(Box::from),
             address: Some(address),
             account: self.acting.clone(),
             next: [None; 2],

@@ -113,6 +113,22 @@ async fn a_bad_claim_is_refused_with_a_message_that_names_the_field() {
 }
 
 #[tokio::test]
+async fn a_claim_with_a_binding_has_a_name_that_leaves_room_for_its_secrets() {
+    let sandbox = Sandbox::new().await;
+    let wants = with(&claim(), "/spec/binding", json!("Secret"));
+    let named = |length: usize, of: &Value| with(of, "/metadata/name", json!("n".repeat(length)));
+    sandbox.created(&named(245, &wants)).await;
+    assert_refused(
+        "a long name",
+        sandbox.create(&named(246, &wants)).await,
+        &["metadata.name", "at most 245 characters"],
+    );
+    sandbox.created(&named(253, &claim())).await;
+    let unknown = sandbox.create(&with(&claim(), "/spec/binding", json!("File"))).await;
+    assert_refused("an unknown binding", unknown, &["spec.binding", "\"None\", \"Secret\""]);
+}
+
+#[tokio::test]
 async fn what_a_claim_asks_for_is_immutable() {
     let sandbox = Sandbox::new().await;
     let full = json!({"poolRef": {"name": "ci"}, "whenEmpty": "Wait", "waitTimeoutSeconds": 60, "acquiredBy": "ann"});

@@ -71,6 +71,7 @@ async fn the_spec_of_a_member_is_immutable() {
         ("/spec/placement/image", json!("debian-14")),
         ("/spec/placement/zone", json!("sim-1b")),
         ("/spec/templateHash", json!("000000")),
+        ("/spec/ssh", json!({"user": "ci"})),
     ] {
         let answer = sandbox.replace(&with(&created, pointer, value)).await;
         assert_refused(pointer, answer, &["spec", "spec of a member is immutable"]);

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::pool::pool;
-use super::sandbox::{Case, Sandbox, assert_each_refused, with};
+use super::sandbox::{Case, Sandbox, assert_each_refused, assert_refused, with};
 
 #[tokio::test]
 async fn a_bad_list_of_launch_configs_is_refused_with_a_message_that_names_the_field() {
@@ -127,6 +127,25 @@ async fn the_longest_user_data_is_accepted() {
     for user_data in ["#".repeat(16_384), "é".repeat(8_192)] {
         sandbox.created(&with(&pool(), "/spec/template/userData", json!(user_data))).await;
     }
+}
+
+#[tokio::test]
+async fn how_one_logs_in_has_defaults_and_a_plausible_user() {
+    let sandbox = Sandbox::new().await;
+    let pool = with(&pool(), "/spec/template/ssh", json!({}));
+    let created = sandbox.created(&pool).await;
+    assert_eq!(created["spec"]["template"]["ssh"], json!({"user": "bullpen", "generateKey": false}));
+    for user in ["root", "_apt", "ci-1_x", &"u".repeat(32)] {
+        sandbox.created(&with(&pool, "/spec/template/ssh/user", json!(user))).await;
+    }
+    for user in ["", "-x", "1x", "Ann", "a b", "a:b", "a\n", "é"] {
+        let answer = sandbox.create(&with(&pool, "/spec/template/ssh/user", json!(user))).await;
+        assert_refused(user, answer, &["spec.template.ssh.user"]);
+    }
+    let keyed = with(&pool, "/spec/template/ssh/generateKey", json!(true));
+    sandbox.created(&with(&keyed, "/spec/template/userData", json!("x".repeat(15_360)))).await;
+    let long = sandbox.create(&with(&keyed, "/spec/template/userData", json!("x".repeat(15_361)))).await;
+    assert_refused("too long beside a key", long, &["spec.template.userData", "at most 15360 bytes"]);
 }
 
 /// What a pool's template may have as a label, its members may have: else they could never be written.

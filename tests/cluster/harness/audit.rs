@@ -145,7 +145,7 @@ impl Audit {
 
     /// Those until now that count against a claim's cycle: events and pool status are coalesced and aside.
     pub(crate) fn of_members_and_claims(&mut self) -> Vec<Write> {
-        let counted = |write: &&Write| ["poolmembers", "poolclaims"].contains(&write.resource());
+        let counted = |write: &&Write| ["poolmembers", "poolclaims", "secrets"].contains(&write.resource());
         self.writes().iter().filter(counted).cloned().collect()
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bullpen::simcloud::ledger::{Entry, Method, What};
-use bullpen::simcloud::wire::Instance;
+use bullpen::simcloud::wire::{Instance, UserData};
 use serde_json::{Value, json};
 
 use super::eventually;
@@ -52,6 +52,12 @@ impl Simcloud {
     pub(crate) async fn machine(&self, id: &str) -> Instance {
         let shown = self.send(reqwest::Client::new().get(self.url(&format!("/v1/instances/{id}")))).await;
         serde_json::from_value(shown).expect("a machine")
+    }
+
+    /// What a machine was given for its first boot.
+    pub(crate) async fn user_data(&self, id: &str) -> Option<String> {
+        let shown = self.send(reqwest::Client::new().get(self.url(&format!("/v1/instances/{id}/user-data")))).await;
+        serde_json::from_value::<UserData>(shown).expect("user data").user_data
     }
 
     /// Waits for so many more calls of a kind.
