@@ -28,6 +28,7 @@ pub mod rollout;
 pub mod status;
 pub mod sweep;
 pub mod template;
+pub mod term;
 pub mod weights;
 
 pub use claimable::{ClaimView, MemberView, claimable, queues};
