@@ -11,8 +11,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-fn some(seconds: i64) -> Option<SignedDuration> {
-    Some(SignedDuration::from_secs(seconds))
+fn long(seconds: i64) -> SignedDuration {
+    SignedDuration::from_secs(seconds)
 }
 
 /// A claim that was bound at 0, under these rules and with this ttl.
@@ -60,11 +60,11 @@ fn a_claim_has_its_own_ttl_else_the_pools_and_never_more_than_the_pools_most() {
     for (asked, rules, expected) in [
         (None, rules(None, None), None),
         (Some(60), rules(None, None), Some(60)),
-        (None, rules(some(30), None), Some(30)),
-        (Some(60), rules(some(30), None), Some(60)),
-        (Some(60), rules(some(30), some(45)), Some(45)),
-        (None, rules(some(30), some(45)), Some(30)),
-        (None, rules(None, some(45)), Some(45)),
+        (None, rules(Some(long(30)), None), Some(30)),
+        (Some(60), rules(Some(long(30)), None), Some(60)),
+        (Some(60), rules(Some(long(30)), Some(long(45))), Some(45)),
+        (None, rules(Some(long(30)), Some(long(45))), Some(30)),
+        (None, rules(None, Some(long(45))), Some(45)),
     ] {
         assert_eq!(bound(asked, &rules).term.expires_at, expected.map(at), "{asked:?} under {rules:?}");
     }
@@ -120,7 +120,7 @@ fn a_change_of_the_spec_that_concerns_no_term_is_observed_and_changes_none() {
     let old = TermRules::default();
     let claim = BoundClaim { unobserved: true, ..bound(Some(60), &old) };
     // A note about what the machine is for must not end it, although the pool has become stricter.
-    let stricter = TermRules { max_ttl: some(5), max_hold: some(5), ..old };
+    let stricter = TermRules { max_ttl: Some(long(5)), max_hold: Some(long(5)), ..old };
     assert_eq!(judge(&claim, &stricter, NO_GRACE, at(30)).due, Due::Seen(claim.term));
 }
 
@@ -128,7 +128,7 @@ fn a_change_of_the_spec_that_concerns_no_term_is_observed_and_changes_none() {
 fn changed_rules_of_a_pool_reach_a_claim_at_its_next_renewal() {
     let old = TermRules::default();
     let claim = bound(Some(600), &old);
-    let stricter = TermRules { max_ttl: some(5), ..old };
+    let stricter = TermRules { max_ttl: Some(long(5)), ..old };
     assert_eq!(judge(&claim, &stricter, NO_GRACE, at(30)).due, Due::Nothing);
     let claim = settled(renewed(claim, 1), &stricter, NO_GRACE, at(30)).unwrap();
     assert_eq!(claim.term.expires_at, Some(at(35)));
@@ -136,7 +136,7 @@ fn changed_rules_of_a_pool_reach_a_claim_at_its_next_renewal() {
 
 #[test]
 fn no_renewal_leads_past_the_longest_hold() {
-    let rules = TermRules { max_hold: some(100), ..TermRules::default() };
+    let rules = TermRules { max_hold: Some(long(100)), ..TermRules::default() };
     let claim = settled(renewed(bound(Some(60), &rules), 1), &rules, NO_GRACE, at(50)).unwrap();
     assert_eq!(claim.term.expires_at, Some(at(100)));
     let verdict = judge(&claim, &rules, NO_GRACE, at(100));
@@ -164,14 +164,14 @@ fn the_grace_begins_with_the_term_of_leadership_or_at_the_end_of_the_last_gap() 
 
 #[test]
 fn a_claim_that_is_being_deleted_is_left_alone() {
-    let rules = TermRules { stale_after: some(1), ..TermRules::default() };
+    let rules = TermRules { stale_after: Some(long(1)), ..TermRules::default() };
     let claim = BoundClaim { deleting: true, ..renewed(bound(Some(60), &rules), 1) };
     assert_eq!(judge(&claim, &rules, NO_GRACE, at(9_999)), Verdict { due: Due::Nothing, look_again_at: None });
 }
 
 #[test]
 fn a_long_hold_is_flagged_once_and_never_ended_by_that() {
-    let rules = TermRules { stale_after: some(100), ..TermRules::default() };
+    let rules = TermRules { stale_after: Some(long(100)), ..TermRules::default() };
     let claim = bound(None, &rules);
     assert_eq!(judge(&claim, &rules, NO_GRACE, at(99)).look_again_at, Some(at(100)));
     let Due::Flag(message) = judge(&claim, &rules, NO_GRACE, at(100)).due else { panic!("it is stale") };
@@ -185,9 +185,9 @@ fn a_long_hold_is_flagged_once_and_never_ended_by_that() {
 fn a_record_goes_only_where_the_pool_says_when() {
     let rules = |kept_after_end| TermRules { kept_after_end, ..TermRules::default() };
     assert_eq!(deleted_at(Some(at(5)), &rules(None)), None);
-    assert_eq!(deleted_at(Some(at(5)), &rules(some(0))), Some(at(5)));
-    assert_eq!(deleted_at(Some(at(5)), &rules(some(60))), Some(at(65)));
-    assert_eq!(deleted_at(None, &rules(some(60))), None);
+    assert_eq!(deleted_at(Some(at(5)), &rules(Some(long(0)))), Some(at(5)));
+    assert_eq!(deleted_at(Some(at(5)), &rules(Some(long(60)))), Some(at(65)));
+    assert_eq!(deleted_at(None, &rules(Some(long(60)))), None);
 }
 
 fn claim(spec: &serde_json::Value) -> PoolClaim {
@@ -211,7 +211,7 @@ fn member() -> crate::api::PoolMember {
 
 #[test]
 fn the_term_is_part_of_the_write_that_binds_a_claim() {
-    let rules = TermRules { max_hold: some(90), ..TermRules::default() };
+    let rules = TermRules { max_hold: Some(long(90)), ..TermRules::default() };
     let asks = claim(&json!({"ttlSeconds": 60, "renewTime": "2026-01-01T00:00:00Z"}));
     let claim = record::bound(&asks, &member(), &rules, at(7));
     let status = claim.status.as_ref().unwrap();
@@ -276,7 +276,7 @@ fn an_expired_claim_is_stalled_names_its_member_and_says_when_it_ended() {
 }
 
 fn any_length() -> impl Strategy<Value = Option<SignedDuration>> {
-    prop::option::of(1..400_i64).prop_map(|seconds| seconds.map(SignedDuration::from_secs))
+    prop::option::of(1..400_i64).prop_map(|seconds| seconds.map(long))
 }
 
 fn any_rules() -> impl Strategy<Value = TermRules> {

@@ -4,13 +4,16 @@ use std::fs;
 use std::time::Duration;
 
 use bullpen::api::{ClaimPhase, InstancePool, PoolClaim, PoolClaimStatus, PoolMember};
+use bullpen::control_plane::{ControlPlane, Options};
+use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
+use rand::RngExt as _;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::harness::objects::{POOL, condition, machine_of, member_of, phase};
-use crate::harness::{Audit, History, Operator, Walk, eventually};
+use crate::harness::{Audit, Ground, History, Operator, Walk, eventually};
 
 /// From the last write until the operator counts as settled: longer than any status is held back.
 const SETTLED: Duration = Duration::from_secs(12);
@@ -249,6 +252,67 @@ async fn nothing_expires_right_after_an_operator_start_and_a_late_renewal_wins()
     assert_eq!((phase(&kept), granted(&kept)), (ClaimPhase::Bound, Some(600)));
     assert!(renewed_at(&kept) >= started);
     assert!(!walk.simcloud.ledger().await.ended(machine_of(&kept)));
+}
+
+#[tokio::test]
+async fn nothing_expires_right_after_the_api_server_was_away() {
+    let mut control_plane = ControlPlane::start(Options::default()).await.expect("a control plane of its own");
+    let ground = Ground::on(&control_plane).await;
+    let walk = Walk::begin_at(&ground, "api-gap", &[]).await;
+    let grace = SignedDuration::from_secs(15);
+    // With a lease this would be another term of leadership.
+    let operator = Operator::start_with(&walk, &[("--leader-elect=false", ""), ("--expiry-grace-seconds", "15")]).await;
+    walk.ready_pool(1, json!({})).await;
+    walk.claim("build-1", json!({ "ttlSeconds": 20 })).await;
+    let claim = walk.bound("build-1").await;
+
+    control_plane.stop_api_server().await;
+    let away = Timestamp::now();
+    pass(expires_at(&claim).expect("it has an end")).await;
+    pass(away + SignedDuration::from_secs(34)).await;
+    control_plane.start_api_server().await.expect("the server again");
+    let back = Timestamp::now();
+    let ended = expired(&walk, "build-1").await;
+    let late = finished_at(&ended).duration_since(back);
+    eprintln!("it expired {:.1} s after the API server was back", late.as_secs_f64());
+    // It may have answered a little before it was known to be ready.
+    let earliest = back + grace - SignedDuration::from_secs(5);
+    assert!(finished_at(&ended) >= earliest, "{} and back at {back}", finished_at(&ended));
+    drop(operator);
+    control_plane.stop().await;
+}
+
+#[tokio::test]
+async fn a_renewal_that_meets_the_end_of_its_claim_wins_or_comes_after_it() {
+    let walk = Walk::begin("end-race").await;
+    let _operator = operator(&walk).await;
+    walk.ready_pool(8, json!({ "provisioning": { "maxConcurrentCreates": 20 } })).await;
+    let outcomes = join_all((0..8).map(async |number| {
+        let name = format!("build-{number}");
+        walk.claim(&name, json!({ "ttlSeconds": 2 })).await;
+        let mut claim = walk.bound(&name).await;
+        let mut won = 0_usize;
+        while won < 5 {
+            let moment = expires_at(&claim).expect("it has an end")
+                + SignedDuration::from_millis(rand::rng().random_range(-60..20));
+            sleep(moment.duration_since(Timestamp::now()).try_into().unwrap_or_default()).await;
+            let now = format!("{:.6}", Timestamp::now());
+            let renewed: PoolClaim = walk.set(&name, json!({ "renewTime": now })).await;
+            if phase(&renewed) == ClaimPhase::Expired {
+                return (won, true);
+            }
+            // It was there before the end, so the end must not come over it.
+            let asked = renewed.spec.renew_time.clone();
+            let answered = |claim: &PoolClaim| status(claim).observed_renew_time == asked;
+            claim = walk.until(&name, "has its renewal answered", answered).await;
+            won += 1;
+        }
+        (won, false)
+    }))
+    .await;
+    let (won, late) = outcomes.iter().fold((0, 0), |(won, late), (more, last)| (won + more, late + usize::from(*last)));
+    eprintln!("{won} renewals at the last moment won, {late} came after the end");
+    assert!(won > 0);
 }
 
 #[tokio::test]
