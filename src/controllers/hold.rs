@@ -96,7 +96,11 @@ async fn keep_term(context: &Context, claim: Arc<PoolClaim>) -> Outcome {
             Due::Nothing => return Ok(look_again_at),
             Due::Seen(term) => record::seen(&seen, term, now),
             Due::Flag(message) => record::stale(&seen, message, now),
-            Due::End(expiry) => record::expired(&seen, expiry, now),
+            Due::End(expiry) => {
+                // Another one that leads by now may have just begun, and waits.
+                context.leadership.check()?;
+                record::expired(&seen, expiry, now)
+            }
         };
         match context.writes.keep_status(&write).await {
             Ok(written) => {
@@ -204,4 +208,50 @@ pub fn ended(changed: &Changed<PoolClaim>, now: Timestamp) -> Option<(ClaimEnd, 
     let bound_at = before.status.as_ref().and_then(|status| status.bound_at.as_ref());
     let held = bound_at.map(|at| Duration::try_from(now.duration_since(at.0)).unwrap_or_default());
     Some((end, held))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn claim(uid: &str, phase: &str) -> Arc<PoolClaim> {
+        let bound_at = (phase != "Pending").then_some("2026-11-24T08:00:00.000000Z");
+        let mut status = json!({"phase": phase});
+        if let Some(bound_at) = bound_at {
+            status["boundAt"] = json!(bound_at);
+        }
+        let claim = json!({
+            "metadata": {"namespace": "ns", "name": "build", "uid": uid},
+            "spec": {"poolRef": {"name": "ci"}},
+            "status": status,
+        });
+        Arc::new(serde_json::from_value(claim).unwrap())
+    }
+
+    fn end(old: Option<&Arc<PoolClaim>>, new: Option<&Arc<PoolClaim>>) -> Option<(ClaimEnd, Option<u64>)> {
+        let changed = Changed { old: old.cloned(), new: new.cloned() };
+        let now = "2026-11-24T08:01:30Z".parse().unwrap();
+        ended(&changed, now).map(|(end, held)| (end, held.map(|held| held.as_secs())))
+    }
+
+    #[test]
+    fn each_end_of_a_claim_is_told_once_with_the_time_that_it_had_held_a_machine() {
+        let (pending, bound) = (claim("c", "Pending"), claim("c", "Bound"));
+        for (phase, expected) in
+            [("Expired", ClaimEnd::Expired), ("Lost", ClaimEnd::Lost), ("Failed", ClaimEnd::Failed)]
+        {
+            let over = claim("c", phase);
+            assert_eq!(end(Some(&bound), Some(&over)), Some((expected, Some(90))));
+            assert_eq!(end(Some(&over), Some(&over)), None);
+            assert_eq!(end(Some(&over), None), None, "the record goes");
+            assert_eq!(end(None, Some(&over)), None, "it was over before this process saw it");
+        }
+        assert_eq!(end(Some(&bound), None), Some((ClaimEnd::Released, Some(90))));
+        assert_eq!(end(Some(&pending), None), Some((ClaimEnd::Withdrawn, None)));
+        assert_eq!(end(Some(&pending), Some(&bound)), None);
+        let again = claim("another", "Pending");
+        assert_eq!(end(Some(&bound), Some(&again)), Some((ClaimEnd::Released, Some(90))), "made again under its name");
+    }
 }
