@@ -14,7 +14,7 @@ use crate::harness::objects::phase;
 /// How often the record is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
-/// So many claims in a hundred have a ttl, about as long as they are held. Half of those are renewed.
+/// So many claims in a hundred have a ttl. Half of those are renewed; the others are held for longer than it.
 const EXPIRING: u64 = 20;
 /// A third of the shortest ttl.
 const RENEWED_EVERY: Duration = Duration::from_millis(330);
@@ -54,11 +54,13 @@ fn life(number: u64, dice: &mut Dice, longest_hold: Duration, patience: Duration
     }
     let gives_up_after = (kind > 88).then(|| Duration::from_millis(dice.between(0, 400)));
     let hold = Duration::from_millis(dice.between(0, longest_hold.as_millis() as u64));
-    let expires = dice.percent(EXPIRING);
-    if expires {
-        spec["ttlSeconds"] = json!(dice.between(1, 2));
+    let ttl = dice.percent(EXPIRING).then(|| dice.between(1, 2));
+    if let Some(ttl) = ttl {
+        spec["ttlSeconds"] = json!(ttl);
     }
-    let renews = expires && dice.percent(50);
+    let renews = ttl.is_some() && dice.percent(50);
+    // Who forgets to renew forgets to let go, too.
+    let hold = ttl.filter(|_| !renews).map_or(hold, |ttl| Duration::from_secs(ttl + 2));
     Life { name: format!("claim-{number}"), spec, gives_up_after, hold, renews, patience }
 }
 
