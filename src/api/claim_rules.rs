@@ -28,7 +28,8 @@ pub struct ClaimRules {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub max_ttl_seconds: Option<i32>,
-    /// Most seconds that a claim may hold its machine in all, renewed or not.
+    /// Most seconds that a claim may hold its machine in all, renewed or not. It reaches a claim when that is bound or
+    /// renewed, or changes its ttlSeconds, as defaultTtlSeconds and maxTtlSeconds do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub max_hold_seconds: Option<i32>,
@@ -51,7 +52,8 @@ pub struct ClaimRules {
     /// Whose claims are served. By default only those in the pool's namespace.
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,
-    /// Seconds after which a claim that has ended (Expired, Lost or Failed) is deleted. Unset: it stays as a record.
+    /// Seconds after which a claim that has ended (Expired, Lost or Failed) is deleted, but not before its machine is gone.
+    /// Unset: it stays as a record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 31_536_000))]
     pub ttl_seconds_after_finished: Option<i32>,

@@ -75,7 +75,7 @@ pub struct PoolClaimSpec {
     #[schemars(range(min = 1, max = 31_536_000))]
     pub ttl_seconds: Option<i32>,
     /// Renews the claim whenever it changes: the ttl begins anew at the moment that the operator sees it. What the value
-    /// says does not matter; the present time is customary.
+    /// says does not matter, down to the microsecond; the present time is customary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_time: Option<MicroTime>,
     /// Claims of a higher priority are served first; one that waits rises with time. 0 if unset; the pool may cap it.
@@ -177,6 +177,12 @@ pub struct PoolClaimStatus {
     /// The spec.renewTime that was acted on last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_renew_time: Option<MicroTime>,
+    /// The spec.ttlSeconds that was acted on last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_ttl_seconds: Option<i32>,
+    /// When the claim came to its end: when it was Expired, Lost or Failed, by the operator's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<MicroTime>,
     /// The claim's place while it waits. At most twice a minute it is written anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueuePlace>,

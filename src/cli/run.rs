@@ -19,6 +19,7 @@ use crate::cluster::lease::Election;
 use crate::cluster::signs::Signs;
 use crate::cluster::{ObjectKey, preflight};
 use crate::controllers::{Equipment, Settings, terms};
+use crate::plan::term::EXPIRY_GRACE;
 use crate::telemetry::{self, Health, LogArgs, Metrics, init_logging};
 
 /// Arguments of `bullpen run`.
@@ -72,9 +73,18 @@ pub(super) struct RunArgs {
     /// Only say which machines would be terminated because no member needs them
     #[arg(long, env = "BULLPEN_SWEEP_DRY_RUN")]
     sweep_dry_run: bool,
+    /// For how long no claim expires after this operator began to lead, and after the API server was away for more than
+    /// 30 s, in seconds: time for renewals that could not be made or seen
+    #[arg(long, value_name = "N", default_value_t = EXPIRY_GRACE_SECONDS, env = "BULLPEN_EXPIRY_GRACE_SECONDS",
+        value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    expiry_grace_seconds: u32,
     #[command(flatten)]
     log: LogArgs,
 }
+
+/// As the design has it, see [`EXPIRY_GRACE`].
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+const EXPIRY_GRACE_SECONDS: u32 = EXPIRY_GRACE.as_secs() as u32;
 
 /// An id is a tag value in every cloud, so it is kept to what all of them take.
 fn installation_id(text: &str) -> Result<String, String> {
@@ -157,6 +167,7 @@ async fn run(args: RunArgs) -> CommandResult {
         instance: identity,
         sweep_grace: SignedDuration::from_secs(args.sweep_grace_seconds.into()),
         sweep_dry_run: args.sweep_dry_run,
+        expiry_grace: SignedDuration::from_secs(args.expiry_grace_seconds.into()),
     };
     let equipment = Equipment { clients, signs, metrics, health: health.clone() };
     terms::run(settings, equipment, election, shutdown).await;

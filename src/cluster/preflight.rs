@@ -39,7 +39,7 @@ const NEEDED: [(&str, &str, &[&str]); 7] = [
     ("launchconfigs", "status", &["update"]),
     ("poolmembers", "", &["get", "list", "watch", "create", "patch", "delete"]),
     ("poolmembers", "status", &["update"]),
-    ("poolclaims", "", &["get", "list", "watch"]),
+    ("poolclaims", "", &["get", "list", "watch", "delete"]),
 ];
 
 /// One permission that is needed.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tower::{Layer, Service};
 
 use crate::plan::liveness::{API_AWAY, Heard};
+use crate::plan::term::API_GAP;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::WatchedKind;
 
@@ -30,6 +31,10 @@ struct State {
     api: Option<Instant>,
     api_since: Option<Instant>,
     watches: [Option<Instant>; WatchedKind::ALL.len()],
+    /// Since when it has not answered what it was asked.
+    silent_since: Option<Instant>,
+    /// When it last answered again after more than [`API_GAP`].
+    gap_ended: Option<Instant>,
 }
 
 impl Signs {
@@ -44,6 +49,24 @@ impl Signs {
         Heard { api: state.api, api_since: state.api_since, watch: state.watches[kind as usize] }
     }
 
+    /// How long ago the API server came back after a gap of more than [`API_GAP`]; no time ago if it is still away. Nothing
+    /// if there was no gap, as far as requests could tell.
+    pub fn last_gap(&self, now: Instant) -> Option<Duration> {
+        let state = self.0.state.lock();
+        if state.silent_since.is_some_and(|since| is_gap(since, now)) {
+            return Some(Duration::ZERO);
+        }
+        state.gap_ended.map(|ended| now.saturating_duration_since(ended))
+    }
+
+    /// A request that was sent then got no answer.
+    fn unheard(&self, sent: Instant) {
+        let mut state = self.0.state.lock();
+        // What was answered while this one waited was no silence.
+        let since = state.api.map_or(sent, |api| api.max(sent));
+        state.silent_since.get_or_insert(since);
+    }
+
     /// The API server has answered; to a list or watch of `kind` with success, if it is given.
     fn heard(&self, kind: Option<WatchedKind>, now: Instant) {
         let mut state = self.0.state.lock();
@@ -52,12 +75,20 @@ impl Signs {
             state.api_since = Some(now);
         }
         state.api = Some(now);
+        if state.silent_since.take().is_some_and(|since| is_gap(since, now)) {
+            state.gap_ended = Some(now);
+        }
         if let Some(kind) = kind {
             state.watches[kind as usize] = Some(now);
             drop(state);
             self.0.metrics.watch_answered(kind, Timestamp::now());
         }
     }
+}
+
+/// A silence that began then and has lasted until now.
+fn is_gap(since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(since) > API_GAP
 }
 
 /// The kind that a request lists or watches: its path ends with the plural. One of a single object has its name there.
@@ -98,15 +129,17 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let kind = if request.method() == http::Method::GET { listed(request.uri().path()) } else { None };
-        let (answer, signs) = (self.inner.call(request), self.signs.clone());
+        let (answer, signs, sent) = (self.inner.call(request), self.signs.clone(), Instant::now());
         Box::pin(async move {
-            let answer = answer.await?;
-            let status = answer.status();
-            // An API server without its etcd, or a proxy without its API server, answers with these.
-            if !status.is_server_error() {
-                signs.heard(kind.filter(|_| status.is_success()), Instant::now());
+            let answer = answer.await;
+            match answer.as_ref().map(Response::status) {
+                // An API server without its etcd, or a proxy without its API server, answers with these.
+                Ok(status) if !status.is_server_error() => {
+                    signs.heard(kind.filter(|_| status.is_success()), Instant::now());
+                }
+                Ok(_) | Err(_) => signs.unheard(sent),
             }
-            Ok(answer)
+            answer
         })
     }
 }
@@ -160,5 +193,44 @@ mod tests {
         let back = begun + API_AWAY + API_AWAY + Duration::from_secs(1);
         signs.heard(None, back);
         assert_eq!(signs.of(WatchedKind::PoolClaim).api_since, Some(back));
+    }
+    #[test]
+    fn a_gap_is_what_was_asked_for_long_without_an_answer_and_not_what_was_never_asked() {
+        let (signs, begun) = (Signs::new(Metrics::new()), Instant::now());
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        signs.heard(None, at(0));
+        signs.heard(None, at(60));
+        assert_eq!(signs.last_gap(at(60)), None, "an idle process asks for nothing");
+        signs.unheard(at(61));
+        signs.unheard(at(80));
+        signs.heard(None, at(91));
+        assert_eq!(signs.last_gap(at(91)), None, "30 s are not more than 30");
+        signs.unheard(at(100));
+        assert_eq!(signs.last_gap(at(130)), None);
+        assert_eq!(signs.last_gap(at(131)), Some(Duration::ZERO), "it is still away");
+        signs.heard(None, at(200));
+        signs.heard(None, at(201));
+        assert_eq!(signs.last_gap(at(230)), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn one_request_that_was_lost_among_others_that_were_answered_is_no_gap() {
+        let (signs, begun) = (Signs::new(Metrics::new()), Instant::now());
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        signs.heard(None, at(39));
+        signs.unheard(at(0));
+        signs.heard(None, at(41));
+        assert_eq!(signs.last_gap(at(41)), None);
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_a_server_that_cannot_answer_begins_a_silence() {
+        let signs = Signs::new(Metrics::new());
+        ask(&signs, "/version", 200).await;
+        ask(&signs, "/version", 503).await;
+        let much_later = Instant::now() + API_GAP + Duration::from_secs(1);
+        assert_eq!(signs.last_gap(much_later), Some(Duration::ZERO));
+        ask(&signs, "/version", 200).await;
+        assert_eq!(signs.last_gap(much_later), None);
     }
 }

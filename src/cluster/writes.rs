@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Resource;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
-use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -89,7 +89,7 @@ impl Written for PoolClaim {
 }
 
 impl Writes {
-    /// A writer whose answers go into `world`. Members are made and deleted only while `leadership` may act; every
+    /// A writer whose answers go into `world`. Objects are made and deleted only while `leadership` may act; every
     /// other write is a compare-and-swap, and safe in anybody's hands.
     pub fn new(clients: Clients, world: World, metrics: Metrics, leadership: Leadership) -> Self {
         Self { clients, world, metrics, leadership, upkeep: Arc::new(Semaphore::new(UPKEEP_AT_ONCE)) }
@@ -171,24 +171,36 @@ impl Writes {
     /// # Errors
     /// `Conflict` when the stored version is another one; otherwise as the API server answered.
     pub async fn delete_member(&self, member: &PoolMember) -> Result<(), WriteError> {
-        let key = ObjectKey::of(member);
-        let api: Api<PoolMember> = self.api(&key.namespace);
-        let uid = member.uid().unwrap_or_default();
+        self.delete(member).await
+    }
+
+    /// Deletes a claim that has ended, as it was seen.
+    ///
+    /// # Errors
+    /// Those of [`delete_member`](Self::delete_member).
+    pub async fn delete_claim(&self, claim: &PoolClaim) -> Result<(), WriteError> {
+        self.delete(claim).await
+    }
+
+    async fn delete<K: Written>(&self, object: &K) -> Result<(), WriteError> {
+        let key = ObjectKey::of(object);
+        let api: Api<K> = self.api(&key.namespace);
+        let uid = object.uid().unwrap_or_default();
         let parameters = DeleteParams {
-            preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: member.resource_version() }),
+            preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: object.resource_version() }),
             ..DeleteParams::background()
         };
         let _turn = self.upkeep.acquire().await;
-        self.may_act::<PoolMember>(WriteVerb::Delete, &key)?;
+        self.may_act::<K>(WriteVerb::Delete, &key)?;
         match api.delete(&key.name, &parameters).await {
             Ok(either) => {
-                self.count::<PoolMember>(WriteVerb::Delete, WriteOutcome::Ok);
+                self.count::<K>(WriteVerb::Delete, WriteOutcome::Ok);
                 either.map_left(|deleting| self.world.answered(deleting)).map_right(|_| {
-                    self.world.answered_gone::<PoolMember>(&key, &uid);
+                    self.world.answered_gone::<K>(&key, &uid);
                 });
                 Ok(())
             }
-            Err(error) => Err(self.refusal::<PoolMember>(WriteVerb::Delete, &key, error)),
+            Err(error) => Err(self.refusal::<K>(WriteVerb::Delete, &key, error)),
         }
     }
 
@@ -218,7 +230,7 @@ impl Writes {
         Api::namespaced(self.clients.direct.clone(), namespace)
     }
 
-    /// The fence of the lease (`DESIGN.md` §8): asked right before a member is made or deleted.
+    /// The fence of the lease (`DESIGN.md` §8): asked right before an object is made or deleted.
     fn may_act<K: Written>(&self, verb: WriteVerb, key: &ObjectKey) -> Result<(), WriteError> {
         self.leadership.check().map_err(|not_leading| WriteError {
             answer: Answer::Refused,

@@ -102,7 +102,8 @@ async fn write_bound(context: &Context, claim: Arc<PoolClaim>, member: &Arc<Pool
     let mut seen = claim;
     let mut looks = 0;
     while looks < MOST_LOOKS {
-        let answer = match context.writes.update_status(&record::bound(&seen, member, Timestamp::now())).await {
+        let rules = context.world.with(|state| views::term_rules(state, &views::pool_of(member)));
+        let answer = match context.writes.update_status(&record::bound(&seen, member, &rules, Timestamp::now())).await {
             Ok(_) => {
                 bound(context, &seen, member);
                 return;

@@ -14,6 +14,7 @@ use super::launch_health::LaunchHealth;
 use super::machines::Machines;
 use super::queue::Waker;
 use crate::cluster::events::Events;
+use crate::cluster::signs::Signs;
 use crate::cluster::{Leadership, NotLeading, ObjectKey, World, WriteError, Writes};
 use crate::plan::ladder::Trial;
 use crate::plan::replenish::Memory;
@@ -92,6 +93,10 @@ pub struct Context {
     pub started: Timestamp,
     /// Which machines without a member are ended.
     pub sweep: Arc<SweepRules>,
+    /// What was heard of the API server.
+    pub signs: Signs,
+    /// For how long nothing expires after `started`, and after a gap of the API server.
+    pub expiry_grace: SignedDuration,
 }
 
 /// Which machines without a member are ended.

@@ -1,9 +1,9 @@
 //! The controllers: each gathers what is known, has `plan/` decide, and sees to the effects.
 //!
-//! `pool` is the reaper; `binder` pairs claims with members, and `bind` binds a pair, with the `secret`
-//! of the claim and the `keys` of its machine; `member` takes a member from
-//! Pending to its end, with `held` for those that a claim has and `machine` for the calls of its cloud; `hold` watches
-//! over bound claims; `aside` knows whom a person set aside; `launch_config` opens the `clouds`, which are called at
+//! `pool` is the reaper; `binder` pairs claims with members, and `bind` binds a pair, with the `secret` of the claim and the
+//! `keys` of its machine; `member` takes a member from Pending to its end, with `held` for those that a claim has and
+//! `machine` for the calls of its cloud; `hold` renews and ends bound claims; `aside` knows whom a person set aside;
+//! `launch_config` opens the `clouds`, which are called at
 //! their `pace`, and tells `launch_health`; `identity` knows whose they are, and `sweep` ends machines that have no
 //! member; `tagging` and `quarantine` keep a restored backup from handing out a machine twice. `purchasing` says what each
 //! launch config may buy, and `user_data` reads what a template refers to. `routing` says what wakes whom, `queue` runs
@@ -71,6 +71,8 @@ pub struct Settings {
     pub sweep_grace: SignedDuration,
     /// Whether orphans are only spoken of.
     pub sweep_dry_run: bool,
+    /// For how long no claim expires after a term of leadership began, and after a gap of the API server.
+    pub expiry_grace: SignedDuration,
 }
 
 /// Every kind was listed whole.
@@ -118,6 +120,8 @@ async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, s
             grace: settings.sweep_grace,
             dry_run: settings.sweep_dry_run,
         }),
+        signs: signs.clone(),
+        expiry_grace: settings.expiry_grace,
     };
     miss_watches(&health, &signs);
 

@@ -383,12 +383,14 @@ async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<T
         handled: handled.as_deref(),
     };
     let mut status = pool_status(&input, now);
-    let attention = context.world.with(|state| views::attention(state, &pass.pool));
+    let (attention, stale_claims) =
+        context.world.with(|state| (views::attention(state, &pass.pool), super::hold::stale(state, key)));
     attention::note(&mut status.conditions, &attention, pass.pool.metadata.generation, now);
     let (namespace, name) = (&key.namespace, &key.name);
     context.metrics.pool_known(namespace, name);
     context.metrics.set_pool_members(namespace, name, &pass.plan.counts);
     context.metrics.set_pool_waiting_claims(namespace, name, pass.waiting);
+    context.metrics.set_pool_stale_claims(namespace, name, stale_claims);
     context.metrics.set_pool_target_size(namespace, name, pass.pool.spec.target_size);
     context.metrics.set_pool_attention(namespace, name, &attention);
     if pass.pool.status.as_ref() == Some(&status) {

@@ -31,6 +31,8 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 const NOT_LEADING: Duration = Duration::from_secs(1);
 /// How long running tasks may take to end once the term is over.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// No key is left alone for longer: a moment in a status may be any, and timers reach no further than two years.
+const LONGEST_DELAY: Duration = Duration::from_hours(24);
 
 /// Runs `reconcile` for each key that arrives, until `shutdown`. A beat that arrives is not for it: it shows `pulse` that
 /// tasks of this queue begin and end.
@@ -198,7 +200,7 @@ pub fn backoff(first: Duration, longest: Duration, failures: u32) -> Duration {
 }
 
 fn delay_until(moment: Timestamp) -> Duration {
-    Duration::try_from(moment.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
+    Duration::try_from(moment.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO).min(LONGEST_DELAY)
 }
 
 /// Whom to wake.
@@ -321,6 +323,12 @@ mod tests {
         .await;
         let text = metrics.encode().unwrap();
         assert!(text.contains("bullpen_reconcile_errors_total{controller=\"pool\"} 0\n"), "{text}");
+    }
+
+    #[test]
+    fn no_moment_is_too_far_for_a_timer() {
+        assert_eq!(delay_until(Timestamp::MAX), LONGEST_DELAY);
+        assert_eq!(delay_until(Timestamp::MIN), Duration::ZERO);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +62,12 @@ fn pool(context: &Context, changed: &Changed<InstancePool>) {
     for member in members {
         context.wakers.members.wake(member);
     }
+    // What it says of stale claims and of those that have ended holds at once.
+    let claims: Vec<_> =
+        context.world.with(|state| state.claims_on(&key).map(|claim| ObjectKey::of(claim.as_ref())).collect());
+    for claim in claims {
+        context.wakers.holds.wake(claim);
+    }
 }
 
 fn launch_config(context: &Context, changed: &Changed<LaunchConfig>) {
@@ -114,10 +121,18 @@ fn member(context: &Context, changed: &Changed<PoolMember>) {
     if changed.new.is_none() {
         context.machines.forget(&views::uid(member.as_ref()));
         context.wakers.launch_configs.wake(views::launch_config_of(member));
-        if let Some(claim) = views::status(member).claim_ref {
-            context.wakers.holds.wake(ObjectKey::new(claim.namespace, claim.name));
-        }
     }
+    if let Some(claim) = no_longer_held_by(changed) {
+        context.wakers.holds.wake(claim);
+    }
+}
+
+/// The claim that the member was Claimed for until now.
+fn no_longer_held_by(changed: &Changed<PoolMember>) -> Option<ObjectKey> {
+    let claim = |member: &Arc<PoolMember>| member.status.as_ref().and_then(|status| status.claim_ref.clone());
+    let before = changed.old.as_ref().and_then(claim)?;
+    let left = changed.new.as_ref().and_then(claim).is_none_or(|claim| claim.uid != before.uid);
+    left.then(|| ObjectKey::new(before.namespace, before.name))
 }
 
 /// Ready or failed: the success rate of its launch config moved.
@@ -128,6 +143,11 @@ fn settled(member: &PoolMember) -> bool {
 fn claim(context: &Context, changed: &Changed<PoolClaim>) {
     let Some(claim) = subject(changed) else { return };
     let pool = views::pool_of_claim(claim);
+    // A claim may name any pool: only those that are there have series.
+    let known = context.world.with(|state| state.pools.get(&pool).is_some());
+    if let Some((end, held)) = super::hold::ended(changed, Timestamp::now()).filter(|_| known) {
+        context.metrics.claim_ended(&pool.namespace, &pool.name, end, held);
+    }
     context.wakers.binder.wake(pool.clone());
     context.wakers.pools.wake(pool);
     context.wakers.holds.wake(ObjectKey::of(claim.as_ref()));

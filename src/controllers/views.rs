@@ -12,6 +12,7 @@ use crate::plan::attention::Attention;
 use crate::plan::lifecycle::Stuck;
 use crate::plan::replenish::{CountedMember, Standing, earliest};
 use crate::plan::template::{CurrentTemplate, UserData};
+use crate::plan::term::TermRules;
 use crate::plan::{ClaimView, Evidence, Found, HeldMember, MemberView};
 
 /// Uid of an object; every stored object has one.
@@ -47,6 +48,11 @@ pub fn pool_of(member: &PoolMember) -> ObjectKey {
 /// The key of the pool that a claim is on.
 pub fn pool_of_claim(claim: &PoolClaim) -> ObjectKey {
     ObjectKey::new(claim.namespace().unwrap_or_default(), claim.spec.pool_ref.name.clone())
+}
+
+/// What the pool of this name says of the time of claims; nothing if it is not known.
+pub fn term_rules(state: &State, pool: &ObjectKey) -> TermRules {
+    state.pools.get(pool).map(|pool| TermRules::of(&pool.spec.claims)).unwrap_or_default()
 }
 
 /// The key of the launch config that a member is pinned to.

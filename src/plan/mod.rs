@@ -31,6 +31,7 @@ pub mod ssh;
 pub mod status;
 pub mod sweep;
 pub mod template;
+pub mod term;
 pub mod user_data;
 pub mod weights;
 

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::binding::secret_name;
 use super::lifecycle::Stuck;
 use super::queue::Refusal;
+use super::term::{Expiry, Term, TermRules, Wish, begin};
 use crate::api::{
     BindingRef, ClaimInstance, ClaimPhase, ConditionValue, InstanceAddress, MemberInstance, MemberState, ObjectRef,
     PoolClaim, PoolClaimStatus, PoolMember, PoolMemberStatus, RecordedError, bounded_message, condition_is_true,
@@ -177,8 +178,8 @@ fn claim(
     claim
 }
 
-/// The claim holds the member.
-pub fn bound(before: &PoolClaim, member: &PoolMember, now: Timestamp) -> PoolClaim {
+/// The claim holds the member, for as long as it and the rules of the member's pool say.
+pub fn bound(before: &PoolClaim, member: &PoolMember, rules: &TermRules, now: Timestamp) -> PoolClaim {
     let name = member.metadata.name.as_deref();
     let message = format!("holds member {}", name.unwrap_or_default());
     let conditions = [
@@ -197,8 +198,39 @@ pub fn bound(before: &PoolClaim, member: &PoolMember, now: Timestamp) -> PoolCla
             addresses: machine.addresses.clone(),
         });
         status.binding = secret_name(before).map(|name| BindingRef { name });
-        status.bound_at = Some(micro_time(now));
+        let bound_at = micro_time(now);
+        set_term(status, &begin(Wish::of(&before.spec), rules, bound_at.0));
+        status.bound_at = Some(bound_at);
     })
+}
+
+fn set_term(status: &mut PoolClaimStatus, term: &Term) {
+    status.renewed_at = Some(micro_time(term.renewed_at));
+    status.expires_at = term.expires_at.map(micro_time);
+    status.observed_renew_time = term.answers.renew_time.map(micro_time);
+    status.observed_ttl_seconds = term.answers.ttl_seconds;
+}
+
+/// The spec of a Bound claim was seen, and this is its term.
+pub fn seen(before: &PoolClaim, term: &Term, now: Timestamp) -> PoolClaim {
+    let generation = before.metadata.generation;
+    claim(before, now, &[], |status| {
+        set_term(status, term);
+        // They hold as before, and say so of the new spec: who waits for one of them looks at this.
+        for condition in &mut status.conditions {
+            condition.observed_generation = generation;
+        }
+    })
+}
+
+/// The claim has held its machine for long.
+pub fn stale(before: &PoolClaim, message: &str, now: Timestamp) -> PoolClaim {
+    claim(before, now, &[ConditionValue::new("Stale", true, "HeldForLong", message)], |_| {})
+}
+
+/// The claim's time is over.
+pub fn expired(before: &PoolClaim, expiry: &Expiry, now: Timestamp) -> PoolClaim {
+    ended(before, ClaimPhase::Expired, expiry.reason, &expiry.message, now)
 }
 
 /// The claim waits.
@@ -240,7 +272,10 @@ fn ended(before: &PoolClaim, phase: ClaimPhase, reason: &'static str, message: &
         ConditionValue::new("Ready", false, reason, message),
         ConditionValue::new("Stalled", true, reason, message),
     ];
-    claim(before, now, &conditions, |status| status.phase = phase)
+    claim(before, now, &conditions, |status| {
+        status.phase = phase;
+        status.finished_at = Some(micro_time(now));
+    })
 }
 
 fn reference(namespace: Option<&str>, name: Option<&str>, uid: Option<&str>) -> ObjectRef {

@@ -11,7 +11,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::labels::{
-    BreakerState, Controller, CreateOutcome, FailureClass, LeaderTransition, MemberLabel, ProviderOperation,
+    BreakerState, ClaimEnd, Controller, CreateOutcome, FailureClass, LeaderTransition, MemberLabel, ProviderOperation,
     ProviderOutcome, Queue, TerminationOutcome, WatchedKind, WriteKind, WriteOutcome, WriteVerb,
 };
 
@@ -20,6 +20,9 @@ const BIND_SECONDS: [f64; 19] = [
     0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
     1_800.0,
 ];
+/// From a quick test to a week's training.
+const HELD_SECONDS: [f64; 13] =
+    [10.0, 30.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0, 86_400.0, 259_200.0, 604_800.0];
 const CALL_SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
 const REPLACEMENT_SECONDS: [f64; 14] =
     [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0];
@@ -39,6 +42,13 @@ pub(super) struct PoolMemberLabels {
     pub(super) namespace: String,
     pub(super) pool: String,
     pub(super) state: MemberLabel,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ClaimEndLabels {
+    pub(super) namespace: String,
+    pub(super) pool: String,
+    pub(super) end: ClaimEnd,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -126,6 +136,9 @@ pub(super) struct BuildLabels {
 pub(super) struct Families {
     pub(super) registry: Registry,
     pub(super) claim_bind: Histograms<PoolLabels>,
+    pub(super) claim_held: Histograms<PoolLabels>,
+    pub(super) claims_ended: Family<ClaimEndLabels, Counter>,
+    pub(super) pool_stale_claims: Family<PoolLabels, Gauge>,
     pub(super) pool_members: Family<PoolMemberLabels, Gauge>,
     pub(super) pool_waiting_claims: Family<PoolLabels, Gauge>,
     pub(super) pool_target_size: Family<PoolLabels, Gauge>,
@@ -159,6 +172,9 @@ impl Families {
         let families = Self {
             registry: Registry::with_prefix("bullpen"),
             claim_bind: Family::new_with_constructor(|| Histogram::new(BIND_SECONDS)),
+            claim_held: Family::new_with_constructor(|| Histogram::new(HELD_SECONDS)),
+            claims_ended: Family::default(),
+            pool_stale_claims: Family::default(),
             pool_members: Family::default(),
             pool_waiting_claims: Family::default(),
             pool_target_size: Family::default(),
@@ -200,6 +216,18 @@ impl Families {
             "From a claim's creation as this operator saw it until Bound was written",
             Unit::Seconds,
             self.claim_bind.clone(),
+        );
+        registry.register_with_unit(
+            "claim_held",
+            "How long claims that have ended had held their machine",
+            Unit::Seconds,
+            self.claim_held.clone(),
+        );
+        registry.register("claims_ended", "Claims that came to their end, by how they did", self.claims_ended.clone());
+        registry.register(
+            "pool_stale_claims",
+            "Claims that have held a machine of a pool for longer than its claims.staleAfterSeconds",
+            self.pool_stale_claims.clone(),
         );
         registry.register("pool_members", "Members of a pool by state", self.pool_members.clone());
         registry.register(
@@ -347,6 +375,10 @@ pub(super) fn pool_labels(namespace: &str, pool: &str) -> PoolLabels {
 
 pub(super) fn member_labels(namespace: &str, pool: &str, state: MemberLabel) -> PoolMemberLabels {
     PoolMemberLabels { namespace: namespace.to_owned(), pool: pool.to_owned(), state }
+}
+
+pub(super) fn end_labels(namespace: &str, pool: &str, end: ClaimEnd) -> ClaimEndLabels {
+    ClaimEndLabels { namespace: namespace.to_owned(), pool: pool.to_owned(), end }
 }
 
 pub(super) fn create_labels(namespace: &str, launch_config: &str, outcome: CreateOutcome) -> CreateLabels {

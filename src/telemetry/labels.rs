@@ -324,6 +324,22 @@ label_values! {
 }
 
 label_values! {
+    /// How a claim came to its end.
+    ClaimEnd {
+        /// It was deleted while it held a machine.
+        Released => "released",
+        /// It was deleted while it waited.
+        Withdrawn => "withdrawn",
+        /// Its time was over.
+        Expired => "expired",
+        /// Its machine was gone.
+        Lost => "lost",
+        /// It got no machine.
+        Failed => "failed",
+    }
+}
+
+label_values! {
     /// A controller of the operator.
     Controller {
         /// The reaper.

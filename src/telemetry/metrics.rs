@@ -9,10 +9,11 @@ use prometheus_client::encoding::text;
 
 use super::families::{
     AccountLabels, CallLabels, ControllerLabels, Families, QueueLabels, SweepLabels, TransitionLabels, WatchLabels,
-    WriteLabels, breaker_labels, create_labels, failure_labels, member_labels, pool_labels, termination_labels,
+    WriteLabels, breaker_labels, create_labels, end_labels, failure_labels, member_labels, pool_labels,
+    termination_labels,
 };
 use super::labels::{
-    BreakerState, Controller, CreateOutcome, FailureClass, LeaderTransition, MemberLabel, ProviderOperation,
+    BreakerState, ClaimEnd, Controller, CreateOutcome, FailureClass, LeaderTransition, MemberLabel, ProviderOperation,
     ProviderOutcome, Queue, TerminationOutcome, WatchedKind, WriteKind, WriteOutcome, WriteVerb,
 };
 use crate::api::{LaunchConfigIdentity, MemberCounts};
@@ -49,6 +50,14 @@ impl Metrics {
         self.0.claim_bind.get_or_create(&pool_labels(namespace, pool)).observe(took.as_secs_f64());
     }
 
+    /// A claim came to its end, after it had `held` a machine, if it had one.
+    pub fn claim_ended(&self, namespace: &str, pool: &str, end: ClaimEnd, held: Option<Duration>) {
+        self.0.claims_ended.get_or_create(&end_labels(namespace, pool, end)).inc();
+        if let Some(held) = held {
+            self.0.claim_held.get_or_create(&pool_labels(namespace, pool)).observe(held.as_secs_f64());
+        }
+    }
+
     /// The member of a compare-and-swap was taken by another, or had changed.
     pub fn bind_conflict(&self) {
         self.0.bind_conflicts.inc();
@@ -63,6 +72,11 @@ impl Metrics {
     pub fn pool_known(&self, namespace: &str, pool: &str) {
         let labels = pool_labels(namespace, pool);
         drop(self.0.claim_bind.get_or_create(&labels));
+        drop(self.0.claim_held.get_or_create(&labels));
+        for &end in ClaimEnd::ALL {
+            drop(self.0.claims_ended.get_or_create(&end_labels(namespace, pool, end)));
+        }
+        drop(self.0.pool_stale_claims.get_or_create(&labels));
         drop(self.0.pool_waiting_claims.get_or_create(&labels));
         drop(self.0.pool_target_size.get_or_create(&labels));
         drop(self.0.stuck_terminations.get_or_create(&labels));
@@ -77,6 +91,11 @@ impl Metrics {
     pub fn pool_gone(&self, namespace: &str, pool: &str) {
         let labels = pool_labels(namespace, pool);
         self.0.claim_bind.remove(&labels);
+        self.0.claim_held.remove(&labels);
+        for &end in ClaimEnd::ALL {
+            self.0.claims_ended.remove(&end_labels(namespace, pool, end));
+        }
+        self.0.pool_stale_claims.remove(&labels);
         self.0.pool_waiting_claims.remove(&labels);
         self.0.pool_target_size.remove(&labels);
         self.0.stuck_terminations.remove(&labels);
@@ -105,6 +124,12 @@ impl Metrics {
     /// How many claims wait for a member of the pool.
     pub fn set_pool_waiting_claims(&self, namespace: &str, pool: &str, claims: i32) {
         self.0.pool_waiting_claims.get_or_create(&pool_labels(namespace, pool)).set(i64::from(claims));
+    }
+
+    /// How many claims have held a machine of the pool for long.
+    pub fn set_pool_stale_claims(&self, namespace: &str, pool: &str, claims: usize) {
+        let claims = i64::try_from(claims).unwrap_or(i64::MAX);
+        self.0.pool_stale_claims.get_or_create(&pool_labels(namespace, pool)).set(claims);
     }
 
     /// The `spec.targetSize` of the pool.
@@ -263,6 +288,9 @@ impl Metrics {
     /// Drops all series of pools and launch configs: only who leads knows how they are.
     pub fn objects_unknown(&self) {
         self.0.claim_bind.clear();
+        self.0.claim_held.clear();
+        self.0.claims_ended.clear();
+        self.0.pool_stale_claims.clear();
         self.0.pool_members.clear();
         self.0.pool_waiting_claims.clear();
         self.0.pool_target_size.clear();

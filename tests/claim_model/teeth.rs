@@ -1,6 +1,8 @@
 //! The model has teeth: with one decision spoilt it finds what breaks.
 
-use claim_protocol_model::{NEVER_AGAIN, NOT_UNDER_A_CLAIM, NOTHING_STUCK, ONE_HOLDER, Policy, Protocol, violations};
+use claim_protocol_model::{
+    NEVER_AGAIN, NOT_UNDER_A_CLAIM, NOTHING_STUCK, ONE_HOLDER, Policy, Protocol, RENEWAL_WINS, violations,
+};
 
 use crate::{assert_holds, size};
 
@@ -46,6 +48,11 @@ fn a_member_with_a_deletion_timestamp_ends_under_the_claim_that_took_it() {
 #[test]
 fn a_pair_that_nobody_goes_on_with_is_stuck() {
     assert_breaks(Policy::LeftUnfinished, (1, 1, 1, 0), &[NOTHING_STUCK]);
+}
+
+#[test]
+fn an_end_that_is_written_without_another_look_passes_over_a_renewal() {
+    assert_breaks(Policy::ExpiredAllTheSame, (1, 1, 1, 2), &[RENEWAL_WINS]);
 }
 
 #[test]

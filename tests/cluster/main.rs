@@ -25,5 +25,6 @@ mod walk_restart;
 mod walk_restore;
 mod walk_start;
 mod walk_sweep;
+mod walk_terms;
 mod walk_user_data;
 mod walk_writes;

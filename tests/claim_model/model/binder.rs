@@ -1,9 +1,10 @@
 //! What a process does by itself: it pairs, sends, hears answers and looks after what it sees.
 
 use bullpen::api::ClaimPhase;
+use bullpen::plan::term::Due;
 use bullpen::plan::{self, Answer, BindStep, DeleteStep, Ending, Evidence, Fate, Found, HeldMember, Hold, SwapStep};
 
-use crate::policy::{Policy, claim_view, member_id, member_view};
+use crate::policy::{Policy, claim_view, due, member_id, member_view};
 use crate::server;
 use crate::state::{Cached, Carries, Claim, ClaimUid, ClaimWrite, MOST, Member, MemberWrite, Sent, State, claim_name};
 
@@ -98,7 +99,26 @@ impl Process<'_> {
                 self.judge(&this, uid, &evidence, true);
             }
         }
+        if let ClaimWrite::End { uid, phase: ClaimPhase::Expired } = write
+            && answer == Answer::Conflict
+        {
+            self.look_at_claim(uid);
+            let stored = self.state.claims[name].object.filter(|claim| claim.uid == uid);
+            if let Some(claim) = stored.filter(|claim| claim.phase == ClaimPhase::Bound) {
+                let judged = Claim { renewed: claim.renewed && self.policy != Policy::ExpiredAllTheSame, ..claim };
+                self.keep_term(judged, true);
+            }
+        }
         Some(())
+    }
+
+    /// Does what is due of a Bound claim.
+    pub(crate) fn keep_term(&mut self, claim: Claim, time_is_up: bool) -> Option<()> {
+        match due(claim, time_is_up) {
+            Due::Nothing | Due::Flag(_) => None,
+            Due::Seen(_) => self.send_to_claim(ClaimWrite::Seen { uid: claim.uid }),
+            Due::End(_) => self.send_to_claim(ClaimWrite::End { uid: claim.uid, phase: ClaimPhase::Expired }),
+        }
     }
 
     /// Looks after a member that the process sees. With `first`, it comes before the others that name its claim.
@@ -169,7 +189,7 @@ impl Process<'_> {
             hold = plan::hold(&view, &Evidence::from_get(&member_id(member), found), machine_gone);
         }
         if hold != Hold::Lost {
-            return None;
+            return if claim.phase == ClaimPhase::Bound { self.keep_term(claim, false) } else { None };
         }
         self.send_to_claim(ClaimWrite::End { uid: claim.uid, phase: ClaimPhase::Lost })
     }
@@ -230,8 +250,8 @@ impl Process<'_> {
         }
         binder.claim_writes[name] = Some(Sent { write, carries });
         match write {
-            ClaimWrite::End { .. } if self.reduced => self.land_on_claim(name),
-            ClaimWrite::Bind { .. } | ClaimWrite::End { .. } => Some(()),
+            ClaimWrite::End { .. } | ClaimWrite::Seen { .. } if self.reduced => self.land_on_claim(name),
+            ClaimWrite::Bind { .. } | ClaimWrite::End { .. } | ClaimWrite::Seen { .. } => Some(()),
         }
     }
 }

@@ -178,7 +178,7 @@ fn in_claim_write(
             on_claim(uid);
             on_member(member);
         }
-        ClaimWrite::End { uid, .. } => on_claim(uid),
+        ClaimWrite::End { uid, .. } | ClaimWrite::Seen { uid } => on_claim(uid),
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Fault {
     DeleteClaim { claim: usize, held: bool, returns: bool },
     /// A claim's time is up: Failed while it waits, Expired while it is bound.
     TimeIsUp { binder: usize, claim: usize },
+    /// The user renews a bound claim.
+    Renew { claim: usize },
     /// Somebody else sets a member's deletionTimestamp.
     DeleteMember { member: usize },
     /// The reaper retires a ready member.
@@ -36,6 +38,7 @@ pub(crate) fn every_fault(size: Size) -> Vec<Fault> {
         for (held, returns) in [(false, false), (false, true), (true, false), (true, true)] {
             faults.push(Fault::DeleteClaim { claim, held, returns });
         }
+        faults.push(Fault::Renew { claim });
     }
     for member in 0..size.members {
         faults.extend([Fault::DeleteMember { member }, Fault::MachineDies { member }]);
@@ -59,6 +62,12 @@ impl Fault {
             }
             Self::DeleteClaim { claim, held, returns } => delete_claim(state, claim, held, returns),
             Self::TimeIsUp { binder, claim } => time_is_up(protocol, state, binder, claim),
+            Self::Renew { claim } => {
+                let renewable = |object: &Claim| object.phase == ClaimPhase::Bound && !object.deleting && !object.renewed;
+                let object = state.claims[claim].object.filter(renewable)?;
+                state.store_claim(claim, Some(Claim { renewed: true, ..object }));
+                Some(())
+            }
             Self::DeleteMember { member } => {
                 let object = state.members[member].object.filter(|object| !object.deleting)?;
                 state.store_member(member, Some(Member { deleting: true, ..object }));
@@ -107,10 +116,10 @@ fn delete_claim(state: &mut State, claim: usize, held: bool, returns: bool) -> O
 
 fn time_is_up(protocol: &Protocol, state: &mut State, binder: usize, claim: usize) -> Option<()> {
     let seen = state.seen_claim(binder, claim)?;
-    let phase = match seen.phase {
-        ClaimPhase::Pending => ClaimPhase::Failed,
-        ClaimPhase::Bound => ClaimPhase::Expired,
-        ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed => return None,
-    };
-    protocol.process(state, binder).send_to_claim(ClaimWrite::End { uid: seen.uid, phase })
+    let mut process = protocol.process(state, binder);
+    match seen.phase {
+        ClaimPhase::Pending => process.send_to_claim(ClaimWrite::End { uid: seen.uid, phase: ClaimPhase::Failed }),
+        ClaimPhase::Bound => process.keep_term(seen, true),
+        ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed => None,
+    }
 }

@@ -17,7 +17,7 @@ use std::time::Instant;
 use graph::Graph;
 pub use model::{Protocol, Size};
 pub use policy::Policy;
-pub use properties::{NEVER_AGAIN, NOT_UNDER_A_CLAIM, NOTHING_STUCK, ONE_HOLDER};
+pub use properties::{NEVER_AGAIN, NOT_UNDER_A_CLAIM, NOTHING_STUCK, ONE_HOLDER, RENEWAL_WINS};
 use state::State;
 use stateright::{Checker, HasDiscoveries, Model};
 

@@ -1,9 +1,11 @@
 //! The decisions that the modelled processes take: those of `bullpen::plan`, or one of them spoilt.
 
 use bullpen::api::MemberState;
+use bullpen::plan::term::{self, BoundClaim, Due, Term, TermRules, Wish};
 use bullpen::plan::{self, Answer, ClaimView, DeleteStep, Evidence, Fate, Found, HeldMember, MemberView, SwapStep};
 
 use crate::state::{Claim, Member};
+use jiff::Timestamp;
 
 /// The uids of claims, members and the pool as `plan` sees them; the numbers never meet.
 pub(crate) type Id = u8;
@@ -31,6 +33,22 @@ pub(crate) fn member_view(number: usize, member: Member) -> MemberView<Id> {
     }
 }
 
+/// What is due of a Bound claim, whose time is up or not.
+pub(crate) fn due(claim: Claim, time_is_up: bool) -> Due {
+    let (now, renewed) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
+    let answers = Wish { ttl_seconds: Some(1), renew_time: None };
+    let bound = BoundClaim {
+        wish: Wish { renew_time: claim.renewed.then_some(renewed), ..answers },
+        term: Term { renewed_at: now, expires_at: Some(now), answers },
+        bound_at: now,
+        unobserved: claim.renewed,
+        flagged: true,
+        deleting: claim.deleting,
+    };
+    let not_before = if time_is_up { now } else { Timestamp::MAX };
+    term::judge(&bound, &TermRules::default(), not_before, now).due
+}
+
 /// What the processes do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
@@ -53,6 +71,8 @@ pub enum Policy {
     LeftUnfinished,
     /// What the cache shows is enough to give a member back.
     CacheIsEnough,
+    /// A 409 of Expired is answered by the same write with the newest version, without another judgement.
+    ExpiredAllTheSame,
 }
 
 impl Policy {

@@ -11,6 +11,7 @@ use crate::state::{Claim, Member, State, claim_name};
 pub const ONE_HOLDER: &str = "a member is held by at most one claim, and a bound claim's member names it";
 pub const NEVER_AGAIN: &str = "a member that a claim's status has named is never claimable again";
 pub const NOT_UNDER_A_CLAIM: &str = "a claimed member is terminated only by the end of its claim";
+pub const RENEWAL_WINS: &str = "no claim is Expired that was renewed before";
 pub const NOTHING_STUCK: &str = "nothing is stuck";
 
 pub(crate) fn all() -> Vec<Property<Protocol>> {
@@ -18,6 +19,9 @@ pub(crate) fn all() -> Vec<Property<Protocol>> {
         Property::always(ONE_HOLDER, |_, state| one_holder(state)),
         Property::always(NEVER_AGAIN, |_, state| never_again(state)),
         Property::always(NOT_UNDER_A_CLAIM, |_, state: &State| !state.wronged),
+        Property::always(RENEWAL_WINS, |_, state| {
+            claims(state).all(|claim| claim.phase != ClaimPhase::Expired || !claim.renewed)
+        }),
         Property::always(NOTHING_STUCK, |protocol: &Protocol, state| is_settled(state) || protocol.can_go_on(state)),
     ]
 }
@@ -51,7 +55,8 @@ fn claim_is_settled(state: &State, claim: Claim, claimable: bool) -> bool {
     match (claim.phase, claim.member) {
         (ClaimPhase::Pending, None) => !claimable,
         (ClaimPhase::Bound, Some(member)) => {
-            state.members[usize::from(member)].object.is_some_and(|member| member.claim == Some(claim.uid))
+            let names_it = |member: Member| member.claim == Some(claim.uid);
+            !claim.renewed && state.members[usize::from(member)].object.is_some_and(names_it)
         }
         (phase, _) => phase.is_terminal(),
     }

@@ -17,6 +17,7 @@ pub(crate) fn write_claim(state: &mut State, write: ClaimWrite, carries: Carries
             Claim { phase: bullpen::api::ClaimPhase::Bound, member: Some(member), ..stored }
         }
         ClaimWrite::End { phase, .. } => Claim { phase, ..stored },
+        ClaimWrite::Seen { .. } => Claim { renewed: false, ..stored },
     };
     let renamed = stored.member.is_some() && next.member != stored.member;
     if renamed || stored.phase.is_terminal() || !stored.phase.may_become(next.phase) {

@@ -27,6 +27,8 @@ pub struct Claim {
     pub(crate) phase: ClaimPhase,
     pub(crate) member: Option<u8>,
     pub(crate) deleting: bool,
+    /// It was renewed, and its status does not say so yet. Only of a Bound claim that makes a difference.
+    pub(crate) renewed: bool,
 }
 
 /// A member is Claimed when it names a claim, else Ready: the states before do not concern the protocol.
@@ -80,12 +82,14 @@ pub struct Sent<W> {
 pub enum ClaimWrite {
     Bind { uid: ClaimUid, member: u8 },
     End { uid: ClaimUid, phase: ClaimPhase },
+    /// Answers a renewal.
+    Seen { uid: ClaimUid },
 }
 
 impl ClaimWrite {
     pub(crate) const fn uid(self) -> ClaimUid {
         match self {
-            Self::Bind { uid, .. } | Self::End { uid, .. } => uid,
+            Self::Bind { uid, .. } | Self::End { uid, .. } | Self::Seen { uid } => uid,
         }
     }
 }
@@ -229,7 +233,7 @@ impl State {
 }
 
 pub(crate) fn fresh_claim(uid: ClaimUid) -> Claim {
-    Claim { uid, phase: ClaimPhase::Pending, member: None, deleting: false }
+    Claim { uid, phase: ClaimPhase::Pending, member: None, deleting: false, renewed: false }
 }
 
 fn outdate<W>(sent: &mut Option<Sent<W>>) {

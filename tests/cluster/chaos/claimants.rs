@@ -14,6 +14,11 @@ use crate::harness::objects::phase;
 /// How often the record is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
+/// So many claims in a hundred have a ttl. Half of those are renewed; the others are held for longer than it.
+const EXPIRING: u64 = 20;
+/// A third of the shortest ttl.
+const RENEWED_EVERY: Duration = Duration::from_millis(330);
+
 /// One claim's life.
 #[derive(Clone, Debug)]
 pub(super) struct Life {
@@ -22,6 +27,8 @@ pub(super) struct Life {
     /// Deleted so soon after it was made, bound or not.
     gives_up_after: Option<Duration>,
     hold: Duration,
+    /// Renews its claim while it holds it.
+    renews: bool,
     /// How long it may take until it is served, or has ended.
     patience: Duration,
 }
@@ -47,7 +54,14 @@ fn life(number: u64, dice: &mut Dice, longest_hold: Duration, patience: Duration
     }
     let gives_up_after = (kind > 88).then(|| Duration::from_millis(dice.between(0, 400)));
     let hold = Duration::from_millis(dice.between(0, longest_hold.as_millis() as u64));
-    Life { name: format!("claim-{number}"), spec, gives_up_after, hold, patience }
+    let ttl = dice.percent(EXPIRING).then(|| dice.between(1, 2));
+    if let Some(ttl) = ttl {
+        spec["ttlSeconds"] = json!(ttl);
+    }
+    let renews = ttl.is_some() && dice.percent(50);
+    // Who forgets to renew forgets to let go, too.
+    let hold = ttl.filter(|_| !renews).map_or(hold, |ttl| Duration::from_secs(ttl + 2));
+    Life { name: format!("claim-{number}"), spec, gives_up_after, hold, renews, patience }
 }
 
 impl Life {
@@ -57,8 +71,13 @@ impl Life {
         match self.gives_up_after {
             Some(soon) => tokio::time::sleep(soon).await,
             None if reaches(stage, &self.name, self.patience, |phase| phase != ClaimPhase::Pending).await => {
-                // One that is lost meanwhile is let go too.
-                tokio::time::sleep(self.hold).await;
+                // One that is lost or expires meanwhile is let go too.
+                let end = Instant::now() + self.hold;
+                while self.renews && Instant::now() + RENEWED_EVERY < end {
+                    tokio::time::sleep(RENEWED_EVERY).await;
+                    stage.renew(&self.name).await;
+                }
+                tokio::time::sleep(end.saturating_duration_since(Instant::now())).await;
             }
             None => stage.does(Deed::GaveUp(self.name.clone())),
         }

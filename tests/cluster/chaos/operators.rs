@@ -22,6 +22,8 @@ const FOLLOWED: Duration = Duration::from_secs(25);
 const FROZEN_FOR: (u64, u64) = (16_000, 20_000);
 /// As short as an option allows that is longer than any create takes here.
 const SWEEP: (&str, &str) = ("--sweep-grace-seconds", "3");
+/// Claims of a few seconds are to expire although operators come and go.
+const EXPIRY: (&str, &str) = ("--expiry-grace-seconds", "0");
 /// What they are called in the lease.
 const IDENTITIES: [&str; 2] = ["one", "two"];
 
@@ -59,7 +61,7 @@ impl Operators {
     pub(super) async fn start(stage: &Stage) -> Self {
         let mut slots = Vec::new();
         for identity in IDENTITIES {
-            let operator = Operator::start_with(&stage.walk, &[SWEEP, ("--identity", identity)]).await;
+            let operator = Operator::start_with(&stage.walk, &[SWEEP, EXPIRY, ("--identity", identity)]).await;
             slots.push(Slot { operator, down: false });
         }
         Self { slots: Mutex::new(slots) }

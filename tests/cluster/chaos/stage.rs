@@ -90,6 +90,19 @@ impl Stage {
         self.create::<PoolClaim>(json!({ "metadata": { "name": name }, "spec": spec })).await;
     }
 
+    /// Renews a claim, unless it is gone.
+    pub(super) async fn renew(&self, name: &str) {
+        let renewal = json!({ "spec": { "renewTime": format!("{:.6}", Timestamp::now()) } });
+        let api = self.api::<PoolClaim>();
+        persist(&format!("renew {name}"), async || {
+            match api.patch(name, &PatchParams::default(), &Patch::Merge(&renewal)).await {
+                Err(Error::Api(status)) if status.is_not_found() => Ok(()),
+                answer => answer.map(drop),
+            }
+        })
+        .await;
+    }
+
     /// Lets a claim go.
     pub(super) async fn release(&self, name: &str) {
         self.does(Deed::Release(name.to_owned()));

@@ -116,6 +116,8 @@ fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, to
         let _ = writeln!(text, "  {what:<14} {value}");
     };
     say("claims", format!("{}: {}", asked.len(), counted(&mut outcomes.into_values().map(str::to_owned))));
+    let (expired, renewed) = terms(record);
+    say("terms", format!("{expired} claims expired, {renewed} renewals were answered"));
     say("latency", format!("p50 {} ms, p99 {} ms", at(50).unwrap_or(0), at(99).unwrap_or(0)));
     let noted = |note: &str| did(&Deed::Note(note.to_owned()));
     say("kills", noted(KILLED).to_string());
@@ -127,4 +129,19 @@ fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, to
     say("machines", format!("{bought} bought, at most {most} at once, {living} left"));
     say("faults", faults);
     text
+}
+
+/// How many claims expired, and how many renewals were answered.
+fn terms(record: &Record) -> (usize, usize) {
+    let (mut expired, mut renewals) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    for seen in &record.seen {
+        let Object::Claim(claim) = &seen.object else { continue };
+        let uid = claim.metadata.uid.as_deref().unwrap_or_default();
+        if phase(claim) == ClaimPhase::Expired {
+            expired.insert(uid);
+        }
+        let answered = claim.status.as_ref().and_then(|status| status.observed_renew_time.as_ref());
+        renewals.extend(answered.map(|time| (uid, time.0)));
+    }
+    (expired.len(), renewals.len())
 }

@@ -158,8 +158,7 @@ pub(super) fn outcomes(index: &Index<'_>, found: &mut Vec<Violation>) {
         let wrong = match phase(version.object) {
             ClaimPhase::Failed => wrongly_failed(index, claim, version.object, version.at),
             ClaimPhase::Lost => wrongly_lost(index, version.object, version.at),
-            // No claim has a time to live yet.
-            _ => Some("it has no time to live".to_owned()),
+            _ => wrongly_expired(claim, version.object),
         };
         if let Some(why) = wrong {
             let what = format!("claim {} is {}, but {why}", claim.name(), phase(version.object).as_str());
@@ -212,6 +211,21 @@ fn wrongly_lost(index: &Index<'_>, claim: &PoolClaim, at: Timestamp) -> Option<S
         Some(_) if machine.ended_by_itself() => None,
         Some(ended) => Some(format!("its machine {} was terminated, and ended at {ended:.3}", machine.id)),
     }
+}
+
+/// It has to have had an end, which had come, and nobody may have renewed it before: what was seen last of it as Bound is
+/// what it was ended on, unless versions are missing.
+fn wrongly_expired(track: &Track<'_, PoolClaim>, claim: &PoolClaim) -> Option<String> {
+    let status = claim.status.as_ref()?;
+    let Some(due) = status.expires_at.as_ref() else { return Some("it has no end".to_owned()) };
+    let Some(finished) = status.finished_at.as_ref() else { return Some("it does not say when".to_owned()) };
+    if finished.0 < due.0 {
+        return Some(format!("it was at {:.3}, and its end is {:.3}", finished.0, due.0));
+    }
+    let place = track.versions.iter().position(|version| phase(version.object) == ClaimPhase::Expired)?;
+    let judged = track.versions[..place].last().filter(|_| !track.versions[place].relisted)?.object;
+    let answered = judged.status.as_ref().and_then(|status| status.observed_renew_time.clone());
+    (judged.spec.renew_time != answered).then(|| "it was renewed before".to_owned())
 }
 
 /// The phase of a claim.

@@ -80,7 +80,12 @@ async fn a_bad_claim_is_refused_with_a_message_that_names_the_field() {
             json!("p".repeat(49)),
             &["spec.poolRef.name", "may not be more than 48"],
         ),
-        ("another namespace", "/spec/poolRef/namespace", json!("x"), &["unknown field", "spec.poolRef.namespace"]),
+        (
+            "an empty namespace",
+            "/spec/poolRef/namespace",
+            json!(""),
+            &["spec.poolRef.namespace", "at least 1 chars long"],
+        ),
         ("an unknown whenEmpty", "/spec/whenEmpty", json!("Cry"), &["spec.whenEmpty", "\"Wait\", \"Fail\""]),
         (
             "waitTimeoutSeconds 0",

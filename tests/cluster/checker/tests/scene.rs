@@ -128,6 +128,21 @@ impl Scene {
         member: Option<&str>,
         more: &Value,
     ) {
+        self.claim_says(created, when, name, phase, member, more, &json!({}));
+    }
+
+    /// With more in its spec, and in its status.
+    #[expect(clippy::too_many_arguments)]
+    pub(super) fn claim_says(
+        &mut self,
+        created: f64,
+        when: f64,
+        name: &str,
+        phase: &str,
+        member: Option<&str>,
+        more: &Value,
+        said: &Value,
+    ) {
         let mut spec = json!({ "poolRef": { "name": "ci" } });
         for (key, value) in more.as_object().expect("fields") {
             spec[key] = value.clone();
@@ -137,6 +152,9 @@ impl Scene {
             status["memberRef"] = reference(member);
             status["boundAt"] = json!(at(when).to_string());
             status["instance"] = json!({ "id": self.machine_of(member) });
+        }
+        for (key, value) in said.as_object().expect("fields") {
+            status[key] = value.clone();
         }
         let claim = json!({ "metadata": meta(name, created), "spec": spec, "status": status });
         self.see(when, Object::Claim(Box::new(of(claim))), false);
