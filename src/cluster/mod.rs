@@ -6,6 +6,7 @@ pub mod events;
 pub mod key;
 pub mod leadership;
 pub mod lease;
+pub mod lines;
 pub mod namespaces;
 pub mod preflight;
 pub mod signs;

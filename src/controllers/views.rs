@@ -44,10 +44,7 @@ pub fn pool_of(member: &PoolMember) -> ObjectKey {
     ObjectKey::new(member.namespace().unwrap_or_default(), member.spec.pool_ref.name.clone())
 }
 
-/// The key of the pool that a claim is on.
-pub fn pool_of_claim(claim: &PoolClaim) -> ObjectKey {
-    ObjectKey::new(claim.namespace().unwrap_or_default(), claim.spec.pool_ref.name.clone())
-}
+pub use crate::cluster::world::pool_of_claim;
 
 /// The key of the launch config that a member is pinned to.
 pub fn launch_config_of(member: &PoolMember) -> ObjectKey {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::lifecycle::Stuck;
-use super::queue::Refusal;
+use super::queue::{Notice, Refusal};
 use crate::api::{
     ClaimInstance, ClaimPhase, ConditionValue, InstanceAddress, MemberInstance, MemberState, ObjectRef, PoolClaim,
     PoolClaimStatus, PoolMember, PoolMemberStatus, RecordedError, bounded_message, condition_is_true, micro_time,
@@ -80,7 +80,9 @@ pub fn errored(before: &PoolMember, class: &str, message: &str, now: Timestamp) 
 pub fn claimed(before: &PoolMember, claim: &PoolClaim, now: Timestamp) -> PoolMember {
     let reference =
         reference(claim.metadata.namespace.as_deref(), claim.metadata.name.as_deref(), claim.metadata.uid.as_deref());
-    let condition = ConditionValue::new("Ready", true, "Claimed", format!("held by claim {}", reference.name));
+    let elsewhere = Some(&reference.namespace) != before.metadata.namespace.as_ref();
+    let of = if elsewhere { format!(" of namespace {}", reference.namespace) } else { String::new() };
+    let condition = ConditionValue::new("Ready", true, "Claimed", format!("held by claim {}{of}", reference.name));
     member(before, now, &condition, |status| {
         status.state = MemberState::Claimed;
         status.claim_ref = Some(reference);
@@ -191,16 +193,18 @@ pub fn bound(before: &PoolClaim, member: &PoolMember, now: Timestamp) -> PoolCla
         status.instance =
             machine.map(|machine| ClaimInstance { id: machine.id.clone(), addresses: machine.addresses.clone() });
         status.bound_at = Some(micro_time(now));
+        status.queue = None;
     })
 }
 
 /// The claim waits.
-pub fn waiting(before: &PoolClaim, refusal: &Refusal, now: Timestamp) -> PoolClaim {
+pub fn waiting(before: &PoolClaim, notice: &Notice, now: Timestamp) -> PoolClaim {
+    let Refusal { reason, message } = &notice.refusal;
     let conditions = [
-        ConditionValue::new("Bound", false, refusal.reason, refusal.message.clone()),
-        ConditionValue::new("Ready", false, refusal.reason, refusal.message.clone()),
+        ConditionValue::new("Bound", false, reason, message.clone()),
+        ConditionValue::new("Ready", false, reason, message.clone()),
     ];
-    claim(before, now, &conditions, |_| {})
+    claim(before, now, &conditions, |status| status.queue = Some(notice.place.clone()))
 }
 
 /// The claim gets no machine.
@@ -219,7 +223,10 @@ fn ended(before: &PoolClaim, phase: ClaimPhase, reason: &'static str, message: &
         ConditionValue::new("Ready", false, reason, message),
         ConditionValue::new("Stalled", true, reason, message),
     ];
-    claim(before, now, &conditions, |status| status.phase = phase)
+    claim(before, now, &conditions, |status| {
+        status.phase = phase;
+        status.queue = None;
+    })
 }
 
 fn reference(namespace: Option<&str>, name: Option<&str>, uid: Option<&str>) -> ObjectRef {
