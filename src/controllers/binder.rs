@@ -227,3 +227,7 @@ impl Drop for Hands<'_> {
         wakers.pools.wake(self.pool.clone());
     }
 }
+
+#[cfg(test)]
+#[path = "binder_tests.rs"]
+mod tests;
