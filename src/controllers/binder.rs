@@ -17,7 +17,7 @@ use crate::cluster::ObjectKey;
 use crate::cluster::lines::Line;
 use crate::cluster::world::State;
 use crate::plan::claimable;
-use crate::plan::queue::{Admission, Offer, Order, Turn, admission, demand, pair};
+use crate::plan::queue::{Admission, Offer, Order, Paired, Turn, admission, demand, pair};
 use crate::plan::replenish::earliest;
 
 /// What a pass decided, with the objects that it decided on.
@@ -60,16 +60,21 @@ fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
     // The reaper locks in this order, too.
     let mut memories = context.memory.lock();
     context.world.with(|state| {
-        if !state.is_synced() || state.lines.at(key).is_none_or(Line::is_idle) {
+        if !state.is_synced() {
+            return None;
+        }
+        if state.lines.at(key).is_none_or(Line::is_idle) {
+            state.judged.remove(key);
             return None;
         }
         let (unread, read_again_at) = namespaces::wanted(state, key, now);
         let here = Standing::of(state, key)?;
         let mut order = here.order(now);
-        let (pairs, parked) = match here.serving() {
+        let paired = match here.serving() {
             Some(pool) => here.pairs(context, pool, &mut order, now),
-            None => (Vec::new(), 0),
+            None => Paired { pairs: Vec::new(), parked: 0 },
         };
+        let Paired { pairs, parked } = paired;
         let told = telling::plan(&here, order, parked, now);
         for (claim, member) in &pairs {
             state.take_in_hand(claim, member);
@@ -124,15 +129,15 @@ impl<'a> Standing<'a> {
         order
     }
 
-    /// Pairs the claims with the members that may be handed out. Beside the pairs: how many ready members were passed over
-    /// because the store does not show their present version, or no list has shown their machine yet.
+    /// Pairs the claims with the members that may be handed out. Parked are those whose present version the store does not
+    /// show, and those whose machine no list has shown yet.
     fn pairs(
         &self,
         context: &Context,
         pool: &InstancePool,
         order: &mut Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)>>,
         now: Timestamp,
-    ) -> (Vec<(Arc<PoolClaim>, Arc<PoolMember>)>, usize) {
+    ) -> Paired<Arc<PoolClaim>, Arc<PoolMember>> {
         let (state, pool_uid) = (self.state, views::uid(pool));
         let template = LazyCell::new(|| views::current_template(state, pool));
         let mut lists: HashMap<String, Option<Arc<Listing>>> = HashMap::new();
@@ -147,18 +152,18 @@ impl<'a> Standing<'a> {
                 let config = ObjectKey::new(self.key.namespace.as_str(), launch_config.as_str());
                 quarantine::listing(context, state.launch_configs.get(&config).map(Arc::as_ref))
             });
-            let lost = state.parked.get(uid).is_some_and(|it| Some(it) == member.metadata.resource_version.as_ref());
+            let parked = state.parked.get(uid).is_some_and(|it| Some(it) == member.metadata.resource_version.as_ref());
             match quarantine::shown(context, list.as_deref(), member, now) {
                 Shown::ServedBefore => None,
                 Shown::NotYet => Some(Offer::Parked),
-                Shown::Free if lost => Some(Offer::Parked),
+                Shown::Free if parked => Some(Offer::Parked),
                 Shown::Free => Some(Offer::Free(member.clone())),
             }
         });
         let paired = pair(order, offers, |uid| state.claims_being_told.contains(uid));
         let claimed = paired.pairs.into_iter();
         let pairs = claimed.filter_map(|(claim, member)| Some((state.claims.get(claim)?.clone(), member))).collect();
-        (pairs, paired.parked)
+        Paired { pairs, parked: paired.parked }
     }
 }
 
@@ -172,11 +177,9 @@ fn admitted(state: &State, key: &ObjectKey, pool: &InstancePool, namespace: &str
 pub fn waiting(state: &State, key: &ObjectKey) -> i32 {
     let (Some(pool), Some(line)) = (state.pools.get(key), state.lines.at(key)) else { return 0 };
     let rules = &pool.spec.claims;
-    let served =
-        line.namespaces().filter(|(namespace, _)| admitted(state, key, pool, namespace) == Admission::Served);
-    let of_each = served.map(|(namespace, claims)| {
-        demand(claims.patient(rules.when_empty), line.held(namespace), rules.per_namespace)
-    });
+    let served = line.namespaces().filter(|(namespace, _)| admitted(state, key, pool, namespace) == Admission::Served);
+    let of_each = served
+        .map(|(namespace, claims)| demand(claims.patient(rules.when_empty), line.held(namespace), rules.per_namespace));
     of_each.fold(0, i32::saturating_add)
 }
 

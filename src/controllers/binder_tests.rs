@@ -28,13 +28,7 @@ fn context() -> Context {
         writes: Writes::new(clients.clone(), world, metrics.clone(), leadership.clone()),
         events: Events::new(clients.direct.clone(), "test".into()),
         metrics: metrics.clone(),
-        wakers: Wakers {
-            pools: waker(),
-            members: waker(),
-            binder: waker(),
-            holds: waker(),
-            launch_configs: waker(),
-        },
+        wakers: Wakers { pools: waker(), members: waker(), binder: waker(), holds: waker(), launch_configs: waker() },
         clouds: clouds::Clouds::new(metrics),
         machines: machines::Machines::default(),
         launch_health: launch_health::LaunchHealth::default(),
@@ -51,7 +45,7 @@ fn see<K: Kept + serde::de::DeserializeOwned>(context: &Context, object: Value) 
     context.world.watched::<K>(Event::Apply(serde_json::from_value(object).unwrap()));
 }
 
-fn pool(claims: Value) -> Value {
+fn pool(claims: &Value) -> Value {
     json!({
         "metadata": {"namespace": "ns", "name": "ci", "uid": "pool", "resourceVersion": "1"},
         "spec": {"targetSize": 5, "maxSize": 20_000, "launchConfigs": [{"name": "sim"}], "claims": claims},
@@ -75,7 +69,7 @@ fn member(number: usize, state: &str, claim: Option<Value>) -> Value {
     })
 }
 
-fn claim(namespace: &str, number: usize, spec: Value) -> Value {
+fn claim(namespace: &str, number: usize, spec: &Value) -> Value {
     let mut whole = json!({"poolRef": {"name": "ci", "namespace": "ns"}});
     whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     json!({
@@ -108,12 +102,12 @@ fn pass(context: &Context) -> Option<Pass> {
 fn world_of(members: usize, claims: usize) -> Context {
     let context = context();
     synced(&context);
-    see::<InstancePool>(&context, pool(json!({})));
+    see::<InstancePool>(&context, pool(&json!({})));
     for number in 0..members {
         see::<PoolMember>(&context, member(number, "Ready", None));
     }
     for number in 0..claims {
-        see::<PoolClaim>(&context, claim("ns", number, json!({})));
+        see::<PoolClaim>(&context, claim("ns", number, &json!({})));
     }
     context
 }
@@ -134,7 +128,7 @@ async fn what_a_pass_pairs_is_in_hand_and_no_pass_pairs_it_again() {
 async fn members_that_claims_hold_or_are_being_given_count_for_the_quota_of_their_namespace() {
     let context = world_of(4, 5);
     see::<InstancePool>(&context, {
-        let mut changed = pool(json!({"perNamespace": 3}));
+        let mut changed = pool(&json!({"perNamespace": 3}));
         changed["metadata"]["resourceVersion"] = json!("2");
         changed
     });
@@ -156,11 +150,11 @@ async fn members_that_claims_hold_or_are_being_given_count_for_the_quota_of_thei
 #[tokio::test]
 async fn claims_of_other_namespaces_are_in_no_line_of_a_pool_that_does_not_serve_them() {
     let context = world_of(4, 0);
-    see::<PoolClaim>(&context, claim("other", 1, json!({})));
+    see::<PoolClaim>(&context, claim("other", 1, &json!({})));
     assert!(pass(&context).unwrap().pairs.is_empty());
     assert_eq!(context.world.with(|state| waiting(state, &key())), 0);
     see::<InstancePool>(&context, {
-        let mut changed = pool(json!({"allowedNamespaces": {"from": "All"}}));
+        let mut changed = pool(&json!({"allowedNamespaces": {"from": "All"}}));
         changed["metadata"]["resourceVersion"] = json!("2");
         changed
     });
@@ -173,11 +167,11 @@ async fn a_namespace_whose_labels_are_not_known_yet_is_read_once_and_waits_for_t
     let context = world_of(4, 0);
     let by_labels = json!({"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"a": "b"}}}});
     see::<InstancePool>(&context, {
-        let mut changed = pool(by_labels);
+        let mut changed = pool(&by_labels);
         changed["metadata"]["resourceVersion"] = json!("2");
         changed
     });
-    see::<PoolClaim>(&context, claim("other", 1, json!({})));
+    see::<PoolClaim>(&context, claim("other", 1, &json!({})));
     let first = pass(&context).unwrap();
     assert_eq!((first.unread.as_slice(), first.pairs.len(), first.messages.len()), (&["other".to_owned()][..], 0, 0));
     assert!(pass(&context).unwrap().unread.is_empty(), "it is being read");
@@ -204,7 +198,7 @@ async fn a_pass_costs_what_it_pairs_and_not_what_there_is() {
     };
     let ready = world_of(5_000, 0);
     let one = timed("5,000 ready members, one claim comes", &ready, 50, &|time| {
-        see::<PoolClaim>(&ready, claim("ns", 10_000 + time as usize, json!({})));
+        see::<PoolClaim>(&ready, claim("ns", 10_000 + time as usize, &json!({})));
     });
     let burst = world_of(5_000, 2_000);
     timed("5,000 ready members, 2,000 claims at once", &burst, 1, &|_| {});

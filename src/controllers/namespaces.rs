@@ -7,20 +7,20 @@ use tracing::debug;
 use super::context::Context;
 use crate::api::NamespacesFrom;
 use crate::cluster::ObjectKey;
+use crate::cluster::lines::Line;
 use crate::cluster::namespaces::{READ_AGAIN_AFTER, labels};
 use crate::cluster::world::State;
 
 /// The namespaces whose labels are to be read for the claims that wait at this pool, and when to look again whether they
 /// are fresh.
 pub fn wanted(state: &mut State, key: &ObjectKey, now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
-    let by_labels = |pool: &std::sync::Arc<crate::api::InstancePool>| {
-        pool.spec.claims.allowed_namespaces.from == NamespacesFrom::Selector
-    };
-    if !state.pools.get(key).is_some_and(by_labels) {
+    let from = state.pools.get(key).map(|pool| pool.spec.claims.allowed_namespaces.from);
+    if from != Some(NamespacesFrom::Selector) {
         return (Vec::new(), None);
     }
-    let others = state.lines.at(key).into_iter().flat_map(|line| line.namespaces());
-    let others: Vec<_> = others.map(|(namespace, _)| namespace).filter(|name| **name != key.namespace).cloned().collect();
+    let others = state.lines.at(key).into_iter().flat_map(Line::namespaces);
+    let others: Vec<_> =
+        others.map(|(namespace, _)| namespace).filter(|name| **name != key.namespace).cloned().collect();
     if others.is_empty() {
         return (Vec::new(), None);
     }

@@ -78,8 +78,7 @@ pub fn plan<'a>(
         for (_, key) in order.over_quota() {
             let held = here.line.held(&key.namespace);
             let refusal = refusal.clone();
-            let refusal =
-                refusal.unwrap_or_else(|| over_quota(&here.key.name, &key.namespace, per_namespace, held));
+            let refusal = refusal.unwrap_or_else(|| over_quota(&here.key.name, &key.namespace, per_namespace, held));
             told.judge(here, key, &refusal, &Notice::without_place(refusal.clone()), now);
         }
     }

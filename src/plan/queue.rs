@@ -64,9 +64,7 @@ pub fn judge(claim: &Unserved, refusal: &Refusal, notice: &Notice, telling: &Tel
     }
     let seen = claim.created.max(claim.first_seen);
     match telling.due(&claim.uid, claim.said.as_ref(), notice, seen) {
-        Some(due) if due <= now => {
-            Judgement { verdict: Some(Verdict::Waits(notice.clone())), look_again_at: deadline }
-        }
+        Some(due) if due <= now => Judgement { verdict: Some(Verdict::Waits(notice.clone())), look_again_at: deadline },
         due => Judgement { verdict: None, look_again_at: super::replenish::earliest(deadline, due) },
     }
 }

@@ -135,10 +135,11 @@ async fn namespaces_take_turns(scene: &Scene) {
     blue.claim("one", json!({ "poolRef": scene.pool(POOL) })).await;
     says(blue, "one", "is paused").await;
     // Room for one each.
-    infra.pool_until(POOL, "has two and nothing else", |status| {
-        status.members.is_some_and(|members| (members.ready, members.total) == (2, 2))
-    })
-    .await;
+    infra
+        .pool_until(POOL, "has two and nothing else", |status| {
+            status.members.is_some_and(|members| (members.ready, members.total) == (2, 2))
+        })
+        .await;
     infra.set::<InstancePool>(POOL, json!({ "state": "Active", "maxSize": 2 })).await;
     blue.bound("one").await;
     let bound = red.list::<PoolClaim>().await.into_iter().filter(|claim| phase(claim) == ClaimPhase::Bound).count();

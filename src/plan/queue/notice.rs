@@ -276,7 +276,7 @@ mod tests {
         assert!(over_quota("ci", "team-a", 3, 5).message.contains(": 5 are held"), "the quota was lowered");
     }
 
-    fn pool(status: serde_json::Value) -> InstancePool {
+    fn pool(status: &serde_json::Value) -> InstancePool {
         serde_json::from_value(serde_json::json!({
             "metadata": {"name": "ci"},
             "spec": {"targetSize": 2, "maxSize": 20, "launchConfigs": [{"name": "sim"}]},
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn what_a_pool_says_of_its_trouble_is_put_in_few_words() {
-        let words = |status| trouble(&pool(status)).map(|trouble| trouble.words);
+        let words = |status: serde_json::Value| trouble(&pool(&status)).map(|trouble| trouble.words);
         let max = condition("AtMaxSize", "True", "MaxSizeReached", "...");
         let breaker = condition("ProvisioningHealthy", "False", "BreakerOpen", "launch config sim: breaker ...");
         let quota = condition("CapacityAvailable", "False", "QuotaReached", "launch config sim: Quota: no\nmore");
