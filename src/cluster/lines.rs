@@ -333,3 +333,7 @@ impl NamespaceLine {
         count(Some(WhenEmpty::Wait)) + silent
     }
 }
+
+#[cfg(test)]
+#[path = "lines_tests.rs"]
+mod tests;
