@@ -7,6 +7,7 @@ pub mod installation;
 pub mod key;
 pub mod leadership;
 pub mod lease;
+pub mod lines;
 pub mod namespaces;
 pub mod preflight;
 pub mod secrets;

@@ -1,7 +1,68 @@
-//! Whether a namespace is about to end.
+//! What is known of namespaces: whether one is about to end, and the labels of those whose claims a pool may serve.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Namespace as Object;
 use kube::{Api, Client};
+
+use super::key::ObjectKey;
+use crate::plan::queue::Labels;
+
+/// Labels that were read longer ago are read again while they are used.
+pub const READ_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// Nobody relies on labels that were read longer ago.
+const GOOD_FOR: Duration = Duration::from_secs(30);
+/// What nobody asked for in this time is forgotten.
+const KEPT_FOR: Duration = Duration::from_hours(1);
+
+/// Labels of namespaces, as they were read last.
+#[derive(Debug, Default)]
+pub struct NamespaceLabels {
+    read: HashMap<String, (Instant, Option<BTreeMap<String, String>>)>,
+    reading: HashMap<String, HashSet<ObjectKey>>,
+}
+
+impl NamespaceLabels {
+    /// What is known of a namespace's labels.
+    pub fn get(&self, namespace: &str) -> Labels<'_> {
+        match self.read.get(namespace) {
+            Some((at, _)) if at.elapsed() > GOOD_FOR => Labels::Unread,
+            Some((_, Some(labels))) => Labels::Known(labels),
+            Some((_, None)) => Labels::Unreadable,
+            None => Labels::Unread,
+        }
+    }
+
+    /// Notes that the claims on `pool` depend on a namespace's labels. Says whether they are to be read now: they are not
+    /// fresh, and nobody reads them already.
+    pub fn want(&mut self, namespace: &str, pool: &ObjectKey) -> bool {
+        if self.read.get(namespace).is_some_and(|(at, _)| at.elapsed() < READ_AGAIN_AFTER) {
+            return false;
+        }
+        let begun = self.reading.contains_key(namespace);
+        self.reading.entry(namespace.to_owned()).or_default().insert(pool.clone());
+        !begun
+    }
+
+    /// Takes in what was read; none if there is no such namespace or it cannot be read. Gives the pools that waited for it.
+    pub fn put(&mut self, namespace: &str, labels: Option<BTreeMap<String, String>>) -> HashSet<ObjectKey> {
+        self.read.retain(|_, (at, _)| at.elapsed() < KEPT_FOR);
+        self.read.insert(namespace.to_owned(), (Instant::now(), labels));
+        self.reading.remove(namespace).unwrap_or_default()
+    }
+}
+
+/// Reads the labels of a namespace. None if there is no such namespace, or no answer: then nobody in it is served.
+pub async fn labels(client: &Client, name: &str) -> Option<BTreeMap<String, String>> {
+    match Api::<Object>::all(client.clone()).get_metadata(name).await {
+        Ok(namespace) => Some(namespace.metadata.labels.unwrap_or_default()),
+        Err(error) => {
+            tracing::warn!(namespace = name, %error, "its labels cannot be read, so pools that choose by them do not serve it");
+            None
+        }
+    }
+}
 
 /// What a look at a namespace proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,8 +15,11 @@ use tokio::sync::mpsc;
 use super::contents::Contents;
 use super::installation::KeyRing;
 use super::key::ObjectKey;
+use super::lines::{self, Lines};
+use super::namespaces::NamespaceLabels;
 use super::store::{Changed, Store};
-use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use crate::api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use crate::plan::queue::Telling;
 
 /// What changed in the world.
 #[derive(Clone, Debug)]
@@ -52,6 +55,10 @@ pub struct State {
     pub claims_being_told: HashSet<String>,
     /// Claims (by uid) whose status could not be written lately: how often, and when it is tried again.
     pub claims_to_tell_later: HashMap<String, (u32, Timestamp)>,
+    /// What claims that wait were told lately.
+    pub telling: Telling,
+    /// When each pool's claims were last judged that got no member.
+    pub judged: HashMap<ObjectKey, Timestamp>,
     /// Members (by uid) that the binder has paired and not yet let go.
     pub members_in_hand: HashSet<String>,
     /// Members (by uid) that lost a compare-and-swap, with the version that it was tried with: no candidates while
@@ -69,6 +76,11 @@ pub struct State {
     pub keyring: KeyRing,
     /// Claims (by uid) whose Secret could not be made lately: how often, and when it is tried again.
     pub secrets_in_the_way: HashMap<String, (u32, Timestamp)>,
+    /// Labels of namespaces whose claims are on pools that choose by them.
+    pub namespaces: NamespaceLabels,
+    /// Who waits at each pool, and what there is for them.
+    pub lines: Lines,
+    given: HashMap<ObjectKey, String>,
     members_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
     members_by_claim: HashMap<String, HashSet<ObjectKey>>,
     claims_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
@@ -210,6 +222,73 @@ impl State {
     pub fn claims_on<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolClaim>> {
         self.claims_by_pool.get(pool).into_iter().flatten().filter_map(|key| self.claims.get(key))
     }
+
+    /// The binder takes a claim and a member in hand: the one leaves every queue, the other is nobody else's candidate.
+    pub fn take_in_hand(&mut self, claim: &PoolClaim, member: &PoolMember) {
+        let (claim_key, member_key) = (ObjectKey::of(claim), ObjectKey::of(member));
+        self.claims_in_hand.insert(claim.uid().unwrap_or_default());
+        self.members_in_hand.insert(member.uid().unwrap_or_default());
+        self.given.insert(member_key.clone(), claim_key.namespace.clone());
+        self.line_up_claim(&claim_key);
+        self.line_up_member(&member_key);
+    }
+
+    /// The binder lets both go.
+    pub fn let_go(&mut self, claim: (&ObjectKey, &str), member: (&ObjectKey, &str)) {
+        self.claims_in_hand.remove(claim.1);
+        self.members_in_hand.remove(member.1);
+        self.given.remove(member.0);
+        self.line_up_claim(claim.0);
+        self.line_up_member(member.0);
+    }
+
+    /// Puts a claim into its line or out of it, as it is now.
+    fn line_up_claim(&mut self, key: &ObjectKey) {
+        let Some(claim) = self.claims.get(key) else {
+            return self.lines.put_claim(key, key, None);
+        };
+        let pool = pool_of_claim(claim);
+        let uid = claim.metadata.uid.as_deref().unwrap_or_default();
+        let max_priority = self.pools.get(&pool).and_then(|pool| pool.spec.claims.max_priority);
+        let named = self.members_by_claim.contains_key(uid);
+        let waiting = lines::waiting(claim, named, self.claims.arrival(key), max_priority);
+        let waiting = waiting.filter(|_| !self.claims_in_hand.contains(uid));
+        self.lines.put_claim(key, &pool, waiting);
+    }
+
+    /// Counts a member for those that wait at its pool, as it is now.
+    fn line_up_member(&mut self, key: &ObjectKey) {
+        let Some(member) = self.members.get(key) else {
+            return self.lines.put_member(key, key, None);
+        };
+        let holder = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
+        let ended = holder.is_some_and(|claim| {
+            let present = self.claims.get(&ObjectKey::new(claim.namespace.as_str(), claim.name.as_str()));
+            present.and_then(|present| present.metadata.uid.as_ref()) != Some(&claim.uid)
+        });
+        let filed = lines::filed(member, self.given.get(key), ended);
+        let pool = ObjectKey::new(key.namespace.clone(), member.spec.pool_ref.name.clone());
+        self.lines.put_member(key, &pool, filed);
+    }
+
+    fn line_up_claims_on(&mut self, pool: &ObjectKey) {
+        for key in self.claims_by_pool.get(pool).cloned().unwrap_or_default() {
+            self.line_up_claim(&key);
+        }
+    }
+
+    fn line_up_members_claimed_by(&mut self, claim_uid: &str) {
+        for key in self.members_by_claim.get(claim_uid).cloned().unwrap_or_default() {
+            self.line_up_member(&key);
+        }
+    }
+}
+
+/// The key of the pool that a claim is on.
+pub fn pool_of_claim(claim: &PoolClaim) -> ObjectKey {
+    let reference = &claim.spec.pool_ref;
+    let namespace = reference.namespace.clone().or_else(|| claim.namespace());
+    ObjectKey::new(namespace.unwrap_or_default(), reference.name.clone())
 }
 
 fn gone<K: Kept>(state: &mut State, key: &ObjectKey, uid: &str) -> Vec<Changed<K>> {
@@ -250,7 +329,17 @@ impl Kept for InstancePool {
     fn store(state: &mut State) -> &mut Store<Self> {
         &mut state.pools
     }
-    fn reindex(_: &mut State, _: &Changed<Self>) {}
+    fn reindex(state: &mut State, changed: &Changed<Self>) {
+        let key = key_of(changed);
+        if changed.new.is_none() {
+            state.lines.pool_gone(&key);
+            state.judged.remove(&key);
+        }
+        let max_priority = |pool: &Arc<Self>| pool.spec.claims.max_priority;
+        if changed.old.as_ref().and_then(max_priority) != changed.new.as_ref().and_then(max_priority) {
+            state.line_up_claims_on(&key);
+        }
+    }
     fn change(changed: Changed<Self>) -> Change {
         Change::Pool(changed)
     }
@@ -289,6 +378,20 @@ impl Kept for PoolMember {
             state.parked.remove(&uid);
             state.machines_gone.remove(&uid);
         }
+        state.line_up_member(&key);
+        let holder = |member: &Arc<Self>| member.status.as_ref().and_then(|status| status.claim_ref.clone());
+        let (before, now) = (changed.old.as_ref().and_then(holder), changed.new.as_ref().and_then(holder));
+        if before != now {
+            for claim in [before, now].into_iter().flatten() {
+                state.line_up_claim(&ObjectKey::new(claim.namespace, claim.name));
+            }
+        }
+        if let Some(new) = &changed.new
+            && let Some(took) = lines::boot(new)
+            && changed.old.as_ref().and_then(|old| lines::boot(old)).is_none()
+        {
+            state.lines.booted(&pool(new), took);
+        }
     }
     fn change(changed: Changed<Self>) -> Change {
         Change::Member(changed)
@@ -301,13 +404,22 @@ impl Kept for PoolClaim {
     }
     fn reindex(state: &mut State, changed: &Changed<Self>) {
         let key = key_of(changed);
-        let pool = |claim: &Arc<Self>| ObjectKey::new(key.namespace.clone(), claim.spec.pool_ref.name.clone());
+        let pool = |claim: &Arc<Self>| pool_of_claim(claim);
         index(&mut state.claims_by_pool, &key, changed.old.as_ref().map(pool), changed.new.as_ref().map(pool));
         if changed.new.is_none()
             && let Some(uid) = changed.old.as_ref().and_then(|claim| claim.uid())
         {
             state.claims_to_tell_later.remove(&uid);
             state.secrets_in_the_way.remove(&uid);
+        }
+        state.line_up_claim(&key);
+        let uid = |claim: &Arc<Self>| claim.uid().unwrap_or_default();
+        let waits = |claim: &Arc<Self>| claim.status.as_ref().is_none_or(|status| status.phase == ClaimPhase::Pending);
+        if let Some(claim) = changed.old.as_ref().filter(|_| !changed.new.as_ref().is_some_and(waits)) {
+            state.telling.forget(&uid(claim));
+        }
+        if let (Some(claim), None) | (None, Some(claim)) = (&changed.old, &changed.new) {
+            state.line_up_members_claimed_by(&uid(claim));
         }
     }
     fn change(changed: Changed<Self>) -> Change {

@@ -143,7 +143,8 @@ fn bound(context: &Context, claim: &PoolClaim, member: &PoolMember) {
     let key = ObjectKey::of(claim);
     let took = context.world.with(|state| state.claims.seen_for(&key));
     if let Some(took) = took {
-        context.metrics.claim_bound(&key.namespace, &claim.spec.pool_ref.name, took);
+        let pool = views::pool_of_claim(claim);
+        context.metrics.claim_bound(&pool.namespace, &pool.name, took);
     }
     info!(claim = %key, member = %member.name_any(), took_ms = took.map(|took| took.as_millis()), "bound");
 }

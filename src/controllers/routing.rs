@@ -13,6 +13,7 @@ use super::views;
 use crate::api::{InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
 use crate::cluster::store::Changed;
 use crate::cluster::{Change, ObjectKey};
+use crate::plan::queue::trouble;
 use crate::telemetry::Health;
 
 /// Wakes whom each change concerns, until the term ends.
@@ -47,6 +48,10 @@ fn pool(context: &Context, changed: &Changed<InstancePool>) {
     let Some(pool) = subject(changed) else { return };
     let key = ObjectKey::of(pool.as_ref());
     context.wakers.pools.wake(key.clone());
+    // Claims that wait are told what keeps the pool from buying.
+    if changed.old.as_deref().and_then(trouble) != changed.new.as_deref().and_then(trouble) {
+        context.wakers.binder.wake(key.clone());
+    }
     // A status of our own writing wakes nobody else.
     let generation = |pool: &Arc<InstancePool>| (pool.metadata.generation, views::deleting(pool.as_ref()));
     if changed.old.as_ref().map(generation) == changed.new.as_ref().map(generation) {
@@ -112,7 +117,10 @@ fn member(context: &Context, changed: &Changed<PoolMember>) {
     let Some(member) = subject(changed) else { return };
     context.wakers.members.wake(ObjectKey::of(member.as_ref()));
     context.wakers.pools.wake(views::pool_of(member));
-    if changed.new.as_ref().is_some_and(|member| views::state(member) == MemberState::Ready) {
+    // A claim may have it, or is told that it comes, or its namespace may hold another one.
+    let counts = |member: &Arc<PoolMember>| (views::state(member), views::deleting(member.as_ref()));
+    let ready = changed.new.as_ref().is_some_and(|member| views::state(member) == MemberState::Ready);
+    if ready || changed.old.as_ref().map(counts) != changed.new.as_ref().map(counts) {
         context.wakers.binder.wake(views::pool_of(member));
     }
     if changed.old.is_none() || changed.new.as_ref().is_some_and(|member| settled(member)) {

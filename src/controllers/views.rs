@@ -45,10 +45,7 @@ pub fn pool_of(member: &PoolMember) -> ObjectKey {
     ObjectKey::new(member.namespace().unwrap_or_default(), member.spec.pool_ref.name.clone())
 }
 
-/// The key of the pool that a claim is on.
-pub fn pool_of_claim(claim: &PoolClaim) -> ObjectKey {
-    ObjectKey::new(claim.namespace().unwrap_or_default(), claim.spec.pool_ref.name.clone())
-}
+pub use crate::cluster::world::pool_of_claim;
 
 /// What the pool of this name says of the time of claims; nothing if it is not known.
 pub fn term_rules(state: &State, pool: &ObjectKey) -> TermRules {

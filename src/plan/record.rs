@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::binding::secret_name;
 use super::lifecycle::Stuck;
-use super::queue::Refusal;
+use super::queue::{Notice, Refusal};
 use super::term::{Expiry, Term, TermRules, Wish, begin};
 use crate::api::{
     BindingRef, ClaimInstance, ClaimPhase, ConditionValue, InstanceAddress, MemberInstance, MemberState, ObjectRef,
@@ -82,7 +82,9 @@ pub fn errored(before: &PoolMember, class: &str, message: &str, now: Timestamp) 
 pub fn claimed(before: &PoolMember, claim: &PoolClaim, now: Timestamp) -> PoolMember {
     let reference =
         reference(claim.metadata.namespace.as_deref(), claim.metadata.name.as_deref(), claim.metadata.uid.as_deref());
-    let condition = ConditionValue::new("Ready", true, "Claimed", format!("held by claim {}", reference.name));
+    let elsewhere = Some(&reference.namespace) != before.metadata.namespace.as_ref();
+    let of = if elsewhere { format!(" of namespace {}", reference.namespace) } else { String::new() };
+    let condition = ConditionValue::new("Ready", true, "Claimed", format!("held by claim {}{of}", reference.name));
     member(before, now, &condition, |status| {
         status.state = MemberState::Claimed;
         status.claim_ref = Some(reference);
@@ -201,6 +203,7 @@ pub fn bound(before: &PoolClaim, member: &PoolMember, rules: &TermRules, now: Ti
         let bound_at = micro_time(now);
         set_term(status, &begin(Wish::of(&before.spec), rules, bound_at.0));
         status.bound_at = Some(bound_at);
+        status.queue = None;
     })
 }
 
@@ -234,19 +237,20 @@ pub fn expired(before: &PoolClaim, expiry: &Expiry, now: Timestamp) -> PoolClaim
 }
 
 /// The claim waits.
-pub fn waiting(before: &PoolClaim, refusal: &Refusal, now: Timestamp) -> PoolClaim {
+pub fn waiting(before: &PoolClaim, notice: &Notice, now: Timestamp) -> PoolClaim {
+    let Refusal { reason, message } = &notice.refusal;
     let conditions = [
-        ConditionValue::new("Bound", false, refusal.reason, refusal.message.clone()),
-        ConditionValue::new("Ready", false, refusal.reason, refusal.message.clone()),
+        ConditionValue::new("Bound", false, reason, message.clone()),
+        ConditionValue::new("Ready", false, reason, message.clone()),
     ];
-    claim(before, now, &conditions, |_| {})
+    claim(before, now, &conditions, |status| status.queue = Some(notice.place.clone()))
 }
 
 /// The claim has a machine but not what it asked for beside it. Nothing if it says so already.
 pub fn unfinished(before: &PoolClaim, reason: &'static str, message: &str, now: Timestamp) -> Option<PoolClaim> {
     let conditions =
         ["Bound", "Ready"].map(|type_| ConditionValue::new(type_, false, reason, bounded_message(message)));
-    let written = claim(before, now, &conditions, |_| {});
+    let written = claim(before, now, &conditions, |status| status.queue = None);
     (written != *before).then_some(written)
 }
 
@@ -275,6 +279,7 @@ fn ended(before: &PoolClaim, phase: ClaimPhase, reason: &'static str, message: &
     claim(before, now, &conditions, |status| {
         status.phase = phase;
         status.finished_at = Some(micro_time(now));
+        status.queue = None;
     })
 }
 

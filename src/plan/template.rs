@@ -174,9 +174,14 @@ impl CurrentTemplate {
 
     /// Whether a member is of another template than a new one would be. Where nothing new could be bought, none is.
     pub fn is_outdated(&self, member: &PoolMemberSpec) -> bool {
+        self.is_outdated_hash(&member.placement.launch_config, &member.template_hash)
+    }
+
+    /// The same of a member of this launch config with this template hash.
+    pub fn is_outdated_hash(&self, launch_config: &str, template_hash: &str) -> bool {
         let known = self.hashes.values().any(Option::is_some);
-        match self.hashes.get(&member.placement.launch_config) {
-            Some(Some(hash)) => *hash != member.template_hash,
+        match self.hashes.get(launch_config) {
+            Some(Some(hash)) => hash != template_hash,
             Some(None) => false,
             None => known,
         }

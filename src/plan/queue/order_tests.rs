@@ -1,0 +1,182 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + second).unwrap()
+}
+
+/// A claim as the tests make it: its namespace, when it was made, its priority.
+#[derive(Clone, Debug)]
+struct Made {
+    namespace: usize,
+    created: i64,
+    priority: i32,
+}
+
+fn turn(number: usize, made: &Made) -> Turn {
+    Turn::new(format!("c{number}"), at(made.created), number as u64, made.priority)
+}
+
+/// The uids of the claims in the order in which they are served, where the namespaces hold so many members already.
+fn served(claims: &[Made], held: &[i32], per_namespace: Option<i32>, now: i64) -> Vec<usize> {
+    let turns: Vec<_> = claims.iter().enumerate().map(|(number, made)| (turn(number, made), number)).collect();
+    let mut order = Order::new(per_namespace, at(now));
+    for (namespace, held) in held.iter().enumerate() {
+        let mut line: Vec<_> = turns.iter().filter(|(_, number)| claims[*number].namespace == namespace).collect();
+        line.sort();
+        let mut priorities = BTreeMap::new();
+        for (turn, _) in &line {
+            *priorities.entry(turn.priority()).or_default() += 1;
+        }
+        order.add(*held, priorities, line.into_iter().map(|(turn, number)| (turn, *number)).collect::<Vec<_>>());
+    }
+    order.map(|(_, number)| number).collect()
+}
+
+fn made(namespace: usize, created: i64, priority: i32) -> Made {
+    Made { namespace, created, priority }
+}
+
+#[test]
+fn the_oldest_claim_of_a_namespace_goes_first_and_of_one_second_the_one_that_was_seen_first() {
+    let claims = [made(0, 9, 0), made(0, 1, 0), made(0, 1, 0)];
+    assert_eq!(served(&claims, &[0], None, 10), [1, 2, 0]);
+}
+
+#[test]
+fn a_higher_priority_goes_first_in_its_namespace_and_in_others() {
+    let claims = [made(0, 1, 0), made(0, 5, 3), made(1, 6, 5)];
+    assert_eq!(served(&claims, &[0, 9], None, 7), [2, 1, 0]);
+}
+
+#[test]
+fn a_step_of_priority_is_worth_ten_seconds_of_waiting() {
+    let claims = [made(0, 0, 0), made(0, 101, 10), made(0, 99, 10)];
+    assert_eq!(served(&claims, &[0], None, 102), [2, 0, 1]);
+}
+
+#[test]
+fn namespaces_take_turns_and_the_one_that_holds_least_goes_first() {
+    let flood: Vec<_> = (0..6).map(|number| made(0, number, 0)).collect();
+    let claims = [flood, vec![made(1, 50, 0), made(1, 51, 0), made(2, 60, 0)]].concat();
+    assert_eq!(served(&claims, &[2, 1, 0], None, 61)[..5], [8, 6, 0, 7, 1], "by age where they hold as many");
+}
+
+#[test]
+fn who_waited_long_enough_goes_by_age_even_if_his_namespace_holds_most() {
+    let claims = [made(0, 0, 0), made(1, 1_790, 0)];
+    assert_eq!(served(&claims, &[50, 0], None, 1_800), [1, 0]);
+    assert_eq!(served(&claims, &[50, 0], None, 1_811), [0, 1]);
+}
+
+#[test]
+fn a_namespace_is_served_up_to_its_quota_and_the_rest_is_left_over() {
+    let claims: Vec<_> = (0..5).map(|number| made(0, number, 0)).collect();
+    assert_eq!(served(&claims, &[1], Some(3), 10), [0, 1]);
+    assert!(served(&claims, &[4], Some(3), 10).is_empty(), "the quota was lowered");
+}
+
+#[test]
+fn a_claim_that_is_being_told_that_it_waits_is_not_passed_by_younger_ones() {
+    let turns = [turn(0, &made(0, 1, 0)), turn(1, &made(0, 5, 0))];
+    let paired = |members: usize| {
+        let mut order = Order::new(None, at(9));
+        order.add(0, BTreeMap::from([(0, 2)]), turns.iter().map(|turn| (turn, turn.uid())).collect::<Vec<_>>());
+        pair(&mut order, (0..members).map(Offer::Free), |uid| uid == "c0").pairs
+    };
+    assert!(paired(1).is_empty(), "the only member is the older one's");
+    assert_eq!(paired(2), [("c1", 1)]);
+}
+
+#[test]
+fn members_are_looked_at_only_as_far_as_there_are_claims() {
+    let turns = [turn(0, &made(0, 1, 0))];
+    let mut order = Order::new(None, at(9));
+    order.add(0, BTreeMap::from([(0, 1)]), turns.iter().map(|turn| (turn, ())).collect::<Vec<_>>());
+    let mut looked = 0;
+    let members = (0..1_000).map(|number| {
+        looked += 1;
+        if number == 0 { Offer::Parked } else { Offer::Free(number) }
+    });
+    assert_eq!(pair(&mut order, members, |_| false), Paired { pairs: vec![((), 1)], parked: 1 });
+    assert_eq!(looked, 2);
+}
+
+#[test]
+fn a_low_priority_claim_is_not_starved_by_any_number_of_higher_ones_nor_by_emptier_namespaces() {
+    // Every second one machine comes free, and a new claim of the highest priority of a namespace that holds nothing.
+    let mut waiting: Vec<(usize, Made)> = vec![(0, made(0, 0, -1_000))];
+    let mut members = 0;
+    for now in 1..60_000_usize {
+        waiting.push((now, made(1, now as i64, 1_000)));
+        let claims: Vec<_> = waiting.iter().map(|(_, made)| made.clone()).collect();
+        let first = served(&claims, &[50, 0], None, now as i64)[0];
+        members += 1;
+        if waiting.remove(first).0 == 0 {
+            assert!(members <= 20_000 + 1_820, "after {members} members");
+            return;
+        }
+    }
+    panic!("never served");
+}
+
+fn some_claims() -> impl Strategy<Value = Vec<Made>> {
+    let one = (0..3_usize, 0..3_000_i64, -3..4_i32);
+    proptest::collection::vec(one.prop_map(|(namespace, created, priority)| made(namespace, created, priority)), 0..40)
+}
+
+proptest! {
+    #[test]
+    fn invariant_8_nobody_is_passed_by_a_younger_one_of_no_higher_priority(
+        claims in some_claims(), held in proptest::array::uniform3(0..5_i32), quota in proptest::option::of(1..8_i32),
+    ) {
+        let order = served(&claims, &held, quota, 3_000);
+        let place = |number: usize| order.iter().position(|served| *served == number).unwrap_or(usize::MAX);
+        for (older, one) in claims.iter().enumerate() {
+            for (younger, other) in claims.iter().enumerate() {
+                let passed = one.namespace == other.namespace && one.created < other.created
+                    && other.priority <= one.priority && place(younger) < place(older);
+                prop_assert!(!passed, "{one:?} was passed by {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_namespace_gets_more_than_its_quota_and_everybody_else_is_served(
+        claims in some_claims(), held in proptest::array::uniform3(0..5_i32), quota in 1..8_i32,
+    ) {
+        let order = served(&claims, &held, Some(quota), 3_000);
+        for (namespace, held) in held.iter().enumerate() {
+            let of_it = claims.iter().filter(|made| made.namespace == namespace).count();
+            let got = order.iter().filter(|number| claims[**number].namespace == namespace).count();
+            let may = usize::try_from(quota - held).unwrap_or(0);
+            prop_assert_eq!(got, of_it.min(may));
+        }
+    }
+
+    #[test]
+    fn without_a_quota_min_of_claims_and_members_are_paired_and_no_member_twice(claims in some_claims(), members in 0..60_usize) {
+        let turns: Vec<_> = claims.iter().enumerate().map(|(number, made)| turn(number, made)).collect();
+        let mut order = Order::new(None, at(3_000));
+        for turn in &turns {
+            order.add(0, BTreeMap::from([(turn.priority(), 1)]), vec![(turn, turn.uid())]);
+        }
+        let pairs = pair(&mut order, (0..members).map(Offer::Free), |_| false).pairs;
+        prop_assert_eq!(pairs.len(), claims.len().min(members));
+        let distinct: std::collections::HashSet<_> = pairs.iter().map(|(_, member)| member).collect();
+        prop_assert_eq!(distinct.len(), pairs.len());
+    }
+
+    #[test]
+    fn namespaces_with_claims_of_one_priority_end_up_with_as_many_members_as_each_other(
+        counts in proptest::array::uniform3(10..20_usize), members in 3..30_usize,
+    ) {
+        let claims: Vec<_> = counts.iter().enumerate()
+            .flat_map(|(namespace, count)| (0..*count).map(move |number| made(namespace, number as i64, 0))).collect();
+        let order = served(&claims, &[0, 0, 0], None, 100);
+        let got = |namespace| order[..members].iter().filter(|number| claims[**number].namespace == namespace).count();
+        let (least, most) = ((0..3).map(got).min().unwrap(), (0..3).map(got).max().unwrap());
+        prop_assert!(most - least <= 1, "{least} and {most}");
+    }
+}
