@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::placement::LaunchConfigView;
-use super::recycle::{expires_at, is_expired};
+use super::recycle::{expires_at, is_old, requested_before};
 use super::replenish::{CountedMember, Memory, PoolView, Replenishment, Standing, replenish};
 use super::rollout::{Progress, RolloutPhase};
 use crate::api::{Disruption, PoolState, Recycle, Rollout, RolloutFailure, RolloutType};
@@ -51,6 +51,7 @@ impl Run {
             max_concurrent_creates: 10,
             max_concurrent_deletes: 10,
             recycle: Recycle { ready_ttl_seconds: ttl, jitter_percent: 20 },
+            recycle_before: None,
             disruption: Disruption::default(),
             rollout: Rollout { progress_deadline_seconds: 100, ..Rollout::default() },
             template_hash: None,
@@ -174,7 +175,7 @@ impl Run {
             let n = self.view.members.iter().position(|member| member.uid == *uid).unwrap();
             let member = &self.view.members[n];
             match member.standing {
-                Standing::Ready if member.outdated || is_expired(member, &self.view.recycle, now) => self.retired += 1,
+                Standing::Ready if member.outdated || is_old(&self.view, member, now) => self.retired += 1,
                 Standing::Ready => self.fresh_deleted += 1,
                 Standing::Errored => self.failed += 1,
                 _ => self.given_up += 1,
@@ -278,6 +279,37 @@ fn pw_6_a_long_absence_of_the_operator_makes_no_herd() {
     run.pass();
     assert_eq!((run.retired, run.bought), (0, 1), "one replacement is bought, and nobody goes before it is ready");
     assert_eq!(run.fewest_ready(60), 8);
+}
+
+#[test]
+fn p_44_a_person_has_every_ready_member_replaced_once_within_the_budget() {
+    let mut run = Run::begin(6, 20, 100_000);
+    run.run(5);
+    run.claim();
+    run.run(20);
+    run.view.recycle_before = requested_before(&at(run.second).to_string());
+    let ready = run.count(Standing::Ready);
+    assert_eq!(run.fewest_ready(300), ready, "each replacement is ready before its predecessor goes");
+    assert_eq!((run.retired, run.fresh_deleted), (6, 0), "all of them, and none a second time");
+    assert_eq!(run.count(Standing::Claimed), 1);
+    let later = run.retired;
+    run.run(300);
+    assert_eq!(run.retired, later);
+}
+
+#[test]
+fn p_44_a_request_that_lies_ahead_comes_into_force_in_its_time() {
+    let mut run = Run::begin(3, 20, 100_000);
+    run.run(5);
+    let then = run.second + 50;
+    run.view.recycle_before = Some(at(then));
+    run.run(40);
+    assert_eq!(run.retired, 0);
+    assert_eq!(run.last.as_ref().unwrap().look_again_at, Some(at(then)));
+    run.run(200);
+    assert_eq!((run.retired, run.count(Standing::Ready)), (3, 3));
+    assert_eq!(requested_before("soon"), None);
+    assert_eq!(requested_before("2026-01-01T00:00:00Z"), Some("2026-01-01T00:00:00Z".parse().unwrap()));
 }
 
 #[test]
