@@ -18,6 +18,10 @@ mod walk_latency;
 mod walk_launch_configs;
 mod walk_lease;
 mod walk_machines;
+#[cfg(feature = "kubectl")]
+mod walk_plugin;
+#[cfg(feature = "kubectl")]
+mod walk_plugin_claim;
 mod walk_pools;
 mod walk_recycle;
 mod walk_restart;
