@@ -101,7 +101,8 @@ async fn change(
         match api.patch(name, &parameters, &Patch::Merge(patch)).await.map_err(Failure::from) {
             Ok(after) => {
                 printing::changed(&after, output.output, aside.word(on))?;
-                return Ok(tell_more(aside, on, &after));
+                tell_more(aside, on, &after);
+                return Ok(());
             }
             // It changed meanwhile: what is refused or kept of it is judged anew.
             Err(Failure::Server(status)) if status.code == 409 && attempts < ATTEMPTS => {}
@@ -146,10 +147,10 @@ fn tell_more(aside: Aside, on: bool, member: &PoolMember) {
     let status = member.status.as_ref();
     let claim = status.and_then(|status| status.claim_ref.as_ref());
     if let (true, Some(claim)) = (on, claim) {
-        eprintln!("claim {}/{} goes on; it takes effect at its end", claim.namespace, claim.name);
+        tell!("claim {}/{} goes on; it takes effect at its end", claim.namespace, claim.name);
     }
     if aside == Aside::Held && !on && member.metadata.deletion_timestamp.is_some() {
-        eprintln!("its end was asked for meanwhile: its machine is terminated now");
+        tell!("its end was asked for meanwhile: its machine is terminated now");
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::api::ListParams;
 
 use super::session::{GlobalOptions, Kind, Session};
@@ -48,7 +48,7 @@ pub(super) fn execute(args: &CompletionArgs) -> CommandResult {
         Script::Zsh => Shell::Zsh,
         Script::Fish => Shell::Fish,
         Script::Kubectl => {
-            print!("{KUBECTL}");
+            say!("{}", KUBECTL.trim_end());
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -76,9 +76,9 @@ pub(super) async fn complete(args: &CompleteArgs) -> CommandResult {
         found.extend(tokio::time::timeout(PATIENCE, names.find(before)).await.ok().flatten().unwrap_or_default());
     }
     for word in found.iter().filter(|word| word.starts_with(last)) {
-        println!("{word}");
+        say!("{word}");
     }
-    println!(":4");
+    say!(":4");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -176,7 +176,7 @@ impl Names {
 
 async fn names<K: Kind>(session: &Session) -> Vec<String> {
     let found = session.list::<K>(false, &ListParams::default()).await.unwrap_or_default();
-    found.iter().map(|object| object.name_any()).collect()
+    found.iter().map(ResourceExt::name_any).collect()
 }
 
 #[cfg(test)]

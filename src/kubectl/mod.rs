@@ -13,6 +13,16 @@
 //! | [`top`] | `top` |
 //! | [`completion`] | `completion` |
 
+/// Prints a line to standard output. That nobody reads it any more, as after `| head`, is no error.
+macro_rules! say {
+    ($($words:tt)*) => { $crate::kubectl::printing::write_line(&mut std::io::stdout(), format_args!($($words)*)) };
+}
+
+/// Prints a line to standard error. A claim is released also when nobody reads what is told of it.
+macro_rules! tell {
+    ($($words:tt)*) => { $crate::kubectl::printing::write_line(&mut std::io::stderr(), format_args!($($words)*)) };
+}
+
 mod aside;
 mod claim;
 mod claims;
@@ -113,7 +123,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(Failure::Silent(code)) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("{failure}");
+            tell!("{failure}");
             ExitCode::FAILURE
         }
     }

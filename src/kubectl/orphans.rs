@@ -31,20 +31,20 @@ pub(super) async fn execute(args: &OrphansArgs, session: &Session) -> Result<(),
         return printing::list(&with, args.output.output, "", |_| Table::default());
     }
     if with.is_empty() {
-        println!("No machine without a member waits for a person's word.");
-        println!("Those that are found are terminated by the operator within seconds, and written down as Events.");
+        say!("No machine without a member waits for a person's word.");
+        say!("Those that are found are terminated by the operator within seconds, and written down as Events.");
     } else {
-        println!("{}", table(&with, args.all_namespaces).text());
+        say!("{}", table(&with, args.all_namespaces).text());
         for config in &with {
-            println!("\n{}", advice(config));
+            say!("\n{}", advice(config));
         }
     }
     let lately = sweeps(args, session).await?;
     if !lately.is_empty() {
-        println!("\nLately:");
+        say!("\nLately:");
         let now = Timestamp::now();
         for event in lately.iter().rev().take(LATELY).rev() {
-            println!("  {} ago: {} ({}): {}", age(event.time, now), event.about, event.reason, event.message);
+            say!("  {} ago: {} ({}): {}", age(event.time, now), event.about, event.reason, event.message);
         }
     }
     Ok(())

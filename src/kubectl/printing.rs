@@ -8,6 +8,11 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::session::Output;
 
+/// Writes a line, as far as somebody reads it.
+pub(super) fn write_line(to: &mut impl std::io::Write, words: std::fmt::Arguments<'_>) {
+    let _ = writeln!(to, "{words}");
+}
+
 /// A table: the columns by name, and rows of as many cells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
@@ -58,14 +63,14 @@ where
     K: Resource<DynamicType = ()> + Serialize,
 {
     match output {
-        None | Some(Output::Wide) if objects.is_empty() => eprintln!("No resources found{scope}."),
-        None | Some(Output::Wide) => println!("{}", table(output.is_some()).text()),
-        Some(Output::Name) => objects.iter().for_each(|object| println!("{}", qualified(object))),
+        None | Some(Output::Wide) if objects.is_empty() => tell!("No resources found{scope}."),
+        None | Some(Output::Wide) => say!("{}", table(output.is_some()).text()),
+        Some(Output::Name) => objects.iter().for_each(|object| say!("{}", qualified(object))),
         Some(format @ (Output::Json | Output::Yaml)) => {
             let items = objects.iter().map(bare).collect::<Result<Vec<_>, _>>()?;
             let whole =
                 json!({ "apiVersion": "v1", "kind": "List", "items": items, "metadata": { "resourceVersion": "" } });
-            println!("{}", structured(&whole, format)?);
+            say!("{}", structured(&whole, format)?);
         }
     }
     Ok(())
@@ -80,9 +85,9 @@ where
     K: Resource<DynamicType = ()> + Serialize,
 {
     match output {
-        None | Some(Output::Wide) => println!("{} {words}", qualified(object)),
-        Some(Output::Name) => println!("{}", qualified(object)),
-        Some(format) => println!("{}", structured(&bare(object)?, format)?),
+        None | Some(Output::Wide) => say!("{} {words}", qualified(object)),
+        Some(Output::Name) => say!("{}", qualified(object)),
+        Some(format) => say!("{}", structured(&bare(object)?, format)?),
     }
     Ok(())
 }

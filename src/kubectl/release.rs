@@ -21,7 +21,7 @@ pub(super) async fn execute(args: &ReleaseArgs, session: &Session) -> Result<(),
     for claim in &args.claims {
         let name = claim_name(claim);
         match api.delete(name, &DeleteParams::background()).await {
-            Ok(_) => println!("poolclaim.bullpen.dev/{name} released"),
+            Ok(_) => say!("poolclaim.bullpen.dev/{name} released"),
             Err(error) => failures.push(Failure::from(error).to_string()),
         }
     }

@@ -54,7 +54,7 @@ pub(super) async fn drain(args: &DrainArgs, session: &Session) -> Result<(), Fai
         }
         let remains = said(&status.conditions, "Drained", "False").map(words)?;
         if remains != last {
-            eprintln!("{remains}");
+            tell!("{remains}");
             last = remains;
         }
         None
@@ -72,7 +72,7 @@ pub(super) async fn drain(args: &DrainArgs, session: &Session) -> Result<(), Fai
         Err(failure) if failure.to_string().contains("NotFound") => {}
         outcome => outcome??,
     }
-    println!("instancepool.bullpen.dev/{name} drained");
+    say!("instancepool.bullpen.dev/{name} drained");
     Ok(())
 }
 
@@ -97,7 +97,7 @@ async fn set(session: &Session, args: &StateArgs, state: PoolState, word: &str) 
         printing::changed(&before, output, &format!("already {adverb}"))?;
         return Ok(before);
     }
-    eprintln!("{}", forecast(&before, state));
+    tell!("{}", forecast(&before, state));
     let parameters = PatchParams { field_manager: Some("kubectl-bullpen".into()), ..PatchParams::default() };
     let patch = Patch::Merge(json!({ "spec": { "state": state } }));
     let after = api.patch(name, &parameters, &patch).await?;

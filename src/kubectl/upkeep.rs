@@ -74,10 +74,10 @@ pub(super) async fn replenish(args: &UpkeepArgs, session: &Session) -> Result<()
         Failure::Other(words) => Failure::other(format!("{words}: no operator has answered; does one run?")),
         other => other,
     })?;
-    println!("instancepool.bullpen.dev/{name} replenished");
-    println!("{}", numbers(&pool));
+    say!("instancepool.bullpen.dev/{name} replenished");
+    say!("{}", numbers(&pool));
     if pool.spec.state != PoolState::Active {
-        eprintln!("it is {}: nothing is bought", pool.spec.state.as_str());
+        tell!("it is {}: nothing is bought", pool.spec.state.as_str());
         return Ok(());
     }
     if args.wait {
@@ -86,7 +86,7 @@ pub(super) async fn replenish(args: &UpkeepArgs, session: &Session) -> Result<()
             let wanted = status.effective_target.as_ref()?.size;
             (status.deficit == 0 && status.members?.ready >= wanted).then(|| numbers(pool))
         });
-        println!("{}", within(args.timeout, name, full).await?);
+        say!("{}", within(args.timeout, name, full).await?);
     }
     Ok(())
 }
@@ -108,8 +108,8 @@ pub(super) async fn recycle(args: &UpkeepArgs, session: &Session) -> Result<(), 
     let name = args.pool();
     let now = Timestamp::now();
     let pool = annotate(session, name, ANNOTATION_RECYCLE_REQUESTED, &now.to_string()).await?;
-    println!("instancepool.bullpen.dev/{name} recycling");
-    eprintln!("{}", forecast(&pool));
+    say!("instancepool.bullpen.dev/{name} recycling");
+    tell!("{}", forecast(&pool));
     if args.wait { within(args.timeout, name, replaced(session, name, now)).await } else { Ok(()) }
 }
 
@@ -151,16 +151,16 @@ async fn replaced(session: &Session, pool: &str, before: Timestamp) -> Result<()
             Ok(Event::InitDone) => synced = true,
             Ok(Event::Delete(member)) => drop(old.remove(&member.name_any())),
             Err(watcher::Error::InitialListFailed(error)) => return Err(error.into()),
-            Err(error) => eprintln!("warning: the watch was interrupted, and is tried again: {}", causes(&error)),
+            Err(error) => tell!("warning: the watch was interrupted, and is tried again: {}", causes(&error)),
         }
         let left = old.values().filter(|old| **old).count();
         if synced && last != Some(left) {
             last = Some(left);
             if left == 0 {
-                println!("instancepool.bullpen.dev/{pool} recycled");
+                say!("instancepool.bullpen.dev/{pool} recycled");
                 return Ok(());
             }
-            eprintln!("{left} machines are still to be replaced");
+            tell!("{left} machines are still to be replaced");
         }
     }
     Err(Failure::other("the watch ended"))

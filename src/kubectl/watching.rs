@@ -80,7 +80,7 @@ pub async fn until<K: Kind, T>(api: Api<K>, name: &str, mut judge: impl FnMut(&K
             }
             Seen::Interrupted(why) if !interrupted => {
                 interrupted = true;
-                eprintln!("warning: the watch was interrupted, and is tried again: {why}");
+                tell!("warning: the watch was interrupted, and is tried again: {why}");
             }
             Seen::Interrupted(_) => {}
             Seen::Refused(failure) => return Err(failure),

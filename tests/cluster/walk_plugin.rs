@@ -129,7 +129,7 @@ async fn a_member_is_cordoned_and_held_with_a_reason_that_is_kept_until_it_is_le
     })
     .await;
     let story = walk.plugin_says(&["why", &member]).await;
-    assert!(story.contains("no claim gets it: slow disk"), "{story}");
+    assert!(story.contains("no other claim gets it: slow disk"), "{story}");
     assert!(walk.plugin_says(&["members"]).await.contains("Ready,Cordoned"));
 
     walk.plugin_says(&["hold", &member, "--reason", "a core dump is on it"]).await;

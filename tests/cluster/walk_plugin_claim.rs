@@ -86,6 +86,23 @@ async fn ctrl_c_reaches_the_command_and_the_machine_is_released_at_its_end() {
 }
 
 #[tokio::test]
+async fn ctrl_c_in_a_terminal_ends_the_command_itself_and_the_machine_is_released_all_the_same() {
+    let walk = Walk::begin("plugin-terminal").await;
+    let _operator = Operator::start(&walk).await;
+    walk.ready_pool(1, json!({})).await;
+    // It is gone before the plugin has read its own SIGINT.
+    let endless = "echo runs > \"$0\"; exec sleep 600";
+    let script = ["claim", POOL, "--name", "build", "--", "sh", "-c", endless, &note(&walk)];
+    let mut plugin = walk.start_plugin_on_a_terminal(&script);
+    runs(&walk).await;
+    let machine = machine_of(&walk.bound("build").await).to_owned();
+    ctrl_c(&plugin);
+    assert_eq!(plugin.exit_code().await, Some(130), "{}", plugin.output());
+    walk.none_left::<PoolClaim>().await;
+    is_over(&walk, &machine).await;
+}
+
+#[tokio::test]
 async fn a_second_ctrl_c_kills_a_command_that_does_not_hear() {
     let walk = Walk::begin("plugin-deaf").await;
     let _operator = Operator::start(&walk).await;
@@ -101,11 +118,7 @@ async fn a_second_ctrl_c_kills_a_command_that_does_not_hear() {
     })
     .await;
     assert_eq!(plugin.exit_code().await, Some(137), "128 and SIGKILL: {}", plugin.output());
-    eventually("the claim is released or said not to be", async || {
-        let claims = walk.list::<PoolClaim>().await;
-        if claims.is_empty() || plugin.output().contains("was not released") { Ok(()) } else { Err(plugin.output()) }
-    })
-    .await;
+    walk.none_left::<PoolClaim>().await;
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ pub(super) async fn run(
     let child = match process.spawn() {
         Ok(child) => child,
         Err(error) => {
-            eprintln!("error: {}: {error}", program.display());
+            tell!("error: {}: {error}", program.display());
             let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
             return Ok(Run { code, lost: false });
         }
@@ -128,7 +128,7 @@ impl Guarded {
                 status = child.wait() => return Ok(status?),
                 signal = signals.next() => self.pass_on(signal),
                 () = sleep_until(self.kill_at.unwrap_or_else(Instant::now)), if self.kill_at.is_some() => {
-                    eprintln!("the command is killed: it did not end within {} s", GRACE.as_secs());
+                    tell!("the command is killed: it did not end within {} s", GRACE.as_secs());
                     self.kill_at = None;
                     self.target.signal(Signal::KILL);
                 }
@@ -141,7 +141,7 @@ impl Guarded {
                     Some(Seen::Interrupted(_)) => {}
                     Some(Seen::Refused(failure)) => {
                         watched = false;
-                        eprintln!("warning: the claim cannot be watched: {failure}");
+                        tell!("warning: the claim cannot be watched: {failure}");
                     }
                     None => watched = false,
                 },
@@ -155,7 +155,7 @@ impl Guarded {
         let again = self.told.is_some_and(|told| !on_terminal || told.elapsed() < IN_ANGER);
         self.told = Some(Instant::now());
         if again {
-            eprintln!("the command is killed");
+            tell!("the command is killed");
             self.target.signal(Signal::KILL);
         } else if !(on_terminal && signal == Signal::INT) {
             self.target.signal(signal);
@@ -163,7 +163,7 @@ impl Guarded {
     }
 
     fn stop(&mut self, words: &str) {
-        eprintln!("error: the claim is lost: {words}; the command is stopped");
+        tell!("error: the claim is lost: {words}; the command is stopped");
         self.lost = true;
         self.kill_at = Some(Instant::now() + GRACE);
         self.target.signal(Signal::TERM);

@@ -43,14 +43,14 @@ pub(super) async fn keep(api: Api<PoolClaim>, name: String, mut ttl: watch::Rece
         match outcome {
             Ok(_) if failing => {
                 failing = false;
-                eprintln!("the claim is renewed again");
+                tell!("the claim is renewed again");
             }
             Ok(_) => {}
             // The watch says it too, and has the command stopped.
             Err(failure) if failure.is_not_found() => return,
             Err(failure) if !failing => {
                 failing = true;
-                eprintln!("warning: the claim was not renewed, and is tried again: {failure}");
+                tell!("warning: the claim was not renewed, and is tried again: {failure}");
             }
             Err(_) => {}
         }

@@ -111,14 +111,10 @@ pub(super) async fn execute(args: ClaimArgs, session: &Session) -> CommandResult
         printing::changed(&bound, args.output.output, &words)?;
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("{} holds {}", printing::qualified(&bound), environment::in_words(&bound));
+    tell!("{} holds {}", printing::qualified(&bound), environment::in_words(&bound));
     let run = command::run(session, &bound, &args.command, &mut signals).await;
     if run.as_ref().is_ok_and(|run| run.lost) {
-        eprintln!(
-            "the claim stays as a record: kubectl bullpen why -n {} claim/{}",
-            session.namespace,
-            bound.name_any()
-        );
+        tell!("the claim stays as a record: kubectl bullpen why -n {} claim/{}", session.namespace, bound.name_any());
     } else {
         release::release(session, &bound, &mut signals).await;
     }

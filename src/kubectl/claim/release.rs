@@ -15,6 +15,8 @@ use crate::api::PoolClaim;
 /// How long an API server that does not answer is asked for a claim's end.
 const PATIENCE: Duration = Duration::from_secs(30);
 const BETWEEN: Duration = Duration::from_secs(1);
+/// A Ctrl-C that ended the command may only be seen when the command has ended: so soon it is not meant for the release.
+const SAME_KEY: Duration = Duration::from_secs(2);
 
 /// Deletes this very claim. What comes in the way is said: there is nobody left to give it to. Another Ctrl-C gives up.
 pub(super) async fn release(session: &Session, claim: &PoolClaim, signals: &mut Signals) {
@@ -37,13 +39,22 @@ pub(super) async fn release(session: &Session, claim: &PoolClaim, signals: &mut 
             }
         }
     };
+    let begun = Instant::now();
+    let told = async {
+        loop {
+            signals.next().await;
+            if begun.elapsed() > SAME_KEY {
+                return;
+            }
+        }
+    };
     let outcome = tokio::select! {
         outcome = attempts => outcome,
-        _ = signals.next() => Err(Failure::other("interrupted")),
+        () = told => Err(Failure::other("interrupted")),
     };
     match outcome {
-        Ok(words) => eprintln!("{} {words}", qualified(claim)),
-        Err(failure) => eprintln!(
+        Ok(words) => tell!("{} {words}", qualified(claim)),
+        Err(failure) => tell!(
             "warning: {} was not released, and holds its machine until its ttl ends or it is deleted: {failure}",
             qualified(claim)
         ),

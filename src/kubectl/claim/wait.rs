@@ -58,7 +58,7 @@ pub(super) async fn until_bound(
         tokio::select! {
             biased;
             signal = signals.next() => {
-                eprintln!("interrupted: the claim is released");
+                tell!("interrupted: the claim is released");
                 return Err(Ended::Told(signal));
             }
             () = sleep_until(deadline.unwrap_or(began)), if deadline.is_some() => {
@@ -96,7 +96,7 @@ struct Teller(String);
 impl Teller {
     fn tell(&mut self, words: &str) {
         if self.0 != words {
-            eprintln!("{words}");
+            tell!("{words}");
             words.clone_into(&mut self.0);
         }
     }
@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    fn claim(status: serde_json::Value) -> PoolClaim {
+    fn claim(status: &serde_json::Value) -> PoolClaim {
         let claim =
             json!({ "metadata": { "name": "build" }, "spec": { "poolRef": { "name": "ci" } }, "status": status });
         serde_json::from_value(claim).unwrap()
@@ -156,11 +156,11 @@ mod tests {
 
     #[test]
     fn a_claim_that_waits_says_why_and_one_that_failed_too() {
-        assert_eq!(judge(&claim(json!({}))), Judged::Waits(None));
-        let waits = claim(json!({ "phase": "Pending", "conditions": [condition("Bound", "False", "0 of 2 ready")] }));
+        assert_eq!(judge(&claim(&json!({}))), Judged::Waits(None));
+        let waits = claim(&json!({ "phase": "Pending", "conditions": [condition("Bound", "False", "0 of 2 ready")] }));
         assert_eq!(judge(&waits), Judged::Waits(Some("0 of 2 ready".into())));
-        let failed = claim(json!({ "phase": "Failed", "conditions": [condition("Stalled", "True", "no pool ci")] }));
+        let failed = claim(&json!({ "phase": "Failed", "conditions": [condition("Stalled", "True", "no pool ci")] }));
         assert_eq!(judge(&failed), Judged::Ended("poolclaims/build is Failed: no pool ci".into()));
-        assert_eq!(judge(&claim(json!({ "phase": "Bound" }))), Judged::Bound);
+        assert_eq!(judge(&claim(&json!({ "phase": "Bound" }))), Judged::Bound);
     }
 }

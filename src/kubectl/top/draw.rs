@@ -5,8 +5,9 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Sparkline, Table, TableState};
+use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Sparkline, Table, TableState, Wrap};
 
+use super::super::pools;
 use super::super::printing::span;
 use super::model::{Key, Model};
 use super::tables;
@@ -14,16 +15,20 @@ use crate::api::{InstancePool, MemberCounts};
 
 /// From this width on, members and queue stand side by side, columns.
 const WIDE: u16 = 120;
+/// From this width on, members are shown with the id of their machine.
+const INSTANCES: u16 = 90;
+/// From this width on, a list has two blanks between its columns.
+const ROOMY: u16 = 79;
 /// The course of the bindings of the last minute, columns: one for two seconds.
 const COURSE: u16 = 30;
 
 /// Draws everything.
 pub(super) fn draw(frame: &mut Frame, model: &Model, now: Timestamp) {
     let shown = model.frozen().unwrap_or(now);
-    let pools = u16::try_from(model.pools().count()).unwrap_or(u16::MAX);
+    let count = u16::try_from(model.pools().count()).unwrap_or(u16::MAX);
     let area = frame.area();
     // The pools get what they need, up to half of the screen.
-    let of_pools = pools.saturating_add(2).clamp(3, (area.height / 2).max(3));
+    let of_pools = count.saturating_add(2).clamp(3, (area.height / 2).max(3));
     let [head, top, bottom, foot] = Layout::vertical([
         Constraint::Length(2),
         Constraint::Length(of_pools),
@@ -33,12 +38,11 @@ pub(super) fn draw(frame: &mut Frame, model: &Model, now: Timestamp) {
     .areas(area);
     draw_head(frame, head, model, shown);
     draw_pools(frame, top, model);
-    match model.chosen() {
-        Some((_, key, pool)) => draw_chosen(frame, bottom, model, key, pool, shown),
-        None => {
-            let words = if model.is_whole() { "There is no pool here." } else { "Reading …" };
-            frame.render_widget(Paragraph::new(words).dim(), bottom);
-        }
+    if let Some((_, key, pool)) = model.chosen() {
+        draw_chosen(frame, bottom, model, key, pool, shown);
+    } else {
+        let words = if model.is_whole() { "There is no pool here." } else { "Reading …" };
+        frame.render_widget(Paragraph::new(words).dim(), bottom);
     }
     draw_foot(frame, foot, model);
 }
@@ -63,8 +67,10 @@ fn draw_head(frame: &mut Frame, area: Rect, model: &Model, now: Timestamp) {
     rates.push(if waiting > 0 { words.yellow() } else { words.dim() });
     frame.render_widget(Paragraph::new(vec![Line::from(title), Line::from(rates)]), left);
     if course > 0 {
+        let [label, line] = Layout::vertical([Constraint::Length(1), Constraint::Length(1)]).areas(right);
+        frame.render_widget(Paragraph::new(Line::from("bound, the last minute").right_aligned().dim()), label);
         let data = model.bound.course(now, usize::from(course));
-        frame.render_widget(Sparkline::default().data(data).style(Style::new().fg(Color::Green)), right);
+        frame.render_widget(Sparkline::default().data(data).style(Style::new().fg(Color::Green)), line);
     }
 }
 
@@ -116,25 +122,41 @@ fn pool_cell(column: usize, text: String) -> Cell<'static> {
 
 fn draw_chosen(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &InstancePool, now: Timestamp) {
     let queue = model.queue_of(key);
-    let (of_members, of_queue) = if area.width >= WIDE {
+    let area = draw_trouble(frame, area, pool);
+    let (of_members, of_queue) = if area.width >= WIDE && !queue.is_empty() {
         let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2).areas(area);
         (left, right)
     } else {
         // A queue gets what it needs, up to half of the room.
-        let lines = u16::try_from(queue.len()).unwrap_or(u16::MAX).saturating_add(2).clamp(2, (area.height / 2).max(2));
+        let lines = u16::try_from(queue.len()).unwrap_or(u16::MAX).saturating_add(2);
+        let lines = if queue.is_empty() { 1 } else { lines.clamp(3, (area.height / 2).max(3)) };
         let [upper, lower] = Layout::vertical([Constraint::Min(0), Constraint::Length(lines)]).areas(area);
         (upper, lower)
     };
     draw_members(frame, of_members, model, key, pool, now);
-    let rows: Vec<_> =
-        queue.iter().enumerate().map(|(place, claim)| Row::new(tables::waiting(place, claim, now))).collect();
-    let widths = [3, 20, 6, 12].map(Constraint::Length).into_iter().chain([Constraint::Min(10)]);
+    let lines: Vec<_> = queue.iter().enumerate().map(|(place, claim)| tables::waiting(place, claim, now)).collect();
     let title = match queue.len() {
         0 => format!(" queue of {}: nobody waits ", key.1),
         some => format!(" queue of {}: {some} ", key.1),
     };
-    let names = if rows.is_empty() { vec![] } else { vec!["#", "CLAIM", "AGE", "BY", "WAITS FOR"] };
-    draw_list(frame, of_queue, title.into(), names, rows, widths.collect());
+    let names = ["#", "CLAIM", "AGE", "BY", "WAITS FOR"];
+    let widths = names.iter().enumerate().map(|(column, name)| match column {
+        4 => Constraint::Min(10),
+        _ => Constraint::Length(widest(name, lines.iter().map(|line| line[column].as_str()))),
+    });
+    let widths = widths.collect();
+    let shown = if lines.is_empty() { vec![] } else { names.to_vec() };
+    draw_list(frame, of_queue, title.into(), shown, lines.iter().map(|line| Row::new(line.clone())).collect(), widths);
+}
+
+/// The chosen pool's trouble in full, where the table has cut it; and the room that is left.
+fn draw_trouble(frame: &mut Frame, area: Rect, pool: &InstancePool) -> Rect {
+    let Some(trouble) = pools::trouble(pool).filter(|_| area.width < WIDE) else { return area };
+    let words = Paragraph::new(format!("! {trouble}")).red().wrap(Wrap { trim: true });
+    let lines = u16::try_from(trouble.chars().count()).unwrap_or(u16::MAX).saturating_add(2) / area.width.max(1) + 1;
+    let [line, rest] = Layout::vertical([Constraint::Length(lines.min(3)), Constraint::Min(0)]).areas(area);
+    frame.render_widget(words, line);
+    rest
 }
 
 fn draw_members(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &InstancePool, now: Timestamp) {
@@ -142,18 +164,28 @@ fn draw_members(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &
     let counts = pool.status.as_ref().and_then(|status| status.members).unwrap_or_default();
     let mut title = vec![Span::from(format!(" members of {}: ", key.1))];
     title.extend(count_words(&counts));
-    let rows: Vec<_> = members
-        .iter()
-        .map(|member| {
-            let cells = tables::member(member, now);
-            let color = color_of(&cells[1]);
-            let cells = cells.into_iter().enumerate();
-            Row::new(cells.map(|(n, text)| if n == 1 { Cell::from(text).style(color) } else { Cell::from(text) }))
-        })
-        .collect();
-    let widths = [18, 11, 6, 15, 12].map(Constraint::Length).into_iter().chain([Constraint::Min(8)]);
-    let names = vec!["MEMBER", "STATE", "AGE", "ADDRESS", "INSTANCE", "CLAIM OR REASON"];
-    draw_list(frame, area, Line::from(title), names, rows, widths.collect());
+    let lines: Vec<_> = members.iter().map(|member| tables::member(member, now)).collect();
+    // Where there is no room for all columns, the machine's id goes first.
+    let columns: &[usize] = if area.width >= INSTANCES { &[0, 1, 2, 3, 4, 5] } else { &[0, 1, 2, 3, 5] };
+    let names = ["MEMBER", "STATE", "AGE", "ADDRESS", "INSTANCE", "CLAIM OR REASON"];
+    let widths = columns.iter().map(|&column| match column {
+        5 => Constraint::Min(15),
+        _ => Constraint::Length(widest(names[column], lines.iter().map(|line| line[column].as_str()))),
+    });
+    let rows = lines.iter().map(|line| {
+        Row::new(columns.iter().map(|&column| {
+            let style = if column == 1 { color_of(&line[1]) } else { Style::new() };
+            Cell::from(line[column].clone()).style(style)
+        }))
+    });
+    let shown = columns.iter().map(|&column| names[column]).collect();
+    draw_list(frame, area, Line::from(title), shown, rows.collect(), widths.collect());
+}
+
+/// The width of a column: that of its longest cell, within reason.
+fn widest<'a>(name: &str, cells: impl Iterator<Item = &'a str>) -> u16 {
+    let longest = cells.map(|cell| cell.chars().count()).chain([name.len()]).max().unwrap_or(0);
+    u16::try_from(longest).unwrap_or(u16::MAX).min(26)
 }
 
 /// Members by state, those that there are.
@@ -206,7 +238,8 @@ fn draw_list(
         block = block.title(Line::from(format!(" {more} more ")).right_aligned().dim());
         rows.truncate(room);
     }
-    let mut table = Table::new(rows, widths).block(block);
+    let spacing = if area.width >= ROOMY { 2 } else { 1 };
+    let mut table = Table::new(rows, widths).block(block).column_spacing(spacing);
     if !names.is_empty() {
         table = table.header(header(names));
     }
@@ -214,12 +247,11 @@ fn draw_list(
 }
 
 fn draw_foot(frame: &mut Frame, area: Rect, model: &Model) {
-    let line = match model.trouble.iter().next() {
-        Some((what, why)) => Line::from(format!("watching {what} is interrupted: {why}")).red(),
-        None => {
-            let freeze = model.frozen().map_or("p freeze", |_| "p go on");
-            Line::from(format!("q leave  ↑↓ choose a pool  {freeze}")).dim()
-        }
+    let line = if let Some((what, why)) = model.trouble.iter().next() {
+        Line::from(format!("watching {what} is interrupted: {why}")).red()
+    } else {
+        let freeze = model.frozen().map_or("p freeze", |_| "p go on");
+        Line::from(format!("q leave  ↑↓ choose a pool  {freeze}")).dim()
     };
     frame.render_widget(Paragraph::new(line), area);
     if let Some(since) = model.frozen() {

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -72,7 +74,7 @@ async fn snapshot(model: &mut Model, changes: &mut mpsc::Receiver<Change>) -> Re
     };
     let late = |_| Failure::other("timed out waiting for the lists");
     tokio::time::timeout(SNAPSHOT, whole).await.map_err(late)??;
-    println!("{}", tables::snapshot(model, Timestamp::now()));
+    say!("{}", tables::snapshot(model, Timestamp::now()));
     Ok(())
 }
 
@@ -114,7 +116,11 @@ async fn live(
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 due = None;
                 let now = Timestamp::now();
-                terminal.draw(|frame| draw::draw(frame, model, now))?;
+                // All of a frame or none of it is seen, where the terminal can do that.
+                execute!(std::io::stdout(), BeginSynchronizedUpdate)?;
+                let drawn = terminal.draw(|frame| draw::draw(frame, model, now)).map(drop);
+                execute!(std::io::stdout(), EndSynchronizedUpdate)?;
+                drawn?;
             }
         }
     }

@@ -62,7 +62,10 @@ fn waits(story: &mut Story, claim: &PoolClaim, pool: Option<&InstancePool>, othe
         (None, _) => {
             let ahead = others.iter().filter(|other| is_ahead(other, claim)).count();
             let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
-            story.fact(format!("{} of this namespace on this pool stand before it", many(ahead, "claim", "claims")));
+            if ahead > 0 {
+                let words = many(ahead, "other claim of this namespace waits", "other claims of this namespace wait");
+                story.fact(format!("{words} for the same pool, and go first by priority and age"));
+            }
         }
     }
     let Some(pool) = pool else {
@@ -102,7 +105,7 @@ fn deadline(story: &mut Story, claim: &PoolClaim, now: Timestamp) {
         Some(until) => story
             .next(format!("it fails in {} if it has no machine by then", span(until.duration_since(now).as_secs()))),
         None if claim.spec.when_empty == Some(WhenEmpty::Fail) => story.next("it fails at once if no machine is ready"),
-        None => story.next("it waits for ever"),
+        None => story.next("it waits until it is deleted: kubectl bullpen release"),
     }
 }
 
@@ -112,21 +115,20 @@ fn holds(story: &mut Story, claim: &PoolClaim, member: Option<&PoolMember>, now:
     let address = instance.addresses.first().map(|first| format!(" at {}", first.address)).unwrap_or_default();
     let member_name = status.member_ref.as_ref().map(|member| member.name.clone()).unwrap_or_default();
     let bound = status.bound_at.as_ref().map(|time| time.0);
-    story.fact(format!("it holds member {member_name}: {}{address}, since {}", instance.id, ago(bound, now)));
+    story.fact(format!("it holds member {member_name}: {}{address}, bound {}", instance.id, ago(bound, now)));
     if let Some(binding) = &status.binding {
         story.fact(format!("how to reach it is in secret/{}", binding.name));
     }
-    match member {
-        None => {
-            story.fact("its member is not there, or may not be read: if its machine is gone, the claim becomes Lost")
-        }
-        Some(member) => super::member::oddities(story, member, now),
+    if let Some(member) = member {
+        super::member::oddities(story, member, now);
+    } else {
+        story.fact("its member is not there, or may not be read: if its machine is gone, the claim becomes Lost");
     }
-    match expires(claim, now) {
-        Some(left) => {
-            story.next(format!("it expires in {left} unless it is renewed: kubectl bullpen renew {}", claim.name_any()))
-        }
-        None => story.next("it holds its machine until it is deleted: kubectl bullpen release"),
+    if let Some(left) = expires(claim, now) {
+        let how = format!("kubectl bullpen renew {}", claim.name_any());
+        story.next(format!("it expires in {left} unless it is renewed: {how}"));
+    } else {
+        story.next("it holds its machine until it is deleted: kubectl bullpen release");
     }
     story.next("then its machine is terminated; the pool has replaced it already, as far as its limits let it");
 }
@@ -150,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    fn claim(name: &str, created: &str, status: Value) -> PoolClaim {
+    fn claim(name: &str, created: &str, status: &Value) -> PoolClaim {
         let claim = json!({
             "metadata": { "name": name, "uid": name, "creationTimestamp": created },
             "spec": { "poolRef": { "name": "ci" }, "acquiredBy": "ann", "waitTimeoutSeconds": 600 },
@@ -167,15 +169,15 @@ mod tests {
     fn a_waiting_claim_tells_what_it_waits_for_where_it_stands_and_when_it_gives_up() {
         let condition = json!({ "type": "Bound", "status": "False", "reason": "NoReadyMembers",
             "message": "0 of 2 ready", "lastTransitionTime": "2026-01-01T00:01:00Z" });
-        let waiting = claim("build", "2026-01-01T00:01:00Z", json!({ "phase": "Pending", "conditions": [condition] }));
-        let older = claim("older", "2026-01-01T00:00:00Z", json!({ "phase": "Pending" }));
-        let served = claim("served", "2026-01-01T00:00:00Z", json!({ "phase": "Bound" }));
+        let waiting = claim("build", "2026-01-01T00:01:00Z", &json!({ "phase": "Pending", "conditions": [condition] }));
+        let older = claim("older", "2026-01-01T00:00:00Z", &json!({ "phase": "Pending" }));
+        let served = claim("served", "2026-01-01T00:00:00Z", &json!({ "phase": "Bound" }));
         let story = story(&waiting, None, None, &[older, served, waiting.clone()], now()).whole();
         for words in [
             "claim/build: it waits for a machine of pool ci",
             "made 4m ago by ann",
             "the operator says: 0 of 2 ready (since 4m)",
-            "1 claim of this namespace on this pool stand before it",
+            "1 other claim of this namespace waits for the same pool",
             "there is no pool ci",
             "it fails in 6m if it has no machine by then",
         ] {
@@ -192,8 +194,8 @@ mod tests {
             "boundAt": "2026-01-01T00:04:00.000000Z",
             "expiresAt": "2026-01-01T00:15:00.000000Z",
         });
-        let story = story(&claim("build", "2026-01-01T00:01:00Z", bound), None, None, &[], now()).whole();
-        assert!(story.contains("it holds member ci-1: i-1 at 10.0.0.7, since 60s ago"), "{story}");
+        let story = story(&claim("build", "2026-01-01T00:01:00Z", &bound), None, None, &[], now()).whole();
+        assert!(story.contains("it holds member ci-1: i-1 at 10.0.0.7, bound 60s ago"), "{story}");
         assert!(story.contains("it expires in 10m unless it is renewed"), "{story}");
     }
 }

@@ -59,10 +59,10 @@ pub(super) fn oddities(story: &mut Story, member: &PoolMember, now: Timestamp) {
     let status = member.status.clone().unwrap_or_default();
     let reason = member.annotations().get(ANNOTATION_REASON).map(|reason| format!(": {reason}")).unwrap_or_default();
     if member.spec.cordoned {
-        story.fact(format!("it is cordoned: no claim gets it{reason}"));
+        story.fact(format!("it is cordoned: no other claim gets it{reason}"));
     }
     if member.spec.hold {
-        story.fact(format!("it is held: no claim gets it, and its machine stays whoever wants its end{reason}"));
+        story.fact(format!("it is held: no other claim gets it, and its machine stays whoever wants its end{reason}"));
     }
     for type_ in ["Stalled", "Quarantined"] {
         if let Some(condition) = said(&status.conditions, type_, "True") {
@@ -133,9 +133,11 @@ fn next(
             let since = ago(status.claimed_at.as_ref().map(|time| time.0), now);
             story.fact(format!("claim {}/{} took it {since}", holder.namespace, holder.name));
             if let Some(claim) = claim {
-                let by = claim.spec.acquired_by.as_deref().unwrap_or("nobody said who");
-                let purpose = claim.spec.acquired_for.as_deref().unwrap_or("nobody said what for");
-                story.fact(format!("it is used by {by}, for: {purpose}"));
+                let by = claim.spec.acquired_by.as_ref().map(|by| format!(" by {by}"));
+                let purpose = claim.spec.acquired_for.as_ref().map(|purpose| format!(", for: {purpose}"));
+                if by.is_some() || purpose.is_some() {
+                    story.fact(format!("it is used{}{}", by.unwrap_or_default(), purpose.unwrap_or_default()));
+                }
             }
             story.next("it is terminated when its claim ends; nothing else takes it away");
         }
@@ -149,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    fn member(spec: Value, status: Value) -> PoolMember {
+    fn member(spec: &Value, status: &Value) -> PoolMember {
         let mut whole = json!({
             "poolRef": { "name": "ci", "uid": "p" },
             "placement": { "launchConfig": "sim", "generation": 1, "image": "img-1", "zone": "r1-a" },
@@ -169,9 +171,9 @@ mod tests {
 
     #[test]
     fn a_cordoned_member_tells_who_set_it_aside_and_why() {
-        let story = told(&member(json!({ "cordoned": true }), json!({ "state": "Ready" })));
+        let story = told(&member(&json!({ "cordoned": true }), &json!({ "state": "Ready" })));
         assert!(story.contains("member/ci-1: Ready,Cordoned, of pool ci"), "{story}");
-        assert!(story.contains("no claim gets it: kernel bug (cordoned by ann)"), "{story}");
+        assert!(story.contains("no other claim gets it: kernel bug (cordoned by ann)"), "{story}");
         assert!(story.contains("until it is let go"), "{story}");
     }
 
@@ -179,7 +181,7 @@ mod tests {
     fn a_failed_member_tells_its_error_and_its_end() {
         let error =
             json!({ "class": "LaunchTimeout", "message": "no boot in 600 s", "time": "2026-01-01T00:04:00.000000Z" });
-        let story = told(&member(json!({}), json!({ "state": "Errored", "lastError": error })));
+        let story = told(&member(&json!({}), &json!({ "state": "Errored", "lastError": error })));
         assert!(story.contains("it failed 60s ago: LaunchTimeout: no boot in 600 s"), "{story}");
         assert!(story.contains("next: its machine is terminated"), "{story}");
     }

@@ -67,11 +67,11 @@ pub(super) async fn execute(args: &WhyArgs, session: &Session) -> Result<(), Fai
         return Err(Failure::not_found(&kinds.join(", "), name));
     }
     if let Some(format @ (Output::Json | Output::Yaml)) = args.output.output {
-        println!("{}", structured(&stories, format)?);
+        say!("{}", structured(&stories, format)?);
         return Ok(());
     }
     let texts: Vec<_> = stories.iter().map(|story| story.text(Timestamp::now())).collect();
-    println!("{}", texts.join("\n\n"));
+    say!("{}", texts.join("\n\n"));
     Ok(())
 }
 

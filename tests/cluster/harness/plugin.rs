@@ -1,6 +1,7 @@
 //! `kubectl-bullpen` as a process, in the walk's namespace.
 
-use std::process::Command;
+use std::fs::File;
+use std::process::{Command, Stdio};
 
 use super::process::Process;
 use super::walk::Walk;
@@ -21,7 +22,7 @@ impl Walk {
     pub(crate) async fn plugin(&self, arguments: &[&str]) -> Answer {
         let mut command = tokio::process::Command::new(PLUGIN);
         command.env_remove("KUBECONFIG").arg("--kubeconfig").arg(self.kubeconfig());
-        command.args(["--namespace", &self.namespace]).args(arguments).stdin(std::process::Stdio::null());
+        command.args(["--namespace", &self.namespace]).args(arguments).stdin(Stdio::null());
         let output = command.output().await.expect("the plugin runs");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
         Answer { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
@@ -36,10 +37,19 @@ impl Walk {
 
     /// Starts the plugin, as the leader of a group of processes.
     pub(crate) fn start_plugin(&self, arguments: &[&str]) -> Process {
+        self.start_plugin_with(Stdio::null(), arguments)
+    }
+
+    /// The same with a terminal as its standard input.
+    pub(crate) fn start_plugin_on_a_terminal(&self, arguments: &[&str]) -> Process {
+        self.start_plugin_with(File::open("/dev/ptmx").expect("a terminal").into(), arguments)
+    }
+
+    fn start_plugin_with(&self, stdin: Stdio, arguments: &[&str]) -> Process {
         let kubeconfig = self.kubeconfig().display().to_string();
         let all = ["--kubeconfig", &kubeconfig, "--namespace", &self.namespace];
         let all: Vec<String> = all.iter().chain(arguments).map(|&argument| argument.to_owned()).collect();
-        Process::start("the plugin", PLUGIN, &all, &self.folder().join("plugin.log"))
+        Process::start("the plugin", PLUGIN, &all, &self.folder().join("plugin.log"), stdin)
     }
 }
 
