@@ -9,7 +9,7 @@ CARGO ?= cargo
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## Build bullpen, optimised, as target/release/bullpen
+build: ## Build bullpen and kubectl-bullpen, optimised, in target/release
 	$(CARGO) build --release
 
 test: ## Run all tests: plans, the model of the claim protocol, and walks on a real API server

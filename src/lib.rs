@@ -10,6 +10,8 @@ pub mod cluster;
 pub mod control_plane;
 pub mod controllers;
 pub mod demo;
+#[cfg(feature = "kubectl")]
+pub mod kubectl;
 pub mod plan;
 pub mod provider;
 pub mod simcloud;

@@ -146,10 +146,31 @@ pub struct LaunchConfigStatus {
     /// Members that are pinned to it now, over all pools.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instances: Option<i32>,
+    /// Machines of its account and region that have no member, while a person has to confirm their end or the operator
+    /// only says that it would end them. Absent otherwise: they are ended within seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orphans: Option<Orphans>,
     /// What went wrong lately, by class and message, the latest first.
     #[schemars(length(max = 10))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recent_errors: Vec<RecentError>,
+}
+
+/// Machines without a member.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Orphans {
+    /// How many there are.
+    pub count: i32,
+    /// The ids of some of them, in order.
+    #[schemars(length(max = 20), inner(length(max = 128)))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<String>,
+    /// What the annotation bullpen.dev/confirm-sweep has to say for just these machines to be ended. Empty if no word
+    /// is waited for.
+    #[schemars(length(max = 64))]
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub code: String,
 }
 
 /// Errors of one class and message.

@@ -10,6 +10,9 @@ pub const LABEL_TEMPLATE_HASH: &str = "bullpen.dev/template-hash";
 /// Annotation of a pool: each new value has the reaper look at once, without its delays.
 pub const ANNOTATION_RECONCILE_REQUESTED: &str = "bullpen.dev/reconcile-requested-at";
 
+/// Annotation of a pool: an RFC 3339 moment. Members that are ready since before it count as past their age.
+pub const ANNOTATION_RECYCLE_REQUESTED: &str = "bullpen.dev/recycle-requested-at";
+
 /// Finalizer of a member: its machine may still be there.
 pub const FINALIZER_INSTANCE: &str = "bullpen.dev/instance";
 /// Finalizer of a pool: it may still have members.

@@ -11,7 +11,7 @@ use super::context::{Context, Failure};
 use super::purchasing::place_of;
 use super::queue::Outcome;
 use super::routing::Listeners;
-use super::sweep::blocked_words;
+use super::sweep::{blocked_words, recorded_orphans};
 use super::views;
 use crate::api::{
     ANNOTATION_CONFIRM_SWEEP, ConditionValue, FINALIZER_LAUNCH_CONFIG, LaunchConfig, LaunchConfigIdentity,
@@ -138,6 +138,7 @@ async fn say(context: &Context, before: &LaunchConfig) -> Outcome {
     let now = Timestamp::now();
     let mut status = launch_status(&input, now);
     say_of_the_account(&mut status, &settled, &cloud, config.metadata.generation, now);
+    status.orphans = recorded_orphans(&cloud, context.sweep.dry_run);
     if config.status.as_ref() == Some(&status) {
         return Ok(None);
     }

@@ -16,12 +16,14 @@ use super::purchasing::{Moment, Purchasing, purchasing};
 use super::queue::Outcome;
 use super::{user_data, views};
 use crate::api::{
-    ANNOTATION_RECONCILE_REQUESTED, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, InstancePool,
-    LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH, PoolMember, PoolMemberSpec, PoolRef,
+    ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG,
+    FINALIZER_POOL, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH, PoolMember, PoolMemberSpec,
+    PoolRef,
 };
 use crate::cluster::ObjectKey;
 use crate::cluster::world::{PlannedMember, State};
 use crate::plan::attention;
+use crate::plan::recycle::requested_before;
 use crate::plan::replenish::{Memory, PoolView, Replenishment, earliest, replenish};
 use crate::plan::rollout::Progress;
 use crate::plan::status::{StatusInput, pool_status};
@@ -175,6 +177,7 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
             max_concurrent_creates: pool.spec.provisioning.max_concurrent_creates,
             max_concurrent_deletes: pool.spec.provisioning.max_concurrent_deletes,
             recycle: pool.spec.recycle.clone(),
+            recycle_before: recycle_before(pool),
             disruption: pool.spec.disruption.clone(),
             rollout: pool.spec.rollout.clone(),
             template_hash: template.pool_hash(),
@@ -227,6 +230,11 @@ fn requested(pool: &InstancePool, handled: Option<&str>) -> Option<String> {
     let request: String = pool.annotations().get(ANNOTATION_RECONCILE_REQUESTED)?.chars().take(MAX_REQUEST).collect();
     let said = pool.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref());
     (handled.or(said) != Some(request.as_str())).then_some(request)
+}
+
+/// The moment before which nobody wants a ready member to be from, by an annotation.
+fn recycle_before(pool: &InstancePool) -> Option<Timestamp> {
+    requested_before(pool.annotations().get(ANNOTATION_RECYCLE_REQUESTED)?)
 }
 
 /// Asks the clouds of these launch configs for their machines anew.

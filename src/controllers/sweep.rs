@@ -15,7 +15,7 @@ use super::clouds::{Cloud, Listing, Scope, outcome};
 use super::context::Context;
 use super::queue::backoff;
 use super::views;
-use crate::api::{ANNOTATION_CONFIRM_SWEEP, LaunchConfig, PoolMember};
+use crate::api::{ANNOTATION_CONFIRM_SWEEP, LaunchConfig, Orphans, PoolMember};
 use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
 use crate::plan::sweep::{Listed, Owner, Recorded, Sight, Verdict, is_orphan, judge, screen};
@@ -29,6 +29,8 @@ const AT_ONCE: usize = 4;
 /// Between two terminate calls for the same orphan.
 const FIRST_BACKOFF: Duration = Duration::from_secs(5);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
+/// Ids in the status of a launch config.
+const MOST_RECORDED: usize = 20;
 /// Ids in a note.
 const MOST_NAMED: usize = 3;
 
@@ -194,7 +196,9 @@ fn note(
     let (changed, news) = {
         let mut memory = cloud.sweep.state.lock();
         let blocked = |verdict: &Verdict| matches!(verdict, Verdict::Blocked { .. });
-        let changed = memory.verdict != *verdict && (blocked(&memory.verdict) || blocked(verdict));
+        let turned = memory.verdict != *verdict && (blocked(&memory.verdict) || blocked(verdict));
+        // A dry run has them in the status too.
+        let changed = turned || (dry_run && memory.orphans != *orphans);
         let news: Vec<_> = orphans.difference(&memory.spoken).cloned().collect();
         memory.spoken.clone_from(orphans);
         memory.asked.retain(|id, _| orphans.contains(id));
@@ -264,6 +268,21 @@ async fn end(context: &Context, cloud: &Cloud, id: String) {
 
 fn named(ids: &[String]) -> Vec<String> {
     ids.iter().take(MOST_NAMED).cloned().collect()
+}
+
+/// The machines without a member that a launch config records: those that are not just being ended.
+pub fn recorded_orphans(cloud: &Cloud, dry_run: bool) -> Option<Orphans> {
+    let state = cloud.sweep.state.lock();
+    let code = match &state.verdict {
+        Verdict::Blocked { code, .. } => code.clone(),
+        Verdict::Sweep if dry_run => String::new(),
+        Verdict::Sweep | Verdict::Nothing => return None,
+    };
+    Some(Orphans {
+        count: i32::try_from(state.orphans.len()).unwrap_or(i32::MAX),
+        instances: state.orphans.iter().take(MOST_RECORDED).cloned().collect(),
+        code,
+    })
 }
 
 /// What a launch config says of a sweep that waits for a person's word; `None` if there is none.

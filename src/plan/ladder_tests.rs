@@ -104,6 +104,7 @@ impl Simulation {
             max_concurrent_creates: 10,
             max_concurrent_deletes: 10,
             recycle: Recycle::default(),
+            recycle_before: None,
             disruption: Disruption::default(),
             rollout: Rollout::default(),
             template_hash: Some(hash.to_owned()),

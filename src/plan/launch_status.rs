@@ -53,6 +53,7 @@ pub fn launch_status(input: &LaunchStatusInput<'_>, now: Timestamp) -> LaunchCon
         last_error: input.last_error.cloned(),
         identity: before.identity,
         instances: Some(input.instances),
+        orphans: before.orphans,
         recent_errors: input.recent_errors.to_vec(),
     }
 }

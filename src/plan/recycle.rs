@@ -58,6 +58,18 @@ pub fn is_expired(member: &CountedMember, recycle: &Recycle, now: Timestamp) -> 
     member.ready_since.is_some_and(|since| expires_at(&member.uid, since, recycle) <= now)
 }
 
+/// Whether a ready member is past its age, or from before the moment that a person named. One that lies ahead is not in
+/// force yet: else a clock that is wrong would have every new member replaced.
+pub fn is_old(pool: &PoolView, member: &CountedMember, now: Timestamp) -> bool {
+    let unwanted = |before: Timestamp| before <= now && member.ready_since.is_some_and(|since| since < before);
+    is_expired(member, &pool.recycle, now) || pool.recycle_before.is_some_and(unwanted)
+}
+
+/// The moment that an annotation names; nothing if it names none.
+pub fn requested_before(annotation: &str) -> Option<Timestamp> {
+    annotation.parse().ok()
+}
+
 /// Fewest members that recycling leaves ready.
 ///
 /// Without room for a surge under `maxSize` nothing could ever be replaced first, so one may be missing then; `minSize`
@@ -77,7 +89,7 @@ pub const fn has_headroom(pool: &PoolView, claimed: i32, kept: i32, target: i32)
 /// Decides who is replaced, in a pool that is neither draining nor being deleted.
 pub fn recycle(pool: &PoolView, frame: &Frame, now: Timestamp) -> Recycling {
     let rolling = pool.rollout.type_ == RolloutType::RollingReplace;
-    let is_stale = |member: &&CountedMember| is_expired(member, &pool.recycle, now) || (rolling && member.outdated);
+    let is_stale = |member: &&CountedMember| is_old(pool, member, now) || (rolling && member.outdated);
     let mut stale: Vec<_> = ready(pool).filter(is_stale).collect();
     // The oldest goes first.
     stale.sort_by(|a, b| (a.ready_since, &a.uid).cmp(&(b.ready_since, &b.uid)));
@@ -98,6 +110,7 @@ pub fn recycle(pool: &PoolView, frame: &Frame, now: Timestamp) -> Recycling {
         forbidden: staying > 0 && spare == 0 && no_replacement_first && pool.min_size >= frame.target,
         look_again_at: ready(pool)
             .filter_map(|member| Some(expires_at(&member.uid, member.ready_since?, &pool.recycle)))
+            .chain(pool.recycle_before)
             .filter(|moment| *moment > now)
             .fold(None, |soonest, moment| earliest(soonest, Some(moment))),
     }

@@ -5,7 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::placement::{self, LaunchConfigView};
-use super::recycle::{Frame, Recycling, is_expired, recycle};
+use super::recycle::{Frame, Recycling, is_old, recycle};
 use super::rollout::{Progress, RolloutNow, follow};
 use crate::api::{Disruption, EffectiveTarget, MemberCounts, PoolState, Recycle, Rollout, TargetSource};
 
@@ -82,6 +82,8 @@ pub struct PoolView {
     pub max_concurrent_deletes: i32,
     /// `spec.recycle`.
     pub recycle: Recycle,
+    /// Ready members from before this moment are to be replaced, by a person's word.
+    pub recycle_before: Option<Timestamp>,
     /// `spec.disruption`.
     pub disruption: Disruption,
     /// `spec.rollout`.
@@ -174,7 +176,7 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     if surplus > 0 && !emptying {
         let due = surplus_due(&memory, pool.forced, now);
         if due <= now {
-            deletes.extend(pick_surplus(&staying, surplus, &pool.recycle, now));
+            deletes.extend(pick_surplus(pool, &staying, surplus, now));
         } else {
             look_again_at = earliest(look_again_at, Some(due));
         }
@@ -277,12 +279,12 @@ fn surplus_due(memory: &Memory, forced: bool, now: Timestamp) -> Timestamp {
 }
 
 /// Pending members go first, then warming, then stale ready, then ready ones; of each the youngest.
-fn pick_surplus(members: &[CountedMember], surplus: i32, recycle: &Recycle, now: Timestamp) -> Vec<String> {
+fn pick_surplus(pool: &PoolView, members: &[CountedMember], surplus: i32, now: Timestamp) -> Vec<String> {
     let mut unclaimed: Vec<_> = members
         .iter()
         .filter(|member| matches!(member.standing, Standing::Pending | Standing::Warming | Standing::Ready))
         .map(|member| {
-            let stale = member.standing == Standing::Ready && (member.outdated || is_expired(member, recycle, now));
+            let stale = member.standing == Standing::Ready && (member.outdated || is_old(pool, member, now));
             ((member.standing, stale, member.created, &member.uid), member)
         })
         .collect();

@@ -37,6 +37,7 @@ fn pool(target: i32, max: i32, standings: &[(Standing, usize)]) -> PoolView {
         max_concurrent_creates: 1_000,
         max_concurrent_deletes: 10,
         recycle: Recycle::default(),
+        recycle_before: None,
         disruption: Disruption::default(),
         rollout: Rollout::default(),
         template_hash: Some("present".into()),

@@ -139,7 +139,7 @@ pub fn template_current(
     let seconds = pool.rollout.progress_deadline_seconds;
     match now.phase {
         RolloutPhase::Done if forbidden => {
-            is(true, "MinSizeForbidsRecycling", format!("members are past their readyTtlSeconds, but {hint}"))
+            is(true, "MinSizeForbidsRecycling", format!("members are due to be recycled, but {hint}"))
         }
         RolloutPhase::Done => is(true, "AllCurrent", "no unclaimed member is of an older template".into()),
         RolloutPhase::Unknown => {

@@ -20,6 +20,10 @@ mod walk_launch_configs;
 mod walk_lease;
 mod walk_machines;
 mod walk_namespaces;
+#[cfg(feature = "kubectl")]
+mod walk_plugin;
+#[cfg(feature = "kubectl")]
+mod walk_plugin_claim;
 mod walk_pools;
 mod walk_queue;
 mod walk_recycle;

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::harness::objects::{condition, machine};
 use crate::harness::{Operator, Walk, eventually};
 
-const GRACE: (&str, &str) = ("--sweep-grace-seconds", "1");
+pub(crate) const GRACE: (&str, &str) = ("--sweep-grace-seconds", "1");
 
 /// The tags of a machine that was bought for a member.
 fn tags<'a>(installation: &'a str, namespace: &'a str, name: &'a str) -> [(&'static str, &'a str); 4] {
@@ -24,7 +24,7 @@ fn tags<'a>(installation: &'a str, namespace: &'a str, name: &'a str) -> [(&'sta
 }
 
 /// Buys so many machines for members that there never were.
-async fn orphans(walk: &Walk, count: usize) -> Vec<String> {
+pub(crate) async fn orphans(walk: &Walk, count: usize) -> Vec<String> {
     let mut ids = Vec::new();
     for number in 0..count {
         let name = format!("ci-gone{number}");
@@ -33,7 +33,7 @@ async fn orphans(walk: &Walk, count: usize) -> Vec<String> {
     ids
 }
 
-async fn all_end(walk: &Walk, ids: &[String]) {
+pub(crate) async fn all_end(walk: &Walk, ids: &[String]) {
     walk.ledger_until("the orphans are ended", |ledger| ids.iter().all(|id| ledger.ended(id))).await;
 }
 

@@ -9,7 +9,7 @@ mod rollouts;
 use jiff::{SignedDuration, Timestamp};
 
 use super::placement::LaunchConfigView;
-use super::recycle::{expires_at, is_expired};
+use super::recycle::{expires_at, is_old, requested_before};
 use super::replenish::{CountedMember, Memory, PoolView, Replenishment, Standing, replenish};
 use super::rollout::{Progress, RolloutPhase};
 use crate::api::{Disruption, PoolState, Recycle, Rollout, RolloutFailure, RolloutType};
@@ -55,6 +55,7 @@ impl Run {
             max_concurrent_creates: 10,
             max_concurrent_deletes: 10,
             recycle: Recycle { ready_ttl_seconds: ttl, jitter_percent: 20 },
+            recycle_before: None,
             disruption: Disruption::default(),
             rollout: Rollout { progress_deadline_seconds: 100, ..Rollout::default() },
             template_hash: None,
@@ -178,7 +179,7 @@ impl Run {
             let n = self.view.members.iter().position(|member| member.uid == *uid).unwrap();
             let member = &self.view.members[n];
             match member.standing {
-                Standing::Ready if member.outdated || is_expired(member, &self.view.recycle, now) => self.retired += 1,
+                Standing::Ready if member.outdated || is_old(&self.view, member, now) => self.retired += 1,
                 Standing::Ready => self.fresh_deleted += 1,
                 Standing::Errored => self.failed += 1,
                 _ => self.given_up += 1,

@@ -43,6 +43,37 @@ fn pw_6_a_long_absence_of_the_operator_makes_no_herd() {
 }
 
 #[test]
+fn p_44_a_person_has_every_ready_member_replaced_once_within_the_budget() {
+    let mut run = Run::begin(6, 20, 100_000);
+    run.run(5);
+    run.claim();
+    run.run(20);
+    run.view.recycle_before = requested_before(&at(run.second).to_string());
+    let ready = run.count(Standing::Ready);
+    assert_eq!(run.fewest_ready(300), ready, "each replacement is ready before its predecessor goes");
+    assert_eq!((run.retired, run.fresh_deleted), (6, 0), "all of them, and none a second time");
+    assert_eq!(run.count(Standing::Claimed), 1);
+    let later = run.retired;
+    run.run(300);
+    assert_eq!(run.retired, later);
+}
+
+#[test]
+fn p_44_a_request_that_lies_ahead_comes_into_force_in_its_time() {
+    let mut run = Run::begin(3, 20, 100_000);
+    run.run(5);
+    let then = run.second + 50;
+    run.view.recycle_before = Some(at(then));
+    run.run(40);
+    assert_eq!(run.retired, 0);
+    assert_eq!(run.last.as_ref().unwrap().look_again_at, Some(at(then)));
+    run.run(200);
+    assert_eq!((run.retired, run.count(Standing::Ready)), (3, 3));
+    assert_eq!(requested_before("soon"), None);
+    assert_eq!(requested_before("2026-01-01T00:00:00Z"), Some("2026-01-01T00:00:00Z".parse().unwrap()));
+}
+
+#[test]
 fn pw_7_min_size_is_hard_and_a_lowered_target_takes_ready_members_away() {
     let mut run = Run::begin(4, 4, 100);
     run.view.min_size = 4;

@@ -8,6 +8,8 @@ mod ground;
 mod history;
 pub(crate) mod objects;
 mod operator;
+#[cfg(feature = "kubectl")]
+mod plugin;
 mod process;
 mod recorder;
 mod simcloud;
@@ -15,6 +17,8 @@ mod walk;
 
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "kubectl")]
+pub(crate) use self::plugin::{PLUGIN, ctrl_c};
 pub(crate) use self::{
     audit::{Audit, LOG as AUDIT_LOG, policy as audit_policy},
     forwarder::Forwarder,

@@ -27,16 +27,21 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `bullpen` with these arguments; both of its outputs go to `log`.
     pub(crate) fn bullpen(name: &'static str, arguments: &[String], log: &Path) -> Self {
+        Self::start(name, env!("CARGO_BIN_EXE_bullpen"), arguments, log, Stdio::null())
+    }
+
+    /// Starts a program with these arguments; both of its outputs go to `log`.
+    pub(crate) fn start(name: &'static str, program: &str, arguments: &[String], log: &Path, stdin: Stdio) -> Self {
         let output = File::create(log).expect("a log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_bullpen"))
+        let child = Command::new(program)
             .args(arguments)
             .env_remove("KUBECONFIG")
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(output.try_clone().expect("the log file again"))
             .stderr(output)
             .process_group(0)
             .spawn()
-            .expect("bullpen starts");
+            .expect("it starts");
         let watchdog = Command::new("/bin/sh")
             .args(["-c", WATCHDOG, &child.id().to_string()])
             .stdin(Stdio::piped())

@@ -126,6 +126,16 @@ impl Walk {
         (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     }
 
+    /// An administrator's kubeconfig.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.ground.kubeconfig
+    }
+
+    /// kubectl without any option.
+    pub(crate) fn bare_kubectl(&self) -> tokio::process::Command {
+        tokio::process::Command::new(&self.ground.kubectl)
+    }
+
     fn kubectl_command(&self) -> Command {
         let mut command = Command::new(&self.ground.kubectl);
         command.arg("--kubeconfig").arg(&self.ground.kubeconfig);

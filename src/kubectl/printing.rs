@@ -1,0 +1,161 @@
+//! Tables, JSON and YAML as kubectl prints them.
+
+use jiff::Timestamp;
+use kube::Resource;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::session::Output;
+
+/// Writes a line, as far as somebody reads it.
+pub(super) fn write_line(to: &mut impl std::io::Write, words: std::fmt::Arguments<'_>) {
+    let _ = writeln!(to, "{words}");
+}
+
+/// A table: the columns by name, and rows of as many cells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    header: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these columns.
+    pub fn new(header: Vec<&'static str>) -> Self {
+        Self { header, rows: Vec::new() }
+    }
+
+    /// Adds a row. An empty cell is shown as `<none>`, as kubectl does.
+    pub fn row(&mut self, cells: Vec<String>) {
+        let shown = cells.into_iter().map(|cell| if cell.is_empty() { "<none>".to_owned() } else { cell });
+        self.rows.push(shown.collect());
+    }
+
+    /// The table as text, a line each, three blanks between columns.
+    pub fn text(&self) -> String {
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+            cells.chain([self.header[column].len()]).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.header.len()).map(width).collect();
+        let line = |cells: &[&str]| {
+            let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}   ", width = *width));
+            padded.collect::<String>().trim_end().to_owned()
+        };
+        let mut lines = vec![line(&self.header)];
+        lines.extend(self.rows.iter().map(|row| line(&row.iter().map(String::as_str).collect::<Vec<_>>())));
+        lines.join("\n")
+    }
+}
+
+/// Prints a list: as a table that `table` makes (with more columns if it is given true), or the objects themselves.
+///
+/// # Errors
+/// When the objects cannot be written as YAML or JSON.
+pub fn list<K>(
+    objects: &[K],
+    output: Option<Output>,
+    scope: &str,
+    table: impl FnOnce(bool) -> Table,
+) -> Result<(), Failure>
+where
+    K: Resource<DynamicType = ()> + Serialize,
+{
+    match output {
+        None | Some(Output::Wide) if objects.is_empty() => tell!("No resources found{scope}."),
+        None | Some(Output::Wide) => say!("{}", table(output.is_some()).text()),
+        Some(Output::Name) => objects.iter().for_each(|object| say!("{}", qualified(object))),
+        Some(format @ (Output::Json | Output::Yaml)) => {
+            let items = objects.iter().map(bare).collect::<Result<Vec<_>, _>>()?;
+            let whole =
+                json!({ "apiVersion": "v1", "kind": "List", "items": items, "metadata": { "resourceVersion": "" } });
+            say!("{}", structured(&whole, format)?);
+        }
+    }
+    Ok(())
+}
+
+/// Prints one object that a command has just changed, or the sentence `words` about it after its name.
+///
+/// # Errors
+/// When the object cannot be written as YAML or JSON.
+pub fn changed<K>(object: &K, output: Option<Output>, words: &str) -> Result<(), Failure>
+where
+    K: Resource<DynamicType = ()> + Serialize,
+{
+    match output {
+        None | Some(Output::Wide) => say!("{} {words}", qualified(object)),
+        Some(Output::Name) => say!("{}", qualified(object)),
+        Some(format) => say!("{}", structured(&bare(object)?, format)?),
+    }
+    Ok(())
+}
+
+/// A value in one of the two formats; in JSON for the others.
+///
+/// # Errors
+/// When it cannot be written so.
+pub fn structured<T: Serialize>(value: &T, format: Output) -> Result<String, Failure> {
+    let text = match format {
+        Output::Yaml => serde_saphyr::to_string(value).map_err(|error| error.to_string()),
+        Output::Json | Output::Wide | Output::Name => {
+            serde_json::to_string_pretty(value).map_err(|error| error.to_string())
+        }
+    };
+    text.map(|text| text.trim_end().to_owned()).map_err(Failure::Other)
+}
+
+/// The object as kubectl prints it: without managed fields.
+fn bare<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Result<Value, Failure> {
+    let mut value = serde_json::to_value(object).map_err(|error| Failure::Other(error.to_string()))?;
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    Ok(value)
+}
+
+/// Resource and name, such as `poolclaim.bullpen.dev/build-1`.
+pub fn qualified<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    let name = object.meta().name.as_deref().unwrap_or_default();
+    format!("{}.{}/{name}", K::kind(&()).to_lowercase(), K::group(&()))
+}
+
+/// How long ago `moment` was, as kubectl says it in its tables.
+pub fn age(moment: Option<Timestamp>, now: Timestamp) -> String {
+    moment.map_or_else(|| "<unknown>".to_owned(), |moment| span(now.duration_since(moment).as_secs()))
+}
+
+/// Seconds in kubectl's short words.
+pub fn span(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..600 if seconds % 60 != 0 => format!("{minutes}m{}s", seconds % 60),
+        120..10_800 => format!("{minutes}m"),
+        10_800..28_800 if minutes % 60 != 0 => format!("{hours}h{}m", minutes % 60),
+        10_800..172_800 => format!("{hours}h"),
+        172_800..691_200 if hours % 24 != 0 => format!("{days}d{}h", hours % 24),
+        _ => format!("{days}d"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_below_each_other_and_what_is_empty_is_none() {
+        let mut table = Table::new(vec!["NAME", "STATE"]);
+        table.row(vec!["ci".into(), "Active".into()]);
+        table.row(vec!["a-longer-name".into(), String::new()]);
+        assert_eq!(table.text(), "NAME            STATE\nci              Active\na-longer-name   <none>");
+    }
+
+    #[test]
+    fn spans_read_as_in_tables_of_kubectl() {
+        let said: Vec<_> = [0, 90, 120, 125, 600, 7_300, 10_800, 11_000, 40_000, 180_000, 900_000].map(span).into();
+        assert_eq!(said, ["0s", "90s", "2m", "2m5s", "10m", "121m", "3h", "3h3m", "11h", "2d2h", "10d"]);
+    }
+}

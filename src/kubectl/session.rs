@@ -1,0 +1,177 @@
+//! Which cluster, which namespace, who asks, and how the answer looks: the options that every command has.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kube::api::{Api, ListParams};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::core::NamespaceResourceScope;
+use kube::{Client, Config, Resource};
+use serde::de::DeserializeOwned;
+
+use super::failure::Failure;
+
+/// How long connecting, and any answer but a watch's, may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The options that every command has, as kubectl's.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GlobalOptions {
+    /// Path to the kubeconfig file [default: KUBECONFIG, or ~/.kube/config]
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Options of every command")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig to use
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Options of every command")]
+    pub context: Option<String>,
+    /// The namespace [default: that of the context]
+    #[arg(short = 'n', long, global = true, value_name = "NAMESPACE", help_heading = "Options of every command")]
+    pub namespace: Option<String>,
+}
+
+/// How objects are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// The objects as JSON
+    Json,
+    /// The objects as YAML
+    Yaml,
+    /// A table with more columns
+    Wide,
+    /// Only kind and name
+    Name,
+}
+
+/// The option by which a command's output is chosen.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct OutputOption {
+    /// How to show it [default: words or a table]
+    #[arg(short = 'o', long, value_enum, value_name = "FORMAT")]
+    pub output: Option<Output>,
+}
+
+/// Connections to the cluster, and where in it the command works.
+#[derive(Clone)]
+pub struct Session {
+    /// For requests with one answer.
+    pub client: Client,
+    /// For watches, which may be silent for long.
+    pub watching: Client,
+    /// The namespace of the command.
+    pub namespace: String,
+    /// The user of the kubeconfig's context, or USER.
+    pub user: Option<String>,
+}
+
+/// A kind that the plugin reads.
+pub trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Send
+        + 'static
+{
+}
+
+impl Session {
+    /// Reads the configuration as kubectl does. Nothing is asked of the cluster yet.
+    ///
+    /// # Errors
+    /// When there is no configuration, or it is broken, or has no such context.
+    pub async fn open(options: &GlobalOptions) -> Result<Self, Failure> {
+        let kubeconfig = match &options.kubeconfig {
+            Some(path) => Some(Kubeconfig::read_from(path)?),
+            None => match Kubeconfig::read() {
+                Ok(kubeconfig) => Some(kubeconfig),
+                Err(KubeconfigError::ReadConfig(..) | KubeconfigError::FindPath) if !has_kubeconfig() => None,
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let context = options
+            .context
+            .clone()
+            .or_else(|| kubeconfig.as_ref().and_then(|kubeconfig| kubeconfig.current_context.clone()));
+        if let (Some(wanted), Some(kubeconfig)) = (&options.context, &kubeconfig)
+            && !kubeconfig.contexts.iter().any(|named| named.name == *wanted)
+        {
+            return Err(Failure::Config(format!("context \"{wanted}\" does not exist")));
+        }
+        let user = kubeconfig.as_ref().and_then(|kubeconfig| user_of(kubeconfig, context.as_deref()));
+        let config = match kubeconfig {
+            Some(kubeconfig) => {
+                let options = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
+                Config::from_custom_kubeconfig(kubeconfig, &options).await?
+            }
+            None => Config::incluster().map_err(|_| {
+                Failure::Config("no kubeconfig was found: set KUBECONFIG, or use --kubeconfig".to_owned())
+            })?,
+        };
+        let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let mut watching = config;
+        watching.default_retry = false;
+        watching.connect_timeout = Some(CONNECT_TIMEOUT);
+        let mut direct = watching.clone();
+        direct.read_timeout = Some(READ_TIMEOUT);
+        direct.write_timeout = Some(READ_TIMEOUT);
+        direct.reset_reader_on_write = true;
+        let user = user.or_else(|| std::env::var("USER").ok()).filter(|user| !user.is_empty());
+        Ok(Self { client: Client::try_from(direct)?, watching: Client::try_from(watching)?, namespace, user })
+    }
+
+    /// Objects of the command's namespace.
+    pub fn api<K: Kind>(&self) -> Api<K> {
+        self.api_in(&self.namespace)
+    }
+
+    /// Objects of another namespace.
+    pub fn api_in<K: Kind>(&self, namespace: &str) -> Api<K> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Objects to watch, in the command's namespace or in all of them.
+    pub fn watched<K: Kind>(&self, everywhere: bool) -> Api<K> {
+        if everywhere {
+            Api::all(self.watching.clone())
+        } else {
+            Api::namespaced(self.watching.clone(), &self.namespace)
+        }
+    }
+
+    /// All objects of a kind, in the command's namespace or in all of them, by namespace and name.
+    ///
+    /// # Errors
+    /// What the API server says.
+    pub async fn list<K: Kind>(&self, everywhere: bool, parameters: &ListParams) -> Result<Vec<K>, Failure> {
+        let api: Api<K> = if everywhere { Api::all(self.client.clone()) } else { self.api() };
+        let list = api.list(parameters).await?;
+        let by_name: BTreeMap<_, _> = list
+            .items
+            .into_iter()
+            .map(|object| ((object.meta().namespace.clone(), object.meta().name.clone()), object))
+            .collect();
+        Ok(by_name.into_values().collect())
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+/// Whether somebody says where a kubeconfig is: then a missing one is an error.
+fn has_kubeconfig() -> bool {
+    std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty())
+}
+
+fn user_of(kubeconfig: &Kubeconfig, context: Option<&str>) -> Option<String> {
+    let context = kubeconfig.contexts.iter().find(|named| Some(named.name.as_str()) == context)?;
+    context.context.as_ref()?.user.clone()
+}

@@ -1,0 +1,90 @@
+//! Watching one object until the command has seen enough.
+
+use futures::{Stream, StreamExt};
+use kube::Api;
+use kube::runtime::watcher::{Config, Error, Event};
+use kube::runtime::{WatchStreamExt, watcher};
+
+use super::failure::{Failure, causes};
+use super::session::Kind;
+
+/// How long the server may take before it ends a watch by itself, seconds: also how soon a dead connection is noticed.
+const WATCH_SECONDS: u32 = 60;
+
+/// What a watch shows of one object.
+#[derive(Debug)]
+pub enum Seen<K> {
+    /// The object as it is now.
+    There(Box<K>),
+    /// There is none of this name.
+    Gone,
+    /// The watch was interrupted, and goes on by itself.
+    Interrupted(String),
+    /// The watch is not allowed: it would never show anything.
+    Refused(Failure),
+}
+
+/// Follows the object `name`, beginning with what is there now.
+pub fn one<K: Kind>(api: Api<K>, name: &str) -> impl Stream<Item = Seen<K>> + Unpin + use<K> {
+    let config = Config::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS);
+    let mut listed = false;
+    let stream = watcher(api, config).default_backoff().filter_map(move |event| {
+        let seen = match event {
+            Ok(Event::Init) => {
+                listed = false;
+                None
+            }
+            Ok(Event::InitApply(object)) => {
+                listed = true;
+                Some(Seen::There(Box::new(object)))
+            }
+            Ok(Event::InitDone) => (!listed).then_some(Seen::Gone),
+            Ok(Event::Apply(object)) => Some(Seen::There(Box::new(object))),
+            Ok(Event::Delete(_)) => Some(Seen::Gone),
+            Err(error) => Some(trouble(error)),
+        };
+        std::future::ready(seen)
+    });
+    Box::pin(stream)
+}
+
+/// A refusal ends what the watch is for; anything else may pass.
+fn trouble<K>(error: Error) -> Seen<K> {
+    match error {
+        Error::InitialListFailed(kube::Error::Api(status)) | Error::WatchStartFailed(kube::Error::Api(status))
+            if matches!(status.code, 401 | 403) =>
+        {
+            Seen::Refused(Failure::Server(status))
+        }
+        other => Seen::Interrupted(causes(&other)),
+    }
+}
+
+/// Waits until `judge` has an answer about the object.
+///
+/// # Errors
+/// When the watch is not allowed, or the object is gone.
+pub async fn until<K: Kind, T>(api: Api<K>, name: &str, mut judge: impl FnMut(&K) -> Option<T>) -> Result<T, Failure> {
+    let mut stream = one(api, name);
+    let mut interrupted = false;
+    while let Some(seen) = stream.next().await {
+        match seen {
+            Seen::There(object) => {
+                if let Some(answer) = judge(&object) {
+                    return Ok(answer);
+                }
+            }
+            Seen::Gone => {
+                let what = format!("{}.{}", K::plural(&()), K::group(&()));
+                return Err(Failure::not_found(&what, name));
+            }
+            Seen::Interrupted(why) if !interrupted => {
+                interrupted = true;
+                tell!("warning: the watch was interrupted, and is tried again: {why}");
+            }
+            Seen::Interrupted(_) => {}
+            Seen::Refused(failure) => return Err(failure),
+        }
+    }
+    Err(Failure::other("the watch ended"))
+}
