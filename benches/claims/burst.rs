@@ -59,7 +59,7 @@ async fn operator(ground: &Ground, client: &Client, claims: u32, report: &mut Re
     let stage = Stage::set(ground, client, &format!("burst-{claims}"), claims, claims * 3).await;
     let operator = stage.operator("burst");
     stage.ready(claims).await;
-    let seen = Seen::begin(client, &stage.namespace).await;
+    let seen = Seen::begin(&ground.client(), &stage.namespace).await;
     let (before, clock) = (operator.scrape().await, Clock::read(ground, Some(&operator)));
 
     let began = Instant::now();
@@ -95,8 +95,8 @@ type Growing = Arc<Mutex<VecDeque<PoolMember>>>;
 
 async fn bare(ground: &Ground, client: &Client, claims: u32, workers: usize, mix: Mix) -> (f64, f64) {
     let stage = Stage::set(ground, client, &format!("bare-{claims}-{workers}"), 0, 1).await;
-    let _watches = seen::as_an_operator(client, &stage.namespace).await;
-    let seen = Seen::begin(client, &stage.namespace).await;
+    let _watches = seen::as_an_operator(&ground.client(), &stage.namespace).await;
+    let seen = Seen::begin(&ground.client(), &stage.namespace).await;
     let bare = Bare::new(client, &stage.namespace, stage.pool.clone());
     let members: Vec<_> =
         stream::iter(0..claims).map(|_| bare.ready_member()).buffer_unordered(USERS).collect().await;

@@ -24,7 +24,7 @@ pub async fn run(ground: &Ground, clients: &[(&'static str, Client)], workers: &
     for (protocol, client) in clients {
         let namespace = format!("ceiling-{}", protocol.to_lowercase().replace(['/', '.'], ""));
         let stage = Stage::set(ground, client, &namespace, 0, 1).await;
-        let _watches = seen::as_an_operator(client, &namespace).await;
+        let _watches = seen::as_an_operator(&ground.client(), &namespace).await;
         for &workers in workers {
             let before = Clock::read(ground, None);
             let rate = sweep(&stage, workers, each).await;

@@ -43,7 +43,7 @@ pub async fn run(ground: &Ground, client: &Client, crowd: Crowd, report: &mut Re
         let standby = failover.then(|| stage.operator(&format!("{name}-2")));
         stage.ready(members).await;
         let (before, began) = (leader.scrape().await, Instant::now());
-        let mut bound = begin(&stage, client, claims).await;
+        let mut bound = begin(&stage, claims).await;
 
         let mut moments = Vec::new();
         let mut killed: Option<(Instant, Scrape)> = None;
@@ -83,8 +83,8 @@ pub async fn run(ground: &Ground, client: &Client, crowd: Crowd, report: &mut Re
 }
 
 /// Makes the claims, and releases each as soon as it was held. Tells when each was Bound.
-async fn begin(stage: &Stage<'_>, client: &Client, claims: usize) -> mpsc::UnboundedReceiver<Instant> {
-    let seen = Arc::new(Seen::begin(client, &stage.namespace).await);
+async fn begin(stage: &Stage<'_>, claims: usize) -> mpsc::UnboundedReceiver<Instant> {
+    let seen = Arc::new(Seen::begin(&stage.ground.client(), &stage.namespace).await);
     let (tell, told) = mpsc::unbounded_channel();
     let user = stage.user();
     tokio::spawn(async move {

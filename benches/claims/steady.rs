@@ -88,7 +88,7 @@ async fn operator(ground: &Ground, client: &Client, load: Load, bars: bool, repo
     let operator = stage.operator("steady");
     stage.ready(target).await;
     tokio::time::sleep(SETTLE).await;
-    let seen = Arc::new(Seen::begin(client, &stage.namespace).await);
+    let seen = Arc::new(Seen::begin(&ground.client(), &stage.namespace).await);
     let ledger = ledger_last(ground).await;
     let writes = ground.writes(None).await;
     let (before, clock) = (operator.scrape().await, Clock::read(ground, Some(&operator)));
@@ -150,8 +150,8 @@ async fn operator(ground: &Ground, client: &Client, load: Load, bars: bool, repo
 
 async fn bare(ground: &Ground, client: &Client, load: Load, report: &mut Report) -> (Times, Times) {
     let stage = Stage::set(ground, client, &format!("steady-bare-{}", load.rate), 0, 1).await;
-    let _watches = seen::as_an_operator(client, &stage.namespace).await;
-    let seen = Arc::new(Seen::begin(client, &stage.namespace).await);
+    let _watches = seen::as_an_operator(&ground.client(), &stage.namespace).await;
+    let seen = Arc::new(Seen::begin(&ground.client(), &stage.namespace).await);
     let bare = Bare::new(client, &stage.namespace, stage.pool.clone());
     let ready: Arc<Mutex<VecDeque<PoolMember>>> = Arc::default();
     for _ in 0..load.rate * MEMBERS {
