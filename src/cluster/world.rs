@@ -65,6 +65,7 @@ pub struct State {
     /// What Secrets and ConfigMaps hold that pools refer to.
     pub contents: Contents,
     members_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
+    member_counts: HashMap<String, usize>,
     members_by_claim: HashMap<String, HashSet<ObjectKey>>,
     claims_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
     announced: bool,
@@ -196,6 +197,14 @@ impl State {
         self.members_of_name(&ObjectKey::of(pool)).filter(move |member| member.spec.pool_ref.uid == uid)
     }
 
+    /// How many members of this incarnation of a pool there are beside `member`.
+    pub fn others_of(&self, pool: &InstancePool, member: &PoolMember) -> usize {
+        let uid = pool.metadata.uid.as_deref().unwrap_or_default();
+        let all = self.member_counts.get(uid).copied().unwrap_or(0);
+        let stored = self.members.get(&ObjectKey::of(member)).filter(|stored| stored.metadata.uid == member.metadata.uid);
+        all - usize::from(stored.is_some_and(|stored| stored.spec.pool_ref.uid == uid))
+    }
+
     /// The members whose `claimRef` names the claim with this uid.
     pub fn members_claimed_by<'a>(&'a self, claim_uid: &str) -> impl Iterator<Item = &'a Arc<PoolMember>> {
         self.members_by_claim.get(claim_uid).into_iter().flatten().filter_map(|key| self.members.get(key))
@@ -269,6 +278,17 @@ impl Kept for PoolMember {
         let key = key_of(changed);
         let pool = |member: &Arc<Self>| ObjectKey::new(key.namespace.clone(), member.spec.pool_ref.name.clone());
         index(&mut state.members_by_pool, &key, changed.old.as_ref().map(pool), changed.new.as_ref().map(pool));
+        if let Some(new) = &changed.new {
+            *state.member_counts.entry(new.spec.pool_ref.uid.clone()).or_insert(0) += 1;
+        }
+        if let Some(old) = &changed.old
+            && let Some(count) = state.member_counts.get_mut(&old.spec.pool_ref.uid)
+        {
+            *count -= 1;
+            if *count == 0 {
+                state.member_counts.remove(&old.spec.pool_ref.uid);
+            }
+        }
         let claim = |member: &Arc<Self>| {
             member.status.as_ref().and_then(|status| status.claim_ref.as_ref()).map(|claim| claim.uid.clone())
         };
