@@ -65,12 +65,14 @@ async fn operator(ground: &Ground, client: &Client, claims: u32, report: &mut Re
     let began = Instant::now();
     let names: Vec<_> = (0..claims).map(|number| format!("claim-{number}")).collect();
     let waits: Vec<_> = names.iter().map(|name| seen.bound(name)).collect();
-    let (user, made) = (stage.user(), Instant::now());
-    stream::iter(&names).for_each_concurrent(USERS, async |name| user.claim(name).await).await;
+    let (claimant, made) = (stage.user(), Instant::now());
+    stream::iter(&names).for_each_concurrent(USERS, async |name| claimant.claim(name).await).await;
     let made = made.elapsed();
     let mut times = Vec::new();
     for wait in waits {
-        times.push(tokio::time::timeout(PATIENCE, wait).await.expect("every claim is Bound").expect("the watch lives") - began);
+        times.push(
+            tokio::time::timeout(PATIENCE, wait).await.expect("every claim is Bound").expect("the watch lives") - began,
+        );
     }
     let took = times.iter().max().expect("a claim").as_secs_f64();
     let after = operator.scrape().await;
@@ -78,11 +80,15 @@ async fn operator(ground: &Ground, client: &Client, claims: u32, report: &mut Re
 
     let (all, number) = (after.grown(&before, CLAIM_WRITES, &["outcome=\"ok\""]), f64::from(claims));
     let posts = after.grown(&before, CLAIM_WRITES, &["kind=\"PoolMember\",verb=\"create\"", "outcome=\"ok\""]);
-    let statuses = after.grown(&before, CLAIM_WRITES, &["kind=\"PoolMember\",verb=\"update_status\"", "outcome=\"ok\""]);
+    let statuses =
+        after.grown(&before, CLAIM_WRITES, &["kind=\"PoolMember\",verb=\"update_status\"", "outcome=\"ok\""]);
     let mix = Mix { posts: posts / number, statuses: ((statuses - number) / number).max(0.0) };
     let rate = number / took;
     report.figure("claims/s to the last Bound", rate, "claims/s", Bar::AtLeast(RATE_AIM));
-    report.line("all claims created after", &format!("{:.2} s; the last one Bound after {took:.2} s", made.as_secs_f64()));
+    report.line(
+        "all claims created after",
+        &format!("{:.2} s; the last one Bound after {took:.2} s", made.as_secs_f64()),
+    );
     report.line("first create to Bound", &Times::new(times).words());
     report.figure("writes of the operator", all / took, "writes/s", Bar::None);
     report.line("refill meanwhile", &format!("{posts:.0} members created, {:.0} statuses", statuses - number));
@@ -98,8 +104,7 @@ async fn bare(ground: &Ground, client: &Client, claims: u32, workers: usize, mix
     let _watches = seen::as_an_operator(&ground.client(), &stage.namespace).await;
     let seen = Seen::begin(&ground.client(), &stage.namespace).await;
     let bare = Bare::new(client, &stage.namespace, stage.pool.clone());
-    let members: Vec<_> =
-        stream::iter(0..claims).map(|_| bare.ready_member()).buffer_unordered(USERS).collect().await;
+    let members: Vec<_> = stream::iter(0..claims).map(|_| bare.ready_member()).buffer_unordered(USERS).collect().await;
 
     let began = Instant::now();
     let names: Vec<_> = (0..claims).map(|number| format!("claim-{number}")).collect();
@@ -113,7 +118,7 @@ async fn bare(ground: &Ground, client: &Client, claims: u32, workers: usize, mix
         let (bare, queue, members, growing, owed) =
             (bare.clone(), queue.clone(), members.clone(), growing.clone(), owed.clone());
         tasks.spawn(async move {
-            let mut written = 0_u64;
+            let mut written = 0_u32;
             loop {
                 let Some(claim) = queue.lock().await.recv().await else { return written };
                 let member = members.lock().pop().expect("a member for each claim");
@@ -122,23 +127,25 @@ async fn bare(ground: &Ground, client: &Client, claims: u32, workers: usize, mix
             }
         });
     }
-    stream::iter(&names).for_each_concurrent(USERS, async |name| {
-        let _ = made.send(bare.claim(name).await);
-    }).await;
+    stream::iter(&names)
+        .for_each_concurrent(USERS, async |name| {
+            let _ = made.send(bare.claim(name).await);
+        })
+        .await;
     drop(made);
     let mut last = Duration::ZERO;
     for wait in waits {
-        let moment = tokio::time::timeout(PATIENCE, wait).await.expect("every claim is Bound").expect("the watch lives");
+        let moment =
+            tokio::time::timeout(PATIENCE, wait).await.expect("every claim is Bound").expect("the watch lives");
         last = last.max(moment - began);
     }
-    let written: u64 = tasks.join_all().await.into_iter().sum();
+    let written: u32 = tasks.join_all().await.into_iter().sum();
     // The last refill may follow the last claim.
-    let took = last.max(Duration::from_millis(1)).as_secs_f64();
-    (f64::from(claims) / took, written as f64 / took.max(began.elapsed().as_secs_f64()))
+    (f64::from(claims) / last.as_secs_f64(), f64::from(written) / began.elapsed().as_secs_f64())
 }
 
 /// The share of refill that one claim brings with it.
-async fn refill(bare: &Bare, mix: Mix, growing: &Growing, owed: &Mutex<(f64, f64)>) -> u64 {
+async fn refill(bare: &Bare, mix: Mix, growing: &Growing, owed: &Mutex<(f64, f64)>) -> u32 {
     let mut written = 0;
     let (mut posts, mut statuses) = {
         let mut owed = owed.lock();

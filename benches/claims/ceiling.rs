@@ -1,7 +1,7 @@
 //! How many full claim cycles the API server takes at all: from a bare client, with more and more workers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use kube::Client;
@@ -18,7 +18,13 @@ use crate::stage::{Clock, Stage};
 const WRITES: f64 = 9.0;
 
 /// Sweeps the number of workers, over one connection and over many.
-pub async fn run(ground: &Ground, clients: &[(&'static str, Client)], workers: &[usize], each: Duration, report: &mut Report) {
+pub async fn run(
+    ground: &Ground,
+    clients: &[(&'static str, Client)],
+    workers: &[usize],
+    each: Duration,
+    report: &mut Report,
+) {
     report.head("Ceiling: full claim cycles of a bare client (7 writes of an operator, 2 of a user), 4 watches open");
     let mut points = Vec::new();
     for (protocol, client) in clients {
@@ -42,7 +48,7 @@ pub async fn run(ground: &Ground, clients: &[(&'static str, Client)], workers: &
 /// Cycles a second with so many workers.
 async fn sweep(stage: &Stage<'_>, workers: usize, each: Duration) -> f64 {
     let bare = Bare::new(&stage.client, &stage.namespace, stage.pool.clone());
-    let (done, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
+    let (done, began) = (Arc::new(AtomicU32::new(0)), Instant::now());
     let mut tasks = JoinSet::new();
     for worker in 0..workers {
         let (bare, done) = (bare.clone(), done.clone());
@@ -60,5 +66,5 @@ async fn sweep(stage: &Stage<'_>, workers: usize, each: Duration) -> f64 {
         });
     }
     tasks.join_all().await;
-    done.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64()
+    f64::from(done.load(Ordering::Relaxed)) / began.elapsed().as_secs_f64()
 }

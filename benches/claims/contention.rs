@@ -33,7 +33,8 @@ pub struct Crowd {
 /// Without a failover, and with one.
 pub async fn run(ground: &Ground, client: &Client, crowd: Crowd, report: &mut Report) {
     let Crowd { claims, members } = crowd;
-    report.head(&format!("Contention: {claims} claims at once on {members} machines, each held {} ms", HELD.as_millis()));
+    report
+        .head(&format!("Contention: {claims} claims at once on {members} machines, each held {} ms", HELD.as_millis()));
     let mut kept = json!({});
     for failover in [false, true] {
         let name = if failover { "failover" } else { "contention" };
@@ -68,7 +69,12 @@ pub async fn run(ground: &Ground, client: &Client, crowd: Crowd, report: &mut Re
                 add(&standby.scrape().await, &Scrape::default());
                 let after = moments.iter().filter_map(|bound| bound.checked_duration_since(*moment));
                 let first = after.filter(|after| *after > LAST_WORDS).min().unwrap_or_default();
-                report.figure("leader killed to the next first bind", first.as_secs_f64(), "s", Bar::AtMost(FAILOVER_BAR));
+                report.figure(
+                    "leader killed to the next first bind",
+                    first.as_secs_f64(),
+                    "s",
+                    Bar::AtMost(FAILOVER_BAR),
+                );
                 kept["killToFirstBindSeconds"] = json!(first.as_secs_f64());
             }
             _ => add(&leader.scrape().await, &before),

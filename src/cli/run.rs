@@ -116,7 +116,7 @@ async fn run(args: RunArgs) -> CommandResult {
     let home = configuration.default_namespace.clone();
     let metrics = Metrics::new();
     let signs = Signs::new(metrics.clone());
-    let clients = clients(configuration, &signs)?;
+    let clients = clients(&configuration, &signs)?;
     let lease_namespace = args.lease_namespace.unwrap_or_else(|| home.clone());
     let lease = args.leader_elect.then(|| ObjectKey::new(lease_namespace, args.lease_name.clone()));
     preflight::check(&clients.direct, args.namespace.as_deref(), lease.as_ref()).await?;

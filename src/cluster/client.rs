@@ -76,7 +76,7 @@ pub async fn configuration(path: Option<&std::path::Path>) -> Result<Config, Cli
 ///
 /// # Errors
 /// When the certificates or addresses in it are broken.
-pub fn clients(config: Config, signs: &Signs) -> Result<Clients, ClientError> {
+pub fn clients(config: &Config, signs: &Signs) -> Result<Clients, ClientError> {
     let mut lease = config.clone();
     lease.default_retry = false;
     lease.connect_timeout = Some(CONNECT_TIMEOUT);
@@ -87,7 +87,7 @@ pub fn clients(config: Config, signs: &Signs) -> Result<Clients, ClientError> {
     let mut watching = config.clone();
     watching.default_retry = false;
     watching.connect_timeout = Some(CONNECT_TIMEOUT);
-    Ok(Clients { watching: client(watching, signs)?, direct: direct(&config, signs)?, lease: client(lease, signs)? })
+    Ok(Clients { watching: client(watching, signs)?, direct: direct(config, signs)?, lease: client(lease, signs)? })
 }
 
 fn client(config: Config, signs: &Signs) -> Result<Client, ClientError> {

@@ -201,7 +201,8 @@ impl State {
     pub fn others_of(&self, pool: &InstancePool, member: &PoolMember) -> usize {
         let uid = pool.metadata.uid.as_deref().unwrap_or_default();
         let all = self.member_counts.get(uid).copied().unwrap_or(0);
-        let stored = self.members.get(&ObjectKey::of(member)).filter(|stored| stored.metadata.uid == member.metadata.uid);
+        let stored =
+            self.members.get(&ObjectKey::of(member)).filter(|stored| stored.metadata.uid == member.metadata.uid);
         all - usize::from(stored.is_some_and(|stored| stored.spec.pool_ref.uid == uid))
     }
 
@@ -336,4 +337,63 @@ fn pruned<K: ResourceExt>(mut object: K) -> K {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn of<K: serde::de::DeserializeOwned>(value: Value) -> K {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn pool(uid: &str) -> InstancePool {
+        of(json!({
+            "metadata": { "namespace": "ns", "name": "ci", "uid": uid },
+            "spec": { "targetSize": 1, "maxSize": 9, "launchConfigs": [{ "name": "sim" }] },
+        }))
+    }
+
+    fn member(name: &str, pool: &str, version: u64) -> PoolMember {
+        of(json!({
+            "metadata": { "namespace": "ns", "name": name, "uid": name, "resourceVersion": version.to_string() },
+            "spec": {
+                "poolRef": { "name": "ci", "uid": pool },
+                "placement": { "launchConfig": "sim", "generation": 1, "image": "i", "zone": "z" },
+                "templateHash": "h",
+            },
+        }))
+    }
+
+    #[test]
+    fn the_others_of_a_pool_are_counted_as_a_look_at_each_would_count_them() {
+        let (world, _changes) = World::new();
+        let (present, former) = (pool("new"), pool("old"));
+        let counts = |name: &str, uid: &str| {
+            let member = member(name, uid, 0);
+            world.with(|state| {
+                let others = |pool: &InstancePool| {
+                    let looked =
+                        state.members_of(pool).filter(|other| other.metadata.uid != member.metadata.uid).count();
+                    assert_eq!(state.others_of(pool, &member), looked);
+                    looked
+                };
+                (others(&present), others(&former))
+            })
+        };
+        assert_eq!(counts("a", "new"), (0, 0));
+        world.answered(member("a", "new", 1));
+        world.answered(member("b", "new", 2));
+        world.answered(member("c", "old", 3));
+        world.answered(member("a", "new", 4));
+        assert_eq!(counts("a", "new"), (1, 1));
+        assert_eq!(counts("c", "old"), (2, 0));
+        assert_eq!(counts("not-written-yet", "new"), (2, 1));
+        world.answered_gone::<PoolMember>(&ObjectKey::new("ns", "b"), "b");
+        world.answered_gone::<PoolMember>(&ObjectKey::new("ns", "c"), "c");
+        assert_eq!(counts("a", "new"), (0, 0));
+        assert!(world.with(|state| state.member_counts.len()) == 1);
+    }
 }

@@ -372,6 +372,26 @@ mod tests {
         assert_eq!(sent.load(Ordering::SeqCst), 2);
     }
 
+    #[tokio::test]
+    async fn upkeep_stands_back_while_many_bindings_go_on_but_never_stops() {
+        let server = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::empty()))
+        });
+        let client = kube::Client::new(server, "ci");
+        let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
+        let leadership = Leadership::acquired(crate::cluster::leadership::boottime());
+        let writes = Writes::new(clients, World::new().0, Metrics::new(), leadership);
+        let at_once = || {
+            let turns = std::iter::from_fn(|| futures::FutureExt::now_or_never(writes.upkeep_turn()).flatten());
+            turns.collect::<Vec<_>>().len()
+        };
+        assert_eq!(at_once(), 32);
+        let bindings: Vec<_> = (0..16).map(|_| writes.binding()).collect();
+        assert_eq!(at_once(), 4);
+        drop(bindings);
+        assert_eq!(at_once(), 32);
+    }
+
     #[test]
     fn only_a_404_that_names_the_object_proves_that_it_is_gone() {
         assert_eq!(answer_of(&error(404, "a"), "a"), Answer::NotFound);

@@ -68,8 +68,7 @@ pub struct Moment<'a> {
 pub fn purchasing(moment: Moment<'_>, memory: &mut PoolMemory, usable: &[UsableLaunchConfig]) -> Purchasing {
     let Moment { context, state, pool, .. } = moment;
     if !memory.counted.is_empty() || !memory.unrecorded.is_empty() {
-        let present: HashSet<_> =
-            state.members_of(pool).filter_map(|member| member.metadata.uid.as_deref()).collect();
+        let present: HashSet<_> = state.members_of(pool).filter_map(|member| member.metadata.uid.as_deref()).collect();
         memory.counted.retain(|uid| present.contains(uid.as_str()));
         memory.unrecorded.retain(|uid| present.contains(uid.as_str()));
     }
