@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo model chaos chaos-arvados bench-scale fmt lint crds check-generated ci
+.PHONY: help build test demo model chaos chaos-arvados bench bench-scale fmt lint crds check-generated ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ chaos: ## Claim from a pool in chaos for minutes, by chance (CLAIMS=1000 SEED=1 
 chaos-arvados: ## Have two hundred jobs done on ten machines that fail in every way (CLAIMS=200 SEED=1)
 	BULLPEN_CHAOS_CLAIMS=$(CLAIMS) BULLPEN_CHAOS_SEED=$(SEED) BULLPEN_CHAOS_TIMELINE=$(TIMELINE) \
 	$(CARGO) test --test cluster arvados_two_hundred -- --ignored --nocapture
+
+bench: ## Measure the claim path against a bare client on the same API server: bursts, a steady load, a failover (ARGS='--quick')
+	$(CARGO) bench --bench claims -- $(ARGS)
 
 bench-scale: ## Measure 10,000 members in 100 pools on a real API server: memory, idle cost, restarts (ARGS='--members 1000')
 	$(CARGO) bench --bench scale -- $(ARGS)

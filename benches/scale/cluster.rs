@@ -1,35 +1,29 @@
 //! The cluster, the cloud and the objects of the benchmark.
 
-use std::path::PathBuf;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use bullpen::api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, crds};
-use bullpen::control_plane::{ControlPlane, Options};
+use bullpen::api::{ClaimPhase, InstancePool, PoolClaim};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
-use kube::{Client, ResourceExt as _};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use kube::Client;
+use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
+use serde_json::json;
 
-use crate::process::Process;
+use crate::common::ground::Ground;
+use crate::common::of;
+use crate::common::process::Process;
 
 /// Pools of one namespace: a platform team's namespace has a few, not all of them.
 const POOLS_A_NAMESPACE: u32 = 10;
+const BOOT_MILLISECONDS: u32 = 1_000;
 const CREATES_AT_ONCE: usize = 16;
 const POLL: Duration = Duration::from_millis(500);
 const BIND_PATIENCE: Duration = Duration::from_mins(2);
 
 /// What the benchmark runs against.
 pub struct Cluster {
-    control_plane: ControlPlane,
+    ground: Ground,
     client: Client,
-    _simcloud: Process,
-    endpoint: String,
-    folder: TempDir,
     members: u32,
     pools: u32,
 }
@@ -37,36 +31,8 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a control plane and a simulated cloud.
     pub async fn start(members: u32, pools: u32) -> Self {
-        let mut options = Options::default();
-        // Nothing here needs owner references or namespace deletion, and it would write beside the operator.
-        options.controller_manager = false;
-        let control_plane = ControlPlane::start(options).await.unwrap_or_else(|error| panic!("{error}"));
-        let client = Client::try_from(control_plane.client_config()).expect("a client");
-        let folder = tempfile::Builder::new().prefix("bullpen-bench-").tempdir().expect("a folder for logs");
-        let arguments = ["simcloud", "--listen", "127.0.0.1:0", "--seed", "1"].map(str::to_owned);
-        let simcloud = Process::bullpen(&arguments, &folder.path().join("simcloud.log"));
-        let endpoint = format!("http://{}", simcloud.says("simcloud listening on http://"));
-        let cluster = Self { control_plane, client, _simcloud: simcloud, endpoint, folder, members, pools };
-        cluster.install().await;
-        cluster
-    }
-
-    async fn install(&self) {
-        let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        for crd in crds::all() {
-            let name = crd.name_any();
-            definitions.patch(&name, &PatchParams::apply("bench"), &Patch::Apply(&crd)).await.expect("a definition");
-        }
-        let began = Instant::now();
-        let (pools, configs) = (self.api_all::<InstancePool>(), self.api_all::<LaunchConfig>());
-        let claims = self.api_all::<PoolClaim>();
-        let few = ListParams::default().limit(1);
-        while pools.list(&few).await.is_err() || configs.list(&few).await.is_err() || claims.list(&few).await.is_err() {
-            assert!(began.elapsed() < BIND_PATIENCE, "the definitions are not served");
-            tokio::time::sleep(POLL).await;
-        }
-        // kube-apiserver holds up creates of a kind that is younger than two seconds.
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        let ground = Ground::start(env!("CARGO_BIN_EXE_bullpen").into(), &[]).await;
+        Self { client: ground.client(), ground, members, pools }
     }
 
     fn api_all<K>(&self) -> Api<K>
@@ -78,17 +44,7 @@ impl Cluster {
 
     /// Starts the operator for all namespaces.
     pub fn operator(&self, identity: &str) -> Process {
-        let kubeconfig = self.control_plane.kubeconfig_path().display().to_string();
-        let mut arguments = vec!["run".to_owned(), "--kubeconfig".to_owned(), kubeconfig];
-        let rest = ["--metrics-address", "127.0.0.1:0", "--installation-id", "bench", "--log-level", "warn"];
-        arguments.extend(rest.map(str::to_owned));
-        // As in a Deployment's pod: a restarted process has the name of the one before it.
-        arguments.extend(["--identity", identity].map(str::to_owned));
-        Process::bullpen(&arguments, &self.log(identity))
-    }
-
-    fn log(&self, name: &str) -> PathBuf {
-        self.folder.path().join(format!("{name}.log"))
+        self.ground.operator(identity, &["--log-level", "warn"])
     }
 
     fn namespace_of(pool: u32) -> String {
@@ -101,17 +57,8 @@ impl Cluster {
 
     /// Makes the namespaces, one launch config in each, and the pools.
     pub async fn make_pools(&self) {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
         for pool in (0..self.pools).step_by(POOLS_A_NAMESPACE as usize) {
-            let name = Self::namespace_of(pool);
-            let namespace = of::<Namespace>(json!({ "metadata": { "name": name } }));
-            namespaces.create(&PostParams::default(), &namespace).await.expect("a namespace");
-            let config = json!({ "metadata": { "name": "sim" }, "spec": {
-                "region": "r1", "zone": "r1-a", "instanceType": "small", "image": "img-1",
-                "simulated": { "endpoint": self.endpoint, "bootMilliseconds": 1_000 },
-            }});
-            let configs: Api<LaunchConfig> = Api::namespaced(self.client.clone(), &name);
-            configs.create(&PostParams::default(), &of(config)).await.expect("a launch config");
+            self.ground.make_namespace(&Self::namespace_of(pool), BOOT_MILLISECONDS).await;
         }
         stream::iter(0..self.pools)
             .map(|pool| async move {
@@ -151,15 +98,7 @@ impl Cluster {
 
     /// Writes of Bullpen's objects that the API server has answered until now. Leases are not among them.
     pub async fn writes(&self) -> u64 {
-        let request = http::Request::get("/metrics").body(Vec::new()).expect("a request");
-        let metrics = self.client.request_text(request).await.expect("the API server's metrics");
-        let writes = |line: &&str| {
-            line.starts_with("apiserver_request_total{")
-                && line.contains("group=\"bullpen.dev\"")
-                && ["POST", "PUT", "PATCH", "DELETE"].iter().any(|verb| line.contains(&format!("verb=\"{verb}\"")))
-        };
-        let count = |line: &str| line.rsplit(' ').next().and_then(|count| count.parse::<f64>().ok()).unwrap_or(0.0);
-        metrics.lines().filter(writes).map(|line| count(line) as u64).sum()
+        self.ground.writes(None).await
     }
 
     /// Makes a claim, starts the operator, and gives how long after that the claim was Bound. Then it is deleted.
@@ -188,8 +127,4 @@ impl Cluster {
         claims.delete(&name, &DeleteParams::default()).await.expect("the claim is deleted");
         took
     }
-}
-
-fn of<K: DeserializeOwned>(value: Value) -> K {
-    serde_json::from_value(value).expect("an object")
 }

@@ -5,8 +5,8 @@
 //! output as a table and, with `--json FILE`, as JSON. `--members` and `--pools` make it smaller for a first look.
 
 mod cluster;
-mod machine;
-mod process;
+#[path = "../common/mod.rs"]
+mod common;
 mod report;
 
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 
 use cluster::Cluster;
-use machine::{Cost, cost_of};
+use common::machine::{Cost, cost_of};
 use report::Report;
 
 /// Members of the walk in all, spread evenly over the pools.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::machine::{Cost, Usage};
+use crate::common::machine::{Cost, Usage};
 
 const RESIDENT_BAR: f64 = 100.0;
 const CPU_BAR: f64 = 1.0;

@@ -131,7 +131,7 @@ async fn run(args: RunArgs) -> CommandResult {
     let home = configuration.default_namespace.clone();
     let metrics = Metrics::new();
     let signs = Signs::new(metrics.clone());
-    let clients = clients(configuration, &signs)?;
+    let clients = clients(&configuration, &signs)?;
     let lease_namespace = args.lease_namespace.unwrap_or_else(|| home.clone());
     let installation_secret = ObjectKey::new(lease_namespace.clone(), args.installation_secret_name);
     let lease = args.leader_elect.then(|| ObjectKey::new(lease_namespace, args.lease_name.clone()));

@@ -82,6 +82,7 @@ pub struct State {
     pub lines: Lines,
     given: HashMap<ObjectKey, String>,
     members_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
+    member_counts: HashMap<String, usize>,
     members_by_claim: HashMap<String, HashSet<ObjectKey>>,
     claims_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
     announced: bool,
@@ -211,6 +212,15 @@ impl State {
     pub fn members_of<'a>(&'a self, pool: &'a InstancePool) -> impl Iterator<Item = &'a Arc<PoolMember>> {
         let uid = pool.metadata.uid.as_deref().unwrap_or_default();
         self.members_of_name(&ObjectKey::of(pool)).filter(move |member| member.spec.pool_ref.uid == uid)
+    }
+
+    /// How many members of this incarnation of a pool there are beside `member`.
+    pub fn others_of(&self, pool: &InstancePool, member: &PoolMember) -> usize {
+        let uid = pool.metadata.uid.as_deref().unwrap_or_default();
+        let all = self.member_counts.get(uid).copied().unwrap_or(0);
+        let stored =
+            self.members.get(&ObjectKey::of(member)).filter(|stored| stored.metadata.uid == member.metadata.uid);
+        all - usize::from(stored.is_some_and(|stored| stored.spec.pool_ref.uid == uid))
     }
 
     /// The members whose `claimRef` names the claim with this uid.
@@ -363,6 +373,17 @@ impl Kept for PoolMember {
         let key = key_of(changed);
         let pool = |member: &Arc<Self>| ObjectKey::new(key.namespace.clone(), member.spec.pool_ref.name.clone());
         index(&mut state.members_by_pool, &key, changed.old.as_ref().map(pool), changed.new.as_ref().map(pool));
+        if let Some(new) = &changed.new {
+            *state.member_counts.entry(new.spec.pool_ref.uid.clone()).or_insert(0) += 1;
+        }
+        if let Some(old) = &changed.old
+            && let Some(count) = state.member_counts.get_mut(&old.spec.pool_ref.uid)
+        {
+            *count -= 1;
+            if *count == 0 {
+                state.member_counts.remove(&old.spec.pool_ref.uid);
+            }
+        }
         let claim = |member: &Arc<Self>| {
             member.status.as_ref().and_then(|status| status.claim_ref.as_ref()).map(|claim| claim.uid.clone())
         };
@@ -434,4 +455,63 @@ fn pruned<K: ResourceExt>(mut object: K) -> K {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn of<K: serde::de::DeserializeOwned>(value: Value) -> K {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn pool(uid: &str) -> InstancePool {
+        of(json!({
+            "metadata": { "namespace": "ns", "name": "ci", "uid": uid },
+            "spec": { "targetSize": 1, "maxSize": 9, "launchConfigs": [{ "name": "sim" }] },
+        }))
+    }
+
+    fn member(name: &str, pool: &str, version: u64) -> PoolMember {
+        of(json!({
+            "metadata": { "namespace": "ns", "name": name, "uid": name, "resourceVersion": version.to_string() },
+            "spec": {
+                "poolRef": { "name": "ci", "uid": pool },
+                "placement": { "launchConfig": "sim", "generation": 1, "image": "i", "zone": "z" },
+                "templateHash": "h",
+            },
+        }))
+    }
+
+    #[test]
+    fn the_others_of_a_pool_are_counted_as_a_look_at_each_would_count_them() {
+        let (world, _changes) = World::new();
+        let (present, former) = (pool("new"), pool("old"));
+        let counts = |name: &str, uid: &str| {
+            let member = member(name, uid, 0);
+            world.with(|state| {
+                let others = |pool: &InstancePool| {
+                    let looked =
+                        state.members_of(pool).filter(|other| other.metadata.uid != member.metadata.uid).count();
+                    assert_eq!(state.others_of(pool, &member), looked);
+                    looked
+                };
+                (others(&present), others(&former))
+            })
+        };
+        assert_eq!(counts("a", "new"), (0, 0));
+        world.answered(member("a", "new", 1));
+        world.answered(member("b", "new", 2));
+        world.answered(member("c", "old", 3));
+        world.answered(member("a", "new", 4));
+        assert_eq!(counts("a", "new"), (1, 1));
+        assert_eq!(counts("c", "old"), (2, 0));
+        assert_eq!(counts("not-written-yet", "new"), (2, 1));
+        world.answered_gone::<PoolMember>(&ObjectKey::new("ns", "b"), "b");
+        world.answered_gone::<PoolMember>(&ObjectKey::new("ns", "c"), "c");
+        assert_eq!(counts("a", "new"), (0, 0));
+        assert!(world.with(|state| state.member_counts.len()) == 1);
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -15,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::client::Clients;
 use super::key::ObjectKey;
@@ -55,11 +56,27 @@ pub struct Writes {
     pub(super) metrics: Metrics,
     leadership: Leadership,
     upkeep: Arc<Semaphore>,
+    bindings: Arc<AtomicUsize>,
+}
+
+/// A binding that goes on or waits for its turn, until this is dropped.
+#[derive(Debug)]
+pub struct Binding(Arc<AtomicUsize>);
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Writes that keep members and statuses up and are under way at a time; those of a binding are not among them. More
 /// only wait at the API server, each on a connection of its own, until they take too long for anybody.
 const UPKEEP_AT_ONCE: usize = 32;
+/// With so many bindings under way the API server is busy with claims that somebody waits for...
+const MANY_BINDINGS: usize = 16;
+/// ... and each write of upkeep takes so many places, so that fewer of them are in the way. Never none: a pool is refilled
+/// while it is claimed from.
+const PLACES_IN_A_BURST: u32 = 8;
 
 /// A kind that is written here.
 pub trait Written:
@@ -92,7 +109,20 @@ impl Writes {
     /// A writer whose answers go into `world`. Objects are made and deleted only while `leadership` may act; every
     /// other write is a compare-and-swap, and safe in anybody's hands.
     pub fn new(clients: Clients, world: World, metrics: Metrics, leadership: Leadership) -> Self {
-        Self { clients, world, metrics, leadership, upkeep: Arc::new(Semaphore::new(UPKEEP_AT_ONCE)) }
+        let (upkeep, bindings) = (Arc::new(Semaphore::new(UPKEEP_AT_ONCE)), Arc::default());
+        Self { clients, world, metrics, leadership, upkeep, bindings }
+    }
+
+    /// A binding begins. While many go on, upkeep stands back.
+    pub fn binding(&self) -> Binding {
+        self.bindings.fetch_add(1, Ordering::Relaxed);
+        Binding(self.bindings.clone())
+    }
+
+    /// The turn of a write of upkeep. The semaphore is never closed.
+    async fn upkeep_turn(&self) -> Option<SemaphorePermit<'_>> {
+        let crowded = self.bindings.load(Ordering::Relaxed) >= MANY_BINDINGS;
+        self.upkeep.acquire_many(if crowded { PLACES_IN_A_BURST } else { 1 }).await.ok()
     }
 
     /// Creates a member. Its name was chosen by this process, so `AlreadyExists` after an ambiguous answer means that
@@ -117,7 +147,7 @@ impl Writes {
     async fn post(&self, member: &PoolMember) -> Result<Arc<PoolMember>, WriteError> {
         let key = ObjectKey::of(member);
         let api: Api<PoolMember> = self.api(&key.namespace);
-        let _turn = self.upkeep.acquire().await;
+        let _turn = self.upkeep_turn().await;
         self.may_act::<PoolMember>(WriteVerb::Create, &key)?;
         self.settle(WriteVerb::Create, &key, api.create(&PostParams::default(), member).await)
     }
@@ -138,7 +168,7 @@ impl Writes {
     /// # Errors
     /// Those of [`update_status`](Self::update_status).
     pub async fn keep_status<K: Written>(&self, object: &K) -> Result<Arc<K>, WriteError> {
-        let _turn = self.upkeep.acquire().await;
+        let _turn = self.upkeep_turn().await;
         self.update_status(object).await
     }
 
@@ -154,7 +184,7 @@ impl Writes {
             "resourceVersion": object.meta().resource_version,
             "finalizers": finalizers,
         }});
-        let _turn = self.upkeep.acquire().await;
+        let _turn = self.upkeep_turn().await;
         let answer = api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
         let last = finalizers.is_empty() && object.meta().deletion_timestamp.is_some();
         let settled = self.settle(WriteVerb::Patch, &key, answer);
@@ -190,7 +220,7 @@ impl Writes {
             preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: object.resource_version() }),
             ..DeleteParams::background()
         };
-        let _turn = self.upkeep.acquire().await;
+        let _turn = self.upkeep_turn().await;
         self.may_act::<K>(WriteVerb::Delete, &key)?;
         match api.delete(&key.name, &parameters).await {
             Ok(either) => {
@@ -352,6 +382,26 @@ mod tests {
         leadership.renewed(crate::cluster::leadership::boottime());
         assert!(!writes.delete_member(&member).await.unwrap_err().is_not_leading());
         assert_eq!(sent.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn upkeep_stands_back_while_many_bindings_go_on_but_never_stops() {
+        let server = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::empty()))
+        });
+        let client = kube::Client::new(server, "ci");
+        let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
+        let leadership = Leadership::acquired(crate::cluster::leadership::boottime());
+        let writes = Writes::new(clients, World::new().0, Metrics::new(), leadership);
+        let at_once = || {
+            let turns = std::iter::from_fn(|| futures::FutureExt::now_or_never(writes.upkeep_turn()).flatten());
+            turns.collect::<Vec<_>>().len()
+        };
+        assert_eq!(at_once(), 32);
+        let bindings: Vec<_> = (0..16).map(|_| writes.binding()).collect();
+        assert_eq!(at_once(), 4);
+        drop(bindings);
+        assert_eq!(at_once(), 32);
     }
 
     #[test]

@@ -26,6 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Takes the member for the claim, then says so in the claim. Whatever does not come to its end here is found again
 /// by the fate table.
 pub async fn bind(context: &Context, pool: &ObjectKey, claim: &Arc<PoolClaim>, member: &Arc<PoolMember>) {
+    let _binding = context.writes.binding();
     let Ok(_permit) = BINDINGS.acquire().await else { return };
     // A pair that waited past the end of its term is the next leader's to make.
     if !context.leadership.may_act() {

@@ -133,6 +133,8 @@ pub struct PoolMemory {
     pub namespace_terminating: bool,
     /// When claims were given members whose replacement was not begun yet.
     pub claims_taken: VecDeque<Instant>,
+    /// The next pass does not begin before this.
+    pub rests_until: Option<Instant>,
     /// Limits terminate calls in flight.
     pub terminations: Option<(i32, Arc<tokio::sync::Semaphore>)>,
     /// What the members of each launch config proved.

@@ -94,12 +94,8 @@ async fn keep(context: &Context, config: &LaunchConfig, key: &ObjectKey) -> Resu
 /// Writes the status if it changed, and says when to come back if it was written a moment ago.
 async fn say(context: &Context, before: &LaunchConfig) -> Outcome {
     let key = ObjectKey::of(before);
-    let (config, instances) = context.world.with(|state| {
-        let pinned = |member: &&Arc<PoolMember>| views::launch_config_of(member) == key;
-        let instances = state.members.iter().map(|(_, member)| member).filter(pinned).count();
-        // The finalizer may just have made a new version.
-        (state.launch_configs.get(&key).cloned(), i32::try_from(instances).unwrap_or(i32::MAX))
-    });
+    // The finalizer may just have made a new version.
+    let config = context.world.with(|state| state.launch_configs.get(&key).cloned());
     let (Some(config), Some(known)) = (config, context.launch_health.get(&key)) else { return Ok(None) };
     let Some(scope) = Scope::of(&config.spec) else { return Ok(None) };
     let Some(cloud) = context.clouds.get(&scope) else { return Ok(None) };
@@ -112,6 +108,12 @@ async fn say(context: &Context, before: &LaunchConfig) -> Outcome {
     if let Some(left) = context.launch_health.status_wait(&key) {
         return Ok(SignedDuration::try_from(left).ok().and_then(|left| Timestamp::now().checked_add(left).ok()));
     }
+    let instances = context.world.with(|state| {
+        let pinned = |(of, member): &(&ObjectKey, &Arc<PoolMember>)| {
+            member.spec.placement.launch_config == key.name && of.namespace == key.namespace
+        };
+        i32::try_from(state.members.iter().filter(pinned).count()).unwrap_or(i32::MAX)
+    });
     let account_changed = match &settled {
         Settled::Changed(recorded) => Some(recorded),
         Settled::Mine(_) | Settled::Unknown => None,

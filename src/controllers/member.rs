@@ -158,7 +158,8 @@ fn gather(
     let launch_config_key = views::launch_config_of(&member);
     let (launch_config, pool, may_create, user_data) = context.world.with(|state| {
         let pool = live_pool(state, &member);
-        let may_create = pool.as_ref().is_some_and(|pool| may_create(state, pool, &member));
+        let pending = views::state(&member) == MemberState::Pending;
+        let may_create = pending && pool.as_ref().is_some_and(|pool| may_create(state, pool, &member));
         let user_data = pool.as_ref().map(|pool| views::user_data(state, pool));
         (state.launch_configs.get(&launch_config_key).cloned(), pool, may_create, user_data)
     });
@@ -248,10 +249,9 @@ fn live_pool(state: &State, member: &PoolMember) -> Option<Arc<InstancePool>> {
 
 /// Invariants 2 and 5, as far as the store knows.
 pub fn may_create(state: &State, pool: &InstancePool, member: &PoolMember) -> bool {
-    let uid = views::uid(member);
     let planned = state.planned.get(&ObjectKey::of(pool)).map_or(0, Vec::len);
-    let others = state.members_of(pool).filter(|other| views::uid(other.as_ref()) != uid).count();
-    create_may_begin(pool.spec.state, views::deleting(pool), pool.spec.max_size, others + planned)
+    let others = state.others_of(pool, member) + planned;
+    create_may_begin(pool.spec.state, views::deleting(pool), pool.spec.max_size, others)
 }
 
 /// Whether the member is what a new one would be, and a create would send what it was written for. A change that makes no

@@ -67,9 +67,11 @@ pub struct Moment<'a> {
 /// Puts it together, and takes in what the members prove by now.
 pub fn purchasing(moment: Moment<'_>, memory: &mut PoolMemory, usable: &[UsableLaunchConfig]) -> Purchasing {
     let Moment { context, state, pool, .. } = moment;
-    let present: HashSet<_> = state.members_of(pool).map(|member| views::uid(member.as_ref())).collect();
-    memory.counted.retain(|uid| present.contains(uid));
-    memory.unrecorded.retain(|uid| present.contains(uid));
+    if !memory.counted.is_empty() || !memory.unrecorded.is_empty() {
+        let present: HashSet<_> = state.members_of(pool).filter_map(|member| member.metadata.uid.as_deref()).collect();
+        memory.counted.retain(|uid| present.contains(uid.as_str()));
+        memory.unrecorded.retain(|uid| present.contains(uid.as_str()));
+    }
     let in_spec = |name: &String| pool.spec.launch_configs.iter().any(|entry| entry.name == *name);
     memory.trials.retain(|name, _| {
         let kept = in_spec(name);
@@ -187,18 +189,18 @@ fn observe<'a>(
 }
 
 fn proof(member: &PoolMember) -> Option<Proof> {
-    let status = views::status(member);
-    if let Some(since) = status.ready_since {
+    let status = member.status.as_ref();
+    if let Some(since) = status.and_then(|status| status.ready_since.as_ref()) {
         return Some(Proof::Ready(since.0));
     }
     if views::deleting(member) {
         return None;
     }
-    match status.state {
+    match views::state(member) {
         MemberState::Pending | MemberState::Warming => Some(Proof::InFlight),
         MemberState::Errored => {
-            let error = status.last_error.filter(|error| FAILURES.contains(&error.class.as_str()))?;
-            Some(Proof::Failed(views::uid(member), error))
+            let error = status?.last_error.as_ref().filter(|error| FAILURES.contains(&error.class.as_str()))?;
+            Some(Proof::Failed(views::uid(member), error.clone()))
         }
         MemberState::Ready | MemberState::Claimed => None,
     }

@@ -19,10 +19,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `bullpen` with these arguments; both of its outputs go to `log`.
-    pub fn bullpen(arguments: &[String], log: &Path) -> Self {
+    /// Starts this `bullpen` with these arguments; both of its outputs go to `log`.
+    pub fn bullpen(program: &Path, arguments: &[String], log: &Path) -> Self {
         let output = File::create(log).expect("a log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_bullpen"))
+        let child = Command::new(program)
             .args(arguments)
             .env_remove("KUBECONFIG")
             .stdin(Stdio::null())

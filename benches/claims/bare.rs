@@ -1,0 +1,128 @@
+//! The bare client: the writes of the operator, object by object and verb by verb, and nothing else. It decides nothing,
+//! watches nothing and repeats nothing, so no operator on the same API server can be faster.
+
+use std::time::Duration;
+
+use bullpen::api::{
+    FINALIZER_INSTANCE, InstanceAddress, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH, PoolClaim,
+    PoolMember,
+};
+use bullpen::plan::record::{self, RecordedMachine};
+use jiff::Timestamp;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Client, Resource as _, ResourceExt as _};
+use serde_json::json;
+
+use crate::common::of;
+
+/// Of a machine of the simulated cloud.
+const LAUNCH: Duration = Duration::from_secs(1);
+
+/// A client of one namespace.
+#[derive(Clone)]
+pub struct Bare {
+    members: Api<PoolMember>,
+    claims: Api<PoolClaim>,
+    pool: InstancePool,
+}
+
+impl Bare {
+    /// A client that acts for this pool, of which no operator may know.
+    pub fn new(client: &Client, namespace: &str, pool: InstancePool) -> Self {
+        Self {
+            members: Api::namespaced(client.clone(), namespace),
+            claims: Api::namespaced(client.clone(), namespace),
+            pool,
+        }
+    }
+
+    /// Creates a claim, as its user does.
+    pub async fn claim(&self, name: &str) -> PoolClaim {
+        self.claims.create(&PostParams::default(), &claim(name, &self.pool.name_any())).await.expect("a claim")
+    }
+
+    /// Deletes a claim, as its user does.
+    pub async fn unclaim(&self, claim: &PoolClaim) {
+        self.claims.delete(&claim.name_any(), &DeleteParams::default()).await.expect("the claim goes");
+    }
+
+    /// Creates a member like those that the operator creates.
+    pub async fn post(&self) -> PoolMember {
+        let pool = self.pool.name_any();
+        let member: PoolMember = of(json!({
+            "metadata": {
+                "name": format!("{pool}-{:05x}", rand::random_range(0..1_u64 << 40)),
+                "labels": { LABEL_POOL: pool, LABEL_LAUNCH_CONFIG: "sim", LABEL_TEMPLATE_HASH: "0123456789abcdef" },
+                "finalizers": [FINALIZER_INSTANCE],
+                "ownerReferences": [self.pool.controller_owner_ref(&())],
+            },
+            "spec": {
+                "poolRef": { "name": pool, "uid": self.pool.uid() },
+                "placement": { "launchConfig": "sim", "generation": 1, "image": "img-1", "zone": "r1-a" },
+                "templateHash": "0123456789abcdef",
+            },
+        }));
+        self.members.create(&PostParams::default(), &member).await.expect("a member")
+    }
+
+    /// Writes that its machine boots.
+    pub async fn warming(&self, member: &PoolMember) -> PoolMember {
+        self.put(&record::warming(member, &machine(member, false), Timestamp::now())).await
+    }
+
+    /// Writes that it is ready.
+    pub async fn ready(&self, member: &PoolMember) -> PoolMember {
+        self.put(&record::ready(member, &machine(member, true), Timestamp::now())).await
+    }
+
+    /// A member that is ready: three writes.
+    pub async fn ready_member(&self) -> PoolMember {
+        let member = self.post().await;
+        let member = self.warming(&member).await;
+        self.ready(&member).await
+    }
+
+    /// The two writes that bind. The member and the claim as they are then.
+    pub async fn bind(&self, claim: &PoolClaim, member: &PoolMember) -> (PoolMember, PoolClaim) {
+        let member = self.put(&record::claimed(member, claim, Timestamp::now())).await;
+        let bound = record::bound(claim, &member, &TermRules::default(), Timestamp::now());
+        let claim =
+            self.claims.replace_status(&bound.name_any(), &PostParams::default(), &bound).await.expect("it is Bound");
+        (member, claim)
+    }
+
+    /// Ends a member: two writes.
+    pub async fn end(&self, member: &PoolMember) {
+        let (name, uid) = (member.name_any(), member.uid());
+        let preconditions = Preconditions { uid: uid.clone(), resource_version: member.resource_version() };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        let deleting = self.members.delete(&name, &parameters).await.expect("the delete").left();
+        let version = deleting.and_then(|member| member.resource_version());
+        let patch = json!({ "metadata": { "uid": uid, "resourceVersion": version, "finalizers": [] } });
+        self.members.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.expect("the finalizer goes");
+    }
+
+    async fn put(&self, member: &PoolMember) -> PoolMember {
+        self.members.replace_status(&member.name_any(), &PostParams::default(), member).await.expect("a status")
+    }
+}
+
+/// A claim as users of the benchmark make it.
+pub fn claim(name: &str, pool: &str) -> PoolClaim {
+    of(json!({ "metadata": { "name": name }, "spec": { "poolRef": { "name": pool } } }))
+}
+
+fn machine(member: &PoolMember, booted: bool) -> RecordedMachine {
+    let now = Timestamp::now();
+    // As long as an id of the simulated cloud.
+    let id = format!("i-{}", &member.uid().expect("a uid").replace('-', "")[..17]);
+    RecordedMachine {
+        id,
+        region: "r1".to_owned(),
+        zone: "r1-a".to_owned(),
+        instance_type: "small".to_owned(),
+        addresses: vec![InstanceAddress { type_: "InternalIP".to_owned(), address: "10.0.12.34".to_owned() }],
+        launch_time: now.checked_sub(LAUNCH).expect("a moment"),
+        boot_time: booted.then_some(now),
+    }
+}
