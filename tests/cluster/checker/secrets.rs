@@ -10,8 +10,9 @@ use super::claims::phase;
 use super::index::{Index, Track, Version, holder, report};
 use super::{LAG, Promise, Rules, Violation};
 
-/// How long a Secret may outlive its claim where garbage is collected.
-const COLLECTED: SignedDuration = SignedDuration::from_mins(1);
+/// How long a Secret may outlive its claim where garbage is collected: after an outage a controller manager looks again for
+/// what it missed only after up to a minute.
+const COLLECTED: SignedDuration = SignedDuration::from_mins(3);
 
 type Found<'i, 'a> = &'i Track<'a, PartialObjectMeta<Secret>>;
 
