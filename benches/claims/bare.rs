@@ -8,6 +8,7 @@ use bullpen::api::{
     PoolMember,
 };
 use bullpen::plan::record::{self, RecordedMachine};
+use bullpen::plan::term::TermRules;
 use jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, Resource as _, ResourceExt as _};

@@ -1,4 +1,5 @@
-//! Those who claim machines: most hold one for a while, some change their minds, some do not wait.
+//! Those who claim machines: most hold one for a while, some change their minds, some do not wait. Some have a time to live,
+//! which they renew, let pass, or renew too late; some want a Secret, and some are applied again and again.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +15,16 @@ use crate::harness::objects::phase;
 /// How often the record is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
-/// So many claims in a hundred have a ttl. Half of those are renewed; the others are held for longer than it.
-const EXPIRING: u64 = 20;
-/// A third of the shortest ttl.
-const RENEWED_EVERY: Duration = Duration::from_millis(330);
+/// How a hold comes to its end.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    /// The claimant lets go.
+    Release,
+    /// The claimant waits until it is Expired, perhaps renews it then, which is too late, and lets go a moment later.
+    Expiry { renewed_late: bool, then: Duration },
+    /// The claimant renews it so many times before letting go, which may lead to the longest hold that the pool allows.
+    Renewals { times: u64, apart: Duration },
+}
 
 /// One claim's life.
 #[derive(Clone, Debug)]
@@ -27,16 +34,23 @@ pub(super) struct Life {
     /// Deleted so soon after it was made, bound or not.
     gives_up_after: Option<Duration>,
     hold: Duration,
-    /// Renews its claim while it holds it.
-    renews: bool,
+    ending: Ending,
+    /// Whether it is applied: first, once it is served, and before it is let go.
+    is_applied: bool,
     /// How long it may take until it is served, or has ended.
     patience: Duration,
 }
 
 /// So many lives, by chance.
 pub(super) fn lives(seed: u64, claims: u64, longest_hold: Duration, patience: Duration) -> Vec<Life> {
-    let mut dice = Dice::new(seed, "claims");
-    (0..claims).map(|number| life(number, &mut dice, longest_hold, patience)).collect()
+    let (mut dice, mut more) = (Dice::new(seed, "claims"), Dice::new(seed, "terms of claims"));
+    (0..claims)
+        .map(|number| {
+            let mut life = life(number, &mut dice, longest_hold, patience);
+            life.ask_for_more(&mut more);
+            life
+        })
+        .collect()
 }
 
 fn life(number: u64, dice: &mut Dice, longest_hold: Duration, patience: Duration) -> Life {
@@ -54,42 +68,112 @@ fn life(number: u64, dice: &mut Dice, longest_hold: Duration, patience: Duration
     }
     let gives_up_after = (kind > 88).then(|| Duration::from_millis(dice.between(0, 400)));
     let hold = Duration::from_millis(dice.between(0, longest_hold.as_millis() as u64));
-    let ttl = dice.percent(EXPIRING).then(|| dice.between(1, 2));
-    if let Some(ttl) = ttl {
-        spec["ttlSeconds"] = json!(ttl);
-    }
-    let renews = ttl.is_some() && dice.percent(50);
-    // Who forgets to renew forgets to let go, too.
-    let hold = ttl.filter(|_| !renews).map_or(hold, |ttl| Duration::from_secs(ttl + 2));
-    Life { name: format!("claim-{number}"), spec, gives_up_after, hold, renews, patience }
+    let (name, ending, is_applied) = (format!("claim-{number}"), Ending::Release, false);
+    Life { name, spec, gives_up_after, hold, ending, is_applied, patience }
 }
 
 impl Life {
+    /// Priority, Secret, and a time to live.
+    fn ask_for_more(&mut self, dice: &mut Dice) {
+        if dice.percent(40) {
+            self.spec["priority"] = json!(dice.between(0, 20) as i64 - 10);
+        }
+        if dice.percent(25) {
+            self.spec["binding"] = json!("Secret");
+        }
+        self.is_applied = dice.percent(15);
+        let (kind, ttl) = (dice.between(1, 100), dice.between(1, 6));
+        let (then, apart) = (dice.between(0, 3_000), dice.between(700, 1_400));
+        let (then, apart) = (Duration::from_millis(then), Duration::from_millis(apart));
+        self.ending = match kind {
+            1..=18 => Ending::Expiry { renewed_late: kind > 12, then },
+            19..=32 => Ending::Renewals { times: dice.between(2, 9), apart },
+            _ => Ending::Release,
+        };
+        if kind <= 45 {
+            // What is renewed lasts for longer than from one renewal to the next; mostly, where the pool cuts it short.
+            let shortest = if matches!(self.ending, Ending::Renewals { .. }) { 3 } else { 1 };
+            self.spec["ttlSeconds"] = json!(ttl.max(shortest));
+        }
+    }
+
     /// From the claim's creation to its deletion.
     pub(super) async fn run(self, stage: &Stage) {
-        stage.claim(&self.name, self.spec.clone()).await;
+        if self.is_applied {
+            stage.apply_claim(&self.name, &self.spec).await;
+        } else {
+            stage.claim(&self.name, self.spec.clone()).await;
+        }
         match self.gives_up_after {
             Some(soon) => tokio::time::sleep(soon).await,
-            None if reaches(stage, &self.name, self.patience, |phase| phase != ClaimPhase::Pending).await => {
-                // One that is lost or expires meanwhile is let go too.
-                let end = Instant::now() + self.hold;
-                while self.renews && Instant::now() + RENEWED_EVERY < end {
-                    tokio::time::sleep(RENEWED_EVERY).await;
-                    stage.renew(&self.name).await;
-                }
-                tokio::time::sleep(end.saturating_duration_since(Instant::now())).await;
-            }
+            None if self.comes_to(stage, |phase| phase != ClaimPhase::Pending).await => self.hold(stage).await,
             None => stage.does(Deed::GaveUp(self.name.clone())),
         }
         stage.release(&self.name).await;
     }
+
+    /// From when it is served, or has ended otherwise, until it is let go. One that is lost meanwhile is let go too.
+    async fn hold(&self, stage: &Stage) {
+        if self.is_applied {
+            stage.apply_claim(&self.name, &self.spec).await;
+        }
+        match self.ending {
+            Ending::Release => tokio::time::sleep(self.hold).await,
+            Ending::Expiry { renewed_late, then } => {
+                if !self.comes_to(stage, has_ended).await {
+                    stage.does(Deed::NeverExpired(self.name.clone()));
+                }
+                if renewed_late {
+                    stage.renew(&self.name).await;
+                }
+                tokio::time::sleep(then).await;
+            }
+            Ending::Renewals { times, apart } => {
+                for _ in 0..times {
+                    tokio::time::sleep(apart).await;
+                    if stage.recorder.claim(&self.name).is_none_or(|claim| has_ended(phase(&claim))) {
+                        break;
+                    }
+                    stage.renew(&self.name).await;
+                }
+                tokio::time::sleep(self.hold).await;
+            }
+        }
+        if self.is_applied {
+            // Where its pool has removed the record of it, this makes a new claim.
+            stage.apply_claim(&self.name, &self.spec).await;
+        }
+    }
+
+    /// Waits until the claim was seen in such a phase, or gone, and says whether that came in time.
+    async fn comes_to(&self, stage: &Stage, holds: impl Fn(ClaimPhase) -> bool) -> bool {
+        let mut was_there = false;
+        sees(stage, &self.name, self.patience, |claim| {
+            was_there |= claim.is_some();
+            claim.map_or(was_there, |claim| holds(phase(claim)))
+        })
+        .await
+    }
+}
+
+const fn has_ended(phase: ClaimPhase) -> bool {
+    matches!(phase, ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed)
 }
 
 /// Waits until a claim was seen in such a phase, and says whether that came in time.
 pub(super) async fn reaches(stage: &Stage, name: &str, patience: Duration, holds: impl Fn(ClaimPhase) -> bool) -> bool {
+    sees(stage, name, patience, |claim| claim.is_some_and(|claim| holds(phase(claim)))).await
+}
+
+async fn sees(
+    stage: &Stage,
+    name: &str,
+    patience: Duration,
+    mut holds: impl FnMut(Option<&PoolClaim>) -> bool,
+) -> bool {
     let began = Instant::now();
     while began.elapsed() < patience {
-        if stage.recorder.claim(name).is_some_and(|claim: PoolClaim| holds(phase(&claim))) {
+        if holds(stage.recorder.claim(name).as_ref()) {
             return true;
         }
         tokio::time::sleep(POLL).await;

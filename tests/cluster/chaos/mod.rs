@@ -14,10 +14,11 @@ mod weather;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use jiff::SignedDuration;
 use serde_json::json;
 
 use self::dice::Dice;
-use self::operators::{Blow, Operators};
+use self::operators::{Blow, EXPIRY_GRACE, Operators};
 use self::stage::Stage;
 use self::verdict::Verdict;
 use crate::checker::{Deed, Rules, of_budget};
@@ -133,6 +134,7 @@ async fn run(name: &str, chaos: Chaos) -> Verdict {
         () = weather::changes(&stage, chaos.seed, chaos.faults, chaos.worst) => {}
         () = disturbances::orphans(&stage, chaos.seed) => {}
         () = pools::change(&stage, chaos.seed) => {}
+        () = pools::change_claim_rules(&stage, chaos.seed) => {}
     }
 
     stage.notes("the end begins");
@@ -144,7 +146,12 @@ async fn run(name: &str, chaos: Chaos) -> Verdict {
     }
     let operators = operators.into_inner();
     let title = format!("{name}, seed {}", chaos.seed);
-    let rules = Rules { floor: of_budget, ..Rules::default() };
+    let rules = Rules {
+        floor: of_budget,
+        expiry_grace: SignedDuration::from_secs(EXPIRY_GRACE.into()),
+        garbage_is_collected: stage.control_plane.lock().await.has_controller_manager(),
+        ..Rules::default()
+    };
     Verdict::of(&stage, &operators, &title, &rules, began.elapsed()).await
 }
 

@@ -14,6 +14,11 @@ const LOOK: Duration = Duration::from_millis(500);
 /// While the API server is away an operator that was killed can't come up again: so few disturbances in a hundred happen
 /// then, for else nothing would be seen of an operator that lives through it.
 const DISTURBED_IN_OUTAGE: u64 = 15;
+/// How long an operator may take to lead before it is struck again, which is longer than from one blow to the next. On two
+/// cores that many others are busy on nobody would ever lead otherwise, and claims would wait in vain.
+const UP: Duration = Duration::from_secs(10);
+/// What an operator's log says once it leads.
+const LEADS: &str = "controllers::terms: leads";
 /// Of those that are killed and come again at once, so many in a hundred did not lead.
 const STANDBYS: u64 = 20;
 /// How long a leader that died is waited for to be followed: its lease, and what two busy cores add.
@@ -22,8 +27,9 @@ const FOLLOWED: Duration = Duration::from_secs(25);
 const FROZEN_FOR: (u64, u64) = (16_000, 20_000);
 /// As short as an option allows that is longer than any create takes here.
 const SWEEP: (&str, &str) = ("--sweep-grace-seconds", "3");
-/// Claims of a few seconds are to expire although operators come and go.
-const EXPIRY: (&str, &str) = ("--expiry-grace-seconds", "0");
+/// From the beginning of a term of leadership nothing expires for so long, in seconds: shorter than from one kill to the
+/// next, for else nothing would ever expire.
+pub(super) const EXPIRY_GRACE: u32 = 1;
 /// What they are called in the lease.
 const IDENTITIES: [&str; 2] = ["one", "two"];
 
@@ -61,7 +67,9 @@ impl Operators {
     pub(super) async fn start(stage: &Stage) -> Self {
         let mut slots = Vec::new();
         for identity in IDENTITIES {
-            let operator = Operator::start_with(&stage.walk, &[SWEEP, EXPIRY, ("--identity", identity)]).await;
+            let grace = EXPIRY_GRACE.to_string();
+            let options = [SWEEP, ("--expiry-grace-seconds", grace.as_str()), ("--identity", identity)];
+            let operator = Operator::start_with(&stage.walk, &options).await;
             slots.push(Slot { operator, down: false });
         }
         Self { slots: Mutex::new(slots) }
@@ -78,8 +86,12 @@ impl Operators {
         let mut deck = Deck::new(blows.to_vec());
         loop {
             tokio::time::sleep(Duration::from_millis(dice.between(apart.0, apart.1))).await;
-            if stage.control_plane.try_lock().is_err() && !dice.percent(DISTURBED_IN_OUTAGE) {
+            let is_away = stage.control_plane.try_lock().is_err();
+            if is_away && !dice.percent(DISTURBED_IN_OUTAGE) {
                 continue;
+            }
+            if !is_away {
+                self.come_up().await;
             }
             let leader = leader(stage).await.unwrap_or(0);
             match deck.draw(&mut dice) {
@@ -112,6 +124,19 @@ impl Operators {
                     self.thaw(stage, leader).await;
                 }
             }
+        }
+    }
+
+    /// Waits until one of them has come to lead, but not for long.
+    async fn come_up(&self) {
+        let began = Instant::now();
+        while began.elapsed() < UP {
+            let mut slots = self.slots.lock().await;
+            if slots.iter_mut().any(|slot| !slot.operator.has_ended() && slot.operator.output().contains(LEADS)) {
+                return;
+            }
+            drop(slots);
+            tokio::time::sleep(LOOK).await;
         }
     }
 

@@ -20,6 +20,11 @@ pub(super) const ALL: [&str; 2] = [LARGE, SPOT];
 const LAUNCH_CONFIGS: [(&str, &str, &str); 4] =
     [("a", "r1", "r1-a"), ("b", "r1", "r1-b"), ("c", "r2", "r2-a"), ("s", "r1", "r1-a")];
 
+/// How many members of the large pool this namespace may hold, unless that is changed: as many as it needs, mostly.
+const PER_NAMESPACE: u64 = 8;
+/// The default and the longest ttl of claims on the large pool, in seconds, likewise.
+const TTLS: (u64, u64) = (3, 5);
+
 #[derive(Clone, Copy, Debug)]
 enum Change {
     Scale,
@@ -34,6 +39,15 @@ enum Change {
     Hold,
 }
 
+/// What its owners change about the claims on the large pool.
+#[derive(Clone, Copy, Debug)]
+enum RuleChange {
+    QuotaLowered,
+    QuotaRaised,
+    HighestPriority,
+    ShorterTtls,
+}
+
 /// The size of a pool, target and limit: so small that claims queue at times, and so large that the queue goes again.
 fn sizes(pool: &str) -> (u64, u64) {
     if pool == LARGE { (4, 16) } else { (2, 6) }
@@ -43,6 +57,19 @@ async fn make_launch_config(stage: &Stage, name: &str) {
     for (own, region, zone) in LAUNCH_CONFIGS.iter().filter(|(own, ..)| *own == name) {
         let more = if *own == "s" { json!({ "market": "Spot" }) } else { json!({}) };
         stage.launch_config(own, region, zone, &more).await;
+    }
+}
+
+/// What the pools say of claims, as they are made.
+fn claim_rules(pool: &str) -> Value {
+    let (default_ttl, max_ttl) = TTLS;
+    if pool == LARGE {
+        json!({
+            "defaultTtlSeconds": default_ttl, "maxTtlSeconds": max_ttl, "maxHoldSeconds": 9, "staleAfterSeconds": 3,
+            "perNamespace": PER_NAMESPACE,
+        })
+    } else {
+        json!({ "ttlSecondsAfterFinished": 1 })
     }
 }
 
@@ -69,7 +96,8 @@ pub(super) async fn make(stage: &Stage) {
             "readiness": { "launchTimeoutSeconds": 3, "warmingTimeoutSeconds": 3 },
             "provisioning": { "cooldownSeconds": 2 },
             "rollout": { "progressDeadlineSeconds": 10 },
-            "disruption": disruption, "recycle": recycle,
+            "disruption": disruption, "recycle": recycle, "claims": claim_rules(name),
+            "template": if name == LARGE { json!({}) } else { json!({ "ssh": { "user": "ci", "generateKey": true } }) },
         });
         stage.create::<InstancePool>(json!({ "metadata": { "name": name }, "spec": spec })).await;
     }
@@ -151,13 +179,49 @@ async fn apply(stage: &Stage, pool: &str, change: Change, dice: &mut Dice) {
     }
 }
 
+/// Changes what the large pool says of claims, and takes that back, until it is dropped; [`restore`] has to follow.
+pub(super) async fn change_claim_rules(stage: &Stage, seed: u64) {
+    let mut dice = Dice::new(seed, "claim rules");
+    let mut deck = Deck::new(vec![
+        RuleChange::QuotaLowered,
+        RuleChange::QuotaLowered,
+        RuleChange::QuotaRaised,
+        RuleChange::HighestPriority,
+        RuleChange::ShorterTtls,
+    ]);
+    loop {
+        wait(&mut dice, 1_000, 4_000).await;
+        let (rules, before) = match deck.draw(&mut dice) {
+            RuleChange::QuotaLowered => {
+                (json!({ "perNamespace": dice.between(1, 2) }), json!({ "perNamespace": PER_NAMESPACE }))
+            }
+            RuleChange::QuotaRaised => {
+                let more = dice.between(PER_NAMESPACE + 1, PER_NAMESPACE * 2);
+                (json!({ "perNamespace": more }), json!({ "perNamespace": PER_NAMESPACE }))
+            }
+            RuleChange::HighestPriority => {
+                (json!({ "maxPriority": dice.between(0, 10) as i64 - 5 }), json!({ "maxPriority": null }))
+            }
+            RuleChange::ShorterTtls => {
+                let ttls = |(default, max)| json!({ "defaultTtlSeconds": default, "maxTtlSeconds": max });
+                (ttls((2, 2)), ttls(TTLS))
+            }
+        };
+        stage.set_pool(LARGE, json!({ "claims": rules })).await;
+        wait(&mut dice, 1_500, 4_000).await;
+        stage.set_pool(LARGE, json!({ "claims": before })).await;
+    }
+}
+
 /// As they were made.
 pub(super) async fn restore(stage: &Stage) {
     for pool in ALL {
         let (target, max) = sizes(pool);
         stage.set_pool(pool, json!({ "maxSize": max, "state": "Active", "targetSize": target })).await;
     }
-    stage.set_pool(LARGE, json!({ "launchConfigs": launch_configs_of(LARGE) })).await;
+    let mut claims = claim_rules(LARGE);
+    claims["maxPriority"] = Value::Null;
+    stage.set_pool(LARGE, json!({ "launchConfigs": launch_configs_of(LARGE), "claims": claims })).await;
     for (name, ..) in LAUNCH_CONFIGS {
         stage.set::<LaunchConfig>(name, json!({ "paused": false })).await;
     }

@@ -8,8 +8,9 @@ use bullpen::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen::control_plane::{ControlPlane, Options};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::{Api, Client, Error, ResourceExt as _};
+use kube::{Api, Client, Error, Resource as _, ResourceExt as _};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -90,17 +91,23 @@ impl Stage {
         self.create::<PoolClaim>(json!({ "metadata": { "name": name }, "spec": spec })).await;
     }
 
+    /// Applies a claim, as it was before if it is there.
+    pub(super) async fn apply_claim(&self, name: &str, spec: &Value) {
+        self.asked.lock().entry(name.to_owned()).or_insert_with(Timestamp::now);
+        self.does(Deed::Applies(name.to_owned()));
+        let claim = json!({
+            "apiVersion": PoolClaim::api_version(&()), "kind": PoolClaim::kind(&()),
+            "metadata": { "name": name }, "spec": spec,
+        });
+        let (api, parameters) = (self.api::<PoolClaim>(), PatchParams::apply("chaos"));
+        persist(&format!("apply {name}"), async || api.patch(name, &parameters, &Patch::Apply(&claim)).await.map(drop))
+            .await;
+    }
+
     /// Renews a claim, unless it is gone.
     pub(super) async fn renew(&self, name: &str) {
-        let renewal = json!({ "spec": { "renewTime": format!("{:.6}", Timestamp::now()) } });
-        let api = self.api::<PoolClaim>();
-        persist(&format!("renew {name}"), async || {
-            match api.patch(name, &PatchParams::default(), &Patch::Merge(&renewal)).await {
-                Err(Error::Api(status)) if status.is_not_found() => Ok(()),
-                answer => answer.map(drop),
-            }
-        })
-        .await;
+        self.does(Deed::Renews(name.to_owned()));
+        self.patch::<PoolClaim>(name, json!({ "renewTime": MicroTime(Timestamp::now()) })).await;
     }
 
     /// Lets a claim go.
@@ -164,6 +171,10 @@ impl Stage {
     /// Changes the spec of an object, unless it is gone.
     pub(super) async fn set<K: Kind>(&self, name: &str, spec: Value) {
         self.notes(format!("{} {name}: {spec}", K::kind(&())));
+        self.patch::<K>(name, spec).await;
+    }
+
+    async fn patch<K: Kind>(&self, name: &str, spec: Value) {
         let (api, patch) = (self.api::<K>(), Patch::Merge(json!({ "spec": spec })));
         persist(&format!("change {name}"), async || match api.patch(name, &PatchParams::default(), &patch).await {
             Err(Error::Api(status)) if status.is_not_found() => Ok(()),

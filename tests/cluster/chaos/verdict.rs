@@ -1,6 +1,6 @@
 //! What a run was like, and what was wrong with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -16,6 +16,9 @@ use super::stage::Stage;
 use crate::checker::{Deed, Line, Object, Record, Rules, Violation, check, timeline};
 use crate::harness::Operator;
 use crate::harness::objects::phase;
+
+/// Why a claim waits whose namespace holds all that it may.
+const QUOTA_REACHED: &str = "NamespaceQuotaReached";
 
 /// A run that is over.
 pub(super) struct Verdict {
@@ -100,7 +103,7 @@ fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, to
         _ => None,
     }));
     let (mut living, mut most, mut bought) = (0_usize, 0, 0);
-    let mut ended = std::collections::BTreeSet::new();
+    let mut ended = BTreeSet::new();
     for entry in &record.ledger {
         let What::Machine(event) = &entry.what else { continue };
         match event.event {
@@ -116,9 +119,10 @@ fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, to
         let _ = writeln!(text, "  {what:<14} {value}");
     };
     say("claims", format!("{}: {}", asked.len(), counted(&mut outcomes.into_values().map(str::to_owned))));
-    let (expired, renewed) = terms(record);
-    say("terms", format!("{expired} claims expired, {renewed} renewals were answered"));
     say("latency", format!("p50 {} ms, p99 {} ms", at(50).unwrap_or(0), at(99).unwrap_or(0)));
+    for (what, value) in of_claims(record) {
+        say(what, value);
+    }
     let noted = |note: &str| did(&Deed::Note(note.to_owned()));
     say("kills", noted(KILLED).to_string());
     let (followed, frozen, told) = (noted(FAILED_OVER), noted(FROZEN), noted(TOLD_TO_END));
@@ -131,17 +135,54 @@ fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, to
     text
 }
 
-/// How many claims expired, and how many renewals were answered.
-fn terms(record: &Record) -> (usize, usize) {
-    let (mut expired, mut renewals) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+/// What claims went through beside being bound.
+fn of_claims(record: &Record) -> [(&'static str, String); 3] {
+    let (mut renewed, mut refused, mut secrets, mut flagged) =
+        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut prior, mut removed) = (BTreeSet::new(), BTreeSet::new());
     for seen in &record.seen {
         let Object::Claim(claim) = &seen.object else { continue };
-        let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-        if phase(claim) == ClaimPhase::Expired {
-            expired.insert(uid);
+        let (uid, status) = (claim.uid(), claim.status.as_ref());
+        let says = |type_: &str, reason: Option<&str>| {
+            let conditions = status.map_or(&[][..], |status| &status.conditions);
+            conditions.iter().any(|it| it.type_ == type_ && reason.is_none_or(|reason| it.reason == reason))
+        };
+        if let Some(renewal) = status.and_then(|status| status.observed_renew_time.as_ref()) {
+            renewed.insert((uid.clone(), renewal.0));
         }
-        let answered = claim.status.as_ref().and_then(|status| status.observed_renew_time.as_ref());
-        renewals.extend(answered.map(|time| (uid, time.0)));
+        if says("Bound", Some(QUOTA_REACHED)) {
+            refused.insert(uid.clone());
+        }
+        if says("Stale", None) {
+            flagged.insert(uid.clone());
+        }
+        if phase(claim) == ClaimPhase::Bound {
+            secrets.extend(status.and_then(|status| status.binding.as_ref()).map(|_| uid.clone()));
+            prior.extend(claim.spec.priority.map(|_| uid.clone()));
+        }
+        let released = Deed::Release(claim.name_any());
+        if seen.gone && !record.script.iter().any(|done| done.deed == released && done.at <= seen.at) {
+            removed.insert(uid);
+        }
     }
-    (expired.len(), renewals.len())
+    let claims: BTreeSet<_> = renewed.iter().map(|(uid, _)| uid).collect();
+    let did = |is: fn(&Deed) -> bool| record.script.iter().filter(|done| is(&done.deed)).count();
+    let asked = did(|deed| matches!(deed, Deed::Renews(_)));
+    let applied = did(|deed| matches!(deed, Deed::Applies(_)));
+    [
+        ("renewals", format!("{asked} asked for, {} answered, of {} claims", renewed.len(), claims.len())),
+        (
+            "bound",
+            format!(
+                "{} with a Secret, {} with a priority, {} flagged Stale",
+                secrets.len(),
+                prior.len(),
+                flagged.len()
+            ),
+        ),
+        (
+            "beside",
+            format!("{} waited for the quota, {applied} applies, {} records removed", refused.len(), removed.len()),
+        ),
+    ]
 }

@@ -6,7 +6,7 @@ use bullpen::api::{ClaimPhase, MemberState, PoolClaim, WhenEmpty};
 use jiff::{SignedDuration, Timestamp};
 
 use super::index::{Index, Track, holder, named, report, state};
-use super::{Deed, LAG, Promise, Violation};
+use super::{Deed, LAG, Promise, Violation, quota, secrets};
 
 /// What follows what: the table of `docs/DESIGN.md` §3.
 const MEMBER_STEPS: [(MemberState, MemberState); 7] = [
@@ -95,9 +95,7 @@ pub(super) fn phases(index: &Index<'_>, found: &mut Vec<Violation>) {
                 let (then, name) = (phase(before), claim.name());
                 if !reaches(&CLAIM_STEPS, then, now, version.relisted) {
                     say(format!("claim {name} went from {} to {}", then.as_str(), now.as_str()));
-                } else if matches!(then, ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed)
-                    && before.status != version.object.status
-                {
+                } else if is_terminal(before) && before.status != version.object.status {
                     say(format!("claim {name} was changed after it was {}", then.as_str()));
                 }
             }
@@ -151,14 +149,14 @@ fn reaches<S: Copy + PartialEq>(steps: &[(S, S)], from: S, to: S, gap: bool) -> 
 /// Whether each claim that ended has a right to.
 pub(super) fn outcomes(index: &Index<'_>, found: &mut Vec<Violation>) {
     for claim in index.claims.values() {
-        let ended = claim.versions.iter().find(|version| {
-            matches!(phase(version.object), ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed)
-        });
+        let ended = claim.versions.iter().find(|version| is_terminal(version.object));
         let Some(version) = ended else { continue };
         let wrong = match phase(version.object) {
+            ClaimPhase::Failed if secrets::machine_is_gone(index, version.object, version.at) => None,
             ClaimPhase::Failed => wrongly_failed(index, claim, version.object, version.at),
             ClaimPhase::Lost => wrongly_lost(index, version.object, version.at),
-            _ => wrongly_expired(claim, version.object),
+            // Whether its time was over is a promise of its own.
+            ClaimPhase::Expired | ClaimPhase::Pending | ClaimPhase::Bound => None,
         };
         if let Some(why) = wrong {
             let what = format!("claim {} is {}, but {why}", claim.name(), phase(version.object).as_str());
@@ -166,8 +164,14 @@ pub(super) fn outcomes(index: &Index<'_>, found: &mut Vec<Violation>) {
         }
     }
     for done in &index.record.script {
-        if let Deed::GaveUp(claim) = &done.deed {
-            report(found, done.at, Promise::EveryoneIsServed, format!("claim {claim} was waited for in vain"));
+        match &done.deed {
+            Deed::GaveUp(claim) => {
+                report(found, done.at, Promise::EveryoneIsServed, format!("claim {claim} was waited for in vain"));
+            }
+            Deed::NeverExpired(claim) => {
+                report(found, done.at, Promise::TermsAreKept, format!("claim {claim} did not expire"));
+            }
+            _ => {}
         }
     }
 }
@@ -182,7 +186,7 @@ fn wrongly_failed(index: &Index<'_>, track: &Track<'_, PoolClaim>, claim: &PoolC
         return (at < due).then(|| format!("it is to wait until {due:.3}"));
     }
     // `Fail`: there has to have been nothing for it, at some moment since it was made.
-    let pool = index.pools.iter().find(|(_, pool)| pool.name() == claim.spec.pool_ref.name)?;
+    let pool = index.pool_of_claim(claim)?;
     let since = track.since();
     let active = pool
         .1
@@ -194,7 +198,9 @@ fn wrongly_failed(index: &Index<'_>, track: &Track<'_, PoolClaim>, claim: &PoolC
     let moments = index.members_of(pool.0).flat_map(|(_, member)| member.versions.iter().map(|version| version.at));
     let moments = moments.filter(|moment| since - LAG <= *moment && *moment <= at + LAG).chain([since - LAG, at]);
     let fewest = moments.map(|moment| index.ready_at(pool.0, moment)).min().unwrap_or(0);
-    (active && fewest > rivals.count())
+    let rivals = rivals.count();
+    let full = quota::may_be_reached(index, pool, track, (since, at), rivals);
+    (active && fewest > rivals && !full)
         .then(|| format!("at least {fewest} members of its pool were ready all the time"))
 }
 
@@ -213,19 +219,15 @@ fn wrongly_lost(index: &Index<'_>, claim: &PoolClaim, at: Timestamp) -> Option<S
     }
 }
 
-/// It has to have had an end, which had come, and nobody may have renewed it before: what was seen last of it as Bound is
-/// what it was ended on, unless versions are missing.
-fn wrongly_expired(track: &Track<'_, PoolClaim>, claim: &PoolClaim) -> Option<String> {
-    let status = claim.status.as_ref()?;
-    let Some(due) = status.expires_at.as_ref() else { return Some("it has no end".to_owned()) };
-    let Some(finished) = status.finished_at.as_ref() else { return Some("it does not say when".to_owned()) };
-    if finished.0 < due.0 {
-        return Some(format!("it was at {:.3}, and its end is {:.3}", finished.0, due.0));
-    }
-    let place = track.versions.iter().position(|version| phase(version.object) == ClaimPhase::Expired)?;
-    let judged = track.versions[..place].last().filter(|_| !track.versions[place].relisted)?.object;
-    let answered = judged.status.as_ref().and_then(|status| status.observed_renew_time.clone());
-    (judged.spec.renew_time != answered).then(|| "it was renewed before".to_owned())
+/// Whether a claim has ended.
+pub(super) fn is_terminal(claim: &PoolClaim) -> bool {
+    matches!(phase(claim), ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed)
+}
+
+/// When a claim came to its end, rounded down to a second: its conditions have changed then. `None` if it has none.
+pub(super) fn ended_at(claim: &PoolClaim) -> Option<Timestamp> {
+    let conditions = claim.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    conditions.iter().map(|condition| condition.last_transition_time.0).max()
 }
 
 /// The phase of a claim.

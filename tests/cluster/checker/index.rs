@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use bullpen::api::{InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
 use bullpen::simcloud::ledger::{Call, Method, State, What};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::PartialObjectMeta;
 use kube::{Resource, ResourceExt as _};
 
 use super::{Deed, GRACE, GRACE_IN_OUTAGE, LAG, Object, Promise, Record, Violation};
@@ -107,6 +109,7 @@ pub(super) struct Index<'a> {
     pub(super) launch_configs: BTreeMap<String, Track<'a, LaunchConfig>>,
     pub(super) members: BTreeMap<String, Track<'a, PoolMember>>,
     pub(super) claims: BTreeMap<String, Track<'a, PoolClaim>>,
+    pub(super) secrets: BTreeMap<String, Track<'a, PartialObjectMeta<Secret>>>,
     pub(super) machines: BTreeMap<&'a str, Machine<'a>>,
     pub(super) creates: Vec<Create<'a>>,
     releases: HashMap<&'a str, Timestamp>,
@@ -122,6 +125,7 @@ impl<'a> Index<'a> {
             launch_configs: BTreeMap::new(),
             members: BTreeMap::new(),
             claims: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             machines: BTreeMap::new(),
             creates: Vec::new(),
             releases: HashMap::new(),
@@ -136,6 +140,7 @@ impl<'a> Index<'a> {
                 }
                 Object::Member(it) => put(&mut index.members, it.as_ref(), seen.at, seen.gone, seen.relisted),
                 Object::Claim(it) => put(&mut index.claims, it.as_ref(), seen.at, seen.gone, seen.relisted),
+                Object::Secret(it) => put(&mut index.secrets, it.as_ref(), seen.at, seen.gone, seen.relisted),
             }
         }
         index.read_ledger();
@@ -200,10 +205,58 @@ impl<'a> Index<'a> {
         self.outages.extend(stopped.map(|since| (since, Timestamp::MAX)));
     }
 
+    /// When the test was about to ask for the deletion of this claim: until then it was there.
+    pub(super) fn asked_to_release(&self, claim: &Track<'_, PoolClaim>) -> Option<Timestamp> {
+        self.releases.get(claim.name().as_str()).copied()
+    }
+
     /// When a test first asked for the deletion of this claim, whoever saw it.
     pub(super) fn released(&self, claim: &Track<'_, PoolClaim>) -> Option<Timestamp> {
-        let asked = self.releases.get(claim.name().as_str()).copied();
-        [asked, claim.deleted()].into_iter().flatten().min()
+        [self.asked_to_release(claim), claim.deleted()].into_iter().flatten().min()
+    }
+
+    /// The pool that a claim is on, if it was ever seen.
+    pub(super) fn pool_of_claim(&self, claim: &PoolClaim) -> Option<(&String, &Track<'a, InstancePool>)> {
+        self.pools.iter().find(|(_, pool)| pool.name() == claim.spec.pool_ref.name)
+    }
+
+    /// Each version of a pool that the operator may have gone by when it wrote what is seen here at `seen`, and what it
+    /// began to write at `began` at the latest.
+    pub(super) fn in_force<'i>(
+        &'i self,
+        pool: &'i Track<'a, InstancePool>,
+        began: Timestamp,
+        seen: Timestamp,
+    ) -> impl Iterator<Item = &'a InstancePool> + 'i {
+        let from = began.min(seen);
+        pool.within(from - LAG - self.grace(from, seen) + GRACE, self.settled(seen))
+    }
+
+    /// The longest part of this span in which no operator was stopped or started, the API server was there, and nothing
+    /// kept the watch from seeing.
+    pub(super) fn longest_quiet(&self, from: Timestamp, until: Timestamp) -> SignedDuration {
+        let restarts = self.record.script.iter().filter(|done| done.deed == Deed::OperatorStopsOrStarts);
+        let mut troubles: Vec<_> = restarts.map(|done| (done.at, done.at)).collect();
+        troubles.extend(self.outages.iter().chain(&self.record.blind));
+        troubles.retain(|(begin, end)| *begin <= until && *end >= from);
+        troubles.sort_unstable();
+        let (mut quiet_since, mut longest) = (from, SignedDuration::ZERO);
+        for (begin, end) in troubles {
+            longest = longest.max(begin.duration_since(quiet_since));
+            quiet_since = quiet_since.max(end);
+        }
+        longest.max(until.duration_since(quiet_since))
+    }
+
+    /// Whether the watch was broken at some moment of this span.
+    pub(super) fn is_blind(&self, from: Timestamp, until: Timestamp) -> bool {
+        self.record.blind.iter().any(|(begin, end)| *begin <= until && *end >= from)
+    }
+
+    /// Until when this was recorded.
+    pub(super) fn end(&self) -> Timestamp {
+        let last = self.record.seen.iter().map(|seen| seen.at).max().unwrap_or(Timestamp::MIN);
+        self.over().map_or(last, |over| over.max(last))
     }
 
     /// Whether the test had removed the machine's member by force at this moment: the machine is the sweep's then.

@@ -1,10 +1,10 @@
 //! Machines and their members: neither without the other, a claimed one only by its claim, and nothing at the end.
 
-use bullpen::api::{ClaimPhase, PoolMember};
+use bullpen::api::{PoolClaim, PoolMember};
 use jiff::Timestamp;
 use kube::Resource;
 
-use super::claims::phase;
+use super::claims::{ended_at, is_terminal};
 use super::index::{Index, Machine, Track, holder, named, report};
 use super::{Promise, Violation};
 
@@ -55,8 +55,9 @@ pub(super) fn of_claims_stay(index: &Index<'_>, found: &mut Vec<Violation>) {
                 // The test writes down that it lets go before it does.
                 let released = index.released(claim).is_some_and(|released| released <= *call);
                 let still = index.settled(*call);
-                !released
-                    && claim.within(*call, still).all(|it| matches!(phase(it), ClaimPhase::Pending | ClaimPhase::Bound))
+                // The claim ends first, and its machine after that.
+                let ended = |it: &PoolClaim| is_terminal(it) && ended_at(it).is_none_or(|ended| ended <= *call);
+                !released && !claim.within(*call, still).any(ended)
             });
             if let Some(claim) = holder {
                 let what = format!("machine {} was terminated while claim {} held it", machine.id, claim.name());
@@ -72,7 +73,7 @@ fn held_by<'i, 'a>(
     index: &'i Index<'a>,
     machine: &'i Machine<'a>,
     moment: Timestamp,
-) -> impl Iterator<Item = &'i Track<'a, bullpen::api::PoolClaim>> {
+) -> impl Iterator<Item = &'i Track<'a, PoolClaim>> {
     let member = index.members.get(machine.token);
     let held = move |member: &Track<'_, PoolMember>, claim: &str| {
         // Given back in between, it is held no longer.

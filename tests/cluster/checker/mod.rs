@@ -1,6 +1,6 @@
 //! Whether a run kept what `docs/DESIGN.md` §8 promises, judged from outside: by the cloud's ledger, by a recorded watch
-//! of the four resources, and by the script of what the test did. It knows nothing of the operator's insides; the tables
-//! and tags that it judges by stand here once more.
+//! of the four resources and of Secrets, and by the script of what the test did. It knows nothing of the operator's
+//! insides; the tables and tags that it judges by stand here once more.
 
 mod claims;
 mod creates;
@@ -9,6 +9,9 @@ mod index;
 mod machines;
 mod progress;
 mod queue;
+mod quota;
+mod secrets;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -18,6 +21,8 @@ use std::fmt;
 use bullpen::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen::simcloud::ledger::Entry;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::PartialObjectMeta;
 
 pub(crate) use self::floor::of_budget;
 use self::index::Index;
@@ -57,13 +62,14 @@ pub(crate) struct Seen {
     pub(crate) relisted: bool,
 }
 
-/// An object of one of the four kinds.
+/// An object of one of the four kinds, or what is known of a Secret, which is all but what it holds.
 #[derive(Clone, Debug)]
 pub(crate) enum Object {
     Pool(Box<InstancePool>),
     LaunchConfig(Box<LaunchConfig>),
     Member(Box<PoolMember>),
     Claim(Box<PoolClaim>),
+    Secret(Box<PartialObjectMeta<Secret>>),
 }
 
 /// What the test did, written down before it did it.
@@ -80,6 +86,12 @@ pub(crate) enum Deed {
     Release(String),
     /// Waited in vain for the claim of this name to be served.
     GaveUp(String),
+    /// Renews the claim of this name.
+    Renews(String),
+    /// Waited in vain for the claim of this name to expire.
+    NeverExpired(String),
+    /// Applies the claim of this name once more, as it was.
+    Applies(String),
     /// Stops the API server.
     ApiServerStops,
     /// It answers again.
@@ -113,6 +125,14 @@ pub(crate) enum Promise {
     Floor,
     /// 8: nobody is passed.
     NobodyIsPassed,
+    /// §4: a namespace holds no more than it may.
+    Quota,
+    /// §4: a hold lasts as long as its claim and its pool say, and a renewal in time wins.
+    TermsAreKept,
+    /// §4: the Secret is there whenever Bound is said.
+    SecretBeforeBound,
+    /// §2: only its user removes a claim, or the pool's rule once it has ended.
+    RecordStays,
     /// §6: one token, one machine.
     OneMachineForOneToken,
     /// §3: the state machine.
@@ -153,11 +173,20 @@ pub(crate) struct Rules {
     pub(crate) floor: fn(&InstancePool, i32) -> i32,
     /// The longest time without any progress while claims wait and can be served; not asked if `None`.
     pub(crate) longest_standstill: Option<SignedDuration>,
+    /// How long nothing expires after an operator began to lead.
+    pub(crate) expiry_grace: SignedDuration,
+    /// Whether something removes what is owned by what is gone.
+    pub(crate) garbage_is_collected: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { floor: floor::of_min_size, longest_standstill: None }
+        Self {
+            floor: floor::of_min_size,
+            longest_standstill: None,
+            expiry_grace: SignedDuration::from_secs(120),
+            garbage_is_collected: false,
+        }
     }
 }
 
@@ -177,6 +206,12 @@ pub(crate) fn check(record: &Record, rules: &Rules) -> Vec<Violation> {
     machines::nothing_is_left(&index, &mut found);
     floor::is_kept(&index, rules, &mut found);
     queue::nobody_is_passed(&index, &mut found);
+    quota::is_kept(&index, &mut found);
+    terms::are_kept(&index, rules, &mut found);
+    terms::flags_stay(&index, &mut found);
+    terms::records_stay(&index, &mut found);
+    secrets::are_there(&index, &mut found);
+    secrets::go_with_their_claims(&index, rules, &mut found);
     progress::is_made(&index, rules, &mut found);
     found.sort_by(|one, other| (one.at, one.promise, &one.what).cmp(&(other.at, other.promise, &other.what)));
     found

@@ -37,7 +37,7 @@ pub(super) fn nobody_is_passed(index: &Index<'_>, found: &mut Vec<Violation>) {
                 let until = served + SAME_MOMENT;
                 other.pool_ref == spec.pool_ref
                     && namespace(older.track) == namespace(younger.track)
-                    && priorities(younger.track).max() <= priorities(older.track).min()
+                    && never_above(index, younger.track, older.track, served)
                     && other.when_empty.unwrap_or_default() == WhenEmpty::Wait
                     && older.served.is_none_or(|at| at > until)
                     && older.ended > until
@@ -67,6 +67,23 @@ fn namespace<'a>(track: &Track<'a, PoolClaim>) -> Option<&'a str> {
 /// The priorities that a claim ever had: it may be changed while the claim waits.
 fn priorities<'i>(track: &'i Track<'_, PoolClaim>) -> impl Iterator<Item = i32> + 'i {
     track.versions.iter().map(|version| version.object.spec.priority.unwrap_or(0))
+}
+
+/// Whether the younger one had no higher priority, whichever highest one the pool allowed when it was served.
+fn never_above(
+    index: &Index<'_>,
+    younger: &Track<'_, PoolClaim>,
+    older: &Track<'_, PoolClaim>,
+    served: Timestamp,
+) -> bool {
+    let (one, other) = (priorities(younger).max(), priorities(older).min());
+    let pool = index.pool_of_claim(younger.versions[0].object);
+    let highest = pool.map(|(_, pool)| index.in_force(pool, served, served).map(|pool| pool.spec.claims.max_priority));
+    let mut highest = highest.into_iter().flatten().map(|highest| highest.unwrap_or(i32::MAX)).peekable();
+    if highest.peek().is_none() {
+        return one <= other;
+    }
+    highest.all(|highest| one.map(|one| one.min(highest)) <= other.map(|other| other.min(highest)))
 }
 
 fn waiting<'i, 'a>(index: &'i Index<'a>, uid: &str, track: &'i Track<'a, PoolClaim>) -> Waiting<'i, 'a> {

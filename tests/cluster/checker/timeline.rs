@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use bullpen::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen::simcloud::ledger::{Entry, What};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::PartialObjectMeta;
 use kube::{Resource, ResourceExt as _};
 use serde_json::Value;
 
@@ -42,7 +44,19 @@ fn object(object: &Object) -> String {
             it,
             &["/status/state", "/status/claimRef/name", "/status/instance/id", "/status/lastError/class"],
         ),
-        Object::Claim(it) => line::<PoolClaim>(it, &["/status/phase", "/status/memberRef/name"]),
+        Object::Claim(it) => line::<PoolClaim>(
+            it,
+            &[
+                "/spec/priority",
+                "/spec/ttlSeconds",
+                "/spec/renewTime",
+                "/status/phase",
+                "/status/memberRef/name",
+                "/status/expiresAt",
+                "/status/queue/reason",
+            ],
+        ),
+        Object::Secret(it) => line::<PartialObjectMeta<Secret>>(it, &["/metadata/ownerReferences/0/name"]),
     }
 }
 

@@ -1,4 +1,5 @@
-//! A watch of the four resources that is written down: each version with the moment at which it was seen.
+//! A watch of the four resources, and of Secrets without what they hold, that is written down: each version with the
+//! moment at which it was seen.
 //!
 //! It outlives the API server. It goes on where it was; where it can't, it lists anew, and says that versions may be
 //! missing. What it saw is judged by the [`checker`](crate::checker), which is also told when it saw nothing.
@@ -11,7 +12,9 @@ use std::time::Duration;
 use bullpen::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::core::PartialObjectMetaExt as _;
 use kube::{Api, Client, ResourceExt as _};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
@@ -19,6 +22,8 @@ use tokio::task::JoinSet;
 use super::objects::Kind;
 use crate::checker::{Object, Seen};
 
+/// Secrets never count as left: what they hold goes with their claims.
+const SECRETS: &str = "secrets";
 /// Between two tries to reach the server.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -49,10 +54,11 @@ impl Recorder {
         watches.spawn(watch(Api::namespaced(api.clone(), namespace), record.clone(), "pools", pool));
         watches.spawn(watch(Api::namespaced(api.clone(), namespace), record.clone(), "launch configs", launch_config));
         watches.spawn(watch(Api::namespaced(api.clone(), namespace), record.clone(), "members", member));
-        watches.spawn(watch(Api::namespaced(api, namespace), record.clone(), "claims", claim));
+        watches.spawn(watch(Api::namespaced(api.clone(), namespace), record.clone(), "claims", claim));
+        watches.spawn(watch(Api::namespaced(api, namespace), record.clone(), SECRETS, secret));
         let all_listed = async || {
             let kinds = record.lock().present.len();
-            if kinds == 4 { Ok(()) } else { Err(format!("{kinds} kinds are listed")) }
+            if kinds == 5 { Ok(()) } else { Err(format!("{kinds} kinds are listed")) }
         };
         super::eventually("the recorder has begun", all_listed).await;
         Self { record, _watches: watches }
@@ -63,9 +69,10 @@ impl Recorder {
         self.record.lock().claims.get(name).cloned()
     }
 
-    /// How many objects there are, of all kinds together, and in words.
+    /// How many objects of the four resources there are, all together, and in words.
     pub(crate) fn present(&self) -> (usize, String) {
-        let present = self.record.lock().present.clone();
+        let mut present = self.record.lock().present.clone();
+        present.remove(SECRETS);
         (present.values().sum(), format!("{present:?}"))
     }
 
@@ -91,6 +98,17 @@ fn claim(object: PoolClaim) -> Object {
     Object::Claim(Box::new(object))
 }
 
+/// Its bytes are let go at once.
+fn secret(object: Secret) -> Object {
+    Object::Secret(Box::new(object.metadata.into_response_partial()))
+}
+
+/// What was seen last of something that is there.
+struct Known {
+    version: Option<String>,
+    object: Object,
+}
+
 /// One kind's watch.
 struct Watch<K> {
     api: Api<K>,
@@ -98,7 +116,7 @@ struct Watch<K> {
     kind: &'static str,
     wrap: fn(K) -> Object,
     /// What is there, by uid.
-    known: BTreeMap<String, K>,
+    known: BTreeMap<String, Known>,
     /// Where to go on; `None` when everything has to be listed.
     version: Option<String>,
     broken_since: Option<Timestamp>,
@@ -126,15 +144,14 @@ impl<K: Kind> Watch<K> {
         let mut gone = std::mem::take(&mut self.known);
         let relisted = self.begun;
         for object in list.items {
-            let before = gone.remove(&object.uid().unwrap_or_default());
-            if before.is_none_or(|before| before.resource_version() != object.resource_version()) {
-                self.saw(object, false, relisted);
-            } else {
-                self.known.insert(object.uid().unwrap_or_default(), object);
+            let uid = object.uid().unwrap_or_default();
+            match gone.remove(&uid) {
+                Some(before) if before.version == object.resource_version() => drop(self.known.insert(uid, before)),
+                _ => self.saw(object, false, relisted),
             }
         }
-        for object in gone.into_values() {
-            self.saw(object, true, relisted);
+        for before in gone.into_values() {
+            self.write_down(before.object, true, relisted);
         }
         self.count();
         self.begun = true;
@@ -180,10 +197,15 @@ impl<K: Kind> Watch<K> {
 
     fn saw(&mut self, mut object: K, gone: bool, relisted: bool) {
         object.meta_mut().managed_fields = None;
-        if !gone {
-            self.known.insert(object.uid().unwrap_or_default(), object.clone());
-        }
+        let (uid, version) = (object.uid().unwrap_or_default(), object.resource_version());
         let object = (self.wrap)(object);
+        if !gone {
+            self.known.insert(uid, Known { version, object: object.clone() });
+        }
+        self.write_down(object, gone, relisted);
+    }
+
+    fn write_down(&self, object: Object, gone: bool, relisted: bool) {
         let mut record = self.record.lock();
         if let Object::Claim(claim) = &object {
             if gone {

@@ -5,7 +5,6 @@ use serde_json::json;
 
 use super::super::{Deed, Promise};
 use super::Scene;
-use super::scene::at;
 
 /// A claim `one` that is Bound to member `ci-a` at second 1.2.
 fn bound() -> Scene {
@@ -182,38 +181,4 @@ fn a_claim_that_was_waited_for_in_vain_is_found() {
     scene.claim(1.0, 1.0, "one", "Pending", None);
     scene.does(61.0, Deed::GaveUp("one".to_owned()));
     scene.finds(&[Promise::EveryoneIsServed]);
-}
-
-/// A claim `one` that is Bound at second 1, and Expired at second 5 with this in its spec before, and this in its status.
-fn expired(before: &serde_json::Value, said: &serde_json::Value) -> Scene {
-    let mut scene = Scene::new();
-    scene.ready(0.0, "ci-a");
-    scene.claim(0.9, 0.9, "one", "Pending", None);
-    scene.member(0.95, "ci-a", "Claimed", Some("one"));
-    let bound_at = json!(at(1.0).to_string());
-    let bound = json!({ "boundAt": bound_at, "expiresAt": at(5.0).to_string() });
-    scene.claim_says(0.9, 1.0, "one", "Bound", Some("ci-a"), before, &bound);
-    let mut status =
-        json!({ "boundAt": bound_at, "expiresAt": at(5.0).to_string(), "finishedAt": at(5.1).to_string() });
-    for (key, value) in said.as_object().expect("fields") {
-        status[key] = value.clone();
-    }
-    scene.claim_says(0.9, 5.1, "one", "Expired", Some("ci-a"), before, &status);
-    scene
-}
-
-#[test]
-fn a_claim_that_expired_at_its_time_is_well_and_one_before_it_or_without_one_is_found() {
-    expired(&json!({}), &json!({})).finds(&[]);
-    expired(&json!({}), &json!({ "finishedAt": at(4.9).to_string() })).finds(&[Promise::OutcomeIsRight]);
-    expired(&json!({}), &json!({ "expiresAt": null })).finds(&[Promise::OutcomeIsRight]);
-}
-
-#[test]
-fn a_claim_that_expired_although_it_was_renewed_is_found_unless_a_version_may_be_missing() {
-    let renewed = json!({ "renewTime": at(4.0).to_string() });
-    let mut scene = expired(&renewed, &json!({}));
-    scene.finds(&[Promise::OutcomeIsRight]);
-    scene.relisted();
-    scene.finds(&[]);
 }

@@ -4,7 +4,10 @@
 mod holders;
 mod machines;
 mod pools;
+mod quota;
 mod scene;
+mod secrets;
+mod terms;
 mod waiting;
 
 use self::scene::Scene;

@@ -89,6 +89,14 @@ impl Scene {
         self.see(when, member(name, state, claim, when, false), false);
     }
 
+    /// A member that a claim of another namespace holds.
+    pub(super) fn member_of(&mut self, when: f64, name: &str, claim: &str, namespace: &str) {
+        let Object::Member(mut member) = member(name, "Claimed", Some(claim), when, false) else { unreachable!() };
+        let holder = member.status.as_mut().and_then(|status| status.claim_ref.as_mut());
+        namespace.clone_into(&mut holder.expect("it is held").namespace);
+        self.see(when, Object::Member(member), false);
+    }
+
     pub(super) fn member_is_deleted(&mut self, when: f64, name: &str, state: &str, claim: Option<&str>) {
         self.see(when, member(name, state, claim, when, true), false);
     }
@@ -128,21 +136,6 @@ impl Scene {
         member: Option<&str>,
         more: &Value,
     ) {
-        self.claim_says(created, when, name, phase, member, more, &json!({}));
-    }
-
-    /// With more in its spec, and in its status.
-    #[expect(clippy::too_many_arguments)]
-    pub(super) fn claim_says(
-        &mut self,
-        created: f64,
-        when: f64,
-        name: &str,
-        phase: &str,
-        member: Option<&str>,
-        more: &Value,
-        said: &Value,
-    ) {
         let mut spec = json!({ "poolRef": { "name": "ci" } });
         for (key, value) in more.as_object().expect("fields") {
             spec[key] = value.clone();
@@ -153,11 +146,47 @@ impl Scene {
             status["boundAt"] = json!(at(when).to_string());
             status["instance"] = json!({ "id": self.machine_of(member) });
         }
-        for (key, value) in said.as_object().expect("fields") {
-            status[key] = value.clone();
-        }
         let claim = json!({ "metadata": meta(name, created), "spec": spec, "status": status });
         self.see(when, Object::Claim(Box::new(of(claim))), false);
+    }
+
+    /// A claim as it is seen at `when`, with these fields of its spec and its status. A Bound one holds `ci-a` since second 1.2.
+    pub(super) fn claim_as(&mut self, when: f64, name: &str, phase: &str, spec: &Value, status: &Value) {
+        let mut whole = json!({
+            "metadata": meta(name, 1.0), "spec": { "poolRef": { "name": "ci" } }, "status": { "phase": phase },
+        });
+        if matches!(phase, "Bound" | "Expired") {
+            whole["status"]["memberRef"] = reference("ci-a");
+            whole["status"]["boundAt"] = json!(at(1.2).to_string());
+        }
+        for (part, more) in [("spec", spec), ("status", status)] {
+            for (key, value) in more.as_object().expect("fields") {
+                whole[part][key] = value.clone();
+            }
+        }
+        whole["metadata"]["resourceVersion"] = json!(self.next_version());
+        self.see(when, Object::Claim(Box::new(of(whole))), false);
+    }
+
+    /// A claim that nobody released is gone.
+    pub(super) fn claim_goes(&mut self, when: f64, name: &str) {
+        let claim = json!({ "metadata": meta(name, 1.0), "spec": { "poolRef": { "name": "ci" } } });
+        self.see(when, Object::Claim(Box::new(of(claim))), true);
+    }
+
+    /// A Secret of this claim, or that it is gone.
+    pub(super) fn secret(&mut self, when: f64, name: &str, claim: &str, gone: bool) {
+        let mut metadata = meta(name, when);
+        metadata["uid"] = json!(format!("secret {name} of {claim}"));
+        metadata["resourceVersion"] = json!(self.next_version());
+        metadata["ownerReferences"] =
+            json!([{ "apiVersion": "bullpen.dev/v1alpha1", "kind": "PoolClaim", "name": claim, "uid": claim }]);
+        self.see(when, Object::Secret(Box::new(of(json!({ "metadata": metadata })))), gone);
+    }
+
+    /// Later ones have higher versions.
+    fn next_version(&self) -> String {
+        (self.record.seen.len() + 1).to_string()
     }
 
     /// The test asks for the claim's deletion, and it goes.

@@ -24,6 +24,37 @@ fn a_claim_that_is_passed_by_a_younger_one_is_found() {
 }
 
 #[test]
+fn a_claim_may_be_passed_by_one_of_higher_priority_as_far_as_the_pool_allows_priorities() {
+    for (older, younger, highest, expected) in [
+        (0, 5, json!(null), &[][..]),
+        (5, 5, json!(null), &[Promise::NobodyIsPassed]),
+        (5, 0, json!(null), &[Promise::NobodyIsPassed]),
+        (3, 5, json!(3), &[Promise::NobodyIsPassed]),
+        (3, 5, json!(4), &[]),
+        (-5, 0, json!(-3), &[]),
+    ] {
+        let mut scene = Scene::new();
+        scene.pool(-50.0, &json!({ "claims": { "maxPriority": highest } }));
+        scene.claim_with(1.0, 1.0, "older", "Pending", None, &json!({ "priority": older }));
+        scene.claim_with(5.0, 5.0, "younger", "Pending", None, &json!({ "priority": younger }));
+        scene.ready(9.0, "ci-a");
+        scene.member(10.0, "ci-a", "Claimed", Some("younger"));
+        scene.finds(expected);
+        // What the pool allowed a moment ago may still have been in force.
+        scene.pool(8.0, &json!({ "claims": {} }));
+        scene.finds(if younger > older { &[] } else { expected });
+    }
+}
+
+#[test]
+fn a_claim_whose_priority_was_lower_for_a_moment_may_be_passed() {
+    let mut scene = passed(4.0);
+    scene.claim_with(1.0, 5.0, "older", "Pending", None, &json!({ "priority": -1 }));
+    scene.claim(1.0, 6.0, "older", "Pending", None);
+    scene.finds(&[]);
+}
+
+#[test]
 fn a_claim_that_is_served_in_the_same_moment_is_not_passed() {
     let mut scene = passed(4.0);
     scene.ready(9.0, "ci-b");
