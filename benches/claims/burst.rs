@@ -57,7 +57,7 @@ pub async fn run(ground: &Ground, client: &Client, claims: u32, workers: &[usize
 
 async fn operator(ground: &Ground, client: &Client, claims: u32, report: &mut Report) -> (f64, f64, Mix) {
     let stage = Stage::set(ground, client, &format!("burst-{claims}"), claims, claims * 3).await;
-    let operator = stage.operator("burst");
+    let operator = stage.operator("leader");
     stage.ready(claims).await;
     let seen = Seen::begin(&ground.client(), &stage.namespace).await;
     let (before, clock) = (operator.scrape().await, Clock::read(ground, Some(&operator)));

@@ -39,9 +39,9 @@ pub async fn run(ground: &Ground, client: &Client, crowd: Crowd, report: &mut Re
     for failover in [false, true] {
         let name = if failover { "failover" } else { "contention" };
         let stage = Stage::set(ground, client, name, members, members).await;
-        let mut leader = stage.operator(&format!("{name}-1"));
+        let mut leader = stage.operator("leader");
         leader.leads().await;
-        let standby = failover.then(|| stage.operator(&format!("{name}-2")));
+        let standby = failover.then(|| stage.operator("standby"));
         stage.ready(members).await;
         let (before, began) = (leader.scrape().await, Instant::now());
         let mut bound = begin(&stage, claims).await;

@@ -74,4 +74,14 @@ impl Scrape {
     pub fn grown(&self, before: &Self, name: &str, labels: &[&str]) -> f64 {
         self.sum(name, labels) - before.sum(name, labels)
     }
+
+    /// How much each series of this name grew since an earlier reading, by its labels, for `each` of something.
+    pub fn growth(&self, before: &Self, name: &str, each: f64) -> Vec<(String, f64)> {
+        let grown = self.0.iter().filter_map(|(series, value)| {
+            let labels = series.strip_prefix(name)?.trim_matches(['{', '}']);
+            let grown = (value - before.0.get(series).copied().unwrap_or(0.0)) / each;
+            (grown > 0.0).then(|| (labels.replace('"', ""), grown))
+        });
+        grown.collect()
+    }
 }

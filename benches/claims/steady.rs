@@ -86,7 +86,7 @@ async fn operator(ground: &Ground, client: &Client, load: Load, bars: bool, repo
     let Load { rate, seconds } = load;
     let target = rate * MEMBERS;
     let stage = Stage::set(ground, client, &format!("steady-{rate}"), target, target * 4).await;
-    let operator = stage.operator("steady");
+    let operator = stage.operator("leader");
     stage.ready(target).await;
     tokio::time::sleep(SETTLE).await;
     let seen = Arc::new(Seen::begin(&ground.client(), &stage.namespace).await);
@@ -137,6 +137,9 @@ async fn operator(ground: &Ground, client: &Client, load: Load, bars: bool, repo
     report.figure("the same by the operator's metric, from pairing", average, "ms average", Bar::None);
     report.figure("operator writes per cycle, by the API server", cycle, "writes", Bar::AtMost(WRITES_BAR + 0.2));
     report.figure("the same by its metrics", own, "writes", Bar::None);
+    for (labels, writes) in after.growth(&before, "bullpen_api_writes_total", claims) {
+        report.figure(&format!("  {labels}"), writes, "", Bar::None);
+    }
     report.figure("fewest ready members", least, "", Bar::None);
     let per_thousand = used["operator"].as_f64().unwrap_or(f64::NAN) / claims * 1_000.0;
     report.figure("operator: processor time per 1,000 claims", per_thousand, "s", Bar::None);
