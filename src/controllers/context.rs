@@ -145,10 +145,28 @@ pub struct PoolMemory {
     pub unrecorded: HashSet<String>,
 }
 
+/// A pass looks at every member, and in a burst each claim wakes it many times over. So it rests for this many times as
+/// long as its planning took, and passes of a large pool take no more than a ninth of a core.
+const REST: u32 = 8;
+/// But it never rests for longer: what a claim took is to be replaced at once.
+const LONGEST_REST: Duration = Duration::from_millis(100);
 /// Claims that wait for their replacement are timed, but not more than this many of a pool.
 const MOST_TIMED_CLAIMS: usize = 4_096;
 /// A claim whose replacement was not begun within this time is not replaced one for one: nothing to time.
 const LONGEST_TIMED: Duration = Duration::from_mins(1);
+
+impl PoolMemory {
+    /// A pass that began then has planned: the next one is not to begin at once.
+    pub fn rest_after(&mut self, began: Instant) {
+        let now = Instant::now();
+        self.rests_until = Some(now + ((now - began) * REST).min(LONGEST_REST));
+    }
+
+    /// For how long the next pass is not to begin yet.
+    pub fn rest_left(&self) -> Option<Duration> {
+        self.rests_until?.checked_duration_since(Instant::now())
+    }
+}
 
 impl PoolMemories {
     /// The memory of this incarnation of a pool.

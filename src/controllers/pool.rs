@@ -38,11 +38,6 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 const RESYNC: SignedDuration = SignedDuration::from_mins(5);
 /// A launch config that was just made is waited for this long, so that the others don't get its share of the machines.
 const TAKING_IN: Duration = Duration::from_secs(2);
-/// A pass looks at every member, and in a burst each claim wakes it many times over. So it rests for this many times as
-/// long as its planning took, and passes of a large pool take no more than a ninth of a core.
-const REST: u32 = 8;
-/// But it never rests for longer: what a claim took is to be replaced at once.
-const LONGEST_REST: Duration = Duration::from_millis(100);
 /// Characters of a request for a pass that count; its echo in the status has no more.
 const MAX_REQUEST: usize = 256;
 /// What a member's name may end with: no vowels, so that no words come out; as Kubernetes does.
@@ -70,8 +65,10 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
         return Ok(None);
     };
     let now = Timestamp::now();
-    if let Some(again) = rests(&context, &key, pool.as_deref(), now) {
-        return Ok(Some(again));
+    if let Some(pool) = &pool
+        && let Some(rest) = context.memory.lock().pool(&key, &views::uid(pool.as_ref())).rest_left()
+    {
+        return Ok(now.checked_add(rest).ok());
     }
     end_strays(&context, &key, pool.as_deref()).await?;
     let Some(pool) = pool else {
@@ -113,14 +110,6 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
     let resync = now.checked_add(RESYNC).ok();
     let read_again = user_data::read_again_at(&context, &pool, now);
     Ok(earliest(earliest(resync, read_again), earliest(pass.plan.look_again_at, status_due)))
-}
-
-/// Until when the pool is left alone because the last pass ended a moment ago.
-fn rests(context: &Context, key: &ObjectKey, pool: Option<&InstancePool>, now: Timestamp) -> Option<Timestamp> {
-    let mut memories = context.memory.lock();
-    let until = memories.pool(key, &views::uid(pool?)).rests_until?;
-    let left = until.checked_duration_since(Instant::now())?;
-    now.checked_add(SignedDuration::try_from(left).ok()?).ok()
 }
 
 /// The members that a pass is about to write. What of them is left when the pass ends, however it ends, is given up:
@@ -222,8 +211,7 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
         });
         state.planned.entry(key.clone()).or_default().extend(planned);
         let template_hash = view.template_hash;
-        let ended = Instant::now();
-        memory.rests_until = Some(ended + ((ended - began) * REST).min(LONGEST_REST));
+        memory.rest_after(began);
         Pass {
             pool: pool.clone(),
             plan,

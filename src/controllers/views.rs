@@ -103,11 +103,11 @@ pub fn attention(state: &State, pool: &InstancePool) -> Attention {
 
 /// A claim as the claim protocol sees it.
 pub fn claim_view(claim: &PoolClaim) -> ClaimView<String> {
-    let status = claim.status.clone().unwrap_or_default();
+    let status = claim.status.as_ref();
     ClaimView {
         uid: uid(claim),
-        phase: status.phase,
-        member: status.member_ref.map(|member| member.uid),
+        phase: status.map(|status| status.phase).unwrap_or_default(),
+        member: status.and_then(|status| status.member_ref.as_ref()).map(|member| member.uid.clone()),
         deleting: deleting(claim),
     }
 }
