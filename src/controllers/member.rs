@@ -293,3 +293,47 @@ pub async fn finish(context: &Context, member: &PoolMember) -> Result<(), Failur
     context.machines.forget(&views::uid(member));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::Event;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cluster::World;
+
+    fn of<K: serde::de::DeserializeOwned>(object: Value) -> K {
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn member(name: &str) -> PoolMember {
+        of(json!({
+            "metadata": {"namespace": "ci", "name": name, "uid": name, "resourceVersion": "4"},
+            "spec": {
+                "poolRef": {"name": "linux", "uid": "p"},
+                "placement": {"launchConfig": "sim", "generation": 1, "image": "i", "zone": "z"},
+                "templateHash": "h",
+            },
+        }))
+    }
+
+    #[test]
+    fn a_member_that_is_written_and_still_planned_counts_once_against_max_size() {
+        let world = World::new().0;
+        let pool: InstancePool = of(json!({
+            "metadata": {"namespace": "ci", "name": "linux", "uid": "p", "resourceVersion": "1"},
+            "spec": {"targetSize": 2, "maxSize": 2, "launchConfigs": [{"name": "sim"}]},
+        }));
+        world.watched(Event::Apply(pool.clone()));
+        world.answered(member("linux-a"));
+        world.answered(member("linux-b"));
+        world.with(|state| {
+            let plan = |name: &str| PlannedMember { name: name.into(), launch_config: "sim".into() };
+            state.planned.insert(ObjectKey::of(&pool), vec![plan("linux-a"), plan("linux-b")]);
+            assert!(may_create(state, &pool, &member("linux-a")) && may_create(state, &pool, &member("linux-b")));
+            // One that nobody has written yet will bill as well.
+            state.planned.entry(ObjectKey::of(&pool)).or_default().push(plan("linux-c"));
+            assert!(!may_create(state, &pool, &member("linux-a")));
+        });
+    }
+}
