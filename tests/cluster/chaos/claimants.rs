@@ -12,6 +12,8 @@ use super::stage::Stage;
 use crate::checker::Deed;
 use crate::harness::objects::phase;
 
+/// A claim goes after those of a priority one higher that are made until so long after it. The highest here is 10.
+const LATER_BY_PRIORITY: Duration = Duration::from_secs(10);
 /// How often the record is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -75,9 +77,13 @@ fn life(number: u64, dice: &mut Dice, longest_hold: Duration, patience: Duration
 impl Life {
     /// Priority, Secret, and a time to live.
     fn ask_for_more(&mut self, dice: &mut Dice) {
+        let mut below_the_highest = 10;
         if dice.percent(40) {
-            self.spec["priority"] = json!(dice.between(0, 20) as i64 - 10);
+            let priority = dice.between(0, 20);
+            below_the_highest = 20 - priority;
+            self.spec["priority"] = json!(priority as i64 - 10);
         }
+        self.patience += LATER_BY_PRIORITY * below_the_highest as u32;
         if dice.percent(25) {
             self.spec["binding"] = json!("Secret");
         }
