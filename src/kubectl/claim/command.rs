@@ -123,6 +123,7 @@ impl Guarded {
     ) -> Result<ExitStatus, Failure> {
         let mut stream = watching::one(session.watched::<PoolClaim>(false), &claim.name_any());
         let mut watched = true;
+        let mut end = keep::end(claim);
         loop {
             tokio::select! {
                 status = child.wait() => return Ok(status?),
@@ -135,7 +136,11 @@ impl Guarded {
                 seen = stream.next(), if watched && !self.lost => match seen {
                     Some(Seen::There(now)) => match loss(claim, &now) {
                         Some(words) => self.stop(&words),
-                        None => drop(ttl.send_replace(keep::ttl(&now))),
+                        None => {
+                            let next = keep::next_ttl(&now, end, *ttl.borrow());
+                            end = keep::end(&now);
+                            ttl.send_replace(next);
+                        }
                     },
                     Some(Seen::Gone) => self.stop("it was deleted"),
                     Some(Seen::Interrupted(_)) => {}
