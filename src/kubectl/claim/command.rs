@@ -134,13 +134,12 @@ impl Guarded {
                     self.target.signal(Signal::KILL);
                 }
                 seen = stream.next(), if watched && !self.lost => match seen {
-                    Some(Seen::There(now)) => match loss(claim, &now) {
-                        Some(words) => self.stop(&words),
-                        None => {
-                            let next = keep::next_ttl(&now, end, *ttl.borrow());
-                            end = keep::end(&now);
-                            ttl.send_replace(next);
-                        }
+                    Some(Seen::There(now)) => if let Some(words) = loss(claim, &now) {
+                        self.stop(&words);
+                    } else {
+                        let next = keep::next_ttl(&now, end, *ttl.borrow());
+                        end = keep::end(&now);
+                        ttl.send_replace(next);
                     },
                     Some(Seen::Gone) => self.stop("it was deleted"),
                     Some(Seen::Interrupted(_)) => {}

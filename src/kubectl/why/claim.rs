@@ -58,19 +58,18 @@ fn waits_for_secret(status: &PoolClaimStatus) -> bool {
 fn waits(story: &mut Story, claim: &PoolClaim, pool: Option<&InstancePool>, others: &[PoolClaim], now: Timestamp) {
     let status = claim.status.clone().unwrap_or_default();
     let operator = said(&status.conditions, "Bound", "False");
-    match operator {
+    if let Some(condition) = operator {
         // With the claim's place, if it has one.
-        Some(condition) => story.fact(format!("the operator says: {}", since(condition, now))),
-        None => {
-            if status.observed_generation < 0 {
-                story.fact("no operator has said anything of it yet");
-            }
-            let ahead = others.iter().filter(|other| is_ahead(other, claim)).count();
-            let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
-            if ahead > 0 {
-                let words = many(ahead, "other claim of this namespace waits", "other claims of this namespace wait");
-                story.fact(format!("{words} for the same pool, and go first by priority and age"));
-            }
+        story.fact(format!("the operator says: {}", since(condition, now)));
+    } else {
+        if status.observed_generation < 0 {
+            story.fact("no operator has said anything of it yet");
+        }
+        let ahead = others.iter().filter(|other| is_ahead(other, claim)).count();
+        let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
+        if ahead > 0 {
+            let words = many(ahead, "other claim of this namespace waits", "other claims of this namespace wait");
+            story.fact(format!("{words} for the same pool, and go first by priority and age"));
         }
     }
     if let Some(priority) = claim.spec.priority.filter(|priority| *priority != 0) {
