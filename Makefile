@@ -17,7 +17,7 @@ test: ## Run all tests: plans, the model of the claim protocol, and walks on a r
 
 # In two steps, so that a first build shows how far it is and a later one hardly shows.
 demo: ## Watch a pool warm up and hand out machines; stays up until Ctrl-C
-	@$(CARGO) build --bin bullpen
+	@$(CARGO) build --bins
 	@$(CARGO) run --quiet -- demo
 
 model: ## Explore the claim protocol in its largest configuration, which takes longer than a test may

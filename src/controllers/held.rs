@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::bind::{self, Finished};
 use super::context::{Context, Failure};
-use super::pool::delete_member;
+use super::ending::delete_member;
 use super::{secret, views};
 use crate::api::{PoolClaim, PoolMember};
 use crate::cluster::ObjectKey;

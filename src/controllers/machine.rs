@@ -8,9 +8,9 @@ use tracing::{info, warn};
 
 use super::clouds::Scope;
 use super::context::{Context, Failure};
+use super::ending::delete_member;
 use super::keys::{self, NoKey};
 use super::member::{self, Gathered};
-use super::pool::delete_member;
 use super::purchasing;
 use super::views;
 use crate::api::{InstanceAddress, InstancePool, PoolMember};

@@ -2,18 +2,19 @@
 //!
 //! `pool` is the reaper; `binder` pairs claims with members, and `bind` binds a pair, with the `secret` of the claim and the
 //! `keys` of its machine; `member` takes a member from Pending to its end, with `held` for those that a claim has and
-//! `machine` for the calls of its cloud; `hold` renews and ends bound claims; `aside` knows whom a person set aside;
-//! `launch_config` opens the `clouds`, which are called at
-//! their `pace`, and tells `launch_health`; `identity` knows whose they are, and `sweep` ends machines that have no
-//! member; `tagging` and `quarantine` keep a restored backup from handing out a machine twice. `purchasing` says what each
-//! launch config may buy, and `user_data` reads what a template refers to. `routing` says what wakes whom, `queue` runs
-//! them, and `pulse` shows that they turn. All of it lives for one term of leadership; [`terms`] begins and ends them.
+//! `machine` for the calls of its cloud, and `ending` for its record and that of its pool; `hold` renews and ends bound
+//! claims; `aside` knows whom a person set aside; `launch_config` opens the `clouds`, which are called at their `pace`, and
+//! tells `launch_health`; `identity` knows whose they are, and `sweep` ends machines that have no member; `tagging` and
+//! `quarantine` keep a restored backup from handing out a machine twice. `purchasing` says what each launch config may
+//! buy, and `user_data` reads what a template refers to. `routing` says what wakes whom, `queue` runs them, and `pulse`
+//! shows that they turn. All of it lives for one term of leadership; [`terms`] begins and ends them.
 
 mod aside;
 mod bind;
 mod binder;
 mod clouds;
 mod context;
+mod ending;
 mod held;
 mod hold;
 mod identity;

@@ -12,6 +12,7 @@ use tracing::info;
 
 use super::clouds::Scope;
 use super::context::{Context, Failure};
+use super::ending::{delete_member, end_strays, finish_deletion, forget};
 use super::purchasing::{Moment, Purchasing, purchasing};
 use super::queue::Outcome;
 use super::{user_data, views};
@@ -331,21 +332,6 @@ async fn delete_members(context: &Context, key: &ObjectKey, pass: &Pass) -> Resu
     worst
 }
 
-/// Deletes a member as it was seen. One that changed in between, claimed perhaps, is left to the next pass.
-pub async fn delete_member(context: &Context, member: &PoolMember) -> Result<(), Failure> {
-    match context.writes.delete_member(member).await {
-        Ok(()) => Ok(()),
-        Err(error) if matches!(error.answer, Answer::Conflict | Answer::NotFound) => {
-            let key = ObjectKey::of(member);
-            if let Found::Missing = context.writes.get::<PoolMember>(&key).await {
-                context.world.answered_gone::<PoolMember>(&key, &views::uid(member));
-            }
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
 async fn write_members(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<(), Failure> {
     let mut writes = stream::iter(pass.creates.clone())
         .map(|member| async move {
@@ -439,68 +425,4 @@ async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<T
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// A pool that is being deleted goes when it has no member.
-async fn finish_deletion(context: &Context, key: &ObjectKey) -> Result<(), Failure> {
-    let empty = context.world.with(|state| {
-        let pool = state.pools.get(key).filter(|pool| views::deleting(pool.as_ref()))?.clone();
-        let planned = state.planned.get(key).is_some_and(|planned| !planned.is_empty());
-        let last = state.members_of(&pool).next().is_none() && !planned;
-        last.then_some(pool)
-    });
-    let Some(pool) = empty.filter(|pool| pool.finalizers().iter().any(|own| own == FINALIZER_POOL)) else {
-        return Ok(());
-    };
-    let rest: Vec<_> = pool.finalizers().iter().filter(|own| *own != FINALIZER_POOL).cloned().collect();
-    match context.writes.set_finalizers(pool.as_ref(), &rest).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.answer == Answer::NotFound => Ok(()),
-        Err(error) => {
-            context.writes.get::<InstancePool>(key).await;
-            Err(error.into())
-        }
-    }
-}
-
-/// Members whose pool is gone, its finalizer taken off by force, or made again under the same name: unclaimed ones are
-/// ended, on live evidence only.
-async fn end_strays(context: &Context, key: &ObjectKey, live: Option<&InstancePool>) -> Result<(), Failure> {
-    let live_uid = live.map(views::uid);
-    let strays: Vec<_> = context.world.with(|state| {
-        let unclaimed = |member: &&Arc<PoolMember>| {
-            views::state(member) != crate::api::MemberState::Claimed
-                && !views::deleting(member.as_ref())
-                && !views::is_quarantined(member)
-                && !member.spec.hold
-                && !state.members_in_hand.contains(&views::uid(member.as_ref()))
-        };
-        state
-            .members_of_name(key)
-            .filter(|member| Some(&member.spec.pool_ref.uid) != live_uid.as_ref())
-            .filter(unclaimed)
-            .cloned()
-            .collect()
-    });
-    if strays.is_empty() {
-        return Ok(());
-    }
-    let proved = match context.writes.get::<InstancePool>(key).await {
-        Found::Missing => None,
-        Found::Object(pool) => Some(views::uid(pool.as_ref())),
-        Found::Unproved => return Err(Failure::Unproved(key.clone())),
-    };
-    for member in strays.iter().filter(|member| Some(&member.spec.pool_ref.uid) != proved.as_ref()) {
-        delete_member(context, member).await?;
-    }
-    Ok(())
-}
-
-fn forget(context: &Context, key: &ObjectKey) {
-    let forgotten = context.memory.lock().forget_pool(key);
-    for launch_config in forgotten.iter().flat_map(|memory| memory.trials.keys()) {
-        context.metrics.breaker_gone(&key.namespace, &key.name, launch_config);
-    }
-    context.world.with(|state| state.planned.remove(key));
-    context.metrics.pool_gone(&key.namespace, &key.name);
 }

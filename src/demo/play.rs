@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant as Deadline;
@@ -40,12 +41,21 @@ pub(super) fn invite(say: &Narrator, ground: &Ground, stage: &Stage, examples: &
         }
     }
     say.plain(format_args!("  kubectl{namespace} scale ipool/ci --replicas=8"));
+    if let Some(plugin) = plugin() {
+        say.plain(format_args!("  {} top{namespace}", plugin.display()));
+    }
     say.plain("");
     if let Some(log) = stage.operator_log() {
         say.plain(paint(DIM, format_args!("The operator's log: {}", log.display())));
     }
     say.plain(paint(DIM, "Ctrl-C ends all of it."));
     say.plain("");
+}
+
+/// The plugin of kubectl, if it was built beside this program.
+fn plugin() -> Option<PathBuf> {
+    let path = std::env::current_exe().ok()?.with_file_name("kubectl-bullpen");
+    path.exists().then_some(path)
 }
 
 /// Tells what happens, for ever.

@@ -24,6 +24,8 @@ mod walk_namespaces;
 mod walk_plugin;
 #[cfg(feature = "kubectl")]
 mod walk_plugin_claim;
+#[cfg(feature = "kubectl")]
+mod walk_plugin_terms;
 mod walk_pools;
 mod walk_queue;
 mod walk_recycle;

@@ -132,3 +132,19 @@ async fn kubectl_explains_every_field_of_the_specs() {
         assert!(!text.contains("<no description>"), "{path}:\n{output}");
     }
 }
+
+#[tokio::test]
+async fn the_example_of_a_claim_is_served_as_it_stands_and_applying_it_again_changes_nothing() {
+    let walk = Walk::begin("example").await;
+    let _operator = Operator::start(&walk).await;
+    walk.ready_pool(1, json!({})).await;
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/nightly-claim.yaml");
+    walk.kubectl(&["apply", "--validate=strict", "-f", file]).await;
+    let claim = walk.bound("nightly").await;
+    let status = claim.status.clone().expect("a status");
+    let held = status.expires_at.expect("an end").0.duration_since(status.bound_at.expect("bound").0);
+    assert_eq!(Some(held.as_secs()), claim.spec.ttl_seconds.map(i64::from));
+    walk.kubectl(&["get", "secret", "nightly-binding"]).await;
+    let again = walk.kubectl(&["apply", "--validate=strict", "-f", file]).await;
+    assert!(again.contains("unchanged"), "{again}");
+}

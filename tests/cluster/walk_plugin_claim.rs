@@ -11,17 +11,17 @@ use crate::harness::objects::{POOL, machine_of, member_of, phase};
 use crate::harness::{Operator, Walk, ctrl_c, eventually};
 
 /// A script that notes that it runs, and ends at SIGINT with code 3.
-const ENDS_WHEN_TOLD: &str = "trap 'exit 3' INT; echo runs > \"$0\"; while :; do sleep 0.05; done";
+pub(crate) const ENDS_WHEN_TOLD: &str = "trap 'exit 3' INT; echo runs > \"$0\"; while :; do sleep 0.05; done";
 /// A script that notes that it runs, and hears nothing.
 const DEAF: &str = "trap '' INT TERM; echo runs > \"$0\"; while :; do sleep 0.05; done";
 
 /// Waits until the script has noted that it runs.
-async fn runs(walk: &Walk) {
+pub(crate) async fn runs(walk: &Walk) {
     let note = walk.folder().join("runs");
     eventually("the command runs", async || if note.exists() { Ok(()) } else { Err("it does not".to_owned()) }).await;
 }
 
-fn note(walk: &Walk) -> String {
+pub(crate) fn note(walk: &Walk) -> String {
     walk.folder().join("runs").display().to_string()
 }
 
@@ -156,33 +156,6 @@ async fn a_wait_that_is_too_long_fails_and_a_command_that_is_not_there_releases_
     assert_eq!(claims.iter().map(PoolClaim::name_any).collect::<Vec<_>>(), ["one"]);
     let answer = walk.plugin(&["claim", "nowhere", "--timeout", "1s", "--wait"]).await;
     assert_eq!(answer.code, Some(1), "{answer:?}");
-}
-
-#[tokio::test]
-async fn a_claim_is_renewed_while_its_command_runs() {
-    let walk = Walk::begin("plugin-renews").await;
-    let _operator = Operator::start(&walk).await;
-    walk.ready_pool(1, json!({})).await;
-    let script = ["claim", POOL, "--name", "build", "--ttl", "6s", "--", "sh", "-c", ENDS_WHEN_TOLD, &note(&walk)];
-    let mut plugin = walk.start_plugin(&script);
-    let mut renewals = Vec::new();
-    for _ in 0..4 {
-        let claim = walk
-            .until("build", "is renewed", |claim: &PoolClaim| {
-                claim.spec.renew_time.as_ref().is_some_and(|time| renewals.last() != Some(time))
-            })
-            .await;
-        renewals.extend(claim.spec.renew_time.clone());
-        assert_eq!(phase(&claim), ClaimPhase::Bound, "a third of the ttl is left over each time");
-    }
-    assert!(plugin.is_running(), "{}", plugin.output());
-    ctrl_c(&plugin);
-    assert_eq!(plugin.exit_code().await, Some(3), "{}", plugin.output());
-    let answer = walk.plugin(&["renew", "build"]).await;
-    assert_eq!(
-        (answer.code, answer.stderr.as_str()),
-        (Some(1), "Error from server (NotFound): poolclaims.bullpen.dev \"build\" not found\n")
-    );
 }
 
 #[tokio::test]

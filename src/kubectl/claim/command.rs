@@ -123,6 +123,7 @@ impl Guarded {
     ) -> Result<ExitStatus, Failure> {
         let mut stream = watching::one(session.watched::<PoolClaim>(false), &claim.name_any());
         let mut watched = true;
+        let mut end = keep::end(claim);
         loop {
             tokio::select! {
                 status = child.wait() => return Ok(status?),
@@ -133,9 +134,12 @@ impl Guarded {
                     self.target.signal(Signal::KILL);
                 }
                 seen = stream.next(), if watched && !self.lost => match seen {
-                    Some(Seen::There(now)) => match loss(claim, &now) {
-                        Some(words) => self.stop(&words),
-                        None => drop(ttl.send_replace(keep::ttl(&now))),
+                    Some(Seen::There(now)) => if let Some(words) = loss(claim, &now) {
+                        self.stop(&words);
+                    } else {
+                        let next = keep::next_ttl(&now, end, *ttl.borrow());
+                        end = keep::end(&now);
+                        ttl.send_replace(next);
                     },
                     Some(Seen::Gone) => self.stop("it was deleted"),
                     Some(Seen::Interrupted(_)) => {}

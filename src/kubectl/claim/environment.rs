@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use k8s_openapi::ByteString;
@@ -37,7 +37,7 @@ pub(super) async fn gather(session: &Session, claim: &PoolClaim) -> Result<Envir
     let name = name.ok_or_else(|| Failure::other("the claim asks for a binding, but its status names no Secret"))?;
     let secret = session.api::<Secret>().get(&name).await?;
     let entries = secret.data.unwrap_or_default();
-    let root = tempfile::Builder::new().prefix("bullpen-").tempdir()?;
+    let root = tempfile::Builder::new().prefix("bullpen-").permissions(Permissions::from_mode(0o700)).tempdir()?;
     let folder = root.path().join(claim.name_any());
     write(&folder, &entries)?;
     let text = |key: &str| entries.get(key).and_then(|value| String::from_utf8(value.0.clone()).ok());

@@ -19,12 +19,22 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// How long the claim lives after a renewal: by its status, which knows what the pool allows, or else as it asks for.
 pub(super) fn ttl(claim: &PoolClaim) -> Option<Duration> {
-    let status = claim.status.as_ref();
-    let moment = |of: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime>| of.map(|time| time.0);
-    let renewed = moment(status.and_then(|status| status.renewed_at.as_ref()));
-    let expires = moment(status.and_then(|status| status.expires_at.as_ref()));
-    let effective = renewed.zip(expires).and_then(|(renewed, expires)| expires.duration_since(renewed).try_into().ok());
+    let renewed = claim.status.as_ref().and_then(|status| status.renewed_at.as_ref()).map(|time| time.0);
+    let effective =
+        renewed.zip(end(claim)).and_then(|(renewed, expires)| expires.duration_since(renewed).try_into().ok());
     effective.or_else(|| claim.spec.ttl_seconds.map(|seconds| Duration::from_secs(seconds.unsigned_abs().into())))
+}
+
+/// How often to renew by what the claim says `now`: as often as `before` if its end stands where it `stood`, since then a
+/// renewal leads no further (the pool's maxHoldSeconds), and ever more of them would do no more.
+pub(super) fn next_ttl(now: &PoolClaim, stood: Option<Timestamp>, before: Option<Duration>) -> Option<Duration> {
+    let stands = end(now);
+    if stands.is_some() && stands == stood { before } else { ttl(now) }
+}
+
+/// When the claim expires, by its status.
+pub(super) fn end(claim: &PoolClaim) -> Option<Timestamp> {
+    Some(claim.status.as_ref()?.expires_at.as_ref()?.0)
 }
 
 /// Renews the claim three times in each ttl until the claim is gone. What goes wrong is said, and tried again.
@@ -82,6 +92,13 @@ mod tests {
         };
         assert_eq!(ttl(&claim(json!({}))), Some(Duration::from_hours(2)));
         let capped = json!({ "renewedAt": "2026-01-01T00:00:00.000000Z", "expiresAt": "2026-01-01T00:30:00.000000Z" });
-        assert_eq!(ttl(&claim(capped)), Some(Duration::from_mins(30)));
+        let capped = claim(capped);
+        assert_eq!(ttl(&capped), Some(Duration::from_mins(30)));
+        // The same end, and less time before it: the pool lets it hold no longer.
+        let at_its_end =
+            claim(json!({ "renewedAt": "2026-01-01T00:29:00.000000Z", "expiresAt": "2026-01-01T00:30:00.000000Z" }));
+        let before = Some(Duration::from_mins(30));
+        assert_eq!(next_ttl(&at_its_end, end(&capped), before), before, "no storm of renewals that lead nowhere");
+        assert_eq!(next_ttl(&at_its_end, None, before), Some(Duration::from_mins(1)));
     }
 }

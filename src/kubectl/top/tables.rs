@@ -52,8 +52,16 @@ pub(super) fn waiting(place: usize, claim: &PoolClaim, now: Timestamp) -> [Strin
         claim.name_any(),
         age(claim.metadata.creation_timestamp.as_ref().map(|time| time.0), now),
         claim.spec.acquired_by.clone().unwrap_or_default(),
-        why(claim).unwrap_or_default(),
+        why(claim).map(|why| without_place(&why).to_owned()).unwrap_or_default(),
     ]
+}
+
+/// What a claim that waits is told, without its place, which has a column of its own.
+fn without_place(words: &str) -> &str {
+    match words.split_once("; ") {
+        Some((place, rest)) if place.starts_with("position ") => rest,
+        _ => words,
+    }
 }
 
 /// Everything once, as text.
@@ -89,5 +97,19 @@ pub(super) fn snapshot(model: &Model, now: Timestamp) -> String {
         format!("{}\n\n{}\n\n{sums}", table.text(), queue.text())
     } else {
         format!("{}\n\n{sums}", table.text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_claim_is_shown_once() {
+        assert_eq!(
+            without_place("position 3 of 7; 2 machines warming; pool at maxSize 20"),
+            "2 machines warming; pool at maxSize 20"
+        );
+        assert_eq!(without_place("pool ci is paused"), "pool ci is paused");
     }
 }
