@@ -52,7 +52,13 @@ use self::session::{GlobalOptions, Session};
 
 /// Claim warm machines, and look after the pools that keep them.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-bullpen", bin_name = "kubectl bullpen", version, about, propagate_version = true)]
+#[command(
+    name = "kubectl-bullpen",
+    bin_name = "kubectl bullpen",
+    version,
+    about = "Claim machines that are booted already, and look after their pools",
+    propagate_version = true
+)]
 pub struct Cli {
     #[command(flatten)]
     options: GlobalOptions,
