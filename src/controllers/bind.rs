@@ -144,7 +144,7 @@ fn bound(context: &Context, claim: &PoolClaim, member: &PoolMember) {
     let key = ObjectKey::of(claim);
     let took = context.world.with(|state| state.claims.seen_for(&key));
     if let Some(took) = took {
-        let pool = views::pool_of_claim(claim);
+        let pool = views::pool_of(member);
         context.metrics.claim_bound(&pool.namespace, &pool.name, took);
     }
     info!(claim = %key, member = %member.name_any(), took_ms = took.map(|took| took.as_millis()), "bound");

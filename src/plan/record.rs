@@ -8,8 +8,8 @@ use super::queue::{Notice, Refusal};
 use super::term::{Expiry, Term, TermRules, Wish, begin};
 use crate::api::{
     BindingRef, ClaimInstance, ClaimPhase, ConditionValue, InstanceAddress, MemberInstance, MemberState, ObjectRef,
-    PoolClaim, PoolClaimStatus, PoolMember, PoolMemberStatus, RecordedError, bounded_message, condition_is_true,
-    micro_time, set_condition,
+    PoolClaim, PoolClaimStatus, PoolMember, PoolMemberStatus, RecordedError, ServedByPool, bounded_message,
+    condition_is_true, micro_time, set_condition,
 };
 
 /// A machine, as far as a member records it.
@@ -192,6 +192,10 @@ pub fn bound(before: &PoolClaim, member: &PoolMember, rules: &TermRules, now: Ti
     claim(before, now, &conditions, |status| {
         status.phase = ClaimPhase::Bound;
         status.member_ref = Some(reference(member.metadata.namespace.as_deref(), name, member.metadata.uid.as_deref()));
+        status.pool_ref = Some(ServedByPool {
+            namespace: member.metadata.namespace.clone().unwrap_or_default(),
+            name: member.spec.pool_ref.name.clone(),
+        });
         status.instance = machine.map(|machine| ClaimInstance {
             id: machine.id.clone(),
             region: machine.region.clone(),
@@ -260,9 +264,13 @@ pub fn vanished(before: &PoolClaim, secret: &str, now: Timestamp) -> PoolClaim {
     ended(before, ClaimPhase::Failed, "InstanceGone", &message, now)
 }
 
-/// The claim gets no machine.
-pub fn failed(before: &PoolClaim, refusal: &Refusal, now: Timestamp) -> PoolClaim {
-    ended(before, ClaimPhase::Failed, refusal.reason, &refusal.message, now)
+/// The claim gets no machine; `queue` is the pool in whose queue it was, of one that any of several might have served.
+pub fn failed(before: &PoolClaim, refusal: &Refusal, queue: Option<ServedByPool>, now: Timestamp) -> PoolClaim {
+    let mut failed = ended(before, ClaimPhase::Failed, refusal.reason, &refusal.message, now);
+    if let Some(status) = &mut failed.status {
+        status.pool_ref = queue;
+    }
+    failed
 }
 
 /// The machine that the claim held is gone.

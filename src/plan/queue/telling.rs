@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn notice(reason: &'static str, position: i32, message: &str) -> Notice {
-        let place = QueuePlace { position: Some(position), reason: reason.into() };
+        let place = QueuePlace { position: Some(position), reason: reason.into(), pool: None };
         Notice { refusal: Refusal { reason, message: message.into() }, place }
     }
 
