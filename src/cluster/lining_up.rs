@@ -163,9 +163,8 @@ impl State {
     ) -> Vec<Candidate<ObjectKey>> {
         let there = self.selectors.pools.get(&claim.namespace).into_iter().flatten();
         let pools = there.filter_map(|key| Some((key, self.pools.get(key)?)));
-        let matching = pools.filter(|(_, pool)| {
-            selects(selector, pool.metadata.labels.as_ref(), pool.spec.lifecycle_class)
-        });
+        let matching =
+            pools.filter(|(_, pool)| selects(selector, pool.metadata.labels.as_ref(), pool.spec.lifecycle_class));
         matching.map(|(key, pool)| self.candidate(claim, when_empty, key, pool)).collect()
     }
 
@@ -197,6 +196,7 @@ impl State {
             target: pool.spec.target_size,
             members: count(self.member_counts.get(uid).copied().unwrap_or(0)),
             supply: line.map_or(0, |line| count(line.ready() + line.warming() + line.pending())),
+            ready: line.map_or(0, |line| count(line.ready())),
         }
     }
 
@@ -260,3 +260,7 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "lining_up_tests.rs"]
+mod tests;

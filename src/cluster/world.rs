@@ -386,7 +386,12 @@ impl Kept for PoolClaim {
     fn reindex(state: &mut State, changed: &Changed<Self>) {
         let key = key_of(changed);
         let pool = |claim: &Arc<Self>| pool_of_claim(claim);
-        index(&mut state.claims_by_pool, &key, changed.old.as_ref().and_then(pool), changed.new.as_ref().and_then(pool));
+        index(
+            &mut state.claims_by_pool,
+            &key,
+            changed.old.as_ref().and_then(pool),
+            changed.new.as_ref().and_then(pool),
+        );
         if changed.new.is_none()
             && let Some(uid) = changed.old.as_ref().and_then(|claim| claim.uid())
         {

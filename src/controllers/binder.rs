@@ -240,3 +240,7 @@ impl Drop for Hands<'_> {
 #[cfg(test)]
 #[path = "binder_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "binder_selector_tests.rs"]
+mod selector_tests;

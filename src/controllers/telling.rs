@@ -16,7 +16,8 @@ use crate::api::{ClaimPhase, PoolClaim, ServedByPool, WhenEmpty};
 use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
 use crate::plan::queue::{
-    Admission, Notice, Order, Refusal, Said, Supply, Turn, Unserved, Verdict, judge, no_match, not_found, over_quota, trouble,
+    Admission, Notice, Order, Refusal, Said, Supply, Turn, Unserved, Verdict, judge, no_match, not_found, over_quota,
+    trouble,
 };
 use crate::plan::replenish::earliest;
 use crate::plan::{Answer, record};
@@ -181,6 +182,7 @@ fn said(claim: &PoolClaim) -> Option<Said> {
         message: bound.message.clone(),
         position: place.position,
         queue_reason: place.reason,
+        pool: place.pool,
     })
 }
 

@@ -63,7 +63,8 @@ mod tests {
     use super::*;
 
     fn claim(spec: serde_json::Value, status: serde_json::Value) -> PoolClaim {
-        serde_json::from_value(json!({"metadata": {"namespace": "a", "name": "c"}, "spec": spec, "status": status})).unwrap()
+        serde_json::from_value(json!({"metadata": {"namespace": "a", "name": "c"}, "spec": spec, "status": status}))
+            .unwrap()
     }
 
     #[test]

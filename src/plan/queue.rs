@@ -105,7 +105,7 @@ mod tests {
 
     fn said(refusal: &Refusal) -> Said {
         let (reason, message) = (refusal.reason.to_owned(), refusal.message.clone());
-        Said { queue_reason: reason.clone(), reason, message, position: None }
+        Said { queue_reason: reason.clone(), reason, message, position: None, pool: None }
     }
 
     #[test]

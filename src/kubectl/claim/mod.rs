@@ -90,8 +90,7 @@ pub(super) async fn execute(args: ClaimArgs, session: &Session) -> CommandResult
         return Err(Failure::other("-o cannot be used with a COMMAND: the output is the command's"));
     }
     let selects = args.selector.is_some() || args.class.is_some();
-    let selector =
-        PoolSelector { match_labels: args.selector.unwrap_or_default(), lifecycle_class: args.class };
+    let selector = PoolSelector { match_labels: args.selector.unwrap_or_default(), lifecycle_class: args.class };
     let wish = Wish {
         pool: args.pool,
         selector: selects.then_some(selector),

@@ -101,7 +101,11 @@ fn is_ahead(other: &PoolClaim, claim: &PoolClaim) -> bool {
         let created = claim.metadata.creation_timestamp.as_ref().map(|time| time.0);
         (-claim.spec.priority.unwrap_or(0), created)
     };
-    pending && other.pool_or_queue() == claim.pool_or_queue() && claim.pool_or_queue().is_some() && other.uid() != claim.uid() && place(other) < place(claim)
+    pending
+        && other.pool_or_queue() == claim.pool_or_queue()
+        && claim.pool_or_queue().is_some()
+        && other.uid() != claim.uid()
+        && place(other) < place(claim)
 }
 
 fn deadline(story: &mut Story, claim: &PoolClaim, now: Timestamp) {

@@ -35,6 +35,8 @@ pub struct Candidate<K> {
     pub members: i32,
     /// Members that are ready, warming or being bought, and nobody's.
     pub supply: i32,
+    /// Those of them that are ready.
+    pub ready: i32,
 }
 
 impl<K> Candidate<K> {
@@ -48,6 +50,11 @@ impl<K> Candidate<K> {
         self.serves() && self.per_namespace.is_none_or(|most| self.held.saturating_add(self.own_waiting) < most)
     }
 
+    /// Whether it has a machine now that nobody waits for: it gives it away and replaces it, and no other pool buys one.
+    fn has_one(&self) -> bool {
+        self.has_room() && self.ready > self.waiting
+    }
+
     /// Members that it may still buy beyond those that it lacks now.
     fn headroom(&self) -> i32 {
         let lacks = self.target.saturating_add(self.waiting).saturating_sub(self.supply).max(0);
@@ -56,7 +63,7 @@ impl<K> Candidate<K> {
 }
 
 /// The pool whose demand the claim is: the `present` one for as long as it serves the namespace, so that two pools do not buy
-/// in turns; else the one with most headroom, then with fewest that wait. If none serves, the present one, if it still matches.
+/// in turns; else one that has a machine for it; else the one with most headroom, then with fewest that wait. If none serves, the present one, if it still matches.
 pub fn choose<K: Ord + Clone>(candidates: &[Candidate<K>], present: Option<&K>) -> Option<K> {
     let now = present.and_then(|present| candidates.iter().find(|candidate| candidate.key == *present));
     if let Some(now) = now.filter(|now| now.serves()) {
@@ -64,7 +71,7 @@ pub fn choose<K: Ord + Clone>(candidates: &[Candidate<K>], present: Option<&K>) 
     }
     let best = candidates.iter().min_by_key(|candidate| {
         let (idle, full) = (!candidate.serves(), !candidate.has_room());
-        (idle, full, Reverse(candidate.headroom()), candidate.waiting, &candidate.key)
+        (idle, full, !candidate.has_one(), Reverse(candidate.headroom()), candidate.waiting, &candidate.key)
     })?;
     let best = if best.serves() { best } else { now.unwrap_or(best) };
     Some(best.key.clone())
@@ -88,6 +95,7 @@ mod tests {
             target: 0,
             members: 0,
             supply: 0,
+            ready: 0,
         }
     }
 
@@ -118,6 +126,14 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_that_has_a_machine_for_it_goes_first() {
+        let stocked = Candidate { max_size: 1, members: 1, supply: 1, ready: 1, target: 1, ..candidate("b") };
+        assert_eq!(choose(&[candidate("a"), stocked.clone()], None), Some("b"));
+        let awaited = Candidate { waiting: 1, ..stocked };
+        assert_eq!(choose(&[candidate("a"), awaited], None), Some("a"), "its machine is another one's");
+    }
+
+    #[test]
     fn a_pool_is_kept_until_it_serves_the_namespace_no_more() {
         let full = Candidate { members: 10, ..candidate("a") };
         assert_eq!(choose(&[full.clone(), candidate("b")], Some(&"a")), Some("a"));
@@ -144,6 +160,7 @@ mod tests {
                 target: 1,
                 members,
                 supply: members.min(2),
+                ready: members.min(1),
             },
         )
     }

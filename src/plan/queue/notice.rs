@@ -313,6 +313,23 @@ mod tests {
         assert!(over_quota("ci", "team-a", 3, 5).message.contains(": 5 are held"), "the quota was lowered");
     }
 
+    #[test]
+    fn a_claim_that_many_pools_may_serve_is_told_of_them_all_and_of_its_place_in_one() {
+        let notice = supply().notice(3, 7, at(0)).among(3, "ci");
+        assert_eq!(
+            notice.refusal.message,
+            "no member is ready in the 3 pools that match; position 3 of 7 in pool ci; 2 machines warming, the next in \
+             about 40 s"
+        );
+        assert_eq!(notice.place.pool.as_deref(), Some("ci"));
+        let paused = Supply { state: PoolState::Paused, ..supply() }.inactive().unwrap();
+        let of = |pools| Notice::without_place(paused.clone()).among(pools, "ci").refusal.message;
+        assert_eq!(of(1), "pool ci is paused");
+        assert_eq!(of(2), "none of the 2 pools that match serves it: pool ci is paused");
+        let facts_of = |now| facts(&supply().notice(3, 7, now).among(1, "ci").refusal.message);
+        assert_eq!(facts_of(at(0)), facts_of(at(30)));
+    }
+
     fn pool(status: &serde_json::Value) -> InstancePool {
         serde_json::from_value(serde_json::json!({
             "metadata": {"name": "ci"},

@@ -28,6 +28,8 @@ pub struct Said {
     pub position: Option<i32>,
     /// `status.queue.reason`.
     pub queue_reason: String,
+    /// `status.queue.pool`.
+    pub pool: Option<String>,
 }
 
 impl Said {
@@ -47,7 +49,9 @@ impl Said {
     }
 
     fn is_for_another_reason(&self, notice: &Notice) -> bool {
-        self.reason != notice.refusal.reason || self.queue_reason != notice.place.reason
+        self.reason != notice.refusal.reason
+            || self.queue_reason != notice.place.reason
+            || self.pool != notice.place.pool
     }
 }
 
@@ -120,6 +124,7 @@ mod tests {
             message: notice.refusal.message.clone(),
             position: notice.place.position,
             queue_reason: notice.place.reason.clone(),
+            pool: notice.place.pool.clone(),
         }
     }
 

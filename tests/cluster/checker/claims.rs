@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bullpen::api::{ClaimPhase, MemberState, PoolClaim, WhenEmpty};
+use bullpen::api::{ClaimPhase, InstancePool, MemberState, PoolClaim, WhenEmpty};
 use jiff::{SignedDuration, Timestamp};
 
 use super::index::{Index, Track, holder, named, report, state};
@@ -186,14 +186,23 @@ fn wrongly_failed(index: &Index<'_>, track: &Track<'_, PoolClaim>, claim: &PoolC
         return (at < due).then(|| format!("it is to wait until {due:.3}"));
     }
     // `Fail`: there has to have been nothing for it, at some moment since it was made.
-    let pool = index.pool_of_claim(claim)?;
+    index.pools_for(claim).into_iter().find_map(|pool| could_have_served(index, pool, track, at))
+}
+
+/// Why a claim that failed could have had a member of this pool all the time since it was made.
+fn could_have_served(
+    index: &Index<'_>,
+    pool: (&String, &Track<'_, InstancePool>),
+    track: &Track<'_, PoolClaim>,
+    at: Timestamp,
+) -> Option<String> {
     let since = track.since();
     let active = pool
         .1
         .within(since - LAG, at + LAG)
         .all(|pool| pool.spec.state == bullpen::api::PoolState::Active && pool.metadata.deletion_timestamp.is_none());
     let rivals = index.claims.values().filter(|other| {
-        other.since() <= at && other.versions[0].object.spec.pool_ref == claim.spec.pool_ref && waits(other, since, at)
+        other.since() <= at && index.may_serve(pool.0, other.versions[0].object) && waits(other, since, at)
     });
     let moments = index.members_of(pool.0).flat_map(|(_, member)| member.versions.iter().map(|version| version.at));
     let moments = moments.filter(|moment| since - LAG <= *moment && *moment <= at + LAG).chain([since - LAG, at]);
