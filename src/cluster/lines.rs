@@ -58,6 +58,7 @@ pub struct Waiting {
 
 impl Waiting {
     /// It may be served here, but another pool buys a machine for it.
+    #[must_use]
     pub fn away(self) -> Self {
         Self { home: false, ..self }
     }

@@ -93,7 +93,7 @@ pub async fn finish(context: &Context, claim: Arc<PoolClaim>, member: &Arc<PoolM
     match secret::ensure(context, &claim, member).await {
         secret::Step::Bind(member) => write_bound(context, claim, &member).await,
         secret::Step::Later(moment) => return Finished::Later(moment),
-        secret::Step::Ends => secret::end(context, &claim).await,
+        secret::Step::Ends => secret::end(context, &claim, member).await,
     }
     Finished::Judged
 }

@@ -62,22 +62,22 @@ mod tests {
 
     use super::*;
 
-    fn claim(spec: serde_json::Value, status: serde_json::Value) -> PoolClaim {
+    fn claim(spec: &serde_json::Value, status: &serde_json::Value) -> PoolClaim {
         serde_json::from_value(json!({"metadata": {"namespace": "a", "name": "c"}, "spec": spec, "status": status}))
             .unwrap()
     }
 
     #[test]
     fn a_claim_tells_its_pool_or_what_it_asks_of_one() {
-        let named = claim(json!({"poolRef": {"name": "ci"}}), json!({"phase": "Pending"}));
+        let named = claim(&json!({"poolRef": {"name": "ci"}}), &json!({"phase": "Pending"}));
         assert_eq!((in_words(&named), in_a_cell(&named)), ("pool ci".into(), "ci".into()));
-        let elsewhere = claim(json!({"poolRef": {"name": "ci", "namespace": "b"}}), json!({"phase": "Pending"}));
+        let elsewhere = claim(&json!({"poolRef": {"name": "ci", "namespace": "b"}}), &json!({"phase": "Pending"}));
         assert_eq!(in_a_cell(&elsewhere), "b/ci");
         let selector = json!({"poolSelector": {"matchLabels": {"gpu": "yes"}, "lifecycleClass": "Spot"}});
-        let waits = claim(selector.clone(), json!({"phase": "Pending"}));
+        let waits = claim(&selector, &json!({"phase": "Pending"}));
         assert_eq!(in_words(&waits), "any pool with gpu=yes,class Spot");
         assert_eq!(in_a_cell(&waits), "(gpu=yes,class Spot)");
-        let served = claim(selector, json!({"phase": "Bound", "poolRef": {"namespace": "a", "name": "big"}}));
+        let served = claim(&selector, &json!({"phase": "Bound", "poolRef": {"namespace": "a", "name": "big"}}));
         assert_eq!((in_words(&served), in_a_cell(&served)), ("pool big".into(), "big".into()));
     }
 

@@ -192,10 +192,7 @@ pub fn bound(before: &PoolClaim, member: &PoolMember, rules: &TermRules, now: Ti
     claim(before, now, &conditions, |status| {
         status.phase = ClaimPhase::Bound;
         status.member_ref = Some(reference(member.metadata.namespace.as_deref(), name, member.metadata.uid.as_deref()));
-        status.pool_ref = Some(ServedByPool {
-            namespace: member.metadata.namespace.clone().unwrap_or_default(),
-            name: member.spec.pool_ref.name.clone(),
-        });
+        status.pool_ref = Some(pool_of(member));
         status.instance = machine.map(|machine| ClaimInstance {
             id: machine.id.clone(),
             region: machine.region.clone(),
@@ -258,19 +255,33 @@ pub fn unfinished(before: &PoolClaim, reason: &'static str, message: &str, now: 
     (written != *before).then_some(written)
 }
 
-/// The machine that the claim's Secret speaks of is gone, and was never bound.
-pub fn vanished(before: &PoolClaim, secret: &str, now: Timestamp) -> PoolClaim {
+/// The machine that the claim's Secret speaks of is gone, and was never bound; `member` is the one that it was to be bound to.
+pub fn vanished(before: &PoolClaim, secret: &str, member: &PoolMember, now: Timestamp) -> PoolClaim {
     let message = format!("the machine that Secret {secret} speaks of is gone: make another claim");
-    ended(before, ClaimPhase::Failed, "InstanceGone", &message, now)
+    failed_at(before, ("InstanceGone", &message), Some(pool_of(member)), now)
 }
 
 /// The claim gets no machine; `queue` is the pool in whose queue it was, of one that any of several might have served.
 pub fn failed(before: &PoolClaim, refusal: &Refusal, queue: Option<ServedByPool>, now: Timestamp) -> PoolClaim {
-    let mut failed = ended(before, ClaimPhase::Failed, refusal.reason, &refusal.message, now);
+    failed_at(before, (refusal.reason, &refusal.message), queue, now)
+}
+
+fn failed_at(
+    before: &PoolClaim,
+    (reason, message): (&'static str, &str),
+    pool: Option<ServedByPool>,
+    now: Timestamp,
+) -> PoolClaim {
+    let mut failed = ended(before, ClaimPhase::Failed, reason, message, now);
     if let Some(status) = &mut failed.status {
-        status.pool_ref = queue;
+        status.pool_ref = pool.filter(|_| before.spec.pool_selector.is_some());
     }
     failed
+}
+
+fn pool_of(member: &PoolMember) -> ServedByPool {
+    let namespace = member.metadata.namespace.clone().unwrap_or_default();
+    ServedByPool { namespace, name: member.spec.pool_ref.name.clone() }
 }
 
 /// The machine that the claim held is gone.
