@@ -149,6 +149,7 @@ fn reaches<S: Copy + PartialEq>(steps: &[(S, S)], from: S, to: S, gap: bool) -> 
 /// Whether each claim that ended has a right to.
 pub(super) fn outcomes(index: &Index<'_>, found: &mut Vec<Violation>) {
     for claim in index.claims.values() {
+        is_of_its_pool(index, claim, found);
         let ended = claim.versions.iter().find(|version| is_terminal(version.object));
         let Some(version) = ended else { continue };
         let wrong = match phase(version.object) {
@@ -173,6 +174,20 @@ pub(super) fn outcomes(index: &Index<'_>, found: &mut Vec<Violation>) {
             }
             _ => {}
         }
+    }
+}
+
+/// What a claim holds is of a pool that it asked for, and the claim says which.
+fn is_of_its_pool(index: &Index<'_>, claim: &Track<'_, PoolClaim>, found: &mut Vec<Violation>) {
+    let Some(version) = claim.versions.iter().find(|version| named(version.object).is_some()) else { return };
+    let member =
+        named(version.object).and_then(|uid| index.members.get(uid)).and_then(|member| member.versions.first());
+    let Some(pool) = member.map(|member| &member.object.spec.pool_ref) else { return };
+    let said = version.object.status.as_ref().and_then(|status| status.pool_ref.as_ref());
+    let other = said.is_some_and(|said| said.name != pool.name);
+    if index.pools.contains_key(&pool.uid) && (other || !index.may_serve(&pool.uid, version.object)) {
+        let what = format!("claim {} holds a machine of pool {}, for which it did not ask", claim.name(), pool.name);
+        report(found, version.at, Promise::OutcomeIsRight, what);
     }
 }
 
