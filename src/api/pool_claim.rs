@@ -1,11 +1,14 @@
 //! `PoolClaim`: a request for one machine, and afterwards the record of who holds it.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{InstanceAddress, ObjectRef, conditions_schema};
+use super::common::{InstanceAddress, ObjectRef, conditions_schema, match_labels_schema};
+use super::instance_pool::LifecycleClass;
 use super::states::ClaimPhase;
 
 /// A request for one machine of a pool.
@@ -33,6 +36,7 @@ use super::states::ClaimPhase;
         json_path = ".status.conditions[?(@.type==\"Bound\")].reason",
         priority = 1
     ),
+    printcolumn(name = "Served By", type_ = "string", json_path = ".status.poolRef.name", priority = 1),
     printcolumn(name = "For", type_ = "string", json_path = ".spec.acquiredFor", priority = 1),
     printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt", priority = 1),
     validation = Rule::new("!has(self.spec.binding) || self.spec.binding != 'Secret' || self.metadata.name.size() <= 245")
@@ -41,8 +45,17 @@ use super::states::ClaimPhase;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.poolRef == oldSelf.poolRef")
-        .message("poolRef is immutable: make another claim").field_path(".poolRef"),
+    validation = Rule::new("has(self.poolRef) != has(self.poolSelector)")
+        .message("exactly one of poolRef and poolSelector must be set"),
+    validation = Rule::new(
+        "has(self.poolRef) == has(oldSelf.poolRef) && (!has(self.poolRef) || self.poolRef == oldSelf.poolRef)"
+    )
+    .message("poolRef is immutable: make another claim").field_path(".poolRef"),
+    validation = Rule::new(
+        "has(self.poolSelector) == has(oldSelf.poolSelector) && \
+         (!has(self.poolSelector) || self.poolSelector == oldSelf.poolSelector)"
+    )
+    .message("poolSelector is immutable: make another claim").field_path(".poolSelector"),
     validation = Rule::new(
         "has(self.whenEmpty) == has(oldSelf.whenEmpty) && (!has(self.whenEmpty) || self.whenEmpty == oldSelf.whenEmpty)"
     )
@@ -60,8 +73,12 @@ use super::states::ClaimPhase;
         .message("binding is immutable").field_path(".binding")
 )]
 pub struct PoolClaimSpec {
-    /// The pool. Immutable.
-    pub pool_ref: ClaimPoolRef,
+    /// The pool. Either this or poolSelector. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_ref: Option<ClaimPoolRef>,
+    /// Which pools of the claim's namespace may serve it: it gets a machine of any of them. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_selector: Option<PoolSelector>,
     /// What to do when no member is ready: Wait (the default) or Fail. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when_empty: Option<WhenEmpty>,
@@ -108,6 +125,56 @@ pub struct ClaimPoolRef {
     pub namespace: Option<String>,
 }
 
+/// What pools must be like, in the claim's namespace.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.lifecycleClass) || (has(self.matchLabels) && self.matchLabels.size() > 0)")
+        .message("at least one of matchLabels and lifecycleClass must be given")
+)]
+pub struct PoolSelector {
+    /// Labels that the pool must have, and their values.
+    #[schemars(schema_with = "match_labels_schema")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub match_labels: BTreeMap<String, String>,
+    /// The lifecycleClass that the pool must have. Unset: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle_class: Option<LifecycleClass>,
+}
+
+impl PoolClaim {
+    /// Namespace and name of the pool that the claim is on: the one that it names, or the one that served it. None for one
+    /// with a selector that was not served yet.
+    pub fn pool(&self) -> Option<(&str, &str)> {
+        let own = self.metadata.namespace.as_deref().unwrap_or_default();
+        if let Some(pool) = &self.spec.pool_ref {
+            return Some((pool.namespace.as_deref().unwrap_or(own), &pool.name));
+        }
+        let served = self.status.as_ref()?.pool_ref.as_ref()?;
+        Some((&served.namespace, &served.name))
+    }
+
+    /// As [`pool`](Self::pool), or else the pool whose queue says where the claim stands.
+    pub fn pool_or_queue(&self) -> Option<(&str, &str)> {
+        let queue = || {
+            let pool = self.status.as_ref()?.queue.as_ref()?.pool.as_deref()?;
+            Some((self.metadata.namespace.as_deref().unwrap_or_default(), pool))
+        };
+        self.pool().or_else(queue)
+    }
+}
+
+/// A pool, by its name.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServedByPool {
+    /// Namespace of the pool.
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// Name of the pool.
+    #[schemars(length(max = 48))]
+    pub name: String,
+}
+
 /// Whether a claim wants a Secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Binding {
@@ -143,7 +210,9 @@ pub enum WhenEmpty {
     validation = Rule::new("!has(oldSelf.memberRef) || (has(self.memberRef) && self.memberRef == oldSelf.memberRef)")
         .message("memberRef is set once").field_path(".memberRef"),
     validation = Rule::new("has(self.memberRef) == (self.phase in ['Bound', 'Expired', 'Lost'])")
-        .message("memberRef is set exactly when the claim was bound").field_path(".memberRef")
+        .message("memberRef is set exactly when the claim was bound").field_path(".memberRef"),
+    validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef == oldSelf.poolRef)")
+        .message("poolRef is set once").field_path(".poolRef")
 )]
 pub struct PoolClaimStatus {
     /// Bound, Ready, Stalled, and Stale once the claim was held for long.
@@ -159,6 +228,9 @@ pub struct PoolClaimStatus {
     /// The member that the claim holds, or held. Set once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_ref: Option<ObjectRef>,
+    /// The pool of that member; of a claim with poolSelector that failed, the pool in whose queue it was. Set once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_ref: Option<ServedByPool>,
     /// The machine that the claim holds, or held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<ClaimInstance>,
@@ -206,6 +278,11 @@ pub struct QueuePlace {
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// Of a claim with poolSelector, the pool in whose queue this is its place, and that buys a machine for it. It gets one
+    /// of any pool that matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 48))]
+    pub pool: Option<String>,
 }
 
 /// The machine that a claim holds.

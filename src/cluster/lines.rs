@@ -18,7 +18,7 @@ const BOOTS: usize = 16;
 #[derive(Debug, Default)]
 pub struct Lines {
     pools: HashMap<ObjectKey, Line>,
-    claims: HashMap<ObjectKey, (ObjectKey, Waiting)>,
+    claims: HashMap<ObjectKey, Vec<(ObjectKey, Waiting)>>,
     members: HashMap<ObjectKey, (ObjectKey, Filed)>,
 }
 
@@ -52,6 +52,16 @@ type ReadyOrder = (Option<Timestamp>, String);
 pub struct Waiting {
     turn: Turn,
     when_empty: Option<WhenEmpty>,
+    /// Whether it is the demand of this pool: a claim may wait at many, and is the demand of one.
+    home: bool,
+}
+
+impl Waiting {
+    /// It may be served here, but another pool buys a machine for it.
+    #[must_use]
+    pub fn away(self) -> Self {
+        Self { home: false, ..self }
+    }
 }
 
 /// What a member counts as.
@@ -82,7 +92,7 @@ pub fn waiting(claim: &PoolClaim, named: bool, arrival: u64, max_priority: Optio
     let created = claim.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     let priority = crate::plan::queue::allowed_priority(claim.spec.priority, max_priority);
     let turn = Turn::new(claim.uid().unwrap_or_default(), created, arrival, priority);
-    Some(Waiting { turn, when_empty: claim.spec.when_empty })
+    Some(Waiting { turn, when_empty: claim.spec.when_empty, home: true })
 }
 
 /// What a member counts as by its own object; `given_to` is the namespace of the claim that the binder is giving it to, and
@@ -128,27 +138,41 @@ impl Lines {
         self.pools.get(pool)
     }
 
-    /// Puts a claim where it stands now.
-    pub fn put_claim(&mut self, key: &ObjectKey, pool: &ObjectKey, now: Option<Waiting>) {
-        let place = now.map(|waiting| (pool.clone(), waiting));
-        if self.claims.get(key) == place.as_ref() {
-            return;
+    /// Puts a claim where it stands now: at these pools, each once. The former places, if they were others.
+    pub fn put_claim(&mut self, key: &ObjectKey, now: Vec<(ObjectKey, Waiting)>) -> Option<Vec<(ObjectKey, Waiting)>> {
+        if self.claims.get(key).map_or(&[][..], Vec::as_slice) == now {
+            return None;
         }
-        if let Some((pool, waiting)) = self.claims.remove(key) {
-            self.change(&pool, |line| line.remove_claim(&key.namespace, &waiting));
+        let before = self.claims.remove(key).unwrap_or_default();
+        for (pool, waiting) in &before {
+            self.change(pool, |line| line.remove_claim(&key.namespace, waiting));
         }
-        if let Some((pool, waiting)) = place {
-            self.change(&pool, |line| line.add_claim(key, &waiting));
-            self.claims.insert(key.clone(), (pool, waiting));
+        for (pool, waiting) in &now {
+            self.change(pool, |line| line.add_claim(key, waiting));
         }
+        if !now.is_empty() {
+            self.claims.insert(key.clone(), now);
+        }
+        Some(before)
     }
 
-    /// Puts a member where it counts now.
-    pub fn put_member(&mut self, key: &ObjectKey, pool: &ObjectKey, now: Option<Filed>) {
+    /// The pools at which a claim waits, and of each whether the claim is its demand: of one of them it is.
+    pub fn places(&self, claim: &ObjectKey) -> impl Iterator<Item = (&ObjectKey, bool)> {
+        self.claims.get(claim).into_iter().flatten().map(|(pool, waiting)| (pool, waiting.home))
+    }
+
+    /// The pool that a claim which waits is the demand of.
+    pub fn home(&self, claim: &ObjectKey) -> Option<&ObjectKey> {
+        self.places(claim).find(|(_, home)| *home).map(|(pool, _)| pool)
+    }
+
+    /// Puts a member where it counts now. The pool whose line is another by that.
+    pub fn put_member(&mut self, key: &ObjectKey, pool: &ObjectKey, now: Option<Filed>) -> Option<ObjectKey> {
         let place = now.map(|filed| (pool.clone(), filed));
         if self.members.get(key) == place.as_ref() {
-            return;
+            return None;
         }
+        let former = self.members.get(key).map(|(pool, _)| pool.clone());
         if let Some((pool, filed)) = self.members.remove(key) {
             self.change(&pool, |line| line.remove_member(key, &filed));
         }
@@ -156,6 +180,7 @@ impl Lines {
             self.change(&pool, |line| line.add_member(key, &filed));
             self.members.insert(key.clone(), (pool, filed));
         }
+        former.or_else(|| Some(pool.clone()))
     }
 
     /// A member of the pool became ready after so long.
@@ -199,6 +224,11 @@ impl Line {
     /// The claims that wait, by namespace.
     pub fn namespaces(&self) -> impl Iterator<Item = (&String, &NamespaceLine)> {
         self.waiting.iter()
+    }
+
+    /// The claims of this namespace that wait.
+    pub fn of_namespace(&self, namespace: &str) -> Option<&NamespaceLine> {
+        self.waiting.get(namespace)
     }
 
     /// How many members the claims of a namespace hold or are being given.
@@ -254,7 +284,9 @@ impl Line {
         let line = self.waiting.entry(key.namespace.clone()).or_default();
         line.turns.insert(waiting.turn.clone(), key.clone());
         *line.priorities.entry(waiting.turn.priority()).or_default() += 1;
-        *line.by_when_empty.entry(waiting.when_empty).or_default() += 1;
+        if waiting.home {
+            *line.by_when_empty.entry(waiting.when_empty).or_default() += 1;
+        }
     }
 
     fn remove_claim(&mut self, namespace: &str, waiting: &Waiting) {
@@ -267,7 +299,9 @@ impl Line {
                 line.priorities.remove(&priority);
             }
         }
-        if let Some(count) = line.by_when_empty.get_mut(&waiting.when_empty) {
+        if waiting.home
+            && let Some(count) = line.by_when_empty.get_mut(&waiting.when_empty)
+        {
             *count -= 1;
         }
         if line.turns.is_empty() {
@@ -326,7 +360,7 @@ impl NamespaceLine {
         &self.priorities
     }
 
-    /// How many of them wait when nothing is ready, in a pool where those do that do not say `by_default`.
+    /// How many of them are this pool's demand and wait when nothing is ready, where those that do not say do as `by_default`.
     pub fn patient(&self, by_default: WhenEmpty) -> i32 {
         let count = |said| self.by_when_empty.get(&said).copied().unwrap_or(0);
         let silent = if by_default == WhenEmpty::Wait { count(None) } else { 0 };

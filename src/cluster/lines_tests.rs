@@ -139,7 +139,8 @@ fn anew(state: &State) -> Lines {
         let uid = claim.uid().unwrap();
         let named = state.members_claimed_by(&uid).next().is_some();
         let waits = waiting(claim, named, state.claims.arrival(key), max_priority);
-        lines.put_claim(key, &pool, waits.filter(|_| !state.claims_in_hand.contains(&uid)));
+        let waits = waits.filter(|_| !state.claims_in_hand.contains(&uid));
+        lines.put_claim(key, waits.map(|waits| (pool.clone(), waits)).into_iter().collect());
     }
     for (key, member) in state.members.iter() {
         let given = state.members_in_hand.contains(&member.uid().unwrap()).then(|| "ns".to_owned());

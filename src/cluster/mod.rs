@@ -8,6 +8,7 @@ pub mod key;
 pub mod leadership;
 pub mod lease;
 pub mod lines;
+mod lining_up;
 pub mod namespaces;
 pub mod preflight;
 pub mod secrets;

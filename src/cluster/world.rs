@@ -16,6 +16,7 @@ use super::contents::Contents;
 use super::installation::KeyRing;
 use super::key::ObjectKey;
 use super::lines::{self, Lines};
+use super::lining_up::{Selectors, serving_terms};
 use super::namespaces::NamespaceLabels;
 use super::store::{Changed, Store};
 use crate::api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
@@ -32,6 +33,8 @@ pub enum Change {
     Member(Changed<PoolMember>),
     /// A claim.
     Claim(Changed<PoolClaim>),
+    /// Of the claims with a selector, others wait at this pool, or are its demand.
+    Line(ObjectKey),
     /// Every kind has been listed whole for the first time.
     Synced,
     /// Nothing changed: a beat that is to go through every queue.
@@ -80,11 +83,13 @@ pub struct State {
     pub namespaces: NamespaceLabels,
     /// Who waits at each pool, and what there is for them.
     pub lines: Lines,
-    given: HashMap<ObjectKey, String>,
+    pub(super) given: HashMap<ObjectKey, String>,
+    /// The claims with a selector that wait, and what they may choose from.
+    pub(super) selectors: Selectors,
     members_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
-    member_counts: HashMap<String, usize>,
-    members_by_claim: HashMap<String, HashSet<ObjectKey>>,
-    claims_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
+    pub(super) member_counts: HashMap<String, usize>,
+    pub(super) members_by_claim: HashMap<String, HashSet<ObjectKey>>,
+    pub(super) claims_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
     announced: bool,
 }
 
@@ -130,7 +135,10 @@ impl World {
 
     /// Looks at one moment, or notes something of this process in it. Nothing slow may happen in `look`.
     pub fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        look(&mut self.inner.state.lock())
+        let mut state = self.inner.state.lock();
+        let seen = look(&mut state);
+        self.tell_lines(&mut state);
+        seen
     }
 
     /// Takes in an event of a watch.
@@ -148,6 +156,8 @@ impl World {
         self.tell(&mut state, changes);
         if !state.announced && state.is_synced() {
             state.announced = true;
+            state.choose_homes_anew();
+            self.tell_lines(&mut state);
             let _ = self.inner.changes.send(Change::Synced);
         }
     }
@@ -194,6 +204,13 @@ impl World {
             // Nobody listens any more only while the process ends.
             let _ = self.inner.changes.send(K::change(changed));
         }
+        self.tell_lines(state);
+    }
+
+    fn tell_lines(&self, state: &mut State) {
+        for pool in state.selectors.moved.drain() {
+            let _ = self.inner.changes.send(Change::Line(pool));
+        }
     }
 }
 
@@ -232,73 +249,12 @@ impl State {
     pub fn claims_on<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolClaim>> {
         self.claims_by_pool.get(pool).into_iter().flatten().filter_map(|key| self.claims.get(key))
     }
-
-    /// The binder takes a claim and a member in hand: the one leaves every queue, the other is nobody else's candidate.
-    pub fn take_in_hand(&mut self, claim: &PoolClaim, member: &PoolMember) {
-        let (claim_key, member_key) = (ObjectKey::of(claim), ObjectKey::of(member));
-        self.claims_in_hand.insert(claim.uid().unwrap_or_default());
-        self.members_in_hand.insert(member.uid().unwrap_or_default());
-        self.given.insert(member_key.clone(), claim_key.namespace.clone());
-        self.line_up_claim(&claim_key);
-        self.line_up_member(&member_key);
-    }
-
-    /// The binder lets both go.
-    pub fn let_go(&mut self, claim: (&ObjectKey, &str), member: (&ObjectKey, &str)) {
-        self.claims_in_hand.remove(claim.1);
-        self.members_in_hand.remove(member.1);
-        self.given.remove(member.0);
-        self.line_up_claim(claim.0);
-        self.line_up_member(member.0);
-    }
-
-    /// Puts a claim into its line or out of it, as it is now.
-    fn line_up_claim(&mut self, key: &ObjectKey) {
-        let Some(claim) = self.claims.get(key) else {
-            return self.lines.put_claim(key, key, None);
-        };
-        let pool = pool_of_claim(claim);
-        let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-        let max_priority = self.pools.get(&pool).and_then(|pool| pool.spec.claims.max_priority);
-        let named = self.members_by_claim.contains_key(uid);
-        let waiting = lines::waiting(claim, named, self.claims.arrival(key), max_priority);
-        let waiting = waiting.filter(|_| !self.claims_in_hand.contains(uid));
-        self.lines.put_claim(key, &pool, waiting);
-    }
-
-    /// Counts a member for those that wait at its pool, as it is now.
-    fn line_up_member(&mut self, key: &ObjectKey) {
-        let Some(member) = self.members.get(key) else {
-            return self.lines.put_member(key, key, None);
-        };
-        let holder = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
-        let ended = holder.is_some_and(|claim| {
-            let present = self.claims.get(&ObjectKey::new(claim.namespace.as_str(), claim.name.as_str()));
-            present.and_then(|present| present.metadata.uid.as_ref()) != Some(&claim.uid)
-        });
-        let filed = lines::filed(member, self.given.get(key), ended);
-        let pool = ObjectKey::new(key.namespace.clone(), member.spec.pool_ref.name.clone());
-        self.lines.put_member(key, &pool, filed);
-    }
-
-    fn line_up_claims_on(&mut self, pool: &ObjectKey) {
-        for key in self.claims_by_pool.get(pool).cloned().unwrap_or_default() {
-            self.line_up_claim(&key);
-        }
-    }
-
-    fn line_up_members_claimed_by(&mut self, claim_uid: &str) {
-        for key in self.members_by_claim.get(claim_uid).cloned().unwrap_or_default() {
-            self.line_up_member(&key);
-        }
-    }
 }
 
-/// The key of the pool that a claim is on.
-pub fn pool_of_claim(claim: &PoolClaim) -> ObjectKey {
-    let reference = &claim.spec.pool_ref;
-    let namespace = reference.namespace.clone().or_else(|| claim.namespace());
-    ObjectKey::new(namespace.unwrap_or_default(), reference.name.clone())
+/// The key of the pool that a claim is on: the one that it names, or the one that served it. None for one with a selector
+/// that was not served yet: see [`State::waits_at`].
+pub fn pool_of_claim(claim: &PoolClaim) -> Option<ObjectKey> {
+    claim.pool().map(|(namespace, name)| ObjectKey::new(namespace, name))
 }
 
 fn gone<K: Kept>(state: &mut State, key: &ObjectKey, uid: &str) -> Vec<Changed<K>> {
@@ -344,6 +300,10 @@ impl Kept for InstancePool {
         if changed.new.is_none() {
             state.lines.pool_gone(&key);
             state.judged.remove(&key);
+        }
+        state.selectors.pool(&key, changed.new.is_some());
+        if changed.old.as_deref().map(serving_terms) != changed.new.as_deref().map(serving_terms) {
+            state.line_up_selectors_in(&key.namespace);
         }
         let max_priority = |pool: &Arc<Self>| pool.spec.claims.max_priority;
         if changed.old.as_ref().and_then(max_priority) != changed.new.as_ref().and_then(max_priority) {
@@ -426,7 +386,12 @@ impl Kept for PoolClaim {
     fn reindex(state: &mut State, changed: &Changed<Self>) {
         let key = key_of(changed);
         let pool = |claim: &Arc<Self>| pool_of_claim(claim);
-        index(&mut state.claims_by_pool, &key, changed.old.as_ref().map(pool), changed.new.as_ref().map(pool));
+        index(
+            &mut state.claims_by_pool,
+            &key,
+            changed.old.as_ref().and_then(pool),
+            changed.new.as_ref().and_then(pool),
+        );
         if changed.new.is_none()
             && let Some(uid) = changed.old.as_ref().and_then(|claim| claim.uid())
         {

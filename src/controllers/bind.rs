@@ -93,7 +93,7 @@ pub async fn finish(context: &Context, claim: Arc<PoolClaim>, member: &Arc<PoolM
     match secret::ensure(context, &claim, member).await {
         secret::Step::Bind(member) => write_bound(context, claim, &member).await,
         secret::Step::Later(moment) => return Finished::Later(moment),
-        secret::Step::Ends => secret::end(context, &claim).await,
+        secret::Step::Ends => secret::end(context, &claim, member).await,
     }
     Finished::Judged
 }
@@ -144,7 +144,7 @@ fn bound(context: &Context, claim: &PoolClaim, member: &PoolMember) {
     let key = ObjectKey::of(claim);
     let took = context.world.with(|state| state.claims.seen_for(&key));
     if let Some(took) = took {
-        let pool = views::pool_of_claim(claim);
+        let pool = views::pool_of(member);
         context.metrics.claim_bound(&pool.namespace, &pool.name, took);
     }
     info!(claim = %key, member = %member.name_any(), took_ms = took.map(|took| took.as_millis()), "bound");

@@ -100,7 +100,8 @@ pub struct Standing<'a> {
 }
 
 impl<'a> Standing<'a> {
-    fn of(state: &'a State, key: &'a ObjectKey) -> Option<Self> {
+    /// Who waits at the pool of this name; nothing if nobody and nothing is in its line.
+    pub fn of(state: &'a State, key: &'a ObjectKey) -> Option<Self> {
         Some(Self { state, key, pool: state.pools.get(key), line: state.lines.at(key)? })
     }
 
@@ -209,14 +210,16 @@ impl<'a> Hands<'a> {
 
 impl Drop for Hands<'_> {
     fn drop(&mut self) {
-        let named: Vec<_> = self.context.world.with(|state| {
+        let (named, pools): (Vec<_>, _) = self.context.world.with(|state| {
             match &self.member {
                 Some((member, uid)) => state.let_go((&self.claim.0, &self.claim.1), (member, uid)),
                 None => {
                     state.claims_being_told.remove(&self.claim.1);
                 }
             }
-            state.members_claimed_by(&self.claim.1).map(|member| ObjectKey::of(member.as_ref())).collect()
+            let named = state.members_claimed_by(&self.claim.1).map(|member| ObjectKey::of(member.as_ref())).collect();
+            let pools: Vec<_> = state.lines.places(&self.claim.0).map(|(pool, _)| pool.clone()).collect();
+            (named, pools)
         });
         let wakers = &self.context.wakers;
         if let Some((key, _)) = &self.member {
@@ -226,6 +229,9 @@ impl Drop for Hands<'_> {
             wakers.members.wake(member);
         }
         wakers.holds.wake(self.claim.0.clone());
+        for pool in pools.into_iter().filter(|pool| pool != self.pool) {
+            wakers.binder.wake(pool);
+        }
         wakers.binder.wake(self.pool.clone());
         wakers.pools.wake(self.pool.clone());
     }
@@ -234,3 +240,7 @@ impl Drop for Hands<'_> {
 #[cfg(test)]
 #[path = "binder_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "binder_selector_tests.rs"]
+mod selector_tests;

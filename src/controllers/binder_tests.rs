@@ -15,7 +15,7 @@ use crate::controllers::queue::Waker;
 use crate::controllers::{clouds, keys, launch_health, machines};
 use crate::telemetry::Metrics;
 
-fn context() -> Context {
+pub(super) fn context() -> Context {
     let server = tower::service_fn(|_: http::Request<kube::client::Body>| async {
         let answer = http::Response::builder().status(500).body(kube::client::Body::empty());
         Ok::<_, std::convert::Infallible>(answer.unwrap())
@@ -45,7 +45,7 @@ fn context() -> Context {
     }
 }
 
-fn see<K: Kept + serde::de::DeserializeOwned>(context: &Context, object: Value) {
+pub(super) fn see<K: Kept + serde::de::DeserializeOwned>(context: &Context, object: Value) {
     context.world.watched::<K>(Event::Apply(serde_json::from_value(object).unwrap()));
 }
 
@@ -56,7 +56,7 @@ fn pool(claims: &Value) -> Value {
     })
 }
 
-fn member(number: usize, state: &str, claim: Option<Value>) -> Value {
+pub(super) fn member(number: usize, state: &str, claim: Option<Value>) -> Value {
     let mut status = json!({"state": state, "warmingStartedAt": "2026-01-01T00:00:00.000000Z"});
     if let Some(claim) = claim {
         status["claimRef"] = claim;
@@ -83,7 +83,7 @@ fn claim(namespace: &str, number: usize, spec: &Value) -> Value {
     })
 }
 
-fn synced(context: &Context) {
+pub(super) fn synced(context: &Context) {
     fn list<K: Kept>(context: &Context) {
         context.world.watched::<K>(Event::Init);
         context.world.watched::<K>(Event::InitDone);
@@ -98,7 +98,7 @@ fn key() -> ObjectKey {
     ObjectKey::new("ns", "ci")
 }
 
-fn pass(context: &Context) -> Option<Pass> {
+pub(super) fn pass(context: &Context) -> Option<Pass> {
     plan(context, &key(), Timestamp::now())
 }
 

@@ -78,8 +78,8 @@ fn rules(context: &Context, claim: &PoolClaim) -> TermRules {
         let reference = claim.status.as_ref().and_then(|status| status.member_ref.as_ref());
         let member = reference.map(|member| ObjectKey::new(member.namespace.clone(), member.name.clone()));
         let member = member.and_then(|member| state.members.get(&member));
-        let pool = member.map_or_else(|| views::pool_of_claim(claim), |member| views::pool_of(member));
-        views::term_rules(state, &pool)
+        let pool = member.map_or_else(|| views::pool_of_claim(claim), |member| Some(views::pool_of(member)));
+        pool.map(|pool| views::term_rules(state, &pool)).unwrap_or_default()
     })
 }
 

@@ -1,6 +1,7 @@
 //! What each change wakes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -15,6 +16,7 @@ use crate::cluster::store::Changed;
 use crate::cluster::{Change, ObjectKey};
 use crate::plan::queue::trouble;
 use crate::telemetry::Health;
+use crate::telemetry::labels::ClaimEnd;
 
 /// Wakes whom each change concerns, until the term ends.
 pub async fn run(
@@ -29,6 +31,10 @@ pub async fn run(
             Change::LaunchConfig(changed) => launch_config(&context, &changed),
             Change::Member(changed) => member(&context, &changed),
             Change::Claim(changed) => claim(&context, &changed),
+            Change::Line(pool) => {
+                context.wakers.binder.wake(pool.clone());
+                context.wakers.pools.wake(pool);
+            }
             Change::Beat => beat(&context),
             Change::Synced => {
                 health.pass(super::WATCHES_CHECK);
@@ -150,21 +156,32 @@ fn settled(member: &PoolMember) -> bool {
 
 fn claim(context: &Context, changed: &Changed<PoolClaim>) {
     let Some(claim) = subject(changed) else { return };
-    let pool = views::pool_of_claim(claim);
-    // A claim may name any pool: only those that are there have series.
-    let known = context.world.with(|state| state.pools.get(&pool).is_some());
-    if let Some((end, held)) = super::hold::ended(changed, Timestamp::now()).filter(|_| known) {
-        context.metrics.claim_ended(&pool.namespace, &pool.name, end, held);
+    let key = ObjectKey::of(claim.as_ref());
+    if let Some((end, held)) = super::hold::ended(changed, Timestamp::now()) {
+        ended(context, changed, end, held);
     }
-    context.wakers.binder.wake(pool.clone());
-    context.wakers.pools.wake(pool);
-    context.wakers.holds.wake(ObjectKey::of(claim.as_ref()));
     let uid = claim.uid().unwrap_or_default();
-    let named: Vec<_> = context
-        .world
-        .with(|state| state.members_claimed_by(&uid).map(|member| ObjectKey::of(member.as_ref())).collect());
+    let (pools, named) = context.world.with(|state| {
+        let named: Vec<_> = state.members_claimed_by(&uid).map(|member| ObjectKey::of(member.as_ref())).collect();
+        (state.waits_at(&key, claim), named)
+    });
+    for pool in pools {
+        context.wakers.binder.wake(pool.clone());
+        context.wakers.pools.wake(pool);
+    }
+    context.wakers.holds.wake(key);
     for member in named {
         context.wakers.members.wake(member);
+    }
+}
+
+/// Counts the end of a claim at its pool; of one that any of several might have served, at the one in whose queue it was.
+fn ended(context: &Context, changed: &Changed<PoolClaim>, end: ClaimEnd, held: Option<Duration>) {
+    let mut versions = [&changed.new, &changed.old].into_iter().flatten();
+    let Some((namespace, name)) = versions.find_map(|claim| claim.pool_or_queue()) else { return };
+    // A claim may name any pool: only those that are there have series.
+    if context.world.with(|state| state.pools.get(&ObjectKey::new(namespace, name)).is_some()) {
+        context.metrics.claim_ended(namespace, name, end, held);
     }
 }
 
@@ -193,7 +210,9 @@ fn everything(context: &Context) {
         }
         for (key, claim) in state.claims.iter() {
             wakers.holds.wake(key.clone());
-            wakers.binder.wake(views::pool_of_claim(claim));
+            for pool in state.waits_at(key, claim) {
+                wakers.binder.wake(pool);
+            }
         }
     });
 }

@@ -189,11 +189,11 @@ async fn tell(context: &Context, claim: &PoolClaim, reason: &'static str, messag
 }
 
 /// The machine that the claim's Secret speaks of is gone: the claim ends.
-pub async fn end(context: &Context, claim: &PoolClaim) {
+pub async fn end(context: &Context, claim: &PoolClaim, member: &PoolMember) {
     let key = ObjectKey::of(claim);
     let name = binding::secret_name(claim).unwrap_or_default();
     warn!(claim = %key, secret = name, "the machine that its Secret speaks of is gone");
-    match context.writes.update_status(&record::vanished(claim, &name, Timestamp::now())).await {
+    match context.writes.update_status(&record::vanished(claim, &name, member, Timestamp::now())).await {
         Ok(_) => {}
         Err(error) if error.answer == Answer::NotFound => {
             context.world.answered_gone::<PoolClaim>(&key, &views::uid(claim));

@@ -1,5 +1,6 @@
 //! Telling claims why they wait, or that they failed. Binding others is more urgent.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,12 @@ use super::binder::Standing;
 use super::context::Context;
 use super::queue::backoff;
 use super::views;
-use crate::api::{ClaimPhase, PoolClaim, WhenEmpty};
+use crate::api::{ClaimPhase, PoolClaim, ServedByPool, WhenEmpty};
 use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
 use crate::plan::queue::{
-    Admission, Notice, Order, Refusal, Said, Supply, Turn, Unserved, Verdict, judge, not_found, over_quota, trouble,
+    Admission, Notice, Order, Refusal, Said, Supply, Turn, Unserved, Verdict, judge, no_match, not_found, over_quota,
+    trouble,
 };
 use crate::plan::replenish::earliest;
 use crate::plan::{Answer, record};
@@ -40,6 +42,8 @@ pub struct Message {
     pub claim: Arc<PoolClaim>,
     verdict: Verdict,
     anew: bool,
+    /// The pool in whose queue it is, of one that any of several may serve.
+    queue: Option<ObjectKey>,
 }
 
 /// What the claims that get no member are to be told.
@@ -48,6 +52,8 @@ pub struct Told {
     messages: Vec<Message>,
     look_again_at: Option<Timestamp>,
     judged: bool,
+    /// Pools that are to judge claims which no pool can serve now.
+    elsewhere: BTreeSet<ObjectKey>,
 }
 
 /// Judges the claims that get no member in this pass. `parked` of those in `order` are spared: there is a member for them as
@@ -85,7 +91,8 @@ pub fn plan<'a>(
     for (namespace, line) in here.line.namespaces() {
         if here.admission(namespace) == Admission::Refused {
             let other = (*namespace != here.key.namespace).then_some(here.key.namespace.as_str());
-            let refusal = not_found(&here.key.name, other);
+            let nowhere = here.key.name.is_empty();
+            let refusal = if nowhere { no_match() } else { not_found(&here.key.name, other) };
             for (_, key) in line.turns() {
                 told.judge(here, key, &refusal, &Notice::without_place(refusal.clone()), now);
             }
@@ -97,16 +104,57 @@ pub fn plan<'a>(
 impl Told {
     fn judge(&mut self, here: &Standing<'_>, key: &ObjectKey, refusal: &Refusal, notice: &Notice, now: Timestamp) {
         let Some(claim) = here.state.claims.get(key) else { return };
-        let unserved = unserved(here, key, claim, now);
+        let mut unserved = unserved(here, key, claim, now);
         if here.state.claims_being_told.contains(&unserved.uid) {
             return;
         }
-        let judgement = judge(&unserved, refusal, notice, &here.state.telling, now);
+        if claim.spec.pool_selector.is_none() || here.pool.is_none() {
+            return self.say(here, claim, &unserved, (refusal, notice), None, now);
+        }
+        // One of the pools that may serve it speaks for them all.
+        let Some(home) = here.state.lines.home(key) else { return };
+        let by_default = here.state.pools.get(home).map(|pool| pool.spec.claims.when_empty).unwrap_or_default();
+        unserved.when_empty = claim.spec.when_empty.unwrap_or(by_default);
+        let fails = unserved.when_empty == WhenEmpty::Fail;
+        if fails && may_be_served_elsewhere(here, key) {
+            return;
+        }
+        if home != here.key {
+            if fails {
+                self.elsewhere.insert(home.clone());
+            }
+            return;
+        }
+        let pools = here.state.lines.places(key).count();
+        let said = (&refusal.clone().among(pools), &notice.clone().among(pools, &home.name));
+        self.say(here, claim, &unserved, said, Some(home.clone()), now);
+    }
+
+    fn say(
+        &mut self,
+        here: &Standing<'_>,
+        claim: &Arc<PoolClaim>,
+        unserved: &Unserved,
+        (refusal, notice): (&Refusal, &Notice),
+        queue: Option<ObjectKey>,
+        now: Timestamp,
+    ) {
+        let judgement = judge(unserved, refusal, notice, &here.state.telling, now);
         self.look_again_at = earliest(self.look_again_at, judgement.look_again_at);
         let anew = unserved.said.is_some();
-        let message = judgement.verdict.map(|verdict| Message { claim: claim.clone(), verdict, anew });
+        let message = judgement.verdict.map(|verdict| Message { claim: claim.clone(), verdict, anew, queue });
         self.messages.extend(message);
     }
+}
+
+/// Whether another pool has a member for the claim now, or may have it when it looks.
+fn may_be_served_elsewhere(here: &Standing<'_>, claim: &ObjectKey) -> bool {
+    let others = here.state.lines.places(claim).map(|(pool, _)| pool).filter(|pool| *pool != here.key);
+    others.filter_map(|key| Standing::of(here.state, key)).any(|there| {
+        let quota = there.pool.and_then(|pool| pool.spec.claims.per_namespace);
+        let room = quota.is_none_or(|most| there.line.held(&claim.namespace) < most);
+        there.serving().is_some() && room && there.line.ready() > 0
+    })
 }
 
 fn unserved(here: &Standing<'_>, key: &ObjectKey, claim: &PoolClaim, now: Timestamp) -> Unserved {
@@ -134,6 +182,7 @@ fn said(claim: &PoolClaim) -> Option<Said> {
         message: bound.message.clone(),
         position: place.position,
         queue_reason: place.reason,
+        pool: place.pool,
     })
 }
 
@@ -155,6 +204,7 @@ fn supply(here: &Standing<'_>, pool: &crate::api::InstancePool) -> Supply {
 /// The messages to write now, which are in hand from here on, and when to come back for the others: those that could not be
 /// written lately, and those that are too many at once.
 pub fn take(state: &mut State, key: &ObjectKey, told: Told, now: Timestamp) -> (Vec<Message>, Option<Timestamp>) {
+    state.look_at_lines(told.elsewhere);
     let mut again = told.look_again_at;
     if told.judged {
         state.judged.insert(key.clone(), now);
@@ -195,7 +245,11 @@ pub async fn tell(context: &Context, message: &Message) {
     let uid = views::uid(claim.as_ref());
     let written = match verdict {
         Verdict::Waits(notice) => record::waiting(claim, notice, now),
-        Verdict::Failed(refusal) => record::failed(claim, refusal, now),
+        Verdict::Failed(refusal) => {
+            let queue = message.queue.clone();
+            let queue = queue.map(|pool| ServedByPool { namespace: pool.namespace, name: pool.name });
+            record::failed(claim, refusal, queue, now)
+        }
     };
     match context.writes.update_status(&written).await {
         Ok(written) => {

@@ -38,7 +38,7 @@ impl Examples {
         let pool_ref = ClaimPoolRef { name: self.pool.metadata.name.clone().unwrap_or_default(), namespace: None };
         PoolClaim {
             metadata: ObjectMeta { name: Some(name), ..ObjectMeta::default() },
-            spec: PoolClaimSpec { pool_ref, ..PoolClaimSpec::default() },
+            spec: PoolClaimSpec { pool_ref: Some(pool_ref), ..PoolClaimSpec::default() },
             status: None,
         }
     }
@@ -99,6 +99,6 @@ mod tests {
         let held = examples.claims.len() + super::super::walk::BURST;
         assert!(spec.max_size as usize > spec.target_size as usize + held);
         let name = examples.pool.metadata.name.as_deref();
-        assert!(examples.claims.iter().all(|claim| Some(claim.spec.pool_ref.name.as_str()) == name));
+        assert!(examples.claims.iter().all(|claim| claim.pool().map(|(_, pool)| pool) == name));
     }
 }

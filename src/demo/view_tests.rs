@@ -53,7 +53,7 @@ fn deleting(mut member: PoolMember) -> PoolMember {
 
 fn claim(name: &str, phase: ClaimPhase, member: Option<&str>) -> PoolClaim {
     let pool_ref = ClaimPoolRef { name: "ci".to_owned(), namespace: None };
-    let spec = PoolClaimSpec { pool_ref, ..PoolClaimSpec::default() };
+    let spec = PoolClaimSpec { pool_ref: Some(pool_ref), ..PoolClaimSpec::default() };
     let mut claim = PoolClaim::new(name, spec);
     claim.metadata.uid = Some(format!("uid of {name}"));
     let member_ref =

@@ -7,6 +7,7 @@ use super::failure::Failure;
 use super::pools::{scope, shortened};
 use super::printing::{self, Table, age, span};
 use super::session::{OutputOption, Session};
+use super::wanted;
 use crate::api::{ClaimPhase, PoolClaim};
 
 /// The longest reason that a narrow table shows, characters.
@@ -15,7 +16,7 @@ const NARROW: usize = 60;
 /// Arguments of `claims`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ClaimsArgs {
-    /// Only claims on this pool
+    /// Only claims on this pool, or in its queue
     pool: Option<String>,
     /// In all namespaces
     #[arg(short = 'A', long)]
@@ -27,7 +28,7 @@ pub(super) struct ClaimsArgs {
 pub(super) async fn execute(args: &ClaimsArgs, session: &Session) -> Result<(), Failure> {
     let mut claims: Vec<PoolClaim> = session.list(args.all_namespaces, &kube::api::ListParams::default()).await?;
     if let Some(pool) = &args.pool {
-        claims.retain(|claim| claim.spec.pool_ref.name == *pool);
+        claims.retain(|claim| claim.pool_or_queue().is_some_and(|(_, name)| name == pool));
     }
     let now = Timestamp::now();
     let scope = scope(session, args.all_namespaces);
@@ -47,10 +48,9 @@ fn table(claims: &[PoolClaim], wide: bool, namespaces: bool, now: Timestamp) -> 
     for claim in claims {
         let status = claim.status.clone().unwrap_or_default();
         let instance = status.instance.clone().unwrap_or_default();
-        let pool = &claim.spec.pool_ref;
         let mut row = vec![
             claim.name_any(),
-            pool.namespace.as_ref().map_or_else(|| pool.name.clone(), |other| format!("{other}/{}", pool.name)),
+            wanted::in_a_cell(claim),
             status.phase.as_str().to_owned(),
             status.member_ref.as_ref().map(|member| member.name.clone()).unwrap_or_default(),
             instance.addresses.first().map(|first| first.address.clone()).unwrap_or_default(),

@@ -40,6 +40,7 @@ mod session;
 mod state;
 mod top;
 mod upkeep;
+mod wanted;
 mod watching;
 mod why;
 

@@ -1,6 +1,7 @@
 //! Who gets which member, and what is said to those who get none (`DESIGN.md` §2 and §4).
 
 mod admission;
+mod choice;
 mod notice;
 mod order;
 mod telling;
@@ -8,7 +9,8 @@ mod telling;
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::admission::{Admission, Labels, admission, demand};
-pub use self::notice::{Notice, Refusal, Supply, Trouble, not_found, over_quota, trouble};
+pub use self::choice::{Candidate, choose, selects};
+pub use self::notice::{Notice, Refusal, Supply, Trouble, no_match, not_found, over_quota, trouble};
 pub use self::order::{Offer, Order, Paired, Turn, allowed_priority, pair};
 pub use self::telling::{Said, Telling};
 use crate::api::WhenEmpty;
@@ -103,7 +105,7 @@ mod tests {
 
     fn said(refusal: &Refusal) -> Said {
         let (reason, message) = (refusal.reason.to_owned(), refusal.message.clone());
-        Said { queue_reason: reason.clone(), reason, message, position: None }
+        Said { queue_reason: reason.clone(), reason, message, position: None, pool: None }
     }
 
     #[test]

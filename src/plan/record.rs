@@ -8,8 +8,8 @@ use super::queue::{Notice, Refusal};
 use super::term::{Expiry, Term, TermRules, Wish, begin};
 use crate::api::{
     BindingRef, ClaimInstance, ClaimPhase, ConditionValue, InstanceAddress, MemberInstance, MemberState, ObjectRef,
-    PoolClaim, PoolClaimStatus, PoolMember, PoolMemberStatus, RecordedError, bounded_message, condition_is_true,
-    micro_time, set_condition,
+    PoolClaim, PoolClaimStatus, PoolMember, PoolMemberStatus, RecordedError, ServedByPool, bounded_message,
+    condition_is_true, micro_time, set_condition,
 };
 
 /// A machine, as far as a member records it.
@@ -192,6 +192,7 @@ pub fn bound(before: &PoolClaim, member: &PoolMember, rules: &TermRules, now: Ti
     claim(before, now, &conditions, |status| {
         status.phase = ClaimPhase::Bound;
         status.member_ref = Some(reference(member.metadata.namespace.as_deref(), name, member.metadata.uid.as_deref()));
+        status.pool_ref = Some(pool_of(member));
         status.instance = machine.map(|machine| ClaimInstance {
             id: machine.id.clone(),
             region: machine.region.clone(),
@@ -254,15 +255,33 @@ pub fn unfinished(before: &PoolClaim, reason: &'static str, message: &str, now: 
     (written != *before).then_some(written)
 }
 
-/// The machine that the claim's Secret speaks of is gone, and was never bound.
-pub fn vanished(before: &PoolClaim, secret: &str, now: Timestamp) -> PoolClaim {
+/// The machine that the claim's Secret speaks of is gone, and was never bound; `member` is the one that it was to be bound to.
+pub fn vanished(before: &PoolClaim, secret: &str, member: &PoolMember, now: Timestamp) -> PoolClaim {
     let message = format!("the machine that Secret {secret} speaks of is gone: make another claim");
-    ended(before, ClaimPhase::Failed, "InstanceGone", &message, now)
+    failed_at(before, ("InstanceGone", &message), Some(pool_of(member)), now)
 }
 
-/// The claim gets no machine.
-pub fn failed(before: &PoolClaim, refusal: &Refusal, now: Timestamp) -> PoolClaim {
-    ended(before, ClaimPhase::Failed, refusal.reason, &refusal.message, now)
+/// The claim gets no machine; `queue` is the pool in whose queue it was, of one that any of several might have served.
+pub fn failed(before: &PoolClaim, refusal: &Refusal, queue: Option<ServedByPool>, now: Timestamp) -> PoolClaim {
+    failed_at(before, (refusal.reason, &refusal.message), queue, now)
+}
+
+fn failed_at(
+    before: &PoolClaim,
+    (reason, message): (&'static str, &str),
+    pool: Option<ServedByPool>,
+    now: Timestamp,
+) -> PoolClaim {
+    let mut failed = ended(before, ClaimPhase::Failed, reason, message, now);
+    if let Some(status) = &mut failed.status {
+        status.pool_ref = pool.filter(|_| before.spec.pool_selector.is_some());
+    }
+    failed
+}
+
+fn pool_of(member: &PoolMember) -> ServedByPool {
+    let namespace = member.metadata.namespace.clone().unwrap_or_default();
+    ServedByPool { namespace, name: member.spec.pool_ref.name.clone() }
 }
 
 /// The machine that the claim held is gone.

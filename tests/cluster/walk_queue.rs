@@ -134,7 +134,7 @@ async fn waiting_claims_say_their_position_and_what_they_wait_for() {
     let (status, reason, message) = condition(&second, "Bound");
     assert_eq!((status.as_str(), reason.as_str()), ("False", "NoReadyMembers"), "{message}");
     assert!(message.ends_with(" s"), "{message}");
-    assert_eq!(place(&second), QueuePlace { position: Some(1), reason: "MachinesWarming".into() });
+    assert_eq!(place(&second), QueuePlace { position: Some(1), reason: "MachinesWarming".into(), pool: None });
     says(&walk, "third", "position 2 of 2; 3 machines warming, the next in about ").await;
     for name in ["second", "third"] {
         let bound = walk.bound(name).await;
@@ -153,7 +153,7 @@ async fn a_pool_at_max_size_says_so_to_its_waiting_claims() {
     walk.bound("held").await;
     walk.claim("waiting", json!({})).await;
     let waiting = says(&walk, "waiting", "position 1 of 1; pool at maxSize 1").await;
-    assert_eq!(place(&waiting), QueuePlace { position: Some(1), reason: "AtMaxSize".into() });
+    assert_eq!(place(&waiting), QueuePlace { position: Some(1), reason: "AtMaxSize".into(), pool: None });
     walk.claim("fails-later", json!({ "waitTimeoutSeconds": 3 })).await;
     let failed = |claim: &PoolClaim| phase(claim) == ClaimPhase::Failed;
     let failed = walk.until("fails-later", "is Failed", failed).await;

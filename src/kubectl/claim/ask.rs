@@ -2,7 +2,7 @@
 
 use kube::api::ObjectMeta;
 
-use crate::api::{Binding, ClaimPoolRef, PoolClaim, PoolClaimSpec};
+use crate::api::{Binding, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolSelector};
 
 /// Letters and digits of generated names: none that look like another, none that make words.
 const SUFFIX: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -12,8 +12,10 @@ const PREFIX: usize = 40;
 /// What the user asked for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wish {
-    pub(super) pool: String,
+    /// This pool, or any that `selector` matches.
+    pub(super) pool: Option<String>,
     pub(super) pool_namespace: Option<String>,
+    pub(super) selector: Option<PoolSelector>,
     /// Seconds to wait for a machine.
     pub(super) timeout: Option<i32>,
     /// Seconds that it holds the machine unless renewed.
@@ -29,7 +31,11 @@ impl Wish {
     /// The claim, under the given name or a generated one that ends in `suffix`.
     pub(super) fn claim(&self, suffix: &str) -> PoolClaim {
         let spec = PoolClaimSpec {
-            pool_ref: ClaimPoolRef { name: self.pool.clone(), namespace: self.pool_namespace.clone() },
+            pool_ref: self
+                .pool
+                .as_ref()
+                .map(|name| ClaimPoolRef { name: name.clone(), namespace: self.pool_namespace.clone() }),
+            pool_selector: self.selector.clone(),
             wait_timeout_seconds: self.timeout,
             ttl_seconds: self.ttl,
             priority: self.priority,
@@ -50,7 +56,7 @@ impl Wish {
             letters.collect::<String>().trim_matches('-').chars().take(PREFIX).collect()
         };
         let user = self.user.as_deref().map(tidy).map(|name| name.trim_end_matches('-').to_owned());
-        user.filter(|name| !name.is_empty()).unwrap_or_else(|| self.pool.clone())
+        user.filter(|name| !name.is_empty()).or_else(|| self.pool.clone()).unwrap_or_else(|| "claim".to_owned())
     }
 }
 
@@ -66,7 +72,7 @@ mod tests {
     #[test]
     fn a_claim_is_named_after_its_user_and_something_random() {
         let named = |user: Option<&str>| {
-            let wish = Wish { pool: "ci".into(), user: user.map(str::to_owned), ..Wish::default() };
+            let wish = Wish { pool: Some("ci".into()), user: user.map(str::to_owned), ..Wish::default() };
             wish.claim("x7k2p").metadata.name.unwrap()
         };
         assert_eq!(named(Some("Ann")), "ann-x7k2p");
@@ -78,7 +84,7 @@ mod tests {
 
     #[test]
     fn nothing_is_asked_for_that_was_not_said_so_that_the_pool_decides() {
-        let wish = Wish { pool: "ci".into(), ..Wish::default() };
+        let wish = Wish { pool: Some("ci".into()), ..Wish::default() };
         let said = serde_json::to_value(wish.claim("x").spec).unwrap();
         assert_eq!(said, serde_json::json!({ "poolRef": { "name": "ci" } }));
     }

@@ -74,7 +74,7 @@ fn of_machine(claim: &PoolClaim, namespace: &str) -> Vec<(&'static str, String)>
     vec![
         ("BULLPEN_CLAIM", claim.name_any()),
         ("BULLPEN_NAMESPACE", claim.namespace().unwrap_or_else(|| namespace.to_owned())),
-        ("BULLPEN_POOL", claim.spec.pool_ref.name.clone()),
+        ("BULLPEN_POOL", claim.pool().map(|(_, name)| name.to_owned()).unwrap_or_default()),
         ("BULLPEN_MEMBER", member.unwrap_or_default()),
         ("BULLPEN_INSTANCE_ID", instance.id),
         ("BULLPEN_HOST", addresses.first().cloned().unwrap_or_default()),

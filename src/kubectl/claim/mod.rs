@@ -24,7 +24,11 @@ use super::durations;
 use super::failure::Failure;
 use super::printing;
 use super::session::{OutputOption, Session};
-use crate::api::PoolClaim;
+use super::wanted;
+use crate::api::{LifecycleClass, PoolClaim, PoolSelector};
+
+/// Labels and their values.
+type Labels = std::collections::BTreeMap<String, String>;
 
 /// How long a claim lives whose command does not renew it any more, unless --ttl says otherwise: 10 minutes.
 const TTL_WITH_COMMAND: i32 = 600;
@@ -40,7 +44,14 @@ const TTL_WITH_COMMAND: i32 = 600;
 )]
 pub(super) struct ClaimArgs {
     /// The pool
-    pool: String,
+    #[arg(required_unless_present_any = ["selector", "class"], conflicts_with_all = ["selector", "class"])]
+    pool: Option<String>,
+    /// Instead of a POOL: any pool of the namespace with these labels, such as gpu=yes,zone=a
+    #[arg(short = 'l', long, value_name = "KEY=VALUE,...", value_parser = wanted::labels)]
+    selector: Option<Labels>,
+    /// Instead of a POOL, or beside --selector: any pool of this lifecycle class, Ephemeral or Spot
+    #[arg(long, value_name = "CLASS", value_parser = wanted::class)]
+    class: Option<LifecycleClass>,
     /// Wait until the claim has a machine; implied by a COMMAND
     #[arg(long)]
     wait: bool,
@@ -64,7 +75,7 @@ pub(super) struct ClaimArgs {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Namespace of the pool, if it is not the claim's
-    #[arg(long, value_name = "NAMESPACE")]
+    #[arg(long, value_name = "NAMESPACE", conflicts_with_all = ["selector", "class"])]
     pool_namespace: Option<String>,
     #[command(flatten)]
     output: OutputOption,
@@ -78,8 +89,11 @@ pub(super) async fn execute(args: ClaimArgs, session: &Session) -> CommandResult
     if runs && args.output.output.is_some() {
         return Err(Failure::other("-o cannot be used with a COMMAND: the output is the command's"));
     }
+    let selects = args.selector.is_some() || args.class.is_some();
+    let selector = PoolSelector { match_labels: args.selector.unwrap_or_default(), lifecycle_class: args.class };
     let wish = Wish {
         pool: args.pool,
+        selector: selects.then_some(selector),
         pool_namespace: args.pool_namespace,
         timeout: args.timeout,
         ttl: args.ttl.or(runs.then_some(TTL_WITH_COMMAND)),

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::super::CommandResult;
 use super::super::failure::Failure;
 use super::super::session::Session;
+use super::super::wanted;
 use super::super::watching::{self, Seen};
 use super::signals::{Signals, code_of};
 use crate::api::{ClaimPhase, PoolClaim};
@@ -66,7 +67,7 @@ pub(super) async fn until_bound(
             }
             () = sleep_until(began + QUIET), if quiet => {
                 quiet = false;
-                teller.tell(&format!("waiting for a machine of pool {}", claim.spec.pool_ref.name));
+                teller.tell(&format!("waiting for a machine of {}", wanted::in_words(claim)));
             }
             seen = stream.next() => match seen {
                 Some(Seen::There(now)) if now.uid() != claim.uid() => return Err(Ended::Gave(replaced(&name))),

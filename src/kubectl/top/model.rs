@@ -200,10 +200,7 @@ impl Model {
             .claims
             .objects
             .iter()
-            .filter(|((namespace, _), claim)| {
-                let wanted = &claim.spec.pool_ref;
-                wanted.name == pool.1 && wanted.namespace.as_ref().unwrap_or(namespace) == &pool.0
-            })
+            .filter(|(_, claim)| claim.pool_or_queue() == Some((pool.0.as_str(), pool.1.as_str())))
             .map(|(_, claim)| claim)
             .filter(|claim| phase(claim) == ClaimPhase::Pending)
             .collect();

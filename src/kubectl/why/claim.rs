@@ -6,6 +6,7 @@ use kube::ResourceExt as _;
 use super::super::claims::expires;
 use super::super::pools::{said, trouble};
 use super::super::printing::span;
+use super::super::wanted;
 use super::story::{Story, ago, many, since};
 use crate::api::{ClaimPhase, InstancePool, PoolClaim, PoolClaimStatus, PoolMember, PoolState, WhenEmpty};
 
@@ -19,12 +20,12 @@ pub(super) fn story(
 ) -> Story {
     let status = claim.status.clone().unwrap_or_default();
     let name = claim.name_any();
-    let pool_name = &claim.spec.pool_ref.name;
+    let of = wanted::in_words(claim);
     let created = claim.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let headline = match status.phase {
         ClaimPhase::Pending if waits_for_secret(&status) => "it has a machine, and waits for its Secret".into(),
-        ClaimPhase::Pending => format!("it waits for a machine of pool {pool_name}"),
-        ClaimPhase::Bound => format!("it holds a machine of pool {pool_name}"),
+        ClaimPhase::Pending => format!("it waits for a machine of {of}"),
+        ClaimPhase::Bound => format!("it holds a machine of {of}"),
         ClaimPhase::Expired => "its time is over, and its machine was taken back".into(),
         ClaimPhase::Lost => "its machine is gone".into(),
         ClaimPhase::Failed => "it never got a machine, and gets none".into(),
@@ -81,11 +82,18 @@ fn waits(story: &mut Story, claim: &PoolClaim, pool: Option<&InstancePool>, othe
     let reason = operator.map(|condition| condition.reason.as_str()).unwrap_or_default();
     let Some(pool) = pool.filter(|_| reason != "PoolNotFound") else {
         if reason != "PoolNotFound" {
-            story.fact(format!("there is no pool {}, or it may not be read", claim.spec.pool_ref.name));
+            match claim.pool_or_queue() {
+                Some((_, name)) => story.fact(format!("there is no pool {name}, or it may not be read")),
+                None => story.fact("no pool is known to be the one that buys a machine for it"),
+            }
         }
         story.next("it goes on by itself when there is such a pool that serves this namespace");
         return deadline(story, claim, now);
     };
+    if claim.spec.pool_selector.is_some() {
+        let name = pool.name_any();
+        story.fact(format!("pool {name} buys a machine for it if need be; it gets the first of any pool that matches"));
+    }
     super::pool::numbers(story, pool);
     if let Some(trouble) = trouble(pool) {
         story.fact(format!("the pool is in trouble: {trouble}"));
@@ -109,7 +117,11 @@ fn is_ahead(other: &PoolClaim, claim: &PoolClaim) -> bool {
         let created = claim.metadata.creation_timestamp.as_ref().map(|time| time.0);
         (-claim.spec.priority.unwrap_or(0), created)
     };
-    pending && other.spec.pool_ref == claim.spec.pool_ref && other.uid() != claim.uid() && place(other) < place(claim)
+    pending
+        && other.pool_or_queue() == claim.pool_or_queue()
+        && claim.pool_or_queue().is_some()
+        && other.uid() != claim.uid()
+        && place(other) < place(claim)
 }
 
 fn deadline(story: &mut Story, claim: &PoolClaim, now: Timestamp) {

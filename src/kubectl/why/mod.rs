@@ -91,10 +91,10 @@ async fn tell(session: &Session, subject: Subject, name: &str) -> Result<Option<
     let (story, uid) = match subject {
         Subject::Claim => {
             let Some(claim) = found::<PoolClaim>(session, namespace, name).await? else { return Ok(None) };
-            let pool_ref = &claim.spec.pool_ref;
-            let pool =
-                beside::<InstancePool>(session, pool_ref.namespace.as_deref().unwrap_or(namespace), &pool_ref.name)
-                    .await;
+            let pool = match claim.pool_or_queue() {
+                Some((namespace, pool)) => beside::<InstancePool>(session, namespace, pool).await,
+                None => None,
+            };
             let member = match claim.status.as_ref().and_then(|status| status.member_ref.as_ref()) {
                 Some(member) => beside::<PoolMember>(session, &member.namespace, &member.name).await,
                 None => None,

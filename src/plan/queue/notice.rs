@@ -29,7 +29,7 @@ pub struct Notice {
 impl Notice {
     /// What a claim is told that nothing that becomes ready can serve.
     pub fn without_place(refusal: Refusal) -> Self {
-        let place = QueuePlace { position: None, reason: refusal.reason.to_owned() };
+        let place = QueuePlace { position: None, reason: refusal.reason.to_owned(), pool: None };
         Self { refusal, place }
     }
 }
@@ -48,6 +48,43 @@ pub fn not_found(pool: &str, namespace: Option<&str>) -> Refusal {
         Some(other) => format!("there is no pool {pool} in namespace {other} that serves claims of this namespace"),
     };
     Refusal { reason: "PoolNotFound", message }
+}
+
+/// No pool in the claim's namespace has the labels and the class that it asks for.
+pub fn no_match() -> Refusal {
+    Refusal { reason: "PoolNotFound", message: "no pool in this namespace matches".to_owned() }
+}
+
+fn that_match(pools: usize) -> String {
+    if pools == 1 { "the 1 pool that matches".to_owned() } else { format!("the {pools} pools that match") }
+}
+
+impl Refusal {
+    /// The same, to a claim that so many pools may serve: none of them does.
+    #[must_use]
+    pub fn among(mut self, pools: usize) -> Self {
+        if pools > 1 {
+            self.message = bounded_message(&format!("none of {} serves it: {}", that_match(pools), self.message));
+        }
+        self
+    }
+}
+
+impl Notice {
+    /// The same, to a claim that so many pools may serve, in the queue of this one of them.
+    #[must_use]
+    pub fn among(mut self, pools: usize, pool: &str) -> Self {
+        self.place.pool = Some(pool.to_owned());
+        let place = self.place.position.and_then(|_| self.refusal.message.split_once("; "));
+        match place {
+            Some((place, rest)) => {
+                let words = format!("no member is ready in {}; {place} in pool {pool}; {rest}", that_match(pools));
+                self.refusal.message = bounded_message(&words);
+                self
+            }
+            None => Self { refusal: self.refusal.among(pools), ..self },
+        }
+    }
 }
 
 /// The namespace of the claim may hold no more.
@@ -145,7 +182,7 @@ impl Supply {
         let position = Some(i32::try_from(position).unwrap_or(i32::MAX));
         Notice {
             refusal: Refusal { reason: "NoReadyMembers", message },
-            place: QueuePlace { position, reason: reason.chars().take(64).collect() },
+            place: QueuePlace { position, reason: reason.chars().take(64).collect(), pool: None },
         }
     }
 
@@ -274,6 +311,23 @@ mod tests {
             "namespace team-a may hold 3 members of pool ci at once: 3 are held or are those of claims before this one"
         );
         assert!(over_quota("ci", "team-a", 3, 5).message.contains(": 5 are held"), "the quota was lowered");
+    }
+
+    #[test]
+    fn a_claim_that_many_pools_may_serve_is_told_of_them_all_and_of_its_place_in_one() {
+        let notice = supply().notice(3, 7, at(0)).among(3, "ci");
+        assert_eq!(
+            notice.refusal.message,
+            "no member is ready in the 3 pools that match; position 3 of 7 in pool ci; 2 machines warming, the next in \
+             about 40 s"
+        );
+        assert_eq!(notice.place.pool.as_deref(), Some("ci"));
+        let paused = Supply { state: PoolState::Paused, ..supply() }.inactive().unwrap();
+        let of = |pools| Notice::without_place(paused.clone()).among(pools, "ci").refusal.message;
+        assert_eq!(of(1), "pool ci is paused");
+        assert_eq!(of(2), "none of the 2 pools that match serves it: pool ci is paused");
+        let facts_of = |now| facts(&supply().notice(3, 7, now).among(1, "ci").refusal.message);
+        assert_eq!(facts_of(at(0)), facts_of(at(30)));
     }
 
     fn pool(status: &serde_json::Value) -> InstancePool {

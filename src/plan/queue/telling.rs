@@ -28,6 +28,8 @@ pub struct Said {
     pub position: Option<i32>,
     /// `status.queue.reason`.
     pub queue_reason: String,
+    /// `status.queue.pool`.
+    pub pool: Option<String>,
 }
 
 impl Said {
@@ -47,7 +49,9 @@ impl Said {
     }
 
     fn is_for_another_reason(&self, notice: &Notice) -> bool {
-        self.reason != notice.refusal.reason || self.queue_reason != notice.place.reason
+        self.reason != notice.refusal.reason
+            || self.queue_reason != notice.place.reason
+            || self.pool != notice.place.pool
     }
 }
 
@@ -110,7 +114,7 @@ mod tests {
     }
 
     fn notice(reason: &'static str, position: i32, message: &str) -> Notice {
-        let place = QueuePlace { position: Some(position), reason: reason.into() };
+        let place = QueuePlace { position: Some(position), reason: reason.into(), pool: None };
         Notice { refusal: Refusal { reason, message: message.into() }, place }
     }
 
@@ -120,6 +124,7 @@ mod tests {
             message: notice.refusal.message.clone(),
             position: notice.place.position,
             queue_reason: notice.place.reason.clone(),
+            pool: notice.place.pool.clone(),
         }
     }
 

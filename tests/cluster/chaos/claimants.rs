@@ -46,10 +46,12 @@ pub(super) struct Life {
 /// So many lives, by chance.
 pub(super) fn lives(seed: u64, claims: u64, longest_hold: Duration, patience: Duration) -> Vec<Life> {
     let (mut dice, mut more) = (Dice::new(seed, "claims"), Dice::new(seed, "terms of claims"));
+    let mut third = Dice::new(seed, "selectors of claims");
     (0..claims)
         .map(|number| {
             let mut life = life(number, &mut dice, longest_hold, patience);
             life.ask_for_more(&mut more);
+            life.select(&mut third);
             life
         })
         .collect()
@@ -101,6 +103,24 @@ impl Life {
             let shortest = if matches!(self.ending, Ending::Renewals { .. }) { 3 } else { 1 };
             self.spec["ttlSeconds"] = json!(ttl.max(shortest));
         }
+    }
+
+    /// Some take a machine of any pool, or of any of a class, and a few of those are matched by none.
+    fn select(&mut self, dice: &mut Dice) {
+        let (selects, kind) = (dice.percent(20), dice.between(1, 100));
+        if !selects || self.spec["poolRef"]["name"] == "nowhere" {
+            return;
+        }
+        let selector = match kind {
+            1..=70 => json!({ "matchLabels": { "machines": "any" } }),
+            71..=96 => json!({ "matchLabels": { "machines": "any" }, "lifecycleClass": "Spot" }),
+            _ => {
+                self.spec["waitTimeoutSeconds"] = json!(2);
+                json!({ "matchLabels": { "machines": "none" } })
+            }
+        };
+        self.spec["poolSelector"] = selector;
+        self.spec.as_object_mut().expect("a map").remove("poolRef");
     }
 
     /// From the claim's creation to its deletion.

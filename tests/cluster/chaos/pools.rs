@@ -99,7 +99,9 @@ pub(super) async fn make(stage: &Stage) {
             "disruption": disruption, "recycle": recycle, "claims": claim_rules(name),
             "template": if name == LARGE { json!({}) } else { json!({ "ssh": { "user": "ci", "generateKey": true } }) },
         });
-        stage.create::<InstancePool>(json!({ "metadata": { "name": name }, "spec": spec })).await;
+        // Claims that any of them may serve go by it.
+        let metadata = json!({ "name": name, "labels": { "machines": "any" } });
+        stage.create::<InstancePool>(json!({ "metadata": metadata, "spec": spec })).await;
     }
 }
 

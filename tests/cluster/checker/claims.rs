@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bullpen::api::{ClaimPhase, MemberState, PoolClaim, WhenEmpty};
+use bullpen::api::{ClaimPhase, InstancePool, MemberState, PoolClaim, WhenEmpty};
 use jiff::{SignedDuration, Timestamp};
 
 use super::index::{Index, Track, holder, named, report, state};
@@ -149,6 +149,7 @@ fn reaches<S: Copy + PartialEq>(steps: &[(S, S)], from: S, to: S, gap: bool) -> 
 /// Whether each claim that ended has a right to.
 pub(super) fn outcomes(index: &Index<'_>, found: &mut Vec<Violation>) {
     for claim in index.claims.values() {
+        is_of_its_pool(index, claim, found);
         let ended = claim.versions.iter().find(|version| is_terminal(version.object));
         let Some(version) = ended else { continue };
         let wrong = match phase(version.object) {
@@ -176,6 +177,20 @@ pub(super) fn outcomes(index: &Index<'_>, found: &mut Vec<Violation>) {
     }
 }
 
+/// What a claim holds is of a pool that it asked for, and the claim says which.
+fn is_of_its_pool(index: &Index<'_>, claim: &Track<'_, PoolClaim>, found: &mut Vec<Violation>) {
+    let Some(version) = claim.versions.iter().find(|version| named(version.object).is_some()) else { return };
+    let member =
+        named(version.object).and_then(|uid| index.members.get(uid)).and_then(|member| member.versions.first());
+    let Some(pool) = member.map(|member| &member.object.spec.pool_ref) else { return };
+    let said = version.object.status.as_ref().and_then(|status| status.pool_ref.as_ref());
+    let other = said.is_some_and(|said| said.name != pool.name);
+    if index.pools.contains_key(&pool.uid) && (other || !index.may_serve(&pool.uid, version.object)) {
+        let what = format!("claim {} holds a machine of pool {}, for which it did not ask", claim.name(), pool.name);
+        report(found, version.at, Promise::OutcomeIsRight, what);
+    }
+}
+
 fn wrongly_failed(index: &Index<'_>, track: &Track<'_, PoolClaim>, claim: &PoolClaim, at: Timestamp) -> Option<String> {
     let created = claim.metadata.creation_timestamp.as_ref().map_or(at, |time| time.0);
     if claim.spec.when_empty.unwrap_or_default() == WhenEmpty::Wait {
@@ -186,14 +201,23 @@ fn wrongly_failed(index: &Index<'_>, track: &Track<'_, PoolClaim>, claim: &PoolC
         return (at < due).then(|| format!("it is to wait until {due:.3}"));
     }
     // `Fail`: there has to have been nothing for it, at some moment since it was made.
-    let pool = index.pool_of_claim(claim)?;
+    index.pools_for(claim).into_iter().find_map(|pool| could_have_served(index, pool, track, at))
+}
+
+/// Why a claim that failed could have had a member of this pool all the time since it was made.
+fn could_have_served(
+    index: &Index<'_>,
+    pool: (&String, &Track<'_, InstancePool>),
+    track: &Track<'_, PoolClaim>,
+    at: Timestamp,
+) -> Option<String> {
     let since = track.since();
     let active = pool
         .1
         .within(since - LAG, at + LAG)
         .all(|pool| pool.spec.state == bullpen::api::PoolState::Active && pool.metadata.deletion_timestamp.is_none());
     let rivals = index.claims.values().filter(|other| {
-        other.since() <= at && other.versions[0].object.spec.pool_ref == claim.spec.pool_ref && waits(other, since, at)
+        other.since() <= at && index.may_serve(pool.0, other.versions[0].object) && waits(other, since, at)
     });
     let moments = index.members_of(pool.0).flat_map(|(_, member)| member.versions.iter().map(|version| version.at));
     let moments = moments.filter(|moment| since - LAG <= *moment && *moment <= at + LAG).chain([since - LAG, at]);

@@ -215,9 +215,25 @@ impl<'a> Index<'a> {
         [self.asked_to_release(claim), claim.deleted()].into_iter().flatten().min()
     }
 
-    /// The pool that a claim is on, if it was ever seen.
+    /// The pool that a claim is on, if it was ever seen: the one that it names, or the one that served it.
     pub(super) fn pool_of_claim(&self, claim: &PoolClaim) -> Option<(&String, &Track<'a, InstancePool>)> {
-        self.pools.iter().find(|(_, pool)| pool.name() == claim.spec.pool_ref.name)
+        let (_, name) = claim.pool()?;
+        self.pools.iter().find(|(_, pool)| pool.name() == name)
+    }
+
+    /// The pool that a claim came to be on.
+    pub(super) fn last_pool_of(&self, claim: &Track<'_, PoolClaim>) -> Option<&Track<'a, InstancePool>> {
+        claim.versions.iter().rev().find_map(|version| self.pool_of_claim(version.object)).map(|(_, pool)| pool)
+    }
+
+    /// The pools that may serve a claim.
+    pub(super) fn pools_for(&self, claim: &PoolClaim) -> Vec<(&String, &Track<'a, InstancePool>)> {
+        self.pools.iter().filter(|(_, pool)| may_serve(pool, claim)).collect()
+    }
+
+    /// Whether the pool with this uid may serve a claim.
+    pub(super) fn may_serve(&self, pool_uid: &str, claim: &PoolClaim) -> bool {
+        self.pools.get(pool_uid).is_some_and(|pool| may_serve(pool, claim))
     }
 
     /// Each version of a pool that the operator may have gone by when it wrote what is seen here at `seen`, and what it
@@ -320,6 +336,18 @@ impl<'a> Index<'a> {
         };
         self.members.iter().filter(move |(_, track)| of_pool(track))
     }
+}
+
+/// Nobody changes the labels and the class of a pool that is watched.
+fn may_serve(pool: &Track<'_, InstancePool>, claim: &PoolClaim) -> bool {
+    let Some(selector) = &claim.spec.pool_selector else {
+        return claim.spec.pool_ref.as_ref().is_some_and(|wanted| wanted.name == pool.name());
+    };
+    let Some(version) = pool.versions.first() else { return false };
+    let (labels, class) = (version.object.metadata.labels.as_ref(), version.object.spec.lifecycle_class);
+    version.object.metadata.namespace == claim.metadata.namespace
+        && selector.lifecycle_class.is_none_or(|wanted| wanted == class)
+        && selector.match_labels.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
 }
 
 /// The state of a member.

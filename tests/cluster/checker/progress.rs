@@ -45,8 +45,16 @@ fn could_be_served(
 ) -> bool {
     let Some(now) = claim.at(from) else { return false };
     let waits = phase(now) == ClaimPhase::Pending && index.released(claim).is_none_or(|released| released > until);
-    let pool = index.pools.iter().find(|(_, pool)| pool.name() == now.spec.pool_ref.name);
-    let Some((uid, pool)) = pool.filter(|_| waits) else { return false };
+    waits && index.pools_for(now).into_iter().any(|(uid, pool)| could_serve(index, uid, pool, from, until))
+}
+
+fn could_serve(
+    index: &Index<'_>,
+    uid: &str,
+    pool: &Track<'_, InstancePool>,
+    from: Timestamp,
+    until: Timestamp,
+) -> bool {
     if !pool.within(from, until).all(|pool| pool.spec.state == PoolState::Active) {
         return false;
     }

@@ -18,8 +18,8 @@ const QUEUED_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 struct Waiting<'i, 'a> {
     track: &'i Track<'a, PoolClaim>,
     created: Timestamp,
-    /// When a member was first taken for it.
-    served: Option<Timestamp>,
+    /// When a member was first taken for it, and of which pool.
+    served: Option<(Timestamp, &'a str)>,
     /// When it ceased to wait for another reason.
     ended: Timestamp,
 }
@@ -29,17 +29,16 @@ pub(super) fn nobody_is_passed(index: &Index<'_>, found: &mut Vec<Violation>) {
     let mut claims: Vec<_> = index.claims.iter().map(|(uid, track)| waiting(index, uid, track)).collect();
     claims.sort_by_key(|claim| claim.created);
     for younger in &claims {
-        let Some(served) = younger.served else { continue };
-        let spec = &younger.track.versions[0].object.spec;
+        let Some((served, pool)) = younger.served else { continue };
         let passed =
             claims.iter().take_while(|older| older.created + SURELY_YOUNGER <= younger.created).find(|older| {
                 let other = &older.track.versions[0].object.spec;
                 let until = served + SAME_MOMENT;
-                other.pool_ref == spec.pool_ref
+                index.may_serve(pool, older.track.versions[0].object)
                     && namespace(older.track) == namespace(younger.track)
-                    && never_above(index, younger.track, older.track, served)
+                    && never_above(index, younger.track, older.track, pool, served)
                     && other.when_empty.unwrap_or_default() == WhenEmpty::Wait
-                    && older.served.is_none_or(|at| at > until)
+                    && older.served.is_none_or(|(at, _)| at > until)
                     && older.ended > until
             });
         if let Some(older) = passed {
@@ -74,11 +73,12 @@ fn never_above(
     index: &Index<'_>,
     younger: &Track<'_, PoolClaim>,
     older: &Track<'_, PoolClaim>,
+    pool: &str,
     served: Timestamp,
 ) -> bool {
     let (one, other) = (priorities(younger).max(), priorities(older).min());
-    let pool = index.pool_of_claim(younger.versions[0].object);
-    let highest = pool.map(|(_, pool)| index.in_force(pool, served, served).map(|pool| pool.spec.claims.max_priority));
+    let pool = index.pools.get(pool);
+    let highest = pool.map(|pool| index.in_force(pool, served, served).map(|pool| pool.spec.claims.max_priority));
     let mut highest = highest.into_iter().flatten().map(|highest| highest.unwrap_or(i32::MAX)).peekable();
     if highest.peek().is_none() {
         return one <= other;
@@ -91,7 +91,8 @@ fn waiting<'i, 'a>(index: &'i Index<'a>, uid: &str, track: &'i Track<'a, PoolCla
     let taken = index.members.values().flat_map(|member| &member.versions).filter(|it| holder(it.object) == Some(uid));
     let taken = taken.map(|version| {
         let status = version.object.status.as_ref();
-        status.and_then(|status| status.claimed_at.as_ref()).map_or(version.at, |time| time.0)
+        let at = status.and_then(|status| status.claimed_at.as_ref()).map_or(version.at, |time| time.0);
+        (at, version.object.spec.pool_ref.uid.as_str())
     });
     let failed = track.versions.iter().find(|version| phase(version.object) == ClaimPhase::Failed);
     let ended = [index.released(track), failed.map(|version| version.at - LAG)].into_iter().flatten().min();

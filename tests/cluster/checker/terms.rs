@@ -28,7 +28,7 @@ struct Told {
 /// Ttl, renewal and longest hold.
 pub(super) fn are_kept(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violation>) {
     for claim in index.claims.values() {
-        let pool = claim.versions.first().and_then(|version| index.pool_of_claim(version.object)).map(|(_, pool)| pool);
+        let pool = index.last_pool_of(claim);
         let mut told = None;
         for version in &claim.versions {
             let Some(status) = &version.object.status else { continue };
@@ -164,7 +164,7 @@ fn unanswered(index: &Index<'_>, rules: &Rules, claim: &Track<'_, PoolClaim>, fo
 /// A claim is flagged as held for long once, not before its time, and that stays.
 pub(super) fn flags_stay(index: &Index<'_>, found: &mut Vec<Violation>) {
     for claim in index.claims.values() {
-        let pool = claim.versions.first().and_then(|version| index.pool_of_claim(version.object)).map(|(_, pool)| pool);
+        let pool = index.last_pool_of(claim);
         let mut flagged: Option<&Condition> = None;
         for version in &claim.versions {
             let status = version.object.status.as_ref();
@@ -208,7 +208,7 @@ pub(super) fn records_stay(index: &Index<'_>, found: &mut Vec<Violation>) {
         if ended.is_none() && index.is_blind(claim.versions.last().map_or(gone, |version| version.at), gone) {
             continue;
         }
-        let pool = claim.versions.first().and_then(|version| index.pool_of_claim(version.object)).map(|(_, pool)| pool);
+        let pool = index.last_pool_of(claim);
         let kept = pool.and_then(|pool| {
             index.in_force(pool, gone, gone).filter_map(|pool| pool.spec.claims.ttl_seconds_after_finished).min()
         });

@@ -143,6 +143,19 @@ fn a_claim_that_failed_before_its_time_is_found_but_not_one_that_failed_at_it() 
 }
 
 #[test]
+fn a_claim_that_holds_a_machine_of_a_pool_that_it_did_not_ask_for_is_found() {
+    for (class, expected) in [("Ephemeral", &[][..]), ("Spot", &[Promise::OutcomeIsRight])] {
+        let mut scene = Scene::new();
+        let selects = json!({ "poolRef": null, "poolSelector": { "lifecycleClass": class } });
+        scene.ready(0.5, "ci-a");
+        scene.claim_with(1.0, 1.0, "one", "Pending", None, &selects);
+        scene.member(1.1, "ci-a", "Claimed", Some("one"));
+        scene.claim_with(1.0, 1.2, "one", "Bound", Some("ci-a"), &selects);
+        scene.finds(expected);
+    }
+}
+
+#[test]
 fn a_claim_that_failed_though_it_is_to_wait_for_ever_is_found() {
     let mut scene = Scene::new();
     scene.claim(1.0, 1.0, "one", "Pending", None);

@@ -87,6 +87,17 @@ fn a_claim_may_be_passed_by_one_that_was_paired_right_before_a_kill() {
 }
 
 #[test]
+fn a_claim_that_this_pool_may_serve_among_others_is_passed_as_those_that_name_it() {
+    for (class, expected) in [("Ephemeral", &[Promise::NobodyIsPassed][..]), ("Spot", &[])] {
+        let mut scene = passed(4.0);
+        let selects = json!({ "poolRef": null, "poolSelector": { "lifecycleClass": class } });
+        scene.claim_with(1.0, 1.0, "older", "Failed", None, &json!({ "waitTimeoutSeconds": 0 }));
+        scene.claim_with(1.0, 1.0, "of any", "Pending", None, &selects);
+        scene.finds(expected);
+    }
+}
+
+#[test]
 fn a_claim_on_another_pool_is_not_passed() {
     let mut scene = passed(4.0);
     scene.claim_with(0.0, 0.0, "elsewhere", "Pending", None, &json!({ "poolRef": { "name": "other" } }));
