@@ -166,13 +166,17 @@ impl Lines {
         self.places(claim).find(|(_, home)| *home).map(|(pool, _)| pool)
     }
 
-    /// Puts a member where it counts now. The pool whose line is another by that.
-    pub fn put_member(&mut self, key: &ObjectKey, pool: &ObjectKey, now: Option<Filed>) -> Option<ObjectKey> {
+    /// The pool for which a member counts.
+    pub fn pool_of_member(&self, key: &ObjectKey) -> Option<&ObjectKey> {
+        self.members.get(key).map(|(pool, _)| pool)
+    }
+
+    /// Puts a member where it counts now.
+    pub fn put_member(&mut self, key: &ObjectKey, pool: &ObjectKey, now: Option<Filed>) {
         let place = now.map(|filed| (pool.clone(), filed));
         if self.members.get(key) == place.as_ref() {
-            return None;
+            return;
         }
-        let former = self.members.get(key).map(|(pool, _)| pool.clone());
         if let Some((pool, filed)) = self.members.remove(key) {
             self.change(&pool, |line| line.remove_member(key, &filed));
         }
@@ -180,7 +184,6 @@ impl Lines {
             self.change(&pool, |line| line.add_member(key, &filed));
             self.members.insert(key.clone(), (pool, filed));
         }
-        former.or_else(|| Some(pool.clone()))
     }
 
     /// A member of the pool became ready after so long.

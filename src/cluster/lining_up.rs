@@ -58,6 +58,10 @@ pub(super) fn serving_terms(pool: &InstancePool) -> impl PartialEq + use<'_> {
     (&pool.metadata.labels, terms, pool.metadata.deletion_timestamp.is_some(), &pool.metadata.uid)
 }
 
+fn is_active(pool: &InstancePool) -> bool {
+    pool.spec.state == PoolState::Active && pool.metadata.deletion_timestamp.is_none()
+}
+
 /// Where the claims with a selector wait that no pool matches: no pool has this name.
 pub fn nowhere(namespace: &str) -> ObjectKey {
     ObjectKey::new(namespace, "")
@@ -187,7 +191,7 @@ impl State {
         let own = line.and_then(|line| line.of_namespace(&claim.namespace)).map_or(0, patient);
         Candidate {
             key: key.clone(),
-            active: pool.spec.state == PoolState::Active && pool.metadata.deletion_timestamp.is_none(),
+            active: is_active(pool),
             per_namespace: rules.per_namespace,
             held: line.map_or(0, |line| line.held(&claim.namespace)),
             own_waiting: own - is_its_demand,
@@ -202,35 +206,57 @@ impl State {
 
     /// Counts a member for those that wait at its pool, as it is now.
     pub(super) fn line_up_member(&mut self, key: &ObjectKey) {
-        let Some(member) = self.members.get(key) else {
-            let moved = self.lines.put_member(key, key, None);
-            return self.held_moved(moved);
+        let member = self.members.get(key);
+        let pool = match member {
+            Some(member) => Some(ObjectKey::new(key.namespace.clone(), member.spec.pool_ref.name.clone())),
+            None => self.lines.pool_of_member(key).cloned(),
         };
-        let holder = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
-        let ended = holder.is_some_and(|claim| {
-            let present = self.claims.get(&ObjectKey::new(claim.namespace.as_str(), claim.name.as_str()));
-            present.and_then(|present| present.metadata.uid.as_ref()) != Some(&claim.uid)
+        let Some(pool) = pool else { return };
+        let filed = member.and_then(|member| {
+            let holder = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
+            let ended = holder.is_some_and(|claim| {
+                let present = self.claims.get(&ObjectKey::new(claim.namespace.as_str(), claim.name.as_str()));
+                present.and_then(|present| present.metadata.uid.as_ref()) != Some(&claim.uid)
+            });
+            lines::filed(member, self.given.get(key), ended)
         });
-        let filed = lines::filed(member, self.given.get(key), ended);
-        let pool = ObjectKey::new(key.namespace.clone(), member.spec.pool_ref.name.clone());
-        let moved = self.lines.put_member(key, &pool, filed);
-        self.held_moved(moved);
+        let before = self.serves_its_own(&pool);
+        self.lines.put_member(key, &pool, filed);
+        if before != self.serves_its_own(&pool) {
+            self.quota_turned(&pool);
+        }
     }
 
-    /// A quota that is reached makes demand of another pool, and one that is no more may take it in.
-    fn held_moved(&mut self, pool: Option<ObjectKey>) {
-        let Some(key) = pool else { return };
-        if self.pools.get(&key).is_some_and(|pool| pool.spec.claims.per_namespace.is_some()) {
-            self.line_up_selectors_in(&key.namespace);
+    /// Whether the pool is active and serves the claims of its own namespace, by their quota.
+    fn serves_its_own(&self, key: &ObjectKey) -> bool {
+        let Some(pool) = self.pools.get(key).filter(|pool| is_active(pool)) else { return false };
+        let held = || self.lines.at(key).map_or(0, |line| line.held(&key.namespace));
+        pool.spec.claims.per_namespace.is_none_or(|most| held() < most)
+    }
+
+    /// The quota in a pool was just reached, so that its demand may go elsewhere; or it has room again, for claims that no
+    /// pool served. Nobody else has another choice by it.
+    fn quota_turned(&mut self, pool: &ObjectKey) {
+        let Some(waiting) = self.selectors.waiting.get(&pool.namespace) else { return };
+        let there = self.selectors.pools.get(&pool.namespace).into_iter().flatten();
+        let serving: HashSet<_> = there.filter(|pool| self.serves_its_own(pool)).collect();
+        if serving.is_empty() {
+            return;
         }
+        let unserved = |claim: &&ObjectKey| self.selectors.homes.get(*claim).is_none_or(|home| !serving.contains(home));
+        let claims: Vec<_> = waiting.iter().filter(unserved).cloned().collect();
+        self.line_up_in_turn(claims);
     }
 
     /// Lines up the claims of a namespace that choose among its pools, the oldest first.
     pub(super) fn line_up_selectors_in(&mut self, namespace: &str) {
-        let Some(waiting) = self.selectors.waiting.get(namespace) else { return };
-        let mut claims: Vec<_> = waiting.iter().map(|key| (self.claims.arrival(key), key.clone())).collect();
-        claims.sort_unstable();
-        for (_, key) in claims {
+        let claims: Vec<_> = self.selectors.waiting.get(namespace).into_iter().flatten().cloned().collect();
+        self.line_up_in_turn(claims);
+    }
+
+    fn line_up_in_turn(&mut self, mut claims: Vec<ObjectKey>) {
+        claims.sort_by_cached_key(|key| self.claims.arrival(key));
+        for key in claims {
             self.line_up_claim(&key);
         }
     }
