@@ -83,7 +83,6 @@ pub(super) struct RunArgs {
 }
 
 /// As the design has it, see [`EXPIRY_GRACE`].
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 const EXPIRY_GRACE_SECONDS: u32 = EXPIRY_GRACE.as_secs() as u32;
 
 /// An id is a tag value in every cloud, so it is kept to what all of them take.
