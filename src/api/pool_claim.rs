@@ -36,7 +36,7 @@ use super::states::ClaimPhase;
         json_path = ".status.conditions[?(@.type==\"Bound\")].reason",
         priority = 1
     ),
-    printcolumn(name = "Served By", type_ = "string", json_path = ".status.poolRef.name", priority = 1),
+    printcolumn(name = "Served-By", type_ = "string", json_path = ".status.poolRef.name", priority = 1),
     printcolumn(name = "For", type_ = "string", json_path = ".spec.acquiredFor", priority = 1),
     printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt", priority = 1),
     validation = Rule::new("!has(self.spec.binding) || self.spec.binding != 'Secret' || self.metadata.name.size() <= 245")

@@ -53,9 +53,9 @@ async fn kubectl_shows_pools_members_and_claims_in_useful_columns() {
     assert_eq!(row[..5], ["build-1", "ci", "Bound", member_of(&claim), address]);
     let output = walk.kubectl(&["get", "pclaim", "-o", "wide"]).await;
     let (header, row) = table(&output, "build-1");
-    assert_eq!((header[6..].to_vec(), row[7]), (vec!["REASON", "FOR", "EXPIRES"], "pipeline-7"));
+    assert_eq!((header[6..].to_vec(), row[8]), (vec!["REASON", "SERVED-BY", "FOR", "EXPIRES"], "pipeline-7"));
     let expires = claim.status.and_then(|status| status.expires_at).expect("it asked for an end");
-    assert!(row[8].starts_with(&format!("{:.3}", expires.0)[..23]), "{} is not {}", row[8], expires.0);
+    assert!(row[9].starts_with(&format!("{:.3}", expires.0)[..23]), "{} is not {}", row[9], expires.0);
 
     walk.until("sim", "says that its cloud answered", |config: &LaunchConfig| {
         condition(config, "Available").0 == "True"
