@@ -7,6 +7,7 @@ use bullpen::api::{
     FINALIZER_INSTANCE, InstanceAddress, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH, PoolClaim,
     PoolMember,
 };
+use bullpen::cluster::status::replace_status;
 use bullpen::plan::record::{self, RecordedMachine};
 use bullpen::plan::term::TermRules;
 use jiff::Timestamp;
@@ -22,6 +23,7 @@ const LAUNCH: Duration = Duration::from_secs(1);
 /// A client of one namespace.
 #[derive(Clone)]
 pub struct Bare {
+    client: Client,
     members: Api<PoolMember>,
     claims: Api<PoolClaim>,
     pool: InstancePool,
@@ -31,6 +33,7 @@ impl Bare {
     /// A client that acts for this pool, of which no operator may know.
     pub fn new(client: &Client, namespace: &str, pool: InstancePool) -> Self {
         Self {
+            client: client.clone(),
             members: Api::namespaced(client.clone(), namespace),
             claims: Api::namespaced(client.clone(), namespace),
             pool,
@@ -87,8 +90,7 @@ impl Bare {
     pub async fn bind(&self, claim: &PoolClaim, member: &PoolMember) -> (PoolMember, PoolClaim) {
         let member = self.put(&record::claimed(member, claim, Timestamp::now())).await;
         let bound = record::bound(claim, &member, &TermRules::default(), Timestamp::now());
-        let claim =
-            self.claims.replace_status(&bound.name_any(), &PostParams::default(), &bound).await.expect("it is Bound");
+        let claim = replace_status(&self.client, &bound).await.expect("it is Bound");
         (member, claim)
     }
 
@@ -104,7 +106,7 @@ impl Bare {
     }
 
     async fn put(&self, member: &PoolMember) -> PoolMember {
-        self.members.replace_status(&member.name_any(), &PostParams::default(), member).await.expect("a status")
+        replace_status(&self.client, member).await.expect("a status")
     }
 }
 

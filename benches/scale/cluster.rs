@@ -1,5 +1,6 @@
 //! The cluster, the cloud and the objects of the benchmark.
 
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -29,9 +30,9 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a control plane and a simulated cloud.
-    pub async fn start(members: u32, pools: u32) -> Self {
-        let ground = Ground::start(env!("CARGO_BIN_EXE_bullpen").into(), &[]).await;
+    /// Starts a control plane and a simulated cloud, for operators that are this program.
+    pub async fn start(operator: PathBuf, members: u32, pools: u32) -> Self {
+        let ground = Ground::start(operator, &[]).await;
         Self { client: ground.client(), ground, members, pools }
     }
 

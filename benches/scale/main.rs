@@ -9,6 +9,7 @@ mod cluster;
 mod common;
 mod report;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -32,9 +33,12 @@ struct Args {
     /// How often the operator is killed and started again
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
     restarts: u32,
+    /// Another build of bullpen to measure, to compare two
+    #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_bullpen"))]
+    bullpen: PathBuf,
     /// Where to write the figures as JSON
-    #[arg(long)]
-    json: Option<std::path::PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// Given by `cargo bench`; means nothing here
     #[arg(long, hide = true)]
     bench: bool,
@@ -54,7 +58,7 @@ fn main() {
 async fn run(args: &Args) {
     let mut report = Report::new(args.members, args.pools);
     println!("starting a control plane");
-    let cluster = Cluster::start(args.members, args.pools).await;
+    let cluster = Cluster::start(args.bullpen.clone(), args.members, args.pools).await;
     let mut operator = cluster.operator("bench-1");
 
     println!("buying {} machines for {} pools", args.members, args.pools);

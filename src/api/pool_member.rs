@@ -65,6 +65,7 @@ pub struct PoolMemberSpec {
 
 /// One incarnation of a pool, in the member's namespace.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct PoolRef {
     /// Name of the pool.
     #[schemars(length(max = 48))]
@@ -77,6 +78,7 @@ pub struct PoolRef {
 /// The place that a member is pinned to.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Placement {
     /// Name of the launch config.
     #[schemars(length(max = 48))]
@@ -92,8 +94,11 @@ pub struct Placement {
 }
 
 /// Where a member is in its life.
+// Atomic: one writer writes it, always whole. The API server would keep a record of each field's owner, work it out anew at
+// each write and show it in each event (ADR 0009).
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 #[x_kube(
     validation = Rule::new(
         "self.state == oldSelf.state || \

@@ -2,6 +2,7 @@
 //! and members than it pairs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -42,10 +43,10 @@ pub struct NamespaceLine {
 }
 
 /// What of a member tells whether it is of the current template: launch config and template hash.
-type Kind = (String, String);
+type Kind = Arc<(String, String)>;
 
 /// `status.warmingStartedAt` and uid.
-type ReadyOrder = (Option<Timestamp>, String);
+type ReadyOrder = (Option<Timestamp>, Arc<str>);
 
 /// A claim as it stands in its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +120,8 @@ pub fn filed(member: &PoolMember, given_to: Option<&String>, ended: bool) -> Opt
         MemberState::Warming => Some(Filed::Warming(warming_since)),
         MemberState::Ready => {
             let kind = (member.spec.placement.launch_config.clone(), member.spec.template_hash.clone());
-            Some(Filed::Ready(kind, (warming_since, member.uid().unwrap_or_default())))
+            let uid = member.metadata.uid.as_deref().unwrap_or_default();
+            Some(Filed::Ready(kind.into(), (warming_since, uid.into())))
         }
         MemberState::Claimed | MemberState::Errored => None,
     }
@@ -173,9 +175,12 @@ impl Lines {
 
     /// Puts a member where it counts now.
     pub fn put_member(&mut self, key: &ObjectKey, pool: &ObjectKey, now: Option<Filed>) {
-        let place = now.map(|filed| (pool.clone(), filed));
+        let mut place = now.map(|filed| (pool.clone(), filed));
         if self.members.get(key) == place.as_ref() {
             return;
+        }
+        if let Some(place) = &mut place {
+            self.share(place);
         }
         if let Some((pool, filed)) = self.members.remove(key) {
             self.change(&pool, |line| line.remove_member(key, &filed));
@@ -183,6 +188,17 @@ impl Lines {
         if let Some((pool, filed)) = place {
             self.change(&pool, |line| line.add_member(key, &filed));
             self.members.insert(key.clone(), (pool, filed));
+        }
+    }
+
+    /// A pool's members are thousands: they hold its name, and the name of their kind, once for all.
+    fn share(&self, (pool, filed): &mut (ObjectKey, Filed)) {
+        let Some((known, line)) = self.pools.get_key_value(pool) else { return };
+        *pool = known.clone();
+        if let Filed::Ready(kind, _) = filed
+            && let Some((known, _)) = line.ready.get_key_value(kind)
+        {
+            *kind = known.clone();
         }
     }
 
@@ -270,7 +286,7 @@ impl Line {
         let mut kinds: Vec<_> = self
             .ready
             .iter()
-            .map(|((config, hash), members)| (many && !current(config, hash), members.iter().peekable()))
+            .map(|(kind, members)| (many && !current(&kind.0, &kind.1), members.iter().peekable()))
             .collect();
         std::iter::from_fn(move || {
             let heads = kinds.iter_mut().filter_map(|(outdated, members)| {

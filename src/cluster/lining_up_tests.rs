@@ -93,7 +93,7 @@ fn act(world: &World, deed: &Deed, version: usize) {
         Deed::Member { number, pool, ready, holder } => {
             let mut status = json!({"state": if *ready { "Ready" } else { "Warming" }});
             if let Some(holder) = holder {
-                let name = claim_key(*holder).name;
+                let name = claim_key(*holder).name.clone();
                 status = json!({"state": "Claimed", "claimRef": {"namespace": "ns", "name": name, "uid": name}});
             }
             let spec = json!({"poolRef": {"name": POOLS[*pool], "uid": POOLS[*pool]}, "templateHash": "h",
@@ -194,7 +194,7 @@ fn those_who_serve_a_line_are_told_when_others_wait_in_it() {
         let mut lines = BTreeSet::new();
         while let Ok(change) = changes.try_recv() {
             if let crate::cluster::Change::Line(pool) = change {
-                lines.insert(pool.name);
+                lines.insert(pool.name.clone());
             }
         }
         lines

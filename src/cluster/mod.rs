@@ -3,6 +3,7 @@
 pub mod client;
 pub mod contents;
 pub mod events;
+pub mod guard;
 pub mod installation;
 pub mod key;
 pub mod leadership;
@@ -13,6 +14,7 @@ pub mod namespaces;
 pub mod preflight;
 pub mod secrets;
 pub mod signs;
+pub mod status;
 pub mod store;
 pub mod watch;
 pub mod world;

@@ -41,6 +41,8 @@ struct Listing {
 /// What became of an object in the store.
 #[derive(Clone, Debug)]
 pub struct Changed<K> {
+    /// Its name.
+    pub key: ObjectKey,
     /// What was there before.
     pub old: Option<Arc<K>>,
     /// What is there now.
@@ -86,9 +88,11 @@ impl<K: ResourceExt> Store<K> {
 
     /// Takes in a version of an object, from the watch or from the answer of a write. An older one than the present
     /// is passed over, and so is one of an object that was seen to be deleted.
-    pub fn apply(&mut self, object: K) -> Vec<Changed<K>> {
-        let key = ObjectKey::of(&object);
-        let (uid, version) = (object.uid().unwrap_or_default(), version_of(&object));
+    pub fn apply(&mut self, object: Arc<K>) -> Vec<Changed<K>> {
+        let key = ObjectKey::of(object.as_ref());
+        // One name for all who hold it.
+        let key = self.entries.get_key_value(&key).map_or(key, |(known, _)| known.clone());
+        let (uid, version) = (object.uid().unwrap_or_default(), version_of(object.as_ref()));
         if let Some(listing) = &mut self.listing {
             listing.seen.insert(key.clone());
         }
@@ -107,17 +111,16 @@ impl<K: ResourceExt> Store<K> {
                 // The name was used again, so the former object is gone.
                 let former = entry.object.clone();
                 self.bury(former.uid().unwrap_or_default());
-                changes.push(Changed { old: Some(former), new: None });
+                changes.push(Changed { key: key.clone(), old: Some(former), new: None });
             }
         }
         let (arrival, first_seen) = arrival.unwrap_or_else(|| {
             self.arrivals += 1;
             (self.arrivals, Instant::now())
         });
-        let object = Arc::new(object);
-        let replaced = self.entries.insert(key, Entry { object: object.clone(), version, arrival, first_seen });
+        let replaced = self.entries.insert(key.clone(), Entry { object: object.clone(), version, arrival, first_seen });
         let old = if changes.is_empty() { replaced.map(|entry| entry.object) } else { None };
-        changes.push(Changed { old, new: Some(object) });
+        changes.push(Changed { key, old, new: Some(object) });
         changes
     }
 
@@ -127,7 +130,7 @@ impl<K: ResourceExt> Store<K> {
         if self.entries.get(key).is_none_or(|entry| entry.object.uid().as_deref() != Some(uid)) {
             return None;
         }
-        self.entries.remove(key).map(|entry| Changed { old: Some(entry.object), new: None })
+        self.entries.remove_entry(key).map(|(key, entry)| Changed { key, old: Some(entry.object), new: None })
     }
 
     /// Takes in that a list has the object, although this version of it cannot be read.
@@ -150,8 +153,8 @@ impl<K: ResourceExt> Store<K> {
         let missing: Vec<_> = self.entries.keys().filter(|key| !listing.seen.contains(*key)).cloned().collect();
         missing
             .into_iter()
-            .filter_map(|key| self.entries.remove(&key))
-            .map(|entry| Changed { old: Some(entry.object), new: None })
+            .filter_map(|key| self.entries.remove_entry(&key))
+            .map(|(key, entry)| Changed { key, old: Some(entry.object), new: None })
             .collect()
     }
 
@@ -176,8 +179,8 @@ mod tests {
 
     use super::*;
 
-    fn object(name: &str, uid: &str, version: u64) -> ConfigMap {
-        ConfigMap {
+    fn object(name: &str, uid: &str, version: u64) -> Arc<ConfigMap> {
+        Arc::new(ConfigMap {
             metadata: ObjectMeta {
                 namespace: Some("ns".into()),
                 name: Some(name.into()),
@@ -186,7 +189,7 @@ mod tests {
                 ..ObjectMeta::default()
             },
             ..ConfigMap::default()
-        }
+        })
     }
 
     fn version(store: &Store<ConfigMap>, name: &str) -> Option<u64> {

@@ -4,7 +4,6 @@ use std::fmt::Debug;
 
 use futures::{Stream, StreamExt};
 use kube::api::Api;
-use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
@@ -12,6 +11,7 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use tracing::{error, warn};
 
+use super::guard::Guarded;
 use super::key::ObjectKey;
 use super::world::{Kept, World};
 
@@ -32,7 +32,7 @@ where
         + Sync
         + 'static,
 {
-    let api: Api<DeserializeGuard<K>> = match &namespace {
+    let api: Api<Guarded<K>> = match &namespace {
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };
@@ -40,7 +40,7 @@ where
     feed(watch(api, config).default_backoff(), &world).await;
 }
 
-async fn feed<K>(stream: impl Stream<Item = watcher::Result<Event<DeserializeGuard<K>>>>, world: &World)
+async fn feed<K>(stream: impl Stream<Item = watcher::Result<Event<Guarded<K>>>>, world: &World)
 where
     K: Kept + Resource<DynamicType = ()> + 'static,
 {
@@ -60,7 +60,7 @@ where
     }
 }
 
-fn take<K: Kept + Resource<DynamicType = ()>>(world: &World, event: Event<DeserializeGuard<K>>) {
+fn take<K: Kept + Resource<DynamicType = ()>>(world: &World, event: Event<Guarded<K>>) {
     match event {
         Event::Init => world.watched::<K>(Event::Init),
         Event::InitDone => world.watched::<K>(Event::InitDone),

@@ -117,6 +117,8 @@ struct Inner {
 
 /// A kind of object that the world keeps.
 pub trait Kept: ResourceExt + Clone + Sized {
+    /// Drops what nothing here reads, since every object is kept in memory.
+    fn prune(&mut self);
     /// The store of this kind.
     fn store(state: &mut State) -> &mut Store<Self>;
     /// Brings the indexes up to a change of this kind.
@@ -149,7 +151,7 @@ impl World {
                 K::store(&mut state).begin_list();
                 Vec::new()
             }
-            Event::InitApply(object) | Event::Apply(object) => K::store(&mut state).apply(pruned(object)),
+            Event::InitApply(object) | Event::Apply(object) => K::store(&mut state).apply(Arc::new(pruned(object))),
             Event::Delete(object) => gone(&mut state, &ObjectKey::of(&object), &object.uid().unwrap_or_default()),
             Event::InitDone => K::store(&mut state).end_list(),
         };
@@ -162,11 +164,13 @@ impl World {
         }
     }
 
-    /// Takes in the object that the answer of an own write or of an uncached GET showed.
-    pub fn answered<K: Kept>(&self, object: K) {
+    /// Takes in the object that the answer of an own write or of an uncached GET showed, and gives it as it is kept here.
+    pub fn answered<K: Kept>(&self, object: K) -> Arc<K> {
+        let object = Arc::new(pruned(object));
         let mut state = self.inner.state.lock();
-        let changes = K::store(&mut state).apply(pruned(object));
+        let changes = K::store(&mut state).apply(object.clone());
         self.tell(&mut state, changes);
+        object
     }
 
     /// Takes in that the object with this uid is gone, by the answer of a write or an uncached GET.
@@ -283,20 +287,13 @@ fn index<K: std::hash::Hash + Eq>(
     }
 }
 
-fn key_of<K: ResourceExt>(changed: &Changed<K>) -> ObjectKey {
-    changed
-        .new
-        .as_ref()
-        .or(changed.old.as_ref())
-        .map_or_else(|| ObjectKey::new("", ""), |object| ObjectKey::of(object.as_ref()))
-}
-
 impl Kept for InstancePool {
+    fn prune(&mut self) {}
     fn store(state: &mut State) -> &mut Store<Self> {
         &mut state.pools
     }
     fn reindex(state: &mut State, changed: &Changed<Self>) {
-        let key = key_of(changed);
+        let key = changed.key.clone();
         if changed.new.is_none() {
             state.lines.pool_gone(&key);
             state.judged.remove(&key);
@@ -316,6 +313,7 @@ impl Kept for InstancePool {
 }
 
 impl Kept for LaunchConfig {
+    fn prune(&mut self) {}
     fn store(state: &mut State) -> &mut Store<Self> {
         &mut state.launch_configs
     }
@@ -326,11 +324,20 @@ impl Kept for LaunchConfig {
 }
 
 impl Kept for PoolMember {
+    fn prune(&mut self) {
+        drop_metadata(self);
+        if let Some(status) = &mut self.status {
+            status.conditions.shrink_to_fit();
+            if let Some(instance) = &mut status.instance {
+                instance.addresses.shrink_to_fit();
+            }
+        }
+    }
     fn store(state: &mut State) -> &mut Store<Self> {
         &mut state.members
     }
     fn reindex(state: &mut State, changed: &Changed<Self>) {
-        let key = key_of(changed);
+        let key = changed.key.clone();
         let pool = |member: &Arc<Self>| ObjectKey::new(key.namespace.clone(), member.spec.pool_ref.name.clone());
         index(&mut state.members_by_pool, &key, changed.old.as_ref().map(pool), changed.new.as_ref().map(pool));
         if let Some(new) = &changed.new {
@@ -380,11 +387,17 @@ impl Kept for PoolMember {
 }
 
 impl Kept for PoolClaim {
+    fn prune(&mut self) {
+        drop_metadata(self);
+        if let Some(status) = &mut self.status {
+            status.conditions.shrink_to_fit();
+        }
+    }
     fn store(state: &mut State) -> &mut Store<Self> {
         &mut state.claims
     }
     fn reindex(state: &mut State, changed: &Changed<Self>) {
-        let key = key_of(changed);
+        let key = changed.key.clone();
         let pool = |claim: &Arc<Self>| pool_of_claim(claim);
         index(
             &mut state.claims_by_pool,
@@ -414,12 +427,23 @@ impl Kept for PoolClaim {
 }
 
 /// Drops what only costs memory: managed fields are most of an object's size, and nothing here reads them.
-fn pruned<K: ResourceExt>(mut object: K) -> K {
+fn pruned<K: Kept>(mut object: K) -> K {
     object.meta_mut().managed_fields = None;
     if let Some(annotations) = &mut object.meta_mut().annotations {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
+    object.prune();
     object
+}
+
+/// Of members and claims, of which there are thousands, nothing here reads these, and nothing sends them back: a status is
+/// written without them, and finalizers are patched.
+fn drop_metadata(object: &mut impl ResourceExt) {
+    let metadata = object.meta_mut();
+    (metadata.labels, metadata.annotations, metadata.owner_references) = (None, None, None);
+    if let Some(finalizers) = &mut metadata.finalizers {
+        finalizers.shrink_to_fit();
+    }
 }
 
 #[cfg(test)]

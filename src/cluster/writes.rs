@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
+use kube::core::object::HasStatus;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -21,6 +22,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::client::Clients;
 use super::key::ObjectKey;
 use super::leadership::{Leadership, NotLeading};
+use super::status::replace_status;
 use super::world::{Kept, World};
 use crate::api::{PoolClaim, PoolMember};
 use crate::plan::{Answer, Found};
@@ -82,6 +84,7 @@ const PLACES_IN_A_BURST: u32 = 8;
 pub trait Written:
     Kept
     + Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + HasStatus<Status: Serialize>
     + Clone
     + Debug
     + Serialize
@@ -157,10 +160,8 @@ impl Writes {
     /// # Errors
     /// `Conflict` when the stored version is another one; otherwise as the API server answered.
     pub async fn update_status<K: Written>(&self, object: &K) -> Result<Arc<K>, WriteError> {
-        let key = ObjectKey::of(object);
-        let api: Api<K> = self.api(&key.namespace);
-        let answer = api.replace_status(&key.name, &PostParams::default(), object).await;
-        self.settle(WriteVerb::UpdateStatus, &key, answer)
+        let answer = replace_status(&self.clients.direct, object).await;
+        self.settle(WriteVerb::UpdateStatus, &ObjectKey::of(object), answer)
     }
 
     /// The same for what no claim waits for: when its turn comes.
@@ -225,7 +226,7 @@ impl Writes {
         match api.delete(&key.name, &parameters).await {
             Ok(either) => {
                 self.count::<K>(WriteVerb::Delete, WriteOutcome::Ok);
-                either.map_left(|deleting| self.world.answered(deleting)).map_right(|_| {
+                either.map_left(|deleting| drop(self.world.answered(deleting))).map_right(|_| {
                     self.world.answered_gone::<K>(&key, &uid);
                 });
                 Ok(())
@@ -238,11 +239,7 @@ impl Writes {
     pub async fn get<K: Written>(&self, key: &ObjectKey) -> Found<Arc<K>> {
         let api: Api<K> = self.api(&key.namespace);
         match api.get(&key.name).await {
-            Ok(object) => {
-                let shared = Arc::new(object.clone());
-                self.world.answered(object);
-                Found::Object(shared)
-            }
+            Ok(object) => Found::Object(self.world.answered(object)),
             Err(error) if answer_of(&error, &key.name) == Answer::NotFound => Found::Missing,
             Err(error) => {
                 tracing::debug!(kind = %K::kind(&()), %key, %error, "a read proved nothing");
@@ -281,9 +278,7 @@ impl Writes {
         match answer {
             Ok(object) => {
                 self.count::<K>(verb, WriteOutcome::Ok);
-                let shared = Arc::new(object.clone());
-                self.world.answered(object);
-                Ok(shared)
+                Ok(self.world.answered(object))
             }
             Err(error) => Err(self.refusal::<K>(verb, key, error)),
         }

@@ -16,7 +16,7 @@ use super::sweep::SweepMemory;
 use crate::api::LaunchConfigSpec;
 use crate::cluster::ObjectKey;
 use crate::plan::holds::Holds;
-use crate::provider::{Instance, Provider, ProviderError, SimulatedProvider, tags};
+use crate::provider::{Instance, Provider, ProviderError, SimulatedProvider};
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::{ProviderOperation, ProviderOutcome};
 
@@ -44,23 +44,30 @@ pub struct Scope {
 pub struct Listing {
     /// When the list was asked for.
     pub began: Timestamp,
-    by_id: HashMap<String, Arc<Instance>>,
-    by_token: HashMap<String, String>,
+    by_id: HashMap<Box<str>, Arc<Instance>>,
+    by_token: HashMap<Box<str>, Arc<Instance>>,
 }
 
 impl Listing {
-    pub(super) fn new(began: Timestamp, instances: Vec<Instance>) -> Self {
-        let by_token = instances
-            .iter()
-            .filter_map(|instance| Some((instance.tags.get(tags::MEMBER_UID)?.clone(), instance.id.clone())))
-            .collect();
-        let by_id = instances.into_iter().map(|instance| (instance.id.clone(), Arc::new(pruned(instance)))).collect();
+    /// A list; what the one before it showed in the same way is not held twice.
+    pub(super) fn new(began: Timestamp, instances: Vec<Instance>, before: Option<&Self>) -> Self {
+        let (mut by_id, mut by_token) = (HashMap::new(), HashMap::new());
+        by_id.reserve(instances.len());
+        by_token.reserve(instances.len());
+        for instance in instances {
+            let known = before.and_then(|before| before.by_id.get(instance.id.as_str()));
+            let instance = known.filter(|known| ***known == instance).cloned().unwrap_or_else(|| Arc::new(instance));
+            if let Some(uid) = &instance.tags.member_uid {
+                by_token.insert(uid.clone(), instance.clone());
+            }
+            by_id.insert(instance.id.as_str().into(), instance);
+        }
         Self { began, by_id, by_token }
     }
 
     /// Whether a machine that lived in this list is not in the later one.
     fn lost_some_in(&self, later: &Self) -> bool {
-        self.by_id.values().any(|machine| !machine.phase.is_ending() && !later.by_id.contains_key(&machine.id))
+        self.by_id.values().any(|machine| !machine.phase.is_ending() && !later.by_id.contains_key(machine.id.as_str()))
     }
 
     fn size(&self) -> u32 {
@@ -74,13 +81,17 @@ impl Listing {
 
     /// The uid of the claim that the machine with this id was given, by its tags.
     pub fn claim_of(&self, id: &str) -> Option<&str> {
-        self.by_id.get(id)?.tags.get(tags::CLAIM).map(String::as_str)
+        self.by_id.get(id)?.tags.claim.as_deref()
     }
 
     /// The machine with this id, or else the one that was bought for the member with this uid.
     pub fn find(&self, uid: &str, id: Option<&str>) -> Option<Arc<Instance>> {
-        let id = id.or_else(|| self.by_token.get(uid).map(String::as_str))?;
-        self.by_id.get(id).cloned()
+        id.map_or_else(|| self.by_token.get(uid), |id| self.by_id.get(id)).cloned()
+    }
+
+    /// The machine with this id.
+    pub fn with_id(&self, id: &str) -> Option<&Arc<Instance>> {
+        self.by_id.get(id)
     }
 }
 
@@ -280,8 +291,9 @@ impl Cloud {
         self.is_listable().await?;
         let began = Timestamp::now();
         let instances = self.call(ProviderOperation::List, self.provider.list(installation)).await?;
-        let listing = Listing::new(began, instances);
-        if self.listing().is_some_and(|before| before.lost_some_in(&listing)) {
+        let before = self.listing();
+        let listing = Listing::new(began, instances, before.as_deref());
+        if before.is_some_and(|before| before.lost_some_in(&listing)) {
             self.confirm_identity(Timestamp::now()).await?;
         }
         // Another task may have asked meanwhile.
@@ -357,14 +369,8 @@ impl Cloud {
     }
 }
 
-/// Drops the tags that are not Bullpen's own: nothing here reads them, and there may be many.
-pub fn pruned(mut instance: Instance) -> Instance {
-    instance.tags.retain(|key, _| key.starts_with(tags::PREFIX));
-    instance
-}
-
 fn tell(instance: &Instance, audience: &dyn Audience) {
-    if let (Some(namespace), Some(name)) = (instance.tags.get(tags::NAMESPACE), instance.tags.get(tags::NAME)) {
+    if let (Some(namespace), Some(name)) = (instance.tags.namespace.as_deref(), instance.tags.name.as_deref()) {
         audience.machine_changed(ObjectKey::new(namespace, name));
     }
 }

@@ -231,7 +231,7 @@ mod tests {
     }
 
     fn end(old: Option<&Arc<PoolClaim>>, new: Option<&Arc<PoolClaim>>) -> Option<(ClaimEnd, Option<u64>)> {
-        let changed = Changed { old: old.cloned(), new: new.cloned() };
+        let changed = Changed { key: ObjectKey::new("ns", "build"), old: old.cloned(), new: new.cloned() };
         let now = "2026-11-24T08:01:30Z".parse().unwrap();
         ended(&changed, now).map(|(end, held)| (end, held.map(|held| held.as_secs())))
     }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::clouds::{Listing, pruned};
+use super::clouds::Listing;
 use super::queue::backoff;
 use crate::cluster::ObjectKey;
 use crate::plan::lifecycle::{Asked, LOOK_EVERY, Machine, Strike, Stuck, strike};
-use crate::provider::{Instance, InstancePhase, tags};
+use crate::provider::{Instance, InstancePhase};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
@@ -100,7 +100,7 @@ impl MachineRecord {
 
     /// A call showed the machine.
     pub fn saw(&mut self, instance: Instance, at: Timestamp) {
-        self.instance = Some(Arc::new(pruned(instance)));
+        self.instance = Some(Arc::new(instance));
         self.looked_at = Some(at);
         self.forget_strikes();
         self.worked();
@@ -116,6 +116,16 @@ impl MachineRecord {
     /// Whether a list that began then is passed over, because a call of its own looked at the machine since.
     pub fn outlasts(&self, list_began: Timestamp) -> bool {
         self.looked_at.is_some_and(|looked| list_began <= looked)
+    }
+
+    /// A later list shows the machine that a call had shown: its word is the younger one, and held once for both.
+    pub fn listed(&mut self, listing: &Listing) {
+        if let Some(instance) = &mut self.instance
+            && self.looked_at.is_some_and(|looked| looked < listing.began)
+            && let Some(listed) = listing.with_id(&instance.id)
+        {
+            *instance = listed.clone();
+        }
     }
 
     /// Whether the end of a machine that a call showed was accepted before a list that began then.
@@ -192,18 +202,18 @@ impl MachineRecord {
 
 /// The records of all members, by uid.
 #[derive(Clone, Debug, Default)]
-pub struct Machines(Arc<Mutex<HashMap<String, MachineRecord>>>, Arc<Mutex<HashSet<ObjectKey>>>);
+pub struct Machines(Arc<Mutex<HashMap<String, Box<MachineRecord>>>>, Arc<Mutex<HashSet<ObjectKey>>>);
 
 impl Machines {
     /// This process wrote the member, and has begun no call for it.
     pub fn written(&self, uid: &str) {
-        self.0.lock().entry(uid.to_owned()).or_insert_with(|| MachineRecord::new(Asked::Never));
+        self.0.lock().entry(uid.to_owned()).or_insert_with(|| Box::new(MachineRecord::new(Asked::Never)));
     }
 
     /// Changes the record of a member; one that this process did not write may have been asked for until `started`.
     pub fn with<T>(&self, uid: &str, started: Timestamp, change: impl FnOnce(&mut MachineRecord) -> T) -> T {
         let mut records = self.0.lock();
-        change(records.entry(uid.to_owned()).or_insert_with(|| MachineRecord::new(Asked::Perhaps(started))))
+        change(records.entry(uid.to_owned()).or_insert_with(|| Box::new(MachineRecord::new(Asked::Perhaps(started)))))
     }
 
     /// Changes the record of a member if there still is one.
@@ -241,7 +251,7 @@ pub struct Sighting {
 impl Sighting {
     /// The uid of the claim that the machine was given, by its tags.
     pub fn claim(&self) -> Option<&str> {
-        self.instance.as_ref()?.tags.get(tags::CLAIM).map(String::as_str)
+        self.instance.as_ref()?.tags.claim.as_deref()
     }
 }
 
@@ -293,6 +303,42 @@ fn shown(instance: Arc<Instance>, at: Timestamp) -> Sighting {
 mod tests {
     use super::*;
 
+    fn booting(launch_time: Timestamp) -> Instance {
+        Instance {
+            id: "i-1".to_owned(),
+            token: None,
+            region: "r1".to_owned(),
+            zone: "r1-a".to_owned(),
+            instance_type: "small".to_owned(),
+            image: "img-1".to_owned(),
+            phase: InstancePhase::Pending,
+            ready: false,
+            addresses: Box::default(),
+            launch_time,
+            boot_time: None,
+            tags: crate::provider::OwnTags::default(),
+        }
+    }
+
+    #[test]
+    fn what_a_younger_list_shows_is_held_once_and_an_older_one_changes_nothing() {
+        let moment = |second| Timestamp::from_second(second).unwrap();
+        let running = || Instance { phase: InstancePhase::Running, ready: true, ..booting(moment(2)) };
+        let mut record = MachineRecord::new(Asked::Never);
+        record.listed(&Listing::new(moment(4), vec![running()], None));
+        assert_eq!(record.instance, None, "no call has shown it");
+        record.saw(booting(moment(2)), moment(5));
+        record.listed(&Listing::new(moment(5), vec![running()], None));
+        assert_eq!(record.instance.as_ref().unwrap().phase, InstancePhase::Pending);
+        let younger = Listing::new(moment(6), vec![running()], None);
+        record.listed(&younger);
+        assert!(Arc::ptr_eq(record.instance.as_ref().unwrap(), younger.with_id("i-1").unwrap()));
+        let same = Listing::new(moment(7), vec![running()], Some(&younger));
+        assert!(Arc::ptr_eq(same.with_id("i-1").unwrap(), younger.with_id("i-1").unwrap()));
+        record.listed(&Listing::new(moment(8), Vec::new(), Some(&same)));
+        assert!(record.instance.is_some(), "a list may omit a machine that lives");
+    }
+
     #[test]
     fn a_list_is_passed_over_when_a_call_has_looked_since_it_began() {
         let moment = |second| Timestamp::from_second(second).unwrap();
@@ -331,23 +377,9 @@ mod tests {
     fn a_machine_that_only_a_call_showed_is_asked_for_anew_when_no_list_shows_it_after_its_end_was_accepted() {
         let moment = |second| Timestamp::from_second(second).unwrap();
         let mut record = MachineRecord::new(Asked::Perhaps(moment(1)));
-        let instance = Instance {
-            id: "i-1".to_owned(),
-            token: None,
-            region: "r1".to_owned(),
-            zone: "r1-a".to_owned(),
-            instance_type: "small".to_owned(),
-            image: "img-1".to_owned(),
-            phase: InstancePhase::Pending,
-            ready: false,
-            addresses: Vec::new(),
-            launch_time: moment(2),
-            boot_time: None,
-            tags: std::collections::BTreeMap::new(),
-        };
-        record.saw(instance, moment(5));
+        record.saw(booting(moment(2)), moment(5));
         let seen = |record: &MachineRecord, began| {
-            let listing = Listing::new(moment(began), Vec::new());
+            let listing = Listing::new(moment(began), Vec::new(), None);
             sighting(record, Some(&listing), "uid", None, None).machine
         };
         assert_eq!(seen(&record, 9), Machine::Booting { at: moment(5) }, "a list may show a new machine late");

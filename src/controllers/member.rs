@@ -171,7 +171,11 @@ fn gather(
     let (word, recorded) = (cloud.word(), launch_config.status.as_ref().and_then(|status| status.identity.as_ref()));
     let trusted = cloud.foreign().is_none() && word.as_ref().is_some_and(|word| Some(&word.identity) == recorded);
     let account_confirmed_at = word.as_ref().filter(|_| trusted).map(|word| word.asked_at);
+    let listing = cloud.listing();
     let record = context.machines.with(&uid, context.started, |record| {
+        if let Some(listing) = &listing {
+            record.listed(listing);
+        }
         if let Some(word) = &word {
             record.doubt_absence_before(word.since);
         }
@@ -184,7 +188,6 @@ fn gather(
     let status = views::status(&member);
     let recorded_id = status.instance.as_ref().map(|machine| machine.id.as_str());
     let known_since = status.warming_started_at.as_ref().map(|time| time.0);
-    let listing = cloud.listing();
     if listing.as_ref().is_some_and(|listing| record.outlasts(listing.began)) {
         context.machines.overtook(ObjectKey::of(member.as_ref()));
     }

@@ -19,7 +19,7 @@ use crate::api::{ANNOTATION_CONFIRM_SWEEP, LaunchConfig, Orphans, PoolMember};
 use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
 use crate::plan::sweep::{Listed, Owner, Recorded, Sight, Verdict, is_orphan, judge, screen};
-use crate::provider::{Instance, InstancePhase, tags};
+use crate::provider::{Instance, InstancePhase};
 use crate::telemetry::labels::{ProviderOperation, TerminationOutcome};
 
 /// Between two sweeps of one cloud, so that a blocked one asks the API server seldom.
@@ -156,9 +156,10 @@ fn look(context: &Context, scope: &Scope, cloud: &Arc<Cloud>, listing: &Listing)
 }
 
 fn listed_machine(instance: &Instance) -> Listed {
-    let tag = |key: &str| instance.tags.get(key).filter(|value| !value.is_empty()).cloned();
+    let told = |tag: &Option<Box<str>>| tag.as_deref().filter(|value| !value.is_empty()).map(str::to_owned);
+    let tags = &instance.tags;
     let owner =
-        || Some(Owner { namespace: tag(tags::NAMESPACE)?, name: tag(tags::NAME)?, uid: tag(tags::MEMBER_UID)? });
+        || Some(Owner { namespace: told(&tags.namespace)?, name: told(&tags.name)?, uid: told(&tags.member_uid)? });
     let ending = match instance.phase {
         InstancePhase::ShuttingDown | InstancePhase::Terminated => true,
         InstancePhase::Pending | InstancePhase::Running | InstancePhase::Stopped => false,

@@ -33,7 +33,7 @@ pub fn see_to(context: &Context, gathered: &Gathered, now: Timestamp) -> Option<
     let bound = context.world.with(|state| bound_claim(state, &gathered.member))?;
     // Before the machine was seen, it may have the tag: a restart is no reason for a call for each.
     let instance = gathered.sighting.instance.as_ref()?;
-    let shown = instance.tags.get(tags::CLAIM).map(String::as_str);
+    let shown = instance.tags.claim.as_deref();
     context.machines.with(&gathered.uid(), context.started, |record| {
         let tagging = &mut record.tagging;
         tag_due(Some(&bound), shown, tagging.done.as_deref())?;

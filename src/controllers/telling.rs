@@ -247,7 +247,7 @@ pub async fn tell(context: &Context, message: &Message) {
         Verdict::Waits(notice) => record::waiting(claim, notice, now),
         Verdict::Failed(refusal) => {
             let queue = message.queue.clone();
-            let queue = queue.map(|pool| ServedByPool { namespace: pool.namespace, name: pool.name });
+            let queue = queue.map(|pool| ServedByPool { namespace: pool.namespace.clone(), name: pool.name.clone() });
             record::failed(claim, refusal, queue, now)
         }
     };

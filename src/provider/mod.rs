@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::api::Market;
 pub use error::{CapacityScope, ProviderError};
 pub use simulated::SimulatedProvider;
+pub use tags::OwnTags;
 
 /// One cloud account in one region.
 ///
@@ -165,13 +166,11 @@ pub struct SimulatedBoot {
 }
 
 /// One machine as the cloud shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
     /// The cloud's own id, never used for another machine.
     pub id: String,
     /// The token that bought it, where the cloud shows it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// The region it runs in.
     pub region: String,
@@ -186,14 +185,13 @@ pub struct Instance {
     /// Running, and the cloud's own status checks have passed.
     pub ready: bool,
     /// Its addresses as far as they are known; none once it is terminated.
-    pub addresses: Vec<InstanceAddress>,
+    pub addresses: Box<[InstanceAddress]>,
     /// When the cloud accepted the create.
     pub launch_time: Timestamp,
     /// When it began to run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_time: Option<Timestamp>,
-    /// All of its tags.
-    pub tags: BTreeMap<String, String>,
+    /// Those of its tags that are Bullpen's own.
+    pub tags: OwnTags,
 }
 
 /// Where a machine is in its life at the cloud.

@@ -162,7 +162,7 @@ impl Provider for SimulatedProvider {
         let tag = format!("{}={installation}", tags::INSTALLATION);
         let mut instances = self.pages(("tag", &tag)).await?;
         // A cloud that ignored the filter must not make a stranger's machine look like ours.
-        instances.retain(|instance| instance.tags.get(tags::INSTALLATION).is_some_and(|tag| tag == installation));
+        instances.retain(|instance| instance.tags.installation.as_deref() == Some(installation));
         Ok(instances)
     }
 
@@ -277,7 +277,7 @@ impl From<wire::Instance> for Instance {
             addresses: addresses.collect(),
             launch_time: instance.launch_time,
             boot_time: instance.boot_time,
-            tags: instance.tags,
+            tags: instance.tags.into_iter().collect(),
         }
     }
 }

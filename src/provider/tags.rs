@@ -17,6 +17,39 @@ pub const NAME: &str = "bullpen.dev/name";
 /// not claimed comes from an old backup.
 pub const CLAIM: &str = "bullpen.dev/claim";
 
+/// The tags of a machine that Bullpen reads: its own. There may be thousands of machines, with many tags of their users'.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnTags {
+    /// [`INSTALLATION`].
+    pub installation: Option<Box<str>>,
+    /// [`MEMBER_UID`].
+    pub member_uid: Option<Box<str>>,
+    /// [`NAMESPACE`].
+    pub namespace: Option<Box<str>>,
+    /// [`NAME`].
+    pub name: Option<Box<str>>,
+    /// [`CLAIM`].
+    pub claim: Option<Box<str>>,
+}
+
+impl<K: AsRef<str>, V: Into<Box<str>>> FromIterator<(K, V)> for OwnTags {
+    fn from_iter<T: IntoIterator<Item = (K, V)>>(tags: T) -> Self {
+        let mut own = Self::default();
+        for (key, value) in tags {
+            let place = match key.as_ref() {
+                INSTALLATION => &mut own.installation,
+                MEMBER_UID => &mut own.member_uid,
+                NAMESPACE => &mut own.namespace,
+                NAME => &mut own.name,
+                CLAIM => &mut own.claim,
+                _ => continue,
+            };
+            *place = Some(value.into());
+        }
+        own
+    }
+}
+
 /// Whom a machine is bought for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner<'a> {
@@ -45,6 +78,18 @@ pub fn all(owner: &Owner<'_>, user: &BTreeMap<String, String>) -> BTreeMap<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_machine_s_tags_only_our_own_are_read() {
+        let owner = Owner { installation: "here", member_uid: "u-1", namespace: "ci", name: "ci-1" };
+        let own: OwnTags = all(&owner, &[("team".to_owned(), "web".to_owned())].into()).into_iter().collect();
+        assert_eq!(own.installation.as_deref(), Some("here"));
+        assert_eq!(own.member_uid.as_deref(), Some("u-1"));
+        assert_eq!((own.namespace.as_deref(), own.name.as_deref()), (Some("ci"), Some("ci-1")));
+        assert_eq!(own.claim, None);
+        let claimed: OwnTags = [(CLAIM, "c-1"), ("bullpen.dev/other", "x")].into_iter().collect();
+        assert_eq!(claimed, OwnTags { claim: Some("c-1".into()), ..OwnTags::default() });
+    }
 
     #[test]
     fn a_user_tag_cannot_stand_in_for_one_of_ours() {

@@ -96,6 +96,37 @@ async fn cycles_cost(name: &str, pool: Value, claim_spec: Value, most: usize) {
 }
 
 #[tokio::test]
+async fn a_status_write_leaves_everything_else_of_a_member_and_a_claim_as_it_was_made() {
+    let walk = Walk::begin("status-only").await;
+    let _operator = Operator::start(&walk).await;
+    let pool = walk.ready_pool(1, json!({ "template": { "labels": { "team": "web" } } })).await;
+    let claim = json!({
+        "metadata": { "name": "build", "labels": { "run": "17" }, "annotations": { "example.org/why": "a build" } },
+        "spec": { "poolRef": { "name": POOL } },
+    });
+    let made: PoolClaim = walk.create(claim).await;
+    let bound = walk.bound("build").await;
+    assert_eq!((&bound.spec, &bound.metadata.labels), (&made.spec, &made.metadata.labels));
+    assert_eq!(bound.metadata.annotations, made.metadata.annotations);
+
+    let member: PoolMember = walk.get(member_of(&bound)).await;
+    let labels = member.metadata.labels.as_ref().expect("labels");
+    assert_eq!(labels.get("team").map(String::as_str), Some("web"));
+    assert_eq!(labels.get("bullpen.dev/pool").map(String::as_str), Some(POOL));
+    let owner = &member.metadata.owner_references.as_ref().expect("an owner")[0];
+    assert_eq!(Some(&owner.uid), pool.metadata.uid.as_ref());
+    assert_eq!(member.metadata.finalizers.as_ref().map(Vec::len), Some(1));
+    // Whoever wrote the spec still owns it, and the status has one owner as a whole.
+    let managed = member.metadata.managed_fields.as_ref().expect("managed fields");
+    let owned = |subresource: Option<&str>| {
+        let entry = managed.iter().find(|entry| entry.subresource.as_deref() == subresource).expect("an entry");
+        entry.fields_v1.as_ref().expect("fields").0.clone()
+    };
+    assert_eq!(owned(Some("status")), json!({ "f:status": {} }));
+    assert_eq!(owned(None)["f:spec"]["f:placement"], json!({}));
+}
+
+#[tokio::test]
 async fn the_metrics_tell_of_claims_members_machines_and_writes() {
     let walk = Walk::begin("metrics").await;
     let operator = Operator::start(&walk).await;

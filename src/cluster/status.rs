@@ -1,0 +1,64 @@
+//! The write of a status, with no more in it than the API server reads.
+
+use std::borrow::Cow;
+
+use kube::api::PostParams;
+use kube::core::object::HasStatus;
+use kube::core::{NamespaceResourceScope, Request};
+use kube::{Client, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A PUT of `/status` keeps all that is stored but the status (and reads of the metadata what object, and what version of
+/// it, is meant): the rest would only be parsed, and compared field by field, to be thrown away.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a, S> {
+    api_version: Cow<'a, str>,
+    kind: Cow<'a, str>,
+    metadata: Metadata<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'a S>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<&'a String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<&'a String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_version: Option<&'a String>,
+}
+
+/// Replaces the status of `object`, on the version that `object` has and if it is the same incarnation.
+///
+/// # Errors
+/// As the API server answered: 409 when the stored version is another one.
+pub async fn replace_status<K>(client: &Client, object: &K) -> kube::Result<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + HasStatus + DeserializeOwned,
+    K::Status: Serialize,
+{
+    let metadata = object.meta();
+    let body = Body {
+        api_version: K::api_version(&()),
+        kind: K::kind(&()),
+        metadata: Metadata {
+            namespace: metadata.namespace.as_ref(),
+            name: metadata.name.as_ref(),
+            uid: metadata.uid.as_ref(),
+            resource_version: metadata.resource_version.as_ref(),
+        },
+        status: object.status(),
+    };
+    let body = serde_json::to_vec(&body).map_err(kube::Error::SerdeError)?;
+    let url = K::url_path(&(), metadata.namespace.as_deref());
+    let request = Request::new(url)
+        .replace_subresource("status", &object.name_any(), &PostParams::default(), body)
+        .map_err(kube::Error::BuildRequest)?;
+    client.request(request).await
+}
