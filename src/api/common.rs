@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A reference to one incarnation of a namespaced object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct ObjectRef {
     /// Namespace of the object.
     #[schemars(length(max = 63))]

@@ -115,6 +115,7 @@ pub struct PoolClaimSpec {
 
 /// A pool, in the claim's namespace unless it says otherwise.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct ClaimPoolRef {
     /// Name of the pool.
     #[schemars(length(min = 1, max = 48))]
@@ -166,6 +167,7 @@ impl PoolClaim {
 
 /// A pool, by its name.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct ServedByPool {
     /// Namespace of the pool.
     #[schemars(length(max = 63))]
@@ -262,6 +264,7 @@ pub struct PoolClaimStatus {
 
 /// A Secret in the claim's namespace, as Provisioned Services of servicebinding.io name it.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct BindingRef {
     /// Name of the Secret.
     #[schemars(length(max = 253))]
@@ -270,6 +273,7 @@ pub struct BindingRef {
 
 /// Where a claim stands in its queue.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct QueuePlace {
     /// 1 is served next. Absent for a claim that cannot be served whatever becomes ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -288,6 +292,7 @@ pub struct QueuePlace {
 /// The machine that a claim holds.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct ClaimInstance {
     /// The provider's id.
     #[schemars(length(max = 128))]

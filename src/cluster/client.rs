@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -23,6 +25,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who we are in audit logs and, up to the slash, in managed fields.
+const OURSELVES: &str = concat!("bullpen/", env!("CARGO_PKG_VERSION"));
 
 /// Why there is no client.
 #[derive(Debug, Error)]
@@ -58,6 +63,12 @@ impl std::fmt::Debug for Clients {
 /// # Errors
 /// When none of them is there, or the one that is cannot be read.
 pub async fn configuration(path: Option<&std::path::Path>) -> Result<Config, ClientError> {
+    let mut config = given(path).await?;
+    config.headers.push((USER_AGENT, HeaderValue::from_static(OURSELVES)));
+    Ok(config)
+}
+
+async fn given(path: Option<&std::path::Path>) -> Result<Config, ClientError> {
     let explicit = match path {
         Some(path) => {
             Some(kube::config::Kubeconfig::read_from(path).map_err(|error| ClientError::Config(error.to_string()))?)

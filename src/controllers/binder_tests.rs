@@ -42,6 +42,7 @@ pub(super) fn context() -> Context {
         sweep: Arc::new(SweepRules { namespace: None, grace: jiff::SignedDuration::ZERO, dry_run: true }),
         signs: Signs::new(Metrics::new()),
         expiry_grace: jiff::SignedDuration::ZERO,
+        writing: tokio_util::task::TaskTracker::new(),
     }
 }
 

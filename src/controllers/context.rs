@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use thiserror::Error;
+use tokio_util::task::TaskTracker;
 
 use super::clouds::Clouds;
 use super::keys::Keys;
 use super::launch_health::LaunchHealth;
 use super::machines::Machines;
 use super::queue::Waker;
+use super::writing::Retry;
 use crate::cluster::events::Events;
 use crate::cluster::signs::Signs;
 use crate::cluster::{Leadership, NotLeading, ObjectKey, World, WriteError, Writes};
@@ -97,6 +99,8 @@ pub struct Context {
     pub signs: Signs,
     /// For how long nothing expires after `started`, and after a gap of the API server.
     pub expiry_grace: SignedDuration,
+    /// Writes that no queue waits for; the end of the term does.
+    pub writing: TaskTracker,
 }
 
 /// Which machines without a member are ended.
@@ -129,6 +133,12 @@ pub struct PoolMemory {
     pub replenished_at: Option<Timestamp>,
     /// When the status was last written.
     pub status_written: Option<Instant>,
+    /// It is being written.
+    pub saying: bool,
+    /// When it is tried again.
+    pub statuses: Retry,
+    /// When members are written again, after some were refused.
+    pub creates: Retry,
     /// The namespace is being terminated.
     pub namespace_terminating: bool,
     /// When claims were given members whose replacement was not begun yet.

@@ -39,6 +39,7 @@ mod telling;
 pub mod terms;
 mod user_data;
 mod views;
+mod writing;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -46,6 +47,7 @@ use std::time::Instant;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use crate::cluster::client::Clients;
@@ -125,7 +127,9 @@ async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, s
         }),
         signs: signs.clone(),
         expiry_grace: settings.expiry_grace,
+        writing: TaskTracker::new(),
     };
+    let writing = context.writing.clone();
     miss_watches(&health, &signs);
 
     let mut tasks = JoinSet::new();
@@ -191,6 +195,8 @@ async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, s
         move |key| launch_config::reconcile(of.clone(), end.clone(), key),
     ));
     while tasks.join_next().await.is_some() {}
+    writing.close();
+    let _ = tokio::time::timeout(queue::SHUTDOWN_GRACE, writing.wait()).await;
     health.forget(WATCHES_CHECK);
     for kind in WatchedKind::ALL {
         health.forget(&watch_check(*kind));

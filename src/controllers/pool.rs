@@ -15,6 +15,7 @@ use super::context::{Context, Failure};
 use super::ending::{delete_member, end_strays, finish_deletion, forget};
 use super::purchasing::{Moment, Purchasing, purchasing};
 use super::queue::Outcome;
+use super::writing::{Reserved, WRITES_AT_ONCE, write_members, write_status};
 use super::{user_data, views};
 use crate::api::{
     ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG,
@@ -23,16 +24,14 @@ use crate::api::{
 };
 use crate::cluster::ObjectKey;
 use crate::cluster::world::{PlannedMember, State};
+use crate::plan::Answer;
 use crate::plan::attention;
 use crate::plan::recycle::requested_before;
 use crate::plan::replenish::{Memory, PoolView, Replenishment, earliest, replenish};
 use crate::plan::rollout::Progress;
 use crate::plan::status::{StatusInput, pool_status};
 use crate::plan::template::{LaunchConfigProblem, UsableLaunchConfig, resolve};
-use crate::plan::{Answer, Found};
 
-/// Writes of one pass that run side by side.
-const WRITES_AT_ONCE: usize = 16;
 /// The status of a pool is written at most this often, after the first change.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// A pool is looked at this often even if nothing changed.
@@ -57,6 +56,8 @@ struct Pass {
     forced: Option<String>,
     deletes: Vec<Arc<PoolMember>>,
     creates: Vec<PoolMember>,
+    /// No members are written before this.
+    refused_until: Option<Timestamp>,
 }
 
 /// One pass over the pool of this name.
@@ -81,60 +82,31 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
     }
     let insists = requested(&pool, handled(&context, &key, &pool).as_deref()).is_some();
     user_data::refresh(&context, &pool, insists).await;
-    let pass = plan(&context, &key, &pool, now);
+    let mut pass = plan(&context, &key, &pool, now);
     if pass.forced.is_some() {
         fresh_lists(&context, &key, &pass.usable);
     }
-    let reserved = Reserved::of(&context, &key, &pass);
+    let (uid, forced) = (views::uid(pool.as_ref()), pass.forced.is_some());
+    let reserved = Reserved::new(&context, &key, std::mem::take(&mut pass.creates));
+    let writes = context.writing.spawn(write_members(reserved, uid.clone()));
     pass.purchasing.tell(&context, &pool);
     // A failure is in the status before the member that shows it goes: else a crash would lose it.
     let said = if is_recorded(&context, &key, &pass) { None } else { Some(say(&context, &key, &pass).await) };
-    // Trouble with one is no reason to leave out the other (P-28).
     let deleted = delete_members(&context, &key, &pass).await;
-    let written = write_members(&context, &key, &pass).await;
-    drop(reserved);
-    if let (Some(request), Ok(()), Ok(())) = (&pass.forced, &deleted, &written) {
-        context.memory.lock().pool(&key, &views::uid(pool.as_ref())).handled = Some(request.clone());
-    }
-    if let Err(failure) = &written
-        && let Failure::Write(error) = failure
-        && error.namespace_terminating
-    {
-        context.memory.lock().pool(&key, &views::uid(pool.as_ref())).namespace_terminating = true;
+    // Whoever asked for a pass is told when all of it is done.
+    if forced && writes.await.unwrap_or(false) && deleted.is_ok() {
+        context.memory.lock().pool(&key, &uid).handled.clone_from(&pass.forced);
     }
     let status_due = match said {
-        Some(said) => said?,
-        None => say(&context, &key, &pass).await?,
+        Some(due) => due,
+        None => say(&context, &key, &pass).await,
     };
     finish_deletion(&context, &key).await?;
-    deleted.and(written)?;
+    deleted?;
     let resync = now.checked_add(RESYNC).ok();
     let read_again = user_data::read_again_at(&context, &pool, now);
-    Ok(earliest(earliest(resync, read_again), earliest(pass.plan.look_again_at, status_due)))
-}
-
-/// The members that a pass is about to write. What of them is left when the pass ends, however it ends, is given up:
-/// a member that is counted and never written would hold its place for ever.
-struct Reserved<'a> {
-    context: &'a Context,
-    key: &'a ObjectKey,
-    names: Vec<String>,
-}
-
-impl<'a> Reserved<'a> {
-    fn of(context: &'a Context, key: &'a ObjectKey, pass: &Pass) -> Self {
-        Self { context, key, names: pass.creates.iter().map(ResourceExt::name_any).collect() }
-    }
-}
-
-impl Drop for Reserved<'_> {
-    fn drop(&mut self) {
-        self.context.world.with(|state| {
-            if let Some(planned) = state.planned.get_mut(self.key) {
-                planned.retain(|planned| !self.names.contains(&planned.name));
-            }
-        });
-    }
+    let planned = earliest(pass.plan.look_again_at, pass.refused_until);
+    Ok(earliest(earliest(resync, read_again), earliest(planned, status_due)))
 }
 
 /// The finalizer comes before the first member. Says whether it was just written.
@@ -206,6 +178,9 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
             .filter_map(|name| usable.iter().find(|config| config.name == *name))
             .map(|config| new_member(pool, config))
             .collect();
+        // What was refused a moment ago would be refused again.
+        let refused_until = memory.creates.not_before(now).filter(|_| forced.is_none());
+        let creates = if refused_until.is_some() { Vec::new() } else { creates };
         let planned = creates.iter().map(|member| PlannedMember {
             name: member.name_any(),
             launch_config: member.spec.placement.launch_config.clone(),
@@ -214,6 +189,7 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
         let template_hash = view.template_hash;
         memory.rest_after(began);
         Pass {
+            refused_until,
             pool: pool.clone(),
             plan,
             waiting,
@@ -332,39 +308,9 @@ async fn delete_members(context: &Context, key: &ObjectKey, pass: &Pass) -> Resu
     worst
 }
 
-async fn write_members(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<(), Failure> {
-    let mut writes = stream::iter(pass.creates.clone())
-        .map(|member| async move {
-            let answer = context.writes.create_member(&member).await;
-            (member, answer)
-        })
-        .buffer_unordered(WRITES_AT_ONCE);
-    let mut worst = Ok(());
-    while let Some((member, answer)) = writes.next().await {
-        let name = member.name_any();
-        if let Ok(written) = &answer {
-            context.machines.written(&views::uid(written.as_ref()));
-        }
-        context.world.with(|state| {
-            if let Some(planned) = state.planned.get_mut(key) {
-                planned.retain(|planned| planned.name != name);
-            }
-        });
-        match answer {
-            Ok(written) => context.wakers.members.wake(ObjectKey::of(written.as_ref())),
-            Err(error) => worst = worst.and(Err(error.into())),
-        }
-    }
-    if !pass.creates.is_empty() {
-        info!(pool = %key, members = pass.creates.len(), "replenished");
-        let uid = views::uid(pass.pool.as_ref());
-        context.memory.lock().pool(key, &uid).replenished_at = Some(Timestamp::now());
-    }
-    worst
-}
-
-/// Writes the status if it changed, and says when to come back if it was written a moment ago.
-async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<Timestamp>, Failure> {
+/// Writes the status if it changed, and says when to come back if it was written a moment ago. Only a failure that has to be
+/// in it is waited for.
+async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Option<Timestamp> {
     let now = Timestamp::now();
     let uid = views::uid(pass.pool.as_ref());
     let (replenished_at, handled) = {
@@ -394,35 +340,32 @@ async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<Option<T
     context.metrics.set_pool_stale_claims(namespace, name, stale_claims);
     context.metrics.set_pool_target_size(namespace, name, pass.pool.spec.target_size);
     context.metrics.set_pool_attention(namespace, name, &attention);
-    if pass.pool.status.as_ref() == Some(&status) {
-        context.memory.lock().pool(key, &uid).unrecorded.clear();
-        return Ok(None);
-    }
-    let written = context.memory.lock().pool(key, &uid).status_written;
-    let elapsed = written.map_or(STATUS_INTERVAL, |written| written.elapsed());
-    if elapsed < STATUS_INTERVAL {
-        return Ok(SignedDuration::try_from(STATUS_INTERVAL.saturating_sub(elapsed))
-            .ok()
-            .and_then(|left| now.checked_add(left).ok()));
-    }
+    let awaited = {
+        let mut memories = context.memory.lock();
+        let memory = memories.pool(key, &uid);
+        if pass.pool.status.as_ref() == Some(&status) {
+            memory.unrecorded.clear();
+            return None;
+        }
+        // Its end wakes the pool.
+        if memory.saying {
+            return None;
+        }
+        let left = memory.status_written.and_then(|written| STATUS_INTERVAL.checked_sub(written.elapsed()));
+        let rests_until = left.and_then(|left| now.checked_add(left).ok());
+        if let Some(later) = rests_until.max(memory.statuses.not_before(now)) {
+            return Some(later);
+        }
+        memory.saying = true;
+        !memory.unrecorded.is_empty()
+    };
     let mut pool = InstancePool::clone(&pass.pool);
     pool.status = Some(status);
-    match context.writes.keep_status(&pool).await {
-        Ok(_) => {
-            let mut memories = context.memory.lock();
-            let memory = memories.pool(key, &uid);
-            memory.status_written = Some(Instant::now());
-            memory.unrecorded.clear();
-            Ok(None)
-        }
-        Err(error) if matches!(error.answer, Answer::Conflict | Answer::NotFound) => {
-            // The spec changed meanwhile, or the pool is gone: the watch brings the new one, and with it another pass.
-            if let Found::Missing = context.writes.get::<InstancePool>(key).await {
-                context.world.answered_gone::<InstancePool>(key, &uid);
-            }
-            context.wakers.pools.wake(key.clone());
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
+    if !awaited {
+        let context = context.clone();
+        context.writing.clone().spawn(async move { write_status(&context, &pool).await });
+    } else if write_status(context, &pool).await {
+        context.memory.lock().pool(key, &uid).unrecorded.clear();
     }
+    None
 }

@@ -3,10 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -25,12 +26,13 @@ use crate::telemetry::labels::Controller;
 /// When to look at a key again although nothing changed.
 pub type Outcome = Result<Option<Timestamp>, Failure>;
 
-const FIRST_BACKOFF: Duration = Duration::from_millis(200);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// The backoff of what fails for the first time, and the longest.
+pub(super) const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+pub(super) const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// How soon a key is looked at again that was left alone because this process did not lead.
-const NOT_LEADING: Duration = Duration::from_secs(1);
+pub(super) const NOT_LEADING: Duration = Duration::from_secs(1);
 /// How long running tasks may take to end once the term is over.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 /// No key is left alone for longer: a moment in a status may be any, and timers reach no further than two years.
 const LONGEST_DELAY: Duration = Duration::from_hours(24);
 
@@ -87,8 +89,8 @@ struct Queue {
 enum Trouble {
     #[error(transparent)]
     Failed(Failure),
-    #[error(transparent)]
-    Panicked(JoinError),
+    #[error("it panicked: see standard error")]
+    Panicked,
 }
 
 struct Running {
@@ -132,20 +134,28 @@ impl Queue {
         if let Some(delay) = self.delayed.remove(&key) {
             self.delays.remove(&delay);
         }
-        self.busy.insert(key.clone());
+        let since = Instant::now();
         let id = if key == ObjectKey::beat() {
             self.tasks.spawn(async { Ok(None) }).id()
         } else {
-            self.tasks.spawn(reconcile(key.clone())).id()
+            // Most looks have nothing to wait for, so they need no task. After a start, when all is looked at, the tasks for it
+            // were a third of the memory.
+            let mut look = Box::pin(reconcile(key.clone()));
+            match catch_unwind(AssertUnwindSafe(|| (&mut look).now_or_never())) {
+                Ok(None) => self.tasks.spawn(look).id(),
+                Ok(Some(outcome)) => return self.settle(&key, since, outcome.map_err(Trouble::Failed)),
+                Err(_) => return self.settle(&key, since, Err(Trouble::Panicked)),
+            }
         };
-        self.running.insert(id, Running { key, since: Instant::now() });
+        self.busy.insert(key.clone());
+        self.running.insert(id, Running { key, since });
     }
 
     /// The key to run again at once, if it changed while it ran.
     fn finish(&mut self, finished: Result<(Id, Outcome), JoinError>) -> Option<ObjectKey> {
         let (id, outcome) = match finished {
             Ok((id, outcome)) => (id, outcome.map_err(Trouble::Failed)),
-            Err(panic) => (panic.id(), Err(Trouble::Panicked(panic))),
+            Err(panic) => (panic.id(), Err(Trouble::Panicked)),
         };
         let Running { key, since } = self.running.remove(&id)?;
         self.busy.remove(&key);
@@ -153,29 +163,31 @@ impl Queue {
             self.pulse.beat();
             return self.changed.take(&key);
         }
+        self.settle(&key, since, outcome);
+        self.changed.take(&key)
+    }
+
+    /// Notes how a look at a key ended, and when the next one is due.
+    fn settle(&mut self, key: &ObjectKey, since: Instant, outcome: Result<Option<Timestamp>, Trouble>) {
         let again = match outcome {
             Err(Trouble::Failed(Failure::NotLeading(_))) => {
                 debug!(controller = self.controller.as_str(), %key, "left alone: this process does not lead at the moment");
                 Some(NOT_LEADING)
             }
             Ok(again) => {
-                self.failures.remove(&key);
+                self.failures.remove(key);
                 self.metrics.reconcile_succeeded(self.controller, since.elapsed());
                 again.map(delay_until)
             }
             Err(trouble) => {
                 self.metrics.reconcile_failed(self.controller, since.elapsed());
-                Some(self.back_off(&key, &trouble.to_string()))
+                Some(self.back_off(key, &trouble.to_string()))
             }
         };
-        if self.changed.remove(&key) {
-            return Some(key);
-        }
         if let Some(delay) = again {
             let handle = self.delays.insert(key.clone(), delay);
-            self.delayed.insert(key, handle);
+            self.delayed.insert(key.clone(), handle);
         }
-        None
     }
 
     fn back_off(&mut self, key: &ObjectKey, reason: &str) -> Duration {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::api::{Api, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::NamespaceResourceScope;
@@ -15,6 +17,9 @@ use super::failure::Failure;
 /// How long connecting, and any answer but a watch's, may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Who we are in audit logs and, up to the slash, in managed fields.
+const OURSELVES: &str = concat!("kubectl-bullpen/", env!("CARGO_PKG_VERSION"));
 
 /// The options that every command has, as kubectl's.
 #[derive(Clone, Debug, clap::Args)]
@@ -115,6 +120,7 @@ impl Session {
         };
         let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let mut watching = config;
+        watching.headers.push((USER_AGENT, HeaderValue::from_static(OURSELVES)));
         watching.default_retry = false;
         watching.connect_timeout = Some(CONNECT_TIMEOUT);
         let mut direct = watching.clone();

@@ -120,6 +120,7 @@ async fn a_status_write_leaves_everything_else_of_a_member_and_a_claim_as_it_was
     let managed = member.metadata.managed_fields.as_ref().expect("managed fields");
     let owned = |subresource: Option<&str>| {
         let entry = managed.iter().find(|entry| entry.subresource.as_deref() == subresource).expect("an entry");
+        assert_eq!(entry.manager.as_deref(), Some("bullpen"));
         entry.fields_v1.as_ref().expect("fields").0.clone()
     };
     assert_eq!(owned(Some("status")), json!({ "f:status": {} }));
