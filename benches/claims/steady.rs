@@ -67,6 +67,9 @@ struct Told {
     bound: Option<Duration>,
     /// What the two status writes of the bare client took.
     writes: Option<Duration>,
+    /// What the bare client's create of the claim took since it was due, and that of a member: no create call can begin
+    /// before.
+    posts: Option<Duration>,
 }
 
 /// The load on an operator, and then on the bare client.
@@ -74,17 +77,26 @@ pub async fn run(ground: &Ground, client: &Client, load: Load, report: &mut Repo
     let Load { rate, seconds } = load;
     report.head(&format!("Steady: {rate} claims/s for {seconds} s, open loop, each held {} ms", HELD.as_millis()));
     let bars = rate == BAR_RATE;
-    let (bound, mut kept) = operator(ground, client, load, bars, report).await;
-    let (writes, bare_bound) = bare(ground, client, load, report).await;
+    let (bound, replaced, mut kept) = operator(ground, client, load, bars, report).await;
+    let yardstick = bare(ground, client, load, report).await;
     let bar = if bars { Bar::AtMost(RATIO_BAR) } else { Bar::None };
-    report.figure("p99 / p99 of the bare client's two writes", bound.at(990) / writes.at(990), "", bar);
-    report.figure("p99 / p99 of the bare client, due to Bound", bound.at(990) / bare_bound.at(990), "", Bar::None);
-    kept["bareTwoWrites"] = writes.json();
-    kept["bareDueToBound"] = bare_bound.json();
+    report.figure("p99 / p99 of the bare client's two writes", bound.at(990) / yardstick.writes.at(990), "", bar);
+    let (of_bound, of_posts) = (bound.at(990) / yardstick.bound.at(990), replaced.at(990) / yardstick.posts.at(990));
+    report.figure("p99 / p99 of the bare client, due to Bound", of_bound, "", Bar::None);
+    report.figure("replacement's p99 / p99 of the bare client's two creates", of_posts, "", Bar::None);
+    kept["bareTwoWrites"] = yardstick.writes.json();
+    kept["bareDueToBound"] = yardstick.bound.json();
+    kept["bareTwoCreates"] = yardstick.posts.json();
     report.keep(&format!("steady{rate}"), kept);
 }
 
-async fn operator(ground: &Ground, client: &Client, load: Load, bars: bool, report: &mut Report) -> (Times, Value) {
+async fn operator(
+    ground: &Ground,
+    client: &Client,
+    load: Load,
+    bars: bool,
+    report: &mut Report,
+) -> (Times, Times, Value) {
     let Load { rate, seconds } = load;
     let target = rate * MEMBERS;
     let stage = Stage::set(ground, client, &format!("steady-{rate}"), target, target * 4).await;
@@ -112,7 +124,7 @@ async fn operator(ground: &Ground, client: &Client, load: Load, bars: bool, repo
             let bound = bound.map(|bound| bound - due);
             tokio::time::sleep(HELD).await;
             user.release(&name).await;
-            Told { late, created, bound, writes: None }
+            Told { late, created, bound, writes: None, posts: None }
         });
     }
     let least = least_ready(&operator, began + Duration::from_secs(u64::from(seconds))).await;
@@ -156,10 +168,17 @@ async fn operator(ground: &Ground, client: &Client, load: Load, bars: bool, repo
         "operatorWritesPerCycle": cycle, "processorSecondsPer1000Claims": per_thousand,
         "peakMegabytes": operator.cost().peak, "processorSeconds": used, "fewestReady": least,
     });
-    (bound, kept)
+    (bound, replaced, kept)
 }
 
-async fn bare(ground: &Ground, client: &Client, load: Load, report: &mut Report) -> (Times, Times) {
+/// What the bare client took.
+struct Yardstick {
+    writes: Times,
+    bound: Times,
+    posts: Times,
+}
+
+async fn bare(ground: &Ground, client: &Client, load: Load, report: &mut Report) -> Yardstick {
     let stage = Stage::set(ground, client, &format!("steady-bare-{}", load.rate), 0, 1).await;
     let _watches = seen::as_an_operator(&ground.client(), &stage.namespace).await;
     let seen = Arc::new(Seen::begin(&ground.client(), &stage.namespace).await);
@@ -188,19 +207,22 @@ async fn bare(ground: &Ground, client: &Client, load: Load, report: &mut Report)
             // The replacement and the release are the background, as they are beside the operator.
             let replacement = bare.clone();
             let replaced = tokio::spawn(async move {
+                let began = Instant::now();
                 let member = replacement.post().await;
+                let posted = began.elapsed();
                 let member = replacement.warming(&member).await;
                 tokio::time::sleep(BOOT).await;
                 let member = replacement.ready(&member).await;
                 ready.lock().push_back(member);
+                posted
             });
             let bound = tokio::time::timeout(MISSED_AFTER, wait).await.ok().and_then(Result::ok);
             let bound = bound.map(|bound| bound - due);
             tokio::time::sleep(HELD).await;
             bare.unclaim(&claim).await;
             bare.end(&member).await;
-            replaced.await.expect("the replacement");
-            Told { late, created, bound, writes: Some(writes) }
+            let posted = replaced.await.expect("the replacement");
+            Told { late, created, bound, writes: Some(writes), posts: Some(created + posted) }
         });
     }
     let told = tasks.join_all().await;
@@ -209,7 +231,9 @@ async fn bare(ground: &Ground, client: &Client, load: Load, report: &mut Report)
     let bound = tell(&told, "bare client: due to Bound, seen by a watch", report);
     let writes = Times::new(told.iter().filter_map(|told| told.writes));
     report.line("bare client: its two status writes", &writes.words());
-    (writes, bound)
+    let posts = Times::new(told.iter().filter_map(|told| told.posts));
+    report.line("bare client: due to created, and a member's create", &posts.words());
+    Yardstick { writes, bound, posts }
 }
 
 /// The member that is ready for longest. On a machine that is too slow for the load there may be none for a while.

@@ -249,6 +249,11 @@ impl State {
         self.members_by_claim.get(claim_uid).into_iter().flatten().filter_map(|key| self.members.get(key))
     }
 
+    /// Whether claims wait for members of the pool of this name.
+    pub fn is_waited_for(&self, pool: &ObjectKey) -> bool {
+        self.lines.at(pool).is_some_and(|line| !line.is_idle())
+    }
+
     /// The claims on the pool of this name.
     pub fn claims_on<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolClaim>> {
         self.claims_by_pool.get(pool).into_iter().flatten().filter_map(|key| self.claims.get(key))

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::Resource;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
+use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -72,13 +72,14 @@ impl Drop for Binding {
 }
 
 /// Writes that keep members and statuses up and are under way at a time; those of a binding are not among them. More
-/// only wait at the API server, each on a connection of its own, until they take too long for anybody.
-const UPKEEP_AT_ONCE: usize = 32;
+/// only wait at the API server until they take too long for anybody. Fewer would be the limit of a pool's refill: of the
+/// seven writes of a cycle five are upkeep, and a busy server takes a quarter of a second for one.
+const UPKEEP_AT_ONCE: usize = 64;
 /// With so many bindings under way the API server is busy with claims that somebody waits for...
 const MANY_BINDINGS: usize = 16;
 /// ... and each write of upkeep takes so many places, so that fewer of them are in the way. Never none: a pool is refilled
-/// while it is claimed from.
-const PLACES_IN_A_BURST: u32 = 8;
+/// while it is claimed from. And not at a pool where claims wait for members: those are what upkeep brings.
+const PLACES_IN_A_BURST: u32 = 16;
 
 /// A kind that is written here.
 pub trait Written:
@@ -93,6 +94,11 @@ pub trait Written:
 {
     /// The kind as a metric label.
     const KIND: WriteKind;
+
+    /// The pool that it is a member of.
+    fn pool(&self) -> Option<ObjectKey> {
+        None
+    }
 }
 
 impl Written for crate::api::InstancePool {
@@ -103,6 +109,10 @@ impl Written for crate::api::LaunchConfig {
 }
 impl Written for PoolMember {
     const KIND: WriteKind = WriteKind::PoolMember;
+
+    fn pool(&self) -> Option<ObjectKey> {
+        Some(ObjectKey::new(self.namespace().unwrap_or_default(), self.spec.pool_ref.name.as_str()))
+    }
 }
 impl Written for PoolClaim {
     const KIND: WriteKind = WriteKind::PoolClaim;
@@ -123,8 +133,9 @@ impl Writes {
     }
 
     /// The turn of a write of upkeep. The semaphore is never closed.
-    async fn upkeep_turn(&self) -> Option<SemaphorePermit<'_>> {
-        let crowded = self.bindings.load(Ordering::Relaxed) >= MANY_BINDINGS;
+    async fn upkeep_turn<K: Written>(&self, object: &K) -> Option<SemaphorePermit<'_>> {
+        let crowded = self.bindings.load(Ordering::Relaxed) >= MANY_BINDINGS
+            && !object.pool().is_some_and(|pool| self.world.with(|state| state.is_waited_for(&pool)));
         self.upkeep.acquire_many(if crowded { PLACES_IN_A_BURST } else { 1 }).await.ok()
     }
 
@@ -150,7 +161,7 @@ impl Writes {
     async fn post(&self, member: &PoolMember) -> Result<Arc<PoolMember>, WriteError> {
         let key = ObjectKey::of(member);
         let api: Api<PoolMember> = self.api(&key.namespace);
-        let _turn = self.upkeep_turn().await;
+        let _turn = self.upkeep_turn(member).await;
         self.may_act::<PoolMember>(WriteVerb::Create, &key)?;
         self.settle(WriteVerb::Create, &key, api.create(&PostParams::default(), member).await)
     }
@@ -169,7 +180,7 @@ impl Writes {
     /// # Errors
     /// Those of [`update_status`](Self::update_status).
     pub async fn keep_status<K: Written>(&self, object: &K) -> Result<Arc<K>, WriteError> {
-        let _turn = self.upkeep_turn().await;
+        let _turn = self.upkeep_turn(object).await;
         self.update_status(object).await
     }
 
@@ -185,7 +196,7 @@ impl Writes {
             "resourceVersion": object.meta().resource_version,
             "finalizers": finalizers,
         }});
-        let _turn = self.upkeep_turn().await;
+        let _turn = self.upkeep_turn(object).await;
         let answer = api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
         let last = finalizers.is_empty() && object.meta().deletion_timestamp.is_some();
         let settled = self.settle(WriteVerb::Patch, &key, answer);
@@ -221,7 +232,7 @@ impl Writes {
             preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: object.resource_version() }),
             ..DeleteParams::background()
         };
-        let _turn = self.upkeep_turn().await;
+        let _turn = self.upkeep_turn(object).await;
         self.may_act::<K>(WriteVerb::Delete, &key)?;
         match api.delete(&key.name, &parameters).await {
             Ok(either) => {
@@ -345,6 +356,18 @@ mod tests {
         kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))
     }
 
+    fn member() -> PoolMember {
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "ci", "name": "linux-x7", "uid": "u", "resourceVersion": "4"},
+            "spec": {
+                "poolRef": {"name": "linux", "uid": "p"},
+                "placement": {"launchConfig": "sim", "generation": 1, "image": "i", "zone": "z"},
+                "templateHash": "h",
+            },
+        }))
+        .unwrap()
+    }
+
     #[tokio::test]
     async fn without_the_lease_no_member_is_made_or_deleted_and_every_other_write_is_sent() {
         let sent = Arc::new(AtomicU32::new(0));
@@ -358,15 +381,7 @@ mod tests {
         let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
         let leadership = Leadership::acquired(crate::cluster::leadership::boottime());
         let writes = Writes::new(clients, World::new().0, Metrics::new(), leadership.clone());
-        let member: PoolMember = serde_json::from_value(json!({
-            "metadata": {"namespace": "ci", "name": "linux-x7", "uid": "u", "resourceVersion": "4"},
-            "spec": {
-                "poolRef": {"name": "linux", "uid": "p"},
-                "placement": {"launchConfig": "sim", "generation": 1, "image": "i", "zone": "z"},
-                "templateHash": "h",
-            },
-        }))
-        .unwrap();
+        let member = member();
 
         leadership.end();
         assert!(writes.create_member(&member).await.unwrap_err().is_not_leading());
@@ -380,23 +395,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn upkeep_stands_back_while_many_bindings_go_on_but_never_stops() {
+    async fn upkeep_stands_back_while_many_bindings_go_on_but_never_stops_nor_where_claims_wait_for_it() {
         let server = tower::service_fn(|_: http::Request<kube::client::Body>| async {
             Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::empty()))
         });
         let client = kube::Client::new(server, "ci");
         let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
         let leadership = Leadership::acquired(crate::cluster::leadership::boottime());
-        let writes = Writes::new(clients, World::new().0, Metrics::new(), leadership);
+        let world = World::new().0;
+        let (writes, member) = (Writes::new(clients, world.clone(), Metrics::new(), leadership), member());
         let at_once = || {
-            let turns = std::iter::from_fn(|| futures::FutureExt::now_or_never(writes.upkeep_turn()).flatten());
+            let turns = std::iter::from_fn(|| futures::FutureExt::now_or_never(writes.upkeep_turn(&member)).flatten());
             turns.collect::<Vec<_>>().len()
         };
-        assert_eq!(at_once(), 32);
+        assert_eq!(at_once(), 64);
         let bindings: Vec<_> = (0..16).map(|_| writes.binding()).collect();
         assert_eq!(at_once(), 4);
+        let claim = json!({
+            "metadata": {"namespace": "ci", "name": "build", "uid": "c", "resourceVersion": "5"},
+            "spec": {"poolRef": {"name": "linux"}},
+        });
+        let claim: PoolClaim = serde_json::from_value(claim).unwrap();
+        world.answered(claim.clone());
+        // What a task may do in one go is bounded.
+        tokio::task::yield_now().await;
+        assert_eq!(at_once(), 64, "a claim waits for what upkeep brings");
+        world.answered_gone::<PoolClaim>(&ObjectKey::of(&claim), "c");
+        assert_eq!(at_once(), 4);
+        tokio::task::yield_now().await;
         drop(bindings);
-        assert_eq!(at_once(), 32);
+        assert_eq!(at_once(), 64);
     }
 
     #[test]

@@ -22,10 +22,13 @@ const LIST_INTERVAL: Duration = Duration::from_millis(200);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of one HTTP call, from its begin to the last byte of the answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections that are kept, and for how long nothing needs them: a burst of calls opens one for each.
+const IDLE_CONNECTIONS: usize = 8;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
-/// Machines per page.
-const PAGE: &str = "1000";
+/// Machines per page: a connection keeps a buffer as large as the largest answer that it brought.
+const PAGE: &str = "250";
 /// Pages of one list; a cloud that goes on beyond is broken.
 const MAX_PAGES: usize = 1000;
 /// Longest message that is passed on, in characters: it goes into statuses, which are bounded.
@@ -62,6 +65,8 @@ impl SimulatedProvider {
         let client = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
