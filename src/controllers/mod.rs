@@ -45,6 +45,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
+use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -133,19 +134,7 @@ async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, s
     miss_watches(&health, &signs);
 
     let mut tasks = JoinSet::new();
-    let (client, namespace) = (clients.watching, settings.namespace);
-    for watch in [
-        Box::pin(watch::run::<InstancePool>(client.clone(), namespace.clone(), world.clone()))
-            as futures::future::BoxFuture<'static, ()>,
-        Box::pin(watch::run::<LaunchConfig>(client.clone(), namespace.clone(), world.clone())),
-        Box::pin(watch::run::<PoolMember>(client.clone(), namespace.clone(), world.clone())),
-        Box::pin(watch::run::<PoolClaim>(client.clone(), namespace.clone(), world.clone())),
-    ] {
-        let end = shutdown.clone();
-        tasks.spawn(async move {
-            end.run_until_cancelled_owned(watch).await;
-        });
-    }
+    watch_all(&mut tasks, &clients.watching, settings.namespace.as_ref(), &world, &shutdown);
     tasks.spawn(routing::run(context.clone(), changes, health.clone(), shutdown.clone()));
     tasks.spawn(pulse::run(world, shutdown.clone()));
     let pulse = |queue| Pulse::begin(queue, health.clone(), metrics.clone());
@@ -200,6 +189,28 @@ async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, s
     health.forget(WATCHES_CHECK);
     for kind in WatchedKind::ALL {
         health.forget(&watch_check(*kind));
+    }
+}
+
+/// Watches each kind until `shutdown`.
+fn watch_all(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    namespace: Option<&String>,
+    world: &World,
+    shutdown: &CancellationToken,
+) {
+    let (of, at) = (|| client.clone(), || namespace.cloned());
+    for watch in [
+        Box::pin(watch::run::<InstancePool>(of(), at(), world.clone())) as futures::future::BoxFuture<'static, ()>,
+        Box::pin(watch::run::<LaunchConfig>(of(), at(), world.clone())),
+        Box::pin(watch::run::<PoolMember>(of(), at(), world.clone())),
+        Box::pin(watch::run::<PoolClaim>(of(), at(), world.clone())),
+    ] {
+        let end = shutdown.clone();
+        tasks.spawn(async move {
+            end.run_until_cancelled_owned(watch).await;
+        });
     }
 }
 

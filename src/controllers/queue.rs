@@ -139,7 +139,7 @@ impl Queue {
             self.tasks.spawn(async { Ok(None) }).id()
         } else {
             // Most looks have nothing to wait for, so they need no task. After a start, when all is looked at, the tasks for it
-            // were a third of the memory.
+            // were a third of the memory at its peak.
             let mut look = Box::pin(reconcile(key.clone()));
             match catch_unwind(AssertUnwindSafe(|| (&mut look).now_or_never())) {
                 Ok(None) => self.tasks.spawn(look).id(),

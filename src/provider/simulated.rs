@@ -28,7 +28,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// Machines per page: a connection keeps a buffer as large as the largest answer that it brought.
-const PAGE: &str = "250";
+const PAGE: &str = "500";
 /// Pages of one list; a cloud that goes on beyond is broken.
 const MAX_PAGES: usize = 1000;
 /// Longest message that is passed on, in characters: it goes into statuses, which are bounded.

@@ -118,13 +118,13 @@ async fn a_status_write_leaves_everything_else_of_a_member_and_a_claim_as_it_was
     assert_eq!(member.metadata.finalizers.as_ref().map(Vec::len), Some(1));
     // Whoever wrote the spec still owns it, and the status has one owner as a whole.
     let managed = member.metadata.managed_fields.as_ref().expect("managed fields");
-    let owned = |subresource: Option<&str>| {
+    let fields = |subresource: Option<&str>| {
         let entry = managed.iter().find(|entry| entry.subresource.as_deref() == subresource).expect("an entry");
         assert_eq!(entry.manager.as_deref(), Some("bullpen"));
         entry.fields_v1.as_ref().expect("fields").0.clone()
     };
-    assert_eq!(owned(Some("status")), json!({ "f:status": {} }));
-    assert_eq!(owned(None)["f:spec"]["f:placement"], json!({}));
+    assert_eq!(fields(Some("status")), json!({ "f:status": {} }));
+    assert_eq!(fields(None)["f:spec"]["f:placement"], json!({}));
 }
 
 #[tokio::test]
