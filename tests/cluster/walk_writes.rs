@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::env;
 use std::time::Duration;
 
-use bullpen::api::{PoolClaim, PoolMember};
+use bullpen::api::{InstancePool, PoolClaim, PoolMember};
+use k8s_openapi::api::core::v1::ResourceQuota;
+use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -125,6 +127,37 @@ async fn a_status_write_leaves_everything_else_of_a_member_and_a_claim_as_it_was
     };
     assert_eq!(fields(Some("status")), json!({ "f:status": {} }));
     assert_eq!(fields(None)["f:spec"]["f:placement"], json!({}));
+}
+
+#[tokio::test]
+async fn members_that_are_refused_are_written_again_ever_later_and_hold_up_nothing_else() {
+    let walk = Walk::begin("refused").await;
+    let operator = Operator::start(&walk).await;
+    walk.ready_pool(1, json!({ "maxSize": 9 })).await;
+    let hard = json!({ "count/poolmembers.bullpen.dev": "1" });
+    let quota = json!({ "metadata": { "name": "one" }, "spec": { "hard": hard } });
+    walk.create::<ResourceQuota>(quota).await;
+    let status = Patch::Merge(json!({ "status": { "hard": hard, "used": hard } }));
+    let quotas: Api<ResourceQuota> = walk.api();
+    quotas.patch_status("one", &PatchParams::default(), &status).await.expect("a quota that counts");
+
+    walk.set::<InstancePool>(POOL, json!({ "targetSize": 3 })).await;
+    let refused = r#"bullpen_api_writes_total{kind="PoolMember",verb="create",outcome="error"}"#;
+    eventually("three times two members were refused", async || {
+        let seen = operator.metric(refused).await;
+        if seen >= Some(6.0) { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+    walk.claim("build", json!({})).await;
+    let bound = walk.bound("build").await;
+    walk.delete::<PoolClaim>("build").await;
+    walk.gone::<PoolMember>(member_of(&bound)).await;
+    // Doubled from 200 ms, and up to three members each time: a try at every event would be hundreds.
+    let seen = operator.metric(refused).await;
+    assert!(seen < Some(36.0), "{seen:?} refused");
+
+    walk.delete::<ResourceQuota>("one").await;
+    walk.pool_has_ready(3).await;
 }
 
 #[tokio::test]
