@@ -12,14 +12,14 @@ use serde_json::{Map, Value};
 
 /// An object, or what is wrong with it and its metadata.
 ///
-/// As kube's `DeserializeGuard`, but managed fields are passed over where they stand in the text, and the rest is not copied
-/// once more: the two were most of what a watch cost (docs/benchmarks.md).
+/// As kube's `DeserializeGuard`, but managed fields, which are most of an object, are passed over where they stand in the text,
+/// and the rest is not copied once more.
 #[derive(Clone, Debug)]
 pub struct Guarded<K>(pub Result<K, InvalidObject>);
 
 impl<'de, K: Resource + DeserializeOwned> Deserialize<'de> for Guarded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let object = deserializer.deserialize_map(Parts { skipped: None, within: &["metadata"] })?;
+        let object = deserializer.deserialize_map(Parts { of_metadata: false })?;
         match K::deserialize(&object) {
             Ok(object) => Ok(Self(Ok(object))),
             Err(error) => {
@@ -31,14 +31,13 @@ impl<'de, K: Resource + DeserializeOwned> Deserialize<'de> for Guarded<K> {
     }
 }
 
-/// A JSON object without the key `skipped`. Below the keys `within`, that is `managedFields`.
+/// Reads an object, or its metadata, as JSON without `metadata.managedFields`.
 #[derive(Clone, Copy)]
-struct Parts<'a> {
-    skipped: Option<&'a str>,
-    within: &'a [&'a str],
+struct Parts {
+    of_metadata: bool,
 }
 
-impl<'de> Visitor<'de> for Parts<'_> {
+impl<'de> Visitor<'de> for Parts {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,20 +47,21 @@ impl<'de> Visitor<'de> for Parts<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            if self.skipped == Some(&key) {
-                entries.next_value::<IgnoredAny>()?;
-            } else if self.within.contains(&key.as_str()) {
-                let inner = Parts { skipped: Some("managedFields"), within: &[] };
-                object.insert(key, entries.next_value_seed(inner)?);
-            } else {
-                object.insert(key, entries.next_value()?);
+            match (self.of_metadata, key.as_str()) {
+                (true, "managedFields") => drop(entries.next_value::<IgnoredAny>()?),
+                (false, "metadata") => {
+                    object.insert(key, entries.next_value_seed(Self { of_metadata: true })?);
+                }
+                _ => {
+                    object.insert(key, entries.next_value()?);
+                }
             }
         }
         Ok(Value::Object(object))
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Parts<'_> {
+impl<'de> DeserializeSeed<'de> for Parts {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {

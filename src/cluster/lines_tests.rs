@@ -66,7 +66,7 @@ fn meta(key: &ObjectKey, version: usize, deleting: bool) -> serde_json::Value {
     meta
 }
 
-fn apply<K: crate::cluster::world::Kept + serde::de::DeserializeOwned>(world: &World, object: serde_json::Value) {
+fn apply<K: crate::cluster::kept::Kept + serde::de::DeserializeOwned>(world: &World, object: serde_json::Value) {
     world.watched::<K>(Event::Apply(serde_json::from_value(object).unwrap()));
 }
 
@@ -121,7 +121,7 @@ fn act(world: &World, deed: &Deed, version: usize) {
 }
 
 /// A new list does not show the object.
-fn forget<K: crate::cluster::world::Kept>(world: &World, key: &ObjectKey) {
+fn forget<K: crate::cluster::kept::Kept>(world: &World, key: &ObjectKey) {
     world.watched::<K>(Event::Init);
     let others: Vec<_> = world.with(|state| K::store(state).iter().map(|(key, _)| key.clone()).collect());
     for other in others.into_iter().filter(|other| other != key) {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::api::PoolMember;
 use crate::cluster::World;
-use crate::cluster::world::Kept;
+use crate::cluster::kept::Kept;
 
 const POOLS: [&str; 3] = ["a", "b", "c"];
 const CLAIMS: usize = 4;

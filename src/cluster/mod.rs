@@ -5,6 +5,7 @@ pub mod contents;
 pub mod events;
 pub mod guard;
 pub mod installation;
+pub mod kept;
 pub mod key;
 pub mod leadership;
 pub mod lease;

@@ -12,8 +12,9 @@ use serde::de::DeserializeOwned;
 use tracing::{error, warn};
 
 use super::guard::Guarded;
+use super::kept::Kept;
 use super::key::ObjectKey;
-use super::world::{Kept, World};
+use super::world::World;
 
 /// How long the server may take before it ends a watch by itself: also how soon a connection that died in silence is
 /// noticed (five seconds later), seconds.

@@ -20,10 +20,11 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::client::Clients;
+use super::kept::Kept;
 use super::key::ObjectKey;
 use super::leadership::{Leadership, NotLeading};
 use super::status::replace_status;
-use super::world::{Kept, World};
+use super::world::World;
 use crate::api::{PoolClaim, PoolMember};
 use crate::plan::{Answer, Found};
 use crate::telemetry::Metrics;

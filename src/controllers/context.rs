@@ -188,6 +188,11 @@ impl PoolMemories {
         memory
     }
 
+    /// The same if it is the present one: for what ends after the pool may have gone, or been made again under its name.
+    pub fn known(&mut self, key: &ObjectKey, uid: &str) -> Option<&mut PoolMemory> {
+        self.pools.get_mut(key).filter(|memory| memory.uid == uid)
+    }
+
     /// Forgets a pool, and gives what was remembered of it.
     pub fn forget_pool(&mut self, key: &ObjectKey) -> Option<PoolMemory> {
         self.pools.remove(key)
@@ -231,5 +236,21 @@ impl PoolMemories {
                 semaphore
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_after_its_pool_was_made_again_leaves_the_memory_of_the_new_one() {
+        let (key, mut memories) = (ObjectKey::new("ns", "ci"), PoolMemories::default());
+        memories.pool(&key, "old").saying = true;
+        memories.pool(&key, "new").handled = Some("request".to_owned());
+        assert!(memories.known(&key, "old").is_none());
+        assert_eq!(memories.known(&key, "new").and_then(|memory| memory.handled.clone()).as_deref(), Some("request"));
+        memories.forget_pool(&key);
+        assert!(memories.known(&key, "new").is_none(), "nothing is remembered again of a pool that is gone");
     }
 }

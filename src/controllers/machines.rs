@@ -200,7 +200,7 @@ impl MachineRecord {
     }
 }
 
-/// The records of all members, by uid.
+/// The records of all members, by uid. In boxes: a map has places for many more than it holds.
 #[derive(Clone, Debug, Default)]
 pub struct Machines(Arc<Mutex<HashMap<String, Box<MachineRecord>>>>, Arc<Mutex<HashSet<ObjectKey>>>);
 

@@ -296,6 +296,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_look_costs_a_task_only_when_it_waits_for_something() {
+        let (waker, keys) = Waker::new();
+        let shutdown = CancellationToken::new();
+        let (has_a_task, end) = (Arc::new(parking_lot::Mutex::new(Vec::new())), shutdown.clone());
+        let seen = has_a_task.clone();
+        waker.wake(key("a"));
+        run(Controller::Pool, keys, Metrics::new(), pulse(), shutdown, move |_| {
+            let (seen, end) = (seen.clone(), end.clone());
+            async move {
+                // The queue itself runs in no task here.
+                seen.lock().push(tokio::task::try_id().is_some());
+                tokio::task::yield_now().await;
+                seen.lock().push(tokio::task::try_id().is_some());
+                end.cancel();
+                Ok(None)
+            }
+        })
+        .await;
+        assert_eq!(*has_a_task.lock(), [false, true]);
+    }
+
+    #[tokio::test]
     async fn a_beat_goes_through_the_queue_and_reaches_no_reconcile() {
         let (waker, keys) = Waker::new();
         let (health, metrics, shutdown) = (Health::new(), Metrics::new(), CancellationToken::new());

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::{debug, info, warn};
 
-use super::context::{Context, Failure};
+use super::context::{Context, Failure, PoolMemory};
 use super::queue::{FIRST_BACKOFF, LONGEST_BACKOFF, NOT_LEADING, backoff};
 use super::views;
 use crate::api::{InstancePool, PoolMember};
@@ -109,23 +109,25 @@ pub async fn write_members(reserved: Reserved, uid: String) -> bool {
     }
     let now = Timestamp::now();
     info!(pool = %key, members = reserved.members.len(), "replenished");
-    let mut memories = context.memory.lock();
-    let memory = memories.pool(key, &uid);
-    memory.replenished_at = Some(now);
-    let written = match worst {
-        Ok(()) => {
-            memory.creates.worked();
-            true
+    let trouble = remember(context, key, &uid, |memory| {
+        memory.replenished_at = Some(now);
+        match worst {
+            Ok(()) => {
+                memory.creates.worked();
+                None
+            }
+            Err(error) => {
+                memory.namespace_terminating |= error.namespace_terminating;
+                let failure = error.into();
+                Some((memory.creates.failed(&failure, now), failure))
+            }
         }
-        Err(error) => {
-            memory.namespace_terminating |= error.namespace_terminating;
-            let failure = error.into();
-            let (tries, delay) = memory.creates.failed(&failure, now);
-            complain(context, key, &failure, tries, delay, began, "members cannot be written");
-            false
-        }
-    };
-    drop(memories);
+    })
+    .flatten();
+    let written = trouble.is_none();
+    if let Some((again, failure)) = trouble {
+        complain(context, key, &failure, again, began, "members cannot be written");
+    }
     context.wakers.pools.wake(key.clone());
     written
 }
@@ -139,7 +141,7 @@ struct Saying<'a> {
 
 impl Drop for Saying<'_> {
     fn drop(&mut self) {
-        self.context.memory.lock().pool(self.key, self.uid).saying = false;
+        remember(self.context, self.key, self.uid, |memory| memory.saying = false);
         self.context.wakers.pools.wake(self.key.clone());
     }
 }
@@ -151,10 +153,10 @@ pub async fn write_status(context: &Context, pool: &InstancePool) -> bool {
     let _saying = Saying { context, key: &key, uid: &uid };
     match context.writes.keep_status(pool).await {
         Ok(_) => {
-            let mut memories = context.memory.lock();
-            let memory = memories.pool(&key, &uid);
-            memory.status_written = Some(Instant::now());
-            memory.statuses.worked();
+            remember(context, &key, &uid, |memory| {
+                memory.status_written = Some(Instant::now());
+                memory.statuses.worked();
+            });
             true
         }
         Err(error) if matches!(error.answer, Answer::Conflict | Answer::NotFound) => {
@@ -166,19 +168,25 @@ pub async fn write_status(context: &Context, pool: &InstancePool) -> bool {
         }
         Err(error) => {
             let failure = error.into();
-            let (tries, delay) = context.memory.lock().pool(&key, &uid).statuses.failed(&failure, Timestamp::now());
-            complain(context, &key, &failure, tries, delay, began, "the status cannot be written");
+            let again = remember(context, &key, &uid, |memory| memory.statuses.failed(&failure, Timestamp::now()));
+            if let Some(again) = again {
+                complain(context, &key, &failure, again, began, "the status cannot be written");
+            }
             false
         }
     }
+}
+
+/// Notes something of this incarnation of the pool, unless it is gone.
+fn remember<T>(context: &Context, key: &ObjectKey, uid: &str, note: impl FnOnce(&mut PoolMemory) -> T) -> Option<T> {
+    context.memory.lock().known(key, uid).map(note)
 }
 
 fn complain(
     context: &Context,
     key: &ObjectKey,
     failure: &Failure,
-    tries: u32,
-    delay: Duration,
+    (tries, delay): (u32, Duration),
     began: Instant,
     what: &str,
 ) {
