@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use ssh_key::PrivateKey;
 
 use crate::harness::objects::{POOL, condition, machine, machine_of, member_of, phase};
-use crate::harness::{History, OPERATORS, Operator, Walk, eventually};
+use crate::harness::{History, OPERATORS, Operator, Walk};
 
 const SCRIPT: &str = "#!/bin/sh\necho hello\n";
 
@@ -364,11 +364,8 @@ async fn with_another_installation_secret_machines_are_replaced_and_no_wrong_key
     walk.bound("old").await;
     let held = entries(&walk, "old-binding").await;
     assert!(!held.contains_key("ssh-privatekey") && held["username"] == "bullpen", "{:?}", held.keys());
-    eventually("the claim's user is told", async || {
-        let events = walk.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]).await;
-        if events.contains("SshKeyLost") { Ok(()) } else { Err(events) }
-    })
-    .await;
+    // The claim's user is told.
+    walk.has_event("SshKeyLost").await;
     walk.pool_until(POOL, "has replaced it", |status| {
         status.updated_ready == 1 && status.members.is_some_and(|members| (members.ready, members.claimed) == (1, 1))
     })

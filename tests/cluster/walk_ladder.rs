@@ -7,7 +7,7 @@ use bullpen::simcloud::ledger::Method;
 use serde_json::{Value, json};
 
 use crate::harness::objects::{POOL, condition, machine_of};
-use crate::harness::{Operator, Walk, eventually, eventually_within};
+use crate::harness::{Operator, Walk, eventually_within};
 
 /// Replaces the faults of the walk's cloud.
 async fn faults(walk: &Walk, set: Value) {
@@ -43,11 +43,7 @@ fn in_use(pool: &InstancePool) -> LaunchConfigInUse {
 async fn breaker_is_closed(operator: &Operator, walk: &Walk, value: f64) {
     let labels = format!(r#"namespace="{}",pool="ci",launch_config="sim",state="closed""#, walk.namespace);
     let series = format!("bullpen_breaker_state{{{labels}}}");
-    eventually(&format!("{series} is {value}"), async || {
-        let seen = operator.metric(&series).await;
-        if seen == Some(value) { Ok(()) } else { Err(format!("{seen:?}")) }
-    })
-    .await;
+    operator.metric_is(&series, value).await;
 }
 
 /// TW-1, TW-2, PW-12: five machines to learn that an image is broken, then one after each pause, twice as long each
@@ -82,8 +78,7 @@ async fn tw_2_a_broken_image_costs_few_machines_over_crashes_and_the_pool_heals_
     let bought = walk.simcloud.ledger().await.bought();
     assert!(bought <= 7, "five, and one after each of two pauses, but {bought} were bought");
     breaker_is_closed(&operator, &walk, 0.0).await;
-    let events = walk.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]).await;
-    assert!(events.contains("BreakerOpened"), "{events}");
+    walk.has_event("BreakerOpened").await;
 
     walk.set::<LaunchConfig>("sim", json!({ "image": "img-2" })).await;
     let pool = walk.pool_has_ready(50).await;
@@ -183,7 +178,7 @@ async fn a_22_a_rate_limit_holds_back_creates_and_nothing_else() {
     let limited = r#"outcome="rate_limited"}"#;
     let creates =
         format!(r#"bullpen_instance_creates_total{{namespace="{}",launch_config="sim",{limited}"#, walk.namespace);
-    assert_eq!(operator.metric(&creates).await, Some(1.0));
+    operator.metric_is(&creates, 1.0).await;
 }
 
 #[tokio::test]

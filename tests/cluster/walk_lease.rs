@@ -18,8 +18,9 @@ const FAILOVER: Duration = Duration::from_secs(17);
 /// What two busy cores may add to it.
 const SLACK: Duration = Duration::from_secs(8);
 
-async fn transitions(operator: &Operator, which: &str) -> Option<f64> {
-    operator.metric(&format!(r#"bullpen_leader_transitions_total{{transition="{which}"}}"#)).await
+/// Waits until the operator has counted so many transitions of its lead.
+async fn has_transitions(operator: &Operator, which: &str, times: f64) {
+    operator.metric_is(&format!(r#"bullpen_leader_transitions_total{{transition="{which}"}}"#), times).await;
 }
 
 #[tokio::test]
@@ -30,9 +31,10 @@ async fn a_standby_is_ready_and_takes_over_when_the_leader_is_killed() {
     let mut two = Operator::start_beside(&walk, "two", "two").await;
     two.is_ready().await;
     assert!(two.endpoint("/livez").await.starts_with("[+]"), "{}", two.endpoint("/livez").await);
-    assert!(two.output().contains("one leads"), "{}", two.output());
-    assert!(one.leads().await && !two.leads().await);
-    assert!(!two.endpoint("/metrics").await.contains("bullpen_pool_members{"), "it knows nothing of pools");
+    two.says("one leads").await;
+    assert!(one.leads_now().await && !two.leads_now().await);
+    // It knows nothing of pools.
+    two.metrics_lack("bullpen_pool_members{").await;
 
     one.kill_9();
     let killed = Instant::now();
@@ -112,9 +114,10 @@ async fn a_leader_frozen_past_its_lease_begins_nothing_when_it_wakes_up() {
     sleep(Duration::from_secs(3)).await;
     assert_eq!(calls().await, before, "creates, terminations and members");
     assert_eq!(walk.lease().await.holder_identity.as_deref(), Some("two"));
-    assert!(!one.leads().await);
-    assert_eq!(transitions(&one, "lost").await, Some(1.0));
-    assert!(!one.endpoint("/metrics").await.contains("bullpen_pool_members{"), "what it knew of pools is old");
+    one.stops_leading().await;
+    has_transitions(&one, "lost", 1.0).await;
+    // What it knew of pools is old.
+    one.metrics_lack("bullpen_pool_members{").await;
 
     two.thaw();
     walk.pool_has_ready(5).await;
@@ -136,7 +139,7 @@ async fn an_api_server_that_is_away_for_longer_than_the_lease_ends_the_term_and_
     control_plane.stop_api_server().await;
     let away = Instant::now();
     operator.says("leads no more, and begins nothing").await;
-    assert!(!operator.leads().await);
+    operator.stops_leading().await;
     eventually("it is not ready to take over", async || {
         let body = operator.endpoint("/readyz").await;
         if body.contains("[-]lease: cannot use the lease") { Ok(()) } else { Err(body) }
@@ -151,7 +154,8 @@ async fn an_api_server_that_is_away_for_longer_than_the_lease_ends_the_term_and_
 
     operator.comes_to_lead().await;
     operator.is_ready().await;
-    assert_eq!((transitions(&operator, "gained").await, transitions(&operator, "lost").await), (Some(2.0), Some(1.0)));
+    has_transitions(&operator, "gained", 2.0).await;
+    has_transitions(&operator, "lost", 1.0).await;
     let after = walk.lease().await;
     assert_eq!((after.lease_transitions, after.acquire_time), (before.lease_transitions, before.acquire_time));
     walk.claim("build-1", json!({})).await;
@@ -171,9 +175,10 @@ async fn of_two_operators_with_one_identity_the_younger_leads_and_the_older_stan
     old.says("was changed by another process of the identity one").await;
     new.comes_to_lead().await;
     old.says("waits for the lease").await;
+    old.stops_leading().await;
     let until = Instant::now() + Duration::from_secs(6);
     while Instant::now() < until {
-        assert!(new.leads().await && !old.leads().await, "they do not take it from each other");
+        assert!(new.leads_now().await && !old.leads_now().await, "they do not take it from each other");
         sleep(Duration::from_millis(250)).await;
     }
     new.kill_9();

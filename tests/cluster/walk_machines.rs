@@ -111,11 +111,7 @@ async fn a_cloud_that_does_not_answer_kills_nothing_and_things_go_on_when_it_doe
     let says = |claim: &PoolClaim| condition(claim, "Bound").1 == "NoReadyMembers";
     walk.until("build-3", "says that no member is ready", says).await;
     let unanswered = r#"{provider="simulated",operation="list",outcome="transient"}"#;
-    eventually("three lists got no answer", async || {
-        let count = operator.metric(&format!("bullpen_provider_call_duration_seconds_count{unanswered}")).await;
-        if count >= Some(3.0) { Ok(()) } else { Err(format!("{count:?}")) }
-    })
-    .await;
+    operator.metric_reaches(&format!("bullpen_provider_call_duration_seconds_count{unanswered}"), 3.0).await;
     walk.until("sim", "says that its cloud does not answer", |config: &LaunchConfig| {
         condition(config, "Available").0 == "False"
     })

@@ -141,7 +141,7 @@ async fn waiting_claims_say_their_position_and_what_they_wait_for() {
         assert_eq!(bound.status.and_then(|status| status.queue), None, "{name} has no place any more");
     }
     let series = format!(r#"bullpen_claim_bind_duration_seconds_count{{namespace="{}",pool="ci"}}"#, walk.namespace);
-    assert_eq!(operator.metric(&series).await, Some(3.0));
+    operator.metric_is(&series, 3.0).await;
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ async fn a_selector_claim_gets_a_machine_of_any_matching_pool() {
     assert_eq!(walk.simcloud.ledger().await.bought(), before + 2);
     let series =
         format!(r#"bullpen_claim_bind_duration_seconds_count{{namespace="{}",pool="stocked"}}"#, walk.namespace);
-    assert_eq!(operator.metric(&series).await, Some(1.0));
+    operator.metric_is(&series, 1.0).await;
 }
 
 #[tokio::test]

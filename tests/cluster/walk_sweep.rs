@@ -9,7 +9,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::harness::objects::{condition, machine};
-use crate::harness::{Operator, Walk, eventually};
+use crate::harness::{Operator, Walk};
 
 pub(crate) const GRACE: (&str, &str) = ("--sweep-grace-seconds", "1");
 
@@ -37,6 +37,18 @@ pub(crate) async fn all_end(walk: &Walk, ids: &[String]) {
     walk.ledger_until("the orphans are ended", |ledger| ids.iter().all(|id| ledger.ended(id))).await;
 }
 
+async fn annotate(walk: &Walk, word: &str) {
+    let patch = json!({ "metadata": { "annotations": { "bullpen.dev/confirm-sweep": word } } });
+    let api = walk.api::<LaunchConfig>();
+    api.patch("sim", &PatchParams::default(), &Patch::Merge(patch)).await.expect("annotated");
+}
+
+/// Gives the word that the launch config `sim` asks for in its message.
+pub(crate) async fn confirm(walk: &Walk, config: &LaunchConfig) {
+    let message = condition(config, "SweepBlocked").2;
+    annotate(walk, message.rsplit('=').next().expect("a code")).await;
+}
+
 #[tokio::test]
 async fn a_machine_whose_member_is_gone_is_ended_and_nobody_elses_is_touched() {
     let walk = Walk::begin("sweep").await;
@@ -61,9 +73,10 @@ async fn a_machine_whose_member_is_gone_is_ended_and_nobody_elses_is_touched() {
     let ledger = walk.simcloud.ledger().await;
     assert!(others.iter().all(|id| !ledger.ended(id)), "they are not ours to end");
     assert_eq!(ledger.living().len(), others.len() + 3, "and members keep their machines");
+    operator.says("do not say whose they are").await;
     assert_eq!(operator.output().matches("do not say whose they are").count(), 1, "said once");
-    let swept = operator.metric(r#"bullpen_orphan_terminations_total{provider="simulated",outcome="accepted"}"#).await;
-    assert_eq!(swept, Some(2.0));
+    let swept = r#"bullpen_orphan_terminations_total{provider="simulated",outcome="accepted"}"#;
+    operator.metric_is(swept, 2.0).await;
 }
 
 #[tokio::test]
@@ -92,24 +105,15 @@ async fn many_orphans_at_once_wait_for_a_persons_word_for_just_these() {
     let blocked = |config: &LaunchConfig| condition(config, "SweepBlocked").0 == "True";
     let says_seven = |config: &LaunchConfig| blocked(config) && condition(config, "SweepBlocked").2.starts_with("7 ");
     let config = walk.until("sim", "says that the sweep is blocked", says_seven).await;
-    let message = condition(&config, "SweepBlocked").2;
-    let code = message.rsplit('=').next().expect("a code").to_owned();
-    assert_eq!(
-        operator.metric(r#"bullpen_sweep_blocked{provider="simulated",account="sim-1",region="r1"}"#).await,
-        Some(1.0)
-    );
+    let series = r#"bullpen_sweep_blocked{provider="simulated",account="sim-1",region="r1"}"#;
+    operator.metric_is(series, 1.0).await;
 
-    let confirm = async |word: &str| {
-        let patch = json!({ "metadata": { "annotations": { "bullpen.dev/confirm-sweep": word } } });
-        let api = walk.api::<LaunchConfig>();
-        api.patch("sim", &PatchParams::default(), &Patch::Merge(patch)).await.expect("annotated");
-    };
-    confirm("0123456789").await;
+    annotate(&walk, "0123456789").await;
     walk.simcloud.is_called(Method::List, 2).await;
     let ledger = walk.simcloud.ledger().await;
     assert!(many.iter().all(|id| !ledger.ended(id)), "another word confirms nothing");
 
-    confirm(&code).await;
+    confirm(&walk, &config).await;
     all_end(&walk, &many).await;
     walk.until("sim", "says that no sweep is blocked", |config: &LaunchConfig| !blocked(config)).await;
     assert_eq!(walk.simcloud.ledger().await.living().len(), 1);
@@ -121,21 +125,13 @@ async fn a_dry_run_says_what_it_would_do_and_does_nothing() {
     let two = orphans(&walk, 2).await;
     let mut operator = Operator::start_with(&walk, &[GRACE, ("--sweep-dry-run", "")]).await;
     walk.launch_config("sim", json!({})).await;
-    eventually("it counts them", async || {
-        let count = operator.metric(r#"bullpen_orphans{provider="simulated",account="sim-1",region="r1"}"#).await;
-        if count == Some(2.0) { Ok(()) } else { Err(format!("{count:?}")) }
-    })
-    .await;
+    operator.metric_is(r#"bullpen_orphans{provider="simulated",account="sim-1",region="r1"}"#, 2.0).await;
     walk.simcloud.is_called(Method::List, 1).await;
     let ledger = walk.simcloud.ledger().await;
     assert_eq!(ledger.calls(Method::Terminate), 0);
     assert_eq!(ledger.living().len(), two.len());
-    assert!(operator.output().contains("--sweep-dry-run"), "it says so in its log");
-    eventually("and in an Event", async || {
-        let events = walk.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]).await;
-        if events.contains("SweepDryRun") { Ok(()) } else { Err(events) }
-    })
-    .await;
+    operator.says("--sweep-dry-run").await;
+    walk.has_event("SweepDryRun").await;
 }
 
 #[tokio::test]

@@ -85,11 +85,6 @@ async fn has_written_claims(audit: &mut Audit, times: usize) {
     assert_eq!(claim_writes(audit), times);
 }
 
-async fn events(walk: &Walk, reason: &str) -> usize {
-    let reasons = walk.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]).await;
-    reasons.split(' ').filter(|seen| *seen == reason).count()
-}
-
 /// The number that etcd gave to this version: it counts over all objects.
 fn revision<K: kube::ResourceExt>(object: &K) -> u64 {
     object.resource_version().expect("a version").parse().expect("a number")
@@ -135,13 +130,9 @@ async fn a_claim_expires_after_its_ttl_and_its_machine_is_terminated_and_replace
         (format!("bullpen_claim_held_seconds_count{{{pool}}}"), 1.0),
         (format!(r#"bullpen_claim_held_seconds_bucket{{le="10.0",{pool}}}"#), 1.0),
     ] {
-        assert_eq!(operator.metric(&series).await, Some(value), "{series}");
+        operator.metric_is(&series, value).await;
     }
-    eventually("there is one event", async || match events(&walk, "TtlExpired").await {
-        1 => Ok(()),
-        other => Err(format!("{other}")),
-    })
-    .await;
+    assert_eq!(walk.has_event("TtlExpired").await, 1, "one event");
 }
 
 #[tokio::test]
@@ -473,28 +464,21 @@ async fn a_claim_held_for_long_is_flagged_once_and_keeps_its_machine() {
     let since = status(&claim).conditions.iter().find(|it| it.type_ == "Stale").map(|it| it.last_transition_time.0);
     assert!(since.expect("a time").as_second() >= bound_at(&bound).as_second() + 2);
     let series = format!(r#"bullpen_pool_stale_claims{{namespace="{}",pool="ci"}}"#, walk.namespace);
-    let counted = async |operator: &Operator| {
-        eventually("the claim is counted", async || match operator.metric(&series).await {
-            Some(1.0) => Ok(()),
-            other => Err(format!("{other:?}")),
-        })
-        .await;
-    };
-    counted(&operator).await;
+    operator.metric_is(&series, 1.0).await;
     walk.pool_has_ready(1).await;
     audit.is_quiet(SETTLED).await;
     operator.kill_9();
     operator.start_again().await;
-    counted(&operator).await;
+    operator.metric_is(&series, 1.0).await;
     audit.is_quiet(SETTLED).await;
 
     has_written_claims(&mut audit, 2).await;
-    assert_eq!(events(&walk, "HeldForLong").await, 1, "once");
+    assert_eq!(walk.has_event("HeldForLong").await, 1, "once");
     let claim: PoolClaim = walk.get("build-1").await;
     assert_eq!(phase(&claim), ClaimPhase::Bound);
     assert!(!walk.simcloud.ledger().await.ended(machine_of(&claim)));
     walk.delete::<PoolClaim>("build-1").await;
     walk.gone::<PoolMember>(member_of(&claim)).await;
     let released = format!(r#"bullpen_claims_ended_total{{namespace="{}",pool="ci",end="released"}}"#, walk.namespace);
-    assert_eq!(operator.metric(&released).await, Some(1.0));
+    operator.metric_is(&released, 1.0).await;
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::harness::objects::{POOL, member_of};
-use crate::harness::{Operator, Walk, eventually};
+use crate::harness::{Operator, Walk};
 
 /// For how long a pool is watched that nothing happens to; another number of seconds by this variable.
 const STEADY: Duration = Duration::from_secs(15);
@@ -143,18 +143,14 @@ async fn members_that_are_refused_are_written_again_ever_later_and_hold_up_nothi
 
     walk.set::<InstancePool>(POOL, json!({ "targetSize": 3 })).await;
     let refused = r#"bullpen_api_writes_total{kind="PoolMember",verb="create",outcome="error"}"#;
-    eventually("three times two members were refused", async || {
-        let seen = operator.metric(refused).await;
-        if seen >= Some(6.0) { Ok(()) } else { Err(format!("{seen:?}")) }
-    })
-    .await;
+    // Three times two members.
+    operator.metric_reaches(refused, 6.0).await;
     walk.claim("build", json!({})).await;
     let bound = walk.bound("build").await;
     walk.delete::<PoolClaim>("build").await;
     walk.gone::<PoolMember>(member_of(&bound)).await;
     // Doubled from 200 ms, and up to three members each time: a try at every event would be hundreds.
-    let seen = operator.metric(refused).await;
-    assert!(seen < Some(36.0), "{seen:?} refused");
+    operator.metric_has_not_passed(refused, 35.0).await;
 
     walk.delete::<ResourceQuota>("one").await;
     walk.pool_has_ready(3).await;
@@ -195,15 +191,11 @@ async fn the_metrics_tell_of_claims_members_machines_and_writes() {
         ("bullpen_bind_conflicts_total".to_owned(), 0.0),
     ];
     for (series, value) in expected {
-        // A gauge may follow the objects by a moment.
-        eventually(&format!("{series} is {value}"), async || {
-            let seen = operator.metric(&series).await;
-            if seen == Some(value) { Ok(()) } else { Err(format!("{seen:?}")) }
-        })
-        .await;
+        operator.metric_is(&series, value).await;
     }
-    let sum = operator.metric(&format!("bullpen_claim_bind_duration_seconds_sum{{{pool}}}")).await;
-    eprintln!("claim to Bound, by the metrics: {:.1} ms on average of 2", sum.expect("a sum") * 500.0);
+    // Both are in it: its count was 2.
+    let sum = operator.metric_reaches(&format!("bullpen_claim_bind_duration_seconds_sum{{{pool}}}"), 0.0).await;
+    eprintln!("claim to Bound, by the metrics: {:.1} ms on average of 2", sum * 500.0);
     assert!(operator.endpoint("/livez").await.starts_with("[+]"), "{}", operator.endpoint("/livez").await);
     assert!(operator.endpoint("/readyz").await.starts_with("[+]"), "{}", operator.endpoint("/readyz").await);
 }

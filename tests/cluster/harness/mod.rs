@@ -6,6 +6,7 @@ mod cloud_side;
 mod forwarder;
 mod ground;
 mod history;
+mod metrics;
 pub(crate) mod objects;
 mod operator;
 #[cfg(feature = "kubectl")]

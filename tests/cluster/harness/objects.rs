@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 
 use bullpen::api::{ClaimPhase, InstancePool, InstancePoolStatus, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt as _};
@@ -171,6 +173,17 @@ impl Walk {
         self.until(name, "is Bound", |claim: &PoolClaim| phase(claim) == ClaimPhase::Bound).await
     }
 
+    /// Waits until there is an Event of this reason in the namespace, and gives how many there are.
+    pub(crate) async fn has_event(&self, reason: &str) -> usize {
+        eventually(&format!("there is an Event {reason}"), async || {
+            let events = self.list::<Event>().await;
+            let reasons: Vec<String> = events.into_iter().filter_map(|event| event.reason).collect();
+            let found = reasons.iter().filter(|seen| *seen == reason).count();
+            if found > 0 { Ok(found) } else { Err(format!("{reasons:?}")) }
+        })
+        .await
+    }
+
     /// Waits until an object is gone.
     pub(crate) async fn gone<K: Kind>(&self, name: &str) {
         let api: Api<K> = self.api();
@@ -178,6 +191,18 @@ impl Walk {
             match api.get_opt(name).await.expect("an answer") {
                 None => Ok(()),
                 Some(object) => Err(short(&object)),
+            }
+        })
+        .await;
+    }
+
+    /// Waits until the walk's namespace is gone.
+    pub(crate) async fn namespace_is_gone(&self) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        eventually("the namespace goes", async || {
+            match namespaces.get_opt(&self.namespace).await.expect("an answer") {
+                None => Ok(()),
+                Some(namespace) => Err(format!("{:?}", namespace.status)),
             }
         })
         .await;

@@ -195,20 +195,26 @@ impl Operator {
         self.process().says(words).await
     }
 
-    /// Whether it leads, by its metrics.
-    pub(crate) async fn leads(&self) -> bool {
-        self.metric("bullpen_leader").await == Some(1.0)
-    }
-
-    /// Waits until it leads.
+    /// Waits until it leads, by its metrics.
     pub(crate) async fn comes_to_lead(&self) {
         self.leads_within(PATIENCE).await;
     }
 
     /// Waits until it leads, and not longer than this.
     pub(crate) async fn leads_within(&self, patience: Duration) {
-        let leads = async || if self.leads().await { Ok(()) } else { Err("it does not".to_owned()) };
+        let leads = async || if self.leads_now().await { Ok(()) } else { Err("it does not".to_owned()) };
         eventually_within(patience, "the operator leads", leads).await;
+    }
+
+    /// Waits until it does not lead.
+    pub(crate) async fn stops_leading(&self) {
+        let stops = async || if self.leads_now().await { Err("it leads".to_owned()) } else { Ok(()) };
+        eventually("the operator does not lead", stops).await;
+    }
+
+    /// Whether it leads at this moment: to see that what was waited for stays so.
+    pub(crate) async fn leads_now(&self) -> bool {
+        self.endpoint("/metrics").await.lines().any(|line| line == "bullpen_leader 1")
     }
 
     /// Waits until it ends, and gives its exit code.
@@ -235,12 +241,5 @@ impl Operator {
     pub(crate) async fn endpoint(&self, path: &str) -> String {
         let url = format!("http://{}{path}", self.metrics);
         reqwest::get(url).await.expect("the metrics server answers").text().await.expect("a text")
-    }
-
-    /// The value of the metric whose line begins with `series`, labels included.
-    pub(crate) async fn metric(&self, series: &str) -> Option<f64> {
-        let text = self.endpoint("/metrics").await;
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
-        Some(value.parse().expect("a number"))
     }
 }
