@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo model chaos chaos-arvados bench bench-scale fmt lint crds check-generated ci
+.PHONY: help build test demo model chaos chaos-arvados bench bench-scale fmt lint crds deploy generated check-generated ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,14 +45,22 @@ lint: ## Check the format and run clippy, with warnings as errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 
-crds: ## Write crds/ anew from the types in src/api
+crds: ## Write crds/, and the chart's copy of it, anew from the types in src/api
 	$(CARGO) run --quiet -- crds --output crds
+	cp crds/*.yaml charts/bullpen/files/crds/
+
+deploy: ## Write deploy/ and the snapshots of the chart's renderings anew from charts/bullpen
+	BULLPEN_WRITE_GENERATED=1 $(CARGO) test --quiet --test packaging generated::
+
+generated: crds deploy ## Write all generated files anew
 
 # All of crds/ is generated, so a file too many is drift as well.
-check-generated: ## Fail if crds/ is not what the types in src/api say
+check-generated: ## Fail if crds/ is not what the types in src/api say, or deploy/ not what the chart renders
 	@made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && \
 	$(CARGO) run --quiet -- crds --output "$$made" && \
-	diff -ru crds "$$made" || { echo 'crds/ is stale: run `make crds` and commit it' >&2; exit 1; }
+	diff -ru crds "$$made" && diff -ru crds charts/bullpen/files/crds || \
+	{ echo 'the definitions are stale: run `make generated` and commit what it wrote' >&2; exit 1; }
+	@$(CARGO) test --quiet --test packaging generated::
 
 ci: ## Everything that a change has to pass, as CI runs it
 	bash .ci/run
