@@ -82,7 +82,7 @@ pub(super) fn controller_manager(work: &Path) -> Vec<OsString> {
         flag(
             "controllers",
             "garbage-collector-controller,namespace-controller,serviceaccount-controller,\
-             root-ca-certificate-publisher-controller",
+             root-ca-certificate-publisher-controller,clusterrole-aggregation-controller",
         ),
         flag("use-service-account-credentials", "true"),
         flag("service-account-private-key-file", certificates.join("service-account.key")),
