@@ -50,7 +50,7 @@ crds: ## Write crds/, and the chart's copy of it, anew from the types in src/api
 	cp crds/*.yaml charts/bullpen/files/crds/
 
 deploy: ## Write deploy/ and the snapshots of the chart's renderings anew from charts/bullpen
-	BULLPEN_WRITE_GENERATED=1 $(CARGO) test --quiet --test packaging generated::
+	BULLPEN_WRITE_GENERATED=1 $(CARGO) test --quiet --test packaging generated:: -- --test-threads=1
 
 generated: crds deploy ## Write all generated files anew
 

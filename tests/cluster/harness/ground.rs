@@ -78,16 +78,20 @@ async fn grant(client: Client) {
     apply::<ClusterRoleBinding>(&client, binding).await.expect("and they have it");
 }
 
-/// Exactly what `deploy/rbac` lets the operator do.
+/// Exactly what the chart lets the operator do where it serves all namespaces and may read Secrets in all of them.
 fn rules() -> Value {
-    let role = include_str!("../../../deploy/rbac/cluster-role.yaml");
-    let role: Value = serde_saphyr::from_str(role).expect("the role is YAML");
-    role["rules"].clone()
+    let role = include_str!("../../../deploy/base/clusterrole-bullpen.yaml");
+    let mut role: Value = serde_saphyr::from_str(role).expect("the role is YAML");
+    let secrets = include_str!("../../../deploy/overlays/namespaced/role-team-a-bullpen-secrets.yaml");
+    let mut secrets: Value = serde_saphyr::from_str(secrets).expect("the role is YAML");
+    let more = secrets["rules"].as_array_mut().expect("rules");
+    role["rules"].as_array_mut().expect("rules").append(more);
+    role["rules"].take()
 }
 
-/// Exactly what `deploy/rbac` lets the operator do with its lease, for a lease of this name.
+/// Exactly what the chart lets the operator do beside its lease, for a lease of this name.
 pub(super) fn lease_rules(name: &str) -> Value {
-    let role = include_str!("../../../deploy/rbac/lease-role.yaml");
+    let role = include_str!("../../../deploy/base/role-bullpen-leader.yaml");
     let mut role: Value = serde_saphyr::from_str(role).expect("the role is YAML");
     assert_eq!(role["rules"][1]["resourceNames"], json!(["bullpen"]));
     role["rules"][1]["resourceNames"] = json!([name]);
