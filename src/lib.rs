@@ -17,3 +17,4 @@ pub mod provider;
 pub mod simcloud;
 mod supervise;
 pub mod telemetry;
+pub mod uninstall;

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use bullpen::cli::ExitWith;
 use clap::Parser;
 
 /// The system's allocator keeps what a large list once took: with 10,000 members that is several times what is in use. Of
@@ -14,6 +15,9 @@ fn main() -> ExitCode {
     match bullpen::cli::Cli::parse().execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(ExitWith(code)) = error.downcast_ref::<ExitWith>() {
+                return ExitCode::from(*code);
+            }
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }

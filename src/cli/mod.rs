@@ -5,6 +5,7 @@ mod demo;
 mod run;
 mod signals;
 mod simcloud;
+mod uninstall;
 
 use clap::{Parser, Subcommand};
 
@@ -26,10 +27,17 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run a simulated cloud to try pools against
     Simcloud(crate::simcloud::SimcloudArgs),
+    /// Check what is left of an installation, and say how to remove it
+    Uninstall(uninstall::UninstallArgs),
 }
 
 /// What a command ends with: the text of its error goes to standard error, and the process exits with 1.
 pub type CommandResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// A command that has said what there is to say, and ends with this exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("exit code {0}")]
+pub struct ExitWith(pub u8);
 
 impl Cli {
     /// Runs the command that was asked for.
@@ -42,6 +50,7 @@ impl Cli {
             Command::Run(args) => run::execute(args),
             Command::Demo(args) => demo::execute(args),
             Command::Simcloud(args) => simcloud::execute(&args),
+            Command::Uninstall(args) => uninstall::execute(&args),
         }
     }
 }

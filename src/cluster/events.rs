@@ -1,5 +1,7 @@
 //! Kubernetes Events: few, on transitions only, never on the path of a claim.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
@@ -35,6 +37,21 @@ impl Events {
         self.publish(object, EventType::Warning, reason, action, note);
     }
 
+    /// Publishes the same warning about each of these objects, one after the other, in the background.
+    pub fn warn_each<K>(&self, objects: &[Arc<K>], reason: &'static str, action: &'static str, note: String)
+    where
+        K: Resource<DynamicType = ()> + Send + Sync + 'static,
+    {
+        let references: Vec<_> = objects.iter().map(|object| reference(object.as_ref())).collect();
+        let event = event(EventType::Warning, reason, action, note);
+        let recorder = self.recorder.clone();
+        tokio::spawn(async move {
+            for reference in references {
+                publish(&recorder, &event, &reference).await;
+            }
+        });
+    }
+
     /// Publishes that something went as it should, in the background.
     pub fn normal<K: Resource<DynamicType = ()>>(
         &self,
@@ -54,15 +71,23 @@ impl Events {
         action: &str,
         note: String,
     ) {
-        // A reference with a resourceVersion would keep equal events from being counted together.
-        let reference = ObjectReference { resource_version: None, ..object.object_ref(&()) };
-        let event =
-            Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None };
+        let (event, reference) = (event(type_, reason, action, note), reference(object));
         let recorder = self.recorder.clone();
-        tokio::spawn(async move {
-            if let Err(error) = recorder.publish(&event, &reference).await {
-                debug!(%error, reason = event.reason, "an event was not published");
-            }
-        });
+        tokio::spawn(async move { publish(&recorder, &event, &reference).await });
+    }
+}
+
+/// A reference with a resourceVersion would keep equal events from being counted together.
+fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
+    ObjectReference { resource_version: None, ..object.object_ref(&()) }
+}
+
+fn event(type_: EventType, reason: &str, action: &str, note: String) -> Event {
+    Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None }
+}
+
+async fn publish(recorder: &Recorder, event: &Event, reference: &ObjectReference) {
+    if let Err(error) = recorder.publish(event, reference).await {
+        debug!(%error, reason = event.reason, "an event was not published");
     }
 }

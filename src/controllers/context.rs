@@ -141,6 +141,10 @@ pub struct PoolMemory {
     pub creates: Retry,
     /// The namespace is being terminated.
     pub namespace_terminating: bool,
+    /// When it was last asked whether that is so.
+    pub namespace_looked: Option<Instant>,
+    /// The claims that hold members were told that the pool is being deleted.
+    pub holders_told: bool,
     /// When claims were given members whose replacement was not begun yet.
     pub claims_taken: VecDeque<Instant>,
     /// The next pass does not begin before this.

@@ -3,7 +3,7 @@
 //! `pool` is the reaper; `binder` pairs claims with members, and `bind` binds a pair, with the `secret` of the claim and the
 //! `keys` of its machine; `member` takes a member from Pending to its end, with `held` for those that a claim has and
 //! `machine` for the calls of its cloud, and `ending` for its record and that of its pool; `hold` renews and ends bound
-//! claims; `aside` knows whom a person set aside; `launch_config` opens the `clouds`, which are called at their `pace`, and
+//! claims; `aside` knows whom a person set aside, and `holders` whose claims a pool that is being deleted waits for; `launch_config` opens the `clouds`, which are called at their `pace`, and
 //! tells `launch_health`; `identity` knows whose they are, and `sweep` ends machines that have no member; `tagging` and
 //! `quarantine` keep a restored backup from handing out a machine twice. `purchasing` says what each launch config may
 //! buy, and `user_data` reads what a template refers to. `routing` says what wakes whom, `queue` runs them, and `pulse`
@@ -17,6 +17,7 @@ mod context;
 mod ending;
 mod held;
 mod hold;
+mod holders;
 mod identity;
 mod keys;
 mod launch_config;

@@ -16,7 +16,7 @@ use super::ending::{delete_member, end_strays, finish_deletion, forget};
 use super::purchasing::{Moment, Purchasing, purchasing};
 use super::queue::Outcome;
 use super::writing::{Reserved, WRITES_AT_ONCE, write_members, write_status};
-use super::{user_data, views};
+use super::{holders, user_data, views};
 use crate::api::{
     ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG,
     FINALIZER_POOL, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH, PoolMember, PoolMemberSpec,
@@ -82,6 +82,7 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
     }
     let insists = requested(&pool, handled(&context, &key, &pool).as_deref()).is_some();
     user_data::refresh(&context, &pool, insists).await;
+    holders::look_at_namespace(&context, &key, &pool).await;
     let mut pass = plan(&context, &key, &pool, now);
     if pass.forced.is_some() {
         fresh_lists(&context, &key, &pass.usable);
@@ -318,8 +319,11 @@ async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Option<Timestam
         let memory = memories.pool(key, &uid);
         (memory.replenished_at, memory.handled.clone())
     };
+    let holders = holders::of(context, key, &pass.pool);
+    holders::tell(context, key, &pass.pool, holders.namespace_ends);
     let input = StatusInput {
         pool: &pass.pool,
+        holders: &holders,
         plan: &pass.plan,
         waiting: pass.waiting,
         usable: &pass.usable,

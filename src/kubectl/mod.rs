@@ -11,6 +11,7 @@
 //! | [`why`] | `why` |
 //! | [`orphans`] | `orphans` |
 //! | [`top`] | `top` |
+//! | [`uninstall`] | `uninstall` |
 //! | [`completion`] | `completion` |
 
 /// Prints a line to standard output. That nobody reads it any more, as after `| head`, is no error.
@@ -39,6 +40,7 @@ mod renew;
 mod session;
 mod state;
 mod top;
+mod uninstall;
 mod upkeep;
 mod wanted;
 mod watching;
@@ -105,6 +107,8 @@ enum Command {
     Orphans(orphans::OrphansArgs),
     /// Watch pools, members and the queue live
     Top(top::TopArgs),
+    /// Check what is left of the whole installation, and say how to remove it
+    Uninstall(uninstall::UninstallArgs),
     /// Print the completion script of a shell, or the script by which kubectl completes this plugin
     Completion(completion::CompletionArgs),
     /// What may stand at the end of a line, for kubectl
@@ -146,6 +150,9 @@ impl Cli {
             if let Command::Complete(args) = &self.command {
                 return completion::complete(args).await;
             }
+            if let Command::Uninstall(args) = &self.command {
+                return uninstall::execute(args, &self.options).await;
+            }
             let session = Session::open(&self.options).await?;
             self.command.run(&session).await
         });
@@ -175,8 +182,8 @@ impl Command {
             Self::Why(args) => why::execute(&args, session).await?,
             Self::Orphans(args) => orphans::execute(&args, session).await?,
             Self::Top(args) => top::execute(&args, session).await?,
-            // Both were done without a cluster.
-            Self::Completion(_) | Self::Complete(_) => {}
+            // These were done without this session.
+            Self::Completion(_) | Self::Complete(_) | Self::Uninstall(_) => {}
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -137,7 +137,13 @@ pub(super) fn trouble(pool: &InstancePool) -> Option<String> {
         })
         .or_else(|| said(conditions, "AtMaxSize", "True").filter(|_| wants_more))
         .or_else(|| said(conditions, "Ready", "False").filter(asked_for))
-        .or_else(|| said(conditions, "Drained", "False").filter(|found| found.reason == "HeldMembersRemain"))?;
+        .or_else(|| {
+            // A deletion that claims keep from its end looks like one that hangs.
+            let deleting = pool.metadata.deletion_timestamp.is_some();
+            said(conditions, "Drained", "False").filter(|found| {
+                found.reason == "HeldMembersRemain" || (deleting && found.reason == "ClaimedMembersRemain")
+            })
+        })?;
     Some(words(found))
 }
 

@@ -51,8 +51,9 @@ pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: 
     put(!quarantined.is_empty(), &some, none);
 }
 
-fn named(members: &[String]) -> String {
-    let mut sorted = members.to_vec();
+/// The first few of these names in order, and how many more there are.
+pub(super) fn named(names: &[String]) -> String {
+    let mut sorted = names.to_vec();
     sorted.sort();
     let more = sorted.len().saturating_sub(MOST_NAMED);
     sorted.truncate(MOST_NAMED);

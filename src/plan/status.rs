@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::attention::named;
 use super::provisioning::{self, LaunchConfigHealth};
 use super::replenish::Replenishment;
 use super::rollout::template_current;
@@ -32,6 +33,32 @@ pub struct StatusInput<'a> {
     pub template_hash: Option<&'a str>,
     /// The request for a pass that this process has answered last, if any.
     pub handled: Option<&'a str>,
+    /// Who holds members, where the pool is to become empty.
+    pub holders: &'a Holders,
+}
+
+/// Whom a pool that is to become empty waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holders {
+    /// The claims that hold members: namespace/name.
+    pub claims: Vec<String>,
+    /// Whether the pool's namespace is being deleted, which waits for them too.
+    pub namespace_ends: bool,
+}
+
+/// The reason of `Drained` while claims hold members.
+const CLAIMED_MEMBERS_REMAIN: &str = "ClaimedMembersRemain";
+
+/// Whether the status of a pool says of its present generation that it waits for claims. A deletion is a generation of
+/// its own.
+pub fn waits_for_claims(pool: &InstancePool) -> bool {
+    let conditions = pool.status.iter().flat_map(|status| &status.conditions);
+    let generation = pool.metadata.generation;
+    conditions.into_iter().any(|condition| {
+        condition.type_ == "Drained"
+            && condition.reason == CLAIMED_MEMBERS_REMAIN
+            && condition.observed_generation == generation
+    })
 }
 
 /// The pool's status as it should be.
@@ -144,12 +171,9 @@ fn drained(input: &StatusInput<'_>) -> ConditionValue {
     match (emptying(input.pool), counts.total) {
         (false, _) => ConditionValue::new("Drained", false, "NotDraining", "the pool is not draining"),
         (true, 0) => ConditionValue::new("Drained", true, "Empty", "no member is left"),
-        (true, _) if counts.claimed > 0 => ConditionValue::new(
-            "Drained",
-            false,
-            "ClaimedMembersRemain",
-            format!("{} members are claimed and finish with their claims", counts.claimed),
-        ),
+        (true, _) if counts.claimed > 0 => {
+            ConditionValue::new("Drained", false, CLAIMED_MEMBERS_REMAIN, claimed_remain(counts.claimed, input.holders))
+        }
         (true, _) if input.plan.kept > 0 => ConditionValue::new(
             "Drained",
             false,
@@ -158,6 +182,15 @@ fn drained(input: &StatusInput<'_>) -> ConditionValue {
         ),
         (true, _) => ConditionValue::new("Drained", false, "Terminating", "unclaimed members are being terminated"),
     }
+}
+
+fn claimed_remain(claimed: i32, holders: &Holders) -> String {
+    let namespace = if holders.namespace_ends { "the namespace is being deleted, but " } else { "" };
+    let text = match claimed {
+        1 => format!("{namespace}1 member is claimed and finishes with its claim"),
+        _ => format!("{namespace}{claimed} members are claimed and finish with their claims"),
+    };
+    if holders.claims.is_empty() { text } else { format!("{text}: {}", named(&holders.claims)) }
 }
 
 #[cfg(test)]
@@ -226,8 +259,55 @@ mod tests {
             replenished_at: None,
             template_hash: Some("hash"),
             handled: None,
+            holders: &Holders::default(),
         };
         pool_status(&input, at(now))
+    }
+
+    #[test]
+    fn a_pool_that_is_being_deleted_names_the_claims_that_it_waits_for() {
+        let mut pool = pool();
+        pool.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
+        let plan = plan(MemberCounts { claimed: 7, total: 7, ..MemberCounts::default() });
+        let said = |holders: &Holders| {
+            let input = StatusInput {
+                pool: &pool,
+                plan: &plan,
+                waiting: 0,
+                usable: &[],
+                problems: &[],
+                provisioning: &[],
+                replenished_at: None,
+                template_hash: None,
+                handled: None,
+                holders,
+            };
+            drained(&input)
+        };
+        let claims: Vec<_> = (0..7).rev().map(|number| format!("red/build-{number}")).collect();
+        let of_pool = said(&Holders { claims: claims.clone(), namespace_ends: false });
+        assert_eq!((of_pool.holds, of_pool.reason), (false, "ClaimedMembersRemain"));
+        assert_eq!(
+            of_pool.message,
+            "7 members are claimed and finish with their claims: red/build-0, red/build-1, red/build-2, red/build-3, \
+             red/build-4 and 2 more"
+        );
+        let of_namespace = said(&Holders { claims, namespace_ends: true });
+        assert!(of_namespace.message.starts_with("the namespace is being deleted, but 7 members are claimed"));
+        assert_eq!(said(&Holders::default()).message, "7 members are claimed and finish with their claims");
+    }
+
+    #[test]
+    fn a_status_says_that_claims_are_waited_for_only_of_its_own_generation() {
+        let mut pool = pool();
+        pool.spec.state = PoolState::Draining;
+        let claimed = MemberCounts { claimed: 1, total: 1, ..MemberCounts::default() };
+        assert!(!waits_for_claims(&pool));
+        pool.status = Some(status(&pool, claimed, &[], 1));
+        assert!(waits_for_claims(&pool));
+        pool.metadata.generation = Some(5);
+        assert!(!waits_for_claims(&pool), "it was deleted since");
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod walk_latency;
 mod walk_launch_configs;
 mod walk_lease;
 mod walk_machines;
+mod walk_namespace_end;
 mod walk_namespaces;
 #[cfg(feature = "kubectl")]
 mod walk_plugin;
@@ -35,5 +36,6 @@ mod walk_selector;
 mod walk_start;
 mod walk_sweep;
 mod walk_terms;
+mod walk_uninstall;
 mod walk_user_data;
 mod walk_writes;

@@ -40,6 +40,11 @@ async fn delete_a_pool_with_claims(name: &str, how: DeleteParams) {
     // Pools and claims come to the operator by different watches: a claim could be there before the news of the pool.
     let known = |pool: &InstancePool| condition(pool, "Ready").1 == "Draining";
     walk.until(POOL, "is known to be deleted", known).await;
+    let names = format!("{0}/held-1, {0}/held-2", walk.namespace);
+    let words = format!("2 members are claimed and finish with their claims: {names}");
+    let says = |pool: &InstancePool| condition(pool, "Drained").2 == words;
+    walk.until(POOL, "names the claims that it waits for", says).await;
+    walk.has_event("PoolBeingDeleted").await;
     walk.claim("late", json!({})).await;
     let ledger = walk.ledger_until("only claimed machines live", |ledger| ledger.living().len() == 2).await;
     for claim in &held {
@@ -79,11 +84,7 @@ async fn a_namespace_deleted_whole_leaves_no_machine() {
 
     let namespaces: Api<Namespace> = Api::all(walk.client.clone());
     namespaces.delete(&walk.namespace, &DeleteParams::default()).await.expect("deleted");
-    eventually("the namespace goes", async || match namespaces.get_opt(&walk.namespace).await.expect("an answer") {
-        None => Ok(()),
-        Some(namespace) => Err(format!("{:?}", namespace.status)),
-    })
-    .await;
+    walk.namespace_is_gone().await;
     walk.no_machine_left().await;
 }
 

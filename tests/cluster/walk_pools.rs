@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::harness::objects::{POOL, condition, machine, machine_of, phase};
 use crate::harness::{Operator, Walk};
+use crate::walk_queue::says;
 
 #[tokio::test]
 async fn a_pool_becomes_ready_and_its_status_tells_what_it_has() {
@@ -97,6 +98,20 @@ async fn lowering_max_size_below_the_target_is_accepted_and_clamps_the_pool() {
     let ledger = walk.simcloud.ledger().await;
     assert_eq!(ledger.living().len(), 3);
     assert!(!ledger.ended(machine_of(&held)), "a claimed machine never goes for a limit");
+
+    // The emergency brake.
+    walk.set::<InstancePool>(POOL, json!({ "maxSize": 0 })).await;
+    let mark = ledger.last();
+    walk.claim("waits", json!({})).await;
+    walk.pool_until(POOL, "has only its claimed member left", |status| {
+        status.members.is_some_and(|members| (members.ready, members.claimed, members.total) == (0, 1, 1))
+    })
+    .await;
+    says(&walk, "waits", "pool at maxSize 0").await;
+    let ledger = walk.simcloud.ledger().await;
+    assert!(!ledger.ended(machine_of(&held)), "a brake ends no claim");
+    assert_eq!(ledger.since(mark).calls(Method::Create), 0, "and nothing is bought");
+    walk.delete::<PoolClaim>("waits").await;
 
     walk.set::<InstancePool>(POOL, json!({ "maxSize": 8 })).await;
     let pool = walk.pool_has_ready(5).await;

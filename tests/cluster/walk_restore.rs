@@ -1,14 +1,15 @@
-//! The API server goes back in time while the machines live on.
+//! The API server goes back in time, or gets its objects anew, while the machines live on.
 
 use std::collections::BTreeSet;
 
-use bullpen::api::{InstancePool, PoolClaim, PoolMember};
+use bullpen::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen::control_plane::{ControlPlane, Options};
 use kube::ResourceExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::objects::{POOL, condition, machine, machine_of, member_of};
 use crate::harness::{Ground, Operator, Walk, eventually};
+use crate::walk_sweep::{all_end, confirm};
 
 #[tokio::test]
 async fn after_a_restore_no_machine_is_handed_out_twice_and_no_fleet_is_swept() {
@@ -118,4 +119,66 @@ async fn a_tag_that_failed_is_set_later_and_one_that_is_there_is_not_set_again()
     walk.simcloud.is_called(bullpen::simcloud::ledger::Method::List, 2).await;
     let ledger = walk.simcloud.ledger().await.since(mark);
     assert_eq!(ledger.calls(bullpen::simcloud::ledger::Method::Tag), 0);
+}
+
+/// The kinds, in kubectl's words.
+const KINDS: &str = "ipool,lc,pclaim,pm";
+
+/// What a tool keeps that backs up objects: no uids, and no status.
+async fn backup_of_objects(walk: &Walk) -> Value {
+    let mut list: Value = serde_json::from_str(&walk.kubectl(&["get", KINDS, "-o", "json"]).await).expect("JSON");
+    for object in list["items"].as_array_mut().expect("a list") {
+        object.as_object_mut().expect("an object").remove("status");
+        let metadata = object["metadata"].as_object_mut().expect("metadata");
+        for field in ["uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"] {
+            metadata.remove(field);
+        }
+    }
+    list
+}
+
+/// All objects go in a moment, whatever their finalizers say.
+async fn lose_all_objects(walk: &Walk) {
+    for name in walk.kubectl(&["get", KINDS, "-o", "name"]).await.lines() {
+        walk.kubectl(&["patch", name, "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#]).await;
+        walk.try_kubectl(&["delete", name, "--ignore-not-found"]).await;
+    }
+    walk.none_left::<PoolMember>().await;
+    walk.none_left::<InstancePool>().await;
+}
+
+#[tokio::test]
+async fn objects_restored_with_new_uids_get_new_machines_and_the_old_machines_wait_for_a_word() {
+    let walk = Walk::begin("restore-objects").await;
+    let mut operator = Operator::start_with(&walk, &[("--sweep-grace-seconds", "1")]).await;
+    walk.ready_pool(6, json!({})).await;
+    walk.claim("held", json!({})).await;
+    let before = walk.bound("held").await;
+    walk.pool_has_ready(6).await;
+    let members = walk.list::<PoolMember>().await;
+    let old: Vec<String> = members.iter().filter_map(machine).map(str::to_owned).collect();
+    assert_eq!(operator.stop().await, Some(0), "{}", operator.output());
+    let backup = backup_of_objects(&walk).await;
+    lose_all_objects(&walk).await;
+
+    let file = walk.folder().join("backup.json");
+    std::fs::write(&file, backup.to_string()).expect("written");
+    walk.kubectl(&["create", "-f", &file.display().to_string()]).await;
+    operator.start_again().await;
+    // The claim is another one now.
+    let after = walk.bound("held").await;
+    assert_ne!(machine_of(&after), machine_of(&before));
+    for member in &members {
+        walk.gone::<PoolMember>(&member.name_any()).await;
+    }
+    walk.pool_has_ready(6).await;
+    let blocked = |config: &LaunchConfig| condition(config, "SweepBlocked").2.starts_with("7 ");
+    let config = walk.until("sim", "says that seven machines wait for a word", blocked).await;
+    let ledger = walk.simcloud.ledger().await;
+    assert!(old.iter().all(|id| !ledger.ended(id)), "somebody may work on them");
+    assert_eq!((ledger.bought(), ledger.living().len()), (14, 14), "the restored members themselves bought nothing");
+
+    confirm(&walk, &config).await;
+    all_end(&walk, &old).await;
+    assert_eq!(walk.simcloud.ledger().await.living().len(), 7);
 }

@@ -1,0 +1,72 @@
+//! `bullpen uninstall --check`: what is left of the installation, and what removes it.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::{CommandResult, ExitWith};
+use crate::cluster::client::{clients, configuration};
+use crate::cluster::signs::Signs;
+use crate::telemetry::Metrics;
+use crate::uninstall::words::Report;
+use crate::uninstall::{Commands, Leftovers, NOT_ASKED, SOMETHING_LEFT, Scope, ask, only_checks};
+
+/// Arguments of `bullpen uninstall`.
+#[derive(Debug, clap::Args)]
+pub(super) struct UninstallArgs {
+    /// List what is left and the commands that remove it; ends with 0 if nothing is left, 1 if something is, 2 if that
+    /// could not be asked
+    #[arg(long)]
+    check: bool,
+    /// Kubeconfig of the cluster [default: KUBECONFIG or the usual file, else the service account of the pod]
+    #[arg(long, value_name = "PATH")]
+    kubeconfig: Option<PathBuf>,
+    /// Look in these namespaces only, as the operator does [default: all]
+    #[arg(long, value_name = "NAMESPACES", env = "BULLPEN_NAMESPACE", value_delimiter = ',')]
+    namespace: Vec<String>,
+    /// How to show it
+    #[arg(short = 'o', long, value_enum, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+}
+
+/// How the answer is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Words for a person
+    Text,
+    /// The same for a program, with every object
+    Json,
+}
+
+pub(super) fn execute(args: &UninstallArgs) -> CommandResult {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(check(args)) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Box::new(ExitWith(SOMETHING_LEFT))),
+        Err(error) => {
+            eprintln!("error: {error}");
+            Err(Box::new(ExitWith(NOT_ASKED)))
+        }
+    }
+}
+
+/// Prints what is left, and says whether that is anything.
+async fn check(args: &UninstallArgs) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    if !args.check {
+        return Err(only_checks("bullpen").into());
+    }
+    let config = configuration(args.kubeconfig.as_deref()).await?;
+    let client = clients(&config, &Signs::new(Metrics::default()))?.direct;
+    let scope = Scope { namespaces: args.namespace.iter().filter(|name| !name.is_empty()).cloned().collect() };
+    let leftovers = Leftovers::of(&ask(&client, &scope).await?);
+    let left = leftovers.left;
+    let kubeconfig = args.kubeconfig.as_ref().map(|path| path.display().to_string());
+    let options: Vec<(&str, &str)> = kubeconfig.iter().map(|path| ("--kubeconfig", path.as_str())).collect();
+    let commands = Commands::new("bullpen", &options, &scope);
+    let report = Report::new(leftovers, &commands);
+    match args.output {
+        Format::Text => println!("{}", report.text()),
+        Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+    }
+    Ok(left)
+}
