@@ -32,8 +32,16 @@ struct Module {
     versioned_by: &'static str,
     go_mod: &'static str,
     go_sum: &'static str,
-    /// Where the programs keep their version, which only the linker can set.
-    version_package: Option<&'static str>,
+    /// The variables in which the programs keep their version, which only the linker can set.
+    version_variables: &'static [(&'static str, Part)],
+}
+
+/// A part of a version such as `v1.36.3`.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Whole,
+    Major,
+    Minor,
 }
 
 const KUBE: Module = Module {
@@ -41,7 +49,11 @@ const KUBE: Module = Module {
     versioned_by: "k8s.io/kubernetes",
     go_mod: include_str!("../../tools/kube/go.mod"),
     go_sum: include_str!("../../tools/kube/go.sum"),
-    version_package: Some("k8s.io/component-base/version"),
+    version_variables: &[
+        ("k8s.io/component-base/version.gitVersion", Part::Whole),
+        ("k8s.io/component-base/version.gitMajor", Part::Major),
+        ("k8s.io/component-base/version.gitMinor", Part::Minor),
+    ],
 };
 
 const ETCD: Module = Module {
@@ -49,7 +61,23 @@ const ETCD: Module = Module {
     versioned_by: "go.etcd.io/etcd/server/v3",
     go_mod: include_str!("../../tools/etcd/go.mod"),
     go_sum: include_str!("../../tools/etcd/go.sum"),
-    version_package: None,
+    version_variables: &[],
+};
+
+const HELM: Module = Module {
+    name: "helm",
+    versioned_by: "helm.sh/helm/v4",
+    go_mod: include_str!("../../tools/helm/go.mod"),
+    go_sum: include_str!("../../tools/helm/go.sum"),
+    version_variables: &[("helm.sh/helm/v4/internal/version.version", Part::Whole)],
+};
+
+const HELM_UNITTEST: Module = Module {
+    name: "helm-unittest",
+    versioned_by: "github.com/helm-unittest/helm-unittest",
+    go_mod: include_str!("../../tools/helm-unittest/go.mod"),
+    go_sum: include_str!("../../tools/helm-unittest/go.sum"),
+    version_variables: &[],
 };
 
 impl Module {
@@ -68,12 +96,15 @@ impl Module {
     fn linker_flags(&self) -> String {
         let version = self.version();
         let mut flags = "-s -w".to_owned();
-        if let Some(package) = self.version_package {
-            let mut numbers = version.trim_start_matches('v').split('.');
-            let (major, minor) = (numbers.next().unwrap_or(""), numbers.next().unwrap_or(""));
-            for (name, value) in [("gitVersion", version), ("gitMajor", major), ("gitMinor", minor)] {
-                flags.extend([" -X ", package, ".", name, "=", value]);
-            }
+        let mut numbers = version.trim_start_matches('v').split('.');
+        let (major, minor) = (numbers.next().unwrap_or(""), numbers.next().unwrap_or(""));
+        for (variable, part) in self.version_variables {
+            let value = match part {
+                Part::Whole => version,
+                Part::Major => major,
+                Part::Minor => minor,
+            };
+            flags.extend([" -X ", variable, "=", value]);
         }
         flags
     }
@@ -107,6 +138,10 @@ impl Source {
             Program::ApiServer => (&KUBE, "k8s.io/kubernetes/cmd/kube-apiserver", "3 minutes"),
             Program::ControllerManager => (&KUBE, "k8s.io/kubernetes/cmd/kube-controller-manager", "40 seconds"),
             Program::Kubectl => (&KUBE, "k8s.io/kubernetes/cmd/kubectl", "20 seconds"),
+            Program::Helm => (&HELM, "helm.sh/helm/v4/cmd/helm", "3 minutes"),
+            Program::HelmUnittest => {
+                (&HELM_UNITTEST, "github.com/helm-unittest/helm-unittest/cmd/helm-unittest", "2 minutes")
+            }
         };
         Self { program, module, package, takes }
     }
@@ -160,6 +195,15 @@ impl Binaries {
     /// no Go; when a build fails or the cache can't be written.
     pub async fn find_or_build(progress: &Progress) -> Result<Self, ControlPlaneError> {
         Self::find_or_build_in(&Environment::of_this_process(), progress).await
+    }
+
+    /// A program that stands by itself, from the user's cache, where it is built the first time. `KUBEBUILDER_ASSETS` has
+    /// none of these.
+    ///
+    /// # Errors
+    /// When it is not in the cache and there is no Go; when the build fails or the cache can't be written.
+    pub async fn tool(program: Program, progress: &Progress) -> Result<PathBuf, ControlPlaneError> {
+        build_once(Source::of(program), &Environment::of_this_process(), progress).await
     }
 
     pub(super) async fn find_or_build_in(
@@ -238,7 +282,11 @@ async fn build_once(
     }
     let Some(go) = environment.go() else {
         let go_version = source.module.go_version();
-        return Err(ControlPlaneError::NoBinaries { program, go_version, cache: folder });
+        return Err(if program.is_of_control_plane() {
+            ControlPlaneError::NoBinaries { program, go_version, cache: folder }
+        } else {
+            ControlPlaneError::NoTool { program, go_version, cache: folder }
+        });
     };
     let failed = |source| ControlPlaneError::Cache { program, path: folder.clone(), source };
     fs::create_dir_all(&folder).map_err(failed)?;

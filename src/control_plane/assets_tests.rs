@@ -58,6 +58,10 @@ fn versions_come_from_the_pins() {
     assert!(KUBE.go_version().starts_with("1."), "{}", KUBE.go_version());
     assert!(KUBE.linker_flags().contains(&format!("gitVersion={version}")));
     assert!(KUBE.key().starts_with(&format!("kube-{version}-")));
+    let helm = HELM.version();
+    assert!(helm.starts_with("v4."), "{helm}");
+    assert!(HELM.linker_flags().ends_with(&format!("version.version={helm}")), "{}", HELM.linker_flags());
+    assert!(HELM_UNITTEST.version().starts_with("v1."), "{}", HELM_UNITTEST.version());
 }
 
 #[test]
@@ -142,6 +146,15 @@ async fn without_go_and_binaries_the_error_names_three_ways_out() {
         assert!(text.contains(way), "{text}");
     }
     assert!(cache.path().read_dir().expect("the cache").next().is_none(), "nothing is made for nothing");
+}
+
+#[tokio::test]
+async fn a_tool_without_go_is_an_error_that_does_not_send_to_ready_made_control_planes() {
+    let cache = folder();
+    let built = build_once(Source::of(Program::Helm), &environment(cache.path(), ""), &listener().0).await;
+    let text = built.expect_err("no go").to_string();
+    assert!(text.contains("there is no helm") && text.contains(&format!("install Go {}", HELM.go_version())), "{text}");
+    assert!(!text.contains("KUBEBUILDER_ASSETS"), "{text}");
 }
 
 #[tokio::test]

@@ -25,6 +25,21 @@ pub enum ControlPlaneError {
         cache: PathBuf,
     },
 
+    /// Neither a program beside the control plane nor a Go toolchain to build it with.
+    #[error(
+        "there is no {program}: it is not in the cache ({}) and no `go` is on PATH to build it with: install Go {go_version} or \
+         newer (https://go.dev/dl), and it is built once",
+        cache.display()
+    )]
+    NoTool {
+        /// Which one.
+        program: Program,
+        /// The oldest Go that builds it.
+        go_version: &'static str,
+        /// Where a built one would be.
+        cache: PathBuf,
+    },
+
     /// `KUBEBUILDER_ASSETS` is set, but to a folder without what is needed.
     #[error(
         "KUBEBUILDER_ASSETS is {}, where there is no executable {}: set it to a folder with etcd, kube-apiserver and kubectl \

@@ -1,11 +1,11 @@
-//! The programs of a control plane, and each as a running process.
+//! The programs that are built here, and those of a control plane as running processes.
 
 use std::{fmt, path::Path, process::ExitStatus};
 
 use super::ControlPlaneError;
 use crate::supervise::{self, Launch, describe, last_lines};
 
-/// The programs of a control plane.
+/// A program that a Go module in `tools/` pins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Program {
     /// The store.
@@ -16,6 +16,10 @@ pub enum Program {
     ControllerManager,
     /// The command-line client.
     Kubectl,
+    /// What renders and installs the chart.
+    Helm,
+    /// What runs the chart's own tests.
+    HelmUnittest,
 }
 
 impl Program {
@@ -26,7 +30,14 @@ impl Program {
             Self::ApiServer => "kube-apiserver",
             Self::ControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
+            Self::Helm => "helm",
+            Self::HelmUnittest => "helm-unittest",
         }
+    }
+
+    /// Whether a control plane has it, and with that a folder of ready-made ones.
+    pub(super) const fn is_of_control_plane(self) -> bool {
+        matches!(self, Self::Etcd | Self::ApiServer | Self::ControllerManager | Self::Kubectl)
     }
 }
 
