@@ -7,6 +7,7 @@ mod crd;
 mod fixture;
 mod harness;
 mod shared;
+mod walk_argocd;
 mod walk_aside;
 mod walk_binding;
 mod walk_claims;

@@ -5,6 +5,7 @@ mod audit;
 mod cloud_side;
 mod forwarder;
 mod ground;
+mod health;
 mod history;
 mod metrics;
 pub(crate) mod objects;
@@ -24,6 +25,7 @@ pub(crate) use self::{
     audit::{Audit, LOG as AUDIT_LOG, policy as audit_policy},
     forwarder::Forwarder,
     ground::Ground,
+    health::Judge,
     history::{History, assert_never_bound_twice},
     operator::Operator,
     recorder::Recorder,
