@@ -14,6 +14,8 @@ mod walk_claims;
 mod walk_cluster;
 mod walk_deletion;
 mod walk_faults;
+mod walk_gitops;
+mod walk_gitops_manifests;
 mod walk_kubectl;
 mod walk_ladder;
 mod walk_latency;
