@@ -16,6 +16,7 @@ mod walk_deletion;
 mod walk_faults;
 mod walk_gitops;
 mod walk_gitops_manifests;
+mod walk_hpa;
 mod walk_kubectl;
 mod walk_ladder;
 mod walk_latency;

@@ -8,6 +8,7 @@ mod ground;
 mod health;
 mod history;
 mod metrics;
+pub(crate) mod metrics_adapter;
 pub(crate) mod objects;
 mod operator;
 #[cfg(feature = "kubectl")]
