@@ -34,6 +34,8 @@ struct Module {
     go_sum: &'static str,
     /// The variables in which the programs keep their version, which only the linker can set.
     version_variables: &'static [(&'static str, Part)],
+    /// The program itself where it is ours; else its package is one that the module requires.
+    main_go: Option<&'static str>,
 }
 
 /// A part of a version such as `v1.36.3`.
@@ -54,6 +56,7 @@ const KUBE: Module = Module {
         ("k8s.io/component-base/version.gitMajor", Part::Major),
         ("k8s.io/component-base/version.gitMinor", Part::Minor),
     ],
+    main_go: None,
 };
 
 const ETCD: Module = Module {
@@ -62,6 +65,7 @@ const ETCD: Module = Module {
     go_mod: include_str!("../../tools/etcd/go.mod"),
     go_sum: include_str!("../../tools/etcd/go.sum"),
     version_variables: &[],
+    main_go: None,
 };
 
 const HELM: Module = Module {
@@ -70,6 +74,7 @@ const HELM: Module = Module {
     go_mod: include_str!("../../tools/helm/go.mod"),
     go_sum: include_str!("../../tools/helm/go.sum"),
     version_variables: &[("helm.sh/helm/v4/internal/version.version", Part::Whole)],
+    main_go: None,
 };
 
 const HELM_UNITTEST: Module = Module {
@@ -78,6 +83,16 @@ const HELM_UNITTEST: Module = Module {
     go_mod: include_str!("../../tools/helm-unittest/go.mod"),
     go_sum: include_str!("../../tools/helm-unittest/go.sum"),
     version_variables: &[],
+    main_go: None,
+};
+
+const OBJECT_HEALTH: Module = Module {
+    name: "object-health",
+    versioned_by: "github.com/yuin/gopher-lua",
+    go_mod: include_str!("../../tools/object-health/go.mod"),
+    go_sum: include_str!("../../tools/object-health/go.sum"),
+    version_variables: &[],
+    main_go: Some(include_str!("../../tools/object-health/main.go")),
 };
 
 impl Module {
@@ -109,10 +124,11 @@ impl Module {
         flags
     }
 
-    /// The name of the folder for its programs: another pin, flag or platform is another folder.
+    /// The name of the folder for its programs: another pin, source, flag or platform is another folder.
     fn key(&self) -> String {
         let mut hash = Sha256::new();
-        for part in [self.go_mod, self.go_sum, &self.linker_flags(), env::consts::OS, env::consts::ARCH] {
+        let parts = [self.go_mod, self.go_sum, &self.linker_flags(), env::consts::OS, env::consts::ARCH];
+        for part in parts.into_iter().chain(self.main_go) {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
         }
@@ -142,6 +158,7 @@ impl Source {
             Program::HelmUnittest => {
                 (&HELM_UNITTEST, "github.com/helm-unittest/helm-unittest/cmd/helm-unittest", "2 minutes")
             }
+            Program::ObjectHealth => (&OBJECT_HEALTH, ".", "50 seconds"),
         };
         Self { program, module, package, takes }
     }
@@ -324,6 +341,9 @@ async fn build(source: &Source, go: &Path, folder: &Path, progress: &Progress) -
     let work = tempfile::Builder::new().prefix(".build-").tempdir_in(folder).map_err(failed)?.keep();
     fs::write(work.join("go.mod"), module.go_mod).map_err(failed)?;
     fs::write(work.join("go.sum"), module.go_sum).map_err(failed)?;
+    if let Some(source) = module.main_go {
+        fs::write(work.join("main.go"), source).map_err(failed)?;
+    }
 
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     progress(&format!(

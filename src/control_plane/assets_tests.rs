@@ -73,6 +73,19 @@ fn every_staging_module_has_the_version_of_kubernetes() {
 }
 
 #[tokio::test]
+async fn a_program_of_our_own_is_built_from_the_source_in_this_binary() {
+    let (cache, bin) = (folder(), folder());
+    let copies = "{ echo '#!/bin/sh'; sed 's/^/# /' main.go; } >\"$2\"; chmod +x \"$2\"";
+    let environment = environment(cache.path(), fake_go(bin.path(), copies));
+    let built = build_once(Source::of(Program::ObjectHealth), &environment, &listener().0).await.expect("built");
+    let text = fs::read_to_string(built).expect("what go saw");
+    let source = OBJECT_HEALTH.main_go.expect("it is ours");
+    assert!(source.lines().all(|line| text.contains(line)), "{text}");
+    let changed = Module { main_go: Some("package main"), ..OBJECT_HEALTH };
+    assert_ne!(changed.key(), OBJECT_HEALTH.key(), "another source is another program");
+}
+
+#[tokio::test]
 async fn of_two_builds_at_once_one_builds_and_both_have_it() {
     let (cache, bin) = (folder(), folder());
     let environment = environment(cache.path(), fake_go(bin.path(), BUILDS));

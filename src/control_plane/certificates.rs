@@ -8,6 +8,11 @@ use rcgen::{
     date_time_ymd,
 };
 
+/// The name by which aggregated API servers know the API server.
+pub(super) const FRONT_PROXY: &str = "front-proxy";
+/// The file of the authority that says so.
+pub(super) const FRONT_PROXY_AUTHORITY: &str = "front-proxy-ca.crt";
+
 /// A certificate and its key, in PEM.
 pub(super) struct Identity {
     pub(super) certificate: String,
@@ -28,18 +33,17 @@ pub(super) struct Certificates {
     pub(super) service_account_key: String,
     /// Its public half, in PEM.
     pub(super) service_account_public_key: String,
+    /// The authority that aggregated API servers trust, in PEM: not the one of users, whom they would take for the proxy.
+    pub(super) front_proxy_authority: String,
+    /// The API server, as it passes requests on to aggregated ones.
+    pub(super) front_proxy: Identity,
 }
 
 impl Certificates {
     /// Makes them; they are good for a year.
     pub(super) fn issue() -> Result<Self, rcgen::Error> {
-        let key = KeyPair::generate()?;
-        let mut params = params(vec![], "bullpen control plane", None)?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        let authority = params.self_signed(&key)?.pem();
-        let issuer = Issuer::new(params, key);
-
+        let (authority, issuer) = new_authority("bullpen control plane")?;
+        let (front_proxy_authority, front_proxy_issuer) = new_authority("bullpen front proxy")?;
         let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
         let service_account = KeyPair::generate()?;
         Ok(Self {
@@ -49,6 +53,8 @@ impl Certificates {
             controller_manager: identity(&issuer, vec![], "system:kube-controller-manager", None)?,
             service_account_key: service_account.serialize_pem(),
             service_account_public_key: service_account.public_key_pem(),
+            front_proxy_authority,
+            front_proxy: identity(&front_proxy_issuer, vec![], FRONT_PROXY, None)?,
         })
     }
 
@@ -58,9 +64,21 @@ impl Certificates {
         fs::write(folder.join("ca.crt"), &self.authority)?;
         fs::write(folder.join("serving.crt"), &self.serving.certificate)?;
         fs::write(folder.join("serving.key"), &self.serving.key)?;
+        fs::write(folder.join(FRONT_PROXY_AUTHORITY), &self.front_proxy_authority)?;
+        fs::write(folder.join("front-proxy.crt"), &self.front_proxy.certificate)?;
+        fs::write(folder.join("front-proxy.key"), &self.front_proxy.key)?;
         fs::write(folder.join("service-account.key"), &self.service_account_key)?;
         fs::write(folder.join("service-account.pub"), &self.service_account_public_key)
     }
+}
+
+fn new_authority(common_name: &str) -> Result<(String, Issuer<'static, KeyPair>), rcgen::Error> {
+    let key = KeyPair::generate()?;
+    let mut params = params(vec![], common_name, None)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    let certificate = params.self_signed(&key)?.pem();
+    Ok((certificate, Issuer::new(params, key)))
 }
 
 /// A certificate for a server if it has names, else for a client.

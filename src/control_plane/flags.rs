@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, path::Path};
 
+use super::certificates::{FRONT_PROXY, FRONT_PROXY_AUTHORITY};
+
 /// The store's bound, far above what tests and benchmarks write.
 const QUOTA_BYTES: u64 = 8 << 30;
 
@@ -61,6 +63,14 @@ pub(super) fn api_server(work: &Path, port: u16, extra: &[String]) -> Vec<OsStri
         flag("service-account-key-file", certificates.join("service-account.pub")),
         flag("service-account-signing-key-file", certificates.join("service-account.key")),
         flag("service-account-issuer", "https://kubernetes.default.svc"),
+        // Aggregated API servers: who passes requests on to them, and how they learn whose they are.
+        flag("requestheader-client-ca-file", certificates.join(FRONT_PROXY_AUTHORITY)),
+        flag("requestheader-allowed-names", FRONT_PROXY),
+        flag("requestheader-username-headers", "X-Remote-User"),
+        flag("requestheader-group-headers", "X-Remote-Group"),
+        flag("requestheader-extra-headers-prefix", "X-Remote-Extra-"),
+        flag("proxy-client-cert-file", certificates.join("front-proxy.crt")),
+        flag("proxy-client-key-file", certificates.join("front-proxy.key")),
         flag("service-cluster-ip-range", "10.0.0.0/24"),
         flag("authorization-mode", "RBAC"),
         flag("event-ttl", "1h"),
@@ -70,7 +80,11 @@ pub(super) fn api_server(work: &Path, port: u16, extra: &[String]) -> Vec<OsStri
     flags
 }
 
-pub(super) fn controller_manager(work: &Path) -> Vec<OsString> {
+/// What the controller manager always runs.
+const CONTROLLERS: &str = "garbage-collector-controller,namespace-controller,serviceaccount-controller,\
+                           root-ca-certificate-publisher-controller,clusterrole-aggregation-controller";
+
+pub(super) fn controller_manager(work: &Path, more: &[String]) -> Vec<OsString> {
     let certificates = work.join(CERTIFICATES);
     let kubeconfig = work.join(CONTROLLER_MANAGER_KUBECONFIG);
     vec![
@@ -79,17 +93,15 @@ pub(super) fn controller_manager(work: &Path) -> Vec<OsString> {
         flag("authorization-kubeconfig", &kubeconfig),
         flag("secure-port", "0"),
         flag("leader-elect", "false"),
-        flag(
-            "controllers",
-            "garbage-collector-controller,namespace-controller,serviceaccount-controller,\
-             root-ca-certificate-publisher-controller,clusterrole-aggregation-controller",
-        ),
+        flag("controllers", [&[CONTROLLERS.to_owned()], more].concat().join(",")),
         flag("use-service-account-credentials", "true"),
         flag("service-account-private-key-file", certificates.join("service-account.key")),
         flag("root-ca-file", certificates.join("ca.crt")),
         // Its defaults, 20 and 30 a second, would be the slowest part of a test that deletes a namespace.
         flag("kube-api-qps", "500"),
         flag("kube-api-burst", "1000"),
+        // Where Options::controllers has the autoscaler; 15 s by default, for the same reason.
+        flag("horizontal-pod-autoscaler-sync-period", "1s"),
         flag("profiling", "false"),
     ]
 }

@@ -66,6 +66,8 @@ pub struct Options {
     pub first_port: Option<u16>,
     /// More flags for the API server, such as `--max-requests-inflight=50`.
     pub api_server_flags: Vec<String>,
+    /// More controllers for the controller manager to run, such as `deployment-controller`.
+    pub controllers: Vec<String>,
     /// Is told what takes long; standard error unless set.
     pub progress: Progress,
 }
@@ -78,6 +80,7 @@ impl Default for Options {
             keep_work_folder: false,
             first_port: None,
             api_server_flags: Vec::new(),
+            controllers: Vec::new(),
             // Not `eprintln!`: a test harness would keep that back until the end.
             progress: Arc::new(|line| drop(writeln!(io::stderr(), "{line}"))),
         }
@@ -92,6 +95,7 @@ impl fmt::Debug for Options {
             .field("keep_work_folder", &self.keep_work_folder)
             .field("first_port", &self.first_port)
             .field("api_server_flags", &self.api_server_flags)
+            .field("controllers", &self.controllers)
             .finish_non_exhaustive()
     }
 }
@@ -175,7 +179,7 @@ impl ControlPlane {
             let path = self.work.join(flags::CONTROLLER_MANAGER_KUBECONFIG);
             let text = kubeconfig(self.port, &certificates.authority, &certificates.controller_manager);
             fs::write(&path, text).map_err(in_work_folder(&path))?;
-            let arguments = flags::controller_manager(&self.work);
+            let arguments = flags::controller_manager(&self.work, &self.options.controllers);
             self.controller_manager = Some(launch(Program::ControllerManager, &binary, &self.work, arguments)?);
         }
         let Some(api_server) = &self.api_server else { return Ok(()) };
@@ -185,6 +189,11 @@ impl ControlPlane {
     /// A kubeconfig file of an administrator, for kubectl and others. It goes with the control plane.
     pub fn kubeconfig_path(&self) -> PathBuf {
         self.work.join(ADMIN_KUBECONFIG)
+    }
+
+    /// The authority, in PEM, of the certificate by which the API server proves itself to aggregated API servers.
+    pub fn front_proxy_authority_path(&self) -> PathBuf {
+        self.work.join(flags::CERTIFICATES).join(certificates::FRONT_PROXY_AUTHORITY)
     }
 
     /// The kubectl of the server's version.

@@ -20,6 +20,8 @@ pub enum Program {
     Helm,
     /// What runs the chart's own tests.
     HelmUnittest,
+    /// What says of objects what Argo CD and Flux would say of them.
+    ObjectHealth,
 }
 
 impl Program {
@@ -32,6 +34,7 @@ impl Program {
             Self::Kubectl => "kubectl",
             Self::Helm => "helm",
             Self::HelmUnittest => "helm-unittest",
+            Self::ObjectHealth => "object-health",
         }
     }
 

@@ -44,7 +44,7 @@ impl ControlPlane {
         ready::socket(&self.etcd, &self.work.join(flags::ETCD_SOCKET)).await?;
         self.start_api_server().await?;
         if let Some(binary) = self.binaries.controller_manager.clone().filter(|_| had_manager) {
-            let arguments = flags::controller_manager(&self.work);
+            let arguments = flags::controller_manager(&self.work, &self.options.controllers);
             self.controller_manager = Some(launch(Program::ControllerManager, &binary, &self.work, arguments)?);
         }
         Ok(())

@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use crate::harness::objects::{POOL, condition, machine, machine_of, member_of};
-use crate::harness::{Ground, Operator, Walk, eventually};
+use crate::harness::{Ground, Judge, Operator, Walk, eventually};
 use crate::walk_sweep::{all_end, confirm};
 
 #[tokio::test]
@@ -59,6 +59,11 @@ async fn after_a_restore_no_machine_is_handed_out_twice_and_no_fleet_is_swept() 
         })
         .await;
     assert!(given.iter().all(|(member, _)| condition(&pool, "Quarantined").2.contains(member.as_str())));
+    let judge = Judge::new(&walk).await;
+    judge.sees::<InstancePool>(&walk, POOL, ("Degraded", "2 members are kept back"), "Current").await;
+    for (member, _) in &given {
+        judge.sees::<PoolMember>(&walk, member, ("Degraded", "was claimed before"), "InProgress").await;
+    }
     let forgotten: BTreeSet<&String> = known.difference(&remembered).collect();
     assert_eq!(forgotten.len(), 2, "true orphans: their members came after the backup");
     let ledger =

@@ -5,8 +5,10 @@ mod audit;
 mod cloud_side;
 mod forwarder;
 mod ground;
+mod health;
 mod history;
 mod metrics;
+pub(crate) mod metrics_adapter;
 pub(crate) mod objects;
 mod operator;
 #[cfg(feature = "kubectl")]
@@ -24,6 +26,7 @@ pub(crate) use self::{
     audit::{Audit, LOG as AUDIT_LOG, policy as audit_policy},
     forwarder::Forwarder,
     ground::Ground,
+    health::Judge,
     history::{History, assert_never_bound_twice},
     operator::Operator,
     recorder::Recorder,

@@ -237,6 +237,11 @@ impl Operator {
         self.process().output()
     }
 
+    /// Host and port of its metrics server.
+    pub(crate) fn metrics_address(&self) -> &str {
+        &self.metrics
+    }
+
     /// The text of an endpoint of its metrics server.
     pub(crate) async fn endpoint(&self, path: &str) -> String {
         let url = format!("http://{}{path}", self.metrics);

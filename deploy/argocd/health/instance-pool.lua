@@ -1,0 +1,79 @@
+-- Health of an InstancePool in Argo CD; docs/gitops.md has the table. Argo CD gives scripts no string library.
+local status = obj.status or {}
+
+local function condition(name)
+  for _, found in ipairs(status.conditions or {}) do
+    if found.type == name then
+      return found
+    end
+  end
+  return {}
+end
+
+local function is(name, value)
+  return condition(name).status == value
+end
+
+local function health(of, message)
+  return { status = of, message = message or "" }
+end
+
+if status.observedGeneration ~= obj.metadata.generation then
+  return health("Progressing", "the operator has not seen this spec yet")
+end
+
+local drained = condition("Drained")
+if obj.metadata.deletionTimestamp ~= nil then
+  return health("Progressing", drained.message)
+end
+
+-- What only a person can change comes first, whatever the pool is meant to do.
+if is("Stalled", "True") then
+  return health("Degraded", condition("Stalled").message)
+end
+if is("TerminationHealthy", "False") then
+  return health("Degraded", condition("TerminationHealthy").message)
+end
+if is("Quarantined", "True") then
+  return health("Degraded", condition("Quarantined").message)
+end
+
+if obj.spec.state == "Paused" then
+  return health("Suspended", "spec.state is Paused: no machine is bought and none is handed out")
+end
+if obj.spec.state == "Draining" then
+  -- Claimed and held members may stay for days; nobody has to wait for them.
+  if drained.reason == "Terminating" then
+    return health("Progressing", drained.message)
+  end
+  return health("Suspended", drained.message)
+end
+
+local provisioning = condition("ProvisioningHealthy")
+if provisioning.status == "False" then
+  if provisioning.reason == "LaunchConfigsPaused" then
+    return health("Suspended", provisioning.message)
+  end
+  return health("Degraded", provisioning.message)
+end
+
+local template = condition("TemplateCurrent")
+if template.status == "False" and template.reason == "ProgressDeadlineExceeded" then
+  return health("Degraded", template.message)
+end
+
+local ready = condition("Ready")
+local lacking = ""
+if is("CapacityAvailable", "False") then
+  lacking = "; " .. condition("CapacityAvailable").message
+end
+if ready.status ~= "True" then
+  return health("Progressing", (ready.message or "") .. lacking)
+end
+if template.status == "False" and template.reason ~= "OnReplenish" then
+  return health("Progressing", template.message)
+end
+if is("AtMaxSize", "True") then
+  lacking = lacking .. "; " .. condition("AtMaxSize").message
+end
+return health("Healthy", ready.message .. lacking)

@@ -1,0 +1,36 @@
+-- Health of a PoolClaim in Argo CD; docs/gitops.md has the table. Argo CD gives scripts no string library.
+local status = obj.status or {}
+
+local function condition(name)
+  for _, found in ipairs(status.conditions or {}) do
+    if found.type == name then
+      return found
+    end
+  end
+  return {}
+end
+
+local function health(of, message)
+  return { status = of, message = message or "" }
+end
+
+local phase = status.phase or "Pending"
+local bound = condition("Bound")
+
+-- The status of a claim that has ended never changes again, so it may speak of an older spec.
+if phase == "Failed" or phase == "Lost" or phase == "Expired" then
+  return health("Degraded", phase .. ": " .. (bound.message or ""))
+end
+if status.observedGeneration ~= obj.metadata.generation then
+  return health("Progressing", "the operator has not seen this spec yet")
+end
+if obj.metadata.deletionTimestamp ~= nil then
+  return health("Progressing", "its machine is being released")
+end
+if phase == "Bound" then
+  if condition("Stale").status == "True" then
+    return health("Healthy", bound.message .. "; " .. condition("Stale").message)
+  end
+  return health("Healthy", bound.message)
+end
+return health("Progressing", bound.message)
