@@ -6,6 +6,7 @@ mod control_plane;
 mod crd;
 mod fixture;
 mod harness;
+mod install;
 mod shared;
 mod walk_argocd;
 mod walk_aside;

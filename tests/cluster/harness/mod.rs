@@ -29,8 +29,9 @@ pub(crate) use self::{
     health::Judge,
     history::{History, assert_never_bound_twice},
     operator::Operator,
+    process::Process,
     recorder::Recorder,
-    simcloud::Ledger,
+    simcloud::{Ledger, Simcloud},
     walk::Walk,
 };
 

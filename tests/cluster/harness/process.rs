@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -32,10 +32,23 @@ impl Process {
 
     /// Starts a program with these arguments; both of its outputs go to `log`.
     pub(crate) fn start(name: &'static str, program: &str, arguments: &[String], log: &Path, stdin: Stdio) -> Self {
+        Self::start_in(name, program, arguments, &[], log, stdin)
+    }
+
+    /// Like [`Process::start`], with more variables in its environment.
+    pub(crate) fn start_in(
+        name: &'static str,
+        program: &str,
+        arguments: &[String],
+        environment: &[(String, String)],
+        log: &Path,
+        stdin: Stdio,
+    ) -> Self {
         let output = File::create(log).expect("a log file");
         let child = Command::new(program)
             .args(arguments)
             .env_remove("KUBECONFIG")
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(stdin)
             .stdout(output.try_clone().expect("the log file again"))
             .stderr(output)
@@ -91,6 +104,13 @@ impl Process {
     /// Whether it has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("its status").is_some()
+    }
+
+    /// Its exit code if it has ended; that of a process that a signal ended is 128 and the signal's number, as kubelets
+    /// have it.
+    pub(crate) fn exit_code_if_ended(&mut self) -> Option<i32> {
+        let status = self.child.try_wait().expect("its status")?;
+        Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
     }
 
     /// Waits for its end and gives its exit code; none if a signal ended it.
