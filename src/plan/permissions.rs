@@ -38,6 +38,8 @@ enum Only {
     /// The namespace itself that the permission is in.
     ThisNamespace,
     KubeSystem,
+    /// The four definitions.
+    Definitions,
 }
 
 /// Who needs a permission.
@@ -99,7 +101,7 @@ const fn core(resource: &'static str, verbs: &'static [&'static str], place: Pla
     Entry { group: "", resource, verbs, place, only, need: Need::Feature }
 }
 
-const TABLE: [Entry; 20] = [
+const TABLE: [Entry; 21] = [
     ours("instancepools", &["get", "list", "watch", "patch"]),
     ours("launchconfigs", &["get", "list", "watch", "patch"]),
     ours("poolmembers", &["get", "list", "watch", "create", "patch", "delete"]),
@@ -132,7 +134,19 @@ const TABLE: [Entry; 20] = [
     core("secrets", &["get"], Place::Home, Only::InstallationSecret),
     // Its uid, for the installation id if none is given.
     core("namespaces", &["get"], Place::Cluster, Only::KubeSystem),
+    // To compare them with its own.
+    Entry {
+        group: "apiextensions.k8s.io",
+        resource: "customresourcedefinitions",
+        verbs: &["get"],
+        place: Place::Cluster,
+        only: Only::Definitions,
+        need: Need::Feature,
+    },
 ];
+
+const DEFINITIONS: [&str; 4] =
+    ["instancepools.bullpen.dev", "launchconfigs.bullpen.dev", "poolclaims.bullpen.dev", "poolmembers.bullpen.dev"];
 
 /// The rules of a role of this place in this mode, in the order of the table. None for [`Place::Cluster`] without a
 /// `ClusterRole`.
@@ -142,19 +156,20 @@ pub fn rules(mode: Mode, place: Place, names: &Names<'_>) -> Vec<PolicyRule> {
 }
 
 fn rule(mode: Mode, entry: &Entry, names: &Names<'_>) -> PolicyRule {
-    let name = match entry.only {
+    let names = match entry.only {
         Only::Any => None,
         // In a ClusterRole, every namespace is meant.
-        Only::ThisNamespace => (mode != Mode::Cluster).then_some(names.namespace),
-        Only::Lease => Some(names.lease),
-        Only::InstallationSecret => Some(names.installation_secret),
-        Only::KubeSystem => Some("kube-system"),
+        Only::ThisNamespace => (mode != Mode::Cluster).then(|| vec![names.namespace]),
+        Only::Lease => Some(vec![names.lease]),
+        Only::InstallationSecret => Some(vec![names.installation_secret]),
+        Only::KubeSystem => Some(vec!["kube-system"]),
+        Only::Definitions => Some(DEFINITIONS.to_vec()),
     };
     PolicyRule {
         api_groups: Some(vec![entry.group.to_owned()]),
         resources: Some(vec![entry.resource.to_owned()]),
         verbs: entry.verbs.iter().map(|verb| (*verb).to_owned()).collect(),
-        resource_names: name.map(|name| vec![name.to_owned()]),
+        resource_names: names.map(|names| names.into_iter().map(str::to_owned).collect()),
         ..PolicyRule::default()
     }
 }
