@@ -10,7 +10,7 @@ use kube::{Client, ResourceExt};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::CommandResult;
 use super::signals::Signals;
@@ -20,6 +20,7 @@ use crate::cluster::signs::Signs;
 use crate::cluster::{ObjectKey, preflight};
 use crate::controllers::{Equipment, Settings, terms};
 use crate::plan::term::EXPIRY_GRACE;
+use crate::plan::watched::{WatchedNamespaces, namespaces};
 use crate::telemetry::{self, Health, LogArgs, Metrics, init_logging};
 
 /// Arguments of `bullpen run`.
@@ -28,9 +29,9 @@ pub(super) struct RunArgs {
     /// Kubeconfig of the cluster [default: KUBECONFIG or the usual file, else the service account of the pod]
     #[arg(long, value_name = "PATH")]
     kubeconfig: Option<PathBuf>,
-    /// Watch this namespace only
-    #[arg(long, value_name = "NAMESPACE", env = "BULLPEN_NAMESPACE")]
-    namespace: Option<String>,
+    /// Watch these namespaces only, separated by commas; may be given several times [default: all namespaces]
+    #[arg(long, value_name = "NAMESPACE,...", env = "BULLPEN_NAMESPACE", value_parser = namespace_list)]
+    namespace: Vec<NamespaceList>,
     /// Where to serve /metrics, /livez and /readyz; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", env = "BULLPEN_METRICS_ADDRESS")]
     metrics_address: SocketAddr,
@@ -80,6 +81,14 @@ pub(super) struct RunArgs {
     expiry_grace_seconds: u32,
     #[command(flatten)]
     log: LogArgs,
+}
+
+/// What one `--namespace` names.
+#[derive(Clone, Debug)]
+struct NamespaceList(Vec<String>);
+
+fn namespace_list(text: &str) -> Result<NamespaceList, String> {
+    namespaces(text).map(NamespaceList)
 }
 
 /// As the design has it, see [`EXPIRY_GRACE`].
@@ -134,7 +143,10 @@ async fn run(args: RunArgs) -> CommandResult {
     let lease_namespace = args.lease_namespace.unwrap_or_else(|| home.clone());
     let installation_secret = ObjectKey::new(lease_namespace.clone(), args.installation_secret_name);
     let lease = args.leader_elect.then(|| ObjectKey::new(lease_namespace, args.lease_name.clone()));
-    preflight::check(&clients.direct, args.namespace.as_deref(), lease.as_ref()).await?;
+    let watched = WatchedNamespaces::of(args.namespace.into_iter().flat_map(|list| list.0));
+    for absent in preflight::check(&clients.direct, &watched, lease.as_ref()).await? {
+        warn!(scope = %absent, "nothing is allowed there: it is watched once its permissions are there");
+    }
     let installation = match args.installation_id {
         Some(id) => id,
         None => default_installation_id(&clients.direct, &home, &args.lease_name).await?,
@@ -155,12 +167,11 @@ async fn run(args: RunArgs) -> CommandResult {
     let health = Health::new();
     let serving =
         tokio::spawn(telemetry::serve(listener, metrics.clone(), health.clone(), shutdown.clone().cancelled_owned()));
-    let scope = args.namespace.as_deref().unwrap_or("all namespaces");
-    info!(version = env!("CARGO_PKG_VERSION"), %installation, %scope, "bullpen runs");
+    info!(version = env!("CARGO_PKG_VERSION"), %installation, scope = %watched, "bullpen runs");
     let identity = args.identity.unwrap_or_else(default_identity);
     let election = lease.map(|key| Election::new(clients.lease.clone(), key, identity.clone(), health.clone()));
     let settings = Settings {
-        namespace: args.namespace,
+        watched,
         installation,
         installation_secret,
         instance: identity,
@@ -184,7 +195,10 @@ async fn default_installation_id(
 ) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let kube_system = namespaces.get("kube-system").await.map_err(|error| {
-        format!("cannot read namespace kube-system to make an installation id: {error}; set --installation-id")
+        format!(
+            "cannot read namespace kube-system to make an installation id: {error}; set --installation-id \
+             (BULLPEN_INSTALLATION_ID; Helm chart: installation.id), or grant get on this namespace by a ClusterRole"
+        )
     })?;
     let text = format!("{}/{home}/{lease_name}", kube_system.uid().unwrap_or_default());
     Ok(Sha256::digest(text).iter().take(8).fold(String::new(), |id, byte| id + &format!("{byte:02x}")))
@@ -228,6 +242,20 @@ mod tests {
         }
         assert_eq!(parsed(&[]).unwrap().lease_name, "bullpen");
         assert!(parsed(&["--leader-elect=perhaps"]).is_err());
+    }
+
+    #[test]
+    fn namespaces_are_given_one_by_one_or_as_a_list_and_a_wrong_one_is_refused_by_the_name_of_the_flag() {
+        let names = |arguments: &[&str]| {
+            let lists = parsed(arguments).unwrap().namespace;
+            WatchedNamespaces::of(lists.into_iter().flat_map(|list| list.0)).to_string()
+        };
+        assert_eq!(names(&[]), "all namespaces");
+        assert_eq!(names(&["--namespace", "b", "--namespace", "a,b, ,"]), "namespaces a, b");
+        for wrong in ["", ",", "a,B", "-a"] {
+            let words = parsed(&[&format!("--namespace={wrong}")]).unwrap_err().to_string();
+            assert!(words.contains("--namespace"), "{words}");
+        }
     }
 
     #[test]

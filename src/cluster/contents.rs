@@ -9,10 +9,13 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client};
 
 use crate::api::{KeyRef, UserDataSource};
+use crate::plan::permissions::grant_in;
 use crate::plan::template::{MAX_USER_DATA, UserData};
 
-/// What was read is good for this long.
-pub const FRESH_FOR: Duration = Duration::from_mins(1);
+/// What was read is good for this long...
+const FRESH_FOR: Duration = Duration::from_mins(1);
+/// ... and that something is missing, which somebody may be putting right, for this long.
+const MISSING_FOR: Duration = Duration::from_secs(10);
 /// What nobody asked for in this time is forgotten.
 const KEPT_FOR: Duration = Duration::from_hours(1);
 
@@ -32,9 +35,11 @@ impl Contents {
         self.0.get(&(namespace.to_owned(), source.clone())).map(|(_, content)| content)
     }
 
-    /// How long ago it was read.
-    pub fn age(&self, namespace: &str, source: &UserDataSource) -> Option<Duration> {
-        self.0.get(&(namespace.to_owned(), source.clone())).map(|(read, _)| read.elapsed())
+    /// For how long what was read last is still good; none if it was not read yet, zero if it is to be read again.
+    pub fn fresh_for(&self, namespace: &str, source: &UserDataSource) -> Option<Duration> {
+        let (read, content) = self.0.get(&(namespace.to_owned(), source.clone()))?;
+        let good_for = if matches!(content, UserData::Missing { .. }) { MISSING_FOR } else { FRESH_FOR };
+        Some(good_for.saturating_sub(read.elapsed()))
     }
 
     /// Takes in what was read. Says whether it is another than before.
@@ -50,11 +55,15 @@ pub async fn read(client: &Client, namespace: &str, source: &UserDataSource) -> 
     if let Some(reference) = &source.secret_key_ref {
         let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
         let found = api.get_opt(&reference.name).await;
-        judge("Secret", reference, found, |secret| Some(secret.data.as_ref()?.get(&reference.key)?.0.clone()))
+        judge("Secret", namespace, reference, found, |secret| {
+            Some(secret.data.as_ref()?.get(&reference.key)?.0.clone())
+        })
     } else if let Some(reference) = &source.config_map_key_ref {
         let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
         let found = api.get_opt(&reference.name).await;
-        judge("ConfigMap", reference, found, |map| Some(map.data.as_ref()?.get(&reference.key)?.clone().into_bytes()))
+        judge("ConfigMap", namespace, reference, found, |map| {
+            Some(map.data.as_ref()?.get(&reference.key)?.clone().into_bytes())
+        })
     } else {
         Some(UserData::Known(None))
     }
@@ -62,6 +71,7 @@ pub async fn read(client: &Client, namespace: &str, source: &UserDataSource) -> 
 
 fn judge<K>(
     kind: &str,
+    namespace: &str,
     reference: &KeyRef,
     found: kube::Result<Option<K>>,
     content: impl FnOnce(&K) -> Option<Vec<u8>>,
@@ -76,8 +86,7 @@ fn judge<K>(
         }
         Err(kube::Error::Api(status)) if status.code == 403 => {
             let resource = format!("{}s", kind.to_lowercase());
-            let message =
-                format!("not allowed to read {kind} {name}: grant get on {resource} to the operator's service account");
+            let message = format!("not allowed to read {kind} {name}: {}", grant_in(namespace, "get", &resource));
             return missing("UserDataForbidden", message);
         }
         Err(error) => {
@@ -107,7 +116,7 @@ mod tests {
     }
 
     fn of(bytes: Option<Vec<u8>>) -> UserData {
-        judge("Secret", &reference(), Ok(Some(())), |()| bytes).unwrap()
+        judge("Secret", "ci", &reference(), Ok(Some(())), |()| bytes).unwrap()
     }
 
     #[test]
@@ -116,7 +125,7 @@ mod tests {
             UserData::Missing { message, .. } => message.clone(),
             _ => panic!("it is known"),
         };
-        let none = judge::<()>("Secret", &reference(), Ok(None), |()| None).unwrap();
+        let none = judge::<()>("Secret", "ci", &reference(), Ok(None), |()| None).unwrap();
         assert_eq!(words(&none), "there is no Secret boot in this namespace: create it with the key script");
         assert_eq!(words(&of(None)), "Secret boot has no key script: add it");
         assert!(words(&of(Some(vec![b'x'; MAX_USER_DATA + 1]))).contains("16385 bytes"));
@@ -128,9 +137,13 @@ mod tests {
     fn a_permission_that_is_missing_is_said_and_any_other_trouble_proves_nothing() {
         let error =
             |code| kube::Error::Api(Box::new(serde_json::from_value(serde_json::json!({"code": code})).unwrap()));
-        let forbidden = judge::<()>("ConfigMap", &reference(), Err(error(403)), |()| None);
-        assert!(matches!(forbidden, Some(UserData::Missing { reason: "UserDataForbidden", .. })));
-        assert_eq!(judge::<()>("ConfigMap", &reference(), Err(error(503)), |()| None), None);
+        let forbidden = judge::<()>("ConfigMap", "ci", &reference(), Err(error(403)), |()| None);
+        let Some(UserData::Missing { reason, message }) = forbidden else { panic!("{forbidden:?}") };
+        assert_eq!(reason, "UserDataForbidden");
+        for words in ["get on configmaps in namespace ci", "by a Role", "secrets.namespaces"] {
+            assert!(message.contains(words), "{message}");
+        }
+        assert_eq!(judge::<()>("ConfigMap", "ci", &reference(), Err(error(503)), |()| None), None);
     }
 
     #[test]

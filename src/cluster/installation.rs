@@ -129,7 +129,8 @@ fn trouble(key: &ObjectKey, verb: &str, error: &kube::Error) -> KeyTrouble {
             reason: "InstallationSecretForbidden",
             message: format!(
                 "not allowed to {verb} Secret {key}, which SSH keys are made from: grant {verb} on it to the operator's \
-                 service account"
+                 service account, by a Role in namespace {} (the Helm chart has one)",
+                key.namespace
             ),
         },
         error => KeyTrouble::unread(format!("no {verb} of Secret {key}, which SSH keys are made from: {error}")),

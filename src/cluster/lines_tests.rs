@@ -6,6 +6,7 @@ use super::*;
 use crate::api::InstancePool;
 use crate::cluster::World;
 use crate::cluster::world::State;
+use crate::plan::watched::{Feed, WatchedNamespaces};
 
 const CLAIMS: usize = 4;
 const MEMBERS: usize = 4;
@@ -67,7 +68,7 @@ fn meta(key: &ObjectKey, version: usize, deleting: bool) -> serde_json::Value {
 }
 
 fn apply<K: crate::cluster::kept::Kept + serde::de::DeserializeOwned>(world: &World, object: serde_json::Value) {
-    world.watched::<K>(Event::Apply(serde_json::from_value(object).unwrap()));
+    world.watched::<K>(&Feed::Everywhere, Event::Apply(serde_json::from_value(object).unwrap()));
 }
 
 fn act(world: &World, deed: &Deed, version: usize) {
@@ -122,12 +123,12 @@ fn act(world: &World, deed: &Deed, version: usize) {
 
 /// A new list does not show the object.
 fn forget<K: crate::cluster::kept::Kept>(world: &World, key: &ObjectKey) {
-    world.watched::<K>(Event::Init);
+    world.watched::<K>(&Feed::Everywhere, Event::Init);
     let others: Vec<_> = world.with(|state| K::store(state).iter().map(|(key, _)| key.clone()).collect());
     for other in others.into_iter().filter(|other| other != key) {
-        world.unreadable::<K>(other);
+        world.unreadable::<K>(&other);
     }
-    world.watched::<K>(Event::InitDone);
+    world.watched::<K>(&Feed::Everywhere, Event::InitDone);
 }
 
 /// The lines as they follow from everything that is known, put together anew.
@@ -155,7 +156,7 @@ fn anew(state: &State) -> Lines {
 proptest! {
     #[test]
     fn after_any_changes_the_lines_are_what_the_objects_say(deeds in deeds()) {
-        let (world, _changes) = World::new();
+        let (world, _changes) = World::new(WatchedNamespaces::All);
         for (number, deed) in deeds.iter().enumerate() {
             act(&world, deed, number + 1);
             world.with(|state| {

@@ -6,6 +6,7 @@ use super::*;
 use crate::api::PoolMember;
 use crate::cluster::World;
 use crate::cluster::kept::Kept;
+use crate::plan::watched::{Feed, WatchedNamespaces};
 
 const POOLS: [&str; 3] = ["a", "b", "c"];
 const CLAIMS: usize = 4;
@@ -54,7 +55,7 @@ fn member_key(pool: usize, number: usize) -> ObjectKey {
 }
 
 fn apply<K: Kept + serde::de::DeserializeOwned>(world: &World, object: serde_json::Value) {
-    world.watched::<K>(Event::Apply(serde_json::from_value(object).unwrap()));
+    world.watched::<K>(&Feed::Everywhere, Event::Apply(serde_json::from_value(object).unwrap()));
 }
 
 fn meta(key: &ObjectKey, version: usize) -> serde_json::Value {
@@ -120,12 +121,12 @@ fn act(world: &World, deed: &Deed, version: usize) {
 
 /// A new list does not show the object.
 fn forget<K: Kept>(world: &World, gone: &ObjectKey) {
-    world.watched::<K>(Event::Init);
+    world.watched::<K>(&Feed::Everywhere, Event::Init);
     let others: Vec<_> = world.with(|state| K::store(state).iter().map(|(key, _)| key.clone()).collect());
     for other in others.into_iter().filter(|other| other != gone) {
-        world.unreadable::<K>(other);
+        world.unreadable::<K>(&other);
     }
-    world.watched::<K>(Event::InitDone);
+    world.watched::<K>(&Feed::Everywhere, Event::InitDone);
 }
 
 fn waits(state: &State, claim: &PoolClaim) -> bool {
@@ -143,7 +144,7 @@ fn serves(state: &State, key: &ObjectKey) -> bool {
 proptest! {
     #[test]
     fn a_claim_with_a_selector_stands_in_the_line_of_each_pool_that_matches_and_is_the_demand_of_one(deeds in deeds()) {
-        let (world, _changes) = World::new();
+        let (world, _changes) = World::new(WatchedNamespaces::All);
         let mut homes: HashMap<ObjectKey, ObjectKey> = HashMap::new();
         for (number, deed) in deeds.iter().enumerate() {
             act(&world, deed, number + 1);
@@ -185,7 +186,7 @@ proptest! {
 
 #[test]
 fn those_who_serve_a_line_are_told_when_others_wait_in_it() {
-    let (world, mut changes) = World::new();
+    let (world, mut changes) = World::new(WatchedNamespaces::All);
     let pool = |number, paused, quota| Deed::Pool { number, labelled: true, spot: false, paused, quota, max_size: 5 };
     act(&world, &pool(0, false, None), 1);
     act(&world, &pool(1, false, None), 2);

@@ -19,8 +19,19 @@ const KEPT_FOR: Duration = Duration::from_hours(1);
 /// Labels of namespaces, as they were read last.
 #[derive(Debug, Default)]
 pub struct NamespaceLabels {
-    read: HashMap<String, (Instant, Option<BTreeMap<String, String>>)>,
+    read: HashMap<String, (Instant, Read)>,
     reading: HashMap<String, HashSet<ObjectKey>>,
+}
+
+/// What a reading of a namespace's labels brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// These.
+    Labels(BTreeMap<String, String>),
+    /// There is no such namespace, or no answer.
+    Nothing,
+    /// The operator is not allowed to read the namespace.
+    Forbidden,
 }
 
 impl NamespaceLabels {
@@ -28,8 +39,9 @@ impl NamespaceLabels {
     pub fn get(&self, namespace: &str) -> Labels<'_> {
         match self.read.get(namespace) {
             Some((at, _)) if at.elapsed() > GOOD_FOR => Labels::Unread,
-            Some((_, Some(labels))) => Labels::Known(labels),
-            Some((_, None)) => Labels::Unreadable,
+            Some((_, Read::Labels(labels))) => Labels::Known(labels),
+            Some((_, Read::Nothing)) => Labels::Unreadable,
+            Some((_, Read::Forbidden)) => Labels::Forbidden,
             None => Labels::Unread,
         }
     }
@@ -45,21 +57,23 @@ impl NamespaceLabels {
         !begun
     }
 
-    /// Takes in what was read; none if there is no such namespace or it cannot be read. Gives the pools that waited for it.
-    pub fn put(&mut self, namespace: &str, labels: Option<BTreeMap<String, String>>) -> HashSet<ObjectKey> {
+    /// Takes in what was read. Gives the pools that waited for it, and whether it is another answer than the one before.
+    pub fn put(&mut self, namespace: &str, read: Read) -> (HashSet<ObjectKey>, bool) {
         self.read.retain(|_, (at, _)| at.elapsed() < KEPT_FOR);
-        self.read.insert(namespace.to_owned(), (Instant::now(), labels));
-        self.reading.remove(namespace).unwrap_or_default()
+        let news = self.read.get(namespace).is_none_or(|(_, before)| *before != read);
+        self.read.insert(namespace.to_owned(), (Instant::now(), read));
+        (self.reading.remove(namespace).unwrap_or_default(), news)
     }
 }
 
-/// Reads the labels of a namespace. None if there is no such namespace, or no answer: then nobody in it is served.
-pub async fn labels(client: &Client, name: &str) -> Option<BTreeMap<String, String>> {
+/// Reads the labels of a namespace.
+pub async fn labels(client: &Client, name: &str) -> Read {
     match Api::<Object>::all(client.clone()).get_metadata(name).await {
-        Ok(namespace) => Some(namespace.metadata.labels.unwrap_or_default()),
+        Ok(namespace) => Read::Labels(namespace.metadata.labels.unwrap_or_default()),
+        Err(kube::Error::Api(status)) if status.code == 403 => Read::Forbidden,
         Err(error) => {
-            tracing::warn!(namespace = name, %error, "its labels cannot be read, so pools that choose by them do not serve it");
-            None
+            tracing::debug!(namespace = name, %error, "its labels were not read");
+            Read::Nothing
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What has to be there before the operator starts: the definitions, and the permissions.
 
+use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, Resource};
@@ -7,6 +8,8 @@ use thiserror::Error;
 
 use super::key::ObjectKey;
 use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use crate::plan::permissions::{Needed, needed_for_lease, needed_where_watched};
+use crate::plan::watched::{Feed, WatchedNamespaces};
 
 /// Why the operator cannot start. Each is one line that says what to do.
 #[derive(Debug, Error)]
@@ -26,65 +29,80 @@ pub enum PreflightError {
         verb: String,
         /// The resource, with its subresource.
         resource: String,
-        /// The namespace, or all of them.
+        /// The namespace, or all of them; and the name, if one object is meant.
         scope: String,
     },
 }
 
-/// Every verb that the operator needs, by resource.
-const NEEDED: [(&str, &str, &[&str]); 7] = [
-    ("instancepools", "", &["get", "list", "watch", "patch"]),
-    ("instancepools", "status", &["update"]),
-    ("launchconfigs", "", &["get", "list", "watch", "patch"]),
-    ("launchconfigs", "status", &["update"]),
-    ("poolmembers", "", &["get", "list", "watch", "create", "patch", "delete"]),
-    ("poolmembers", "status", &["update"]),
-    ("poolclaims", "", &["get", "list", "watch", "delete"]),
-];
+/// Questions that are asked side by side.
+const AT_ONCE: usize = 32;
 
 /// One permission that is needed.
 struct Question<'a> {
-    namespace: Option<&'a str>,
-    group: &'a str,
-    resource: &'a str,
-    subresource: &'a str,
-    verb: &'a str,
+    needed: Needed,
+    feed: &'a Feed,
     /// Of this object only; of all if none.
     name: Option<&'a str>,
 }
 
-/// Checks both; the permissions on the lease too, if there is to be one.
+/// Checks both; the permissions on the lease too, if there is to be one. Gives the namespaces of several in which nothing is
+/// allowed: they are not there yet with their roles, or were deleted, and the others do not wait for them.
 ///
 /// # Errors
 /// The first thing that is missing.
-pub async fn check(client: &Client, namespace: Option<&str>, lease: Option<&ObjectKey>) -> Result<(), PreflightError> {
-    definition::<InstancePool>(client, namespace).await?;
-    definition::<LaunchConfig>(client, namespace).await?;
-    definition::<PoolMember>(client, namespace).await?;
-    definition::<PoolClaim>(client, namespace).await?;
-    let group = InstancePool::group(&());
-    let of_ours =
-        |resource, subresource, verb| Question { namespace, group: &group, resource, subresource, verb, name: None };
-    let mut questions: Vec<Question<'_>> = Vec::new();
-    for (resource, subresource, verbs) in NEEDED {
-        questions.extend(verbs.iter().map(|verb| of_ours(resource, subresource, *verb)));
-    }
-    questions.push(of_ours("poolclaims", "status", "update"));
-    if let Some(lease) = lease {
-        questions.extend(["get", "create", "update"].map(|verb| Question {
-            namespace: Some(&lease.namespace),
-            group: "coordination.k8s.io",
-            resource: "leases",
-            subresource: "",
-            verb,
+pub async fn check(
+    client: &Client,
+    watched: &WatchedNamespaces,
+    lease: Option<&ObjectKey>,
+) -> Result<Vec<Feed>, PreflightError> {
+    let feeds = watched.feeds();
+    let first = feeds.first().and_then(Feed::namespace);
+    definition::<InstancePool>(client, first).await?;
+    definition::<LaunchConfig>(client, first).await?;
+    definition::<PoolMember>(client, first).await?;
+    definition::<PoolClaim>(client, first).await?;
+    let needed = needed_where_watched();
+    let questions = feeds
+        .iter()
+        .flat_map(|feed| needed.iter().map(move |needed| Question { needed: needed.clone(), feed, name: None }));
+    let absent = absent(&feeds, needed.len(), missing(client, questions.collect()).await?)?;
+    let home = lease.map(|lease| Feed::Namespace(lease.namespace.as_str().into()));
+    let on_lease = home.iter().flat_map(|feed| {
+        needed_for_lease().into_iter().map(move |needed| {
             // A create has no name yet, as far as permissions go.
-            name: (verb != "create").then_some(lease.name.as_str()),
-        }));
+            let name = lease.filter(|_| needed.verb != "create").map(|lease| lease.name.as_str());
+            Question { needed, feed, name }
+        })
+    });
+    if let Some(missing) = missing(client, on_lease.collect()).await?.into_iter().next() {
+        return Err(missing);
     }
-    for question in questions {
-        permission(client, &question).await?;
-    }
-    Ok(())
+    Ok(absent)
+}
+
+/// The namespaces of several in which nothing is allowed of what is needed in each.
+fn absent(feeds: &[Feed], needed: usize, missing: Vec<PreflightError>) -> Result<Vec<Feed>, PreflightError> {
+    let of = |feed: &Feed| {
+        let scope = feed.to_string();
+        missing
+            .iter()
+            .filter(|error| matches!(error, PreflightError::Forbidden { scope: of, .. } if *of == scope))
+            .count()
+    };
+    let absent: Vec<_> = feeds.iter().filter(|feed| of(feed) == needed).cloned().collect();
+    let all = absent.len() == feeds.len();
+    let excused: Vec<_> = absent.iter().map(Feed::to_string).collect();
+    let counts = |error: &PreflightError| {
+        all || !matches!(error, PreflightError::Forbidden { scope, .. } if excused.contains(scope))
+    };
+    missing.into_iter().find(counts).map_or(Ok(absent), Err)
+}
+
+/// What of this is not allowed, in order.
+async fn missing(client: &Client, questions: Vec<Question<'_>>) -> Result<Vec<PreflightError>, PreflightError> {
+    let answers = stream::iter(questions).map(|question| async move { permission(client, &question).await });
+    let answers: Vec<Option<PreflightError>> = answers.buffered(AT_ONCE).try_collect().await?;
+    Ok(answers.into_iter().flatten().collect())
 }
 
 async fn definition<K>(client: &Client, namespace: Option<&str>) -> Result<(), PreflightError>
@@ -109,16 +127,17 @@ where
     }
 }
 
-async fn permission(client: &Client, question: &Question<'_>) -> Result<(), PreflightError> {
-    let Question { namespace, group, resource, subresource, verb, name } = *question;
+/// That this is not allowed, if so.
+async fn permission(client: &Client, question: &Question<'_>) -> Result<Option<PreflightError>, PreflightError> {
+    let Question { needed: Needed { group, resource, subresource, verb }, feed, name } = question;
     let review = SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
             resource_attributes: Some(ResourceAttributes {
-                group: Some(group.to_owned()),
-                resource: Some(resource.to_owned()),
-                subresource: (!subresource.is_empty()).then(|| subresource.to_owned()),
-                verb: Some(verb.to_owned()),
-                namespace: namespace.map(str::to_owned),
+                group: Some((*group).to_owned()),
+                resource: Some((*resource).to_owned()),
+                subresource: (!subresource.is_empty()).then(|| (*subresource).to_owned()),
+                verb: Some((*verb).to_owned()),
+                namespace: feed.namespace().map(str::to_owned),
                 name: name.map(str::to_owned),
                 ..ResourceAttributes::default()
             }),
@@ -132,12 +151,53 @@ async fn permission(client: &Client, question: &Question<'_>) -> Result<(), Pref
         .await
         .map_err(|error| PreflightError::Unreachable(error.to_string()))?;
     if answer.status.is_some_and(|status| status.allowed) {
-        return Ok(());
+        return Ok(None);
     }
     let slash = if subresource.is_empty() { "" } else { "/" };
-    Err(PreflightError::Forbidden {
-        verb: verb.to_owned(),
+    let named = name.map(|name| format!(" (of the name {name})")).unwrap_or_default();
+    Ok(Some(PreflightError::Forbidden {
+        verb: (*verb).to_owned(),
         resource: format!("{resource}{slash}{subresource}.{group}"),
-        scope: namespace.map_or_else(|| "all namespaces".to_owned(), |namespace| format!("namespace {namespace}")),
-    })
+        scope: format!("{feed}{named}"),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feeds(names: &[&str]) -> Vec<Feed> {
+        names.iter().map(|name| Feed::Namespace((*name).into())).collect()
+    }
+
+    fn forbidden(verb: &str, feed: &Feed) -> PreflightError {
+        PreflightError::Forbidden {
+            verb: verb.into(),
+            resource: "poolclaims.bullpen.dev".into(),
+            scope: feed.to_string(),
+        }
+    }
+
+    fn judged(feeds: &[Feed], missing: &[(usize, &str)]) -> Result<Vec<Feed>, String> {
+        let missing = missing.iter().map(|(feed, verb)| forbidden(verb, &feeds[*feed])).collect();
+        absent(feeds, 2, missing).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_namespace_in_which_nothing_is_allowed_is_left_out_and_one_that_lacks_something_is_an_error() {
+        let three = feeds(&["a", "b", "c"]);
+        assert_eq!(judged(&three, &[]), Ok(Vec::new()));
+        assert_eq!(judged(&three, &[(1, "get"), (1, "list")]), Ok(vec![three[1].clone()]));
+        let words = judged(&three, &[(1, "get"), (1, "list"), (2, "list")]).unwrap_err();
+        assert!(words.starts_with("not allowed to list poolclaims.bullpen.dev in namespace c:"), "{words}");
+    }
+
+    #[test]
+    fn where_nothing_is_allowed_anywhere_the_first_permission_is_named() {
+        for names in [&["a"][..], &["a", "b"]] {
+            let feeds = feeds(names);
+            let nothing: Vec<_> = (0..names.len()).flat_map(|feed| [(feed, "get"), (feed, "list")]).collect();
+            assert!(judged(&feeds, &nothing).unwrap_err().contains("get poolclaims.bullpen.dev in namespace a:"));
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Signs of life of the API server: a layer around each client that notes what was answered, and when.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -11,8 +12,9 @@ use kube::client::Body;
 use parking_lot::Mutex;
 use tower::{Layer, Service};
 
-use crate::plan::liveness::{API_AWAY, Heard};
+use crate::plan::liveness::{API_AWAY, Heard, stale_for};
 use crate::plan::term::API_GAP;
+use crate::plan::watched::Feed;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::WatchedKind;
 
@@ -30,11 +32,20 @@ struct Inner {
 struct State {
     api: Option<Instant>,
     api_since: Option<Instant>,
-    watches: [Option<Instant>; WatchedKind::ALL.len()],
+    watches: HashMap<(WatchedKind, Feed), Sign>,
     /// Since when it has not answered what it was asked.
     silent_since: Option<Instant>,
     /// When it last answered again after more than [`API_GAP`].
     gap_ended: Option<Instant>,
+}
+
+/// What was heard of one watch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sign {
+    /// When it was last answered with success.
+    answered: Option<Instant>,
+    /// Whether the last answer was that it is not allowed.
+    refused: bool,
 }
 
 impl Signs {
@@ -44,9 +55,30 @@ impl Signs {
     }
 
     /// What was heard until now of the watch of a kind.
-    pub fn of(&self, kind: WatchedKind) -> Heard {
+    pub fn of(&self, kind: WatchedKind, feed: &Feed) -> Heard {
         let state = self.0.state.lock();
-        Heard { api: state.api, api_since: state.api_since, watch: state.watches[kind as usize] }
+        let watch = state.watches.get(&(kind, feed.clone())).and_then(|sign| sign.answered);
+        Heard { api: state.api, api_since: state.api_since, watch }
+    }
+
+    /// Which watch of a kind, begun at `begun`, has been stale for longest, if one is. A watch that is not allowed in one
+    /// namespace of several is not: to start the process anew would not bring the permission back, and would take the others
+    /// along.
+    pub fn stale<'a>(
+        &self,
+        kind: WatchedKind,
+        feeds: &'a [Feed],
+        begun: Instant,
+        now: Instant,
+    ) -> Option<(&'a Feed, Duration)> {
+        let counts = feeds.iter().filter(|feed| feeds.len() == 1 || !self.is_refused(kind, feed));
+        let stale = counts.filter_map(|feed| Some((feed, stale_for(&self.of(kind, feed), begun, now)?)));
+        stale.max_by_key(|(_, silent)| *silent)
+    }
+
+    /// Whether the last that was heard of the watch of a kind is that it is not allowed.
+    fn is_refused(&self, kind: WatchedKind, feed: &Feed) -> bool {
+        self.0.state.lock().watches.get(&(kind, feed.clone())).is_some_and(|sign| sign.refused)
     }
 
     /// How long ago the API server came back after a gap of more than [`API_GAP`]; no time ago if it is still away. Nothing
@@ -67,8 +99,8 @@ impl Signs {
         state.silent_since.get_or_insert(since);
     }
 
-    /// The API server has answered; to a list or watch of `kind` with success, if it is given.
-    fn heard(&self, kind: Option<WatchedKind>, now: Instant) {
+    /// The API server has answered; a list or watch with success, or that it is not allowed, if one is given.
+    fn heard(&self, watch: Option<(WatchedKind, Feed, bool)>, now: Instant) {
         let mut state = self.0.state.lock();
         let went_on = state.api.is_some_and(|before| now.saturating_duration_since(before) <= API_AWAY);
         if !went_on {
@@ -78,10 +110,13 @@ impl Signs {
         if state.silent_since.take().is_some_and(|since| is_gap(since, now)) {
             state.gap_ended = Some(now);
         }
-        if let Some(kind) = kind {
-            state.watches[kind as usize] = Some(now);
+        let Some((kind, feed, success)) = watch else { return };
+        let sign = state.watches.entry((kind, feed.clone())).or_default();
+        sign.refused = !success;
+        if success {
+            sign.answered = Some(now);
             drop(state);
-            self.0.metrics.watch_answered(kind, Timestamp::now());
+            self.0.metrics.watch_answered(kind, &feed, Timestamp::now());
         }
     }
 }
@@ -91,10 +126,17 @@ fn is_gap(since: Instant, now: Instant) -> bool {
     now.saturating_duration_since(since) > API_GAP
 }
 
-/// The kind that a request lists or watches: its path ends with the plural. One of a single object has its name there.
-fn listed(path: &str) -> Option<WatchedKind> {
-    let last = path.rsplit('/').next()?;
-    WatchedKind::ALL.iter().copied().find(|kind| kind.plural() == last)
+/// The kind and the namespace that a request lists or watches: its path ends with the plural. One of a single object has
+/// its name there.
+fn listed(path: &str) -> Option<(WatchedKind, Feed)> {
+    let mut parts = path.rsplit('/');
+    let last = parts.next()?;
+    let kind = WatchedKind::ALL.iter().copied().find(|kind| kind.plural() == last)?;
+    let feed = match (parts.next(), parts.next()) {
+        (Some(namespace), Some("namespaces")) => Feed::Namespace(namespace.into()),
+        _ => Feed::Everywhere,
+    };
+    Some((kind, feed))
 }
 
 impl<S> Layer<S> for Signs {
@@ -128,14 +170,16 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let kind = if request.method() == http::Method::GET { listed(request.uri().path()) } else { None };
+        let watch = if request.method() == http::Method::GET { listed(request.uri().path()) } else { None };
         let (answer, signs, sent) = (self.inner.call(request), self.signs.clone(), Instant::now());
         Box::pin(async move {
             let answer = answer.await;
             match answer.as_ref().map(Response::status) {
                 // An API server without its etcd, or a proxy without its API server, answers with these.
                 Ok(status) if !status.is_server_error() => {
-                    signs.heard(kind.filter(|_| status.is_success()), Instant::now());
+                    let told = status.is_success() || status == http::StatusCode::FORBIDDEN;
+                    let watch = watch.filter(|_| told).map(|(kind, feed)| (kind, feed, status.is_success()));
+                    signs.heard(watch, Instant::now());
                 }
                 Ok(_) | Err(_) => signs.unheard(sent),
             }
@@ -164,24 +208,48 @@ mod tests {
     #[tokio::test]
     async fn only_a_successful_list_or_watch_is_a_sign_of_a_watch() {
         let signs = Signs::new(Metrics::new());
-        let watch = || signs.of(WatchedKind::InstancePool).watch;
+        let ci = Feed::Namespace("ci".into());
+        let watch = || signs.of(WatchedKind::InstancePool, &ci).watch;
         let pools = "/apis/bullpen.dev/v1alpha1/namespaces/ci/instancepools";
         ask(&signs, &format!("{pools}/linux"), 200).await;
         ask(&signs, &format!("{pools}?watch=true"), 403).await;
         ask(&signs, "/apis/bullpen.dev/v1alpha1/poolmembers?watch=true", 200).await;
-        assert!(watch().is_none());
-        assert!(signs.of(WatchedKind::PoolMember).watch.is_some());
+        assert!(watch().is_none() && signs.is_refused(WatchedKind::InstancePool, &ci));
+        assert!(signs.of(WatchedKind::PoolMember, &Feed::Everywhere).watch.is_some());
+        ask(&signs, "/apis/bullpen.dev/v1alpha1/namespaces/other/instancepools?watch=true", 200).await;
+        assert!(watch().is_none(), "it was another namespace's");
         ask(&signs, &format!("{pools}?watch=true&resourceVersion=7"), 200).await;
-        assert!(watch().is_some());
+        assert!(watch().is_some() && !signs.is_refused(WatchedKind::InstancePool, &ci));
+    }
+
+    #[test]
+    fn one_stale_namespace_among_live_ones_is_noticed_and_one_that_is_not_allowed_is_excused() {
+        let (signs, begun) = (Signs::new(Metrics::new()), Instant::now());
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let feeds = ["a", "b", "c"].map(|name| Feed::Namespace(name.into()));
+        let answer = |feed: &Feed, seconds, success| {
+            signs.heard(Some((WatchedKind::PoolClaim, feed.clone(), success)), at(seconds));
+        };
+        answer(&feeds[1], 0, true);
+        for minute in 0..=4 {
+            answer(&feeds[0], minute * 60, true);
+            answer(&feeds[2], minute * 60, false);
+        }
+        let stale = |feeds| signs.stale(WatchedKind::PoolClaim, feeds, begun, at(240));
+        assert_eq!(stale(&feeds), Some((&feeds[1], Duration::from_mins(4))));
+        assert_eq!(stale(&feeds[..1]), None);
+        assert_eq!(stale(&feeds[2..]), Some((&feeds[2], Duration::from_mins(4))), "there is no other to spare");
+        answer(&feeds[1], 240, true);
+        assert_eq!(stale(&feeds), None);
     }
 
     #[tokio::test]
     async fn an_answer_without_the_api_server_behind_it_is_no_sign_of_it() {
         let signs = Signs::new(Metrics::new());
         ask(&signs, "/apis/bullpen.dev/v1alpha1/poolclaims", 503).await;
-        assert!(signs.of(WatchedKind::PoolClaim).api.is_none());
+        assert!(signs.of(WatchedKind::PoolClaim, &Feed::Everywhere).api.is_none());
         ask(&signs, "/version", 404).await;
-        assert!(signs.of(WatchedKind::PoolClaim).api.is_some());
+        assert!(signs.of(WatchedKind::PoolClaim, &Feed::Everywhere).api.is_some());
     }
 
     #[test]
@@ -189,10 +257,10 @@ mod tests {
         let (signs, begun) = (Signs::new(Metrics::new()), Instant::now());
         signs.heard(None, begun);
         signs.heard(None, begun + API_AWAY);
-        assert_eq!(signs.of(WatchedKind::PoolClaim).api_since, Some(begun));
+        assert_eq!(signs.of(WatchedKind::PoolClaim, &Feed::Everywhere).api_since, Some(begun));
         let back = begun + API_AWAY + API_AWAY + Duration::from_secs(1);
         signs.heard(None, back);
-        assert_eq!(signs.of(WatchedKind::PoolClaim).api_since, Some(back));
+        assert_eq!(signs.of(WatchedKind::PoolClaim, &Feed::Everywhere).api_since, Some(back));
     }
     #[test]
     fn a_gap_is_what_was_asked_for_long_without_an_answer_and_not_what_was_never_asked() {

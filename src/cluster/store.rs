@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use kube::ResourceExt;
 
 use super::key::ObjectKey;
+use crate::plan::watched::Feed;
 
 /// How long the uid of a deleted object is remembered, so that a late answer cannot bring it back.
 const TOMBSTONE_LIFE: Duration = Duration::from_mins(10);
@@ -20,8 +21,7 @@ const TOMBSTONE_LIFE: Duration = Duration::from_mins(10);
 pub struct Store<K> {
     entries: HashMap<ObjectKey, Entry<K>>,
     tombstones: HashMap<String, Instant>,
-    listing: Option<Listing>,
-    synced: bool,
+    feeds: HashMap<Feed, Listing>,
     arrivals: u64,
 }
 
@@ -33,9 +33,24 @@ struct Entry<K> {
     first_seen: Instant,
 }
 
+/// How far the lists of one watch have come.
 #[derive(Debug, Default)]
 struct Listing {
-    seen: HashSet<ObjectKey>,
+    progress: Progress,
+    /// What the list that is under way has shown.
+    seen: Option<HashSet<ObjectKey>>,
+}
+
+/// Whether the first list of a watch has been taken in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Progress {
+    /// Not yet.
+    #[default]
+    Awaited,
+    /// Not yet, and the API server does not allow it.
+    Refused,
+    /// It has, whole.
+    Whole,
 }
 
 /// What became of an object in the store.
@@ -51,7 +66,7 @@ pub struct Changed<K> {
 
 impl<K> Default for Store<K> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), tombstones: HashMap::new(), listing: None, synced: false, arrivals: 0 }
+        Self { entries: HashMap::new(), tombstones: HashMap::new(), feeds: HashMap::new(), arrivals: 0 }
     }
 }
 
@@ -76,9 +91,9 @@ impl<K: ResourceExt> Store<K> {
         self.entries.get(key).map(|entry| entry.first_seen.elapsed())
     }
 
-    /// Whether the first list has been taken in whole.
-    pub const fn is_synced(&self) -> bool {
-        self.synced
+    /// How far the watch of this feed has come.
+    pub fn progress(&self, feed: &Feed) -> Progress {
+        self.feeds.get(feed).map(|listing| listing.progress).unwrap_or_default()
     }
 
     /// Whether the object with this uid was seen to be deleted, by its own Deleted event.
@@ -93,9 +108,7 @@ impl<K: ResourceExt> Store<K> {
         // One name for all who hold it.
         let key = self.entries.get_key_value(&key).map_or(key, |(known, _)| known.clone());
         let (uid, version) = (object.uid().unwrap_or_default(), version_of(object.as_ref()));
-        if let Some(listing) = &mut self.listing {
-            listing.seen.insert(key.clone());
-        }
+        self.note_seen(&key);
         if self.tombstones.contains_key(&uid) {
             return Vec::new();
         }
@@ -134,23 +147,42 @@ impl<K: ResourceExt> Store<K> {
     }
 
     /// Takes in that a list has the object, although this version of it cannot be read.
-    pub fn keep(&mut self, key: ObjectKey) {
-        if let Some(listing) = &mut self.listing {
-            listing.seen.insert(key);
+    pub fn keep(&mut self, key: &ObjectKey) {
+        self.note_seen(key);
+    }
+
+    /// Every list under way that covers the object has it.
+    fn note_seen(&mut self, key: &ObjectKey) {
+        for (feed, listing) in &mut self.feeds {
+            if let Some(seen) = &mut listing.seen
+                && feed.covers(&key.namespace)
+            {
+                seen.insert(key.clone());
+            }
         }
     }
 
-    /// A new list begins.
-    pub fn begin_list(&mut self) {
-        self.listing = Some(Listing::default());
+    /// A new list of this feed begins.
+    pub fn begin_list(&mut self, feed: &Feed) {
+        self.feeds.entry(feed.clone()).or_default().seen = Some(HashSet::new());
     }
 
-    /// The list is complete. What it did not show, and no write answered since it began, is dropped. This is no proof
-    /// that the object is gone, so its uid is not remembered as deleted.
-    pub fn end_list(&mut self) -> Vec<Changed<K>> {
-        self.synced = true;
-        let Some(listing) = self.listing.take() else { return Vec::new() };
-        let missing: Vec<_> = self.entries.keys().filter(|key| !listing.seen.contains(*key)).cloned().collect();
+    /// The API server does not allow the list of this feed. What was known of it stays.
+    pub fn refuse_list(&mut self, feed: &Feed) {
+        let listing = self.feeds.entry(feed.clone()).or_default();
+        if listing.progress == Progress::Awaited {
+            listing.progress = Progress::Refused;
+        }
+    }
+
+    /// The list of this feed is complete. What of its namespace it did not show, and no write answered since it began, is
+    /// dropped. This is no proof that the object is gone, so its uid is not remembered as deleted.
+    pub fn end_list(&mut self, feed: &Feed) -> Vec<Changed<K>> {
+        let listing = self.feeds.entry(feed.clone()).or_default();
+        listing.progress = Progress::Whole;
+        let Some(seen) = listing.seen.take() else { return Vec::new() };
+        let missing = self.entries.keys().filter(|key| feed.covers(&key.namespace) && !seen.contains(*key));
+        let missing: Vec<_> = missing.cloned().collect();
         missing
             .into_iter()
             .filter_map(|key| self.entries.remove_entry(&key))
@@ -173,84 +205,5 @@ pub fn version_of<K: ResourceExt>(object: &K) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use k8s_openapi::api::core::v1::ConfigMap;
-    use kube::api::ObjectMeta;
-
-    use super::*;
-
-    fn object(name: &str, uid: &str, version: u64) -> Arc<ConfigMap> {
-        Arc::new(ConfigMap {
-            metadata: ObjectMeta {
-                namespace: Some("ns".into()),
-                name: Some(name.into()),
-                uid: Some(uid.into()),
-                resource_version: Some(version.to_string()),
-                ..ObjectMeta::default()
-            },
-            ..ConfigMap::default()
-        })
-    }
-
-    fn version(store: &Store<ConfigMap>, name: &str) -> Option<u64> {
-        store.get(&ObjectKey::new("ns", name)).map(|object| version_of(object.as_ref()))
-    }
-
-    #[test]
-    fn an_own_write_is_not_undone_by_an_older_watch_event() {
-        let mut store = Store::default();
-        store.apply(object("a", "1", 5));
-        assert!(store.apply(object("a", "1", 3)).is_empty());
-        assert_eq!(version(&store, "a"), Some(5));
-    }
-
-    #[test]
-    fn a_late_answer_does_not_bring_a_deleted_object_back() {
-        let mut store = Store::default();
-        store.apply(object("a", "1", 5));
-        store.delete(&ObjectKey::new("ns", "a"), "1");
-        assert!(store.apply(object("a", "1", 5)).is_empty());
-        assert!(store.saw_deleted("1"));
-    }
-
-    #[test]
-    fn the_deleted_event_of_a_former_object_leaves_the_present_one() {
-        let mut store = Store::default();
-        store.apply(object("a", "2", 9));
-        assert!(store.delete(&ObjectKey::new("ns", "a"), "1").is_none());
-        assert_eq!(version(&store, "a"), Some(9));
-    }
-
-    #[test]
-    fn a_name_used_again_shows_the_former_object_as_gone_first() {
-        let mut store = Store::default();
-        store.apply(object("a", "1", 5));
-        let changes = store.apply(object("a", "2", 9));
-        assert_eq!(changes.len(), 2);
-        assert!(changes[0].new.is_none() && changes[1].old.is_none());
-        assert!(store.saw_deleted("1"));
-    }
-
-    #[test]
-    fn a_relist_drops_what_it_does_not_show_and_keeps_what_was_written_meanwhile() {
-        let mut store = Store::default();
-        store.apply(object("a", "1", 1));
-        store.apply(object("b", "2", 2));
-        store.begin_list();
-        store.apply(object("a", "1", 1));
-        store.apply(object("c", "3", 4));
-        let dropped = store.end_list();
-        assert_eq!(dropped.len(), 1);
-        assert_eq!((version(&store, "a"), version(&store, "b"), version(&store, "c")), (Some(1), None, Some(4)));
-        assert!(!store.saw_deleted("2"), "missing from a list is no proof");
-    }
-
-    #[test]
-    fn the_order_of_arrival_survives_updates() {
-        let mut store = Store::default();
-        store.apply(object("a", "1", 1));
-        store.apply(object("b", "2", 2));
-        store.apply(object("a", "1", 3));
-        assert!(store.arrival(&ObjectKey::new("ns", "a")) < store.arrival(&ObjectKey::new("ns", "b")));
-    }
-}
+#[path = "store_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! The watches that feed the world, one for each kind.
+//! The watches that feed the world, one for each kind and watched namespace.
 
 use std::fmt::Debug;
 
@@ -9,12 +9,13 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::guard::Guarded;
 use super::kept::Kept;
 use super::key::ObjectKey;
 use super::world::World;
+use crate::plan::watched::Feed;
 
 /// How long the server may take before it ends a watch by itself: also how soon a connection that died in silence is
 /// noticed (five seconds later), seconds.
@@ -22,7 +23,7 @@ const WATCH_SECONDS: u32 = 60;
 
 /// Watches one kind into the world until the process ends. One broken object does not stop the others: it is logged,
 /// and the version before it stays in the world.
-pub async fn run<K>(client: Client, namespace: Option<String>, world: World)
+pub async fn run<K>(client: Client, of: Feed, world: World)
 where
     K: Kept
         + Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
@@ -33,48 +34,72 @@ where
         + Sync
         + 'static,
 {
-    let api: Api<Guarded<K>> = match &namespace {
+    let api: Api<Guarded<K>> = match of.namespace() {
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };
     let config = watcher::Config::default().timeout(WATCH_SECONDS);
-    feed(watch(api, config).default_backoff(), &world).await;
+    feed(watch(api, config).default_backoff(), &of, &world).await;
 }
 
-async fn feed<K>(stream: impl Stream<Item = watcher::Result<Event<Guarded<K>>>>, world: &World)
+async fn feed<K>(stream: impl Stream<Item = watcher::Result<Event<Guarded<K>>>>, of: &Feed, world: &World)
 where
     K: Kept + Resource<DynamicType = ()> + 'static,
 {
     let kind = K::kind(&());
     let pools = kind == "InstancePool";
     let mut stream = std::pin::pin!(stream);
+    let mut refused = false;
     while let Some(next) = stream.next().await {
         match next {
             Ok(event) => {
                 if pools {
-                    world.heard_of_pools();
+                    world.heard_of_pools(of);
                 }
-                take(world, event);
+                if std::mem::take(&mut refused) {
+                    warn!(%kind, scope = %of, "watching is allowed again");
+                }
+                take(world, of, event);
             }
-            Err(error) => warn!(%kind, %error, "watch was interrupted"),
+            Err(error) if is_forbidden(&error) => {
+                world.refused::<K>(of);
+                // Tried again for as long as it is not granted, and said once.
+                if std::mem::replace(&mut refused, true) {
+                    debug!(%kind, scope = %of, "watching is still not allowed");
+                } else {
+                    warn!(%kind, scope = %of, %error, "not allowed to watch: grant list and watch to the operator's service account");
+                }
+            }
+            Err(error) => warn!(%kind, scope = %of, %error, "watch was interrupted"),
         }
     }
 }
 
-fn take<K: Kept + Resource<DynamicType = ()>>(world: &World, event: Event<Guarded<K>>) {
+fn is_forbidden(error: &watcher::Error) -> bool {
+    let code = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.code,
+        _ => return false,
+    };
+    code == 403
+}
+
+fn take<K: Kept + Resource<DynamicType = ()>>(world: &World, of: &Feed, event: Event<Guarded<K>>) {
     match event {
-        Event::Init => world.watched::<K>(Event::Init),
-        Event::InitDone => world.watched::<K>(Event::InitDone),
+        Event::Init => world.watched::<K>(of, Event::Init),
+        Event::InitDone => world.watched::<K>(of, Event::InitDone),
         Event::InitApply(guard) => match guard.0 {
-            Ok(object) => world.watched(Event::InitApply(object)),
-            Err(broken) => world.unreadable::<K>(complain::<K>(&broken)),
+            Ok(object) => world.watched(of, Event::InitApply(object)),
+            Err(broken) => world.unreadable::<K>(&complain::<K>(&broken)),
         },
         Event::Apply(guard) => match guard.0 {
-            Ok(object) => world.watched(Event::Apply(object)),
-            Err(broken) => world.unreadable::<K>(complain::<K>(&broken)),
+            Ok(object) => world.watched(of, Event::Apply(object)),
+            Err(broken) => world.unreadable::<K>(&complain::<K>(&broken)),
         },
         Event::Delete(guard) => match guard.0 {
-            Ok(object) => world.watched(Event::Delete(object)),
+            Ok(object) => world.watched(of, Event::Delete(object)),
             Err(broken) => {
                 let uid = broken.metadata.uid.clone().unwrap_or_default();
                 world.answered_gone::<K>(&complain::<K>(&broken), &uid);

@@ -18,9 +18,10 @@ use super::key::ObjectKey;
 use super::lines::Lines;
 use super::lining_up::Selectors;
 use super::namespaces::NamespaceLabels;
-use super::store::{Changed, Store};
+use super::store::{Changed, Progress, Store};
 use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use crate::plan::queue::Telling;
+use crate::plan::watched::{Feed, WatchedNamespaces};
 
 /// What changed in the world.
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub enum Change {
     Line(ObjectKey),
     /// Every kind has been listed whole for the first time.
     Synced,
+    /// A namespace that could not be listed before has been listed whole.
+    Whole,
     /// Nothing changed: a beat that is to go through every queue.
     Beat,
 }
@@ -90,7 +93,10 @@ pub struct State {
     pub(super) member_counts: HashMap<String, usize>,
     pub(super) members_by_claim: HashMap<String, HashSet<ObjectKey>>,
     pub(super) claims_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
-    announced: bool,
+    watched: WatchedNamespaces,
+    /// The namespaces of the list of which every kind was listed whole.
+    whole: HashSet<Arc<str>>,
+    synced: bool,
 }
 
 /// A member between the decision to write it and the answer of its POST.
@@ -112,14 +118,16 @@ pub struct World {
 struct Inner {
     state: Mutex<State>,
     changes: mpsc::UnboundedSender<Change>,
-    pools_heard: Mutex<Option<Instant>>,
+    watched: WatchedNamespaces,
+    pools_heard: Mutex<HashMap<Feed, Instant>>,
 }
 
 impl World {
-    /// An empty world, and the stream of its changes.
-    pub fn new() -> (Self, mpsc::UnboundedReceiver<Change>) {
+    /// An empty world of these namespaces, and the stream of its changes.
+    pub fn new(watched: WatchedNamespaces) -> (Self, mpsc::UnboundedReceiver<Change>) {
         let (changes, receiver) = mpsc::unbounded_channel();
-        let inner = Inner { state: Mutex::new(State::default()), changes, pools_heard: Mutex::new(None) };
+        let state = State { watched: watched.clone(), ..State::default() };
+        let inner = Inner { state: Mutex::new(state), changes, watched, pools_heard: Mutex::default() };
         (Self { inner: Arc::new(inner) }, receiver)
     }
 
@@ -131,24 +139,45 @@ impl World {
         seen
     }
 
-    /// Takes in an event of a watch.
-    pub fn watched<K: Kept>(&self, event: Event<K>) {
+    /// Whether this namespace is watched. Of any other, nothing is asked and nothing is proved.
+    pub fn watches(&self, namespace: &str) -> bool {
+        self.inner.watched.contains(namespace)
+    }
+
+    /// Takes in an event of the watch of a feed.
+    pub fn watched<K: Kept>(&self, feed: &Feed, event: Event<K>) {
         let mut state = self.inner.state.lock();
+        let listed = matches!(event, Event::InitDone);
         let changes = match event {
             Event::Init => {
-                K::store(&mut state).begin_list();
+                K::store(&mut state).begin_list(feed);
                 Vec::new()
             }
             Event::InitApply(object) | Event::Apply(object) => K::store(&mut state).apply(Arc::new(pruned(object))),
             Event::Delete(object) => gone(&mut state, &ObjectKey::of(&object), &object.uid().unwrap_or_default()),
-            Event::InitDone => K::store(&mut state).end_list(),
+            Event::InitDone => K::store(&mut state).end_list(feed),
         };
         self.tell(&mut state, changes);
-        if !state.announced && state.is_synced() {
-            state.announced = true;
+        if listed {
+            self.came_further(&mut state, feed);
+        }
+    }
+
+    /// Takes in that the API server does not allow to list a feed.
+    pub fn refused<K: Kept>(&self, feed: &Feed) {
+        let mut state = self.inner.state.lock();
+        K::store(&mut state).refuse_list(feed);
+        self.came_further(&mut state, feed);
+    }
+
+    /// Looks whether the world, or the namespace of this feed, has just become whole.
+    fn came_further(&self, state: &mut State, feed: &Feed) {
+        let was_synced = state.synced;
+        let became_whole = state.note_progress(feed);
+        if state.synced && (became_whole || !was_synced) {
             state.choose_homes_anew();
-            self.tell_lines(&mut state);
-            let _ = self.inner.changes.send(Change::Synced);
+            self.tell_lines(state);
+            let _ = self.inner.changes.send(if was_synced { Change::Whole } else { Change::Synced });
         }
     }
 
@@ -169,18 +198,19 @@ impl World {
     }
 
     /// Takes in that a list has this object, although it cannot be read: its last good version stays.
-    pub fn unreadable<K: Kept>(&self, key: ObjectKey) {
+    pub fn unreadable<K: Kept>(&self, key: &ObjectKey) {
         K::store(&mut self.inner.state.lock()).keep(key);
     }
 
-    /// The watch of pools has shown a sign of life, or a pool was read live.
-    pub fn heard_of_pools(&self) {
-        *self.inner.pools_heard.lock() = Some(Instant::now());
+    /// The watch of the pools of a feed has shown a sign of life.
+    pub fn heard_of_pools(&self, feed: &Feed) {
+        self.inner.pools_heard.lock().insert(feed.clone(), Instant::now());
     }
 
-    /// When something was last heard of pools.
-    pub fn pools_last_heard(&self) -> Option<Instant> {
-        *self.inner.pools_heard.lock()
+    /// When something was last heard of the pools of this namespace.
+    pub fn pools_last_heard(&self, namespace: &str) -> Option<Instant> {
+        let heard = self.inner.pools_heard.lock();
+        heard.iter().find(|(feed, _)| feed.covers(namespace)).map(|(_, at)| *at)
     }
 
     /// Sends a beat the way that every change goes.
@@ -207,9 +237,50 @@ impl World {
 }
 
 impl State {
-    /// Whether every kind has been listed whole. No verdict is given before (`DESIGN.md` §2).
+    /// Whether every kind has been listed whole, in every watched namespace that the API server lets the operator list. No
+    /// verdict is given before (`DESIGN.md` §2).
     pub const fn is_synced(&self) -> bool {
-        self.pools.is_synced() && self.launch_configs.is_synced() && self.members.is_synced() && self.claims.is_synced()
+        self.synced
+    }
+
+    /// Whether that is so, and every kind has been listed whole in this namespace: nothing is decided of its objects before.
+    pub fn knows(&self, namespace: &str) -> bool {
+        self.synced
+            && match &self.watched {
+                WatchedNamespaces::All => true,
+                WatchedNamespaces::These(_) => self.whole.contains(namespace),
+            }
+    }
+
+    /// The namespaces that are watched.
+    pub const fn watched(&self) -> &WatchedNamespaces {
+        &self.watched
+    }
+
+    fn progress(&self, feed: &Feed) -> [Progress; 4] {
+        [
+            self.pools.progress(feed),
+            self.launch_configs.progress(feed),
+            self.members.progress(feed),
+            self.claims.progress(feed),
+        ]
+    }
+
+    /// Notes how far the lists of a feed have come. Says whether it has just become whole. One namespace of several that may
+    /// not be listed, or is not there yet with its permissions, does not keep the others waiting.
+    fn note_progress(&mut self, feed: &Feed) -> bool {
+        let is_whole = |progress: [Progress; 4]| progress.iter().all(|kind| *kind == Progress::Whole);
+        let whole = is_whole(self.progress(feed));
+        let became_whole = whole && feed.namespace().is_some_and(|namespace| self.whole.insert(namespace.into()));
+        if !self.synced {
+            let feeds = self.watched.feeds();
+            let settled = |feed: &Feed| {
+                let progress = self.progress(feed);
+                is_whole(progress) || (feeds.len() > 1 && progress.contains(&Progress::Refused))
+            };
+            self.synced = feeds.iter().all(settled) && feeds.iter().any(|feed| is_whole(self.progress(feed)));
+        }
+        became_whole
     }
 
     /// The members whose `spec.poolRef` has this name, whatever uid it has.
@@ -288,7 +359,7 @@ mod tests {
 
     #[test]
     fn the_others_of_a_pool_are_counted_as_a_look_at_each_would_count_them() {
-        let (world, _changes) = World::new();
+        let (world, _changes) = World::new(WatchedNamespaces::All);
         let (present, former) = (pool("new"), pool("old"));
         let counts = |name: &str, uid: &str| {
             let member = member(name, uid, 0);
@@ -314,5 +385,77 @@ mod tests {
         world.answered_gone::<PoolMember>(&ObjectKey::new("ns", "c"), "c");
         assert_eq!(counts("a", "new"), (0, 0));
         assert!(world.with(|state| state.member_counts.len()) == 1);
+    }
+
+    fn lists<K: Kept>(world: &World, feed: &Feed) {
+        world.watched::<K>(feed, Event::Init);
+        world.watched::<K>(feed, Event::InitDone);
+    }
+
+    fn lists_all(world: &World, feed: &Feed) {
+        lists::<InstancePool>(world, feed);
+        lists::<LaunchConfig>(world, feed);
+        lists::<PoolMember>(world, feed);
+        lists::<PoolClaim>(world, feed);
+    }
+
+    fn of_two() -> (World, mpsc::UnboundedReceiver<Change>, [Feed; 2]) {
+        let (world, changes) = World::new(WatchedNamespaces::of(["a".to_owned(), "b".to_owned()]));
+        (world, changes, ["a", "b"].map(|name| Feed::Namespace(name.into())))
+    }
+
+    fn knows(world: &World) -> (bool, bool) {
+        world.with(|state| (state.knows("a"), state.knows("b")))
+    }
+
+    #[test]
+    fn the_world_is_whole_when_every_kind_was_listed_in_every_namespace() {
+        let (world, mut changes, [a, b]) = of_two();
+        lists_all(&world, &a);
+        lists::<InstancePool>(&world, &b);
+        lists::<LaunchConfig>(&world, &b);
+        lists::<PoolMember>(&world, &b);
+        assert_eq!(knows(&world), (false, false));
+        assert!(changes.try_recv().is_err());
+        lists::<PoolClaim>(&world, &b);
+        assert_eq!(knows(&world), (true, true));
+        assert!(matches!(changes.try_recv(), Ok(Change::Synced)));
+        lists_all(&world, &b);
+        assert!(changes.try_recv().is_err(), "said once");
+        assert!(world.watches("a") && !world.watches("c") && !world.with(|state| state.knows("c")));
+    }
+
+    #[test]
+    fn a_namespace_that_may_not_be_listed_keeps_no_other_waiting_and_is_taken_in_when_it_may() {
+        let (world, mut changes, [a, b]) = of_two();
+        lists::<InstancePool>(&world, &b);
+        world.refused::<PoolMember>(&b);
+        assert_eq!(knows(&world), (false, false), "nothing at all was listed whole");
+        lists_all(&world, &a);
+        assert_eq!(knows(&world), (true, false), "without its members, its pools would seem to be empty");
+        assert!(matches!(changes.try_recv(), Ok(Change::Synced)));
+        lists_all(&world, &b);
+        assert_eq!(knows(&world), (true, true));
+        assert!(matches!(changes.try_recv(), Ok(Change::Whole)));
+    }
+
+    #[test]
+    fn what_may_not_be_listed_at_all_is_waited_for() {
+        let (world, _changes) = World::new(WatchedNamespaces::of(["a".to_owned()]));
+        let a = Feed::Namespace("a".into());
+        world.refused::<PoolMember>(&a);
+        lists::<InstancePool>(&world, &a);
+        assert!(!world.with(|state| state.is_synced()));
+        lists_all(&world, &a);
+        assert!(world.with(|state| state.knows("a")));
+    }
+
+    #[test]
+    fn pools_are_heard_of_by_namespace() {
+        let (world, _changes, [a, b]) = of_two();
+        world.heard_of_pools(&a);
+        assert!(world.pools_last_heard("a").is_some() && world.pools_last_heard("b").is_none());
+        world.heard_of_pools(&b);
+        assert!(world.pools_last_heard("b").is_some());
     }
 }

@@ -247,8 +247,12 @@ impl Writes {
         }
     }
 
-    /// Reads an object past every cache.
+    /// Reads an object past every cache. One in a namespace that is not watched is not asked for: whatever the answer, nobody
+    /// would see it change.
     pub async fn get<K: Written>(&self, key: &ObjectKey) -> Found<Arc<K>> {
+        if !self.world.watches(&key.namespace) {
+            return Found::Unproved;
+        }
         let api: Api<K> = self.api(&key.namespace);
         match api.get(&key.name).await {
             Ok(object) => Found::Object(self.world.answered(object)),
@@ -351,6 +355,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::plan::watched::WatchedNamespaces;
 
     fn error(code: u16, name: &str) -> kube::Error {
         let status = json!({"code": code, "details": {"name": name}});
@@ -381,7 +386,7 @@ mod tests {
         let client = kube::Client::new(server, "ci");
         let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
         let leadership = Leadership::acquired(crate::cluster::leadership::boottime());
-        let writes = Writes::new(clients, World::new().0, Metrics::new(), leadership.clone());
+        let writes = Writes::new(clients, World::new(WatchedNamespaces::All).0, Metrics::new(), leadership.clone());
         let member = member();
 
         leadership.end();
@@ -403,7 +408,7 @@ mod tests {
         let client = kube::Client::new(server, "ci");
         let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
         let leadership = Leadership::acquired(crate::cluster::leadership::boottime());
-        let world = World::new().0;
+        let world = World::new(WatchedNamespaces::All).0;
         let (writes, member) = (Writes::new(clients, world.clone(), Metrics::new(), leadership), member());
         let at_once = || {
             let turns = std::iter::from_fn(|| futures::FutureExt::now_or_never(writes.upkeep_turn(&member)).flatten());

@@ -102,7 +102,8 @@ pub struct Standing<'a> {
 impl<'a> Standing<'a> {
     /// Who waits at the pool of this name; nothing if nobody and nothing is in its line.
     pub fn of(state: &'a State, key: &'a ObjectKey) -> Option<Self> {
-        Some(Self { state, key, pool: state.pools.get(key), line: state.lines.at(key)? })
+        let pool = state.pools.get(key).filter(|_| state.knows(&key.namespace));
+        Some(Self { state, key, pool, line: state.lines.at(key)? })
     }
 
     /// The pool, if it serves anybody at all.

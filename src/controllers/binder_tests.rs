@@ -8,11 +8,13 @@ use crate::api::LaunchConfig;
 use crate::cluster::client::Clients;
 use crate::cluster::events::Events;
 use crate::cluster::kept::Kept;
+use crate::cluster::namespaces::Read;
 use crate::cluster::signs::Signs;
 use crate::cluster::{Leadership, World, Writes};
 use crate::controllers::context::{SweepRules, Wakers};
 use crate::controllers::queue::Waker;
 use crate::controllers::{clouds, keys, launch_health, machines};
+use crate::plan::watched::{Feed, WatchedNamespaces};
 use crate::telemetry::Metrics;
 
 pub(super) fn context() -> Context {
@@ -22,7 +24,7 @@ pub(super) fn context() -> Context {
     });
     let client = kube::Client::new(server, "ci");
     let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
-    let (world, metrics, leadership) = (World::new().0, Metrics::new(), Leadership::always());
+    let (world, metrics, leadership) = (World::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always());
     let waker = || Waker::new().0;
     Context {
         world: world.clone(),
@@ -39,7 +41,11 @@ pub(super) fn context() -> Context {
         leadership,
         // Long enough ago that what no list has shown is handed out.
         started: Timestamp::UNIX_EPOCH,
-        sweep: Arc::new(SweepRules { namespace: None, grace: jiff::SignedDuration::ZERO, dry_run: true }),
+        sweep: Arc::new(SweepRules {
+            watched: WatchedNamespaces::All,
+            grace: jiff::SignedDuration::ZERO,
+            dry_run: true,
+        }),
         signs: Signs::new(Metrics::new()),
         expiry_grace: jiff::SignedDuration::ZERO,
         writing: tokio_util::task::TaskTracker::new(),
@@ -47,7 +53,7 @@ pub(super) fn context() -> Context {
 }
 
 pub(super) fn see<K: Kept + serde::de::DeserializeOwned>(context: &Context, object: Value) {
-    context.world.watched::<K>(Event::Apply(serde_json::from_value(object).unwrap()));
+    context.world.watched::<K>(&Feed::Everywhere, Event::Apply(serde_json::from_value(object).unwrap()));
 }
 
 fn pool(claims: &Value) -> Value {
@@ -86,8 +92,8 @@ fn claim(namespace: &str, number: usize, spec: &Value) -> Value {
 
 pub(super) fn synced(context: &Context) {
     fn list<K: Kept>(context: &Context) {
-        context.world.watched::<K>(Event::Init);
-        context.world.watched::<K>(Event::InitDone);
+        context.world.watched::<K>(&Feed::Everywhere, Event::Init);
+        context.world.watched::<K>(&Feed::Everywhere, Event::InitDone);
     }
     list::<InstancePool>(context);
     list::<LaunchConfig>(context);
@@ -181,7 +187,7 @@ async fn a_namespace_whose_labels_are_not_known_yet_is_read_once_and_waits_for_t
     assert_eq!((first.unread.as_slice(), first.pairs.len(), first.messages.len()), (&["other".to_owned()][..], 0, 0));
     assert!(pass(&context).unwrap().unread.is_empty(), "it is being read");
     let labels = [("a".to_owned(), "b".to_owned())].into();
-    let waited = context.world.with(|state| state.namespaces.put("other", Some(labels)));
+    let (waited, _) = context.world.with(|state| state.namespaces.put("other", Read::Labels(labels)));
     assert!(waited.contains(&key()));
     assert_eq!(pass(&context).unwrap().pairs.len(), 1);
 }

@@ -20,6 +20,7 @@ use crate::cluster::signs::Signs;
 use crate::cluster::{Leadership, NotLeading, ObjectKey, World, WriteError, Writes};
 use crate::plan::ladder::Trial;
 use crate::plan::replenish::Memory;
+use crate::plan::watched::WatchedNamespaces;
 use crate::provider::ProviderError;
 use crate::telemetry::Metrics;
 
@@ -106,8 +107,8 @@ pub struct Context {
 /// Which machines without a member are ended.
 #[derive(Clone, Debug)]
 pub struct SweepRules {
-    /// Only those of this namespace, if there is one.
-    pub namespace: Option<String>,
+    /// Only those of these namespaces.
+    pub watched: WatchedNamespaces,
     /// Only those that are older.
     pub grace: SignedDuration,
     /// None: they are only spoken of.

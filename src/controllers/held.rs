@@ -45,6 +45,9 @@ pub async fn decide(context: &Context, member: &Arc<PoolMember>) -> Result<Held,
         // It is let go in a moment, and then this member is woken.
         return Ok(Held::Later(None));
     }
+    if !context.world.watches(&claim_key.namespace) {
+        return Ok(unwatched(context, member, &claim_key));
+    }
     let first = judge(context, member, &reference.uid, &cached);
     if first == Fate::FinishBinding
         && let Some(later) = secret::held_until(context, &reference.uid, Timestamp::now())
@@ -59,6 +62,15 @@ pub async fn decide(context: &Context, member: &Arc<PoolMember>) -> Result<Held,
         (first, Found::Unproved)
     };
     act(context, member, decided, live).await
+}
+
+/// Nobody would see the claim end, so nothing is proved of it and the member stays. The pool says so.
+fn unwatched(context: &Context, member: &PoolMember, claim: &ObjectKey) -> Held {
+    let uid = views::uid(member);
+    if context.machines.with(&uid, context.started, |record| !std::mem::replace(&mut record.unwatched_told, true)) {
+        warn!(member = %ObjectKey::of(member), %claim, "held by a claim in a namespace that is not watched: kept as it is");
+    }
+    Held::Lives
 }
 
 /// These write the claim, so they begin from its newest version.

@@ -41,7 +41,7 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
 fn free(state: &State, key: &ObjectKey) -> Option<Arc<PoolClaim>> {
     let claim = state.claims.get(key)?;
     let in_hand = state.claims_in_hand.contains(&views::uid(claim.as_ref()));
-    (state.is_synced() && !in_hand).then(|| claim.clone())
+    (state.knows(&key.namespace) && !in_hand).then(|| claim.clone())
 }
 
 fn phase(claim: &PoolClaim) -> ClaimPhase {
@@ -52,6 +52,10 @@ fn phase(claim: &PoolClaim) -> ClaimPhase {
 async fn is_lost(context: &Context, claim: &PoolClaim) -> Result<bool, Failure> {
     let Some(reference) = claim.status.as_ref().and_then(|status| status.member_ref.clone()) else { return Ok(false) };
     let member_key = ObjectKey::new(reference.namespace.clone(), reference.name.clone());
+    if !context.world.watches(&member_key.namespace) {
+        // Nothing can be proved there.
+        return Ok(false);
+    }
     let view = views::claim_view(claim);
     let cached = context.world.with(|state| {
         if state.members.saw_deleted(&reference.uid) {

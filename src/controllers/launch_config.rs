@@ -34,7 +34,7 @@ pub async fn reconcile(context: Context, shutdown: CancellationToken, key: Objec
     open(&context, &config, &key, &shutdown)?;
     remember(&context, &config, &key);
     // Before the members are listed, none would seem to need it. Then everything is looked at.
-    if !context.world.with(|state| state.is_synced()) {
+    if !context.world.with(|state| state.knows(&key.namespace)) {
         return Ok(None);
     }
     keep(&context, &config, &key).await?;

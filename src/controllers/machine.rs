@@ -204,7 +204,7 @@ async fn pool_is_fresh(context: &Context, gathered: &Gathered) -> Result<bool, F
     let key = views::pool_of(&gathered.member);
     let heard = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < POOL_FRESHNESS);
     let read = context.world.with(|state| state.pools_read.get(&key).copied());
-    if !heard(context.world.pools_last_heard()) && !heard(read) {
+    if !heard(context.world.pools_last_heard(&key.namespace)) && !heard(read) {
         match context.writes.get::<InstancePool>(&key).await {
             Found::Object(_) => {
                 context.world.with(|state| state.pools_read.insert(key.clone(), Instant::now()));

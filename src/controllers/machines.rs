@@ -73,6 +73,8 @@ pub struct MachineRecord {
     pub ending_since: Option<Timestamp>,
     /// Whether it was said that the end of its namespace overrides a hold on it.
     pub hold_overridden: bool,
+    /// Whether it was said that the member is held by a claim in a namespace that is not watched.
+    pub unwatched_told: bool,
 }
 
 impl MachineRecord {
@@ -95,6 +97,7 @@ impl MachineRecord {
             tagging: Tagging::new(),
             ending_since: None,
             hold_overridden: false,
+            unwatched_told: false,
         }
     }
 

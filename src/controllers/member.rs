@@ -135,7 +135,7 @@ fn mine(context: &Context, key: &ObjectKey) -> Option<Arc<PoolMember>> {
             .get(&views::pool_of(member))
             .is_some_and(|planned| planned.iter().any(|planned| planned.name == key.name));
         let in_hand = state.members_in_hand.contains(&views::uid(member.as_ref()));
-        (state.is_synced() && !being_written && !in_hand).then(|| member.clone())
+        (state.knows(&key.namespace) && !being_written && !in_hand).then(|| member.clone())
     })
 }
 
@@ -304,6 +304,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::World;
+    use crate::plan::watched::{Feed, WatchedNamespaces};
 
     fn of<K: serde::de::DeserializeOwned>(object: Value) -> K {
         serde_json::from_value(object).unwrap()
@@ -322,12 +323,12 @@ mod tests {
 
     #[test]
     fn a_member_that_is_written_and_still_planned_counts_once_against_max_size() {
-        let world = World::new().0;
+        let world = World::new(WatchedNamespaces::All).0;
         let pool: InstancePool = of(json!({
             "metadata": {"namespace": "ci", "name": "linux", "uid": "p", "resourceVersion": "1"},
             "spec": {"targetSize": 2, "maxSize": 2, "launchConfigs": [{"name": "sim"}]},
         }));
-        world.watched(Event::Apply(pool.clone()));
+        world.watched(&Feed::Everywhere, Event::Apply(pool.clone()));
         world.answered(member("linux-a"));
         world.answered(member("linux-b"));
         world.with(|state| {

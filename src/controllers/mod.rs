@@ -56,7 +56,7 @@ use crate::cluster::client::Clients;
 use crate::cluster::events::Events;
 use crate::cluster::signs::Signs;
 use crate::cluster::{Leadership, ObjectKey, World, Writes, watch};
-use crate::plan::liveness::stale_for;
+use crate::plan::watched::{Feed, WatchedNamespaces};
 use crate::telemetry::labels::{Controller, Queue, WatchedKind};
 use crate::telemetry::{Health, Metrics};
 use context::{Context, SweepRules, Wakers};
@@ -66,8 +66,8 @@ use queue::Waker;
 /// What the operator is started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The namespace to watch; all of them if none.
-    pub namespace: Option<String>,
+    /// The namespaces to watch.
+    pub watched: WatchedNamespaces,
     /// This installation's id.
     pub installation: String,
     /// Where the secret is that SSH keys are made from.
@@ -102,7 +102,7 @@ pub struct Equipment {
 /// own, so that nothing is planned from what an earlier term had seen.
 async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, shutdown: CancellationToken) {
     let Equipment { clients, signs, metrics, health } = equipment;
-    let (world, changes) = World::new();
+    let (world, changes) = World::new(settings.watched.clone());
     let (pools, pool_keys) = Waker::new();
     let (members, member_keys) = Waker::new();
     let (binder, binder_keys) = Waker::new();
@@ -123,7 +123,7 @@ async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, s
         leadership,
         started: Timestamp::now(),
         sweep: Arc::new(SweepRules {
-            namespace: settings.namespace.clone(),
+            watched: settings.watched.clone(),
             grace: settings.sweep_grace,
             dry_run: settings.sweep_dry_run,
         }),
@@ -132,10 +132,13 @@ async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, s
         writing: TaskTracker::new(),
     };
     let writing = context.writing.clone();
-    miss_watches(&health, &signs);
+    let feeds = settings.watched.feeds();
+    miss_watches(&health, &signs, &metrics, &feeds);
 
     let mut tasks = JoinSet::new();
-    watch_all(&mut tasks, &clients.watching, settings.namespace.as_ref(), &world, &shutdown);
+    for feed in &feeds {
+        watch_all(&mut tasks, &clients.watching, feed, &world, &shutdown);
+    }
     tasks.spawn(routing::run(context.clone(), changes, health.clone(), shutdown.clone()));
     tasks.spawn(pulse::run(world, shutdown.clone()));
     let pulse = |queue| Pulse::begin(queue, health.clone(), metrics.clone());
@@ -193,15 +196,9 @@ async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, s
     }
 }
 
-/// Watches each kind until `shutdown`.
-fn watch_all(
-    tasks: &mut JoinSet<()>,
-    client: &Client,
-    namespace: Option<&String>,
-    world: &World,
-    shutdown: &CancellationToken,
-) {
-    let (of, at) = (|| client.clone(), || namespace.cloned());
+/// Watches each kind of a feed until `shutdown`.
+fn watch_all(tasks: &mut JoinSet<()>, client: &Client, feed: &Feed, world: &World, shutdown: &CancellationToken) {
+    let (of, at) = (|| client.clone(), || feed.clone());
     for watch in [
         Box::pin(watch::run::<InstancePool>(of(), at(), world.clone())) as futures::future::BoxFuture<'static, ()>,
         Box::pin(watch::run::<LaunchConfig>(of(), at(), world.clone())),
@@ -216,13 +213,16 @@ fn watch_all(
 }
 
 /// A watch that the API server has not answered for long, while it answers others, is stale: the process is dead.
-fn miss_watches(health: &Health, signs: &Signs) {
+fn miss_watches(health: &Health, signs: &Signs, metrics: &Metrics, feeds: &[Feed]) {
     let begun = Instant::now();
     for &kind in WatchedKind::ALL {
-        let signs = signs.clone();
+        for feed in feeds {
+            metrics.watch_awaited(kind, feed);
+        }
+        let (signs, feeds) = (signs.clone(), feeds.to_vec());
         health.ask(watch_check(kind), move |now| {
-            let silent = stale_for(&signs.of(kind), begun, now)?;
-            Some(format!("no answer for {} s, while the API server answers others", silent.as_secs()))
+            let (feed, silent) = signs.stale(kind, &feeds, begun, now)?;
+            Some(format!("{feed}: no answer for {} s, while the API server answers others", silent.as_secs()))
         });
     }
 }

@@ -2,13 +2,13 @@
 //! somebody waits.
 
 use jiff::{SignedDuration, Timestamp};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::context::Context;
 use crate::api::NamespacesFrom;
 use crate::cluster::ObjectKey;
 use crate::cluster::lines::Line;
-use crate::cluster::namespaces::{READ_AGAIN_AFTER, labels};
+use crate::cluster::namespaces::{READ_AGAIN_AFTER, Read, labels};
 use crate::cluster::world::State;
 
 /// The namespaces whose labels are to be read for the claims that wait at this pool, and when to look again whether they
@@ -33,7 +33,11 @@ pub fn wanted(state: &mut State, key: &ObjectKey, now: Timestamp) -> (Vec<String
 pub async fn read(context: Context, namespace: String) {
     let found = labels(&context.writes.client(), &namespace).await;
     debug!(%namespace, ?found, "labels were read");
-    let pools = context.world.with(|state| state.namespaces.put(&namespace, found));
+    let readable = matches!(found, Read::Labels(_));
+    let (pools, news) = context.world.with(|state| state.namespaces.put(&namespace, found));
+    if news && !readable {
+        warn!(%namespace, "its labels cannot be read, so pools that choose namespaces by them do not serve it");
+    }
     for pool in pools {
         context.wakers.binder.wake(pool.clone());
         context.wakers.pools.wake(pool);

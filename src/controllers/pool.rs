@@ -63,7 +63,8 @@ struct Pass {
 /// One pass over the pool of this name.
 pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
     // Before every cache is whole, members would seem to be missing that are there. Then everything is looked at.
-    let Some(pool) = context.world.with(|state| state.is_synced().then(|| state.pools.get(&key).cloned())) else {
+    let Some(pool) = context.world.with(|state| state.knows(&key.namespace).then(|| state.pools.get(&key).cloned()))
+    else {
         return Ok(None);
     };
     let now = Timestamp::now();

@@ -36,6 +36,7 @@ pub async fn run(
                 context.wakers.pools.wake(pool);
             }
             Change::Beat => beat(&context),
+            Change::Whole => everything(&context),
             Change::Synced => {
                 health.pass(super::WATCHES_CHECK);
                 everything(&context);

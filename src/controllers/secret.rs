@@ -14,8 +14,9 @@ use super::queue::backoff;
 use super::views;
 use crate::api::{PoolClaim, PoolMember};
 use crate::cluster::ObjectKey;
-use crate::cluster::secrets::Made;
+use crate::cluster::secrets::{Made, NotAllowed};
 use crate::plan::binding::{self, Present};
+use crate::plan::permissions::grant_in;
 use crate::plan::{Answer, Found, record};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -82,22 +83,34 @@ async fn make(context: &Context, claim: &PoolClaim, member: &Arc<PoolMember>, na
     let key = ObjectKey::new(claim.namespace().unwrap_or_default(), name);
     // What was in the way is looked at before another try: in steady state nothing is written.
     let in_the_way = context.world.with(|state| state.secrets_in_the_way.contains_key(&views::uid(claim)));
-    if in_the_way && let Found::Object(found) = context.writes.get_secret(&key).await {
+    if in_the_way && let Ok(Found::Object(found)) = context.writes.get_secret(&key).await {
         return of_present(context, claim, member, &key, &found).await;
     }
     let secret = compose(context, claim, member, name).await?;
     match context.writes.create_secret(&secret).await {
         Made::Made => Ok(Step::Bind(member.clone())),
         Made::Exists | Made::Unproved => match context.writes.get_secret(&key).await {
-            Found::Object(found) => of_present(context, claim, member, &key, &found).await,
-            Found::Missing | Found::Unproved => Err(Trouble::Untold),
+            Ok(Found::Object(found)) => of_present(context, claim, member, &key, &found).await,
+            Ok(Found::Missing | Found::Unproved) => Err(Trouble::Untold),
+            Err(NotAllowed) => {
+                Err(forbidden(&key, "get", "there is a Secret of this name, and it cannot be read whose it is"))
+            }
         },
         // The claim ends with its namespace.
         Made::NamespaceEnds => Err(Trouble::Untold),
+        Made::Forbidden => Err(forbidden(&key, "create", "it cannot be made")),
         Made::Refused(words) => Err(Trouble::Told {
             reason: "BindingSecretRefused",
             message: format!("Secret {name} cannot be made, so the claim is not bound: {words}"),
         }),
+    }
+}
+
+fn forbidden(secret: &ObjectKey, verb: &str, what: &str) -> Trouble {
+    let grant = grant_in(&secret.namespace, verb, "secrets");
+    Trouble::Told {
+        reason: "BindingSecretForbidden",
+        message: format!("Secret {}: {what}, so the claim is not bound: {grant}", secret.name),
     }
 }
 

@@ -116,7 +116,7 @@ async fn sweep(context: &Context, scope: &Scope, cloud: &Arc<Cloud>, listing: &L
 fn look(context: &Context, scope: &Scope, cloud: &Arc<Cloud>, listing: &Listing) -> Option<(Vec<Listed>, usize)> {
     let word = cloud.word()?;
     let now = Timestamp::now();
-    let namespace = context.sweep.namespace.as_deref();
+    let watched = &context.sweep.watched;
     let mut unlabelled = BTreeSet::new();
     let mut fleet = 0;
     let suspects = context.world.with(|state| {
@@ -130,12 +130,16 @@ fn look(context: &Context, scope: &Scope, cloud: &Arc<Cloud>, listing: &Listing)
         let mut suspects = Vec::new();
         for machine in listing.machines().map(listed_machine) {
             let owner = machine.owner.as_ref();
-            let in_scope = owner.is_some_and(|owner| namespace.is_none_or(|only| only == owner.namespace));
+            if owner.is_some_and(|owner| watched.contains(&owner.namespace) && !state.knows(&owner.namespace)) {
+                // Its members could not be listed yet.
+                continue;
+            }
+            let in_scope = owner.is_some_and(|owner| watched.contains(&owner.namespace));
             fleet += usize::from(in_scope && !machine.ending);
             let known = owner
                 .and_then(|owner| state.members.get(&ObjectKey::new(owner.namespace.as_str(), owner.name.as_str())))
                 .map(|member| recorded(member));
-            match screen(&machine, known.as_ref(), namespace, context.sweep.grace, now) {
+            match screen(&machine, known.as_ref(), watched, context.sweep.grace, now) {
                 Sight::Settled => {}
                 Sight::Suspect => suspects.push(machine),
                 Sight::Unlabelled => drop(unlabelled.insert(machine.id)),

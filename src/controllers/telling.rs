@@ -16,8 +16,8 @@ use crate::api::{ClaimPhase, PoolClaim, ServedByPool, WhenEmpty};
 use crate::cluster::ObjectKey;
 use crate::cluster::world::State;
 use crate::plan::queue::{
-    Admission, Notice, Order, Refusal, Said, Supply, Turn, Unserved, Verdict, judge, no_match, not_found, over_quota,
-    trouble,
+    Admission, Notice, Order, Refusal, Said, Supply, Turn, Unserved, Verdict, judge, no_match, not_found, not_listed,
+    not_watched, over_quota, trouble,
 };
 use crate::plan::replenish::earliest;
 use crate::plan::{Answer, record};
@@ -91,8 +91,12 @@ pub fn plan<'a>(
     for (namespace, line) in here.line.namespaces() {
         if here.admission(namespace) == Admission::Refused {
             let other = (*namespace != here.key.namespace).then_some(here.key.namespace.as_str());
-            let nowhere = here.key.name.is_empty();
-            let refusal = if nowhere { no_match() } else { not_found(&here.key.name, other) };
+            let refusal = match &here.key.namespace {
+                _ if here.key.name.is_empty() => no_match(),
+                own if !here.state.watched().contains(own) => not_watched(own),
+                own if !here.state.knows(own) => not_listed(own),
+                _ => not_found(&here.key.name, other),
+            };
             for (_, key) in line.turns() {
                 told.judge(here, key, &refusal, &Notice::without_place(refusal.clone()), now);
             }
@@ -163,11 +167,14 @@ fn unserved(here: &Standing<'_>, key: &ObjectKey, claim: &PoolClaim, now: Timest
     // To a claim that it does not serve, a pool is not there, and says nothing of what claims do by default.
     let served = here.pool.filter(|_| here.admission(&key.namespace) == Admission::Served);
     let by_default = served.map_or(WhenEmpty::Wait, |pool| pool.spec.claims.when_empty);
+    // Nobody knows yet whether the pool is there: no reason to fail at once.
+    let unlisted = state.watched().contains(&here.key.namespace) && !state.knows(&here.key.namespace);
+    let when_empty = if unlisted { WhenEmpty::Wait } else { claim.spec.when_empty.unwrap_or(by_default) };
     Unserved {
         uid: views::uid(claim),
         created: views::created(claim),
         first_seen: now.checked_sub(seen_for).unwrap_or(now),
-        when_empty: claim.spec.when_empty.unwrap_or(by_default),
+        when_empty,
         wait_timeout: claim.spec.wait_timeout_seconds.map(|seconds| SignedDuration::from_secs(i64::from(seconds))),
         said: said(claim),
     }

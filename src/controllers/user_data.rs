@@ -1,5 +1,7 @@
 //! User data that a pool's template refers to: read when it is asked for and not fresh.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tracing::info;
@@ -8,8 +10,11 @@ use super::context::Context;
 use super::{keys, views};
 use crate::api::{InstancePool, MemberState};
 use crate::cluster::ObjectKey;
-use crate::cluster::contents::{FRESH_FOR, read};
+use crate::cluster::contents::read;
 use crate::plan::replenish::earliest;
+
+/// When what could not be read is read again.
+const READ_AGAIN: Duration = Duration::from_secs(10);
 
 /// Reads what the pool's template refers to, unless that was done a moment ago and nobody insists, and the secret that its
 /// keys are made from. Says whether it is another than before. Without an answer, what was read last stays.
@@ -24,8 +29,8 @@ pub async fn refresh(context: &Context, pool: &InstancePool, insist: bool) -> bo
 async fn refresh_content(context: &Context, pool: &InstancePool, insist: bool) -> bool {
     let Some(source) = &pool.spec.template.user_data_from else { return false };
     let namespace = pool.namespace().unwrap_or_default();
-    let fresh = context.world.with(|state| state.contents.age(&namespace, source).is_some_and(|age| age < FRESH_FOR));
-    if fresh && !insist {
+    let fresh_for = context.world.with(|state| state.contents.fresh_for(&namespace, source)).unwrap_or_default();
+    if !fresh_for.is_zero() && !insist {
         return false;
     }
     let Some(found) = read(&context.writes.client(), &namespace, source).await else { return false };
@@ -57,6 +62,8 @@ pub fn read_again_at(context: &Context, pool: &InstancePool, now: Timestamp) -> 
 fn read_content_again_at(context: &Context, pool: &InstancePool, now: Timestamp) -> Option<Timestamp> {
     let source = pool.spec.template.user_data_from.as_ref()?;
     let namespace = pool.namespace().unwrap_or_default();
-    let age = context.world.with(|state| state.contents.age(&namespace, source)).unwrap_or_default();
-    now.checked_add(SignedDuration::try_from(FRESH_FOR.saturating_sub(age)).ok()?).ok()
+    let fresh_for = context.world.with(|state| state.contents.fresh_for(&namespace, source));
+    // An answer that proved nothing is asked for again with the next pass; without one, soon.
+    let again = fresh_for.filter(|left| !left.is_zero()).unwrap_or(READ_AGAIN);
+    now.checked_add(SignedDuration::try_from(again).ok()?).ok()
 }

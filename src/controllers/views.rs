@@ -5,11 +5,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::api::{InstancePool, MemberState, PoolClaim, PoolMember, PoolMemberStatus, condition_is_true};
+use crate::api::{
+    InstancePool, MemberState, NamespacesFrom, PoolClaim, PoolMember, PoolMemberStatus, condition_is_true,
+};
 use crate::cluster::ObjectKey;
+use crate::cluster::lines::Line;
 use crate::cluster::world::State;
 use crate::plan::attention::Attention;
 use crate::plan::lifecycle::Stuck;
+use crate::plan::queue::Labels;
 use crate::plan::replenish::{CountedMember, Standing, earliest};
 use crate::plan::template::{CurrentTemplate, UserData};
 use crate::plan::term::TermRules;
@@ -97,6 +101,15 @@ pub fn attention(state: &State, pool: &InstancePool) -> Attention {
         } else if is_quarantined(member) && deleted.is_none() {
             attention.quarantined.push(member.name_any());
         }
+        let holder = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
+        if holder.is_some_and(|claim| !state.watched().contains(&claim.namespace)) {
+            attention.unwatched.push(member.name_any());
+        }
+    }
+    if pool.spec.claims.allowed_namespaces.from == NamespacesFrom::Selector {
+        let waiting = state.lines.at(&ObjectKey::of(pool)).into_iter().flat_map(Line::namespaces);
+        let unreadable = waiting.filter(|(name, _)| state.namespaces.get(name) == Labels::Forbidden);
+        attention.unreadable = unreadable.map(|(name, _)| name.clone()).collect();
     }
     attention
 }

@@ -1,5 +1,5 @@
 //! What a pool says of members that a person should look at: machines whose end does not come, and machines that were
-//! claimed before by their tags.
+//! claimed before by their tags, or whose claims nobody watches; and of namespaces whose labels it may not read.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -18,9 +18,13 @@ pub struct Attention {
     pub stuck_since: Option<Timestamp>,
     /// They are quarantined.
     pub quarantined: Vec<String>,
+    /// Their claims are in namespaces that the operator does not watch.
+    pub unwatched: Vec<String>,
+    /// Namespaces with claims on the pool, which chooses by labels that the operator may not read.
+    pub unreadable: Vec<String>,
 }
 
-/// Puts it into the conditions of a pool. Each of the two conditions appears with its first cause, and stays.
+/// Puts it into the conditions of a pool. Each of the conditions appears with its first cause, and stays.
 pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: Option<i64>, now: Timestamp) {
     let stuck = &attention.stuck;
     let healthy = ConditionValue::new("TerminationHealthy", true, "MachinesEnd", "machines end when they should");
@@ -39,6 +43,26 @@ pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: 
         );
         ConditionValue::new("Quarantined", true, "MachinesClaimedBefore", message)
     };
+    let (unwatched, unreadable) = (&attention.unwatched, &attention.unreadable);
+    let watched = ConditionValue::new("ClaimsWatched", true, "ClaimsWatched", "the claims of all members are watched");
+    let not_watched = || {
+        let message = format!(
+            "{} members are held by claims in namespaces that the operator does not watch, and are kept until it does: add \
+             the namespaces to --namespace (Helm chart: scope.namespaces); members {}",
+            unwatched.len(),
+            named(unwatched)
+        );
+        ConditionValue::new("ClaimsWatched", false, "NamespaceNotWatched", message)
+    };
+    let readable = ConditionValue::new("NamespacesReadable", true, "LabelsRead", "labels of namespaces can be read");
+    let not_readable = || {
+        let message = format!(
+            "claims of these namespaces are not served, because the operator is not allowed to read their labels: grant \
+             get on the namespace itself to its service account, by a Role in it (the Helm chart does): {}",
+            named(unreadable)
+        );
+        ConditionValue::new("NamespacesReadable", false, "NamespaceForbidden", message)
+    };
     let mut put = |trouble: bool, bad: &dyn Fn() -> ConditionValue, good: ConditionValue| {
         let said = conditions.iter().any(|condition| condition.type_ == good.type_);
         if trouble {
@@ -49,6 +73,8 @@ pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: 
     };
     put(!stuck.is_empty(), &unhealthy, healthy);
     put(!quarantined.is_empty(), &some, none);
+    put(!unwatched.is_empty(), &not_watched, watched);
+    put(!unreadable.is_empty(), &not_readable, readable);
 }
 
 /// The first few of these names in order, and how many more there are.
@@ -81,6 +107,21 @@ mod tests {
         assert!(during[0].message.contains("7 machines"), "{}", during[0].message);
         assert!(during[0].message.ends_with("ci-4 and 2 more"), "{}", during[0].message);
         assert_eq!(noted(&during, &Attention::default())[0].status, "True");
+    }
+
+    #[test]
+    fn what_a_permission_or_the_scope_keeps_from_the_pool_is_said_until_it_is_there() {
+        let (unwatched, unreadable) = (vec!["ci-a".to_owned()], vec!["red".to_owned()]);
+        let during = noted(&[], &Attention { unwatched, unreadable, ..Attention::default() });
+        let said: Vec<_> =
+            during.iter().map(|it| (it.type_.as_str(), it.status.as_str(), it.reason.as_str())).collect();
+        assert_eq!(
+            said,
+            [("ClaimsWatched", "False", "NamespaceNotWatched"), ("NamespacesReadable", "False", "NamespaceForbidden")]
+        );
+        assert!(during[0].message.contains("--namespace") && during[0].message.ends_with("ci-a"));
+        assert!(during[1].message.contains("grant get on the namespace itself") && during[1].message.ends_with("red"));
+        assert!(noted(&during, &Attention::default()).iter().all(|condition| condition.status == "True"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod launch_status;
 pub mod lease;
 pub mod lifecycle;
 pub mod liveness;
+pub mod permissions;
 pub mod placement;
 pub mod provisioning;
 pub mod queue;
@@ -33,6 +34,7 @@ pub mod sweep;
 pub mod template;
 pub mod term;
 pub mod user_data;
+pub mod watched;
 pub mod weights;
 
 pub use claimable::{ClaimView, MemberView, claimable, queues};

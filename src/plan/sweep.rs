@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
 use super::evidence::Found;
+use super::watched::WatchedNamespaces;
 
 /// So many orphans at once are swept however small the fleet is.
 pub const ALWAYS_SWEPT: usize = 5;
@@ -59,19 +60,19 @@ pub enum Sight {
     Unlabelled,
 }
 
-/// Looks at a machine. `namespace` is the only one that this operator works in, if there is one; `known` the member of the
-/// owner's name, as the caches have it.
+/// Looks at a machine. `watched` are the namespaces that this operator works in; `known` is the member of the owner's name,
+/// as the caches have it.
 pub fn screen(
     machine: &Listed,
     known: Option<&Recorded>,
-    namespace: Option<&str>,
+    watched: &WatchedNamespaces,
     grace: SignedDuration,
     now: Timestamp,
 ) -> Sight {
     let Some(owner) = &machine.owner else {
         return if machine.ending { Sight::Settled } else { Sight::Unlabelled };
     };
-    let elsewhere = namespace.is_some_and(|namespace| namespace != owner.namespace);
+    let elsewhere = !watched.contains(&owner.namespace);
     let young = now.duration_since(machine.launched) < grace;
     if machine.ending || elsewhere || young || known.is_some_and(|member| member.needs(machine, owner)) {
         Sight::Settled
@@ -152,6 +153,10 @@ mod tests {
         Timestamp::from_second(10_000 + seconds).unwrap()
     }
 
+    fn these(names: &[&str]) -> WatchedNamespaces {
+        WatchedNamespaces::of(names.iter().map(|name| (*name).to_owned()))
+    }
+
     fn machine() -> Listed {
         let owner = Owner { namespace: "ci".into(), name: "ci-1".into(), uid: "u-1".into() };
         Listed { id: "i-1".into(), owner: Some(owner), launched: at(0), ending: false }
@@ -162,7 +167,7 @@ mod tests {
     }
 
     fn sight(machine: &Listed, known: Option<&Recorded>, now: i64) -> Sight {
-        screen(machine, known, Some("ci"), GRACE, at(now))
+        screen(machine, known, &these(&["ci"]), GRACE, at(now))
     }
 
     #[test]
@@ -188,8 +193,9 @@ mod tests {
     #[test]
     fn machines_of_other_namespaces_and_machines_that_end_are_left_alone() {
         //
-        assert_eq!(screen(&machine(), None, Some("other"), GRACE, at(500)), Sight::Settled);
-        assert_eq!(screen(&machine(), None, None, GRACE, at(500)), Sight::Suspect);
+        assert_eq!(screen(&machine(), None, &these(&["another", "other"]), GRACE, at(500)), Sight::Settled);
+        assert_eq!(screen(&machine(), None, &these(&["another", "ci"]), GRACE, at(500)), Sight::Suspect);
+        assert_eq!(screen(&machine(), None, &WatchedNamespaces::All, GRACE, at(500)), Sight::Suspect);
         assert_eq!(sight(&Listed { ending: true, ..machine() }, None, 500), Sight::Settled);
     }
 

@@ -10,6 +10,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::plan::watched::Feed;
+
 use super::labels::{
     BreakerState, ClaimEnd, Controller, CreateOutcome, FailureClass, LeaderTransition, MemberLabel, ProviderOperation,
     ProviderOutcome, Queue, TerminationOutcome, WatchedKind, WriteKind, WriteOutcome, WriteVerb,
@@ -107,6 +109,8 @@ pub(super) struct QueueLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct WatchLabels {
     pub(super) kind: WatchedKind,
+    /// Empty: all of them.
+    pub(super) namespace: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -359,14 +363,15 @@ impl Families {
         for &queue in Queue::ALL {
             drop(self.last_turn.get_or_create(&QueueLabels { queue }));
         }
-        for &kind in WatchedKind::ALL {
-            drop(self.last_watch.get_or_create(&WatchLabels { kind }));
-        }
         for &transition in LeaderTransition::ALL {
             drop(self.leader_transitions.get_or_create(&TransitionLabels { transition }));
         }
         self
     }
+}
+
+pub(super) fn watch_labels(kind: WatchedKind, feed: &Feed) -> WatchLabels {
+    WatchLabels { kind, namespace: feed.namespace().unwrap_or_default().to_owned() }
 }
 
 pub(super) fn pool_labels(namespace: &str, pool: &str) -> PoolLabels {

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use prometheus_client::encoding::text;
 
 use super::families::{
-    AccountLabels, CallLabels, ControllerLabels, Families, QueueLabels, SweepLabels, TransitionLabels, WatchLabels,
-    WriteLabels, breaker_labels, create_labels, end_labels, failure_labels, member_labels, pool_labels,
-    termination_labels,
+    AccountLabels, CallLabels, ControllerLabels, Families, QueueLabels, SweepLabels, TransitionLabels, WriteLabels,
+    breaker_labels, create_labels, end_labels, failure_labels, member_labels, pool_labels, termination_labels,
+    watch_labels,
 };
 use super::labels::{
     BreakerState, ClaimEnd, Controller, CreateOutcome, FailureClass, LeaderTransition, MemberLabel, ProviderOperation,
@@ -18,6 +18,7 @@ use super::labels::{
 };
 use crate::api::{LaunchConfigIdentity, MemberCounts};
 use crate::plan::attention::Attention;
+use crate::plan::watched::Feed;
 
 /// The operator's metrics. A clone is another handle of the same ones.
 #[derive(Clone, Debug)]
@@ -269,8 +270,13 @@ impl Metrics {
     }
 
     /// The list or watch of a kind was answered with success.
-    pub fn watch_answered(&self, kind: WatchedKind, at: Timestamp) {
-        self.0.last_watch.get_or_create(&WatchLabels { kind }).set(at.as_duration().as_secs_f64());
+    pub fn watch_answered(&self, kind: WatchedKind, feed: &Feed, at: Timestamp) {
+        self.0.last_watch.get_or_create(&watch_labels(kind, feed)).set(at.as_duration().as_secs_f64());
+    }
+
+    /// The list or watch of a kind is awaited: its series is there, 0 until the first answer.
+    pub fn watch_awaited(&self, kind: WatchedKind, feed: &Feed) {
+        drop(self.0.last_watch.get_or_create(&watch_labels(kind, feed)));
     }
 
     /// This process leads from now on.
@@ -319,7 +325,6 @@ mod tests {
             r#"bullpen_reconcile_errors_total{controller="pool"} 0"#,
             r#"bullpen_last_successful_reconcile_timestamp_seconds{controller="claim"} 0.0"#,
             r#"bullpen_queue_last_turn_timestamp_seconds{queue="launch_configs"} 0.0"#,
-            r#"bullpen_watch_last_answer_timestamp_seconds{kind="PoolClaim"} 0.0"#,
             "bullpen_leader 0",
             r#"bullpen_leader_transitions_total{transition="lost"} 0"#,
         ] {

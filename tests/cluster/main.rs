@@ -37,6 +37,7 @@ mod walk_queue;
 mod walk_recycle;
 mod walk_restart;
 mod walk_restore;
+mod walk_scope;
 mod walk_selector;
 mod walk_start;
 mod walk_sweep;

@@ -36,6 +36,8 @@ async fn start() -> Result<ControlPlane, ControlPlaneError> {
         format!("--audit-policy-file={}", policy.path().display()),
         // In its work folder.
         format!("--audit-log-path={AUDIT_LOG}"),
+        // Some clusters have it, and it asks for permissions that no request names.
+        "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned(),
     ];
     ControlPlane::start(options).await
 }

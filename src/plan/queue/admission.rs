@@ -20,8 +20,10 @@ pub enum Admission {
 pub enum Labels<'a> {
     /// They were not read lately.
     Unread,
-    /// There is no such namespace, or they cannot be read.
+    /// There is no such namespace, or no answer.
     Unreadable,
+    /// The operator is not allowed to read them.
+    Forbidden,
     /// These.
     Known(&'a BTreeMap<String, String>),
 }
@@ -40,7 +42,7 @@ pub fn admission<'a>(
         (NamespacesFrom::Same, _) | (NamespacesFrom::Selector, None) => Admission::Refused,
         (NamespacesFrom::Selector, Some(selector)) => match labels() {
             Labels::Unread => Admission::Unknown,
-            Labels::Unreadable => Admission::Refused,
+            Labels::Unreadable | Labels::Forbidden => Admission::Refused,
             Labels::Known(labels) => {
                 serves(selector.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value)))
             }
@@ -91,7 +93,9 @@ mod tests {
         assert_eq!(of(&labels(&[("team", "a")])), Admission::Refused);
         assert_eq!(of(&labels(&[("team", "a"), ("stage", "live")])), Admission::Refused);
         assert_eq!(admission(&allowed, "ci", "x", || Labels::Unread), Admission::Unknown);
-        assert_eq!(admission(&allowed, "ci", "x", || Labels::Unreadable), Admission::Refused);
+        for labels in [Labels::Unreadable, Labels::Forbidden] {
+            assert_eq!(admission(&allowed, "ci", "x", || labels), Admission::Refused);
+        }
     }
 
     #[test]

@@ -50,6 +50,28 @@ pub fn not_found(pool: &str, namespace: Option<&str>) -> Refusal {
     Refusal { reason: "PoolNotFound", message }
 }
 
+/// The pool would be in a namespace that the operator does not watch, whether there is one or not.
+pub fn not_watched(namespace: &str) -> Refusal {
+    Refusal {
+        reason: "NamespaceNotWatched",
+        message: format!(
+            "pools of namespace {namespace} serve no claims of this namespace: the operator that watches this one does not \
+             watch that one (--namespace; Helm chart: scope.namespaces)"
+        ),
+    }
+}
+
+/// The pool would be in a namespace that the operator watches and cannot list yet, whether there is one or not.
+pub fn not_listed(namespace: &str) -> Refusal {
+    Refusal {
+        reason: "NamespaceNotListed",
+        message: format!(
+            "the operator cannot list the objects of namespace {namespace} yet: it is not there, or the operator's \
+             permissions in it are missing"
+        ),
+    }
+}
+
 /// No pool in the claim's namespace has the labels and the class that it asks for.
 pub fn no_match() -> Refusal {
     Refusal { reason: "PoolNotFound", message: "no pool in this namespace matches".to_owned() }
@@ -302,6 +324,15 @@ mod tests {
         let refusal = not_found("ci", Some("infra"));
         assert_eq!(refusal.message, "there is no pool ci in namespace infra that serves claims of this namespace");
         assert_eq!(not_found("ci", None).message, "there is no pool ci in this namespace");
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_watched_is_told_by_its_name_and_with_the_flag() {
+        let Refusal { reason, message } = not_watched("infra");
+        assert!(
+            reason == "NamespaceNotWatched" && message.contains("namespace infra") && message.contains("--namespace")
+        );
+        assert!(not_listed("infra").message.contains("namespace infra"));
     }
 
     #[test]

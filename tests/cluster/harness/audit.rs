@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{OPERATORS, eventually};
+use super::{OPERATORS, SCOPED, eventually};
 
 /// The name of the log in the control plane's work folder.
 pub(crate) const LOG: &str = "audit.log";
 
-/// The API server's audit policy: what operators write, and nothing else.
+/// The API server's audit policy: what operators write, and whatever those ask that have few permissions.
 pub(crate) fn policy() -> String {
     let policy = serde_json::json!({
         "apiVersion": "audit.k8s.io/v1",
@@ -31,6 +31,7 @@ pub(crate) fn policy() -> String {
                 "userGroups": [format!("system:serviceaccounts:{OPERATORS}")],
                 "verbs": ["create", "update", "patch", "delete", "deletecollection"],
             },
+            { "level": "Metadata", "userGroups": [format!("system:serviceaccounts:{SCOPED}")] },
             { "level": "None" },
         ],
     });
@@ -105,6 +106,7 @@ const LEASES: &str = "leases";
 /// The writes of one operator, from the moment when this was made; but for its lease, as long as that is not refused.
 pub(crate) struct Audit {
     log: PathBuf,
+    began: u64,
     read: u64,
     user: String,
     writes: Vec<Write>,
@@ -113,7 +115,7 @@ pub(crate) struct Audit {
 impl Audit {
     pub(crate) fn of(user: String, log: PathBuf) -> Self {
         let read = log.metadata().map_or(0, |metadata| metadata.len());
-        Self { log, read, user, writes: Vec::new() }
+        Self { log, began: read, read, user, writes: Vec::new() }
     }
 
     /// All of them until now.
@@ -135,6 +137,15 @@ impl Audit {
             line.clear();
         }
         &self.writes
+    }
+
+    /// What was asked for and is not allowed, reads included, since this was made.
+    pub(crate) fn forbidden(&self) -> Vec<String> {
+        let log = std::fs::read(&self.log).expect("the audit log");
+        let new = String::from_utf8_lossy(&log[usize::try_from(self.began).expect("an offset")..]).into_owned();
+        let forbidden = |line: &&str| line.contains(&self.user) && line.contains(r#""code":403"#);
+        // A last line without its end is still being written.
+        new.split_inclusive('\n').filter(|line| line.ends_with('\n')).filter(forbidden).map(str::to_owned).collect()
     }
 
     /// That none of them was refused.

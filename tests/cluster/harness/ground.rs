@@ -79,7 +79,7 @@ async fn grant(client: Client) {
 }
 
 /// Exactly what the chart lets the operator do where it serves all namespaces and may read Secrets in all of them.
-fn rules() -> Value {
+pub(crate) fn rules() -> Value {
     let role = include_str!("../../../deploy/base/clusterrole-bullpen.yaml");
     let mut role: Value = serde_saphyr::from_str(role).expect("the role is YAML");
     let secrets = include_str!("../../../deploy/overlays/namespaced/role-team-a-bullpen-secrets.yaml");
@@ -90,7 +90,7 @@ fn rules() -> Value {
 }
 
 /// Exactly what the chart lets the operator do beside its lease, for a lease of this name.
-pub(super) fn lease_rules(name: &str) -> Value {
+pub(crate) fn lease_rules(name: &str) -> Value {
     let role = include_str!("../../../deploy/base/role-bullpen-leader.yaml");
     let mut role: Value = serde_saphyr::from_str(role).expect("the role is YAML");
     assert_eq!(role["rules"][1]["resourceNames"], json!(["bullpen"]));

@@ -15,6 +15,7 @@ mod operator;
 mod plugin;
 mod process;
 mod recorder;
+mod scoped;
 mod simcloud;
 mod walk;
 
@@ -25,18 +26,22 @@ pub(crate) use self::plugin::{PLUGIN, ctrl_c};
 pub(crate) use self::{
     audit::{Audit, LOG as AUDIT_LOG, policy as audit_policy},
     forwarder::Forwarder,
-    ground::Ground,
+    ground::{Ground, lease_rules, rules as cluster_rules},
     health::Judge,
     history::{History, assert_never_bound_twice},
     operator::Operator,
     process::Process,
     recorder::Recorder,
+    scoped::Scoped,
     simcloud::{Ledger, Simcloud},
     walk::Walk,
 };
 
 /// The namespace of the service accounts that operators run as, one for each walk.
 pub(crate) const OPERATORS: &str = "bullpen-operators";
+
+/// The namespace of the service accounts that are given one permission after the other.
+pub(crate) const SCOPED: &str = "bullpen-scoped";
 
 /// How long anything may take before a test fails: many times what it takes on two busy cores.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);

@@ -58,6 +58,17 @@ impl Operator {
         operator
     }
 
+    /// Starts it with other values of the options that it has, and waits for nothing.
+    pub(crate) fn try_with(walk: &Walk, options: &[(&str, &str)]) -> Self {
+        let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), FIRST);
+        for (option, value) in options {
+            let place = operator.arguments.iter().position(|argument| argument == option).expect("it has the option");
+            (*value).clone_into(&mut operator.arguments[place + 1]);
+        }
+        operator.run();
+        operator
+    }
+
     /// Starts it with other options, those without a value as `("--option", "")`, and waits until it listens.
     pub(crate) async fn start_with(walk: &Walk, options: &[(&str, &str)]) -> Self {
         let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), FIRST);
@@ -147,6 +158,13 @@ impl Operator {
     pub(crate) async fn start_again(&mut self) {
         self.run();
         self.metrics = self.process().says(METRICS_MARK).await;
+    }
+
+    /// Starts it again for other namespaces, and waits until it listens.
+    pub(crate) async fn start_again_for(&mut self, namespaces: &[&str]) {
+        let place = self.arguments.iter().position(|argument| argument == "--namespace").expect("it is for some");
+        self.arguments[place + 1] = namespaces.join(",");
+        self.start_again().await;
     }
 
     /// Starts it again as it was, and waits for nothing: without an API server it ends at once.

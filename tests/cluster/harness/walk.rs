@@ -112,6 +112,11 @@ impl Walk {
         Audit::of(user, self.ground.audit_log.clone())
     }
 
+    /// What this user asks from now on.
+    pub(super) fn audit_of(&self, user: String) -> Audit {
+        Audit::of(user, self.ground.audit_log.clone())
+    }
+
     /// Runs kubectl as an administrator in the walk's namespace; it must succeed.
     pub(crate) async fn kubectl(&self, arguments: &[&str]) -> String {
         let (succeeded, output) = self.try_kubectl(arguments).await;
