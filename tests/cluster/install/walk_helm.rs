@@ -63,18 +63,7 @@ async fn a_pool_and_its_claims_live_through_install_upgrade_kill_and_uninstall()
     let said = site.kubelet.logs().await;
     assert!(said.contains("team/ci"), "the check names the pool that has members:\n{said}");
 
-    let gone = DeleteParams::background();
-    let claims: Api<PoolClaim> = Api::namespaced(site.client.clone(), TEAM);
-    claims.delete_collection(&gone, &ListParams::default()).await.expect("claims are deleted");
-    let pools: Api<InstancePool> = Api::namespaced(site.client.clone(), TEAM);
-    pools.delete("ci", &gone).await.expect("the pool is deleted");
-    let members: Api<PoolMember> = Api::namespaced(site.client.clone(), TEAM);
-    eventually("no member and no pool is left", async || {
-        let left = members.list(&ListParams::default()).await.expect("a list").items.len();
-        let pools = pools.list(&ListParams::default()).await.expect("a list").items.len();
-        if left + pools == 0 { Ok(()) } else { Err(format!("{left} members, {pools} pools")) }
-    })
-    .await;
+    site.drain(TEAM).await;
     assert!(site.simcloud.ledger().await.living().is_empty());
     let (succeeded, output) = site.helm(&["uninstall", RELEASE, "-n", RELEASE, "--wait", "--timeout", "60s"]).await;
     assert!(succeeded, "{output}\n{}", site.kubelet.logs().await);
@@ -167,6 +156,29 @@ impl Site {
     pub(super) async fn phase(&self, namespace: &str, name: &str) -> ClaimPhase {
         let claims: Api<PoolClaim> = Api::namespaced(self.client.clone(), namespace);
         claims.get(name).await.expect("the claim").status.map(|status| status.phase).unwrap_or_default()
+    }
+
+    /// Removes all that stands in the way of an uninstall, in the order of the documentation.
+    async fn drain(&self, namespace: &str) {
+        let gone = DeleteParams::background();
+        let claims: Api<PoolClaim> = Api::namespaced(self.client.clone(), namespace);
+        claims.delete_collection(&gone, &ListParams::default()).await.expect("claims are deleted");
+        let pools: Api<InstancePool> = Api::namespaced(self.client.clone(), namespace);
+        pools.delete("ci", &gone).await.expect("the pool is deleted");
+        let configs: Api<LaunchConfig> = Api::namespaced(self.client.clone(), namespace);
+        configs.delete("sim", &gone).await.expect("the launch config is deleted");
+        let members: Api<PoolMember> = Api::namespaced(self.client.clone(), namespace);
+        eventually("nothing is left", async || {
+            let all = ListParams::default();
+            let members = members.list(&all).await.map_err(|error| error.to_string())?.items.len();
+            let pools = pools.list(&all).await.map_err(|error| error.to_string())?.items.len();
+            let configs = configs.list(&all).await.map_err(|error| error.to_string())?.items.len();
+            if members + pools + configs == 0 {
+                return Ok(());
+            }
+            Err(format!("{members} members, {pools} pools, {configs} launch configs"))
+        })
+        .await;
     }
 
     /// The names of the members that are not being deleted.
