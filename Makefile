@@ -4,13 +4,27 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo model chaos chaos-arvados bench bench-scale fmt lint crds deploy generated check-generated ci
+.PHONY: help build image test-image release deny lint-packaging test demo model chaos chaos-arvados bench bench-scale fmt lint crds deploy \
+	generated check-generated ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build bullpen and kubectl-bullpen, optimised, in target/release
 	$(CARGO) build --release
+
+# ARCH="amd64 arm64" is what is made unless it is said otherwise.
+image: ## Make the images, for amd64 and arm64 (ARCH=amd64 for one), as OCI tarballs in target/image; no container engine
+	packaging/image.sh $(ARCH)
+
+test-image: ## Test the images that `make image` made: their content, their binaries, and podman running them
+	$(CARGO) test --test image -- --ignored
+
+release: ## Make all that a release consists of in dist/ (SOURCE_URL=https://..., the repository's address)
+	packaging/release.sh
+
+deny: ## Check dependencies: licences, bans, sources, and advisories where those can be had
+	packaging/deny.sh
 
 test: ## Run all tests: plans, the model of the claim protocol, and walks on a real API server
 	$(CARGO) test
@@ -44,6 +58,10 @@ fmt: ## Format the code
 lint: ## Check the format and run clippy, with warnings as errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
+
+lint-packaging: ## Check the shell scripts and the workflows
+	shellcheck .ci/run packaging/*.sh
+	"$$(packaging/tool.sh actionlint)"
 
 crds: ## Write crds/, and the chart's copy of it, anew from the types in src/api
 	$(CARGO) run --quiet -- crds --output crds
