@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo model chaos chaos-arvados bench bench-scale fmt lint crds check-generated ci
+.PHONY: help build test test-upgrade demo model chaos chaos-arvados bench bench-scale fmt lint crds check-generated ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,10 @@ build: ## Build bullpen and kubectl-bullpen, optimised, in target/release
 
 test: ## Run all tests: plans, the model of the claim protocol, and walks on a real API server
 	$(CARGO) test
+
+# BULLPEN_UPGRADE_FROM: any revision; without it the newest tag before this commit, or the last state of another program.
+test-upgrade: ## Upgrade a live fleet from an earlier version to this one and back (BULLPEN_UPGRADE_FROM=v0.1.0)
+	CARGO="$(CARGO)" bash .ci/upgrade
 
 # In two steps, so that a first build shows how far it is and a later one hardly shows.
 demo: ## Watch a pool warm up and hand out machines; stays up until Ctrl-C

@@ -18,7 +18,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the CustomResourceDefinitions, or write them to a folder
+    /// Print the CustomResourceDefinitions, write them to a folder, or check those of a cluster
     Crds(crds::CrdsArgs),
     /// Run the operator
     Run(run::RunArgs),
@@ -28,8 +28,13 @@ enum Command {
     Simcloud(crate::simcloud::SimcloudArgs),
 }
 
-/// What a command ends with: the text of its error goes to standard error, and the process exits with 1.
+/// What a command ends with: the text of its error goes to standard error, and the process exits with [`exit_code`].
 pub type CommandResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// 1, or 2 where a question could not even be asked.
+pub fn exit_code(error: &(dyn std::error::Error + Send + Sync + 'static)) -> u8 {
+    if error.is::<crds::NotAsked>() { 2 } else { 1 }
+}
 
 impl Cli {
     /// Runs the command that was asked for.

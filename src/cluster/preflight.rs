@@ -1,12 +1,12 @@
-//! What has to be there before the operator starts: the definitions, and the permissions.
+//! What the operator has to be allowed to do before it starts.
 
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, PostParams};
 use kube::{Client, Resource};
 use thiserror::Error;
 
 use super::key::ObjectKey;
-use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use crate::api::InstancePool;
 
 /// Why the operator cannot start. Each is one line that says what to do.
 #[derive(Debug, Error)]
@@ -14,11 +14,6 @@ pub enum PreflightError {
     /// The API server does not answer.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
-    /// Definitions are missing.
-    #[error(
-        "the CustomResourceDefinition of {0} is not installed: run `bullpen crds | kubectl apply --server-side -f -`"
-    )]
-    MissingDefinition(String),
     /// Permissions are missing.
     #[error("not allowed to {verb} {resource} in {scope}: grant it to the operator's service account")]
     Forbidden {
@@ -53,15 +48,11 @@ struct Question<'a> {
     name: Option<&'a str>,
 }
 
-/// Checks both; the permissions on the lease too, if there is to be one.
+/// Checks the permissions, those on the lease too, if there is to be one.
 ///
 /// # Errors
 /// The first thing that is missing.
 pub async fn check(client: &Client, namespace: Option<&str>, lease: Option<&ObjectKey>) -> Result<(), PreflightError> {
-    definition::<InstancePool>(client, namespace).await?;
-    definition::<LaunchConfig>(client, namespace).await?;
-    definition::<PoolMember>(client, namespace).await?;
-    definition::<PoolClaim>(client, namespace).await?;
     let group = InstancePool::group(&());
     let of_ours =
         |resource, subresource, verb| Question { namespace, group: &group, resource, subresource, verb, name: None };
@@ -85,28 +76,6 @@ pub async fn check(client: &Client, namespace: Option<&str>, lease: Option<&Obje
         permission(client, &question).await?;
     }
     Ok(())
-}
-
-async fn definition<K>(client: &Client, namespace: Option<&str>) -> Result<(), PreflightError>
-where
-    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
-    let api: Api<K> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
-    match api.list_metadata(&ListParams::default().limit(1)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => {
-            Err(PreflightError::MissingDefinition(K::plural(&()).into_owned()))
-        }
-        // Permissions are asked for by name next, so that the message can say which one.
-        Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
-        Err(error) => Err(PreflightError::Unreachable(error.to_string())),
-    }
 }
 
 async fn permission(client: &Client, question: &Question<'_>) -> Result<(), PreflightError> {
