@@ -9,7 +9,7 @@ ARG SOURCE_DATE_EPOCH=0
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-pip && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN packaging/image.sh --root "$TARGETARCH" && mv "target/image/root-$TARGETARCH" /root-of-image
+RUN tools/packaging/image.sh --root "$TARGETARCH" && mv "target/image/root-$TARGETARCH" /root-of-image
 
 # Everything but who runs it and what it runs is the same in both images.
 FROM scratch AS files

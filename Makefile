@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test-image release deny lint-packaging test demo model chaos chaos-arvados bench bench-scale fmt lint crds deploy \
+.PHONY: help build image test-image release deny lint-packaging test test-upgrade demo model chaos chaos-arvados bench bench-scale fmt lint crds deploy \
 	generated check-generated ci
 
 help: ## List the targets
@@ -15,19 +15,23 @@ build: ## Build bullpen and kubectl-bullpen, optimised, in target/release
 
 # ARCH="amd64 arm64" is what is made unless it is said otherwise.
 image: ## Make the images, for amd64 and arm64 (ARCH=amd64 for one), as OCI tarballs in target/image; no container engine
-	packaging/image.sh $(ARCH)
+	tools/packaging/image.sh $(ARCH)
 
 test-image: ## Test the images that `make image` made: their content, their binaries, and podman running them
 	$(CARGO) test --test image -- --ignored
 
 release: ## Make all that a release consists of in dist/ (SOURCE_URL=https://..., the repository's address)
-	packaging/release.sh
+	tools/packaging/release.sh
 
 deny: ## Check dependencies: licences, bans, sources, and advisories where those can be had
-	packaging/deny.sh
+	tools/packaging/deny.sh
 
 test: ## Run all tests: plans, the model of the claim protocol, and walks on a real API server
 	$(CARGO) test
+
+# BULLPEN_UPGRADE_FROM: any revision; without it the newest tag before this commit, or the last state of another program.
+test-upgrade: ## Upgrade a live fleet from an earlier version to this one and back (BULLPEN_UPGRADE_FROM=v0.1.0)
+	CARGO="$(CARGO)" bash .ci/upgrade
 
 # In two steps, so that a first build shows how far it is and a later one hardly shows.
 demo: ## Watch a pool warm up and hand out machines; stays up until Ctrl-C
@@ -60,8 +64,8 @@ lint: ## Check the format and run clippy, with warnings as errors
 	$(CARGO) clippy --all-targets -- -D warnings
 
 lint-packaging: ## Check the shell scripts and the workflows
-	shellcheck .ci/run packaging/*.sh
-	"$$(packaging/tool.sh actionlint)"
+	shellcheck .ci/run tools/packaging/*.sh
+	"$$(tools/packaging/tool.sh actionlint)"
 
 crds: ## Write crds/, and the chart's copy of it, anew from the types in src/api
 	$(CARGO) run --quiet -- crds --output crds

@@ -1,10 +1,17 @@
 //! The CustomResourceDefinitions, made from the types and finished for the API server.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
+use kube::{CustomResourceExt, ResourceExt};
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
+use super::names::ANNOTATION_SCHEMA_DIGEST;
 use super::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+
+/// Without the definitions all objects of theirs are gone, and with them the record of every machine: neither `helm
+/// uninstall` nor a prune by Argo CD deletes them.
+const KEPT: [(&str, &str); 2] =
+    [("helm.sh/resource-policy", "keep"), ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false")];
 
 /// The four definitions, in the order in which `crds/` has them.
 pub fn all() -> Vec<CustomResourceDefinition> {
@@ -24,9 +31,40 @@ pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::s
     serde_saphyr::to_string(crd)
 }
 
+/// A digest of what a definition makes the API server serve: names, scope, and of each version its schema with all rules,
+/// subresources and printer columns. Descriptions, and everything outside of `spec`, do not count.
+pub fn digest(crd: &CustomResourceDefinition) -> String {
+    let spec = serde_json::to_value(&crd.spec).unwrap_or_default();
+    let names = ["plural", "singular", "kind", "shortNames", "categories"];
+    let names: Map<String, Value> =
+        names.iter().map(|name| ((*name).to_owned(), spec["names"][name].clone())).collect();
+    let mut versions = spec["versions"].clone();
+    for version in versions.as_array_mut().into_iter().flatten() {
+        if let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") {
+            drop_descriptions(schema);
+        }
+    }
+    // Its keys are in order.
+    let served = json!({ "group": spec["group"], "scope": spec["scope"], "names": names, "versions": versions });
+    Sha256::digest(served.to_string()).iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+/// Drops the descriptions of a schema and of all schemas in it; a property may be called so as well.
+fn drop_descriptions(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else { return };
+    object.remove("description");
+    for (key, part) in object {
+        match key.as_str() {
+            "properties" => part.as_object_mut().into_iter().flatten().for_each(|(_, inner)| drop_descriptions(inner)),
+            "items" | "additionalProperties" => drop_descriptions(part),
+            _ => {}
+        }
+    }
+}
+
 /// Adds what the derive macros cannot say: the default of `status` (a fresh object is not "current" for kstatus, and
-/// `oldSelf` is always there for the transition rules), no required fields beside that default, no `nullable`, and
-/// `metadata.name` where a rule about the name points at it.
+/// `oldSelf` is always there for the transition rules), no required fields beside that default, no `nullable`,
+/// `metadata.name` where a rule about the name points at it, and the annotations.
 fn finished(crd: &CustomResourceDefinition, status_default: Value) -> CustomResourceDefinition {
     let mut value = serde_json::to_value(crd).expect("a definition made from types is JSON");
     let schema =
@@ -47,7 +85,11 @@ fn finished(crd: &CustomResourceDefinition, status_default: Value) -> CustomReso
             property.remove("default");
         }
     }
-    serde_json::from_value(value).expect("a tidied definition is still one")
+    let mut crd: CustomResourceDefinition = serde_json::from_value(value).expect("a tidied definition is still one");
+    let digest = digest(&crd);
+    let annotations = KEPT.into_iter().chain([(ANNOTATION_SCHEMA_DIGEST, digest.as_str())]);
+    crd.annotations_mut().extend(annotations.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    crd
 }
 
 /// Drops `nullable` (optional fields are left out, never null) and the empty defaults of lists.

@@ -137,3 +137,80 @@ fn a_fresh_object_is_not_current_and_a_status_requires_nothing_beside_that_defau
         assert_eq!(status.get("required"), None);
     }
 }
+
+#[test]
+fn what_keeps_helm_and_argo_cd_from_deleting_it_is_on_every_definition_and_so_is_its_digest() {
+    let mut digests = std::collections::BTreeSet::new();
+    for crd in all() {
+        let annotations = crd.annotations();
+        assert_eq!(annotations["helm.sh/resource-policy"], "keep");
+        assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false");
+        assert_eq!(annotations["bullpen.dev/schema-digest"], digest(&crd), "it is of the finished definition");
+        digests.insert(digest(&crd));
+    }
+    assert_eq!(digests.len(), 4);
+    assert!(digests.iter().all(|digest| digest.len() == 32), "{digests:?}");
+}
+
+/// The digest of the first definition after a change in its JSON.
+fn digest_after(change: impl FnOnce(&mut Value)) -> String {
+    let mut crd = serde_json::to_value(all().remove(0)).unwrap();
+    change(&mut crd);
+    digest(&serde_json::from_value(crd).unwrap())
+}
+
+#[test]
+fn a_digest_changes_with_all_that_is_served_and_with_nothing_else() {
+    let before = digest_after(|_| {});
+    let drop_of_spec = |crd: &mut Value, within: &str, field: &str| {
+        let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/spec{within}");
+        let removed = crd.pointer_mut(&path).and_then(Value::as_object_mut).and_then(|part| part.remove(field));
+        assert!(removed.is_some(), "{path} has {field}");
+    };
+    for (what, other) in [
+        ("a field", digest_after(|crd| drop_of_spec(crd, "/properties", "targetSize"))),
+        ("a rule", digest_after(|crd| drop_of_spec(crd, "", "x-kubernetes-validations"))),
+        ("a limit", digest_after(|crd| drop_of_spec(crd, "/properties/targetSize", "maximum"))),
+        ("a column", digest_after(|crd| crd["spec"]["versions"][0]["additionalPrinterColumns"] = json!([]))),
+        ("a subresource", digest_after(|crd| crd["spec"]["versions"][0]["subresources"]["scale"] = Value::Null)),
+        ("a short name", digest_after(|crd| crd["spec"]["names"]["shortNames"] = json!(["other"]))),
+        ("the scope", digest_after(|crd| crd["spec"]["scope"] = json!("Cluster"))),
+    ] {
+        assert_ne!(before, other, "{what}");
+    }
+    for (what, same) in [
+        ("a description", digest_after(|crd| drop_of_spec(crd, "/properties/targetSize", "description"))),
+        ("an annotation", digest_after(|crd| crd["metadata"]["annotations"] = json!({ "a": "b" }))),
+        // As the API server adds it.
+        ("a default", digest_after(|crd| crd["spec"]["names"]["listKind"] = json!("InstancePoolList"))),
+        ("a default", digest_after(|crd| crd["spec"]["conversion"] = json!({ "strategy": "None" }))),
+    ] {
+        assert_eq!(before, same, "{what}");
+    }
+}
+
+#[test]
+fn a_property_may_be_called_description() {
+    let with = |name: &str| {
+        digest_after(|crd| {
+            let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+            spec["properties"][name] = json!({ "type": "string" });
+        })
+    };
+    assert_ne!(with("description"), digest_after(|_| {}));
+}
+
+#[test]
+fn a_digest_is_the_same_in_every_version_of_this_program() {
+    let crd = json!({
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": { "plural": "things", "kind": "Thing" },
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": { "openAPIV3Schema": { "type": "object", "description": "A thing." } },
+            }],
+        },
+    });
+    assert_eq!(digest(&serde_json::from_value(crd).unwrap()), "37e76ade1677bfa78d41d7ec89999d81");
+}

@@ -22,3 +22,6 @@ pub const FINALIZER_LAUNCH_CONFIG: &str = "bullpen.dev/in-use";
 
 /// Annotation of a launch config, set by a person: the code of the sweep that may go on although it is large.
 pub const ANNOTATION_CONFIRM_SWEEP: &str = "bullpen.dev/confirm-sweep";
+
+/// Annotation of a definition: the digest of what it serves, see [`crds::digest`](super::crds::digest).
+pub const ANNOTATION_SCHEMA_DIGEST: &str = "bullpen.dev/schema-digest";

@@ -1,12 +1,16 @@
-//! `bullpen crds`: the definitions, as YAML on standard output or as files.
+//! `bullpen crds`: the definitions, as YAML on standard output or as files; or whether a cluster has them.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kube::ResourceExt;
 
-use super::CommandResult;
+use super::{CommandResult, ExitWith};
 use crate::api::crds;
+use crate::cluster::client::{clients, configuration};
+use crate::cluster::definitions::{Finding, look};
+use crate::cluster::signs::Signs;
+use crate::telemetry::Metrics;
 
 /// Arguments of `bullpen crds`.
 #[derive(Debug, clap::Args)]
@@ -14,9 +18,22 @@ pub(super) struct CrdsArgs {
     /// Write one file a resource into this folder instead of printing
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
+    /// Print nothing of them, but compare them with those of a cluster. Exit code 0: this version can work with them, 1: one
+    /// is missing or older, 2: the cluster could not be asked. Any authenticated user may do so
+    #[arg(long, conflicts_with = "output")]
+    check: bool,
+    /// Kubeconfig of the cluster for --check [default: KUBECONFIG or the usual file, else the service account of the pod]
+    #[arg(long, value_name = "PATH", requires = "check")]
+    kubeconfig: Option<PathBuf>,
 }
 
+/// The exit code where the cluster could not be asked.
+const NOT_ASKED: u8 = 2;
+
 pub(super) fn execute(args: &CrdsArgs) -> CommandResult {
+    if args.check {
+        return check(args.kubeconfig.as_deref());
+    }
     let mut stdout = std::io::stdout().lock();
     for crd in crds::all() {
         let yaml = crds::to_yaml(&crd)?;
@@ -29,4 +46,24 @@ pub(super) fn execute(args: &CrdsArgs) -> CommandResult {
         }
     }
     Ok(())
+}
+
+fn check(kubeconfig: Option<&Path>) -> CommandResult {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let finding = runtime.block_on(found(kubeconfig)).map_err(|error| {
+        eprintln!("error: {error}");
+        ExitWith(NOT_ASKED)
+    })?;
+    if finding.skew.is_usable() {
+        writeln!(std::io::stdout(), "{finding}")?;
+        Ok(())
+    } else {
+        Err(finding.to_string().into())
+    }
+}
+
+async fn found(kubeconfig: Option<&Path>) -> Result<Finding, Box<dyn std::error::Error + Send + Sync>> {
+    let configuration = configuration(kubeconfig).await?;
+    let clients = clients(&configuration, &Signs::new(Metrics::new()))?;
+    Ok(look(&clients).await?)
 }

@@ -19,7 +19,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the CustomResourceDefinitions, or write them to a folder
+    /// Print the CustomResourceDefinitions, write them to a folder, or check those of a cluster
     Crds(crds::CrdsArgs),
     /// Run the operator
     Run(run::RunArgs),
@@ -31,7 +31,8 @@ enum Command {
     Uninstall(uninstall::UninstallArgs),
 }
 
-/// What a command ends with: the text of its error goes to standard error, and the process exits with 1.
+/// What a command ends with: the text of its error goes to standard error, and the process exits with 1, unless it
+/// is [`ExitWith`].
 pub type CommandResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 /// A command that has said what there is to say, and ends with this exit code.

@@ -17,7 +17,7 @@ use super::signals::Signals;
 use crate::cluster::client::{clients, configuration};
 use crate::cluster::lease::Election;
 use crate::cluster::signs::Signs;
-use crate::cluster::{ObjectKey, preflight};
+use crate::cluster::{ObjectKey, definitions, preflight};
 use crate::controllers::{Equipment, Settings, terms};
 use crate::plan::term::EXPIRY_GRACE;
 use crate::plan::watched::{WatchedNamespaces, namespaces};
@@ -179,8 +179,10 @@ async fn run(args: RunArgs) -> CommandResult {
         sweep_dry_run: args.sweep_dry_run,
         expiry_grace: SignedDuration::from_secs(args.expiry_grace_seconds.into()),
     };
+    let (definitions, usable) = definitions::Watch::new(clients.clone(), health.clone());
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(definitions.run()));
     let equipment = Equipment { clients, signs, metrics, health: health.clone() };
-    terms::run(settings, equipment, election, shutdown).await;
+    terms::run(settings, equipment, election, usable, shutdown).await;
     health.set_ready(false);
     serving.await??;
     info!("bullpen ends");

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -102,13 +101,15 @@ fn judge<K>(
         return missing("UserDataInvalid", message);
     }
     match String::from_utf8(bytes) {
-        Ok(text) => Some(UserData::Known(Some(Arc::from(text)))),
+        Ok(text) => Some(UserData::of(Some(&text))),
         Err(_) => missing("UserDataInvalid", format!("key {key} of {kind} {name} is no UTF-8 text")),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn reference() -> KeyRef {

@@ -158,6 +158,13 @@ impl Election {
         }
     }
 
+    /// This process stands for the lease no longer, until it does so again.
+    pub fn withdraw(&mut self) {
+        self.said.clear();
+        self.health.forget(ELECTION_CHECK);
+        self.health.forget(LEASE_CHECK);
+    }
+
     /// One look at the lease, and the try to take it if it is free.
     async fn stand(&mut self) -> Result<Try, LeaseError> {
         let seen = self.read(ATTEMPT_CAP).await?;

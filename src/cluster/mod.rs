@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod contents;
+pub mod definitions;
 pub mod events;
 pub mod guard;
 pub mod installation;

@@ -1,13 +1,12 @@
-//! What has to be there before the operator starts: the definitions, and the permissions.
+//! What the operator has to be allowed to do before it starts.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
-use kube::api::{Api, ListParams, PostParams};
-use kube::{Client, Resource};
+use kube::Client;
+use kube::api::{Api, PostParams};
 use thiserror::Error;
 
 use super::key::ObjectKey;
-use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use crate::plan::permissions::{Needed, needed_for_lease, needed_where_watched};
 use crate::plan::watched::{Feed, WatchedNamespaces};
 
@@ -17,11 +16,6 @@ pub enum PreflightError {
     /// The API server does not answer.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
-    /// Definitions are missing.
-    #[error(
-        "the CustomResourceDefinition of {0} is not installed: run `bullpen crds | kubectl apply --server-side -f -`"
-    )]
-    MissingDefinition(String),
     /// Permissions are missing.
     #[error("not allowed to {verb} {resource} in {scope}: grant it to the operator's service account")]
     Forbidden {
@@ -45,7 +39,7 @@ struct Question<'a> {
     name: Option<&'a str>,
 }
 
-/// Checks both; the permissions on the lease too, if there is to be one. Gives the namespaces of several in which nothing is
+/// Checks the permissions, those on the lease too, if there is to be one. Gives the namespaces of several in which nothing is
 /// allowed: they are not there yet with their roles, or were deleted, and the others do not wait for them.
 ///
 /// # Errors
@@ -56,11 +50,6 @@ pub async fn check(
     lease: Option<&ObjectKey>,
 ) -> Result<Vec<Feed>, PreflightError> {
     let feeds = watched.feeds();
-    let first = feeds.first().and_then(Feed::namespace);
-    definition::<InstancePool>(client, first).await?;
-    definition::<LaunchConfig>(client, first).await?;
-    definition::<PoolMember>(client, first).await?;
-    definition::<PoolClaim>(client, first).await?;
     let needed = needed_where_watched();
     let questions = feeds
         .iter()
@@ -103,28 +92,6 @@ async fn missing(client: &Client, questions: Vec<Question<'_>>) -> Result<Vec<Pr
     let answers = stream::iter(questions).map(|question| async move { permission(client, &question).await });
     let answers: Vec<Option<PreflightError>> = answers.buffered(AT_ONCE).try_collect().await?;
     Ok(answers.into_iter().flatten().collect())
-}
-
-async fn definition<K>(client: &Client, namespace: Option<&str>) -> Result<(), PreflightError>
-where
-    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
-    let api: Api<K> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
-    match api.list_metadata(&ListParams::default().limit(1)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => {
-            Err(PreflightError::MissingDefinition(K::plural(&()).into_owned()))
-        }
-        // Permissions are asked for by name next, so that the message can say which one.
-        Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
-        Err(error) => Err(PreflightError::Unreachable(error.to_string())),
-    }
 }
 
 /// That this is not allowed, if so.

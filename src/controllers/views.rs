@@ -164,7 +164,7 @@ pub fn current_template(state: &State, pool: &InstancePool) -> CurrentTemplate {
 pub fn user_data(state: &State, pool: &InstancePool) -> UserData {
     let template = &pool.spec.template;
     let text = match &template.user_data_from {
-        None => UserData::Known(template.user_data.as_deref().map(Arc::from)),
+        None => UserData::of(template.user_data.as_deref()),
         Some(source) => {
             state.contents.get(&pool.namespace().unwrap_or_default(), source).cloned().unwrap_or_else(UserData::unread)
         }

@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::failure::{Failure, causes};
 use super::narrate::Narrator;
 use crate::api::crds;
+use crate::cluster::definitions::judge;
 
 pub(super) const FIELD_MANAGER: &str = "bullpen-demo";
 
@@ -36,10 +37,15 @@ pub(super) async fn apply(client: &Client, only_missing: bool, say: &Narrator) -
         api.patch(&name, &parameters, &Patch::Apply(&crd)).await.map_err(failed)?;
         applied.push(name);
     }
-    let mut wait = Duration::ZERO;
+    let (mut wait, mut served) = (Duration::ZERO, Vec::new());
     for crd in crds::all() {
-        let since = established(&api, &crd).await?;
+        let (since, crd) = established(&api, &crd).await?;
         wait = wait.max((since + HELD_BACK).duration_since(Timestamp::now()).try_into().unwrap_or_default());
+        served.push(crd);
+    }
+    let finding = judge(&served);
+    if !finding.skew.is_usable() {
+        return Err(Failure::because("the CRDs of this cluster can't be used", finding.to_string()));
     }
     match applied.len() {
         0 => say.now("the CRDs are in the cluster already, and are used as they are"),
@@ -57,19 +63,20 @@ pub(super) async fn apply(client: &Client, only_missing: bool, say: &Narrator) -
 }
 
 /// Waits until objects of the kind can be listed, which is a moment after the condition says so. Answers since when the
-/// condition does.
+/// condition does, and the definition.
 async fn established(
     api: &Api<CustomResourceDefinition>,
     crd: &CustomResourceDefinition,
-) -> Result<Timestamp, Failure> {
+) -> Result<(Timestamp, CustomResourceDefinition), Failure> {
     let name = crd.name_any();
     let waiting = async {
         let object = await_condition(api.clone(), &name, conditions::is_crd_established()).await;
-        let status = object.map_err(|error| causes(&error))?.and_then(|object| object.status).unwrap_or_default();
-        let mut conditions = status.conditions.into_iter().flatten();
+        let object = object.map_err(|error| causes(&error))?.unwrap_or_else(|| crd.clone());
+        let mut conditions = object.status.iter().flat_map(|status| &status.conditions).flatten();
         let since = conditions.find(|condition| condition.type_ == "Established");
-        let since =
-            since.and_then(|condition| condition.last_transition_time).map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+        let since = since
+            .and_then(|condition| condition.last_transition_time.as_ref())
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
         let version = crd.spec.versions.first().map_or("", |version| version.name.as_str());
         let path = format!("/apis/{}/{version}/{}?limit=1", crd.spec.group, crd.spec.names.plural);
         loop {
@@ -77,7 +84,7 @@ async fn established(
             match api.clone().into_client().request_text(request).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => sleep(POLL).await,
                 Err(error) => return Err(causes(&error)),
-                Ok(_) => return Ok(since),
+                Ok(_) => return Ok((since, object)),
             }
         }
     };

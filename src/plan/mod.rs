@@ -28,6 +28,7 @@ pub mod recycle;
 pub mod replenish;
 pub mod restore;
 pub mod rollout;
+pub mod skew;
 pub mod ssh;
 pub mod status;
 pub mod sweep;

@@ -36,6 +36,11 @@ impl UserData {
         Self::Missing { reason: NOT_READ, message: "the user data that the template refers to is not read yet".into() }
     }
 
+    /// This text; an empty one is none, so that it makes no other machine than one that is left out.
+    pub fn of(text: Option<&str>) -> Self {
+        Self::Known(text.filter(|text| !text.is_empty()).map(Arc::from))
+    }
+
     /// The same for machines of this template, which get keys derived from the secret of this id; without the id, why it
     /// is not known: reason and message.
     #[must_use]

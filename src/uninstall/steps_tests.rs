@@ -18,7 +18,7 @@ fn pool(namespace: &str, name: &str, state: &str) -> DynamicObject {
     }))
 }
 
-fn member(namespace: &str, name: &str, pool: &str, status: Value) -> DynamicObject {
+fn member(namespace: &str, name: &str, pool: &str, status: &Value) -> DynamicObject {
     object(json!({
         "metadata": { "namespace": namespace, "name": name, "finalizers": ["bullpen.dev/instance"] },
         "spec": { "poolRef": { "name": pool, "uid": format!("uid-{pool}") } },
@@ -83,10 +83,10 @@ fn a_pool_without_members_is_left_for_its_finalizer() {
 #[test]
 fn everything_that_is_left_is_counted_named_and_removed_in_order() {
     let members = [
-        member("infra", "ci-a", "ci", claimed("build-1")),
-        member("infra", "ci-b", "ci", json!({ "state": "Ready", "instance": { "id": "i-2" } })),
-        member("infra", "ci-c", "ci", json!({})),
-        member("infra", "lost-a", "lost", json!({ "state": "Ready", "instance": { "id": "i-3" } })),
+        member("infra", "ci-a", "ci", &claimed("build-1")),
+        member("infra", "ci-b", "ci", &json!({ "state": "Ready", "instance": { "id": "i-2" } })),
+        member("infra", "ci-c", "ci", &json!({})),
+        member("infra", "lost-a", "lost", &json!({ "state": "Ready", "instance": { "id": "i-3" } })),
     ];
     let report = report(&facts(&[pool("infra", "ci", "Active")], &members, &[claim("build-1", "Bound")]));
     let left = &report.leftovers;
@@ -117,7 +117,7 @@ fn everything_that_is_left_is_counted_named_and_removed_in_order() {
 fn many_holders_are_named_in_part_and_counted() {
     let holders: Vec<_> = (0..22).map(|number| format!("build-{number:02}")).collect();
     let members: Vec<_> =
-        holders.iter().map(|holder| member("infra", &format!("ci-{holder}"), "ci", claimed(holder))).collect();
+        holders.iter().map(|holder| member("infra", &format!("ci-{holder}"), "ci", &claimed(holder))).collect();
     let report = report(&facts(&[pool("infra", "ci", "Draining")], &members, &[]));
     assert!(report.text().contains("red/build-09 and 12 more"), "{}", report.text());
     let deletes = commands(&report).into_iter().filter(|command| command.contains("delete poolclaims")).count();
@@ -134,10 +134,10 @@ fn a_step_has_no_more_commands_than_a_person_reads() {
 
 #[test]
 fn what_a_person_keeps_is_let_go_by_a_person() {
-    let mut held = member("infra", "ci-a", "ci", json!({ "state": "Ready" }));
+    let mut held = member("infra", "ci-a", "ci", &json!({ "state": "Ready" }));
     held.data["spec"]["hold"] = true.into();
     let condition = json!([{ "type": "Quarantined", "status": "True" }]);
-    let quarantined = member("infra", "ci-b", "ci", json!({ "state": "Ready", "conditions": condition }));
+    let quarantined = member("infra", "ci-b", "ci", &json!({ "state": "Ready", "conditions": condition }));
     let report = report(&facts(&[pool("infra", "ci", "Draining")], &[held, quarantined], &[]));
     let commands = commands(&report);
     assert_eq!(

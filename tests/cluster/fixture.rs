@@ -34,14 +34,20 @@ pub(crate) async fn fresh_namespace(client: &Client, prefix: &str) -> String {
 
 /// Installs the definitions and waits until they are served.
 pub(crate) async fn install(client: &Client) {
+    install_these(client, &crds::all()).await;
+}
+
+/// Installs these definitions, over others of their names, and waits until they are served.
+pub(crate) async fn install_these(client: &Client, crds: &[CustomResourceDefinition]) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for crd in crds::all() {
+    for crd in crds {
         let name = crd.name_any();
-        let answer = definitions.patch(&name, &PatchParams::apply("bullpen-tests"), &Patch::Apply(&crd)).await;
+        let parameters = PatchParams::apply("bullpen-tests").force();
+        let answer = definitions.patch(&name, &parameters, &Patch::Apply(crd)).await;
         answer.unwrap_or_else(|error| panic!("the server refuses {name}: {error}"));
     }
-    for crd in crds::all() {
-        wait_until_served(client, &crd).await;
+    for crd in crds {
+        wait_until_served(client, crd).await;
     }
 }
 

@@ -266,3 +266,45 @@ async fn a_requested_pass_does_not_wait_out_a_surplus_and_is_answered() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     walk.request_a_pass(POOL, "and once more").await;
 }
+
+#[tokio::test]
+async fn an_edit_that_means_nothing_replaces_no_machine_and_the_next_real_one_does() {
+    let walk = Walk::begin("no-edit").await;
+    let _operator = Operator::start(&walk).await;
+    walk.ready_pool(2, json!({ "template": { "ssh": {}, "tags": { "a": "1", "b": "2" } } })).await;
+    let before = is_current(&walk, 2).await.status.expect("a status").template_hash;
+    let mark = walk.simcloud.ledger().await.last();
+    let of_pool = [
+        json!({ "template": { "userData": "" } }),
+        json!({ "template": { "labels": {} } }),
+        json!({ "template": { "ssh": { "user": "bullpen", "generateKey": false } } }),
+        json!({ "template": { "tags": null } }),
+    ];
+    let (last, meaningless) = of_pool.split_last().expect("some edits");
+    for (number, edit) in meaningless.iter().enumerate() {
+        walk.set::<InstancePool>(POOL, edit.clone()).await;
+        walk.request_a_pass(POOL, &format!("edit-{number}")).await;
+        let status = is_current(&walk, 2).await.status.expect("a status");
+        assert_eq!(status.template_hash, before, "{edit}");
+    }
+    for edit in [
+        json!({ "market": "OnDemand", "paused": false }),
+        json!({ "simulated": { "bootMilliseconds": 3_000, "bootJitterPercent": 20 } }),
+        json!({ "maxInstances": 30, "simulated": { "bootMilliseconds": 200 } }),
+    ] {
+        walk.set::<LaunchConfig>(LAUNCH_CONFIG, edit.clone()).await;
+        walk.until::<LaunchConfig>(LAUNCH_CONFIG, "is looked at", |config| {
+            config.status.as_ref().map(|status| status.observed_generation) == config.metadata.generation
+        })
+        .await;
+        walk.request_a_pass(POOL, &edit.to_string()).await;
+        assert_eq!(is_current(&walk, 2).await.status.expect("a status").template_hash, before, "{edit}");
+    }
+    assert_eq!(walk.simcloud.ledger().await.since(mark).bought(), 0);
+    assert_eq!(walk.simcloud.ledger().await.living().len(), 2);
+
+    walk.set::<InstancePool>(POOL, last.clone()).await;
+    walk.pool_until(POOL, "is of another template", |status| status.template_hash != before).await;
+    is_current(&walk, 2).await;
+    assert_eq!(walk.simcloud.ledger().await.since(mark).bought(), 2, "each member was replaced once");
+}

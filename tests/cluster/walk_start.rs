@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use bullpen::control_plane::{ControlPlane, Options};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use serde_json::json;
 
@@ -15,19 +14,6 @@ fn last_words(operator: &mut Operator) -> String {
     assert_eq!(errors.len(), 1, "{output}");
     assert_eq!(output.lines().last(), errors.first().copied(), "nothing follows it:\n{output}");
     errors[0].to_owned()
-}
-
-#[tokio::test]
-async fn without_the_definitions_it_ends_and_says_how_to_install_them() {
-    let walk = Walk::begin("no-definitions").await;
-    let mut options = Options::default();
-    options.controller_manager = false;
-    let bare = ControlPlane::start(options).await.expect("a control plane without definitions");
-    let mut operator = Operator::start_as(&walk, &bare.kubeconfig_path());
-    assert_eq!(operator.exit_code().await, Some(1));
-    let words = last_words(&mut operator);
-    assert!(words.contains("CustomResourceDefinition") && words.contains("bullpen crds"), "{words}");
-    bare.stop().await;
 }
 
 #[tokio::test]

@@ -194,9 +194,9 @@ fn the_dockerfile_makes_the_same_images_of_the_same_files() {
     Layout::of("bullpen").for_this_machine().unpack(&built.join("root-of-image"));
     for name in ["bullpen", "bullpen-simcloud"] {
         let layout = Layout::of(name);
-        let mut build = podman.command();
-        build.args(["build", "--quiet", "--isolation", "chroot", "--target", name, "--tag", name, "--build-context"]);
-        output(build.arg(format!("build={}", built.display())).arg(crate::repository()));
+        let mut command = podman.command();
+        command.args(["build", "--quiet", "--isolation", "chroot", "--target", name, "--tag", name, "--build-context"]);
+        output(command.arg(format!("build={}", built.display())).arg(crate::repository()));
         let inspected = podman.run(&["image", "inspect", name]);
         let inspected: serde_json::Value = serde_json::from_str(&inspected).expect("it is JSON");
         let (made, expected) = (&inspected[0]["Config"], &layout.for_this_machine().config["config"]);

@@ -37,7 +37,7 @@ fn output(command: &mut Command) -> String {
 
 /// The path of a pinned tool, which is put into the user's cache if it is not there.
 fn tool(name: &str) -> String {
-    output(Command::new(repository().join("packaging/tool.sh")).arg(name))
+    output(Command::new(repository().join("tools/packaging/tool.sh")).arg(name))
 }
 
 fn repository() -> &'static Path {

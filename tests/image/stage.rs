@@ -31,13 +31,9 @@ impl Stage {
     pub(crate) async fn set() -> Self {
         let control_plane = ControlPlane::start(Options::default()).await.expect("a control plane");
         let stage = Self { control_plane, folder: TempDir::new().expect("a folder") };
-        stage.kubectl(&["apply", "--server-side", "-k", &stage.in_repository("deploy/base")]);
-        stage.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &stage.in_repository("crds")]);
+        stage.kubectl(&["apply", "--server-side", "-k", &in_repository("deploy/base")]);
+        stage.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &in_repository("crds")]);
         stage
-    }
-
-    fn in_repository(&self, path: &str) -> String {
-        repository().join(path).display().to_string()
     }
 
     fn command(&self) -> Command {
@@ -102,10 +98,10 @@ impl Stage {
             "region": "sim-1", "zone": "sim-1a", "instanceType": "small", "image": "img-1",
             "simulated": { "endpoint": format!("http://{cloud}"), "bootMilliseconds": 200 },
         });
-        self.apply("LaunchConfig", "sim", launch_config);
+        self.apply("LaunchConfig", "sim", &launch_config);
         let pool = json!({ "targetSize": 1, "maxSize": 4, "launchConfigs": [{ "name": "sim" }] });
-        self.apply("InstancePool", "ci", pool);
-        self.apply("PoolClaim", "build", json!({ "poolRef": { "name": "ci" } }));
+        self.apply("InstancePool", "ci", &pool);
+        self.apply("PoolClaim", "build", &json!({ "poolRef": { "name": "ci" } }));
         self.kubectl(&["wait", "--for=condition=Bound", "--timeout=120s", "--namespace", NAMESPACE, "pclaim/build"]);
 
         let members = || -> Value {
@@ -133,7 +129,7 @@ impl Stage {
         .await;
     }
 
-    fn apply(&self, kind: &str, name: &str, spec: Value) {
+    fn apply(&self, kind: &str, name: &str, spec: &Value) {
         let object = json!({
             "apiVersion": "bullpen.dev/v1alpha1", "kind": kind,
             "metadata": { "name": name, "namespace": NAMESPACE }, "spec": spec,
@@ -147,4 +143,8 @@ impl Stage {
     pub(crate) async fn clear(self) {
         self.control_plane.stop().await;
     }
+}
+
+fn in_repository(path: &str) -> String {
+    repository().join(path).display().to_string()
 }

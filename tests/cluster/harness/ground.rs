@@ -33,16 +33,32 @@ impl Ground {
     /// The shared one.
     pub(super) async fn shared() -> Self {
         let client = fixture::client_with_crds().await;
-        GRANTED.get_or_init(|| grant(client.clone())).await;
+        GRANTED.get_or_init(|| grant(client.clone(), rules())).await;
         Self::of(shared::control_plane(), client)
     }
 
     /// Makes a control plane of a test's own ready for walks.
     pub(crate) async fn on(control_plane: &ControlPlane) -> Self {
+        let ground = Self::without_definitions(control_plane).await;
+        fixture::install(&ground.client).await;
+        ground
+    }
+
+    /// The same, for walks that install the definitions themselves.
+    pub(crate) async fn without_definitions(control_plane: &ControlPlane) -> Self {
         let client = Client::try_from(control_plane.client_config()).expect("a client");
-        fixture::install(&client).await;
-        grant(client.clone()).await;
+        grant(client.clone(), rules()).await;
         Self::of(control_plane, client)
+    }
+
+    /// From now on operators may not read the definitions.
+    pub(crate) async fn forbid_definitions(&self) {
+        let mut rules = rules();
+        let rules_left = rules.as_array_mut().expect("a list");
+        let before = rules_left.len();
+        rules_left.retain(|rule| rule["apiGroups"] != json!(["apiextensions.k8s.io"]));
+        assert_eq!(rules_left.len() + 1, before, "there was such a rule");
+        grant(self.client.clone(), rules).await;
     }
 
     fn of(control_plane: &ControlPlane, client: Client) -> Self {
@@ -55,8 +71,8 @@ impl Ground {
     }
 }
 
-/// Gives operators their permissions, once for all walks.
-async fn grant(client: Client) {
+/// Gives operators these permissions.
+async fn grant(client: Client, rules: Value) {
     async fn apply<K>(client: &Client, object: Value) -> kube::Result<()>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
@@ -67,7 +83,7 @@ async fn grant(client: Client) {
     }
     let group = "rbac.authorization.k8s.io";
     let namespace = json!({ "metadata": { "name": OPERATORS } });
-    let role = json!({ "metadata": { "name": OPERATORS }, "rules": rules() });
+    let role = json!({ "metadata": { "name": OPERATORS }, "rules": rules });
     let binding = json!({
         "metadata": { "name": OPERATORS },
         "roleRef": { "apiGroup": group, "kind": "ClusterRole", "name": OPERATORS },

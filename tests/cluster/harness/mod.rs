@@ -37,6 +37,9 @@ pub(crate) use self::{
     walk::Walk,
 };
 
+/// The program under test.
+pub(crate) const BULLPEN: &str = env!("CARGO_BIN_EXE_bullpen");
+
 /// The namespace of the service accounts that operators run as, one for each walk.
 pub(crate) const OPERATORS: &str = "bullpen-operators";
 

@@ -1,12 +1,12 @@
 //! The operator as its users run it: a process of its own, with a service account's permissions.
 
 use std::path::{Path, PathBuf};
-
+use std::process::Stdio;
 use std::time::Duration;
 
 use super::process::Process;
 use super::walk::Walk;
-use super::{OPERATORS, PATIENCE, eventually, eventually_within};
+use super::{BULLPEN, OPERATORS, PATIENCE, eventually, eventually_within};
 
 /// What the operator says once its metrics can be read; the address follows.
 const METRICS_MARK: &str = "metrics on http://";
@@ -16,6 +16,7 @@ const FIRST: &str = "one";
 
 /// A running operator, or one that was killed. It ends with the test.
 pub(crate) struct Operator {
+    program: String,
     arguments: Vec<String>,
     folder: PathBuf,
     /// What its logs are called.
@@ -37,6 +38,16 @@ impl Operator {
     pub(crate) async fn start_beside(walk: &Walk, name: &str, identity: &str) -> Self {
         let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), identity);
         operator.name = format!("operator-{name}");
+        operator.start_again().await;
+        operator
+    }
+
+    /// Starts another build of it under this identity, beside others or alone, and waits until it listens. Its logs are
+    /// called after the identity.
+    pub(crate) async fn start_build(walk: &Walk, program: &str, identity: &str) -> Self {
+        let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), identity);
+        program.clone_into(&mut operator.program);
+        operator.name = format!("operator-{identity}");
         operator.start_again().await;
         operator
     }
@@ -132,6 +143,7 @@ impl Operator {
         ];
         let arguments = arguments.map(str::to_owned).to_vec();
         Self {
+            program: BULLPEN.to_owned(),
             arguments,
             folder: walk.folder().to_owned(),
             name: "operator".to_owned(),
@@ -142,7 +154,7 @@ impl Operator {
 
     fn run(&mut self) {
         let log = self.folder.join(format!("{}-{}.log", self.name, self.runs.len() + 1));
-        self.runs.push(Process::bullpen("the operator", &self.arguments, &log));
+        self.runs.push(Process::start("the operator", &self.program, &self.arguments, &log, Stdio::null()));
     }
 
     fn process(&mut self) -> &mut Process {
@@ -258,6 +270,17 @@ impl Operator {
     /// Host and port of its metrics server.
     pub(crate) fn metrics_address(&self) -> &str {
         &self.metrics
+    }
+
+    /// Waits until it says that it is not ready, and why in these words.
+    pub(crate) async fn is_held(&self, why: &str) {
+        eventually(&format!("the operator is not ready: {why}"), async || {
+            let said = self.endpoint("/readyz").await;
+            if said.contains(why) && said.ends_with("failed\n") { Ok(()) } else { Err(said) }
+        })
+        .await;
+        let liveness = self.endpoint("/livez").await;
+        assert!(liveness.ends_with("ok\n"), "a restart would not help: {liveness}");
     }
 
     /// The text of an endpoint of its metrics server.

@@ -20,7 +20,7 @@ pub(crate) const RELEASE: &str = "bullpen";
 
 /// How long Helm waits for what it installs.
 const HELM_PATIENCE: &str = "120s";
-const KUBECTL_PATIENCE: Duration = Duration::from_secs(120);
+const KUBECTL_PATIENCE: Duration = Duration::from_mins(2);
 
 /// A cluster without Bullpen, a cloud, and a node that runs pods.
 pub(crate) struct Site {
@@ -98,9 +98,7 @@ impl Site {
             HELM_PATIENCE,
         ];
         let (succeeded, output) = self.helm(&[&fixed, arguments].concat()).await;
-        if !succeeded {
-            panic!("helm upgrade {arguments:?}: {output}\n{}", self.kubelet.logs().await);
-        }
+        assert!(succeeded, "helm upgrade {arguments:?}: {output}\n{}", self.kubelet.logs().await);
         output
     }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# packaging/compile.sh ARCH BINARY [CARGO_ARGUMENT...]: compiles a static Linux binary of this package for amd64 or arm64,
+# tools/packaging/compile.sh ARCH BINARY [CARGO_ARGUMENT...]: compiles a static Linux binary of this package for amd64 or arm64,
 # with Zig as the C compiler and linker, and prints its path. Equal sources and tools give equal bytes, wherever they are.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 arch=$1 binary=$2
 shift 2
@@ -12,8 +12,8 @@ arm64) target=aarch64-unknown-linux-musl ;;
 *) echo "ARCH is amd64 or arm64, not '$arch'" >&2; exit 2 ;;
 esac
 
-zigbuild=$(packaging/tool.sh cargo-zigbuild)
-zig=$(packaging/tool.sh zig)
+zigbuild=$(tools/packaging/tool.sh cargo-zigbuild)
+zig=$(tools/packaging/tool.sh zig)
 sysroot=$(rustc --print sysroot)
 if [ ! -d "$sysroot/lib/rustlib/$target" ]; then
     rustup target add "$target" >&2

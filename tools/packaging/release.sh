@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# SOURCE_URL=https://… packaging/release.sh: makes all that a release of this commit consists of, in dist/:
+# SOURCE_URL=https://… tools/packaging/release.sh: makes all that a release of this commit consists of, in dist/:
 #   bullpen-VERSION.oci.tar, bullpen-simcloud-VERSION.oci.tar     the images, for amd64 and arm64
 #   bullpen_VERSION_linux_ARCH.tar.gz                             the operator
 #   kubectl-bullpen_VERSION_OS_ARCH.tar.gz                        the plugin
 #   bullpen_VERSION_linux_ARCH.cdx.json                           bills of materials
 #   crds.yaml, bullpen-VERSION.tgz (the chart), krew.yaml, SHA256SUMS
-# IMAGES=REGISTRY/PATH is where the chart takes the images from, if they are going to be pushed: see packaging/push.sh.
+# IMAGES=REGISTRY/PATH is where the chart takes the images from, if they are going to be pushed: see tools/packaging/push.sh.
 # The plugin for macOS is taken from target/darwin-{amd64,arm64}/kubectl-bullpen where those are: only a Mac can compile it.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 SOURCE_URL=${SOURCE_URL:?set it to the address of the repository, whose releases the krew manifest names}
 version=$(awk -F '"' '/^version = / { print $2; exit }' Cargo.toml)
@@ -48,16 +48,16 @@ krew() {
     done
 }
 
-packaging/image.sh
+tools/packaging/image.sh
 for image in bullpen bullpen-simcloud; do
     cp "target/image/$image.oci.tar" "$dist/$image-$version.oci.tar"
 done
 mkdir "$work/plugin-licences"
-packaging/licences.sh "$work/plugin-licences" --all-features
+tools/packaging/licences.sh "$work/plugin-licences" --all-features
 for arch in amd64 arm64; do
     archive "bullpen_${version}_linux_$arch" "target/image/root-$arch/bullpen" "target/image/root-$arch/licenses"
     cp "target/image/bullpen-$arch.cdx.json" "$dist/bullpen_${version}_linux_$arch.cdx.json"
-    archive "kubectl-bullpen_${version}_linux_$arch" "$(packaging/compile.sh "$arch" kubectl-bullpen)" \
+    archive "kubectl-bullpen_${version}_linux_$arch" "$(tools/packaging/compile.sh "$arch" kubectl-bullpen)" \
         "$work/plugin-licences"
     if [ -e "target/darwin-$arch/kubectl-bullpen" ]; then
         archive "kubectl-bullpen_${version}_darwin_$arch" "target/darwin-$arch/kubectl-bullpen" "$work/plugin-licences"
@@ -69,7 +69,7 @@ for definition in crds/*.yaml; do
 done >"$dist/crds.yaml"
 cp -r charts/bullpen "$work/chart"
 sed -i "s|^\( *repository: \)localhost/|\1${IMAGES:-localhost}/|" "$work/chart/values.yaml"
-"$(packaging/tool.sh helm)" package "$work/chart" --version "$version" --app-version "$version" --destination "$dist"
+"$(tools/packaging/tool.sh helm)" package "$work/chart" --version "$version" --app-version "$version" --destination "$dist"
 krew >"$work/krew.yaml"
 mv "$work/krew.yaml" "$dist/krew.yaml"
 (cd "$dist" && sha256sum -- * >"$work/SHA256SUMS")

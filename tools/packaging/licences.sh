@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# packaging/licences.sh FOLDER --no-default-features|--all-features: writes Bullpen's licence there, and those of all that is
+# tools/packaging/licences.sh FOLDER --no-default-features|--all-features: writes Bullpen's licence there, and those of all that is
 # compiled into it with these features or shipped with it.
 set -euo pipefail
 folder=$(cd "$1" && pwd)
 features=$2
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 # The licences of crates: it takes minutes to find them, so they are kept until there are other crates.
 crates() {
     local about kept work
-    about=$(packaging/tool.sh cargo-about)
+    about=$(tools/packaging/tool.sh cargo-about)
     kept=${XDG_CACHE_HOME:-$HOME/.cache}/bullpen/licences/$(
-        { echo "$features $about" && cat Cargo.toml Cargo.lock packaging/about.toml packaging/about.hbs; } |
+        { echo "$features $about" && cat Cargo.toml Cargo.lock tools/packaging/about.toml tools/packaging/about.hbs; } |
             sha256sum | cut -c 1-12
     ).txt
     if [ ! -e "$kept" ]; then
         mkdir -p "$(dirname "$kept")"
         work=$(mktemp "$kept.XXXXXX")
-        "$about" about generate --frozen "$features" --fail --config packaging/about.toml --output-file "$work" \
-            packaging/about.hbs >&2 || { rm -f "$work"; return 1; }
+        "$about" about generate --frozen "$features" --fail --config tools/packaging/about.toml --output-file "$work" \
+            tools/packaging/about.hbs >&2 || { rm -f "$work"; return 1; }
         mv "$work" "$kept"
     fi
     install -m 444 "$kept" "$folder/THIRD-PARTY-CRATES.txt"
@@ -28,8 +28,8 @@ install -m 444 LICENSE "$folder/LICENSE"
 crates
 # The standard library of Rust, and what it is made of.
 install -m 444 "$(rustc --print sysroot)/share/doc/rust/COPYRIGHT-library.html" "$folder/RUST-STANDARD-LIBRARY.html"
-zig=$(packaging/tool.sh zig)
+zig=$(tools/packaging/tool.sh zig)
 install -m 444 "$(dirname "$zig")/lib/libc/musl/COPYRIGHT" "$folder/MUSL.txt"
 # The list of certificate authorities is under the Mozilla Public License.
-certifi=$(dirname "$(packaging/tool.sh ca-certificates)")
+certifi=$(dirname "$(tools/packaging/tool.sh ca-certificates)")
 install -m 444 "$certifi"-[0-9]*.dist-info/licenses/LICENSE "$folder/CA-CERTIFICATES.txt"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# packaging/sbom.sh ARCH: prints the CycloneDX bill of materials of the image's files for amd64 or arm64, the same for the
+# tools/packaging/sbom.sh ARCH: prints the CycloneDX bill of materials of the image's files for amd64 or arm64, the same for the
 # same Cargo.lock and SOURCE_DATE_EPOCH: without a serial number, and without the folder that it was made in.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 case $1 in
 amd64) target=x86_64-unknown-linux-musl ;;
@@ -10,7 +10,7 @@ arm64) target=aarch64-unknown-linux-musl ;;
 *) echo "ARCH is amd64 or arm64, not '$1'" >&2; exit 2 ;;
 esac
 
-cyclonedx=$(packaging/tool.sh cargo-cyclonedx)
+cyclonedx=$(tools/packaging/tool.sh cargo-cyclonedx)
 # It writes beside Cargo.toml only.
 name=.sbom-$$
 trap 'rm -f "$name.json"' EXIT

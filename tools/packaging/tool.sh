@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# packaging/tool.sh NAME: prints the path of a pinned tool. What is not in the user's cache yet is built or installed there.
+# tools/packaging/tool.sh NAME: prints the path of a pinned tool. What is not in the user's cache yet is built or installed there.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/bullpen/tools
@@ -41,7 +41,7 @@ install_crate() {
 }
 
 build_module() {
-    (cd "$here/../tools/$1" && CGO_ENABLED=0 GOWORK=off GOOS='' GOARCH='' \
+    (cd "$here/../$1" && CGO_ENABLED=0 GOWORK=off GOOS='' GOARCH='' \
         go build -mod=readonly -trimpath -buildvcs=false -ldflags '-s -w' -o "$3/$1" "$2")
 }
 
@@ -73,12 +73,12 @@ actionlint | crane | helm)
     crane) package=github.com/google/go-containerregistry/cmd/crane ;;
     helm) package=helm.sh/helm/v4/cmd/helm ;;
     esac
-    pin=$cache/$1-$(digest "$here/../tools/$1/go.mod" "$here/../tools/$1/go.sum")
+    pin=$cache/$1-$(digest "$here/../$1/go.mod" "$here/../$1/go.sum")
     once "$pin" build_module "$1" "$package"
     echo "$pin/$1"
     ;;
 *)
-    echo 'usage: packaging/tool.sh cargo-zigbuild|zig|ca-certificates|cargo-deny|cargo-about|cargo-cyclonedx|crane|helm|actionlint' >&2
+    echo 'usage: tools/packaging/tool.sh cargo-zigbuild|zig|ca-certificates|cargo-deny|cargo-about|cargo-cyclonedx|crane|helm|actionlint' >&2
     exit 2
     ;;
 esac

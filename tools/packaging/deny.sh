@@ -3,9 +3,9 @@
 #   BULLPEN_ADVISORY_DB=FOLDER      a clone of https://github.com/RustSec/advisory-db to take them from
 #   BULLPEN_ADVISORIES=required     fail if they can't be had, instead of saying so
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-deny=$(packaging/tool.sh cargo-deny)
+deny=$(tools/packaging/tool.sh cargo-deny)
 # Also the crates of the platforms that nothing is built for here; what is there is not fetched again.
 cargo fetch --quiet --locked
 "$deny" --offline check licenses bans sources

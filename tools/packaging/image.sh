@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# packaging/image.sh [ARCH...]: makes target/image/bullpen.oci.tar and bullpen-simcloud.oci.tar, each an index of one image
+# tools/packaging/image.sh [ARCH...]: makes target/image/bullpen.oci.tar and bullpen-simcloud.oci.tar, each an index of one image
 # for each architecture (amd64 and arm64, unless some are named), without a container engine.
-# packaging/image.sh --root ARCH: makes only the image's files, in target/image/root-ARCH.
+# tools/packaging/image.sh --root ARCH: makes only the image's files, in target/image/root-ARCH.
 # Two builds of one commit have the same digest. What is in the image besides the source:
 #   SOURCE_URL          where the source is, for a label; none if unset
 #   REVISION            the commit; that of the checkout if unset
 #   SOURCE_DATE_EPOCH   the time of all files, in seconds; that of the commit if unset
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 out=target/image
 # As in a distroless image: nobody in particular, but not root.
@@ -27,14 +27,14 @@ revision() {
 # root ARCH: the files of the image.
 root() {
     local arch=$1 root=$out/root-$1 binary licences
-    binary=$(packaging/compile.sh "$arch" bullpen --no-default-features)
+    binary=$(tools/packaging/compile.sh "$arch" bullpen --no-default-features)
     licences=$root/licenses
     rm -rf "$root"
     install -d -m 755 "$root/etc/ssl/certs" "$root/sbom" "$licences"
     install -m 555 "$binary" "$root/bullpen"
-    install -m 444 "$(packaging/tool.sh ca-certificates)" "$root/etc/ssl/certs/ca-certificates.crt"
-    packaging/sbom.sh "$arch" >"$root/sbom/bullpen.cdx.json"
-    packaging/licences.sh "$licences" --no-default-features
+    install -m 444 "$(tools/packaging/tool.sh ca-certificates)" "$root/etc/ssl/certs/ca-certificates.crt"
+    tools/packaging/sbom.sh "$arch" >"$root/sbom/bullpen.cdx.json"
+    tools/packaging/licences.sh "$licences" --no-default-features
     find "$root" -type d -exec chmod 755 {} +
     find "$root" -type f ! -name bullpen -exec chmod 444 {} +
     cp "$root/sbom/bullpen.cdx.json" "$out/bullpen-$arch.cdx.json"
@@ -113,7 +113,7 @@ done
 
 version=$(version)
 REVISION=${REVISION:-$(revision)}
-crane_path=$(packaging/tool.sh crane)
+crane_path=$(tools/packaging/tool.sh crane)
 work=$(mktemp -d)
 trap 'kill "${server-}" 2>/dev/null; rm -rf "$work"' EXIT
 serve
