@@ -94,7 +94,8 @@ impl Kubelet {
             let lines: Vec<&str> = log.lines().collect();
             lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
         };
-        pods.values().map(|pod| format!("--- {} at {} ---\n{}\n", pod.name(), pod.address(), log(pod))).collect()
+        let shown = pods.values().map(|pod| format!("--- {} at {} ---\n{}", pod.name(), pod.address(), log(pod)));
+        shown.collect::<Vec<_>>().join("\n")
     }
 
     /// How often containers were started again.
