@@ -6,6 +6,7 @@ use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, Resource};
 use thiserror::Error;
 
+use super::causes::causes;
 use super::key::ObjectKey;
 use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use crate::plan::permissions::{Needed, needed_for_lease, needed_where_watched};
@@ -123,7 +124,7 @@ where
         }
         // Permissions are asked for by name next, so that the message can say which one.
         Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
-        Err(error) => Err(PreflightError::Unreachable(error.to_string())),
+        Err(error) => Err(PreflightError::Unreachable(causes(&error))),
     }
 }
 
@@ -149,7 +150,7 @@ async fn permission(client: &Client, question: &Question<'_>) -> Result<Option<P
     let answer = api
         .create(&PostParams::default(), &review)
         .await
-        .map_err(|error| PreflightError::Unreachable(error.to_string()))?;
+        .map_err(|error| PreflightError::Unreachable(causes(&error)))?;
     if answer.status.is_some_and(|status| status.allowed) {
         return Ok(None);
     }

@@ -1,7 +1,7 @@
 //! The operator as its users run it: a process of its own, with a service account's permissions.
 
 use std::path::{Path, PathBuf};
-
+use std::process::Stdio;
 use std::time::Duration;
 
 use super::process::Process;
@@ -17,6 +17,8 @@ const FIRST: &str = "one";
 /// A running operator, or one that was killed. It ends with the test.
 pub(crate) struct Operator {
     arguments: Vec<String>,
+    /// Environment variables of its own.
+    variables: Vec<(String, String)>,
     folder: PathBuf,
     /// What its logs are called.
     name: String,
@@ -101,6 +103,14 @@ impl Operator {
         operator
     }
 
+    /// Starts it with another kubeconfig and environment variables, and waits for nothing.
+    pub(crate) fn start_in(walk: &Walk, kubeconfig: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut operator = Self::prepare(walk, kubeconfig, FIRST);
+        operator.variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        operator.run();
+        operator
+    }
+
     /// Starts it for all namespaces, as it starts without options, and waits until it listens.
     pub(crate) async fn start_everywhere(walk: &Walk) -> Self {
         let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), FIRST);
@@ -133,6 +143,7 @@ impl Operator {
         let arguments = arguments.map(str::to_owned).to_vec();
         Self {
             arguments,
+            variables: Vec::new(),
             folder: walk.folder().to_owned(),
             name: "operator".to_owned(),
             runs: Vec::new(),
@@ -142,7 +153,9 @@ impl Operator {
 
     fn run(&mut self) {
         let log = self.folder.join(format!("{}-{}.log", self.name, self.runs.len() + 1));
-        self.runs.push(Process::bullpen("the operator", &self.arguments, &log));
+        let program = env!("CARGO_BIN_EXE_bullpen");
+        let process = Process::start_in("the operator", program, &self.arguments, &self.variables, &log, Stdio::null());
+        self.runs.push(process);
     }
 
     fn process(&mut self) -> &mut Process {
