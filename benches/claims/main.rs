@@ -20,6 +20,7 @@ mod steady;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use bullpen::cluster::access::Access;
 use bullpen::cluster::client::clients;
 use bullpen::cluster::signs::Signs;
 use bullpen::telemetry::Metrics;
@@ -107,7 +108,8 @@ async fn run(args: &Args) {
     report.line("machine", &machine.to_string());
     // Users and the bare client write the way that the operator does; the ceiling also tries the other one.
     let many = ground.client();
-    let one = clients(&ground.client_config(), &Signs::new(Metrics::new())).expect("clients").direct;
+    let access = Access::direct(ground.client_config()).expect("it needs nothing special");
+    let one = clients(&access, &Signs::new(Metrics::new())).expect("clients").direct;
     if args.has(Part::Ceiling) {
         let workers = args.or(&[], &[1, 4, 8, 16, 32], &[1, 8, 32]);
         let each = Duration::from_secs(if args.quick { 2 } else { 5 });

@@ -9,9 +9,12 @@ use super::names::ANNOTATION_SCHEMA_DIGEST;
 use super::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 
 /// Without the definitions all objects of theirs are gone, and with them the record of every machine: neither `helm
-/// uninstall` nor a prune by Argo CD deletes them.
-const KEPT: [(&str, &str); 2] =
-    [("helm.sh/resource-policy", "keep"), ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false")];
+/// uninstall` nor a prune by Argo CD deletes them. Argo CD applies them before what is of their kinds.
+const ANNOTATIONS: [(&str, &str); 3] = [
+    ("helm.sh/resource-policy", "keep"),
+    ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false"),
+    ("argocd.argoproj.io/sync-wave", "-1"),
+];
 
 /// The four definitions, in the order in which `crds/` has them.
 pub fn all() -> Vec<CustomResourceDefinition> {
@@ -87,7 +90,7 @@ fn finished(crd: &CustomResourceDefinition, status_default: Value) -> CustomReso
     }
     let mut crd: CustomResourceDefinition = serde_json::from_value(value).expect("a tidied definition is still one");
     let digest = digest(&crd);
-    let annotations = KEPT.into_iter().chain([(ANNOTATION_SCHEMA_DIGEST, digest.as_str())]);
+    let annotations = ANNOTATIONS.into_iter().chain([(ANNOTATION_SCHEMA_DIGEST, digest.as_str())]);
     crd.annotations_mut().extend(annotations.map(|(key, value)| (key.to_owned(), value.to_owned())));
     crd
 }

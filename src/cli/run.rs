@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::CommandResult;
 use super::signals::Signals;
+use crate::cluster::causes::causes;
 use crate::cluster::client::{clients, configuration};
 use crate::cluster::lease::Election;
 use crate::cluster::signs::Signs;
@@ -136,10 +137,13 @@ pub(super) fn execute(args: RunArgs) -> CommandResult {
 
 async fn run(args: RunArgs) -> CommandResult {
     let configuration = configuration(args.kubeconfig.as_deref()).await?;
-    let home = configuration.default_namespace.clone();
+    let home = configuration.namespace().to_owned();
     let metrics = Metrics::new();
     let signs = Signs::new(metrics.clone());
     let clients = clients(&configuration, &signs)?;
+    if let Some(proxy) = configuration.proxy() {
+        info!(%proxy, by = %proxy.source, "the API server is reached through a proxy");
+    }
     let lease_namespace = args.lease_namespace.unwrap_or_else(|| home.clone());
     let installation_secret = ObjectKey::new(lease_namespace.clone(), args.installation_secret_name);
     let lease = args.leader_elect.then(|| ObjectKey::new(lease_namespace, args.lease_name.clone()));
@@ -197,8 +201,9 @@ async fn default_installation_id(
 ) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let kube_system = namespaces.get("kube-system").await.map_err(|error| {
+        let why = causes(&error);
         format!(
-            "cannot read namespace kube-system to make an installation id: {error}; set --installation-id \
+            "cannot read namespace kube-system to make an installation id: {why}; set --installation-id \
              (BULLPEN_INSTALLATION_ID; Helm chart: installation.id), or grant get on this namespace by a ClusterRole"
         )
     })?;

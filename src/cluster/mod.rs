@@ -1,5 +1,7 @@
 //! Effects on the API server, and what is known of it: clients, the lease, watches, stores, writes and events.
 
+pub mod access;
+pub mod causes;
 pub mod client;
 pub mod contents;
 pub mod definitions;

@@ -6,6 +6,7 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 use thiserror::Error;
 
+use super::causes::causes;
 use super::key::ObjectKey;
 use crate::plan::permissions::{Needed, needed_for_lease, needed_where_watched};
 use crate::plan::watched::{Feed, WatchedNamespaces};
@@ -116,7 +117,7 @@ async fn permission(client: &Client, question: &Question<'_>) -> Result<Option<P
     let answer = api
         .create(&PostParams::default(), &review)
         .await
-        .map_err(|error| PreflightError::Unreachable(error.to_string()))?;
+        .map_err(|error| PreflightError::Unreachable(causes(&error)))?;
     if answer.status.is_some_and(|status| status.allowed) {
         return Ok(None);
     }

@@ -6,18 +6,21 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::client::retry::RetryPolicy;
+use kube::config::Kubeconfig;
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use rand::RngExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
+use tower::retry::RetryLayer;
 
 use super::failure::{Failure, causes};
 use super::narrate::Narrator;
 use super::stage::Ground;
 use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use crate::cluster::access::{Access, Answers};
 use crate::supervise::Process;
 
 const ANSWER: Duration = Duration::from_secs(15);
@@ -51,10 +54,10 @@ impl Guest {
     pub(super) async fn of(kubeconfig: &Path) -> Result<Self, Failure> {
         let unusable = |seen| Failure::because(format!("the kubeconfig {} can't be used", kubeconfig.display()), seen);
         let file = Kubeconfig::read_from(kubeconfig).map_err(|error| unusable(causes(&error)))?;
-        let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
-        let config = config.map_err(|error| unusable(causes(&error)))?;
-        let server = config.cluster_url.to_string();
-        let client = Client::try_from(config).map_err(|error| unusable(causes(&error)))?;
+        let access = Access::of_kubeconfig(file, None).await.map_err(|error| unusable(causes(&error)))?;
+        let server = access.server().to_string();
+        let builder = access.client(ANSWER, Answers::Watched).map_err(|error| unusable(causes(&error)))?;
+        let client = builder.with_layer(&RetryLayer::new(RetryPolicy::server_retry())).build();
         // The operator does not run in this folder.
         let kubeconfig = std::path::absolute(kubeconfig).map_err(|error| unusable(causes(&error)))?;
         Ok(Self { client, kubeconfig, server, namespace: format!("bullpen-demo-{}", five_letters()), asked: false })

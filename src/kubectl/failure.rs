@@ -2,8 +2,10 @@
 
 use std::io;
 
-use kube::config::{InferConfigError, KubeconfigError};
 use thiserror::Error;
+
+use crate::cluster::access::AccessError;
+pub use crate::cluster::causes::causes;
 
 /// Why a command failed. Its text is what stands on standard error; the exit code is 1.
 #[derive(Debug, Error)]
@@ -64,14 +66,8 @@ impl From<kube::Error> for Failure {
     }
 }
 
-impl From<KubeconfigError> for Failure {
-    fn from(error: KubeconfigError) -> Self {
-        Self::Config(causes(&error))
-    }
-}
-
-impl From<InferConfigError> for Failure {
-    fn from(error: InferConfigError) -> Self {
+impl From<AccessError> for Failure {
+    fn from(error: AccessError) -> Self {
         Self::Config(causes(&error))
     }
 }
@@ -80,20 +76,6 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Other(error.to_string())
     }
-}
-
-/// An error and what caused it, each once: many repeat their cause in their own text.
-pub fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

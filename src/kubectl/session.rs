@@ -7,12 +7,12 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::header::USER_AGENT;
 use kube::api::{Api, ListParams};
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::NamespaceResourceScope;
-use kube::{Client, Config, Resource};
+use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
+use crate::cluster::access::{Access, Answers};
 
 /// How long connecting, and any answer but a watch's, may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,44 +91,16 @@ impl Session {
     /// # Errors
     /// When there is no configuration, or it is broken, or has no such context.
     pub async fn open(options: &GlobalOptions) -> Result<Self, Failure> {
-        let kubeconfig = match &options.kubeconfig {
-            Some(path) => Some(Kubeconfig::read_from(path)?),
-            None => match Kubeconfig::read() {
-                Ok(kubeconfig) => Some(kubeconfig),
-                Err(KubeconfigError::ReadConfig(..) | KubeconfigError::FindPath) if !has_kubeconfig() => None,
-                Err(error) => return Err(error.into()),
-            },
-        };
-        let context = options
-            .context
-            .clone()
-            .or_else(|| kubeconfig.as_ref().and_then(|kubeconfig| kubeconfig.current_context.clone()));
-        if let (Some(wanted), Some(kubeconfig)) = (&options.context, &kubeconfig)
-            && !kubeconfig.contexts.iter().any(|named| named.name == *wanted)
-        {
-            return Err(Failure::Config(format!("context \"{wanted}\" does not exist")));
-        }
-        let user = kubeconfig.as_ref().and_then(|kubeconfig| user_of(kubeconfig, context.as_deref()));
-        let config = match kubeconfig {
-            Some(kubeconfig) => {
-                let options = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
-                Config::from_custom_kubeconfig(kubeconfig, &options).await?
-            }
-            None => Config::incluster().map_err(|_| {
-                Failure::Config("no kubeconfig was found: set KUBECONFIG, or use --kubeconfig".to_owned())
-            })?,
-        };
-        let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let mut watching = config;
-        watching.headers.push((USER_AGENT, HeaderValue::from_static(OURSELVES)));
-        watching.default_retry = false;
-        watching.connect_timeout = Some(CONNECT_TIMEOUT);
-        let mut direct = watching.clone();
-        direct.read_timeout = Some(READ_TIMEOUT);
-        direct.write_timeout = Some(READ_TIMEOUT);
-        direct.reset_reader_on_write = true;
-        let user = user.or_else(|| std::env::var("USER").ok()).filter(|user| !user.is_empty());
-        Ok(Self { client: Client::try_from(direct)?, watching: Client::try_from(watching)?, namespace, user })
+        let mut access = Access::read(options.kubeconfig.as_deref(), options.context.as_deref()).await?;
+        access.push_header(USER_AGENT, HeaderValue::from_static(OURSELVES));
+        let namespace = options.namespace.clone().unwrap_or_else(|| access.namespace().to_owned());
+        let user = access.user().map(str::to_owned).or_else(|| std::env::var("USER").ok());
+        Ok(Self {
+            client: access.client(CONNECT_TIMEOUT, Answers::Alone(READ_TIMEOUT))?.build(),
+            watching: access.client(CONNECT_TIMEOUT, Answers::Watched)?.build(),
+            namespace,
+            user: user.filter(|user| !user.is_empty()),
+        })
     }
 
     /// Objects of the command's namespace.
@@ -170,14 +142,4 @@ impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("namespace", &self.namespace).finish_non_exhaustive()
     }
-}
-
-/// Whether somebody says where a kubeconfig is: then a missing one is an error.
-fn has_kubeconfig() -> bool {
-    std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty())
-}
-
-fn user_of(kubeconfig: &Kubeconfig, context: Option<&str>) -> Option<String> {
-    let context = kubeconfig.contexts.iter().find(|named| Some(named.name.as_str()) == context)?;
-    context.context.as_ref()?.user.clone()
 }

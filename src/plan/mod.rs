@@ -21,6 +21,7 @@ pub mod liveness;
 pub mod permissions;
 pub mod placement;
 pub mod provisioning;
+pub mod proxy;
 pub mod queue;
 pub mod ramp;
 pub mod record;

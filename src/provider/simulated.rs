@@ -69,6 +69,7 @@ impl SimulatedProvider {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
+            // It is on the same machine or in the same cluster, where no proxy leads.
             .no_proxy()
             .tcp_nodelay(true)
             .build()

@@ -14,6 +14,8 @@ mod walk_aside;
 mod walk_binding;
 mod walk_claims;
 mod walk_cluster;
+#[cfg(feature = "kubectl")]
+mod walk_credentials;
 mod walk_deletion;
 mod walk_faults;
 mod walk_gitops;
@@ -34,6 +36,8 @@ mod walk_plugin_claim;
 #[cfg(feature = "kubectl")]
 mod walk_plugin_terms;
 mod walk_pools;
+#[cfg(feature = "kubectl")]
+mod walk_proxy;
 mod walk_queue;
 mod walk_recycle;
 mod walk_restart;

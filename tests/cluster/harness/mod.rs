@@ -14,6 +14,8 @@ mod operator;
 #[cfg(feature = "kubectl")]
 mod plugin;
 mod process;
+#[cfg(feature = "kubectl")]
+mod proxy;
 mod recorder;
 mod scoped;
 mod simcloud;
@@ -21,8 +23,6 @@ mod walk;
 
 use std::time::{Duration, Instant};
 
-#[cfg(feature = "kubectl")]
-pub(crate) use self::plugin::{PLUGIN, ctrl_c};
 pub(crate) use self::{
     audit::{Audit, LOG as AUDIT_LOG, policy as audit_policy},
     forwarder::Forwarder,
@@ -35,6 +35,11 @@ pub(crate) use self::{
     scoped::Scoped,
     simcloud::{Ledger, Simcloud},
     walk::Walk,
+};
+#[cfg(feature = "kubectl")]
+pub(crate) use self::{
+    plugin::{Answer, PLUGIN, ctrl_c},
+    proxy::{HIDDEN_HOST, Proxy},
 };
 
 /// The program under test.

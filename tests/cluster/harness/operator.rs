@@ -18,6 +18,8 @@ const FIRST: &str = "one";
 pub(crate) struct Operator {
     program: String,
     arguments: Vec<String>,
+    /// Environment variables of its own.
+    variables: Vec<(String, String)>,
     folder: PathBuf,
     /// What its logs are called.
     name: String,
@@ -112,6 +114,14 @@ impl Operator {
         operator
     }
 
+    /// Starts it with another kubeconfig and environment variables, and waits for nothing.
+    pub(crate) fn start_in(walk: &Walk, kubeconfig: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut operator = Self::prepare(walk, kubeconfig, FIRST);
+        operator.variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        operator.run();
+        operator
+    }
+
     /// Starts it for all namespaces, as it starts without options, and waits until it listens.
     pub(crate) async fn start_everywhere(walk: &Walk) -> Self {
         let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), FIRST);
@@ -145,6 +155,7 @@ impl Operator {
         Self {
             program: BULLPEN.to_owned(),
             arguments,
+            variables: Vec::new(),
             folder: walk.folder().to_owned(),
             name: "operator".to_owned(),
             runs: Vec::new(),
@@ -154,7 +165,9 @@ impl Operator {
 
     fn run(&mut self) {
         let log = self.folder.join(format!("{}-{}.log", self.name, self.runs.len() + 1));
-        self.runs.push(Process::start("the operator", &self.program, &self.arguments, &log, Stdio::null()));
+        let (program, variables) = (&self.program, &self.variables);
+        let process = Process::start_in("the operator", program, &self.arguments, variables, &log, Stdio::null());
+        self.runs.push(process);
     }
 
     fn process(&mut self) -> &mut Process {
