@@ -48,6 +48,7 @@ fn scope(left: &Leftovers) -> String {
 fn nothing(left: &Leftovers) -> String {
     let records = match left.claims.waiting + left.claims.ended {
         0 => String::new(),
+        1 => " 1 claim holds nothing: it waits, or is a record.".to_owned(),
         some => format!(" {some} claims hold nothing: they wait, or are records."),
     };
     format!("Nothing is left in {}: no member, no machine, no finalizer.{records}", scope(left))
