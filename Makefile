@@ -64,7 +64,7 @@ lint: ## Check the format and run clippy, with warnings as errors
 	$(CARGO) clippy --all-targets -- -D warnings
 
 lint-packaging: ## Check the shell scripts and the workflows
-	shellcheck .ci/run tools/packaging/*.sh
+	shellcheck .ci/run .ci/upgrade tools/packaging/*.sh
 	"$$(tools/packaging/tool.sh actionlint)"
 
 crds: ## Write crds/, and the chart's copy of it, anew from the types in src/api

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use super::causes::causes;
 use super::client::Clients;
 use crate::api::{ANNOTATION_SCHEMA_DIGEST, crds};
 use crate::plan::skew::{Definition, Skew, compare, from_openapi};
@@ -86,7 +87,7 @@ pub enum LookError {
 
 impl From<kube::Error> for LookError {
     fn from(error: kube::Error) -> Self {
-        Self::NoAnswer(error.to_string())
+        Self::NoAnswer(causes(&error))
     }
 }
 
