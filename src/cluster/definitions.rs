@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
+use k8s_openapi::Resource as _;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 use thiserror::Error;
@@ -107,8 +110,12 @@ pub async fn look(clients: &Clients) -> Result<Finding, LookError> {
     look_at_document(&clients.watching).await
 }
 
-/// The definitions that are there; nothing if they may not be read.
+/// The definitions that are there; nothing if they may not be read. That is asked first: nothing is tried that is not
+/// allowed.
 async fn read(client: &Client) -> Result<Option<Vec<CustomResourceDefinition>>, LookError> {
+    if !may_read(client).await? {
+        return Ok(None);
+    }
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let mut found = Vec::new();
     for ours in crds::all() {
@@ -119,6 +126,22 @@ async fn read(client: &Client) -> Result<Option<Vec<CustomResourceDefinition>>, 
         }
     }
     Ok(Some(found))
+}
+
+/// Whether the definitions may be read, by the first of them.
+async fn may_read(client: &Client) -> Result<bool, LookError> {
+    let question = ResourceAttributes {
+        group: Some(CustomResourceDefinition::GROUP.to_owned()),
+        resource: Some(CustomResourceDefinition::URL_PATH_SEGMENT.to_owned()),
+        verb: Some("get".to_owned()),
+        name: crds::all().first().map(ResourceExt::name_any),
+        ..ResourceAttributes::default()
+    };
+    let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(question), non_resource_attributes: None };
+    let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+    let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    let answer = api.create(&PostParams::default(), &review).await?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
 /// Compares definitions as they were read with ours.
