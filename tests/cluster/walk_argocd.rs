@@ -86,9 +86,9 @@ async fn argo_cd_shows_a_pool_as_it_comes_up_rolls_out_and_is_switched_off() {
     walk.claim("held", json!({})).await;
     walk.bound("held").await;
     set(json!({ "state": "Draining" })).await;
-    sees(("Suspended", "1 members are claimed"), "InProgress").await;
+    sees(("Suspended", "1 member is claimed"), "InProgress").await;
     walk.delete::<InstancePool>(POOL).await;
-    sees(("Progressing", "members are claimed and finish with their claims"), "Terminating").await;
+    sees(("Progressing", "1 member is claimed and finishes with its claim"), "Terminating").await;
 }
 
 #[tokio::test]
