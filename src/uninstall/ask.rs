@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::left::Facts;
 use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use crate::cluster::causes::causes;
 
 /// Objects in a page.
 const PAGE: u32 = 500;
@@ -120,18 +121,4 @@ fn failure(resource: &ApiResource, namespace: Option<&str>, error: kube::Error) 
         kube::Error::Api(status) => AskError::Failed { resource, scope, message: status.message.clone() },
         other => AskError::Failed { resource, scope, message: causes(&other) },
     }
-}
-
-/// An error and what caused it, each once.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        next = cause.source();
-    }
-    text
 }
