@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test-image release deny lint-packaging test test-upgrade demo model chaos chaos-arvados bench bench-scale fmt lint crds deploy \
+.PHONY: help build image test-image release deny lint-packaging test test-upgrade demo demo-install model chaos chaos-arvados bench bench-scale fmt lint crds deploy \
 	generated check-generated ci
 
 help: ## List the targets
@@ -38,6 +38,9 @@ demo: ## Watch a pool warm up and hand out machines; stays up until Ctrl-C
 	@$(CARGO) build --bins
 	@$(CARGO) run --quiet -- demo
 
+demo-install: ## Watch Helm install, upgrade and uninstall it on a real API server, with each command and its output
+	@$(CARGO) test --test cluster install::walk_helm -- --nocapture --test-threads=1
+
 model: ## Explore the claim protocol in its largest configuration, which takes longer than a test may
 	BULLPEN_MODEL=full $(CARGO) test --test claim_model -- --nocapture
 
@@ -63,9 +66,10 @@ lint: ## Check the format and run clippy, with warnings as errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 
-lint-packaging: ## Check the shell scripts and the workflows
+lint-packaging: ## Check the shell scripts, the workflows and the Go programs
 	shellcheck .ci/run .ci/upgrade tools/packaging/*.sh
 	"$$(tools/packaging/tool.sh actionlint)"
+	cd tools/object-health && test -z "$$(gofmt -l .)" && go vet ./...
 
 crds: ## Write crds/, and the chart's copy of it, anew from the types in src/api
 	$(CARGO) run --quiet -- crds --output crds

@@ -22,8 +22,8 @@ pub(super) struct UninstallArgs {
     #[arg(long, value_name = "PATH")]
     kubeconfig: Option<PathBuf>,
     /// Look in these namespaces only, as the operator does [default: all]
-    #[arg(long, value_name = "NAMESPACES", env = "BULLPEN_NAMESPACE", value_delimiter = ',')]
-    namespace: Vec<String>,
+    #[arg(long, value_name = "NAMESPACES", env = "BULLPEN_NAMESPACE", value_parser = Scope::named)]
+    namespace: Option<Scope>,
     /// How to show it
     #[arg(short = 'o', long, value_enum, value_name = "FORMAT", default_value = "text")]
     output: Format,
@@ -57,7 +57,7 @@ async fn check(args: &UninstallArgs) -> Result<bool, Box<dyn std::error::Error +
     }
     let config = configuration(args.kubeconfig.as_deref()).await?;
     let client = clients(&config, &Signs::new(Metrics::default()))?.direct;
-    let scope = Scope { namespaces: args.namespace.iter().filter(|name| !name.is_empty()).cloned().collect() };
+    let scope = args.namespace.clone().unwrap_or_default();
     let leftovers = Leftovers::of(&ask(&client, &scope).await?);
     let left = leftovers.left;
     let kubeconfig = args.kubeconfig.as_ref().map(|path| path.display().to_string());

@@ -37,9 +37,9 @@ async fn check(args: &UninstallArgs, options: &GlobalOptions) -> Result<bool, Fa
     if !args.check {
         return Err(Failure::other(only_checks("kubectl bullpen")));
     }
+    let named = Scope::named(options.namespace.as_deref().unwrap_or_default());
+    let scope = named.map_err(|problem| Failure::other(format!("--namespace: {problem}")))?;
     let session = Session::open(options).await?;
-    let named = options.namespace.iter().flat_map(|names| names.split(',')).filter(|name| !name.is_empty());
-    let scope = Scope { namespaces: named.map(str::to_owned).collect() };
     let facts = ask(&session.client, &scope).await.map_err(|error| Failure::other(error.to_string()))?;
     let leftovers = Leftovers::of(&facts);
     let left = leftovers.left;

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::left::Facts;
 use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use crate::cluster::causes::causes;
+use crate::plan::watched::namespaces;
 
 /// Objects in a page.
 const PAGE: u32 = 500;
@@ -22,6 +23,16 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// From the names of namespaces, separated by commas. None of them is all namespaces.
+    ///
+    /// # Errors
+    /// When one of them cannot be the name of a namespace.
+    pub fn named(names: &str) -> Result<Self, String> {
+        let names = names.trim_matches([',', ' ']);
+        let namespaces = if names.is_empty() { Vec::new() } else { namespaces(names)? };
+        Ok(Self { namespaces })
+    }
+
     /// The scope in words.
     pub fn words(&self) -> String {
         match self.namespaces.as_slice() {

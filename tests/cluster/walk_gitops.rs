@@ -126,6 +126,8 @@ async fn live(walk: &Walk, git: &mut Git, apply: &[&str]) {
         status.updated_ready == 5 && status.rollout_progress_time.is_none() && status.deficit == 0
     })
     .await;
+    // What was replaced is still being ended, and counted.
+    walk.audit().is_settled().await;
 }
 
 #[tokio::test]

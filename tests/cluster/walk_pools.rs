@@ -102,11 +102,12 @@ async fn lowering_max_size_below_the_target_is_accepted_and_clamps_the_pool() {
     // The emergency brake.
     walk.set::<InstancePool>(POOL, json!({ "maxSize": 0 })).await;
     let mark = ledger.last();
-    walk.claim("waits", json!({})).await;
     walk.pool_until(POOL, "has only its claimed member left", |status| {
         status.members.is_some_and(|members| (members.ready, members.claimed, members.total) == (0, 1, 1))
     })
     .await;
+    // Not before: until the operator knows of the brake, it hands out what is ready.
+    walk.claim("waits", json!({})).await;
     says(&walk, "waits", "pool at maxSize 0").await;
     let ledger = walk.simcloud.ledger().await;
     assert!(!ledger.ended(machine_of(&held)), "a brake ends no claim");

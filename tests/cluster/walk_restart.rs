@@ -14,9 +14,6 @@ use crate::harness::{History, Operator, Walk, assert_never_bound_twice, eventual
 
 const CLAIMS: usize = 80;
 
-/// From the last write until the operator counts as settled: longer than any status is held back.
-const SETTLED: Duration = Duration::from_secs(12);
-
 #[tokio::test]
 async fn a_burst_of_claims_outlives_an_operator_that_is_killed_three_times() {
     let walk = Walk::begin("killed").await;
@@ -85,14 +82,14 @@ async fn an_operator_that_starts_again_buys_nothing_and_ends_nothing_that_is_the
     walk.bound("build-1").await;
     walk.pool_has_ready(8).await;
     let mut audit = walk.audit();
-    audit.is_quiet(SETTLED).await;
+    audit.is_settled().await;
     let before = audit.writes().len();
     for _ in 0..6 {
         operator.kill_9();
         operator.start_again().await;
         operator.is_ready().await;
     }
-    audit.is_quiet(SETTLED).await;
+    audit.is_settled().await;
     let written: Vec<String> = audit.writes()[before..].iter().map(ToString::to_string).collect();
     assert_eq!(written, Vec::<String>::new(), "a start is no reason to write");
     let ledger = walk.simcloud.ledger().await;

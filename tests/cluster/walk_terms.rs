@@ -15,8 +15,6 @@ use tokio::time::sleep;
 use crate::harness::objects::{POOL, condition, machine_of, member_of, phase};
 use crate::harness::{Audit, Ground, History, Operator, Walk, eventually};
 
-/// From the last write until the operator counts as settled: longer than any status is held back.
-const SETTLED: Duration = Duration::from_secs(12);
 /// How late two busy cores may be.
 const SLACK: SignedDuration = SignedDuration::from_secs(20);
 
@@ -367,7 +365,7 @@ async fn an_expired_claim_stays_as_a_record_and_applied_again_takes_no_second_ma
     walk.gone::<PoolMember>(member_of(&ended)).await;
     walk.pool_has_ready(2).await;
     let mut audit = walk.audit();
-    audit.is_quiet(SETTLED).await;
+    audit.is_settled().await;
     let before = audit.writes().len();
 
     apply_again(&walk, &file).await;
@@ -376,7 +374,7 @@ async fn an_expired_claim_stays_as_a_record_and_applied_again_takes_no_second_ma
     operator.is_ready().await;
     apply_again(&walk, &file).await;
     walk.set::<PoolClaim>("build-1", json!({ "renewTime": format!("{:.6}", Timestamp::now()) })).await;
-    audit.is_quiet(SETTLED).await;
+    audit.is_settled().await;
     let written: Vec<String> = audit.writes()[before..].iter().map(ToString::to_string).collect();
     assert_eq!(written, Vec::<String>::new());
     let claim: PoolClaim = walk.get("build-1").await;
@@ -399,12 +397,12 @@ async fn a_pool_and_a_claim_applied_again_and_again_cause_no_write_and_no_second
     assert_eq!(granted(&first), Some(3_600));
     walk.pool_has_ready(1).await;
     let mut audit = walk.audit();
-    audit.is_quiet(SETTLED).await;
+    audit.is_settled().await;
     let before = audit.writes().len();
 
     apply_again(&walk, &file).await;
     apply_again(&walk, &file).await;
-    audit.is_quiet(SETTLED).await;
+    audit.is_settled().await;
     let written: Vec<String> = audit.writes()[before..].iter().map(ToString::to_string).collect();
     assert_eq!(written, Vec::<String>::new());
     let claim: PoolClaim = walk.get("build-1").await;
@@ -466,11 +464,11 @@ async fn a_claim_held_for_long_is_flagged_once_and_keeps_its_machine() {
     let series = format!(r#"bullpen_pool_stale_claims{{namespace="{}",pool="ci"}}"#, walk.namespace);
     operator.metric_is(&series, 1.0).await;
     walk.pool_has_ready(1).await;
-    audit.is_quiet(SETTLED).await;
+    audit.is_settled().await;
     operator.kill_9();
     operator.start_again().await;
     operator.metric_is(&series, 1.0).await;
-    audit.is_quiet(SETTLED).await;
+    audit.is_settled().await;
 
     has_written_claims(&mut audit, 2).await;
     assert_eq!(walk.has_event("HeldForLong").await, 1, "once");

@@ -224,6 +224,16 @@ async fn what_cannot_be_asked_is_said_with_the_permission_that_is_missing() {
     let without = uninstall(walk.kubeconfig(), &[]).await;
     assert_eq!(without.code, Some(2), "{without:?}");
     assert!(without.stderr.contains("uninstall removes nothing, it only checks"), "{without:?}");
+
+    // A name that no namespace can have would look like a namespace with nothing in it.
+    for program in [env!("CARGO_BIN_EXE_bullpen"), env!("CARGO_BIN_EXE_kubectl-bullpen")] {
+        let mut command = tokio::process::Command::new(program);
+        command.args(["uninstall", "--check", "--namespace", "infra,Team_A", "--kubeconfig"]).arg(walk.kubeconfig());
+        let mistyped = run(command).await;
+        assert_eq!(mistyped.code, Some(2), "{mistyped:?}");
+        let named = mistyped.stderr.contains("--namespace") && mistyped.stderr.contains("\"Team_A\" is no name of a");
+        assert!(named && mistyped.stdout.is_empty(), "{mistyped:?}");
+    }
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ async fn hand_over(walk: &Walk, mut present: Operator, next: &str, identity: &st
 }
 
 /// A claim is served, and what it took is replaced.
-async fn serves(walk: &Walk, name: &str) {
+pub(crate) async fn serves(walk: &Walk, name: &str) {
     walk.claim(name, json!({})).await;
     walk.bound(name).await;
     fleet::is_steady(walk).await;

@@ -17,9 +17,6 @@ use crate::harness::{Operator, Walk};
 const STEADY: Duration = Duration::from_secs(15);
 const STEADY_SECONDS: &str = "BULLPEN_TEST_STEADY_SECONDS";
 
-/// From the last write until a pool counts as settled: longer than any status is held back.
-const SETTLED: Duration = Duration::from_secs(12);
-
 /// Writes of the operator for one claim, from its creation until its machine is replaced and gone.
 const CYCLE: usize = 7;
 /// The same for a claim that asks for a Secret.
@@ -43,7 +40,7 @@ async fn in_steady_state_the_operator_writes_nothing() {
     walk.claim("held-too", json!({ "poolRef": { "name": "full" } })).await;
     walk.bound("held-too").await;
     walk.claim("waiting-too", json!({ "poolRef": { "name": "full" } })).await;
-    audit.is_quiet(SETTLED).await;
+    audit.is_settled().await;
 
     let before = audit.writes().len();
     assert!(before > 0, "the audit log tells of the operator");
@@ -70,7 +67,7 @@ async fn cycles_cost(name: &str, pool: Value, claim_spec: Value, most: usize) {
     let _operator = Operator::start(&walk).await;
     walk.ready_pool(2, pool).await;
     let mut audit = walk.audit();
-    audit.is_quiet(SETTLED).await;
+    audit.is_settled().await;
     let before = audit.of_members_and_claims().len();
 
     let cycles = 5;
@@ -85,7 +82,7 @@ async fn cycles_cost(name: &str, pool: Value, claim_spec: Value, most: usize) {
         walk.delete::<PoolClaim>(&name).await;
         walk.gone::<PoolMember>(member_of(&claim)).await;
     }
-    audit.is_quiet(SETTLED).await;
+    audit.is_settled().await;
     let written = audit.of_members_and_claims().split_off(before);
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     for write in audit.writes() {

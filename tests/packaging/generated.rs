@@ -127,8 +127,12 @@ async fn the_definitions_of_the_chart_are_those_of_the_types() {
         let definition = serde_json::to_value(definition).expect("JSON");
         let object = &rendered[&key(&definition)];
         assert_eq!(object["spec"], whole(definition["spec"].clone()), "{}", key(&definition));
-        assert_eq!(object["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
-        assert_eq!(object["metadata"]["annotations"]["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false");
+        let annotations = &object["metadata"]["annotations"];
+        assert_eq!(annotations["helm.sh/resource-policy"], "keep");
+        assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false");
+        let digest = &definition["metadata"]["annotations"]["bullpen.dev/schema-digest"];
+        assert!(digest.as_str().is_some_and(|digest| !digest.is_empty()), "{}: {digest}", key(&definition));
+        assert_eq!(annotations["bullpen.dev/schema-digest"], *digest, "{}", key(&definition));
     }
 }
 

@@ -14,6 +14,9 @@ use serde::Deserialize;
 
 use super::{OPERATORS, SCOPED, eventually};
 
+/// From the last write until the operator counts as settled: longer than any status is held back.
+const SETTLED: Duration = Duration::from_secs(12);
+
 /// The name of the log in the control plane's work folder.
 pub(crate) const LOG: &str = "audit.log";
 
@@ -160,16 +163,16 @@ impl Audit {
         self.writes().iter().filter(counted).cloned().collect()
     }
 
-    /// Waits until nothing has been written for so long.
-    pub(crate) async fn is_quiet(&mut self, long: Duration) {
+    /// Waits until nothing has been written for [`SETTLED`].
+    pub(crate) async fn is_settled(&mut self) {
         let (mut count, mut since) = (self.writes().len(), Instant::now());
-        eventually(&format!("the operator writes nothing for {long:?}"), async || {
+        eventually(&format!("the operator writes nothing for {SETTLED:?}"), async || {
             let now = self.writes().len();
             if now != count {
                 (count, since) = (now, Instant::now());
             }
             let last = self.writes.last().map(ToString::to_string).unwrap_or_default();
-            if since.elapsed() >= long { Ok(()) } else { Err(format!("{now} writes, the last: {last}")) }
+            if since.elapsed() >= SETTLED { Ok(()) } else { Err(format!("{now} writes, the last: {last}")) }
         })
         .await;
     }

@@ -7,5 +7,6 @@ mod pod;
 mod site;
 mod walk_helm;
 mod walk_permissions;
+mod walk_upgrade;
 
 pub(crate) use self::site::Site;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::audit::{self, Audit};
 use super::kubelet::Kubelet;
 use super::pod::Program;
-use crate::harness::Simcloud;
+use crate::harness::{Ground, Simcloud};
 
 /// The release and its namespace, as the documentation has them.
 pub(crate) const RELEASE: &str = "bullpen";
@@ -49,6 +49,11 @@ impl Drop for Folder {
 impl Site {
     /// An empty cluster; `name` is that of the folder for logs.
     pub(crate) async fn begin(name: &str) -> Self {
+        Self::begin_with(name, Vec::new()).await
+    }
+
+    /// Like [`Site::begin`], with more images than those of this version.
+    pub(crate) async fn begin_with(name: &str, mut programs: Vec<Program>) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("install").join(name);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder for logs");
@@ -64,10 +69,10 @@ impl Site {
         let control_plane = ControlPlane::start(options).await.expect("a control plane");
         let helm = Binaries::tool(Tool::Helm, &Options::default().progress).await.expect("helm");
         let client = Client::try_from(control_plane.client_config()).expect("a client");
-        let programs = vec![
+        programs.extend([
             Program { image: "bullpen-simcloud".into(), binary: bullpen_binary(), entrypoint: vec!["simcloud".into()] },
             Program { image: "bullpen".into(), binary: bullpen_binary(), entrypoint: Vec::new() },
-        ];
+        ]);
         let kubelet = Kubelet::start(client.clone(), &control_plane.kubeconfig_path(), &folder, programs);
         let simcloud = Simcloud::start(&folder, &[]).await;
         Self { client, kubelet, simcloud, control_plane, helm, folder: Folder(folder) }
@@ -75,6 +80,11 @@ impl Site {
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.control_plane.kubeconfig_path()
+    }
+
+    /// The same cluster for a walk that has its own namespace and cloud.
+    pub(crate) async fn ground(&self) -> Ground {
+        Ground::without_definitions(&self.control_plane).await
     }
 
     /// The requests of every service account from now on.
@@ -97,8 +107,13 @@ impl Site {
             "--timeout",
             HELM_PATIENCE,
         ];
-        let (succeeded, output) = self.helm(&[&fixed, arguments].concat()).await;
-        assert!(succeeded, "helm upgrade {arguments:?}: {output}\n{}", self.kubelet.logs().await);
+        self.helm_succeeds(&[&fixed, arguments].concat()).await
+    }
+
+    /// Runs Helm; it must succeed.
+    pub(crate) async fn helm_succeeds(&self, arguments: &[&str]) -> String {
+        let (succeeded, output) = self.helm(arguments).await;
+        assert!(succeeded, "helm {arguments:?}: {output}\n{}", self.kubelet.logs().await);
         output
     }
 
@@ -132,7 +147,10 @@ impl Site {
         command.env("KUBECONFIG", self.kubeconfig()).kill_on_drop(true);
         let output = tokio::time::timeout(2 * KUBECTL_PATIENCE, command.output()).await;
         let output = output.expect("it ends in time").expect("it runs");
-        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+        let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        // For `make walk-install`, and for whoever reads why a test failed.
+        eprintln!("$ {}\n{printed}", shown(command.as_std()));
+        (output.status.success(), printed)
     }
 
     /// Writes a file beside the logs, and gives its path.
@@ -164,4 +182,11 @@ pub(crate) fn chart() -> PathBuf {
 /// The operator's binary, or the one that was taken out of its image.
 fn bullpen_binary() -> PathBuf {
     env!("CARGO_BIN_EXE_bullpen").into()
+}
+
+/// A command as a user would type it.
+fn shown(command: &std::process::Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words = std::iter::once(program).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bullpen::api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
@@ -24,10 +24,10 @@ async fn a_pool_and_its_claims_live_through_install_upgrade_kill_and_uninstall()
     let notes = site.upgrade(&chart(), &[]).await;
     assert!(notes.contains("kubectl"), "the notes name the next commands:\n{notes}");
     site.kubectl(&["rollout", "status", "deployment/bullpen", "-n", RELEASE, "--timeout=60s"]).await;
-    let leader = leader(&site).await;
-    let pods = site.kubectl(&["get", "pods", "-n", RELEASE, "-o", "name"]).await;
-    assert_eq!(pods.lines().count(), 2, "{pods}");
-    assert!(pods.contains(&leader), "{leader} leads, of {pods}");
+    let leader = leader_beside(&site, &BTreeSet::new()).await;
+    let before = pods(&site).await;
+    assert_eq!(before.len(), 2, "{before:?}");
+    assert!(before.contains(&leader), "{leader} leads, of {before:?}");
 
     site.kubectl(&["create", "namespace", TEAM]).await;
     site.apply(TEAM, &site.scene(3)).await;
@@ -39,11 +39,7 @@ async fn a_pool_and_its_claims_live_through_install_upgrade_kill_and_uninstall()
     // An upgrade that changes the pods: every operator is replaced, and nothing else.
     site.upgrade(&chart(), &["--set", "log.format=text"]).await;
     site.kubectl(&["rollout", "status", "deployment/bullpen", "-n", RELEASE, "--timeout=60s"]).await;
-    let next = eventually("an operator of the new revision leads", async || {
-        let next = self::leader(&site).await;
-        if next == leader { Err(next) } else { Ok(next) }
-    })
-    .await;
+    let next = leader_beside(&site, &before).await;
     site.claim(TEAM, "after-the-upgrade").await;
     site.ready(TEAM, 3).await;
     assert_eq!(site.simcloud.ledger().await.bought(), bought + 1, "only the new claim's machine was replaced");
@@ -88,15 +84,22 @@ async fn assert_what_remains(site: &Site) {
     assert_eq!(kept.len(), 4, "the definitions stay: {kept:?}");
 }
 
-/// The name of the pod that leads.
-pub(super) async fn leader(site: &Site) -> String {
+/// The name of the pod that leads, once that is none of these.
+pub(super) async fn leader_beside(site: &Site, before: &BTreeSet<String>) -> String {
     let leases: Api<Lease> = Api::namespaced(site.client.clone(), RELEASE);
-    eventually("an operator leads", async || {
+    eventually("an operator leads that was not there before", async || {
         let lease = leases.get_opt("bullpen").await.map_err(|error| error.to_string())?.ok_or("there is no lease")?;
         let holder = lease.spec.and_then(|spec| spec.holder_identity).filter(|holder| !holder.is_empty());
-        holder.ok_or_else(|| "nobody".to_owned())
+        let holder = holder.ok_or("nobody leads")?;
+        if before.contains(&holder) { Err(format!("{holder} leads")) } else { Ok(holder) }
     })
     .await
+}
+
+/// The names of the release's pods.
+pub(super) async fn pods(site: &Site) -> BTreeSet<String> {
+    let pods: Api<Pod> = Api::namespaced(site.client.clone(), RELEASE);
+    pods.list(&ListParams::default()).await.expect("a list").iter().map(kube::ResourceExt::name_any).collect()
 }
 
 impl Site {
