@@ -24,6 +24,9 @@ pub(super) struct UninstallArgs {
     /// Look in these namespaces only, as the operator does [default: all]
     #[arg(long, value_name = "NAMESPACES", env = "BULLPEN_NAMESPACE", value_parser = Scope::named)]
     namespace: Option<Scope>,
+    /// The command that keeps the installation after all; it is named if something is left
+    #[arg(long, value_name = "COMMAND")]
+    to_keep: Option<String>,
     /// How to show it
     #[arg(short = 'o', long, value_enum, value_name = "FORMAT", default_value = "text")]
     output: Format,
@@ -65,7 +68,12 @@ async fn check(args: &UninstallArgs) -> Result<bool, Box<dyn std::error::Error +
     let commands = Commands::new("bullpen", &options, &scope);
     let report = Report::new(leftovers, &commands);
     match args.output {
-        Format::Text => println!("{}", report.text()),
+        Format::Text => {
+            println!("{}", report.text());
+            if let Some(command) = args.to_keep.as_ref().filter(|_| left) {
+                println!("\nTo keep it after all:\n     {command}");
+            }
+        }
         Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
     }
     Ok(left)

@@ -157,9 +157,8 @@ pub fn judge(crds: &[CustomResourceDefinition]) -> Finding {
     let ending = crds.iter().find(|crd| crd.metadata.deletion_timestamp.is_some());
     Finding {
         skew: compare(&ours, &served),
-        helm: crds
-            .iter()
-            .any(|crd| crd.labels().get("app.kubernetes.io/managed-by").is_some_and(|manager| manager == "Helm")),
+        // Argo CD renders charts, too, but has no release that could be upgraded.
+        helm: crds.iter().any(|crd| crd.annotations().contains_key("meta.helm.sh/release-name")),
         edited: served.iter().find(is_edited).map(|found| found.resource.clone()),
         ending: ending.map(|crd| crd.spec.names.plural.clone()),
     }

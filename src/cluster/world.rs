@@ -294,6 +294,16 @@ impl State {
         self.members_of_name(&ObjectKey::of(pool)).filter(move |member| member.spec.pool_ref.uid == uid)
     }
 
+    /// The members of the pool of this name that are planned and not known yet. One that was just written is still planned
+    /// for a moment: counted twice, it would keep another from being bought.
+    pub fn unwritten<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a PlannedMember> + use<'a> {
+        let namespace = pool.namespace.clone();
+        let is_unwritten = move |planned: &&PlannedMember| {
+            self.members.get(&ObjectKey::new(namespace.clone(), planned.name.as_str())).is_none()
+        };
+        self.planned.get(pool).into_iter().flatten().filter(is_unwritten)
+    }
+
     /// How many members of this incarnation of a pool there are beside `member`.
     pub fn others_of(&self, pool: &InstancePool, member: &PoolMember) -> usize {
         let uid = pool.metadata.uid.as_deref().unwrap_or_default();

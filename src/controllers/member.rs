@@ -16,7 +16,7 @@ use super::queue::Outcome;
 use super::{tagging, user_data, views};
 use crate::api::{FINALIZER_INSTANCE, InstancePool, LaunchConfig, MemberState, PoolMember, Readiness};
 use crate::cluster::ObjectKey;
-use crate::cluster::world::{PlannedMember, State};
+use crate::cluster::world::State;
 use crate::plan::holds::{Gate, Place};
 use crate::plan::lifecycle::{Asked, LifecycleView, Past, Step, next_step};
 use crate::plan::replenish::{create_may_begin, earliest};
@@ -252,13 +252,7 @@ fn live_pool(state: &State, member: &PoolMember) -> Option<Arc<InstancePool>> {
 
 /// Invariants 2 and 5, as far as the store knows.
 pub fn may_create(state: &State, pool: &InstancePool, member: &PoolMember) -> bool {
-    let (key, planned) = (ObjectKey::of(pool), &state.planned);
-    // One that was just written is still planned for a moment: counted twice, it would keep another from being bought.
-    let is_unwritten = |planned: &&PlannedMember| {
-        state.members.get(&ObjectKey::new(key.namespace.clone(), planned.name.as_str())).is_none()
-    };
-    let unwritten = planned.get(&key).map_or(0, |planned| planned.iter().filter(is_unwritten).count());
-    let others = state.others_of(pool, member) + unwritten;
+    let others = state.others_of(pool, member) + state.unwritten(&ObjectKey::of(pool)).count();
     create_may_begin(pool.spec.state, views::deleting(pool), pool.spec.max_size, others)
 }
 
@@ -304,6 +298,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::World;
+    use crate::cluster::world::PlannedMember;
     use crate::plan::watched::{Feed, WatchedNamespaces};
 
     fn of<K: serde::de::DeserializeOwned>(object: Value) -> K {

@@ -12,7 +12,7 @@ use super::context::{Context, PoolMemory};
 use super::views;
 use crate::api::{InstancePool, LaunchConfig, MemberState, PoolMember};
 use crate::cluster::ObjectKey;
-use crate::cluster::world::State;
+use crate::cluster::world::{PlannedMember, State};
 use crate::plan::breaker::{Phase, Rules};
 use crate::plan::holds::{Gate, Hold, Place};
 use crate::plan::ladder::{FAILURES, Proof, Trial};
@@ -113,7 +113,7 @@ impl Purchasing {
         let held_until = [waits_until, allowed.until, gate_until, limited, unseen].into_iter().flatten().max();
         let weight =
             if config.paused { 0 } else { weights::effective(config.weight, context.launch_health.percent(&key)) };
-        let members = members_of(state, pool, &config.name).count() as i64;
+        let members = count(state, pool, &config.name);
         self.views.push(LaunchConfigView {
             name: config.name.clone(),
             weight,
@@ -180,8 +180,7 @@ fn observe<'a>(
         .filter(|member| member.spec.template_hash == config.template_hash)
         .filter_map(|member| proof(member))
         .collect();
-    let planned = state.planned.get(&ObjectKey::of(pool)).into_iter().flatten();
-    proofs.extend(planned.filter(|planned| planned.launch_config == config.name).map(|_| Proof::InFlight));
+    proofs.extend(unwritten(state, pool, &config.name).map(|_| Proof::InFlight));
     let failed = trial.observe(&proofs, &memory.counted, rules);
     memory.unrecorded.extend(failed.iter().cloned());
     memory.counted.extend(failed);
@@ -214,6 +213,20 @@ fn members_of<'a>(
     state.members_of(pool).filter(move |member| member.spec.placement.launch_config == launch_config)
 }
 
+/// Those that a pass is about to write.
+fn unwritten<'a>(
+    state: &'a State,
+    pool: &InstancePool,
+    launch_config: &'a str,
+) -> impl Iterator<Item = &'a PlannedMember> + use<'a> {
+    state.unwritten(&ObjectKey::of(pool)).filter(move |planned| planned.launch_config == launch_config)
+}
+
+/// Members of the pool that a launch config has or is about to have.
+fn count(state: &State, pool: &InstancePool, launch_config: &str) -> i64 {
+    (members_of(state, pool, launch_config).count() + unwritten(state, pool, launch_config).count()) as i64
+}
+
 fn in_flight(state: &State, pool: &InstancePool, launch_config: &str, wanted: impl Fn(MemberState) -> bool) -> i64 {
     let is = |member: &&Arc<PoolMember>| wanted(views::state(member)) && !views::deleting(member.as_ref());
     members_of(state, pool, launch_config).filter(is).count() as i64
@@ -222,14 +235,13 @@ fn in_flight(state: &State, pool: &InstancePool, launch_config: &str, wanted: im
 /// What `maxInstances` of the pool's entry and of the launch config leave (T-8).
 fn caps(state: &State, pool: &InstancePool, config: &UsableLaunchConfig) -> Option<i64> {
     let namespace = pool.namespace().unwrap_or_default();
-    let left_in_pool =
-        config.max_in_pool.map(|max| i64::from(max) - members_of(state, pool, &config.name).count() as i64);
+    let left_in_pool = config.max_in_pool.map(|max| i64::from(max) - count(state, pool, &config.name));
     let in_all = || {
         let of_config = |member: &PoolMember| member.spec.placement.launch_config == config.name;
         let known =
             state.members.iter().filter(|(key, member)| key.namespace == namespace && of_config(member)).count();
-        let planned =
-            state.planned.iter().filter(|(key, _)| key.namespace == namespace).flat_map(|(_, planned)| planned);
+        let pools = state.planned.keys().filter(|key| key.namespace == namespace);
+        let planned = pools.flat_map(|key| state.unwritten(key));
         (known + planned.filter(|planned| planned.launch_config == config.name).count()) as i64
     };
     let left_in_all = config.max_in_all.map(|max| i64::from(max) - in_all());
@@ -289,5 +301,56 @@ pub fn wake_scope(context: &Context, scope: &Scope) {
     }
     for key in members {
         context.wakers.members.wake(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::Event;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::Placement;
+    use crate::cluster::World;
+    use crate::plan::watched::{Feed, WatchedNamespaces};
+
+    fn of<K: serde::de::DeserializeOwned>(object: Value) -> K {
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn members_that_are_being_written_count_once_for_the_share_of_their_launch_config_and_for_its_caps() {
+        let world = World::new(WatchedNamespaces::All).0;
+        let pool: InstancePool = of(json!({
+            "metadata": {"namespace": "ci", "name": "linux", "uid": "p", "resourceVersion": "1"},
+            "spec": {"targetSize": 4, "maxSize": 4, "launchConfigs": [{"name": "sim"}, {"name": "other"}]},
+        }));
+        world.watched(&Feed::Everywhere, Event::Apply(pool.clone()));
+        world.answered::<PoolMember>(of(json!({
+            "metadata": {"namespace": "ci", "name": "linux-a", "uid": "a", "resourceVersion": "4"},
+            "spec": {
+                "poolRef": {"name": "linux", "uid": "p"},
+                "placement": {"launchConfig": "sim", "generation": 1, "image": "i", "zone": "z"},
+                "templateHash": "h",
+            },
+        })));
+        let capped = |max_in_pool, max_in_all| UsableLaunchConfig {
+            name: "sim".into(),
+            weight: 100,
+            max_in_pool,
+            max_in_all,
+            placement: Placement::default(),
+            template_hash: "h".into(),
+            ssh: None,
+            paused: false,
+        };
+        world.with(|state| {
+            let plan = |name: &str, config: &str| PlannedMember { name: name.into(), launch_config: config.into() };
+            let planned = vec![plan("linux-a", "sim"), plan("linux-b", "sim"), plan("linux-c", "other")];
+            state.planned.insert(ObjectKey::of(&pool), planned);
+            assert_eq!((count(state, &pool, "sim"), count(state, &pool, "other")), (2, 1));
+            assert_eq!(caps(state, &pool, &capped(Some(2), None)), Some(0));
+            assert_eq!(caps(state, &pool, &capped(None, Some(3))), Some(1));
+        });
     }
 }

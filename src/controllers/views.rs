@@ -204,14 +204,8 @@ pub fn counted_members(
     template: &CurrentTemplate,
     now: Timestamp,
 ) -> Vec<CountedMember> {
-    let planned = state.planned.get(&ObjectKey::of(pool)).into_iter().flatten();
     let known = state.members_of(pool).map(|member| counted(member, state, template));
-    let namespace = pool.namespace().unwrap_or_default();
-    let is_known = |name: &str| {
-        let member = state.members.get(&ObjectKey::new(namespace.clone(), name));
-        member.is_some_and(|member| Some(&member.spec.pool_ref.uid) == pool.metadata.uid.as_ref())
-    };
-    let written = planned.filter(|planned| !is_known(&planned.name)).map(|planned| CountedMember {
+    let unwritten = state.unwritten(&ObjectKey::of(pool)).map(|planned| CountedMember {
         uid: format!("planned/{}", planned.name),
         standing: Standing::Pending,
         launch_config: planned.launch_config.clone(),
@@ -220,5 +214,5 @@ pub fn counted_members(
         outdated: false,
         hold: false,
     });
-    known.chain(written).collect()
+    known.chain(unwritten).collect()
 }

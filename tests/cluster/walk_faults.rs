@@ -322,6 +322,38 @@ async fn a_terminate_that_keeps_failing_is_said_once_and_goes_on_until_the_machi
 }
 
 #[tokio::test]
+async fn members_whose_machines_were_ended_at_the_provider_while_credentials_were_lost_go_when_they_are_back() {
+    let walk = Walk::begin("no-access").await;
+    let _operator = Operator::start(&walk).await;
+    walk.ready_pool(2, json!({})).await;
+    walk.claim("held", json!({})).await;
+    let held = walk.bound("held").await;
+    walk.pool_has_ready(2).await;
+    let refused = json!({ "error": { "class": "Auth" } });
+    let calls = [Method::Create, Method::Terminate, Method::List, Method::Get, Method::Tag];
+    let calls: Vec<Value> = calls.iter().map(|method| on(method.as_str(), &refused)).collect();
+    walk.simcloud.break_with(json!({ "calls": calls })).await;
+
+    walk.delete::<PoolClaim>("held").await;
+    walk.delete::<InstancePool>(POOL).await;
+    walk.until(POOL, "says that machines can't be ended", |pool: &InstancePool| {
+        condition(pool, "TerminationHealthy").0 == "False"
+    })
+    .await;
+    let left = walk.list::<PoolMember>().await;
+    assert!(left.iter().any(|member| member.name_any() == member_of(&held)), "nothing is forgotten meanwhile");
+    assert_eq!(left.len(), 3);
+
+    for member in &left {
+        walk.simcloud.strike(machine(member).expect("a machine"), json!({ "dies": {} })).await;
+    }
+    walk.simcloud.mend().await;
+    walk.gone::<InstancePool>(POOL).await;
+    assert_eq!(walk.list::<PoolMember>().await.len(), 0);
+    walk.no_machine_left().await;
+}
+
+#[tokio::test]
 async fn a_terminate_that_is_accepted_and_not_carried_out_is_sent_again_until_it_is() {
     let walk = Walk::begin("ignored").await;
     let _operator = Operator::start(&walk).await;

@@ -198,14 +198,14 @@ async fn a_check_knows_an_edit_by_hand_and_helm_and_says_when_it_cannot_ask() {
     let definitions: Api<CustomResourceDefinition> = Api::all(walk.client.clone());
     let name = "poolmembers.bullpen.dev";
     let hold = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/hold";
-    let helm = json!({ "app.kubernetes.io/managed-by": "Helm" });
+    let release = "/metadata/annotations/meta.helm.sh~1release-name";
     for (edit, command) in [
         (
             json!({ "op": "remove", "path": hold }),
             "run `bullpen crds | kubectl apply --server-side --force-conflicts -f -`",
         ),
         (
-            json!({ "op": "add", "path": "/metadata/labels", "value": helm }),
+            json!({ "op": "add", "path": release, "value": "bullpen" }),
             "run `helm upgrade` with the chart of this version",
         ),
     ] {

@@ -164,6 +164,7 @@ fn before(path: &str) -> &'static str {
              examplePool: {enabled: false}}}"
         }
         "secrets.namespaces" => "{secrets: {clusterWide: false}}",
+        "topologySpread.minNodes" => "{topologySpread: {whenUnsatisfiable: DoNotSchedule}}",
         "image.tag" => "{image: {digest: ''}}",
         "serviceAccount.create" => "{serviceAccount: {name: somebody}}",
         "metrics.service.enabled" => "{serviceMonitor: {enabled: false}}",

@@ -19,6 +19,8 @@ version() {
 
 revision() {
     local revision
+    git rev-parse HEAD >/dev/null 2>&1 ||
+        { echo 'this is no clone of the repository: set REVISION and SOURCE_DATE_EPOCH (see the top of this script)' >&2; return 1; }
     revision=$(git rev-parse HEAD)
     [ -z "$(git status --porcelain)" ] || revision+=-dirty
     echo "$revision"

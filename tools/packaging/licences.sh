@@ -19,6 +19,8 @@ crates() {
         work=$(mktemp "$kept.XXXXXX")
         "$about" about generate --frozen "$features" --fail --config tools/packaging/about.toml --output-file "$work" \
             tools/packaging/about.hbs >&2 || { rm -f "$work"; return 1; }
+        # mktemp made it for its owner alone; a cache that is saved by another user holds it, too.
+        chmod 644 "$work"
         mv "$work" "$kept"
     fi
     install -m 444 "$kept" "$folder/THIRD-PARTY-CRATES.txt"

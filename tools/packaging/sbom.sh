@@ -16,4 +16,8 @@ name=.sbom-$$
 trap 'rm -f "$name.json"' EXIT
 "$cyclonedx" cyclonedx --quiet --format json --spec-version 1.5 --no-default-features --target "$target" \
     --override-filename "$name"
-sed "s|path+file://$PWD|path+file:///bullpen|g" "$name.json"
+python3 - "$name.json" <<'END'
+import os, pathlib, sys
+text = pathlib.Path(sys.argv[1]).read_text()
+sys.stdout.write(text.replace("path+" + pathlib.Path(os.getcwd()).as_uri(), "path+file:///bullpen"))
+END

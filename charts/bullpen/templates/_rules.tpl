@@ -50,7 +50,7 @@ kind: {{ .kind }}
 metadata:
   name: {{ .name }}
   {{- with .namespace }}
-  namespace: {{ . }}
+  namespace: {{ . | quote }}
   {{- end }}
   labels:
     {{- include "bullpen.labels" (list $context "operator") | nindent 4 }}
@@ -62,7 +62,7 @@ kind: {{ .kind }}Binding
 metadata:
   name: {{ .name }}
   {{- with .namespace }}
-  namespace: {{ . }}
+  namespace: {{ . | quote }}
   {{- end }}
   labels:
     {{- include "bullpen.labels" (list $context "operator") | nindent 4 }}
@@ -73,7 +73,7 @@ roleRef:
 subjects:
   - kind: ServiceAccount
     name: {{ include "bullpen.serviceAccountName" $context }}
-    namespace: {{ $context.Release.Namespace }}
+    namespace: {{ $context.Release.Namespace | quote }}
 {{- end -}}
 
 {{/* A namespace that ends ends the holds on its members. Pools may choose namespaces by their labels. The uid of kube-system
@@ -87,7 +87,7 @@ subjects:
 {{- define "bullpen.ownNamespaceRule" -}}
 - apiGroups: [""]
   resources: [namespaces]
-  resourceNames: [{{ . }}]
+  resourceNames: [{{ . | quote }}]
   verbs: [get]
 {{- end -}}
 

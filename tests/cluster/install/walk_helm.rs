@@ -58,6 +58,15 @@ async fn a_pool_and_its_claims_live_through_install_upgrade_kill_and_uninstall()
     assert!(deployment.contains("bullpen"), "it still works: {deployment}");
     let said = site.kubelet.logs().await;
     assert!(said.contains("team/ci"), "the check names the pool that has members:\n{said}");
+    // Helm takes the release for half uninstalled now. It is kept by the command that the check names.
+    let keep = said.lines().map(str::trim).find_map(|line| line.strip_prefix("helm rollback "));
+    let keep: Vec<&str> = keep.unwrap_or_else(|| panic!("the check says how it is kept:\n{said}")).split(' ').collect();
+    let pods_before = pods(&site).await;
+    site.helm_succeeds(&[&["rollback"], keep.as_slice()].concat()).await;
+    let is_same = |pod: &String| !pod.contains("uninstall-check");
+    assert!(pods(&site).await.iter().filter(|pod| is_same(pod)).eq(pods_before.iter().filter(|pod| is_same(pod))));
+    site.upgrade(&chart(), &["--set", "log.format=text"]).await;
+    site.claim(TEAM, "after-the-refusal").await;
 
     site.drain(TEAM).await;
     assert!(site.simcloud.ledger().await.living().is_empty());
