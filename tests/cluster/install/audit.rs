@@ -61,11 +61,27 @@ impl Audit {
 
     /// Each different one until now.
     pub(crate) fn requests(&self) -> BTreeSet<Request> {
+        self.all().into_iter().collect()
+    }
+
+    fn all(&self) -> Vec<Request> {
         let text = fs::read(&self.log).expect("the audit log");
         let text = String::from_utf8_lossy(&text[self.from..]);
         // A last line without its end is still being written.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole.lines().map(|line| request(&serde_json::from_str(line).expect("a line of the audit log"))).collect()
+    }
+
+    /// Whether the operator asked for this, as in `get poolclaims.bullpen.dev`, in a namespace.
+    pub(crate) fn has(&self, verb_and_resource: &str, namespace: &str) -> bool {
+        let of = |request: &Request| format!("{} {}", request.verb, request.resource);
+        let is = |request: &&Request| request.account == RELEASE && request.namespace == namespace;
+        self.requests().iter().filter(is).any(|request| of(request) == verb_and_resource)
+    }
+
+    /// How many requests for a resource there were in a namespace.
+    pub(crate) fn count(&self, resource: &str, namespace: &str) -> usize {
+        self.all().iter().filter(|request| request.resource == resource && request.namespace == namespace).count()
     }
 
     /// Those that permissions did not allow.

@@ -21,6 +21,8 @@ pub(crate) const RELEASE: &str = "bullpen";
 /// How long Helm waits for what it installs.
 const HELM_PATIENCE: &str = "120s";
 const KUBECTL_PATIENCE: Duration = Duration::from_mins(2);
+/// How much of an output is shown.
+const MOST_LINES: usize = 40;
 
 /// A cluster without Bullpen, a cloud, and a node that runs pods.
 pub(crate) struct Site {
@@ -63,6 +65,8 @@ impl Site {
         options.api_server_flags = vec![
             format!("--audit-policy-file={}", policy.path().display()),
             format!("--audit-log-path={}", audit::LOG),
+            // Some clusters have it, and it asks for permissions that no request names.
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned(),
         ];
         let more = ["deployment-controller", "replicaset-controller", "job-controller"];
         options.controllers = more.map(str::to_owned).into();
@@ -139,7 +143,7 @@ impl Site {
     /// Whether kubectl succeeded, and what it wrote to both of its outputs.
     pub(crate) async fn try_kubectl(&self, arguments: &[&str]) -> (bool, String) {
         let mut command = tokio::process::Command::new(self.control_plane.kubectl_path());
-        command.arg("--cache-dir").arg(self.folder.0.join("kubectl")).args(arguments);
+        command.env("KUBECACHEDIR", self.folder.0.join("kubectl")).args(arguments);
         self.run(command).await
     }
 
@@ -148,8 +152,8 @@ impl Site {
         let output = tokio::time::timeout(2 * KUBECTL_PATIENCE, command.output()).await;
         let output = output.expect("it ends in time").expect("it runs");
         let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        // For `make walk-install`, and for whoever reads why a test failed.
-        eprintln!("$ {}\n{printed}", shown(command.as_std()));
+        // For `make demo-install`, and for whoever reads why a test failed.
+        eprintln!("$ {}\n{}", shown(command.as_std()), cut(&printed));
         (output.status.success(), printed)
     }
 
@@ -182,6 +186,13 @@ pub(crate) fn chart() -> PathBuf {
 /// The operator's binary, or the one that was taken out of its image.
 fn bullpen_binary() -> PathBuf {
     env!("CARGO_BIN_EXE_bullpen").into()
+}
+
+/// The first lines, and how many more there are.
+fn cut(printed: &str) -> String {
+    let more = printed.lines().count().saturating_sub(MOST_LINES);
+    let first = printed.lines().take(MOST_LINES).collect::<Vec<_>>().join("\n");
+    if more == 0 { first + "\n" } else { format!("{first}\n… {more} lines more\n") }
 }
 
 /// A command as a user would type it.

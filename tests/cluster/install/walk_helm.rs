@@ -34,6 +34,7 @@ async fn a_pool_and_its_claims_live_through_install_upgrade_kill_and_uninstall()
     site.ready(TEAM, 3).await;
     site.claim(TEAM, "held").await;
     site.ready(TEAM, 3).await;
+    site.show(TEAM).await;
     let (bought, machines) = (site.simcloud.ledger().await.bought(), site.machines(TEAM).await);
 
     // An upgrade that changes the pods: every operator is replaced, and nothing else.
@@ -49,6 +50,7 @@ async fn a_pool_and_its_claims_live_through_install_upgrade_kill_and_uninstall()
     // The leader is killed; the other pod takes over, and the kubelet starts the first again.
     site.kubelet.kill_9(&next).await;
     site.claim(TEAM, "after-the-kill").await;
+    site.show(TEAM).await;
     assert_eq!(site.kubelet.restarts().await, 1, "only the one that was killed was started again");
 
     // It does not go while there are machines that nobody would end any more.
@@ -168,6 +170,11 @@ impl Site {
     pub(super) async fn phase(&self, namespace: &str, name: &str) -> ClaimPhase {
         let claims: Api<PoolClaim> = Api::namespaced(self.client.clone(), namespace);
         claims.get(name).await.expect("the claim").status.map(|status| status.phase).unwrap_or_default()
+    }
+
+    /// Has kubectl print what is there.
+    async fn show(&self, namespace: &str) {
+        self.kubectl(&["get", "instancepools,poolclaims,poolmembers", "-n", namespace]).await;
     }
 
     /// Removes all that stands in the way of an uninstall, in the order of the documentation.
