@@ -122,7 +122,7 @@ async fn a_namespace_holds_no_more_than_its_quota_and_its_other_claims_say_why()
 async fn waiting_claims_say_their_position_and_what_they_wait_for() {
     let walk = Walk::begin("position").await;
     let operator = Operator::start(&walk).await;
-    walk.launch_config("sim", json!({ "simulated": { "bootMilliseconds": 8_000 } })).await;
+    walk.launch_config("sim", json!({ "simulated": { "bootMilliseconds": 20_000 } })).await;
     walk.pool(POOL, json!({ "targetSize": 1 })).await;
     walk.pool_has_ready(1).await;
     for name in ["first", "second", "third"] {
