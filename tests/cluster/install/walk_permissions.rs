@@ -18,9 +18,9 @@ use super::site::{RELEASE, chart};
 use crate::harness::{eventually, eventually_within};
 
 /// No request: the API server asks for it itself within the create of a member, because the site has the admission plugin
-/// OwnerReferencesPermissionEnforcement. Without it there would be no members.
+/// `OwnerReferencesPermissionEnforcement`. Without it there would be no members.
 const UNSEEN: &str = "update instancepools/finalizers.bullpen.dev";
-/// In mode ReleaseNamespace no claim comes from elsewhere, whose namespace would be chosen by its labels. It is read for a
+/// In mode `ReleaseNamespace` no claim comes from elsewhere, whose namespace would be chosen by its labels. It is read for a
 /// held member in a namespace that ends.
 const UNSEEN_ALONE: &str = "get namespaces";
 
