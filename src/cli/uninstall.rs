@@ -66,14 +66,9 @@ async fn check(args: &UninstallArgs) -> Result<bool, Box<dyn std::error::Error +
     let kubeconfig = args.kubeconfig.as_ref().map(|path| path.display().to_string());
     let options: Vec<(&str, &str)> = kubeconfig.iter().map(|path| ("--kubeconfig", path.as_str())).collect();
     let commands = Commands::new("bullpen", &options, &scope);
-    let report = Report::new(leftovers, &commands);
+    let report = Report::new(leftovers, &commands).kept_by(args.to_keep.clone());
     match args.output {
-        Format::Text => {
-            println!("{}", report.text());
-            if let Some(command) = args.to_keep.as_ref().filter(|_| left) {
-                println!("\nTo keep it after all:\n     {command}");
-            }
-        }
+        Format::Text => println!("{}", report.text()),
         Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
     }
     Ok(left)

@@ -158,3 +158,27 @@ pub(crate) fn last_lines(log: &Path) -> String {
     let from = lines.len().saturating_sub(LAST_LINES);
     lines[from..].iter().flat_map(|line| ["\n    ", line]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_whose_work_folder_is_gone_before_it_is_listed_there_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone = folder.path().join("gone");
+        let mut supervisor = Command::new("/bin/sh")
+            .args(["-c", SUPERVISOR, "bullpen-supervisor", "sleep"])
+            .arg(gone)
+            .args(["10", "sleep", "60"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Its pipe stays open: that is not why it ends.
+        let pipe = supervisor.stdin.take();
+        let status = timeout(Duration::from_secs(30), supervisor.wait()).await.expect("it is killed").unwrap();
+        assert_eq!(status.code(), Some(128 + 9));
+        drop(pipe);
+    }
+}

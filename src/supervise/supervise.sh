@@ -11,7 +11,8 @@ exec 3<&0 </dev/null
 
 "$@" 3<&- &
 child=$!
-echo "$child" >"$running"
+# If the parent died meanwhile, the last supervisor may have removed the folder: nobody would find this child any more.
+echo "$child" >"$running" || kill -KILL "$child"
 
 (
     keep=

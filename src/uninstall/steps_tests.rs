@@ -71,6 +71,17 @@ fn claims_that_hold_nothing_keep_nothing() {
 }
 
 #[test]
+fn the_command_that_keeps_the_installation_is_named_only_where_something_is_left() {
+    let keep = || Some("helm rollback bullpen 3".to_owned());
+    let left = report(&facts(&[pool("infra", "ci", "Draining")], &[], &[])).kept_by(keep());
+    assert!(left.text().ends_with("\n\nTo keep it after all:\n     helm rollback bullpen 3"), "{}", left.text());
+    assert_eq!(serde_json::to_value(&left).unwrap()["toKeep"], "helm rollback bullpen 3");
+    let nothing = report(&Facts::default()).kept_by(keep());
+    assert!(!nothing.text().contains("To keep"), "{}", nothing.text());
+    assert_eq!(serde_json::to_value(&nothing).unwrap().get("toKeep"), None);
+}
+
+#[test]
 fn a_pool_without_members_is_left_for_its_finalizer() {
     let report = report(&facts(&[pool("infra", "ci", "Draining")], &[], &[]));
     assert!(report.leftovers.left);

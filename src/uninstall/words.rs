@@ -19,12 +19,21 @@ pub struct Report {
     pub leftovers: Leftovers,
     /// What removes it, and the operator after it.
     pub steps: Vec<Step>,
+    /// The command that keeps the installation after all, where one was given and something is left.
+    #[serde(rename = "toKeep", skip_serializing_if = "Option::is_none")]
+    pub to_keep: Option<String>,
 }
 
 impl Report {
     /// Puts both together.
     pub fn new(leftovers: Leftovers, commands: &Commands) -> Self {
-        Self { steps: steps(&leftovers, commands), leftovers }
+        Self { steps: steps(&leftovers, commands), leftovers, to_keep: None }
+    }
+
+    /// Names the command that keeps the installation, if something is left.
+    #[must_use]
+    pub fn kept_by(self, command: Option<String>) -> Self {
+        Self { to_keep: command.filter(|_| self.leftovers.left), ..self }
     }
 
     /// As text, without a line break at its end.
@@ -36,6 +45,9 @@ impl Report {
             for command in &step.commands {
                 let _ = write!(text, "\n     {command}");
             }
+        }
+        if let Some(command) = &self.to_keep {
+            let _ = write!(text, "\n\nTo keep it after all:\n     {command}");
         }
         text
     }
