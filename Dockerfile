@@ -9,21 +9,23 @@ ARG SOURCE_DATE_EPOCH=0
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-pip && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN tools/packaging/image.sh --root "$TARGETARCH" && mv "target/image/root-$TARGETARCH" /root-of-image
+RUN tools/packaging/image.sh --root "$TARGETARCH" && mkdir /roots && \
+    for image in bullpen bullpen-simcloud; do mv "target/image/root-$image-$TARGETARCH" "/roots/$image" || exit; done
 
-# Everything but who runs it and what it runs is the same in both images.
-FROM scratch AS files
+# What the images have in common.
+FROM scratch AS base
 ARG REVISION
-COPY --from=build /root-of-image/ /
 LABEL org.opencontainers.image.licenses=Apache-2.0 org.opencontainers.image.revision=$REVISION
 WORKDIR /
 USER 65532:65532
 
-FROM files AS bullpen-simcloud
+FROM base AS bullpen-simcloud
+COPY --from=build /roots/bullpen-simcloud/ /
 LABEL org.opencontainers.image.title=bullpen-simcloud
-ENTRYPOINT ["/bullpen", "simcloud"]
+ENTRYPOINT ["/bullpen-simcloud"]
 
 # The last one is what is built if no target is named.
-FROM files AS bullpen
+FROM base AS bullpen
+COPY --from=build /roots/bullpen/ /
 LABEL org.opencontainers.image.title=bullpen
 ENTRYPOINT ["/bullpen"]

@@ -10,7 +10,7 @@ CARGO ?= cargo
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## Build bullpen and kubectl-bullpen, optimised, in target/release
+build: ## Build all programs, optimised, in target/release: bullpen, kubectl-bullpen, bullpen-simcloud, bullpen-demo
 	$(CARGO) build --release
 
 # ARCH="amd64 arm64" is what is made unless it is said otherwise.
@@ -27,7 +27,7 @@ deny: ## Check dependencies: licences, bans, sources, and advisories where those
 	tools/packaging/deny.sh
 
 test: ## Run all tests: plans, the model of the claim protocol, and walks on a real API server
-	$(CARGO) test
+	$(CARGO) test --workspace
 
 # BULLPEN_UPGRADE_FROM: any revision; without it the newest tag before this commit, or the last state of another program.
 test-upgrade: ## Upgrade a live fleet from an earlier version to this one and back (BULLPEN_UPGRADE_FROM=v0.1.0)
@@ -36,7 +36,7 @@ test-upgrade: ## Upgrade a live fleet from an earlier version to this one and ba
 # In two steps, so that a first build shows how far it is and a later one hardly shows.
 demo: ## Watch a pool warm up and hand out machines; stays up until Ctrl-C
 	@$(CARGO) build --bins
-	@$(CARGO) run --quiet -- demo
+	@$(CARGO) run --quiet --bin bullpen-demo
 
 demo-install: ## Watch Helm install, upgrade and uninstall it on a real API server, with each command and its output
 	@$(CARGO) test --test cluster install::walk_helm -- --nocapture --test-threads=1
@@ -64,14 +64,14 @@ fmt: ## Format the code
 
 lint: ## Check the format and run clippy, with warnings as errors
 	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 lint-packaging: ## Check the shell scripts, the workflows and the Go programs
 	shellcheck .ci/run .ci/upgrade tools/packaging/*.sh
 	"$$(tools/packaging/tool.sh actionlint)"
 	cd tools/object-health && test -z "$$(gofmt -l .)" && go vet ./...
 
-crds: ## Write crds/, and the chart's copy of it, anew from the types in src/api
+crds: ## Write crds/, and the chart's copy of it, anew from the types in crates/api
 	$(CARGO) run --quiet -- crds --output crds
 	cp crds/*.yaml charts/bullpen/files/crds/
 
@@ -81,7 +81,7 @@ deploy: ## Write deploy/ and the snapshots of the chart's renderings anew from c
 generated: crds deploy ## Write all generated files anew
 
 # All of crds/ is generated, so a file too many is drift as well.
-check-generated: ## Fail if crds/ is not what the types in src/api say, or deploy/ not what the chart renders
+check-generated: ## Fail if crds/ is not what the types in crates/api say, or deploy/ not what the chart renders
 	@made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && \
 	$(CARGO) run --quiet -- crds --output "$$made" && \
 	diff -ru crds "$$made" && diff -ru crds charts/bullpen/files/crds || \

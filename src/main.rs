@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use bullpen::cli::ExitWith;
+use bullpen::cli::{Cli, exit_code};
 use clap::Parser;
 
 /// The system's allocator keeps what a large list once took: with 10,000 members that is several times what is in use. Of
@@ -12,14 +12,5 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match bullpen::cli::Cli::parse().execute() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            if let Some(ExitWith(code)) = error.downcast_ref::<ExitWith>() {
-                return ExitCode::from(*code);
-            }
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(&Cli::parse().execute())
 }

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use bullpen::api::{
+use bullpen::cluster::writes::status::replace_status;
+use bullpen_api::{
     FINALIZER_INSTANCE, InstanceAddress, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH, PoolClaim,
     PoolMember,
 };
-use bullpen::cluster::status::replace_status;
-use bullpen::plan::record::{self, RecordedMachine};
-use bullpen::plan::term::TermRules;
+use bullpen_plan::claim::lifetime::TermRules;
+use bullpen_plan::member::status::RecordedMachine;
+use bullpen_plan::{claim, member};
 use jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, Resource as _, ResourceExt as _};
@@ -71,12 +72,12 @@ impl Bare {
 
     /// Writes that its machine boots.
     pub async fn warming(&self, member: &PoolMember) -> PoolMember {
-        self.put(&record::warming(member, &machine(member, false), Timestamp::now())).await
+        self.put(&member::status::warming(member, &machine(member, false), Timestamp::now())).await
     }
 
     /// Writes that it is ready.
     pub async fn ready(&self, member: &PoolMember) -> PoolMember {
-        self.put(&record::ready(member, &machine(member, true), Timestamp::now())).await
+        self.put(&member::status::ready(member, &machine(member, true), Timestamp::now())).await
     }
 
     /// A member that is ready: three writes.
@@ -88,8 +89,8 @@ impl Bare {
 
     /// The two writes that bind. The member and the claim as they are then.
     pub async fn bind(&self, claim: &PoolClaim, member: &PoolMember) -> (PoolMember, PoolClaim) {
-        let member = self.put(&record::claimed(member, claim, Timestamp::now())).await;
-        let bound = record::bound(claim, &member, &TermRules::default(), Timestamp::now());
+        let member = self.put(&member::status::claimed(member, claim, Timestamp::now())).await;
+        let bound = claim::status::bound(claim, &member, &TermRules::default(), Timestamp::now());
         let claim = replace_status(&self.client, &bound).await.expect("it is Bound");
         (member, claim)
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bullpen::api::{MemberState, PoolClaim, PoolMember};
+use bullpen_api::{MemberState, PoolClaim, PoolMember};
 use futures::{StreamExt as _, stream};
 use kube::Client;
 use parking_lot::Mutex;

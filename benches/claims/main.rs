@@ -20,10 +20,10 @@ mod steady;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use bullpen::cluster::access::Access;
+use bullpen::cluster::api_health::ApiHealth;
 use bullpen::cluster::client::clients;
-use bullpen::cluster::signs::Signs;
 use bullpen::telemetry::Metrics;
+use bullpen_access::Access;
 use clap::{Parser, ValueEnum};
 use kube::Client;
 use serde_json::{Value, json};
@@ -109,7 +109,7 @@ async fn run(args: &Args) {
     // Users and the bare client write the way that the operator does; the ceiling also tries the other one.
     let many = ground.client();
     let access = Access::direct(ground.client_config()).expect("it needs nothing special");
-    let one = clients(&access, &Signs::new(Metrics::new())).expect("clients").direct;
+    let one = clients(&access, &ApiHealth::new(Metrics::new())).expect("clients").direct;
     if args.has(Part::Ceiling) {
         let workers = args.or(&[], &[1, 4, 8, 16, 32], &[1, 8, 32]);
         let each = Duration::from_secs(if args.quick { 2 } else { 5 });

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bullpen::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use futures::{AsyncBufReadExt as _, StreamExt as _, TryStreamExt as _};
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use kube::core::Request;

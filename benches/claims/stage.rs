@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use bullpen::api::{InstancePool, PoolClaim};
+use bullpen_api::{InstancePool, PoolClaim};
 use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bullpen::api::PoolMember;
-use bullpen::simcloud::ledger::{Entry, Method, Outcome, What};
+use bullpen_api::PoolMember;
+use bullpen_simcloud::ledger::{Entry, Method, Outcome, What};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use kube::Client;

@@ -1,10 +1,10 @@
 //! A control plane with Bullpen's definitions, and a simulated cloud.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bullpen::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember, crds};
-use bullpen::control_plane::{ControlPlane, Options};
+use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember, crds};
+use bullpen_devkit::control_plane::{ControlPlane, Options};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
@@ -15,6 +15,8 @@ use tempfile::TempDir;
 use super::of;
 use super::process::Process;
 
+/// The simulated cloud's program.
+const SIMCLOUD: &str = env!("CARGO_BIN_EXE_bullpen-simcloud");
 const POLL: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_mins(2);
 const VERBS: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
@@ -39,9 +41,9 @@ impl Ground {
         let control_plane = ControlPlane::start(options).await.unwrap_or_else(|error| panic!("{error}"));
         let client = Client::try_from(control_plane.client_config()).expect("a client");
         let folder = tempfile::Builder::new().prefix("bullpen-bench-").tempdir().expect("a folder for logs");
-        let arguments = [&["simcloud", "--listen", "127.0.0.1:0", "--seed", "1"], cloud].concat();
+        let arguments = [&["--listen", "127.0.0.1:0", "--seed", "1"], cloud].concat();
         let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
-        let simcloud = Process::bullpen(&operator, &arguments, &folder.path().join("simcloud.log"));
+        let simcloud = Process::start(Path::new(SIMCLOUD), &arguments, &folder.path().join("simcloud.log"));
         let endpoint = format!("http://{}", simcloud.says("simcloud listening on http://"));
         let ground = Self { control_plane, client, simcloud, endpoint, folder, operator };
         ground.install().await;
@@ -124,7 +126,7 @@ impl Ground {
         // As in a Deployment's pod: a restarted process has the name of the one before it.
         arguments.extend(["--identity", identity].map(str::to_owned));
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
-        Process::bullpen(&self.operator, &arguments, &self.folder.path().join(format!("{identity}.log")))
+        Process::start(&self.operator, &arguments, &self.folder.path().join(format!("{identity}.log")))
     }
 
     /// Writes of Bullpen's objects that the API server has answered until now, of this resource if one is given. Leases

@@ -19,8 +19,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts this `bullpen` with these arguments; both of its outputs go to `log`.
-    pub fn bullpen(program: &Path, arguments: &[String], log: &Path) -> Self {
+    /// Starts a program with these arguments; both of its outputs go to `log`.
+    pub fn start(program: &Path, arguments: &[String], log: &Path) -> Self {
         let output = File::create(log).expect("a log file");
         let child = Command::new(program)
             .args(arguments)
@@ -29,7 +29,7 @@ impl Process {
             .stdout(output.try_clone().expect("the log file again"))
             .stderr(output)
             .spawn()
-            .expect("bullpen starts");
+            .expect("the program starts");
         let watchdog = Command::new("/bin/sh")
             .args(["-c", WATCHDOG, &child.id().to_string()])
             .stdin(Stdio::piped())

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use bullpen::api::{ClaimPhase, InstancePool, PoolClaim};
+use bullpen_api::{ClaimPhase, InstancePool, PoolClaim};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};

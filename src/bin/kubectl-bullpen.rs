@@ -4,5 +4,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    bullpen::kubectl::main()
+    kubectl_bullpen::main()
 }

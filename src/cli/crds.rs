@@ -3,13 +3,14 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use bullpen_api::crds;
+use bullpen_plan::operator::skew::Finding;
 use kube::ResourceExt;
 
 use super::{CommandResult, ExitWith};
-use crate::api::crds;
+use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::{clients, configuration};
-use crate::cluster::definitions::{Finding, look};
-use crate::cluster::signs::Signs;
+use crate::cluster::definitions::look;
 use crate::telemetry::Metrics;
 
 /// Arguments of `bullpen crds`.
@@ -64,6 +65,6 @@ fn check(kubeconfig: Option<&Path>) -> CommandResult {
 
 async fn found(kubeconfig: Option<&Path>) -> Result<Finding, Box<dyn std::error::Error + Send + Sync>> {
     let configuration = configuration(kubeconfig).await?;
-    let clients = clients(&configuration, &Signs::new(Metrics::new()))?;
+    let clients = clients(&configuration, &ApiHealth::new(Metrics::new()))?;
     Ok(look(&clients).await?)
 }

@@ -1,13 +1,16 @@
-//! The command line.
+//! The command line of `bullpen`, and what the programs beside it share with it.
 
 mod crds;
-mod demo;
 mod run;
 mod signals;
-mod simcloud;
 mod uninstall;
 
+use std::ffi::OsString;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
+
+pub use self::signals::Signals;
 
 /// Keeps pools of pre-warmed cloud VMs and hands them out by claim.
 #[derive(Debug, Parser)]
@@ -23,12 +26,21 @@ enum Command {
     Crds(crds::CrdsArgs),
     /// Run the operator
     Run(run::RunArgs),
-    /// Show a pool warming up and claims being served, on this machine
-    Demo(demo::DemoArgs),
-    /// Run a simulated cloud to try pools against
-    Simcloud(crate::simcloud::SimcloudArgs),
     /// Check what is left of an installation, and say how to remove it
     Uninstall(uninstall::UninstallArgs),
+    /// Is the program bullpen-demo
+    #[command(hide = true, disable_help_flag = true)]
+    Demo(Moved),
+    /// Is the program bullpen-simcloud
+    #[command(hide = true, disable_help_flag = true)]
+    Simcloud(Moved),
+}
+
+/// The arguments of a command that is a program of its own now, which reads them.
+#[derive(Debug, clap::Args)]
+struct Moved {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _arguments: Vec<OsString>,
 }
 
 /// What a command ends with: the text of its error goes to standard error, and the process exits with 1, unless it
@@ -49,9 +61,23 @@ impl Cli {
         match self.command {
             Command::Crds(args) => crds::execute(&args),
             Command::Run(args) => run::execute(args),
-            Command::Demo(args) => demo::execute(args),
-            Command::Simcloud(args) => simcloud::execute(&args),
             Command::Uninstall(args) => uninstall::execute(&args),
+            Command::Demo(_) => Err(moved("demo")),
+            Command::Simcloud(_) => Err(moved("simcloud")),
         }
     }
+}
+
+fn moved(command: &str) -> Box<dyn std::error::Error + Send + Sync> {
+    format!("bullpen {command} is a program of its own: run bullpen-{command} with the same arguments").into()
+}
+
+/// The exit code of a program whose command ended so; the text of an error goes to standard error.
+pub fn exit_code(result: &CommandResult) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    if let Some(ExitWith(code)) = error.downcast_ref::<ExitWith>() {
+        return ExitCode::from(*code);
+    }
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
 }

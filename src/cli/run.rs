@@ -3,6 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use bullpen_access::causes::causes;
+use bullpen_plan::claim::lifetime::EXPIRY_GRACE;
+use bullpen_plan::operator::watched_namespaces::{WatchedNamespaces, namespaces};
+use futures::FutureExt as _;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
@@ -14,14 +18,13 @@ use tracing::{info, warn};
 
 use super::CommandResult;
 use super::signals::Signals;
-use crate::cluster::causes::causes;
+use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::{clients, configuration};
 use crate::cluster::lease::Election;
-use crate::cluster::signs::Signs;
-use crate::cluster::{ObjectKey, definitions, preflight};
-use crate::controllers::{Equipment, Settings, terms};
-use crate::plan::term::EXPIRY_GRACE;
-use crate::plan::watched::{WatchedNamespaces, namespaces};
+use crate::cluster::{definitions, preflight};
+use crate::controllers::{self, Equipment, Settings};
+use crate::runtime::leadership_term::{self, Terms};
+use crate::state::ObjectKey;
 use crate::telemetry::{self, Health, LogArgs, Metrics, init_logging};
 
 /// Arguments of `bullpen run`.
@@ -122,7 +125,7 @@ fn identity(text: &str) -> Result<String, String> {
     if (1..=128).contains(&text.len()) && text.chars().all(|letter| letter.is_ascii_graphic()) {
         Ok(text.to_owned())
     } else {
-        Err("an identity has 1 to 128 letters, digits and signs, and no blanks".to_owned())
+        Err("an identity has 1 to 128 letters, digits and api_health, and no blanks".to_owned())
     }
 }
 
@@ -139,8 +142,8 @@ async fn run(args: RunArgs) -> CommandResult {
     let configuration = configuration(args.kubeconfig.as_deref()).await?;
     let home = configuration.namespace().to_owned();
     let metrics = Metrics::new();
-    let signs = Signs::new(metrics.clone());
-    let clients = clients(&configuration, &signs)?;
+    let api_health = ApiHealth::new(metrics.clone());
+    let clients = clients(&configuration, &api_health)?;
     if let Some(proxy) = configuration.proxy() {
         info!(%proxy, by = %proxy.source, "the API server is reached through a proxy");
     }
@@ -185,8 +188,17 @@ async fn run(args: RunArgs) -> CommandResult {
     };
     let (definitions, usable) = definitions::Watch::new(clients.clone(), health.clone());
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(definitions.run()));
-    let equipment = Equipment { clients, signs, metrics, health: health.clone() };
-    terms::run(settings, equipment, election, usable, shutdown).await;
+    let equipment = Equipment { clients, api_health, metrics: metrics.clone(), health: health.clone() };
+    let terms = Terms {
+        identity: settings.instance.clone(),
+        first_check: controllers::WATCHES_CHECK,
+        health: health.clone(),
+        metrics,
+        controllers: Box::new(move |leadership, end| {
+            controllers::run(settings.clone(), equipment.clone(), leadership, end).boxed()
+        }),
+    };
+    leadership_term::run(terms, election, usable, shutdown).await;
     health.set_ready(false);
     serving.await??;
     info!("bullpen ends");

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
+use bullpen_uninstall::words::Report;
+use bullpen_uninstall::{Commands, Leftovers, NOT_ASKED, SOMETHING_LEFT, Scope, ask, only_checks};
 use clap::ValueEnum;
 
 use super::{CommandResult, ExitWith};
+use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::{clients, configuration};
-use crate::cluster::signs::Signs;
 use crate::telemetry::Metrics;
-use crate::uninstall::words::Report;
-use crate::uninstall::{Commands, Leftovers, NOT_ASKED, SOMETHING_LEFT, Scope, ask, only_checks};
 
 /// Arguments of `bullpen uninstall`.
 #[derive(Debug, clap::Args)]
@@ -59,7 +59,7 @@ async fn check(args: &UninstallArgs) -> Result<bool, Box<dyn std::error::Error +
         return Err(only_checks("bullpen").into());
     }
     let config = configuration(args.kubeconfig.as_deref()).await?;
-    let client = clients(&config, &Signs::new(Metrics::default()))?.direct;
+    let client = clients(&config, &ApiHealth::new(Metrics::default()))?.direct;
     let scope = args.namespace.clone().unwrap_or_default();
     let leftovers = Leftovers::of(&ask(&client, &scope).await?);
     let left = leftovers.left;

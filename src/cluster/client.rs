@@ -6,14 +6,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bullpen_access::{Access, AccessError, Answers};
+use bullpen_plan::operator::election::ATTEMPT_CAP;
 use http::HeaderValue;
 use http::header::USER_AGENT;
 use kube::Client;
 use thiserror::Error;
 
-use super::access::{Access, AccessError, Answers};
-use super::signs::Signs;
-use crate::plan::lease::ATTEMPT_CAP;
+use super::api_health::ApiHealth;
 
 /// How long any answer but a watch's may take. What takes longer is ambiguous.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
@@ -65,7 +65,7 @@ pub async fn configuration(path: Option<&Path>) -> Result<Access, ClientError> {
 ///
 /// # Errors
 /// When the certificates or addresses in it are broken.
-pub fn clients(access: &Access, signs: &Signs) -> Result<Clients, ClientError> {
+pub fn clients(access: &Access, signs: &ApiHealth) -> Result<Clients, ClientError> {
     let client = |answers| {
         let builder = access.client(CONNECT_TIMEOUT, answers).map_err(ClientError::Client)?;
         Ok(builder.with_layer(signs).build())

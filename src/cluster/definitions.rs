@@ -6,6 +6,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use bullpen_access::causes::causes;
+use bullpen_api::crds;
+use bullpen_plan::operator::skew::{Finding, Skew, judge, judge_document};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use k8s_openapi::Resource as _;
@@ -19,10 +22,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::causes::causes;
 use super::client::Clients;
-use crate::api::{ANNOTATION_SCHEMA_DIGEST, crds};
-use crate::plan::skew::{Definition, Skew, compare, from_openapi};
 use crate::telemetry::Health;
 
 /// The definitions are such that this process can work with them.
@@ -38,42 +38,6 @@ const LONGEST_DOCUMENT: usize = 8 << 20;
 /// How long the document may take.
 const DOCUMENT_CAP: Duration = Duration::from_secs(15);
 const DOCUMENT: &str = "/openapi/v3/apis/bullpen.dev/v1alpha1";
-
-/// What was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// How they stand to ours.
-    pub skew: Skew,
-    /// Whether Helm manages them.
-    helm: bool,
-    /// The first that says by its annotation that it is ours, and is not.
-    edited: Option<String>,
-    /// The first that is being deleted.
-    ending: Option<String>,
-}
-
-/// One line: what is wrong, and what to do.
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.skew)?;
-        if let Some(edited) = self.edited.as_ref().filter(|_| self.skew != Skew::Same) {
-            write!(f, ", and that of {edited} was changed after it was applied")?;
-        }
-        if let Some(ending) = &self.ending {
-            write!(f, ", and that of {ending} is being deleted")?;
-        }
-        match (&self.skew, self.helm) {
-            (Skew::Same, _) => Ok(()),
-            (Skew::Newer { .. }, _) => f.write_str(": run the version of bullpen that they are from"),
-            (_, true) => f.write_str(": run `helm upgrade` with the chart of this version"),
-            (_, false) => {
-                // Whoever edited a field owns it.
-                let force = if self.edited.is_some() { " --force-conflicts" } else { "" };
-                write!(f, ": run `bullpen crds | kubectl apply --server-side{force} -f -`")
-            }
-        }
-    }
-}
 
 /// Why nothing is known of the definitions.
 #[derive(Debug, Error)]
@@ -144,36 +108,10 @@ async fn may_read(client: &Client) -> Result<bool, LookError> {
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-/// Compares definitions as they were read with ours.
-pub fn judge(crds: &[CustomResourceDefinition]) -> Finding {
-    let ours = Definition::ours();
-    let served: Vec<_> = crds.iter().filter(|crd| is_established(crd)).filter_map(Definition::of).collect();
-    let is_edited = |found: &&Definition| {
-        let says = crds.iter().find(|crd| crd.spec.names.plural == found.resource);
-        let says = says.and_then(|crd| crd.annotations().get(ANNOTATION_SCHEMA_DIGEST));
-        let own = ours.iter().find(|own| own.resource == found.resource).and_then(|own| own.digest.as_ref());
-        says.is_some() && says == own && found.digest.as_ref() != own
-    };
-    let ending = crds.iter().find(|crd| crd.metadata.deletion_timestamp.is_some());
-    Finding {
-        skew: compare(&ours, &served),
-        // Argo CD renders charts, too, but has no release that could be upgraded.
-        helm: crds.iter().any(|crd| crd.annotations().contains_key("meta.helm.sh/release-name")),
-        edited: served.iter().find(is_edited).map(|found| found.resource.clone()),
-        ending: ending.map(|crd| crd.spec.names.plural.clone()),
-    }
-}
-
-fn is_established(crd: &CustomResourceDefinition) -> bool {
-    let conditions = crd.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.into_iter().flatten().any(|condition| condition.type_ == "Established" && condition.status == "True")
-}
-
 async fn look_at_document(client: &Client) -> Result<Finding, LookError> {
     let document = timeout(DOCUMENT_CAP, document(client)).await;
     let document = document.map_err(|_| LookError::NoAnswer(format!("no {DOCUMENT} within {DOCUMENT_CAP:?}")))??;
-    let skew = compare(&Definition::ours(), &from_openapi(&document));
-    Ok(Finding { skew, helm: false, edited: None, ending: None })
+    Ok(judge_document(&document))
 }
 
 /// The `OpenAPI` document of our group and version; null if it has none.

@@ -1,15 +1,15 @@
 //! What the operator has to be allowed to do before it starts.
 
+use bullpen_access::causes::causes;
+use bullpen_plan::operator::permissions::{Needed, needed_for_lease, needed_where_watched};
+use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::Client;
 use kube::api::{Api, PostParams};
 use thiserror::Error;
 
-use super::causes::causes;
-use super::key::ObjectKey;
-use crate::plan::permissions::{Needed, needed_for_lease, needed_where_watched};
-use crate::plan::watched::{Feed, WatchedNamespaces};
+use crate::state::ObjectKey;
 
 /// Why the operator cannot start. Each is one line that says what to do.
 #[derive(Debug, Error)]

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use bullpen_plan::operator::watched_namespaces::Feed;
 use futures::{Stream, StreamExt};
 use kube::api::Api;
 use kube::core::error_boundary::InvalidObject;
@@ -11,11 +12,10 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use tracing::{debug, error, warn};
 
-use super::guard::Guarded;
-use super::kept::Kept;
-use super::key::ObjectKey;
-use super::world::World;
-use crate::plan::watched::Feed;
+use super::tolerant_read::Guarded;
+use crate::state::ObjectKey;
+use crate::state::cluster_state::World;
+use crate::state::cluster_state::indexing::Kept;
 
 /// How long the server may take before it ends a watch by itself: also how soon a connection that died in silence is
 /// noticed (five seconds later), seconds.

@@ -1,54 +1,24 @@
 //! What every controller works with.
 
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
-use thiserror::Error;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::task::TaskTracker;
 
-use super::clouds::Clouds;
-use super::keys::Keys;
-use super::launch_health::LaunchHealth;
-use super::machines::Machines;
-use super::queue::Waker;
-use super::writing::Retry;
+use super::first_boot::ssh_keys::SshKeys;
+use super::launch_config::health::LaunchHealth;
+use super::member::machine_memory::Machines;
+use super::orphans::memory::Sweeps;
+use super::pool::memory::PoolMemories;
+use crate::cloud::Clouds;
+use crate::cluster::api_health::ApiHealth;
 use crate::cluster::events::Events;
-use crate::cluster::signs::Signs;
-use crate::cluster::{Leadership, NotLeading, ObjectKey, World, WriteError, Writes};
-use crate::plan::ladder::Trial;
-use crate::plan::replenish::Memory;
-use crate::plan::watched::WatchedNamespaces;
-use crate::provider::ProviderError;
+use crate::cluster::{Leadership, Writes};
+use crate::runtime::work_queue::Waker;
+use crate::state::{ObjectKey, World};
 use crate::telemetry::Metrics;
-
-/// Why a pass over one object did not come to its end. It is tried again, later each time.
-#[derive(Debug, Error)]
-pub enum Failure {
-    /// The API server did not take a write.
-    #[error(transparent)]
-    Write(WriteError),
-    /// This process does not lead at the moment, so the call was not begun. No trouble: it leads again, or another does.
-    #[error(transparent)]
-    NotLeading(#[from] NotLeading),
-    /// A read that a decision rests on proved nothing.
-    #[error("cannot read {0} at the moment")]
-    Unproved(ObjectKey),
-    /// The launch config of a member is not there, so its cloud cannot be reached.
-    #[error("launch config {0} is not there, so the machine cannot be reached")]
-    NoLaunchConfig(ObjectKey),
-    /// The launch config does not make a provider.
-    #[error("launch config {0} cannot be used: {1}")]
-    Provider(ObjectKey, ProviderError),
-}
-
-impl From<WriteError> for Failure {
-    fn from(error: WriteError) -> Self {
-        if error.is_not_leading() { Self::NotLeading(NotLeading) } else { Self::Write(error) }
-    }
-}
 
 /// The queues, to be woken.
 #[derive(Clone, Debug)]
@@ -63,6 +33,40 @@ pub struct Wakers {
     pub holds: Waker,
     /// Launch configs.
     pub launch_configs: Waker,
+}
+
+/// The keys that the queues are woken with, one stream for each of [`Wakers`].
+#[derive(Debug)]
+pub struct Keys {
+    /// Of pools.
+    pub pools: UnboundedReceiver<ObjectKey>,
+    /// Of members.
+    pub members: UnboundedReceiver<ObjectKey>,
+    /// Of pools whose claims are to be paired.
+    pub binder: UnboundedReceiver<ObjectKey>,
+    /// Of claims.
+    pub holds: UnboundedReceiver<ObjectKey>,
+    /// Of launch configs.
+    pub launch_configs: UnboundedReceiver<ObjectKey>,
+}
+
+impl Wakers {
+    /// Wakers, and the keys that they are called with.
+    pub fn new() -> (Self, Keys) {
+        let (pools, pool_keys) = Waker::new();
+        let (members, member_keys) = Waker::new();
+        let (binder, binder_keys) = Waker::new();
+        let (holds, hold_keys) = Waker::new();
+        let (launch_configs, launch_config_keys) = Waker::new();
+        let keys = Keys {
+            pools: pool_keys,
+            members: member_keys,
+            binder: binder_keys,
+            holds: hold_keys,
+            launch_configs: launch_config_keys,
+        };
+        (Self { pools, members, binder, holds, launch_configs }, keys)
+    }
 }
 
 /// What every controller works with; cheap to clone.
@@ -87,175 +91,19 @@ pub struct Context {
     /// What is remembered of pools.
     pub memory: Arc<Mutex<PoolMemories>>,
     /// The keys of machines.
-    pub keys: Keys,
+    pub keys: SshKeys,
     /// This installation's id.
     pub installation: Arc<str>,
     /// Whether this process leads: asked right before each create and retire call.
     pub leadership: Leadership,
     /// When this term of leadership began: whatever it finds then may have been asked for before.
     pub started: Timestamp,
-    /// Which machines without a member are ended.
-    pub sweep: Arc<SweepRules>,
+    /// Which machines without a member are ended, and what sweeps remember.
+    pub sweeps: Arc<Sweeps>,
     /// What was heard of the API server.
-    pub signs: Signs,
+    pub api_health: ApiHealth,
     /// For how long nothing expires after `started`, and after a gap of the API server.
     pub expiry_grace: SignedDuration,
     /// Writes that no queue waits for; the end of the term does.
     pub writing: TaskTracker,
-}
-
-/// Which machines without a member are ended.
-#[derive(Clone, Debug)]
-pub struct SweepRules {
-    /// Only those of these namespaces.
-    pub watched: WatchedNamespaces,
-    /// Only those that are older.
-    pub grace: SignedDuration,
-    /// None: they are only spoken of.
-    pub dry_run: bool,
-}
-
-/// What is remembered of pools from one pass to the next.
-#[derive(Debug, Default)]
-pub struct PoolMemories {
-    pools: HashMap<ObjectKey, PoolMemory>,
-}
-
-/// What is remembered of one pool.
-#[derive(Debug, Default)]
-pub struct PoolMemory {
-    /// Uid of the pool that this is of.
-    pub uid: String,
-    /// Of the arithmetic; nothing before the first pass.
-    pub replenish: Option<Memory>,
-    /// The request for a pass without delays that was answered last.
-    pub handled: Option<String>,
-    /// When members were last written. The status that says so may be written a pass later.
-    pub replenished_at: Option<Timestamp>,
-    /// When the status was last written.
-    pub status_written: Option<Instant>,
-    /// It is being written.
-    pub saying: bool,
-    /// When it is tried again.
-    pub statuses: Retry,
-    /// When members are written again, after some were refused.
-    pub creates: Retry,
-    /// The namespace is being terminated.
-    pub namespace_terminating: bool,
-    /// When it was last asked whether that is so.
-    pub namespace_looked: Option<Instant>,
-    /// The claims that hold members were told that the pool is being deleted.
-    pub holders_told: bool,
-    /// When claims were given members whose replacement was not begun yet.
-    pub claims_taken: VecDeque<Instant>,
-    /// The next pass does not begin before this.
-    pub rests_until: Option<Instant>,
-    /// Limits terminate calls in flight.
-    pub terminations: Option<(i32, Arc<tokio::sync::Semaphore>)>,
-    /// What the members of each launch config proved.
-    pub trials: HashMap<String, Trial>,
-    /// Failed members (by uid) that were counted in `trials`.
-    pub counted: HashSet<String>,
-    /// Those of them whose failure is not in the pool's status yet: they are not deleted before.
-    pub unrecorded: HashSet<String>,
-}
-
-/// A pass looks at every member, and in a burst each claim wakes it many times over. So it rests for this many times as
-/// long as its planning took, and passes of a large pool take no more than a ninth of a core.
-const REST: u32 = 8;
-/// But it never rests for longer: what a claim took is to be replaced at once.
-const LONGEST_REST: Duration = Duration::from_millis(100);
-/// Claims that wait for their replacement are timed, but not more than this many of a pool.
-const MOST_TIMED_CLAIMS: usize = 4_096;
-/// A claim whose replacement was not begun within this time is not replaced one for one: nothing to time.
-const LONGEST_TIMED: Duration = Duration::from_mins(1);
-
-impl PoolMemory {
-    /// A pass that began then has planned: the next one is not to begin at once.
-    pub fn rest_after(&mut self, began: Instant) {
-        let now = Instant::now();
-        self.rests_until = Some(now + ((now - began) * REST).min(LONGEST_REST));
-    }
-
-    /// For how long the next pass is not to begin yet.
-    pub fn rest_left(&self) -> Option<Duration> {
-        self.rests_until?.checked_duration_since(Instant::now())
-    }
-}
-
-impl PoolMemories {
-    /// The memory of this incarnation of a pool.
-    pub fn pool(&mut self, key: &ObjectKey, uid: &str) -> &mut PoolMemory {
-        let memory = self.pools.entry(key.clone()).or_default();
-        if memory.uid != uid {
-            *memory = PoolMemory { uid: uid.to_owned(), ..PoolMemory::default() };
-        }
-        memory
-    }
-
-    /// The same if it is the present one: for what ends after the pool may have gone, or been made again under its name.
-    pub fn known(&mut self, key: &ObjectKey, uid: &str) -> Option<&mut PoolMemory> {
-        self.pools.get_mut(key).filter(|memory| memory.uid == uid)
-    }
-
-    /// Forgets a pool, and gives what was remembered of it.
-    pub fn forget_pool(&mut self, key: &ObjectKey) -> Option<PoolMemory> {
-        self.pools.remove(key)
-    }
-
-    /// A claim was given a member of the pool.
-    pub fn claim_taken(&mut self, pool: &ObjectKey) {
-        if let Some(memory) = self.pools.get_mut(pool)
-            && memory.claims_taken.len() < MOST_TIMED_CLAIMS
-        {
-            memory.claims_taken.push_back(Instant::now());
-        }
-    }
-
-    /// The member was not for the claim after all.
-    pub fn claim_missed(&mut self, pool: &ObjectKey) {
-        if let Some(memory) = self.pools.get_mut(pool) {
-            memory.claims_taken.pop_back();
-        }
-    }
-
-    /// A create call begins for the pool: how long ago was the claim that it replaces a member for?
-    pub fn replacement_begins(&mut self, pool: &ObjectKey) -> Option<Duration> {
-        let memory = self.pools.get_mut(pool)?;
-        while let Some(taken) = memory.claims_taken.pop_front() {
-            if taken.elapsed() < LONGEST_TIMED {
-                return Some(taken.elapsed());
-            }
-        }
-        None
-    }
-
-    /// What limits the terminate calls of a pool.
-    pub fn terminations(&mut self, pool: &ObjectKey, limit: i32) -> Arc<tokio::sync::Semaphore> {
-        let memory = self.pools.entry(pool.clone()).or_default();
-        match &memory.terminations {
-            Some((present, semaphore)) if *present == limit => semaphore.clone(),
-            _ => {
-                let semaphore = Arc::new(tokio::sync::Semaphore::new(usize::try_from(limit).unwrap_or(1).max(1)));
-                memory.terminations = Some((limit, semaphore.clone()));
-                semaphore
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_ends_after_its_pool_was_made_again_leaves_the_memory_of_the_new_one() {
-        let (key, mut memories) = (ObjectKey::new("ns", "ci"), PoolMemories::default());
-        memories.pool(&key, "old").saying = true;
-        memories.pool(&key, "new").handled = Some("request".to_owned());
-        assert!(memories.known(&key, "old").is_none());
-        assert_eq!(memories.known(&key, "new").and_then(|memory| memory.handled.clone()).as_deref(), Some("request"));
-        memories.forget_pool(&key);
-        assert!(memories.known(&key, "new").is_none(), "nothing is remembered again of a pool that is gone");
-    }
 }

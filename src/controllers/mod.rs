@@ -1,67 +1,46 @@
-//! The controllers: each gathers what is known, has `plan/` decide, and sees to the effects.
+//! The controllers: each gathers what is known, has `bullpen_plan` decide, and sees to the effects.
 //!
-//! `pool` is the reaper; `binder` pairs claims with members, and `bind` binds a pair, with the `secret` of the claim and the
-//! `keys` of its machine; `member` takes a member from Pending to its end, with `held` for those that a claim has and
-//! `machine` for the calls of its cloud, and `ending` for its record and that of its pool; `hold` renews and ends bound
-//! claims; `aside` knows whom a person set aside, and `holders` whose claims a pool that is being deleted waits for; `launch_config` opens the `clouds`, which are called at their `pace`, and
-//! tells `launch_health`; `identity` knows whose they are, and `sweep` ends machines that have no member; `tagging` and
-//! `quarantine` keep a restored backup from handing out a machine twice. `purchasing` says what each launch config may
-//! buy, and `user_data` reads what a template refers to. `routing` says what wakes whom, `queue` runs them, and `pulse`
-//! shows that they turn. All of it lives for one term of leadership; [`terms`] begins and ends them.
+//! [`routing`] says what each change wakes; each queue runs the `reconcile` of a folder here. All of it lives for one term
+//! of leadership, with an empty [`state`](crate::state) at its begin.
 
-mod aside;
-mod bind;
-mod binder;
-mod clouds;
+mod claim;
 mod context;
-mod ending;
-mod held;
-mod hold;
-mod holders;
-mod identity;
-mod keys;
+mod convert;
+mod first_boot;
 mod launch_config;
-mod launch_health;
-mod machine;
-mod machines;
 mod member;
-mod namespaces;
-mod pace;
+mod orphans;
 mod pool;
-mod pulse;
-mod purchasing;
-mod quarantine;
-mod queue;
 mod routing;
-mod secret;
-mod sweep;
-mod tagging;
-mod telling;
-pub mod terms;
-mod user_data;
-mod views;
-mod writing;
+mod wake;
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use crate::cloud::Clouds;
+use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::Clients;
 use crate::cluster::events::Events;
-use crate::cluster::signs::Signs;
-use crate::cluster::{Leadership, ObjectKey, World, Writes, watch};
-use crate::plan::watched::{Feed, WatchedNamespaces};
+use crate::cluster::{Leadership, Writes, watch};
+use crate::runtime::heartbeat::{self, Heartbeat};
+use crate::runtime::work_queue;
+use crate::state::{ObjectKey, World};
 use crate::telemetry::labels::{Controller, Queue, WatchedKind};
 use crate::telemetry::{Health, Metrics};
-use context::{Context, SweepRules, Wakers};
-use pulse::Pulse;
-use queue::Waker;
+use context::{Context, Keys, Wakers};
+use first_boot::ssh_keys::SshKeys;
+use launch_config::health::LaunchHealth;
+use member::machine_memory::Machines;
+use orphans::memory::{SweepRules, Sweeps};
 
 /// What the operator is started with.
 #[derive(Clone, Debug)]
@@ -83,7 +62,7 @@ pub struct Settings {
 }
 
 /// Every kind was listed whole.
-const WATCHES_CHECK: &str = "watches";
+pub const WATCHES_CHECK: &str = "watches";
 
 /// What every term works with.
 #[derive(Clone, Debug)]
@@ -91,7 +70,7 @@ pub struct Equipment {
     /// Ways to the API server.
     pub clients: Clients,
     /// What was heard of it.
-    pub signs: Signs,
+    pub api_health: ApiHealth,
     /// Metrics.
     pub metrics: Metrics,
     /// The health of the process.
@@ -100,100 +79,95 @@ pub struct Equipment {
 
 /// Runs every controller for one term of leadership, until `shutdown`. It begins with an empty world and lists of its
 /// own, so that nothing is planned from what an earlier term had seen.
-async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, shutdown: CancellationToken) {
-    let Equipment { clients, signs, metrics, health } = equipment;
+pub async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, shutdown: CancellationToken) {
     let (world, changes) = World::new(settings.watched.clone());
-    let (pools, pool_keys) = Waker::new();
-    let (members, member_keys) = Waker::new();
-    let (binder, binder_keys) = Waker::new();
-    let (holds, hold_keys) = Waker::new();
-    let (launch_configs, launch_config_keys) = Waker::new();
-    let context = Context {
-        world: world.clone(),
-        writes: Writes::new(clients.clone(), world.clone(), metrics.clone(), leadership.clone()),
-        events: Events::new(clients.direct.clone(), settings.instance),
-        metrics: metrics.clone(),
-        wakers: Wakers { pools, members, binder, holds, launch_configs },
-        clouds: clouds::Clouds::new(metrics.clone()),
-        machines: machines::Machines::default(),
-        launch_health: launch_health::LaunchHealth::default(),
-        memory: Arc::default(),
-        keys: keys::Keys::at(settings.installation_secret),
-        installation: settings.installation.into(),
-        leadership,
-        started: Timestamp::now(),
-        sweep: Arc::new(SweepRules {
-            watched: settings.watched.clone(),
-            grace: settings.sweep_grace,
-            dry_run: settings.sweep_dry_run,
-        }),
-        signs: signs.clone(),
-        expiry_grace: settings.expiry_grace,
-        writing: TaskTracker::new(),
-    };
-    let writing = context.writing.clone();
+    let (wakers, keys) = Wakers::new();
     let feeds = settings.watched.feeds();
-    miss_watches(&health, &signs, &metrics, &feeds);
+    let context = context(settings, &equipment, leadership, world.clone(), wakers);
+    let Equipment { clients, api_health, metrics, health } = equipment;
+    let writing = context.writing.clone();
+    miss_watches(&health, &api_health, &metrics, &feeds);
 
     let mut tasks = JoinSet::new();
     for feed in &feeds {
         watch_all(&mut tasks, &clients.watching, feed, &world, &shutdown);
     }
     tasks.spawn(routing::run(context.clone(), changes, health.clone(), shutdown.clone()));
-    tasks.spawn(pulse::run(world, shutdown.clone()));
-    let pulse = |queue| Pulse::begin(queue, health.clone(), metrics.clone());
-    let of = context.clone();
-    tasks.spawn(queue::run(
-        Controller::Pool,
-        pool_keys,
-        metrics.clone(),
-        pulse(Queue::Pools),
-        shutdown.clone(),
-        move |key| pool::reconcile(of.clone(), key),
-    ));
-    let of = context.clone();
-    tasks.spawn(queue::run(
-        Controller::Member,
-        member_keys,
-        metrics.clone(),
-        pulse(Queue::Members),
-        shutdown.clone(),
-        move |key| member::reconcile(of.clone(), key),
-    ));
-    let of = context.clone();
-    tasks.spawn(queue::run(
-        Controller::Claim,
-        binder_keys,
-        metrics.clone(),
-        pulse(Queue::Binder),
-        shutdown.clone(),
-        move |key| std::future::ready(Ok(binder::reconcile(&of, &key))),
-    ));
-    let of = context.clone();
-    tasks.spawn(queue::run(
-        Controller::Claim,
-        hold_keys,
-        metrics.clone(),
-        pulse(Queue::Holds),
-        shutdown.clone(),
-        move |key| hold::reconcile(of.clone(), key),
-    ));
-    let (of, end) = (context, shutdown.clone());
-    tasks.spawn(queue::run(
-        Controller::LaunchConfig,
-        launch_config_keys,
-        metrics.clone(),
-        pulse(Queue::LaunchConfigs),
-        shutdown,
-        move |key| launch_config::reconcile(of.clone(), end.clone(), key),
-    ));
+    tasks.spawn(heartbeat::run(world, shutdown.clone()));
+    start_queues(&mut Table { tasks: &mut tasks, metrics, health: health.clone(), shutdown }, context, keys);
     while tasks.join_next().await.is_some() {}
     writing.close();
-    let _ = tokio::time::timeout(queue::SHUTDOWN_GRACE, writing.wait()).await;
+    let _ = tokio::time::timeout(work_queue::SHUTDOWN_GRACE, writing.wait()).await;
     health.forget(WATCHES_CHECK);
     for kind in WatchedKind::ALL {
         health.forget(&watch_check(*kind));
     }
+}
+
+fn context(settings: Settings, equipment: &Equipment, leadership: Leadership, world: World, wakers: Wakers) -> Context {
+    let Equipment { clients, api_health, metrics, .. } = equipment;
+    Context {
+        writes: Writes::new(clients.clone(), world.clone(), metrics.clone(), leadership.clone()),
+        events: Events::new(clients.direct.clone(), settings.instance),
+        metrics: metrics.clone(),
+        wakers,
+        clouds: Clouds::new(metrics.clone()),
+        machines: Machines::default(),
+        launch_health: LaunchHealth::default(),
+        memory: Arc::default(),
+        keys: SshKeys::new(world.clone(), clients.direct.clone(), settings.installation_secret),
+        installation: settings.installation.into(),
+        leadership,
+        started: Timestamp::now(),
+        sweeps: Arc::new(Sweeps::new(SweepRules {
+            watched: settings.watched,
+            grace: settings.sweep_grace,
+            dry_run: settings.sweep_dry_run,
+        })),
+        api_health: api_health.clone(),
+        expiry_grace: settings.expiry_grace,
+        writing: TaskTracker::new(),
+        world,
+    }
+}
+
+/// The queues of one term, each with the reconcile that it is for.
+struct Table<'a> {
+    tasks: &'a mut JoinSet<()>,
+    metrics: Metrics,
+    health: Health,
+    shutdown: CancellationToken,
+}
+
+impl Table<'_> {
+    fn add<F, Fut>(&mut self, controller: Controller, queue: Queue, keys: UnboundedReceiver<ObjectKey>, reconcile: F)
+    where
+        F: Fn(ObjectKey) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = work_queue::Outcome> + Send + 'static,
+    {
+        let heartbeat = Heartbeat::begin(queue, self.health.clone(), self.metrics.clone());
+        let (metrics, shutdown) = (self.metrics.clone(), self.shutdown.clone());
+        self.tasks.spawn(work_queue::run(controller, keys, metrics, heartbeat, shutdown, reconcile));
+    }
+}
+
+fn start_queues(table: &mut Table<'_>, context: Context, keys: Keys) {
+    let of = context.clone();
+    table.add(Controller::Pool, Queue::Pools, keys.pools, move |key| pool::reconcile::reconcile(of.clone(), key));
+    let of = context.clone();
+    table.add(Controller::Member, Queue::Members, keys.members, move |key| {
+        member::reconcile::reconcile(of.clone(), key)
+    });
+    let of = context.clone();
+    table.add(Controller::Claim, Queue::Binder, keys.binder, move |key| {
+        std::future::ready(Ok(claim::pairing::reconcile(&of, &key)))
+    });
+    let of = context.clone();
+    table.add(Controller::Claim, Queue::Holds, keys.holds, move |key| claim::lifetime::reconcile(of.clone(), key));
+    let end = table.shutdown.clone();
+    table.add(Controller::LaunchConfig, Queue::LaunchConfigs, keys.launch_configs, move |key| {
+        launch_config::reconcile::reconcile(context.clone(), end.clone(), key)
+    });
 }
 
 /// Watches each kind of a feed until `shutdown`.
@@ -213,15 +187,15 @@ fn watch_all(tasks: &mut JoinSet<()>, client: &Client, feed: &Feed, world: &Worl
 }
 
 /// A watch that the API server has not answered for long, while it answers others, is stale: the process is dead.
-fn miss_watches(health: &Health, signs: &Signs, metrics: &Metrics, feeds: &[Feed]) {
+fn miss_watches(health: &Health, api_health: &ApiHealth, metrics: &Metrics, feeds: &[Feed]) {
     let begun = Instant::now();
     for &kind in WatchedKind::ALL {
         for feed in feeds {
             metrics.watch_awaited(kind, feed);
         }
-        let (signs, feeds) = (signs.clone(), feeds.to_vec());
+        let (api_health, feeds) = (api_health.clone(), feeds.to_vec());
         health.ask(watch_check(kind), move |now| {
-            let (feed, silent) = signs.stale(kind, &feeds, begun, now)?;
+            let (feed, silent) = api_health.stale(kind, &feeds, begun, now)?;
             Some(format!("{feed}: no answer for {} s, while the API server answers others", silent.as_secs()))
         });
     }

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bullpen_api::{InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use bullpen_plan::claim::queue::trouble;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::clouds::{Audience, Scope};
 use super::context::Context;
-use super::views;
-use crate::api::{InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
-use crate::cluster::store::Changed;
-use crate::cluster::{Change, ObjectKey};
-use crate::plan::queue::trouble;
+use super::convert;
+use crate::cloud::{Audience, Scope};
+use crate::state::store::Changed;
+use crate::state::{Change, ObjectKey};
 use crate::telemetry::Health;
 use crate::telemetry::labels::ClaimEnd;
 
@@ -40,7 +40,7 @@ pub async fn run(
             Change::Synced => {
                 health.pass(super::WATCHES_CHECK);
                 everything(&context);
-                tokio::spawn(super::quarantine::end_grace(context.clone()));
+                tokio::spawn(crate::controllers::claim::quarantine::end_grace(context.clone()));
             }
         }
     }
@@ -60,7 +60,7 @@ fn pool(context: &Context, changed: &Changed<InstancePool>) {
         context.wakers.binder.wake(key.clone());
     }
     // A status of our own writing wakes nobody else.
-    let generation = |pool: &Arc<InstancePool>| (pool.metadata.generation, views::deleting(pool.as_ref()));
+    let generation = |pool: &Arc<InstancePool>| (pool.metadata.generation, convert::deleting(pool.as_ref()));
     if changed.old.as_ref().map(generation) == changed.new.as_ref().map(generation) {
         return;
     }
@@ -68,7 +68,7 @@ fn pool(context: &Context, changed: &Changed<InstancePool>) {
     // Pending members wait for an active pool, warming ones for its timeouts.
     let members = context.world.with(|state| {
         let moving =
-            |member: &&Arc<PoolMember>| matches!(views::state(member), MemberState::Pending | MemberState::Warming);
+            |member: &&Arc<PoolMember>| matches!(convert::state(member), MemberState::Pending | MemberState::Warming);
         state.members_of_name(&key).filter(moving).map(|member| ObjectKey::of(member.as_ref())).collect::<Vec<_>>()
     });
     for member in members {
@@ -89,7 +89,7 @@ fn launch_config(context: &Context, changed: &Changed<LaunchConfig>) {
     let identity = |config: &Arc<LaunchConfig>| config.status.as_ref().and_then(|status| status.identity.clone());
     // A status of our own writing wakes nobody else, unless it says whose credentials these are.
     let wording = |config: &Arc<LaunchConfig>| {
-        let deleting = views::deleting(config.as_ref());
+        let deleting = convert::deleting(config.as_ref());
         (config.metadata.generation, deleting, config.finalizers().to_vec(), identity(config))
     };
     if changed.old.as_ref().map(wording) == changed.new.as_ref().map(wording) {
@@ -106,7 +106,7 @@ fn launch_config(context: &Context, changed: &Changed<LaunchConfig>) {
             .collect();
         let moved = changed.old.as_ref().map(identity) != changed.new.as_ref().map(identity);
         let pinned = |member: &PoolMember| {
-            views::launch_config_of(member) == key && (moved || views::state(member) == MemberState::Pending)
+            convert::launch_config_of(member) == key && (moved || convert::state(member) == MemberState::Pending)
         };
         let members: Vec<_> =
             state.members.iter().filter(|(_, member)| pinned(member)).map(|(key, _)| key.clone()).collect();
@@ -123,19 +123,19 @@ fn launch_config(context: &Context, changed: &Changed<LaunchConfig>) {
 fn member(context: &Context, changed: &Changed<PoolMember>) {
     let Some(member) = subject(changed) else { return };
     context.wakers.members.wake(ObjectKey::of(member.as_ref()));
-    context.wakers.pools.wake(views::pool_of(member));
+    context.wakers.pools.wake(convert::pool_of(member));
     // A claim may have it, or is told that it comes, or its namespace may hold another one.
-    let counts = |member: &Arc<PoolMember>| (views::state(member), views::deleting(member.as_ref()));
-    let ready = changed.new.as_ref().is_some_and(|member| views::state(member) == MemberState::Ready);
+    let counts = |member: &Arc<PoolMember>| (convert::state(member), convert::deleting(member.as_ref()));
+    let ready = changed.new.as_ref().is_some_and(|member| convert::state(member) == MemberState::Ready);
     if ready || changed.old.as_ref().map(counts) != changed.new.as_ref().map(counts) {
-        context.wakers.binder.wake(views::pool_of(member));
+        context.wakers.binder.wake(convert::pool_of(member));
     }
     if changed.old.is_none() || changed.new.as_ref().is_some_and(|member| settled(member)) {
-        context.wakers.launch_configs.wake(views::launch_config_of(member));
+        context.wakers.launch_configs.wake(convert::launch_config_of(member));
     }
     if changed.new.is_none() {
-        context.machines.forget(&views::uid(member.as_ref()));
-        context.wakers.launch_configs.wake(views::launch_config_of(member));
+        context.machines.forget(&convert::uid(member.as_ref()));
+        context.wakers.launch_configs.wake(convert::launch_config_of(member));
     }
     if let Some(claim) = no_longer_held_by(changed) {
         context.wakers.holds.wake(claim);
@@ -152,13 +152,13 @@ fn no_longer_held_by(changed: &Changed<PoolMember>) -> Option<ObjectKey> {
 
 /// Ready or failed: the success rate of its launch config moved.
 fn settled(member: &PoolMember) -> bool {
-    matches!(views::state(member), MemberState::Ready | MemberState::Errored)
+    matches!(convert::state(member), MemberState::Ready | MemberState::Errored)
 }
 
 fn claim(context: &Context, changed: &Changed<PoolClaim>) {
     let Some(claim) = subject(changed) else { return };
     let key = ObjectKey::of(claim.as_ref());
-    if let Some((end, held)) = super::hold::ended(changed, Timestamp::now()) {
+    if let Some((end, held)) = crate::controllers::claim::lifetime::ended(changed, Timestamp::now()) {
         ended(context, changed, end, held);
     }
     let uid = claim.uid().unwrap_or_default();
@@ -207,7 +207,7 @@ fn everything(context: &Context) {
         }
         for (key, member) in state.members.iter() {
             wakers.members.wake(key.clone());
-            wakers.pools.wake(views::pool_of(member));
+            wakers.pools.wake(convert::pool_of(member));
         }
         for (key, claim) in state.claims.iter() {
             wakers.holds.wake(key.clone());
@@ -239,7 +239,7 @@ impl Listeners {
             state
                 .members
                 .iter()
-                .filter(|(_, member)| wanted(member) && scoped.contains(&views::launch_config_of(member)))
+                .filter(|(_, member)| wanted(member) && scoped.contains(&convert::launch_config_of(member)))
                 .map(|(key, _)| key.clone())
                 .collect()
         })
@@ -249,7 +249,7 @@ impl Listeners {
 impl Audience for Listeners {
     fn hurries(&self, scope: &Scope) -> bool {
         let moving = |member: &PoolMember| {
-            views::deleting(member) || matches!(views::state(member), MemberState::Pending | MemberState::Warming)
+            convert::deleting(member) || matches!(convert::state(member), MemberState::Pending | MemberState::Warming)
         };
         !self.in_scope(scope, moving).is_empty()
     }
@@ -296,6 +296,6 @@ impl Audience for Listeners {
         for member in self.0.machines.overtaken() {
             self.0.wakers.members.wake(member);
         }
-        super::sweep::listed(&self.0, scope);
+        crate::controllers::orphans::sweep::listed(&self.0, scope);
     }
 }

@@ -3,7 +3,6 @@
 //! One provider object is one account in one region. Nothing here waits for a machine to change its state: every call
 //! returns once the cloud has answered it, and the caller looks again later.
 
-mod error;
 mod simulated;
 pub mod tags;
 
@@ -15,8 +14,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use crate::api::Market;
-pub use error::{CapacityScope, ProviderError};
+pub use bullpen_api::Market;
+pub use bullpen_plan::{CapacityScope, ProviderError};
+
 pub use simulated::SimulatedProvider;
 pub use tags::OwnTags;
 

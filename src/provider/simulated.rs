@@ -1,4 +1,4 @@
-//! The simulated cloud as a provider: a client of `bullpen simcloud`.
+//! The simulated cloud as a provider: a client of `bullpen-simcloud`.
 //!
 //! An answer counts only if it is the cloud's own: an error without the cloud's error body (a proxy's, a redirect, some
 //! other server on that port) proves nothing about machines and is [`ProviderError::Transient`].
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bullpen_simcloud::wire;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
 
@@ -14,7 +15,6 @@ use super::{
     AddressKind, CallRate, CallRates, CapacityScope, CreateRequest, Identity, Instance, InstanceAddress, InstancePhase,
     Market, Provider, ProviderError, ProviderOptions, tags,
 };
-use crate::simcloud::wire;
 
 /// A simulated machine boots in seconds, and a call to its cloud costs next to nothing.
 const LIST_INTERVAL: Duration = Duration::from_millis(200);
@@ -145,7 +145,7 @@ impl Provider for SimulatedProvider {
             token: request.token.clone(),
             region: self.region.clone(),
             zone: request.zone.clone(),
-            market: request.market.into(),
+            market: market(request.market),
             instance_type: request.instance_type.clone(),
             image: request.image.clone(),
             user_data: request.user_data.clone(),
@@ -238,7 +238,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> ProviderError {
         },
         wire::ErrorClass::Quota => ProviderError::Quota { message },
         wire::ErrorClass::Capacity => {
-            ProviderError::Capacity { message, scope: error.scope.map_or(CapacityScope::Type, Into::into) }
+            ProviderError::Capacity { message, scope: error.scope.map_or(CapacityScope::Type, capacity_scope) }
         }
         wire::ErrorClass::Auth => ProviderError::Auth { message },
         wire::ErrorClass::Invalid => ProviderError::Invalid { message, token_used: error.token_used },
@@ -288,22 +288,18 @@ impl From<wire::Instance> for Instance {
     }
 }
 
-impl From<Market> for wire::Market {
-    fn from(market: Market) -> Self {
-        match market {
-            Market::OnDemand => Self::OnDemand,
-            Market::Spot => Self::Spot,
-        }
+fn market(market: Market) -> wire::Market {
+    match market {
+        Market::OnDemand => wire::Market::OnDemand,
+        Market::Spot => wire::Market::Spot,
     }
 }
 
-impl From<wire::CapacityScope> for CapacityScope {
-    fn from(scope: wire::CapacityScope) -> Self {
-        match scope {
-            wire::CapacityScope::Type => Self::Type,
-            wire::CapacityScope::Zone => Self::Zone,
-            wire::CapacityScope::Market => Self::Market,
-            wire::CapacityScope::All => Self::All,
-        }
+fn capacity_scope(scope: wire::CapacityScope) -> CapacityScope {
+    match scope {
+        wire::CapacityScope::Type => CapacityScope::Type,
+        wire::CapacityScope::Zone => CapacityScope::Zone,
+        wire::CapacityScope::Market => CapacityScope::Market,
+        wire::CapacityScope::All => CapacityScope::All,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
+use bullpen_plan::operator::watched_namespaces::Feed;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -9,8 +10,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-
-use crate::plan::watched::Feed;
 
 use super::labels::{
     BreakerState, ClaimEnd, Controller, CreateOutcome, FailureClass, LeaderTransition, MemberLabel, ProviderOperation,

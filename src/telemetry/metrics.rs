@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bullpen_api::{LaunchConfigIdentity, MemberCounts};
+use bullpen_plan::operator::watched_namespaces::Feed;
+use bullpen_plan::pool::attention::Attention;
 use jiff::Timestamp;
 use prometheus_client::encoding::text;
 
@@ -16,9 +19,6 @@ use super::labels::{
     BreakerState, ClaimEnd, Controller, CreateOutcome, FailureClass, LeaderTransition, MemberLabel, ProviderOperation,
     ProviderOutcome, Queue, TerminationOutcome, WatchedKind, WriteKind, WriteOutcome, WriteVerb,
 };
-use crate::api::{LaunchConfigIdentity, MemberCounts};
-use crate::plan::attention::Attention;
-use crate::plan::watched::Feed;
 
 /// The operator's metrics. A clone is another handle of the same ones.
 #[derive(Clone, Debug)]

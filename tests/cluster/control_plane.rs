@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bullpen::control_plane::{ControlPlane, ControlPlaneError, Options, Program};
+use bullpen_devkit::control_plane::{ControlPlane, ControlPlaneError, Options, Program};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
 use kube::{
     Api, Client, ResourceExt,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bullpen::api::crds;
+use bullpen_api::crds;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};

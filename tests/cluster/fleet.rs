@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bullpen::api::{InstancePool, PoolClaim, PoolMember, condition_is_true};
-use bullpen::simcloud::ledger::State;
+use bullpen_api::{InstancePool, PoolClaim, PoolMember, condition_is_true};
+use bullpen_simcloud::ledger::State;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};

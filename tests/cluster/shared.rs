@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, sync::OnceLock, thread};
 
-use bullpen::control_plane::{ControlPlane, ControlPlaneError, Options};
+use bullpen_devkit::control_plane::{ControlPlane, ControlPlaneError, Options};
 use tokio::runtime::Builder;
 
 use crate::harness::{AUDIT_LOG, audit_policy};

@@ -1,6 +1,6 @@
 //! What Argo CD shows of the four kinds, by the health scripts in `deploy/argocd`, and what Flux and `helm --wait` see.
 
-use bullpen::api::{ClaimPhase, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};

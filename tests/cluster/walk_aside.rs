@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bullpen::api::{ClaimPhase, InstancePool, MemberState, PoolClaim, PoolMember};
+use bullpen_api::{ClaimPhase, InstancePool, MemberState, PoolClaim, PoolMember};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::DeleteParams;
 use kube::{Api, ResourceExt as _};

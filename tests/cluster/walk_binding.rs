@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bullpen::api::{ClaimPhase, InstancePool, PoolClaim, PoolMember};
+use bullpen_api::{ClaimPhase, InstancePool, PoolClaim, PoolMember};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, PostParams, PropagationPolicy};
 use kube::{Api, ResourceExt as _};
@@ -276,9 +276,9 @@ async fn of_two_members_a_claim_is_bound_to_the_one_that_its_secret_speaks_of() 
     let (name, status) = (other.name_any(), shown.status.clone().expect("a status"));
     let earlier = status.claimed_at.expect("a moment").0 - jiff::SignedDuration::from_secs(5);
     let theirs = other.status.as_mut().expect("a status");
-    theirs.state = bullpen::api::MemberState::Claimed;
+    theirs.state = bullpen_api::MemberState::Claimed;
     theirs.claim_ref = status.claim_ref;
-    theirs.claimed_at = Some(bullpen::api::micro_time(earlier));
+    theirs.claimed_at = Some(bullpen_api::micro_time(earlier));
     walk.api::<PoolMember>().replace_status(&name, &PostParams::default(), &other).await.expect("taken");
     walk.delete::<Secret>("build-binding").await;
     let namespace = &walk.namespace;

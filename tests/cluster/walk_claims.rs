@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bullpen::api::{ClaimPhase, InstancePool, MemberState, PoolClaim, PoolMember};
+use bullpen_api::{ClaimPhase, InstancePool, MemberState, PoolClaim, PoolMember};
 use futures::future::join_all;
 use kube::ResourceExt as _;
 use rand::RngExt as _;

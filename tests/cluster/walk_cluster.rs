@@ -1,7 +1,7 @@
 //! One operator for a whole cluster, and a cluster that is away for a while.
 
-use bullpen::api::{PoolClaim, PoolMember};
-use bullpen::control_plane::{ControlPlane, Options};
+use bullpen_api::{PoolClaim, PoolMember};
+use bullpen_devkit::control_plane::{ControlPlane, Options};
 use kube::ResourceExt as _;
 use serde_json::json;
 

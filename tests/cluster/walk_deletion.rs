@@ -1,6 +1,6 @@
 //! What is deleted goes whole, and takes no claimed machine along before its claim ends.
 
-use bullpen::api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, PropagationPolicy};
 use kube::{Api, ResourceExt as _};

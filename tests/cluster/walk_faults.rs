@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bullpen::api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
-use bullpen::simcloud::ledger::{Call, Method, What};
+use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_simcloud::ledger::{Call, Method, What};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 

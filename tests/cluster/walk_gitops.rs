@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use bullpen::api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim};
+use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 

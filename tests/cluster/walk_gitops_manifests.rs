@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bullpen::control_plane::{ControlPlane, Options};
+use bullpen_devkit::control_plane::{ControlPlane, Options};
 use serde::Deserialize;
 use tokio::process::Command;
 

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use bullpen::api::{InstancePool, LaunchConfig, PoolClaim};
-use bullpen::control_plane::{ControlPlane, Options};
+use bullpen_api::{InstancePool, LaunchConfig, PoolClaim};
+use bullpen_devkit::control_plane::{ControlPlane, Options};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bullpen::api::{LaunchConfig, PoolMember};
+use bullpen_api::{LaunchConfig, PoolMember};
 use kube::ResourceExt as _;
 use serde_json::json;
 

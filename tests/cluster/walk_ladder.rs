@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bullpen::api::{InstancePool, LaunchConfig, LaunchConfigInUse, PoolClaim};
-use bullpen::simcloud::ledger::Method;
+use bullpen_api::{InstancePool, LaunchConfig, LaunchConfigInUse, PoolClaim};
+use bullpen_simcloud::ledger::Method;
 use serde_json::{Value, json};
 
 use crate::harness::objects::{POOL, condition, machine_of};

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use bullpen::api::{ClaimPhase, PoolClaim};
+use bullpen_api::{ClaimPhase, PoolClaim};
 use futures::TryStreamExt as _;
 use kube::ResourceExt as _;
 use kube::api::{ListParams, WatchEvent, WatchParams};

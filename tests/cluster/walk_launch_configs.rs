@@ -1,7 +1,7 @@
 //! Which launch config buys a pool's machines, and what a pool says when none may.
 
-use bullpen::api::{InstancePool, LaunchConfig, MemberCounts};
-use bullpen::simcloud::wire::Market;
+use bullpen_api::{InstancePool, LaunchConfig, MemberCounts};
+use bullpen_simcloud::wire::Market;
 use serde_json::json;
 
 use crate::harness::objects::{POOL, condition};

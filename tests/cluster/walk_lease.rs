@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use bullpen::api::{InstancePool, PoolClaim, PoolMember};
-use bullpen::control_plane::{ControlPlane, Options};
-use bullpen::simcloud::ledger::Method;
+use bullpen_api::{InstancePool, PoolClaim, PoolMember};
+use bullpen_devkit::control_plane::{ControlPlane, Options};
+use bullpen_simcloud::ledger::Method;
 use serde_json::json;
 use tokio::time::sleep;
 

@@ -1,7 +1,7 @@
 //! Machines that do not come up, vanish, or cannot be asked about.
 
-use bullpen::api::{ClaimPhase, LaunchConfig, MemberState, PoolClaim, PoolMember, RecordedError};
-use bullpen::simcloud::ledger::Method;
+use bullpen_api::{ClaimPhase, LaunchConfig, MemberState, PoolClaim, PoolMember, RecordedError};
+use bullpen_simcloud::ledger::Method;
 use kube::ResourceExt as _;
 use serde_json::json;
 

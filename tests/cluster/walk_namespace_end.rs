@@ -1,7 +1,7 @@
 //! The end of a namespace while claims of another one hold machines of its pools.
 
-use bullpen::api::{InstancePool, PoolClaim, PoolMember};
-use bullpen::control_plane::{ControlPlane, Options};
+use bullpen_api::{InstancePool, PoolClaim, PoolMember};
+use bullpen_devkit::control_plane::{ControlPlane, Options};
 use serde_json::json;
 
 use crate::harness::objects::{POOL, condition, machine_of, member_of};

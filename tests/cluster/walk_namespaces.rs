@@ -1,7 +1,7 @@
 //! One pool for the claims of many namespaces.
 
-use bullpen::api::{ClaimPhase, InstancePool, PoolClaim, PoolMember};
-use bullpen::control_plane::{ControlPlane, Options};
+use bullpen_api::{ClaimPhase, InstancePool, PoolClaim, PoolMember};
+use bullpen_devkit::control_plane::{ControlPlane, Options};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bullpen::api::{InstancePool, LaunchConfig, PoolMember, PoolState};
+use bullpen_api::{InstancePool, LaunchConfig, PoolMember, PoolState};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use bullpen::api::{ClaimPhase, PoolClaim, PoolMember};
+use bullpen_api::{ClaimPhase, PoolClaim, PoolMember};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use bullpen::api::{ClaimPhase, PoolClaim, PoolClaimStatus, PoolMember};
+use bullpen_api::{ClaimPhase, PoolClaim, PoolClaimStatus, PoolMember};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
@@ -143,7 +143,7 @@ async fn a_waiting_claim_is_shown_with_its_place_and_what_the_operator_says_of_i
     assert!(story.contains("next: it is served when another claim of its namespace ends"), "{story}");
     assert!(!story.contains("go first by priority"), "{story}");
 
-    walk.set::<bullpen::api::InstancePool>(POOL, json!({ "claims": { "perNamespace": null } })).await;
+    walk.set::<bullpen_api::InstancePool>(POOL, json!({ "claims": { "perNamespace": null } })).await;
     let two = says(&walk, "two", "position 1 of 1; pool at maxSize 1").await;
     assert_eq!((place(&two).position, place(&two).reason.as_str()), (Some(1), "AtMaxSize"));
     let story = walk.plugin_says(&["why", "two"]).await;

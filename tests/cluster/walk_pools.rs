@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use bullpen::api::{
+use bullpen_api::{
     ClaimPhase, InstancePool, LaunchConfig, MemberCounts, PoolClaim, PoolMember, TargetSource, condition_is_true,
 };
-use bullpen::simcloud::ledger::{Method, State};
+use bullpen_simcloud::ledger::{Method, State};
 use kube::ResourceExt as _;
 use serde_json::json;
 

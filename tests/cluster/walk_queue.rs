@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bullpen::api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, QueuePlace};
+use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, QueuePlace};
 use futures::future::join_all;
 use kube::ResourceExt as _;
 use serde_json::json;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bullpen::api::{
+use bullpen_api::{
     ClaimPhase, InstancePool, InstancePoolStatus, LaunchConfig, MemberState, PoolClaim, PoolMember, condition_is_true,
 };
 use futures::future::join_all;

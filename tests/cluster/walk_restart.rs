@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bullpen::api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use futures::future::join_all;
 use futures::{StreamExt as _, stream};
 use kube::ResourceExt as _;

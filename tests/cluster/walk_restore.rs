@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use bullpen::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
-use bullpen::control_plane::{ControlPlane, Options};
+use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_devkit::control_plane::{ControlPlane, Options};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
@@ -121,9 +121,9 @@ async fn a_tag_that_failed_is_set_later_and_one_that_is_there_is_not_set_again()
     operator.kill_9();
     operator.start_again().await;
     operator.is_ready().await;
-    walk.simcloud.is_called(bullpen::simcloud::ledger::Method::List, 2).await;
+    walk.simcloud.is_called(bullpen_simcloud::ledger::Method::List, 2).await;
     let ledger = walk.simcloud.ledger().await.since(mark);
-    assert_eq!(ledger.calls(bullpen::simcloud::ledger::Method::Tag), 0);
+    assert_eq!(ledger.calls(bullpen_simcloud::ledger::Method::Tag), 0);
 }
 
 /// The kinds, in kubectl's words.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Instant;
 
-use bullpen::api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
-use bullpen::plan::permissions::{Mode, Names, Place, rules};
-use bullpen::simcloud::ledger::Method;
+use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_plan::operator::permissions::{Mode, Names, Place, rules};
+use bullpen_simcloud::ledger::Method;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};

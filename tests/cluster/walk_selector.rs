@@ -1,6 +1,6 @@
 //! Claims that any of several pools may serve.
 
-use bullpen::api::{ClaimPhase, InstancePool, PoolClaim};
+use bullpen_api::{ClaimPhase, InstancePool, PoolClaim};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 

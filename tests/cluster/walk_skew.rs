@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use bullpen::api::crds;
-use bullpen::control_plane::{ControlPlane, Options};
+use bullpen_api::crds;
+use bullpen_devkit::control_plane::{ControlPlane, Options};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, Patch, PatchParams};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bullpen::api::{LaunchConfig, PoolMember};
-use bullpen::simcloud::ledger::Method;
+use bullpen_api::{LaunchConfig, PoolMember};
+use bullpen_simcloud::ledger::Method;
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;

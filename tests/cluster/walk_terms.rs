@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use bullpen::api::{ClaimPhase, InstancePool, PoolClaim, PoolClaimStatus, PoolMember};
-use bullpen::control_plane::{ControlPlane, Options};
+use bullpen_api::{ClaimPhase, InstancePool, PoolClaim, PoolClaimStatus, PoolMember};
+use bullpen_devkit::control_plane::{ControlPlane, Options};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use bullpen::api::{InstancePool, LaunchConfig, PoolMember};
-use bullpen::control_plane::{ControlPlane, Options};
+use bullpen_api::{InstancePool, LaunchConfig, PoolMember};
+use bullpen_devkit::control_plane::{ControlPlane, Options};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::ListParams;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bullpen::control_plane::{ControlPlane, Options};
+use bullpen_devkit::control_plane::{ControlPlane, Options};
 use serde_json::json;
 
 use crate::fleet::{self, Picture};

@@ -1,6 +1,6 @@
 //! User data from a Secret or a ConfigMap: read by name, part of the template, shown to nobody.
 
-use bullpen::api::{InstancePool, MemberState, PoolMember, condition_is_true};
+use bullpen_api::{InstancePool, MemberState, PoolMember, condition_is_true};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::time::Duration;
 
-use bullpen::api::{InstancePool, PoolClaim, PoolMember};
+use bullpen_api::{InstancePool, PoolClaim, PoolMember};
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};

@@ -190,10 +190,11 @@ fn the_dockerfile_makes_the_same_images_of_the_same_files() {
     let folder = TempDir::new().expect("a folder");
     let podman = Podman { folder: folder.path().to_owned() };
     let built = folder.path().join("built");
-    fs::create_dir_all(built.join("root-of-image")).expect("a folder");
-    Layout::of("bullpen").for_this_machine().unpack(&built.join("root-of-image"));
     for name in ["bullpen", "bullpen-simcloud"] {
         let layout = Layout::of(name);
+        let root = built.join("roots").join(name);
+        fs::create_dir_all(&root).expect("a folder");
+        layout.for_this_machine().unpack(&root);
         let mut command = podman.command();
         command.args(["build", "--quiet", "--isolation", "chroot", "--target", name, "--tag", name, "--build-context"]);
         output(command.arg(format!("build={}", built.display())).arg(crate::repository()));

@@ -55,16 +55,16 @@ impl Running {
     }
 }
 
-/// A pool and a claim served by an operator and a cloud that are this binary.
-async fn serves_a_claim(image: &Image) {
-    let (files, logs) = (image.files(), TempDir::new().expect("a folder"));
-    let binary = || runner(&image.architecture, &files.path().join("bullpen"));
+/// A pool and a claim served by the operator and the cloud of these images.
+async fn serves_a_claim(operator: &Image, simcloud: &Image) {
+    let (operator_files, simcloud_files) = (operator.files(), simcloud.files());
+    let logs = TempDir::new().expect("a folder");
     let stage = Stage::set().await;
-    let mut simcloud = binary();
-    simcloud.args(["simcloud", "--listen", "127.0.0.1:0"]);
+    let mut simcloud = runner(&simcloud.architecture, &simcloud_files.path().join("bullpen-simcloud"));
+    simcloud.args(["--listen", "127.0.0.1:0"]);
     let mut simcloud = Running::start(simcloud, &logs.path().join("simcloud.log"));
     let cloud = simcloud.says("simcloud listening on http://").await;
-    let mut operator = binary();
+    let mut operator = runner(&operator.architecture, &operator_files.path().join("bullpen"));
     operator.args(["run", "--metrics-address", "127.0.0.1:0", "--kubeconfig"]).arg(stage.kubeconfig());
     let mut operator = Running::start(operator, &logs.path().join("operator.log"));
     operator.says("metrics on http://").await;
@@ -78,7 +78,8 @@ async fn serves_a_claim(image: &Image) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the images: make test-image"]
 async fn the_binaries_of_all_images_serve_a_claim_with_the_service_accounts_token() {
-    for image in &Layout::of("bullpen").images {
-        serves_a_claim(image).await;
+    let (operators, simclouds) = (Layout::of("bullpen"), Layout::of("bullpen-simcloud"));
+    for operator in &operators.images {
+        serves_a_claim(operator, simclouds.image(&operator.architecture).expect("for the same architecture")).await;
     }
 }

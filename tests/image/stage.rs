@@ -7,7 +7,7 @@ use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bullpen::control_plane::{ControlPlane, Options};
+use bullpen_devkit::control_plane::{ControlPlane, Options};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -1,6 +1,6 @@
 //! What Helm's own tools say of the chart.
 
-use bullpen::control_plane::Program;
+use bullpen_devkit::control_plane::Program;
 
 use crate::rendering::{Wanted, names, sets};
 use crate::tools::{chart, helm, root, run, tool};

@@ -123,7 +123,7 @@ fn whole(value: Value) -> Value {
 #[tokio::test]
 async fn the_definitions_of_the_chart_are_those_of_the_types() {
     let rendered = Wanted::default().objects().await;
-    for definition in bullpen::api::crds::all() {
+    for definition in bullpen_api::crds::all() {
         let definition = serde_json::to_value(definition).expect("JSON");
         let object = &rendered[&key(&definition)];
         assert_eq!(object["spec"], whole(definition["spec"].clone()), "{}", key(&definition));

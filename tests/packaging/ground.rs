@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bullpen::control_plane::{ControlPlane, Options};
+use bullpen_devkit::control_plane::{ControlPlane, Options};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt as _};

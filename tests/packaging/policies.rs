@@ -1,6 +1,6 @@
 //! The admission policies, on a real API server.
 
-use bullpen::api::{InstancePool, LaunchConfig};
+use bullpen_api::{InstancePool, LaunchConfig};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};

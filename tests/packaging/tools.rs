@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use bullpen::control_plane::{Binaries, Options, Program};
+use bullpen_devkit::control_plane::{Binaries, Options, Program};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use bullpen::provider::{CapacityScope, InstancePhase, OwnTags, Provider, ProviderError};
-use bullpen::simcloud::faults::FaultSet;
-use bullpen::simcloud::wire::{ErrorBody, ErrorClass};
+use bullpen_simcloud::faults::FaultSet;
+use bullpen_simcloud::wire::{ErrorBody, ErrorClass};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 

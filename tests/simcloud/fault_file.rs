@@ -1,17 +1,17 @@
-//! Faults of a process from its start: `bullpen simcloud --faults FILE --seed N`.
+//! Faults of a process from its start: `bullpen-simcloud --faults FILE --seed N`.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use bullpen::provider::{Provider, SimulatedProvider};
-use bullpen::simcloud::faults::FaultSet;
+use bullpen_simcloud::faults::FaultSet;
 
 use crate::server::request;
 
 fn command(faults: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bullpen"));
-    command.args(["simcloud", "--listen", "127.0.0.1:0", "--seed", "42", "--faults"]).arg(faults);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bullpen-simcloud"));
+    command.args(["--listen", "127.0.0.1:0", "--seed", "42", "--faults"]).arg(faults);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bullpen::provider::{Provider, ProviderError, SimulatedProvider};
-use bullpen::simcloud::ledger::What;
+use bullpen_simcloud::ledger::What;
 use serde_json::{Value, json};
 
 use crate::server::{Server, request, until};

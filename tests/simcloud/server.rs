@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bullpen::provider::{CreateRequest, Market, ProviderOptions, SimulatedBoot, SimulatedProvider, tags};
-use bullpen::simcloud::ledger::{Entry, State, What};
-use bullpen::simcloud::{Options, serve};
+use bullpen_simcloud::ledger::{Entry, State, What};
+use bullpen_simcloud::{Options, serve};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;

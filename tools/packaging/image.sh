@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tools/packaging/image.sh [ARCH...]: makes target/image/bullpen.oci.tar and bullpen-simcloud.oci.tar, each an index of one image
 # for each architecture (amd64 and arm64, unless some are named), without a container engine.
-# tools/packaging/image.sh --root ARCH: makes only the image's files, in target/image/root-ARCH.
+# tools/packaging/image.sh --root ARCH: makes only the images' files, in target/image/root-bullpen-ARCH and so on.
 # Two builds of one commit have the same digest. What is in the image besides the source:
 #   SOURCE_URL          where the source is, for a label; none if unset
 #   REVISION            the commit; that of the checkout if unset
@@ -26,23 +26,29 @@ revision() {
     echo "$revision"
 }
 
-# root ARCH: the files of the image.
-root() {
-    local arch=$1 root=$out/root-$1 binary licences
-    binary=$(tools/packaging/compile.sh "$arch" bullpen --no-default-features)
-    licences=$root/licenses
-    rm -rf "$root"
-    install -d -m 755 "$root/etc/ssl/certs" "$root/sbom" "$licences"
-    install -m 555 "$binary" "$root/bullpen"
-    install -m 444 "$(tools/packaging/tool.sh ca-certificates)" "$root/etc/ssl/certs/ca-certificates.crt"
-    tools/packaging/sbom.sh "$arch" >"$root/sbom/bullpen.cdx.json"
-    tools/packaging/licences.sh "$licences" --no-default-features
-    find "$root" -type d -exec chmod 755 {} +
-    find "$root" -type f ! -name bullpen -exec chmod 444 {} +
-    cp "$root/sbom/bullpen.cdx.json" "$out/bullpen-$arch.cdx.json"
+# The program of each image, by the image's name. Both are compiled at once, with the same features.
+images=(bullpen bullpen-simcloud)
+features=(--no-default-features --features simcloud)
+
+# roots ARCH: the files of the images.
+roots() {
+    local arch=$1 binary name root
+    binary=$(tools/packaging/compile.sh "$arch" bullpen --bin bullpen-simcloud "${features[@]}")
+    tools/packaging/sbom.sh "$arch" "${features[@]}" >"$out/bullpen-$arch.cdx.json"
+    for name in "${images[@]}"; do
+        root=$out/root-$name-$arch
+        rm -rf "$root"
+        install -d -m 755 "$root/etc/ssl/certs" "$root/sbom" "$root/licenses"
+        install -m 555 "$(dirname "$binary")/$name" "$root/$name"
+        install -m 444 "$(tools/packaging/tool.sh ca-certificates)" "$root/etc/ssl/certs/ca-certificates.crt"
+        cp "$out/bullpen-$arch.cdx.json" "$root/sbom/bullpen.cdx.json"
+        tools/packaging/licences.sh "$root/licenses" "${features[@]}"
+        find "$root" -type d -exec chmod 755 {} +
+        find "$root" -type f ! -path "$root/$name" -exec chmod 444 {} +
+    done
 }
 
-# layer ARCH: the same bytes for the same files.
+# layer NAME-ARCH: the same bytes for the same files.
 layer() {
     tar --create --directory "$out/root-$1" --format ustar --sort name --mtime "@$SOURCE_DATE_EPOCH" \
         --owner 0 --group 0 --numeric-owner . | gzip --no-name --best >"$out/layer-$1.tar.gz"
@@ -70,10 +76,10 @@ serve() {
     done
 }
 
-# image NAME TITLE ENTRYPOINT ARCH...: the index of an image, as an OCI tarball.
+# image NAME TITLE ARCH...: the index of an image, as an OCI tarball.
 image() {
-    local name=$1 title=$2 entrypoint=$3 arch tag labels members=()
-    shift 3
+    local name=$1 title=$2 arch tag labels members=()
+    shift 2
     labels=(
         --label "org.opencontainers.image.title=$name"
         --label "org.opencontainers.image.description=$title"
@@ -85,8 +91,8 @@ image() {
     [ -z "${SOURCE_URL-}" ] || labels+=(--label "org.opencontainers.image.source=$SOURCE_URL")
     for arch in "$@"; do
         tag=$registry/$name:$arch
-        crane append --oci-empty-base --new_layer "$out/layer-$arch.tar.gz" --new_tag "$tag" >/dev/null
-        crane mutate "$tag" --tag "$tag" --set-platform "linux/$arch" --user "$user" --entrypoint "$entrypoint" \
+        crane append --oci-empty-base --new_layer "$out/layer-$name-$arch.tar.gz" --new_tag "$tag" >/dev/null
+        crane mutate "$tag" --tag "$tag" --set-platform "linux/$arch" --user "$user" --entrypoint "/$name" \
             --workdir / "${labels[@]}" >/dev/null
         members+=(--manifest "$tag")
     done
@@ -102,15 +108,17 @@ export SOURCE_DATE_EPOCH
 mkdir -p "$out"
 
 if [ "${1-}" = --root ]; then
-    root "$2"
+    roots "$2"
     exit
 fi
 
 architectures=("$@")
 [ $# -gt 0 ] || architectures=(amd64 arm64)
 for arch in "${architectures[@]}"; do
-    root "$arch"
-    layer "$arch"
+    roots "$arch"
+    for name in "${images[@]}"; do
+        layer "$name-$arch"
+    done
 done
 
 version=$(version)
@@ -119,13 +127,15 @@ crane_path=$(tools/packaging/tool.sh crane)
 work=$(mktemp -d)
 trap 'kill "${server-}" 2>/dev/null; rm -rf "$work"' EXIT
 serve
-image bullpen 'Keeps pools of pre-warmed cloud VMs and hands them out by claim' /bullpen "${architectures[@]}"
-image bullpen-simcloud 'A simulated cloud to try Bullpen with' /bullpen,simcloud "${architectures[@]}"
+image bullpen 'Keeps pools of pre-warmed cloud VMs and hands them out by claim' "${architectures[@]}"
+image bullpen-simcloud 'A simulated cloud to try Bullpen with' "${architectures[@]}"
 
-for name in bullpen bullpen-simcloud; do
+for name in "${images[@]}"; do
     echo "$out/$name.oci.tar: $(cat "$out/$name.digest")"
 done
 for arch in "${architectures[@]}"; do
-    echo "$arch: binary $(stat --format %s "$out/root-$arch/bullpen") bytes, compressed layer" \
-        "$(stat --format %s "$out/layer-$arch.tar.gz") bytes"
+    for name in "${images[@]}"; do
+        echo "$name for $arch: binary $(stat --format %s "$out/root-$name-$arch/$name") bytes, compressed layer" \
+            "$(stat --format %s "$out/layer-$name-$arch.tar.gz") bytes"
+    done
 done

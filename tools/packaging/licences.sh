@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# tools/packaging/licences.sh FOLDER --no-default-features|--all-features: writes Bullpen's licence there, and those of all that is
+# tools/packaging/licences.sh FOLDER FEATURE_OPTION...: writes Bullpen's licence there, and those of all that is
 # compiled into it with these features or shipped with it.
 set -euo pipefail
 folder=$(cd "$1" && pwd)
-features=$2
+shift
+features=("$@")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 # The licences of crates: it takes minutes to find them, so they are kept until there are other crates.
@@ -11,13 +12,13 @@ crates() {
     local about kept work
     about=$(tools/packaging/tool.sh cargo-about)
     kept=${XDG_CACHE_HOME:-$HOME/.cache}/bullpen/licences/$(
-        { echo "$features $about" && cat Cargo.toml Cargo.lock tools/packaging/about.toml tools/packaging/about.hbs; } |
+        { echo "${features[*]} $about" && cat Cargo.toml crates/*/Cargo.toml Cargo.lock tools/packaging/about.toml tools/packaging/about.hbs; } |
             sha256sum | cut -c 1-12
     ).txt
     if [ ! -e "$kept" ]; then
         mkdir -p "$(dirname "$kept")"
         work=$(mktemp "$kept.XXXXXX")
-        "$about" about generate --frozen "$features" --fail --config tools/packaging/about.toml --output-file "$work" \
+        "$about" about generate --frozen "${features[@]}" --fail --config tools/packaging/about.toml --output-file "$work" \
             tools/packaging/about.hbs >&2 || { rm -f "$work"; return 1; }
         # mktemp made it for its owner alone; a cache that is saved by another user holds it, too.
         chmod 644 "$work"

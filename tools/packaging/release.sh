@@ -2,6 +2,7 @@
 # SOURCE_URL=https://… tools/packaging/release.sh: makes all that a release of this commit consists of, in dist/:
 #   bullpen-VERSION.oci.tar, bullpen-simcloud-VERSION.oci.tar     the images, for amd64 and arm64
 #   bullpen_VERSION_linux_ARCH.tar.gz                             the operator
+#   bullpen-simcloud_VERSION_linux_ARCH.tar.gz                    the simulated cloud
 #   kubectl-bullpen_VERSION_OS_ARCH.tar.gz                        the plugin
 #   bullpen_VERSION_linux_ARCH.cdx.json                           bills of materials
 #   crds.yaml, bullpen-VERSION.tgz (the chart), krew.yaml, SHA256SUMS
@@ -55,7 +56,10 @@ done
 mkdir "$work/plugin-licences"
 tools/packaging/licences.sh "$work/plugin-licences" --all-features
 for arch in amd64 arm64; do
-    archive "bullpen_${version}_linux_$arch" "target/image/root-$arch/bullpen" "target/image/root-$arch/licenses"
+    for image in bullpen bullpen-simcloud; do
+        root=target/image/root-$image-$arch
+        archive "${image}_${version}_linux_$arch" "$root/$image" "$root/licenses"
+    done
     cp "target/image/bullpen-$arch.cdx.json" "$dist/bullpen_${version}_linux_$arch.cdx.json"
     archive "kubectl-bullpen_${version}_linux_$arch" "$(tools/packaging/compile.sh "$arch" kubectl-bullpen)" \
         "$work/plugin-licences"

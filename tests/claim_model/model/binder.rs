@@ -1,8 +1,9 @@
 //! What a process does by itself: it pairs, sends, hears answers and looks after what it sees.
 
-use bullpen::api::ClaimPhase;
-use bullpen::plan::term::Due;
-use bullpen::plan::{self, Answer, BindStep, DeleteStep, Ending, Evidence, Fate, Found, HeldMember, Hold, SwapStep};
+use bullpen_api::ClaimPhase;
+use bullpen_plan::claim;
+use bullpen_plan::claim::lifetime::Due;
+use bullpen_plan::claim::{Answer, BindStep, DeleteStep, Ending, Evidence, Fate, Found, HeldMember, Hold, SwapStep};
 
 use crate::policy::{Policy, claim_view, due, member_id, member_view};
 use crate::server;
@@ -25,7 +26,7 @@ impl Process<'_> {
         let binder = &self.state.binders[self.number];
         let named = (0..MOST).any(|other| self.claimed_by(other, claim.uid).is_some());
         let free = !binder.is_busy_with_claim(claim.uid) && !binder.is_busy_with_member(member);
-        if !free || !plan::queues(&claim_view(claim), named) || !self.policy.claimable(member, candidate) {
+        if !free || !claim::queues(&claim_view(claim), named) || !self.policy.claimable(member, candidate) {
             return None;
         }
         self.send_to_member(member, MemberWrite::Swap { claim: claim.uid })
@@ -90,7 +91,7 @@ impl Process<'_> {
             self.state.binders[self.number].claims[name] = Cached::Newest;
         }
         if let ClaimWrite::Bind { uid, member } = write {
-            let evidence = match plan::after_bind(answer) {
+            let evidence = match claim::after_bind(answer) {
                 BindStep::Done => return Some(()),
                 BindStep::ClaimGone => Evidence::gone(),
                 BindStep::Look => self.look_at_claim(uid),
@@ -128,7 +129,7 @@ impl Process<'_> {
             return None;
         }
         let Some(uid) = seen.claim else {
-            let write = match plan::ending(&member_view(member, seen)) {
+            let write = match claim::ending(&member_view(member, seen)) {
                 Ending::Terminate => MemberWrite::Terminate,
                 Ending::NotAsked if !self.state.members[member].machine => MemberWrite::Delete,
                 Ending::NotAsked | Ending::AskTheTable => return None,
@@ -147,7 +148,7 @@ impl Process<'_> {
         &mut self,
         this: &HeldMember<u8, u8>,
         uid: ClaimUid,
-        evidence: &Evidence<plan::ClaimView<u8>>,
+        evidence: &Evidence<claim::ClaimView<u8>>,
         first: bool,
     ) -> Option<()> {
         let others: Vec<_> = (0..MOST)
@@ -181,12 +182,12 @@ impl Process<'_> {
         let machine_gone = !self.state.members[member].machine;
         let view = claim_view(claim);
         let cached = Evidence::from_cache(&member_id(member), seen.map(|seen| member_view(member, seen)));
-        let mut hold = plan::hold(&view, &cached, machine_gone);
+        let mut hold = claim::hold(&view, &cached, machine_gone);
         if hold == Hold::ConfirmFirst {
             let found = self.state.members[member]
                 .object
                 .map_or(Found::Missing, |stored| Found::Object(member_view(member, stored)));
-            hold = plan::hold(&view, &Evidence::from_get(&member_id(member), found), machine_gone);
+            hold = claim::hold(&view, &Evidence::from_get(&member_id(member), found), machine_gone);
         }
         if hold != Hold::Lost {
             return if claim.phase == ClaimPhase::Bound { self.keep_term(claim, false) } else { None };
@@ -195,7 +196,7 @@ impl Process<'_> {
     }
 
     /// An uncached GET of the claim's name; its answer counts as delivered.
-    fn look_at_claim(&mut self, uid: ClaimUid) -> Evidence<plan::ClaimView<u8>> {
+    fn look_at_claim(&mut self, uid: ClaimUid) -> Evidence<claim::ClaimView<u8>> {
         let name = claim_name(uid);
         self.state.binders[self.number].claims[name] = Cached::Newest;
         let found =

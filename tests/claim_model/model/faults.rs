@@ -1,6 +1,6 @@
 //! What goes wrong from outside; each costs one of the budget.
 
-use bullpen::api::ClaimPhase;
+use bullpen_api::ClaimPhase;
 
 use crate::model::{Object, Protocol, Size};
 use crate::state::{Carries, Claim, ClaimWrite, MOST, Member, MemberWrite, Sent, State, add_late};
@@ -63,7 +63,8 @@ impl Fault {
             Self::DeleteClaim { claim, held, returns } => delete_claim(state, claim, held, returns),
             Self::TimeIsUp { binder, claim } => time_is_up(protocol, state, binder, claim),
             Self::Renew { claim } => {
-                let renewable = |object: &Claim| object.phase == ClaimPhase::Bound && !object.deleting && !object.renewed;
+                let renewable =
+                    |object: &Claim| object.phase == ClaimPhase::Bound && !object.deleting && !object.renewed;
                 let object = state.claims[claim].object.filter(renewable)?;
                 state.store_claim(claim, Some(Claim { renewed: true, ..object }));
                 Some(())

@@ -1,8 +1,9 @@
-//! The decisions that the modelled processes take: those of `bullpen::plan`, or one of them spoilt.
+//! The decisions that the modelled processes take: those of `bullpen_plan`, or one of them spoilt.
 
-use bullpen::api::MemberState;
-use bullpen::plan::term::{self, BoundClaim, Due, Term, TermRules, Wish};
-use bullpen::plan::{self, Answer, ClaimView, DeleteStep, Evidence, Fate, Found, HeldMember, MemberView, SwapStep};
+use bullpen_api::MemberState;
+use bullpen_plan::claim;
+use bullpen_plan::claim::lifetime::{self, BoundClaim, Due, Term, TermRules, Wish};
+use bullpen_plan::claim::{Answer, ClaimView, DeleteStep, Evidence, Fate, Found, HeldMember, MemberView, SwapStep};
 
 use crate::state::{Claim, Member};
 use jiff::Timestamp;
@@ -46,7 +47,7 @@ pub(crate) fn due(claim: Claim, time_is_up: bool) -> Due {
         deleting: claim.deleting,
     };
     let not_before = if time_is_up { now } else { Timestamp::MAX };
-    term::judge(&bound, &TermRules::default(), not_before, now).due
+    lifetime::judge(&bound, &TermRules::default(), not_before, now).due
 }
 
 /// What the processes do.
@@ -77,14 +78,14 @@ pub enum Policy {
 
 impl Policy {
     pub(crate) fn claimable(self, number: usize, member: Member) -> bool {
-        plan::claimable(&member_view(number, self.as_candidate(member)), &POOL)
+        claim::claimable(&member_view(number, self.as_candidate(member)), &POOL)
     }
 
     pub(crate) fn after_swap(self, answer: Answer) -> SwapStep {
         match (self, answer) {
             (Self::ConflictMeansWon, Answer::Conflict) => SwapStep::Won,
             (Self::ConflictMeansLost, Answer::Conflict) => SwapStep::Dropped,
-            _ => plan::after_swap(answer),
+            _ => claim::after_swap(answer),
         }
     }
 
@@ -93,7 +94,7 @@ impl Policy {
             Some(member) => Found::Object(member_view(number, self.as_candidate(member))),
             None => Found::Missing,
         };
-        plan::after_swap_look(&found, &member_id(number), &claim, &POOL)
+        claim::after_swap_look(&found, &member_id(number), &claim, &POOL)
     }
 
     pub(crate) fn fate(
@@ -102,7 +103,7 @@ impl Policy {
         this: &HeldMember<Id, u8>,
         others: &[HeldMember<Id, u8>],
     ) -> Fate {
-        let fate = plan::fate(evidence, this, others);
+        let fate = claim::fate(evidence, this, others);
         match self {
             Self::GoneMeansGivenBack if *evidence == Evidence::gone() => Fate::GivenBack,
             Self::OthersGivenBackWhilePending if fate == Fate::Waits && !others.is_empty() => Fate::GivenBack,
@@ -121,7 +122,7 @@ impl Policy {
     pub(crate) fn after_delete(self, answer: Answer) -> DeleteStep {
         match (self, answer) {
             (Self::UnansweredDeleteMeansDeleted, Answer::Ambiguous) => DeleteStep::Terminate,
-            _ => plan::after_delete(answer),
+            _ => claim::after_delete(answer),
         }
     }
 

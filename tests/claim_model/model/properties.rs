@@ -1,7 +1,7 @@
 //! What must hold: invariants 1 and 4 of `DESIGN.md` §8, and that nothing is stuck.
 
-use bullpen::api::ClaimPhase;
-use bullpen::plan;
+use bullpen_api::ClaimPhase;
+use bullpen_plan::claim;
 use stateright::Property;
 
 use crate::model::Protocol;
@@ -72,7 +72,7 @@ fn member_is_settled(state: &State, number: usize, member: Member) -> bool {
 }
 
 fn claimable(number: usize, member: Member) -> bool {
-    plan::claimable(&member_view(number, member), &POOL)
+    claim::claimable(&member_view(number, member), &POOL)
 }
 
 fn claims(state: &State) -> impl Iterator<Item = Claim> {

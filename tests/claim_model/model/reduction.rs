@@ -1,7 +1,7 @@
 //! Merges states of which one can do whatever the other can, and leaves out steps that lead nowhere else.
 //!
 //! Sound because a write that carries an old version changes nothing, and because what an old view of a claim proves
-//! stays true (`plan::fate` has a property test for that):
+//! stays true (`bullpen_plan::claim::fate` has a property test for that):
 //! - a write from an old view is a delivery and then perhaps the same write: only the latter two are steps;
 //! - a write that became old is answered at once; answered later it would only keep its sender from acting;
 //! - an old view that permits nothing which the newest doesn't is replaced by the newest.
@@ -9,8 +9,8 @@
 //! What is left of the caches: an old view of a claim that would still queue; an old view of a member that hides which
 //! claim it is Claimed for; and one of a member that is no longer Claimed for a claim that still waits.
 
-use bullpen::api::ClaimPhase;
-use bullpen::plan;
+use bullpen_api::ClaimPhase;
+use bullpen_plan::claim;
 
 use crate::binder::Process;
 use crate::policy::{Policy, claim_view};
@@ -46,7 +46,7 @@ fn answer_old_writes(state: &mut State, policy: Policy) {
 }
 
 fn would_queue(claim: Claim) -> bool {
-    plan::queues(&claim_view(claim), false)
+    claim::queues(&claim_view(claim), false)
 }
 
 fn forget_old_claim(state: &mut State, binder: usize, name: usize) {

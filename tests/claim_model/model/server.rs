@@ -1,6 +1,6 @@
 //! The API server: compare-and-swap by version, and what the CRDs' CEL rules refuse.
 
-use bullpen::plan::Answer;
+use bullpen_plan::claim::Answer;
 
 use crate::policy::Policy;
 use crate::state::{Carries, Claim, ClaimWrite, Member, MemberWrite, State, claim_name};
@@ -14,7 +14,7 @@ pub(crate) fn write_claim(state: &mut State, write: ClaimWrite, carries: Carries
     }
     let next = match write {
         ClaimWrite::Bind { member, .. } => {
-            Claim { phase: bullpen::api::ClaimPhase::Bound, member: Some(member), ..stored }
+            Claim { phase: bullpen_api::ClaimPhase::Bound, member: Some(member), ..stored }
         }
         ClaimWrite::End { phase, .. } => Claim { phase, ..stored },
         ClaimWrite::Seen { .. } => Claim { renewed: false, ..stored },

@@ -3,7 +3,7 @@
 //! Versions are never written down. They are compared for equality only, so a cache entry or a write in flight either
 //! has the newest version of its object or an old one, and an old one never becomes the newest again.
 
-use bullpen::api::ClaimPhase;
+use bullpen_api::ClaimPhase;
 
 /// The most claims or members that a configuration has.
 pub(crate) const MOST: usize = 3;
@@ -80,10 +80,18 @@ pub struct Sent<W> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ClaimWrite {
-    Bind { uid: ClaimUid, member: u8 },
-    End { uid: ClaimUid, phase: ClaimPhase },
+    Bind {
+        uid: ClaimUid,
+        member: u8,
+    },
+    End {
+        uid: ClaimUid,
+        phase: ClaimPhase,
+    },
     /// Answers a renewal.
-    Seen { uid: ClaimUid },
+    Seen {
+        uid: ClaimUid,
+    },
 }
 
 impl ClaimWrite {

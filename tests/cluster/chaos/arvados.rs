@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use bullpen::api::{ClaimPhase, InstancePool, LaunchConfig};
+use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig};
 use futures::future::join_all;
 use jiff::SignedDuration;
 use parking_lot::Mutex;

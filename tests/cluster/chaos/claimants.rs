@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use bullpen::api::{ClaimPhase, PoolClaim};
+use bullpen_api::{ClaimPhase, PoolClaim};
 use serde_json::{Value, json};
 
 use super::dice::Dice;

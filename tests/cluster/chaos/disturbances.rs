@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bullpen::api::PoolMember;
+use bullpen_api::PoolMember;
 use kube::ResourceExt as _;
 
 use super::dice::Dice;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bullpen::api::{InstancePool, LaunchConfig, PoolMember};
+use bullpen_api::{InstancePool, LaunchConfig, PoolMember};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 

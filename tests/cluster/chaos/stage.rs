@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use bullpen::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
-use bullpen::control_plane::{ControlPlane, Options};
+use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_devkit::control_plane::{ControlPlane, Options};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use bullpen::api::ClaimPhase;
-use bullpen::simcloud::ledger::{State, What};
+use bullpen_api::ClaimPhase;
+use bullpen_simcloud::ledger::{State, What};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
@@ -97,7 +97,7 @@ fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, to
     };
     let faults = counted(&mut record.ledger.iter().filter_map(|entry| match &entry.what {
         What::Fault(fault) => {
-            let method = fault.method.map_or("machine", bullpen::simcloud::ledger::Method::as_str);
+            let method = fault.method.map_or("machine", bullpen_simcloud::ledger::Method::as_str);
             Some(format!("{method}:{}", fault.fault))
         }
         _ => None,

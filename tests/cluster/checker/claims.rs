@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bullpen::api::{ClaimPhase, InstancePool, MemberState, PoolClaim, WhenEmpty};
+use bullpen_api::{ClaimPhase, InstancePool, MemberState, PoolClaim, WhenEmpty};
 use jiff::{SignedDuration, Timestamp};
 
 use super::index::{Index, Track, holder, named, report, state};
@@ -215,7 +215,7 @@ fn could_have_served(
     let active = pool
         .1
         .within(since - LAG, at + LAG)
-        .all(|pool| pool.spec.state == bullpen::api::PoolState::Active && pool.metadata.deletion_timestamp.is_none());
+        .all(|pool| pool.spec.state == bullpen_api::PoolState::Active && pool.metadata.deletion_timestamp.is_none());
     let rivals = index.claims.values().filter(|other| {
         other.since() <= at && index.may_serve(pool.0, other.versions[0].object) && waits(other, since, at)
     });

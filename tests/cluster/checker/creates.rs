@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bullpen::api::{InstancePool, PoolState};
+use bullpen_api::{InstancePool, PoolState};
 use jiff::Timestamp;
 
 use super::index::{Index, Machine, Track, report};

@@ -1,6 +1,6 @@
 //! Invariant 6: nothing that recycles leaves fewer ready members than the floor.
 
-use bullpen::api::{InstancePool, MemberState, PoolState};
+use bullpen_api::{InstancePool, MemberState, PoolState};
 use kube::ResourceExt as _;
 
 use super::index::{Index, is_aside, report, state};
@@ -26,7 +26,7 @@ pub(super) fn is_kept(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violatio
     for (pool_uid, pool) in &index.pools {
         for (_, member) in index.members_of(pool_uid) {
             let retired = member.versions.windows(2).find(|pair| {
-                let given_up = |it: &bullpen::api::PoolMember| it.metadata.deletion_timestamp.is_some();
+                let given_up = |it: &bullpen_api::PoolMember| it.metadata.deletion_timestamp.is_some();
                 let had = !given_up(pair[0].object) && !is_aside(pair[0].object);
                 had && given_up(pair[1].object) && state(pair[1].object) == MemberState::Ready
             });

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bullpen::api::{InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
-use bullpen::simcloud::ledger::{Call, Method, State, What};
+use bullpen_api::{InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use bullpen_simcloud::ledger::{Call, Method, State, What};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;

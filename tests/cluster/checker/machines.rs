@@ -1,6 +1,6 @@
 //! Machines and their members: neither without the other, a claimed one only by its claim, and nothing at the end.
 
-use bullpen::api::{PoolClaim, PoolMember};
+use bullpen_api::{PoolClaim, PoolMember};
 use jiff::Timestamp;
 use kube::Resource;
 

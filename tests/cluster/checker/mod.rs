@@ -18,8 +18,8 @@ mod timeline;
 
 use std::fmt;
 
-use bullpen::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
-use bullpen::simcloud::ledger::Entry;
+use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_simcloud::ledger::Entry;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;

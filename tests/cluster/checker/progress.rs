@@ -3,7 +3,7 @@
 //! Progress is a claim's or member's change, or a create call. A standstill is excused while a hold is in force that the
 //! pool itself owns up to, while all that `maxSize` allows is held, and while the API server or the operator is away.
 
-use bullpen::api::{ClaimPhase, InstancePool, PoolState};
+use bullpen_api::{ClaimPhase, InstancePool, PoolState};
 use jiff::{SignedDuration, Timestamp};
 
 use super::claims::phase;
@@ -39,7 +39,7 @@ pub(super) fn is_made(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violatio
 
 fn could_be_served(
     index: &Index<'_>,
-    claim: &Track<'_, bullpen::api::PoolClaim>,
+    claim: &Track<'_, bullpen_api::PoolClaim>,
     from: Timestamp,
     until: Timestamp,
 ) -> bool {

@@ -1,7 +1,7 @@
 //! Invariant 8: no claim is passed by one that is two seconds younger and of no higher priority, in the same pool and
 //! namespace.
 
-use bullpen::api::{ClaimPhase, PoolClaim, WhenEmpty};
+use bullpen_api::{ClaimPhase, PoolClaim, WhenEmpty};
 use jiff::{SignedDuration, Timestamp};
 
 use super::claims::phase;

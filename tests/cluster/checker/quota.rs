@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bullpen::api::{InstancePool, PoolClaim, PoolMember};
+use bullpen_api::{InstancePool, PoolClaim, PoolMember};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 

@@ -1,6 +1,6 @@
 //! The Secret of a claim that asks for one: there before Bound is said, the claim's own, and there for as long as the claim.
 
-use bullpen::api::{Binding, ClaimPhase, PoolClaim};
+use bullpen_api::{Binding, ClaimPhase, PoolClaim};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;

@@ -1,6 +1,6 @@
 //! How long claims hold: their ttl, their renewals, what the pool says of both, and what becomes of claims that have ended.
 
-use bullpen::api::{ClaimPhase, ClaimRules, InstancePool, PoolClaim, PoolClaimStatus};
+use bullpen_api::{ClaimPhase, ClaimRules, InstancePool, PoolClaim, PoolClaimStatus};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use bullpen::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
-use bullpen::simcloud::ledger::{Entry, What};
+use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_simcloud::ledger::{Entry, What};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
@@ -70,7 +70,7 @@ fn line<K: Resource<DynamicType = ()> + serde::Serialize>(object: &K, fields: &[
 
 /// Lists and questions that were answered as they should say nothing.
 fn ledger(entry: &Entry) -> Option<String> {
-    use bullpen::simcloud::ledger::{Method, Outcome};
+    use bullpen_simcloud::ledger::{Method, Outcome};
     if let What::Call(call) = &entry.what
         && matches!(call.method, Method::List | Method::Get | Method::Identity)
         && call.outcome == Outcome::Ok

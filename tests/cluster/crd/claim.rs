@@ -1,6 +1,6 @@
 //! The rules of claims: what they ask for is fixed, and how they ended stays as it is.
 
-use bullpen::api::ClaimPhase;
+use bullpen_api::ClaimPhase;
 use serde_json::{Value, json};
 
 use super::sandbox::{Case, Sandbox, assert_each_refused, assert_refused, manifest, with, without};

@@ -1,6 +1,6 @@
 //! The rules of members: their spec is fixed, and their status moves by the state machine only.
 
-use bullpen::api::MemberState;
+use bullpen_api::MemberState;
 use serde_json::{Value, json};
 
 use super::sandbox::{Sandbox, assert_each_required, assert_refused, manifest, with, without};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bullpen::simcloud::ledger::{Entry, Method, What};
-use bullpen::simcloud::wire::{Instance, UserData};
+use bullpen_simcloud::ledger::{Entry, Method, What};
+use bullpen_simcloud::wire::{Instance, UserData};
 use serde_json::{Value, json};
 
 use super::eventually;

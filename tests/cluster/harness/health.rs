@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use bullpen::control_plane::{Binaries, Options, Program};
+use bullpen_devkit::control_plane::{Binaries, Options, Program};
 use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, ResourceExt as _};
 use serde::Deserialize;

@@ -12,7 +12,7 @@ use axum::serve::Listener;
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bullpen::control_plane::ControlPlane;
+use bullpen_devkit::control_plane::ControlPlane;
 use jiff::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};

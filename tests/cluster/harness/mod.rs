@@ -44,6 +44,8 @@ pub(crate) use self::{
 
 /// The program under test.
 pub(crate) const BULLPEN: &str = env!("CARGO_BIN_EXE_bullpen");
+/// The simulated cloud's program.
+pub(crate) const SIMCLOUD: &str = env!("CARGO_BIN_EXE_bullpen-simcloud");
 
 /// The namespace of the service accounts that operators run as, one for each walk.
 pub(crate) const OPERATORS: &str = "bullpen-operators";

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use bullpen::api::{ClaimPhase, InstancePool, InstancePoolStatus, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use bullpen_api::{ClaimPhase, InstancePool, InstancePoolStatus, LaunchConfig, MemberState, PoolClaim, PoolMember};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};

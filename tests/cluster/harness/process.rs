@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use super::{BULLPEN, eventually};
+use super::eventually;
 
 /// Kills the process of the given id once the pipe on standard input closes without a word: the kernel closes it when
 /// its other end dies, however that happens.
@@ -25,11 +25,6 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `bullpen` with these arguments; both of its outputs go to `log`.
-    pub(crate) fn bullpen(name: &'static str, arguments: &[String], log: &Path) -> Self {
-        Self::start(name, BULLPEN, arguments, log, Stdio::null())
-    }
-
     /// Starts a program with these arguments; both of its outputs go to `log`.
     pub(crate) fn start(name: &'static str, program: &str, arguments: &[String], log: &Path, stdin: Stdio) -> Self {
         Self::start_in(name, program, arguments, &[], log, stdin)

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bullpen::api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;

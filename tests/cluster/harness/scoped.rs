@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bullpen::plan::permissions::{Mode, Names, Place, rules};
+use bullpen_plan::operator::permissions::{Mode, Names, Place, rules};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
 use kube::api::{Patch, PatchParams, PostParams};

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Stdio;
 
-use bullpen::simcloud::ledger::{Entry, MachineEvent, Method, State, What};
+use bullpen_simcloud::ledger::{Entry, MachineEvent, Method, State, What};
 use serde_json::Value;
 
+use super::SIMCLOUD;
 use super::process::Process;
 
 /// A running simulated cloud.
@@ -17,9 +19,10 @@ pub(crate) struct Simcloud {
 impl Simcloud {
     /// Starts one whose machines end quickly.
     pub(crate) async fn start(folder: &Path, options: &[&str]) -> Self {
-        let arguments = ["simcloud", "--listen", "127.0.0.1:0", "--shutdown-milliseconds", "100"];
+        let arguments = ["--listen", "127.0.0.1:0", "--shutdown-milliseconds", "100"];
         let arguments: Vec<String> = arguments.iter().chain(options).map(|&argument| argument.to_owned()).collect();
-        let mut process = Process::bullpen("the simulated cloud", &arguments, &folder.join("simcloud.log"));
+        let log = folder.join("simcloud.log");
+        let mut process = Process::start("the simulated cloud", SIMCLOUD, &arguments, &log, Stdio::null());
         let address = process.says("simcloud listening on http://").await;
         Self { address, _process: process }
     }
@@ -94,7 +97,7 @@ impl Ledger {
     }
 
     /// How many machines were bought with this tag.
-    pub(crate) fn bought_as(&self, of: impl Fn(&bullpen::simcloud::ledger::Description) -> bool) -> usize {
+    pub(crate) fn bought_as(&self, of: impl Fn(&bullpen_simcloud::ledger::Description) -> bool) -> usize {
         self.events().filter(|event| event.machine.as_ref().is_some_and(&of)).count()
     }
 

@@ -21,9 +21,8 @@ const RESTART_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Program {
     /// The name of the image, without its registry and tag.
     pub(crate) image: String,
-    /// The binary, and what its entrypoint puts before the container's arguments.
+    /// What its entrypoint runs.
     pub(crate) binary: PathBuf,
-    pub(crate) entrypoint: Vec<String>,
 }
 
 /// A pod that was started here.
@@ -202,7 +201,7 @@ fn run(
 ) -> Process {
     assert!(container.command.is_none(), "the entrypoint is the image's");
     let arguments = container.args.iter().flatten().map(|argument| own_address(argument, address));
-    let arguments: Vec<String> = program.entrypoint.iter().cloned().chain(arguments).collect();
+    let arguments: Vec<String> = arguments.collect();
     fs::create_dir_all(log.parent().expect("a folder")).expect("a folder for logs");
     let binary = program.binary.to_str().expect("a path in UTF-8");
     Process::start_in("a container", binary, &arguments, environment, log, Stdio::null())

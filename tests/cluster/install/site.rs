@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use bullpen::control_plane::{Binaries, ControlPlane, Options, Program as Tool};
+use bullpen_devkit::control_plane::{Binaries, ControlPlane, Options, Program as Tool};
 use kube::Client;
 use serde_json::Value;
 
 use super::audit::{self, Audit};
 use super::kubelet::Kubelet;
 use super::pod::Program;
-use crate::harness::{Ground, Simcloud};
+use crate::harness::{BULLPEN, Ground, SIMCLOUD, Simcloud};
 
 /// The release and its namespace, as the documentation has them.
 pub(crate) const RELEASE: &str = "bullpen";
@@ -74,8 +74,8 @@ impl Site {
         let helm = Binaries::tool(Tool::Helm, &Options::default().progress).await.expect("helm");
         let client = Client::try_from(control_plane.client_config()).expect("a client");
         programs.extend([
-            Program { image: "bullpen-simcloud".into(), binary: bullpen_binary(), entrypoint: vec!["simcloud".into()] },
-            Program { image: "bullpen".into(), binary: bullpen_binary(), entrypoint: Vec::new() },
+            Program { image: "bullpen-simcloud".into(), binary: SIMCLOUD.into() },
+            Program { image: "bullpen".into(), binary: BULLPEN.into() },
         ]);
         let kubelet = Kubelet::start(client.clone(), &control_plane.kubeconfig_path(), &folder, programs);
         let simcloud = Simcloud::start(&folder, &[]).await;
@@ -181,11 +181,6 @@ impl Site {
 /// The chart in this tree.
 pub(crate) fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/bullpen")
-}
-
-/// The operator's binary, or the one that was taken out of its image.
-fn bullpen_binary() -> PathBuf {
-    env!("CARGO_BIN_EXE_bullpen").into()
 }
 
 /// The first lines, and how many more there are.

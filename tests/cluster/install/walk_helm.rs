@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bullpen::api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -141,7 +141,7 @@ impl Site {
             let counted = pool.status.as_ref().and_then(|status| status.members).unwrap_or_default();
             let listed = members.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
             let ready = listed.iter().filter(|member| {
-                member.status.as_ref().is_some_and(|status| status.state == bullpen::api::MemberState::Ready)
+                member.status.as_ref().is_some_and(|status| status.state == bullpen_api::MemberState::Ready)
             });
             let ready = i32::try_from(ready.count()).unwrap_or(i32::MAX);
             if (ready, counted.ready, counted.pending + counted.warming) == (size, size, 0) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bullpen::api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim};
+use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};

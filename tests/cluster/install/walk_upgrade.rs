@@ -30,7 +30,7 @@ async fn a_helm_upgrade_and_its_rollback_buy_and_end_no_machine_and_disturb_no_c
         );
         return;
     };
-    let program = Program { image: PREVIOUS_IMAGE.into(), binary: binary.into(), entrypoint: Vec::new() };
+    let program = Program { image: PREVIOUS_IMAGE.into(), binary: binary.into() };
     let site = Site::begin_with("upgrade", vec![program]).await;
     let walk = Walk::begin_at(&site.ground().await, "upgrade", &[]).await;
     let secrets = format!("secrets.namespaces={{{}}}", walk.namespace);

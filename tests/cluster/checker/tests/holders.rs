@@ -1,6 +1,6 @@
 //! Who holds what, states and phases, and how claims end.
 
-use bullpen::simcloud::ledger::State;
+use bullpen_simcloud::ledger::State;
 use serde_json::json;
 
 use super::super::{Deed, Promise};

@@ -1,6 +1,6 @@
 //! Machines, their members, and their claims.
 
-use bullpen::simcloud::ledger::State;
+use bullpen_simcloud::ledger::State;
 
 use super::super::{Deed, Promise};
 use super::Scene;

@@ -1,7 +1,7 @@
 //! How many machines a pool may buy, and when; and the floor.
 
-use bullpen::simcloud::ledger::{Outcome, State};
-use bullpen::simcloud::wire::ErrorClass;
+use bullpen_simcloud::ledger::{Outcome, State};
+use bullpen_simcloud::wire::ErrorClass;
 use serde_json::json;
 
 use super::super::{Deed, Promise, of_budget};

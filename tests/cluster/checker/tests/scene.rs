@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use bullpen::api::InstancePool;
-use bullpen::simcloud::ledger::{Call, Description, Entry, Fault, MachineEvent, Method, Outcome, State, What};
-use bullpen::simcloud::wire::Market;
+use bullpen_api::InstancePool;
+use bullpen_simcloud::ledger::{Call, Description, Entry, Fault, MachineEvent, Method, Outcome, State, What};
+use bullpen_simcloud::wire::Market;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! The Secret of a claim.
 
-use bullpen::simcloud::ledger::State;
+use bullpen_simcloud::ledger::State;
 use serde_json::{Value, json};
 
 use super::super::Promise;

@@ -1,0 +1,228 @@
+//! What the four resources share: references, errors on record, conditions, and pieces of schema.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, ObjectMeta, Time};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// A reference to one incarnation of a namespaced object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct ObjectRef {
+    /// Namespace of the object.
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// Name of the object.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Uid of the object: another object of the same name is not meant.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+}
+
+impl ObjectRef {
+    /// To the object with this metadata. What it has not is empty.
+    pub fn to(metadata: &ObjectMeta) -> Self {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        Self { namespace: text(&metadata.namespace), name: text(&metadata.name), uid: text(&metadata.uid) }
+    }
+}
+
+/// An address of an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceAddress {
+    /// InternalIP, ExternalIP, InternalDNS or ExternalDNS, as on a Node.
+    #[serde(rename = "type")]
+    #[schemars(length(max = 32))]
+    pub type_: String,
+    /// The address.
+    #[schemars(length(max = 253))]
+    pub address: String,
+}
+
+/// The last thing that went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RecordedError {
+    /// The kind of error, such as Capacity, Quota, LaunchTimeout.
+    #[schemars(length(max = 64))]
+    pub class: String,
+    /// What the provider said, or what was waited for.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+    /// When it happened.
+    pub time: MicroTime,
+}
+
+/// The longest message of a condition or a recorded error, in characters.
+pub const MAX_MESSAGE: usize = 1024;
+
+/// `text`, cut to what the API accepts as a message.
+pub fn bounded_message(text: &str) -> String {
+    if text.chars().count() <= MAX_MESSAGE {
+        return text.to_owned();
+    }
+    text.chars().take(MAX_MESSAGE - 1).chain(['…']).collect()
+}
+
+/// What a condition should say; becomes a `metav1.Condition` by [`set_condition`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConditionValue {
+    /// The type, such as `Ready`.
+    pub type_: &'static str,
+    /// Whether it holds.
+    pub holds: bool,
+    /// One CamelCase word for machines.
+    pub reason: &'static str,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl ConditionValue {
+    /// A condition that is true or false, with its reason and message.
+    pub fn new(type_: &'static str, holds: bool, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { type_, holds, reason, message: message.into() }
+    }
+}
+
+/// Puts `value` into `conditions`. `lastTransitionTime` moves only when the status of the condition does,
+/// so that setting the same thing again changes nothing.
+pub fn set_condition(conditions: &mut Vec<Condition>, value: &ConditionValue, generation: Option<i64>, now: Timestamp) {
+    let status = if value.holds { "True" } else { "False" };
+    let message = bounded_message(&value.message);
+    if let Some(existing) = conditions.iter_mut().find(|condition| condition.type_ == value.type_) {
+        if existing.status != status {
+            existing.last_transition_time = whole_seconds(now);
+            status.clone_into(&mut existing.status);
+        }
+        value.reason.clone_into(&mut existing.reason);
+        existing.message = message;
+        existing.observed_generation = generation;
+        return;
+    }
+    conditions.push(Condition {
+        type_: value.type_.to_owned(),
+        status: status.to_owned(),
+        reason: value.reason.to_owned(),
+        message,
+        observed_generation: generation,
+        last_transition_time: whole_seconds(now),
+    });
+}
+
+/// Whether `conditions` has `type_` with status True.
+pub fn condition_is_true(conditions: &[Condition], type_: &str) -> bool {
+    conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
+}
+
+/// `metav1.Time` has whole seconds: anything finer would come back from the server as another value.
+fn whole_seconds(moment: Timestamp) -> Time {
+    Time(Timestamp::from_second(moment.as_second()).unwrap_or(moment))
+}
+
+/// A moment as `MicroTime` carries it: whole microseconds, so that it compares equal after a round trip.
+pub fn micro_time(moment: Timestamp) -> MicroTime {
+    MicroTime(Timestamp::from_microsecond(moment.as_microsecond()).unwrap_or(moment))
+}
+
+/// The schema of a list of conditions: a list-map by `type`, everything bounded.
+pub(super) fn conditions_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "description": "What is known of the object, by type.",
+        "maxItems": 16,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "required": ["type", "status", "lastTransitionTime", "reason", "message"],
+            "properties": {
+                "type": {"type": "string", "maxLength": 316, "description": "Type of the condition, in CamelCase."},
+                "status": {"type": "string", "enum": ["True", "False", "Unknown"], "description": "Whether it holds."},
+                "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0,
+                    "description": "The generation of the object that this was said of."},
+                "lastTransitionTime": {"type": "string", "format": "date-time", "description": "When status last changed."},
+                "reason": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "One CamelCase word for machines."},
+                "message": {"type": "string", "maxLength": 32768, "description": "A sentence for people."}
+            }
+        }
+    })
+}
+
+/// The schema of a map of labels: keys are qualified names outside `bullpen.dev/`, values are label values.
+pub(super) fn labels_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": {"type": "string", "maxLength": 63, "pattern": "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"},
+        "x-kubernetes-validations": [
+            {"rule": "self.all(key, key.size() <= 253 && \
+              key.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",
+             "message": "each key must be a label key, such as team or example.com/team"},
+            {"rule": "self.all(key, !key.startsWith('bullpen.dev/'))",
+             "message": "keys under bullpen.dev/ belong to the operator"}
+        ]
+    })
+}
+
+/// The schema of labels that something has to have: keys are qualified names, values are label values.
+pub(super) fn match_labels_schema(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = labels_schema(generator);
+    if let Some(rules) = schema.get_mut("x-kubernetes-validations").and_then(serde_json::Value::as_array_mut) {
+        rules.truncate(1);
+    }
+    schema
+}
+
+/// The schema of a map of instance tags: any key outside `bullpen.dev/`, bounded as EC2 bounds them.
+pub(super) fn tags_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": {"type": "string", "maxLength": 256},
+        "x-kubernetes-validations": [
+            {"rule": "self.all(key, key.size() >= 1 && key.size() <= 128)", "message": "each key must have 1 to 128 characters"},
+            {"rule": "self.all(key, !key.startsWith('bullpen.dev/'))",
+             "message": "keys under bullpen.dev/ belong to the operator"}
+        ]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn setting_the_same_condition_again_changes_nothing() {
+        let mut conditions = Vec::new();
+        let value = ConditionValue::new("Ready", true, "Enough", "3 of 3 ready");
+        set_condition(&mut conditions, &value, Some(1), Timestamp::from_second(1_000).unwrap());
+        let first = conditions.clone();
+        set_condition(&mut conditions, &value, Some(1), Timestamp::from_second(2_000).unwrap());
+        assert_eq!(first, conditions);
+    }
+
+    #[test]
+    fn a_condition_that_turns_records_when() {
+        let mut conditions = Vec::new();
+        set_condition(
+            &mut conditions,
+            &ConditionValue::new("Ready", true, "A", ""),
+            None,
+            Timestamp::from_second(1).unwrap(),
+        );
+        set_condition(
+            &mut conditions,
+            &ConditionValue::new("Ready", false, "B", ""),
+            None,
+            Timestamp::from_second(9).unwrap(),
+        );
+        assert_eq!(conditions.len(), 1);
+        assert_eq!(conditions[0].status, "False");
+        assert_eq!(conditions[0].last_transition_time.0.as_second(), 9);
+    }
+
+    #[test]
+    fn a_long_message_is_cut_to_what_the_api_accepts() {
+        assert_eq!(bounded_message(&"é".repeat(5_000)).chars().count(), MAX_MESSAGE);
+    }
+}

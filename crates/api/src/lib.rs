@@ -1,0 +1,42 @@
+//! The four resources (`bullpen.dev/v1alpha1`), their conditions and transitions; no logic beyond them.
+#![forbid(unsafe_code)]
+
+mod claim_rules;
+mod common;
+pub mod crds;
+mod instance_pool;
+mod launch_config;
+mod names;
+mod pool_claim;
+mod pool_member;
+mod ssh;
+mod states;
+mod upkeep;
+mod user_data;
+
+pub use claim_rules::{AllowedNamespaces, ClaimRules, NamespaceSelector, NamespacesFrom, WhenEmpty};
+pub use common::{
+    ConditionValue, InstanceAddress, MAX_MESSAGE, ObjectRef, RecordedError, bounded_message, condition_is_true,
+    micro_time, set_condition,
+};
+pub use instance_pool::{
+    EffectiveTarget, InstancePool, InstancePoolSpec, InstancePoolStatus, LaunchConfigInUse, LifecycleClass,
+    MemberCounts, PoolLaunchConfig, PoolState, ProviderReadiness, Provisioning, Readiness, TargetSource, Template,
+};
+pub use launch_config::{
+    LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans, RecentError,
+    SimulatedProviderConfig,
+};
+pub use names::{
+    ANNOTATION_CONFIRM_SWEEP, ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, ANNOTATION_SCHEMA_DIGEST,
+    FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH,
+};
+pub use pool_claim::{
+    Binding, BindingRef, ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolClaimStatus, PoolSelector,
+    QueuePlace, ServedByPool,
+};
+pub use pool_member::{MemberInstance, Placement, PoolMember, PoolMemberSpec, PoolMemberStatus, PoolRef};
+pub use ssh::{MemberSsh, Ssh};
+pub use states::{ClaimPhase, MemberState};
+pub use upkeep::{Disruption, Recycle, Rollout, RolloutFailure, RolloutType};
+pub use user_data::{KeyRef, UserDataSource};

@@ -1,0 +1,307 @@
+//! `PoolClaim`: a request for one machine, and afterwards the record of who holds it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::claim_rules::WhenEmpty;
+use super::common::{InstanceAddress, ObjectRef, conditions_schema, match_labels_schema};
+use super::instance_pool::LifecycleClass;
+use super::states::ClaimPhase;
+
+/// A request for one machine of a pool.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[kube(
+    group = "bullpen.dev",
+    version = "v1alpha1",
+    kind = "PoolClaim",
+    plural = "poolclaims",
+    shortname = "pclaim",
+    category = "bullpen",
+    namespaced,
+    status = "PoolClaimStatus",
+    derive = "PartialEq",
+    cel,
+    doc = "A PoolClaim is a request for one machine of a pool, and afterwards the record of who holds it. Deleting it releases the machine, which is terminated and replaced.",
+    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.poolRef.name"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Member", type_ = "string", json_path = ".status.memberRef.name"),
+    printcolumn(name = "Address", type_ = "string", json_path = ".status.instance.addresses[0].address"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Bound\")].reason",
+        priority = 1
+    ),
+    printcolumn(name = "Served-By", type_ = "string", json_path = ".status.poolRef.name", priority = 1),
+    printcolumn(name = "For", type_ = "string", json_path = ".spec.acquiredFor", priority = 1),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt", priority = 1),
+    validation = Rule::new("!has(self.spec.binding) || self.spec.binding != 'Secret' || self.metadata.name.size() <= 245")
+        .message("the name of a claim with binding Secret has at most 245 characters: its Secret is named after it, with -binding at the end")
+        .field_path(".metadata.name")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.poolRef) != has(self.poolSelector)")
+        .message("exactly one of poolRef and poolSelector must be set"),
+    validation = Rule::new(
+        "has(self.poolRef) == has(oldSelf.poolRef) && (!has(self.poolRef) || self.poolRef == oldSelf.poolRef)"
+    )
+    .message("poolRef is immutable: make another claim").field_path(".poolRef"),
+    validation = Rule::new(
+        "has(self.poolSelector) == has(oldSelf.poolSelector) && \
+         (!has(self.poolSelector) || self.poolSelector == oldSelf.poolSelector)"
+    )
+    .message("poolSelector is immutable: make another claim").field_path(".poolSelector"),
+    validation = Rule::new(
+        "has(self.whenEmpty) == has(oldSelf.whenEmpty) && (!has(self.whenEmpty) || self.whenEmpty == oldSelf.whenEmpty)"
+    )
+    .message("whenEmpty is immutable").field_path(".whenEmpty"),
+    validation = Rule::new(
+        "has(self.waitTimeoutSeconds) == has(oldSelf.waitTimeoutSeconds) && \
+         (!has(self.waitTimeoutSeconds) || self.waitTimeoutSeconds == oldSelf.waitTimeoutSeconds)"
+    )
+    .message("waitTimeoutSeconds is immutable").field_path(".waitTimeoutSeconds"),
+    validation = Rule::new(
+        "has(self.acquiredBy) == has(oldSelf.acquiredBy) && (!has(self.acquiredBy) || self.acquiredBy == oldSelf.acquiredBy)"
+    )
+    .message("acquiredBy is immutable").field_path(".acquiredBy"),
+    validation = Rule::new("has(self.binding) == has(oldSelf.binding) && (!has(self.binding) || self.binding == oldSelf.binding)")
+        .message("binding is immutable").field_path(".binding")
+)]
+pub struct PoolClaimSpec {
+    /// The pool. Either this or poolSelector. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_ref: Option<ClaimPoolRef>,
+    /// Which pools of the claim's namespace may serve it: it gets a machine of any of them. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_selector: Option<PoolSelector>,
+    /// What to do when no member is ready: Wait (the default) or Fail. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when_empty: Option<WhenEmpty>,
+    /// Seconds to wait for a machine before the claim is Failed. Unset: for ever, but with whenEmpty Fail, 30 for a pool that is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_592_000))]
+    pub wait_timeout_seconds: Option<i32>,
+    /// Seconds that the claim holds its machine after it was bound or renewed; then it is Expired and the machine is
+    /// terminated. Unset: as the pool says, and if that says nothing, until the claim is deleted. The pool may cap it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub ttl_seconds: Option<i32>,
+    /// Renews the claim whenever it changes: the ttl begins anew at the moment that the operator sees it. What the value
+    /// says does not matter, down to the microsecond; the present time is customary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_time: Option<MicroTime>,
+    /// Claims of a higher priority are served first; one that waits rises with time. 0 if unset; the pool may cap it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1_000, max = 1_000))]
+    pub priority: Option<i32>,
+    /// Secret: how to reach the machine is in a Secret too, `NAME-binding` for a claim NAME. `status.binding.name` names it;
+    /// it is there before the claim is Bound and goes with the claim. None by default. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
+    /// Who takes the machine, for the record. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub acquired_by: Option<String>,
+    /// What the machine is for, for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1_024))]
+    pub acquired_for: Option<String>,
+}
+
+/// A pool, in the claim's namespace unless it says otherwise.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct ClaimPoolRef {
+    /// Name of the pool.
+    #[schemars(length(min = 1, max = 48))]
+    pub name: String,
+    /// Namespace of the pool, if it is another one than the claim's. That pool has to allow it by claims.allowedNamespaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+}
+
+/// What pools must be like, in the claim's namespace.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.lifecycleClass) || (has(self.matchLabels) && self.matchLabels.size() > 0)")
+        .message("at least one of matchLabels and lifecycleClass must be given")
+)]
+pub struct PoolSelector {
+    /// Labels that the pool must have, and their values.
+    #[schemars(schema_with = "match_labels_schema")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub match_labels: BTreeMap<String, String>,
+    /// The lifecycleClass that the pool must have. Unset: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle_class: Option<LifecycleClass>,
+}
+
+impl PoolClaim {
+    /// Namespace and name of the pool that the claim is on: the one that it names, or the one that served it. None for one
+    /// with a selector that was not served yet.
+    pub fn pool(&self) -> Option<(&str, &str)> {
+        let own = self.metadata.namespace.as_deref().unwrap_or_default();
+        if let Some(pool) = &self.spec.pool_ref {
+            return Some((pool.namespace.as_deref().unwrap_or(own), &pool.name));
+        }
+        let served = self.status.as_ref()?.pool_ref.as_ref()?;
+        Some((&served.namespace, &served.name))
+    }
+
+    /// As [`pool`](Self::pool), or else the pool whose queue says where the claim stands.
+    pub fn pool_or_queue(&self) -> Option<(&str, &str)> {
+        let queue = || {
+            let pool = self.status.as_ref()?.queue.as_ref()?.pool.as_deref()?;
+            Some((self.metadata.namespace.as_deref().unwrap_or_default(), pool))
+        };
+        self.pool().or_else(queue)
+    }
+}
+
+/// A pool, by its name.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct ServedByPool {
+    /// Namespace of the pool.
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// Name of the pool.
+    #[schemars(length(max = 48))]
+    pub name: String,
+}
+
+/// Whether a claim wants a Secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Binding {
+    /// No Secret.
+    #[default]
+    None,
+    /// A Secret that says how to reach the machine.
+    Secret,
+}
+
+/// How far a claim has come. The binder is its only writer.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(oldSelf.phase in ['Expired', 'Lost', 'Failed']) || self == oldSelf")
+        .message("a claim that has ended stays as it is: make another one"),
+    validation = Rule::new(
+        "self.phase == oldSelf.phase || \
+         (oldSelf.phase == 'Pending' && self.phase in ['Bound', 'Failed']) || \
+         (oldSelf.phase == 'Bound' && self.phase in ['Expired', 'Lost'])"
+    )
+    .message("a claim does not go from its present phase to this one").field_path(".phase"),
+    validation = Rule::new("!has(oldSelf.memberRef) || (has(self.memberRef) && self.memberRef == oldSelf.memberRef)")
+        .message("memberRef is set once").field_path(".memberRef"),
+    validation = Rule::new("has(self.memberRef) == (self.phase in ['Bound', 'Expired', 'Lost'])")
+        .message("memberRef is set exactly when the claim was bound").field_path(".memberRef"),
+    validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef == oldSelf.poolRef)")
+        .message("poolRef is set once").field_path(".poolRef")
+)]
+pub struct PoolClaimStatus {
+    /// Bound, Ready, Stalled, and Stale once the claim was held for long.
+    #[schemars(schema_with = "conditions_schema")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// The generation of the spec that this status speaks of.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// Pending, Bound, Expired, Lost or Failed.
+    #[serde(default)]
+    pub phase: ClaimPhase,
+    /// The member that the claim holds, or held. Set once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_ref: Option<ObjectRef>,
+    /// The pool of that member; of a claim with poolSelector that failed, the pool in whose queue it was. Set once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_ref: Option<ServedByPool>,
+    /// The machine that the claim holds, or held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<ClaimInstance>,
+    /// When the claim was bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_at: Option<MicroTime>,
+    /// The Secret that says how to reach the machine, if spec.binding asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<BindingRef>,
+    /// When the present ttl began: when the claim was bound or last renewed, by the operator's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_at: Option<MicroTime>,
+    /// When the claim expires unless it is renewed. Absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<MicroTime>,
+    /// The spec.renewTime that was acted on last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_renew_time: Option<MicroTime>,
+    /// The spec.ttlSeconds that was acted on last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_ttl_seconds: Option<i32>,
+    /// When the claim came to its end: when it was Expired, Lost or Failed, by the operator's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<MicroTime>,
+    /// The claim's place while it waits. At most twice a minute it is written anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueuePlace>,
+}
+
+/// A Secret in the claim's namespace, as Provisioned Services of servicebinding.io name it.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct BindingRef {
+    /// Name of the Secret.
+    #[schemars(length(max = 253))]
+    pub name: String,
+}
+
+/// Where a claim stands in its queue.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct QueuePlace {
+    /// 1 is served next. Absent for a claim that cannot be served whatever becomes ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<i32>,
+    /// Why it waits, in one word for machines.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Of a claim with poolSelector, the pool in whose queue this is its place, and that buys a machine for it. It gets one
+    /// of any pool that matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 48))]
+    pub pool: Option<String>,
+}
+
+/// The machine that a claim holds.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct ClaimInstance {
+    /// The provider's id.
+    #[schemars(length(max = 128))]
+    pub id: String,
+    /// The region it runs in.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub region: String,
+    /// The zone it runs in.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub zone: String,
+    /// The provider's name of its size.
+    #[schemars(length(max = 63))]
+    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
+    pub type_: String,
+    /// Addresses, the internal one first.
+    #[schemars(length(max = 8))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<InstanceAddress>,
+}

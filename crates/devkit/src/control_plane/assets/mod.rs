@@ -1,0 +1,400 @@
+//! Where the binaries of a control plane come from.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs::{self, File, TryLockError},
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use sha2::{Digest, Sha256};
+use tokio::time::{MissedTickBehavior, interval_at, sleep};
+
+use super::process::{Process, Program};
+use super::{ControlPlaneError, Progress};
+use crate::supervise::{Launch, describe, last_lines};
+
+/// How often a waiting person is told that a build goes on.
+const STILL_BUILDING: Duration = Duration::from_secs(30);
+const LOCK_POLL: Duration = Duration::from_millis(200);
+
+/// A Go module that pins programs. It is part of this binary, so that an installed one can build
+/// them away from its source.
+#[derive(Debug)]
+struct Module {
+    name: &'static str,
+    /// The module whose version the programs have.
+    versioned_by: &'static str,
+    go_mod: &'static str,
+    go_sum: &'static str,
+    /// The variables in which the programs keep their version, which only the linker can set.
+    version_variables: &'static [(&'static str, Part)],
+    /// The program itself where it is ours; else its package is one that the module requires.
+    main_go: Option<&'static str>,
+}
+
+/// A part of a version such as `v1.36.3`.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Whole,
+    Major,
+    Minor,
+}
+
+const KUBE: Module = Module {
+    name: "kube",
+    versioned_by: "k8s.io/kubernetes",
+    go_mod: include_str!("../../../../../tools/kube/go.mod"),
+    go_sum: include_str!("../../../../../tools/kube/go.sum"),
+    version_variables: &[
+        ("k8s.io/component-base/version.gitVersion", Part::Whole),
+        ("k8s.io/component-base/version.gitMajor", Part::Major),
+        ("k8s.io/component-base/version.gitMinor", Part::Minor),
+    ],
+    main_go: None,
+};
+
+const ETCD: Module = Module {
+    name: "etcd",
+    versioned_by: "go.etcd.io/etcd/server/v3",
+    go_mod: include_str!("../../../../../tools/etcd/go.mod"),
+    go_sum: include_str!("../../../../../tools/etcd/go.sum"),
+    version_variables: &[],
+    main_go: None,
+};
+
+const HELM: Module = Module {
+    name: "helm",
+    versioned_by: "helm.sh/helm/v4",
+    go_mod: include_str!("../../../../../tools/helm/go.mod"),
+    go_sum: include_str!("../../../../../tools/helm/go.sum"),
+    version_variables: &[("helm.sh/helm/v4/internal/version.version", Part::Whole)],
+    main_go: None,
+};
+
+const HELM_UNITTEST: Module = Module {
+    name: "helm-unittest",
+    versioned_by: "github.com/helm-unittest/helm-unittest",
+    go_mod: include_str!("../../../../../tools/helm-unittest/go.mod"),
+    go_sum: include_str!("../../../../../tools/helm-unittest/go.sum"),
+    version_variables: &[],
+    main_go: None,
+};
+
+const OBJECT_HEALTH: Module = Module {
+    name: "object-health",
+    versioned_by: "github.com/yuin/gopher-lua",
+    go_mod: include_str!("../../../../../tools/object-health/go.mod"),
+    go_sum: include_str!("../../../../../tools/object-health/go.sum"),
+    version_variables: &[],
+    main_go: Some(include_str!("../../../../../tools/object-health/main.go")),
+};
+
+impl Module {
+    /// The version of a line such as `k8s.io/kubernetes v1.36.3 // indirect`.
+    fn version(&self) -> &'static str {
+        let words = |line: &'static str| line.trim_start_matches("require ").split_whitespace();
+        let mut lines = self.go_mod.lines().map(words);
+        lines.find_map(|mut line| (line.next() == Some(self.versioned_by)).then(|| line.next())).flatten().unwrap_or("")
+    }
+
+    /// The oldest Go that builds it.
+    fn go_version(&self) -> &'static str {
+        self.go_mod.lines().find_map(|line| line.strip_prefix("go ")).unwrap_or("")
+    }
+
+    fn linker_flags(&self) -> String {
+        let version = self.version();
+        let mut flags = "-s -w".to_owned();
+        let mut numbers = version.trim_start_matches('v').split('.');
+        let (major, minor) = (numbers.next().unwrap_or(""), numbers.next().unwrap_or(""));
+        for (variable, part) in self.version_variables {
+            let value = match part {
+                Part::Whole => version,
+                Part::Major => major,
+                Part::Minor => minor,
+            };
+            flags.extend([" -X ", variable, "=", value]);
+        }
+        flags
+    }
+
+    /// The name of the folder for its programs: another pin, source, flag or platform is another folder.
+    fn key(&self) -> String {
+        let mut hash = Sha256::new();
+        let parts = [self.go_mod, self.go_sum, &self.linker_flags(), env::consts::OS, env::consts::ARCH];
+        for part in parts.into_iter().chain(self.main_go) {
+            hash.update(part.len().to_le_bytes());
+            hash.update(part);
+        }
+        let digest = hash.finalize();
+        let short = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+        format!("{}-{}-{short:08x}", self.name, self.version())
+    }
+}
+
+/// A program as its module has it.
+struct Source {
+    program: Program,
+    module: &'static Module,
+    package: &'static str,
+    /// What to tell a person about the time of a first build.
+    takes: &'static str,
+}
+
+impl Source {
+    const fn of(program: Program) -> Self {
+        let (module, package, takes) = match program {
+            Program::Etcd => (&ETCD, "go.etcd.io/etcd/server/v3", "10 seconds"),
+            Program::ApiServer => (&KUBE, "k8s.io/kubernetes/cmd/kube-apiserver", "3 minutes"),
+            Program::ControllerManager => (&KUBE, "k8s.io/kubernetes/cmd/kube-controller-manager", "40 seconds"),
+            Program::Kubectl => (&KUBE, "k8s.io/kubernetes/cmd/kubectl", "20 seconds"),
+            Program::Helm => (&HELM, "helm.sh/helm/v4/cmd/helm", "3 minutes"),
+            Program::HelmUnittest => {
+                (&HELM_UNITTEST, "github.com/helm-unittest/helm-unittest/cmd/helm-unittest", "2 minutes")
+            }
+            Program::ObjectHealth => (&OBJECT_HEALTH, ".", "50 seconds"),
+        };
+        Self { program, module, package, takes }
+    }
+}
+
+/// The part of the process environment that decides where binaries are.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Environment {
+    /// `KUBEBUILDER_ASSETS`.
+    assets: Option<PathBuf>,
+    /// `XDG_CACHE_HOME`, or `.cache` in `HOME`.
+    cache_home: Option<PathBuf>,
+    /// `PATH`.
+    path: OsString,
+}
+
+impl Environment {
+    pub(super) fn of_this_process() -> Self {
+        let folder = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        Self {
+            assets: env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()).map(PathBuf::from),
+            cache_home: folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache"))),
+            path: env::var_os("PATH").unwrap_or_default(),
+        }
+    }
+
+    fn go(&self) -> Option<PathBuf> {
+        env::split_paths(&self.path).map(|folder| folder.join("go")).find(|path| is_executable(path))
+    }
+}
+
+/// The programs of a control plane, each an executable file.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    /// The store.
+    pub etcd: PathBuf,
+    /// The API server.
+    pub api_server: PathBuf,
+    /// Missing only beside ready-made binaries on a machine without Go.
+    pub controller_manager: Option<PathBuf>,
+    /// The client of the server's version.
+    pub kubectl: PathBuf,
+}
+
+impl Binaries {
+    /// Finds the programs in `KUBEBUILDER_ASSETS` if that is set, else in the user's cache, where
+    /// they are built from their Go modules the first time: that takes minutes, and `progress` is told.
+    ///
+    /// # Errors
+    /// When `KUBEBUILDER_ASSETS` is set to a folder without them; when they are nowhere and there is
+    /// no Go; when a build fails or the cache can't be written.
+    pub async fn find_or_build(progress: &Progress) -> Result<Self, ControlPlaneError> {
+        Self::find_or_build_in(&Environment::of_this_process(), progress).await
+    }
+
+    /// A program that stands by itself, from the user's cache, where it is built the first time. `KUBEBUILDER_ASSETS` has
+    /// none of these.
+    ///
+    /// # Errors
+    /// When it is not in the cache and there is no Go; when the build fails or the cache can't be written.
+    pub async fn tool(program: Program, progress: &Progress) -> Result<PathBuf, ControlPlaneError> {
+        build_once(Source::of(program), &Environment::of_this_process(), progress).await
+    }
+
+    pub(super) async fn find_or_build_in(
+        environment: &Environment,
+        progress: &Progress,
+    ) -> Result<Self, ControlPlaneError> {
+        if let Some(folder) = &environment.assets {
+            return Self::in_assets(folder, environment, progress).await;
+        }
+        let build = |program| build_once(Source::of(program), environment, progress);
+        Ok(Self {
+            api_server: build(Program::ApiServer).await?,
+            controller_manager: Some(build(Program::ControllerManager).await?),
+            etcd: build(Program::Etcd).await?,
+            kubectl: build(Program::Kubectl).await?,
+        })
+    }
+
+    async fn in_assets(
+        folder: &Path,
+        environment: &Environment,
+        progress: &Progress,
+    ) -> Result<Self, ControlPlaneError> {
+        let path = |program: Program| folder.join(program.name());
+        let missing: Vec<_> = [Program::Etcd, Program::ApiServer, Program::Kubectl]
+            .into_iter()
+            .filter(|program| !is_executable(&path(*program)))
+            .map(Program::name)
+            .collect();
+        if !missing.is_empty() {
+            return Err(ControlPlaneError::AssetsIncomplete { folder: folder.to_owned(), missing });
+        }
+        // setup-envtest has no controller manager.
+        let program = Program::ControllerManager;
+        let controller_manager = if is_executable(&path(program)) {
+            Some(path(program))
+        } else {
+            match build_once(Source::of(program), environment, progress).await {
+                Ok(built) => Some(built),
+                Err(ControlPlaneError::NoBinaries { .. } | ControlPlaneError::NoCacheFolder) => {
+                    progress(&format!(
+                        "no {program} in KUBEBUILDER_ASSETS and no go to build it with: going on without owner-reference \
+                         garbage collection, namespace deletion and service account tokens"
+                    ));
+                    None
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        Ok(Self {
+            etcd: path(Program::Etcd),
+            api_server: path(Program::ApiServer),
+            controller_manager,
+            kubectl: path(Program::Kubectl),
+        })
+    }
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+/// The cached binary of a program, built if it isn't there. Of two that want it at once, in one
+/// process or in two, one builds and the other waits.
+async fn build_once(
+    source: Source,
+    environment: &Environment,
+    progress: &Progress,
+) -> Result<PathBuf, ControlPlaneError> {
+    let program = source.program;
+    let cache = environment.cache_home.as_ref().ok_or(ControlPlaneError::NoCacheFolder)?;
+    let folder = cache.join("bullpen/control-plane").join(source.module.key());
+    let binary = folder.join(program.name());
+    if is_executable(&binary) {
+        return Ok(binary);
+    }
+    let Some(go) = environment.go() else {
+        let go_version = source.module.go_version();
+        return Err(if program.is_of_control_plane() {
+            ControlPlaneError::NoBinaries { program, go_version, cache: folder }
+        } else {
+            ControlPlaneError::NoTool { program, go_version, cache: folder }
+        });
+    };
+    let failed = |source| ControlPlaneError::Cache { program, path: folder.clone(), source };
+    fs::create_dir_all(&folder).map_err(failed)?;
+    // Held until the end of this function; the system gives it back if this process dies.
+    let _lock = lock(&folder.join(format!(".{program}.lock")), program, progress).await.map_err(failed)?;
+    if !is_executable(&binary) {
+        build(&source, &go, &folder, progress).await?;
+    }
+    Ok(binary)
+}
+
+async fn lock(path: &Path, program: Program, progress: &Progress) -> io::Result<File> {
+    let file = File::options().create(true).append(true).open(path)?;
+    let mut told = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) => {
+                if !told {
+                    progress(&format!("{program} is being built by another process: waiting for it"));
+                    told = true;
+                }
+                sleep(LOCK_POLL).await;
+            }
+        }
+    }
+}
+
+async fn build(source: &Source, go: &Path, folder: &Path, progress: &Progress) -> Result<(), ControlPlaneError> {
+    let Source { program, module, package, takes } = *source;
+    let failed = |source| ControlPlaneError::Cache { program, path: folder.to_owned(), source };
+    // In the cache, so that the rename at the end stays in one file system. Not removed on drop: the
+    // supervisor does that, after go has ended.
+    let work = tempfile::Builder::new().prefix(".build-").tempdir_in(folder).map_err(failed)?.keep();
+    fs::write(work.join("go.mod"), module.go_mod).map_err(failed)?;
+    fs::write(work.join("go.sum"), module.go_sum).map_err(failed)?;
+    if let Some(source) = module.main_go {
+        fs::write(work.join("main.go"), source).map_err(failed)?;
+    }
+
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    progress(&format!(
+        "building {program} {} from its Go module, once, about {takes} on 2 cores (this machine: {cores})",
+        module.version()
+    ));
+    let began = Instant::now();
+    let built = work.join("built");
+    let flags = module.linker_flags();
+    let mut arguments: Vec<OsString> =
+        ["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", &flags, "-o"].map(Into::into).into();
+    arguments.extend([built.clone().into(), package.into()]);
+    let log = work.join("go.log");
+    let launch = Launch {
+        name: program.name(),
+        binary: go,
+        arguments,
+        // Static, and for this machine whatever the user builds for otherwise.
+        environment: vec![
+            ("CGO_ENABLED", "0".into()),
+            ("GOWORK", "off".into()),
+            ("GOOS", "".into()),
+            ("GOARCH", "".into()),
+            // What a killed go leaves behind goes with the folder.
+            ("GOTMPDIR", work.clone().into()),
+        ],
+        stdout: None,
+        work: &work,
+        log: log.clone(),
+        grace: Duration::from_secs(5),
+    };
+    let mut go = Process::start(program, launch)?;
+
+    let mut tick = interval_at((began + STILL_BUILDING).into(), STILL_BUILDING);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let status = loop {
+        tokio::select! {
+            status = go.ended() => break status,
+            _ = tick.tick() => progress(&format!("still building {program}, {} s", began.elapsed().as_secs())),
+        }
+    };
+    go.stop().await;
+    let outcome = if status.is_some_and(|status| status.success()) {
+        fs::rename(&built, folder.join(program.name())).map_err(failed)
+    } else {
+        Err(ControlPlaneError::Build { program, status: describe(status), output: last_lines(&log) })
+    };
+    // What stays behind costs a little space only.
+    let _ = fs::remove_dir_all(&work);
+    outcome?;
+    progress(&format!("built {program} in {} s", began.elapsed().as_secs()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

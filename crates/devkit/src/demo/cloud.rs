@@ -1,0 +1,133 @@
+//! What the simulated cloud itself says, by its ledger.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bullpen_simcloud::ledger::{Entry, State, What};
+use jiff::Timestamp;
+use reqwest::Client;
+
+use super::failure::Failure;
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A reader of the ledger.
+#[derive(Debug)]
+pub(super) struct Cloud {
+    client: Client,
+    address: String,
+}
+
+/// What became of the machines.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    machines: BTreeMap<String, Machine>,
+}
+
+/// A machine in the books.
+#[derive(Debug)]
+pub(super) struct Machine {
+    /// The uid of the member that it was bought for.
+    pub(super) token: String,
+    /// When the create was taken.
+    pub(super) bought: Timestamp,
+    /// When it was gone.
+    pub(super) terminated: Option<Timestamp>,
+}
+
+impl Cloud {
+    /// The cloud at `address`, `http://host:port`.
+    pub(super) fn at(address: String) -> Result<Self, Failure> {
+        // Proxies are for other machines.
+        let client = Client::builder().no_proxy().timeout(CALL_TIMEOUT).build();
+        let client = client.map_err(|error| Failure::setup("making an HTTP client", &error))?;
+        Ok(Self { client, address })
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Reads the whole ledger.
+    pub(super) async fn books(&self) -> Result<Books, Failure> {
+        let failed = |error| Failure::setup("reading the simulated cloud's ledger", &error);
+        let answer = self.client.get(format!("{}/ledger", self.address)).send().await.map_err(failed)?;
+        let text = answer.error_for_status().map_err(failed)?.text().await.map_err(failed)?;
+        Books::read(&text).map_err(|error| Failure::setup("understanding the simulated cloud's ledger", &error))
+    }
+}
+
+impl Books {
+    fn read(ledger: &str) -> Result<Self, serde_json::Error> {
+        let mut books = Self::default();
+        for line in ledger.lines() {
+            let Entry { time, what, .. } = serde_json::from_str(line)?;
+            let What::Machine(event) = what else { continue };
+            match event.event {
+                State::Created => {
+                    let machine = Machine { token: event.token, bought: time, terminated: None };
+                    books.machines.insert(event.id, machine);
+                }
+                State::Terminated => {
+                    if let Some(machine) = books.machines.get_mut(&event.id) {
+                        machine.terminated = Some(time);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(books)
+    }
+
+    pub(super) fn machine(&self, id: &str) -> Option<&Machine> {
+        self.machines.get(id)
+    }
+
+    /// The first machine that was bought with this token.
+    pub(super) fn bought_for(&self, token: &str) -> Option<&Machine> {
+        self.machines.values().filter(|machine| machine.token == token).min_by_key(|machine| machine.bought)
+    }
+
+    pub(super) fn bought(&self) -> usize {
+        self.machines.len()
+    }
+
+    pub(super) fn terminated(&self) -> usize {
+        self.machines.values().filter(|machine| machine.terminated.is_some()).count()
+    }
+
+    /// How many machines were bought with a token that had bought one before.
+    pub(super) fn bought_twice(&self) -> usize {
+        let tokens: std::collections::BTreeSet<_> = self.machines.values().map(|machine| &machine.token).collect();
+        self.machines.len() - tokens.len()
+    }
+
+    /// The ids of the machines that are not terminated, with the tokens that bought them.
+    pub(super) fn alive(&self) -> impl Iterator<Item = (&str, &str)> {
+        let alive = self.machines.iter().filter(|(_, machine)| machine.terminated.is_none());
+        alive.map(|(id, machine)| (id.as_str(), machine.token.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_books_are_what_the_lines_say() {
+        let ledger = r#"{"sequence":1,"time":"2026-11-21T10:00:00.000000Z","kind":"started","account":"sim-1","seed":7}
+{"sequence":2,"time":"2026-11-21T10:00:01.000000Z","kind":"call","method":"create","outcome":"Created","token":"a","id":"i-1"}
+{"sequence":3,"time":"2026-11-21T10:00:01.000000Z","kind":"machine","event":"created","id":"i-1","token":"a"}
+{"sequence":4,"time":"2026-11-21T10:00:02.000000Z","kind":"machine","event":"created","id":"i-2","token":"a"}
+{"sequence":5,"time":"2026-11-21T10:00:03.000000Z","kind":"machine","event":"running","id":"i-1","token":"a"}
+{"sequence":6,"time":"2026-11-21T10:00:04.000000Z","kind":"machine","event":"terminated","id":"i-1","token":"a"}
+"#;
+        let books = Books::read(ledger).unwrap();
+        assert_eq!((books.bought(), books.terminated(), books.bought_twice()), (2, 1, 1));
+        assert_eq!(books.alive().collect::<Vec<_>>(), [("i-2", "a")]);
+        let first = books.bought_for("a").unwrap();
+        assert_eq!(first.terminated.unwrap().duration_since(first.bought).as_secs(), 3);
+        assert!(books.machine("i-2").unwrap().terminated.is_none());
+        assert!(books.bought_for("b").is_none());
+    }
+}

@@ -1,0 +1,113 @@
+//! After the walk: what to type, and what comes of it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bullpen_api::ClaimPhase;
+use tokio::time::Instant as Deadline;
+
+use super::examples::Examples;
+use super::ground::Ground;
+use super::narrate::{BOLD, DIM, Narrator, paint};
+use super::sight::Sight;
+use super::stage::Stage;
+use super::view::{Change, Claim, Moment, View};
+use super::walk::bound_line;
+
+/// Events within this time are told together.
+const SETTLE: Duration = Duration::from_millis(150);
+/// Nobody waits as long as this.
+const LONG: Duration = Duration::from_hours(24);
+
+/// Prints what can be typed in another terminal.
+pub(super) fn invite(say: &Narrator, ground: &Ground, stage: &Stage, examples: &Examples) {
+    say.plain(format_args!("\n{}", paint(BOLD, "Now you, in another terminal:")));
+    say.plain("");
+    say.plain(format_args!("  export KUBECONFIG={}", ground.kubeconfig.display()));
+    if let Some(kubectl) = &ground.kubectl {
+        say.plain(format_args!("  alias kubectl={}", kubectl.display()));
+    }
+    let namespace = if ground.namespace == "default" { String::new() } else { format!(" -n {}", ground.namespace) };
+    say.plain(format_args!("  kubectl{namespace} get ipool,pm,pclaim"));
+    // A file that is not there is a line less to type.
+    if let Some(path) = stage.work().map(|work| work.join("claim.yaml")) {
+        let mut claim = examples.claim("mine".to_owned());
+        claim.spec.acquired_for = Some("trying it out".to_owned());
+        let text = serde_saphyr::to_string(&claim).unwrap_or_default();
+        if fs::write(&path, text).is_ok() {
+            say.plain(format_args!("  kubectl{namespace} apply -f {}", path.display()));
+            say.plain(format_args!("  kubectl{namespace} delete pclaim/mine"));
+        }
+    }
+    say.plain(format_args!("  kubectl{namespace} scale ipool/ci --replicas=8"));
+    if let Some(plugin) = plugin() {
+        say.plain(format_args!("  {} top{namespace}", plugin.display()));
+    }
+    say.plain("");
+    if let Some(log) = stage.operator_log() {
+        say.plain(paint(DIM, format_args!("The operator's log: {}", log.display())));
+    }
+    say.plain(paint(DIM, "Ctrl-C ends all of it."));
+    say.plain("");
+}
+
+/// The plugin of kubectl, if it was built beside this program.
+fn plugin() -> Option<PathBuf> {
+    let path = std::env::current_exe().ok()?.with_file_name("kubectl-bullpen");
+    path.exists().then_some(path)
+}
+
+/// Tells what happens, for ever.
+pub(super) async fn tell(say: &Narrator, sight: &Sight) {
+    let mut known = sight.view().moments().len();
+    let mut counts = sight.view().counts();
+    loop {
+        let Some(batch) = sight.batch(known, SETTLE, Deadline::now() + LONG).await else { continue };
+        known += batch.len();
+        let lines = told(&batch, &sight.view());
+        for (moment, text) in lines {
+            say.at(moment.at, text);
+        }
+        if let Some(last) = batch.last().filter(|last| last.counts != counts) {
+            counts = last.counts;
+            say.at(last.at, format_args!("{}{}", say.bar(&counts), counts.words()));
+        }
+    }
+}
+
+/// A line for each thing in `batch` that a person wants to know by name; members are told of in numbers.
+fn told<'a>(batch: &'a [Moment], view: &View) -> Vec<(&'a Moment, String)> {
+    // A claim that is bound at once never waited.
+    let bound: BTreeSet<&String> = batch
+        .iter()
+        .filter_map(|moment| match &moment.what {
+            Change::Claim(name, phase) if *phase != ClaimPhase::Pending => Some(name),
+            _ => None,
+        })
+        .collect();
+    let line = |moment: &'a Moment| {
+        let text = match &moment.what {
+            Change::Claim(name, ClaimPhase::Pending) if bound.contains(name) => return None,
+            Change::Claim(name, ClaimPhase::Pending) => {
+                let reason = view.claims().get(name).map(Claim::reason).unwrap_or_default();
+                format!("claim {} waits {}", paint(BOLD, name), paint(DIM, reason))
+            }
+            Change::Claim(name, ClaimPhase::Bound) => {
+                let claim = view.claims().get(name)?;
+                let took = moment.at.saturating_duration_since(claim.appeared);
+                bound_line(name, claim.member(), claim.address(), took)
+            }
+            Change::Claim(name, phase) => {
+                let reason = view.claims().get(name).map(Claim::reason).unwrap_or_default();
+                format!("claim {} is {} {}", paint(BOLD, name), phase.as_str(), paint(DIM, reason))
+            }
+            Change::ClaimGone(name) => format!("claim {} deleted", paint(BOLD, name)),
+            Change::Target(size) => format!("targetSize is {size}"),
+            Change::Member(..) => return None,
+        };
+        Some((moment, text))
+    };
+    batch.iter().filter_map(line).collect()
+}

@@ -1,0 +1,193 @@
+//! `kubectl bullpen cordon`, `uncordon`, `hold` and `unhold`: members set aside by a person, with the reason.
+
+use bullpen_api::{MemberState, PoolMember, bounded_message};
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::members::ANNOTATION_REASON;
+use super::printing;
+use super::session::{OutputOption, Session};
+
+/// How often a patch is tried again because the member changed meanwhile.
+const ATTEMPTS: u32 = 5;
+
+/// What is asked of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aside {
+    /// `spec.cordoned`.
+    Cordoned,
+    /// `spec.hold`.
+    Held,
+}
+
+impl Aside {
+    const fn field(self) -> &'static str {
+        match self {
+            Self::Cordoned => "cordoned",
+            Self::Held => "hold",
+        }
+    }
+
+    const fn is_set(self, member: &PoolMember) -> bool {
+        match self {
+            Self::Cordoned => member.spec.cordoned,
+            Self::Held => member.spec.hold,
+        }
+    }
+
+    const fn word(self, on: bool) -> &'static str {
+        match (self, on) {
+            (Self::Cordoned, true) => "cordoned",
+            (Self::Cordoned, false) => "uncordoned",
+            (Self::Held, true) => "held",
+            (Self::Held, false) => "let go",
+        }
+    }
+}
+
+/// Arguments of `cordon` and `hold`.
+#[derive(Debug, clap::Args)]
+pub(super) struct PutAsideArgs {
+    /// The member
+    member: String,
+    /// Why, for whoever finds it
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    reason: String,
+    #[command(flatten)]
+    output: OutputOption,
+}
+
+/// Arguments of `uncordon` and `unhold`.
+#[derive(Debug, clap::Args)]
+pub(super) struct LetGoArgs {
+    /// The member
+    member: String,
+    #[command(flatten)]
+    output: OutputOption,
+}
+
+pub(super) async fn put(aside: Aside, args: &PutAsideArgs, session: &Session) -> Result<(), Failure> {
+    let by = session.user.as_deref().unwrap_or("unknown");
+    let reason = bounded_message(&format!("{} ({} by {by} at {:.0})", args.reason, aside.word(true), Timestamp::now()));
+    change(aside, true, &args.member, Some(&reason), args.output, session).await
+}
+
+pub(super) async fn let_go(aside: Aside, args: &LetGoArgs, session: &Session) -> Result<(), Failure> {
+    change(aside, false, &args.member, None, args.output, session).await
+}
+
+async fn change(
+    aside: Aside,
+    on: bool,
+    member: &str,
+    reason: Option<&str>,
+    output: OutputOption,
+    session: &Session,
+) -> Result<(), Failure> {
+    let name = member.rsplit_once('/').map_or(member, |(_, name)| name);
+    let api = session.api::<PoolMember>();
+    let mut attempts = 0;
+    loop {
+        let before = api.get(name).await?;
+        refuse(aside, on, &before)?;
+        let Some(patch) = patch(aside, on, &before, reason) else {
+            return printing::changed(&before, output.output, &format!("already {}", aside.word(on)));
+        };
+        let parameters = PatchParams { field_manager: Some("kubectl-bullpen".into()), ..PatchParams::default() };
+        attempts += 1;
+        match api.patch(name, &parameters, &Patch::Merge(patch)).await.map_err(Failure::from) {
+            Ok(after) => {
+                printing::changed(&after, output.output, aside.word(on))?;
+                tell_more(aside, on, &after);
+                return Ok(());
+            }
+            // It changed meanwhile: what is refused or kept of it is judged anew.
+            Err(Failure::Server(status)) if status.code == 409 && attempts < ATTEMPTS => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// What cannot be asked of a member as it is.
+fn refuse(aside: Aside, on: bool, member: &PoolMember) -> Result<(), Failure> {
+    let state = member.status.as_ref().map(|status| status.state).unwrap_or_default();
+    let ending = member.metadata.deletion_timestamp.is_some();
+    let name = member.name_any();
+    if on && aside == Aside::Cordoned && (ending || state == MemberState::Errored) {
+        let why = if ending { "it is being terminated" } else { "it has failed, and is terminated" };
+        return Err(Failure::other(format!(
+            "poolmembers/{name} cannot be cordoned: {why}; hold it to keep its machine"
+        )));
+    }
+    Ok(())
+}
+
+/// The change, on this very version of the member; nothing if there is none to make.
+fn patch(aside: Aside, on: bool, member: &PoolMember, reason: Option<&str>) -> Option<Value> {
+    if aside.is_set(member) == on {
+        return None;
+    }
+    let other = match aside {
+        Aside::Cordoned => Aside::Held,
+        Aside::Held => Aside::Cordoned,
+    };
+    let mut metadata = json!({ "resourceVersion": member.metadata.resource_version, "uid": member.metadata.uid });
+    // A reason stays while the member is set aside in the other way.
+    if on || !other.is_set(member) {
+        metadata["annotations"] = json!({ ANNOTATION_REASON: reason });
+    }
+    Some(json!({ "metadata": metadata, "spec": { aside.field(): on } }))
+}
+
+/// What follows, where it is not plain.
+fn tell_more(aside: Aside, on: bool, member: &PoolMember) {
+    let status = member.status.as_ref();
+    let claim = status.and_then(|status| status.claim_ref.as_ref());
+    if let (true, Some(claim)) = (on, claim) {
+        tell!("claim {}/{} goes on; it takes effect at its end", claim.namespace, claim.name);
+    }
+    if aside == Aside::Held && !on && member.metadata.deletion_timestamp.is_some() {
+        tell!("its end was asked for meanwhile: its machine is terminated now");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(cordoned: bool, hold: bool) -> PoolMember {
+        let member = json!({
+            "metadata": { "name": "ci-1", "resourceVersion": "7", "uid": "u" },
+            "spec": {
+                "poolRef": { "name": "ci", "uid": "p" },
+                "placement": { "launchConfig": "sim", "generation": 1, "image": "i", "zone": "z" },
+                "templateHash": "h", "cordoned": cordoned, "hold": hold,
+            },
+        });
+        serde_json::from_value(member).unwrap()
+    }
+
+    #[test]
+    fn a_member_is_changed_only_as_it_was_seen_and_nothing_else_in_it() {
+        let change = patch(Aside::Cordoned, true, &member(false, false), Some("kernel")).unwrap();
+        assert_eq!(
+            change,
+            json!({
+                "metadata": { "resourceVersion": "7", "uid": "u", "annotations": { "bullpen.dev/reason": "kernel" } },
+                "spec": { "cordoned": true },
+            })
+        );
+        assert_eq!(patch(Aside::Cordoned, true, &member(true, false), Some("kernel")), None);
+    }
+
+    #[test]
+    fn the_reason_goes_with_the_last_of_cordon_and_hold() {
+        let both = patch(Aside::Held, false, &member(true, true), None).unwrap();
+        assert!(both["metadata"].get("annotations").is_none());
+        let last = patch(Aside::Held, false, &member(false, true), None).unwrap();
+        assert_eq!(last["metadata"]["annotations"], json!({ "bullpen.dev/reason": null }));
+    }
+}

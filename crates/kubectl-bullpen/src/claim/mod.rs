@@ -1,0 +1,156 @@
+//! `kubectl bullpen claim`: a machine for as long as a command runs, or until it is released.
+
+mod ask;
+mod command;
+mod environment;
+mod keep;
+mod release;
+mod signals;
+mod wait;
+
+pub(super) use self::wait::why;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use bullpen_api::{LifecycleClass, PoolClaim, PoolSelector};
+use kube::ResourceExt as _;
+use kube::api::PostParams;
+
+use self::ask::Wish;
+use self::signals::Signals;
+use self::wait::Ended;
+use super::CommandResult;
+use super::durations;
+use super::failure::Failure;
+use super::printing;
+use super::session::{OutputOption, Session};
+use super::wanted;
+
+/// Labels and their values.
+type Labels = std::collections::BTreeMap<String, String>;
+
+/// How long a claim lives whose command does not renew it any more, unless --ttl says otherwise: 10 minutes.
+const TTL_WITH_COMMAND: i32 = 600;
+
+/// Arguments of `claim`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "With a COMMAND the claim is renewed while it runs and released when it ends, also by Ctrl-C. The \
+    command finds its machine in BULLPEN_CLAIM, BULLPEN_NAMESPACE, BULLPEN_POOL, BULLPEN_MEMBER, BULLPEN_INSTANCE_ID, \
+    BULLPEN_HOST and BULLPEN_ADDRESSES; with --binding also in BULLPEN_PORT, BULLPEN_USERNAME, BULLPEN_SSH_KEY_FILE and in \
+    files below SERVICE_BINDING_ROOT. Its exit code is passed on.\n\n\
+    Example: kubectl bullpen claim ci --for 'nightly build' -- sh -c 'ssh root@$BULLPEN_HOST make'"
+)]
+pub(super) struct ClaimArgs {
+    /// The pool
+    #[arg(required_unless_present_any = ["selector", "class"], conflicts_with_all = ["selector", "class"])]
+    pool: Option<String>,
+    /// Instead of a POOL: any pool of the namespace with these labels, such as gpu=yes,zone=a
+    #[arg(short = 'l', long, value_name = "KEY=VALUE,...", value_parser = wanted::labels)]
+    selector: Option<Labels>,
+    /// Instead of a POOL, or beside --selector: any pool of this lifecycle class, Ephemeral or Spot
+    #[arg(long, value_name = "CLASS", value_parser = wanted::class)]
+    class: Option<LifecycleClass>,
+    /// Wait until the claim has a machine; implied by a COMMAND
+    #[arg(long)]
+    wait: bool,
+    /// Give up when no machine was there after this time, such as 5m [default: wait for ever]
+    #[arg(long, value_name = "TIME", value_parser = durations::seconds)]
+    timeout: Option<i32>,
+    /// How long the claim holds its machine unless it is renewed, such as 2h [default: as the pool says; 10m, renewed all
+    /// the while, with a COMMAND]
+    #[arg(long, value_name = "TIME", value_parser = durations::seconds)]
+    ttl: Option<i32>,
+    /// What the machine is for, for the record
+    #[arg(long = "for", value_name = "TEXT")]
+    purpose: Option<String>,
+    /// Claims of a higher priority are served first; -1000 to 1000
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    priority: Option<i32>,
+    /// Ask for a Secret that says how to reach the machine; a COMMAND finds it in files and variables
+    #[arg(long)]
+    binding: bool,
+    /// Name of the claim [default: the user's name and something random]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Namespace of the pool, if it is not the claim's
+    #[arg(long, value_name = "NAMESPACE", conflicts_with_all = ["selector", "class"])]
+    pool_namespace: Option<String>,
+    #[command(flatten)]
+    output: OutputOption,
+    /// Command to run while the claim holds the machine
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+pub(super) async fn execute(args: ClaimArgs, session: &Session) -> CommandResult {
+    let runs = !args.command.is_empty();
+    if runs && args.output.output.is_some() {
+        return Err(Failure::other("-o cannot be used with a COMMAND: the output is the command's"));
+    }
+    let selects = args.selector.is_some() || args.class.is_some();
+    let selector = PoolSelector { match_labels: args.selector.unwrap_or_default(), lifecycle_class: args.class };
+    let wish = Wish {
+        pool: args.pool,
+        selector: selects.then_some(selector),
+        pool_namespace: args.pool_namespace,
+        timeout: args.timeout,
+        ttl: args.ttl.or(runs.then_some(TTL_WITH_COMMAND)),
+        purpose: args.purpose,
+        priority: args.priority,
+        binding: args.binding,
+        name: args.name,
+        user: session.user.clone(),
+    };
+    // From here on Ctrl-C ends nothing by itself: what was claimed has to be released first.
+    let mut signals = Signals::listen()?;
+    let claim = make(session, &wish).await?;
+    if !args.wait && !runs {
+        printing::changed(&claim, args.output.output, "created")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let bound = match wait::until_bound(session, &claim, args.timeout, &mut signals).await {
+        Ok(bound) => bound,
+        Err(ended) => {
+            // What failed holds nothing; without a command it stays, so that `why` can tell of it.
+            if runs || !matches!(ended, Ended::Failed(_)) {
+                release::release(session, &claim, &mut signals).await;
+            }
+            return ended.into_result();
+        }
+    };
+    if !runs {
+        let words = format!("bound to {}", environment::in_words(&bound));
+        printing::changed(&bound, args.output.output, &words)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    tell!("{} holds {}", printing::qualified(&bound), environment::in_words(&bound));
+    let run = command::run(session, &bound, &args.command, &mut signals).await;
+    if run.as_ref().is_ok_and(|run| run.lost) {
+        tell!("the claim stays as a record: kubectl bullpen why -n {} claim/{}", session.namespace, bound.name_any());
+    } else {
+        release::release(session, &bound, &mut signals).await;
+    }
+    run.map(|run| ExitCode::from(run.code))
+}
+
+/// Makes the claim. If it is not known whether it was made, it is taken back where its name can be nobody else's.
+async fn make(session: &Session, wish: &Wish) -> Result<PoolClaim, Failure> {
+    let claim = wish.claim(&ask::suffix());
+    let api = session.api::<PoolClaim>();
+    match api
+        .create(&PostParams { field_manager: Some("kubectl-bullpen".into()), ..PostParams::default() }, &claim)
+        .await
+    {
+        Ok(claim) => Ok(claim),
+        Err(error) => {
+            let failure = Failure::from(error);
+            if wish.name.is_none() && matches!(failure, Failure::Connection(_)) {
+                // The failure is what is told, whatever comes of this.
+                let _ = api.delete(&claim.name_any(), &kube::api::DeleteParams::background()).await;
+            }
+            Err(failure)
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What a command of the plugin fails with, in kubectl's words.
+
+use std::io;
+
+use bullpen_access::AccessError;
+pub use bullpen_access::causes::causes;
+use thiserror::Error;
+
+/// Why a command failed. Its text is what stands on standard error; the exit code is 1.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The API server refused.
+    #[error("Error from server{}: {}", bracketed(.0), .0.message)]
+    Server(Box<kube::core::Status>),
+    /// The API server was not reached, or its answer was none.
+    #[error("error: {0}")]
+    Connection(String),
+    /// The configuration is broken, or asks for something that is not in it.
+    #[error("error: {0}")]
+    Config(String),
+    /// The command was used in a way that makes no sense, or could not do what it is for.
+    #[error("error: {0}")]
+    Other(String),
+    /// Several things failed, one a line.
+    #[error("{0}")]
+    Several(String),
+    /// The command ends with this code and has said all that there is to say.
+    #[error("")]
+    Silent(u8),
+}
+
+/// The reason as kubectl puts it; nothing if the server gave none.
+fn bracketed(status: &kube::core::Status) -> String {
+    if status.reason.is_empty() { String::new() } else { format!(" ({})", status.reason) }
+}
+
+impl Failure {
+    /// What a person is told.
+    pub fn other(text: impl Into<String>) -> Self {
+        Self::Other(text.into())
+    }
+
+    /// Whether the API server said that the object is not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Server(status) if status.code == 404)
+    }
+
+    /// As kubectl says that an object is not there, for one that was looked for in several ways.
+    pub fn not_found(what: &str, name: &str) -> Self {
+        Self::Several(format!("Error from server (NotFound): {what} \"{name}\" not found"))
+    }
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) if status.reason == "NotFound" && status.message.contains("could not find") => {
+                Self::Other(
+                    "the server doesn't have the resources of bullpen.dev: install them with `bullpen crds`".into(),
+                )
+            }
+            kube::Error::Api(status) => Self::Server(status),
+            other => Self::Connection(causes(&other)),
+        }
+    }
+}
+
+impl From<AccessError> for Failure {
+    fn from(error: AccessError) -> Self {
+        Self::Config(causes(&error))
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_refuses_is_said_in_its_words_as_kubectl_does() {
+        let status = kube::core::Status {
+            message: "instancepools.bullpen.dev \"ci\" not found".into(),
+            reason: "NotFound".into(),
+            code: 404,
+            ..kube::core::Status::default()
+        };
+        let failure = Failure::from(kube::Error::Api(Box::new(status)));
+        assert!(failure.is_not_found());
+        assert_eq!(failure.to_string(), "Error from server (NotFound): instancepools.bullpen.dev \"ci\" not found");
+    }
+}

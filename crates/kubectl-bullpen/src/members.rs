@@ -1,0 +1,118 @@
+//! `kubectl bullpen members`: the machines of pools.
+
+use bullpen_api::{InstancePool, LABEL_POOL, MemberState, PoolMember};
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::api::ListParams;
+
+use super::failure::Failure;
+use super::pools::{said, scope};
+use super::printing::{self, Table, age};
+use super::session::{OutputOption, Session};
+
+/// The annotation in which a person's reason for setting a member aside is kept.
+pub(super) const ANNOTATION_REASON: &str = "bullpen.dev/reason";
+
+/// Arguments of `members`.
+#[derive(Debug, clap::Args)]
+pub(super) struct MembersArgs {
+    /// Only members of this pool
+    pool: Option<String>,
+    /// In all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    #[command(flatten)]
+    output: OutputOption,
+}
+
+pub(super) async fn execute(args: &MembersArgs, session: &Session) -> Result<(), Failure> {
+    let members = of_pool(session, args.pool.as_deref(), args.all_namespaces).await?;
+    let now = Timestamp::now();
+    let scope = scope(session, args.all_namespaces);
+    printing::list(&members, args.output.output, &scope, |wide| table(&members, wide, args.all_namespaces, now))
+}
+
+/// The members of one pool, which has to be there, or all of them.
+///
+/// # Errors
+/// Also when there is no such pool.
+pub(super) async fn of_pool(
+    session: &Session,
+    pool: Option<&str>,
+    everywhere: bool,
+) -> Result<Vec<PoolMember>, Failure> {
+    let Some(pool) = pool else { return session.list(everywhere, &ListParams::default()).await };
+    if !everywhere {
+        session.api::<InstancePool>().get(pool).await?;
+    }
+    session.list(everywhere, &ListParams::default().labels(&format!("{LABEL_POOL}={pool}"))).await
+}
+
+fn table(members: &[PoolMember], wide: bool, namespaces: bool, now: Timestamp) -> Table {
+    let mut header = vec!["NAME", "POOL", "STATE", "CLAIM", "INSTANCE", "ADDRESS", "ZONE", "AGE"];
+    if wide {
+        header.extend(["LAUNCH CONFIG", "TEMPLATE", "READY FOR", "REASON"]);
+    }
+    if namespaces {
+        header.insert(0, "NAMESPACE");
+    }
+    let mut table = Table::new(header);
+    for member in members {
+        let status = member.status.clone().unwrap_or_default();
+        let instance = status.instance.clone().unwrap_or_default();
+        let claim = status.claim_ref.as_ref().map(|claim| {
+            if Some(&claim.namespace) == member.metadata.namespace.as_ref() {
+                claim.name.clone()
+            } else {
+                format!("{}/{}", claim.namespace, claim.name)
+            }
+        });
+        let mut row = vec![
+            member.name_any(),
+            member.spec.pool_ref.name.clone(),
+            state(member),
+            claim.unwrap_or_default(),
+            instance.id,
+            instance.addresses.first().map(|first| first.address.clone()).unwrap_or_default(),
+            member.spec.placement.zone.clone(),
+            age(member.metadata.creation_timestamp.as_ref().map(|time| time.0), now),
+        ];
+        if wide {
+            let ready = status.ready_since.as_ref().filter(|_| status.state == MemberState::Ready);
+            row.push(member.spec.placement.launch_config.clone());
+            row.push(member.spec.template_hash.clone());
+            row.push(ready.map(|since| age(Some(since.0), now)).unwrap_or_default());
+            row.push(reason(member).unwrap_or_default());
+        }
+        if namespaces {
+            row.insert(0, member.namespace().unwrap_or_default());
+        }
+        table.row(row);
+    }
+    table
+}
+
+/// Where the member is in its life, with what a person or the operator put on top of it.
+pub(super) fn state(member: &PoolMember) -> String {
+    let status = member.status.as_ref();
+    let mut words = vec![status.map(|status| status.state).unwrap_or_default().as_str()];
+    let quarantined = status.is_some_and(|status| said(&status.conditions, "Quarantined", "True").is_some());
+    for (holds, word) in [
+        (member.metadata.deletion_timestamp.is_some(), "Terminating"),
+        (member.spec.cordoned, "Cordoned"),
+        (member.spec.hold, "Held"),
+        (quarantined, "Quarantined"),
+    ] {
+        words.extend(holds.then_some(word));
+    }
+    words.join(",")
+}
+
+/// Why a person set it aside, or why it failed.
+pub(super) fn reason(member: &PoolMember) -> Option<String> {
+    let said = member.annotations().get(ANNOTATION_REASON).cloned();
+    said.filter(|_| member.spec.cordoned || member.spec.hold).or_else(|| {
+        let error = member.status.as_ref()?.last_error.as_ref()?;
+        Some(format!("{}: {}", error.class, error.message))
+    })
+}

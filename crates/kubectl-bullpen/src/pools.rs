@@ -1,0 +1,204 @@
+//! `kubectl bullpen pools`: one line each, and what is wrong with it.
+
+use bullpen_api::InstancePool;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+use kube::api::ListParams;
+
+use super::failure::Failure;
+use super::printing::{self, Table, age};
+use super::session::{OutputOption, Session};
+
+/// The longest trouble that a narrow table shows, characters.
+const NARROW: usize = 72;
+
+/// Arguments of `pools`.
+#[derive(Debug, clap::Args)]
+pub(super) struct PoolsArgs {
+    /// Only these pools
+    names: Vec<String>,
+    /// In all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    #[command(flatten)]
+    output: OutputOption,
+}
+
+pub(super) async fn execute(args: &PoolsArgs, session: &Session) -> Result<(), Failure> {
+    let pools = some_or_all::<InstancePool>(session, &args.names, args.all_namespaces).await?;
+    let now = Timestamp::now();
+    let scope = scope(session, args.all_namespaces);
+    printing::list(&pools, args.output.output, &scope, |wide| table(&pools, wide, args.all_namespaces, now))
+}
+
+/// The objects of these names, or all of them.
+///
+/// # Errors
+/// Also when one of the names is not there.
+pub(super) async fn some_or_all<K: crate::session::Kind>(
+    session: &Session,
+    names: &[String],
+    everywhere: bool,
+) -> Result<Vec<K>, Failure> {
+    if names.is_empty() {
+        return session.list(everywhere, &ListParams::default()).await;
+    }
+    if everywhere {
+        return Err(Failure::other("a resource cannot be retrieved by name across all namespaces"));
+    }
+    let mut found = Vec::new();
+    for name in names {
+        found.push(session.api::<K>().get(name).await?);
+    }
+    Ok(found)
+}
+
+/// What follows on "No resources found".
+pub(super) fn scope(session: &Session, everywhere: bool) -> String {
+    if everywhere { String::new() } else { format!(" in {} namespace", session.namespace) }
+}
+
+fn table(pools: &[InstancePool], wide: bool, namespaces: bool, now: Timestamp) -> Table {
+    let mut header =
+        vec!["NAME", "STATE", "TARGET", "READY", "WARMING", "CLAIMED", "ERRORED", "WAITING", "MAX", "TROUBLE"];
+    if wide {
+        header.truncate(9);
+        header.extend(["PENDING", "TERMINATING", "TOTAL", "DEFICIT", "UPDATED", "AGE", "LAUNCH CONFIGS", "TROUBLE"]);
+    }
+    if namespaces {
+        header.insert(0, "NAMESPACE");
+    }
+    let mut table = Table::new(header);
+    for pool in pools {
+        let status = pool.status.clone().unwrap_or_default();
+        let members = status.members.unwrap_or_default();
+        let mut row = vec![pool.name_any(), state(pool).to_owned()];
+        let spec = &pool.spec;
+        let numbers =
+            [spec.target_size, members.ready, members.warming, members.claimed, members.errored, status.waiting_claims];
+        row.extend(numbers.map(|number| number.to_string()));
+        row.push(spec.max_size.to_string());
+        let trouble = trouble(pool).unwrap_or_default();
+        if wide {
+            let more = [members.pending, members.terminating, members.total, status.deficit, status.updated_ready];
+            row.extend(more.map(|number| number.to_string()));
+            row.push(age(pool.metadata.creation_timestamp.as_ref().map(|time| time.0), now));
+            row.push(spec.launch_configs.iter().map(|config| config.name.as_str()).collect::<Vec<_>>().join(","));
+            row.push(trouble);
+        } else {
+            row.push(shortened(&trouble, NARROW));
+        }
+        if namespaces {
+            row.insert(0, pool.namespace().unwrap_or_default());
+        }
+        table.row(row);
+    }
+    table
+}
+
+/// What the pool is allowed to do, in a word.
+pub(super) fn state(pool: &InstancePool) -> &'static str {
+    if pool.metadata.deletion_timestamp.is_some() { "Deleting" } else { pool.spec.state.as_str() }
+}
+
+/// `text`, at most `most` characters of it.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// A condition of this type and status.
+pub(super) fn said<'a>(conditions: &'a [Condition], type_: &str, status: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_ && condition.status == status)
+}
+
+/// The first thing that is in the pool's way, in its own words; nothing if all is well. What a person asked for is no
+/// trouble.
+pub(super) fn trouble(pool: &InstancePool) -> Option<String> {
+    let Some(status) = pool.status.as_ref().filter(|status| status.observed_generation >= 0) else {
+        return Some("no operator has seen it".into());
+    };
+    let conditions = &status.conditions;
+    let wants_more = status.waiting_claims > 0 || status.deficit > 0;
+    let asked_for = |condition: &&Condition| condition.reason != "Draining";
+    let found = said(conditions, "Stalled", "True")
+        .or_else(|| {
+            said(conditions, "Ready", "False").filter(|found| asked_for(found) && found.reason != "BelowMinSize")
+        })
+        .or_else(|| said(conditions, "ProvisioningHealthy", "False"))
+        .or_else(|| said(conditions, "CapacityAvailable", "False"))
+        .or_else(|| said(conditions, "TerminationHealthy", "False"))
+        .or_else(|| said(conditions, "Quarantined", "True"))
+        .or_else(|| {
+            said(conditions, "TemplateCurrent", "False").filter(|found| found.reason == "ProgressDeadlineExceeded")
+        })
+        .or_else(|| said(conditions, "AtMaxSize", "True").filter(|_| wants_more))
+        .or_else(|| said(conditions, "Ready", "False").filter(asked_for))
+        .or_else(|| {
+            // A deletion that claims keep from its end looks like one that hangs.
+            let deleting = pool.metadata.deletion_timestamp.is_some();
+            said(conditions, "Drained", "False").filter(|found| {
+                found.reason == "HeldMembersRemain" || (deleting && found.reason == "ClaimedMembersRemain")
+            })
+        })?;
+    Some(words(found))
+}
+
+/// What a condition says; its reason if it has no message.
+pub(super) fn words(condition: &Condition) -> String {
+    if condition.message.is_empty() { condition.reason.clone() } else { condition.message.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pool(waiting: i32, conditions: &[(&str, &str, &str)]) -> InstancePool {
+        let conditions: Vec<_> = conditions
+            .iter()
+            .map(|(type_, status, reason)| {
+                json!({ "type": type_, "status": status, "reason": reason, "message": format!("{type_} says {reason}"),
+                    "lastTransitionTime": "2026-01-01T00:00:00Z" })
+            })
+            .collect();
+        let pool = json!({
+            "metadata": { "name": "ci" },
+            "spec": { "targetSize": 2, "maxSize": 4, "launchConfigs": [{ "name": "sim" }] },
+            "status": { "observedGeneration": 1, "conditions": conditions, "waitingClaims": waiting },
+        });
+        serde_json::from_value(pool).unwrap()
+    }
+
+    #[test]
+    fn the_trouble_of_a_pool_is_its_cause_and_not_what_follows_from_it() {
+        let below = ("Ready", "False", "BelowMinSize");
+        assert_eq!(trouble(&pool(0, &[("Ready", "True", "MinSizeReached")])), None);
+        assert_eq!(trouble(&pool(0, &[below])).unwrap(), "Ready says BelowMinSize");
+        let open = ("ProvisioningHealthy", "False", "BreakerOpen");
+        assert_eq!(trouble(&pool(0, &[below, open])).unwrap(), "ProvisioningHealthy says BreakerOpen");
+        let stalled = ("Stalled", "True", "LaunchConfigNotFound");
+        assert_eq!(trouble(&pool(0, &[below, open, stalled])).unwrap(), "Stalled says LaunchConfigNotFound");
+    }
+
+    #[test]
+    fn a_full_pool_is_in_trouble_only_if_somebody_wants_more_of_it() {
+        let full = [("AtMaxSize", "True", "MaxSizeReached")];
+        assert_eq!(trouble(&pool(0, &full)), None);
+        assert!(trouble(&pool(1, &full)).is_some());
+        assert_eq!(trouble(&pool(0, &[("Ready", "False", "Draining")])), None, "a person asked for that");
+    }
+
+    #[test]
+    fn a_pool_without_a_status_says_that_no_operator_has_seen_it() {
+        let mut unseen = pool(0, &[]);
+        unseen.status = None;
+        assert_eq!(trouble(&unseen).unwrap(), "no operator has seen it");
+        let rows = table(&[unseen], false, false, Timestamp::UNIX_EPOCH).text();
+        assert!(rows.contains("ci     Active   2        0"), "{rows}");
+    }
+}

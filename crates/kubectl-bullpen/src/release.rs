@@ -1,0 +1,34 @@
+//! `kubectl bullpen release`.
+
+use bullpen_api::PoolClaim;
+use kube::api::DeleteParams;
+
+use super::failure::Failure;
+use super::session::Session;
+
+/// Arguments of `release`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReleaseArgs {
+    /// The claims
+    #[arg(required = true)]
+    claims: Vec<String>,
+}
+
+/// Deletes the claims. What fails of them does not keep the others.
+pub(super) async fn execute(args: &ReleaseArgs, session: &Session) -> Result<(), Failure> {
+    let api = session.api::<PoolClaim>();
+    let mut failures = Vec::new();
+    for claim in &args.claims {
+        let name = claim_name(claim);
+        match api.delete(name, &DeleteParams::background()).await {
+            Ok(_) => say!("poolclaim.bullpen.dev/{name} released"),
+            Err(error) => failures.push(Failure::from(error).to_string()),
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Failure::Several(failures.join("\n"))) }
+}
+
+/// A claim may be named as `claim -o name` prints it.
+pub(super) fn claim_name(text: &str) -> &str {
+    text.rsplit_once('/').map_or(text, |(_, name)| name)
+}

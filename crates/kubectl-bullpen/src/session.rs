@@ -1,0 +1,145 @@
+//! Which cluster, which namespace, who asks, and how the answer looks: the options that every command has.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bullpen_access::{Access, Answers};
+use http::HeaderValue;
+use http::header::USER_AGENT;
+use kube::api::{Api, ListParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+
+use super::failure::Failure;
+
+/// How long connecting, and any answer but a watch's, may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Who we are in audit logs and, up to the slash, in managed fields.
+const OURSELVES: &str = concat!("kubectl-bullpen/", env!("CARGO_PKG_VERSION"));
+
+/// The options that every command has, as kubectl's.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GlobalOptions {
+    /// Path to the kubeconfig file [default: KUBECONFIG, or ~/.kube/config]
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Options of every command")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig to use
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Options of every command")]
+    pub context: Option<String>,
+    /// The namespace [default: that of the context]
+    #[arg(short = 'n', long, global = true, value_name = "NAMESPACE", help_heading = "Options of every command")]
+    pub namespace: Option<String>,
+}
+
+/// How objects are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// The objects as JSON
+    Json,
+    /// The objects as YAML
+    Yaml,
+    /// A table with more columns
+    Wide,
+    /// Only kind and name
+    Name,
+}
+
+/// The option by which a command's output is chosen.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct OutputOption {
+    /// How to show it [default: words or a table]
+    #[arg(short = 'o', long, value_enum, value_name = "FORMAT")]
+    pub output: Option<Output>,
+}
+
+/// Connections to the cluster, and where in it the command works.
+#[derive(Clone)]
+pub struct Session {
+    /// For requests with one answer.
+    pub client: Client,
+    /// For watches, which may be silent for long.
+    pub watching: Client,
+    /// The namespace of the command.
+    pub namespace: String,
+    /// The user of the kubeconfig's context, or USER.
+    pub user: Option<String>,
+}
+
+/// A kind that the plugin reads.
+pub trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Send
+        + 'static
+{
+}
+
+impl Session {
+    /// Reads the configuration as kubectl does. Nothing is asked of the cluster yet.
+    ///
+    /// # Errors
+    /// When there is no configuration, or it is broken, or has no such context.
+    pub async fn open(options: &GlobalOptions) -> Result<Self, Failure> {
+        let mut access = Access::read(options.kubeconfig.as_deref(), options.context.as_deref()).await?;
+        access.push_header(USER_AGENT, HeaderValue::from_static(OURSELVES));
+        let namespace = options.namespace.clone().unwrap_or_else(|| access.namespace().to_owned());
+        let user = access.user().map(str::to_owned).or_else(|| std::env::var("USER").ok());
+        Ok(Self {
+            client: access.client(CONNECT_TIMEOUT, Answers::Alone(READ_TIMEOUT))?.build(),
+            watching: access.client(CONNECT_TIMEOUT, Answers::Watched)?.build(),
+            namespace,
+            user: user.filter(|user| !user.is_empty()),
+        })
+    }
+
+    /// Objects of the command's namespace.
+    pub fn api<K: Kind>(&self) -> Api<K> {
+        self.api_in(&self.namespace)
+    }
+
+    /// Objects of another namespace.
+    pub fn api_in<K: Kind>(&self, namespace: &str) -> Api<K> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Objects to watch, in the command's namespace or in all of them.
+    pub fn watched<K: Kind>(&self, everywhere: bool) -> Api<K> {
+        if everywhere {
+            Api::all(self.watching.clone())
+        } else {
+            Api::namespaced(self.watching.clone(), &self.namespace)
+        }
+    }
+
+    /// All objects of a kind, in the command's namespace or in all of them, by namespace and name.
+    ///
+    /// # Errors
+    /// What the API server says.
+    pub async fn list<K: Kind>(&self, everywhere: bool, parameters: &ListParams) -> Result<Vec<K>, Failure> {
+        let api: Api<K> = if everywhere { Api::all(self.client.clone()) } else { self.api() };
+        let list = api.list(parameters).await?;
+        let by_name: BTreeMap<_, _> = list
+            .items
+            .into_iter()
+            .map(|object| ((object.meta().namespace.clone(), object.meta().name.clone()), object))
+            .collect();
+        Ok(by_name.into_values().collect())
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}

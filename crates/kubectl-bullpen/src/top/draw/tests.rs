@@ -1,0 +1,87 @@
+//! The screen in the sizes that terminals have.
+
+use kube::runtime::watcher::Event;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use serde_json::json;
+
+use super::*;
+use crate::top::feed::Change;
+
+fn model() -> Model {
+    let now = Timestamp::from_second(1_767_225_600).unwrap();
+    let mut model = Model::new(Some("default".into()));
+    for (name, waiting) in [("ci", 2), ("training", 0)] {
+        let pool = json!({
+            "metadata": { "name": name, "namespace": "default", "uid": name },
+            "spec": { "targetSize": 3, "maxSize": 9, "launchConfigs": [{ "name": "sim" }] },
+            "status": {
+                "observedGeneration": 1, "waitingClaims": waiting,
+                "members": { "ready": 2, "warming": 1, "claimed": 1, "total": 4 },
+                "conditions": [],
+            },
+        });
+        model.take(Change::Pool(Event::Apply(serde_json::from_value(pool).unwrap())), now);
+    }
+    for n in 0..30 {
+        let member = json!({
+            "metadata": { "name": format!("ci-{n:05}"), "namespace": "default", "creationTimestamp": "2026-01-01T00:00:00Z" },
+            "spec": {
+                "poolRef": { "name": "ci", "uid": "ci" }, "templateHash": "h",
+                "placement": { "launchConfig": "sim", "generation": 1, "image": "i", "zone": "z" },
+            },
+            "status": {
+                "state": "Ready",
+                "instance": { "id": "i-00000001", "addresses": [{ "type": "InternalIP", "address": "10.0.0.7" }] },
+            },
+        });
+        model.take(Change::Member(Event::Apply(serde_json::from_value(member).unwrap())), now);
+    }
+    for n in 0..2 {
+        let claim = json!({
+            "metadata": { "name": format!("build-{n}"), "namespace": "default", "creationTimestamp": "2026-01-01T00:00:00Z" },
+            "spec": { "poolRef": { "name": "ci" }, "acquiredBy": "ann" },
+            "status": { "phase": "Pending" },
+        });
+        model.take(Change::Claim(Event::Apply(serde_json::from_value(claim).unwrap())), now);
+    }
+    model
+}
+
+fn screen(model: &Model, width: u16, height: u16) -> Vec<String> {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    let now = Timestamp::from_second(1_767_225_660).unwrap();
+    terminal.draw(|frame| draw(frame, model, now)).unwrap();
+    let buffer = terminal.backend().buffer();
+    let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
+    (0..height).map(line).collect()
+}
+
+#[test]
+fn a_small_terminal_shows_pools_members_and_the_queue_below_each_other() {
+    let lines = screen(&model(), 80, 24);
+    let text = lines.join("\n");
+    assert!(lines[0].starts_with("bullpen  namespace default"), "{text}");
+    let place = |words: &str| {
+        lines.iter().position(|line| line.contains(words)).unwrap_or_else(|| panic!("no {words:?} in\n{text}"))
+    };
+    assert!(place("training") < place("members of ci"), "{text}");
+    assert!(place("members of ci") < place("queue of ci: 2"), "{text}");
+    assert!(text.contains("build-1") && text.contains("more"), "{text}");
+    assert!(lines[23].contains("q leave"), "{text}");
+}
+
+#[test]
+fn a_wide_terminal_shows_members_and_queue_side_by_side() {
+    let lines = screen(&model(), 160, 48);
+    let line = lines.iter().find(|line| line.contains("members of ci")).unwrap();
+    assert!(line.contains("queue of ci: 2"), "{line}");
+}
+
+#[test]
+fn a_tiny_terminal_breaks_nothing() {
+    for (width, height) in [(1, 1), (10, 3), (40, 8)] {
+        screen(&model(), width, height);
+        screen(&Model::new(None), width, height);
+    }
+}

@@ -1,0 +1,161 @@
+//! `kubectl bullpen top`: a live view of pools, members, the queue and the rates.
+
+mod draw;
+mod feed;
+mod model;
+mod rates;
+mod tables;
+
+use std::io::IsTerminal as _;
+use std::thread;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use self::feed::Change;
+use self::model::Model;
+use super::failure::Failure;
+use super::session::Session;
+
+/// Ages on the screen move on.
+const TICK: Duration = Duration::from_secs(1);
+/// Changes that come close together are drawn together.
+const FRAME: Duration = Duration::from_millis(100);
+/// How often the reader of keys looks whether it is still wanted.
+const LISTEN: Duration = Duration::from_millis(200);
+/// How long a snapshot may take to have everything.
+const SNAPSHOT: Duration = Duration::from_secs(30);
+
+/// Arguments of `top`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Keys: up and down choose a pool, p freezes the view, q leaves. Where the output is not a terminal, \
+    it is printed once."
+)]
+pub(super) struct TopArgs {
+    /// In all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+}
+
+pub(super) async fn execute(args: &TopArgs, session: &Session) -> Result<(), Failure> {
+    // What is refused is said before the screen is taken.
+    session.list::<bullpen_api::InstancePool>(args.all_namespaces, &kube::api::ListParams::default().limit(1)).await?;
+    let scope = if args.all_namespaces { None } else { Some(session.namespace.clone()) };
+    let mut model = Model::new(scope);
+    let mut changes = feed::follow(session, args.all_namespaces);
+    if !std::io::stdout().is_terminal() {
+        return snapshot(&mut model, &mut changes).await;
+    }
+    let mut terminal = ratatui::try_init()?;
+    let outcome = live(&mut terminal, &mut model, &mut changes).await;
+    let restored = ratatui::try_restore();
+    outcome?;
+    Ok(restored?)
+}
+
+/// Prints the view once, when everything is there.
+async fn snapshot(model: &mut Model, changes: &mut mpsc::Receiver<Change>) -> Result<(), Failure> {
+    let whole = async {
+        while !model.is_whole() {
+            match changes.recv().await {
+                Some(Change::Refused(failure)) => return Err(failure),
+                Some(change) => model.take(change, Timestamp::now()),
+                None => return Err(Failure::other("the watch ended")),
+            }
+        }
+        Ok(())
+    };
+    let late = |_| Failure::other("timed out waiting for the lists");
+    tokio::time::timeout(SNAPSHOT, whole).await.map_err(late)??;
+    say!("{}", tables::snapshot(model, Timestamp::now()));
+    Ok(())
+}
+
+async fn live(
+    terminal: &mut ratatui::DefaultTerminal,
+    model: &mut Model,
+    changes: &mut mpsc::Receiver<Change>,
+) -> Result<(), Failure> {
+    let mut keys = keys();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut due = Some(Instant::now());
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = hang_up.recv() => return Ok(()),
+            _ = tick.tick() => due = due.or(Some(Instant::now())),
+            key = keys.recv() => match key {
+                Some(Event::Key(key)) => {
+                    if pressed(model, key) {
+                        return Ok(());
+                    }
+                    due = Some(Instant::now());
+                }
+                Some(Event::Resize(..)) => due = Some(Instant::now()),
+                Some(_) => {}
+                None => return Ok(()),
+            },
+            change = changes.recv() => match change {
+                Some(Change::Refused(failure)) => return Err(failure),
+                Some(change) => {
+                    model.take(change, Timestamp::now());
+                    due = due.or(Some(Instant::now() + FRAME));
+                }
+                None => return Err(Failure::other("the watch ended")),
+            },
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                due = None;
+                let now = Timestamp::now();
+                // All of a frame or none of it is seen, where the terminal can do that.
+                execute!(std::io::stdout(), BeginSynchronizedUpdate)?;
+                let drawn = terminal.draw(|frame| draw::draw(frame, model, now)).map(drop);
+                execute!(std::io::stdout(), EndSynchronizedUpdate)?;
+                drawn?;
+            }
+        }
+    }
+}
+
+/// Whether this key ends it.
+fn pressed(model: &mut Model, key: KeyEvent) -> bool {
+    if key.kind == KeyEventKind::Release {
+        return false;
+    }
+    match key.code {
+        KeyCode::Char('q') | KeyCode::Esc => return true,
+        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return true,
+        KeyCode::Up | KeyCode::Char('k') => model.choose(-1),
+        KeyCode::Down | KeyCode::Char('j') => model.choose(1),
+        KeyCode::Char('p') => model.freeze(Timestamp::now()),
+        _ => {}
+    }
+    false
+}
+
+/// What is typed, from a thread of its own: reading a terminal blocks.
+fn keys() -> mpsc::Receiver<Event> {
+    let (tell, typed) = mpsc::channel(16);
+    thread::spawn(move || {
+        while !tell.is_closed() {
+            match event::poll(LISTEN) {
+                Ok(false) => {}
+                Ok(true) => match event::read() {
+                    Ok(event) => drop(tell.blocking_send(event)),
+                    Err(_) => return,
+                },
+                Err(_) => return,
+            }
+        }
+    });
+    typed
+}

@@ -1,0 +1,294 @@
+//! What the view knows, fed by watches.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bullpen_api::{ClaimPhase, InstancePool, MemberState, PoolClaim, PoolMember};
+use jiff::Timestamp;
+use kube::Resource;
+use kube::runtime::watcher::Event;
+
+use super::feed::Change;
+use super::rates::Rate;
+
+/// Namespace and name.
+pub(super) type Key = (String, String);
+
+/// Everything of one kind, and whether the first list is whole.
+#[derive(Debug)]
+struct Shelf<K> {
+    objects: BTreeMap<Key, K>,
+    /// What the list that goes on has shown.
+    listed: BTreeSet<Key>,
+    whole: bool,
+}
+
+impl<K> Default for Shelf<K> {
+    fn default() -> Self {
+        Self { objects: BTreeMap::new(), listed: BTreeSet::new(), whole: false }
+    }
+}
+
+impl<K: Resource> Shelf<K> {
+    /// Takes an event in, and gives each object that changed by it: as it was, and as it is.
+    fn take(&mut self, event: Event<K>, mut changed: impl FnMut(Option<&K>, Option<&K>)) {
+        match event {
+            Event::Init => self.listed.clear(),
+            Event::InitApply(object) => {
+                let key = key(&object);
+                self.listed.insert(key.clone());
+                changed(self.objects.get(&key), Some(&object));
+                self.objects.insert(key, object);
+            }
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listed);
+                self.objects.retain(|key, object| {
+                    let there = listed.contains(key);
+                    if !there {
+                        changed(Some(object), None);
+                    }
+                    there
+                });
+                self.whole = true;
+            }
+            Event::Apply(object) => {
+                let key = key(&object);
+                changed(self.objects.get(&key), Some(&object));
+                self.objects.insert(key, object);
+            }
+            Event::Delete(object) => {
+                changed(self.objects.remove(&key(&object)).as_ref(), None);
+            }
+        }
+    }
+}
+
+fn key<K: Resource>(object: &K) -> Key {
+    let meta = object.meta();
+    (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
+
+/// The view's knowledge.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    /// The namespace that is shown; `None`: all of them.
+    pub(super) namespace: Option<String>,
+    pools: Shelf<InstancePool>,
+    members: Shelf<PoolMember>,
+    claims: Shelf<PoolClaim>,
+    pub(super) made: Rate,
+    pub(super) bound: Rate,
+    pub(super) ended: Rate,
+    /// Watches that are interrupted, and why.
+    pub(super) trouble: BTreeMap<&'static str, String>,
+    chosen: Option<Key>,
+    /// Since when the view stands still, and what it waits to take in.
+    frozen: Option<Timestamp>,
+    held_back: Vec<(Change, Timestamp)>,
+}
+
+impl Model {
+    pub(super) fn new(namespace: Option<String>) -> Self {
+        Self { namespace, ..Self::default() }
+    }
+
+    /// Whether everything was listed once.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.pools.whole && self.members.whole && self.claims.whole
+    }
+
+    /// Takes news in, or keeps it while the view is frozen.
+    pub(super) fn take(&mut self, change: Change, now: Timestamp) {
+        if self.frozen.is_some() {
+            self.held_back.push((change, now));
+        } else {
+            self.take_in(change, now);
+        }
+    }
+
+    fn take_in(&mut self, change: Change, now: Timestamp) {
+        match change {
+            Change::Pool(event) => {
+                self.trouble.remove("pools");
+                self.pools.take(event, |_, _| {});
+            }
+            Change::Member(event) => {
+                self.trouble.remove("members");
+                self.members.take(event, |_, _| {});
+            }
+            Change::Claim(event) => {
+                self.trouble.remove("claims");
+                // What was there before the view says nothing about rates.
+                let live = self.claims.whole;
+                let (made, bound, ended) = (&mut self.made, &mut self.bound, &mut self.ended);
+                self.claims.take(event, |before, after| {
+                    let holds =
+                        |claim: Option<&PoolClaim>| claim.is_some_and(|claim| phase(claim) == ClaimPhase::Bound);
+                    if !live {
+                        return;
+                    }
+                    for (happened, rate) in [
+                        (before.is_none() && after.is_some(), &mut *made),
+                        (!holds(before) && holds(after), &mut *bound),
+                        (holds(before) && !holds(after), &mut *ended),
+                    ] {
+                        if happened {
+                            rate.note(now);
+                        }
+                    }
+                });
+            }
+            Change::Interrupted(what, why) => drop(self.trouble.insert(what, why)),
+            // Whoever feeds the model ends at this.
+            Change::Refused(_) => {}
+        }
+    }
+
+    /// Lets the view stand still, or go on with what has happened meanwhile.
+    pub(super) fn freeze(&mut self, now: Timestamp) {
+        if self.frozen.take().is_some() {
+            for (change, when) in std::mem::take(&mut self.held_back) {
+                self.take_in(change, when);
+            }
+        } else {
+            self.frozen = Some(now);
+        }
+    }
+
+    /// Since when the view stands still.
+    pub(super) const fn frozen(&self) -> Option<Timestamp> {
+        self.frozen
+    }
+
+    /// The pools, by namespace and name.
+    pub(super) fn pools(&self) -> impl Iterator<Item = (&Key, &InstancePool)> {
+        self.pools.objects.iter()
+    }
+
+    /// The chosen pool and its place among all; the first if none was chosen or it is gone.
+    pub(super) fn chosen(&self) -> Option<(usize, &Key, &InstancePool)> {
+        let places = || self.pools.objects.iter().enumerate().map(|(place, (key, pool))| (place, key, pool));
+        places().find(|(_, key, _)| Some(*key) == self.chosen.as_ref()).or_else(|| places().next())
+    }
+
+    /// Chooses the next pool, or the one before.
+    pub(super) fn choose(&mut self, step: isize) {
+        let Some((place, ..)) = self.chosen() else { return };
+        let last = self.pools.objects.len().saturating_sub(1);
+        let place = place.saturating_add_signed(step).min(last);
+        self.chosen = self.pools.objects.keys().nth(place).cloned();
+    }
+
+    /// The members of a pool: those that need an eye first, then by age.
+    pub(super) fn members_of(&self, pool: &Key) -> Vec<&PoolMember> {
+        let mut members: Vec<_> = self
+            .members
+            .objects
+            .iter()
+            .filter(|((namespace, _), member)| *namespace == pool.0 && member.spec.pool_ref.name == pool.1)
+            .map(|(_, member)| member)
+            .collect();
+        members.sort_by_key(|member| {
+            (rank(member), Reverse(member.metadata.creation_timestamp.as_ref().map(|time| time.0)))
+        });
+        members
+    }
+
+    /// The claims that wait for a pool, the next first.
+    pub(super) fn queue_of(&self, pool: &Key) -> Vec<&PoolClaim> {
+        let mut waiting: Vec<_> = self
+            .claims
+            .objects
+            .iter()
+            .filter(|(_, claim)| claim.pool_or_queue() == Some((pool.0.as_str(), pool.1.as_str())))
+            .map(|(_, claim)| claim)
+            .filter(|claim| phase(claim) == ClaimPhase::Pending)
+            .collect();
+        let position = |claim: &PoolClaim| claim.status.as_ref()?.queue.as_ref()?.position;
+        waiting.sort_by_key(|claim| {
+            (position(claim).unwrap_or(i32::MAX), -claim.spec.priority.unwrap_or(0), created(claim))
+        });
+        waiting
+    }
+
+    /// All claims that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.claims.objects.values().filter(|claim| phase(claim) == ClaimPhase::Pending).count()
+    }
+
+    /// All claims that hold a machine.
+    pub(super) fn holding(&self) -> usize {
+        self.claims.objects.values().filter(|claim| phase(claim) == ClaimPhase::Bound).count()
+    }
+}
+
+fn phase(claim: &PoolClaim) -> ClaimPhase {
+    claim.status.as_ref().map(|status| status.phase).unwrap_or_default()
+}
+
+fn created(claim: &PoolClaim) -> Option<Timestamp> {
+    claim.metadata.creation_timestamp.as_ref().map(|time| time.0)
+}
+
+/// Failed and ending members first, then those that come up, then those that work.
+fn rank(member: &PoolMember) -> u8 {
+    match member.status.as_ref().map(|status| status.state).unwrap_or_default() {
+        MemberState::Errored => 0,
+        _ if member.metadata.deletion_timestamp.is_some() => 1,
+        MemberState::Pending => 2,
+        MemberState::Warming => 3,
+        MemberState::Ready => 4,
+        MemberState::Claimed => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn claim(name: &str, phase: &str) -> PoolClaim {
+        serde_json::from_value(json!({
+            "metadata": { "name": name, "namespace": "a", "uid": name },
+            "spec": { "poolRef": { "name": "ci" } },
+            "status": { "phase": phase },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn rates_count_what_happens_and_not_what_was_there() {
+        let mut model = Model::new(None);
+        let take = |model: &mut Model, event| model.take(Change::Claim(event), at(100));
+        take(&mut model, Event::Init);
+        take(&mut model, Event::InitApply(claim("old", "Bound")));
+        take(&mut model, Event::InitDone);
+        take(&mut model, Event::Apply(claim("new", "Pending")));
+        take(&mut model, Event::Apply(claim("new", "Bound")));
+        take(&mut model, Event::Apply(claim("new", "Bound")));
+        take(&mut model, Event::Delete(claim("old", "Bound")));
+        let counts = [&model.made, &model.bound, &model.ended].map(|rate| rate.per_minute(at(100)));
+        assert_eq!(counts, [1, 1, 1]);
+        // The watch begins anew: nothing has happened by that.
+        take(&mut model, Event::Init);
+        take(&mut model, Event::InitApply(claim("new", "Bound")));
+        take(&mut model, Event::InitDone);
+        assert_eq!((model.made.per_minute(at(100)), model.holding(), model.waiting()), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_frozen_view_goes_on_with_all_that_happened() {
+        let mut model = Model::new(None);
+        model.take(Change::Claim(Event::InitDone), at(0));
+        model.freeze(at(1));
+        model.take(Change::Claim(Event::Apply(claim("new", "Pending"))), at(2));
+        assert_eq!(model.waiting(), 0);
+        model.freeze(at(3));
+        assert_eq!((model.waiting(), model.frozen()), (1, None));
+    }
+}

@@ -1,0 +1,70 @@
+//! `kubectl bullpen uninstall --check`: what is left of the installation, and what removes it.
+
+use std::process::ExitCode;
+
+use bullpen_uninstall::words::Report;
+use bullpen_uninstall::{Commands, Leftovers, NOT_ASKED, SOMETHING_LEFT, Scope, ask, only_checks};
+
+use super::CommandResult;
+use super::failure::Failure;
+use super::printing;
+use super::session::{GlobalOptions, Output, OutputOption, Session};
+
+/// Arguments of `uninstall`.
+#[derive(Debug, clap::Args)]
+pub(super) struct UninstallArgs {
+    /// List what is left and the commands that remove it; ends with 0 if nothing is left, 1 if something is, 2 if that
+    /// could not be asked. In all namespaces, unless --namespace names some (a,b)
+    #[arg(long)]
+    check: bool,
+    #[command(flatten)]
+    output: OutputOption,
+}
+
+/// Runs the command. Its failures end with another code than those of the other commands, so it opens its own session.
+pub(super) async fn execute(args: &UninstallArgs, options: &GlobalOptions) -> CommandResult {
+    match check(args, options).await {
+        Ok(false) => Ok(ExitCode::SUCCESS),
+        Ok(true) => Ok(ExitCode::from(SOMETHING_LEFT)),
+        Err(failure) => {
+            tell!("{failure}");
+            Ok(ExitCode::from(NOT_ASKED))
+        }
+    }
+}
+
+/// Prints what is left, and says whether that is anything.
+async fn check(args: &UninstallArgs, options: &GlobalOptions) -> Result<bool, Failure> {
+    if !args.check {
+        return Err(Failure::other(only_checks("kubectl bullpen")));
+    }
+    let named = Scope::named(options.namespace.as_deref().unwrap_or_default());
+    let scope = named.map_err(|problem| Failure::other(format!("--namespace: {problem}")))?;
+    let session = Session::open(options).await?;
+    let facts = ask(&session.client, &scope).await.map_err(|error| Failure::other(error.to_string()))?;
+    let leftovers = Leftovers::of(&facts);
+    let left = leftovers.left;
+    let report = Report::new(leftovers, &commands(options, &scope));
+    match args.output.output {
+        None | Some(Output::Wide) => say!("{}", report.text()),
+        Some(Output::Name) => names(&report.leftovers),
+        Some(format @ (Output::Json | Output::Yaml)) => say!("{}", printing::structured(&report, format)?),
+    }
+    Ok(left)
+}
+
+/// The commands for the cluster that was asked.
+fn commands(options: &GlobalOptions, scope: &Scope) -> Commands {
+    let kubeconfig = options.kubeconfig.as_ref().map(|path| path.display().to_string());
+    let mut same: Vec<(&str, &str)> = Vec::new();
+    same.extend(kubeconfig.as_deref().map(|path| ("--kubeconfig", path)));
+    same.extend(options.context.as_deref().map(|context| ("--context", context)));
+    Commands::new("kubectl bullpen", &same, scope)
+}
+
+fn names(left: &Leftovers) {
+    left.pools.iter().for_each(|pool| say!("instancepool.bullpen.dev/{}", pool.name.name));
+    left.members.iter().for_each(|member| say!("poolmember.bullpen.dev/{}", member.name.name));
+    left.claims.holding.iter().for_each(|claim| say!("poolclaim.bullpen.dev/{}", claim.name));
+    left.launch_configs.iter().for_each(|config| say!("launchconfig.bullpen.dev/{}", config.name.name));
+}

@@ -1,0 +1,175 @@
+//! `kubectl bullpen recycle` and `replenish`: what the operator does anyway, now.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bullpen_api::{
+    ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, InstancePool, LABEL_POOL, MemberState, PoolMember,
+    PoolState, RolloutType,
+};
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::watcher::{Config, Event};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use serde_json::json;
+
+use super::durations;
+use super::failure::{Failure, causes};
+use super::session::Session;
+use super::watching;
+
+/// How long an operator may take to answer a request, unless --timeout says otherwise, seconds.
+const ANSWER: i32 = 30;
+
+/// Arguments of `recycle` and `replenish`.
+#[derive(Debug, clap::Args)]
+pub(super) struct UpkeepArgs {
+    /// The pool
+    pool: String,
+    /// Wait until it is done: all machines replaced; for replenish, the target reached
+    #[arg(long)]
+    wait: bool,
+    /// Give up waiting after this time, such as 30m [default: never; 30s for the operator's answer]
+    #[arg(long, value_name = "TIME", value_parser = durations::seconds)]
+    timeout: Option<i32>,
+}
+
+impl UpkeepArgs {
+    fn pool(&self) -> &str {
+        self.pool.rsplit_once('/').map_or(&self.pool, |(_, name)| name)
+    }
+}
+
+/// Runs `wait` for at most so many seconds.
+async fn within<T>(
+    seconds: Option<i32>,
+    pool: &str,
+    wait: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(seconds) = seconds else { return wait.await };
+    let late = |_| Failure::other(format!("timed out waiting for the condition on instancepools/{pool}"));
+    tokio::time::timeout(Duration::from_secs(seconds.unsigned_abs().into()), wait).await.map_err(late)?
+}
+
+async fn annotate(session: &Session, pool: &str, annotation: &str, value: &str) -> Result<InstancePool, Failure> {
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": { annotation: value } } }));
+    let parameters = PatchParams { field_manager: Some("kubectl-bullpen".into()), ..PatchParams::default() };
+    Ok(session.api::<InstancePool>().patch(pool, &parameters, &patch).await?)
+}
+
+/// Asks for a pass without delays, and waits for its answer.
+pub(super) async fn replenish(args: &UpkeepArgs, session: &Session) -> Result<(), Failure> {
+    let name = args.pool();
+    // One operator answers each value once, so no two requests may be the same.
+    let value = format!("{} {}", Timestamp::now(), rand::random_range(0..1_000_000_u32));
+    annotate(session, name, ANNOTATION_RECONCILE_REQUESTED, &value).await?;
+    let answered = watching::until(session.watched::<InstancePool>(false), name, |pool: &InstancePool| {
+        let handled = pool.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref());
+        (handled == Some(value.as_str())).then(|| pool.clone())
+    });
+    let patience = args.timeout.unwrap_or(ANSWER);
+    let pool = within(Some(patience), name, answered).await.map_err(|failure| match failure {
+        Failure::Other(words) => Failure::other(format!("{words}: no operator has answered; does one run?")),
+        other => other,
+    })?;
+    say!("instancepool.bullpen.dev/{name} replenished");
+    say!("{}", numbers(&pool));
+    if pool.spec.state != PoolState::Active {
+        tell!("it is {}: nothing is bought", pool.spec.state.as_str());
+        return Ok(());
+    }
+    if args.wait {
+        let full = watching::until(session.watched::<InstancePool>(false), name, |pool: &InstancePool| {
+            let status = pool.status.as_ref()?;
+            let wanted = status.effective_target.as_ref()?.size;
+            (status.deficit == 0 && status.members?.ready >= wanted).then(|| numbers(pool))
+        });
+        say!("{}", within(args.timeout, name, full).await?);
+    }
+    Ok(())
+}
+
+fn numbers(pool: &InstancePool) -> String {
+    let status = pool.status.clone().unwrap_or_default();
+    let members = status.members.unwrap_or_default();
+    let target = status.effective_target.map_or(pool.spec.target_size, |target| target.size);
+    format!(
+        "{} of {target} ready, {} booting, {} still to be bought",
+        members.ready,
+        members.warming + members.pending,
+        status.deficit
+    )
+}
+
+/// Has every member replaced that is ready now.
+pub(super) async fn recycle(args: &UpkeepArgs, session: &Session) -> Result<(), Failure> {
+    let name = args.pool();
+    let now = Timestamp::now();
+    let pool = annotate(session, name, ANNOTATION_RECYCLE_REQUESTED, &now.to_string()).await?;
+    say!("instancepool.bullpen.dev/{name} recycling");
+    tell!("{}", forecast(&pool));
+    if args.wait { within(args.timeout, name, replaced(session, name, now)).await } else { Ok(()) }
+}
+
+/// What a recycling does to the pool as it is.
+fn forecast(pool: &InstancePool) -> String {
+    let ready = pool.status.as_ref().and_then(|status| status.members).unwrap_or_default().ready;
+    let spec = &pool.spec;
+    let budget = format!(
+        "at most {} too many and {} missing at a time",
+        spec.disruption.max_surge, spec.disruption.max_unavailable
+    );
+    let state = match spec.state {
+        PoolState::Active if spec.rollout.type_ == RolloutType::OnReplenish => {
+            "; rollout.type OnReplenish does not keep them"
+        }
+        PoolState::Active => "",
+        PoolState::Paused => "; the pool is Paused: only machines that it can spare go, and nothing is bought",
+        PoolState::Draining => "; the pool is Draining: they go anyway, and nothing is bought",
+    };
+    format!("{ready} ready machines are replaced, {budget}; booting and claimed ones are not touched{state}")
+}
+
+/// Waits until no unclaimed member is ready since before `before`, and says how many are left.
+async fn replaced(session: &Session, pool: &str, before: Timestamp) -> Result<(), Failure> {
+    let config = Config::default().labels(&format!("{LABEL_POOL}={pool}"));
+    let mut stream = Box::pin(watcher(session.watched::<PoolMember>(false), config).default_backoff());
+    let mut old: BTreeMap<String, bool> = BTreeMap::new();
+    let mut synced = false;
+    let mut last = None;
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(Event::Init) => {
+                old.clear();
+                synced = false;
+            }
+            Ok(Event::InitApply(member) | Event::Apply(member)) => {
+                old.insert(member.name_any(), is_old(&member, before));
+            }
+            Ok(Event::InitDone) => synced = true,
+            Ok(Event::Delete(member)) => drop(old.remove(&member.name_any())),
+            Err(watcher::Error::InitialListFailed(error)) => return Err(error.into()),
+            Err(error) => tell!("warning: the watch was interrupted, and is tried again: {}", causes(&error)),
+        }
+        let left = old.values().filter(|old| **old).count();
+        if synced && last != Some(left) {
+            last = Some(left);
+            if left == 0 {
+                say!("instancepool.bullpen.dev/{pool} recycled");
+                return Ok(());
+            }
+            tell!("{left} machines are still to be replaced");
+        }
+    }
+    Err(Failure::other("the watch ended"))
+}
+
+/// Whether the member is one that is to be replaced. What a person has set aside is not.
+fn is_old(member: &PoolMember, before: Timestamp) -> bool {
+    let Some(status) = &member.status else { return false };
+    let ready = status.state == MemberState::Ready && member.metadata.deletion_timestamp.is_none();
+    let aside = member.spec.cordoned || member.spec.hold;
+    ready && !aside && status.ready_since.as_ref().is_some_and(|since| since.0 < before)
+}

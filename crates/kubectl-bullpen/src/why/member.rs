@@ -1,0 +1,188 @@
+//! Why a member is where it is.
+
+use bullpen_api::{InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use bullpen_plan::pool::recycle::expires_at;
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
+
+use super::story::{Story, ago, since};
+use crate::members::{ANNOTATION_REASON, state};
+use crate::pools::said;
+use crate::printing::span;
+
+/// The story of a member, by what belongs to it as far as that can be read.
+pub(super) fn story(
+    member: &PoolMember,
+    pool: Option<&InstancePool>,
+    config: Option<&LaunchConfig>,
+    claim: Option<&PoolClaim>,
+    now: Timestamp,
+) -> Story {
+    let status = member.status.clone().unwrap_or_default();
+    let pool_name = &member.spec.pool_ref.name;
+    let mut story = Story::of("member", &member.name_any(), format!("{}, of pool {pool_name}", state(member)));
+    let placement = &member.spec.placement;
+    let created = member.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    story.fact(format!(
+        "written {} for launch config {} (image {}, zone {})",
+        ago(created, now),
+        placement.launch_config,
+        placement.image,
+        placement.zone
+    ));
+    match &status.instance {
+        Some(instance) => {
+            let address = instance.addresses.first().map(|first| format!(" at {}", first.address)).unwrap_or_default();
+            story.fact(format!("its machine is {}{address}", instance.id));
+        }
+        None => story.fact("it has no machine that is known yet"),
+    }
+    oddities(&mut story, member, now);
+    if pool.is_some_and(|pool| pool.uid().is_some_and(|uid| uid != member.spec.pool_ref.uid)) {
+        story.fact(format!("the pool {pool_name} of now is another one: nobody needs this member"));
+    }
+    if let Some(error) = config.and_then(|config| config.status.as_ref()).and_then(|status| status.last_error.as_ref())
+    {
+        let when = ago(Some(error.time.0), now);
+        story.fact(format!("the last error of its launch config, {when}: {}: {}", error.class, error.message));
+    }
+    if member.metadata.deletion_timestamp.is_some() {
+        ending(&mut story, member, now);
+    } else {
+        next(&mut story, member, pool, claim, now);
+    }
+    story
+}
+
+/// What is out of the ordinary with a member.
+pub(super) fn oddities(story: &mut Story, member: &PoolMember, now: Timestamp) {
+    let status = member.status.clone().unwrap_or_default();
+    let reason = member.annotations().get(ANNOTATION_REASON).map(|reason| format!(": {reason}")).unwrap_or_default();
+    if member.spec.cordoned {
+        story.fact(format!("it is cordoned: no other claim gets it{reason}"));
+    }
+    if member.spec.hold {
+        story.fact(format!("it is held: no other claim gets it, and its machine stays whoever wants its end{reason}"));
+    }
+    for type_ in ["Stalled", "Quarantined"] {
+        if let Some(condition) = said(&status.conditions, type_, "True") {
+            story.fact(format!("{type_}: {}", since(condition, now)));
+        }
+    }
+    if let Some(error) = &status.last_error {
+        story.fact(format!("it failed {}: {}: {}", ago(Some(error.time.0), now), error.class, error.message));
+    }
+}
+
+fn ending(story: &mut Story, member: &PoolMember, now: Timestamp) {
+    let since = member.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+    let claimed = member.status.as_ref().is_some_and(|status| status.state == MemberState::Claimed);
+    story.fact(format!("its end was asked for {}", ago(since, now)));
+    if member.spec.hold {
+        story.next("it is terminated when it is let go: kubectl bullpen unhold");
+    } else if claimed {
+        story.next("it is terminated when its claim ends");
+    } else {
+        story.next("it goes when the cloud says that its machine is gone");
+    }
+}
+
+fn next(
+    story: &mut Story,
+    member: &PoolMember,
+    pool: Option<&InstancePool>,
+    claim: Option<&PoolClaim>,
+    now: Timestamp,
+) {
+    let status = member.status.clone().unwrap_or_default();
+    let left = |from: Option<Timestamp>, seconds: i32| {
+        let until = from?.checked_add(SignedDuration::from_secs(i64::from(seconds))).ok()?;
+        Some(span(until.duration_since(now).as_secs()))
+    };
+    match status.state {
+        MemberState::Pending => story.next("its machine is asked for, or the cloud's answer is waited for"),
+        MemberState::Warming => {
+            let started = status.warming_started_at.as_ref().map(|time| time.0);
+            story.fact(format!("the cloud accepted it {}, and it boots", ago(started, now)));
+            story.next("it is ready when the provider says that it runs");
+            let timeout = pool.map(|pool| pool.spec.readiness.launch_timeout_seconds);
+            if let Some(left) = timeout.and_then(|timeout| left(started, timeout)) {
+                story.next(format!("it is given up in {left} if it has not booted by then"));
+            }
+        }
+        MemberState::Ready => {
+            let ready = status.ready_since.as_ref().map(|time| time.0);
+            story.fact(format!("it became ready {}", ago(ready, now)));
+            if member.spec.cordoned || member.spec.hold {
+                story.next("it stays as it is until it is let go; another was bought in its place");
+                return;
+            }
+            story.next("a claim gets it when it is its turn: the oldest of the current template go first");
+            let uid = member.uid().unwrap_or_default();
+            let due = ready.zip(pool).map(|(ready, pool)| expires_at(&uid, ready, &pool.spec.recycle));
+            match due {
+                Some(due) if due > now => {
+                    story.next(format!("it is recycled in about {}", span(due.duration_since(now).as_secs())));
+                }
+                Some(_) => story.next("it is past its age, and recycled when the disruption budget lets it go"),
+                None => {}
+            }
+        }
+        MemberState::Claimed => {
+            let holder = status.claim_ref.clone().unwrap_or_default();
+            let since = ago(status.claimed_at.as_ref().map(|time| time.0), now);
+            story.fact(format!("claim {}/{} took it {since}", holder.namespace, holder.name));
+            if let Some(claim) = claim {
+                let by = claim.spec.acquired_by.as_ref().map(|by| format!(" by {by}"));
+                let purpose = claim.spec.acquired_for.as_ref().map(|purpose| format!(", for: {purpose}"));
+                if by.is_some() || purpose.is_some() {
+                    story.fact(format!("it is used{}{}", by.unwrap_or_default(), purpose.unwrap_or_default()));
+                }
+            }
+            story.next("it is terminated when its claim ends; nothing else takes it away");
+        }
+        MemberState::Errored => story.next("its machine is terminated, and another bought"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn member(spec: &Value, status: &Value) -> PoolMember {
+        let mut whole = json!({
+            "poolRef": { "name": "ci", "uid": "p" },
+            "placement": { "launchConfig": "sim", "generation": 1, "image": "img-1", "zone": "r1-a" },
+            "templateHash": "h",
+        });
+        for (key, value) in spec.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        let metadata = json!({ "name": "ci-1", "uid": "m", "creationTimestamp": "2026-01-01T00:00:00Z",
+            "annotations": { "bullpen.dev/reason": "kernel bug (cordoned by ann)" } });
+        serde_json::from_value(json!({ "metadata": metadata, "spec": whole, "status": status })).unwrap()
+    }
+
+    fn told(member: &PoolMember) -> String {
+        story(member, None, None, None, "2026-01-01T00:05:00Z".parse().unwrap()).whole()
+    }
+
+    #[test]
+    fn a_cordoned_member_tells_who_set_it_aside_and_why() {
+        let story = told(&member(&json!({ "cordoned": true }), &json!({ "state": "Ready" })));
+        assert!(story.contains("member/ci-1: Ready,Cordoned, of pool ci"), "{story}");
+        assert!(story.contains("no other claim gets it: kernel bug (cordoned by ann)"), "{story}");
+        assert!(story.contains("until it is let go"), "{story}");
+    }
+
+    #[test]
+    fn a_failed_member_tells_its_error_and_its_end() {
+        let error =
+            json!({ "class": "LaunchTimeout", "message": "no boot in 600 s", "time": "2026-01-01T00:04:00.000000Z" });
+        let story = told(&member(&json!({}), &json!({ "state": "Errored", "lastError": error })));
+        assert!(story.contains("it failed 60s ago: LaunchTimeout: no boot in 600 s"), "{story}");
+        assert!(story.contains("next: its machine is terminated"), "{story}");
+    }
+}

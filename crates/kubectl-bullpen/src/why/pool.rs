@@ -1,0 +1,204 @@
+//! Why a pool is where it is.
+
+use std::collections::BTreeMap;
+
+use bullpen_api::{InstancePool, LaunchConfig, PoolMember, PoolState, TargetSource};
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use super::story::{Story, ago, many, since};
+use crate::members::state;
+use crate::pools::{said, trouble};
+use crate::printing::span;
+
+/// How many members are named.
+const NAMED: usize = 5;
+
+/// The story of a pool, by its members and the launch configs of its namespace.
+pub(super) fn story(pool: &InstancePool, members: &[PoolMember], configs: &[LaunchConfig], now: Timestamp) -> Story {
+    let status = pool.status.clone().unwrap_or_default();
+    let headline = match trouble(pool) {
+        Some(trouble) => trouble,
+        None if pool.spec.state == PoolState::Active => "all is well".into(),
+        None => format!("it is {}", pool.spec.state.as_str()),
+    };
+    let mut story = Story::of("pool", &pool.name_any(), headline);
+    numbers(&mut story, pool);
+    let conditions = &status.conditions;
+    for (type_, bad) in [
+        ("Stalled", "True"),
+        ("Ready", "False"),
+        ("ProvisioningHealthy", "False"),
+        ("CapacityAvailable", "False"),
+        ("AtMaxSize", "True"),
+        ("TemplateCurrent", "False"),
+        ("TerminationHealthy", "False"),
+        ("Quarantined", "True"),
+        ("Drained", if pool.spec.state == PoolState::Draining { "False" } else { "" }),
+    ] {
+        if let Some(condition) = said(conditions, type_, bad) {
+            story.fact(format!("{type_} is {bad}: {}", since(condition, now)));
+        }
+    }
+    if status.waiting_claims > 0 {
+        story.fact(format!("{} for a machine", many(status.waiting_claims.into(), "claim waits", "claims wait")));
+    }
+    of_launch_configs(&mut story, pool, configs, now);
+    of_members(&mut story, members);
+    next(&mut story, pool, now);
+    story
+}
+
+/// Target and members, in one sentence.
+pub(super) fn numbers(story: &mut Story, pool: &InstancePool) {
+    let status = pool.status.clone().unwrap_or_default();
+    let members = status.members.unwrap_or_default();
+    let spec = &pool.spec;
+    let target = match &status.effective_target {
+        Some(target) if target.source == TargetSource::MaxSize => {
+            format!("target {} (cut to {} by maxSize {})", spec.target_size, target.size, spec.max_size)
+        }
+        _ => format!("target {}, maxSize {}", spec.target_size, spec.max_size),
+    };
+    let mut parts = vec![format!("{} ready", members.ready)];
+    for (count, word) in [
+        (members.warming, "warming"),
+        (members.pending, "asked for"),
+        (members.claimed, "claimed"),
+        (members.errored, "failed"),
+        (members.terminating, "terminating"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {word}"));
+        }
+    }
+    story.fact(format!("pool {} is {}: {target}; {}", pool.name_any(), spec.state.as_str(), parts.join(", ")));
+}
+
+fn of_launch_configs(story: &mut Story, pool: &InstancePool, configs: &[LaunchConfig], now: Timestamp) {
+    let status = pool.status.clone().unwrap_or_default();
+    for wanted in &pool.spec.launch_configs {
+        let name = &wanted.name;
+        let Some(config) = configs.iter().find(|config| config.name_any() == *name) else {
+            story.fact(format!("launch config {name} is not there"));
+            continue;
+        };
+        let mut words = Vec::new();
+        if let Some(used) = status.launch_configs.iter().find(|used| used.name == *name) {
+            if used.consecutive_failures > 0 {
+                let failures = many(used.consecutive_failures.into(), "failure", "failures");
+                let last = used.last_failure.as_ref().map(|error| {
+                    format!(", the last {}: {}: {}", ago(Some(error.time.0), now), error.class, error.message)
+                });
+                words.push(format!("{failures} in a row{}", last.unwrap_or_default()));
+            }
+            if let Some(until) = used.open_until.as_ref().map(|time| time.0) {
+                let left = until.duration_since(now).as_secs();
+                words.push(if left > 0 {
+                    format!("nothing is bought for {}", span(left))
+                } else {
+                    "one machine at a time is tried".into()
+                });
+            }
+        }
+        let known = config.status.clone().unwrap_or_default();
+        for type_ in ["Available", "CapacityAvailable"] {
+            if let Some(condition) = said(&known.conditions, type_, "False") {
+                words.push(format!("{type_} is False: {}", since(condition, now)));
+            }
+        }
+        if config.spec.paused {
+            words.push("it is paused".into());
+        }
+        if let Some(percent) = known.weight.filter(|percent| *percent < 100 && !config.spec.paused) {
+            words.push(format!("it gets {percent} % of its share, by how its members fared"));
+        }
+        if !words.is_empty() {
+            story.fact(format!("launch config {name}: {}", words.join("; ")));
+        }
+    }
+}
+
+/// Members that a person should know of.
+fn of_members(story: &mut Story, members: &[PoolMember]) {
+    let mut odd: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for member in members {
+        let state = state(member);
+        if state.contains(',') || state == "Errored" {
+            odd.entry(state).or_default().push(member.name_any());
+        }
+    }
+    for (state, names) in odd {
+        let more = names.len().saturating_sub(NAMED);
+        let some = names[..names.len().min(NAMED)].join(", ");
+        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+        story.fact(format!("{state}: {some}{rest}"));
+    }
+}
+
+fn next(story: &mut Story, pool: &InstancePool, now: Timestamp) {
+    let status = pool.status.clone().unwrap_or_default();
+    let deficit = status.deficit;
+    if pool.metadata.deletion_timestamp.is_some() {
+        return story.next("it goes with its last member; claimed ones finish");
+    }
+    match pool.spec.state {
+        PoolState::Paused => story.next("nothing, until it is resumed: kubectl bullpen resume"),
+        PoolState::Draining => story.next("unclaimed machines go; claimed ones end with their claims"),
+        PoolState::Active if deficit > 0 => {
+            story.next(format!(
+                "{} bought as soon as what stands in the way lets it",
+                many(deficit.into(), "machine is", "machines are")
+            ));
+        }
+        PoolState::Active => story.next("each claimed machine is replaced at once"),
+    }
+    if let Some(last) = status.last_replenish_time.as_ref().map(|time| time.0) {
+        story.fact(format!("it last bought machines {}", ago(Some(last), now)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pool_whose_breaker_is_open_tells_what_failed_and_when_it_is_tried_again() {
+        let pool: InstancePool = serde_json::from_value(json!({
+            "metadata": { "name": "ci" },
+            "spec": { "targetSize": 2, "maxSize": 4, "launchConfigs": [{ "name": "sim" }, { "name": "lost" }] },
+            "status": {
+                "observedGeneration": 1,
+                "deficit": 2,
+                "waitingClaims": 3,
+                "members": { "ready": 0, "claimed": 1 },
+                "launchConfigs": [{
+                    "name": "sim", "templateHash": "h", "consecutiveFailures": 5,
+                    "openUntil": "2026-01-01T00:06:00.000000Z",
+                    "lastFailure": { "class": "Quota", "message": "too many cores", "time": "2026-01-01T00:04:00.000000Z" },
+                }],
+                "conditions": [{ "type": "ProvisioningHealthy", "status": "False", "reason": "BreakerOpen",
+                    "message": "sim is left alone", "lastTransitionTime": "2026-01-01T00:04:00Z" }],
+            },
+        }))
+        .unwrap();
+        let config: LaunchConfig = serde_json::from_value(json!({
+            "metadata": { "name": "sim" },
+            "spec": { "region": "r", "zone": "z", "instanceType": "t", "image": "i" },
+        }))
+        .unwrap();
+        let story = story(&pool, &[], &[config], "2026-01-01T00:05:00Z".parse().unwrap()).whole();
+        for words in [
+            "pool/ci: sim is left alone",
+            "0 ready, 1 claimed",
+            "3 claims wait for a machine",
+            "launch config sim: 5 failures in a row, the last 60s ago: Quota: too many cores; nothing is bought for 60s",
+            "launch config lost is not there",
+            "2 machines are bought as soon as",
+        ] {
+            assert!(story.contains(words), "no {words:?} in\n{story}");
+        }
+    }
+}

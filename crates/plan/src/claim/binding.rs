@@ -1,0 +1,223 @@
+//! The Secret of a claim: its name, what it holds, and what one that is there already means.
+
+use std::collections::BTreeMap;
+
+use bullpen_api::{Binding, InstanceAddress, PoolClaim, PoolMember};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
+use zeroize::Zeroizing;
+
+/// What the Secret is for, in the words of servicebinding.io; also the end of its type.
+const KIND: &str = "ssh";
+const PORT: &str = "22";
+/// The member that the Secret speaks of, as `namespace/name`.
+pub const ANNOTATION_MEMBER: &str = "bullpen.dev/member";
+/// Uid of that member.
+pub const ANNOTATION_MEMBER_UID: &str = "bullpen.dev/member-uid";
+
+/// The name of the claim's Secret, if it asked for one. A Pod may refer to it before it is there.
+pub fn secret_name(claim: &PoolClaim) -> Option<String> {
+    let wanted = claim.spec.binding == Some(Binding::Secret);
+    wanted.then(|| format!("{}-binding", claim.metadata.name.as_deref().unwrap_or_default()))
+}
+
+/// What the Secret of `claim` holds of `member`, bought from a provider of this kind; `key` is the private key's file.
+pub fn secret(
+    name: &str,
+    claim: &PoolClaim,
+    member: &PoolMember,
+    provider: Option<&str>,
+    key: Option<&Zeroizing<String>>,
+) -> Secret {
+    let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
+    let entries = [
+        ("type", Some(KIND)),
+        ("provider", provider),
+        ("host", machine.and_then(|machine| host(&machine.addresses))),
+        ("port", Some(PORT)),
+        ("username", member.spec.ssh.as_ref().map(|ssh| ssh.user.as_str())),
+        ("ssh-privatekey", key.map(|key| key.as_str())),
+        ("instance-id", machine.map(|machine| machine.id.as_str())),
+    ];
+    let text = |text: Option<&String>| text.cloned().unwrap_or_default();
+    let meta = &member.metadata;
+    Secret {
+        metadata: ObjectMeta {
+            namespace: claim.metadata.namespace.clone(),
+            name: Some(name.to_owned()),
+            annotations: Some(BTreeMap::from([
+                (
+                    ANNOTATION_MEMBER.to_owned(),
+                    format!("{}/{}", text(meta.namespace.as_ref()), text(meta.name.as_ref())),
+                ),
+                (ANNOTATION_MEMBER_UID.to_owned(), text(meta.uid.as_ref())),
+            ])),
+            owner_references: Some(vec![owner(claim)]),
+            ..ObjectMeta::default()
+        },
+        data: Some(
+            entries
+                .into_iter()
+                .filter_map(|(key, value)| Some((key.to_owned(), ByteString(value?.as_bytes().to_vec()))))
+                .collect(),
+        ),
+        immutable: Some(true),
+        type_: Some(format!("servicebinding.io/{KIND}")),
+        ..Secret::default()
+    }
+}
+
+/// Where to reach the machine: inside its network if that is known.
+fn host(addresses: &[InstanceAddress]) -> Option<&str> {
+    let internal = addresses.iter().find(|address| address.type_ == "InternalIP");
+    internal.or_else(|| addresses.first()).map(|address| address.address.as_str())
+}
+
+/// It doesn't block the claim's deletion, which would take a permission of its own.
+fn owner(claim: &PoolClaim) -> OwnerReference {
+    OwnerReference {
+        api_version: PoolClaim::api_version(&()).into_owned(),
+        kind: PoolClaim::kind(&()).into_owned(),
+        name: claim.metadata.name.clone().unwrap_or_default(),
+        uid: claim.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    }
+}
+
+/// What a Secret that has the name already means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Present {
+    /// It is the claim's, and speaks of this member: an earlier try made it.
+    Ours,
+    /// It is the claim's, and speaks of another member: the user may have seen that one.
+    OfAnotherMember {
+        /// Namespace of that member.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// It belonged to an earlier claim of the same name and will go in a moment.
+    OfEarlierClaim,
+    /// It is somebody else's.
+    Foreign,
+}
+
+/// Judges the Secret that has the name of the claim's.
+pub fn judge(found: &Secret, claim: &PoolClaim, member_uid: &str) -> Present {
+    let ours = owner(claim);
+    let owners = found.metadata.owner_references.as_deref().unwrap_or_default();
+    let Some(theirs) = owners.iter().find(|theirs| theirs.controller == Some(true)) else { return Present::Foreign };
+    if theirs.uid != ours.uid {
+        let earlier = theirs.kind == ours.kind && theirs.api_version == ours.api_version && theirs.name == ours.name;
+        return if earlier { Present::OfEarlierClaim } else { Present::Foreign };
+    }
+    let annotation = |key| found.metadata.annotations.as_ref()?.get(key);
+    match (annotation(ANNOTATION_MEMBER_UID), annotation(ANNOTATION_MEMBER).and_then(|name| name.split_once('/'))) {
+        (Some(uid), _) if uid == member_uid => Present::Ours,
+        (Some(uid), Some((namespace, name))) => {
+            Present::OfAnotherMember { namespace: namespace.to_owned(), name: name.to_owned(), uid: uid.clone() }
+        }
+        _ => Present::Foreign,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn claim(uid: &str) -> PoolClaim {
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "team", "name": "build-1", "uid": uid},
+            "spec": {"poolRef": {"name": "ci"}, "binding": "Secret"},
+        }))
+        .unwrap()
+    }
+
+    fn member(uid: &str) -> PoolMember {
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "pools", "name": format!("ci-{uid}"), "uid": uid},
+            "spec": {
+                "poolRef": {"name": "ci", "uid": "p"},
+                "placement": {"launchConfig": "sim", "generation": 1, "image": "i", "zone": "z"},
+                "templateHash": "h",
+                "ssh": {"user": "ci", "keyId": "k"},
+            },
+            "status": {"instance": {"id": "i-1", "addresses": [
+                {"type": "ExternalIP", "address": "192.0.2.1"}, {"type": "InternalIP", "address": "10.0.0.1"},
+            ]}},
+        }))
+        .unwrap()
+    }
+
+    fn of(claim_uid: &str, member_uid: &str) -> Secret {
+        let key = Zeroizing::new("PRIVATE".to_owned());
+        secret("build-1-binding", &claim(claim_uid), &member(member_uid), Some("simulated"), Some(&key))
+    }
+
+    #[test]
+    fn a_secret_has_the_shape_of_a_provisioned_service() {
+        let made = serde_json::to_value(of("c", "m")).unwrap();
+        assert_eq!(made["type"], "servicebinding.io/ssh");
+        assert_eq!(made["metadata"]["name"], "build-1-binding");
+        assert_eq!(made["metadata"]["namespace"], "team");
+        assert_eq!(
+            made["metadata"]["ownerReferences"],
+            json!([{"apiVersion": "bullpen.dev/v1alpha1", "kind": "PoolClaim", "name": "build-1", "uid": "c", "controller": true}])
+        );
+        let data = of("c", "m").data.unwrap();
+        let entries: Vec<_> =
+            data.iter().map(|(key, value)| (key.as_str(), String::from_utf8_lossy(&value.0).into_owned())).collect();
+        let expected = [
+            ("host", "10.0.0.1"),
+            ("instance-id", "i-1"),
+            ("port", "22"),
+            ("provider", "simulated"),
+            ("ssh-privatekey", "PRIVATE"),
+            ("type", "ssh"),
+            ("username", "ci"),
+        ];
+        assert_eq!(entries, expected.map(|(key, value)| (key, value.to_owned())));
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let mut bare = member("m");
+        (bare.spec.ssh, bare.status) = (None, None);
+        let made = secret("build-1-binding", &claim("c"), &bare, None, None);
+        assert_eq!(made.data.unwrap().into_keys().collect::<Vec<_>>(), ["port", "type"]);
+        let only = [InstanceAddress { type_: "ExternalDNS".into(), address: "x.example.com".into() }];
+        assert_eq!(host(&only), Some("x.example.com"));
+    }
+
+    #[test]
+    fn only_a_claim_that_asks_for_a_secret_has_one() {
+        assert_eq!(secret_name(&claim("c")).as_deref(), Some("build-1-binding"));
+        let mut plain = claim("c");
+        plain.spec.binding = None;
+        assert_eq!(secret_name(&plain), None);
+    }
+
+    #[test]
+    fn a_secret_that_is_there_is_ours_only_by_the_uid_of_the_claim_and_of_the_member() {
+        assert_eq!(judge(&of("c", "m"), &claim("c"), "m"), Present::Ours);
+        assert_eq!(
+            judge(&of("c", "m"), &claim("c"), "other"),
+            Present::OfAnotherMember { namespace: "pools".into(), name: "ci-m".into(), uid: "m".into() }
+        );
+        assert_eq!(judge(&of("old", "m"), &claim("c"), "m"), Present::OfEarlierClaim);
+        assert_eq!(judge(&Secret::default(), &claim("c"), "m"), Present::Foreign);
+        let mut forged = of("c", "m");
+        forged.metadata.annotations = None;
+        assert_eq!(judge(&forged, &claim("c"), "m"), Present::Foreign);
+        let mut adopted = of("old", "m");
+        adopted.metadata.owner_references.as_mut().unwrap()[0].kind = "Deployment".into();
+        assert_eq!(judge(&adopted, &claim("c"), "m"), Present::Foreign);
+    }
+}

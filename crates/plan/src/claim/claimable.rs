@@ -1,0 +1,143 @@
+//! Which members may be handed out, and which claims may be given one.
+
+use bullpen_api::{ClaimPhase, MemberState};
+
+use super::evidence::HasUid;
+
+/// What the claim protocol needs to know of a member, as one version of it shows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MemberView<Id> {
+    /// `metadata.uid`.
+    pub uid: Id,
+    /// `spec.poolRef.uid`.
+    pub pool: Id,
+    /// `status.state`.
+    pub state: MemberState,
+    /// Whether `metadata.deletionTimestamp` is set, by whomever.
+    pub deleting: bool,
+    /// `status.claimRef.uid`.
+    pub claim: Option<Id>,
+    /// Whether it is nobody's for now: `spec.cordoned`, `spec.hold`, or the condition `Quarantined` (a claim that nobody
+    /// remembers was given its machine).
+    pub set_aside: bool,
+}
+
+impl<Id: Eq> MemberView<Id> {
+    /// Whether the member is claimed, and by the claim with this uid.
+    pub fn is_claimed_by(&self, claim: &Id) -> bool {
+        self.state == MemberState::Claimed && self.claim.as_ref() == Some(claim)
+    }
+}
+
+impl<Id: Eq> HasUid for MemberView<Id> {
+    type Id = Id;
+    fn uid(&self) -> &Id {
+        &self.uid
+    }
+}
+
+/// What the claim protocol needs to know of a claim, as one version of it shows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClaimView<Id> {
+    /// `metadata.uid`.
+    pub uid: Id,
+    /// `status.phase`.
+    pub phase: ClaimPhase,
+    /// `status.memberRef.uid`; set once.
+    pub member: Option<Id>,
+    /// Whether `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
+}
+
+impl<Id: Eq> HasUid for ClaimView<Id> {
+    type Id = Id;
+    fn uid(&self) -> &Id {
+        &self.uid
+    }
+}
+
+/// Whether a claim may take this member: the one fence in front of the compare-and-swap.
+///
+/// CEL sees no deletionTimestamp, so the API server would accept a claim on a member that is being deleted, whose
+/// machine may be ended at any moment. Nothing but this test keeps such a member from being handed out, or one that a
+/// person has set aside.
+pub fn claimable<Id: Eq>(member: &MemberView<Id>, live_pool: &Id) -> bool {
+    let free = member.state == MemberState::Ready && member.claim.is_none();
+    free && !member.deleting && !member.set_aside && member.pool == *live_pool
+}
+
+/// Whether a claim waits for a member, `named` telling whether any member's `claimRef` names it.
+///
+/// A claim that a member names has its machine already: binding it is finished, nothing else is looked for. One that
+/// is being deleted would be a machine for nobody.
+pub fn queues<Id>(claim: &ClaimView<Id>, named: bool) -> bool {
+    claim.phase == ClaimPhase::Pending && claim.member.is_none() && !claim.deleting && !named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member() -> MemberView<&'static str> {
+        MemberView { uid: "m", pool: "p", state: MemberState::Ready, deleting: false, claim: None, set_aside: false }
+    }
+
+    fn claim() -> ClaimView<&'static str> {
+        ClaimView { uid: "c", phase: ClaimPhase::Pending, member: None, deleting: false }
+    }
+
+    #[test]
+    fn a_ready_member_of_the_live_pool_is_claimable() {
+        assert!(claimable(&member(), &"p"));
+    }
+
+    #[test]
+    fn only_a_ready_member_is_claimable() {
+        for state in MemberState::ALL {
+            assert_eq!(claimable(&MemberView { state, ..member() }, &"p"), state == MemberState::Ready);
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_being_deleted_is_never_claimable() {
+        for state in MemberState::ALL {
+            assert!(!claimable(&MemberView { state, deleting: true, ..member() }, &"p"));
+        }
+    }
+
+    #[test]
+    fn a_member_that_names_a_claim_is_not_claimable() {
+        assert!(!claimable(&MemberView { claim: Some("c"), ..member() }, &"p"));
+    }
+
+    #[test]
+    fn a_member_set_aside_is_never_claimable() {
+        for state in MemberState::ALL {
+            assert!(!claimable(&MemberView { state, set_aside: true, ..member() }, &"p"));
+        }
+    }
+
+    #[test]
+    fn a_member_of_an_earlier_pool_of_the_same_name_is_not_claimable() {
+        assert!(!claimable(&member(), &"another uid"));
+    }
+
+    #[test]
+    fn a_pending_claim_that_no_member_names_queues() {
+        assert!(queues(&claim(), false));
+        assert!(!queues(&claim(), true));
+    }
+
+    #[test]
+    fn only_a_pending_claim_queues() {
+        for phase in ClaimPhase::ALL {
+            assert_eq!(queues(&ClaimView { phase, ..claim() }, false), phase == ClaimPhase::Pending);
+        }
+    }
+
+    #[test]
+    fn a_claim_that_is_being_deleted_or_has_a_member_does_not_queue() {
+        assert!(!queues(&ClaimView { deleting: true, ..claim() }, false));
+        assert!(!queues(&ClaimView { member: Some("m"), ..claim() }, false));
+    }
+}

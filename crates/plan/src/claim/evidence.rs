@@ -1,0 +1,103 @@
+//! What is known of an object, and how well it is known.
+
+/// An object that can be told from another of the same name.
+pub trait HasUid {
+    /// The type of `metadata.uid`.
+    type Id: Eq;
+    /// `metadata.uid`.
+    fn uid(&self) -> &Self::Id;
+}
+
+/// The answer of an uncached GET.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found<V> {
+    /// An object of that name is there.
+    Object(V),
+    /// The API server's own 404 for this object. The 404 of a missing CRD is [`Found::Unproved`].
+    Missing,
+    /// Anything else: 403, a timeout, a missing CRD, a namespace that is not watched.
+    Unproved,
+}
+
+/// What is known of the object with one certain uid.
+///
+/// The variants are private: live knowledge comes from an uncached GET or from the answer of a write, and that an
+/// object is gone comes from its own Deleted event or a GET, so a cache can be taken for neither.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence<V>(pub(super) Proof<V>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Proof<V> {
+    Nothing,
+    NotInCache,
+    Gone,
+    Seen { view: V, live: bool },
+}
+
+impl<V: HasUid> Evidence<V> {
+    /// What the process's own cache shows under the object's name.
+    ///
+    /// An entry that is missing or has another uid proves nothing: a cache may not have seen the object yet.
+    pub fn from_cache(uid: &V::Id, entry: Option<V>) -> Self {
+        match entry {
+            Some(view) if view.uid() == uid => Self(Proof::Seen { view, live: false }),
+            _ => Self(Proof::NotInCache),
+        }
+    }
+
+    /// What an uncached GET of the object's name answered. Another uid proves that this object is gone.
+    pub fn from_get(uid: &V::Id, found: Found<V>) -> Self {
+        match found {
+            Found::Object(view) if view.uid() == uid => Self(Proof::Seen { view, live: true }),
+            Found::Object(_) | Found::Missing => Self(Proof::Gone),
+            Found::Unproved => Self(Proof::Nothing),
+        }
+    }
+
+    /// The object as the answer of an accepted write showed it: as good as a GET.
+    pub fn from_write(view: V) -> Self {
+        Self(Proof::Seen { view, live: true })
+    }
+
+    /// The object's own Deleted event came by the watch, or a write to it was answered by 404 for this object.
+    pub fn gone() -> Self {
+        Self(Proof::Gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claim::claimable::ClaimView;
+    use bullpen_api::ClaimPhase;
+
+    fn claim(uid: u8) -> ClaimView<u8> {
+        ClaimView { uid, phase: ClaimPhase::Pending, member: None, deleting: false }
+    }
+
+    #[test]
+    fn a_cache_never_proves_that_an_object_is_gone() {
+        for entry in [None, Some(claim(2))] {
+            assert_eq!(Evidence::from_cache(&1, entry).0, Proof::NotInCache);
+        }
+    }
+
+    #[test]
+    fn a_get_that_finds_nothing_or_another_uid_proves_that_the_object_is_gone() {
+        for found in [Found::Missing, Found::Object(claim(2))] {
+            assert_eq!(Evidence::from_get(&1, found).0, Proof::Gone);
+        }
+    }
+
+    #[test]
+    fn a_get_without_a_usable_answer_proves_nothing() {
+        assert_eq!(Evidence::<ClaimView<u8>>::from_get(&1, Found::Unproved).0, Proof::Nothing);
+    }
+
+    #[test]
+    fn only_a_get_or_a_write_shows_an_object_live() {
+        assert_eq!(Evidence::from_cache(&1, Some(claim(1))).0, Proof::Seen { view: claim(1), live: false });
+        assert_eq!(Evidence::from_get(&1, Found::Object(claim(1))).0, Proof::Seen { view: claim(1), live: true });
+        assert_eq!(Evidence::from_write(claim(1)).0, Proof::Seen { view: claim(1), live: true });
+    }
+}

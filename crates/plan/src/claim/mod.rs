@@ -1,0 +1,18 @@
+//! Claims: who gets which member, what each write of the claim protocol proves, and what becomes of both afterwards.
+
+pub mod binding;
+pub mod claim_tag;
+mod claimable;
+mod evidence;
+mod fate;
+pub mod lifetime;
+pub mod queue;
+pub mod status;
+mod write_outcome;
+
+pub use claimable::{ClaimView, MemberView, claimable, queues};
+pub use evidence::{Evidence, Found, HasUid};
+pub use fate::{Ending, Fate, HeldMember, Hold, ending, fate, hold};
+pub use write_outcome::{
+    Answer, BindStep, DeleteStep, SwapStep, after_bind, after_delete, after_swap, after_swap_look,
+};

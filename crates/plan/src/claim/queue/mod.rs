@@ -1,0 +1,171 @@
+//! Who gets which member, and what is said to those who get none (`DESIGN.md` §2 and §4).
+
+mod admission;
+mod choice;
+mod notice;
+mod order;
+mod telling;
+
+use jiff::{SignedDuration, Timestamp};
+
+pub use self::admission::{Admission, Labels, admission, demand};
+pub use self::choice::{Candidate, choose, selects};
+pub use self::notice::{
+    Notice, Refusal, Supply, Trouble, no_match, not_found, not_listed, not_watched, over_quota, trouble,
+};
+pub use self::order::{Offer, Order, Paired, Turn, allowed_priority, pair};
+pub use self::telling::{Said, Telling};
+use bullpen_api::WhenEmpty;
+
+/// How long a claim with `whenEmpty: Fail` waits for a pool that is not there, unless it says otherwise.
+pub const POOL_NOT_FOUND_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
+
+/// A claim that gets no member now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unserved {
+    /// Uid.
+    pub uid: String,
+    /// `metadata.creationTimestamp`.
+    pub created: Timestamp,
+    /// When this process first saw it: `created` has whole seconds only.
+    pub first_seen: Timestamp,
+    /// `spec.whenEmpty`, or what the pool says if it serves the claim, or the default.
+    pub when_empty: WhenEmpty,
+    /// `spec.waitTimeoutSeconds`.
+    pub wait_timeout: Option<SignedDuration>,
+    /// What its status says now, if anything.
+    pub said: Option<Said>,
+}
+
+/// What is said of a claim that got no member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It waits, for this reason.
+    Waits(Notice),
+    /// It failed, for this reason.
+    Failed(Refusal),
+}
+
+/// What follows for a claim that gets no member now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// What is to be written.
+    pub verdict: Option<Verdict>,
+    /// When to look again although nothing changed.
+    pub look_again_at: Option<Timestamp>,
+}
+
+/// Judges a claim that gets no member now: it fails by `refusal` when its time is over, and is told `notice` until then.
+pub fn judge(claim: &Unserved, refusal: &Refusal, notice: &Notice, telling: &Telling, now: Timestamp) -> Judgement {
+    let timeout = match (claim.when_empty, refusal.reason) {
+        (WhenEmpty::Fail, "PoolNotFound") => Some(claim.wait_timeout.unwrap_or(POOL_NOT_FOUND_TIMEOUT)),
+        (WhenEmpty::Fail, _) => Some(SignedDuration::ZERO),
+        (WhenEmpty::Wait, _) => claim.wait_timeout,
+    };
+    let deadline = timeout.and_then(|timeout| claim.created.checked_add(timeout).ok());
+    if deadline.is_some_and(|deadline| deadline <= now) {
+        return Judgement { verdict: Some(Verdict::Failed(refusal.clone())), look_again_at: None };
+    }
+    let seen = claim.created.max(claim.first_seen);
+    match telling.due(&claim.uid, claim.said.as_ref(), notice, seen) {
+        Some(due) if due <= now => Judgement { verdict: Some(Verdict::Waits(notice.clone())), look_again_at: deadline },
+        due => Judgement { verdict: None, look_again_at: crate::time::earliest(deadline, due) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bullpen_api::PoolState;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(50_000 + seconds).unwrap()
+    }
+
+    fn claim(when_empty: WhenEmpty) -> Unserved {
+        Unserved { uid: "c".into(), created: at(0), first_seen: at(0), when_empty, wait_timeout: None, said: None }
+    }
+
+    fn supply() -> Supply {
+        Supply {
+            pool: "ci".into(),
+            state: PoolState::Active,
+            deleting: false,
+            target: 5,
+            ready: 0,
+            warming: 3,
+            pending: 0,
+            next_ready_at: None,
+            trouble: None,
+        }
+    }
+
+    fn judge_by(claim: &Unserved, refusal: &Refusal, now: i64) -> Judgement {
+        let notice = Notice::without_place(refusal.clone());
+        judge(claim, refusal, &notice, &Telling::default(), at(now))
+    }
+
+    fn said(refusal: &Refusal) -> Said {
+        let (reason, message) = (refusal.reason.to_owned(), refusal.message.clone());
+        Said { queue_reason: reason.clone(), reason, message, position: None, pool: None }
+    }
+
+    #[test]
+    fn fail_on_an_empty_pool_names_target_ready_and_warming() {
+        // P-15
+        let judgement = judge_by(&claim(WhenEmpty::Fail), &supply().empty(), 0);
+        let Some(Verdict::Failed(refusal)) = &judgement.verdict else { panic!("{judgement:?}") };
+        assert_eq!(refusal.reason, "NoReadyMembers");
+        assert_eq!(refusal.message, "no member of pool ci is ready: target 5, ready 0, warming 3");
+    }
+
+    #[test]
+    fn a_paused_or_draining_or_dying_pool_hands_out_nothing() {
+        // P-17
+        for pool in [
+            Supply { state: PoolState::Paused, ..supply() },
+            Supply { state: PoolState::Draining, ..supply() },
+            Supply { deleting: true, ..supply() },
+        ] {
+            let refusal = pool.inactive().expect("it is not active");
+            assert_eq!(refusal.reason, "PoolNotActive");
+            let waits = judge_by(&claim(WhenEmpty::Wait), &refusal, 5).verdict;
+            assert!(matches!(waits, Some(Verdict::Waits(notice)) if notice.place.position.is_none()));
+            assert!(matches!(judge_by(&claim(WhenEmpty::Fail), &refusal, 0).verdict, Some(Verdict::Failed(_))));
+        }
+        assert_eq!(supply().inactive(), None);
+    }
+
+    #[test]
+    fn a_waiting_claim_says_why_once_and_only_after_a_second() {
+        let empty = supply().empty();
+        assert_eq!(
+            judge_by(&claim(WhenEmpty::Wait), &empty, 0),
+            Judgement { verdict: None, look_again_at: Some(at(1)) }
+        );
+        assert!(matches!(judge_by(&claim(WhenEmpty::Wait), &empty, 1).verdict, Some(Verdict::Waits(_))));
+        let told = Unserved { said: Some(said(&empty)), ..claim(WhenEmpty::Wait) };
+        assert_eq!(judge_by(&told, &empty, 60), Judgement { verdict: None, look_again_at: None });
+    }
+
+    #[test]
+    fn a_claim_that_waited_long_enough_fails_with_the_reason_it_waited_for() {
+        let missing = not_found("ci", None);
+        let patient = Unserved {
+            wait_timeout: Some(SignedDuration::from_secs(20)),
+            said: Some(said(&missing)),
+            ..claim(WhenEmpty::Wait)
+        };
+        assert_eq!(judge_by(&patient, &missing, 19), Judgement { verdict: None, look_again_at: Some(at(20)) });
+        let after = judge_by(&patient, &missing, 20).verdict;
+        assert!(matches!(after, Some(Verdict::Failed(refusal)) if refusal.reason == "PoolNotFound"));
+    }
+
+    #[test]
+    fn fail_gives_a_missing_pool_thirty_seconds_to_come() {
+        let missing = not_found("ci", None);
+        let fail = Unserved { said: Some(said(&missing)), ..claim(WhenEmpty::Fail) };
+        assert_eq!(judge_by(&fail, &missing, 29).verdict, None);
+        assert!(judge_by(&fail, &missing, 30).verdict.is_some());
+    }
+}

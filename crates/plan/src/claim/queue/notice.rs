@@ -1,0 +1,393 @@
+//! What claims that wait are told, in words that a person understands (A-46).
+
+use bullpen_api::{InstancePool, PoolState, QueuePlace, bounded_message};
+use jiff::{SignedDuration, Timestamp};
+
+/// What the time until the next machine begins with in a message. It is the one part that changes by the passing of time,
+/// so it is left out when messages are compared.
+const ESTIMATE: &str = ", the next in about ";
+
+/// Why there is no member for a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// One word for machines: the reason of the condition.
+    pub reason: &'static str,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// What a claim that waits is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Reason and message of its condition.
+    pub refusal: Refusal,
+    /// Its place.
+    pub place: QueuePlace,
+}
+
+impl Notice {
+    /// What a claim is told that nothing that becomes ready can serve.
+    pub fn without_place(refusal: Refusal) -> Self {
+        let place = QueuePlace { position: None, reason: refusal.reason.to_owned(), pool: None };
+        Self { refusal, place }
+    }
+}
+
+/// The facts in a message, without the time that they were reckoned to take.
+pub fn facts(message: &str) -> String {
+    let Some((before, after)) = message.split_once(ESTIMATE) else { return message.to_owned() };
+    let rest = after.find("; ").map_or("", |end| &after[end..]);
+    format!("{before}{rest}")
+}
+
+/// There is no such pool, or it does not serve the claim's namespace: the words are the same, so that nobody learns which.
+pub fn not_found(pool: &str, namespace: Option<&str>) -> Refusal {
+    let message = match namespace {
+        None => format!("there is no pool {pool} in this namespace"),
+        Some(other) => format!("there is no pool {pool} in namespace {other} that serves claims of this namespace"),
+    };
+    Refusal { reason: "PoolNotFound", message }
+}
+
+/// The pool would be in a namespace that the operator does not watch, whether there is one or not.
+pub fn not_watched(namespace: &str) -> Refusal {
+    Refusal {
+        reason: "NamespaceNotWatched",
+        message: format!(
+            "pools of namespace {namespace} serve no claims of this namespace: the operator that watches this one does not \
+             watch that one (--namespace; Helm chart: scope.namespaces)"
+        ),
+    }
+}
+
+/// The pool would be in a namespace that the operator watches and cannot list yet, whether there is one or not.
+pub fn not_listed(namespace: &str) -> Refusal {
+    Refusal {
+        reason: "NamespaceNotListed",
+        message: format!(
+            "the operator cannot list the objects of namespace {namespace} yet: it is not there, or the operator's \
+             permissions in it are missing"
+        ),
+    }
+}
+
+/// No pool in the claim's namespace has the labels and the class that it asks for.
+pub fn no_match() -> Refusal {
+    Refusal { reason: "PoolNotFound", message: "no pool in this namespace matches".to_owned() }
+}
+
+fn that_match(pools: usize) -> String {
+    if pools == 1 { "the 1 pool that matches".to_owned() } else { format!("the {pools} pools that match") }
+}
+
+impl Refusal {
+    /// The same, to a claim that so many pools may serve: none of them does.
+    #[must_use]
+    pub fn among(mut self, pools: usize) -> Self {
+        if pools > 1 {
+            self.message = bounded_message(&format!("none of {} serves it: {}", that_match(pools), self.message));
+        }
+        self
+    }
+}
+
+impl Notice {
+    /// The same, to a claim that so many pools may serve, in the queue of this one of them.
+    #[must_use]
+    pub fn among(mut self, pools: usize, pool: &str) -> Self {
+        self.place.pool = Some(pool.to_owned());
+        let place = self.place.position.and_then(|_| self.refusal.message.split_once("; "));
+        match place {
+            Some((place, rest)) => {
+                let words = format!("no member is ready in {}; {place} in pool {pool}; {rest}", that_match(pools));
+                self.refusal.message = bounded_message(&words);
+                self
+            }
+            None => Self { refusal: self.refusal.among(pools), ..self },
+        }
+    }
+}
+
+/// The namespace of the claim may hold no more.
+pub fn over_quota(pool: &str, namespace: &str, per_namespace: i32, held: i32) -> Refusal {
+    let has = held.max(per_namespace);
+    Refusal {
+        reason: "NamespaceQuotaReached",
+        message: format!(
+            "namespace {namespace} may hold {per_namespace} members of pool {pool} at once: {has} are held or are those of \
+             claims before this one"
+        ),
+    }
+}
+
+/// The pool that claims wait for, and the machines that are on their way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Supply {
+    /// Name of the pool.
+    pub pool: String,
+    /// `spec.state`.
+    pub state: PoolState,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// `spec.targetSize`.
+    pub target: i32,
+    /// Ready members that nobody is being given.
+    pub ready: i32,
+    /// Warming members.
+    pub warming: i32,
+    /// Members whose create was not accepted yet.
+    pub pending: i32,
+    /// When the next of the warming members is likely to be ready, if that can be reckoned.
+    pub next_ready_at: Option<Timestamp>,
+    /// What keeps the pool from buying, if anything does.
+    pub trouble: Option<Trouble>,
+}
+
+/// What keeps a pool from buying machines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// One word for machines.
+    pub reason: String,
+    /// A few words for people.
+    pub words: String,
+}
+
+impl Supply {
+    /// Why the pool serves nobody, if it does not.
+    pub fn inactive(&self) -> Option<Refusal> {
+        let what = match self.state {
+            _ if self.deleting => "being deleted",
+            PoolState::Paused => "paused",
+            PoolState::Draining => "draining",
+            PoolState::Active => return None,
+        };
+        Some(Refusal { reason: "PoolNotActive", message: format!("pool {} is {what}", self.pool) })
+    }
+
+    /// That no member is ready, with the numbers (P-15).
+    pub fn empty(&self) -> Refusal {
+        Refusal {
+            reason: "NoReadyMembers",
+            message: format!(
+                "no member of pool {} is ready: target {}, ready {}, warming {}",
+                self.pool, self.target, self.ready, self.warming
+            ),
+        }
+    }
+
+    /// What the claim at `position` of `all` is told.
+    pub fn notice(&self, position: usize, all: usize, now: Timestamp) -> Notice {
+        let on_their_way = usize::try_from(self.warming.saturating_add(self.pending)).unwrap_or(0);
+        let mut words = vec![format!("position {position} of {all}")];
+        match self.warming {
+            0 => {}
+            1 => words.push(format!("1 machine warming{}", self.estimate(now))),
+            more => words.push(format!("{more} machines warming{}", self.estimate(now))),
+        }
+        match self.pending {
+            0 => {}
+            1 => words.push("1 machine being bought".to_owned()),
+            more => words.push(format!("{more} machines being bought")),
+        }
+        let trouble = self.trouble.as_ref().filter(|_| position > on_their_way);
+        words.extend(trouble.map(|trouble| trouble.words.clone()));
+        if words.len() == 1 {
+            words.push(format!("no member of pool {} is ready or on its way", self.pool));
+        }
+        let reason = match trouble {
+            Some(trouble) => trouble.reason.clone(),
+            None if position <= on_their_way => "MachinesWarming".to_owned(),
+            None => "NoReadyMembers".to_owned(),
+        };
+        let message = bounded_message(&words.join("; "));
+        let position = Some(i32::try_from(position).unwrap_or(i32::MAX));
+        Notice {
+            refusal: Refusal { reason: "NoReadyMembers", message },
+            place: QueuePlace { position, reason: reason.chars().take(64).collect(), pool: None },
+        }
+    }
+
+    fn estimate(&self, now: Timestamp) -> String {
+        let left = self.next_ready_at.map(|at| at.duration_since(now));
+        left.and_then(about).map(|about| format!("{ESTIMATE}{about}")).unwrap_or_default()
+    }
+}
+
+/// A duration as people say it: by 5 s up to half a minute, by 10 s up to a minute and a half, else in minutes. None for
+/// what is overdue.
+fn about(left: SignedDuration) -> Option<String> {
+    let seconds = left.as_secs() + i64::from(left.subsec_nanos() > 0);
+    let up_to = |unit: i64| (seconds + unit - 1) / unit;
+    match seconds {
+        ..=0 => None,
+        1..=30 => Some(format!("{} s", up_to(5) * 5)),
+        31..=90 => Some(format!("{} s", up_to(10) * 10)),
+        _ => Some(format!("{} min", up_to(60))),
+    }
+}
+
+/// What keeps a pool from buying, by its own status: a limit before a launch config's trouble, since nothing is bought above
+/// it in any case.
+pub fn trouble(pool: &InstancePool) -> Option<Trouble> {
+    let status = pool.status.as_ref()?;
+    let is = |type_: &str, wanted: &str| {
+        status.conditions.iter().find(|condition| condition.type_ == type_ && condition.status == wanted)
+    };
+    if is("AtMaxSize", "True").is_some() {
+        return Some(Trouble { reason: "AtMaxSize".into(), words: format!("pool at maxSize {}", pool.spec.max_size) });
+    }
+    let unhealthy = is("Stalled", "True").or_else(|| is("ProvisioningHealthy", "False"));
+    let condition = unhealthy.or_else(|| is("CapacityAvailable", "False"))?;
+    let words = if condition.reason == "BreakerOpen" { open_breaker(pool) } else { None };
+    let words = words.or_else(|| condition.message.lines().next().map(str::to_owned)).unwrap_or_default();
+    Some(Trouble { reason: condition.reason.clone(), words })
+}
+
+fn open_breaker(pool: &InstancePool) -> Option<String> {
+    let threshold = pool.spec.provisioning.failure_threshold;
+    let in_use = &pool.status.as_ref()?.launch_configs;
+    let open = in_use.iter().find(|config| config.consecutive_failures >= threshold)?;
+    let of = if in_use.len() > 1 { format!("launch config {}: ", open.name) } else { String::new() };
+    let last = open.last_failure.as_ref().map(|last| format!(": {}", last.message)).unwrap_or_default();
+    Some(format!("{of}breaker open after {} failures{last}", open.consecutive_failures))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(50_000 + second).unwrap()
+    }
+
+    fn supply() -> Supply {
+        Supply {
+            pool: "ci".into(),
+            state: PoolState::Active,
+            deleting: false,
+            target: 5,
+            ready: 0,
+            warming: 2,
+            pending: 0,
+            next_ready_at: Some(at(38)),
+            trouble: None,
+        }
+    }
+
+    #[test]
+    fn a_claim_is_told_its_position_and_how_many_machines_are_warming_and_when_the_next_is_likely() {
+        let notice = supply().notice(3, 7, at(0));
+        assert_eq!(notice.refusal.message, "position 3 of 7; 2 machines warming, the next in about 40 s");
+        assert_eq!((notice.place.position, notice.place.reason.as_str()), (Some(3), "NoReadyMembers"));
+        assert_eq!(supply().notice(2, 7, at(0)).place.reason, "MachinesWarming");
+        let one = Supply { warming: 1, pending: 3, ..supply() }.notice(1, 1, at(60));
+        assert_eq!(one.refusal.message, "position 1 of 1; 1 machine warming; 3 machines being bought");
+    }
+
+    #[test]
+    fn what_keeps_the_pool_from_buying_is_told_to_those_whose_machine_is_not_on_its_way() {
+        let trouble = Some(Trouble { reason: "AtMaxSize".into(), words: "pool at maxSize 20".into() });
+        let full = Supply { trouble, ..supply() };
+        assert_eq!(full.notice(2, 7, at(0)).place.reason, "MachinesWarming");
+        let third = full.notice(3, 7, at(0));
+        assert_eq!(third.place.reason, "AtMaxSize");
+        assert_eq!(
+            third.refusal.message,
+            "position 3 of 7; 2 machines warming, the next in about 40 s; pool at maxSize 20"
+        );
+    }
+
+    #[test]
+    fn the_facts_of_a_message_do_not_change_with_the_time() {
+        let full = Supply { trouble: Some(Trouble { reason: "X".into(), words: "y".into() }), ..supply() };
+        for supply in [supply(), full] {
+            let [early, late] = [at(0), at(30)].map(|now| supply.notice(3, 7, now).refusal.message);
+            assert_ne!(early, late);
+            assert_eq!(facts(&early), facts(&late));
+        }
+        assert_eq!(facts("pool ci is paused"), "pool ci is paused");
+    }
+
+    #[test]
+    fn a_time_is_rounded_up_to_what_people_say() {
+        let of = |seconds| about(SignedDuration::from_secs(seconds));
+        let said = [1, 12, 30, 31, 85, 91, 200].map(|seconds| of(seconds).unwrap());
+        assert_eq!(said, ["5 s", "15 s", "30 s", "40 s", "90 s", "2 min", "4 min"]);
+        assert_eq!(of(0), None);
+        assert_eq!(about(SignedDuration::from_millis(200)).as_deref(), Some("5 s"));
+    }
+
+    #[test]
+    fn a_refused_namespace_and_a_missing_pool_have_the_same_words() {
+        // They come from one function, which is not told which of both it is.
+        let refusal = not_found("ci", Some("infra"));
+        assert_eq!(refusal.message, "there is no pool ci in namespace infra that serves claims of this namespace");
+        assert_eq!(not_found("ci", None).message, "there is no pool ci in this namespace");
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_watched_is_told_by_its_name_and_with_the_flag() {
+        let Refusal { reason, message } = not_watched("infra");
+        assert!(
+            reason == "NamespaceNotWatched" && message.contains("namespace infra") && message.contains("--namespace")
+        );
+        assert!(not_listed("infra").message.contains("namespace infra"));
+    }
+
+    #[test]
+    fn a_quota_is_told_with_its_numbers() {
+        assert_eq!(
+            over_quota("ci", "team-a", 3, 1).message,
+            "namespace team-a may hold 3 members of pool ci at once: 3 are held or are those of claims before this one"
+        );
+        assert!(over_quota("ci", "team-a", 3, 5).message.contains(": 5 are held"), "the quota was lowered");
+    }
+
+    #[test]
+    fn a_claim_that_many_pools_may_serve_is_told_of_them_all_and_of_its_place_in_one() {
+        let notice = supply().notice(3, 7, at(0)).among(3, "ci");
+        assert_eq!(
+            notice.refusal.message,
+            "no member is ready in the 3 pools that match; position 3 of 7 in pool ci; 2 machines warming, the next in \
+             about 40 s"
+        );
+        assert_eq!(notice.place.pool.as_deref(), Some("ci"));
+        let paused = Supply { state: PoolState::Paused, ..supply() }.inactive().unwrap();
+        let of = |pools| Notice::without_place(paused.clone()).among(pools, "ci").refusal.message;
+        assert_eq!(of(1), "pool ci is paused");
+        assert_eq!(of(2), "none of the 2 pools that match serves it: pool ci is paused");
+        let facts_of = |now| facts(&supply().notice(3, 7, now).among(1, "ci").refusal.message);
+        assert_eq!(facts_of(at(0)), facts_of(at(30)));
+    }
+
+    fn pool(status: &serde_json::Value) -> InstancePool {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "ci"},
+            "spec": {"targetSize": 2, "maxSize": 20, "launchConfigs": [{"name": "sim"}]},
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn condition(type_: &str, status: &str, reason: &str, message: &str) -> serde_json::Value {
+        serde_json::json!({"type": type_, "status": status, "reason": reason, "message": message,
+            "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    }
+
+    #[test]
+    fn what_a_pool_says_of_its_trouble_is_put_in_few_words() {
+        let words = |status: serde_json::Value| trouble(&pool(&status)).map(|trouble| trouble.words);
+        let max = condition("AtMaxSize", "True", "MaxSizeReached", "...");
+        let breaker = condition("ProvisioningHealthy", "False", "BreakerOpen", "launch config sim: breaker ...");
+        let quota = condition("CapacityAvailable", "False", "QuotaReached", "launch config sim: Quota: no\nmore");
+        assert_eq!(words(serde_json::json!({"conditions": []})), None);
+        assert_eq!(words(serde_json::json!({"conditions": [max, breaker]})).unwrap(), "pool at maxSize 20");
+        assert_eq!(words(serde_json::json!({"conditions": [quota]})).unwrap(), "launch config sim: Quota: no");
+        let failed = serde_json::json!({"name": "sim", "templateHash": "h", "consecutiveFailures": 5,
+            "lastFailure": {"class": "Quota", "message": "quota exceeded in us-east-1a", "time": "2026-01-01T00:00:00Z"}});
+        assert_eq!(
+            words(serde_json::json!({"conditions": [breaker], "launchConfigs": [failed]})).unwrap(),
+            "breaker open after 5 failures: quota exceeded in us-east-1a"
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! When a claim that waits is told so, and told anew: seldom, since each telling is a write that no claim waits for.
+
+use std::collections::{HashMap, VecDeque};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::notice::{Notice, facts};
+
+/// How long a claim waits before its status says so: most are bound sooner, and a write saved is a claim bound.
+pub const SAY_SO_AFTER: SignedDuration = SignedDuration::from_secs(1);
+/// In this time a claim is told at most twice (`DESIGN.md` §2).
+const WINDOW: SignedDuration = SignedDuration::from_secs(60);
+/// Between two tellings of the same reason.
+const SAME_REASON: SignedDuration = SignedDuration::from_secs(30);
+/// Tellings anew of all claims together, in a second: a thousand that wait must not be a storm.
+const MOST_ANEW: usize = 10;
+/// Positions up to here are told exactly, those behind them when they are a tenth off.
+const EXACT: i32 = 10;
+
+/// What the status of a claim says of why it waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Reason of the condition.
+    pub reason: String,
+    /// Its message.
+    pub message: String,
+    /// `status.queue.position`.
+    pub position: Option<i32>,
+    /// `status.queue.reason`.
+    pub queue_reason: String,
+    /// `status.queue.pool`.
+    pub pool: Option<String>,
+}
+
+impl Said {
+    /// Whether `notice` says something else that is worth a write.
+    fn is_outdated(&self, notice: &Notice) -> bool {
+        if self.is_for_another_reason(notice) {
+            return true;
+        }
+        let moved = match (self.position, notice.place.position) {
+            (None, None) => 0,
+            (Some(before), Some(now)) => before.abs_diff(now),
+            _ => return true,
+        };
+        let position = self.position.unwrap_or(0);
+        moved >= (position / EXACT).max(1).unsigned_abs()
+            || (position <= EXACT && facts(&self.message) != facts(&notice.refusal.message))
+    }
+
+    fn is_for_another_reason(&self, notice: &Notice) -> bool {
+        self.reason != notice.refusal.reason
+            || self.queue_reason != notice.place.reason
+            || self.pool != notice.place.pool
+    }
+}
+
+/// What was told lately, so that nobody is told too often.
+#[derive(Clone, Debug, Default)]
+pub struct Telling {
+    /// By uid of the claim: when it was told last, and the time before.
+    told: HashMap<String, (Timestamp, Option<Timestamp>)>,
+    anew: VecDeque<Timestamp>,
+}
+
+impl Telling {
+    /// When the claim with this uid, which was first seen at `seen`, may be told `notice`, after what its status said; none
+    /// if there is nothing new in it. What was told by another process was told when this one saw it.
+    pub fn due(&self, uid: &str, said: Option<&Said>, notice: &Notice, seen: Timestamp) -> Option<Timestamp> {
+        let after = |moment: Timestamp, pause| moment.checked_add(pause).unwrap_or(Timestamp::MAX);
+        let Some(said) = said else { return Some(after(seen, SAY_SO_AFTER)) };
+        if !said.is_outdated(notice) {
+            return None;
+        }
+        let (last, before) = self.told.get(uid).copied().unwrap_or((seen, None));
+        let by_window = before.map_or(last, |before| after(before, WINDOW));
+        let by_reason = if said.is_for_another_reason(notice) { last } else { after(last, SAME_REASON) };
+        Some(by_window.max(by_reason))
+    }
+
+    /// How many claims may be told anew now.
+    pub fn room(&mut self, now: Timestamp) -> usize {
+        while self.anew.front().is_some_and(|first| now.duration_since(*first) >= SignedDuration::from_secs(1)) {
+            self.anew.pop_front();
+        }
+        MOST_ANEW.saturating_sub(self.anew.len())
+    }
+
+    /// The claim with this uid is told now, for the first time or `anew`.
+    pub fn tells(&mut self, uid: &str, anew: bool, now: Timestamp) {
+        let before = self.told.get(uid).map(|(last, _)| *last);
+        self.told.insert(uid.to_owned(), (now, before));
+        if anew {
+            self.anew.push_back(now);
+        }
+    }
+
+    /// The claim waits no longer.
+    pub fn forget(&mut self, uid: &str) {
+        self.told.remove(uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bullpen_api::QueuePlace;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::claim::queue::Refusal;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(50_000 + second).unwrap()
+    }
+
+    fn notice(reason: &'static str, position: i32, message: &str) -> Notice {
+        let place = QueuePlace { position: Some(position), reason: reason.into(), pool: None };
+        Notice { refusal: Refusal { reason, message: message.into() }, place }
+    }
+
+    fn said(notice: &Notice) -> Said {
+        Said {
+            reason: notice.refusal.reason.into(),
+            message: notice.refusal.message.clone(),
+            position: notice.place.position,
+            queue_reason: notice.place.reason.clone(),
+            pool: notice.place.pool.clone(),
+        }
+    }
+
+    #[test]
+    fn a_claim_is_told_after_a_second_and_the_same_thing_never_again() {
+        let telling = Telling::default();
+        let first = notice("A", 3, "position 3 of 7; 2 machines warming, the next in about 40 s");
+        assert_eq!(telling.due("c", None, &first, at(0)), Some(at(1)));
+        let later = notice("A", 3, "position 3 of 7; 2 machines warming, the next in about 5 s");
+        assert_eq!(telling.due("c", Some(&said(&first)), &later, at(0)), None);
+    }
+
+    #[test]
+    fn another_position_is_told_after_half_a_minute_and_another_reason_at_once() {
+        let mut telling = Telling::default();
+        telling.tells("c", false, at(1));
+        let before = said(&notice("A", 3, "x"));
+        assert_eq!(telling.due("c", Some(&before), &notice("A", 2, "x"), at(0)), Some(at(31)));
+        assert_eq!(telling.due("c", Some(&before), &notice("B", 3, "x"), at(0)), Some(at(1)));
+        assert_eq!(telling.due("c", Some(&before), &notice("A", 3, "y"), at(0)), Some(at(31)));
+    }
+
+    #[test]
+    fn far_back_only_a_tenth_of_the_way_is_worth_telling() {
+        let telling = Telling::default();
+        let before = said(&notice("A", 200, "x"));
+        assert_eq!(telling.due("c", Some(&before), &notice("A", 181, "y"), at(0)), None);
+        assert!(telling.due("c", Some(&before), &notice("A", 180, "y"), at(0)).is_some());
+    }
+
+    #[test]
+    fn of_many_claims_only_a_few_a_second_are_told_anew() {
+        let mut telling = Telling::default();
+        for claim in 0..10 {
+            assert!(telling.room(at(0)) > 0);
+            telling.tells(&claim.to_string(), true, at(0));
+        }
+        assert_eq!(telling.room(at(0)), 0);
+        assert_eq!(telling.room(at(1)), 10);
+    }
+
+    proptest! {
+        #[test]
+        fn no_claim_is_told_more_than_twice_a_minute(changes in proptest::collection::vec((0..20_i64, 1..30_i32, 0..3_usize), 1..200)) {
+            let (mut telling, mut now, mut told, mut before) = (Telling::default(), 0, Vec::new(), None);
+            for (pause, position, reason) in changes {
+                now += pause;
+                let notice = notice(["A", "B", "C"][reason], position, "x");
+                if telling.due("c", before.as_ref(), &notice, at(0)).is_some_and(|due| due <= at(now)) {
+                    telling.tells("c", before.is_some(), at(now));
+                    before = Some(said(&notice));
+                    told.push(now);
+                }
+            }
+            for three in told.windows(3) {
+                prop_assert!(three[2] - three[0] >= 60, "{three:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What is written down of claims: the statuses, field by field.
+
+use bullpen_api::{
+    BindingRef, ClaimInstance, ClaimPhase, ConditionValue, ObjectRef, PoolClaim, PoolClaimStatus, PoolMember,
+    ServedByPool, bounded_message, micro_time, set_condition,
+};
+use jiff::Timestamp;
+
+use super::binding::secret_name;
+use super::lifetime::{Expiry, Term, TermRules, Wish, begin};
+use super::queue::{Notice, Refusal};
+
+fn written(
+    claim: &PoolClaim,
+    now: Timestamp,
+    conditions: &[ConditionValue],
+    change: impl FnOnce(&mut PoolClaimStatus),
+) -> PoolClaim {
+    let mut claim = claim.clone();
+    let generation = claim.metadata.generation;
+    let mut status = claim.status.take().unwrap_or_default();
+    status.observed_generation = generation.unwrap_or(0);
+    change(&mut status);
+    for condition in conditions {
+        set_condition(&mut status.conditions, condition, generation, now);
+    }
+    claim.status = Some(status);
+    claim
+}
+
+/// The claim holds the member, for as long as it and the rules of the member's pool say.
+pub fn bound(before: &PoolClaim, member: &PoolMember, rules: &TermRules, now: Timestamp) -> PoolClaim {
+    let name = member.metadata.name.as_deref();
+    let message = format!("holds member {}", name.unwrap_or_default());
+    let conditions = [
+        ConditionValue::new("Bound", true, "MemberBound", message.clone()),
+        ConditionValue::new("Ready", true, "MemberBound", message),
+    ];
+    let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
+    written(before, now, &conditions, |status| {
+        status.phase = ClaimPhase::Bound;
+        status.member_ref = Some(ObjectRef::to(&member.metadata));
+        status.pool_ref = Some(pool_of(member));
+        status.instance = machine.map(|machine| ClaimInstance {
+            id: machine.id.clone(),
+            region: machine.region.clone(),
+            zone: machine.zone.clone(),
+            type_: machine.type_.clone(),
+            addresses: machine.addresses.clone(),
+        });
+        status.binding = secret_name(before).map(|name| BindingRef { name });
+        let bound_at = micro_time(now);
+        set_term(status, &begin(Wish::of(&before.spec), rules, bound_at.0));
+        status.bound_at = Some(bound_at);
+        status.queue = None;
+    })
+}
+
+fn set_term(status: &mut PoolClaimStatus, term: &Term) {
+    status.renewed_at = Some(micro_time(term.renewed_at));
+    status.expires_at = term.expires_at.map(micro_time);
+    status.observed_renew_time = term.answers.renew_time.map(micro_time);
+    status.observed_ttl_seconds = term.answers.ttl_seconds;
+}
+
+/// The spec of a Bound claim was seen, and this is its term.
+pub fn seen(before: &PoolClaim, term: &Term, now: Timestamp) -> PoolClaim {
+    let generation = before.metadata.generation;
+    written(before, now, &[], |status| {
+        set_term(status, term);
+        // They hold as before, and say so of the new spec: who waits for one of them looks at this.
+        for condition in &mut status.conditions {
+            condition.observed_generation = generation;
+        }
+    })
+}
+
+/// The claim has held its machine for long.
+pub fn stale(before: &PoolClaim, message: &str, now: Timestamp) -> PoolClaim {
+    written(before, now, &[ConditionValue::new("Stale", true, "HeldForLong", message)], |_| {})
+}
+
+/// The claim's time is over.
+pub fn expired(before: &PoolClaim, expiry: &Expiry, now: Timestamp) -> PoolClaim {
+    ended(before, ClaimPhase::Expired, expiry.reason, &expiry.message, now)
+}
+
+/// The claim waits.
+pub fn waiting(before: &PoolClaim, notice: &Notice, now: Timestamp) -> PoolClaim {
+    let Refusal { reason, message } = &notice.refusal;
+    let conditions = [
+        ConditionValue::new("Bound", false, reason, message.clone()),
+        ConditionValue::new("Ready", false, reason, message.clone()),
+    ];
+    written(before, now, &conditions, |status| status.queue = Some(notice.place.clone()))
+}
+
+/// The claim has a machine but not what it asked for beside it. Nothing if it says so already.
+pub fn unfinished(before: &PoolClaim, reason: &'static str, message: &str, now: Timestamp) -> Option<PoolClaim> {
+    let conditions =
+        ["Bound", "Ready"].map(|type_| ConditionValue::new(type_, false, reason, bounded_message(message)));
+    let written = written(before, now, &conditions, |status| status.queue = None);
+    (written != *before).then_some(written)
+}
+
+/// The machine that the claim's Secret speaks of is gone, and was never bound; `member` is the one that it was to be bound to.
+pub fn vanished(before: &PoolClaim, secret: &str, member: &PoolMember, now: Timestamp) -> PoolClaim {
+    let message = format!("the machine that Secret {secret} speaks of is gone: make another claim");
+    failed_at(before, ("InstanceGone", &message), Some(pool_of(member)), now)
+}
+
+/// The claim gets no machine; `queue` is the pool in whose queue it was, of one that any of several might have served.
+pub fn failed(before: &PoolClaim, refusal: &Refusal, queue: Option<ServedByPool>, now: Timestamp) -> PoolClaim {
+    failed_at(before, (refusal.reason, &refusal.message), queue, now)
+}
+
+fn failed_at(
+    before: &PoolClaim,
+    (reason, message): (&'static str, &str),
+    pool: Option<ServedByPool>,
+    now: Timestamp,
+) -> PoolClaim {
+    let mut failed = ended(before, ClaimPhase::Failed, reason, message, now);
+    if let Some(status) = &mut failed.status {
+        status.pool_ref = pool.filter(|_| before.spec.pool_selector.is_some());
+    }
+    failed
+}
+
+fn pool_of(member: &PoolMember) -> ServedByPool {
+    let namespace = member.metadata.namespace.clone().unwrap_or_default();
+    ServedByPool { namespace, name: member.spec.pool_ref.name.clone() }
+}
+
+/// The machine that the claim held is gone.
+pub fn lost(before: &PoolClaim, now: Timestamp) -> PoolClaim {
+    ended(before, ClaimPhase::Lost, "InstanceGone", "the machine that this claim held is gone", now)
+}
+
+fn ended(before: &PoolClaim, phase: ClaimPhase, reason: &'static str, message: &str, now: Timestamp) -> PoolClaim {
+    let conditions = [
+        ConditionValue::new("Bound", false, reason, message),
+        ConditionValue::new("Ready", false, reason, message),
+        ConditionValue::new("Stalled", true, reason, message),
+    ];
+    written(before, now, &conditions, |status| {
+        status.phase = phase;
+        status.finished_at = Some(micro_time(now));
+        status.queue = None;
+    })
+}

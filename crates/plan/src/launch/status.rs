@@ -1,0 +1,148 @@
+//! What a launch config's status says. Facts only: the same facts give the same status.
+
+use bullpen_api::{
+    ConditionValue, LaunchConfig, LaunchConfigIdentity, LaunchConfigStatus, RecentError, RecordedError, micro_time,
+    set_condition,
+};
+
+use crate::ProviderError;
+use jiff::Timestamp;
+
+use super::refusals::{Cause, Hold};
+
+/// Most errors that a status lists.
+pub const MOST_RECENT_ERRORS: usize = 10;
+
+/// What the status is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct LaunchStatusInput<'a> {
+    /// The launch config, with the status that it has now.
+    pub config: &'a LaunchConfig,
+    /// Whether its cloud answered the last list.
+    pub answering: &'a Result<(), ProviderError>,
+    /// The account that its members are in, if the credentials belong to another one.
+    pub account_changed: Option<&'a LaunchConfigIdentity>,
+    /// What of its own is refused: credentials or request.
+    pub refused: Option<&'a Hold>,
+    /// What it lacks: quota or capacity.
+    pub lack: Option<&'a Hold>,
+    /// Its success rate in percent.
+    pub percent: i32,
+    /// Members that are pinned to it.
+    pub instances: i32,
+    /// The last error.
+    pub last_error: Option<&'a RecordedError>,
+    /// Recent errors, the latest first.
+    pub recent_errors: &'a [RecentError],
+}
+
+/// The launch config's status as it should be.
+pub fn launch_status(input: &LaunchStatusInput<'_>, now: Timestamp) -> LaunchConfigStatus {
+    let generation = input.config.metadata.generation;
+    let paused = input.config.spec.paused;
+    let before = input.config.status.clone().unwrap_or_default();
+    let mut conditions = before.conditions;
+    for condition in [available(input), capacity_available(input), paused_condition(paused)] {
+        set_condition(&mut conditions, &condition, generation, now);
+    }
+    let until = input.refused.into_iter().chain(input.lack).map(|hold| hold.until).max();
+    LaunchConfigStatus {
+        conditions,
+        observed_generation: generation.unwrap_or(0),
+        weight: Some(if paused { 0 } else { input.percent }),
+        unavailable_until: until.map(micro_time),
+        last_error: input.last_error.cloned(),
+        identity: before.identity,
+        instances: Some(input.instances),
+        orphans: before.orphans,
+        recent_errors: input.recent_errors.to_vec(),
+    }
+}
+
+fn available(input: &LaunchStatusInput<'_>) -> ConditionValue {
+    let unavailable = |reason, message: &str| ConditionValue::new("Available", false, reason, message);
+    if let Some(recorded) = input.account_changed {
+        return identity_changed("Available", false, recorded);
+    }
+    match (input.answering, input.refused) {
+        (Err(error @ ProviderError::Auth { .. }), _) => unavailable("Unauthorized", &error.to_string()),
+        (_, Some(hold)) if hold.cause == Cause::Auth => unavailable("Unauthorized", &hold.error.message),
+        (_, Some(hold)) if hold.cause == Cause::Invalid => unavailable("InvalidRequest", &hold.error.message),
+        (Err(error), _) => unavailable("CloudDoesNotAnswer", &error.to_string()),
+        (Ok(()), _) => {
+            ConditionValue::new("Available", true, "CloudAnswers", "the cloud answers for this account and region")
+        }
+    }
+}
+
+/// The credentials belong to another account than the one where the members are.
+pub fn identity_changed(type_: &'static str, holds: bool, recorded: &LaunchConfigIdentity) -> ConditionValue {
+    let message = format!(
+        "the credentials belong to another account than {}, where this launch config's members are: nothing is done with \
+         them until that account is back",
+        recorded.account
+    );
+    ConditionValue::new(type_, holds, "IdentityChanged", message)
+}
+
+fn capacity_available(input: &LaunchStatusInput<'_>) -> ConditionValue {
+    match input.lack {
+        None => ConditionValue::new("CapacityAvailable", true, "NoLack", "no lack of machines is known"),
+        Some(hold) => {
+            let reason = if hold.cause == Cause::Quota { "QuotaReached" } else { "NoCapacity" };
+            ConditionValue::new("CapacityAvailable", false, reason, hold.error.message.clone())
+        }
+    }
+}
+
+fn paused_condition(paused: bool) -> ConditionValue {
+    if paused {
+        ConditionValue::new("Paused", true, "PausedBySpec", "nothing is bought while spec.paused is true")
+    } else {
+        ConditionValue::new("Paused", false, "NotPaused", "it may buy")
+    }
+}
+
+/// Puts an error into a list of recent ones: those of one class and message are one entry, the latest first.
+pub fn remember(recent: &mut Vec<RecentError>, error: &RecordedError) {
+    let same = |entry: &RecentError| entry.class == error.class && entry.message == error.message;
+    let count = recent.iter().position(same).map_or(0, |place| recent.remove(place).count);
+    let entry = RecentError {
+        class: error.class.clone(),
+        message: error.message.clone(),
+        count: count.saturating_add(1),
+        last_time: error.time.clone(),
+    };
+    recent.insert(0, entry);
+    recent.truncate(MOST_RECENT_ERRORS);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(class: &str, second: i64) -> RecordedError {
+        let time = micro_time(Timestamp::from_second(second).unwrap());
+        RecordedError { class: class.into(), message: "m".into(), time }
+    }
+
+    #[test]
+    fn equal_errors_are_counted_together_and_the_latest_is_first() {
+        let mut recent = Vec::new();
+        for (class, second) in [("Quota", 1), ("Capacity", 2), ("Quota", 3)] {
+            remember(&mut recent, &error(class, second));
+        }
+        let seen: Vec<_> = recent.iter().map(|entry| (entry.class.as_str(), entry.count)).collect();
+        assert_eq!(seen, [("Quota", 2), ("Capacity", 1)]);
+        assert_eq!(recent[0].last_time, error("", 3).time);
+    }
+
+    #[test]
+    fn the_list_of_recent_errors_is_bounded() {
+        let mut recent = Vec::new();
+        for n in 0..30 {
+            remember(&mut recent, &error(&format!("Class{n}"), n));
+        }
+        assert_eq!((recent.len(), recent[0].class.as_str()), (MOST_RECENT_ERRORS, "Class29"));
+    }
+}

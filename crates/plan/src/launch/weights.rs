@@ -1,0 +1,133 @@
+//! How much of its share a launch config gets by how its members fared (T-9, T-10, TW-10).
+//!
+//! Successes and failures fade with a half-life, both alike: the rate changes by what happens and never by time alone.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// Half-life of a success or a failure: what is an hour old counts a quarter, so the window is about an hour (T-9).
+pub const HALF_LIFE: SignedDuration = SignedDuration::from_mins(30);
+/// No launch config falls below this, in percent: a region that came back has to be found again (T-10, TW-10).
+pub const FLOOR: i32 = 5;
+/// What was seen never weighs less than so many members, so that one failure after a quiet week is one in five.
+const LEAST_EVIDENCE: f64 = 4.0;
+
+/// How the members of one launch config fared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Record {
+    rate: f64,
+    evidence: f64,
+    at: Timestamp,
+}
+
+impl Record {
+    /// Of a launch config whose status said this weight, in percent; 100 if it said none.
+    pub fn begin(percent: Option<i32>, now: Timestamp) -> Self {
+        let rate = f64::from(percent.unwrap_or(100).clamp(0, 100)) / 100.0;
+        Self { rate, evidence: LEAST_EVIDENCE, at: now }
+    }
+
+    /// A member became ready.
+    pub fn succeeded(&mut self, now: Timestamp) {
+        self.add(1.0, now);
+    }
+
+    /// A member failed before it was ready, or its machine was not to be had.
+    pub fn failed(&mut self, now: Timestamp) {
+        self.add(0.0, now);
+    }
+
+    fn add(&mut self, outcome: f64, now: Timestamp) {
+        let passed = now.duration_since(self.at).as_secs_f64().max(0.0);
+        let faded = self.evidence * 0.5_f64.powf(passed / HALF_LIFE.as_secs_f64());
+        let before = faded.max(LEAST_EVIDENCE);
+        self.rate = self.rate.mul_add(before, outcome) / (before + 1.0);
+        self.evidence = before + 1.0;
+        self.at = self.at.max(now);
+    }
+
+    /// The success rate in percent, rounded to 5, never below [`FLOOR`].
+    pub fn percent(&self) -> i32 {
+        let fives = (self.rate.clamp(0.0, 1.0) * 20.0).round() as i32;
+        (fives * 5).max(FLOOR)
+    }
+}
+
+/// The weight in a placement: the pool's own, 0 to 100, times the success rate in percent.
+pub fn effective(configured: i32, percent: i32) -> i32 {
+    configured.max(0).saturating_mul(percent.max(FLOOR))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::launch::placement::{LaunchConfigView, place};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + seconds).unwrap()
+    }
+
+    fn fresh() -> Record {
+        Record::begin(None, at(0))
+    }
+
+    #[test]
+    fn tw_10_one_error_in_an_hour_does_not_switch_a_launch_config_off() {
+        let mut record = fresh();
+        for minute in 0..30 {
+            record.succeeded(at(minute * 60));
+        }
+        record.failed(at(1_800));
+        assert_eq!(record.percent(), 95);
+        let mut quiet = fresh();
+        quiet.failed(at(7 * 86_400));
+        assert_eq!(quiet.percent(), 80, "nor after a quiet week");
+    }
+
+    #[test]
+    fn tw_10_when_all_fail_alike_all_keep_a_share() {
+        let mut record = fresh();
+        for minute in 0..600 {
+            record.failed(at(minute * 60));
+        }
+        assert_eq!(record.percent(), FLOOR);
+        let weight = effective(100, record.percent());
+        let config = |name| LaunchConfigView { weight, ..LaunchConfigView::unlimited(name) };
+        let placed = place(&[config("a"), config("b")], 10, at(0)).launch_configs;
+        assert_eq!(placed.iter().filter(|name| *name == "a").count(), 5, "and none gets all of the load");
+    }
+
+    #[test]
+    fn a_region_that_came_back_gets_its_share_back_step_by_step() {
+        let mut record = Record::begin(Some(5), at(0));
+        let mut seen = vec![record.percent()];
+        for second in 0..20 {
+            record.succeeded(at(second));
+            seen.push(record.percent());
+        }
+        assert!(seen.is_sorted() && seen[1] < 50 && seen[20] > 80, "{seen:?}");
+    }
+
+    #[test]
+    fn the_lowest_weight_of_a_failing_launch_config_is_not_zero() {
+        assert!(effective(1, 0) > 0);
+        assert_eq!(effective(0, 100), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_rate_stays_between_the_floor_and_all(outcomes in proptest::collection::vec((any::<bool>(), 0..1_000_000_i64), 0..50)) {
+            let mut record = fresh();
+            for (good, second) in outcomes {
+                if good { record.succeeded(at(second)) } else { record.failed(at(second)) }
+                prop_assert!((FLOOR..=100).contains(&record.percent()) && record.percent() % 5 == 0);
+            }
+        }
+
+        #[test]
+        fn a_status_that_is_read_back_says_the_same_again(percent in 1..=20_i32) {
+            prop_assert_eq!(Record::begin(Some(percent * 5), at(0)).percent(), percent * 5);
+        }
+    }
+}

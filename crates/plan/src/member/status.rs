@@ -1,0 +1,158 @@
+//! What is written down of members: the statuses, field by field.
+
+use bullpen_api::{
+    ConditionValue, InstanceAddress, MemberInstance, MemberState, ObjectRef, PoolClaim, PoolMember, PoolMemberStatus,
+    RecordedError, bounded_message, condition_is_true, micro_time, set_condition,
+};
+use jiff::Timestamp;
+
+use super::lifecycle::Stuck;
+
+/// A machine, as far as a member records it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedMachine {
+    /// The provider's id.
+    pub id: String,
+    /// Region.
+    pub region: String,
+    /// Zone.
+    pub zone: String,
+    /// Instance type.
+    pub instance_type: String,
+    /// Addresses.
+    pub addresses: Vec<InstanceAddress>,
+    /// When it was launched.
+    pub launch_time: Timestamp,
+    /// When it had booted.
+    pub boot_time: Option<Timestamp>,
+}
+
+/// A member that is to be written, with its status.
+fn written(
+    member: &PoolMember,
+    now: Timestamp,
+    condition: &ConditionValue,
+    change: impl FnOnce(&mut PoolMemberStatus),
+) -> PoolMember {
+    let mut member = member.clone();
+    let generation = member.metadata.generation;
+    let mut status = member.status.take().unwrap_or_default();
+    status.observed_generation = generation.unwrap_or(0);
+    change(&mut status);
+    set_condition(&mut status.conditions, condition, generation, now);
+    member.status = Some(status);
+    member
+}
+
+/// The provider accepted the create.
+pub fn warming(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -> PoolMember {
+    let condition = ConditionValue::new("Ready", false, "Warming", "the machine boots");
+    written(before, now, &condition, |status| {
+        status.state = MemberState::Warming;
+        status.instance = Some(instance(machine));
+        status.warming_started_at = Some(micro_time(now));
+    })
+}
+
+/// The machine is ready.
+pub fn ready(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -> PoolMember {
+    let condition = claimability(before);
+    written(before, now, &condition, |status| {
+        status.state = MemberState::Ready;
+        status.instance = Some(instance(machine));
+        status.ready_since = Some(micro_time(now));
+    })
+}
+
+/// The member will never be ready.
+pub fn errored(before: &PoolMember, class: &str, message: &str, now: Timestamp) -> PoolMember {
+    let message = bounded_message(message);
+    let condition = ConditionValue::new("Ready", false, "Errored", format!("{class}: {message}"));
+    written(before, now, &condition, |status| {
+        status.state = MemberState::Errored;
+        status.last_error = Some(RecordedError { class: class.to_owned(), message, time: micro_time(now) });
+    })
+}
+
+/// The claim takes the member.
+pub fn claimed(before: &PoolMember, claim: &PoolClaim, now: Timestamp) -> PoolMember {
+    let reference = ObjectRef::to(&claim.metadata);
+    let elsewhere = Some(&reference.namespace) != before.metadata.namespace.as_ref();
+    let of = if elsewhere { format!(" of namespace {}", reference.namespace) } else { String::new() };
+    let condition = ConditionValue::new("Ready", true, "Claimed", format!("held by claim {}{of}", reference.name));
+    written(before, now, &condition, |status| {
+        status.state = MemberState::Claimed;
+        status.claim_ref = Some(reference);
+        status.claimed_at = Some(micro_time(now));
+    })
+}
+
+/// The claim never showed the member to anybody, so another may have it.
+pub fn given_back(before: &PoolMember, now: Timestamp) -> PoolMember {
+    let condition = claimability(before);
+    written(before, now, &condition, |status| {
+        status.state = MemberState::Ready;
+        status.claim_ref = None;
+        status.claimed_at = None;
+    })
+}
+
+/// The machine's end does not come.
+pub fn stuck(before: &PoolMember, stuck: Stuck, message: &str, now: Timestamp) -> PoolMember {
+    let condition = ConditionValue::new("Stalled", true, stuck.reason(), bounded_message(message));
+    written(before, now, &condition, |_| {})
+}
+
+/// A claim was given the machine before, by its tags: nobody else gets it.
+pub fn quarantined(before: &PoolMember, instance: &str, now: Timestamp) -> PoolMember {
+    let message = format!(
+        "instance {instance} was claimed before, by its tags, as after a restored backup: it is handed out to nobody, and \
+         ends when a person deletes this member"
+    );
+    let mut quarantined =
+        written(before, now, &ConditionValue::new("Quarantined", true, "MachineClaimedBefore", message), |_| {});
+    let ready = ConditionValue::new("Ready", false, "Quarantined", "the machine was claimed before");
+    if let Some(status) = &mut quarantined.status {
+        set_condition(&mut status.conditions, &ready, before.metadata.generation, now);
+    }
+    quarantined
+}
+
+/// What a person changed in the spec was seen. Only of a Ready member does more follow for its status.
+pub fn observed(before: &PoolMember, now: Timestamp) -> PoolMember {
+    let status = before.status.clone().unwrap_or_default();
+    let present = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+    let quarantined = condition_is_true(&status.conditions, "Quarantined");
+    match present {
+        Some(_) if status.state == MemberState::Ready && !quarantined => {
+            written(before, now, &claimability(before), |_| {})
+        }
+        _ => {
+            let mut member = before.clone();
+            let generation = member.metadata.generation.unwrap_or(0);
+            member.status = Some(PoolMemberStatus { observed_generation: generation, ..status });
+            member
+        }
+    }
+}
+
+/// What the condition of a Ready member says.
+fn claimability(member: &PoolMember) -> ConditionValue {
+    match (member.spec.hold, member.spec.cordoned) {
+        (true, _) => ConditionValue::new("Ready", false, "Held", "kept and not claimable while spec.hold is true"),
+        (_, true) => ConditionValue::new("Ready", false, "Cordoned", "not claimable while spec.cordoned is true"),
+        _ => ConditionValue::new("Ready", true, "Ready", "the machine can be claimed"),
+    }
+}
+
+fn instance(machine: &RecordedMachine) -> MemberInstance {
+    MemberInstance {
+        id: machine.id.clone(),
+        region: machine.region.clone(),
+        zone: machine.zone.clone(),
+        type_: machine.instance_type.clone(),
+        addresses: machine.addresses.clone(),
+        launch_time: Some(micro_time(machine.launch_time)),
+        boot_time: machine.boot_time.map(micro_time),
+    }
+}

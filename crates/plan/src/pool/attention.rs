@@ -1,0 +1,133 @@
+//! What a pool says of members that a person should look at: machines whose end does not come, and machines that were
+//! claimed before by their tags, or whose claims nobody watches; and of namespaces whose labels it may not read.
+
+use bullpen_api::{ConditionValue, set_condition};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+/// Names in a message; more are only counted.
+const MOST_NAMED: usize = 5;
+
+/// The members of a pool that a person should look at, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attention {
+    /// Their machines cannot be terminated.
+    pub stuck: Vec<String>,
+    /// Since when the oldest of them is being deleted.
+    pub stuck_since: Option<Timestamp>,
+    /// They are quarantined.
+    pub quarantined: Vec<String>,
+    /// Their claims are in namespaces that the operator does not watch.
+    pub unwatched: Vec<String>,
+    /// Namespaces with claims on the pool, which chooses by labels that the operator may not read.
+    pub unreadable: Vec<String>,
+}
+
+/// Puts it into the conditions of a pool. Each of the conditions appears with its first cause, and stays.
+pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: Option<i64>, now: Timestamp) {
+    let stuck = &attention.stuck;
+    let healthy = ConditionValue::new("TerminationHealthy", true, "MachinesEnd", "machines end when they should");
+    let unhealthy = || {
+        let message = format!("{} machines cannot be terminated and may bill: members {}", stuck.len(), named(stuck));
+        ConditionValue::new("TerminationHealthy", false, "MachinesStay", message)
+    };
+    let quarantined = &attention.quarantined;
+    let none = ConditionValue::new("Quarantined", false, "NoneQuarantined", "no member is quarantined");
+    let some = || {
+        let message = format!(
+            "{} members are kept back because their machines were claimed before, as after a restored backup; delete \
+             them to end the machines: {}",
+            quarantined.len(),
+            named(quarantined)
+        );
+        ConditionValue::new("Quarantined", true, "MachinesClaimedBefore", message)
+    };
+    let (unwatched, unreadable) = (&attention.unwatched, &attention.unreadable);
+    let watched = ConditionValue::new("ClaimsWatched", true, "ClaimsWatched", "the claims of all members are watched");
+    let not_watched = || {
+        let message = format!(
+            "{} members are held by claims in namespaces that the operator does not watch, and are kept until it does: add \
+             the namespaces to --namespace (Helm chart: scope.namespaces); members {}",
+            unwatched.len(),
+            named(unwatched)
+        );
+        ConditionValue::new("ClaimsWatched", false, "NamespaceNotWatched", message)
+    };
+    let readable = ConditionValue::new("NamespacesReadable", true, "LabelsRead", "labels of namespaces can be read");
+    let not_readable = || {
+        let message = format!(
+            "claims of these namespaces are not served, because the operator is not allowed to read their labels: grant \
+             get on the namespace itself to its service account, by a Role in it (the Helm chart does): {}",
+            named(unreadable)
+        );
+        ConditionValue::new("NamespacesReadable", false, "NamespaceForbidden", message)
+    };
+    let mut put = |trouble: bool, bad: &dyn Fn() -> ConditionValue, good: ConditionValue| {
+        let said = conditions.iter().any(|condition| condition.type_ == good.type_);
+        if trouble {
+            set_condition(conditions, &bad(), generation, now);
+        } else if said {
+            set_condition(conditions, &good, generation, now);
+        }
+    };
+    put(!stuck.is_empty(), &unhealthy, healthy);
+    put(!quarantined.is_empty(), &some, none);
+    put(!unwatched.is_empty(), &not_watched, watched);
+    put(!unreadable.is_empty(), &not_readable, readable);
+}
+
+/// The first few of these names in order, and how many more there are.
+pub(super) fn named(names: &[String]) -> String {
+    let mut sorted = names.to_vec();
+    sorted.sort();
+    let more = sorted.len().saturating_sub(MOST_NAMED);
+    sorted.truncate(MOST_NAMED);
+    let text = sorted.join(", ");
+    if more == 0 { text } else { format!("{text} and {more} more") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noted(conditions: &[Condition], attention: &Attention) -> Vec<Condition> {
+        let mut conditions = conditions.to_vec();
+        note(&mut conditions, attention, Some(1), Timestamp::UNIX_EPOCH);
+        conditions
+    }
+
+    #[test]
+    fn a_pool_without_trouble_says_nothing_until_there_was_some() {
+        assert!(noted(&[], &Attention::default()).is_empty());
+        let members: Vec<_> = (0..7).map(|number| format!("ci-{number}")).collect();
+        let during = noted(&[], &Attention { stuck: members, ..Attention::default() });
+        assert_eq!(during.len(), 1);
+        assert_eq!(during[0].status, "False");
+        assert!(during[0].message.contains("7 machines"), "{}", during[0].message);
+        assert!(during[0].message.ends_with("ci-4 and 2 more"), "{}", during[0].message);
+        assert_eq!(noted(&during, &Attention::default())[0].status, "True");
+    }
+
+    #[test]
+    fn what_a_permission_or_the_scope_keeps_from_the_pool_is_said_until_it_is_there() {
+        let (unwatched, unreadable) = (vec!["ci-a".to_owned()], vec!["red".to_owned()]);
+        let during = noted(&[], &Attention { unwatched, unreadable, ..Attention::default() });
+        let said: Vec<_> =
+            during.iter().map(|it| (it.type_.as_str(), it.status.as_str(), it.reason.as_str())).collect();
+        assert_eq!(
+            said,
+            [("ClaimsWatched", "False", "NamespaceNotWatched"), ("NamespacesReadable", "False", "NamespaceForbidden")]
+        );
+        assert!(during[0].message.contains("--namespace") && during[0].message.ends_with("ci-a"));
+        assert!(during[1].message.contains("grant get on the namespace itself") && during[1].message.ends_with("red"));
+        assert!(noted(&during, &Attention::default()).iter().all(|condition| condition.status == "True"));
+    }
+
+    #[test]
+    fn quarantined_members_are_named() {
+        let attention = Attention { quarantined: vec!["ci-b".into(), "ci-a".into()], ..Attention::default() };
+        let conditions = noted(&[], &attention);
+        assert_eq!((conditions[0].type_.as_str(), conditions[0].status.as_str()), ("Quarantined", "True"));
+        assert!(conditions[0].message.ends_with("ci-a, ci-b"));
+    }
+}

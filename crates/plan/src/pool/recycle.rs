@@ -1,0 +1,143 @@
+//! Which members are replaced although they work: those past their age, and those of another template (`DESIGN.md` §5).
+//!
+//! A replacement is bought before its predecessor goes, as far as `maxSize` leaves room for it, and no ready member is
+//! retired below the floor (invariant 6, PW-5).
+
+use bullpen_api::{MemberCounts, PoolState, Recycle, RolloutType};
+use jiff::{SignedDuration, Timestamp};
+
+use super::view::{CountedMember, PoolView, Standing};
+use crate::time::earliest;
+
+/// What recycling makes of a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recycling {
+    /// Uids of the members to delete now.
+    pub retired: Vec<String>,
+    /// Stale ready members that stay for the moment, and whose replacements are bought beside them.
+    pub surge: i32,
+    /// Whether `minSize` leaves no ready member to spare, and `maxSize` no room for a replacement, although one is stale.
+    pub forbidden: bool,
+    /// When the next ready member expires.
+    pub look_again_at: Option<Timestamp>,
+}
+
+/// What the rest of the pass knows by then.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// Members by standing.
+    pub counts: MemberCounts,
+    /// The effective target.
+    pub target: i32,
+    /// Members that stay until a person lets them go: cordoned or held, and unclaimed.
+    pub kept: i32,
+    /// Whether members of another template are left alone for now.
+    pub rollout_paused: bool,
+}
+
+/// When a member that is ready since `ready_since` expires: after the time to live, less a share of the jitter that its
+/// uid decides, so that a restart changes nothing and members born together part.
+pub fn expires_at(uid: &str, ready_since: Timestamp, recycle: &Recycle) -> Timestamp {
+    let ttl = i64::from(recycle.ready_ttl_seconds) * 1_000;
+    let most = ttl * i64::from(recycle.jitter_percent) / 100;
+    let less = (i128::from(most) * i128::from(share_of(uid))) >> 32;
+    let life = ttl - i64::try_from(less).unwrap_or(0);
+    ready_since.checked_add(SignedDuration::from_millis(life)).unwrap_or(Timestamp::MAX)
+}
+
+/// FNV-1a of the uid, its halves folded: 32 bits that stay the same over versions of Rust.
+fn share_of(uid: &str) -> u32 {
+    let hash = uid
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    u32::try_from(mixed >> 32).unwrap_or(0)
+}
+
+/// Whether a ready member is past its age.
+pub fn is_expired(member: &CountedMember, recycle: &Recycle, now: Timestamp) -> bool {
+    member.ready_since.is_some_and(|since| expires_at(&member.uid, since, recycle) <= now)
+}
+
+/// Whether a ready member is past its age, or from before the moment that a person named. One that lies ahead is not in
+/// force yet: else a clock that is wrong would have every new member replaced.
+pub fn is_old(pool: &PoolView, member: &CountedMember, now: Timestamp) -> bool {
+    let unwanted = |before: Timestamp| before <= now && member.ready_since.is_some_and(|since| since < before);
+    is_expired(member, &pool.recycle, now) || pool.recycle_before.is_some_and(unwanted)
+}
+
+/// The moment that an annotation names; nothing if it names none.
+pub fn requested_before(annotation: &str) -> Option<Timestamp> {
+    annotation.parse().ok()
+}
+
+/// Fewest members that recycling leaves ready.
+///
+/// Without room for a surge under `maxSize` nothing could ever be replaced first, so one may be missing then; `minSize`
+/// is hard all the same.
+pub fn floor(pool: &PoolView, target: i32, headroom: bool) -> i32 {
+    let missing = pool.disruption.max_unavailable;
+    let missing = if headroom { missing } else { missing.max(1) };
+    pool.min_size.max(target - missing)
+}
+
+/// Whether `maxSize` has room for more than the target. What a surge or a termination takes of it is not counted: it
+/// passes.
+pub const fn has_headroom(pool: &PoolView, claimed: i32, kept: i32, target: i32) -> bool {
+    pool.max_size - claimed - kept > target
+}
+
+/// Decides who is replaced, in a pool that is neither draining nor being deleted.
+pub fn recycle(pool: &PoolView, frame: &Frame, now: Timestamp) -> Recycling {
+    let rolling = pool.rollout.type_ == RolloutType::RollingReplace;
+    let is_stale = |member: &&CountedMember| is_old(pool, member, now) || (rolling && member.outdated);
+    let mut stale: Vec<_> = ready(pool).filter(is_stale).collect();
+    // The oldest goes first.
+    stale.sort_by(|a, b| (a.ready_since, &a.uid).cmp(&(b.ready_since, &b.uid)));
+    let headroom = has_headroom(pool, frame.counts.claimed, frame.kept, frame.target);
+    let spare = (frame.counts.ready - floor(pool, frame.target, headroom)).max(0);
+    let may_go = |member: &&&CountedMember| !(frame.rollout_paused && member.outdated);
+    let mut retired: Vec<_> =
+        stale.iter().filter(may_go).take(to_usize(spare)).map(|member| member.uid.clone()).collect();
+    let staying = to_i32(stale.len() - retired.len());
+
+    if rolling && !frame.rollout_paused && pool.state == PoolState::Active {
+        retired.extend(booting_of_another_template(pool));
+    }
+    let no_replacement_first = !headroom || pool.disruption.max_surge == 0;
+    Recycling {
+        retired,
+        surge: staying.min(pool.disruption.max_surge),
+        forbidden: staying > 0 && spare == 0 && no_replacement_first && pool.min_size >= frame.target,
+        look_again_at: ready(pool)
+            .filter_map(|member| Some(expires_at(&member.uid, member.ready_since?, &pool.recycle)))
+            .chain(pool.recycle_before)
+            .filter(|moment| *moment > now)
+            .fold(None, |soonest, moment| earliest(soonest, Some(moment))),
+    }
+}
+
+fn ready(pool: &PoolView) -> impl Iterator<Item = &CountedMember> {
+    pool.members.iter().filter(|member| member.standing == Standing::Ready)
+}
+
+/// Members that boot with another template are for nobody. At most `maxConcurrentDeletes` are on their way out at once.
+fn booting_of_another_template(pool: &PoolView) -> impl Iterator<Item = String> {
+    let ending = pool.members.iter().filter(|member| member.standing == Standing::Terminating && !member.hold).count();
+    let mut booting: Vec<_> = pool
+        .members
+        .iter()
+        .filter(|member| member.outdated && matches!(member.standing, Standing::Pending | Standing::Warming))
+        .collect();
+    booting.sort_by(|a, b| (b.standing, b.created, &b.uid).cmp(&(a.standing, a.created, &a.uid)));
+    let room = to_usize(pool.max_concurrent_deletes).saturating_sub(ending);
+    booting.into_iter().take(room).map(|member| member.uid.clone())
+}
+
+fn to_usize(count: i32) -> usize {
+    usize::try_from(count).unwrap_or(0)
+}
+
+fn to_i32(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,202 @@
+//! How many members a pool is to have: the arithmetic of `DESIGN.md` §5.
+//!
+//! Every member counts once (TW-9), and everything that can bill counts against `maxSize` (P-8, PW-11).
+
+use bullpen_api::{EffectiveTarget, MemberCounts, PoolState, TargetSource};
+use jiff::{SignedDuration, Timestamp};
+
+use super::recycle::{Frame, Recycling, is_old, recycle};
+use super::rollout::{Progress, RolloutNow, follow};
+use super::view::{CountedMember, PoolView, Standing};
+use crate::launch::placement;
+use crate::time::earliest;
+
+/// How long a surplus that no lowered size explains has to last before members are removed.
+pub const SURPLUS_DELAY: SignedDuration = SignedDuration::from_secs(30);
+
+/// What the arithmetic remembers from one pass to the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// `targetSize` and `maxSize` of the last pass.
+    pub sizes: Option<(i32, i32)>,
+    /// Since when there has been a surplus without interruption.
+    pub surplus_since: Option<Timestamp>,
+    /// Whether a lowered size is behind the present surplus.
+    pub size_fell: bool,
+    /// The rollout that goes on.
+    pub rollout: Option<Progress>,
+}
+
+/// What the pool needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replenishment {
+    /// Members by standing.
+    pub counts: MemberCounts,
+    /// The target that is acted on.
+    pub effective_target: EffectiveTarget,
+    /// Members missing from the effective target and the waiting claims.
+    pub deficit: i32,
+    /// Launch configs of the members to write now, one entry a member.
+    pub creates: Vec<String>,
+    /// Whether `maxSize` is what keeps the pool from filling its deficit.
+    pub held_by_max_size: bool,
+    /// Uids of the members to delete now.
+    pub deletes: Vec<String>,
+    /// How far the present template has come.
+    pub rollout: RolloutNow,
+    /// Whether `minSize` and `maxSize` together leave nothing to recycle, although something is due.
+    pub recycling_forbidden: bool,
+    /// Members that stay until a person lets them go.
+    pub kept: i32,
+    /// When to look again although nothing changed.
+    pub look_again_at: Option<Timestamp>,
+    /// What to pass to the next pass.
+    pub memory: Memory,
+}
+
+/// Decides what to recycle, what to buy and what to give up, in this order: what is recycled is on its way out when the
+/// deficit is counted, so nothing that never comes up hides it (P-27).
+pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishment {
+    let counts = count(&pool.members);
+    let emptying = pool.deleting || pool.state == PoolState::Draining;
+    let kept = i32::try_from(pool.members.iter().filter(|member| member.is_kept()).count()).unwrap_or(i32::MAX);
+    let effective_target = effective_target(pool, emptying, counts.claimed.saturating_add(kept));
+    let rollout = follow(pool, memory.rollout.as_ref(), now);
+    let recycling = if emptying {
+        Recycling::default()
+    } else {
+        let frame = Frame { counts, target: effective_target.size, kept, rollout_paused: rollout.is_paused() };
+        recycle(pool, &frame, now)
+    };
+    let staying = without(&pool.members, &recycling.retired);
+    let left = count(&staying);
+
+    let supply = left.pending + left.warming + left.ready - recycling.surge;
+    let waiting = if emptying { 0 } else { pool.waiting };
+    let wanted = effective_target.size.saturating_add(waiting);
+    let deficit = (wanted - supply).max(0);
+    let buying = !pool.deleting && pool.state == PoolState::Active;
+
+    let headroom = (pool.max_size - counts.total).max(0);
+    let slots = (pool.max_concurrent_creates - left.pending).max(0);
+    let to_create = if buying { deficit.min(headroom).min(slots) } else { 0 };
+    let placed = placement::place(&pool.launch_configs, to_create, now);
+
+    let surplus = (supply - wanted).max(0);
+    let memory = remember(pool, memory, surplus, rollout.progress.clone(), now);
+    let mut deletes = recycling.retired;
+    deletes.extend(pool.members.iter().filter(|member| is_over(member, emptying)).map(|member| member.uid.clone()));
+    let mut look_again_at = earliest(placed.look_again_at, earliest(rollout.look_again_at, recycling.look_again_at));
+    if surplus > 0 && !emptying {
+        let due = surplus_due(&memory, pool.forced, now);
+        if due <= now {
+            deletes.extend(pick_surplus(pool, &staying, surplus, now));
+        } else {
+            look_again_at = earliest(look_again_at, Some(due));
+        }
+    }
+    Replenishment {
+        counts,
+        effective_target,
+        deficit: if buying { deficit } else { 0 },
+        held_by_max_size: buying && deficit > headroom,
+        creates: placed.launch_configs,
+        deletes,
+        rollout,
+        recycling_forbidden: recycling.forbidden,
+        kept,
+        look_again_at,
+        memory,
+    }
+}
+
+/// The members with the retired ones on their way out.
+fn without(members: &[CountedMember], retired: &[String]) -> Vec<CountedMember> {
+    let mut members = members.to_vec();
+    for member in members.iter_mut().filter(|member| retired.contains(&member.uid)) {
+        member.standing = Standing::Terminating;
+    }
+    members
+}
+
+/// Whether nothing can keep a member but a claim or a hold: it failed, or its pool is to be empty.
+const fn is_over(member: &CountedMember, emptying: bool) -> bool {
+    !member.hold
+        && match member.standing {
+            Standing::Errored => true,
+            Standing::Aside | Standing::Ready | Standing::Warming | Standing::Pending => emptying,
+            // Somebody may work on a quarantined one: only a person ends it.
+            Standing::Claimed | Standing::Terminating | Standing::Quarantined => false,
+        }
+}
+
+/// Counts members by standing; each counts once.
+pub fn count(members: &[CountedMember]) -> MemberCounts {
+    let mut counts = MemberCounts { total: members.len().try_into().unwrap_or(i32::MAX), ..MemberCounts::default() };
+    for member in members {
+        *match member.standing {
+            Standing::Claimed => &mut counts.claimed,
+            Standing::Terminating => &mut counts.terminating,
+            Standing::Errored => &mut counts.errored,
+            // In the total only.
+            Standing::Quarantined | Standing::Aside => continue,
+            Standing::Ready => &mut counts.ready,
+            Standing::Warming => &mut counts.warming,
+            Standing::Pending => &mut counts.pending,
+        } += 1;
+    }
+    counts
+}
+
+/// Whether another create call may begin: the other members that can bill are fewer than `maxSize` (invariant 2).
+pub fn create_may_begin(state: PoolState, deleting: bool, max_size: i32, other_billable: usize) -> bool {
+    !deleting
+        && state == PoolState::Active
+        && i64::try_from(other_billable).is_ok_and(|others| others < i64::from(max_size))
+}
+
+fn effective_target(pool: &PoolView, emptying: bool, taken: i32) -> EffectiveTarget {
+    if emptying {
+        return EffectiveTarget { size: 0, source: TargetSource::Draining };
+    }
+    let room = (pool.max_size - taken).max(0);
+    if room < pool.target_size {
+        EffectiveTarget { size: room, source: TargetSource::MaxSize }
+    } else {
+        EffectiveTarget { size: pool.target_size, source: TargetSource::Spec }
+    }
+}
+
+fn remember(pool: &PoolView, memory: &Memory, surplus: i32, rollout: Option<Progress>, now: Timestamp) -> Memory {
+    let fell = memory.sizes.is_some_and(|(target, max)| pool.target_size < target || pool.max_size < max);
+    Memory {
+        sizes: Some((pool.target_size, pool.max_size)),
+        surplus_since: (surplus > 0).then(|| memory.surplus_since.unwrap_or(now)),
+        size_fell: surplus > 0 && (fell || memory.size_fell),
+        rollout,
+    }
+}
+
+fn surplus_due(memory: &Memory, forced: bool, now: Timestamp) -> Timestamp {
+    if forced || memory.size_fell {
+        return now;
+    }
+    memory.surplus_since.and_then(|since| since.checked_add(SURPLUS_DELAY).ok()).unwrap_or(now)
+}
+
+/// Pending members go first, then warming, then stale ready, then ready ones; of each the youngest.
+fn pick_surplus(pool: &PoolView, members: &[CountedMember], surplus: i32, now: Timestamp) -> Vec<String> {
+    let mut unclaimed: Vec<_> = members
+        .iter()
+        .filter(|member| matches!(member.standing, Standing::Pending | Standing::Warming | Standing::Ready))
+        .map(|member| {
+            let stale = member.standing == Standing::Ready && (member.outdated || is_old(pool, member, now));
+            ((member.standing, stale, member.created, &member.uid), member)
+        })
+        .collect();
+    unclaimed.sort_by(|(a, _), (b, _)| b.cmp(a));
+    unclaimed.into_iter().take(usize::try_from(surplus).unwrap_or(0)).map(|(_, member)| member.uid.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests;

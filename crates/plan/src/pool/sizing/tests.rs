@@ -1,0 +1,258 @@
+//! Each rule of the arithmetic alone; whole runs are in `upkeep_tests`.
+
+use bullpen_api::{Disruption, Recycle, Rollout};
+use proptest::prelude::*;
+
+use super::*;
+use crate::launch::placement::LaunchConfigView;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + seconds).unwrap()
+}
+
+fn members(standings: &[(Standing, usize)]) -> Vec<CountedMember> {
+    let mut all = Vec::new();
+    for (standing, count) in standings {
+        for _ in 0..*count {
+            let n = all.len();
+            all.push(CountedMember {
+                uid: format!("m{n}"),
+                standing: *standing,
+                launch_config: "lc".into(),
+                created: at(i64::try_from(n).unwrap()),
+                ready_since: (*standing == Standing::Ready).then(|| at(i64::try_from(n).unwrap())),
+                outdated: false,
+                hold: false,
+            });
+        }
+    }
+    all
+}
+
+fn pool(target: i32, max: i32, standings: &[(Standing, usize)]) -> PoolView {
+    PoolView {
+        target_size: target,
+        max_size: max,
+        state: PoolState::Active,
+        deleting: false,
+        min_size: 0,
+        max_concurrent_creates: 1_000,
+        max_concurrent_deletes: 10,
+        recycle: Recycle::default(),
+        recycle_before: None,
+        disruption: Disruption::default(),
+        rollout: Rollout::default(),
+        template_hash: Some("present".into()),
+        forced: false,
+        members: members(standings),
+        waiting: 0,
+        launch_configs: vec![LaunchConfigView::unlimited("lc")],
+    }
+}
+
+fn pass(pool: &PoolView) -> Replenishment {
+    replenish(pool, &Memory::default(), at(100))
+}
+
+#[test]
+fn claimed_members_do_not_count_toward_the_target() {
+    let plan = pass(&pool(5, 20, &[(Standing::Ready, 2), (Standing::Claimed, 3)]));
+    assert_eq!(plan.creates.len(), 3);
+}
+
+#[test]
+fn members_in_flight_are_counted_exactly_once() {
+    // TW-9: 20 waiting claims with 10 machines booting need 10 more, not none.
+    let mut waiting = pool(0, 100, &[(Standing::Warming, 10)]);
+    waiting.waiting = 20;
+    assert_eq!(pass(&waiting).creates.len(), 10);
+    let booting = pool(5, 100, &[(Standing::Pending, 3)]);
+    assert_eq!(pass(&booting).creates.len(), 2);
+}
+
+#[test]
+fn everything_that_can_bill_counts_against_max_size() {
+    let plan = pass(&pool(5, 8, &[(Standing::Claimed, 2), (Standing::Errored, 2), (Standing::Terminating, 2)]));
+    assert_eq!(plan.creates.len(), 2);
+    assert!(plan.held_by_max_size);
+}
+
+#[test]
+fn a_quarantined_member_bills_and_is_no_supply_and_is_never_given_up() {
+    let plan = pass(&pool(2, 8, &[(Standing::Quarantined, 3), (Standing::Ready, 1)]));
+    assert_eq!((plan.creates.len(), plan.counts.total, plan.counts.ready), (1, 4, 1));
+    let mut emptying = pool(0, 8, &[(Standing::Quarantined, 3)]);
+    emptying.state = PoolState::Draining;
+    assert!(pass(&emptying).deletes.is_empty());
+}
+
+#[test]
+fn lowering_max_size_below_the_target_clamps_it() {
+    let plan = pass(&pool(10, 4, &[(Standing::Claimed, 1), (Standing::Ready, 3)]));
+    assert_eq!(plan.effective_target, EffectiveTarget { size: 3, source: TargetSource::MaxSize });
+    assert!(plan.creates.is_empty() && plan.deletes.is_empty());
+}
+
+#[test]
+fn members_are_written_only_while_a_create_slot_is_free() {
+    let mut view = pool(50, 100, &[(Standing::Pending, 7)]);
+    view.max_concurrent_creates = 10;
+    assert_eq!(pass(&view).creates.len(), 3);
+}
+
+#[test]
+fn a_paused_pool_buys_nothing_and_keeps_what_waiting_claims_will_need() {
+    let mut view = pool(1, 100, &[(Standing::Ready, 3)]);
+    view.state = PoolState::Paused;
+    view.waiting = 2;
+    let plan = pass(&view);
+    assert!(plan.creates.is_empty());
+    assert!(plan.deletes.is_empty());
+    assert!(plan.look_again_at.is_none_or(|moment| moment > at(3_600)), "only its age is looked at");
+}
+
+#[test]
+fn a_draining_pool_gives_up_warming_members_too_and_keeps_claimed_ones() {
+    let mut view = pool(
+        5,
+        100,
+        &[
+            (Standing::Pending, 1),
+            (Standing::Warming, 2),
+            (Standing::Ready, 2),
+            (Standing::Errored, 1),
+            (Standing::Claimed, 2),
+        ],
+    );
+    view.state = PoolState::Draining;
+    view.waiting = 4;
+    let plan = pass(&view);
+    assert!(plan.creates.is_empty());
+    assert_eq!(plan.deletes.len(), 6);
+}
+
+#[test]
+fn a_surplus_from_a_lowered_target_goes_at_once() {
+    let view = pool(2, 10, &[(Standing::Ready, 5)]);
+    let before = Memory { sizes: Some((5, 10)), ..Memory::default() };
+    let plan = replenish(&view, &before, at(0));
+    assert_eq!(plan.deletes, ["m4", "m3", "m2"]);
+}
+
+#[test]
+fn any_other_surplus_has_to_last_thirty_seconds() {
+    let view = pool(2, 10, &[(Standing::Ready, 3)]);
+    let first = replenish(&view, &Memory { sizes: Some((2, 10)), ..Memory::default() }, at(0));
+    assert!(first.deletes.is_empty());
+    assert_eq!(first.look_again_at, Some(at(30)));
+    let early = replenish(&view, &first.memory, at(29));
+    assert!(early.deletes.is_empty());
+    assert_eq!(replenish(&view, &early.memory, at(30)).deletes, ["m2"]);
+}
+
+#[test]
+fn a_surplus_that_was_interrupted_starts_anew() {
+    let first =
+        replenish(&pool(2, 10, &[(Standing::Ready, 3)]), &Memory { sizes: Some((2, 10)), ..Memory::default() }, at(0));
+    let gone = replenish(&pool(2, 10, &[(Standing::Ready, 2)]), &first.memory, at(20));
+    let again = replenish(&pool(2, 10, &[(Standing::Ready, 3)]), &gone.memory, at(31));
+    assert!(again.deletes.is_empty());
+}
+
+#[test]
+fn surplus_takes_pending_before_warming_before_ready() {
+    let view = pool(1, 10, &[(Standing::Ready, 2), (Standing::Warming, 1), (Standing::Pending, 1)]);
+    let plan = replenish(&view, &Memory { sizes: Some((4, 10)), ..Memory::default() }, at(0));
+    assert_eq!(plan.deletes, ["m3", "m2", "m1"]);
+}
+
+#[test]
+fn an_errored_member_is_given_up_in_the_same_pass_and_replaced() {
+    let plan = pass(&pool(2, 10, &[(Standing::Ready, 1), (Standing::Errored, 1)]));
+    assert_eq!((plan.deletes.as_slice(), plan.creates.len()), (["m1".to_owned()].as_slice(), 1));
+}
+
+fn any_standing() -> impl Strategy<Value = Standing> {
+    prop_oneof![
+        Just(Standing::Claimed),
+        Just(Standing::Terminating),
+        Just(Standing::Errored),
+        Just(Standing::Aside),
+        Just(Standing::Quarantined),
+        Just(Standing::Ready),
+        Just(Standing::Warming),
+        Just(Standing::Pending),
+    ]
+}
+
+prop_compose! {
+    fn any_pool()(
+        target in 0..40_i32,
+        max in 0..40_i32,
+        state in prop_oneof![Just(PoolState::Active), Just(PoolState::Paused), Just(PoolState::Draining)],
+        deleting in any::<bool>(),
+        slots in 1..20_i32,
+        standings in proptest::collection::vec(any_standing(), 0..40),
+        waiting in 0..40_i32,
+        caps in proptest::collection::vec(proptest::option::of(0..10_i32), 0..4),
+    ) -> PoolView {
+        let members = members(&standings.iter().map(|standing| (*standing, 1)).collect::<Vec<_>>());
+        let launch_configs = caps.iter().enumerate()
+            .map(|(n, cap)| LaunchConfigView { room: cap.map(i64::from), ..LaunchConfigView::unlimited(&format!("lc{n}")) })
+            .collect();
+        PoolView { state, deleting, max_concurrent_creates: slots, members, waiting, launch_configs, ..pool(target, max, &[]) }
+    }
+}
+
+proptest! {
+    #[test]
+    fn invariant_2_what_can_bill_never_grows_past_max_size(pool in any_pool()) {
+        let plan = pass(&pool);
+        if !plan.creates.is_empty() {
+            prop_assert!(pool.members.len() + plan.creates.len() <= usize::try_from(pool.max_size).unwrap());
+        }
+    }
+
+    #[test]
+    fn invariant_4_a_claimed_member_is_never_given_up(pool in any_pool(), fell in any::<bool>()) {
+        let memory = Memory { sizes: fell.then_some((100, 100)), ..Memory::default() };
+        for uid in replenish(&pool, &memory, at(0)).deletes {
+            let member = pool.members.iter().find(|member| member.uid == uid).unwrap();
+            prop_assert!(!matches!(member.standing, Standing::Claimed | Standing::Terminating));
+        }
+    }
+
+    #[test]
+    fn invariant_5_nothing_is_bought_unless_the_pool_is_active(pool in any_pool()) {
+        if pool.deleting || pool.state != PoolState::Active {
+            prop_assert!(pass(&pool).creates.is_empty());
+        }
+    }
+
+    #[test]
+    fn it_never_buys_and_gives_up_good_members_in_one_pass(pool in any_pool()) {
+        let plan = replenish(&pool, &Memory { sizes: Some((100, 100)), ..Memory::default() }, at(0));
+        let errored = pool.members.iter().filter(|member| member.standing == Standing::Errored).count();
+        prop_assert!(plan.creates.is_empty() || plan.deletes.len() == errored);
+    }
+
+    #[test]
+    fn pairing_a_waiting_claim_with_a_ready_member_changes_no_order(pool in any_pool()) {
+        let mut after = pool.clone();
+        let ready = after.members.iter_mut().find(|member| member.standing == Standing::Ready);
+        if let (Some(member), true) = (ready, pool.waiting > 0 && pool.max_size >= 80) {
+            member.standing = Standing::Claimed;
+            after.waiting -= 1;
+            prop_assert_eq!(pass(&pool).deficit, pass(&after).deficit);
+        }
+    }
+
+    #[test]
+    fn each_member_counts_once(pool in any_pool()) {
+        let counts = count(&pool.members);
+        let sum = counts.pending + counts.warming + counts.ready + counts.claimed + counts.errored + counts.terminating;
+        let aside = |member: &&CountedMember| matches!(member.standing, Standing::Aside | Standing::Quarantined);
+        let aside = i32::try_from(pool.members.iter().filter(aside).count()).unwrap();
+        prop_assert_eq!(sum + aside, counts.total);
+    }
+}

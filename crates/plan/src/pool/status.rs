@@ -1,0 +1,353 @@
+//! What a pool's status says. Facts only: the same facts give the same status, so it is written only when they change.
+
+use bullpen_api::{
+    ConditionValue, InstancePool, InstancePoolStatus, LABEL_POOL, MemberCounts, PoolState, TargetSource, micro_time,
+    set_condition,
+};
+use jiff::Timestamp;
+
+use super::attention::named;
+use super::provisioning::{self, LaunchConfigHealth};
+use super::rollout::template_current;
+use super::sizing::Replenishment;
+use super::template::{LaunchConfigProblem, UsableLaunchConfig};
+
+/// What the status is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct StatusInput<'a> {
+    /// The pool, with the status that it has now.
+    pub pool: &'a InstancePool,
+    /// What was decided.
+    pub plan: &'a Replenishment,
+    /// Waiting claims.
+    pub waiting: i32,
+    /// Launch configs in use.
+    pub usable: &'a [UsableLaunchConfig],
+    /// Launch configs that are not used.
+    pub problems: &'a [LaunchConfigProblem],
+    /// How each usable launch config fares.
+    pub provisioning: &'a [LaunchConfigHealth],
+    /// When this process last wrote members, if it did.
+    pub replenished_at: Option<Timestamp>,
+    /// What new members would be, if that is known.
+    pub template_hash: Option<&'a str>,
+    /// The request for a pass that this process has answered last, if any.
+    pub handled: Option<&'a str>,
+    /// Who holds members, where the pool is to become empty.
+    pub holders: &'a Holders,
+}
+
+/// Whom a pool that is to become empty waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holders {
+    /// The claims that hold members: namespace/name.
+    pub claims: Vec<String>,
+    /// Whether the pool's namespace is being deleted, which waits for them too.
+    pub namespace_ends: bool,
+}
+
+/// The reason of `Drained` while claims hold members.
+const CLAIMED_MEMBERS_REMAIN: &str = "ClaimedMembersRemain";
+
+/// Whether the status of a pool says of its present generation that it waits for claims. A deletion is a generation of
+/// its own.
+pub fn waits_for_claims(pool: &InstancePool) -> bool {
+    let conditions = pool.status.iter().flat_map(|status| &status.conditions);
+    let generation = pool.metadata.generation;
+    conditions.into_iter().any(|condition| {
+        condition.type_ == "Drained"
+            && condition.reason == CLAIMED_MEMBERS_REMAIN
+            && condition.observed_generation == generation
+    })
+}
+
+/// The pool's status as it should be.
+pub fn pool_status(input: &StatusInput<'_>, now: Timestamp) -> InstancePoolStatus {
+    let pool = input.pool;
+    let before = pool.status.clone().unwrap_or_default();
+    let counts = input.plan.counts;
+    let generation = pool.metadata.generation.unwrap_or(0);
+    let mut conditions = before.conditions;
+    for condition in conditions_of(input) {
+        set_condition(&mut conditions, &condition, Some(generation), now);
+    }
+    InstancePoolStatus {
+        conditions,
+        observed_generation: generation,
+        members: Some(counts),
+        replicas: supply(&counts),
+        deficit: input.plan.deficit,
+        effective_target: Some(input.plan.effective_target.clone()),
+        waiting_claims: input.waiting,
+        launch_configs: input.provisioning.iter().map(|config| config.recorded.clone()).collect(),
+        template_hash: input.template_hash.map_or(before.template_hash, str::to_owned),
+        updated_ready: input.plan.rollout.updated_ready,
+        rollout_progress_time: input.plan.rollout.progress.as_ref().map(|progress| micro_time(progress.at)),
+        last_handled_reconcile_at: input.handled.map(str::to_owned).or(before.last_handled_reconcile_at),
+        last_replenish_time: input.replenished_at.map(micro_time).or(before.last_replenish_time),
+        selector: format!("{LABEL_POOL}={}", pool.metadata.name.as_deref().unwrap_or_default()),
+    }
+}
+
+const fn supply(counts: &MemberCounts) -> i32 {
+    counts.pending + counts.warming + counts.ready
+}
+
+fn conditions_of(input: &StatusInput<'_>) -> Vec<ConditionValue> {
+    let stalled = stalled(input);
+    let ready = ready(input, &stalled);
+    let reconciling = if ready.holds || stalled.holds {
+        ConditionValue::new("Reconciling", false, ready.reason, ready.message.clone())
+    } else {
+        ConditionValue::new("Reconciling", true, ready.reason, ready.message.clone())
+    };
+    let plan = input.plan;
+    let template = template_current(&input.pool.spec, &plan.rollout, plan.counts.ready, plan.recycling_forbidden);
+    let mut all = vec![ready, reconciling, stalled, at_max_size(input), template, drained(input)];
+    all.extend(provisioning::conditions(input.provisioning));
+    all
+}
+
+fn emptying(pool: &InstancePool) -> bool {
+    pool.metadata.deletion_timestamp.is_some() || pool.spec.state == PoolState::Draining
+}
+
+fn stalled(input: &StatusInput<'_>) -> ConditionValue {
+    let lasting = || input.problems.iter().filter(|problem| !problem.is_passing());
+    match lasting().next() {
+        Some(first) if input.usable.is_empty() && !emptying(input.pool) => {
+            let words: Vec<_> = lasting().map(LaunchConfigProblem::message).collect();
+            ConditionValue::new("Stalled", true, first.reason(), words.join("; "))
+        }
+        _ => {
+            ConditionValue::new("Stalled", false, "NotStalled", "nothing that only a person could change is in the way")
+        }
+    }
+}
+
+fn ready(input: &StatusInput<'_>, stalled: &ConditionValue) -> ConditionValue {
+    let (spec, counts) = (&input.pool.spec, &input.plan.counts);
+    let numbers = format!("{} of {} ready", counts.ready, input.plan.effective_target.size);
+    if stalled.holds {
+        return ConditionValue::new("Ready", false, stalled.reason, stalled.message.clone());
+    }
+    if let Some(problem) = input.problems.first().filter(|_| !emptying(input.pool)) {
+        return ConditionValue::new("Ready", false, problem.reason(), problem.message());
+    }
+    if emptying(input.pool) {
+        let message =
+            format!("{} members are claimed, {} are being terminated", counts.claimed, counts.total - counts.claimed);
+        return ConditionValue::new("Ready", false, "Draining", message);
+    }
+    if counts.ready < spec.min_size {
+        let message = format!("{numbers}, minSize is {}", spec.min_size);
+        return ConditionValue::new("Ready", false, "BelowMinSize", message);
+    }
+    // No numbers here: they change with each claim, and this condition does not.
+    ConditionValue::new(
+        "Ready",
+        true,
+        "MinSizeReached",
+        format!("at least minSize ({}) members are ready", spec.min_size),
+    )
+}
+
+fn at_max_size(input: &StatusInput<'_>) -> ConditionValue {
+    let max = input.pool.spec.max_size;
+    if input.plan.held_by_max_size || input.plan.effective_target.source == TargetSource::MaxSize {
+        ConditionValue::new(
+            "AtMaxSize",
+            true,
+            "MaxSizeReached",
+            format!("maxSize {max} keeps the pool from buying what it wants"),
+        )
+    } else {
+        ConditionValue::new("AtMaxSize", false, "BelowMaxSize", format!("maxSize {max} leaves room"))
+    }
+}
+
+fn drained(input: &StatusInput<'_>) -> ConditionValue {
+    let counts = &input.plan.counts;
+    match (emptying(input.pool), counts.total) {
+        (false, _) => ConditionValue::new("Drained", false, "NotDraining", "the pool is not draining"),
+        (true, 0) => ConditionValue::new("Drained", true, "Empty", "no member is left"),
+        (true, _) if counts.claimed > 0 => {
+            ConditionValue::new("Drained", false, CLAIMED_MEMBERS_REMAIN, claimed_remain(counts.claimed, input.holders))
+        }
+        (true, _) if input.plan.kept > 0 => ConditionValue::new(
+            "Drained",
+            false,
+            "HeldMembersRemain",
+            format!("{} members are held, and terminated once their spec.hold is false", input.plan.kept),
+        ),
+        (true, _) => ConditionValue::new("Drained", false, "Terminating", "unclaimed members are being terminated"),
+    }
+}
+
+fn claimed_remain(claimed: i32, holders: &Holders) -> String {
+    let namespace = if holders.namespace_ends { "the namespace is being deleted, but " } else { "" };
+    let text = match claimed {
+        1 => format!("{namespace}1 member is claimed and finishes with its claim"),
+        _ => format!("{namespace}{claimed} members are claimed and finish with their claims"),
+    };
+    if holders.claims.is_empty() { text } else { format!("{text}: {}", named(&holders.claims)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::sizing::Memory;
+    use bullpen_api::{EffectiveTarget, InstancePoolSpec, Provisioning, Readiness, Template, condition_is_true};
+
+    fn pool() -> InstancePool {
+        let mut pool = InstancePool::new(
+            "ci",
+            InstancePoolSpec {
+                target_size: 5,
+                max_size: 10,
+                min_size: 2,
+                lifecycle_class: bullpen_api::LifecycleClass::Ephemeral,
+                state: PoolState::Active,
+                launch_configs: vec![],
+                template: Template::default(),
+                readiness: Readiness::default(),
+                recycle: bullpen_api::Recycle::default(),
+                disruption: bullpen_api::Disruption::default(),
+                rollout: bullpen_api::Rollout::default(),
+                provisioning: Provisioning::default(),
+                claims: bullpen_api::ClaimRules::default(),
+            },
+        );
+        pool.metadata.generation = Some(4);
+        pool
+    }
+
+    fn plan(counts: MemberCounts) -> Replenishment {
+        Replenishment {
+            counts,
+            effective_target: EffectiveTarget { size: 5, source: TargetSource::Spec },
+            deficit: 0,
+            creates: vec![],
+            held_by_max_size: false,
+            deletes: vec![],
+            rollout: crate::pool::rollout::RolloutNow::default(),
+            recycling_forbidden: false,
+            kept: 0,
+            look_again_at: None,
+            memory: Memory::default(),
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn status(
+        pool: &InstancePool,
+        counts: MemberCounts,
+        problems: &[LaunchConfigProblem],
+        now: i64,
+    ) -> InstancePoolStatus {
+        let plan = plan(counts);
+        let input = StatusInput {
+            pool,
+            plan: &plan,
+            waiting: 0,
+            usable: &[],
+            problems,
+            provisioning: &[],
+            replenished_at: None,
+            template_hash: Some("hash"),
+            handled: None,
+            holders: &Holders::default(),
+        };
+        pool_status(&input, at(now))
+    }
+
+    #[test]
+    fn a_pool_that_is_being_deleted_names_the_claims_that_it_waits_for() {
+        let mut pool = pool();
+        pool.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
+        let plan = plan(MemberCounts { claimed: 7, total: 7, ..MemberCounts::default() });
+        let said = |holders: &Holders| {
+            let input = StatusInput {
+                pool: &pool,
+                plan: &plan,
+                waiting: 0,
+                usable: &[],
+                problems: &[],
+                provisioning: &[],
+                replenished_at: None,
+                template_hash: None,
+                handled: None,
+                holders,
+            };
+            drained(&input)
+        };
+        let claims: Vec<_> = (0..7).rev().map(|number| format!("red/build-{number}")).collect();
+        let of_pool = said(&Holders { claims: claims.clone(), namespace_ends: false });
+        assert_eq!((of_pool.holds, of_pool.reason), (false, "ClaimedMembersRemain"));
+        assert_eq!(
+            of_pool.message,
+            "7 members are claimed and finish with their claims: red/build-0, red/build-1, red/build-2, red/build-3, \
+             red/build-4 and 2 more"
+        );
+        let of_namespace = said(&Holders { claims, namespace_ends: true });
+        assert!(of_namespace.message.starts_with("the namespace is being deleted, but 7 members are claimed"));
+        assert_eq!(said(&Holders::default()).message, "7 members are claimed and finish with their claims");
+    }
+
+    #[test]
+    fn a_status_says_that_claims_are_waited_for_only_of_its_own_generation() {
+        let mut pool = pool();
+        pool.spec.state = PoolState::Draining;
+        let claimed = MemberCounts { claimed: 1, total: 1, ..MemberCounts::default() };
+        assert!(!waits_for_claims(&pool));
+        pool.status = Some(status(&pool, claimed, &[], 1));
+        assert!(waits_for_claims(&pool));
+        pool.metadata.generation = Some(5);
+        assert!(!waits_for_claims(&pool), "it was deleted since");
+    }
+
+    #[test]
+    fn the_same_facts_give_the_same_status_at_any_time() {
+        let mut pool = pool();
+        let counts = MemberCounts { ready: 5, total: 5, ..MemberCounts::default() };
+        pool.status = Some(status(&pool, counts, &[], 100));
+        assert_eq!(pool.status, Some(status(&pool, counts, &[], 9_999)));
+    }
+
+    #[test]
+    fn ready_does_not_flap_with_each_claim() {
+        let mut pool = pool();
+        pool.status = Some(status(&pool, MemberCounts { ready: 5, total: 5, ..MemberCounts::default() }, &[], 1));
+        let after = status(&pool, MemberCounts { ready: 2, claimed: 3, total: 5, ..MemberCounts::default() }, &[], 9);
+        assert_eq!(pool.status.unwrap().conditions, after.conditions);
+    }
+
+    #[test]
+    fn a_pool_below_min_size_is_not_ready_and_says_what_it_has() {
+        let status = status(&pool(), MemberCounts { ready: 1, total: 1, ..MemberCounts::default() }, &[], 1);
+        let ready = &status.conditions[0];
+        assert_eq!((ready.status.as_str(), ready.message.as_str()), ("False", "1 of 5 ready, minSize is 2"));
+        assert!(condition_is_true(&status.conditions, "Reconciling"));
+    }
+
+    #[test]
+    fn a_pool_without_any_launch_config_is_stalled_and_says_which() {
+        let status = status(&pool(), MemberCounts::default(), &[LaunchConfigProblem::NotFound("eu".into())], 1);
+        assert!(condition_is_true(&status.conditions, "Stalled"));
+        assert!(!condition_is_true(&status.conditions, "Reconciling"));
+        assert_eq!(status.conditions[0].message, "there is no launch config eu in this namespace");
+    }
+
+    #[test]
+    fn drained_holds_when_no_member_is_left() {
+        let mut pool = pool();
+        pool.spec.state = PoolState::Draining;
+        let busy = status(&pool, MemberCounts { claimed: 1, total: 1, ..MemberCounts::default() }, &[], 1);
+        assert!(!condition_is_true(&busy.conditions, "Drained"));
+        assert!(condition_is_true(&status(&pool, MemberCounts::default(), &[], 1).conditions, "Drained"));
+    }
+}

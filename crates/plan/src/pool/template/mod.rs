@@ -1,0 +1,247 @@
+//! What a new member of a pool would be: which launch configs may be used, and the template hash.
+
+use std::collections::BTreeMap;
+
+use bullpen_api::{
+    InstancePoolSpec, LaunchConfig, LaunchConfigSpec, LifecycleClass, Market, MemberSsh, Placement, PoolLaunchConfig,
+    PoolMemberSpec, Ssh, Template,
+};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::member::user_data::{FirstBoot, UserData};
+
+use crate::member::user_data::{KEY_NOT_READ, NOT_READ};
+
+/// A launch config of a pool that may be used for new members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsableLaunchConfig {
+    /// Its name.
+    pub name: String,
+    /// Its weight in the pool.
+    pub weight: i32,
+    /// `maxInstances` of the pool's entry.
+    pub max_in_pool: Option<i32>,
+    /// `maxInstances` of its own.
+    pub max_in_all: Option<i32>,
+    /// Where its members are.
+    pub placement: Placement,
+    /// What its members are.
+    pub template_hash: String,
+    /// How one logs in to its members.
+    pub ssh: Option<MemberSsh>,
+    /// Whether it is paused: it buys nothing.
+    pub paused: bool,
+}
+
+/// Why a launch config of a pool is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LaunchConfigProblem {
+    /// There is none of this name.
+    NotFound(String),
+    /// It is being deleted.
+    BeingDeleted(String),
+    /// It buys Spot machines, and the pool promises Ephemeral ones.
+    SpotInEphemeralPool(String),
+    /// The operator has not taken it in yet; it will in a moment.
+    NotTakenIn(String),
+    /// The user data of its machines is not known.
+    NoUserData {
+        /// One word for machines.
+        reason: &'static str,
+        /// What is missing, and what to do.
+        message: String,
+    },
+}
+
+impl LaunchConfigProblem {
+    /// One word for machines.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "LaunchConfigNotFound",
+            Self::BeingDeleted(_) => "LaunchConfigBeingDeleted",
+            Self::SpotInEphemeralPool(_) => "SpotInEphemeralPool",
+            Self::NotTakenIn(_) => "LaunchConfigNotTakenIn",
+            Self::NoUserData { reason, .. } => reason,
+        }
+    }
+
+    /// A sentence for people.
+    pub fn message(&self) -> String {
+        match self {
+            Self::NotFound(name) => format!("there is no launch config {name} in this namespace"),
+            Self::BeingDeleted(name) => format!("launch config {name} is being deleted"),
+            Self::SpotInEphemeralPool(name) => {
+                format!(
+                    "launch config {name} buys Spot machines, but lifecycleClass Ephemeral promises machines that stay"
+                )
+            }
+            Self::NotTakenIn(name) => format!("launch config {name} is new and not taken in yet"),
+            Self::NoUserData { message, .. } => message.clone(),
+        }
+    }
+
+    /// Whether it passes by itself within a moment.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::NotTakenIn(_) | Self::NoUserData { reason: NOT_READ | KEY_NOT_READ, .. })
+    }
+}
+
+/// The launch configs that `pool` may use now, and what keeps it from using the others.
+pub fn resolve<'a>(
+    pool: &InstancePoolSpec,
+    user_data: &UserData,
+    find: impl Fn(&str) -> Option<&'a LaunchConfig>,
+    finalizer: &str,
+) -> (Vec<UsableLaunchConfig>, Vec<LaunchConfigProblem>) {
+    let (mut usable, mut problems) = (Vec::new(), Vec::new());
+    if let UserData::Missing { reason, message } = user_data {
+        return (usable, vec![LaunchConfigProblem::NoUserData { reason, message: message.clone() }]);
+    }
+    let first_boot = user_data.known().unwrap_or_default();
+    for entry in &pool.launch_configs {
+        match resolve_one(pool, first_boot, entry, find(&entry.name), finalizer) {
+            Ok(config) => usable.push(config),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    (usable, problems)
+}
+
+fn resolve_one(
+    pool: &InstancePoolSpec,
+    first_boot: FirstBoot<'_>,
+    entry: &PoolLaunchConfig,
+    found: Option<&LaunchConfig>,
+    finalizer: &str,
+) -> Result<UsableLaunchConfig, LaunchConfigProblem> {
+    let name = entry.name.clone();
+    let Some(config) = found else { return Err(LaunchConfigProblem::NotFound(name)) };
+    if config.metadata.deletion_timestamp.is_some() {
+        return Err(LaunchConfigProblem::BeingDeleted(name));
+    }
+    if config.spec.market == Market::Spot && pool.lifecycle_class == LifecycleClass::Ephemeral {
+        return Err(LaunchConfigProblem::SpotInEphemeralPool(name));
+    }
+    // Without the finalizer it could vanish while a machine that only it can reach still bills.
+    if !config.metadata.finalizers.iter().flatten().any(|own| own == finalizer) {
+        return Err(LaunchConfigProblem::NotTakenIn(name));
+    }
+    Ok(UsableLaunchConfig {
+        placement: Placement {
+            launch_config: name.clone(),
+            generation: config.metadata.generation.unwrap_or(0),
+            image: config.spec.image.clone(),
+            zone: config.spec.zone.clone(),
+        },
+        name,
+        weight: entry.weight,
+        max_in_pool: entry.max_instances,
+        max_in_all: config.spec.max_instances,
+        template_hash: template_hash(&pool.template, first_boot, &config.spec),
+        ssh: pool
+            .template
+            .ssh
+            .as_ref()
+            .map(|ssh| MemberSsh { user: ssh.user.clone(), key_id: first_boot.key_id.map(str::to_owned) }),
+        paused: config.spec.paused,
+    })
+}
+
+/// What new members of a pool would be now, by launch config.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CurrentTemplate {
+    /// The hash by launch config; `None` for one that is not there, so that nothing can be said of its members.
+    hashes: BTreeMap<String, Option<String>>,
+}
+
+impl CurrentTemplate {
+    /// The template of a pool, by the launch configs that it names. One that is being deleted counts as not named (T-34).
+    /// While the user data is not known, nothing can be said of any.
+    pub fn of<'a>(
+        pool: &InstancePoolSpec,
+        user_data: &UserData,
+        find: impl Fn(&str) -> Option<&'a LaunchConfig>,
+    ) -> Self {
+        let first_boot = user_data.known();
+        let hash = |config: &LaunchConfig| Some(template_hash(&pool.template, first_boot?, &config.spec));
+        let named = pool.launch_configs.iter().map(|entry| (entry.name.clone(), find(&entry.name)));
+        let hashes = named
+            .filter(|(_, found)| found.is_none_or(|config| config.metadata.deletion_timestamp.is_none()))
+            .map(|(name, found)| (name, found.and_then(hash)))
+            .collect();
+        Self { hashes }
+    }
+
+    /// Whether a member is of another template than a new one would be. Where nothing new could be bought, none is.
+    pub fn is_outdated(&self, member: &PoolMemberSpec) -> bool {
+        self.is_outdated_hash(&member.placement.launch_config, &member.template_hash)
+    }
+
+    /// The same of a member of this launch config with this template hash.
+    pub fn is_outdated_hash(&self, launch_config: &str, template_hash: &str) -> bool {
+        let known = self.hashes.values().any(Option::is_some);
+        match self.hashes.get(launch_config) {
+            Some(Some(hash)) => hash != template_hash,
+            Some(None) => false,
+            None => known,
+        }
+    }
+
+    /// One hash over those of all launch configs; none if nothing new could be bought.
+    pub fn pool_hash(&self) -> Option<String> {
+        let known: Vec<_> = self.hashes.iter().filter_map(|(name, hash)| Some((name, hash.as_ref()?))).collect();
+        (!known.is_empty()).then(|| digest(&known))
+    }
+}
+
+/// Hash of what makes a machine: the pool's template and the launch config's region, zone, market, type and image.
+/// Caps and boot times change no machine that is there, and empty user data is none. 16 hexadecimal digits, fit for a label.
+///
+/// Members keep the hash that they were bought with, so one that changes from a version of this program to the next
+/// replaces every machine there is: what is added later is left out of it where it is not set.
+///
+/// `first_boot` has the content of the user data, wherever it comes from. Machines with keys of another installation
+/// secret are of another template: nobody can make their keys any more.
+pub fn template_hash(template: &Template, first_boot: FirstBoot<'_>, config: &LaunchConfigSpec) -> String {
+    #[derive(Serialize)]
+    struct Hashed<'a> {
+        user_data: Option<&'a str>,
+        tags: &'a BTreeMap<String, String>,
+        labels: &'a BTreeMap<String, String>,
+        region: &'a str,
+        zone: &'a str,
+        market: Market,
+        instance_type: &'a str,
+        image: &'a str,
+        // Left out where there is none, so that what has no SSH keeps the hash of before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ssh: Option<&'a Ssh>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key_id: Option<&'a str>,
+    }
+    let hashed = Hashed {
+        user_data: first_boot.text.filter(|text| !text.is_empty()),
+        tags: &template.tags,
+        labels: &template.labels,
+        region: &config.region,
+        zone: &config.zone,
+        market: config.market,
+        instance_type: &config.instance_type,
+        image: &config.image,
+        ssh: template.ssh.as_ref(),
+        key_id: first_boot.key_id,
+    };
+    digest(&hashed)
+}
+
+fn digest(hashed: &impl Serialize) -> String {
+    let bytes = serde_json::to_vec(hashed).unwrap_or_default();
+    Sha256::digest(bytes).iter().take(8).fold(String::new(), |hash, byte| hash + &format!("{byte:02x}"))
+}
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod hash_tests;

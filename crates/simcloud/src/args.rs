@@ -1,0 +1,59 @@
+//! The command line of `bullpen-simcloud`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Options;
+use super::faults::FaultSet;
+
+/// A simulated cloud: machines that boot, run and end, and a ledger of all that happened. Nothing outlives the process.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SimcloudArgs {
+    /// Where to listen; with port 0 a free one is taken. The address is printed
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
+    pub listen: SocketAddr,
+    /// The name of the cloud's account
+    #[arg(long, default_value = "sim-1", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub account: String,
+    /// What goes wrong from the start, as YAML or JSON; see docs/simcloud.md
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<PathBuf>,
+    /// With the same seed and the same calls, ids, boot times and faults come out the same [default: drawn; the ledger's first
+    /// line tells it]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// How long a machine takes from an accepted terminate to terminated
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub shutdown_milliseconds: u32,
+    /// How long the status checks take once a machine runs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub status_check_milliseconds: u32,
+    /// How long a terminated machine is still shown
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub terminated_visible_seconds: u32,
+}
+
+impl SimcloudArgs {
+    /// How the cloud is to behave.
+    ///
+    /// # Errors
+    /// Names the file of faults and what is wrong with it.
+    pub fn options(&self) -> Result<Options, String> {
+        let drawn = Options::default();
+        let faults = self.faults.as_deref().map_or(Ok(FaultSet::default()), read)?;
+        Ok(Options {
+            account: self.account.clone(),
+            seed: self.seed.unwrap_or(drawn.seed),
+            shutdown: Duration::from_millis(self.shutdown_milliseconds.into()),
+            status_check: Duration::from_millis(self.status_check_milliseconds.into()),
+            terminated_visible: Duration::from_secs(self.terminated_visible_seconds.into()),
+            faults,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<FaultSet, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    FaultSet::from_yaml(&text).map_err(|refusal| format!("{}: {}", path.display(), refusal.message))
+}

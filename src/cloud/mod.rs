@@ -1,0 +1,337 @@
+//! The clouds in use: one provider object and one shared list for each account and region (T-21, TW-6).
+
+mod account;
+mod listing;
+mod rate_limit;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bullpen_api::LaunchConfigSpec;
+use bullpen_plan::launch::refusals::Holds;
+use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use self::account::IdentityWatch;
+pub use self::account::Word;
+pub use self::listing::Listing;
+use self::rate_limit::RateLimit;
+use crate::provider::{Instance, Provider, ProviderError, SimulatedProvider};
+use crate::state::ObjectKey;
+use crate::telemetry::Metrics;
+use crate::telemetry::labels::{ProviderOperation, ProviderOutcome};
+
+/// How often the machines are listed while none of them boots or ends: how soon a machine that went behind our back is
+/// noticed.
+const IDLE_LIST_INTERVAL: Duration = Duration::from_secs(10);
+/// The same for each machine there is: a list of 10,000 costs its cloud and this process something, so it comes once a
+/// minute.
+const IDLE_LIST_INTERVAL_EACH: Duration = Duration::from_millis(6);
+const LONGEST_LIST_BACKOFF: Duration = Duration::from_secs(30);
+/// No call takes longer (T-47): a provider's own timeouts are shorter, and this is for one that has none.
+const LONGEST_CALL: Duration = Duration::from_mins(2);
+/// The share of its time that listing may take, so that a large fleet does not make its cloud busy.
+const LIST_DUTY: u32 = 10;
+
+/// One account and region, as far as a launch config tells them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scope {
+    endpoint: String,
+    region: String,
+}
+
+/// One cloud in use.
+#[derive(Debug)]
+pub struct Cloud {
+    provider: Arc<dyn Provider>,
+    metrics: Metrics,
+    state: Mutex<CloudState>,
+    holds: Mutex<Holds>,
+    rate_limit: RateLimit,
+    hurry: Notify,
+    scope: Scope,
+    audience: Arc<dyn Audience>,
+    identity: IdentityWatch,
+}
+
+#[derive(Debug, Default)]
+struct CloudState {
+    listing: Option<Arc<Listing>>,
+    error: Option<ProviderError>,
+}
+
+/// All clouds in use; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Clouds {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    clouds: Mutex<HashMap<Scope, Arc<Cloud>>>,
+    metrics: Metrics,
+}
+
+/// What the lister of a cloud asks and tells.
+pub trait Audience: std::fmt::Debug + Send + Sync + 'static {
+    /// Whether a machine of this scope boots or ends, so that it should be looked at soon.
+    fn hurries(&self, scope: &Scope) -> bool;
+    /// A member's machine was shown changed, or no longer.
+    fn machine_changed(&self, member: ObjectKey);
+    /// The first list of this scope is there: everything of it wants a look.
+    fn first_listed(&self, scope: &Scope);
+    /// The cloud began to answer, or ceased to.
+    fn answering_changed(&self, scope: &Scope);
+    /// The cloud said for the first time whose credentials these are, or said something else than before.
+    fn identity_changed(&self, scope: &Scope);
+    /// There is a new whole list.
+    fn listed(&self, scope: &Scope);
+}
+
+impl Scope {
+    /// The scope of a launch config, if it has a provider block.
+    pub fn of(spec: &LaunchConfigSpec) -> Option<Self> {
+        let simulated = spec.simulated.as_ref()?;
+        Some(Self { endpoint: simulated.endpoint.clone(), region: spec.region.clone() })
+    }
+}
+
+impl Clouds {
+    /// No clouds yet.
+    pub fn new(metrics: Metrics) -> Self {
+        Self { inner: Arc::new(Inner { clouds: Mutex::default(), metrics }) }
+    }
+
+    /// The cloud of a scope; the first to ask for it has it listed from then on, until `shutdown`.
+    ///
+    /// # Errors
+    /// `Invalid` when the scope does not make a provider.
+    pub fn open(
+        &self,
+        scope: &Scope,
+        installation: &Arc<str>,
+        audience: impl FnOnce() -> Arc<dyn Audience>,
+        shutdown: &CancellationToken,
+    ) -> Result<Arc<Cloud>, ProviderError> {
+        let mut clouds = self.inner.clouds.lock();
+        if let Some(cloud) = clouds.get(scope) {
+            return Ok(cloud.clone());
+        }
+        let provider: Arc<dyn Provider> = Arc::new(SimulatedProvider::new(&scope.endpoint, &scope.region)?);
+        self.inner.metrics.provider_known(provider.kind());
+        let cloud = Arc::new(Cloud {
+            rate_limit: RateLimit::of(provider.as_ref()),
+            holds: Mutex::default(),
+            provider,
+            metrics: self.inner.metrics.clone(),
+            state: Mutex::default(),
+            hurry: Notify::new(),
+            scope: scope.clone(),
+            audience: audience(),
+            identity: IdentityWatch::default(),
+        });
+        clouds.insert(scope.clone(), cloud.clone());
+        let lister = cloud.clone().list_for_ever(installation.clone());
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move { shutdown.run_until_cancelled_owned(lister).await });
+        Ok(cloud)
+    }
+
+    /// The cloud of a scope, if it was opened.
+    pub fn get(&self, scope: &Scope) -> Option<Arc<Cloud>> {
+        self.inner.clouds.lock().get(scope).cloned()
+    }
+}
+
+impl Cloud {
+    /// The provider. Its calls are to go through [`call`](Self::call), which counts them.
+    pub fn provider(&self) -> &dyn Provider {
+        self.provider.as_ref()
+    }
+
+    /// What this cloud refuses at the moment. Nothing slow may happen while this is held.
+    pub fn holds(&self) -> MutexGuard<'_, Holds> {
+        self.holds.lock()
+    }
+
+    /// Until when this kind of call is held back because the cloud said that there were too many.
+    pub fn held_until(&self, operation: ProviderOperation, now: Timestamp) -> Option<Timestamp> {
+        self.rate_limit.held_until(operation, now)
+    }
+
+    /// The same, also when that time has passed and no such call was answered well since.
+    pub fn limited_until(&self, operation: ProviderOperation) -> Option<Timestamp> {
+        self.rate_limit.limited_until(operation)
+    }
+
+    /// Waits until a call of this kind may begin. What permits the call is to be looked at anew afterwards.
+    pub async fn admit(&self, operation: ProviderOperation) {
+        self.rate_limit.admit(operation).await;
+    }
+
+    /// Waits for its turn, then awaits a call of the provider and counts it.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub async fn call<T>(
+        &self,
+        operation: ProviderOperation,
+        call: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        self.admit(operation).await;
+        self.call_admitted(operation, call).await
+    }
+
+    /// Awaits a call of the provider that was admitted, and counts it.
+    ///
+    /// # Errors
+    /// Those of the call; `Transient` when it takes longer than any call may.
+    pub async fn call_admitted<T>(
+        &self,
+        operation: ProviderOperation,
+        call: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        let (timer, began) = (Instant::now(), Timestamp::now());
+        let answer = tokio::time::timeout(LONGEST_CALL, call).await.unwrap_or_else(|_| {
+            Err(ProviderError::transient(format!("no answer within {} s", LONGEST_CALL.as_secs())))
+        });
+        self.rate_limit.answered(operation, began, answer.as_ref().err());
+        self.metrics.provider_call(self.provider.kind(), operation, outcome(answer.as_ref().err()), timer.elapsed());
+        answer
+    }
+
+    /// The last whole list.
+    pub fn listing(&self) -> Option<Arc<Listing>> {
+        self.state.lock().listing.clone()
+    }
+
+    /// Whether the last list was answered: `None` before the first.
+    pub fn answering(&self) -> Option<Result<(), ProviderError>> {
+        let state = self.state.lock();
+        match (&state.error, &state.listing) {
+            (Some(error), _) => Some(Err(error.clone())),
+            (None, Some(_)) => Some(Ok(())),
+            (None, None) => None,
+        }
+    }
+
+    /// Something boots or ends from now on: the next list is not to wait.
+    pub fn hurry(&self) {
+        self.hurry.notify_one();
+    }
+
+    /// What was listed may be another account's: only a new list counts.
+    pub(super) fn forget_listing(&self) {
+        self.state.lock().listing = None;
+    }
+
+    pub(super) fn tell_identity_changed(&self) {
+        self.audience.identity_changed(&self.scope);
+    }
+
+    /// A list of the right account, by a word from before it and, if machines are missing that were there, from after.
+    async fn list(&self, installation: &str) -> Result<Listing, ProviderError> {
+        self.is_listable().await?;
+        let began = Timestamp::now();
+        let instances = self.call(ProviderOperation::List, self.provider.list(installation)).await?;
+        let before = self.listing();
+        let listing = Listing::new(began, instances, before.as_deref());
+        if before.is_some_and(|before| before.lost_some_in(&listing)) {
+            self.confirm_identity(Timestamp::now()).await?;
+        }
+        // Another task may have asked meanwhile.
+        self.is_mine()?;
+        Ok(listing)
+    }
+
+    async fn list_for_ever(self: Arc<Self>, installation: Arc<str>) {
+        let (scope, audience) = (&self.scope, self.audience.as_ref());
+        let mut failures = 0;
+        loop {
+            let timer = Instant::now();
+            let pause = match self.list(&installation).await {
+                Ok(listing) => {
+                    failures = 0;
+                    let idle = IDLE_LIST_INTERVAL.max(IDLE_LIST_INTERVAL_EACH * listing.size());
+                    self.take(listing, scope, audience);
+                    audience.listed(scope);
+                    let soon = self.provider.list_interval().max(timer.elapsed() * LIST_DUTY);
+                    if audience.hurries(scope) { soon } else { idle.max(soon) }
+                }
+                Err(error) => {
+                    self.miss(&error, scope, audience);
+                    failures += 1;
+                    crate::runtime::backoff::backoff(self.provider.list_interval(), LONGEST_LIST_BACKOFF, failures)
+                }
+            };
+            let shortest = pause.min(self.provider.list_interval());
+            tokio::time::sleep(shortest).await;
+            let _ = tokio::time::timeout(pause.saturating_sub(shortest), self.hurry.notified()).await;
+        }
+    }
+
+    fn take(&self, listing: Listing, scope: &Scope, audience: &dyn Audience) {
+        let listing = Arc::new(listing);
+        let (before, error) = {
+            let mut state = self.state.lock();
+            (state.listing.replace(listing.clone()), state.error.take())
+        };
+        if before.is_none() || error.is_some() {
+            info!(provider = self.provider.kind(), ?scope, machines = listing.by_id.len(), "the cloud answers");
+            audience.answering_changed(scope);
+        }
+        let Some(before) = before else {
+            audience.first_listed(scope);
+            return;
+        };
+        for (id, instance) in &listing.by_id {
+            let same =
+                before.by_id.get(id).is_some_and(|old| (old.phase, old.ready) == (instance.phase, instance.ready));
+            if !same {
+                tell(instance, audience);
+            }
+        }
+        for (id, instance) in &before.by_id {
+            if !listing.by_id.contains_key(id) {
+                tell(instance, audience);
+            }
+        }
+    }
+
+    fn miss(&self, error: &ProviderError, scope: &Scope, audience: &dyn Audience) {
+        let answered_before = {
+            let mut state = self.state.lock();
+            state.error.replace(error.clone()).is_none()
+        };
+        if answered_before {
+            warn!(provider = self.provider.kind(), ?scope, %error, "the cloud does not list its machines");
+            audience.answering_changed(scope);
+        } else {
+            debug!(provider = self.provider.kind(), ?scope, %error, "the cloud still does not list its machines");
+        }
+    }
+}
+
+fn tell(instance: &Instance, audience: &dyn Audience) {
+    if let (Some(namespace), Some(name)) = (instance.tags.namespace.as_deref(), instance.tags.name.as_deref()) {
+        audience.machine_changed(ObjectKey::new(namespace, name));
+    }
+}
+
+/// The outcome of a call as a metric label.
+pub fn outcome(error: Option<&ProviderError>) -> ProviderOutcome {
+    match error {
+        None => ProviderOutcome::Ok,
+        Some(ProviderError::RateLimited { .. }) => ProviderOutcome::RateLimited,
+        Some(ProviderError::Quota { .. }) => ProviderOutcome::Quota,
+        Some(ProviderError::Capacity { .. }) => ProviderOutcome::Capacity,
+        Some(ProviderError::Auth { .. }) => ProviderOutcome::Auth,
+        Some(ProviderError::Invalid { .. }) => ProviderOutcome::Invalid,
+        Some(ProviderError::NotFound { .. }) => ProviderOutcome::NotFound,
+        Some(ProviderError::Transient { .. }) => ProviderOutcome::Transient,
+    }
+}

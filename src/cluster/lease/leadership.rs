@@ -1,0 +1,112 @@
+//! Whether this process may act: what every create and every retire call asks right before it begins.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bullpen_plan::operator::election::{Boottime, may_act};
+use rustix::time::{ClockId, clock_gettime};
+use thiserror::Error;
+
+/// A create or retire call was not begun: this process does not lead at the moment.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("this process does not lead at the moment")]
+pub struct NotLeading;
+
+/// The present moment on a clock that runs on while the machine is suspended: a leader that slept is no leader.
+pub fn boottime() -> Boottime {
+    // Elsewhere the monotonic clock does so.
+    #[cfg(target_os = "linux")]
+    let clock = ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = ClockId::Monotonic;
+    let time = clock_gettime(clock);
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Boottime::new(Duration::new(seconds.unwrap_or_default(), nanoseconds.unwrap_or_default()))
+}
+
+/// One term of leadership, cheap to clone. A term that has ended stays so: another term is another handle.
+#[derive(Clone, Debug)]
+pub struct Leadership(Option<Arc<Term>>);
+
+#[derive(Debug)]
+struct Term {
+    /// When the last accepted renewal was sent, in nanoseconds since the machine was started; 0: it is over.
+    renewed: AtomicU64,
+}
+
+impl Leadership {
+    /// Of a process without a lease: it always leads.
+    pub const fn always() -> Self {
+        Self(None)
+    }
+
+    /// A term whose lease was acquired by a request that was sent at this moment.
+    pub fn acquired(sent: Boottime) -> Self {
+        let leadership = Self(Some(Arc::new(Term { renewed: AtomicU64::new(0) })));
+        leadership.renewed(sent);
+        leadership
+    }
+
+    /// The lease was renewed by a request that was sent at this moment.
+    pub fn renewed(&self, sent: Boottime) {
+        if let Some(term) = &self.0 {
+            let nanoseconds = u64::try_from(sent.since_start().as_nanos()).unwrap_or(u64::MAX);
+            term.renewed.store(nanoseconds, Ordering::SeqCst);
+        }
+    }
+
+    /// The term is over.
+    pub fn end(&self) {
+        if let Some(term) = &self.0 {
+            term.renewed.store(0, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a create or retire call may begin: the last renewal is fresher than the renew deadline.
+    pub fn may_act(&self) -> bool {
+        self.may_act_at(boottime())
+    }
+
+    /// [`may_act`](Self::may_act), as an error to hand on.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn check(&self) -> Result<(), NotLeading> {
+        if self.may_act() { Ok(()) } else { Err(NotLeading) }
+    }
+
+    fn may_act_at(&self, now: Boottime) -> bool {
+        let Some(term) = &self.0 else { return true };
+        match term.renewed.load(Ordering::SeqCst) {
+            0 => false,
+            renewed => may_act(Boottime::new(Duration::from_nanos(renewed)), now),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_term_may_act_until_the_renew_deadline_has_passed_since_its_last_renewal_was_sent() {
+        let sent = Boottime::new(Duration::from_secs(500));
+        let leadership = Leadership::acquired(sent);
+        assert!(leadership.may_act_at(sent.after(Duration::from_secs(9))));
+        assert!(!leadership.may_act_at(sent.after(Duration::from_secs(10))));
+        leadership.clone().renewed(sent.after(Duration::from_secs(2)));
+        assert!(leadership.may_act_at(sent.after(Duration::from_secs(10))));
+    }
+
+    #[test]
+    fn a_term_that_has_ended_stays_so_also_when_another_one_begins() {
+        let first = Leadership::acquired(boottime());
+        let clone = first.clone();
+        assert_eq!(clone.check(), Ok(()));
+        first.end();
+        let second = Leadership::acquired(boottime());
+        assert_eq!((clone.check(), second.check()), (Err(NotLeading), Ok(())));
+        assert!(Leadership::always().may_act());
+    }
+}

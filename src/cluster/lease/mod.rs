@@ -1,0 +1,330 @@
+//! The lease: read, acquired, renewed and released. What is decided of it stands in [`plan::lease`](bullpen_plan::operator::election).
+
+pub mod leadership;
+
+use std::time::Duration;
+
+use bullpen_plan::operator::election::{
+    ATTEMPT_CAP, Boottime, Elector, LEASE_DURATION, Next, RENEW_DEADLINE, RETRY_PERIOD, Record, Seen, Standing,
+    look_pause, may_act,
+};
+use bullpen_plan::operator::liveness::ELECTION_STUCK;
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{Api, ObjectMeta, PostParams};
+use kube::{Client, ResourceExt};
+use thiserror::Error;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::lease::leadership::{Leadership, boottime};
+use crate::state::ObjectKey;
+use crate::telemetry::Health;
+
+/// Turns while the process stands for the lease or renews it: without it, the process is dead.
+const ELECTION_CHECK: &str = "election";
+/// The lease can be read: without it, a candidate is not ready to take over.
+const LEASE_CHECK: &str = "lease";
+/// How long the release may take when the process ends.
+const RELEASE_CAP: Duration = Duration::from_secs(2);
+
+/// Why the lease was not read or written. What was sent may have been written all the same, unless it was refused.
+#[derive(Debug, Error)]
+enum LeaseError {
+    #[error("no answer within {} s", .0.as_secs_f32())]
+    NoAnswer(Duration),
+    #[error(transparent)]
+    Answer(#[from] Box<kube::Error>),
+}
+
+impl LeaseError {
+    /// Whether the stored version is another one than it was written over, or there is none.
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Answer(error) if matches!(error.as_ref(), kube::Error::Api(status) if matches!(status.code, 404 | 409)))
+    }
+}
+
+/// One process's part in the election.
+#[derive(Debug)]
+pub struct Election {
+    api: Api<Lease>,
+    key: ObjectKey,
+    elector: Elector,
+    /// The lease as it was last seen, for what it has besides: labels, and whatever others put there.
+    lease: Option<Lease>,
+    /// When the last accepted renewal was sent.
+    renewed: Boottime,
+    /// What was last said in the log of why this process does not lead.
+    said: String,
+    health: Health,
+}
+
+/// What came of one try to acquire the lease.
+enum Try {
+    Acquired(Leadership),
+    Wait(Duration),
+}
+
+impl Election {
+    /// Stands for the lease of this name as `identity`. `client` must not repeat requests by itself.
+    pub fn new(client: Client, key: ObjectKey, identity: String, health: Health) -> Self {
+        Self {
+            api: Api::namespaced(client, &key.namespace),
+            key,
+            elector: Elector::new(identity),
+            lease: None,
+            renewed: boottime(),
+            said: String::new(),
+            health,
+        }
+    }
+
+    /// Waits until this process holds the lease.
+    pub async fn acquire(&mut self) -> Leadership {
+        self.health.await_check(LEASE_CHECK);
+        loop {
+            self.turned();
+            let pause = match self.stand().await {
+                Ok(Try::Acquired(leadership)) => return leadership,
+                Ok(Try::Wait(pause)) => pause,
+                Err(error) => {
+                    let said = format!("cannot use the lease {}: {error}", self.key);
+                    self.health.hold(LEASE_CHECK, said.clone());
+                    self.say(said);
+                    look_pause(rand::random())
+                }
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// Renews the lease until it is lost, ends `leadership` then, and says why. Between two polls it may be dropped.
+    pub async fn hold(&mut self, leadership: &Leadership) -> String {
+        let mut trouble = String::new();
+        loop {
+            self.turned();
+            let sent = boottime();
+            if !may_act(self.renewed, sent) {
+                leadership.end();
+                let ago = sent.since(self.renewed).as_secs_f64();
+                return format!("the last renewal of the lease {} was {ago:.1} s ago{trouble}", self.key);
+            }
+            if sent.since(self.renewed) < RETRY_PERIOD {
+                sleep(RETRY_PERIOD.saturating_sub(sent.since(self.renewed))).await;
+                continue;
+            }
+            let left = RENEW_DEADLINE.saturating_sub(sent.since(self.renewed));
+            match self.renew(ATTEMPT_CAP.min(left)).await {
+                Ok(Standing::Renewed) => {
+                    trouble.clear();
+                    self.renewed = sent;
+                    leadership.renewed(sent);
+                    continue;
+                }
+                Ok(Standing::Holds) => {}
+                Ok(Standing::Lost) => {
+                    leadership.end();
+                    return self.loss();
+                }
+                Err(error) => {
+                    debug!(lease = %self.key, %error, "a renewal failed");
+                    trouble = format!(": {error}");
+                }
+            }
+            // A request that took long is followed by the next one at once.
+            let next = sent.after(RETRY_PERIOD).min(self.renewed.after(RENEW_DEADLINE));
+            sleep(next.since(boottime())).await;
+        }
+    }
+
+    /// Gives the lease up, so that another takes it at once. To be called when nothing acts any more.
+    pub async fn release(&mut self) {
+        let released = timeout(RELEASE_CAP, async {
+            loop {
+                let Some(Seen { version, record }) = self.elector.release(Timestamp::now()) else { return Ok(()) };
+                match self.write(Some(version), record, RELEASE_CAP).await {
+                    Ok(()) => return Ok(()),
+                    // A renewal that was cut off may have been written meanwhile.
+                    Err(error) if error.is_conflict() => match self.examine(RELEASE_CAP).await? {
+                        Standing::Lost => return Ok(()),
+                        Standing::Holds | Standing::Renewed => {}
+                    },
+                    Err(error) => return Err(error),
+                }
+            }
+        });
+        match released.await.unwrap_or(Err(LeaseError::NoAnswer(RELEASE_CAP))) {
+            Ok(()) => info!(lease = %self.key, "the lease is released"),
+            Err(error) => warn!(lease = %self.key, %error, "the lease could not be released; it expires"),
+        }
+    }
+
+    /// This process stands for the lease no longer, until it does so again.
+    pub fn withdraw(&mut self) {
+        self.said.clear();
+        self.health.forget(ELECTION_CHECK);
+        self.health.forget(LEASE_CHECK);
+    }
+
+    /// One look at the lease, and the try to take it if it is free.
+    async fn stand(&mut self) -> Result<Try, LeaseError> {
+        let seen = self.read(ATTEMPT_CAP).await?;
+        let (version, holder) = match &seen {
+            Some(seen) => (Some(seen.version.clone()), seen.record.holder.clone()),
+            None => (None, String::new()),
+        };
+        let record = match self.elector.look(seen, boottime(), Timestamp::now()) {
+            Next::Wait(expires) => {
+                self.say(format!("waits for the lease {}: {holder} leads", self.key));
+                self.health.pass(LEASE_CHECK);
+                self.health.set_ready(true);
+                return Ok(Try::Wait(look_pause(rand::random()).min(expires.since(boottime()))));
+            }
+            Next::Create(record) | Next::Take(record) => record,
+        };
+        let sent = boottime();
+        match self.write(version, record, ATTEMPT_CAP).await {
+            Ok(()) => {
+                self.health.pass(LEASE_CHECK);
+                self.said.clear();
+                self.renewed = sent;
+                Ok(Try::Acquired(Leadership::acquired(sent)))
+            }
+            // Another was faster.
+            Err(error) if error.is_conflict() => Ok(Try::Wait(look_pause(rand::random()))),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn renew(&mut self, cap: Duration) -> Result<Standing, LeaseError> {
+        let Some(Seen { version, record }) = self.elector.renewal(Timestamp::now()) else { return Ok(Standing::Lost) };
+        match self.write(Some(version), record, cap).await {
+            Ok(()) => Ok(Standing::Renewed),
+            Err(error) if error.is_conflict() => match self.examine(cap).await? {
+                // An earlier renewal than this one was written: it is not known when it was sent.
+                Standing::Renewed => Ok(Standing::Holds),
+                standing => Ok(standing),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn examine(&mut self, cap: Duration) -> Result<Standing, LeaseError> {
+        let seen = self.read(cap).await?;
+        Ok(self.elector.examine(seen, boottime()))
+    }
+
+    async fn read(&mut self, cap: Duration) -> Result<Option<Seen>, LeaseError> {
+        self.lease = within(cap, self.api.get_opt(&self.key.name)).await?;
+        Ok(self.lease.as_ref().map(seen))
+    }
+
+    /// Writes the record over this version, or anew.
+    async fn write(&mut self, over: Option<String>, record: Record, cap: Duration) -> Result<(), LeaseError> {
+        let mut lease = self.lease.clone().unwrap_or_default();
+        lease.metadata.name = Some(self.key.name.clone());
+        lease.metadata.resource_version.clone_from(&over);
+        lease.spec = Some(spec(&record, lease.spec.take()));
+        self.elector.sends(record);
+        let parameters = PostParams::default();
+        let written = if over.is_some() {
+            within(cap, self.api.replace(&self.key.name, &parameters, &lease)).await?
+        } else {
+            // Of one that was deleted nothing is taken over.
+            lease.metadata = ObjectMeta { name: lease.metadata.name, ..ObjectMeta::default() };
+            within(cap, self.api.create(&parameters, &lease)).await?
+        };
+        self.elector.accepted(seen(&written), boottime());
+        self.lease = Some(written);
+        Ok(())
+    }
+
+    /// What has become of a lease that was lost.
+    fn loss(&self) -> String {
+        let holder = self.lease.as_ref().map(|lease| seen(lease).record.holder);
+        let key = &self.key;
+        match holder.as_deref() {
+            None => format!("somebody deleted the lease {key}"),
+            Some("") => format!("somebody released the lease {key}"),
+            Some(holder) if holder == self.elector.identity() => format!(
+                "the lease {key} was changed by another process of the identity {holder}, or put back from a backup"
+            ),
+            Some(holder) => format!("{holder} took the lease {key}"),
+        }
+    }
+
+    /// Says why this process does not lead, once for each reason.
+    fn say(&mut self, why: String) {
+        if self.said != why {
+            info!("{why}");
+            self.said = why;
+        }
+    }
+
+    fn turned(&self) {
+        self.health.pass_for(ELECTION_CHECK, ELECTION_STUCK);
+    }
+}
+
+async fn within<T>(cap: Duration, call: impl Future<Output = kube::Result<T>>) -> Result<T, LeaseError> {
+    let answer = timeout(cap, call).await.map_err(|_| LeaseError::NoAnswer(cap))?;
+    answer.map_err(|error| LeaseError::Answer(Box::new(error)))
+}
+
+/// A lease as the plan sees it.
+fn seen(lease: &Lease) -> Seen {
+    let spec = lease.spec.clone().unwrap_or_default();
+    let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).filter(|own| *own > 0);
+    Seen {
+        version: lease.resource_version().unwrap_or_default(),
+        record: Record {
+            holder: spec.holder_identity.unwrap_or_default(),
+            duration: seconds.map_or(LEASE_DURATION, Duration::from_secs),
+            acquired: spec.acquire_time.map(|time| time.0),
+            renewed: spec.renew_time.map(|time| time.0),
+            transitions: spec.lease_transitions.unwrap_or_default(),
+        },
+    }
+}
+
+/// A record as it is written; what it does not speak of stays.
+fn spec(record: &Record, before: Option<LeaseSpec>) -> LeaseSpec {
+    LeaseSpec {
+        holder_identity: Some(record.holder.clone()),
+        lease_duration_seconds: i32::try_from(record.duration.as_secs()).ok(),
+        acquire_time: record.acquired.map(MicroTime),
+        renew_time: record.renewed.map(MicroTime),
+        lease_transitions: Some(record.transitions),
+        ..before.unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_as_it_was_written_and_what_else_is_there_stays() {
+        let record = Record {
+            holder: "one".to_owned(),
+            duration: LEASE_DURATION,
+            acquired: Some("2026-01-01T00:00:00.000001Z".parse().unwrap()),
+            renewed: Some("2026-01-01T00:00:02.5Z".parse().unwrap()),
+            transitions: 4,
+        };
+        let before = LeaseSpec { preferred_holder: Some("two".to_owned()), ..LeaseSpec::default() };
+        let mut lease = Lease { spec: Some(spec(&record, Some(before))), ..Lease::default() };
+        lease.metadata.resource_version = Some("7".to_owned());
+        let text = serde_json::to_string(&lease).unwrap();
+        let read: Lease = serde_json::from_str(&text).unwrap();
+        assert_eq!(seen(&read), Seen { version: "7".to_owned(), record });
+        assert_eq!(read.spec.unwrap().preferred_holder.as_deref(), Some("two"));
+    }
+
+    #[test]
+    fn a_lease_that_says_nothing_is_held_by_nobody() {
+        let record = seen(&Lease::default()).record;
+        assert_eq!((record.holder.as_str(), record.duration, record.transitions), ("", LEASE_DURATION, 0));
+    }
+}

@@ -1,0 +1,123 @@
+//! The installation secret: one Secret in the operator's namespace, made once, that every key is derived from.
+
+use std::collections::BTreeMap;
+
+use bullpen_plan::member::ssh_keys::{InstallationSecret, SECRET_BYTES};
+use bullpen_plan::member::user_data::KeyTrouble;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tracing::info;
+use zeroize::Zeroizing;
+
+use crate::state::ObjectKey;
+
+/// The key in the Secret's data.
+const ENTRY: &str = "secret";
+
+/// Reads the secret; the first to ask for it makes it. Operators that do so at the same moment agree on one.
+///
+/// # Errors
+/// Why there is none, and what to do.
+pub async fn read_or_make(client: &Client, key: &ObjectKey) -> Result<InstallationSecret, KeyTrouble> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
+    if let Some(found) = api.get_opt(&key.name).await.map_err(|error| trouble(key, "get", &error))? {
+        return judge(key, &found);
+    }
+    let bytes = random()?;
+    match api.create(&PostParams::default(), &new(key, bytes.as_slice())).await {
+        Ok(made) => {
+            info!(secret = %key, "the secret that SSH keys are made from was made: keep a backup of it");
+            judge(key, &made)
+        }
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            judge(key, &api.get(&key.name).await.map_err(|error| trouble(key, "get", &error))?)
+        }
+        Err(error) => Err(trouble(key, "create", &error)),
+    }
+}
+
+fn random() -> Result<Zeroizing<[u8; SECRET_BYTES]>, KeyTrouble> {
+    let mut bytes = Zeroizing::new([0; SECRET_BYTES]);
+    SystemRandom::new().fill(bytes.as_mut_slice()).map_err(|_| KeyTrouble::unread("there is no randomness"))?;
+    Ok(bytes)
+}
+
+fn new(key: &ObjectKey, bytes: &[u8]) -> Secret {
+    Secret {
+        metadata: ObjectMeta {
+            namespace: Some(key.namespace.clone()),
+            name: Some(key.name.clone()),
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([(ENTRY.to_owned(), ByteString(bytes.to_vec()))])),
+        immutable: Some(true),
+        type_: Some("Opaque".to_owned()),
+        ..Secret::default()
+    }
+}
+
+fn judge(key: &ObjectKey, found: &Secret) -> Result<InstallationSecret, KeyTrouble> {
+    let bytes = found.data.as_ref().and_then(|data| data.get(ENTRY));
+    bytes.and_then(|bytes| InstallationSecret::from_bytes(&bytes.0)).ok_or_else(|| KeyTrouble {
+        reason: "InstallationSecretInvalid",
+        message: format!(
+            "Secret {key}, which SSH keys are made from, has no {SECRET_BYTES} bytes under the key {ENTRY}: restore it, \
+             or delete it to have another made, and with it other keys"
+        ),
+    })
+}
+
+fn trouble(key: &ObjectKey, verb: &str, error: &kube::Error) -> KeyTrouble {
+    match error {
+        kube::Error::Api(status) if status.code == 403 => KeyTrouble {
+            reason: "InstallationSecretForbidden",
+            message: format!(
+                "not allowed to {verb} Secret {key}, which SSH keys are made from: grant {verb} on it to the operator's \
+                 service account, by a Role in namespace {} (the Helm chart has one)",
+                key.namespace
+            ),
+        },
+        error => KeyTrouble::unread(format!("no {verb} of Secret {key}, which SSH keys are made from: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::key_ring::KeyRing;
+
+    fn key() -> ObjectKey {
+        ObjectKey::new("bullpen", "bullpen-installation")
+    }
+
+    #[test]
+    fn what_was_made_is_what_is_read_and_is_shown_to_nobody() {
+        let made = new(&key(), &[b'k'; SECRET_BYTES]);
+        let mut ring = KeyRing::default();
+        assert_eq!(ring.id().unwrap_err().reason, "InstallationSecretNotRead");
+        ring.take(judge(&key(), &made));
+        assert_eq!(ring.id().ok().as_deref(), ring.secret().unwrap().id().as_deref());
+        assert_eq!(format!("{ring:?}"), "KeyRing(known)");
+    }
+
+    #[test]
+    fn a_secret_with_other_content_is_named_with_what_to_do() {
+        let mut ring = KeyRing::default();
+        ring.take(judge(&key(), &new(&key(), b"short")));
+        let said = ring.id().unwrap_err();
+        assert_eq!(said.reason, "InstallationSecretInvalid");
+        assert!(said.message.starts_with("Secret bullpen/bullpen-installation,") && !said.message.contains("short"));
+        assert!(ring.failed_for().is_some());
+    }
+
+    #[test]
+    fn a_permission_that_is_missing_is_said() {
+        let forbidden = kube::Error::Api(Box::new(serde_json::from_value(serde_json::json!({"code": 403})).unwrap()));
+        let said = trouble(&key(), "create", &forbidden);
+        assert_eq!(said.reason, "InstallationSecretForbidden");
+        assert!(said.message.contains("grant create on it"));
+    }
+}

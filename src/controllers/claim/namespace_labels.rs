@@ -1,0 +1,46 @@
+//! Labels of namespaces whose claims are on pools that choose by them: read off the claims' path, and read anew while
+//! somebody waits.
+
+use bullpen_api::NamespacesFrom;
+use jiff::{SignedDuration, Timestamp};
+use tracing::{debug, warn};
+
+use crate::cluster::reads::namespaces::labels;
+use crate::controllers::context::Context;
+use crate::state::ObjectKey;
+use crate::state::cluster_state::State;
+use crate::state::namespace_labels::{READ_AGAIN_AFTER, Read};
+use crate::state::pool_queue::PoolQueue;
+
+/// The namespaces whose labels are to be read for the claims that wait at this pool, and when to look again whether they
+/// are fresh.
+pub fn wanted(state: &mut State, key: &ObjectKey, now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
+    let from = state.pools.get(key).map(|pool| pool.spec.claims.allowed_namespaces.from);
+    if from != Some(NamespacesFrom::Selector) {
+        return (Vec::new(), None);
+    }
+    let others = state.lines.at(key).into_iter().flat_map(PoolQueue::namespaces);
+    let others: Vec<_> =
+        others.map(|(namespace, _)| namespace).filter(|name| **name != key.namespace).cloned().collect();
+    if others.is_empty() {
+        return (Vec::new(), None);
+    }
+    let wanted = others.into_iter().filter(|name| state.namespaces.want(name, key)).collect();
+    let again = SignedDuration::try_from(READ_AGAIN_AFTER).unwrap_or_default();
+    (wanted, now.checked_add(again).ok())
+}
+
+/// Reads the labels of a namespace, and has the pools looked at that waited for it.
+pub async fn read(context: Context, namespace: String) {
+    let found = labels(&context.writes.client(), &namespace).await;
+    debug!(%namespace, ?found, "labels were read");
+    let readable = matches!(found, Read::Labels(_));
+    let (pools, news) = context.world.with(|state| state.namespaces.put(&namespace, found));
+    if news && !readable {
+        warn!(%namespace, "its labels cannot be read, so pools that choose namespaces by them do not serve it");
+    }
+    for pool in pools {
+        context.wakers.binder.wake(pool.clone());
+        context.wakers.pools.wake(pool);
+    }
+}

@@ -1,0 +1,187 @@
+//! The binder: pairs the claims of a pool with its members, and has each pair bound.
+
+use std::cell::LazyCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bullpen_api::{InstancePool, PoolClaim, PoolMember};
+use bullpen_plan::claim::claimable;
+use bullpen_plan::claim::queue::{Offer, Order, Paired, Turn, pair};
+use bullpen_plan::time::earliest;
+use jiff::Timestamp;
+
+use super::bind;
+use super::namespace_labels;
+use super::quarantine;
+use super::quarantine::Shown;
+use super::queue_view::QueueView;
+use super::waiting;
+use super::waiting::Message;
+use crate::cloud::Listing;
+use crate::controllers::context::Context;
+use crate::controllers::convert;
+use crate::state::ObjectKey;
+use crate::state::pool_queue::PoolQueue;
+
+/// What a pass decided, with the objects that it decided on.
+struct Pass {
+    pairs: Vec<(Arc<PoolClaim>, Arc<PoolMember>)>,
+    messages: Vec<Message>,
+    look_again_at: Option<Timestamp>,
+    /// Namespaces whose labels are to be read.
+    unread: Vec<String>,
+}
+
+/// One pass over the claims on the pool of this name, there or not. Says when to look again although nothing changed.
+pub fn reconcile(context: &Context, key: &ObjectKey) -> Option<Timestamp> {
+    let pass = plan(context, key, Timestamp::now())?;
+    for (claim, member) in pass.pairs {
+        let (context, pool) = (context.clone(), key.clone());
+        tokio::spawn(async move {
+            let guard = PairingGuard::new(&context, &pool, &claim, Some(&member));
+            bind::bind(&context, &pool, &claim, &member).await;
+            drop(guard);
+        });
+    }
+    for message in pass.messages {
+        let (context, pool) = (context.clone(), key.clone());
+        tokio::spawn(async move {
+            let guard = PairingGuard::new(&context, &pool, &message.claim, None);
+            waiting::tell(&context, &message).await;
+            drop(guard);
+        });
+    }
+    for namespace in pass.unread {
+        tokio::spawn(namespace_labels::read(context.clone(), namespace));
+    }
+    pass.look_again_at
+}
+
+/// Pairs under the lock, and takes what was paired in hand in the same moment. `None` before every cache is whole: no
+/// verdict is given from half of the truth.
+fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
+    // The reaper locks in this order, too.
+    let mut memories = context.memory.lock();
+    context.world.with(|state| {
+        if !state.is_synced() {
+            return None;
+        }
+        if state.lines.at(key).is_none_or(PoolQueue::is_idle) {
+            state.judged.remove(key);
+            return None;
+        }
+        let (unread, read_again_at) = namespace_labels::wanted(state, key, now);
+        let here = QueueView::of(state, key)?;
+        let mut order = here.order(now);
+        let paired = match here.serving() {
+            Some(pool) => pairs(&here, context, pool, &mut order, now),
+            None => Paired { pairs: Vec::new(), parked: 0 },
+        };
+        let Paired { pairs, parked } = paired;
+        let told = waiting::plan(&here, order, parked, now);
+        for (claim, member) in &pairs {
+            state.take_in_hand(claim, member);
+            // From here on the reaper counts the member as claimed and may replace it before it is.
+            memories.claim_taken(key);
+        }
+        let (messages, told_at) = waiting::take(state, key, told, now);
+        let look_again_at = earliest(told_at, read_again_at);
+        Some(Pass { pairs, messages, look_again_at, unread })
+    })
+}
+
+/// Pairs the claims with the members that may be handed out. Parked are those whose present version the store does not
+/// show, and those whose machine no list has shown yet.
+fn pairs<'a>(
+    here: &QueueView<'a>,
+    context: &Context,
+    pool: &InstancePool,
+    order: &mut Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)>>,
+    now: Timestamp,
+) -> Paired<Arc<PoolClaim>, Arc<PoolMember>> {
+    let (state, pool_uid) = (here.state, convert::uid(pool));
+    let template = LazyCell::new(|| convert::current_template(state, pool));
+    let mut lists: HashMap<String, Option<Arc<Listing>>> = HashMap::new();
+    let in_order = here.line.in_order(|config, hash| !template.is_outdated_hash(config, hash));
+    let offers = in_order.filter_map(|key| state.members.get(key)).filter_map(|member| {
+        let uid = member.metadata.uid.as_deref()?;
+        if !claimable(&convert::member_view(member), &pool_uid) || state.machines_gone.contains(uid) {
+            return None;
+        }
+        let launch_config = &member.spec.placement.launch_config;
+        let list = lists.entry(launch_config.clone()).or_insert_with(|| {
+            let config = ObjectKey::new(here.key.namespace.as_str(), launch_config.as_str());
+            quarantine::listing(context, state.launch_configs.get(&config).map(Arc::as_ref))
+        });
+        let parked = state.parked.get(uid).is_some_and(|it| Some(it) == member.metadata.resource_version.as_ref());
+        match quarantine::shown(context, list.as_deref(), member, now) {
+            Shown::ServedBefore => None,
+            Shown::NotYet => Some(Offer::Parked),
+            Shown::Free if parked => Some(Offer::Parked),
+            Shown::Free => Some(Offer::Free(member.clone())),
+        }
+    });
+    let paired = pair(order, offers, |uid| state.claims_being_told.contains(uid));
+    let claimed = paired.pairs.into_iter();
+    let pairs = claimed.filter_map(|(claim, member)| Some((state.claims.get(claim)?.clone(), member))).collect();
+    Paired { pairs, parked: paired.parked }
+}
+
+/// What is in the binder's hands: let go when this is dropped, whatever happened, and everybody concerned looks again.
+struct PairingGuard<'a> {
+    context: &'a Context,
+    pool: &'a ObjectKey,
+    claim: (ObjectKey, String),
+    member: Option<(ObjectKey, String)>,
+}
+
+impl<'a> PairingGuard<'a> {
+    fn new(
+        context: &'a Context,
+        pool: &'a ObjectKey,
+        claim: &Arc<PoolClaim>,
+        member: Option<&Arc<PoolMember>>,
+    ) -> Self {
+        Self {
+            context,
+            pool,
+            claim: (ObjectKey::of(claim.as_ref()), convert::uid(claim.as_ref())),
+            member: member.map(|member| (ObjectKey::of(member.as_ref()), convert::uid(member.as_ref()))),
+        }
+    }
+}
+
+impl Drop for PairingGuard<'_> {
+    fn drop(&mut self) {
+        let (named, pools): (Vec<_>, _) = self.context.world.with(|state| {
+            match &self.member {
+                Some((member, uid)) => state.let_go((&self.claim.0, &self.claim.1), (member, uid)),
+                None => {
+                    state.claims_being_told.remove(&self.claim.1);
+                }
+            }
+            let named = state.members_claimed_by(&self.claim.1).map(|member| ObjectKey::of(member.as_ref())).collect();
+            let pools: Vec<_> = state.lines.places(&self.claim.0).map(|(pool, _)| pool.clone()).collect();
+            (named, pools)
+        });
+        let wakers = &self.context.wakers;
+        if let Some((key, _)) = &self.member {
+            wakers.members.wake(key.clone());
+        }
+        for member in named {
+            wakers.members.wake(member);
+        }
+        wakers.holds.wake(self.claim.0.clone());
+        for pool in pools.into_iter().filter(|pool| pool != self.pool) {
+            wakers.binder.wake(pool);
+        }
+        wakers.binder.wake(self.pool.clone());
+        wakers.pools.wake(self.pool.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod selector_tests;

@@ -1,0 +1,124 @@
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::tests::{context, see, synced};
+use super::*;
+use crate::controllers::claim::queue_view;
+
+fn pool(name: &str, labels: &Value, spec: &Value) -> Value {
+    let mut whole = json!({"targetSize": 0, "maxSize": 50, "launchConfigs": [{"name": "sim"}]});
+    whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    json!({"metadata": {"namespace": "ns", "name": name, "uid": name, "resourceVersion": "1", "labels": labels}, "spec": whole})
+}
+
+fn member(pool: &str, number: usize) -> Value {
+    json!({
+        "metadata": {"namespace": "ns", "name": format!("{pool}-{number}"), "uid": format!("{pool}-{number}"),
+            "resourceVersion": (number + 10).to_string()},
+        "spec": {
+            "poolRef": {"name": pool, "uid": pool},
+            "placement": {"launchConfig": "sim", "generation": 1, "image": "i", "zone": "z"},
+            "templateHash": "h",
+        },
+        "status": {"state": "Ready", "warmingStartedAt": "2026-01-01T00:00:00.000000Z"},
+    })
+}
+
+fn claim(number: usize, more: &Value) -> Value {
+    let mut spec = json!({"poolSelector": {"matchLabels": {"gpu": "yes"}}});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({
+        "metadata": {"namespace": "ns", "name": format!("c{number}"), "uid": format!("c{number}"),
+            "resourceVersion": (number + 10).to_string(), "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": spec,
+    })
+}
+
+fn at(pool: &str) -> ObjectKey {
+    ObjectKey::new("ns", pool)
+}
+
+fn pass(context: &Context, pool: &str) -> Option<Pass> {
+    plan(context, &at(pool), Timestamp::now())
+}
+
+fn demand(context: &Context) -> [i32; 2] {
+    context.world.with(|state| ["a", "b"].map(|pool| queue_view::waiting(state, &at(pool))))
+}
+
+/// Two pools that match.
+fn world_of(members: [usize; 2], claims: usize) -> Context {
+    let context = context();
+    synced(&context);
+    for (name, members) in ["a", "b"].into_iter().zip(members) {
+        see::<InstancePool>(&context, pool(name, &json!({"gpu": "yes"}), &json!({})));
+        for number in 0..members {
+            see::<PoolMember>(&context, member(name, number));
+        }
+    }
+    for number in 0..claims {
+        see::<PoolClaim>(&context, claim(number, &json!({})));
+    }
+    context
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn so_many_claims_on_two_pools_get_as_many_members_as_there_are_and_none_gets_two(
+        a in 0..5_usize, b in 0..5_usize, claims in 0..10_usize, order in proptest::collection::vec(0..2_usize, 2..5),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let context = world_of([a, b], claims);
+            prop_assert_eq!(demand(&context).iter().sum::<i32>(), i32::try_from(claims).unwrap());
+            let mut pairs = Vec::new();
+            for pool in order.into_iter().map(|number| ["a", "b"][number]).chain(["a", "b"]) {
+                pairs.extend(pass(&context, pool).map(|pass| pass.pairs).unwrap_or_default());
+            }
+            let claimed: HashSet<_> = pairs.iter().map(|(claim, _)| convert::uid(claim.as_ref())).collect();
+            let given: HashSet<_> = pairs.iter().map(|(_, member)| convert::uid(member.as_ref())).collect();
+            prop_assert_eq!(pairs.len(), claims.min(a + b));
+            prop_assert_eq!((claimed.len(), given.len()), (pairs.len(), pairs.len()));
+            let left = i32::try_from(claims - pairs.len()).unwrap();
+            prop_assert_eq!(demand(&context).iter().sum::<i32>(), left);
+            Ok(())
+        })?;
+    }
+}
+
+#[tokio::test]
+async fn a_pair_that_came_to_nothing_waits_at_every_pool_again_and_is_the_demand_of_the_same() {
+    let context = world_of([0, 0], 1);
+    assert_eq!(demand(&context), [1, 0]);
+    see::<PoolMember>(&context, member("b", 0));
+    let pair = pass(&context, "b").unwrap().pairs.pop().expect("a pool that does not buy for it serves it");
+    assert_eq!(demand(&context), [0, 0], "bound in another pool than the one whose demand it is");
+    drop(PairingGuard::new(&context, &at("b"), &pair.0, Some(&pair.1)));
+    assert_eq!(demand(&context), [1, 0]);
+    assert_eq!(pass(&context, "b").unwrap().pairs.len(), 1);
+}
+
+#[tokio::test]
+async fn a_claim_that_does_not_wait_fails_only_where_no_pool_has_a_member_for_it_and_is_judged_by_one() {
+    let context = world_of([0, 0], 0);
+    for number in 0..2 {
+        see::<PoolClaim>(&context, claim(number, &json!({"whenEmpty": "Fail"})));
+    }
+    let home = context.world.with(|state| state.lines.home(&ObjectKey::new("ns", "c0")).cloned());
+    assert_eq!(home, Some(at("a")));
+    see::<PoolMember>(&context, member("b", 0));
+    assert!(pass(&context, "a").unwrap().messages.is_empty(), "b has not looked yet");
+    let pass_of_b = pass(&context, "b").unwrap();
+    assert_eq!((pass_of_b.pairs.len(), pass_of_b.messages.len()), (1, 0), "a speaks for those whose queue it is");
+    assert_eq!(pass(&context, "a").unwrap().messages.len(), 1);
+    assert_eq!(demand(&context), [0, 0]);
+}
+
+#[tokio::test]
+async fn a_claim_whose_demand_a_pool_is_goes_first_to_one_that_has_a_machine_for_it() {
+    let context = world_of([0, 2], 3);
+    assert_eq!(demand(&context), [1, 2]);
+}

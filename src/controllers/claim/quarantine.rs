@@ -1,0 +1,52 @@
+//! Machines that were claimed before, by their tags: the fence in front of the binder after a restored backup.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bullpen_api::{LaunchConfig, PoolMember};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::cloud::{Listing, Scope};
+use crate::controllers::context::Context;
+use crate::state::ObjectKey;
+
+/// How long after its start an operator hands out nothing that no list has shown yet. A cloud that does not answer for
+/// longer must not keep claims from machines that are there: a restore during an outage is rarer than an outage.
+pub const UNLISTED_GRACE: Duration = Duration::from_secs(15);
+
+/// What the last list says of a ready member's machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Nothing against handing it out.
+    Free,
+    /// Nothing yet: it is ready, but waits.
+    NotYet,
+    /// A claim was given it before.
+    ServedBefore,
+}
+
+/// The last list of the cloud that a launch config buys from.
+pub fn listing(context: &Context, config: Option<&LaunchConfig>) -> Option<Arc<Listing>> {
+    let scope = Scope::of(&config?.spec)?;
+    context.clouds.get(&scope)?.listing()
+}
+
+/// What the last list says of the machine of this member, which is not claimed.
+pub fn shown(context: &Context, listing: Option<&Listing>, member: &PoolMember, now: Timestamp) -> Shown {
+    let Some(listing) = listing else {
+        let grace = SignedDuration::try_from(UNLISTED_GRACE).unwrap_or_default();
+        return if now.duration_since(context.started) < grace { Shown::NotYet } else { Shown::Free };
+    };
+    let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
+    let claim = machine.and_then(|machine| listing.claim_of(&machine.id));
+    if claim.is_some() { Shown::ServedBefore } else { Shown::Free }
+}
+
+/// Has every pool's claims looked at once the grace is over.
+pub async fn end_grace(context: Context) {
+    tokio::time::sleep(UNLISTED_GRACE).await;
+    let pools: Vec<ObjectKey> = context.world.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
+    for pool in pools {
+        context.wakers.binder.wake(pool);
+    }
+}

@@ -1,0 +1,73 @@
+//! A pool and those who wait at it, at one moment.
+
+use std::sync::Arc;
+
+use bullpen_api::InstancePool;
+use bullpen_plan::claim::queue::{Admission, Order, Turn, admission, demand};
+use jiff::Timestamp;
+
+use crate::controllers::convert;
+use crate::state::ObjectKey;
+use crate::state::cluster_state::State;
+use crate::state::pool_queue::PoolQueue;
+
+/// A pool, there or not, and those who wait at it, at one moment.
+pub struct QueueView<'a> {
+    /// The cluster.
+    pub state: &'a State,
+    /// The pool's name.
+    pub key: &'a ObjectKey,
+    /// The pool, if it is there.
+    pub pool: Option<&'a Arc<InstancePool>>,
+    /// Who waits.
+    pub line: &'a PoolQueue,
+}
+
+impl<'a> QueueView<'a> {
+    /// Who waits at the pool of this name; nothing if nobody and nothing is in its line.
+    pub fn of(state: &'a State, key: &'a ObjectKey) -> Option<Self> {
+        let pool = state.pools.get(key).filter(|_| state.knows(&key.namespace));
+        Some(Self { state, key, pool, line: state.lines.at(key)? })
+    }
+
+    /// The pool, if it serves anybody at all.
+    pub fn serving(&self) -> Option<&'a Arc<InstancePool>> {
+        let active = |pool: &&&Arc<InstancePool>| {
+            pool.spec.state == bullpen_api::PoolState::Active && !convert::deleting(pool.as_ref())
+        };
+        self.pool.as_ref().filter(active).copied()
+    }
+
+    /// Whether the pool serves this namespace. A pool that is not there serves none.
+    pub fn admission(&self, namespace: &str) -> Admission {
+        self.pool.map_or(Admission::Refused, |pool| admitted(self.state, self.key, pool, namespace))
+    }
+
+    /// The claims that may be served, in their order.
+    pub fn order(&self, now: Timestamp) -> Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)> + use<'a>> {
+        let per_namespace = self.pool.and_then(|pool| pool.spec.claims.per_namespace);
+        let mut order = Order::new(per_namespace, now);
+        for (namespace, line) in self.line.namespaces() {
+            if self.admission(namespace) == Admission::Served {
+                order.add(self.line.held(namespace), line.priorities().clone(), line.turns());
+            }
+        }
+        order
+    }
+}
+
+fn admitted(state: &State, key: &ObjectKey, pool: &InstancePool, namespace: &str) -> Admission {
+    let allowed = &pool.spec.claims.allowed_namespaces;
+    admission(allowed, &key.namespace, namespace, || state.namespaces.get(namespace))
+}
+
+/// How many claims wait for members that are still to be bought: those that the pool serves, that wait when it is empty,
+/// and whose namespace may hold another member.
+pub fn waiting(state: &State, key: &ObjectKey) -> i32 {
+    let (Some(pool), Some(line)) = (state.pools.get(key), state.lines.at(key)) else { return 0 };
+    let rules = &pool.spec.claims;
+    let served = line.namespaces().filter(|(namespace, _)| admitted(state, key, pool, namespace) == Admission::Served);
+    let of_each = served
+        .map(|(namespace, claims)| demand(claims.patient(rules.when_empty), line.held(namespace), rules.per_namespace));
+    of_each.fold(0, i32::saturating_add)
+}

@@ -1,0 +1,217 @@
+//! The Secret of a claim: there before the claim is Bound, and never put over somebody else's (`DESIGN.md` §4, step 3).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bullpen_api::{PoolClaim, PoolMember};
+use bullpen_plan::claim;
+use bullpen_plan::claim::binding::{self, Present};
+use bullpen_plan::claim::{Answer, Found};
+use bullpen_plan::operator::permissions::grant_in;
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use tracing::{info, warn};
+
+use crate::cloud::Scope;
+use crate::cluster::writes::secrets::{Made, NotAllowed};
+use crate::controllers::context::Context;
+use crate::controllers::convert;
+use crate::controllers::first_boot::ssh_keys::PrivateKey;
+use crate::runtime::backoff::backoff;
+use crate::state::ObjectKey;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// After so many tries, about 3 s, the Secret of an earlier claim is no longer expected to go by itself.
+const GOES_BY_ITSELF: u32 = 4;
+
+/// What follows for a claim that is about to be Bound.
+#[derive(Debug)]
+pub enum Step {
+    /// What it asked for is there: it is Bound to this member.
+    Bind(Arc<PoolMember>),
+    /// It cannot be Bound before this moment.
+    Later(Timestamp),
+    /// Its Secret speaks of a machine that is gone: it ends.
+    Ends,
+}
+
+/// What keeps a Secret from being made.
+enum Trouble {
+    /// The user is told at once.
+    Told { reason: &'static str, message: String },
+    /// It may pass before anybody needs to know.
+    Passing { reason: &'static str, message: String },
+    /// Nothing is proved, or nobody needs to know.
+    Untold,
+}
+
+/// Until when a claim is left alone because its Secret could not be made.
+pub fn held_until(context: &Context, claim_uid: &str, now: Timestamp) -> Option<Timestamp> {
+    context.world.with(|state| state.secrets_in_the_way.get(claim_uid).map(|(_, until)| *until)).filter(|at| *at > now)
+}
+
+/// Sees to the Secret of `claim`, if it asked for one, before it is Bound to `member`.
+pub async fn ensure(context: &Context, claim: &PoolClaim, member: &Arc<PoolMember>) -> Step {
+    let Some(name) = binding::secret_name(claim) else { return Step::Bind(member.clone()) };
+    let uid = convert::uid(claim);
+    let trouble = match make(context, claim, member, &name).await {
+        Ok(step) => {
+            context.world.with(|state| state.secrets_in_the_way.remove(&uid));
+            return step;
+        }
+        Err(trouble) => trouble,
+    };
+    let now = Timestamp::now();
+    let (failures, until) = context.world.with(|state| {
+        let failures = state.secrets_in_the_way.get(&uid).map_or(0, |(failures, _)| *failures);
+        let delay = SignedDuration::try_from(backoff(FIRST_PAUSE, LONGEST_PAUSE, failures)).unwrap_or_default();
+        let until = now.checked_add(delay).unwrap_or(now);
+        state.secrets_in_the_way.insert(uid, (failures + 1, until));
+        (failures, until)
+    });
+    match trouble {
+        Trouble::Told { reason, message } => tell(context, claim, reason, &message).await,
+        Trouble::Passing { reason, message } if failures >= GOES_BY_ITSELF => {
+            tell(context, claim, reason, &message).await;
+        }
+        Trouble::Passing { .. } | Trouble::Untold => {}
+    }
+    Step::Later(until)
+}
+
+async fn make(context: &Context, claim: &PoolClaim, member: &Arc<PoolMember>, name: &str) -> Result<Step, Trouble> {
+    let key = ObjectKey::new(claim.namespace().unwrap_or_default(), name);
+    // What was in the way is looked at before another try: in steady state nothing is written.
+    let in_the_way = context.world.with(|state| state.secrets_in_the_way.contains_key(&convert::uid(claim)));
+    if in_the_way && let Ok(Found::Object(found)) = context.writes.get_secret(&key).await {
+        return of_present(context, claim, member, &key, &found).await;
+    }
+    let secret = compose(context, claim, member, name).await?;
+    match context.writes.create_secret(&secret).await {
+        Made::Made => Ok(Step::Bind(member.clone())),
+        Made::Exists | Made::Unproved => match context.writes.get_secret(&key).await {
+            Ok(Found::Object(found)) => of_present(context, claim, member, &key, &found).await,
+            Ok(Found::Missing | Found::Unproved) => Err(Trouble::Untold),
+            Err(NotAllowed) => {
+                Err(forbidden(&key, "get", "there is a Secret of this name, and it cannot be read whose it is"))
+            }
+        },
+        // The claim ends with its namespace.
+        Made::NamespaceEnds => Err(Trouble::Untold),
+        Made::Forbidden => Err(forbidden(&key, "create", "it cannot be made")),
+        Made::Refused(words) => Err(Trouble::Told {
+            reason: "BindingSecretRefused",
+            message: format!("Secret {name} cannot be made, so the claim is not bound: {words}"),
+        }),
+    }
+}
+
+fn forbidden(secret: &ObjectKey, verb: &str, what: &str) -> Trouble {
+    let grant = grant_in(&secret.namespace, verb, "secrets");
+    Trouble::Told {
+        reason: "BindingSecretForbidden",
+        message: format!("Secret {}: {what}, so the claim is not bound: {grant}", secret.name),
+    }
+}
+
+async fn compose(
+    context: &Context,
+    claim: &PoolClaim,
+    member: &Arc<PoolMember>,
+    name: &str,
+) -> Result<k8s_openapi::api::core::v1::Secret, Trouble> {
+    let private = context.keys.private_key(member).await.map_err(|trouble| Trouble::Told {
+        reason: trouble.reason,
+        message: format!("the key of the machine is not known, so the claim is not bound: {}", trouble.message),
+    })?;
+    if matches!(private, PrivateKey::Lost) {
+        warn!(claim = %ObjectKey::of(claim), member = %member.name_any(), "its key cannot be made any more");
+        let note =
+            "the Secret has no ssh-privatekey: the installation secret is another than when the machine was bought";
+        context.events.warn(claim, "SshKeyLost", "Bind", note.to_owned());
+    }
+    let file = match private {
+        PrivateKey::File(file) => Some(file),
+        PrivateKey::None | PrivateKey::Lost => None,
+    };
+    let provider = context.world.with(|state| {
+        let config = state.launch_configs.get(&convert::launch_config_of(member))?;
+        Some(context.clouds.get(&Scope::of(&config.spec)?)?.provider().kind())
+    });
+    Ok(binding::secret(name, claim, member, provider, file.as_ref()))
+}
+
+/// What a Secret that is there already means.
+async fn of_present(
+    context: &Context,
+    claim: &PoolClaim,
+    member: &Arc<PoolMember>,
+    key: &ObjectKey,
+    found: &k8s_openapi::api::core::v1::Secret,
+) -> Result<Step, Trouble> {
+    let reason = "BindingSecretExists";
+    match binding::judge(found, claim, &convert::uid(member.as_ref())) {
+        Present::Ours => Ok(Step::Bind(member.clone())),
+        // Anybody may write annotations in the claim's namespace: nothing else is looked at for them.
+        Present::OfAnotherMember { namespace, name, uid } if member.metadata.namespace.as_ref() == Some(&namespace) => {
+            instead(context, claim, &ObjectKey::new(namespace, name), &uid).await
+        }
+        Present::OfEarlierClaim => Err(Trouble::Passing {
+            reason,
+            message: format!(
+                "Secret {} is still that of an earlier claim of this name: it or you must delete it",
+                key.name
+            ),
+        }),
+        Present::OfAnotherMember { .. } | Present::Foreign => Err(Trouble::Told {
+            reason,
+            message: format!(
+                "there is a Secret {} that is not this claim's: delete it or give it another name, and the claim is bound",
+                key.name
+            ),
+        }),
+    }
+}
+
+/// The user may have seen the member that the Secret speaks of, so the claim is Bound to that one or to none.
+async fn instead(context: &Context, claim: &PoolClaim, member: &ObjectKey, uid: &str) -> Result<Step, Trouble> {
+    match context.writes.get::<PoolMember>(member).await {
+        Found::Unproved => Err(Trouble::Untold),
+        Found::Object(found) => {
+            let gone = context.world.with(|state| state.machines_gone.contains(uid));
+            let view = convert::member_view(&found);
+            let still = view.uid == uid && view.is_claimed_by(&convert::uid(claim)) && !gone;
+            Ok(if still { Step::Bind(found) } else { Step::Ends })
+        }
+        Found::Missing => Ok(Step::Ends),
+    }
+}
+
+/// Says in the claim why it is not bound, unless it says so already.
+async fn tell(context: &Context, claim: &PoolClaim, reason: &'static str, message: &str) {
+    let Some(written) = claim::status::unfinished(claim, reason, message, Timestamp::now()) else { return };
+    let key = ObjectKey::of(claim);
+    info!(claim = %key, reason, message, "not bound yet");
+    match context.writes.update_status(&written).await {
+        Ok(_) => {}
+        Err(error) if error.answer == Answer::NotFound => {
+            context.world.answered_gone::<PoolClaim>(&key, &convert::uid(claim));
+        }
+        Err(_) => drop(context.writes.get::<PoolClaim>(&key).await),
+    }
+}
+
+/// The machine that the claim's Secret speaks of is gone: the claim ends.
+pub async fn end(context: &Context, claim: &PoolClaim, member: &PoolMember) {
+    let key = ObjectKey::of(claim);
+    let name = binding::secret_name(claim).unwrap_or_default();
+    warn!(claim = %key, secret = name, "the machine that its Secret speaks of is gone");
+    match context.writes.update_status(&claim::status::vanished(claim, &name, member, Timestamp::now())).await {
+        Ok(_) => {}
+        Err(error) if error.answer == Answer::NotFound => {
+            context.world.answered_gone::<PoolClaim>(&key, &convert::uid(claim));
+        }
+        Err(_) => drop(context.writes.get::<PoolClaim>(&key).await),
+    }
+}

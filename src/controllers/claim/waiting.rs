@@ -1,0 +1,283 @@
+//! Telling claims why they wait, or that they failed. Binding others is more urgent.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bullpen_api::{ClaimPhase, PoolClaim, ServedByPool, WhenEmpty};
+use bullpen_plan::claim;
+use bullpen_plan::claim::Answer;
+use bullpen_plan::claim::queue::{
+    Admission, Notice, Order, Refusal, Said, Supply, Turn, Unserved, Verdict, judge, no_match, not_found, not_listed,
+    not_watched, over_quota, trouble,
+};
+use bullpen_plan::time::earliest;
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use tracing::{debug, info};
+
+use super::queue_view::QueueView;
+use crate::controllers::context::Context;
+use crate::controllers::convert;
+use crate::runtime::backoff::backoff;
+use crate::state::ObjectKey;
+use crate::state::cluster_state::State;
+
+/// Claims that are told at a time why they wait, or that they failed.
+const MOST_TOLD: usize = 8;
+/// How soon those come up that were too many.
+const TOLD_NEXT: SignedDuration = SignedDuration::from_millis(100);
+/// While more pairs than this are being bound, nobody is told anything.
+const MOST_BINDINGS: usize = 16;
+/// Where more claims than this wait, they are not all judged at every change, but after a pause.
+const FEW: usize = 64;
+/// That pause.
+const JUDGED_NEXT: SignedDuration = SignedDuration::from_millis(250);
+/// Between two tries to tell a claim.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What a claim is to be told.
+pub struct Message {
+    /// The claim.
+    pub claim: Arc<PoolClaim>,
+    verdict: Verdict,
+    anew: bool,
+    /// The pool in whose queue it is, of one that any of several may serve.
+    queue: Option<ObjectKey>,
+}
+
+/// What the claims that get no member are to be told.
+#[derive(Default)]
+pub struct Told {
+    messages: Vec<Message>,
+    look_again_at: Option<Timestamp>,
+    judged: bool,
+    /// Pools that are to judge claims which no pool can serve now.
+    elsewhere: BTreeSet<ObjectKey>,
+}
+
+/// Judges the claims that get no member in this pass. `parked` of those in `order` are spared: there is a member for them as
+/// soon as the store shows it anew.
+pub fn plan<'a>(
+    here: &QueueView<'a>,
+    mut order: Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)>>,
+    parked: usize,
+    now: Timestamp,
+) -> Told {
+    let many = here.line.namespaces().map(|(_, line)| line.count()).sum::<usize>() > FEW;
+    let next = here.state.judged.get(here.key).and_then(|last| last.checked_add(JUDGED_NEXT).ok());
+    if let Some(next) = next.filter(|next| many && *next > now) {
+        return Told { look_again_at: Some(next), ..Told::default() };
+    }
+    let mut told = Told { judged: true, ..Told::default() };
+    if let Some(pool) = here.pool {
+        let supply = supply(here, pool);
+        let served: Vec<_> = order.by_ref().skip(parked).collect();
+        let (all, refusal) = (served.len(), supply.inactive());
+        for (index, (_, key)) in served.into_iter().enumerate() {
+            match &refusal {
+                Some(refusal) => told.judge(here, key, refusal, &Notice::without_place(refusal.clone()), now),
+                None => told.judge(here, key, &supply.empty(), &supply.notice(index + 1, all, now), now),
+            }
+        }
+        let per_namespace = pool.spec.claims.per_namespace.unwrap_or(i32::MAX);
+        for (_, key) in order.over_quota() {
+            let held = here.line.held(&key.namespace);
+            let refusal = refusal.clone();
+            let refusal = refusal.unwrap_or_else(|| over_quota(&here.key.name, &key.namespace, per_namespace, held));
+            told.judge(here, key, &refusal, &Notice::without_place(refusal.clone()), now);
+        }
+    }
+    for (namespace, line) in here.line.namespaces() {
+        if here.admission(namespace) == Admission::Refused {
+            let other = (*namespace != here.key.namespace).then_some(here.key.namespace.as_str());
+            let refusal = match &here.key.namespace {
+                _ if here.key.name.is_empty() => no_match(),
+                own if !here.state.watched().contains(own) => not_watched(own),
+                own if !here.state.knows(own) => not_listed(own),
+                _ => not_found(&here.key.name, other),
+            };
+            for (_, key) in line.turns() {
+                told.judge(here, key, &refusal, &Notice::without_place(refusal.clone()), now);
+            }
+        }
+    }
+    told
+}
+
+impl Told {
+    fn judge(&mut self, here: &QueueView<'_>, key: &ObjectKey, refusal: &Refusal, notice: &Notice, now: Timestamp) {
+        let Some(claim) = here.state.claims.get(key) else { return };
+        let mut unserved = unserved(here, key, claim, now);
+        if here.state.claims_being_told.contains(&unserved.uid) {
+            return;
+        }
+        if claim.spec.pool_selector.is_none() || here.pool.is_none() {
+            return self.say(here, claim, &unserved, (refusal, notice), None, now);
+        }
+        // One of the pools that may serve it speaks for them all.
+        let Some(home) = here.state.lines.home(key) else { return };
+        let by_default = here.state.pools.get(home).map(|pool| pool.spec.claims.when_empty).unwrap_or_default();
+        unserved.when_empty = claim.spec.when_empty.unwrap_or(by_default);
+        let fails = unserved.when_empty == WhenEmpty::Fail;
+        if fails && may_be_served_elsewhere(here, key) {
+            return;
+        }
+        if home != here.key {
+            if fails {
+                self.elsewhere.insert(home.clone());
+            }
+            return;
+        }
+        let pools = here.state.lines.places(key).count();
+        let said = (&refusal.clone().among(pools), &notice.clone().among(pools, &home.name));
+        self.say(here, claim, &unserved, said, Some(home.clone()), now);
+    }
+
+    fn say(
+        &mut self,
+        here: &QueueView<'_>,
+        claim: &Arc<PoolClaim>,
+        unserved: &Unserved,
+        (refusal, notice): (&Refusal, &Notice),
+        queue: Option<ObjectKey>,
+        now: Timestamp,
+    ) {
+        let judgement = judge(unserved, refusal, notice, &here.state.telling, now);
+        self.look_again_at = earliest(self.look_again_at, judgement.look_again_at);
+        let anew = unserved.said.is_some();
+        let message = judgement.verdict.map(|verdict| Message { claim: claim.clone(), verdict, anew, queue });
+        self.messages.extend(message);
+    }
+}
+
+/// Whether another pool has a member for the claim now, or may have it when it looks.
+fn may_be_served_elsewhere(here: &QueueView<'_>, claim: &ObjectKey) -> bool {
+    let others = here.state.lines.places(claim).map(|(pool, _)| pool).filter(|pool| *pool != here.key);
+    others.filter_map(|key| QueueView::of(here.state, key)).any(|there| {
+        let quota = there.pool.and_then(|pool| pool.spec.claims.per_namespace);
+        let room = quota.is_none_or(|most| there.line.held(&claim.namespace) < most);
+        there.serving().is_some() && room && there.line.ready() > 0
+    })
+}
+
+fn unserved(here: &QueueView<'_>, key: &ObjectKey, claim: &PoolClaim, now: Timestamp) -> Unserved {
+    let state = here.state;
+    let seen_for = state.claims.seen_for(key).and_then(|seen| SignedDuration::try_from(seen).ok()).unwrap_or_default();
+    // To a claim that it does not serve, a pool is not there, and says nothing of what claims do by default.
+    let served = here.pool.filter(|_| here.admission(&key.namespace) == Admission::Served);
+    let by_default = served.map_or(WhenEmpty::Wait, |pool| pool.spec.claims.when_empty);
+    // Nobody knows yet whether the pool is there: no reason to fail at once.
+    let unlisted = state.watched().contains(&here.key.namespace) && !state.knows(&here.key.namespace);
+    let when_empty = if unlisted { WhenEmpty::Wait } else { claim.spec.when_empty.unwrap_or(by_default) };
+    Unserved {
+        uid: convert::uid(claim),
+        created: convert::created(claim),
+        first_seen: now.checked_sub(seen_for).unwrap_or(now),
+        when_empty,
+        wait_timeout: claim.spec.wait_timeout_seconds.map(|seconds| SignedDuration::from_secs(i64::from(seconds))),
+        said: said(claim),
+    }
+}
+
+fn said(claim: &PoolClaim) -> Option<Said> {
+    let status = claim.status.as_ref()?;
+    let bound = status.conditions.iter().find(|condition| condition.type_ == "Bound")?;
+    let place = status.queue.clone().unwrap_or_default();
+    Some(Said {
+        reason: bound.reason.clone(),
+        message: bound.message.clone(),
+        position: place.position,
+        queue_reason: place.reason,
+        pool: place.pool,
+    })
+}
+
+fn supply(here: &QueueView<'_>, pool: &bullpen_api::InstancePool) -> Supply {
+    let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    Supply {
+        pool: pool.name_any(),
+        state: pool.spec.state,
+        deleting: convert::deleting(pool),
+        target: pool.spec.target_size,
+        ready: count(here.line.ready()),
+        warming: count(here.line.warming()),
+        pending: count(here.line.pending()),
+        next_ready_at: here.line.next_ready_at(),
+        trouble: trouble(pool),
+    }
+}
+
+/// The messages to write now, which are in hand from here on, and when to come back for the others: those that could not be
+/// written lately, and those that are too many at once.
+pub fn take(state: &mut State, key: &ObjectKey, told: Told, now: Timestamp) -> (Vec<Message>, Option<Timestamp>) {
+    state.look_at_lines(told.elsewhere);
+    let mut again = told.look_again_at;
+    if told.judged {
+        state.judged.insert(key.clone(), now);
+    }
+    let mut room = MOST_TOLD.saturating_sub(state.claims_being_told.len());
+    if state.claims_in_hand.len() > MOST_BINDINGS {
+        room = 0;
+    }
+    let mut anew = state.telling.room(now);
+    let mut taken = Vec::new();
+    for message in told.messages {
+        let uid = convert::uid(message.claim.as_ref());
+        let tried = state.claims_to_tell_later.get(&uid).map(|(_, until)| *until).filter(|until| *until > now);
+        if tried.is_some() {
+            again = earliest(again, tried);
+            continue;
+        }
+        // A verdict that ends a claim is awaited, whatever it was told before.
+        let again_told = message.anew && matches!(message.verdict, Verdict::Waits(_));
+        if room == 0 || (again_told && anew == 0) {
+            again = earliest(again, now.checked_add(TOLD_NEXT).ok());
+            continue;
+        }
+        room -= 1;
+        if again_told {
+            anew -= 1;
+        }
+        state.telling.tells(&uid, again_told, now);
+        state.claims_being_told.insert(uid);
+        taken.push(message);
+    }
+    (taken, again)
+}
+
+/// Writes why a claim waits, or that it failed. A claim that changed meanwhile is judged again.
+pub async fn tell(context: &Context, message: &Message) {
+    let (now, claim, verdict) = (Timestamp::now(), &message.claim, &message.verdict);
+    let uid = convert::uid(claim.as_ref());
+    let written = match verdict {
+        Verdict::Waits(notice) => claim::status::waiting(claim, notice, now),
+        Verdict::Failed(refusal) => {
+            let queue = message.queue.clone();
+            let queue = queue.map(|pool| ServedByPool { namespace: pool.namespace.clone(), name: pool.name.clone() });
+            claim::status::failed(claim, refusal, queue, now)
+        }
+    };
+    match context.writes.update_status(&written).await {
+        Ok(written) => {
+            context.world.with(|state| state.claims_to_tell_later.remove(&uid));
+            if written.status.as_ref().is_some_and(|status| status.phase == ClaimPhase::Failed) {
+                info!(claim = %ObjectKey::of(claim.as_ref()), ?verdict, "the claim failed");
+            }
+        }
+        Err(error) if error.answer == Answer::NotFound => {
+            context.world.answered_gone::<PoolClaim>(&ObjectKey::of(claim.as_ref()), &uid);
+        }
+        Err(error) => {
+            debug!(%error, "a verdict was not written");
+            context.world.with(|state| {
+                let failures = state.claims_to_tell_later.get(&uid).map_or(0, |(failures, _)| *failures);
+                let delay = backoff(FIRST_PAUSE, LONGEST_PAUSE, failures);
+                let again = now.checked_add(SignedDuration::try_from(delay).unwrap_or_default()).unwrap_or(now);
+                state.claims_to_tell_later.insert(uid, (failures + 1, again));
+            });
+            context.writes.get::<PoolClaim>(&ObjectKey::of(claim.as_ref())).await;
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The objects of the API as the plans see them.
+
+use std::sync::Arc;
+
+use bullpen_api::{
+    InstancePool, LaunchConfig, MemberState, NamespacesFrom, PoolClaim, PoolMember, PoolMemberStatus, condition_is_true,
+};
+use bullpen_plan::claim::lifetime::TermRules;
+use bullpen_plan::claim::queue::Labels;
+use bullpen_plan::claim::{ClaimView, Evidence, Found, HeldMember, MemberView};
+use bullpen_plan::launch::refusals::Place;
+use bullpen_plan::member::lifecycle::Stuck;
+use bullpen_plan::member::user_data::UserData;
+use bullpen_plan::pool::attention::Attention;
+use bullpen_plan::pool::template::CurrentTemplate;
+use bullpen_plan::pool::view::{CountedMember, Standing};
+use bullpen_plan::time::earliest;
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::state::ObjectKey;
+use crate::state::cluster_state::State;
+use crate::state::pool_queue::PoolQueue;
+
+/// Uid of an object; every stored object has one.
+pub fn uid<K: ResourceExt>(object: &K) -> String {
+    object.uid().unwrap_or_default()
+}
+
+/// Status of a member; one that the watch showed has at least the default.
+pub fn status(member: &PoolMember) -> PoolMemberStatus {
+    member.status.clone().unwrap_or_default()
+}
+
+/// State of a member.
+pub fn state(member: &PoolMember) -> MemberState {
+    member.status.as_ref().map_or(MemberState::Pending, |status| status.state)
+}
+
+/// Whether an object has a deletionTimestamp.
+pub fn deleting<K: ResourceExt>(object: &K) -> bool {
+    object.meta().deletion_timestamp.is_some()
+}
+
+/// When an object was created.
+pub fn created<K: ResourceExt>(object: &K) -> Timestamp {
+    object.meta().creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+}
+
+/// The key of the pool that a member belongs to.
+pub fn pool_of(member: &PoolMember) -> ObjectKey {
+    ObjectKey::new(member.namespace().unwrap_or_default(), member.spec.pool_ref.name.clone())
+}
+
+/// What the pool of this name says of the time of claims; nothing if it is not known.
+pub fn term_rules(state: &State, pool: &ObjectKey) -> TermRules {
+    state.pools.get(pool).map(|pool| TermRules::of(&pool.spec.claims)).unwrap_or_default()
+}
+
+/// The key of the launch config that a member is pinned to.
+pub fn launch_config_of(member: &PoolMember) -> ObjectKey {
+    ObjectKey::new(member.namespace().unwrap_or_default(), member.spec.placement.launch_config.clone())
+}
+
+/// A member as the claim protocol sees it.
+pub fn member_view(member: &PoolMember) -> MemberView<String> {
+    MemberView {
+        uid: uid(member),
+        pool: member.spec.pool_ref.uid.clone(),
+        state: state(member),
+        deleting: deleting(member),
+        claim: member.status.as_ref().and_then(|status| status.claim_ref.as_ref()).map(|claim| claim.uid.clone()),
+        set_aside: is_set_aside(member),
+    }
+}
+
+/// Whether nobody may have the member for now: a person set it aside, or its machine was claimed before.
+fn is_set_aside(member: &PoolMember) -> bool {
+    member.spec.cordoned || member.spec.hold || is_quarantined(member)
+}
+
+/// Whether a member is kept from all claims because its machine was claimed before.
+pub fn is_quarantined(member: &PoolMember) -> bool {
+    member.status.as_ref().is_some_and(|status| condition_is_true(&status.conditions, "Quarantined"))
+}
+
+/// What a member says of why its machine's end does not come.
+pub fn said_stuck(member: &PoolMember) -> Option<Stuck> {
+    let conditions = &member.status.as_ref()?.conditions;
+    let stalled = conditions.iter().find(|condition| condition.type_ == "Stalled" && condition.status == "True")?;
+    Stuck::ALL.into_iter().find(|stuck| stuck.reason() == stalled.reason)
+}
+
+/// The members of a pool that a person should look at.
+pub fn attention(state: &State, pool: &InstancePool) -> Attention {
+    let mut attention = Attention::default();
+    for member in state.members_of(pool) {
+        let deleted = member.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+        if said_stuck(member).is_some() {
+            attention.stuck.push(member.name_any());
+            attention.stuck_since = earliest(attention.stuck_since, deleted);
+        } else if is_quarantined(member) && deleted.is_none() {
+            attention.quarantined.push(member.name_any());
+        }
+        let holder = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
+        if holder.is_some_and(|claim| !state.watched().contains(&claim.namespace)) {
+            attention.unwatched.push(member.name_any());
+        }
+    }
+    if pool.spec.claims.allowed_namespaces.from == NamespacesFrom::Selector {
+        let waiting = state.lines.at(&ObjectKey::of(pool)).into_iter().flat_map(PoolQueue::namespaces);
+        let unreadable = waiting.filter(|(name, _)| state.namespaces.get(name) == Labels::Forbidden);
+        attention.unreadable = unreadable.map(|(name, _)| name.clone()).collect();
+    }
+    attention
+}
+
+/// A claim as the claim protocol sees it.
+pub fn claim_view(claim: &PoolClaim) -> ClaimView<String> {
+    let status = claim.status.as_ref();
+    ClaimView {
+        uid: uid(claim),
+        phase: status.map(|status| status.phase).unwrap_or_default(),
+        member: status.and_then(|status| status.member_ref.as_ref()).map(|member| member.uid.clone()),
+        deleting: deleting(claim),
+    }
+}
+
+/// A claimed member as the fate table sees it.
+pub fn held_member(member: &PoolMember, state: &State) -> HeldMember<String, Timestamp> {
+    let status = status(member);
+    HeldMember {
+        uid: uid(member),
+        claimed_at: status.claimed_at.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        deleting: deleting(member),
+        machine_gone: state.machines_gone.contains(&uid(member)),
+    }
+}
+
+/// What is known of a claim without asking the API server.
+pub fn claim_evidence(state: &State, key: &ObjectKey, claim_uid: &str) -> Evidence<ClaimView<String>> {
+    if state.claims.saw_deleted(claim_uid) {
+        return Evidence::gone();
+    }
+    Evidence::from_cache(&claim_uid.to_owned(), state.claims.get(key).map(|claim| claim_view(claim)))
+}
+
+/// An uncached answer as a plan sees it.
+pub fn found<K, V>(answer: &Found<Arc<K>>, view: impl FnOnce(&K) -> V) -> Found<V> {
+    match answer {
+        Found::Object(object) => Found::Object(view(object)),
+        Found::Missing => Found::Missing,
+        Found::Unproved => Found::Unproved,
+    }
+}
+
+/// What new members of a pool would be.
+pub fn current_template(state: &State, pool: &InstancePool) -> CurrentTemplate {
+    let namespace = pool.namespace().unwrap_or_default();
+    let find = |name: &str| state.launch_configs.get(&ObjectKey::new(namespace.clone(), name)).map(Arc::as_ref);
+    CurrentTemplate::of(&pool.spec, &user_data(state, pool), find)
+}
+
+/// What the machines of a pool run at their first boot, as far as it was read.
+pub fn user_data(state: &State, pool: &InstancePool) -> UserData {
+    let template = &pool.spec.template;
+    let text = match &template.user_data_from {
+        None => UserData::of(template.user_data.as_deref()),
+        Some(source) => {
+            state.contents.get(&pool.namespace().unwrap_or_default(), source).cloned().unwrap_or_else(UserData::unread)
+        }
+    };
+    text.for_machines(template.ssh.as_ref(), || state.keyring.id())
+}
+
+/// A member as the arithmetic counts it.
+fn counted(member: &PoolMember, state: &State, template: &CurrentTemplate) -> CountedMember {
+    let uid = uid(member);
+    let standing = match self::state(member) {
+        MemberState::Claimed => Standing::Claimed,
+        _ if state.members_in_hand.contains(&uid) => Standing::Claimed,
+        _ if deleting(member) => Standing::Terminating,
+        MemberState::Errored => Standing::Errored,
+        _ if is_quarantined(member) => Standing::Quarantined,
+        _ if member.spec.cordoned || member.spec.hold => Standing::Aside,
+        MemberState::Ready => Standing::Ready,
+        MemberState::Warming => Standing::Warming,
+        MemberState::Pending => Standing::Pending,
+    };
+    CountedMember {
+        uid,
+        standing,
+        launch_config: member.spec.placement.launch_config.clone(),
+        created: created(member),
+        ready_since: member.status.as_ref().and_then(|status| status.ready_since.as_ref()).map(|time| time.0),
+        outdated: template.is_outdated(&member.spec),
+        hold: member.spec.hold,
+    }
+}
+
+/// The members of a pool as the arithmetic counts them, those that are just being written included.
+pub fn counted_members(
+    state: &State,
+    pool: &InstancePool,
+    template: &CurrentTemplate,
+    now: Timestamp,
+) -> Vec<CountedMember> {
+    let known = state.members_of(pool).map(|member| counted(member, state, template));
+    let unwritten = state.unwritten(&ObjectKey::of(pool)).map(|planned| CountedMember {
+        uid: format!("planned/{}", planned.name),
+        standing: Standing::Pending,
+        launch_config: planned.launch_config.clone(),
+        created: now,
+        ready_since: None,
+        outdated: false,
+        hold: false,
+    });
+    known.chain(unwritten).collect()
+}
+
+/// Where and as what a launch config buys a member of this template hash.
+pub fn place_of(config: &LaunchConfig, template_hash: &str) -> Place {
+    Place {
+        launch_config: ObjectKey::of(config).to_string(),
+        generation: config.metadata.generation.unwrap_or(0),
+        template_hash: template_hash.to_owned(),
+        instance_type: config.spec.instance_type.clone(),
+        zone: config.spec.zone.clone(),
+        market: config.spec.market,
+    }
+}

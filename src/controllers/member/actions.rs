@@ -1,0 +1,428 @@
+//! The effects of a member's next step: calls of its cloud, and what is written of their answers.
+
+use std::time::{Duration, Instant};
+
+use bullpen_api::{InstanceAddress, InstancePool, PoolMember};
+use bullpen_plan::claim::{Answer, Found};
+use bullpen_plan::launch::refusals::Gate;
+use bullpen_plan::member;
+use bullpen_plan::member::lifecycle::{Asked, Failure as Broken, IDENTITY_FRESH, Machine, Step, Stuck};
+use bullpen_plan::member::status::RecordedMachine;
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use tracing::{info, warn};
+
+use super::deletion::{delete_member, finish};
+use super::gather::{Gathered, may_create};
+use crate::cloud::Scope;
+use crate::controllers::context::Context;
+use crate::controllers::convert;
+use crate::controllers::first_boot::ssh_keys::NoKey;
+use crate::controllers::wake;
+use crate::provider::tags;
+use crate::provider::tags::Owner;
+use crate::provider::{CreateRequest, Instance, ProviderError, ProviderOptions, SimulatedBoot};
+use crate::runtime::failure::Failure;
+use crate::state::ObjectKey;
+use crate::telemetry::labels::{CreateOutcome, FailureClass, ProviderOperation, TerminationOutcome};
+
+/// A pool whose watch was silent for this long is read before a machine is bought for it (invariant 5).
+const POOL_FRESHNESS: Duration = Duration::from_secs(10);
+/// How long to leave the API server alone with what it did not take.
+const SAY_AGAIN: SignedDuration = SignedDuration::from_mins(1);
+
+/// Takes one step.
+pub async fn take(context: &Context, gathered: &Gathered, step: Step) -> Result<(), Failure> {
+    match step {
+        Step::Create => create(context, gathered).await,
+        Step::Find => {
+            find(context, gathered).await;
+            Ok(())
+        }
+        Step::Confirm => {
+            confirm(context, gathered).await;
+            Ok(())
+        }
+        Step::ConfirmIdentity => {
+            confirm_identity(context, gathered).await;
+            Ok(())
+        }
+        Step::Quarantine => quarantine(context, gathered).await,
+        Step::RecordStuck(stuck) => {
+            record_stuck(context, gathered, stuck).await;
+            Ok(())
+        }
+        Step::RecordWarming => record_warming(context, gathered).await,
+        Step::RecordReady => record_ready(context, gathered).await,
+        Step::RecordErrored(broken) => {
+            let message = words(broken, gathered);
+            let never_ready = convert::status(&gathered.member).ready_since.is_none();
+            let launch_config = convert::launch_config_of(&gathered.member);
+            context.launch_health.failed(&launch_config, broken.class(), &message, never_ready);
+            record_errored(context, &gathered.member, broken.class(), &message).await
+        }
+        Step::RecordMachineGone => {
+            context.world.with(|state| state.machines_gone.insert(gathered.uid()));
+            Ok(())
+        }
+        Step::Delete => delete_member(context, &gathered.member).await,
+        Step::Terminate => terminate(context, gathered).await,
+        Step::Finish => {
+            finish(context, &gathered.member).await?;
+            let launch_config = convert::launch_config_of(&gathered.member);
+            // Whatever ended makes room in the account.
+            let makes_room = gathered.view.has_instance && gathered.cloud.holds().machine_ended(Timestamp::now());
+            if makes_room {
+                wake_scope(context, gathered);
+            }
+            if gathered.view.has_instance {
+                context.metrics.instance_termination(
+                    &launch_config.namespace,
+                    &launch_config.name,
+                    TerminationOutcome::Gone,
+                );
+            }
+            Ok(())
+        }
+        Step::Wait(_) => Ok(()),
+    }
+}
+
+async fn create(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
+    // Its turn comes first: what permits the call is looked at right before it begins.
+    gathered.cloud.admit(ProviderOperation::Create).await;
+    if !pool_is_fresh(context, gathered).await? || !may_be_bought(context, gathered) {
+        return Ok(());
+    }
+    // Without its key the member is of another template by now: it is gathered anew.
+    let Ok(request) = create_request(context, gathered) else { return Ok(()) };
+    // The fence of the lease: nothing may be waited for between this and the call.
+    context.leadership.check()?;
+    let (uid, began) = (gathered.uid(), Timestamp::now());
+    // Written down before the call begins: whatever happens to its answer, a machine may be there.
+    let before = context.machines.with(&uid, context.started, |record| {
+        let before = record.asked;
+        record.asked = Asked::Perhaps(began);
+        record.instance = None;
+        record.looked_at = None;
+        before
+    });
+    let pool = convert::pool_of(&gathered.member);
+    if let Some(delay) = context.memory.lock().replacement_begins(&pool) {
+        context.metrics.replacement_begun(delay);
+    }
+    let call = gathered.cloud.provider().create(&request);
+    let answer = gathered.cloud.call_admitted(ProviderOperation::Create, call).await;
+    let outcome = crate::cloud::outcome(answer.as_ref().err());
+    let launch_config = convert::launch_config_of(&gathered.member);
+    context.metrics.instance_create(&launch_config.namespace, &launch_config.name, CreateOutcome::from(outcome));
+    match answer {
+        Ok(instance) => {
+            info!(member = %gathered.key(), instance = %instance.id, "the create was accepted");
+            // As old as the question: a list that began since may show it further on.
+            context.machines.with(&uid, context.started, |record| record.saw(instance, began));
+            gathered.cloud.hurry();
+            probe_ended(context, gathered, true);
+            Ok(())
+        }
+        Err(error) => refused(context, gathered, before, &launch_config, &error, began).await,
+    }
+}
+
+/// Whether the launch config may buy this member now, by its own word and by what its cloud refuses.
+fn may_be_bought(context: &Context, gathered: &Gathered) -> bool {
+    let key = convert::launch_config_of(&gathered.member);
+    let config = context.world.with(|state| state.launch_configs.get(&key).cloned());
+    let Some(config) = config.filter(|config| !config.spec.paused) else { return false };
+    // One that changed while this waited for its turn has other bytes to send: it is gathered anew.
+    if config.metadata.generation != gathered.launch_config.metadata.generation {
+        return false;
+    }
+    let gate = gathered.cloud.holds().begin(&gathered.place(), &gathered.uid(), Timestamp::now());
+    matches!(gate, Gate::Open | Gate::Probe)
+}
+
+/// The member's create has its answer: if others waited for it, they look anew.
+fn probe_ended(context: &Context, gathered: &Gathered, accepted: bool) {
+    let changed = gathered.cloud.holds().ended(&gathered.place(), &gathered.uid(), accepted);
+    if changed {
+        wake_scope(context, gathered);
+    }
+}
+
+fn wake_scope(context: &Context, gathered: &Gathered) {
+    if let Some(scope) = Scope::of(&gathered.launch_config.spec) {
+        wake::scope(context, &scope);
+    }
+}
+
+/// What a create that was not accepted means for the member, and for the launch config.
+async fn refused(
+    context: &Context,
+    gathered: &Gathered,
+    before: Asked,
+    launch_config: &ObjectKey,
+    error: &ProviderError,
+    began: Timestamp,
+) -> Result<(), Failure> {
+    let now = Timestamp::now();
+    warn!(member = %gathered.key(), %error, "a create was not accepted");
+    context.machines.with(&gathered.uid(), context.started, |record| {
+        if error.is_definite_refusal() {
+            // This call made nothing; an earlier one without an answer may still have.
+            record.asked = before;
+        }
+        // A rate limit holds back all creates of the cloud; this member has done nothing wrong.
+        if !matches!(error, ProviderError::RateLimited { .. }) {
+            record.failed(now, None);
+        }
+    });
+    let lacks = matches!(error, ProviderError::Capacity { .. });
+    context.launch_health.failed(launch_config, error.class(), error.message(), lacks);
+    let changed = gathered.cloud.holds().refused(&gathered.place(), error, began, now);
+    if changed && let Some(pool) = &gathered.pool {
+        let note = format!("launch config {}: {error}", launch_config.name);
+        context.events.warn(pool.as_ref(), "CreateRefused", "Create", note);
+    }
+    probe_ended(context, gathered, false);
+    if changed {
+        wake_scope(context, gathered);
+    } else {
+        context.wakers.pools.wake(convert::pool_of(&gathered.member));
+        context.wakers.launch_configs.wake(launch_config.clone());
+    }
+    let for_good = error.is_definite_refusal()
+        && matches!(
+            error,
+            ProviderError::Quota { .. } | ProviderError::Capacity { .. } | ProviderError::Invalid { .. }
+        );
+    if for_good && before == Asked::Never {
+        return record_errored(context, &gathered.member, error.class(), error.message()).await;
+    }
+    Ok(())
+}
+
+/// Invariants 2 and 5 once more, right before the call, on a pool that was heard of or read a moment ago.
+async fn pool_is_fresh(context: &Context, gathered: &Gathered) -> Result<bool, Failure> {
+    let key = convert::pool_of(&gathered.member);
+    let heard = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < POOL_FRESHNESS);
+    let read = context.world.with(|state| state.pools_read.get(&key).copied());
+    if !heard(context.world.pools_last_heard(&key.namespace)) && !heard(read) {
+        match context.writes.get::<InstancePool>(&key).await {
+            Found::Object(_) => {
+                context.world.with(|state| state.pools_read.insert(key.clone(), Instant::now()));
+            }
+            Found::Missing => return Ok(false),
+            Found::Unproved => return Err(Failure::Unproved(key)),
+        }
+    }
+    Ok(context.world.with(|state| {
+        let pool =
+            state.pools.get(&key).filter(|pool| convert::uid(pool.as_ref()) == gathered.member.spec.pool_ref.uid);
+        pool.is_some_and(|pool| may_create(state, pool, &gathered.member))
+    }))
+}
+
+/// The same bytes whenever it is asked for the same member.
+fn create_request(context: &Context, gathered: &Gathered) -> Result<CreateRequest, NoKey> {
+    let (spec, member) = (&gathered.launch_config.spec, &gathered.member);
+    let (uid, namespace, name) = (gathered.uid(), member.namespace().unwrap_or_default(), member.name_any());
+    let owner = Owner { installation: &context.installation, member_uid: &uid, namespace: &namespace, name: &name };
+    let template = gathered.pool.as_ref().map(|pool| pool.spec.template.clone()).unwrap_or_default();
+    let simulated = spec.simulated.as_ref();
+    Ok(CreateRequest {
+        token: uid.clone(),
+        zone: member.spec.placement.zone.clone(),
+        market: spec.market,
+        instance_type: spec.instance_type.clone(),
+        image: member.spec.placement.image.clone(),
+        user_data: context.keys.first_boot(member, gathered.user_data.as_deref())?,
+        tags: tags::all(&owner, &template.tags),
+        options: ProviderOptions::Simulated(SimulatedBoot {
+            boot_milliseconds: simulated.map_or(0, |simulated| simulated.boot_milliseconds.unsigned_abs()),
+            boot_jitter_percent: simulated.map_or(0, |simulated| simulated.boot_jitter_percent.unsigned_abs()),
+        }),
+    })
+}
+
+async fn find(context: &Context, gathered: &Gathered) {
+    let (uid, began) = (gathered.uid(), Timestamp::now());
+    let answer = gathered.cloud.call(ProviderOperation::Find, gathered.cloud.provider().find(&uid)).await;
+    if let Ok(Some(instance)) = &answer
+        && gathered.view.ending_since.is_none()
+    {
+        info!(member = %gathered.key(), instance = %instance.id, "found by its token");
+        let launch_config = convert::launch_config_of(&gathered.member);
+        context.metrics.instance_create(&launch_config.namespace, &launch_config.name, CreateOutcome::Found);
+    }
+    context.machines.with(&uid, context.started, |record| match answer {
+        Ok(Some(instance)) => record.saw(instance, began),
+        Ok(None) => record.saw_none(began),
+        Err(_) => record.failed(Timestamp::now(), None),
+    });
+}
+
+async fn confirm(context: &Context, gathered: &Gathered) {
+    let Some(id) = gathered.instance_id() else { return };
+    let began = Timestamp::now();
+    let answer = gathered.cloud.call(ProviderOperation::Get, gathered.cloud.provider().get(&id)).await;
+    context.machines.with(&gathered.uid(), context.started, |record| match answer {
+        Ok(instance) => record.saw(instance, began),
+        Err(ProviderError::NotFound { .. }) => {
+            record.struck(began);
+        }
+        Err(_) => record.failed(Timestamp::now(), None),
+    });
+}
+
+/// One call serves everybody who doubts at the time.
+async fn confirm_identity(context: &Context, gathered: &Gathered) {
+    let after = match gathered.view.machine {
+        Machine::Missing { at, .. } => at,
+        _ => Timestamp::now().saturating_sub(IDENTITY_FRESH).unwrap_or(Timestamp::MIN),
+    };
+    if let Err(error) = gathered.cloud.confirm_identity(after).await {
+        warn!(member = %gathered.key(), %error, "the cloud does not say whose credentials these are");
+        context.machines.with(&gathered.uid(), context.started, |record| record.failed(Timestamp::now(), None));
+    }
+}
+
+async fn quarantine(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
+    let instance = gathered.instance_id().unwrap_or_default();
+    warn!(member = %gathered.key(), %instance, "quarantined: the machine was claimed before, by its tags");
+    let note = format!("instance {instance} was claimed before, by its tags: as after a restored backup");
+    context.events.warn(gathered.member.as_ref(), "Quarantined", "Observe", note);
+    write(context, &member::status::quarantined(&gathered.member, &instance, Timestamp::now())).await
+}
+
+/// Says it once. If it can't be said the end is still asked for, and it is tried again later.
+async fn record_stuck(context: &Context, gathered: &Gathered, stuck: Stuck) {
+    let (uid, now) = (gathered.uid(), Timestamp::now());
+    let id = gathered.instance_id().unwrap_or_default();
+    let words = context.machines.with(&uid, context.started, |record| record.terminate_words.clone());
+    let message = match stuck {
+        Stuck::TerminateFailing => format!("terminate calls for instance {id} fail, the last one: {words}"),
+        Stuck::StillThere => {
+            format!(
+                "the cloud accepted the terminate of instance {id}, but still shows it; it is asked again and again"
+            )
+        }
+    };
+    warn!(member = %gathered.key(), reason = stuck.reason(), %message, "a machine's end does not come");
+    match write(context, &member::status::stuck(&gathered.member, stuck, &message, now)).await {
+        Ok(()) => context.events.warn(gathered.member.as_ref(), stuck.reason(), "Terminate", message),
+        Err(failure) => {
+            warn!(member = %gathered.key(), %failure, "which could not be written down");
+            let until = now.saturating_add(SAY_AGAIN).unwrap_or(Timestamp::MAX);
+            context.machines.with(&uid, context.started, |record| record.stuck_unsaid = Some((stuck, until)));
+        }
+    }
+}
+
+async fn terminate(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
+    let Some(id) = gathered.instance_id() else { return Ok(()) };
+    let pool = convert::pool_of(&gathered.member);
+    let limit = gathered.pool.as_ref().map_or(1, |pool| pool.spec.provisioning.max_concurrent_deletes);
+    let slots = context.memory.lock().terminations(&pool, limit);
+    let Ok(_slot) = slots.acquire().await else { return Ok(()) };
+    gathered.cloud.admit(ProviderOperation::Terminate).await;
+    // The fence of the lease: nothing may be waited for between this and the call.
+    context.leadership.check()?;
+    let call = gathered.cloud.provider().terminate(&id);
+    let answer = gathered.cloud.call_admitted(ProviderOperation::Terminate, call).await;
+    let launch_config = convert::launch_config_of(&gathered.member);
+    let outcome = TerminationOutcome::from(crate::cloud::outcome(answer.as_ref().err()));
+    context.metrics.instance_termination(&launch_config.namespace, &launch_config.name, outcome);
+    let failures = context.machines.with(&gathered.uid(), context.started, |record| {
+        match &answer {
+            Ok(()) => record.terminate_accepted(Timestamp::now()),
+            Err(error) => record.terminate_failed(Timestamp::now(), None, error.to_string()),
+        }
+        record.terminate_failures
+    });
+    match answer {
+        Ok(()) => {
+            info!(member = %gathered.key(), instance = %id, "the terminate was accepted");
+            gathered.cloud.hurry();
+        }
+        Err(error) => {
+            warn!(member = %gathered.key(), instance = %id, failures, %error, "a terminate was not accepted");
+        }
+    }
+    Ok(())
+}
+
+async fn record_warming(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
+    let Some(machine) = recorded(gathered) else { return Ok(()) };
+    gathered.cloud.hurry();
+    write(context, &member::status::warming(&gathered.member, &machine, Timestamp::now())).await
+}
+
+async fn record_ready(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
+    let Some(machine) = recorded(gathered) else { return Ok(()) };
+    info!(member = %gathered.key(), instance = %machine.id, "ready");
+    write(context, &member::status::ready(&gathered.member, &machine, Timestamp::now())).await?;
+    context.launch_health.succeeded(&convert::launch_config_of(&gathered.member));
+    Ok(())
+}
+
+async fn record_errored(context: &Context, member: &PoolMember, class: &str, message: &str) -> Result<(), Failure> {
+    warn!(member = %ObjectKey::of(member), class, message, "errored");
+    context.events.warn(member, "Errored", "Observe", format!("{class}: {message}"));
+    write(context, &member::status::errored(member, class, message, Timestamp::now())).await?;
+    let launch_config = convert::launch_config_of(member);
+    context.metrics.member_failed(&launch_config.namespace, &launch_config.name, FailureClass::named(class));
+    Ok(())
+}
+
+/// Writes a member's status. One that changed in between is read, and looked at anew.
+async fn write(context: &Context, member: &PoolMember) -> Result<(), Failure> {
+    match context.writes.keep_status(member).await {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.answer, Answer::Conflict | Answer::NotFound | Answer::Ambiguous) => {
+            let key = ObjectKey::of(member);
+            match context.writes.get::<PoolMember>(&key).await {
+                Found::Object(_) => Ok(()),
+                Found::Missing => {
+                    context.world.answered_gone::<PoolMember>(&key, &convert::uid(member));
+                    Ok(())
+                }
+                Found::Unproved => Err(error.into()),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn recorded(gathered: &Gathered) -> Option<RecordedMachine> {
+    let instance: &Instance = gathered.sighting.instance.as_ref()?;
+    let addresses = instance
+        .addresses
+        .iter()
+        .map(|address| InstanceAddress { type_: address.kind.as_str().to_owned(), address: address.address.clone() })
+        .collect();
+    Some(RecordedMachine {
+        id: instance.id.clone(),
+        region: instance.region.clone(),
+        zone: instance.zone.clone(),
+        instance_type: instance.instance_type.clone(),
+        addresses,
+        launch_time: instance.launch_time,
+        boot_time: instance.boot_time,
+    })
+}
+
+fn words(broken: Broken, gathered: &Gathered) -> String {
+    match broken {
+        Broken::LaunchTimeout => {
+            format!(
+                "the machine had not booted {} s after its create was accepted",
+                gathered.view.launch_timeout.as_secs()
+            )
+        }
+        Broken::WarmingTimeout => {
+            format!("the machine was not ready {} s after it had booted", gathered.view.warming_timeout.as_secs())
+        }
+        Broken::InstanceGone => "the machine ended by itself, or somebody else ended it".to_owned(),
+    }
+}

@@ -1,0 +1,239 @@
+//! A member with all that its next step depends on.
+
+use std::sync::Arc;
+
+use bullpen_api::{InstancePool, LaunchConfig, MemberState, PoolMember, Readiness};
+use bullpen_plan::claim::claim_tag::served_before;
+use bullpen_plan::launch::refusals::{Gate, Place};
+use bullpen_plan::member::lifecycle::{Asked, LifecycleView, Past};
+use bullpen_plan::member::user_data::UserData;
+use bullpen_plan::pool::sizing::create_may_begin;
+use bullpen_plan::pool::template::template_hash;
+use jiff::{SignedDuration, Timestamp};
+
+use super::machine_memory::{Sighting, sighting};
+use crate::cloud::{Cloud, Scope};
+use crate::controllers::context::Context;
+use crate::controllers::convert;
+use crate::controllers::convert::place_of;
+use crate::runtime::failure::Failure;
+use crate::state::ObjectKey;
+use crate::state::cluster_state::State;
+
+/// A member with all that its next step depends on.
+pub struct Gathered {
+    /// The member.
+    pub member: Arc<PoolMember>,
+    /// Its pool, if this incarnation of it is there.
+    pub pool: Option<Arc<InstancePool>>,
+    /// Its launch config.
+    pub launch_config: Arc<LaunchConfig>,
+    /// Its cloud.
+    pub cloud: Arc<Cloud>,
+    /// Its machine as last shown.
+    pub sighting: Sighting,
+    /// The same for the plan.
+    pub view: LifecycleView,
+    /// What the machine is to run at its first boot, by the user's own words in the template that the member is of. May be
+    /// a secret.
+    pub user_data: Option<Arc<str>>,
+}
+
+impl Gathered {
+    /// Key of the member.
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey::of(self.member.as_ref())
+    }
+
+    /// Uid of the member.
+    pub fn uid(&self) -> String {
+        convert::uid(self.member.as_ref())
+    }
+
+    /// Where and as what it is bought.
+    pub fn place(&self) -> Place {
+        place_of(&self.launch_config, &self.member.spec.template_hash)
+    }
+
+    /// The machine's id: as recorded, or as shown.
+    pub fn instance_id(&self) -> Option<String> {
+        let recorded =
+            self.member.status.as_ref().and_then(|status| status.instance.as_ref()).map(|machine| machine.id.clone());
+        recorded.or_else(|| self.sighting.instance.as_ref().map(|instance| instance.id.clone()))
+    }
+}
+
+/// Puts it together.
+///
+/// # Errors
+/// When its launch config is not there.
+pub fn gather(
+    context: &Context,
+    member: Arc<PoolMember>,
+    ending_since: Option<Timestamp>,
+    held: bool,
+) -> Result<Gathered, Failure> {
+    let launch_config_key = convert::launch_config_of(&member);
+    let (launch_config, pool, may_create, user_data) = context.world.with(|state| {
+        let pool = live_pool(state, &member);
+        let pending = convert::state(&member) == MemberState::Pending;
+        let may_create = pending && pool.as_ref().is_some_and(|pool| may_create(state, pool, &member));
+        let user_data = pool.as_ref().map(|pool| convert::user_data(state, pool));
+        (state.launch_configs.get(&launch_config_key).cloned(), pool, may_create, user_data)
+    });
+    let launch_config = launch_config.ok_or_else(|| Failure::NoLaunchConfig(launch_config_key.clone()))?;
+    let cloud = Scope::of(&launch_config.spec)
+        .and_then(|scope| context.clouds.get(&scope))
+        .ok_or(Failure::NoLaunchConfig(launch_config_key))?;
+    let (uid, now) = (convert::uid(member.as_ref()), Timestamp::now());
+    let (word, recorded) = (cloud.word(), launch_config.status.as_ref().and_then(|status| status.identity.as_ref()));
+    let trusted = cloud.foreign().is_none() && word.as_ref().is_some_and(|word| Some(&word.identity) == recorded);
+    let account_confirmed_at = word.as_ref().filter(|_| trusted).map(|word| word.asked_at);
+    let listing = cloud.listing();
+    let record = context.machines.with(&uid, context.started, |record| {
+        if let Some(listing) = &listing {
+            record.listed(listing);
+        }
+        if let Some(word) = &word {
+            record.doubt_absence_before(word.since);
+        }
+        record.settle_strike(account_confirmed_at);
+        if ending_since.is_some() && record.ending_since.is_none() {
+            record.ending_since = ending_since;
+        }
+        record.clone()
+    });
+    let status = convert::status(&member);
+    let recorded_id = status.instance.as_ref().map(|machine| machine.id.as_str());
+    let known_since = status.warming_started_at.as_ref().map(|time| time.0);
+    if listing.as_ref().is_some_and(|listing| record.outlasts(listing.began)) {
+        context.machines.overtook(ObjectKey::of(member.as_ref()));
+    }
+    let sighting = sighting(&record, listing.as_deref(), &uid, recorded_id, known_since);
+    let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
+    let gate = cloud.holds().look(&place_of(&launch_config, &member.spec.template_hash), Some(&uid), Timestamp::now());
+    // Where nothing may be bought for a while, a member that was not asked for yet makes way for another launch config.
+    let open = !launch_config.spec.paused && !matches!(gate, Gate::Closed(_));
+    let user_data = user_data.unwrap_or_else(UserData::unread);
+    let same = |pool: &Arc<InstancePool>| is_current(pool, &user_data, &launch_config, &member, record.asked);
+    let current = open && pool.as_ref().is_some_and(same);
+    let may_create = may_create && gate != Gate::Wait;
+    let seconds = |seconds: i32| SignedDuration::from_secs(i64::from(seconds));
+    let view = LifecycleView {
+        state: status.state,
+        ending_since,
+        has_instance: recorded_id.is_some(),
+        current,
+        may_create: may_create && user_data.known().is_some(),
+        asked: if status.instance.is_some() { Asked::Perhaps(context.started) } else { record.asked },
+        machine: sighting.machine,
+        warming_started_at: known_since,
+        launch_timeout: seconds(readiness.launch_timeout_seconds),
+        warming_timeout: seconds(readiness.warming_timeout_seconds),
+        create_grace: SignedDuration::try_from(cloud.provider().create_grace()).unwrap_or(SignedDuration::MAX),
+        not_before: record.not_before,
+        struck_at: record.struck_at,
+        next_look: record.next_look,
+        terminate_accepted_at: record.terminate_accepted_at,
+        terminate_first_accepted_at: record.terminate_first_accepted_at,
+        terminate_failures: record.terminate_failures,
+        said_stuck: record
+            .stuck_unsaid
+            .filter(|(_, until)| *until > now)
+            .map(|(stuck, _)| stuck)
+            .or_else(|| convert::said_stuck(&member)),
+        account_confirmed_at,
+        past: past(&member, &sighting),
+        held,
+    };
+    let user_data = match user_data {
+        UserData::Known(text) | UserData::Keyed { text, .. } => text,
+        UserData::Missing { .. } => None,
+    };
+    Ok(Gathered { member, pool, launch_config, cloud, sighting, view, user_data })
+}
+
+fn past(member: &PoolMember, sighting: &Sighting) -> Past {
+    if convert::is_quarantined(member) {
+        Past::Quarantined
+    } else if served_before(convert::state(member), sighting.claim()) {
+        Past::Served
+    } else {
+        Past::Clean
+    }
+}
+
+fn live_pool(state: &State, member: &PoolMember) -> Option<Arc<InstancePool>> {
+    let pool = state.pools.get(&convert::pool_of(member))?;
+    (convert::uid(pool.as_ref()) == member.spec.pool_ref.uid).then(|| pool.clone())
+}
+
+/// Invariants 2 and 5, as far as the store knows.
+pub fn may_create(state: &State, pool: &InstancePool, member: &PoolMember) -> bool {
+    let others = state.others_of(pool, member) + state.unwritten(&ObjectKey::of(pool)).count();
+    create_may_begin(pool.spec.state, convert::deleting(pool), pool.spec.max_size, others)
+}
+
+/// Whether the member is what a new one would be, and a create would send what it was written for. A change that makes no
+/// other machine, such as a cap, matters only where a call was begun: its retry would have to send the same bytes.
+/// Without its user data none would be anything: it only waits then.
+fn is_current(
+    pool: &InstancePool,
+    user_data: &UserData,
+    launch_config: &LaunchConfig,
+    member: &PoolMember,
+    asked: Asked,
+) -> bool {
+    let same = user_data.known().is_none_or(|first_boot| {
+        member.spec.template_hash == template_hash(&pool.spec.template, first_boot, &launch_config.spec)
+    });
+    (asked == Asked::Never || Some(member.spec.placement.generation) == launch_config.metadata.generation)
+        && !convert::deleting(launch_config)
+        && same
+}
+
+#[cfg(test)]
+mod tests {
+    use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
+    use kube::runtime::watcher::Event;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::state::World;
+    use crate::state::cluster_state::PlannedMember;
+
+    fn of<K: serde::de::DeserializeOwned>(object: Value) -> K {
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn member(name: &str) -> PoolMember {
+        of(json!({
+            "metadata": {"namespace": "ci", "name": name, "uid": name, "resourceVersion": "4"},
+            "spec": {
+                "poolRef": {"name": "linux", "uid": "p"},
+                "placement": {"launchConfig": "sim", "generation": 1, "image": "i", "zone": "z"},
+                "templateHash": "h",
+            },
+        }))
+    }
+
+    #[test]
+    fn a_member_that_is_written_and_still_planned_counts_once_against_max_size() {
+        let world = World::new(WatchedNamespaces::All).0;
+        let pool: InstancePool = of(json!({
+            "metadata": {"namespace": "ci", "name": "linux", "uid": "p", "resourceVersion": "1"},
+            "spec": {"targetSize": 2, "maxSize": 2, "launchConfigs": [{"name": "sim"}]},
+        }));
+        world.watched(&Feed::Everywhere, Event::Apply(pool.clone()));
+        world.answered(member("linux-a"));
+        world.answered(member("linux-b"));
+        world.with(|state| {
+            let plan = |name: &str| PlannedMember { name: name.into(), launch_config: "sim".into() };
+            state.planned.insert(ObjectKey::of(&pool), vec![plan("linux-a"), plan("linux-b")]);
+            assert!(may_create(state, &pool, &member("linux-a")) && may_create(state, &pool, &member("linux-b")));
+            // One that nobody has written yet will bill as well.
+            state.planned.entry(ObjectKey::of(&pool)).or_default().push(plan("linux-c"));
+            assert!(!may_create(state, &pool, &member("linux-a")));
+        });
+    }
+}

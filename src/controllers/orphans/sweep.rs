@@ -1,0 +1,257 @@
+//! The sweep: after each whole list, machines of ours that have no member are terminated, unless they are too many.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, LaunchConfig, Orphans, PoolMember};
+use bullpen_plan::member::orphans::{Listed, Owner, Recorded, Sight, Verdict, is_orphan, judge, screen};
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use tracing::{info, warn};
+
+use super::memory::{SweepMemory, Turn};
+use crate::cloud::{Cloud, Listing, Scope, outcome};
+use crate::controllers::context::Context;
+use crate::controllers::convert;
+use crate::provider::{Instance, InstancePhase};
+use crate::runtime::backoff::backoff;
+use crate::state::ObjectKey;
+use crate::state::cluster_state::State;
+use crate::telemetry::labels::{ProviderOperation, TerminationOutcome};
+
+/// Reads and terminate calls of one sweep that run side by side.
+const AT_ONCE: usize = 4;
+/// Between two terminate calls for the same orphan.
+const FIRST_BACKOFF: Duration = Duration::from_secs(5);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
+/// Ids in the status of a launch config.
+const MOST_RECORDED: usize = 20;
+/// Ids in a note.
+const MOST_NAMED: usize = 3;
+
+/// A list of this scope is there: sweeps, in the background.
+pub fn listed(context: &Context, scope: &Scope) {
+    let Some(cloud) = context.clouds.get(scope) else { return };
+    let Some(listing) = cloud.listing() else { return };
+    let memory = context.sweeps.memory(scope);
+    let Some(turn) = Turn::take(&memory) else { return };
+    let (context, scope) = (context.clone(), scope.clone());
+    tokio::spawn(async move {
+        sweep(&context, &scope, (&cloud, &memory), &listing).await;
+        drop(turn);
+    });
+}
+
+async fn sweep(context: &Context, scope: &Scope, (cloud, memory): (&Arc<Cloud>, &SweepMemory), listing: &Listing) {
+    let Some((suspects, fleet)) = look(context, scope, (cloud, memory), listing) else { return };
+    let orphans: HashMap<String, Listed> = stream::iter(suspects)
+        .map(|suspect| async move { confirmed(context, &suspect).await.then(|| (suspect.id.clone(), suspect)) })
+        .buffer_unordered(AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await;
+    let ids: BTreeSet<String> = orphans.keys().cloned().collect();
+    let configs = context.world.with(|state| of_scope(state, scope));
+    let said: Vec<_> = configs.iter().filter_map(|config| config.annotations().get(ANNOTATION_CONFIRM_SWEEP)).collect();
+    let verdict = judge(&ids, fleet, said.iter().map(|text| text.as_str()));
+    note(context, (cloud, memory), &configs, &verdict, &ids);
+    if verdict == Verdict::Sweep && !context.sweeps.rules.dry_run {
+        stream::iter(due(memory, &ids)).for_each_concurrent(AT_ONCE, |id| end(context, cloud, id)).await;
+    }
+}
+
+/// The machines that nobody seems to need, and how many there are in all that this operator may judge. Nothing before the
+/// caches are whole and the account is known to be that of every launch config of the scope.
+fn look(
+    context: &Context,
+    scope: &Scope,
+    (cloud, memory): (&Arc<Cloud>, &SweepMemory),
+    listing: &Listing,
+) -> Option<(Vec<Listed>, usize)> {
+    let word = cloud.word()?;
+    let now = Timestamp::now();
+    let watched = &context.sweeps.rules.watched;
+    let mut unlabelled = BTreeSet::new();
+    let mut fleet = 0;
+    let suspects = context.world.with(|state| {
+        let configs = of_scope(state, scope);
+        let mine = |config: &Arc<LaunchConfig>| {
+            config.status.as_ref().and_then(|status| status.identity.as_ref()) == Some(&word.identity)
+        };
+        if !state.is_synced() || configs.is_empty() || cloud.foreign().is_some() || !configs.iter().all(mine) {
+            return None;
+        }
+        let mut suspects = Vec::new();
+        for machine in listing.machines().map(listed_machine) {
+            let owner = machine.owner.as_ref();
+            if owner.is_some_and(|owner| watched.contains(&owner.namespace) && !state.knows(&owner.namespace)) {
+                // Its members could not be listed yet.
+                continue;
+            }
+            let in_scope = owner.is_some_and(|owner| watched.contains(&owner.namespace));
+            fleet += usize::from(in_scope && !machine.ending);
+            let known = owner
+                .and_then(|owner| state.members.get(&ObjectKey::new(owner.namespace.as_str(), owner.name.as_str())))
+                .map(|member| recorded(member));
+            match screen(&machine, known.as_ref(), watched, context.sweeps.rules.grace, now) {
+                Sight::Settled => {}
+                Sight::Suspect => suspects.push(machine),
+                Sight::Unlabelled => drop(unlabelled.insert(machine.id)),
+            }
+        }
+        Some(suspects)
+    })?;
+    let news = {
+        let mut memory = memory.state.lock();
+        let news: Vec<_> = unlabelled.difference(&memory.unlabelled).cloned().collect();
+        memory.unlabelled = unlabelled;
+        news
+    };
+    if !news.is_empty() {
+        warn!(?scope, count = news.len(), some = ?named(&news), "machines with this installation's tag do not say whose they are: they are left alone");
+    }
+    Some((suspects, fleet))
+}
+
+fn listed_machine(instance: &Instance) -> Listed {
+    let told = |tag: &Option<Box<str>>| tag.as_deref().filter(|value| !value.is_empty()).map(str::to_owned);
+    let tags = &instance.tags;
+    let owner =
+        || Some(Owner { namespace: told(&tags.namespace)?, name: told(&tags.name)?, uid: told(&tags.member_uid)? });
+    let ending = match instance.phase {
+        InstancePhase::ShuttingDown | InstancePhase::Terminated => true,
+        InstancePhase::Pending | InstancePhase::Running | InstancePhase::Stopped => false,
+    };
+    Listed { id: instance.id.clone(), owner: owner(), launched: instance.launch_time, ending }
+}
+
+fn recorded(member: &PoolMember) -> Recorded {
+    let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
+    Recorded { uid: convert::uid(member), instance: machine.map(|machine| machine.id.clone()) }
+}
+
+fn of_scope(state: &State, scope: &Scope) -> Vec<Arc<LaunchConfig>> {
+    let configs = state.launch_configs.iter().map(|(_, config)| config);
+    configs.filter(|config| Scope::of(&config.spec).as_ref() == Some(scope)).cloned().collect()
+}
+
+/// Only the API server itself can say that a member is gone.
+async fn confirmed(context: &Context, suspect: &Listed) -> bool {
+    let Some(owner) = &suspect.owner else { return false };
+    let key = ObjectKey::new(owner.namespace.as_str(), owner.name.as_str());
+    let found = context.writes.get::<PoolMember>(&key).await;
+    is_orphan(suspect, &convert::found(&found, recorded))
+}
+
+/// Remembers the verdict, and says it where it is new.
+fn note(
+    context: &Context,
+    (cloud, memory): (&Cloud, &SweepMemory),
+    configs: &[Arc<LaunchConfig>],
+    verdict: &Verdict,
+    orphans: &BTreeSet<String>,
+) {
+    let dry_run = context.sweeps.rules.dry_run;
+    let (changed, news) = {
+        let mut memory = memory.state.lock();
+        let blocked = |verdict: &Verdict| matches!(verdict, Verdict::Blocked { .. });
+        let turned = memory.verdict != *verdict && (blocked(&memory.verdict) || blocked(verdict));
+        // A dry run has them in the status too.
+        let changed = turned || (dry_run && memory.orphans != *orphans);
+        let news: Vec<_> = orphans.difference(&memory.spoken).cloned().collect();
+        memory.spoken.clone_from(orphans);
+        memory.asked.retain(|id, _| orphans.contains(id));
+        memory.verdict = verdict.clone();
+        memory.orphans.clone_from(orphans);
+        (changed, news)
+    };
+    if let Some(word) = cloud.word() {
+        let blocked = matches!(verdict, Verdict::Blocked { .. });
+        context.metrics.set_orphans(cloud.provider().kind(), &word.identity, orphans.len(), blocked);
+    }
+    if changed {
+        for config in configs {
+            context.wakers.launch_configs.wake(ObjectKey::of(config.as_ref()));
+        }
+    }
+    if news.is_empty() {
+        return;
+    }
+    let some = named(&news);
+    let (reason, words) = match verdict {
+        Verdict::Nothing => return,
+        Verdict::Blocked { .. } => ("SweepBlocked", "have no member, and are too many to be terminated without a word"),
+        Verdict::Sweep if dry_run => ("SweepDryRun", "have no member, and would be terminated but for --sweep-dry-run"),
+        Verdict::Sweep => ("Swept", "have no member, and are terminated"),
+    };
+    warn!(count = news.len(), instances = ?some, reason, "machines {words}");
+    let note = format!("{} machines {words}: {}", news.len(), some.join(", "));
+    for config in configs {
+        context.events.warn(config.as_ref(), reason, "Sweep", note.clone());
+    }
+}
+
+/// The orphans whose end may be asked for now.
+fn due(memory: &SweepMemory, orphans: &BTreeSet<String>) -> Vec<String> {
+    let mut memory = memory.state.lock();
+    let now = Instant::now();
+    let mut due = Vec::new();
+    for id in orphans {
+        let (times, next) = memory.asked.entry(id.clone()).or_insert((0, now));
+        if *next <= now {
+            *next = now + backoff(FIRST_BACKOFF, LONGEST_BACKOFF, *times);
+            *times += 1;
+            due.push(id.clone());
+        }
+    }
+    due
+}
+
+async fn end(context: &Context, cloud: &Cloud, id: String) {
+    cloud.admit(ProviderOperation::Terminate).await;
+    // The fence of the lease: nothing may be waited for between this and the call.
+    if context.leadership.check().is_err() {
+        return;
+    }
+    let answer = cloud.call_admitted(ProviderOperation::Terminate, cloud.provider().terminate(&id)).await;
+    let result = TerminationOutcome::from(outcome(answer.as_ref().err()));
+    context.metrics.orphan_termination(cloud.provider().kind(), result);
+    match answer {
+        Ok(()) => {
+            info!(instance = %id, "swept: the terminate of a machine without a member was accepted");
+            cloud.hurry();
+        }
+        Err(error) => warn!(instance = %id, %error, "a terminate of a machine without a member was not accepted"),
+    }
+}
+
+fn named(ids: &[String]) -> Vec<String> {
+    ids.iter().take(MOST_NAMED).cloned().collect()
+}
+
+/// The machines without a member that a launch config records: those that are not just being ended.
+pub fn recorded_orphans(memory: &SweepMemory, dry_run: bool) -> Option<Orphans> {
+    let state = memory.state.lock();
+    let code = match &state.verdict {
+        Verdict::Blocked { code, .. } => code.clone(),
+        Verdict::Sweep if dry_run => String::new(),
+        Verdict::Sweep | Verdict::Nothing => return None,
+    };
+    Some(Orphans {
+        count: i32::try_from(state.orphans.len()).unwrap_or(i32::MAX),
+        instances: state.orphans.iter().take(MOST_RECORDED).cloned().collect(),
+        code,
+    })
+}
+
+/// What a launch config says of a sweep that waits for a person's word; `None` if there is none.
+pub fn blocked_words(memory: &SweepMemory) -> Option<String> {
+    let state = memory.state.lock();
+    let (Verdict::Blocked { code, limit: most }, orphans) = (&state.verdict, state.orphans.len()) else { return None };
+    Some(format!(
+        "{orphans} machines of this account and region have no member, and only {most} at once are terminated without a \
+         word. If they may go, annotate this launch config: {ANNOTATION_CONFIRM_SWEEP}={code}"
+    ))
+}

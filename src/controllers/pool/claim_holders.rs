@@ -1,0 +1,91 @@
+//! The claims that hold members of a pool which is being deleted, with its namespace perhaps: the pool waits for them, so
+//! its status names them and each of them is told once.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bullpen_api::{InstancePool, PoolClaim};
+use bullpen_plan::pool::status::{Holders, waits_for_claims};
+use tracing::info;
+
+use crate::cluster::reads::namespaces::{Namespace, look};
+use crate::controllers::context::Context;
+use crate::controllers::convert;
+use crate::controllers::member::set_aside::LOOK_AT_NAMESPACE_EVERY;
+use crate::state::ObjectKey;
+use crate::state::cluster_state::State;
+
+/// Reason of the Event on a claim whose pool is being deleted.
+const POOL_DELETED: &str = "PoolBeingDeleted";
+
+/// Learns whether the namespace of a pool that is being deleted ends as well. A pool that nobody's claims keep goes by
+/// itself, so nothing is asked for it.
+pub async fn look_at_namespace(context: &Context, key: &ObjectKey, pool: &InstancePool) {
+    let held = context.world.with(|state| keys(state, pool).next().is_some());
+    if !convert::deleting(pool) || !held {
+        return;
+    }
+    {
+        let mut memories = context.memory.lock();
+        let memory = memories.pool(key, &convert::uid(pool));
+        let fresh = memory.namespace_looked.is_some_and(|at| at.elapsed() < LOOK_AT_NAMESPACE_EVERY.unsigned_abs());
+        if memory.namespace_terminating || fresh {
+            return;
+        }
+        memory.namespace_looked = Some(Instant::now());
+    }
+    if look(&context.writes.client(), &key.namespace).await == Namespace::Ending {
+        context.memory.lock().pool(key, &convert::uid(pool)).namespace_terminating = true;
+    }
+}
+
+/// Who holds members of the pool, for its status.
+pub fn of(context: &Context, key: &ObjectKey, pool: &InstancePool) -> Holders {
+    let emptying = convert::deleting(pool) || pool.spec.state == bullpen_api::PoolState::Draining;
+    if !emptying {
+        return Holders::default();
+    }
+    let claims = context.world.with(|state| keys(state, pool).map(|key| key.to_string()).collect());
+    let namespace_ends = context.memory.lock().pool(key, &convert::uid(pool)).namespace_terminating;
+    Holders { claims, namespace_ends }
+}
+
+/// Tells the claims that hold members of a pool which is being deleted, once: a pool whose status says already that it
+/// waits for claims was told of by whoever led before.
+pub fn tell(context: &Context, key: &ObjectKey, pool: &InstancePool, namespace_ends: bool) {
+    if !convert::deleting(pool) {
+        return;
+    }
+    let first = {
+        let mut memories = context.memory.lock();
+        let memory = memories.pool(key, &convert::uid(pool));
+        !std::mem::replace(&mut memory.holders_told, true)
+    };
+    if !first || waits_for_claims(pool) {
+        return;
+    }
+    let claims: Vec<Arc<PoolClaim>> = context.world.with(|state| {
+        let held = keys(state, pool).filter_map(|key| state.claims.get(&key).cloned());
+        // No Event can be created in a namespace that ends, and its claims end with it.
+        held.filter(|claim| !namespace_ends || claim.metadata.namespace.as_ref() != Some(&key.namespace)).collect()
+    });
+    if claims.is_empty() {
+        return;
+    }
+    info!(pool = %key, claims = claims.len(), namespace_ends, "is being deleted, and waits for the claims that hold its members");
+    let what = if namespace_ends {
+        format!("namespace {} with pool {}", key.namespace, key.name)
+    } else {
+        format!("pool {key}")
+    };
+    let note = format!("{what} is being deleted and waits for this claim: it keeps its machine until it ends");
+    context.events.warn_each(&claims, POOL_DELETED, "Delete", note);
+}
+
+/// The claims that members of this incarnation of the pool name.
+fn keys<'a>(state: &'a State, pool: &'a InstancePool) -> impl Iterator<Item = ObjectKey> + use<'a> {
+    state.members_of(pool).filter_map(|member| {
+        let claim = member.status.as_ref()?.claim_ref.as_ref()?;
+        Some(ObjectKey::new(claim.namespace.clone(), claim.name.clone()))
+    })
+}

@@ -1,0 +1,313 @@
+//! What a pool may buy by each of its launch configs: its breakers and ramps, the holds of clouds, caps and weights,
+//! put together for the placement.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bullpen_api::{InstancePool, MemberState, PoolMember};
+use bullpen_plan::launch::breaker::{Phase, Rules};
+use bullpen_plan::launch::placement::LaunchConfigView;
+use bullpen_plan::launch::refusals::{Gate, Hold, Place};
+use bullpen_plan::launch::trial::{FAILURES, Proof, Trial};
+use bullpen_plan::launch::weights;
+use bullpen_plan::pool::provisioning::{LaunchConfigHealth, Refusal};
+use bullpen_plan::pool::template::UsableLaunchConfig;
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::memory::PoolMemory;
+use crate::cloud::{Cloud, Scope};
+use crate::controllers::context::Context;
+use crate::controllers::convert;
+use crate::controllers::convert::place_of;
+use crate::state::ObjectKey;
+use crate::state::cluster_state::{PlannedMember, State};
+use crate::telemetry::labels::{BreakerState, ProviderOperation};
+
+/// Between two looks whether a launch config was taken up, after a start.
+const TAKING_UP: SignedDuration = SignedDuration::from_millis(200);
+
+/// What a pool may buy, and what it says of that.
+#[derive(Debug, Default)]
+pub struct Purchasing {
+    /// For the placement.
+    pub views: Vec<LaunchConfigView>,
+    /// For the status.
+    pub health: Vec<LaunchConfigHealth>,
+    /// Breakers that opened (true) or closed since the last pass.
+    turned: Vec<(String, bool)>,
+    states: Vec<(String, BreakerState)>,
+}
+
+/// The moment at which it is put together.
+#[derive(Clone, Copy)]
+pub struct Moment<'a> {
+    /// The clouds and what is known of launch configs.
+    pub context: &'a Context,
+    /// The cluster.
+    pub state: &'a State,
+    /// The pool.
+    pub pool: &'a InstancePool,
+    /// Nothing is bought before.
+    pub waits_until: Option<Timestamp>,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// Puts it together, and takes in what the members prove by now.
+pub fn purchasing(moment: Moment<'_>, memory: &mut PoolMemory, usable: &[UsableLaunchConfig]) -> Purchasing {
+    let Moment { context, state, pool, .. } = moment;
+    if !memory.counted.is_empty() || !memory.unrecorded.is_empty() {
+        let present: HashSet<_> = state.members_of(pool).filter_map(|member| member.metadata.uid.as_deref()).collect();
+        memory.counted.retain(|uid| present.contains(uid.as_str()));
+        memory.unrecorded.retain(|uid| present.contains(uid.as_str()));
+    }
+    let in_spec = |name: &String| pool.spec.launch_configs.iter().any(|entry| entry.name == *name);
+    memory.trials.retain(|name, _| {
+        let kept = in_spec(name);
+        if !kept {
+            context.metrics.breaker_gone(&pool.namespace().unwrap_or_default(), &pool.name_any(), name);
+        }
+        kept
+    });
+    let mut purchasing = Purchasing::default();
+    for config in usable {
+        purchasing.add(moment, memory, config);
+    }
+    purchasing
+}
+
+impl Purchasing {
+    fn add(&mut self, moment: Moment<'_>, memory: &mut PoolMemory, config: &UsableLaunchConfig) {
+        let Moment { context, state, pool, waits_until, now } = moment;
+        let key = ObjectKey::new(pool.namespace().unwrap_or_default(), config.name.as_str());
+        let Some(launch_config) = state.launch_configs.get(&key) else { return };
+        let threshold = pool.spec.provisioning.failure_threshold;
+        let opened_before = memory.trials.get(&config.name).map(|trial| trial.breaker.has_opened(threshold));
+        let trial = observe(state, memory, pool, config);
+        let allowed = trial.allowance(threshold, now);
+        let place = place_of(launch_config, &config.template_hash);
+        let cloud = Scope::of(&launch_config.spec).and_then(|scope| context.clouds.get(&scope));
+        let gate = cloud.as_ref().map_or(Gate::Open, |cloud| cloud.holds().look(&place, None, now));
+        // What its status remembers of refusals is taken up in a moment.
+        let unseen = context.launch_health.get(&key).is_none().then(|| now.checked_add(TAKING_UP).unwrap_or(now));
+        let limited = cloud.as_ref().and_then(|cloud| cloud.held_until(ProviderOperation::Create, now));
+        let pending = in_flight(state, pool, &config.name, |state| state == MemberState::Pending);
+        let (by_gate, gate_until) = match gate {
+            Gate::Open => (None, None),
+            Gate::Probe => (Some((1 - pending).max(0)), None),
+            Gate::Wait => (Some(0), None),
+            Gate::Closed(until) => (Some(1), Some(until)),
+        };
+        let room = [allowed.room, caps(state, pool, config), by_gate].into_iter().flatten().min();
+        let held_until = [waits_until, allowed.until, gate_until, limited, unseen].into_iter().flatten().max();
+        let weight =
+            if config.paused { 0 } else { weights::effective(config.weight, context.launch_health.percent(&key)) };
+        let members = count(state, pool, &config.name);
+        self.views.push(LaunchConfigView {
+            name: config.name.clone(),
+            weight,
+            members,
+            room,
+            ramp: allowed.ramp,
+            held_until,
+        });
+
+        let opened = trial.breaker.has_opened(threshold);
+        if opened_before.unwrap_or(opened) != opened {
+            self.turned.push((config.name.clone(), opened));
+        }
+        self.states.push((config.name.clone(), breaker_state(trial.breaker.phase(threshold, now))));
+        self.health.push(LaunchConfigHealth {
+            recorded: trial.recorded(&config.name),
+            breaker_open: opened,
+            paused: config.paused,
+            refusal: refusal(cloud.as_deref(), &place),
+            lack: cloud.and_then(|cloud| cloud.holds().reason_of(&place, true).map(refused)),
+        });
+    }
+
+    /// Says on transitions only what turned, and shows the present state of each breaker.
+    pub fn tell(&self, context: &Context, pool: &InstancePool) {
+        let (namespace, name) = (pool.namespace().unwrap_or_default(), pool.name_any());
+        for (launch_config, state) in &self.states {
+            context.metrics.set_breaker(&namespace, &name, launch_config, *state);
+        }
+        for (launch_config, opened) in &self.turned {
+            if *opened {
+                let health = self.health.iter().find(|health| health.recorded.name == *launch_config);
+                let note = health.map(LaunchConfigHealth::breaker_words).unwrap_or_default();
+                context.events.warn(pool, "BreakerOpened", "Create", note);
+            } else {
+                let note = format!("launch config {launch_config}: buying again");
+                context.events.normal(pool, "BreakerClosed", "Create", note);
+            }
+        }
+    }
+}
+
+/// What the members of a launch config prove by now. Failures that are new are counted, and not yet recorded.
+fn observe<'a>(
+    state: &State,
+    memory: &'a mut PoolMemory,
+    pool: &InstancePool,
+    config: &UsableLaunchConfig,
+) -> &'a Trial {
+    let in_status = pool.status.as_ref().map(|status| status.launch_configs.as_slice()).unwrap_or_default();
+    let recorded = in_status.iter().find(|entry| entry.name == config.name);
+    let seed = format!("{}/{}", convert::uid(pool), config.name);
+    let provisioning = &pool.spec.provisioning;
+    let rules = Rules {
+        threshold: provisioning.failure_threshold,
+        cooldown: SignedDuration::from_secs(i64::from(provisioning.cooldown_seconds)),
+        seed: &seed,
+    };
+    let trial = memory.trials.entry(config.name.clone()).or_default();
+    if trial.hash != config.template_hash {
+        *trial = Trial::begin(&config.template_hash, recorded);
+    }
+    let mut proofs: Vec<_> = members_of(state, pool, &config.name)
+        .filter(|member| member.spec.template_hash == config.template_hash)
+        .filter_map(|member| proof(member))
+        .collect();
+    proofs.extend(unwritten(state, pool, &config.name).map(|_| Proof::InFlight));
+    let failed = trial.observe(&proofs, &memory.counted, rules);
+    memory.unrecorded.extend(failed.iter().cloned());
+    memory.counted.extend(failed);
+    trial
+}
+
+fn proof(member: &PoolMember) -> Option<Proof> {
+    let status = member.status.as_ref();
+    if let Some(since) = status.and_then(|status| status.ready_since.as_ref()) {
+        return Some(Proof::Ready(since.0));
+    }
+    if convert::deleting(member) {
+        return None;
+    }
+    match convert::state(member) {
+        MemberState::Pending | MemberState::Warming => Some(Proof::InFlight),
+        MemberState::Errored => {
+            let error = status?.last_error.as_ref().filter(|error| FAILURES.contains(&error.class.as_str()))?;
+            Some(Proof::Failed(convert::uid(member), error.clone()))
+        }
+        MemberState::Ready | MemberState::Claimed => None,
+    }
+}
+
+fn members_of<'a>(
+    state: &'a State,
+    pool: &'a InstancePool,
+    launch_config: &'a str,
+) -> impl Iterator<Item = &'a Arc<PoolMember>> {
+    state.members_of(pool).filter(move |member| member.spec.placement.launch_config == launch_config)
+}
+
+/// Those that a pass is about to write.
+fn unwritten<'a>(
+    state: &'a State,
+    pool: &InstancePool,
+    launch_config: &'a str,
+) -> impl Iterator<Item = &'a PlannedMember> + use<'a> {
+    state.unwritten(&ObjectKey::of(pool)).filter(move |planned| planned.launch_config == launch_config)
+}
+
+/// Members of the pool that a launch config has or is about to have.
+fn count(state: &State, pool: &InstancePool, launch_config: &str) -> i64 {
+    (members_of(state, pool, launch_config).count() + unwritten(state, pool, launch_config).count()) as i64
+}
+
+fn in_flight(state: &State, pool: &InstancePool, launch_config: &str, wanted: impl Fn(MemberState) -> bool) -> i64 {
+    let is = |member: &&Arc<PoolMember>| wanted(convert::state(member)) && !convert::deleting(member.as_ref());
+    members_of(state, pool, launch_config).filter(is).count() as i64
+}
+
+/// What `maxInstances` of the pool's entry and of the launch config leave (T-8).
+fn caps(state: &State, pool: &InstancePool, config: &UsableLaunchConfig) -> Option<i64> {
+    let namespace = pool.namespace().unwrap_or_default();
+    let left_in_pool = config.max_in_pool.map(|max| i64::from(max) - count(state, pool, &config.name));
+    let in_all = || {
+        let of_config = |member: &PoolMember| member.spec.placement.launch_config == config.name;
+        let known =
+            state.members.iter().filter(|(key, member)| key.namespace == namespace && of_config(member)).count();
+        let pools = state.planned.keys().filter(|key| key.namespace == namespace);
+        let planned = pools.flat_map(|key| state.unwritten(key));
+        (known + planned.filter(|planned| planned.launch_config == config.name).count()) as i64
+    };
+    let left_in_all = config.max_in_all.map(|max| i64::from(max) - in_all());
+    [left_in_pool, left_in_all].into_iter().flatten().min()
+}
+
+fn refused(hold: &Hold) -> Refusal {
+    Refusal { class: hold.error.class.clone(), message: hold.error.message.clone(), until: hold.until }
+}
+
+fn refusal(cloud: Option<&Cloud>, place: &Place) -> Option<Refusal> {
+    let cloud = cloud?;
+    let held = cloud.holds().reason_of(place, false).map(refused);
+    let limited = || {
+        let message = "the cloud says that there are too many create calls".to_owned();
+        let until = cloud.limited_until(ProviderOperation::Create)?;
+        Some(Refusal { class: "RateLimited".to_owned(), message, until })
+    };
+    held.or_else(limited)
+}
+
+const fn breaker_state(phase: Phase) -> BreakerState {
+    match phase {
+        Phase::Closed => BreakerState::Closed,
+        Phase::HalfOpen => BreakerState::HalfOpen,
+        Phase::Open(_) => BreakerState::Open,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bullpen_api::Placement;
+    use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
+    use kube::runtime::watcher::Event;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::state::World;
+
+    fn of<K: serde::de::DeserializeOwned>(object: Value) -> K {
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn members_that_are_being_written_count_once_for_the_share_of_their_launch_config_and_for_its_caps() {
+        let world = World::new(WatchedNamespaces::All).0;
+        let pool: InstancePool = of(json!({
+            "metadata": {"namespace": "ci", "name": "linux", "uid": "p", "resourceVersion": "1"},
+            "spec": {"targetSize": 4, "maxSize": 4, "launchConfigs": [{"name": "sim"}, {"name": "other"}]},
+        }));
+        world.watched(&Feed::Everywhere, Event::Apply(pool.clone()));
+        world.answered::<PoolMember>(of(json!({
+            "metadata": {"namespace": "ci", "name": "linux-a", "uid": "a", "resourceVersion": "4"},
+            "spec": {
+                "poolRef": {"name": "linux", "uid": "p"},
+                "placement": {"launchConfig": "sim", "generation": 1, "image": "i", "zone": "z"},
+                "templateHash": "h",
+            },
+        })));
+        let capped = |max_in_pool, max_in_all| UsableLaunchConfig {
+            name: "sim".into(),
+            weight: 100,
+            max_in_pool,
+            max_in_all,
+            placement: Placement::default(),
+            template_hash: "h".into(),
+            ssh: None,
+            paused: false,
+        };
+        world.with(|state| {
+            let plan = |name: &str, config: &str| PlannedMember { name: name.into(), launch_config: config.into() };
+            let planned = vec![plan("linux-a", "sim"), plan("linux-b", "sim"), plan("linux-c", "other")];
+            state.planned.insert(ObjectKey::of(&pool), planned);
+            assert_eq!((count(state, &pool, "sim"), count(state, &pool, "other")), (2, 1));
+            assert_eq!(caps(state, &pool, &capped(Some(2), None)), Some(0));
+            assert_eq!(caps(state, &pool, &capped(None, Some(3))), Some(1));
+        });
+    }
+}

@@ -1,0 +1,43 @@
+//! Whom to wake about a cloud.
+
+use std::collections::HashSet;
+
+use bullpen_api::{InstancePool, MemberState, PoolMember};
+
+use super::context::Context;
+use super::convert;
+use crate::cloud::Scope;
+use crate::state::ObjectKey;
+
+/// Holds of a cloud changed: whoever buys there, or waits to, looks anew.
+pub fn scope(context: &Context, scope: &Scope) {
+    let (configs, pools, members) = context.world.with(|state| {
+        let configs: HashSet<_> = state
+            .launch_configs
+            .iter()
+            .filter(|(_, config)| Scope::of(&config.spec).as_ref() == Some(scope))
+            .map(|(key, _)| key.clone())
+            .collect();
+        let uses = |key: &ObjectKey, pool: &InstancePool| {
+            let named = |name: &str| configs.contains(&ObjectKey::new(key.namespace.clone(), name));
+            pool.spec.launch_configs.iter().any(|entry| named(&entry.name))
+        };
+        let pools: Vec<_> =
+            state.pools.iter().filter(|(key, pool)| uses(key, pool)).map(|(key, _)| key.clone()).collect();
+        let waits = |member: &PoolMember| {
+            convert::state(member) == MemberState::Pending && configs.contains(&convert::launch_config_of(member))
+        };
+        let members: Vec<_> =
+            state.members.iter().filter(|(_, member)| waits(member)).map(|(key, _)| key.clone()).collect();
+        (configs, pools, members)
+    });
+    for key in configs {
+        context.wakers.launch_configs.wake(key);
+    }
+    for key in pools {
+        context.wakers.pools.wake(key);
+    }
+    for key in members {
+        context.wakers.members.wake(key);
+    }
+}

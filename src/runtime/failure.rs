@@ -1,0 +1,33 @@
+//! Why a pass over one object did not come to its end.
+
+use thiserror::Error;
+
+use crate::cluster::{NotLeading, WriteError};
+use crate::provider::ProviderError;
+use crate::state::ObjectKey;
+
+/// Why a pass over one object did not come to its end. It is tried again, later each time.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The API server did not take a write.
+    #[error(transparent)]
+    Write(WriteError),
+    /// This process does not lead at the moment, so the call was not begun. No trouble: it leads again, or another does.
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
+    /// A read that a decision rests on proved nothing.
+    #[error("cannot read {0} at the moment")]
+    Unproved(ObjectKey),
+    /// The launch config of a member is not there, so its cloud cannot be reached.
+    #[error("launch config {0} is not there, so the machine cannot be reached")]
+    NoLaunchConfig(ObjectKey),
+    /// The launch config does not make a provider.
+    #[error("launch config {0} cannot be used: {1}")]
+    Provider(ObjectKey, ProviderError),
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        if error.is_not_leading() { Self::NotLeading(NotLeading) } else { Self::Write(error) }
+    }
+}

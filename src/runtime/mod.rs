@@ -1,0 +1,8 @@
+//! What runs controllers, whatever they do: queues of keys, the heartbeat that shows that they turn, backoff, and the
+//! terms of leadership that all of it lives in.
+
+pub mod backoff;
+pub mod failure;
+pub mod heartbeat;
+pub mod leadership_term;
+pub mod work_queue;

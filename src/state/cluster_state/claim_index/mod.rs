@@ -1,0 +1,292 @@
+//! Keeps the lines at the pools up with what the world knows. A claim that names its pool stands in that pool's line; one
+//! with a selector in the line of each pool that matches, and is the demand of one of them.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use bullpen_api::{InstancePool, PoolClaim, PoolMember, PoolSelector, PoolState, WhenEmpty};
+use bullpen_plan::claim::queue::{Candidate, choose, selects};
+use kube::ResourceExt;
+
+use super::{State, pool_of_claim};
+use crate::state::ObjectKey;
+use crate::state::pool_queue;
+use crate::state::pool_queue::{NamespaceLine, PoolQueue, Waiting};
+
+/// The claims with a selector that wait, and what they may choose from.
+#[derive(Debug, Default)]
+pub(super) struct Selectors {
+    pools: HashMap<String, BTreeSet<ObjectKey>>,
+    waiting: HashMap<String, HashSet<ObjectKey>>,
+    /// The pool that each is the demand of, also while it is in the binder's hands.
+    homes: HashMap<ObjectKey, ObjectKey>,
+    /// Pools whose lines changed by them, and nobody was told.
+    pub(super) moved: HashSet<ObjectKey>,
+}
+
+impl Selectors {
+    /// The pool of this name is there, or not.
+    pub(super) fn pool(&mut self, key: &ObjectKey, present: bool) {
+        let pools = self.pools.entry(key.namespace.clone()).or_default();
+        if present {
+            pools.insert(key.clone());
+            return;
+        }
+        pools.remove(key);
+        if pools.is_empty() {
+            self.pools.remove(&key.namespace);
+        }
+    }
+
+    fn claim(&mut self, key: &ObjectKey, waits: bool) {
+        if waits {
+            self.waiting.entry(key.namespace.clone()).or_default().insert(key.clone());
+            return;
+        }
+        self.homes.remove(key);
+        if let Some(claims) = self.waiting.get_mut(&key.namespace) {
+            claims.remove(key);
+            if claims.is_empty() {
+                self.waiting.remove(&key.namespace);
+            }
+        }
+    }
+}
+
+/// What of a pool decides whether it serves claims with a selector, and in which order.
+pub(super) fn serving_terms(pool: &InstancePool) -> impl PartialEq + use<'_> {
+    let rules = &pool.spec.claims;
+    let terms = (pool.spec.lifecycle_class, pool.spec.state, rules.max_priority, rules.per_namespace);
+    (&pool.metadata.labels, terms, pool.metadata.deletion_timestamp.is_some(), &pool.metadata.uid)
+}
+
+fn is_active(pool: &InstancePool) -> bool {
+    pool.spec.state == PoolState::Active && pool.metadata.deletion_timestamp.is_none()
+}
+
+/// Where the claims with a selector wait that no pool matches: no pool has this name.
+pub fn nowhere(namespace: &str) -> ObjectKey {
+    ObjectKey::new(namespace, "")
+}
+
+impl State {
+    /// The binder takes a claim and a member in hand: the one leaves every queue, the other is nobody else's candidate.
+    pub fn take_in_hand(&mut self, claim: &PoolClaim, member: &PoolMember) {
+        let (claim_key, member_key) = (ObjectKey::of(claim), ObjectKey::of(member));
+        self.claims_in_hand.insert(claim.uid().unwrap_or_default());
+        self.members_in_hand.insert(member.uid().unwrap_or_default());
+        self.given.insert(member_key.clone(), claim_key.namespace.clone());
+        self.line_up_claim(&claim_key);
+        self.line_up_member(&member_key);
+    }
+
+    /// The binder lets both go.
+    pub fn let_go(&mut self, claim: (&ObjectKey, &str), member: (&ObjectKey, &str)) {
+        self.claims_in_hand.remove(claim.1);
+        self.members_in_hand.remove(member.1);
+        self.given.remove(member.0);
+        self.line_up_claim(claim.0);
+        self.line_up_member(member.0);
+    }
+
+    /// Has those look at the lines of these pools who serve them.
+    pub fn look_at_lines(&mut self, pools: BTreeSet<ObjectKey>) {
+        self.selectors.moved.extend(pools);
+    }
+
+    /// The pools that this claim concerns: the one that it is on, and those at which it waits.
+    pub fn waits_at(&self, key: &ObjectKey, claim: &PoolClaim) -> BTreeSet<ObjectKey> {
+        let places = self.lines.places(key).map(|(pool, _)| pool.clone());
+        places.chain(pool_of_claim(claim)).collect()
+    }
+
+    /// Puts a claim into its line or out of it, as it is now.
+    pub(super) fn line_up_claim(&mut self, key: &ObjectKey) {
+        let Some(claim) = self.claims.get(key).cloned() else {
+            self.selectors.claim(key, false);
+            return self.place(key, Vec::new(), true);
+        };
+        let uid = claim.metadata.uid.as_deref().unwrap_or_default();
+        let (named, in_hand) = (self.members_by_claim.contains_key(uid), self.claims_in_hand.contains(uid));
+        let arrival = self.claims.arrival(key);
+        let Some(selector) = &claim.spec.pool_selector else {
+            let Some(pool) = pool_of_claim(&claim).filter(|_| !in_hand) else {
+                return self.place(key, Vec::new(), false);
+            };
+            let max_priority = self.pools.get(&pool).and_then(|pool| pool.spec.claims.max_priority);
+            let waiting = pool_queue::waiting(&claim, named, arrival, max_priority);
+            return self.place(key, waiting.map(|waiting| (pool, waiting)).into_iter().collect(), false);
+        };
+        let waits = |max_priority| pool_queue::waiting(&claim, named, arrival, max_priority);
+        let Some(anywhere) = waits(None) else {
+            self.selectors.claim(key, false);
+            return self.place(key, Vec::new(), true);
+        };
+        self.selectors.claim(key, true);
+        if in_hand {
+            return self.place(key, Vec::new(), true);
+        }
+        let candidates = self.candidates(key, selector, claim.spec.when_empty);
+        let Some(home) = choose(&candidates, self.present_home(key, &claim).as_ref()) else {
+            self.selectors.homes.remove(key);
+            return self.place(key, vec![(nowhere(&key.namespace), anywhere)], true);
+        };
+        let places = candidates.into_iter().filter_map(|candidate| {
+            let max_priority = self.pools.get(&candidate.key).and_then(|pool| pool.spec.claims.max_priority);
+            let waiting = waits(max_priority)?;
+            let waiting = if candidate.key == home { waiting } else { waiting.away() };
+            Some((candidate.key, waiting))
+        });
+        let places = places.collect();
+        self.selectors.homes.insert(key.clone(), home);
+        self.place(key, places, true);
+    }
+
+    /// The pool that a claim is the demand of so far; after a start, by what its status says.
+    fn present_home(&self, key: &ObjectKey, claim: &PoolClaim) -> Option<ObjectKey> {
+        let said = || {
+            let queue = claim.status.as_ref()?.queue.as_ref()?;
+            Some(ObjectKey::new(key.namespace.clone(), queue.pool.clone()?))
+        };
+        self.selectors.homes.get(key).cloned().or_else(said)
+    }
+
+    fn place(&mut self, key: &ObjectKey, now: Vec<(ObjectKey, Waiting)>, chooses: bool) {
+        let pools: Vec<_> = if chooses { now.iter().map(|(pool, _)| pool.clone()).collect() } else { Vec::new() };
+        if let Some(before) = self.lines.put_claim(key, now)
+            && chooses
+        {
+            self.selectors.moved.extend(before.into_iter().map(|(pool, _)| pool).chain(pools));
+        }
+    }
+
+    /// The pools that match, in the order of their names.
+    fn candidates(
+        &self,
+        claim: &ObjectKey,
+        selector: &PoolSelector,
+        when_empty: Option<WhenEmpty>,
+    ) -> Vec<Candidate<ObjectKey>> {
+        let there = self.selectors.pools.get(&claim.namespace).into_iter().flatten();
+        let pools = there.filter_map(|key| Some((key, self.pools.get(key)?)));
+        let matching =
+            pools.filter(|(_, pool)| selects(selector, pool.metadata.labels.as_ref(), pool.spec.lifecycle_class));
+        matching.map(|(key, pool)| self.candidate(claim, when_empty, key, pool)).collect()
+    }
+
+    fn candidate(
+        &self,
+        claim: &ObjectKey,
+        when_empty: Option<WhenEmpty>,
+        key: &ObjectKey,
+        pool: &InstancePool,
+    ) -> Candidate<ObjectKey> {
+        let rules = &pool.spec.claims;
+        let patient = |line: &NamespaceLine| line.patient(rules.when_empty);
+        let waits = when_empty.unwrap_or(rules.when_empty) == WhenEmpty::Wait;
+        // Its own demand does not count when it chooses.
+        let is_its_demand = i32::from(waits && self.lines.home(claim) == Some(key));
+        let line = self.lines.at(key);
+        let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        let uid = pool.metadata.uid.as_deref().unwrap_or_default();
+        let waiting: i32 = line.into_iter().flat_map(PoolQueue::namespaces).map(|(_, line)| patient(line)).sum();
+        let own = line.and_then(|line| line.of_namespace(&claim.namespace)).map_or(0, patient);
+        Candidate {
+            key: key.clone(),
+            active: is_active(pool),
+            per_namespace: rules.per_namespace,
+            held: line.map_or(0, |line| line.held(&claim.namespace)),
+            own_waiting: own - is_its_demand,
+            waiting: waiting - is_its_demand,
+            max_size: pool.spec.max_size,
+            target: pool.spec.target_size,
+            members: count(self.member_counts.get(uid).copied().unwrap_or(0)),
+            supply: line.map_or(0, |line| count(line.ready() + line.warming() + line.pending())),
+            ready: line.map_or(0, |line| count(line.ready())),
+        }
+    }
+
+    /// Counts a member for those that wait at its pool, as it is now.
+    pub(super) fn line_up_member(&mut self, key: &ObjectKey) {
+        let member = self.members.get(key);
+        let pool = match member {
+            Some(member) => Some(ObjectKey::new(key.namespace.clone(), member.spec.pool_ref.name.clone())),
+            None => self.lines.pool_of_member(key).cloned(),
+        };
+        let Some(pool) = pool else { return };
+        let filed = member.and_then(|member| {
+            let holder = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
+            let ended = holder.is_some_and(|claim| {
+                let present = self.claims.get(&ObjectKey::new(claim.namespace.as_str(), claim.name.as_str()));
+                present.and_then(|present| present.metadata.uid.as_ref()) != Some(&claim.uid)
+            });
+            pool_queue::filed(member, self.given.get(key), ended)
+        });
+        let before = self.serves_its_own(&pool);
+        self.lines.put_member(key, &pool, filed);
+        if before != self.serves_its_own(&pool) {
+            self.quota_turned(&pool);
+        }
+    }
+
+    /// Whether the pool is active and serves the claims of its own namespace, by their quota.
+    fn serves_its_own(&self, key: &ObjectKey) -> bool {
+        let Some(pool) = self.pools.get(key).filter(|pool| is_active(pool)) else { return false };
+        let held = || self.lines.at(key).map_or(0, |line| line.held(&key.namespace));
+        pool.spec.claims.per_namespace.is_none_or(|most| held() < most)
+    }
+
+    /// The quota in a pool was just reached, so that its demand may go elsewhere; or it has room again, for claims that no
+    /// pool served. Nobody else has another choice by it.
+    fn quota_turned(&mut self, pool: &ObjectKey) {
+        let Some(waiting) = self.selectors.waiting.get(&pool.namespace) else { return };
+        let there = self.selectors.pools.get(&pool.namespace).into_iter().flatten();
+        let serving: HashSet<_> = there.filter(|pool| self.serves_its_own(pool)).collect();
+        if serving.is_empty() {
+            return;
+        }
+        let unserved = |claim: &&ObjectKey| self.selectors.homes.get(*claim).is_none_or(|home| !serving.contains(home));
+        let claims: Vec<_> = waiting.iter().filter(unserved).cloned().collect();
+        self.line_up_in_turn(claims);
+    }
+
+    /// Lines up the claims of a namespace that choose among its pools, the oldest first.
+    pub(super) fn line_up_selectors_in(&mut self, namespace: &str) {
+        let claims: Vec<_> = self.selectors.waiting.get(namespace).into_iter().flatten().cloned().collect();
+        self.line_up_in_turn(claims);
+    }
+
+    fn line_up_in_turn(&mut self, mut claims: Vec<ObjectKey>) {
+        claims.sort_by_cached_key(|key| self.claims.arrival(key));
+        for key in claims {
+            self.line_up_claim(&key);
+        }
+    }
+
+    /// Before everything was listed, nobody could choose well.
+    pub(super) fn choose_homes_anew(&mut self) {
+        self.selectors.homes.clear();
+        let namespaces: Vec<_> = self.selectors.waiting.keys().cloned().collect();
+        for namespace in namespaces {
+            let claims: Vec<_> = self.selectors.waiting.get(&namespace).into_iter().flatten().cloned().collect();
+            for claim in claims {
+                self.place(&claim, Vec::new(), true);
+            }
+            self.line_up_selectors_in(&namespace);
+        }
+    }
+
+    pub(super) fn line_up_claims_on(&mut self, pool: &ObjectKey) {
+        for key in self.claims_by_pool.get(pool).cloned().unwrap_or_default() {
+            self.line_up_claim(&key);
+        }
+    }
+
+    pub(super) fn line_up_members_claimed_by(&mut self, claim_uid: &str) {
+        for key in self.members_by_claim.get(claim_uid).cloned().unwrap_or_default() {
+            self.line_up_member(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! The kinds that the world keeps: what of them is dropped, and which indexes a change of each brings up to date.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use kube::ResourceExt;
+
+use super::claim_index::serving_terms;
+use super::{Change, State, pool_of_claim};
+use crate::state::ObjectKey;
+use crate::state::pool_queue;
+use crate::state::store::{Changed, Store};
+
+/// A kind of object that the world keeps.
+pub trait Kept: ResourceExt + Clone + Sized {
+    /// Drops what nothing here reads, since every object is kept in memory.
+    fn prune(&mut self);
+    /// The store of this kind.
+    fn store(state: &mut State) -> &mut Store<Self>;
+    /// Brings the indexes up to a change of this kind.
+    fn reindex(state: &mut State, changed: &Changed<Self>);
+    /// The change as it goes out.
+    fn change(changed: Changed<Self>) -> Change;
+}
+
+fn index<K: std::hash::Hash + Eq>(
+    map: &mut HashMap<K, HashSet<ObjectKey>>,
+    object: &ObjectKey,
+    old: Option<K>,
+    new: Option<K>,
+) {
+    if old == new {
+        return;
+    }
+    if let Some(old) = old
+        && let Some(keys) = map.get_mut(&old)
+    {
+        keys.remove(object);
+        if keys.is_empty() {
+            map.remove(&old);
+        }
+    }
+    if let Some(new) = new {
+        map.entry(new).or_default().insert(object.clone());
+    }
+}
+
+impl Kept for InstancePool {
+    fn prune(&mut self) {}
+    fn store(state: &mut State) -> &mut Store<Self> {
+        &mut state.pools
+    }
+    fn reindex(state: &mut State, changed: &Changed<Self>) {
+        let key = changed.key.clone();
+        if changed.new.is_none() {
+            state.lines.pool_gone(&key);
+            state.judged.remove(&key);
+        }
+        state.selectors.pool(&key, changed.new.is_some());
+        if changed.old.as_deref().map(serving_terms) != changed.new.as_deref().map(serving_terms) {
+            state.line_up_selectors_in(&key.namespace);
+        }
+        let max_priority = |pool: &Arc<Self>| pool.spec.claims.max_priority;
+        if changed.old.as_ref().and_then(max_priority) != changed.new.as_ref().and_then(max_priority) {
+            state.line_up_claims_on(&key);
+        }
+    }
+    fn change(changed: Changed<Self>) -> Change {
+        Change::Pool(changed)
+    }
+}
+
+impl Kept for LaunchConfig {
+    fn prune(&mut self) {}
+    fn store(state: &mut State) -> &mut Store<Self> {
+        &mut state.launch_configs
+    }
+    fn reindex(_: &mut State, _: &Changed<Self>) {}
+    fn change(changed: Changed<Self>) -> Change {
+        Change::LaunchConfig(changed)
+    }
+}
+
+impl Kept for PoolMember {
+    fn prune(&mut self) {
+        drop_metadata(self);
+        if let Some(status) = &mut self.status {
+            status.conditions.shrink_to_fit();
+            if let Some(instance) = &mut status.instance {
+                instance.addresses.shrink_to_fit();
+            }
+        }
+    }
+    fn store(state: &mut State) -> &mut Store<Self> {
+        &mut state.members
+    }
+    fn reindex(state: &mut State, changed: &Changed<Self>) {
+        let key = changed.key.clone();
+        let pool = |member: &Arc<Self>| ObjectKey::new(key.namespace.clone(), member.spec.pool_ref.name.clone());
+        index(&mut state.members_by_pool, &key, changed.old.as_ref().map(pool), changed.new.as_ref().map(pool));
+        if let Some(new) = &changed.new {
+            *state.member_counts.entry(new.spec.pool_ref.uid.clone()).or_insert(0) += 1;
+        }
+        if let Some(old) = &changed.old
+            && let Some(count) = state.member_counts.get_mut(&old.spec.pool_ref.uid)
+        {
+            *count -= 1;
+            if *count == 0 {
+                state.member_counts.remove(&old.spec.pool_ref.uid);
+            }
+        }
+        let claim = |member: &Arc<Self>| {
+            member.status.as_ref().and_then(|status| status.claim_ref.as_ref()).map(|claim| claim.uid.clone())
+        };
+        index(
+            &mut state.members_by_claim,
+            &key,
+            changed.old.as_ref().and_then(claim),
+            changed.new.as_ref().and_then(claim),
+        );
+        if changed.new.is_none()
+            && let Some(uid) = changed.old.as_ref().and_then(|member| member.uid())
+        {
+            state.parked.remove(&uid);
+            state.machines_gone.remove(&uid);
+        }
+        state.line_up_member(&key);
+        let holder = |member: &Arc<Self>| member.status.as_ref().and_then(|status| status.claim_ref.clone());
+        let (before, now) = (changed.old.as_ref().and_then(holder), changed.new.as_ref().and_then(holder));
+        if before != now {
+            for claim in [before, now].into_iter().flatten() {
+                state.line_up_claim(&ObjectKey::new(claim.namespace, claim.name));
+            }
+        }
+        if let Some(new) = &changed.new
+            && let Some(took) = pool_queue::boot(new)
+            && changed.old.as_ref().and_then(|old| pool_queue::boot(old)).is_none()
+        {
+            state.lines.booted(&pool(new), took);
+        }
+    }
+    fn change(changed: Changed<Self>) -> Change {
+        Change::Member(changed)
+    }
+}
+
+impl Kept for PoolClaim {
+    fn prune(&mut self) {
+        drop_metadata(self);
+        if let Some(status) = &mut self.status {
+            status.conditions.shrink_to_fit();
+        }
+    }
+    fn store(state: &mut State) -> &mut Store<Self> {
+        &mut state.claims
+    }
+    fn reindex(state: &mut State, changed: &Changed<Self>) {
+        let key = changed.key.clone();
+        let pool = |claim: &Arc<Self>| pool_of_claim(claim);
+        index(
+            &mut state.claims_by_pool,
+            &key,
+            changed.old.as_ref().and_then(pool),
+            changed.new.as_ref().and_then(pool),
+        );
+        if changed.new.is_none()
+            && let Some(uid) = changed.old.as_ref().and_then(|claim| claim.uid())
+        {
+            state.claims_to_tell_later.remove(&uid);
+            state.secrets_in_the_way.remove(&uid);
+        }
+        state.line_up_claim(&key);
+        let uid = |claim: &Arc<Self>| claim.uid().unwrap_or_default();
+        let waits = |claim: &Arc<Self>| claim.status.as_ref().is_none_or(|status| status.phase == ClaimPhase::Pending);
+        if let Some(claim) = changed.old.as_ref().filter(|_| !changed.new.as_ref().is_some_and(waits)) {
+            state.telling.forget(&uid(claim));
+        }
+        if let (Some(claim), None) | (None, Some(claim)) = (&changed.old, &changed.new) {
+            state.line_up_members_claimed_by(&uid(claim));
+        }
+    }
+    fn change(changed: Changed<Self>) -> Change {
+        Change::Claim(changed)
+    }
+}
+
+/// Drops what only costs memory: managed fields are most of an object's size, and nothing here reads them.
+pub(super) fn pruned<K: Kept>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    if let Some(annotations) = &mut object.meta_mut().annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+    object.prune();
+    object
+}
+
+/// Of members and claims, of which there are thousands, nothing here reads these, and nothing sends them back: a status is
+/// written without them, and finalizers are patched.
+fn drop_metadata(object: &mut impl ResourceExt) {
+    let metadata = object.meta_mut();
+    (metadata.labels, metadata.annotations, metadata.owner_references) = (None, None, None);
+    if let Some(finalizers) = &mut metadata.finalizers {
+        finalizers.shrink_to_fit();
+    }
+}

@@ -1,0 +1,474 @@
+//! Everything the process knows of its cluster, under one lock, so that a decision sees one moment.
+//!
+//! It is fed by the watches and by the answers of own writes; each change goes out to whoever decides what it wakes.
+
+mod claim_index;
+pub mod indexing;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_plan::claim::queue::Telling;
+use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
+use jiff::Timestamp;
+use kube::runtime::watcher::Event;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::cluster_state::claim_index::Selectors;
+use super::cluster_state::indexing::{Kept, pruned};
+use super::contents::Contents;
+use super::key::ObjectKey;
+use super::key_ring::KeyRing;
+use super::namespace_labels::NamespaceLabels;
+use super::pool_queue::PoolQueues;
+use super::store::{Changed, Progress, Store};
+
+/// What changed in the world.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A pool.
+    Pool(Changed<InstancePool>),
+    /// A launch config.
+    LaunchConfig(Changed<LaunchConfig>),
+    /// A member.
+    Member(Changed<PoolMember>),
+    /// A claim.
+    Claim(Changed<PoolClaim>),
+    /// Of the claims with a selector, others wait at this pool, or are its demand.
+    Line(ObjectKey),
+    /// Every kind has been listed whole for the first time.
+    Synced,
+    /// A namespace that could not be listed before has been listed whole.
+    Whole,
+    /// Nothing changed: a beat that is to go through every queue.
+    Beat,
+}
+
+/// The stores and what is in hand, as one moment.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Pools.
+    pub pools: Store<InstancePool>,
+    /// Launch configs.
+    pub launch_configs: Store<LaunchConfig>,
+    /// Members.
+    pub members: Store<PoolMember>,
+    /// Claims.
+    pub claims: Store<PoolClaim>,
+    /// Claims (by uid) that the binder has paired and not yet let go.
+    pub claims_in_hand: HashSet<String>,
+    /// Claims (by uid) whose status is just being written to say that they wait, or failed. They still wait.
+    pub claims_being_told: HashSet<String>,
+    /// Claims (by uid) whose status could not be written lately: how often, and when it is tried again.
+    pub claims_to_tell_later: HashMap<String, (u32, Timestamp)>,
+    /// What claims that wait were told lately.
+    pub telling: Telling,
+    /// When each pool's claims were last judged that got no member.
+    pub judged: HashMap<ObjectKey, Timestamp>,
+    /// Members (by uid) that the binder has paired and not yet let go.
+    pub members_in_hand: HashSet<String>,
+    /// Members (by uid) that lost a compare-and-swap, with the version that it was tried with: no candidates while
+    /// the store still shows that version.
+    pub parked: HashMap<String, String>,
+    /// Members of each pool that are just being written: name and launch config.
+    pub planned: HashMap<ObjectKey, Vec<PlannedMember>>,
+    /// When each pool was last read past the watch.
+    pub pools_read: HashMap<ObjectKey, Instant>,
+    /// Members (by uid) whose machine is gone, by the provider's word.
+    pub machines_gone: HashSet<String>,
+    /// What Secrets and ConfigMaps hold that pools refer to.
+    pub contents: Contents,
+    /// The secret that SSH keys are made from.
+    pub keyring: KeyRing,
+    /// Claims (by uid) whose Secret could not be made lately: how often, and when it is tried again.
+    pub secrets_in_the_way: HashMap<String, (u32, Timestamp)>,
+    /// Labels of namespaces whose claims are on pools that choose by them.
+    pub namespaces: NamespaceLabels,
+    /// Who waits at each pool, and what there is for them.
+    pub lines: PoolQueues,
+    pub(super) given: HashMap<ObjectKey, String>,
+    /// The claims with a selector that wait, and what they may choose from.
+    selectors: Selectors,
+    pub(super) members_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
+    pub(super) member_counts: HashMap<String, usize>,
+    pub(super) members_by_claim: HashMap<String, HashSet<ObjectKey>>,
+    pub(super) claims_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
+    watched: WatchedNamespaces,
+    /// The namespaces of the list of which every kind was listed whole.
+    whole: HashSet<Arc<str>>,
+    synced: bool,
+}
+
+/// A member between the decision to write it and the answer of its POST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedMember {
+    /// Its name.
+    pub name: String,
+    /// Its launch config.
+    pub launch_config: String,
+}
+
+/// The world, shared by all who decide.
+#[derive(Clone, Debug)]
+pub struct World {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    changes: mpsc::UnboundedSender<Change>,
+    watched: WatchedNamespaces,
+    pools_heard: Mutex<HashMap<Feed, Instant>>,
+}
+
+impl World {
+    /// An empty world of these namespaces, and the stream of its changes.
+    pub fn new(watched: WatchedNamespaces) -> (Self, mpsc::UnboundedReceiver<Change>) {
+        let (changes, receiver) = mpsc::unbounded_channel();
+        let state = State { watched: watched.clone(), ..State::default() };
+        let inner = Inner { state: Mutex::new(state), changes, watched, pools_heard: Mutex::default() };
+        (Self { inner: Arc::new(inner) }, receiver)
+    }
+
+    /// Looks at one moment, or notes something of this process in it. Nothing slow may happen in `look`.
+    pub fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.inner.state.lock();
+        let seen = look(&mut state);
+        self.tell_lines(&mut state);
+        seen
+    }
+
+    /// Whether this namespace is watched. Of any other, nothing is asked and nothing is proved.
+    pub fn watches(&self, namespace: &str) -> bool {
+        self.inner.watched.contains(namespace)
+    }
+
+    /// Takes in an event of the watch of a feed.
+    pub fn watched<K: Kept>(&self, feed: &Feed, event: Event<K>) {
+        let mut state = self.inner.state.lock();
+        let listed = matches!(event, Event::InitDone);
+        let changes = match event {
+            Event::Init => {
+                K::store(&mut state).begin_list(feed);
+                Vec::new()
+            }
+            Event::InitApply(object) | Event::Apply(object) => K::store(&mut state).apply(Arc::new(pruned(object))),
+            Event::Delete(object) => gone(&mut state, &ObjectKey::of(&object), &object.uid().unwrap_or_default()),
+            Event::InitDone => K::store(&mut state).end_list(feed),
+        };
+        self.tell(&mut state, changes);
+        if listed {
+            self.came_further(&mut state, feed);
+        }
+    }
+
+    /// Takes in that the API server does not allow to list a feed.
+    pub fn refused<K: Kept>(&self, feed: &Feed) {
+        let mut state = self.inner.state.lock();
+        K::store(&mut state).refuse_list(feed);
+        self.came_further(&mut state, feed);
+    }
+
+    /// Looks whether the world, or the namespace of this feed, has just become whole.
+    fn came_further(&self, state: &mut State, feed: &Feed) {
+        let was_synced = state.synced;
+        let became_whole = state.note_progress(feed);
+        if state.synced && (became_whole || !was_synced) {
+            state.choose_homes_anew();
+            self.tell_lines(state);
+            let _ = self.inner.changes.send(if was_synced { Change::Whole } else { Change::Synced });
+        }
+    }
+
+    /// Takes in the object that the answer of an own write or of an uncached GET showed, and gives it as it is kept here.
+    pub fn answered<K: Kept>(&self, object: K) -> Arc<K> {
+        let object = Arc::new(pruned(object));
+        let mut state = self.inner.state.lock();
+        let changes = K::store(&mut state).apply(object.clone());
+        self.tell(&mut state, changes);
+        object
+    }
+
+    /// Takes in that the object with this uid is gone, by the answer of a write or an uncached GET.
+    pub fn answered_gone<K: Kept>(&self, key: &ObjectKey, uid: &str) {
+        let mut state = self.inner.state.lock();
+        let changes = gone::<K>(&mut state, key, uid);
+        self.tell(&mut state, changes);
+    }
+
+    /// Takes in that a list has this object, although it cannot be read: its last good version stays.
+    pub fn unreadable<K: Kept>(&self, key: &ObjectKey) {
+        K::store(&mut self.inner.state.lock()).keep(key);
+    }
+
+    /// The watch of the pools of a feed has shown a sign of life.
+    pub fn heard_of_pools(&self, feed: &Feed) {
+        self.inner.pools_heard.lock().insert(feed.clone(), Instant::now());
+    }
+
+    /// When something was last heard of the pools of this namespace.
+    pub fn pools_last_heard(&self, namespace: &str) -> Option<Instant> {
+        let heard = self.inner.pools_heard.lock();
+        heard.iter().find(|(feed, _)| feed.covers(namespace)).map(|(_, at)| *at)
+    }
+
+    /// Sends a beat the way that every change goes.
+    pub fn beat(&self) {
+        // As every change, under the lock: a lock that is held for ever lets no beat through.
+        let _state = self.inner.state.lock();
+        let _ = self.inner.changes.send(Change::Beat);
+    }
+
+    fn tell<K: Kept>(&self, state: &mut State, changes: Vec<Changed<K>>) {
+        for changed in changes {
+            K::reindex(state, &changed);
+            // Nobody listens any more only while the process ends.
+            let _ = self.inner.changes.send(K::change(changed));
+        }
+        self.tell_lines(state);
+    }
+
+    fn tell_lines(&self, state: &mut State) {
+        for pool in state.selectors.moved.drain() {
+            let _ = self.inner.changes.send(Change::Line(pool));
+        }
+    }
+}
+
+impl State {
+    /// Whether every kind has been listed whole, in every watched namespace that the API server lets the operator list. No
+    /// verdict is given before (`DESIGN.md` §2).
+    pub const fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// Whether that is so, and every kind has been listed whole in this namespace: nothing is decided of its objects before.
+    pub fn knows(&self, namespace: &str) -> bool {
+        self.synced
+            && match &self.watched {
+                WatchedNamespaces::All => true,
+                WatchedNamespaces::These(_) => self.whole.contains(namespace),
+            }
+    }
+
+    /// The namespaces that are watched.
+    pub const fn watched(&self) -> &WatchedNamespaces {
+        &self.watched
+    }
+
+    fn progress(&self, feed: &Feed) -> [Progress; 4] {
+        [
+            self.pools.progress(feed),
+            self.launch_configs.progress(feed),
+            self.members.progress(feed),
+            self.claims.progress(feed),
+        ]
+    }
+
+    /// Notes how far the lists of a feed have come. Says whether it has just become whole. One namespace of several that may
+    /// not be listed, or is not there yet with its permissions, does not keep the others waiting.
+    fn note_progress(&mut self, feed: &Feed) -> bool {
+        let is_whole = |progress: [Progress; 4]| progress.iter().all(|kind| *kind == Progress::Whole);
+        let whole = is_whole(self.progress(feed));
+        let became_whole = whole && feed.namespace().is_some_and(|namespace| self.whole.insert(namespace.into()));
+        if !self.synced {
+            let feeds = self.watched.feeds();
+            let settled = |feed: &Feed| {
+                let progress = self.progress(feed);
+                is_whole(progress) || (feeds.len() > 1 && progress.contains(&Progress::Refused))
+            };
+            self.synced = feeds.iter().all(settled) && feeds.iter().any(|feed| is_whole(self.progress(feed)));
+        }
+        became_whole
+    }
+
+    /// The members whose `spec.poolRef` has this name, whatever uid it has.
+    pub fn members_of_name<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolMember>> + use<'a> {
+        self.members_by_pool.get(pool).into_iter().flatten().filter_map(|key| self.members.get(key))
+    }
+
+    /// The members of this incarnation of a pool.
+    pub fn members_of<'a>(&'a self, pool: &'a InstancePool) -> impl Iterator<Item = &'a Arc<PoolMember>> {
+        let uid = pool.metadata.uid.as_deref().unwrap_or_default();
+        self.members_of_name(&ObjectKey::of(pool)).filter(move |member| member.spec.pool_ref.uid == uid)
+    }
+
+    /// The members of the pool of this name that are planned and not known yet. One that was just written is still planned
+    /// for a moment: counted twice, it would keep another from being bought.
+    pub fn unwritten<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a PlannedMember> + use<'a> {
+        let namespace = pool.namespace.clone();
+        let is_unwritten = move |planned: &&PlannedMember| {
+            self.members.get(&ObjectKey::new(namespace.clone(), planned.name.as_str())).is_none()
+        };
+        self.planned.get(pool).into_iter().flatten().filter(is_unwritten)
+    }
+
+    /// How many members of this incarnation of a pool there are beside `member`.
+    pub fn others_of(&self, pool: &InstancePool, member: &PoolMember) -> usize {
+        let uid = pool.metadata.uid.as_deref().unwrap_or_default();
+        let all = self.member_counts.get(uid).copied().unwrap_or(0);
+        let stored =
+            self.members.get(&ObjectKey::of(member)).filter(|stored| stored.metadata.uid == member.metadata.uid);
+        all - usize::from(stored.is_some_and(|stored| stored.spec.pool_ref.uid == uid))
+    }
+
+    /// The members whose `claimRef` names the claim with this uid.
+    pub fn members_claimed_by<'a>(&'a self, claim_uid: &str) -> impl Iterator<Item = &'a Arc<PoolMember>> {
+        self.members_by_claim.get(claim_uid).into_iter().flatten().filter_map(|key| self.members.get(key))
+    }
+
+    /// Whether claims wait for members of the pool of this name.
+    pub fn is_waited_for(&self, pool: &ObjectKey) -> bool {
+        self.lines.at(pool).is_some_and(|line| !line.is_idle())
+    }
+
+    /// The claims on the pool of this name.
+    pub fn claims_on<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolClaim>> {
+        self.claims_by_pool.get(pool).into_iter().flatten().filter_map(|key| self.claims.get(key))
+    }
+}
+
+/// The key of the pool that a claim is on: the one that it names, or the one that served it. None for one with a selector
+/// that was not served yet: see [`State::waits_at`].
+pub fn pool_of_claim(claim: &PoolClaim) -> Option<ObjectKey> {
+    claim.pool().map(|(namespace, name)| ObjectKey::new(namespace, name))
+}
+
+fn gone<K: Kept>(state: &mut State, key: &ObjectKey, uid: &str) -> Vec<Changed<K>> {
+    K::store(state).delete(key, uid).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn of<K: serde::de::DeserializeOwned>(value: Value) -> K {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn pool(uid: &str) -> InstancePool {
+        of(json!({
+            "metadata": { "namespace": "ns", "name": "ci", "uid": uid },
+            "spec": { "targetSize": 1, "maxSize": 9, "launchConfigs": [{ "name": "sim" }] },
+        }))
+    }
+
+    fn member(name: &str, pool: &str, version: u64) -> PoolMember {
+        of(json!({
+            "metadata": { "namespace": "ns", "name": name, "uid": name, "resourceVersion": version.to_string() },
+            "spec": {
+                "poolRef": { "name": "ci", "uid": pool },
+                "placement": { "launchConfig": "sim", "generation": 1, "image": "i", "zone": "z" },
+                "templateHash": "h",
+            },
+        }))
+    }
+
+    #[test]
+    fn the_others_of_a_pool_are_counted_as_a_look_at_each_would_count_them() {
+        let (world, _changes) = World::new(WatchedNamespaces::All);
+        let (present, former) = (pool("new"), pool("old"));
+        let counts = |name: &str, uid: &str| {
+            let member = member(name, uid, 0);
+            world.with(|state| {
+                let others = |pool: &InstancePool| {
+                    let looked =
+                        state.members_of(pool).filter(|other| other.metadata.uid != member.metadata.uid).count();
+                    assert_eq!(state.others_of(pool, &member), looked);
+                    looked
+                };
+                (others(&present), others(&former))
+            })
+        };
+        assert_eq!(counts("a", "new"), (0, 0));
+        world.answered(member("a", "new", 1));
+        world.answered(member("b", "new", 2));
+        world.answered(member("c", "old", 3));
+        world.answered(member("a", "new", 4));
+        assert_eq!(counts("a", "new"), (1, 1));
+        assert_eq!(counts("c", "old"), (2, 0));
+        assert_eq!(counts("not-written-yet", "new"), (2, 1));
+        world.answered_gone::<PoolMember>(&ObjectKey::new("ns", "b"), "b");
+        world.answered_gone::<PoolMember>(&ObjectKey::new("ns", "c"), "c");
+        assert_eq!(counts("a", "new"), (0, 0));
+        assert!(world.with(|state| state.member_counts.len()) == 1);
+    }
+
+    fn lists<K: Kept>(world: &World, feed: &Feed) {
+        world.watched::<K>(feed, Event::Init);
+        world.watched::<K>(feed, Event::InitDone);
+    }
+
+    fn lists_all(world: &World, feed: &Feed) {
+        lists::<InstancePool>(world, feed);
+        lists::<LaunchConfig>(world, feed);
+        lists::<PoolMember>(world, feed);
+        lists::<PoolClaim>(world, feed);
+    }
+
+    fn of_two() -> (World, mpsc::UnboundedReceiver<Change>, [Feed; 2]) {
+        let (world, changes) = World::new(WatchedNamespaces::of(["a".to_owned(), "b".to_owned()]));
+        (world, changes, ["a", "b"].map(|name| Feed::Namespace(name.into())))
+    }
+
+    fn knows(world: &World) -> (bool, bool) {
+        world.with(|state| (state.knows("a"), state.knows("b")))
+    }
+
+    #[test]
+    fn the_world_is_whole_when_every_kind_was_listed_in_every_namespace() {
+        let (world, mut changes, [a, b]) = of_two();
+        lists_all(&world, &a);
+        lists::<InstancePool>(&world, &b);
+        lists::<LaunchConfig>(&world, &b);
+        lists::<PoolMember>(&world, &b);
+        assert_eq!(knows(&world), (false, false));
+        assert!(changes.try_recv().is_err());
+        lists::<PoolClaim>(&world, &b);
+        assert_eq!(knows(&world), (true, true));
+        assert!(matches!(changes.try_recv(), Ok(Change::Synced)));
+        lists_all(&world, &b);
+        assert!(changes.try_recv().is_err(), "said once");
+        assert!(world.watches("a") && !world.watches("c") && !world.with(|state| state.knows("c")));
+    }
+
+    #[test]
+    fn a_namespace_that_may_not_be_listed_keeps_no_other_waiting_and_is_taken_in_when_it_may() {
+        let (world, mut changes, [a, b]) = of_two();
+        lists::<InstancePool>(&world, &b);
+        world.refused::<PoolMember>(&b);
+        assert_eq!(knows(&world), (false, false), "nothing at all was listed whole");
+        lists_all(&world, &a);
+        assert_eq!(knows(&world), (true, false), "without its members, its pools would seem to be empty");
+        assert!(matches!(changes.try_recv(), Ok(Change::Synced)));
+        lists_all(&world, &b);
+        assert_eq!(knows(&world), (true, true));
+        assert!(matches!(changes.try_recv(), Ok(Change::Whole)));
+    }
+
+    #[test]
+    fn what_may_not_be_listed_at_all_is_waited_for() {
+        let (world, _changes) = World::new(WatchedNamespaces::of(["a".to_owned()]));
+        let a = Feed::Namespace("a".into());
+        world.refused::<PoolMember>(&a);
+        lists::<InstancePool>(&world, &a);
+        assert!(!world.with(|state| state.is_synced()));
+        lists_all(&world, &a);
+        assert!(world.with(|state| state.knows("a")));
+    }
+
+    #[test]
+    fn pools_are_heard_of_by_namespace() {
+        let (world, _changes, [a, b]) = of_two();
+        world.heard_of_pools(&a);
+        assert!(world.pools_last_heard("a").is_some() && world.pools_last_heard("b").is_none());
+        world.heard_of_pools(&b);
+        assert!(world.pools_last_heard("b").is_some());
+    }
+}

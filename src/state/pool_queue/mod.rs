@@ -1,0 +1,391 @@
+//! Who waits at each pool, and what there is for them: kept up by every change, so that pairing looks at no more claims
+//! and members than it pairs.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use bullpen_api::{MemberState, PoolClaim, PoolMember, WhenEmpty, condition_is_true};
+use bullpen_plan::claim::queue::Turn;
+use bullpen_plan::claim::{ClaimView, queues};
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::key::ObjectKey;
+
+/// So many of a pool's last boots say how long the next will take.
+const BOOTS: usize = 16;
+
+/// The lines at all pools.
+#[derive(Debug, Default)]
+pub struct PoolQueues {
+    pools: HashMap<ObjectKey, PoolQueue>,
+    claims: HashMap<ObjectKey, Vec<(ObjectKey, Waiting)>>,
+    members: HashMap<ObjectKey, (ObjectKey, Filed)>,
+}
+
+/// The line at one pool, there or not.
+#[derive(Debug, Default)]
+pub struct PoolQueue {
+    waiting: BTreeMap<String, NamespaceLine>,
+    ready: BTreeMap<Kind, BTreeMap<ReadyOrder, ObjectKey>>,
+    warming: BTreeSet<(Option<Timestamp>, ObjectKey)>,
+    pending: BTreeSet<ObjectKey>,
+    held: HashMap<String, i32>,
+    boots: VecDeque<SignedDuration>,
+}
+
+/// The claims of one namespace that wait for members of a pool.
+#[derive(Debug, Default)]
+pub struct NamespaceLine {
+    turns: BTreeMap<Turn, ObjectKey>,
+    priorities: BTreeMap<i32, usize>,
+    by_when_empty: HashMap<Option<WhenEmpty>, i32>,
+}
+
+/// What of a member tells whether it is of the current template: launch config and template hash.
+type Kind = Arc<(String, String)>;
+
+/// `status.warmingStartedAt` and uid.
+type ReadyOrder = (Option<Timestamp>, Arc<str>);
+
+/// A claim as it stands in its line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    turn: Turn,
+    when_empty: Option<WhenEmpty>,
+    /// Whether it is the demand of this pool: a claim may wait at many, and is the demand of one.
+    home: bool,
+}
+
+impl Waiting {
+    /// It may be served here, but another pool buys a machine for it.
+    #[must_use]
+    pub fn away(self) -> Self {
+        Self { home: false, ..self }
+    }
+}
+
+/// What a member counts as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filed {
+    /// It can be claimed, as far as its own object says.
+    Ready(Kind, ReadyOrder),
+    /// It warms, since then.
+    Warming(Option<Timestamp>),
+    /// Its create was not accepted yet.
+    Pending,
+    /// A claim of this namespace holds it, or is being given it.
+    Held(String),
+}
+
+/// Where a claim stands by its own object, with what the world knows of it. Nowhere if it does not wait.
+pub fn waiting(claim: &PoolClaim, named: bool, arrival: u64, max_priority: Option<i32>) -> Option<Waiting> {
+    let status = claim.status.as_ref();
+    let view = ClaimView {
+        uid: (),
+        phase: status.map(|status| status.phase).unwrap_or_default(),
+        member: status.and_then(|status| status.member_ref.as_ref()).map(|_| ()),
+        deleting: claim.metadata.deletion_timestamp.is_some(),
+    };
+    if !queues(&view, named) {
+        return None;
+    }
+    let created = claim.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    let priority = bullpen_plan::claim::queue::allowed_priority(claim.spec.priority, max_priority);
+    let turn = Turn::new(claim.uid().unwrap_or_default(), created, arrival, priority);
+    Some(Waiting { turn, when_empty: claim.spec.when_empty, home: true })
+}
+
+/// What a member counts as by its own object; `given_to` is the namespace of the claim that the binder is giving it to, and
+/// `ended` tells of a claim that holds it whether it is known no more. Not at all if it is of no use to those that wait.
+pub fn filed(member: &PoolMember, given_to: Option<&String>, ended: bool) -> Option<Filed> {
+    let status = member.status.as_ref();
+    let deleting = member.metadata.deletion_timestamp.is_some();
+    if let Some(claim) = status.and_then(|status| status.claim_ref.as_ref()) {
+        // The end of a claim frees its place, not only the end of its machine.
+        return (!(deleting && ended)).then(|| Filed::Held(claim.namespace.clone()));
+    }
+    if let Some(namespace) = given_to {
+        return Some(Filed::Held(namespace.clone()));
+    }
+    let aside = member.spec.cordoned
+        || member.spec.hold
+        || status.is_some_and(|status| condition_is_true(&status.conditions, "Quarantined"));
+    if deleting || aside {
+        return None;
+    }
+    let warming_since = status.and_then(|status| status.warming_started_at.as_ref()).map(|time| time.0);
+    match status.map(|status| status.state).unwrap_or_default() {
+        MemberState::Pending => Some(Filed::Pending),
+        MemberState::Warming => Some(Filed::Warming(warming_since)),
+        MemberState::Ready => {
+            let kind = (member.spec.placement.launch_config.clone(), member.spec.template_hash.clone());
+            let uid = member.metadata.uid.as_deref().unwrap_or_default();
+            Some(Filed::Ready(kind.into(), (warming_since, uid.into())))
+        }
+        MemberState::Claimed | MemberState::Errored => None,
+    }
+}
+
+/// How long a member took from its accepted create until it was ready.
+pub fn boot(member: &PoolMember) -> Option<SignedDuration> {
+    let status = member.status.as_ref()?;
+    let took = status.ready_since.as_ref()?.0.duration_since(status.warming_started_at.as_ref()?.0);
+    took.is_positive().then_some(took)
+}
+
+impl PoolQueues {
+    /// The line at this pool, if anybody or anything is in it.
+    pub fn at(&self, pool: &ObjectKey) -> Option<&PoolQueue> {
+        self.pools.get(pool)
+    }
+
+    /// Puts a claim where it stands now: at these pools, each once. The former places, if they were others.
+    pub fn put_claim(&mut self, key: &ObjectKey, now: Vec<(ObjectKey, Waiting)>) -> Option<Vec<(ObjectKey, Waiting)>> {
+        if self.claims.get(key).map_or(&[][..], Vec::as_slice) == now {
+            return None;
+        }
+        let before = self.claims.remove(key).unwrap_or_default();
+        for (pool, waiting) in &before {
+            self.change(pool, |line| line.remove_claim(&key.namespace, waiting));
+        }
+        for (pool, waiting) in &now {
+            self.change(pool, |line| line.add_claim(key, waiting));
+        }
+        if !now.is_empty() {
+            self.claims.insert(key.clone(), now);
+        }
+        Some(before)
+    }
+
+    /// The pools at which a claim waits, and of each whether the claim is its demand: of one of them it is.
+    pub fn places(&self, claim: &ObjectKey) -> impl Iterator<Item = (&ObjectKey, bool)> {
+        self.claims.get(claim).into_iter().flatten().map(|(pool, waiting)| (pool, waiting.home))
+    }
+
+    /// The pool that a claim which waits is the demand of.
+    pub fn home(&self, claim: &ObjectKey) -> Option<&ObjectKey> {
+        self.places(claim).find(|(_, home)| *home).map(|(pool, _)| pool)
+    }
+
+    /// The pool for which a member counts.
+    pub fn pool_of_member(&self, key: &ObjectKey) -> Option<&ObjectKey> {
+        self.members.get(key).map(|(pool, _)| pool)
+    }
+
+    /// Puts a member where it counts now.
+    pub fn put_member(&mut self, key: &ObjectKey, pool: &ObjectKey, now: Option<Filed>) {
+        let mut place = now.map(|filed| (pool.clone(), filed));
+        if self.members.get(key) == place.as_ref() {
+            return;
+        }
+        if let Some(place) = &mut place {
+            self.share(place);
+        }
+        if let Some((pool, filed)) = self.members.remove(key) {
+            self.change(&pool, |line| line.remove_member(key, &filed));
+        }
+        if let Some((pool, filed)) = place {
+            self.change(&pool, |line| line.add_member(key, &filed));
+            self.members.insert(key.clone(), (pool, filed));
+        }
+    }
+
+    /// A pool's members are thousands: they hold its name, and the name of their kind, once for all.
+    fn share(&self, (pool, filed): &mut (ObjectKey, Filed)) {
+        let Some((known, line)) = self.pools.get_key_value(pool) else { return };
+        *pool = known.clone();
+        if let Filed::Ready(kind, _) = filed
+            && let Some((known, _)) = line.ready.get_key_value(kind)
+        {
+            *kind = known.clone();
+        }
+    }
+
+    /// A member of the pool became ready after so long.
+    pub fn booted(&mut self, pool: &ObjectKey, took: SignedDuration) {
+        let boots = &mut self.pools.entry(pool.clone()).or_default().boots;
+        if boots.len() == BOOTS {
+            boots.pop_front();
+        }
+        boots.push_back(took);
+    }
+
+    /// The pool is gone, and with it what was known of its boots.
+    pub fn pool_gone(&mut self, pool: &ObjectKey) {
+        self.change(pool, |line| line.boots.clear());
+    }
+
+    fn change(&mut self, pool: &ObjectKey, change: impl FnOnce(&mut PoolQueue)) {
+        let line = self.pools.entry(pool.clone()).or_default();
+        change(line);
+        if line.is_empty() {
+            self.pools.remove(pool);
+        }
+    }
+}
+
+impl PoolQueue {
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+            && self.ready.is_empty()
+            && self.warming.is_empty()
+            && self.pending.is_empty()
+            && self.held.is_empty()
+            && self.boots.is_empty()
+    }
+
+    /// Whether nobody waits.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// The claims that wait, by namespace.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&String, &NamespaceLine)> {
+        self.waiting.iter()
+    }
+
+    /// The claims of this namespace that wait.
+    pub fn of_namespace(&self, namespace: &str) -> Option<&NamespaceLine> {
+        self.waiting.get(namespace)
+    }
+
+    /// How many members the claims of a namespace hold or are being given.
+    pub fn held(&self, namespace: &str) -> i32 {
+        self.held.get(namespace).copied().unwrap_or(0)
+    }
+
+    /// Ready members that nobody is being given.
+    pub fn ready(&self) -> usize {
+        self.ready.values().map(BTreeMap::len).sum()
+    }
+
+    /// Warming members.
+    pub fn warming(&self) -> usize {
+        self.warming.len()
+    }
+
+    /// Members whose create was not accepted yet.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// When the next warming member is likely to be ready: after as long as half of the last boots took at most.
+    pub fn next_ready_at(&self) -> Option<Timestamp> {
+        let first = self.warming.iter().find_map(|(since, _)| *since)?;
+        let mut boots: Vec<_> = self.boots.iter().copied().collect();
+        boots.sort_unstable();
+        first.checked_add(*boots.get(boots.len() / 2)?).ok()
+    }
+
+    /// The ready members in the order in which they are handed out: those of which `current` holds first, then those that
+    /// began to warm first. It may be left at any point, and costs nothing beyond.
+    pub fn in_order(&self, current: impl Fn(&str, &str) -> bool) -> impl Iterator<Item = &ObjectKey> {
+        // With one kind there is nothing to prefer, and the question is not for free.
+        let many = self.ready.len() > 1;
+        let mut kinds: Vec<_> = self
+            .ready
+            .iter()
+            .map(|(kind, members)| (many && !current(&kind.0, &kind.1), members.iter().peekable()))
+            .collect();
+        std::iter::from_fn(move || {
+            let heads = kinds.iter_mut().filter_map(|(outdated, members)| {
+                let (order, _) = members.peek()?;
+                let order: &ReadyOrder = order;
+                Some(((*outdated, order), members))
+            });
+            let (_, members) = heads.min_by(|(one, _), (other, _)| one.cmp(other))?;
+            members.next().map(|(_, key)| key)
+        })
+    }
+
+    fn add_claim(&mut self, key: &ObjectKey, waiting: &Waiting) {
+        let line = self.waiting.entry(key.namespace.clone()).or_default();
+        line.turns.insert(waiting.turn.clone(), key.clone());
+        *line.priorities.entry(waiting.turn.priority()).or_default() += 1;
+        if waiting.home {
+            *line.by_when_empty.entry(waiting.when_empty).or_default() += 1;
+        }
+    }
+
+    fn remove_claim(&mut self, namespace: &str, waiting: &Waiting) {
+        let Some(line) = self.waiting.get_mut(namespace) else { return };
+        line.turns.remove(&waiting.turn);
+        let priority = waiting.turn.priority();
+        if let Some(count) = line.priorities.get_mut(&priority) {
+            *count -= 1;
+            if *count == 0 {
+                line.priorities.remove(&priority);
+            }
+        }
+        if waiting.home
+            && let Some(count) = line.by_when_empty.get_mut(&waiting.when_empty)
+        {
+            *count -= 1;
+        }
+        if line.turns.is_empty() {
+            self.waiting.remove(namespace);
+        }
+    }
+
+    fn add_member(&mut self, key: &ObjectKey, filed: &Filed) {
+        match filed {
+            Filed::Ready(kind, order) => {
+                self.ready.entry(kind.clone()).or_default().insert(order.clone(), key.clone());
+            }
+            Filed::Warming(since) => drop(self.warming.insert((*since, key.clone()))),
+            Filed::Pending => drop(self.pending.insert(key.clone())),
+            Filed::Held(namespace) => *self.held.entry(namespace.clone()).or_default() += 1,
+        }
+    }
+
+    fn remove_member(&mut self, key: &ObjectKey, filed: &Filed) {
+        match filed {
+            Filed::Ready(kind, order) => {
+                if let Some(members) = self.ready.get_mut(kind) {
+                    members.remove(order);
+                    if members.is_empty() {
+                        self.ready.remove(kind);
+                    }
+                }
+            }
+            Filed::Warming(since) => drop(self.warming.remove(&(*since, key.clone()))),
+            Filed::Pending => drop(self.pending.remove(key)),
+            Filed::Held(namespace) => {
+                if let Some(count) = self.held.get_mut(namespace) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.held.remove(namespace);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl NamespaceLine {
+    /// The claims in their order.
+    pub fn turns(&self) -> impl Iterator<Item = (&Turn, &ObjectKey)> + use<'_> {
+        self.turns.iter()
+    }
+
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// How many of them have each priority.
+    pub const fn priorities(&self) -> &BTreeMap<i32, usize> {
+        &self.priorities
+    }
+
+    /// How many of them are this pool's demand and wait when nothing is ready, where those that do not say do as `by_default`.
+    pub fn patient(&self, by_default: WhenEmpty) -> i32 {
+        let count = |said| self.by_when_empty.get(&said).copied().unwrap_or(0);
+        let silent = if by_default == WhenEmpty::Wait { count(None) } else { 0 };
+        count(Some(WhenEmpty::Wait)) + silent
+    }
+}
+
+#[cfg(test)]
+mod tests;

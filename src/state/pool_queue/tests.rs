@@ -1,0 +1,188 @@
+use bullpen_api::InstancePool;
+use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
+use kube::runtime::watcher::Event;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::state::World;
+use crate::state::cluster_state::State;
+
+const CLAIMS: usize = 4;
+const MEMBERS: usize = 4;
+
+/// Something that changes the world.
+#[derive(Clone, Debug)]
+enum Deed {
+    Claim { number: usize, namespace: bool, phase: usize, deleting: bool, priority: i32 },
+    ClaimGone(usize, bool),
+    Member { number: usize, state: usize, holder: usize, deleting: bool, cordoned: bool },
+    MemberGone(usize),
+    Pool(Option<i32>),
+    Taken(usize, usize),
+    LetGo(usize, usize),
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let one = prop_oneof![
+        (0..CLAIMS, any::<bool>(), 0..3_usize, proptest::bool::weighted(0.1), -2..3_i32).prop_map(
+            |(number, namespace, phase, deleting, priority)| Deed::Claim {
+                number,
+                namespace,
+                phase,
+                deleting,
+                priority
+            }
+        ),
+        (0..CLAIMS, any::<bool>()).prop_map(|(number, namespace)| Deed::ClaimGone(number, namespace)),
+        (0..MEMBERS, 0..4_usize, 0..CLAIMS, proptest::bool::weighted(0.2), proptest::bool::weighted(0.2)).prop_map(
+            |(number, state, holder, deleting, cordoned)| Deed::Member { number, state, holder, deleting, cordoned }
+        ),
+        (0..MEMBERS).prop_map(Deed::MemberGone),
+        proptest::option::of(-1..2_i32).prop_map(Deed::Pool),
+        (0..CLAIMS, 0..MEMBERS).prop_map(|(claim, member)| Deed::Taken(claim, member)),
+        (0..CLAIMS, 0..MEMBERS).prop_map(|(claim, member)| Deed::LetGo(claim, member)),
+    ];
+    proptest::collection::vec(one, 1..60)
+}
+
+fn namespace_of(other: bool) -> &'static str {
+    if other { "other" } else { "ns" }
+}
+
+fn claim_key(number: usize, other: bool) -> ObjectKey {
+    ObjectKey::new(namespace_of(other), format!("c{number}"))
+}
+
+fn member_key(number: usize) -> ObjectKey {
+    ObjectKey::new("ns", format!("m{number}"))
+}
+
+fn meta(key: &ObjectKey, version: usize, deleting: bool) -> serde_json::Value {
+    let mut meta = json!({"namespace": key.namespace, "name": key.name, "uid": format!("{key}"),
+        "resourceVersion": version.to_string(), "creationTimestamp": "2026-01-01T00:00:00Z"});
+    if deleting {
+        meta["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    }
+    meta
+}
+
+fn apply<K: crate::state::cluster_state::indexing::Kept + serde::de::DeserializeOwned>(
+    world: &World,
+    object: serde_json::Value,
+) {
+    world.watched::<K>(&Feed::Everywhere, Event::Apply(serde_json::from_value(object).unwrap()));
+}
+
+fn act(world: &World, deed: &Deed, version: usize) {
+    match deed {
+        Deed::Claim { number, namespace, phase, deleting, priority } => {
+            let key = claim_key(*number, *namespace);
+            let spec = json!({"poolRef": {"name": "ci", "namespace": "ns"}, "priority": priority});
+            let status = json!({"phase": (["Pending", "Bound", "Failed"][*phase])});
+            let meta = meta(&key, version, *deleting);
+            apply::<PoolClaim>(world, json!({"metadata": meta, "spec": spec, "status": status}));
+        }
+        // By a live 404 whose uid is not remembered: the same object may come again in these deeds.
+        Deed::ClaimGone(number, namespace) => forget::<PoolClaim>(world, &claim_key(*number, *namespace)),
+        Deed::Member { number, state, holder, deleting, cordoned } => {
+            let key = member_key(*number);
+            let holder = claim_key(*holder, *holder % 2 == 0);
+            let mut status = json!({"state": (["Pending", "Warming", "Ready", "Claimed"][*state])});
+            if *state == 3 {
+                let uid = holder.to_string();
+                status["claimRef"] = json!({"namespace": holder.namespace, "name": holder.name, "uid": uid});
+            }
+            let spec = json!({
+                "poolRef": {"name": "ci", "uid": "pool"}, "templateHash": "h", "cordoned": cordoned,
+                "placement": {"launchConfig": "sim", "generation": 1, "image": "i", "zone": "z"},
+            });
+            let meta = meta(&key, version, *deleting);
+            apply::<PoolMember>(world, json!({"metadata": meta, "spec": spec, "status": status}));
+        }
+        Deed::MemberGone(number) => forget::<PoolMember>(world, &member_key(*number)),
+        Deed::Pool(max_priority) => {
+            let mut claims = json!({});
+            if let Some(max) = max_priority {
+                claims["maxPriority"] = json!(max);
+            }
+            let spec = json!({"targetSize": 1, "maxSize": 9, "launchConfigs": [{"name": "sim"}], "claims": claims});
+            let meta = meta(&ObjectKey::new("ns", "ci"), version, false);
+            apply::<InstancePool>(world, json!({"metadata": meta, "spec": spec}));
+        }
+        Deed::Taken(claim, member) => world.with(|state| {
+            let found = (state.claims.get(&claim_key(*claim, false)), state.members.get(&member_key(*member)));
+            if let (Some(claim), Some(member)) = found {
+                let (claim, member) = (claim.clone(), member.clone());
+                state.take_in_hand(&claim, &member);
+            }
+        }),
+        Deed::LetGo(claim, member) => world.with(|state| {
+            let (claim, member) = (claim_key(*claim, false), member_key(*member));
+            state.let_go((&claim, &claim.to_string()), (&member, &member.to_string()));
+        }),
+    }
+}
+
+/// A new list does not show the object.
+fn forget<K: crate::state::cluster_state::indexing::Kept>(world: &World, key: &ObjectKey) {
+    world.watched::<K>(&Feed::Everywhere, Event::Init);
+    let others: Vec<_> = world.with(|state| K::store(state).iter().map(|(key, _)| key.clone()).collect());
+    for other in others.into_iter().filter(|other| other != key) {
+        world.unreadable::<K>(&other);
+    }
+    world.watched::<K>(&Feed::Everywhere, Event::InitDone);
+}
+
+/// The lines as they follow from everything that is known, put together anew.
+fn anew(state: &State) -> PoolQueues {
+    let mut lines = PoolQueues::default();
+    let pool = ObjectKey::new("ns", "ci");
+    let max_priority = state.pools.get(&pool).and_then(|pool| pool.spec.claims.max_priority);
+    for (key, claim) in state.claims.iter() {
+        let uid = claim.uid().unwrap();
+        let named = state.members_claimed_by(&uid).next().is_some();
+        let waits = waiting(claim, named, state.claims.arrival(key), max_priority);
+        let waits = waits.filter(|_| !state.claims_in_hand.contains(&uid));
+        lines.put_claim(key, waits.map(|waits| (pool.clone(), waits)).into_iter().collect());
+    }
+    for (key, member) in state.members.iter() {
+        let given = state.members_in_hand.contains(&member.uid().unwrap()).then(|| "ns".to_owned());
+        let holder = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
+        let ended = holder
+            .is_some_and(|claim| !state.claims.iter().any(|(_, present)| present.uid().as_ref() == Some(&claim.uid)));
+        lines.put_member(key, &pool, filed(member, given.as_ref(), ended));
+    }
+    lines
+}
+
+proptest! {
+    #[test]
+    fn after_any_changes_the_lines_are_what_the_objects_say(deeds in deeds()) {
+        let (world, _changes) = World::new(WatchedNamespaces::All);
+        for (number, deed) in deeds.iter().enumerate() {
+            act(&world, deed, number + 1);
+            world.with(|state| {
+                let (kept, fresh) = (&state.lines, anew(state));
+                prop_assert_eq!(&kept.claims, &fresh.claims, "after {:?}", deed);
+                prop_assert_eq!(&kept.members, &fresh.members, "after {:?}", deed);
+                let pool = ObjectKey::new("ns", "ci");
+                prop_assert_eq!(format!("{:?}", counts(kept.at(&pool))), format!("{:?}", counts(fresh.at(&pool))));
+                Ok(())
+            })?;
+        }
+    }
+}
+
+/// What a line says, in numbers.
+fn counts(line: Option<&PoolQueue>) -> impl std::fmt::Debug {
+    let Some(line) = line else { return (Vec::new(), [0; 3], [0; 2]) };
+    let claims: Vec<_> = line
+        .namespaces()
+        .map(|(name, line)| {
+            let turns: Vec<_> = line.turns().map(|(turn, key)| (turn.uid().to_owned(), key.to_string())).collect();
+            (name.clone(), turns, line.priorities().clone(), line.patient(WhenEmpty::Wait))
+        })
+        .collect();
+    (claims, [line.ready(), line.warming(), line.pending()], [line.held("ns"), line.held("other")])
+}
