@@ -81,3 +81,18 @@ pub fn exit_code(result: &CommandResult) -> ExitCode {
     eprintln!("error: {error}");
     ExitCode::FAILURE
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_a_program_of_its_own_now_names_it_whatever_its_arguments() {
+        for (command, options) in [("demo", &["--exit"][..]), ("simcloud", &["--listen", "127.0.0.1:0"]), ("demo", &[])]
+        {
+            let cli = Cli::try_parse_from([&["bullpen", command], options].concat()).expect("it is still read");
+            let error = cli.execute().expect_err("it does nothing").to_string();
+            assert!(error.contains(&format!("run bullpen-{command} with the same arguments")), "{error}");
+        }
+    }
+}

@@ -54,14 +54,15 @@ for image in bullpen bullpen-simcloud; do
     cp "target/image/$image.oci.tar" "$dist/$image-$version.oci.tar"
 done
 mkdir "$work/plugin-licences"
-tools/packaging/licences.sh "$work/plugin-licences" --all-features
+plugin=(--no-default-features --features kubectl)
+tools/packaging/licences.sh "$work/plugin-licences" "${plugin[@]}"
 for arch in amd64 arm64; do
     for image in bullpen bullpen-simcloud; do
         root=target/image/root-$image-$arch
         archive "${image}_${version}_linux_$arch" "$root/$image" "$root/licenses"
     done
     cp "target/image/bullpen-$arch.cdx.json" "$dist/bullpen_${version}_linux_$arch.cdx.json"
-    archive "kubectl-bullpen_${version}_linux_$arch" "$(tools/packaging/compile.sh "$arch" kubectl-bullpen)" \
+    archive "kubectl-bullpen_${version}_linux_$arch" "$(tools/packaging/compile.sh "$arch" kubectl-bullpen "${plugin[@]}")" \
         "$work/plugin-licences"
     if [ -e "target/darwin-$arch/kubectl-bullpen" ]; then
         archive "kubectl-bullpen_${version}_darwin_$arch" "target/darwin-$arch/kubectl-bullpen" "$work/plugin-licences"

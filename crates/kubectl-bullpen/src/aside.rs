@@ -6,10 +6,10 @@ use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::failure::Failure;
 use super::members::ANNOTATION_REASON;
-use super::printing;
-use super::session::{OutputOption, Session};
+use super::shared::failure::Failure;
+use super::shared::printing;
+use super::shared::session::{OutputOption, Session};
 
 /// How often a patch is tried again because the member changed meanwhile.
 const ATTEMPTS: u32 = 5;

@@ -4,11 +4,12 @@ use bullpen_api::{ClaimPhase, PoolClaim};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::failure::Failure;
 use super::pools::{scope, shortened};
-use super::printing::{self, Table, age, span};
-use super::session::{OutputOption, Session};
-use super::wanted;
+use super::shared::failure::Failure;
+use super::shared::printing;
+use super::shared::printing::{Table, age, span};
+use super::shared::session::{OutputOption, Session};
+use super::shared::wanted;
 
 /// The longest reason that a narrow table shows, characters.
 const NARROW: usize = 60;

@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use kube::ResourceExt;
 use kube::api::ListParams;
 
-use super::session::{GlobalOptions, Kind, Session};
+use super::shared::session::{GlobalOptions, Kind, Session};
 use super::{Cli, CommandResult};
 
 /// How long somebody who pressed a key is kept waiting for names.

@@ -17,42 +17,36 @@
 
 /// Prints a line to standard output. That nobody reads it any more, as after `| head`, is no error.
 macro_rules! say {
-    ($($words:tt)*) => { $crate::printing::write_line(&mut std::io::stdout(), format_args!($($words)*)) };
+    ($($words:tt)*) => { $crate::shared::printing::write_line(&mut std::io::stdout(), format_args!($($words)*)) };
 }
 
 /// Prints a line to standard error. A claim is released also when nobody reads what is told of it.
 macro_rules! tell {
-    ($($words:tt)*) => { $crate::printing::write_line(&mut std::io::stderr(), format_args!($($words)*)) };
+    ($($words:tt)*) => { $crate::shared::printing::write_line(&mut std::io::stderr(), format_args!($($words)*)) };
 }
 
 mod aside;
 mod claim;
 mod claims;
 mod completion;
-mod durations;
-mod events;
-mod failure;
 mod members;
 mod orphans;
 mod pools;
-mod printing;
 mod release;
 mod renew;
-mod session;
+mod shared;
 mod state;
 mod top;
 mod uninstall;
 mod upkeep;
-mod wanted;
-mod watching;
 mod why;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use self::failure::Failure;
-use self::session::{GlobalOptions, Session};
+pub use self::shared::failure::Failure;
+use self::shared::session::{GlobalOptions, Session};
 
 /// Claim warm machines, and look after the pools that keep them.
 #[derive(Debug, Parser)]

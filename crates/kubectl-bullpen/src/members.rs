@@ -5,10 +5,11 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 
-use super::failure::Failure;
 use super::pools::{said, scope};
-use super::printing::{self, Table, age};
-use super::session::{OutputOption, Session};
+use super::shared::failure::Failure;
+use super::shared::printing;
+use super::shared::printing::{Table, age};
+use super::shared::session::{OutputOption, Session};
 
 /// The annotation in which a person's reason for setting a member aside is kept.
 pub(super) const ANNOTATION_REASON: &str = "bullpen.dev/reason";

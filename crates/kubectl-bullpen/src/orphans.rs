@@ -5,11 +5,13 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 
-use super::events::{self, Told};
-use super::failure::Failure;
 use super::pools::said;
-use super::printing::{self, Table, age};
-use super::session::{Output, OutputOption, Session};
+use super::shared::events;
+use super::shared::events::Told;
+use super::shared::failure::Failure;
+use super::shared::printing;
+use super::shared::printing::{Table, age};
+use super::shared::session::{Output, OutputOption, Session};
 
 /// How many Events are shown.
 const LATELY: usize = 10;

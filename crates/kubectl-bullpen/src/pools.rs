@@ -6,9 +6,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 
-use super::failure::Failure;
-use super::printing::{self, Table, age};
-use super::session::{OutputOption, Session};
+use super::shared::failure::Failure;
+use super::shared::printing;
+use super::shared::printing::{Table, age};
+use super::shared::session::{OutputOption, Session};
 
 /// The longest trouble that a narrow table shows, characters.
 const NARROW: usize = 72;
@@ -36,7 +37,7 @@ pub(super) async fn execute(args: &PoolsArgs, session: &Session) -> Result<(), F
 ///
 /// # Errors
 /// Also when one of the names is not there.
-pub(super) async fn some_or_all<K: crate::session::Kind>(
+pub(super) async fn some_or_all<K: crate::shared::session::Kind>(
     session: &Session,
     names: &[String],
     everywhere: bool,

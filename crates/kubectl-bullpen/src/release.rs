@@ -3,8 +3,8 @@
 use bullpen_api::PoolClaim;
 use kube::api::DeleteParams;
 
-use super::failure::Failure;
-use super::session::Session;
+use super::shared::failure::Failure;
+use super::shared::session::Session;
 
 /// Arguments of `release`.
 #[derive(Debug, clap::Args)]

@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use super::durations;
-use super::failure::Failure;
-use super::printing;
 use super::release::claim_name;
-use super::session::{OutputOption, Session};
+use super::shared::durations;
+use super::shared::failure::Failure;
+use super::shared::printing;
+use super::shared::session::{OutputOption, Session};
 
 /// Arguments of `renew`.
 #[derive(Debug, clap::Args)]

@@ -7,12 +7,12 @@ use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use super::durations;
-use super::failure::Failure;
 use super::pools::{said, words};
-use super::printing;
-use super::session::{OutputOption, Session};
-use super::watching;
+use super::shared::durations;
+use super::shared::failure::Failure;
+use super::shared::printing;
+use super::shared::session::{OutputOption, Session};
+use super::shared::watching;
 
 /// Arguments of `pause` and `resume`.
 #[derive(Debug, clap::Args)]

@@ -6,9 +6,9 @@ use bullpen_uninstall::words::Report;
 use bullpen_uninstall::{Commands, Leftovers, NOT_ASKED, SOMETHING_LEFT, Scope, ask, only_checks};
 
 use super::CommandResult;
-use super::failure::Failure;
-use super::printing;
-use super::session::{GlobalOptions, Output, OutputOption, Session};
+use super::shared::failure::Failure;
+use super::shared::printing;
+use super::shared::session::{GlobalOptions, Output, OutputOption, Session};
 
 /// Arguments of `uninstall`.
 #[derive(Debug, clap::Args)]

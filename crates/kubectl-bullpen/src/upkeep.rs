@@ -15,10 +15,10 @@ use kube::runtime::watcher::{Config, Event};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::json;
 
-use super::durations;
-use super::failure::{Failure, causes};
-use super::session::Session;
-use super::watching;
+use super::shared::durations;
+use super::shared::failure::{Failure, causes};
+use super::shared::session::Session;
+use super::shared::watching;
 
 /// How long an operator may take to answer a request, unless --timeout says otherwise, seconds.
 const ANSWER: i32 = 30;

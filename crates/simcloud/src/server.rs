@@ -1,4 +1,4 @@
-//! The HTTP shell around [`Cloud`]: reads a request, asks the cloud under its lock, renders the answer.
+//! The HTTP shell around [`Cloud`](crate::cloud::Cloud): reads a request, asks the cloud under its lock, renders the answer.
 
 use std::future::Future;
 use std::io::{self, Write as _};

@@ -1,7 +1,7 @@
 //! What is left of an installation, and how to remove it: one answer for `bullpen uninstall --check` and
 //! `kubectl bullpen uninstall --check`.
 //!
-//! [`ask`] lists the four kinds and needs no other permission. What follows from the lists is pure: [`left`] sums them up,
+//! [`mod@ask`] lists the four kinds and needs no other permission. What follows from the lists is pure: [`left`] sums them up,
 //! [`steps`] says what to do in which order, [`words`] puts both into text.
 #![forbid(unsafe_code)]
 

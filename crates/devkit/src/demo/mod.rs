@@ -5,12 +5,8 @@
 //! [`narrate`] is the voice.
 
 mod burst;
-mod cloud;
-mod definitions;
 mod examples;
 mod failure;
-mod ground;
-mod guest;
 mod narrate;
 mod phase;
 mod play;
@@ -83,7 +79,7 @@ async fn show(options: &Options, say: &Arc<Narrator>, stage: &mut Stage, is_over
         }
     };
     let cloud = stage.simcloud(say).await?;
-    definitions::apply(&ground.client, options.kubeconfig.is_some(), say).await?;
+    stage::definitions::apply(&ground.client, options.kubeconfig.is_some(), say).await?;
     stage.operator(&ground, say)?;
 
     let examples = Examples::with_endpoint(cloud.address());

@@ -9,10 +9,10 @@ use bullpen_api::ClaimPhase;
 use tokio::time::Instant as Deadline;
 
 use super::examples::Examples;
-use super::ground::Ground;
 use super::narrate::{BOLD, DIM, Narrator, paint};
 use super::sight::Sight;
 use super::stage::Stage;
+use super::stage::ground::Ground;
 use super::view::{Change, Claim, Moment, View};
 use super::walk::bound_line;
 

@@ -9,14 +9,14 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use tokio::time::{Instant as Deadline, sleep};
 
-use super::cloud::Cloud;
-use super::definitions::FIELD_MANAGER;
 use super::examples::Examples;
 use super::failure::{Failure, causes};
-use super::ground::Ground;
 use super::narrate::{BOLD, GOOD, Narrator, counted, paint, short};
 use super::phase::{Counts, Phase};
 use super::sight::Sight;
+use super::stage::cloud::Cloud;
+use super::stage::definitions::FIELD_MANAGER;
+use super::stage::ground::Ground;
 use super::step::Step;
 use super::view::{Change, Moment};
 

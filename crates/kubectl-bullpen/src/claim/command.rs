@@ -16,9 +16,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::signals::{Signals, code_of};
 use super::{environment, keep, wait};
-use crate::failure::Failure;
-use crate::session::Session;
-use crate::watching::{self, Seen};
+use crate::shared::failure::Failure;
+use crate::shared::session::Session;
+use crate::shared::watching;
+use crate::shared::watching::Seen;
 
 /// From SIGTERM until SIGKILL, when the claim is lost.
 const GRACE: Duration = Duration::from_secs(10);

@@ -13,8 +13,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use tempfile::TempDir;
 
-use crate::failure::Failure;
-use crate::session::Session;
+use crate::shared::failure::Failure;
+use crate::shared::session::Session;
 
 /// Variables for a command, and the files that they speak of, which go with this.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::failure::Failure;
+use crate::shared::failure::Failure;
 
 /// The shortest time between two renewals, whatever the ttl is.
 const SHORTEST: Duration = Duration::from_millis(250);

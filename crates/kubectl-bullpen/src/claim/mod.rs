@@ -21,11 +21,11 @@ use self::ask::Wish;
 use self::signals::Signals;
 use self::wait::Ended;
 use super::CommandResult;
-use super::durations;
-use super::failure::Failure;
-use super::printing;
-use super::session::{OutputOption, Session};
-use super::wanted;
+use super::shared::durations;
+use super::shared::failure::Failure;
+use super::shared::printing;
+use super::shared::session::{OutputOption, Session};
+use super::shared::wanted;
 
 /// Labels and their values.
 type Labels = std::collections::BTreeMap<String, String>;

@@ -8,9 +8,9 @@ use kube::api::{DeleteParams, Preconditions};
 use tokio::time::{Instant, sleep};
 
 use super::signals::Signals;
-use crate::failure::Failure;
-use crate::printing::qualified;
-use crate::session::Session;
+use crate::shared::failure::Failure;
+use crate::shared::printing::qualified;
+use crate::shared::session::Session;
 
 /// How long an API server that does not answer is asked for a claim's end.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -11,10 +11,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::signals::{Signals, code_of};
 use crate::CommandResult;
-use crate::failure::Failure;
-use crate::session::Session;
-use crate::wanted;
-use crate::watching::{self, Seen};
+use crate::shared::failure::Failure;
+use crate::shared::session::Session;
+use crate::shared::wanted;
+use crate::shared::watching;
+use crate::shared::watching::Seen;
 
 /// How long nothing is said: most claims are bound sooner.
 const QUIET: Duration = Duration::from_secs(1);

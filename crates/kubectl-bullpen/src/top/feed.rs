@@ -6,8 +6,8 @@ use kube::runtime::watcher::{Config, Error, Event};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::sync::mpsc;
 
-use crate::failure::{Failure, causes};
-use crate::session::{Kind, Session};
+use crate::shared::failure::{Failure, causes};
+use crate::shared::session::{Kind, Session};
 
 /// How long the server may take before it ends a watch by itself, seconds.
 const WATCH_SECONDS: u32 = 60;

@@ -20,8 +20,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use self::feed::Change;
 use self::model::Model;
-use super::failure::Failure;
-use super::session::Session;
+use super::shared::failure::Failure;
+use super::shared::session::Session;
 
 /// Ages on the screen move on.
 const TICK: Duration = Duration::from_secs(1);

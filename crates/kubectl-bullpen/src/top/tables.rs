@@ -8,7 +8,7 @@ use super::model::Model;
 use crate::claim::why;
 use crate::members::{reason, state};
 use crate::pools;
-use crate::printing::{Table, age};
+use crate::shared::printing::{Table, age};
 
 /// A line of the table of pools, without the namespace.
 pub(super) fn pool(pool: &InstancePool) -> [String; 10] {

@@ -7,8 +7,8 @@ use kube::ResourceExt as _;
 use super::story::{Story, ago, many, since};
 use crate::claims::expires;
 use crate::pools::{said, trouble};
-use crate::printing::span;
-use crate::wanted;
+use crate::shared::printing::span;
+use crate::shared::wanted;
 
 /// The story of a claim, by its pool and member as far as they can be read, and the claims of its namespace.
 pub(super) fn story(

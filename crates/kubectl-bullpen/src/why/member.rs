@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use super::story::{Story, ago, since};
 use crate::members::{ANNOTATION_REASON, state};
 use crate::pools::said;
-use crate::printing::span;
+use crate::shared::printing::span;
 
 /// The story of a member, by what belongs to it as far as that can be read.
 pub(super) fn story(

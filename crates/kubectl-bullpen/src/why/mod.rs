@@ -11,10 +11,10 @@ use kube::ResourceExt as _;
 use kube::api::ListParams;
 
 use self::story::Story;
-use super::events;
-use super::failure::Failure;
-use super::printing::structured;
-use super::session::{Kind, Output, OutputOption, Session};
+use super::shared::events;
+use super::shared::failure::Failure;
+use super::shared::printing::structured;
+use super::shared::session::{Kind, Output, OutputOption, Session};
 
 /// Arguments of `why`.
 #[derive(Debug, clap::Args)]

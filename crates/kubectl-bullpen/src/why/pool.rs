@@ -9,7 +9,7 @@ use kube::ResourceExt as _;
 use super::story::{Story, ago, many, since};
 use crate::members::state;
 use crate::pools::{said, trouble};
-use crate::printing::span;
+use crate::shared::printing::span;
 
 /// How many members are named.
 const NAMED: usize = 5;

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 
-use crate::events::Told;
 use crate::pools::words;
-use crate::printing::age;
+use crate::shared::events::Told;
+use crate::shared::printing::age;
 
 /// How many Events are told.
 const EVENTS: usize = 10;

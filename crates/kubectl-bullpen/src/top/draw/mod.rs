@@ -11,7 +11,7 @@ use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Sparkline, Table, T
 use super::model::{Key, Model};
 use super::tables;
 use crate::pools;
-use crate::printing::span;
+use crate::shared::printing::span;
 
 /// From this width on, members and queue stand side by side, columns.
 const WIDE: u16 = 120;

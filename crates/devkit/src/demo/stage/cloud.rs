@@ -7,49 +7,49 @@ use bullpen_simcloud::ledger::{Entry, State, What};
 use jiff::Timestamp;
 use reqwest::Client;
 
-use super::failure::Failure;
+use crate::demo::failure::Failure;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A reader of the ledger.
 #[derive(Debug)]
-pub(super) struct Cloud {
+pub(in crate::demo) struct Cloud {
     client: Client,
     address: String,
 }
 
 /// What became of the machines.
 #[derive(Debug, Default)]
-pub(super) struct Books {
+pub(in crate::demo) struct Books {
     machines: BTreeMap<String, Machine>,
 }
 
 /// A machine in the books.
 #[derive(Debug)]
-pub(super) struct Machine {
+pub(in crate::demo) struct Machine {
     /// The uid of the member that it was bought for.
-    pub(super) token: String,
+    pub(in crate::demo) token: String,
     /// When the create was taken.
-    pub(super) bought: Timestamp,
+    pub(in crate::demo) bought: Timestamp,
     /// When it was gone.
-    pub(super) terminated: Option<Timestamp>,
+    pub(in crate::demo) terminated: Option<Timestamp>,
 }
 
 impl Cloud {
     /// The cloud at `address`, `http://host:port`.
-    pub(super) fn at(address: String) -> Result<Self, Failure> {
+    pub(in crate::demo) fn at(address: String) -> Result<Self, Failure> {
         // Proxies are for other machines.
         let client = Client::builder().no_proxy().timeout(CALL_TIMEOUT).build();
         let client = client.map_err(|error| Failure::setup("making an HTTP client", &error))?;
         Ok(Self { client, address })
     }
 
-    pub(super) fn address(&self) -> &str {
+    pub(in crate::demo) fn address(&self) -> &str {
         &self.address
     }
 
     /// Reads the whole ledger.
-    pub(super) async fn books(&self) -> Result<Books, Failure> {
+    pub(in crate::demo) async fn books(&self) -> Result<Books, Failure> {
         let failed = |error| Failure::setup("reading the simulated cloud's ledger", &error);
         let answer = self.client.get(format!("{}/ledger", self.address)).send().await.map_err(failed)?;
         let text = answer.error_for_status().map_err(failed)?.text().await.map_err(failed)?;
@@ -79,31 +79,31 @@ impl Books {
         Ok(books)
     }
 
-    pub(super) fn machine(&self, id: &str) -> Option<&Machine> {
+    pub(in crate::demo) fn machine(&self, id: &str) -> Option<&Machine> {
         self.machines.get(id)
     }
 
     /// The first machine that was bought with this token.
-    pub(super) fn bought_for(&self, token: &str) -> Option<&Machine> {
+    pub(in crate::demo) fn bought_for(&self, token: &str) -> Option<&Machine> {
         self.machines.values().filter(|machine| machine.token == token).min_by_key(|machine| machine.bought)
     }
 
-    pub(super) fn bought(&self) -> usize {
+    pub(in crate::demo) fn bought(&self) -> usize {
         self.machines.len()
     }
 
-    pub(super) fn terminated(&self) -> usize {
+    pub(in crate::demo) fn terminated(&self) -> usize {
         self.machines.values().filter(|machine| machine.terminated.is_some()).count()
     }
 
     /// How many machines were bought with a token that had bought one before.
-    pub(super) fn bought_twice(&self) -> usize {
+    pub(in crate::demo) fn bought_twice(&self) -> usize {
         let tokens: std::collections::BTreeSet<_> = self.machines.values().map(|machine| &machine.token).collect();
         self.machines.len() - tokens.len()
     }
 
     /// The ids of the machines that are not terminated, with the tokens that bought them.
-    pub(super) fn alive(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(in crate::demo) fn alive(&self) -> impl Iterator<Item = (&str, &str)> {
         let alive = self.machines.iter().filter(|(_, machine)| machine.terminated.is_none());
         alive.map(|(id, machine)| (id.as_str(), machine.token.as_str()))
     }

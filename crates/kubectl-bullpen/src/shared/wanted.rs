@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bullpen_api::{LifecycleClass, PoolClaim, PoolSelector};
 
 /// "pool ci", or for a claim that any of several pools may serve: "any pool with gpu=yes".
-pub(super) fn in_words(claim: &PoolClaim) -> String {
+pub(crate) fn in_words(claim: &PoolClaim) -> String {
     match (claim.pool(), &claim.spec.pool_selector) {
         (Some((_, name)), _) => format!("pool {name}"),
         (None, Some(selector)) => format!("any pool with {}", selector_in_words(selector)),
@@ -15,7 +15,7 @@ pub(super) fn in_words(claim: &PoolClaim) -> String {
 
 /// The pool as a table has it, with its namespace if that is another one than the claim's; the selector of a claim that no
 /// pool has served yet.
-pub(super) fn in_a_cell(claim: &PoolClaim) -> String {
+pub(crate) fn in_a_cell(claim: &PoolClaim) -> String {
     let own = claim.metadata.namespace.as_deref().unwrap_or_default();
     match (claim.pool(), &claim.spec.pool_selector) {
         (Some((namespace, name)), _) if namespace == own => name.to_owned(),
@@ -35,7 +35,7 @@ fn selector_in_words(selector: &PoolSelector) -> String {
 /// # Errors
 ///
 /// Text that is not of this form.
-pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
+pub(crate) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
     let pairs = text.split(',').map(|pair| match pair.split_once('=') {
         Some((key, value)) if !key.is_empty() && !value.contains('=') => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("{pair:?} is not KEY=VALUE")),
@@ -48,7 +48,7 @@ pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
 /// # Errors
 ///
 /// Any other word.
-pub(super) fn class(text: &str) -> Result<LifecycleClass, String> {
+pub(crate) fn class(text: &str) -> Result<LifecycleClass, String> {
     match text.to_ascii_lowercase().as_str() {
         "ephemeral" => Ok(LifecycleClass::Ephemeral),
         "spot" => Ok(LifecycleClass::Spot),

@@ -10,33 +10,33 @@ use super::session::Session;
 
 /// An Event, as far as it is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Told {
+pub(crate) struct Told {
     /// When it last happened.
-    pub(super) time: Option<Timestamp>,
+    pub(crate) time: Option<Timestamp>,
     /// Normal or Warning.
-    pub(super) type_: String,
+    pub(crate) type_: String,
     /// Its reason.
-    pub(super) reason: String,
+    pub(crate) reason: String,
     /// What it says.
-    pub(super) message: String,
+    pub(crate) message: String,
     /// How often it happened.
-    pub(super) count: i32,
+    pub(crate) count: i32,
     /// Kind and name of the object that it is about.
-    pub(super) about: String,
+    pub(crate) about: String,
 }
 
 /// The Events that this field selector finds in a namespace, the latest last.
 ///
 /// # Errors
 /// What the API server says.
-pub(super) async fn find(session: &Session, namespace: &str, selector: &str) -> Result<Vec<Told>, Failure> {
+pub(crate) async fn find(session: &Session, namespace: &str, selector: &str) -> Result<Vec<Told>, Failure> {
     let api = kube::Api::<Event>::namespaced(session.client.clone(), namespace);
     let found = api.list(&ListParams::default().fields(selector)).await?;
     Ok(all_of(found.items))
 }
 
 /// Events as they are told, the latest last.
-pub(super) fn all_of(events: Vec<Event>) -> Vec<Told> {
+pub(crate) fn all_of(events: Vec<Event>) -> Vec<Told> {
     let mut told: Vec<_> = events.into_iter().map(told).collect();
     told.sort_by_key(|event| event.time);
     told

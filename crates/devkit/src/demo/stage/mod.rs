@@ -1,5 +1,10 @@
 //! What the demo puts up, and takes down again in order: a cluster, a cloud and an operator.
 
+pub(super) mod cloud;
+pub(super) mod definitions;
+pub(super) mod ground;
+mod guest;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,11 +17,11 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
-use super::cloud::Cloud;
 use super::failure::{Failure, causes};
-use super::ground::Ground;
-use super::guest::Guest;
 use super::narrate::Narrator;
+use super::stage::cloud::Cloud;
+use super::stage::ground::Ground;
+use super::stage::guest::Guest;
 use crate::control_plane::{ControlPlane, Options};
 use crate::supervise::{Launch, Process, describe, last_lines};
 

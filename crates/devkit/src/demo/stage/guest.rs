@@ -18,9 +18,9 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 use tower::retry::RetryLayer;
 
-use super::failure::{Failure, causes};
 use super::ground::Ground;
-use super::narrate::Narrator;
+use crate::demo::failure::{Failure, causes};
+use crate::demo::narrate::Narrator;
 use crate::supervise::Process;
 
 const ANSWER: Duration = Duration::from_secs(15);
@@ -31,7 +31,7 @@ const REMOVED: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 
 /// The namespace, and how to reach its cluster.
-pub(super) struct Guest {
+pub(in crate::demo) struct Guest {
     client: Client,
     kubeconfig: PathBuf,
     server: String,
@@ -51,7 +51,7 @@ impl Debug for Guest {
 
 impl Guest {
     /// Reads the kubeconfig. Nothing is sent yet.
-    pub(super) async fn of(kubeconfig: &Path) -> Result<Self, Failure> {
+    pub(in crate::demo) async fn of(kubeconfig: &Path) -> Result<Self, Failure> {
         let unusable = |seen| Failure::because(format!("the kubeconfig {} can't be used", kubeconfig.display()), seen);
         let file = Kubeconfig::read_from(kubeconfig).map_err(|error| unusable(causes(&error)))?;
         let access = Access::of_kubeconfig(file, None).await.map_err(|error| unusable(causes(&error)))?;
@@ -63,7 +63,7 @@ impl Guest {
         Ok(Self { client, kubeconfig, server, namespace: format!("bullpen-demo-{}", five_letters()), asked: false })
     }
 
-    pub(super) fn ground(&self) -> Ground {
+    pub(in crate::demo) fn ground(&self) -> Ground {
         Ground {
             client: self.client.clone(),
             namespace: self.namespace.clone(),
@@ -72,7 +72,7 @@ impl Guest {
         }
     }
 
-    pub(super) async fn make_namespace(&mut self, say: &Narrator) -> Result<(), Failure> {
+    pub(in crate::demo) async fn make_namespace(&mut self, say: &Narrator) -> Result<(), Failure> {
         let (server, namespace) = (&self.server, &self.namespace);
         let unreachable =
             |seen| Failure::because(format!("the cluster {server} of the kubeconfig does not answer"), seen);
@@ -94,7 +94,11 @@ impl Guest {
 
     /// Empties the namespace, deletes it and waits until it is gone. While the operator runs, it ends the machines and
     /// lets their members go; if it can't any more, nothing is left to wait for: the machines end with the simulated cloud.
-    pub(super) async fn remove_namespace(&self, operator: Option<&Process>, say: &Narrator) -> Result<(), Failure> {
+    pub(in crate::demo) async fn remove_namespace(
+        &self,
+        operator: Option<&Process>,
+        say: &Narrator,
+    ) -> Result<(), Failure> {
         let namespace = &self.namespace;
         if !self.asked {
             return Ok(());
@@ -132,7 +136,7 @@ impl Guest {
     }
 
     /// What to say when nobody waits for [`Guest::remove_namespace`].
-    pub(super) fn left(&self) -> Failure {
+    pub(in crate::demo) fn left(&self) -> Failure {
         Failure::new(format!(
             "interrupted again: namespace {} is left, and its members keep their finalizers",
             self.namespace

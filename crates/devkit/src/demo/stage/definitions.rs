@@ -11,10 +11,10 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt};
 use tokio::time::{sleep, timeout};
 
-use super::failure::{Failure, causes};
-use super::narrate::Narrator;
+use crate::demo::failure::{Failure, causes};
+use crate::demo::narrate::Narrator;
 
-pub(super) const FIELD_MANAGER: &str = "bullpen-demo";
+pub(in crate::demo) const FIELD_MANAGER: &str = "bullpen-demo";
 
 const ESTABLISHED: Duration = Duration::from_secs(20);
 /// An API server answers a create this much later while the definition was established less than this ago (for servers
@@ -24,7 +24,7 @@ const POLL: Duration = Duration::from_millis(25);
 
 /// Applies the definitions server-side, in a cluster of somebody else only those that are missing, and waits until
 /// they are established.
-pub(super) async fn apply(client: &Client, only_missing: bool, say: &Narrator) -> Result<(), Failure> {
+pub(in crate::demo) async fn apply(client: &Client, only_missing: bool, say: &Narrator) -> Result<(), Failure> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let mut applied = Vec::new();
     for crd in crds::all() {

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::session::Output;
 
 /// Writes a line, as far as somebody reads it.
-pub(super) fn write_line(to: &mut impl std::io::Write, words: std::fmt::Arguments<'_>) {
+pub(crate) fn write_line(to: &mut impl std::io::Write, words: std::fmt::Arguments<'_>) {
     let _ = writeln!(to, "{words}");
 }
 

@@ -6,10 +6,10 @@ use kube::Client;
 
 /// A cluster, a namespace in it, and how to reach both.
 #[derive(Clone)]
-pub(super) struct Ground {
-    pub(super) client: Client,
-    pub(super) namespace: String,
-    pub(super) kubeconfig: PathBuf,
+pub(in crate::demo) struct Ground {
+    pub(in crate::demo) client: Client,
+    pub(in crate::demo) namespace: String,
+    pub(in crate::demo) kubeconfig: PathBuf,
     /// The kubectl of the server's version; `None`: the user's own.
-    pub(super) kubectl: Option<PathBuf>,
+    pub(in crate::demo) kubectl: Option<PathBuf>,
 }
