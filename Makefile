@@ -34,9 +34,9 @@ test-upgrade: ## Upgrade a live fleet from an earlier version to this one and ba
 	CARGO="$(CARGO)" bash .ci/upgrade
 
 # In two steps, so that a first build shows how far it is and a later one hardly shows.
-demo: ## Watch a pool warm up and hand out machines; stays up until Ctrl-C
+demo: ## Watch a pool warm up and hand out machines; stays up until Ctrl-C (ARGS=--exit: the walk alone)
 	@$(CARGO) build --bins
-	@$(CARGO) run --quiet --bin bullpen-demo
+	@$(CARGO) run --quiet --bin bullpen-demo -- $(ARGS)
 
 demo-install: ## Watch Helm install, upgrade and uninstall it on a real API server, with each command and its output
 	@$(CARGO) test --test cluster install::walk_helm -- --nocapture --test-threads=1

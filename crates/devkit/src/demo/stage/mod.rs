@@ -212,9 +212,14 @@ impl Stage {
             None => tempfile::Builder::new().prefix("bullpen-demo-").tempdir()?.keep(),
         };
         self.work = Some(work.clone());
+        let binary = env::current_exe()?.with_file_name(program);
+        if !binary.exists() {
+            let missing = format!("there is no {}: build all programs by `cargo build --bins`", binary.display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, missing));
+        }
         Process::start(Launch {
             name,
-            binary: &env::current_exe()?.with_file_name(program),
+            binary: &binary,
             arguments,
             environment,
             stdout,
