@@ -1,5 +1,5 @@
 //! A queue of keys: one task a key at a time, another run when something changed meanwhile, and a backoff of its own
-//! for each key, so that one object's trouble holds up no other (P-28, TW-4).
+//! for each key, so that one object's trouble holds up no other.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;

@@ -36,7 +36,7 @@ pub struct Listed {
     pub owner: Option<Owner>,
     /// When it was launched.
     pub launched: Timestamp,
-    /// Whether it ends already. One that is switched off does not: its disks bill (T-37).
+    /// Whether it ends already. One that is switched off does not: its disks bill.
     pub ending: bool,
 }
 
@@ -192,7 +192,6 @@ mod tests {
 
     #[test]
     fn machines_of_other_namespaces_and_machines_that_end_are_left_alone() {
-        //
         assert_eq!(screen(&machine(), None, &these(&["another", "other"]), GRACE, at(500)), Sight::Settled);
         assert_eq!(screen(&machine(), None, &these(&["another", "ci"]), GRACE, at(500)), Sight::Suspect);
         assert_eq!(screen(&machine(), None, &WatchedNamespaces::All, GRACE, at(500)), Sight::Suspect);

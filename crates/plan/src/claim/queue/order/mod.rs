@@ -153,7 +153,7 @@ pub struct Paired<T, M> {
     pub parked: usize,
 }
 
-/// Gives the members to the claims, each in its order (P-13, P-14), and looks at no more of either than it needs.
+/// Gives the members to the claims, each in its order, and looks at no more of either than it needs.
 ///
 /// A claim that is just `told` that it waits is bound to nothing until that is done, but keeps its place and the member
 /// that is its turn: else younger claims would pass it (invariant 8).
