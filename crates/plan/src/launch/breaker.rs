@@ -1,5 +1,5 @@
 //! When a pool leaves a launch config alone: success means Ready, and failures in a row open a breaker
-//! (`DESIGN.md` §5), so that a broken image does not buy machines without end.
+//! (`docs/adr/0004-failure-ladder.md`), so that a broken image does not buy machines without end.
 //!
 //! A breaker is what its pool's status says of it and nothing more, so that a crash does not close it. It never stops
 //! for good: after each pause one member is tried.

@@ -1,4 +1,4 @@
-//! Machines without a member (`DESIGN.md` §6): which of them are orphans, and when so many at once end nothing.
+//! Machines without a member (`docs/operate/machines.md`): which of them are orphans, and when so many at once end nothing.
 //!
 //! It fails closed: what is not labelled whole, young, out of the operator's namespace, or not disproved by a live answer
 //! of the API server stays.

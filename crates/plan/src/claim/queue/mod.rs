@@ -1,4 +1,4 @@
-//! Who gets which member, and what is said to those who get none (`DESIGN.md` §2 and §4).
+//! Who gets which member, and what is said to those who get none (`docs/use/waiting.md`).
 
 mod admission;
 mod choice;

@@ -1,4 +1,4 @@
-//! What a cloud has refused to an account in a region, and until when it is not asked again (`DESIGN.md` §6).
+//! What a cloud has refused to an account in a region, and until when it is not asked again (`docs/develop/providers.md`).
 //!
 //! A hold closes its own scope and nothing else. When its time has passed one member at a time tries, until enough were
 //! accepted; each refusal makes the next pause longer. Nothing here ends a machine.

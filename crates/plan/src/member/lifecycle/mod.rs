@@ -1,4 +1,4 @@
-//! The next step of one member: from Pending to Ready, and from its deletionTimestamp to its end (`DESIGN.md` §3, §6).
+//! The next step of one member: from Pending to Ready, and from its deletionTimestamp to its end (`docs/architecture.md`).
 //!
 //! What becomes of a claimed member is decided in [`fate`](crate::claim::fate); its end is the same as every other's.
 

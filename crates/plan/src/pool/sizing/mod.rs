@@ -1,4 +1,4 @@
-//! How many members a pool is to have: the arithmetic of `DESIGN.md` §5.
+//! How many members a pool is to have: the arithmetic of `docs/develop/sizing.md`.
 //!
 //! Every member counts once, and everything that can bill counts against `maxSize`.
 

@@ -1,4 +1,4 @@
-//! Whose turn it is: priority that rises with time, then fairness between namespaces, then age (`DESIGN.md` §4, step 1).
+//! Whose turn it is: priority that rises with time, then fairness between namespaces, then age (`docs/use/waiting.md`).
 //!
 //! A claim of priority p stands in the queue of its namespace as if it had been made p × [`STEP`] earlier: that place never
 //! changes, nobody of no higher priority who came later is before it (invariant 8), and nobody can be put before it for
