@@ -1,4 +1,4 @@
-//! The clouds in use: one provider object and one shared list for each account and region (T-21, TW-6).
+//! The clouds in use: one provider object and one shared list for each account and region.
 
 mod account;
 mod listing;
@@ -29,10 +29,10 @@ use crate::telemetry::labels::{ProviderOperation, ProviderOutcome};
 /// noticed.
 const IDLE_LIST_INTERVAL: Duration = Duration::from_secs(10);
 /// The same for each machine there is: a list of 10,000 costs its cloud and this process something, so it comes once a
-/// minute.
+/// minute.
 const IDLE_LIST_INTERVAL_EACH: Duration = Duration::from_millis(6);
 const LONGEST_LIST_BACKOFF: Duration = Duration::from_secs(30);
-/// No call takes longer (T-47): a provider's own timeouts are shorter, and this is for one that has none.
+/// No call takes longer: a provider's own timeouts are shorter, and this is for one that has none.
 const LONGEST_CALL: Duration = Duration::from_mins(2);
 /// The share of its time that listing may take, so that a large fleet does not make its cloud busy.
 const LIST_DUTY: u32 = 10;
@@ -163,7 +163,7 @@ impl Cloud {
         self.holds.lock()
     }
 
-    /// Until when this kind of call is held back because the cloud said that there were too many.
+    /// Until when this kind of call is held back because the cloud said that there were too many.
     pub fn held_until(&self, operation: ProviderOperation, now: Timestamp) -> Option<Timestamp> {
         self.rate_limit.held_until(operation, now)
     }

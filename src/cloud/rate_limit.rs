@@ -1,5 +1,5 @@
-//! How often a cloud is called: token buckets by kind of call (T-44, A-6), and pauses when the cloud says that it was
-//! too often (A-2, T-46). One of these is one account in one region.
+//! How often a cloud is called: token buckets by kind of call, and pauses when the cloud says that it was
+//! too often. One of these is one account in one region.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;

@@ -47,7 +47,7 @@ async fn no_wrong_list_ends_a_machine_or_a_claim_or_buys_anything() {
         json!({ "omit": { "percent": 60 } }),
         json!({ "error": { "class": "Transient" } }),
         json!({ "stale": { "milliseconds": 60_000 } }),
-        // TW-8
+        // A machine that a list shows twice is one machine.
         json!({ "duplicate": { "percent": 100 } }),
         json!({ "foreign": { "count": 3, "tagsAskedFor": true } }),
         json!({ "asAccount": { "account": "another" } }),

@@ -46,7 +46,7 @@ async fn breaker_is_closed(operator: &Operator, walk: &Walk, value: f64) {
     operator.metric_is(&series, value).await;
 }
 
-/// TW-1, TW-2, PW-12: five machines to learn that an image is broken, then one after each pause, twice as long each
+/// Five machines to learn that an image is broken, then one after each pause, twice as long each
 /// time. An operator that is killed again and again buys no more.
 #[tokio::test]
 async fn tw_2_a_broken_image_costs_few_machines_over_crashes_and_the_pool_heals_when_it_is_mended() {

@@ -65,7 +65,7 @@ async fn ready_members_past_their_age_are_replaced_and_never_missed() {
     for name in &first {
         walk.gone::<PoolMember>(name).await;
     }
-    assert_eq!(fewest_ready(&mut members, 3).await, 3, "PW-5: each replacement is ready before its predecessor goes");
+    assert_eq!(fewest_ready(&mut members, 3).await, 3, "each replacement is ready before its predecessor goes");
     walk.set::<InstancePool>(POOL, json!({ "recycle": { "readyTtlSeconds": 86_400 } })).await;
     walk.pool_has_ready(3).await;
     walk.ledger_until("three machines are left", |ledger| ledger.living().len() == 3).await;
@@ -177,7 +177,7 @@ async fn on_replenish_leaves_older_members_until_they_are_claimed() {
 
 #[tokio::test]
 async fn members_claimed_in_the_middle_of_recycling_scaling_down_and_draining_survive() {
-    // P-37, T-31: a DELETE that was decided on an older version of a member does nothing.
+    // A DELETE that was decided on an older version of a member does nothing.
     let walk = Walk::begin("reap-or-claim").await;
     let _operator = Operator::start(&walk).await;
     let spec = json!({

@@ -260,7 +260,7 @@ impl Writes {
         Api::namespaced(self.clients.direct.clone(), namespace)
     }
 
-    /// The fence of the lease (`DESIGN.md` §8): asked right before an object is made or deleted.
+    /// The fence of the lease (`docs/operate/leadership.md`): asked right before an object is made or deleted.
     fn may_act<K: WrittenKind>(&self, verb: WriteVerb, key: &ObjectKey) -> Result<(), WriteError> {
         self.leadership.check().map_err(|not_leading| WriteError {
             answer: Answer::Refused,

@@ -1,5 +1,5 @@
-//! Binding one claim to one member: two writes, one of them decisive (`DESIGN.md` §4). What each answer means is
-//! decided in `bullpen_plan`; this sends the writes.
+//! Binding one claim to one member: two writes, one of them decisive (`docs/adr/0001-claim-protocol.md`). What each
+//! answer means is decided in `bullpen_plan`; this sends the writes.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A claimed member: the fate table applied (`DESIGN.md` §4, step 4).
+//! A claimed member: the fate table applied (`docs/adr/0001-claim-protocol.md`).
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What becomes of a claim after it was bound (`DESIGN.md` §4, steps 4 to 6): it keeps its member or is Lost, is renewed or
+//! What becomes of a claim after it was bound (`docs/use/claims.md`): it keeps its member or is Lost, is renewed or
 //! Expired, is flagged once if it lasts, and goes as a record if its pool says so. It ends before its member does: the fate
 //! table sees to that, in [`held`](crate::controllers::claim::fate), which also has the member that is there and lost its machine.
 

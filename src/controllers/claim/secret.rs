@@ -1,4 +1,5 @@
-//! The Secret of a claim: there before the claim is Bound, and never put over somebody else's (`DESIGN.md` §4, step 3).
+//! The Secret of a claim: there before the claim is Bound, and never put over somebody else's
+//! (`docs/adr/0007-derived-keys.md`).
 
 use std::sync::Arc;
 use std::time::Duration;

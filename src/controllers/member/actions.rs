@@ -73,7 +73,7 @@ pub async fn take(controller: &MemberController, gathered: &Gathered, step: Step
         Step::Finish => {
             finish(controller, &gathered.member).await?;
             let launch_config = convert::launch_config_of(&gathered.member);
-            // Whatever ended makes room in the account.
+            // Whatever ended makes room in the account.
             let makes_room = gathered.view.has_instance && gathered.cloud.holds().machine_ended(Timestamp::now());
             if makes_room {
                 wake_scope(controller, gathered);

@@ -60,7 +60,7 @@ pub async fn reconcile(controller: MemberController, key: ObjectKey) -> Outcome 
 }
 
 /// Until when the call of this step is held back because the cloud said that there were too many of its kind. Other
-/// steps go on.
+/// steps go on: a refused create must not keep a machine from its end.
 fn held_back(gathered: &Gathered, step: &Step) -> Option<Timestamp> {
     let operation = match step {
         Step::Create => ProviderOperation::Create,

@@ -222,7 +222,7 @@ fn in_flight(state: &State, pool: &InstancePool, launch_config: &str, wanted: im
     members_of(state, pool, launch_config).filter(is).count() as i64
 }
 
-/// What `maxInstances` of the pool's entry and of the launch config leave (T-8).
+/// What `maxInstances` of the pool's entry and of the launch config leave.
 fn caps(state: &State, pool: &InstancePool, config: &UsableLaunchConfig) -> Option<i64> {
     let namespace = pool.namespace().unwrap_or_default();
     let left_in_pool = config.max_in_pool.map(|max| i64::from(max) - count(state, pool, &config.name));

@@ -249,7 +249,7 @@ impl World {
 
 impl State {
     /// Whether every kind has been listed whole, in every watched namespace that the API server lets the operator list. No
-    /// verdict is given before (`DESIGN.md` §2).
+    /// verdict is given before.
     pub const fn is_synced(&self) -> bool {
         self.synced
     }

@@ -103,7 +103,7 @@ impl fmt::Display for Write {
 }
 
 /// The kind of the lease. Renewals of it are no writes as far as these tests go: that nothing is written in steady state
-/// (`DESIGN.md` §8, 7) is said of objects, and a lease that is not renewed is lost.
+/// (invariant 7 of `docs/architecture.md`) is said of objects, and a lease that is not renewed is lost.
 const LEASES: &str = "leases";
 
 /// The writes of one operator, from the moment when this was made; but for its lease, as long as that is not refused.

@@ -1,4 +1,5 @@
-//! How many members of one launch config and template may be in flight at a time (`DESIGN.md` §5; TW-3).
+//! How many members of one launch config and template may be in flight at a time (`docs/adr/0004-failure-ladder.md`),
+//! so that one backlog does not start a thousand machines at once.
 
 use super::breaker::Phase;
 

@@ -145,7 +145,7 @@ impl Simulation {
 }
 
 /// What a pool of 50 buys of an image that is never ready, in one hour: five to learn it, and one after each pause of
-/// 60, 120, 240, 480 and 960 seconds. Without the ladder it would be 50 a minute, 3 000 (TW-2).
+/// 60, 120, 240, 480 and 960 seconds. Without the ladder it would be 50 a minute, 3 000.
 const BOUGHT_IN_AN_HOUR: usize = 10;
 
 #[test]
