@@ -20,6 +20,7 @@ use self::account::IdentityWatch;
 pub use self::account::Word;
 pub use self::listing::Listing;
 use self::rate_limit::RateLimit;
+use crate::backoff::{Backoff, Bounds};
 use crate::provider::{Instance, Provider, ProviderError, SimulatedProvider};
 use crate::state::ObjectKey;
 use crate::telemetry::Metrics;
@@ -255,12 +256,12 @@ impl Cloud {
 
     async fn list_for_ever(self: Arc<Self>, installation: Arc<str>) {
         let (scope, audience) = (&self.scope, self.audience.as_ref());
-        let mut failures = 0;
+        let mut backoff = Backoff::new();
         loop {
             let timer = Instant::now();
             let pause = match self.list(&installation).await {
                 Ok(listing) => {
-                    failures = 0;
+                    backoff.reset();
                     let idle = IDLE_LIST_INTERVAL.max(IDLE_LIST_INTERVAL_EACH * listing.size());
                     self.take(listing, scope, audience);
                     audience.listed(scope);
@@ -269,8 +270,8 @@ impl Cloud {
                 }
                 Err(error) => {
                     self.miss(&error, scope, audience);
-                    failures += 1;
-                    crate::runtime::backoff::backoff(self.provider.list_interval(), LONGEST_LIST_BACKOFF, failures)
+                    let first = self.provider.list_interval() * 2;
+                    backoff.failed(Bounds { first, longest: LONGEST_LIST_BACKOFF }, Timestamp::now())
                 }
             };
             let shortest = pause.min(self.provider.list_interval());

@@ -19,9 +19,9 @@ use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key as DelayKey;
 use tracing::{debug, error, warn};
 
-use super::backoff::{FIRST_BACKOFF, LONGEST_BACKOFF, NOT_LEADING, backoff};
-use super::failure::Failure;
+use super::failure::{Failure, NOT_LEADING, RETRIES};
 use super::heartbeat::Heartbeat;
+use crate::backoff::Backoff;
 use crate::state::ObjectKey;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::Controller;
@@ -97,7 +97,7 @@ struct Queue<K> {
     changed: HashSet<K>,
     delays: DelayQueue<K>,
     delayed: HashMap<K, DelayKey>,
-    failures: HashMap<K, u32>,
+    failures: HashMap<K, Backoff>,
 }
 
 /// How a task ended that did not do what it was for.
@@ -210,10 +210,9 @@ impl<K: WorkKey> Queue<K> {
     }
 
     fn back_off(&mut self, key: &K, reason: &str) -> Duration {
-        let failures = self.failures.entry(key.clone()).or_insert(0);
-        let delay = backoff(FIRST_BACKOFF, LONGEST_BACKOFF, *failures);
-        *failures += 1;
-        let (controller, tries, again_in_ms) = (self.controller.as_str(), *failures, delay.as_millis());
+        let backoff = self.failures.entry(key.clone()).or_default();
+        let delay = backoff.failed(RETRIES, Timestamp::now());
+        let (controller, tries, again_in_ms) = (self.controller.as_str(), backoff.failures(), delay.as_millis());
         if tries > 8 {
             error!(controller, %key, tries, again_in_ms, %reason, "still failing");
         } else {

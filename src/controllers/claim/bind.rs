@@ -13,17 +13,17 @@ use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
 use super::secret;
+use crate::backoff::{Backoff, Bounds};
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
-use crate::runtime::backoff::backoff;
 use crate::state::ObjectKey;
 
 /// Bindings whose writes run side by side.
 static BINDINGS: Semaphore = Semaphore::const_new(32);
 /// Looks at a claim or member after which a binding is given up to the queues, which come back to it later.
 const MOST_LOOKS: u32 = 8;
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Between two looks.
+const PAUSES: Bounds = Bounds { first: Duration::from_millis(50), longest: Duration::from_secs(5) };
 
 /// Takes the member for the claim, then says so in the claim. Whatever does not come to its end here is found again
 /// by the fate table.
@@ -50,7 +50,7 @@ async fn swap(controller: &ClaimController, claim: &PoolClaim, member: Arc<PoolM
         (ObjectKey::of(member.as_ref()), convert::uid(claim), member.spec.pool_ref.uid.clone());
     let member_uid = convert::uid(member.as_ref());
     let mut seen = member;
-    let mut looks = 0;
+    let mut looks = Backoff::new();
     loop {
         let answer = match controller
             .common
@@ -108,8 +108,8 @@ pub async fn finish(controller: &ClaimController, claim: Arc<PoolClaim>, member:
 async fn write_bound(controller: &ClaimController, claim: Arc<PoolClaim>, member: &Arc<PoolMember>) {
     let (key, claim_uid) = (ObjectKey::of(claim.as_ref()), convert::uid(claim.as_ref()));
     let mut seen = claim;
-    let mut looks = 0;
-    while looks < MOST_LOOKS {
+    let mut looks = Backoff::new();
+    while looks.failures() < MOST_LOOKS {
         let rules = controller.common.world.with(|state| convert::term_rules(state, &convert::pool_of(member)));
         let answer = match controller
             .common
@@ -162,9 +162,10 @@ fn bound(controller: &ClaimController, claim: &PoolClaim, member: &PoolMember) {
     info!(claim = %key, member = %member.name_any(), took_ms = took.map(|took| took.as_millis()), "bound");
 }
 
-async fn pause(looks: &mut u32) {
-    if *looks > 0 {
-        tokio::time::sleep(backoff(FIRST_PAUSE, LONGEST_PAUSE, *looks)).await;
+/// Waits before each look but the first.
+async fn pause(looks: &mut Backoff) {
+    let (first, delay) = (looks.failures() == 0, looks.failed(PAUSES, Timestamp::now()));
+    if !first {
+        tokio::time::sleep(delay).await;
     }
-    *looks += 1;
 }

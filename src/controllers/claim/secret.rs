@@ -9,20 +9,20 @@ use bullpen_plan::claim;
 use bullpen_plan::claim::Found;
 use bullpen_plan::claim::binding::{self, Present};
 use bullpen_plan::operator::permissions::grant_in;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::{debug, info, warn};
 
+use crate::backoff::Bounds;
 use crate::cloud::Scope;
 use crate::cluster::writes::secrets::{Made, NotAllowed};
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
 use crate::controllers::first_boot::ssh_keys::PrivateKey;
-use crate::runtime::backoff::backoff;
 use crate::state::ObjectKey;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// Between two tries to make a Secret.
+const RETRIES: Bounds = Bounds { first: Duration::from_millis(200), longest: Duration::from_secs(15) };
 /// After so many tries, about 3 s, the Secret of an earlier claim is no longer expected to go by itself.
 const GOES_BY_ITSELF: u32 = 4;
 
@@ -49,11 +49,7 @@ enum Trouble {
 
 /// Until when a claim is left alone because its Secret could not be made.
 pub fn held_until(controller: &ClaimController, claim_uid: &str, now: Timestamp) -> Option<Timestamp> {
-    controller
-        .common
-        .world
-        .with(|state| state.secrets_in_the_way.get(claim_uid).map(|(_, until)| *until))
-        .filter(|at| *at > now)
+    controller.common.world.with(|state| state.secrets_in_the_way.get(claim_uid)?.pending(now)).filter(|at| *at > now)
 }
 
 /// Sees to the Secret of `claim`, if it asked for one, before it is Bound to `member`.
@@ -69,15 +65,13 @@ pub async fn ensure(controller: &ClaimController, claim: &PoolClaim, member: &Ar
     };
     let now = Timestamp::now();
     let (failures, until) = controller.common.world.with(|state| {
-        let failures = state.secrets_in_the_way.get(&uid).map_or(0, |(failures, _)| *failures);
-        let delay = SignedDuration::try_from(backoff(FIRST_PAUSE, LONGEST_PAUSE, failures)).unwrap_or_default();
-        let until = now.checked_add(delay).unwrap_or(now);
-        state.secrets_in_the_way.insert(uid, (failures + 1, until));
-        (failures, until)
+        let backoff = state.secrets_in_the_way.entry(uid).or_default();
+        backoff.failed(RETRIES, now);
+        (backoff.failures(), backoff.not_before().unwrap_or(now))
     });
     match trouble {
         Trouble::Told { reason, message } => tell(controller, claim, reason, &message).await,
-        Trouble::Passing { reason, message } if failures >= GOES_BY_ITSELF => {
+        Trouble::Passing { reason, message } if failures > GOES_BY_ITSELF => {
             tell(controller, claim, reason, &message).await;
         }
         Trouble::Passing { .. } | Trouble::Untold => {}

@@ -16,10 +16,10 @@ use kube::ResourceExt;
 use tracing::{debug, info};
 
 use super::queue_view::QueueView;
+use crate::backoff::Bounds;
 use crate::cluster::Written;
 use crate::controllers::common::Common;
 use crate::controllers::convert;
-use crate::runtime::backoff::backoff;
 use crate::state::cluster_state::State;
 use crate::state::{ObjectKey, QueueKey};
 
@@ -34,8 +34,7 @@ const FEW: usize = 64;
 /// That pause.
 const JUDGED_NEXT: SignedDuration = SignedDuration::from_millis(250);
 /// Between two tries to tell a claim.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const RETRIES: Bounds = Bounds { first: Duration::from_millis(200), longest: Duration::from_secs(30) };
 
 /// What a claim is to be told.
 pub struct Message {
@@ -232,7 +231,7 @@ pub fn take(state: &mut State, key: &QueueKey, told: Told, now: Timestamp) -> (V
     let mut taken = Vec::new();
     for message in told.messages {
         let uid = convert::uid(message.claim.as_ref());
-        let tried = state.claims_to_tell_later.get(&uid).map(|(_, until)| *until).filter(|until| *until > now);
+        let tried = state.claims_to_tell_later.get(&uid).and_then(|tries| tries.pending(now));
         if tried.is_some() {
             again = earliest(again, tried);
             continue;
@@ -277,10 +276,7 @@ pub async fn tell(common: &Common, message: &Message) {
         Err(error) => {
             debug!(%error, "a verdict was not written");
             common.world.with(|state| {
-                let failures = state.claims_to_tell_later.get(&uid).map_or(0, |(failures, _)| *failures);
-                let delay = backoff(FIRST_PAUSE, LONGEST_PAUSE, failures);
-                let again = now.checked_add(SignedDuration::try_from(delay).unwrap_or_default()).unwrap_or(now);
-                state.claims_to_tell_later.insert(uid, (failures + 1, again));
+                state.claims_to_tell_later.entry(uid).or_default().failed(RETRIES, now);
             });
         }
     }

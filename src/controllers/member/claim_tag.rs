@@ -1,26 +1,28 @@
 //! Tags a claimed machine with its claim, off the path: after Bound was written, in the background. A restored backup is
 //! told from the present by it.
 
+use std::time::Duration;
+
 use bullpen_api::{ClaimPhase, MemberState, PoolMember};
 use bullpen_plan::claim::claim_tag::tag_due;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
 use super::gather::Gathered;
+use crate::backoff::Bounds;
 use crate::controllers::convert;
 use crate::controllers::member::MemberController;
 use crate::provider::ProviderError;
 use crate::provider::tags;
-use crate::runtime::backoff::backoff;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 use crate::telemetry::labels::ProviderOperation;
 
 /// Tag calls that run side by side: terminates and creates are more urgent.
 static CALLS: Semaphore = Semaphore::const_new(8);
-const FIRST_BACKOFF: std::time::Duration = std::time::Duration::from_secs(1);
-const LONGEST_BACKOFF: std::time::Duration = std::time::Duration::from_mins(5);
+/// Between tag calls for one machine that fail.
+const RETRIES: Bounds = Bounds { first: Duration::from_secs(1), longest: Duration::from_mins(5) };
 
 /// Begins a tag call if one is due, and says when to come back for one.
 pub fn see_to(controller: &MemberController, gathered: &Gathered, now: Timestamp) -> Option<Timestamp> {
@@ -40,7 +42,7 @@ pub fn see_to(controller: &MemberController, gathered: &Gathered, now: Timestamp
         if tagging.busy {
             return None;
         }
-        if let Some(later) = tagging.not_before.filter(|moment| *moment > now) {
+        if let Some(later) = tagging.backoff.pending(now) {
             return Some(later);
         }
         tagging.busy = true;
@@ -87,17 +89,17 @@ async fn tag(
         match &answer {
             Ok(()) => {
                 tagging.done = Some(claim);
-                tagging.failures = 0;
-                tagging.not_before = None;
+                tagging.backoff.reset();
             }
             Err(error) => {
                 let asked_for = match error {
                     ProviderError::RateLimited { retry_after, .. } => *retry_after,
                     _ => None,
                 };
-                let delay = asked_for.unwrap_or_else(|| backoff(FIRST_BACKOFF, LONGEST_BACKOFF, tagging.failures));
-                tagging.failures += 1;
-                tagging.not_before = now.checked_add(SignedDuration::try_from(delay).unwrap_or_default()).ok();
+                match asked_for {
+                    Some(delay) => tagging.backoff.failed_for(delay, now),
+                    None => drop(tagging.backoff.failed(RETRIES, now)),
+                }
             }
         }
     });

@@ -131,7 +131,7 @@ pub fn gather(
         launch_timeout: seconds(readiness.launch_timeout_seconds),
         warming_timeout: seconds(readiness.warming_timeout_seconds),
         create_grace: SignedDuration::try_from(cloud.provider().create_grace()).unwrap_or(SignedDuration::MAX),
-        not_before: record.not_before,
+        not_before: record.backoff.not_before(),
         struck_at: record.struck_at,
         next_look: record.next_look,
         terminate_accepted_at: record.terminate_accepted_at,

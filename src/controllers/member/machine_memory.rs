@@ -9,13 +9,13 @@ use bullpen_plan::member::lifecycle::{Asked, LOOK_EVERY, Machine, Strike, Stuck,
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
+use crate::backoff::{Backoff, Bounds};
 use crate::cloud::Listing;
 use crate::provider::{Instance, InstancePhase};
-use crate::runtime::backoff::backoff;
 use crate::state::ObjectKey;
 
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
+/// Between calls for one machine that fail.
+const CALLS: Bounds = Bounds { first: Duration::from_millis(500), longest: Duration::from_mins(1) };
 
 /// How far this process is with tagging a machine with its claim.
 #[derive(Clone, Debug)]
@@ -24,15 +24,13 @@ pub struct Tagging {
     pub done: Option<String>,
     /// A call is under way.
     pub busy: bool,
-    /// Calls that failed in a row.
-    pub failures: u32,
-    /// No call before this moment.
-    pub not_before: Option<Timestamp>,
+    /// Calls that failed.
+    pub backoff: Backoff,
 }
 
 impl Tagging {
     const fn new() -> Self {
-        Self { done: None, busy: false, failures: 0, not_before: None }
+        Self { done: None, busy: false, backoff: Backoff::new() }
     }
 }
 
@@ -53,10 +51,8 @@ pub struct MachineRecord {
     pub next_look: Option<Timestamp>,
     /// When the first of them was asked for.
     pub missing_since: Option<Timestamp>,
-    /// Failed calls in a row.
-    pub failures: u32,
-    /// No call for it before this moment.
-    pub not_before: Option<Timestamp>,
+    /// Calls for it that failed.
+    pub backoff: Backoff,
     /// When the provider last accepted a terminate call.
     pub terminate_accepted_at: Option<Timestamp>,
     /// When it first did.
@@ -87,8 +83,7 @@ impl MachineRecord {
             struck_at: None,
             next_look: None,
             missing_since: None,
-            failures: 0,
-            not_before: None,
+            backoff: Backoff::new(),
             terminate_accepted_at: None,
             terminate_first_accepted_at: None,
             terminate_failures: 0,
@@ -191,15 +186,15 @@ impl MachineRecord {
 
     /// A call was answered.
     pub const fn worked(&mut self) {
-        self.failures = 0;
-        self.not_before = None;
+        self.backoff.reset();
     }
 
     /// A call failed: the next one waits, longer each time, or for as long as the cloud asked.
     pub fn failed(&mut self, now: Timestamp, asked_for: Option<Duration>) {
-        let delay = asked_for.unwrap_or_else(|| backoff(FIRST_BACKOFF, LONGEST_BACKOFF, self.failures));
-        self.failures += 1;
-        self.not_before = now.checked_add(delay).ok();
+        match asked_for {
+            Some(delay) => self.backoff.failed_for(delay, now),
+            None => drop(self.backoff.failed(CALLS, now)),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, LaunchConfig, Orphans, PoolMember};
 use bullpen_plan::member::orphans::{Listed, Owner, Recorded, Sight, Verdict, is_orphan, judge, screen};
@@ -12,11 +12,11 @@ use kube::ResourceExt;
 use tracing::{info, warn};
 
 use super::memory::{SweepMemory, Turn};
+use crate::backoff::Bounds;
 use crate::cloud::{Cloud, Listing, Scope, outcome};
 use crate::controllers::convert;
 use crate::controllers::orphans::OrphanSweeper;
 use crate::provider::{Instance, InstancePhase};
-use crate::runtime::backoff::backoff;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 use crate::telemetry::labels::{ProviderOperation, TerminationOutcome};
@@ -24,8 +24,7 @@ use crate::telemetry::labels::{ProviderOperation, TerminationOutcome};
 /// Reads and terminate calls of one sweep that run side by side.
 const AT_ONCE: usize = 4;
 /// Between two terminate calls for the same orphan.
-const FIRST_BACKOFF: Duration = Duration::from_secs(5);
-const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
+const RETRIES: Bounds = Bounds { first: Duration::from_secs(5), longest: Duration::from_mins(1) };
 /// Ids in the status of a launch config.
 const MOST_RECORDED: usize = 20;
 /// Ids in a note.
@@ -201,13 +200,12 @@ fn note(
 /// The orphans whose end may be asked for now.
 fn due(memory: &SweepMemory, orphans: &BTreeSet<String>) -> Vec<String> {
     let mut memory = memory.state.lock();
-    let now = Instant::now();
+    let now = Timestamp::now();
     let mut due = Vec::new();
     for id in orphans {
-        let (times, next) = memory.asked.entry(id.clone()).or_insert((0, now));
-        if *next <= now {
-            *next = now + backoff(FIRST_BACKOFF, LONGEST_BACKOFF, *times);
-            *times += 1;
+        let asked = memory.asked.entry(id.clone()).or_default();
+        if asked.pending(now).is_none() {
+            asked.failed(RETRIES, now);
             due.push(id.clone());
         }
     }

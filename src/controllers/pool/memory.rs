@@ -9,7 +9,7 @@ use bullpen_plan::pool::sizing::Memory;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use crate::runtime::backoff::Retry;
+use crate::backoff::Backoff;
 use crate::state::cluster_state::State;
 use crate::state::lock_order::{Rank, enter};
 use crate::state::{ObjectKey, World};
@@ -59,9 +59,9 @@ pub struct PoolMemory {
     /// It is being written.
     pub saying: bool,
     /// When it is tried again.
-    pub statuses: Retry,
+    pub statuses: Backoff,
     /// When members are written again, after some were refused.
-    pub creates: Retry,
+    pub creates: Backoff,
     /// The namespace is being terminated.
     pub namespace_terminating: bool,
     /// When it was last asked whether that is so.

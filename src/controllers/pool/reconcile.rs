@@ -177,7 +177,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             .map(|config| new_member(pool, config))
             .collect();
         // What was refused a moment ago would be refused again.
-        let refused_until = memory.creates.not_before(now).filter(|_| forced.is_none());
+        let refused_until = memory.creates.pending(now).filter(|_| forced.is_none());
         let creates = if refused_until.is_some() { Vec::new() } else { creates };
         let planned = creates.iter().map(|member| PlannedMember {
             name: member.name_any(),
@@ -375,7 +375,7 @@ fn status_turn(memory: &mut PoolMemory, unchanged: bool, now: Timestamp) -> Stat
     }
     let left = memory.status_written.and_then(|written| STATUS_INTERVAL.checked_sub(written.elapsed()));
     let rests_until = left.and_then(|left| now.checked_add(left).ok());
-    if let Some(later) = rests_until.max(memory.statuses.not_before(now)) {
+    if let Some(later) = rests_until.max(memory.statuses.pending(now)) {
         return StatusTurn::Later(Some(later));
     }
     memory.saying = true;

@@ -82,13 +82,14 @@ pub async fn write_members(reserved: Reserved, uid: String) -> bool {
         memory.replenished_at = Some(now);
         match worst {
             Ok(()) => {
-                memory.creates.worked();
+                memory.creates.reset();
                 None
             }
             Err(error) => {
                 memory.namespace_terminating |= error.namespace_terminating;
-                let failure = error.into();
-                Some((memory.creates.failed(&failure, now), failure))
+                let failure: Failure = error.into();
+                let delay = failure.note(&mut memory.creates, now);
+                Some(((memory.creates.failures(), delay), failure))
             }
         }
     })
@@ -124,15 +125,18 @@ pub async fn write_status(controller: &PoolController, pool: &InstancePool) -> b
         Ok(Written::Written(_)) => {
             remember(controller, &key, &uid, |memory| {
                 memory.status_written = Some(Instant::now());
-                memory.statuses.worked();
+                memory.statuses.reset();
             });
             true
         }
         // The spec changed meanwhile, or the pool is gone: another pass follows.
         Ok(Written::Changed(_) | Written::Gone) => false,
         Err(error) => {
-            let failure = error.into();
-            let again = remember(controller, &key, &uid, |memory| memory.statuses.failed(&failure, Timestamp::now()));
+            let failure: Failure = error.into();
+            let again = remember(controller, &key, &uid, |memory| {
+                let delay = failure.note(&mut memory.statuses, Timestamp::now());
+                (memory.statuses.failures(), delay)
+            });
             if let Some(again) = again {
                 complain(controller, &key, &failure, again, began, "the status cannot be written");
             }

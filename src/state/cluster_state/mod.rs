@@ -26,6 +26,7 @@ use super::lock_order::{Rank, enter};
 use super::namespace_labels::NamespaceLabels;
 use super::pool_queue::PoolQueues;
 use super::store::{Changed, Progress, Store};
+use crate::backoff::Backoff;
 
 /// What changed in the world.
 #[derive(Clone, Debug)]
@@ -63,8 +64,8 @@ pub struct State {
     pub claims_in_hand: HashSet<String>,
     /// Claims (by uid) whose status is just being written to say that they wait, or failed. They still wait.
     pub claims_being_told: HashSet<String>,
-    /// Claims (by uid) whose status could not be written lately: how often, and when it is tried again.
-    pub claims_to_tell_later: HashMap<String, (u32, Timestamp)>,
+    /// Claims (by uid) whose status could not be written lately.
+    pub claims_to_tell_later: HashMap<String, Backoff>,
     /// What claims that wait were told lately.
     pub telling: Telling,
     /// When the claims of each queue were last judged that got no member.
@@ -84,8 +85,8 @@ pub struct State {
     pub contents: Contents,
     /// The secret that SSH keys are made from.
     pub keyring: KeyRing,
-    /// Claims (by uid) whose Secret could not be made lately: how often, and when it is tried again.
-    pub secrets_in_the_way: HashMap<String, (u32, Timestamp)>,
+    /// Claims (by uid) whose Secret could not be made lately.
+    pub secrets_in_the_way: HashMap<String, Backoff>,
     /// Labels of namespaces whose claims are on pools that choose by them.
     pub namespaces: NamespaceLabels,
     /// Who waits at each pool, and what there is for them.
