@@ -74,6 +74,7 @@ pub struct Clouds {
 struct Inner {
     clouds: Mutex<HashMap<Scope, Arc<Cloud>>>,
     metrics: Metrics,
+    installation: Arc<str>,
 }
 
 /// What the lister of a cloud asks and tells.
@@ -102,8 +103,13 @@ impl Scope {
 
 impl Clouds {
     /// No clouds yet.
-    pub fn new(metrics: Metrics) -> Self {
-        Self { inner: Arc::new(Inner { clouds: Mutex::default(), metrics }) }
+    pub fn new(metrics: Metrics, installation: String) -> Self {
+        Self { inner: Arc::new(Inner { clouds: Mutex::default(), metrics, installation: installation.into() }) }
+    }
+
+    /// The id of this installation, which is in the tags of its machines.
+    pub fn installation(&self) -> &str {
+        &self.inner.installation
     }
 
     /// The cloud of a scope; the first to ask for it has it listed from then on, until `shutdown`.
@@ -113,7 +119,6 @@ impl Clouds {
     pub fn open(
         &self,
         scope: &Scope,
-        installation: &Arc<str>,
         audience: impl FnOnce() -> Arc<dyn Audience>,
         shutdown: &CancellationToken,
     ) -> Result<Arc<Cloud>, ProviderError> {
@@ -135,7 +140,7 @@ impl Clouds {
             identity: IdentityWatch::default(),
         });
         clouds.insert(scope.clone(), cloud.clone());
-        let lister = cloud.clone().list_for_ever(installation.clone());
+        let lister = cloud.clone().list_for_ever(self.inner.installation.clone());
         let shutdown = shutdown.clone();
         tokio::spawn(async move { shutdown.run_until_cancelled_owned(lister).await });
         Ok(cloud)

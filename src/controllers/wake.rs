@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use bullpen_api::{InstancePool, MemberState, PoolMember};
 
-use super::context::Context;
+use super::common::Common;
 use super::convert;
 use crate::cloud::Scope;
 use crate::state::ObjectKey;
 
 /// Holds of a cloud changed: whoever buys there, or waits to, looks anew.
-pub fn scope(context: &Context, scope: &Scope) {
-    let (configs, pools, members) = context.world.with(|state| {
+pub fn scope(common: &Common, scope: &Scope) {
+    let (configs, pools, members) = common.world.with(|state| {
         let configs: HashSet<_> = state
             .launch_configs
             .iter()
@@ -32,12 +32,12 @@ pub fn scope(context: &Context, scope: &Scope) {
         (configs, pools, members)
     });
     for key in configs {
-        context.wakers.launch_configs.wake(key);
+        common.wakers.launch_configs.wake(key);
     }
     for key in pools {
-        context.wakers.pools.wake(key);
+        common.wakers.pools.wake(key);
     }
     for key in members {
-        context.wakers.members.wake(key);
+        common.wakers.members.wake(key);
     }
 }

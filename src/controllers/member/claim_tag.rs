@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
 use super::gather::Gathered;
-use crate::controllers::context::Context;
 use crate::controllers::convert;
+use crate::controllers::member::MemberController;
 use crate::provider::ProviderError;
 use crate::provider::tags;
 use crate::runtime::backoff::backoff;
@@ -23,18 +23,18 @@ const FIRST_BACKOFF: std::time::Duration = std::time::Duration::from_secs(1);
 const LONGEST_BACKOFF: std::time::Duration = std::time::Duration::from_mins(5);
 
 /// Begins a tag call if one is due, and says when to come back for one.
-pub fn see_to(context: &Context, gathered: &Gathered, now: Timestamp) -> Option<Timestamp> {
+pub fn see_to(controller: &MemberController, gathered: &Gathered, now: Timestamp) -> Option<Timestamp> {
     if gathered.view.ending_since.is_some()
         || gathered.view.account_confirmed_at.is_none()
         || !gathered.cloud.provider().can_tag()
     {
         return None;
     }
-    let bound = context.world.with(|state| bound_claim(state, &gathered.member))?;
+    let bound = controller.common.world.with(|state| bound_claim(state, &gathered.member))?;
     // Before the machine was seen, it may have the tag: a restart is no reason for a call for each.
     let instance = gathered.sighting.instance.as_ref()?;
     let shown = instance.tags.claim.as_deref();
-    context.machines.with(&gathered.uid(), context.started, |record| {
+    controller.machines.with(&gathered.uid(), |record| {
         let tagging = &mut record.tagging;
         tag_due(Some(&bound), shown, tagging.done.as_deref())?;
         if tagging.busy {
@@ -45,7 +45,7 @@ pub fn see_to(context: &Context, gathered: &Gathered, now: Timestamp) -> Option<
         }
         tagging.busy = true;
         tokio::spawn(tag(
-            context.clone(),
+            controller.clone(),
             gathered.key(),
             gathered.uid(),
             gathered.cloud.clone(),
@@ -70,7 +70,7 @@ fn bound_claim(state: &State, member: &PoolMember) -> Option<String> {
 }
 
 async fn tag(
-    context: Context,
+    controller: MemberController,
     member: ObjectKey,
     uid: String,
     cloud: std::sync::Arc<crate::cloud::Cloud>,
@@ -81,7 +81,7 @@ async fn tag(
     let wanted = [(tags::CLAIM.to_owned(), claim.clone())].into();
     let answer = cloud.call(ProviderOperation::Tag, cloud.provider().tag(&instance, &wanted)).await;
     let now = Timestamp::now();
-    context.machines.with_known(&uid, |record| {
+    controller.machines.with_known(&uid, |record| {
         let tagging = &mut record.tagging;
         tagging.busy = false;
         match &answer {
@@ -106,5 +106,5 @@ async fn tag(
         Err(ProviderError::NotFound { message }) => info!(%member, %instance, %message, "not tagged: it is gone"),
         Err(error) => warn!(%member, %instance, %error, "not tagged with its claim, which is tried again"),
     }
-    context.wakers.members.wake(member);
+    controller.common.wakers.members.wake(member);
 }

@@ -204,41 +204,52 @@ impl MachineRecord {
 }
 
 /// The records of all members, by uid. In boxes: a map has places for many more than it holds.
-#[derive(Clone, Debug, Default)]
-pub struct Machines(Arc<Mutex<HashMap<String, Box<MachineRecord>>>>, Arc<Mutex<HashSet<ObjectKey>>>);
+#[derive(Clone, Debug)]
+pub struct Machines {
+    records: Arc<Mutex<HashMap<String, Box<MachineRecord>>>>,
+    overtaken: Arc<Mutex<HashSet<ObjectKey>>>,
+    started: Timestamp,
+}
 
 impl Machines {
-    /// This process wrote the member, and has begun no call for it.
-    pub fn written(&self, uid: &str) {
-        self.0.lock().entry(uid.to_owned()).or_insert_with(|| Box::new(MachineRecord::new(Asked::Never)));
+    /// Nothing is known yet. A member that this process did not write may have been asked for until the term `started`.
+    pub fn new(started: Timestamp) -> Self {
+        Self { records: Arc::default(), overtaken: Arc::default(), started }
     }
 
-    /// Changes the record of a member; one that this process did not write may have been asked for until `started`.
-    pub fn with<T>(&self, uid: &str, started: Timestamp, change: impl FnOnce(&mut MachineRecord) -> T) -> T {
-        let mut records = self.0.lock();
-        change(records.entry(uid.to_owned()).or_insert_with(|| Box::new(MachineRecord::new(Asked::Perhaps(started)))))
+    /// This process wrote the member, and has begun no call for it.
+    pub fn written(&self, uid: &str) {
+        self.records.lock().entry(uid.to_owned()).or_insert_with(|| Box::new(MachineRecord::new(Asked::Never)));
+    }
+
+    /// Looks at the record of a member, or changes it.
+    pub fn with<T>(&self, uid: &str, change: impl FnOnce(&mut MachineRecord) -> T) -> T {
+        let mut records = self.records.lock();
+        change(
+            records.entry(uid.to_owned()).or_insert_with(|| Box::new(MachineRecord::new(Asked::Perhaps(self.started)))),
+        )
     }
 
     /// Changes the record of a member if there still is one.
     pub fn with_known(&self, uid: &str, change: impl FnOnce(&mut MachineRecord)) {
-        if let Some(record) = self.0.lock().get_mut(uid) {
+        if let Some(record) = self.records.lock().get_mut(uid) {
             change(record);
         }
     }
 
     /// The last list is older than the last call for this member's machine: it is to be looked at after the next one.
     pub fn overtook(&self, member: ObjectKey) {
-        self.1.lock().insert(member);
+        self.overtaken.lock().insert(member);
     }
 
     /// The members to look at now that there is another list.
     pub fn overtaken(&self) -> HashSet<ObjectKey> {
-        std::mem::take(&mut self.1.lock())
+        std::mem::take(&mut self.overtaken.lock())
     }
 
     /// The member is gone.
     pub fn forget(&self, uid: &str) {
-        self.0.lock().remove(uid);
+        self.records.lock().remove(uid);
     }
 }
 

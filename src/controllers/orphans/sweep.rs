@@ -13,8 +13,8 @@ use tracing::{info, warn};
 
 use super::memory::{SweepMemory, Turn};
 use crate::cloud::{Cloud, Listing, Scope, outcome};
-use crate::controllers::context::Context;
 use crate::controllers::convert;
+use crate::controllers::orphans::OrphanSweeper;
 use crate::provider::{Instance, InstancePhase};
 use crate::runtime::backoff::backoff;
 use crate::state::ObjectKey;
@@ -32,50 +32,55 @@ const MOST_RECORDED: usize = 20;
 const MOST_NAMED: usize = 3;
 
 /// A list of this scope is there: sweeps, in the background.
-pub fn listed(context: &Context, scope: &Scope) {
-    let Some(cloud) = context.clouds.get(scope) else { return };
+pub fn listed(controller: &OrphanSweeper, scope: &Scope) {
+    let Some(cloud) = controller.clouds.get(scope) else { return };
     let Some(listing) = cloud.listing() else { return };
-    let memory = context.sweeps.memory(scope);
+    let memory = controller.sweeps.memory(scope);
     let Some(turn) = Turn::take(&memory) else { return };
-    let (context, scope) = (context.clone(), scope.clone());
+    let (controller, scope) = (controller.clone(), scope.clone());
     tokio::spawn(async move {
-        sweep(&context, &scope, (&cloud, &memory), &listing).await;
+        sweep(&controller, &scope, (&cloud, &memory), &listing).await;
         drop(turn);
     });
 }
 
-async fn sweep(context: &Context, scope: &Scope, (cloud, memory): (&Arc<Cloud>, &SweepMemory), listing: &Listing) {
-    let Some((suspects, fleet)) = look(context, scope, (cloud, memory), listing) else { return };
+async fn sweep(
+    controller: &OrphanSweeper,
+    scope: &Scope,
+    (cloud, memory): (&Arc<Cloud>, &SweepMemory),
+    listing: &Listing,
+) {
+    let Some((suspects, fleet)) = look(controller, scope, (cloud, memory), listing) else { return };
     let orphans: HashMap<String, Listed> = stream::iter(suspects)
-        .map(|suspect| async move { confirmed(context, &suspect).await.then(|| (suspect.id.clone(), suspect)) })
+        .map(|suspect| async move { confirmed(controller, &suspect).await.then(|| (suspect.id.clone(), suspect)) })
         .buffer_unordered(AT_ONCE)
         .filter_map(std::future::ready)
         .collect()
         .await;
     let ids: BTreeSet<String> = orphans.keys().cloned().collect();
-    let configs = context.world.with(|state| of_scope(state, scope));
+    let configs = controller.common.world.with(|state| of_scope(state, scope));
     let said: Vec<_> = configs.iter().filter_map(|config| config.annotations().get(ANNOTATION_CONFIRM_SWEEP)).collect();
     let verdict = judge(&ids, fleet, said.iter().map(|text| text.as_str()));
-    note(context, (cloud, memory), &configs, &verdict, &ids);
-    if verdict == Verdict::Sweep && !context.sweeps.rules.dry_run {
-        stream::iter(due(memory, &ids)).for_each_concurrent(AT_ONCE, |id| end(context, cloud, id)).await;
+    note(controller, (cloud, memory), &configs, &verdict, &ids);
+    if verdict == Verdict::Sweep && !controller.sweeps.rules.dry_run {
+        stream::iter(due(memory, &ids)).for_each_concurrent(AT_ONCE, |id| end(controller, cloud, id)).await;
     }
 }
 
 /// The machines that nobody seems to need, and how many there are in all that this operator may judge. Nothing before the
 /// caches are whole and the account is known to be that of every launch config of the scope.
 fn look(
-    context: &Context,
+    controller: &OrphanSweeper,
     scope: &Scope,
     (cloud, memory): (&Arc<Cloud>, &SweepMemory),
     listing: &Listing,
 ) -> Option<(Vec<Listed>, usize)> {
     let word = cloud.word()?;
     let now = Timestamp::now();
-    let watched = &context.sweeps.rules.watched;
+    let watched = &controller.sweeps.rules.watched;
     let mut unlabelled = BTreeSet::new();
     let mut fleet = 0;
-    let suspects = context.world.with(|state| {
+    let suspects = controller.common.world.with(|state| {
         let configs = of_scope(state, scope);
         let mine = |config: &Arc<LaunchConfig>| {
             config.status.as_ref().and_then(|status| status.identity.as_ref()) == Some(&word.identity)
@@ -95,7 +100,7 @@ fn look(
             let known = owner
                 .and_then(|owner| state.members.get(&ObjectKey::new(owner.namespace.as_str(), owner.name.as_str())))
                 .map(|member| recorded(member));
-            match screen(&machine, known.as_ref(), watched, context.sweeps.rules.grace, now) {
+            match screen(&machine, known.as_ref(), watched, controller.sweeps.rules.grace, now) {
                 Sight::Settled => {}
                 Sight::Suspect => suspects.push(machine),
                 Sight::Unlabelled => drop(unlabelled.insert(machine.id)),
@@ -138,22 +143,22 @@ fn of_scope(state: &State, scope: &Scope) -> Vec<Arc<LaunchConfig>> {
 }
 
 /// Only the API server itself can say that a member is gone.
-async fn confirmed(context: &Context, suspect: &Listed) -> bool {
+async fn confirmed(controller: &OrphanSweeper, suspect: &Listed) -> bool {
     let Some(owner) = &suspect.owner else { return false };
     let key = ObjectKey::new(owner.namespace.as_str(), owner.name.as_str());
-    let found = context.writes.get::<PoolMember>(&key).await;
+    let found = controller.common.writes.get::<PoolMember>(&key).await;
     is_orphan(suspect, &convert::found(&found, recorded))
 }
 
 /// Remembers the verdict, and says it where it is new.
 fn note(
-    context: &Context,
+    controller: &OrphanSweeper,
     (cloud, memory): (&Cloud, &SweepMemory),
     configs: &[Arc<LaunchConfig>],
     verdict: &Verdict,
     orphans: &BTreeSet<String>,
 ) {
-    let dry_run = context.sweeps.rules.dry_run;
+    let dry_run = controller.sweeps.rules.dry_run;
     let (changed, news) = {
         let mut memory = memory.state.lock();
         let blocked = |verdict: &Verdict| matches!(verdict, Verdict::Blocked { .. });
@@ -169,11 +174,11 @@ fn note(
     };
     if let Some(word) = cloud.word() {
         let blocked = matches!(verdict, Verdict::Blocked { .. });
-        context.metrics.set_orphans(cloud.provider().kind(), &word.identity, orphans.len(), blocked);
+        controller.common.metrics.set_orphans(cloud.provider().kind(), &word.identity, orphans.len(), blocked);
     }
     if changed {
         for config in configs {
-            context.wakers.launch_configs.wake(ObjectKey::of(config.as_ref()));
+            controller.common.wakers.launch_configs.wake(ObjectKey::of(config.as_ref()));
         }
     }
     if news.is_empty() {
@@ -189,7 +194,7 @@ fn note(
     warn!(count = news.len(), instances = ?some, reason, "machines {words}");
     let note = format!("{} machines {words}: {}", news.len(), some.join(", "));
     for config in configs {
-        context.events.warn(config.as_ref(), reason, "Sweep", note.clone());
+        controller.common.events.warn(config.as_ref(), reason, "Sweep", note.clone());
     }
 }
 
@@ -209,15 +214,15 @@ fn due(memory: &SweepMemory, orphans: &BTreeSet<String>) -> Vec<String> {
     due
 }
 
-async fn end(context: &Context, cloud: &Cloud, id: String) {
+async fn end(controller: &OrphanSweeper, cloud: &Cloud, id: String) {
     cloud.admit(ProviderOperation::Terminate).await;
     // The fence of the lease: nothing may be waited for between this and the call.
-    if context.leadership.check().is_err() {
+    if controller.term.leadership.check().is_err() {
         return;
     }
     let answer = cloud.call_admitted(ProviderOperation::Terminate, cloud.provider().terminate(&id)).await;
     let result = TerminationOutcome::from(outcome(answer.as_ref().err()));
-    context.metrics.orphan_termination(cloud.provider().kind(), result);
+    controller.common.metrics.orphan_termination(cloud.provider().kind(), result);
     match answer {
         Ok(()) => {
             info!(instance = %id, "swept: the terminate of a machine without a member was accepted");
