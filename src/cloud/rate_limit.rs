@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_22_a_rate_limit_holds_back_its_own_kind_of_call_only() {
+    fn a_rate_limit_holds_back_its_own_kind_of_call_only() {
         let (pace, now) = (pace(), Timestamp::now());
         pace.answered(ProviderOperation::Create, now, Some(&limited(60)));
         for operation in ProviderOperation::ALL {

@@ -232,10 +232,11 @@ fn start_queues(table: &mut Table<'_>, controllers: Controllers, work: Work) {
     table.add(Controller::Member, Queue::Members, work.members, move |key| {
         member::reconcile::reconcile(members.clone(), key)
     });
-    table.add(Controller::Claim, Queue::Binder, work.pairing, move |key| {
+    table.add(Controller::Claim, Queue::Pairing, work.pairing, move |key| {
         std::future::ready(Ok(claim::pairing::reconcile(&pairing, &key)))
     });
-    table.add(Controller::Claim, Queue::Holds, work.claims, move |key| claim::lifetime::reconcile(claims.clone(), key));
+    table
+        .add(Controller::Claim, Queue::Claims, work.claims, move |key| claim::lifetime::reconcile(claims.clone(), key));
     table.add(Controller::LaunchConfig, Queue::LaunchConfigs, work.launch_configs, move |key| {
         launch_config::reconcile::reconcile(launch_configs.clone(), key)
     });

@@ -49,7 +49,7 @@ async fn breaker_is_closed(operator: &Operator, walk: &Walk, value: f64) {
 /// Five machines to learn that an image is broken, then one after each pause, twice as long each
 /// time. An operator that is killed again and again buys no more.
 #[tokio::test]
-async fn tw_2_a_broken_image_costs_few_machines_over_crashes_and_the_pool_heals_when_it_is_mended() {
+async fn a_broken_image_costs_few_machines_over_crashes_and_the_pool_heals_when_it_is_mended() {
     let walk = Walk::begin("broken-image").await;
     faults(&walk, json!({ "machines": [{ "where": { "images": ["img-1"] }, "fault": { "neverReady": {} } }] })).await;
     let mut operator = Operator::start(&walk).await;
@@ -88,7 +88,7 @@ async fn tw_2_a_broken_image_costs_few_machines_over_crashes_and_the_pool_heals_
 }
 
 #[tokio::test]
-async fn a_17_a_type_without_capacity_leaves_the_other_launch_config_buying() {
+async fn a_type_without_capacity_leaves_the_other_launch_config_buying() {
     let walk = Walk::begin("capacity").await;
     let capacity = json!({ "error": { "class": "Capacity", "scope": "Type" } });
     faults(
@@ -119,7 +119,7 @@ async fn a_17_a_type_without_capacity_leaves_the_other_launch_config_buying() {
 }
 
 #[tokio::test]
-async fn aw_2_a_quota_pauses_creates_until_a_machine_of_ours_ended() {
+async fn a_quota_pauses_creates_until_a_machine_of_ours_ended() {
     let walk = Walk::begin("quota").await;
     faults(&walk, json!({ "limits": [{ "machines": 3 }] })).await;
     let mut operator = Operator::start(&walk).await;
@@ -156,7 +156,7 @@ async fn aw_2_a_quota_pauses_creates_until_a_machine_of_ours_ended() {
 }
 
 #[tokio::test]
-async fn a_22_a_rate_limit_holds_back_creates_and_nothing_else() {
+async fn a_rate_limit_holds_back_creates_and_nothing_else() {
     let walk = Walk::begin("rate-limit").await;
     let operator = Operator::start(&walk).await;
     walk.ready_pool(3, json!({})).await;
@@ -182,7 +182,7 @@ async fn a_22_a_rate_limit_holds_back_creates_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn tw_18_credentials_that_do_not_do_are_told_and_tried_again() {
+async fn credentials_that_do_not_do_are_told_and_tried_again() {
     let walk = Walk::begin("auth").await;
     let auth = json!({ "error": { "class": "Auth" } });
     faults(&walk, json!({ "calls": [{ "on": ["create"], "fault": auth }] })).await;

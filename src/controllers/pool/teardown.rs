@@ -63,10 +63,7 @@ pub async fn end_strays(
 
 /// What was remembered of a pool that is gone.
 pub fn forget(controller: &PoolController, key: &ObjectKey) {
-    let forgotten = controller.memories.with(|memories| memories.forget_pool(key));
-    for launch_config in forgotten.iter().flat_map(|memory| memory.trials.keys()) {
-        controller.common.metrics.breaker_gone(&key.namespace, &key.name, launch_config);
-    }
+    controller.memories.with(|memories| memories.forget_pool(key));
     controller.common.world.with(|state| state.planned.remove(key));
     controller.common.metrics.pool_gone(&key.namespace, &key.name);
 }

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn tw_10_one_error_in_an_hour_does_not_switch_a_launch_config_off() {
+    fn one_error_in_an_hour_does_not_switch_a_launch_config_off() {
         let mut record = fresh();
         for minute in 0..30 {
             record.succeeded(at(minute * 60));
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn tw_10_when_all_fail_alike_all_keep_a_share() {
+    fn when_all_fail_alike_all_keep_a_share() {
         let mut record = fresh();
         for minute in 0..600 {
             record.failed(at(minute * 60));
