@@ -31,6 +31,7 @@ use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::Clients;
 use crate::cluster::events::Events;
 use crate::cluster::{Leadership, Writes, watch};
+use crate::provider::Registry;
 use crate::runtime::heartbeat::{self, Heartbeat};
 use crate::runtime::work_queue;
 use crate::state::{ObjectKey, World};
@@ -69,6 +70,8 @@ pub const WATCHES_CHECK: &str = "watches";
 pub struct Equipment {
     /// Ways to the API server.
     pub clients: Clients,
+    /// The kinds of provider that launch configs may be for.
+    pub providers: Registry,
     /// What was heard of it.
     pub api_health: ApiHealth,
     /// Metrics.
@@ -84,7 +87,7 @@ pub async fn run(settings: Settings, equipment: Equipment, leadership: Leadershi
     let (wakers, keys) = Wakers::new();
     let feeds = settings.watched.feeds();
     let context = context(settings, &equipment, leadership, world.clone(), wakers);
-    let Equipment { clients, api_health, metrics, health } = equipment;
+    let Equipment { clients, api_health, metrics, health, .. } = equipment;
     let writing = context.writing.clone();
     miss_watches(&health, &api_health, &metrics, &feeds);
 
@@ -111,7 +114,7 @@ fn context(settings: Settings, equipment: &Equipment, leadership: Leadership, wo
         events: Events::new(clients.direct.clone(), settings.instance),
         metrics: metrics.clone(),
         wakers,
-        clouds: Clouds::new(metrics.clone()),
+        clouds: Clouds::new(equipment.providers, metrics.clone()),
         machines: Machines::default(),
         launch_health: LaunchHealth::default(),
         memory: Arc::default(),

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::convert;
-use crate::cloud::{Audience, Scope};
+use crate::cloud::Audience;
+use crate::provider::ProviderKey;
 use crate::state::store::Changed;
 use crate::state::{Change, ObjectKey};
 use crate::telemetry::Health;
@@ -228,18 +229,18 @@ impl Listeners {
         Self(context)
     }
 
-    fn in_scope(&self, scope: &Scope, wanted: impl Fn(&PoolMember) -> bool) -> Vec<ObjectKey> {
+    fn bought_at(&self, provider: &ProviderKey, wanted: impl Fn(&PoolMember) -> bool) -> Vec<ObjectKey> {
         self.0.world.with(|state| {
-            let scoped: std::collections::HashSet<_> = state
+            let configs: std::collections::HashSet<_> = state
                 .launch_configs
                 .iter()
-                .filter(|(_, config)| Scope::of(&config.spec).as_ref() == Some(scope))
+                .filter(|(_, config)| self.0.clouds.key(&config.spec).as_ref() == Some(provider))
                 .map(|(key, _)| key.clone())
                 .collect();
             state
                 .members
                 .iter()
-                .filter(|(_, member)| wanted(member) && scoped.contains(&convert::launch_config_of(member)))
+                .filter(|(_, member)| wanted(member) && configs.contains(&convert::launch_config_of(member)))
                 .map(|(key, _)| key.clone())
                 .collect()
         })
@@ -247,19 +248,19 @@ impl Listeners {
 }
 
 impl Audience for Listeners {
-    fn hurries(&self, scope: &Scope) -> bool {
+    fn hurries(&self, provider: &ProviderKey) -> bool {
         let moving = |member: &PoolMember| {
             convert::deleting(member) || matches!(convert::state(member), MemberState::Pending | MemberState::Warming)
         };
-        !self.in_scope(scope, moving).is_empty()
+        !self.bought_at(provider, moving).is_empty()
     }
 
     fn machine_changed(&self, member: ObjectKey) {
         self.0.wakers.members.wake(member);
     }
 
-    fn first_listed(&self, scope: &Scope) {
-        for member in self.in_scope(scope, |_| true) {
+    fn first_listed(&self, provider: &ProviderKey) {
+        for member in self.bought_at(provider, |_| true) {
             self.0.wakers.members.wake(member);
         }
         // Ready members may be handed out now that their tags were seen.
@@ -269,12 +270,12 @@ impl Audience for Listeners {
         }
     }
 
-    fn answering_changed(&self, scope: &Scope) {
+    fn answering_changed(&self, provider: &ProviderKey) {
         let configs: Vec<_> = self.0.world.with(|state| {
             state
                 .launch_configs
                 .iter()
-                .filter(|(_, config)| Scope::of(&config.spec).as_ref() == Some(scope))
+                .filter(|(_, config)| self.0.clouds.key(&config.spec).as_ref() == Some(provider))
                 .map(|(key, _)| key.clone())
                 .collect()
         });
@@ -283,19 +284,19 @@ impl Audience for Listeners {
         }
     }
 
-    fn identity_changed(&self, scope: &Scope) {
-        self.answering_changed(scope);
-        for member in self.in_scope(scope, |_| true) {
+    fn identity_changed(&self, provider: &ProviderKey) {
+        self.answering_changed(provider);
+        for member in self.bought_at(provider, |_| true) {
             self.0.wakers.members.wake(member);
         }
     }
 
-    fn listed(&self, scope: &Scope) {
+    fn listed(&self, provider: &ProviderKey) {
         // A list that began before a call for a machine may be the first to show what became of it, and is then too old to
         // count; the next one shows nothing new.
         for member in self.0.machines.overtaken() {
             self.0.wakers.members.wake(member);
         }
-        crate::controllers::orphans::sweep::listed(&self.0, scope);
+        crate::controllers::orphans::sweep::listed(&self.0, provider);
     }
 }

@@ -6,16 +6,16 @@ use bullpen_api::{InstancePool, MemberState, PoolMember};
 
 use super::context::Context;
 use super::convert;
-use crate::cloud::Scope;
+use crate::provider::ProviderKey;
 use crate::state::ObjectKey;
 
 /// Holds of a cloud changed: whoever buys there, or waits to, looks anew.
-pub fn scope(context: &Context, scope: &Scope) {
+pub fn buyers(context: &Context, provider: &ProviderKey) {
     let (configs, pools, members) = context.world.with(|state| {
         let configs: HashSet<_> = state
             .launch_configs
             .iter()
-            .filter(|(_, config)| Scope::of(&config.spec).as_ref() == Some(scope))
+            .filter(|(_, config)| context.clouds.key(&config.spec).as_ref() == Some(provider))
             .map(|(key, _)| key.clone())
             .collect();
         let uses = |key: &ObjectKey, pool: &InstancePool| {

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::cluster::{NotLeading, WriteError};
-use crate::provider::ProviderError;
+use crate::provider::NoProvider;
 use crate::state::ObjectKey;
 
 /// Why a pass over one object did not come to its end. It is tried again, later each time.
@@ -21,9 +21,12 @@ pub enum Failure {
     /// The launch config of a member is not there, so its cloud cannot be reached.
     #[error("launch config {0} is not there, so the machine cannot be reached")]
     NoLaunchConfig(ObjectKey),
+    /// The launch config has no provider, or its cloud was not opened yet.
+    #[error("launch config {0} has no cloud at the moment, so the machine cannot be reached")]
+    NoCloud(ObjectKey),
     /// The launch config does not make a provider.
     #[error("launch config {0} cannot be used: {1}")]
-    Provider(ObjectKey, ProviderError),
+    Provider(ObjectKey, NoProvider),
 }
 
 impl From<WriteError> for Failure {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bullpen_api::{LaunchConfig, PoolMember};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cloud::{Listing, Scope};
+use crate::cloud::Listing;
 use crate::controllers::context::Context;
 use crate::state::ObjectKey;
 
@@ -27,8 +27,7 @@ pub enum Shown {
 
 /// The last list of the cloud that a launch config buys from.
 pub fn listing(context: &Context, config: Option<&LaunchConfig>) -> Option<Arc<Listing>> {
-    let scope = Scope::of(&config?.spec)?;
-    context.clouds.get(&scope)?.listing()
+    context.clouds.of(&config?.spec)?.listing()
 }
 
 /// What the last list says of the machine of this member, which is not claimed.

@@ -12,7 +12,6 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tracing::{info, warn};
 
-use crate::cloud::Scope;
 use crate::cluster::writes::secrets::{Made, NotAllowed};
 use crate::controllers::context::Context;
 use crate::controllers::convert;
@@ -137,7 +136,7 @@ async fn compose(
     };
     let provider = context.world.with(|state| {
         let config = state.launch_configs.get(&convert::launch_config_of(member))?;
-        Some(context.clouds.get(&Scope::of(&config.spec)?)?.provider().kind())
+        Some(context.clouds.of(&config.spec)?.kind())
     });
     Ok(binding::secret(name, claim, member, provider, file.as_ref()))
 }

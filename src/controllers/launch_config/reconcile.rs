@@ -8,18 +8,20 @@ use bullpen_api::{
 };
 use bullpen_plan::claim::Answer;
 use bullpen_plan::launch::identity::{Settled, settle};
-use bullpen_plan::launch::status::{LaunchStatusInput, identity_changed, launch_status};
+use bullpen_plan::launch::status::{LaunchStatusInput, identity_changed, launch_status, no_provider};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
-use crate::cloud::{Cloud, Scope};
+use crate::cloud::Cloud;
 use crate::controllers::context::Context;
 use crate::controllers::convert;
 use crate::controllers::convert::place_of;
 use crate::controllers::orphans::memory::SweepMemory;
 use crate::controllers::orphans::sweep::{blocked_words, recorded_orphans};
 use crate::controllers::routing::Listeners;
+use crate::provider::NoProvider;
 use crate::runtime::failure::Failure;
 use crate::runtime::work_queue::Outcome;
 use crate::state::ObjectKey;
@@ -33,7 +35,9 @@ pub async fn reconcile(context: Context, shutdown: CancellationToken, key: Objec
         return Ok(None);
     };
     context.metrics.launch_config_known(&key.namespace, &key.name);
-    open(&context, &config, &key, &shutdown)?;
+    if let Err(why) = open(&context, &config, &shutdown) {
+        return without_provider(&context, &config, &key, why).await;
+    }
     remember(&context, &config, &key);
     // Before the members are listed, none would seem to need it. Then everything is looked at.
     if !context.world.with(|state| state.knows(&key.namespace)) {
@@ -49,7 +53,7 @@ fn remember(context: &Context, config: &LaunchConfig, key: &ObjectKey) {
         return;
     }
     let status = config.status.clone().unwrap_or_default();
-    let cloud = Scope::of(&config.spec).and_then(|scope| context.clouds.get(&scope));
+    let cloud = context.clouds.of(&config.spec);
     if let (Some(cloud), Some(until), Some(error)) = (cloud, &status.unavailable_until, &status.last_error)
         && Some(status.observed_generation) == config.metadata.generation
     {
@@ -59,16 +63,32 @@ fn remember(context: &Context, config: &LaunchConfig, key: &ObjectKey) {
     context.launch_health.first_seen(key, config, Timestamp::now());
 }
 
-fn open(
-    context: &Context,
-    config: &LaunchConfig,
-    key: &ObjectKey,
-    shutdown: &CancellationToken,
-) -> Result<(), Failure> {
-    let Some(scope) = Scope::of(&config.spec) else { return Ok(()) };
+fn open(context: &Context, config: &LaunchConfig, shutdown: &CancellationToken) -> Result<(), NoProvider> {
     let audience = || Arc::new(Listeners::new(context.clone())) as Arc<dyn crate::cloud::Audience>;
-    let opened = context.clouds.open(&scope, &context.installation, audience, shutdown);
-    opened.map(drop).map_err(|error| Failure::Provider(key.clone(), error))
+    context.clouds.open(&config.spec, &context.installation, audience, shutdown).map(drop)
+}
+
+/// Says why nothing can be bought. Such a launch config is not taken in; one that an earlier build took in goes once it is
+/// deleted and no member needs it.
+async fn without_provider(context: &Context, config: &LaunchConfig, key: &ObjectKey, why: NoProvider) -> Outcome {
+    // Pools buy by none whose health is not known.
+    context.launch_health.forget(key);
+    if convert::deleting(config) && context.world.with(|state| state.knows(&key.namespace)) {
+        keep(context, config, key).await?;
+    }
+    // The finalizer may just have made a new version.
+    if let Some(config) = context.world.with(|state| state.launch_configs.get(key).cloned()) {
+        let status = no_provider(&config, &why.to_string(), Timestamp::now());
+        if config.status.as_ref() != Some(&status) {
+            warn!(launch_config = %key, %why, "the launch config has no provider");
+        }
+        write_status(context, &config, status).await?;
+    }
+    match why {
+        NoProvider::Unusable(_) => Err(Failure::Provider(key.clone(), why)),
+        // Only another spec or another build makes a difference.
+        NoProvider::NotBuilt { .. } | NoProvider::NoBlock { .. } | NoProvider::Several { .. } => Ok(None),
+    }
 }
 
 /// The finalizer comes on sight, and goes when the launch config is being deleted and no member is pinned to it.
@@ -100,11 +120,10 @@ async fn say(context: &Context, before: &LaunchConfig) -> Outcome {
     // The finalizer may just have made a new version.
     let config = context.world.with(|state| state.launch_configs.get(&key).cloned());
     let (Some(config), Some(known)) = (config, context.launch_health.get(&key)) else { return Ok(None) };
-    let Some(scope) = Scope::of(&config.spec) else { return Ok(None) };
-    let Some(cloud) = context.clouds.get(&scope) else { return Ok(None) };
+    let Some(cloud) = context.clouds.of(&config.spec) else { return Ok(None) };
     // Whose credentials these are decides what is done, so it does not wait for a status.
-    let settled = settle_identity(context, &scope, &cloud);
-    let sweep = context.sweeps.memory(&scope);
+    let settled = settle_identity(context, &cloud);
+    let sweep = context.sweeps.memory(cloud.key());
     if blocked_words(&sweep).is_some() && config.annotations().contains_key(ANNOTATION_CONFIRM_SWEEP) {
         // A person may have said the word: the sweep comes with the next list.
         cloud.hurry();
@@ -145,11 +164,16 @@ async fn say(context: &Context, before: &LaunchConfig) -> Outcome {
     let mut status = launch_status(&input, now);
     say_of_the_account(&mut status, &settled, &sweep, config.metadata.generation, now);
     status.orphans = recorded_orphans(&sweep, context.sweeps.rules.dry_run);
-    if config.status.as_ref() == Some(&status) {
+    write_status(context, &config, status).await
+}
+
+/// Writes the status if it is another.
+async fn write_status(context: &Context, before: &LaunchConfig, status: LaunchConfigStatus) -> Outcome {
+    if before.status.as_ref() == Some(&status) {
         return Ok(None);
     }
-    let mut config = LaunchConfig::clone(&config);
-    config.status = Some(status);
+    let key = ObjectKey::of(before);
+    let config = LaunchConfig { status: Some(status), ..before.clone() };
     match context.writes.keep_status(&config).await {
         Ok(_) => {
             context.launch_health.status_written(&key);
@@ -164,12 +188,14 @@ async fn say(context: &Context, before: &LaunchConfig) -> Outcome {
 }
 
 /// What the cloud's word on its account means for all launch configs that share the credentials.
-fn settle_identity(context: &Context, scope: &Scope, cloud: &Cloud) -> Settled {
+fn settle_identity(context: &Context, cloud: &Cloud) -> Settled {
     let seen = cloud.word().map(|word| word.identity);
     let in_use: Vec<LaunchConfigIdentity> = context.world.with(|state| {
-        let of_scope =
-            state.launch_configs.iter().filter(|(_, config)| Scope::of(&config.spec).as_ref() == Some(scope));
-        let recorded = of_scope.filter_map(|(key, config)| Some((key, config.status.as_ref()?.identity.clone()?)));
+        let of_provider = state
+            .launch_configs
+            .iter()
+            .filter(|(_, config)| context.clouds.key(&config.spec).as_ref() == Some(cloud.key()));
+        let recorded = of_provider.filter_map(|(key, config)| Some((key, config.status.as_ref()?.identity.clone()?)));
         recorded.filter(|(key, _)| is_in_use(state, key)).map(|(_, identity)| identity).collect()
     });
     let settled = settle(seen.as_ref(), &in_use);

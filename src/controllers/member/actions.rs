@@ -14,14 +14,13 @@ use tracing::{info, warn};
 
 use super::deletion::{delete_member, finish};
 use super::gather::{Gathered, may_create};
-use crate::cloud::Scope;
 use crate::controllers::context::Context;
 use crate::controllers::convert;
 use crate::controllers::first_boot::ssh_keys::NoKey;
 use crate::controllers::wake;
 use crate::provider::tags;
 use crate::provider::tags::Owner;
-use crate::provider::{CreateRequest, Instance, ProviderError, ProviderOptions, SimulatedBoot};
+use crate::provider::{CreateRequest, Instance, ProviderError};
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
 use crate::telemetry::labels::{CreateOutcome, FailureClass, ProviderOperation, TerminationOutcome};
@@ -73,7 +72,7 @@ pub async fn take(context: &Context, gathered: &Gathered, step: Step) -> Result<
             // Whatever ended makes room in the account.
             let makes_room = gathered.view.has_instance && gathered.cloud.holds().machine_ended(Timestamp::now());
             if makes_room {
-                wake_scope(context, gathered);
+                wake_buyers(context, gathered);
             }
             if gathered.view.has_instance {
                 context.metrics.instance_termination(
@@ -146,14 +145,12 @@ fn may_be_bought(context: &Context, gathered: &Gathered) -> bool {
 fn probe_ended(context: &Context, gathered: &Gathered, accepted: bool) {
     let changed = gathered.cloud.holds().ended(&gathered.place(), &gathered.uid(), accepted);
     if changed {
-        wake_scope(context, gathered);
+        wake_buyers(context, gathered);
     }
 }
 
-fn wake_scope(context: &Context, gathered: &Gathered) {
-    if let Some(scope) = Scope::of(&gathered.launch_config.spec) {
-        wake::scope(context, &scope);
-    }
+fn wake_buyers(context: &Context, gathered: &Gathered) {
+    wake::buyers(context, gathered.cloud.key());
 }
 
 /// What a create that was not accepted means for the member, and for the launch config.
@@ -186,7 +183,7 @@ async fn refused(
     }
     probe_ended(context, gathered, false);
     if changed {
-        wake_scope(context, gathered);
+        wake_buyers(context, gathered);
     } else {
         context.wakers.pools.wake(convert::pool_of(&gathered.member));
         context.wakers.launch_configs.wake(launch_config.clone());
@@ -229,7 +226,6 @@ fn create_request(context: &Context, gathered: &Gathered) -> Result<CreateReques
     let (uid, namespace, name) = (gathered.uid(), member.namespace().unwrap_or_default(), member.name_any());
     let owner = Owner { installation: &context.installation, member_uid: &uid, namespace: &namespace, name: &name };
     let template = gathered.pool.as_ref().map(|pool| pool.spec.template.clone()).unwrap_or_default();
-    let simulated = spec.simulated.as_ref();
     Ok(CreateRequest {
         token: uid.clone(),
         zone: member.spec.placement.zone.clone(),
@@ -238,10 +234,7 @@ fn create_request(context: &Context, gathered: &Gathered) -> Result<CreateReques
         image: member.spec.placement.image.clone(),
         user_data: context.keys.first_boot(member, gathered.user_data.as_deref())?,
         tags: tags::all(&owner, &template.tags),
-        options: ProviderOptions::Simulated(SimulatedBoot {
-            boot_milliseconds: simulated.map_or(0, |simulated| simulated.boot_milliseconds.unsigned_abs()),
-            boot_jitter_percent: simulated.map_or(0, |simulated| simulated.boot_jitter_percent.unsigned_abs()),
-        }),
+        launch_config: spec.clone(),
     })
 }
 

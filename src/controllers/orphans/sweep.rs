@@ -12,10 +12,10 @@ use kube::ResourceExt;
 use tracing::{info, warn};
 
 use super::memory::{SweepMemory, Turn};
-use crate::cloud::{Cloud, Listing, Scope, outcome};
+use crate::cloud::{Cloud, Listing, outcome};
 use crate::controllers::context::Context;
 use crate::controllers::convert;
-use crate::provider::{Instance, InstancePhase};
+use crate::provider::{Instance, InstancePhase, ProviderKey};
 use crate::runtime::backoff::backoff;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
@@ -31,21 +31,26 @@ const MOST_RECORDED: usize = 20;
 /// Ids in a note.
 const MOST_NAMED: usize = 3;
 
-/// A list of this scope is there: sweeps, in the background.
-pub fn listed(context: &Context, scope: &Scope) {
-    let Some(cloud) = context.clouds.get(scope) else { return };
+/// A list of this provider is there: sweeps, in the background.
+pub fn listed(context: &Context, provider: &ProviderKey) {
+    let Some(cloud) = context.clouds.get(provider) else { return };
     let Some(listing) = cloud.listing() else { return };
-    let memory = context.sweeps.memory(scope);
+    let memory = context.sweeps.memory(provider);
     let Some(turn) = Turn::take(&memory) else { return };
-    let (context, scope) = (context.clone(), scope.clone());
+    let (context, provider) = (context.clone(), provider.clone());
     tokio::spawn(async move {
-        sweep(&context, &scope, (&cloud, &memory), &listing).await;
+        sweep(&context, &provider, (&cloud, &memory), &listing).await;
         drop(turn);
     });
 }
 
-async fn sweep(context: &Context, scope: &Scope, (cloud, memory): (&Arc<Cloud>, &SweepMemory), listing: &Listing) {
-    let Some((suspects, fleet)) = look(context, scope, (cloud, memory), listing) else { return };
+async fn sweep(
+    context: &Context,
+    provider: &ProviderKey,
+    (cloud, memory): (&Arc<Cloud>, &SweepMemory),
+    listing: &Listing,
+) {
+    let Some((suspects, fleet)) = look(context, provider, (cloud, memory), listing) else { return };
     let orphans: HashMap<String, Listed> = stream::iter(suspects)
         .map(|suspect| async move { confirmed(context, &suspect).await.then(|| (suspect.id.clone(), suspect)) })
         .buffer_unordered(AT_ONCE)
@@ -53,7 +58,7 @@ async fn sweep(context: &Context, scope: &Scope, (cloud, memory): (&Arc<Cloud>, 
         .collect()
         .await;
     let ids: BTreeSet<String> = orphans.keys().cloned().collect();
-    let configs = context.world.with(|state| of_scope(state, scope));
+    let configs = context.world.with(|state| of_provider(context, state, provider));
     let said: Vec<_> = configs.iter().filter_map(|config| config.annotations().get(ANNOTATION_CONFIRM_SWEEP)).collect();
     let verdict = judge(&ids, fleet, said.iter().map(|text| text.as_str()));
     note(context, (cloud, memory), &configs, &verdict, &ids);
@@ -63,10 +68,10 @@ async fn sweep(context: &Context, scope: &Scope, (cloud, memory): (&Arc<Cloud>, 
 }
 
 /// The machines that nobody seems to need, and how many there are in all that this operator may judge. Nothing before the
-/// caches are whole and the account is known to be that of every launch config of the scope.
+/// caches are whole and the account is known to be that of every launch config of the provider.
 fn look(
     context: &Context,
-    scope: &Scope,
+    provider: &ProviderKey,
     (cloud, memory): (&Arc<Cloud>, &SweepMemory),
     listing: &Listing,
 ) -> Option<(Vec<Listed>, usize)> {
@@ -76,7 +81,7 @@ fn look(
     let mut unlabelled = BTreeSet::new();
     let mut fleet = 0;
     let suspects = context.world.with(|state| {
-        let configs = of_scope(state, scope);
+        let configs = of_provider(context, state, provider);
         let mine = |config: &Arc<LaunchConfig>| {
             config.status.as_ref().and_then(|status| status.identity.as_ref()) == Some(&word.identity)
         };
@@ -110,7 +115,7 @@ fn look(
         news
     };
     if !news.is_empty() {
-        warn!(?scope, count = news.len(), some = ?named(&news), "machines with this installation's tag do not say whose they are: they are left alone");
+        warn!(?provider, count = news.len(), some = ?named(&news), "machines with this installation's tag do not say whose they are: they are left alone");
     }
     Some((suspects, fleet))
 }
@@ -132,9 +137,9 @@ fn recorded(member: &PoolMember) -> Recorded {
     Recorded { uid: convert::uid(member), instance: machine.map(|machine| machine.id.clone()) }
 }
 
-fn of_scope(state: &State, scope: &Scope) -> Vec<Arc<LaunchConfig>> {
+fn of_provider(context: &Context, state: &State, provider: &ProviderKey) -> Vec<Arc<LaunchConfig>> {
     let configs = state.launch_configs.iter().map(|(_, config)| config);
-    configs.filter(|config| Scope::of(&config.spec).as_ref() == Some(scope)).cloned().collect()
+    configs.filter(|config| context.clouds.key(&config.spec).as_ref() == Some(provider)).cloned().collect()
 }
 
 /// Only the API server itself can say that a member is gone.
@@ -169,7 +174,7 @@ fn note(
     };
     if let Some(word) = cloud.word() {
         let blocked = matches!(verdict, Verdict::Blocked { .. });
-        context.metrics.set_orphans(cloud.provider().kind(), &word.identity, orphans.len(), blocked);
+        context.metrics.set_orphans(cloud.kind(), &word.identity, orphans.len(), blocked);
     }
     if changed {
         for config in configs {
@@ -217,7 +222,7 @@ async fn end(context: &Context, cloud: &Cloud, id: String) {
     }
     let answer = cloud.call_admitted(ProviderOperation::Terminate, cloud.provider().terminate(&id)).await;
     let result = TerminationOutcome::from(outcome(answer.as_ref().err()));
-    context.metrics.orphan_termination(cloud.provider().kind(), result);
+    context.metrics.orphan_termination(cloud.kind(), result);
     match answer {
         Ok(()) => {
             info!(instance = %id, "swept: the terminate of a machine without a member was accepted");

@@ -17,6 +17,7 @@ use crate::controllers::first_boot::ssh_keys;
 use crate::controllers::launch_config::health;
 use crate::controllers::member::machine_memory;
 use crate::controllers::orphans::memory::{SweepRules, Sweeps};
+use crate::provider::Registry;
 use crate::runtime::work_queue::Waker;
 use crate::state::World;
 use crate::state::cluster_state::indexing::Kept;
@@ -38,7 +39,7 @@ pub(super) fn context() -> Context {
         events: Events::new(clients.direct.clone(), "test".into()),
         metrics: metrics.clone(),
         wakers: Wakers { pools: waker(), members: waker(), binder: waker(), holds: waker(), launch_configs: waker() },
-        clouds: cloud::Clouds::new(metrics),
+        clouds: cloud::Clouds::new(Registry::built_in(), metrics),
         machines: machine_memory::Machines::default(),
         launch_health: health::LaunchHealth::default(),
         memory: Arc::default(),
