@@ -24,8 +24,8 @@ pub use instance_pool::{
     MemberCounts, PoolLaunchConfig, PoolState, ProviderReadiness, Provisioning, Readiness, TargetSource, Template,
 };
 pub use launch_config::{
-    LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans, RecentError,
-    SimulatedProviderConfig,
+    LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans, ProviderBlock,
+    RecentError, SimulatedProviderConfig,
 };
 pub use names::{
     ANNOTATION_CONFIRM_SWEEP, ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, ANNOTATION_SCHEMA_DIGEST,

@@ -14,7 +14,6 @@ use kube::ResourceExt;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Bounds;
-use crate::cloud::Scope;
 use crate::cluster::writes::secrets::{Made, NotAllowed};
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
@@ -141,7 +140,7 @@ async fn compose(
     };
     let provider = controller.common.world.with(|state| {
         let config = state.launch_configs.get(&convert::launch_config_of(member))?;
-        Some(controller.clouds.get(&Scope::of(&config.spec)?)?.provider().kind())
+        Some(controller.clouds.of(&config.spec)?.kind())
     });
     Ok(binding::secret(name, claim, member, provider, file.as_ref()))
 }

@@ -14,14 +14,14 @@ use tracing::{info, warn};
 
 use super::deletion::finish;
 use super::gather::{Gathered, may_create};
-use crate::cloud::Scope;
+
 use crate::controllers::convert;
 use crate::controllers::first_boot::ssh_keys::NoKey;
 use crate::controllers::member::MemberController;
 use crate::controllers::wake;
 use crate::provider::tags;
 use crate::provider::tags::Owner;
-use crate::provider::{CreateRequest, Instance, ProviderError, ProviderOptions, SimulatedBoot};
+use crate::provider::{CreateRequest, Instance, ProviderError};
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
 use crate::telemetry::labels::{CreateOutcome, FailureClass, ProviderOperation, TerminationOutcome};
@@ -76,7 +76,7 @@ pub async fn take(controller: &MemberController, gathered: &Gathered, step: Step
             // Whatever ended makes room in the account.
             let makes_room = gathered.view.has_instance && gathered.cloud.holds().machine_ended(Timestamp::now());
             if makes_room {
-                wake_scope(controller, gathered);
+                wake_buyers(controller, gathered);
             }
             if gathered.view.has_instance {
                 controller.common.metrics.instance_termination(
@@ -153,14 +153,12 @@ fn may_be_bought(controller: &MemberController, gathered: &Gathered) -> bool {
 fn probe_ended(controller: &MemberController, gathered: &Gathered, accepted: bool) {
     let changed = gathered.cloud.holds().ended(&gathered.place(), &gathered.uid(), accepted);
     if changed {
-        wake_scope(controller, gathered);
+        wake_buyers(controller, gathered);
     }
 }
 
-fn wake_scope(controller: &MemberController, gathered: &Gathered) {
-    if let Some(scope) = Scope::of(&gathered.launch_config.spec) {
-        wake::scope(&controller.common, &scope);
-    }
+fn wake_buyers(controller: &MemberController, gathered: &Gathered) {
+    wake::buyers(&controller.common, &controller.clouds, gathered.cloud.key());
 }
 
 /// What a create that was not accepted means for the member, and for the launch config.
@@ -193,7 +191,7 @@ async fn refused(
     }
     probe_ended(controller, gathered, false);
     if changed {
-        wake_scope(controller, gathered);
+        wake_buyers(controller, gathered);
     } else {
         controller.common.wakers.pools.wake(convert::pool_of(&gathered.member));
         controller.common.wakers.launch_configs.wake(launch_config.clone());
@@ -237,7 +235,6 @@ fn create_request(controller: &MemberController, gathered: &Gathered) -> Result<
     let owner =
         Owner { installation: controller.clouds.installation(), member_uid: &uid, namespace: &namespace, name: &name };
     let template = gathered.pool.as_ref().map(|pool| pool.spec.template.clone()).unwrap_or_default();
-    let simulated = spec.simulated.as_ref();
     Ok(CreateRequest {
         token: uid.clone(),
         zone: member.spec.placement.zone.clone(),
@@ -246,10 +243,7 @@ fn create_request(controller: &MemberController, gathered: &Gathered) -> Result<
         image: member.spec.placement.image.clone(),
         user_data: controller.ssh_keys.first_boot(member, gathered.user_data.as_deref())?,
         tags: tags::all(&owner, &template.tags),
-        options: ProviderOptions::Simulated(SimulatedBoot {
-            boot_milliseconds: simulated.map_or(0, |simulated| simulated.boot_milliseconds.unsigned_abs()),
-            boot_jitter_percent: simulated.map_or(0, |simulated| simulated.boot_jitter_percent.unsigned_abs()),
-        }),
+        launch_config: spec.clone(),
     })
 }
 

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use parking_lot::Mutex;
 
 use crate::backoff::Backoff;
-use crate::cloud::Scope;
+use crate::provider::ProviderKey;
 
 /// Between two sweeps of one cloud, so that a blocked one asks the API server seldom.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ pub struct SweepRules {
 pub struct Sweeps {
     /// Which machines are ended.
     pub rules: SweepRules,
-    clouds: Mutex<HashMap<Scope, Arc<SweepMemory>>>,
+    clouds: Mutex<HashMap<ProviderKey, Arc<SweepMemory>>>,
 }
 
 impl Sweeps {
@@ -41,9 +41,9 @@ impl Sweeps {
         Self { rules, clouds: Mutex::default() }
     }
 
-    /// What is remembered of the cloud of this scope.
-    pub fn memory(&self, scope: &Scope) -> Arc<SweepMemory> {
-        self.clouds.lock().entry(scope.clone()).or_default().clone()
+    /// What is remembered of the cloud of this provider.
+    pub fn memory(&self, provider: &ProviderKey) -> Arc<SweepMemory> {
+        self.clouds.lock().entry(provider.clone()).or_default().clone()
     }
 }
 

@@ -13,10 +13,10 @@ use tracing::{info, warn};
 
 use super::memory::{SweepMemory, Turn};
 use crate::backoff::Bounds;
-use crate::cloud::{Cloud, Listing, Scope, outcome};
+use crate::cloud::{Cloud, Listing, outcome};
 use crate::controllers::convert;
 use crate::controllers::orphans::OrphanSweeper;
-use crate::provider::{Instance, InstancePhase};
+use crate::provider::{Instance, InstancePhase, ProviderKey};
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 use crate::telemetry::labels::{ProviderOperation, TerminationOutcome};
@@ -30,26 +30,26 @@ const MOST_RECORDED: usize = 20;
 /// Ids in a note.
 const MOST_NAMED: usize = 3;
 
-/// A list of this scope is there: sweeps, in the background.
-pub fn listed(controller: &OrphanSweeper, scope: &Scope) {
-    let Some(cloud) = controller.clouds.get(scope) else { return };
+/// A list of this provider is there: sweeps, in the background.
+pub fn listed(controller: &OrphanSweeper, provider: &ProviderKey) {
+    let Some(cloud) = controller.clouds.get(provider) else { return };
     let Some(listing) = cloud.listing() else { return };
-    let memory = controller.sweeps.memory(scope);
+    let memory = controller.sweeps.memory(provider);
     let Some(turn) = Turn::take(&memory) else { return };
-    let (controller, scope) = (controller.clone(), scope.clone());
+    let (controller, provider) = (controller.clone(), provider.clone());
     tokio::spawn(async move {
-        sweep(&controller, &scope, (&cloud, &memory), &listing).await;
+        sweep(&controller, &provider, (&cloud, &memory), &listing).await;
         drop(turn);
     });
 }
 
 async fn sweep(
     controller: &OrphanSweeper,
-    scope: &Scope,
+    provider: &ProviderKey,
     (cloud, memory): (&Arc<Cloud>, &SweepMemory),
     listing: &Listing,
 ) {
-    let Some((suspects, fleet)) = look(controller, scope, (cloud, memory), listing) else { return };
+    let Some((suspects, fleet)) = look(controller, provider, (cloud, memory), listing) else { return };
     let orphans: HashMap<String, Listed> = stream::iter(suspects)
         .map(|suspect| async move { confirmed(controller, &suspect).await.then(|| (suspect.id.clone(), suspect)) })
         .buffer_unordered(AT_ONCE)
@@ -57,7 +57,7 @@ async fn sweep(
         .collect()
         .await;
     let ids: BTreeSet<String> = orphans.keys().cloned().collect();
-    let configs = controller.common.world.with(|state| of_scope(state, scope));
+    let configs = controller.common.world.with(|state| of_provider(controller, state, provider));
     let said: Vec<_> = configs.iter().filter_map(|config| config.annotations().get(ANNOTATION_CONFIRM_SWEEP)).collect();
     let verdict = judge(&ids, fleet, said.iter().map(|text| text.as_str()));
     note(controller, (cloud, memory), &configs, &verdict, &ids);
@@ -67,10 +67,10 @@ async fn sweep(
 }
 
 /// The machines that nobody seems to need, and how many there are in all that this operator may judge. Nothing before the
-/// caches are whole and the account is known to be that of every launch config of the scope.
+/// caches are whole and the account is known to be that of every launch config of the provider.
 fn look(
     controller: &OrphanSweeper,
-    scope: &Scope,
+    provider: &ProviderKey,
     (cloud, memory): (&Arc<Cloud>, &SweepMemory),
     listing: &Listing,
 ) -> Option<(Vec<Listed>, usize)> {
@@ -80,7 +80,7 @@ fn look(
     let mut unlabelled = BTreeSet::new();
     let mut fleet = 0;
     let suspects = controller.common.world.with(|state| {
-        let configs = of_scope(state, scope);
+        let configs = of_provider(controller, state, provider);
         let mine = |config: &Arc<LaunchConfig>| {
             config.status.as_ref().and_then(|status| status.identity.as_ref()) == Some(&word.identity)
         };
@@ -114,7 +114,7 @@ fn look(
         news
     };
     if !news.is_empty() {
-        warn!(?scope, count = news.len(), some = ?named(&news), "machines with this installation's tag do not say whose they are: they are left alone");
+        warn!(?provider, count = news.len(), some = ?named(&news), "machines with this installation's tag do not say whose they are: they are left alone");
     }
     Some((suspects, fleet))
 }
@@ -136,9 +136,9 @@ fn recorded(member: &PoolMember) -> Recorded {
     Recorded { uid: convert::uid(member), instance: machine.map(|machine| machine.id.clone()) }
 }
 
-fn of_scope(state: &State, scope: &Scope) -> Vec<Arc<LaunchConfig>> {
+fn of_provider(controller: &OrphanSweeper, state: &State, provider: &ProviderKey) -> Vec<Arc<LaunchConfig>> {
     let configs = state.launch_configs.iter().map(|(_, config)| config);
-    configs.filter(|config| Scope::of(&config.spec).as_ref() == Some(scope)).cloned().collect()
+    configs.filter(|config| controller.clouds.key(&config.spec).as_ref() == Some(provider)).cloned().collect()
 }
 
 /// Only the API server itself can say that a member is gone.
@@ -173,7 +173,7 @@ fn note(
     };
     if let Some(word) = cloud.word() {
         let blocked = matches!(verdict, Verdict::Blocked { .. });
-        controller.common.metrics.set_orphans(cloud.provider().kind(), &word.identity, orphans.len(), blocked);
+        controller.common.metrics.set_orphans(cloud.kind(), &word.identity, orphans.len(), blocked);
     }
     if changed {
         for config in configs {
@@ -220,7 +220,7 @@ async fn end(controller: &OrphanSweeper, cloud: &Cloud, id: String) {
     }
     let answer = cloud.call_admitted(ProviderOperation::Terminate, cloud.provider().terminate(&id)).await;
     let result = TerminationOutcome::from(outcome(answer.as_ref().err()));
-    controller.common.metrics.orphan_termination(cloud.provider().kind(), result);
+    controller.common.metrics.orphan_termination(cloud.kind(), result);
     match answer {
         Ok(()) => {
             info!(instance = %id, "swept: the terminate of a machine without a member was accepted");

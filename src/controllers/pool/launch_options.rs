@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::memory::PoolMemory;
-use crate::cloud::{Cloud, Scope};
+use crate::cloud::Cloud;
 use crate::controllers::convert;
 use crate::controllers::convert::place_of;
 use crate::controllers::pool::PoolController;
@@ -87,7 +87,7 @@ impl Purchasing {
         let trial = observe(state, memory, pool, config);
         let allowed = trial.allowance(threshold, now);
         let place = place_of(launch_config, &config.template_hash);
-        let cloud = Scope::of(&launch_config.spec).and_then(|scope| controller.clouds.get(&scope));
+        let cloud = controller.clouds.of(&launch_config.spec);
         let gate = cloud.as_ref().map_or(Gate::Open, |cloud| cloud.holds().look(&place, None, now));
         // What its status remembers of refusals is taken up in a moment.
         let unseen = controller.launch_health.get(&key).is_none().then(|| now.checked_add(TAKING_UP).unwrap_or(now));

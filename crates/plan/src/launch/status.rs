@@ -59,6 +59,18 @@ pub fn launch_status(input: &LaunchStatusInput<'_>, now: Timestamp) -> LaunchCon
     }
 }
 
+/// The status of a launch config that has no provider, for this reason. What was known of its cloud before stays.
+pub fn no_provider(config: &LaunchConfig, why: &str, now: Timestamp) -> LaunchConfigStatus {
+    let generation = config.metadata.generation;
+    let mut status = config.status.clone().unwrap_or_default();
+    for condition in [ConditionValue::new("Available", false, "NoProvider", why), paused_condition(config.spec.paused)]
+    {
+        set_condition(&mut status.conditions, &condition, generation, now);
+    }
+    status.observed_generation = generation.unwrap_or(0);
+    status
+}
+
 fn available(input: &LaunchStatusInput<'_>) -> ConditionValue {
     let unavailable = |reason, message: &str| ConditionValue::new("Available", false, reason, message);
     if let Some(recorded) = input.account_changed {
@@ -135,6 +147,27 @@ mod tests {
         let seen: Vec<_> = recent.iter().map(|entry| (entry.class.as_str(), entry.count)).collect();
         assert_eq!(seen, [("Quota", 2), ("Capacity", 1)]);
         assert_eq!(recent[0].last_time, error("", 3).time);
+    }
+
+    #[test]
+    fn a_launch_config_without_a_provider_says_why_and_keeps_what_was_known() {
+        let mut config: LaunchConfig = serde_json::from_value(serde_json::json!({
+            "metadata": { "name": "sim", "generation": 3 },
+            "spec": { "region": "r1", "zone": "r1-a", "instanceType": "small", "image": "img-1" },
+            "status": { "weight": 70, "identity": { "account": "a", "region": "r1" } },
+        }))
+        .unwrap();
+        let now = Timestamp::from_second(1).unwrap();
+        let status = no_provider(&config, "this build of bullpen has no provider for `aws`", now);
+        let said =
+            status.conditions.iter().map(|said| (said.type_.as_str(), said.status.as_str(), said.reason.as_str()));
+        let expected = [("Available", "False", "NoProvider"), ("Paused", "False", "NotPaused")];
+        assert_eq!(said.collect::<Vec<_>>(), expected);
+        assert!(status.conditions[0].message.contains("`aws`"));
+        assert_eq!((status.observed_generation, status.weight), (3, Some(70)));
+        assert_eq!(status.identity.as_ref().map(|identity| identity.account.as_str()), Some("a"));
+        config.status = Some(status.clone());
+        assert_eq!(no_provider(&config, &status.conditions[0].message, Timestamp::from_second(9).unwrap()), status);
     }
 
     #[test]

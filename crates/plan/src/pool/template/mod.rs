@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bullpen_api::{
     InstancePoolSpec, LaunchConfig, LaunchConfigSpec, LifecycleClass, Market, MemberSsh, Placement, PoolLaunchConfig,
-    PoolMemberSpec, Ssh, Template,
+    PoolMemberSpec, ProviderBlock, Ssh, Template,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -204,6 +204,15 @@ impl CurrentTemplate {
 /// `first_boot` has the content of the user data, wherever it comes from. Machines with keys of another installation
 /// secret are of another template: nobody can make their keys any more.
 pub fn template_hash(template: &Template, first_boot: FirstBoot<'_>, config: &LaunchConfigSpec) -> String {
+    hash_with(template, first_boot, config, &config.provider_blocks())
+}
+
+fn hash_with(
+    template: &Template,
+    first_boot: FirstBoot<'_>,
+    config: &LaunchConfigSpec,
+    provider_blocks: &[&dyn ProviderBlock],
+) -> String {
     #[derive(Serialize)]
     struct Hashed<'a> {
         user_data: Option<&'a str>,
@@ -219,6 +228,9 @@ pub fn template_hash(template: &Template, first_boot: FirstBoot<'_>, config: &La
         ssh: Option<&'a Ssh>,
         #[serde(skip_serializing_if = "Option::is_none")]
         key_id: Option<&'a str>,
+        // By the name of the block. Left out where no block says anything of the machine.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        provider: BTreeMap<&'static str, String>,
     }
     let hashed = Hashed {
         user_data: first_boot.text.filter(|text| !text.is_empty()),
@@ -231,6 +243,7 @@ pub fn template_hash(template: &Template, first_boot: FirstBoot<'_>, config: &La
         image: &config.image,
         ssh: template.ssh.as_ref(),
         key_id: first_boot.key_id,
+        provider: provider_blocks.iter().filter_map(|block| Some((block.name(), block.machine()?))).collect(),
     };
     digest(&hashed)
 }

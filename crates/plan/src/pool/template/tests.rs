@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use kube::api::ObjectMeta;
+use kube::core::ObjectMeta;
 
 use super::*;
 
