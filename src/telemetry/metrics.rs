@@ -307,6 +307,8 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use bullpen_api::ErrorClass;
+
     use super::*;
 
     fn has_line(metrics: &Metrics, line: &str) -> bool {
@@ -362,7 +364,7 @@ mod tests {
             &metrics,
             r#"bullpen_member_failures_total{namespace="ci",launch_config="small",class="warming_timeout"} 0"#
         ));
-        metrics.member_failed("ci", "small", FailureClass::named("Capacity"));
+        metrics.member_failed("ci", "small", ErrorClass::Capacity.into());
         assert!(has_line(
             &metrics,
             r#"bullpen_member_failures_total{namespace="ci",launch_config="small",class="capacity"} 1"#

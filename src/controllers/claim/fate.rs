@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bullpen_api::{PoolClaim, PoolMember};
+use bullpen_api::{EventAction, PoolClaim, PoolMember, Reason};
 use bullpen_plan::claim::{Answer, ClaimView, Evidence, Fate, Found, binding, fate};
 use bullpen_plan::{claim, member};
 use jiff::{SignedDuration, Timestamp};
@@ -148,7 +148,12 @@ pub async fn lose(context: &Context, claim: &Arc<PoolClaim>) -> Result<(), Failu
     match context.writes.update_status(&claim::status::lost(claim, Timestamp::now())).await {
         Ok(_) => {
             warn!(claim = %key, "the machine of a claim is gone");
-            context.events.warn(claim.as_ref(), "Lost", "Observe", "the machine that this claim held is gone".into());
+            context.events.warn(
+                claim.as_ref(),
+                Reason::Lost,
+                EventAction::Observe,
+                "the machine that this claim held is gone".into(),
+            );
             Ok(())
         }
         Err(error) if error.answer == Answer::NotFound => {

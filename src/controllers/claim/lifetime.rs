@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bullpen_api::{ClaimPhase, PoolClaim, PoolMember, condition_is_true};
+use bullpen_api::{ClaimPhase, ConditionType, EventAction, PoolClaim, PoolMember, Reason, condition_is_true};
 use bullpen_plan::claim;
 use bullpen_plan::claim::lifetime::{BoundClaim, Due, TermRules, Verdict, deleted_at, judge, not_before};
 use bullpen_plan::claim::{Answer, Evidence, Found, Hold, hold};
@@ -136,11 +136,11 @@ fn told(context: &Context, claim: &PoolClaim, due: Due) {
         Due::Nothing | Due::Seen(_) => {}
         Due::Flag(message) => {
             warn!(claim = %key, "held for long");
-            context.events.warn(claim, "HeldForLong", "Observe", message);
+            context.events.warn(claim, Reason::HeldForLong, EventAction::Observe, message);
         }
         Due::End(expiry) => {
-            info!(claim = %key, reason = expiry.reason, "the claim's time is over");
-            context.events.warn(claim, expiry.reason, "Expire", expiry.message);
+            info!(claim = %key, reason = %expiry.reason, "the claim's time is over");
+            context.events.warn(claim, expiry.reason, EventAction::Expire, expiry.message);
         }
     }
 }
@@ -195,7 +195,7 @@ async fn end_record(context: &Context, claim: Arc<PoolClaim>) -> Outcome {
 pub fn stale(state: &State, pool: &ObjectKey) -> usize {
     let flagged = |claim: &&Arc<PoolClaim>| {
         phase(claim) == ClaimPhase::Bound
-            && claim.status.as_ref().is_some_and(|status| condition_is_true(&status.conditions, "Stale"))
+            && claim.status.as_ref().is_some_and(|status| condition_is_true(&status.conditions, ConditionType::Stale))
     };
     state.claims_on(pool).filter(flagged).count()
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bullpen_api::{PoolClaim, PoolMember};
+use bullpen_api::{EventAction, PoolClaim, PoolMember, Reason};
 use bullpen_plan::claim;
 use bullpen_plan::claim::binding::{self, Present};
 use bullpen_plan::claim::{Answer, Found};
@@ -39,9 +39,9 @@ pub enum Step {
 /// What keeps a Secret from being made.
 enum Trouble {
     /// The user is told at once.
-    Told { reason: &'static str, message: String },
+    Told { reason: Reason, message: String },
     /// It may pass before anybody needs to know.
-    Passing { reason: &'static str, message: String },
+    Passing { reason: Reason, message: String },
     /// Nothing is proved, or nobody needs to know.
     Untold,
 }
@@ -101,7 +101,7 @@ async fn make(context: &Context, claim: &PoolClaim, member: &Arc<PoolMember>, na
         Made::NamespaceEnds => Err(Trouble::Untold),
         Made::Forbidden => Err(forbidden(&key, "create", "it cannot be made")),
         Made::Refused(words) => Err(Trouble::Told {
-            reason: "BindingSecretRefused",
+            reason: Reason::BindingSecretRefused,
             message: format!("Secret {name} cannot be made, so the claim is not bound: {words}"),
         }),
     }
@@ -110,7 +110,7 @@ async fn make(context: &Context, claim: &PoolClaim, member: &Arc<PoolMember>, na
 fn forbidden(secret: &ObjectKey, verb: &str, what: &str) -> Trouble {
     let grant = grant_in(&secret.namespace, verb, "secrets");
     Trouble::Told {
-        reason: "BindingSecretForbidden",
+        reason: Reason::BindingSecretForbidden,
         message: format!("Secret {}: {what}, so the claim is not bound: {grant}", secret.name),
     }
 }
@@ -129,7 +129,7 @@ async fn compose(
         warn!(claim = %ObjectKey::of(claim), member = %member.name_any(), "its key cannot be made any more");
         let note =
             "the Secret has no ssh-privatekey: the installation secret is another than when the machine was bought";
-        context.events.warn(claim, "SshKeyLost", "Bind", note.to_owned());
+        context.events.warn(claim, Reason::SshKeyLost, EventAction::Bind, note.to_owned());
     }
     let file = match private {
         PrivateKey::File(file) => Some(file),
@@ -150,7 +150,7 @@ async fn of_present(
     key: &ObjectKey,
     found: &k8s_openapi::api::core::v1::Secret,
 ) -> Result<Step, Trouble> {
-    let reason = "BindingSecretExists";
+    let reason = Reason::BindingSecretExists;
     match binding::judge(found, claim, &convert::uid(member.as_ref())) {
         Present::Ours => Ok(Step::Bind(member.clone())),
         // Anybody may write annotations in the claim's namespace: nothing else is looked at for them.
@@ -189,10 +189,10 @@ async fn instead(context: &Context, claim: &PoolClaim, member: &ObjectKey, uid: 
 }
 
 /// Says in the claim why it is not bound, unless it says so already.
-async fn tell(context: &Context, claim: &PoolClaim, reason: &'static str, message: &str) {
+async fn tell(context: &Context, claim: &PoolClaim, reason: Reason, message: &str) {
     let Some(written) = claim::status::unfinished(claim, reason, message, Timestamp::now()) else { return };
     let key = ObjectKey::of(claim);
-    info!(claim = %key, reason, message, "not bound yet");
+    info!(claim = %key, %reason, message, "not bound yet");
     match context.writes.update_status(&written).await {
         Ok(_) => {}
         Err(error) if error.answer == Answer::NotFound => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bullpen_api::{ClaimPhase, PoolClaim, ServedByPool, WhenEmpty};
+use bullpen_api::{ClaimPhase, ConditionType, PoolClaim, ServedByPool, WhenEmpty};
 use bullpen_plan::claim;
 use bullpen_plan::claim::Answer;
 use bullpen_plan::claim::queue::{
@@ -183,7 +183,7 @@ fn unserved(here: &QueueView<'_>, key: &ObjectKey, claim: &PoolClaim, now: Times
 
 fn said(claim: &PoolClaim) -> Option<Said> {
     let status = claim.status.as_ref()?;
-    let bound = status.conditions.iter().find(|condition| condition.type_ == "Bound")?;
+    let bound = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Bound)?;
     let place = status.queue.clone().unwrap_or_default();
     Some(Said {
         reason: bound.reason.clone(),

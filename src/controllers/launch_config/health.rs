@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bullpen_api::{LaunchConfig, RecentError, RecordedError, bounded_message, micro_time};
+use bullpen_api::{ErrorClass, LaunchConfig, RecentError, RecordedError, bounded_message, micro_time};
 use bullpen_plan::launch::status::remember;
 use bullpen_plan::launch::weights::Record;
 use jiff::Timestamp;
@@ -59,11 +59,11 @@ impl LaunchHealth {
     }
 
     /// Something went wrong; `counts` against its weight or does not.
-    pub fn failed(&self, key: &ObjectKey, class: &str, message: &str, counts: bool) {
+    pub fn failed(&self, key: &ObjectKey, class: ErrorClass, message: &str, counts: bool) {
         let now = Timestamp::now();
         if let Some(known) = self.0.lock().get_mut(key) {
             let error =
-                RecordedError { class: class.to_owned(), message: bounded_message(message), time: micro_time(now) };
+                RecordedError { class: class.to_string(), message: bounded_message(message), time: micro_time(now) };
             remember(&mut known.recent_errors, &error);
             known.last_error = Some(error);
             if counts {

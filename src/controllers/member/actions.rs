@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bullpen_api::{InstanceAddress, InstancePool, PoolMember};
+use bullpen_api::{ErrorClass, EventAction, InstanceAddress, InstancePool, PoolMember, Reason};
 use bullpen_plan::claim::{Answer, Found};
 use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::member;
@@ -182,7 +182,7 @@ async fn refused(
     let changed = gathered.cloud.holds().refused(&gathered.place(), error, began, now);
     if changed && let Some(pool) = &gathered.pool {
         let note = format!("launch config {}: {error}", launch_config.name);
-        context.events.warn(pool.as_ref(), "CreateRefused", "Create", note);
+        context.events.warn(pool.as_ref(), Reason::CreateRefused, EventAction::Create, note);
     }
     probe_ended(context, gathered, false);
     if changed {
@@ -291,7 +291,7 @@ async fn quarantine(context: &Context, gathered: &Gathered) -> Result<(), Failur
     let instance = gathered.instance_id().unwrap_or_default();
     warn!(member = %gathered.key(), %instance, "quarantined: the machine was claimed before, by its tags");
     let note = format!("instance {instance} was claimed before, by its tags: as after a restored backup");
-    context.events.warn(gathered.member.as_ref(), "Quarantined", "Observe", note);
+    context.events.warn(gathered.member.as_ref(), Reason::Quarantined, EventAction::Observe, note);
     write(context, &member::status::quarantined(&gathered.member, &instance, Timestamp::now())).await
 }
 
@@ -308,9 +308,9 @@ async fn record_stuck(context: &Context, gathered: &Gathered, stuck: Stuck) {
             )
         }
     };
-    warn!(member = %gathered.key(), reason = stuck.reason(), %message, "a machine's end does not come");
+    warn!(member = %gathered.key(), reason = %stuck.reason(), %message, "a machine's end does not come");
     match write(context, &member::status::stuck(&gathered.member, stuck, &message, now)).await {
-        Ok(()) => context.events.warn(gathered.member.as_ref(), stuck.reason(), "Terminate", message),
+        Ok(()) => context.events.warn(gathered.member.as_ref(), stuck.reason(), EventAction::Terminate, message),
         Err(failure) => {
             warn!(member = %gathered.key(), %failure, "which could not be written down");
             let until = now.saturating_add(SAY_AGAIN).unwrap_or(Timestamp::MAX);
@@ -366,12 +366,17 @@ async fn record_ready(context: &Context, gathered: &Gathered) -> Result<(), Fail
     Ok(())
 }
 
-async fn record_errored(context: &Context, member: &PoolMember, class: &str, message: &str) -> Result<(), Failure> {
-    warn!(member = %ObjectKey::of(member), class, message, "errored");
-    context.events.warn(member, "Errored", "Observe", format!("{class}: {message}"));
+async fn record_errored(
+    context: &Context,
+    member: &PoolMember,
+    class: ErrorClass,
+    message: &str,
+) -> Result<(), Failure> {
+    warn!(member = %ObjectKey::of(member), %class, message, "errored");
+    context.events.warn(member, Reason::Errored, EventAction::Observe, format!("{class}: {message}"));
     write(context, &member::status::errored(member, class, message, Timestamp::now())).await?;
     let launch_config = convert::launch_config_of(member);
-    context.metrics.member_failed(&launch_config.namespace, &launch_config.name, FailureClass::named(class));
+    context.metrics.member_failed(&launch_config.namespace, &launch_config.name, FailureClass::from(class));
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, LaunchConfig, Orphans, PoolMember};
+use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, EventAction, LaunchConfig, Orphans, PoolMember, Reason};
 use bullpen_plan::member::orphans::{Listed, Owner, Recorded, Sight, Verdict, is_orphan, judge, screen};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -182,14 +182,18 @@ fn note(
     let some = named(&news);
     let (reason, words) = match verdict {
         Verdict::Nothing => return,
-        Verdict::Blocked { .. } => ("SweepBlocked", "have no member, and are too many to be terminated without a word"),
-        Verdict::Sweep if dry_run => ("SweepDryRun", "have no member, and would be terminated but for --sweep-dry-run"),
-        Verdict::Sweep => ("Swept", "have no member, and are terminated"),
+        Verdict::Blocked { .. } => {
+            (Reason::SweepBlocked, "have no member, and are too many to be terminated without a word")
+        }
+        Verdict::Sweep if dry_run => {
+            (Reason::SweepDryRun, "have no member, and would be terminated but for --sweep-dry-run")
+        }
+        Verdict::Sweep => (Reason::Swept, "have no member, and are terminated"),
     };
-    warn!(count = news.len(), instances = ?some, reason, "machines {words}");
+    warn!(count = news.len(), instances = ?some, %reason, "machines {words}");
     let note = format!("{} machines {words}: {}", news.len(), some.join(", "));
     for config in configs {
-        context.events.warn(config.as_ref(), reason, "Sweep", note.clone());
+        context.events.warn(config.as_ref(), reason, EventAction::Sweep, note.clone());
     }
 }
 

@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use bullpen_api::{ClaimPhase, ClaimRules, PoolClaim, PoolClaimSpec, condition_is_true, micro_time};
+use bullpen_api::{
+    ClaimPhase, ClaimRules, ConditionType, PoolClaim, PoolClaimSpec, Reason, condition_is_true, micro_time,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::time::earliest;
@@ -122,7 +124,7 @@ impl BoundClaim {
             term: Term { renewed_at, expires_at: status.expires_at.as_ref().map(|time| time.0), answers },
             bound_at,
             unobserved: claim.metadata.generation.is_some_and(|generation| generation > status.observed_generation),
-            flagged: condition_is_true(&status.conditions, "Stale"),
+            flagged: condition_is_true(&status.conditions, ConditionType::Stale),
             deleting: claim.metadata.deletion_timestamp.is_some(),
         })
     }
@@ -132,7 +134,7 @@ impl BoundClaim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
     /// One word for machines: `TtlExpired` or `MaxHoldReached`.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// A sentence for people.
     pub message: String,
 }
@@ -201,7 +203,7 @@ fn expiry(claim: &BoundClaim, rules: &TermRules) -> Expiry {
     let ended = expires_at.unwrap_or(renewed_at);
     match rules.max_hold {
         Some(longest) if after(claim.bound_at, longest) <= ended => Expiry {
-            reason: "MaxHoldReached",
+            reason: Reason::MaxHoldReached,
             message: format!(
                 "it held its machine since {:.0}, and its pool lets no claim hold one for longer than {} s, renewed or \
                  not: the machine is terminated",
@@ -215,7 +217,7 @@ fn expiry(claim: &BoundClaim, rules: &TermRules) -> Expiry {
                 "its time was over at {ended:.0}: it was {last} at {renewed_at:.0} and not renewed since, so its machine \
                  is terminated"
             );
-            Expiry { reason: "TtlExpired", message }
+            Expiry { reason: Reason::TtlExpired, message }
         }
     }
 }

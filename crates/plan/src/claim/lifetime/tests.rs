@@ -49,7 +49,7 @@ fn renewed(claim: BoundClaim, how: i64) -> BoundClaim {
 
 fn reason(verdict: &Verdict) -> &str {
     match &verdict.due {
-        Due::End(expiry) => expiry.reason,
+        Due::End(expiry) => expiry.reason.as_str(),
         _ => "",
     }
 }
@@ -77,7 +77,7 @@ fn a_claim_expires_at_its_moment_and_says_since_when_it_was_not_renewed() {
     let before = judge(&claim, &rules, NO_GRACE, at(59));
     assert_eq!(before, Verdict { due: Due::Nothing, look_again_at: Some(at(60)) });
     let Due::End(expiry) = judge(&claim, &rules, NO_GRACE, at(60)).due else { panic!("it is over") };
-    assert_eq!(expiry.reason, "TtlExpired");
+    assert_eq!(expiry.reason.as_str(), "TtlExpired");
     assert_eq!(
         expiry.message,
         "its time was over at 2027-01-15T08:01:00Z: it was bound at 2027-01-15T08:00:00Z and not renewed since, so its \
@@ -271,7 +271,10 @@ fn an_expired_claim_is_stalled_names_its_member_and_says_when_it_ended() {
     assert_eq!(status.phase, ClaimPhase::Expired);
     assert_eq!(status.finished_at.as_ref().unwrap().0, at(61));
     assert_eq!(status.member_ref, claim.status.as_ref().unwrap().member_ref);
-    assert!(condition_is_true(&status.conditions, "Stalled") && !condition_is_true(&status.conditions, "Ready"));
+    assert!(
+        condition_is_true(&status.conditions, ConditionType::Stalled)
+            && !condition_is_true(&status.conditions, ConditionType::Ready)
+    );
     assert_eq!(BoundClaim::of(&expired), None, "nothing more becomes of it");
 }
 

@@ -15,7 +15,7 @@ pub use self::notice::{
 };
 pub use self::order::{Offer, Order, Paired, Turn, allowed_priority, pair};
 pub use self::telling::{Said, Telling};
-use bullpen_api::WhenEmpty;
+use bullpen_api::{Reason, WhenEmpty};
 
 /// How long a claim with `whenEmpty: Fail` waits for a pool that is not there, unless it says otherwise.
 pub const POOL_NOT_FOUND_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
@@ -58,7 +58,7 @@ pub struct Judgement {
 /// Judges a claim that gets no member now: it fails by `refusal` when its time is over, and is told `notice` until then.
 pub fn judge(claim: &Unserved, refusal: &Refusal, notice: &Notice, telling: &Telling, now: Timestamp) -> Judgement {
     let timeout = match (claim.when_empty, refusal.reason) {
-        (WhenEmpty::Fail, "PoolNotFound") => Some(claim.wait_timeout.unwrap_or(POOL_NOT_FOUND_TIMEOUT)),
+        (WhenEmpty::Fail, Reason::PoolNotFound) => Some(claim.wait_timeout.unwrap_or(POOL_NOT_FOUND_TIMEOUT)),
         (WhenEmpty::Fail, _) => Some(SignedDuration::ZERO),
         (WhenEmpty::Wait, _) => claim.wait_timeout,
     };
@@ -106,7 +106,7 @@ mod tests {
     }
 
     fn said(refusal: &Refusal) -> Said {
-        let (reason, message) = (refusal.reason.to_owned(), refusal.message.clone());
+        let (reason, message) = (refusal.reason.to_string(), refusal.message.clone());
         Said { queue_reason: reason.clone(), reason, message, position: None, pool: None }
     }
 
@@ -115,7 +115,7 @@ mod tests {
         // P-15
         let judgement = judge_by(&claim(WhenEmpty::Fail), &supply().empty(), 0);
         let Some(Verdict::Failed(refusal)) = &judgement.verdict else { panic!("{judgement:?}") };
-        assert_eq!(refusal.reason, "NoReadyMembers");
+        assert_eq!(refusal.reason.as_str(), "NoReadyMembers");
         assert_eq!(refusal.message, "no member of pool ci is ready: target 5, ready 0, warming 3");
     }
 
@@ -128,7 +128,7 @@ mod tests {
             Supply { deleting: true, ..supply() },
         ] {
             let refusal = pool.inactive().expect("it is not active");
-            assert_eq!(refusal.reason, "PoolNotActive");
+            assert_eq!(refusal.reason.as_str(), "PoolNotActive");
             let waits = judge_by(&claim(WhenEmpty::Wait), &refusal, 5).verdict;
             assert!(matches!(waits, Some(Verdict::Waits(notice)) if notice.place.position.is_none()));
             assert!(matches!(judge_by(&claim(WhenEmpty::Fail), &refusal, 0).verdict, Some(Verdict::Failed(_))));
@@ -158,7 +158,7 @@ mod tests {
         };
         assert_eq!(judge_by(&patient, &missing, 19), Judgement { verdict: None, look_again_at: Some(at(20)) });
         let after = judge_by(&patient, &missing, 20).verdict;
-        assert!(matches!(after, Some(Verdict::Failed(refusal)) if refusal.reason == "PoolNotFound"));
+        assert!(matches!(after, Some(Verdict::Failed(refusal)) if refusal.reason == Reason::PoolNotFound));
     }
 
     #[test]

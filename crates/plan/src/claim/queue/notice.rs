@@ -1,6 +1,6 @@
 //! What claims that wait are told, in words that a person understands (A-46).
 
-use bullpen_api::{InstancePool, PoolState, QueuePlace, bounded_message};
+use bullpen_api::{ConditionType, InstancePool, PoolState, QueuePlace, Reason, bounded_message, find_condition};
 use jiff::{SignedDuration, Timestamp};
 
 /// What the time until the next machine begins with in a message. It is the one part that changes by the passing of time,
@@ -11,7 +11,7 @@ const ESTIMATE: &str = ", the next in about ";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// One word for machines: the reason of the condition.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// A sentence for people.
     pub message: String,
 }
@@ -28,7 +28,7 @@ pub struct Notice {
 impl Notice {
     /// What a claim is told that nothing that becomes ready can serve.
     pub fn without_place(refusal: Refusal) -> Self {
-        let place = QueuePlace { position: None, reason: refusal.reason.to_owned(), pool: None };
+        let place = QueuePlace { position: None, reason: refusal.reason.to_string(), pool: None };
         Self { refusal, place }
     }
 }
@@ -46,13 +46,13 @@ pub fn not_found(pool: &str, namespace: Option<&str>) -> Refusal {
         None => format!("there is no pool {pool} in this namespace"),
         Some(other) => format!("there is no pool {pool} in namespace {other} that serves claims of this namespace"),
     };
-    Refusal { reason: "PoolNotFound", message }
+    Refusal { reason: Reason::PoolNotFound, message }
 }
 
 /// The pool would be in a namespace that the operator does not watch, whether there is one or not.
 pub fn not_watched(namespace: &str) -> Refusal {
     Refusal {
-        reason: "NamespaceNotWatched",
+        reason: Reason::NamespaceNotWatched,
         message: format!(
             "pools of namespace {namespace} serve no claims of this namespace: the operator that watches this one does not \
              watch that one (--namespace; Helm chart: scope.namespaces)"
@@ -63,7 +63,7 @@ pub fn not_watched(namespace: &str) -> Refusal {
 /// The pool would be in a namespace that the operator watches and cannot list yet, whether there is one or not.
 pub fn not_listed(namespace: &str) -> Refusal {
     Refusal {
-        reason: "NamespaceNotListed",
+        reason: Reason::NamespaceNotListed,
         message: format!(
             "the operator cannot list the objects of namespace {namespace} yet: it is not there, or the operator's \
              permissions in it are missing"
@@ -73,7 +73,7 @@ pub fn not_listed(namespace: &str) -> Refusal {
 
 /// No pool in the claim's namespace has the labels and the class that it asks for.
 pub fn no_match() -> Refusal {
-    Refusal { reason: "PoolNotFound", message: "no pool in this namespace matches".to_owned() }
+    Refusal { reason: Reason::PoolNotFound, message: "no pool in this namespace matches".to_owned() }
 }
 
 fn that_match(pools: usize) -> String {
@@ -112,7 +112,7 @@ impl Notice {
 pub fn over_quota(pool: &str, namespace: &str, per_namespace: i32, held: i32) -> Refusal {
     let has = held.max(per_namespace);
     Refusal {
-        reason: "NamespaceQuotaReached",
+        reason: Reason::NamespaceQuotaReached,
         message: format!(
             "namespace {namespace} may hold {per_namespace} members of pool {pool} at once: {has} are held or are those of \
              claims before this one"
@@ -161,13 +161,13 @@ impl Supply {
             PoolState::Draining => "draining",
             PoolState::Active => return None,
         };
-        Some(Refusal { reason: "PoolNotActive", message: format!("pool {} is {what}", self.pool) })
+        Some(Refusal { reason: Reason::PoolNotActive, message: format!("pool {} is {what}", self.pool) })
     }
 
     /// That no member is ready, with the numbers (P-15).
     pub fn empty(&self) -> Refusal {
         Refusal {
-            reason: "NoReadyMembers",
+            reason: Reason::NoReadyMembers,
             message: format!(
                 "no member of pool {} is ready: target {}, ready {}, warming {}",
                 self.pool, self.target, self.ready, self.warming
@@ -196,13 +196,13 @@ impl Supply {
         }
         let reason = match trouble {
             Some(trouble) => trouble.reason.clone(),
-            None if position <= on_their_way => "MachinesWarming".to_owned(),
-            None => "NoReadyMembers".to_owned(),
+            None if position <= on_their_way => Reason::MachinesWarming.to_string(),
+            None => Reason::NoReadyMembers.to_string(),
         };
         let message = bounded_message(&words.join("; "));
         let position = Some(i32::try_from(position).unwrap_or(i32::MAX));
         Notice {
-            refusal: Refusal { reason: "NoReadyMembers", message },
+            refusal: Refusal { reason: Reason::NoReadyMembers, message },
             place: QueuePlace { position, reason: reason.chars().take(64).collect(), pool: None },
         }
     }
@@ -230,15 +230,16 @@ fn about(left: SignedDuration) -> Option<String> {
 /// it in any case.
 pub fn trouble(pool: &InstancePool) -> Option<Trouble> {
     let status = pool.status.as_ref()?;
-    let is = |type_: &str, wanted: &str| {
-        status.conditions.iter().find(|condition| condition.type_ == type_ && condition.status == wanted)
-    };
-    if is("AtMaxSize", "True").is_some() {
-        return Some(Trouble { reason: "AtMaxSize".into(), words: format!("pool at maxSize {}", pool.spec.max_size) });
+    let is = |type_, holds| find_condition(&status.conditions, type_, holds);
+    if is(ConditionType::AtMaxSize, true).is_some() {
+        return Some(Trouble {
+            reason: Reason::AtMaxSize.to_string(),
+            words: format!("pool at maxSize {}", pool.spec.max_size),
+        });
     }
-    let unhealthy = is("Stalled", "True").or_else(|| is("ProvisioningHealthy", "False"));
-    let condition = unhealthy.or_else(|| is("CapacityAvailable", "False"))?;
-    let words = if condition.reason == "BreakerOpen" { open_breaker(pool) } else { None };
+    let unhealthy = is(ConditionType::Stalled, true).or_else(|| is(ConditionType::ProvisioningHealthy, false));
+    let condition = unhealthy.or_else(|| is(ConditionType::CapacityAvailable, false))?;
+    let words = if condition.reason == Reason::BreakerOpen { open_breaker(pool) } else { None };
     let words = words.or_else(|| condition.message.lines().next().map(str::to_owned)).unwrap_or_default();
     Some(Trouble { reason: condition.reason.clone(), words })
 }
@@ -329,7 +330,9 @@ mod tests {
     fn a_namespace_that_is_not_watched_is_told_by_its_name_and_with_the_flag() {
         let Refusal { reason, message } = not_watched("infra");
         assert!(
-            reason == "NamespaceNotWatched" && message.contains("namespace infra") && message.contains("--namespace")
+            reason == Reason::NamespaceNotWatched
+                && message.contains("namespace infra")
+                && message.contains("--namespace")
         );
         assert!(not_listed("infra").message.contains("namespace infra"));
     }

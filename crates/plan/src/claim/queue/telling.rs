@@ -103,7 +103,7 @@ impl Telling {
 
 #[cfg(test)]
 mod tests {
-    use bullpen_api::QueuePlace;
+    use bullpen_api::{QueuePlace, Reason};
     use proptest::prelude::*;
 
     use super::*;
@@ -113,14 +113,14 @@ mod tests {
         Timestamp::from_second(50_000 + second).unwrap()
     }
 
-    fn notice(reason: &'static str, position: i32, message: &str) -> Notice {
-        let place = QueuePlace { position: Some(position), reason: reason.into(), pool: None };
+    fn notice(reason: Reason, position: i32, message: &str) -> Notice {
+        let place = QueuePlace { position: Some(position), reason: reason.to_string(), pool: None };
         Notice { refusal: Refusal { reason, message: message.into() }, place }
     }
 
     fn said(notice: &Notice) -> Said {
         Said {
-            reason: notice.refusal.reason.into(),
+            reason: notice.refusal.reason.to_string(),
             message: notice.refusal.message.clone(),
             position: notice.place.position,
             queue_reason: notice.place.reason.clone(),
@@ -131,9 +131,9 @@ mod tests {
     #[test]
     fn a_claim_is_told_after_a_second_and_the_same_thing_never_again() {
         let telling = Telling::default();
-        let first = notice("A", 3, "position 3 of 7; 2 machines warming, the next in about 40 s");
+        let first = notice(Reason::NoReadyMembers, 3, "position 3 of 7; 2 machines warming, the next in about 40 s");
         assert_eq!(telling.due("c", None, &first, at(0)), Some(at(1)));
-        let later = notice("A", 3, "position 3 of 7; 2 machines warming, the next in about 5 s");
+        let later = notice(Reason::NoReadyMembers, 3, "position 3 of 7; 2 machines warming, the next in about 5 s");
         assert_eq!(telling.due("c", Some(&said(&first)), &later, at(0)), None);
     }
 
@@ -141,18 +141,18 @@ mod tests {
     fn another_position_is_told_after_half_a_minute_and_another_reason_at_once() {
         let mut telling = Telling::default();
         telling.tells("c", false, at(1));
-        let before = said(&notice("A", 3, "x"));
-        assert_eq!(telling.due("c", Some(&before), &notice("A", 2, "x"), at(0)), Some(at(31)));
-        assert_eq!(telling.due("c", Some(&before), &notice("B", 3, "x"), at(0)), Some(at(1)));
-        assert_eq!(telling.due("c", Some(&before), &notice("A", 3, "y"), at(0)), Some(at(31)));
+        let before = said(&notice(Reason::NoReadyMembers, 3, "x"));
+        assert_eq!(telling.due("c", Some(&before), &notice(Reason::NoReadyMembers, 2, "x"), at(0)), Some(at(31)));
+        assert_eq!(telling.due("c", Some(&before), &notice(Reason::PoolNotActive, 3, "x"), at(0)), Some(at(1)));
+        assert_eq!(telling.due("c", Some(&before), &notice(Reason::NoReadyMembers, 3, "y"), at(0)), Some(at(31)));
     }
 
     #[test]
     fn far_back_only_a_tenth_of_the_way_is_worth_telling() {
         let telling = Telling::default();
-        let before = said(&notice("A", 200, "x"));
-        assert_eq!(telling.due("c", Some(&before), &notice("A", 181, "y"), at(0)), None);
-        assert!(telling.due("c", Some(&before), &notice("A", 180, "y"), at(0)).is_some());
+        let before = said(&notice(Reason::NoReadyMembers, 200, "x"));
+        assert_eq!(telling.due("c", Some(&before), &notice(Reason::NoReadyMembers, 181, "y"), at(0)), None);
+        assert!(telling.due("c", Some(&before), &notice(Reason::NoReadyMembers, 180, "y"), at(0)).is_some());
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
             let (mut telling, mut now, mut told, mut before) = (Telling::default(), 0, Vec::new(), None);
             for (pause, position, reason) in changes {
                 now += pause;
-                let notice = notice(["A", "B", "C"][reason], position, "x");
+                let notice = notice(Reason::ALL[reason], position, "x");
                 if telling.due("c", before.as_ref(), &notice, at(0)).is_some_and(|due| due <= at(now)) {
                     telling.tells("c", before.is_some(), at(now));
                     before = Some(said(&notice));

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use bullpen_api::{LaunchConfigInUse, RecordedError, micro_time};
+use bullpen_api::{ErrorClass, LaunchConfigInUse, RecordedError, micro_time};
 use jiff::Timestamp;
 
 use super::breaker::{Breaker, Phase, Rules};
@@ -10,7 +10,8 @@ use super::ramp::in_flight_limit;
 
 /// A failed member is one of the launch config only by these classes of `lastError` (`DESIGN.md` §5). Refusals that
 /// have holds of their own, such as Quota and Capacity, prove nothing of the machine.
-pub const FAILURES: [&str; 4] = ["LaunchTimeout", "WarmingTimeout", "InstanceGone", "Invalid"];
+pub const FAILURES: [ErrorClass; 4] =
+    [ErrorClass::LaunchTimeout, ErrorClass::WarmingTimeout, ErrorClass::InstanceGone, ErrorClass::Invalid];
 
 /// What a member of the present template hash proves.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! What becomes of a claimed member is decided in [`fate`](crate::claim::fate); its end is the same as every other's.
 
-use bullpen_api::MemberState;
+use bullpen_api::{ErrorClass, MemberState, Reason};
 use jiff::{SignedDuration, Timestamp};
 
 /// Typed NotFounds in a row that prove a machine gone (AW-1, T-39).
@@ -116,10 +116,10 @@ impl Stuck {
     pub const ALL: [Self; 2] = [Self::TerminateFailing, Self::StillThere];
 
     /// The reason of the condition `Stalled`.
-    pub const fn reason(self) -> &'static str {
+    pub const fn reason(self) -> Reason {
         match self {
-            Self::TerminateFailing => "TerminateFailing",
-            Self::StillThere => "StillThere",
+            Self::TerminateFailing => Reason::TerminateFailing,
+            Self::StillThere => Reason::StillThere,
         }
     }
 }
@@ -219,11 +219,11 @@ pub enum Failure {
 
 impl Failure {
     /// The class as it stands in `lastError`.
-    pub const fn class(self) -> &'static str {
+    pub const fn class(self) -> ErrorClass {
         match self {
-            Self::LaunchTimeout => "LaunchTimeout",
-            Self::WarmingTimeout => "WarmingTimeout",
-            Self::InstanceGone => "InstanceGone",
+            Self::LaunchTimeout => ErrorClass::LaunchTimeout,
+            Self::WarmingTimeout => ErrorClass::WarmingTimeout,
+            Self::InstanceGone => ErrorClass::InstanceGone,
         }
     }
 }
