@@ -69,7 +69,7 @@ pub(super) async fn drain(args: &DrainArgs, session: &Session) -> Result<(), Fai
     };
     match outcome {
         // It was being deleted, and went with its last member.
-        Err(failure) if failure.to_string().contains("NotFound") => {}
+        Err(failure) if failure.is_not_found() => {}
         outcome => outcome??,
     }
     say!("instancepool.bullpen.dev/{name} drained");

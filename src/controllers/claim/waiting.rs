@@ -231,7 +231,11 @@ pub fn take(state: &mut State, key: &ObjectKey, told: Told, now: Timestamp) -> (
             continue;
         }
         // A verdict that ends a claim is awaited, whatever it was told before.
-        let again_told = message.anew && matches!(message.verdict, Verdict::Waits(_));
+        let notice = match &message.verdict {
+            Verdict::Waits(notice) => Some(notice),
+            Verdict::Failed(_) => None,
+        };
+        let again_told = message.anew && notice.is_some();
         if room == 0 || (again_told && anew == 0) {
             again = earliest(again, now.checked_add(TOLD_NEXT).ok());
             continue;
@@ -240,7 +244,7 @@ pub fn take(state: &mut State, key: &ObjectKey, told: Told, now: Timestamp) -> (
         if again_told {
             anew -= 1;
         }
-        state.telling.tells(&uid, again_told, now);
+        state.telling.tells(&uid, notice, again_told, now);
         state.claims_being_told.insert(uid);
         taken.push(message);
     }

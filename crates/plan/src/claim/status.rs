@@ -87,7 +87,7 @@ pub fn expired(before: &PoolClaim, expiry: &Expiry, now: Timestamp) -> PoolClaim
 
 /// The claim waits.
 pub fn waiting(before: &PoolClaim, notice: &Notice, now: Timestamp) -> PoolClaim {
-    let Refusal { reason, message } = notice.refusal.clone();
+    let (reason, message) = (notice.reason(), notice.message());
     let conditions = [
         ConditionValue::new(ConditionType::Bound, false, reason, message.clone()),
         ConditionValue::new(ConditionType::Ready, false, reason, message),
