@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bullpen_api::{ClaimPhase, ConditionType, EventAction, PoolClaim, PoolMember, Reason, condition_is_true};
 use bullpen_plan::claim;
-use bullpen_plan::claim::lifetime::{BoundClaim, Due, TermRules, Verdict, deleted_at, judge, not_before};
+use bullpen_plan::claim::lifetime::{BoundClaim, Due, TermDecision, TermRules, deleted_at, judge, not_before};
 use bullpen_plan::claim::{Answer, Evidence, Found, Hold, hold};
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
@@ -98,7 +98,7 @@ async fn keep_term(context: &Context, claim: Arc<PoolClaim>) -> Outcome {
     for _ in 0..MOST_LOOKS {
         let Some(bound) = BoundClaim::of(&seen) else { return Ok(None) };
         let now = Timestamp::now();
-        let Verdict { due, look_again_at } =
+        let TermDecision { due, look_again_at } =
             judge(&bound, &rules(context, &seen), nothing_expires_before(context, now), now);
         let write = match &due {
             Due::Nothing => return Ok(look_again_at),

@@ -8,8 +8,8 @@ use bullpen_api::{ClaimPhase, ConditionType, PoolClaim, ServedByPool, WhenEmpty}
 use bullpen_plan::claim;
 use bullpen_plan::claim::Answer;
 use bullpen_plan::claim::queue::{
-    Admission, Notice, Order, Refusal, Said, Supply, Turn, Unserved, Verdict, judge, no_match, not_found, not_listed,
-    not_watched, over_quota, trouble,
+    Admission, Notice, Order, Refusal, Said, Supply, Turn, Unserved, UnservedStatus, judge, no_match, not_found,
+    not_listed, not_watched, over_quota, trouble,
 };
 use bullpen_plan::time::earliest;
 use jiff::{SignedDuration, Timestamp};
@@ -41,7 +41,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub struct Message {
     /// The claim.
     pub claim: Arc<PoolClaim>,
-    verdict: Verdict,
+    verdict: UnservedStatus,
     anew: bool,
     /// The pool in whose queue it is, of one that any of several may serve.
     queue: Option<ObjectKey>,
@@ -232,8 +232,8 @@ pub fn take(state: &mut State, key: &ObjectKey, told: Told, now: Timestamp) -> (
         }
         // A verdict that ends a claim is awaited, whatever it was told before.
         let notice = match &message.verdict {
-            Verdict::Waits(notice) => Some(notice),
-            Verdict::Failed(_) => None,
+            UnservedStatus::Waits(notice) => Some(notice),
+            UnservedStatus::Failed(_) => None,
         };
         let again_told = message.anew && notice.is_some();
         if room == 0 || (again_told && anew == 0) {
@@ -256,8 +256,8 @@ pub async fn tell(context: &Context, message: &Message) {
     let (now, claim, verdict) = (Timestamp::now(), &message.claim, &message.verdict);
     let uid = convert::uid(claim.as_ref());
     let written = match verdict {
-        Verdict::Waits(notice) => claim::status::waiting(claim, notice, now),
-        Verdict::Failed(refusal) => {
+        UnservedStatus::Waits(notice) => claim::status::waiting(claim, notice, now),
+        UnservedStatus::Failed(refusal) => {
             let queue = message.queue.clone();
             let queue = queue.map(|pool| ServedByPool { namespace: pool.namespace.clone(), name: pool.name.clone() });
             claim::status::failed(claim, refusal, queue, now)

@@ -154,7 +154,7 @@ pub enum Due {
 
 /// What is due now, and when to look again although nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct TermDecision {
     /// What is to be written, on the version of the claim that was judged.
     pub due: Due,
     /// The next moment at which something is due by itself.
@@ -164,10 +164,10 @@ pub struct Verdict {
 /// Judges a Bound claim. Nothing expires before `not_before`, see [`not_before`](not_before()).
 ///
 /// A renewal comes before everything else: as long as the claim is Bound it is in time, however late it is seen.
-pub fn judge(claim: &BoundClaim, rules: &TermRules, not_before: Timestamp, now: Timestamp) -> Verdict {
+pub fn judge(claim: &BoundClaim, rules: &TermRules, not_before: Timestamp, now: Timestamp) -> TermDecision {
     // It ends anyway, and whoever deletes it waits for no word about it.
     if claim.deleting {
-        return Verdict { due: Due::Nothing, look_again_at: None };
+        return TermDecision { due: Due::Nothing, look_again_at: None };
     }
     let ends_at = claim.term.expires_at.map(|at| at.max(not_before));
     let flagged_at = rules.stale_after.filter(|_| !claim.flagged).map(|long| after(claim.bound_at, long));
@@ -185,7 +185,7 @@ pub fn judge(claim: &BoundClaim, rules: &TermRules, not_before: Timestamp, now: 
     } else {
         Due::Nothing
     };
-    Verdict { due, look_again_at: earliest(ends_at, flagged_at).map(|at| at.max(now)) }
+    TermDecision { due, look_again_at: earliest(ends_at, flagged_at).map(|at| at.max(now)) }
 }
 
 /// The term of a claim whose spec changed. A change that concerns no term leaves it as it is.

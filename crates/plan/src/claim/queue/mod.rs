@@ -39,7 +39,7 @@ pub struct Unserved {
 
 /// What is said of a claim that got no member.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum UnservedStatus {
     /// It waits, for this reason.
     Waits(Notice),
     /// It failed, for this reason.
@@ -50,7 +50,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
     /// What is to be written.
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<UnservedStatus>,
     /// When to look again although nothing changed.
     pub look_again_at: Option<Timestamp>,
 }
@@ -64,11 +64,13 @@ pub fn judge(claim: &Unserved, refusal: &Refusal, notice: &Notice, telling: &Tel
     };
     let deadline = timeout.and_then(|timeout| claim.created.checked_add(timeout).ok());
     if deadline.is_some_and(|deadline| deadline <= now) {
-        return Judgement { verdict: Some(Verdict::Failed(refusal.clone())), look_again_at: None };
+        return Judgement { verdict: Some(UnservedStatus::Failed(refusal.clone())), look_again_at: None };
     }
     let seen = claim.created.max(claim.first_seen);
     match telling.due(&claim.uid, claim.said.as_ref(), notice, seen) {
-        Some(due) if due <= now => Judgement { verdict: Some(Verdict::Waits(notice.clone())), look_again_at: deadline },
+        Some(due) if due <= now => {
+            Judgement { verdict: Some(UnservedStatus::Waits(notice.clone())), look_again_at: deadline }
+        }
         due => Judgement { verdict: None, look_again_at: crate::time::earliest(deadline, due) },
     }
 }
@@ -114,7 +116,7 @@ mod tests {
     fn fail_on_an_empty_pool_names_target_ready_and_warming() {
         // P-15
         let judgement = judge_by(&claim(WhenEmpty::Fail), &supply().empty(), 0);
-        let Some(Verdict::Failed(refusal)) = &judgement.verdict else { panic!("{judgement:?}") };
+        let Some(UnservedStatus::Failed(refusal)) = &judgement.verdict else { panic!("{judgement:?}") };
         assert_eq!(refusal.reason.as_str(), "NoReadyMembers");
         assert_eq!(refusal.message, "no member of pool ci is ready: target 5, ready 0, warming 3");
     }
@@ -130,8 +132,8 @@ mod tests {
             let refusal = pool.inactive().expect("it is not active");
             assert_eq!(refusal.reason.as_str(), "PoolNotActive");
             let waits = judge_by(&claim(WhenEmpty::Wait), &refusal, 5).verdict;
-            assert!(matches!(waits, Some(Verdict::Waits(notice)) if notice.place.position.is_none()));
-            assert!(matches!(judge_by(&claim(WhenEmpty::Fail), &refusal, 0).verdict, Some(Verdict::Failed(_))));
+            assert!(matches!(waits, Some(UnservedStatus::Waits(notice)) if notice.place.position.is_none()));
+            assert!(matches!(judge_by(&claim(WhenEmpty::Fail), &refusal, 0).verdict, Some(UnservedStatus::Failed(_))));
         }
         assert_eq!(supply().inactive(), None);
     }
@@ -143,7 +145,7 @@ mod tests {
             judge_by(&claim(WhenEmpty::Wait), &empty, 0),
             Judgement { verdict: None, look_again_at: Some(at(1)) }
         );
-        assert!(matches!(judge_by(&claim(WhenEmpty::Wait), &empty, 1).verdict, Some(Verdict::Waits(_))));
+        assert!(matches!(judge_by(&claim(WhenEmpty::Wait), &empty, 1).verdict, Some(UnservedStatus::Waits(_))));
         let told = Unserved { said: Some(said(&empty)), ..claim(WhenEmpty::Wait) };
         assert_eq!(judge_by(&told, &empty, 60), Judgement { verdict: None, look_again_at: None });
     }
@@ -158,7 +160,7 @@ mod tests {
         };
         assert_eq!(judge_by(&patient, &missing, 19), Judgement { verdict: None, look_again_at: Some(at(20)) });
         let after = judge_by(&patient, &missing, 20).verdict;
-        assert!(matches!(after, Some(Verdict::Failed(refusal)) if refusal.reason == Reason::PoolNotFound));
+        assert!(matches!(after, Some(UnservedStatus::Failed(refusal)) if refusal.reason == Reason::PoolNotFound));
     }
 
     #[test]
