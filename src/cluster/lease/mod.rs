@@ -5,7 +5,7 @@ pub mod leadership;
 use std::time::Duration;
 
 use bullpen_plan::operator::election::{
-    ATTEMPT_CAP, Boottime, Elector, LEASE_DURATION, Next, RENEW_DEADLINE, RETRY_PERIOD, Record, Seen, Standing,
+    ATTEMPT_CAP, Boottime, Elector, LEASE_DURATION, Next, RENEW_DEADLINE, RETRY_PERIOD, Record, RenewalOutcome, Seen,
     look_pause, may_act,
 };
 use bullpen_plan::operator::liveness::ELECTION_STUCK;
@@ -116,14 +116,14 @@ impl Election {
             }
             let left = RENEW_DEADLINE.saturating_sub(sent.since(self.renewed));
             match self.renew(ATTEMPT_CAP.min(left)).await {
-                Ok(Standing::Renewed) => {
+                Ok(RenewalOutcome::Renewed) => {
                     trouble.clear();
                     self.renewed = sent;
                     leadership.renewed(sent);
                     continue;
                 }
-                Ok(Standing::Holds) => {}
-                Ok(Standing::Lost) => {
+                Ok(RenewalOutcome::Holds) => {}
+                Ok(RenewalOutcome::Lost) => {
                     leadership.end();
                     return self.loss();
                 }
@@ -147,8 +147,8 @@ impl Election {
                     Ok(()) => return Ok(()),
                     // A renewal that was cut off may have been written meanwhile.
                     Err(error) if error.is_conflict() => match self.examine(RELEASE_CAP).await? {
-                        Standing::Lost => return Ok(()),
-                        Standing::Holds | Standing::Renewed => {}
+                        RenewalOutcome::Lost => return Ok(()),
+                        RenewalOutcome::Holds | RenewalOutcome::Renewed => {}
                     },
                     Err(error) => return Err(error),
                 }
@@ -197,20 +197,22 @@ impl Election {
         }
     }
 
-    async fn renew(&mut self, cap: Duration) -> Result<Standing, LeaseError> {
-        let Some(Seen { version, record }) = self.elector.renewal(Timestamp::now()) else { return Ok(Standing::Lost) };
+    async fn renew(&mut self, cap: Duration) -> Result<RenewalOutcome, LeaseError> {
+        let Some(Seen { version, record }) = self.elector.renewal(Timestamp::now()) else {
+            return Ok(RenewalOutcome::Lost);
+        };
         match self.write(Some(version), record, cap).await {
-            Ok(()) => Ok(Standing::Renewed),
+            Ok(()) => Ok(RenewalOutcome::Renewed),
             Err(error) if error.is_conflict() => match self.examine(cap).await? {
                 // An earlier renewal than this one was written: it is not known when it was sent.
-                Standing::Renewed => Ok(Standing::Holds),
+                RenewalOutcome::Renewed => Ok(RenewalOutcome::Holds),
                 standing => Ok(standing),
             },
             Err(error) => Err(error),
         }
     }
 
-    async fn examine(&mut self, cap: Duration) -> Result<Standing, LeaseError> {
+    async fn examine(&mut self, cap: Duration) -> Result<RenewalOutcome, LeaseError> {
         let seen = self.read(cap).await?;
         Ok(self.elector.examine(seen, boottime()))
     }

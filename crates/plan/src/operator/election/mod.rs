@@ -97,7 +97,7 @@ pub enum Next {
 
 /// What a holder is after a renewal that was not accepted, or not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum RenewalOutcome {
     /// Still the holder, and nothing was renewed.
     Holds,
     /// Still the holder: the renewal had been written.
@@ -201,25 +201,25 @@ impl Elector {
     }
 
     /// A holder has read the lease after a renewal that was refused or not answered.
-    pub fn examine(&mut self, seen: Option<Seen>, now: Boottime) -> Standing {
+    pub fn examine(&mut self, seen: Option<Seen>, now: Boottime) -> RenewalOutcome {
         let Some(seen) = seen else {
             self.own = None;
-            return Standing::Lost;
+            return RenewalOutcome::Lost;
         };
         if self.own.as_ref().is_some_and(|own| own.version == seen.version) {
-            return Standing::Holds;
+            return RenewalOutcome::Holds;
         }
         if self.wrote(&seen) {
             // The others may still be written after this one, but each only over an older version: never.
             self.accepted(seen, now);
-            return Standing::Renewed;
+            return RenewalOutcome::Renewed;
         }
         if seen.record.holder == self.identity {
             self.has_namesake = true;
         }
         self.observed = Some((seen, now));
         self.own = None;
-        Standing::Lost
+        RenewalOutcome::Lost
     }
 
     /// Whether this process wrote what was seen: the version is the one of an answer, or the text is one that it sent.
