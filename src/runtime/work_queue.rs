@@ -82,7 +82,7 @@ struct Queue {
 
 /// How a task ended that did not do what it was for.
 #[derive(Debug, Error)]
-enum Trouble {
+enum PassTrouble {
     #[error(transparent)]
     Failed(Failure),
     #[error("it panicked: see standard error")]
@@ -139,8 +139,8 @@ impl Queue {
             let mut look = Box::pin(reconcile(key.clone()));
             match catch_unwind(AssertUnwindSafe(|| (&mut look).now_or_never())) {
                 Ok(None) => self.tasks.spawn(look).id(),
-                Ok(Some(outcome)) => return self.settle(&key, since, outcome.map_err(Trouble::Failed)),
-                Err(_) => return self.settle(&key, since, Err(Trouble::Panicked)),
+                Ok(Some(outcome)) => return self.settle(&key, since, outcome.map_err(PassTrouble::Failed)),
+                Err(_) => return self.settle(&key, since, Err(PassTrouble::Panicked)),
             }
         };
         self.busy.insert(key.clone());
@@ -150,8 +150,8 @@ impl Queue {
     /// The key to run again at once, if it changed while it ran.
     fn finish(&mut self, finished: Result<(Id, Outcome), JoinError>) -> Option<ObjectKey> {
         let (id, outcome) = match finished {
-            Ok((id, outcome)) => (id, outcome.map_err(Trouble::Failed)),
-            Err(panic) => (panic.id(), Err(Trouble::Panicked)),
+            Ok((id, outcome)) => (id, outcome.map_err(PassTrouble::Failed)),
+            Err(panic) => (panic.id(), Err(PassTrouble::Panicked)),
         };
         let Running { key, since } = self.running.remove(&id)?;
         self.busy.remove(&key);
@@ -164,9 +164,9 @@ impl Queue {
     }
 
     /// Notes how a look at a key ended, and when the next one is due.
-    fn settle(&mut self, key: &ObjectKey, since: Instant, outcome: Result<Option<Timestamp>, Trouble>) {
+    fn settle(&mut self, key: &ObjectKey, since: Instant, outcome: Result<Option<Timestamp>, PassTrouble>) {
         let again = match outcome {
-            Err(Trouble::Failed(Failure::NotLeading(_))) => {
+            Err(PassTrouble::Failed(Failure::NotLeading(_))) => {
                 debug!(controller = self.controller.as_str(), %key, "left alone: this process does not lead at the moment");
                 Some(NOT_LEADING)
             }

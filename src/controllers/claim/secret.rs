@@ -37,7 +37,7 @@ pub enum Step {
 }
 
 /// What keeps a Secret from being made.
-enum Trouble {
+enum SecretTrouble {
     /// The user is told at once.
     Told { reason: Reason, message: String },
     /// It may pass before anybody needs to know.
@@ -71,16 +71,21 @@ pub async fn ensure(context: &Context, claim: &PoolClaim, member: &Arc<PoolMembe
         (failures, until)
     });
     match trouble {
-        Trouble::Told { reason, message } => tell(context, claim, reason, &message).await,
-        Trouble::Passing { reason, message } if failures >= GOES_BY_ITSELF => {
+        SecretTrouble::Told { reason, message } => tell(context, claim, reason, &message).await,
+        SecretTrouble::Passing { reason, message } if failures >= GOES_BY_ITSELF => {
             tell(context, claim, reason, &message).await;
         }
-        Trouble::Passing { .. } | Trouble::Untold => {}
+        SecretTrouble::Passing { .. } | SecretTrouble::Untold => {}
     }
     Step::Later(until)
 }
 
-async fn make(context: &Context, claim: &PoolClaim, member: &Arc<PoolMember>, name: &str) -> Result<Step, Trouble> {
+async fn make(
+    context: &Context,
+    claim: &PoolClaim,
+    member: &Arc<PoolMember>,
+    name: &str,
+) -> Result<Step, SecretTrouble> {
     let key = ObjectKey::new(claim.namespace().unwrap_or_default(), name);
     // What was in the way is looked at before another try: in steady state nothing is written.
     let in_the_way = context.world.with(|state| state.secrets_in_the_way.contains_key(&convert::uid(claim)));
@@ -92,24 +97,24 @@ async fn make(context: &Context, claim: &PoolClaim, member: &Arc<PoolMember>, na
         Made::Made => Ok(Step::Bind(member.clone())),
         Made::Exists | Made::Unproved => match context.writes.get_secret(&key).await {
             Ok(Found::Object(found)) => of_present(context, claim, member, &key, &found).await,
-            Ok(Found::Missing | Found::Unproved) => Err(Trouble::Untold),
+            Ok(Found::Missing | Found::Unproved) => Err(SecretTrouble::Untold),
             Err(NotAllowed) => {
                 Err(forbidden(&key, "get", "there is a Secret of this name, and it cannot be read whose it is"))
             }
         },
         // The claim ends with its namespace.
-        Made::NamespaceEnds => Err(Trouble::Untold),
+        Made::NamespaceEnds => Err(SecretTrouble::Untold),
         Made::Forbidden => Err(forbidden(&key, "create", "it cannot be made")),
-        Made::Refused(words) => Err(Trouble::Told {
+        Made::Refused(words) => Err(SecretTrouble::Told {
             reason: Reason::BindingSecretRefused,
             message: format!("Secret {name} cannot be made, so the claim is not bound: {words}"),
         }),
     }
 }
 
-fn forbidden(secret: &ObjectKey, verb: &str, what: &str) -> Trouble {
+fn forbidden(secret: &ObjectKey, verb: &str, what: &str) -> SecretTrouble {
     let grant = grant_in(&secret.namespace, verb, "secrets");
-    Trouble::Told {
+    SecretTrouble::Told {
         reason: Reason::BindingSecretForbidden,
         message: format!("Secret {}: {what}, so the claim is not bound: {grant}", secret.name),
     }
@@ -120,8 +125,8 @@ async fn compose(
     claim: &PoolClaim,
     member: &Arc<PoolMember>,
     name: &str,
-) -> Result<k8s_openapi::api::core::v1::Secret, Trouble> {
-    let private = context.keys.private_key(member).await.map_err(|trouble| Trouble::Told {
+) -> Result<k8s_openapi::api::core::v1::Secret, SecretTrouble> {
+    let private = context.keys.private_key(member).await.map_err(|trouble| SecretTrouble::Told {
         reason: trouble.reason,
         message: format!("the key of the machine is not known, so the claim is not bound: {}", trouble.message),
     })?;
@@ -149,7 +154,7 @@ async fn of_present(
     member: &Arc<PoolMember>,
     key: &ObjectKey,
     found: &k8s_openapi::api::core::v1::Secret,
-) -> Result<Step, Trouble> {
+) -> Result<Step, SecretTrouble> {
     let reason = Reason::BindingSecretExists;
     match binding::judge(found, claim, &convert::uid(member.as_ref())) {
         Present::Ours => Ok(Step::Bind(member.clone())),
@@ -157,14 +162,14 @@ async fn of_present(
         Present::OfAnotherMember { namespace, name, uid } if member.metadata.namespace.as_ref() == Some(&namespace) => {
             instead(context, claim, &ObjectKey::new(namespace, name), &uid).await
         }
-        Present::OfEarlierClaim => Err(Trouble::Passing {
+        Present::OfEarlierClaim => Err(SecretTrouble::Passing {
             reason,
             message: format!(
                 "Secret {} is still that of an earlier claim of this name: it or you must delete it",
                 key.name
             ),
         }),
-        Present::OfAnotherMember { .. } | Present::Foreign => Err(Trouble::Told {
+        Present::OfAnotherMember { .. } | Present::Foreign => Err(SecretTrouble::Told {
             reason,
             message: format!(
                 "there is a Secret {} that is not this claim's: delete it or give it another name, and the claim is bound",
@@ -175,9 +180,9 @@ async fn of_present(
 }
 
 /// The user may have seen the member that the Secret speaks of, so the claim is Bound to that one or to none.
-async fn instead(context: &Context, claim: &PoolClaim, member: &ObjectKey, uid: &str) -> Result<Step, Trouble> {
+async fn instead(context: &Context, claim: &PoolClaim, member: &ObjectKey, uid: &str) -> Result<Step, SecretTrouble> {
     match context.writes.get::<PoolMember>(member).await {
-        Found::Unproved => Err(Trouble::Untold),
+        Found::Unproved => Err(SecretTrouble::Untold),
         Found::Object(found) => {
             let gone = context.world.with(|state| state.machines_gone.contains(uid));
             let view = convert::member_view(&found);

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use self::admission::{Admission, Labels, admission, demand};
 pub use self::choice::{Candidate, choose, selects};
 pub use self::notice::{
-    Notice, Refusal, Supply, Trouble, no_match, not_found, not_listed, not_watched, over_quota, trouble,
+    Notice, PoolTrouble, Refusal, Supply, no_match, not_found, not_listed, not_watched, over_quota, trouble,
 };
 pub use self::order::{Offer, Order, Paired, Turn, allowed_priority, pair};
 pub use self::telling::{Said, Telling};

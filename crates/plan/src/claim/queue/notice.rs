@@ -204,12 +204,12 @@ pub struct Supply {
     /// When the next of the warming members is likely to be ready, if that can be reckoned.
     pub next_ready_at: Option<Timestamp>,
     /// What keeps the pool from buying, if anything does.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<PoolTrouble>,
 }
 
 /// What keeps a pool from buying machines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct PoolTrouble {
     /// One word for machines, as the pool's status has it: it may be one that only a later version knows.
     pub reason: String,
     /// A few words for people.
@@ -281,11 +281,11 @@ fn about(left: SignedDuration) -> Option<String> {
 
 /// What keeps a pool from buying, by its own status: a limit before a launch config's trouble, since nothing is bought above
 /// it in any case.
-pub fn trouble(pool: &InstancePool) -> Option<Trouble> {
+pub fn trouble(pool: &InstancePool) -> Option<PoolTrouble> {
     let status = pool.status.as_ref()?;
     let is = |type_, holds| find_condition(&status.conditions, type_, holds);
     if is(ConditionType::AtMaxSize, true).is_some() {
-        return Some(Trouble {
+        return Some(PoolTrouble {
             reason: Reason::AtMaxSize.to_string(),
             words: format!("pool at maxSize {}", pool.spec.max_size),
         });
@@ -294,7 +294,7 @@ pub fn trouble(pool: &InstancePool) -> Option<Trouble> {
     let condition = unhealthy.or_else(|| is(ConditionType::CapacityAvailable, false))?;
     let words = if condition.reason == Reason::BreakerOpen { open_breaker(pool) } else { None };
     let words = words.or_else(|| condition.message.lines().next().map(str::to_owned)).unwrap_or_default();
-    Some(Trouble { reason: condition.reason.clone(), words })
+    Some(PoolTrouble { reason: condition.reason.clone(), words })
 }
 
 fn open_breaker(pool: &InstancePool) -> Option<String> {
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn what_keeps_the_pool_from_buying_is_told_to_those_whose_machine_is_not_on_its_way() {
-        let trouble = Some(Trouble { reason: "AtMaxSize".into(), words: "pool at maxSize 20".into() });
+        let trouble = Some(PoolTrouble { reason: "AtMaxSize".into(), words: "pool at maxSize 20".into() });
         let full = Supply { trouble, ..supply() };
         assert_eq!(full.notice(2, 7, at(0)).place.reason, "MachinesWarming");
         let third = full.notice(3, 7, at(0));
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn the_facts_of_a_message_do_not_change_with_the_time() {
-        let full = Supply { trouble: Some(Trouble { reason: "X".into(), words: "y".into() }), ..supply() };
+        let full = Supply { trouble: Some(PoolTrouble { reason: "X".into(), words: "y".into() }), ..supply() };
         for supply in [supply(), full] {
             let [early, late] = [at(0), at(30)].map(|now| supply.notice(3, 7, now));
             assert_ne!(early.message(), late.message());
