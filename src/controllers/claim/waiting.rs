@@ -8,7 +8,7 @@ use bullpen_api::{ClaimPhase, ConditionType, PoolClaim, ServedByPool, WhenEmpty}
 use bullpen_plan::claim;
 use bullpen_plan::claim::Answer;
 use bullpen_plan::claim::queue::{
-    Admission, Notice, Order, Refusal, Said, Supply, Turn, Unserved, UnservedStatus, judge, no_match, not_found,
+    Admission, Notice, Order, Said, Supply, Turn, Unserved, UnservedReason, UnservedStatus, judge, no_match, not_found,
     not_listed, not_watched, over_quota, trouble,
 };
 use bullpen_plan::time::earliest;
@@ -107,7 +107,14 @@ pub fn plan<'a>(
 }
 
 impl Told {
-    fn judge(&mut self, here: &QueueView<'_>, key: &ObjectKey, refusal: &Refusal, notice: &Notice, now: Timestamp) {
+    fn judge(
+        &mut self,
+        here: &QueueView<'_>,
+        key: &ObjectKey,
+        refusal: &UnservedReason,
+        notice: &Notice,
+        now: Timestamp,
+    ) {
         let Some(claim) = here.state.claims.get(key) else { return };
         let mut unserved = unserved(here, key, claim, now);
         if here.state.claims_being_told.contains(&unserved.uid) {
@@ -140,7 +147,7 @@ impl Told {
         here: &QueueView<'_>,
         claim: &Arc<PoolClaim>,
         unserved: &Unserved,
-        (refusal, notice): (&Refusal, &Notice),
+        (refusal, notice): (&UnservedReason, &Notice),
         queue: Option<ObjectKey>,
         now: Timestamp,
     ) {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::binding::secret_name;
 use super::lifetime::{Expiry, Term, TermRules, Wish, begin};
-use super::queue::{Notice, Refusal};
+use super::queue::{Notice, UnservedReason};
 
 fn written(
     claim: &PoolClaim,
@@ -110,7 +110,7 @@ pub fn vanished(before: &PoolClaim, secret: &str, member: &PoolMember, now: Time
 }
 
 /// The claim gets no machine; `queue` is the pool in whose queue it was, of one that any of several might have served.
-pub fn failed(before: &PoolClaim, refusal: &Refusal, queue: Option<ServedByPool>, now: Timestamp) -> PoolClaim {
+pub fn failed(before: &PoolClaim, refusal: &UnservedReason, queue: Option<ServedByPool>, now: Timestamp) -> PoolClaim {
     failed_at(before, (refusal.reason, &refusal.message), queue, now)
 }
 

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use self::admission::{Admission, Labels, admission, demand};
 pub use self::choice::{Candidate, choose, selects};
 pub use self::notice::{
-    Notice, PoolTrouble, Refusal, Supply, no_match, not_found, not_listed, not_watched, over_quota, trouble,
+    Notice, PoolTrouble, Supply, UnservedReason, no_match, not_found, not_listed, not_watched, over_quota, trouble,
 };
 pub use self::order::{Offer, Order, Paired, Turn, allowed_priority, pair};
 pub use self::telling::{Said, Telling};
@@ -43,7 +43,7 @@ pub enum UnservedStatus {
     /// It waits, for this reason.
     Waits(Notice),
     /// It failed, for this reason.
-    Failed(Refusal),
+    Failed(UnservedReason),
 }
 
 /// What follows for a claim that gets no member now.
@@ -56,7 +56,13 @@ pub struct Judgement {
 }
 
 /// Judges a claim that gets no member now: it fails by `refusal` when its time is over, and is told `notice` until then.
-pub fn judge(claim: &Unserved, refusal: &Refusal, notice: &Notice, telling: &Telling, now: Timestamp) -> Judgement {
+pub fn judge(
+    claim: &Unserved,
+    refusal: &UnservedReason,
+    notice: &Notice,
+    telling: &Telling,
+    now: Timestamp,
+) -> Judgement {
     let timeout = match (claim.when_empty, refusal.reason) {
         (WhenEmpty::Fail, Reason::PoolNotFound) => Some(claim.wait_timeout.unwrap_or(POOL_NOT_FOUND_TIMEOUT)),
         (WhenEmpty::Fail, _) => Some(SignedDuration::ZERO),
@@ -102,12 +108,12 @@ mod tests {
         }
     }
 
-    fn judge_by(claim: &Unserved, refusal: &Refusal, now: i64) -> Judgement {
+    fn judge_by(claim: &Unserved, refusal: &UnservedReason, now: i64) -> Judgement {
         let notice = Notice::without_place(refusal.clone());
         judge(claim, refusal, &notice, &Telling::default(), at(now))
     }
 
-    fn said(refusal: &Refusal) -> Said {
+    fn said(refusal: &UnservedReason) -> Said {
         let (reason, message) = (refusal.reason.to_string(), refusal.message.clone());
         Said { queue_reason: reason.clone(), reason, message, position: None, pool: None }
     }

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 /// Why there is no member for a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct UnservedReason {
     /// One word for machines: the reason of the condition.
     pub reason: Reason,
     /// A sentence for people.
@@ -26,7 +26,7 @@ pub struct Notice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Facts {
     /// Nothing that becomes ready can serve it.
-    Unserved(Refusal),
+    Unserved(UnservedReason),
     /// It stands in the queue of a pool.
     Queued(Queued),
 }
@@ -48,7 +48,7 @@ struct Queued {
 
 impl Notice {
     /// What a claim is told that nothing that becomes ready can serve.
-    pub fn without_place(refusal: Refusal) -> Self {
+    pub fn without_place(refusal: UnservedReason) -> Self {
         let place = QueuePlace { position: None, reason: refusal.reason.to_string(), pool: None };
         Self { place, facts: Facts::Unserved(refusal), among: None }
     }
@@ -122,17 +122,17 @@ impl Queued {
 }
 
 /// There is no such pool, or it does not serve the claim's namespace: the words are the same, so that nobody learns which.
-pub fn not_found(pool: &str, namespace: Option<&str>) -> Refusal {
+pub fn not_found(pool: &str, namespace: Option<&str>) -> UnservedReason {
     let message = match namespace {
         None => format!("there is no pool {pool} in this namespace"),
         Some(other) => format!("there is no pool {pool} in namespace {other} that serves claims of this namespace"),
     };
-    Refusal { reason: Reason::PoolNotFound, message }
+    UnservedReason { reason: Reason::PoolNotFound, message }
 }
 
 /// The pool would be in a namespace that the operator does not watch, whether there is one or not.
-pub fn not_watched(namespace: &str) -> Refusal {
-    Refusal {
+pub fn not_watched(namespace: &str) -> UnservedReason {
+    UnservedReason {
         reason: Reason::NamespaceNotWatched,
         message: format!(
             "pools of namespace {namespace} serve no claims of this namespace: the operator that watches this one does not \
@@ -142,8 +142,8 @@ pub fn not_watched(namespace: &str) -> Refusal {
 }
 
 /// The pool would be in a namespace that the operator watches and cannot list yet, whether there is one or not.
-pub fn not_listed(namespace: &str) -> Refusal {
-    Refusal {
+pub fn not_listed(namespace: &str) -> UnservedReason {
+    UnservedReason {
         reason: Reason::NamespaceNotListed,
         message: format!(
             "the operator cannot list the objects of namespace {namespace} yet: it is not there, or the operator's \
@@ -153,15 +153,15 @@ pub fn not_listed(namespace: &str) -> Refusal {
 }
 
 /// No pool in the claim's namespace has the labels and the class that it asks for.
-pub fn no_match() -> Refusal {
-    Refusal { reason: Reason::PoolNotFound, message: "no pool in this namespace matches".to_owned() }
+pub fn no_match() -> UnservedReason {
+    UnservedReason { reason: Reason::PoolNotFound, message: "no pool in this namespace matches".to_owned() }
 }
 
 fn that_match(pools: usize) -> String {
     if pools == 1 { "the 1 pool that matches".to_owned() } else { format!("the {pools} pools that match") }
 }
 
-impl Refusal {
+impl UnservedReason {
     /// The same, to a claim that so many pools may serve: none of them does.
     #[must_use]
     pub fn among(mut self, pools: usize) -> Self {
@@ -173,9 +173,9 @@ impl Refusal {
 }
 
 /// The namespace of the claim may hold no more.
-pub fn over_quota(pool: &str, namespace: &str, per_namespace: i32, held: i32) -> Refusal {
+pub fn over_quota(pool: &str, namespace: &str, per_namespace: i32, held: i32) -> UnservedReason {
     let has = held.max(per_namespace);
-    Refusal {
+    UnservedReason {
         reason: Reason::NamespaceQuotaReached,
         message: format!(
             "namespace {namespace} may hold {per_namespace} members of pool {pool} at once: {has} are held or are those of \
@@ -218,19 +218,19 @@ pub struct PoolTrouble {
 
 impl Supply {
     /// Why the pool serves nobody, if it does not.
-    pub fn inactive(&self) -> Option<Refusal> {
+    pub fn inactive(&self) -> Option<UnservedReason> {
         let what = match self.state {
             _ if self.deleting => "being deleted",
             PoolState::Paused => "paused",
             PoolState::Draining => "draining",
             PoolState::Active => return None,
         };
-        Some(Refusal { reason: Reason::PoolNotActive, message: format!("pool {} is {what}", self.pool) })
+        Some(UnservedReason { reason: Reason::PoolNotActive, message: format!("pool {} is {what}", self.pool) })
     }
 
     /// That no member is ready, with the numbers (P-15).
-    pub fn empty(&self) -> Refusal {
-        Refusal {
+    pub fn empty(&self) -> UnservedReason {
+        UnservedReason {
             reason: Reason::NoReadyMembers,
             message: format!(
                 "no member of pool {} is ready: target {}, ready {}, warming {}",
@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_namespace_that_is_not_watched_is_told_by_its_name_and_with_the_flag() {
-        let Refusal { reason, message } = not_watched("infra");
+        let UnservedReason { reason, message } = not_watched("infra");
         assert!(
             reason == Reason::NamespaceNotWatched
                 && message.contains("namespace infra")

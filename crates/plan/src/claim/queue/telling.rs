@@ -122,14 +122,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::claim::queue::{Refusal, Supply};
+    use crate::claim::queue::{Supply, UnservedReason};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(50_000 + second).unwrap()
     }
 
     fn notice(reason: Reason, position: i32, message: &str) -> Notice {
-        let mut notice = Notice::without_place(Refusal { reason, message: message.into() });
+        let mut notice = Notice::without_place(UnservedReason { reason, message: message.into() });
         notice.place.position = Some(position);
         notice
     }
