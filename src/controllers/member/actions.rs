@@ -6,7 +6,7 @@ use bullpen_api::{ErrorClass, EventAction, InstanceAddress, InstancePool, PoolMe
 use bullpen_plan::claim::{Answer, Found};
 use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::member;
-use bullpen_plan::member::lifecycle::{Asked, Failure as Broken, IDENTITY_FRESH, Machine, Step, Stuck};
+use bullpen_plan::member::lifecycle::{Asked, IDENTITY_FRESH, Machine, MemberFailure, Step, Stuck};
 use bullpen_plan::member::status::RecordedMachine;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -417,17 +417,17 @@ fn recorded(gathered: &Gathered) -> Option<RecordedMachine> {
     })
 }
 
-fn words(broken: Broken, gathered: &Gathered) -> String {
+fn words(broken: MemberFailure, gathered: &Gathered) -> String {
     match broken {
-        Broken::LaunchTimeout => {
+        MemberFailure::LaunchTimeout => {
             format!(
                 "the machine had not booted {} s after its create was accepted",
                 gathered.view.launch_timeout.as_secs()
             )
         }
-        Broken::WarmingTimeout => {
+        MemberFailure::WarmingTimeout => {
             format!("the machine was not ready {} s after it had booted", gathered.view.warming_timeout.as_secs())
         }
-        Broken::InstanceGone => "the machine ended by itself, or somebody else ended it".to_owned(),
+        MemberFailure::InstanceGone => "the machine ended by itself, or somebody else ended it".to_owned(),
     }
 }
