@@ -16,7 +16,7 @@ fn wall(seconds: u64) -> Timestamp {
 #[derive(Clone, Debug, Default)]
 struct Server {
     version: u64,
-    record: Option<Record>,
+    record: Option<LeaseRecord>,
 }
 
 impl Server {
@@ -24,7 +24,7 @@ impl Server {
         self.record.clone().map(|record| Seen { version: self.version.to_string(), record })
     }
 
-    fn write(&mut self, over: Option<&str>, record: Record) -> Option<Seen> {
+    fn write(&mut self, over: Option<&str>, record: LeaseRecord) -> Option<Seen> {
         let present = self.record.is_some().then(|| self.version.to_string());
         if present.as_deref() != over {
             return None;
@@ -100,7 +100,7 @@ fn a_candidate_waits_for_as_long_as_it_has_itself_seen_no_change() {
 #[test]
 fn the_times_in_the_record_prove_nothing() {
     let (mut two, mut server) = (elector("two"), Server::default());
-    let ancient = Record {
+    let ancient = LeaseRecord {
         holder: "one".to_owned(),
         duration: LEASE_DURATION,
         acquired: Some(Timestamp::UNIX_EPOCH),
@@ -169,7 +169,7 @@ fn a_start_beside_a_living_namesake_waits_once_it_has_seen_it_live() {
 
 #[test]
 fn a_record_that_was_changed_by_anybody_ends_the_term() {
-    let restored = Record {
+    let restored = LeaseRecord {
         holder: "one".to_owned(),
         duration: LEASE_DURATION,
         acquired: Some(wall(0)),
@@ -177,9 +177,9 @@ fn a_record_that_was_changed_by_anybody_ends_the_term() {
         transitions: 0,
     };
     for (what, record) in [
-        ("another holder", Some(Record { holder: "two".to_owned(), ..restored.clone() })),
+        ("another holder", Some(LeaseRecord { holder: "two".to_owned(), ..restored.clone() })),
         ("an older record of its own, as a restored backup shows", Some(restored.clone())),
-        ("released by a person", Some(Record { holder: String::new(), ..restored })),
+        ("released by a person", Some(LeaseRecord { holder: String::new(), ..restored })),
         ("deleted", None),
     ] {
         let (mut one, mut server) = (elector("one"), Server::default());
@@ -264,7 +264,7 @@ struct Process {
     elector: Elector,
     leads_since: Option<Boottime>,
     /// Sent and not arrived: over which version, and what.
-    under_way: Option<(Option<String>, Record)>,
+    under_way: Option<(Option<String>, LeaseRecord)>,
 }
 
 impl Process {
@@ -273,7 +273,7 @@ impl Process {
     }
 
     /// What it would send now.
-    fn next(&mut self, server: &Server, now: u64) -> Option<(Option<String>, Record)> {
+    fn next(&mut self, server: &Server, now: u64) -> Option<(Option<String>, LeaseRecord)> {
         if self.leads_since.is_some_and(|sent| !may_act(sent, at(now))) {
             self.leads_since = None;
         }
