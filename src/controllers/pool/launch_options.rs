@@ -8,7 +8,7 @@ use bullpen_api::{ErrorClass, EventAction, InstancePool, MemberState, PoolMember
 use bullpen_plan::launch::breaker::{Phase, Rules};
 use bullpen_plan::launch::placement::LaunchConfigView;
 use bullpen_plan::launch::refusals::{Gate, Hold, Place};
-use bullpen_plan::launch::trial::{FAILURES, Proof, Trial};
+use bullpen_plan::launch::trial::{FAILURES, MemberProof, Trial};
 use bullpen_plan::launch::weights;
 use bullpen_plan::pool::provisioning::{LaunchConfigHealth, Refusal};
 use bullpen_plan::pool::template::UsableLaunchConfig;
@@ -170,29 +170,29 @@ fn observe<'a>(
         .filter(|member| member.spec.template_hash == config.template_hash)
         .filter_map(|member| proof(member))
         .collect();
-    proofs.extend(unwritten(state, pool, &config.name).map(|_| Proof::InFlight));
+    proofs.extend(unwritten(state, pool, &config.name).map(|_| MemberProof::InFlight));
     let failed = trial.observe(&proofs, &memory.counted, rules);
     memory.unrecorded.extend(failed.iter().cloned());
     memory.counted.extend(failed);
     trial
 }
 
-fn proof(member: &PoolMember) -> Option<Proof> {
+fn proof(member: &PoolMember) -> Option<MemberProof> {
     let status = member.status.as_ref();
     if let Some(since) = status.and_then(|status| status.ready_since.as_ref()) {
-        return Some(Proof::Ready(since.0));
+        return Some(MemberProof::Ready(since.0));
     }
     if convert::deleting(member) {
         return None;
     }
     match convert::state(member) {
-        MemberState::Pending | MemberState::Warming => Some(Proof::InFlight),
+        MemberState::Pending | MemberState::Warming => Some(MemberProof::InFlight),
         MemberState::Errored => {
             let error = status?
                 .last_error
                 .as_ref()
                 .filter(|error| ErrorClass::parse(&error.class).is_some_and(|class| FAILURES.contains(&class)))?;
-            Some(Proof::Failed(convert::uid(member), error.clone()))
+            Some(MemberProof::Failed(convert::uid(member), error.clone()))
         }
         MemberState::Ready | MemberState::Claimed => None,
     }

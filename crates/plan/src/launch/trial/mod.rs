@@ -15,7 +15,7 @@ pub const FAILURES: [ErrorClass; 4] =
 
 /// What a member of the present template hash proves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub enum MemberProof {
     /// Nothing yet: it is pending or warming.
     InFlight,
     /// It became ready at this moment, whatever it is now.
@@ -52,20 +52,20 @@ impl Trial {
 
     /// Takes in what the members prove by now. `counted` has the failed members that were taken in before; the uids
     /// of those that are new come back, and are to be in the pool's status before their members are deleted.
-    pub fn observe(&mut self, proofs: &[Proof], counted: &HashSet<String>, rules: Rules<'_>) -> Vec<String> {
+    pub fn observe(&mut self, proofs: &[MemberProof], counted: &HashSet<String>, rules: Rules<'_>) -> Vec<String> {
         let mut events: Vec<(Timestamp, Option<(&String, &RecordedError)>)> = Vec::new();
         (self.ever_ready, self.in_flight) = (0, 0);
         for proof in proofs {
             match proof {
-                Proof::InFlight => self.in_flight += 1,
-                Proof::Ready(at) => {
+                MemberProof::InFlight => self.in_flight += 1,
+                MemberProof::Ready(at) => {
                     self.ever_ready += 1;
                     events.push((*at, None));
                 }
-                Proof::Failed(uid, error) if !counted.contains(uid) => {
+                MemberProof::Failed(uid, error) if !counted.contains(uid) => {
                     events.push((error.time.0, Some((uid, error))));
                 }
-                Proof::Failed(..) => {}
+                MemberProof::Failed(..) => {}
             }
         }
         events.sort_by_key(|(at, _)| *at);
