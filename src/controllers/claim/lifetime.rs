@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bullpen_api::{ClaimPhase, ConditionType, EventAction, PoolClaim, PoolMember, Reason, condition_is_true};
 use bullpen_plan::claim;
 use bullpen_plan::claim::lifetime::{BoundClaim, Due, TermDecision, TermRules, deleted_at, judge, not_before};
-use bullpen_plan::claim::{Answer, Evidence, Found, Hold, hold};
+use bullpen_plan::claim::{Answer, ClaimFate, Evidence, Found, hold};
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
@@ -68,7 +68,7 @@ async fn is_lost(context: &Context, claim: &PoolClaim) -> Result<bool, Failure> 
     });
     // A machine that is gone while its member is there is the member's own matter: it knows more.
     let mut decided = hold(&view, &cached, false);
-    if decided == Hold::ConfirmFirst {
+    if decided == ClaimFate::ConfirmFirst {
         let found = context.writes.get::<PoolMember>(&member_key).await;
         let live = Evidence::from_get(&reference.uid, convert::found(&found, convert::member_view));
         decided = hold(&view, &live, false);
@@ -76,7 +76,7 @@ async fn is_lost(context: &Context, claim: &PoolClaim) -> Result<bool, Failure> 
             return Err(Failure::Unproved(member_key));
         }
     }
-    Ok(decided == Hold::Lost)
+    Ok(decided == ClaimFate::Lost)
 }
 
 /// What the pool of a claim that was bound once says of its time.
