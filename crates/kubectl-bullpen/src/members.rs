@@ -1,11 +1,11 @@
 //! `kubectl bullpen members`: the machines of pools.
 
-use bullpen_api::{InstancePool, LABEL_POOL, MemberState, PoolMember};
+use bullpen_api::{ConditionType, InstancePool, LABEL_POOL, MemberState, PoolMember, find_condition};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 
-use super::pools::{said, scope};
+use super::pools::scope;
 use super::shared::failure::Failure;
 use super::shared::printing;
 use super::shared::printing::{Table, age};
@@ -97,7 +97,8 @@ fn table(members: &[PoolMember], wide: bool, namespaces: bool, now: Timestamp) -
 pub(super) fn state(member: &PoolMember) -> String {
     let status = member.status.as_ref();
     let mut words = vec![status.map(|status| status.state).unwrap_or_default().as_str()];
-    let quarantined = status.is_some_and(|status| said(&status.conditions, "Quarantined", "True").is_some());
+    let quarantined =
+        status.is_some_and(|status| find_condition(&status.conditions, ConditionType::Quarantined, true).is_some());
     for (holds, word) in [
         (member.metadata.deletion_timestamp.is_some(), "Terminating"),
         (member.spec.cordoned, "Cordoned"),
