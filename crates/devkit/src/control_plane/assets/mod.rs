@@ -1,5 +1,7 @@
 //! Where the binaries of a control plane come from.
 
+mod envtest;
+
 use std::{
     env,
     ffi::OsString,
@@ -7,18 +9,20 @@ use std::{
     io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 
 use sha2::{Digest, Sha256};
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
+use self::envtest::Index;
 use super::process::{Process, Program};
 use super::{ControlPlaneError, Progress};
 use crate::supervise::{Launch, describe, last_lines};
 
-/// How often a waiting person is told that a build goes on.
-const STILL_BUILDING: Duration = Duration::from_secs(30);
+/// How often a waiting person is told that a build or a download goes on.
+const STILL: Duration = Duration::from_secs(30);
 const LOCK_POLL: Duration = Duration::from_millis(200);
 
 /// A Go module that pins programs. It is part of this binary, so that an installed one can build
@@ -93,6 +97,15 @@ const OBJECT_HEALTH: Module = Module {
     main_go: Some(include_str!("../../../../../tools/object-health/main.go")),
 };
 
+const SETUP_ENVTEST: Module = Module {
+    name: "setup-envtest",
+    versioned_by: "sigs.k8s.io/controller-runtime/tools/setup-envtest",
+    go_mod: include_str!("../../../../../tools/setup-envtest/go.mod"),
+    go_sum: include_str!("../../../../../tools/setup-envtest/go.sum"),
+    version_variables: &[],
+    main_go: None,
+};
+
 impl Module {
     /// The version of a line such as `k8s.io/kubernetes v1.36.3 // indirect`.
     fn version(&self) -> &'static str {
@@ -157,6 +170,9 @@ impl Source {
                 (&HELM_UNITTEST, "github.com/helm-unittest/helm-unittest/cmd/helm-unittest", "2 minutes")
             }
             Program::ObjectHealth => (&OBJECT_HEALTH, ".", "50 seconds"),
+            Program::SetupEnvtest => {
+                (&SETUP_ENVTEST, "sigs.k8s.io/controller-runtime/tools/setup-envtest", "30 seconds")
+            }
         };
         Self { program, module, package, takes }
     }
@@ -171,6 +187,8 @@ pub(super) struct Environment {
     cache_home: Option<PathBuf>,
     /// `PATH`.
     path: OsString,
+    /// Where ready-made binaries are looked for; nowhere unless set.
+    index: Option<Index>,
 }
 
 impl Environment {
@@ -180,7 +198,22 @@ impl Environment {
             assets: env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()).map(PathBuf::from),
             cache_home: folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache"))),
             path: env::var_os("PATH").unwrap_or_default(),
+            index: Index::of_this_process(),
         }
+    }
+
+    /// A folder of the cache of binaries.
+    fn cached(&self, folder: &str) -> Result<PathBuf, ControlPlaneError> {
+        let cache = self.cache_home.as_ref().ok_or(ControlPlaneError::NoCacheFolder)?;
+        Ok(cache.join("bullpen/control-plane").join(folder))
+    }
+
+    /// Whether all of these were built before.
+    fn has_built(&self, programs: &[Program]) -> bool {
+        programs.iter().all(|program| {
+            let folder = self.cached(&Source::of(*program).module.key());
+            folder.is_ok_and(|folder| is_executable(&folder.join(program.name())))
+        })
     }
 
     fn go(&self) -> Option<PathBuf> {
@@ -202,8 +235,9 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Finds the programs in `KUBEBUILDER_ASSETS` if that is set, else in the user's cache, where
-    /// they are built from their Go modules the first time: that takes minutes, and `progress` is told.
+    /// Finds the programs in `KUBEBUILDER_ASSETS` if that is set, else in the user's cache. The first time, setup-envtest
+    /// downloads there what the index in `BULLPEN_ENVTEST_INDEX` has of the pinned version, and the rest is built from its Go
+    /// module: that takes minutes. `progress` is told what is downloaded or built, and why nothing is downloaded.
     ///
     /// # Errors
     /// When `KUBEBUILDER_ASSETS` is set to a folder without them; when they are nowhere and there is
@@ -229,6 +263,20 @@ impl Binaries {
             return Self::in_assets(folder, environment, progress).await;
         }
         let build = |program| build_once(Source::of(program), environment, progress);
+        if !environment.has_built(&envtest::PROGRAMS) {
+            match envtest::download_once(environment, progress).await {
+                Ok(folder) => {
+                    let path = |program: Program| folder.join(program.name());
+                    return Ok(Self {
+                        etcd: path(Program::Etcd),
+                        api_server: path(Program::ApiServer),
+                        controller_manager: Some(build(Program::ControllerManager).await?),
+                        kubectl: path(Program::Kubectl),
+                    });
+                }
+                Err(reason) => envtest::say_why_not(&reason, progress),
+            }
+        }
         Ok(Self {
             api_server: build(Program::ApiServer).await?,
             controller_manager: Some(build(Program::ControllerManager).await?),
@@ -289,8 +337,7 @@ async fn build_once(
     progress: &Progress,
 ) -> Result<PathBuf, ControlPlaneError> {
     let program = source.program;
-    let cache = environment.cache_home.as_ref().ok_or(ControlPlaneError::NoCacheFolder)?;
-    let folder = cache.join("bullpen/control-plane").join(source.module.key());
+    let folder = environment.cached(&source.module.key())?;
     let binary = folder.join(program.name());
     if is_executable(&binary) {
         return Ok(binary);
@@ -306,14 +353,16 @@ async fn build_once(
     let failed = |source| ControlPlaneError::Cache { program, path: folder.clone(), source };
     fs::create_dir_all(&folder).map_err(failed)?;
     // Held until the end of this function; the system gives it back if this process dies.
-    let _lock = lock(&folder.join(format!(".{program}.lock")), program, progress).await.map_err(failed)?;
+    let doing = format!("{program} is being built");
+    let _lock = lock(&folder.join(format!(".{program}.lock")), &doing, progress).await.map_err(failed)?;
     if !is_executable(&binary) {
         build(&source, &go, &folder, progress).await?;
     }
     Ok(binary)
 }
 
-async fn lock(path: &Path, program: Program, progress: &Progress) -> io::Result<File> {
+/// `doing` is what another process that has the lock does.
+async fn lock(path: &Path, doing: &str, progress: &Progress) -> io::Result<File> {
     let file = File::options().create(true).append(true).open(path)?;
     let mut told = false;
     loop {
@@ -322,7 +371,7 @@ async fn lock(path: &Path, program: Program, progress: &Progress) -> io::Result<
             Err(TryLockError::Error(error)) => return Err(error),
             Err(TryLockError::WouldBlock) => {
                 if !told {
-                    progress(&format!("{program} is being built by another process: waiting for it"));
+                    progress(&format!("{doing} by another process: waiting for it"));
                     told = true;
                 }
                 sleep(LOCK_POLL).await;
@@ -375,14 +424,7 @@ async fn build(source: &Source, go: &Path, folder: &Path, progress: &Progress) -
     };
     let mut go = Process::start(program, launch)?;
 
-    let mut tick = interval_at((began + STILL_BUILDING).into(), STILL_BUILDING);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let status = loop {
-        tokio::select! {
-            status = go.ended() => break status,
-            _ = tick.tick() => progress(&format!("still building {program}, {} s", began.elapsed().as_secs())),
-        }
-    };
+    let status = ended(&go, &format!("building {program}"), progress).await;
     go.stop().await;
     let outcome = if status.is_some_and(|status| status.success()) {
         fs::rename(&built, folder.join(program.name())).map_err(failed)
@@ -394,6 +436,19 @@ async fn build(source: &Source, go: &Path, folder: &Path, progress: &Progress) -
     outcome?;
     progress(&format!("built {program} in {} s", began.elapsed().as_secs()));
     Ok(())
+}
+
+/// Waits until a program has ended, and says from time to time what still goes on.
+async fn ended(process: &Process, doing: &str, progress: &Progress) -> Option<ExitStatus> {
+    let began = Instant::now();
+    let mut tick = interval_at((began + STILL).into(), STILL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            status = process.ended() => return status,
+            _ = tick.tick() => progress(&format!("still {doing}, {} s", began.elapsed().as_secs())),
+        }
+    }
 }
 
 #[cfg(test)]

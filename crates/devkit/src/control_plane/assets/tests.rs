@@ -1,3 +1,5 @@
+mod envtest;
+
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
@@ -40,7 +42,7 @@ fn folder() -> TempDir {
 }
 
 fn environment(cache: &Path, path: impl Into<OsString>) -> Environment {
-    Environment { assets: None, cache_home: Some(cache.to_owned()), path: path.into() }
+    Environment { assets: None, cache_home: Some(cache.to_owned()), path: path.into(), index: None }
 }
 
 /// What is in the cache beside locks, below the module's folder.
