@@ -57,7 +57,7 @@ impl Index {
         Some(Self {
             address: address.to_owned(),
             answers_within: Duration::from_secs(10),
-            all_within: Duration::from_secs(600),
+            all_within: Duration::from_mins(10),
         })
     }
 

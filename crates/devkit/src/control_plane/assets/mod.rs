@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
 use self::envtest::Index;
 use super::process::{Process, Program};
-use super::{ControlPlaneError, Progress};
+use super::{ControlPlaneError, MissingControllerManager, Progress};
 use crate::supervise::{Launch, describe, last_lines};
 
 /// How often a waiting person is told that a build or a download goes on.
@@ -163,7 +163,10 @@ impl Source {
         let (module, package, takes) = match program {
             Program::Etcd => (&ETCD, "go.etcd.io/etcd/server/v3", "10 seconds"),
             Program::ApiServer => (&KUBE, "k8s.io/kubernetes/cmd/kube-apiserver", "3 minutes"),
-            Program::ControllerManager => (&KUBE, "k8s.io/kubernetes/cmd/kube-controller-manager", "40 seconds"),
+            Program::ControllerManager => {
+                let takes = "4 minutes, or 40 seconds after kube-apiserver,";
+                (&KUBE, "k8s.io/kubernetes/cmd/kube-controller-manager", takes)
+            }
             Program::Kubectl => (&KUBE, "k8s.io/kubernetes/cmd/kubectl", "20 seconds"),
             Program::Helm => (&HELM, "helm.sh/helm/v4/cmd/helm", "3 minutes"),
             Program::HelmUnittest => {
@@ -208,12 +211,10 @@ impl Environment {
         Ok(cache.join("bullpen/control-plane").join(folder))
     }
 
-    /// Whether all of these were built before.
-    fn has_built(&self, programs: &[Program]) -> bool {
-        programs.iter().all(|program| {
-            let folder = self.cached(&Source::of(*program).module.key());
-            folder.is_ok_and(|folder| is_executable(&folder.join(program.name())))
-        })
+    /// A program that was built before.
+    fn built(&self, program: Program) -> Option<PathBuf> {
+        let path = self.cached(&Source::of(program).module.key()).ok()?.join(program.name());
+        is_executable(&path).then_some(path)
     }
 
     fn go(&self) -> Option<PathBuf> {
@@ -228,7 +229,7 @@ pub struct Binaries {
     pub etcd: PathBuf,
     /// The API server.
     pub api_server: PathBuf,
-    /// Missing only beside ready-made binaries on a machine without Go.
+    /// Missing only beside ready-made binaries: on a machine without Go, or where none was to be built.
     pub controller_manager: Option<PathBuf>,
     /// The client of the server's version.
     pub kubectl: PathBuf,
@@ -243,7 +244,8 @@ impl Binaries {
     /// When `KUBEBUILDER_ASSETS` is set to a folder without them; when they are nowhere and there is
     /// no Go; when a build fails or the cache can't be written.
     pub async fn find_or_build(progress: &Progress) -> Result<Self, ControlPlaneError> {
-        Self::find_or_build_in(&Environment::of_this_process(), progress).await
+        let environment = Environment::of_this_process();
+        Self::find_or_build_with(&environment, MissingControllerManager::Build, progress).await
     }
 
     /// A program that stands by itself, from the user's cache, where it is built the first time. `KUBEBUILDER_ASSETS` has
@@ -255,25 +257,29 @@ impl Binaries {
         build_once(Source::of(program), &Environment::of_this_process(), progress).await
     }
 
-    pub(super) async fn find_or_build_in(
+    pub(super) async fn find_or_build_with(
         environment: &Environment,
+        missing: MissingControllerManager,
         progress: &Progress,
     ) -> Result<Self, ControlPlaneError> {
+        let ready_made = async |folder: &Path, from| {
+            let path = |program: Program| folder.join(program.name());
+            let controller_manager = if is_executable(&path(Program::ControllerManager)) {
+                Some(path(Program::ControllerManager))
+            } else {
+                controller_manager_beside(from, missing, environment, progress).await?
+            };
+            let (etcd, api_server) = (path(Program::Etcd), path(Program::ApiServer));
+            Ok(Self { etcd, api_server, controller_manager, kubectl: path(Program::Kubectl) })
+        };
         if let Some(folder) = &environment.assets {
-            return Self::in_assets(folder, environment, progress).await;
+            check_assets(folder)?;
+            return ready_made(folder, "KUBEBUILDER_ASSETS").await;
         }
         let build = |program| build_once(Source::of(program), environment, progress);
-        if !environment.has_built(&envtest::PROGRAMS) {
+        if envtest::PROGRAMS.into_iter().any(|program| environment.built(program).is_none()) {
             match envtest::download_once(environment, progress).await {
-                Ok(folder) => {
-                    let path = |program: Program| folder.join(program.name());
-                    return Ok(Self {
-                        etcd: path(Program::Etcd),
-                        api_server: path(Program::ApiServer),
-                        controller_manager: Some(build(Program::ControllerManager).await?),
-                        kubectl: path(Program::Kubectl),
-                    });
-                }
+                Ok(folder) => return ready_made(&folder, "the archives of setup-envtest").await,
                 Err(reason) => envtest::say_why_not(&reason, progress),
             }
         }
@@ -284,45 +290,41 @@ impl Binaries {
             kubectl: build(Program::Kubectl).await?,
         })
     }
+}
 
-    async fn in_assets(
-        folder: &Path,
-        environment: &Environment,
-        progress: &Progress,
-    ) -> Result<Self, ControlPlaneError> {
-        let path = |program: Program| folder.join(program.name());
-        let missing: Vec<_> = [Program::Etcd, Program::ApiServer, Program::Kubectl]
-            .into_iter()
-            .filter(|program| !is_executable(&path(*program)))
-            .map(Program::name)
-            .collect();
-        if !missing.is_empty() {
-            return Err(ControlPlaneError::AssetsIncomplete { folder: folder.to_owned(), missing });
-        }
-        // setup-envtest has no controller manager.
-        let program = Program::ControllerManager;
-        let controller_manager = if is_executable(&path(program)) {
-            Some(path(program))
-        } else {
-            match build_once(Source::of(program), environment, progress).await {
-                Ok(built) => Some(built),
-                Err(ControlPlaneError::NoBinaries { .. } | ControlPlaneError::NoCacheFolder) => {
-                    progress(&format!(
-                        "no {program} in KUBEBUILDER_ASSETS and no go to build it with: going on without owner-reference \
-                         garbage collection, namespace deletion and service account tokens"
-                    ));
-                    None
-                }
-                Err(error) => return Err(error),
-            }
-        };
-        Ok(Self {
-            etcd: path(Program::Etcd),
-            api_server: path(Program::ApiServer),
-            controller_manager,
-            kubectl: path(Program::Kubectl),
-        })
+fn check_assets(folder: &Path) -> Result<(), ControlPlaneError> {
+    let missing = envtest::PROGRAMS.into_iter().filter(|program| !is_executable(&folder.join(program.name())));
+    let missing: Vec<_> = missing.map(Program::name).collect();
+    if missing.is_empty() {
+        return Ok(());
     }
+    Err(ControlPlaneError::AssetsIncomplete { folder: folder.to_owned(), missing })
+}
+
+/// The controller manager for ready-made programs that come without one, as setup-envtest's do; none is said to `progress`.
+async fn controller_manager_beside(
+    from: &str,
+    missing: MissingControllerManager,
+    environment: &Environment,
+    progress: &Progress,
+) -> Result<Option<PathBuf>, ControlPlaneError> {
+    let program = Program::ControllerManager;
+    let built = environment.built(program);
+    let why_not = if built.is_some() {
+        return Ok(built);
+    } else if missing == MissingControllerManager::Build {
+        match build_once(Source::of(program), environment, progress).await {
+            Err(ControlPlaneError::NoBinaries { .. } | ControlPlaneError::NoCacheFolder) => "no go to build it with",
+            built => return built.map(Some),
+        }
+    } else {
+        "it is not built for this"
+    };
+    progress(&format!(
+        "no {program} in {from} and {why_not}: going on without owner-reference garbage collection, namespace deletion and \
+         service account tokens"
+    ));
+    Ok(None)
 }
 
 fn is_executable(path: &Path) -> bool {

@@ -115,7 +115,7 @@ async fn is_built_because(index: Index, reason: &str) {
     let key = index.key();
     let environment = with_tool(cache.path(), bin.path(), Some(index)).await;
     let (progress, lines) = listener();
-    let binaries = Binaries::find_or_build_in(&environment, &progress).await.expect("built");
+    let binaries = find_or_build(&environment, &progress).await.expect("built");
     assert_eq!(runs(bin.path()), 4);
     assert_eq!(binaries.api_server, environment.cached(&KUBE.key()).expect("a cache").join("kube-apiserver"));
     let lines = lines.lock().expect("unpoisoned").clone();
@@ -139,7 +139,7 @@ async fn what_the_index_has_is_downloaded_once_and_only_the_rest_is_built() {
     let index = index(KUBE.version(), &whole_archive(), |_| ()).await;
     let environment = with_tool(cache.path(), bin.path(), Some(index.clone())).await;
     let (progress, lines) = listener();
-    let binaries = Binaries::find_or_build_in(&environment, &progress).await.expect("downloaded");
+    let binaries = find_or_build(&environment, &progress).await.expect("downloaded");
     let folder = environment.cached(&index.key()).expect("a cache");
     assert_eq!(
         [&binaries.etcd, &binaries.api_server, &binaries.kubectl],
@@ -155,9 +155,26 @@ async fn what_the_index_has_is_downloaded_once_and_only_the_rest_is_built() {
     let gone = Index { address: index.address.clone(), ..index };
     let again = Environment { index: Some(gone), path: OsString::new(), ..environment };
     let (progress, lines) = listener();
-    let found = Binaries::find_or_build_in(&again, &progress).await.expect("found");
+    let found = find_or_build(&again, &progress).await.expect("found");
     assert_eq!(found.api_server, binaries.api_server);
     assert_eq!(*lines.lock().expect("unpoisoned"), Vec::<String>::new(), "what is there needs no word");
+}
+
+#[tokio::test]
+async fn a_control_plane_that_can_go_without_a_controller_manager_builds_nothing_and_says_what_is_lost() {
+    let (cache, bin) = (folder(), folder());
+    let index = index(KUBE.version(), &whole_archive(), |_| ()).await;
+    let environment = with_tool(cache.path(), bin.path(), Some(index)).await;
+    let (progress, lines) = listener();
+    let without = MissingControllerManager::GoWithout;
+    let binaries = Binaries::find_or_build_with(&environment, without, &progress).await.expect("downloaded");
+    assert_eq!((binaries.controller_manager, runs(bin.path())), (None, 0));
+    let said = lines.lock().expect("unpoisoned").join("\n");
+    assert!(said.contains("without owner-reference garbage collection"), "{said}");
+
+    let built = build_once(Source::of(Program::ControllerManager), &environment, &progress).await.expect("built");
+    let binaries = Binaries::find_or_build_with(&environment, without, &progress).await.expect("found");
+    assert_eq!(binaries.controller_manager, Some(built), "one that was built before is taken");
 }
 
 #[tokio::test]
@@ -176,11 +193,11 @@ async fn of_two_downloads_at_once_one_downloads_and_both_have_it() {
 async fn what_was_built_before_is_taken_and_nothing_is_downloaded() {
     let (cache, bin) = (folder(), folder());
     let built = environment(cache.path(), fake_go(bin.path(), BUILDS));
-    let binaries = Binaries::find_or_build_in(&built, &listener().0).await.expect("built");
+    let binaries = find_or_build(&built, &listener().0).await.expect("built");
     let index = index(KUBE.version(), &whole_archive(), |_| ()).await;
     let environment = with_tool(cache.path(), bin.path(), Some(index)).await;
     let (progress, lines) = listener();
-    let found = Binaries::find_or_build_in(&environment, &progress).await.expect("found");
+    let found = find_or_build(&environment, &progress).await.expect("found");
     assert_eq!(found.api_server, binaries.api_server);
     assert_eq!(*lines.lock().expect("unpoisoned"), Vec::<String>::new());
 }
@@ -217,7 +234,7 @@ async fn an_archive_without_one_of_the_programs_is_refused() {
 
 #[tokio::test]
 async fn an_index_that_is_not_there_is_a_reason_to_build() {
-    let index = index(KUBE.version(), &[], |answers| answers.clear()).await;
+    let index = index(KUBE.version(), &[], BTreeMap::clear).await;
     is_built_because(index, "404 Not Found").await;
 }
 
@@ -262,7 +279,7 @@ async fn a_setup_envtest_that_cannot_be_built_is_a_reason_to_build_the_rest() {
         ..environment(cache.path(), fake_go(bin.path(), &format!("{fails}{BUILDS}")))
     };
     let (progress, lines) = listener();
-    Binaries::find_or_build_in(&environment, &progress).await.expect("built");
+    find_or_build(&environment, &progress).await.expect("built");
     let lines = lines.lock().expect("unpoisoned");
     let told = |line: &String| line.contains("setup-envtest can't be had") && line.contains("no proxy");
     assert!(lines.iter().any(|line| told(line) && !line.contains('\n')), "{lines:?}");
@@ -275,7 +292,7 @@ async fn an_index_called_none_turns_downloads_off_and_the_log_says_so() {
     let environment = environment(cache.path(), fake_go(bin.path(), BUILDS));
     assert!(matches!(download_once(&environment, &listener().0).await, Err(NotDownloaded::Unwanted)));
     let (progress, lines) = listener();
-    Binaries::find_or_build_in(&environment, &progress).await.expect("built");
+    find_or_build(&environment, &progress).await.expect("built");
     let said = lines.lock().expect("unpoisoned").join("\n");
     assert!(said.contains("built from their Go modules: BULLPEN_ENVTEST_INDEX is none"), "{said}");
 }
@@ -285,7 +302,7 @@ async fn without_go_no_download_is_tried_and_nothing_is_made() {
     let cache = folder();
     let environment = Environment { index: Index::named("http://127.0.0.1:1/"), ..environment(cache.path(), "") };
     let (progress, lines) = listener();
-    let error = Binaries::find_or_build_in(&environment, &progress).await.expect_err("no go");
+    let error = find_or_build(&environment, &progress).await.expect_err("no go");
     assert!(matches!(error, ControlPlaneError::NoBinaries { .. }), "{error}");
     assert_eq!(*lines.lock().expect("unpoisoned"), Vec::<String>::new());
     assert!(cache.path().read_dir().expect("the cache").next().is_none());
