@@ -3,6 +3,7 @@
 //! The layers stand in the README; dependencies point down only.
 #![forbid(unsafe_code)]
 
+pub mod backoff;
 pub mod cli;
 pub mod cloud;
 pub mod cluster;

@@ -1,4 +1,5 @@
-//! `make bench`: the claim path on a real API server, beside a bare client that only writes (the bars of `DESIGN.md` §11).
+//! `make bench`: the claim path on a real API server, beside a bare client that only writes (`docs/develop/benchmarks.md`
+//! has the bars).
 //!
 //! Everything runs on this machine and shares its cores: etcd, kube-apiserver, the operator, the simulated cloud and this
 //! program, which makes the claims. So figures of different machines, or of different load, are not to be compared; the

@@ -1,5 +1,5 @@
 //! `make bench-scale`: 10,000 members in 100 pools on a real API server, and what they cost while nothing happens
-//! (the bars of `DESIGN.md` §11).
+//! (its bars: `docs/develop/benchmarks.md`).
 //!
 //! The operator buys every machine itself from a simulated cloud; nothing is written for it. Figures go to standard
 //! output as a table and, with `--json FILE`, as JSON. `--members` and `--pools` make it smaller for a first look.

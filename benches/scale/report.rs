@@ -1,4 +1,4 @@
-//! The figures, beside the bars of `DESIGN.md` §11.
+//! The figures, beside the bars of `docs/develop/benchmarks.md`.
 
 use std::time::Duration;
 

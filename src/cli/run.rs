@@ -96,7 +96,7 @@ fn namespace_list(text: &str) -> Result<NamespaceList, String> {
     namespaces(text).map(NamespaceList)
 }
 
-/// As the design has it, see [`EXPIRY_GRACE`].
+/// The same in seconds, see [`EXPIRY_GRACE`].
 const EXPIRY_GRACE_SECONDS: u32 = EXPIRY_GRACE.as_secs() as u32;
 
 /// An id is a tag value in every cloud, so it is kept to what all of them take.

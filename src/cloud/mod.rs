@@ -1,4 +1,4 @@
-//! The clouds in use: one provider object and one shared list for each account and region (T-21, TW-6).
+//! The clouds in use: one provider object and one shared list for each account and region.
 
 mod account;
 mod listing;
@@ -20,6 +20,7 @@ use self::account::IdentityWatch;
 pub use self::account::Word;
 pub use self::listing::Listing;
 use self::rate_limit::RateLimit;
+use crate::backoff::{Backoff, Bounds};
 use crate::provider::{Instance, NoProvider, Provider, ProviderError, ProviderKey, Registry};
 use crate::state::ObjectKey;
 use crate::telemetry::Metrics;
@@ -29,10 +30,10 @@ use crate::telemetry::labels::{ProviderOperation, ProviderOutcome};
 /// noticed.
 const IDLE_LIST_INTERVAL: Duration = Duration::from_secs(10);
 /// The same for each machine there is: a list of 10,000 costs its cloud and this process something, so it comes once a
-/// minute.
+/// minute.
 const IDLE_LIST_INTERVAL_EACH: Duration = Duration::from_millis(6);
 const LONGEST_LIST_BACKOFF: Duration = Duration::from_secs(30);
-/// No call takes longer (T-47): a provider's own timeouts are shorter, and this is for one that has none.
+/// No call takes longer: a provider's own timeouts are shorter, and this is for one that has none.
 const LONGEST_CALL: Duration = Duration::from_mins(2);
 /// The share of its time that listing may take, so that a large fleet does not make its cloud busy.
 const LIST_DUTY: u32 = 10;
@@ -68,6 +69,7 @@ struct Inner {
     clouds: Mutex<HashMap<ProviderKey, Arc<Cloud>>>,
     registry: Registry,
     metrics: Metrics,
+    installation: Arc<str>,
 }
 
 /// What the lister of a cloud asks and tells.
@@ -88,8 +90,14 @@ pub trait Audience: std::fmt::Debug + Send + Sync + 'static {
 
 impl Clouds {
     /// No clouds yet; those of this registry can be opened.
-    pub fn new(registry: Registry, metrics: Metrics) -> Self {
-        Self { inner: Arc::new(Inner { clouds: Mutex::default(), registry, metrics }) }
+    pub fn new(registry: Registry, metrics: Metrics, installation: String) -> Self {
+        let installation = installation.into();
+        Self { inner: Arc::new(Inner { clouds: Mutex::default(), registry, metrics, installation }) }
+    }
+
+    /// The id of this installation, which is in the tags of its machines.
+    pub fn installation(&self) -> &str {
+        &self.inner.installation
     }
 
     /// The key of the cloud that a launch config buys from, if this build has its provider.
@@ -104,7 +112,6 @@ impl Clouds {
     pub fn open(
         &self,
         spec: &LaunchConfigSpec,
-        installation: &Arc<str>,
         audience: impl FnOnce() -> Arc<dyn Audience>,
         shutdown: &CancellationToken,
     ) -> Result<Arc<Cloud>, NoProvider> {
@@ -127,7 +134,7 @@ impl Clouds {
             identity: IdentityWatch::default(),
         });
         clouds.insert(key, cloud.clone());
-        let lister = cloud.clone().list_for_ever(installation.clone());
+        let lister = cloud.clone().list_for_ever(self.inner.installation.clone());
         let shutdown = shutdown.clone();
         tokio::spawn(async move { shutdown.run_until_cancelled_owned(lister).await });
         Ok(cloud)
@@ -165,7 +172,7 @@ impl Cloud {
         self.holds.lock()
     }
 
-    /// Until when this kind of call is held back because the cloud said that there were too many.
+    /// Until when this kind of call is held back because the cloud said that there were too many.
     pub fn held_until(&self, operation: ProviderOperation, now: Timestamp) -> Option<Timestamp> {
         self.rate_limit.held_until(operation, now)
     }
@@ -257,12 +264,12 @@ impl Cloud {
 
     async fn list_for_ever(self: Arc<Self>, installation: Arc<str>) {
         let (key, audience) = (&self.key, self.audience.as_ref());
-        let mut failures = 0;
+        let mut backoff = Backoff::new();
         loop {
             let timer = Instant::now();
             let pause = match self.list(&installation).await {
                 Ok(listing) => {
-                    failures = 0;
+                    backoff.reset();
                     let idle = IDLE_LIST_INTERVAL.max(IDLE_LIST_INTERVAL_EACH * listing.size());
                     self.take(listing, key, audience);
                     audience.listed(key);
@@ -271,8 +278,8 @@ impl Cloud {
                 }
                 Err(error) => {
                     self.miss(&error, key, audience);
-                    failures += 1;
-                    crate::runtime::backoff::backoff(self.provider.list_interval(), LONGEST_LIST_BACKOFF, failures)
+                    let first = self.provider.list_interval() * 2;
+                    backoff.failed(Bounds { first, longest: LONGEST_LIST_BACKOFF }, Timestamp::now())
                 }
             };
             let shortest = pause.min(self.provider.list_interval());

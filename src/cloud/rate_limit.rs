@@ -1,5 +1,5 @@
-//! How often a cloud is called: token buckets by kind of call (T-44, A-6), and pauses when the cloud says that it was
-//! too often (A-2, T-46). One of these is one account in one region.
+//! How often a cloud is called: token buckets by kind of call, and pauses when the cloud says that it was
+//! too often. One of these is one account in one region.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_22_a_rate_limit_holds_back_its_own_kind_of_call_only() {
+    fn a_rate_limit_holds_back_its_own_kind_of_call_only() {
         let (pace, now) = (pace(), Timestamp::now());
         pace.answered(ProviderOperation::Create, now, Some(&limited(60)));
         for operation in ProviderOperation::ALL {

@@ -144,7 +144,7 @@ fn request(spec: &LaunchConfigSpec) -> CreateRequest {
 }
 
 fn open(clouds: &Clouds, spec: &LaunchConfigSpec, end: &CancellationToken) -> Result<Arc<Cloud>, NoProvider> {
-    clouds.open(spec, &Arc::from("test"), || Arc::new(Nobody), end)
+    clouds.open(spec, || Arc::new(Nobody), end)
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn a_provider_is_added_by_one_line_of_the_registry_and_makes_machines_with
     static DUMMY: Dummy = Dummy { connected: AtomicUsize::new(0) };
     static KINDS: &[&dyn ProviderKind] = &[&DUMMY];
     let (metrics, end) = (Metrics::new(), CancellationToken::new());
-    let clouds = Clouds::new(Registry::new(KINDS), metrics.clone());
+    let clouds = Clouds::new(Registry::new(KINDS), metrics.clone(), "test".into());
     let (third, fourth) = (launch_config("dummy", Some(3)), launch_config("dummy", Some(4)));
     let cloud = open(&clouds, &third, &end).unwrap();
     assert_eq!((cloud.kind(), cloud.key().account.as_deref()), ("dummy", Some("garden")));
@@ -174,7 +174,7 @@ async fn a_provider_is_added_by_one_line_of_the_registry_and_makes_machines_with
 
 #[tokio::test]
 async fn a_launch_config_without_a_provider_opens_no_cloud_and_is_told_why() {
-    let (clouds, end) = (Clouds::new(Registry::built_in(), Metrics::new()), CancellationToken::new());
+    let (clouds, end) = (Clouds::new(Registry::built_in(), Metrics::new(), "test".into()), CancellationToken::new());
     let spec = launch_config("dummy", None);
     let why = open(&clouds, &spec, &end).unwrap_err();
     assert!(matches!(why, NoProvider::NoBlock { .. }), "{why}");

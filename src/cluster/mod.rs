@@ -13,4 +13,4 @@ pub mod watch;
 pub mod writes;
 
 pub use lease::leadership::{Leadership, NotLeading};
-pub use writes::{WriteError, Writes};
+pub use writes::{WriteError, Writes, Written};

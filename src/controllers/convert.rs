@@ -108,7 +108,7 @@ pub fn attention(state: &State, pool: &InstancePool) -> Attention {
         }
     }
     if pool.spec.claims.allowed_namespaces.from == NamespacesFrom::Selector {
-        let waiting = state.lines.at(&ObjectKey::of(pool)).into_iter().flat_map(PoolQueue::namespaces);
+        let waiting = state.lines.at_pool(&ObjectKey::of(pool)).into_iter().flat_map(PoolQueue::namespaces);
         let unreadable = waiting.filter(|(name, _)| state.namespaces.get(name) == Labels::Forbidden);
         attention.unreadable = unreadable.map(|(name, _)| name.clone()).collect();
     }

@@ -4,7 +4,7 @@
 //! of leadership, with an empty [`state`](crate::state) at its begin.
 
 mod claim;
-mod context;
+mod common;
 mod convert;
 mod first_boot;
 mod launch_config;
@@ -33,15 +33,22 @@ use crate::cluster::events::Events;
 use crate::cluster::{Leadership, Writes, watch};
 use crate::provider::Registry;
 use crate::runtime::heartbeat::{self, Heartbeat};
-use crate::runtime::work_queue;
+use crate::runtime::work_queue::{self, WorkItem, WorkKey};
 use crate::state::{ObjectKey, World};
 use crate::telemetry::labels::{Controller, Queue, WatchedKind};
 use crate::telemetry::{Health, Metrics};
-use context::{Context, Keys, Wakers};
+use claim::ClaimController;
+use common::{Common, ExpiryGrace, Term, Wakers, Work};
 use first_boot::ssh_keys::SshKeys;
+use launch_config::LaunchConfigController;
 use launch_config::health::LaunchHealth;
+use member::MemberController;
 use member::machine_memory::Machines;
+use orphans::OrphanSweeper;
 use orphans::memory::{SweepRules, Sweeps};
+use pool::PoolController;
+use pool::memory::PoolMemories;
+use routing::{Listeners, Router};
 
 /// What the operator is started with.
 #[derive(Clone, Debug)]
@@ -84,20 +91,33 @@ pub struct Equipment {
 /// own, so that nothing is planned from what an earlier term had seen.
 pub async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, shutdown: CancellationToken) {
     let (world, changes) = World::new(settings.watched.clone());
-    let (wakers, keys) = Wakers::new();
+    let (wakers, work) = Wakers::new();
     let feeds = settings.watched.feeds();
-    let context = context(settings, &equipment, leadership, world.clone(), wakers);
+    let common = Common {
+        world: world.clone(),
+        writes: Writes::new(equipment.clients.clone(), world.clone(), equipment.metrics.clone(), leadership.clone()),
+        events: Events::new(equipment.clients.direct.clone(), settings.instance.clone()),
+        metrics: equipment.metrics.clone(),
+        wakers,
+    };
+    let controllers = Controllers::new(settings, &equipment, leadership, common.clone(), shutdown.clone());
     let Equipment { clients, api_health, metrics, health, .. } = equipment;
-    let writing = context.writing.clone();
     miss_watches(&health, &api_health, &metrics, &feeds);
 
     let mut tasks = JoinSet::new();
     for feed in &feeds {
         watch_all(&mut tasks, &clients.watching, feed, &world, &shutdown);
     }
-    tasks.spawn(routing::run(context.clone(), changes, health.clone(), shutdown.clone()));
+    let router = Router {
+        common,
+        machines: controllers.members.machines.clone(),
+        pool_memories: controllers.pools.memories.clone(),
+        health: health.clone(),
+    };
+    tasks.spawn(routing::run(router, changes, shutdown.clone()));
     tasks.spawn(heartbeat::run(world, shutdown.clone()));
-    start_queues(&mut Table { tasks: &mut tasks, metrics, health: health.clone(), shutdown }, context, keys);
+    let writing = controllers.pools.writing.clone();
+    start_queues(&mut Table { tasks: &mut tasks, metrics, health: health.clone(), shutdown }, controllers, work);
     while tasks.join_next().await.is_some() {}
     writing.close();
     let _ = tokio::time::timeout(work_queue::SHUTDOWN_GRACE, writing.wait()).await;
@@ -107,30 +127,78 @@ pub async fn run(settings: Settings, equipment: Equipment, leadership: Leadershi
     }
 }
 
-fn context(settings: Settings, equipment: &Equipment, leadership: Leadership, world: World, wakers: Wakers) -> Context {
-    let Equipment { clients, api_health, metrics, .. } = equipment;
-    Context {
-        writes: Writes::new(clients.clone(), world.clone(), metrics.clone(), leadership.clone()),
-        events: Events::new(clients.direct.clone(), settings.instance),
-        metrics: metrics.clone(),
-        wakers,
-        clouds: Clouds::new(equipment.providers, metrics.clone()),
-        machines: Machines::default(),
-        launch_health: LaunchHealth::default(),
-        memory: Arc::default(),
-        keys: SshKeys::new(world.clone(), clients.direct.clone(), settings.installation_secret),
-        installation: settings.installation.into(),
-        leadership,
-        started: Timestamp::now(),
-        sweeps: Arc::new(Sweeps::new(SweepRules {
+/// The controllers of one term. What more than one of them uses is made here, and each names what it is given.
+struct Controllers {
+    pools: PoolController,
+    members: MemberController,
+    claims: ClaimController,
+    launch_configs: LaunchConfigController,
+}
+
+impl Controllers {
+    fn new(
+        settings: Settings,
+        equipment: &Equipment,
+        leadership: Leadership,
+        common: Common,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let term = Term { started: Timestamp::now(), leadership };
+        let clouds = Clouds::new(equipment.providers, common.metrics.clone(), settings.installation);
+        let machines = Machines::new(term.started);
+        let (pool_memories, launch_health) = (PoolMemories::default(), LaunchHealth::default());
+        let direct = equipment.clients.direct.clone();
+        let ssh_keys = SshKeys::new(common.world.clone(), direct, settings.installation_secret);
+        let sweeps = Arc::new(Sweeps::new(SweepRules {
             watched: settings.watched,
             grace: settings.sweep_grace,
             dry_run: settings.sweep_dry_run,
-        })),
-        api_health: api_health.clone(),
-        expiry_grace: settings.expiry_grace,
-        writing: TaskTracker::new(),
-        world,
+        }));
+        let sweeper = OrphanSweeper {
+            common: common.clone(),
+            term: term.clone(),
+            clouds: clouds.clone(),
+            sweeps: sweeps.clone(),
+        };
+        let claims = ClaimController {
+            common: common.clone(),
+            term: term.clone(),
+            expiry: ExpiryGrace { grace: settings.expiry_grace, api_health: equipment.api_health.clone() },
+            clouds: clouds.clone(),
+            ssh_keys: ssh_keys.clone(),
+            machines: machines.clone(),
+            pool_memories: pool_memories.clone(),
+        };
+        Self {
+            pools: PoolController {
+                common: common.clone(),
+                memories: pool_memories.clone(),
+                clouds: clouds.clone(),
+                launch_health: launch_health.clone(),
+                machines: machines.clone(),
+                ssh_keys: ssh_keys.clone(),
+                writing: TaskTracker::new(),
+            },
+            members: MemberController {
+                common: common.clone(),
+                term,
+                claims: claims.clone(),
+                clouds: clouds.clone(),
+                ssh_keys,
+                machines: machines.clone(),
+                launch_health: launch_health.clone(),
+                pool_memories,
+            },
+            claims,
+            launch_configs: LaunchConfigController {
+                listeners: Arc::new(Listeners::new(common.clone(), machines, sweeper)),
+                common,
+                clouds,
+                launch_health,
+                sweeps,
+                shutdown,
+            },
+        }
     }
 }
 
@@ -143,33 +211,37 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    fn add<F, Fut>(&mut self, controller: Controller, queue: Queue, keys: UnboundedReceiver<ObjectKey>, reconcile: F)
-    where
-        F: Fn(ObjectKey) -> Fut + Send + Sync + 'static,
+    fn add<K, F, Fut>(
+        &mut self,
+        controller: Controller,
+        queue: Queue,
+        work: UnboundedReceiver<WorkItem<K>>,
+        reconcile: F,
+    ) where
+        K: WorkKey + Sync,
+        F: Fn(K) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = work_queue::Outcome> + Send + 'static,
     {
         let heartbeat = Heartbeat::begin(queue, self.health.clone(), self.metrics.clone());
         let (metrics, shutdown) = (self.metrics.clone(), self.shutdown.clone());
-        self.tasks.spawn(work_queue::run(controller, keys, metrics, heartbeat, shutdown, reconcile));
+        self.tasks.spawn(work_queue::run(controller, work, metrics, heartbeat, shutdown, reconcile));
     }
 }
 
-fn start_queues(table: &mut Table<'_>, context: Context, keys: Keys) {
-    let of = context.clone();
-    table.add(Controller::Pool, Queue::Pools, keys.pools, move |key| pool::reconcile::reconcile(of.clone(), key));
-    let of = context.clone();
-    table.add(Controller::Member, Queue::Members, keys.members, move |key| {
-        member::reconcile::reconcile(of.clone(), key)
+fn start_queues(table: &mut Table<'_>, controllers: Controllers, work: Work) {
+    let Controllers { pools, members, claims, launch_configs } = controllers;
+    let pairing = claims.clone();
+    table.add(Controller::Pool, Queue::Pools, work.pools, move |key| pool::reconcile::reconcile(pools.clone(), key));
+    table.add(Controller::Member, Queue::Members, work.members, move |key| {
+        member::reconcile::reconcile(members.clone(), key)
     });
-    let of = context.clone();
-    table.add(Controller::Claim, Queue::Binder, keys.binder, move |key| {
-        std::future::ready(Ok(claim::pairing::reconcile(&of, &key)))
+    table.add(Controller::Claim, Queue::Pairing, work.pairing, move |key| {
+        std::future::ready(Ok(claim::pairing::reconcile(&pairing, &key)))
     });
-    let of = context.clone();
-    table.add(Controller::Claim, Queue::Holds, keys.holds, move |key| claim::lifetime::reconcile(of.clone(), key));
-    let end = table.shutdown.clone();
-    table.add(Controller::LaunchConfig, Queue::LaunchConfigs, keys.launch_configs, move |key| {
-        launch_config::reconcile::reconcile(context.clone(), end.clone(), key)
+    table
+        .add(Controller::Claim, Queue::Claims, work.claims, move |key| claim::lifetime::reconcile(claims.clone(), key));
+    table.add(Controller::LaunchConfig, Queue::LaunchConfigs, work.launch_configs, move |key| {
+        launch_config::reconcile::reconcile(launch_configs.clone(), key)
     });
 }
 

@@ -10,41 +10,57 @@ use kube::ResourceExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::context::Context;
+use super::common::Common;
 use super::convert;
+use super::member::machine_memory::Machines;
+use super::orphans::OrphanSweeper;
+use super::pool::memory::PoolMemories;
 use crate::cloud::Audience;
 use crate::provider::ProviderKey;
 use crate::state::store::Changed;
-use crate::state::{Change, ObjectKey};
+use crate::state::{Change, ObjectKey, QueueKey};
 use crate::telemetry::Health;
 use crate::telemetry::labels::ClaimEnd;
 
+/// What is needed to wake whom a change concerns.
+#[derive(Debug)]
+pub struct Router {
+    /// What all controllers use.
+    pub common: Common,
+    /// What is known of machines, which is forgotten with their members.
+    pub machines: Machines,
+    /// What is remembered of pools: its lock is among those that a heartbeat passes.
+    pub pool_memories: PoolMemories,
+    /// The health of the process.
+    pub health: Health,
+}
+
 /// Wakes whom each change concerns, until the term ends.
-pub async fn run(
-    context: Context,
-    mut stream: mpsc::UnboundedReceiver<Change>,
-    health: Health,
-    shutdown: CancellationToken,
-) {
+pub async fn run(router: Router, mut stream: mpsc::UnboundedReceiver<Change>, shutdown: CancellationToken) {
     while let Some(Some(change)) = shutdown.run_until_cancelled(stream.recv()).await {
         match change {
-            Change::Pool(changed) => pool(&context, &changed),
-            Change::LaunchConfig(changed) => launch_config(&context, &changed),
-            Change::Member(changed) => member(&context, &changed),
-            Change::Claim(changed) => claim(&context, &changed),
-            Change::Line(pool) => {
-                context.wakers.binder.wake(pool.clone());
-                context.wakers.pools.wake(pool);
-            }
-            Change::Beat => beat(&context),
-            Change::Whole => everything(&context),
+            Change::Pool(changed) => pool(&router, &changed),
+            Change::LaunchConfig(changed) => launch_config(&router, &changed),
+            Change::Member(changed) => member(&router, &changed),
+            Change::Claim(changed) => claim(&router, &changed),
+            Change::Queue(queue) => queue_changed(&router, queue),
+            Change::Beat => beat(&router),
+            Change::Whole => everything(&router),
             Change::Synced => {
-                health.pass(super::WATCHES_CHECK);
-                everything(&context);
-                tokio::spawn(crate::controllers::claim::quarantine::end_grace(context.clone()));
+                router.health.pass(super::WATCHES_CHECK);
+                everything(&router);
+                tokio::spawn(crate::controllers::claim::quarantine::end_grace(router.common.clone()));
             }
         }
     }
+}
+
+/// Others wait in a queue: they are paired, and its pool may buy for them.
+fn queue_changed(router: &Router, queue: QueueKey) {
+    if let Some(pool) = queue.pool() {
+        router.common.wakers.pools.wake(pool.clone());
+    }
+    router.common.wakers.pairing.wake(queue);
 }
 
 /// The present object, or what was there before it went.
@@ -52,41 +68,41 @@ fn subject<K>(changed: &Changed<K>) -> Option<&Arc<K>> {
     changed.new.as_ref().or(changed.old.as_ref())
 }
 
-fn pool(context: &Context, changed: &Changed<InstancePool>) {
+fn pool(router: &Router, changed: &Changed<InstancePool>) {
     let Some(pool) = subject(changed) else { return };
     let key = ObjectKey::of(pool.as_ref());
-    context.wakers.pools.wake(key.clone());
+    router.common.wakers.pools.wake(key.clone());
     // Claims that wait are told what keeps the pool from buying.
     if changed.old.as_deref().and_then(trouble) != changed.new.as_deref().and_then(trouble) {
-        context.wakers.binder.wake(key.clone());
+        router.common.wakers.pairing.wake(key.clone());
     }
     // A status of our own writing wakes nobody else.
     let generation = |pool: &Arc<InstancePool>| (pool.metadata.generation, convert::deleting(pool.as_ref()));
     if changed.old.as_ref().map(generation) == changed.new.as_ref().map(generation) {
         return;
     }
-    context.wakers.binder.wake(key.clone());
+    router.common.wakers.pairing.wake(key.clone());
     // Pending members wait for an active pool, warming ones for its timeouts.
-    let members = context.world.with(|state| {
+    let members = router.common.world.with(|state| {
         let moving =
             |member: &&Arc<PoolMember>| matches!(convert::state(member), MemberState::Pending | MemberState::Warming);
         state.members_of_name(&key).filter(moving).map(|member| ObjectKey::of(member.as_ref())).collect::<Vec<_>>()
     });
     for member in members {
-        context.wakers.members.wake(member);
+        router.common.wakers.members.wake(member);
     }
     // What it says of stale claims and of those that have ended holds at once.
     let claims: Vec<_> =
-        context.world.with(|state| state.claims_on(&key).map(|claim| ObjectKey::of(claim.as_ref())).collect());
+        router.common.world.with(|state| state.claims_on(&key).map(|claim| ObjectKey::of(claim.as_ref())).collect());
     for claim in claims {
-        context.wakers.holds.wake(claim);
+        router.common.wakers.claims.wake(claim);
     }
 }
 
-fn launch_config(context: &Context, changed: &Changed<LaunchConfig>) {
+fn launch_config(router: &Router, changed: &Changed<LaunchConfig>) {
     let Some(config) = subject(changed) else { return };
     let key = ObjectKey::of(config.as_ref());
-    context.wakers.launch_configs.wake(key.clone());
+    router.common.wakers.launch_configs.wake(key.clone());
     let identity = |config: &Arc<LaunchConfig>| config.status.as_ref().and_then(|status| status.identity.clone());
     // A status of our own writing wakes nobody else, unless it says whose credentials these are.
     let wording = |config: &Arc<LaunchConfig>| {
@@ -96,7 +112,7 @@ fn launch_config(context: &Context, changed: &Changed<LaunchConfig>) {
     if changed.old.as_ref().map(wording) == changed.new.as_ref().map(wording) {
         return;
     }
-    let (pools, members) = context.world.with(|state| {
+    let (pools, members) = router.common.world.with(|state| {
         let uses = |pool: &InstancePool| pool.spec.launch_configs.iter().any(|entry| entry.name == key.name);
         let in_namespace = |other: &&ObjectKey| other.namespace == key.namespace;
         let pools: Vec<_> = state
@@ -114,32 +130,32 @@ fn launch_config(context: &Context, changed: &Changed<LaunchConfig>) {
         (pools, members)
     });
     for pool in pools {
-        context.wakers.pools.wake(pool);
+        router.common.wakers.pools.wake(pool);
     }
     for member in members {
-        context.wakers.members.wake(member);
+        router.common.wakers.members.wake(member);
     }
 }
 
-fn member(context: &Context, changed: &Changed<PoolMember>) {
+fn member(router: &Router, changed: &Changed<PoolMember>) {
     let Some(member) = subject(changed) else { return };
-    context.wakers.members.wake(ObjectKey::of(member.as_ref()));
-    context.wakers.pools.wake(convert::pool_of(member));
+    router.common.wakers.members.wake(ObjectKey::of(member.as_ref()));
+    router.common.wakers.pools.wake(convert::pool_of(member));
     // A claim may have it, or is told that it comes, or its namespace may hold another one.
     let counts = |member: &Arc<PoolMember>| (convert::state(member), convert::deleting(member.as_ref()));
     let ready = changed.new.as_ref().is_some_and(|member| convert::state(member) == MemberState::Ready);
     if ready || changed.old.as_ref().map(counts) != changed.new.as_ref().map(counts) {
-        context.wakers.binder.wake(convert::pool_of(member));
+        router.common.wakers.pairing.wake(convert::pool_of(member));
     }
     if changed.old.is_none() || changed.new.as_ref().is_some_and(|member| settled(member)) {
-        context.wakers.launch_configs.wake(convert::launch_config_of(member));
+        router.common.wakers.launch_configs.wake(convert::launch_config_of(member));
     }
     if changed.new.is_none() {
-        context.machines.forget(&convert::uid(member.as_ref()));
-        context.wakers.launch_configs.wake(convert::launch_config_of(member));
+        router.machines.forget(&convert::uid(member.as_ref()));
+        router.common.wakers.launch_configs.wake(convert::launch_config_of(member));
     }
     if let Some(claim) = no_longer_held_by(changed) {
-        context.wakers.holds.wake(claim);
+        router.common.wakers.claims.wake(claim);
     }
 }
 
@@ -156,50 +172,50 @@ fn settled(member: &PoolMember) -> bool {
     matches!(convert::state(member), MemberState::Ready | MemberState::Errored)
 }
 
-fn claim(context: &Context, changed: &Changed<PoolClaim>) {
+fn claim(router: &Router, changed: &Changed<PoolClaim>) {
     let Some(claim) = subject(changed) else { return };
     let key = ObjectKey::of(claim.as_ref());
     if let Some((end, held)) = crate::controllers::claim::lifetime::ended(changed, Timestamp::now()) {
-        ended(context, changed, end, held);
+        ended(router, changed, end, held);
     }
     let uid = claim.uid().unwrap_or_default();
-    let (pools, named) = context.world.with(|state| {
+    let (queues, named) = router.common.world.with(|state| {
         let named: Vec<_> = state.members_claimed_by(&uid).map(|member| ObjectKey::of(member.as_ref())).collect();
         (state.waits_at(&key, claim), named)
     });
-    for pool in pools {
-        context.wakers.binder.wake(pool.clone());
-        context.wakers.pools.wake(pool);
+    for queue in queues {
+        queue_changed(router, queue);
     }
-    context.wakers.holds.wake(key);
+    router.common.wakers.claims.wake(key);
     for member in named {
-        context.wakers.members.wake(member);
+        router.common.wakers.members.wake(member);
     }
 }
 
 /// Counts the end of a claim at its pool; of one that any of several might have served, at the one in whose queue it was.
-fn ended(context: &Context, changed: &Changed<PoolClaim>, end: ClaimEnd, held: Option<Duration>) {
+fn ended(router: &Router, changed: &Changed<PoolClaim>, end: ClaimEnd, held: Option<Duration>) {
     let mut versions = [&changed.new, &changed.old].into_iter().flatten();
     let Some((namespace, name)) = versions.find_map(|claim| claim.pool_or_queue()) else { return };
     // A claim may name any pool: only those that are there have series.
-    if context.world.with(|state| state.pools.get(&ObjectKey::new(namespace, name)).is_some()) {
-        context.metrics.claim_ended(namespace, name, end, held);
+    if router.common.world.with(|state| state.pools.get(&ObjectKey::new(namespace, name)).is_some()) {
+        router.common.metrics.claim_ended(namespace, name, end, held);
     }
 }
 
 /// A beat goes through every queue. It comes by every lock, so that one that is held for ever shows.
-fn beat(context: &Context) {
-    drop(context.memory.lock());
-    let wakers = &context.wakers;
-    for waker in [&wakers.pools, &wakers.members, &wakers.binder, &wakers.holds, &wakers.launch_configs] {
-        waker.wake(ObjectKey::beat());
+fn beat(router: &Router) {
+    router.pool_memories.with(|_| ());
+    let wakers = &router.common.wakers;
+    for waker in [&wakers.pools, &wakers.members, &wakers.claims, &wakers.launch_configs] {
+        waker.send_heartbeat();
     }
+    wakers.pairing.send_heartbeat();
 }
 
 /// Every cache is whole: what was held back until now is looked at.
-fn everything(context: &Context) {
-    let wakers = &context.wakers;
-    context.world.with(|state| {
+fn everything(router: &Router) {
+    let wakers = &router.common.wakers;
+    router.common.world.with(|state| {
         for (key, _) in state.launch_configs.iter() {
             wakers.launch_configs.wake(key.clone());
         }
@@ -211,9 +227,9 @@ fn everything(context: &Context) {
             wakers.pools.wake(convert::pool_of(member));
         }
         for (key, claim) in state.claims.iter() {
-            wakers.holds.wake(key.clone());
+            wakers.claims.wake(key.clone());
             for pool in state.waits_at(key, claim) {
-                wakers.binder.wake(pool);
+                wakers.pairing.wake(pool);
             }
         }
     });
@@ -221,20 +237,24 @@ fn everything(context: &Context) {
 
 /// Wakes whom a cloud's list concerns.
 #[derive(Debug)]
-pub struct Listeners(Context);
+pub struct Listeners {
+    common: Common,
+    machines: Machines,
+    sweeper: OrphanSweeper,
+}
 
 impl Listeners {
-    /// Listeners of one cloud.
-    pub const fn new(context: Context) -> Self {
-        Self(context)
+    /// Who hears of the lists of all clouds.
+    pub const fn new(common: Common, machines: Machines, sweeper: OrphanSweeper) -> Self {
+        Self { common, machines, sweeper }
     }
 
     fn bought_at(&self, provider: &ProviderKey, wanted: impl Fn(&PoolMember) -> bool) -> Vec<ObjectKey> {
-        self.0.world.with(|state| {
+        self.common.world.with(|state| {
             let configs: std::collections::HashSet<_> = state
                 .launch_configs
                 .iter()
-                .filter(|(_, config)| self.0.clouds.key(&config.spec).as_ref() == Some(provider))
+                .filter(|(_, config)| self.sweeper.clouds.key(&config.spec).as_ref() == Some(provider))
                 .map(|(key, _)| key.clone())
                 .collect();
             state
@@ -256,47 +276,47 @@ impl Audience for Listeners {
     }
 
     fn machine_changed(&self, member: ObjectKey) {
-        self.0.wakers.members.wake(member);
+        self.common.wakers.members.wake(member);
     }
 
     fn first_listed(&self, provider: &ProviderKey) {
         for member in self.bought_at(provider, |_| true) {
-            self.0.wakers.members.wake(member);
+            self.common.wakers.members.wake(member);
         }
         // Ready members may be handed out now that their tags were seen.
-        let pools: Vec<_> = self.0.world.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
+        let pools: Vec<_> = self.common.world.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
         for pool in pools {
-            self.0.wakers.binder.wake(pool);
+            self.common.wakers.pairing.wake(pool);
         }
     }
 
     fn answering_changed(&self, provider: &ProviderKey) {
-        let configs: Vec<_> = self.0.world.with(|state| {
+        let configs: Vec<_> = self.common.world.with(|state| {
             state
                 .launch_configs
                 .iter()
-                .filter(|(_, config)| self.0.clouds.key(&config.spec).as_ref() == Some(provider))
+                .filter(|(_, config)| self.sweeper.clouds.key(&config.spec).as_ref() == Some(provider))
                 .map(|(key, _)| key.clone())
                 .collect()
         });
         for config in configs {
-            self.0.wakers.launch_configs.wake(config);
+            self.common.wakers.launch_configs.wake(config);
         }
     }
 
     fn identity_changed(&self, provider: &ProviderKey) {
         self.answering_changed(provider);
         for member in self.bought_at(provider, |_| true) {
-            self.0.wakers.members.wake(member);
+            self.common.wakers.members.wake(member);
         }
     }
 
     fn listed(&self, provider: &ProviderKey) {
         // A list that began before a call for a machine may be the first to show what became of it, and is then too old to
         // count; the next one shows nothing new.
-        for member in self.0.machines.overtaken() {
-            self.0.wakers.members.wake(member);
+        for member in self.machines.overtaken() {
+            self.common.wakers.members.wake(member);
         }
-        crate::controllers::orphans::sweep::listed(&self.0, provider);
+        crate::controllers::orphans::sweep::listed(&self.sweeper, provider);
     }
 }

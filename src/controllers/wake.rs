@@ -4,18 +4,19 @@ use std::collections::HashSet;
 
 use bullpen_api::{InstancePool, MemberState, PoolMember};
 
-use super::context::Context;
+use super::common::Common;
 use super::convert;
+use crate::cloud::Clouds;
 use crate::provider::ProviderKey;
 use crate::state::ObjectKey;
 
 /// Holds of a cloud changed: whoever buys there, or waits to, looks anew.
-pub fn buyers(context: &Context, provider: &ProviderKey) {
-    let (configs, pools, members) = context.world.with(|state| {
+pub fn buyers(common: &Common, clouds: &Clouds, provider: &ProviderKey) {
+    let (configs, pools, members) = common.world.with(|state| {
         let configs: HashSet<_> = state
             .launch_configs
             .iter()
-            .filter(|(_, config)| context.clouds.key(&config.spec).as_ref() == Some(provider))
+            .filter(|(_, config)| clouds.key(&config.spec).as_ref() == Some(provider))
             .map(|(key, _)| key.clone())
             .collect();
         let uses = |key: &ObjectKey, pool: &InstancePool| {
@@ -32,12 +33,12 @@ pub fn buyers(context: &Context, provider: &ProviderKey) {
         (configs, pools, members)
     });
     for key in configs {
-        context.wakers.launch_configs.wake(key);
+        common.wakers.launch_configs.wake(key);
     }
     for key in pools {
-        context.wakers.pools.wake(key);
+        common.wakers.pools.wake(key);
     }
     for key in members {
-        context.wakers.members.wake(key);
+        common.wakers.members.wake(key);
     }
 }

@@ -35,7 +35,7 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// How often to list the machines while one of them boots or ends.
     fn list_interval(&self) -> Duration;
 
-    /// How often this account may be called in this region, by kind of call (T-44).
+    /// How often this account may be called in this region, by kind of call.
     fn call_rates(&self) -> CallRates;
 
     /// Which account the credentials belong to, asked anew on each call.

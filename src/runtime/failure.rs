@@ -1,10 +1,19 @@
 //! Why a pass over one object did not come to its end.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use thiserror::Error;
 
+use crate::backoff::{Backoff, Bounds};
 use crate::cluster::{NotLeading, WriteError};
 use crate::provider::NoProvider;
 use crate::state::ObjectKey;
+
+/// How long what failed is left alone.
+pub const RETRIES: Bounds = Bounds { first: Duration::from_millis(200), longest: Duration::from_secs(30) };
+/// How soon is looked again at what was left alone because this process did not lead.
+pub const NOT_LEADING: Duration = Duration::from_secs(1);
 
 /// Why a pass over one object did not come to its end. It is tried again, later each time.
 #[derive(Debug, Error)]
@@ -32,5 +41,17 @@ pub enum Failure {
 impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Self {
         if error.is_not_leading() { Self::NotLeading(NotLeading) } else { Self::Write(error) }
+    }
+}
+
+impl Failure {
+    /// Notes this failure, and says how long what failed is left alone.
+    pub fn note(&self, backoff: &mut Backoff, now: Timestamp) -> Duration {
+        if matches!(self, Self::NotLeading(_)) {
+            // No trouble: this process leads again, or another does.
+            backoff.rest(NOT_LEADING, now);
+            return NOT_LEADING;
+        }
+        backoff.failed(RETRIES, now)
     }
 }

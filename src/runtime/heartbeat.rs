@@ -1,4 +1,4 @@
-//! Signs that a queue turns (TW-4, PW-13): beats that come through it like any key, or the process counts as dead.
+//! Signs that a queue turns: beats that come through it like any key, or the process counts as dead.
 
 use bullpen_plan::operator::liveness::{BEAT_INTERVAL, QUEUE_STUCK};
 use jiff::Timestamp;

@@ -1,8 +1,10 @@
-//! A queue of keys: one task a key at a time, another run when something changed meanwhile, and a backoff of its own
-//! for each key, so that one object's trouble holds up no other (P-28, TW-4).
+//! A queue of keys: one task per key at a time, another run when something changed meanwhile, and a backoff of its own
+//! for each key, so that one object that fails delays no other.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::{Debug, Display};
 use std::future::Future;
+use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,9 +19,9 @@ use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key as DelayKey;
 use tracing::{debug, error, warn};
 
-use super::backoff::{FIRST_BACKOFF, LONGEST_BACKOFF, NOT_LEADING, backoff};
-use super::failure::Failure;
+use super::failure::{Failure, NOT_LEADING, RETRIES};
 use super::heartbeat::Heartbeat;
+use crate::backoff::Backoff;
 use crate::state::ObjectKey;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::Controller;
@@ -32,20 +34,35 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 /// No key is left alone for longer: a moment in a status may be any, and timers reach no further than two years.
 const LONGEST_DELAY: Duration = Duration::from_hours(24);
 
-/// Runs `reconcile` for each key that arrives, until `shutdown`. A beat that arrives is not for it: it shows `pulse` that
-/// tasks of this queue begin and end.
-pub async fn run<F, Fut>(
+/// What a queue is given to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum WorkItem<K> {
+    /// The object, or whatever else the key names, is to be looked at.
+    Key(K),
+    /// Nothing changed: this shows that tasks of the queue begin and end.
+    Heartbeat,
+}
+
+/// What a queue may have for its keys.
+pub trait WorkKey: Clone + Eq + Hash + Debug + Display + Send + 'static {}
+
+impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> WorkKey for K {}
+
+/// Runs `reconcile` for each key that arrives, until `shutdown`. A heartbeat that arrives is not for it, but for
+/// `heartbeat`.
+pub async fn run<K, F, Fut>(
     controller: Controller,
-    mut arrivals: mpsc::UnboundedReceiver<ObjectKey>,
+    mut arrivals: mpsc::UnboundedReceiver<WorkItem<K>>,
     metrics: Metrics,
-    pulse: Heartbeat,
+    heartbeat: Heartbeat,
     shutdown: CancellationToken,
     reconcile: F,
 ) where
-    F: Fn(ObjectKey) -> Fut,
+    K: WorkKey,
+    F: Fn(K) -> Fut,
     Fut: Future<Output = Outcome> + Send + 'static,
 {
-    let mut queue = Queue { controller, metrics, ..Queue::new(controller, pulse) };
+    let mut queue = Queue::new(controller, metrics, heartbeat);
     loop {
         tokio::select! {
             biased;
@@ -55,7 +72,10 @@ pub async fn run<F, Fut>(
                     queue.start(key, &reconcile);
                 }
             }
-            Some(key) = arrivals.recv() => queue.arrive(key, &reconcile),
+            Some(item) = arrivals.recv() => match item {
+                WorkItem::Key(key) => queue.arrive(key, &reconcile),
+                WorkItem::Heartbeat => queue.start_heartbeat(),
+            },
             Some(expired) = queue.delays.next(), if !queue.delays.is_empty() => {
                 let key = expired.into_inner();
                 queue.delayed.remove(&key);
@@ -64,20 +84,20 @@ pub async fn run<F, Fut>(
         }
     }
     let _ = tokio::time::timeout(SHUTDOWN_GRACE, async { while queue.tasks.join_next().await.is_some() {} }).await;
-    queue.pulse.end();
+    queue.heartbeat.end();
 }
 
-struct Queue {
+struct Queue<K> {
     controller: Controller,
     metrics: Metrics,
-    pulse: Heartbeat,
+    heartbeat: Heartbeat,
     tasks: JoinSet<Outcome>,
-    running: HashMap<Id, Running>,
-    busy: HashSet<ObjectKey>,
-    changed: HashSet<ObjectKey>,
-    delays: DelayQueue<ObjectKey>,
-    delayed: HashMap<ObjectKey, DelayKey>,
-    failures: HashMap<ObjectKey, u32>,
+    running: HashMap<Id, Running<K>>,
+    busy: HashSet<K>,
+    changed: HashSet<K>,
+    delays: DelayQueue<K>,
+    delayed: HashMap<K, DelayKey>,
+    failures: HashMap<K, Backoff>,
 }
 
 /// How a task ended that did not do what it was for.
@@ -89,17 +109,18 @@ enum Trouble {
     Panicked,
 }
 
-struct Running {
-    key: ObjectKey,
+/// What a task is for.
+struct Running<K> {
+    item: WorkItem<K>,
     since: Instant,
 }
 
-impl Queue {
-    fn new(controller: Controller, pulse: Heartbeat) -> Self {
+impl<K: WorkKey> Queue<K> {
+    fn new(controller: Controller, metrics: Metrics, heartbeat: Heartbeat) -> Self {
         Self {
             controller,
-            metrics: Metrics::new(),
-            pulse,
+            metrics,
+            heartbeat,
             tasks: JoinSet::new(),
             running: HashMap::new(),
             busy: HashSet::new(),
@@ -110,9 +131,15 @@ impl Queue {
         }
     }
 
-    fn arrive<F, Fut>(&mut self, key: ObjectKey, reconcile: &F)
+    /// A heartbeat takes a task, as work does that waits for something.
+    fn start_heartbeat(&mut self) {
+        let id = self.tasks.spawn(async { Ok(None) }).id();
+        self.running.insert(id, Running { item: WorkItem::Heartbeat, since: Instant::now() });
+    }
+
+    fn arrive<F, Fut>(&mut self, key: K, reconcile: &F)
     where
-        F: Fn(ObjectKey) -> Fut,
+        F: Fn(K) -> Fut,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
         if self.busy.contains(&key) {
@@ -122,49 +149,45 @@ impl Queue {
         }
     }
 
-    fn start<F, Fut>(&mut self, key: ObjectKey, reconcile: &F)
+    fn start<F, Fut>(&mut self, key: K, reconcile: &F)
     where
-        F: Fn(ObjectKey) -> Fut,
+        F: Fn(K) -> Fut,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
         if let Some(delay) = self.delayed.remove(&key) {
             self.delays.remove(&delay);
         }
         let since = Instant::now();
-        let id = if key == ObjectKey::beat() {
-            self.tasks.spawn(async { Ok(None) }).id()
-        } else {
-            // Most looks have nothing to wait for, so they need no task. After a start, when all is looked at, the tasks for it
-            // were a third of the memory at its peak.
-            let mut look = Box::pin(reconcile(key.clone()));
-            match catch_unwind(AssertUnwindSafe(|| (&mut look).now_or_never())) {
-                Ok(None) => self.tasks.spawn(look).id(),
-                Ok(Some(outcome)) => return self.settle(&key, since, outcome.map_err(Trouble::Failed)),
-                Err(_) => return self.settle(&key, since, Err(Trouble::Panicked)),
-            }
+        // Most runs have nothing to wait for, so they need no task. After a start, when all keys are looked at, the tasks for
+        // them were a third of the memory at its peak.
+        let mut run = Box::pin(reconcile(key.clone()));
+        let id = match catch_unwind(AssertUnwindSafe(|| (&mut run).now_or_never())) {
+            Ok(None) => self.tasks.spawn(run).id(),
+            Ok(Some(outcome)) => return self.settle(&key, since, outcome.map_err(Trouble::Failed)),
+            Err(_) => return self.settle(&key, since, Err(Trouble::Panicked)),
         };
         self.busy.insert(key.clone());
-        self.running.insert(id, Running { key, since });
+        self.running.insert(id, Running { item: WorkItem::Key(key), since });
     }
 
     /// The key to run again at once, if it changed while it ran.
-    fn finish(&mut self, finished: Result<(Id, Outcome), JoinError>) -> Option<ObjectKey> {
+    fn finish(&mut self, finished: Result<(Id, Outcome), JoinError>) -> Option<K> {
         let (id, outcome) = match finished {
             Ok((id, outcome)) => (id, outcome.map_err(Trouble::Failed)),
             Err(panic) => (panic.id(), Err(Trouble::Panicked)),
         };
-        let Running { key, since } = self.running.remove(&id)?;
+        let Running { item, since } = self.running.remove(&id)?;
+        let WorkItem::Key(key) = item else {
+            self.heartbeat.beat();
+            return None;
+        };
         self.busy.remove(&key);
-        if key == ObjectKey::beat() {
-            self.pulse.beat();
-            return self.changed.take(&key);
-        }
         self.settle(&key, since, outcome);
         self.changed.take(&key)
     }
 
-    /// Notes how a look at a key ended, and when the next one is due.
-    fn settle(&mut self, key: &ObjectKey, since: Instant, outcome: Result<Option<Timestamp>, Trouble>) {
+    /// Notes how a run for a key ended, and when the next one is due.
+    fn settle(&mut self, key: &K, since: Instant, outcome: Result<Option<Timestamp>, Trouble>) {
         let again = match outcome {
             Err(Trouble::Failed(Failure::NotLeading(_))) => {
                 debug!(controller = self.controller.as_str(), %key, "left alone: this process does not lead at the moment");
@@ -186,11 +209,10 @@ impl Queue {
         }
     }
 
-    fn back_off(&mut self, key: &ObjectKey, reason: &str) -> Duration {
-        let failures = self.failures.entry(key.clone()).or_insert(0);
-        let delay = backoff(FIRST_BACKOFF, LONGEST_BACKOFF, *failures);
-        *failures += 1;
-        let (controller, tries, again_in_ms) = (self.controller.as_str(), *failures, delay.as_millis());
+    fn back_off(&mut self, key: &K, reason: &str) -> Duration {
+        let backoff = self.failures.entry(key.clone()).or_default();
+        let delay = backoff.failed(RETRIES, Timestamp::now());
+        let (controller, tries, again_in_ms) = (self.controller.as_str(), backoff.failures(), delay.as_millis());
         if tries > 8 {
             error!(controller, %key, tries, again_in_ms, %reason, "still failing");
         } else {
@@ -204,21 +226,30 @@ fn delay_until(moment: Timestamp) -> Duration {
     Duration::try_from(moment.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO).min(LONGEST_DELAY)
 }
 
-/// Whom to wake.
+/// Puts work into one queue; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Waker(Arc<mpsc::UnboundedSender<ObjectKey>>);
+pub struct Waker<K = ObjectKey>(Arc<mpsc::UnboundedSender<WorkItem<K>>>);
 
-impl Waker {
-    /// A waker and the keys that it is called with.
-    pub fn new() -> (Self, mpsc::UnboundedReceiver<ObjectKey>) {
+impl<K> Waker<K> {
+    /// A waker and the work that it is given.
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<WorkItem<K>>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(Arc::new(sender)), receiver)
     }
 
     /// Has `key` looked at.
-    pub fn wake(&self, key: ObjectKey) {
-        // Nobody listens any more only while the process ends.
-        let _ = self.0.send(key);
+    pub fn wake(&self, key: impl Into<K>) {
+        self.send(WorkItem::Key(key.into()));
+    }
+
+    /// Sends a heartbeat through the queue.
+    pub fn send_heartbeat(&self) {
+        self.send(WorkItem::Heartbeat);
+    }
+
+    fn send(&self, item: WorkItem<K>) {
+        // The queue is gone only while the process ends.
+        let _ = self.0.send(item);
     }
 }
 
@@ -230,7 +261,7 @@ mod tests {
     use crate::telemetry::Health;
     use crate::telemetry::labels::Queue as Queue_;
 
-    fn pulse() -> Heartbeat {
+    fn heartbeat() -> Heartbeat {
         Heartbeat::begin(Queue_::Pools, Health::new(), Metrics::new())
     }
 
@@ -245,7 +276,7 @@ mod tests {
         let (runs, at_once) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         let (end, counted, overlap, again) = (shutdown.clone(), runs.clone(), at_once.clone(), waker.clone());
         waker.wake(key("a"));
-        run(Controller::Pool, keys, Metrics::new(), pulse(), shutdown, move |key| {
+        run(Controller::Pool, keys, Metrics::new(), heartbeat(), shutdown, move |key: ObjectKey| {
             let (counted, overlap, again, end) = (counted.clone(), overlap.clone(), again.clone(), end.clone());
             async move {
                 assert_eq!(overlap.fetch_add(1, Ordering::SeqCst), 0);
@@ -272,7 +303,7 @@ mod tests {
         let (tries, end) = (Arc::new(AtomicU32::new(0)), shutdown.clone());
         let counted = tries.clone();
         waker.wake(key("bad"));
-        run(Controller::Pool, keys, Metrics::new(), pulse(), shutdown, move |_| {
+        run(Controller::Pool, keys, Metrics::new(), heartbeat(), shutdown, move |_: ObjectKey| {
             let (counted, end) = (counted.clone(), end.clone());
             async move {
                 assert!(counted.fetch_add(1, Ordering::SeqCst) > 0, "the first try fails");
@@ -291,7 +322,7 @@ mod tests {
         let (has_a_task, end) = (Arc::new(parking_lot::Mutex::new(Vec::new())), shutdown.clone());
         let seen = has_a_task.clone();
         waker.wake(key("a"));
-        run(Controller::Pool, keys, Metrics::new(), pulse(), shutdown, move |_| {
+        run(Controller::Pool, keys, Metrics::new(), heartbeat(), shutdown, move |_: ObjectKey| {
             let (seen, end) = (seen.clone(), end.clone());
             async move {
                 // The queue itself runs in no task here.
@@ -307,11 +338,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_beat_goes_through_the_queue_and_reaches_no_reconcile() {
+    async fn a_heartbeat_goes_through_the_queue_and_reaches_no_reconcile() {
         let (waker, keys) = Waker::new();
         let (health, metrics, shutdown) = (Health::new(), Metrics::new(), CancellationToken::new());
-        let pulse = Heartbeat::begin(Queue_::Pools, health.clone(), metrics.clone());
-        waker.wake(ObjectKey::beat());
+        let heartbeat = Heartbeat::begin(Queue_::Pools, health.clone(), metrics.clone());
+        waker.send_heartbeat();
         let seen = metrics.clone();
         let end = shutdown.clone();
         let turned = async move {
@@ -320,7 +351,7 @@ mod tests {
             }
             end.cancel();
         };
-        let running = run(Controller::Pool, keys, metrics, pulse, shutdown, |key| async move {
+        let running = run(Controller::Pool, keys, metrics, heartbeat, shutdown, |key: ObjectKey| async move {
             panic!("{key} is no object");
         });
         tokio::join!(running, turned);
@@ -333,7 +364,7 @@ mod tests {
         let (metrics, shutdown) = (Metrics::new(), CancellationToken::new());
         waker.wake(key("a"));
         let (end, tries) = (shutdown.clone(), Arc::new(AtomicU32::new(0)));
-        run(Controller::Pool, keys, metrics.clone(), pulse(), shutdown, move |_| {
+        run(Controller::Pool, keys, metrics.clone(), heartbeat(), shutdown, move |_: ObjectKey| {
             let (end, tries) = (end.clone(), tries.clone());
             async move {
                 if tries.fetch_add(1, Ordering::SeqCst) == 0 {

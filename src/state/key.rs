@@ -26,14 +26,57 @@ impl ObjectKey {
         Self(Arc::new(Names { namespace: namespace.into(), name: name.into() }))
     }
 
-    /// The key of no object: of the beat that goes through a queue to show that it turns.
-    pub fn beat() -> Self {
-        Self::new("", "")
-    }
-
     /// The key of `object`.
     pub fn of<K: ResourceExt>(object: &K) -> Self {
         Self::new(object.namespace().unwrap_or_default(), object.name_any())
+    }
+}
+
+/// Where claims wait.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum QueueKey {
+    /// At the pool of this name, which may not exist.
+    Pool(ObjectKey),
+    /// In this namespace, by a selector that matches none of its pools.
+    NoMatch(Arc<str>),
+}
+
+impl QueueKey {
+    /// The namespace of the pool, or of the claims that match none.
+    pub fn namespace(&self) -> &str {
+        match self {
+            Self::Pool(pool) => &pool.namespace,
+            Self::NoMatch(namespace) => namespace,
+        }
+    }
+
+    /// The pool, if it is one.
+    pub const fn pool(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::Pool(pool) => Some(pool),
+            Self::NoMatch(_) => None,
+        }
+    }
+}
+
+impl From<ObjectKey> for QueueKey {
+    fn from(pool: ObjectKey) -> Self {
+        Self::Pool(pool)
+    }
+}
+
+impl fmt::Display for QueueKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pool(pool) => write!(f, "{pool}"),
+            Self::NoMatch(namespace) => write!(f, "claims of {namespace} that match no pool"),
+        }
+    }
+}
+
+impl fmt::Debug for QueueKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 

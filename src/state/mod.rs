@@ -6,9 +6,10 @@ pub mod cluster_state;
 pub mod contents;
 mod key;
 pub mod key_ring;
+pub mod lock_order;
 pub mod namespace_labels;
 pub mod pool_queue;
 pub mod store;
 
 pub use cluster_state::{Change, World};
-pub use key::ObjectKey;
+pub use key::{ObjectKey, QueueKey};

@@ -209,14 +209,14 @@ impl WatchedKind {
 label_values! {
     /// A queue of the controllers.
     Queue {
-        /// Pools: the reaper.
+        /// Pools.
         Pools => "pools",
         /// Members.
         Members => "members",
         /// Claims to be paired.
-        Binder => "binder",
-        /// Bound claims.
-        Holds => "holds",
+        Pairing => "binder",
+        /// Claims that are bound or have ended.
+        Claims => "holds",
         /// Launch configs.
         LaunchConfigs => "launch_configs",
     }
@@ -342,9 +342,9 @@ label_values! {
 label_values! {
     /// A controller of the operator.
     Controller {
-        /// The reaper.
+        /// Pools.
         Pool => "pool",
-        /// The binder.
+        /// Claims.
         Claim => "claim",
         /// Machines of members.
         Member => "member",

@@ -1,4 +1,4 @@
-//! The claim protocol (`DESIGN.md` §3 and §4), explored to the end.
+//! The claim protocol, explored to the end.
 //!
 //! `docs/adr/0001-claim-protocol.md` tells what is modelled, within which bounds, and what it found.
 //! States and times are printed with `--nocapture`; `BULLPEN_MODEL=full` adds the largest configuration.

@@ -80,15 +80,15 @@ async fn no_rule_grants_more_than_it_names() {
     }
 }
 
-/// What README and `docs/install.md` tell people to type has to be there.
+/// What README and `docs/operate/install.md` tell people to type has to be there.
 #[test]
 fn the_folders_that_the_docs_name_are_there() {
-    let text = std::fs::read_to_string(root().join("docs/install.md")).expect("a page");
+    let text = std::fs::read_to_string(root().join("docs/operate/install.md")).expect("a page");
     let words = text.split(|letter: char| letter.is_whitespace() || "`()".contains(letter));
     let paths: Vec<&str> = words.filter(|word| word.starts_with("deploy/") || word.starts_with("charts/")).collect();
     assert!(paths.len() > 5, "{paths:?}");
     for path in paths {
         let path = path.trim_end_matches(['.', ',', ':', ';']);
-        assert!(root().join(path).exists(), "docs/install.md names {path}");
+        assert!(root().join(path).exists(), "docs/operate/install.md names {path}");
     }
 }

@@ -1,4 +1,4 @@
-//! The states of a member and the phases of a claim, and which follows which (`DESIGN.md` §3 and §4).
+//! The states of a member and the phases of a claim, and which follows which (`docs/use/resources.md`).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -16,7 +16,7 @@ pub struct SimcloudArgs {
     /// The name of the cloud's account
     #[arg(long, default_value = "sim-1", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub account: String,
-    /// What goes wrong from the start, as YAML or JSON; see docs/simcloud.md
+    /// What goes wrong from the start, as YAML or JSON; see docs/use/simcloud.md
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
     /// With the same seed and the same calls, ids, boot times and faults come out the same [default: drawn; the ledger's first

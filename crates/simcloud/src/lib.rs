@@ -1,7 +1,7 @@
 //! The simulated cloud: a server of its own, so that the operator can be killed while the machines live on.
 //!
 //! [`cloud::Cloud`] is the whole behaviour, as a pure state machine; [`serve`] is a thin shell around it.
-//! `docs/simcloud.md` documents the API for users.
+//! `docs/use/simcloud.md` documents the API for users.
 #![forbid(unsafe_code)]
 
 mod addresses;

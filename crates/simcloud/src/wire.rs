@@ -1,4 +1,4 @@
-//! The bodies of the HTTP API, as `docs/simcloud.md` documents them; shared by the server and its clients.
+//! The bodies of the HTTP API, as `docs/use/simcloud.md` documents them; shared by the server and its clients.
 
 use std::collections::BTreeMap;
 

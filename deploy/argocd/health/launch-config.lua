@@ -1,4 +1,4 @@
--- Health of a LaunchConfig in Argo CD; docs/gitops.md has the table. Argo CD gives scripts no string library.
+-- Health of a LaunchConfig in Argo CD; docs/operate/gitops.md has the table. Argo CD gives scripts no string library.
 local status = obj.status or {}
 
 local function condition(name)

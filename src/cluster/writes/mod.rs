@@ -3,6 +3,7 @@
 //! Each write of a member or a claim is a compare-and-swap on the version that it was decided on. The object that an
 //! answer shows is in the world before the writer goes on, so that the next decision sees it.
 
+pub mod recovery;
 pub mod secrets;
 pub mod status;
 
@@ -12,8 +13,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bullpen_api::{PoolClaim, PoolMember};
 use bullpen_plan::claim::{Answer, Found};
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
@@ -23,6 +22,8 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use thiserror::Error;
 use tokio::sync::{Semaphore, SemaphorePermit};
+
+pub use recovery::Written;
 
 use super::client::Clients;
 use super::lease::leadership::{Leadership, NotLeading};
@@ -44,13 +45,22 @@ pub struct WriteError {
     verb: &'static str,
     kind: String,
     key: ObjectKey,
-    source: Box<dyn std::error::Error + Send + Sync>,
+    source: NotWritten,
+}
+
+/// Who refused a write.
+#[derive(Debug, Error)]
+enum NotWritten {
+    #[error(transparent)]
+    ApiServer(Box<kube::Error>),
+    #[error(transparent)]
+    NotLeading(NotLeading),
 }
 
 impl WriteError {
     /// Whether it was not even sent, because this process does not lead at the moment.
-    pub fn is_not_leading(&self) -> bool {
-        self.source.is::<NotLeading>()
+    pub const fn is_not_leading(&self) -> bool {
+        matches!(self.source, NotWritten::NotLeading(_))
     }
 }
 
@@ -86,7 +96,7 @@ const MANY_BINDINGS: usize = 16;
 const PLACES_IN_A_BURST: u32 = 16;
 
 /// A kind that is written here.
-pub trait Written:
+pub trait WrittenKind:
     Kept
     + Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + HasStatus<Status: Serialize>
@@ -105,20 +115,20 @@ pub trait Written:
     }
 }
 
-impl Written for bullpen_api::InstancePool {
+impl WrittenKind for bullpen_api::InstancePool {
     const KIND: WriteKind = WriteKind::InstancePool;
 }
-impl Written for bullpen_api::LaunchConfig {
+impl WrittenKind for bullpen_api::LaunchConfig {
     const KIND: WriteKind = WriteKind::LaunchConfig;
 }
-impl Written for PoolMember {
+impl WrittenKind for PoolMember {
     const KIND: WriteKind = WriteKind::PoolMember;
 
     fn pool(&self) -> Option<ObjectKey> {
         Some(ObjectKey::new(self.namespace().unwrap_or_default(), self.spec.pool_ref.name.as_str()))
     }
 }
-impl Written for PoolClaim {
+impl WrittenKind for PoolClaim {
     const KIND: WriteKind = WriteKind::PoolClaim;
 }
 
@@ -137,7 +147,7 @@ impl Writes {
     }
 
     /// The turn of a write of upkeep. The semaphore is never closed.
-    async fn upkeep_turn<K: Written>(&self, object: &K) -> Option<SemaphorePermit<'_>> {
+    async fn upkeep_turn<K: WrittenKind>(&self, object: &K) -> Option<SemaphorePermit<'_>> {
         let crowded = self.bindings.load(Ordering::Relaxed) >= MANY_BINDINGS
             && !object.pool().is_some_and(|pool| self.world.with(|state| state.is_waited_for(&pool)));
         self.upkeep.acquire_many(if crowded { PLACES_IN_A_BURST } else { 1 }).await.ok()
@@ -170,29 +180,18 @@ impl Writes {
         self.settle(WriteVerb::Create, &key, api.create(&PostParams::default(), member).await)
     }
 
-    /// Replaces the status of `object`, on the version that `object` has.
+    /// Replaces the status of `object`, on the version that `object` has, for who decides by each answer what is next. All
+    /// others use [`update_status`](Self::update_status).
     ///
     /// # Errors
     /// `Conflict` when the stored version is another one; otherwise as the API server answered.
-    pub async fn update_status<K: Written>(&self, object: &K) -> Result<Arc<K>, WriteError> {
+    pub async fn try_update_status<K: WrittenKind>(&self, object: &K) -> Result<Arc<K>, WriteError> {
         let answer = replace_status(&self.clients.direct, object).await;
         self.settle(WriteVerb::UpdateStatus, &ObjectKey::of(object), answer)
     }
 
-    /// The same for what no claim waits for: when its turn comes.
-    ///
-    /// # Errors
-    /// Those of [`update_status`](Self::update_status).
-    pub async fn keep_status<K: Written>(&self, object: &K) -> Result<Arc<K>, WriteError> {
-        let _turn = self.upkeep_turn(object).await;
-        self.update_status(object).await
-    }
-
     /// Sets the finalizers of `object`, on the version that `object` has.
-    ///
-    /// # Errors
-    /// `Conflict` when the stored version is another one; otherwise as the API server answered.
-    pub async fn set_finalizers<K: Written>(&self, object: &K, finalizers: &[String]) -> Result<Arc<K>, WriteError> {
+    async fn set_finalizers<K: WrittenKind>(&self, object: &K, finalizers: &[String]) -> Result<Arc<K>, WriteError> {
         let key = ObjectKey::of(object);
         let api: Api<K> = self.api(&key.namespace);
         let patch = json!({"metadata": {
@@ -211,24 +210,8 @@ impl Writes {
         settled
     }
 
-    /// Deletes `member` as it was seen: with its uid and its version as preconditions, so that one that was claimed in
-    /// between survives. The member stays, with a deletionTimestamp, until its machine is gone.
-    ///
-    /// # Errors
-    /// `Conflict` when the stored version is another one; otherwise as the API server answered.
-    pub async fn delete_member(&self, member: &PoolMember) -> Result<(), WriteError> {
-        self.delete(member).await
-    }
-
-    /// Deletes a claim that has ended, as it was seen.
-    ///
-    /// # Errors
-    /// Those of [`delete_member`](Self::delete_member).
-    pub async fn delete_claim(&self, claim: &PoolClaim) -> Result<(), WriteError> {
-        self.delete(claim).await
-    }
-
-    async fn delete<K: Written>(&self, object: &K) -> Result<(), WriteError> {
+    /// Deletes an object as it was seen. What is left of it if finalizers keep it.
+    async fn try_delete<K: WrittenKind>(&self, object: &K) -> Result<Option<Arc<K>>, WriteError> {
         let key = ObjectKey::of(object);
         let api: Api<K> = self.api(&key.namespace);
         let uid = object.uid().unwrap_or_default();
@@ -241,10 +224,11 @@ impl Writes {
         match api.delete(&key.name, &parameters).await {
             Ok(either) => {
                 self.count::<K>(WriteVerb::Delete, WriteOutcome::Ok);
-                either.map_left(|deleting| drop(self.world.answered(deleting))).map_right(|_| {
+                let deleting = either.map_left(|deleting| self.world.answered(deleting)).left();
+                if deleting.is_none() {
                     self.world.answered_gone::<K>(&key, &uid);
-                });
-                Ok(())
+                }
+                Ok(deleting)
             }
             Err(error) => Err(self.refusal::<K>(WriteVerb::Delete, &key, error)),
         }
@@ -252,7 +236,7 @@ impl Writes {
 
     /// Reads an object past every cache. One in a namespace that is not watched is not asked for: whatever the answer, nobody
     /// would see it change.
-    pub async fn get<K: Written>(&self, key: &ObjectKey) -> Found<Arc<K>> {
+    pub async fn get<K: WrittenKind>(&self, key: &ObjectKey) -> Found<Arc<K>> {
         if !self.world.watches(&key.namespace) {
             return Found::Unproved;
         }
@@ -272,23 +256,23 @@ impl Writes {
         self.clients.direct.clone()
     }
 
-    fn api<K: Written>(&self, namespace: &str) -> Api<K> {
+    fn api<K: WrittenKind>(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.clients.direct.clone(), namespace)
     }
 
-    /// The fence of the lease (`DESIGN.md` §8): asked right before an object is made or deleted.
-    fn may_act<K: Written>(&self, verb: WriteVerb, key: &ObjectKey) -> Result<(), WriteError> {
+    /// The fence of the lease (`docs/operate/leadership.md`): asked right before an object is made or deleted.
+    fn may_act<K: WrittenKind>(&self, verb: WriteVerb, key: &ObjectKey) -> Result<(), WriteError> {
         self.leadership.check().map_err(|not_leading| WriteError {
             answer: Answer::Refused,
             namespace_terminating: false,
             verb: verb.as_str(),
             kind: K::kind(&()).into_owned(),
             key: key.clone(),
-            source: Box::new(not_leading),
+            source: NotWritten::NotLeading(not_leading),
         })
     }
 
-    fn settle<K: Written>(
+    fn settle<K: WrittenKind>(
         &self,
         verb: WriteVerb,
         key: &ObjectKey,
@@ -303,7 +287,7 @@ impl Writes {
         }
     }
 
-    fn refusal<K: Written>(&self, verb: WriteVerb, key: &ObjectKey, error: kube::Error) -> WriteError {
+    fn refusal<K: WrittenKind>(&self, verb: WriteVerb, key: &ObjectKey, error: kube::Error) -> WriteError {
         let answer = answer_of(&error, &key.name);
         let outcome = match answer {
             Answer::Conflict => WriteOutcome::Conflict,
@@ -317,11 +301,11 @@ impl Writes {
             verb: verb.as_str(),
             kind: K::kind(&()).into_owned(),
             key: key.clone(),
-            source: Box::new(error),
+            source: NotWritten::ApiServer(Box::new(error)),
         }
     }
 
-    fn count<K: Written>(&self, verb: WriteVerb, outcome: WriteOutcome) {
+    fn count<K: WrittenKind>(&self, verb: WriteVerb, outcome: WriteOutcome) {
         self.metrics.api_write(K::KIND, verb, outcome);
     }
 }
@@ -348,100 +332,5 @@ pub(super) fn is_namespace_terminating(error: &kube::Error) -> bool {
         .is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
 }
 
-/// The moment as `metadata` has it.
-pub fn metadata_time(time: Option<&Time>) -> Option<Timestamp> {
-    time.map(|time| time.0)
-}
-
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use bullpen_plan::operator::watched_namespaces::WatchedNamespaces;
-
-    use super::*;
-
-    fn error(code: u16, name: &str) -> kube::Error {
-        let status = json!({"code": code, "details": {"name": name}});
-        kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))
-    }
-
-    fn member() -> PoolMember {
-        serde_json::from_value(json!({
-            "metadata": {"namespace": "ci", "name": "linux-x7", "uid": "u", "resourceVersion": "4"},
-            "spec": {
-                "poolRef": {"name": "linux", "uid": "p"},
-                "placement": {"launchConfig": "sim", "generation": 1, "image": "i", "zone": "z"},
-                "templateHash": "h",
-            },
-        }))
-        .unwrap()
-    }
-
-    #[tokio::test]
-    async fn without_the_lease_no_member_is_made_or_deleted_and_every_other_write_is_sent() {
-        let sent = Arc::new(AtomicU32::new(0));
-        let counted = sent.clone();
-        let server = tower::service_fn(move |_: http::Request<kube::client::Body>| {
-            counted.fetch_add(1, Ordering::SeqCst);
-            let answer = http::Response::builder().status(500).body(kube::client::Body::empty());
-            async move { Ok::<_, std::convert::Infallible>(answer.unwrap()) }
-        });
-        let client = kube::Client::new(server, "ci");
-        let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
-        let leadership = Leadership::acquired(crate::cluster::lease::leadership::boottime());
-        let writes = Writes::new(clients, World::new(WatchedNamespaces::All).0, Metrics::new(), leadership.clone());
-        let member = member();
-
-        leadership.end();
-        assert!(writes.create_member(&member).await.unwrap_err().is_not_leading());
-        assert!(writes.delete_member(&member).await.unwrap_err().is_not_leading());
-        assert_eq!(sent.load(Ordering::SeqCst), 0);
-        assert!(!writes.update_status(&member).await.unwrap_err().is_not_leading());
-        assert_eq!(sent.load(Ordering::SeqCst), 1, "a compare-and-swap is safe in anybody's hands");
-        leadership.renewed(crate::cluster::lease::leadership::boottime());
-        assert!(!writes.delete_member(&member).await.unwrap_err().is_not_leading());
-        assert_eq!(sent.load(Ordering::SeqCst), 2);
-    }
-
-    #[tokio::test]
-    async fn upkeep_stands_back_while_many_bindings_go_on_but_never_stops_nor_where_claims_wait_for_it() {
-        let server = tower::service_fn(|_: http::Request<kube::client::Body>| async {
-            Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::empty()))
-        });
-        let client = kube::Client::new(server, "ci");
-        let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
-        let leadership = Leadership::acquired(crate::cluster::lease::leadership::boottime());
-        let world = World::new(WatchedNamespaces::All).0;
-        let (writes, member) = (Writes::new(clients, world.clone(), Metrics::new(), leadership), member());
-        let at_once = || {
-            let turns = std::iter::from_fn(|| futures::FutureExt::now_or_never(writes.upkeep_turn(&member)).flatten());
-            turns.collect::<Vec<_>>().len()
-        };
-        assert_eq!(at_once(), 64);
-        let bindings: Vec<_> = (0..16).map(|_| writes.binding()).collect();
-        assert_eq!(at_once(), 4);
-        let claim = json!({
-            "metadata": {"namespace": "ci", "name": "build", "uid": "c", "resourceVersion": "5"},
-            "spec": {"poolRef": {"name": "linux"}},
-        });
-        let claim: PoolClaim = serde_json::from_value(claim).unwrap();
-        world.answered(claim.clone());
-        // What a task may do in one go is bounded.
-        tokio::task::yield_now().await;
-        assert_eq!(at_once(), 64, "a claim waits for what upkeep brings");
-        world.answered_gone::<PoolClaim>(&ObjectKey::of(&claim), "c");
-        assert_eq!(at_once(), 4);
-        tokio::task::yield_now().await;
-        drop(bindings);
-        assert_eq!(at_once(), 64);
-    }
-
-    #[test]
-    fn only_a_404_that_names_the_object_proves_that_it_is_gone() {
-        assert_eq!(answer_of(&error(404, "a"), "a"), Answer::NotFound);
-        assert_eq!(answer_of(&error(404, ""), "a"), Answer::Ambiguous);
-        assert_eq!(answer_of(&error(403, "a"), "a"), Answer::Refused);
-        assert_eq!(answer_of(&error(504, "a"), "a"), Answer::Ambiguous);
-    }
-}
+mod tests;

@@ -1,9 +1,9 @@
-//! A claimed member: the fate table applied (`DESIGN.md` §4, step 4).
+//! A claimed member: the fate table applied (`docs/adr/0001-claim-protocol.md`).
 
 use std::sync::Arc;
 
 use bullpen_api::{PoolClaim, PoolMember};
-use bullpen_plan::claim::{Answer, ClaimView, Evidence, Fate, Found, binding, fate};
+use bullpen_plan::claim::{ClaimView, Evidence, Fate, Found, binding, fate};
 use bullpen_plan::{claim, member};
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
@@ -11,9 +11,9 @@ use tracing::{info, warn};
 use super::bind;
 use super::bind::Finished;
 use super::secret;
-use crate::controllers::context::Context;
+use crate::cluster::Written;
+use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
-use crate::controllers::member::deletion::delete_member;
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
 
@@ -34,14 +34,14 @@ pub enum Held {
 const PROOF_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
 /// Decides what becomes of a claimed member, and does what the table says.
-pub async fn decide(context: &Context, member: &Arc<PoolMember>) -> Result<Held, Failure> {
+pub async fn decide(controller: &ClaimController, member: &Arc<PoolMember>) -> Result<Held, Failure> {
     let uid = convert::uid(member.as_ref());
-    if let Some(since) = context.machines.with(&uid, context.started, |record| record.ending_since) {
+    if let Some(since) = controller.machines.with(&uid, |record| record.ending_since) {
         return Ok(Held::Ends(since));
     }
     let Some(reference) = convert::status(member).claim_ref else { return Ok(Held::Lives) };
     let claim_key = ObjectKey::new(reference.namespace.clone(), reference.name.clone());
-    let (in_hand, cached) = context.world.with(|state| {
+    let (in_hand, cached) = controller.common.world.with(|state| {
         let in_hand = state.claims_in_hand.contains(&reference.uid) || state.claims_being_told.contains(&reference.uid);
         (in_hand, convert::claim_evidence(state, &claim_key, &reference.uid))
     });
@@ -49,29 +49,29 @@ pub async fn decide(context: &Context, member: &Arc<PoolMember>) -> Result<Held,
         // It is let go in a moment, and then this member is woken.
         return Ok(Held::Later(None));
     }
-    if !context.world.watches(&claim_key.namespace) {
-        return Ok(unwatched(context, member, &claim_key));
+    if !controller.common.world.watches(&claim_key.namespace) {
+        return Ok(unwatched(controller, member, &claim_key));
     }
-    let first = judge(context, member, &reference.uid, &cached);
+    let first = judge(controller, member, &reference.uid, &cached);
     if first == Fate::FinishBinding
-        && let Some(later) = secret::held_until(context, &reference.uid, Timestamp::now())
+        && let Some(later) = secret::held_until(controller, &reference.uid, Timestamp::now())
     {
         return Ok(Held::Later(Some(later)));
     }
     let (decided, live) = if first == Fate::ConfirmFirst || needs_claim(first) {
-        let found = context.writes.get::<PoolClaim>(&claim_key).await;
+        let found = controller.common.writes.get::<PoolClaim>(&claim_key).await;
         let evidence = Evidence::from_get(&reference.uid, convert::found(&found, convert::claim_view));
-        (judge(context, member, &reference.uid, &evidence), found)
+        (judge(controller, member, &reference.uid, &evidence), found)
     } else {
         (first, Found::Unproved)
     };
-    act(context, member, decided, live).await
+    act(controller, member, decided, live).await
 }
 
 /// Nobody would see the claim end, so nothing is proved of it and the member stays. The pool says so.
-fn unwatched(context: &Context, member: &PoolMember, claim: &ObjectKey) -> Held {
+fn unwatched(controller: &ClaimController, member: &PoolMember, claim: &ObjectKey) -> Held {
     let uid = convert::uid(member);
-    if context.machines.with(&uid, context.started, |record| !std::mem::replace(&mut record.unwatched_told, true)) {
+    if controller.machines.with(&uid, |record| !std::mem::replace(&mut record.unwatched_told, true)) {
         warn!(member = %ObjectKey::of(member), %claim, "held by a claim in a namespace that is not watched: kept as it is");
     }
     Held::Lives
@@ -82,8 +82,13 @@ const fn needs_claim(fate: Fate) -> bool {
     matches!(fate, Fate::FinishBinding | Fate::ClaimLost)
 }
 
-fn judge(context: &Context, member: &PoolMember, claim: &str, evidence: &Evidence<ClaimView<String>>) -> Fate {
-    context.world.with(|state| {
+fn judge(
+    controller: &ClaimController,
+    member: &PoolMember,
+    claim: &str,
+    evidence: &Evidence<ClaimView<String>>,
+) -> Fate {
+    controller.common.world.with(|state| {
         let this = convert::held_member(member, state);
         let others: Vec<_> = state
             .members_claimed_by(claim)
@@ -95,7 +100,7 @@ fn judge(context: &Context, member: &PoolMember, claim: &str, evidence: &Evidenc
 }
 
 async fn act(
-    context: &Context,
+    controller: &ClaimController,
     member: &Arc<PoolMember>,
     decided: Fate,
     claim: Found<Arc<PoolClaim>>,
@@ -108,30 +113,30 @@ async fn act(
         (Fate::Waits | Fate::ConfirmFirst, _) => Ok(Held::Later(None)),
         (Fate::FinishBinding, Found::Object(claim)) => {
             info!(claim = %ObjectKey::of(claim.as_ref()), member = %ObjectKey::of(member.as_ref()), "finishes a binding that was begun before");
-            match bind::finish(context, claim, member).await {
+            match bind::finish(controller, claim, member).await {
                 Finished::Judged => Ok(Held::Changed),
                 Finished::Later(moment) => Ok(Held::Later(Some(moment))),
             }
         }
         (Fate::ClaimLost, Found::Object(claim)) => {
-            lose(context, &claim).await?;
+            lose(controller, &claim).await?;
             Ok(Held::Changed)
         }
         (Fate::FinishBinding | Fate::ClaimLost, _) => Ok(Held::Later(Timestamp::now().checked_add(PROOF_PAUSE).ok())),
         // Its key may have been in a Secret that somebody has seen: nobody else gets the machine.
         (Fate::GivenBack, Found::Object(claim)) if has_shown_key(member, &claim) => {
-            delete_member(context, member).await?;
+            controller.common.writes.delete_member(member).await?;
             Ok(Held::Changed)
         }
         (Fate::GivenBack, _) => {
-            give_back(context, member).await?;
+            give_back(controller, member).await?;
             Ok(Held::Changed)
         }
         // It goes once it is let go, which wakes it.
         (Fate::Terminated, _) if member.spec.hold && !convert::deleting(member.as_ref()) => Ok(Held::Later(None)),
         (Fate::Terminated, _) if convert::deleting(member.as_ref()) => Ok(Held::Ends(Timestamp::now())),
         (Fate::Terminated, _) => {
-            delete_member(context, member).await?;
+            controller.common.writes.delete_member(member).await?;
             Ok(Held::Changed)
         }
     }
@@ -143,31 +148,17 @@ fn has_shown_key(member: &PoolMember, claim: &PoolClaim) -> bool {
 }
 
 /// The member's machine is gone: the claim says so before the member goes.
-pub async fn lose(context: &Context, claim: &Arc<PoolClaim>) -> Result<(), Failure> {
-    let key = ObjectKey::of(claim.as_ref());
-    match context.writes.update_status(&claim::status::lost(claim, Timestamp::now())).await {
-        Ok(_) => {
-            warn!(claim = %key, "the machine of a claim is gone");
-            context.events.warn(claim.as_ref(), "Lost", "Observe", "the machine that this claim held is gone".into());
-            Ok(())
-        }
-        Err(error) if error.answer == Answer::NotFound => {
-            context.world.answered_gone::<PoolClaim>(&key, &convert::uid(claim.as_ref()));
-            Ok(())
-        }
-        Err(error) => {
-            context.writes.get::<PoolClaim>(&key).await;
-            Err(error.into())
-        }
+pub async fn lose(controller: &ClaimController, claim: &Arc<PoolClaim>) -> Result<(), Failure> {
+    let written = controller.common.writes.update_status(&claim::status::lost(claim, Timestamp::now())).await?;
+    if let Written::Written(_) = written {
+        warn!(claim = %ObjectKey::of(claim.as_ref()), "the machine of a claim is gone");
+        let note = "the machine that this claim held is gone".to_owned();
+        controller.common.events.warn(claim.as_ref(), "Lost", "Observe", note);
     }
+    Ok(())
 }
 
-async fn give_back(context: &Context, member: &PoolMember) -> Result<(), Failure> {
-    match context.writes.update_status(&member::status::given_back(member, Timestamp::now())).await {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            context.writes.get::<PoolMember>(&ObjectKey::of(member)).await;
-            Err(error.into())
-        }
-    }
+async fn give_back(controller: &ClaimController, member: &PoolMember) -> Result<(), Failure> {
+    controller.common.writes.update_status(&member::status::given_back(member, Timestamp::now())).await?;
+    Ok(())
 }

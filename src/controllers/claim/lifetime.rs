@@ -1,4 +1,4 @@
-//! What becomes of a claim after it was bound (`DESIGN.md` §4, steps 4 to 6): it keeps its member or is Lost, is renewed or
+//! What becomes of a claim after it was bound (`docs/use/claims.md`): it keeps its member or is Lost, is renewed or
 //! Expired, is flagged once if it lasts, and goes as a record if its pool says so. It ends before its member does: the fate
 //! table sees to that, in [`held`](crate::controllers::claim::fate), which also has the member that is there and lost its machine.
 
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use bullpen_api::{ClaimPhase, PoolClaim, PoolMember, condition_is_true};
 use bullpen_plan::claim;
 use bullpen_plan::claim::lifetime::{BoundClaim, Due, TermRules, Verdict, deleted_at, judge, not_before};
-use bullpen_plan::claim::{Answer, Evidence, Found, Hold, hold};
+use bullpen_plan::claim::{Evidence, Found, Hold, hold};
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
 use super::fate;
-use crate::cluster::WriteError;
-use crate::controllers::context::Context;
+use crate::cluster::Written;
+use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
 use crate::runtime::failure::Failure;
 use crate::runtime::work_queue::Outcome;
@@ -27,16 +27,16 @@ use crate::telemetry::labels::ClaimEnd;
 const MOST_LOOKS: usize = 8;
 
 /// One look at the claim of this name.
-pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
-    let Some(claim) = context.world.with(|state| free(state, &key)) else { return Ok(None) };
+pub async fn reconcile(controller: ClaimController, key: ObjectKey) -> Outcome {
+    let Some(claim) = controller.common.world.with(|state| free(state, &key)) else { return Ok(None) };
     match phase(&claim) {
         ClaimPhase::Pending => Ok(None),
-        ClaimPhase::Bound if is_lost(&context, &claim).await? => {
-            fate::lose(&context, &claim).await?;
+        ClaimPhase::Bound if is_lost(&controller, &claim).await? => {
+            fate::lose(&controller, &claim).await?;
             Ok(None)
         }
-        ClaimPhase::Bound => keep_term(&context, claim).await,
-        ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed => end_record(&context, claim).await,
+        ClaimPhase::Bound => keep_term(&controller, claim).await,
+        ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed => end_record(&controller, claim).await,
     }
 }
 
@@ -52,15 +52,15 @@ fn phase(claim: &PoolClaim) -> ClaimPhase {
 }
 
 /// Whether the member of a Bound claim is gone, or the claim's no more.
-async fn is_lost(context: &Context, claim: &PoolClaim) -> Result<bool, Failure> {
+async fn is_lost(controller: &ClaimController, claim: &PoolClaim) -> Result<bool, Failure> {
     let Some(reference) = claim.status.as_ref().and_then(|status| status.member_ref.clone()) else { return Ok(false) };
     let member_key = ObjectKey::new(reference.namespace.clone(), reference.name.clone());
-    if !context.world.watches(&member_key.namespace) {
+    if !controller.common.world.watches(&member_key.namespace) {
         // Nothing can be proved there.
         return Ok(false);
     }
     let view = convert::claim_view(claim);
-    let cached = context.world.with(|state| {
+    let cached = controller.common.world.with(|state| {
         if state.members.saw_deleted(&reference.uid) {
             return Evidence::gone();
         }
@@ -69,7 +69,7 @@ async fn is_lost(context: &Context, claim: &PoolClaim) -> Result<bool, Failure> 
     // A machine that is gone while its member is there is the member's own matter: it knows more.
     let mut decided = hold(&view, &cached, false);
     if decided == Hold::ConfirmFirst {
-        let found = context.writes.get::<PoolMember>(&member_key).await;
+        let found = controller.common.writes.get::<PoolMember>(&member_key).await;
         let live = Evidence::from_get(&reference.uid, convert::found(&found, convert::member_view));
         decided = hold(&view, &live, false);
         if matches!(found, Found::Unproved) {
@@ -80,8 +80,8 @@ async fn is_lost(context: &Context, claim: &PoolClaim) -> Result<bool, Failure> 
 }
 
 /// What the pool of a claim that was bound once says of its time.
-fn rules(context: &Context, claim: &PoolClaim) -> TermRules {
-    context.world.with(|state| {
+fn rules(controller: &ClaimController, claim: &PoolClaim) -> TermRules {
+    controller.common.world.with(|state| {
         let reference = claim.status.as_ref().and_then(|status| status.member_ref.as_ref());
         let member = reference.map(|member| ObjectKey::new(member.namespace.clone(), member.name.clone()));
         let member = member.and_then(|member| state.members.get(&member));
@@ -93,99 +93,77 @@ fn rules(context: &Context, claim: &PoolClaim) -> TermRules {
 
 /// Renews, flags and ends a Bound claim when it is time. Each write is on the version that was judged: a renewal that
 /// came in between is seen, and judged again.
-async fn keep_term(context: &Context, claim: Arc<PoolClaim>) -> Outcome {
+async fn keep_term(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outcome {
     let mut seen = claim;
     for _ in 0..MOST_LOOKS {
         let Some(bound) = BoundClaim::of(&seen) else { return Ok(None) };
         let now = Timestamp::now();
         let Verdict { due, look_again_at } =
-            judge(&bound, &rules(context, &seen), nothing_expires_before(context, now), now);
+            judge(&bound, &rules(controller, &seen), nothing_expires_before(controller, now), now);
         let write = match &due {
             Due::Nothing => return Ok(look_again_at),
             Due::Seen(term) => claim::status::seen(&seen, term, now),
             Due::Flag(message) => claim::status::stale(&seen, message, now),
             Due::End(expiry) => {
                 // Another one that leads by now may have just begun, and waits.
-                context.leadership.check()?;
+                controller.term.leadership.check()?;
                 claim::status::expired(&seen, expiry, now)
             }
         };
-        match context.writes.keep_status(&write).await {
-            Ok(written) => {
-                told(context, &written, due);
+        match controller.common.writes.update_status_when_idle(&write).await? {
+            Written::Written(written) => {
+                told(controller, &written, due);
                 seen = written;
             }
-            Err(error) => match newer(context, &seen, error).await? {
-                Some(newer) => seen = newer,
-                None => return Ok(None),
-            },
+            Written::Changed(newer) => seen = newer,
+            Written::Gone => return Ok(None),
         }
     }
     Err(Failure::Unproved(ObjectKey::of(seen.as_ref())))
 }
 
-fn nothing_expires_before(context: &Context, now: Timestamp) -> Timestamp {
-    let ago = context.api_health.last_gap(Instant::now()).and_then(|ago| SignedDuration::try_from(ago).ok());
+fn nothing_expires_before(controller: &ClaimController, now: Timestamp) -> Timestamp {
+    let ago = controller.expiry.api_health.last_gap(Instant::now()).and_then(|ago| SignedDuration::try_from(ago).ok());
     let gap = ago.and_then(|ago| now.checked_sub(ago).ok());
-    not_before(context.started, gap, context.expiry_grace)
+    not_before(controller.term.started, gap, controller.expiry.grace)
 }
 
-fn told(context: &Context, claim: &PoolClaim, due: Due) {
+fn told(controller: &ClaimController, claim: &PoolClaim, due: Due) {
     let key = ObjectKey::of(claim);
     match due {
         Due::Nothing | Due::Seen(_) => {}
         Due::Flag(message) => {
             warn!(claim = %key, "held for long");
-            context.events.warn(claim, "HeldForLong", "Observe", message);
+            controller.common.events.warn(claim, "HeldForLong", "Observe", message);
         }
         Due::End(expiry) => {
             info!(claim = %key, reason = expiry.reason, "the claim's time is over");
-            context.events.warn(claim, expiry.reason, "Expire", expiry.message);
+            controller.common.events.warn(claim, expiry.reason, "Expire", expiry.message);
         }
-    }
-}
-
-/// The claim as it is now, after a write met another version; nothing if it is gone.
-async fn newer(context: &Context, seen: &PoolClaim, error: WriteError) -> Result<Option<Arc<PoolClaim>>, Failure> {
-    let (key, uid) = (ObjectKey::of(seen), convert::uid(seen));
-    match error.answer {
-        Answer::NotFound => {
-            context.world.answered_gone::<PoolClaim>(&key, &uid);
-            Ok(None)
-        }
-        Answer::Conflict => match context.writes.get::<PoolClaim>(&key).await {
-            Found::Object(object) => Ok(Some(object).filter(|object| convert::uid(object.as_ref()) == uid)),
-            Found::Missing => Ok(None),
-            Found::Unproved => Err(error.into()),
-        },
-        Answer::Accepted | Answer::Ambiguous | Answer::Refused => Err(error.into()),
     }
 }
 
 /// Deletes a claim that has ended, if its pool does not keep it as a record for ever, and not before its machine is gone.
-async fn end_record(context: &Context, claim: Arc<PoolClaim>) -> Outcome {
+async fn end_record(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outcome {
     let mut seen = claim;
     for _ in 0..MOST_LOOKS {
         let finished_at = seen.status.as_ref().and_then(|status| status.finished_at.as_ref()).map(|time| time.0);
-        let Some(at) = deleted_at(finished_at, &rules(context, &seen)) else { return Ok(None) };
+        let Some(at) = deleted_at(finished_at, &rules(controller, &seen)) else { return Ok(None) };
         if at > Timestamp::now() {
             return Ok(Some(at));
         }
         let uid = convert::uid(seen.as_ref());
         // The member's end wakes this one.
-        let has_member = context.world.with(|state| state.members_claimed_by(&uid).next().is_some());
+        let has_member = controller.common.world.with(|state| state.members_claimed_by(&uid).next().is_some());
         if has_member || convert::deleting(seen.as_ref()) {
             return Ok(None);
         }
-        match context.writes.delete_claim(&seen).await {
-            Ok(()) => {
-                info!(claim = %ObjectKey::of(seen.as_ref()), "the record of a claim goes");
+        match controller.common.writes.delete_claim(&seen).await? {
+            Written::Written(_) | Written::Gone => {
+                info!(claim = %ObjectKey::of(seen.as_ref()), "the record of a claim was deleted");
                 return Ok(None);
             }
-            Err(error) => match newer(context, &seen, error).await? {
-                Some(newer) => seen = newer,
-                None => return Ok(None),
-            },
+            Written::Changed(newer) => seen = newer,
         }
     }
     Err(Failure::Unproved(ObjectKey::of(seen.as_ref())))

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, warn};
 
 use crate::cluster::reads::namespaces::labels;
-use crate::controllers::context::Context;
+use crate::controllers::common::Common;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 use crate::state::namespace_labels::{READ_AGAIN_AFTER, Read};
@@ -14,12 +14,13 @@ use crate::state::pool_queue::PoolQueue;
 
 /// The namespaces whose labels are to be read for the claims that wait at this pool, and when to look again whether they
 /// are fresh.
-pub fn wanted(state: &mut State, key: &ObjectKey, now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
+pub fn wanted(state: &mut State, key: Option<&ObjectKey>, now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
+    let Some(key) = key else { return (Vec::new(), None) };
     let from = state.pools.get(key).map(|pool| pool.spec.claims.allowed_namespaces.from);
     if from != Some(NamespacesFrom::Selector) {
         return (Vec::new(), None);
     }
-    let others = state.lines.at(key).into_iter().flat_map(PoolQueue::namespaces);
+    let others = state.lines.at_pool(key).into_iter().flat_map(PoolQueue::namespaces);
     let others: Vec<_> =
         others.map(|(namespace, _)| namespace).filter(|name| **name != key.namespace).cloned().collect();
     if others.is_empty() {
@@ -31,16 +32,16 @@ pub fn wanted(state: &mut State, key: &ObjectKey, now: Timestamp) -> (Vec<String
 }
 
 /// Reads the labels of a namespace, and has the pools looked at that waited for it.
-pub async fn read(context: Context, namespace: String) {
-    let found = labels(&context.writes.client(), &namespace).await;
+pub async fn read(common: Common, namespace: String) {
+    let found = labels(&common.writes.client(), &namespace).await;
     debug!(%namespace, ?found, "labels were read");
     let readable = matches!(found, Read::Labels(_));
-    let (pools, news) = context.world.with(|state| state.namespaces.put(&namespace, found));
+    let (pools, news) = common.world.with(|state| state.namespaces.put(&namespace, found));
     if news && !readable {
         warn!(%namespace, "its labels cannot be read, so pools that choose namespaces by them do not serve it");
     }
     for pool in pools {
-        context.wakers.binder.wake(pool.clone());
-        context.wakers.pools.wake(pool);
+        common.wakers.pairing.wake(pool.clone());
+        common.wakers.pools.wake(pool);
     }
 }

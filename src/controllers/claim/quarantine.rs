@@ -7,7 +7,8 @@ use bullpen_api::{LaunchConfig, PoolMember};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cloud::Listing;
-use crate::controllers::context::Context;
+use crate::controllers::claim::ClaimController;
+use crate::controllers::common::Common;
 use crate::state::ObjectKey;
 
 /// How long after its start an operator hands out nothing that no list has shown yet. A cloud that does not answer for
@@ -26,15 +27,15 @@ pub enum Shown {
 }
 
 /// The last list of the cloud that a launch config buys from.
-pub fn listing(context: &Context, config: Option<&LaunchConfig>) -> Option<Arc<Listing>> {
-    context.clouds.of(&config?.spec)?.listing()
+pub fn listing(controller: &ClaimController, config: Option<&LaunchConfig>) -> Option<Arc<Listing>> {
+    controller.clouds.of(&config?.spec)?.listing()
 }
 
 /// What the last list says of the machine of this member, which is not claimed.
-pub fn shown(context: &Context, listing: Option<&Listing>, member: &PoolMember, now: Timestamp) -> Shown {
+pub fn shown(controller: &ClaimController, listing: Option<&Listing>, member: &PoolMember, now: Timestamp) -> Shown {
     let Some(listing) = listing else {
         let grace = SignedDuration::try_from(UNLISTED_GRACE).unwrap_or_default();
-        return if now.duration_since(context.started) < grace { Shown::NotYet } else { Shown::Free };
+        return if now.duration_since(controller.term.started) < grace { Shown::NotYet } else { Shown::Free };
     };
     let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
     let claim = machine.and_then(|machine| listing.claim_of(&machine.id));
@@ -42,10 +43,10 @@ pub fn shown(context: &Context, listing: Option<&Listing>, member: &PoolMember, 
 }
 
 /// Has every pool's claims looked at once the grace is over.
-pub async fn end_grace(context: Context) {
+pub async fn end_grace(common: Common) {
     tokio::time::sleep(UNLISTED_GRACE).await;
-    let pools: Vec<ObjectKey> = context.world.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
+    let pools: Vec<ObjectKey> = common.world.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
     for pool in pools {
-        context.wakers.binder.wake(pool);
+        common.wakers.pairing.wake(pool);
     }
 }

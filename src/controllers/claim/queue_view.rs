@@ -7,16 +7,16 @@ use bullpen_plan::claim::queue::{Admission, Order, Turn, admission, demand};
 use jiff::Timestamp;
 
 use crate::controllers::convert;
-use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 use crate::state::pool_queue::PoolQueue;
+use crate::state::{ObjectKey, QueueKey};
 
 /// A pool, there or not, and those who wait at it, at one moment.
 pub struct QueueView<'a> {
     /// The cluster.
     pub state: &'a State,
-    /// The pool's name.
-    pub key: &'a ObjectKey,
+    /// Whose queue it is.
+    pub key: &'a QueueKey,
     /// The pool, if it is there.
     pub pool: Option<&'a Arc<InstancePool>>,
     /// Who waits.
@@ -24,9 +24,9 @@ pub struct QueueView<'a> {
 }
 
 impl<'a> QueueView<'a> {
-    /// Who waits at the pool of this name; nothing if nobody and nothing is in its line.
-    pub fn of(state: &'a State, key: &'a ObjectKey) -> Option<Self> {
-        let pool = state.pools.get(key).filter(|_| state.knows(&key.namespace));
+    /// Who waits in this queue; nothing if nobody and nothing is in it.
+    pub fn of(state: &'a State, key: &'a QueueKey) -> Option<Self> {
+        let pool = key.pool().and_then(|pool| state.pools.get(pool)).filter(|_| state.knows(key.namespace()));
         Some(Self { state, key, pool, line: state.lines.at(key)? })
     }
 
@@ -40,7 +40,7 @@ impl<'a> QueueView<'a> {
 
     /// Whether the pool serves this namespace. A pool that is not there serves none.
     pub fn admission(&self, namespace: &str) -> Admission {
-        self.pool.map_or(Admission::Refused, |pool| admitted(self.state, self.key, pool, namespace))
+        self.pool.map_or(Admission::Refused, |pool| admitted(self.state, self.key.namespace(), pool, namespace))
     }
 
     /// The claims that may be served, in their order.
@@ -56,17 +56,19 @@ impl<'a> QueueView<'a> {
     }
 }
 
-fn admitted(state: &State, key: &ObjectKey, pool: &InstancePool, namespace: &str) -> Admission {
+fn admitted(state: &State, of_pool: &str, pool: &InstancePool, namespace: &str) -> Admission {
     let allowed = &pool.spec.claims.allowed_namespaces;
-    admission(allowed, &key.namespace, namespace, || state.namespaces.get(namespace))
+    admission(allowed, of_pool, namespace, || state.namespaces.get(namespace))
 }
 
 /// How many claims wait for members that are still to be bought: those that the pool serves, that wait when it is empty,
 /// and whose namespace may hold another member.
 pub fn waiting(state: &State, key: &ObjectKey) -> i32 {
-    let (Some(pool), Some(line)) = (state.pools.get(key), state.lines.at(key)) else { return 0 };
+    let (Some(pool), Some(line)) = (state.pools.get(key), state.lines.at_pool(key)) else { return 0 };
     let rules = &pool.spec.claims;
-    let served = line.namespaces().filter(|(namespace, _)| admitted(state, key, pool, namespace) == Admission::Served);
+    let served = line
+        .namespaces()
+        .filter(|(namespace, _)| admitted(state, &key.namespace, pool, namespace) == Admission::Served);
     let of_each = served
         .map(|(namespace, claims)| demand(claims.patient(rules.when_empty), line.held(namespace), rules.per_namespace));
     of_each.fold(0, i32::saturating_add)

@@ -1,26 +1,27 @@
-//! The Secret of a claim: there before the claim is Bound, and never put over somebody else's (`DESIGN.md` §4, step 3).
+//! The Secret of a claim: there before the claim is Bound, and never put over somebody else's
+//! (`docs/adr/0007-derived-keys.md`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bullpen_api::{PoolClaim, PoolMember};
 use bullpen_plan::claim;
+use bullpen_plan::claim::Found;
 use bullpen_plan::claim::binding::{self, Present};
-use bullpen_plan::claim::{Answer, Found};
 use bullpen_plan::operator::permissions::grant_in;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::ResourceExt;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
+use crate::backoff::Bounds;
 use crate::cluster::writes::secrets::{Made, NotAllowed};
-use crate::controllers::context::Context;
+use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
 use crate::controllers::first_boot::ssh_keys::PrivateKey;
-use crate::runtime::backoff::backoff;
 use crate::state::ObjectKey;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// Between two tries to make a Secret.
+const RETRIES: Bounds = Bounds { first: Duration::from_millis(200), longest: Duration::from_secs(15) };
 /// After so many tries, about 3 s, the Secret of an earlier claim is no longer expected to go by itself.
 const GOES_BY_ITSELF: u32 = 4;
 
@@ -46,51 +47,54 @@ enum Trouble {
 }
 
 /// Until when a claim is left alone because its Secret could not be made.
-pub fn held_until(context: &Context, claim_uid: &str, now: Timestamp) -> Option<Timestamp> {
-    context.world.with(|state| state.secrets_in_the_way.get(claim_uid).map(|(_, until)| *until)).filter(|at| *at > now)
+pub fn held_until(controller: &ClaimController, claim_uid: &str, now: Timestamp) -> Option<Timestamp> {
+    controller.common.world.with(|state| state.secrets_in_the_way.get(claim_uid)?.pending(now)).filter(|at| *at > now)
 }
 
 /// Sees to the Secret of `claim`, if it asked for one, before it is Bound to `member`.
-pub async fn ensure(context: &Context, claim: &PoolClaim, member: &Arc<PoolMember>) -> Step {
+pub async fn ensure(controller: &ClaimController, claim: &PoolClaim, member: &Arc<PoolMember>) -> Step {
     let Some(name) = binding::secret_name(claim) else { return Step::Bind(member.clone()) };
     let uid = convert::uid(claim);
-    let trouble = match make(context, claim, member, &name).await {
+    let trouble = match make(controller, claim, member, &name).await {
         Ok(step) => {
-            context.world.with(|state| state.secrets_in_the_way.remove(&uid));
+            controller.common.world.with(|state| state.secrets_in_the_way.remove(&uid));
             return step;
         }
         Err(trouble) => trouble,
     };
     let now = Timestamp::now();
-    let (failures, until) = context.world.with(|state| {
-        let failures = state.secrets_in_the_way.get(&uid).map_or(0, |(failures, _)| *failures);
-        let delay = SignedDuration::try_from(backoff(FIRST_PAUSE, LONGEST_PAUSE, failures)).unwrap_or_default();
-        let until = now.checked_add(delay).unwrap_or(now);
-        state.secrets_in_the_way.insert(uid, (failures + 1, until));
-        (failures, until)
+    let (failures, until) = controller.common.world.with(|state| {
+        let backoff = state.secrets_in_the_way.entry(uid).or_default();
+        backoff.failed(RETRIES, now);
+        (backoff.failures(), backoff.not_before().unwrap_or(now))
     });
     match trouble {
-        Trouble::Told { reason, message } => tell(context, claim, reason, &message).await,
-        Trouble::Passing { reason, message } if failures >= GOES_BY_ITSELF => {
-            tell(context, claim, reason, &message).await;
+        Trouble::Told { reason, message } => tell(controller, claim, reason, &message).await,
+        Trouble::Passing { reason, message } if failures > GOES_BY_ITSELF => {
+            tell(controller, claim, reason, &message).await;
         }
         Trouble::Passing { .. } | Trouble::Untold => {}
     }
     Step::Later(until)
 }
 
-async fn make(context: &Context, claim: &PoolClaim, member: &Arc<PoolMember>, name: &str) -> Result<Step, Trouble> {
+async fn make(
+    controller: &ClaimController,
+    claim: &PoolClaim,
+    member: &Arc<PoolMember>,
+    name: &str,
+) -> Result<Step, Trouble> {
     let key = ObjectKey::new(claim.namespace().unwrap_or_default(), name);
     // What was in the way is looked at before another try: in steady state nothing is written.
-    let in_the_way = context.world.with(|state| state.secrets_in_the_way.contains_key(&convert::uid(claim)));
-    if in_the_way && let Ok(Found::Object(found)) = context.writes.get_secret(&key).await {
-        return of_present(context, claim, member, &key, &found).await;
+    let in_the_way = controller.common.world.with(|state| state.secrets_in_the_way.contains_key(&convert::uid(claim)));
+    if in_the_way && let Ok(Found::Object(found)) = controller.common.writes.get_secret(&key).await {
+        return of_present(controller, claim, member, &key, &found).await;
     }
-    let secret = compose(context, claim, member, name).await?;
-    match context.writes.create_secret(&secret).await {
+    let secret = compose(controller, claim, member, name).await?;
+    match controller.common.writes.create_secret(&secret).await {
         Made::Made => Ok(Step::Bind(member.clone())),
-        Made::Exists | Made::Unproved => match context.writes.get_secret(&key).await {
-            Ok(Found::Object(found)) => of_present(context, claim, member, &key, &found).await,
+        Made::Exists | Made::Unproved => match controller.common.writes.get_secret(&key).await {
+            Ok(Found::Object(found)) => of_present(controller, claim, member, &key, &found).await,
             Ok(Found::Missing | Found::Unproved) => Err(Trouble::Untold),
             Err(NotAllowed) => {
                 Err(forbidden(&key, "get", "there is a Secret of this name, and it cannot be read whose it is"))
@@ -115,12 +119,12 @@ fn forbidden(secret: &ObjectKey, verb: &str, what: &str) -> Trouble {
 }
 
 async fn compose(
-    context: &Context,
+    controller: &ClaimController,
     claim: &PoolClaim,
     member: &Arc<PoolMember>,
     name: &str,
 ) -> Result<k8s_openapi::api::core::v1::Secret, Trouble> {
-    let private = context.keys.private_key(member).await.map_err(|trouble| Trouble::Told {
+    let private = controller.ssh_keys.private_key(member).await.map_err(|trouble| Trouble::Told {
         reason: trouble.reason,
         message: format!("the key of the machine is not known, so the claim is not bound: {}", trouble.message),
     })?;
@@ -128,22 +132,22 @@ async fn compose(
         warn!(claim = %ObjectKey::of(claim), member = %member.name_any(), "its key cannot be made any more");
         let note =
             "the Secret has no ssh-privatekey: the installation secret is another than when the machine was bought";
-        context.events.warn(claim, "SshKeyLost", "Bind", note.to_owned());
+        controller.common.events.warn(claim, "SshKeyLost", "Bind", note.to_owned());
     }
     let file = match private {
         PrivateKey::File(file) => Some(file),
         PrivateKey::None | PrivateKey::Lost => None,
     };
-    let provider = context.world.with(|state| {
+    let provider = controller.common.world.with(|state| {
         let config = state.launch_configs.get(&convert::launch_config_of(member))?;
-        Some(context.clouds.of(&config.spec)?.kind())
+        Some(controller.clouds.of(&config.spec)?.kind())
     });
     Ok(binding::secret(name, claim, member, provider, file.as_ref()))
 }
 
 /// What a Secret that is there already means.
 async fn of_present(
-    context: &Context,
+    controller: &ClaimController,
     claim: &PoolClaim,
     member: &Arc<PoolMember>,
     key: &ObjectKey,
@@ -154,7 +158,7 @@ async fn of_present(
         Present::Ours => Ok(Step::Bind(member.clone())),
         // Anybody may write annotations in the claim's namespace: nothing else is looked at for them.
         Present::OfAnotherMember { namespace, name, uid } if member.metadata.namespace.as_ref() == Some(&namespace) => {
-            instead(context, claim, &ObjectKey::new(namespace, name), &uid).await
+            instead(controller, claim, &ObjectKey::new(namespace, name), &uid).await
         }
         Present::OfEarlierClaim => Err(Trouble::Passing {
             reason,
@@ -174,11 +178,16 @@ async fn of_present(
 }
 
 /// The user may have seen the member that the Secret speaks of, so the claim is Bound to that one or to none.
-async fn instead(context: &Context, claim: &PoolClaim, member: &ObjectKey, uid: &str) -> Result<Step, Trouble> {
-    match context.writes.get::<PoolMember>(member).await {
+async fn instead(
+    controller: &ClaimController,
+    claim: &PoolClaim,
+    member: &ObjectKey,
+    uid: &str,
+) -> Result<Step, Trouble> {
+    match controller.common.writes.get::<PoolMember>(member).await {
         Found::Unproved => Err(Trouble::Untold),
         Found::Object(found) => {
-            let gone = context.world.with(|state| state.machines_gone.contains(uid));
+            let gone = controller.common.world.with(|state| state.machines_gone.contains(uid));
             let view = convert::member_view(&found);
             let still = view.uid == uid && view.is_claimed_by(&convert::uid(claim)) && !gone;
             Ok(if still { Step::Bind(found) } else { Step::Ends })
@@ -188,29 +197,24 @@ async fn instead(context: &Context, claim: &PoolClaim, member: &ObjectKey, uid: 
 }
 
 /// Says in the claim why it is not bound, unless it says so already.
-async fn tell(context: &Context, claim: &PoolClaim, reason: &'static str, message: &str) {
+async fn tell(controller: &ClaimController, claim: &PoolClaim, reason: &'static str, message: &str) {
     let Some(written) = claim::status::unfinished(claim, reason, message, Timestamp::now()) else { return };
     let key = ObjectKey::of(claim);
     info!(claim = %key, reason, message, "not bound yet");
-    match context.writes.update_status(&written).await {
-        Ok(_) => {}
-        Err(error) if error.answer == Answer::NotFound => {
-            context.world.answered_gone::<PoolClaim>(&key, &convert::uid(claim));
-        }
-        Err(_) => drop(context.writes.get::<PoolClaim>(&key).await),
-    }
+    write(controller, &written).await;
 }
 
 /// The machine that the claim's Secret speaks of is gone: the claim ends.
-pub async fn end(context: &Context, claim: &PoolClaim, member: &PoolMember) {
+pub async fn end(controller: &ClaimController, claim: &PoolClaim, member: &PoolMember) {
     let key = ObjectKey::of(claim);
     let name = binding::secret_name(claim).unwrap_or_default();
     warn!(claim = %key, secret = name, "the machine that its Secret speaks of is gone");
-    match context.writes.update_status(&claim::status::vanished(claim, &name, member, Timestamp::now())).await {
-        Ok(_) => {}
-        Err(error) if error.answer == Answer::NotFound => {
-            context.world.answered_gone::<PoolClaim>(&key, &convert::uid(claim));
-        }
-        Err(_) => drop(context.writes.get::<PoolClaim>(&key).await),
+    write(controller, &claim::status::vanished(claim, &name, member, Timestamp::now())).await;
+}
+
+/// Writes the status of a claim. What is not taken is decided anew when the claim is looked at again.
+async fn write(controller: &ClaimController, claim: &PoolClaim) {
+    if let Err(error) = controller.common.writes.update_status(claim).await {
+        debug!(%error, "the status of a claim was not written");
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bullpen_api::{ClaimPhase, PoolClaim, ServedByPool, WhenEmpty};
 use bullpen_plan::claim;
-use bullpen_plan::claim::Answer;
 use bullpen_plan::claim::queue::{
     Admission, Notice, Order, Refusal, Said, Supply, Turn, Unserved, Verdict, judge, no_match, not_found, not_listed,
     not_watched, over_quota, trouble,
@@ -17,11 +16,12 @@ use kube::ResourceExt;
 use tracing::{debug, info};
 
 use super::queue_view::QueueView;
-use crate::controllers::context::Context;
+use crate::backoff::Bounds;
+use crate::cluster::Written;
+use crate::controllers::common::Common;
 use crate::controllers::convert;
-use crate::runtime::backoff::backoff;
-use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
+use crate::state::{ObjectKey, QueueKey};
 
 /// Claims that are told at a time why they wait, or that they failed.
 const MOST_TOLD: usize = 8;
@@ -34,8 +34,7 @@ const FEW: usize = 64;
 /// That pause.
 const JUDGED_NEXT: SignedDuration = SignedDuration::from_millis(250);
 /// Between two tries to tell a claim.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const RETRIES: Bounds = Bounds { first: Duration::from_millis(200), longest: Duration::from_secs(30) };
 
 /// What a claim is to be told.
 pub struct Message {
@@ -53,8 +52,8 @@ pub struct Told {
     messages: Vec<Message>,
     look_again_at: Option<Timestamp>,
     judged: bool,
-    /// Pools that are to judge claims which no pool can serve now.
-    elsewhere: BTreeSet<ObjectKey>,
+    /// Queues in which claims are to be judged that no pool can serve now.
+    elsewhere: BTreeSet<QueueKey>,
 }
 
 /// Judges the claims that get no member in this pass. `parked` of those in `order` are spared: there is a member for them as
@@ -85,25 +84,32 @@ pub fn plan<'a>(
         for (_, key) in order.over_quota() {
             let held = here.line.held(&key.namespace);
             let refusal = refusal.clone();
-            let refusal = refusal.unwrap_or_else(|| over_quota(&here.key.name, &key.namespace, per_namespace, held));
+            let refusal = refusal.unwrap_or_else(|| over_quota(&pool.name_any(), &key.namespace, per_namespace, held));
             told.judge(here, key, &refusal, &Notice::without_place(refusal.clone()), now);
         }
     }
     for (namespace, line) in here.line.namespaces() {
         if here.admission(namespace) == Admission::Refused {
-            let other = (*namespace != here.key.namespace).then_some(here.key.namespace.as_str());
-            let refusal = match &here.key.namespace {
-                _ if here.key.name.is_empty() => no_match(),
-                own if !here.state.watched().contains(own) => not_watched(own),
-                own if !here.state.knows(own) => not_listed(own),
-                _ => not_found(&here.key.name, other),
-            };
+            let refusal = not_served(here, namespace);
             for (_, key) in line.turns() {
                 told.judge(here, key, &refusal, &Notice::without_place(refusal.clone()), now);
             }
         }
     }
     told
+}
+
+/// Why the claims of a namespace are served by nobody in this queue.
+fn not_served(here: &QueueView<'_>, namespace: &str) -> Refusal {
+    let QueueKey::Pool(pool) = here.key else { return no_match() };
+    let own = pool.namespace.as_str();
+    if !here.state.watched().contains(own) {
+        not_watched(own)
+    } else if !here.state.knows(own) {
+        not_listed(own)
+    } else {
+        not_found(&pool.name, (namespace != own).then_some(own))
+    }
 }
 
 impl Told {
@@ -117,16 +123,16 @@ impl Told {
             return self.say(here, claim, &unserved, (refusal, notice), None, now);
         }
         // One of the pools that may serve it speaks for them all.
-        let Some(home) = here.state.lines.home(key) else { return };
+        let Some(home) = here.state.lines.home(key).and_then(QueueKey::pool) else { return };
         let by_default = here.state.pools.get(home).map(|pool| pool.spec.claims.when_empty).unwrap_or_default();
         unserved.when_empty = claim.spec.when_empty.unwrap_or(by_default);
         let fails = unserved.when_empty == WhenEmpty::Fail;
         if fails && may_be_served_elsewhere(here, key) {
             return;
         }
-        if home != here.key {
+        if Some(home) != here.key.pool() {
             if fails {
-                self.elsewhere.insert(home.clone());
+                self.elsewhere.insert(home.clone().into());
             }
             return;
         }
@@ -154,7 +160,7 @@ impl Told {
 
 /// Whether another pool has a member for the claim now, or may have it when it looks.
 fn may_be_served_elsewhere(here: &QueueView<'_>, claim: &ObjectKey) -> bool {
-    let others = here.state.lines.places(claim).map(|(pool, _)| pool).filter(|pool| *pool != here.key);
+    let others = here.state.lines.places(claim).map(|(queue, _)| queue).filter(|queue| *queue != here.key);
     others.filter_map(|key| QueueView::of(here.state, key)).any(|there| {
         let quota = there.pool.and_then(|pool| pool.spec.claims.per_namespace);
         let room = quota.is_none_or(|most| there.line.held(&claim.namespace) < most);
@@ -169,7 +175,7 @@ fn unserved(here: &QueueView<'_>, key: &ObjectKey, claim: &PoolClaim, now: Times
     let served = here.pool.filter(|_| here.admission(&key.namespace) == Admission::Served);
     let by_default = served.map_or(WhenEmpty::Wait, |pool| pool.spec.claims.when_empty);
     // Nobody knows yet whether the pool is there: no reason to fail at once.
-    let unlisted = state.watched().contains(&here.key.namespace) && !state.knows(&here.key.namespace);
+    let unlisted = state.watched().contains(here.key.namespace()) && !state.knows(here.key.namespace());
     let when_empty = if unlisted { WhenEmpty::Wait } else { claim.spec.when_empty.unwrap_or(by_default) };
     Unserved {
         uid: convert::uid(claim),
@@ -211,7 +217,7 @@ fn supply(here: &QueueView<'_>, pool: &bullpen_api::InstancePool) -> Supply {
 
 /// The messages to write now, which are in hand from here on, and when to come back for the others: those that could not be
 /// written lately, and those that are too many at once.
-pub fn take(state: &mut State, key: &ObjectKey, told: Told, now: Timestamp) -> (Vec<Message>, Option<Timestamp>) {
+pub fn take(state: &mut State, key: &QueueKey, told: Told, now: Timestamp) -> (Vec<Message>, Option<Timestamp>) {
     state.look_at_lines(told.elsewhere);
     let mut again = told.look_again_at;
     if told.judged {
@@ -225,7 +231,7 @@ pub fn take(state: &mut State, key: &ObjectKey, told: Told, now: Timestamp) -> (
     let mut taken = Vec::new();
     for message in told.messages {
         let uid = convert::uid(message.claim.as_ref());
-        let tried = state.claims_to_tell_later.get(&uid).map(|(_, until)| *until).filter(|until| *until > now);
+        let tried = state.claims_to_tell_later.get(&uid).and_then(|tries| tries.pending(now));
         if tried.is_some() {
             again = earliest(again, tried);
             continue;
@@ -248,7 +254,7 @@ pub fn take(state: &mut State, key: &ObjectKey, told: Told, now: Timestamp) -> (
 }
 
 /// Writes why a claim waits, or that it failed. A claim that changed meanwhile is judged again.
-pub async fn tell(context: &Context, message: &Message) {
+pub async fn tell(common: &Common, message: &Message) {
     let (now, claim, verdict) = (Timestamp::now(), &message.claim, &message.verdict);
     let uid = convert::uid(claim.as_ref());
     let written = match verdict {
@@ -259,25 +265,19 @@ pub async fn tell(context: &Context, message: &Message) {
             claim::status::failed(claim, refusal, queue, now)
         }
     };
-    match context.writes.update_status(&written).await {
-        Ok(written) => {
-            context.world.with(|state| state.claims_to_tell_later.remove(&uid));
+    match common.writes.update_status(&written).await {
+        Ok(Written::Written(written)) => {
+            common.world.with(|state| state.claims_to_tell_later.remove(&uid));
             if written.status.as_ref().is_some_and(|status| status.phase == ClaimPhase::Failed) {
                 info!(claim = %ObjectKey::of(claim.as_ref()), ?verdict, "the claim failed");
             }
         }
-        Err(error) if error.answer == Answer::NotFound => {
-            context.world.answered_gone::<PoolClaim>(&ObjectKey::of(claim.as_ref()), &uid);
-        }
+        Ok(Written::Changed(_) | Written::Gone) => {}
         Err(error) => {
             debug!(%error, "a verdict was not written");
-            context.world.with(|state| {
-                let failures = state.claims_to_tell_later.get(&uid).map_or(0, |(failures, _)| *failures);
-                let delay = backoff(FIRST_PAUSE, LONGEST_PAUSE, failures);
-                let again = now.checked_add(SignedDuration::try_from(delay).unwrap_or_default()).unwrap_or(now);
-                state.claims_to_tell_later.insert(uid, (failures + 1, again));
+            common.world.with(|state| {
+                state.claims_to_tell_later.entry(uid).or_default().failed(RETRIES, now);
             });
-            context.writes.get::<PoolClaim>(&ObjectKey::of(claim.as_ref())).await;
         }
     }
 }

@@ -6,21 +6,19 @@ use bullpen_api::{
     ANNOTATION_CONFIRM_SWEEP, ConditionValue, FINALIZER_LAUNCH_CONFIG, LaunchConfig, LaunchConfigIdentity,
     LaunchConfigStatus, PoolMember, set_condition,
 };
-use bullpen_plan::claim::Answer;
 use bullpen_plan::launch::identity::{Settled, settle};
 use bullpen_plan::launch::status::{LaunchStatusInput, identity_changed, launch_status, no_provider};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::cloud::Cloud;
-use crate::controllers::context::Context;
+use crate::cluster::Written;
 use crate::controllers::convert;
 use crate::controllers::convert::place_of;
+use crate::controllers::launch_config::LaunchConfigController;
 use crate::controllers::orphans::memory::SweepMemory;
 use crate::controllers::orphans::sweep::{blocked_words, recorded_orphans};
-use crate::controllers::routing::Listeners;
 use crate::provider::NoProvider;
 use crate::runtime::failure::Failure;
 use crate::runtime::work_queue::Outcome;
@@ -28,61 +26,67 @@ use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 
 /// One pass over the launch config of this name.
-pub async fn reconcile(context: Context, shutdown: CancellationToken, key: ObjectKey) -> Outcome {
-    let Some(config) = context.world.with(|state| state.launch_configs.get(&key).cloned()) else {
-        context.metrics.launch_config_gone(&key.namespace, &key.name);
-        context.launch_health.forget(&key);
+pub async fn reconcile(controller: LaunchConfigController, key: ObjectKey) -> Outcome {
+    let Some(config) = controller.common.world.with(|state| state.launch_configs.get(&key).cloned()) else {
+        controller.common.metrics.launch_config_gone(&key.namespace, &key.name);
+        controller.launch_health.forget(&key);
         return Ok(None);
     };
-    context.metrics.launch_config_known(&key.namespace, &key.name);
-    if let Err(why) = open(&context, &config, &shutdown) {
-        return without_provider(&context, &config, &key, why).await;
+    controller.common.metrics.launch_config_known(&key.namespace, &key.name);
+    if let Err(why) = open(&controller, &config) {
+        return without_provider(&controller, &config, &key, why).await;
     }
-    remember(&context, &config, &key);
+    remember(&controller, &config, &key);
     // Before the members are listed, none would seem to need it. Then everything is looked at.
-    if !context.world.with(|state| state.knows(&key.namespace)) {
+    if !controller.common.world.with(|state| state.knows(&key.namespace)) {
         return Ok(None);
     }
-    keep(&context, &config, &key).await?;
-    say(&context, &config).await
+    keep_finalizer(&controller, &config, &key).await?;
+    say(&controller, &config).await
 }
 
 /// The first time that it is seen, what its status says is taken up: a start of the operator opens nothing.
-fn remember(context: &Context, config: &LaunchConfig, key: &ObjectKey) {
-    if context.launch_health.get(key).is_some() {
+fn remember(controller: &LaunchConfigController, config: &LaunchConfig, key: &ObjectKey) {
+    if controller.launch_health.get(key).is_some() {
         return;
     }
     let status = config.status.clone().unwrap_or_default();
-    let cloud = context.clouds.of(&config.spec);
+    let cloud = controller.clouds.of(&config.spec);
     if let (Some(cloud), Some(until), Some(error)) = (cloud, &status.unavailable_until, &status.last_error)
         && Some(status.observed_generation) == config.metadata.generation
     {
         cloud.holds().remembered(&place_of(config, ""), until.0, error);
     }
     // Pools wait for this, so it comes last.
-    context.launch_health.first_seen(key, config, Timestamp::now());
+    controller.launch_health.first_seen(key, config, Timestamp::now());
 }
 
-fn open(context: &Context, config: &LaunchConfig, shutdown: &CancellationToken) -> Result<(), NoProvider> {
-    let audience = || Arc::new(Listeners::new(context.clone())) as Arc<dyn crate::cloud::Audience>;
-    context.clouds.open(&config.spec, &context.installation, audience, shutdown).map(drop)
+fn open(controller: &LaunchConfigController, config: &LaunchConfig) -> Result<(), NoProvider> {
+    let audience = || controller.listeners.clone() as Arc<dyn crate::cloud::Audience>;
+    controller.clouds.open(&config.spec, audience, &controller.shutdown).map(drop)
 }
 
 /// Says why nothing can be bought. Such a launch config is not taken in; one that an earlier build took in goes once it is
 /// deleted and no member needs it.
-async fn without_provider(context: &Context, config: &LaunchConfig, key: &ObjectKey, why: NoProvider) -> Outcome {
+async fn without_provider(
+    controller: &LaunchConfigController,
+    config: &LaunchConfig,
+    key: &ObjectKey,
+    why: NoProvider,
+) -> Outcome {
+    let world = &controller.common.world;
     // Pools buy by none whose health is not known.
-    context.launch_health.forget(key);
-    if convert::deleting(config) && context.world.with(|state| state.knows(&key.namespace)) {
-        keep(context, config, key).await?;
+    controller.launch_health.forget(key);
+    if convert::deleting(config) && world.with(|state| state.knows(&key.namespace)) {
+        keep_finalizer(controller, config, key).await?;
     }
     // The finalizer may just have made a new version.
-    if let Some(config) = context.world.with(|state| state.launch_configs.get(key).cloned()) {
+    if let Some(config) = world.with(|state| state.launch_configs.get(key).cloned()) {
         let status = no_provider(&config, &why.to_string(), Timestamp::now());
         if config.status.as_ref() != Some(&status) {
             warn!(launch_config = %key, %why, "the launch config has no provider");
         }
-        write_status(context, &config, status).await?;
+        write_status(controller, &config, status).await?;
     }
     match why {
         NoProvider::Unusable(_) => Err(Failure::Provider(key.clone(), why)),
@@ -91,47 +95,39 @@ async fn without_provider(context: &Context, config: &LaunchConfig, key: &Object
     }
 }
 
-/// The finalizer comes on sight, and goes when the launch config is being deleted and no member is pinned to it.
-async fn keep(context: &Context, config: &LaunchConfig, key: &ObjectKey) -> Result<(), Failure> {
-    let kept = config.finalizers().iter().any(|own| own == FINALIZER_LAUNCH_CONFIG);
-    let wanted =
-        if convert::deleting(config) { kept && context.world.with(|state| is_in_use(state, key)) } else { true };
-    if wanted == kept {
-        return Ok(());
+/// The finalizer is added on sight, and removed when the launch config is being deleted and no member is pinned to it.
+async fn keep_finalizer(
+    controller: &LaunchConfigController,
+    config: &LaunchConfig,
+    key: &ObjectKey,
+) -> Result<(), Failure> {
+    let (common, finalizer) = (&controller.common, FINALIZER_LAUNCH_CONFIG);
+    if !convert::deleting(config) {
+        common.writes.ensure_finalizer(config, finalizer).await?;
+    } else if !common.world.with(|state| is_in_use(state, key)) {
+        common.writes.remove_finalizer(config, finalizer).await?;
     }
-    let mut finalizers: Vec<_> =
-        config.finalizers().iter().filter(|own| *own != FINALIZER_LAUNCH_CONFIG).cloned().collect();
-    if wanted {
-        finalizers.push(FINALIZER_LAUNCH_CONFIG.to_owned());
-    }
-    match context.writes.set_finalizers(config, &finalizers).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.answer == Answer::NotFound => Ok(()),
-        Err(error) => {
-            context.writes.get::<LaunchConfig>(key).await;
-            Err(error.into())
-        }
-    }
+    Ok(())
 }
 
 /// Writes the status if it changed, and says when to come back if it was written a moment ago.
-async fn say(context: &Context, before: &LaunchConfig) -> Outcome {
+async fn say(controller: &LaunchConfigController, before: &LaunchConfig) -> Outcome {
     let key = ObjectKey::of(before);
     // The finalizer may just have made a new version.
-    let config = context.world.with(|state| state.launch_configs.get(&key).cloned());
-    let (Some(config), Some(known)) = (config, context.launch_health.get(&key)) else { return Ok(None) };
-    let Some(cloud) = context.clouds.of(&config.spec) else { return Ok(None) };
+    let config = controller.common.world.with(|state| state.launch_configs.get(&key).cloned());
+    let (Some(config), Some(known)) = (config, controller.launch_health.get(&key)) else { return Ok(None) };
+    let Some(cloud) = controller.clouds.of(&config.spec) else { return Ok(None) };
     // Whose credentials these are decides what is done, so it does not wait for a status.
-    let settled = settle_identity(context, &cloud);
-    let sweep = context.sweeps.memory(cloud.key());
+    let settled = settle_identity(controller, &cloud);
+    let sweep = controller.sweeps.memory(cloud.key());
     if blocked_words(&sweep).is_some() && config.annotations().contains_key(ANNOTATION_CONFIRM_SWEEP) {
         // A person may have said the word: the sweep comes with the next list.
         cloud.hurry();
     }
-    if let Some(left) = context.launch_health.status_wait(&key) {
+    if let Some(left) = controller.launch_health.status_wait(&key) {
         return Ok(SignedDuration::try_from(left).ok().and_then(|left| Timestamp::now().checked_add(left).ok()));
     }
-    let instances = context.world.with(|state| {
+    let instances = controller.common.world.with(|state| {
         let pinned = |(of, member): &(&ObjectKey, &Arc<PoolMember>)| {
             member.spec.placement.launch_config == key.name && of.namespace == key.namespace
         };
@@ -163,38 +159,35 @@ async fn say(context: &Context, before: &LaunchConfig) -> Outcome {
     let now = Timestamp::now();
     let mut status = launch_status(&input, now);
     say_of_the_account(&mut status, &settled, &sweep, config.metadata.generation, now);
-    status.orphans = recorded_orphans(&sweep, context.sweeps.rules.dry_run);
-    write_status(context, &config, status).await
+    status.orphans = recorded_orphans(&sweep, controller.sweeps.rules.dry_run);
+    write_status(controller, &config, status).await?;
+    Ok(None)
 }
 
 /// Writes the status if it is another.
-async fn write_status(context: &Context, before: &LaunchConfig, status: LaunchConfigStatus) -> Outcome {
+async fn write_status(
+    controller: &LaunchConfigController,
+    before: &LaunchConfig,
+    status: LaunchConfigStatus,
+) -> Result<(), Failure> {
     if before.status.as_ref() == Some(&status) {
-        return Ok(None);
+        return Ok(());
     }
-    let key = ObjectKey::of(before);
     let config = LaunchConfig { status: Some(status), ..before.clone() };
-    match context.writes.keep_status(&config).await {
-        Ok(_) => {
-            context.launch_health.status_written(&key);
-            Ok(None)
-        }
-        Err(error) if error.answer == Answer::NotFound => Ok(None),
-        Err(error) => {
-            context.writes.get::<LaunchConfig>(&key).await;
-            Err(error.into())
-        }
+    if let Written::Written(_) = controller.common.writes.update_status_when_idle(&config).await? {
+        controller.launch_health.status_written(&ObjectKey::of(before));
     }
+    Ok(())
 }
 
 /// What the cloud's word on its account means for all launch configs that share the credentials.
-fn settle_identity(context: &Context, cloud: &Cloud) -> Settled {
+fn settle_identity(controller: &LaunchConfigController, cloud: &Cloud) -> Settled {
     let seen = cloud.word().map(|word| word.identity);
-    let in_use: Vec<LaunchConfigIdentity> = context.world.with(|state| {
+    let in_use: Vec<LaunchConfigIdentity> = controller.common.world.with(|state| {
         let of_provider = state
             .launch_configs
             .iter()
-            .filter(|(_, config)| context.clouds.key(&config.spec).as_ref() == Some(cloud.key()));
+            .filter(|(_, config)| controller.clouds.key(&config.spec).as_ref() == Some(cloud.key()));
         let recorded = of_provider.filter_map(|(key, config)| Some((key, config.status.as_ref()?.identity.clone()?)));
         recorded.filter(|(key, _)| is_in_use(state, key)).map(|(_, identity)| identity).collect()
     });

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bullpen_api::{InstanceAddress, InstancePool, PoolMember};
-use bullpen_plan::claim::{Answer, Found};
+use bullpen_plan::claim::Found;
 use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::member;
 use bullpen_plan::member::lifecycle::{Asked, Failure as Broken, IDENTITY_FRESH, Machine, Step, Stuck};
@@ -12,11 +12,11 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tracing::{info, warn};
 
-use super::deletion::{delete_member, finish};
+use super::deletion::finish;
 use super::gather::{Gathered, may_create};
-use crate::controllers::context::Context;
 use crate::controllers::convert;
 use crate::controllers::first_boot::ssh_keys::NoKey;
+use crate::controllers::member::MemberController;
 use crate::controllers::wake;
 use crate::provider::tags;
 use crate::provider::tags::Owner;
@@ -31,51 +31,54 @@ const POOL_FRESHNESS: Duration = Duration::from_secs(10);
 const SAY_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// Takes one step.
-pub async fn take(context: &Context, gathered: &Gathered, step: Step) -> Result<(), Failure> {
+pub async fn take(controller: &MemberController, gathered: &Gathered, step: Step) -> Result<(), Failure> {
     match step {
-        Step::Create => create(context, gathered).await,
+        Step::Create => create(controller, gathered).await,
         Step::Find => {
-            find(context, gathered).await;
+            find(controller, gathered).await;
             Ok(())
         }
         Step::Confirm => {
-            confirm(context, gathered).await;
+            confirm(controller, gathered).await;
             Ok(())
         }
         Step::ConfirmIdentity => {
-            confirm_identity(context, gathered).await;
+            confirm_identity(controller, gathered).await;
             Ok(())
         }
-        Step::Quarantine => quarantine(context, gathered).await,
+        Step::Quarantine => quarantine(controller, gathered).await,
         Step::RecordStuck(stuck) => {
-            record_stuck(context, gathered, stuck).await;
+            record_stuck(controller, gathered, stuck).await;
             Ok(())
         }
-        Step::RecordWarming => record_warming(context, gathered).await,
-        Step::RecordReady => record_ready(context, gathered).await,
+        Step::RecordWarming => record_warming(controller, gathered).await,
+        Step::RecordReady => record_ready(controller, gathered).await,
         Step::RecordErrored(broken) => {
             let message = words(broken, gathered);
             let never_ready = convert::status(&gathered.member).ready_since.is_none();
             let launch_config = convert::launch_config_of(&gathered.member);
-            context.launch_health.failed(&launch_config, broken.class(), &message, never_ready);
-            record_errored(context, &gathered.member, broken.class(), &message).await
+            controller.launch_health.failed(&launch_config, broken.class(), &message, never_ready);
+            record_errored(controller, &gathered.member, broken.class(), &message).await
         }
         Step::RecordMachineGone => {
-            context.world.with(|state| state.machines_gone.insert(gathered.uid()));
+            controller.common.world.with(|state| state.machines_gone.insert(gathered.uid()));
             Ok(())
         }
-        Step::Delete => delete_member(context, &gathered.member).await,
-        Step::Terminate => terminate(context, gathered).await,
+        Step::Delete => {
+            controller.common.writes.delete_member(&gathered.member).await?;
+            Ok(())
+        }
+        Step::Terminate => terminate(controller, gathered).await,
         Step::Finish => {
-            finish(context, &gathered.member).await?;
+            finish(controller, &gathered.member).await?;
             let launch_config = convert::launch_config_of(&gathered.member);
-            // Whatever ended makes room in the account.
+            // Whatever ended makes room in the account.
             let makes_room = gathered.view.has_instance && gathered.cloud.holds().machine_ended(Timestamp::now());
             if makes_room {
-                wake_buyers(context, gathered);
+                wake_buyers(controller, gathered);
             }
             if gathered.view.has_instance {
-                context.metrics.instance_termination(
+                controller.common.metrics.instance_termination(
                     &launch_config.namespace,
                     &launch_config.name,
                     TerminationOutcome::Gone,
@@ -87,19 +90,19 @@ pub async fn take(context: &Context, gathered: &Gathered, step: Step) -> Result<
     }
 }
 
-async fn create(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
+async fn create(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     // Its turn comes first: what permits the call is looked at right before it begins.
     gathered.cloud.admit(ProviderOperation::Create).await;
-    if !pool_is_fresh(context, gathered).await? || !may_be_bought(context, gathered) {
+    if !pool_is_fresh(controller, gathered).await? || !may_be_bought(controller, gathered) {
         return Ok(());
     }
     // Without its key the member is of another template by now: it is gathered anew.
-    let Ok(request) = create_request(context, gathered) else { return Ok(()) };
+    let Ok(request) = create_request(controller, gathered) else { return Ok(()) };
     // The fence of the lease: nothing may be waited for between this and the call.
-    context.leadership.check()?;
+    controller.term.leadership.check()?;
     let (uid, began) = (gathered.uid(), Timestamp::now());
     // Written down before the call begins: whatever happens to its answer, a machine may be there.
-    let before = context.machines.with(&uid, context.started, |record| {
+    let before = controller.machines.with(&uid, |record| {
         let before = record.asked;
         record.asked = Asked::Perhaps(began);
         record.instance = None;
@@ -107,31 +110,35 @@ async fn create(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
         before
     });
     let pool = convert::pool_of(&gathered.member);
-    if let Some(delay) = context.memory.lock().replacement_begins(&pool) {
-        context.metrics.replacement_begun(delay);
+    if let Some(delay) = controller.pool_memories.with(|memories| memories.replacement_begins(&pool)) {
+        controller.common.metrics.replacement_begun(delay);
     }
     let call = gathered.cloud.provider().create(&request);
     let answer = gathered.cloud.call_admitted(ProviderOperation::Create, call).await;
     let outcome = crate::cloud::outcome(answer.as_ref().err());
     let launch_config = convert::launch_config_of(&gathered.member);
-    context.metrics.instance_create(&launch_config.namespace, &launch_config.name, CreateOutcome::from(outcome));
+    controller.common.metrics.instance_create(
+        &launch_config.namespace,
+        &launch_config.name,
+        CreateOutcome::from(outcome),
+    );
     match answer {
         Ok(instance) => {
             info!(member = %gathered.key(), instance = %instance.id, "the create was accepted");
             // As old as the question: a list that began since may show it further on.
-            context.machines.with(&uid, context.started, |record| record.saw(instance, began));
+            controller.machines.with(&uid, |record| record.saw(instance, began));
             gathered.cloud.hurry();
-            probe_ended(context, gathered, true);
+            probe_ended(controller, gathered, true);
             Ok(())
         }
-        Err(error) => refused(context, gathered, before, &launch_config, &error, began).await,
+        Err(error) => refused(controller, gathered, before, &launch_config, &error, began).await,
     }
 }
 
 /// Whether the launch config may buy this member now, by its own word and by what its cloud refuses.
-fn may_be_bought(context: &Context, gathered: &Gathered) -> bool {
+fn may_be_bought(controller: &MemberController, gathered: &Gathered) -> bool {
     let key = convert::launch_config_of(&gathered.member);
-    let config = context.world.with(|state| state.launch_configs.get(&key).cloned());
+    let config = controller.common.world.with(|state| state.launch_configs.get(&key).cloned());
     let Some(config) = config.filter(|config| !config.spec.paused) else { return false };
     // One that changed while this waited for its turn has other bytes to send: it is gathered anew.
     if config.metadata.generation != gathered.launch_config.metadata.generation {
@@ -142,20 +149,20 @@ fn may_be_bought(context: &Context, gathered: &Gathered) -> bool {
 }
 
 /// The member's create has its answer: if others waited for it, they look anew.
-fn probe_ended(context: &Context, gathered: &Gathered, accepted: bool) {
+fn probe_ended(controller: &MemberController, gathered: &Gathered, accepted: bool) {
     let changed = gathered.cloud.holds().ended(&gathered.place(), &gathered.uid(), accepted);
     if changed {
-        wake_buyers(context, gathered);
+        wake_buyers(controller, gathered);
     }
 }
 
-fn wake_buyers(context: &Context, gathered: &Gathered) {
-    wake::buyers(context, gathered.cloud.key());
+fn wake_buyers(controller: &MemberController, gathered: &Gathered) {
+    wake::buyers(&controller.common, &controller.clouds, gathered.cloud.key());
 }
 
 /// What a create that was not accepted means for the member, and for the launch config.
 async fn refused(
-    context: &Context,
+    controller: &MemberController,
     gathered: &Gathered,
     before: Asked,
     launch_config: &ObjectKey,
@@ -164,7 +171,7 @@ async fn refused(
 ) -> Result<(), Failure> {
     let now = Timestamp::now();
     warn!(member = %gathered.key(), %error, "a create was not accepted");
-    context.machines.with(&gathered.uid(), context.started, |record| {
+    controller.machines.with(&gathered.uid(), |record| {
         if error.is_definite_refusal() {
             // This call made nothing; an earlier one without an answer may still have.
             record.asked = before;
@@ -175,18 +182,18 @@ async fn refused(
         }
     });
     let lacks = matches!(error, ProviderError::Capacity { .. });
-    context.launch_health.failed(launch_config, error.class(), error.message(), lacks);
+    controller.launch_health.failed(launch_config, error.class(), error.message(), lacks);
     let changed = gathered.cloud.holds().refused(&gathered.place(), error, began, now);
     if changed && let Some(pool) = &gathered.pool {
         let note = format!("launch config {}: {error}", launch_config.name);
-        context.events.warn(pool.as_ref(), "CreateRefused", "Create", note);
+        controller.common.events.warn(pool.as_ref(), "CreateRefused", "Create", note);
     }
-    probe_ended(context, gathered, false);
+    probe_ended(controller, gathered, false);
     if changed {
-        wake_buyers(context, gathered);
+        wake_buyers(controller, gathered);
     } else {
-        context.wakers.pools.wake(convert::pool_of(&gathered.member));
-        context.wakers.launch_configs.wake(launch_config.clone());
+        controller.common.wakers.pools.wake(convert::pool_of(&gathered.member));
+        controller.common.wakers.launch_configs.wake(launch_config.clone());
     }
     let for_good = error.is_definite_refusal()
         && matches!(
@@ -194,26 +201,26 @@ async fn refused(
             ProviderError::Quota { .. } | ProviderError::Capacity { .. } | ProviderError::Invalid { .. }
         );
     if for_good && before == Asked::Never {
-        return record_errored(context, &gathered.member, error.class(), error.message()).await;
+        return record_errored(controller, &gathered.member, error.class(), error.message()).await;
     }
     Ok(())
 }
 
 /// Invariants 2 and 5 once more, right before the call, on a pool that was heard of or read a moment ago.
-async fn pool_is_fresh(context: &Context, gathered: &Gathered) -> Result<bool, Failure> {
+async fn pool_is_fresh(controller: &MemberController, gathered: &Gathered) -> Result<bool, Failure> {
     let key = convert::pool_of(&gathered.member);
     let heard = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < POOL_FRESHNESS);
-    let read = context.world.with(|state| state.pools_read.get(&key).copied());
-    if !heard(context.world.pools_last_heard(&key.namespace)) && !heard(read) {
-        match context.writes.get::<InstancePool>(&key).await {
+    let read = controller.common.world.with(|state| state.pools_read.get(&key).copied());
+    if !heard(controller.common.world.pools_last_heard(&key.namespace)) && !heard(read) {
+        match controller.common.writes.get::<InstancePool>(&key).await {
             Found::Object(_) => {
-                context.world.with(|state| state.pools_read.insert(key.clone(), Instant::now()));
+                controller.common.world.with(|state| state.pools_read.insert(key.clone(), Instant::now()));
             }
             Found::Missing => return Ok(false),
             Found::Unproved => return Err(Failure::Unproved(key)),
         }
     }
-    Ok(context.world.with(|state| {
+    Ok(controller.common.world.with(|state| {
         let pool =
             state.pools.get(&key).filter(|pool| convert::uid(pool.as_ref()) == gathered.member.spec.pool_ref.uid);
         pool.is_some_and(|pool| may_create(state, pool, &gathered.member))
@@ -221,10 +228,11 @@ async fn pool_is_fresh(context: &Context, gathered: &Gathered) -> Result<bool, F
 }
 
 /// The same bytes whenever it is asked for the same member.
-fn create_request(context: &Context, gathered: &Gathered) -> Result<CreateRequest, NoKey> {
+fn create_request(controller: &MemberController, gathered: &Gathered) -> Result<CreateRequest, NoKey> {
     let (spec, member) = (&gathered.launch_config.spec, &gathered.member);
     let (uid, namespace, name) = (gathered.uid(), member.namespace().unwrap_or_default(), member.name_any());
-    let owner = Owner { installation: &context.installation, member_uid: &uid, namespace: &namespace, name: &name };
+    let owner =
+        Owner { installation: controller.clouds.installation(), member_uid: &uid, namespace: &namespace, name: &name };
     let template = gathered.pool.as_ref().map(|pool| pool.spec.template.clone()).unwrap_or_default();
     Ok(CreateRequest {
         token: uid.clone(),
@@ -232,13 +240,13 @@ fn create_request(context: &Context, gathered: &Gathered) -> Result<CreateReques
         market: spec.market,
         instance_type: spec.instance_type.clone(),
         image: member.spec.placement.image.clone(),
-        user_data: context.keys.first_boot(member, gathered.user_data.as_deref())?,
+        user_data: controller.ssh_keys.first_boot(member, gathered.user_data.as_deref())?,
         tags: tags::all(&owner, &template.tags),
         launch_config: spec.clone(),
     })
 }
 
-async fn find(context: &Context, gathered: &Gathered) {
+async fn find(controller: &MemberController, gathered: &Gathered) {
     let (uid, began) = (gathered.uid(), Timestamp::now());
     let answer = gathered.cloud.call(ProviderOperation::Find, gathered.cloud.provider().find(&uid)).await;
     if let Ok(Some(instance)) = &answer
@@ -246,20 +254,20 @@ async fn find(context: &Context, gathered: &Gathered) {
     {
         info!(member = %gathered.key(), instance = %instance.id, "found by its token");
         let launch_config = convert::launch_config_of(&gathered.member);
-        context.metrics.instance_create(&launch_config.namespace, &launch_config.name, CreateOutcome::Found);
+        controller.common.metrics.instance_create(&launch_config.namespace, &launch_config.name, CreateOutcome::Found);
     }
-    context.machines.with(&uid, context.started, |record| match answer {
+    controller.machines.with(&uid, |record| match answer {
         Ok(Some(instance)) => record.saw(instance, began),
         Ok(None) => record.saw_none(began),
         Err(_) => record.failed(Timestamp::now(), None),
     });
 }
 
-async fn confirm(context: &Context, gathered: &Gathered) {
+async fn confirm(controller: &MemberController, gathered: &Gathered) {
     let Some(id) = gathered.instance_id() else { return };
     let began = Timestamp::now();
     let answer = gathered.cloud.call(ProviderOperation::Get, gathered.cloud.provider().get(&id)).await;
-    context.machines.with(&gathered.uid(), context.started, |record| match answer {
+    controller.machines.with(&gathered.uid(), |record| match answer {
         Ok(instance) => record.saw(instance, began),
         Err(ProviderError::NotFound { .. }) => {
             record.struck(began);
@@ -269,30 +277,30 @@ async fn confirm(context: &Context, gathered: &Gathered) {
 }
 
 /// One call serves everybody who doubts at the time.
-async fn confirm_identity(context: &Context, gathered: &Gathered) {
+async fn confirm_identity(controller: &MemberController, gathered: &Gathered) {
     let after = match gathered.view.machine {
         Machine::Missing { at, .. } => at,
         _ => Timestamp::now().saturating_sub(IDENTITY_FRESH).unwrap_or(Timestamp::MIN),
     };
     if let Err(error) = gathered.cloud.confirm_identity(after).await {
         warn!(member = %gathered.key(), %error, "the cloud does not say whose credentials these are");
-        context.machines.with(&gathered.uid(), context.started, |record| record.failed(Timestamp::now(), None));
+        controller.machines.with(&gathered.uid(), |record| record.failed(Timestamp::now(), None));
     }
 }
 
-async fn quarantine(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
+async fn quarantine(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     let instance = gathered.instance_id().unwrap_or_default();
     warn!(member = %gathered.key(), %instance, "quarantined: the machine was claimed before, by its tags");
     let note = format!("instance {instance} was claimed before, by its tags: as after a restored backup");
-    context.events.warn(gathered.member.as_ref(), "Quarantined", "Observe", note);
-    write(context, &member::status::quarantined(&gathered.member, &instance, Timestamp::now())).await
+    controller.common.events.warn(gathered.member.as_ref(), "Quarantined", "Observe", note);
+    write(controller, &member::status::quarantined(&gathered.member, &instance, Timestamp::now())).await
 }
 
 /// Says it once. If it can't be said the end is still asked for, and it is tried again later.
-async fn record_stuck(context: &Context, gathered: &Gathered, stuck: Stuck) {
+async fn record_stuck(controller: &MemberController, gathered: &Gathered, stuck: Stuck) {
     let (uid, now) = (gathered.uid(), Timestamp::now());
     let id = gathered.instance_id().unwrap_or_default();
-    let words = context.machines.with(&uid, context.started, |record| record.terminate_words.clone());
+    let words = controller.machines.with(&uid, |record| record.terminate_words.clone());
     let message = match stuck {
         Stuck::TerminateFailing => format!("terminate calls for instance {id} fail, the last one: {words}"),
         Stuck::StillThere => {
@@ -302,31 +310,31 @@ async fn record_stuck(context: &Context, gathered: &Gathered, stuck: Stuck) {
         }
     };
     warn!(member = %gathered.key(), reason = stuck.reason(), %message, "a machine's end does not come");
-    match write(context, &member::status::stuck(&gathered.member, stuck, &message, now)).await {
-        Ok(()) => context.events.warn(gathered.member.as_ref(), stuck.reason(), "Terminate", message),
+    match write(controller, &member::status::stuck(&gathered.member, stuck, &message, now)).await {
+        Ok(()) => controller.common.events.warn(gathered.member.as_ref(), stuck.reason(), "Terminate", message),
         Err(failure) => {
             warn!(member = %gathered.key(), %failure, "which could not be written down");
             let until = now.saturating_add(SAY_AGAIN).unwrap_or(Timestamp::MAX);
-            context.machines.with(&uid, context.started, |record| record.stuck_unsaid = Some((stuck, until)));
+            controller.machines.with(&uid, |record| record.stuck_unsaid = Some((stuck, until)));
         }
     }
 }
 
-async fn terminate(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
+async fn terminate(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     let Some(id) = gathered.instance_id() else { return Ok(()) };
     let pool = convert::pool_of(&gathered.member);
     let limit = gathered.pool.as_ref().map_or(1, |pool| pool.spec.provisioning.max_concurrent_deletes);
-    let slots = context.memory.lock().terminations(&pool, limit);
+    let slots = controller.pool_memories.with(|memories| memories.terminations(&pool, limit));
     let Ok(_slot) = slots.acquire().await else { return Ok(()) };
     gathered.cloud.admit(ProviderOperation::Terminate).await;
     // The fence of the lease: nothing may be waited for between this and the call.
-    context.leadership.check()?;
+    controller.term.leadership.check()?;
     let call = gathered.cloud.provider().terminate(&id);
     let answer = gathered.cloud.call_admitted(ProviderOperation::Terminate, call).await;
     let launch_config = convert::launch_config_of(&gathered.member);
     let outcome = TerminationOutcome::from(crate::cloud::outcome(answer.as_ref().err()));
-    context.metrics.instance_termination(&launch_config.namespace, &launch_config.name, outcome);
-    let failures = context.machines.with(&gathered.uid(), context.started, |record| {
+    controller.common.metrics.instance_termination(&launch_config.namespace, &launch_config.name, outcome);
+    let failures = controller.machines.with(&gathered.uid(), |record| {
         match &answer {
             Ok(()) => record.terminate_accepted(Timestamp::now()),
             Err(error) => record.terminate_failed(Timestamp::now(), None, error.to_string()),
@@ -345,46 +353,38 @@ async fn terminate(context: &Context, gathered: &Gathered) -> Result<(), Failure
     Ok(())
 }
 
-async fn record_warming(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
+async fn record_warming(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     let Some(machine) = recorded(gathered) else { return Ok(()) };
     gathered.cloud.hurry();
-    write(context, &member::status::warming(&gathered.member, &machine, Timestamp::now())).await
+    write(controller, &member::status::warming(&gathered.member, &machine, Timestamp::now())).await
 }
 
-async fn record_ready(context: &Context, gathered: &Gathered) -> Result<(), Failure> {
+async fn record_ready(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     let Some(machine) = recorded(gathered) else { return Ok(()) };
     info!(member = %gathered.key(), instance = %machine.id, "ready");
-    write(context, &member::status::ready(&gathered.member, &machine, Timestamp::now())).await?;
-    context.launch_health.succeeded(&convert::launch_config_of(&gathered.member));
+    write(controller, &member::status::ready(&gathered.member, &machine, Timestamp::now())).await?;
+    controller.launch_health.succeeded(&convert::launch_config_of(&gathered.member));
     Ok(())
 }
 
-async fn record_errored(context: &Context, member: &PoolMember, class: &str, message: &str) -> Result<(), Failure> {
+async fn record_errored(
+    controller: &MemberController,
+    member: &PoolMember,
+    class: &str,
+    message: &str,
+) -> Result<(), Failure> {
     warn!(member = %ObjectKey::of(member), class, message, "errored");
-    context.events.warn(member, "Errored", "Observe", format!("{class}: {message}"));
-    write(context, &member::status::errored(member, class, message, Timestamp::now())).await?;
+    controller.common.events.warn(member, "Errored", "Observe", format!("{class}: {message}"));
+    write(controller, &member::status::errored(member, class, message, Timestamp::now())).await?;
     let launch_config = convert::launch_config_of(member);
-    context.metrics.member_failed(&launch_config.namespace, &launch_config.name, FailureClass::named(class));
+    controller.common.metrics.member_failed(&launch_config.namespace, &launch_config.name, FailureClass::named(class));
     Ok(())
 }
 
-/// Writes a member's status. One that changed in between is read, and looked at anew.
-async fn write(context: &Context, member: &PoolMember) -> Result<(), Failure> {
-    match context.writes.keep_status(member).await {
-        Ok(_) => Ok(()),
-        Err(error) if matches!(error.answer, Answer::Conflict | Answer::NotFound | Answer::Ambiguous) => {
-            let key = ObjectKey::of(member);
-            match context.writes.get::<PoolMember>(&key).await {
-                Found::Object(_) => Ok(()),
-                Found::Missing => {
-                    context.world.answered_gone::<PoolMember>(&key, &convert::uid(member));
-                    Ok(())
-                }
-                Found::Unproved => Err(error.into()),
-            }
-        }
-        Err(error) => Err(error.into()),
-    }
+/// Writes a member's status. One that changed in between, or is gone, is looked at anew.
+async fn write(controller: &MemberController, member: &PoolMember) -> Result<(), Failure> {
+    controller.common.writes.update_status_when_idle(member).await?;
+    Ok(())
 }
 
 fn recorded(gathered: &Gathered) -> Option<RecordedMachine> {

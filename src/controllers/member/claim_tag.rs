@@ -1,51 +1,53 @@
 //! Tags a claimed machine with its claim, off the path: after Bound was written, in the background. A restored backup is
 //! told from the present by it.
 
+use std::time::Duration;
+
 use bullpen_api::{ClaimPhase, MemberState, PoolMember};
 use bullpen_plan::claim::claim_tag::tag_due;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
 use super::gather::Gathered;
-use crate::controllers::context::Context;
+use crate::backoff::Bounds;
 use crate::controllers::convert;
+use crate::controllers::member::MemberController;
 use crate::provider::ProviderError;
 use crate::provider::tags;
-use crate::runtime::backoff::backoff;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 use crate::telemetry::labels::ProviderOperation;
 
 /// Tag calls that run side by side: terminates and creates are more urgent.
 static CALLS: Semaphore = Semaphore::const_new(8);
-const FIRST_BACKOFF: std::time::Duration = std::time::Duration::from_secs(1);
-const LONGEST_BACKOFF: std::time::Duration = std::time::Duration::from_mins(5);
+/// Between tag calls for one machine that fail.
+const RETRIES: Bounds = Bounds { first: Duration::from_secs(1), longest: Duration::from_mins(5) };
 
 /// Begins a tag call if one is due, and says when to come back for one.
-pub fn see_to(context: &Context, gathered: &Gathered, now: Timestamp) -> Option<Timestamp> {
+pub fn see_to(controller: &MemberController, gathered: &Gathered, now: Timestamp) -> Option<Timestamp> {
     if gathered.view.ending_since.is_some()
         || gathered.view.account_confirmed_at.is_none()
         || !gathered.cloud.provider().can_tag()
     {
         return None;
     }
-    let bound = context.world.with(|state| bound_claim(state, &gathered.member))?;
+    let bound = controller.common.world.with(|state| bound_claim(state, &gathered.member))?;
     // Before the machine was seen, it may have the tag: a restart is no reason for a call for each.
     let instance = gathered.sighting.instance.as_ref()?;
     let shown = instance.tags.claim.as_deref();
-    context.machines.with(&gathered.uid(), context.started, |record| {
+    controller.machines.with(&gathered.uid(), |record| {
         let tagging = &mut record.tagging;
         tag_due(Some(&bound), shown, tagging.done.as_deref())?;
         if tagging.busy {
             return None;
         }
-        if let Some(later) = tagging.not_before.filter(|moment| *moment > now) {
+        if let Some(later) = tagging.backoff.pending(now) {
             return Some(later);
         }
         tagging.busy = true;
         tokio::spawn(tag(
-            context.clone(),
+            controller.clone(),
             gathered.key(),
             gathered.uid(),
             gathered.cloud.clone(),
@@ -70,7 +72,7 @@ fn bound_claim(state: &State, member: &PoolMember) -> Option<String> {
 }
 
 async fn tag(
-    context: Context,
+    controller: MemberController,
     member: ObjectKey,
     uid: String,
     cloud: std::sync::Arc<crate::cloud::Cloud>,
@@ -81,23 +83,23 @@ async fn tag(
     let wanted = [(tags::CLAIM.to_owned(), claim.clone())].into();
     let answer = cloud.call(ProviderOperation::Tag, cloud.provider().tag(&instance, &wanted)).await;
     let now = Timestamp::now();
-    context.machines.with_known(&uid, |record| {
+    controller.machines.with_known(&uid, |record| {
         let tagging = &mut record.tagging;
         tagging.busy = false;
         match &answer {
             Ok(()) => {
                 tagging.done = Some(claim);
-                tagging.failures = 0;
-                tagging.not_before = None;
+                tagging.backoff.reset();
             }
             Err(error) => {
                 let asked_for = match error {
                     ProviderError::RateLimited { retry_after, .. } => *retry_after,
                     _ => None,
                 };
-                let delay = asked_for.unwrap_or_else(|| backoff(FIRST_BACKOFF, LONGEST_BACKOFF, tagging.failures));
-                tagging.failures += 1;
-                tagging.not_before = now.checked_add(SignedDuration::try_from(delay).unwrap_or_default()).ok();
+                match asked_for {
+                    Some(delay) => tagging.backoff.failed_for(delay, now),
+                    None => drop(tagging.backoff.failed(RETRIES, now)),
+                }
             }
         }
     });
@@ -106,5 +108,5 @@ async fn tag(
         Err(ProviderError::NotFound { message }) => info!(%member, %instance, %message, "not tagged: it is gone"),
         Err(error) => warn!(%member, %instance, %error, "not tagged with its claim, which is tried again"),
     }
-    context.wakers.members.wake(member);
+    controller.common.wakers.members.wake(member);
 }

@@ -13,9 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::machine_memory::{Sighting, sighting};
 use crate::cloud::Cloud;
-use crate::controllers::context::Context;
 use crate::controllers::convert;
 use crate::controllers::convert::place_of;
+use crate::controllers::member::MemberController;
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
@@ -68,13 +68,13 @@ impl Gathered {
 /// # Errors
 /// When its launch config is not there, or has no cloud.
 pub fn gather(
-    context: &Context,
+    controller: &MemberController,
     member: Arc<PoolMember>,
     ending_since: Option<Timestamp>,
     held: bool,
 ) -> Result<Gathered, Failure> {
     let launch_config_key = convert::launch_config_of(&member);
-    let (launch_config, pool, may_create, user_data) = context.world.with(|state| {
+    let (launch_config, pool, may_create, user_data) = controller.common.world.with(|state| {
         let pool = live_pool(state, &member);
         let pending = convert::state(&member) == MemberState::Pending;
         let may_create = pending && pool.as_ref().is_some_and(|pool| may_create(state, pool, &member));
@@ -82,13 +82,13 @@ pub fn gather(
         (state.launch_configs.get(&launch_config_key).cloned(), pool, may_create, user_data)
     });
     let launch_config = launch_config.ok_or_else(|| Failure::NoLaunchConfig(launch_config_key.clone()))?;
-    let cloud = context.clouds.of(&launch_config.spec).ok_or(Failure::NoCloud(launch_config_key))?;
+    let cloud = controller.clouds.of(&launch_config.spec).ok_or(Failure::NoCloud(launch_config_key))?;
     let (uid, now) = (convert::uid(member.as_ref()), Timestamp::now());
     let (word, recorded) = (cloud.word(), launch_config.status.as_ref().and_then(|status| status.identity.as_ref()));
     let trusted = cloud.foreign().is_none() && word.as_ref().is_some_and(|word| Some(&word.identity) == recorded);
     let account_confirmed_at = word.as_ref().filter(|_| trusted).map(|word| word.asked_at);
     let listing = cloud.listing();
-    let record = context.machines.with(&uid, context.started, |record| {
+    let record = controller.machines.with(&uid, |record| {
         if let Some(listing) = &listing {
             record.listed(listing);
         }
@@ -105,7 +105,7 @@ pub fn gather(
     let recorded_id = status.instance.as_ref().map(|machine| machine.id.as_str());
     let known_since = status.warming_started_at.as_ref().map(|time| time.0);
     if listing.as_ref().is_some_and(|listing| record.outlasts(listing.began)) {
-        context.machines.overtook(ObjectKey::of(member.as_ref()));
+        controller.machines.overtook(ObjectKey::of(member.as_ref()));
     }
     let sighting = sighting(&record, listing.as_deref(), &uid, recorded_id, known_since);
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
@@ -123,13 +123,13 @@ pub fn gather(
         has_instance: recorded_id.is_some(),
         current,
         may_create: may_create && user_data.known().is_some(),
-        asked: if status.instance.is_some() { Asked::Perhaps(context.started) } else { record.asked },
+        asked: if status.instance.is_some() { Asked::Perhaps(controller.term.started) } else { record.asked },
         machine: sighting.machine,
         warming_started_at: known_since,
         launch_timeout: seconds(readiness.launch_timeout_seconds),
         warming_timeout: seconds(readiness.warming_timeout_seconds),
         create_grace: SignedDuration::try_from(cloud.provider().create_grace()).unwrap_or(SignedDuration::MAX),
-        not_before: record.not_before,
+        not_before: record.backoff.not_before(),
         struck_at: record.struck_at,
         next_look: record.next_look,
         terminate_accepted_at: record.terminate_accepted_at,

@@ -9,13 +9,13 @@ use bullpen_plan::member::lifecycle::{Asked, LOOK_EVERY, Machine, Strike, Stuck,
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
+use crate::backoff::{Backoff, Bounds};
 use crate::cloud::Listing;
 use crate::provider::{Instance, InstancePhase};
-use crate::runtime::backoff::backoff;
 use crate::state::ObjectKey;
 
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
+/// Between calls for one machine that fail.
+const CALLS: Bounds = Bounds { first: Duration::from_millis(500), longest: Duration::from_mins(1) };
 
 /// How far this process is with tagging a machine with its claim.
 #[derive(Clone, Debug)]
@@ -24,15 +24,13 @@ pub struct Tagging {
     pub done: Option<String>,
     /// A call is under way.
     pub busy: bool,
-    /// Calls that failed in a row.
-    pub failures: u32,
-    /// No call before this moment.
-    pub not_before: Option<Timestamp>,
+    /// Calls that failed.
+    pub backoff: Backoff,
 }
 
 impl Tagging {
     const fn new() -> Self {
-        Self { done: None, busy: false, failures: 0, not_before: None }
+        Self { done: None, busy: false, backoff: Backoff::new() }
     }
 }
 
@@ -53,10 +51,8 @@ pub struct MachineRecord {
     pub next_look: Option<Timestamp>,
     /// When the first of them was asked for.
     pub missing_since: Option<Timestamp>,
-    /// Failed calls in a row.
-    pub failures: u32,
-    /// No call for it before this moment.
-    pub not_before: Option<Timestamp>,
+    /// Calls for it that failed.
+    pub backoff: Backoff,
     /// When the provider last accepted a terminate call.
     pub terminate_accepted_at: Option<Timestamp>,
     /// When it first did.
@@ -87,8 +83,7 @@ impl MachineRecord {
             struck_at: None,
             next_look: None,
             missing_since: None,
-            failures: 0,
-            not_before: None,
+            backoff: Backoff::new(),
             terminate_accepted_at: None,
             terminate_first_accepted_at: None,
             terminate_failures: 0,
@@ -191,54 +186,65 @@ impl MachineRecord {
 
     /// A call was answered.
     pub const fn worked(&mut self) {
-        self.failures = 0;
-        self.not_before = None;
+        self.backoff.reset();
     }
 
     /// A call failed: the next one waits, longer each time, or for as long as the cloud asked.
     pub fn failed(&mut self, now: Timestamp, asked_for: Option<Duration>) {
-        let delay = asked_for.unwrap_or_else(|| backoff(FIRST_BACKOFF, LONGEST_BACKOFF, self.failures));
-        self.failures += 1;
-        self.not_before = now.checked_add(delay).ok();
+        match asked_for {
+            Some(delay) => self.backoff.failed_for(delay, now),
+            None => drop(self.backoff.failed(CALLS, now)),
+        }
     }
 }
 
 /// The records of all members, by uid. In boxes: a map has places for many more than it holds.
-#[derive(Clone, Debug, Default)]
-pub struct Machines(Arc<Mutex<HashMap<String, Box<MachineRecord>>>>, Arc<Mutex<HashSet<ObjectKey>>>);
+#[derive(Clone, Debug)]
+pub struct Machines {
+    records: Arc<Mutex<HashMap<String, Box<MachineRecord>>>>,
+    overtaken: Arc<Mutex<HashSet<ObjectKey>>>,
+    started: Timestamp,
+}
 
 impl Machines {
-    /// This process wrote the member, and has begun no call for it.
-    pub fn written(&self, uid: &str) {
-        self.0.lock().entry(uid.to_owned()).or_insert_with(|| Box::new(MachineRecord::new(Asked::Never)));
+    /// Nothing is known yet. A member that this process did not write may have been asked for until the term `started`.
+    pub fn new(started: Timestamp) -> Self {
+        Self { records: Arc::default(), overtaken: Arc::default(), started }
     }
 
-    /// Changes the record of a member; one that this process did not write may have been asked for until `started`.
-    pub fn with<T>(&self, uid: &str, started: Timestamp, change: impl FnOnce(&mut MachineRecord) -> T) -> T {
-        let mut records = self.0.lock();
-        change(records.entry(uid.to_owned()).or_insert_with(|| Box::new(MachineRecord::new(Asked::Perhaps(started)))))
+    /// This process wrote the member, and has begun no call for it.
+    pub fn written(&self, uid: &str) {
+        self.records.lock().entry(uid.to_owned()).or_insert_with(|| Box::new(MachineRecord::new(Asked::Never)));
+    }
+
+    /// Looks at the record of a member, or changes it.
+    pub fn with<T>(&self, uid: &str, change: impl FnOnce(&mut MachineRecord) -> T) -> T {
+        let mut records = self.records.lock();
+        change(
+            records.entry(uid.to_owned()).or_insert_with(|| Box::new(MachineRecord::new(Asked::Perhaps(self.started)))),
+        )
     }
 
     /// Changes the record of a member if there still is one.
     pub fn with_known(&self, uid: &str, change: impl FnOnce(&mut MachineRecord)) {
-        if let Some(record) = self.0.lock().get_mut(uid) {
+        if let Some(record) = self.records.lock().get_mut(uid) {
             change(record);
         }
     }
 
     /// The last list is older than the last call for this member's machine: it is to be looked at after the next one.
     pub fn overtook(&self, member: ObjectKey) {
-        self.1.lock().insert(member);
+        self.overtaken.lock().insert(member);
     }
 
     /// The members to look at now that there is another list.
     pub fn overtaken(&self) -> HashSet<ObjectKey> {
-        std::mem::take(&mut self.1.lock())
+        std::mem::take(&mut self.overtaken.lock())
     }
 
     /// The member is gone.
     pub fn forget(&self, uid: &str) {
-        self.0.lock().remove(uid);
+        self.records.lock().remove(uid);
     }
 }
 

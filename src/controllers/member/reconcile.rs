@@ -14,9 +14,9 @@ use super::gather::{Gathered, gather};
 use super::set_aside;
 use crate::controllers::claim::fate;
 use crate::controllers::claim::fate::Held;
-use crate::controllers::context::Context;
 use crate::controllers::convert;
 use crate::controllers::first_boot::user_data;
+use crate::controllers::member::MemberController;
 use crate::runtime::failure::Failure;
 use crate::runtime::work_queue::Outcome;
 use crate::state::ObjectKey;
@@ -26,22 +26,22 @@ use crate::telemetry::labels::ProviderOperation;
 const MOST_STEPS: usize = 12;
 
 /// One run over the member of this name: step by step until there is nothing to do but wait.
-pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
+pub async fn reconcile(controller: MemberController, key: ObjectKey) -> Outcome {
     for _ in 0..MOST_STEPS {
-        let Some(member) = mine(&context, &key) else { return Ok(None) };
-        if set_aside::observe(&context, &member).await? {
+        let Some(member) = mine(&controller, &key) else { return Ok(None) };
+        if set_aside::observe(&controller, &member).await? {
             continue;
         }
-        let ending_since = match fate_of(&context, &member).await? {
+        let ending_since = match fate_of(&controller, &member).await? {
             Held::Ends(since) => Some(since),
             Held::Lives => None,
             Held::Changed => continue,
             Held::Later(moment) => return Ok(moment),
         };
-        let held = set_aside::holds(&context, &member).await;
-        let gathered = gather(&context, member, ending_since, held)?;
+        let held = set_aside::holds(&controller, &member).await;
+        let gathered = gather(&controller, member, ending_since, held)?;
         let now = Timestamp::now();
-        let tag_at = claim_tag::see_to(&context, &gathered, now);
+        let tag_at = claim_tag::see_to(&controller, &gathered, now);
         match next_step(&gathered.view, now) {
             Step::Wait(until) => {
                 return Ok(earliest(earliest(until, tag_at), set_aside::look_again(&gathered.member, now)));
@@ -49,9 +49,9 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
             step => match held_back(&gathered, &step) {
                 Some(until) => return Ok(earliest(Some(until), tag_at)),
                 // What the template refers to may have changed: then the member is of another template by now.
-                None if step == Step::Create && refreshed(&context, &gathered).await => {}
+                None if step == Step::Create && refreshed(&controller, &gathered).await => {}
                 // Boxed, because thousands of runs that only look and wait may be under way at once.
-                None => Box::pin(actions::take(&context, &gathered, step)).await?,
+                None => Box::pin(actions::take(&controller, &gathered, step)).await?,
             },
         }
     }
@@ -60,7 +60,7 @@ pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
 }
 
 /// Until when the call of this step is held back because the cloud said that there were too many of its kind. Other
-/// steps go on.
+/// steps go on: a refused create must not keep a machine from its end.
 fn held_back(gathered: &Gathered, step: &Step) -> Option<Timestamp> {
     let operation = match step {
         Step::Create => ProviderOperation::Create,
@@ -73,16 +73,16 @@ fn held_back(gathered: &Gathered, step: &Step) -> Option<Timestamp> {
 }
 
 /// Whether the user data of a machine that is about to be bought was read anew, and is another.
-async fn refreshed(context: &Context, gathered: &Gathered) -> bool {
+async fn refreshed(controller: &MemberController, gathered: &Gathered) -> bool {
     match &gathered.pool {
-        Some(pool) => user_data::refresh(context, pool, false).await,
+        Some(pool) => user_data::refresh(&controller.common, &controller.ssh_keys, pool, false).await,
         None => false,
     }
 }
 
 /// The member, unless somebody else is at it: the binder, or the pass that is still writing it.
-fn mine(context: &Context, key: &ObjectKey) -> Option<Arc<PoolMember>> {
-    context.world.with(|state| {
+fn mine(controller: &MemberController, key: &ObjectKey) -> Option<Arc<PoolMember>> {
+    controller.common.world.with(|state| {
         let member = state.members.get(key)?;
         let being_written = state
             .planned
@@ -94,11 +94,11 @@ fn mine(context: &Context, key: &ObjectKey) -> Option<Arc<PoolMember>> {
 }
 
 /// Whether the member's end was decided: by its claim's end if it is claimed, else by its deletionTimestamp.
-async fn fate_of(context: &Context, member: &Arc<PoolMember>) -> Result<Held, Failure> {
+async fn fate_of(controller: &MemberController, member: &Arc<PoolMember>) -> Result<Held, Failure> {
     let since = member.metadata.deletion_timestamp.as_ref().map_or_else(Timestamp::now, |time| time.0);
     match ending(&convert::member_view(member)) {
         Ending::Terminate => Ok(Held::Ends(since)),
         Ending::NotAsked if convert::state(member) != MemberState::Claimed => Ok(Held::Lives),
-        Ending::NotAsked | Ending::AskTheTable => Box::pin(fate::decide(context, member)).await,
+        Ending::NotAsked | Ending::AskTheTable => Box::pin(fate::decide(&controller.claims, member)).await,
     }
 }

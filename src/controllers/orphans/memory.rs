@@ -10,6 +10,7 @@ use bullpen_plan::operator::watched_namespaces::WatchedNamespaces;
 use jiff::SignedDuration;
 use parking_lot::Mutex;
 
+use crate::backoff::Backoff;
 use crate::provider::ProviderKey;
 
 /// Between two sweeps of one cloud, so that a blocked one asks the API server seldom.
@@ -62,8 +63,8 @@ pub struct Remembered {
     pub verdict: Verdict,
     /// The orphans that the verdict is about.
     pub orphans: BTreeSet<String>,
-    /// Terminate calls begun for each orphan, and when the next may be.
-    pub asked: HashMap<String, (u32, Instant)>,
+    /// Terminate calls begun for each orphan.
+    pub asked: HashMap<String, Backoff>,
     /// Machines that do not say whose they are.
     pub unlabelled: BTreeSet<String>,
     /// The orphans of which a dry run has spoken.

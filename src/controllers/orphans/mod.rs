@@ -2,3 +2,22 @@
 
 pub mod memory;
 pub mod sweep;
+
+use std::sync::Arc;
+
+use self::memory::Sweeps;
+use super::common::{Common, Term};
+use crate::cloud::Clouds;
+
+/// What sweeps use; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct OrphanSweeper {
+    /// What all controllers use.
+    pub common: Common,
+    /// Whether this process leads: asked right before each terminate call.
+    pub term: Term,
+    /// The clouds.
+    pub clouds: Clouds,
+    /// Which machines are ended, and what sweeps remember.
+    pub sweeps: Arc<Sweeps>,
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, LaunchConfig, Orphans, PoolMember};
 use bullpen_plan::member::orphans::{Listed, Owner, Recorded, Sight, Verdict, is_orphan, judge, screen};
@@ -12,11 +12,11 @@ use kube::ResourceExt;
 use tracing::{info, warn};
 
 use super::memory::{SweepMemory, Turn};
-use crate::cloud::{Cloud, Listing, outcome};
-use crate::controllers::context::Context;
+use crate::backoff::Bounds;
+use crate::cloud::{Cloud, Clouds, Listing, outcome};
 use crate::controllers::convert;
+use crate::controllers::orphans::OrphanSweeper;
 use crate::provider::{Instance, InstancePhase, ProviderKey};
-use crate::runtime::backoff::backoff;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 use crate::telemetry::labels::{ProviderOperation, TerminationOutcome};
@@ -24,64 +24,63 @@ use crate::telemetry::labels::{ProviderOperation, TerminationOutcome};
 /// Reads and terminate calls of one sweep that run side by side.
 const AT_ONCE: usize = 4;
 /// Between two terminate calls for the same orphan.
-const FIRST_BACKOFF: Duration = Duration::from_secs(5);
-const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
+const RETRIES: Bounds = Bounds { first: Duration::from_secs(5), longest: Duration::from_mins(1) };
 /// Ids in the status of a launch config.
 const MOST_RECORDED: usize = 20;
 /// Ids in a note.
 const MOST_NAMED: usize = 3;
 
 /// A list of this provider is there: sweeps, in the background.
-pub fn listed(context: &Context, provider: &ProviderKey) {
-    let Some(cloud) = context.clouds.get(provider) else { return };
+pub fn listed(controller: &OrphanSweeper, provider: &ProviderKey) {
+    let Some(cloud) = controller.clouds.get(provider) else { return };
     let Some(listing) = cloud.listing() else { return };
-    let memory = context.sweeps.memory(provider);
+    let memory = controller.sweeps.memory(provider);
     let Some(turn) = Turn::take(&memory) else { return };
-    let (context, provider) = (context.clone(), provider.clone());
+    let (controller, provider) = (controller.clone(), provider.clone());
     tokio::spawn(async move {
-        sweep(&context, &provider, (&cloud, &memory), &listing).await;
+        sweep(&controller, &provider, (&cloud, &memory), &listing).await;
         drop(turn);
     });
 }
 
 async fn sweep(
-    context: &Context,
+    controller: &OrphanSweeper,
     provider: &ProviderKey,
     (cloud, memory): (&Arc<Cloud>, &SweepMemory),
     listing: &Listing,
 ) {
-    let Some((suspects, fleet)) = look(context, provider, (cloud, memory), listing) else { return };
+    let Some((suspects, fleet)) = look(controller, provider, (cloud, memory), listing) else { return };
     let orphans: HashMap<String, Listed> = stream::iter(suspects)
-        .map(|suspect| async move { confirmed(context, &suspect).await.then(|| (suspect.id.clone(), suspect)) })
+        .map(|suspect| async move { confirmed(controller, &suspect).await.then(|| (suspect.id.clone(), suspect)) })
         .buffer_unordered(AT_ONCE)
         .filter_map(std::future::ready)
         .collect()
         .await;
     let ids: BTreeSet<String> = orphans.keys().cloned().collect();
-    let configs = context.world.with(|state| of_provider(context, state, provider));
+    let configs = controller.common.world.with(|state| of_provider(state, &controller.clouds, provider));
     let said: Vec<_> = configs.iter().filter_map(|config| config.annotations().get(ANNOTATION_CONFIRM_SWEEP)).collect();
     let verdict = judge(&ids, fleet, said.iter().map(|text| text.as_str()));
-    note(context, (cloud, memory), &configs, &verdict, &ids);
-    if verdict == Verdict::Sweep && !context.sweeps.rules.dry_run {
-        stream::iter(due(memory, &ids)).for_each_concurrent(AT_ONCE, |id| end(context, cloud, id)).await;
+    note(controller, (cloud, memory), &configs, &verdict, &ids);
+    if verdict == Verdict::Sweep && !controller.sweeps.rules.dry_run {
+        stream::iter(due(memory, &ids)).for_each_concurrent(AT_ONCE, |id| end(controller, cloud, id)).await;
     }
 }
 
 /// The machines that nobody seems to need, and how many there are in all that this operator may judge. Nothing before the
 /// caches are whole and the account is known to be that of every launch config of the provider.
 fn look(
-    context: &Context,
+    controller: &OrphanSweeper,
     provider: &ProviderKey,
     (cloud, memory): (&Arc<Cloud>, &SweepMemory),
     listing: &Listing,
 ) -> Option<(Vec<Listed>, usize)> {
     let word = cloud.word()?;
     let now = Timestamp::now();
-    let watched = &context.sweeps.rules.watched;
+    let watched = &controller.sweeps.rules.watched;
     let mut unlabelled = BTreeSet::new();
     let mut fleet = 0;
-    let suspects = context.world.with(|state| {
-        let configs = of_provider(context, state, provider);
+    let suspects = controller.common.world.with(|state| {
+        let configs = of_provider(state, &controller.clouds, provider);
         let mine = |config: &Arc<LaunchConfig>| {
             config.status.as_ref().and_then(|status| status.identity.as_ref()) == Some(&word.identity)
         };
@@ -100,7 +99,7 @@ fn look(
             let known = owner
                 .and_then(|owner| state.members.get(&ObjectKey::new(owner.namespace.as_str(), owner.name.as_str())))
                 .map(|member| recorded(member));
-            match screen(&machine, known.as_ref(), watched, context.sweeps.rules.grace, now) {
+            match screen(&machine, known.as_ref(), watched, controller.sweeps.rules.grace, now) {
                 Sight::Settled => {}
                 Sight::Suspect => suspects.push(machine),
                 Sight::Unlabelled => drop(unlabelled.insert(machine.id)),
@@ -137,28 +136,28 @@ fn recorded(member: &PoolMember) -> Recorded {
     Recorded { uid: convert::uid(member), instance: machine.map(|machine| machine.id.clone()) }
 }
 
-fn of_provider(context: &Context, state: &State, provider: &ProviderKey) -> Vec<Arc<LaunchConfig>> {
+fn of_provider(state: &State, clouds: &Clouds, provider: &ProviderKey) -> Vec<Arc<LaunchConfig>> {
     let configs = state.launch_configs.iter().map(|(_, config)| config);
-    configs.filter(|config| context.clouds.key(&config.spec).as_ref() == Some(provider)).cloned().collect()
+    configs.filter(|config| clouds.key(&config.spec).as_ref() == Some(provider)).cloned().collect()
 }
 
 /// Only the API server itself can say that a member is gone.
-async fn confirmed(context: &Context, suspect: &Listed) -> bool {
+async fn confirmed(controller: &OrphanSweeper, suspect: &Listed) -> bool {
     let Some(owner) = &suspect.owner else { return false };
     let key = ObjectKey::new(owner.namespace.as_str(), owner.name.as_str());
-    let found = context.writes.get::<PoolMember>(&key).await;
+    let found = controller.common.writes.get::<PoolMember>(&key).await;
     is_orphan(suspect, &convert::found(&found, recorded))
 }
 
 /// Remembers the verdict, and says it where it is new.
 fn note(
-    context: &Context,
+    controller: &OrphanSweeper,
     (cloud, memory): (&Cloud, &SweepMemory),
     configs: &[Arc<LaunchConfig>],
     verdict: &Verdict,
     orphans: &BTreeSet<String>,
 ) {
-    let dry_run = context.sweeps.rules.dry_run;
+    let dry_run = controller.sweeps.rules.dry_run;
     let (changed, news) = {
         let mut memory = memory.state.lock();
         let blocked = |verdict: &Verdict| matches!(verdict, Verdict::Blocked { .. });
@@ -174,11 +173,11 @@ fn note(
     };
     if let Some(word) = cloud.word() {
         let blocked = matches!(verdict, Verdict::Blocked { .. });
-        context.metrics.set_orphans(cloud.kind(), &word.identity, orphans.len(), blocked);
+        controller.common.metrics.set_orphans(cloud.kind(), &word.identity, orphans.len(), blocked);
     }
     if changed {
         for config in configs {
-            context.wakers.launch_configs.wake(ObjectKey::of(config.as_ref()));
+            controller.common.wakers.launch_configs.wake(ObjectKey::of(config.as_ref()));
         }
     }
     if news.is_empty() {
@@ -194,35 +193,34 @@ fn note(
     warn!(count = news.len(), instances = ?some, reason, "machines {words}");
     let note = format!("{} machines {words}: {}", news.len(), some.join(", "));
     for config in configs {
-        context.events.warn(config.as_ref(), reason, "Sweep", note.clone());
+        controller.common.events.warn(config.as_ref(), reason, "Sweep", note.clone());
     }
 }
 
 /// The orphans whose end may be asked for now.
 fn due(memory: &SweepMemory, orphans: &BTreeSet<String>) -> Vec<String> {
     let mut memory = memory.state.lock();
-    let now = Instant::now();
+    let now = Timestamp::now();
     let mut due = Vec::new();
     for id in orphans {
-        let (times, next) = memory.asked.entry(id.clone()).or_insert((0, now));
-        if *next <= now {
-            *next = now + backoff(FIRST_BACKOFF, LONGEST_BACKOFF, *times);
-            *times += 1;
+        let asked = memory.asked.entry(id.clone()).or_default();
+        if asked.pending(now).is_none() {
+            asked.failed(RETRIES, now);
             due.push(id.clone());
         }
     }
     due
 }
 
-async fn end(context: &Context, cloud: &Cloud, id: String) {
+async fn end(controller: &OrphanSweeper, cloud: &Cloud, id: String) {
     cloud.admit(ProviderOperation::Terminate).await;
     // The fence of the lease: nothing may be waited for between this and the call.
-    if context.leadership.check().is_err() {
+    if controller.term.leadership.check().is_err() {
         return;
     }
     let answer = cloud.call_admitted(ProviderOperation::Terminate, cloud.provider().terminate(&id)).await;
     let result = TerminationOutcome::from(outcome(answer.as_ref().err()));
-    context.metrics.orphan_termination(cloud.kind(), result);
+    controller.common.metrics.orphan_termination(cloud.kind(), result);
     match answer {
         Ok(()) => {
             info!(instance = %id, "swept: the terminate of a machine without a member was accepted");

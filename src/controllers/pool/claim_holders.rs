@@ -9,9 +9,9 @@ use bullpen_plan::pool::status::{Holders, waits_for_claims};
 use tracing::info;
 
 use crate::cluster::reads::namespaces::{Namespace, look};
-use crate::controllers::context::Context;
 use crate::controllers::convert;
 use crate::controllers::member::set_aside::LOOK_AT_NAMESPACE_EVERY;
+use crate::controllers::pool::PoolController;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 
@@ -20,51 +20,50 @@ const POOL_DELETED: &str = "PoolBeingDeleted";
 
 /// Learns whether the namespace of a pool that is being deleted ends as well. A pool that nobody's claims keep goes by
 /// itself, so nothing is asked for it.
-pub async fn look_at_namespace(context: &Context, key: &ObjectKey, pool: &InstancePool) {
-    let held = context.world.with(|state| keys(state, pool).next().is_some());
+pub async fn look_at_namespace(controller: &PoolController, key: &ObjectKey, pool: &InstancePool) {
+    let held = controller.common.world.with(|state| keys(state, pool).next().is_some());
     if !convert::deleting(pool) || !held {
         return;
     }
-    {
-        let mut memories = context.memory.lock();
-        let memory = memories.pool(key, &convert::uid(pool));
+    let known = controller.memories.of(key, &convert::uid(pool), |memory| {
         let fresh = memory.namespace_looked.is_some_and(|at| at.elapsed() < LOOK_AT_NAMESPACE_EVERY.unsigned_abs());
-        if memory.namespace_terminating || fresh {
-            return;
+        let known = memory.namespace_terminating || fresh;
+        if !known {
+            memory.namespace_looked = Some(Instant::now());
         }
-        memory.namespace_looked = Some(Instant::now());
+        known
+    });
+    if known {
+        return;
     }
-    if look(&context.writes.client(), &key.namespace).await == Namespace::Ending {
-        context.memory.lock().pool(key, &convert::uid(pool)).namespace_terminating = true;
+    if look(&controller.common.writes.client(), &key.namespace).await == Namespace::Ending {
+        controller.memories.of(key, &convert::uid(pool), |memory| memory.namespace_terminating = true);
     }
 }
 
 /// Who holds members of the pool, for its status.
-pub fn of(context: &Context, key: &ObjectKey, pool: &InstancePool) -> Holders {
+pub fn of(controller: &PoolController, key: &ObjectKey, pool: &InstancePool) -> Holders {
     let emptying = convert::deleting(pool) || pool.spec.state == bullpen_api::PoolState::Draining;
     if !emptying {
         return Holders::default();
     }
-    let claims = context.world.with(|state| keys(state, pool).map(|key| key.to_string()).collect());
-    let namespace_ends = context.memory.lock().pool(key, &convert::uid(pool)).namespace_terminating;
+    let claims = controller.common.world.with(|state| keys(state, pool).map(|key| key.to_string()).collect());
+    let namespace_ends = controller.memories.of(key, &convert::uid(pool), |memory| memory.namespace_terminating);
     Holders { claims, namespace_ends }
 }
 
 /// Tells the claims that hold members of a pool which is being deleted, once: a pool whose status says already that it
 /// waits for claims was told of by whoever led before.
-pub fn tell(context: &Context, key: &ObjectKey, pool: &InstancePool, namespace_ends: bool) {
+pub fn tell(controller: &PoolController, key: &ObjectKey, pool: &InstancePool, namespace_ends: bool) {
     if !convert::deleting(pool) {
         return;
     }
-    let first = {
-        let mut memories = context.memory.lock();
-        let memory = memories.pool(key, &convert::uid(pool));
-        !std::mem::replace(&mut memory.holders_told, true)
-    };
+    let first =
+        controller.memories.of(key, &convert::uid(pool), |memory| !std::mem::replace(&mut memory.holders_told, true));
     if !first || waits_for_claims(pool) {
         return;
     }
-    let claims: Vec<Arc<PoolClaim>> = context.world.with(|state| {
+    let claims: Vec<Arc<PoolClaim>> = controller.common.world.with(|state| {
         let held = keys(state, pool).filter_map(|key| state.claims.get(&key).cloned());
         // No Event can be created in a namespace that ends, and its claims end with it.
         held.filter(|claim| !namespace_ends || claim.metadata.namespace.as_ref() != Some(&key.namespace)).collect()
@@ -79,7 +78,7 @@ pub fn tell(context: &Context, key: &ObjectKey, pool: &InstancePool, namespace_e
         format!("pool {key}")
     };
     let note = format!("{what} is being deleted and waits for this claim: it keeps its machine until it ends");
-    context.events.warn_each(&claims, POOL_DELETED, "Delete", note);
+    controller.common.events.warn_each(&claims, POOL_DELETED, "Delete", note);
 }
 
 /// The claims that members of this incarnation of the pool name.

@@ -17,9 +17,9 @@ use kube::ResourceExt;
 
 use super::memory::PoolMemory;
 use crate::cloud::Cloud;
-use crate::controllers::context::Context;
 use crate::controllers::convert;
 use crate::controllers::convert::place_of;
+use crate::controllers::pool::PoolController;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::{PlannedMember, State};
 use crate::telemetry::labels::{BreakerState, ProviderOperation};
@@ -43,7 +43,7 @@ pub struct Purchasing {
 #[derive(Clone, Copy)]
 pub struct Moment<'a> {
     /// The clouds and what is known of launch configs.
-    pub context: &'a Context,
+    pub controller: &'a PoolController,
     /// The cluster.
     pub state: &'a State,
     /// The pool.
@@ -56,7 +56,7 @@ pub struct Moment<'a> {
 
 /// Puts it together, and takes in what the members prove by now.
 pub fn purchasing(moment: Moment<'_>, memory: &mut PoolMemory, usable: &[UsableLaunchConfig]) -> Purchasing {
-    let Moment { context, state, pool, .. } = moment;
+    let Moment { controller, state, pool, .. } = moment;
     if !memory.counted.is_empty() || !memory.unrecorded.is_empty() {
         let present: HashSet<_> = state.members_of(pool).filter_map(|member| member.metadata.uid.as_deref()).collect();
         memory.counted.retain(|uid| present.contains(uid.as_str()));
@@ -66,7 +66,7 @@ pub fn purchasing(moment: Moment<'_>, memory: &mut PoolMemory, usable: &[UsableL
     memory.trials.retain(|name, _| {
         let kept = in_spec(name);
         if !kept {
-            context.metrics.breaker_gone(&pool.namespace().unwrap_or_default(), &pool.name_any(), name);
+            controller.common.metrics.breaker_gone(&pool.namespace().unwrap_or_default(), &pool.name_any(), name);
         }
         kept
     });
@@ -79,7 +79,7 @@ pub fn purchasing(moment: Moment<'_>, memory: &mut PoolMemory, usable: &[UsableL
 
 impl Purchasing {
     fn add(&mut self, moment: Moment<'_>, memory: &mut PoolMemory, config: &UsableLaunchConfig) {
-        let Moment { context, state, pool, waits_until, now } = moment;
+        let Moment { controller, state, pool, waits_until, now } = moment;
         let key = ObjectKey::new(pool.namespace().unwrap_or_default(), config.name.as_str());
         let Some(launch_config) = state.launch_configs.get(&key) else { return };
         let threshold = pool.spec.provisioning.failure_threshold;
@@ -87,10 +87,10 @@ impl Purchasing {
         let trial = observe(state, memory, pool, config);
         let allowed = trial.allowance(threshold, now);
         let place = place_of(launch_config, &config.template_hash);
-        let cloud = context.clouds.of(&launch_config.spec);
+        let cloud = controller.clouds.of(&launch_config.spec);
         let gate = cloud.as_ref().map_or(Gate::Open, |cloud| cloud.holds().look(&place, None, now));
         // What its status remembers of refusals is taken up in a moment.
-        let unseen = context.launch_health.get(&key).is_none().then(|| now.checked_add(TAKING_UP).unwrap_or(now));
+        let unseen = controller.launch_health.get(&key).is_none().then(|| now.checked_add(TAKING_UP).unwrap_or(now));
         let limited = cloud.as_ref().and_then(|cloud| cloud.held_until(ProviderOperation::Create, now));
         let pending = in_flight(state, pool, &config.name, |state| state == MemberState::Pending);
         let (by_gate, gate_until) = match gate {
@@ -102,7 +102,7 @@ impl Purchasing {
         let room = [allowed.room, caps(state, pool, config), by_gate].into_iter().flatten().min();
         let held_until = [waits_until, allowed.until, gate_until, limited, unseen].into_iter().flatten().max();
         let weight =
-            if config.paused { 0 } else { weights::effective(config.weight, context.launch_health.percent(&key)) };
+            if config.paused { 0 } else { weights::effective(config.weight, controller.launch_health.percent(&key)) };
         let members = count(state, pool, &config.name);
         self.views.push(LaunchConfigView {
             name: config.name.clone(),
@@ -128,19 +128,19 @@ impl Purchasing {
     }
 
     /// Says on transitions only what turned, and shows the present state of each breaker.
-    pub fn tell(&self, context: &Context, pool: &InstancePool) {
+    pub fn tell(&self, controller: &PoolController, pool: &InstancePool) {
         let (namespace, name) = (pool.namespace().unwrap_or_default(), pool.name_any());
         for (launch_config, state) in &self.states {
-            context.metrics.set_breaker(&namespace, &name, launch_config, *state);
+            controller.common.metrics.set_breaker(&namespace, &name, launch_config, *state);
         }
         for (launch_config, opened) in &self.turned {
             if *opened {
                 let health = self.health.iter().find(|health| health.recorded.name == *launch_config);
                 let note = health.map(LaunchConfigHealth::breaker_words).unwrap_or_default();
-                context.events.warn(pool, "BreakerOpened", "Create", note);
+                controller.common.events.warn(pool, "BreakerOpened", "Create", note);
             } else {
                 let note = format!("launch config {launch_config}: buying again");
-                context.events.normal(pool, "BreakerClosed", "Create", note);
+                controller.common.events.normal(pool, "BreakerClosed", "Create", note);
             }
         }
     }
@@ -222,7 +222,7 @@ fn in_flight(state: &State, pool: &InstancePool, launch_config: &str, wanted: im
     members_of(state, pool, launch_config).filter(is).count() as i64
 }
 
-/// What `maxInstances` of the pool's entry and of the launch config leave (T-8).
+/// What `maxInstances` of the pool's entry and of the launch config leave.
 fn caps(state: &State, pool: &InstancePool, config: &UsableLaunchConfig) -> Option<i64> {
     let namespace = pool.namespace().unwrap_or_default();
     let left_in_pool = config.max_in_pool.map(|max| i64::from(max) - count(state, pool, &config.name));

@@ -7,13 +7,39 @@ use std::time::{Duration, Instant};
 use bullpen_plan::launch::trial::Trial;
 use bullpen_plan::pool::sizing::Memory;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
-use crate::runtime::backoff::Retry;
-use crate::state::ObjectKey;
+use crate::backoff::Backoff;
+use crate::state::cluster_state::State;
+use crate::state::lock_order::{Rank, enter};
+use crate::state::{ObjectKey, World};
+
+/// What is remembered of all pools, under one lock; cheap to clone. Where the state of the cluster is needed in the same
+/// moment, [`with_state`](Self::with_state) takes both locks in their order.
+#[derive(Clone, Debug, Default)]
+pub struct PoolMemories(Arc<Mutex<Memories>>);
+
+impl PoolMemories {
+    /// Looks at what is remembered, or changes it. Nothing slow may happen in `look`.
+    pub fn with<T>(&self, look: impl FnOnce(&mut Memories) -> T) -> T {
+        let _rank = enter(Rank::PoolMemories);
+        look(&mut self.0.lock())
+    }
+
+    /// The same with the state of the cluster, as one moment.
+    pub fn with_state<T>(&self, world: &World, look: impl FnOnce(&mut Memories, &mut State) -> T) -> T {
+        self.with(|memories| world.with(|state| look(memories, state)))
+    }
+
+    /// The same with what is remembered of this incarnation of a pool.
+    pub fn of<T>(&self, key: &ObjectKey, uid: &str, look: impl FnOnce(&mut PoolMemory) -> T) -> T {
+        self.with(|memories| look(memories.pool(key, uid)))
+    }
+}
 
 /// What is remembered of pools from one pass to the next.
 #[derive(Debug, Default)]
-pub struct PoolMemories {
+pub struct Memories {
     pools: HashMap<ObjectKey, PoolMemory>,
 }
 
@@ -33,9 +59,9 @@ pub struct PoolMemory {
     /// It is being written.
     pub saying: bool,
     /// When it is tried again.
-    pub statuses: Retry,
+    pub statuses: Backoff,
     /// When members are written again, after some were refused.
-    pub creates: Retry,
+    pub creates: Backoff,
     /// The namespace is being terminated.
     pub namespace_terminating: bool,
     /// When it was last asked whether that is so.
@@ -79,7 +105,7 @@ impl PoolMemory {
     }
 }
 
-impl PoolMemories {
+impl Memories {
     /// The memory of this incarnation of a pool.
     pub fn pool(&mut self, key: &ObjectKey, uid: &str) -> &mut PoolMemory {
         let memory = self.pools.entry(key.clone()).or_default();
@@ -146,7 +172,7 @@ mod tests {
 
     #[test]
     fn what_ends_after_its_pool_was_made_again_leaves_the_memory_of_the_new_one() {
-        let (key, mut memories) = (ObjectKey::new("ns", "ci"), PoolMemories::default());
+        let (key, mut memories) = (ObjectKey::new("ns", "ci"), Memories::default());
         memories.pool(&key, "old").saying = true;
         memories.pool(&key, "new").handled = Some("request".to_owned());
         assert!(memories.known(&key, "old").is_none());

@@ -8,7 +8,6 @@ use bullpen_api::{
     FINALIZER_POOL, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH, PoolMember, PoolMemberSpec,
     PoolRef,
 };
-use bullpen_plan::claim::Answer;
 use bullpen_plan::pool::attention;
 use bullpen_plan::pool::recycle::requested_before;
 use bullpen_plan::pool::rollout::Progress;
@@ -26,12 +25,12 @@ use tracing::info;
 
 use super::claim_holders;
 use super::launch_options::{Moment, Purchasing, purchasing};
+use super::memory::PoolMemory;
 use super::teardown::{end_strays, finish_deletion, forget};
 use super::write_back::{Reserved, WRITES_AT_ONCE, write_members, write_status};
-use crate::controllers::context::Context;
 use crate::controllers::convert;
 use crate::controllers::first_boot::user_data;
-use crate::controllers::member::deletion::delete_member;
+use crate::controllers::pool::PoolController;
 use crate::runtime::failure::Failure;
 use crate::runtime::work_queue::Outcome;
 use crate::state::ObjectKey;
@@ -66,77 +65,68 @@ struct Pass {
 }
 
 /// One pass over the pool of this name.
-pub async fn reconcile(context: Context, key: ObjectKey) -> Outcome {
+pub async fn reconcile(controller: PoolController, key: ObjectKey) -> Outcome {
     // Before every cache is whole, members would seem to be missing that are there. Then everything is looked at.
-    let Some(pool) = context.world.with(|state| state.knows(&key.namespace).then(|| state.pools.get(&key).cloned()))
+    let Some(pool) =
+        controller.common.world.with(|state| state.knows(&key.namespace).then(|| state.pools.get(&key).cloned()))
     else {
         return Ok(None);
     };
     let now = Timestamp::now();
     if let Some(pool) = &pool
-        && let Some(rest) = context.memory.lock().pool(&key, &convert::uid(pool.as_ref())).rest_left()
+        && let Some(rest) = controller.memories.of(&key, &convert::uid(pool.as_ref()), |memory| memory.rest_left())
     {
         return Ok(now.checked_add(rest).ok());
     }
-    end_strays(&context, &key, pool.as_deref()).await?;
+    end_strays(&controller, &key, pool.as_deref()).await?;
     let Some(pool) = pool else {
-        forget(&context, &key);
+        forget(&controller, &key);
         return Ok(None);
     };
-    if take_in(&context, &pool).await? {
+    if ensure_finalizer(&controller, &pool).await? {
         return Ok(None);
     }
-    let insists = requested(&pool, handled(&context, &key, &pool).as_deref()).is_some();
-    user_data::refresh(&context, &pool, insists).await;
-    claim_holders::look_at_namespace(&context, &key, &pool).await;
-    let mut pass = plan(&context, &key, &pool, now);
+    let insists = requested(&pool, handled(&controller, &key, &pool).as_deref()).is_some();
+    user_data::refresh(&controller.common, &controller.ssh_keys, &pool, insists).await;
+    claim_holders::look_at_namespace(&controller, &key, &pool).await;
+    let mut pass = plan(&controller, &key, &pool, now);
     if pass.forced.is_some() {
-        fresh_lists(&context, &key, &pass.usable);
+        fresh_lists(&controller, &key, &pass.usable);
     }
     let (uid, forced) = (convert::uid(pool.as_ref()), pass.forced.is_some());
-    let reserved = Reserved::new(&context, &key, std::mem::take(&mut pass.creates));
-    let writes = context.writing.spawn(write_members(reserved, uid.clone()));
-    pass.purchasing.tell(&context, &pool);
+    let reserved = Reserved::new(&controller, &key, std::mem::take(&mut pass.creates));
+    let writes = controller.writing.spawn(write_members(reserved, uid.clone()));
+    pass.purchasing.tell(&controller, &pool);
     // A failure is in the status before the member that shows it goes: else a crash would lose it.
-    let said = if is_recorded(&context, &key, &pass) { None } else { Some(say(&context, &key, &pass).await) };
-    let deleted = delete_members(&context, &key, &pass).await;
+    let said = if is_recorded(&controller, &key, &pass) { None } else { Some(say(&controller, &key, &pass).await) };
+    let deleted = delete_members(&controller, &key, &pass).await;
     // Whoever asked for a pass is told when all of it is done.
     if forced && writes.await.unwrap_or(false) && deleted.is_ok() {
-        context.memory.lock().pool(&key, &uid).handled.clone_from(&pass.forced);
+        controller.memories.of(&key, &uid, |memory| memory.handled.clone_from(&pass.forced));
     }
     let status_due = match said {
         Some(due) => due,
-        None => say(&context, &key, &pass).await,
+        None => say(&controller, &key, &pass).await,
     };
-    finish_deletion(&context, &key).await?;
+    finish_deletion(&controller, &key).await?;
     deleted?;
     let resync = now.checked_add(RESYNC).ok();
-    let read_again = user_data::read_again_at(&context, &pool, now);
+    let read_again = user_data::read_again_at(&controller.common, &controller.ssh_keys, &pool, now);
     let planned = earliest(pass.plan.look_again_at, pass.refused_until);
     Ok(earliest(earliest(resync, read_again), earliest(planned, status_due)))
 }
 
 /// The finalizer comes before the first member. Says whether it was just written.
-async fn take_in(context: &Context, pool: &InstancePool) -> Result<bool, Failure> {
-    if convert::deleting(pool) || pool.finalizers().iter().any(|own| own == FINALIZER_POOL) {
+async fn ensure_finalizer(controller: &PoolController, pool: &InstancePool) -> Result<bool, Failure> {
+    if convert::deleting(pool) {
         return Ok(false);
     }
-    let mut finalizers = pool.finalizers().to_vec();
-    finalizers.push(FINALIZER_POOL.to_owned());
-    match context.writes.set_finalizers(pool, &finalizers).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.answer == Answer::Conflict => {
-            context.writes.get::<InstancePool>(&ObjectKey::of(pool)).await;
-            Err(error.into())
-        }
-        Err(error) => Err(error.into()),
-    }
+    Ok(controller.common.writes.ensure_finalizer(pool, FINALIZER_POOL).await?.is_some())
 }
 
 /// Plans under one lock, and notes in the same moment what is going to be written, so that no other pass counts less.
-fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Timestamp) -> Pass {
-    let mut memories = context.memory.lock();
-    context.world.with(|state| {
+fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, now: Timestamp) -> Pass {
+    controller.memories.with_state(&controller.common.world, |memories, state| {
         let began = Instant::now();
         let (usable, problems) = resolve(
             &pool.spec,
@@ -147,7 +137,7 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
         let waits_until = being_taken_in(state, &key.namespace, &problems, now);
         let waiting = crate::controllers::claim::queue_view::waiting(state, key);
         let memory = memories.pool(key, &convert::uid(pool.as_ref()));
-        let purchasing = purchasing(Moment { context, state, pool, waits_until, now }, memory, &usable);
+        let purchasing = purchasing(Moment { controller, state, pool, waits_until, now }, memory, &usable);
         let remembered = memory.replenish.get_or_insert_with(|| Memory {
             rollout: pool.status.as_ref().and_then(Progress::recorded),
             ..Memory::default()
@@ -186,7 +176,7 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
             .map(|config| new_member(pool, config))
             .collect();
         // What was refused a moment ago would be refused again.
-        let refused_until = memory.creates.not_before(now).filter(|_| forced.is_none());
+        let refused_until = memory.creates.pending(now).filter(|_| forced.is_none());
         let creates = if refused_until.is_some() { Vec::new() } else { creates };
         let planned = creates.iter().map(|member| PlannedMember {
             name: member.name_any(),
@@ -212,8 +202,8 @@ fn plan(context: &Context, key: &ObjectKey, pool: &Arc<InstancePool>, now: Times
 }
 
 /// The request for a pass that this process answered last.
-fn handled(context: &Context, key: &ObjectKey, pool: &InstancePool) -> Option<String> {
-    context.memory.lock().pool(key, &convert::uid(pool)).handled.clone()
+fn handled(controller: &PoolController, key: &ObjectKey, pool: &InstancePool) -> Option<String> {
+    controller.memories.of(key, &convert::uid(pool), |memory| memory.handled.clone())
 }
 
 /// The value of the annotation by which somebody asks for a pass without delays, unless a pass has answered it.
@@ -229,12 +219,12 @@ fn recycle_before(pool: &InstancePool) -> Option<Timestamp> {
 }
 
 /// Asks the clouds of these launch configs for their machines anew.
-fn fresh_lists(context: &Context, key: &ObjectKey, usable: &[UsableLaunchConfig]) {
-    let clouds: Vec<_> = context.world.with(|state| {
+fn fresh_lists(controller: &PoolController, key: &ObjectKey, usable: &[UsableLaunchConfig]) {
+    let clouds: Vec<_> = controller.common.world.with(|state| {
         let find = |config: &UsableLaunchConfig| {
             state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), config.name.as_str()))
         };
-        usable.iter().filter_map(find).filter_map(|config| context.clouds.of(&config.spec)).collect()
+        usable.iter().filter_map(find).filter_map(|config| controller.clouds.of(&config.spec)).collect()
     });
     info!(pool = %key, "a pass without delays was asked for");
     for cloud in clouds {
@@ -297,36 +287,33 @@ fn suffix() -> String {
 }
 
 /// Whether the status has every failure that was counted.
-fn is_recorded(context: &Context, key: &ObjectKey, pass: &Pass) -> bool {
-    context.memory.lock().pool(key, &convert::uid(pass.pool.as_ref())).unrecorded.is_empty()
+fn is_recorded(controller: &PoolController, key: &ObjectKey, pass: &Pass) -> bool {
+    controller.memories.of(key, &convert::uid(pass.pool.as_ref()), |memory| memory.unrecorded.is_empty())
 }
 
-async fn delete_members(context: &Context, key: &ObjectKey, pass: &Pass) -> Result<(), Failure> {
-    let unrecorded = context.memory.lock().pool(key, &convert::uid(pass.pool.as_ref())).unrecorded.clone();
+async fn delete_members(controller: &PoolController, key: &ObjectKey, pass: &Pass) -> Result<(), Failure> {
+    let unrecorded = controller.memories.of(key, &convert::uid(pass.pool.as_ref()), |memory| memory.unrecorded.clone());
     let mut recorded = pass.deletes.clone();
     recorded.retain(|member| !unrecorded.contains(&convert::uid(member.as_ref())));
     let mut deletions = stream::iter(recorded)
-        .map(|member| async move { delete_member(context, &member).await })
+        .map(|member| async move { controller.common.writes.delete_member(&member).await })
         .buffer_unordered(WRITES_AT_ONCE);
     let mut worst = Ok(());
     while let Some(result) = deletions.next().await {
-        worst = worst.and(result);
+        worst = worst.and(result.map(drop).map_err(Failure::from));
     }
     worst
 }
 
 /// Writes the status if it changed, and says when to come back if it was written a moment ago. Only a failure that has to be
 /// in it is waited for.
-async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Option<Timestamp> {
+async fn say(controller: &PoolController, key: &ObjectKey, pass: &Pass) -> Option<Timestamp> {
     let now = Timestamp::now();
     let uid = convert::uid(pass.pool.as_ref());
-    let (replenished_at, handled) = {
-        let mut memories = context.memory.lock();
-        let memory = memories.pool(key, &uid);
-        (memory.replenished_at, memory.handled.clone())
-    };
-    let holders = claim_holders::of(context, key, &pass.pool);
-    claim_holders::tell(context, key, &pass.pool, holders.namespace_ends);
+    let (replenished_at, handled) =
+        controller.memories.of(key, &uid, |memory| (memory.replenished_at, memory.handled.clone()));
+    let holders = claim_holders::of(controller, key, &pass.pool);
+    claim_holders::tell(controller, key, &pass.pool, holders.namespace_ends);
     let input = StatusInput {
         pool: &pass.pool,
         holders: &holders,
@@ -340,43 +327,56 @@ async fn say(context: &Context, key: &ObjectKey, pass: &Pass) -> Option<Timestam
         handled: handled.as_deref(),
     };
     let mut status = pool_status(&input, now);
-    let (attention, stale_claims) = context
+    let (attention, stale_claims) = controller
+        .common
         .world
         .with(|state| (convert::attention(state, &pass.pool), crate::controllers::claim::lifetime::stale(state, key)));
     attention::note(&mut status.conditions, &attention, pass.pool.metadata.generation, now);
     let (namespace, name) = (&key.namespace, &key.name);
-    context.metrics.pool_known(namespace, name);
-    context.metrics.set_pool_members(namespace, name, &pass.plan.counts);
-    context.metrics.set_pool_waiting_claims(namespace, name, pass.waiting);
-    context.metrics.set_pool_stale_claims(namespace, name, stale_claims);
-    context.metrics.set_pool_target_size(namespace, name, pass.pool.spec.target_size);
-    context.metrics.set_pool_attention(namespace, name, &attention);
-    let awaited = {
-        let mut memories = context.memory.lock();
-        let memory = memories.pool(key, &uid);
-        if pass.pool.status.as_ref() == Some(&status) {
-            memory.unrecorded.clear();
-            return None;
-        }
-        // Its end wakes the pool.
-        if memory.saying {
-            return None;
-        }
-        let left = memory.status_written.and_then(|written| STATUS_INTERVAL.checked_sub(written.elapsed()));
-        let rests_until = left.and_then(|left| now.checked_add(left).ok());
-        if let Some(later) = rests_until.max(memory.statuses.not_before(now)) {
-            return Some(later);
-        }
-        memory.saying = true;
-        !memory.unrecorded.is_empty()
+    controller.common.metrics.pool_known(namespace, name);
+    controller.common.metrics.set_pool_members(namespace, name, &pass.plan.counts);
+    controller.common.metrics.set_pool_waiting_claims(namespace, name, pass.waiting);
+    controller.common.metrics.set_pool_stale_claims(namespace, name, stale_claims);
+    controller.common.metrics.set_pool_target_size(namespace, name, pass.pool.spec.target_size);
+    controller.common.metrics.set_pool_attention(namespace, name, &attention);
+    let unchanged = pass.pool.status.as_ref() == Some(&status);
+    let awaited = match controller.memories.of(key, &uid, |memory| status_turn(memory, unchanged, now)) {
+        StatusTurn::Later(moment) => return moment,
+        StatusTurn::Now { awaited } => awaited,
     };
     let mut pool = InstancePool::clone(&pass.pool);
     pool.status = Some(status);
     if !awaited {
-        let context = context.clone();
-        context.writing.clone().spawn(async move { write_status(&context, &pool).await });
-    } else if write_status(context, &pool).await {
-        context.memory.lock().pool(key, &uid).unrecorded.clear();
+        let controller = controller.clone();
+        controller.writing.clone().spawn(async move { write_status(&controller, &pool).await });
+    } else if write_status(controller, &pool).await {
+        controller.memories.of(key, &uid, |memory| memory.unrecorded.clear());
     }
     None
+}
+
+/// Whether the status of a pool is written now.
+enum StatusTurn {
+    /// Not before this moment, or not before something changes.
+    Later(Option<Timestamp>),
+    /// Now. The pass waits for a failure that has to be in it.
+    Now { awaited: bool },
+}
+
+fn status_turn(memory: &mut PoolMemory, unchanged: bool, now: Timestamp) -> StatusTurn {
+    if unchanged {
+        memory.unrecorded.clear();
+        return StatusTurn::Later(None);
+    }
+    // The end of the write under way wakes the pool.
+    if memory.saying {
+        return StatusTurn::Later(None);
+    }
+    let left = memory.status_written.and_then(|written| STATUS_INTERVAL.checked_sub(written.elapsed()));
+    let rests_until = left.and_then(|left| now.checked_add(left).ok());
+    if let Some(later) = rests_until.max(memory.statuses.pending(now)) {
+        return StatusTurn::Later(Some(later));
+    }
+    memory.saying = true;
+    StatusTurn::Now { awaited: !memory.unrecorded.is_empty() }
 }

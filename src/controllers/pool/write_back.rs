@@ -4,15 +4,15 @@
 use std::time::{Duration, Instant};
 
 use bullpen_api::{InstancePool, PoolMember};
-use bullpen_plan::claim::{Answer, Found};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::{debug, info, warn};
 
 use super::memory::PoolMemory;
-use crate::controllers::context::Context;
+use crate::cluster::Written;
 use crate::controllers::convert;
+use crate::controllers::pool::PoolController;
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::PlannedMember;
@@ -24,19 +24,19 @@ pub const WRITES_AT_ONCE: usize = 16;
 /// The members that a pass is about to write. What of them is left when that ends, however it ends, is given up: a member
 /// that is counted and never written would hold its place for ever.
 pub struct Reserved {
-    context: Context,
+    controller: PoolController,
     pool: ObjectKey,
     members: Vec<PoolMember>,
 }
 
 impl Reserved {
     /// Those that were just planned.
-    pub fn new(context: &Context, pool: &ObjectKey, members: Vec<PoolMember>) -> Self {
-        Self { context: context.clone(), pool: pool.clone(), members }
+    pub fn new(controller: &PoolController, pool: &ObjectKey, members: Vec<PoolMember>) -> Self {
+        Self { controller: controller.clone(), pool: pool.clone(), members }
     }
 
     fn settled(&self, name: &str) {
-        self.context.world.with(|state| {
+        self.controller.common.world.with(|state| {
             if let Some(planned) = state.planned.get_mut(&self.pool) {
                 planned.retain(|planned| planned.name != name);
             }
@@ -47,7 +47,7 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         let left = |planned: &PlannedMember| self.members.iter().all(|member| member.name_any() != planned.name);
-        self.context.world.with(|state| {
+        self.controller.common.world.with(|state| {
             if let Some(planned) = state.planned.get_mut(&self.pool) {
                 planned.retain(left);
             }
@@ -58,88 +58,87 @@ impl Drop for Reserved {
 /// Writes the members that a pass over the pool with this uid has planned. False if one of them was not taken; then the
 /// pool is not written members for a while.
 pub async fn write_members(reserved: Reserved, uid: String) -> bool {
-    let (context, key, began) = (&reserved.context, &reserved.pool, Instant::now());
+    let (controller, key, began) = (&reserved.controller, &reserved.pool, Instant::now());
     if reserved.members.is_empty() {
         return true;
     }
     let mut writes = stream::iter(reserved.members.clone())
-        .map(|member| async move { (member.name_any(), context.writes.create_member(&member).await) })
+        .map(|member| async move { (member.name_any(), controller.common.writes.create_member(&member).await) })
         .buffer_unordered(WRITES_AT_ONCE);
     let mut worst = Ok(());
     while let Some((name, answer)) = writes.next().await {
         if let Ok(written) = &answer {
-            context.machines.written(&convert::uid(written.as_ref()));
+            controller.machines.written(&convert::uid(written.as_ref()));
         }
         reserved.settled(&name);
         match answer {
-            Ok(written) => context.wakers.members.wake(ObjectKey::of(written.as_ref())),
+            Ok(written) => controller.common.wakers.members.wake(ObjectKey::of(written.as_ref())),
             Err(error) => worst = worst.and(Err(error)),
         }
     }
     let now = Timestamp::now();
     info!(pool = %key, members = reserved.members.len(), "replenished");
-    let trouble = remember(context, key, &uid, |memory| {
+    let trouble = remember(controller, key, &uid, |memory| {
         memory.replenished_at = Some(now);
         match worst {
             Ok(()) => {
-                memory.creates.worked();
+                memory.creates.reset();
                 None
             }
             Err(error) => {
                 memory.namespace_terminating |= error.namespace_terminating;
-                let failure = error.into();
-                Some((memory.creates.failed(&failure, now), failure))
+                let failure: Failure = error.into();
+                let delay = failure.note(&mut memory.creates, now);
+                Some(((memory.creates.failures(), delay), failure))
             }
         }
     })
     .flatten();
     let written = trouble.is_none();
     if let Some((again, failure)) = trouble {
-        complain(context, key, &failure, again, began, "members cannot be written");
+        complain(controller, key, &failure, again, began, "members cannot be written");
     }
-    context.wakers.pools.wake(key.clone());
+    controller.common.wakers.pools.wake(key.clone());
     written
 }
 
 /// Whether a status is being written, until this is dropped: two writes at a time would only conflict.
 struct Saying<'a> {
-    context: &'a Context,
+    controller: &'a PoolController,
     key: &'a ObjectKey,
     uid: &'a str,
 }
 
 impl Drop for Saying<'_> {
     fn drop(&mut self) {
-        remember(self.context, self.key, self.uid, |memory| memory.saying = false);
-        self.context.wakers.pools.wake(self.key.clone());
+        remember(self.controller, self.key, self.uid, |memory| memory.saying = false);
+        self.controller.common.wakers.pools.wake(self.key.clone());
     }
 }
 
 /// Writes the status of a pool, whose memory has it that this is under way. False if it was not taken: there will be
 /// another pass.
-pub async fn write_status(context: &Context, pool: &InstancePool) -> bool {
+pub async fn write_status(controller: &PoolController, pool: &InstancePool) -> bool {
     let (key, uid, began) = (ObjectKey::of(pool), convert::uid(pool), Instant::now());
-    let _saying = Saying { context, key: &key, uid: &uid };
-    match context.writes.keep_status(pool).await {
-        Ok(_) => {
-            remember(context, &key, &uid, |memory| {
+    let _saying = Saying { controller, key: &key, uid: &uid };
+    match controller.common.writes.update_status_when_idle(pool).await {
+        Ok(Written::Written(_)) => {
+            remember(controller, &key, &uid, |memory| {
                 memory.status_written = Some(Instant::now());
-                memory.statuses.worked();
+                memory.statuses.reset();
             });
             true
         }
-        Err(error) if matches!(error.answer, Answer::Conflict | Answer::NotFound) => {
-            // The spec changed meanwhile, or the pool is gone: the watch brings the new one, and with it another pass.
-            if let Found::Missing = context.writes.get::<InstancePool>(&key).await {
-                context.world.answered_gone::<InstancePool>(&key, &uid);
-            }
-            false
-        }
+        // The spec changed meanwhile, or the pool is gone: another pass follows.
+        Ok(Written::Changed(_) | Written::Gone) => false,
         Err(error) => {
-            let failure = error.into();
-            let again = remember(context, &key, &uid, |memory| memory.statuses.failed(&failure, Timestamp::now()));
+            let failure: Failure = error.into();
+            let again = remember(controller, &key, &uid, |memory| {
+                let delay = failure.note(&mut memory.statuses, Timestamp::now());
+                (memory.statuses.failures(), delay)
+            });
             if let Some(again) = again {
-                complain(context, &key, &failure, again, began, "the status cannot be written");
+                complain(controller, &key, &failure, again, began, "the status cannot be written");
             }
             false
         }
@@ -147,12 +146,17 @@ pub async fn write_status(context: &Context, pool: &InstancePool) -> bool {
 }
 
 /// Notes something of this incarnation of the pool, unless it is gone.
-fn remember<T>(context: &Context, key: &ObjectKey, uid: &str, note: impl FnOnce(&mut PoolMemory) -> T) -> Option<T> {
-    context.memory.lock().known(key, uid).map(note)
+fn remember<T>(
+    controller: &PoolController,
+    key: &ObjectKey,
+    uid: &str,
+    note: impl FnOnce(&mut PoolMemory) -> T,
+) -> Option<T> {
+    controller.memories.with(|memories| memories.known(key, uid).map(note))
 }
 
 fn complain(
-    context: &Context,
+    controller: &PoolController,
     key: &ObjectKey,
     failure: &Failure,
     (tries, delay): (u32, Duration),
@@ -163,7 +167,7 @@ fn complain(
     if matches!(failure, Failure::NotLeading(_)) {
         debug!(pool = %key, "left alone: this process does not lead at the moment");
     } else {
-        context.metrics.reconcile_failed(Controller::Pool, began.elapsed());
+        controller.common.metrics.reconcile_failed(Controller::Pool, began.elapsed());
         warn!(pool = %key, tries, again_in_ms, reason = %failure, "{what}");
     }
 }

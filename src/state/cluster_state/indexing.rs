@@ -55,7 +55,7 @@ impl Kept for InstancePool {
         let key = changed.key.clone();
         if changed.new.is_none() {
             state.lines.pool_gone(&key);
-            state.judged.remove(&key);
+            state.judged.remove(&key.clone().into());
         }
         state.selectors.pool(&key, changed.new.is_some());
         if changed.old.as_deref().map(serving_terms) != changed.new.as_deref().map(serving_terms) {

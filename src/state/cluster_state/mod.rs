@@ -20,11 +20,13 @@ use tokio::sync::mpsc;
 use super::cluster_state::claim_index::Selectors;
 use super::cluster_state::indexing::{Kept, pruned};
 use super::contents::Contents;
-use super::key::ObjectKey;
+use super::key::{ObjectKey, QueueKey};
 use super::key_ring::KeyRing;
+use super::lock_order::{Rank, enter};
 use super::namespace_labels::NamespaceLabels;
 use super::pool_queue::PoolQueues;
 use super::store::{Changed, Progress, Store};
+use crate::backoff::Backoff;
 
 /// What changed in the world.
 #[derive(Clone, Debug)]
@@ -37,8 +39,8 @@ pub enum Change {
     Member(Changed<PoolMember>),
     /// A claim.
     Claim(Changed<PoolClaim>),
-    /// Of the claims with a selector, others wait at this pool, or are its demand.
-    Line(ObjectKey),
+    /// Of the claims with a selector, others wait in this queue, or are the demand of its pool.
+    Queue(QueueKey),
     /// Every kind has been listed whole for the first time.
     Synced,
     /// A namespace that could not be listed before has been listed whole.
@@ -62,12 +64,12 @@ pub struct State {
     pub claims_in_hand: HashSet<String>,
     /// Claims (by uid) whose status is just being written to say that they wait, or failed. They still wait.
     pub claims_being_told: HashSet<String>,
-    /// Claims (by uid) whose status could not be written lately: how often, and when it is tried again.
-    pub claims_to_tell_later: HashMap<String, (u32, Timestamp)>,
+    /// Claims (by uid) whose status could not be written lately.
+    pub claims_to_tell_later: HashMap<String, Backoff>,
     /// What claims that wait were told lately.
     pub telling: Telling,
-    /// When each pool's claims were last judged that got no member.
-    pub judged: HashMap<ObjectKey, Timestamp>,
+    /// When the claims of each queue were last judged that got no member.
+    pub judged: HashMap<QueueKey, Timestamp>,
     /// Members (by uid) that the binder has paired and not yet let go.
     pub members_in_hand: HashSet<String>,
     /// Members (by uid) that lost a compare-and-swap, with the version that it was tried with: no candidates while
@@ -83,8 +85,8 @@ pub struct State {
     pub contents: Contents,
     /// The secret that SSH keys are made from.
     pub keyring: KeyRing,
-    /// Claims (by uid) whose Secret could not be made lately: how often, and when it is tried again.
-    pub secrets_in_the_way: HashMap<String, (u32, Timestamp)>,
+    /// Claims (by uid) whose Secret could not be made lately.
+    pub secrets_in_the_way: HashMap<String, Backoff>,
     /// Labels of namespaces whose claims are on pools that choose by them.
     pub namespaces: NamespaceLabels,
     /// Who waits at each pool, and what there is for them.
@@ -136,6 +138,7 @@ impl World {
 
     /// Looks at one moment, or notes something of this process in it. Nothing slow may happen in `look`.
     pub fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        let _rank = enter(Rank::World);
         let mut state = self.inner.state.lock();
         let seen = look(&mut state);
         self.tell_lines(&mut state);
@@ -149,6 +152,7 @@ impl World {
 
     /// Takes in an event of the watch of a feed.
     pub fn watched<K: Kept>(&self, feed: &Feed, event: Event<K>) {
+        let _rank = enter(Rank::World);
         let mut state = self.inner.state.lock();
         let listed = matches!(event, Event::InitDone);
         let changes = match event {
@@ -168,6 +172,7 @@ impl World {
 
     /// Takes in that the API server does not allow to list a feed.
     pub fn refused<K: Kept>(&self, feed: &Feed) {
+        let _rank = enter(Rank::World);
         let mut state = self.inner.state.lock();
         K::store(&mut state).refuse_list(feed);
         self.came_further(&mut state, feed);
@@ -187,6 +192,7 @@ impl World {
     /// Takes in the object that the answer of an own write or of an uncached GET showed, and gives it as it is kept here.
     pub fn answered<K: Kept>(&self, object: K) -> Arc<K> {
         let object = Arc::new(pruned(object));
+        let _rank = enter(Rank::World);
         let mut state = self.inner.state.lock();
         let changes = K::store(&mut state).apply(object.clone());
         self.tell(&mut state, changes);
@@ -195,6 +201,7 @@ impl World {
 
     /// Takes in that the object with this uid is gone, by the answer of a write or an uncached GET.
     pub fn answered_gone<K: Kept>(&self, key: &ObjectKey, uid: &str) {
+        let _rank = enter(Rank::World);
         let mut state = self.inner.state.lock();
         let changes = gone::<K>(&mut state, key, uid);
         self.tell(&mut state, changes);
@@ -202,6 +209,7 @@ impl World {
 
     /// Takes in that a list has this object, although it cannot be read: its last good version stays.
     pub fn unreadable<K: Kept>(&self, key: &ObjectKey) {
+        let _rank = enter(Rank::World);
         K::store(&mut self.inner.state.lock()).keep(key);
     }
 
@@ -219,6 +227,7 @@ impl World {
     /// Sends a beat the way that every change goes.
     pub fn beat(&self) {
         // As every change, under the lock: a lock that is held for ever lets no beat through.
+        let _rank = enter(Rank::World);
         let _state = self.inner.state.lock();
         let _ = self.inner.changes.send(Change::Beat);
     }
@@ -233,15 +242,15 @@ impl World {
     }
 
     fn tell_lines(&self, state: &mut State) {
-        for pool in state.selectors.moved.drain() {
-            let _ = self.inner.changes.send(Change::Line(pool));
+        for queue in state.selectors.moved.drain() {
+            let _ = self.inner.changes.send(Change::Queue(queue));
         }
     }
 }
 
 impl State {
     /// Whether every kind has been listed whole, in every watched namespace that the API server lets the operator list. No
-    /// verdict is given before (`DESIGN.md` §2).
+    /// verdict is given before.
     pub const fn is_synced(&self) -> bool {
         self.synced
     }
@@ -323,7 +332,7 @@ impl State {
 
     /// Whether claims wait for members of the pool of this name.
     pub fn is_waited_for(&self, pool: &ObjectKey) -> bool {
-        self.lines.at(pool).is_some_and(|line| !line.is_idle())
+        self.lines.at_pool(pool).is_some_and(|line| !line.is_idle())
     }
 
     /// The claims on the pool of this name.

@@ -1,6 +1,7 @@
 //! Who waits at each pool, and what there is for them: kept up by every change, so that pairing looks at no more claims
 //! and members than it pairs.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use bullpen_plan::claim::{ClaimView, queues};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::key::ObjectKey;
+use super::key::{ObjectKey, QueueKey};
 
 /// So many of a pool's last boots say how long the next will take.
 const BOOTS: usize = 16;
@@ -18,8 +19,8 @@ const BOOTS: usize = 16;
 /// The lines at all pools.
 #[derive(Debug, Default)]
 pub struct PoolQueues {
-    pools: HashMap<ObjectKey, PoolQueue>,
-    claims: HashMap<ObjectKey, Vec<(ObjectKey, Waiting)>>,
+    queues: HashMap<QueueKey, PoolQueue>,
+    claims: HashMap<ObjectKey, Vec<(QueueKey, Waiting)>>,
     members: HashMap<ObjectKey, (ObjectKey, Filed)>,
 }
 
@@ -135,22 +136,27 @@ pub fn boot(member: &PoolMember) -> Option<SignedDuration> {
 }
 
 impl PoolQueues {
-    /// The line at this pool, if anybody or anything is in it.
-    pub fn at(&self, pool: &ObjectKey) -> Option<&PoolQueue> {
-        self.pools.get(pool)
+    /// The queue of this key, if anybody or anything is in it.
+    pub fn at(&self, key: &QueueKey) -> Option<&PoolQueue> {
+        self.queues.get(key)
     }
 
-    /// Puts a claim where it stands now: at these pools, each once. The former places, if they were others.
-    pub fn put_claim(&mut self, key: &ObjectKey, now: Vec<(ObjectKey, Waiting)>) -> Option<Vec<(ObjectKey, Waiting)>> {
+    /// The queue at this pool, if anybody or anything is in it.
+    pub fn at_pool(&self, pool: &ObjectKey) -> Option<&PoolQueue> {
+        self.at(&pool.clone().into())
+    }
+
+    /// Puts a claim where it stands now: into these queues, each once. The former places, if they were others.
+    pub fn put_claim(&mut self, key: &ObjectKey, now: Vec<(QueueKey, Waiting)>) -> Option<Vec<(QueueKey, Waiting)>> {
         if self.claims.get(key).map_or(&[][..], Vec::as_slice) == now {
             return None;
         }
         let before = self.claims.remove(key).unwrap_or_default();
-        for (pool, waiting) in &before {
-            self.change(pool, |line| line.remove_claim(&key.namespace, waiting));
+        for (queue, waiting) in &before {
+            self.change(queue.clone(), |line| line.remove_claim(&key.namespace, waiting));
         }
-        for (pool, waiting) in &now {
-            self.change(pool, |line| line.add_claim(key, waiting));
+        for (queue, waiting) in &now {
+            self.change(queue.clone(), |line| line.add_claim(key, waiting));
         }
         if !now.is_empty() {
             self.claims.insert(key.clone(), now);
@@ -159,13 +165,13 @@ impl PoolQueues {
     }
 
     /// The pools at which a claim waits, and of each whether the claim is its demand: of one of them it is.
-    pub fn places(&self, claim: &ObjectKey) -> impl Iterator<Item = (&ObjectKey, bool)> {
-        self.claims.get(claim).into_iter().flatten().map(|(pool, waiting)| (pool, waiting.home))
+    pub fn places(&self, claim: &ObjectKey) -> impl Iterator<Item = (&QueueKey, bool)> {
+        self.claims.get(claim).into_iter().flatten().map(|(queue, waiting)| (queue, waiting.home))
     }
 
     /// The pool that a claim which waits is the demand of.
-    pub fn home(&self, claim: &ObjectKey) -> Option<&ObjectKey> {
-        self.places(claim).find(|(_, home)| *home).map(|(pool, _)| pool)
+    pub fn home(&self, claim: &ObjectKey) -> Option<&QueueKey> {
+        self.places(claim).find(|(_, home)| *home).map(|(queue, _)| queue)
     }
 
     /// The pool for which a member counts.
@@ -183,17 +189,17 @@ impl PoolQueues {
             self.share(place);
         }
         if let Some((pool, filed)) = self.members.remove(key) {
-            self.change(&pool, |line| line.remove_member(key, &filed));
+            self.change(pool.into(), |line| line.remove_member(key, &filed));
         }
         if let Some((pool, filed)) = place {
-            self.change(&pool, |line| line.add_member(key, &filed));
+            self.change(pool.clone().into(), |line| line.add_member(key, &filed));
             self.members.insert(key.clone(), (pool, filed));
         }
     }
 
     /// A pool's members are thousands: they hold its name, and the name of their kind, once for all.
     fn share(&self, (pool, filed): &mut (ObjectKey, Filed)) {
-        let Some((known, line)) = self.pools.get_key_value(pool) else { return };
+        let Some((QueueKey::Pool(known), line)) = self.queues.get_key_value(&pool.clone().into()) else { return };
         *pool = known.clone();
         if let Filed::Ready(kind, _) = filed
             && let Some((known, _)) = line.ready.get_key_value(kind)
@@ -204,7 +210,7 @@ impl PoolQueues {
 
     /// A member of the pool became ready after so long.
     pub fn booted(&mut self, pool: &ObjectKey, took: SignedDuration) {
-        let boots = &mut self.pools.entry(pool.clone()).or_default().boots;
+        let boots = &mut self.queues.entry(pool.clone().into()).or_default().boots;
         if boots.len() == BOOTS {
             boots.pop_front();
         }
@@ -213,14 +219,17 @@ impl PoolQueues {
 
     /// The pool is gone, and with it what was known of its boots.
     pub fn pool_gone(&mut self, pool: &ObjectKey) {
-        self.change(pool, |line| line.boots.clear());
+        self.change(pool.clone().into(), |line| line.boots.clear());
     }
 
-    fn change(&mut self, pool: &ObjectKey, change: impl FnOnce(&mut PoolQueue)) {
-        let line = self.pools.entry(pool.clone()).or_default();
-        change(line);
-        if line.is_empty() {
-            self.pools.remove(pool);
+    fn change(&mut self, key: QueueKey, change: impl FnOnce(&mut PoolQueue)) {
+        let mut queue = match self.queues.entry(key) {
+            Entry::Occupied(queue) => queue,
+            Entry::Vacant(place) => place.insert_entry(PoolQueue::default()),
+        };
+        change(queue.get_mut());
+        if queue.get().is_empty() {
+            queue.remove();
         }
     }
 }

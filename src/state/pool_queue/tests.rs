@@ -144,7 +144,7 @@ fn anew(state: &State) -> PoolQueues {
         let named = state.members_claimed_by(&uid).next().is_some();
         let waits = waiting(claim, named, state.claims.arrival(key), max_priority);
         let waits = waits.filter(|_| !state.claims_in_hand.contains(&uid));
-        lines.put_claim(key, waits.map(|waits| (pool.clone(), waits)).into_iter().collect());
+        lines.put_claim(key, waits.map(|waits| (pool.clone().into(), waits)).into_iter().collect());
     }
     for (key, member) in state.members.iter() {
         let given = state.members_in_hand.contains(&member.uid().unwrap()).then(|| "ns".to_owned());
@@ -167,7 +167,7 @@ proptest! {
                 prop_assert_eq!(&kept.claims, &fresh.claims, "after {:?}", deed);
                 prop_assert_eq!(&kept.members, &fresh.members, "after {:?}", deed);
                 let pool = ObjectKey::new("ns", "ci");
-                prop_assert_eq!(format!("{:?}", counts(kept.at(&pool))), format!("{:?}", counts(fresh.at(&pool))));
+                prop_assert_eq!(format!("{:?}", counts(kept.at_pool(&pool))), format!("{:?}", counts(fresh.at_pool(&pool))));
                 Ok(())
             })?;
         }

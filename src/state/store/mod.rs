@@ -1,7 +1,7 @@
 //! What the watch of one kind has shown, with this process's own writes laid over it.
 //!
 //! An own write is visible here as soon as it was answered, so nothing is counted twice or forgotten between the
-//! answer and the watch event: these are the expectations of `DESIGN.md` §5. Versions are compared as the integers
+//! answer and the watch event: there are no expectations to keep beside it. Versions are compared as the integers
 //! that they are in every API server that keeps its objects in etcd, and that Kubernetes 1.35 made them by contract.
 
 use std::collections::{HashMap, HashSet};

@@ -1,4 +1,4 @@
-//! What must hold: invariants 1 and 4 of `DESIGN.md` §8, and that nothing is stuck.
+//! What must hold: invariants 1 and 4 of `docs/architecture.md`, and that nothing is stuck.
 
 use bullpen_api::ClaimPhase;
 use bullpen_plan::claim;

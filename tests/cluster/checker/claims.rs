@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::index::{Index, Track, holder, named, report, state};
 use super::{Deed, LAG, Promise, Violation, quota, secrets};
 
-/// What follows what: the table of `docs/DESIGN.md` §3.
+/// What follows what: the table of `docs/use/resources.md`.
 const MEMBER_STEPS: [(MemberState, MemberState); 7] = [
     (MemberState::Pending, MemberState::Warming),
     (MemberState::Pending, MemberState::Errored),
@@ -19,7 +19,7 @@ const MEMBER_STEPS: [(MemberState, MemberState); 7] = [
     (MemberState::Claimed, MemberState::Ready),
 ];
 
-/// The phases of a claim, likewise (§2).
+/// The phases of a claim, likewise.
 const CLAIM_STEPS: [(ClaimPhase, ClaimPhase); 4] = [
     (ClaimPhase::Pending, ClaimPhase::Bound),
     (ClaimPhase::Pending, ClaimPhase::Failed),

@@ -11,7 +11,7 @@ pub(super) fn of_min_size(pool: &InstancePool, taken: i32) -> i32 {
     pool.spec.min_size.min((pool.spec.max_size - taken).max(0))
 }
 
-/// The floor while members are recycled (`docs/DESIGN.md` §5): what is left of the target when as many are missing as
+/// The floor while members are recycled (`docs/develop/sizing.md`): what is left of the target when as many are missing as
 /// the budget allows, and one at least where `maxSize` has no room for a replacement beside it; never less than `minSize`.
 pub(crate) fn of_budget(pool: &InstancePool, taken: i32) -> i32 {
     let room = (pool.spec.max_size - taken).max(0);

@@ -1,4 +1,4 @@
-//! Whether a run kept what `docs/DESIGN.md` §8 promises, judged from outside: by the cloud's ledger, by a recorded watch
+//! Whether a run kept what `docs/architecture.md` promises, judged from outside: by the cloud's ledger, by a recorded watch
 //! of the four resources and of Secrets, and by the script of what the test did. It knows nothing of the operator's
 //! insides; the tables and tags that it judges by stand here once more.
 
@@ -106,7 +106,7 @@ pub(crate) enum Deed {
     Note(String),
 }
 
-/// The promises, one each.
+/// The promises, one each; a number is that of the invariant in `docs/architecture.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Promise {
     /// 1: at most one holder, at most one member.
@@ -125,19 +125,19 @@ pub(crate) enum Promise {
     Floor,
     /// 8: nobody is passed.
     NobodyIsPassed,
-    /// §4: a namespace holds no more than it may.
+    /// A namespace holds no more than it may.
     Quota,
-    /// §4: a hold lasts as long as its claim and its pool say, and a renewal in time wins.
+    /// A hold lasts as long as its claim and its pool say, and a renewal in time wins.
     TermsAreKept,
-    /// §4: the Secret is there whenever Bound is said.
+    /// The Secret is there whenever Bound is said.
     SecretBeforeBound,
-    /// §2: only its user removes a claim, or the pool's rule once it has ended.
+    /// Only its user removes a claim, or the pool's rule once it has ended.
     RecordStays,
-    /// §6: one token, one machine.
+    /// One token, one machine.
     OneMachineForOneToken,
-    /// §3: the state machine.
+    /// The state machine.
     MemberStates,
-    /// §2: the phases of a claim.
+    /// The phases of a claim.
     ClaimPhases,
     /// A claim ends for a reason that is true.
     OutcomeIsRight,

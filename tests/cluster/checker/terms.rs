@@ -111,7 +111,7 @@ fn of_bound(
     (now, wrong)
 }
 
-/// `docs/DESIGN.md` §4, step 6, once more.
+/// `docs/use/claims.md` once more.
 fn expiry(asked: Option<i32>, rules: &ClaimRules, bound: Timestamp, renewed: Timestamp) -> Option<Timestamp> {
     let wanted = asked.or(rules.default_ttl_seconds);
     let ttl = [wanted, rules.max_ttl_seconds].into_iter().flatten().min();

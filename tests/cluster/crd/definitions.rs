@@ -8,8 +8,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource;
 use kube::{Api, Client, ResourceExt};
 
-use crate::fixture::client_with_crds;
-use crate::shared::control_plane;
+use crate::harness::definitions::client_with_crds;
+use crate::harness::shared::control_plane;
 
 #[tokio::test]
 async fn the_definitions_are_accepted_and_established_without_a_complaint() {

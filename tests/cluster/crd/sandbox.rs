@@ -4,7 +4,7 @@ use http::{Method, Request};
 use kube::{Client, Error};
 use serde_json::{Value, json};
 
-use crate::fixture;
+use crate::harness::definitions;
 
 const POOLS: &str = "instancepools";
 const LAUNCH_CONFIGS: &str = "launchconfigs";
@@ -20,8 +20,8 @@ pub(super) struct Sandbox {
 
 impl Sandbox {
     pub(super) async fn new() -> Self {
-        let client = fixture::client_with_crds().await;
-        let namespace = fixture::fresh_namespace(&client, "crd-").await;
+        let client = definitions::client_with_crds().await;
+        let namespace = definitions::fresh_namespace(&client, "crd-").await;
         Self { client, namespace }
     }
 

@@ -1,45 +1,28 @@
 //! What the walks are made of: a namespace and a simulated cloud for each, the operator as a process, and questions
 //! that are asked until the answer is the awaited one.
 
-mod audit;
-mod cloud_side;
-mod forwarder;
 mod ground;
-mod health;
-mod history;
-mod metrics;
-pub(crate) mod metrics_adapter;
+mod network;
 pub(crate) mod objects;
-mod operator;
-#[cfg(feature = "kubectl")]
-mod plugin;
-mod process;
-#[cfg(feature = "kubectl")]
-mod proxy;
-mod recorder;
-mod scoped;
-mod simcloud;
-mod walk;
+mod observers;
+mod processes;
 
 use std::time::{Duration, Instant};
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
 pub(crate) use self::{
-    audit::{Audit, LOG as AUDIT_LOG, policy as audit_policy},
-    forwarder::Forwarder,
-    ground::{Ground, lease_rules, rules as cluster_rules},
-    health::Judge,
-    history::{History, assert_never_bound_twice},
-    operator::Operator,
-    process::Process,
-    recorder::Recorder,
-    scoped::Scoped,
-    simcloud::{Ledger, Simcloud},
-    walk::Walk,
+    ground::{Ground, Walk, definitions, lease_rules, rules as cluster_rules, shared},
+    network::{Forwarder, metrics_adapter},
+    objects::fleet,
+    observers::{AUDIT_LOG, Audit, History, Judge, Recorder, assert_never_bound_twice, audit_policy},
+    processes::{Ledger, Operator, Process, Scoped, Simcloud},
 };
 #[cfg(feature = "kubectl")]
 pub(crate) use self::{
-    plugin::{Answer, PLUGIN, ctrl_c},
-    proxy::{HIDDEN_HOST, Proxy},
+    network::{HIDDEN_HOST, Proxy},
+    processes::{Answer, PLUGIN, ctrl_c},
 };
 
 /// The program under test.
@@ -78,4 +61,9 @@ pub(crate) async fn eventually_within<T>(
             Err(_) => tokio::time::sleep(POLL).await,
         }
     }
+}
+
+/// An object from its JSON.
+fn of<T: DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("an object of its kind")
 }

@@ -78,7 +78,7 @@ async fn a_pool_and_its_claims_live_through_install_upgrade_kill_and_uninstall()
     site.end().await;
 }
 
-/// What `docs/install.md` says of the time after an uninstall.
+/// What `docs/operate/install.md` says of the time after an uninstall.
 async fn assert_what_remains(site: &Site) {
     let kinds =
         "deployments,pods,services,serviceaccounts,roles,rolebindings,jobs,poddisruptionbudgets,networkpolicies";

@@ -7,9 +7,9 @@ use super::Site;
 use super::pod::Program;
 use super::site::{RELEASE, chart};
 use super::walk_helm::{leader_beside, pods};
-use crate::fleet::{self, Picture};
 use crate::harness::Walk;
-use crate::walk_upgrade::{previous_binary, serves};
+use crate::harness::fleet::{self, Picture};
+use crate::walks::operator::upgrade::{previous_binary, serves};
 
 /// What the kubelet's part runs for the earlier version.
 const PREVIOUS_IMAGE: &str = "bullpen-previous";

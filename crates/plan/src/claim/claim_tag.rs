@@ -1,4 +1,5 @@
-//! What the tags of a machine say about the claims that it served: the fence behind a restored backup (`DESIGN.md` §6).
+//! What the tags of a machine say about the claims that it served: the fence behind a restored backup
+//! (`docs/operate/machines.md`).
 //!
 //! A machine is tagged with the claim that it was given once that claim is Bound, and a member that a claim has named is
 //! never claimable again. So a machine with a claim's tag whose member is not claimed is remembered better by the cloud

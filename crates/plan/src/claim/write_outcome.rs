@@ -19,7 +19,7 @@ pub enum Answer {
     Refused,
 }
 
-/// What follows the compare-and-swap of a member (`DESIGN.md` §4, step 2).
+/// What follows the compare-and-swap of a member (`docs/adr/0001-claim-protocol.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SwapStep {
     /// The member is the claim's: go on to write the claim's status.
@@ -53,7 +53,7 @@ pub fn after_swap_look<Id: Eq>(found: &Found<MemberView<Id>>, member: &Id, claim
     }
 }
 
-/// What follows the write of a claim's status (`DESIGN.md` §4, step 3).
+/// What follows the write of a claim's status (`docs/adr/0001-claim-protocol.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BindStep {
     /// The claim is bound.

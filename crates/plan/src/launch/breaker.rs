@@ -1,8 +1,8 @@
 //! When a pool leaves a launch config alone: success means Ready, and failures in a row open a breaker
-//! (`DESIGN.md` §5; TW-1, TW-2, PW-12).
+//! (`docs/adr/0004-failure-ladder.md`), so that a broken image does not buy machines without end.
 //!
 //! A breaker is what its pool's status says of it and nothing more, so that a crash does not close it. It never stops
-//! for good (T-10): after each pause one member is tried.
+//! for good: after each pause one member is tried.
 
 use bullpen_api::RecordedError;
 use jiff::{SignedDuration, Timestamp};
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn members_bought_before_it_opened_do_not_open_it_longer() {
-        // T-31: fifty that were in flight fail with the first three.
+        // Fifty that were in flight fail with the first three.
         let opened = failed(&[1, 2, 3]);
         let many: Vec<i64> = [1, 2, 3].into_iter().chain(std::iter::repeat_n(5, 47)).collect();
         assert_eq!(failed(&many), opened);

@@ -1,4 +1,4 @@
-//! Whose machines a launch config's are (`DESIGN.md` §2): an empty list of another account is no dead fleet.
+//! Whose machines a launch config's are (`docs/operate/machines.md`): an empty list of another account is no dead fleet.
 
 use bullpen_api::LaunchConfigIdentity as Identity;
 

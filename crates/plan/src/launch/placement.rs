@@ -2,7 +2,7 @@
 //!
 //! Machines are spread by weight without chance: each goes to the launch config that is furthest below its share.
 //! The counts that this looks at are those of the members that live, so the fleet itself keeps to the weights, not
-//! only the sequence of purchases. Caps are hard (T-8).
+//! only the sequence of purchases. Caps are hard.
 
 use jiff::Timestamp;
 

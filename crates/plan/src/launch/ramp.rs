@@ -1,4 +1,5 @@
-//! How many members of one launch config and template may be in flight at a time (`DESIGN.md` §5; TW-3).
+//! How many members of one launch config and template may be in flight at a time (`docs/adr/0004-failure-ladder.md`),
+//! so that one backlog does not start a thousand machines at once.
 
 use super::breaker::Phase;
 
@@ -22,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tw_3_a_pool_that_nothing_is_proved_of_starts_gently_and_doubles_with_each_boot() {
+    fn a_pool_that_nothing_is_proved_of_starts_gently_and_doubles_with_each_boot() {
         let (mut ready, mut boots) = (0, 0);
         while ready < 1_336 {
             ready += in_flight_limit(5, 0, ready, Phase::Closed);

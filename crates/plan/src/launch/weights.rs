@@ -1,12 +1,13 @@
-//! How much of its share a launch config gets by how its members fared (T-9, T-10, TW-10).
+//! How much of its share a launch config gets by how its members fared. One failure
+//! does not switch a region off.
 //!
 //! Successes and failures fade with a half-life, both alike: the rate changes by what happens and never by time alone.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Half-life of a success or a failure: what is an hour old counts a quarter, so the window is about an hour (T-9).
+/// Half-life of a success or a failure: what is an hour old counts a quarter, so the window is about an hour.
 pub const HALF_LIFE: SignedDuration = SignedDuration::from_mins(30);
-/// No launch config falls below this, in percent: a region that came back has to be found again (T-10, TW-10).
+/// No launch config falls below this, in percent: a region that came back has to be found again.
 pub const FLOOR: i32 = 5;
 /// What was seen never weighs less than so many members, so that one failure after a quiet week is one in five.
 const LEAST_EVIDENCE: f64 = 4.0;
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn tw_10_one_error_in_an_hour_does_not_switch_a_launch_config_off() {
+    fn one_error_in_an_hour_does_not_switch_a_launch_config_off() {
         let mut record = fresh();
         for minute in 0..30 {
             record.succeeded(at(minute * 60));
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn tw_10_when_all_fail_alike_all_keep_a_share() {
+    fn when_all_fail_alike_all_keep_a_share() {
         let mut record = fresh();
         for minute in 0..600 {
             record.failed(at(minute * 60));

@@ -1,4 +1,4 @@
-//! Machines without a member (`DESIGN.md` §6): which of them are orphans, and when so many at once end nothing.
+//! Machines without a member (`docs/operate/machines.md`): which of them are orphans, and when so many at once end nothing.
 //!
 //! It fails closed: what is not labelled whole, young, out of the operator's namespace, or not disproved by a live answer
 //! of the API server stays.
@@ -36,7 +36,7 @@ pub struct Listed {
     pub owner: Option<Owner>,
     /// When it was launched.
     pub launched: Timestamp,
-    /// Whether it ends already. One that is switched off does not: its disks bill (T-37).
+    /// Whether it ends already. One that is switched off does not: its disks bill.
     pub ending: bool,
 }
 
@@ -192,7 +192,6 @@ mod tests {
 
     #[test]
     fn machines_of_other_namespaces_and_machines_that_end_are_left_alone() {
-        //
         assert_eq!(screen(&machine(), None, &these(&["another", "other"]), GRACE, at(500)), Sight::Settled);
         assert_eq!(screen(&machine(), None, &these(&["another", "ci"]), GRACE, at(500)), Sight::Suspect);
         assert_eq!(screen(&machine(), None, &WatchedNamespaces::All, GRACE, at(500)), Sight::Suspect);

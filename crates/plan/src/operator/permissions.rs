@@ -1,5 +1,5 @@
 //! Every permission that the operator uses, and in which namespace: one table, for the check at the start, for the words in
-//! conditions and for whoever writes the roles (`docs/permissions.md`).
+//! conditions and for whoever writes the roles (`docs/operate/permissions.md`).
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 

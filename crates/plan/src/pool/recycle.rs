@@ -1,7 +1,8 @@
-//! Which members are replaced although they work: those past their age, and those of another template (`DESIGN.md` §5).
+//! Which members are replaced although they work: those past their age, and those of another template
+//! (`docs/develop/sizing.md`).
 //!
 //! A replacement is bought before its predecessor goes, as far as `maxSize` leaves room for it, and no ready member is
-//! retired below the floor (invariant 6, PW-5).
+//! retired below the floor (invariant 6 of `docs/architecture.md`).
 
 use bullpen_api::{MemberCounts, PoolState, Recycle, RolloutType};
 use jiff::{SignedDuration, Timestamp};

@@ -1,4 +1,4 @@
-//! How far the present template has come, and whether it comes any further (`DESIGN.md` §2, P-55).
+//! How far the present template has come, and whether it comes any further (`docs/use/recycling.md`).
 
 use bullpen_api::{ConditionValue, InstancePoolStatus, PoolState, Rollout, RolloutFailure, RolloutType};
 use jiff::{SignedDuration, Timestamp};

@@ -1,4 +1,4 @@
-//! The document. `docs/simcloud.md` explains it to users.
+//! The document. `docs/use/simcloud.md` explains it to users.
 
 use std::collections::BTreeMap;
 

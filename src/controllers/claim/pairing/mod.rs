@@ -18,10 +18,10 @@ use super::queue_view::QueueView;
 use super::waiting;
 use super::waiting::Message;
 use crate::cloud::Listing;
-use crate::controllers::context::Context;
+use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
-use crate::state::ObjectKey;
 use crate::state::pool_queue::PoolQueue;
+use crate::state::{ObjectKey, QueueKey};
 
 /// What a pass decided, with the objects that it decided on.
 struct Pass {
@@ -32,37 +32,35 @@ struct Pass {
     unread: Vec<String>,
 }
 
-/// One pass over the claims on the pool of this name, there or not. Says when to look again although nothing changed.
-pub fn reconcile(context: &Context, key: &ObjectKey) -> Option<Timestamp> {
-    let pass = plan(context, key, Timestamp::now())?;
+/// One pass over the claims in this queue. Says when to look again although nothing changed.
+pub fn reconcile(controller: &ClaimController, key: &QueueKey) -> Option<Timestamp> {
+    let pass = plan(controller, key, Timestamp::now())?;
     for (claim, member) in pass.pairs {
-        let (context, pool) = (context.clone(), key.clone());
+        let (controller, queue) = (controller.clone(), key.clone());
         tokio::spawn(async move {
-            let guard = PairingGuard::new(&context, &pool, &claim, Some(&member));
-            bind::bind(&context, &pool, &claim, &member).await;
+            let guard = PairingGuard::new(&controller, &queue, &claim, Some(&member));
+            bind::bind(&controller, &convert::pool_of(&member), &claim, &member).await;
             drop(guard);
         });
     }
     for message in pass.messages {
-        let (context, pool) = (context.clone(), key.clone());
+        let (controller, queue) = (controller.clone(), key.clone());
         tokio::spawn(async move {
-            let guard = PairingGuard::new(&context, &pool, &message.claim, None);
-            waiting::tell(&context, &message).await;
+            let guard = PairingGuard::new(&controller, &queue, &message.claim, None);
+            waiting::tell(&controller.common, &message).await;
             drop(guard);
         });
     }
     for namespace in pass.unread {
-        tokio::spawn(namespace_labels::read(context.clone(), namespace));
+        tokio::spawn(namespace_labels::read(controller.common.clone(), namespace));
     }
     pass.look_again_at
 }
 
 /// Pairs under the lock, and takes what was paired in hand in the same moment. `None` before every cache is whole: no
 /// verdict is given from half of the truth.
-fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
-    // The reaper locks in this order, too.
-    let mut memories = context.memory.lock();
-    context.world.with(|state| {
+fn plan(controller: &ClaimController, key: &QueueKey, now: Timestamp) -> Option<Pass> {
+    controller.pool_memories.with_state(&controller.common.world, |memories, state| {
         if !state.is_synced() {
             return None;
         }
@@ -70,11 +68,11 @@ fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
             state.judged.remove(key);
             return None;
         }
-        let (unread, read_again_at) = namespace_labels::wanted(state, key, now);
+        let (unread, read_again_at) = namespace_labels::wanted(state, key.pool(), now);
         let here = QueueView::of(state, key)?;
         let mut order = here.order(now);
         let paired = match here.serving() {
-            Some(pool) => pairs(&here, context, pool, &mut order, now),
+            Some(pool) => pairs(&here, controller, pool, &mut order, now),
             None => Paired { pairs: Vec::new(), parked: 0 },
         };
         let Paired { pairs, parked } = paired;
@@ -82,7 +80,7 @@ fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
         for (claim, member) in &pairs {
             state.take_in_hand(claim, member);
             // From here on the reaper counts the member as claimed and may replace it before it is.
-            memories.claim_taken(key);
+            memories.claim_taken(&convert::pool_of(member));
         }
         let (messages, told_at) = waiting::take(state, key, told, now);
         let look_again_at = earliest(told_at, read_again_at);
@@ -94,7 +92,7 @@ fn plan(context: &Context, key: &ObjectKey, now: Timestamp) -> Option<Pass> {
 /// show, and those whose machine no list has shown yet.
 fn pairs<'a>(
     here: &QueueView<'a>,
-    context: &Context,
+    controller: &ClaimController,
     pool: &InstancePool,
     order: &mut Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)>>,
     now: Timestamp,
@@ -110,11 +108,11 @@ fn pairs<'a>(
         }
         let launch_config = &member.spec.placement.launch_config;
         let list = lists.entry(launch_config.clone()).or_insert_with(|| {
-            let config = ObjectKey::new(here.key.namespace.as_str(), launch_config.as_str());
-            quarantine::listing(context, state.launch_configs.get(&config).map(Arc::as_ref))
+            let config = ObjectKey::new(here.key.namespace(), launch_config.as_str());
+            quarantine::listing(controller, state.launch_configs.get(&config).map(Arc::as_ref))
         });
         let parked = state.parked.get(uid).is_some_and(|it| Some(it) == member.metadata.resource_version.as_ref());
-        match quarantine::shown(context, list.as_deref(), member, now) {
+        match quarantine::shown(controller, list.as_deref(), member, now) {
             Shown::ServedBefore => None,
             Shown::NotYet => Some(Offer::Parked),
             Shown::Free if parked => Some(Offer::Parked),
@@ -129,22 +127,22 @@ fn pairs<'a>(
 
 /// What is in the binder's hands: let go when this is dropped, whatever happened, and everybody concerned looks again.
 struct PairingGuard<'a> {
-    context: &'a Context,
-    pool: &'a ObjectKey,
+    controller: &'a ClaimController,
+    queue: &'a QueueKey,
     claim: (ObjectKey, String),
     member: Option<(ObjectKey, String)>,
 }
 
 impl<'a> PairingGuard<'a> {
     fn new(
-        context: &'a Context,
-        pool: &'a ObjectKey,
+        controller: &'a ClaimController,
+        queue: &'a QueueKey,
         claim: &Arc<PoolClaim>,
         member: Option<&Arc<PoolMember>>,
     ) -> Self {
         Self {
-            context,
-            pool,
+            controller,
+            queue,
             claim: (ObjectKey::of(claim.as_ref()), convert::uid(claim.as_ref())),
             member: member.map(|member| (ObjectKey::of(member.as_ref()), convert::uid(member.as_ref()))),
         }
@@ -153,7 +151,7 @@ impl<'a> PairingGuard<'a> {
 
 impl Drop for PairingGuard<'_> {
     fn drop(&mut self) {
-        let (named, pools): (Vec<_>, _) = self.context.world.with(|state| {
+        let (named, queues): (Vec<_>, _) = self.controller.common.world.with(|state| {
             match &self.member {
                 Some((member, uid)) => state.let_go((&self.claim.0, &self.claim.1), (member, uid)),
                 None => {
@@ -161,22 +159,24 @@ impl Drop for PairingGuard<'_> {
                 }
             }
             let named = state.members_claimed_by(&self.claim.1).map(|member| ObjectKey::of(member.as_ref())).collect();
-            let pools: Vec<_> = state.lines.places(&self.claim.0).map(|(pool, _)| pool.clone()).collect();
-            (named, pools)
+            let queues: Vec<_> = state.lines.places(&self.claim.0).map(|(queue, _)| queue.clone()).collect();
+            (named, queues)
         });
-        let wakers = &self.context.wakers;
+        let wakers = &self.controller.common.wakers;
         if let Some((key, _)) = &self.member {
             wakers.members.wake(key.clone());
         }
         for member in named {
             wakers.members.wake(member);
         }
-        wakers.holds.wake(self.claim.0.clone());
-        for pool in pools.into_iter().filter(|pool| pool != self.pool) {
-            wakers.binder.wake(pool);
+        wakers.claims.wake(self.claim.0.clone());
+        for queue in queues.into_iter().filter(|queue| queue != self.queue) {
+            wakers.pairing.wake(queue);
         }
-        wakers.binder.wake(self.pool.clone());
-        wakers.pools.wake(self.pool.clone());
+        wakers.pairing.wake(self.queue.clone());
+        if let Some(pool) = self.queue.pool() {
+            wakers.pools.wake(pool.clone());
+        }
     }
 }
 

@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::tests::{context, see, synced};
+use super::tests::{controller, see, synced};
 use super::*;
 use crate::controllers::claim::queue_view;
 
@@ -40,28 +40,28 @@ fn at(pool: &str) -> ObjectKey {
     ObjectKey::new("ns", pool)
 }
 
-fn pass(context: &Context, pool: &str) -> Option<Pass> {
-    plan(context, &at(pool), Timestamp::now())
+fn pass(controller: &ClaimController, pool: &str) -> Option<Pass> {
+    plan(controller, &at(pool).into(), Timestamp::now())
 }
 
-fn demand(context: &Context) -> [i32; 2] {
-    context.world.with(|state| ["a", "b"].map(|pool| queue_view::waiting(state, &at(pool))))
+fn demand(controller: &ClaimController) -> [i32; 2] {
+    controller.common.world.with(|state| ["a", "b"].map(|pool| queue_view::waiting(state, &at(pool))))
 }
 
 /// Two pools that match.
-fn world_of(members: [usize; 2], claims: usize) -> Context {
-    let context = context();
-    synced(&context);
+fn world_of(members: [usize; 2], claims: usize) -> ClaimController {
+    let controller = controller();
+    synced(&controller);
     for (name, members) in ["a", "b"].into_iter().zip(members) {
-        see::<InstancePool>(&context, pool(name, &json!({"gpu": "yes"}), &json!({})));
+        see::<InstancePool>(&controller, pool(name, &json!({"gpu": "yes"}), &json!({})));
         for number in 0..members {
-            see::<PoolMember>(&context, member(name, number));
+            see::<PoolMember>(&controller, member(name, number));
         }
     }
     for number in 0..claims {
-        see::<PoolClaim>(&context, claim(number, &json!({})));
+        see::<PoolClaim>(&controller, claim(number, &json!({})));
     }
-    context
+    controller
 }
 
 proptest! {
@@ -72,18 +72,18 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let context = world_of([a, b], claims);
-            prop_assert_eq!(demand(&context).iter().sum::<i32>(), i32::try_from(claims).unwrap());
+            let controller = world_of([a, b], claims);
+            prop_assert_eq!(demand(&controller).iter().sum::<i32>(), i32::try_from(claims).unwrap());
             let mut pairs = Vec::new();
             for pool in order.into_iter().map(|number| ["a", "b"][number]).chain(["a", "b"]) {
-                pairs.extend(pass(&context, pool).map(|pass| pass.pairs).unwrap_or_default());
+                pairs.extend(pass(&controller, pool).map(|pass| pass.pairs).unwrap_or_default());
             }
             let claimed: HashSet<_> = pairs.iter().map(|(claim, _)| convert::uid(claim.as_ref())).collect();
             let given: HashSet<_> = pairs.iter().map(|(_, member)| convert::uid(member.as_ref())).collect();
             prop_assert_eq!(pairs.len(), claims.min(a + b));
             prop_assert_eq!((claimed.len(), given.len()), (pairs.len(), pairs.len()));
             let left = i32::try_from(claims - pairs.len()).unwrap();
-            prop_assert_eq!(demand(&context).iter().sum::<i32>(), left);
+            prop_assert_eq!(demand(&controller).iter().sum::<i32>(), left);
             Ok(())
         })?;
     }
@@ -91,34 +91,34 @@ proptest! {
 
 #[tokio::test]
 async fn a_pair_that_came_to_nothing_waits_at_every_pool_again_and_is_the_demand_of_the_same() {
-    let context = world_of([0, 0], 1);
-    assert_eq!(demand(&context), [1, 0]);
-    see::<PoolMember>(&context, member("b", 0));
-    let pair = pass(&context, "b").unwrap().pairs.pop().expect("a pool that does not buy for it serves it");
-    assert_eq!(demand(&context), [0, 0], "bound in another pool than the one whose demand it is");
-    drop(PairingGuard::new(&context, &at("b"), &pair.0, Some(&pair.1)));
-    assert_eq!(demand(&context), [1, 0]);
-    assert_eq!(pass(&context, "b").unwrap().pairs.len(), 1);
+    let controller = world_of([0, 0], 1);
+    assert_eq!(demand(&controller), [1, 0]);
+    see::<PoolMember>(&controller, member("b", 0));
+    let pair = pass(&controller, "b").unwrap().pairs.pop().expect("a pool that does not buy for it serves it");
+    assert_eq!(demand(&controller), [0, 0], "bound in another pool than the one whose demand it is");
+    drop(PairingGuard::new(&controller, &at("b").into(), &pair.0, Some(&pair.1)));
+    assert_eq!(demand(&controller), [1, 0]);
+    assert_eq!(pass(&controller, "b").unwrap().pairs.len(), 1);
 }
 
 #[tokio::test]
 async fn a_claim_that_does_not_wait_fails_only_where_no_pool_has_a_member_for_it_and_is_judged_by_one() {
-    let context = world_of([0, 0], 0);
+    let controller = world_of([0, 0], 0);
     for number in 0..2 {
-        see::<PoolClaim>(&context, claim(number, &json!({"whenEmpty": "Fail"})));
+        see::<PoolClaim>(&controller, claim(number, &json!({"whenEmpty": "Fail"})));
     }
-    let home = context.world.with(|state| state.lines.home(&ObjectKey::new("ns", "c0")).cloned());
-    assert_eq!(home, Some(at("a")));
-    see::<PoolMember>(&context, member("b", 0));
-    assert!(pass(&context, "a").unwrap().messages.is_empty(), "b has not looked yet");
-    let pass_of_b = pass(&context, "b").unwrap();
+    let home = controller.common.world.with(|state| state.lines.home(&ObjectKey::new("ns", "c0")).cloned());
+    assert_eq!(home, Some(at("a").into()));
+    see::<PoolMember>(&controller, member("b", 0));
+    assert!(pass(&controller, "a").unwrap().messages.is_empty(), "b has not looked yet");
+    let pass_of_b = pass(&controller, "b").unwrap();
     assert_eq!((pass_of_b.pairs.len(), pass_of_b.messages.len()), (1, 0), "a speaks for those whose queue it is");
-    assert_eq!(pass(&context, "a").unwrap().messages.len(), 1);
-    assert_eq!(demand(&context), [0, 0]);
+    assert_eq!(pass(&controller, "a").unwrap().messages.len(), 1);
+    assert_eq!(demand(&controller), [0, 0]);
 }
 
 #[tokio::test]
 async fn a_claim_whose_demand_a_pool_is_goes_first_to_one_that_has_a_machine_for_it() {
-    let context = world_of([0, 2], 3);
-    assert_eq!(demand(&context), [1, 2]);
+    let controller = world_of([0, 2], 3);
+    assert_eq!(demand(&controller), [1, 2]);
 }

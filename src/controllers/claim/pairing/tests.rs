@@ -12,19 +12,17 @@ use crate::cluster::client::Clients;
 use crate::cluster::events::Events;
 use crate::cluster::{Leadership, Writes};
 use crate::controllers::claim::queue_view;
-use crate::controllers::context::Wakers;
+use crate::controllers::common::{Common, ExpiryGrace, Term, Wakers};
 use crate::controllers::first_boot::ssh_keys;
-use crate::controllers::launch_config::health;
 use crate::controllers::member::machine_memory;
-use crate::controllers::orphans::memory::{SweepRules, Sweeps};
+use crate::controllers::pool::memory::PoolMemories;
 use crate::provider::Registry;
-use crate::runtime::work_queue::Waker;
 use crate::state::World;
 use crate::state::cluster_state::indexing::Kept;
 use crate::state::namespace_labels::Read;
 use crate::telemetry::Metrics;
 
-pub(super) fn context() -> Context {
+pub(super) fn controller() -> ClaimController {
     let server = tower::service_fn(|_: http::Request<kube::client::Body>| async {
         let answer = http::Response::builder().status(500).body(kube::client::Body::empty());
         Ok::<_, std::convert::Infallible>(answer.unwrap())
@@ -32,35 +30,26 @@ pub(super) fn context() -> Context {
     let client = kube::Client::new(server, "ci");
     let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
     let (world, metrics, leadership) = (World::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always());
-    let waker = || Waker::new().0;
-    Context {
-        world: world.clone(),
-        writes: Writes::new(clients.clone(), world.clone(), metrics.clone(), leadership.clone()),
-        events: Events::new(clients.direct.clone(), "test".into()),
-        metrics: metrics.clone(),
-        wakers: Wakers { pools: waker(), members: waker(), binder: waker(), holds: waker(), launch_configs: waker() },
-        clouds: cloud::Clouds::new(Registry::built_in(), metrics),
-        machines: machine_memory::Machines::default(),
-        launch_health: health::LaunchHealth::default(),
-        memory: Arc::default(),
-        keys: ssh_keys::SshKeys::new(world, clients.direct, ObjectKey::new("operators", "bullpen-installation")),
-        installation: "test".into(),
-        leadership,
+    ClaimController {
+        common: Common {
+            world: world.clone(),
+            writes: Writes::new(clients.clone(), world.clone(), metrics.clone(), leadership.clone()),
+            events: Events::new(clients.direct.clone(), "test".into()),
+            metrics: metrics.clone(),
+            wakers: Wakers::new().0,
+        },
         // Long enough ago that what no list has shown is handed out.
-        started: Timestamp::UNIX_EPOCH,
-        sweeps: Arc::new(Sweeps::new(SweepRules {
-            watched: WatchedNamespaces::All,
-            grace: jiff::SignedDuration::ZERO,
-            dry_run: true,
-        })),
-        api_health: ApiHealth::new(Metrics::new()),
-        expiry_grace: jiff::SignedDuration::ZERO,
-        writing: tokio_util::task::TaskTracker::new(),
+        term: Term { started: Timestamp::UNIX_EPOCH, leadership },
+        expiry: ExpiryGrace { grace: jiff::SignedDuration::ZERO, api_health: ApiHealth::new(Metrics::new()) },
+        clouds: cloud::Clouds::new(Registry::built_in(), metrics, "test".into()),
+        ssh_keys: ssh_keys::SshKeys::new(world, clients.direct, ObjectKey::new("operators", "bullpen-installation")),
+        machines: machine_memory::Machines::new(Timestamp::UNIX_EPOCH),
+        pool_memories: PoolMemories::default(),
     }
 }
 
-pub(super) fn see<K: Kept + serde::de::DeserializeOwned>(context: &Context, object: Value) {
-    context.world.watched::<K>(&Feed::Everywhere, Event::Apply(serde_json::from_value(object).unwrap()));
+pub(super) fn see<K: Kept + serde::de::DeserializeOwned>(controller: &ClaimController, object: Value) {
+    controller.common.world.watched::<K>(&Feed::Everywhere, Event::Apply(serde_json::from_value(object).unwrap()));
 }
 
 fn pool(claims: &Value) -> Value {
@@ -97,122 +86,122 @@ fn claim(namespace: &str, number: usize, spec: &Value) -> Value {
     })
 }
 
-pub(super) fn synced(context: &Context) {
-    fn list<K: Kept>(context: &Context) {
-        context.world.watched::<K>(&Feed::Everywhere, Event::Init);
-        context.world.watched::<K>(&Feed::Everywhere, Event::InitDone);
+pub(super) fn synced(controller: &ClaimController) {
+    fn list<K: Kept>(controller: &ClaimController) {
+        controller.common.world.watched::<K>(&Feed::Everywhere, Event::Init);
+        controller.common.world.watched::<K>(&Feed::Everywhere, Event::InitDone);
     }
-    list::<InstancePool>(context);
-    list::<LaunchConfig>(context);
-    list::<PoolMember>(context);
-    list::<PoolClaim>(context);
+    list::<InstancePool>(controller);
+    list::<LaunchConfig>(controller);
+    list::<PoolMember>(controller);
+    list::<PoolClaim>(controller);
 }
 
 fn key() -> ObjectKey {
     ObjectKey::new("ns", "ci")
 }
 
-pub(super) fn pass(context: &Context) -> Option<Pass> {
-    plan(context, &key(), Timestamp::now())
+pub(super) fn pass(controller: &ClaimController) -> Option<Pass> {
+    plan(controller, &key().into(), Timestamp::now())
 }
 
 /// A world with so many ready members and waiting claims.
-fn world_of(members: usize, claims: usize) -> Context {
-    let context = context();
-    synced(&context);
-    see::<InstancePool>(&context, pool(&json!({})));
+fn world_of(members: usize, claims: usize) -> ClaimController {
+    let controller = controller();
+    synced(&controller);
+    see::<InstancePool>(&controller, pool(&json!({})));
     for number in 0..members {
-        see::<PoolMember>(&context, member(number, "Ready", None));
+        see::<PoolMember>(&controller, member(number, "Ready", None));
     }
     for number in 0..claims {
-        see::<PoolClaim>(&context, claim("ns", number, &json!({})));
+        see::<PoolClaim>(&controller, claim("ns", number, &json!({})));
     }
-    context
+    controller
 }
 
 #[tokio::test]
 async fn what_a_pass_pairs_is_in_hand_and_no_pass_pairs_it_again() {
-    let context = world_of(5, 3);
-    assert_eq!(pass(&context).unwrap().pairs.len(), 3);
-    assert!(pass(&context).is_none(), "nobody waits any more");
-    assert_eq!(context.world.with(|state| queue_view::waiting(state, &key())), 0);
+    let controller = world_of(5, 3);
+    assert_eq!(pass(&controller).unwrap().pairs.len(), 3);
+    assert!(pass(&controller).is_none(), "nobody waits any more");
+    assert_eq!(controller.common.world.with(|state| queue_view::waiting(state, &key())), 0);
     let (claim_key, member_key) = (ObjectKey::new("ns", "c0"), ObjectKey::new("ns", "ci-0"));
-    context.world.with(|state| state.let_go((&claim_key, "ns-c0"), (&member_key, "m0")));
+    controller.common.world.with(|state| state.let_go((&claim_key, "ns-c0"), (&member_key, "m0")));
     assert_eq!(
-        context.world.with(|state| queue_view::waiting(state, &key())),
+        controller.common.world.with(|state| queue_view::waiting(state, &key())),
         1,
         "a pair that came to nothing waits again"
     );
-    assert_eq!(pass(&context).unwrap().pairs.len(), 1);
+    assert_eq!(pass(&controller).unwrap().pairs.len(), 1);
 }
 
 #[tokio::test]
 async fn members_that_claims_hold_or_are_being_given_count_for_the_quota_of_their_namespace() {
-    let context = world_of(4, 5);
-    see::<InstancePool>(&context, {
+    let controller = world_of(4, 5);
+    see::<InstancePool>(&controller, {
         let mut changed = pool(&json!({"perNamespace": 3}));
         changed["metadata"]["resourceVersion"] = json!("2");
         changed
     });
     let holder = json!({"namespace": "ns", "name": "held", "uid": "held"});
-    see::<PoolMember>(&context, member(100, "Claimed", Some(holder.clone())));
-    assert_eq!(context.world.with(|state| queue_view::waiting(state, &key())), 2);
-    assert_eq!(pass(&context).unwrap().pairs.len(), 2);
-    assert!(pass(&context).unwrap().pairs.is_empty());
-    assert_eq!(context.world.with(|state| queue_view::waiting(state, &key())), 0);
+    see::<PoolMember>(&controller, member(100, "Claimed", Some(holder.clone())));
+    assert_eq!(controller.common.world.with(|state| queue_view::waiting(state, &key())), 2);
+    assert_eq!(pass(&controller).unwrap().pairs.len(), 2);
+    assert!(pass(&controller).unwrap().pairs.is_empty());
+    assert_eq!(controller.common.world.with(|state| queue_view::waiting(state, &key())), 0);
 
     // Its claim is gone, and it is being deleted: its place is free before its machine is.
     let mut ending = member(100, "Claimed", Some(holder));
     ending["metadata"]["resourceVersion"] = json!("500");
     ending["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-    see::<PoolMember>(&context, ending);
-    assert_eq!(pass(&context).unwrap().pairs.len(), 1);
+    see::<PoolMember>(&controller, ending);
+    assert_eq!(pass(&controller).unwrap().pairs.len(), 1);
 }
 
 #[tokio::test]
 async fn claims_of_other_namespaces_are_in_no_line_of_a_pool_that_does_not_serve_them() {
-    let context = world_of(4, 0);
-    see::<PoolClaim>(&context, claim("other", 1, &json!({})));
-    assert!(pass(&context).unwrap().pairs.is_empty());
-    assert_eq!(context.world.with(|state| queue_view::waiting(state, &key())), 0);
-    see::<InstancePool>(&context, {
+    let controller = world_of(4, 0);
+    see::<PoolClaim>(&controller, claim("other", 1, &json!({})));
+    assert!(pass(&controller).unwrap().pairs.is_empty());
+    assert_eq!(controller.common.world.with(|state| queue_view::waiting(state, &key())), 0);
+    see::<InstancePool>(&controller, {
         let mut changed = pool(&json!({"allowedNamespaces": {"from": "All"}}));
         changed["metadata"]["resourceVersion"] = json!("2");
         changed
     });
-    assert_eq!(context.world.with(|state| queue_view::waiting(state, &key())), 1);
-    assert_eq!(pass(&context).unwrap().pairs.len(), 1);
+    assert_eq!(controller.common.world.with(|state| queue_view::waiting(state, &key())), 1);
+    assert_eq!(pass(&controller).unwrap().pairs.len(), 1);
 }
 
 #[tokio::test]
 async fn a_namespace_whose_labels_are_not_known_yet_is_read_once_and_waits_for_that() {
-    let context = world_of(4, 0);
+    let controller = world_of(4, 0);
     let by_labels = json!({"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"a": "b"}}}});
-    see::<InstancePool>(&context, {
+    see::<InstancePool>(&controller, {
         let mut changed = pool(&by_labels);
         changed["metadata"]["resourceVersion"] = json!("2");
         changed
     });
-    see::<PoolClaim>(&context, claim("other", 1, &json!({})));
-    let first = pass(&context).unwrap();
+    see::<PoolClaim>(&controller, claim("other", 1, &json!({})));
+    let first = pass(&controller).unwrap();
     assert_eq!((first.unread.as_slice(), first.pairs.len(), first.messages.len()), (&["other".to_owned()][..], 0, 0));
-    assert!(pass(&context).unwrap().unread.is_empty(), "it is being read");
+    assert!(pass(&controller).unwrap().unread.is_empty(), "it is being read");
     let labels = [("a".to_owned(), "b".to_owned())].into();
-    let (waited, _) = context.world.with(|state| state.namespaces.put("other", Read::Labels(labels)));
+    let (waited, _) = controller.common.world.with(|state| state.namespaces.put("other", Read::Labels(labels)));
     assert!(waited.contains(&key()));
-    assert_eq!(pass(&context).unwrap().pairs.len(), 1);
+    assert_eq!(pass(&controller).unwrap().pairs.len(), 1);
 }
 
 /// How long passes take where many members and claims are; a debug build on a busy machine takes many times what a release
 /// build takes, so the bounds only tell an index from a walk over everything.
 #[tokio::test]
 async fn a_pass_costs_what_it_pairs_and_not_what_there_is() {
-    let timed = |what: &str, context: &Context, times: u32, each: &dyn Fn(u32)| {
+    let timed = |what: &str, controller: &ClaimController, times: u32, each: &dyn Fn(u32)| {
         let mut took = Duration::ZERO;
         for time in 0..times {
             each(time);
             let began = Instant::now();
-            let _ = std::hint::black_box(pass(context));
+            let _ = std::hint::black_box(pass(controller));
             took += began.elapsed();
         }
         eprintln!("{what}: {:?} a pass", took / times);
@@ -231,7 +220,7 @@ async fn a_pass_costs_what_it_pairs_and_not_what_there_is() {
     });
     let began = Instant::now();
     for _ in 0..50 {
-        std::hint::black_box(crowd.world.with(|state| queue_view::waiting(state, &key())));
+        std::hint::black_box(crowd.common.world.with(|state| queue_view::waiting(state, &key())));
     }
     eprintln!("2,000 claims wait: counted in {:?}", began.elapsed() / 50);
     assert!(one < Duration::from_millis(20) && served < Duration::from_millis(20), "{one:?}, {served:?}");

@@ -8,9 +8,9 @@ use bullpen_plan::claim::queue::{Candidate, choose, selects};
 use kube::ResourceExt;
 
 use super::{State, pool_of_claim};
-use crate::state::ObjectKey;
 use crate::state::pool_queue;
 use crate::state::pool_queue::{NamespaceLine, PoolQueue, Waiting};
+use crate::state::{ObjectKey, QueueKey};
 
 /// The claims with a selector that wait, and what they may choose from.
 #[derive(Debug, Default)]
@@ -19,8 +19,8 @@ pub(super) struct Selectors {
     waiting: HashMap<String, HashSet<ObjectKey>>,
     /// The pool that each is the demand of, also while it is in the binder's hands.
     homes: HashMap<ObjectKey, ObjectKey>,
-    /// Pools whose lines changed by them, and nobody was told.
-    pub(super) moved: HashSet<ObjectKey>,
+    /// Queues that changed by them, and nobody was told.
+    pub(super) moved: HashSet<QueueKey>,
 }
 
 impl Selectors {
@@ -63,11 +63,6 @@ fn is_active(pool: &InstancePool) -> bool {
     pool.spec.state == PoolState::Active && pool.metadata.deletion_timestamp.is_none()
 }
 
-/// Where the claims with a selector wait that no pool matches: no pool has this name.
-pub fn nowhere(namespace: &str) -> ObjectKey {
-    ObjectKey::new(namespace, "")
-}
-
 impl State {
     /// The binder takes a claim and a member in hand: the one leaves every queue, the other is nobody else's candidate.
     pub fn take_in_hand(&mut self, claim: &PoolClaim, member: &PoolMember) {
@@ -88,15 +83,15 @@ impl State {
         self.line_up_member(member.0);
     }
 
-    /// Has those look at the lines of these pools who serve them.
-    pub fn look_at_lines(&mut self, pools: BTreeSet<ObjectKey>) {
-        self.selectors.moved.extend(pools);
+    /// Has those look at these queues who serve them.
+    pub fn look_at_lines(&mut self, queues: BTreeSet<QueueKey>) {
+        self.selectors.moved.extend(queues);
     }
 
-    /// The pools that this claim concerns: the one that it is on, and those at which it waits.
-    pub fn waits_at(&self, key: &ObjectKey, claim: &PoolClaim) -> BTreeSet<ObjectKey> {
-        let places = self.lines.places(key).map(|(pool, _)| pool.clone());
-        places.chain(pool_of_claim(claim)).collect()
+    /// The queues that this claim concerns: that of the pool that it is on, and those in which it waits.
+    pub fn waits_at(&self, key: &ObjectKey, claim: &PoolClaim) -> BTreeSet<QueueKey> {
+        let places = self.lines.places(key).map(|(queue, _)| queue.clone());
+        places.chain(pool_of_claim(claim).map(QueueKey::Pool)).collect()
     }
 
     /// Puts a claim into its line or out of it, as it is now.
@@ -114,7 +109,7 @@ impl State {
             };
             let max_priority = self.pools.get(&pool).and_then(|pool| pool.spec.claims.max_priority);
             let waiting = pool_queue::waiting(&claim, named, arrival, max_priority);
-            return self.place(key, waiting.map(|waiting| (pool, waiting)).into_iter().collect(), false);
+            return self.place(key, waiting.map(|waiting| (pool.into(), waiting)).into_iter().collect(), false);
         };
         let waits = |max_priority| pool_queue::waiting(&claim, named, arrival, max_priority);
         let Some(anywhere) = waits(None) else {
@@ -128,13 +123,13 @@ impl State {
         let candidates = self.candidates(key, selector, claim.spec.when_empty);
         let Some(home) = choose(&candidates, self.present_home(key, &claim).as_ref()) else {
             self.selectors.homes.remove(key);
-            return self.place(key, vec![(nowhere(&key.namespace), anywhere)], true);
+            return self.place(key, vec![(QueueKey::NoMatch(key.namespace.as_str().into()), anywhere)], true);
         };
         let places = candidates.into_iter().filter_map(|candidate| {
             let max_priority = self.pools.get(&candidate.key).and_then(|pool| pool.spec.claims.max_priority);
             let waiting = waits(max_priority)?;
             let waiting = if candidate.key == home { waiting } else { waiting.away() };
-            Some((candidate.key, waiting))
+            Some((candidate.key.into(), waiting))
         });
         let places = places.collect();
         self.selectors.homes.insert(key.clone(), home);
@@ -150,12 +145,12 @@ impl State {
         self.selectors.homes.get(key).cloned().or_else(said)
     }
 
-    fn place(&mut self, key: &ObjectKey, now: Vec<(ObjectKey, Waiting)>, chooses: bool) {
-        let pools: Vec<_> = if chooses { now.iter().map(|(pool, _)| pool.clone()).collect() } else { Vec::new() };
+    fn place(&mut self, key: &ObjectKey, now: Vec<(QueueKey, Waiting)>, chooses: bool) {
+        let queues: Vec<_> = if chooses { now.iter().map(|(queue, _)| queue.clone()).collect() } else { Vec::new() };
         if let Some(before) = self.lines.put_claim(key, now)
             && chooses
         {
-            self.selectors.moved.extend(before.into_iter().map(|(pool, _)| pool).chain(pools));
+            self.selectors.moved.extend(before.into_iter().map(|(queue, _)| queue).chain(queues));
         }
     }
 
@@ -184,8 +179,8 @@ impl State {
         let patient = |line: &NamespaceLine| line.patient(rules.when_empty);
         let waits = when_empty.unwrap_or(rules.when_empty) == WhenEmpty::Wait;
         // Its own demand does not count when it chooses.
-        let is_its_demand = i32::from(waits && self.lines.home(claim) == Some(key));
-        let line = self.lines.at(key);
+        let is_its_demand = i32::from(waits && self.lines.home(claim).and_then(QueueKey::pool) == Some(key));
+        let line = self.lines.at_pool(key);
         let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         let uid = pool.metadata.uid.as_deref().unwrap_or_default();
         let waiting: i32 = line.into_iter().flat_map(PoolQueue::namespaces).map(|(_, line)| patient(line)).sum();
@@ -231,7 +226,7 @@ impl State {
     /// Whether the pool is active and serves the claims of its own namespace, by their quota.
     fn serves_its_own(&self, key: &ObjectKey) -> bool {
         let Some(pool) = self.pools.get(key).filter(|pool| is_active(pool)) else { return false };
-        let held = || self.lines.at(key).map_or(0, |line| line.held(&key.namespace));
+        let held = || self.lines.at_pool(key).map_or(0, |line| line.held(&key.namespace));
         pool.spec.claims.per_namespace.is_none_or(|most| held() < most)
     }
 

@@ -137,15 +137,19 @@ fn waits(state: &State, claim: &PoolClaim) -> bool {
 
 fn serves(state: &State, key: &ObjectKey) -> bool {
     let Some(pool) = state.pools.get(key) else { return false };
-    let held = state.lines.at(key).map_or(0, |line| line.held("ns"));
+    let held = state.lines.at_pool(key).map_or(0, |line| line.held("ns"));
     pool.spec.state == PoolState::Active && pool.spec.claims.per_namespace.is_none_or(|most| held < most)
+}
+
+fn nowhere() -> QueueKey {
+    QueueKey::NoMatch("ns".into())
 }
 
 proptest! {
     #[test]
     fn a_claim_with_a_selector_stands_in_the_line_of_each_pool_that_matches_and_is_the_demand_of_one(deeds in deeds()) {
         let (world, _changes) = World::new(WatchedNamespaces::All);
-        let mut homes: HashMap<ObjectKey, ObjectKey> = HashMap::new();
+        let mut homes: HashMap<ObjectKey, QueueKey> = HashMap::new();
         for (number, deed) in deeds.iter().enumerate() {
             act(&world, deed, number + 1);
             world.with(|state| {
@@ -162,18 +166,18 @@ proptest! {
                     }
                     demand += 1;
                     let stands: BTreeSet<_> = places.iter().map(|(pool, _)| pool.clone()).collect();
-                    let expected = if matching.is_empty() { BTreeSet::from([nowhere("ns")]) } else { matching.clone() };
+                    let expected = if matching.is_empty() { BTreeSet::from([nowhere()]) } else { matching.iter().cloned().map(QueueKey::Pool).collect() };
                     prop_assert_eq!(stands, expected, "{} after {:?}", key, deed);
                     prop_assert_eq!(places.iter().filter(|(_, home)| *home).count(), 1);
                     let home = state.lines.home(key).unwrap().clone();
                     if matching.iter().any(|pool| serves(state, pool)) {
-                        prop_assert!(serves(state, &home), "{key} is the demand of {home} after {deed:?}");
+                        prop_assert!(home.pool().is_some_and(|home| serves(state, home)), "{key} is the demand of {home} after {deed:?}");
                     }
-                    if let Some(before) = homes.get(key) && matching.contains(before) && serves(state, before) {
-                        prop_assert_eq!(before, &home, "it moved without need after {:?}", deed);
+                    if let Some(QueueKey::Pool(before)) = homes.get(key) && matching.contains(before) && serves(state, before) {
+                        prop_assert_eq!(Some(before), home.pool(), "it moved without need after {:?}", deed);
                     }
                 }
-                let counted: i32 = POOLS.iter().map(|pool| key(pool)).chain([nowhere("ns")])
+                let counted: i32 = POOLS.iter().map(|pool| QueueKey::Pool(key(pool))).chain([nowhere()])
                     .filter_map(|pool| state.lines.at(&pool))
                     .flat_map(PoolQueue::namespaces).map(|(_, line)| line.patient(WhenEmpty::Wait)).sum();
                 prop_assert_eq!(counted, demand, "after {:?}", deed);
@@ -194,8 +198,8 @@ fn those_who_serve_a_line_are_told_when_others_wait_in_it() {
     let mut told = || {
         let mut lines = BTreeSet::new();
         while let Ok(change) = changes.try_recv() {
-            if let crate::state::Change::Line(pool) = change {
-                lines.insert(pool.name.clone());
+            if let crate::state::Change::Queue(pool) = change {
+                lines.insert(pool.pool().unwrap().name.clone());
             }
         }
         lines
@@ -205,5 +209,5 @@ fn those_who_serve_a_line_are_told_when_others_wait_in_it() {
     assert_eq!(told(), BTreeSet::new(), "nothing moved by it");
     act(&world, &pool(0, true, None), 5);
     assert_eq!(told(), BTreeSet::from(["a".to_owned(), "b".to_owned()]), "the demand went from one to the other");
-    assert_eq!(world.with(|state| state.lines.home(&claim_key(0)).cloned()), Some(key("b")));
+    assert_eq!(world.with(|state| state.lines.home(&claim_key(0)).cloned()), Some(QueueKey::Pool(key("b"))));
 }

@@ -14,7 +14,7 @@ pub struct HeldMember<Id, At> {
     pub claimed_at: At,
     /// Whether `metadata.deletionTimestamp` is set, by whomever.
     pub deleting: bool,
-    /// Whether the provider said, as `DESIGN.md` §6 asks, that the machine is gone.
+    /// Whether the provider said, as `docs/develop/providers.md` asks, that the machine is gone.
     pub machine_gone: bool,
 }
 
@@ -39,7 +39,7 @@ pub enum Fate {
 
 /// The fate of `this` member, Claimed for the claim that `evidence` is about; `others` are Claimed for the same claim.
 ///
-/// This is the table of `DESIGN.md` §4, step 4. A member is given back only by live evidence.
+/// This is the table of `docs/adr/0001-claim-protocol.md`. A member is given back only by live evidence.
 pub fn fate<Id: Ord, At: Ord>(
     evidence: &Evidence<ClaimView<Id>>,
     this: &HeldMember<Id, At>,

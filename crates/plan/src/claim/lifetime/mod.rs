@@ -1,5 +1,4 @@
-//! How long a claim holds its machine: its ttl, its renewals, and what its pool says of both (`DESIGN.md` §2 and §4,
-//! steps 5 and 6).
+//! How long a claim holds its machine: its ttl, its renewals, and what its pool says of both (`docs/use/claims.md`).
 //!
 //! What was decided stands in the claim's status, so that a pool whose rules change ends no hold that was granted before:
 //! they count from the next time on that a claim is bound, renewed, or asks for another ttl.
@@ -12,9 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::time::earliest;
 
 /// Nothing expires for this long after a term of leadership began, or after a gap of the API server: whoever wanted to
-/// renew could not, or was not heard (`DESIGN.md` §4, step 6).
+/// renew could not, or was not heard.
 pub const EXPIRY_GRACE: SignedDuration = SignedDuration::from_secs(120);
-/// An API server that answered nothing for longer than this was away (`DESIGN.md` §4, step 6).
+/// An API server that answered nothing for longer than this was away.
 pub const API_GAP: Duration = Duration::from_secs(30);
 
 /// What a pool says of the time of the claims on it. By default nothing, as of a pool that nobody knows.

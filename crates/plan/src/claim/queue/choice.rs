@@ -1,5 +1,5 @@
 //! Which of the pools that a claim's selector matches buys a machine for it: exactly one at a time, although the claim gets a
-//! machine of any of them (P-16).
+//! machine of any of them.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Who gets which member, and what is said to those who get none (`DESIGN.md` §2 and §4).
+//! Who gets which member, and what is said to those who get none (`docs/use/waiting.md`).
 
 mod admission;
 mod choice;
@@ -112,7 +112,6 @@ mod tests {
 
     #[test]
     fn fail_on_an_empty_pool_names_target_ready_and_warming() {
-        // P-15
         let judgement = judge_by(&claim(WhenEmpty::Fail), &supply().empty(), 0);
         let Some(Verdict::Failed(refusal)) = &judgement.verdict else { panic!("{judgement:?}") };
         assert_eq!(refusal.reason, "NoReadyMembers");
@@ -121,7 +120,6 @@ mod tests {
 
     #[test]
     fn a_paused_or_draining_or_dying_pool_hands_out_nothing() {
-        // P-17
         for pool in [
             Supply { state: PoolState::Paused, ..supply() },
             Supply { state: PoolState::Draining, ..supply() },

@@ -1,4 +1,4 @@
-//! What claims that wait are told, in words that a person understands.
+//! What claims that wait are told, in words that a person understands.
 
 use bullpen_api::{InstancePool, PoolState, QueuePlace, bounded_message};
 use jiff::{SignedDuration, Timestamp};
@@ -164,7 +164,7 @@ impl Supply {
         Some(Refusal { reason: "PoolNotActive", message: format!("pool {} is {what}", self.pool) })
     }
 
-    /// That no member is ready, with the numbers (P-15).
+    /// That no member is ready, with the numbers.
     pub fn empty(&self) -> Refusal {
         Refusal {
             reason: "NoReadyMembers",

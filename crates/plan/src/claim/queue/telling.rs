@@ -8,7 +8,7 @@ use super::notice::{Notice, facts};
 
 /// How long a claim waits before its status says so: most are bound sooner, and a write saved is a claim bound.
 pub const SAY_SO_AFTER: SignedDuration = SignedDuration::from_secs(1);
-/// In this time a claim is told at most twice (`DESIGN.md` §2).
+/// In this time a claim is told at most twice (`docs/use/waiting.md`).
 const WINDOW: SignedDuration = SignedDuration::from_secs(60);
 /// Between two tellings of the same reason.
 const SAME_REASON: SignedDuration = SignedDuration::from_secs(30);

@@ -1,5 +1,4 @@
-//! What a cloud has refused to an account in a region, and until when it is not asked again (`DESIGN.md` §6; A-2…A-4,
-//! AW-2, AW-5).
+//! What a cloud has refused to an account in a region, and until when it is not asked again (`docs/develop/providers.md`).
 //!
 //! A hold closes its own scope and nothing else. When its time has passed one member at a time tries, until enough were
 //! accepted; each refusal makes the next pause longer. Nothing here ends a machine.
@@ -11,11 +10,11 @@ use bullpen_api::{Market, RecordedError, bounded_message, micro_time};
 use crate::{CapacityScope, ProviderError};
 use jiff::{SignedDuration, Timestamp};
 
-/// First pause after a lack of quota or capacity (A-16, A-17: 60 s).
+/// First pause after a lack of quota or capacity.
 pub const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 /// First pause after a request that the cloud does not take at all: a person may be mending it just now.
 pub const FIRST_PAUSE_OF_REFUSALS: SignedDuration = SignedDuration::from_secs(5);
-/// No pause is longer (AW-5).
+/// No pause is longer: each one that ends in a refusal doubles the next, up to this.
 pub const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
 /// So many members in a row have to be accepted, one at a time, before a quota is over: where only one machine had
 /// ended, a crowd would be refused again. Of other holds, one.
@@ -215,7 +214,7 @@ impl Holds {
         changed
     }
 
-    /// A machine of ours ended: there is room for another. Says whether that changed a hold.
+    /// A machine of ours ended: there is room for another. Says whether that changed a hold.
     pub fn machine_ended(&mut self, now: Timestamp) -> bool {
         let mut changed = false;
         for hold in self.holds.values_mut().filter(|hold| hold.cause == Cause::Quota && hold.until > now) {

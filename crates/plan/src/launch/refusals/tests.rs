@@ -40,7 +40,7 @@ fn is_closed(holds: &Holds, place: &Place) -> bool {
 }
 
 #[test]
-fn a_17_a_lack_of_capacity_closes_its_own_scope_only() {
+fn a_lack_of_capacity_closes_its_own_scope_only() {
     let spot = Place { market: Market::Spot, ..small() };
     let others = [place("large", "large", "z-a"), place("far", "small", "z-b"), spot];
     let closed = |scope| {
@@ -56,7 +56,7 @@ fn a_17_a_lack_of_capacity_closes_its_own_scope_only() {
 }
 
 #[test]
-fn aw_2_a_quota_is_tried_again_when_a_machine_ended_and_by_a_timer_too() {
+fn a_quota_is_tried_again_when_a_machine_ended_and_by_a_timer_too() {
     let mut holds = refused(&quota());
     assert!(is_closed(&holds, &place("other", "large", "z-b")), "it is the account's");
     assert_eq!(holds.look(&small(), None, at(60)), Gate::Probe, "by the timer");
@@ -85,7 +85,7 @@ fn a_probe_without_a_definite_answer_leaves_the_place_to_the_next() {
 }
 
 #[test]
-fn aw_5_each_refused_probe_makes_the_pause_longer_up_to_ten_minutes() {
+fn each_refused_probe_makes_the_pause_longer_up_to_ten_minutes() {
     let mut holds = refused(&capacity(CapacityScope::Type));
     let mut now = 0;
     let mut pauses = Vec::new();
@@ -108,7 +108,7 @@ fn refusals_of_calls_that_began_together_count_once() {
 }
 
 #[test]
-fn tw_18_what_was_wrong_is_asked_for_again_at_once_when_it_changes() {
+fn what_was_wrong_is_asked_for_again_at_once_when_it_changes() {
     let auth = refused(&ProviderError::Auth { message: "who?".into() });
     assert!(is_closed(&auth, &small()));
     assert!(!is_closed(&auth, &Place { generation: 2, ..small() }));

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::breaker::{Breaker, Phase, Rules};
 use super::ramp::in_flight_limit;
 
-/// A failed member is one of the launch config only by these classes of `lastError` (`DESIGN.md` §5). Refusals that
-/// have holds of their own, such as Quota and Capacity, prove nothing of the machine.
+/// A failed member is one of the launch config only by these classes of `lastError` (`docs/adr/0004-failure-ladder.md`).
+/// Refusals that have holds of their own, such as Quota and Capacity, prove nothing of the machine.
 pub const FAILURES: [&str; 4] = ["LaunchTimeout", "WarmingTimeout", "InstanceGone", "Invalid"];
 
 /// What a member of the present template hash proves.

@@ -145,11 +145,11 @@ impl Simulation {
 }
 
 /// What a pool of 50 buys of an image that is never ready, in one hour: five to learn it, and one after each pause of
-/// 60, 120, 240, 480 and 960 seconds. Without the ladder it would be 50 a minute, 3 000 (TW-2).
+/// 60, 120, 240, 480 and 960 seconds. Without the ladder it would be 50 a minute, 3 000.
 const BOUGHT_IN_AN_HOUR: usize = 10;
 
 #[test]
-fn tw_2_a_pool_of_50_with_an_image_that_is_never_ready_buys_ten_machines_in_an_hour() {
+fn a_pool_of_50_with_an_image_that_is_never_ready_buys_ten_machines_in_an_hour() {
     let mut simulation = Simulation::new();
     for now in 0..3_600 {
         simulation.second(now, "broken", false, false);
@@ -159,7 +159,7 @@ fn tw_2_a_pool_of_50_with_an_image_that_is_never_ready_buys_ten_machines_in_an_h
 }
 
 #[test]
-fn tw_2_an_operator_that_forgets_everything_again_and_again_buys_no_more() {
+fn an_operator_that_forgets_everything_again_and_again_buys_no_more() {
     for every in [1, 2, 7, 30, 61, 600] {
         let mut simulation = Simulation::new();
         for now in 0..3_600 {
@@ -173,7 +173,7 @@ fn tw_2_an_operator_that_forgets_everything_again_and_again_buys_no_more() {
 }
 
 #[test]
-fn tw_2_an_operator_that_dies_between_the_status_and_the_delete_buys_no_more() {
+fn an_operator_that_dies_between_the_status_and_the_delete_buys_no_more() {
     for every in [2, 3, 10, 61] {
         let mut simulation = Simulation::new();
         for now in 0..3_600 {

@@ -1,13 +1,13 @@
-//! The next step of one member: from Pending to Ready, and from its deletionTimestamp to its end (`DESIGN.md` §3, §6).
+//! The next step of one member: from Pending to Ready, and from its deletionTimestamp to its end (`docs/architecture.md`).
 //!
 //! What becomes of a claimed member is decided in [`fate`](crate::claim::fate); its end is the same as every other's.
 
 use bullpen_api::MemberState;
 use jiff::{SignedDuration, Timestamp};
 
-/// Typed NotFounds in a row that prove a machine gone (AW-1, T-39).
+/// Typed NotFounds in a row that prove a machine gone: one list or answer may leave out a machine that lives.
 pub const NOT_FOUNDS_THAT_PROVE: u32 = 3;
-/// How long after an accepted terminate call it is sent again if the machine is still there.
+/// How long after an accepted terminate call it is sent again if the machine is still there.
 pub const TERMINATE_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(10);
 /// How long to wait between two looks for a machine that may still come up, or may be gone.
 pub const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(1);
@@ -302,7 +302,7 @@ fn warming(member: &LifecycleView, now: Timestamp) -> Step {
     }
 }
 
-/// Too late only when the provider was asked after the deadline and still said no (A-13, T-31).
+/// Too late only when the provider was asked after the deadline and still said no.
 fn within(deadline: Timestamp, shown_at: Timestamp, now: Timestamp, failure: Failure) -> Step {
     if shown_at >= deadline {
         Step::RecordErrored(failure)

@@ -82,7 +82,7 @@ fn a_machine_that_does_not_boot_in_time_fails_only_if_it_was_asked_after_the_dea
 
 #[test]
 fn the_warming_timeout_counts_from_boot_not_from_the_request() {
-    // TW-15
+    // Counted from the request, a slow cloud would cost machines that boot.
     let view = LifecycleView {
         machine: Machine::Running { at: at(140), since: at(50), ready: false },
         ..member(MemberState::Warming)
@@ -94,7 +94,7 @@ fn the_warming_timeout_counts_from_boot_not_from_the_request() {
 
 #[test]
 fn one_list_that_omits_a_machine_kills_nothing() {
-    // AW-1
+    // A list of a cloud is eventually consistent.
     let mut view =
         LifecycleView { machine: Machine::Missing { at: at(9), not_founds: 0 }, ..member(MemberState::Ready) };
     assert_eq!(next_step(&view, at(9)), Step::Confirm);
@@ -214,7 +214,7 @@ fn a_create_is_neither_begun_nor_repeated_in_an_account_that_was_not_confirmed()
 
 #[test]
 fn an_end_that_does_not_come_is_said_once_and_still_asked_for() {
-    // P-34, AW-4, TW-7
+    // A machine that bills is never given up in silence.
     let running = Machine::Running { at: at(1), since: at(0), ready: true };
     let mut view = LifecycleView { ending_since: Some(at(0)), machine: running, ..member(MemberState::Ready) };
     view.terminate_failures = 4;

@@ -1,6 +1,6 @@
-//! How many members a pool is to have: the arithmetic of `DESIGN.md` §5.
+//! How many members a pool is to have: the arithmetic of `docs/develop/sizing.md`.
 //!
-//! Every member counts once (TW-9), and everything that can bill counts against `maxSize` (P-8, PW-11).
+//! Every member counts once, and everything that can bill counts against `maxSize`.
 
 use bullpen_api::{EffectiveTarget, MemberCounts, PoolState, TargetSource};
 use jiff::{SignedDuration, Timestamp};
@@ -55,7 +55,7 @@ pub struct Replenishment {
 }
 
 /// Decides what to recycle, what to buy and what to give up, in this order: what is recycled is on its way out when the
-/// deficit is counted, so nothing that never comes up hides it (P-27).
+/// deficit is counted, so nothing that never comes up hides it.
 pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishment {
     let counts = count(&pool.members);
     let emptying = pool.deleting || pool.state == PoolState::Draining;

@@ -62,7 +62,7 @@ fn claimed_members_do_not_count_toward_the_target() {
 
 #[test]
 fn members_in_flight_are_counted_exactly_once() {
-    // TW-9: 20 waiting claims with 10 machines booting need 10 more, not none.
+    // 20 waiting claims with 10 machines booting need 10 more, not none.
     let mut waiting = pool(0, 100, &[(Standing::Warming, 10)]);
     waiting.waiting = 20;
     assert_eq!(pass(&waiting).creates.len(), 10);

@@ -156,7 +156,7 @@ pub struct CurrentTemplate {
 }
 
 impl CurrentTemplate {
-    /// The template of a pool, by the launch configs that it names. One that is being deleted counts as not named (T-34).
+    /// The template of a pool, by the launch configs that it names. One that is being deleted counts as not named.
     /// While the user data is not known, nothing can be said of any.
     pub fn of<'a>(
         pool: &InstancePoolSpec,

@@ -209,7 +209,7 @@ impl Run {
         let held = |member: &&CountedMember| member.hold && plan.deletes.contains(&member.uid);
         assert_eq!(self.view.members.iter().find(held), None, "a held member is never deleted");
         let target = plan.effective_target.size;
-        // The floor once more, from the design and not from the code.
+        // The floor once more, from the documentation and not from the code.
         let headroom = self.view.max_size - plan.counts.claimed - plan.kept > target;
         let may_miss = self.view.disruption.max_unavailable.max(i32::from(!headroom));
         // maxSize is harder than minSize: what it takes away is surplus.

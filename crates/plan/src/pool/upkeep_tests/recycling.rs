@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn pw_5_members_that_became_ready_together_never_leave_the_pool_short() {
+fn members_that_became_ready_together_never_leave_the_pool_short() {
     for jitter_percent in [0, 20] {
         let mut run = Run::begin(10, 20, 500);
         run.view.recycle.jitter_percent = jitter_percent;
@@ -14,7 +14,7 @@ fn pw_5_members_that_became_ready_together_never_leave_the_pool_short() {
 }
 
 #[test]
-fn pw_5_members_that_became_ready_together_expire_apart_and_never_late() {
+fn members_that_became_ready_together_expire_apart_and_never_late() {
     let recycle = Recycle { ready_ttl_seconds: 14_400, jitter_percent: 20 };
     let mut lives: Vec<i64> = (0..1_000)
         .map(|n| {
@@ -31,7 +31,7 @@ fn pw_5_members_that_became_ready_together_expire_apart_and_never_late() {
 }
 
 #[test]
-fn pw_6_a_long_absence_of_the_operator_makes_no_herd() {
+fn a_long_absence_of_the_operator_makes_no_herd() {
     let mut run = Run::begin(8, 20, 100);
     run.run(10);
     // Away for an hour: every member is past its age, and nothing is remembered.
@@ -43,7 +43,7 @@ fn pw_6_a_long_absence_of_the_operator_makes_no_herd() {
 }
 
 #[test]
-fn p_44_a_person_has_every_ready_member_replaced_once_within_the_budget() {
+fn a_person_has_every_ready_member_replaced_once_within_the_budget() {
     let mut run = Run::begin(6, 20, 100_000);
     run.run(5);
     run.claim();
@@ -59,7 +59,7 @@ fn p_44_a_person_has_every_ready_member_replaced_once_within_the_budget() {
 }
 
 #[test]
-fn p_44_a_request_that_lies_ahead_comes_into_force_in_its_time() {
+fn a_request_that_lies_ahead_comes_into_force_in_its_time() {
     let mut run = Run::begin(3, 20, 100_000);
     run.run(5);
     let then = run.second + 50;
@@ -74,7 +74,7 @@ fn p_44_a_request_that_lies_ahead_comes_into_force_in_its_time() {
 }
 
 #[test]
-fn pw_7_min_size_is_hard_and_a_lowered_target_takes_ready_members_away() {
+fn min_size_is_hard_and_a_lowered_target_takes_ready_members_away() {
     let mut run = Run::begin(4, 4, 100);
     run.view.min_size = 4;
     assert_eq!(run.fewest_ready(400), 4);
@@ -90,7 +90,7 @@ fn pw_7_min_size_is_hard_and_a_lowered_target_takes_ready_members_away() {
 }
 
 #[test]
-fn p_27_members_that_never_come_up_do_not_hide_the_deficit() {
+fn members_that_never_come_up_do_not_hide_the_deficit() {
     let mut run = Run::begin(0, 20, 10_000);
     run.view.target_size = 5;
     run.boot = 1_000_000;
@@ -102,7 +102,7 @@ fn p_27_members_that_never_come_up_do_not_hide_the_deficit() {
 }
 
 #[test]
-fn p_46_a_draining_pool_buys_nothing_ever() {
+fn a_draining_pool_buys_nothing_ever() {
     let mut run = Run::begin(5, 20, 50);
     run.run(20);
     run.claim();
@@ -114,7 +114,7 @@ fn p_46_a_draining_pool_buys_nothing_ever() {
 }
 
 #[test]
-fn p_47_a_paused_pool_goes_on_recycling_only_where_the_floor_lets_it() {
+fn a_paused_pool_goes_on_recycling_only_where_the_floor_lets_it() {
     let mut run = Run::begin(5, 20, 50);
     run.view.state = PoolState::Paused;
     assert_eq!(run.fewest_ready(300), 5, "nothing could replace them");

@@ -39,7 +39,7 @@ pageSize: 3
 
 #[test]
 fn the_document_in_the_documentation_is_one() {
-    let page = include_str!("../../../../../docs/simcloud-faults.md");
+    let page = include_str!("../../../../../docs/use/simcloud-faults.md");
     let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let read = FaultSet::from_yaml(example).unwrap();
     assert_eq!((read.calls.len(), read.machines.len(), read.limits.len(), read.rates.len()), (4, 2, 1, 1));

@@ -1,4 +1,4 @@
-//! Whose turn it is: priority that rises with time, then fairness between namespaces, then age (`DESIGN.md` §4, step 1).
+//! Whose turn it is: priority that rises with time, then fairness between namespaces, then age (`docs/use/waiting.md`).
 //!
 //! A claim of priority p stands in the queue of its namespace as if it had been made p × [`STEP`] earlier: that place never
 //! changes, nobody of no higher priority who came later is before it (invariant 8), and nobody can be put before it for
@@ -153,7 +153,7 @@ pub struct Paired<T, M> {
     pub parked: usize,
 }
 
-/// Gives the members to the claims, each in its order (P-13, P-14), and looks at no more of either than it needs.
+/// Gives the members to the claims, each in its order, and looks at no more of either than it needs.
 ///
 /// A claim that is just `told` that it waits is bound to nothing until that is done, but keeps its place and the member
 /// that is its turn: else younger claims would pass it (invariant 8).

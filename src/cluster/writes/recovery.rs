@@ -1,0 +1,204 @@
+//! Writes that a pass can do without for now, and the one way to recover when such a write meets another version.
+//!
+//! The protocol of binding reads the answers itself: see [`Writes::try_update_status`].
+
+use std::sync::Arc;
+
+use bullpen_api::{PoolClaim, PoolMember};
+use bullpen_plan::claim::{Answer, Found};
+
+use super::{WriteError, Writes, WrittenKind};
+use crate::state::ObjectKey;
+
+/// What became of an object that was to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Written<K> {
+    /// It was written; so it is stored now.
+    Written(Arc<K>),
+    /// It had changed, or the answer was lost: so it is stored now. It is to be looked at anew.
+    Changed(Arc<K>),
+    /// It is gone, by the API server's word.
+    Gone,
+}
+
+impl Writes {
+    /// Replaces the status of `object`, on the version that `object` has.
+    ///
+    /// # Errors
+    /// When the API server refused it, or does not say what is stored now.
+    pub async fn update_status<K: WrittenKind>(&self, object: &K) -> Result<Written<K>, WriteError> {
+        let answer = self.try_update_status(object).await;
+        self.or_refresh(object, answer).await
+    }
+
+    /// The same for what no claim waits for: when its turn comes.
+    ///
+    /// # Errors
+    /// Those of [`update_status`](Self::update_status).
+    pub async fn update_status_when_idle<K: WrittenKind>(&self, object: &K) -> Result<Written<K>, WriteError> {
+        let _turn = self.upkeep_turn(object).await;
+        self.update_status(object).await
+    }
+
+    /// Adds a finalizer. `None`: it is there already, and nothing was written.
+    ///
+    /// # Errors
+    /// Those of [`update_status`](Self::update_status).
+    pub async fn ensure_finalizer<K: WrittenKind>(
+        &self,
+        object: &K,
+        finalizer: &str,
+    ) -> Result<Option<Written<K>>, WriteError> {
+        if object.finalizers().iter().any(|own| own == finalizer) {
+            return Ok(None);
+        }
+        let mut finalizers = object.finalizers().to_vec();
+        finalizers.push(finalizer.to_owned());
+        let answer = self.set_finalizers(object, &finalizers).await;
+        self.or_refresh(object, answer).await.map(Some)
+    }
+
+    /// Removes a finalizer. `None`: it is not there, and nothing was written.
+    ///
+    /// # Errors
+    /// Those of [`update_status`](Self::update_status).
+    pub async fn remove_finalizer<K: WrittenKind>(
+        &self,
+        object: &K,
+        finalizer: &str,
+    ) -> Result<Option<Written<K>>, WriteError> {
+        let others: Vec<_> = object.finalizers().iter().filter(|own| *own != finalizer).cloned().collect();
+        if others.len() == object.finalizers().len() {
+            return Ok(None);
+        }
+        let answer = self.set_finalizers(object, &others).await;
+        self.or_refresh(object, answer).await.map(Some)
+    }
+
+    /// Deletes `member` as it was seen: with its uid and its version as preconditions, so that one that was claimed in
+    /// between survives. The member stays, with a deletionTimestamp, until its machine is gone.
+    ///
+    /// # Errors
+    /// Those of [`update_status`](Self::update_status), and that this process does not lead.
+    pub async fn delete_member(&self, member: &PoolMember) -> Result<Written<PoolMember>, WriteError> {
+        self.delete(member).await
+    }
+
+    /// Deletes a claim that has ended, as it was seen.
+    ///
+    /// # Errors
+    /// Those of [`delete_member`](Self::delete_member).
+    pub async fn delete_claim(&self, claim: &PoolClaim) -> Result<Written<PoolClaim>, WriteError> {
+        self.delete(claim).await
+    }
+
+    async fn delete<K: WrittenKind>(&self, object: &K) -> Result<Written<K>, WriteError> {
+        match self.try_delete(object).await {
+            Ok(Some(deleting)) => Ok(Written::Written(deleting)),
+            Ok(None) => Ok(Written::Gone),
+            Err(error) => self.refresh(object, error).await,
+        }
+    }
+
+    async fn or_refresh<K: WrittenKind>(
+        &self,
+        object: &K,
+        answer: Result<Arc<K>, WriteError>,
+    ) -> Result<Written<K>, WriteError> {
+        match answer {
+            Ok(written) => Ok(Written::Written(written)),
+            Err(error) => self.refresh(object, error).await,
+        }
+    }
+
+    /// Learns what is stored after a write of `object` failed. The error stays one where that is the very version that
+    /// was sent, or cannot be learned: the same write is to be tried again later, not at once.
+    async fn refresh<K: WrittenKind>(&self, object: &K, error: WriteError) -> Result<Written<K>, WriteError> {
+        if error.is_not_leading() {
+            return Err(error);
+        }
+        let (key, uid) = (ObjectKey::of(object), object.uid().unwrap_or_default());
+        let found = match error.answer {
+            Answer::NotFound => Found::Missing,
+            Answer::Accepted | Answer::Conflict | Answer::Ambiguous | Answer::Refused => self.get::<K>(&key).await,
+        };
+        match found {
+            Found::Missing => {
+                self.world.answered_gone::<K>(&key, &uid);
+                Ok(Written::Gone)
+            }
+            Found::Object(stored) if stored.uid().as_ref() != Some(&uid) => {
+                self.world.answered_gone::<K>(&key, &uid);
+                Ok(Written::Gone)
+            }
+            Found::Object(stored) if stored.resource_version() != object.resource_version() => {
+                Ok(Written::Changed(stored))
+            }
+            Found::Object(_) | Found::Unproved => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::ResourceExt;
+    use serde_json::{Value, json};
+
+    use super::super::tests::{member, writes};
+    use super::*;
+
+    /// A server that answers a write with `write` and a read with `read`.
+    fn answering(write: (u16, Value), read: (u16, Value)) -> Writes {
+        writes(move |method| if *method == http::Method::GET { read.clone() } else { write.clone() })
+    }
+
+    fn stored(uid: &str, version: &str) -> Value {
+        let mut object = serde_json::to_value(member()).unwrap();
+        object["metadata"]["uid"] = json!(uid);
+        object["metadata"]["resourceVersion"] = json!(version);
+        object
+    }
+
+    fn status(code: u16, name: &str) -> (u16, Value) {
+        (code, json!({"kind": "Status", "status": "Failure", "code": code, "details": {"name": name}}))
+    }
+
+    #[tokio::test]
+    async fn a_write_that_met_another_version_shows_the_present_one() {
+        let writes = answering(status(409, "linux-x7"), (200, stored("u", "5")));
+        let Ok(Written::Changed(now)) = writes.update_status(&member()).await else { panic!("it changed") };
+        assert_eq!(now.resource_version().as_deref(), Some("5"));
+        assert!(matches!(writes.delete_member(&member()).await, Ok(Written::Changed(_))));
+        assert!(matches!(writes.ensure_finalizer(&member(), "a/b").await, Ok(Some(Written::Changed(_)))));
+    }
+
+    #[tokio::test]
+    async fn an_object_that_was_made_anew_under_its_name_is_gone() {
+        let writes = answering(status(409, "linux-x7"), (200, stored("other", "5")));
+        assert!(matches!(writes.update_status(&member()).await, Ok(Written::Gone)));
+        let writes = answering(status(404, "linux-x7"), status(500, ""));
+        assert!(matches!(writes.update_status(&member()).await, Ok(Written::Gone)), "the 404 alone proves it");
+        let writes = answering(status(500, ""), status(404, "linux-x7"));
+        assert!(matches!(writes.update_status(&member()).await, Ok(Written::Gone)));
+    }
+
+    #[tokio::test]
+    async fn a_write_that_was_not_taken_while_nothing_changed_is_an_error_so_that_it_is_tried_later() {
+        for code in [409, 422, 429, 500, 504] {
+            let writes = answering(status(code, "linux-x7"), (200, stored("u", "4")));
+            assert!(writes.update_status(&member()).await.is_err(), "{code}");
+        }
+        let writes = answering(status(409, "linux-x7"), status(500, ""));
+        assert!(writes.update_status(&member()).await.is_err(), "nothing is proved");
+    }
+
+    #[tokio::test]
+    async fn finalizers_are_written_only_where_they_change() {
+        let writes = answering(status(500, ""), status(500, ""));
+        let mut held = member();
+        held.metadata.finalizers = Some(vec!["a/b".to_owned()]);
+        assert!(matches!(writes.ensure_finalizer(&held, "a/b").await, Ok(None)));
+        assert!(matches!(writes.remove_finalizer(&held, "c/d").await, Ok(None)));
+        assert!(writes.remove_finalizer(&held, "a/b").await.is_err());
+    }
+}

@@ -1,0 +1,100 @@
+//! Of each launch config: what was asked of its cloud, and what came of it.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+use crate::telemetry::labels::{CreateOutcome, FailureClass, TerminationOutcome};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(in crate::telemetry) struct CreateLabels {
+    pub(in crate::telemetry) namespace: String,
+    pub(in crate::telemetry) launch_config: String,
+    pub(in crate::telemetry) outcome: CreateOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(in crate::telemetry) struct FailureLabels {
+    pub(in crate::telemetry) namespace: String,
+    pub(in crate::telemetry) launch_config: String,
+    pub(in crate::telemetry) class: FailureClass,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(in crate::telemetry) struct TerminationLabels {
+    pub(in crate::telemetry) namespace: String,
+    pub(in crate::telemetry) launch_config: String,
+    pub(in crate::telemetry) outcome: TerminationOutcome,
+}
+
+/// The families whose series belong to a launch config.
+#[derive(Debug, Default)]
+pub(in crate::telemetry) struct LaunchConfigFamilies {
+    pub(in crate::telemetry) creates: Family<CreateLabels, Counter>,
+    pub(in crate::telemetry) terminations: Family<TerminationLabels, Counter>,
+    pub(in crate::telemetry) member_failures: Family<FailureLabels, Counter>,
+}
+
+impl LaunchConfigFamilies {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register("instance_creates", "Create calls by outcome", self.creates.clone());
+        registry.register("instance_terminations", "Terminations by outcome", self.terminations.clone());
+        registry.register("member_failures", "Members that will never be ready by class", self.member_failures.clone());
+    }
+
+    /// Begins the counters of a launch config at 0.
+    pub(in crate::telemetry) fn begin(&self, namespace: &str, launch_config: &str) {
+        for &outcome in CreateOutcome::ALL {
+            drop(self.creates.get_or_create(&create_labels(namespace, launch_config, outcome)));
+        }
+        for &class in FailureClass::ALL {
+            drop(self.member_failures.get_or_create(&failure_labels(namespace, launch_config, class)));
+        }
+        for &outcome in TerminationOutcome::ALL {
+            drop(self.terminations.get_or_create(&termination_labels(namespace, launch_config, outcome)));
+        }
+    }
+
+    /// Drops the series of a launch config.
+    pub(in crate::telemetry) fn remove(&self, namespace: &str, launch_config: &str) {
+        let Self { creates, terminations, member_failures } = self;
+        for &outcome in CreateOutcome::ALL {
+            creates.remove(&create_labels(namespace, launch_config, outcome));
+        }
+        for &class in FailureClass::ALL {
+            member_failures.remove(&failure_labels(namespace, launch_config, class));
+        }
+        for &outcome in TerminationOutcome::ALL {
+            terminations.remove(&termination_labels(namespace, launch_config, outcome));
+        }
+    }
+
+    /// Drops the series of all launch configs.
+    pub(super) fn clear(&self) {
+        let Self { creates, terminations, member_failures } = self;
+        creates.clear();
+        terminations.clear();
+        member_failures.clear();
+    }
+}
+
+pub(in crate::telemetry) fn create_labels(
+    namespace: &str,
+    launch_config: &str,
+    outcome: CreateOutcome,
+) -> CreateLabels {
+    CreateLabels { namespace: namespace.to_owned(), launch_config: launch_config.to_owned(), outcome }
+}
+
+pub(in crate::telemetry) fn failure_labels(namespace: &str, launch_config: &str, class: FailureClass) -> FailureLabels {
+    FailureLabels { namespace: namespace.to_owned(), launch_config: launch_config.to_owned(), class }
+}
+
+pub(in crate::telemetry) fn termination_labels(
+    namespace: &str,
+    launch_config: &str,
+    outcome: TerminationOutcome,
+) -> TerminationLabels {
+    TerminationLabels { namespace: namespace.to_owned(), launch_config: launch_config.to_owned(), outcome }
+}

@@ -1,0 +1,54 @@
+//! Which metrics there are: their labels, buckets, names and help, in groups by the object that they speak of. The series of
+//! an object begin and end as a group.
+
+pub(super) mod clouds;
+pub(super) mod launch_configs;
+pub(super) mod pools;
+pub(super) mod process;
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use self::clouds::CloudFamilies;
+use self::launch_configs::LaunchConfigFamilies;
+use self::pools::PoolFamilies;
+use self::process::ProcessFamilies;
+
+type Histograms<Labels> = Family<Labels, Histogram, fn() -> Histogram>;
+type SecondsGauge = Gauge<f64, AtomicU64>;
+
+/// All metrics of the operator.
+#[derive(Debug)]
+pub(super) struct Families {
+    pub(super) registry: Registry,
+    pub(super) pools: PoolFamilies,
+    pub(super) launch_configs: LaunchConfigFamilies,
+    pub(super) clouds: CloudFamilies,
+    pub(super) process: ProcessFamilies,
+}
+
+impl Families {
+    /// All of them, every closed set of labels at 0.
+    pub(super) fn new() -> Self {
+        let mut registry = Registry::with_prefix("bullpen");
+        let (pools, launch_configs) = (PoolFamilies::new(), LaunchConfigFamilies::default());
+        let (clouds, process) = (CloudFamilies::new(), ProcessFamilies::new());
+        pools.register(&mut registry);
+        launch_configs.register(&mut registry);
+        clouds.register(&mut registry);
+        process.register(&mut registry);
+        process.begin();
+        Self { registry, pools, launch_configs, clouds, process }
+    }
+
+    /// Drops what only who leads knows: the series of pools and launch configs, and how many orphans there are.
+    pub(super) fn clear_objects(&self) {
+        self.pools.clear();
+        self.launch_configs.clear();
+        self.clouds.clear();
+    }
+}

@@ -1,0 +1,88 @@
+//! What a walk does at the cloud itself: faults, strangers' machines, and a look at one.
+
+use std::collections::BTreeMap;
+
+use bullpen_simcloud::ledger::{Entry, Method, What};
+use bullpen_simcloud::wire::{Instance, UserData};
+use serde_json::{Value, json};
+
+use crate::harness::{Ledger, Simcloud, eventually};
+
+impl Simcloud {
+    async fn send(&self, request: reqwest::RequestBuilder) -> Value {
+        let answer = request.send().await.expect("an answer");
+        let status = answer.status();
+        let text = answer.text().await.expect("a body");
+        assert!(status.is_success(), "{status}: {text}");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address())
+    }
+
+    /// Puts other faults in force.
+    pub(crate) async fn break_with(&self, set: Value) {
+        self.send(reqwest::Client::new().put(self.url("/v1/faults")).json(&set)).await;
+    }
+
+    /// Ends all faults.
+    pub(crate) async fn mend(&self) {
+        self.break_with(json!({})).await;
+    }
+
+    /// Strikes one machine with a fault.
+    pub(crate) async fn strike(&self, id: &str, fault: Value) {
+        self.send(reqwest::Client::new().post(self.url(&format!("/v1/faults/instances/{id}"))).json(&fault)).await;
+    }
+
+    /// Buys a machine past the operator, with these tags, and gives its id.
+    pub(crate) async fn buy(&self, token: &str, tags: &[(&str, &str)]) -> String {
+        let tags: BTreeMap<&str, &str> = tags.iter().copied().collect();
+        let body = json!({
+            "token": token, "region": "r1", "zone": "r1-a", "instanceType": "small", "image": "img-1",
+            "tags": tags, "bootMilliseconds": 0,
+        });
+        let made = self.send(reqwest::Client::new().post(self.url("/v1/instances")).json(&body)).await;
+        made["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// One machine.
+    pub(crate) async fn machine(&self, id: &str) -> Instance {
+        let shown = self.send(reqwest::Client::new().get(self.url(&format!("/v1/instances/{id}")))).await;
+        serde_json::from_value(shown).expect("a machine")
+    }
+
+    /// What a machine was given for its first boot.
+    pub(crate) async fn user_data(&self, id: &str) -> Option<String> {
+        let shown = self.send(reqwest::Client::new().get(self.url(&format!("/v1/instances/{id}/user-data")))).await;
+        serde_json::from_value::<UserData>(shown).expect("user data").user_data
+    }
+
+    /// Waits for so many more calls of a kind.
+    pub(crate) async fn is_called(&self, method: Method, times: usize) {
+        let before = self.ledger().await.calls(method);
+        eventually(&format!("{times} more {method:?} calls"), async || {
+            let now = self.ledger().await.calls(method);
+            if now >= before + times { Ok(()) } else { Err(format!("{}", now - before)) }
+        })
+        .await;
+    }
+
+    /// Waits until so many faults of this name have befallen something.
+    pub(crate) async fn is_hit(&self, fault: &str, times: usize) {
+        eventually(&format!("{times} hits of {fault}"), async || {
+            let hits = self.ledger().await.hits(fault);
+            if hits >= times { Ok(()) } else { Err(format!("{hits}")) }
+        })
+        .await;
+    }
+}
+
+impl Ledger {
+    /// How often a fault of this name befell something.
+    pub(crate) fn hits(&self, name: &str) -> usize {
+        let of_name = |entry: &&Entry| matches!(&entry.what, What::Fault(fault) if fault.fault == name);
+        self.entries().iter().filter(of_name).count()
+    }
+}

@@ -1,0 +1,18 @@
+//! The programs under test as processes of their own: the operator, also with few permissions, the plugin of kubectl,
+//! and the simulated cloud. Each ends with its test.
+
+mod operator;
+#[cfg(feature = "kubectl")]
+mod plugin;
+mod process;
+mod scoped;
+mod simcloud;
+
+#[cfg(feature = "kubectl")]
+pub(crate) use self::plugin::{Answer, PLUGIN, ctrl_c};
+pub(crate) use self::{
+    operator::Operator,
+    process::Process,
+    scoped::Scoped,
+    simcloud::{Ledger, Simcloud},
+};

@@ -1,0 +1,5 @@
+//! The end of objects, of namespaces, and of a whole installation.
+
+mod deletion;
+mod namespace;
+mod uninstall;

@@ -1,0 +1,189 @@
+//! The API server goes back in time, or gets its objects anew, while the machines live on.
+
+use std::collections::BTreeSet;
+
+use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_devkit::control_plane::{ControlPlane, Options};
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
+
+use crate::harness::objects::{POOL, condition, machine, machine_of, member_of};
+use crate::harness::{Ground, Judge, Operator, Walk, eventually};
+use crate::walks::cloud::sweep::{all_end, confirm};
+
+#[tokio::test]
+async fn after_a_restore_no_machine_is_handed_out_twice_and_no_fleet_is_swept() {
+    let mut control_plane = ControlPlane::start(Options::default()).await.expect("a control plane");
+    let ground = Ground::on(&control_plane).await;
+    let walk = Walk::begin_at(&ground, "restore", &[]).await;
+    let backup = tempfile::tempdir().expect("a folder");
+    let backup = backup.path().join("store");
+    let mut operator = Operator::start_with(&walk, &[("--sweep-grace-seconds", "1")]).await;
+    walk.ready_pool(8, json!({})).await;
+    operator.kill_9();
+    control_plane.save_store(&backup).await.expect("a backup");
+
+    operator.start_again().await;
+    let mut given = BTreeSet::new();
+    for name in ["held-1", "held-2"] {
+        walk.claim(name, json!({})).await;
+        let claim = walk.bound(name).await;
+        given.insert((member_of(&claim).to_owned(), machine_of(&claim).to_owned()));
+        tagged(&walk, &claim).await;
+    }
+    walk.pool_until(POOL, "has bought two more", |status| {
+        status.members.is_some_and(|members| (members.ready, members.claimed, members.total) == (8, 2, 10))
+    })
+    .await;
+    let known: BTreeSet<String> =
+        walk.list::<PoolMember>().await.iter().filter_map(machine).map(str::to_owned).collect();
+    operator.kill_9();
+    control_plane.restore_store(&backup).await.expect("a restore");
+    assert!(walk.list::<PoolClaim>().await.is_empty(), "they were made after the backup");
+    let remembered: BTreeSet<String> =
+        walk.list::<PoolMember>().await.iter().filter_map(machine).map(str::to_owned).collect();
+    assert_eq!(remembered.len(), 8);
+
+    // The claim is there before the operator is: it is the worst that can happen.
+    walk.claim("after", json!({})).await;
+    operator.start_again().await;
+    let after = walk.bound("after").await;
+    assert!(given.iter().all(|(_, id)| id != machine_of(&after)), "somebody works on those");
+    for (member, _) in &given {
+        walk.until(member, "is quarantined", |member: &PoolMember| condition(member, "Quarantined").0 == "True").await;
+    }
+    let pool = walk
+        .until(POOL, "is whole again and says which are quarantined", |pool: &InstancePool| {
+            let members = pool.status.as_ref().and_then(|status| status.members).unwrap_or_default();
+            (members.ready, members.claimed, members.total) == (8, 1, 11) && condition(pool, "Quarantined").0 == "True"
+        })
+        .await;
+    assert!(given.iter().all(|(member, _)| condition(&pool, "Quarantined").2.contains(member.as_str())));
+    let judge = Judge::new(&walk).await;
+    judge.sees::<InstancePool>(&walk, POOL, ("Degraded", "2 members are kept back"), "Current").await;
+    for (member, _) in &given {
+        judge.sees::<PoolMember>(&walk, member, ("Degraded", "was claimed before"), "InProgress").await;
+    }
+    let forgotten: BTreeSet<&String> = known.difference(&remembered).collect();
+    assert_eq!(forgotten.len(), 2, "true orphans: their members came after the backup");
+    let ledger =
+        walk.ledger_until("the true orphans are swept", |ledger| forgotten.iter().all(|id| ledger.ended(id))).await;
+    assert!(remembered.iter().all(|id| !ledger.ended(id)), "and nothing else");
+
+    for name in ["next-1", "next-2", "next-3"] {
+        walk.claim(name, json!({})).await;
+        let claim = walk.bound(name).await;
+        assert!(given.iter().all(|(_, id)| id != machine_of(&claim)));
+    }
+    // A person ends them.
+    for (member, id) in &given {
+        walk.delete::<PoolMember>(member).await;
+        walk.gone::<PoolMember>(member).await;
+        assert!(walk.simcloud.ledger().await.ended(id));
+    }
+    walk.until(POOL, "says that none is quarantined", |pool: &InstancePool| {
+        condition(pool, "Quarantined").0 == "False"
+    })
+    .await;
+    walk.pool_until(POOL, "has eight ready and four claimed", |status| {
+        status.members.is_some_and(|members| (members.ready, members.claimed, members.total) == (8, 4, 12))
+    })
+    .await;
+    assert_eq!(walk.simcloud.ledger().await.tokens_that_bought_twice(), BTreeSet::new());
+    drop(operator);
+    control_plane.stop().await;
+}
+
+async fn tagged(walk: &Walk, claim: &PoolClaim) {
+    let uid = claim.uid().expect("a uid");
+    eventually("the machine is tagged with its claim", async || {
+        let tags = walk.simcloud.machine(machine_of(claim)).await.tags;
+        if tags.get("bullpen.dev/claim") == Some(&uid) { Ok(()) } else { Err(format!("{tags:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tag_that_failed_is_set_later_and_one_that_is_there_is_not_set_again() {
+    let walk = Walk::begin("tag-later").await;
+    let mut operator = Operator::start(&walk).await;
+    walk.ready_pool(1, json!({})).await;
+    let failing = json!({ "calls": [{ "on": ["tag"], "fault": { "error": { "class": "Transient" } } }] });
+    walk.simcloud.break_with(failing).await;
+    walk.claim("held", json!({})).await;
+    let claim = walk.bound("held").await;
+    walk.simcloud.is_hit("error", 1).await;
+    operator.kill_9();
+    walk.simcloud.mend().await;
+    operator.start_again().await;
+    tagged(&walk, &claim).await;
+    let mark = walk.simcloud.ledger().await.last();
+    operator.kill_9();
+    operator.start_again().await;
+    operator.is_ready().await;
+    walk.simcloud.is_called(bullpen_simcloud::ledger::Method::List, 2).await;
+    let ledger = walk.simcloud.ledger().await.since(mark);
+    assert_eq!(ledger.calls(bullpen_simcloud::ledger::Method::Tag), 0);
+}
+
+/// The kinds, in kubectl's words.
+const KINDS: &str = "ipool,lc,pclaim,pm";
+
+/// What a tool keeps that backs up objects: no uids, and no status.
+async fn backup_of_objects(walk: &Walk) -> Value {
+    let mut list: Value = serde_json::from_str(&walk.kubectl(&["get", KINDS, "-o", "json"]).await).expect("JSON");
+    for object in list["items"].as_array_mut().expect("a list") {
+        object.as_object_mut().expect("an object").remove("status");
+        let metadata = object["metadata"].as_object_mut().expect("metadata");
+        for field in ["uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"] {
+            metadata.remove(field);
+        }
+    }
+    list
+}
+
+/// All objects go in a moment, whatever their finalizers say.
+async fn lose_all_objects(walk: &Walk) {
+    for name in walk.kubectl(&["get", KINDS, "-o", "name"]).await.lines() {
+        walk.kubectl(&["patch", name, "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#]).await;
+        walk.try_kubectl(&["delete", name, "--ignore-not-found"]).await;
+    }
+    walk.none_left::<PoolMember>().await;
+    walk.none_left::<InstancePool>().await;
+}
+
+#[tokio::test]
+async fn objects_restored_with_new_uids_get_new_machines_and_the_old_machines_wait_for_a_word() {
+    let walk = Walk::begin("restore-objects").await;
+    let mut operator = Operator::start_with(&walk, &[("--sweep-grace-seconds", "1")]).await;
+    walk.ready_pool(6, json!({})).await;
+    walk.claim("held", json!({})).await;
+    let before = walk.bound("held").await;
+    walk.pool_has_ready(6).await;
+    let members = walk.list::<PoolMember>().await;
+    let old: Vec<String> = members.iter().filter_map(machine).map(str::to_owned).collect();
+    assert_eq!(operator.stop().await, Some(0), "{}", operator.output());
+    let backup = backup_of_objects(&walk).await;
+    lose_all_objects(&walk).await;
+
+    let file = walk.folder().join("backup.json");
+    std::fs::write(&file, backup.to_string()).expect("written");
+    walk.kubectl(&["create", "-f", &file.display().to_string()]).await;
+    operator.start_again().await;
+    // The claim is another one now.
+    let after = walk.bound("held").await;
+    assert_ne!(machine_of(&after), machine_of(&before));
+    for member in &members {
+        walk.gone::<PoolMember>(&member.name_any()).await;
+    }
+    walk.pool_has_ready(6).await;
+    let blocked = |config: &LaunchConfig| condition(config, "SweepBlocked").2.starts_with("7 ");
+    let config = walk.until("sim", "says that seven machines wait for a word", blocked).await;
+    let ledger = walk.simcloud.ledger().await;
+    assert!(old.iter().all(|id| !ledger.ended(id)), "somebody may work on them");
+    assert_eq!((ledger.bought(), ledger.living().len()), (14, 14), "the restored members themselves bought nothing");
+
+    confirm(&walk, &config).await;
+    all_end(&walk, &old).await;
+    assert_eq!(walk.simcloud.ledger().await.living().len(), 7);
+}

@@ -1,0 +1,7 @@
+//! Pools: sizes, launch configs, members that are set aside or replaced, and the user data of machines.
+
+mod aside;
+mod launch_configs;
+mod recycle;
+mod sizes;
+mod user_data;
