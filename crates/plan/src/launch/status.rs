@@ -10,6 +10,8 @@ use jiff::Timestamp;
 
 use super::refusals::{Cause, Hold};
 
+/// The reason of a launch config that has no provider.
+const NO_PROVIDER: &str = "NoProvider";
 /// Most errors that a status lists.
 pub const MOST_RECENT_ERRORS: usize = 10;
 
@@ -63,12 +65,18 @@ pub fn launch_status(input: &LaunchStatusInput<'_>, now: Timestamp) -> LaunchCon
 pub fn no_provider(config: &LaunchConfig, why: &str, now: Timestamp) -> LaunchConfigStatus {
     let generation = config.metadata.generation;
     let mut status = config.status.clone().unwrap_or_default();
-    for condition in [ConditionValue::new("Available", false, "NoProvider", why), paused_condition(config.spec.paused)]
-    {
+    for condition in [ConditionValue::new("Available", false, NO_PROVIDER, why), paused_condition(config.spec.paused)] {
         set_condition(&mut status.conditions, &condition, generation, now);
     }
     status.observed_generation = generation.unwrap_or(0);
     status
+}
+
+/// What a launch config says of its lack of a provider, by its status.
+pub fn says_no_provider(config: &LaunchConfig) -> Option<String> {
+    let conditions = &config.status.as_ref()?.conditions;
+    let said = conditions.iter().find(|said| said.type_ == "Available" && said.reason == NO_PROVIDER)?;
+    Some(said.message.clone())
 }
 
 fn available(input: &LaunchStatusInput<'_>) -> ConditionValue {
@@ -165,8 +173,10 @@ mod tests {
         assert_eq!(said.collect::<Vec<_>>(), expected);
         assert!(status.conditions[0].message.contains("`aws`"));
         assert_eq!((status.observed_generation, status.weight), (3, Some(70)));
+        assert_eq!(says_no_provider(&config), None);
         assert_eq!(status.identity.as_ref().map(|identity| identity.account.as_str()), Some("a"));
         config.status = Some(status.clone());
+        assert_eq!(says_no_provider(&config).as_ref(), Some(&status.conditions[0].message));
         assert_eq!(no_provider(&config, &status.conditions[0].message, Timestamp::from_second(9).unwrap()), status);
     }
 
