@@ -91,8 +91,8 @@ pub trait Audience: std::fmt::Debug + Send + Sync + 'static {
 impl Clouds {
     /// No clouds yet; those of this registry can be opened.
     pub fn new(registry: Registry, metrics: Metrics, installation: String) -> Self {
-        let inner = Inner { clouds: Mutex::default(), registry, metrics, installation: installation.into() };
-        Self { inner: Arc::new(inner) }
+        let installation = installation.into();
+        Self { inner: Arc::new(Inner { clouds: Mutex::default(), registry, metrics, installation }) }
     }
 
     /// The id of this installation, which is in the tags of its machines.

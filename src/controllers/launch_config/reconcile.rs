@@ -74,13 +74,14 @@ async fn without_provider(
     key: &ObjectKey,
     why: NoProvider,
 ) -> Outcome {
+    let world = &controller.common.world;
     // Pools buy by none whose health is not known.
     controller.launch_health.forget(key);
-    if convert::deleting(config) && controller.common.world.with(|state| state.knows(&key.namespace)) {
+    if convert::deleting(config) && world.with(|state| state.knows(&key.namespace)) {
         keep_finalizer(controller, config, key).await?;
     }
     // The finalizer may just have made a new version.
-    if let Some(config) = controller.common.world.with(|state| state.launch_configs.get(key).cloned()) {
+    if let Some(config) = world.with(|state| state.launch_configs.get(key).cloned()) {
         let status = no_provider(&config, &why.to_string(), Timestamp::now());
         if config.status.as_ref() != Some(&status) {
             warn!(launch_config = %key, %why, "the launch config has no provider");
@@ -159,7 +160,8 @@ async fn say(controller: &LaunchConfigController, before: &LaunchConfig) -> Outc
     let mut status = launch_status(&input, now);
     say_of_the_account(&mut status, &settled, &sweep, config.metadata.generation, now);
     status.orphans = recorded_orphans(&sweep, controller.sweeps.rules.dry_run);
-    write_status(controller, &config, status).await
+    write_status(controller, &config, status).await?;
+    Ok(None)
 }
 
 /// Writes the status if it is another.
@@ -167,15 +169,15 @@ async fn write_status(
     controller: &LaunchConfigController,
     before: &LaunchConfig,
     status: LaunchConfigStatus,
-) -> Outcome {
+) -> Result<(), Failure> {
     if before.status.as_ref() == Some(&status) {
-        return Ok(None);
+        return Ok(());
     }
     let config = LaunchConfig { status: Some(status), ..before.clone() };
     if let Written::Written(_) = controller.common.writes.update_status_when_idle(&config).await? {
         controller.launch_health.status_written(&ObjectKey::of(before));
     }
-    Ok(None)
+    Ok(())
 }
 
 /// What the cloud's word on its account means for all launch configs that share the credentials.

@@ -14,7 +14,6 @@ use tracing::{info, warn};
 
 use super::deletion::finish;
 use super::gather::{Gathered, may_create};
-
 use crate::controllers::convert;
 use crate::controllers::first_boot::ssh_keys::NoKey;
 use crate::controllers::member::MemberController;

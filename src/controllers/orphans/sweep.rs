@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::memory::{SweepMemory, Turn};
 use crate::backoff::Bounds;
-use crate::cloud::{Cloud, Listing, outcome};
+use crate::cloud::{Cloud, Clouds, Listing, outcome};
 use crate::controllers::convert;
 use crate::controllers::orphans::OrphanSweeper;
 use crate::provider::{Instance, InstancePhase, ProviderKey};
@@ -57,7 +57,7 @@ async fn sweep(
         .collect()
         .await;
     let ids: BTreeSet<String> = orphans.keys().cloned().collect();
-    let configs = controller.common.world.with(|state| of_provider(controller, state, provider));
+    let configs = controller.common.world.with(|state| of_provider(state, &controller.clouds, provider));
     let said: Vec<_> = configs.iter().filter_map(|config| config.annotations().get(ANNOTATION_CONFIRM_SWEEP)).collect();
     let verdict = judge(&ids, fleet, said.iter().map(|text| text.as_str()));
     note(controller, (cloud, memory), &configs, &verdict, &ids);
@@ -80,7 +80,7 @@ fn look(
     let mut unlabelled = BTreeSet::new();
     let mut fleet = 0;
     let suspects = controller.common.world.with(|state| {
-        let configs = of_provider(controller, state, provider);
+        let configs = of_provider(state, &controller.clouds, provider);
         let mine = |config: &Arc<LaunchConfig>| {
             config.status.as_ref().and_then(|status| status.identity.as_ref()) == Some(&word.identity)
         };
@@ -136,9 +136,9 @@ fn recorded(member: &PoolMember) -> Recorded {
     Recorded { uid: convert::uid(member), instance: machine.map(|machine| machine.id.clone()) }
 }
 
-fn of_provider(controller: &OrphanSweeper, state: &State, provider: &ProviderKey) -> Vec<Arc<LaunchConfig>> {
+fn of_provider(state: &State, clouds: &Clouds, provider: &ProviderKey) -> Vec<Arc<LaunchConfig>> {
     let configs = state.launch_configs.iter().map(|(_, config)| config);
-    configs.filter(|config| controller.clouds.key(&config.spec).as_ref() == Some(provider)).cloned().collect()
+    configs.filter(|config| clouds.key(&config.spec).as_ref() == Some(provider)).cloned().collect()
 }
 
 /// Only the API server itself can say that a member is gone.

@@ -28,7 +28,6 @@ use super::launch_options::{Moment, Purchasing, purchasing};
 use super::memory::PoolMemory;
 use super::teardown::{end_strays, finish_deletion, forget};
 use super::write_back::{Reserved, WRITES_AT_ONCE, write_members, write_status};
-
 use crate::controllers::convert;
 use crate::controllers::first_boot::user_data;
 use crate::controllers::pool::PoolController;

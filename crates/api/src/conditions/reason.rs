@@ -108,6 +108,8 @@ words! {
         LaunchConfigBeingDeleted,
         /// The launch config is new, and the operator has not put its finalizer on it yet.
         LaunchConfigNotTakenIn,
+        /// Of a pool's Stalled: a launch config has no provider in this build.
+        LaunchConfigHasNoProvider,
         /// Of Available: this build has no provider for the launch config.
         NoProvider,
         /// The launch config buys Spot machines, and the pool promises machines that stay.

@@ -2,13 +2,12 @@
 
 use bullpen_api::{
     ConditionType, ConditionValue, LaunchConfig, LaunchConfigIdentity, LaunchConfigStatus, Reason, RecentError,
-    RecordedError, micro_time, set_condition,
+    RecordedError, find_condition, micro_time, set_condition,
 };
-
-use crate::ProviderError;
 use jiff::Timestamp;
 
 use super::refusals::{Cause, Hold};
+use crate::ProviderError;
 
 /// Most errors that a status lists.
 pub const MOST_RECENT_ERRORS: usize = 10;
@@ -71,6 +70,13 @@ pub fn no_provider(config: &LaunchConfig, why: &str, now: Timestamp) -> LaunchCo
     }
     status.observed_generation = generation.unwrap_or(0);
     status
+}
+
+/// What a launch config says of its lack of a provider, by its status.
+pub fn says_no_provider(config: &LaunchConfig) -> Option<String> {
+    let conditions = &config.status.as_ref()?.conditions;
+    let said = find_condition(conditions, ConditionType::Available, false)?;
+    (said.reason == Reason::NoProvider.as_str()).then(|| said.message.clone())
 }
 
 fn available(input: &LaunchStatusInput<'_>) -> ConditionValue {
@@ -177,8 +183,10 @@ mod tests {
         assert_eq!(said.collect::<Vec<_>>(), expected);
         assert!(status.conditions[0].message.contains("`aws`"));
         assert_eq!((status.observed_generation, status.weight), (3, Some(70)));
+        assert_eq!(says_no_provider(&config), None);
         assert_eq!(status.identity.as_ref().map(|identity| identity.account.as_str()), Some("a"));
         config.status = Some(status.clone());
+        assert_eq!(says_no_provider(&config).as_ref(), Some(&status.conditions[0].message));
         assert_eq!(no_provider(&config, &status.conditions[0].message, Timestamp::from_second(9).unwrap()), status);
     }
 

@@ -9,6 +9,7 @@ use bullpen_api::{
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::launch::status::says_no_provider;
 use crate::member::user_data::{FirstBoot, UserData};
 
 /// A launch config of a pool that may be used for new members.
@@ -43,6 +44,13 @@ pub enum LaunchConfigProblem {
     SpotInEphemeralPool(String),
     /// The operator has not taken it in yet; it will in a moment.
     NotTakenIn(String),
+    /// It was not taken in, because it has no provider.
+    NoProvider {
+        /// Its name.
+        name: String,
+        /// What it says of that itself.
+        message: String,
+    },
     /// The user data of its machines is not known.
     NoUserData {
         /// One word for machines.
@@ -60,6 +68,7 @@ impl LaunchConfigProblem {
             Self::BeingDeleted(_) => Reason::LaunchConfigBeingDeleted,
             Self::SpotInEphemeralPool(_) => Reason::SpotInEphemeralPool,
             Self::NotTakenIn(_) => Reason::LaunchConfigNotTakenIn,
+            Self::NoProvider { .. } => Reason::LaunchConfigHasNoProvider,
             Self::NoUserData { reason, .. } => *reason,
         }
     }
@@ -75,6 +84,7 @@ impl LaunchConfigProblem {
                 )
             }
             Self::NotTakenIn(name) => format!("launch config {name} is new and not taken in yet"),
+            Self::NoProvider { name, message } => format!("launch config {name} has no provider: {message}"),
             Self::NoUserData { message, .. } => message.clone(),
         }
     }
@@ -127,7 +137,10 @@ fn resolve_one(
     }
     // Without the finalizer it could vanish while a machine that only it can reach still bills.
     if !config.metadata.finalizers.iter().flatten().any(|own| own == finalizer) {
-        return Err(LaunchConfigProblem::NotTakenIn(name));
+        return Err(match says_no_provider(config) {
+            Some(message) => LaunchConfigProblem::NoProvider { name, message },
+            None => LaunchConfigProblem::NotTakenIn(name),
+        });
     }
     Ok(UsableLaunchConfig {
         placement: Placement {

@@ -84,6 +84,19 @@ fn a_launch_config_that_is_missing_or_dying_or_not_taken_in_is_not_used() {
 }
 
 #[test]
+fn a_pool_tells_why_a_launch_config_without_a_provider_is_not_used() {
+    let mut found = config(Market::OnDemand);
+    found.status =
+        Some(crate::launch::status::no_provider(&found, "no provider for `aws`", jiff::Timestamp::UNIX_EPOCH));
+    let spec = pool(LifecycleClass::Ephemeral);
+    assert_eq!(resolve(&spec, &none(), |_| Some(&found), FINALIZER).0.len(), 1, "it was taken in since");
+    found.metadata.finalizers = None;
+    let problem = problem(&spec, Some(&found));
+    assert_eq!(problem.message(), "launch config lc has no provider: no provider for `aws`");
+    assert!(!problem.is_passing());
+}
+
+#[test]
 fn a_member_of_another_template_or_of_a_launch_config_that_the_pool_no_longer_names_is_outdated() {
     let (spec, found) = (pool(LifecycleClass::Ephemeral), config(Market::OnDemand));
     let hash = template_hash(&spec.template, FirstBoot::default(), &found.spec);
