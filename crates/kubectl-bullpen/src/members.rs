@@ -1,6 +1,6 @@
 //! `kubectl bullpen members`: the machines of pools.
 
-use bullpen_api::{ConditionType, InstancePool, LABEL_POOL, MemberState, PoolMember, find_condition};
+use bullpen_api::{ConditionType, InstancePool, LABEL_POOL, MemberState, PoolMember, condition_is_true};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
@@ -95,10 +95,14 @@ fn table(members: &[PoolMember], wide: bool, namespaces: bool, now: Timestamp) -
 
 /// Where the member is in its life, with what a person or the operator put on top of it.
 pub(super) fn state(member: &PoolMember) -> String {
+    state_words(member).join(",")
+}
+
+/// The same, one word for each.
+pub(super) fn state_words(member: &PoolMember) -> Vec<&'static str> {
     let status = member.status.as_ref();
     let mut words = vec![status.map(|status| status.state).unwrap_or_default().as_str()];
-    let quarantined =
-        status.is_some_and(|status| find_condition(&status.conditions, ConditionType::Quarantined, true).is_some());
+    let quarantined = status.is_some_and(|status| condition_is_true(&status.conditions, ConditionType::Quarantined));
     for (holds, word) in [
         (member.metadata.deletion_timestamp.is_some(), "Terminating"),
         (member.spec.cordoned, "Cordoned"),
@@ -107,7 +111,7 @@ pub(super) fn state(member: &PoolMember) -> String {
     ] {
         words.extend(holds.then_some(word));
     }
-    words.join(",")
+    words
 }
 
 /// Why a person set it aside, or why it failed.

@@ -1,6 +1,6 @@
 //! `kubectl bullpen orphans`: machines that no member needs, and what becomes of them.
 
-use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, ConditionType, LaunchConfig, Reason, find_condition};
+use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, ConditionType, LaunchConfig, Reason, condition_is_true, find_condition};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
@@ -85,7 +85,7 @@ fn table(configs: &[LaunchConfig], namespaces: bool) -> Table {
         if more > 0 {
             machines = format!("{machines} and {more} more");
         }
-        let blocked = find_condition(&status.conditions, ConditionType::SweepBlocked, true).is_some();
+        let blocked = condition_is_true(&status.conditions, ConditionType::SweepBlocked);
         let mut row = vec![
             config.name_any(),
             status.identity.map(|identity| identity.account).unwrap_or_default(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bullpen_api::{ConditionType, InstancePool, MemberCounts, PoolState, find_condition};
+use bullpen_api::{ConditionType, InstancePool, MemberCounts, PoolState, condition_is_true, find_condition};
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -49,7 +49,7 @@ pub(super) async fn drain(args: &DrainArgs, session: &Session) -> Result<(), Fai
             return Some(Err(Failure::other(format!("instancepools/{name} is not draining any more"))));
         }
         let status = pool.status.as_ref().filter(|status| status.observed_generation >= generation)?;
-        if find_condition(&status.conditions, ConditionType::Drained, true).is_some() {
+        if condition_is_true(&status.conditions, ConditionType::Drained) {
             return Some(Ok(()));
         }
         let remains = find_condition(&status.conditions, ConditionType::Drained, false).map(words)?;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use bullpen_api::{ConditionType, InstancePool, LaunchConfig, PoolMember, PoolState, TargetSource, find_condition};
+use bullpen_api::{
+    ConditionType, InstancePool, LaunchConfig, MemberState, PoolMember, PoolState, TargetSource, find_condition,
+};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::story::{Story, ago, many, since};
-use crate::members::state;
+use crate::members::state_words;
 use crate::pools::trouble;
 use crate::shared::printing::span;
 
@@ -127,9 +129,9 @@ fn of_launch_configs(story: &mut Story, pool: &InstancePool, configs: &[LaunchCo
 fn of_members(story: &mut Story, members: &[PoolMember]) {
     let mut odd: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for member in members {
-        let state = state(member);
-        if state.contains(',') || state == "Errored" {
-            odd.entry(state).or_default().push(member.name_any());
+        let words = state_words(member);
+        if words.len() > 1 || words == [MemberState::Errored.as_str()] {
+            odd.entry(words.join(",")).or_default().push(member.name_any());
         }
     }
     for (state, names) in odd {

@@ -39,9 +39,8 @@ struct Queued {
     all: usize,
     warming: i32,
     pending: i32,
-    /// How long the next of the warming machines is likely to take yet, in words: the one fact that changes by the passing
-    /// of time.
-    next_in: Option<String>,
+    /// How long the next of the warming machines is likely to take yet: the one fact that changes by the passing of time.
+    next_in: Option<SignedDuration>,
     /// What keeps the pool from buying a machine for it, in words.
     trouble: Option<String>,
 }
@@ -102,7 +101,8 @@ impl Queued {
             ],
         };
         let before = words.len();
-        let estimate = self.next_in.as_ref().map(|time| format!(", the next in about {time}")).unwrap_or_default();
+        let estimate =
+            self.next_in.and_then(about).map(|time| format!(", the next in about {time}")).unwrap_or_default();
         match self.warming {
             0 => {}
             1 => words.push(format!("1 machine warming{estimate}")),
@@ -259,7 +259,7 @@ impl Supply {
             all,
             warming: self.warming,
             pending: self.pending,
-            next_in: self.next_ready_at.and_then(|at| about(at.duration_since(now))),
+            next_in: self.next_ready_at.map(|at| at.duration_since(now)),
             trouble: trouble.map(|trouble| trouble.words.clone()),
         };
         Notice { place, facts: Facts::Queued(queued), among: None }
