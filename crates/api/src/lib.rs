@@ -3,6 +3,7 @@
 
 mod claim_rules;
 mod common;
+mod conditions;
 pub mod crds;
 mod instance_pool;
 mod launch_config;
@@ -15,9 +16,9 @@ mod upkeep;
 mod user_data;
 
 pub use claim_rules::{AllowedNamespaces, ClaimRules, NamespaceSelector, NamespacesFrom, WhenEmpty};
-pub use common::{
-    ConditionValue, InstanceAddress, MAX_MESSAGE, ObjectRef, RecordedError, bounded_message, condition_is_true,
-    micro_time, set_condition,
+pub use common::{InstanceAddress, MAX_MESSAGE, ObjectRef, RecordedError, bounded_message, micro_time};
+pub use conditions::{
+    ConditionType, ConditionValue, ErrorClass, EventAction, Reason, condition_is_true, find_condition, set_condition,
 };
 pub use instance_pool::{
     EffectiveTarget, InstancePool, InstancePoolSpec, InstancePoolStatus, LaunchConfigInUse, LifecycleClass,

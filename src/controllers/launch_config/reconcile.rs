@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bullpen_api::{
-    ANNOTATION_CONFIRM_SWEEP, ConditionValue, FINALIZER_LAUNCH_CONFIG, LaunchConfig, LaunchConfigIdentity,
-    LaunchConfigStatus, PoolMember, set_condition,
+    ANNOTATION_CONFIRM_SWEEP, ConditionType, ConditionValue, FINALIZER_LAUNCH_CONFIG, LaunchConfig,
+    LaunchConfigIdentity, LaunchConfigStatus, PoolMember, Reason, set_condition,
 };
 use bullpen_plan::launch::identity::{Settled, settle};
 use bullpen_plan::launch::status::{LaunchStatusInput, identity_changed, launch_status, no_provider};
@@ -209,20 +209,27 @@ fn say_of_the_account(
     now: Timestamp,
 ) {
     let stalled = match settled {
-        Settled::Changed(recorded) => identity_changed("Stalled", true, recorded),
+        Settled::Changed(recorded) => identity_changed(ConditionType::Stalled, true, recorded),
         Settled::Mine(identity) => {
             status.identity = Some(identity.clone());
-            ConditionValue::new("Stalled", false, "NotStalled", "the account is the one that the members are in")
+            ConditionValue::new(
+                ConditionType::Stalled,
+                false,
+                Reason::NotStalled,
+                "the account is the one that the members are in",
+            )
         }
         Settled::Unknown => return,
     };
     let blocked = match blocked_words(sweep) {
-        Some(words) => ConditionValue::new("SweepBlocked", true, "TooManyOrphans", words),
-        None => ConditionValue::new("SweepBlocked", false, "NotBlocked", "no sweep waits for a word"),
+        Some(words) => ConditionValue::new(ConditionType::SweepBlocked, true, Reason::TooManyOrphans, words),
+        None => {
+            ConditionValue::new(ConditionType::SweepBlocked, false, Reason::NotBlocked, "no sweep waits for a word")
+        }
     };
     for condition in [stalled, blocked] {
         // A launch config may be stalled for another reason: that is not for this to end.
-        let ours = |said: &str| condition.type_ != "Stalled" || said == "IdentityChanged";
+        let ours = |said: &String| condition.type_ != ConditionType::Stalled || *said == Reason::IdentityChanged;
         if condition.holds || status.conditions.iter().any(|said| said.type_ == condition.type_ && ours(&said.reason)) {
             set_condition(&mut status.conditions, &condition, generation, now);
         }

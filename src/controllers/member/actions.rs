@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use bullpen_api::{InstanceAddress, InstancePool, PoolMember};
+use bullpen_api::{ErrorClass, EventAction, InstanceAddress, InstancePool, PoolMember, Reason};
 use bullpen_plan::claim::Found;
 use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::member;
-use bullpen_plan::member::lifecycle::{Asked, Failure as Broken, IDENTITY_FRESH, Machine, Step, Stuck};
+use bullpen_plan::member::lifecycle::{Asked, IDENTITY_FRESH, Machine, MemberFailure, Step, Stuck};
 use bullpen_plan::member::status::RecordedMachine;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -186,7 +186,7 @@ async fn refused(
     let changed = gathered.cloud.holds().refused(&gathered.place(), error, began, now);
     if changed && let Some(pool) = &gathered.pool {
         let note = format!("launch config {}: {error}", launch_config.name);
-        controller.common.events.warn(pool.as_ref(), "CreateRefused", "Create", note);
+        controller.common.events.warn(pool.as_ref(), Reason::CreateRefused, EventAction::Create, note);
     }
     probe_ended(controller, gathered, false);
     if changed {
@@ -292,7 +292,7 @@ async fn quarantine(controller: &MemberController, gathered: &Gathered) -> Resul
     let instance = gathered.instance_id().unwrap_or_default();
     warn!(member = %gathered.key(), %instance, "quarantined: the machine was claimed before, by its tags");
     let note = format!("instance {instance} was claimed before, by its tags: as after a restored backup");
-    controller.common.events.warn(gathered.member.as_ref(), "Quarantined", "Observe", note);
+    controller.common.events.warn(gathered.member.as_ref(), Reason::Quarantined, EventAction::Observe, note);
     write(controller, &member::status::quarantined(&gathered.member, &instance, Timestamp::now())).await
 }
 
@@ -309,9 +309,11 @@ async fn record_stuck(controller: &MemberController, gathered: &Gathered, stuck:
             )
         }
     };
-    warn!(member = %gathered.key(), reason = stuck.reason(), %message, "a machine's end does not come");
+    warn!(member = %gathered.key(), reason = %stuck.reason(), %message, "a machine's end does not come");
     match write(controller, &member::status::stuck(&gathered.member, stuck, &message, now)).await {
-        Ok(()) => controller.common.events.warn(gathered.member.as_ref(), stuck.reason(), "Terminate", message),
+        Ok(()) => {
+            controller.common.events.warn(gathered.member.as_ref(), stuck.reason(), EventAction::Terminate, message)
+        }
         Err(failure) => {
             warn!(member = %gathered.key(), %failure, "which could not be written down");
             let until = now.saturating_add(SAY_AGAIN).unwrap_or(Timestamp::MAX);
@@ -370,14 +372,14 @@ async fn record_ready(controller: &MemberController, gathered: &Gathered) -> Res
 async fn record_errored(
     controller: &MemberController,
     member: &PoolMember,
-    class: &str,
+    class: ErrorClass,
     message: &str,
 ) -> Result<(), Failure> {
-    warn!(member = %ObjectKey::of(member), class, message, "errored");
-    controller.common.events.warn(member, "Errored", "Observe", format!("{class}: {message}"));
+    warn!(member = %ObjectKey::of(member), %class, message, "errored");
+    controller.common.events.warn(member, Reason::Errored, EventAction::Observe, format!("{class}: {message}"));
     write(controller, &member::status::errored(member, class, message, Timestamp::now())).await?;
     let launch_config = convert::launch_config_of(member);
-    controller.common.metrics.member_failed(&launch_config.namespace, &launch_config.name, FailureClass::named(class));
+    controller.common.metrics.member_failed(&launch_config.namespace, &launch_config.name, FailureClass::from(class));
     Ok(())
 }
 
@@ -405,17 +407,17 @@ fn recorded(gathered: &Gathered) -> Option<RecordedMachine> {
     })
 }
 
-fn words(broken: Broken, gathered: &Gathered) -> String {
+fn words(broken: MemberFailure, gathered: &Gathered) -> String {
     match broken {
-        Broken::LaunchTimeout => {
+        MemberFailure::LaunchTimeout => {
             format!(
                 "the machine had not booted {} s after its create was accepted",
                 gathered.view.launch_timeout.as_secs()
             )
         }
-        Broken::WarmingTimeout => {
+        MemberFailure::WarmingTimeout => {
             format!("the machine was not ready {} s after it had booted", gathered.view.warming_timeout.as_secs())
         }
-        Broken::InstanceGone => "the machine ended by itself, or somebody else ended it".to_owned(),
+        MemberFailure::InstanceGone => "the machine ended by itself, or somebody else ended it".to_owned(),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bullpen_plan::member::orphans::Verdict;
+use bullpen_plan::member::orphans::SweepDecision;
 use bullpen_plan::operator::watched_namespaces::WatchedNamespaces;
 use jiff::SignedDuration;
 use parking_lot::Mutex;
@@ -60,7 +60,7 @@ pub struct SweepMemory {
 pub struct Remembered {
     last: Option<Instant>,
     /// What the last sweep decided.
-    pub verdict: Verdict,
+    pub verdict: SweepDecision,
     /// The orphans that the verdict is about.
     pub orphans: BTreeSet<String>,
     /// Terminate calls begun for each orphan.

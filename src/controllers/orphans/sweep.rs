@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, LaunchConfig, Orphans, PoolMember};
-use bullpen_plan::member::orphans::{Listed, Owner, Recorded, Sight, Verdict, is_orphan, judge, screen};
+use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, EventAction, LaunchConfig, Orphans, PoolMember, Reason};
+use bullpen_plan::member::orphans::{Listed, Owner, Recorded, Sight, SweepDecision, is_orphan, judge, screen};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -61,7 +61,7 @@ async fn sweep(
     let said: Vec<_> = configs.iter().filter_map(|config| config.annotations().get(ANNOTATION_CONFIRM_SWEEP)).collect();
     let verdict = judge(&ids, fleet, said.iter().map(|text| text.as_str()));
     note(controller, (cloud, memory), &configs, &verdict, &ids);
-    if verdict == Verdict::Sweep && !controller.sweeps.rules.dry_run {
+    if verdict == SweepDecision::Sweep && !controller.sweeps.rules.dry_run {
         stream::iter(due(memory, &ids)).for_each_concurrent(AT_ONCE, |id| end(controller, cloud, id)).await;
     }
 }
@@ -154,13 +154,13 @@ fn note(
     controller: &OrphanSweeper,
     (cloud, memory): (&Cloud, &SweepMemory),
     configs: &[Arc<LaunchConfig>],
-    verdict: &Verdict,
+    verdict: &SweepDecision,
     orphans: &BTreeSet<String>,
 ) {
     let dry_run = controller.sweeps.rules.dry_run;
     let (changed, news) = {
         let mut memory = memory.state.lock();
-        let blocked = |verdict: &Verdict| matches!(verdict, Verdict::Blocked { .. });
+        let blocked = |verdict: &SweepDecision| matches!(verdict, SweepDecision::Blocked { .. });
         let turned = memory.verdict != *verdict && (blocked(&memory.verdict) || blocked(verdict));
         // A dry run has them in the status too.
         let changed = turned || (dry_run && memory.orphans != *orphans);
@@ -172,7 +172,7 @@ fn note(
         (changed, news)
     };
     if let Some(word) = cloud.word() {
-        let blocked = matches!(verdict, Verdict::Blocked { .. });
+        let blocked = matches!(verdict, SweepDecision::Blocked { .. });
         controller.common.metrics.set_orphans(cloud.kind(), &word.identity, orphans.len(), blocked);
     }
     if changed {
@@ -185,15 +185,19 @@ fn note(
     }
     let some = named(&news);
     let (reason, words) = match verdict {
-        Verdict::Nothing => return,
-        Verdict::Blocked { .. } => ("SweepBlocked", "have no member, and are too many to be terminated without a word"),
-        Verdict::Sweep if dry_run => ("SweepDryRun", "have no member, and would be terminated but for --sweep-dry-run"),
-        Verdict::Sweep => ("Swept", "have no member, and are terminated"),
+        SweepDecision::Nothing => return,
+        SweepDecision::Blocked { .. } => {
+            (Reason::SweepBlocked, "have no member, and are too many to be terminated without a word")
+        }
+        SweepDecision::Sweep if dry_run => {
+            (Reason::SweepDryRun, "have no member, and would be terminated but for --sweep-dry-run")
+        }
+        SweepDecision::Sweep => (Reason::Swept, "have no member, and are terminated"),
     };
-    warn!(count = news.len(), instances = ?some, reason, "machines {words}");
+    warn!(count = news.len(), instances = ?some, %reason, "machines {words}");
     let note = format!("{} machines {words}: {}", news.len(), some.join(", "));
     for config in configs {
-        controller.common.events.warn(config.as_ref(), reason, "Sweep", note.clone());
+        controller.common.events.warn(config.as_ref(), reason, EventAction::Sweep, note.clone());
     }
 }
 
@@ -238,9 +242,9 @@ fn named(ids: &[String]) -> Vec<String> {
 pub fn recorded_orphans(memory: &SweepMemory, dry_run: bool) -> Option<Orphans> {
     let state = memory.state.lock();
     let code = match &state.verdict {
-        Verdict::Blocked { code, .. } => code.clone(),
-        Verdict::Sweep if dry_run => String::new(),
-        Verdict::Sweep | Verdict::Nothing => return None,
+        SweepDecision::Blocked { code, .. } => code.clone(),
+        SweepDecision::Sweep if dry_run => String::new(),
+        SweepDecision::Sweep | SweepDecision::Nothing => return None,
     };
     Some(Orphans {
         count: i32::try_from(state.orphans.len()).unwrap_or(i32::MAX),
@@ -252,7 +256,9 @@ pub fn recorded_orphans(memory: &SweepMemory, dry_run: bool) -> Option<Orphans> 
 /// What a launch config says of a sweep that waits for a person's word; `None` if there is none.
 pub fn blocked_words(memory: &SweepMemory) -> Option<String> {
     let state = memory.state.lock();
-    let (Verdict::Blocked { code, limit: most }, orphans) = (&state.verdict, state.orphans.len()) else { return None };
+    let (SweepDecision::Blocked { code, limit: most }, orphans) = (&state.verdict, state.orphans.len()) else {
+        return None;
+    };
     Some(format!(
         "{orphans} machines of this account and region have no member, and only {most} at once are terminated without a \
          word. If they may go, annotate this launch config: {ANNOTATION_CONFIRM_SWEEP}={code}"

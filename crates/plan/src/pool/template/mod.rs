@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 
 use bullpen_api::{
     InstancePoolSpec, LaunchConfig, LaunchConfigSpec, LifecycleClass, Market, MemberSsh, Placement, PoolLaunchConfig,
-    PoolMemberSpec, ProviderBlock, Ssh, Template,
+    PoolMemberSpec, ProviderBlock, Reason, Ssh, Template,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::launch::status::says_no_provider;
 use crate::member::user_data::{FirstBoot, UserData};
-
-use crate::member::user_data::{KEY_NOT_READ, NOT_READ};
 
 /// A launch config of a pool that may be used for new members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +54,7 @@ pub enum LaunchConfigProblem {
     /// The user data of its machines is not known.
     NoUserData {
         /// One word for machines.
-        reason: &'static str,
+        reason: Reason,
         /// What is missing, and what to do.
         message: String,
     },
@@ -64,14 +62,14 @@ pub enum LaunchConfigProblem {
 
 impl LaunchConfigProblem {
     /// One word for machines.
-    pub const fn reason(&self) -> &'static str {
+    pub const fn reason(&self) -> Reason {
         match self {
-            Self::NotFound(_) => "LaunchConfigNotFound",
-            Self::BeingDeleted(_) => "LaunchConfigBeingDeleted",
-            Self::SpotInEphemeralPool(_) => "SpotInEphemeralPool",
-            Self::NotTakenIn(_) => "LaunchConfigNotTakenIn",
-            Self::NoProvider { .. } => "LaunchConfigHasNoProvider",
-            Self::NoUserData { reason, .. } => reason,
+            Self::NotFound(_) => Reason::LaunchConfigNotFound,
+            Self::BeingDeleted(_) => Reason::LaunchConfigBeingDeleted,
+            Self::SpotInEphemeralPool(_) => Reason::SpotInEphemeralPool,
+            Self::NotTakenIn(_) => Reason::LaunchConfigNotTakenIn,
+            Self::NoProvider { .. } => Reason::LaunchConfigHasNoProvider,
+            Self::NoUserData { reason, .. } => *reason,
         }
     }
 
@@ -93,7 +91,11 @@ impl LaunchConfigProblem {
 
     /// Whether it passes by itself within a moment.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::NotTakenIn(_) | Self::NoUserData { reason: NOT_READ | KEY_NOT_READ, .. })
+        matches!(
+            self,
+            Self::NotTakenIn(_)
+                | Self::NoUserData { reason: Reason::UserDataNotRead | Reason::InstallationSecretNotRead, .. }
+        )
     }
 }
 
@@ -106,7 +108,7 @@ pub fn resolve<'a>(
 ) -> (Vec<UsableLaunchConfig>, Vec<LaunchConfigProblem>) {
     let (mut usable, mut problems) = (Vec::new(), Vec::new());
     if let UserData::Missing { reason, message } = user_data {
-        return (usable, vec![LaunchConfigProblem::NoUserData { reason, message: message.clone() }]);
+        return (usable, vec![LaunchConfigProblem::NoUserData { reason: *reason, message: message.clone() }]);
     }
     let first_boot = user_data.known().unwrap_or_default();
     for entry in &pool.launch_configs {

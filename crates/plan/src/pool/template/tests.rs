@@ -134,10 +134,10 @@ fn a_launch_config_that_is_being_deleted_outdates_its_members_as_long_as_another
 fn without_the_user_data_that_it_refers_to_a_pool_uses_no_launch_config_and_no_member_is_outdated() {
     let (mut spec, found) = (pool(LifecycleClass::Ephemeral), config(Market::OnDemand));
     spec.launch_configs.push(PoolLaunchConfig { name: "other".into(), weight: 100, max_instances: None });
-    let missing = UserData::Missing { reason: "UserDataNotFound", message: "there is no Secret boot".into() };
+    let missing = UserData::Missing { reason: Reason::UserDataNotFound, message: "there is no Secret boot".into() };
     let (usable, problems) = resolve(&spec, &missing, |_| Some(&found), FINALIZER);
     assert!(usable.is_empty());
-    let words: Vec<_> = problems.iter().map(|problem| (problem.reason(), problem.message())).collect();
+    let words: Vec<_> = problems.iter().map(|problem| (problem.reason().as_str(), problem.message())).collect();
     assert_eq!(words, [("UserDataNotFound", "there is no Secret boot".to_owned())]);
     let current = CurrentTemplate::of(&spec, &missing, |_| Some(&found));
     assert!(!current.is_outdated(&member("lc", "any")) && current.pool_hash().is_none());
