@@ -312,7 +312,7 @@ async fn record_stuck(controller: &MemberController, gathered: &Gathered, stuck:
     warn!(member = %gathered.key(), reason = %stuck.reason(), %message, "a machine's end does not come");
     match write(controller, &member::status::stuck(&gathered.member, stuck, &message, now)).await {
         Ok(()) => {
-            controller.common.events.warn(gathered.member.as_ref(), stuck.reason(), EventAction::Terminate, message)
+            controller.common.events.warn(gathered.member.as_ref(), stuck.reason(), EventAction::Terminate, message);
         }
         Err(failure) => {
             warn!(member = %gathered.key(), %failure, "which could not be written down");
