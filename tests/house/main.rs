@@ -11,6 +11,7 @@ mod pages;
 mod sizes;
 mod source;
 mod tree;
+mod words;
 
 /// Fails with all that is wrong, a line each.
 #[track_caller]
