@@ -1,5 +1,5 @@
 # What one does with this repository. `make` alone lists the targets.
-# The first `make demo` or `make test` builds a Kubernetes API server from its Go module, once, which takes minutes.
+# The first `make demo` or `make test` downloads a Kubernetes API server or builds it from its Go module, once; a build takes minutes.
 
 CARGO ?= cargo
 

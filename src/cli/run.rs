@@ -23,6 +23,7 @@ use crate::cluster::client::{clients, configuration};
 use crate::cluster::lease::Election;
 use crate::cluster::{definitions, preflight};
 use crate::controllers::{self, Equipment, Settings};
+use crate::provider::Registry;
 use crate::runtime::leadership_term::{self, Terms};
 use crate::state::ObjectKey;
 use crate::telemetry::{self, Health, LogArgs, Metrics, init_logging};
@@ -188,7 +189,8 @@ async fn run(args: RunArgs) -> CommandResult {
     };
     let (definitions, usable) = definitions::Watch::new(clients.clone(), health.clone());
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(definitions.run()));
-    let equipment = Equipment { clients, api_health, metrics: metrics.clone(), health: health.clone() };
+    let providers = Registry::built_in();
+    let equipment = Equipment { clients, providers, api_health, metrics: metrics.clone(), health: health.clone() };
     let terms = Terms {
         identity: settings.instance.clone(),
         first_check: controllers::WATCHES_CHECK,

@@ -21,7 +21,7 @@ pub use self::account::Word;
 pub use self::listing::Listing;
 use self::rate_limit::RateLimit;
 use crate::backoff::{Backoff, Bounds};
-use crate::provider::{Instance, Provider, ProviderError, SimulatedProvider};
+use crate::provider::{Instance, NoProvider, Provider, ProviderError, ProviderKey, Registry};
 use crate::state::ObjectKey;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::{ProviderOperation, ProviderOutcome};
@@ -38,13 +38,6 @@ const LONGEST_CALL: Duration = Duration::from_mins(2);
 /// The share of its time that listing may take, so that a large fleet does not make its cloud busy.
 const LIST_DUTY: u32 = 10;
 
-/// One account and region, as far as a launch config tells them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Scope {
-    endpoint: String,
-    region: String,
-}
-
 /// One cloud in use.
 #[derive(Debug)]
 pub struct Cloud {
@@ -54,7 +47,7 @@ pub struct Cloud {
     holds: Mutex<Holds>,
     rate_limit: RateLimit,
     hurry: Notify,
-    scope: Scope,
+    key: ProviderKey,
     audience: Arc<dyn Audience>,
     identity: IdentityWatch,
 }
@@ -73,39 +66,33 @@ pub struct Clouds {
 
 #[derive(Debug)]
 struct Inner {
-    clouds: Mutex<HashMap<Scope, Arc<Cloud>>>,
+    clouds: Mutex<HashMap<ProviderKey, Arc<Cloud>>>,
+    registry: Registry,
     metrics: Metrics,
     installation: Arc<str>,
 }
 
 /// What the lister of a cloud asks and tells.
 pub trait Audience: std::fmt::Debug + Send + Sync + 'static {
-    /// Whether a machine of this scope boots or ends, so that it should be looked at soon.
-    fn hurries(&self, scope: &Scope) -> bool;
+    /// Whether a machine of this key boots or ends, so that it should be looked at soon.
+    fn hurries(&self, key: &ProviderKey) -> bool;
     /// A member's machine was shown changed, or no longer.
     fn machine_changed(&self, member: ObjectKey);
-    /// The first list of this scope is there: everything of it wants a look.
-    fn first_listed(&self, scope: &Scope);
+    /// The first list of this key is there: everything of it wants a look.
+    fn first_listed(&self, key: &ProviderKey);
     /// The cloud began to answer, or ceased to.
-    fn answering_changed(&self, scope: &Scope);
+    fn answering_changed(&self, key: &ProviderKey);
     /// The cloud said for the first time whose credentials these are, or said something else than before.
-    fn identity_changed(&self, scope: &Scope);
+    fn identity_changed(&self, key: &ProviderKey);
     /// There is a new whole list.
-    fn listed(&self, scope: &Scope);
-}
-
-impl Scope {
-    /// The scope of a launch config, if it has a provider block.
-    pub fn of(spec: &LaunchConfigSpec) -> Option<Self> {
-        let simulated = spec.simulated.as_ref()?;
-        Some(Self { endpoint: simulated.endpoint.clone(), region: spec.region.clone() })
-    }
+    fn listed(&self, key: &ProviderKey);
 }
 
 impl Clouds {
-    /// No clouds yet.
-    pub fn new(metrics: Metrics, installation: String) -> Self {
-        Self { inner: Arc::new(Inner { clouds: Mutex::default(), metrics, installation: installation.into() }) }
+    /// No clouds yet; those of this registry can be opened.
+    pub fn new(registry: Registry, metrics: Metrics, installation: String) -> Self {
+        let installation = installation.into();
+        Self { inner: Arc::new(Inner { clouds: Mutex::default(), registry, metrics, installation }) }
     }
 
     /// The id of this installation, which is in the tags of its machines.
@@ -113,22 +100,28 @@ impl Clouds {
         &self.inner.installation
     }
 
-    /// The cloud of a scope; the first to ask for it has it listed from then on, until `shutdown`.
+    /// The key of the cloud that a launch config buys from, if this build has its provider.
+    pub fn key(&self, spec: &LaunchConfigSpec) -> Option<ProviderKey> {
+        self.inner.registry.resolve(spec).ok().map(|(_, key)| key)
+    }
+
+    /// The cloud that a launch config buys from; the first to ask for it has it listed from then on, until `shutdown`.
     ///
     /// # Errors
-    /// `Invalid` when the scope does not make a provider.
+    /// When there is no provider for the launch config.
     pub fn open(
         &self,
-        scope: &Scope,
+        spec: &LaunchConfigSpec,
         audience: impl FnOnce() -> Arc<dyn Audience>,
         shutdown: &CancellationToken,
-    ) -> Result<Arc<Cloud>, ProviderError> {
+    ) -> Result<Arc<Cloud>, NoProvider> {
+        let (kind, key) = self.inner.registry.resolve(spec)?;
         let mut clouds = self.inner.clouds.lock();
-        if let Some(cloud) = clouds.get(scope) {
+        if let Some(cloud) = clouds.get(&key) {
             return Ok(cloud.clone());
         }
-        let provider: Arc<dyn Provider> = Arc::new(SimulatedProvider::new(&scope.endpoint, &scope.region)?);
-        self.inner.metrics.provider_known(provider.kind());
+        let provider = kind.connect(&key)?;
+        self.inner.metrics.provider_known(key.kind);
         let cloud = Arc::new(Cloud {
             rate_limit: RateLimit::of(provider.as_ref()),
             holds: Mutex::default(),
@@ -136,24 +129,39 @@ impl Clouds {
             metrics: self.inner.metrics.clone(),
             state: Mutex::default(),
             hurry: Notify::new(),
-            scope: scope.clone(),
+            key: key.clone(),
             audience: audience(),
             identity: IdentityWatch::default(),
         });
-        clouds.insert(scope.clone(), cloud.clone());
+        clouds.insert(key, cloud.clone());
         let lister = cloud.clone().list_for_ever(self.inner.installation.clone());
         let shutdown = shutdown.clone();
         tokio::spawn(async move { shutdown.run_until_cancelled_owned(lister).await });
         Ok(cloud)
     }
 
-    /// The cloud of a scope, if it was opened.
-    pub fn get(&self, scope: &Scope) -> Option<Arc<Cloud>> {
-        self.inner.clouds.lock().get(scope).cloned()
+    /// The cloud of a key, if it was opened.
+    pub fn get(&self, key: &ProviderKey) -> Option<Arc<Cloud>> {
+        self.inner.clouds.lock().get(key).cloned()
+    }
+
+    /// The cloud that a launch config buys from, if it was opened.
+    pub fn of(&self, spec: &LaunchConfigSpec) -> Option<Arc<Cloud>> {
+        self.get(&self.key(spec)?)
     }
 }
 
 impl Cloud {
+    /// Which account and region.
+    pub fn key(&self) -> &ProviderKey {
+        &self.key
+    }
+
+    /// The kind of provider, as a metric label.
+    pub fn kind(&self) -> &'static str {
+        self.key.kind
+    }
+
     /// The provider. Its calls are to go through [`call`](Self::call), which counts them.
     pub fn provider(&self) -> &dyn Provider {
         self.provider.as_ref()
@@ -206,7 +214,7 @@ impl Cloud {
             Err(ProviderError::transient(format!("no answer within {} s", LONGEST_CALL.as_secs())))
         });
         self.rate_limit.answered(operation, began, answer.as_ref().err());
-        self.metrics.provider_call(self.provider.kind(), operation, outcome(answer.as_ref().err()), timer.elapsed());
+        self.metrics.provider_call(self.key.kind, operation, outcome(answer.as_ref().err()), timer.elapsed());
         answer
     }
 
@@ -236,7 +244,7 @@ impl Cloud {
     }
 
     pub(super) fn tell_identity_changed(&self) {
-        self.audience.identity_changed(&self.scope);
+        self.audience.identity_changed(&self.key);
     }
 
     /// A list of the right account, by a word from before it and, if machines are missing that were there, from after.
@@ -255,7 +263,7 @@ impl Cloud {
     }
 
     async fn list_for_ever(self: Arc<Self>, installation: Arc<str>) {
-        let (scope, audience) = (&self.scope, self.audience.as_ref());
+        let (key, audience) = (&self.key, self.audience.as_ref());
         let mut backoff = Backoff::new();
         loop {
             let timer = Instant::now();
@@ -263,13 +271,13 @@ impl Cloud {
                 Ok(listing) => {
                     backoff.reset();
                     let idle = IDLE_LIST_INTERVAL.max(IDLE_LIST_INTERVAL_EACH * listing.size());
-                    self.take(listing, scope, audience);
-                    audience.listed(scope);
+                    self.take(listing, key, audience);
+                    audience.listed(key);
                     let soon = self.provider.list_interval().max(timer.elapsed() * LIST_DUTY);
-                    if audience.hurries(scope) { soon } else { idle.max(soon) }
+                    if audience.hurries(key) { soon } else { idle.max(soon) }
                 }
                 Err(error) => {
-                    self.miss(&error, scope, audience);
+                    self.miss(&error, key, audience);
                     let first = self.provider.list_interval() * 2;
                     backoff.failed(Bounds { first, longest: LONGEST_LIST_BACKOFF }, Timestamp::now())
                 }
@@ -280,18 +288,18 @@ impl Cloud {
         }
     }
 
-    fn take(&self, listing: Listing, scope: &Scope, audience: &dyn Audience) {
+    fn take(&self, listing: Listing, key: &ProviderKey, audience: &dyn Audience) {
         let listing = Arc::new(listing);
         let (before, error) = {
             let mut state = self.state.lock();
             (state.listing.replace(listing.clone()), state.error.take())
         };
         if before.is_none() || error.is_some() {
-            info!(provider = self.provider.kind(), ?scope, machines = listing.by_id.len(), "the cloud answers");
-            audience.answering_changed(scope);
+            info!(provider = self.key.kind, ?key, machines = listing.by_id.len(), "the cloud answers");
+            audience.answering_changed(key);
         }
         let Some(before) = before else {
-            audience.first_listed(scope);
+            audience.first_listed(key);
             return;
         };
         for (id, instance) in &listing.by_id {
@@ -308,16 +316,16 @@ impl Cloud {
         }
     }
 
-    fn miss(&self, error: &ProviderError, scope: &Scope, audience: &dyn Audience) {
+    fn miss(&self, error: &ProviderError, key: &ProviderKey, audience: &dyn Audience) {
         let answered_before = {
             let mut state = self.state.lock();
             state.error.replace(error.clone()).is_none()
         };
         if answered_before {
-            warn!(provider = self.provider.kind(), ?scope, %error, "the cloud does not list its machines");
-            audience.answering_changed(scope);
+            warn!(provider = self.key.kind, ?key, %error, "the cloud does not list its machines");
+            audience.answering_changed(key);
         } else {
-            debug!(provider = self.provider.kind(), ?scope, %error, "the cloud still does not list its machines");
+            debug!(provider = self.key.kind, ?key, %error, "the cloud still does not list its machines");
         }
     }
 }
@@ -341,3 +349,6 @@ pub fn outcome(error: Option<&ProviderError>) -> ProviderOutcome {
         Some(ProviderError::Transient { .. }) => ProviderOutcome::Transient,
     }
 }
+
+#[cfg(test)]
+mod tests;

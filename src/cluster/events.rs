@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bullpen_api::{EventAction, Reason};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
@@ -27,18 +28,12 @@ impl Events {
     }
 
     /// Publishes a warning about `object`, in the background.
-    pub fn warn<K: Resource<DynamicType = ()>>(
-        &self,
-        object: &K,
-        reason: &'static str,
-        action: &'static str,
-        note: String,
-    ) {
+    pub fn warn<K: Resource<DynamicType = ()>>(&self, object: &K, reason: Reason, action: EventAction, note: String) {
         self.publish(object, EventType::Warning, reason, action, note);
     }
 
     /// Publishes the same warning about each of these objects, one after the other, in the background.
-    pub fn warn_each<K>(&self, objects: &[Arc<K>], reason: &'static str, action: &'static str, note: String)
+    pub fn warn_each<K>(&self, objects: &[Arc<K>], reason: Reason, action: EventAction, note: String)
     where
         K: Resource<DynamicType = ()> + Send + Sync + 'static,
     {
@@ -53,13 +48,7 @@ impl Events {
     }
 
     /// Publishes that something went as it should, in the background.
-    pub fn normal<K: Resource<DynamicType = ()>>(
-        &self,
-        object: &K,
-        reason: &'static str,
-        action: &'static str,
-        note: String,
-    ) {
+    pub fn normal<K: Resource<DynamicType = ()>>(&self, object: &K, reason: Reason, action: EventAction, note: String) {
         self.publish(object, EventType::Normal, reason, action, note);
     }
 
@@ -67,8 +56,8 @@ impl Events {
         &self,
         object: &K,
         type_: EventType,
-        reason: &str,
-        action: &str,
+        reason: Reason,
+        action: EventAction,
         note: String,
     ) {
         let (event, reference) = (event(type_, reason, action, note), reference(object));
@@ -82,8 +71,8 @@ fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
     ObjectReference { resource_version: None, ..object.object_ref(&()) }
 }
 
-fn event(type_: EventType, reason: &str, action: &str, note: String) -> Event {
-    Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None }
+fn event(type_: EventType, reason: Reason, action: EventAction, note: String) -> Event {
+    Event { type_, reason: reason.to_string(), note: Some(note), action: action.to_string(), secondary: None }
 }
 
 async fn publish(recorder: &Recorder, event: &Event, reference: &ObjectReference) {

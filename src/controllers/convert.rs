@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bullpen_api::{
-    InstancePool, LaunchConfig, MemberState, NamespacesFrom, PoolClaim, PoolMember, PoolMemberStatus, condition_is_true,
+    ConditionType, InstancePool, LaunchConfig, MemberState, NamespacesFrom, PoolClaim, PoolMember, PoolMemberStatus,
+    condition_is_true, find_condition,
 };
 use bullpen_plan::claim::lifetime::TermRules;
 use bullpen_plan::claim::queue::Labels;
@@ -81,14 +82,14 @@ fn is_set_aside(member: &PoolMember) -> bool {
 
 /// Whether a member is kept from all claims because its machine was claimed before.
 pub fn is_quarantined(member: &PoolMember) -> bool {
-    member.status.as_ref().is_some_and(|status| condition_is_true(&status.conditions, "Quarantined"))
+    member.status.as_ref().is_some_and(|status| condition_is_true(&status.conditions, ConditionType::Quarantined))
 }
 
 /// What a member says of why its machine's end does not come.
 pub fn said_stuck(member: &PoolMember) -> Option<Stuck> {
     let conditions = &member.status.as_ref()?.conditions;
-    let stalled = conditions.iter().find(|condition| condition.type_ == "Stalled" && condition.status == "True")?;
-    Stuck::ALL.into_iter().find(|stuck| stuck.reason() == stalled.reason)
+    let stalled = find_condition(conditions, ConditionType::Stalled, true)?;
+    Stuck::ALL.into_iter().find(|stuck| stalled.reason == stuck.reason())
 }
 
 /// The members of a pool that a person should look at.

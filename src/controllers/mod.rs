@@ -31,6 +31,7 @@ use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::Clients;
 use crate::cluster::events::Events;
 use crate::cluster::{Leadership, Writes, watch};
+use crate::provider::Registry;
 use crate::runtime::heartbeat::{self, Heartbeat};
 use crate::runtime::work_queue::{self, WorkItem, WorkKey};
 use crate::state::{ObjectKey, World};
@@ -76,6 +77,8 @@ pub const WATCHES_CHECK: &str = "watches";
 pub struct Equipment {
     /// Ways to the API server.
     pub clients: Clients,
+    /// The kinds of provider that launch configs may be for.
+    pub providers: Registry,
     /// What was heard of it.
     pub api_health: ApiHealth,
     /// Metrics.
@@ -98,7 +101,7 @@ pub async fn run(settings: Settings, equipment: Equipment, leadership: Leadershi
         wakers,
     };
     let controllers = Controllers::new(settings, &equipment, leadership, common.clone(), shutdown.clone());
-    let Equipment { clients, api_health, metrics, health } = equipment;
+    let Equipment { clients, api_health, metrics, health, .. } = equipment;
     miss_watches(&health, &api_health, &metrics, &feeds);
 
     let mut tasks = JoinSet::new();
@@ -141,7 +144,7 @@ impl Controllers {
         shutdown: CancellationToken,
     ) -> Self {
         let term = Term { started: Timestamp::now(), leadership };
-        let clouds = Clouds::new(common.metrics.clone(), settings.installation);
+        let clouds = Clouds::new(equipment.providers, common.metrics.clone(), settings.installation);
         let machines = Machines::new(term.started);
         let (pool_memories, launch_health) = (PoolMemories::default(), LaunchHealth::default());
         let direct = equipment.clients.direct.clone();

@@ -15,7 +15,8 @@ use super::convert;
 use super::member::machine_memory::Machines;
 use super::orphans::OrphanSweeper;
 use super::pool::memory::PoolMemories;
-use crate::cloud::{Audience, Scope};
+use crate::cloud::Audience;
+use crate::provider::ProviderKey;
 use crate::state::store::Changed;
 use crate::state::{Change, ObjectKey, QueueKey};
 use crate::telemetry::Health;
@@ -248,18 +249,18 @@ impl Listeners {
         Self { common, machines, sweeper }
     }
 
-    fn in_scope(&self, scope: &Scope, wanted: impl Fn(&PoolMember) -> bool) -> Vec<ObjectKey> {
+    fn bought_at(&self, provider: &ProviderKey, wanted: impl Fn(&PoolMember) -> bool) -> Vec<ObjectKey> {
         self.common.world.with(|state| {
-            let scoped: std::collections::HashSet<_> = state
+            let configs: std::collections::HashSet<_> = state
                 .launch_configs
                 .iter()
-                .filter(|(_, config)| Scope::of(&config.spec).as_ref() == Some(scope))
+                .filter(|(_, config)| self.sweeper.clouds.key(&config.spec).as_ref() == Some(provider))
                 .map(|(key, _)| key.clone())
                 .collect();
             state
                 .members
                 .iter()
-                .filter(|(_, member)| wanted(member) && scoped.contains(&convert::launch_config_of(member)))
+                .filter(|(_, member)| wanted(member) && configs.contains(&convert::launch_config_of(member)))
                 .map(|(key, _)| key.clone())
                 .collect()
         })
@@ -267,19 +268,19 @@ impl Listeners {
 }
 
 impl Audience for Listeners {
-    fn hurries(&self, scope: &Scope) -> bool {
+    fn hurries(&self, provider: &ProviderKey) -> bool {
         let moving = |member: &PoolMember| {
             convert::deleting(member) || matches!(convert::state(member), MemberState::Pending | MemberState::Warming)
         };
-        !self.in_scope(scope, moving).is_empty()
+        !self.bought_at(provider, moving).is_empty()
     }
 
     fn machine_changed(&self, member: ObjectKey) {
         self.common.wakers.members.wake(member);
     }
 
-    fn first_listed(&self, scope: &Scope) {
-        for member in self.in_scope(scope, |_| true) {
+    fn first_listed(&self, provider: &ProviderKey) {
+        for member in self.bought_at(provider, |_| true) {
             self.common.wakers.members.wake(member);
         }
         // Ready members may be handed out now that their tags were seen.
@@ -289,12 +290,12 @@ impl Audience for Listeners {
         }
     }
 
-    fn answering_changed(&self, scope: &Scope) {
+    fn answering_changed(&self, provider: &ProviderKey) {
         let configs: Vec<_> = self.common.world.with(|state| {
             state
                 .launch_configs
                 .iter()
-                .filter(|(_, config)| Scope::of(&config.spec).as_ref() == Some(scope))
+                .filter(|(_, config)| self.sweeper.clouds.key(&config.spec).as_ref() == Some(provider))
                 .map(|(key, _)| key.clone())
                 .collect()
         });
@@ -303,19 +304,19 @@ impl Audience for Listeners {
         }
     }
 
-    fn identity_changed(&self, scope: &Scope) {
-        self.answering_changed(scope);
-        for member in self.in_scope(scope, |_| true) {
+    fn identity_changed(&self, provider: &ProviderKey) {
+        self.answering_changed(provider);
+        for member in self.bought_at(provider, |_| true) {
             self.common.wakers.members.wake(member);
         }
     }
 
-    fn listed(&self, scope: &Scope) {
+    fn listed(&self, provider: &ProviderKey) {
         // A list that began before a call for a machine may be the first to show what became of it, and is then too old to
         // count; the next one shows nothing new.
         for member in self.machines.overtaken() {
             self.common.wakers.members.wake(member);
         }
-        crate::controllers::orphans::sweep::listed(&self.sweeper, scope);
+        crate::controllers::orphans::sweep::listed(&self.sweeper, provider);
     }
 }

@@ -6,16 +6,17 @@ use bullpen_api::{InstancePool, MemberState, PoolMember};
 
 use super::common::Common;
 use super::convert;
-use crate::cloud::Scope;
+use crate::cloud::Clouds;
+use crate::provider::ProviderKey;
 use crate::state::ObjectKey;
 
 /// Holds of a cloud changed: whoever buys there, or waits to, looks anew.
-pub fn scope(common: &Common, scope: &Scope) {
+pub fn buyers(common: &Common, clouds: &Clouds, provider: &ProviderKey) {
     let (configs, pools, members) = common.world.with(|state| {
         let configs: HashSet<_> = state
             .launch_configs
             .iter()
-            .filter(|(_, config)| Scope::of(&config.spec).as_ref() == Some(scope))
+            .filter(|(_, config)| clouds.key(&config.spec).as_ref() == Some(provider))
             .map(|(key, _)| key.clone())
             .collect();
         let uses = |key: &ObjectKey, pool: &InstancePool| {

@@ -1,8 +1,9 @@
-//! The trait that every cloud is reached through, and its providers.
+//! The trait that every cloud is reached through, its providers, and which of them a launch config is for.
 //!
 //! One provider object is one account in one region. Nothing here waits for a machine to change its state: every call
 //! returns once the cloud has answered it, and the caller looks again later.
 
+pub mod registry;
 mod simulated;
 pub mod tags;
 
@@ -11,12 +12,14 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bullpen_api::LaunchConfigSpec;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use bullpen_api::Market;
 pub use bullpen_plan::{CapacityScope, ProviderError};
 
+pub use registry::{NoProvider, ProviderKey, ProviderKind, Registry};
 pub use simulated::SimulatedProvider;
 pub use tags::OwnTags;
 
@@ -26,9 +29,6 @@ pub use tags::OwnTags;
 /// [`ProviderError::Transient`].
 #[async_trait]
 pub trait Provider: fmt::Debug + Send + Sync {
-    /// The kind of cloud, as a metric label: `simulated`.
-    fn kind(&self) -> &'static str;
-
     /// How long after a create call a machine may still come up that [`find`](Self::find) has not shown yet.
     fn create_grace(&self) -> Duration;
 
@@ -46,7 +46,8 @@ pub trait Provider: fmt::Debug + Send + Sync {
 
     /// Asks for one machine, or shows the one that the same token already bought.
     ///
-    /// The answer is whatever the machine is by now: a retry may well show one that is [`InstancePhase::Terminated`].
+    /// What is sent follows from the request alone, so that a retry sends the same bytes. The answer is whatever the
+    /// machine is by now: a retry may well show one that is [`InstancePhase::Terminated`].
     ///
     /// # Errors
     /// See [`ProviderError::is_definite_refusal`] for the errors after which this call has surely made no machine.
@@ -125,8 +126,7 @@ pub struct Identity {
 }
 
 /// All that defines one machine. A retry sends it again unchanged, so it holds nothing that differs between attempts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateRequest {
     /// The idempotency token: the member's uid.
     pub token: String,
@@ -139,30 +139,12 @@ pub struct CreateRequest {
     /// The image, resolved to what never changes its content.
     pub image: String,
     /// What the machine runs at its first boot.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<String>,
     /// Everything that [`tags::all`] made.
     pub tags: BTreeMap<String, String>,
-    /// What only one kind of cloud knows.
-    pub options: ProviderOptions,
-}
-
-/// The fields of a create that only one kind of cloud has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum ProviderOptions {
-    /// For the simulated cloud.
-    Simulated(SimulatedBoot),
-}
-
-/// How long a simulated machine takes to boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SimulatedBoot {
-    /// Milliseconds from the accepted create to running.
-    pub boot_milliseconds: u32,
-    /// How far, in percent, a boot may be shorter or longer.
-    pub boot_jitter_percent: u32,
+    /// The launch config. A provider reads its own block of it, for what only this kind of cloud knows, and nothing else:
+    /// the fields above say the rest as the member was written for it.
+    pub launch_config: LaunchConfigSpec,
 }
 
 /// One machine as the cloud shows it.

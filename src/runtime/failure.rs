@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::backoff::{Backoff, Bounds};
 use crate::cluster::{NotLeading, WriteError};
-use crate::provider::ProviderError;
+use crate::provider::NoProvider;
 use crate::state::ObjectKey;
 
 /// How long what failed is left alone.
@@ -30,9 +30,12 @@ pub enum Failure {
     /// The launch config of a member is not there, so its cloud cannot be reached.
     #[error("launch config {0} is not there, so the machine cannot be reached")]
     NoLaunchConfig(ObjectKey),
+    /// The launch config has no provider, or its cloud was not opened yet.
+    #[error("launch config {0} has no cloud at the moment, so the machine cannot be reached")]
+    NoCloud(ObjectKey),
     /// The launch config does not make a provider.
     #[error("launch config {0} cannot be used: {1}")]
-    Provider(ObjectKey, ProviderError),
+    Provider(ObjectKey, NoProvider),
 }
 
 impl From<WriteError> for Failure {

@@ -102,7 +102,7 @@ struct Queue<K> {
 
 /// How a task ended that did not do what it was for.
 #[derive(Debug, Error)]
-enum Trouble {
+enum PassTrouble {
     #[error(transparent)]
     Failed(Failure),
     #[error("it panicked: see standard error")]
@@ -163,8 +163,8 @@ impl<K: WorkKey> Queue<K> {
         let mut run = Box::pin(reconcile(key.clone()));
         let id = match catch_unwind(AssertUnwindSafe(|| (&mut run).now_or_never())) {
             Ok(None) => self.tasks.spawn(run).id(),
-            Ok(Some(outcome)) => return self.settle(&key, since, outcome.map_err(Trouble::Failed)),
-            Err(_) => return self.settle(&key, since, Err(Trouble::Panicked)),
+            Ok(Some(outcome)) => return self.settle(&key, since, outcome.map_err(PassTrouble::Failed)),
+            Err(_) => return self.settle(&key, since, Err(PassTrouble::Panicked)),
         };
         self.busy.insert(key.clone());
         self.running.insert(id, Running { item: WorkItem::Key(key), since });
@@ -173,8 +173,8 @@ impl<K: WorkKey> Queue<K> {
     /// The key to run again at once, if it changed while it ran.
     fn finish(&mut self, finished: Result<(Id, Outcome), JoinError>) -> Option<K> {
         let (id, outcome) = match finished {
-            Ok((id, outcome)) => (id, outcome.map_err(Trouble::Failed)),
-            Err(panic) => (panic.id(), Err(Trouble::Panicked)),
+            Ok((id, outcome)) => (id, outcome.map_err(PassTrouble::Failed)),
+            Err(panic) => (panic.id(), Err(PassTrouble::Panicked)),
         };
         let Running { item, since } = self.running.remove(&id)?;
         let WorkItem::Key(key) = item else {
@@ -187,9 +187,9 @@ impl<K: WorkKey> Queue<K> {
     }
 
     /// Notes how a run for a key ended, and when the next one is due.
-    fn settle(&mut self, key: &K, since: Instant, outcome: Result<Option<Timestamp>, Trouble>) {
+    fn settle(&mut self, key: &K, since: Instant, outcome: Result<Option<Timestamp>, PassTrouble>) {
         let again = match outcome {
-            Err(Trouble::Failed(Failure::NotLeading(_))) => {
+            Err(PassTrouble::Failed(Failure::NotLeading(_))) => {
                 debug!(controller = self.controller.as_str(), %key, "left alone: this process does not lead at the moment");
                 Some(NOT_LEADING)
             }

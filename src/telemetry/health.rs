@@ -36,7 +36,7 @@ enum Check {
     Asked(Arc<dyn Fn(Instant) -> Option<String> + Send + Sync>),
 }
 
-enum Verdict<'check> {
+enum CheckState<'check> {
     Good,
     Open(Cow<'check, str>),
     Bad(Cow<'check, str>),
@@ -122,15 +122,15 @@ impl Health {
         let mut report = Report { good: true, body: String::new() };
         if for_readiness {
             let verdict = if state.ready {
-                Verdict::Good
+                CheckState::Good
             } else {
-                Verdict::Bad("the process has not said that it is ready".into())
+                CheckState::Bad("the process has not said that it is ready".into())
             };
             report.add("ready", &verdict);
         }
         for (name, check) in &state.checks {
             let verdict = match check.verdict_at(now) {
-                Verdict::Open(reason) if for_readiness => Verdict::Bad(reason),
+                CheckState::Open(reason) if for_readiness => CheckState::Bad(reason),
                 verdict => verdict,
             };
             report.add(name, &verdict);
@@ -141,15 +141,17 @@ impl Health {
 }
 
 impl Check {
-    fn verdict_at(&self, now: Instant) -> Verdict<'_> {
+    fn verdict_at(&self, now: Instant) -> CheckState<'_> {
         match self {
-            Self::Awaited => Verdict::Open("nothing heard yet".into()),
-            Self::Held(reason) => Verdict::Open(reason.into()),
-            Self::Passed => Verdict::Good,
-            Self::PassedUntil { deadline, .. } if now <= *deadline => Verdict::Good,
-            Self::PassedUntil { within, .. } => Verdict::Bad(format!("nothing heard for more than {within:?}").into()),
-            Self::Failed(reason) => Verdict::Bad(reason.into()),
-            Self::Asked(look) => look(now).map_or(Verdict::Good, |reason| Verdict::Bad(reason.into())),
+            Self::Awaited => CheckState::Open("nothing heard yet".into()),
+            Self::Held(reason) => CheckState::Open(reason.into()),
+            Self::Passed => CheckState::Good,
+            Self::PassedUntil { deadline, .. } if now <= *deadline => CheckState::Good,
+            Self::PassedUntil { within, .. } => {
+                CheckState::Bad(format!("nothing heard for more than {within:?}").into())
+            }
+            Self::Failed(reason) => CheckState::Bad(reason.into()),
+            Self::Asked(look) => look(now).map_or(CheckState::Good, |reason| CheckState::Bad(reason.into())),
         }
     }
 }
@@ -157,19 +159,19 @@ impl Check {
 impl Debug for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.verdict_at(Instant::now()) {
-            Verdict::Good => f.write_str("Good"),
-            Verdict::Open(reason) => write!(f, "Open({reason})"),
-            Verdict::Bad(reason) => write!(f, "Bad({reason})"),
+            CheckState::Good => f.write_str("Good"),
+            CheckState::Open(reason) => write!(f, "Open({reason})"),
+            CheckState::Bad(reason) => write!(f, "Bad({reason})"),
         }
     }
 }
 
 impl Report {
-    fn add(&mut self, name: &str, verdict: &Verdict<'_>) {
+    fn add(&mut self, name: &str, verdict: &CheckState<'_>) {
         let written = match verdict {
-            Verdict::Good => writeln!(self.body, "[+]{name} ok"),
-            Verdict::Open(reason) => writeln!(self.body, "[ ]{name}: {reason}"),
-            Verdict::Bad(reason) => {
+            CheckState::Good => writeln!(self.body, "[+]{name} ok"),
+            CheckState::Open(reason) => writeln!(self.body, "[ ]{name}: {reason}"),
+            CheckState::Bad(reason) => {
                 self.good = false;
                 writeln!(self.body, "[-]{name}: {reason}")
             }

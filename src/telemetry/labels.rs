@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use bullpen_api::ErrorClass;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
 /// An enum whose variants are all the values that a label can have.
@@ -296,17 +297,17 @@ label_values! {
     }
 }
 
-impl FailureClass {
-    /// The class of this name, as `lastError.class` has it.
-    pub fn named(class: &str) -> Self {
+impl From<ErrorClass> for FailureClass {
+    /// No member fails for good by an error that may pass, so those have no value of their own.
+    fn from(class: ErrorClass) -> Self {
         match class {
-            "LaunchTimeout" => Self::LaunchTimeout,
-            "WarmingTimeout" => Self::WarmingTimeout,
-            "InstanceGone" => Self::InstanceGone,
-            "Invalid" => Self::Invalid,
-            "Quota" => Self::Quota,
-            "Capacity" => Self::Capacity,
-            _ => Self::Other,
+            ErrorClass::LaunchTimeout => Self::LaunchTimeout,
+            ErrorClass::WarmingTimeout => Self::WarmingTimeout,
+            ErrorClass::InstanceGone => Self::InstanceGone,
+            ErrorClass::Invalid => Self::Invalid,
+            ErrorClass::Quota => Self::Quota,
+            ErrorClass::Capacity => Self::Capacity,
+            ErrorClass::RateLimited | ErrorClass::Auth | ErrorClass::NotFound | ErrorClass::Transient => Self::Other,
         }
     }
 }

@@ -21,7 +21,7 @@ async fn a_create_is_refused_with_each_kind_of_error_and_makes_no_machine() {
     for class in ["RateLimited", "Quota", "Auth", "Invalid", "NotFound", "Transient"] {
         server.faults(on("create", &json!({"error": {"class": class}}))).await;
         let error = cloud.create(&request("here", "a")).await.unwrap_err();
-        assert_eq!(error.class(), class);
+        assert_eq!(error.class().as_str(), class);
         assert_eq!(error.is_definite_refusal(), !matches!(class, "NotFound" | "Transient"));
     }
     let scopes = [
@@ -250,7 +250,7 @@ async fn a_tag_call_that_fails_leaves_the_tags_and_one_that_works_adds_its_own()
     let made = cloud.create(&request("here", "a")).await.unwrap();
     let claim = [("bullpen.dev/claim".to_owned(), "c-1".to_owned())].into();
     assert!(cloud.can_tag());
-    assert_eq!(cloud.tag(&made.id, &claim).await.unwrap_err().class(), "Transient");
+    assert_eq!(cloud.tag(&made.id, &claim).await.unwrap_err().class().as_str(), "Transient");
     assert_eq!(cloud.get(&made.id).await.unwrap().tags, made.tags);
     cloud.tag(&made.id, &claim).await.unwrap();
     let tags = cloud.get(&made.id).await.unwrap().tags;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bullpen::provider::{CreateRequest, Market, ProviderOptions, SimulatedBoot, SimulatedProvider, tags};
+use bullpen::provider::{CreateRequest, Market, SimulatedProvider, tags};
 use bullpen_simcloud::ledger::{Entry, State, What};
 use bullpen_simcloud::{Options, serve};
 use serde_json::Value;
@@ -92,7 +92,11 @@ pub(crate) fn request(installation: &str, token: &str) -> CreateRequest {
         image: "img-1".to_owned(),
         user_data: Some("#!/bin/sh\n".to_owned()),
         tags: tags::all(&owner, &BTreeMap::new()),
-        options: ProviderOptions::Simulated(SimulatedBoot { boot_milliseconds: 50, boot_jitter_percent: 20 }),
+        launch_config: serde_json::from_value(serde_json::json!({
+            "region": "r1", "zone": "r1-a", "instanceType": "small", "image": "img-1",
+            "simulated": { "endpoint": "http://127.0.0.1", "bootMilliseconds": 50, "bootJitterPercent": 20 },
+        }))
+        .unwrap(),
     }
 }
 

@@ -1,7 +1,7 @@
-//! What the four resources share: references, errors on record, conditions, and pieces of schema.
+//! What the four resources share: references, errors on record, and pieces of schema.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -62,61 +62,6 @@ pub fn bounded_message(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().take(MAX_MESSAGE - 1).chain(['…']).collect()
-}
-
-/// What a condition should say; becomes a `metav1.Condition` by [`set_condition`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConditionValue {
-    /// The type, such as `Ready`.
-    pub type_: &'static str,
-    /// Whether it holds.
-    pub holds: bool,
-    /// One CamelCase word for machines.
-    pub reason: &'static str,
-    /// A sentence for people.
-    pub message: String,
-}
-
-impl ConditionValue {
-    /// A condition that is true or false, with its reason and message.
-    pub fn new(type_: &'static str, holds: bool, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { type_, holds, reason, message: message.into() }
-    }
-}
-
-/// Puts `value` into `conditions`. `lastTransitionTime` moves only when the status of the condition does,
-/// so that setting the same thing again changes nothing.
-pub fn set_condition(conditions: &mut Vec<Condition>, value: &ConditionValue, generation: Option<i64>, now: Timestamp) {
-    let status = if value.holds { "True" } else { "False" };
-    let message = bounded_message(&value.message);
-    if let Some(existing) = conditions.iter_mut().find(|condition| condition.type_ == value.type_) {
-        if existing.status != status {
-            existing.last_transition_time = whole_seconds(now);
-            status.clone_into(&mut existing.status);
-        }
-        value.reason.clone_into(&mut existing.reason);
-        existing.message = message;
-        existing.observed_generation = generation;
-        return;
-    }
-    conditions.push(Condition {
-        type_: value.type_.to_owned(),
-        status: status.to_owned(),
-        reason: value.reason.to_owned(),
-        message,
-        observed_generation: generation,
-        last_transition_time: whole_seconds(now),
-    });
-}
-
-/// Whether `conditions` has `type_` with status True.
-pub fn condition_is_true(conditions: &[Condition], type_: &str) -> bool {
-    conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
-}
-
-/// `metav1.Time` has whole seconds: anything finer would come back from the server as another value.
-fn whole_seconds(moment: Timestamp) -> Time {
-    Time(Timestamp::from_second(moment.as_second()).unwrap_or(moment))
 }
 
 /// A moment as `MicroTime` carries it: whole microseconds, so that it compares equal after a round trip.
@@ -190,36 +135,6 @@ pub(super) fn tags_schema(_: &mut SchemaGenerator) -> Schema {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn setting_the_same_condition_again_changes_nothing() {
-        let mut conditions = Vec::new();
-        let value = ConditionValue::new("Ready", true, "Enough", "3 of 3 ready");
-        set_condition(&mut conditions, &value, Some(1), Timestamp::from_second(1_000).unwrap());
-        let first = conditions.clone();
-        set_condition(&mut conditions, &value, Some(1), Timestamp::from_second(2_000).unwrap());
-        assert_eq!(first, conditions);
-    }
-
-    #[test]
-    fn a_condition_that_turns_records_when() {
-        let mut conditions = Vec::new();
-        set_condition(
-            &mut conditions,
-            &ConditionValue::new("Ready", true, "A", ""),
-            None,
-            Timestamp::from_second(1).unwrap(),
-        );
-        set_condition(
-            &mut conditions,
-            &ConditionValue::new("Ready", false, "B", ""),
-            None,
-            Timestamp::from_second(9).unwrap(),
-        );
-        assert_eq!(conditions.len(), 1);
-        assert_eq!(conditions[0].status, "False");
-        assert_eq!(conditions[0].last_transition_time.0.as_second(), 9);
-    }
 
     #[test]
     fn a_long_message_is_cut_to_what_the_api_accepts() {

@@ -3,6 +3,7 @@
 
 mod claim_rules;
 mod common;
+mod conditions;
 pub mod crds;
 mod instance_pool;
 mod launch_config;
@@ -15,17 +16,17 @@ mod upkeep;
 mod user_data;
 
 pub use claim_rules::{AllowedNamespaces, ClaimRules, NamespaceSelector, NamespacesFrom, WhenEmpty};
-pub use common::{
-    ConditionValue, InstanceAddress, MAX_MESSAGE, ObjectRef, RecordedError, bounded_message, condition_is_true,
-    micro_time, set_condition,
+pub use common::{InstanceAddress, MAX_MESSAGE, ObjectRef, RecordedError, bounded_message, micro_time};
+pub use conditions::{
+    ConditionType, ConditionValue, ErrorClass, EventAction, Reason, condition_is_true, find_condition, set_condition,
 };
 pub use instance_pool::{
     EffectiveTarget, InstancePool, InstancePoolSpec, InstancePoolStatus, LaunchConfigInUse, LifecycleClass,
     MemberCounts, PoolLaunchConfig, PoolState, ProviderReadiness, Provisioning, Readiness, TargetSource, Template,
 };
 pub use launch_config::{
-    LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans, RecentError,
-    SimulatedProviderConfig,
+    LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans, ProviderBlock,
+    RecentError, SimulatedProviderConfig,
 };
 pub use names::{
     ANNOTATION_CONFIRM_SWEEP, ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, ANNOTATION_SCHEMA_DIGEST,

@@ -1,11 +1,11 @@
 //! `kubectl bullpen members`: the machines of pools.
 
-use bullpen_api::{InstancePool, LABEL_POOL, MemberState, PoolMember};
+use bullpen_api::{ConditionType, InstancePool, LABEL_POOL, MemberState, PoolMember, condition_is_true};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 
-use super::pools::{said, scope};
+use super::pools::scope;
 use super::shared::failure::Failure;
 use super::shared::printing;
 use super::shared::printing::{Table, age};
@@ -95,9 +95,14 @@ fn table(members: &[PoolMember], wide: bool, namespaces: bool, now: Timestamp) -
 
 /// Where the member is in its life, with what a person or the operator put on top of it.
 pub(super) fn state(member: &PoolMember) -> String {
+    state_words(member).join(",")
+}
+
+/// The same, one word for each.
+pub(super) fn state_words(member: &PoolMember) -> Vec<&'static str> {
     let status = member.status.as_ref();
     let mut words = vec![status.map(|status| status.state).unwrap_or_default().as_str()];
-    let quarantined = status.is_some_and(|status| said(&status.conditions, "Quarantined", "True").is_some());
+    let quarantined = status.is_some_and(|status| condition_is_true(&status.conditions, ConditionType::Quarantined));
     for (holds, word) in [
         (member.metadata.deletion_timestamp.is_some(), "Terminating"),
         (member.spec.cordoned, "Cordoned"),
@@ -106,7 +111,7 @@ pub(super) fn state(member: &PoolMember) -> String {
     ] {
         words.extend(holds.then_some(word));
     }
-    words.join(",")
+    words
 }
 
 /// Why a person set it aside, or why it failed.

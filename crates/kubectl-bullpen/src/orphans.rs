@@ -1,11 +1,10 @@
 //! `kubectl bullpen orphans`: machines that no member needs, and what becomes of them.
 
-use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, LaunchConfig};
+use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, ConditionType, LaunchConfig, Reason, condition_is_true, find_condition};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 
-use super::pools::said;
 use super::shared::events;
 use super::shared::events::Told;
 use super::shared::failure::Failure;
@@ -15,6 +14,9 @@ use super::shared::session::{Output, OutputOption, Session};
 
 /// How many Events are shown.
 const LATELY: usize = 10;
+
+/// The reasons of Events about sweeps.
+const SWEEPS: [Reason; 3] = [Reason::Swept, Reason::SweepBlocked, Reason::SweepDryRun];
 
 /// Arguments of `orphans`.
 #[derive(Debug, clap::Args)]
@@ -65,7 +67,7 @@ async fn sweeps(args: &OrphansArgs, session: &Session) -> Result<Vec<Told>, Fail
     } else {
         events::find(session, &session.namespace, selector).await?
     };
-    found.retain(|event| ["Swept", "SweepBlocked", "SweepDryRun"].contains(&event.reason.as_str()));
+    found.retain(|event| SWEEPS.iter().any(|reason| event.reason == *reason));
     Ok(found)
 }
 
@@ -83,7 +85,7 @@ fn table(configs: &[LaunchConfig], namespaces: bool) -> Table {
         if more > 0 {
             machines = format!("{machines} and {more} more");
         }
-        let blocked = said(&status.conditions, "SweepBlocked", "True").is_some();
+        let blocked = condition_is_true(&status.conditions, ConditionType::SweepBlocked);
         let mut row = vec![
             config.name_any(),
             status.identity.map(|identity| identity.account).unwrap_or_default(),
@@ -103,7 +105,7 @@ fn table(configs: &[LaunchConfig], namespaces: bool) -> Table {
 /// What a person may do.
 fn advice(config: &LaunchConfig) -> String {
     let status = config.status.as_ref();
-    let blocked = status.and_then(|status| said(&status.conditions, "SweepBlocked", "True"));
+    let blocked = status.and_then(|status| find_condition(&status.conditions, ConditionType::SweepBlocked, true));
     let code = status.and_then(|status| status.orphans.as_ref()).map(|orphans| orphans.code.as_str());
     let (name, namespace) = (config.name_any(), config.namespace().unwrap_or_default());
     match (blocked, code) {

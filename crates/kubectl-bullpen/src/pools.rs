@@ -1,6 +1,6 @@
 //! `kubectl bullpen pools`: one line each, and what is wrong with it.
 
-use bullpen_api::InstancePool;
+use bullpen_api::{ConditionType, InstancePool, Reason, find_condition};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
@@ -111,11 +111,6 @@ pub(super) fn shortened(text: &str, most: usize) -> String {
     text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// A condition of this type and status.
-pub(super) fn said<'a>(conditions: &'a [Condition], type_: &str, status: &str) -> Option<&'a Condition> {
-    conditions.iter().find(|condition| condition.type_ == type_ && condition.status == status)
-}
-
 /// The first thing that is in the pool's way, in its own words; nothing if all is well. What a person asked for is no
 /// trouble.
 pub(super) fn trouble(pool: &InstancePool) -> Option<String> {
@@ -124,25 +119,27 @@ pub(super) fn trouble(pool: &InstancePool) -> Option<String> {
     };
     let conditions = &status.conditions;
     let wants_more = status.waiting_claims > 0 || status.deficit > 0;
-    let asked_for = |condition: &&Condition| condition.reason != "Draining";
-    let found = said(conditions, "Stalled", "True")
+    let asked_for = |condition: &&Condition| condition.reason != Reason::Draining;
+    let found = find_condition(conditions, ConditionType::Stalled, true)
         .or_else(|| {
-            said(conditions, "Ready", "False").filter(|found| asked_for(found) && found.reason != "BelowMinSize")
+            find_condition(conditions, ConditionType::Ready, false)
+                .filter(|found| asked_for(found) && found.reason != Reason::BelowMinSize)
         })
-        .or_else(|| said(conditions, "ProvisioningHealthy", "False"))
-        .or_else(|| said(conditions, "CapacityAvailable", "False"))
-        .or_else(|| said(conditions, "TerminationHealthy", "False"))
-        .or_else(|| said(conditions, "Quarantined", "True"))
+        .or_else(|| find_condition(conditions, ConditionType::ProvisioningHealthy, false))
+        .or_else(|| find_condition(conditions, ConditionType::CapacityAvailable, false))
+        .or_else(|| find_condition(conditions, ConditionType::TerminationHealthy, false))
+        .or_else(|| find_condition(conditions, ConditionType::Quarantined, true))
         .or_else(|| {
-            said(conditions, "TemplateCurrent", "False").filter(|found| found.reason == "ProgressDeadlineExceeded")
+            find_condition(conditions, ConditionType::TemplateCurrent, false)
+                .filter(|found| found.reason == Reason::ProgressDeadlineExceeded)
         })
-        .or_else(|| said(conditions, "AtMaxSize", "True").filter(|_| wants_more))
-        .or_else(|| said(conditions, "Ready", "False").filter(asked_for))
+        .or_else(|| find_condition(conditions, ConditionType::AtMaxSize, true).filter(|_| wants_more))
+        .or_else(|| find_condition(conditions, ConditionType::Ready, false).filter(asked_for))
         .or_else(|| {
             // A deletion that claims keep from its end looks like one that hangs.
             let deleting = pool.metadata.deletion_timestamp.is_some();
-            said(conditions, "Drained", "False").filter(|found| {
-                found.reason == "HeldMembersRemain" || (deleting && found.reason == "ClaimedMembersRemain")
+            find_condition(conditions, ConditionType::Drained, false).filter(|found| {
+                found.reason == Reason::HeldMembersRemain || (deleting && found.reason == Reason::ClaimedMembersRemain)
             })
         })?;
     Some(words(found))

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bullpen_api::{InstancePool, MemberCounts, PoolState};
+use bullpen_api::{ConditionType, InstancePool, MemberCounts, PoolState, condition_is_true, find_condition};
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use super::pools::{said, words};
+use super::pools::words;
 use super::shared::durations;
 use super::shared::failure::Failure;
 use super::shared::printing;
@@ -49,10 +49,10 @@ pub(super) async fn drain(args: &DrainArgs, session: &Session) -> Result<(), Fai
             return Some(Err(Failure::other(format!("instancepools/{name} is not draining any more"))));
         }
         let status = pool.status.as_ref().filter(|status| status.observed_generation >= generation)?;
-        if said(&status.conditions, "Drained", "True").is_some() {
+        if condition_is_true(&status.conditions, ConditionType::Drained) {
             return Some(Ok(()));
         }
-        let remains = said(&status.conditions, "Drained", "False").map(words)?;
+        let remains = find_condition(&status.conditions, ConditionType::Drained, false).map(words)?;
         if remains != last {
             tell!("{remains}");
             last = remains;
@@ -69,7 +69,7 @@ pub(super) async fn drain(args: &DrainArgs, session: &Session) -> Result<(), Fai
     };
     match outcome {
         // It was being deleted, and went with its last member.
-        Err(failure) if failure.to_string().contains("NotFound") => {}
+        Err(failure) if failure.is_not_found() => {}
         outcome => outcome??,
     }
     say!("instancepool.bullpen.dev/{name} drained");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bullpen_api::ErrorClass;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -72,16 +73,16 @@ pub enum CapacityScope {
 }
 
 impl ProviderError {
-    /// The kind of error as a metric label and in `lastError.class`.
-    pub const fn class(&self) -> &'static str {
+    /// The kind of error, as in `lastError.class`.
+    pub const fn class(&self) -> ErrorClass {
         match self {
-            Self::RateLimited { .. } => "RateLimited",
-            Self::Quota { .. } => "Quota",
-            Self::Capacity { .. } => "Capacity",
-            Self::Auth { .. } => "Auth",
-            Self::Invalid { .. } => "Invalid",
-            Self::NotFound { .. } => "NotFound",
-            Self::Transient { .. } => "Transient",
+            Self::RateLimited { .. } => ErrorClass::RateLimited,
+            Self::Quota { .. } => ErrorClass::Quota,
+            Self::Capacity { .. } => ErrorClass::Capacity,
+            Self::Auth { .. } => ErrorClass::Auth,
+            Self::Invalid { .. } => ErrorClass::Invalid,
+            Self::NotFound { .. } => ErrorClass::NotFound,
+            Self::Transient { .. } => ErrorClass::Transient,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use bullpen_api::ConditionType;
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 use serde::Serialize;
@@ -114,10 +115,9 @@ impl Facts {
             state: text(object, "/status/state"),
             deleting: object.metadata.deletion_timestamp.is_some(),
             hold: flag(object, "/spec/hold"),
-            quarantined: conditions
-                .into_iter()
-                .flatten()
-                .any(|condition| condition["type"] == "Quarantined" && condition["status"] == "True"),
+            quarantined: conditions.into_iter().flatten().any(|condition| {
+                condition["type"] == ConditionType::Quarantined.as_str() && condition["status"] == "True"
+            }),
             claim: (!claim.name.is_empty()).then_some(claim),
             machine: Some(text(object, "/status/instance/id")).filter(|id| !id.is_empty()),
             finalizers: object.finalizers().to_vec(),

@@ -27,10 +27,10 @@ pub fn boottime() -> Boottime {
 
 /// One term of leadership, cheap to clone. A term that has ended stays so: another term is another handle.
 #[derive(Clone, Debug)]
-pub struct Leadership(Option<Arc<Term>>);
+pub struct Leadership(Option<Arc<LeaderTerm>>);
 
 #[derive(Debug)]
-struct Term {
+struct LeaderTerm {
     /// When the last accepted renewal was sent, in nanoseconds since the machine was started; 0: it is over.
     renewed: AtomicU64,
 }
@@ -43,7 +43,7 @@ impl Leadership {
 
     /// A term whose lease was acquired by a request that was sent at this moment.
     pub fn acquired(sent: Boottime) -> Self {
-        let leadership = Self(Some(Arc::new(Term { renewed: AtomicU64::new(0) })));
+        let leadership = Self(Some(Arc::new(LeaderTerm { renewed: AtomicU64::new(0) })));
         leadership.renewed(sent);
         leadership
     }

@@ -5,8 +5,8 @@ pub mod leadership;
 use std::time::Duration;
 
 use bullpen_plan::operator::election::{
-    ATTEMPT_CAP, Boottime, Elector, LEASE_DURATION, Next, RENEW_DEADLINE, RETRY_PERIOD, Record, Seen, Standing,
-    look_pause, may_act,
+    ATTEMPT_CAP, Boottime, Elector, LEASE_DURATION, LeaseRecord, Next, RENEW_DEADLINE, RETRY_PERIOD, RenewalOutcome,
+    Seen, look_pause, may_act,
 };
 use bullpen_plan::operator::liveness::ELECTION_STUCK;
 use jiff::Timestamp;
@@ -116,14 +116,14 @@ impl Election {
             }
             let left = RENEW_DEADLINE.saturating_sub(sent.since(self.renewed));
             match self.renew(ATTEMPT_CAP.min(left)).await {
-                Ok(Standing::Renewed) => {
+                Ok(RenewalOutcome::Renewed) => {
                     trouble.clear();
                     self.renewed = sent;
                     leadership.renewed(sent);
                     continue;
                 }
-                Ok(Standing::Holds) => {}
-                Ok(Standing::Lost) => {
+                Ok(RenewalOutcome::Holds) => {}
+                Ok(RenewalOutcome::Lost) => {
                     leadership.end();
                     return self.loss();
                 }
@@ -147,8 +147,8 @@ impl Election {
                     Ok(()) => return Ok(()),
                     // A renewal that was cut off may have been written meanwhile.
                     Err(error) if error.is_conflict() => match self.examine(RELEASE_CAP).await? {
-                        Standing::Lost => return Ok(()),
-                        Standing::Holds | Standing::Renewed => {}
+                        RenewalOutcome::Lost => return Ok(()),
+                        RenewalOutcome::Holds | RenewalOutcome::Renewed => {}
                     },
                     Err(error) => return Err(error),
                 }
@@ -197,20 +197,22 @@ impl Election {
         }
     }
 
-    async fn renew(&mut self, cap: Duration) -> Result<Standing, LeaseError> {
-        let Some(Seen { version, record }) = self.elector.renewal(Timestamp::now()) else { return Ok(Standing::Lost) };
+    async fn renew(&mut self, cap: Duration) -> Result<RenewalOutcome, LeaseError> {
+        let Some(Seen { version, record }) = self.elector.renewal(Timestamp::now()) else {
+            return Ok(RenewalOutcome::Lost);
+        };
         match self.write(Some(version), record, cap).await {
-            Ok(()) => Ok(Standing::Renewed),
+            Ok(()) => Ok(RenewalOutcome::Renewed),
             Err(error) if error.is_conflict() => match self.examine(cap).await? {
                 // An earlier renewal than this one was written: it is not known when it was sent.
-                Standing::Renewed => Ok(Standing::Holds),
+                RenewalOutcome::Renewed => Ok(RenewalOutcome::Holds),
                 standing => Ok(standing),
             },
             Err(error) => Err(error),
         }
     }
 
-    async fn examine(&mut self, cap: Duration) -> Result<Standing, LeaseError> {
+    async fn examine(&mut self, cap: Duration) -> Result<RenewalOutcome, LeaseError> {
         let seen = self.read(cap).await?;
         Ok(self.elector.examine(seen, boottime()))
     }
@@ -221,7 +223,7 @@ impl Election {
     }
 
     /// Writes the record over this version, or anew.
-    async fn write(&mut self, over: Option<String>, record: Record, cap: Duration) -> Result<(), LeaseError> {
+    async fn write(&mut self, over: Option<String>, record: LeaseRecord, cap: Duration) -> Result<(), LeaseError> {
         let mut lease = self.lease.clone().unwrap_or_default();
         lease.metadata.name = Some(self.key.name.clone());
         lease.metadata.resource_version.clone_from(&over);
@@ -278,7 +280,7 @@ fn seen(lease: &Lease) -> Seen {
     let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).filter(|own| *own > 0);
     Seen {
         version: lease.resource_version().unwrap_or_default(),
-        record: Record {
+        record: LeaseRecord {
             holder: spec.holder_identity.unwrap_or_default(),
             duration: seconds.map_or(LEASE_DURATION, Duration::from_secs),
             acquired: spec.acquire_time.map(|time| time.0),
@@ -289,7 +291,7 @@ fn seen(lease: &Lease) -> Seen {
 }
 
 /// A record as it is written; what it does not speak of stays.
-fn spec(record: &Record, before: Option<LeaseSpec>) -> LeaseSpec {
+fn spec(record: &LeaseRecord, before: Option<LeaseSpec>) -> LeaseSpec {
     LeaseSpec {
         holder_identity: Some(record.holder.clone()),
         lease_duration_seconds: i32::try_from(record.duration.as_secs()).ok(),
@@ -306,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_record_is_read_as_it_was_written_and_what_else_is_there_stays() {
-        let record = Record {
+        let record = LeaseRecord {
             holder: "one".to_owned(),
             duration: LEASE_DURATION,
             acquired: Some("2026-01-01T00:00:00.000001Z".parse().unwrap()),

@@ -1,6 +1,6 @@
 //! What Secrets and ConfigMaps hold that users refer to. Read by name, one at a time, and never written to a log.
 
-use bullpen_api::{KeyRef, UserDataSource};
+use bullpen_api::{KeyRef, Reason, UserDataSource};
 use bullpen_plan::member::first_boot::MAX_USER_DATA;
 use bullpen_plan::member::user_data::UserData;
 use bullpen_plan::operator::permissions::grant_in;
@@ -39,12 +39,12 @@ fn judge<K>(
         Ok(Some(object)) => object,
         Ok(None) => {
             let message = format!("there is no {kind} {name} in this namespace: create it with the key {key}");
-            return missing("UserDataNotFound", message);
+            return missing(Reason::UserDataNotFound, message);
         }
         Err(kube::Error::Api(status)) if status.code == 403 => {
             let resource = format!("{}s", kind.to_lowercase());
             let message = format!("not allowed to read {kind} {name}: {}", grant_in(namespace, "get", &resource));
-            return missing("UserDataForbidden", message);
+            return missing(Reason::UserDataForbidden, message);
         }
         Err(error) => {
             tracing::debug!(kind, name, %error, "user data was not read");
@@ -52,15 +52,15 @@ fn judge<K>(
         }
     };
     let Some(bytes) = content(&object) else {
-        return missing("UserDataNotFound", format!("{kind} {name} has no key {key}: add it"));
+        return missing(Reason::UserDataNotFound, format!("{kind} {name} has no key {key}: add it"));
     };
     if bytes.len() > MAX_USER_DATA {
         let message = format!("{kind} {name} has {} bytes in key {key}: at most {MAX_USER_DATA} fit", bytes.len());
-        return missing("UserDataInvalid", message);
+        return missing(Reason::UserDataInvalid, message);
     }
     match String::from_utf8(bytes) {
         Ok(text) => Some(UserData::of(Some(&text))),
-        Err(_) => missing("UserDataInvalid", format!("key {key} of {kind} {name} is no UTF-8 text")),
+        Err(_) => missing(Reason::UserDataInvalid, format!("key {key} of {kind} {name} is no UTF-8 text")),
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
             |code| kube::Error::Api(Box::new(serde_json::from_value(serde_json::json!({"code": code})).unwrap()));
         let forbidden = judge::<()>("ConfigMap", "ci", &reference(), Err(error(403)), |()| None);
         let Some(UserData::Missing { reason, message }) = forbidden else { panic!("{forbidden:?}") };
-        assert_eq!(reason, "UserDataForbidden");
+        assert_eq!(reason.as_str(), "UserDataForbidden");
         for words in ["get on configmaps in namespace ci", "by a Role", "secrets.namespaces"] {
             assert!(message.contains(words), "{message}");
         }

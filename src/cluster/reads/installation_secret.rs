@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bullpen_api::Reason;
 use bullpen_plan::member::ssh_keys::{InstallationSecret, SECRET_BYTES};
 use bullpen_plan::member::user_data::KeyTrouble;
 use k8s_openapi::ByteString;
@@ -62,7 +63,7 @@ fn new(key: &ObjectKey, bytes: &[u8]) -> Secret {
 fn judge(key: &ObjectKey, found: &Secret) -> Result<InstallationSecret, KeyTrouble> {
     let bytes = found.data.as_ref().and_then(|data| data.get(ENTRY));
     bytes.and_then(|bytes| InstallationSecret::from_bytes(&bytes.0)).ok_or_else(|| KeyTrouble {
-        reason: "InstallationSecretInvalid",
+        reason: Reason::InstallationSecretInvalid,
         message: format!(
             "Secret {key}, which SSH keys are made from, has no {SECRET_BYTES} bytes under the key {ENTRY}: restore it, \
              or delete it to have another made, and with it other keys"
@@ -73,7 +74,7 @@ fn judge(key: &ObjectKey, found: &Secret) -> Result<InstallationSecret, KeyTroub
 fn trouble(key: &ObjectKey, verb: &str, error: &kube::Error) -> KeyTrouble {
     match error {
         kube::Error::Api(status) if status.code == 403 => KeyTrouble {
-            reason: "InstallationSecretForbidden",
+            reason: Reason::InstallationSecretForbidden,
             message: format!(
                 "not allowed to {verb} Secret {key}, which SSH keys are made from: grant {verb} on it to the operator's \
                  service account, by a Role in namespace {} (the Helm chart has one)",
@@ -97,7 +98,7 @@ mod tests {
     fn what_was_made_is_what_is_read_and_is_shown_to_nobody() {
         let made = new(&key(), &[b'k'; SECRET_BYTES]);
         let mut ring = KeyRing::default();
-        assert_eq!(ring.id().unwrap_err().reason, "InstallationSecretNotRead");
+        assert_eq!(ring.id().unwrap_err().reason.as_str(), "InstallationSecretNotRead");
         ring.take(judge(&key(), &made));
         assert_eq!(ring.id().ok().as_deref(), ring.secret().unwrap().id().as_deref());
         assert_eq!(format!("{ring:?}"), "KeyRing(known)");
@@ -108,7 +109,7 @@ mod tests {
         let mut ring = KeyRing::default();
         ring.take(judge(&key(), &new(&key(), b"short")));
         let said = ring.id().unwrap_err();
-        assert_eq!(said.reason, "InstallationSecretInvalid");
+        assert_eq!(said.reason.as_str(), "InstallationSecretInvalid");
         assert!(said.message.starts_with("Secret bullpen/bullpen-installation,") && !said.message.contains("short"));
         assert!(ring.failed_for().is_some());
     }
@@ -117,7 +118,7 @@ mod tests {
     fn a_permission_that_is_missing_is_said() {
         let forbidden = kube::Error::Api(Box::new(serde_json::from_value(serde_json::json!({"code": 403})).unwrap()));
         let said = trouble(&key(), "create", &forbidden);
-        assert_eq!(said.reason, "InstallationSecretForbidden");
+        assert_eq!(said.reason.as_str(), "InstallationSecretForbidden");
         assert!(said.message.contains("grant create on it"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bullpen_api::{PoolClaim, PoolMember};
+use bullpen_api::{EventAction, PoolClaim, PoolMember, Reason};
 use bullpen_plan::claim::{ClaimView, Evidence, Fate, Found, binding, fate};
 use bullpen_plan::{claim, member};
 use jiff::{SignedDuration, Timestamp};
@@ -153,7 +153,7 @@ pub async fn lose(controller: &ClaimController, claim: &Arc<PoolClaim>) -> Resul
     if let Written::Written(_) = written {
         warn!(claim = %ObjectKey::of(claim.as_ref()), "the machine of a claim is gone");
         let note = "the machine that this claim held is gone".to_owned();
-        controller.common.events.warn(claim.as_ref(), "Lost", "Observe", note);
+        controller.common.events.warn(claim.as_ref(), Reason::Lost, EventAction::Observe, note);
     }
     Ok(())
 }

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bullpen_api::{ClaimPhase, PoolClaim, PoolMember, condition_is_true};
+use bullpen_api::{ClaimPhase, ConditionType, EventAction, PoolClaim, PoolMember, Reason, condition_is_true};
 use bullpen_plan::claim;
-use bullpen_plan::claim::lifetime::{BoundClaim, Due, TermRules, Verdict, deleted_at, judge, not_before};
-use bullpen_plan::claim::{Evidence, Found, Hold, hold};
+use bullpen_plan::claim::lifetime::{BoundClaim, Due, TermDecision, TermRules, deleted_at, judge, not_before};
+use bullpen_plan::claim::{ClaimFate, Evidence, Found, hold};
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
@@ -68,7 +68,7 @@ async fn is_lost(controller: &ClaimController, claim: &PoolClaim) -> Result<bool
     });
     // A machine that is gone while its member is there is the member's own matter: it knows more.
     let mut decided = hold(&view, &cached, false);
-    if decided == Hold::ConfirmFirst {
+    if decided == ClaimFate::ConfirmFirst {
         let found = controller.common.writes.get::<PoolMember>(&member_key).await;
         let live = Evidence::from_get(&reference.uid, convert::found(&found, convert::member_view));
         decided = hold(&view, &live, false);
@@ -76,7 +76,7 @@ async fn is_lost(controller: &ClaimController, claim: &PoolClaim) -> Result<bool
             return Err(Failure::Unproved(member_key));
         }
     }
-    Ok(decided == Hold::Lost)
+    Ok(decided == ClaimFate::Lost)
 }
 
 /// What the pool of a claim that was bound once says of its time.
@@ -98,7 +98,7 @@ async fn keep_term(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outco
     for _ in 0..MOST_LOOKS {
         let Some(bound) = BoundClaim::of(&seen) else { return Ok(None) };
         let now = Timestamp::now();
-        let Verdict { due, look_again_at } =
+        let TermDecision { due, look_again_at } =
             judge(&bound, &rules(controller, &seen), nothing_expires_before(controller, now), now);
         let write = match &due {
             Due::Nothing => return Ok(look_again_at),
@@ -134,11 +134,11 @@ fn told(controller: &ClaimController, claim: &PoolClaim, due: Due) {
         Due::Nothing | Due::Seen(_) => {}
         Due::Flag(message) => {
             warn!(claim = %key, "held for long");
-            controller.common.events.warn(claim, "HeldForLong", "Observe", message);
+            controller.common.events.warn(claim, Reason::HeldForLong, EventAction::Observe, message);
         }
         Due::End(expiry) => {
-            info!(claim = %key, reason = expiry.reason, "the claim's time is over");
-            controller.common.events.warn(claim, expiry.reason, "Expire", expiry.message);
+            info!(claim = %key, reason = %expiry.reason, "the claim's time is over");
+            controller.common.events.warn(claim, expiry.reason, EventAction::Expire, expiry.message);
         }
     }
 }
@@ -173,7 +173,7 @@ async fn end_record(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outc
 pub fn stale(state: &State, pool: &ObjectKey) -> usize {
     let flagged = |claim: &&Arc<PoolClaim>| {
         phase(claim) == ClaimPhase::Bound
-            && claim.status.as_ref().is_some_and(|status| condition_is_true(&status.conditions, "Stale"))
+            && claim.status.as_ref().is_some_and(|status| condition_is_true(&status.conditions, ConditionType::Stale))
     };
     state.claims_on(pool).filter(flagged).count()
 }

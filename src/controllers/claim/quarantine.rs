@@ -6,7 +6,7 @@ use std::time::Duration;
 use bullpen_api::{LaunchConfig, PoolMember};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cloud::{Listing, Scope};
+use crate::cloud::Listing;
 use crate::controllers::claim::ClaimController;
 use crate::controllers::common::Common;
 use crate::state::ObjectKey;
@@ -28,8 +28,7 @@ pub enum Shown {
 
 /// The last list of the cloud that a launch config buys from.
 pub fn listing(controller: &ClaimController, config: Option<&LaunchConfig>) -> Option<Arc<Listing>> {
-    let scope = Scope::of(&config?.spec)?;
-    controller.clouds.get(&scope)?.listing()
+    controller.clouds.of(&config?.spec)?.listing()
 }
 
 /// What the last list says of the machine of this member, which is not claimed.

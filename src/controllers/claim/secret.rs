@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bullpen_api::{PoolClaim, PoolMember};
+use bullpen_api::{EventAction, PoolClaim, PoolMember, Reason};
 use bullpen_plan::claim;
 use bullpen_plan::claim::Found;
 use bullpen_plan::claim::binding::{self, Present};
@@ -14,7 +14,6 @@ use kube::ResourceExt;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Bounds;
-use crate::cloud::Scope;
 use crate::cluster::writes::secrets::{Made, NotAllowed};
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
@@ -38,11 +37,11 @@ pub enum Step {
 }
 
 /// What keeps a Secret from being made.
-enum Trouble {
+enum SecretTrouble {
     /// The user is told at once.
-    Told { reason: &'static str, message: String },
+    Told { reason: Reason, message: String },
     /// It may pass before anybody needs to know.
-    Passing { reason: &'static str, message: String },
+    Passing { reason: Reason, message: String },
     /// Nothing is proved, or nobody needs to know.
     Untold,
 }
@@ -70,11 +69,11 @@ pub async fn ensure(controller: &ClaimController, claim: &PoolClaim, member: &Ar
         (backoff.failures(), backoff.not_before().unwrap_or(now))
     });
     match trouble {
-        Trouble::Told { reason, message } => tell(controller, claim, reason, &message).await,
-        Trouble::Passing { reason, message } if failures > GOES_BY_ITSELF => {
+        SecretTrouble::Told { reason, message } => tell(controller, claim, reason, &message).await,
+        SecretTrouble::Passing { reason, message } if failures > GOES_BY_ITSELF => {
             tell(controller, claim, reason, &message).await;
         }
-        Trouble::Passing { .. } | Trouble::Untold => {}
+        SecretTrouble::Passing { .. } | SecretTrouble::Untold => {}
     }
     Step::Later(until)
 }
@@ -84,7 +83,7 @@ async fn make(
     claim: &PoolClaim,
     member: &Arc<PoolMember>,
     name: &str,
-) -> Result<Step, Trouble> {
+) -> Result<Step, SecretTrouble> {
     let key = ObjectKey::new(claim.namespace().unwrap_or_default(), name);
     // What was in the way is looked at before another try: in steady state nothing is written.
     let in_the_way = controller.common.world.with(|state| state.secrets_in_the_way.contains_key(&convert::uid(claim)));
@@ -96,25 +95,25 @@ async fn make(
         Made::Made => Ok(Step::Bind(member.clone())),
         Made::Exists | Made::Unproved => match controller.common.writes.get_secret(&key).await {
             Ok(Found::Object(found)) => of_present(controller, claim, member, &key, &found).await,
-            Ok(Found::Missing | Found::Unproved) => Err(Trouble::Untold),
+            Ok(Found::Missing | Found::Unproved) => Err(SecretTrouble::Untold),
             Err(NotAllowed) => {
                 Err(forbidden(&key, "get", "there is a Secret of this name, and it cannot be read whose it is"))
             }
         },
         // The claim ends with its namespace.
-        Made::NamespaceEnds => Err(Trouble::Untold),
+        Made::NamespaceEnds => Err(SecretTrouble::Untold),
         Made::Forbidden => Err(forbidden(&key, "create", "it cannot be made")),
-        Made::Refused(words) => Err(Trouble::Told {
-            reason: "BindingSecretRefused",
+        Made::Refused(words) => Err(SecretTrouble::Told {
+            reason: Reason::BindingSecretRefused,
             message: format!("Secret {name} cannot be made, so the claim is not bound: {words}"),
         }),
     }
 }
 
-fn forbidden(secret: &ObjectKey, verb: &str, what: &str) -> Trouble {
+fn forbidden(secret: &ObjectKey, verb: &str, what: &str) -> SecretTrouble {
     let grant = grant_in(&secret.namespace, verb, "secrets");
-    Trouble::Told {
-        reason: "BindingSecretForbidden",
+    SecretTrouble::Told {
+        reason: Reason::BindingSecretForbidden,
         message: format!("Secret {}: {what}, so the claim is not bound: {grant}", secret.name),
     }
 }
@@ -124,8 +123,8 @@ async fn compose(
     claim: &PoolClaim,
     member: &Arc<PoolMember>,
     name: &str,
-) -> Result<k8s_openapi::api::core::v1::Secret, Trouble> {
-    let private = controller.ssh_keys.private_key(member).await.map_err(|trouble| Trouble::Told {
+) -> Result<k8s_openapi::api::core::v1::Secret, SecretTrouble> {
+    let private = controller.ssh_keys.private_key(member).await.map_err(|trouble| SecretTrouble::Told {
         reason: trouble.reason,
         message: format!("the key of the machine is not known, so the claim is not bound: {}", trouble.message),
     })?;
@@ -133,7 +132,7 @@ async fn compose(
         warn!(claim = %ObjectKey::of(claim), member = %member.name_any(), "its key cannot be made any more");
         let note =
             "the Secret has no ssh-privatekey: the installation secret is another than when the machine was bought";
-        controller.common.events.warn(claim, "SshKeyLost", "Bind", note.to_owned());
+        controller.common.events.warn(claim, Reason::SshKeyLost, EventAction::Bind, note.to_owned());
     }
     let file = match private {
         PrivateKey::File(file) => Some(file),
@@ -141,7 +140,7 @@ async fn compose(
     };
     let provider = controller.common.world.with(|state| {
         let config = state.launch_configs.get(&convert::launch_config_of(member))?;
-        Some(controller.clouds.get(&Scope::of(&config.spec)?)?.provider().kind())
+        Some(controller.clouds.of(&config.spec)?.kind())
     });
     Ok(binding::secret(name, claim, member, provider, file.as_ref()))
 }
@@ -153,22 +152,22 @@ async fn of_present(
     member: &Arc<PoolMember>,
     key: &ObjectKey,
     found: &k8s_openapi::api::core::v1::Secret,
-) -> Result<Step, Trouble> {
-    let reason = "BindingSecretExists";
+) -> Result<Step, SecretTrouble> {
+    let reason = Reason::BindingSecretExists;
     match binding::judge(found, claim, &convert::uid(member.as_ref())) {
         Present::Ours => Ok(Step::Bind(member.clone())),
         // Anybody may write annotations in the claim's namespace: nothing else is looked at for them.
         Present::OfAnotherMember { namespace, name, uid } if member.metadata.namespace.as_ref() == Some(&namespace) => {
             instead(controller, claim, &ObjectKey::new(namespace, name), &uid).await
         }
-        Present::OfEarlierClaim => Err(Trouble::Passing {
+        Present::OfEarlierClaim => Err(SecretTrouble::Passing {
             reason,
             message: format!(
                 "Secret {} is still that of an earlier claim of this name: it or you must delete it",
                 key.name
             ),
         }),
-        Present::OfAnotherMember { .. } | Present::Foreign => Err(Trouble::Told {
+        Present::OfAnotherMember { .. } | Present::Foreign => Err(SecretTrouble::Told {
             reason,
             message: format!(
                 "there is a Secret {} that is not this claim's: delete it or give it another name, and the claim is bound",
@@ -184,9 +183,9 @@ async fn instead(
     claim: &PoolClaim,
     member: &ObjectKey,
     uid: &str,
-) -> Result<Step, Trouble> {
+) -> Result<Step, SecretTrouble> {
     match controller.common.writes.get::<PoolMember>(member).await {
-        Found::Unproved => Err(Trouble::Untold),
+        Found::Unproved => Err(SecretTrouble::Untold),
         Found::Object(found) => {
             let gone = controller.common.world.with(|state| state.machines_gone.contains(uid));
             let view = convert::member_view(&found);
@@ -198,10 +197,10 @@ async fn instead(
 }
 
 /// Says in the claim why it is not bound, unless it says so already.
-async fn tell(controller: &ClaimController, claim: &PoolClaim, reason: &'static str, message: &str) {
+async fn tell(controller: &ClaimController, claim: &PoolClaim, reason: Reason, message: &str) {
     let Some(written) = claim::status::unfinished(claim, reason, message, Timestamp::now()) else { return };
     let key = ObjectKey::of(claim);
-    info!(claim = %key, reason, message, "not bound yet");
+    info!(claim = %key, %reason, message, "not bound yet");
     write(controller, &written).await;
 }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bullpen_api::{ClaimPhase, PoolClaim, ServedByPool, WhenEmpty};
+use bullpen_api::{ClaimPhase, ConditionType, PoolClaim, ServedByPool, WhenEmpty};
 use bullpen_plan::claim;
 use bullpen_plan::claim::queue::{
-    Admission, Notice, Order, Refusal, Said, Supply, Turn, Unserved, Verdict, judge, no_match, not_found, not_listed,
-    not_watched, over_quota, trouble,
+    Admission, Notice, Order, Said, Supply, Turn, Unserved, UnservedReason, UnservedStatus, judge, no_match, not_found,
+    not_listed, not_watched, over_quota, trouble,
 };
 use bullpen_plan::time::earliest;
 use jiff::{SignedDuration, Timestamp};
@@ -40,7 +40,7 @@ const RETRIES: Bounds = Bounds { first: Duration::from_millis(200), longest: Dur
 pub struct Message {
     /// The claim.
     pub claim: Arc<PoolClaim>,
-    verdict: Verdict,
+    verdict: UnservedStatus,
     anew: bool,
     /// The pool in whose queue it is, of one that any of several may serve.
     queue: Option<ObjectKey>,
@@ -100,7 +100,7 @@ pub fn plan<'a>(
 }
 
 /// Why the claims of a namespace are served by nobody in this queue.
-fn not_served(here: &QueueView<'_>, namespace: &str) -> Refusal {
+fn not_served(here: &QueueView<'_>, namespace: &str) -> UnservedReason {
     let QueueKey::Pool(pool) = here.key else { return no_match() };
     let own = pool.namespace.as_str();
     if !here.state.watched().contains(own) {
@@ -113,7 +113,14 @@ fn not_served(here: &QueueView<'_>, namespace: &str) -> Refusal {
 }
 
 impl Told {
-    fn judge(&mut self, here: &QueueView<'_>, key: &ObjectKey, refusal: &Refusal, notice: &Notice, now: Timestamp) {
+    fn judge(
+        &mut self,
+        here: &QueueView<'_>,
+        key: &ObjectKey,
+        refusal: &UnservedReason,
+        notice: &Notice,
+        now: Timestamp,
+    ) {
         let Some(claim) = here.state.claims.get(key) else { return };
         let mut unserved = unserved(here, key, claim, now);
         if here.state.claims_being_told.contains(&unserved.uid) {
@@ -146,7 +153,7 @@ impl Told {
         here: &QueueView<'_>,
         claim: &Arc<PoolClaim>,
         unserved: &Unserved,
-        (refusal, notice): (&Refusal, &Notice),
+        (refusal, notice): (&UnservedReason, &Notice),
         queue: Option<ObjectKey>,
         now: Timestamp,
     ) {
@@ -189,7 +196,7 @@ fn unserved(here: &QueueView<'_>, key: &ObjectKey, claim: &PoolClaim, now: Times
 
 fn said(claim: &PoolClaim) -> Option<Said> {
     let status = claim.status.as_ref()?;
-    let bound = status.conditions.iter().find(|condition| condition.type_ == "Bound")?;
+    let bound = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Bound)?;
     let place = status.queue.clone().unwrap_or_default();
     Some(Said {
         reason: bound.reason.clone(),
@@ -237,7 +244,11 @@ pub fn take(state: &mut State, key: &QueueKey, told: Told, now: Timestamp) -> (V
             continue;
         }
         // A verdict that ends a claim is awaited, whatever it was told before.
-        let again_told = message.anew && matches!(message.verdict, Verdict::Waits(_));
+        let notice = match &message.verdict {
+            UnservedStatus::Waits(notice) => Some(notice),
+            UnservedStatus::Failed(_) => None,
+        };
+        let again_told = message.anew && notice.is_some();
         if room == 0 || (again_told && anew == 0) {
             again = earliest(again, now.checked_add(TOLD_NEXT).ok());
             continue;
@@ -246,7 +257,7 @@ pub fn take(state: &mut State, key: &QueueKey, told: Told, now: Timestamp) -> (V
         if again_told {
             anew -= 1;
         }
-        state.telling.tells(&uid, again_told, now);
+        state.telling.tells(&uid, notice, again_told, now);
         state.claims_being_told.insert(uid);
         taken.push(message);
     }
@@ -258,8 +269,8 @@ pub async fn tell(common: &Common, message: &Message) {
     let (now, claim, verdict) = (Timestamp::now(), &message.claim, &message.verdict);
     let uid = convert::uid(claim.as_ref());
     let written = match verdict {
-        Verdict::Waits(notice) => claim::status::waiting(claim, notice, now),
-        Verdict::Failed(refusal) => {
+        UnservedStatus::Waits(notice) => claim::status::waiting(claim, notice, now),
+        UnservedStatus::Failed(refusal) => {
             let queue = message.queue.clone();
             let queue = queue.map(|pool| ServedByPool { namespace: pool.namespace.clone(), name: pool.name.clone() });
             claim::status::failed(claim, refusal, queue, now)

@@ -52,7 +52,7 @@ impl SshKeys {
         }
         let answer = read_or_make(&self.client, &self.place).await;
         if let Err(trouble) = &answer {
-            warn!(reason = trouble.reason, message = trouble.message, "there are no SSH keys");
+            warn!(reason = %trouble.reason, message = trouble.message, "there are no SSH keys");
         }
         self.world.with(|state| state.keyring.take(answer.clone()));
         answer

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bullpen_api::{LaunchConfig, RecentError, RecordedError, bounded_message, micro_time};
+use bullpen_api::{ErrorClass, LaunchConfig, RecentError, RecordedError, bounded_message, micro_time};
 use bullpen_plan::launch::status::remember;
-use bullpen_plan::launch::weights::Record;
+use bullpen_plan::launch::weights::SuccessRate;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
@@ -19,7 +19,7 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Known {
     /// Its success rate.
-    pub record: Record,
+    pub record: SuccessRate,
     /// The last error.
     pub last_error: Option<RecordedError>,
     /// Recent errors, the latest first.
@@ -36,7 +36,7 @@ impl LaunchHealth {
     pub fn first_seen(&self, key: &ObjectKey, config: &LaunchConfig, now: Timestamp) {
         let status = config.status.clone().unwrap_or_default();
         // 0 is what a paused one shows, and says nothing of its success.
-        let record = Record::begin(status.weight.filter(|weight| *weight > 0), now);
+        let record = SuccessRate::begin(status.weight.filter(|weight| *weight > 0), now);
         let known = Known { record, last_error: status.last_error, recent_errors: status.recent_errors, written: None };
         self.0.lock().insert(key.clone(), known);
     }
@@ -59,11 +59,11 @@ impl LaunchHealth {
     }
 
     /// Something went wrong; `counts` against its weight or does not.
-    pub fn failed(&self, key: &ObjectKey, class: &str, message: &str, counts: bool) {
+    pub fn failed(&self, key: &ObjectKey, class: ErrorClass, message: &str, counts: bool) {
         let now = Timestamp::now();
         if let Some(known) = self.0.lock().get_mut(key) {
             let error =
-                RecordedError { class: class.to_owned(), message: bounded_message(message), time: micro_time(now) };
+                RecordedError { class: class.to_string(), message: bounded_message(message), time: micro_time(now) };
             remember(&mut known.recent_errors, &error);
             known.last_error = Some(error);
             if counts {

@@ -3,21 +3,23 @@
 use std::sync::Arc;
 
 use bullpen_api::{
-    ANNOTATION_CONFIRM_SWEEP, ConditionValue, FINALIZER_LAUNCH_CONFIG, LaunchConfig, LaunchConfigIdentity,
-    LaunchConfigStatus, PoolMember, set_condition,
+    ANNOTATION_CONFIRM_SWEEP, ConditionType, ConditionValue, FINALIZER_LAUNCH_CONFIG, LaunchConfig,
+    LaunchConfigIdentity, LaunchConfigStatus, PoolMember, Reason, set_condition,
 };
 use bullpen_plan::launch::identity::{Settled, settle};
-use bullpen_plan::launch::status::{LaunchStatusInput, identity_changed, launch_status};
+use bullpen_plan::launch::status::{LaunchStatusInput, identity_changed, launch_status, no_provider};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
+use tracing::warn;
 
-use crate::cloud::{Cloud, Scope};
+use crate::cloud::Cloud;
 use crate::cluster::Written;
 use crate::controllers::convert;
 use crate::controllers::convert::place_of;
 use crate::controllers::launch_config::LaunchConfigController;
 use crate::controllers::orphans::memory::SweepMemory;
 use crate::controllers::orphans::sweep::{blocked_words, recorded_orphans};
+use crate::provider::NoProvider;
 use crate::runtime::failure::Failure;
 use crate::runtime::work_queue::Outcome;
 use crate::state::ObjectKey;
@@ -31,7 +33,9 @@ pub async fn reconcile(controller: LaunchConfigController, key: ObjectKey) -> Ou
         return Ok(None);
     };
     controller.common.metrics.launch_config_known(&key.namespace, &key.name);
-    open(&controller, &config, &key)?;
+    if let Err(why) = open(&controller, &config) {
+        return without_provider(&controller, &config, &key, why).await;
+    }
     remember(&controller, &config, &key);
     // Before the members are listed, none would seem to need it. Then everything is looked at.
     if !controller.common.world.with(|state| state.knows(&key.namespace)) {
@@ -47,7 +51,7 @@ fn remember(controller: &LaunchConfigController, config: &LaunchConfig, key: &Ob
         return;
     }
     let status = config.status.clone().unwrap_or_default();
-    let cloud = Scope::of(&config.spec).and_then(|scope| controller.clouds.get(&scope));
+    let cloud = controller.clouds.of(&config.spec);
     if let (Some(cloud), Some(until), Some(error)) = (cloud, &status.unavailable_until, &status.last_error)
         && Some(status.observed_generation) == config.metadata.generation
     {
@@ -57,11 +61,38 @@ fn remember(controller: &LaunchConfigController, config: &LaunchConfig, key: &Ob
     controller.launch_health.first_seen(key, config, Timestamp::now());
 }
 
-fn open(controller: &LaunchConfigController, config: &LaunchConfig, key: &ObjectKey) -> Result<(), Failure> {
-    let Some(scope) = Scope::of(&config.spec) else { return Ok(()) };
+fn open(controller: &LaunchConfigController, config: &LaunchConfig) -> Result<(), NoProvider> {
     let audience = || controller.listeners.clone() as Arc<dyn crate::cloud::Audience>;
-    let opened = controller.clouds.open(&scope, audience, &controller.shutdown);
-    opened.map(drop).map_err(|error| Failure::Provider(key.clone(), error))
+    controller.clouds.open(&config.spec, audience, &controller.shutdown).map(drop)
+}
+
+/// Says why nothing can be bought. Such a launch config is not taken in; one that an earlier build took in goes once it is
+/// deleted and no member needs it.
+async fn without_provider(
+    controller: &LaunchConfigController,
+    config: &LaunchConfig,
+    key: &ObjectKey,
+    why: NoProvider,
+) -> Outcome {
+    let world = &controller.common.world;
+    // Pools buy by none whose health is not known.
+    controller.launch_health.forget(key);
+    if convert::deleting(config) && world.with(|state| state.knows(&key.namespace)) {
+        keep_finalizer(controller, config, key).await?;
+    }
+    // The finalizer may just have made a new version.
+    if let Some(config) = world.with(|state| state.launch_configs.get(key).cloned()) {
+        let status = no_provider(&config, &why.to_string(), Timestamp::now());
+        if config.status.as_ref() != Some(&status) {
+            warn!(launch_config = %key, %why, "the launch config has no provider");
+        }
+        write_status(controller, &config, status).await?;
+    }
+    match why {
+        NoProvider::Unusable(_) => Err(Failure::Provider(key.clone(), why)),
+        // Only another spec or another build makes a difference.
+        NoProvider::NotBuilt { .. } | NoProvider::NoBlock { .. } | NoProvider::Several { .. } => Ok(None),
+    }
 }
 
 /// The finalizer is added on sight, and removed when the launch config is being deleted and no member is pinned to it.
@@ -85,11 +116,10 @@ async fn say(controller: &LaunchConfigController, before: &LaunchConfig) -> Outc
     // The finalizer may just have made a new version.
     let config = controller.common.world.with(|state| state.launch_configs.get(&key).cloned());
     let (Some(config), Some(known)) = (config, controller.launch_health.get(&key)) else { return Ok(None) };
-    let Some(scope) = Scope::of(&config.spec) else { return Ok(None) };
-    let Some(cloud) = controller.clouds.get(&scope) else { return Ok(None) };
+    let Some(cloud) = controller.clouds.of(&config.spec) else { return Ok(None) };
     // Whose credentials these are decides what is done, so it does not wait for a status.
-    let settled = settle_identity(controller, &scope, &cloud);
-    let sweep = controller.sweeps.memory(&scope);
+    let settled = settle_identity(controller, &cloud);
+    let sweep = controller.sweeps.memory(cloud.key());
     if blocked_words(&sweep).is_some() && config.annotations().contains_key(ANNOTATION_CONFIRM_SWEEP) {
         // A person may have said the word: the sweep comes with the next list.
         cloud.hurry();
@@ -130,24 +160,35 @@ async fn say(controller: &LaunchConfigController, before: &LaunchConfig) -> Outc
     let mut status = launch_status(&input, now);
     say_of_the_account(&mut status, &settled, &sweep, config.metadata.generation, now);
     status.orphans = recorded_orphans(&sweep, controller.sweeps.rules.dry_run);
-    if config.status.as_ref() == Some(&status) {
-        return Ok(None);
-    }
-    let mut config = LaunchConfig::clone(&config);
-    config.status = Some(status);
-    if let Written::Written(_) = controller.common.writes.update_status_when_idle(&config).await? {
-        controller.launch_health.status_written(&key);
-    }
+    write_status(controller, &config, status).await?;
     Ok(None)
 }
 
+/// Writes the status if it is another.
+async fn write_status(
+    controller: &LaunchConfigController,
+    before: &LaunchConfig,
+    status: LaunchConfigStatus,
+) -> Result<(), Failure> {
+    if before.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let config = LaunchConfig { status: Some(status), ..before.clone() };
+    if let Written::Written(_) = controller.common.writes.update_status_when_idle(&config).await? {
+        controller.launch_health.status_written(&ObjectKey::of(before));
+    }
+    Ok(())
+}
+
 /// What the cloud's word on its account means for all launch configs that share the credentials.
-fn settle_identity(controller: &LaunchConfigController, scope: &Scope, cloud: &Cloud) -> Settled {
+fn settle_identity(controller: &LaunchConfigController, cloud: &Cloud) -> Settled {
     let seen = cloud.word().map(|word| word.identity);
     let in_use: Vec<LaunchConfigIdentity> = controller.common.world.with(|state| {
-        let of_scope =
-            state.launch_configs.iter().filter(|(_, config)| Scope::of(&config.spec).as_ref() == Some(scope));
-        let recorded = of_scope.filter_map(|(key, config)| Some((key, config.status.as_ref()?.identity.clone()?)));
+        let of_provider = state
+            .launch_configs
+            .iter()
+            .filter(|(_, config)| controller.clouds.key(&config.spec).as_ref() == Some(cloud.key()));
+        let recorded = of_provider.filter_map(|(key, config)| Some((key, config.status.as_ref()?.identity.clone()?)));
         recorded.filter(|(key, _)| is_in_use(state, key)).map(|(_, identity)| identity).collect()
     });
     let settled = settle(seen.as_ref(), &in_use);
@@ -168,20 +209,27 @@ fn say_of_the_account(
     now: Timestamp,
 ) {
     let stalled = match settled {
-        Settled::Changed(recorded) => identity_changed("Stalled", true, recorded),
+        Settled::Changed(recorded) => identity_changed(ConditionType::Stalled, true, recorded),
         Settled::Mine(identity) => {
             status.identity = Some(identity.clone());
-            ConditionValue::new("Stalled", false, "NotStalled", "the account is the one that the members are in")
+            ConditionValue::new(
+                ConditionType::Stalled,
+                false,
+                Reason::NotStalled,
+                "the account is the one that the members are in",
+            )
         }
         Settled::Unknown => return,
     };
     let blocked = match blocked_words(sweep) {
-        Some(words) => ConditionValue::new("SweepBlocked", true, "TooManyOrphans", words),
-        None => ConditionValue::new("SweepBlocked", false, "NotBlocked", "no sweep waits for a word"),
+        Some(words) => ConditionValue::new(ConditionType::SweepBlocked, true, Reason::TooManyOrphans, words),
+        None => {
+            ConditionValue::new(ConditionType::SweepBlocked, false, Reason::NotBlocked, "no sweep waits for a word")
+        }
     };
     for condition in [stalled, blocked] {
         // A launch config may be stalled for another reason: that is not for this to end.
-        let ours = |said: &str| condition.type_ != "Stalled" || said == "IdentityChanged";
+        let ours = |said: &String| condition.type_ != ConditionType::Stalled || *said == Reason::IdentityChanged;
         if condition.holds || status.conditions.iter().any(|said| said.type_ == condition.type_ && ours(&said.reason)) {
             set_condition(&mut status.conditions, &condition, generation, now);
         }

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use bullpen_api::{InstanceAddress, InstancePool, PoolMember};
+use bullpen_api::{ErrorClass, EventAction, InstanceAddress, InstancePool, PoolMember, Reason};
 use bullpen_plan::claim::Found;
 use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::member;
-use bullpen_plan::member::lifecycle::{Asked, Failure as Broken, IDENTITY_FRESH, Machine, Step, Stuck};
+use bullpen_plan::member::lifecycle::{Asked, IDENTITY_FRESH, Machine, MemberFailure, Step, Stuck};
 use bullpen_plan::member::status::RecordedMachine;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -14,14 +14,13 @@ use tracing::{info, warn};
 
 use super::deletion::finish;
 use super::gather::{Gathered, may_create};
-use crate::cloud::Scope;
 use crate::controllers::convert;
 use crate::controllers::first_boot::ssh_keys::NoKey;
 use crate::controllers::member::MemberController;
 use crate::controllers::wake;
 use crate::provider::tags;
 use crate::provider::tags::Owner;
-use crate::provider::{CreateRequest, Instance, ProviderError, ProviderOptions, SimulatedBoot};
+use crate::provider::{CreateRequest, Instance, ProviderError};
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
 use crate::telemetry::labels::{CreateOutcome, FailureClass, ProviderOperation, TerminationOutcome};
@@ -76,7 +75,7 @@ pub async fn take(controller: &MemberController, gathered: &Gathered, step: Step
             // Whatever ended makes room in the account.
             let makes_room = gathered.view.has_instance && gathered.cloud.holds().machine_ended(Timestamp::now());
             if makes_room {
-                wake_scope(controller, gathered);
+                wake_buyers(controller, gathered);
             }
             if gathered.view.has_instance {
                 controller.common.metrics.instance_termination(
@@ -153,14 +152,12 @@ fn may_be_bought(controller: &MemberController, gathered: &Gathered) -> bool {
 fn probe_ended(controller: &MemberController, gathered: &Gathered, accepted: bool) {
     let changed = gathered.cloud.holds().ended(&gathered.place(), &gathered.uid(), accepted);
     if changed {
-        wake_scope(controller, gathered);
+        wake_buyers(controller, gathered);
     }
 }
 
-fn wake_scope(controller: &MemberController, gathered: &Gathered) {
-    if let Some(scope) = Scope::of(&gathered.launch_config.spec) {
-        wake::scope(&controller.common, &scope);
-    }
+fn wake_buyers(controller: &MemberController, gathered: &Gathered) {
+    wake::buyers(&controller.common, &controller.clouds, gathered.cloud.key());
 }
 
 /// What a create that was not accepted means for the member, and for the launch config.
@@ -189,11 +186,11 @@ async fn refused(
     let changed = gathered.cloud.holds().refused(&gathered.place(), error, began, now);
     if changed && let Some(pool) = &gathered.pool {
         let note = format!("launch config {}: {error}", launch_config.name);
-        controller.common.events.warn(pool.as_ref(), "CreateRefused", "Create", note);
+        controller.common.events.warn(pool.as_ref(), Reason::CreateRefused, EventAction::Create, note);
     }
     probe_ended(controller, gathered, false);
     if changed {
-        wake_scope(controller, gathered);
+        wake_buyers(controller, gathered);
     } else {
         controller.common.wakers.pools.wake(convert::pool_of(&gathered.member));
         controller.common.wakers.launch_configs.wake(launch_config.clone());
@@ -237,7 +234,6 @@ fn create_request(controller: &MemberController, gathered: &Gathered) -> Result<
     let owner =
         Owner { installation: controller.clouds.installation(), member_uid: &uid, namespace: &namespace, name: &name };
     let template = gathered.pool.as_ref().map(|pool| pool.spec.template.clone()).unwrap_or_default();
-    let simulated = spec.simulated.as_ref();
     Ok(CreateRequest {
         token: uid.clone(),
         zone: member.spec.placement.zone.clone(),
@@ -246,10 +242,7 @@ fn create_request(controller: &MemberController, gathered: &Gathered) -> Result<
         image: member.spec.placement.image.clone(),
         user_data: controller.ssh_keys.first_boot(member, gathered.user_data.as_deref())?,
         tags: tags::all(&owner, &template.tags),
-        options: ProviderOptions::Simulated(SimulatedBoot {
-            boot_milliseconds: simulated.map_or(0, |simulated| simulated.boot_milliseconds.unsigned_abs()),
-            boot_jitter_percent: simulated.map_or(0, |simulated| simulated.boot_jitter_percent.unsigned_abs()),
-        }),
+        launch_config: spec.clone(),
     })
 }
 
@@ -299,7 +292,7 @@ async fn quarantine(controller: &MemberController, gathered: &Gathered) -> Resul
     let instance = gathered.instance_id().unwrap_or_default();
     warn!(member = %gathered.key(), %instance, "quarantined: the machine was claimed before, by its tags");
     let note = format!("instance {instance} was claimed before, by its tags: as after a restored backup");
-    controller.common.events.warn(gathered.member.as_ref(), "Quarantined", "Observe", note);
+    controller.common.events.warn(gathered.member.as_ref(), Reason::Quarantined, EventAction::Observe, note);
     write(controller, &member::status::quarantined(&gathered.member, &instance, Timestamp::now())).await
 }
 
@@ -316,9 +309,11 @@ async fn record_stuck(controller: &MemberController, gathered: &Gathered, stuck:
             )
         }
     };
-    warn!(member = %gathered.key(), reason = stuck.reason(), %message, "a machine's end does not come");
+    warn!(member = %gathered.key(), reason = %stuck.reason(), %message, "a machine's end does not come");
     match write(controller, &member::status::stuck(&gathered.member, stuck, &message, now)).await {
-        Ok(()) => controller.common.events.warn(gathered.member.as_ref(), stuck.reason(), "Terminate", message),
+        Ok(()) => {
+            controller.common.events.warn(gathered.member.as_ref(), stuck.reason(), EventAction::Terminate, message)
+        }
         Err(failure) => {
             warn!(member = %gathered.key(), %failure, "which could not be written down");
             let until = now.saturating_add(SAY_AGAIN).unwrap_or(Timestamp::MAX);
@@ -377,14 +372,14 @@ async fn record_ready(controller: &MemberController, gathered: &Gathered) -> Res
 async fn record_errored(
     controller: &MemberController,
     member: &PoolMember,
-    class: &str,
+    class: ErrorClass,
     message: &str,
 ) -> Result<(), Failure> {
-    warn!(member = %ObjectKey::of(member), class, message, "errored");
-    controller.common.events.warn(member, "Errored", "Observe", format!("{class}: {message}"));
+    warn!(member = %ObjectKey::of(member), %class, message, "errored");
+    controller.common.events.warn(member, Reason::Errored, EventAction::Observe, format!("{class}: {message}"));
     write(controller, &member::status::errored(member, class, message, Timestamp::now())).await?;
     let launch_config = convert::launch_config_of(member);
-    controller.common.metrics.member_failed(&launch_config.namespace, &launch_config.name, FailureClass::named(class));
+    controller.common.metrics.member_failed(&launch_config.namespace, &launch_config.name, FailureClass::from(class));
     Ok(())
 }
 
@@ -412,17 +407,17 @@ fn recorded(gathered: &Gathered) -> Option<RecordedMachine> {
     })
 }
 
-fn words(broken: Broken, gathered: &Gathered) -> String {
+fn words(broken: MemberFailure, gathered: &Gathered) -> String {
     match broken {
-        Broken::LaunchTimeout => {
+        MemberFailure::LaunchTimeout => {
             format!(
                 "the machine had not booted {} s after its create was accepted",
                 gathered.view.launch_timeout.as_secs()
             )
         }
-        Broken::WarmingTimeout => {
+        MemberFailure::WarmingTimeout => {
             format!("the machine was not ready {} s after it had booted", gathered.view.warming_timeout.as_secs())
         }
-        Broken::InstanceGone => "the machine ended by itself, or somebody else ended it".to_owned(),
+        MemberFailure::InstanceGone => "the machine ended by itself, or somebody else ended it".to_owned(),
     }
 }

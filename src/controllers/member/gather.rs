@@ -12,7 +12,7 @@ use bullpen_plan::pool::template::template_hash;
 use jiff::{SignedDuration, Timestamp};
 
 use super::machine_memory::{MachineRecord, Sighting, sighting};
-use crate::cloud::{Cloud, Scope};
+use crate::cloud::Cloud;
 use crate::controllers::convert;
 use crate::controllers::convert::place_of;
 use crate::controllers::member::MemberController;
@@ -66,7 +66,7 @@ impl Gathered {
 /// Puts it together.
 ///
 /// # Errors
-/// When its launch config is not there.
+/// When its launch config is not there, or has no cloud.
 pub fn gather(
     controller: &MemberController,
     member: Arc<PoolMember>,
@@ -82,9 +82,7 @@ pub fn gather(
         (state.launch_configs.get(&launch_config_key).cloned(), pool, may_create, user_data)
     });
     let launch_config = launch_config.ok_or_else(|| Failure::NoLaunchConfig(launch_config_key.clone()))?;
-    let cloud = Scope::of(&launch_config.spec)
-        .and_then(|scope| controller.clouds.get(&scope))
-        .ok_or(Failure::NoLaunchConfig(launch_config_key))?;
+    let cloud = controller.clouds.of(&launch_config.spec).ok_or(Failure::NoCloud(launch_config_key))?;
     let (uid, now) = (convert::uid(member.as_ref()), Timestamp::now());
     let (word, recorded) = (cloud.word(), launch_config.status.as_ref().and_then(|status| status.identity.as_ref()));
     let trusted = cloud.foreign().is_none() && word.as_ref().is_some_and(|word| Some(&word.identity) == recorded);

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bullpen_plan::member::orphans::Verdict;
+use bullpen_plan::member::orphans::SweepDecision;
 use bullpen_plan::operator::watched_namespaces::WatchedNamespaces;
 use jiff::SignedDuration;
 use parking_lot::Mutex;
 
 use crate::backoff::Backoff;
-use crate::cloud::Scope;
+use crate::provider::ProviderKey;
 
 /// Between two sweeps of one cloud, so that a blocked one asks the API server seldom.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ pub struct SweepRules {
 pub struct Sweeps {
     /// Which machines are ended.
     pub rules: SweepRules,
-    clouds: Mutex<HashMap<Scope, Arc<SweepMemory>>>,
+    clouds: Mutex<HashMap<ProviderKey, Arc<SweepMemory>>>,
 }
 
 impl Sweeps {
@@ -41,9 +41,9 @@ impl Sweeps {
         Self { rules, clouds: Mutex::default() }
     }
 
-    /// What is remembered of the cloud of this scope.
-    pub fn memory(&self, scope: &Scope) -> Arc<SweepMemory> {
-        self.clouds.lock().entry(scope.clone()).or_default().clone()
+    /// What is remembered of the cloud of this provider.
+    pub fn memory(&self, provider: &ProviderKey) -> Arc<SweepMemory> {
+        self.clouds.lock().entry(provider.clone()).or_default().clone()
     }
 }
 
@@ -60,7 +60,7 @@ pub struct SweepMemory {
 pub struct Remembered {
     last: Option<Instant>,
     /// What the last sweep decided.
-    pub verdict: Verdict,
+    pub verdict: SweepDecision,
     /// The orphans that the verdict is about.
     pub orphans: BTreeSet<String>,
     /// Terminate calls begun for each orphan.

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, LaunchConfig, Orphans, PoolMember};
-use bullpen_plan::member::orphans::{Listed, Owner, Recorded, Sight, Verdict, is_orphan, judge, screen};
+use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, EventAction, LaunchConfig, Orphans, PoolMember, Reason};
+use bullpen_plan::member::orphans::{Listed, Owner, Recorded, Sight, SweepDecision, is_orphan, judge, screen};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -13,10 +13,10 @@ use tracing::{info, warn};
 
 use super::memory::{SweepMemory, Turn};
 use crate::backoff::Bounds;
-use crate::cloud::{Cloud, Listing, Scope, outcome};
+use crate::cloud::{Cloud, Clouds, Listing, outcome};
 use crate::controllers::convert;
 use crate::controllers::orphans::OrphanSweeper;
-use crate::provider::{Instance, InstancePhase};
+use crate::provider::{Instance, InstancePhase, ProviderKey};
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 use crate::telemetry::labels::{ProviderOperation, TerminationOutcome};
@@ -30,26 +30,26 @@ const MOST_RECORDED: usize = 20;
 /// Ids in a note.
 const MOST_NAMED: usize = 3;
 
-/// A list of this scope is there: sweeps, in the background.
-pub fn listed(controller: &OrphanSweeper, scope: &Scope) {
-    let Some(cloud) = controller.clouds.get(scope) else { return };
+/// A list of this provider is there: sweeps, in the background.
+pub fn listed(controller: &OrphanSweeper, provider: &ProviderKey) {
+    let Some(cloud) = controller.clouds.get(provider) else { return };
     let Some(listing) = cloud.listing() else { return };
-    let memory = controller.sweeps.memory(scope);
+    let memory = controller.sweeps.memory(provider);
     let Some(turn) = Turn::take(&memory) else { return };
-    let (controller, scope) = (controller.clone(), scope.clone());
+    let (controller, provider) = (controller.clone(), provider.clone());
     tokio::spawn(async move {
-        sweep(&controller, &scope, (&cloud, &memory), &listing).await;
+        sweep(&controller, &provider, (&cloud, &memory), &listing).await;
         drop(turn);
     });
 }
 
 async fn sweep(
     controller: &OrphanSweeper,
-    scope: &Scope,
+    provider: &ProviderKey,
     (cloud, memory): (&Arc<Cloud>, &SweepMemory),
     listing: &Listing,
 ) {
-    let Some((suspects, fleet)) = look(controller, scope, (cloud, memory), listing) else { return };
+    let Some((suspects, fleet)) = look(controller, provider, (cloud, memory), listing) else { return };
     let orphans: HashMap<String, Listed> = stream::iter(suspects)
         .map(|suspect| async move { confirmed(controller, &suspect).await.then(|| (suspect.id.clone(), suspect)) })
         .buffer_unordered(AT_ONCE)
@@ -57,20 +57,20 @@ async fn sweep(
         .collect()
         .await;
     let ids: BTreeSet<String> = orphans.keys().cloned().collect();
-    let configs = controller.common.world.with(|state| of_scope(state, scope));
+    let configs = controller.common.world.with(|state| of_provider(state, &controller.clouds, provider));
     let said: Vec<_> = configs.iter().filter_map(|config| config.annotations().get(ANNOTATION_CONFIRM_SWEEP)).collect();
     let verdict = judge(&ids, fleet, said.iter().map(|text| text.as_str()));
     note(controller, (cloud, memory), &configs, &verdict, &ids);
-    if verdict == Verdict::Sweep && !controller.sweeps.rules.dry_run {
+    if verdict == SweepDecision::Sweep && !controller.sweeps.rules.dry_run {
         stream::iter(due(memory, &ids)).for_each_concurrent(AT_ONCE, |id| end(controller, cloud, id)).await;
     }
 }
 
 /// The machines that nobody seems to need, and how many there are in all that this operator may judge. Nothing before the
-/// caches are whole and the account is known to be that of every launch config of the scope.
+/// caches are whole and the account is known to be that of every launch config of the provider.
 fn look(
     controller: &OrphanSweeper,
-    scope: &Scope,
+    provider: &ProviderKey,
     (cloud, memory): (&Arc<Cloud>, &SweepMemory),
     listing: &Listing,
 ) -> Option<(Vec<Listed>, usize)> {
@@ -80,7 +80,7 @@ fn look(
     let mut unlabelled = BTreeSet::new();
     let mut fleet = 0;
     let suspects = controller.common.world.with(|state| {
-        let configs = of_scope(state, scope);
+        let configs = of_provider(state, &controller.clouds, provider);
         let mine = |config: &Arc<LaunchConfig>| {
             config.status.as_ref().and_then(|status| status.identity.as_ref()) == Some(&word.identity)
         };
@@ -114,7 +114,7 @@ fn look(
         news
     };
     if !news.is_empty() {
-        warn!(?scope, count = news.len(), some = ?named(&news), "machines with this installation's tag do not say whose they are: they are left alone");
+        warn!(?provider, count = news.len(), some = ?named(&news), "machines with this installation's tag do not say whose they are: they are left alone");
     }
     Some((suspects, fleet))
 }
@@ -136,9 +136,9 @@ fn recorded(member: &PoolMember) -> Recorded {
     Recorded { uid: convert::uid(member), instance: machine.map(|machine| machine.id.clone()) }
 }
 
-fn of_scope(state: &State, scope: &Scope) -> Vec<Arc<LaunchConfig>> {
+fn of_provider(state: &State, clouds: &Clouds, provider: &ProviderKey) -> Vec<Arc<LaunchConfig>> {
     let configs = state.launch_configs.iter().map(|(_, config)| config);
-    configs.filter(|config| Scope::of(&config.spec).as_ref() == Some(scope)).cloned().collect()
+    configs.filter(|config| clouds.key(&config.spec).as_ref() == Some(provider)).cloned().collect()
 }
 
 /// Only the API server itself can say that a member is gone.
@@ -154,13 +154,13 @@ fn note(
     controller: &OrphanSweeper,
     (cloud, memory): (&Cloud, &SweepMemory),
     configs: &[Arc<LaunchConfig>],
-    verdict: &Verdict,
+    verdict: &SweepDecision,
     orphans: &BTreeSet<String>,
 ) {
     let dry_run = controller.sweeps.rules.dry_run;
     let (changed, news) = {
         let mut memory = memory.state.lock();
-        let blocked = |verdict: &Verdict| matches!(verdict, Verdict::Blocked { .. });
+        let blocked = |verdict: &SweepDecision| matches!(verdict, SweepDecision::Blocked { .. });
         let turned = memory.verdict != *verdict && (blocked(&memory.verdict) || blocked(verdict));
         // A dry run has them in the status too.
         let changed = turned || (dry_run && memory.orphans != *orphans);
@@ -172,8 +172,8 @@ fn note(
         (changed, news)
     };
     if let Some(word) = cloud.word() {
-        let blocked = matches!(verdict, Verdict::Blocked { .. });
-        controller.common.metrics.set_orphans(cloud.provider().kind(), &word.identity, orphans.len(), blocked);
+        let blocked = matches!(verdict, SweepDecision::Blocked { .. });
+        controller.common.metrics.set_orphans(cloud.kind(), &word.identity, orphans.len(), blocked);
     }
     if changed {
         for config in configs {
@@ -185,15 +185,19 @@ fn note(
     }
     let some = named(&news);
     let (reason, words) = match verdict {
-        Verdict::Nothing => return,
-        Verdict::Blocked { .. } => ("SweepBlocked", "have no member, and are too many to be terminated without a word"),
-        Verdict::Sweep if dry_run => ("SweepDryRun", "have no member, and would be terminated but for --sweep-dry-run"),
-        Verdict::Sweep => ("Swept", "have no member, and are terminated"),
+        SweepDecision::Nothing => return,
+        SweepDecision::Blocked { .. } => {
+            (Reason::SweepBlocked, "have no member, and are too many to be terminated without a word")
+        }
+        SweepDecision::Sweep if dry_run => {
+            (Reason::SweepDryRun, "have no member, and would be terminated but for --sweep-dry-run")
+        }
+        SweepDecision::Sweep => (Reason::Swept, "have no member, and are terminated"),
     };
-    warn!(count = news.len(), instances = ?some, reason, "machines {words}");
+    warn!(count = news.len(), instances = ?some, %reason, "machines {words}");
     let note = format!("{} machines {words}: {}", news.len(), some.join(", "));
     for config in configs {
-        controller.common.events.warn(config.as_ref(), reason, "Sweep", note.clone());
+        controller.common.events.warn(config.as_ref(), reason, EventAction::Sweep, note.clone());
     }
 }
 
@@ -220,7 +224,7 @@ async fn end(controller: &OrphanSweeper, cloud: &Cloud, id: String) {
     }
     let answer = cloud.call_admitted(ProviderOperation::Terminate, cloud.provider().terminate(&id)).await;
     let result = TerminationOutcome::from(outcome(answer.as_ref().err()));
-    controller.common.metrics.orphan_termination(cloud.provider().kind(), result);
+    controller.common.metrics.orphan_termination(cloud.kind(), result);
     match answer {
         Ok(()) => {
             info!(instance = %id, "swept: the terminate of a machine without a member was accepted");
@@ -238,9 +242,9 @@ fn named(ids: &[String]) -> Vec<String> {
 pub fn recorded_orphans(memory: &SweepMemory, dry_run: bool) -> Option<Orphans> {
     let state = memory.state.lock();
     let code = match &state.verdict {
-        Verdict::Blocked { code, .. } => code.clone(),
-        Verdict::Sweep if dry_run => String::new(),
-        Verdict::Sweep | Verdict::Nothing => return None,
+        SweepDecision::Blocked { code, .. } => code.clone(),
+        SweepDecision::Sweep if dry_run => String::new(),
+        SweepDecision::Sweep | SweepDecision::Nothing => return None,
     };
     Some(Orphans {
         count: i32::try_from(state.orphans.len()).unwrap_or(i32::MAX),
@@ -252,7 +256,9 @@ pub fn recorded_orphans(memory: &SweepMemory, dry_run: bool) -> Option<Orphans> 
 /// What a launch config says of a sweep that waits for a person's word; `None` if there is none.
 pub fn blocked_words(memory: &SweepMemory) -> Option<String> {
     let state = memory.state.lock();
-    let (Verdict::Blocked { code, limit: most }, orphans) = (&state.verdict, state.orphans.len()) else { return None };
+    let (SweepDecision::Blocked { code, limit: most }, orphans) = (&state.verdict, state.orphans.len()) else {
+        return None;
+    };
     Some(format!(
         "{orphans} machines of this account and region have no member, and only {most} at once are terminated without a \
          word. If they may go, annotate this launch config: {ANNOTATION_CONFIRM_SWEEP}={code}"

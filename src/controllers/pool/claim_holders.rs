@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bullpen_api::{InstancePool, PoolClaim};
+use bullpen_api::{EventAction, InstancePool, PoolClaim, Reason};
 use bullpen_plan::pool::status::{Holders, waits_for_claims};
 use tracing::info;
 
@@ -14,9 +14,6 @@ use crate::controllers::member::set_aside::LOOK_AT_NAMESPACE_EVERY;
 use crate::controllers::pool::PoolController;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
-
-/// Reason of the Event on a claim whose pool is being deleted.
-const POOL_DELETED: &str = "PoolBeingDeleted";
 
 /// Learns whether the namespace of a pool that is being deleted ends as well. A pool that nobody's claims keep goes by
 /// itself, so nothing is asked for it.
@@ -78,7 +75,7 @@ pub fn tell(controller: &PoolController, key: &ObjectKey, pool: &InstancePool, n
         format!("pool {key}")
     };
     let note = format!("{what} is being deleted and waits for this claim: it keeps its machine until it ends");
-    controller.common.events.warn_each(&claims, POOL_DELETED, "Delete", note);
+    controller.common.events.warn_each(&claims, Reason::PoolBeingDeleted, EventAction::Delete, note);
 }
 
 /// The claims that members of this incarnation of the pool name.

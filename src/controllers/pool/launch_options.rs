@@ -4,11 +4,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bullpen_api::{InstancePool, MemberState, PoolMember};
+use bullpen_api::{ErrorClass, EventAction, InstancePool, MemberState, PoolMember, Reason};
 use bullpen_plan::launch::breaker::{Phase, Rules};
 use bullpen_plan::launch::placement::LaunchConfigView;
 use bullpen_plan::launch::refusals::{Gate, Hold, Place};
-use bullpen_plan::launch::trial::{FAILURES, Proof, Trial};
+use bullpen_plan::launch::trial::{FAILURES, MemberProof, Trial};
 use bullpen_plan::launch::weights;
 use bullpen_plan::pool::provisioning::{LaunchConfigHealth, Refusal};
 use bullpen_plan::pool::template::UsableLaunchConfig;
@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::memory::PoolMemory;
-use crate::cloud::{Cloud, Scope};
+use crate::cloud::Cloud;
 use crate::controllers::convert;
 use crate::controllers::convert::place_of;
 use crate::controllers::pool::PoolController;
@@ -87,7 +87,7 @@ impl Purchasing {
         let trial = observe(state, memory, pool, config);
         let allowed = trial.allowance(threshold, now);
         let place = place_of(launch_config, &config.template_hash);
-        let cloud = Scope::of(&launch_config.spec).and_then(|scope| controller.clouds.get(&scope));
+        let cloud = controller.clouds.of(&launch_config.spec);
         let gate = cloud.as_ref().map_or(Gate::Open, |cloud| cloud.holds().look(&place, None, now));
         // What its status remembers of refusals is taken up in a moment.
         let unseen = controller.launch_health.get(&key).is_none().then(|| now.checked_add(TAKING_UP).unwrap_or(now));
@@ -137,10 +137,10 @@ impl Purchasing {
             if *opened {
                 let health = self.health.iter().find(|health| health.recorded.name == *launch_config);
                 let note = health.map(LaunchConfigHealth::breaker_words).unwrap_or_default();
-                controller.common.events.warn(pool, "BreakerOpened", "Create", note);
+                controller.common.events.warn(pool, Reason::BreakerOpened, EventAction::Create, note);
             } else {
                 let note = format!("launch config {launch_config}: buying again");
-                controller.common.events.normal(pool, "BreakerClosed", "Create", note);
+                controller.common.events.normal(pool, Reason::BreakerClosed, EventAction::Create, note);
             }
         }
     }
@@ -170,26 +170,29 @@ fn observe<'a>(
         .filter(|member| member.spec.template_hash == config.template_hash)
         .filter_map(|member| proof(member))
         .collect();
-    proofs.extend(unwritten(state, pool, &config.name).map(|_| Proof::InFlight));
+    proofs.extend(unwritten(state, pool, &config.name).map(|_| MemberProof::InFlight));
     let failed = trial.observe(&proofs, &memory.counted, rules);
     memory.unrecorded.extend(failed.iter().cloned());
     memory.counted.extend(failed);
     trial
 }
 
-fn proof(member: &PoolMember) -> Option<Proof> {
+fn proof(member: &PoolMember) -> Option<MemberProof> {
     let status = member.status.as_ref();
     if let Some(since) = status.and_then(|status| status.ready_since.as_ref()) {
-        return Some(Proof::Ready(since.0));
+        return Some(MemberProof::Ready(since.0));
     }
     if convert::deleting(member) {
         return None;
     }
     match convert::state(member) {
-        MemberState::Pending | MemberState::Warming => Some(Proof::InFlight),
+        MemberState::Pending | MemberState::Warming => Some(MemberProof::InFlight),
         MemberState::Errored => {
-            let error = status?.last_error.as_ref().filter(|error| FAILURES.contains(&error.class.as_str()))?;
-            Some(Proof::Failed(convert::uid(member), error.clone()))
+            let error = status?
+                .last_error
+                .as_ref()
+                .filter(|error| ErrorClass::parse(&error.class).is_some_and(|class| FAILURES.contains(&class)))?;
+            Some(MemberProof::Failed(convert::uid(member), error.clone()))
         }
         MemberState::Ready | MemberState::Claimed => None,
     }
@@ -239,7 +242,7 @@ fn caps(state: &State, pool: &InstancePool, config: &UsableLaunchConfig) -> Opti
 }
 
 fn refused(hold: &Hold) -> Refusal {
-    Refusal { class: hold.error.class.clone(), message: hold.error.message.clone(), until: hold.until }
+    Refusal { class: hold.cause.class(), message: hold.error.message.clone(), until: hold.until }
 }
 
 fn refusal(cloud: Option<&Cloud>, place: &Place) -> Option<Refusal> {
@@ -248,7 +251,7 @@ fn refusal(cloud: Option<&Cloud>, place: &Place) -> Option<Refusal> {
     let limited = || {
         let message = "the cloud says that there are too many create calls".to_owned();
         let until = cloud.limited_until(ProviderOperation::Create)?;
-        Some(Refusal { class: "RateLimited".to_owned(), message, until })
+        Some(Refusal { class: ErrorClass::RateLimited, message, until })
     };
     held.or_else(limited)
 }

@@ -28,7 +28,6 @@ use super::launch_options::{Moment, Purchasing, purchasing};
 use super::memory::PoolMemory;
 use super::teardown::{end_strays, finish_deletion, forget};
 use super::write_back::{Reserved, WRITES_AT_ONCE, write_members, write_status};
-use crate::cloud::Scope;
 use crate::controllers::convert;
 use crate::controllers::first_boot::user_data;
 use crate::controllers::pool::PoolController;
@@ -221,14 +220,14 @@ fn recycle_before(pool: &InstancePool) -> Option<Timestamp> {
 
 /// Asks the clouds of these launch configs for their machines anew.
 fn fresh_lists(controller: &PoolController, key: &ObjectKey, usable: &[UsableLaunchConfig]) {
-    let scopes: Vec<_> = controller.common.world.with(|state| {
+    let clouds: Vec<_> = controller.common.world.with(|state| {
         let find = |config: &UsableLaunchConfig| {
             state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), config.name.as_str()))
         };
-        usable.iter().filter_map(find).filter_map(|config| Scope::of(&config.spec)).collect()
+        usable.iter().filter_map(find).filter_map(|config| controller.clouds.of(&config.spec)).collect()
     });
     info!(pool = %key, "a pass without delays was asked for");
-    for cloud in scopes.iter().filter_map(|scope| controller.clouds.get(scope)) {
+    for cloud in clouds {
         cloud.hurry();
     }
 }

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use bullpen_api::{MemberState, PoolClaim, PoolMember, WhenEmpty, condition_is_true};
+use bullpen_api::{ConditionType, MemberState, PoolClaim, PoolMember, WhenEmpty, condition_is_true};
 use bullpen_plan::claim::queue::Turn;
 use bullpen_plan::claim::{ClaimView, queues};
 use jiff::{SignedDuration, Timestamp};
@@ -111,7 +111,7 @@ pub fn filed(member: &PoolMember, given_to: Option<&String>, ended: bool) -> Opt
     }
     let aside = member.spec.cordoned
         || member.spec.hold
-        || status.is_some_and(|status| condition_is_true(&status.conditions, "Quarantined"));
+        || status.is_some_and(|status| condition_is_true(&status.conditions, ConditionType::Quarantined));
     if deleting || aside {
         return None;
     }

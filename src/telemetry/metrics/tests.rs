@@ -1,3 +1,5 @@
+use bullpen_api::ErrorClass;
+
 use super::*;
 
 fn has_line(metrics: &Metrics, line: &str) -> bool {
@@ -51,7 +53,7 @@ fn a_breaker_is_in_one_state_and_failures_are_counted_by_class_until_they_are_go
         &metrics,
         r#"bullpen_member_failures_total{namespace="ci",launch_config="small",class="warming_timeout"} 0"#
     ));
-    metrics.member_failed("ci", "small", FailureClass::named("Capacity"));
+    metrics.member_failed("ci", "small", ErrorClass::Capacity.into());
     assert!(has_line(
         &metrics,
         r#"bullpen_member_failures_total{namespace="ci",launch_config="small",class="capacity"} 1"#

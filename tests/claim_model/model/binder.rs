@@ -3,7 +3,9 @@
 use bullpen_api::ClaimPhase;
 use bullpen_plan::claim;
 use bullpen_plan::claim::lifetime::Due;
-use bullpen_plan::claim::{Answer, BindStep, DeleteStep, Ending, Evidence, Fate, Found, HeldMember, Hold, SwapStep};
+use bullpen_plan::claim::{
+    Answer, BindStep, ClaimFate, DeleteStep, Ending, Evidence, Fate, Found, HeldMember, SwapStep,
+};
 
 use crate::policy::{Policy, claim_view, due, member_id, member_view};
 use crate::server;
@@ -183,13 +185,13 @@ impl Process<'_> {
         let view = claim_view(claim);
         let cached = Evidence::from_cache(&member_id(member), seen.map(|seen| member_view(member, seen)));
         let mut hold = claim::hold(&view, &cached, machine_gone);
-        if hold == Hold::ConfirmFirst {
+        if hold == ClaimFate::ConfirmFirst {
             let found = self.state.members[member]
                 .object
                 .map_or(Found::Missing, |stored| Found::Object(member_view(member, stored)));
             hold = claim::hold(&view, &Evidence::from_get(&member_id(member), found), machine_gone);
         }
-        if hold != Hold::Lost {
+        if hold != ClaimFate::Lost {
             return if claim.phase == ClaimPhase::Bound { self.keep_term(claim, false) } else { None };
         }
         self.send_to_claim(ClaimWrite::End { uid: claim.uid, phase: ClaimPhase::Lost })

@@ -11,7 +11,7 @@ pub enum ControlPlaneError {
     /// Neither binaries nor a Go toolchain to build them with.
     #[error(
         "there is no {program}: it is not in the cache ({}) and no `go` is on PATH to build it with. One of these helps:\n  \
-         - install Go {go_version} or newer (https://go.dev/dl): the programs are then built once, in about 4 minutes on 2 cores\n  \
+         - install Go {go_version} or newer (https://go.dev/dl): the programs are then downloaded or built, once; a build takes about 4 minutes on 2 cores\n  \
          - set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl (`setup-envtest use -p path` prints one)\n  \
          - use a cluster that you have: bullpen-demo --kubeconfig FILE",
         cache.display()
@@ -43,7 +43,7 @@ pub enum ControlPlaneError {
     /// `KUBEBUILDER_ASSETS` is set, but to a folder without what is needed.
     #[error(
         "KUBEBUILDER_ASSETS is {}, where there is no executable {}: set it to a folder with etcd, kube-apiserver and kubectl \
-         (`setup-envtest use -p path` prints one), or unset it to have them built from their Go modules",
+         (`setup-envtest use -p path` prints one), or unset it to have them downloaded or built from their Go modules",
         folder.display(),
         missing.join(", ")
     )]

@@ -1,6 +1,6 @@
 //! A real etcd and kube-apiserver on loopback, for tests, the demo and benchmarks.
 //!
-//! [`ControlPlane::start`] finds or builds the programs ([`Binaries`]), makes certificates, starts
+//! [`ControlPlane::start`] finds, downloads or builds the programs ([`Binaries`]), makes certificates, starts
 //! etcd, the API server and the controller manager, and waits until the API can be used. Each
 //! program ends with this process, also when that is killed with -9.
 
@@ -33,7 +33,7 @@ use futures::future::select_all;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 pub use self::{assets::Binaries, error::ControlPlaneError, process::Program};
-use self::{certificates::Certificates, kubeconfig::kubeconfig, process::Process};
+use self::{assets::Environment, certificates::Certificates, kubeconfig::kubeconfig, process::Process};
 use crate::supervise::Launch;
 
 /// Is told, a line at a time, what takes long.
@@ -51,12 +51,23 @@ const PORT_TRIES: usize = 5;
 /// A socket's path is at most 104 bytes on macOS and 108 on Linux; a work folder's own part is 40.
 const LONGEST_TEMPORARY_FOLDER: usize = 60;
 
+/// What to do where ready-made programs come without a controller manager, and none was built before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingControllerManager {
+    /// It is built, which takes minutes, if there is Go.
+    Build,
+    /// There is none: no garbage collection by owner reference, no deletion of namespaces, no service accounts.
+    GoWithout,
+}
+
 /// How to start a control plane.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
     /// Whether to run the controller manager too: owner references, namespace deletion, service accounts.
     pub controller_manager: bool,
+    /// What is done about a controller manager that does not come with ready-made programs.
+    pub missing_controller_manager: MissingControllerManager,
     /// Whether etcd waits for the disk on each write. Without it writes are faster than in any real
     /// cluster, which a benchmark must say.
     pub fsync: bool,
@@ -76,6 +87,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             controller_manager: true,
+            missing_controller_manager: MissingControllerManager::Build,
             fsync: false,
             keep_work_folder: false,
             first_port: None,
@@ -91,6 +103,7 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("controller_manager", &self.controller_manager)
+            .field("missing_controller_manager", &self.missing_controller_manager)
             .field("fsync", &self.fsync)
             .field("keep_work_folder", &self.keep_work_folder)
             .field("first_port", &self.first_port)
@@ -125,7 +138,9 @@ impl ControlPlane {
     /// When the programs can't be had (see [`Binaries::find_or_build`]), or one of them does not get
     /// ready. Logs are kept then, and the error says where they are.
     pub async fn start(options: Options) -> Result<Self, ControlPlaneError> {
-        let binaries = Binaries::find_or_build(&options.progress).await?;
+        let environment = Environment::of_this_process();
+        let missing = options.missing_controller_manager;
+        let binaries = Binaries::find_or_build_with(&environment, missing, &options.progress).await?;
         Self::start_with(binaries, options).await
     }
 

@@ -22,6 +22,8 @@ pub enum Program {
     HelmUnittest,
     /// What says of objects what Argo CD and Flux would say of them.
     ObjectHealth,
+    /// What downloads ready-made programs of a control plane.
+    SetupEnvtest,
 }
 
 impl Program {
@@ -35,6 +37,7 @@ impl Program {
             Self::Helm => "helm",
             Self::HelmUnittest => "helm-unittest",
             Self::ObjectHealth => "object-health",
+            Self::SetupEnvtest => "setup-envtest",
         }
     }
 

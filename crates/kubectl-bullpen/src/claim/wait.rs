@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bullpen_api::{ClaimPhase, PoolClaim};
+use bullpen_api::{ClaimPhase, ConditionType, PoolClaim, find_condition};
 use futures::StreamExt as _;
 use kube::ResourceExt as _;
 use rustix::process::Signal;
@@ -132,10 +132,10 @@ fn judge(claim: &PoolClaim) -> Judged {
 /// What the condition that speaks of the machine says.
 pub(crate) fn why(claim: &PoolClaim) -> Option<String> {
     let conditions = &claim.status.as_ref()?.conditions;
-    let said = |type_: &str, status: &str| {
-        conditions.iter().find(|condition| condition.type_ == type_ && condition.status == status)
-    };
-    let found = said("Stalled", "True").or_else(|| said("Bound", "False")).or_else(|| said("Ready", "False"))?;
+    let said = |type_, holds| find_condition(conditions, type_, holds);
+    let found = said(ConditionType::Stalled, true)
+        .or_else(|| said(ConditionType::Bound, false))
+        .or_else(|| said(ConditionType::Ready, false))?;
     let words = if found.message.is_empty() { &found.reason } else { &found.message };
     Some(words.clone()).filter(|words| !words.is_empty())
 }

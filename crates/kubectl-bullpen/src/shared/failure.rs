@@ -21,6 +21,14 @@ pub enum Failure {
     /// The command was used in a way that makes no sense, or could not do what it is for.
     #[error("error: {0}")]
     Other(String),
+    /// There is no such object, though the API server was not asked for it by its name alone.
+    #[error("Error from server (NotFound): {what} \"{name}\" not found")]
+    NotFound {
+        /// The kinds of object that it was looked for among.
+        what: String,
+        /// Its name.
+        name: String,
+    },
     /// Several things failed, one a line.
     #[error("{0}")]
     Several(String),
@@ -40,14 +48,18 @@ impl Failure {
         Self::Other(text.into())
     }
 
-    /// Whether the API server said that the object is not there.
+    /// Whether the object is not there.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Server(status) if status.code == 404)
+        match self {
+            Self::Server(status) => status.code == 404,
+            Self::NotFound { .. } => true,
+            _ => false,
+        }
     }
 
     /// As kubectl says that an object is not there, for one that was looked for in several ways.
     pub fn not_found(what: &str, name: &str) -> Self {
-        Self::Several(format!("Error from server (NotFound): {what} \"{name}\" not found"))
+        Self::NotFound { what: what.to_owned(), name: name.to_owned() }
     }
 }
 

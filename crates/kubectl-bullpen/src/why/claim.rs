@@ -1,12 +1,15 @@
 //! Why a claim is where it is.
 
-use bullpen_api::{ClaimPhase, InstancePool, PoolClaim, PoolClaimStatus, PoolMember, PoolState, WhenEmpty};
+use bullpen_api::{
+    ClaimPhase, ConditionType, InstancePool, PoolClaim, PoolClaimStatus, PoolMember, PoolState, Reason, WhenEmpty,
+    find_condition,
+};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
 use super::story::{Story, ago, many, since};
 use crate::claims::expires;
-use crate::pools::{said, trouble};
+use crate::pools::trouble;
 use crate::shared::printing::span;
 use crate::shared::wanted;
 
@@ -42,23 +45,32 @@ pub(super) fn story(
         ClaimPhase::Bound => holds(&mut story, claim, pool, member, now),
         ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed => ended(&mut story, claim, pool, member, now),
     }
-    for type_ in ["Stale", "Interrupted"] {
-        if let Some(condition) = said(&status.conditions, type_, "True") {
-            story.fact(format!("{type_}: {}", since(condition, now)));
-        }
+    if let Some(condition) = find_condition(&status.conditions, ConditionType::Stale, true) {
+        story.fact(format!("{}: {}", ConditionType::Stale, since(condition, now)));
     }
     story
 }
 
 /// Whether the claim was given a machine, and is Bound as soon as its Secret can be made.
 fn waits_for_secret(status: &PoolClaimStatus) -> bool {
-    let reason = said(&status.conditions, "Bound", "False").map(|condition| condition.reason.as_str());
-    reason.is_some_and(|reason| reason.starts_with("BindingSecret") || reason.starts_with("InstallationSecret"))
+    let bound = find_condition(&status.conditions, ConditionType::Bound, false);
+    let reason = bound.and_then(|condition| Reason::parse(&condition.reason));
+    matches!(
+        reason,
+        Some(
+            Reason::BindingSecretExists
+                | Reason::BindingSecretForbidden
+                | Reason::BindingSecretRefused
+                | Reason::InstallationSecretNotRead
+                | Reason::InstallationSecretForbidden
+                | Reason::InstallationSecretInvalid
+        )
+    )
 }
 
 fn waits(story: &mut Story, claim: &PoolClaim, pool: Option<&InstancePool>, others: &[PoolClaim], now: Timestamp) {
     let status = claim.status.clone().unwrap_or_default();
-    let operator = said(&status.conditions, "Bound", "False");
+    let operator = find_condition(&status.conditions, ConditionType::Bound, false);
     if let Some(condition) = operator {
         // With the claim's place, if it has one.
         story.fact(format!("the operator says: {}", since(condition, now)));
@@ -79,9 +91,9 @@ fn waits(story: &mut Story, claim: &PoolClaim, pool: Option<&InstancePool>, othe
     if waits_for_secret(&status) {
         return story.next("it goes on by itself when the reason is gone; deleting it ends its machine");
     }
-    let reason = operator.map(|condition| condition.reason.as_str()).unwrap_or_default();
-    let Some(pool) = pool.filter(|_| reason != "PoolNotFound") else {
-        if reason != "PoolNotFound" {
+    let reason = operator.and_then(|condition| Reason::parse(&condition.reason));
+    let Some(pool) = pool.filter(|_| reason != Some(Reason::PoolNotFound)) else {
+        if reason != Some(Reason::PoolNotFound) {
             match claim.pool_or_queue() {
                 Some((_, name)) => story.fact(format!("there is no pool {name}, or it may not be read")),
                 None => story.fact("no pool is known to be the one that buys a machine for it"),
@@ -101,7 +113,7 @@ fn waits(story: &mut Story, claim: &PoolClaim, pool: Option<&InstancePool>, othe
     let next = match pool.spec.state {
         PoolState::Paused => "it is served when the pool is resumed: kubectl bullpen resume",
         PoolState::Draining => "the pool is draining, and serves nobody before it is resumed",
-        PoolState::Active if reason == "NamespaceQuotaReached" => {
+        PoolState::Active if reason == Some(Reason::NamespaceQuotaReached) => {
             "it is served when another claim of its namespace ends, or the pool's claims.perNamespace is raised"
         }
         PoolState::Active => "it gets the next machine that is ready when it is its turn",
@@ -186,7 +198,8 @@ fn ended(
     now: Timestamp,
 ) {
     let status = claim.status.clone().unwrap_or_default();
-    let condition = said(&status.conditions, "Stalled", "True").or_else(|| said(&status.conditions, "Bound", "False"));
+    let condition = find_condition(&status.conditions, ConditionType::Stalled, true)
+        .or_else(|| find_condition(&status.conditions, ConditionType::Bound, false));
     if let Some(condition) = condition {
         story.fact(since(condition, now));
     }

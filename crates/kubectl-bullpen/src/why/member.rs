@@ -1,13 +1,12 @@
 //! Why a member is where it is.
 
-use bullpen_api::{InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use bullpen_api::{ConditionType, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember, find_condition};
 use bullpen_plan::pool::recycle::expires_at;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
 use super::story::{Story, ago, since};
 use crate::members::{ANNOTATION_REASON, state};
-use crate::pools::said;
 use crate::shared::printing::span;
 
 /// The story of a member, by what belongs to it as far as that can be read.
@@ -64,8 +63,8 @@ pub(super) fn oddities(story: &mut Story, member: &PoolMember, now: Timestamp) {
     if member.spec.hold {
         story.fact(format!("it is held: no other claim gets it, and its machine stays whoever wants its end{reason}"));
     }
-    for type_ in ["Stalled", "Quarantined"] {
-        if let Some(condition) = said(&status.conditions, type_, "True") {
+    for type_ in [ConditionType::Stalled, ConditionType::Quarantined] {
+        if let Some(condition) = find_condition(&status.conditions, type_, true) {
             story.fact(format!("{type_}: {}", since(condition, now)));
         }
     }

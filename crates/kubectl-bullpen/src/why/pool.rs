@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use bullpen_api::{InstancePool, LaunchConfig, PoolMember, PoolState, TargetSource};
+use bullpen_api::{
+    ConditionType, InstancePool, LaunchConfig, MemberState, PoolMember, PoolState, TargetSource, find_condition,
+};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::story::{Story, ago, many, since};
-use crate::members::state;
-use crate::pools::{said, trouble};
+use crate::members::state_words;
+use crate::pools::trouble;
 use crate::shared::printing::span;
 
 /// How many members are named.
@@ -26,18 +28,22 @@ pub(super) fn story(pool: &InstancePool, members: &[PoolMember], configs: &[Laun
     numbers(&mut story, pool);
     let conditions = &status.conditions;
     for (type_, bad) in [
-        ("Stalled", "True"),
-        ("Ready", "False"),
-        ("ProvisioningHealthy", "False"),
-        ("CapacityAvailable", "False"),
-        ("AtMaxSize", "True"),
-        ("TemplateCurrent", "False"),
-        ("TerminationHealthy", "False"),
-        ("Quarantined", "True"),
-        ("Drained", if pool.spec.state == PoolState::Draining { "False" } else { "" }),
+        (ConditionType::Stalled, true),
+        (ConditionType::Ready, false),
+        (ConditionType::ProvisioningHealthy, false),
+        (ConditionType::CapacityAvailable, false),
+        (ConditionType::AtMaxSize, true),
+        (ConditionType::TemplateCurrent, false),
+        (ConditionType::TerminationHealthy, false),
+        (ConditionType::Quarantined, true),
+        (ConditionType::Drained, false),
     ] {
-        if let Some(condition) = said(conditions, type_, bad) {
-            story.fact(format!("{type_} is {bad}: {}", since(condition, now)));
+        // Nobody waits for a pool to become empty that was not told to.
+        if type_ == ConditionType::Drained && pool.spec.state != PoolState::Draining {
+            continue;
+        }
+        if let Some(condition) = find_condition(conditions, type_, bad) {
+            story.fact(format!("{type_} is {}: {}", condition.status, since(condition, now)));
         }
     }
     if status.waiting_claims > 0 {
@@ -102,8 +108,8 @@ fn of_launch_configs(story: &mut Story, pool: &InstancePool, configs: &[LaunchCo
             }
         }
         let known = config.status.clone().unwrap_or_default();
-        for type_ in ["Available", "CapacityAvailable"] {
-            if let Some(condition) = said(&known.conditions, type_, "False") {
+        for type_ in [ConditionType::Available, ConditionType::CapacityAvailable] {
+            if let Some(condition) = find_condition(&known.conditions, type_, false) {
                 words.push(format!("{type_} is False: {}", since(condition, now)));
             }
         }
@@ -123,9 +129,9 @@ fn of_launch_configs(story: &mut Story, pool: &InstancePool, configs: &[LaunchCo
 fn of_members(story: &mut Story, members: &[PoolMember]) {
     let mut odd: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for member in members {
-        let state = state(member);
-        if state.contains(',') || state == "Errored" {
-            odd.entry(state).or_default().push(member.name_any());
+        let words = state_words(member);
+        if words.len() > 1 || words == [MemberState::Errored.as_str()] {
+            odd.entry(words.join(",")).or_default().push(member.name_any());
         }
     }
     for (state, names) in odd {

@@ -12,7 +12,7 @@ mod write_outcome;
 
 pub use claimable::{ClaimView, MemberView, claimable, queues};
 pub use evidence::{Evidence, Found, HasUid};
-pub use fate::{Ending, Fate, HeldMember, Hold, ending, fate, hold};
+pub use fate::{ClaimFate, Ending, Fate, HeldMember, ending, fate, hold};
 pub use write_outcome::{
     Answer, BindStep, DeleteStep, SwapStep, after_bind, after_delete, after_swap, after_swap_look,
 };

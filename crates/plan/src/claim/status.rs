@@ -1,14 +1,14 @@
 //! What is written down of claims: the statuses, field by field.
 
 use bullpen_api::{
-    BindingRef, ClaimInstance, ClaimPhase, ConditionValue, ObjectRef, PoolClaim, PoolClaimStatus, PoolMember,
-    ServedByPool, bounded_message, micro_time, set_condition,
+    BindingRef, ClaimInstance, ClaimPhase, ConditionType, ConditionValue, ObjectRef, PoolClaim, PoolClaimStatus,
+    PoolMember, Reason, ServedByPool, bounded_message, micro_time, set_condition,
 };
 use jiff::Timestamp;
 
 use super::binding::secret_name;
 use super::lifetime::{Expiry, Term, TermRules, Wish, begin};
-use super::queue::{Notice, Refusal};
+use super::queue::{Notice, UnservedReason};
 
 fn written(
     claim: &PoolClaim,
@@ -33,8 +33,8 @@ pub fn bound(before: &PoolClaim, member: &PoolMember, rules: &TermRules, now: Ti
     let name = member.metadata.name.as_deref();
     let message = format!("holds member {}", name.unwrap_or_default());
     let conditions = [
-        ConditionValue::new("Bound", true, "MemberBound", message.clone()),
-        ConditionValue::new("Ready", true, "MemberBound", message),
+        ConditionValue::new(ConditionType::Bound, true, Reason::MemberBound, message.clone()),
+        ConditionValue::new(ConditionType::Ready, true, Reason::MemberBound, message),
     ];
     let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
     written(before, now, &conditions, |status| {
@@ -77,7 +77,7 @@ pub fn seen(before: &PoolClaim, term: &Term, now: Timestamp) -> PoolClaim {
 
 /// The claim has held its machine for long.
 pub fn stale(before: &PoolClaim, message: &str, now: Timestamp) -> PoolClaim {
-    written(before, now, &[ConditionValue::new("Stale", true, "HeldForLong", message)], |_| {})
+    written(before, now, &[ConditionValue::new(ConditionType::Stale, true, Reason::HeldForLong, message)], |_| {})
 }
 
 /// The claim's time is over.
@@ -87,18 +87,18 @@ pub fn expired(before: &PoolClaim, expiry: &Expiry, now: Timestamp) -> PoolClaim
 
 /// The claim waits.
 pub fn waiting(before: &PoolClaim, notice: &Notice, now: Timestamp) -> PoolClaim {
-    let Refusal { reason, message } = &notice.refusal;
+    let (reason, message) = (notice.reason(), notice.message());
     let conditions = [
-        ConditionValue::new("Bound", false, reason, message.clone()),
-        ConditionValue::new("Ready", false, reason, message.clone()),
+        ConditionValue::new(ConditionType::Bound, false, reason, message.clone()),
+        ConditionValue::new(ConditionType::Ready, false, reason, message),
     ];
     written(before, now, &conditions, |status| status.queue = Some(notice.place.clone()))
 }
 
 /// The claim has a machine but not what it asked for beside it. Nothing if it says so already.
-pub fn unfinished(before: &PoolClaim, reason: &'static str, message: &str, now: Timestamp) -> Option<PoolClaim> {
-    let conditions =
-        ["Bound", "Ready"].map(|type_| ConditionValue::new(type_, false, reason, bounded_message(message)));
+pub fn unfinished(before: &PoolClaim, reason: Reason, message: &str, now: Timestamp) -> Option<PoolClaim> {
+    let conditions = [ConditionType::Bound, ConditionType::Ready]
+        .map(|type_| ConditionValue::new(type_, false, reason, bounded_message(message)));
     let written = written(before, now, &conditions, |status| status.queue = None);
     (written != *before).then_some(written)
 }
@@ -106,17 +106,17 @@ pub fn unfinished(before: &PoolClaim, reason: &'static str, message: &str, now: 
 /// The machine that the claim's Secret speaks of is gone, and was never bound; `member` is the one that it was to be bound to.
 pub fn vanished(before: &PoolClaim, secret: &str, member: &PoolMember, now: Timestamp) -> PoolClaim {
     let message = format!("the machine that Secret {secret} speaks of is gone: make another claim");
-    failed_at(before, ("InstanceGone", &message), Some(pool_of(member)), now)
+    failed_at(before, (Reason::InstanceGone, &message), Some(pool_of(member)), now)
 }
 
 /// The claim gets no machine; `queue` is the pool in whose queue it was, of one that any of several might have served.
-pub fn failed(before: &PoolClaim, refusal: &Refusal, queue: Option<ServedByPool>, now: Timestamp) -> PoolClaim {
+pub fn failed(before: &PoolClaim, refusal: &UnservedReason, queue: Option<ServedByPool>, now: Timestamp) -> PoolClaim {
     failed_at(before, (refusal.reason, &refusal.message), queue, now)
 }
 
 fn failed_at(
     before: &PoolClaim,
-    (reason, message): (&'static str, &str),
+    (reason, message): (Reason, &str),
     pool: Option<ServedByPool>,
     now: Timestamp,
 ) -> PoolClaim {
@@ -134,14 +134,14 @@ fn pool_of(member: &PoolMember) -> ServedByPool {
 
 /// The machine that the claim held is gone.
 pub fn lost(before: &PoolClaim, now: Timestamp) -> PoolClaim {
-    ended(before, ClaimPhase::Lost, "InstanceGone", "the machine that this claim held is gone", now)
+    ended(before, ClaimPhase::Lost, Reason::InstanceGone, "the machine that this claim held is gone", now)
 }
 
-fn ended(before: &PoolClaim, phase: ClaimPhase, reason: &'static str, message: &str, now: Timestamp) -> PoolClaim {
+fn ended(before: &PoolClaim, phase: ClaimPhase, reason: Reason, message: &str, now: Timestamp) -> PoolClaim {
     let conditions = [
-        ConditionValue::new("Bound", false, reason, message),
-        ConditionValue::new("Ready", false, reason, message),
-        ConditionValue::new("Stalled", true, reason, message),
+        ConditionValue::new(ConditionType::Bound, false, reason, message),
+        ConditionValue::new(ConditionType::Ready, false, reason, message),
+        ConditionValue::new(ConditionType::Stalled, true, reason, message),
     ];
     written(before, now, &conditions, |status| {
         status.phase = phase;

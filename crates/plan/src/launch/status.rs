@@ -1,14 +1,13 @@
 //! What a launch config's status says. Facts only: the same facts give the same status.
 
 use bullpen_api::{
-    ConditionValue, LaunchConfig, LaunchConfigIdentity, LaunchConfigStatus, RecentError, RecordedError, micro_time,
-    set_condition,
+    ConditionType, ConditionValue, LaunchConfig, LaunchConfigIdentity, LaunchConfigStatus, Reason, RecentError,
+    RecordedError, find_condition, micro_time, set_condition,
 };
-
-use crate::ProviderError;
 use jiff::Timestamp;
 
 use super::refusals::{Cause, Hold};
+use crate::ProviderError;
 
 /// Most errors that a status lists.
 pub const MOST_RECENT_ERRORS: usize = 10;
@@ -59,47 +58,78 @@ pub fn launch_status(input: &LaunchStatusInput<'_>, now: Timestamp) -> LaunchCon
     }
 }
 
+/// The status of a launch config that has no provider, for this reason. What was known of its cloud before stays.
+pub fn no_provider(config: &LaunchConfig, why: &str, now: Timestamp) -> LaunchConfigStatus {
+    let generation = config.metadata.generation;
+    let mut status = config.status.clone().unwrap_or_default();
+    for condition in [
+        ConditionValue::new(ConditionType::Available, false, Reason::NoProvider, why),
+        paused_condition(config.spec.paused),
+    ] {
+        set_condition(&mut status.conditions, &condition, generation, now);
+    }
+    status.observed_generation = generation.unwrap_or(0);
+    status
+}
+
+/// What a launch config says of its lack of a provider, by its status.
+pub fn says_no_provider(config: &LaunchConfig) -> Option<String> {
+    let conditions = &config.status.as_ref()?.conditions;
+    let said = find_condition(conditions, ConditionType::Available, false)?;
+    (said.reason == Reason::NoProvider.as_str()).then(|| said.message.clone())
+}
+
 fn available(input: &LaunchStatusInput<'_>) -> ConditionValue {
-    let unavailable = |reason, message: &str| ConditionValue::new("Available", false, reason, message);
+    let unavailable = |reason, message: &str| ConditionValue::new(ConditionType::Available, false, reason, message);
     if let Some(recorded) = input.account_changed {
-        return identity_changed("Available", false, recorded);
+        return identity_changed(ConditionType::Available, false, recorded);
     }
     match (input.answering, input.refused) {
-        (Err(error @ ProviderError::Auth { .. }), _) => unavailable("Unauthorized", &error.to_string()),
-        (_, Some(hold)) if hold.cause == Cause::Auth => unavailable("Unauthorized", &hold.error.message),
-        (_, Some(hold)) if hold.cause == Cause::Invalid => unavailable("InvalidRequest", &hold.error.message),
-        (Err(error), _) => unavailable("CloudDoesNotAnswer", &error.to_string()),
-        (Ok(()), _) => {
-            ConditionValue::new("Available", true, "CloudAnswers", "the cloud answers for this account and region")
-        }
+        (Err(error @ ProviderError::Auth { .. }), _) => unavailable(Reason::Unauthorized, &error.to_string()),
+        (_, Some(hold)) if hold.cause == Cause::Auth => unavailable(Reason::Unauthorized, &hold.error.message),
+        (_, Some(hold)) if hold.cause == Cause::Invalid => unavailable(Reason::InvalidRequest, &hold.error.message),
+        (Err(error), _) => unavailable(Reason::CloudDoesNotAnswer, &error.to_string()),
+        (Ok(()), _) => ConditionValue::new(
+            ConditionType::Available,
+            true,
+            Reason::CloudAnswers,
+            "the cloud answers for this account and region",
+        ),
     }
 }
 
 /// The credentials belong to another account than the one where the members are.
-pub fn identity_changed(type_: &'static str, holds: bool, recorded: &LaunchConfigIdentity) -> ConditionValue {
+pub fn identity_changed(type_: ConditionType, holds: bool, recorded: &LaunchConfigIdentity) -> ConditionValue {
     let message = format!(
         "the credentials belong to another account than {}, where this launch config's members are: nothing is done with \
          them until that account is back",
         recorded.account
     );
-    ConditionValue::new(type_, holds, "IdentityChanged", message)
+    ConditionValue::new(type_, holds, Reason::IdentityChanged, message)
 }
 
 fn capacity_available(input: &LaunchStatusInput<'_>) -> ConditionValue {
     match input.lack {
-        None => ConditionValue::new("CapacityAvailable", true, "NoLack", "no lack of machines is known"),
+        None => {
+            ConditionValue::new(ConditionType::CapacityAvailable, true, Reason::NoLack, "no lack of machines is known")
+        }
         Some(hold) => {
-            let reason = if hold.cause == Cause::Quota { "QuotaReached" } else { "NoCapacity" };
-            ConditionValue::new("CapacityAvailable", false, reason, hold.error.message.clone())
+            let reason = if hold.cause == Cause::Quota { Reason::QuotaReached } else { Reason::NoCapacity };
+            ConditionValue::new(ConditionType::CapacityAvailable, false, reason, hold.error.message.clone())
         }
     }
 }
 
 fn paused_condition(paused: bool) -> ConditionValue {
     if paused {
-        ConditionValue::new("Paused", true, "PausedBySpec", "nothing is bought while spec.paused is true")
+        ConditionValue::new(
+            ConditionType::Paused,
+            true,
+            Reason::PausedBySpec,
+            "nothing is bought while spec.paused is true",
+        )
     } else {
-        ConditionValue::new("Paused", false, "NotPaused", "it may buy")
+        ConditionValue::new(ConditionType::Paused, false, Reason::NotPaused, "it may buy")
     }
 }
 
@@ -135,6 +165,29 @@ mod tests {
         let seen: Vec<_> = recent.iter().map(|entry| (entry.class.as_str(), entry.count)).collect();
         assert_eq!(seen, [("Quota", 2), ("Capacity", 1)]);
         assert_eq!(recent[0].last_time, error("", 3).time);
+    }
+
+    #[test]
+    fn a_launch_config_without_a_provider_says_why_and_keeps_what_was_known() {
+        let mut config: LaunchConfig = serde_json::from_value(serde_json::json!({
+            "metadata": { "name": "sim", "generation": 3 },
+            "spec": { "region": "r1", "zone": "r1-a", "instanceType": "small", "image": "img-1" },
+            "status": { "weight": 70, "identity": { "account": "a", "region": "r1" } },
+        }))
+        .unwrap();
+        let now = Timestamp::from_second(1).unwrap();
+        let status = no_provider(&config, "this build of bullpen has no provider for `aws`", now);
+        let said =
+            status.conditions.iter().map(|said| (said.type_.as_str(), said.status.as_str(), said.reason.as_str()));
+        let expected = [("Available", "False", "NoProvider"), ("Paused", "False", "NotPaused")];
+        assert_eq!(said.collect::<Vec<_>>(), expected);
+        assert!(status.conditions[0].message.contains("`aws`"));
+        assert_eq!((status.observed_generation, status.weight), (3, Some(70)));
+        assert_eq!(says_no_provider(&config), None);
+        assert_eq!(status.identity.as_ref().map(|identity| identity.account.as_str()), Some("a"));
+        config.status = Some(status.clone());
+        assert_eq!(says_no_provider(&config).as_ref(), Some(&status.conditions[0].message));
+        assert_eq!(no_provider(&config, &status.conditions[0].message, Timestamp::from_second(9).unwrap()), status);
     }
 
     #[test]

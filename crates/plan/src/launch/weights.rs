@@ -14,13 +14,13 @@ const LEAST_EVIDENCE: f64 = 4.0;
 
 /// How the members of one launch config fared.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Record {
+pub struct SuccessRate {
     rate: f64,
     evidence: f64,
     at: Timestamp,
 }
 
-impl Record {
+impl SuccessRate {
     /// Of a launch config whose status said this weight, in percent; 100 if it said none.
     pub fn begin(percent: Option<i32>, now: Timestamp) -> Self {
         let rate = f64::from(percent.unwrap_or(100).clamp(0, 100)) / 100.0;
@@ -69,8 +69,8 @@ mod tests {
         Timestamp::from_second(1_000_000 + seconds).unwrap()
     }
 
-    fn fresh() -> Record {
-        Record::begin(None, at(0))
+    fn fresh() -> SuccessRate {
+        SuccessRate::begin(None, at(0))
     }
 
     #[test]
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_region_that_came_back_gets_its_share_back_step_by_step() {
-        let mut record = Record::begin(Some(5), at(0));
+        let mut record = SuccessRate::begin(Some(5), at(0));
         let mut seen = vec![record.percent()];
         for second in 0..20 {
             record.succeeded(at(second));
@@ -128,7 +128,7 @@ mod tests {
 
         #[test]
         fn a_status_that_is_read_back_says_the_same_again(percent in 1..=20_i32) {
-            prop_assert_eq!(Record::begin(Some(percent * 5), at(0)).percent(), percent * 5);
+            prop_assert_eq!(SuccessRate::begin(Some(percent * 5), at(0)).percent(), percent * 5);
         }
     }
 }

@@ -99,7 +99,7 @@ impl Recorded {
 
 /// What is done about the orphans of one account and region.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SweepDecision {
     /// There are none.
     #[default]
     Nothing,
@@ -120,14 +120,18 @@ pub fn limit(fleet: usize) -> usize {
 }
 
 /// Decides. `confirmed` is what persons have said.
-pub fn judge<'a>(orphans: &BTreeSet<String>, fleet: usize, confirmed: impl IntoIterator<Item = &'a str>) -> Verdict {
+pub fn judge<'a>(
+    orphans: &BTreeSet<String>,
+    fleet: usize,
+    confirmed: impl IntoIterator<Item = &'a str>,
+) -> SweepDecision {
     let (code, limit) = (code(orphans), limit(fleet));
     if orphans.is_empty() {
-        Verdict::Nothing
+        SweepDecision::Nothing
     } else if orphans.len() <= limit || confirmed.into_iter().any(|said| said == code) {
-        Verdict::Sweep
+        SweepDecision::Sweep
     } else {
-        Verdict::Blocked { code, limit }
+        SweepDecision::Blocked { code, limit }
     }
 }
 
@@ -217,20 +221,23 @@ mod tests {
 
     #[test]
     fn more_than_five_and_more_than_a_tenth_need_a_persons_word_for_just_these() {
-        assert_eq!(judge(&ids(0), 10, []), Verdict::Nothing);
-        assert_eq!(judge(&ids(5), 5, []), Verdict::Sweep);
-        assert_eq!(judge(&ids(10), 100, []), Verdict::Sweep);
-        let Verdict::Blocked { code, limit } = judge(&ids(11), 100, []) else { panic!("eleven of a hundred") };
+        assert_eq!(judge(&ids(0), 10, []), SweepDecision::Nothing);
+        assert_eq!(judge(&ids(5), 5, []), SweepDecision::Sweep);
+        assert_eq!(judge(&ids(10), 100, []), SweepDecision::Sweep);
+        let SweepDecision::Blocked { code, limit } = judge(&ids(11), 100, []) else { panic!("eleven of a hundred") };
         assert_eq!((code.len(), limit), (10, 10));
-        assert_eq!(judge(&ids(11), 100, ["old", code.as_str()]), Verdict::Sweep);
-        assert!(matches!(judge(&ids(12), 100, [code.as_str()]), Verdict::Blocked { .. }), "one more was not meant");
+        assert_eq!(judge(&ids(11), 100, ["old", code.as_str()]), SweepDecision::Sweep);
+        assert!(
+            matches!(judge(&ids(12), 100, [code.as_str()]), SweepDecision::Blocked { .. }),
+            "one more was not meant"
+        );
     }
 
     proptest! {
         #[test]
         fn the_more_the_less_without_a_word_nothing_beyond_the_limit_goes(orphans in 0..200_usize, rest in 0..500_usize) {
             let fleet = orphans + rest;
-            let swept = judge(&ids(orphans), fleet, []) == Verdict::Sweep;
+            let swept = judge(&ids(orphans), fleet, []) == SweepDecision::Sweep;
             prop_assert_eq!(swept, orphans > 0 && orphans <= limit(fleet));
         }
     }

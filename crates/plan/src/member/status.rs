@@ -1,8 +1,8 @@
 //! What is written down of members: the statuses, field by field.
 
 use bullpen_api::{
-    ConditionValue, InstanceAddress, MemberInstance, MemberState, ObjectRef, PoolClaim, PoolMember, PoolMemberStatus,
-    RecordedError, bounded_message, condition_is_true, micro_time, set_condition,
+    ConditionType, ConditionValue, ErrorClass, InstanceAddress, MemberInstance, MemberState, ObjectRef, PoolClaim,
+    PoolMember, PoolMemberStatus, Reason, RecordedError, bounded_message, condition_is_true, micro_time, set_condition,
 };
 use jiff::Timestamp;
 
@@ -46,7 +46,7 @@ fn written(
 
 /// The provider accepted the create.
 pub fn warming(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -> PoolMember {
-    let condition = ConditionValue::new("Ready", false, "Warming", "the machine boots");
+    let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Warming, "the machine boots");
     written(before, now, &condition, |status| {
         status.state = MemberState::Warming;
         status.instance = Some(instance(machine));
@@ -65,12 +65,12 @@ pub fn ready(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -> 
 }
 
 /// The member will never be ready.
-pub fn errored(before: &PoolMember, class: &str, message: &str, now: Timestamp) -> PoolMember {
+pub fn errored(before: &PoolMember, class: ErrorClass, message: &str, now: Timestamp) -> PoolMember {
     let message = bounded_message(message);
-    let condition = ConditionValue::new("Ready", false, "Errored", format!("{class}: {message}"));
+    let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Errored, format!("{class}: {message}"));
     written(before, now, &condition, |status| {
         status.state = MemberState::Errored;
-        status.last_error = Some(RecordedError { class: class.to_owned(), message, time: micro_time(now) });
+        status.last_error = Some(RecordedError { class: class.to_string(), message, time: micro_time(now) });
     })
 }
 
@@ -79,7 +79,12 @@ pub fn claimed(before: &PoolMember, claim: &PoolClaim, now: Timestamp) -> PoolMe
     let reference = ObjectRef::to(&claim.metadata);
     let elsewhere = Some(&reference.namespace) != before.metadata.namespace.as_ref();
     let of = if elsewhere { format!(" of namespace {}", reference.namespace) } else { String::new() };
-    let condition = ConditionValue::new("Ready", true, "Claimed", format!("held by claim {}{of}", reference.name));
+    let condition = ConditionValue::new(
+        ConditionType::Ready,
+        true,
+        Reason::Claimed,
+        format!("held by claim {}{of}", reference.name),
+    );
     written(before, now, &condition, |status| {
         status.state = MemberState::Claimed;
         status.claim_ref = Some(reference);
@@ -99,7 +104,7 @@ pub fn given_back(before: &PoolMember, now: Timestamp) -> PoolMember {
 
 /// The machine's end does not come.
 pub fn stuck(before: &PoolMember, stuck: Stuck, message: &str, now: Timestamp) -> PoolMember {
-    let condition = ConditionValue::new("Stalled", true, stuck.reason(), bounded_message(message));
+    let condition = ConditionValue::new(ConditionType::Stalled, true, stuck.reason(), bounded_message(message));
     written(before, now, &condition, |_| {})
 }
 
@@ -109,9 +114,13 @@ pub fn quarantined(before: &PoolMember, instance: &str, now: Timestamp) -> PoolM
         "instance {instance} was claimed before, by its tags, as after a restored backup: it is handed out to nobody, and \
          ends when a person deletes this member"
     );
-    let mut quarantined =
-        written(before, now, &ConditionValue::new("Quarantined", true, "MachineClaimedBefore", message), |_| {});
-    let ready = ConditionValue::new("Ready", false, "Quarantined", "the machine was claimed before");
+    let mut quarantined = written(
+        before,
+        now,
+        &ConditionValue::new(ConditionType::Quarantined, true, Reason::MachineClaimedBefore, message),
+        |_| {},
+    );
+    let ready = ConditionValue::new(ConditionType::Ready, false, Reason::Quarantined, "the machine was claimed before");
     if let Some(status) = &mut quarantined.status {
         set_condition(&mut status.conditions, &ready, before.metadata.generation, now);
     }
@@ -121,8 +130,8 @@ pub fn quarantined(before: &PoolMember, instance: &str, now: Timestamp) -> PoolM
 /// What a person changed in the spec was seen. Only of a Ready member does more follow for its status.
 pub fn observed(before: &PoolMember, now: Timestamp) -> PoolMember {
     let status = before.status.clone().unwrap_or_default();
-    let present = status.conditions.iter().find(|condition| condition.type_ == "Ready");
-    let quarantined = condition_is_true(&status.conditions, "Quarantined");
+    let present = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready);
+    let quarantined = condition_is_true(&status.conditions, ConditionType::Quarantined);
     match present {
         Some(_) if status.state == MemberState::Ready && !quarantined => {
             written(before, now, &claimability(before), |_| {})
@@ -139,9 +148,19 @@ pub fn observed(before: &PoolMember, now: Timestamp) -> PoolMember {
 /// What the condition of a Ready member says.
 fn claimability(member: &PoolMember) -> ConditionValue {
     match (member.spec.hold, member.spec.cordoned) {
-        (true, _) => ConditionValue::new("Ready", false, "Held", "kept and not claimable while spec.hold is true"),
-        (_, true) => ConditionValue::new("Ready", false, "Cordoned", "not claimable while spec.cordoned is true"),
-        _ => ConditionValue::new("Ready", true, "Ready", "the machine can be claimed"),
+        (true, _) => ConditionValue::new(
+            ConditionType::Ready,
+            false,
+            Reason::Held,
+            "kept and not claimable while spec.hold is true",
+        ),
+        (_, true) => ConditionValue::new(
+            ConditionType::Ready,
+            false,
+            Reason::Cordoned,
+            "not claimable while spec.cordoned is true",
+        ),
+        _ => ConditionValue::new(ConditionType::Ready, true, Reason::Ready, "the machine can be claimed"),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bullpen_api::Ssh;
+use bullpen_api::{Reason, Ssh};
 
 use super::first_boot;
 
@@ -22,7 +22,7 @@ pub enum UserData {
     /// What the template refers to does not give it.
     Missing {
         /// One word for machines.
-        reason: &'static str,
+        reason: Reason,
         /// What is missing, and what to do.
         message: String,
     },
@@ -31,7 +31,10 @@ pub enum UserData {
 impl UserData {
     /// Nothing was read yet.
     pub fn unread() -> Self {
-        Self::Missing { reason: NOT_READ, message: "the user data that the template refers to is not read yet".into() }
+        Self::Missing {
+            reason: Reason::UserDataNotRead,
+            message: "the user data that the template refers to is not read yet".into(),
+        }
     }
 
     /// This text; an empty one is none, so that it makes no other machine than one that is left out.
@@ -45,7 +48,7 @@ impl UserData {
     pub fn for_machines(self, ssh: Option<&Ssh>, key_id: impl FnOnce() -> Result<Arc<str>, KeyTrouble>) -> Self {
         let (Self::Known(text), Some(ssh)) = (&self, ssh.filter(|ssh| ssh.generate_key)) else { return self };
         if let Some(message) = first_boot::too_long(text.as_deref(), &ssh.user) {
-            return Self::Missing { reason: "UserDataInvalid", message };
+            return Self::Missing { reason: Reason::UserDataInvalid, message };
         }
         match key_id() {
             Ok(key_id) => Self::Keyed { text: text.clone(), key_id },
@@ -76,7 +79,7 @@ pub struct FirstBoot<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyTrouble {
     /// One word for machines.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// What is missing, and what to do.
     pub message: String,
 }
@@ -84,7 +87,7 @@ pub struct KeyTrouble {
 impl KeyTrouble {
     /// The installation secret was not read yet, or nothing was proved.
     pub fn unread(message: impl Into<String>) -> Self {
-        Self { reason: KEY_NOT_READ, message: message.into() }
+        Self { reason: Reason::InstallationSecretNotRead, message: message.into() }
     }
 }
 
@@ -99,11 +102,6 @@ impl fmt::Debug for UserData {
     }
 }
 
-/// The reason while what a template refers to was not read yet.
-pub const NOT_READ: &str = "UserDataNotRead";
-/// The reason while the secret that keys are made from was not read yet.
-pub const KEY_NOT_READ: &str = "InstallationSecretNotRead";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,9 +109,11 @@ mod tests {
     #[test]
     fn machines_that_get_keys_wait_for_the_secret_that_those_come_from() {
         let ssh = Ssh { user: "ci".into(), generate_key: true };
-        let trouble = || Err(KeyTrouble { reason: "Forbidden", message: "grant it".into() });
+        let trouble = || Err(KeyTrouble { reason: Reason::InstallationSecretForbidden, message: "grant it".into() });
         let missing = UserData::Known(None).for_machines(Some(&ssh), trouble);
-        assert!(missing == UserData::Missing { reason: "Forbidden", message: "grant it".into() });
+        assert!(
+            missing == UserData::Missing { reason: Reason::InstallationSecretForbidden, message: "grant it".into() }
+        );
         let keyed = UserData::Known(None).for_machines(Some(&ssh), || Ok(Arc::from("id")));
         assert_eq!(keyed.known().and_then(|first_boot| first_boot.key_id), Some("id"));
         assert!(UserData::Known(None).for_machines(None, trouble) == UserData::Known(None));
@@ -122,6 +122,9 @@ mod tests {
                 == UserData::Known(None)
         );
         let long = UserData::Known(Some(Arc::from("x".repeat(16_000))));
-        assert!(matches!(long.for_machines(Some(&ssh), trouble), UserData::Missing { reason: "UserDataInvalid", .. }));
+        assert!(matches!(
+            long.for_machines(Some(&ssh), trouble),
+            UserData::Missing { reason: Reason::UserDataInvalid, .. }
+        ));
     }
 }

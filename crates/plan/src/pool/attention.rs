@@ -1,7 +1,7 @@
 //! What a pool says of members that a person should look at: machines whose end does not come, and machines that were
 //! claimed before by their tags, or whose claims nobody watches; and of namespaces whose labels it may not read.
 
-use bullpen_api::{ConditionValue, set_condition};
+use bullpen_api::{ConditionType, ConditionValue, Reason, set_condition};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -26,13 +26,19 @@ pub struct Attention {
 /// Puts it into the conditions of a pool. Each of the conditions appears with its first cause, and stays.
 pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: Option<i64>, now: Timestamp) {
     let stuck = &attention.stuck;
-    let healthy = ConditionValue::new("TerminationHealthy", true, "MachinesEnd", "machines end when they should");
+    let healthy = ConditionValue::new(
+        ConditionType::TerminationHealthy,
+        true,
+        Reason::MachinesEnd,
+        "machines end when they should",
+    );
     let unhealthy = || {
         let message = format!("{} machines cannot be terminated and may bill: members {}", stuck.len(), named(stuck));
-        ConditionValue::new("TerminationHealthy", false, "MachinesStay", message)
+        ConditionValue::new(ConditionType::TerminationHealthy, false, Reason::MachinesStay, message)
     };
     let quarantined = &attention.quarantined;
-    let none = ConditionValue::new("Quarantined", false, "NoneQuarantined", "no member is quarantined");
+    let none =
+        ConditionValue::new(ConditionType::Quarantined, false, Reason::NoneQuarantined, "no member is quarantined");
     let some = || {
         let message = format!(
             "{} members are kept back because their machines were claimed before, as after a restored backup; delete \
@@ -40,10 +46,15 @@ pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: 
             quarantined.len(),
             named(quarantined)
         );
-        ConditionValue::new("Quarantined", true, "MachinesClaimedBefore", message)
+        ConditionValue::new(ConditionType::Quarantined, true, Reason::MachinesClaimedBefore, message)
     };
     let (unwatched, unreadable) = (&attention.unwatched, &attention.unreadable);
-    let watched = ConditionValue::new("ClaimsWatched", true, "ClaimsWatched", "the claims of all members are watched");
+    let watched = ConditionValue::new(
+        ConditionType::ClaimsWatched,
+        true,
+        Reason::ClaimsWatched,
+        "the claims of all members are watched",
+    );
     let not_watched = || {
         let message = format!(
             "{} members are held by claims in namespaces that the operator does not watch, and are kept until it does: add \
@@ -51,16 +62,21 @@ pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: 
             unwatched.len(),
             named(unwatched)
         );
-        ConditionValue::new("ClaimsWatched", false, "NamespaceNotWatched", message)
+        ConditionValue::new(ConditionType::ClaimsWatched, false, Reason::NamespaceNotWatched, message)
     };
-    let readable = ConditionValue::new("NamespacesReadable", true, "LabelsRead", "labels of namespaces can be read");
+    let readable = ConditionValue::new(
+        ConditionType::NamespacesReadable,
+        true,
+        Reason::LabelsRead,
+        "labels of namespaces can be read",
+    );
     let not_readable = || {
         let message = format!(
             "claims of these namespaces are not served, because the operator is not allowed to read their labels: grant \
              get on the namespace itself to its service account, by a Role in it (the Helm chart does): {}",
             named(unreadable)
         );
-        ConditionValue::new("NamespacesReadable", false, "NamespaceForbidden", message)
+        ConditionValue::new(ConditionType::NamespacesReadable, false, Reason::NamespaceForbidden, message)
     };
     let mut put = |trouble: bool, bad: &dyn Fn() -> ConditionValue, good: ConditionValue| {
         let said = conditions.iter().any(|condition| condition.type_ == good.type_);

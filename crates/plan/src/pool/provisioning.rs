@@ -1,6 +1,6 @@
 //! What a pool says of its launch configs: whether machines come up, and whether there are any to buy.
 
-use bullpen_api::{ConditionValue, LaunchConfigInUse};
+use bullpen_api::{ConditionType, ConditionValue, ErrorClass, LaunchConfigInUse, Reason};
 use jiff::Timestamp;
 
 /// A launch config of a pool, with all that keeps it from buying.
@@ -22,7 +22,7 @@ pub struct LaunchConfigHealth {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The class of the error.
-    pub class: String,
+    pub class: ErrorClass,
     /// The cloud's own words.
     pub message: String,
     /// When the next member is tried.
@@ -69,37 +69,45 @@ pub fn conditions(launch_configs: &[LaunchConfigHealth]) -> [ConditionValue; 2] 
 }
 
 fn provisioning_healthy(launch_configs: &[LaunchConfigHealth]) -> ConditionValue {
-    let unhealthy =
-        |reason, words: Vec<String>| ConditionValue::new("ProvisioningHealthy", false, reason, words.join("\n"));
+    let unhealthy = |reason, words: Vec<String>| {
+        ConditionValue::new(ConditionType::ProvisioningHealthy, false, reason, words.join("\n"))
+    };
     let open = launch_configs.iter().filter(|config| config.breaker_open);
     let open: Vec<_> = open.map(LaunchConfigHealth::breaker_words).collect();
     let refused = launch_configs.iter().filter_map(|config| Some(config.refusal_words(config.refusal.as_ref()?)));
     let refused: Vec<_> = refused.collect();
     if !open.is_empty() {
-        return unhealthy("BreakerOpen", [open, refused].concat());
+        return unhealthy(Reason::BreakerOpen, [open, refused].concat());
     }
     if !refused.is_empty() {
-        return unhealthy("CreateRefused", refused);
+        return unhealthy(Reason::CreateRefused, refused);
     }
     if !launch_configs.is_empty() && launch_configs.iter().all(|config| config.paused) {
-        return unhealthy("LaunchConfigsPaused", vec!["all launch configs of this pool are paused".to_owned()]);
+        return unhealthy(Reason::LaunchConfigsPaused, vec!["all launch configs of this pool are paused".to_owned()]);
     }
-    ConditionValue::new("ProvisioningHealthy", true, "CreatesAccepted", "no create is being refused")
+    ConditionValue::new(ConditionType::ProvisioningHealthy, true, Reason::CreatesAccepted, "no create is being refused")
 }
 
 /// False only where no launch config that may buy finds machines: where one does, the others' share goes there.
 fn capacity_available(launch_configs: &[LaunchConfigHealth]) -> ConditionValue {
     let buying = || launch_configs.iter().filter(|config| !config.paused);
-    let lacking: Vec<_> = buying().filter_map(|config| Some((config.lack.as_ref()?.class.as_str(), config))).collect();
+    let lacking: Vec<_> = buying().filter_map(|config| Some((config.lack.as_ref()?.class, config))).collect();
     let words = lacking.iter().filter_map(|(_, config)| Some(config.refusal_words(config.lack.as_ref()?)));
     let words = words.collect::<Vec<_>>().join("\n");
     match lacking.first() {
-        None => ConditionValue::new("CapacityAvailable", true, "NoLack", "no launch config lacks machines to buy"),
+        None => ConditionValue::new(
+            ConditionType::CapacityAvailable,
+            true,
+            Reason::NoLack,
+            "no launch config lacks machines to buy",
+        ),
         Some(_) if lacking.len() < buying().count() => {
-            ConditionValue::new("CapacityAvailable", true, "OthersHaveCapacity", words)
+            ConditionValue::new(ConditionType::CapacityAvailable, true, Reason::OthersHaveCapacity, words)
         }
-        Some(("Quota", _)) => ConditionValue::new("CapacityAvailable", false, "QuotaReached", words),
-        Some(_) => ConditionValue::new("CapacityAvailable", false, "NoCapacity", words),
+        Some((ErrorClass::Quota, _)) => {
+            ConditionValue::new(ConditionType::CapacityAvailable, false, Reason::QuotaReached, words)
+        }
+        Some(_) => ConditionValue::new(ConditionType::CapacityAvailable, false, Reason::NoCapacity, words),
     }
 }
 
@@ -122,8 +130,8 @@ mod tests {
         "2026-01-02T10:32:05.25Z".parse().unwrap()
     }
 
-    fn lacking(name: &str, class: &str) -> LaunchConfigHealth {
-        let lack = Refusal { class: class.into(), message: "none".into(), until: moment() };
+    fn lacking(name: &str, class: ErrorClass) -> LaunchConfigHealth {
+        let lack = Refusal { class, message: "none".into(), until: moment() };
         LaunchConfigHealth { lack: Some(lack), ..healthy(name) }
     }
 
@@ -137,7 +145,7 @@ mod tests {
         config.recorded.open_until = Some(micro_time(moment()));
         config.recorded.last_failure = Some(last);
         let [condition, _] = conditions(&[healthy("b"), config]);
-        assert_eq!((condition.holds, condition.reason), (false, "BreakerOpen"));
+        assert_eq!((condition.holds, condition.reason.as_str()), (false, "BreakerOpen"));
         assert_eq!(
             condition.message,
             "launch config a: breaker open after 5 failures, next try 10:32:05Z; last: WarmingTimeout: too late"
@@ -148,19 +156,19 @@ mod tests {
     fn a_pool_lacks_capacity_only_when_all_of_its_launch_configs_do() {
         let capacity = |configs: &[LaunchConfigHealth]| {
             let [_, condition] = conditions(configs);
-            (condition.holds, condition.reason)
+            (condition.holds, condition.reason.as_str())
         };
-        assert_eq!(capacity(&[lacking("a", "Capacity"), healthy("b")]), (true, "OthersHaveCapacity"));
+        assert_eq!(capacity(&[lacking("a", ErrorClass::Capacity), healthy("b")]), (true, "OthersHaveCapacity"));
         let paused = LaunchConfigHealth { paused: true, ..healthy("b") };
-        assert_eq!(capacity(&[lacking("a", "Capacity"), paused]), (false, "NoCapacity"));
-        assert_eq!(capacity(&[lacking("a", "Quota")]), (false, "QuotaReached"));
+        assert_eq!(capacity(&[lacking("a", ErrorClass::Capacity), paused]), (false, "NoCapacity"));
+        assert_eq!(capacity(&[lacking("a", ErrorClass::Quota)]), (false, "QuotaReached"));
         assert_eq!(capacity(&[healthy("a")]), (true, "NoLack"));
     }
 
     #[test]
     fn a_pool_whose_launch_configs_are_all_paused_says_so() {
         let paused = LaunchConfigHealth { paused: true, ..healthy("a") };
-        assert_eq!(conditions(std::slice::from_ref(&paused))[0].reason, "LaunchConfigsPaused");
+        assert_eq!(conditions(std::slice::from_ref(&paused))[0].reason.as_str(), "LaunchConfigsPaused");
         assert!(conditions(&[paused, healthy("b")])[0].holds);
     }
 }

@@ -1,6 +1,8 @@
 //! How far the present template has come, and whether it comes any further (`docs/use/recycling.md`).
 
-use bullpen_api::{ConditionValue, InstancePoolStatus, PoolState, Rollout, RolloutFailure, RolloutType};
+use bullpen_api::{
+    ConditionType, ConditionValue, InstancePoolStatus, PoolState, Reason, Rollout, RolloutFailure, RolloutType,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::view::{PoolView, Standing};
@@ -123,7 +125,8 @@ pub fn template_current(
     ready: i32,
     forbidden: bool,
 ) -> ConditionValue {
-    let is = |holds, reason, message: String| ConditionValue::new("TemplateCurrent", holds, reason, message);
+    let is =
+        |holds, reason, message: String| ConditionValue::new(ConditionType::TemplateCurrent, holds, reason, message);
     let hint = format!(
         "minSize {} leaves no ready member to spare and maxSize {} no room for a replacement: raise maxSize or lower minSize",
         pool.min_size, pool.max_size
@@ -139,30 +142,34 @@ pub fn template_current(
     let seconds = pool.rollout.progress_deadline_seconds;
     match now.phase {
         RolloutPhase::Done if forbidden => {
-            is(true, "MinSizeForbidsRecycling", format!("members are due to be recycled, but {hint}"))
+            is(true, Reason::MinSizeForbidsRecycling, format!("members are due to be recycled, but {hint}"))
         }
-        RolloutPhase::Done => is(true, "AllCurrent", "no unclaimed member is of an older template".into()),
-        RolloutPhase::Unknown => {
-            is(false, "TemplateUnknown", "what a new member would be is not known: see the condition Ready".into())
-        }
+        RolloutPhase::Done => is(true, Reason::AllCurrent, "no unclaimed member is of an older template".into()),
+        RolloutPhase::Unknown => is(
+            false,
+            Reason::TemplateUnknown,
+            "what a new member would be is not known: see the condition Ready".into(),
+        ),
         RolloutPhase::AsTheyGo => {
-            is(false, "OnReplenish", format!("{numbers}; the others are replaced when they go anyway"))
+            is(false, Reason::OnReplenish, format!("{numbers}; the others are replaced when they go anyway"))
         }
-        RolloutPhase::Replacing if forbidden => is(false, "MinSizeForbidsRecycling", format!("{numbers}; {hint}")),
-        RolloutPhase::Replacing => is(false, "Replacing", numbers),
+        RolloutPhase::Replacing if forbidden => {
+            is(false, Reason::MinSizeForbidsRecycling, format!("{numbers}; {hint}"))
+        }
+        RolloutPhase::Replacing => is(false, Reason::Replacing, numbers),
         RolloutPhase::Stuck { .. } if forbidden => {
-            is(false, "ProgressDeadlineExceeded", format!("{numbers}, and no more for {seconds} s: {hint}"))
+            is(false, Reason::ProgressDeadlineExceeded, format!("{numbers}, and no more for {seconds} s: {hint}"))
         }
         RolloutPhase::Stuck { paused: true } => is(
             false,
-            "ProgressDeadlineExceeded",
+            Reason::ProgressDeadlineExceeded,
             format!(
                 "{numbers}, and no more for {seconds} s: the older ones are kept until one of the current template gets \
                  ready or the template changes"
             ),
         ),
         RolloutPhase::Stuck { paused: false } => {
-            is(false, "ProgressDeadlineExceeded", format!("{numbers}, and no more for {seconds} s; it goes on"))
+            is(false, Reason::ProgressDeadlineExceeded, format!("{numbers}, and no more for {seconds} s; it goes on"))
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What a pool's status says. Facts only: the same facts give the same status, so it is written only when they change.
 
 use bullpen_api::{
-    ConditionValue, InstancePool, InstancePoolStatus, LABEL_POOL, MemberCounts, PoolState, TargetSource, micro_time,
-    set_condition,
+    ConditionType, ConditionValue, InstancePool, InstancePoolStatus, LABEL_POOL, MemberCounts, PoolState, Reason,
+    TargetSource, micro_time, set_condition,
 };
 use jiff::Timestamp;
 
@@ -46,17 +46,14 @@ pub struct Holders {
     pub namespace_ends: bool,
 }
 
-/// The reason of `Drained` while claims hold members.
-const CLAIMED_MEMBERS_REMAIN: &str = "ClaimedMembersRemain";
-
 /// Whether the status of a pool says of its present generation that it waits for claims. A deletion is a generation of
 /// its own.
 pub fn waits_for_claims(pool: &InstancePool) -> bool {
     let conditions = pool.status.iter().flat_map(|status| &status.conditions);
     let generation = pool.metadata.generation;
     conditions.into_iter().any(|condition| {
-        condition.type_ == "Drained"
-            && condition.reason == CLAIMED_MEMBERS_REMAIN
+        condition.type_ == ConditionType::Drained
+            && condition.reason == Reason::ClaimedMembersRemain
             && condition.observed_generation == generation
     })
 }
@@ -97,9 +94,9 @@ fn conditions_of(input: &StatusInput<'_>) -> Vec<ConditionValue> {
     let stalled = stalled(input);
     let ready = ready(input, &stalled);
     let reconciling = if ready.holds || stalled.holds {
-        ConditionValue::new("Reconciling", false, ready.reason, ready.message.clone())
+        ConditionValue::new(ConditionType::Reconciling, false, ready.reason, ready.message.clone())
     } else {
-        ConditionValue::new("Reconciling", true, ready.reason, ready.message.clone())
+        ConditionValue::new(ConditionType::Reconciling, true, ready.reason, ready.message.clone())
     };
     let plan = input.plan;
     let template = template_current(&input.pool.spec, &plan.rollout, plan.counts.ready, plan.recycling_forbidden);
@@ -117,11 +114,14 @@ fn stalled(input: &StatusInput<'_>) -> ConditionValue {
     match lasting().next() {
         Some(first) if input.usable.is_empty() && !emptying(input.pool) => {
             let words: Vec<_> = lasting().map(LaunchConfigProblem::message).collect();
-            ConditionValue::new("Stalled", true, first.reason(), words.join("; "))
+            ConditionValue::new(ConditionType::Stalled, true, first.reason(), words.join("; "))
         }
-        _ => {
-            ConditionValue::new("Stalled", false, "NotStalled", "nothing that only a person could change is in the way")
-        }
+        _ => ConditionValue::new(
+            ConditionType::Stalled,
+            false,
+            Reason::NotStalled,
+            "nothing that only a person could change is in the way",
+        ),
     }
 }
 
@@ -129,25 +129,25 @@ fn ready(input: &StatusInput<'_>, stalled: &ConditionValue) -> ConditionValue {
     let (spec, counts) = (&input.pool.spec, &input.plan.counts);
     let numbers = format!("{} of {} ready", counts.ready, input.plan.effective_target.size);
     if stalled.holds {
-        return ConditionValue::new("Ready", false, stalled.reason, stalled.message.clone());
+        return ConditionValue::new(ConditionType::Ready, false, stalled.reason, stalled.message.clone());
     }
     if let Some(problem) = input.problems.first().filter(|_| !emptying(input.pool)) {
-        return ConditionValue::new("Ready", false, problem.reason(), problem.message());
+        return ConditionValue::new(ConditionType::Ready, false, problem.reason(), problem.message());
     }
     if emptying(input.pool) {
         let message =
             format!("{} members are claimed, {} are being terminated", counts.claimed, counts.total - counts.claimed);
-        return ConditionValue::new("Ready", false, "Draining", message);
+        return ConditionValue::new(ConditionType::Ready, false, Reason::Draining, message);
     }
     if counts.ready < spec.min_size {
         let message = format!("{numbers}, minSize is {}", spec.min_size);
-        return ConditionValue::new("Ready", false, "BelowMinSize", message);
+        return ConditionValue::new(ConditionType::Ready, false, Reason::BelowMinSize, message);
     }
     // No numbers here: they change with each claim, and this condition does not.
     ConditionValue::new(
-        "Ready",
+        ConditionType::Ready,
         true,
-        "MinSizeReached",
+        Reason::MinSizeReached,
         format!("at least minSize ({}) members are ready", spec.min_size),
     )
 }
@@ -156,31 +156,41 @@ fn at_max_size(input: &StatusInput<'_>) -> ConditionValue {
     let max = input.pool.spec.max_size;
     if input.plan.held_by_max_size || input.plan.effective_target.source == TargetSource::MaxSize {
         ConditionValue::new(
-            "AtMaxSize",
+            ConditionType::AtMaxSize,
             true,
-            "MaxSizeReached",
+            Reason::MaxSizeReached,
             format!("maxSize {max} keeps the pool from buying what it wants"),
         )
     } else {
-        ConditionValue::new("AtMaxSize", false, "BelowMaxSize", format!("maxSize {max} leaves room"))
+        ConditionValue::new(ConditionType::AtMaxSize, false, Reason::BelowMaxSize, format!("maxSize {max} leaves room"))
     }
 }
 
 fn drained(input: &StatusInput<'_>) -> ConditionValue {
     let counts = &input.plan.counts;
     match (emptying(input.pool), counts.total) {
-        (false, _) => ConditionValue::new("Drained", false, "NotDraining", "the pool is not draining"),
-        (true, 0) => ConditionValue::new("Drained", true, "Empty", "no member is left"),
-        (true, _) if counts.claimed > 0 => {
-            ConditionValue::new("Drained", false, CLAIMED_MEMBERS_REMAIN, claimed_remain(counts.claimed, input.holders))
+        (false, _) => {
+            ConditionValue::new(ConditionType::Drained, false, Reason::NotDraining, "the pool is not draining")
         }
-        (true, _) if input.plan.kept > 0 => ConditionValue::new(
-            "Drained",
+        (true, 0) => ConditionValue::new(ConditionType::Drained, true, Reason::Empty, "no member is left"),
+        (true, _) if counts.claimed > 0 => ConditionValue::new(
+            ConditionType::Drained,
             false,
-            "HeldMembersRemain",
+            Reason::ClaimedMembersRemain,
+            claimed_remain(counts.claimed, input.holders),
+        ),
+        (true, _) if input.plan.kept > 0 => ConditionValue::new(
+            ConditionType::Drained,
+            false,
+            Reason::HeldMembersRemain,
             format!("{} members are held, and terminated once their spec.hold is false", input.plan.kept),
         ),
-        (true, _) => ConditionValue::new("Drained", false, "Terminating", "unclaimed members are being terminated"),
+        (true, _) => ConditionValue::new(
+            ConditionType::Drained,
+            false,
+            Reason::Terminating,
+            "unclaimed members are being terminated",
+        ),
     }
 }
 
@@ -287,7 +297,7 @@ mod tests {
         };
         let claims: Vec<_> = (0..7).rev().map(|number| format!("red/build-{number}")).collect();
         let of_pool = said(&Holders { claims: claims.clone(), namespace_ends: false });
-        assert_eq!((of_pool.holds, of_pool.reason), (false, "ClaimedMembersRemain"));
+        assert_eq!((of_pool.holds, of_pool.reason.as_str()), (false, "ClaimedMembersRemain"));
         assert_eq!(
             of_pool.message,
             "7 members are claimed and finish with their claims: red/build-0, red/build-1, red/build-2, red/build-3, \
@@ -331,14 +341,14 @@ mod tests {
         let status = status(&pool(), MemberCounts { ready: 1, total: 1, ..MemberCounts::default() }, &[], 1);
         let ready = &status.conditions[0];
         assert_eq!((ready.status.as_str(), ready.message.as_str()), ("False", "1 of 5 ready, minSize is 2"));
-        assert!(condition_is_true(&status.conditions, "Reconciling"));
+        assert!(condition_is_true(&status.conditions, ConditionType::Reconciling));
     }
 
     #[test]
     fn a_pool_without_any_launch_config_is_stalled_and_says_which() {
         let status = status(&pool(), MemberCounts::default(), &[LaunchConfigProblem::NotFound("eu".into())], 1);
-        assert!(condition_is_true(&status.conditions, "Stalled"));
-        assert!(!condition_is_true(&status.conditions, "Reconciling"));
+        assert!(condition_is_true(&status.conditions, ConditionType::Stalled));
+        assert!(!condition_is_true(&status.conditions, ConditionType::Reconciling));
         assert_eq!(status.conditions[0].message, "there is no launch config eu in this namespace");
     }
 
@@ -347,7 +357,7 @@ mod tests {
         let mut pool = pool();
         pool.spec.state = PoolState::Draining;
         let busy = status(&pool, MemberCounts { claimed: 1, total: 1, ..MemberCounts::default() }, &[], 1);
-        assert!(!condition_is_true(&busy.conditions, "Drained"));
-        assert!(condition_is_true(&status(&pool, MemberCounts::default(), &[], 1).conditions, "Drained"));
+        assert!(!condition_is_true(&busy.conditions, ConditionType::Drained));
+        assert!(condition_is_true(&status(&pool, MemberCounts::default(), &[], 1).conditions, ConditionType::Drained));
     }
 }

@@ -16,6 +16,7 @@ use crate::controllers::common::{Common, ExpiryGrace, Term, Wakers};
 use crate::controllers::first_boot::ssh_keys;
 use crate::controllers::member::machine_memory;
 use crate::controllers::pool::memory::PoolMemories;
+use crate::provider::Registry;
 use crate::state::World;
 use crate::state::cluster_state::indexing::Kept;
 use crate::state::namespace_labels::Read;
@@ -40,7 +41,7 @@ pub(super) fn controller() -> ClaimController {
         // Long enough ago that what no list has shown is handed out.
         term: Term { started: Timestamp::UNIX_EPOCH, leadership },
         expiry: ExpiryGrace { grace: jiff::SignedDuration::ZERO, api_health: ApiHealth::new(Metrics::new()) },
-        clouds: cloud::Clouds::new(metrics, "test".into()),
+        clouds: cloud::Clouds::new(Registry::built_in(), metrics, "test".into()),
         ssh_keys: ssh_keys::SshKeys::new(world, clients.direct, ObjectKey::new("operators", "bullpen-installation")),
         machines: machine_memory::Machines::new(Timestamp::UNIX_EPOCH),
         pool_memories: PoolMemories::default(),

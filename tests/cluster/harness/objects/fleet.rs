@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bullpen_api::{InstancePool, PoolClaim, PoolMember, condition_is_true};
+use bullpen_api::{ConditionType, InstancePool, PoolClaim, PoolMember, condition_is_true};
 use bullpen_simcloud::ledger::State;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
@@ -59,7 +59,8 @@ pub(crate) async fn is_steady(walk: &Walk) {
     for (name, ready) in POOLS {
         walk.pool_until(name, &format!("has {ready} ready members, all current"), |status| {
             let counted = status.members.is_some_and(|members| members.ready == ready && members.warming == 0);
-            let current = status.updated_ready == ready && condition_is_true(&status.conditions, "TemplateCurrent");
+            let current =
+                status.updated_ready == ready && condition_is_true(&status.conditions, ConditionType::TemplateCurrent);
             counted && (current || ready == 0)
         })
         .await;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bullpen_api::{
-    ClaimPhase, InstancePool, InstancePoolStatus, LaunchConfig, MemberState, PoolClaim, PoolMember, condition_is_true,
+    ClaimPhase, ConditionType, InstancePool, InstancePoolStatus, LaunchConfig, MemberState, PoolClaim, PoolMember,
+    condition_is_true,
 };
 use futures::future::join_all;
 use kube::ResourceExt as _;
@@ -37,7 +38,9 @@ async fn fewest_ready(members: &mut History<PoolMember>, from: usize) -> usize {
 async fn is_current(walk: &Walk, ready: i32) -> InstancePool {
     walk.pool_until(POOL, &format!("has {ready} ready members, all current"), |status| {
         let counted = status.members.is_some_and(|members| members.ready == ready);
-        counted && status.updated_ready == ready && condition_is_true(&status.conditions, "TemplateCurrent")
+        counted
+            && status.updated_ready == ready
+            && condition_is_true(&status.conditions, ConditionType::TemplateCurrent)
     })
     .await
 }

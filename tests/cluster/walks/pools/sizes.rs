@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bullpen_api::{
-    ClaimPhase, InstancePool, LaunchConfig, MemberCounts, PoolClaim, PoolMember, TargetSource, condition_is_true,
+    ClaimPhase, ConditionType, InstancePool, LaunchConfig, MemberCounts, PoolClaim, PoolMember, TargetSource,
+    condition_is_true,
 };
 use bullpen_simcloud::ledger::{Method, State};
 use kube::ResourceExt as _;
@@ -184,7 +185,9 @@ async fn a_draining_pool_gives_up_all_but_claimed_machines_and_warming_ones_too(
     let says = |claim: &PoolClaim| condition(claim, "Bound").1 == "PoolNotActive";
     walk.until("late", "says that the pool is draining", says).await;
     walk.delete::<PoolClaim>("held").await;
-    let drained = walk.pool_until(POOL, "is drained", |status| condition_is_true(&status.conditions, "Drained")).await;
+    let drained = walk
+        .pool_until(POOL, "is drained", |status| condition_is_true(&status.conditions, ConditionType::Drained))
+        .await;
     assert_eq!(drained.status.and_then(|status| status.members).map(|members| members.total), Some(0));
     let ledger = walk.no_machine_left().await;
     assert_eq!(ledger.since(mark).calls(Method::Create), 0, "a draining pool buys nothing");

@@ -1,6 +1,6 @@
 //! User data from a Secret or a ConfigMap: read by name, part of the template, shown to nobody.
 
-use bullpen_api::{InstancePool, MemberState, PoolMember, condition_is_true};
+use bullpen_api::{ConditionType, InstancePool, MemberState, PoolMember, condition_is_true};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ async fn stalled(walk: &Walk, name: &str) -> (String, String) {
 async fn is_current(walk: &Walk, name: &str) -> InstancePool {
     walk.pool_until(name, "has two ready members, both current", |status| {
         let ready = status.members.is_some_and(|members| members.ready == 2);
-        ready && status.updated_ready == 2 && condition_is_true(&status.conditions, "TemplateCurrent")
+        ready && status.updated_ready == 2 && condition_is_true(&status.conditions, ConditionType::TemplateCurrent)
     })
     .await
 }

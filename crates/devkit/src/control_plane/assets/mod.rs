@@ -1,5 +1,7 @@
 //! Where the binaries of a control plane come from.
 
+mod envtest;
+
 use std::{
     env,
     ffi::OsString,
@@ -7,18 +9,20 @@ use std::{
     io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 
 use sha2::{Digest, Sha256};
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
+use self::envtest::Index;
 use super::process::{Process, Program};
-use super::{ControlPlaneError, Progress};
+use super::{ControlPlaneError, MissingControllerManager, Progress};
 use crate::supervise::{Launch, describe, last_lines};
 
-/// How often a waiting person is told that a build goes on.
-const STILL_BUILDING: Duration = Duration::from_secs(30);
+/// How often a waiting person is told that a build or a download goes on.
+const STILL: Duration = Duration::from_secs(30);
 const LOCK_POLL: Duration = Duration::from_millis(200);
 
 /// A Go module that pins programs. It is part of this binary, so that an installed one can build
@@ -93,6 +97,15 @@ const OBJECT_HEALTH: Module = Module {
     main_go: Some(include_str!("../../../../../tools/object-health/main.go")),
 };
 
+const SETUP_ENVTEST: Module = Module {
+    name: "setup-envtest",
+    versioned_by: "sigs.k8s.io/controller-runtime/tools/setup-envtest",
+    go_mod: include_str!("../../../../../tools/setup-envtest/go.mod"),
+    go_sum: include_str!("../../../../../tools/setup-envtest/go.sum"),
+    version_variables: &[],
+    main_go: None,
+};
+
 impl Module {
     /// The version of a line such as `k8s.io/kubernetes v1.36.3 // indirect`.
     fn version(&self) -> &'static str {
@@ -150,13 +163,19 @@ impl Source {
         let (module, package, takes) = match program {
             Program::Etcd => (&ETCD, "go.etcd.io/etcd/server/v3", "10 seconds"),
             Program::ApiServer => (&KUBE, "k8s.io/kubernetes/cmd/kube-apiserver", "3 minutes"),
-            Program::ControllerManager => (&KUBE, "k8s.io/kubernetes/cmd/kube-controller-manager", "40 seconds"),
+            Program::ControllerManager => {
+                let takes = "4 minutes, or 40 seconds after kube-apiserver,";
+                (&KUBE, "k8s.io/kubernetes/cmd/kube-controller-manager", takes)
+            }
             Program::Kubectl => (&KUBE, "k8s.io/kubernetes/cmd/kubectl", "20 seconds"),
             Program::Helm => (&HELM, "helm.sh/helm/v4/cmd/helm", "3 minutes"),
             Program::HelmUnittest => {
                 (&HELM_UNITTEST, "github.com/helm-unittest/helm-unittest/cmd/helm-unittest", "2 minutes")
             }
             Program::ObjectHealth => (&OBJECT_HEALTH, ".", "50 seconds"),
+            Program::SetupEnvtest => {
+                (&SETUP_ENVTEST, "sigs.k8s.io/controller-runtime/tools/setup-envtest", "30 seconds")
+            }
         };
         Self { program, module, package, takes }
     }
@@ -171,6 +190,8 @@ pub(super) struct Environment {
     cache_home: Option<PathBuf>,
     /// `PATH`.
     path: OsString,
+    /// Where ready-made binaries are looked for; nowhere unless set.
+    index: Option<Index>,
 }
 
 impl Environment {
@@ -180,7 +201,20 @@ impl Environment {
             assets: env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()).map(PathBuf::from),
             cache_home: folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache"))),
             path: env::var_os("PATH").unwrap_or_default(),
+            index: Index::of_this_process(),
         }
+    }
+
+    /// A folder of the cache of binaries.
+    fn cached(&self, folder: &str) -> Result<PathBuf, ControlPlaneError> {
+        let cache = self.cache_home.as_ref().ok_or(ControlPlaneError::NoCacheFolder)?;
+        Ok(cache.join("bullpen/control-plane").join(folder))
+    }
+
+    /// A program that was built before.
+    fn built(&self, program: Program) -> Option<PathBuf> {
+        let path = self.cached(&Source::of(program).module.key()).ok()?.join(program.name());
+        is_executable(&path).then_some(path)
     }
 
     fn go(&self) -> Option<PathBuf> {
@@ -195,21 +229,23 @@ pub struct Binaries {
     pub etcd: PathBuf,
     /// The API server.
     pub api_server: PathBuf,
-    /// Missing only beside ready-made binaries on a machine without Go.
+    /// Missing only beside ready-made binaries: on a machine without Go, or where none was to be built.
     pub controller_manager: Option<PathBuf>,
     /// The client of the server's version.
     pub kubectl: PathBuf,
 }
 
 impl Binaries {
-    /// Finds the programs in `KUBEBUILDER_ASSETS` if that is set, else in the user's cache, where
-    /// they are built from their Go modules the first time: that takes minutes, and `progress` is told.
+    /// Finds the programs in `KUBEBUILDER_ASSETS` if that is set, else in the user's cache. The first time, setup-envtest
+    /// downloads there what the index in `BULLPEN_ENVTEST_INDEX` has of the pinned version, and the rest is built from its Go
+    /// module: that takes minutes. `progress` is told what is downloaded or built, and why nothing is downloaded.
     ///
     /// # Errors
     /// When `KUBEBUILDER_ASSETS` is set to a folder without them; when they are nowhere and there is
     /// no Go; when a build fails or the cache can't be written.
     pub async fn find_or_build(progress: &Progress) -> Result<Self, ControlPlaneError> {
-        Self::find_or_build_in(&Environment::of_this_process(), progress).await
+        let environment = Environment::of_this_process();
+        Self::find_or_build_with(&environment, MissingControllerManager::Build, progress).await
     }
 
     /// A program that stands by itself, from the user's cache, where it is built the first time. `KUBEBUILDER_ASSETS` has
@@ -221,14 +257,32 @@ impl Binaries {
         build_once(Source::of(program), &Environment::of_this_process(), progress).await
     }
 
-    pub(super) async fn find_or_build_in(
+    pub(super) async fn find_or_build_with(
         environment: &Environment,
+        missing: MissingControllerManager,
         progress: &Progress,
     ) -> Result<Self, ControlPlaneError> {
+        let ready_made = async |folder: &Path, from| {
+            let path = |program: Program| folder.join(program.name());
+            let controller_manager = if is_executable(&path(Program::ControllerManager)) {
+                Some(path(Program::ControllerManager))
+            } else {
+                controller_manager_beside(from, missing, environment, progress).await?
+            };
+            let (etcd, api_server) = (path(Program::Etcd), path(Program::ApiServer));
+            Ok(Self { etcd, api_server, controller_manager, kubectl: path(Program::Kubectl) })
+        };
         if let Some(folder) = &environment.assets {
-            return Self::in_assets(folder, environment, progress).await;
+            check_assets(folder)?;
+            return ready_made(folder, "KUBEBUILDER_ASSETS").await;
         }
         let build = |program| build_once(Source::of(program), environment, progress);
+        if envtest::PROGRAMS.into_iter().any(|program| environment.built(program).is_none()) {
+            match envtest::download_once(environment, progress).await {
+                Ok(folder) => return ready_made(&folder, "the archives of setup-envtest").await,
+                Err(reason) => envtest::say_why_not(&reason, progress),
+            }
+        }
         Ok(Self {
             api_server: build(Program::ApiServer).await?,
             controller_manager: Some(build(Program::ControllerManager).await?),
@@ -236,45 +290,41 @@ impl Binaries {
             kubectl: build(Program::Kubectl).await?,
         })
     }
+}
 
-    async fn in_assets(
-        folder: &Path,
-        environment: &Environment,
-        progress: &Progress,
-    ) -> Result<Self, ControlPlaneError> {
-        let path = |program: Program| folder.join(program.name());
-        let missing: Vec<_> = [Program::Etcd, Program::ApiServer, Program::Kubectl]
-            .into_iter()
-            .filter(|program| !is_executable(&path(*program)))
-            .map(Program::name)
-            .collect();
-        if !missing.is_empty() {
-            return Err(ControlPlaneError::AssetsIncomplete { folder: folder.to_owned(), missing });
-        }
-        // setup-envtest has no controller manager.
-        let program = Program::ControllerManager;
-        let controller_manager = if is_executable(&path(program)) {
-            Some(path(program))
-        } else {
-            match build_once(Source::of(program), environment, progress).await {
-                Ok(built) => Some(built),
-                Err(ControlPlaneError::NoBinaries { .. } | ControlPlaneError::NoCacheFolder) => {
-                    progress(&format!(
-                        "no {program} in KUBEBUILDER_ASSETS and no go to build it with: going on without owner-reference \
-                         garbage collection, namespace deletion and service account tokens"
-                    ));
-                    None
-                }
-                Err(error) => return Err(error),
-            }
-        };
-        Ok(Self {
-            etcd: path(Program::Etcd),
-            api_server: path(Program::ApiServer),
-            controller_manager,
-            kubectl: path(Program::Kubectl),
-        })
+fn check_assets(folder: &Path) -> Result<(), ControlPlaneError> {
+    let missing = envtest::PROGRAMS.into_iter().filter(|program| !is_executable(&folder.join(program.name())));
+    let missing: Vec<_> = missing.map(Program::name).collect();
+    if missing.is_empty() {
+        return Ok(());
     }
+    Err(ControlPlaneError::AssetsIncomplete { folder: folder.to_owned(), missing })
+}
+
+/// The controller manager for ready-made programs that come without one, as setup-envtest's do; none is said to `progress`.
+async fn controller_manager_beside(
+    from: &str,
+    missing: MissingControllerManager,
+    environment: &Environment,
+    progress: &Progress,
+) -> Result<Option<PathBuf>, ControlPlaneError> {
+    let program = Program::ControllerManager;
+    let built = environment.built(program);
+    let why_not = if built.is_some() {
+        return Ok(built);
+    } else if missing == MissingControllerManager::Build {
+        match build_once(Source::of(program), environment, progress).await {
+            Err(ControlPlaneError::NoBinaries { .. } | ControlPlaneError::NoCacheFolder) => "no go to build it with",
+            built => return built.map(Some),
+        }
+    } else {
+        "it is not built for this"
+    };
+    progress(&format!(
+        "no {program} in {from} and {why_not}: going on without owner-reference garbage collection, namespace deletion and \
+         service account tokens"
+    ));
+    Ok(None)
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -289,8 +339,7 @@ async fn build_once(
     progress: &Progress,
 ) -> Result<PathBuf, ControlPlaneError> {
     let program = source.program;
-    let cache = environment.cache_home.as_ref().ok_or(ControlPlaneError::NoCacheFolder)?;
-    let folder = cache.join("bullpen/control-plane").join(source.module.key());
+    let folder = environment.cached(&source.module.key())?;
     let binary = folder.join(program.name());
     if is_executable(&binary) {
         return Ok(binary);
@@ -306,14 +355,16 @@ async fn build_once(
     let failed = |source| ControlPlaneError::Cache { program, path: folder.clone(), source };
     fs::create_dir_all(&folder).map_err(failed)?;
     // Held until the end of this function; the system gives it back if this process dies.
-    let _lock = lock(&folder.join(format!(".{program}.lock")), program, progress).await.map_err(failed)?;
+    let doing = format!("{program} is being built");
+    let _lock = lock(&folder.join(format!(".{program}.lock")), &doing, progress).await.map_err(failed)?;
     if !is_executable(&binary) {
         build(&source, &go, &folder, progress).await?;
     }
     Ok(binary)
 }
 
-async fn lock(path: &Path, program: Program, progress: &Progress) -> io::Result<File> {
+/// `doing` is what another process that has the lock does.
+async fn lock(path: &Path, doing: &str, progress: &Progress) -> io::Result<File> {
     let file = File::options().create(true).append(true).open(path)?;
     let mut told = false;
     loop {
@@ -322,7 +373,7 @@ async fn lock(path: &Path, program: Program, progress: &Progress) -> io::Result<
             Err(TryLockError::Error(error)) => return Err(error),
             Err(TryLockError::WouldBlock) => {
                 if !told {
-                    progress(&format!("{program} is being built by another process: waiting for it"));
+                    progress(&format!("{doing} by another process: waiting for it"));
                     told = true;
                 }
                 sleep(LOCK_POLL).await;
@@ -375,14 +426,7 @@ async fn build(source: &Source, go: &Path, folder: &Path, progress: &Progress) -
     };
     let mut go = Process::start(program, launch)?;
 
-    let mut tick = interval_at((began + STILL_BUILDING).into(), STILL_BUILDING);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let status = loop {
-        tokio::select! {
-            status = go.ended() => break status,
-            _ = tick.tick() => progress(&format!("still building {program}, {} s", began.elapsed().as_secs())),
-        }
-    };
+    let status = ended(&go, &format!("building {program}"), progress).await;
     go.stop().await;
     let outcome = if status.is_some_and(|status| status.success()) {
         fs::rename(&built, folder.join(program.name())).map_err(failed)
@@ -394,6 +438,19 @@ async fn build(source: &Source, go: &Path, folder: &Path, progress: &Progress) -
     outcome?;
     progress(&format!("built {program} in {} s", began.elapsed().as_secs()));
     Ok(())
+}
+
+/// Waits until a program has ended, and says from time to time what still goes on.
+async fn ended(process: &Process, doing: &str, progress: &Progress) -> Option<ExitStatus> {
+    let began = Instant::now();
+    let mut tick = interval_at((began + STILL).into(), STILL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            status = process.ended() => return status,
+            _ = tick.tick() => progress(&format!("still {doing}, {} s", began.elapsed().as_secs())),
+        }
+    }
 }
 
 #[cfg(test)]

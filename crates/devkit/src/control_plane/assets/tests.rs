@@ -1,3 +1,5 @@
+mod envtest;
+
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
@@ -40,7 +42,11 @@ fn folder() -> TempDir {
 }
 
 fn environment(cache: &Path, path: impl Into<OsString>) -> Environment {
-    Environment { assets: None, cache_home: Some(cache.to_owned()), path: path.into() }
+    Environment { assets: None, cache_home: Some(cache.to_owned()), path: path.into(), index: None }
+}
+
+async fn find_or_build(environment: &Environment, progress: &Progress) -> Result<Binaries, ControlPlaneError> {
+    Binaries::find_or_build_with(environment, MissingControllerManager::Build, progress).await
 }
 
 /// What is in the cache beside locks, below the module's folder.
@@ -107,8 +113,8 @@ async fn what_is_in_the_cache_needs_no_go() {
     let (cache, bin) = (folder(), folder());
     let (progress, _) = listener();
     let with_go = environment(cache.path(), fake_go(bin.path(), BUILDS));
-    Binaries::find_or_build_in(&with_go, &progress).await.expect("built");
-    Binaries::find_or_build_in(&environment(cache.path(), ""), &progress).await.expect("found");
+    find_or_build(&with_go, &progress).await.expect("built");
+    find_or_build(&environment(cache.path(), ""), &progress).await.expect("found");
     assert_eq!(runs(bin.path()), 4);
 }
 
@@ -153,7 +159,7 @@ async fn an_abandoned_build_ends_go_and_leaves_nothing() {
 #[tokio::test]
 async fn without_go_and_binaries_the_error_names_three_ways_out() {
     let cache = folder();
-    let error = Binaries::find_or_build_in(&environment(cache.path(), ""), &listener().0).await.expect_err("no go");
+    let error = find_or_build(&environment(cache.path(), ""), &listener().0).await.expect_err("no go");
     let text = error.to_string();
     for way in [&format!("install Go {}", KUBE.go_version()), "KUBEBUILDER_ASSETS", "bullpen-demo --kubeconfig"] {
         assert!(text.contains(way), "{text}");
@@ -177,7 +183,7 @@ async fn an_assets_folder_without_the_programs_is_an_error_that_names_them() {
     fs::write(assets.path().join("kubectl"), "not executable").expect("written");
     fs::create_dir(assets.path().join("kube-apiserver")).expect("a folder in its place");
     let environment = Environment { assets: Some(assets.path().to_owned()), ..environment(cache.path(), "") };
-    let error = Binaries::find_or_build_in(&environment, &listener().0).await.expect_err("garbage");
+    let error = find_or_build(&environment, &listener().0).await.expect_err("garbage");
     let ControlPlaneError::AssetsIncomplete { missing, .. } = &error else { panic!("{error}") };
     assert_eq!(missing, &["kube-apiserver", "kubectl"]);
     assert!(error.to_string().contains(&assets.path().display().to_string()), "{error}");
@@ -191,7 +197,7 @@ async fn assets_without_a_controller_manager_do_and_a_word_says_what_is_lost() {
     }
     let environment = Environment { assets: Some(assets.path().to_owned()), ..environment(cache.path(), "") };
     let (progress, lines) = listener();
-    let binaries = Binaries::find_or_build_in(&environment, &progress).await.expect("enough");
+    let binaries = find_or_build(&environment, &progress).await.expect("enough");
     assert_eq!(binaries.controller_manager, None);
     assert_eq!(binaries.etcd, assets.path().join("etcd"));
     let lines = lines.lock().expect("unpoisoned").join("\n");

@@ -22,7 +22,7 @@ use super::narrate::Narrator;
 use super::stage::cloud::Cloud;
 use super::stage::ground::Ground;
 use super::stage::guest::Guest;
-use crate::control_plane::{ControlPlane, Options};
+use crate::control_plane::{ControlPlane, MissingControllerManager, Options};
 use crate::supervise::{Launch, Process, describe, last_lines};
 
 /// How long the simulated cloud may take to tell its address.
@@ -44,9 +44,13 @@ impl Stage {
     /// Starts a control plane of the demo's own.
     pub(super) async fn own_cluster(&mut self, say: &Arc<Narrator>) -> Result<Ground, Failure> {
         say.now("starting etcd, kube-apiserver and kube-controller-manager");
-        let mut options = Options::default();
         let progress = say.clone();
-        options.progress = Arc::new(move |line| progress.now(line));
+        let options = Options {
+            // Nothing of the walk needs one, and a first build of it takes longer than all the rest.
+            missing_controller_manager: MissingControllerManager::GoWithout,
+            progress: Arc::new(move |line| progress.now(line)),
+            ..Options::default()
+        };
         let started = ControlPlane::start(options).await;
         let control_plane =
             started.map_err(|error| Failure::because("there is no API server to show anything on", causes(&error)))?;

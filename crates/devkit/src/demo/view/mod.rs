@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use bullpen_api::{ClaimPhase, InstancePool, PoolClaim, PoolMember};
+use bullpen_api::{ClaimPhase, ConditionType, InstancePool, PoolClaim, PoolMember};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
@@ -78,7 +78,7 @@ impl Claim {
     /// The reason and message of its `Bound` condition: why it waits, or why it will not be served.
     pub(super) fn reason(&self) -> String {
         let conditions = self.object.status.iter().flat_map(|status| &status.conditions);
-        let mut bound = conditions.filter(|condition| condition.type_ == "Bound");
+        let mut bound = conditions.filter(|condition| condition.type_ == ConditionType::Bound);
         bound.next().map_or_else(String::new, |condition| format!("{}: {}", condition.reason, condition.message))
     }
 }

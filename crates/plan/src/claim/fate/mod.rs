@@ -100,7 +100,7 @@ fn unbound<Id: Ord, At: Ord>(
 
 /// Whether a claim keeps the member that its status names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Hold {
+pub enum ClaimFate {
     /// Nothing changes.
     Keeps,
     /// The member is read, uncached, and the question asked again with [`Evidence::from_get`].
@@ -110,16 +110,16 @@ pub enum Hold {
 }
 
 /// Whether `claim` keeps the member that its `memberRef` names and `evidence` is about.
-pub fn hold<Id: Eq>(claim: &ClaimView<Id>, evidence: &Evidence<MemberView<Id>>, machine_gone: bool) -> Hold {
+pub fn hold<Id: Eq>(claim: &ClaimView<Id>, evidence: &Evidence<MemberView<Id>>, machine_gone: bool) -> ClaimFate {
     if claim.phase != ClaimPhase::Bound {
-        return Hold::Keeps;
+        return ClaimFate::Keeps;
     }
     match &evidence.0 {
-        Proof::Nothing => Hold::Keeps,
-        Proof::Seen { view, .. } if !machine_gone && view.is_claimed_by(&claim.uid) => Hold::Keeps,
-        Proof::Gone | Proof::Seen { live: true, .. } => Hold::Lost,
-        Proof::Seen { .. } if machine_gone => Hold::Lost,
-        Proof::NotInCache | Proof::Seen { .. } => Hold::ConfirmFirst,
+        Proof::Nothing => ClaimFate::Keeps,
+        Proof::Seen { view, .. } if !machine_gone && view.is_claimed_by(&claim.uid) => ClaimFate::Keeps,
+        Proof::Gone | Proof::Seen { live: true, .. } => ClaimFate::Lost,
+        Proof::Seen { .. } if machine_gone => ClaimFate::Lost,
+        Proof::NotInCache | Proof::Seen { .. } => ClaimFate::ConfirmFirst,
     }
 }
 

@@ -153,42 +153,42 @@ fn held(state: MemberState, claim: Option<u8>) -> MemberView<u8> {
     MemberView { uid: THIS, pool: 9, state, deleting: false, claim, set_aside: false }
 }
 
-fn hold_by(evidence: &Evidence<MemberView<u8>>, machine_gone: bool) -> Hold {
+fn hold_by(evidence: &Evidence<MemberView<u8>>, machine_gone: bool) -> ClaimFate {
     hold(&claim(ClaimPhase::Bound, Some(THIS)), evidence, machine_gone)
 }
 
 #[test]
 fn a_bound_claim_keeps_a_member_that_names_it() {
     let names_it = held(MemberState::Claimed, Some(CLAIM));
-    assert_eq!(hold_by(&Evidence::from_cache(&THIS, Some(names_it)), false), Hold::Keeps);
-    assert_eq!(hold_by(&Evidence::from_get(&THIS, Found::Unproved), false), Hold::Keeps);
+    assert_eq!(hold_by(&Evidence::from_cache(&THIS, Some(names_it)), false), ClaimFate::Keeps);
+    assert_eq!(hold_by(&Evidence::from_get(&THIS, Found::Unproved), false), ClaimFate::Keeps);
 }
 
 #[test]
 fn a_bound_claim_is_lost_when_its_member_or_its_machine_is_gone() {
     let names_it = held(MemberState::Claimed, Some(CLAIM));
-    assert_eq!(hold_by(&Evidence::from_cache(&THIS, Some(names_it.clone())), true), Hold::Lost);
-    assert_eq!(hold_by(&Evidence::from_get(&THIS, Found::Missing), false), Hold::Lost);
+    assert_eq!(hold_by(&Evidence::from_cache(&THIS, Some(names_it.clone())), true), ClaimFate::Lost);
+    assert_eq!(hold_by(&Evidence::from_get(&THIS, Found::Missing), false), ClaimFate::Lost);
     let again = MemberView { uid: ANOTHER, ..names_it };
-    assert_eq!(hold_by(&Evidence::from_get(&THIS, Found::Object(again)), false), Hold::Lost);
+    assert_eq!(hold_by(&Evidence::from_get(&THIS, Found::Object(again)), false), ClaimFate::Lost);
 }
 
 #[test]
 fn a_bound_claim_is_lost_when_its_member_does_not_name_it_any_more() {
     let free = held(MemberState::Ready, None);
-    assert_eq!(hold_by(&Evidence::from_cache(&THIS, Some(free.clone())), false), Hold::ConfirmFirst);
-    assert_eq!(hold_by(&Evidence::from_get(&THIS, Found::Object(free)), false), Hold::Lost);
+    assert_eq!(hold_by(&Evidence::from_cache(&THIS, Some(free.clone())), false), ClaimFate::ConfirmFirst);
+    assert_eq!(hold_by(&Evidence::from_get(&THIS, Found::Object(free)), false), ClaimFate::Lost);
 }
 
 #[test]
 fn a_member_that_the_cache_lacks_is_read_before_its_claim_is_lost() {
-    assert_eq!(hold_by(&Evidence::from_cache(&THIS, None), false), Hold::ConfirmFirst);
+    assert_eq!(hold_by(&Evidence::from_cache(&THIS, None), false), ClaimFate::ConfirmFirst);
 }
 
 #[test]
 fn only_a_bound_claim_can_lose_its_member() {
     for phase in [ClaimPhase::Pending, ClaimPhase::Expired, ClaimPhase::Lost, ClaimPhase::Failed] {
-        assert_eq!(hold(&claim(phase, Some(THIS)), &Evidence::gone(), true), Hold::Keeps);
+        assert_eq!(hold(&claim(phase, Some(THIS)), &Evidence::gone(), true), ClaimFate::Keeps);
     }
 }
 

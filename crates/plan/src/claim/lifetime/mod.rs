@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use bullpen_api::{ClaimPhase, ClaimRules, PoolClaim, PoolClaimSpec, condition_is_true, micro_time};
+use bullpen_api::{
+    ClaimPhase, ClaimRules, ConditionType, PoolClaim, PoolClaimSpec, Reason, condition_is_true, micro_time,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::time::earliest;
@@ -121,7 +123,7 @@ impl BoundClaim {
             term: Term { renewed_at, expires_at: status.expires_at.as_ref().map(|time| time.0), answers },
             bound_at,
             unobserved: claim.metadata.generation.is_some_and(|generation| generation > status.observed_generation),
-            flagged: condition_is_true(&status.conditions, "Stale"),
+            flagged: condition_is_true(&status.conditions, ConditionType::Stale),
             deleting: claim.metadata.deletion_timestamp.is_some(),
         })
     }
@@ -131,7 +133,7 @@ impl BoundClaim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
     /// One word for machines: `TtlExpired` or `MaxHoldReached`.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// A sentence for people.
     pub message: String,
 }
@@ -151,7 +153,7 @@ pub enum Due {
 
 /// What is due now, and when to look again although nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct TermDecision {
     /// What is to be written, on the version of the claim that was judged.
     pub due: Due,
     /// The next moment at which something is due by itself.
@@ -161,10 +163,10 @@ pub struct Verdict {
 /// Judges a Bound claim. Nothing expires before `not_before`, see [`not_before`](not_before()).
 ///
 /// A renewal comes before everything else: as long as the claim is Bound it is in time, however late it is seen.
-pub fn judge(claim: &BoundClaim, rules: &TermRules, not_before: Timestamp, now: Timestamp) -> Verdict {
+pub fn judge(claim: &BoundClaim, rules: &TermRules, not_before: Timestamp, now: Timestamp) -> TermDecision {
     // It ends anyway, and whoever deletes it waits for no word about it.
     if claim.deleting {
-        return Verdict { due: Due::Nothing, look_again_at: None };
+        return TermDecision { due: Due::Nothing, look_again_at: None };
     }
     let ends_at = claim.term.expires_at.map(|at| at.max(not_before));
     let flagged_at = rules.stale_after.filter(|_| !claim.flagged).map(|long| after(claim.bound_at, long));
@@ -182,7 +184,7 @@ pub fn judge(claim: &BoundClaim, rules: &TermRules, not_before: Timestamp, now: 
     } else {
         Due::Nothing
     };
-    Verdict { due, look_again_at: earliest(ends_at, flagged_at).map(|at| at.max(now)) }
+    TermDecision { due, look_again_at: earliest(ends_at, flagged_at).map(|at| at.max(now)) }
 }
 
 /// The term of a claim whose spec changed. A change that concerns no term leaves it as it is.
@@ -200,7 +202,7 @@ fn expiry(claim: &BoundClaim, rules: &TermRules) -> Expiry {
     let ended = expires_at.unwrap_or(renewed_at);
     match rules.max_hold {
         Some(longest) if after(claim.bound_at, longest) <= ended => Expiry {
-            reason: "MaxHoldReached",
+            reason: Reason::MaxHoldReached,
             message: format!(
                 "it held its machine since {:.0}, and its pool lets no claim hold one for longer than {} s, renewed or \
                  not: the machine is terminated",
@@ -214,7 +216,7 @@ fn expiry(claim: &BoundClaim, rules: &TermRules) -> Expiry {
                 "its time was over at {ended:.0}: it was {last} at {renewed_at:.0} and not renewed since, so its machine \
                  is terminated"
             );
-            Expiry { reason: "TtlExpired", message }
+            Expiry { reason: Reason::TtlExpired, message }
         }
     }
 }

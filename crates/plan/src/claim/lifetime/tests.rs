@@ -35,7 +35,7 @@ fn after_write(claim: BoundClaim, due: &Due) -> Option<BoundClaim> {
 /// Judges and writes until nothing is due; nothing if the hold is over by then.
 fn settled(mut claim: BoundClaim, rules: &TermRules, not_before: Timestamp, now: Timestamp) -> Option<BoundClaim> {
     loop {
-        let Verdict { due, .. } = judge(&claim, rules, not_before, now);
+        let TermDecision { due, .. } = judge(&claim, rules, not_before, now);
         if due == Due::Nothing {
             return Some(claim);
         }
@@ -47,9 +47,9 @@ fn renewed(claim: BoundClaim, how: i64) -> BoundClaim {
     BoundClaim { wish: Wish { renew_time: Some(at(how)), ..claim.wish }, unobserved: true, ..claim }
 }
 
-fn reason(verdict: &Verdict) -> &str {
+fn reason(verdict: &TermDecision) -> &str {
     match &verdict.due {
-        Due::End(expiry) => expiry.reason,
+        Due::End(expiry) => expiry.reason.as_str(),
         _ => "",
     }
 }
@@ -75,9 +75,9 @@ fn a_claim_expires_at_its_moment_and_says_since_when_it_was_not_renewed() {
     let rules = TermRules::default();
     let claim = bound(Some(60), &rules);
     let before = judge(&claim, &rules, NO_GRACE, at(59));
-    assert_eq!(before, Verdict { due: Due::Nothing, look_again_at: Some(at(60)) });
+    assert_eq!(before, TermDecision { due: Due::Nothing, look_again_at: Some(at(60)) });
     let Due::End(expiry) = judge(&claim, &rules, NO_GRACE, at(60)).due else { panic!("it is over") };
-    assert_eq!(expiry.reason, "TtlExpired");
+    assert_eq!(expiry.reason.as_str(), "TtlExpired");
     assert_eq!(
         expiry.message,
         "its time was over at 2027-01-15T08:01:00Z: it was bound at 2027-01-15T08:00:00Z and not renewed since, so its \
@@ -150,7 +150,10 @@ fn nothing_expires_within_the_grace_and_what_waited_is_looked_at_after_it() {
     let rules = TermRules::default();
     let claim = bound(Some(60), &rules);
     let held_back = not_before(at(50), None, EXPIRY_GRACE);
-    assert_eq!(judge(&claim, &rules, held_back, at(100)), Verdict { due: Due::Nothing, look_again_at: Some(at(170)) });
+    assert_eq!(
+        judge(&claim, &rules, held_back, at(100)),
+        TermDecision { due: Due::Nothing, look_again_at: Some(at(170)) }
+    );
     assert_eq!(reason(&judge(&claim, &rules, held_back, at(170))), "TtlExpired");
 }
 
@@ -166,7 +169,7 @@ fn the_grace_begins_with_the_term_of_leadership_or_at_the_end_of_the_last_gap() 
 fn a_claim_that_is_being_deleted_is_left_alone() {
     let rules = TermRules { stale_after: Some(long(1)), ..TermRules::default() };
     let claim = BoundClaim { deleting: true, ..renewed(bound(Some(60), &rules), 1) };
-    assert_eq!(judge(&claim, &rules, NO_GRACE, at(9_999)), Verdict { due: Due::Nothing, look_again_at: None });
+    assert_eq!(judge(&claim, &rules, NO_GRACE, at(9_999)), TermDecision { due: Due::Nothing, look_again_at: None });
 }
 
 #[test]
@@ -178,7 +181,7 @@ fn a_long_hold_is_flagged_once_and_never_ended_by_that() {
     assert!(message.contains("since 2027-01-15T08:00:00Z") && message.contains("Nothing is ended"), "{message}");
     let flagged = settled(claim, &rules, NO_GRACE, at(100)).unwrap();
     let much_later = judge(&flagged, &rules, NO_GRACE, at(9_999_999));
-    assert_eq!(much_later, Verdict { due: Due::Nothing, look_again_at: None });
+    assert_eq!(much_later, TermDecision { due: Due::Nothing, look_again_at: None });
 }
 
 #[test]
@@ -271,7 +274,10 @@ fn an_expired_claim_is_stalled_names_its_member_and_says_when_it_ended() {
     assert_eq!(status.phase, ClaimPhase::Expired);
     assert_eq!(status.finished_at.as_ref().unwrap().0, at(61));
     assert_eq!(status.member_ref, claim.status.as_ref().unwrap().member_ref);
-    assert!(condition_is_true(&status.conditions, "Stalled") && !condition_is_true(&status.conditions, "Ready"));
+    assert!(
+        condition_is_true(&status.conditions, ConditionType::Stalled)
+            && !condition_is_true(&status.conditions, ConditionType::Ready)
+    );
     assert_eq!(BoundClaim::of(&expired), None, "nothing more becomes of it");
 }
 

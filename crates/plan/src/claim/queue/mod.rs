@@ -11,11 +11,11 @@ use jiff::{SignedDuration, Timestamp};
 pub use self::admission::{Admission, Labels, admission, demand};
 pub use self::choice::{Candidate, choose, selects};
 pub use self::notice::{
-    Notice, Refusal, Supply, Trouble, no_match, not_found, not_listed, not_watched, over_quota, trouble,
+    Notice, PoolTrouble, Supply, UnservedReason, no_match, not_found, not_listed, not_watched, over_quota, trouble,
 };
 pub use self::order::{Offer, Order, Paired, Turn, allowed_priority, pair};
 pub use self::telling::{Said, Telling};
-use bullpen_api::WhenEmpty;
+use bullpen_api::{Reason, WhenEmpty};
 
 /// How long a claim with `whenEmpty: Fail` waits for a pool that is not there, unless it says otherwise.
 pub const POOL_NOT_FOUND_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
@@ -39,36 +39,44 @@ pub struct Unserved {
 
 /// What is said of a claim that got no member.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum UnservedStatus {
     /// It waits, for this reason.
     Waits(Notice),
     /// It failed, for this reason.
-    Failed(Refusal),
+    Failed(UnservedReason),
 }
 
 /// What follows for a claim that gets no member now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
     /// What is to be written.
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<UnservedStatus>,
     /// When to look again although nothing changed.
     pub look_again_at: Option<Timestamp>,
 }
 
 /// Judges a claim that gets no member now: it fails by `refusal` when its time is over, and is told `notice` until then.
-pub fn judge(claim: &Unserved, refusal: &Refusal, notice: &Notice, telling: &Telling, now: Timestamp) -> Judgement {
+pub fn judge(
+    claim: &Unserved,
+    refusal: &UnservedReason,
+    notice: &Notice,
+    telling: &Telling,
+    now: Timestamp,
+) -> Judgement {
     let timeout = match (claim.when_empty, refusal.reason) {
-        (WhenEmpty::Fail, "PoolNotFound") => Some(claim.wait_timeout.unwrap_or(POOL_NOT_FOUND_TIMEOUT)),
+        (WhenEmpty::Fail, Reason::PoolNotFound) => Some(claim.wait_timeout.unwrap_or(POOL_NOT_FOUND_TIMEOUT)),
         (WhenEmpty::Fail, _) => Some(SignedDuration::ZERO),
         (WhenEmpty::Wait, _) => claim.wait_timeout,
     };
     let deadline = timeout.and_then(|timeout| claim.created.checked_add(timeout).ok());
     if deadline.is_some_and(|deadline| deadline <= now) {
-        return Judgement { verdict: Some(Verdict::Failed(refusal.clone())), look_again_at: None };
+        return Judgement { verdict: Some(UnservedStatus::Failed(refusal.clone())), look_again_at: None };
     }
     let seen = claim.created.max(claim.first_seen);
     match telling.due(&claim.uid, claim.said.as_ref(), notice, seen) {
-        Some(due) if due <= now => Judgement { verdict: Some(Verdict::Waits(notice.clone())), look_again_at: deadline },
+        Some(due) if due <= now => {
+            Judgement { verdict: Some(UnservedStatus::Waits(notice.clone())), look_again_at: deadline }
+        }
         due => Judgement { verdict: None, look_again_at: crate::time::earliest(deadline, due) },
     }
 }
@@ -100,21 +108,21 @@ mod tests {
         }
     }
 
-    fn judge_by(claim: &Unserved, refusal: &Refusal, now: i64) -> Judgement {
+    fn judge_by(claim: &Unserved, refusal: &UnservedReason, now: i64) -> Judgement {
         let notice = Notice::without_place(refusal.clone());
         judge(claim, refusal, &notice, &Telling::default(), at(now))
     }
 
-    fn said(refusal: &Refusal) -> Said {
-        let (reason, message) = (refusal.reason.to_owned(), refusal.message.clone());
+    fn said(refusal: &UnservedReason) -> Said {
+        let (reason, message) = (refusal.reason.to_string(), refusal.message.clone());
         Said { queue_reason: reason.clone(), reason, message, position: None, pool: None }
     }
 
     #[test]
     fn fail_on_an_empty_pool_names_target_ready_and_warming() {
         let judgement = judge_by(&claim(WhenEmpty::Fail), &supply().empty(), 0);
-        let Some(Verdict::Failed(refusal)) = &judgement.verdict else { panic!("{judgement:?}") };
-        assert_eq!(refusal.reason, "NoReadyMembers");
+        let Some(UnservedStatus::Failed(refusal)) = &judgement.verdict else { panic!("{judgement:?}") };
+        assert_eq!(refusal.reason.as_str(), "NoReadyMembers");
         assert_eq!(refusal.message, "no member of pool ci is ready: target 5, ready 0, warming 3");
     }
 
@@ -126,10 +134,10 @@ mod tests {
             Supply { deleting: true, ..supply() },
         ] {
             let refusal = pool.inactive().expect("it is not active");
-            assert_eq!(refusal.reason, "PoolNotActive");
+            assert_eq!(refusal.reason.as_str(), "PoolNotActive");
             let waits = judge_by(&claim(WhenEmpty::Wait), &refusal, 5).verdict;
-            assert!(matches!(waits, Some(Verdict::Waits(notice)) if notice.place.position.is_none()));
-            assert!(matches!(judge_by(&claim(WhenEmpty::Fail), &refusal, 0).verdict, Some(Verdict::Failed(_))));
+            assert!(matches!(waits, Some(UnservedStatus::Waits(notice)) if notice.place.position.is_none()));
+            assert!(matches!(judge_by(&claim(WhenEmpty::Fail), &refusal, 0).verdict, Some(UnservedStatus::Failed(_))));
         }
         assert_eq!(supply().inactive(), None);
     }
@@ -141,7 +149,7 @@ mod tests {
             judge_by(&claim(WhenEmpty::Wait), &empty, 0),
             Judgement { verdict: None, look_again_at: Some(at(1)) }
         );
-        assert!(matches!(judge_by(&claim(WhenEmpty::Wait), &empty, 1).verdict, Some(Verdict::Waits(_))));
+        assert!(matches!(judge_by(&claim(WhenEmpty::Wait), &empty, 1).verdict, Some(UnservedStatus::Waits(_))));
         let told = Unserved { said: Some(said(&empty)), ..claim(WhenEmpty::Wait) };
         assert_eq!(judge_by(&told, &empty, 60), Judgement { verdict: None, look_again_at: None });
     }
@@ -156,7 +164,7 @@ mod tests {
         };
         assert_eq!(judge_by(&patient, &missing, 19), Judgement { verdict: None, look_again_at: Some(at(20)) });
         let after = judge_by(&patient, &missing, 20).verdict;
-        assert!(matches!(after, Some(Verdict::Failed(refusal)) if refusal.reason == "PoolNotFound"));
+        assert!(matches!(after, Some(UnservedStatus::Failed(refusal)) if refusal.reason == Reason::PoolNotFound));
     }
 
     #[test]

@@ -1,58 +1,139 @@
 //! What claims that wait are told, in words that a person understands.
 
-use bullpen_api::{InstancePool, PoolState, QueuePlace, bounded_message};
+use bullpen_api::{ConditionType, InstancePool, PoolState, QueuePlace, Reason, bounded_message, find_condition};
 use jiff::{SignedDuration, Timestamp};
-
-/// What the time until the next machine begins with in a message. It is the one part that changes by the passing of time,
-/// so it is left out when messages are compared.
-const ESTIMATE: &str = ", the next in about ";
 
 /// Why there is no member for a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct UnservedReason {
     /// One word for machines: the reason of the condition.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// A sentence for people.
     pub message: String,
 }
 
-/// What a claim that waits is told.
+/// What a claim that waits is told. It is kept as facts, and its words are made when they are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// Reason and message of its condition.
-    pub refusal: Refusal,
     /// Its place.
     pub place: QueuePlace,
+    facts: Facts,
+    /// How many pools may serve it, of one with a selector.
+    among: Option<usize>,
+}
+
+/// Why a claim waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Facts {
+    /// Nothing that becomes ready can serve it.
+    Unserved(UnservedReason),
+    /// It stands in the queue of a pool.
+    Queued(Queued),
+}
+
+/// How a claim stands in the queue of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Queued {
+    pool: String,
+    position: usize,
+    all: usize,
+    warming: i32,
+    pending: i32,
+    /// How long the next of the warming machines is likely to take yet: the one fact that changes by the passing of time.
+    next_in: Option<SignedDuration>,
+    /// What keeps the pool from buying a machine for it, in words.
+    trouble: Option<String>,
 }
 
 impl Notice {
     /// What a claim is told that nothing that becomes ready can serve.
-    pub fn without_place(refusal: Refusal) -> Self {
-        let place = QueuePlace { position: None, reason: refusal.reason.to_owned(), pool: None };
-        Self { refusal, place }
+    pub fn without_place(refusal: UnservedReason) -> Self {
+        let place = QueuePlace { position: None, reason: refusal.reason.to_string(), pool: None };
+        Self { place, facts: Facts::Unserved(refusal), among: None }
+    }
+
+    /// The same, to a claim that so many pools may serve, in the queue of this one of them.
+    #[must_use]
+    pub fn among(mut self, pools: usize, pool: &str) -> Self {
+        self.place.pool = Some(pool.to_owned());
+        self.among = Some(pools);
+        self
+    }
+
+    /// One word for machines: the reason of the condition.
+    pub const fn reason(&self) -> Reason {
+        match &self.facts {
+            Facts::Unserved(refusal) => refusal.reason,
+            Facts::Queued(_) => Reason::NoReadyMembers,
+        }
+    }
+
+    /// Some sentences for people: the message of the condition.
+    pub fn message(&self) -> String {
+        match &self.facts {
+            Facts::Unserved(refusal) => refusal.clone().among(self.among.unwrap_or(1)).message,
+            Facts::Queued(queued) => bounded_message(&queued.words(self.among).join("; ")),
+        }
+    }
+
+    /// Whether `other` says the same, and at most another time that it takes.
+    pub fn has_facts_of(&self, other: &Self) -> bool {
+        self.place == other.place && self.among == other.among && self.facts.timeless() == other.facts.timeless()
     }
 }
 
-/// The facts in a message, without the time that they were reckoned to take.
-pub fn facts(message: &str) -> String {
-    let Some((before, after)) = message.split_once(ESTIMATE) else { return message.to_owned() };
-    let rest = after.find("; ").map_or("", |end| &after[end..]);
-    format!("{before}{rest}")
+impl Facts {
+    fn timeless(&self) -> Self {
+        match self {
+            Self::Unserved(refusal) => Self::Unserved(refusal.clone()),
+            Self::Queued(queued) => Self::Queued(Queued { next_in: None, ..queued.clone() }),
+        }
+    }
+}
+
+impl Queued {
+    fn words(&self, among: Option<usize>) -> Vec<String> {
+        let mut words = match among {
+            None => vec![format!("position {} of {}", self.position, self.all)],
+            Some(pools) => vec![
+                format!("no member is ready in {}", that_match(pools)),
+                format!("position {} of {} in pool {}", self.position, self.all, self.pool),
+            ],
+        };
+        let before = words.len();
+        let estimate =
+            self.next_in.and_then(about).map(|time| format!(", the next in about {time}")).unwrap_or_default();
+        match self.warming {
+            0 => {}
+            1 => words.push(format!("1 machine warming{estimate}")),
+            more => words.push(format!("{more} machines warming{estimate}")),
+        }
+        match self.pending {
+            0 => {}
+            1 => words.push("1 machine being bought".to_owned()),
+            more => words.push(format!("{more} machines being bought")),
+        }
+        words.extend(self.trouble.clone());
+        if words.len() == before {
+            words.push(format!("no member of pool {} is ready or on its way", self.pool));
+        }
+        words
+    }
 }
 
 /// There is no such pool, or it does not serve the claim's namespace: the words are the same, so that nobody learns which.
-pub fn not_found(pool: &str, namespace: Option<&str>) -> Refusal {
+pub fn not_found(pool: &str, namespace: Option<&str>) -> UnservedReason {
     let message = match namespace {
         None => format!("there is no pool {pool} in this namespace"),
         Some(other) => format!("there is no pool {pool} in namespace {other} that serves claims of this namespace"),
     };
-    Refusal { reason: "PoolNotFound", message }
+    UnservedReason { reason: Reason::PoolNotFound, message }
 }
 
 /// The pool would be in a namespace that the operator does not watch, whether there is one or not.
-pub fn not_watched(namespace: &str) -> Refusal {
-    Refusal {
-        reason: "NamespaceNotWatched",
+pub fn not_watched(namespace: &str) -> UnservedReason {
+    UnservedReason {
+        reason: Reason::NamespaceNotWatched,
         message: format!(
             "pools of namespace {namespace} serve no claims of this namespace: the operator that watches this one does not \
              watch that one (--namespace; Helm chart: scope.namespaces)"
@@ -61,9 +142,9 @@ pub fn not_watched(namespace: &str) -> Refusal {
 }
 
 /// The pool would be in a namespace that the operator watches and cannot list yet, whether there is one or not.
-pub fn not_listed(namespace: &str) -> Refusal {
-    Refusal {
-        reason: "NamespaceNotListed",
+pub fn not_listed(namespace: &str) -> UnservedReason {
+    UnservedReason {
+        reason: Reason::NamespaceNotListed,
         message: format!(
             "the operator cannot list the objects of namespace {namespace} yet: it is not there, or the operator's \
              permissions in it are missing"
@@ -72,15 +153,15 @@ pub fn not_listed(namespace: &str) -> Refusal {
 }
 
 /// No pool in the claim's namespace has the labels and the class that it asks for.
-pub fn no_match() -> Refusal {
-    Refusal { reason: "PoolNotFound", message: "no pool in this namespace matches".to_owned() }
+pub fn no_match() -> UnservedReason {
+    UnservedReason { reason: Reason::PoolNotFound, message: "no pool in this namespace matches".to_owned() }
 }
 
 fn that_match(pools: usize) -> String {
     if pools == 1 { "the 1 pool that matches".to_owned() } else { format!("the {pools} pools that match") }
 }
 
-impl Refusal {
+impl UnservedReason {
     /// The same, to a claim that so many pools may serve: none of them does.
     #[must_use]
     pub fn among(mut self, pools: usize) -> Self {
@@ -91,28 +172,11 @@ impl Refusal {
     }
 }
 
-impl Notice {
-    /// The same, to a claim that so many pools may serve, in the queue of this one of them.
-    #[must_use]
-    pub fn among(mut self, pools: usize, pool: &str) -> Self {
-        self.place.pool = Some(pool.to_owned());
-        let place = self.place.position.and_then(|_| self.refusal.message.split_once("; "));
-        match place {
-            Some((place, rest)) => {
-                let words = format!("no member is ready in {}; {place} in pool {pool}; {rest}", that_match(pools));
-                self.refusal.message = bounded_message(&words);
-                self
-            }
-            None => Self { refusal: self.refusal.among(pools), ..self },
-        }
-    }
-}
-
 /// The namespace of the claim may hold no more.
-pub fn over_quota(pool: &str, namespace: &str, per_namespace: i32, held: i32) -> Refusal {
+pub fn over_quota(pool: &str, namespace: &str, per_namespace: i32, held: i32) -> UnservedReason {
     let has = held.max(per_namespace);
-    Refusal {
-        reason: "NamespaceQuotaReached",
+    UnservedReason {
+        reason: Reason::NamespaceQuotaReached,
         message: format!(
             "namespace {namespace} may hold {per_namespace} members of pool {pool} at once: {has} are held or are those of \
              claims before this one"
@@ -140,13 +204,13 @@ pub struct Supply {
     /// When the next of the warming members is likely to be ready, if that can be reckoned.
     pub next_ready_at: Option<Timestamp>,
     /// What keeps the pool from buying, if anything does.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<PoolTrouble>,
 }
 
 /// What keeps a pool from buying machines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
-    /// One word for machines.
+pub struct PoolTrouble {
+    /// One word for machines, as the pool's status has it: it may be one that only a later version knows.
     pub reason: String,
     /// A few words for people.
     pub words: String,
@@ -154,20 +218,20 @@ pub struct Trouble {
 
 impl Supply {
     /// Why the pool serves nobody, if it does not.
-    pub fn inactive(&self) -> Option<Refusal> {
+    pub fn inactive(&self) -> Option<UnservedReason> {
         let what = match self.state {
             _ if self.deleting => "being deleted",
             PoolState::Paused => "paused",
             PoolState::Draining => "draining",
             PoolState::Active => return None,
         };
-        Some(Refusal { reason: "PoolNotActive", message: format!("pool {} is {what}", self.pool) })
+        Some(UnservedReason { reason: Reason::PoolNotActive, message: format!("pool {} is {what}", self.pool) })
     }
 
     /// That no member is ready, with the numbers.
-    pub fn empty(&self) -> Refusal {
-        Refusal {
-            reason: "NoReadyMembers",
+    pub fn empty(&self) -> UnservedReason {
+        UnservedReason {
+            reason: Reason::NoReadyMembers,
             message: format!(
                 "no member of pool {} is ready: target {}, ready {}, warming {}",
                 self.pool, self.target, self.ready, self.warming
@@ -178,38 +242,27 @@ impl Supply {
     /// What the claim at `position` of `all` is told.
     pub fn notice(&self, position: usize, all: usize, now: Timestamp) -> Notice {
         let on_their_way = usize::try_from(self.warming.saturating_add(self.pending)).unwrap_or(0);
-        let mut words = vec![format!("position {position} of {all}")];
-        match self.warming {
-            0 => {}
-            1 => words.push(format!("1 machine warming{}", self.estimate(now))),
-            more => words.push(format!("{more} machines warming{}", self.estimate(now))),
-        }
-        match self.pending {
-            0 => {}
-            1 => words.push("1 machine being bought".to_owned()),
-            more => words.push(format!("{more} machines being bought")),
-        }
         let trouble = self.trouble.as_ref().filter(|_| position > on_their_way);
-        words.extend(trouble.map(|trouble| trouble.words.clone()));
-        if words.len() == 1 {
-            words.push(format!("no member of pool {} is ready or on its way", self.pool));
-        }
         let reason = match trouble {
             Some(trouble) => trouble.reason.clone(),
-            None if position <= on_their_way => "MachinesWarming".to_owned(),
-            None => "NoReadyMembers".to_owned(),
+            None if position <= on_their_way => Reason::MachinesWarming.to_string(),
+            None => Reason::NoReadyMembers.to_string(),
         };
-        let message = bounded_message(&words.join("; "));
-        let position = Some(i32::try_from(position).unwrap_or(i32::MAX));
-        Notice {
-            refusal: Refusal { reason: "NoReadyMembers", message },
-            place: QueuePlace { position, reason: reason.chars().take(64).collect(), pool: None },
-        }
-    }
-
-    fn estimate(&self, now: Timestamp) -> String {
-        let left = self.next_ready_at.map(|at| at.duration_since(now));
-        left.and_then(about).map(|about| format!("{ESTIMATE}{about}")).unwrap_or_default()
+        let place = QueuePlace {
+            position: Some(i32::try_from(position).unwrap_or(i32::MAX)),
+            reason: reason.chars().take(64).collect(),
+            pool: None,
+        };
+        let queued = Queued {
+            pool: self.pool.clone(),
+            position,
+            all,
+            warming: self.warming,
+            pending: self.pending,
+            next_in: self.next_ready_at.map(|at| at.duration_since(now)),
+            trouble: trouble.map(|trouble| trouble.words.clone()),
+        };
+        Notice { place, facts: Facts::Queued(queued), among: None }
     }
 }
 
@@ -228,19 +281,20 @@ fn about(left: SignedDuration) -> Option<String> {
 
 /// What keeps a pool from buying, by its own status: a limit before a launch config's trouble, since nothing is bought above
 /// it in any case.
-pub fn trouble(pool: &InstancePool) -> Option<Trouble> {
+pub fn trouble(pool: &InstancePool) -> Option<PoolTrouble> {
     let status = pool.status.as_ref()?;
-    let is = |type_: &str, wanted: &str| {
-        status.conditions.iter().find(|condition| condition.type_ == type_ && condition.status == wanted)
-    };
-    if is("AtMaxSize", "True").is_some() {
-        return Some(Trouble { reason: "AtMaxSize".into(), words: format!("pool at maxSize {}", pool.spec.max_size) });
+    let is = |type_, holds| find_condition(&status.conditions, type_, holds);
+    if is(ConditionType::AtMaxSize, true).is_some() {
+        return Some(PoolTrouble {
+            reason: Reason::AtMaxSize.to_string(),
+            words: format!("pool at maxSize {}", pool.spec.max_size),
+        });
     }
-    let unhealthy = is("Stalled", "True").or_else(|| is("ProvisioningHealthy", "False"));
-    let condition = unhealthy.or_else(|| is("CapacityAvailable", "False"))?;
-    let words = if condition.reason == "BreakerOpen" { open_breaker(pool) } else { None };
+    let unhealthy = is(ConditionType::Stalled, true).or_else(|| is(ConditionType::ProvisioningHealthy, false));
+    let condition = unhealthy.or_else(|| is(ConditionType::CapacityAvailable, false))?;
+    let words = if condition.reason == Reason::BreakerOpen { open_breaker(pool) } else { None };
     let words = words.or_else(|| condition.message.lines().next().map(str::to_owned)).unwrap_or_default();
-    Some(Trouble { reason: condition.reason.clone(), words })
+    Some(PoolTrouble { reason: condition.reason.clone(), words })
 }
 
 fn open_breaker(pool: &InstancePool) -> Option<String> {
@@ -277,35 +331,36 @@ mod tests {
     #[test]
     fn a_claim_is_told_its_position_and_how_many_machines_are_warming_and_when_the_next_is_likely() {
         let notice = supply().notice(3, 7, at(0));
-        assert_eq!(notice.refusal.message, "position 3 of 7; 2 machines warming, the next in about 40 s");
+        assert_eq!(notice.message(), "position 3 of 7; 2 machines warming, the next in about 40 s");
         assert_eq!((notice.place.position, notice.place.reason.as_str()), (Some(3), "NoReadyMembers"));
         assert_eq!(supply().notice(2, 7, at(0)).place.reason, "MachinesWarming");
         let one = Supply { warming: 1, pending: 3, ..supply() }.notice(1, 1, at(60));
-        assert_eq!(one.refusal.message, "position 1 of 1; 1 machine warming; 3 machines being bought");
+        assert_eq!(one.message(), "position 1 of 1; 1 machine warming; 3 machines being bought");
     }
 
     #[test]
     fn what_keeps_the_pool_from_buying_is_told_to_those_whose_machine_is_not_on_its_way() {
-        let trouble = Some(Trouble { reason: "AtMaxSize".into(), words: "pool at maxSize 20".into() });
+        let trouble = Some(PoolTrouble { reason: "AtMaxSize".into(), words: "pool at maxSize 20".into() });
         let full = Supply { trouble, ..supply() };
         assert_eq!(full.notice(2, 7, at(0)).place.reason, "MachinesWarming");
         let third = full.notice(3, 7, at(0));
         assert_eq!(third.place.reason, "AtMaxSize");
-        assert_eq!(
-            third.refusal.message,
-            "position 3 of 7; 2 machines warming, the next in about 40 s; pool at maxSize 20"
-        );
+        assert_eq!(third.message(), "position 3 of 7; 2 machines warming, the next in about 40 s; pool at maxSize 20");
     }
 
     #[test]
     fn the_facts_of_a_message_do_not_change_with_the_time() {
-        let full = Supply { trouble: Some(Trouble { reason: "X".into(), words: "y".into() }), ..supply() };
+        let full = Supply { trouble: Some(PoolTrouble { reason: "X".into(), words: "y".into() }), ..supply() };
         for supply in [supply(), full] {
-            let [early, late] = [at(0), at(30)].map(|now| supply.notice(3, 7, now).refusal.message);
-            assert_ne!(early, late);
-            assert_eq!(facts(&early), facts(&late));
+            let [early, late] = [at(0), at(30)].map(|now| supply.notice(3, 7, now));
+            assert_ne!(early.message(), late.message());
+            assert!(early.has_facts_of(&late));
         }
-        assert_eq!(facts("pool ci is paused"), "pool ci is paused");
+        let more = Supply { warming: 1, ..supply() };
+        assert!(!supply().notice(3, 7, at(0)).has_facts_of(&more.notice(3, 7, at(0))));
+        assert!(!supply().notice(3, 7, at(0)).has_facts_of(&supply().notice(3, 8, at(0))));
+        let paused = Notice::without_place(Supply { state: PoolState::Paused, ..supply() }.inactive().unwrap());
+        assert!(paused.has_facts_of(&paused.clone()) && !paused.has_facts_of(&supply().notice(3, 7, at(0))));
     }
 
     #[test]
@@ -327,9 +382,11 @@ mod tests {
 
     #[test]
     fn a_namespace_that_is_not_watched_is_told_by_its_name_and_with_the_flag() {
-        let Refusal { reason, message } = not_watched("infra");
+        let UnservedReason { reason, message } = not_watched("infra");
         assert!(
-            reason == "NamespaceNotWatched" && message.contains("namespace infra") && message.contains("--namespace")
+            reason == Reason::NamespaceNotWatched
+                && message.contains("namespace infra")
+                && message.contains("--namespace")
         );
         assert!(not_listed("infra").message.contains("namespace infra"));
     }
@@ -347,17 +404,17 @@ mod tests {
     fn a_claim_that_many_pools_may_serve_is_told_of_them_all_and_of_its_place_in_one() {
         let notice = supply().notice(3, 7, at(0)).among(3, "ci");
         assert_eq!(
-            notice.refusal.message,
+            notice.message(),
             "no member is ready in the 3 pools that match; position 3 of 7 in pool ci; 2 machines warming, the next in \
              about 40 s"
         );
         assert_eq!(notice.place.pool.as_deref(), Some("ci"));
         let paused = Supply { state: PoolState::Paused, ..supply() }.inactive().unwrap();
-        let of = |pools| Notice::without_place(paused.clone()).among(pools, "ci").refusal.message;
+        let of = |pools| Notice::without_place(paused.clone()).among(pools, "ci").message();
         assert_eq!(of(1), "pool ci is paused");
         assert_eq!(of(2), "none of the 2 pools that match serves it: pool ci is paused");
-        let facts_of = |now| facts(&supply().notice(3, 7, now).among(1, "ci").refusal.message);
-        assert_eq!(facts_of(at(0)), facts_of(at(30)));
+        let of = |now| supply().notice(3, 7, now).among(1, "ci");
+        assert!(of(at(0)).has_facts_of(&of(at(30))));
     }
 
     fn pool(status: &serde_json::Value) -> InstancePool {

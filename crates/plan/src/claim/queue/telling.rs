@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::notice::{Notice, facts};
+use super::notice::Notice;
 
 /// How long a claim waits before its status says so: most are bound sooner, and a write saved is a claim bound.
 pub const SAY_SO_AFTER: SignedDuration = SignedDuration::from_secs(1);
@@ -33,8 +33,8 @@ pub struct Said {
 }
 
 impl Said {
-    /// Whether `notice` says something else that is worth a write.
-    fn is_outdated(&self, notice: &Notice) -> bool {
+    /// Whether `notice` says something else that is worth a write. `told` is what this process told the claim last.
+    fn is_outdated(&self, notice: &Notice, told: Option<&Notice>) -> bool {
         if self.is_for_another_reason(notice) {
             return true;
         }
@@ -44,22 +44,36 @@ impl Said {
             _ => return true,
         };
         let position = self.position.unwrap_or(0);
-        moved >= (position / EXACT).max(1).unsigned_abs()
-            || (position <= EXACT && facts(&self.message) != facts(&notice.refusal.message))
+        moved >= (position / EXACT).max(1).unsigned_abs() || (position <= EXACT && !self.is_the_same(notice, told))
+    }
+
+    /// Whether the message says what `notice` does, but perhaps another time that it takes. The facts behind a message that
+    /// another process has written are not known, so that one has to be the same as a whole.
+    fn is_the_same(&self, notice: &Notice, told: Option<&Notice>) -> bool {
+        let by_facts = |told: &Notice| told.has_facts_of(notice) && told.message() == self.message;
+        self.message == notice.message() || told.is_some_and(by_facts)
     }
 
     fn is_for_another_reason(&self, notice: &Notice) -> bool {
-        self.reason != notice.refusal.reason
-            || self.queue_reason != notice.place.reason
-            || self.pool != notice.place.pool
+        self.reason != notice.reason() || self.queue_reason != notice.place.reason || self.pool != notice.place.pool
     }
+}
+
+/// The last time that a claim was told something.
+#[derive(Clone, Debug)]
+struct LastTold {
+    at: Timestamp,
+    /// The time before that.
+    before: Option<Timestamp>,
+    /// What it was told, unless it was that it failed.
+    notice: Option<Notice>,
 }
 
 /// What was told lately, so that nobody is told too often.
 #[derive(Clone, Debug, Default)]
 pub struct Telling {
-    /// By uid of the claim: when it was told last, and the time before.
-    told: HashMap<String, (Timestamp, Option<Timestamp>)>,
+    /// By uid of the claim.
+    told: HashMap<String, LastTold>,
     anew: VecDeque<Timestamp>,
 }
 
@@ -69,10 +83,11 @@ impl Telling {
     pub fn due(&self, uid: &str, said: Option<&Said>, notice: &Notice, seen: Timestamp) -> Option<Timestamp> {
         let after = |moment: Timestamp, pause| moment.checked_add(pause).unwrap_or(Timestamp::MAX);
         let Some(said) = said else { return Some(after(seen, SAY_SO_AFTER)) };
-        if !said.is_outdated(notice) {
+        let told = self.told.get(uid);
+        if !said.is_outdated(notice, told.and_then(|told| told.notice.as_ref())) {
             return None;
         }
-        let (last, before) = self.told.get(uid).copied().unwrap_or((seen, None));
+        let (last, before) = told.map_or((seen, None), |told| (told.at, told.before));
         let by_window = before.map_or(last, |before| after(before, WINDOW));
         let by_reason = if said.is_for_another_reason(notice) { last } else { after(last, SAME_REASON) };
         Some(by_window.max(by_reason))
@@ -86,10 +101,10 @@ impl Telling {
         MOST_ANEW.saturating_sub(self.anew.len())
     }
 
-    /// The claim with this uid is told now, for the first time or `anew`.
-    pub fn tells(&mut self, uid: &str, anew: bool, now: Timestamp) {
-        let before = self.told.get(uid).map(|(last, _)| *last);
-        self.told.insert(uid.to_owned(), (now, before));
+    /// The claim with this uid is told `notice` now, for the first time or `anew`; without one, that it failed.
+    pub fn tells(&mut self, uid: &str, notice: Option<&Notice>, anew: bool, now: Timestamp) {
+        let before = self.told.get(uid).map(|told| told.at);
+        self.told.insert(uid.to_owned(), LastTold { at: now, before, notice: notice.cloned() });
         if anew {
             self.anew.push_back(now);
         }
@@ -103,56 +118,90 @@ impl Telling {
 
 #[cfg(test)]
 mod tests {
-    use bullpen_api::QueuePlace;
+    use bullpen_api::{PoolState, Reason};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::claim::queue::Refusal;
+    use crate::claim::queue::{Supply, UnservedReason};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(50_000 + second).unwrap()
     }
 
-    fn notice(reason: &'static str, position: i32, message: &str) -> Notice {
-        let place = QueuePlace { position: Some(position), reason: reason.into(), pool: None };
-        Notice { refusal: Refusal { reason, message: message.into() }, place }
+    fn notice(reason: Reason, position: i32, message: &str) -> Notice {
+        let mut notice = Notice::without_place(UnservedReason { reason, message: message.into() });
+        notice.place.position = Some(position);
+        notice
     }
 
     fn said(notice: &Notice) -> Said {
         Said {
-            reason: notice.refusal.reason.into(),
-            message: notice.refusal.message.clone(),
+            reason: notice.reason().to_string(),
+            message: notice.message(),
             position: notice.place.position,
             queue_reason: notice.place.reason.clone(),
             pool: notice.place.pool.clone(),
         }
     }
 
+    /// What the claim at position 3 of 7 is told while two machines warm, the next of which takes so many seconds yet.
+    fn queued(seconds: i64) -> Notice {
+        let supply = Supply {
+            pool: "ci".into(),
+            state: PoolState::Active,
+            deleting: false,
+            target: 5,
+            ready: 0,
+            warming: 2,
+            pending: 0,
+            next_ready_at: Some(at(seconds)),
+            trouble: None,
+        };
+        supply.notice(3, 7, at(0))
+    }
+
     #[test]
     fn a_claim_is_told_after_a_second_and_the_same_thing_never_again() {
-        let telling = Telling::default();
-        let first = notice("A", 3, "position 3 of 7; 2 machines warming, the next in about 40 s");
+        let mut telling = Telling::default();
+        let first = queued(40);
         assert_eq!(telling.due("c", None, &first, at(0)), Some(at(1)));
-        let later = notice("A", 3, "position 3 of 7; 2 machines warming, the next in about 5 s");
-        assert_eq!(telling.due("c", Some(&said(&first)), &later, at(0)), None);
+        telling.tells("c", Some(&first), false, at(1));
+        assert_ne!(queued(5).message(), first.message());
+        assert_eq!(telling.due("c", Some(&said(&first)), &queued(5), at(0)), None);
+    }
+
+    #[test]
+    fn what_another_process_told_stays_unless_its_words_differ() {
+        let telling = Telling::default();
+        assert_eq!(telling.due("c", Some(&said(&queued(40))), &queued(40), at(0)), None);
+        assert_eq!(telling.due("c", Some(&said(&queued(40))), &queued(5), at(0)), Some(at(30)));
+    }
+
+    #[test]
+    fn what_was_not_written_is_not_taken_for_said() {
+        let mut telling = Telling::default();
+        let before = said(&notice(Reason::NoReadyMembers, 3, "x"));
+        let now = notice(Reason::NoReadyMembers, 3, "y");
+        telling.tells("c", Some(&now), true, at(1));
+        assert!(telling.due("c", Some(&before), &now, at(0)).is_some());
     }
 
     #[test]
     fn another_position_is_told_after_half_a_minute_and_another_reason_at_once() {
         let mut telling = Telling::default();
-        telling.tells("c", false, at(1));
-        let before = said(&notice("A", 3, "x"));
-        assert_eq!(telling.due("c", Some(&before), &notice("A", 2, "x"), at(0)), Some(at(31)));
-        assert_eq!(telling.due("c", Some(&before), &notice("B", 3, "x"), at(0)), Some(at(1)));
-        assert_eq!(telling.due("c", Some(&before), &notice("A", 3, "y"), at(0)), Some(at(31)));
+        telling.tells("c", None, false, at(1));
+        let before = said(&notice(Reason::NoReadyMembers, 3, "x"));
+        assert_eq!(telling.due("c", Some(&before), &notice(Reason::NoReadyMembers, 2, "x"), at(0)), Some(at(31)));
+        assert_eq!(telling.due("c", Some(&before), &notice(Reason::PoolNotActive, 3, "x"), at(0)), Some(at(1)));
+        assert_eq!(telling.due("c", Some(&before), &notice(Reason::NoReadyMembers, 3, "y"), at(0)), Some(at(31)));
     }
 
     #[test]
     fn far_back_only_a_tenth_of_the_way_is_worth_telling() {
         let telling = Telling::default();
-        let before = said(&notice("A", 200, "x"));
-        assert_eq!(telling.due("c", Some(&before), &notice("A", 181, "y"), at(0)), None);
-        assert!(telling.due("c", Some(&before), &notice("A", 180, "y"), at(0)).is_some());
+        let before = said(&notice(Reason::NoReadyMembers, 200, "x"));
+        assert_eq!(telling.due("c", Some(&before), &notice(Reason::NoReadyMembers, 181, "y"), at(0)), None);
+        assert!(telling.due("c", Some(&before), &notice(Reason::NoReadyMembers, 180, "y"), at(0)).is_some());
     }
 
     #[test]
@@ -160,7 +209,7 @@ mod tests {
         let mut telling = Telling::default();
         for claim in 0..10 {
             assert!(telling.room(at(0)) > 0);
-            telling.tells(&claim.to_string(), true, at(0));
+            telling.tells(&claim.to_string(), None, true, at(0));
         }
         assert_eq!(telling.room(at(0)), 0);
         assert_eq!(telling.room(at(1)), 10);
@@ -172,9 +221,9 @@ mod tests {
             let (mut telling, mut now, mut told, mut before) = (Telling::default(), 0, Vec::new(), None);
             for (pause, position, reason) in changes {
                 now += pause;
-                let notice = notice(["A", "B", "C"][reason], position, "x");
+                let notice = notice(Reason::ALL[reason], position, "x");
                 if telling.due("c", before.as_ref(), &notice, at(0)).is_some_and(|due| due <= at(now)) {
-                    telling.tells("c", before.is_some(), at(now));
+                    telling.tells("c", Some(&notice), before.is_some(), at(now));
                     before = Some(said(&notice));
                     told.push(now);
                 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use bullpen_api::{Market, RecordedError, bounded_message, micro_time};
+use bullpen_api::{ErrorClass, Market, RecordedError, bounded_message, micro_time};
 
 use crate::{CapacityScope, ProviderError};
 use jiff::{SignedDuration, Timestamp};
@@ -68,15 +68,23 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The cause of this name, as `lastError.class` has it.
-    pub fn named(class: &str) -> Option<Self> {
-        match class {
-            "Quota" => Some(Self::Quota),
-            "Capacity" => Some(Self::Capacity),
-            "Auth" => Some(Self::Auth),
-            "Invalid" => Some(Self::Invalid),
-            _ => None,
+    /// Every cause.
+    pub const ALL: [Self; 4] = [Self::Quota, Self::Capacity, Self::Auth, Self::Invalid];
+
+    /// The class of the errors that are refusals for this cause.
+    pub const fn class(self) -> ErrorClass {
+        match self {
+            Self::Quota => ErrorClass::Quota,
+            Self::Capacity => ErrorClass::Capacity,
+            Self::Auth => ErrorClass::Auth,
+            Self::Invalid => ErrorClass::Invalid,
         }
+    }
+
+    /// The cause of refusals that are recorded as this class. None for a class of errors that are no refusals, or one that
+    /// this version does not know.
+    pub fn of_class(class: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.class().as_str() == class)
     }
 
     /// Whether there are no machines to buy, rather than none that may be asked for.
@@ -153,7 +161,7 @@ impl Holds {
     /// What the status of a launch config remembers of a hold from before this process, which was of unknown scope: it
     /// is taken up for that launch config alone.
     pub fn remembered(&mut self, place: &Place, until: Timestamp, error: &RecordedError) {
-        let Some(cause) = Cause::named(&error.class) else { return };
+        let Some(cause) = Cause::of_class(&error.class) else { return };
         let scope = Scope::LaunchConfig(place.launch_config.clone());
         // A launch config or template that changed meanwhile is not what was refused; the status cannot tell.
         let refused = (!cause.is_lack()).then_some((place.generation, None));
@@ -271,7 +279,7 @@ fn pause(cause: Cause, refusals: u32) -> SignedDuration {
 }
 
 fn recorded(error: &ProviderError, now: Timestamp) -> RecordedError {
-    RecordedError { class: error.class().to_owned(), message: bounded_message(error.message()), time: micro_time(now) }
+    RecordedError { class: error.class().to_string(), message: bounded_message(error.message()), time: micro_time(now) }
 }
 
 /// A kind of call that the cloud has said comes too often.

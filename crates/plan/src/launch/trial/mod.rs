@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use bullpen_api::{LaunchConfigInUse, RecordedError, micro_time};
+use bullpen_api::{ErrorClass, LaunchConfigInUse, RecordedError, micro_time};
 use jiff::Timestamp;
 
 use super::breaker::{Breaker, Phase, Rules};
@@ -10,11 +10,12 @@ use super::ramp::in_flight_limit;
 
 /// A failed member is one of the launch config only by these classes of `lastError` (`docs/adr/0004-failure-ladder.md`).
 /// Refusals that have holds of their own, such as Quota and Capacity, prove nothing of the machine.
-pub const FAILURES: [&str; 4] = ["LaunchTimeout", "WarmingTimeout", "InstanceGone", "Invalid"];
+pub const FAILURES: [ErrorClass; 4] =
+    [ErrorClass::LaunchTimeout, ErrorClass::WarmingTimeout, ErrorClass::InstanceGone, ErrorClass::Invalid];
 
 /// What a member of the present template hash proves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub enum MemberProof {
     /// Nothing yet: it is pending or warming.
     InFlight,
     /// It became ready at this moment, whatever it is now.
@@ -51,20 +52,20 @@ impl Trial {
 
     /// Takes in what the members prove by now. `counted` has the failed members that were taken in before; the uids
     /// of those that are new come back, and are to be in the pool's status before their members are deleted.
-    pub fn observe(&mut self, proofs: &[Proof], counted: &HashSet<String>, rules: Rules<'_>) -> Vec<String> {
+    pub fn observe(&mut self, proofs: &[MemberProof], counted: &HashSet<String>, rules: Rules<'_>) -> Vec<String> {
         let mut events: Vec<(Timestamp, Option<(&String, &RecordedError)>)> = Vec::new();
         (self.ever_ready, self.in_flight) = (0, 0);
         for proof in proofs {
             match proof {
-                Proof::InFlight => self.in_flight += 1,
-                Proof::Ready(at) => {
+                MemberProof::InFlight => self.in_flight += 1,
+                MemberProof::Ready(at) => {
                     self.ever_ready += 1;
                     events.push((*at, None));
                 }
-                Proof::Failed(uid, error) if !counted.contains(uid) => {
+                MemberProof::Failed(uid, error) if !counted.contains(uid) => {
                     events.push((error.time.0, Some((uid, error))));
                 }
-                Proof::Failed(..) => {}
+                MemberProof::Failed(..) => {}
             }
         }
         events.sort_by_key(|(at, _)| *at);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bullpen_api::{Disruption, LaunchConfigInUse, PoolState, RecordedError, Recycle, Rollout, micro_time};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Allowance, Proof, Trial};
+use super::{Allowance, MemberProof, Trial};
 use crate::launch::breaker::{Phase, Rules};
 use crate::launch::placement::LaunchConfigView;
 use crate::pool::sizing::{Memory, replenish};
@@ -53,14 +53,14 @@ impl Simulation {
         self.counted.clear();
     }
 
-    fn proofs(&self, hash: &str) -> Vec<Proof> {
+    fn proofs(&self, hash: &str) -> Vec<MemberProof> {
         let proof = |machine: &Machine| match (machine.failed, machine.ready) {
-            (Some(failed), _) => Proof::Failed(
+            (Some(failed), _) => MemberProof::Failed(
                 machine.uid.clone(),
                 RecordedError { class: "WarmingTimeout".into(), message: String::new(), time: micro_time(at(failed)) },
             ),
-            (None, Some(ready)) => Proof::Ready(at(ready)),
-            (None, None) => Proof::InFlight,
+            (None, Some(ready)) => MemberProof::Ready(at(ready)),
+            (None, None) => MemberProof::InFlight,
         };
         self.machines.iter().filter(|machine| machine.hash == hash).map(proof).collect()
     }
@@ -215,8 +215,8 @@ fn failures_between_successes_do_not_open_a_breaker() {
     for n in 0..40 {
         let error =
             RecordedError { class: "LaunchTimeout".into(), message: String::new(), time: micro_time(at(n * 2)) };
-        proofs.push(Proof::Failed(format!("m{n}"), error));
-        proofs.push(Proof::Ready(at(n * 2 + 1)));
+        proofs.push(MemberProof::Failed(format!("m{n}"), error));
+        proofs.push(MemberProof::Ready(at(n * 2 + 1)));
         let failed = trial.observe(&proofs, &counted, rules());
         counted.extend(failed);
     }

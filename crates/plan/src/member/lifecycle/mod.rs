@@ -2,7 +2,7 @@
 //!
 //! What becomes of a claimed member is decided in [`fate`](crate::claim::fate); its end is the same as every other's.
 
-use bullpen_api::MemberState;
+use bullpen_api::{ErrorClass, MemberState, Reason};
 use jiff::{SignedDuration, Timestamp};
 
 /// Typed NotFounds in a row that prove a machine gone: one list or answer may leave out a machine that lives.
@@ -116,10 +116,10 @@ impl Stuck {
     pub const ALL: [Self; 2] = [Self::TerminateFailing, Self::StillThere];
 
     /// The reason of the condition `Stalled`.
-    pub const fn reason(self) -> &'static str {
+    pub const fn reason(self) -> Reason {
         match self {
-            Self::TerminateFailing => "TerminateFailing",
-            Self::StillThere => "StillThere",
+            Self::TerminateFailing => Reason::TerminateFailing,
+            Self::StillThere => Reason::StillThere,
         }
     }
 }
@@ -193,7 +193,7 @@ pub enum Step {
     /// Write down that it is ready.
     RecordReady,
     /// Write down that it will never be ready.
-    RecordErrored(Failure),
+    RecordErrored(MemberFailure),
     /// The claim's machine is gone: the fate table has to know.
     RecordMachineGone,
     /// Delete the member.
@@ -208,7 +208,7 @@ pub enum Step {
 
 /// Why a member will never be ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum MemberFailure {
     /// No boot within the launch timeout.
     LaunchTimeout,
     /// Not ready within the warming timeout.
@@ -217,13 +217,13 @@ pub enum Failure {
     InstanceGone,
 }
 
-impl Failure {
+impl MemberFailure {
     /// The class as it stands in `lastError`.
-    pub const fn class(self) -> &'static str {
+    pub const fn class(self) -> ErrorClass {
         match self {
-            Self::LaunchTimeout => "LaunchTimeout",
-            Self::WarmingTimeout => "WarmingTimeout",
-            Self::InstanceGone => "InstanceGone",
+            Self::LaunchTimeout => ErrorClass::LaunchTimeout,
+            Self::WarmingTimeout => ErrorClass::WarmingTimeout,
+            Self::InstanceGone => ErrorClass::InstanceGone,
         }
     }
 }
@@ -257,7 +257,7 @@ pub fn next_step(member: &LifecycleView, now: Timestamp) -> Step {
 fn pending(member: &LifecycleView, now: Timestamp) -> Step {
     match member.machine {
         Machine::Booting { .. } | Machine::Running { .. } => return Step::RecordWarming,
-        Machine::Ending | Machine::Terminated => return Step::RecordErrored(Failure::InstanceGone),
+        Machine::Ending | Machine::Terminated => return Step::RecordErrored(MemberFailure::InstanceGone),
         Machine::Unknown | Machine::Missing { .. } => {}
     }
     if let Some(wait) = hold_off(member, now) {
@@ -290,20 +290,20 @@ fn warming(member: &LifecycleView, now: Timestamp) -> Step {
     match member.machine {
         Machine::Running { ready: true, .. } => Step::RecordReady,
         Machine::Running { at, since, ready: false } => {
-            within(plus(since, member.warming_timeout), at, now, Failure::WarmingTimeout)
+            within(plus(since, member.warming_timeout), at, now, MemberFailure::WarmingTimeout)
         }
         Machine::Booting { at } => {
             let started = member.warming_started_at.unwrap_or(at);
-            within(plus(started, member.launch_timeout), at, now, Failure::LaunchTimeout)
+            within(plus(started, member.launch_timeout), at, now, MemberFailure::LaunchTimeout)
         }
-        Machine::Ending | Machine::Terminated => Step::RecordErrored(Failure::InstanceGone),
-        Machine::Missing { .. } => confirm(member, now, Step::RecordErrored(Failure::InstanceGone)),
+        Machine::Ending | Machine::Terminated => Step::RecordErrored(MemberFailure::InstanceGone),
+        Machine::Missing { .. } => confirm(member, now, Step::RecordErrored(MemberFailure::InstanceGone)),
         Machine::Unknown => Step::Wait(None),
     }
 }
 
 /// Too late only when the provider was asked after the deadline and still said no.
-fn within(deadline: Timestamp, shown_at: Timestamp, now: Timestamp, failure: Failure) -> Step {
+fn within(deadline: Timestamp, shown_at: Timestamp, now: Timestamp, failure: MemberFailure) -> Step {
     if shown_at >= deadline {
         Step::RecordErrored(failure)
     } else {
@@ -313,8 +313,8 @@ fn within(deadline: Timestamp, shown_at: Timestamp, now: Timestamp, failure: Fai
 
 fn ready(member: &LifecycleView, now: Timestamp) -> Step {
     match member.machine {
-        Machine::Ending | Machine::Terminated => Step::RecordErrored(Failure::InstanceGone),
-        Machine::Missing { .. } => confirm(member, now, Step::RecordErrored(Failure::InstanceGone)),
+        Machine::Ending | Machine::Terminated => Step::RecordErrored(MemberFailure::InstanceGone),
+        Machine::Missing { .. } => confirm(member, now, Step::RecordErrored(MemberFailure::InstanceGone)),
         Machine::Unknown | Machine::Booting { .. } | Machine::Running { .. } => Step::Wait(None),
     }
 }
@@ -331,8 +331,8 @@ fn claimed(member: &LifecycleView, now: Timestamp) -> Step {
 /// A machine that a claim was given before stays as it is until a person deletes the member, or it is gone by itself.
 fn quarantined(member: &LifecycleView, now: Timestamp) -> Step {
     match member.machine {
-        Machine::Terminated => Step::RecordErrored(Failure::InstanceGone),
-        Machine::Missing { .. } => confirm(member, now, Step::RecordErrored(Failure::InstanceGone)),
+        Machine::Terminated => Step::RecordErrored(MemberFailure::InstanceGone),
+        Machine::Missing { .. } => confirm(member, now, Step::RecordErrored(MemberFailure::InstanceGone)),
         Machine::Ending | Machine::Unknown | Machine::Booting { .. } | Machine::Running { .. } => Step::Wait(None),
     }
 }

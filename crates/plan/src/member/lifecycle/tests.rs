@@ -77,7 +77,7 @@ fn a_machine_that_does_not_boot_in_time_fails_only_if_it_was_asked_after_the_dea
     assert_eq!(next_step(&view, at(59)), Step::Wait(Some(at(60))));
     assert_eq!(next_step(&view, at(61)), Step::Wait(Some(at(62))), "a later list will show where it is by now");
     view.machine = Machine::Booting { at: at(60) };
-    assert_eq!(next_step(&view, at(61)), Step::RecordErrored(Failure::LaunchTimeout));
+    assert_eq!(next_step(&view, at(61)), Step::RecordErrored(MemberFailure::LaunchTimeout));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn the_warming_timeout_counts_from_boot_not_from_the_request() {
     };
     assert_eq!(next_step(&view, at(140)), Step::Wait(Some(at(150))));
     let late = LifecycleView { machine: Machine::Running { at: at(150), since: at(50), ready: false }, ..view };
-    assert_eq!(next_step(&late, at(150)), Step::RecordErrored(Failure::WarmingTimeout));
+    assert_eq!(next_step(&late, at(150)), Step::RecordErrored(MemberFailure::WarmingTimeout));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn one_list_that_omits_a_machine_kills_nothing() {
     view.machine = Machine::Missing { at: at(9), not_founds: 2 };
     assert_eq!(next_step(&view, at(9)), Step::Confirm);
     view.machine = Machine::Missing { at: at(9), not_founds: 3 };
-    assert_eq!(next_step(&view, at(9)), Step::RecordErrored(Failure::InstanceGone));
+    assert_eq!(next_step(&view, at(9)), Step::RecordErrored(MemberFailure::InstanceGone));
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn an_accepted_terminate_is_not_the_end_and_is_sent_again_while_the_machine_stay
 fn three_strikes_count_only_once_the_account_was_confirmed_after_the_last() {
     let strikes = Machine::Missing { at: at(9), not_founds: 3 };
     for (state, then) in [
-        (MemberState::Ready, Step::RecordErrored(Failure::InstanceGone)),
+        (MemberState::Ready, Step::RecordErrored(MemberFailure::InstanceGone)),
         (MemberState::Claimed, Step::RecordMachineGone),
     ] {
         let mut view = LifecycleView { machine: strikes, account_confirmed_at: Some(at(9)), ..member(state) };
@@ -344,7 +344,7 @@ proptest! {
             let step = next_step(&view, at(now));
             prop_assert!(!matches!(step, Step::Delete | Step::Terminate | Step::RecordReady), "{:?}", step);
             if let Step::RecordErrored(failure) = step {
-                prop_assert_eq!(failure, Failure::InstanceGone);
+                prop_assert_eq!(failure, MemberFailure::InstanceGone);
             }
         }
     }

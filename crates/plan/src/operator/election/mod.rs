@@ -62,7 +62,7 @@ pub fn look_pause(chance: f64) -> Duration {
 
 /// What a lease says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct LeaseRecord {
     /// Identity of its holder; empty if it was released.
     pub holder: String,
     /// How long it is held without a renewal.
@@ -81,23 +81,23 @@ pub struct Seen {
     /// Its resourceVersion.
     pub version: String,
     /// What it says.
-    pub record: Record,
+    pub record: LeaseRecord,
 }
 
 /// What a candidate does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Write the lease anew: there is none.
-    Create(Record),
+    Create(LeaseRecord),
     /// Write this over the version that was seen.
-    Take(Record),
+    Take(LeaseRecord),
     /// Somebody holds it. Look again, at the latest at this moment: then it expires.
     Wait(Boottime),
 }
 
 /// What a holder is after a renewal that was not accepted, or not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum RenewalOutcome {
     /// Still the holder, and nothing was renewed.
     Holds,
     /// Still the holder: the renewal had been written.
@@ -114,7 +114,7 @@ pub struct Elector {
     /// The version that this process wrote last.
     own: Option<Seen>,
     /// What this process sent without getting an answer: any of it may have been written.
-    unanswered: VecDeque<Record>,
+    unanswered: VecDeque<LeaseRecord>,
     /// Another process of this identity has shown itself: what is held in its name is not this process's.
     has_namesake: bool,
 }
@@ -154,7 +154,7 @@ impl Elector {
         let observed_at = self.observed.as_ref().map_or(now, |(_, at)| *at);
         let expires = observed_at.after(seen.record.duration);
         if by_me || (in_my_name && !self.has_namesake) {
-            return Next::Take(Record { renewed: Some(micros(clock)), duration: LEASE_DURATION, ..seen.record });
+            return Next::Take(LeaseRecord { renewed: Some(micros(clock)), duration: LEASE_DURATION, ..seen.record });
         }
         if seen.record.holder.is_empty() || now >= expires {
             return Next::Take(self.fresh(seen.record.transitions.saturating_add(1), clock));
@@ -167,7 +167,7 @@ impl Elector {
         let own = self.own.as_ref()?;
         Some(Seen {
             version: own.version.clone(),
-            record: Record { renewed: Some(micros(clock)), ..own.record.clone() },
+            record: LeaseRecord { renewed: Some(micros(clock)), ..own.record.clone() },
         })
     }
 
@@ -175,7 +175,7 @@ impl Elector {
     pub fn release(&self, clock: Timestamp) -> Option<Seen> {
         let own = self.own.as_ref()?;
         let now = Some(micros(clock));
-        let record = Record {
+        let record = LeaseRecord {
             holder: String::new(),
             duration: RELEASED_DURATION,
             acquired: now,
@@ -186,7 +186,7 @@ impl Elector {
     }
 
     /// This is about to be sent: without an answer, nobody knows whether it was written.
-    pub fn sends(&mut self, record: Record) {
+    pub fn sends(&mut self, record: LeaseRecord) {
         self.unanswered.push_back(record);
         if self.unanswered.len() > MOST_UNANSWERED {
             self.unanswered.pop_front();
@@ -201,25 +201,25 @@ impl Elector {
     }
 
     /// A holder has read the lease after a renewal that was refused or not answered.
-    pub fn examine(&mut self, seen: Option<Seen>, now: Boottime) -> Standing {
+    pub fn examine(&mut self, seen: Option<Seen>, now: Boottime) -> RenewalOutcome {
         let Some(seen) = seen else {
             self.own = None;
-            return Standing::Lost;
+            return RenewalOutcome::Lost;
         };
         if self.own.as_ref().is_some_and(|own| own.version == seen.version) {
-            return Standing::Holds;
+            return RenewalOutcome::Holds;
         }
         if self.wrote(&seen) {
             // The others may still be written after this one, but each only over an older version: never.
             self.accepted(seen, now);
-            return Standing::Renewed;
+            return RenewalOutcome::Renewed;
         }
         if seen.record.holder == self.identity {
             self.has_namesake = true;
         }
         self.observed = Some((seen, now));
         self.own = None;
-        Standing::Lost
+        RenewalOutcome::Lost
     }
 
     /// Whether this process wrote what was seen: the version is the one of an answer, or the text is one that it sent.
@@ -227,9 +227,15 @@ impl Elector {
         self.own.as_ref().is_some_and(|own| own.version == seen.version) || self.unanswered.contains(&seen.record)
     }
 
-    fn fresh(&self, transitions: i32, clock: Timestamp) -> Record {
+    fn fresh(&self, transitions: i32, clock: Timestamp) -> LeaseRecord {
         let now = Some(micros(clock));
-        Record { holder: self.identity.clone(), duration: LEASE_DURATION, acquired: now, renewed: now, transitions }
+        LeaseRecord {
+            holder: self.identity.clone(),
+            duration: LEASE_DURATION,
+            acquired: now,
+            renewed: now,
+            transitions,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ fn wall(seconds: u64) -> Timestamp {
 #[derive(Clone, Debug, Default)]
 struct Server {
     version: u64,
-    record: Option<Record>,
+    record: Option<LeaseRecord>,
 }
 
 impl Server {
@@ -24,7 +24,7 @@ impl Server {
         self.record.clone().map(|record| Seen { version: self.version.to_string(), record })
     }
 
-    fn write(&mut self, over: Option<&str>, record: Record) -> Option<Seen> {
+    fn write(&mut self, over: Option<&str>, record: LeaseRecord) -> Option<Seen> {
         let present = self.record.is_some().then(|| self.version.to_string());
         if present.as_deref() != over {
             return None;
@@ -49,13 +49,13 @@ fn stand(elector: &mut Elector, server: &mut Server, seconds: u64) -> bool {
     true
 }
 
-fn renew(elector: &mut Elector, server: &mut Server, seconds: u64) -> Standing {
+fn renew(elector: &mut Elector, server: &mut Server, seconds: u64) -> RenewalOutcome {
     let next = elector.renewal(wall(seconds)).expect("it leads");
     elector.sends(next.record.clone());
     match server.write(Some(&next.version), next.record) {
         Some(written) => {
             elector.accepted(written, at(seconds));
-            Standing::Renewed
+            RenewalOutcome::Renewed
         }
         None => elector.examine(server.read(), at(seconds)),
     }
@@ -80,7 +80,7 @@ fn a_lease_that_is_not_there_is_made() {
 fn a_renewal_keeps_when_it_was_acquired_and_the_count_of_transitions() {
     let (mut one, mut server) = (elector("one"), Server::default());
     stand(&mut one, &mut server, 5);
-    assert_eq!(renew(&mut one, &mut server, 7), Standing::Renewed);
+    assert_eq!(renew(&mut one, &mut server, 7), RenewalOutcome::Renewed);
     let record = server.record.unwrap();
     assert_eq!((record.acquired, record.renewed, record.transitions), (Some(wall(5)), Some(wall(7)), 0));
 }
@@ -100,7 +100,7 @@ fn a_candidate_waits_for_as_long_as_it_has_itself_seen_no_change() {
 #[test]
 fn the_times_in_the_record_prove_nothing() {
     let (mut two, mut server) = (elector("two"), Server::default());
-    let ancient = Record {
+    let ancient = LeaseRecord {
         holder: "one".to_owned(),
         duration: LEASE_DURATION,
         acquired: Some(Timestamp::UNIX_EPOCH),
@@ -148,10 +148,10 @@ fn the_older_of_two_with_one_name_steps_down_and_does_not_take_it_back() {
     let (mut old, mut new, mut server) = (elector("one"), elector("one"), Server::default());
     stand(&mut old, &mut server, 0);
     assert!(stand(&mut new, &mut server, 1));
-    assert_eq!(renew(&mut old, &mut server, 2), Standing::Lost);
+    assert_eq!(renew(&mut old, &mut server, 2), RenewalOutcome::Lost);
     assert_eq!(old.renewal(wall(2)), None, "it holds nothing any more");
     assert!(!stand(&mut old, &mut server, 2));
-    assert_eq!(renew(&mut new, &mut server, 3), Standing::Renewed);
+    assert_eq!(renew(&mut new, &mut server, 3), RenewalOutcome::Renewed);
     assert!(!stand(&mut old, &mut server, 4));
     assert!(!stand(&mut old, &mut server, 18), "15 s from the change that it saw at 4");
     assert!(stand(&mut old, &mut server, 19), "and takes over like anybody when the other is dead");
@@ -169,7 +169,7 @@ fn a_start_beside_a_living_namesake_waits_once_it_has_seen_it_live() {
 
 #[test]
 fn a_record_that_was_changed_by_anybody_ends_the_term() {
-    let restored = Record {
+    let restored = LeaseRecord {
         holder: "one".to_owned(),
         duration: LEASE_DURATION,
         acquired: Some(wall(0)),
@@ -177,9 +177,9 @@ fn a_record_that_was_changed_by_anybody_ends_the_term() {
         transitions: 0,
     };
     for (what, record) in [
-        ("another holder", Some(Record { holder: "two".to_owned(), ..restored.clone() })),
+        ("another holder", Some(LeaseRecord { holder: "two".to_owned(), ..restored.clone() })),
         ("an older record of its own, as a restored backup shows", Some(restored.clone())),
-        ("released by a person", Some(Record { holder: String::new(), ..restored })),
+        ("released by a person", Some(LeaseRecord { holder: String::new(), ..restored })),
         ("deleted", None),
     ] {
         let (mut one, mut server) = (elector("one"), Server::default());
@@ -187,7 +187,7 @@ fn a_record_that_was_changed_by_anybody_ends_the_term() {
         renew(&mut one, &mut server, 2);
         server.version += 40;
         server.record = record;
-        assert_eq!(renew(&mut one, &mut server, 4), Standing::Lost, "{what}");
+        assert_eq!(renew(&mut one, &mut server, 4), RenewalOutcome::Lost, "{what}");
         assert_eq!(one.renewal(wall(5)), None, "{what}");
     }
 }
@@ -198,10 +198,10 @@ fn a_renewal_whose_answer_was_lost_is_known_again_and_an_unwritten_one_is_not() 
     stand(&mut one, &mut server, 0);
     let next = one.renewal(wall(2)).unwrap();
     one.sends(next.record.clone());
-    assert_eq!(one.examine(server.read(), at(3)), Standing::Holds, "it was not written");
+    assert_eq!(one.examine(server.read(), at(3)), RenewalOutcome::Holds, "it was not written");
     server.write(Some(&next.version), next.record).unwrap();
-    assert_eq!(one.examine(server.read(), at(4)), Standing::Renewed, "now it was");
-    assert_eq!(renew(&mut one, &mut server, 5), Standing::Renewed);
+    assert_eq!(one.examine(server.read(), at(4)), RenewalOutcome::Renewed, "now it was");
+    assert_eq!(renew(&mut one, &mut server, 5), RenewalOutcome::Renewed);
 }
 
 #[test]
@@ -264,7 +264,7 @@ struct Process {
     elector: Elector,
     leads_since: Option<Boottime>,
     /// Sent and not arrived: over which version, and what.
-    under_way: Option<(Option<String>, Record)>,
+    under_way: Option<(Option<String>, LeaseRecord)>,
 }
 
 impl Process {
@@ -273,7 +273,7 @@ impl Process {
     }
 
     /// What it would send now.
-    fn next(&mut self, server: &Server, now: u64) -> Option<(Option<String>, Record)> {
+    fn next(&mut self, server: &Server, now: u64) -> Option<(Option<String>, LeaseRecord)> {
         if self.leads_since.is_some_and(|sent| !may_act(sent, at(now))) {
             self.leads_since = None;
         }
@@ -298,9 +298,9 @@ impl Process {
                 self.leads_since = Some(at(now));
             }
             None if self.leads_since.is_some() => match self.elector.examine(server.read(), at(now)) {
-                Standing::Lost => self.leads_since = None,
+                RenewalOutcome::Lost => self.leads_since = None,
                 // When it was sent is not known any more, so it does not count as a renewal now.
-                Standing::Holds | Standing::Renewed => {}
+                RenewalOutcome::Holds | RenewalOutcome::Renewed => {}
             },
             None => {}
         }

@@ -79,6 +79,31 @@ fn the_hashes_are_those_of_every_version_so_that_an_upgrade_replaces_no_machine(
     assert_eq!(template_hash(&Template::default(), FirstBoot::default(), &plain), "b588711b3e105d6d");
 }
 
+/// The block of a provider that says this of the machine.
+struct Block(Option<&'static str>);
+
+impl ProviderBlock for Block {
+    fn name(&self) -> &'static str {
+        "aws"
+    }
+
+    fn machine(&self) -> Option<String> {
+        self.0.map(str::to_owned)
+    }
+}
+
+#[test]
+fn a_provider_block_makes_another_template_only_by_what_it_says_of_the_machine() {
+    let config = full_launch_config("first").spec;
+    let hash = |blocks: &[&dyn ProviderBlock]| hash_with(&Template::default(), FirstBoot::default(), &config, blocks);
+    let present = template_hash(&Template::default(), FirstBoot::default(), &config);
+    assert_eq!(hash(&[]), present);
+    assert_eq!(hash(&[&Block(None)]), present);
+    let (one, other) = (hash(&[&Block(Some("subnet-1"))]), hash(&[&Block(Some("subnet-2"))]));
+    assert!(one != present && one != other, "{one} {other}");
+    assert_eq!(one, hash(&[&Block(Some("subnet-1"))]));
+}
+
 #[test]
 fn user_data_is_the_same_wherever_it_comes_from() {
     let inline = full_pool();

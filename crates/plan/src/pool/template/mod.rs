@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use bullpen_api::{
     InstancePoolSpec, LaunchConfig, LaunchConfigSpec, LifecycleClass, Market, MemberSsh, Placement, PoolLaunchConfig,
-    PoolMemberSpec, Ssh, Template,
+    PoolMemberSpec, ProviderBlock, Reason, Ssh, Template,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::launch::status::says_no_provider;
 use crate::member::user_data::{FirstBoot, UserData};
-
-use crate::member::user_data::{KEY_NOT_READ, NOT_READ};
 
 /// A launch config of a pool that may be used for new members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,10 +44,17 @@ pub enum LaunchConfigProblem {
     SpotInEphemeralPool(String),
     /// The operator has not taken it in yet; it will in a moment.
     NotTakenIn(String),
+    /// It was not taken in, because it has no provider.
+    NoProvider {
+        /// Its name.
+        name: String,
+        /// What it says of that itself.
+        message: String,
+    },
     /// The user data of its machines is not known.
     NoUserData {
         /// One word for machines.
-        reason: &'static str,
+        reason: Reason,
         /// What is missing, and what to do.
         message: String,
     },
@@ -56,13 +62,14 @@ pub enum LaunchConfigProblem {
 
 impl LaunchConfigProblem {
     /// One word for machines.
-    pub const fn reason(&self) -> &'static str {
+    pub const fn reason(&self) -> Reason {
         match self {
-            Self::NotFound(_) => "LaunchConfigNotFound",
-            Self::BeingDeleted(_) => "LaunchConfigBeingDeleted",
-            Self::SpotInEphemeralPool(_) => "SpotInEphemeralPool",
-            Self::NotTakenIn(_) => "LaunchConfigNotTakenIn",
-            Self::NoUserData { reason, .. } => reason,
+            Self::NotFound(_) => Reason::LaunchConfigNotFound,
+            Self::BeingDeleted(_) => Reason::LaunchConfigBeingDeleted,
+            Self::SpotInEphemeralPool(_) => Reason::SpotInEphemeralPool,
+            Self::NotTakenIn(_) => Reason::LaunchConfigNotTakenIn,
+            Self::NoProvider { .. } => Reason::LaunchConfigHasNoProvider,
+            Self::NoUserData { reason, .. } => *reason,
         }
     }
 
@@ -77,13 +84,18 @@ impl LaunchConfigProblem {
                 )
             }
             Self::NotTakenIn(name) => format!("launch config {name} is new and not taken in yet"),
+            Self::NoProvider { name, message } => format!("launch config {name} has no provider: {message}"),
             Self::NoUserData { message, .. } => message.clone(),
         }
     }
 
     /// Whether it passes by itself within a moment.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::NotTakenIn(_) | Self::NoUserData { reason: NOT_READ | KEY_NOT_READ, .. })
+        matches!(
+            self,
+            Self::NotTakenIn(_)
+                | Self::NoUserData { reason: Reason::UserDataNotRead | Reason::InstallationSecretNotRead, .. }
+        )
     }
 }
 
@@ -96,7 +108,7 @@ pub fn resolve<'a>(
 ) -> (Vec<UsableLaunchConfig>, Vec<LaunchConfigProblem>) {
     let (mut usable, mut problems) = (Vec::new(), Vec::new());
     if let UserData::Missing { reason, message } = user_data {
-        return (usable, vec![LaunchConfigProblem::NoUserData { reason, message: message.clone() }]);
+        return (usable, vec![LaunchConfigProblem::NoUserData { reason: *reason, message: message.clone() }]);
     }
     let first_boot = user_data.known().unwrap_or_default();
     for entry in &pool.launch_configs {
@@ -125,7 +137,10 @@ fn resolve_one(
     }
     // Without the finalizer it could vanish while a machine that only it can reach still bills.
     if !config.metadata.finalizers.iter().flatten().any(|own| own == finalizer) {
-        return Err(LaunchConfigProblem::NotTakenIn(name));
+        return Err(match says_no_provider(config) {
+            Some(message) => LaunchConfigProblem::NoProvider { name, message },
+            None => LaunchConfigProblem::NotTakenIn(name),
+        });
     }
     Ok(UsableLaunchConfig {
         placement: Placement {
@@ -204,6 +219,15 @@ impl CurrentTemplate {
 /// `first_boot` has the content of the user data, wherever it comes from. Machines with keys of another installation
 /// secret are of another template: nobody can make their keys any more.
 pub fn template_hash(template: &Template, first_boot: FirstBoot<'_>, config: &LaunchConfigSpec) -> String {
+    hash_with(template, first_boot, config, &config.provider_blocks())
+}
+
+fn hash_with(
+    template: &Template,
+    first_boot: FirstBoot<'_>,
+    config: &LaunchConfigSpec,
+    provider_blocks: &[&dyn ProviderBlock],
+) -> String {
     #[derive(Serialize)]
     struct Hashed<'a> {
         user_data: Option<&'a str>,
@@ -219,6 +243,9 @@ pub fn template_hash(template: &Template, first_boot: FirstBoot<'_>, config: &La
         ssh: Option<&'a Ssh>,
         #[serde(skip_serializing_if = "Option::is_none")]
         key_id: Option<&'a str>,
+        // By the name of the block. Left out where no block says anything of the machine.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        provider: BTreeMap<&'static str, String>,
     }
     let hashed = Hashed {
         user_data: first_boot.text.filter(|text| !text.is_empty()),
@@ -231,6 +258,7 @@ pub fn template_hash(template: &Template, first_boot: FirstBoot<'_>, config: &La
         image: &config.image,
         ssh: template.ssh.as_ref(),
         key_id: first_boot.key_id,
+        provider: provider_blocks.iter().filter_map(|block| Some((block.name(), block.machine()?))).collect(),
     };
     digest(&hashed)
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use kube::api::ObjectMeta;
+use kube::core::ObjectMeta;
 
 use super::*;
 
@@ -84,6 +84,19 @@ fn a_launch_config_that_is_missing_or_dying_or_not_taken_in_is_not_used() {
 }
 
 #[test]
+fn a_pool_tells_why_a_launch_config_without_a_provider_is_not_used() {
+    let mut found = config(Market::OnDemand);
+    found.status =
+        Some(crate::launch::status::no_provider(&found, "no provider for `aws`", jiff::Timestamp::UNIX_EPOCH));
+    let spec = pool(LifecycleClass::Ephemeral);
+    assert_eq!(resolve(&spec, &none(), |_| Some(&found), FINALIZER).0.len(), 1, "it was taken in since");
+    found.metadata.finalizers = None;
+    let problem = problem(&spec, Some(&found));
+    assert_eq!(problem.message(), "launch config lc has no provider: no provider for `aws`");
+    assert!(!problem.is_passing());
+}
+
+#[test]
 fn a_member_of_another_template_or_of_a_launch_config_that_the_pool_no_longer_names_is_outdated() {
     let (spec, found) = (pool(LifecycleClass::Ephemeral), config(Market::OnDemand));
     let hash = template_hash(&spec.template, FirstBoot::default(), &found.spec);
@@ -121,10 +134,10 @@ fn a_launch_config_that_is_being_deleted_outdates_its_members_as_long_as_another
 fn without_the_user_data_that_it_refers_to_a_pool_uses_no_launch_config_and_no_member_is_outdated() {
     let (mut spec, found) = (pool(LifecycleClass::Ephemeral), config(Market::OnDemand));
     spec.launch_configs.push(PoolLaunchConfig { name: "other".into(), weight: 100, max_instances: None });
-    let missing = UserData::Missing { reason: "UserDataNotFound", message: "there is no Secret boot".into() };
+    let missing = UserData::Missing { reason: Reason::UserDataNotFound, message: "there is no Secret boot".into() };
     let (usable, problems) = resolve(&spec, &missing, |_| Some(&found), FINALIZER);
     assert!(usable.is_empty());
-    let words: Vec<_> = problems.iter().map(|problem| (problem.reason(), problem.message())).collect();
+    let words: Vec<_> = problems.iter().map(|problem| (problem.reason().as_str(), problem.message())).collect();
     assert_eq!(words, [("UserDataNotFound", "there is no Secret boot".to_owned())]);
     let current = CurrentTemplate::of(&spec, &missing, |_| Some(&found));
     assert!(!current.is_outdated(&member("lc", "any")) && current.pool_hash().is_none());

@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{RecordedError, conditions_schema};
 
+mod provider_block;
+mod simulated;
+
+pub use provider_block::ProviderBlock;
+pub use simulated::SimulatedProviderConfig;
+
 /// One place and way to buy a machine.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(
@@ -86,35 +92,6 @@ pub enum Market {
     OnDemand,
     /// Spare capacity that the cloud may take back.
     Spot,
-}
-
-/// Settings of the simulated cloud.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("self.endpoint == oldSelf.endpoint")
-        .message("endpoint is immutable: another cloud is another launch config").field_path(".endpoint")
-)]
-pub struct SimulatedProviderConfig {
-    /// Base URL of the simulated cloud: http:// and its host and port. Immutable.
-    #[schemars(length(min = 1, max = 253), regex(pattern = "^http://[^/ ?#]+$"))]
-    pub endpoint: String,
-    /// Milliseconds that a machine takes to boot.
-    #[serde(default = "default_boot_milliseconds")]
-    #[schemars(range(min = 0, max = 86_400_000))]
-    pub boot_milliseconds: i32,
-    /// How far the boot time may differ from bootMilliseconds either way, in percent.
-    #[serde(default = "default_boot_jitter_percent")]
-    #[schemars(range(min = 0, max = 100))]
-    pub boot_jitter_percent: i32,
-}
-
-const fn default_boot_milliseconds() -> i32 {
-    3_000
-}
-
-const fn default_boot_jitter_percent() -> i32 {
-    20
 }
 
 /// What the operator knows of a launch config.

@@ -3,6 +3,8 @@
 //! An answer counts only if it is the cloud's own: an error without the cloud's error body (a proxy's, a redirect, some
 //! other server on that port) proves nothing about machines and is [`ProviderError::Transient`].
 
+mod kind;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,8 +15,10 @@ use serde::de::DeserializeOwned;
 
 use super::{
     AddressKind, CallRate, CallRates, CapacityScope, CreateRequest, Identity, Instance, InstanceAddress, InstancePhase,
-    Market, Provider, ProviderError, ProviderOptions, tags,
+    Market, Provider, ProviderError, tags,
 };
+
+pub use kind::Simulated;
 
 /// A simulated machine boots in seconds, and a call to its cloud costs next to nothing.
 const LIST_INTERVAL: Duration = Duration::from_millis(200);
@@ -107,10 +111,6 @@ impl SimulatedProvider {
 
 #[async_trait]
 impl Provider for SimulatedProvider {
-    fn kind(&self) -> &'static str {
-        "simulated"
-    }
-
     fn list_interval(&self) -> Duration {
         LIST_INTERVAL
     }
@@ -140,7 +140,8 @@ impl Provider for SimulatedProvider {
     }
 
     async fn create(&self, request: &CreateRequest) -> Result<Instance, ProviderError> {
-        let ProviderOptions::Simulated(boot) = &request.options;
+        let block = request.launch_config.simulated.as_ref();
+        let block = block.ok_or_else(|| ProviderError::invalid("the launch config has no block `simulated`"))?;
         let body = wire::CreateInstance {
             token: request.token.clone(),
             region: self.region.clone(),
@@ -150,8 +151,8 @@ impl Provider for SimulatedProvider {
             image: request.image.clone(),
             user_data: request.user_data.clone(),
             tags: request.tags.clone(),
-            boot_milliseconds: boot.boot_milliseconds,
-            boot_jitter_percent: boot.boot_jitter_percent,
+            boot_milliseconds: block.boot_milliseconds.unsigned_abs(),
+            boot_jitter_percent: block.boot_jitter_percent.unsigned_abs(),
         };
         // The region is in the body here, and the query of a create has no parameters.
         let mut url = self.endpoint.clone();

@@ -1,0 +1,173 @@
+//! The kinds of provider that this build has, and which of them a launch config is for.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bullpen_api::LaunchConfigSpec;
+use thiserror::Error;
+
+use super::{Provider, ProviderError};
+
+/// Every kind of provider of this build. On the line of one that is a cargo feature stands its `#[cfg(feature = …)]`.
+const BUILT_IN: &[&dyn ProviderKind] = &[&super::simulated::Simulated];
+
+/// A kind of provider: how its block of a launch config becomes a provider.
+pub trait ProviderKind: fmt::Debug + Send + Sync {
+    /// The name of its block in the spec of a launch config; also the value of the metric label `provider`.
+    fn name(&self) -> &'static str;
+
+    /// Which account and region this launch config is for, if it has a block of this kind. Two launch configs of one key
+    /// share a provider object, its lists and its rate limits.
+    fn key(&self, spec: &LaunchConfigSpec) -> Option<ProviderKey>;
+
+    /// The provider of a key that [`key`](Self::key) made. It is called once for each key, and sends nothing yet.
+    ///
+    /// # Errors
+    /// `Invalid` if there can't be a provider of this key, `Transient` if there may be one later.
+    fn connect(&self, key: &ProviderKey) -> Result<Arc<dyn Provider>, ProviderError>;
+}
+
+/// One account in one region, as far as a launch config tells them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ProviderKey {
+    /// The name of the kind of provider.
+    pub kind: &'static str,
+    /// Where the cloud is: the URL of its API, or a partition of it. Empty where the region says it all.
+    pub endpoint: String,
+    /// The account, where the launch config names one; else it is that of the operator's own credentials.
+    pub account: Option<String>,
+    /// The region.
+    pub region: String,
+}
+
+/// Kinds of provider; cheap to copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Registry {
+    kinds: &'static [&'static dyn ProviderKind],
+}
+
+/// Why a launch config has no provider.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NoProvider {
+    /// Its block is one that only other builds serve.
+    #[error("this build of bullpen has no provider for `{block}`: it has {built}")]
+    NotBuilt {
+        /// The name of the block.
+        block: &'static str,
+        /// The kinds that there are.
+        built: String,
+    },
+    /// It has no block, or none that this version knows.
+    #[error("the spec has no provider block that this version of bullpen knows: it has providers for {built}")]
+    NoBlock {
+        /// The kinds that there are.
+        built: String,
+    },
+    /// It has several blocks.
+    #[error("the spec has more than one provider block ({blocks}): exactly one says where to buy")]
+    Several {
+        /// The names of the blocks.
+        blocks: String,
+    },
+    /// What its block says makes no provider.
+    #[error(transparent)]
+    Unusable(#[from] ProviderError),
+}
+
+impl Registry {
+    /// A registry of these kinds. Where two know the same block, the first one serves it.
+    pub const fn new(kinds: &'static [&'static dyn ProviderKind]) -> Self {
+        Self { kinds }
+    }
+
+    /// All kinds of this build.
+    pub const fn built_in() -> Self {
+        Self::new(BUILT_IN)
+    }
+
+    /// The kind of provider that a launch config is for, and the key of its provider.
+    ///
+    /// # Errors
+    /// When there is not exactly one.
+    pub fn resolve(&self, spec: &LaunchConfigSpec) -> Result<(&'static dyn ProviderKind, ProviderKey), NoProvider> {
+        let blocks: Vec<_> = spec.provider_blocks().iter().map(|block| block.name()).collect();
+        if blocks.len() > 1 {
+            return Err(NoProvider::Several { blocks: blocks.join(", ") });
+        }
+        let found = self.kinds.iter().find_map(|kind| Some((*kind, kind.key(spec)?)));
+        found.ok_or_else(|| {
+            let built = self.names();
+            match blocks.first() {
+                Some(block) => NoProvider::NotBuilt { block, built },
+                None => NoProvider::NoBlock { built },
+            }
+        })
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<_> = self.kinds.iter().map(|kind| kind.name()).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn launch_config(provider: &Value) -> LaunchConfigSpec {
+        let mut spec = json!({ "region": "r1", "zone": "r1-a", "instanceType": "small", "image": "img-1" });
+        spec.as_object_mut().unwrap().extend(provider.as_object().unwrap().clone());
+        serde_json::from_value(spec).unwrap()
+    }
+
+    fn simulated(endpoint: &str) -> LaunchConfigSpec {
+        launch_config(&json!({ "simulated": { "endpoint": endpoint } }))
+    }
+
+    #[test]
+    fn a_launch_config_is_for_the_provider_of_its_block() {
+        let (kind, key) = Registry::built_in().resolve(&simulated("http://cloud:1")).unwrap();
+        assert_eq!((kind.name(), key.kind), ("simulated", "simulated"));
+        assert_eq!(
+            (key.endpoint.as_str(), key.account.as_deref(), key.region.as_str()),
+            ("http://cloud:1", None, "r1")
+        );
+        assert!(kind.connect(&key).is_ok());
+    }
+
+    #[test]
+    fn launch_configs_share_a_provider_whatever_else_of_them_differs() {
+        let key = |spec: &LaunchConfigSpec| Registry::built_in().resolve(spec).unwrap().1;
+        let one = simulated("http://cloud:1");
+        let mut other = LaunchConfigSpec { zone: "r1-b".into(), image: "img-2".into(), paused: true, ..one.clone() };
+        other.simulated.as_mut().unwrap().boot_milliseconds = 7;
+        assert_eq!(key(&one), key(&other));
+        assert_ne!(key(&one), key(&simulated("http://cloud:2")));
+        assert_ne!(key(&one), key(&LaunchConfigSpec { region: "r2".into(), ..one }));
+    }
+
+    #[test]
+    fn a_block_that_this_build_does_not_serve_is_named() {
+        let Err(error) = Registry::new(&[]).resolve(&simulated("http://cloud:1")) else { panic!("it has none") };
+        assert_eq!(error, NoProvider::NotBuilt { block: "simulated", built: "none".into() });
+        assert_eq!(error.to_string(), "this build of bullpen has no provider for `simulated`: it has none");
+    }
+
+    #[test]
+    fn a_launch_config_without_a_block_that_is_known_says_which_would_be() {
+        // As a newer definition may have it: the field is dropped where the type does not know it.
+        let of_later = launch_config(&json!({ "later": { "project": "p" } }));
+        let Err(error) = Registry::built_in().resolve(&of_later) else { panic!("it has none") };
+        assert!(matches!(&error, NoProvider::NoBlock { built } if built == "simulated"), "{error}");
+        assert!(error.to_string().ends_with("it has providers for simulated"), "{error}");
+    }
+
+    #[test]
+    fn an_endpoint_that_makes_no_provider_is_an_error_of_its_kind() {
+        let (kind, key) = Registry::built_in().resolve(&simulated("http://u:p@cloud")).unwrap();
+        let error = NoProvider::from(kind.connect(&key).unwrap_err());
+        assert!(matches!(error, NoProvider::Unusable(ProviderError::Invalid { .. })), "{error}");
+    }
+}
