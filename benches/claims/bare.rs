@@ -8,6 +8,7 @@ use bullpen_api::{
     FINALIZER_INSTANCE, InstanceAddress, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH, PoolClaim,
     PoolMember,
 };
+use bullpen_bench_common::of;
 use bullpen_plan::claim::lifetime::TermRules;
 use bullpen_plan::member::status::RecordedMachine;
 use bullpen_plan::{claim, member};
@@ -15,8 +16,6 @@ use jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::json;
-
-use crate::common::of;
 
 /// Of a machine of the simulated cloud.
 const LAUNCH: Duration = Duration::from_secs(1);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bullpen_api::{MemberState, PoolClaim, PoolMember};
+use bullpen_bench_common::ground::Ground;
 use futures::{StreamExt as _, stream};
 use kube::Client;
 use parking_lot::Mutex;
@@ -13,7 +14,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::bare::Bare;
-use crate::common::ground::Ground;
 use crate::numbers::Times;
 use crate::report::{Bar, Report};
 use crate::seen::{self, Seen};

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use bullpen_bench_common::ground::Ground;
 use kube::Client;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::bare::Bare;
-use crate::common::ground::Ground;
 use crate::report::{Bar, Report};
 use crate::seen;
 use crate::stage::{Clock, Stage};

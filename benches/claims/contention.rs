@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bullpen_bench_common::ground::Ground;
 use futures::{StreamExt as _, stream};
 use kube::Client;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::common::ground::Ground;
 use crate::numbers::{Scrape, Times};
 use crate::report::{Bar, Report};
 use crate::seen::Seen;

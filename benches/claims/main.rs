@@ -9,8 +9,6 @@
 mod bare;
 mod burst;
 mod ceiling;
-#[path = "../common/mod.rs"]
-mod common;
 mod contention;
 mod numbers;
 mod report;
@@ -18,18 +16,18 @@ mod seen;
 mod stage;
 mod steady;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bullpen::cluster::api_health::ApiHealth;
 use bullpen::cluster::client::clients;
 use bullpen::telemetry::Metrics;
 use bullpen_access::Access;
+use bullpen_bench_common::ground::Ground;
 use clap::{Parser, ValueEnum};
 use kube::Client;
 use serde_json::{Value, json};
 
-use common::ground::Ground;
 use contention::Crowd;
 use report::Report;
 use steady::Load;
@@ -104,7 +102,7 @@ async fn run(args: &Args) {
     println!("starting a control plane");
     // Machines end at once, so that those that end are no part of what is measured.
     let cloud = ["--shutdown-milliseconds", "100", "--terminated-visible-seconds", "1"];
-    let ground = Ground::start(args.bullpen.clone(), &cloud).await;
+    let ground = Ground::start(args.bullpen.clone(), Path::new(env!("CARGO_BIN_EXE_bullpen-simcloud")), &cloud).await;
     let machine = machine(&ground);
     report.line("machine", &machine.to_string());
     // Users and the bare client write the way that the operator does; the ceiling also tries the other one.

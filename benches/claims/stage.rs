@@ -4,15 +4,15 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use bullpen_api::{InstancePool, PoolClaim};
+use bullpen_bench_common::ground::Ground;
+use bullpen_bench_common::machine::{Cost, cost_of};
+use bullpen_bench_common::of;
+use bullpen_bench_common::process::Process;
 use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::bare::claim;
-use crate::common::ground::Ground;
-use crate::common::machine::{Cost, cost_of};
-use crate::common::of;
-use crate::common::process::Process;
 use crate::numbers::Scrape;
 
 /// The pool of every part.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bullpen_api::PoolMember;
+use bullpen_bench_common::ground::Ground;
 use bullpen_simcloud::ledger::{Entry, Method, Outcome, What};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -15,7 +16,6 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::bare::Bare;
-use crate::common::ground::Ground;
 use crate::numbers::Times;
 use crate::report::{Bar, Report};
 use crate::seen::{self, Seen};

@@ -12,11 +12,9 @@ use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::of;
-use super::process::Process;
+use crate::of;
+use crate::process::Process;
 
-/// The simulated cloud's program.
-const SIMCLOUD: &str = env!("CARGO_BIN_EXE_bullpen-simcloud");
 const POLL: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_mins(2);
 const VERBS: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
@@ -32,9 +30,9 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Starts a control plane and a simulated cloud with these further arguments. `operator` is the program that
-    /// [`operator`](Self::operator) starts.
-    pub async fn start(operator: PathBuf, cloud: &[&str]) -> Self {
+    /// Starts a control plane and, by its program, a simulated cloud with these further arguments. `operator` is the
+    /// program that [`operator`](Self::operator) starts.
+    pub async fn start(operator: PathBuf, simcloud: &Path, cloud: &[&str]) -> Self {
         let mut options = Options::default();
         // Nothing here needs owner references or namespace deletion, and it would write beside the operator.
         options.controller_manager = false;
@@ -43,7 +41,7 @@ impl Ground {
         let folder = tempfile::Builder::new().prefix("bullpen-bench-").tempdir().expect("a folder for logs");
         let arguments = [&["--listen", "127.0.0.1:0", "--seed", "1"], cloud].concat();
         let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
-        let simcloud = Process::start(Path::new(SIMCLOUD), &arguments, &folder.path().join("simcloud.log"));
+        let simcloud = Process::start(simcloud, &arguments, &folder.path().join("simcloud.log"));
         let endpoint = format!("http://{}", simcloud.says("simcloud listening on http://"));
         let ground = Self { control_plane, client, simcloud, endpoint, folder, operator };
         ground.install().await;

@@ -1,18 +1,17 @@
 //! The cluster, the cloud and the objects of the benchmark.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bullpen_api::{ClaimPhase, InstancePool, PoolClaim};
+use bullpen_bench_common::ground::Ground;
+use bullpen_bench_common::of;
+use bullpen_bench_common::process::Process;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use serde_json::json;
-
-use crate::common::ground::Ground;
-use crate::common::of;
-use crate::common::process::Process;
 
 /// Pools of one namespace: a platform team's namespace has a few, not all of them.
 const POOLS_A_NAMESPACE: u32 = 10;
@@ -32,7 +31,7 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a control plane and a simulated cloud, for operators that are this program.
     pub async fn start(operator: PathBuf, members: u32, pools: u32) -> Self {
-        let ground = Ground::start(operator, &[]).await;
+        let ground = Ground::start(operator, Path::new(env!("CARGO_BIN_EXE_bullpen-simcloud")), &[]).await;
         Self { client: ground.client(), ground, members, pools }
     }
 

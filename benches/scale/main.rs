@@ -5,8 +5,6 @@
 //! output as a table and, with `--json FILE`, as JSON. `--members` and `--pools` make it smaller for a first look.
 
 mod cluster;
-#[path = "../common/mod.rs"]
-mod common;
 mod report;
 
 use std::path::PathBuf;
@@ -14,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
+use bullpen_bench_common::machine::{Cost, cost_of};
 use cluster::Cluster;
-use common::machine::{Cost, cost_of};
 use report::Report;
 
 /// Members of the walk in all, spread evenly over the pools.

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use bullpen_bench_common::machine::{Cost, Usage};
 use serde_json::json;
-
-use crate::common::machine::{Cost, Usage};
 
 const RESIDENT_BAR: f64 = 100.0;
 const CPU_BAR: f64 = 1.0;

@@ -15,7 +15,7 @@ esac
 cyclonedx=$(tools/packaging/tool.sh cargo-cyclonedx)
 # It writes beside each Cargo.toml of the workspace, and nowhere else.
 name=.sbom-$$
-trap 'rm -f "$name.json" crates/*/"$name.json" tests/claim_model/model/"$name.json"' EXIT
+trap 'rm -f "$name.json" crates/*/"$name.json" benches/common/"$name.json" tests/claim_model/model/"$name.json"' EXIT
 "$cyclonedx" cyclonedx --quiet --format json --spec-version 1.5 "$@" --target "$target" \
     --override-filename "$name"
 python3 - "$name.json" <<'END'

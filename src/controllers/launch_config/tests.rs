@@ -17,8 +17,8 @@ use crate::controllers::orphans::OrphanSweeper;
 use crate::controllers::orphans::memory::SweepRules;
 use crate::provider::Registry;
 use crate::runtime::failure::Failure;
-use crate::state::cluster_state::indexing::Kept;
-use crate::state::{ObjectKey, World};
+use crate::state::cluster_state::indexing::StoredKind;
+use crate::state::{ObjectKey, ClusterState};
 use crate::telemetry::Metrics;
 
 /// What was sent to the API server: the path and the body of each write.
@@ -45,10 +45,10 @@ fn api_server(sent: Sent) -> kube::Client {
 fn controller(registry: Registry, sent: Sent) -> LaunchConfigController {
     let client = api_server(sent);
     let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
-    let (world, metrics, leadership) = (World::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always());
+    let (cluster, metrics, leadership) = (ClusterState::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always());
     let common = Common {
-        world: world.clone(),
-        writes: Writes::new(clients.clone(), world, metrics.clone(), leadership.clone()),
+        cluster: cluster.clone(),
+        writes: Writes::new(clients.clone(), cluster, metrics.clone(), leadership.clone()),
         events: Events::new(clients.direct, "test".into()),
         metrics: metrics.clone(),
         wakers: Wakers::new().0,
@@ -66,18 +66,18 @@ fn controller(registry: Registry, sent: Sent) -> LaunchConfigController {
 
 /// Shows the controller this launch config, and that there is nothing else.
 fn see(controller: &LaunchConfigController, config: Value) -> ObjectKey {
-    fn none<K: Kept>(world: &World) {
-        world.watched::<K>(&Feed::Everywhere, Event::Init);
-        world.watched::<K>(&Feed::Everywhere, Event::InitDone);
+    fn none<K: StoredKind>(cluster: &ClusterState) {
+        cluster.watched::<K>(&Feed::Everywhere, Event::Init);
+        cluster.watched::<K>(&Feed::Everywhere, Event::InitDone);
     }
-    let world = &controller.common.world;
-    none::<InstancePool>(world);
-    none::<LaunchConfig>(world);
-    none::<PoolMember>(world);
-    none::<PoolClaim>(world);
+    let cluster = &controller.common.cluster;
+    none::<InstancePool>(cluster);
+    none::<LaunchConfig>(cluster);
+    none::<PoolMember>(cluster);
+    none::<PoolClaim>(cluster);
     let config: LaunchConfig = serde_json::from_value(config).unwrap();
     let key = ObjectKey::of(&config);
-    world.watched(&Feed::Everywhere, Event::Apply(config));
+    cluster.watched(&Feed::Everywhere, Event::Apply(config));
     key
 }
 

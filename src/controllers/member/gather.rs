@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bullpen_api::{InstancePool, LaunchConfig, MemberState, PoolMember, Readiness};
 use bullpen_plan::claim::claim_tag::served_before;
 use bullpen_plan::launch::refusals::{Gate, Place};
-use bullpen_plan::member::lifecycle::{Asked, LifecycleView, Past};
+use bullpen_plan::member::lifecycle::{Asked, LifecycleView, Past, Stuck};
 use bullpen_plan::member::user_data::UserData;
 use bullpen_plan::pool::sizing::create_may_begin;
 use bullpen_plan::pool::template::template_hash;
 use jiff::{SignedDuration, Timestamp};
 
-use super::machine_memory::{Sighting, sighting};
+use super::machine_memory::{MachineRecord, Sighting, sighting};
 use crate::cloud::Cloud;
 use crate::controllers::convert;
 use crate::controllers::convert::place_of;
@@ -136,20 +136,25 @@ pub fn gather(
         terminate_accepted_at: record.terminate_accepted_at,
         terminate_first_accepted_at: record.terminate_first_accepted_at,
         terminate_failures: record.terminate_failures,
-        said_stuck: record
-            .stuck_unsaid
-            .filter(|(_, until)| *until > now)
-            .map(|(stuck, _)| stuck)
-            .or_else(|| convert::said_stuck(&member)),
+        said_stuck: said_stuck(&record, &member, now),
         account_confirmed_at,
         past: past(&member, &sighting),
         held,
     };
-    let user_data = match user_data {
+    Ok(Gathered { member, pool, launch_config, cloud, sighting, view, user_data: text_of(user_data) })
+}
+
+/// What the member says that its machine's end is stuck by, or is about to say.
+fn said_stuck(record: &MachineRecord, member: &PoolMember, now: Timestamp) -> Option<Stuck> {
+    let unsaid = record.stuck_unsaid.filter(|(_, until)| *until > now);
+    unsaid.map(|(stuck, _)| stuck).or_else(|| convert::said_stuck(member))
+}
+
+fn text_of(user_data: UserData) -> Option<Arc<str>> {
+    match user_data {
         UserData::Known(text) | UserData::Keyed { text, .. } => text,
         UserData::Missing { .. } => None,
-    };
-    Ok(Gathered { member, pool, launch_config, cloud, sighting, view, user_data })
+    }
 }
 
 fn past(member: &PoolMember, sighting: &Sighting) -> Past {

@@ -2,8 +2,8 @@
 
 use bullpen_api::ClaimPhase;
 
-use crate::model::{Object, Protocol, Size};
-use crate::state::{Carries, Claim, ClaimWrite, MOST, Member, MemberWrite, Sent, State, add_late};
+use crate::binder::Process;
+use crate::state::{Carries, Claim, ClaimWrite, MOST, Member, MemberWrite, Object, Sent, Size, State, add_late};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -47,8 +47,8 @@ pub(crate) fn every_fault(size: Size) -> Vec<Fault> {
 }
 
 impl Fault {
-    /// Does to the state what the fault does, if it can happen in it.
-    pub(crate) fn happen(self, protocol: &Protocol, state: &mut State) -> Option<()> {
+    /// Does to the state what the fault does, if it can happen in it. `process` gives the binder process of a number.
+    pub(crate) fn happen(self, state: &mut State, process: impl Fn(&mut State, usize) -> Process<'_>) -> Option<()> {
         match self {
             Self::Crash { binder } => {
                 crash(state, binder);
@@ -61,7 +61,10 @@ impl Fault {
                 no_answer(&mut state.binders[binder].member_writes[member], &mut state.members[member].late)
             }
             Self::DeleteClaim { claim, held, returns } => delete_claim(state, claim, held, returns),
-            Self::TimeIsUp { binder, claim } => time_is_up(protocol, state, binder, claim),
+            Self::TimeIsUp { binder, claim } => {
+                let seen = state.seen_claim(binder, claim)?;
+                time_is_up(process(state, binder), seen)
+            }
             Self::Renew { claim } => {
                 let renewable =
                     |object: &Claim| object.phase == ClaimPhase::Bound && !object.deleting && !object.renewed;
@@ -76,7 +79,7 @@ impl Fault {
             }
             Self::Retire { binder, member } => {
                 state.seen_member(binder, member).filter(|seen| seen.claim.is_none() && !seen.deleting)?;
-                protocol.process(state, binder).send_to_member(member, MemberWrite::Delete)
+                process(state, binder).send_to_member(member, MemberWrite::Delete)
             }
             Self::MachineDies { member } => {
                 state.members[member].object?;
@@ -115,9 +118,7 @@ fn delete_claim(state: &mut State, claim: usize, held: bool, returns: bool) -> O
     Some(())
 }
 
-fn time_is_up(protocol: &Protocol, state: &mut State, binder: usize, claim: usize) -> Option<()> {
-    let seen = state.seen_claim(binder, claim)?;
-    let mut process = protocol.process(state, binder);
+fn time_is_up(mut process: Process<'_>, seen: Claim) -> Option<()> {
     match seen.phase {
         ClaimPhase::Pending => process.send_to_claim(ClaimWrite::End { uid: seen.uid, phase: ClaimPhase::Failed }),
         ClaimPhase::Bound => process.keep_term(seen, true),

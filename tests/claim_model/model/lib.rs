@@ -15,9 +15,10 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use graph::Graph;
-pub use model::{Protocol, Size};
+pub use model::Protocol;
 pub use policy::Policy;
 pub use properties::{NEVER_AGAIN, NOT_UNDER_A_CLAIM, NOTHING_STUCK, ONE_HOLDER, RENEWAL_WINS};
+pub use state::Size;
 use state::State;
 use stateright::{Checker, HasDiscoveries, Model};
 

@@ -6,15 +6,8 @@ use crate::binder::Process;
 use crate::canonical::{Renamings, incarnations_used};
 use crate::faults::{Fault, every_fault};
 use crate::policy::Policy;
-use crate::state::{BINDERS, Cached, Carries, MOST, State, claim_uid, fresh_claim};
+use crate::state::{BINDERS, Cached, Carries, MOST, Object, Size, State, claim_uid, fresh_claim};
 use crate::{properties, reduction, server};
-
-/// Which object a step is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Object {
-    Claim(usize),
-    Member(usize),
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -59,23 +52,6 @@ pub enum Step {
         entry: usize,
     },
     Fault(Fault),
-}
-
-/// How many of what there are.
-#[derive(Clone, Copy, Debug)]
-pub struct Size {
-    pub claims: usize,
-    pub members: usize,
-    pub binders: usize,
-    /// The most faults that happen.
-    pub faults: u8,
-}
-
-impl Size {
-    /// Every claim and member.
-    pub(crate) fn objects(self) -> impl Iterator<Item = Object> {
-        (0..self.claims).map(Object::Claim).chain((0..self.members).map(Object::Member))
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -139,7 +115,7 @@ impl Protocol {
             Step::LandLate { object, entry } => land_late(state, object, entry, self.policy),
             Step::Fault(fault) => {
                 state.faults_left = state.faults_left.checked_sub(1)?;
-                fault.happen(self, state)
+                fault.happen(state, |state, binder| self.process(state, binder))
             }
         }
     }
@@ -237,6 +213,14 @@ impl Model for Protocol {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        properties::all()
+        vec![
+            Property::always(properties::ONE_HOLDER, |_, state| properties::one_holder(state)),
+            Property::always(properties::NEVER_AGAIN, |_, state| properties::never_again(state)),
+            Property::always(properties::NOT_UNDER_A_CLAIM, |_, state| properties::not_under_a_claim(state)),
+            Property::always(properties::RENEWAL_WINS, |_, state| properties::renewal_wins(state)),
+            Property::always(properties::NOTHING_STUCK, |protocol: &Self, state| {
+                properties::is_settled(state) || protocol.can_go_on(state)
+            }),
+        ]
     }
 }

@@ -2,9 +2,7 @@
 
 use bullpen_api::ClaimPhase;
 use bullpen_plan::claim;
-use stateright::Property;
 
-use crate::model::Protocol;
 use crate::policy::{POOL, member_view};
 use crate::state::{Claim, Member, State, claim_name};
 
@@ -14,19 +12,7 @@ pub const NOT_UNDER_A_CLAIM: &str = "a claimed member is terminated only by the 
 pub const RENEWAL_WINS: &str = "no claim is Expired that was renewed before";
 pub const NOTHING_STUCK: &str = "nothing is stuck";
 
-pub(crate) fn all() -> Vec<Property<Protocol>> {
-    vec![
-        Property::always(ONE_HOLDER, |_, state| one_holder(state)),
-        Property::always(NEVER_AGAIN, |_, state| never_again(state)),
-        Property::always(NOT_UNDER_A_CLAIM, |_, state: &State| !state.wronged),
-        Property::always(RENEWAL_WINS, |_, state| {
-            claims(state).all(|claim| claim.phase != ClaimPhase::Expired || !claim.renewed)
-        }),
-        Property::always(NOTHING_STUCK, |protocol: &Protocol, state| is_settled(state) || protocol.can_go_on(state)),
-    ]
-}
-
-fn one_holder(state: &State) -> bool {
+pub(crate) fn one_holder(state: &State) -> bool {
     let bound = || claims(state).filter(|claim| claim.phase == ClaimPhase::Bound);
     bound().all(|claim| {
         let member = claim.member.and_then(|member| state.members[usize::from(member)].object);
@@ -35,7 +21,15 @@ fn one_holder(state: &State) -> bool {
     })
 }
 
-fn never_again(state: &State) -> bool {
+pub(crate) fn not_under_a_claim(state: &State) -> bool {
+    !state.wronged
+}
+
+pub(crate) fn renewal_wins(state: &State) -> bool {
+    claims(state).all(|claim| claim.phase != ClaimPhase::Expired || !claim.renewed)
+}
+
+pub(crate) fn never_again(state: &State) -> bool {
     state
         .members
         .iter()

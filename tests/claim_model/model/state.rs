@@ -10,6 +10,30 @@ pub(crate) const MOST: usize = 3;
 /// The most binder processes.
 pub(crate) const BINDERS: usize = 2;
 
+/// Which object a step or a fault is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    Claim(usize),
+    Member(usize),
+}
+
+/// How many of what there are.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    pub claims: usize,
+    pub members: usize,
+    pub binders: usize,
+    /// The most faults that happen.
+    pub faults: u8,
+}
+
+impl Size {
+    /// Every claim and member.
+    pub(crate) fn objects(self) -> impl Iterator<Item = Object> {
+        (0..self.claims).map(Object::Claim).chain((0..self.members).map(Object::Member))
+    }
+}
+
 /// A claim's uid: its name's number and, in the low two bits, which of the claims of that name it is.
 pub type ClaimUid = u8;
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bullpen_api::{ClaimPhase, InstancePool, MemberState, PoolClaim, WhenEmpty};
 use jiff::{SignedDuration, Timestamp};
 
-use super::index::{Index, Track, holder, named, report, state};
+use super::index::{Index, Track, holder, is_terminal, named, phase, report, state};
 use super::{Deed, LAG, Promise, Violation, quota, secrets};
 
 /// What follows what: the table of `docs/use/resources.md`.
@@ -241,20 +241,4 @@ fn wrongly_lost(index: &Index<'_>, claim: &PoolClaim, at: Timestamp) -> Option<S
         Some(_) if machine.ended_by_itself() => None,
         Some(ended) => Some(format!("its machine {} was terminated, and ended at {ended:.3}", machine.id)),
     }
-}
-
-/// Whether a claim has ended.
-pub(super) fn is_terminal(claim: &PoolClaim) -> bool {
-    matches!(phase(claim), ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed)
-}
-
-/// When a claim came to its end, rounded down to a second: its conditions have changed then. `None` if it has none.
-pub(super) fn ended_at(claim: &PoolClaim) -> Option<Timestamp> {
-    let conditions = claim.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    conditions.iter().map(|condition| condition.last_transition_time.0).max()
-}
-
-/// The phase of a claim.
-pub(super) fn phase(claim: &PoolClaim) -> ClaimPhase {
-    claim.status.as_ref().map(|status| status.phase).unwrap_or_default()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bullpen_api::{InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
 use bullpen_simcloud::ledger::{Call, Method, State, What};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
@@ -348,6 +348,22 @@ fn may_serve(pool: &Track<'_, InstancePool>, claim: &PoolClaim) -> bool {
     version.object.metadata.namespace == claim.metadata.namespace
         && selector.lifecycle_class.is_none_or(|wanted| wanted == class)
         && selector.match_labels.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+}
+
+/// Whether a claim has ended.
+pub(super) fn is_terminal(claim: &PoolClaim) -> bool {
+    matches!(phase(claim), ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed)
+}
+
+/// When a claim came to its end, rounded down to a second: its conditions have changed then. `None` if it has none.
+pub(super) fn ended_at(claim: &PoolClaim) -> Option<Timestamp> {
+    let conditions = claim.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    conditions.iter().map(|condition| condition.last_transition_time.0).max()
+}
+
+/// The phase of a claim.
+pub(super) fn phase(claim: &PoolClaim) -> ClaimPhase {
+    claim.status.as_ref().map(|status| status.phase).unwrap_or_default()
 }
 
 /// The state of a member.

@@ -4,8 +4,7 @@ use bullpen_api::{PoolClaim, PoolMember};
 use jiff::Timestamp;
 use kube::Resource;
 
-use super::claims::{ended_at, is_terminal};
-use super::index::{Index, Machine, Track, holder, named, report};
+use super::index::{Index, Machine, Track, ended_at, holder, is_terminal, named, report};
 use super::{Promise, Violation};
 
 /// Invariant 3.

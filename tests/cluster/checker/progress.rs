@@ -6,8 +6,7 @@
 use bullpen_api::{ClaimPhase, InstancePool, PoolState};
 use jiff::{SignedDuration, Timestamp};
 
-use super::claims::phase;
-use super::index::{Index, Track, report};
+use super::index::{Index, Track, phase, report};
 use super::{Promise, Rules, Violation};
 
 /// From the start of an operator, or the return of the API server, until it must have gone on.

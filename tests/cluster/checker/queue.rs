@@ -4,8 +4,7 @@
 use bullpen_api::{ClaimPhase, PoolClaim, WhenEmpty};
 use jiff::{SignedDuration, Timestamp};
 
-use super::claims::phase;
-use super::index::{Index, Track, holder, report};
+use super::index::{Index, Track, holder, phase, report};
 use super::{LAG, Promise, Violation};
 
 /// `creationTimestamp` has whole seconds: what differs by three is more than two apart.

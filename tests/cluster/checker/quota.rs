@@ -6,8 +6,7 @@ use bullpen_api::{InstancePool, PoolClaim, PoolMember};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
-use super::claims::{ended_at, is_terminal};
-use super::index::{Index, Track, named, report};
+use super::index::{Index, Track, ended_at, is_terminal, named, report};
 use super::{LAG, Object, Promise, Violation};
 
 /// An operator that is killed may have had in hand what its successor hands out to another.

@@ -6,8 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 use kube::{Resource, ResourceExt as _};
 
-use super::claims::phase;
-use super::index::{Index, Track, Version, holder, report};
+use super::index::{Index, Track, Version, holder, phase, report};
 use super::{LAG, Promise, Rules, Violation};
 
 /// How long a Secret may outlive its claim where garbage is collected: after an outage a controller manager looks again for

@@ -4,8 +4,7 @@ use bullpen_api::{ClaimPhase, ClaimRules, InstancePool, PoolClaim, PoolClaimStat
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 
-use super::claims::{ended_at, is_terminal};
-use super::index::{Index, Track, Version, report};
+use super::index::{Index, Track, Version, ended_at, is_terminal, report};
 use super::{Promise, Rules, Violation};
 
 /// How long a renewal, or a time that is over, may go unanswered while nothing is known to be in the way. A leader that died

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::site::RELEASE;
+use super::RELEASE;
 
 /// The name of the log in the control plane's work folder.
 pub(super) const LOG: &str = "audit.log";

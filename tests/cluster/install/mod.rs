@@ -10,3 +10,6 @@ mod walk_permissions;
 mod walk_upgrade;
 
 pub(crate) use self::site::Site;
+
+/// The release and its namespace, as the documentation has them.
+pub(crate) const RELEASE: &str = "bullpen";

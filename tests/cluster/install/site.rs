@@ -10,13 +10,11 @@ use bullpen_devkit::control_plane::{Binaries, ControlPlane, Options, Program as 
 use kube::Client;
 use serde_json::Value;
 
+use super::RELEASE;
 use super::audit::{self, Audit};
 use super::kubelet::Kubelet;
 use super::pod::Program;
 use crate::harness::{BULLPEN, Ground, SIMCLOUD, Simcloud};
-
-/// The release and its namespace, as the documentation has them.
-pub(crate) const RELEASE: &str = "bullpen";
 
 /// How long Helm waits for what it installs.
 const HELM_PATIENCE: &str = "120s";

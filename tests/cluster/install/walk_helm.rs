@@ -11,8 +11,8 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::json;
 
-use super::Site;
-use super::site::{RELEASE, chart};
+use super::site::chart;
+use super::{RELEASE, Site};
 use crate::harness::eventually;
 
 /// Where users work.

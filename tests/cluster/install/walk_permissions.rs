@@ -12,9 +12,9 @@ use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::Site;
 use super::audit::Audit;
-use super::site::{RELEASE, chart};
+use super::site::chart;
+use super::{RELEASE, Site};
 use crate::harness::{eventually, eventually_within};
 
 /// No request: the API server asks for it itself within the create of a member, because the site has the admission plugin

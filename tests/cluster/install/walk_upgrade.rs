@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use super::Site;
 use super::pod::Program;
-use super::site::{RELEASE, chart};
+use super::site::chart;
 use super::walk_helm::{leader_beside, pods};
+use super::{RELEASE, Site};
 use crate::harness::Walk;
 use crate::harness::fleet::{self, Picture};
 use crate::walks::operator::upgrade::{previous_binary, serves};

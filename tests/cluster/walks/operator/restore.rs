@@ -77,9 +77,7 @@ async fn after_a_restore_no_machine_is_handed_out_twice_and_no_fleet_is_swept() 
     }
     // A person ends them.
     for (member, id) in &given {
-        walk.delete::<PoolMember>(member).await;
-        walk.gone::<PoolMember>(member).await;
-        assert!(walk.simcloud.ledger().await.ended(id));
+        end(&walk, member, id).await;
     }
     walk.until(POOL, "says that none is quarantined", |pool: &InstancePool| {
         condition(pool, "Quarantined").0 == "False"
@@ -92,6 +90,13 @@ async fn after_a_restore_no_machine_is_handed_out_twice_and_no_fleet_is_swept() 
     assert_eq!(walk.simcloud.ledger().await.tokens_that_bought_twice(), BTreeSet::new());
     drop(operator);
     control_plane.stop().await;
+}
+
+/// Deletes a member, whose machine ends with it.
+async fn end(walk: &Walk, member: &str, machine: &str) {
+    walk.delete::<PoolMember>(member).await;
+    walk.gone::<PoolMember>(member).await;
+    assert!(walk.simcloud.ledger().await.ended(machine));
 }
 
 async fn tagged(walk: &Walk, claim: &PoolClaim) {

@@ -1,7 +1,5 @@
 //! What the benchmarks share: a real API server, a simulated cloud, the operator as a process, and what each costs.
 
-#![allow(dead_code, reason = "each benchmark uses a part of it")]
-
 pub mod ground;
 pub mod machine;
 pub mod process;
