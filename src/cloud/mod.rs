@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bullpen_api::LaunchConfigSpec;
-use bullpen_plan::launch::refusals::Holds;
+use bullpen_plan::launch::refusals::Refusals;
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -44,7 +44,7 @@ pub struct Cloud {
     provider: Arc<dyn Provider>,
     metrics: Metrics,
     state: Mutex<CloudState>,
-    holds: Mutex<Holds>,
+    refusals: Mutex<Refusals>,
     rate_limit: RateLimit,
     hurry: Notify,
     key: ProviderKey,
@@ -124,7 +124,7 @@ impl Clouds {
         self.inner.metrics.provider_known(key.kind);
         let cloud = Arc::new(Cloud {
             rate_limit: RateLimit::of(provider.as_ref()),
-            holds: Mutex::default(),
+            refusals: Mutex::default(),
             provider,
             metrics: self.inner.metrics.clone(),
             state: Mutex::default(),
@@ -168,8 +168,8 @@ impl Cloud {
     }
 
     /// What this cloud refuses at the moment. Nothing slow may happen while this is held.
-    pub fn holds(&self) -> MutexGuard<'_, Holds> {
-        self.holds.lock()
+    pub fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock()
     }
 
     /// Until when this kind of call is held back because the cloud said that there were too many.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use bullpen_plan::launch::refusals::RateHold;
+use bullpen_plan::launch::refusals::RateDelay;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
@@ -17,7 +17,7 @@ use crate::telemetry::labels::ProviderOperation;
 #[derive(Debug)]
 pub struct RateLimit {
     buckets: HashMap<ProviderOperation, DefaultDirectRateLimiter>,
-    holds: Mutex<HashMap<ProviderOperation, RateHold>>,
+    refusals: Mutex<HashMap<ProviderOperation, RateDelay>>,
 }
 
 impl RateLimit {
@@ -34,17 +34,17 @@ impl RateLimit {
             };
             (*operation, limiter(rate))
         };
-        Self { buckets: ProviderOperation::ALL.iter().map(bucket).collect(), holds: Mutex::default() }
+        Self { buckets: ProviderOperation::ALL.iter().map(bucket).collect(), refusals: Mutex::default() }
     }
 
     /// Until when this kind of call is held back because the cloud said that there were too many.
     pub fn held_until(&self, operation: ProviderOperation, now: Timestamp) -> Option<Timestamp> {
-        self.holds.lock().get(&operation).map(|hold| hold.until).filter(|until| *until > now)
+        self.refusals.lock().get(&operation).map(|hold| hold.until).filter(|until| *until > now)
     }
 
     /// Until when it is or was held back, as long as no such call was answered well since.
     pub fn limited_until(&self, operation: ProviderOperation) -> Option<Timestamp> {
-        self.holds.lock().get(&operation).map(|hold| hold.until)
+        self.refusals.lock().get(&operation).map(|hold| hold.until)
     }
 
     /// Waits until a call of this kind may begin.
@@ -60,11 +60,11 @@ impl RateLimit {
 
     /// Takes in the answer to a call that began at `began`.
     pub fn answered(&self, operation: ProviderOperation, began: Timestamp, error: Option<&ProviderError>) {
-        let mut holds = self.holds.lock();
+        let mut holds = self.refusals.lock();
         match error {
             Some(ProviderError::RateLimited { retry_after, .. }) => {
                 let asked = retry_after.and_then(|after| SignedDuration::try_from(after).ok());
-                let hold = RateHold::after(holds.get(&operation), asked, began, Timestamp::now());
+                let hold = RateDelay::after(holds.get(&operation), asked, began, Timestamp::now());
                 holds.insert(operation, hold);
             }
             None => {

@@ -1,4 +1,4 @@
-//! The watches that feed the world, one for each kind and watched namespace.
+//! The watches that feed the cluster state, one for each kind and watched namespace.
 
 use std::fmt::Debug;
 
@@ -14,18 +14,18 @@ use tracing::{debug, error, warn};
 
 use super::tolerant_read::Guarded;
 use crate::state::ObjectKey;
-use crate::state::cluster_state::World;
-use crate::state::cluster_state::indexing::Kept;
+use crate::state::cluster_state::ClusterState;
+use crate::state::cluster_state::indexing::StoredKind;
 
 /// How long the server may take before it ends a watch by itself: also how soon a connection that died in silence is
 /// noticed (five seconds later), seconds.
 const WATCH_SECONDS: u32 = 60;
 
-/// Watches one kind into the world until the process ends. One broken object does not stop the others: it is logged,
-/// and the version before it stays in the world.
-pub async fn run<K>(client: Client, of: Feed, world: World)
+/// Watches one kind into the cluster state until the process ends. One broken object does not stop the others: it is logged,
+/// and the version before it stays in the cluster state.
+pub async fn run<K>(client: Client, of: Feed, cluster: ClusterState)
 where
-    K: Kept
+    K: StoredKind
         + Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
         + Clone
         + Debug
@@ -39,12 +39,12 @@ where
         None => Api::all(client),
     };
     let config = watcher::Config::default().timeout(WATCH_SECONDS);
-    feed(watch(api, config).default_backoff(), &of, &world).await;
+    feed(watch(api, config).default_backoff(), &of, &cluster).await;
 }
 
-async fn feed<K>(stream: impl Stream<Item = watcher::Result<Event<Guarded<K>>>>, of: &Feed, world: &World)
+async fn feed<K>(stream: impl Stream<Item = watcher::Result<Event<Guarded<K>>>>, of: &Feed, cluster: &ClusterState)
 where
-    K: Kept + Resource<DynamicType = ()> + 'static,
+    K: StoredKind + Resource<DynamicType = ()> + 'static,
 {
     let kind = K::kind(&());
     let pools = kind == "InstancePool";
@@ -54,15 +54,15 @@ where
         match next {
             Ok(event) => {
                 if pools {
-                    world.heard_of_pools(of);
+                    cluster.heard_of_pools(of);
                 }
                 if std::mem::take(&mut refused) {
                     warn!(%kind, scope = %of, "watching is allowed again");
                 }
-                take(world, of, event);
+                take(cluster, of, event);
             }
             Err(error) if is_forbidden(&error) => {
-                world.refused::<K>(of);
+                cluster.refused::<K>(of);
                 // Tried again for as long as it is not granted, and said once.
                 if std::mem::replace(&mut refused, true) {
                     debug!(%kind, scope = %of, "watching is still not allowed");
@@ -86,23 +86,23 @@ fn is_forbidden(error: &watcher::Error) -> bool {
     code == 403
 }
 
-fn take<K: Kept + Resource<DynamicType = ()>>(world: &World, of: &Feed, event: Event<Guarded<K>>) {
+fn take<K: StoredKind + Resource<DynamicType = ()>>(cluster: &ClusterState, of: &Feed, event: Event<Guarded<K>>) {
     match event {
-        Event::Init => world.watched::<K>(of, Event::Init),
-        Event::InitDone => world.watched::<K>(of, Event::InitDone),
+        Event::Init => cluster.watched::<K>(of, Event::Init),
+        Event::InitDone => cluster.watched::<K>(of, Event::InitDone),
         Event::InitApply(guard) => match guard.0 {
-            Ok(object) => world.watched(of, Event::InitApply(object)),
-            Err(broken) => world.unreadable::<K>(&complain::<K>(&broken)),
+            Ok(object) => cluster.watched(of, Event::InitApply(object)),
+            Err(broken) => cluster.unreadable::<K>(&complain::<K>(&broken)),
         },
         Event::Apply(guard) => match guard.0 {
-            Ok(object) => world.watched(of, Event::Apply(object)),
-            Err(broken) => world.unreadable::<K>(&complain::<K>(&broken)),
+            Ok(object) => cluster.watched(of, Event::Apply(object)),
+            Err(broken) => cluster.unreadable::<K>(&complain::<K>(&broken)),
         },
         Event::Delete(guard) => match guard.0 {
-            Ok(object) => world.watched(of, Event::Delete(object)),
+            Ok(object) => cluster.watched(of, Event::Delete(object)),
             Err(broken) => {
                 let uid = broken.metadata.uid.clone().unwrap_or_default();
-                world.answered_gone::<K>(&complain::<K>(&broken), &uid);
+                cluster.answered_gone::<K>(&complain::<K>(&broken), &uid);
             }
         },
     }

@@ -7,14 +7,14 @@ use crate::cluster::api_health::ApiHealth;
 use crate::cluster::events::Events;
 use crate::cluster::{Leadership, Writes};
 use crate::runtime::work_queue::{Waker, WorkItem};
-use crate::state::{ObjectKey, QueueKey, World};
+use crate::state::{ClusterState, ObjectKey, QueueKey};
 use crate::telemetry::Metrics;
 
 /// What all controllers use: what is known of the cluster, and the ways to change it; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Common {
     /// What is known of the cluster.
-    pub world: World,
+    pub cluster: ClusterState,
     /// The way to write to it.
     pub writes: Writes,
     /// Events.

@@ -109,7 +109,7 @@ pub fn attention(state: &State, pool: &InstancePool) -> Attention {
         }
     }
     if pool.spec.claims.allowed_namespaces.from == NamespacesFrom::Selector {
-        let waiting = state.lines.at_pool(&ObjectKey::of(pool)).into_iter().flat_map(PoolQueue::namespaces);
+        let waiting = state.queues.at_pool(&ObjectKey::of(pool)).into_iter().flat_map(PoolQueue::namespaces);
         let unreadable = waiting.filter(|(name, _)| state.namespaces.get(name) == Labels::Forbidden);
         attention.unreadable = unreadable.map(|(name, _)| name.clone()).collect();
     }
@@ -179,7 +179,7 @@ fn counted(member: &PoolMember, state: &State, template: &CurrentTemplate) -> Co
     let uid = uid(member);
     let standing = match self::state(member) {
         MemberState::Claimed => Standing::Claimed,
-        _ if state.members_in_hand.contains(&uid) => Standing::Claimed,
+        _ if state.members_reserved.contains(&uid) => Standing::Claimed,
         _ if deleting(member) => Standing::Terminating,
         MemberState::Errored => Standing::Errored,
         _ if is_quarantined(member) => Standing::Quarantined,

@@ -34,7 +34,7 @@ use crate::cluster::{Leadership, Writes, watch};
 use crate::provider::Registry;
 use crate::runtime::heartbeat::{self, Heartbeat};
 use crate::runtime::work_queue::{self, WorkItem, WorkKey};
-use crate::state::{ObjectKey, World};
+use crate::state::{ClusterState, ObjectKey};
 use crate::telemetry::labels::{Controller, Queue, WatchedKind};
 use crate::telemetry::{Health, Metrics};
 use claim::ClaimController;
@@ -87,15 +87,15 @@ pub struct Equipment {
     pub health: Health,
 }
 
-/// Runs every controller for one term of leadership, until `shutdown`. It begins with an empty world and lists of its
+/// Runs every controller for one term of leadership, until `shutdown`. It begins with an empty cluster state and lists of its
 /// own, so that nothing is planned from what an earlier term had seen.
 pub async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, shutdown: CancellationToken) {
-    let (world, changes) = World::new(settings.watched.clone());
+    let (cluster, changes) = ClusterState::new(settings.watched.clone());
     let (wakers, work) = Wakers::new();
     let feeds = settings.watched.feeds();
     let common = Common {
-        world: world.clone(),
-        writes: Writes::new(equipment.clients.clone(), world.clone(), equipment.metrics.clone(), leadership.clone()),
+        cluster: cluster.clone(),
+        writes: Writes::new(equipment.clients.clone(), cluster.clone(), equipment.metrics.clone(), leadership.clone()),
         events: Events::new(equipment.clients.direct.clone(), settings.instance.clone()),
         metrics: equipment.metrics.clone(),
         wakers,
@@ -106,7 +106,7 @@ pub async fn run(settings: Settings, equipment: Equipment, leadership: Leadershi
 
     let mut tasks = JoinSet::new();
     for feed in &feeds {
-        watch_all(&mut tasks, &clients.watching, feed, &world, &shutdown);
+        watch_all(&mut tasks, &clients.watching, feed, &cluster, &shutdown);
     }
     let router = Router {
         common,
@@ -115,7 +115,7 @@ pub async fn run(settings: Settings, equipment: Equipment, leadership: Leadershi
         health: health.clone(),
     };
     tasks.spawn(routing::run(router, changes, shutdown.clone()));
-    tasks.spawn(heartbeat::run(world, shutdown.clone()));
+    tasks.spawn(heartbeat::run(cluster, shutdown.clone()));
     let writing = controllers.pools.writing.clone();
     start_queues(&mut Table { tasks: &mut tasks, metrics, health: health.clone(), shutdown }, controllers, work);
     while tasks.join_next().await.is_some() {}
@@ -148,7 +148,7 @@ impl Controllers {
         let machines = Machines::new(term.started);
         let (pool_memories, launch_health) = (PoolMemories::default(), LaunchHealth::default());
         let direct = equipment.clients.direct.clone();
-        let ssh_keys = SshKeys::new(common.world.clone(), direct, settings.installation_secret);
+        let ssh_keys = SshKeys::new(common.cluster.clone(), direct, settings.installation_secret);
         let sweeps = Arc::new(Sweeps::new(SweepRules {
             watched: settings.watched,
             grace: settings.sweep_grace,
@@ -246,13 +246,19 @@ fn start_queues(table: &mut Table<'_>, controllers: Controllers, work: Work) {
 }
 
 /// Watches each kind of a feed until `shutdown`.
-fn watch_all(tasks: &mut JoinSet<()>, client: &Client, feed: &Feed, world: &World, shutdown: &CancellationToken) {
+fn watch_all(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    feed: &Feed,
+    cluster: &ClusterState,
+    shutdown: &CancellationToken,
+) {
     let (of, at) = (|| client.clone(), || feed.clone());
     for watch in [
-        Box::pin(watch::run::<InstancePool>(of(), at(), world.clone())) as futures::future::BoxFuture<'static, ()>,
-        Box::pin(watch::run::<LaunchConfig>(of(), at(), world.clone())),
-        Box::pin(watch::run::<PoolMember>(of(), at(), world.clone())),
-        Box::pin(watch::run::<PoolClaim>(of(), at(), world.clone())),
+        Box::pin(watch::run::<InstancePool>(of(), at(), cluster.clone())) as futures::future::BoxFuture<'static, ()>,
+        Box::pin(watch::run::<LaunchConfig>(of(), at(), cluster.clone())),
+        Box::pin(watch::run::<PoolMember>(of(), at(), cluster.clone())),
+        Box::pin(watch::run::<PoolClaim>(of(), at(), cluster.clone())),
     ] {
         let end = shutdown.clone();
         tasks.spawn(async move {

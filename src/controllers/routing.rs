@@ -83,7 +83,7 @@ fn pool(router: &Router, changed: &Changed<InstancePool>) {
     }
     router.common.wakers.pairing.wake(key.clone());
     // Pending members wait for an active pool, warming ones for its timeouts.
-    let members = router.common.world.with(|state| {
+    let members = router.common.cluster.with(|state| {
         let moving =
             |member: &&Arc<PoolMember>| matches!(convert::state(member), MemberState::Pending | MemberState::Warming);
         state.members_of_name(&key).filter(moving).map(|member| ObjectKey::of(member.as_ref())).collect::<Vec<_>>()
@@ -93,7 +93,7 @@ fn pool(router: &Router, changed: &Changed<InstancePool>) {
     }
     // What it says of stale claims and of those that have ended holds at once.
     let claims: Vec<_> =
-        router.common.world.with(|state| state.claims_on(&key).map(|claim| ObjectKey::of(claim.as_ref())).collect());
+        router.common.cluster.with(|state| state.claims_on(&key).map(|claim| ObjectKey::of(claim.as_ref())).collect());
     for claim in claims {
         router.common.wakers.claims.wake(claim);
     }
@@ -112,7 +112,7 @@ fn launch_config(router: &Router, changed: &Changed<LaunchConfig>) {
     if changed.old.as_ref().map(wording) == changed.new.as_ref().map(wording) {
         return;
     }
-    let (pools, members) = router.common.world.with(|state| {
+    let (pools, members) = router.common.cluster.with(|state| {
         let uses = |pool: &InstancePool| pool.spec.launch_configs.iter().any(|entry| entry.name == key.name);
         let in_namespace = |other: &&ObjectKey| other.namespace == key.namespace;
         let pools: Vec<_> = state
@@ -179,7 +179,7 @@ fn claim(router: &Router, changed: &Changed<PoolClaim>) {
         ended(router, changed, end, held);
     }
     let uid = claim.uid().unwrap_or_default();
-    let (queues, named) = router.common.world.with(|state| {
+    let (queues, named) = router.common.cluster.with(|state| {
         let named: Vec<_> = state.members_claimed_by(&uid).map(|member| ObjectKey::of(member.as_ref())).collect();
         (state.waits_at(&key, claim), named)
     });
@@ -197,7 +197,7 @@ fn ended(router: &Router, changed: &Changed<PoolClaim>, end: ClaimEnd, held: Opt
     let mut versions = [&changed.new, &changed.old].into_iter().flatten();
     let Some((namespace, name)) = versions.find_map(|claim| claim.pool_or_queue()) else { return };
     // A claim may name any pool: only those that are there have series.
-    if router.common.world.with(|state| state.pools.get(&ObjectKey::new(namespace, name)).is_some()) {
+    if router.common.cluster.with(|state| state.pools.get(&ObjectKey::new(namespace, name)).is_some()) {
         router.common.metrics.claim_ended(namespace, name, end, held);
     }
 }
@@ -215,7 +215,7 @@ fn beat(router: &Router) {
 /// Every cache is whole: what was held back until now is looked at.
 fn everything(router: &Router) {
     let wakers = &router.common.wakers;
-    router.common.world.with(|state| {
+    router.common.cluster.with(|state| {
         for (key, _) in state.launch_configs.iter() {
             wakers.launch_configs.wake(key.clone());
         }
@@ -250,7 +250,7 @@ impl Listeners {
     }
 
     fn bought_at(&self, provider: &ProviderKey, wanted: impl Fn(&PoolMember) -> bool) -> Vec<ObjectKey> {
-        self.common.world.with(|state| {
+        self.common.cluster.with(|state| {
             let configs: std::collections::HashSet<_> = state
                 .launch_configs
                 .iter()
@@ -284,14 +284,14 @@ impl Audience for Listeners {
             self.common.wakers.members.wake(member);
         }
         // Ready members may be handed out now that their tags were seen.
-        let pools: Vec<_> = self.common.world.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
+        let pools: Vec<_> = self.common.cluster.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
         for pool in pools {
             self.common.wakers.pairing.wake(pool);
         }
     }
 
     fn answering_changed(&self, provider: &ProviderKey) {
-        let configs: Vec<_> = self.common.world.with(|state| {
+        let configs: Vec<_> = self.common.cluster.with(|state| {
             state
                 .launch_configs
                 .iter()

@@ -10,9 +10,9 @@ use crate::cloud::Clouds;
 use crate::provider::ProviderKey;
 use crate::state::ObjectKey;
 
-/// Holds of a cloud changed: whoever buys there, or waits to, looks anew.
+/// Refusals of a cloud changed: whoever buys there, or waits to, looks anew.
 pub fn buyers(common: &Common, clouds: &Clouds, provider: &ProviderKey) {
-    let (configs, pools, members) = common.world.with(|state| {
+    let (configs, pools, members) = common.cluster.with(|state| {
         let configs: HashSet<_> = state
             .launch_configs
             .iter()

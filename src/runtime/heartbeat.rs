@@ -4,7 +4,7 @@ use bullpen_plan::operator::liveness::{BEAT_INTERVAL, QUEUE_STUCK};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::state::World;
+use crate::state::ClusterState;
 use crate::telemetry::labels::Queue;
 use crate::telemetry::{Health, Metrics};
 
@@ -38,10 +38,10 @@ impl Heartbeat {
 }
 
 /// Sends beats until the term ends.
-pub async fn run(world: World, shutdown: CancellationToken) {
+pub async fn run(cluster: ClusterState, shutdown: CancellationToken) {
     let beats = async {
         loop {
-            world.beat();
+            cluster.beat();
             tokio::time::sleep(BEAT_INTERVAL).await;
         }
     };

@@ -1,7 +1,7 @@
 //! The order in which locks are taken, so that no two tasks wait for each other.
 //!
 //! 1. what pool controllers remember (`controllers::pool::memory`),
-//! 2. the state of the cluster ([`World`](super::World)),
+//! 2. the state of the cluster ([`ClusterState`](super::ClusterState)),
 //! 3. everything else that has a lock of its own (clouds, machines, health, metrics): under these nothing is locked.
 //!
 //! The first two are taken through [`enter`] alone. Debug builds, and with them all tests, panic where the order is
@@ -16,7 +16,7 @@ pub enum Rank {
     /// What pool controllers remember from one pass to the next.
     PoolMemories = 1,
     /// The state of the cluster.
-    World = 2,
+    ClusterState = 2,
 }
 
 thread_local! {
@@ -56,22 +56,22 @@ mod tests {
     fn locks_may_be_taken_in_their_order_one_after_the_other_and_again() {
         for _ in 0..2 {
             let _memories = enter(Rank::PoolMemories);
-            let _world = enter(Rank::World);
+            let _world = enter(Rank::ClusterState);
         }
-        let _world = enter(Rank::World);
+        let _world = enter(Rank::ClusterState);
     }
 
     #[test]
     #[should_panic(expected = "PoolMemories is locked under a lock of rank 2")]
     fn a_lock_that_is_taken_against_the_order_panics_in_debug_builds() {
-        let _world = enter(Rank::World);
+        let _world = enter(Rank::ClusterState);
         let _memories = enter(Rank::PoolMemories);
     }
 
     #[test]
-    #[should_panic(expected = "World is locked under a lock of rank 2")]
+    #[should_panic(expected = "ClusterState is locked under a lock of rank 2")]
     fn a_lock_that_is_taken_twice_panics_in_debug_builds() {
-        let _world = enter(Rank::World);
-        let _again = enter(Rank::World);
+        let _world = enter(Rank::ClusterState);
+        let _again = enter(Rank::ClusterState);
     }
 }

@@ -11,5 +11,5 @@ pub mod namespace_labels;
 pub mod pool_queue;
 pub mod store;
 
-pub use cluster_state::{Change, World};
+pub use cluster_state::{Change, ClusterState};
 pub use key::{ObjectKey, QueueKey};

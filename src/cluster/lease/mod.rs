@@ -122,7 +122,7 @@ impl Election {
                     leadership.renewed(sent);
                     continue;
                 }
-                Ok(RenewalOutcome::Holds) => {}
+                Ok(RenewalOutcome::StillHeld) => {}
                 Ok(RenewalOutcome::Lost) => {
                     leadership.end();
                     return self.loss();
@@ -148,7 +148,7 @@ impl Election {
                     // A renewal that was cut off may have been written meanwhile.
                     Err(error) if error.is_conflict() => match self.examine(RELEASE_CAP).await? {
                         RenewalOutcome::Lost => return Ok(()),
-                        RenewalOutcome::Holds | RenewalOutcome::Renewed => {}
+                        RenewalOutcome::StillHeld | RenewalOutcome::Renewed => {}
                     },
                     Err(error) => return Err(error),
                 }
@@ -205,7 +205,7 @@ impl Election {
             Ok(()) => Ok(RenewalOutcome::Renewed),
             Err(error) if error.is_conflict() => match self.examine(cap).await? {
                 // An earlier renewal than this one was written: it is not known when it was sent.
-                RenewalOutcome::Renewed => Ok(RenewalOutcome::Holds),
+                RenewalOutcome::Renewed => Ok(RenewalOutcome::StillHeld),
                 standing => Ok(standing),
             },
             Err(error) => Err(error),

@@ -1,7 +1,7 @@
 //! Every write to the API server, and every uncached read that a decision rests on.
 //!
 //! Each write of a member or a claim is a compare-and-swap on the version that it was decided on. The object that an
-//! answer shows is in the world before the writer goes on, so that the next decision sees it.
+//! answer shows is in the cluster state before the writer goes on, so that the next decision sees it.
 
 pub mod recovery;
 pub mod secrets;
@@ -29,8 +29,8 @@ use super::client::Clients;
 use super::lease::leadership::{Leadership, NotLeading};
 use super::writes::status::replace_status;
 use crate::state::ObjectKey;
-use crate::state::cluster_state::World;
-use crate::state::cluster_state::indexing::Kept;
+use crate::state::cluster_state::ClusterState;
+use crate::state::cluster_state::indexing::StoredKind;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::{WriteKind, WriteOutcome, WriteVerb};
 
@@ -68,7 +68,7 @@ impl WriteError {
 #[derive(Clone, Debug)]
 pub struct Writes {
     clients: Clients,
-    world: World,
+    cluster: ClusterState,
     pub(super) metrics: Metrics,
     leadership: Leadership,
     upkeep: Arc<Semaphore>,
@@ -97,7 +97,7 @@ const PLACES_IN_A_BURST: u32 = 16;
 
 /// A kind that is written here.
 pub trait WrittenKind:
-    Kept
+    StoredKind
     + Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + HasStatus<Status: Serialize>
     + Clone
@@ -133,11 +133,11 @@ impl WrittenKind for PoolClaim {
 }
 
 impl Writes {
-    /// A writer whose answers go into `world`. Objects are made and deleted only while `leadership` may act; every
+    /// A writer whose answers go into `cluster`. Objects are made and deleted only while `leadership` may act; every
     /// other write is a compare-and-swap, and safe in anybody's hands.
-    pub fn new(clients: Clients, world: World, metrics: Metrics, leadership: Leadership) -> Self {
+    pub fn new(clients: Clients, cluster: ClusterState, metrics: Metrics, leadership: Leadership) -> Self {
         let (upkeep, bindings) = (Arc::new(Semaphore::new(UPKEEP_AT_ONCE)), Arc::default());
-        Self { clients, world, metrics, leadership, upkeep, bindings }
+        Self { clients, cluster, metrics, leadership, upkeep, bindings }
     }
 
     /// A binding begins. While many go on, upkeep stands back.
@@ -149,7 +149,7 @@ impl Writes {
     /// The turn of a write of upkeep. The semaphore is never closed.
     async fn upkeep_turn<K: WrittenKind>(&self, object: &K) -> Option<SemaphorePermit<'_>> {
         let crowded = self.bindings.load(Ordering::Relaxed) >= MANY_BINDINGS
-            && !object.pool().is_some_and(|pool| self.world.with(|state| state.is_waited_for(&pool)));
+            && !object.pool().is_some_and(|pool| self.cluster.with(|state| state.is_waited_for(&pool)));
         self.upkeep.acquire_many(if crowded { PLACES_IN_A_BURST } else { 1 }).await.ok()
     }
 
@@ -205,7 +205,7 @@ impl Writes {
         let settled = self.settle(WriteVerb::Patch, &key, answer);
         if last && settled.is_ok() {
             // Without finalizers it is gone; its Deleted event only says so again.
-            self.world.answered_gone::<K>(&key, &object.uid().unwrap_or_default());
+            self.cluster.answered_gone::<K>(&key, &object.uid().unwrap_or_default());
         }
         settled
     }
@@ -224,9 +224,9 @@ impl Writes {
         match api.delete(&key.name, &parameters).await {
             Ok(either) => {
                 self.count::<K>(WriteVerb::Delete, WriteOutcome::Ok);
-                let deleting = either.map_left(|deleting| self.world.answered(deleting)).left();
+                let deleting = either.map_left(|deleting| self.cluster.answered(deleting)).left();
                 if deleting.is_none() {
-                    self.world.answered_gone::<K>(&key, &uid);
+                    self.cluster.answered_gone::<K>(&key, &uid);
                 }
                 Ok(deleting)
             }
@@ -237,12 +237,12 @@ impl Writes {
     /// Reads an object past every cache. One in a namespace that is not watched is not asked for: whatever the answer, nobody
     /// would see it change.
     pub async fn get<K: WrittenKind>(&self, key: &ObjectKey) -> Found<Arc<K>> {
-        if !self.world.watches(&key.namespace) {
+        if !self.cluster.watches(&key.namespace) {
             return Found::Unproved;
         }
         let api: Api<K> = self.api(&key.namespace);
         match api.get(&key.name).await {
-            Ok(object) => Found::Object(self.world.answered(object)),
+            Ok(object) => Found::Object(self.cluster.answered(object)),
             Err(error) if answer_of(&error, &key.name) == Answer::NotFound => Found::Missing,
             Err(error) => {
                 tracing::debug!(kind = %K::kind(&()), %key, %error, "a read proved nothing");
@@ -281,7 +281,7 @@ impl Writes {
         match answer {
             Ok(object) => {
                 self.count::<K>(verb, WriteOutcome::Ok);
-                Ok(self.world.answered(object))
+                Ok(self.cluster.answered(object))
             }
             Err(error) => Err(self.refusal::<K>(verb, key, error)),
         }

@@ -124,11 +124,11 @@ impl Writes {
         };
         match found {
             Found::Missing => {
-                self.world.answered_gone::<K>(&key, &uid);
+                self.cluster.answered_gone::<K>(&key, &uid);
                 Ok(Written::Gone)
             }
             Found::Object(stored) if stored.uid().as_ref() != Some(&uid) => {
-                self.world.answered_gone::<K>(&key, &uid);
+                self.cluster.answered_gone::<K>(&key, &uid);
                 Ok(Written::Gone)
             }
             Found::Object(stored) if stored.resource_version() != object.resource_version() => {

@@ -31,7 +31,7 @@ pub(super) fn writes(answer: impl Fn(&http::Method) -> (u16, serde_json::Value) 
     });
     let client = kube::Client::new(server, "ci");
     let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
-    Writes::new(clients, World::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always())
+    Writes::new(clients, ClusterState::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always())
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn without_the_lease_no_member_is_made_or_deleted_and_every_other_write_is
     let client = kube::Client::new(server, "ci");
     let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
     let leadership = Leadership::acquired(crate::cluster::lease::leadership::boottime());
-    let writes = Writes::new(clients, World::new(WatchedNamespaces::All).0, Metrics::new(), leadership.clone());
+    let writes = Writes::new(clients, ClusterState::new(WatchedNamespaces::All).0, Metrics::new(), leadership.clone());
     let member = member();
 
     leadership.end();
@@ -68,8 +68,8 @@ async fn upkeep_stands_back_while_many_bindings_go_on_but_never_stops_nor_where_
     let client = kube::Client::new(server, "ci");
     let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
     let leadership = Leadership::acquired(crate::cluster::lease::leadership::boottime());
-    let world = World::new(WatchedNamespaces::All).0;
-    let (writes, member) = (Writes::new(clients, world.clone(), Metrics::new(), leadership), member());
+    let cluster = ClusterState::new(WatchedNamespaces::All).0;
+    let (writes, member) = (Writes::new(clients, cluster.clone(), Metrics::new(), leadership), member());
     let at_once = || {
         let turns = std::iter::from_fn(|| futures::FutureExt::now_or_never(writes.upkeep_turn(&member)).flatten());
         turns.collect::<Vec<_>>().len()
@@ -82,11 +82,11 @@ async fn upkeep_stands_back_while_many_bindings_go_on_but_never_stops_nor_where_
         "spec": {"poolRef": {"name": "linux"}},
     });
     let claim: PoolClaim = serde_json::from_value(claim).unwrap();
-    world.answered(claim.clone());
+    cluster.answered(claim.clone());
     // What a task may do in one go is bounded.
     tokio::task::yield_now().await;
     assert_eq!(at_once(), 64, "a claim waits for what upkeep brings");
-    world.answered_gone::<PoolClaim>(&ObjectKey::of(&claim), "c");
+    cluster.answered_gone::<PoolClaim>(&ObjectKey::of(&claim), "c");
     assert_eq!(at_once(), 4);
     tokio::task::yield_now().await;
     drop(bindings);

@@ -79,7 +79,7 @@ async fn swap(controller: &ClaimController, claim: &PoolClaim, member: Arc<PoolM
             SwapStep::Dropped | SwapStep::Look => {
                 debug!(member = %key, claim = %claim.name_any(), "not this member");
                 let version = seen.metadata.resource_version.clone().unwrap_or_default();
-                controller.common.world.with(|state| state.parked.insert(member_uid, version));
+                controller.common.cluster.with(|state| state.parked.insert(member_uid, version));
                 return None;
             }
         }
@@ -110,7 +110,7 @@ async fn write_bound(controller: &ClaimController, claim: Arc<PoolClaim>, member
     let mut seen = claim;
     let mut looks = Backoff::new();
     while looks.failures() < MOST_LOOKS {
-        let rules = controller.common.world.with(|state| convert::term_rules(state, &convert::pool_of(member)));
+        let rules = controller.common.cluster.with(|state| convert::term_rules(state, &convert::pool_of(member)));
         let answer = match controller
             .common
             .writes
@@ -126,7 +126,7 @@ async fn write_bound(controller: &ClaimController, claim: Arc<PoolClaim>, member
         match after_bind(answer) {
             BindStep::Done => return,
             BindStep::ClaimGone => {
-                controller.common.world.answered_gone::<PoolClaim>(&key, &claim_uid);
+                controller.common.cluster.answered_gone::<PoolClaim>(&key, &claim_uid);
                 return;
             }
             BindStep::Look => {}
@@ -134,7 +134,7 @@ async fn write_bound(controller: &ClaimController, claim: Arc<PoolClaim>, member
         pause(&mut looks).await;
         let found = controller.common.writes.get::<PoolClaim>(&key).await;
         let evidence = Evidence::from_get(&claim_uid, convert::found(&found, convert::claim_view));
-        let decided = controller.common.world.with(|state| {
+        let decided = controller.common.cluster.with(|state| {
             let others: Vec<_> = state
                 .members_claimed_by(&claim_uid)
                 .filter(|other| convert::uid(other.as_ref()) != convert::uid(member.as_ref()))
@@ -154,7 +154,7 @@ async fn write_bound(controller: &ClaimController, claim: Arc<PoolClaim>, member
 
 fn bound(controller: &ClaimController, claim: &PoolClaim, member: &PoolMember) {
     let key = ObjectKey::of(claim);
-    let took = controller.common.world.with(|state| state.claims.seen_for(&key));
+    let took = controller.common.cluster.with(|state| state.claims.seen_for(&key));
     if let Some(took) = took {
         let pool = convert::pool_of(member);
         controller.common.metrics.claim_bound(&pool.namespace, &pool.name, took);

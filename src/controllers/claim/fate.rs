@@ -19,7 +19,7 @@ use crate::state::ObjectKey;
 
 /// What follows for a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum FateOutcome {
     /// Its end was decided at this moment.
     Ends(Timestamp),
     /// It goes on.
@@ -34,29 +34,30 @@ pub enum Held {
 const PROOF_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
 /// Decides what becomes of a claimed member, and does what the table says.
-pub async fn decide(controller: &ClaimController, member: &Arc<PoolMember>) -> Result<Held, Failure> {
+pub async fn decide(controller: &ClaimController, member: &Arc<PoolMember>) -> Result<FateOutcome, Failure> {
     let uid = convert::uid(member.as_ref());
     if let Some(since) = controller.machines.with(&uid, |record| record.ending_since) {
-        return Ok(Held::Ends(since));
+        return Ok(FateOutcome::Ends(since));
     }
-    let Some(reference) = convert::status(member).claim_ref else { return Ok(Held::Lives) };
+    let Some(reference) = convert::status(member).claim_ref else { return Ok(FateOutcome::Lives) };
     let claim_key = ObjectKey::new(reference.namespace.clone(), reference.name.clone());
-    let (in_hand, cached) = controller.common.world.with(|state| {
-        let in_hand = state.claims_in_hand.contains(&reference.uid) || state.claims_being_told.contains(&reference.uid);
+    let (in_hand, cached) = controller.common.cluster.with(|state| {
+        let in_hand =
+            state.claims_reserved.contains(&reference.uid) || state.claims_being_updated.contains(&reference.uid);
         (in_hand, convert::claim_evidence(state, &claim_key, &reference.uid))
     });
     if in_hand {
         // It is let go in a moment, and then this member is woken.
-        return Ok(Held::Later(None));
+        return Ok(FateOutcome::Later(None));
     }
-    if !controller.common.world.watches(&claim_key.namespace) {
+    if !controller.common.cluster.watches(&claim_key.namespace) {
         return Ok(unwatched(controller, member, &claim_key));
     }
     let first = judge(controller, member, &reference.uid, &cached);
     if first == Fate::FinishBinding
         && let Some(later) = secret::held_until(controller, &reference.uid, Timestamp::now())
     {
-        return Ok(Held::Later(Some(later)));
+        return Ok(FateOutcome::Later(Some(later)));
     }
     let (decided, live) = if first == Fate::ConfirmFirst || needs_claim(first) {
         let found = controller.common.writes.get::<PoolClaim>(&claim_key).await;
@@ -69,12 +70,12 @@ pub async fn decide(controller: &ClaimController, member: &Arc<PoolMember>) -> R
 }
 
 /// Nobody would see the claim end, so nothing is proved of it and the member stays. The pool says so.
-fn unwatched(controller: &ClaimController, member: &PoolMember, claim: &ObjectKey) -> Held {
+fn unwatched(controller: &ClaimController, member: &PoolMember, claim: &ObjectKey) -> FateOutcome {
     let uid = convert::uid(member);
     if controller.machines.with(&uid, |record| !std::mem::replace(&mut record.unwatched_told, true)) {
         warn!(member = %ObjectKey::of(member), %claim, "held by a claim in a namespace that is not watched: kept as it is");
     }
-    Held::Lives
+    FateOutcome::Lives
 }
 
 /// These write the claim, so they begin from its newest version.
@@ -88,7 +89,7 @@ fn judge(
     claim: &str,
     evidence: &Evidence<ClaimView<String>>,
 ) -> Fate {
-    controller.common.world.with(|state| {
+    controller.common.cluster.with(|state| {
         let this = convert::held_member(member, state);
         let others: Vec<_> = state
             .members_claimed_by(claim)
@@ -104,40 +105,44 @@ async fn act(
     member: &Arc<PoolMember>,
     decided: Fate,
     claim: Found<Arc<PoolClaim>>,
-) -> Result<Held, Failure> {
+) -> Result<FateOutcome, Failure> {
     match (decided, claim) {
-        (Fate::Stays, _) => Ok(Held::Lives),
+        (Fate::Stays, _) => Ok(FateOutcome::Lives),
         (Fate::Waits | Fate::ConfirmFirst, Found::Unproved) => {
-            Ok(Held::Later(Timestamp::now().checked_add(PROOF_PAUSE).ok()))
+            Ok(FateOutcome::Later(Timestamp::now().checked_add(PROOF_PAUSE).ok()))
         }
-        (Fate::Waits | Fate::ConfirmFirst, _) => Ok(Held::Later(None)),
+        (Fate::Waits | Fate::ConfirmFirst, _) => Ok(FateOutcome::Later(None)),
         (Fate::FinishBinding, Found::Object(claim)) => {
             info!(claim = %ObjectKey::of(claim.as_ref()), member = %ObjectKey::of(member.as_ref()), "finishes a binding that was begun before");
             match bind::finish(controller, claim, member).await {
-                Finished::Judged => Ok(Held::Changed),
-                Finished::Later(moment) => Ok(Held::Later(Some(moment))),
+                Finished::Judged => Ok(FateOutcome::Changed),
+                Finished::Later(moment) => Ok(FateOutcome::Later(Some(moment))),
             }
         }
         (Fate::ClaimLost, Found::Object(claim)) => {
             lose(controller, &claim).await?;
-            Ok(Held::Changed)
+            Ok(FateOutcome::Changed)
         }
-        (Fate::FinishBinding | Fate::ClaimLost, _) => Ok(Held::Later(Timestamp::now().checked_add(PROOF_PAUSE).ok())),
+        (Fate::FinishBinding | Fate::ClaimLost, _) => {
+            Ok(FateOutcome::Later(Timestamp::now().checked_add(PROOF_PAUSE).ok()))
+        }
         // Its key may have been in a Secret that somebody has seen: nobody else gets the machine.
         (Fate::GivenBack, Found::Object(claim)) if has_shown_key(member, &claim) => {
             controller.common.writes.delete_member(member).await?;
-            Ok(Held::Changed)
+            Ok(FateOutcome::Changed)
         }
         (Fate::GivenBack, _) => {
             give_back(controller, member).await?;
-            Ok(Held::Changed)
+            Ok(FateOutcome::Changed)
         }
         // It goes once it is let go, which wakes it.
-        (Fate::Terminated, _) if member.spec.hold && !convert::deleting(member.as_ref()) => Ok(Held::Later(None)),
-        (Fate::Terminated, _) if convert::deleting(member.as_ref()) => Ok(Held::Ends(Timestamp::now())),
+        (Fate::Terminated, _) if member.spec.hold && !convert::deleting(member.as_ref()) => {
+            Ok(FateOutcome::Later(None))
+        }
+        (Fate::Terminated, _) if convert::deleting(member.as_ref()) => Ok(FateOutcome::Ends(Timestamp::now())),
         (Fate::Terminated, _) => {
             controller.common.writes.delete_member(member).await?;
-            Ok(Held::Changed)
+            Ok(FateOutcome::Changed)
         }
     }
 }

@@ -28,22 +28,22 @@ const MOST_LOOKS: usize = 8;
 
 /// One look at the claim of this name.
 pub async fn reconcile(controller: ClaimController, key: ObjectKey) -> Outcome {
-    let Some(claim) = controller.common.world.with(|state| free(state, &key)) else { return Ok(None) };
+    let Some(claim) = controller.common.cluster.with(|state| unreserved(state, &key)) else { return Ok(None) };
     match phase(&claim) {
         ClaimPhase::Pending => Ok(None),
         ClaimPhase::Bound if is_lost(&controller, &claim).await? => {
             fate::lose(&controller, &claim).await?;
             Ok(None)
         }
-        ClaimPhase::Bound => keep_term(&controller, claim).await,
+        ClaimPhase::Bound => enforce_lifetime(&controller, claim).await,
         ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed => end_record(&controller, claim).await,
     }
 }
 
 /// The claim, unless the binder has it in hand.
-fn free(state: &State, key: &ObjectKey) -> Option<Arc<PoolClaim>> {
+fn unreserved(state: &State, key: &ObjectKey) -> Option<Arc<PoolClaim>> {
     let claim = state.claims.get(key)?;
-    let in_hand = state.claims_in_hand.contains(&convert::uid(claim.as_ref()));
+    let in_hand = state.claims_reserved.contains(&convert::uid(claim.as_ref()));
     (state.knows(&key.namespace) && !in_hand).then(|| claim.clone())
 }
 
@@ -55,12 +55,12 @@ fn phase(claim: &PoolClaim) -> ClaimPhase {
 async fn is_lost(controller: &ClaimController, claim: &PoolClaim) -> Result<bool, Failure> {
     let Some(reference) = claim.status.as_ref().and_then(|status| status.member_ref.clone()) else { return Ok(false) };
     let member_key = ObjectKey::new(reference.namespace.clone(), reference.name.clone());
-    if !controller.common.world.watches(&member_key.namespace) {
+    if !controller.common.cluster.watches(&member_key.namespace) {
         // Nothing can be proved there.
         return Ok(false);
     }
     let view = convert::claim_view(claim);
-    let cached = controller.common.world.with(|state| {
+    let cached = controller.common.cluster.with(|state| {
         if state.members.saw_deleted(&reference.uid) {
             return Evidence::gone();
         }
@@ -81,7 +81,7 @@ async fn is_lost(controller: &ClaimController, claim: &PoolClaim) -> Result<bool
 
 /// What the pool of a claim that was bound once says of its time.
 fn rules(controller: &ClaimController, claim: &PoolClaim) -> TermRules {
-    controller.common.world.with(|state| {
+    controller.common.cluster.with(|state| {
         let reference = claim.status.as_ref().and_then(|status| status.member_ref.as_ref());
         let member = reference.map(|member| ObjectKey::new(member.namespace.clone(), member.name.clone()));
         let member = member.and_then(|member| state.members.get(&member));
@@ -93,7 +93,7 @@ fn rules(controller: &ClaimController, claim: &PoolClaim) -> TermRules {
 
 /// Renews, flags and ends a Bound claim when it is time. Each write is on the version that was judged: a renewal that
 /// came in between is seen, and judged again.
-async fn keep_term(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outcome {
+async fn enforce_lifetime(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outcome {
     let mut seen = claim;
     for _ in 0..MOST_LOOKS {
         let Some(bound) = BoundClaim::of(&seen) else { return Ok(None) };
@@ -112,7 +112,7 @@ async fn keep_term(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outco
         };
         match controller.common.writes.update_status_when_idle(&write).await? {
             Written::Written(written) => {
-                told(controller, &written, due);
+                report(controller, &written, due);
                 seen = written;
             }
             Written::Changed(newer) => seen = newer,
@@ -128,7 +128,7 @@ fn nothing_expires_before(controller: &ClaimController, now: Timestamp) -> Times
     not_before(controller.term.started, gap, controller.expiry.grace)
 }
 
-fn told(controller: &ClaimController, claim: &PoolClaim, due: Due) {
+fn report(controller: &ClaimController, claim: &PoolClaim, due: Due) {
     let key = ObjectKey::of(claim);
     match due {
         Due::Nothing | Due::Seen(_) => {}
@@ -154,7 +154,7 @@ async fn end_record(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outc
         }
         let uid = convert::uid(seen.as_ref());
         // The member's end wakes this one.
-        let has_member = controller.common.world.with(|state| state.members_claimed_by(&uid).next().is_some());
+        let has_member = controller.common.cluster.with(|state| state.members_claimed_by(&uid).next().is_some());
         if has_member || convert::deleting(seen.as_ref()) {
             return Ok(None);
         }

@@ -20,7 +20,7 @@ pub fn wanted(state: &mut State, key: Option<&ObjectKey>, now: Timestamp) -> (Ve
     if from != Some(NamespacesFrom::Selector) {
         return (Vec::new(), None);
     }
-    let others = state.lines.at_pool(key).into_iter().flat_map(PoolQueue::namespaces);
+    let others = state.queues.at_pool(key).into_iter().flat_map(PoolQueue::namespaces);
     let others: Vec<_> =
         others.map(|(namespace, _)| namespace).filter(|name| **name != key.namespace).cloned().collect();
     if others.is_empty() {
@@ -36,7 +36,7 @@ pub async fn read(common: Common, namespace: String) {
     let found = labels(&common.writes.client(), &namespace).await;
     debug!(%namespace, ?found, "labels were read");
     let readable = matches!(found, Read::Labels(_));
-    let (pools, news) = common.world.with(|state| state.namespaces.put(&namespace, found));
+    let (pools, news) = common.cluster.with(|state| state.namespaces.put(&namespace, found));
     if news && !readable {
         warn!(%namespace, "its labels cannot be read, so pools that choose namespaces by them do not serve it");
     }

@@ -45,7 +45,7 @@ pub fn shown(controller: &ClaimController, listing: Option<&Listing>, member: &P
 /// Has every pool's claims looked at once the grace is over.
 pub async fn end_grace(common: Common) {
     tokio::time::sleep(UNLISTED_GRACE).await;
-    let pools: Vec<ObjectKey> = common.world.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
+    let pools: Vec<ObjectKey> = common.cluster.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
     for pool in pools {
         common.wakers.pairing.wake(pool);
     }

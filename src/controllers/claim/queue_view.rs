@@ -20,14 +20,14 @@ pub struct QueueView<'a> {
     /// The pool, if it is there.
     pub pool: Option<&'a Arc<InstancePool>>,
     /// Who waits.
-    pub line: &'a PoolQueue,
+    pub queue: &'a PoolQueue,
 }
 
 impl<'a> QueueView<'a> {
     /// Who waits in this queue; nothing if nobody and nothing is in it.
     pub fn of(state: &'a State, key: &'a QueueKey) -> Option<Self> {
         let pool = key.pool().and_then(|pool| state.pools.get(pool)).filter(|_| state.knows(key.namespace()));
-        Some(Self { state, key, pool, line: state.lines.at(key)? })
+        Some(Self { state, key, pool, queue: state.queues.at(key)? })
     }
 
     /// The pool, if it serves anybody at all.
@@ -47,9 +47,9 @@ impl<'a> QueueView<'a> {
     pub fn order(&self, now: Timestamp) -> Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)> + use<'a>> {
         let per_namespace = self.pool.and_then(|pool| pool.spec.claims.per_namespace);
         let mut order = Order::new(per_namespace, now);
-        for (namespace, line) in self.line.namespaces() {
+        for (namespace, queue) in self.queue.namespaces() {
             if self.admission(namespace) == Admission::Served {
-                order.add(self.line.held(namespace), line.priorities().clone(), line.turns());
+                order.add(self.queue.held(namespace), queue.priorities().clone(), queue.turns());
             }
         }
         order
@@ -64,12 +64,13 @@ fn admitted(state: &State, of_pool: &str, pool: &InstancePool, namespace: &str) 
 /// How many claims wait for members that are still to be bought: those that the pool serves, that wait when it is empty,
 /// and whose namespace may hold another member.
 pub fn waiting(state: &State, key: &ObjectKey) -> i32 {
-    let (Some(pool), Some(line)) = (state.pools.get(key), state.lines.at_pool(key)) else { return 0 };
+    let (Some(pool), Some(queue)) = (state.pools.get(key), state.queues.at_pool(key)) else { return 0 };
     let rules = &pool.spec.claims;
-    let served = line
+    let served = queue
         .namespaces()
         .filter(|(namespace, _)| admitted(state, &key.namespace, pool, namespace) == Admission::Served);
-    let of_each = served
-        .map(|(namespace, claims)| demand(claims.patient(rules.when_empty), line.held(namespace), rules.per_namespace));
+    let of_each = served.map(|(namespace, claims)| {
+        demand(claims.patient(rules.when_empty), queue.held(namespace), rules.per_namespace)
+    });
     of_each.fold(0, i32::saturating_add)
 }

@@ -48,7 +48,7 @@ enum SecretTrouble {
 
 /// Until when a claim is left alone because its Secret could not be made.
 pub fn held_until(controller: &ClaimController, claim_uid: &str, now: Timestamp) -> Option<Timestamp> {
-    controller.common.world.with(|state| state.secrets_in_the_way.get(claim_uid)?.pending(now)).filter(|at| *at > now)
+    controller.common.cluster.with(|state| state.secret_retries.get(claim_uid)?.pending(now)).filter(|at| *at > now)
 }
 
 /// Sees to the Secret of `claim`, if it asked for one, before it is Bound to `member`.
@@ -57,14 +57,14 @@ pub async fn ensure(controller: &ClaimController, claim: &PoolClaim, member: &Ar
     let uid = convert::uid(claim);
     let trouble = match make(controller, claim, member, &name).await {
         Ok(step) => {
-            controller.common.world.with(|state| state.secrets_in_the_way.remove(&uid));
+            controller.common.cluster.with(|state| state.secret_retries.remove(&uid));
             return step;
         }
         Err(trouble) => trouble,
     };
     let now = Timestamp::now();
-    let (failures, until) = controller.common.world.with(|state| {
-        let backoff = state.secrets_in_the_way.entry(uid).or_default();
+    let (failures, until) = controller.common.cluster.with(|state| {
+        let backoff = state.secret_retries.entry(uid).or_default();
         backoff.failed(RETRIES, now);
         (backoff.failures(), backoff.not_before().unwrap_or(now))
     });
@@ -86,7 +86,7 @@ async fn make(
 ) -> Result<Step, SecretTrouble> {
     let key = ObjectKey::new(claim.namespace().unwrap_or_default(), name);
     // What was in the way is looked at before another try: in steady state nothing is written.
-    let in_the_way = controller.common.world.with(|state| state.secrets_in_the_way.contains_key(&convert::uid(claim)));
+    let in_the_way = controller.common.cluster.with(|state| state.secret_retries.contains_key(&convert::uid(claim)));
     if in_the_way && let Ok(Found::Object(found)) = controller.common.writes.get_secret(&key).await {
         return of_present(controller, claim, member, &key, &found).await;
     }
@@ -138,7 +138,7 @@ async fn compose(
         PrivateKey::File(file) => Some(file),
         PrivateKey::None | PrivateKey::Lost => None,
     };
-    let provider = controller.common.world.with(|state| {
+    let provider = controller.common.cluster.with(|state| {
         let config = state.launch_configs.get(&convert::launch_config_of(member))?;
         Some(controller.clouds.of(&config.spec)?.kind())
     });
@@ -187,7 +187,7 @@ async fn instead(
     match controller.common.writes.get::<PoolMember>(member).await {
         Found::Unproved => Err(SecretTrouble::Untold),
         Found::Object(found) => {
-            let gone = controller.common.world.with(|state| state.machines_gone.contains(uid));
+            let gone = controller.common.cluster.with(|state| state.machines_gone.contains(uid));
             let view = convert::member_view(&found);
             let still = view.uid == uid && view.is_claimed_by(&convert::uid(claim)) && !gone;
             Ok(if still { Step::Bind(found) } else { Step::Ends })

@@ -1,4 +1,4 @@
-//! Telling claims why they wait, or that they failed. Binding others is more urgent.
+//! The status of claims that wait: why they wait, or that they failed. Binding others is more urgent.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,21 +23,21 @@ use crate::controllers::convert;
 use crate::state::cluster_state::State;
 use crate::state::{ObjectKey, QueueKey};
 
-/// Claims that are told at a time why they wait, or that they failed.
-const MOST_TOLD: usize = 8;
-/// How soon those come up that were too many.
-const TOLD_NEXT: SignedDuration = SignedDuration::from_millis(100);
-/// While more pairs than this are being bound, nobody is told anything.
+/// Statuses of waiting claims that are written at a time.
+const MOST_UPDATES: usize = 8;
+/// How soon those follow that were too many.
+const NEXT_UPDATES: SignedDuration = SignedDuration::from_millis(100);
+/// While more pairs than this are being bound, no status of a waiting claim is written.
 const MOST_BINDINGS: usize = 16;
 /// Where more claims than this wait, they are not all judged at every change, but after a pause.
 const FEW: usize = 64;
 /// That pause.
 const JUDGED_NEXT: SignedDuration = SignedDuration::from_millis(250);
-/// Between two tries to tell a claim.
+/// Between two tries to write the status of a claim.
 const RETRIES: Bounds = Bounds { first: Duration::from_millis(200), longest: Duration::from_secs(30) };
 
-/// What a claim is to be told.
-pub struct Message {
+/// A status to be written to a claim.
+pub struct StatusUpdate {
     /// The claim.
     pub claim: Arc<PoolClaim>,
     verdict: UnservedStatus,
@@ -46,10 +46,10 @@ pub struct Message {
     queue: Option<ObjectKey>,
 }
 
-/// What the claims that get no member are to be told.
+/// The statuses of the claims that get no member.
 #[derive(Default)]
-pub struct Told {
-    messages: Vec<Message>,
+pub struct WaitingPlan {
+    updates: Vec<StatusUpdate>,
     look_again_at: Option<Timestamp>,
     judged: bool,
     /// Queues in which claims are to be judged that no pool can serve now.
@@ -63,40 +63,40 @@ pub fn plan<'a>(
     mut order: Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)>>,
     parked: usize,
     now: Timestamp,
-) -> Told {
-    let many = here.line.namespaces().map(|(_, line)| line.count()).sum::<usize>() > FEW;
+) -> WaitingPlan {
+    let many = here.queue.namespaces().map(|(_, queue)| queue.count()).sum::<usize>() > FEW;
     let next = here.state.judged.get(here.key).and_then(|last| last.checked_add(JUDGED_NEXT).ok());
     if let Some(next) = next.filter(|next| many && *next > now) {
-        return Told { look_again_at: Some(next), ..Told::default() };
+        return WaitingPlan { look_again_at: Some(next), ..WaitingPlan::default() };
     }
-    let mut told = Told { judged: true, ..Told::default() };
+    let mut waiting = WaitingPlan { judged: true, ..WaitingPlan::default() };
     if let Some(pool) = here.pool {
         let supply = supply(here, pool);
         let served: Vec<_> = order.by_ref().skip(parked).collect();
         let (all, refusal) = (served.len(), supply.inactive());
         for (index, (_, key)) in served.into_iter().enumerate() {
             match &refusal {
-                Some(refusal) => told.judge(here, key, refusal, &Notice::without_place(refusal.clone()), now),
-                None => told.judge(here, key, &supply.empty(), &supply.notice(index + 1, all, now), now),
+                Some(refusal) => waiting.judge(here, key, refusal, &Notice::without_place(refusal.clone()), now),
+                None => waiting.judge(here, key, &supply.empty(), &supply.notice(index + 1, all, now), now),
             }
         }
         let per_namespace = pool.spec.claims.per_namespace.unwrap_or(i32::MAX);
         for (_, key) in order.over_quota() {
-            let held = here.line.held(&key.namespace);
+            let held = here.queue.held(&key.namespace);
             let refusal = refusal.clone();
             let refusal = refusal.unwrap_or_else(|| over_quota(&pool.name_any(), &key.namespace, per_namespace, held));
-            told.judge(here, key, &refusal, &Notice::without_place(refusal.clone()), now);
+            waiting.judge(here, key, &refusal, &Notice::without_place(refusal.clone()), now);
         }
     }
-    for (namespace, line) in here.line.namespaces() {
+    for (namespace, queue) in here.queue.namespaces() {
         if here.admission(namespace) == Admission::Refused {
             let refusal = not_served(here, namespace);
-            for (_, key) in line.turns() {
-                told.judge(here, key, &refusal, &Notice::without_place(refusal.clone()), now);
+            for (_, key) in queue.turns() {
+                waiting.judge(here, key, &refusal, &Notice::without_place(refusal.clone()), now);
             }
         }
     }
-    told
+    waiting
 }
 
 /// Why the claims of a namespace are served by nobody in this queue.
@@ -112,7 +112,7 @@ fn not_served(here: &QueueView<'_>, namespace: &str) -> UnservedReason {
     }
 }
 
-impl Told {
+impl WaitingPlan {
     fn judge(
         &mut self,
         here: &QueueView<'_>,
@@ -123,14 +123,14 @@ impl Told {
     ) {
         let Some(claim) = here.state.claims.get(key) else { return };
         let mut unserved = unserved(here, key, claim, now);
-        if here.state.claims_being_told.contains(&unserved.uid) {
+        if here.state.claims_being_updated.contains(&unserved.uid) {
             return;
         }
         if claim.spec.pool_selector.is_none() || here.pool.is_none() {
-            return self.say(here, claim, &unserved, (refusal, notice), None, now);
+            return self.add_update(here, claim, &unserved, (refusal, notice), None, now);
         }
         // One of the pools that may serve it speaks for them all.
-        let Some(home) = here.state.lines.home(key).and_then(QueueKey::pool) else { return };
+        let Some(home) = here.state.queues.home(key).and_then(QueueKey::pool) else { return };
         let by_default = here.state.pools.get(home).map(|pool| pool.spec.claims.when_empty).unwrap_or_default();
         unserved.when_empty = claim.spec.when_empty.unwrap_or(by_default);
         let fails = unserved.when_empty == WhenEmpty::Fail;
@@ -143,12 +143,12 @@ impl Told {
             }
             return;
         }
-        let pools = here.state.lines.places(key).count();
+        let pools = here.state.queues.places(key).count();
         let said = (&refusal.clone().among(pools), &notice.clone().among(pools, &home.name));
-        self.say(here, claim, &unserved, said, Some(home.clone()), now);
+        self.add_update(here, claim, &unserved, said, Some(home.clone()), now);
     }
 
-    fn say(
+    fn add_update(
         &mut self,
         here: &QueueView<'_>,
         claim: &Arc<PoolClaim>,
@@ -157,21 +157,21 @@ impl Told {
         queue: Option<ObjectKey>,
         now: Timestamp,
     ) {
-        let judgement = judge(unserved, refusal, notice, &here.state.telling, now);
+        let judgement = judge(unserved, refusal, notice, &here.state.waiting_updates, now);
         self.look_again_at = earliest(self.look_again_at, judgement.look_again_at);
         let anew = unserved.said.is_some();
-        let message = judgement.verdict.map(|verdict| Message { claim: claim.clone(), verdict, anew, queue });
-        self.messages.extend(message);
+        let update = judgement.verdict.map(|verdict| StatusUpdate { claim: claim.clone(), verdict, anew, queue });
+        self.updates.extend(update);
     }
 }
 
 /// Whether another pool has a member for the claim now, or may have it when it looks.
 fn may_be_served_elsewhere(here: &QueueView<'_>, claim: &ObjectKey) -> bool {
-    let others = here.state.lines.places(claim).map(|(queue, _)| queue).filter(|queue| *queue != here.key);
+    let others = here.state.queues.places(claim).map(|(queue, _)| queue).filter(|queue| *queue != here.key);
     others.filter_map(|key| QueueView::of(here.state, key)).any(|there| {
         let quota = there.pool.and_then(|pool| pool.spec.claims.per_namespace);
-        let room = quota.is_none_or(|most| there.line.held(&claim.namespace) < most);
-        there.serving().is_some() && room && there.line.ready() > 0
+        let room = quota.is_none_or(|most| there.queue.held(&claim.namespace) < most);
+        there.serving().is_some() && room && there.queue.ready() > 0
     })
 }
 
@@ -214,71 +214,76 @@ fn supply(here: &QueueView<'_>, pool: &bullpen_api::InstancePool) -> Supply {
         state: pool.spec.state,
         deleting: convert::deleting(pool),
         target: pool.spec.target_size,
-        ready: count(here.line.ready()),
-        warming: count(here.line.warming()),
-        pending: count(here.line.pending()),
-        next_ready_at: here.line.next_ready_at(),
+        ready: count(here.queue.ready()),
+        warming: count(here.queue.warming()),
+        pending: count(here.queue.pending()),
+        next_ready_at: here.queue.next_ready_at(),
         trouble: trouble(pool),
     }
 }
 
-/// The messages to write now, which are in hand from here on, and when to come back for the others: those that could not be
+/// The statuses to write now, which are reserved from here on, and when to come back for the others: those that could not be
 /// written lately, and those that are too many at once.
-pub fn take(state: &mut State, key: &QueueKey, told: Told, now: Timestamp) -> (Vec<Message>, Option<Timestamp>) {
-    state.look_at_lines(told.elsewhere);
-    let mut again = told.look_again_at;
-    if told.judged {
+pub fn reserve_updates(
+    state: &mut State,
+    key: &QueueKey,
+    waiting: WaitingPlan,
+    now: Timestamp,
+) -> (Vec<StatusUpdate>, Option<Timestamp>) {
+    state.wake_queues(waiting.elsewhere);
+    let mut again = waiting.look_again_at;
+    if waiting.judged {
         state.judged.insert(key.clone(), now);
     }
-    let mut room = MOST_TOLD.saturating_sub(state.claims_being_told.len());
-    if state.claims_in_hand.len() > MOST_BINDINGS {
+    let mut room = MOST_UPDATES.saturating_sub(state.claims_being_updated.len());
+    if state.claims_reserved.len() > MOST_BINDINGS {
         room = 0;
     }
-    let mut anew = state.telling.room(now);
+    let mut anew = state.waiting_updates.room(now);
     let mut taken = Vec::new();
-    for message in told.messages {
-        let uid = convert::uid(message.claim.as_ref());
-        let tried = state.claims_to_tell_later.get(&uid).and_then(|tries| tries.pending(now));
+    for update in waiting.updates {
+        let uid = convert::uid(update.claim.as_ref());
+        let tried = state.claim_update_retries.get(&uid).and_then(|tries| tries.pending(now));
         if tried.is_some() {
             again = earliest(again, tried);
             continue;
         }
-        // A verdict that ends a claim is awaited, whatever it was told before.
-        let notice = match &message.verdict {
+        // A verdict that ends a claim is awaited, whatever its status said before.
+        let notice = match &update.verdict {
             UnservedStatus::Waits(notice) => Some(notice),
             UnservedStatus::Failed(_) => None,
         };
-        let again_told = message.anew && notice.is_some();
+        let again_told = update.anew && notice.is_some();
         if room == 0 || (again_told && anew == 0) {
-            again = earliest(again, now.checked_add(TOLD_NEXT).ok());
+            again = earliest(again, now.checked_add(NEXT_UPDATES).ok());
             continue;
         }
         room -= 1;
         if again_told {
             anew -= 1;
         }
-        state.telling.tells(&uid, notice, again_told, now);
-        state.claims_being_told.insert(uid);
-        taken.push(message);
+        state.waiting_updates.tells(&uid, notice, again_told, now);
+        state.claims_being_updated.insert(uid);
+        taken.push(update);
     }
     (taken, again)
 }
 
 /// Writes why a claim waits, or that it failed. A claim that changed meanwhile is judged again.
-pub async fn tell(common: &Common, message: &Message) {
-    let (now, claim, verdict) = (Timestamp::now(), &message.claim, &message.verdict);
+pub async fn update_status(common: &Common, update: &StatusUpdate) {
+    let (now, claim, verdict) = (Timestamp::now(), &update.claim, &update.verdict);
     let uid = convert::uid(claim.as_ref());
     let written = match verdict {
         UnservedStatus::Waits(notice) => claim::status::waiting(claim, notice, now),
         UnservedStatus::Failed(refusal) => {
-            let queue = message.queue.clone();
+            let queue = update.queue.clone();
             let queue = queue.map(|pool| ServedByPool { namespace: pool.namespace.clone(), name: pool.name.clone() });
             claim::status::failed(claim, refusal, queue, now)
         }
     };
     match common.writes.update_status(&written).await {
         Ok(Written::Written(written)) => {
-            common.world.with(|state| state.claims_to_tell_later.remove(&uid));
+            common.cluster.with(|state| state.claim_update_retries.remove(&uid));
             if written.status.as_ref().is_some_and(|status| status.phase == ClaimPhase::Failed) {
                 info!(claim = %ObjectKey::of(claim.as_ref()), ?verdict, "the claim failed");
             }
@@ -286,8 +291,8 @@ pub async fn tell(common: &Common, message: &Message) {
         Ok(Written::Changed(_) | Written::Gone) => {}
         Err(error) => {
             debug!(%error, "a verdict was not written");
-            common.world.with(|state| {
-                state.claims_to_tell_later.entry(uid).or_default().failed(RETRIES, now);
+            common.cluster.with(|state| {
+                state.claim_update_retries.entry(uid).or_default().failed(RETRIES, now);
             });
         }
     }

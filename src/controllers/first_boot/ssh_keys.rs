@@ -14,12 +14,12 @@ use zeroize::Zeroizing;
 
 use crate::cluster::reads::installation_secret::read_or_make;
 use crate::state::key_ring::TRY_AGAIN;
-use crate::state::{ObjectKey, World};
+use crate::state::{ClusterState, ObjectKey};
 
 /// The installation secret: where it is, what is known of it, and whose turn it is to read it.
 #[derive(Clone)]
 pub struct SshKeys {
-    world: World,
+    cluster: ClusterState,
     client: Client,
     place: ObjectKey,
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -32,13 +32,13 @@ impl fmt::Debug for SshKeys {
 }
 
 impl SshKeys {
-    /// Of the secret at this place. What is known of it is in `world`.
-    pub fn new(world: World, client: Client, place: ObjectKey) -> Self {
-        Self { world, client, place, turn: Arc::default() }
+    /// Of the secret at this place. What is known of it is in `cluster`.
+    pub fn new(cluster: ClusterState, client: Client, place: ObjectKey) -> Self {
+        Self { cluster, client, place, turn: Arc::default() }
     }
 
     fn known(&self) -> Option<InstallationSecret> {
-        self.world.with(|state| state.keyring.secret().cloned())
+        self.cluster.with(|state| state.keyring.secret().cloned())
     }
 
     /// The installation secret, read or made if it is not known yet.
@@ -54,7 +54,7 @@ impl SshKeys {
         if let Err(trouble) = &answer {
             warn!(reason = %trouble.reason, message = trouble.message, "there are no SSH keys");
         }
-        self.world.with(|state| state.keyring.take(answer.clone()));
+        self.cluster.with(|state| state.keyring.take(answer.clone()));
         answer
     }
 
@@ -63,7 +63,7 @@ impl SshKeys {
         if !gets_keys(pool) || self.known().is_some() {
             return false;
         }
-        let failed_for = self.world.with(|state| state.keyring.failed_for());
+        let failed_for = self.cluster.with(|state| state.keyring.failed_for());
         if failed_for.is_some_and(|since| since < TRY_AGAIN) && !insist {
             return false;
         }
@@ -75,7 +75,7 @@ impl SshKeys {
         if !gets_keys(pool) || self.known().is_some() {
             return None;
         }
-        let since = self.world.with(|state| state.keyring.failed_for()).unwrap_or_default();
+        let since = self.cluster.with(|state| state.keyring.failed_for()).unwrap_or_default();
         now.checked_add(SignedDuration::try_from(TRY_AGAIN.saturating_sub(since)).ok()?).ok()
     }
 

@@ -30,12 +30,12 @@ pub async fn refresh(common: &Common, ssh_keys: &SshKeys, pool: &InstancePool, i
 async fn refresh_content(common: &Common, pool: &InstancePool, insist: bool) -> bool {
     let Some(source) = &pool.spec.template.user_data_from else { return false };
     let namespace = pool.namespace().unwrap_or_default();
-    let fresh_for = common.world.with(|state| state.contents.fresh_for(&namespace, source)).unwrap_or_default();
+    let fresh_for = common.cluster.with(|state| state.contents.fresh_for(&namespace, source)).unwrap_or_default();
     if !fresh_for.is_zero() && !insist {
         return false;
     }
     let Some(found) = read(&common.writes.client(), &namespace, source).await else { return false };
-    let changed = common.world.with(|state| state.contents.put(&namespace, source, &found));
+    let changed = common.cluster.with(|state| state.contents.put(&namespace, source, &found));
     if changed {
         info!(pool = %ObjectKey::of(pool), "the user data that the template refers to was read, and is new");
         wake_waiting(common, pool);
@@ -45,7 +45,7 @@ async fn refresh_content(common: &Common, pool: &InstancePool, insist: bool) -> 
 
 /// Has the pool looked at, and those of its members that are not bought yet.
 fn wake_waiting(common: &Common, pool: &InstancePool) {
-    let waiting = common.world.with(|state| {
+    let waiting = common.cluster.with(|state| {
         let pending = state.members_of(pool).filter(|member| convert::state(member) == MemberState::Pending);
         pending.map(|member| ObjectKey::of(member.as_ref())).collect::<Vec<_>>()
     });
@@ -63,7 +63,7 @@ pub fn read_again_at(common: &Common, ssh_keys: &SshKeys, pool: &InstancePool, n
 fn read_content_again_at(common: &Common, pool: &InstancePool, now: Timestamp) -> Option<Timestamp> {
     let source = pool.spec.template.user_data_from.as_ref()?;
     let namespace = pool.namespace().unwrap_or_default();
-    let fresh_for = common.world.with(|state| state.contents.fresh_for(&namespace, source));
+    let fresh_for = common.cluster.with(|state| state.contents.fresh_for(&namespace, source));
     // An answer that proved nothing is asked for again with the next pass; without one, soon.
     let again = fresh_for.filter(|left| !left.is_zero()).unwrap_or(READ_AGAIN);
     now.checked_add(SignedDuration::try_from(again).ok()?).ok()

@@ -29,3 +29,6 @@ pub struct LaunchConfigController {
     /// The end of the term, and of the lists of the clouds with it.
     pub shutdown: CancellationToken,
 }
+
+#[cfg(test)]
+mod tests;

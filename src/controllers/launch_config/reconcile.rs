@@ -27,26 +27,26 @@ use crate::state::cluster_state::State;
 
 /// One pass over the launch config of this name.
 pub async fn reconcile(controller: LaunchConfigController, key: ObjectKey) -> Outcome {
-    let Some(config) = controller.common.world.with(|state| state.launch_configs.get(&key).cloned()) else {
+    let Some(config) = controller.common.cluster.with(|state| state.launch_configs.get(&key).cloned()) else {
         controller.common.metrics.launch_config_gone(&key.namespace, &key.name);
         controller.launch_health.forget(&key);
         return Ok(None);
     };
     controller.common.metrics.launch_config_known(&key.namespace, &key.name);
-    if let Err(why) = open(&controller, &config) {
+    if let Err(why) = open_cloud(&controller, &config) {
         return without_provider(&controller, &config, &key, why).await;
     }
-    remember(&controller, &config, &key);
+    restore_from_status(&controller, &config, &key);
     // Before the members are listed, none would seem to need it. Then everything is looked at.
-    if !controller.common.world.with(|state| state.knows(&key.namespace)) {
+    if !controller.common.cluster.with(|state| state.knows(&key.namespace)) {
         return Ok(None);
     }
     keep_finalizer(&controller, &config, &key).await?;
-    say(&controller, &config).await
+    update_status(&controller, &config).await
 }
 
 /// The first time that it is seen, what its status says is taken up: a start of the operator opens nothing.
-fn remember(controller: &LaunchConfigController, config: &LaunchConfig, key: &ObjectKey) {
+fn restore_from_status(controller: &LaunchConfigController, config: &LaunchConfig, key: &ObjectKey) {
     if controller.launch_health.get(key).is_some() {
         return;
     }
@@ -55,13 +55,13 @@ fn remember(controller: &LaunchConfigController, config: &LaunchConfig, key: &Ob
     if let (Some(cloud), Some(until), Some(error)) = (cloud, &status.unavailable_until, &status.last_error)
         && Some(status.observed_generation) == config.metadata.generation
     {
-        cloud.holds().remembered(&place_of(config, ""), until.0, error);
+        cloud.refusals().remembered(&place_of(config, ""), until.0, error);
     }
     // Pools wait for this, so it comes last.
     controller.launch_health.first_seen(key, config, Timestamp::now());
 }
 
-fn open(controller: &LaunchConfigController, config: &LaunchConfig) -> Result<(), NoProvider> {
+fn open_cloud(controller: &LaunchConfigController, config: &LaunchConfig) -> Result<(), NoProvider> {
     let audience = || controller.listeners.clone() as Arc<dyn crate::cloud::Audience>;
     controller.clouds.open(&config.spec, audience, &controller.shutdown).map(drop)
 }
@@ -74,14 +74,14 @@ async fn without_provider(
     key: &ObjectKey,
     why: NoProvider,
 ) -> Outcome {
-    let world = &controller.common.world;
+    let cluster = &controller.common.cluster;
     // Pools buy by none whose health is not known.
     controller.launch_health.forget(key);
-    if convert::deleting(config) && world.with(|state| state.knows(&key.namespace)) {
+    if convert::deleting(config) && cluster.with(|state| state.knows(&key.namespace)) {
         keep_finalizer(controller, config, key).await?;
     }
     // The finalizer may just have made a new version.
-    if let Some(config) = world.with(|state| state.launch_configs.get(key).cloned()) {
+    if let Some(config) = cluster.with(|state| state.launch_configs.get(key).cloned()) {
         let status = no_provider(&config, &why.to_string(), Timestamp::now());
         if config.status.as_ref() != Some(&status) {
             warn!(launch_config = %key, %why, "the launch config has no provider");
@@ -104,17 +104,17 @@ async fn keep_finalizer(
     let (common, finalizer) = (&controller.common, FINALIZER_LAUNCH_CONFIG);
     if !convert::deleting(config) {
         common.writes.ensure_finalizer(config, finalizer).await?;
-    } else if !common.world.with(|state| is_in_use(state, key)) {
+    } else if !common.cluster.with(|state| is_in_use(state, key)) {
         common.writes.remove_finalizer(config, finalizer).await?;
     }
     Ok(())
 }
 
 /// Writes the status if it changed, and says when to come back if it was written a moment ago.
-async fn say(controller: &LaunchConfigController, before: &LaunchConfig) -> Outcome {
+async fn update_status(controller: &LaunchConfigController, before: &LaunchConfig) -> Outcome {
     let key = ObjectKey::of(before);
     // The finalizer may just have made a new version.
-    let config = controller.common.world.with(|state| state.launch_configs.get(&key).cloned());
+    let config = controller.common.cluster.with(|state| state.launch_configs.get(&key).cloned());
     let (Some(config), Some(known)) = (config, controller.launch_health.get(&key)) else { return Ok(None) };
     let Some(cloud) = controller.clouds.of(&config.spec) else { return Ok(None) };
     // Whose credentials these are decides what is done, so it does not wait for a status.
@@ -127,7 +127,7 @@ async fn say(controller: &LaunchConfigController, before: &LaunchConfig) -> Outc
     if let Some(left) = controller.launch_health.status_wait(&key) {
         return Ok(SignedDuration::try_from(left).ok().and_then(|left| Timestamp::now().checked_add(left).ok()));
     }
-    let instances = controller.common.world.with(|state| {
+    let instances = controller.common.cluster.with(|state| {
         let pinned = |(of, member): &(&ObjectKey, &Arc<PoolMember>)| {
             member.spec.placement.launch_config == key.name && of.namespace == key.namespace
         };
@@ -143,7 +143,7 @@ async fn say(controller: &LaunchConfigController, before: &LaunchConfig) -> Outc
         None => return Ok(None),
     };
     let place = place_of(&config, "");
-    let reason = |lack| cloud.holds().reason_of(&place, lack).cloned();
+    let reason = |lack| cloud.refusals().reason_of(&place, lack).cloned();
     let (refused, lack) = (reason(false), reason(true));
     let input = LaunchStatusInput {
         config: &config,
@@ -158,7 +158,7 @@ async fn say(controller: &LaunchConfigController, before: &LaunchConfig) -> Outc
     };
     let now = Timestamp::now();
     let mut status = launch_status(&input, now);
-    say_of_the_account(&mut status, &settled, &sweep, config.metadata.generation, now);
+    set_account_conditions(&mut status, &settled, &sweep, config.metadata.generation, now);
     status.orphans = recorded_orphans(&sweep, controller.sweeps.rules.dry_run);
     write_status(controller, &config, status).await?;
     Ok(None)
@@ -183,7 +183,7 @@ async fn write_status(
 /// What the cloud's word on its account means for all launch configs that share the credentials.
 fn settle_identity(controller: &LaunchConfigController, cloud: &Cloud) -> Settled {
     let seen = cloud.word().map(|word| word.identity);
-    let in_use: Vec<LaunchConfigIdentity> = controller.common.world.with(|state| {
+    let in_use: Vec<LaunchConfigIdentity> = controller.common.cluster.with(|state| {
         let of_provider = state
             .launch_configs
             .iter()
@@ -201,7 +201,7 @@ fn settle_identity(controller: &LaunchConfigController, cloud: &Cloud) -> Settle
 
 /// The account, and what stands still because of it or of a sweep that is too large. A condition that never held is left
 /// out.
-fn say_of_the_account(
+fn set_account_conditions(
     status: &mut LaunchConfigStatus,
     settled: &Settled,
     sweep: &SweepMemory,

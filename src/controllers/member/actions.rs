@@ -28,10 +28,10 @@ use crate::telemetry::labels::{CreateOutcome, FailureClass, ProviderOperation, T
 /// A pool whose watch was silent for this long is read before a machine is bought for it (invariant 5).
 const POOL_FRESHNESS: Duration = Duration::from_secs(10);
 /// How long to leave the API server alone with what it did not take.
-const SAY_AGAIN: SignedDuration = SignedDuration::from_mins(1);
+const STATUS_RETRY: SignedDuration = SignedDuration::from_mins(1);
 
 /// Takes one step.
-pub async fn take(controller: &MemberController, gathered: &Gathered, step: Step) -> Result<(), Failure> {
+pub async fn perform(controller: &MemberController, gathered: &Gathered, step: Step) -> Result<(), Failure> {
     match step {
         Step::Create => create(controller, gathered).await,
         Step::Find => {
@@ -54,14 +54,14 @@ pub async fn take(controller: &MemberController, gathered: &Gathered, step: Step
         Step::RecordWarming => record_warming(controller, gathered).await,
         Step::RecordReady => record_ready(controller, gathered).await,
         Step::RecordErrored(broken) => {
-            let message = words(broken, gathered);
+            let message = failure_message(broken, gathered);
             let never_ready = convert::status(&gathered.member).ready_since.is_none();
             let launch_config = convert::launch_config_of(&gathered.member);
             controller.launch_health.failed(&launch_config, broken.class(), &message, never_ready);
             record_errored(controller, &gathered.member, broken.class(), &message).await
         }
         Step::RecordMachineGone => {
-            controller.common.world.with(|state| state.machines_gone.insert(gathered.uid()));
+            controller.common.cluster.with(|state| state.machines_gone.insert(gathered.uid()));
             Ok(())
         }
         Step::Delete => {
@@ -73,7 +73,7 @@ pub async fn take(controller: &MemberController, gathered: &Gathered, step: Step
             finish(controller, &gathered.member).await?;
             let launch_config = convert::launch_config_of(&gathered.member);
             // Whatever ended makes room in the account.
-            let makes_room = gathered.view.has_instance && gathered.cloud.holds().machine_ended(Timestamp::now());
+            let makes_room = gathered.view.has_instance && gathered.cloud.refusals().machine_ended(Timestamp::now());
             if makes_room {
                 wake_buyers(controller, gathered);
             }
@@ -138,19 +138,19 @@ async fn create(controller: &MemberController, gathered: &Gathered) -> Result<()
 /// Whether the launch config may buy this member now, by its own word and by what its cloud refuses.
 fn may_be_bought(controller: &MemberController, gathered: &Gathered) -> bool {
     let key = convert::launch_config_of(&gathered.member);
-    let config = controller.common.world.with(|state| state.launch_configs.get(&key).cloned());
+    let config = controller.common.cluster.with(|state| state.launch_configs.get(&key).cloned());
     let Some(config) = config.filter(|config| !config.spec.paused) else { return false };
     // One that changed while this waited for its turn has other bytes to send: it is gathered anew.
     if config.metadata.generation != gathered.launch_config.metadata.generation {
         return false;
     }
-    let gate = gathered.cloud.holds().begin(&gathered.place(), &gathered.uid(), Timestamp::now());
+    let gate = gathered.cloud.refusals().begin(&gathered.place(), &gathered.uid(), Timestamp::now());
     matches!(gate, Gate::Open | Gate::Probe)
 }
 
 /// The member's create has its answer: if others waited for it, they look anew.
 fn probe_ended(controller: &MemberController, gathered: &Gathered, accepted: bool) {
-    let changed = gathered.cloud.holds().ended(&gathered.place(), &gathered.uid(), accepted);
+    let changed = gathered.cloud.refusals().ended(&gathered.place(), &gathered.uid(), accepted);
     if changed {
         wake_buyers(controller, gathered);
     }
@@ -183,7 +183,7 @@ async fn refused(
     });
     let lacks = matches!(error, ProviderError::Capacity { .. });
     controller.launch_health.failed(launch_config, error.class(), error.message(), lacks);
-    let changed = gathered.cloud.holds().refused(&gathered.place(), error, began, now);
+    let changed = gathered.cloud.refusals().refused(&gathered.place(), error, began, now);
     if changed && let Some(pool) = &gathered.pool {
         let note = format!("launch config {}: {error}", launch_config.name);
         controller.common.events.warn(pool.as_ref(), Reason::CreateRefused, EventAction::Create, note);
@@ -210,17 +210,17 @@ async fn refused(
 async fn pool_is_fresh(controller: &MemberController, gathered: &Gathered) -> Result<bool, Failure> {
     let key = convert::pool_of(&gathered.member);
     let heard = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < POOL_FRESHNESS);
-    let read = controller.common.world.with(|state| state.pools_read.get(&key).copied());
-    if !heard(controller.common.world.pools_last_heard(&key.namespace)) && !heard(read) {
+    let read = controller.common.cluster.with(|state| state.pools_read.get(&key).copied());
+    if !heard(controller.common.cluster.pools_last_heard(&key.namespace)) && !heard(read) {
         match controller.common.writes.get::<InstancePool>(&key).await {
             Found::Object(_) => {
-                controller.common.world.with(|state| state.pools_read.insert(key.clone(), Instant::now()));
+                controller.common.cluster.with(|state| state.pools_read.insert(key.clone(), Instant::now()));
             }
             Found::Missing => return Ok(false),
             Found::Unproved => return Err(Failure::Unproved(key)),
         }
     }
-    Ok(controller.common.world.with(|state| {
+    Ok(controller.common.cluster.with(|state| {
         let pool =
             state.pools.get(&key).filter(|pool| convert::uid(pool.as_ref()) == gathered.member.spec.pool_ref.uid);
         pool.is_some_and(|pool| may_create(state, pool, &gathered.member))
@@ -312,11 +312,11 @@ async fn record_stuck(controller: &MemberController, gathered: &Gathered, stuck:
     warn!(member = %gathered.key(), reason = %stuck.reason(), %message, "a machine's end does not come");
     match write(controller, &member::status::stuck(&gathered.member, stuck, &message, now)).await {
         Ok(()) => {
-            controller.common.events.warn(gathered.member.as_ref(), stuck.reason(), EventAction::Terminate, message)
+            controller.common.events.warn(gathered.member.as_ref(), stuck.reason(), EventAction::Terminate, message);
         }
         Err(failure) => {
             warn!(member = %gathered.key(), %failure, "which could not be written down");
-            let until = now.saturating_add(SAY_AGAIN).unwrap_or(Timestamp::MAX);
+            let until = now.saturating_add(STATUS_RETRY).unwrap_or(Timestamp::MAX);
             controller.machines.with(&uid, |record| record.stuck_unsaid = Some((stuck, until)));
         }
     }
@@ -407,7 +407,7 @@ fn recorded(gathered: &Gathered) -> Option<RecordedMachine> {
     })
 }
 
-fn words(broken: MemberFailure, gathered: &Gathered) -> String {
+fn failure_message(broken: MemberFailure, gathered: &Gathered) -> String {
     match broken {
         MemberFailure::LaunchTimeout => {
             format!(

@@ -25,14 +25,14 @@ static CALLS: Semaphore = Semaphore::const_new(8);
 const RETRIES: Bounds = Bounds { first: Duration::from_secs(1), longest: Duration::from_mins(5) };
 
 /// Begins a tag call if one is due, and says when to come back for one.
-pub fn see_to(controller: &MemberController, gathered: &Gathered, now: Timestamp) -> Option<Timestamp> {
+pub fn tag_if_due(controller: &MemberController, gathered: &Gathered, now: Timestamp) -> Option<Timestamp> {
     if gathered.view.ending_since.is_some()
         || gathered.view.account_confirmed_at.is_none()
         || !gathered.cloud.provider().can_tag()
     {
         return None;
     }
-    let bound = controller.common.world.with(|state| bound_claim(state, &gathered.member))?;
+    let bound = controller.common.cluster.with(|state| bound_claim(state, &gathered.member))?;
     // Before the machine was seen, it may have the tag: a restart is no reason for a call for each.
     let instance = gathered.sighting.instance.as_ref()?;
     let shown = instance.tags.claim.as_deref();

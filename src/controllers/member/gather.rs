@@ -74,7 +74,7 @@ pub fn gather(
     held: bool,
 ) -> Result<Gathered, Failure> {
     let launch_config_key = convert::launch_config_of(&member);
-    let (launch_config, pool, may_create, user_data) = controller.common.world.with(|state| {
+    let (launch_config, pool, may_create, user_data) = controller.common.cluster.with(|state| {
         let pool = live_pool(state, &member);
         let pending = convert::state(&member) == MemberState::Pending;
         let may_create = pending && pool.as_ref().is_some_and(|pool| may_create(state, pool, &member));
@@ -109,7 +109,8 @@ pub fn gather(
     }
     let sighting = sighting(&record, listing.as_deref(), &uid, recorded_id, known_since);
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
-    let gate = cloud.holds().look(&place_of(&launch_config, &member.spec.template_hash), Some(&uid), Timestamp::now());
+    let gate =
+        cloud.refusals().look(&place_of(&launch_config, &member.spec.template_hash), Some(&uid), Timestamp::now());
     // Where nothing may be bought for a while, a member that was not asked for yet makes way for another launch config.
     let open = !launch_config.spec.paused && !matches!(gate, Gate::Closed(_));
     let user_data = user_data.unwrap_or_else(UserData::unread);
@@ -202,7 +203,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::state::World;
+    use crate::state::ClusterState;
     use crate::state::cluster_state::PlannedMember;
 
     fn of<K: serde::de::DeserializeOwned>(object: Value) -> K {
@@ -222,15 +223,15 @@ mod tests {
 
     #[test]
     fn a_member_that_is_written_and_still_planned_counts_once_against_max_size() {
-        let world = World::new(WatchedNamespaces::All).0;
+        let cluster = ClusterState::new(WatchedNamespaces::All).0;
         let pool: InstancePool = of(json!({
             "metadata": {"namespace": "ci", "name": "linux", "uid": "p", "resourceVersion": "1"},
             "spec": {"targetSize": 2, "maxSize": 2, "launchConfigs": [{"name": "sim"}]},
         }));
-        world.watched(&Feed::Everywhere, Event::Apply(pool.clone()));
-        world.answered(member("linux-a"));
-        world.answered(member("linux-b"));
-        world.with(|state| {
+        cluster.watched(&Feed::Everywhere, Event::Apply(pool.clone()));
+        cluster.answered(member("linux-a"));
+        cluster.answered(member("linux-b"));
+        cluster.with(|state| {
             let plan = |name: &str| PlannedMember { name: name.into(), launch_config: "sim".into() };
             state.planned.insert(ObjectKey::of(&pool), vec![plan("linux-a"), plan("linux-b")]);
             assert!(may_create(state, &pool, &member("linux-a")) && may_create(state, &pool, &member("linux-b")));

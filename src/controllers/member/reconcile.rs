@@ -13,7 +13,7 @@ use super::claim_tag;
 use super::gather::{Gathered, gather};
 use super::set_aside;
 use crate::controllers::claim::fate;
-use crate::controllers::claim::fate::Held;
+use crate::controllers::claim::fate::FateOutcome;
 use crate::controllers::convert;
 use crate::controllers::first_boot::user_data;
 use crate::controllers::member::MemberController;
@@ -28,20 +28,20 @@ const MOST_STEPS: usize = 12;
 /// One run over the member of this name: step by step until there is nothing to do but wait.
 pub async fn reconcile(controller: MemberController, key: ObjectKey) -> Outcome {
     for _ in 0..MOST_STEPS {
-        let Some(member) = mine(&controller, &key) else { return Ok(None) };
+        let Some(member) = unreserved(&controller, &key) else { return Ok(None) };
         if set_aside::observe(&controller, &member).await? {
             continue;
         }
         let ending_since = match fate_of(&controller, &member).await? {
-            Held::Ends(since) => Some(since),
-            Held::Lives => None,
-            Held::Changed => continue,
-            Held::Later(moment) => return Ok(moment),
+            FateOutcome::Ends(since) => Some(since),
+            FateOutcome::Lives => None,
+            FateOutcome::Changed => continue,
+            FateOutcome::Later(moment) => return Ok(moment),
         };
-        let held = set_aside::holds(&controller, &member).await;
+        let held = set_aside::hold_applies(&controller, &member).await;
         let gathered = gather(&controller, member, ending_since, held)?;
         let now = Timestamp::now();
-        let tag_at = claim_tag::see_to(&controller, &gathered, now);
+        let tag_at = claim_tag::tag_if_due(&controller, &gathered, now);
         match next_step(&gathered.view, now) {
             Step::Wait(until) => {
                 return Ok(earliest(earliest(until, tag_at), set_aside::look_again(&gathered.member, now)));
@@ -51,7 +51,7 @@ pub async fn reconcile(controller: MemberController, key: ObjectKey) -> Outcome 
                 // What the template refers to may have changed: then the member is of another template by now.
                 None if step == Step::Create && refreshed(&controller, &gathered).await => {}
                 // Boxed, because thousands of runs that only look and wait may be under way at once.
-                None => Box::pin(actions::take(&controller, &gathered, step)).await?,
+                None => Box::pin(actions::perform(&controller, &gathered, step)).await?,
             },
         }
     }
@@ -81,24 +81,24 @@ async fn refreshed(controller: &MemberController, gathered: &Gathered) -> bool {
 }
 
 /// The member, unless somebody else is at it: the binder, or the pass that is still writing it.
-fn mine(controller: &MemberController, key: &ObjectKey) -> Option<Arc<PoolMember>> {
-    controller.common.world.with(|state| {
+fn unreserved(controller: &MemberController, key: &ObjectKey) -> Option<Arc<PoolMember>> {
+    controller.common.cluster.with(|state| {
         let member = state.members.get(key)?;
         let being_written = state
             .planned
             .get(&convert::pool_of(member))
             .is_some_and(|planned| planned.iter().any(|planned| planned.name == key.name));
-        let in_hand = state.members_in_hand.contains(&convert::uid(member.as_ref()));
+        let in_hand = state.members_reserved.contains(&convert::uid(member.as_ref()));
         (state.knows(&key.namespace) && !being_written && !in_hand).then(|| member.clone())
     })
 }
 
 /// Whether the member's end was decided: by its claim's end if it is claimed, else by its deletionTimestamp.
-async fn fate_of(controller: &MemberController, member: &Arc<PoolMember>) -> Result<Held, Failure> {
+async fn fate_of(controller: &MemberController, member: &Arc<PoolMember>) -> Result<FateOutcome, Failure> {
     let since = member.metadata.deletion_timestamp.as_ref().map_or_else(Timestamp::now, |time| time.0);
     match ending(&convert::member_view(member)) {
-        Ending::Terminate => Ok(Held::Ends(since)),
-        Ending::NotAsked if convert::state(member) != MemberState::Claimed => Ok(Held::Lives),
+        Ending::Terminate => Ok(FateOutcome::Ends(since)),
+        Ending::NotAsked if convert::state(member) != MemberState::Claimed => Ok(FateOutcome::Lives),
         Ending::NotAsked | Ending::AskTheTable => Box::pin(fate::decide(&controller.claims, member)).await,
     }
 }

@@ -16,7 +16,7 @@ use crate::state::ObjectKey;
 pub const LOOK_AT_NAMESPACE_EVERY: SignedDuration = SignedDuration::from_secs(5);
 
 /// Whether a person's hold keeps the member. A namespace that ends is stronger: it could never end otherwise.
-pub async fn holds(controller: &MemberController, member: &PoolMember) -> bool {
+pub async fn hold_applies(controller: &MemberController, member: &PoolMember) -> bool {
     if !member.spec.hold {
         return false;
     }

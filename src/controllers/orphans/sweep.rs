@@ -57,7 +57,7 @@ async fn sweep(
         .collect()
         .await;
     let ids: BTreeSet<String> = orphans.keys().cloned().collect();
-    let configs = controller.common.world.with(|state| of_provider(state, &controller.clouds, provider));
+    let configs = controller.common.cluster.with(|state| of_provider(state, &controller.clouds, provider));
     let said: Vec<_> = configs.iter().filter_map(|config| config.annotations().get(ANNOTATION_CONFIRM_SWEEP)).collect();
     let verdict = judge(&ids, fleet, said.iter().map(|text| text.as_str()));
     note(controller, (cloud, memory), &configs, &verdict, &ids);
@@ -79,7 +79,7 @@ fn look(
     let watched = &controller.sweeps.rules.watched;
     let mut unlabelled = BTreeSet::new();
     let mut fleet = 0;
-    let suspects = controller.common.world.with(|state| {
+    let suspects = controller.common.cluster.with(|state| {
         let configs = of_provider(state, &controller.clouds, provider);
         let mine = |config: &Arc<LaunchConfig>| {
             config.status.as_ref().and_then(|status| status.identity.as_ref()) == Some(&word.identity)

@@ -18,7 +18,7 @@ use crate::state::cluster_state::State;
 /// Learns whether the namespace of a pool that is being deleted ends as well. A pool that nobody's claims keep goes by
 /// itself, so nothing is asked for it.
 pub async fn look_at_namespace(controller: &PoolController, key: &ObjectKey, pool: &InstancePool) {
-    let held = controller.common.world.with(|state| keys(state, pool).next().is_some());
+    let held = controller.common.cluster.with(|state| keys(state, pool).next().is_some());
     if !convert::deleting(pool) || !held {
         return;
     }
@@ -44,7 +44,7 @@ pub fn of(controller: &PoolController, key: &ObjectKey, pool: &InstancePool) -> 
     if !emptying {
         return Holders::default();
     }
-    let claims = controller.common.world.with(|state| keys(state, pool).map(|key| key.to_string()).collect());
+    let claims = controller.common.cluster.with(|state| keys(state, pool).map(|key| key.to_string()).collect());
     let namespace_ends = controller.memories.of(key, &convert::uid(pool), |memory| memory.namespace_terminating);
     Holders { claims, namespace_ends }
 }
@@ -60,7 +60,7 @@ pub fn tell(controller: &PoolController, key: &ObjectKey, pool: &InstancePool, n
     if !first || waits_for_claims(pool) {
         return;
     }
-    let claims: Vec<Arc<PoolClaim>> = controller.common.world.with(|state| {
+    let claims: Vec<Arc<PoolClaim>> = controller.common.cluster.with(|state| {
         let held = keys(state, pool).filter_map(|key| state.claims.get(&key).cloned());
         // No Event can be created in a namespace that ends, and its claims end with it.
         held.filter(|claim| !namespace_ends || claim.metadata.namespace.as_ref() != Some(&key.namespace)).collect()

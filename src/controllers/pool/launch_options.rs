@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bullpen_api::{ErrorClass, EventAction, InstancePool, MemberState, PoolMember, Reason};
 use bullpen_plan::launch::breaker::{Phase, Rules};
 use bullpen_plan::launch::placement::LaunchConfigView;
-use bullpen_plan::launch::refusals::{Gate, Hold, Place};
+use bullpen_plan::launch::refusals::{ActiveRefusal, Gate, Place};
 use bullpen_plan::launch::trial::{FAILURES, MemberProof, Trial};
 use bullpen_plan::launch::weights;
 use bullpen_plan::pool::provisioning::{LaunchConfigHealth, Refusal};
@@ -29,7 +29,7 @@ const TAKING_UP: SignedDuration = SignedDuration::from_millis(200);
 
 /// What a pool may buy, and what it says of that.
 #[derive(Debug, Default)]
-pub struct Purchasing {
+pub struct LaunchOptions {
     /// For the placement.
     pub views: Vec<LaunchConfigView>,
     /// For the status.
@@ -55,7 +55,7 @@ pub struct Moment<'a> {
 }
 
 /// Puts it together, and takes in what the members prove by now.
-pub fn purchasing(moment: Moment<'_>, memory: &mut PoolMemory, usable: &[UsableLaunchConfig]) -> Purchasing {
+pub fn launch_options(moment: Moment<'_>, memory: &mut PoolMemory, usable: &[UsableLaunchConfig]) -> LaunchOptions {
     let Moment { controller, state, pool, .. } = moment;
     if !memory.counted.is_empty() || !memory.unrecorded.is_empty() {
         let present: HashSet<_> = state.members_of(pool).filter_map(|member| member.metadata.uid.as_deref()).collect();
@@ -70,14 +70,14 @@ pub fn purchasing(moment: Moment<'_>, memory: &mut PoolMemory, usable: &[UsableL
         }
         kept
     });
-    let mut purchasing = Purchasing::default();
+    let mut launch_options = LaunchOptions::default();
     for config in usable {
-        purchasing.add(moment, memory, config);
+        launch_options.add(moment, memory, config);
     }
-    purchasing
+    launch_options
 }
 
-impl Purchasing {
+impl LaunchOptions {
     fn add(&mut self, moment: Moment<'_>, memory: &mut PoolMemory, config: &UsableLaunchConfig) {
         let Moment { controller, state, pool, waits_until, now } = moment;
         let key = ObjectKey::new(pool.namespace().unwrap_or_default(), config.name.as_str());
@@ -88,7 +88,7 @@ impl Purchasing {
         let allowed = trial.allowance(threshold, now);
         let place = place_of(launch_config, &config.template_hash);
         let cloud = controller.clouds.of(&launch_config.spec);
-        let gate = cloud.as_ref().map_or(Gate::Open, |cloud| cloud.holds().look(&place, None, now));
+        let gate = cloud.as_ref().map_or(Gate::Open, |cloud| cloud.refusals().look(&place, None, now));
         // What its status remembers of refusals is taken up in a moment.
         let unseen = controller.launch_health.get(&key).is_none().then(|| now.checked_add(TAKING_UP).unwrap_or(now));
         let limited = cloud.as_ref().and_then(|cloud| cloud.held_until(ProviderOperation::Create, now));
@@ -123,7 +123,7 @@ impl Purchasing {
             breaker_open: opened,
             paused: config.paused,
             refusal: refusal(cloud.as_deref(), &place),
-            lack: cloud.and_then(|cloud| cloud.holds().reason_of(&place, true).map(refused)),
+            lack: cloud.and_then(|cloud| cloud.refusals().reason_of(&place, true).map(refused)),
         });
     }
 
@@ -241,13 +241,13 @@ fn caps(state: &State, pool: &InstancePool, config: &UsableLaunchConfig) -> Opti
     [left_in_pool, left_in_all].into_iter().flatten().min()
 }
 
-fn refused(hold: &Hold) -> Refusal {
-    Refusal { class: hold.cause.class(), message: hold.error.message.clone(), until: hold.until }
+fn refused(refusal: &ActiveRefusal) -> Refusal {
+    Refusal { class: refusal.cause.class(), message: refusal.error.message.clone(), until: refusal.until }
 }
 
 fn refusal(cloud: Option<&Cloud>, place: &Place) -> Option<Refusal> {
     let cloud = cloud?;
-    let held = cloud.holds().reason_of(place, false).map(refused);
+    let held = cloud.refusals().reason_of(place, false).map(refused);
     let limited = || {
         let message = "the cloud says that there are too many create calls".to_owned();
         let until = cloud.limited_until(ProviderOperation::Create)?;
@@ -272,7 +272,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::state::World;
+    use crate::state::ClusterState;
 
     fn of<K: serde::de::DeserializeOwned>(object: Value) -> K {
         serde_json::from_value(object).unwrap()
@@ -280,13 +280,13 @@ mod tests {
 
     #[test]
     fn members_that_are_being_written_count_once_for_the_share_of_their_launch_config_and_for_its_caps() {
-        let world = World::new(WatchedNamespaces::All).0;
+        let cluster = ClusterState::new(WatchedNamespaces::All).0;
         let pool: InstancePool = of(json!({
             "metadata": {"namespace": "ci", "name": "linux", "uid": "p", "resourceVersion": "1"},
             "spec": {"targetSize": 4, "maxSize": 4, "launchConfigs": [{"name": "sim"}, {"name": "other"}]},
         }));
-        world.watched(&Feed::Everywhere, Event::Apply(pool.clone()));
-        world.answered::<PoolMember>(of(json!({
+        cluster.watched(&Feed::Everywhere, Event::Apply(pool.clone()));
+        cluster.answered::<PoolMember>(of(json!({
             "metadata": {"namespace": "ci", "name": "linux-a", "uid": "a", "resourceVersion": "4"},
             "spec": {
                 "poolRef": {"name": "linux", "uid": "p"},
@@ -304,7 +304,7 @@ mod tests {
             ssh: None,
             paused: false,
         };
-        world.with(|state| {
+        cluster.with(|state| {
             let plan = |name: &str, config: &str| PlannedMember { name: name.into(), launch_config: config.into() };
             let planned = vec![plan("linux-a", "sim"), plan("linux-b", "sim"), plan("linux-c", "other")];
             state.planned.insert(ObjectKey::of(&pool), planned);

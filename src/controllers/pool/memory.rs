@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::backoff::Backoff;
 use crate::state::cluster_state::State;
 use crate::state::lock_order::{Rank, enter};
-use crate::state::{ObjectKey, World};
+use crate::state::{ClusterState, ObjectKey};
 
 /// What is remembered of all pools, under one lock; cheap to clone. Where the state of the cluster is needed in the same
 /// moment, [`with_state`](Self::with_state) takes both locks in their order.
@@ -27,8 +27,8 @@ impl PoolMemories {
     }
 
     /// The same with the state of the cluster, as one moment.
-    pub fn with_state<T>(&self, world: &World, look: impl FnOnce(&mut Memories, &mut State) -> T) -> T {
-        self.with(|memories| world.with(|state| look(memories, state)))
+    pub fn with_state<T>(&self, cluster: &ClusterState, look: impl FnOnce(&mut Memories, &mut State) -> T) -> T {
+        self.with(|memories| cluster.with(|state| look(memories, state)))
     }
 
     /// The same with what is remembered of this incarnation of a pool.
@@ -57,7 +57,7 @@ pub struct PoolMemory {
     /// When the status was last written.
     pub status_written: Option<Instant>,
     /// It is being written.
-    pub saying: bool,
+    pub status_in_flight: bool,
     /// When it is tried again.
     pub statuses: Backoff,
     /// When members are written again, after some were refused.
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn what_ends_after_its_pool_was_made_again_leaves_the_memory_of_the_new_one() {
         let (key, mut memories) = (ObjectKey::new("ns", "ci"), Memories::default());
-        memories.pool(&key, "old").saying = true;
+        memories.pool(&key, "old").status_in_flight = true;
         memories.pool(&key, "new").handled = Some("request".to_owned());
         assert!(memories.known(&key, "old").is_none());
         assert_eq!(memories.known(&key, "new").and_then(|memory| memory.handled.clone()).as_deref(), Some("request"));

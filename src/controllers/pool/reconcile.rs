@@ -24,9 +24,9 @@ use kube::{Resource, ResourceExt};
 use tracing::info;
 
 use super::claim_holders;
-use super::launch_options::{Moment, Purchasing, purchasing};
+use super::launch_options::{LaunchOptions, Moment, launch_options};
 use super::memory::PoolMemory;
-use super::teardown::{end_strays, finish_deletion, forget};
+use super::teardown::{delete_strays, finish_deletion, forget};
 use super::write_back::{Reserved, WRITES_AT_ONCE, write_members, write_status};
 use crate::controllers::convert;
 use crate::controllers::first_boot::user_data;
@@ -54,7 +54,7 @@ struct Pass {
     waiting: i32,
     usable: Vec<UsableLaunchConfig>,
     problems: Vec<LaunchConfigProblem>,
-    purchasing: Purchasing,
+    launch_options: LaunchOptions,
     template_hash: Option<String>,
     /// The request for a pass without delays that this one answers.
     forced: Option<String>,
@@ -68,7 +68,7 @@ struct Pass {
 pub async fn reconcile(controller: PoolController, key: ObjectKey) -> Outcome {
     // Before every cache is whole, members would seem to be missing that are there. Then everything is looked at.
     let Some(pool) =
-        controller.common.world.with(|state| state.knows(&key.namespace).then(|| state.pools.get(&key).cloned()))
+        controller.common.cluster.with(|state| state.knows(&key.namespace).then(|| state.pools.get(&key).cloned()))
     else {
         return Ok(None);
     };
@@ -78,7 +78,7 @@ pub async fn reconcile(controller: PoolController, key: ObjectKey) -> Outcome {
     {
         return Ok(now.checked_add(rest).ok());
     }
-    end_strays(&controller, &key, pool.as_deref()).await?;
+    delete_strays(&controller, &key, pool.as_deref()).await?;
     let Some(pool) = pool else {
         forget(&controller, &key);
         return Ok(None);
@@ -91,14 +91,15 @@ pub async fn reconcile(controller: PoolController, key: ObjectKey) -> Outcome {
     claim_holders::look_at_namespace(&controller, &key, &pool).await;
     let mut pass = plan(&controller, &key, &pool, now);
     if pass.forced.is_some() {
-        fresh_lists(&controller, &key, &pass.usable);
+        request_lists(&controller, &key, &pass.usable);
     }
     let (uid, forced) = (convert::uid(pool.as_ref()), pass.forced.is_some());
     let reserved = Reserved::new(&controller, &key, std::mem::take(&mut pass.creates));
     let writes = controller.writing.spawn(write_members(reserved, uid.clone()));
-    pass.purchasing.tell(&controller, &pool);
+    pass.launch_options.tell(&controller, &pool);
     // A failure is in the status before the member that shows it goes: else a crash would lose it.
-    let said = if is_recorded(&controller, &key, &pass) { None } else { Some(say(&controller, &key, &pass).await) };
+    let said =
+        if is_recorded(&controller, &key, &pass) { None } else { Some(update_status(&controller, &key, &pass).await) };
     let deleted = delete_members(&controller, &key, &pass).await;
     // Whoever asked for a pass is told when all of it is done.
     if forced && writes.await.unwrap_or(false) && deleted.is_ok() {
@@ -106,7 +107,7 @@ pub async fn reconcile(controller: PoolController, key: ObjectKey) -> Outcome {
     }
     let status_due = match said {
         Some(due) => due,
-        None => say(&controller, &key, &pass).await,
+        None => update_status(&controller, &key, &pass).await,
     };
     finish_deletion(&controller, &key).await?;
     deleted?;
@@ -126,7 +127,7 @@ async fn ensure_finalizer(controller: &PoolController, pool: &InstancePool) -> R
 
 /// Plans under one lock, and notes in the same moment what is going to be written, so that no other pass counts less.
 fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, now: Timestamp) -> Pass {
-    controller.memories.with_state(&controller.common.world, |memories, state| {
+    controller.memories.with_state(&controller.common.cluster, |memories, state| {
         let began = Instant::now();
         let (usable, problems) = resolve(
             &pool.spec,
@@ -134,10 +135,10 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             |name| state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), name)).map(Arc::as_ref),
             FINALIZER_LAUNCH_CONFIG,
         );
-        let waits_until = being_taken_in(state, &key.namespace, &problems, now);
+        let waits_until = settling_until(state, &key.namespace, &problems, now);
         let waiting = crate::controllers::claim::queue_view::waiting(state, key);
         let memory = memories.pool(key, &convert::uid(pool.as_ref()));
-        let purchasing = purchasing(Moment { controller, state, pool, waits_until, now }, memory, &usable);
+        let launch_options = launch_options(Moment { controller, state, pool, waits_until, now }, memory, &usable);
         let remembered = memory.replenish.get_or_insert_with(|| Memory {
             rollout: pool.status.as_ref().and_then(Progress::recorded),
             ..Memory::default()
@@ -160,7 +161,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             forced: forced.is_some(),
             members: convert::counted_members(state, pool, &template, now),
             waiting,
-            launch_configs: purchasing.views.clone(),
+            launch_configs: launch_options.views.clone(),
         };
         let plan = replenish(&view, remembered, now);
         *remembered = plan.memory.clone();
@@ -192,7 +193,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             waiting,
             usable,
             problems,
-            purchasing,
+            launch_options,
             template_hash,
             forced,
             deletes,
@@ -219,8 +220,8 @@ fn recycle_before(pool: &InstancePool) -> Option<Timestamp> {
 }
 
 /// Asks the clouds of these launch configs for their machines anew.
-fn fresh_lists(controller: &PoolController, key: &ObjectKey, usable: &[UsableLaunchConfig]) {
-    let clouds: Vec<_> = controller.common.world.with(|state| {
+fn request_lists(controller: &PoolController, key: &ObjectKey, usable: &[UsableLaunchConfig]) {
+    let clouds: Vec<_> = controller.common.cluster.with(|state| {
         let find = |config: &UsableLaunchConfig| {
             state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), config.name.as_str()))
         };
@@ -233,7 +234,7 @@ fn fresh_lists(controller: &PoolController, key: &ObjectKey, usable: &[UsableLau
 }
 
 /// Until when nothing is bought because one of the pool's launch configs is new: it will be usable in a moment.
-fn being_taken_in(
+fn settling_until(
     state: &State,
     namespace: &str,
     problems: &[LaunchConfigProblem],
@@ -307,7 +308,7 @@ async fn delete_members(controller: &PoolController, key: &ObjectKey, pass: &Pas
 
 /// Writes the status if it changed, and says when to come back if it was written a moment ago. Only a failure that has to be
 /// in it is waited for.
-async fn say(controller: &PoolController, key: &ObjectKey, pass: &Pass) -> Option<Timestamp> {
+async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass) -> Option<Timestamp> {
     let now = Timestamp::now();
     let uid = convert::uid(pass.pool.as_ref());
     let (replenished_at, handled) =
@@ -321,7 +322,7 @@ async fn say(controller: &PoolController, key: &ObjectKey, pass: &Pass) -> Optio
         waiting: pass.waiting,
         usable: &pass.usable,
         problems: &pass.problems,
-        provisioning: &pass.purchasing.health,
+        provisioning: &pass.launch_options.health,
         replenished_at,
         template_hash: pass.template_hash.as_deref(),
         handled: handled.as_deref(),
@@ -329,7 +330,7 @@ async fn say(controller: &PoolController, key: &ObjectKey, pass: &Pass) -> Optio
     let mut status = pool_status(&input, now);
     let (attention, stale_claims) = controller
         .common
-        .world
+        .cluster
         .with(|state| (convert::attention(state, &pass.pool), crate::controllers::claim::lifetime::stale(state, key)));
     attention::note(&mut status.conditions, &attention, pass.pool.metadata.generation, now);
     let (namespace, name) = (&key.namespace, &key.name);
@@ -369,7 +370,7 @@ fn status_turn(memory: &mut PoolMemory, unchanged: bool, now: Timestamp) -> Stat
         return StatusTurn::Later(None);
     }
     // The end of the write under way wakes the pool.
-    if memory.saying {
+    if memory.status_in_flight {
         return StatusTurn::Later(None);
     }
     let left = memory.status_written.and_then(|written| STATUS_INTERVAL.checked_sub(written.elapsed()));
@@ -377,6 +378,6 @@ fn status_turn(memory: &mut PoolMemory, unchanged: bool, now: Timestamp) -> Stat
     if let Some(later) = rests_until.max(memory.statuses.pending(now)) {
         return StatusTurn::Later(Some(later));
     }
-    memory.saying = true;
+    memory.status_in_flight = true;
     StatusTurn::Now { awaited: !memory.unrecorded.is_empty() }
 }

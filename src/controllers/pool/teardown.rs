@@ -12,7 +12,7 @@ use crate::state::ObjectKey;
 
 /// A pool that is being deleted goes when it has no member.
 pub async fn finish_deletion(controller: &PoolController, key: &ObjectKey) -> Result<(), Failure> {
-    let empty = controller.common.world.with(|state| {
+    let empty = controller.common.cluster.with(|state| {
         let pool = state.pools.get(key).filter(|pool| convert::deleting(pool.as_ref()))?.clone();
         let planned = state.planned.get(key).is_some_and(|planned| !planned.is_empty());
         let last = state.members_of(&pool).next().is_none() && !planned;
@@ -26,19 +26,19 @@ pub async fn finish_deletion(controller: &PoolController, key: &ObjectKey) -> Re
 
 /// Members whose pool is gone, its finalizer taken off by force, or made again under the same name: unclaimed ones are
 /// ended, on live evidence only.
-pub async fn end_strays(
+pub async fn delete_strays(
     controller: &PoolController,
     key: &ObjectKey,
     live: Option<&InstancePool>,
 ) -> Result<(), Failure> {
     let live_uid = live.map(convert::uid);
-    let strays: Vec<_> = controller.common.world.with(|state| {
+    let strays: Vec<_> = controller.common.cluster.with(|state| {
         let unclaimed = |member: &&Arc<PoolMember>| {
             convert::state(member) != MemberState::Claimed
                 && !convert::deleting(member.as_ref())
                 && !convert::is_quarantined(member)
                 && !member.spec.hold
-                && !state.members_in_hand.contains(&convert::uid(member.as_ref()))
+                && !state.members_reserved.contains(&convert::uid(member.as_ref()))
         };
         state
             .members_of_name(key)
@@ -64,6 +64,6 @@ pub async fn end_strays(
 /// What was remembered of a pool that is gone.
 pub fn forget(controller: &PoolController, key: &ObjectKey) {
     controller.memories.with(|memories| memories.forget_pool(key));
-    controller.common.world.with(|state| state.planned.remove(key));
+    controller.common.cluster.with(|state| state.planned.remove(key));
     controller.common.metrics.pool_gone(&key.namespace, &key.name);
 }

@@ -36,7 +36,7 @@ impl Reserved {
     }
 
     fn settled(&self, name: &str) {
-        self.controller.common.world.with(|state| {
+        self.controller.common.cluster.with(|state| {
             if let Some(planned) = state.planned.get_mut(&self.pool) {
                 planned.retain(|planned| planned.name != name);
             }
@@ -47,7 +47,7 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         let left = |planned: &PlannedMember| self.members.iter().all(|member| member.name_any() != planned.name);
-        self.controller.common.world.with(|state| {
+        self.controller.common.cluster.with(|state| {
             if let Some(planned) = state.planned.get_mut(&self.pool) {
                 planned.retain(left);
             }
@@ -96,22 +96,22 @@ pub async fn write_members(reserved: Reserved, uid: String) -> bool {
     .flatten();
     let written = trouble.is_none();
     if let Some((again, failure)) = trouble {
-        complain(controller, key, &failure, again, began, "members cannot be written");
+        log_failure(controller, key, &failure, again, began, "members cannot be written");
     }
     controller.common.wakers.pools.wake(key.clone());
     written
 }
 
 /// Whether a status is being written, until this is dropped: two writes at a time would only conflict.
-struct Saying<'a> {
+struct StatusWrite<'a> {
     controller: &'a PoolController,
     key: &'a ObjectKey,
     uid: &'a str,
 }
 
-impl Drop for Saying<'_> {
+impl Drop for StatusWrite<'_> {
     fn drop(&mut self) {
-        remember(self.controller, self.key, self.uid, |memory| memory.saying = false);
+        remember(self.controller, self.key, self.uid, |memory| memory.status_in_flight = false);
         self.controller.common.wakers.pools.wake(self.key.clone());
     }
 }
@@ -120,7 +120,7 @@ impl Drop for Saying<'_> {
 /// another pass.
 pub async fn write_status(controller: &PoolController, pool: &InstancePool) -> bool {
     let (key, uid, began) = (ObjectKey::of(pool), convert::uid(pool), Instant::now());
-    let _saying = Saying { controller, key: &key, uid: &uid };
+    let _saying = StatusWrite { controller, key: &key, uid: &uid };
     match controller.common.writes.update_status_when_idle(pool).await {
         Ok(Written::Written(_)) => {
             remember(controller, &key, &uid, |memory| {
@@ -138,7 +138,7 @@ pub async fn write_status(controller: &PoolController, pool: &InstancePool) -> b
                 (memory.statuses.failures(), delay)
             });
             if let Some(again) = again {
-                complain(controller, &key, &failure, again, began, "the status cannot be written");
+                log_failure(controller, &key, &failure, again, began, "the status cannot be written");
             }
             false
         }
@@ -155,7 +155,7 @@ fn remember<T>(
     controller.memories.with(|memories| memories.known(key, uid).map(note))
 }
 
-fn complain(
+fn log_failure(
     controller: &PoolController,
     key: &ObjectKey,
     failure: &Failure,

@@ -1,4 +1,4 @@
-//! The kinds that the world keeps: what of them is dropped, and which indexes a change of each brings up to date.
+//! The kinds that the cluster state keeps: what of them is dropped, and which indexes a change of each brings up to date.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::state::ObjectKey;
 use crate::state::pool_queue;
 use crate::state::store::{Changed, Store};
 
-/// A kind of object that the world keeps.
-pub trait Kept: ResourceExt + Clone + Sized {
+/// A kind of object that the cluster state keeps.
+pub trait StoredKind: ResourceExt + Clone + Sized {
     /// Drops what nothing here reads, since every object is kept in memory.
     fn prune(&mut self);
     /// The store of this kind.
@@ -46,7 +46,7 @@ fn index<K: std::hash::Hash + Eq>(
     }
 }
 
-impl Kept for InstancePool {
+impl StoredKind for InstancePool {
     fn prune(&mut self) {}
     fn store(state: &mut State) -> &mut Store<Self> {
         &mut state.pools
@@ -54,16 +54,16 @@ impl Kept for InstancePool {
     fn reindex(state: &mut State, changed: &Changed<Self>) {
         let key = changed.key.clone();
         if changed.new.is_none() {
-            state.lines.pool_gone(&key);
+            state.queues.pool_gone(&key);
             state.judged.remove(&key.clone().into());
         }
         state.selectors.pool(&key, changed.new.is_some());
         if changed.old.as_deref().map(serving_terms) != changed.new.as_deref().map(serving_terms) {
-            state.line_up_selectors_in(&key.namespace);
+            state.index_selectors_in(&key.namespace);
         }
         let max_priority = |pool: &Arc<Self>| pool.spec.claims.max_priority;
         if changed.old.as_ref().and_then(max_priority) != changed.new.as_ref().and_then(max_priority) {
-            state.line_up_claims_on(&key);
+            state.index_claims_on(&key);
         }
     }
     fn change(changed: Changed<Self>) -> Change {
@@ -71,7 +71,7 @@ impl Kept for InstancePool {
     }
 }
 
-impl Kept for LaunchConfig {
+impl StoredKind for LaunchConfig {
     fn prune(&mut self) {}
     fn store(state: &mut State) -> &mut Store<Self> {
         &mut state.launch_configs
@@ -82,7 +82,7 @@ impl Kept for LaunchConfig {
     }
 }
 
-impl Kept for PoolMember {
+impl StoredKind for PoolMember {
     fn prune(&mut self) {
         drop_metadata(self);
         if let Some(status) = &mut self.status {
@@ -125,19 +125,19 @@ impl Kept for PoolMember {
             state.parked.remove(&uid);
             state.machines_gone.remove(&uid);
         }
-        state.line_up_member(&key);
+        state.index_member(&key);
         let holder = |member: &Arc<Self>| member.status.as_ref().and_then(|status| status.claim_ref.clone());
         let (before, now) = (changed.old.as_ref().and_then(holder), changed.new.as_ref().and_then(holder));
         if before != now {
             for claim in [before, now].into_iter().flatten() {
-                state.line_up_claim(&ObjectKey::new(claim.namespace, claim.name));
+                state.index_claim(&ObjectKey::new(claim.namespace, claim.name));
             }
         }
         if let Some(new) = &changed.new
             && let Some(took) = pool_queue::boot(new)
             && changed.old.as_ref().and_then(|old| pool_queue::boot(old)).is_none()
         {
-            state.lines.booted(&pool(new), took);
+            state.queues.booted(&pool(new), took);
         }
     }
     fn change(changed: Changed<Self>) -> Change {
@@ -145,7 +145,7 @@ impl Kept for PoolMember {
     }
 }
 
-impl Kept for PoolClaim {
+impl StoredKind for PoolClaim {
     fn prune(&mut self) {
         drop_metadata(self);
         if let Some(status) = &mut self.status {
@@ -167,17 +167,17 @@ impl Kept for PoolClaim {
         if changed.new.is_none()
             && let Some(uid) = changed.old.as_ref().and_then(|claim| claim.uid())
         {
-            state.claims_to_tell_later.remove(&uid);
-            state.secrets_in_the_way.remove(&uid);
+            state.claim_update_retries.remove(&uid);
+            state.secret_retries.remove(&uid);
         }
-        state.line_up_claim(&key);
+        state.index_claim(&key);
         let uid = |claim: &Arc<Self>| claim.uid().unwrap_or_default();
         let waits = |claim: &Arc<Self>| claim.status.as_ref().is_none_or(|status| status.phase == ClaimPhase::Pending);
         if let Some(claim) = changed.old.as_ref().filter(|_| !changed.new.as_ref().is_some_and(waits)) {
-            state.telling.forget(&uid(claim));
+            state.waiting_updates.forget(&uid(claim));
         }
         if let (Some(claim), None) | (None, Some(claim)) = (&changed.old, &changed.new) {
-            state.line_up_members_claimed_by(&uid(claim));
+            state.index_members_claimed_by(&uid(claim));
         }
     }
     fn change(changed: Changed<Self>) -> Change {
@@ -186,7 +186,7 @@ impl Kept for PoolClaim {
 }
 
 /// Drops what only costs memory: managed fields are most of an object's size, and nothing here reads them.
-pub(super) fn pruned<K: Kept>(mut object: K) -> K {
+pub(super) fn pruned<K: StoredKind>(mut object: K) -> K {
     object.meta_mut().managed_fields = None;
     if let Some(annotations) = &mut object.meta_mut().annotations {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
-use bullpen_plan::claim::queue::Telling;
+use bullpen_plan::claim::queue::WaitingUpdates;
 use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
 use jiff::Timestamp;
 use kube::runtime::watcher::Event;
@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::cluster_state::claim_index::Selectors;
-use super::cluster_state::indexing::{Kept, pruned};
+use super::cluster_state::indexing::{StoredKind, pruned};
 use super::contents::Contents;
 use super::key::{ObjectKey, QueueKey};
 use super::key_ring::KeyRing;
@@ -28,7 +28,7 @@ use super::pool_queue::PoolQueues;
 use super::store::{Changed, Progress, Store};
 use crate::backoff::Backoff;
 
-/// What changed in the world.
+/// What changed in the cluster state.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// A pool.
@@ -61,17 +61,17 @@ pub struct State {
     /// Claims.
     pub claims: Store<PoolClaim>,
     /// Claims (by uid) that the binder has paired and not yet let go.
-    pub claims_in_hand: HashSet<String>,
+    pub claims_reserved: HashSet<String>,
     /// Claims (by uid) whose status is just being written to say that they wait, or failed. They still wait.
-    pub claims_being_told: HashSet<String>,
+    pub claims_being_updated: HashSet<String>,
     /// Claims (by uid) whose status could not be written lately.
-    pub claims_to_tell_later: HashMap<String, Backoff>,
+    pub claim_update_retries: HashMap<String, Backoff>,
     /// What claims that wait were told lately.
-    pub telling: Telling,
+    pub waiting_updates: WaitingUpdates,
     /// When the claims of each queue were last judged that got no member.
     pub judged: HashMap<QueueKey, Timestamp>,
     /// Members (by uid) that the binder has paired and not yet let go.
-    pub members_in_hand: HashSet<String>,
+    pub members_reserved: HashSet<String>,
     /// Members (by uid) that lost a compare-and-swap, with the version that it was tried with: no candidates while
     /// the store still shows that version.
     pub parked: HashMap<String, String>,
@@ -86,11 +86,11 @@ pub struct State {
     /// The secret that SSH keys are made from.
     pub keyring: KeyRing,
     /// Claims (by uid) whose Secret could not be made lately.
-    pub secrets_in_the_way: HashMap<String, Backoff>,
+    pub secret_retries: HashMap<String, Backoff>,
     /// Labels of namespaces whose claims are on pools that choose by them.
     pub namespaces: NamespaceLabels,
     /// Who waits at each pool, and what there is for them.
-    pub lines: PoolQueues,
+    pub queues: PoolQueues,
     pub(super) given: HashMap<ObjectKey, String>,
     /// The claims with a selector that wait, and what they may choose from.
     selectors: Selectors,
@@ -113,9 +113,9 @@ pub struct PlannedMember {
     pub launch_config: String,
 }
 
-/// The world, shared by all who decide.
+/// The cluster state, shared by all who decide.
 #[derive(Clone, Debug)]
-pub struct World {
+pub struct ClusterState {
     inner: Arc<Inner>,
 }
 
@@ -127,8 +127,8 @@ struct Inner {
     pools_heard: Mutex<HashMap<Feed, Instant>>,
 }
 
-impl World {
-    /// An empty world of these namespaces, and the stream of its changes.
+impl ClusterState {
+    /// An empty cluster state of these namespaces, and the stream of its changes.
     pub fn new(watched: WatchedNamespaces) -> (Self, mpsc::UnboundedReceiver<Change>) {
         let (changes, receiver) = mpsc::unbounded_channel();
         let state = State { watched: watched.clone(), ..State::default() };
@@ -138,10 +138,10 @@ impl World {
 
     /// Looks at one moment, or notes something of this process in it. Nothing slow may happen in `look`.
     pub fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        let _rank = enter(Rank::World);
+        let _rank = enter(Rank::ClusterState);
         let mut state = self.inner.state.lock();
         let seen = look(&mut state);
-        self.tell_lines(&mut state);
+        self.announce_queues(&mut state);
         seen
     }
 
@@ -151,8 +151,8 @@ impl World {
     }
 
     /// Takes in an event of the watch of a feed.
-    pub fn watched<K: Kept>(&self, feed: &Feed, event: Event<K>) {
-        let _rank = enter(Rank::World);
+    pub fn watched<K: StoredKind>(&self, feed: &Feed, event: Event<K>) {
+        let _rank = enter(Rank::ClusterState);
         let mut state = self.inner.state.lock();
         let listed = matches!(event, Event::InitDone);
         let changes = match event {
@@ -171,28 +171,28 @@ impl World {
     }
 
     /// Takes in that the API server does not allow to list a feed.
-    pub fn refused<K: Kept>(&self, feed: &Feed) {
-        let _rank = enter(Rank::World);
+    pub fn refused<K: StoredKind>(&self, feed: &Feed) {
+        let _rank = enter(Rank::ClusterState);
         let mut state = self.inner.state.lock();
         K::store(&mut state).refuse_list(feed);
         self.came_further(&mut state, feed);
     }
 
-    /// Looks whether the world, or the namespace of this feed, has just become whole.
+    /// Looks whether the cluster state, or the namespace of this feed, has just become whole.
     fn came_further(&self, state: &mut State, feed: &Feed) {
         let was_synced = state.synced;
         let became_whole = state.note_progress(feed);
         if state.synced && (became_whole || !was_synced) {
             state.choose_homes_anew();
-            self.tell_lines(state);
+            self.announce_queues(state);
             let _ = self.inner.changes.send(if was_synced { Change::Whole } else { Change::Synced });
         }
     }
 
     /// Takes in the object that the answer of an own write or of an uncached GET showed, and gives it as it is kept here.
-    pub fn answered<K: Kept>(&self, object: K) -> Arc<K> {
+    pub fn answered<K: StoredKind>(&self, object: K) -> Arc<K> {
         let object = Arc::new(pruned(object));
-        let _rank = enter(Rank::World);
+        let _rank = enter(Rank::ClusterState);
         let mut state = self.inner.state.lock();
         let changes = K::store(&mut state).apply(object.clone());
         self.tell(&mut state, changes);
@@ -200,16 +200,16 @@ impl World {
     }
 
     /// Takes in that the object with this uid is gone, by the answer of a write or an uncached GET.
-    pub fn answered_gone<K: Kept>(&self, key: &ObjectKey, uid: &str) {
-        let _rank = enter(Rank::World);
+    pub fn answered_gone<K: StoredKind>(&self, key: &ObjectKey, uid: &str) {
+        let _rank = enter(Rank::ClusterState);
         let mut state = self.inner.state.lock();
         let changes = gone::<K>(&mut state, key, uid);
         self.tell(&mut state, changes);
     }
 
     /// Takes in that a list has this object, although it cannot be read: its last good version stays.
-    pub fn unreadable<K: Kept>(&self, key: &ObjectKey) {
-        let _rank = enter(Rank::World);
+    pub fn unreadable<K: StoredKind>(&self, key: &ObjectKey) {
+        let _rank = enter(Rank::ClusterState);
         K::store(&mut self.inner.state.lock()).keep(key);
     }
 
@@ -227,21 +227,21 @@ impl World {
     /// Sends a beat the way that every change goes.
     pub fn beat(&self) {
         // As every change, under the lock: a lock that is held for ever lets no beat through.
-        let _rank = enter(Rank::World);
+        let _rank = enter(Rank::ClusterState);
         let _state = self.inner.state.lock();
         let _ = self.inner.changes.send(Change::Beat);
     }
 
-    fn tell<K: Kept>(&self, state: &mut State, changes: Vec<Changed<K>>) {
+    fn tell<K: StoredKind>(&self, state: &mut State, changes: Vec<Changed<K>>) {
         for changed in changes {
             K::reindex(state, &changed);
             // Nobody listens any more only while the process ends.
             let _ = self.inner.changes.send(K::change(changed));
         }
-        self.tell_lines(state);
+        self.announce_queues(state);
     }
 
-    fn tell_lines(&self, state: &mut State) {
+    fn announce_queues(&self, state: &mut State) {
         for queue in state.selectors.moved.drain() {
             let _ = self.inner.changes.send(Change::Queue(queue));
         }
@@ -332,7 +332,7 @@ impl State {
 
     /// Whether claims wait for members of the pool of this name.
     pub fn is_waited_for(&self, pool: &ObjectKey) -> bool {
-        self.lines.at_pool(pool).is_some_and(|line| !line.is_idle())
+        self.queues.at_pool(pool).is_some_and(|queue| !queue.is_idle())
     }
 
     /// The claims on the pool of this name.
@@ -347,7 +347,7 @@ pub fn pool_of_claim(claim: &PoolClaim) -> Option<ObjectKey> {
     claim.pool().map(|(namespace, name)| ObjectKey::new(namespace, name))
 }
 
-fn gone<K: Kept>(state: &mut State, key: &ObjectKey, uid: &str) -> Vec<Changed<K>> {
+fn gone<K: StoredKind>(state: &mut State, key: &ObjectKey, uid: &str) -> Vec<Changed<K>> {
     K::store(state).delete(key, uid).into_iter().collect()
 }
 
@@ -381,11 +381,11 @@ mod tests {
 
     #[test]
     fn the_others_of_a_pool_are_counted_as_a_look_at_each_would_count_them() {
-        let (world, _changes) = World::new(WatchedNamespaces::All);
+        let (cluster, _changes) = ClusterState::new(WatchedNamespaces::All);
         let (present, former) = (pool("new"), pool("old"));
         let counts = |name: &str, uid: &str| {
             let member = member(name, uid, 0);
-            world.with(|state| {
+            cluster.with(|state| {
                 let others = |pool: &InstancePool| {
                     let looked =
                         state.members_of(pool).filter(|other| other.metadata.uid != member.metadata.uid).count();
@@ -396,88 +396,88 @@ mod tests {
             })
         };
         assert_eq!(counts("a", "new"), (0, 0));
-        world.answered(member("a", "new", 1));
-        world.answered(member("b", "new", 2));
-        world.answered(member("c", "old", 3));
-        world.answered(member("a", "new", 4));
+        cluster.answered(member("a", "new", 1));
+        cluster.answered(member("b", "new", 2));
+        cluster.answered(member("c", "old", 3));
+        cluster.answered(member("a", "new", 4));
         assert_eq!(counts("a", "new"), (1, 1));
         assert_eq!(counts("c", "old"), (2, 0));
         assert_eq!(counts("not-written-yet", "new"), (2, 1));
-        world.answered_gone::<PoolMember>(&ObjectKey::new("ns", "b"), "b");
-        world.answered_gone::<PoolMember>(&ObjectKey::new("ns", "c"), "c");
+        cluster.answered_gone::<PoolMember>(&ObjectKey::new("ns", "b"), "b");
+        cluster.answered_gone::<PoolMember>(&ObjectKey::new("ns", "c"), "c");
         assert_eq!(counts("a", "new"), (0, 0));
-        assert!(world.with(|state| state.member_counts.len()) == 1);
+        assert!(cluster.with(|state| state.member_counts.len()) == 1);
     }
 
-    fn lists<K: Kept>(world: &World, feed: &Feed) {
-        world.watched::<K>(feed, Event::Init);
-        world.watched::<K>(feed, Event::InitDone);
+    fn lists<K: StoredKind>(cluster: &ClusterState, feed: &Feed) {
+        cluster.watched::<K>(feed, Event::Init);
+        cluster.watched::<K>(feed, Event::InitDone);
     }
 
-    fn lists_all(world: &World, feed: &Feed) {
-        lists::<InstancePool>(world, feed);
-        lists::<LaunchConfig>(world, feed);
-        lists::<PoolMember>(world, feed);
-        lists::<PoolClaim>(world, feed);
+    fn lists_all(cluster: &ClusterState, feed: &Feed) {
+        lists::<InstancePool>(cluster, feed);
+        lists::<LaunchConfig>(cluster, feed);
+        lists::<PoolMember>(cluster, feed);
+        lists::<PoolClaim>(cluster, feed);
     }
 
-    fn of_two() -> (World, mpsc::UnboundedReceiver<Change>, [Feed; 2]) {
-        let (world, changes) = World::new(WatchedNamespaces::of(["a".to_owned(), "b".to_owned()]));
-        (world, changes, ["a", "b"].map(|name| Feed::Namespace(name.into())))
+    fn of_two() -> (ClusterState, mpsc::UnboundedReceiver<Change>, [Feed; 2]) {
+        let (cluster, changes) = ClusterState::new(WatchedNamespaces::of(["a".to_owned(), "b".to_owned()]));
+        (cluster, changes, ["a", "b"].map(|name| Feed::Namespace(name.into())))
     }
 
-    fn knows(world: &World) -> (bool, bool) {
-        world.with(|state| (state.knows("a"), state.knows("b")))
+    fn knows(cluster: &ClusterState) -> (bool, bool) {
+        cluster.with(|state| (state.knows("a"), state.knows("b")))
     }
 
     #[test]
-    fn the_world_is_whole_when_every_kind_was_listed_in_every_namespace() {
-        let (world, mut changes, [a, b]) = of_two();
-        lists_all(&world, &a);
-        lists::<InstancePool>(&world, &b);
-        lists::<LaunchConfig>(&world, &b);
-        lists::<PoolMember>(&world, &b);
-        assert_eq!(knows(&world), (false, false));
+    fn the_state_is_whole_when_every_kind_was_listed_in_every_namespace() {
+        let (cluster, mut changes, [a, b]) = of_two();
+        lists_all(&cluster, &a);
+        lists::<InstancePool>(&cluster, &b);
+        lists::<LaunchConfig>(&cluster, &b);
+        lists::<PoolMember>(&cluster, &b);
+        assert_eq!(knows(&cluster), (false, false));
         assert!(changes.try_recv().is_err());
-        lists::<PoolClaim>(&world, &b);
-        assert_eq!(knows(&world), (true, true));
+        lists::<PoolClaim>(&cluster, &b);
+        assert_eq!(knows(&cluster), (true, true));
         assert!(matches!(changes.try_recv(), Ok(Change::Synced)));
-        lists_all(&world, &b);
+        lists_all(&cluster, &b);
         assert!(changes.try_recv().is_err(), "said once");
-        assert!(world.watches("a") && !world.watches("c") && !world.with(|state| state.knows("c")));
+        assert!(cluster.watches("a") && !cluster.watches("c") && !cluster.with(|state| state.knows("c")));
     }
 
     #[test]
     fn a_namespace_that_may_not_be_listed_keeps_no_other_waiting_and_is_taken_in_when_it_may() {
-        let (world, mut changes, [a, b]) = of_two();
-        lists::<InstancePool>(&world, &b);
-        world.refused::<PoolMember>(&b);
-        assert_eq!(knows(&world), (false, false), "nothing at all was listed whole");
-        lists_all(&world, &a);
-        assert_eq!(knows(&world), (true, false), "without its members, its pools would seem to be empty");
+        let (cluster, mut changes, [a, b]) = of_two();
+        lists::<InstancePool>(&cluster, &b);
+        cluster.refused::<PoolMember>(&b);
+        assert_eq!(knows(&cluster), (false, false), "nothing at all was listed whole");
+        lists_all(&cluster, &a);
+        assert_eq!(knows(&cluster), (true, false), "without its members, its pools would seem to be empty");
         assert!(matches!(changes.try_recv(), Ok(Change::Synced)));
-        lists_all(&world, &b);
-        assert_eq!(knows(&world), (true, true));
+        lists_all(&cluster, &b);
+        assert_eq!(knows(&cluster), (true, true));
         assert!(matches!(changes.try_recv(), Ok(Change::Whole)));
     }
 
     #[test]
     fn what_may_not_be_listed_at_all_is_waited_for() {
-        let (world, _changes) = World::new(WatchedNamespaces::of(["a".to_owned()]));
+        let (cluster, _changes) = ClusterState::new(WatchedNamespaces::of(["a".to_owned()]));
         let a = Feed::Namespace("a".into());
-        world.refused::<PoolMember>(&a);
-        lists::<InstancePool>(&world, &a);
-        assert!(!world.with(|state| state.is_synced()));
-        lists_all(&world, &a);
-        assert!(world.with(|state| state.knows("a")));
+        cluster.refused::<PoolMember>(&a);
+        lists::<InstancePool>(&cluster, &a);
+        assert!(!cluster.with(|state| state.is_synced()));
+        lists_all(&cluster, &a);
+        assert!(cluster.with(|state| state.knows("a")));
     }
 
     #[test]
     fn pools_are_heard_of_by_namespace() {
-        let (world, _changes, [a, b]) = of_two();
-        world.heard_of_pools(&a);
-        assert!(world.pools_last_heard("a").is_some() && world.pools_last_heard("b").is_none());
-        world.heard_of_pools(&b);
-        assert!(world.pools_last_heard("b").is_some());
+        let (cluster, _changes, [a, b]) = of_two();
+        cluster.heard_of_pools(&a);
+        assert!(cluster.pools_last_heard("a").is_some() && cluster.pools_last_heard("b").is_none());
+        cluster.heard_of_pools(&b);
+        assert!(cluster.pools_last_heard("b").is_some());
     }
 }

@@ -16,7 +16,7 @@ use super::key::{ObjectKey, QueueKey};
 /// So many of a pool's last boots say how long the next will take.
 const BOOTS: usize = 16;
 
-/// The lines at all pools.
+/// The queues at all pools.
 #[derive(Debug, Default)]
 pub struct PoolQueues {
     queues: HashMap<QueueKey, PoolQueue>,
@@ -24,10 +24,10 @@ pub struct PoolQueues {
     members: HashMap<ObjectKey, (ObjectKey, Filed)>,
 }
 
-/// The line at one pool, there or not.
+/// The queue at one pool, there or not.
 #[derive(Debug, Default)]
 pub struct PoolQueue {
-    waiting: BTreeMap<String, NamespaceLine>,
+    waiting: BTreeMap<String, NamespaceQueue>,
     ready: BTreeMap<Kind, BTreeMap<ReadyOrder, ObjectKey>>,
     warming: BTreeSet<(Option<Timestamp>, ObjectKey)>,
     pending: BTreeSet<ObjectKey>,
@@ -37,7 +37,7 @@ pub struct PoolQueue {
 
 /// The claims of one namespace that wait for members of a pool.
 #[derive(Debug, Default)]
-pub struct NamespaceLine {
+pub struct NamespaceQueue {
     turns: BTreeMap<Turn, ObjectKey>,
     priorities: BTreeMap<i32, usize>,
     by_when_empty: HashMap<Option<WhenEmpty>, i32>,
@@ -49,7 +49,7 @@ type Kind = Arc<(String, String)>;
 /// `status.warmingStartedAt` and uid.
 type ReadyOrder = (Option<Timestamp>, Arc<str>);
 
-/// A claim as it stands in its line.
+/// A claim as it stands in its queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     turn: Turn,
@@ -79,7 +79,7 @@ pub enum Filed {
     Held(String),
 }
 
-/// Where a claim stands by its own object, with what the world knows of it. Nowhere if it does not wait.
+/// Where a claim stands by its own object, with what the cluster state knows of it. Nowhere if it does not wait.
 pub fn waiting(claim: &PoolClaim, named: bool, arrival: u64, max_priority: Option<i32>) -> Option<Waiting> {
     let status = claim.status.as_ref();
     let view = ClaimView {
@@ -153,10 +153,10 @@ impl PoolQueues {
         }
         let before = self.claims.remove(key).unwrap_or_default();
         for (queue, waiting) in &before {
-            self.change(queue.clone(), |line| line.remove_claim(&key.namespace, waiting));
+            self.change(queue.clone(), |queue| queue.remove_claim(&key.namespace, waiting));
         }
         for (queue, waiting) in &now {
-            self.change(queue.clone(), |line| line.add_claim(key, waiting));
+            self.change(queue.clone(), |queue| queue.add_claim(key, waiting));
         }
         if !now.is_empty() {
             self.claims.insert(key.clone(), now);
@@ -189,20 +189,20 @@ impl PoolQueues {
             self.share(place);
         }
         if let Some((pool, filed)) = self.members.remove(key) {
-            self.change(pool.into(), |line| line.remove_member(key, &filed));
+            self.change(pool.into(), |queue| queue.remove_member(key, &filed));
         }
         if let Some((pool, filed)) = place {
-            self.change(pool.clone().into(), |line| line.add_member(key, &filed));
+            self.change(pool.clone().into(), |queue| queue.add_member(key, &filed));
             self.members.insert(key.clone(), (pool, filed));
         }
     }
 
     /// A pool's members are thousands: they hold its name, and the name of their kind, once for all.
     fn share(&self, (pool, filed): &mut (ObjectKey, Filed)) {
-        let Some((QueueKey::Pool(known), line)) = self.queues.get_key_value(&pool.clone().into()) else { return };
+        let Some((QueueKey::Pool(known), queue)) = self.queues.get_key_value(&pool.clone().into()) else { return };
         *pool = known.clone();
         if let Filed::Ready(kind, _) = filed
-            && let Some((known, _)) = line.ready.get_key_value(kind)
+            && let Some((known, _)) = queue.ready.get_key_value(kind)
         {
             *kind = known.clone();
         }
@@ -219,7 +219,7 @@ impl PoolQueues {
 
     /// The pool is gone, and with it what was known of its boots.
     pub fn pool_gone(&mut self, pool: &ObjectKey) {
-        self.change(pool.clone().into(), |line| line.boots.clear());
+        self.change(pool.clone().into(), |queue| queue.boots.clear());
     }
 
     fn change(&mut self, key: QueueKey, change: impl FnOnce(&mut PoolQueue)) {
@@ -250,12 +250,12 @@ impl PoolQueue {
     }
 
     /// The claims that wait, by namespace.
-    pub fn namespaces(&self) -> impl Iterator<Item = (&String, &NamespaceLine)> {
+    pub fn namespaces(&self) -> impl Iterator<Item = (&String, &NamespaceQueue)> {
         self.waiting.iter()
     }
 
     /// The claims of this namespace that wait.
-    pub fn of_namespace(&self, namespace: &str) -> Option<&NamespaceLine> {
+    pub fn of_namespace(&self, namespace: &str) -> Option<&NamespaceQueue> {
         self.waiting.get(namespace)
     }
 
@@ -309,30 +309,30 @@ impl PoolQueue {
     }
 
     fn add_claim(&mut self, key: &ObjectKey, waiting: &Waiting) {
-        let line = self.waiting.entry(key.namespace.clone()).or_default();
-        line.turns.insert(waiting.turn.clone(), key.clone());
-        *line.priorities.entry(waiting.turn.priority()).or_default() += 1;
+        let queue = self.waiting.entry(key.namespace.clone()).or_default();
+        queue.turns.insert(waiting.turn.clone(), key.clone());
+        *queue.priorities.entry(waiting.turn.priority()).or_default() += 1;
         if waiting.home {
-            *line.by_when_empty.entry(waiting.when_empty).or_default() += 1;
+            *queue.by_when_empty.entry(waiting.when_empty).or_default() += 1;
         }
     }
 
     fn remove_claim(&mut self, namespace: &str, waiting: &Waiting) {
-        let Some(line) = self.waiting.get_mut(namespace) else { return };
-        line.turns.remove(&waiting.turn);
+        let Some(queue) = self.waiting.get_mut(namespace) else { return };
+        queue.turns.remove(&waiting.turn);
         let priority = waiting.turn.priority();
-        if let Some(count) = line.priorities.get_mut(&priority) {
+        if let Some(count) = queue.priorities.get_mut(&priority) {
             *count -= 1;
             if *count == 0 {
-                line.priorities.remove(&priority);
+                queue.priorities.remove(&priority);
             }
         }
         if waiting.home
-            && let Some(count) = line.by_when_empty.get_mut(&waiting.when_empty)
+            && let Some(count) = queue.by_when_empty.get_mut(&waiting.when_empty)
         {
             *count -= 1;
         }
-        if line.turns.is_empty() {
+        if queue.turns.is_empty() {
             self.waiting.remove(namespace);
         }
     }
@@ -372,7 +372,7 @@ impl PoolQueue {
     }
 }
 
-impl NamespaceLine {
+impl NamespaceQueue {
     /// The claims in their order.
     pub fn turns(&self) -> impl Iterator<Item = (&Turn, &ObjectKey)> + use<'_> {
         self.turns.iter()

@@ -5,13 +5,13 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::state::World;
+use crate::state::ClusterState;
 use crate::state::cluster_state::State;
 
 const CLAIMS: usize = 4;
 const MEMBERS: usize = 4;
 
-/// Something that changes the world.
+/// Something that changes the cluster state.
 #[derive(Clone, Debug)]
 enum Deed {
     Claim { number: usize, namespace: bool, phase: usize, deleting: bool, priority: i32 },
@@ -67,24 +67,24 @@ fn meta(key: &ObjectKey, version: usize, deleting: bool) -> serde_json::Value {
     meta
 }
 
-fn apply<K: crate::state::cluster_state::indexing::Kept + serde::de::DeserializeOwned>(
-    world: &World,
+fn apply<K: crate::state::cluster_state::indexing::StoredKind + serde::de::DeserializeOwned>(
+    cluster: &ClusterState,
     object: serde_json::Value,
 ) {
-    world.watched::<K>(&Feed::Everywhere, Event::Apply(serde_json::from_value(object).unwrap()));
+    cluster.watched::<K>(&Feed::Everywhere, Event::Apply(serde_json::from_value(object).unwrap()));
 }
 
-fn act(world: &World, deed: &Deed, version: usize) {
+fn act(cluster: &ClusterState, deed: &Deed, version: usize) {
     match deed {
         Deed::Claim { number, namespace, phase, deleting, priority } => {
             let key = claim_key(*number, *namespace);
             let spec = json!({"poolRef": {"name": "ci", "namespace": "ns"}, "priority": priority});
             let status = json!({"phase": (["Pending", "Bound", "Failed"][*phase])});
             let meta = meta(&key, version, *deleting);
-            apply::<PoolClaim>(world, json!({"metadata": meta, "spec": spec, "status": status}));
+            apply::<PoolClaim>(cluster, json!({"metadata": meta, "spec": spec, "status": status}));
         }
         // By a live 404 whose uid is not remembered: the same object may come again in these deeds.
-        Deed::ClaimGone(number, namespace) => forget::<PoolClaim>(world, &claim_key(*number, *namespace)),
+        Deed::ClaimGone(number, namespace) => forget::<PoolClaim>(cluster, &claim_key(*number, *namespace)),
         Deed::Member { number, state, holder, deleting, cordoned } => {
             let key = member_key(*number);
             let holder = claim_key(*holder, *holder % 2 == 0);
@@ -98,9 +98,9 @@ fn act(world: &World, deed: &Deed, version: usize) {
                 "placement": {"launchConfig": "sim", "generation": 1, "image": "i", "zone": "z"},
             });
             let meta = meta(&key, version, *deleting);
-            apply::<PoolMember>(world, json!({"metadata": meta, "spec": spec, "status": status}));
+            apply::<PoolMember>(cluster, json!({"metadata": meta, "spec": spec, "status": status}));
         }
-        Deed::MemberGone(number) => forget::<PoolMember>(world, &member_key(*number)),
+        Deed::MemberGone(number) => forget::<PoolMember>(cluster, &member_key(*number)),
         Deed::Pool(max_priority) => {
             let mut claims = json!({});
             if let Some(max) = max_priority {
@@ -108,62 +108,62 @@ fn act(world: &World, deed: &Deed, version: usize) {
             }
             let spec = json!({"targetSize": 1, "maxSize": 9, "launchConfigs": [{"name": "sim"}], "claims": claims});
             let meta = meta(&ObjectKey::new("ns", "ci"), version, false);
-            apply::<InstancePool>(world, json!({"metadata": meta, "spec": spec}));
+            apply::<InstancePool>(cluster, json!({"metadata": meta, "spec": spec}));
         }
-        Deed::Taken(claim, member) => world.with(|state| {
+        Deed::Taken(claim, member) => cluster.with(|state| {
             let found = (state.claims.get(&claim_key(*claim, false)), state.members.get(&member_key(*member)));
             if let (Some(claim), Some(member)) = found {
                 let (claim, member) = (claim.clone(), member.clone());
-                state.take_in_hand(&claim, &member);
+                state.reserve(&claim, &member);
             }
         }),
-        Deed::LetGo(claim, member) => world.with(|state| {
+        Deed::LetGo(claim, member) => cluster.with(|state| {
             let (claim, member) = (claim_key(*claim, false), member_key(*member));
-            state.let_go((&claim, &claim.to_string()), (&member, &member.to_string()));
+            state.release((&claim, &claim.to_string()), (&member, &member.to_string()));
         }),
     }
 }
 
 /// A new list does not show the object.
-fn forget<K: crate::state::cluster_state::indexing::Kept>(world: &World, key: &ObjectKey) {
-    world.watched::<K>(&Feed::Everywhere, Event::Init);
-    let others: Vec<_> = world.with(|state| K::store(state).iter().map(|(key, _)| key.clone()).collect());
+fn forget<K: crate::state::cluster_state::indexing::StoredKind>(cluster: &ClusterState, key: &ObjectKey) {
+    cluster.watched::<K>(&Feed::Everywhere, Event::Init);
+    let others: Vec<_> = cluster.with(|state| K::store(state).iter().map(|(key, _)| key.clone()).collect());
     for other in others.into_iter().filter(|other| other != key) {
-        world.unreadable::<K>(&other);
+        cluster.unreadable::<K>(&other);
     }
-    world.watched::<K>(&Feed::Everywhere, Event::InitDone);
+    cluster.watched::<K>(&Feed::Everywhere, Event::InitDone);
 }
 
-/// The lines as they follow from everything that is known, put together anew.
+/// The queues as they follow from everything that is known, put together anew.
 fn anew(state: &State) -> PoolQueues {
-    let mut lines = PoolQueues::default();
+    let mut queues = PoolQueues::default();
     let pool = ObjectKey::new("ns", "ci");
     let max_priority = state.pools.get(&pool).and_then(|pool| pool.spec.claims.max_priority);
     for (key, claim) in state.claims.iter() {
         let uid = claim.uid().unwrap();
         let named = state.members_claimed_by(&uid).next().is_some();
         let waits = waiting(claim, named, state.claims.arrival(key), max_priority);
-        let waits = waits.filter(|_| !state.claims_in_hand.contains(&uid));
-        lines.put_claim(key, waits.map(|waits| (pool.clone().into(), waits)).into_iter().collect());
+        let waits = waits.filter(|_| !state.claims_reserved.contains(&uid));
+        queues.put_claim(key, waits.map(|waits| (pool.clone().into(), waits)).into_iter().collect());
     }
     for (key, member) in state.members.iter() {
-        let given = state.members_in_hand.contains(&member.uid().unwrap()).then(|| "ns".to_owned());
+        let given = state.members_reserved.contains(&member.uid().unwrap()).then(|| "ns".to_owned());
         let holder = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
         let ended = holder
             .is_some_and(|claim| !state.claims.iter().any(|(_, present)| present.uid().as_ref() == Some(&claim.uid)));
-        lines.put_member(key, &pool, filed(member, given.as_ref(), ended));
+        queues.put_member(key, &pool, filed(member, given.as_ref(), ended));
     }
-    lines
+    queues
 }
 
 proptest! {
     #[test]
     fn after_any_changes_the_lines_are_what_the_objects_say(deeds in deeds()) {
-        let (world, _changes) = World::new(WatchedNamespaces::All);
+        let (cluster, _changes) = ClusterState::new(WatchedNamespaces::All);
         for (number, deed) in deeds.iter().enumerate() {
-            act(&world, deed, number + 1);
-            world.with(|state| {
-                let (kept, fresh) = (&state.lines, anew(state));
+            act(&cluster, deed, number + 1);
+            cluster.with(|state| {
+                let (kept, fresh) = (&state.queues, anew(state));
                 prop_assert_eq!(&kept.claims, &fresh.claims, "after {:?}", deed);
                 prop_assert_eq!(&kept.members, &fresh.members, "after {:?}", deed);
                 let pool = ObjectKey::new("ns", "ci");
@@ -174,15 +174,15 @@ proptest! {
     }
 }
 
-/// What a line says, in numbers.
-fn counts(line: Option<&PoolQueue>) -> impl std::fmt::Debug {
-    let Some(line) = line else { return (Vec::new(), [0; 3], [0; 2]) };
-    let claims: Vec<_> = line
+/// What a queue says, in numbers.
+fn counts(queue: Option<&PoolQueue>) -> impl std::fmt::Debug {
+    let Some(queue) = queue else { return (Vec::new(), [0; 3], [0; 2]) };
+    let claims: Vec<_> = queue
         .namespaces()
-        .map(|(name, line)| {
-            let turns: Vec<_> = line.turns().map(|(turn, key)| (turn.uid().to_owned(), key.to_string())).collect();
-            (name.clone(), turns, line.priorities().clone(), line.patient(WhenEmpty::Wait))
+        .map(|(name, queue)| {
+            let turns: Vec<_> = queue.turns().map(|(turn, key)| (turn.uid().to_owned(), key.to_string())).collect();
+            (name.clone(), turns, queue.priorities().clone(), queue.patient(WhenEmpty::Wait))
         })
         .collect();
-    (claims, [line.ready(), line.warming(), line.pending()], [line.held("ns"), line.held("other")])
+    (claims, [queue.ready(), queue.warming(), queue.pending()], [queue.held("ns"), queue.held("other")])
 }

@@ -6,7 +6,7 @@ use bullpen_api::{
 };
 use jiff::Timestamp;
 
-use super::refusals::{Cause, Hold};
+use super::refusals::{ActiveRefusal, Cause};
 use crate::ProviderError;
 
 /// Most errors that a status lists.
@@ -22,9 +22,9 @@ pub struct LaunchStatusInput<'a> {
     /// The account that its members are in, if the credentials belong to another one.
     pub account_changed: Option<&'a LaunchConfigIdentity>,
     /// What of its own is refused: credentials or request.
-    pub refused: Option<&'a Hold>,
+    pub refused: Option<&'a ActiveRefusal>,
     /// What it lacks: quota or capacity.
-    pub lack: Option<&'a Hold>,
+    pub lack: Option<&'a ActiveRefusal>,
     /// Its success rate in percent.
     pub percent: i32,
     /// Members that are pinned to it.

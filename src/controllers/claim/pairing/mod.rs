@@ -1,4 +1,4 @@
-//! The binder: pairs the claims of a pool with its members, and has each pair bound.
+//! Pairs the claims of a queue with members of its pool, and has each pair bound.
 
 use std::cell::LazyCell;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use super::quarantine;
 use super::quarantine::Shown;
 use super::queue_view::QueueView;
 use super::waiting;
-use super::waiting::Message;
+use super::waiting::StatusUpdate;
 use crate::cloud::Listing;
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
@@ -26,7 +26,7 @@ use crate::state::{ObjectKey, QueueKey};
 /// What a pass decided, with the objects that it decided on.
 struct Pass {
     pairs: Vec<(Arc<PoolClaim>, Arc<PoolMember>)>,
-    messages: Vec<Message>,
+    updates: Vec<StatusUpdate>,
     look_again_at: Option<Timestamp>,
     /// Namespaces whose labels are to be read.
     unread: Vec<String>,
@@ -43,11 +43,11 @@ pub fn reconcile(controller: &ClaimController, key: &QueueKey) -> Option<Timesta
             drop(guard);
         });
     }
-    for message in pass.messages {
+    for update in pass.updates {
         let (controller, queue) = (controller.clone(), key.clone());
         tokio::spawn(async move {
-            let guard = PairingGuard::new(&controller, &queue, &message.claim, None);
-            waiting::tell(&controller.common, &message).await;
+            let guard = PairingGuard::new(&controller, &queue, &update.claim, None);
+            waiting::update_status(&controller.common, &update).await;
             drop(guard);
         });
     }
@@ -60,11 +60,11 @@ pub fn reconcile(controller: &ClaimController, key: &QueueKey) -> Option<Timesta
 /// Pairs under the lock, and takes what was paired in hand in the same moment. `None` before every cache is whole: no
 /// verdict is given from half of the truth.
 fn plan(controller: &ClaimController, key: &QueueKey, now: Timestamp) -> Option<Pass> {
-    controller.pool_memories.with_state(&controller.common.world, |memories, state| {
+    controller.pool_memories.with_state(&controller.common.cluster, |memories, state| {
         if !state.is_synced() {
             return None;
         }
-        if state.lines.at(key).is_none_or(PoolQueue::is_idle) {
+        if state.queues.at(key).is_none_or(PoolQueue::is_idle) {
             state.judged.remove(key);
             return None;
         }
@@ -76,15 +76,15 @@ fn plan(controller: &ClaimController, key: &QueueKey, now: Timestamp) -> Option<
             None => Paired { pairs: Vec::new(), parked: 0 },
         };
         let Paired { pairs, parked } = paired;
-        let told = waiting::plan(&here, order, parked, now);
+        let waiting = waiting::plan(&here, order, parked, now);
         for (claim, member) in &pairs {
-            state.take_in_hand(claim, member);
+            state.reserve(claim, member);
             // From here on the reaper counts the member as claimed and may replace it before it is.
             memories.claim_taken(&convert::pool_of(member));
         }
-        let (messages, told_at) = waiting::take(state, key, told, now);
-        let look_again_at = earliest(told_at, read_again_at);
-        Some(Pass { pairs, messages, look_again_at, unread })
+        let (updates, updated_at) = waiting::reserve_updates(state, key, waiting, now);
+        let look_again_at = earliest(updated_at, read_again_at);
+        Some(Pass { pairs, updates, look_again_at, unread })
     })
 }
 
@@ -100,7 +100,7 @@ fn pairs<'a>(
     let (state, pool_uid) = (here.state, convert::uid(pool));
     let template = LazyCell::new(|| convert::current_template(state, pool));
     let mut lists: HashMap<String, Option<Arc<Listing>>> = HashMap::new();
-    let in_order = here.line.in_order(|config, hash| !template.is_outdated_hash(config, hash));
+    let in_order = here.queue.in_order(|config, hash| !template.is_outdated_hash(config, hash));
     let offers = in_order.filter_map(|key| state.members.get(key)).filter_map(|member| {
         let uid = member.metadata.uid.as_deref()?;
         if !claimable(&convert::member_view(member), &pool_uid) || state.machines_gone.contains(uid) {
@@ -119,13 +119,14 @@ fn pairs<'a>(
             Shown::Free => Some(Offer::Free(member.clone())),
         }
     });
-    let paired = pair(order, offers, |uid| state.claims_being_told.contains(uid));
+    let paired = pair(order, offers, |uid| state.claims_being_updated.contains(uid));
     let claimed = paired.pairs.into_iter();
     let pairs = claimed.filter_map(|(claim, member)| Some((state.claims.get(claim)?.clone(), member))).collect();
     Paired { pairs, parked: paired.parked }
 }
 
-/// What is in the binder's hands: let go when this is dropped, whatever happened, and everybody concerned looks again.
+/// A claim and the member that it is paired with, reserved until this is dropped, whatever happened. Then everybody
+/// concerned looks again.
 struct PairingGuard<'a> {
     controller: &'a ClaimController,
     queue: &'a QueueKey,
@@ -151,15 +152,15 @@ impl<'a> PairingGuard<'a> {
 
 impl Drop for PairingGuard<'_> {
     fn drop(&mut self) {
-        let (named, queues): (Vec<_>, _) = self.controller.common.world.with(|state| {
+        let (named, queues): (Vec<_>, _) = self.controller.common.cluster.with(|state| {
             match &self.member {
-                Some((member, uid)) => state.let_go((&self.claim.0, &self.claim.1), (member, uid)),
+                Some((member, uid)) => state.release((&self.claim.0, &self.claim.1), (member, uid)),
                 None => {
-                    state.claims_being_told.remove(&self.claim.1);
+                    state.claims_being_updated.remove(&self.claim.1);
                 }
             }
             let named = state.members_claimed_by(&self.claim.1).map(|member| ObjectKey::of(member.as_ref())).collect();
-            let queues: Vec<_> = state.lines.places(&self.claim.0).map(|(queue, _)| queue.clone()).collect();
+            let queues: Vec<_> = state.queues.places(&self.claim.0).map(|(queue, _)| queue.clone()).collect();
             (named, queues)
         });
         let wakers = &self.controller.common.wakers;

@@ -45,11 +45,11 @@ fn pass(controller: &ClaimController, pool: &str) -> Option<Pass> {
 }
 
 fn demand(controller: &ClaimController) -> [i32; 2] {
-    controller.common.world.with(|state| ["a", "b"].map(|pool| queue_view::waiting(state, &at(pool))))
+    controller.common.cluster.with(|state| ["a", "b"].map(|pool| queue_view::waiting(state, &at(pool))))
 }
 
 /// Two pools that match.
-fn world_of(members: [usize; 2], claims: usize) -> ClaimController {
+fn controller_of(members: [usize; 2], claims: usize) -> ClaimController {
     let controller = controller();
     synced(&controller);
     for (name, members) in ["a", "b"].into_iter().zip(members) {
@@ -72,7 +72,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let controller = world_of([a, b], claims);
+            let controller = controller_of([a, b], claims);
             prop_assert_eq!(demand(&controller).iter().sum::<i32>(), i32::try_from(claims).unwrap());
             let mut pairs = Vec::new();
             for pool in order.into_iter().map(|number| ["a", "b"][number]).chain(["a", "b"]) {
@@ -91,7 +91,7 @@ proptest! {
 
 #[tokio::test]
 async fn a_pair_that_came_to_nothing_waits_at_every_pool_again_and_is_the_demand_of_the_same() {
-    let controller = world_of([0, 0], 1);
+    let controller = controller_of([0, 0], 1);
     assert_eq!(demand(&controller), [1, 0]);
     see::<PoolMember>(&controller, member("b", 0));
     let pair = pass(&controller, "b").unwrap().pairs.pop().expect("a pool that does not buy for it serves it");
@@ -103,22 +103,22 @@ async fn a_pair_that_came_to_nothing_waits_at_every_pool_again_and_is_the_demand
 
 #[tokio::test]
 async fn a_claim_that_does_not_wait_fails_only_where_no_pool_has_a_member_for_it_and_is_judged_by_one() {
-    let controller = world_of([0, 0], 0);
+    let controller = controller_of([0, 0], 0);
     for number in 0..2 {
         see::<PoolClaim>(&controller, claim(number, &json!({"whenEmpty": "Fail"})));
     }
-    let home = controller.common.world.with(|state| state.lines.home(&ObjectKey::new("ns", "c0")).cloned());
+    let home = controller.common.cluster.with(|state| state.queues.home(&ObjectKey::new("ns", "c0")).cloned());
     assert_eq!(home, Some(at("a").into()));
     see::<PoolMember>(&controller, member("b", 0));
-    assert!(pass(&controller, "a").unwrap().messages.is_empty(), "b has not looked yet");
+    assert!(pass(&controller, "a").unwrap().updates.is_empty(), "b has not looked yet");
     let pass_of_b = pass(&controller, "b").unwrap();
-    assert_eq!((pass_of_b.pairs.len(), pass_of_b.messages.len()), (1, 0), "a speaks for those whose queue it is");
-    assert_eq!(pass(&controller, "a").unwrap().messages.len(), 1);
+    assert_eq!((pass_of_b.pairs.len(), pass_of_b.updates.len()), (1, 0), "a speaks for those whose queue it is");
+    assert_eq!(pass(&controller, "a").unwrap().updates.len(), 1);
     assert_eq!(demand(&controller), [0, 0]);
 }
 
 #[tokio::test]
 async fn a_claim_whose_demand_a_pool_is_goes_first_to_one_that_has_a_machine_for_it() {
-    let controller = world_of([0, 2], 3);
+    let controller = controller_of([0, 2], 3);
     assert_eq!(demand(&controller), [1, 2]);
 }

@@ -17,8 +17,8 @@ use crate::controllers::first_boot::ssh_keys;
 use crate::controllers::member::machine_memory;
 use crate::controllers::pool::memory::PoolMemories;
 use crate::provider::Registry;
-use crate::state::World;
-use crate::state::cluster_state::indexing::Kept;
+use crate::state::ClusterState;
+use crate::state::cluster_state::indexing::StoredKind;
 use crate::state::namespace_labels::Read;
 use crate::telemetry::Metrics;
 
@@ -29,11 +29,12 @@ pub(super) fn controller() -> ClaimController {
     });
     let client = kube::Client::new(server, "ci");
     let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
-    let (world, metrics, leadership) = (World::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always());
+    let (cluster, metrics, leadership) =
+        (ClusterState::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always());
     ClaimController {
         common: Common {
-            world: world.clone(),
-            writes: Writes::new(clients.clone(), world.clone(), metrics.clone(), leadership.clone()),
+            cluster: cluster.clone(),
+            writes: Writes::new(clients.clone(), cluster.clone(), metrics.clone(), leadership.clone()),
             events: Events::new(clients.direct.clone(), "test".into()),
             metrics: metrics.clone(),
             wakers: Wakers::new().0,
@@ -42,14 +43,14 @@ pub(super) fn controller() -> ClaimController {
         term: Term { started: Timestamp::UNIX_EPOCH, leadership },
         expiry: ExpiryGrace { grace: jiff::SignedDuration::ZERO, api_health: ApiHealth::new(Metrics::new()) },
         clouds: cloud::Clouds::new(Registry::built_in(), metrics, "test".into()),
-        ssh_keys: ssh_keys::SshKeys::new(world, clients.direct, ObjectKey::new("operators", "bullpen-installation")),
+        ssh_keys: ssh_keys::SshKeys::new(cluster, clients.direct, ObjectKey::new("operators", "bullpen-installation")),
         machines: machine_memory::Machines::new(Timestamp::UNIX_EPOCH),
         pool_memories: PoolMemories::default(),
     }
 }
 
-pub(super) fn see<K: Kept + serde::de::DeserializeOwned>(controller: &ClaimController, object: Value) {
-    controller.common.world.watched::<K>(&Feed::Everywhere, Event::Apply(serde_json::from_value(object).unwrap()));
+pub(super) fn see<K: StoredKind + serde::de::DeserializeOwned>(controller: &ClaimController, object: Value) {
+    controller.common.cluster.watched::<K>(&Feed::Everywhere, Event::Apply(serde_json::from_value(object).unwrap()));
 }
 
 fn pool(claims: &Value) -> Value {
@@ -87,9 +88,9 @@ fn claim(namespace: &str, number: usize, spec: &Value) -> Value {
 }
 
 pub(super) fn synced(controller: &ClaimController) {
-    fn list<K: Kept>(controller: &ClaimController) {
-        controller.common.world.watched::<K>(&Feed::Everywhere, Event::Init);
-        controller.common.world.watched::<K>(&Feed::Everywhere, Event::InitDone);
+    fn list<K: StoredKind>(controller: &ClaimController) {
+        controller.common.cluster.watched::<K>(&Feed::Everywhere, Event::Init);
+        controller.common.cluster.watched::<K>(&Feed::Everywhere, Event::InitDone);
     }
     list::<InstancePool>(controller);
     list::<LaunchConfig>(controller);
@@ -105,8 +106,8 @@ pub(super) fn pass(controller: &ClaimController) -> Option<Pass> {
     plan(controller, &key().into(), Timestamp::now())
 }
 
-/// A world with so many ready members and waiting claims.
-fn world_of(members: usize, claims: usize) -> ClaimController {
+/// A cluster with so many ready members and waiting claims.
+fn controller_of(members: usize, claims: usize) -> ClaimController {
     let controller = controller();
     synced(&controller);
     see::<InstancePool>(&controller, pool(&json!({})));
@@ -121,14 +122,14 @@ fn world_of(members: usize, claims: usize) -> ClaimController {
 
 #[tokio::test]
 async fn what_a_pass_pairs_is_in_hand_and_no_pass_pairs_it_again() {
-    let controller = world_of(5, 3);
+    let controller = controller_of(5, 3);
     assert_eq!(pass(&controller).unwrap().pairs.len(), 3);
     assert!(pass(&controller).is_none(), "nobody waits any more");
-    assert_eq!(controller.common.world.with(|state| queue_view::waiting(state, &key())), 0);
+    assert_eq!(controller.common.cluster.with(|state| queue_view::waiting(state, &key())), 0);
     let (claim_key, member_key) = (ObjectKey::new("ns", "c0"), ObjectKey::new("ns", "ci-0"));
-    controller.common.world.with(|state| state.let_go((&claim_key, "ns-c0"), (&member_key, "m0")));
+    controller.common.cluster.with(|state| state.release((&claim_key, "ns-c0"), (&member_key, "m0")));
     assert_eq!(
-        controller.common.world.with(|state| queue_view::waiting(state, &key())),
+        controller.common.cluster.with(|state| queue_view::waiting(state, &key())),
         1,
         "a pair that came to nothing waits again"
     );
@@ -137,7 +138,7 @@ async fn what_a_pass_pairs_is_in_hand_and_no_pass_pairs_it_again() {
 
 #[tokio::test]
 async fn members_that_claims_hold_or_are_being_given_count_for_the_quota_of_their_namespace() {
-    let controller = world_of(4, 5);
+    let controller = controller_of(4, 5);
     see::<InstancePool>(&controller, {
         let mut changed = pool(&json!({"perNamespace": 3}));
         changed["metadata"]["resourceVersion"] = json!("2");
@@ -145,10 +146,10 @@ async fn members_that_claims_hold_or_are_being_given_count_for_the_quota_of_thei
     });
     let holder = json!({"namespace": "ns", "name": "held", "uid": "held"});
     see::<PoolMember>(&controller, member(100, "Claimed", Some(holder.clone())));
-    assert_eq!(controller.common.world.with(|state| queue_view::waiting(state, &key())), 2);
+    assert_eq!(controller.common.cluster.with(|state| queue_view::waiting(state, &key())), 2);
     assert_eq!(pass(&controller).unwrap().pairs.len(), 2);
     assert!(pass(&controller).unwrap().pairs.is_empty());
-    assert_eq!(controller.common.world.with(|state| queue_view::waiting(state, &key())), 0);
+    assert_eq!(controller.common.cluster.with(|state| queue_view::waiting(state, &key())), 0);
 
     // Its claim is gone, and it is being deleted: its place is free before its machine is.
     let mut ending = member(100, "Claimed", Some(holder));
@@ -160,22 +161,22 @@ async fn members_that_claims_hold_or_are_being_given_count_for_the_quota_of_thei
 
 #[tokio::test]
 async fn claims_of_other_namespaces_are_in_no_line_of_a_pool_that_does_not_serve_them() {
-    let controller = world_of(4, 0);
+    let controller = controller_of(4, 0);
     see::<PoolClaim>(&controller, claim("other", 1, &json!({})));
     assert!(pass(&controller).unwrap().pairs.is_empty());
-    assert_eq!(controller.common.world.with(|state| queue_view::waiting(state, &key())), 0);
+    assert_eq!(controller.common.cluster.with(|state| queue_view::waiting(state, &key())), 0);
     see::<InstancePool>(&controller, {
         let mut changed = pool(&json!({"allowedNamespaces": {"from": "All"}}));
         changed["metadata"]["resourceVersion"] = json!("2");
         changed
     });
-    assert_eq!(controller.common.world.with(|state| queue_view::waiting(state, &key())), 1);
+    assert_eq!(controller.common.cluster.with(|state| queue_view::waiting(state, &key())), 1);
     assert_eq!(pass(&controller).unwrap().pairs.len(), 1);
 }
 
 #[tokio::test]
 async fn a_namespace_whose_labels_are_not_known_yet_is_read_once_and_waits_for_that() {
-    let controller = world_of(4, 0);
+    let controller = controller_of(4, 0);
     let by_labels = json!({"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"a": "b"}}}});
     see::<InstancePool>(&controller, {
         let mut changed = pool(&by_labels);
@@ -184,10 +185,10 @@ async fn a_namespace_whose_labels_are_not_known_yet_is_read_once_and_waits_for_t
     });
     see::<PoolClaim>(&controller, claim("other", 1, &json!({})));
     let first = pass(&controller).unwrap();
-    assert_eq!((first.unread.as_slice(), first.pairs.len(), first.messages.len()), (&["other".to_owned()][..], 0, 0));
+    assert_eq!((first.unread.as_slice(), first.pairs.len(), first.updates.len()), (&["other".to_owned()][..], 0, 0));
     assert!(pass(&controller).unwrap().unread.is_empty(), "it is being read");
     let labels = [("a".to_owned(), "b".to_owned())].into();
-    let (waited, _) = controller.common.world.with(|state| state.namespaces.put("other", Read::Labels(labels)));
+    let (waited, _) = controller.common.cluster.with(|state| state.namespaces.put("other", Read::Labels(labels)));
     assert!(waited.contains(&key()));
     assert_eq!(pass(&controller).unwrap().pairs.len(), 1);
 }
@@ -207,20 +208,20 @@ async fn a_pass_costs_what_it_pairs_and_not_what_there_is() {
         eprintln!("{what}: {:?} a pass", took / times);
         took / times
     };
-    let ready = world_of(5_000, 0);
+    let ready = controller_of(5_000, 0);
     let one = timed("5,000 ready members, one claim comes", &ready, 50, &|time| {
         see::<PoolClaim>(&ready, claim("ns", 10_000 + time as usize, &json!({})));
     });
-    let burst = world_of(5_000, 2_000);
+    let burst = controller_of(5_000, 2_000);
     timed("5,000 ready members, 2,000 claims at once", &burst, 1, &|_| {});
-    let crowd = world_of(0, 2_000);
+    let crowd = controller_of(0, 2_000);
     drop(pass(&crowd));
     let served = timed("2,000 claims wait, one member gets ready", &crowd, 50, &|time| {
         see::<PoolMember>(&crowd, member(20_000 + time as usize, "Ready", None));
     });
     let began = Instant::now();
     for _ in 0..50 {
-        std::hint::black_box(crowd.common.world.with(|state| queue_view::waiting(state, &key())));
+        std::hint::black_box(crowd.common.cluster.with(|state| queue_view::waiting(state, &key())));
     }
     eprintln!("2,000 claims wait: counted in {:?}", began.elapsed() / 50);
     assert!(one < Duration::from_millis(20) && served < Duration::from_millis(20), "{one:?}, {served:?}");

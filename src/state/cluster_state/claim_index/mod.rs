@@ -1,5 +1,5 @@
-//! Keeps the lines at the pools up with what the world knows. A claim that names its pool stands in that pool's line; one
-//! with a selector in the line of each pool that matches, and is the demand of one of them.
+//! Keeps the queues at the pools up with what the cluster state knows. A claim that names its pool stands in that pool's queue; one
+//! with a selector in the queue of each pool that matches, and is the demand of one of them.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -9,7 +9,7 @@ use kube::ResourceExt;
 
 use super::{State, pool_of_claim};
 use crate::state::pool_queue;
-use crate::state::pool_queue::{NamespaceLine, PoolQueue, Waiting};
+use crate::state::pool_queue::{NamespaceQueue, PoolQueue, Waiting};
 use crate::state::{ObjectKey, QueueKey};
 
 /// The claims with a selector that wait, and what they may choose from.
@@ -65,43 +65,43 @@ fn is_active(pool: &InstancePool) -> bool {
 
 impl State {
     /// The binder takes a claim and a member in hand: the one leaves every queue, the other is nobody else's candidate.
-    pub fn take_in_hand(&mut self, claim: &PoolClaim, member: &PoolMember) {
+    pub fn reserve(&mut self, claim: &PoolClaim, member: &PoolMember) {
         let (claim_key, member_key) = (ObjectKey::of(claim), ObjectKey::of(member));
-        self.claims_in_hand.insert(claim.uid().unwrap_or_default());
-        self.members_in_hand.insert(member.uid().unwrap_or_default());
+        self.claims_reserved.insert(claim.uid().unwrap_or_default());
+        self.members_reserved.insert(member.uid().unwrap_or_default());
         self.given.insert(member_key.clone(), claim_key.namespace.clone());
-        self.line_up_claim(&claim_key);
-        self.line_up_member(&member_key);
+        self.index_claim(&claim_key);
+        self.index_member(&member_key);
     }
 
     /// The binder lets both go.
-    pub fn let_go(&mut self, claim: (&ObjectKey, &str), member: (&ObjectKey, &str)) {
-        self.claims_in_hand.remove(claim.1);
-        self.members_in_hand.remove(member.1);
+    pub fn release(&mut self, claim: (&ObjectKey, &str), member: (&ObjectKey, &str)) {
+        self.claims_reserved.remove(claim.1);
+        self.members_reserved.remove(member.1);
         self.given.remove(member.0);
-        self.line_up_claim(claim.0);
-        self.line_up_member(member.0);
+        self.index_claim(claim.0);
+        self.index_member(member.0);
     }
 
     /// Has those look at these queues who serve them.
-    pub fn look_at_lines(&mut self, queues: BTreeSet<QueueKey>) {
+    pub fn wake_queues(&mut self, queues: BTreeSet<QueueKey>) {
         self.selectors.moved.extend(queues);
     }
 
     /// The queues that this claim concerns: that of the pool that it is on, and those in which it waits.
     pub fn waits_at(&self, key: &ObjectKey, claim: &PoolClaim) -> BTreeSet<QueueKey> {
-        let places = self.lines.places(key).map(|(queue, _)| queue.clone());
+        let places = self.queues.places(key).map(|(queue, _)| queue.clone());
         places.chain(pool_of_claim(claim).map(QueueKey::Pool)).collect()
     }
 
-    /// Puts a claim into its line or out of it, as it is now.
-    pub(super) fn line_up_claim(&mut self, key: &ObjectKey) {
+    /// Puts a claim into its queue or out of it, as it is now.
+    pub(super) fn index_claim(&mut self, key: &ObjectKey) {
         let Some(claim) = self.claims.get(key).cloned() else {
             self.selectors.claim(key, false);
             return self.place(key, Vec::new(), true);
         };
         let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-        let (named, in_hand) = (self.members_by_claim.contains_key(uid), self.claims_in_hand.contains(uid));
+        let (named, in_hand) = (self.members_by_claim.contains_key(uid), self.claims_reserved.contains(uid));
         let arrival = self.claims.arrival(key);
         let Some(selector) = &claim.spec.pool_selector else {
             let Some(pool) = pool_of_claim(&claim).filter(|_| !in_hand) else {
@@ -147,7 +147,7 @@ impl State {
 
     fn place(&mut self, key: &ObjectKey, now: Vec<(QueueKey, Waiting)>, chooses: bool) {
         let queues: Vec<_> = if chooses { now.iter().map(|(queue, _)| queue.clone()).collect() } else { Vec::new() };
-        if let Some(before) = self.lines.put_claim(key, now)
+        if let Some(before) = self.queues.put_claim(key, now)
             && chooses
         {
             self.selectors.moved.extend(before.into_iter().map(|(queue, _)| queue).chain(queues));
@@ -176,36 +176,36 @@ impl State {
         pool: &InstancePool,
     ) -> Candidate<ObjectKey> {
         let rules = &pool.spec.claims;
-        let patient = |line: &NamespaceLine| line.patient(rules.when_empty);
+        let patient = |queue: &NamespaceQueue| queue.patient(rules.when_empty);
         let waits = when_empty.unwrap_or(rules.when_empty) == WhenEmpty::Wait;
         // Its own demand does not count when it chooses.
-        let is_its_demand = i32::from(waits && self.lines.home(claim).and_then(QueueKey::pool) == Some(key));
-        let line = self.lines.at_pool(key);
+        let is_its_demand = i32::from(waits && self.queues.home(claim).and_then(QueueKey::pool) == Some(key));
+        let queue = self.queues.at_pool(key);
         let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         let uid = pool.metadata.uid.as_deref().unwrap_or_default();
-        let waiting: i32 = line.into_iter().flat_map(PoolQueue::namespaces).map(|(_, line)| patient(line)).sum();
-        let own = line.and_then(|line| line.of_namespace(&claim.namespace)).map_or(0, patient);
+        let waiting: i32 = queue.into_iter().flat_map(PoolQueue::namespaces).map(|(_, queue)| patient(queue)).sum();
+        let own = queue.and_then(|queue| queue.of_namespace(&claim.namespace)).map_or(0, patient);
         Candidate {
             key: key.clone(),
             active: is_active(pool),
             per_namespace: rules.per_namespace,
-            held: line.map_or(0, |line| line.held(&claim.namespace)),
+            held: queue.map_or(0, |queue| queue.held(&claim.namespace)),
             own_waiting: own - is_its_demand,
             waiting: waiting - is_its_demand,
             max_size: pool.spec.max_size,
             target: pool.spec.target_size,
             members: count(self.member_counts.get(uid).copied().unwrap_or(0)),
-            supply: line.map_or(0, |line| count(line.ready() + line.warming() + line.pending())),
-            ready: line.map_or(0, |line| count(line.ready())),
+            supply: queue.map_or(0, |queue| count(queue.ready() + queue.warming() + queue.pending())),
+            ready: queue.map_or(0, |queue| count(queue.ready())),
         }
     }
 
     /// Counts a member for those that wait at its pool, as it is now.
-    pub(super) fn line_up_member(&mut self, key: &ObjectKey) {
+    pub(super) fn index_member(&mut self, key: &ObjectKey) {
         let member = self.members.get(key);
         let pool = match member {
             Some(member) => Some(ObjectKey::new(key.namespace.clone(), member.spec.pool_ref.name.clone())),
-            None => self.lines.pool_of_member(key).cloned(),
+            None => self.queues.pool_of_member(key).cloned(),
         };
         let Some(pool) = pool else { return };
         let filed = member.and_then(|member| {
@@ -217,7 +217,7 @@ impl State {
             pool_queue::filed(member, self.given.get(key), ended)
         });
         let before = self.serves_its_own(&pool);
-        self.lines.put_member(key, &pool, filed);
+        self.queues.put_member(key, &pool, filed);
         if before != self.serves_its_own(&pool) {
             self.quota_turned(&pool);
         }
@@ -226,7 +226,7 @@ impl State {
     /// Whether the pool is active and serves the claims of its own namespace, by their quota.
     fn serves_its_own(&self, key: &ObjectKey) -> bool {
         let Some(pool) = self.pools.get(key).filter(|pool| is_active(pool)) else { return false };
-        let held = || self.lines.at_pool(key).map_or(0, |line| line.held(&key.namespace));
+        let held = || self.queues.at_pool(key).map_or(0, |queue| queue.held(&key.namespace));
         pool.spec.claims.per_namespace.is_none_or(|most| held() < most)
     }
 
@@ -241,19 +241,19 @@ impl State {
         }
         let unserved = |claim: &&ObjectKey| self.selectors.homes.get(*claim).is_none_or(|home| !serving.contains(home));
         let claims: Vec<_> = waiting.iter().filter(unserved).cloned().collect();
-        self.line_up_in_turn(claims);
+        self.index_in_turn(claims);
     }
 
-    /// Lines up the claims of a namespace that choose among its pools, the oldest first.
-    pub(super) fn line_up_selectors_in(&mut self, namespace: &str) {
+    /// Queues up the claims of a namespace that choose among its pools, the oldest first.
+    pub(super) fn index_selectors_in(&mut self, namespace: &str) {
         let claims: Vec<_> = self.selectors.waiting.get(namespace).into_iter().flatten().cloned().collect();
-        self.line_up_in_turn(claims);
+        self.index_in_turn(claims);
     }
 
-    fn line_up_in_turn(&mut self, mut claims: Vec<ObjectKey>) {
+    fn index_in_turn(&mut self, mut claims: Vec<ObjectKey>) {
         claims.sort_by_cached_key(|key| self.claims.arrival(key));
         for key in claims {
-            self.line_up_claim(&key);
+            self.index_claim(&key);
         }
     }
 
@@ -266,19 +266,19 @@ impl State {
             for claim in claims {
                 self.place(&claim, Vec::new(), true);
             }
-            self.line_up_selectors_in(&namespace);
+            self.index_selectors_in(&namespace);
         }
     }
 
-    pub(super) fn line_up_claims_on(&mut self, pool: &ObjectKey) {
+    pub(super) fn index_claims_on(&mut self, pool: &ObjectKey) {
         for key in self.claims_by_pool.get(pool).cloned().unwrap_or_default() {
-            self.line_up_claim(&key);
+            self.index_claim(&key);
         }
     }
 
-    pub(super) fn line_up_members_claimed_by(&mut self, claim_uid: &str) {
+    pub(super) fn index_members_claimed_by(&mut self, claim_uid: &str) {
         for key in self.members_by_claim.get(claim_uid).cloned().unwrap_or_default() {
-            self.line_up_member(&key);
+            self.index_member(&key);
         }
     }
 }

@@ -5,13 +5,13 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::state::World;
-use crate::state::cluster_state::indexing::Kept;
+use crate::state::ClusterState;
+use crate::state::cluster_state::indexing::StoredKind;
 
 const POOLS: [&str; 3] = ["a", "b", "c"];
 const CLAIMS: usize = 4;
 
-/// Something that changes the world.
+/// Something that changes the cluster state.
 #[derive(Clone, Debug)]
 enum Deed {
     Pool { number: usize, labelled: bool, spot: bool, paused: bool, quota: Option<i32>, max_size: i32 },
@@ -54,17 +54,17 @@ fn member_key(pool: usize, number: usize) -> ObjectKey {
     key(&format!("{}-{number}", POOLS[pool]))
 }
 
-fn apply<K: Kept + serde::de::DeserializeOwned>(world: &World, object: serde_json::Value) {
-    world.watched::<K>(&Feed::Everywhere, Event::Apply(serde_json::from_value(object).unwrap()));
+fn apply<K: StoredKind + serde::de::DeserializeOwned>(cluster: &ClusterState, object: serde_json::Value) {
+    cluster.watched::<K>(&Feed::Everywhere, Event::Apply(serde_json::from_value(object).unwrap()));
 }
 
 fn meta(key: &ObjectKey, version: usize) -> serde_json::Value {
-    // One that is made again is another one: the world remembers which uids are gone.
+    // One that is made again is another one: the cluster state remembers which uids are gone.
     json!({"namespace": key.namespace, "name": key.name, "uid": key.name, "resourceVersion": version.to_string(),
         "creationTimestamp": "2026-01-01T00:00:00Z"})
 }
 
-fn act(world: &World, deed: &Deed, version: usize) {
+fn act(cluster: &ClusterState, deed: &Deed, version: usize) {
     match deed {
         Deed::Pool { number, labelled, spot, paused, quota, max_size } => {
             let mut meta = meta(&key(POOLS[*number]), version);
@@ -77,9 +77,9 @@ fn act(world: &World, deed: &Deed, version: usize) {
             if let Some(quota) = quota {
                 spec["claims"] = json!({"perNamespace": quota});
             }
-            apply::<InstancePool>(world, json!({"metadata": meta, "spec": spec}));
+            apply::<InstancePool>(cluster, json!({"metadata": meta, "spec": spec}));
         }
-        Deed::PoolGone(number) => forget::<InstancePool>(world, &key(POOLS[*number])),
+        Deed::PoolGone(number) => forget::<InstancePool>(cluster, &key(POOLS[*number])),
         Deed::Claim { number, spot, phase } => {
             let mut selector = json!({"matchLabels": {"gpu": "yes"}});
             if *spot {
@@ -88,9 +88,9 @@ fn act(world: &World, deed: &Deed, version: usize) {
             let phase = if *phase == 0 { "Failed" } else { "Pending" };
             let meta = meta(&claim_key(*number), version);
             let spec = json!({"poolSelector": selector});
-            apply::<PoolClaim>(world, json!({"metadata": meta, "spec": spec, "status": {"phase": phase}}));
+            apply::<PoolClaim>(cluster, json!({"metadata": meta, "spec": spec, "status": {"phase": phase}}));
         }
-        Deed::ClaimGone(number) => forget::<PoolClaim>(world, &claim_key(*number)),
+        Deed::ClaimGone(number) => forget::<PoolClaim>(cluster, &claim_key(*number)),
         Deed::Member { number, pool, ready, holder } => {
             let mut status = json!({"state": if *ready { "Ready" } else { "Warming" }});
             if let Some(holder) = holder {
@@ -100,44 +100,44 @@ fn act(world: &World, deed: &Deed, version: usize) {
             let spec = json!({"poolRef": {"name": POOLS[*pool], "uid": POOLS[*pool]}, "templateHash": "h",
                 "placement": {"launchConfig": "sim", "generation": 1, "image": "i", "zone": "z"}});
             let meta = meta(&member_key(*pool, *number), version);
-            apply::<PoolMember>(world, json!({"metadata": meta, "spec": spec, "status": status}));
+            apply::<PoolMember>(cluster, json!({"metadata": meta, "spec": spec, "status": status}));
         }
-        Deed::Taken(claim, member) => world.with(|state| {
+        Deed::Taken(claim, member) => cluster.with(|state| {
             let member = (0..3).find_map(|pool| state.members.get(&member_key(pool, *member)));
             if let (Some(claim), Some(member)) = (state.claims.get(&claim_key(*claim)), member) {
                 let (claim, member) = (claim.clone(), member.clone());
-                state.take_in_hand(&claim, &member);
+                state.reserve(&claim, &member);
             }
         }),
-        Deed::LetGo(claim, member) => world.with(|state| {
+        Deed::LetGo(claim, member) => cluster.with(|state| {
             let claim = claim_key(*claim);
             for pool in 0..3 {
                 let member = member_key(pool, *member);
-                state.let_go((&claim, &claim.name), (&member, &member.name));
+                state.release((&claim, &claim.name), (&member, &member.name));
             }
         }),
     }
 }
 
 /// A new list does not show the object.
-fn forget<K: Kept>(world: &World, gone: &ObjectKey) {
-    world.watched::<K>(&Feed::Everywhere, Event::Init);
-    let others: Vec<_> = world.with(|state| K::store(state).iter().map(|(key, _)| key.clone()).collect());
+fn forget<K: StoredKind>(cluster: &ClusterState, gone: &ObjectKey) {
+    cluster.watched::<K>(&Feed::Everywhere, Event::Init);
+    let others: Vec<_> = cluster.with(|state| K::store(state).iter().map(|(key, _)| key.clone()).collect());
     for other in others.into_iter().filter(|other| other != gone) {
-        world.unreadable::<K>(&other);
+        cluster.unreadable::<K>(&other);
     }
-    world.watched::<K>(&Feed::Everywhere, Event::InitDone);
+    cluster.watched::<K>(&Feed::Everywhere, Event::InitDone);
 }
 
 fn waits(state: &State, claim: &PoolClaim) -> bool {
     let uid = claim.uid().unwrap();
     let pending = claim.status.as_ref().is_none_or(|status| status.phase == bullpen_api::ClaimPhase::Pending);
-    pending && !state.claims_in_hand.contains(&uid) && state.members_claimed_by(&uid).next().is_none()
+    pending && !state.claims_reserved.contains(&uid) && state.members_claimed_by(&uid).next().is_none()
 }
 
 fn serves(state: &State, key: &ObjectKey) -> bool {
     let Some(pool) = state.pools.get(key) else { return false };
-    let held = state.lines.at_pool(key).map_or(0, |line| line.held("ns"));
+    let held = state.queues.at_pool(key).map_or(0, |queue| queue.held("ns"));
     pool.spec.state == PoolState::Active && pool.spec.claims.per_namespace.is_none_or(|most| held < most)
 }
 
@@ -148,18 +148,18 @@ fn nowhere() -> QueueKey {
 proptest! {
     #[test]
     fn a_claim_with_a_selector_stands_in_the_line_of_each_pool_that_matches_and_is_the_demand_of_one(deeds in deeds()) {
-        let (world, _changes) = World::new(WatchedNamespaces::All);
+        let (cluster, _changes) = ClusterState::new(WatchedNamespaces::All);
         let mut homes: HashMap<ObjectKey, QueueKey> = HashMap::new();
         for (number, deed) in deeds.iter().enumerate() {
-            act(&world, deed, number + 1);
-            world.with(|state| {
+            act(&cluster, deed, number + 1);
+            cluster.with(|state| {
                 let mut demand = 0;
                 for (key, claim) in state.claims.iter() {
                     let selector = claim.spec.pool_selector.as_ref().unwrap();
                     let matching: BTreeSet<_> = state.pools.iter()
                         .filter(|(_, pool)| selects(selector, pool.metadata.labels.as_ref(), pool.spec.lifecycle_class))
                         .map(|(key, _)| key.clone()).collect();
-                    let places: Vec<_> = state.lines.places(key).map(|(pool, home)| (pool.clone(), home)).collect();
+                    let places: Vec<_> = state.queues.places(key).map(|(pool, home)| (pool.clone(), home)).collect();
                     if !waits(state, claim) {
                         prop_assert!(places.is_empty(), "{key} after {deed:?}: {places:?}");
                         continue;
@@ -169,7 +169,7 @@ proptest! {
                     let expected = if matching.is_empty() { BTreeSet::from([nowhere()]) } else { matching.iter().cloned().map(QueueKey::Pool).collect() };
                     prop_assert_eq!(stands, expected, "{} after {:?}", key, deed);
                     prop_assert_eq!(places.iter().filter(|(_, home)| *home).count(), 1);
-                    let home = state.lines.home(key).unwrap().clone();
+                    let home = state.queues.home(key).unwrap().clone();
                     if matching.iter().any(|pool| serves(state, pool)) {
                         prop_assert!(home.pool().is_some_and(|home| serves(state, home)), "{key} is the demand of {home} after {deed:?}");
                     }
@@ -178,10 +178,10 @@ proptest! {
                     }
                 }
                 let counted: i32 = POOLS.iter().map(|pool| QueueKey::Pool(key(pool))).chain([nowhere()])
-                    .filter_map(|pool| state.lines.at(&pool))
-                    .flat_map(PoolQueue::namespaces).map(|(_, line)| line.patient(WhenEmpty::Wait)).sum();
+                    .filter_map(|pool| state.queues.at(&pool))
+                    .flat_map(PoolQueue::namespaces).map(|(_, queue)| queue.patient(WhenEmpty::Wait)).sum();
                 prop_assert_eq!(counted, demand, "after {:?}", deed);
-                homes = state.claims.iter().filter_map(|(key, _)| Some((key.clone(), state.lines.home(key)?.clone()))).collect();
+                homes = state.claims.iter().filter_map(|(key, _)| Some((key.clone(), state.queues.home(key)?.clone()))).collect();
                 Ok(())
             })?;
         }
@@ -190,24 +190,24 @@ proptest! {
 
 #[test]
 fn those_who_serve_a_line_are_told_when_others_wait_in_it() {
-    let (world, mut changes) = World::new(WatchedNamespaces::All);
+    let (cluster, mut changes) = ClusterState::new(WatchedNamespaces::All);
     let pool = |number, paused, quota| Deed::Pool { number, labelled: true, spot: false, paused, quota, max_size: 5 };
-    act(&world, &pool(0, false, None), 1);
-    act(&world, &pool(1, false, None), 2);
-    act(&world, &Deed::Claim { number: 0, spot: false, phase: 1 }, 3);
+    act(&cluster, &pool(0, false, None), 1);
+    act(&cluster, &pool(1, false, None), 2);
+    act(&cluster, &Deed::Claim { number: 0, spot: false, phase: 1 }, 3);
     let mut told = || {
-        let mut lines = BTreeSet::new();
+        let mut queues = BTreeSet::new();
         while let Ok(change) = changes.try_recv() {
             if let crate::state::Change::Queue(pool) = change {
-                lines.insert(pool.pool().unwrap().name.clone());
+                queues.insert(pool.pool().unwrap().name.clone());
             }
         }
-        lines
+        queues
     };
     assert_eq!(told(), BTreeSet::from(["a".to_owned(), "b".to_owned()]));
-    act(&world, &pool(1, false, Some(9)), 4);
+    act(&cluster, &pool(1, false, Some(9)), 4);
     assert_eq!(told(), BTreeSet::new(), "nothing moved by it");
-    act(&world, &pool(0, true, None), 5);
+    act(&cluster, &pool(0, true, None), 5);
     assert_eq!(told(), BTreeSet::from(["a".to_owned(), "b".to_owned()]), "the demand went from one to the other");
-    assert_eq!(world.with(|state| state.lines.home(&claim_key(0)).cloned()), Some(QueueKey::Pool(key("b"))));
+    assert_eq!(cluster.with(|state| state.queues.home(&claim_key(0)).cloned()), Some(QueueKey::Pool(key("b"))));
 }

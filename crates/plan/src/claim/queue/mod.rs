@@ -4,7 +4,7 @@ mod admission;
 mod choice;
 mod notice;
 mod order;
-mod telling;
+mod waiting_updates;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,7 +14,7 @@ pub use self::notice::{
     Notice, PoolTrouble, Supply, UnservedReason, no_match, not_found, not_listed, not_watched, over_quota, trouble,
 };
 pub use self::order::{Offer, Order, Paired, Turn, allowed_priority, pair};
-pub use self::telling::{Said, Telling};
+pub use self::waiting_updates::{Said, WaitingUpdates};
 use bullpen_api::{Reason, WhenEmpty};
 
 /// How long a claim with `whenEmpty: Fail` waits for a pool that is not there, unless it says otherwise.
@@ -60,7 +60,7 @@ pub fn judge(
     claim: &Unserved,
     refusal: &UnservedReason,
     notice: &Notice,
-    telling: &Telling,
+    telling: &WaitingUpdates,
     now: Timestamp,
 ) -> Judgement {
     let timeout = match (claim.when_empty, refusal.reason) {
@@ -110,7 +110,7 @@ mod tests {
 
     fn judge_by(claim: &Unserved, refusal: &UnservedReason, now: i64) -> Judgement {
         let notice = Notice::without_place(refusal.clone());
-        judge(claim, refusal, &notice, &Telling::default(), at(now))
+        judge(claim, refusal, &notice, &WaitingUpdates::default(), at(now))
     }
 
     fn said(refusal: &UnservedReason) -> Said {

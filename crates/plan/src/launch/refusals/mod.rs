@@ -95,7 +95,7 @@ impl Cause {
 
 /// One hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hold {
+pub struct ActiveRefusal {
     /// Why.
     pub cause: Cause,
     /// Nothing is asked for before this moment.
@@ -126,11 +126,11 @@ pub enum Gate {
 
 /// The holds of one account in one region.
 #[derive(Clone, Debug, Default)]
-pub struct Holds {
-    holds: HashMap<(Scope, Cause), Hold>,
+pub struct Refusals {
+    holds: HashMap<(Scope, Cause), ActiveRefusal>,
 }
 
-impl Holds {
+impl Refusals {
     /// A create at `place`, begun at `began`, was refused. Says whether that changed a hold.
     pub fn refused(&mut self, place: &Place, error: &ProviderError, began: Timestamp, now: Timestamp) -> bool {
         let (cause, scope) = match error {
@@ -153,7 +153,16 @@ impl Holds {
         let refusals = before.map_or(0, |hold| hold.refusals);
         let until = now.checked_add(pause(cause, refusals)).unwrap_or(Timestamp::MAX);
         let error = recorded(error, now);
-        let hold = Hold { cause, until, error, since: now, refusals: refusals + 1, accepted: 0, probe: None, refused };
+        let hold = ActiveRefusal {
+            cause,
+            until,
+            error,
+            since: now,
+            refusals: refusals + 1,
+            accepted: 0,
+            probe: None,
+            refused,
+        };
         self.holds.insert(key, hold);
         true
     }
@@ -166,7 +175,7 @@ impl Holds {
         // A launch config or template that changed meanwhile is not what was refused; the status cannot tell.
         let refused = (!cause.is_lack()).then_some((place.generation, None));
         let since = error.time.0;
-        self.holds.entry((scope, cause)).or_insert_with(|| Hold {
+        self.holds.entry((scope, cause)).or_insert_with(|| ActiveRefusal {
             cause,
             until,
             error: error.clone(),
@@ -198,7 +207,7 @@ impl Holds {
     pub fn begin(&mut self, place: &Place, member: &str, now: Timestamp) -> Gate {
         let gate = self.look(place, Some(member), now);
         if gate == Gate::Probe {
-            let concerned = |key: &(Scope, Cause), hold: &Hold| concerns(&key.0, hold, place);
+            let concerned = |key: &(Scope, Cause), hold: &ActiveRefusal| concerns(&key.0, hold, place);
             for (_, hold) in self.holds.iter_mut().filter(|(key, hold)| concerned(key, hold)) {
                 hold.probe = Some(member.to_owned());
             }
@@ -234,13 +243,13 @@ impl Holds {
 
     /// The hold that keeps a place closed longest, of those for a lack of machines, or of the others. One that let a
     /// member through since is a reason no more.
-    pub fn reason_of<'a>(&'a self, place: &'a Place, lack: bool) -> Option<&'a Hold> {
+    pub fn reason_of<'a>(&'a self, place: &'a Place, lack: bool) -> Option<&'a ActiveRefusal> {
         self.of(place)
             .filter(|hold| hold.accepted == 0 && hold.cause.is_lack() == lack)
             .max_by_key(|hold| (hold.until, hold.since))
     }
 
-    fn of<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Hold> {
+    fn of<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a ActiveRefusal> {
         self.holds.iter().filter(|((scope, _), hold)| concerns(scope, hold, place)).map(|(_, hold)| hold)
     }
 }
@@ -254,7 +263,7 @@ fn closed_by(scope: CapacityScope, place: &Place) -> Scope {
     }
 }
 
-fn concerns(scope: &Scope, hold: &Hold, place: &Place) -> bool {
+fn concerns(scope: &Scope, hold: &ActiveRefusal, place: &Place) -> bool {
     let within = match scope {
         Scope::All => true,
         Scope::Market(market) => *market == place.market,
@@ -284,14 +293,14 @@ fn recorded(error: &ProviderError, now: Timestamp) -> RecordedError {
 
 /// A kind of call that the cloud has said comes too often.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RateHold {
+pub struct RateDelay {
     /// No such call before this moment.
     pub until: Timestamp,
     since: Timestamp,
     pause: SignedDuration,
 }
 
-impl RateHold {
+impl RateDelay {
     /// After one more such answer, to a call that began at `began`: for as long as the cloud asked, else 1 s, and then
     /// half as long again and a second more each time.
     pub fn after(before: Option<&Self>, retry_after: Option<SignedDuration>, began: Timestamp, now: Timestamp) -> Self {

@@ -29,13 +29,13 @@ fn quota() -> ProviderError {
     ProviderError::Quota { message: "ten".into() }
 }
 
-fn refused(error: &ProviderError) -> Holds {
-    let mut holds = Holds::default();
+fn refused(error: &ProviderError) -> Refusals {
+    let mut holds = Refusals::default();
     assert!(holds.refused(&small(), error, at(0), at(0)));
     holds
 }
 
-fn is_closed(holds: &Holds, place: &Place) -> bool {
+fn is_closed(holds: &Refusals, place: &Place) -> bool {
     matches!(holds.look(place, None, at(1)), Gate::Closed(_))
 }
 
@@ -121,7 +121,7 @@ fn what_was_wrong_is_asked_for_again_at_once_when_it_changes() {
 #[test]
 fn what_a_status_remembers_is_taken_up_again() {
     let error = recorded(&capacity(CapacityScope::All), at(0));
-    let mut holds = Holds::default();
+    let mut holds = Refusals::default();
     holds.remembered(&small(), at(60), &error);
     assert_eq!(holds.look(&small(), None, at(1)), Gate::Closed(at(60)));
     assert_eq!(holds.begin(&small(), "probe", at(61)), Gate::Probe);
@@ -131,12 +131,12 @@ fn what_a_status_remembers_is_taken_up_again() {
 
 #[test]
 fn a_rate_limit_lasts_as_long_as_the_cloud_asked_or_longer_each_time() {
-    let mut hold = RateHold::after(None, Some(SignedDuration::from_secs(7)), at(0), at(0));
+    let mut hold = RateDelay::after(None, Some(SignedDuration::from_secs(7)), at(0), at(0));
     assert_eq!(hold.until, at(7));
     let mut seconds = Vec::new();
     let mut now = 10;
     for _ in 0..12 {
-        hold = RateHold::after(Some(&hold), None, at(now), at(now));
+        hold = RateDelay::after(Some(&hold), None, at(now), at(now));
         seconds.push(hold.until.duration_since(at(now)).as_secs());
         now += 100;
     }
@@ -146,9 +146,9 @@ fn a_rate_limit_lasts_as_long_as_the_cloud_asked_or_longer_each_time() {
 
 #[test]
 fn calls_that_were_limited_together_count_once() {
-    let first = RateHold::after(None, None, at(0), at(1));
-    let second = RateHold::after(Some(&first), None, at(0), at(1));
+    let first = RateDelay::after(None, None, at(0), at(1));
+    let second = RateDelay::after(Some(&first), None, at(0), at(1));
     assert_eq!(second, first);
-    let longer = RateHold::after(Some(&first), Some(Duration::from_secs(9).try_into().unwrap()), at(0), at(1));
+    let longer = RateDelay::after(Some(&first), Some(Duration::from_secs(9).try_into().unwrap()), at(0), at(1));
     assert_eq!(longer.until, at(10));
 }

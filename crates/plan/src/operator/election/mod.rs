@@ -99,7 +99,7 @@ pub enum Next {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RenewalOutcome {
     /// Still the holder, and nothing was renewed.
-    Holds,
+    StillHeld,
     /// Still the holder: the renewal had been written.
     Renewed,
     /// The record is not as this process wrote it: it is another's, or nobody's.
@@ -207,7 +207,7 @@ impl Elector {
             return RenewalOutcome::Lost;
         };
         if self.own.as_ref().is_some_and(|own| own.version == seen.version) {
-            return RenewalOutcome::Holds;
+            return RenewalOutcome::StillHeld;
         }
         if self.wrote(&seen) {
             // The others may still be written after this one, but each only over an older version: never.

@@ -198,7 +198,7 @@ fn a_renewal_whose_answer_was_lost_is_known_again_and_an_unwritten_one_is_not() 
     stand(&mut one, &mut server, 0);
     let next = one.renewal(wall(2)).unwrap();
     one.sends(next.record.clone());
-    assert_eq!(one.examine(server.read(), at(3)), RenewalOutcome::Holds, "it was not written");
+    assert_eq!(one.examine(server.read(), at(3)), RenewalOutcome::StillHeld, "it was not written");
     server.write(Some(&next.version), next.record).unwrap();
     assert_eq!(one.examine(server.read(), at(4)), RenewalOutcome::Renewed, "now it was");
     assert_eq!(renew(&mut one, &mut server, 5), RenewalOutcome::Renewed);
@@ -300,7 +300,7 @@ impl Process {
             None if self.leads_since.is_some() => match self.elector.examine(server.read(), at(now)) {
                 RenewalOutcome::Lost => self.leads_since = None,
                 // When it was sent is not known any more, so it does not count as a renewal now.
-                RenewalOutcome::Holds | RenewalOutcome::Renewed => {}
+                RenewalOutcome::StillHeld | RenewalOutcome::Renewed => {}
             },
             None => {}
         }

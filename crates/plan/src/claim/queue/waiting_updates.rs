@@ -71,13 +71,13 @@ struct LastTold {
 
 /// What was told lately, so that nobody is told too often.
 #[derive(Clone, Debug, Default)]
-pub struct Telling {
+pub struct WaitingUpdates {
     /// By uid of the claim.
     told: HashMap<String, LastTold>,
     anew: VecDeque<Timestamp>,
 }
 
-impl Telling {
+impl WaitingUpdates {
     /// When the claim with this uid, which was first seen at `seen`, may be told `notice`, after what its status said; none
     /// if there is nothing new in it. What was told by another process was told when this one saw it.
     pub fn due(&self, uid: &str, said: Option<&Said>, notice: &Notice, seen: Timestamp) -> Option<Timestamp> {
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_claim_is_told_after_a_second_and_the_same_thing_never_again() {
-        let mut telling = Telling::default();
+        let mut telling = WaitingUpdates::default();
         let first = queued(40);
         assert_eq!(telling.due("c", None, &first, at(0)), Some(at(1)));
         telling.tells("c", Some(&first), false, at(1));
@@ -172,14 +172,14 @@ mod tests {
 
     #[test]
     fn what_another_process_told_stays_unless_its_words_differ() {
-        let telling = Telling::default();
+        let telling = WaitingUpdates::default();
         assert_eq!(telling.due("c", Some(&said(&queued(40))), &queued(40), at(0)), None);
         assert_eq!(telling.due("c", Some(&said(&queued(40))), &queued(5), at(0)), Some(at(30)));
     }
 
     #[test]
     fn what_was_not_written_is_not_taken_for_said() {
-        let mut telling = Telling::default();
+        let mut telling = WaitingUpdates::default();
         let before = said(&notice(Reason::NoReadyMembers, 3, "x"));
         let now = notice(Reason::NoReadyMembers, 3, "y");
         telling.tells("c", Some(&now), true, at(1));
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn another_position_is_told_after_half_a_minute_and_another_reason_at_once() {
-        let mut telling = Telling::default();
+        let mut telling = WaitingUpdates::default();
         telling.tells("c", None, false, at(1));
         let before = said(&notice(Reason::NoReadyMembers, 3, "x"));
         assert_eq!(telling.due("c", Some(&before), &notice(Reason::NoReadyMembers, 2, "x"), at(0)), Some(at(31)));
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn far_back_only_a_tenth_of_the_way_is_worth_telling() {
-        let telling = Telling::default();
+        let telling = WaitingUpdates::default();
         let before = said(&notice(Reason::NoReadyMembers, 200, "x"));
         assert_eq!(telling.due("c", Some(&before), &notice(Reason::NoReadyMembers, 181, "y"), at(0)), None);
         assert!(telling.due("c", Some(&before), &notice(Reason::NoReadyMembers, 180, "y"), at(0)).is_some());
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn of_many_claims_only_a_few_a_second_are_told_anew() {
-        let mut telling = Telling::default();
+        let mut telling = WaitingUpdates::default();
         for claim in 0..10 {
             assert!(telling.room(at(0)) > 0);
             telling.tells(&claim.to_string(), None, true, at(0));
@@ -218,7 +218,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_claim_is_told_more_than_twice_a_minute(changes in proptest::collection::vec((0..20_i64, 1..30_i32, 0..3_usize), 1..200)) {
-            let (mut telling, mut now, mut told, mut before) = (Telling::default(), 0, Vec::new(), None);
+            let (mut telling, mut now, mut told, mut before) = (WaitingUpdates::default(), 0, Vec::new(), None);
             for (pause, position, reason) in changes {
                 now += pause;
                 let notice = notice(Reason::ALL[reason], position, "x");

@@ -1,0 +1,135 @@
+//! A launch config of a cloud that this build does not have.
+
+use std::sync::Mutex as StdMutex;
+
+use bullpen_api::{FINALIZER_LAUNCH_CONFIG, InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
+use kube::runtime::watcher::Event;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cluster::client::Clients;
+use crate::cluster::events::Events;
+use crate::cluster::{Leadership, Writes};
+use crate::controllers::common::{Term, Wakers};
+use crate::controllers::member::machine_memory::Machines;
+use crate::controllers::orphans::OrphanSweeper;
+use crate::controllers::orphans::memory::SweepRules;
+use crate::provider::Registry;
+use crate::runtime::failure::Failure;
+use crate::state::cluster_state::indexing::Kept;
+use crate::state::{ObjectKey, World};
+use crate::telemetry::Metrics;
+
+/// What was sent to the API server: the path and the body of each write.
+type Sent = Arc<StdMutex<Vec<(String, Value)>>>;
+
+/// An API server that takes every write and answers with what was sent.
+fn api_server(sent: Sent) -> kube::Client {
+    let server = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let sent = sent.clone();
+        async move {
+            let path = request.uri().path().to_owned();
+            let body = request.into_body().collect_bytes().await.unwrap();
+            let mut object: Value = serde_json::from_slice(&body).unwrap();
+            sent.lock().unwrap().push((path, object.clone()));
+            object["metadata"]["resourceVersion"] = json!("9");
+            object["spec"] = json!({ "region": "r1", "zone": "z", "instanceType": "t", "image": "i" });
+            let answer = http::Response::builder().body(kube::client::Body::from(object.to_string().into_bytes()));
+            Ok::<_, std::convert::Infallible>(answer.unwrap())
+        }
+    });
+    kube::Client::new(server, "ci")
+}
+
+fn controller(registry: Registry, sent: Sent) -> LaunchConfigController {
+    let client = api_server(sent);
+    let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
+    let (world, metrics, leadership) = (World::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always());
+    let common = Common {
+        world: world.clone(),
+        writes: Writes::new(clients.clone(), world, metrics.clone(), leadership.clone()),
+        events: Events::new(clients.direct, "test".into()),
+        metrics: metrics.clone(),
+        wakers: Wakers::new().0,
+    };
+    let term = Term { started: jiff::Timestamp::UNIX_EPOCH, leadership };
+    let clouds = Clouds::new(registry, metrics, "test".into());
+    let rules = SweepRules { watched: WatchedNamespaces::All, grace: jiff::SignedDuration::ZERO, dry_run: true };
+    let sweeps = Arc::new(Sweeps::new(rules));
+    let sweeper =
+        OrphanSweeper { common: common.clone(), term: term.clone(), clouds: clouds.clone(), sweeps: sweeps.clone() };
+    let listeners = Arc::new(Listeners::new(common.clone(), Machines::new(term.started), sweeper));
+    let (launch_health, shutdown) = (LaunchHealth::default(), CancellationToken::new());
+    LaunchConfigController { common, clouds, launch_health, sweeps, listeners, shutdown }
+}
+
+/// Shows the controller this launch config, and that there is nothing else.
+fn see(controller: &LaunchConfigController, config: Value) -> ObjectKey {
+    fn none<K: Kept>(world: &World) {
+        world.watched::<K>(&Feed::Everywhere, Event::Init);
+        world.watched::<K>(&Feed::Everywhere, Event::InitDone);
+    }
+    let world = &controller.common.world;
+    none::<InstancePool>(world);
+    none::<LaunchConfig>(world);
+    none::<PoolMember>(world);
+    none::<PoolClaim>(world);
+    let config: LaunchConfig = serde_json::from_value(config).unwrap();
+    let key = ObjectKey::of(&config);
+    world.watched(&Feed::Everywhere, Event::Apply(config));
+    key
+}
+
+fn launch_config(endpoint: &str) -> Value {
+    json!({
+        "apiVersion": "bullpen.dev/v1alpha1", "kind": "LaunchConfig",
+        "metadata": { "namespace": "ci", "name": "sim", "uid": "u", "resourceVersion": "1", "generation": 1 },
+        "spec": {
+            "region": "r1", "zone": "z", "instanceType": "t", "image": "i", "simulated": { "endpoint": endpoint },
+        },
+    })
+}
+
+#[tokio::test]
+async fn a_launch_config_without_a_provider_in_this_build_says_so_and_is_not_taken_in() {
+    let sent = Sent::default();
+    let controller = controller(Registry::new(&[]), sent.clone());
+    let key = see(&controller, launch_config("http://cloud:1"));
+    assert!(matches!(reconcile::reconcile(controller.clone(), key.clone()).await, Ok(None)));
+    let sent: Vec<_> = sent.lock().unwrap().drain(..).collect();
+    let [(path, written)] = &sent[..] else { panic!("nothing but its status is written: {sent:?}") };
+    assert!(path.ends_with("/namespaces/ci/launchconfigs/sim/status"), "{path}");
+    let said = &written["status"]["conditions"][0];
+    assert_eq!(
+        (&said["type"], &said["status"], &said["reason"]),
+        (&json!("Available"), &json!("False"), &json!("NoProvider"))
+    );
+    assert_eq!(said["message"], json!("this build of bullpen has no provider for `simulated`: it has none"));
+    assert!(controller.launch_health.get(&key).is_none(), "pools would buy by it");
+}
+
+#[tokio::test]
+async fn a_launch_config_whose_endpoint_makes_no_provider_says_so_and_is_tried_again() {
+    let sent = Sent::default();
+    let controller = controller(Registry::built_in(), sent.clone());
+    let key = see(&controller, launch_config("http://user:password@cloud"));
+    assert!(matches!(reconcile::reconcile(controller, key).await, Err(Failure::Provider(..))));
+    let said = sent.lock().unwrap()[0].1["status"]["conditions"][0].clone();
+    assert_eq!(said["reason"], json!("NoProvider"));
+    assert!(said["message"].as_str().unwrap().contains("must be a host and a port only"), "{said}");
+}
+
+#[tokio::test]
+async fn a_launch_config_that_an_earlier_build_took_in_goes_when_it_is_deleted_and_no_member_needs_it() {
+    let sent = Sent::default();
+    let controller = controller(Registry::new(&[]), sent.clone());
+    let mut config = launch_config("http://cloud:1");
+    config["metadata"]["finalizers"] = json!([FINALIZER_LAUNCH_CONFIG]);
+    config["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let key = see(&controller, config);
+    reconcile::reconcile(controller, key).await.unwrap();
+    let (path, written) = sent.lock().unwrap()[0].clone();
+    assert!(path.ends_with("/launchconfigs/sim"), "{path}");
+    assert!(!written.to_string().contains(FINALIZER_LAUNCH_CONFIG), "{written}");
+}
