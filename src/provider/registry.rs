@@ -169,5 +169,6 @@ mod tests {
         let (kind, key) = Registry::built_in().resolve(&simulated("http://u:p@cloud")).unwrap();
         let error = NoProvider::from(kind.connect(&key).unwrap_err());
         assert!(matches!(error, NoProvider::Unusable(ProviderError::Invalid { .. })), "{error}");
+        assert!(!error.to_string().contains("u:p"), "no password goes into a status: {error}");
     }
 }

@@ -54,7 +54,9 @@ impl SimulatedProvider {
     /// # Errors
     /// `Invalid` if `endpoint` is not an `http` URL of a host and perhaps a port, or `region` is empty.
     pub fn new(endpoint: &str, region: &str) -> Result<Self, ProviderError> {
-        let wrong = |why: &str| ProviderError::invalid(format!("endpoint {endpoint:?}: {why}"));
+        // What stands before the `@` may be a password, and this goes into a status.
+        let shown = endpoint.rsplit_once('@').map_or(endpoint, |(_, host)| host);
+        let wrong = |why: &str| ProviderError::invalid(format!("endpoint {shown:?}: {why}"));
         let endpoint = Url::parse(endpoint).map_err(|error| wrong(&error.to_string()))?;
         if endpoint.scheme() != "http" {
             return Err(wrong("must begin with http://"));
