@@ -229,7 +229,9 @@ impl Table<'_> {
 }
 
 fn start_queues(table: &mut Table<'_>, controllers: Controllers, work: Work) {
-    let Controllers { pools, members, claims, launch_configs } = controllers;
+    // Shared, because thousands of runs may be under way at once.
+    let (pools, members) = (Arc::new(controllers.pools), Arc::new(controllers.members));
+    let (claims, launch_configs) = (Arc::new(controllers.claims), Arc::new(controllers.launch_configs));
     let pairing = claims.clone();
     table.add(Controller::Pool, Queue::Pools, work.pools, move |key| pool::reconcile::reconcile(pools.clone(), key));
     table.add(Controller::Member, Queue::Members, work.members, move |key| {

@@ -265,18 +265,6 @@ label_values! {
     }
 }
 
-impl WriteOutcome {
-    /// The outcome of a write that was answered with the HTTP status `code`.
-    pub const fn of_status(code: u16) -> Self {
-        match code {
-            200..=299 => Self::Ok,
-            404 => Self::NotFound,
-            409 => Self::Conflict,
-            _ => Self::Error,
-        }
-    }
-}
-
 label_values! {
     /// Why a member will never be ready.
     FailureClass {

@@ -27,7 +27,7 @@ use crate::telemetry::labels::ClaimEnd;
 const MOST_LOOKS: usize = 8;
 
 /// One look at the claim of this name.
-pub async fn reconcile(controller: ClaimController, key: ObjectKey) -> Outcome {
+pub async fn reconcile(controller: Arc<ClaimController>, key: ObjectKey) -> Outcome {
     let Some(claim) = controller.common.cluster.with(|state| unreserved(state, &key)) else { return Ok(None) };
     match phase(&claim) {
         ClaimPhase::Pending => Ok(None),

@@ -26,7 +26,7 @@ use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 
 /// One pass over the launch config of this name.
-pub async fn reconcile(controller: LaunchConfigController, key: ObjectKey) -> Outcome {
+pub async fn reconcile(controller: Arc<LaunchConfigController>, key: ObjectKey) -> Outcome {
     let Some(config) = controller.common.cluster.with(|state| state.launch_configs.get(&key).cloned()) else {
         controller.common.metrics.launch_config_gone(&key.namespace, &key.name);
         controller.launch_health.forget(&key);

@@ -18,7 +18,7 @@ use crate::controllers::orphans::memory::SweepRules;
 use crate::provider::Registry;
 use crate::runtime::failure::Failure;
 use crate::state::cluster_state::indexing::StoredKind;
-use crate::state::{ObjectKey, ClusterState};
+use crate::state::{ClusterState, ObjectKey};
 use crate::telemetry::Metrics;
 
 /// What was sent to the API server: the path and the body of each write.
@@ -45,7 +45,8 @@ fn api_server(sent: Sent) -> kube::Client {
 fn controller(registry: Registry, sent: Sent) -> LaunchConfigController {
     let client = api_server(sent);
     let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
-    let (cluster, metrics, leadership) = (ClusterState::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always());
+    let (cluster, metrics, leadership) =
+        (ClusterState::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always());
     let common = Common {
         cluster: cluster.clone(),
         writes: Writes::new(clients.clone(), cluster, metrics.clone(), leadership.clone()),
@@ -96,7 +97,7 @@ async fn a_launch_config_without_a_provider_in_this_build_says_so_and_is_not_tak
     let sent = Sent::default();
     let controller = controller(Registry::new(&[]), sent.clone());
     let key = see(&controller, launch_config("http://cloud:1"));
-    assert!(matches!(reconcile::reconcile(controller.clone(), key.clone()).await, Ok(None)));
+    assert!(matches!(reconcile::reconcile(Arc::new(controller.clone()), key.clone()).await, Ok(None)));
     let sent: Vec<_> = sent.lock().unwrap().drain(..).collect();
     let [(path, written)] = &sent[..] else { panic!("nothing but its status is written: {sent:?}") };
     assert!(path.ends_with("/namespaces/ci/launchconfigs/sim/status"), "{path}");
@@ -114,7 +115,7 @@ async fn a_launch_config_whose_endpoint_makes_no_provider_says_so_and_is_tried_a
     let sent = Sent::default();
     let controller = controller(Registry::built_in(), sent.clone());
     let key = see(&controller, launch_config("http://user:password@cloud"));
-    assert!(matches!(reconcile::reconcile(controller, key).await, Err(Failure::Provider(..))));
+    assert!(matches!(reconcile::reconcile(Arc::new(controller), key).await, Err(Failure::Provider(..))));
     let said = sent.lock().unwrap()[0].1["status"]["conditions"][0].clone();
     assert_eq!(said["reason"], json!("NoProvider"));
     assert!(said["message"].as_str().unwrap().contains("must be a host and a port only"), "{said}");
@@ -128,7 +129,7 @@ async fn a_launch_config_that_an_earlier_build_took_in_goes_when_it_is_deleted_a
     config["metadata"]["finalizers"] = json!([FINALIZER_LAUNCH_CONFIG]);
     config["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     let key = see(&controller, config);
-    reconcile::reconcile(controller, key).await.unwrap();
+    reconcile::reconcile(Arc::new(controller), key).await.unwrap();
     let (path, written) = sent.lock().unwrap()[0].clone();
     assert!(path.ends_with("/launchconfigs/sim"), "{path}");
     assert!(!written.to_string().contains(FINALIZER_LAUNCH_CONFIG), "{written}");

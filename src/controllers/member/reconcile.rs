@@ -26,7 +26,7 @@ use crate::telemetry::labels::ProviderOperation;
 const MOST_STEPS: usize = 12;
 
 /// One run over the member of this name: step by step until there is nothing to do but wait.
-pub async fn reconcile(controller: MemberController, key: ObjectKey) -> Outcome {
+pub async fn reconcile(controller: Arc<MemberController>, key: ObjectKey) -> Outcome {
     for _ in 0..MOST_STEPS {
         let Some(member) = unreserved(&controller, &key) else { return Ok(None) };
         if set_aside::observe(&controller, &member).await? {

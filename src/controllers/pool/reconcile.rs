@@ -65,7 +65,7 @@ struct Pass {
 }
 
 /// One pass over the pool of this name.
-pub async fn reconcile(controller: PoolController, key: ObjectKey) -> Outcome {
+pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outcome {
     // Before every cache is whole, members would seem to be missing that are there. Then everything is looked at.
     let Some(pool) =
         controller.common.cluster.with(|state| state.knows(&key.namespace).then(|| state.pools.get(&key).cloned()))

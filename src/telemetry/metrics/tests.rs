@@ -109,7 +109,7 @@ fn the_members_of_a_pool_are_counted_by_state_until_the_pool_is_gone() {
 fn a_clone_counts_into_the_same_metrics() {
     let metrics = Metrics::new();
     metrics.clone().bind_conflict();
-    metrics.clone().api_write(WriteKind::PoolClaim, WriteVerb::UpdateStatus, WriteOutcome::of_status(409));
+    metrics.clone().api_write(WriteKind::PoolClaim, WriteVerb::UpdateStatus, WriteOutcome::Conflict);
     assert!(has_line(&metrics, "bullpen_bind_conflicts_total 1"));
     assert!(has_line(
         &metrics,
