@@ -55,7 +55,7 @@ impl Cloud {
             let changed = state.recorded.as_ref() != Some(&recorded);
             state.recorded = Some(recorded);
             if changed {
-                self.hurry();
+                self.list_soon();
             }
             foreign
         };

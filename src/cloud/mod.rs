@@ -33,13 +33,14 @@ use crate::telemetry::labels::{ProviderOperation, ProviderOutcome};
 /// How often machines are listed while none of them boots or ends, which is how soon a machine that disappeared is
 /// noticed.
 const IDLE_LIST_INTERVAL: Duration = Duration::from_secs(10);
-/// Added to that interval for each machine, because long lists cost the cloud and this process more: 10,000 machines
-/// are listed once a minute.
+/// With many machines the interval is at least this times their number, because long lists cost the cloud and this
+/// process more: 10,000 machines are listed once a minute.
 const IDLE_LIST_INTERVAL_EACH: Duration = Duration::from_millis(6);
 const LONGEST_LIST_BACKOFF: Duration = Duration::from_secs(30);
 /// Longest time of a call, in case a provider has no timeout of its own.
 const LONGEST_CALL: Duration = Duration::from_mins(2);
-/// Listing takes at most one part in this many of the time, so that many machines do not keep their cloud busy.
+/// After a list, the next one waits at least this many times as long as the list took, so that many machines do not
+/// keep their cloud busy.
 const LIST_DUTY: u32 = 10;
 
 /// One cloud in use.
@@ -50,7 +51,7 @@ pub struct Cloud {
     state: Mutex<CloudState>,
     refusals: Mutex<Refusals>,
     rate_limit: RateLimit,
-    hurry: Notify,
+    list_soon: Notify,
     key: ProviderKey,
     audience: Arc<dyn Audience>,
     identity: IdentityWatch,
@@ -79,7 +80,7 @@ struct Inner {
 /// Is notified of what the list loop of a cloud finds.
 pub trait Audience: std::fmt::Debug + Send + Sync + 'static {
     /// Whether a machine of this key boots or ends, so that the next list should come soon.
-    fn hurries(&self, key: &ProviderKey) -> bool;
+    fn needs_list_soon(&self, key: &ProviderKey) -> bool;
     /// A member's machine has changed, or is not listed any more.
     fn machine_changed(&self, member: ObjectKey);
     /// The first list of this key is complete: everything of it needs a pass.
@@ -133,7 +134,7 @@ impl Clouds {
             provider,
             metrics: self.inner.metrics.clone(),
             state: Mutex::default(),
-            hurry: Notify::new(),
+            list_soon: Notify::new(),
             key: key.clone(),
             audience: audience(),
             identity: IdentityWatch::default(),
@@ -239,8 +240,8 @@ impl Cloud {
     }
 
     /// Requests a list now, because something boots or ends.
-    pub fn hurry(&self) {
-        self.hurry.notify_one();
+    pub fn list_soon(&self) {
+        self.list_soon.notify_one();
     }
 
     /// Drops the last list, which may be another account's.
@@ -280,7 +281,7 @@ impl Cloud {
                     self.accept_list(listing, key, audience);
                     audience.listed(key);
                     let soon = self.provider.list_interval().max(timer.elapsed() * LIST_DUTY);
-                    if audience.hurries(key) { soon } else { idle.max(soon) }
+                    if audience.needs_list_soon(key) { soon } else { idle.max(soon) }
                 }
                 Err(error) => {
                     self.list_failed(&error, key, audience);
@@ -290,7 +291,7 @@ impl Cloud {
             };
             let shortest = pause.min(self.provider.list_interval());
             tokio::time::sleep(shortest).await;
-            let _ = tokio::time::timeout(pause.saturating_sub(shortest), self.hurry.notified()).await;
+            let _ = tokio::time::timeout(pause.saturating_sub(shortest), self.list_soon.notified()).await;
         }
     }
 

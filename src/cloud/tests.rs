@@ -115,7 +115,7 @@ impl Provider for DummyProvider {
 struct Nobody;
 
 impl Audience for Nobody {
-    fn hurries(&self, _: &ProviderKey) -> bool {
+    fn needs_list_soon(&self, _: &ProviderKey) -> bool {
         false
     }
     fn machine_changed(&self, _: ObjectKey) {}

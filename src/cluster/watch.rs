@@ -54,7 +54,7 @@ where
         match next {
             Ok(event) => {
                 if pools {
-                    cluster.heard_of_pools(of);
+                    cluster.record_pools_answer(of);
                 }
                 if std::mem::take(&mut refused) {
                     warn!(%kind, scope = %of, "watching is allowed again");

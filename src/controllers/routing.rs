@@ -269,7 +269,7 @@ impl Listeners {
 }
 
 impl Audience for Listeners {
-    fn hurries(&self, provider: &ProviderKey) -> bool {
+    fn needs_list_soon(&self, provider: &ProviderKey) -> bool {
         let moving = |member: &PoolMember| {
             convert::deleting(member) || matches!(convert::state(member), MemberState::Pending | MemberState::Warming)
         };
@@ -315,7 +315,7 @@ impl Audience for Listeners {
     fn listed(&self, provider: &ProviderKey) {
         // A list that began before a call for a machine may be the first to show its change, and is then outdated. The
         // next list shows no change, so these members are woken here.
-        for member in self.machines.overtaken() {
+        for member in self.machines.take_waiting_for_list() {
             self.common.wakers.members.wake(member);
         }
         crate::controllers::orphans::sweep::listed(&self.sweeper, provider);

@@ -23,7 +23,7 @@ pub enum Shown {
     /// The member waits: no list has shown its machine yet.
     NotYet,
     /// The machine was claimed before.
-    ServedBefore,
+    ClaimedBefore,
 }
 
 /// The last list of the cloud that a launch config buys from.
@@ -39,7 +39,7 @@ pub fn shown(controller: &ClaimController, listing: Option<&Listing>, member: &P
     };
     let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
     let claim = machine.and_then(|machine| listing.claim_of(&machine.id));
-    if claim.is_some() { Shown::ServedBefore } else { Shown::Free }
+    if claim.is_some() { Shown::ClaimedBefore } else { Shown::Free }
 }
 
 /// Wakes the pairing of every pool once the grace is over.

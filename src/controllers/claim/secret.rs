@@ -23,7 +23,7 @@ use crate::state::ObjectKey;
 /// Between two tries to make a Secret.
 const RETRIES: Bounds = Bounds { first: Duration::from_millis(200), longest: Duration::from_secs(15) };
 /// After so many tries, about 3 s, report that the Secret of an earlier claim is in the way.
-const GOES_BY_ITSELF: u32 = 4;
+const TRIES_BEFORE_REPORT: u32 = 4;
 
 /// What follows for a claim that is about to be Bound.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ pub async fn ensure(controller: &ClaimController, claim: &PoolClaim, member: &Ar
     });
     match trouble {
         SecretTrouble::Reported { reason, message } => report(controller, claim, reason, &message).await,
-        SecretTrouble::ReportedLater { reason, message } if failures > GOES_BY_ITSELF => {
+        SecretTrouble::ReportedLater { reason, message } if failures > TRIES_BEFORE_REPORT => {
             report(controller, claim, reason, &message).await;
         }
         SecretTrouble::ReportedLater { .. } | SecretTrouble::Unreported => {}
@@ -88,13 +88,13 @@ async fn make(
     // On a retry, first read the Secret that is in the way, so that a stuck claim causes no writes.
     let retrying = controller.common.cluster.with(|state| state.secret_retries.contains_key(&convert::uid(claim)));
     if retrying && let Ok(Found::Object(found)) = controller.common.writes.get_secret(&key).await {
-        return of_present(controller, claim, member, &key, &found).await;
+        return judge_existing(controller, claim, member, &key, &found).await;
     }
     let secret = compose(controller, claim, member, name).await?;
     match controller.common.writes.create_secret(&secret).await {
         Made::Made => Ok(Step::Bind(member.clone())),
         Made::Exists | Made::Unproved => match controller.common.writes.get_secret(&key).await {
-            Ok(Found::Object(found)) => of_present(controller, claim, member, &key, &found).await,
+            Ok(Found::Object(found)) => judge_existing(controller, claim, member, &key, &found).await,
             Ok(Found::Missing | Found::Unproved) => Err(SecretTrouble::Unreported),
             Err(NotAllowed) => {
                 Err(forbidden(&key, "get", "there is a Secret of this name, and it cannot be read whose it is"))
@@ -146,7 +146,7 @@ async fn compose(
 }
 
 /// What it means that a Secret of this name exists.
-async fn of_present(
+async fn judge_existing(
     controller: &ClaimController,
     claim: &PoolClaim,
     member: &Arc<PoolMember>,
@@ -159,7 +159,7 @@ async fn of_present(
         // Anybody in the claim's namespace may write the Secret's annotations, so a pool of another namespace is never
         // looked up by them.
         Present::OfAnotherMember { namespace, name, uid } if member.metadata.namespace.as_ref() == Some(&namespace) => {
-            instead(controller, claim, &ObjectKey::new(namespace, name), &uid).await
+            bind_to_other(controller, claim, &ObjectKey::new(namespace, name), &uid).await
         }
         Present::OfEarlierClaim => Err(SecretTrouble::ReportedLater {
             reason,
@@ -179,7 +179,7 @@ async fn of_present(
 }
 
 /// The user may have seen the member that the Secret names, so the claim is Bound to that member or to none.
-async fn instead(
+async fn bind_to_other(
     controller: &ClaimController,
     claim: &PoolClaim,
     member: &ObjectKey,

@@ -30,7 +30,7 @@ const NEXT_UPDATES: SignedDuration = SignedDuration::from_millis(100);
 /// While more pairs than this are being bound, no status of a waiting claim is written.
 const MOST_BINDINGS: usize = 16;
 /// If more claims than this wait, they are not judged at every change, but after `JUDGED_NEXT`.
-const FEW: usize = 64;
+const SHORT_QUEUE: usize = 64;
 /// The delay between two judgements of a long queue.
 const JUDGED_NEXT: SignedDuration = SignedDuration::from_millis(250);
 /// Backoff of a claim's failed status writes.
@@ -64,7 +64,7 @@ pub fn plan<'a>(
     parked: usize,
     now: Timestamp,
 ) -> WaitingPlan {
-    let many = here.queue.namespaces().map(|(_, queue)| queue.count()).sum::<usize>() > FEW;
+    let many = here.queue.namespaces().map(|(_, queue)| queue.count()).sum::<usize>() > SHORT_QUEUE;
     let next = here.state.judged.get(here.key).and_then(|last| last.checked_add(JUDGED_NEXT).ok());
     if let Some(next) = next.filter(|next| many && *next > now) {
         return WaitingPlan { look_again_at: Some(next), ..WaitingPlan::default() };

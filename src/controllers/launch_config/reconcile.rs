@@ -122,7 +122,7 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     let sweep = controller.sweeps.memory(cloud.key());
     if blocked_message(&sweep).is_some() && config.annotations().contains_key(ANNOTATION_CONFIRM_SWEEP) {
         // A person may have confirmed the sweep, which comes with the next list.
-        cloud.hurry();
+        cloud.list_soon();
     }
     if let Some(left) = controller.launch_health.status_wait(&key) {
         return Ok(SignedDuration::try_from(left).ok().and_then(|left| Timestamp::now().checked_add(left).ok()));

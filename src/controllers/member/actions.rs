@@ -127,7 +127,7 @@ async fn create(controller: &MemberController, gathered: &Gathered) -> Result<()
             info!(member = %gathered.key(), instance = %instance.id, "the create was accepted");
             // Dated when the call began, because a list that began later may show a later phase.
             controller.machines.with(&uid, |record| record.saw(instance, began));
-            gathered.cloud.hurry();
+            gathered.cloud.list_soon();
             probe_ended(controller, gathered, true);
             Ok(())
         }
@@ -206,12 +206,12 @@ async fn refused(
     Ok(())
 }
 
-/// Checks invariants 2 and 5 again right before the call, on a pool that was read or heard of within the last seconds.
+/// Checks invariants 2 and 5 again right before the call, on a pool that was read or recent of within the last seconds.
 async fn pool_is_fresh(controller: &MemberController, gathered: &Gathered) -> Result<bool, Failure> {
     let key = convert::pool_of(&gathered.member);
-    let heard = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < POOL_FRESHNESS);
+    let recent = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < POOL_FRESHNESS);
     let read = controller.common.cluster.with(|state| state.pools_read.get(&key).copied());
-    if !heard(controller.common.cluster.pools_last_heard(&key.namespace)) && !heard(read) {
+    if !recent(controller.common.cluster.pools_last_answered(&key.namespace)) && !recent(read) {
         match controller.common.writes.get::<InstancePool>(&key).await {
             Found::Object(_) => {
                 controller.common.cluster.with(|state| state.pools_read.insert(key.clone(), Instant::now()));
@@ -258,7 +258,7 @@ async fn find(controller: &MemberController, gathered: &Gathered) {
     }
     controller.machines.with(&uid, |record| match answer {
         Ok(Some(instance)) => record.saw(instance, began),
-        Ok(None) => record.saw_none(began),
+        Ok(None) => record.found_none(began),
         Err(_) => record.failed(Timestamp::now(), None),
     });
 }
@@ -270,7 +270,7 @@ async fn confirm(controller: &MemberController, gathered: &Gathered) {
     controller.machines.with(&gathered.uid(), |record| match answer {
         Ok(instance) => record.saw(instance, began),
         Err(ProviderError::NotFound { .. }) => {
-            record.struck(began);
+            record.not_found(began);
         }
         Err(_) => record.failed(Timestamp::now(), None),
     });
@@ -347,7 +347,7 @@ async fn terminate(controller: &MemberController, gathered: &Gathered) -> Result
     match answer {
         Ok(()) => {
             info!(member = %gathered.key(), instance = %id, "the terminate was accepted");
-            gathered.cloud.hurry();
+            gathered.cloud.list_soon();
         }
         Err(error) => {
             warn!(member = %gathered.key(), instance = %id, failures, %error, "a terminate was not accepted");
@@ -358,7 +358,7 @@ async fn terminate(controller: &MemberController, gathered: &Gathered) -> Result
 
 async fn record_warming(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     let Some(machine) = recorded(gathered) else { return Ok(()) };
-    gathered.cloud.hurry();
+    gathered.cloud.list_soon();
     write(controller, &member::status::warming(&gathered.member, &machine, Timestamp::now())).await
 }
 

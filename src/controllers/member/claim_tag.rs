@@ -33,8 +33,7 @@ pub fn tag_if_due(controller: &MemberController, gathered: &Gathered, now: Times
         return None;
     }
     let bound = controller.common.cluster.with(|state| bound_claim(state, &gathered.member))?;
-    // Before the machine was seen it may already have the tag: without this wait, a restart would cause a call for
-    // each.
+    // A machine that was not seen yet may have the tag already. Without this wait, a restart would cause a call for each.
     let instance = gathered.sighting.instance.as_ref()?;
     let shown = instance.tags.claim.as_deref();
     controller.machines.with(&gathered.uid(), |record| {

@@ -106,7 +106,7 @@ pub fn gather(
     let recorded_id = status.instance.as_ref().map(|machine| machine.id.as_str());
     let known_since = status.warming_started_at.as_ref().map(|time| time.0);
     if listing.as_ref().is_some_and(|listing| record.outlasts(listing.began)) {
-        controller.machines.overtook(ObjectKey::of(member.as_ref()));
+        controller.machines.needs_next_list(ObjectKey::of(member.as_ref()));
     }
     let sighting = sighting(&record, listing.as_deref(), &uid, recorded_id, known_since);
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());

@@ -133,7 +133,7 @@ impl MachineRecord {
     }
 
     /// Records that a call showed that there is no machine.
-    pub fn saw_none(&mut self, at: Timestamp) {
+    pub fn found_none(&mut self, at: Timestamp) {
         self.instance = None;
         self.looked_at = Some(at);
         self.missing_since.get_or_insert(at);
@@ -142,8 +142,8 @@ impl MachineRecord {
 
     /// Records that a call for the machine's id did not find it. [`settle_strike`](Self::settle_strike) decides whether
     /// that counts.
-    pub fn struck(&mut self, at: Timestamp) {
-        self.saw_none(at);
+    pub fn not_found(&mut self, at: Timestamp) {
+        self.found_none(at);
         self.struck_at = Some(at);
         self.next_look = at.checked_add(LOOK_EVERY).ok();
     }
@@ -205,14 +205,14 @@ impl MachineRecord {
 #[derive(Clone, Debug)]
 pub struct Machines {
     records: Arc<Mutex<HashMap<String, Box<MachineRecord>>>>,
-    overtaken: Arc<Mutex<HashSet<ObjectKey>>>,
+    waiting_for_list: Arc<Mutex<HashSet<ObjectKey>>>,
     started: Timestamp,
 }
 
 impl Machines {
     /// An empty memory. A member that this process did not write may have been asked for until the term `started`.
     pub fn new(started: Timestamp) -> Self {
-        Self { records: Arc::default(), overtaken: Arc::default(), started }
+        Self { records: Arc::default(), waiting_for_list: Arc::default(), started }
     }
 
     /// Records that this process wrote the member and has begun no call for it.
@@ -237,13 +237,13 @@ impl Machines {
 
     /// Remembers that the last list is older than the last call for this member's machine: the member needs a pass
     /// after the next list.
-    pub fn overtook(&self, member: ObjectKey) {
-        self.overtaken.lock().insert(member);
+    pub fn needs_next_list(&self, member: ObjectKey) {
+        self.waiting_for_list.lock().insert(member);
     }
 
     /// Takes the members that need a pass now that there is a new list.
-    pub fn overtaken(&self) -> HashSet<ObjectKey> {
-        std::mem::take(&mut self.overtaken.lock())
+    pub fn take_waiting_for_list(&self) -> HashSet<ObjectKey> {
+        std::mem::take(&mut self.waiting_for_list.lock())
     }
 
     /// Drops the record of a member that is gone.
@@ -357,7 +357,7 @@ mod tests {
         let moment = |second| Timestamp::from_second(second).unwrap();
         let mut record = MachineRecord::new(Asked::Never);
         assert!(!record.outlasts(moment(5)), "no call has looked yet");
-        record.saw_none(moment(7));
+        record.found_none(moment(7));
         assert!(record.outlasts(moment(5)) && record.outlasts(moment(7)));
         assert!(!record.outlasts(moment(8)));
     }
@@ -367,7 +367,7 @@ mod tests {
         let moment = |second| Timestamp::from_second(second).unwrap();
         let mut record = MachineRecord::new(Asked::Never);
         for second in [10, 11, 12] {
-            record.struck(moment(second));
+            record.not_found(moment(second));
             record.settle_strike(Some(moment(5)));
             assert_eq!(
                 (record.not_founds, record.struck_at),
@@ -378,7 +378,7 @@ mod tests {
         record.settle_strike(Some(moment(15)));
         assert_eq!((record.not_founds, record.struck_at), (0, None));
         for second in [20, 22, 24] {
-            record.struck(moment(second));
+            record.not_found(moment(second));
             record.settle_strike(Some(moment(second + 1)));
         }
         assert_eq!(record.not_founds, 3);
@@ -399,7 +399,7 @@ mod tests {
         record.terminate_accepted(moment(10));
         assert_eq!(seen(&record, 9), Machine::Booting { at: moment(5) }, "the list is older than its end");
         assert_eq!(seen(&record, 11), Machine::Unknown);
-        record.saw_none(moment(12));
+        record.found_none(moment(12));
         assert_eq!(seen(&record, 13), Machine::Missing { at: moment(12), not_founds: 0 });
     }
 }

@@ -235,7 +235,7 @@ async fn end(controller: &OrphanSweeper, cloud: &Cloud, id: String) {
     match answer {
         Ok(()) => {
             info!(instance = %id, "swept: the terminate of a machine without a member was accepted");
-            cloud.hurry();
+            cloud.list_soon();
         }
         Err(error) => warn!(instance = %id, %error, "a terminate of a machine without a member was not accepted"),
     }

@@ -229,7 +229,7 @@ fn request_lists(controller: &PoolController, key: &ObjectKey, usable: &[UsableL
     });
     info!(pool = %key, "a pass without delays was asked for");
     for cloud in clouds {
-        cloud.hurry();
+        cloud.list_soon();
     }
 }
 

@@ -57,7 +57,7 @@ impl StoredKind for InstancePool {
             state.queues.pool_gone(&key);
             state.judged.remove(&key.clone().into());
         }
-        state.selectors.pool(&key, changed.new.is_some());
+        state.selectors.set_pool(&key, changed.new.is_some());
         if changed.old.as_deref().map(serving_terms) != changed.new.as_deref().map(serving_terms) {
             state.index_selectors_in(&key.namespace);
         }

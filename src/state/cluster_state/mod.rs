@@ -124,7 +124,7 @@ struct Inner {
     state: Mutex<State>,
     changes: mpsc::UnboundedSender<Change>,
     watched: WatchedNamespaces,
-    pools_heard: Mutex<HashMap<Feed, Instant>>,
+    pools_answered: Mutex<HashMap<Feed, Instant>>,
 }
 
 impl ClusterState {
@@ -132,7 +132,7 @@ impl ClusterState {
     pub fn new(watched: WatchedNamespaces) -> (Self, mpsc::UnboundedReceiver<Change>) {
         let (changes, receiver) = mpsc::unbounded_channel();
         let state = State { watched: watched.clone(), ..State::default() };
-        let inner = Inner { state: Mutex::new(state), changes, watched, pools_heard: Mutex::default() };
+        let inner = Inner { state: Mutex::new(state), changes, watched, pools_answered: Mutex::default() };
         (Self { inner: Arc::new(inner) }, receiver)
     }
 
@@ -183,7 +183,7 @@ impl ClusterState {
         let was_synced = state.synced;
         let became_whole = state.note_progress(feed);
         if state.synced && (became_whole || !was_synced) {
-            state.choose_homes_anew();
+            state.choose_all_homes();
             self.announce_queues(state);
             let _ = self.inner.changes.send(if was_synced { Change::Whole } else { Change::Synced });
         }
@@ -214,13 +214,13 @@ impl ClusterState {
     }
 
     /// Records that the watch of the pools of a feed was answered.
-    pub fn heard_of_pools(&self, feed: &Feed) {
-        self.inner.pools_heard.lock().insert(feed.clone(), Instant::now());
+    pub fn record_pools_answer(&self, feed: &Feed) {
+        self.inner.pools_answered.lock().insert(feed.clone(), Instant::now());
     }
 
     /// When the watch of this namespace's pools was last answered.
-    pub fn pools_last_heard(&self, namespace: &str) -> Option<Instant> {
-        let answered = self.inner.pools_heard.lock();
+    pub fn pools_last_answered(&self, namespace: &str) -> Option<Instant> {
+        let answered = self.inner.pools_answered.lock();
         answered.iter().find(|(feed, _)| feed.covers(namespace)).map(|(_, at)| *at)
     }
 
@@ -476,9 +476,9 @@ mod tests {
     #[test]
     fn pools_are_heard_of_by_namespace() {
         let (cluster, _changes, [a, b]) = of_two();
-        cluster.heard_of_pools(&a);
-        assert!(cluster.pools_last_heard("a").is_some() && cluster.pools_last_heard("b").is_none());
-        cluster.heard_of_pools(&b);
-        assert!(cluster.pools_last_heard("b").is_some());
+        cluster.record_pools_answer(&a);
+        assert!(cluster.pools_last_answered("a").is_some() && cluster.pools_last_answered("b").is_none());
+        cluster.record_pools_answer(&b);
+        assert!(cluster.pools_last_answered("b").is_some());
     }
 }

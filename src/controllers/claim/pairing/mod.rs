@@ -116,7 +116,7 @@ fn pairs<'a>(
         });
         let parked = state.parked.get(uid).is_some_and(|it| Some(it) == member.metadata.resource_version.as_ref());
         match quarantine::shown(controller, list.as_deref(), member, now) {
-            Shown::ServedBefore => None,
+            Shown::ClaimedBefore => None,
             Shown::NotYet => Some(Offer::Parked),
             Shown::Free if parked => Some(Offer::Parked),
             Shown::Free => Some(Offer::Free(member.clone())),

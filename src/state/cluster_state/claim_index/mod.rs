@@ -25,7 +25,7 @@ pub(super) struct Selectors {
 
 impl Selectors {
     /// Records that the pool of this name exists, or not.
-    pub(super) fn pool(&mut self, key: &ObjectKey, present: bool) {
+    pub(super) fn set_pool(&mut self, key: &ObjectKey, present: bool) {
         let pools = self.pools.entry(key.namespace.clone()).or_default();
         if present {
             pools.insert(key.clone());
@@ -37,7 +37,7 @@ impl Selectors {
         }
     }
 
-    fn claim(&mut self, key: &ObjectKey, waits: bool) {
+    fn set_claim(&mut self, key: &ObjectKey, waits: bool) {
         if waits {
             self.waiting.entry(key.namespace.clone()).or_default().insert(key.clone());
             return;
@@ -97,7 +97,7 @@ impl State {
     /// Updates the place of a claim in the queues.
     pub(super) fn index_claim(&mut self, key: &ObjectKey) {
         let Some(claim) = self.claims.get(key).cloned() else {
-            self.selectors.claim(key, false);
+            self.selectors.set_claim(key, false);
             return self.place(key, Vec::new(), true);
         };
         let uid = claim.metadata.uid.as_deref().unwrap_or_default();
@@ -113,10 +113,10 @@ impl State {
         };
         let waits = |max_priority| pool_queue::waiting(&claim, named, arrival, max_priority);
         let Some(anywhere) = waits(None) else {
-            self.selectors.claim(key, false);
+            self.selectors.set_claim(key, false);
             return self.place(key, Vec::new(), true);
         };
-        self.selectors.claim(key, true);
+        self.selectors.set_claim(key, true);
         if reserved {
             return self.place(key, Vec::new(), true);
         }
@@ -258,7 +258,7 @@ impl State {
     }
 
     /// Chooses all homes again, because the choices before the caches were complete were poor.
-    pub(super) fn choose_homes_anew(&mut self) {
+    pub(super) fn choose_all_homes(&mut self) {
         self.selectors.homes.clear();
         let namespaces: Vec<_> = self.selectors.waiting.keys().cloned().collect();
         for namespace in namespaces {
