@@ -1,7 +1,7 @@
 //! The controllers. Each one gathers what is known, calls `bullpen_plan` to decide, then calls the API server and the
 //! clouds and writes status.
 //!
-//! In: the changes of [`state`](crate::state), which [`routing`] turns into keys of queues, and the lists of the
+//! In: the changes of [`state`](crate::state), which `routing` turns into keys of queues, and the lists of the
 //! clouds. Out: writes to the API server and calls to clouds. Each queue runs the `reconcile` of one folder. All of it
 //! lives for one term of leadership and starts with an empty state.
 

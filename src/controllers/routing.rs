@@ -148,7 +148,7 @@ fn member(router: &Router, changed: &Changed<PoolMember>) {
     if ready || changed.old.as_ref().map(counts) != changed.new.as_ref().map(counts) {
         router.common.wakers.pairing.wake(convert::pool_of(member));
     }
-    if changed.old.is_none() || changed.new.as_ref().is_some_and(|member| settled(member)) {
+    if changed.old.is_none() || changed.new.as_ref().is_some_and(|member| is_ready_or_failed(member)) {
         router.common.wakers.launch_configs.wake(convert::launch_config_of(member));
     }
     if changed.new.is_none() {
@@ -169,7 +169,7 @@ fn no_longer_held_by(changed: &Changed<PoolMember>) -> Option<ObjectKey> {
 }
 
 /// Whether the member is ready or failed, which changes the success rate of its launch config.
-fn settled(member: &PoolMember) -> bool {
+fn is_ready_or_failed(member: &PoolMember) -> bool {
     matches!(convert::state(member), MemberState::Ready | MemberState::Errored)
 }
 

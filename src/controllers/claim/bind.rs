@@ -119,7 +119,7 @@ async fn write_bound(controller: &ClaimController, claim: Arc<PoolClaim>, member
             .await
         {
             Ok(_) => {
-                bound(controller, &seen, member);
+                record_bound(controller, &seen, member);
                 return;
             }
             Err(error) => error.answer,
@@ -153,7 +153,7 @@ async fn write_bound(controller: &ClaimController, claim: Arc<PoolClaim>, member
     }
 }
 
-fn bound(controller: &ClaimController, claim: &PoolClaim, member: &PoolMember) {
+fn record_bound(controller: &ClaimController, claim: &PoolClaim, member: &PoolMember) {
     let key = ObjectKey::of(claim);
     let took = controller.common.cluster.with(|state| state.claims.seen_for(&key));
     if let Some(took) = took {

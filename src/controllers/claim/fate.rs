@@ -121,7 +121,7 @@ async fn act(
             }
         }
         (Fate::ClaimLost, Found::Object(claim)) => {
-            lose(controller, &claim).await?;
+            mark_lost(controller, &claim).await?;
             Ok(FateOutcome::Changed)
         }
         (Fate::FinishBinding | Fate::ClaimLost, _) => {
@@ -154,7 +154,7 @@ fn has_shown_key(member: &PoolMember, claim: &PoolClaim) -> bool {
 }
 
 /// The member's machine is gone: set the claim to Lost before the member is deleted.
-pub async fn lose(controller: &ClaimController, claim: &Arc<PoolClaim>) -> Result<(), Failure> {
+pub async fn mark_lost(controller: &ClaimController, claim: &Arc<PoolClaim>) -> Result<(), Failure> {
     let written = controller.common.writes.update_status(&claim::status::lost(claim, Timestamp::now())).await?;
     if let Written::Written(_) = written {
         warn!(claim = %ObjectKey::of(claim.as_ref()), "the machine of a claim is gone");

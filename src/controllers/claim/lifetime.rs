@@ -34,7 +34,7 @@ pub async fn reconcile(controller: ClaimController, key: ObjectKey) -> Outcome {
     match phase(&claim) {
         ClaimPhase::Pending => Ok(None),
         ClaimPhase::Bound if is_lost(&controller, &claim).await? => {
-            fate::lose(&controller, &claim).await?;
+            fate::mark_lost(&controller, &claim).await?;
             Ok(None)
         }
         ClaimPhase::Bound => enforce_lifetime(&controller, claim).await,

@@ -43,13 +43,13 @@ pub struct MachineRecord {
     pub instance: Option<Arc<Instance>>,
     /// When that call was, whether it showed the machine or none.
     pub looked_at: Option<Timestamp>,
-    /// Strikes in a row: typed NotFounds that the right account confirmed.
+    /// Strikes in a row: typed `NotFound`s that the right account confirmed.
     pub not_founds: u32,
-    /// The last NotFound, until it is known whether it counts.
+    /// The last `NotFound`, until it is known whether it counts.
     pub struck_at: Option<Timestamp>,
-    /// When the machine is asked for again after a NotFound.
+    /// When the machine is asked for again after a `NotFound`.
     pub next_look: Option<Timestamp>,
-    /// When the first of these NotFounds was asked for.
+    /// When the first of these `NotFound`s was asked for.
     pub missing_since: Option<Timestamp>,
     /// Backoff of failed calls for it.
     pub backoff: Backoff,
@@ -372,7 +372,7 @@ mod tests {
             assert_eq!(
                 (record.not_founds, record.struck_at),
                 (0, Some(moment(second))),
-                "whose word it is is not known"
+                "the account was not confirmed"
             );
         }
         record.settle_strike(Some(moment(15)));

@@ -78,7 +78,7 @@ pub async fn write_members(reserved: Reserved, uid: String) -> bool {
     }
     let now = Timestamp::now();
     info!(pool = %key, members = reserved.members.len(), "replenished");
-    let trouble = remember(controller, key, &uid, |memory| {
+    let trouble = update_memory(controller, key, &uid, |memory| {
         memory.replenished_at = Some(now);
         match worst {
             Ok(()) => {
@@ -111,7 +111,7 @@ struct StatusWrite<'a> {
 
 impl Drop for StatusWrite<'_> {
     fn drop(&mut self) {
-        remember(self.controller, self.key, self.uid, |memory| memory.status_in_flight = false);
+        update_memory(self.controller, self.key, self.uid, |memory| memory.status_in_flight = false);
         self.controller.common.wakers.pools.wake(self.key.clone());
     }
 }
@@ -123,7 +123,7 @@ pub async fn write_status(controller: &PoolController, pool: &InstancePool) -> b
     let _saying = StatusWrite { controller, key: &key, uid: &uid };
     match controller.common.writes.update_status_when_idle(pool).await {
         Ok(Written::Written(_)) => {
-            remember(controller, &key, &uid, |memory| {
+            update_memory(controller, &key, &uid, |memory| {
                 memory.status_written = Some(Instant::now());
                 memory.statuses.reset();
             });
@@ -133,7 +133,7 @@ pub async fn write_status(controller: &PoolController, pool: &InstancePool) -> b
         Ok(Written::Changed(_) | Written::Gone) => false,
         Err(error) => {
             let failure: Failure = error.into();
-            let again = remember(controller, &key, &uid, |memory| {
+            let again = update_memory(controller, &key, &uid, |memory| {
                 let delay = failure.note(&mut memory.statuses, Timestamp::now());
                 (memory.statuses.failures(), delay)
             });
@@ -146,7 +146,7 @@ pub async fn write_status(controller: &PoolController, pool: &InstancePool) -> b
 }
 
 /// Changes the memory of this incarnation of the pool, unless the pool is gone.
-fn remember<T>(
+fn update_memory<T>(
     controller: &PoolController,
     key: &ObjectKey,
     uid: &str,
