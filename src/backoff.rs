@@ -1,4 +1,4 @@
-//! How long what failed is left alone: the one backoff of the operator, with jitter and a reset.
+//! The one backoff of the operator: growing delays after failures, with jitter and a reset.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub struct Bounds {
     pub longest: Duration,
 }
 
-/// Failures in a row of one thing, and until when it is left alone.
+/// Counts failures in a row, and until when not to retry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backoff {
     failures: u32,
@@ -21,7 +21,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Nothing has failed.
+    /// No failures, no delay.
     pub const fn new() -> Self {
         Self { failures: 0, until: None }
     }
@@ -31,23 +31,23 @@ impl Backoff {
         self.failures
     }
 
-    /// Until when it is left alone, also where that moment has passed.
+    /// Until when not to retry, even if that moment has passed.
     pub const fn not_before(&self) -> Option<Timestamp> {
         self.until
     }
 
-    /// Until when it is left alone, if that moment is still to come.
+    /// Until when not to retry, if that moment is still to come.
     pub fn pending(&self, now: Timestamp) -> Option<Timestamp> {
         self.until.filter(|until| *until > now)
     }
 
-    /// It worked: the next failure is the first again.
+    /// It worked: the next failure counts as the first.
     pub const fn reset(&mut self) {
         *self = Self::new();
     }
 
-    /// It failed. How long it is left alone: doubled each time, and up to a quarter longer by chance, so that what failed
-    /// together is not tried again together.
+    /// Records a failure and returns the delay. It doubles each time, plus up to a quarter at random, so that what
+    /// failed together is not retried together.
     pub fn failed(&mut self, bounds: Bounds, now: Timestamp) -> Duration {
         let doubled = bounds.first.saturating_mul(1 << self.failures.min(16)).min(bounds.longest);
         let delay = doubled + doubled.mul_f64(rand::random::<f64>() / 4.0);
@@ -55,13 +55,13 @@ impl Backoff {
         delay
     }
 
-    /// It failed, and whoever refused it said how long to leave it alone.
+    /// Records a failure with the delay that the other side asked for.
     pub fn failed_for(&mut self, delay: Duration, now: Timestamp) {
         self.failures = self.failures.saturating_add(1);
         self.rest(delay, now);
     }
 
-    /// It was not tried, and is left alone for so long. That is no failure.
+    /// Sets a delay without counting a failure.
     pub fn rest(&mut self, delay: Duration, now: Timestamp) {
         self.until = Some(now.checked_add(delay).unwrap_or(Timestamp::MAX));
     }

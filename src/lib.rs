@@ -1,6 +1,6 @@
 //! The operator: Bullpen keeps pools of pre-warmed cloud VMs and hands them out by claim.
 //!
-//! The layers stand in the README; dependencies point down only.
+//! `docs/architecture.md` lists the layers; dependencies point down only.
 #![forbid(unsafe_code)]
 
 pub mod backoff;

@@ -1,4 +1,4 @@
-//! The `bullpen-demo` command: everything at work on one machine.
+//! The `bullpen-demo` command: shows everything at work on one machine.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;

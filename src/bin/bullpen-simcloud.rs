@@ -1,4 +1,4 @@
-//! The `bullpen-simcloud` command: a simulated cloud to try pools against, until it is told to end.
+//! The `bullpen-simcloud` command: a simulated cloud to try pools against, until it gets a signal.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use bullpen_simcloud::SimcloudArgs;
 use clap::Parser;
 use tokio::runtime::Runtime;
 
-/// The same as the operator's, for the same reason.
+/// The same allocator as the operator's, for the same reason.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 fn serve(args: &SimcloudArgs) -> CommandResult {
     let options = args.options()?;
     Runtime::new()?.block_on(async {
-        // Before the address is told: whoever read it may send a signal.
+        // Listen before the address is printed, because whoever reads it may send a signal.
         let mut signals = Signals::listen()?;
         let shutdown = async move { signals.next().await };
         let served = bullpen_simcloud::run(args.listen, options, shutdown).await;

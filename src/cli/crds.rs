@@ -1,4 +1,4 @@
-//! `bullpen crds`: the definitions, as YAML on standard output or as files; or whether a cluster has them.
+//! `bullpen crds`: prints the definitions as YAML, writes them to files, or checks those of a cluster.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub(super) struct CrdsArgs {
     kubeconfig: Option<PathBuf>,
 }
 
-/// The exit code where the cluster could not be asked.
+/// The exit code when the cluster could not be asked.
 const NOT_ASKED: u8 = 2;
 
 pub(super) fn execute(args: &CrdsArgs) -> CommandResult {

@@ -1,4 +1,7 @@
-//! The command line of `bullpen`, and what the programs beside it share with it.
+//! The command line of `bullpen`, and what the other programs share with it.
+//!
+//! In: arguments, environment and signals. Out: exit codes and text on standard error and output. The work is done by
+//! the other folders.
 
 mod crds;
 mod run;
@@ -36,27 +39,27 @@ enum Command {
     Simcloud(Moved),
 }
 
-/// The arguments of a command that is a program of its own now, which reads them.
+/// The arguments of a command that is a program of its own now. They are ignored here.
 #[derive(Debug, clap::Args)]
 struct Moved {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     _arguments: Vec<OsString>,
 }
 
-/// What a command ends with: the text of its error goes to standard error, and the process exits with 1, unless it
-/// is [`ExitWith`].
+/// The result of a command. An error's text goes to standard error and the process exits with 1, unless the error is
+/// [`ExitWith`].
 pub type CommandResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-/// A command that has said what there is to say, and ends with this exit code.
+/// Ends the command with this exit code and prints nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("exit code {0}")]
 pub struct ExitWith(pub u8);
 
 impl Cli {
-    /// Runs the command that was asked for.
+    /// Runs the command.
     ///
     /// # Errors
-    /// Whatever the command could not do, in one line for a person.
+    /// What went wrong, in one line for a person.
     pub fn execute(self) -> CommandResult {
         match self.command {
             Command::Crds(args) => crds::execute(&args),
@@ -72,7 +75,7 @@ fn moved(command: &str) -> Box<dyn std::error::Error + Send + Sync> {
     format!("bullpen {command} is a program of its own: run bullpen-{command} with the same arguments").into()
 }
 
-/// The exit code of a program whose command ended so; the text of an error goes to standard error.
+/// Prints the error of a command, if there is one, and returns the exit code.
 pub fn exit_code(result: &CommandResult) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     if let Some(ExitWith(code)) = error.downcast_ref::<ExitWith>() {

@@ -88,7 +88,7 @@ pub(super) struct RunArgs {
     log: LogArgs,
 }
 
-/// What one `--namespace` names.
+/// The namespaces of one `--namespace`.
 #[derive(Clone, Debug)]
 struct NamespaceList(Vec<String>);
 
@@ -96,10 +96,10 @@ fn namespace_list(text: &str) -> Result<NamespaceList, String> {
     namespaces(text).map(NamespaceList)
 }
 
-/// The same in seconds, see [`EXPIRY_GRACE`].
+/// [`EXPIRY_GRACE`] in seconds.
 const EXPIRY_GRACE_SECONDS: u32 = EXPIRY_GRACE.as_secs() as u32;
 
-/// An id is a tag value in every cloud, so it is kept to what all of them take.
+/// An id is a tag value in every cloud, so only characters that all of them accept are allowed.
 fn installation_id(text: &str) -> Result<String, String> {
     let fits = (1..=63).contains(&text.len());
     if fits && text.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-') {
@@ -109,7 +109,7 @@ fn installation_id(text: &str) -> Result<String, String> {
     }
 }
 
-/// What the API server takes as the name of a lease or of a namespace; it says more exactly what is wrong with one.
+/// Roughly what the API server accepts as the name of a lease or namespace. Its own errors are more precise.
 fn object_name(text: &str) -> Result<String, String> {
     let fits = (1..=253).contains(&text.len());
     if fits
@@ -121,12 +121,12 @@ fn object_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// An empty holder is what a released lease has.
+/// Not empty, because a released lease has an empty holder.
 fn identity(text: &str) -> Result<String, String> {
     if (1..=128).contains(&text.len()) && text.chars().all(|letter| letter.is_ascii_graphic()) {
         Ok(text.to_owned())
     } else {
-        Err("an identity has 1 to 128 letters, digits and api_health, and no blanks".to_owned())
+        Err("an identity has 1 to 128 letters, digits and punctuation marks, and no blanks".to_owned())
     }
 }
 
@@ -134,7 +134,7 @@ pub(super) fn execute(args: RunArgs) -> CommandResult {
     init_logging(&args.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(run(args));
-    // What was still under way, a slow call of a cloud perhaps, is found again at the next start.
+    // What is still running, such as a slow call to a cloud, is found again at the next start.
     runtime.shutdown_background();
     result
 }
@@ -153,7 +153,7 @@ async fn run(args: RunArgs) -> CommandResult {
     let lease = args.leader_elect.then(|| ObjectKey::new(lease_namespace, args.lease_name.clone()));
     let watched = WatchedNamespaces::of(args.namespace.into_iter().flat_map(|list| list.0));
     for absent in preflight::check(&clients.direct, &watched, lease.as_ref()).await? {
-        warn!(scope = %absent, "nothing is allowed there: it is watched once its permissions are there");
+        warn!(scope = %absent, "no permissions there: it is watched once they are granted");
     }
     let installation = match args.installation_id {
         Some(id) => id,
@@ -169,7 +169,7 @@ async fn run(args: RunArgs) -> CommandResult {
     let end = shutdown.clone();
     tokio::spawn(async move {
         signals.next().await;
-        info!("told to end");
+        info!("got a signal to end");
         end.cancel();
     });
     let health = Health::new();
@@ -207,7 +207,7 @@ async fn run(args: RunArgs) -> CommandResult {
     Ok(())
 }
 
-/// The cluster by the uid of its kube-system namespace, and where in it the operator stands.
+/// The uid of the kube-system namespace identifies the cluster; to it come the operator's namespace and name.
 async fn default_installation_id(
     client: &Client,
     home: &str,
@@ -225,8 +225,8 @@ async fn default_installation_id(
     Ok(Sha256::digest(text).iter().take(8).fold(String::new(), |id, byte| id + &format!("{byte:02x}")))
 }
 
-/// In a pod `HOSTNAME` is the pod's name, which stays when its container is started again. Elsewhere several operators may
-/// run on one machine.
+/// In a pod `HOSTNAME` is the pod's name, which stays when its container restarts. Elsewhere several operators may run
+/// on one machine.
 fn default_identity() -> String {
     std::env::var("HOSTNAME").ok().and_then(|name| identity(&name).ok()).unwrap_or_else(|| {
         let system = rustix::system::uname();
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_stands_for_a_lease_unless_it_is_told_not_to() {
+    fn an_operator_needs_a_lease_unless_leader_election_is_off() {
         for (arguments, expected) in [
             (&[][..], true),
             (&["--leader-elect"], true),

@@ -1,10 +1,11 @@
-//! What asks a command to end.
+//! Signals that end a command.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGINT (Ctrl-C), SIGTERM and SIGHUP, from [`Signals::listen`] on. They no longer end the process by themselves.
+/// Receives SIGINT (Ctrl-C), SIGTERM and SIGHUP after [`Signals::listen`]. They no longer end the process by
+/// themselves.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
@@ -13,10 +14,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Catches them from now on.
+    /// Starts receiving the signals.
     ///
     /// # Errors
-    /// When the system does not let them be caught.
+    /// When the system does not allow it.
     pub fn listen() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -25,7 +26,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

@@ -1,4 +1,4 @@
-//! `bullpen uninstall --check`: what is left of the installation, and what removes it.
+//! `bullpen uninstall --check`: lists what is left of the installation, and the commands that remove it.
 
 use std::path::PathBuf;
 
@@ -53,7 +53,7 @@ pub(super) fn execute(args: &UninstallArgs) -> CommandResult {
     }
 }
 
-/// Prints what is left, and says whether that is anything.
+/// Prints what is left. Returns whether anything is.
 async fn check(args: &UninstallArgs) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
     if !args.check {
         return Err(only_checks("bullpen").into());

@@ -1,5 +1,5 @@
-//! Whose credentials a cloud is asked with: one shared word, asked for before the cloud is used and again around every
-//! evidence that a machine is not there.
+//! Which account a cloud's credentials belong to. All tasks share one answer of the cloud. It is asked for before the
+//! cloud is used, and again around every evidence that a machine is gone.
 
 use bullpen_api::LaunchConfigIdentity as Identity;
 use jiff::{SignedDuration, Timestamp};
@@ -10,76 +10,77 @@ use super::Cloud;
 use crate::provider::ProviderError;
 use crate::telemetry::labels::ProviderOperation;
 
-/// The lister asks again when the word is older than this, well before a create would have to wait for it
+/// The list loop asks again when the last answer is older than this, long before a create would have to wait for it
 /// ([`IDENTITY_FRESH`](bullpen_plan::member::lifecycle::IDENTITY_FRESH)).
 const ASK_EVERY: SignedDuration = SignedDuration::from_secs(15);
 
-/// The cloud's word on whose credentials these are.
+/// The cloud's last answer to whose credentials these are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word {
+pub struct ConfirmedIdentity {
     /// The account and region.
     pub identity: Identity,
-    /// When it was first asked for, of the answers in a row that said the same.
+    /// When this identity was first asked for, of the equal answers in a row.
     pub since: Timestamp,
     /// When it was last asked for.
     pub asked_at: Timestamp,
 }
 
-/// The word as it is known.
+/// What is known of the account.
 #[derive(Debug, Default)]
 pub struct IdentityWatch {
     state: Mutex<State>,
-    /// Whoever waits for it is served by the call of the one before.
+    /// Tasks that wait for a call share its answer.
     turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    word: Option<Word>,
+    confirmed: Option<ConfirmedIdentity>,
     failed: Option<(Timestamp, ProviderError)>,
     recorded: Option<Identity>,
 }
 
 impl Cloud {
-    /// The cloud's last word.
-    pub fn word(&self) -> Option<Word> {
-        self.identity.state.lock().word.clone()
+    /// The cloud's last answer, if there was one.
+    pub fn confirmed_identity(&self) -> Option<ConfirmedIdentity> {
+        self.identity.state.lock().confirmed.clone()
     }
 
-    /// The account that the machines are in, by what launch configs record: from now on another one is not listed.
+    /// Sets the account that the machines are in, as launch configs record it. From now on another account is not
+    /// listed.
     pub fn expect(&self, recorded: Identity) {
         let foreign = {
             let mut state = self.identity.state.lock();
-            let foreign = state.word.as_ref().is_some_and(|word| word.identity != recorded);
+            let foreign = state.confirmed.as_ref().is_some_and(|confirmed| confirmed.identity != recorded);
             let changed = state.recorded.as_ref() != Some(&recorded);
             state.recorded = Some(recorded);
             if changed {
-                self.hurry();
+                self.list_soon();
             }
             foreign
         };
         if foreign {
-            // It may be the other account's, seen before anybody knew.
+            // It may list another account's machines.
             self.forget_listing();
         }
     }
 
-    /// The account that the machines are in, if the cloud's last word was another one.
+    /// The account that the machines are in, if the cloud's last answer was another one.
     pub fn foreign(&self) -> Option<Identity> {
         let state = self.identity.state.lock();
-        let word = state.word.as_ref()?;
-        state.recorded.clone().filter(|recorded| *recorded != word.identity)
+        let confirmed = state.confirmed.as_ref()?;
+        state.recorded.clone().filter(|recorded| *recorded != confirmed.identity)
     }
 
     /// Asks whose credentials these are, unless somebody asked after `moment`.
     ///
     /// # Errors
-    /// Those of the call, also of one that another task made after `moment`.
+    /// Those of the call, also of a call that another task made after `moment`.
     pub async fn confirm_identity(&self, moment: Timestamp) -> Result<(), ProviderError> {
         let _turn = self.identity.turn.lock().await;
         {
             let state = self.identity.state.lock();
-            if state.word.as_ref().is_some_and(|word| word.asked_at > moment) {
+            if state.confirmed.as_ref().is_some_and(|confirmed| confirmed.asked_at > moment) {
                 return Ok(());
             }
             if let Some((_, error)) = state.failed.as_ref().filter(|(asked_at, _)| *asked_at > moment) {
@@ -89,7 +90,7 @@ impl Cloud {
         let asked_at = Timestamp::now();
         match self.call(ProviderOperation::Identity, self.provider().identity()).await {
             Ok(answer) => {
-                self.heard(&Identity { account: answer.account, region: answer.region }, asked_at);
+                self.record_identity(&Identity { account: answer.account, region: answer.region }, asked_at);
                 Ok(())
             }
             Err(error) => {
@@ -99,24 +100,26 @@ impl Cloud {
         }
     }
 
-    /// The lister's part: the word is asked for while it is old or was the wrong one. A list is still good evidence of
-    /// what is there while the word is only old.
+    /// Used by the list loop: asks for the account if the last answer is old or was the wrong account. An old answer
+    /// alone does not stop the lists, which still prove what exists.
     ///
     /// # Errors
-    /// Those of the call while there is no word at all, and `Auth` if the account is another one.
+    /// Those of the call if the account was never confirmed, and `Auth` if the account is another one.
     pub(super) async fn is_listable(&self) -> Result<(), ProviderError> {
         let now = Timestamp::now();
-        let old = self.word().is_none_or(|word| now.duration_since(word.asked_at) >= ASK_EVERY);
+        let old = self.confirmed_identity().is_none_or(|confirmed| now.duration_since(confirmed.asked_at) >= ASK_EVERY);
         if old || self.foreign().is_some() {
             let answer = self.confirm_identity(now.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(now)).await;
-            if self.word().is_none() {
-                // The cloud is not used before it has said it once.
+            if self.confirmed_identity().is_none() {
+                // The cloud is not used before it has named its account once.
                 answer?;
             }
         }
         self.is_mine()
     }
 
+    /// Checks the account by the last answer.
+    ///
     /// # Errors
     /// `Auth` if the account is another one.
     pub(super) fn is_mine(&self) -> Result<(), ProviderError> {
@@ -126,21 +129,21 @@ impl Cloud {
         })
     }
 
-    fn heard(&self, identity: &Identity, asked_at: Timestamp) {
+    fn record_identity(&self, identity: &Identity, asked_at: Timestamp) {
         let before = {
             let mut state = self.identity.state.lock();
-            let same = state.word.as_ref().filter(|word| word.identity == *identity);
-            let since = same.map_or(asked_at, |word| word.since);
+            let same = state.confirmed.as_ref().filter(|confirmed| confirmed.identity == *identity);
+            let since = same.map_or(asked_at, |confirmed| confirmed.since);
             state.failed = None;
-            state.word.replace(Word { identity: identity.clone(), since, asked_at })
+            state.confirmed.replace(ConfirmedIdentity { identity: identity.clone(), since, asked_at })
         };
         match before {
             None => info!(account = %identity.account, region = %identity.region, "first contact with the cloud"),
-            Some(word) if word.identity != *identity => {
-                warn!(before = %word.identity.account, now = %identity.account, "the credentials belong to another account");
+            Some(confirmed) if confirmed.identity != *identity => {
+                warn!(before = %confirmed.identity.account, now = %identity.account, "the credentials belong to another account");
             }
             Some(_) => return,
         }
-        self.tell_identity_changed();
+        self.notify_identity_changed();
     }
 }

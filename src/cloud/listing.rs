@@ -7,17 +7,17 @@ use jiff::Timestamp;
 
 use crate::provider::Instance;
 
-/// The machines that one list showed.
+/// The machines that one list showed, by id.
 #[derive(Debug)]
 pub struct Listing {
-    /// When the list was asked for.
+    /// When the list was requested.
     pub began: Timestamp,
     pub(super) by_id: HashMap<Box<str>, Arc<Instance>>,
     by_token: HashMap<Box<str>, Arc<Instance>>,
 }
 
 impl Listing {
-    /// A list; what the one before it showed in the same way is not held twice.
+    /// A list. Machines that have not changed since the list before share its copy.
     pub fn new(began: Timestamp, instances: Vec<Instance>, before: Option<&Self>) -> Self {
         let (mut by_id, mut by_token) = (HashMap::new(), HashMap::new());
         by_id.reserve(instances.len());
@@ -33,7 +33,7 @@ impl Listing {
         Self { began, by_id, by_token }
     }
 
-    /// Whether a machine that lived in this list is not in the later one.
+    /// Whether a machine that lived in this list is missing in the later one.
     pub(super) fn lost_some_in(&self, later: &Self) -> bool {
         self.by_id.values().any(|machine| !machine.phase.is_ending() && !later.by_id.contains_key(machine.id.as_str()))
     }
@@ -47,7 +47,7 @@ impl Listing {
         self.by_id.values().map(Arc::as_ref)
     }
 
-    /// The uid of the claim that the machine with this id was given, by its tags.
+    /// The uid of the claim in the tags of the machine with this id.
     pub fn claim_of(&self, id: &str) -> Option<&str> {
         self.by_id.get(id)?.tags.claim.as_deref()
     }

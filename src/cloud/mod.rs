@@ -1,4 +1,8 @@
-//! The clouds in use: one provider object and one shared list for each account and region.
+//! The clouds in use: for each account and region one provider object, one loop that lists its machines, its refusals
+//! and its call rates.
+//!
+//! In: launch configs that open a cloud, and calls. Out: answers, lists, and notifications through [`Audience`].
+//! Nothing here knows the API server; decisions are in `bullpen_plan`.
 
 mod account;
 mod listing;
@@ -16,8 +20,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+pub use self::account::ConfirmedIdentity;
 use self::account::IdentityWatch;
-pub use self::account::Word;
 pub use self::listing::Listing;
 use self::rate_limit::RateLimit;
 use crate::backoff::{Backoff, Bounds};
@@ -26,16 +30,17 @@ use crate::state::ObjectKey;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::{ProviderOperation, ProviderOutcome};
 
-/// How often the machines are listed while none of them boots or ends: how soon a machine that went behind our back is
+/// How often machines are listed while none of them boots or ends, which is how soon a machine that disappeared is
 /// noticed.
 const IDLE_LIST_INTERVAL: Duration = Duration::from_secs(10);
-/// The same for each machine there is: a list of 10,000 costs its cloud and this process something, so it comes once a
-/// minute.
+/// With many machines the interval is at least this times their number, because long lists cost the cloud and this
+/// process more: 10,000 machines are listed once a minute.
 const IDLE_LIST_INTERVAL_EACH: Duration = Duration::from_millis(6);
 const LONGEST_LIST_BACKOFF: Duration = Duration::from_secs(30);
-/// No call takes longer: a provider's own timeouts are shorter, and this is for one that has none.
+/// Longest time of a call, in case a provider has no timeout of its own.
 const LONGEST_CALL: Duration = Duration::from_mins(2);
-/// The share of its time that listing may take, so that a large fleet does not make its cloud busy.
+/// After a list, the next one waits at least this many times as long as the list took, so that many machines do not
+/// keep their cloud busy.
 const LIST_DUTY: u32 = 10;
 
 /// One cloud in use.
@@ -46,7 +51,7 @@ pub struct Cloud {
     state: Mutex<CloudState>,
     refusals: Mutex<Refusals>,
     rate_limit: RateLimit,
-    hurry: Notify,
+    list_soon: Notify,
     key: ProviderKey,
     audience: Arc<dyn Audience>,
     identity: IdentityWatch,
@@ -72,24 +77,24 @@ struct Inner {
     installation: Arc<str>,
 }
 
-/// What the lister of a cloud asks and tells.
+/// Is notified of what the list loop of a cloud finds.
 pub trait Audience: std::fmt::Debug + Send + Sync + 'static {
-    /// Whether a machine of this key boots or ends, so that it should be looked at soon.
-    fn hurries(&self, key: &ProviderKey) -> bool;
-    /// A member's machine was shown changed, or no longer.
+    /// Whether a machine of this key boots or ends, so that the next list should come soon.
+    fn needs_list_soon(&self, key: &ProviderKey) -> bool;
+    /// A member's machine has changed, or is not listed any more.
     fn machine_changed(&self, member: ObjectKey);
-    /// The first list of this key is there: everything of it wants a look.
+    /// The first list of this key is complete: everything of it needs a pass.
     fn first_listed(&self, key: &ProviderKey);
-    /// The cloud began to answer, or ceased to.
+    /// The cloud began to answer, or stopped.
     fn answering_changed(&self, key: &ProviderKey);
-    /// The cloud said for the first time whose credentials these are, or said something else than before.
+    /// The cloud named its account for the first time, or another one than before.
     fn identity_changed(&self, key: &ProviderKey);
-    /// There is a new whole list.
+    /// There is a new complete list.
     fn listed(&self, key: &ProviderKey);
 }
 
 impl Clouds {
-    /// No clouds yet; those of this registry can be opened.
+    /// No clouds yet. `registry` has the providers that can be opened.
     pub fn new(registry: Registry, metrics: Metrics, installation: String) -> Self {
         let installation = installation.into();
         Self { inner: Arc::new(Inner { clouds: Mutex::default(), registry, metrics, installation }) }
@@ -105,7 +110,8 @@ impl Clouds {
         self.inner.registry.resolve(spec).ok().map(|(_, key)| key)
     }
 
-    /// The cloud that a launch config buys from; the first to ask for it has it listed from then on, until `shutdown`.
+    /// The cloud that a launch config buys from. The first call for a key starts its list loop, which runs until
+    /// `shutdown`.
     ///
     /// # Errors
     /// When there is no provider for the launch config.
@@ -128,7 +134,7 @@ impl Clouds {
             provider,
             metrics: self.inner.metrics.clone(),
             state: Mutex::default(),
-            hurry: Notify::new(),
+            list_soon: Notify::new(),
             key: key.clone(),
             audience: audience(),
             identity: IdentityWatch::default(),
@@ -162,32 +168,32 @@ impl Cloud {
         self.key.kind
     }
 
-    /// The provider. Its calls are to go through [`call`](Self::call), which counts them.
+    /// The provider. Make its calls through [`call`](Self::call), which limits and counts them.
     pub fn provider(&self) -> &dyn Provider {
         self.provider.as_ref()
     }
 
-    /// What this cloud refuses at the moment. Nothing slow may happen while this is held.
+    /// What this cloud refuses at the moment. Do nothing slow while holding the guard.
     pub fn refusals(&self) -> MutexGuard<'_, Refusals> {
         self.refusals.lock()
     }
 
-    /// Until when this kind of call is held back because the cloud said that there were too many.
-    pub fn held_until(&self, operation: ProviderOperation, now: Timestamp) -> Option<Timestamp> {
-        self.rate_limit.held_until(operation, now)
+    /// Until when this kind of call is delayed because of a rate limit of the cloud.
+    pub fn delayed_until(&self, operation: ProviderOperation, now: Timestamp) -> Option<Timestamp> {
+        self.rate_limit.delayed_until(operation, now)
     }
 
-    /// The same, also when that time has passed and no such call was answered well since.
+    /// The same, also after that time if no such call has succeeded since.
     pub fn limited_until(&self, operation: ProviderOperation) -> Option<Timestamp> {
         self.rate_limit.limited_until(operation)
     }
 
-    /// Waits until a call of this kind may begin. What permits the call is to be looked at anew afterwards.
+    /// Waits until a call of this kind may begin. Check again afterwards whether the call is still wanted.
     pub async fn admit(&self, operation: ProviderOperation) {
         self.rate_limit.admit(operation).await;
     }
 
-    /// Waits for its turn, then awaits a call of the provider and counts it.
+    /// Waits for the rate limit, then makes a call of the provider and counts it.
     ///
     /// # Errors
     /// Those of the call.
@@ -200,10 +206,10 @@ impl Cloud {
         self.call_admitted(operation, call).await
     }
 
-    /// Awaits a call of the provider that was admitted, and counts it.
+    /// Makes a call of the provider that was admitted, and counts it.
     ///
     /// # Errors
-    /// Those of the call; `Transient` when it takes longer than any call may.
+    /// Those of the call; `Transient` when it takes longer than `LONGEST_CALL`.
     pub async fn call_admitted<T>(
         &self,
         operation: ProviderOperation,
@@ -218,12 +224,12 @@ impl Cloud {
         answer
     }
 
-    /// The last whole list.
+    /// The last complete list.
     pub fn listing(&self) -> Option<Arc<Listing>> {
         self.state.lock().listing.clone()
     }
 
-    /// Whether the last list was answered: `None` before the first.
+    /// Whether the last list succeeded: `None` before the first.
     pub fn answering(&self) -> Option<Result<(), ProviderError>> {
         let state = self.state.lock();
         match (&state.error, &state.listing) {
@@ -233,21 +239,22 @@ impl Cloud {
         }
     }
 
-    /// Something boots or ends from now on: the next list is not to wait.
-    pub fn hurry(&self) {
-        self.hurry.notify_one();
+    /// Requests a list now, because something boots or ends.
+    pub fn list_soon(&self) {
+        self.list_soon.notify_one();
     }
 
-    /// What was listed may be another account's: only a new list counts.
+    /// Drops the last list, which may be another account's.
     pub(super) fn forget_listing(&self) {
         self.state.lock().listing = None;
     }
 
-    pub(super) fn tell_identity_changed(&self) {
+    pub(super) fn notify_identity_changed(&self) {
         self.audience.identity_changed(&self.key);
     }
 
-    /// A list of the right account, by a word from before it and, if machines are missing that were there, from after.
+    /// Lists the machines. The account is confirmed before the list and, if machines are missing that were there, after
+    /// it.
     async fn list(&self, installation: &str) -> Result<Listing, ProviderError> {
         self.is_listable().await?;
         let began = Timestamp::now();
@@ -271,24 +278,24 @@ impl Cloud {
                 Ok(listing) => {
                     backoff.reset();
                     let idle = IDLE_LIST_INTERVAL.max(IDLE_LIST_INTERVAL_EACH * listing.size());
-                    self.take(listing, key, audience);
+                    self.accept_list(listing, key, audience);
                     audience.listed(key);
                     let soon = self.provider.list_interval().max(timer.elapsed() * LIST_DUTY);
-                    if audience.hurries(key) { soon } else { idle.max(soon) }
+                    if audience.needs_list_soon(key) { soon } else { idle.max(soon) }
                 }
                 Err(error) => {
-                    self.miss(&error, key, audience);
+                    self.list_failed(&error, key, audience);
                     let first = self.provider.list_interval() * 2;
                     backoff.failed(Bounds { first, longest: LONGEST_LIST_BACKOFF }, Timestamp::now())
                 }
             };
             let shortest = pause.min(self.provider.list_interval());
             tokio::time::sleep(shortest).await;
-            let _ = tokio::time::timeout(pause.saturating_sub(shortest), self.hurry.notified()).await;
+            let _ = tokio::time::timeout(pause.saturating_sub(shortest), self.list_soon.notified()).await;
         }
     }
 
-    fn take(&self, listing: Listing, key: &ProviderKey, audience: &dyn Audience) {
+    fn accept_list(&self, listing: Listing, key: &ProviderKey, audience: &dyn Audience) {
         let listing = Arc::new(listing);
         let (before, error) = {
             let mut state = self.state.lock();
@@ -306,17 +313,17 @@ impl Cloud {
             let same =
                 before.by_id.get(id).is_some_and(|old| (old.phase, old.ready) == (instance.phase, instance.ready));
             if !same {
-                tell(instance, audience);
+                notify_machine_changed(instance, audience);
             }
         }
         for (id, instance) in &before.by_id {
             if !listing.by_id.contains_key(id) {
-                tell(instance, audience);
+                notify_machine_changed(instance, audience);
             }
         }
     }
 
-    fn miss(&self, error: &ProviderError, key: &ProviderKey, audience: &dyn Audience) {
+    fn list_failed(&self, error: &ProviderError, key: &ProviderKey, audience: &dyn Audience) {
         let answered_before = {
             let mut state = self.state.lock();
             state.error.replace(error.clone()).is_none()
@@ -330,7 +337,7 @@ impl Cloud {
     }
 }
 
-fn tell(instance: &Instance, audience: &dyn Audience) {
+fn notify_machine_changed(instance: &Instance, audience: &dyn Audience) {
     if let (Some(namespace), Some(name)) = (instance.tags.namespace.as_deref(), instance.tags.name.as_deref()) {
         audience.machine_changed(ObjectKey::new(namespace, name));
     }

@@ -1,5 +1,5 @@
-//! How often a cloud is called: token buckets by kind of call, and pauses when the cloud says that it was
-//! too often. One of these is one account in one region.
+//! How often a cloud may be called: token buckets for each kind of call, and delays after a rate limit error. There is
+//! one for each account and region.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -13,15 +13,15 @@ use parking_lot::Mutex;
 use crate::provider::{CallRate, Provider, ProviderError};
 use crate::telemetry::labels::ProviderOperation;
 
-/// The pace of one account in one region.
+/// The call rates of one account in one region.
 #[derive(Debug)]
 pub struct RateLimit {
     buckets: HashMap<ProviderOperation, DefaultDirectRateLimiter>,
-    refusals: Mutex<HashMap<ProviderOperation, RateDelay>>,
+    delays: Mutex<HashMap<ProviderOperation, RateDelay>>,
 }
 
 impl RateLimit {
-    /// The pace that this provider is to be called at.
+    /// The rates of this provider.
     pub fn of(provider: &dyn Provider) -> Self {
         let rates = provider.call_rates();
         let bucket = |operation: &ProviderOperation| {
@@ -34,22 +34,22 @@ impl RateLimit {
             };
             (*operation, limiter(rate))
         };
-        Self { buckets: ProviderOperation::ALL.iter().map(bucket).collect(), refusals: Mutex::default() }
+        Self { buckets: ProviderOperation::ALL.iter().map(bucket).collect(), delays: Mutex::default() }
     }
 
-    /// Until when this kind of call is held back because the cloud said that there were too many.
-    pub fn held_until(&self, operation: ProviderOperation, now: Timestamp) -> Option<Timestamp> {
-        self.refusals.lock().get(&operation).map(|hold| hold.until).filter(|until| *until > now)
+    /// Until when this kind of call is delayed because of a rate limit of the cloud.
+    pub fn delayed_until(&self, operation: ProviderOperation, now: Timestamp) -> Option<Timestamp> {
+        self.delays.lock().get(&operation).map(|delay| delay.until).filter(|until| *until > now)
     }
 
-    /// Until when it is or was held back, as long as no such call was answered well since.
+    /// The same, also after that time if no such call has succeeded since.
     pub fn limited_until(&self, operation: ProviderOperation) -> Option<Timestamp> {
-        self.refusals.lock().get(&operation).map(|hold| hold.until)
+        self.delays.lock().get(&operation).map(|delay| delay.until)
     }
 
     /// Waits until a call of this kind may begin.
     pub async fn admit(&self, operation: ProviderOperation) {
-        while let Some(until) = self.held_until(operation, Timestamp::now()) {
+        while let Some(until) = self.delayed_until(operation, Timestamp::now()) {
             let left = until.duration_since(Timestamp::now());
             tokio::time::sleep(Duration::try_from(left).unwrap_or_default()).await;
         }
@@ -58,18 +58,18 @@ impl RateLimit {
         }
     }
 
-    /// Takes in the answer to a call that began at `began`.
+    /// Records the answer to a call that began at `began`.
     pub fn answered(&self, operation: ProviderOperation, began: Timestamp, error: Option<&ProviderError>) {
-        let mut holds = self.refusals.lock();
+        let mut delays = self.delays.lock();
         match error {
             Some(ProviderError::RateLimited { retry_after, .. }) => {
                 let asked = retry_after.and_then(|after| SignedDuration::try_from(after).ok());
-                let hold = RateDelay::after(holds.get(&operation), asked, began, Timestamp::now());
-                holds.insert(operation, hold);
+                let delay = RateDelay::after(delays.get(&operation), asked, began, Timestamp::now());
+                delays.insert(operation, delay);
             }
             None => {
-                // One that began before the pause proves nothing about the time after it.
-                holds.retain(|held, hold| *held != operation || hold.until > Timestamp::now());
+                // A success of a call from before the delay proves nothing, so a delay that is not over stays.
+                delays.retain(|delayed, delay| *delayed != operation || delay.until > Timestamp::now());
             }
             Some(_) => {}
         }
@@ -95,11 +95,11 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_limit_holds_back_its_own_kind_of_call_only() {
+    fn a_rate_limit_delays_only_its_own_kind_of_call() {
         let (pace, now) = (pace(), Timestamp::now());
         pace.answered(ProviderOperation::Create, now, Some(&limited(60)));
         for operation in ProviderOperation::ALL {
-            assert_eq!(pace.held_until(*operation, now).is_some(), *operation == ProviderOperation::Create);
+            assert_eq!(pace.delayed_until(*operation, now).is_some(), *operation == ProviderOperation::Create);
         }
     }
 
@@ -108,7 +108,7 @@ mod tests {
         let (pace, now) = (pace(), Timestamp::now());
         pace.answered(ProviderOperation::Create, now, Some(&limited(60)));
         pace.answered(ProviderOperation::Create, now, None);
-        assert!(pace.held_until(ProviderOperation::Create, now).is_some());
+        assert!(pace.delayed_until(ProviderOperation::Create, now).is_some());
     }
 
     #[test]

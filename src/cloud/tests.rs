@@ -1,4 +1,4 @@
-//! A provider that only this test knows: what adding a cloud takes, from a launch config to its machine.
+//! A provider that only this test has: what adding a cloud takes, from a launch config to its machine.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::*;
 use crate::provider::{CallRate, CallRates, CreateRequest, Identity, InstancePhase, ProviderKind};
 
-/// Serves launch configs of the region `dummy`: a kind of provider without a block of its own in the definition.
+/// Serves launch configs of the region `dummy`. It has no block of its own in the definition.
 #[derive(Debug)]
 struct Dummy {
     connected: AtomicUsize,
@@ -43,7 +43,7 @@ struct DummyProvider {
     account: String,
 }
 
-/// What only this kind of provider knows of a machine. A field that every launch config has stands in for its block.
+/// Options of this kind of provider. A field that every launch config has stands in for its block.
 #[derive(Debug)]
 struct DummyOptions {
     shelf: i32,
@@ -110,12 +110,12 @@ impl Provider for DummyProvider {
     }
 }
 
-/// Listens to nothing.
+/// Ignores all notifications.
 #[derive(Debug)]
 struct Nobody;
 
 impl Audience for Nobody {
-    fn hurries(&self, _: &ProviderKey) -> bool {
+    fn needs_list_soon(&self, _: &ProviderKey) -> bool {
         false
     }
     fn machine_changed(&self, _: ObjectKey) {}
@@ -173,7 +173,7 @@ async fn a_provider_is_added_by_one_line_of_the_registry_and_makes_machines_with
 }
 
 #[tokio::test]
-async fn a_launch_config_without_a_provider_opens_no_cloud_and_is_told_why() {
+async fn a_launch_config_without_a_provider_opens_no_cloud_and_names_the_reason() {
     let (clouds, end) = (Clouds::new(Registry::built_in(), Metrics::new(), "test".into()), CancellationToken::new());
     let spec = launch_config("dummy", None);
     let why = open(&clouds, &spec, &end).unwrap_err();

@@ -1,7 +1,8 @@
-//! Whether the API server serves the definitions that this program was built with: read, compared and watched.
+//! Checks again and again whether the API server serves the definitions that this program was built with.
 //!
-//! Where the `CustomResourceDefinition`s may be read, their content decides: it is never late, and an edit by hand shows.
-//! Else the `OpenAPI` document does, which every authenticated user may read, and which follows a change within seconds.
+//! If the `CustomResourceDefinition`s may be read, their content decides: it is never late, and shows edits by hand.
+//! Otherwise the `OpenAPI` document does, which every authenticated user may read, and which follows a change within
+//! seconds.
 
 use std::fmt;
 use std::time::Duration;
@@ -25,27 +26,28 @@ use tracing::{info, warn};
 use super::client::Clients;
 use crate::telemetry::Health;
 
-/// The definitions are such that this process can work with them.
+/// Health check: this process can work with the served definitions.
 const CHECK: &str = "definitions";
-/// Between two looks while something is wrong: at least, and at most.
+/// Shortest and longest delay between two checks while something is wrong.
 const SOON: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
-/// And while all is well.
+/// The same while all is well.
 const LATER: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(30));
-/// From the change of a definition until the document shows it, with room for slow servers: 0.2 s was seen.
+/// How long after a change of a definition the document may be outdated. 0.2 s was measured; this leaves room for slow
+/// servers.
 const DOCUMENT_DELAY: Duration = Duration::from_secs(2);
-/// The document has some 300 kB.
+/// The document has about 300 kB.
 const LONGEST_DOCUMENT: usize = 8 << 20;
-/// How long the document may take.
+/// How long reading the document may take.
 const DOCUMENT_CAP: Duration = Duration::from_secs(15);
 const DOCUMENT: &str = "/openapi/v3/apis/bullpen.dev/v1alpha1";
 
 /// Why nothing is known of the definitions.
 #[derive(Debug, Error)]
 pub enum LookError {
-    /// The API server did not answer, or with an error.
+    /// The API server did not answer, or answered with an error.
     #[error("the API server cannot be asked for the CustomResourceDefinitions: {0}")]
     NoAnswer(String),
-    /// Neither way is allowed.
+    /// Neither the definitions nor the document may be read.
     #[error(
         "not allowed to get customresourcedefinitions.apiextensions.k8s.io nor to read {DOCUMENT}: grant one of them"
     )]
@@ -58,7 +60,7 @@ impl From<kube::Error> for LookError {
     }
 }
 
-/// Reads and compares them once. Where only the document can be read, what is bad in it is looked at twice.
+/// Reads and compares the definitions once. If only the document can be read and shows a problem, it is read twice.
 ///
 /// # Errors
 /// When they could not be read.
@@ -74,8 +76,8 @@ pub async fn look(clients: &Clients) -> Result<Finding, LookError> {
     look_at_document(&clients.watching).await
 }
 
-/// The definitions that are there; nothing if they may not be read. That is asked first: nothing is tried that is not
-/// allowed.
+/// The definitions; `None` if they may not be read. The permission is checked first, so that nothing forbidden is
+/// tried.
 async fn read(client: &Client) -> Result<Option<Vec<CustomResourceDefinition>>, LookError> {
     if !may_read(client).await? {
         return Ok(None);
@@ -92,7 +94,7 @@ async fn read(client: &Client) -> Result<Option<Vec<CustomResourceDefinition>>, 
     Ok(Some(found))
 }
 
-/// Whether the definitions may be read, by the first of them.
+/// Whether the definitions may be read; asked for the first of them.
 async fn may_read(client: &Client) -> Result<bool, LookError> {
     let question = ResourceAttributes {
         group: Some(CustomResourceDefinition::GROUP.to_owned()),
@@ -130,36 +132,36 @@ async fn document(client: &Client) -> Result<Value, LookError> {
     serde_json::from_slice(&body.to_bytes()).map_err(|error| broken(&error))
 }
 
-/// What the operator does about the definitions.
+/// Checks the definitions until the process ends, and decides whether the operator may work.
 #[derive(Debug)]
 pub struct Watch {
     clients: Clients,
     health: Health,
     usable: watch::Sender<bool>,
-    /// The last look found what ends the work; one look alone ends nothing that is under way.
+    /// The last check found a reason to stop working. A second one in a row is needed to stop.
     doubtful: bool,
-    /// What was last said in the log.
-    said: String,
+    /// The last reason that was logged.
+    logged: String,
 }
 
 impl Watch {
-    /// A watch that has not looked yet. The receiver is told whether this process may work: not while a definition is
-    /// older, and not before all of them were there.
+    /// A watch that has not checked yet. The receiver gets whether this process may work: not while a definition is
+    /// older than this program, and not before all of them exist.
     pub fn new(clients: Clients, health: Health) -> (Self, watch::Receiver<bool>) {
         let (usable, receiver) = watch::channel(false);
         health.await_check(CHECK);
-        (Self { clients, health, usable, doubtful: false, said: String::new() }, receiver)
+        (Self { clients, health, usable, doubtful: false, logged: String::new() }, receiver)
     }
 
-    /// Looks again and again.
+    /// Checks again and again.
     pub async fn run(mut self) {
         loop {
             let (least, most) = match look(&self.clients).await {
-                Ok(finding) => self.take(&finding),
-                // Of what is served nothing new is known: who works goes on.
+                Ok(finding) => self.act_on(&finding),
+                // Nothing new is known of the definitions: an operator that works continues.
                 Err(error) => {
                     if !*self.usable.borrow() {
-                        self.hold(format!("waits, and writes nothing: {error}"));
+                        self.report_not_ready(format!("waits, and writes nothing: {error}"));
                     }
                     SOON
                 }
@@ -168,50 +170,50 @@ impl Watch {
         }
     }
 
-    /// Acts on what was found, and says how soon to look again.
-    fn take(&mut self, finding: &Finding) -> (Duration, Duration) {
+    /// Acts on what was found. Returns the shortest and longest delay before the next check.
+    fn act_on(&mut self, finding: &Finding) -> (Duration, Duration) {
         let works = *self.usable.borrow();
         match &finding.skew {
             Skew::Same | Skew::RulesDiffer { .. } | Skew::Newer { .. } => {
                 self.doubtful = false;
-                self.go_on(finding);
+                self.resume(finding);
                 return if finding.ending.is_none() { LATER } else { SOON };
             }
-            // Objects of the other kinds may be on their way out, and machines with them.
-            Skew::Missing { .. } if works => self.hold(finding.to_string()),
+            // Objects of the other kinds may be being deleted, and machines with them, so work continues.
+            Skew::Missing { .. } if works => self.report_not_ready(finding.to_string()),
             Skew::Older { .. } if works && !self.doubtful => self.doubtful = true,
             Skew::Older { .. } | Skew::Missing { .. } => {
-                self.hold(format!("waits, and writes nothing: {finding}"));
+                self.report_not_ready(format!("waits, and writes nothing: {finding}"));
                 self.usable.send_replace(false);
             }
         }
         SOON
     }
 
-    fn go_on(&mut self, finding: &Finding) {
+    fn resume(&mut self, finding: &Finding) {
         let line = finding.to_string();
         if finding.ending.is_some() {
-            self.hold(line);
+            self.report_not_ready(line);
         } else {
             self.health.pass(CHECK);
-            if line != self.said {
+            if line != self.logged {
                 if finding.skew == Skew::Same {
                     info!("{line}");
                 } else {
                     warn!("{line}");
                 }
-                self.said = line;
+                self.logged = line;
             }
         }
         self.usable.send_if_modified(|usable| !std::mem::replace(usable, true));
     }
 
-    /// Not ready, for this reason, which is said once.
-    fn hold(&mut self, why: String) {
-        self.health.hold(CHECK, why.clone());
-        if why != self.said {
+    /// Sets the process to not ready, with a reason that is logged once.
+    fn report_not_ready(&mut self, why: String) {
+        self.health.not_ready(CHECK, why.clone());
+        if why != self.logged {
             warn!("{why}");
-            self.said = why;
+            self.logged = why;
         }
     }
 }

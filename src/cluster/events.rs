@@ -1,4 +1,4 @@
-//! Kubernetes Events: few, on transitions only, never on the path of a claim.
+//! Kubernetes Events: few, on transitions only, and never on the path of a claim.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 use tracing::debug;
 
-/// Publishes events in the name of the operator.
+/// Publishes Events in the name of the operator.
 #[derive(Clone)]
 pub struct Events {
     recorder: Recorder,
@@ -21,18 +21,18 @@ impl std::fmt::Debug for Events {
 }
 
 impl Events {
-    /// A publisher that signs as `bullpen`.
+    /// A publisher that reports as `bullpen`.
     pub fn new(client: Client, instance: String) -> Self {
         let reporter = Reporter { controller: "bullpen".into(), instance: Some(instance) };
         Self { recorder: Recorder::new(client, reporter) }
     }
 
-    /// Publishes a warning about `object`, in the background.
+    /// Publishes a Warning about `object`, in the background.
     pub fn warn<K: Resource<DynamicType = ()>>(&self, object: &K, reason: Reason, action: EventAction, note: String) {
         self.publish(object, EventType::Warning, reason, action, note);
     }
 
-    /// Publishes the same warning about each of these objects, one after the other, in the background.
+    /// Publishes the same Warning about each of these objects, one after the other, in the background.
     pub fn warn_each<K>(&self, objects: &[Arc<K>], reason: Reason, action: EventAction, note: String)
     where
         K: Resource<DynamicType = ()> + Send + Sync + 'static,
@@ -47,7 +47,7 @@ impl Events {
         });
     }
 
-    /// Publishes that something went as it should, in the background.
+    /// Publishes a Normal event about `object`, in the background.
     pub fn normal<K: Resource<DynamicType = ()>>(&self, object: &K, reason: Reason, action: EventAction, note: String) {
         self.publish(object, EventType::Normal, reason, action, note);
     }
@@ -66,7 +66,7 @@ impl Events {
     }
 }
 
-/// A reference with a resourceVersion would keep equal events from being counted together.
+/// The reference has no resourceVersion, so that equal events are counted together.
 fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
     ObjectReference { resource_version: None, ..object.object_ref(&()) }
 }

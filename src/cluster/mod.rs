@@ -1,5 +1,7 @@
-//! The API server and nothing else: clients, the lease, watches, reads, writes, events. What is known of the cluster is
-//! in [`state`](crate::state), which watches and answers feed.
+//! Everything that calls the API server: clients, the lease, watches, reads, writes, Events.
+//!
+//! Watches and the answers of writes go into [`state`](crate::state). Nothing here decides about pools, members or
+//! claims; clouds are not called.
 
 pub mod api_health;
 pub mod client;

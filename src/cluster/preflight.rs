@@ -1,4 +1,4 @@
-//! What the operator has to be allowed to do before it starts.
+//! Checks at the start whether the operator has its permissions.
 
 use bullpen_access::causes::causes;
 use bullpen_plan::operator::permissions::{Needed, needed_for_lease, needed_where_watched};
@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::state::ObjectKey;
 
-/// Why the operator cannot start. Each is one line that says what to do.
+/// Why the operator cannot start, in one line that names the remedy.
 #[derive(Debug, Error)]
 pub enum PreflightError {
     /// The API server does not answer.
@@ -24,27 +24,27 @@ pub enum PreflightError {
         verb: String,
         /// The resource, with its subresource.
         resource: String,
-        /// The namespace, or all of them; and the name, if one object is meant.
+        /// The namespace, or all of them, and the name if one object is meant.
         scope: String,
     },
 }
 
-/// Questions that are asked side by side.
+/// How many permissions are checked at the same time.
 const AT_ONCE: usize = 32;
 
 /// One permission that is needed.
 struct Question<'a> {
     needed: Needed,
     feed: &'a Feed,
-    /// Of this object only; of all if none.
+    /// The name of the object; all objects if `None`.
     name: Option<&'a str>,
 }
 
-/// Checks the permissions, those on the lease too, if there is to be one. Gives the namespaces of several in which nothing is
-/// allowed: they are not there yet with their roles, or were deleted, and the others do not wait for them.
+/// Checks the permissions, including those on the lease if there is one. Returns the namespaces of several in which
+/// nothing is allowed: they do not exist yet with their roles, or were deleted, and the others do not wait for them.
 ///
 /// # Errors
-/// The first thing that is missing.
+/// The first permission that is missing.
 pub async fn check(
     client: &Client,
     watched: &WatchedNamespaces,
@@ -59,7 +59,7 @@ pub async fn check(
     let home = lease.map(|lease| Feed::Namespace(lease.namespace.as_str().into()));
     let on_lease = home.iter().flat_map(|feed| {
         needed_for_lease().into_iter().map(move |needed| {
-            // A create has no name yet, as far as permissions go.
+            // Permissions to create cannot be restricted to a name.
             let name = lease.filter(|_| needed.verb != "create").map(|lease| lease.name.as_str());
             Question { needed, feed, name }
         })
@@ -70,7 +70,7 @@ pub async fn check(
     Ok(absent)
 }
 
-/// The namespaces of several in which nothing is allowed of what is needed in each.
+/// The namespaces of several in which none of the needed permissions is granted.
 fn absent(feeds: &[Feed], needed: usize, missing: Vec<PreflightError>) -> Result<Vec<Feed>, PreflightError> {
     let of = |feed: &Feed| {
         let scope = feed.to_string();
@@ -88,14 +88,14 @@ fn absent(feeds: &[Feed], needed: usize, missing: Vec<PreflightError>) -> Result
     missing.into_iter().find(counts).map_or(Ok(absent), Err)
 }
 
-/// What of this is not allowed, in order.
+/// The missing permissions, in order.
 async fn missing(client: &Client, questions: Vec<Question<'_>>) -> Result<Vec<PreflightError>, PreflightError> {
     let answers = stream::iter(questions).map(|question| async move { permission(client, &question).await });
     let answers: Vec<Option<PreflightError>> = answers.buffered(AT_ONCE).try_collect().await?;
     Ok(answers.into_iter().flatten().collect())
 }
 
-/// That this is not allowed, if so.
+/// The error if this is not allowed.
 async fn permission(client: &Client, question: &Question<'_>) -> Result<Option<PreflightError>, PreflightError> {
     let Question { needed: Needed { group, resource, subresource, verb }, feed, name } = question;
     let review = SelfSubjectAccessReview {

@@ -1,4 +1,4 @@
-//! Objects of lists and watches, read so that one that is broken does not take the others with it.
+//! Parses the objects of lists and watches so that a broken one does not fail the whole list.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,10 +10,10 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, Map
 use serde::{Deserialize, de};
 use serde_json::{Map, Value};
 
-/// An object, or what is wrong with it and its metadata.
+/// An object, or its metadata and what is wrong with it.
 ///
-/// As kube's `DeserializeGuard`, but managed fields, which are most of an object, are passed over where they stand in the text,
-/// and the rest is not copied once more.
+/// Like kube's `DeserializeGuard`, but without a second copy, and managed fields, which are most of an object, are
+/// skipped while parsing.
 #[derive(Clone, Debug)]
 pub struct Guarded<K>(pub Result<K, InvalidObject>);
 
@@ -31,7 +31,7 @@ impl<'de, K: Resource + DeserializeOwned> Deserialize<'de> for Guarded<K> {
     }
 }
 
-/// Reads an object, or its metadata, as JSON without `metadata.managedFields`.
+/// Parses an object, or its metadata, as JSON without `metadata.managedFields`.
 #[derive(Clone, Copy)]
 struct Parts {
     of_metadata: bool,

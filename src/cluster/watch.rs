@@ -17,12 +17,12 @@ use crate::state::ObjectKey;
 use crate::state::cluster_state::ClusterState;
 use crate::state::cluster_state::indexing::StoredKind;
 
-/// How long the server may take before it ends a watch by itself: also how soon a connection that died in silence is
-/// noticed (five seconds later), seconds.
+/// Seconds after which the server ends a watch by itself. A connection that died silently is noticed five seconds
+/// later.
 const WATCH_SECONDS: u32 = 60;
 
-/// Watches one kind into the cluster state until the process ends. One broken object does not stop the others: it is logged,
-/// and the version before it stays in the cluster state.
+/// Watches one kind into the cluster state until the process ends. A broken object does not stop the others: it is
+/// logged, and its last good version stays in the cluster state.
 pub async fn run<K>(client: Client, of: Feed, cluster: ClusterState)
 where
     K: StoredKind
@@ -54,16 +54,16 @@ where
         match next {
             Ok(event) => {
                 if pools {
-                    cluster.heard_of_pools(of);
+                    cluster.record_pools_answer(of);
                 }
                 if std::mem::take(&mut refused) {
                     warn!(%kind, scope = %of, "watching is allowed again");
                 }
-                take(cluster, of, event);
+                apply_event(cluster, of, event);
             }
             Err(error) if is_forbidden(&error) => {
                 cluster.refused::<K>(of);
-                // Tried again for as long as it is not granted, and said once.
+                // Retried until it is granted, and logged once.
                 if std::mem::replace(&mut refused, true) {
                     debug!(%kind, scope = %of, "watching is still not allowed");
                 } else {
@@ -86,29 +86,33 @@ fn is_forbidden(error: &watcher::Error) -> bool {
     code == 403
 }
 
-fn take<K: StoredKind + Resource<DynamicType = ()>>(cluster: &ClusterState, of: &Feed, event: Event<Guarded<K>>) {
+fn apply_event<K: StoredKind + Resource<DynamicType = ()>>(
+    cluster: &ClusterState,
+    of: &Feed,
+    event: Event<Guarded<K>>,
+) {
     match event {
         Event::Init => cluster.watched::<K>(of, Event::Init),
         Event::InitDone => cluster.watched::<K>(of, Event::InitDone),
         Event::InitApply(guard) => match guard.0 {
             Ok(object) => cluster.watched(of, Event::InitApply(object)),
-            Err(broken) => cluster.unreadable::<K>(&complain::<K>(&broken)),
+            Err(broken) => cluster.unreadable::<K>(&log_unreadable::<K>(&broken)),
         },
         Event::Apply(guard) => match guard.0 {
             Ok(object) => cluster.watched(of, Event::Apply(object)),
-            Err(broken) => cluster.unreadable::<K>(&complain::<K>(&broken)),
+            Err(broken) => cluster.unreadable::<K>(&log_unreadable::<K>(&broken)),
         },
         Event::Delete(guard) => match guard.0 {
             Ok(object) => cluster.watched(of, Event::Delete(object)),
             Err(broken) => {
                 let uid = broken.metadata.uid.clone().unwrap_or_default();
-                cluster.answered_gone::<K>(&complain::<K>(&broken), &uid);
+                cluster.answered_gone::<K>(&log_unreadable::<K>(&broken), &uid);
             }
         },
     }
 }
 
-fn complain<K: Resource<DynamicType = ()>>(broken: &InvalidObject) -> ObjectKey {
+fn log_unreadable<K: Resource<DynamicType = ()>>(broken: &InvalidObject) -> ObjectKey {
     let metadata = broken.metadata.clone();
     let key = ObjectKey::new(metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default());
     error!(kind = %K::kind(&()), %key, error = %broken.error, "an object cannot be read; its last good version stays in force");

@@ -1,4 +1,4 @@
-//! What all controllers use. What only some use, they name themselves: see [`run`](super::run).
+//! What all controllers use. What only some of them use is in their own structs; see [`run`](super::run).
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -10,40 +10,40 @@ use crate::runtime::work_queue::{Waker, WorkItem};
 use crate::state::{ClusterState, ObjectKey, QueueKey};
 use crate::telemetry::Metrics;
 
-/// What all controllers use: what is known of the cluster, and the ways to change it; cheap to clone.
+/// The cluster state and the ways to change the cluster; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Common {
     /// What is known of the cluster.
     pub cluster: ClusterState,
-    /// The way to write to it.
+    /// Writes to the API server.
     pub writes: Writes,
-    /// Events.
+    /// Sends Events.
     pub events: Events,
     /// Metrics.
     pub metrics: Metrics,
-    /// The queues.
+    /// Wakes the queues.
     pub wakers: Wakers,
 }
 
-/// This term of leadership.
+/// The current term of leadership.
 #[derive(Clone, Debug)]
-pub struct Term {
-    /// When it began: whatever it finds then may have been asked for before.
+pub struct LeadershipTerm {
+    /// When it began. Calls may have been made until then by an earlier leader.
     pub started: Timestamp,
-    /// Whether this process leads: asked right before each create and retire call.
+    /// Whether this process leads; checked right before each create and terminate call.
     pub leadership: Leadership,
 }
 
 /// When claims do not expire although their time is over.
 #[derive(Clone, Debug)]
 pub struct ExpiryGrace {
-    /// For how long nothing expires after a term began, and after a gap of the API server.
+    /// For how long nothing expires after a term began or the API server was silent.
     pub grace: SignedDuration,
-    /// What was heard of the API server.
+    /// When the API server last answered.
     pub api_health: ApiHealth,
 }
 
-/// The queues, to be woken.
+/// Wakes keys in the queues, one waker for each queue.
 #[derive(Clone, Debug)]
 pub struct Wakers {
     /// Pools.
@@ -58,7 +58,7 @@ pub struct Wakers {
     pub launch_configs: Waker,
 }
 
-/// The work that the queues are given, one stream for each of [`Wakers`].
+/// The receiving ends of [`Wakers`], one stream for each queue.
 #[derive(Debug)]
 pub struct Work {
     /// Pools.
@@ -74,7 +74,7 @@ pub struct Work {
 }
 
 impl Wakers {
-    /// Wakers, and the work that they are given.
+    /// Creates the wakers and their receiving ends.
     pub fn new() -> (Self, Work) {
         let (pools, pool_work) = Waker::new();
         let (members, member_work) = Waker::new();

@@ -1,4 +1,4 @@
-//! The objects of the API as the plans see them.
+//! Converts API objects into what the plans take.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub fn uid<K: ResourceExt>(object: &K) -> String {
     object.uid().unwrap_or_default()
 }
 
-/// Status of a member; one that the watch showed has at least the default.
+/// Status of a member; the default if it has none.
 pub fn status(member: &PoolMember) -> PoolMemberStatus {
     member.status.clone().unwrap_or_default()
 }
@@ -53,7 +53,7 @@ pub fn pool_of(member: &PoolMember) -> ObjectKey {
     ObjectKey::new(member.namespace().unwrap_or_default(), member.spec.pool_ref.name.clone())
 }
 
-/// What the pool of this name says of the time of claims; nothing if it is not known.
+/// The lifetime rules that the pool of this name has for claims; none if the pool is unknown.
 pub fn term_rules(state: &State, pool: &ObjectKey) -> TermRules {
     state.pools.get(pool).map(|pool| TermRules::of(&pool.spec.claims)).unwrap_or_default()
 }
@@ -63,7 +63,7 @@ pub fn launch_config_of(member: &PoolMember) -> ObjectKey {
     ObjectKey::new(member.namespace().unwrap_or_default(), member.spec.placement.launch_config.clone())
 }
 
-/// A member as the claim protocol sees it.
+/// A member for the claim protocol.
 pub fn member_view(member: &PoolMember) -> MemberView<String> {
     MemberView {
         uid: uid(member),
@@ -75,7 +75,7 @@ pub fn member_view(member: &PoolMember) -> MemberView<String> {
     }
 }
 
-/// Whether nobody may have the member for now: a person set it aside, or its machine was claimed before.
+/// Whether no claim may get the member: it is cordoned, held or quarantined.
 fn is_set_aside(member: &PoolMember) -> bool {
     member.spec.cordoned || member.spec.hold || is_quarantined(member)
 }
@@ -85,19 +85,19 @@ pub fn is_quarantined(member: &PoolMember) -> bool {
     member.status.as_ref().is_some_and(|status| condition_is_true(&status.conditions, ConditionType::Quarantined))
 }
 
-/// What a member says of why its machine's end does not come.
-pub fn said_stuck(member: &PoolMember) -> Option<Stuck> {
+/// Why the machine's end does not come, as the member's status reports.
+pub fn reported_stuck(member: &PoolMember) -> Option<Stuck> {
     let conditions = &member.status.as_ref()?.conditions;
     let stalled = find_condition(conditions, ConditionType::Stalled, true)?;
     Stuck::ALL.into_iter().find(|stuck| stalled.reason == stuck.reason())
 }
 
-/// The members of a pool that a person should look at.
+/// The members of a pool that need a person.
 pub fn attention(state: &State, pool: &InstancePool) -> Attention {
     let mut attention = Attention::default();
     for member in state.members_of(pool) {
         let deleted = member.metadata.deletion_timestamp.as_ref().map(|time| time.0);
-        if said_stuck(member).is_some() {
+        if reported_stuck(member).is_some() {
             attention.stuck.push(member.name_any());
             attention.stuck_since = earliest(attention.stuck_since, deleted);
         } else if is_quarantined(member) && deleted.is_none() {
@@ -116,7 +116,7 @@ pub fn attention(state: &State, pool: &InstancePool) -> Attention {
     attention
 }
 
-/// A claim as the claim protocol sees it.
+/// A claim for the claim protocol.
 pub fn claim_view(claim: &PoolClaim) -> ClaimView<String> {
     let status = claim.status.as_ref();
     ClaimView {
@@ -127,7 +127,7 @@ pub fn claim_view(claim: &PoolClaim) -> ClaimView<String> {
     }
 }
 
-/// A claimed member as the fate table sees it.
+/// A claimed member for the fate table.
 pub fn held_member(member: &PoolMember, state: &State) -> HeldMember<String, Timestamp> {
     let status = status(member);
     HeldMember {
@@ -138,7 +138,7 @@ pub fn held_member(member: &PoolMember, state: &State) -> HeldMember<String, Tim
     }
 }
 
-/// What is known of a claim without asking the API server.
+/// What the cache knows of a claim, without asking the API server.
 pub fn claim_evidence(state: &State, key: &ObjectKey, claim_uid: &str) -> Evidence<ClaimView<String>> {
     if state.claims.saw_deleted(claim_uid) {
         return Evidence::gone();
@@ -146,7 +146,7 @@ pub fn claim_evidence(state: &State, key: &ObjectKey, claim_uid: &str) -> Eviden
     Evidence::from_cache(&claim_uid.to_owned(), state.claims.get(key).map(|claim| claim_view(claim)))
 }
 
-/// An uncached answer as a plan sees it.
+/// Converts the object in an uncached answer by `view`.
 pub fn found<K, V>(answer: &Found<Arc<K>>, view: impl FnOnce(&K) -> V) -> Found<V> {
     match answer {
         Found::Object(object) => Found::Object(view(object)),
@@ -155,14 +155,14 @@ pub fn found<K, V>(answer: &Found<Arc<K>>, view: impl FnOnce(&K) -> V) -> Found<
     }
 }
 
-/// What new members of a pool would be.
+/// The template hashes that new members of a pool would have.
 pub fn current_template(state: &State, pool: &InstancePool) -> CurrentTemplate {
     let namespace = pool.namespace().unwrap_or_default();
     let find = |name: &str| state.launch_configs.get(&ObjectKey::new(namespace.clone(), name)).map(Arc::as_ref);
     CurrentTemplate::of(&pool.spec, &user_data(state, pool), find)
 }
 
-/// What the machines of a pool run at their first boot, as far as it was read.
+/// The user data of a pool's machines, as far as it was read.
 pub fn user_data(state: &State, pool: &InstancePool) -> UserData {
     let template = &pool.spec.template;
     let text = match &template.user_data_from {
@@ -174,7 +174,7 @@ pub fn user_data(state: &State, pool: &InstancePool) -> UserData {
     text.for_machines(template.ssh.as_ref(), || state.keyring.id())
 }
 
-/// A member as the arithmetic counts it.
+/// A member for the sizing plan.
 fn counted(member: &PoolMember, state: &State, template: &CurrentTemplate) -> CountedMember {
     let uid = uid(member);
     let standing = match self::state(member) {
@@ -199,7 +199,7 @@ fn counted(member: &PoolMember, state: &State, template: &CurrentTemplate) -> Co
     }
 }
 
-/// The members of a pool as the arithmetic counts them, those that are just being written included.
+/// The members of a pool for the sizing plan, with those that are just being written.
 pub fn counted_members(
     state: &State,
     pool: &InstancePool,
@@ -219,7 +219,7 @@ pub fn counted_members(
     known.chain(unwritten).collect()
 }
 
-/// Where and as what a launch config buys a member of this template hash.
+/// What a launch config buys for a member of this template hash, and where.
 pub fn place_of(config: &LaunchConfig, template_hash: &str) -> Place {
     Place {
         launch_config: ObjectKey::of(config).to_string(),

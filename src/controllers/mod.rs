@@ -1,7 +1,9 @@
-//! The controllers: each gathers what is known, has `bullpen_plan` decide, and sees to the effects.
+//! The controllers. Each one gathers what is known, calls `bullpen_plan` to decide, then calls the API server and the
+//! clouds and writes status.
 //!
-//! [`routing`] says what each change wakes; each queue runs the `reconcile` of a folder here. All of it lives for one term
-//! of leadership, with an empty [`state`](crate::state) at its begin.
+//! In: the changes of [`state`](crate::state), which `routing` turns into keys of queues, and the lists of the
+//! clouds. Out: writes to the API server and calls to clouds. Each queue runs the `reconcile` of one folder. All of it
+//! lives for one term of leadership and starts with an empty state.
 
 mod claim;
 mod common;
@@ -38,7 +40,7 @@ use crate::state::{ClusterState, ObjectKey};
 use crate::telemetry::labels::{Controller, Queue, WatchedKind};
 use crate::telemetry::{Health, Metrics};
 use claim::ClaimController;
-use common::{Common, ExpiryGrace, Term, Wakers, Work};
+use common::{Common, ExpiryGrace, LeadershipTerm, Wakers, Work};
 use first_boot::ssh_keys::SshKeys;
 use launch_config::LaunchConfigController;
 use launch_config::health::LaunchHealth;
@@ -57,38 +59,38 @@ pub struct Settings {
     pub watched: WatchedNamespaces,
     /// This installation's id.
     pub installation: String,
-    /// Where the secret is that SSH keys are made from.
+    /// The installation secret, which SSH keys are derived from.
     pub installation_secret: ObjectKey,
     /// Name of this process, for events.
     pub instance: String,
-    /// How old a machine without a member has to be until it is an orphan.
+    /// How old a machine without a member must be to count as an orphan.
     pub sweep_grace: SignedDuration,
-    /// Whether orphans are only spoken of.
+    /// Whether orphans are only reported, not terminated.
     pub sweep_dry_run: bool,
-    /// For how long no claim expires after a term of leadership began, and after a gap of the API server.
+    /// For how long no claim expires after a term of leadership began or the API server was silent.
     pub expiry_grace: SignedDuration,
 }
 
-/// Every kind was listed whole.
+/// Health check that fails until every kind was listed completely.
 pub const WATCHES_CHECK: &str = "watches";
 
-/// What every term works with.
+/// What outlives a term of leadership and is used by every term.
 #[derive(Clone, Debug)]
 pub struct Equipment {
-    /// Ways to the API server.
+    /// Clients of the API server.
     pub clients: Clients,
-    /// The kinds of provider that launch configs may be for.
+    /// The providers that this build has.
     pub providers: Registry,
-    /// What was heard of it.
+    /// When the API server last answered.
     pub api_health: ApiHealth,
-    /// Metrics.
+    /// The metrics of the process.
     pub metrics: Metrics,
     /// The health of the process.
     pub health: Health,
 }
 
-/// Runs every controller for one term of leadership, until `shutdown`. It begins with an empty cluster state and lists of its
-/// own, so that nothing is planned from what an earlier term had seen.
+/// Runs every controller for one term of leadership, until `shutdown`. It starts with an empty cluster state and new
+/// cloud lists, so that nothing is planned from what an earlier term saw.
 pub async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, shutdown: CancellationToken) {
     let (cluster, changes) = ClusterState::new(settings.watched.clone());
     let (wakers, work) = Wakers::new();
@@ -102,7 +104,7 @@ pub async fn run(settings: Settings, equipment: Equipment, leadership: Leadershi
     };
     let controllers = Controllers::new(settings, &equipment, leadership, common.clone(), shutdown.clone());
     let Equipment { clients, api_health, metrics, health, .. } = equipment;
-    miss_watches(&health, &api_health, &metrics, &feeds);
+    check_watches(&health, &api_health, &metrics, &feeds);
 
     let mut tasks = JoinSet::new();
     for feed in &feeds {
@@ -117,7 +119,7 @@ pub async fn run(settings: Settings, equipment: Equipment, leadership: Leadershi
     tasks.spawn(routing::run(router, changes, shutdown.clone()));
     tasks.spawn(heartbeat::run(cluster, shutdown.clone()));
     let writing = controllers.pools.writing.clone();
-    start_queues(&mut Table { tasks: &mut tasks, metrics, health: health.clone(), shutdown }, controllers, work);
+    start_queues(&mut Queues { tasks: &mut tasks, metrics, health: health.clone(), shutdown }, controllers, work);
     while tasks.join_next().await.is_some() {}
     writing.close();
     let _ = tokio::time::timeout(work_queue::SHUTDOWN_GRACE, writing.wait()).await;
@@ -127,7 +129,7 @@ pub async fn run(settings: Settings, equipment: Equipment, leadership: Leadershi
     }
 }
 
-/// The controllers of one term. What more than one of them uses is made here, and each names what it is given.
+/// The controllers of one term. What several of them share is created in `new`.
 struct Controllers {
     pools: PoolController,
     members: MemberController,
@@ -143,7 +145,7 @@ impl Controllers {
         common: Common,
         shutdown: CancellationToken,
     ) -> Self {
-        let term = Term { started: Timestamp::now(), leadership };
+        let term = LeadershipTerm { started: Timestamp::now(), leadership };
         let clouds = Clouds::new(equipment.providers, common.metrics.clone(), settings.installation);
         let machines = Machines::new(term.started);
         let (pool_memories, launch_health) = (PoolMemories::default(), LaunchHealth::default());
@@ -202,15 +204,15 @@ impl Controllers {
     }
 }
 
-/// The queues of one term, each with the reconcile that it is for.
-struct Table<'a> {
+/// Starts the queues of one term, each with its reconcile function.
+struct Queues<'a> {
     tasks: &'a mut JoinSet<()>,
     metrics: Metrics,
     health: Health,
     shutdown: CancellationToken,
 }
 
-impl Table<'_> {
+impl Queues<'_> {
     fn add<K, F, Fut>(
         &mut self,
         controller: Controller,
@@ -228,21 +230,21 @@ impl Table<'_> {
     }
 }
 
-fn start_queues(table: &mut Table<'_>, controllers: Controllers, work: Work) {
+fn start_queues(queues: &mut Queues<'_>, controllers: Controllers, work: Work) {
     // Shared, because thousands of runs may be under way at once.
     let (pools, members) = (Arc::new(controllers.pools), Arc::new(controllers.members));
     let (claims, launch_configs) = (Arc::new(controllers.claims), Arc::new(controllers.launch_configs));
     let pairing = claims.clone();
-    table.add(Controller::Pool, Queue::Pools, work.pools, move |key| pool::reconcile::reconcile(pools.clone(), key));
-    table.add(Controller::Member, Queue::Members, work.members, move |key| {
+    queues.add(Controller::Pool, Queue::Pools, work.pools, move |key| pool::reconcile::reconcile(pools.clone(), key));
+    queues.add(Controller::Member, Queue::Members, work.members, move |key| {
         member::reconcile::reconcile(members.clone(), key)
     });
-    table.add(Controller::Claim, Queue::Pairing, work.pairing, move |key| {
+    queues.add(Controller::Claim, Queue::Pairing, work.pairing, move |key| {
         std::future::ready(Ok(claim::pairing::reconcile(&pairing, &key)))
     });
-    table
+    queues
         .add(Controller::Claim, Queue::Claims, work.claims, move |key| claim::lifetime::reconcile(claims.clone(), key));
-    table.add(Controller::LaunchConfig, Queue::LaunchConfigs, work.launch_configs, move |key| {
+    queues.add(Controller::LaunchConfig, Queue::LaunchConfigs, work.launch_configs, move |key| {
         launch_config::reconcile::reconcile(launch_configs.clone(), key)
     });
 }
@@ -269,8 +271,9 @@ fn watch_all(
     }
 }
 
-/// A watch that the API server has not answered for long, while it answers others, is stale: the process is dead.
-fn miss_watches(health: &Health, api_health: &ApiHealth, metrics: &Metrics, feeds: &[Feed]) {
+/// Registers a health check for each kind: a watch without an answer for long, while the API server answers others,
+/// makes the process unhealthy.
+fn check_watches(health: &Health, api_health: &ApiHealth, metrics: &Metrics, feeds: &[Feed]) {
     let begun = Instant::now();
     for &kind in WatchedKind::ALL {
         for feed in feeds {

@@ -1,4 +1,4 @@
-//! What each change wakes.
+//! Decides which keys of which queues each change wakes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,20 +22,20 @@ use crate::state::{Change, ObjectKey, QueueKey};
 use crate::telemetry::Health;
 use crate::telemetry::labels::ClaimEnd;
 
-/// What is needed to wake whom a change concerns.
+/// What routing needs, to find out whom a change concerns.
 #[derive(Debug)]
 pub struct Router {
     /// What all controllers use.
     pub common: Common,
-    /// What is known of machines, which is forgotten with their members.
+    /// What this process knows of machines; dropped with their members.
     pub machines: Machines,
-    /// What is remembered of pools: its lock is among those that a heartbeat passes.
+    /// What is remembered of pools; every heartbeat takes its lock.
     pub pool_memories: PoolMemories,
     /// The health of the process.
     pub health: Health,
 }
 
-/// Wakes whom each change concerns, until the term ends.
+/// Wakes the keys that each change concerns, until the term ends.
 pub async fn run(router: Router, mut stream: mpsc::UnboundedReceiver<Change>, shutdown: CancellationToken) {
     while let Some(Some(change)) = shutdown.run_until_cancelled(stream.recv()).await {
         match change {
@@ -55,7 +55,7 @@ pub async fn run(router: Router, mut stream: mpsc::UnboundedReceiver<Change>, sh
     }
 }
 
-/// Others wait in a queue: they are paired, and its pool may buy for them.
+/// The claims waiting in a queue changed: pair them, and wake the pool, which may buy for them.
 fn queue_changed(router: &Router, queue: QueueKey) {
     if let Some(pool) = queue.pool() {
         router.common.wakers.pools.wake(pool.clone());
@@ -63,7 +63,7 @@ fn queue_changed(router: &Router, queue: QueueKey) {
     router.common.wakers.pairing.wake(queue);
 }
 
-/// The present object, or what was there before it went.
+/// The present object, or the last one before it was deleted.
 fn subject<K>(changed: &Changed<K>) -> Option<&Arc<K>> {
     changed.new.as_ref().or(changed.old.as_ref())
 }
@@ -72,17 +72,17 @@ fn pool(router: &Router, changed: &Changed<InstancePool>) {
     let Some(pool) = subject(changed) else { return };
     let key = ObjectKey::of(pool.as_ref());
     router.common.wakers.pools.wake(key.clone());
-    // Claims that wait are told what keeps the pool from buying.
+    // The status of waiting claims reports what keeps the pool from buying.
     if changed.old.as_deref().and_then(trouble) != changed.new.as_deref().and_then(trouble) {
         router.common.wakers.pairing.wake(key.clone());
     }
-    // A status of our own writing wakes nobody else.
+    // Our own status write wakes nobody else.
     let generation = |pool: &Arc<InstancePool>| (pool.metadata.generation, convert::deleting(pool.as_ref()));
     if changed.old.as_ref().map(generation) == changed.new.as_ref().map(generation) {
         return;
     }
     router.common.wakers.pairing.wake(key.clone());
-    // Pending members wait for an active pool, warming ones for its timeouts.
+    // Pending members wait for the pool to be active, warming ones for its timeouts.
     let members = router.common.cluster.with(|state| {
         let moving =
             |member: &&Arc<PoolMember>| matches!(convert::state(member), MemberState::Pending | MemberState::Warming);
@@ -91,7 +91,7 @@ fn pool(router: &Router, changed: &Changed<InstancePool>) {
     for member in members {
         router.common.wakers.members.wake(member);
     }
-    // What it says of stale claims and of those that have ended holds at once.
+    // Changed rules for stale and ended claims apply at once.
     let claims: Vec<_> =
         router.common.cluster.with(|state| state.claims_on(&key).map(|claim| ObjectKey::of(claim.as_ref())).collect());
     for claim in claims {
@@ -104,7 +104,7 @@ fn launch_config(router: &Router, changed: &Changed<LaunchConfig>) {
     let key = ObjectKey::of(config.as_ref());
     router.common.wakers.launch_configs.wake(key.clone());
     let identity = |config: &Arc<LaunchConfig>| config.status.as_ref().and_then(|status| status.identity.clone());
-    // A status of our own writing wakes nobody else, unless it says whose credentials these are.
+    // Our own status write wakes nobody else, unless it changes the recorded account.
     let wording = |config: &Arc<LaunchConfig>| {
         let deleting = convert::deleting(config.as_ref());
         (config.metadata.generation, deleting, config.finalizers().to_vec(), identity(config))
@@ -141,13 +141,14 @@ fn member(router: &Router, changed: &Changed<PoolMember>) {
     let Some(member) = subject(changed) else { return };
     router.common.wakers.members.wake(ObjectKey::of(member.as_ref()));
     router.common.wakers.pools.wake(convert::pool_of(member));
-    // A claim may have it, or is told that it comes, or its namespace may hold another one.
+    // A change of state may make it claimable, change when waiting claims can expect a member, or free a place in a
+    // namespace's quota.
     let counts = |member: &Arc<PoolMember>| (convert::state(member), convert::deleting(member.as_ref()));
     let ready = changed.new.as_ref().is_some_and(|member| convert::state(member) == MemberState::Ready);
     if ready || changed.old.as_ref().map(counts) != changed.new.as_ref().map(counts) {
         router.common.wakers.pairing.wake(convert::pool_of(member));
     }
-    if changed.old.is_none() || changed.new.as_ref().is_some_and(|member| settled(member)) {
+    if changed.old.is_none() || changed.new.as_ref().is_some_and(|member| is_ready_or_failed(member)) {
         router.common.wakers.launch_configs.wake(convert::launch_config_of(member));
     }
     if changed.new.is_none() {
@@ -159,7 +160,7 @@ fn member(router: &Router, changed: &Changed<PoolMember>) {
     }
 }
 
-/// The claim that the member was Claimed for until now.
+/// The claim that the member was Claimed for until this change.
 fn no_longer_held_by(changed: &Changed<PoolMember>) -> Option<ObjectKey> {
     let claim = |member: &Arc<PoolMember>| member.status.as_ref().and_then(|status| status.claim_ref.clone());
     let before = changed.old.as_ref().and_then(claim)?;
@@ -167,8 +168,8 @@ fn no_longer_held_by(changed: &Changed<PoolMember>) -> Option<ObjectKey> {
     left.then(|| ObjectKey::new(before.namespace, before.name))
 }
 
-/// Ready or failed: the success rate of its launch config moved.
-fn settled(member: &PoolMember) -> bool {
+/// Whether the member is ready or failed, which changes the success rate of its launch config.
+fn is_ready_or_failed(member: &PoolMember) -> bool {
     matches!(convert::state(member), MemberState::Ready | MemberState::Errored)
 }
 
@@ -192,17 +193,17 @@ fn claim(router: &Router, changed: &Changed<PoolClaim>) {
     }
 }
 
-/// Counts the end of a claim at its pool; of one that any of several might have served, at the one in whose queue it was.
+/// Counts the end of a claim at its pool. A claim with a selector counts at the pool whose queue it was in.
 fn ended(router: &Router, changed: &Changed<PoolClaim>, end: ClaimEnd, held: Option<Duration>) {
     let mut versions = [&changed.new, &changed.old].into_iter().flatten();
     let Some((namespace, name)) = versions.find_map(|claim| claim.pool_or_queue()) else { return };
-    // A claim may name any pool: only those that are there have series.
+    // A claim may name any pool; only existing pools have series.
     if router.common.cluster.with(|state| state.pools.get(&ObjectKey::new(namespace, name)).is_some()) {
         router.common.metrics.claim_ended(namespace, name, end, held);
     }
 }
 
-/// A beat goes through every queue. It comes by every lock, so that one that is held for ever shows.
+/// Sends a heartbeat through every queue. It takes every lock first, so that a lock that is never released shows.
 fn beat(router: &Router) {
     router.pool_memories.with(|_| ());
     let wakers = &router.common.wakers;
@@ -212,7 +213,7 @@ fn beat(router: &Router) {
     wakers.pairing.send_heartbeat();
 }
 
-/// Every cache is whole: what was held back until now is looked at.
+/// Every cache is complete: wakes everything that waited for that.
 fn everything(router: &Router) {
     let wakers = &router.common.wakers;
     router.common.cluster.with(|state| {
@@ -235,7 +236,7 @@ fn everything(router: &Router) {
     });
 }
 
-/// Wakes whom a cloud's list concerns.
+/// Wakes the keys that a cloud's list concerns.
 #[derive(Debug)]
 pub struct Listeners {
     common: Common,
@@ -244,7 +245,7 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Who hears of the lists of all clouds.
+    /// Listens to the lists of all clouds.
     pub const fn new(common: Common, machines: Machines, sweeper: OrphanSweeper) -> Self {
         Self { common, machines, sweeper }
     }
@@ -268,7 +269,7 @@ impl Listeners {
 }
 
 impl Audience for Listeners {
-    fn hurries(&self, provider: &ProviderKey) -> bool {
+    fn needs_list_soon(&self, provider: &ProviderKey) -> bool {
         let moving = |member: &PoolMember| {
             convert::deleting(member) || matches!(convert::state(member), MemberState::Pending | MemberState::Warming)
         };
@@ -283,7 +284,7 @@ impl Audience for Listeners {
         for member in self.bought_at(provider, |_| true) {
             self.common.wakers.members.wake(member);
         }
-        // Ready members may be handed out now that their tags were seen.
+        // Ready members can be handed out now that the tags of their machines are known.
         let pools: Vec<_> = self.common.cluster.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
         for pool in pools {
             self.common.wakers.pairing.wake(pool);
@@ -312,9 +313,9 @@ impl Audience for Listeners {
     }
 
     fn listed(&self, provider: &ProviderKey) {
-        // A list that began before a call for a machine may be the first to show what became of it, and is then too old to
-        // count; the next one shows nothing new.
-        for member in self.machines.overtaken() {
+        // A list that began before a call for a machine may be the first to show its change, and is then outdated. The
+        // next list shows no change, so these members are woken here.
+        for member in self.machines.take_waiting_for_list() {
             self.common.wakers.members.wake(member);
         }
         crate::controllers::orphans::sweep::listed(&self.sweeper, provider);

@@ -1,4 +1,4 @@
-//! Whom to wake about a cloud.
+//! Whom to wake when the refusals of a cloud change.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::cloud::Clouds;
 use crate::provider::ProviderKey;
 use crate::state::ObjectKey;
 
-/// Refusals of a cloud changed: whoever buys there, or waits to, looks anew.
+/// Wakes all pools, members and launch configs of this account and region.
 pub fn buyers(common: &Common, clouds: &Clouds, provider: &ProviderKey) {
     let (configs, pools, members) = common.cluster.with(|state| {
         let configs: HashSet<_> = state

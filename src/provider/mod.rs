@@ -1,7 +1,7 @@
-//! The trait that every cloud is reached through, its providers, and which of them a launch config is for.
+//! The trait that every cloud implements, its implementations, and the choice of one for a launch config.
 //!
-//! One provider object is one account in one region. Nothing here waits for a machine to change its state: every call
-//! returns once the cloud has answered it, and the caller looks again later.
+//! In: requests for one machine or one list. Out: the cloud's answer, or a [`ProviderError`]. One provider object is
+//! one account in one region. No call waits for a machine to change its state: the caller asks again later.
 
 pub mod registry;
 mod simulated;
@@ -29,7 +29,7 @@ pub use tags::OwnTags;
 /// [`ProviderError::Transient`].
 #[async_trait]
 pub trait Provider: fmt::Debug + Send + Sync {
-    /// How long after a create call a machine may still come up that [`find`](Self::find) has not shown yet.
+    /// How long after a create call a machine may still appear that [`find`](Self::find) has not shown yet.
     fn create_grace(&self) -> Duration;
 
     /// How often to list the machines while one of them boots or ends.
@@ -44,16 +44,16 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// `Auth` if the cloud does not know the credentials, or any error of the call itself.
     async fn identity(&self) -> Result<Identity, ProviderError>;
 
-    /// Asks for one machine, or shows the one that the same token already bought.
+    /// Buys one machine, or returns the one that the same token already bought.
     ///
-    /// What is sent follows from the request alone, so that a retry sends the same bytes. The answer is whatever the
-    /// machine is by now: a retry may well show one that is [`InstancePhase::Terminated`].
+    /// What is sent depends on the request alone, so that a retry sends the same bytes. The answer shows the present
+    /// state: a retry may well return a machine that is [`InstancePhase::Terminated`].
     ///
     /// # Errors
-    /// See [`ProviderError::is_definite_refusal`] for the errors after which this call has surely made no machine.
+    /// See [`ProviderError::is_definite_refusal`] for the errors after which this call has certainly made no machine.
     async fn create(&self, request: &CreateRequest) -> Result<Instance, ProviderError>;
 
-    /// The machine that `token` bought, in whatever phase, as long as the cloud still shows it.
+    /// The machine that `token` bought, in any phase, as long as the cloud still shows it.
     ///
     /// # Errors
     /// Any error of the call itself. `None` is an answer of the cloud, never a failure.
@@ -65,24 +65,25 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Any error of any page: a partial list is never returned.
     async fn list(&self, installation: &str) -> Result<Vec<Instance>, ProviderError>;
 
-    /// The machine with this id, in whatever phase.
+    /// The machine with this id, in any phase.
     ///
     /// # Errors
-    /// `NotFound` only if the cloud itself said so.
+    /// `NotFound` only if the cloud itself answered that.
     async fn get(&self, id: &str) -> Result<Instance, ProviderError>;
 
-    /// Asks for the machine's end. `Ok` means accepted, or not found; the machine may bill for a while yet.
+    /// Terminates a machine. `Ok` means accepted or not found; the machine may bill for a while.
     ///
     /// # Errors
     /// Any error of the call itself, but never `NotFound`.
     async fn terminate(&self, id: &str) -> Result<(), ProviderError>;
 
-    /// Whether [`tag`](Self::tag) works here. Where it does not, a restored backup cannot be told from the present.
+    /// Whether [`tag`](Self::tag) works here. Without it, machines that were claimed before a restored backup are not
+    /// recognized.
     fn can_tag(&self) -> bool {
         false
     }
 
-    /// Adds these tags to the machine's, or gives them other values. Others stay.
+    /// Adds these tags to the machine's or changes their values. Others stay.
     ///
     /// # Errors
     /// Any error of the call; `Invalid` where [`can_tag`](Self::can_tag) is false.
@@ -91,18 +92,18 @@ pub trait Provider: fmt::Debug + Send + Sync {
     }
 }
 
-/// How often calls of each kind may begin; each kind has a bucket of its own.
+/// How often calls of each kind may begin; each kind has its own bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallRates {
-    /// Buying.
+    /// Create calls.
     pub create: CallRate,
-    /// Ending.
+    /// Terminate calls.
     pub terminate: CallRate,
-    /// Listing all machines.
+    /// Lists of all machines.
     pub list: CallRate,
     /// Writing tags.
     pub tag: CallRate,
-    /// Reading one machine, looking for one, asking for the account.
+    /// Reading one machine, finding one by token, asking for the account.
     pub read: CallRate,
 }
 
@@ -111,21 +112,22 @@ pub struct CallRates {
 pub struct CallRate {
     /// Calls a second in the long run.
     pub per_second: u32,
-    /// Calls at once after a rest.
+    /// Calls at once after a pause.
     pub burst: u32,
 }
 
-/// Whose machines these are.
+/// The account and region of a provider object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Identity {
     /// The account that the credentials belong to.
     pub account: String,
-    /// The region that the provider object speaks to.
+    /// The region that the provider object calls.
     pub region: String,
 }
 
-/// All that defines one machine. A retry sends it again unchanged, so it holds nothing that differs between attempts.
+/// Everything that defines one machine. A retry sends it unchanged, so it contains nothing that differs between
+/// attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateRequest {
     /// The idempotency token: the member's uid.
@@ -136,14 +138,14 @@ pub struct CreateRequest {
     pub market: Market,
     /// The cloud's name of the machine's size.
     pub instance_type: String,
-    /// The image, resolved to what never changes its content.
+    /// The image, resolved to a name whose content never changes.
     pub image: String,
     /// What the machine runs at its first boot.
     pub user_data: Option<String>,
-    /// Everything that [`tags::all`] made.
+    /// The result of [`tags::all`].
     pub tags: BTreeMap<String, String>,
-    /// The launch config. A provider reads its own block of it, for what only this kind of cloud knows, and nothing else:
-    /// the fields above say the rest as the member was written for it.
+    /// The launch config. A provider reads only its own block of it, for what only its kind of cloud knows; the fields
+    /// above have everything else, as it was when the member was written.
     pub launch_config: LaunchConfigSpec,
 }
 
@@ -162,9 +164,9 @@ pub struct Instance {
     pub instance_type: String,
     /// The image it booted from.
     pub image: String,
-    /// Where it is in its life.
+    /// Its phase.
     pub phase: InstancePhase,
-    /// Running, and the cloud's own status checks have passed.
+    /// It runs, and the cloud's own status checks have passed.
     pub ready: bool,
     /// Its addresses as far as they are known; none once it is terminated.
     pub addresses: Box<[InstanceAddress]>,
@@ -172,33 +174,33 @@ pub struct Instance {
     pub launch_time: Timestamp,
     /// When it began to run.
     pub boot_time: Option<Timestamp>,
-    /// Those of its tags that are Bullpen's own.
+    /// Bullpen's own tags of the machine.
     pub tags: OwnTags,
 }
 
-/// Where a machine is in its life at the cloud.
+/// The phase of a machine at the cloud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum InstancePhase {
     /// Accepted; boots.
     Pending,
-    /// Runs. [`Instance::ready`] says whether it is known to run well.
+    /// Runs. [`Instance::ready`] tells whether it is known to run well.
     Running,
-    /// Its end was asked for.
+    /// It was asked to terminate.
     ShuttingDown,
-    /// Switched off but still there; its disks bill.
+    /// Switched off but not terminated; its disks bill.
     Stopped,
     /// Gone for good; clouds show it for a while longer.
     Terminated,
 }
 
 impl InstancePhase {
-    /// Whether the machine is over or on its way there, so that it can never serve again.
+    /// Whether the machine is gone or about to be, so that it can never serve again.
     pub const fn is_ending(self) -> bool {
         matches!(self, Self::ShuttingDown | Self::Terminated)
     }
 }
 
-/// One address of a machine, typed as the addresses of a Kubernetes node are.
+/// One address of a machine, with the types of a Kubernetes Node's addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct InstanceAddress {
     /// Who can reach it.
@@ -226,7 +228,7 @@ pub enum AddressKind {
 }
 
 impl AddressKind {
-    /// The name as it stands in a member's status.
+    /// The name in a member's status.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::InternalIp => "InternalIP",

@@ -1,4 +1,4 @@
-//! The kinds of provider that this build has, and which of them a launch config is for.
+//! The kinds of provider in this build, and which of them a launch config uses.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,33 +8,34 @@ use thiserror::Error;
 
 use super::{Provider, ProviderError};
 
-/// Every kind of provider of this build. On the line of one that is a cargo feature stands its `#[cfg(feature = …)]`.
+/// Every kind of provider in this build. One that is a cargo feature has `#[cfg(feature = …)]` on its line.
 const BUILT_IN: &[&dyn ProviderKind] = &[&super::simulated::Simulated];
 
-/// A kind of provider: how its block of a launch config becomes a provider.
+/// A kind of provider: makes a provider from its block of a launch config.
 pub trait ProviderKind: fmt::Debug + Send + Sync {
     /// The name of its block in the spec of a launch config; also the value of the metric label `provider`.
     fn name(&self) -> &'static str;
 
-    /// Which account and region this launch config is for, if it has a block of this kind. Two launch configs of one key
+    /// The account and region of this launch config, if it has a block of this kind. Launch configs with equal keys
     /// share a provider object, its lists and its rate limits.
     fn key(&self, spec: &LaunchConfigSpec) -> Option<ProviderKey>;
 
-    /// The provider of a key that [`key`](Self::key) made. It is called once for each key, and sends nothing yet.
+    /// Makes the provider of a key that [`key`](Self::key) returned. It is called once for each key, and sends nothing
+    /// yet.
     ///
     /// # Errors
-    /// `Invalid` if there can't be a provider of this key, `Transient` if there may be one later.
+    /// `Invalid` if there can't be a provider of this key, `Transient` if a retry may work.
     fn connect(&self, key: &ProviderKey) -> Result<Arc<dyn Provider>, ProviderError>;
 }
 
-/// One account in one region, as far as a launch config tells them.
+/// One account in one region, as far as a launch config names them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProviderKey {
     /// The name of the kind of provider.
     pub kind: &'static str,
-    /// Where the cloud is: the URL of its API, or a partition of it. Empty where the region says it all.
+    /// The URL of the cloud's API, or a partition of it. Empty if the region is enough.
     pub endpoint: String,
-    /// The account, where the launch config names one; else it is that of the operator's own credentials.
+    /// The account, if the launch config names one; otherwise it is that of the operator's own credentials.
     pub account: Option<String>,
     /// The region.
     pub region: String,
@@ -49,18 +50,18 @@ pub struct Registry {
 /// Why a launch config has no provider.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NoProvider {
-    /// Its block is one that only other builds serve.
+    /// This build does not have the provider of its block.
     #[error("this build of bullpen has no provider for `{block}`: it has {built}")]
     NotBuilt {
         /// The name of the block.
         block: &'static str,
-        /// The kinds that there are.
+        /// The kinds in this build.
         built: String,
     },
     /// It has no block, or none that this version knows.
     #[error("the spec has no provider block that this version of bullpen knows: it has providers for {built}")]
     NoBlock {
-        /// The kinds that there are.
+        /// The kinds in this build.
         built: String,
     },
     /// It has several blocks.
@@ -69,13 +70,13 @@ pub enum NoProvider {
         /// The names of the blocks.
         blocks: String,
     },
-    /// What its block says makes no provider.
+    /// No provider can be made from its block.
     #[error(transparent)]
     Unusable(#[from] ProviderError),
 }
 
 impl Registry {
-    /// A registry of these kinds. Where two know the same block, the first one serves it.
+    /// A registry of these kinds. If two know the same block, the first one is used.
     pub const fn new(kinds: &'static [&'static dyn ProviderKind]) -> Self {
         Self { kinds }
     }
@@ -85,7 +86,7 @@ impl Registry {
         Self::new(BUILT_IN)
     }
 
-    /// The kind of provider that a launch config is for, and the key of its provider.
+    /// The kind of provider of a launch config, and the key of its provider.
     ///
     /// # Errors
     /// When there is not exactly one.
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_launch_config_without_a_block_that_is_known_says_which_would_be() {
-        // As a newer definition may have it: the field is dropped where the type does not know it.
+        // What a newer definition may have: a field that the type does not know is dropped.
         let of_later = launch_config(&json!({ "later": { "project": "p" } }));
         let Err(error) = Registry::built_in().resolve(&of_later) else { panic!("it has none") };
         assert!(matches!(&error, NoProvider::NoBlock { built } if built == "simulated"), "{error}");
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_makes_no_provider_is_an_error_of_its_kind() {
+    fn an_unusable_endpoint_is_an_error_of_its_kind_of_provider() {
         let (kind, key) = Registry::built_in().resolve(&simulated("http://u:p@cloud")).unwrap();
         let error = NoProvider::from(kind.connect(&key).unwrap_err());
         assert!(matches!(error, NoProvider::Unusable(ProviderError::Invalid { .. })), "{error}");

@@ -1,10 +1,10 @@
-//! The tags by which a machine is known to be ours.
+//! The tags that identify a machine as ours.
 
 use std::collections::BTreeMap;
 
-/// Everything below this prefix is ours; a user's tags cannot reach it.
+/// Prefix of our tags; users' tags with it are ignored.
 pub const PREFIX: &str = "bullpen.dev/";
-/// The installation that the machine belongs to. A machine without ours is never touched.
+/// The installation that the machine belongs to. A machine without our id is never touched.
 pub const INSTALLATION: &str = "bullpen.dev/installation";
 /// The uid of the member that the machine was bought for; also its idempotency token.
 pub const MEMBER_UID: &str = "bullpen.dev/member-uid";
@@ -13,11 +13,12 @@ pub const NAMESPACE: &str = "bullpen.dev/namespace";
 /// The member's name.
 pub const NAME: &str = "bullpen.dev/name";
 
-/// The uid of the claim that was given the machine, set once the claim is Bound. A member whose machine has it and that is
-/// not claimed comes from an old backup.
+/// The uid of the claim that got the machine, set once the claim is Bound. An unclaimed member whose machine has it
+/// comes from an old backup.
 pub const CLAIM: &str = "bullpen.dev/claim";
 
-/// The tags of a machine that Bullpen reads: its own. There may be thousands of machines, with many tags of their users'.
+/// Bullpen's own tags of a machine. Users' tags are not stored, because there may be thousands of machines with many
+/// tags.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnTags {
     /// [`INSTALLATION`].
@@ -50,7 +51,7 @@ impl<K: AsRef<str>, V: Into<Box<str>>> FromIterator<(K, V)> for OwnTags {
     }
 }
 
-/// Whom a machine is bought for.
+/// The member that a machine is bought for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner<'a> {
     /// The installation's id.
@@ -63,7 +64,7 @@ pub struct Owner<'a> {
     pub name: &'a str,
 }
 
-/// The owner's tags and the user's. A user's tag below [`PREFIX`] is left out: it could claim another's machine.
+/// The owner's tags and the user's. A user's tag with [`PREFIX`] is left out, because it could claim another's machine.
 pub fn all(owner: &Owner<'_>, user: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let ours = [
         (INSTALLATION, owner.installation),

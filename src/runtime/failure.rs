@@ -1,4 +1,4 @@
-//! Why a pass over one object did not come to its end.
+//! Why a pass over one object failed.
 
 use std::time::Duration;
 
@@ -10,30 +10,31 @@ use crate::cluster::{NotLeading, WriteError};
 use crate::provider::NoProvider;
 use crate::state::ObjectKey;
 
-/// How long what failed is left alone.
+/// Backoff of a key whose pass failed.
 pub const RETRIES: Bounds = Bounds { first: Duration::from_millis(200), longest: Duration::from_secs(30) };
-/// How soon is looked again at what was left alone because this process did not lead.
+/// Delay before the next pass of a key if this process did not lead.
 pub const NOT_LEADING: Duration = Duration::from_secs(1);
 
-/// Why a pass over one object did not come to its end. It is tried again, later each time.
+/// Why a pass over one object failed. It is repeated, with a growing delay.
 #[derive(Debug, Error)]
 pub enum Failure {
-    /// The API server did not take a write.
+    /// The API server did not accept a write.
     #[error(transparent)]
     Write(WriteError),
-    /// This process does not lead at the moment, so the call was not begun. No trouble: it leads again, or another does.
+    /// The call was not begun because this process does not lead at the moment. This is no error: it or another process
+    /// will lead.
     #[error(transparent)]
     NotLeading(#[from] NotLeading),
-    /// A read that a decision rests on proved nothing.
+    /// A read that a decision depends on proved nothing.
     #[error("cannot read {0} at the moment")]
     Unproved(ObjectKey),
-    /// The launch config of a member is not there, so its cloud cannot be reached.
+    /// The launch config of a member does not exist, so its cloud cannot be reached.
     #[error("launch config {0} is not there, so the machine cannot be reached")]
     NoLaunchConfig(ObjectKey),
     /// The launch config has no provider, or its cloud was not opened yet.
     #[error("launch config {0} has no cloud at the moment, so the machine cannot be reached")]
     NoCloud(ObjectKey),
-    /// The launch config does not make a provider.
+    /// No provider can be made from the launch config.
     #[error("launch config {0} cannot be used: {1}")]
     Provider(ObjectKey, NoProvider),
 }
@@ -45,10 +46,10 @@ impl From<WriteError> for Failure {
 }
 
 impl Failure {
-    /// Notes this failure, and says how long what failed is left alone.
+    /// Records this failure in `backoff`, and returns the delay before the next pass.
     pub fn note(&self, backoff: &mut Backoff, now: Timestamp) -> Duration {
         if matches!(self, Self::NotLeading(_)) {
-            // No trouble: this process leads again, or another does.
+            // Not an error, so it does not raise the backoff.
             backoff.rest(NOT_LEADING, now);
             return NOT_LEADING;
         }

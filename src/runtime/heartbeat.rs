@@ -1,4 +1,4 @@
-//! Signs that a queue turns: beats that come through it like any key, or the process counts as dead.
+//! Heartbeats: keys that go through every queue. If one does not arrive in time, the process is not alive.
 
 use bullpen_plan::operator::liveness::{BEAT_INTERVAL, QUEUE_STUCK};
 use jiff::Timestamp;
@@ -8,7 +8,7 @@ use crate::state::ClusterState;
 use crate::telemetry::labels::Queue;
 use crate::telemetry::{Health, Metrics};
 
-/// The pulse of one queue, for as long as the queue is there.
+/// The heartbeat of one queue; lives as long as the queue.
 #[derive(Debug)]
 pub struct Heartbeat {
     queue: Queue,
@@ -18,20 +18,20 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// The queue begins: its first beat is to come in time.
+    /// Starts the heartbeat of a queue, whose first beat has to come in time.
     pub fn begin(queue: Queue, health: Health, metrics: Metrics) -> Self {
         let check = format!("queue:{}", queue.as_str());
         health.pass_for(check.clone(), QUEUE_STUCK);
         Self { queue, check, health, metrics }
     }
 
-    /// A beat came through.
+    /// Records that a beat came through the queue.
     pub fn beat(&self) {
         self.health.pass_for(self.check.clone(), QUEUE_STUCK);
         self.metrics.queue_turned(self.queue, Timestamp::now());
     }
 
-    /// The queue ended as it should. One that panicked does not come here, and is missed.
+    /// Ends with a queue that ended normally. A queue that panicked does not call this, so its check fails.
     pub fn end(self) {
         self.health.forget(&self.check);
     }

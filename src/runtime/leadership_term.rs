@@ -1,4 +1,4 @@
-//! Terms of leadership: the controllers run while this process leads, and only then.
+//! Terms of leadership: the controllers run only while this process leads.
 
 use std::fmt;
 
@@ -12,17 +12,17 @@ use crate::cluster::Leadership;
 use crate::cluster::lease::Election;
 use crate::telemetry::{Health, Metrics};
 
-/// What each term of leadership runs, and where it is told of.
+/// What each term of leadership runs, and how its begin and end are reported.
 pub struct Terms {
     /// Name of this process, for the log.
     pub identity: String,
-    /// The process is ready once this check has passed, which the controllers see to.
+    /// Readiness waits for this check, which the controllers pass.
     pub first_check: &'static str,
     /// The health of the process.
     pub health: Health,
     /// Metrics.
     pub metrics: Metrics,
-    /// The controllers, until the token is cancelled.
+    /// Runs the controllers until the token is cancelled.
     pub controllers: Box<dyn Fn(Leadership, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>,
 }
 
@@ -32,11 +32,10 @@ impl fmt::Debug for Terms {
     }
 }
 
-/// Leads whenever it can and `usable` says that it may, until `shutdown`. Without an election this process leads all that
-/// time.
+/// Leads whenever it can and `usable` is true, until `shutdown`. Without an election this process leads all that time.
 ///
-/// A term that is lost is no reason to end the process: an API server that is away for a while would make a crash loop
-/// of it. The next term begins from nothing.
+/// A lost term does not end the process, which would crash-loop whenever the API server is away for a while. The next
+/// term starts with an empty state.
 pub async fn run(
     terms: Terms,
     mut election: Option<Election>,
@@ -51,7 +50,7 @@ pub async fn run(
     }
 }
 
-/// Leads whenever it can, until `usable` says that it may not, or `end`.
+/// Leads whenever it can, until `usable` is false, or until `end`.
 async fn lead_while(
     terms: &Terms,
     election: Option<&mut Election>,
@@ -68,7 +67,7 @@ async fn lead_while(
     }
 }
 
-/// Waits until it is so; false if nobody is left who would say so, because the process ends.
+/// Waits until `usable` is `wanted`; false if the sender is gone because the process ends.
 async fn turns(usable: &mut watch::Receiver<bool>, wanted: bool) -> bool {
     usable.wait_for(|usable| *usable == wanted).await.is_ok()
 }
@@ -86,7 +85,7 @@ async fn lead(terms: &Terms, election: Option<&mut Election>, end: &Cancellation
     }
 }
 
-/// One term: until the lease is lost, or the process is told to end.
+/// One term: until the lease is lost, or the process is to end.
 async fn term(terms: &Terms, election: &mut Election, leadership: Leadership, shutdown: &CancellationToken) {
     begin(terms);
     let end = CancellationToken::new();
@@ -104,7 +103,7 @@ async fn term(terms: &Terms, election: &mut Election, leadership: Leadership, sh
             leadership.end();
         }
         end.cancel();
-        // What is under way when the process is told to end is finished under the lease.
+        // On shutdown, what is under way is finished while the lease is still held.
         while !controllers.is_terminated() {
             tokio::select! {
                 () = &mut controllers => {}
@@ -122,14 +121,14 @@ async fn term(terms: &Terms, election: &mut Election, leadership: Leadership, sh
 
 fn leads_no_more(terms: &Terms) {
     terms.metrics.leads_no_more();
-    // Only who leads knows how they are.
+    // Only the leader knows the state of the objects.
     terms.metrics.objects_unknown();
 }
 
 fn begin(terms: &Terms) {
     info!(identity = %terms.identity, "leads");
     terms.metrics.leads();
-    // Until every kind was listed.
+    // Not ready until every kind was listed.
     terms.health.await_check(terms.first_check);
     terms.health.set_ready(true);
 }

@@ -1,5 +1,8 @@
-//! What runs controllers, whatever they do: queues of keys, the heartbeat that shows that they turn, and the
-//! terms of leadership that all of it lives in.
+//! Runs the controllers, whatever they do: queues of keys, heartbeats that show that the queues work, and the terms of
+//! leadership that all of it lives in.
+//!
+//! In: keys from [`Waker`](work_queue::Waker)s and the lease. Out: calls of `reconcile`. Touches the API server only
+//! through the lease.
 
 pub mod failure;
 pub mod heartbeat;

@@ -1,5 +1,5 @@
-//! A queue of keys: one task per key at a time, another run when something changed meanwhile, and a backoff of its own
-//! for each key, so that one object that fails delays no other.
+//! A queue of keys. Each key has at most one task at a time, runs again if it was woken meanwhile, and has its own
+//! backoff, so that one failing object delays no other.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::{Debug, Display};
@@ -26,30 +26,29 @@ use crate::state::ObjectKey;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::Controller;
 
-/// When to look at a key again although nothing changed.
+/// When the key is to run again if nothing wakes it before.
 pub type Outcome = Result<Option<Timestamp>, Failure>;
 
-/// How long running tasks may take to end once the term is over.
+/// How long running tasks may take to end after the term.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
-/// No key is left alone for longer: a moment in a status may be any, and timers reach no further than two years.
+/// Longest delay of a key. A moment in a status may be any, but timers reach no further than two years.
 const LONGEST_DELAY: Duration = Duration::from_hours(24);
 
-/// What a queue is given to do.
+/// What is sent to a queue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum WorkItem<K> {
-    /// The object, or whatever else the key names, is to be looked at.
+    /// A key to run.
     Key(K),
-    /// Nothing changed: this shows that tasks of the queue begin and end.
+    /// Shows that tasks of the queue begin and end.
     Heartbeat,
 }
 
-/// What a queue may have for its keys.
+/// What can be a key of a queue.
 pub trait WorkKey: Clone + Eq + Hash + Debug + Display + Send + 'static {}
 
 impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> WorkKey for K {}
 
-/// Runs `reconcile` for each key that arrives, until `shutdown`. A heartbeat that arrives is not for it, but for
-/// `heartbeat`.
+/// Runs `reconcile` for each key that arrives, until `shutdown`. Heartbeats go to `heartbeat` instead.
 pub async fn run<K, F, Fut>(
     controller: Controller,
     mut arrivals: mpsc::UnboundedReceiver<WorkItem<K>>,
@@ -100,7 +99,7 @@ struct Queue<K> {
     failures: HashMap<K, Backoff>,
 }
 
-/// How a task ended that did not do what it was for.
+/// How a task failed.
 #[derive(Debug, Error)]
 enum PassTrouble {
     #[error(transparent)]
@@ -109,7 +108,7 @@ enum PassTrouble {
     Panicked,
 }
 
-/// What a task is for.
+/// What a task runs.
 struct Running<K> {
     item: WorkItem<K>,
     since: Instant,
@@ -131,7 +130,7 @@ impl<K: WorkKey> Queue<K> {
         }
     }
 
-    /// A heartbeat takes a task, as work does that waits for something.
+    /// A heartbeat runs in a task, like a pass that has to wait for something.
     fn start_heartbeat(&mut self) {
         let id = self.tasks.spawn(async { Ok(None) }).id();
         self.running.insert(id, Running { item: WorkItem::Heartbeat, since: Instant::now() });
@@ -158,8 +157,8 @@ impl<K: WorkKey> Queue<K> {
             self.delays.remove(&delay);
         }
         let since = Instant::now();
-        // Most runs have nothing to wait for, so they need no task. After a start, when all keys are looked at, the tasks for
-        // them were a third of the memory at its peak.
+        // Most passes have nothing to wait for, so they are polled once here and need no task. After a start, when all
+        // keys run, their tasks were a third of peak memory.
         let mut run = Box::pin(reconcile(key.clone()));
         let id = match catch_unwind(AssertUnwindSafe(|| (&mut run).now_or_never())) {
             Ok(None) => self.tasks.spawn(run).id(),
@@ -170,7 +169,7 @@ impl<K: WorkKey> Queue<K> {
         self.running.insert(id, Running { item: WorkItem::Key(key), since });
     }
 
-    /// The key to run again at once, if it changed while it ran.
+    /// Handles the end of a task. Returns the key if it was woken meanwhile and runs again at once.
     fn finish(&mut self, finished: Result<(Id, Outcome), JoinError>) -> Option<K> {
         let (id, outcome) = match finished {
             Ok((id, outcome)) => (id, outcome.map_err(PassTrouble::Failed)),
@@ -186,7 +185,7 @@ impl<K: WorkKey> Queue<K> {
         self.changed.take(&key)
     }
 
-    /// Notes how a run for a key ended, and when the next one is due.
+    /// Records how the pass over a key ended, and when the next one is due.
     fn settle(&mut self, key: &K, since: Instant, outcome: Result<Option<Timestamp>, PassTrouble>) {
         let again = match outcome {
             Err(PassTrouble::Failed(Failure::NotLeading(_))) => {
@@ -226,18 +225,18 @@ fn delay_until(moment: Timestamp) -> Duration {
     Duration::try_from(moment.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO).min(LONGEST_DELAY)
 }
 
-/// Puts work into one queue; cheap to clone.
+/// Sends keys to one queue; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Waker<K = ObjectKey>(Arc<mpsc::UnboundedSender<WorkItem<K>>>);
 
 impl<K> Waker<K> {
-    /// A waker and the work that it is given.
+    /// A waker and the receiving end of its queue.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<WorkItem<K>>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(Arc::new(sender)), receiver)
     }
 
-    /// Has `key` looked at.
+    /// Makes `key` run.
     pub fn wake(&self, key: impl Into<K>) {
         self.send(WorkItem::Key(key.into()));
     }
@@ -248,7 +247,7 @@ impl<K> Waker<K> {
     }
 
     fn send(&self, item: WorkItem<K>) {
-        // The queue is gone only while the process ends.
+        // Fails only when the queue is gone because the process ends.
         let _ = self.0.send(item);
     }
 }
@@ -297,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_panics_is_tried_again_and_holds_up_no_other() {
+    async fn a_key_that_panics_is_tried_again_and_delays_no_other() {
         let (waker, keys) = Waker::new();
         let shutdown = CancellationToken::new();
         let (tries, end) = (Arc::new(AtomicU32::new(0)), shutdown.clone());
@@ -316,7 +315,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_look_costs_a_task_only_when_it_waits_for_something() {
+    async fn a_pass_needs_a_task_only_if_it_waits_for_something() {
         let (waker, keys) = Waker::new();
         let shutdown = CancellationToken::new();
         let (has_a_task, end) = (Arc::new(parking_lot::Mutex::new(Vec::new())), shutdown.clone());
@@ -359,7 +358,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_was_left_alone_without_leadership_counts_as_no_failure() {
+    async fn a_pass_without_leadership_counts_as_no_failure() {
         let (waker, keys) = Waker::new();
         let (metrics, shutdown) = (Metrics::new(), CancellationToken::new());
         waker.wake(key("a"));

@@ -1,4 +1,4 @@
-//! What Secrets and ConfigMaps hold that users refer to, as it was read last. Never in a log.
+//! The content of Secrets and ConfigMaps that users refer to, as last read. It is never logged.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use bullpen_api::UserDataSource;
 use bullpen_plan::member::user_data::UserData;
 
-/// What was read is good for this long...
+/// Content that was found is fresh for this long.
 const FRESH_FOR: Duration = Duration::from_mins(1);
-/// ... and that something is missing, which somebody may be putting right, for this long.
+/// A missing object or key, which somebody may be about to add, is fresh for this long.
 const MISSING_FOR: Duration = Duration::from_secs(10);
-/// What nobody asked for in this time is forgotten.
-const KEPT_FOR: Duration = Duration::from_hours(1);
+/// Content that nobody used for this long is dropped.
+const FORGET_AFTER: Duration = Duration::from_hours(1);
 
 /// What was read last, by namespace and reference.
 #[derive(Default)]
@@ -30,16 +30,16 @@ impl Contents {
         self.0.get(&(namespace.to_owned(), source.clone())).map(|(_, content)| content)
     }
 
-    /// For how long what was read last is still good; none if it was not read yet, zero if it is to be read again.
+    /// How much longer what was read last is fresh; `None` if it was never read, zero if it must be read again.
     pub fn fresh_for(&self, namespace: &str, source: &UserDataSource) -> Option<Duration> {
         let (read, content) = self.0.get(&(namespace.to_owned(), source.clone()))?;
         let good_for = if matches!(content, UserData::Missing { .. }) { MISSING_FOR } else { FRESH_FOR };
         Some(good_for.saturating_sub(read.elapsed()))
     }
 
-    /// Takes in what was read. Says whether it is another than before.
+    /// Stores what was read. Returns whether it changed.
     pub fn put(&mut self, namespace: &str, source: &UserDataSource, content: &UserData) -> bool {
-        self.0.retain(|_, (read, _)| read.elapsed() < KEPT_FOR);
+        self.0.retain(|_, (read, _)| read.elapsed() < FORGET_AFTER);
         let before = self.0.insert((namespace.to_owned(), source.clone()), (Instant::now(), content.clone()));
         before.is_none_or(|(_, before)| before != *content)
     }

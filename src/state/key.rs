@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 
-/// Namespace and name of an object, whatever its kind. Shared, so that an object can stand in many places at the cost of
-/// one name.
+/// Namespace and name of an object of any kind. Shared, so that many copies cost one pair of names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey(Arc<Names>);
 
@@ -37,7 +36,7 @@ impl ObjectKey {
 pub enum QueueKey {
     /// At the pool of this name, which may not exist.
     Pool(ObjectKey),
-    /// In this namespace, by a selector that matches none of its pools.
+    /// In this namespace, with a selector that matches none of its pools.
     NoMatch(Arc<str>),
 }
 
@@ -50,7 +49,7 @@ impl QueueKey {
         }
     }
 
-    /// The pool, if it is one.
+    /// The pool, unless the claims match none.
     pub const fn pool(&self) -> Option<&ObjectKey> {
         match self {
             Self::Pool(pool) => Some(pool),

@@ -1,4 +1,4 @@
-//! What this term knows of the installation secret, from which the keys of machines are derived.
+//! What this term knows of the installation secret, which the machines' SSH keys are derived from.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use bullpen_plan::member::ssh_keys::InstallationSecret;
 use bullpen_plan::member::user_data::KeyTrouble;
 
-/// How long after a try that brought nothing the next one is made.
+/// Delay after a failed read before the next one.
 pub const TRY_AGAIN: Duration = Duration::from_secs(10);
 
-/// What this term knows of the installation secret. Nothing prints what it is.
+/// What this term knows of the installation secret. It is never printed.
 #[derive(Default)]
 pub struct KeyRing {
     known: Option<(Arc<str>, InstallationSecret)>,
@@ -29,10 +29,10 @@ impl KeyRing {
         self.known.as_ref().map(|(_, secret)| secret)
     }
 
-    /// Its id, or why it is not known.
+    /// The id of the secret.
     ///
     /// # Errors
-    /// What the last try met; that there was none yet.
+    /// Why it is not known: the trouble of the last read, or that it was not read yet.
     pub fn id(&self) -> Result<Arc<str>, KeyTrouble> {
         self.known.as_ref().map(|(id, _)| id.clone()).ok_or_else(|| {
             let met = self.trouble.as_ref().map(|(_, trouble)| trouble.clone());
@@ -40,12 +40,12 @@ impl KeyRing {
         })
     }
 
-    /// How long ago a try brought nothing.
+    /// How long ago the last read failed, if it did.
     pub fn failed_for(&self) -> Option<Duration> {
         self.trouble.as_ref().map(|(at, _)| at.elapsed())
     }
 
-    /// Takes in what a try brought.
+    /// Stores the result of a read.
     pub fn take(&mut self, answer: Result<InstallationSecret, KeyTrouble>) {
         match answer.and_then(|secret| {
             let id = secret.id().ok_or_else(|| KeyTrouble::unread("the crypto library fails"))?;

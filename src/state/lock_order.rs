@@ -2,15 +2,15 @@
 //!
 //! 1. what pool controllers remember (`controllers::pool::memory`),
 //! 2. the state of the cluster ([`ClusterState`](super::ClusterState)),
-//! 3. everything else that has a lock of its own (clouds, machines, health, metrics): under these nothing is locked.
+//! 3. everything else that has a lock of its own (clouds, machines, health, metrics): nothing is locked under these.
 //!
-//! The first two are taken through [`enter`] alone. Debug builds, and with them all tests, panic where the order is
-//! turned around, or a lock is taken twice.
+//! The first two are only locked through [`enter`]. Debug builds, and so all tests, panic when the order is violated or
+//! a lock is taken twice.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
 
-/// A lock that may be held while another one is taken. Smaller ones come first.
+/// A lock under which another one may be taken. Smaller ones come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     /// What pool controllers remember from one pass to the next.
@@ -23,18 +23,18 @@ thread_local! {
     static HELD: Cell<u8> = const { Cell::new(0) };
 }
 
-/// A lock that this thread holds or is about to take, until this is dropped.
+/// A lock that this thread has or is about to take, until this is dropped.
 #[derive(Debug)]
 pub struct Held {
     before: u8,
-    /// Stays in its thread, as the lock does.
+    /// Not `Send`: it stays in its thread, as the lock does.
     thread: PhantomData<*const ()>,
 }
 
-/// Notes that this thread takes the lock of this rank.
+/// Records that this thread takes the lock of this rank.
 ///
 /// # Panics
-/// In debug builds, where this thread holds a lock of the same or a later rank.
+/// In debug builds, if this thread has a lock of the same or a later rank.
 pub fn enter(rank: Rank) -> Held {
     let before = HELD.get();
     debug_assert!(before < rank as u8, "{rank:?} is locked under a lock of rank {before}: see state::lock_order");

@@ -1,6 +1,8 @@
-//! What this process knows of the cluster, at one moment and under one lock: the objects that watches and answers have
-//! shown, who waits at which pool, and what is under way. Watches and writes put in, decisions take out; nothing here
-//! asks anybody.
+//! What this process knows of the cluster, under one lock: the objects that watches and answers have shown, the claims
+//! that wait at each pool, and the writes that are under way.
+//!
+//! In: watch events, answers of writes, and reservations. Out: objects and queues for decisions, and a stream of
+//! changes. Nothing here calls the API server or a cloud.
 
 pub mod cluster_state;
 pub mod contents;

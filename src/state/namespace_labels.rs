@@ -1,4 +1,4 @@
-//! The labels of namespaces whose claims a pool may serve, as they were read last.
+//! The labels of namespaces whose claims a pool may serve, as last read.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -7,26 +7,26 @@ use bullpen_plan::claim::queue::Labels;
 
 use super::ObjectKey;
 
-/// Labels that were read longer ago are read again while they are used.
+/// Labels in use are read again when they are older than this.
 pub const READ_AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// Nobody relies on labels that were read longer ago.
+/// Labels that are older than this are not used.
 const GOOD_FOR: Duration = Duration::from_secs(30);
-/// What nobody asked for in this time is forgotten.
-const KEPT_FOR: Duration = Duration::from_hours(1);
+/// Labels that nobody used for this long are dropped.
+const FORGET_AFTER: Duration = Duration::from_hours(1);
 
-/// Labels of namespaces, as they were read last.
+/// Labels of namespaces, as last read.
 #[derive(Debug, Default)]
 pub struct NamespaceLabels {
     read: HashMap<String, (Instant, Read)>,
     reading: HashMap<String, HashSet<ObjectKey>>,
 }
 
-/// What a reading of a namespace's labels brought.
+/// The result of reading a namespace's labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// These.
+    /// The labels.
     Labels(BTreeMap<String, String>),
-    /// There is no such namespace, or no answer.
+    /// The namespace does not exist, or there was no answer.
     Nothing,
     /// The operator is not allowed to read the namespace.
     Forbidden,
@@ -44,8 +44,8 @@ impl NamespaceLabels {
         }
     }
 
-    /// Notes that the claims on `pool` depend on a namespace's labels. Says whether they are to be read now: they are not
-    /// fresh, and nobody reads them already.
+    /// Records that the claims on `pool` depend on a namespace's labels. Returns whether they must be read now, because
+    /// they are not fresh and nobody is reading them.
     pub fn want(&mut self, namespace: &str, pool: &ObjectKey) -> bool {
         if self.read.get(namespace).is_some_and(|(at, _)| at.elapsed() < READ_AGAIN_AFTER) {
             return false;
@@ -55,9 +55,9 @@ impl NamespaceLabels {
         !begun
     }
 
-    /// Takes in what was read. Gives the pools that waited for it, and whether it is another answer than the one before.
+    /// Stores what was read. Returns the pools that waited for it, and whether it differs from the last answer.
     pub fn put(&mut self, namespace: &str, read: Read) -> (HashSet<ObjectKey>, bool) {
-        self.read.retain(|_, (at, _)| at.elapsed() < KEPT_FOR);
+        self.read.retain(|_, (at, _)| at.elapsed() < FORGET_AFTER);
         let news = self.read.get(namespace).is_none_or(|(_, before)| *before != read);
         self.read.insert(namespace.to_owned(), (Instant::now(), read));
         (self.reading.remove(namespace).unwrap_or_default(), news)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// The health of the process. A clone is another handle of the same one.
+/// The health of the process. Clones share the same checks.
 ///
 /// Alive: no check has failed. Ready: [`set_ready`](Self::set_ready) was called, and every check passes.
 #[derive(Clone, Debug, Default)]
@@ -22,17 +22,17 @@ struct State {
 
 #[derive(Clone)]
 enum Check {
-    /// Declared; its component has not said anything yet.
+    /// Declared, but its component has not reported yet.
     Awaited,
-    /// Not ready, and why; what is missing lies outside of this process.
-    Held(String),
-    /// Good until somebody says otherwise.
+    /// Not ready, with the reason, which is outside of this process.
+    NotReady(String),
+    /// Good until a component reports otherwise.
     Passed,
-    /// Good until then, unless it passes again.
+    /// Good until the deadline, unless it passes again.
     PassedUntil { deadline: Instant, within: Duration },
-    /// Bad, and why.
+    /// Bad, with the reason.
     Failed(String),
-    /// As the answer is whenever somebody asks: what is wrong, if anything.
+    /// Evaluated at each request: returns what is wrong, if anything.
     Asked(Arc<dyn Fn(Instant) -> Option<String> + Send + Sync>),
 }
 
@@ -42,10 +42,10 @@ enum CheckState<'check> {
     Bad(Cow<'check, str>),
 }
 
-/// What an endpoint answers: whether all is well, and one line a check.
+/// The answer of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Whether all is well.
+    /// Whether every check is good.
     pub good: bool,
     /// One line a check: `[+]name ok` or `[-]name: what is missing`.
     pub body: String,
@@ -57,18 +57,18 @@ impl Health {
         Self::default()
     }
 
-    /// Declares a check whose component has still to come up: until it passes, the process is alive but not ready.
-    /// A check that is already known stays as it is.
+    /// Declares a check whose component has not started yet: until it passes, the process is alive but not ready. An
+    /// existing check is not changed.
     pub fn await_check(&self, name: impl Into<Cow<'static, str>>) {
         self.0.lock().checks.entry(name.into()).or_insert(Check::Awaited);
     }
 
-    /// The check is good until it is said to be otherwise.
+    /// Sets the check to good, until it is set otherwise.
     pub fn pass(&self, name: impl Into<Cow<'static, str>>) {
         self.0.lock().checks.insert(name.into(), Check::Passed);
     }
 
-    /// The check is good, and goes bad by itself unless this is called again `within` that time: so a component that
+    /// Sets the check to good `within` this time. Then it fails, unless this is called again, so that a component that
     /// hangs is noticed.
     pub fn pass_for(&self, name: impl Into<Cow<'static, str>>, within: Duration) {
         let check = match Instant::now().checked_add(within) {
@@ -78,12 +78,13 @@ impl Health {
         self.0.lock().checks.insert(name.into(), check);
     }
 
-    /// The process is not ready, and why, but alive: what is missing lies outside of it, and a restart would not help.
-    pub fn hold(&self, name: impl Into<Cow<'static, str>>, reason: impl Into<String>) {
-        self.0.lock().checks.insert(name.into(), Check::Held(reason.into()));
+    /// Sets the check to not ready, but alive: what is missing is outside of this process, and a restart would not
+    /// help.
+    pub fn not_ready(&self, name: impl Into<Cow<'static, str>>, reason: impl Into<String>) {
+        self.0.lock().checks.insert(name.into(), Check::NotReady(reason.into()));
     }
 
-    /// The check is as `look` says whenever it is asked for: what is wrong at that moment, or nothing. It must not block.
+    /// Has `look` evaluate the check at each request: it returns what is wrong, if anything. It must not block.
     pub fn ask(
         &self,
         name: impl Into<Cow<'static, str>>,
@@ -92,27 +93,27 @@ impl Health {
         self.0.lock().checks.insert(name.into(), Check::Asked(Arc::new(look)));
     }
 
-    /// The check is bad: the process is neither alive nor ready until it passes again.
+    /// Sets the check to bad: the process is neither alive nor ready until it passes again.
     pub fn fail(&self, name: impl Into<Cow<'static, str>>, reason: impl Into<String>) {
         self.0.lock().checks.insert(name.into(), Check::Failed(reason.into()));
     }
 
-    /// Forgets a check whose component has ended as it should.
+    /// Drops a check whose component has ended normally.
     pub fn forget(&self, name: &str) {
         self.0.lock().checks.remove(name);
     }
 
-    /// Whether the process may be counted on, as far as its start (or its end) goes.
+    /// Sets whether the process has started and is not shutting down.
     pub fn set_ready(&self, ready: bool) {
         self.0.lock().ready = ready;
     }
 
-    /// What `/livez` answers: bad when a check has failed, or has not passed in time.
+    /// The answer of `/livez`: bad when a check has failed, or has not passed in time.
     pub fn liveness(&self) -> Report {
         self.report_at(Instant::now(), false)
     }
 
-    /// What `/readyz` answers: bad as well while a check is awaited, or the process has not said that it is ready.
+    /// The answer of `/readyz`: also bad while a check is awaited, or [`set_ready`](Self::set_ready) was not called.
     pub fn readiness(&self) -> Report {
         self.report_at(Instant::now(), true)
     }
@@ -144,7 +145,7 @@ impl Check {
     fn verdict_at(&self, now: Instant) -> CheckState<'_> {
         match self {
             Self::Awaited => CheckState::Open("nothing heard yet".into()),
-            Self::Held(reason) => CheckState::Open(reason.into()),
+            Self::NotReady(reason) => CheckState::Open(reason.into()),
             Self::Passed => CheckState::Good,
             Self::PassedUntil { deadline, .. } if now <= *deadline => CheckState::Good,
             Self::PassedUntil { within, .. } => {
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_awaited_check_holds_readiness_but_not_liveness() {
+    fn an_awaited_check_fails_readiness_but_not_liveness() {
         let health = Health::new();
         health.await_check(WATCH);
         health.set_ready(true);
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn awaiting_a_check_again_does_not_undo_what_it_said() {
+    fn awaiting_a_check_again_does_not_change_it() {
         let health = Health::new();
         health.fail(WATCH, "403");
         health.await_check(WATCH);
@@ -244,10 +245,10 @@ mod tests {
     }
 
     #[test]
-    fn a_held_check_takes_readiness_with_its_reason_but_not_life() {
+    fn a_not_ready_check_fails_readiness_with_its_reason_but_not_liveness() {
         let health = Health::new();
         health.set_ready(true);
-        health.hold("lease", "connection refused");
+        health.not_ready("lease", "connection refused");
         assert_eq!(health.liveness().body, "[ ]lease: connection refused\nok\n");
         let readiness = health.readiness();
         assert!(!readiness.good && readiness.body.contains("[-]lease: connection refused"), "{}", readiness.body);
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_is_asked_answers_anew_each_time() {
+    fn an_evaluated_check_is_evaluated_at_each_request() {
         let health = Health::new();
         let deadline = Instant::now() + Duration::from_mins(3);
         health.ask(WATCH, move |now| (now > deadline).then(|| "stale".to_owned()));

@@ -1,5 +1,5 @@
-//! The label values of the metrics that have a closed set of them. Their texts are part of the interface: dashboards
-//! and alerts name them.
+//! Label values of the metrics whose labels are closed sets. Their texts are part of the interface: dashboards and
+//! alerts use them.
 
 use std::fmt::Write as _;
 
@@ -20,7 +20,7 @@ macro_rules! label_values {
             /// Every value.
             pub const ALL: &'static [Self] = &[ $( Self::$variant ),+ ];
 
-            /// The value as it stands in the metrics.
+            /// The value in the metrics.
             pub const fn as_str(self) -> &'static str {
                 match self { $( Self::$variant => $text ),+ }
             }
@@ -35,15 +35,15 @@ macro_rules! label_values {
 }
 
 label_values! {
-    /// Where a pool's member is; one that has a deletionTimestamp and no claim is terminating.
+    /// The state of a pool's member; one with a deletionTimestamp and no claim counts as terminating.
     MemberLabel {
-        /// Written down, the create not accepted yet.
+        /// Written; its create was not accepted yet.
         Pending => "pending",
         /// Booting.
         Warming => "warming",
         /// Can be claimed.
         Ready => "ready",
-        /// Held by a claim.
+        /// A claim has it.
         Claimed => "claimed",
         /// Failed, about to be terminated.
         Errored => "errored",
@@ -53,11 +53,11 @@ label_values! {
 }
 
 label_values! {
-    /// What became of a create call.
+    /// The outcome of a create call.
     CreateOutcome {
-        /// The cloud took it.
+        /// The cloud accepted it.
         Accepted => "accepted",
-        /// The machine was there already, found by its token.
+        /// The machine existed already, found by its token.
         Found => "found",
         /// Too many calls.
         RateLimited => "rate_limited",
@@ -65,7 +65,7 @@ label_values! {
         Quota => "quota",
         /// The cloud has none to sell.
         Capacity => "capacity",
-        /// The credentials do not do.
+        /// The credentials are not accepted.
         Auth => "auth",
         /// The request is wrong in itself.
         Invalid => "invalid",
@@ -75,19 +75,19 @@ label_values! {
 }
 
 label_values! {
-    /// What became of a terminate call.
+    /// The outcome of a terminate call.
     TerminationOutcome {
-        /// The cloud took it.
+        /// The cloud accepted it.
         Accepted => "accepted",
-        /// The cloud says that the machine is gone.
+        /// The cloud confirmed that the machine is gone.
         Gone => "gone",
         /// Too many calls.
         RateLimited => "rate_limited",
-        /// The credentials do not do.
+        /// The credentials are not accepted.
         Auth => "auth",
         /// The request is wrong in itself.
         Invalid => "invalid",
-        /// No definite answer, or an error that a terminate call should not have.
+        /// No definite answer, or an error that a terminate call should not return.
         Transient => "transient",
     }
 }
@@ -97,25 +97,25 @@ label_values! {
     ProviderOperation {
         /// Buys a machine.
         Create => "create",
-        /// Looks for a machine by its token.
+        /// Finds a machine by its token.
         Find => "find",
         /// Lists the machines of the installation.
         List => "list",
         /// Reads one machine.
         Get => "get",
-        /// Ends a machine.
+        /// Terminates a machine.
         Terminate => "terminate",
         /// Adds tags to a machine.
         Tag => "tag",
-        /// Asks whose credentials these are.
+        /// Asks which account the credentials belong to.
         Identity => "identity",
     }
 }
 
 label_values! {
-    /// What became of a call to a cloud.
+    /// The outcome of a call to a cloud.
     ProviderOutcome {
-        /// It did what was asked.
+        /// It succeeded.
         Ok => "ok",
         /// Too many calls.
         RateLimited => "rate_limited",
@@ -123,7 +123,7 @@ label_values! {
         Quota => "quota",
         /// The cloud has none to sell.
         Capacity => "capacity",
-        /// The credentials do not do.
+        /// The credentials are not accepted.
         Auth => "auth",
         /// The request is wrong in itself.
         Invalid => "invalid",
@@ -135,7 +135,7 @@ label_values! {
 }
 
 impl From<ProviderOutcome> for CreateOutcome {
-    /// A create has no machine to miss: "not found" is an answer to something else, so its outcome is open.
+    /// A create cannot fail with "not found", so its outcome is unknown then.
     fn from(outcome: ProviderOutcome) -> Self {
         match outcome {
             ProviderOutcome::Ok => Self::Accepted,
@@ -150,7 +150,7 @@ impl From<ProviderOutcome> for CreateOutcome {
 }
 
 impl From<ProviderOutcome> for TerminationOutcome {
-    /// A machine that is not found is gone; giving one up can run into neither a quota nor a lack of capacity.
+    /// A machine that is not found is gone. A terminate cannot meet a quota or a lack of capacity.
     fn from(outcome: ProviderOutcome) -> Self {
         match outcome {
             ProviderOutcome::Ok => Self::Accepted,
@@ -196,7 +196,7 @@ label_values! {
 }
 
 impl WatchedKind {
-    /// The plural, as it stands in the paths of requests.
+    /// The plural in request paths.
     pub const fn plural(self) -> &'static str {
         match self {
             Self::InstancePool => "instancepools",
@@ -224,11 +224,11 @@ label_values! {
 }
 
 label_values! {
-    /// A turn of this process's leadership.
+    /// A change of this process's leadership.
     LeaderTransition {
         /// It began to lead.
         Gained => "gained",
-        /// It ceased to lead.
+        /// It stopped leading.
         Lost => "lost",
     }
 }
@@ -252,15 +252,15 @@ label_values! {
 }
 
 label_values! {
-    /// What became of a write.
+    /// The outcome of a write.
     WriteOutcome {
-        /// It was taken.
+        /// It was accepted.
         Ok => "ok",
-        /// 409: the object had changed, or was there already.
+        /// 409: the object had changed, or existed already.
         Conflict => "conflict",
         /// 404: the object is gone.
         NotFound => "not_found",
-        /// Anything else, an answer that never came included.
+        /// Any other error, or no answer.
         Error => "error",
     }
 }
@@ -286,7 +286,7 @@ label_values! {
 }
 
 impl From<ErrorClass> for FailureClass {
-    /// No member fails for good by an error that may pass, so those have no value of their own.
+    /// No member fails for good by an error that may pass, so those errors have no value of their own.
     fn from(class: ErrorClass) -> Self {
         match class {
             ErrorClass::LaunchTimeout => Self::LaunchTimeout,
@@ -313,13 +313,13 @@ label_values! {
 }
 
 label_values! {
-    /// How a claim came to its end.
+    /// How a claim ended.
     ClaimEnd {
-        /// It was deleted while it held a machine.
+        /// It was deleted while it had a machine.
         Released => "released",
         /// It was deleted while it waited.
         Withdrawn => "withdrawn",
-        /// Its time was over.
+        /// Its lifetime was over.
         Expired => "expired",
         /// Its machine was gone.
         Lost => "lost",

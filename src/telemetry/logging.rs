@@ -9,7 +9,7 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-/// What to log and how: the arguments of every command that logs.
+/// Log options: arguments of every command that logs.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogArgs {
     /// How log lines look on standard error
@@ -41,7 +41,7 @@ pub enum LoggingError {
         /// What is wrong with it.
         source: ParseError,
     },
-    /// Somebody set up logging before.
+    /// Logging was set up before.
     #[error("logging is set up already: {0}")]
     AlreadySet(#[from] TryInitError),
 }

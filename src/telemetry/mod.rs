@@ -1,4 +1,7 @@
-//! What the operator tells of itself: metrics, health endpoints and logs.
+//! What the operator reports about itself: metrics, health endpoints and logs.
+//!
+//! In: typed calls from everywhere. Out: `/metrics`, `/livez` and `/readyz`, and lines on standard error. Nothing here
+//! knows pools or clouds beyond label values.
 
 mod families;
 mod health;

@@ -15,13 +15,13 @@ use tokio::sync::oneshot;
 use super::health::{Health, Report};
 use super::metrics::Metrics;
 
-/// The media type of the text that [`Metrics::encode`] makes.
+/// The media type of [`Metrics::encode`].
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// How long open requests may take after the shutdown began.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
-/// Why the server ended before it was told to.
+/// Why the server ended before its shutdown.
 #[derive(Debug, Error)]
 pub enum ServeError {
     /// The listener can no longer be used.
@@ -29,7 +29,7 @@ pub enum ServeError {
     Io(#[from] std::io::Error),
 }
 
-/// Serves on `listener` until `shutdown` ends; then open requests have five seconds to end.
+/// Serves on `listener` until `shutdown` is cancelled; then open requests have five seconds to end.
 ///
 /// # Errors
 /// When the listener can no longer be used.
@@ -63,7 +63,7 @@ async fn serve_with_grace(
     let overdue = async {
         match shutdown_begun.await {
             Ok(()) => tokio::time::sleep(grace).await,
-            // The server was dropped before any shutdown: its own result says why.
+            // The server was dropped before any shutdown: its own result has the reason.
             Err(_) => std::future::pending().await,
         }
     };
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_server_ends_when_it_is_told_to() {
+    async fn the_server_ends_at_shutdown() {
         let served = served().await;
         assert_eq!(served.get("/livez").await.status(), 200);
         served.stop.send(()).unwrap();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_never_ends_does_not_hold_the_shutdown() {
+    async fn a_request_that_never_ends_does_not_delay_the_shutdown() {
         let served = served_with(Duration::from_millis(50)).await;
         let mut half_a_request = TcpStream::connect(served.address).await.unwrap();
         half_a_request.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();

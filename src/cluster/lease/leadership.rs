@@ -1,4 +1,4 @@
-//! Whether this process may act: what every create and every retire call asks right before it begins.
+//! Whether this process may act; checked right before every create, terminate and delete call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,14 +8,15 @@ use bullpen_plan::operator::election::{Boottime, may_act};
 use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
-/// A create or retire call was not begun: this process does not lead at the moment.
+/// A call was not begun, because this process does not lead at the moment.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("this process does not lead at the moment")]
 pub struct NotLeading;
 
-/// The present moment on a clock that runs on while the machine is suspended: a leader that slept is no leader.
+/// The present time of a clock that continues while the machine is suspended, so that a leader does not still lead
+/// after a suspend.
 pub fn boottime() -> Boottime {
-    // Elsewhere the monotonic clock does so.
+    // Elsewhere the monotonic clock does that.
     #[cfg(target_os = "linux")]
     let clock = ClockId::Boottime;
     #[cfg(not(target_os = "linux"))]
@@ -25,18 +26,18 @@ pub fn boottime() -> Boottime {
     Boottime::new(Duration::new(seconds.unwrap_or_default(), nanoseconds.unwrap_or_default()))
 }
 
-/// One term of leadership, cheap to clone. A term that has ended stays so: another term is another handle.
+/// One term of leadership; cheap to clone. An ended term never begins again: the next term is another handle.
 #[derive(Clone, Debug)]
 pub struct Leadership(Option<Arc<LeaderTerm>>);
 
 #[derive(Debug)]
 struct LeaderTerm {
-    /// When the last accepted renewal was sent, in nanoseconds since the machine was started; 0: it is over.
+    /// When the last accepted renewal was sent, in nanoseconds since the machine was started; 0 when the term is over.
     renewed: AtomicU64,
 }
 
 impl Leadership {
-    /// Of a process without a lease: it always leads.
+    /// For a process without a lease: it always leads.
     pub const fn always() -> Self {
         Self(None)
     }
@@ -48,7 +49,7 @@ impl Leadership {
         leadership
     }
 
-    /// The lease was renewed by a request that was sent at this moment.
+    /// Records a renewal by a request that was sent at this moment.
     pub fn renewed(&self, sent: Boottime) {
         if let Some(term) = &self.0 {
             let nanoseconds = u64::try_from(sent.since_start().as_nanos()).unwrap_or(u64::MAX);
@@ -56,19 +57,19 @@ impl Leadership {
         }
     }
 
-    /// The term is over.
+    /// Ends the term.
     pub fn end(&self) {
         if let Some(term) = &self.0 {
             term.renewed.store(0, Ordering::SeqCst);
         }
     }
 
-    /// Whether a create or retire call may begin: the last renewal is fresher than the renew deadline.
+    /// Whether a create, terminate or delete call may begin: the last renewal is younger than the renew deadline.
     pub fn may_act(&self) -> bool {
         self.may_act_at(boottime())
     }
 
-    /// [`may_act`](Self::may_act), as an error to hand on.
+    /// [`may_act`](Self::may_act) as a `Result`.
     ///
     /// # Errors
     /// When it may not.
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_term_that_has_ended_stays_so_also_when_another_one_begins() {
+    fn an_ended_term_stays_ended_when_another_one_begins() {
         let first = Leadership::acquired(boottime());
         let clone = first.clone();
         assert_eq!(clone.check(), Ok(()));

@@ -1,4 +1,5 @@
-//! The lease: read, acquired, renewed and released. What is decided of it stands in [`plan::lease`](bullpen_plan::operator::election).
+//! The lease: reads, acquires, renews and releases it. The decisions are in
+//! [`plan::lease`](bullpen_plan::operator::election).
 
 pub mod leadership;
 
@@ -22,14 +23,14 @@ use super::lease::leadership::{Leadership, boottime};
 use crate::state::ObjectKey;
 use crate::telemetry::Health;
 
-/// Turns while the process stands for the lease or renews it: without it, the process is dead.
+/// Liveness check: passes while the process tries to acquire the lease or renews it.
 const ELECTION_CHECK: &str = "election";
-/// The lease can be read: without it, a candidate is not ready to take over.
+/// Readiness check: the lease can be read. Without that, a candidate could not take over.
 const LEASE_CHECK: &str = "lease";
 /// How long the release may take when the process ends.
 const RELEASE_CAP: Duration = Duration::from_secs(2);
 
-/// Why the lease was not read or written. What was sent may have been written all the same, unless it was refused.
+/// Why the lease was not read or written. Unless it was refused, a write may have succeeded all the same.
 #[derive(Debug, Error)]
 enum LeaseError {
     #[error("no answer within {} s", .0.as_secs_f32())]
@@ -39,7 +40,7 @@ enum LeaseError {
 }
 
 impl LeaseError {
-    /// Whether the stored version is another one than it was written over, or there is none.
+    /// Whether the write met another stored version, or an existing lease.
     fn is_conflict(&self) -> bool {
         matches!(self, Self::Answer(error) if matches!(error.as_ref(), kube::Error::Api(status) if matches!(status.code, 404 | 409)))
     }
@@ -51,23 +52,23 @@ pub struct Election {
     api: Api<Lease>,
     key: ObjectKey,
     elector: Elector,
-    /// The lease as it was last seen, for what it has besides: labels, and whatever others put there.
+    /// The lease as last seen, so that a write keeps what others put there, such as labels.
     lease: Option<Lease>,
     /// When the last accepted renewal was sent.
     renewed: Boottime,
-    /// What was last said in the log of why this process does not lead.
-    said: String,
+    /// The last logged reason why this process does not lead.
+    logged: String,
     health: Health,
 }
 
-/// What came of one try to acquire the lease.
+/// The result of one attempt to acquire the lease.
 enum Try {
     Acquired(Leadership),
     Wait(Duration),
 }
 
 impl Election {
-    /// Stands for the lease of this name as `identity`. `client` must not repeat requests by itself.
+    /// A candidate called `identity` for the lease of this name. `client` must not repeat requests by itself.
     pub fn new(client: Client, key: ObjectKey, identity: String, health: Health) -> Self {
         Self {
             api: Api::namespaced(client, &key.namespace),
@@ -75,7 +76,7 @@ impl Election {
             elector: Elector::new(identity),
             lease: None,
             renewed: boottime(),
-            said: String::new(),
+            logged: String::new(),
             health,
         }
     }
@@ -84,14 +85,14 @@ impl Election {
     pub async fn acquire(&mut self) -> Leadership {
         self.health.await_check(LEASE_CHECK);
         loop {
-            self.turned();
-            let pause = match self.stand().await {
+            self.beat();
+            let pause = match self.try_acquire().await {
                 Ok(Try::Acquired(leadership)) => return leadership,
                 Ok(Try::Wait(pause)) => pause,
                 Err(error) => {
-                    let said = format!("cannot use the lease {}: {error}", self.key);
-                    self.health.hold(LEASE_CHECK, said.clone());
-                    self.say(said);
+                    let logged = format!("cannot use the lease {}: {error}", self.key);
+                    self.health.not_ready(LEASE_CHECK, logged.clone());
+                    self.log_waiting(logged);
                     look_pause(rand::random())
                 }
             };
@@ -99,11 +100,11 @@ impl Election {
         }
     }
 
-    /// Renews the lease until it is lost, ends `leadership` then, and says why. Between two polls it may be dropped.
+    /// Renews the lease until it is lost, then ends `leadership` and returns why. Cancel-safe between two polls.
     pub async fn hold(&mut self, leadership: &Leadership) -> String {
         let mut trouble = String::new();
         loop {
-            self.turned();
+            self.beat();
             let sent = boottime();
             if !may_act(self.renewed, sent) {
                 leadership.end();
@@ -132,20 +133,20 @@ impl Election {
                     trouble = format!(": {error}");
                 }
             }
-            // A request that took long is followed by the next one at once.
+            // After a slow request the next one follows at once.
             let next = sent.after(RETRY_PERIOD).min(self.renewed.after(RENEW_DEADLINE));
             sleep(next.since(boottime())).await;
         }
     }
 
-    /// Gives the lease up, so that another takes it at once. To be called when nothing acts any more.
+    /// Releases the lease, so that another process takes it at once. Call it when nothing acts any more.
     pub async fn release(&mut self) {
         let released = timeout(RELEASE_CAP, async {
             loop {
                 let Some(Seen { version, record }) = self.elector.release(Timestamp::now()) else { return Ok(()) };
                 match self.write(Some(version), record, RELEASE_CAP).await {
                     Ok(()) => return Ok(()),
-                    // A renewal that was cut off may have been written meanwhile.
+                    // A renewal that was cut off may have succeeded meanwhile.
                     Err(error) if error.is_conflict() => match self.examine(RELEASE_CAP).await? {
                         RenewalOutcome::Lost => return Ok(()),
                         RenewalOutcome::StillHeld | RenewalOutcome::Renewed => {}
@@ -160,15 +161,15 @@ impl Election {
         }
     }
 
-    /// This process stands for the lease no longer, until it does so again.
+    /// Stops being a candidate, until [`acquire`](Self::acquire) is called again.
     pub fn withdraw(&mut self) {
-        self.said.clear();
+        self.logged.clear();
         self.health.forget(ELECTION_CHECK);
         self.health.forget(LEASE_CHECK);
     }
 
-    /// One look at the lease, and the try to take it if it is free.
-    async fn stand(&mut self) -> Result<Try, LeaseError> {
+    /// Reads the lease once, and tries to take it if it is free.
+    async fn try_acquire(&mut self) -> Result<Try, LeaseError> {
         let seen = self.read(ATTEMPT_CAP).await?;
         let (version, holder) = match &seen {
             Some(seen) => (Some(seen.version.clone()), seen.record.holder.clone()),
@@ -176,7 +177,7 @@ impl Election {
         };
         let record = match self.elector.look(seen, boottime(), Timestamp::now()) {
             Next::Wait(expires) => {
-                self.say(format!("waits for the lease {}: {holder} leads", self.key));
+                self.log_waiting(format!("waits for the lease {}: {holder} leads", self.key));
                 self.health.pass(LEASE_CHECK);
                 self.health.set_ready(true);
                 return Ok(Try::Wait(look_pause(rand::random()).min(expires.since(boottime()))));
@@ -187,11 +188,11 @@ impl Election {
         match self.write(version, record, ATTEMPT_CAP).await {
             Ok(()) => {
                 self.health.pass(LEASE_CHECK);
-                self.said.clear();
+                self.logged.clear();
                 self.renewed = sent;
                 Ok(Try::Acquired(Leadership::acquired(sent)))
             }
-            // Another was faster.
+            // Another process was faster.
             Err(error) if error.is_conflict() => Ok(Try::Wait(look_pause(rand::random()))),
             Err(error) => Err(error),
         }
@@ -204,7 +205,7 @@ impl Election {
         match self.write(Some(version), record, cap).await {
             Ok(()) => Ok(RenewalOutcome::Renewed),
             Err(error) if error.is_conflict() => match self.examine(cap).await? {
-                // An earlier renewal than this one was written: it is not known when it was sent.
+                // An earlier renewal was written, and it is unknown when that was sent.
                 RenewalOutcome::Renewed => Ok(RenewalOutcome::StillHeld),
                 standing => Ok(standing),
             },
@@ -222,7 +223,7 @@ impl Election {
         Ok(self.lease.as_ref().map(seen))
     }
 
-    /// Writes the record over this version, or anew.
+    /// Writes the record over this version, or creates the lease.
     async fn write(&mut self, over: Option<String>, record: LeaseRecord, cap: Duration) -> Result<(), LeaseError> {
         let mut lease = self.lease.clone().unwrap_or_default();
         lease.metadata.name = Some(self.key.name.clone());
@@ -233,7 +234,7 @@ impl Election {
         let written = if over.is_some() {
             within(cap, self.api.replace(&self.key.name, &parameters, &lease)).await?
         } else {
-            // Of one that was deleted nothing is taken over.
+            // Nothing is kept of a deleted lease.
             lease.metadata = ObjectMeta { name: lease.metadata.name, ..ObjectMeta::default() };
             within(cap, self.api.create(&parameters, &lease)).await?
         };
@@ -242,7 +243,7 @@ impl Election {
         Ok(())
     }
 
-    /// What has become of a lease that was lost.
+    /// How the lease was lost.
     fn loss(&self) -> String {
         let holder = self.lease.as_ref().map(|lease| seen(lease).record.holder);
         let key = &self.key;
@@ -256,15 +257,15 @@ impl Election {
         }
     }
 
-    /// Says why this process does not lead, once for each reason.
-    fn say(&mut self, why: String) {
-        if self.said != why {
+    /// Logs why this process does not lead, once for each reason.
+    fn log_waiting(&mut self, why: String) {
+        if self.logged != why {
             info!("{why}");
-            self.said = why;
+            self.logged = why;
         }
     }
 
-    fn turned(&self) {
+    fn beat(&self) {
         self.health.pass_for(ELECTION_CHECK, ELECTION_STUCK);
     }
 }
@@ -274,7 +275,7 @@ async fn within<T>(cap: Duration, call: impl Future<Output = kube::Result<T>>) -
     answer.map_err(|error| LeaseError::Answer(Box::new(error)))
 }
 
-/// A lease as the plan sees it.
+/// The lease for the plan.
 fn seen(lease: &Lease) -> Seen {
     let spec = lease.spec.clone().unwrap_or_default();
     let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).filter(|own| *own > 0);
@@ -290,7 +291,7 @@ fn seen(lease: &Lease) -> Seen {
     }
 }
 
-/// A record as it is written; what it does not speak of stays.
+/// The spec of a record. Fields that the record does not have are kept.
 fn spec(record: &LeaseRecord, before: Option<LeaseSpec>) -> LeaseSpec {
     LeaseSpec {
         holder_identity: Some(record.holder.clone()),
@@ -307,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_read_as_it_was_written_and_what_else_is_there_stays() {
+    fn a_record_is_read_as_it_was_written_and_other_fields_stay() {
         let record = LeaseRecord {
             holder: "one".to_owned(),
             duration: LEASE_DURATION,
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_says_nothing_is_held_by_nobody() {
+    fn an_empty_lease_has_no_holder() {
         let record = seen(&Lease::default()).record;
         assert_eq!((record.holder.as_str(), record.duration, record.transitions), ("", LEASE_DURATION, 0));
     }

@@ -1,4 +1,5 @@
-//! What Secrets and ConfigMaps hold that users refer to. Read by name, one at a time, and never written to a log.
+//! The content of Secrets and ConfigMaps that users refer to. It is read by name, one object at a time, and never
+//! logged.
 
 use bullpen_api::{KeyRef, Reason, UserDataSource};
 use bullpen_plan::member::first_boot::MAX_USER_DATA;
@@ -7,7 +8,7 @@ use bullpen_plan::operator::permissions::grant_in;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client};
 
-/// Reads what `source` refers to. `None` when nothing was proved: no answer, or none to rely on.
+/// Reads what `source` refers to. `None` when nothing was proved: no answer, or no reliable one.
 pub async fn read(client: &Client, namespace: &str, source: &UserDataSource) -> Option<UserData> {
     if let Some(reference) = &source.secret_key_ref {
         let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
@@ -80,34 +81,34 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_named_with_what_to_do() {
-        let words = |content: &UserData| match content {
+    fn a_missing_object_is_named_with_what_to_do() {
+        let message = |content: &UserData| match content {
             UserData::Missing { message, .. } => message.clone(),
             _ => panic!("it is known"),
         };
         let none = judge::<()>("Secret", "ci", &reference(), Ok(None), |()| None).unwrap();
-        assert_eq!(words(&none), "there is no Secret boot in this namespace: create it with the key script");
-        assert_eq!(words(&of(None)), "Secret boot has no key script: add it");
-        assert!(words(&of(Some(vec![b'x'; MAX_USER_DATA + 1]))).contains("16385 bytes"));
-        assert!(words(&of(Some(vec![0xff]))).contains("no UTF-8"));
+        assert_eq!(message(&none), "there is no Secret boot in this namespace: create it with the key script");
+        assert_eq!(message(&of(None)), "Secret boot has no key script: add it");
+        assert!(message(&of(Some(vec![b'x'; MAX_USER_DATA + 1]))).contains("16385 bytes"));
+        assert!(message(&of(Some(vec![0xff]))).contains("no UTF-8"));
         assert_eq!(of(Some(b"true".to_vec())), UserData::Known(Some(Arc::from("true"))));
     }
 
     #[test]
-    fn a_permission_that_is_missing_is_said_and_any_other_trouble_proves_nothing() {
+    fn a_missing_permission_is_named_and_any_other_error_proves_nothing() {
         let error =
             |code| kube::Error::Api(Box::new(serde_json::from_value(serde_json::json!({"code": code})).unwrap()));
         let forbidden = judge::<()>("ConfigMap", "ci", &reference(), Err(error(403)), |()| None);
         let Some(UserData::Missing { reason, message }) = forbidden else { panic!("{forbidden:?}") };
         assert_eq!(reason.as_str(), "UserDataForbidden");
-        for words in ["get on configmaps in namespace ci", "by a Role", "secrets.namespaces"] {
-            assert!(message.contains(words), "{message}");
+        for part in ["get on configmaps in namespace ci", "by a Role", "secrets.namespaces"] {
+            assert!(message.contains(part), "{message}");
         }
         assert_eq!(judge::<()>("ConfigMap", "ci", &reference(), Err(error(503)), |()| None), None);
     }
 
     #[test]
-    fn what_was_read_is_shown_to_nobody() {
+    fn debug_output_does_not_show_the_content() {
         let mut contents = Contents::default();
         let source = UserDataSource { secret_key_ref: Some(reference()), config_map_key_ref: None };
         let text = UserData::Known(Some(Arc::from("hunter2")));

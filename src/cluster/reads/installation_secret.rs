@@ -1,4 +1,4 @@
-//! The installation secret: one Secret in the operator's namespace, made once, that every key is derived from.
+//! The installation secret: one Secret in the operator's namespace, created once, from which every SSH key is derived.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +18,10 @@ use crate::state::ObjectKey;
 /// The key in the Secret's data.
 const ENTRY: &str = "secret";
 
-/// Reads the secret; the first to ask for it makes it. Operators that do so at the same moment agree on one.
+/// Reads the secret, and creates it if it does not exist. Operators that do so at the same time agree on one.
 ///
 /// # Errors
-/// Why there is none, and what to do.
+/// Why there is none, and what to do about it.
 pub async fn read_or_make(client: &Client, key: &ObjectKey) -> Result<InstallationSecret, KeyTrouble> {
     let api: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
     if let Some(found) = api.get_opt(&key.name).await.map_err(|error| trouble(key, "get", &error))? {
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_made_is_what_is_read_and_is_shown_to_nobody() {
+    fn a_created_secret_can_be_read_and_is_not_shown_by_debug() {
         let made = new(&key(), &[b'k'; SECRET_BYTES]);
         let mut ring = KeyRing::default();
         assert_eq!(ring.id().unwrap_err().reason.as_str(), "InstallationSecretNotRead");
@@ -108,17 +108,19 @@ mod tests {
     fn a_secret_with_other_content_is_named_with_what_to_do() {
         let mut ring = KeyRing::default();
         ring.take(judge(&key(), &new(&key(), b"short")));
-        let said = ring.id().unwrap_err();
-        assert_eq!(said.reason.as_str(), "InstallationSecretInvalid");
-        assert!(said.message.starts_with("Secret bullpen/bullpen-installation,") && !said.message.contains("short"));
+        let trouble = ring.id().unwrap_err();
+        assert_eq!(trouble.reason.as_str(), "InstallationSecretInvalid");
+        assert!(
+            trouble.message.starts_with("Secret bullpen/bullpen-installation,") && !trouble.message.contains("short")
+        );
         assert!(ring.failed_for().is_some());
     }
 
     #[test]
-    fn a_permission_that_is_missing_is_said() {
+    fn a_missing_permission_is_named() {
         let forbidden = kube::Error::Api(Box::new(serde_json::from_value(serde_json::json!({"code": 403})).unwrap()));
-        let said = trouble(&key(), "create", &forbidden);
-        assert_eq!(said.reason.as_str(), "InstallationSecretForbidden");
-        assert!(said.message.contains("grant create on it"));
+        let trouble = trouble(&key(), "create", &forbidden);
+        assert_eq!(trouble.reason.as_str(), "InstallationSecretForbidden");
+        assert!(trouble.message.contains("grant create on it"));
     }
 }

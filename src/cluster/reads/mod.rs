@@ -1,4 +1,5 @@
-//! Single objects that are read when somebody needs them and kept by no watch.
+//! Uncached reads of single objects that no watch follows: namespaces, Secrets and ConfigMaps. The installation secret
+//! is also created here.
 
 pub mod contents;
 pub mod installation_secret;

@@ -1,4 +1,4 @@
-//! What is known of namespaces: whether one is about to end, and the labels of those whose claims a pool may serve.
+//! Reads namespaces: whether one is being deleted, and the labels of those whose claims a pool may serve.
 
 use k8s_openapi::api::core::v1::Namespace as Object;
 use kube::{Api, Client};
@@ -17,24 +17,24 @@ pub async fn labels(client: &Client, name: &str) -> Read {
     }
 }
 
-/// What a look at a namespace proved.
+/// What reading a namespace proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Namespace {
-    /// It is there to stay.
+    /// It exists and is not being deleted.
     Stays,
-    /// It is being deleted, and all that is in it.
+    /// It is being deleted with everything in it.
     Ending,
-    /// Nothing was proved: no permission, no answer.
+    /// Nothing: no permission, or no answer.
     Unproved,
 }
 
-/// Reads a namespace past every cache.
+/// Reads a namespace, uncached.
 pub async fn look(client: &Client, name: &str) -> Namespace {
     match Api::<Object>::all(client.clone()).get_metadata(name).await {
         Ok(namespace) if namespace.metadata.deletion_timestamp.is_some() => Namespace::Ending,
         Ok(_) => Namespace::Stays,
         Err(error) => {
-            tracing::debug!(namespace = name, %error, "a look at a namespace proved nothing");
+            tracing::debug!(namespace = name, %error, "reading a namespace proved nothing");
             Namespace::Unproved
         }
     }

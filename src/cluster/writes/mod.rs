@@ -1,7 +1,7 @@
-//! Every write to the API server, and every uncached read that a decision rests on.
+//! Every write to the API server, and every uncached read that a decision depends on.
 //!
-//! Each write of a member or a claim is a compare-and-swap on the version that it was decided on. The object that an
-//! answer shows is in the cluster state before the writer goes on, so that the next decision sees it.
+//! Each write of a member or claim is a compare-and-swap on the version that it was decided on. The object in an answer
+//! is stored in the cluster state before the writer continues, so that the next decision sees it.
 
 pub mod recovery;
 pub mod secrets;
@@ -48,7 +48,7 @@ pub struct WriteError {
     source: NotWritten,
 }
 
-/// Who refused a write.
+/// Why a write was not accepted.
 #[derive(Debug, Error)]
 enum NotWritten {
     #[error(transparent)]
@@ -58,13 +58,13 @@ enum NotWritten {
 }
 
 impl WriteError {
-    /// Whether it was not even sent, because this process does not lead at the moment.
+    /// Whether it was not sent, because this process does not lead at the moment.
     pub const fn is_not_leading(&self) -> bool {
         matches!(self.source, NotWritten::NotLeading(_))
     }
 }
 
-/// The writer.
+/// Writes to the API server.
 #[derive(Clone, Debug)]
 pub struct Writes {
     clients: Clients,
@@ -75,7 +75,7 @@ pub struct Writes {
     bindings: Arc<AtomicUsize>,
 }
 
-/// A binding that goes on or waits for its turn, until this is dropped.
+/// Counts a binding, waiting or under way, until it is dropped.
 #[derive(Debug)]
 pub struct Binding(Arc<AtomicUsize>);
 
@@ -85,17 +85,18 @@ impl Drop for Binding {
     }
 }
 
-/// Writes that keep members and statuses up and are under way at a time; those of a binding are not among them. More
-/// only wait at the API server until they take too long for anybody. Fewer would be the limit of a pool's refill: of the
-/// seven writes of a cycle five are upkeep, and a busy server takes a quarter of a second for one.
+/// Upkeep writes in flight: those of members and statuses, but not of bindings. More would only queue at the API server
+/// until they time out. Fewer would limit how fast a pool is refilled: five of the seven writes of a cycle are upkeep,
+/// and a busy server takes a quarter of a second for one.
 const UPKEEP_AT_ONCE: usize = 64;
-/// With so many bindings under way the API server is busy with claims that somebody waits for...
+/// With more bindings under way than this, the API server is busy with claims that users wait for.
 const MANY_BINDINGS: usize = 16;
-/// ... and each write of upkeep takes so many places, so that fewer of them are in the way. Never none: a pool is refilled
-/// while it is claimed from. And not at a pool where claims wait for members: those are what upkeep brings.
+/// How many permits an upkeep write then takes, so that fewer of them compete with bindings. Some always run, because a
+/// pool is refilled while it is claimed from. Pools where claims wait are exempt, because upkeep brings the members
+/// that they wait for.
 const PLACES_IN_A_BURST: u32 = 16;
 
-/// A kind that is written here.
+/// A kind of object that is written here.
 pub trait WrittenKind:
     StoredKind
     + Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -133,28 +134,28 @@ impl WrittenKind for PoolClaim {
 }
 
 impl Writes {
-    /// A writer whose answers go into `cluster`. Objects are made and deleted only while `leadership` may act; every
-    /// other write is a compare-and-swap, and safe in anybody's hands.
+    /// A writer whose answers go into `cluster`. Objects are created and deleted only while `leadership` may act; every
+    /// other write is a compare-and-swap and safe without the lease.
     pub fn new(clients: Clients, cluster: ClusterState, metrics: Metrics, leadership: Leadership) -> Self {
         let (upkeep, bindings) = (Arc::new(Semaphore::new(UPKEEP_AT_ONCE)), Arc::default());
         Self { clients, cluster, metrics, leadership, upkeep, bindings }
     }
 
-    /// A binding begins. While many go on, upkeep stands back.
+    /// Counts a binding. While there are many, upkeep is slowed down.
     pub fn binding(&self) -> Binding {
         self.bindings.fetch_add(1, Ordering::Relaxed);
         Binding(self.bindings.clone())
     }
 
-    /// The turn of a write of upkeep. The semaphore is never closed.
+    /// Waits for a permit for an upkeep write. The semaphore is never closed.
     async fn upkeep_turn<K: WrittenKind>(&self, object: &K) -> Option<SemaphorePermit<'_>> {
         let crowded = self.bindings.load(Ordering::Relaxed) >= MANY_BINDINGS
             && !object.pool().is_some_and(|pool| self.cluster.with(|state| state.is_waited_for(&pool)));
         self.upkeep.acquire_many(if crowded { PLACES_IN_A_BURST } else { 1 }).await.ok()
     }
 
-    /// Creates a member. Its name was chosen by this process, so `AlreadyExists` after an ambiguous answer means that
-    /// the first attempt was written: it is read and taken as success.
+    /// Creates a member. This process chose its name, so `AlreadyExists` after an ambiguous answer means that the first
+    /// attempt succeeded: the member is read and counts as created.
     ///
     /// # Errors
     /// When the API server refused it, or gave no definite answer twice.
@@ -180,8 +181,8 @@ impl Writes {
         self.settle(WriteVerb::Create, &key, api.create(&PostParams::default(), member).await)
     }
 
-    /// Replaces the status of `object`, on the version that `object` has, for who decides by each answer what is next. All
-    /// others use [`update_status`](Self::update_status).
+    /// Replaces the status of `object`, on the version that `object` has, for callers that decide by each answer what
+    /// is next. All others use [`update_status`](Self::update_status).
     ///
     /// # Errors
     /// `Conflict` when the stored version is another one; otherwise as the API server answered.
@@ -204,13 +205,13 @@ impl Writes {
         let last = finalizers.is_empty() && object.meta().deletion_timestamp.is_some();
         let settled = self.settle(WriteVerb::Patch, &key, answer);
         if last && settled.is_ok() {
-            // Without finalizers it is gone; its Deleted event only says so again.
+            // Without finalizers it is gone. Its Deleted event comes later.
             self.cluster.answered_gone::<K>(&key, &object.uid().unwrap_or_default());
         }
         settled
     }
 
-    /// Deletes an object as it was seen. What is left of it if finalizers keep it.
+    /// Deletes an object, with its uid and version as preconditions. Returns what is left of it if finalizers keep it.
     async fn try_delete<K: WrittenKind>(&self, object: &K) -> Result<Option<Arc<K>>, WriteError> {
         let key = ObjectKey::of(object);
         let api: Api<K> = self.api(&key.namespace);
@@ -234,8 +235,8 @@ impl Writes {
         }
     }
 
-    /// Reads an object past every cache. One in a namespace that is not watched is not asked for: whatever the answer, nobody
-    /// would see it change.
+    /// Reads an object, uncached. An object in a namespace that is not watched is not read, because its later changes
+    /// would go unseen.
     pub async fn get<K: WrittenKind>(&self, key: &ObjectKey) -> Found<Arc<K>> {
         if !self.cluster.watches(&key.namespace) {
             return Found::Unproved;
@@ -251,7 +252,7 @@ impl Writes {
         }
     }
 
-    /// The client for what is not one of the four kinds.
+    /// The client, for objects that are none of the four kinds.
     pub fn client(&self) -> kube::Client {
         self.clients.direct.clone()
     }
@@ -260,7 +261,7 @@ impl Writes {
         Api::namespaced(self.clients.direct.clone(), namespace)
     }
 
-    /// The fence of the lease (`docs/operate/leadership.md`): asked right before an object is made or deleted.
+    /// Checks the lease (`docs/operate/leadership.md`) right before an object is created or deleted.
     fn may_act<K: WrittenKind>(&self, verb: WriteVerb, key: &ObjectKey) -> Result<(), WriteError> {
         self.leadership.check().map_err(|not_leading| WriteError {
             answer: Answer::Refused,
@@ -310,8 +311,8 @@ impl Writes {
     }
 }
 
-/// What an error proves. Only the API server's own 404 that names the object is `NotFound`: a missing CRD answers 404
-/// too, and proves nothing.
+/// What an error proves. Only an API server's 404 that names the object is `NotFound`: a missing CRD answers 404 too
+/// and proves nothing.
 pub(super) fn answer_of(error: &kube::Error, name: &str) -> Answer {
     let kube::Error::Api(status) = error else { return Answer::Ambiguous };
     let names_object = status.details.as_ref().is_some_and(|details| details.name == name);

@@ -1,6 +1,7 @@
-//! Writes that a pass can do without for now, and the one way to recover when such a write meets another version.
+//! Writes with the usual recovery: on a conflict or lost answer the stored object is read, and the next pass decides
+//! anew.
 //!
-//! The protocol of binding reads the answers itself: see [`Writes::try_update_status`].
+//! The binding protocol handles answers itself: see [`Writes::try_update_status`].
 
 use std::sync::Arc;
 
@@ -10,14 +11,14 @@ use bullpen_plan::claim::{Answer, Found};
 use super::{WriteError, Writes, WrittenKind};
 use crate::state::ObjectKey;
 
-/// What became of an object that was to be written.
+/// The result of a write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Written<K> {
-    /// It was written; so it is stored now.
+    /// It was written; this is the stored object.
     Written(Arc<K>),
-    /// It had changed, or the answer was lost: so it is stored now. It is to be looked at anew.
+    /// It had changed, or the answer was lost. This is the stored object, for a new decision.
     Changed(Arc<K>),
-    /// It is gone, by the API server's word.
+    /// It is gone, as the API server confirmed.
     Gone,
 }
 
@@ -25,13 +26,13 @@ impl Writes {
     /// Replaces the status of `object`, on the version that `object` has.
     ///
     /// # Errors
-    /// When the API server refused it, or does not say what is stored now.
+    /// When the API server refused it, or what is stored cannot be read.
     pub async fn update_status<K: WrittenKind>(&self, object: &K) -> Result<Written<K>, WriteError> {
         let answer = self.try_update_status(object).await;
         self.or_refresh(object, answer).await
     }
 
-    /// The same for what no claim waits for: when its turn comes.
+    /// The same for an upkeep write: waits for a permit first.
     ///
     /// # Errors
     /// Those of [`update_status`](Self::update_status).
@@ -40,7 +41,7 @@ impl Writes {
         self.update_status(object).await
     }
 
-    /// Adds a finalizer. `None`: it is there already, and nothing was written.
+    /// Adds a finalizer. `None` if it exists already; then nothing is written.
     ///
     /// # Errors
     /// Those of [`update_status`](Self::update_status).
@@ -58,7 +59,7 @@ impl Writes {
         self.or_refresh(object, answer).await.map(Some)
     }
 
-    /// Removes a finalizer. `None`: it is not there, and nothing was written.
+    /// Removes a finalizer. `None` if it does not exist; then nothing is written.
     ///
     /// # Errors
     /// Those of [`update_status`](Self::update_status).
@@ -75,8 +76,8 @@ impl Writes {
         self.or_refresh(object, answer).await.map(Some)
     }
 
-    /// Deletes `member` as it was seen: with its uid and its version as preconditions, so that one that was claimed in
-    /// between survives. The member stays, with a deletionTimestamp, until its machine is gone.
+    /// Deletes `member`, with its uid and version as preconditions, so that a member that was claimed meanwhile
+    /// survives. It stays, with a deletionTimestamp, until its machine is gone.
     ///
     /// # Errors
     /// Those of [`update_status`](Self::update_status), and that this process does not lead.
@@ -84,7 +85,7 @@ impl Writes {
         self.delete(member).await
     }
 
-    /// Deletes a claim that has ended, as it was seen.
+    /// Deletes a claim that has ended, with its uid and version as preconditions.
     ///
     /// # Errors
     /// Those of [`delete_member`](Self::delete_member).
@@ -111,8 +112,8 @@ impl Writes {
         }
     }
 
-    /// Learns what is stored after a write of `object` failed. The error stays one where that is the very version that
-    /// was sent, or cannot be learned: the same write is to be tried again later, not at once.
+    /// Reads what is stored after a write of `object` failed. If that is the very version that was sent, or cannot be
+    /// read, the error is returned, so that the write is retried later and not at once.
     async fn refresh<K: WrittenKind>(&self, object: &K, error: WriteError) -> Result<Written<K>, WriteError> {
         if error.is_not_leading() {
             return Err(error);
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_object_that_was_made_anew_under_its_name_is_gone() {
+    async fn an_object_that_was_created_again_under_its_name_is_gone() {
         let writes = answering(status(409, "linux-x7"), (200, stored("other", "5")));
         assert!(matches!(writes.update_status(&member()).await, Ok(Written::Gone)));
         let writes = answering(status(404, "linux-x7"), status(500, ""));
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_write_that_was_not_taken_while_nothing_changed_is_an_error_so_that_it_is_tried_later() {
+    async fn a_refused_write_of_an_unchanged_object_is_an_error_so_that_it_is_retried_later() {
         for code in [409, 422, 429, 500, 504] {
             let writes = answering(status(code, "linux-x7"), (200, stored("u", "4")));
             assert!(writes.update_status(&member()).await.is_err(), "{code}");

@@ -1,4 +1,4 @@
-//! Secrets of claims: made, never changed, never deleted.
+//! Secrets of claims: created, never changed, never deleted.
 
 use bullpen_plan::claim::{Answer, Found};
 use k8s_openapi::api::core::v1::Secret;
@@ -11,20 +11,20 @@ use super::{Writes, answer_of, is_namespace_terminating};
 use crate::state::ObjectKey;
 use crate::telemetry::labels::{WriteKind, WriteOutcome, WriteVerb};
 
-/// How the API server answered the making of a Secret.
+/// How the API server answered the create of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Made {
-    /// It is there.
+    /// It was created.
     Made,
-    /// There is one of that name.
+    /// A Secret of that name exists.
     Exists,
     /// Its namespace is being deleted.
     NamespaceEnds,
-    /// The operator is not allowed to.
+    /// The operator is not allowed to create it.
     Forbidden,
-    /// It will not be made, in the API server's words: a quota, for instance.
+    /// It was refused for another reason, such as a quota. This is the API server's message.
     Refused(String),
-    /// Made or not: nothing is proved.
+    /// Nothing is proved: it may have been created or not.
     Unproved,
 }
 
@@ -33,7 +33,7 @@ pub enum Made {
 pub struct NotAllowed;
 
 impl Writes {
-    /// Makes a Secret; one that is there stays as it is.
+    /// Creates a Secret; an existing one is not changed.
     pub async fn create_secret(&self, secret: &Secret) -> Made {
         let key = ObjectKey::of(secret);
         let api: Api<Secret> = Api::namespaced(self.client(), &key.namespace);
@@ -61,7 +61,7 @@ impl Writes {
             Err(error) if answer_of(&error, &key.name) == Answer::NotFound => Ok(Found::Missing),
             Err(kube::Error::Api(status)) if status.code == 403 => Err(NotAllowed),
             Err(error) => {
-                debug!(secret = %key, %error, "a look at a Secret proved nothing");
+                debug!(secret = %key, %error, "reading a Secret proved nothing");
                 Ok(Found::Unproved)
             }
         }
@@ -78,8 +78,8 @@ fn judge(error: &kube::Error, name: &str) -> Made {
     }
 }
 
-/// Whether a create was refused for want of a permission. What admission refuses, a quota for instance, is a 403 too, and
-/// names the object; authorization comes before, when a create has no name yet.
+/// Whether a create was refused because of a missing permission. A refusal by admission, such as a quota, is a 403 too
+/// but names the object; authorization comes earlier, when a create has no name yet.
 fn is_unauthorized(status: &Status) -> bool {
     status.code == 403 && status.details.as_ref().is_some_and(|details| details.name.is_empty())
 }
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_definite_refusal_is_told_in_the_words_of_the_api_server() {
+    fn only_a_definite_refusal_is_reported_with_the_message_of_the_api_server() {
         assert_eq!(answer(json!({"code": 409, "reason": "AlreadyExists"})), Made::Exists);
         let quota = json!({"code": 403, "message": "exceeded quota: few", "details": {"name": "x-binding"}});
         assert_eq!(answer(quota), Made::Refused("exceeded quota: few".into()));

@@ -1,4 +1,4 @@
-//! The write of a status, with no more in it than the API server reads.
+//! Writes a status with no more in the body than the API server needs.
 
 use std::borrow::Cow;
 
@@ -9,8 +9,8 @@ use kube::{Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A PUT of `/status` keeps all that is stored but the status (and reads of the metadata what object, and what version of
-/// it, is meant): the rest would only be parsed, and compared field by field, to be thrown away.
+/// A PUT of `/status` changes only the status. Of the metadata the API server needs what identifies the object and its
+/// version; it would parse and compare the rest only to drop it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Body<'a, S> {

@@ -1,5 +1,5 @@
-//! Binding one claim to one member: two writes, one of them decisive (`docs/adr/0001-claim-protocol.md`). What each
-//! answer means is decided in `bullpen_plan`; this sends the writes.
+//! Binds one claim to one member with two writes, of which the first decides (`docs/adr/0001-claim-protocol.md`). This
+//! file sends the writes; `bullpen_plan` decides what each answer means.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,19 +18,18 @@ use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
 use crate::state::ObjectKey;
 
-/// Bindings whose writes run side by side.
+/// Limits how many bindings write at the same time.
 static BINDINGS: Semaphore = Semaphore::const_new(32);
-/// Looks at a claim or member after which a binding is given up to the queues, which come back to it later.
+/// After so many uncached GETs of a claim, its binding is left to the queues, which retry it later.
 const MOST_LOOKS: u32 = 8;
-/// Between two looks.
+/// Delay between two GETs.
 const PAUSES: Bounds = Bounds { first: Duration::from_millis(50), longest: Duration::from_secs(5) };
 
-/// Takes the member for the claim, then says so in the claim. Whatever does not come to its end here is found again
-/// by the fate table.
+/// Claims the member, then writes `Bound` to the claim. If this stops half way, the fate table finishes it later.
 pub async fn bind(controller: &ClaimController, pool: &ObjectKey, claim: &Arc<PoolClaim>, member: &Arc<PoolMember>) {
     let _binding = controller.common.writes.binding();
     let Ok(_permit) = BINDINGS.acquire().await else { return };
-    // A pair that waited past the end of its term is the next leader's to make.
+    // The term ended while this pair waited for a permit: the next leader pairs anew.
     if !controller.term.leadership.may_act() {
         controller.pool_memories.with(|memories| memories.claim_missed(pool));
         return;
@@ -39,12 +38,13 @@ pub async fn bind(controller: &ClaimController, pool: &ObjectKey, claim: &Arc<Po
         controller.pool_memories.with(|memories| memories.claim_missed(pool));
         return;
     };
-    // The replacement is to be asked for now, not after the claim's own status was written.
+    // Wake the pool before the claim's status is written, so that the replacement is bought without delay.
     controller.common.wakers.pools.wake(pool.clone());
     finish(controller, claim.clone(), &taken).await;
 }
 
-/// The compare-and-swap. The member as it was taken, or nothing when it is not for this claim.
+/// The compare-and-swap that sets the member to Claimed. Returns the claimed member, or `None` if the claim does not
+/// get it.
 async fn swap(controller: &ClaimController, claim: &PoolClaim, member: Arc<PoolMember>) -> Option<Arc<PoolMember>> {
     let (key, claim_uid, pool_uid) =
         (ObjectKey::of(member.as_ref()), convert::uid(claim), member.spec.pool_ref.uid.clone());
@@ -77,7 +77,7 @@ async fn swap(controller: &ClaimController, claim: &PoolClaim, member: Arc<PoolM
             SwapStep::Won => return Some(seen),
             SwapStep::TryAgain => {}
             SwapStep::Dropped | SwapStep::Look => {
-                debug!(member = %key, claim = %claim.name_any(), "not this member");
+                debug!(member = %key, claim = %claim.name_any(), "the claim did not get this member");
                 let version = seen.metadata.resource_version.clone().unwrap_or_default();
                 controller.common.cluster.with(|state| state.parked.insert(member_uid, version));
                 return None;
@@ -86,16 +86,17 @@ async fn swap(controller: &ClaimController, claim: &PoolClaim, member: Arc<PoolM
     }
 }
 
-/// How far a claim came that has its member.
+/// How far the binding of a claim that has its member came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finished {
-    /// It is judged; if it is not Bound, the table says what follows.
+    /// The writes were tried. If the claim is not Bound, the fate table decides what follows.
     Judged,
-    /// It can't be Bound before this moment.
+    /// The claim can't be Bound before this moment.
     Later(Timestamp),
 }
 
-/// Makes the Secret that the claim asked for, then writes `Bound` into the claim that the member is Claimed for.
+/// Creates the Secret if the claim asked for one, then writes `Bound` to the claim. The member is Claimed for it
+/// already.
 pub async fn finish(controller: &ClaimController, claim: Arc<PoolClaim>, member: &Arc<PoolMember>) -> Finished {
     match secret::ensure(controller, &claim, member).await {
         secret::Step::Bind(member) => write_bound(controller, claim, &member).await,
@@ -118,7 +119,7 @@ async fn write_bound(controller: &ClaimController, claim: Arc<PoolClaim>, member
             .await
         {
             Ok(_) => {
-                bound(controller, &seen, member);
+                record_bound(controller, &seen, member);
                 return;
             }
             Err(error) => error.answer,
@@ -144,15 +145,15 @@ async fn write_bound(controller: &ClaimController, claim: Arc<PoolClaim>, member
         });
         match (decided, found) {
             (Fate::FinishBinding, bullpen_plan::claim::Found::Object(object)) => seen = object,
-            // Nothing is proved at the moment: the same write again, it is a compare-and-swap.
+            // The GET proved nothing. Send the same write again, which is safe because it is a compare-and-swap.
             (Fate::Waits, bullpen_plan::claim::Found::Unproved) => {}
-            // Among them an ambiguous answer that had been written after all.
+            // This includes a write with an ambiguous answer that did succeed.
             _ => return,
         }
     }
 }
 
-fn bound(controller: &ClaimController, claim: &PoolClaim, member: &PoolMember) {
+fn record_bound(controller: &ClaimController, claim: &PoolClaim, member: &PoolMember) {
     let key = ObjectKey::of(claim);
     let took = controller.common.cluster.with(|state| state.claims.seen_for(&key));
     if let Some(took) = took {
@@ -162,7 +163,7 @@ fn bound(controller: &ClaimController, claim: &PoolClaim, member: &PoolMember) {
     info!(claim = %key, member = %member.name_any(), took_ms = took.map(|took| took.as_millis()), "bound");
 }
 
-/// Waits before each look but the first.
+/// Waits before every GET but the first.
 async fn pause(looks: &mut Backoff) {
     let (first, delay) = (looks.failures() == 0, looks.failed(PAUSES, Timestamp::now()));
     if !first {

@@ -1,4 +1,4 @@
-//! A claimed member: the fate table applied (`docs/adr/0001-claim-protocol.md`).
+//! Applies the fate table to a claimed member (`docs/adr/0001-claim-protocol.md`).
 
 use std::sync::Arc;
 
@@ -20,20 +20,20 @@ use crate::state::ObjectKey;
 /// What follows for a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FateOutcome {
-    /// Its end was decided at this moment.
+    /// The member is to end. This is when that was decided.
     Ends(Timestamp),
-    /// It goes on.
+    /// The member stays.
     Lives,
-    /// Something was written: it is to be looked at anew.
+    /// Something was written: decide again from the new version.
     Changed,
-    /// Nothing can be decided before this moment, or before something changes.
+    /// Undecided: try again at this moment, or when something changes.
     Later(Option<Timestamp>),
 }
 
 /// How long to wait when the API server proves nothing.
 const PROOF_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
-/// Decides what becomes of a claimed member, and does what the table says.
+/// Decides what becomes of a claimed member, and carries it out.
 pub async fn decide(controller: &ClaimController, member: &Arc<PoolMember>) -> Result<FateOutcome, Failure> {
     let uid = convert::uid(member.as_ref());
     if let Some(since) = controller.machines.with(&uid, |record| record.ending_since) {
@@ -47,7 +47,7 @@ pub async fn decide(controller: &ClaimController, member: &Arc<PoolMember>) -> R
         (in_hand, convert::claim_evidence(state, &claim_key, &reference.uid))
     });
     if in_hand {
-        // It is let go in a moment, and then this member is woken.
+        // A binding has reserved it. Its release wakes this member.
         return Ok(FateOutcome::Later(None));
     }
     if !controller.common.cluster.watches(&claim_key.namespace) {
@@ -55,7 +55,7 @@ pub async fn decide(controller: &ClaimController, member: &Arc<PoolMember>) -> R
     }
     let first = judge(controller, member, &reference.uid, &cached);
     if first == Fate::FinishBinding
-        && let Some(later) = secret::held_until(controller, &reference.uid, Timestamp::now())
+        && let Some(later) = secret::delayed_until(controller, &reference.uid, Timestamp::now())
     {
         return Ok(FateOutcome::Later(Some(later)));
     }
@@ -69,16 +69,17 @@ pub async fn decide(controller: &ClaimController, member: &Arc<PoolMember>) -> R
     act(controller, member, decided, live).await
 }
 
-/// Nobody would see the claim end, so nothing is proved of it and the member stays. The pool says so.
+/// The claim's namespace is not watched, so its end would go unseen and nothing can be proved: the member stays. The
+/// pool's status reports it.
 fn unwatched(controller: &ClaimController, member: &PoolMember, claim: &ObjectKey) -> FateOutcome {
     let uid = convert::uid(member);
-    if controller.machines.with(&uid, |record| !std::mem::replace(&mut record.unwatched_told, true)) {
+    if controller.machines.with(&uid, |record| !std::mem::replace(&mut record.unwatched_logged, true)) {
         warn!(member = %ObjectKey::of(member), %claim, "held by a claim in a namespace that is not watched: kept as it is");
     }
     FateOutcome::Lives
 }
 
-/// These write the claim, so they begin from its newest version.
+/// Whether the fate writes the claim, which needs its newest version.
 const fn needs_claim(fate: Fate) -> bool {
     matches!(fate, Fate::FinishBinding | Fate::ClaimLost)
 }
@@ -113,20 +114,20 @@ async fn act(
         }
         (Fate::Waits | Fate::ConfirmFirst, _) => Ok(FateOutcome::Later(None)),
         (Fate::FinishBinding, Found::Object(claim)) => {
-            info!(claim = %ObjectKey::of(claim.as_ref()), member = %ObjectKey::of(member.as_ref()), "finishes a binding that was begun before");
+            info!(claim = %ObjectKey::of(claim.as_ref()), member = %ObjectKey::of(member.as_ref()), "finishes a binding that was interrupted");
             match bind::finish(controller, claim, member).await {
                 Finished::Judged => Ok(FateOutcome::Changed),
                 Finished::Later(moment) => Ok(FateOutcome::Later(Some(moment))),
             }
         }
         (Fate::ClaimLost, Found::Object(claim)) => {
-            lose(controller, &claim).await?;
+            mark_lost(controller, &claim).await?;
             Ok(FateOutcome::Changed)
         }
         (Fate::FinishBinding | Fate::ClaimLost, _) => {
             Ok(FateOutcome::Later(Timestamp::now().checked_add(PROOF_PAUSE).ok()))
         }
-        // Its key may have been in a Secret that somebody has seen: nobody else gets the machine.
+        // Its key may have been in a Secret that somebody has read, so nobody else gets the machine.
         (Fate::GivenBack, Found::Object(claim)) if has_shown_key(member, &claim) => {
             controller.common.writes.delete_member(member).await?;
             Ok(FateOutcome::Changed)
@@ -135,7 +136,7 @@ async fn act(
             give_back(controller, member).await?;
             Ok(FateOutcome::Changed)
         }
-        // It goes once it is let go, which wakes it.
+        // Clearing `spec.hold` wakes this member.
         (Fate::Terminated, _) if member.spec.hold && !convert::deleting(member.as_ref()) => {
             Ok(FateOutcome::Later(None))
         }
@@ -152,8 +153,8 @@ fn has_shown_key(member: &PoolMember, claim: &PoolClaim) -> bool {
     has_key && binding::secret_name(claim).is_some()
 }
 
-/// The member's machine is gone: the claim says so before the member goes.
-pub async fn lose(controller: &ClaimController, claim: &Arc<PoolClaim>) -> Result<(), Failure> {
+/// The member's machine is gone: set the claim to Lost before the member is deleted.
+pub async fn mark_lost(controller: &ClaimController, claim: &Arc<PoolClaim>) -> Result<(), Failure> {
     let written = controller.common.writes.update_status(&claim::status::lost(claim, Timestamp::now())).await?;
     if let Written::Written(_) = written {
         warn!(claim = %ObjectKey::of(claim.as_ref()), "the machine of a claim is gone");

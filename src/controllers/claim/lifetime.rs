@@ -1,6 +1,8 @@
-//! What becomes of a claim after it was bound (`docs/use/claims.md`): it keeps its member or is Lost, is renewed or
-//! Expired, is flagged once if it lasts, and goes as a record if its pool says so. It ends before its member does: the fate
-//! table sees to that, in [`held`](crate::controllers::claim::fate), which also has the member that is there and lost its machine.
+//! The life of a claim after it was bound (`docs/use/claims.md`): it keeps its member or is Lost, is renewed or
+//! Expired, is flagged once if it lasts long, and is deleted as a record if its pool wants that.
+//!
+//! A claim ends before its member does. The fate table ensures that, in [`fate`](crate::controllers::claim::fate),
+//! which also handles a member that is there and lost its machine.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,16 +25,16 @@ use crate::state::cluster_state::State;
 use crate::state::store::Changed;
 use crate::telemetry::labels::ClaimEnd;
 
-/// Versions of a claim that are judged in a row, when others write it at the same time, until it is left for later.
+/// How often in a row a claim is read and judged again after a write conflict, before it is left for later.
 const MOST_LOOKS: usize = 8;
 
-/// One look at the claim of this name.
+/// One pass over a claim that was bound or has ended.
 pub async fn reconcile(controller: Arc<ClaimController>, key: ObjectKey) -> Outcome {
     let Some(claim) = controller.common.cluster.with(|state| unreserved(state, &key)) else { return Ok(None) };
     match phase(&claim) {
         ClaimPhase::Pending => Ok(None),
         ClaimPhase::Bound if is_lost(&controller, &claim).await? => {
-            fate::lose(&controller, &claim).await?;
+            fate::mark_lost(&controller, &claim).await?;
             Ok(None)
         }
         ClaimPhase::Bound => enforce_lifetime(&controller, claim).await,
@@ -40,7 +42,7 @@ pub async fn reconcile(controller: Arc<ClaimController>, key: ObjectKey) -> Outc
     }
 }
 
-/// The claim, unless the binder has it in hand.
+/// The claim, unless a binding has reserved it.
 fn unreserved(state: &State, key: &ObjectKey) -> Option<Arc<PoolClaim>> {
     let claim = state.claims.get(key)?;
     let in_hand = state.claims_reserved.contains(&convert::uid(claim.as_ref()));
@@ -51,12 +53,12 @@ fn phase(claim: &PoolClaim) -> ClaimPhase {
     claim.status.as_ref().map(|status| status.phase).unwrap_or_default()
 }
 
-/// Whether the member of a Bound claim is gone, or the claim's no more.
+/// Whether the member of a Bound claim is gone or belongs to the claim no more.
 async fn is_lost(controller: &ClaimController, claim: &PoolClaim) -> Result<bool, Failure> {
     let Some(reference) = claim.status.as_ref().and_then(|status| status.member_ref.clone()) else { return Ok(false) };
     let member_key = ObjectKey::new(reference.namespace.clone(), reference.name.clone());
     if !controller.common.cluster.watches(&member_key.namespace) {
-        // Nothing can be proved there.
+        // Its namespace is not watched, so nothing can be proved.
         return Ok(false);
     }
     let view = convert::claim_view(claim);
@@ -66,7 +68,7 @@ async fn is_lost(controller: &ClaimController, claim: &PoolClaim) -> Result<bool
         }
         Evidence::from_cache(&reference.uid, state.members.get(&member_key).map(|member| convert::member_view(member)))
     });
-    // A machine that is gone while its member is there is the member's own matter: it knows more.
+    // A member that is there while its machine is gone is the member controller's case.
     let mut decided = hold(&view, &cached, false);
     if decided == ClaimFate::ConfirmFirst {
         let found = controller.common.writes.get::<PoolMember>(&member_key).await;
@@ -79,7 +81,7 @@ async fn is_lost(controller: &ClaimController, claim: &PoolClaim) -> Result<bool
     Ok(decided == ClaimFate::Lost)
 }
 
-/// What the pool of a claim that was bound once says of its time.
+/// The lifetime rules of the pool that a claim was bound in.
 fn rules(controller: &ClaimController, claim: &PoolClaim) -> TermRules {
     controller.common.cluster.with(|state| {
         let reference = claim.status.as_ref().and_then(|status| status.member_ref.as_ref());
@@ -91,8 +93,8 @@ fn rules(controller: &ClaimController, claim: &PoolClaim) -> TermRules {
     })
 }
 
-/// Renews, flags and ends a Bound claim when it is time. Each write is on the version that was judged: a renewal that
-/// came in between is seen, and judged again.
+/// Renews, flags or ends a Bound claim when it is time. Each write is on the version that was judged, so a renewal that
+/// came in between is seen and judged again.
 async fn enforce_lifetime(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outcome {
     let mut seen = claim;
     for _ in 0..MOST_LOOKS {
@@ -105,7 +107,7 @@ async fn enforce_lifetime(controller: &ClaimController, claim: Arc<PoolClaim>) -
             Due::Seen(term) => claim::status::seen(&seen, term, now),
             Due::Flag(message) => claim::status::stale(&seen, message, now),
             Due::End(expiry) => {
-                // Another one that leads by now may have just begun, and waits.
+                // Another process that leads by now may be within its expiry grace.
                 controller.term.leadership.check()?;
                 claim::status::expired(&seen, expiry, now)
             }
@@ -133,7 +135,7 @@ fn report(controller: &ClaimController, claim: &PoolClaim, due: Due) {
     match due {
         Due::Nothing | Due::Seen(_) => {}
         Due::Flag(message) => {
-            warn!(claim = %key, "held for long");
+            warn!(claim = %key, "the claim has had its machine for long");
             controller.common.events.warn(claim, Reason::HeldForLong, EventAction::Observe, message);
         }
         Due::End(expiry) => {
@@ -143,7 +145,7 @@ fn report(controller: &ClaimController, claim: &PoolClaim, due: Due) {
     }
 }
 
-/// Deletes a claim that has ended, if its pool does not keep it as a record for ever, and not before its machine is gone.
+/// Deletes a claim that has ended, unless its pool keeps records for ever, and not before its machine is gone.
 async fn end_record(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outcome {
     let mut seen = claim;
     for _ in 0..MOST_LOOKS {
@@ -153,7 +155,7 @@ async fn end_record(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outc
             return Ok(Some(at));
         }
         let uid = convert::uid(seen.as_ref());
-        // The member's end wakes this one.
+        // The end of the member wakes this claim.
         let has_member = controller.common.cluster.with(|state| state.members_claimed_by(&uid).next().is_some());
         if has_member || convert::deleting(seen.as_ref()) {
             return Ok(None);
@@ -169,7 +171,7 @@ async fn end_record(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outc
     Err(Failure::Unproved(ObjectKey::of(seen.as_ref())))
 }
 
-/// How many claims on the pool are flagged because they have held their machine for long.
+/// How many Bound claims of the pool are flagged because they have held their machine for long.
 pub fn stale(state: &State, pool: &ObjectKey) -> usize {
     let flagged = |claim: &&Arc<PoolClaim>| {
         phase(claim) == ClaimPhase::Bound
@@ -178,7 +180,7 @@ pub fn stale(state: &State, pool: &ObjectKey) -> usize {
     state.claims_on(pool).filter(flagged).count()
 }
 
-/// How the claim that changed came to its end just now, and for how long it had held a machine, if it had one.
+/// How the changed claim ended just now, if it did, and for how long it had held a machine, if it had one.
 pub fn ended(changed: &Changed<PoolClaim>, now: Timestamp) -> Option<(ClaimEnd, Option<Duration>)> {
     let before = changed.old.as_ref().filter(|claim| !phase(claim).is_terminal())?;
     let end = match changed.new.as_ref().filter(|claim| convert::uid(claim.as_ref()) == convert::uid(before.as_ref())) {
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn each_end_of_a_claim_is_told_once_with_the_time_that_it_had_held_a_machine() {
+    fn each_end_of_a_claim_is_counted_once_with_the_time_that_it_had_a_machine() {
         let (pending, bound) = (claim("c", "Pending"), claim("c", "Bound"));
         for (phase, expected) in
             [("Expired", ClaimEnd::Expired), ("Lost", ClaimEnd::Lost), ("Failed", ClaimEnd::Failed)]

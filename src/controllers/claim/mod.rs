@@ -1,5 +1,9 @@
-//! Claims: which member each gets, the two writes that bind it, its Secret, what it is told while it waits, and how
-//! long it holds its machine. Only these write the status of claims.
+//! The claim controllers: pair claims with members, bind them with two writes, write their Secrets, report why they
+//! wait, and end them.
+//!
+//! In: keys from the queues of pairing and of claims, and Claimed members from the member controller. Out: the status
+//! of claims, `Claimed` and given back in members, Secrets, and deletes of ended claims. Nothing else writes the status
+//! of claims.
 
 pub mod bind;
 pub mod fate;
@@ -11,27 +15,27 @@ pub mod queue_view;
 pub mod secret;
 pub mod waiting;
 
-use super::common::{Common, ExpiryGrace, Term};
+use super::common::{Common, ExpiryGrace, LeadershipTerm};
 use super::first_boot::ssh_keys::SshKeys;
 use super::member::machine_memory::Machines;
 use super::pool::memory::PoolMemories;
 use crate::cloud::Clouds;
 
-/// What the controller of claims uses; cheap to clone.
+/// What the claim controllers use; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ClaimController {
     /// What all controllers use.
     pub common: Common,
     /// This term of leadership.
-    pub term: Term,
+    pub term: LeadershipTerm,
     /// When claims do not expire although their time is over.
     pub expiry: ExpiryGrace,
-    /// The clouds, for what their lists show of claimed machines.
+    /// The clouds, whose lists show the tags of claimed machines.
     pub clouds: Clouds,
-    /// The keys of machines, for Secrets.
+    /// Derives the machines' private keys for Secrets.
     pub ssh_keys: SshKeys,
-    /// What is known of machines, for those whose end was decided.
+    /// What this process knows of each machine; the claim controllers record when its end was decided.
     pub machines: Machines,
-    /// What is remembered of pools, which are told of members that were taken.
+    /// What is remembered of pools; a claimed member is recorded here, so that its replacement can be timed.
     pub pool_memories: PoolMemories,
 }

@@ -1,5 +1,5 @@
-//! Labels of namespaces whose claims are on pools that choose by them: read off the claims' path, and read anew while
-//! somebody waits.
+//! Reads the labels of namespaces for pools that select namespaces by label: in the background, and again as long as a
+//! claim waits.
 
 use bullpen_api::NamespacesFrom;
 use jiff::{SignedDuration, Timestamp};
@@ -12,8 +12,8 @@ use crate::state::cluster_state::State;
 use crate::state::namespace_labels::{READ_AGAIN_AFTER, Read};
 use crate::state::pool_queue::PoolQueue;
 
-/// The namespaces whose labels are to be read for the claims that wait at this pool, and when to look again whether they
-/// are fresh.
+/// The namespaces whose labels must be read for the claims that wait at this pool, and when to check again whether
+/// labels are fresh.
 pub fn wanted(state: &mut State, key: Option<&ObjectKey>, now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
     let Some(key) = key else { return (Vec::new(), None) };
     let from = state.pools.get(key).map(|pool| pool.spec.claims.allowed_namespaces.from);
@@ -31,7 +31,7 @@ pub fn wanted(state: &mut State, key: Option<&ObjectKey>, now: Timestamp) -> (Ve
     (wanted, now.checked_add(again).ok())
 }
 
-/// Reads the labels of a namespace, and has the pools looked at that waited for it.
+/// Reads the labels of a namespace, and wakes the pools that waited for them.
 pub async fn read(common: Common, namespace: String) {
     let found = labels(&common.writes.client(), &namespace).await;
     debug!(%namespace, ?found, "labels were read");

@@ -1,4 +1,4 @@
-//! Machines that were claimed before, by their tags: the fence in front of the binder after a restored backup.
+//! Keeps machines whose tags show an earlier claim away from new claims. That happens after a backup was restored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use crate::controllers::claim::ClaimController;
 use crate::controllers::common::Common;
 use crate::state::ObjectKey;
 
-/// How long after its start an operator hands out nothing that no list has shown yet. A cloud that does not answer for
-/// longer must not keep claims from machines that are there: a restore during an outage is rarer than an outage.
+/// How long after its start an operator keeps back members whose machine no list has shown yet. When a cloud fails to
+/// answer for longer, claims get them anyway: a restore during an outage is rarer than an outage.
 pub const UNLISTED_GRACE: Duration = Duration::from_secs(15);
 
-/// What the last list says of a ready member's machine.
+/// What the last list shows of a ready member's machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// Nothing against handing it out.
+    /// It may be claimed.
     Free,
-    /// Nothing yet: it is ready, but waits.
+    /// The member waits: no list has shown its machine yet.
     NotYet,
-    /// A claim was given it before.
-    ServedBefore,
+    /// The machine was claimed before.
+    ClaimedBefore,
 }
 
 /// The last list of the cloud that a launch config buys from.
@@ -31,7 +31,7 @@ pub fn listing(controller: &ClaimController, config: Option<&LaunchConfig>) -> O
     controller.clouds.of(&config?.spec)?.listing()
 }
 
-/// What the last list says of the machine of this member, which is not claimed.
+/// What the last list shows of the machine of this unclaimed member.
 pub fn shown(controller: &ClaimController, listing: Option<&Listing>, member: &PoolMember, now: Timestamp) -> Shown {
     let Some(listing) = listing else {
         let grace = SignedDuration::try_from(UNLISTED_GRACE).unwrap_or_default();
@@ -39,10 +39,10 @@ pub fn shown(controller: &ClaimController, listing: Option<&Listing>, member: &P
     };
     let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
     let claim = machine.and_then(|machine| listing.claim_of(&machine.id));
-    if claim.is_some() { Shown::ServedBefore } else { Shown::Free }
+    if claim.is_some() { Shown::ClaimedBefore } else { Shown::Free }
 }
 
-/// Has every pool's claims looked at once the grace is over.
+/// Wakes the pairing of every pool once the grace is over.
 pub async fn end_grace(common: Common) {
     tokio::time::sleep(UNLISTED_GRACE).await;
     let pools: Vec<ObjectKey> = common.cluster.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());

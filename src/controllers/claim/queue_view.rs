@@ -1,4 +1,4 @@
-//! A pool and those who wait at it, at one moment.
+//! A pool and the claims that wait for it, at one moment.
 
 use std::sync::Arc;
 
@@ -11,26 +11,26 @@ use crate::state::cluster_state::State;
 use crate::state::pool_queue::PoolQueue;
 use crate::state::{ObjectKey, QueueKey};
 
-/// A pool, there or not, and those who wait at it, at one moment.
+/// A pool, whether it exists or not, and the claims that wait for it, at one moment.
 pub struct QueueView<'a> {
     /// The cluster.
     pub state: &'a State,
-    /// Whose queue it is.
+    /// The key of the queue.
     pub key: &'a QueueKey,
-    /// The pool, if it is there.
+    /// The pool, if it exists.
     pub pool: Option<&'a Arc<InstancePool>>,
-    /// Who waits.
+    /// The waiting claims.
     pub queue: &'a PoolQueue,
 }
 
 impl<'a> QueueView<'a> {
-    /// Who waits in this queue; nothing if nobody and nothing is in it.
+    /// The view of this queue, or `None` if the queue is empty.
     pub fn of(state: &'a State, key: &'a QueueKey) -> Option<Self> {
         let pool = key.pool().and_then(|pool| state.pools.get(pool)).filter(|_| state.knows(key.namespace()));
         Some(Self { state, key, pool, queue: state.queues.at(key)? })
     }
 
-    /// The pool, if it serves anybody at all.
+    /// The pool, if it exists and serves claims at present.
     pub fn serving(&self) -> Option<&'a Arc<InstancePool>> {
         let active = |pool: &&&Arc<InstancePool>| {
             pool.spec.state == bullpen_api::PoolState::Active && !convert::deleting(pool.as_ref())
@@ -38,12 +38,12 @@ impl<'a> QueueView<'a> {
         self.pool.as_ref().filter(active).copied()
     }
 
-    /// Whether the pool serves this namespace. A pool that is not there serves none.
+    /// Whether the pool serves this namespace. A pool that does not exist serves none.
     pub fn admission(&self, namespace: &str) -> Admission {
         self.pool.map_or(Admission::Refused, |pool| admitted(self.state, self.key.namespace(), pool, namespace))
     }
 
-    /// The claims that may be served, in their order.
+    /// The claims that may be served, in order.
     pub fn order(&self, now: Timestamp) -> Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)> + use<'a>> {
         let per_namespace = self.pool.and_then(|pool| pool.spec.claims.per_namespace);
         let mut order = Order::new(per_namespace, now);
@@ -61,8 +61,8 @@ fn admitted(state: &State, of_pool: &str, pool: &InstancePool, namespace: &str) 
     admission(allowed, of_pool, namespace, || state.namespaces.get(namespace))
 }
 
-/// How many claims wait for members that are still to be bought: those that the pool serves, that wait when it is empty,
-/// and whose namespace may hold another member.
+/// How many claims wait for members that are still to be bought: claims that the pool serves, that wait when it is
+/// empty, and whose namespace is below its quota.
 pub fn waiting(state: &State, key: &ObjectKey) -> i32 {
     let (Some(pool), Some(queue)) = (state.pools.get(key), state.queues.at_pool(key)) else { return 0 };
     let rules = &pool.spec.claims;

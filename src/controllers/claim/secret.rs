@@ -1,4 +1,4 @@
-//! The Secret of a claim: there before the claim is Bound, and never put over somebody else's
+//! The Secret of a claim: it is created before the claim is Bound, and never replaces somebody else's
 //! (`docs/adr/0007-derived-keys.md`).
 
 use std::sync::Arc;
@@ -22,36 +22,36 @@ use crate::state::ObjectKey;
 
 /// Between two tries to make a Secret.
 const RETRIES: Bounds = Bounds { first: Duration::from_millis(200), longest: Duration::from_secs(15) };
-/// After so many tries, about 3 s, the Secret of an earlier claim is no longer expected to go by itself.
-const GOES_BY_ITSELF: u32 = 4;
+/// After so many tries, about 3 s, report that the Secret of an earlier claim is in the way.
+const TRIES_BEFORE_REPORT: u32 = 4;
 
 /// What follows for a claim that is about to be Bound.
 #[derive(Debug)]
 pub enum Step {
-    /// What it asked for is there: it is Bound to this member.
+    /// Its Secret exists if it asked for one: bind it to this member.
     Bind(Arc<PoolMember>),
     /// It cannot be Bound before this moment.
     Later(Timestamp),
-    /// Its Secret speaks of a machine that is gone: it ends.
+    /// Its Secret names a machine that is gone: the claim ends.
     Ends,
 }
 
-/// What keeps a Secret from being made.
+/// Why a Secret was not created.
 enum SecretTrouble {
-    /// The user is told at once.
-    Told { reason: Reason, message: String },
-    /// It may pass before anybody needs to know.
-    Passing { reason: Reason, message: String },
-    /// Nothing is proved, or nobody needs to know.
-    Untold,
+    /// Reported in the claim's status at once.
+    Reported { reason: Reason, message: String },
+    /// Reported only if retries do not solve it.
+    ReportedLater { reason: Reason, message: String },
+    /// Not reported: nothing is proved, or it would help nobody.
+    Unreported,
 }
 
-/// Until when a claim is left alone because its Secret could not be made.
-pub fn held_until(controller: &ClaimController, claim_uid: &str, now: Timestamp) -> Option<Timestamp> {
+/// Until when a claim waits because its Secret could not be created.
+pub fn delayed_until(controller: &ClaimController, claim_uid: &str, now: Timestamp) -> Option<Timestamp> {
     controller.common.cluster.with(|state| state.secret_retries.get(claim_uid)?.pending(now)).filter(|at| *at > now)
 }
 
-/// Sees to the Secret of `claim`, if it asked for one, before it is Bound to `member`.
+/// Creates the Secret of `claim` if it asked for one, before the claim is Bound to `member`.
 pub async fn ensure(controller: &ClaimController, claim: &PoolClaim, member: &Arc<PoolMember>) -> Step {
     let Some(name) = binding::secret_name(claim) else { return Step::Bind(member.clone()) };
     let uid = convert::uid(claim);
@@ -69,11 +69,11 @@ pub async fn ensure(controller: &ClaimController, claim: &PoolClaim, member: &Ar
         (backoff.failures(), backoff.not_before().unwrap_or(now))
     });
     match trouble {
-        SecretTrouble::Told { reason, message } => tell(controller, claim, reason, &message).await,
-        SecretTrouble::Passing { reason, message } if failures > GOES_BY_ITSELF => {
-            tell(controller, claim, reason, &message).await;
+        SecretTrouble::Reported { reason, message } => report(controller, claim, reason, &message).await,
+        SecretTrouble::ReportedLater { reason, message } if failures > TRIES_BEFORE_REPORT => {
+            report(controller, claim, reason, &message).await;
         }
-        SecretTrouble::Passing { .. } | SecretTrouble::Untold => {}
+        SecretTrouble::ReportedLater { .. } | SecretTrouble::Unreported => {}
     }
     Step::Later(until)
 }
@@ -85,34 +85,34 @@ async fn make(
     name: &str,
 ) -> Result<Step, SecretTrouble> {
     let key = ObjectKey::new(claim.namespace().unwrap_or_default(), name);
-    // What was in the way is looked at before another try: in steady state nothing is written.
-    let in_the_way = controller.common.cluster.with(|state| state.secret_retries.contains_key(&convert::uid(claim)));
-    if in_the_way && let Ok(Found::Object(found)) = controller.common.writes.get_secret(&key).await {
-        return of_present(controller, claim, member, &key, &found).await;
+    // On a retry, first read the Secret that is in the way, so that a stuck claim causes no writes.
+    let retrying = controller.common.cluster.with(|state| state.secret_retries.contains_key(&convert::uid(claim)));
+    if retrying && let Ok(Found::Object(found)) = controller.common.writes.get_secret(&key).await {
+        return judge_existing(controller, claim, member, &key, &found).await;
     }
     let secret = compose(controller, claim, member, name).await?;
     match controller.common.writes.create_secret(&secret).await {
         Made::Made => Ok(Step::Bind(member.clone())),
         Made::Exists | Made::Unproved => match controller.common.writes.get_secret(&key).await {
-            Ok(Found::Object(found)) => of_present(controller, claim, member, &key, &found).await,
-            Ok(Found::Missing | Found::Unproved) => Err(SecretTrouble::Untold),
+            Ok(Found::Object(found)) => judge_existing(controller, claim, member, &key, &found).await,
+            Ok(Found::Missing | Found::Unproved) => Err(SecretTrouble::Unreported),
             Err(NotAllowed) => {
                 Err(forbidden(&key, "get", "there is a Secret of this name, and it cannot be read whose it is"))
             }
         },
         // The claim ends with its namespace.
-        Made::NamespaceEnds => Err(SecretTrouble::Untold),
+        Made::NamespaceEnds => Err(SecretTrouble::Unreported),
         Made::Forbidden => Err(forbidden(&key, "create", "it cannot be made")),
-        Made::Refused(words) => Err(SecretTrouble::Told {
+        Made::Refused(error) => Err(SecretTrouble::Reported {
             reason: Reason::BindingSecretRefused,
-            message: format!("Secret {name} cannot be made, so the claim is not bound: {words}"),
+            message: format!("Secret {name} cannot be made, so the claim is not bound: {error}"),
         }),
     }
 }
 
 fn forbidden(secret: &ObjectKey, verb: &str, what: &str) -> SecretTrouble {
     let grant = grant_in(&secret.namespace, verb, "secrets");
-    SecretTrouble::Told {
+    SecretTrouble::Reported {
         reason: Reason::BindingSecretForbidden,
         message: format!("Secret {}: {what}, so the claim is not bound: {grant}", secret.name),
     }
@@ -124,12 +124,12 @@ async fn compose(
     member: &Arc<PoolMember>,
     name: &str,
 ) -> Result<k8s_openapi::api::core::v1::Secret, SecretTrouble> {
-    let private = controller.ssh_keys.private_key(member).await.map_err(|trouble| SecretTrouble::Told {
+    let private = controller.ssh_keys.private_key(member).await.map_err(|trouble| SecretTrouble::Reported {
         reason: trouble.reason,
         message: format!("the key of the machine is not known, so the claim is not bound: {}", trouble.message),
     })?;
     if matches!(private, PrivateKey::Lost) {
-        warn!(claim = %ObjectKey::of(claim), member = %member.name_any(), "its key cannot be made any more");
+        warn!(claim = %ObjectKey::of(claim), member = %member.name_any(), "its SSH key cannot be derived any more");
         let note =
             "the Secret has no ssh-privatekey: the installation secret is another than when the machine was bought";
         controller.common.events.warn(claim, Reason::SshKeyLost, EventAction::Bind, note.to_owned());
@@ -145,8 +145,8 @@ async fn compose(
     Ok(binding::secret(name, claim, member, provider, file.as_ref()))
 }
 
-/// What a Secret that is there already means.
-async fn of_present(
+/// What it means that a Secret of this name exists.
+async fn judge_existing(
     controller: &ClaimController,
     claim: &PoolClaim,
     member: &Arc<PoolMember>,
@@ -156,18 +156,19 @@ async fn of_present(
     let reason = Reason::BindingSecretExists;
     match binding::judge(found, claim, &convert::uid(member.as_ref())) {
         Present::Ours => Ok(Step::Bind(member.clone())),
-        // Anybody may write annotations in the claim's namespace: nothing else is looked at for them.
+        // Anybody in the claim's namespace may write the Secret's annotations, so a pool of another namespace is never
+        // looked up by them.
         Present::OfAnotherMember { namespace, name, uid } if member.metadata.namespace.as_ref() == Some(&namespace) => {
-            instead(controller, claim, &ObjectKey::new(namespace, name), &uid).await
+            bind_to_other(controller, claim, &ObjectKey::new(namespace, name), &uid).await
         }
-        Present::OfEarlierClaim => Err(SecretTrouble::Passing {
+        Present::OfEarlierClaim => Err(SecretTrouble::ReportedLater {
             reason,
             message: format!(
                 "Secret {} is still that of an earlier claim of this name: it or you must delete it",
                 key.name
             ),
         }),
-        Present::OfAnotherMember { .. } | Present::Foreign => Err(SecretTrouble::Told {
+        Present::OfAnotherMember { .. } | Present::Foreign => Err(SecretTrouble::Reported {
             reason,
             message: format!(
                 "there is a Secret {} that is not this claim's: delete it or give it another name, and the claim is bound",
@@ -177,15 +178,15 @@ async fn of_present(
     }
 }
 
-/// The user may have seen the member that the Secret speaks of, so the claim is Bound to that one or to none.
-async fn instead(
+/// The user may have seen the member that the Secret names, so the claim is Bound to that member or to none.
+async fn bind_to_other(
     controller: &ClaimController,
     claim: &PoolClaim,
     member: &ObjectKey,
     uid: &str,
 ) -> Result<Step, SecretTrouble> {
     match controller.common.writes.get::<PoolMember>(member).await {
-        Found::Unproved => Err(SecretTrouble::Untold),
+        Found::Unproved => Err(SecretTrouble::Unreported),
         Found::Object(found) => {
             let gone = controller.common.cluster.with(|state| state.machines_gone.contains(uid));
             let view = convert::member_view(&found);
@@ -196,15 +197,15 @@ async fn instead(
     }
 }
 
-/// Says in the claim why it is not bound, unless it says so already.
-async fn tell(controller: &ClaimController, claim: &PoolClaim, reason: Reason, message: &str) {
+/// Reports in the claim's status why it is not bound, unless the status has it already.
+async fn report(controller: &ClaimController, claim: &PoolClaim, reason: Reason, message: &str) {
     let Some(written) = claim::status::unfinished(claim, reason, message, Timestamp::now()) else { return };
     let key = ObjectKey::of(claim);
     info!(claim = %key, %reason, message, "not bound yet");
     write(controller, &written).await;
 }
 
-/// The machine that the claim's Secret speaks of is gone: the claim ends.
+/// Ends the claim, because the machine that its Secret names is gone.
 pub async fn end(controller: &ClaimController, claim: &PoolClaim, member: &PoolMember) {
     let key = ObjectKey::of(claim);
     let name = binding::secret_name(claim).unwrap_or_default();
@@ -212,7 +213,7 @@ pub async fn end(controller: &ClaimController, claim: &PoolClaim, member: &PoolM
     write(controller, &claim::status::vanished(claim, &name, member, Timestamp::now())).await;
 }
 
-/// Writes the status of a claim. What is not taken is decided anew when the claim is looked at again.
+/// Writes the status of a claim. After a failed write, the claim's next pass decides anew.
 async fn write(controller: &ClaimController, claim: &PoolClaim) {
     if let Err(error) = controller.common.writes.update_status(claim).await {
         debug!(%error, "the status of a claim was not written");

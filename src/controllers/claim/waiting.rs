@@ -1,4 +1,4 @@
-//! The status of claims that wait: why they wait, or that they failed. Binding others is more urgent.
+//! The status of waiting claims: why they wait, or that they failed. Bindings go first.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,17 +23,17 @@ use crate::controllers::convert;
 use crate::state::cluster_state::State;
 use crate::state::{ObjectKey, QueueKey};
 
-/// Statuses of waiting claims that are written at a time.
+/// How many statuses of waiting claims are written at a time.
 const MOST_UPDATES: usize = 8;
-/// How soon those follow that were too many.
+/// When the statuses beyond that number are written.
 const NEXT_UPDATES: SignedDuration = SignedDuration::from_millis(100);
 /// While more pairs than this are being bound, no status of a waiting claim is written.
 const MOST_BINDINGS: usize = 16;
-/// Where more claims than this wait, they are not all judged at every change, but after a pause.
-const FEW: usize = 64;
-/// That pause.
+/// If more claims than this wait, they are not judged at every change, but after `JUDGED_NEXT`.
+const SHORT_QUEUE: usize = 64;
+/// The delay between two judgements of a long queue.
 const JUDGED_NEXT: SignedDuration = SignedDuration::from_millis(250);
-/// Between two tries to write the status of a claim.
+/// Backoff of a claim's failed status writes.
 const RETRIES: Bounds = Bounds { first: Duration::from_millis(200), longest: Duration::from_secs(30) };
 
 /// A status to be written to a claim.
@@ -41,8 +41,8 @@ pub struct StatusUpdate {
     /// The claim.
     pub claim: Arc<PoolClaim>,
     verdict: UnservedStatus,
-    anew: bool,
-    /// The pool in whose queue it is, of one that any of several may serve.
+    repeated: bool,
+    /// The pool whose queue the claim is in, if it selects its pool by labels.
     queue: Option<ObjectKey>,
 }
 
@@ -52,19 +52,19 @@ pub struct WaitingPlan {
     updates: Vec<StatusUpdate>,
     look_again_at: Option<Timestamp>,
     judged: bool,
-    /// Queues in which claims are to be judged that no pool can serve now.
+    /// Queues with claims that no pool can serve now, and that must judge them.
     elsewhere: BTreeSet<QueueKey>,
 }
 
-/// Judges the claims that get no member in this pass. `parked` of those in `order` are spared: there is a member for them as
-/// soon as the store shows it anew.
+/// Judges the claims that get no member in this pass. The first `parked` claims in `order` are skipped: there is a
+/// member for each of them as soon as the store shows its new version.
 pub fn plan<'a>(
     here: &QueueView<'a>,
     mut order: Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)>>,
     parked: usize,
     now: Timestamp,
 ) -> WaitingPlan {
-    let many = here.queue.namespaces().map(|(_, queue)| queue.count()).sum::<usize>() > FEW;
+    let many = here.queue.namespaces().map(|(_, queue)| queue.count()).sum::<usize>() > SHORT_QUEUE;
     let next = here.state.judged.get(here.key).and_then(|last| last.checked_add(JUDGED_NEXT).ok());
     if let Some(next) = next.filter(|next| many && *next > now) {
         return WaitingPlan { look_again_at: Some(next), ..WaitingPlan::default() };
@@ -99,7 +99,7 @@ pub fn plan<'a>(
     waiting
 }
 
-/// Why the claims of a namespace are served by nobody in this queue.
+/// Why nobody in this queue serves the claims of a namespace.
 fn not_served(here: &QueueView<'_>, namespace: &str) -> UnservedReason {
     let QueueKey::Pool(pool) = here.key else { return no_match() };
     let own = pool.namespace.as_str();
@@ -129,7 +129,7 @@ impl WaitingPlan {
         if claim.spec.pool_selector.is_none() || here.pool.is_none() {
             return self.add_update(here, claim, &unserved, (refusal, notice), None, now);
         }
-        // One of the pools that may serve it speaks for them all.
+        // A claim that several pools may serve is judged by its home pool only.
         let Some(home) = here.state.queues.home(key).and_then(QueueKey::pool) else { return };
         let by_default = here.state.pools.get(home).map(|pool| pool.spec.claims.when_empty).unwrap_or_default();
         unserved.when_empty = claim.spec.when_empty.unwrap_or(by_default);
@@ -144,8 +144,8 @@ impl WaitingPlan {
             return;
         }
         let pools = here.state.queues.places(key).count();
-        let said = (&refusal.clone().among(pools), &notice.clone().among(pools, &home.name));
-        self.add_update(here, claim, &unserved, said, Some(home.clone()), now);
+        let statuses = (&refusal.clone().among(pools), &notice.clone().among(pools, &home.name));
+        self.add_update(here, claim, &unserved, statuses, Some(home.clone()), now);
     }
 
     fn add_update(
@@ -159,13 +159,13 @@ impl WaitingPlan {
     ) {
         let judgement = judge(unserved, refusal, notice, &here.state.waiting_updates, now);
         self.look_again_at = earliest(self.look_again_at, judgement.look_again_at);
-        let anew = unserved.said.is_some();
-        let update = judgement.verdict.map(|verdict| StatusUpdate { claim: claim.clone(), verdict, anew, queue });
+        let repeated = unserved.said.is_some();
+        let update = judgement.verdict.map(|verdict| StatusUpdate { claim: claim.clone(), verdict, repeated, queue });
         self.updates.extend(update);
     }
 }
 
-/// Whether another pool has a member for the claim now, or may have it when it looks.
+/// Whether another pool has a member for the claim, or may find one in its next pass.
 fn may_be_served_elsewhere(here: &QueueView<'_>, claim: &ObjectKey) -> bool {
     let others = here.state.queues.places(claim).map(|(queue, _)| queue).filter(|queue| *queue != here.key);
     others.filter_map(|key| QueueView::of(here.state, key)).any(|there| {
@@ -178,10 +178,10 @@ fn may_be_served_elsewhere(here: &QueueView<'_>, claim: &ObjectKey) -> bool {
 fn unserved(here: &QueueView<'_>, key: &ObjectKey, claim: &PoolClaim, now: Timestamp) -> Unserved {
     let state = here.state;
     let seen_for = state.claims.seen_for(key).and_then(|seen| SignedDuration::try_from(seen).ok()).unwrap_or_default();
-    // To a claim that it does not serve, a pool is not there, and says nothing of what claims do by default.
+    // A pool that does not serve the claim is treated as absent: its defaults for claims do not apply.
     let served = here.pool.filter(|_| here.admission(&key.namespace) == Admission::Served);
     let by_default = served.map_or(WhenEmpty::Wait, |pool| pool.spec.claims.when_empty);
-    // Nobody knows yet whether the pool is there: no reason to fail at once.
+    // The pool may exist but is not listed yet, so the claim must not fail at once.
     let unlisted = state.watched().contains(here.key.namespace()) && !state.knows(here.key.namespace());
     let when_empty = if unlisted { WhenEmpty::Wait } else { claim.spec.when_empty.unwrap_or(by_default) };
     Unserved {
@@ -222,8 +222,8 @@ fn supply(here: &QueueView<'_>, pool: &bullpen_api::InstancePool) -> Supply {
     }
 }
 
-/// The statuses to write now, which are reserved from here on, and when to come back for the others: those that could not be
-/// written lately, and those that are too many at once.
+/// Picks the statuses to write now and reserves them. Also returns when to write the others: those in backoff, and
+/// those beyond `MOST_UPDATES`.
 pub fn reserve_updates(
     state: &mut State,
     key: &QueueKey,
@@ -239,7 +239,7 @@ pub fn reserve_updates(
     if state.claims_reserved.len() > MOST_BINDINGS {
         room = 0;
     }
-    let mut anew = state.waiting_updates.room(now);
+    let mut repeated_room = state.waiting_updates.room(now);
     let mut taken = Vec::new();
     for update in waiting.updates {
         let uid = convert::uid(update.claim.as_ref());
@@ -248,28 +248,28 @@ pub fn reserve_updates(
             again = earliest(again, tried);
             continue;
         }
-        // A verdict that ends a claim is awaited, whatever its status said before.
+        // A verdict that ends a claim is written whatever its status was.
         let notice = match &update.verdict {
             UnservedStatus::Waits(notice) => Some(notice),
             UnservedStatus::Failed(_) => None,
         };
-        let again_told = update.anew && notice.is_some();
-        if room == 0 || (again_told && anew == 0) {
+        let repeated = update.repeated && notice.is_some();
+        if room == 0 || (repeated && repeated_room == 0) {
             again = earliest(again, now.checked_add(NEXT_UPDATES).ok());
             continue;
         }
         room -= 1;
-        if again_told {
-            anew -= 1;
+        if repeated {
+            repeated_room -= 1;
         }
-        state.waiting_updates.tells(&uid, notice, again_told, now);
+        state.waiting_updates.tells(&uid, notice, repeated, now);
         state.claims_being_updated.insert(uid);
         taken.push(update);
     }
     (taken, again)
 }
 
-/// Writes why a claim waits, or that it failed. A claim that changed meanwhile is judged again.
+/// Writes why a claim waits, or that it failed. If the claim changed meanwhile, it is judged again.
 pub async fn update_status(common: &Common, update: &StatusUpdate) {
     let (now, claim, verdict) = (Timestamp::now(), &update.claim, &update.verdict);
     let uid = convert::uid(claim.as_ref());
@@ -290,7 +290,7 @@ pub async fn update_status(common: &Common, update: &StatusUpdate) {
         }
         Ok(Written::Changed(_) | Written::Gone) => {}
         Err(error) => {
-            debug!(%error, "a verdict was not written");
+            debug!(%error, "the status of a waiting claim was not written");
             common.cluster.with(|state| {
                 state.claim_update_retries.entry(uid).or_default().failed(RETRIES, now);
             });

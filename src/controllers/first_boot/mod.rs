@@ -1,4 +1,7 @@
-//! What a machine is given for its first boot: the user data that a template refers to, and the key of the machine.
+//! What a machine gets at its first boot: the user data that a template refers to, and its SSH key.
+//!
+//! Reads the referenced ConfigMaps and Secrets and the installation secret; what was read is stored in
+//! [`state`](crate::state).
 
 pub mod ssh_keys;
 pub mod user_data;

@@ -1,4 +1,5 @@
-//! The keys of machines: the installation secret is read when the first of them is needed, once a term.
+//! The SSH keys of machines. They are derived from the installation secret, which is read once a term, when the first
+//! key is needed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::cluster::reads::installation_secret::read_or_make;
 use crate::state::key_ring::TRY_AGAIN;
 use crate::state::{ClusterState, ObjectKey};
 
-/// The installation secret: where it is, what is known of it, and whose turn it is to read it.
+/// Derives SSH keys from the installation secret, and reads the secret when needed.
 #[derive(Clone)]
 pub struct SshKeys {
     cluster: ClusterState,
@@ -32,7 +33,7 @@ impl fmt::Debug for SshKeys {
 }
 
 impl SshKeys {
-    /// Of the secret at this place. What is known of it is in `cluster`.
+    /// Keys from the secret at `place`. The secret is stored in `cluster`.
     pub fn new(cluster: ClusterState, client: Client, place: ObjectKey) -> Self {
         Self { cluster, client, place, turn: Arc::default() }
     }
@@ -41,7 +42,7 @@ impl SshKeys {
         self.cluster.with(|state| state.keyring.secret().cloned())
     }
 
-    /// The installation secret, read or made if it is not known yet.
+    /// The installation secret. It is read or created if it is not known yet.
     async fn installation_secret(&self) -> Result<InstallationSecret, KeyTrouble> {
         if let Some(secret) = self.known() {
             return Ok(secret);
@@ -58,7 +59,8 @@ impl SshKeys {
         answer
     }
 
-    /// Sees to it that the secret is known if the machines of the pool get keys. Says whether it has become known.
+    /// Reads the installation secret if the pool's machines get keys and it is unknown. Returns whether it has become
+    /// known.
     pub async fn refresh(&self, pool: &InstancePool, insist: bool) -> bool {
         if !gets_keys(pool) || self.known().is_some() {
             return false;
@@ -70,7 +72,7 @@ impl SshKeys {
         self.installation_secret().await.is_ok()
     }
 
-    /// When it is to be tried again.
+    /// When to retry.
     pub fn try_again_at(&self, pool: &InstancePool, now: Timestamp) -> Option<Timestamp> {
         if !gets_keys(pool) || self.known().is_some() {
             return None;
@@ -79,10 +81,10 @@ impl SshKeys {
         now.checked_add(SignedDuration::try_from(TRY_AGAIN.saturating_sub(since)).ok()?).ok()
     }
 
-    /// What the machine of a member gets for its first boot, beside the user's own data.
+    /// What the machine of a member gets at its first boot: the user's data, with a key if the pool wants one.
     ///
     /// # Errors
-    /// When it was to get a key, and the installation secret that this is made from is not the present one.
+    /// When the machine should get a key and the known installation secret is not the one that the key is derived from.
     pub fn first_boot(&self, member: &PoolMember, user_data: Option<&str>) -> Result<Option<String>, NoKey> {
         let Some(MemberSsh { user, key_id: Some(_) }) = &member.spec.ssh else {
             return Ok(user_data.map(str::to_owned));
@@ -110,22 +112,22 @@ fn gets_keys(pool: &InstancePool) -> bool {
     pool.spec.template.ssh.as_ref().is_some_and(|ssh| ssh.generate_key)
 }
 
-/// The key of a member's machine, if the secret that it was bought with is the present one.
+/// The key of a member's machine, if the known secret is the one that it was bought with.
 fn key_of(secret: &InstallationSecret, member: &PoolMember) -> Option<SshKey> {
     let id = member.spec.ssh.as_ref()?.key_id.as_ref()?;
     (secret.id().as_ref() == Some(id)).then(|| secret.ssh_key(member.metadata.uid.as_deref()?)).flatten()
 }
 
-/// The key of a member's machine cannot be made any more, or not yet.
+/// The key of a member's machine cannot be derived any more, or not yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoKey;
 
-/// A member's private key, as far as there is one to give.
+/// A member's private key, if there is one.
 pub enum PrivateKey {
-    /// This one, as OpenSSH keeps it in a file.
+    /// The key in OpenSSH's file format.
     File(Zeroizing<String>),
     /// The machine was bought without a key.
     None,
-    /// Nobody can make it any more: the installation secret is another.
+    /// The installation secret has changed, so the key cannot be derived any more.
     Lost,
 }

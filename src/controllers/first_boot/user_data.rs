@@ -1,4 +1,4 @@
-//! User data that a pool's template refers to: read when it is asked for and not fresh.
+//! User data that a pool's template refers to: read when it is needed and not fresh.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::controllers::common::Common;
 use crate::controllers::convert;
 use crate::state::ObjectKey;
 
-/// When what could not be read is read again.
+/// Delay before a failed read is repeated.
 const READ_AGAIN: Duration = Duration::from_secs(10);
 
-/// Reads what the pool's template refers to, unless that was done a moment ago and nobody insists, and the secret that its
-/// keys are made from. Says whether it is another than before. Without an answer, what was read last stays.
+/// Reads what the pool's template refers to, and the secret that its keys are derived from. Fresh content is not read
+/// again unless `insist`. Returns whether anything changed. A failed read keeps the former content.
 pub async fn refresh(common: &Common, ssh_keys: &SshKeys, pool: &InstancePool, insist: bool) -> bool {
     let keys = ssh_keys.refresh(pool, insist).await;
     if keys {
@@ -43,7 +43,7 @@ async fn refresh_content(common: &Common, pool: &InstancePool, insist: bool) -> 
     changed
 }
 
-/// Has the pool looked at, and those of its members that are not bought yet.
+/// Wakes the pool, and those of its members that are not bought yet.
 fn wake_waiting(common: &Common, pool: &InstancePool) {
     let waiting = common.cluster.with(|state| {
         let pending = state.members_of(pool).filter(|member| convert::state(member) == MemberState::Pending);
@@ -64,7 +64,7 @@ fn read_content_again_at(common: &Common, pool: &InstancePool, now: Timestamp) -
     let source = pool.spec.template.user_data_from.as_ref()?;
     let namespace = pool.namespace().unwrap_or_default();
     let fresh_for = common.cluster.with(|state| state.contents.fresh_for(&namespace, source));
-    // An answer that proved nothing is asked for again with the next pass; without one, soon.
+    // A read that proved nothing is repeated with the next pass; without any answer, after [`READ_AGAIN`].
     let again = fresh_for.filter(|left| !left.is_zero()).unwrap_or(READ_AGAIN);
     now.checked_add(SignedDuration::try_from(again).ok()?).ok()
 }

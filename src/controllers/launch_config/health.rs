@@ -1,4 +1,5 @@
-//! How each launch config fared, as far as this process saw it. The launch config's status is what outlives it.
+//! How many members of each launch config became ready or failed, as this process saw it. The launch config's status
+//! keeps it across restarts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,15 +28,15 @@ pub struct Known {
     written: Option<Instant>,
 }
 
-/// What is known of all launch configs; cheap to clone.
+/// The health of all launch configs; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct LaunchHealth(Arc<Mutex<HashMap<ObjectKey, Known>>>);
 
 impl LaunchHealth {
-    /// Begins with what the status of the launch config says.
+    /// Starts from what the status of the launch config records.
     pub fn first_seen(&self, key: &ObjectKey, config: &LaunchConfig, now: Timestamp) {
         let status = config.status.clone().unwrap_or_default();
-        // 0 is what a paused one shows, and says nothing of its success.
+        // A paused launch config shows 0, which is not its success rate.
         let record = SuccessRate::begin(status.weight.filter(|weight| *weight > 0), now);
         let known = Known { record, last_error: status.last_error, recent_errors: status.recent_errors, written: None };
         self.0.lock().insert(key.clone(), known);
@@ -51,14 +52,14 @@ impl LaunchHealth {
         self.0.lock().get(key).map_or(100, |known| known.record.percent())
     }
 
-    /// A member of it became ready.
+    /// Records that a member of it became ready.
     pub fn succeeded(&self, key: &ObjectKey) {
         if let Some(known) = self.0.lock().get_mut(key) {
             known.record.succeeded(Timestamp::now());
         }
     }
 
-    /// Something went wrong; `counts` against its weight or does not.
+    /// Records an error; `counts` decides whether it lowers the success rate.
     pub fn failed(&self, key: &ObjectKey, class: ErrorClass, message: &str, counts: bool) {
         let now = Timestamp::now();
         if let Some(known) = self.0.lock().get_mut(key) {
@@ -72,20 +73,20 @@ impl LaunchHealth {
         }
     }
 
-    /// How long its status has to wait yet.
+    /// How long its next status write has to wait.
     pub fn status_wait(&self, key: &ObjectKey) -> Option<Duration> {
         let written = self.0.lock().get(key)?.written?;
         STATUS_INTERVAL.checked_sub(written.elapsed()).filter(|left| !left.is_zero())
     }
 
-    /// Its status was written.
+    /// Records that its status was written.
     pub fn status_written(&self, key: &ObjectKey) {
         if let Some(known) = self.0.lock().get_mut(key) {
             known.written = Some(Instant::now());
         }
     }
 
-    /// It is gone.
+    /// Drops what is known of a deleted launch config.
     pub fn forget(&self, key: &ObjectKey) {
         self.0.lock().remove(key);
     }

@@ -1,4 +1,8 @@
-//! Launch configs: kept by a finalizer while members need them, and what they say of their cloud and their members.
+//! The launch config controller: opens the cloud of each launch config, reports its account and health in its status,
+//! and keeps its finalizer while members need it.
+//!
+//! In: keys of launch configs. Out: their status and finalizer; a provider object and a list loop for each account and
+//! region.
 
 pub mod health;
 pub mod reconcile;
@@ -13,20 +17,20 @@ use super::orphans::memory::Sweeps;
 use super::routing::Listeners;
 use crate::cloud::Clouds;
 
-/// What the controller of launch configs uses; cheap to clone.
+/// What the launch config controller uses; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LaunchConfigController {
     /// What all controllers use.
     pub common: Common,
-    /// The clouds, which are opened here.
+    /// The clouds, which this controller opens.
     pub clouds: Clouds,
-    /// How the launch configs fared.
+    /// The health of launch configs.
     pub launch_health: LaunchHealth,
-    /// What sweeps remember, for the status.
+    /// What the orphan sweeps remember, for the status.
     pub sweeps: Arc<Sweeps>,
-    /// Who hears of what the clouds list.
+    /// Is notified of what the clouds list.
     pub listeners: Arc<Listeners>,
-    /// The end of the term, and of the lists of the clouds with it.
+    /// Ends the clouds' list loops with the term.
     pub shutdown: CancellationToken,
 }
 

@@ -1,4 +1,4 @@
-//! Launch configs: kept by a finalizer while members need them, and what they say of their cloud and their members.
+//! A pass over one launch config.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::controllers::convert;
 use crate::controllers::convert::place_of;
 use crate::controllers::launch_config::LaunchConfigController;
 use crate::controllers::orphans::memory::SweepMemory;
-use crate::controllers::orphans::sweep::{blocked_words, recorded_orphans};
+use crate::controllers::orphans::sweep::{blocked_message, recorded_orphans};
 use crate::provider::NoProvider;
 use crate::runtime::failure::Failure;
 use crate::runtime::work_queue::Outcome;
@@ -37,7 +37,7 @@ pub async fn reconcile(controller: Arc<LaunchConfigController>, key: ObjectKey) 
         return without_provider(&controller, &config, &key, why).await;
     }
     restore_from_status(&controller, &config, &key);
-    // Before the members are listed, none would seem to need it. Then everything is looked at.
+    // Until the members are listed, none would seem to need it. Everything gets a pass once they are.
     if !controller.common.cluster.with(|state| state.knows(&key.namespace)) {
         return Ok(None);
     }
@@ -45,7 +45,7 @@ pub async fn reconcile(controller: Arc<LaunchConfigController>, key: ObjectKey) 
     update_status(&controller, &config).await
 }
 
-/// The first time that it is seen, what its status says is taken up: a start of the operator opens nothing.
+/// On first sight, restores refusals and health from the status, so that a restart reopens nothing.
 fn restore_from_status(controller: &LaunchConfigController, config: &LaunchConfig, key: &ObjectKey) {
     if controller.launch_health.get(key).is_some() {
         return;
@@ -66,8 +66,8 @@ fn open_cloud(controller: &LaunchConfigController, config: &LaunchConfig) -> Res
     controller.clouds.open(&config.spec, audience, &controller.shutdown).map(drop)
 }
 
-/// Says why nothing can be bought. Such a launch config is not taken in; one that an earlier build took in goes once it is
-/// deleted and no member needs it.
+/// Reports in the status why nothing can be bought. Such a launch config gets no finalizer. If an earlier build added
+/// one, it is removed once the launch config is deleted and no member needs it.
 async fn without_provider(
     controller: &LaunchConfigController,
     config: &LaunchConfig,
@@ -75,12 +75,12 @@ async fn without_provider(
     why: NoProvider,
 ) -> Outcome {
     let cluster = &controller.common.cluster;
-    // Pools buy by none whose health is not known.
+    // Pools do not buy by a launch config of unknown health.
     controller.launch_health.forget(key);
     if convert::deleting(config) && cluster.with(|state| state.knows(&key.namespace)) {
         keep_finalizer(controller, config, key).await?;
     }
-    // The finalizer may just have made a new version.
+    // The finalizer write may have made a new version.
     if let Some(config) = cluster.with(|state| state.launch_configs.get(key).cloned()) {
         let status = no_provider(&config, &why.to_string(), Timestamp::now());
         if config.status.as_ref() != Some(&status) {
@@ -90,12 +90,12 @@ async fn without_provider(
     }
     match why {
         NoProvider::Unusable(_) => Err(Failure::Provider(key.clone(), why)),
-        // Only another spec or another build makes a difference.
+        // Only a new spec or another build changes that.
         NoProvider::NotBuilt { .. } | NoProvider::NoBlock { .. } | NoProvider::Several { .. } => Ok(None),
     }
 }
 
-/// The finalizer is added on sight, and removed when the launch config is being deleted and no member is pinned to it.
+/// Adds the finalizer on sight, and removes it when the launch config is being deleted and no member is pinned to it.
 async fn keep_finalizer(
     controller: &LaunchConfigController,
     config: &LaunchConfig,
@@ -110,19 +110,19 @@ async fn keep_finalizer(
     Ok(())
 }
 
-/// Writes the status if it changed, and says when to come back if it was written a moment ago.
+/// Writes the status if it changed. Returns when to come back if it was written a moment ago.
 async fn update_status(controller: &LaunchConfigController, before: &LaunchConfig) -> Outcome {
     let key = ObjectKey::of(before);
-    // The finalizer may just have made a new version.
+    // The finalizer write may have made a new version.
     let config = controller.common.cluster.with(|state| state.launch_configs.get(&key).cloned());
     let (Some(config), Some(known)) = (config, controller.launch_health.get(&key)) else { return Ok(None) };
     let Some(cloud) = controller.clouds.of(&config.spec) else { return Ok(None) };
-    // Whose credentials these are decides what is done, so it does not wait for a status.
+    // The account decides what the operator may do, so it does not wait for a status write.
     let settled = settle_identity(controller, &cloud);
     let sweep = controller.sweeps.memory(cloud.key());
-    if blocked_words(&sweep).is_some() && config.annotations().contains_key(ANNOTATION_CONFIRM_SWEEP) {
-        // A person may have said the word: the sweep comes with the next list.
-        cloud.hurry();
+    if blocked_message(&sweep).is_some() && config.annotations().contains_key(ANNOTATION_CONFIRM_SWEEP) {
+        // A person may have confirmed the sweep, which comes with the next list.
+        cloud.list_soon();
     }
     if let Some(left) = controller.launch_health.status_wait(&key) {
         return Ok(SignedDuration::try_from(left).ok().and_then(|left| Timestamp::now().checked_add(left).ok()));
@@ -164,7 +164,7 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     Ok(None)
 }
 
-/// Writes the status if it is another.
+/// Writes the status if it differs.
 async fn write_status(
     controller: &LaunchConfigController,
     before: &LaunchConfig,
@@ -180,9 +180,9 @@ async fn write_status(
     Ok(())
 }
 
-/// What the cloud's word on its account means for all launch configs that share the credentials.
+/// Compares the cloud's account with the one that all launch configs with these credentials record.
 fn settle_identity(controller: &LaunchConfigController, cloud: &Cloud) -> Settled {
-    let seen = cloud.word().map(|word| word.identity);
+    let seen = cloud.confirmed_identity().map(|confirmed| confirmed.identity);
     let in_use: Vec<LaunchConfigIdentity> = controller.common.cluster.with(|state| {
         let of_provider = state
             .launch_configs
@@ -199,8 +199,7 @@ fn settle_identity(controller: &LaunchConfigController, cloud: &Cloud) -> Settle
     settled
 }
 
-/// The account, and what stands still because of it or of a sweep that is too large. A condition that never held is left
-/// out.
+/// Sets the conditions about the account and about a blocked sweep. A condition that never applied is left out.
 fn set_account_conditions(
     status: &mut LaunchConfigStatus,
     settled: &Settled,
@@ -221,16 +220,16 @@ fn set_account_conditions(
         }
         Settled::Unknown => return,
     };
-    let blocked = match blocked_words(sweep) {
-        Some(words) => ConditionValue::new(ConditionType::SweepBlocked, true, Reason::TooManyOrphans, words),
+    let blocked = match blocked_message(sweep) {
+        Some(message) => ConditionValue::new(ConditionType::SweepBlocked, true, Reason::TooManyOrphans, message),
         None => {
             ConditionValue::new(ConditionType::SweepBlocked, false, Reason::NotBlocked, "no sweep waits for a word")
         }
     };
     for condition in [stalled, blocked] {
-        // A launch config may be stalled for another reason: that is not for this to end.
-        let ours = |said: &String| condition.type_ != ConditionType::Stalled || *said == Reason::IdentityChanged;
-        if condition.holds || status.conditions.iter().any(|said| said.type_ == condition.type_ && ours(&said.reason)) {
+        // A launch config may be stalled for another reason, which is not cleared here.
+        let ours = |reason: &String| condition.type_ != ConditionType::Stalled || *reason == Reason::IdentityChanged;
+        if condition.holds || status.conditions.iter().any(|old| old.type_ == condition.type_ && ours(&old.reason)) {
             set_condition(&mut status.conditions, &condition, generation, now);
         }
     }

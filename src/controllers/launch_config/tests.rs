@@ -1,4 +1,4 @@
-//! A launch config of a cloud that this build does not have.
+//! A launch config without a provider: its cloud is not in this build, or its block makes none.
 
 use std::sync::Mutex as StdMutex;
 
@@ -11,7 +11,7 @@ use super::*;
 use crate::cluster::client::Clients;
 use crate::cluster::events::Events;
 use crate::cluster::{Leadership, Writes};
-use crate::controllers::common::{Term, Wakers};
+use crate::controllers::common::{LeadershipTerm, Wakers};
 use crate::controllers::member::machine_memory::Machines;
 use crate::controllers::orphans::OrphanSweeper;
 use crate::controllers::orphans::memory::SweepRules;
@@ -21,10 +21,10 @@ use crate::state::cluster_state::indexing::StoredKind;
 use crate::state::{ClusterState, ObjectKey};
 use crate::telemetry::Metrics;
 
-/// What was sent to the API server: the path and the body of each write.
+/// The writes that the API server got: path and body of each.
 type Sent = Arc<StdMutex<Vec<(String, Value)>>>;
 
-/// An API server that takes every write and answers with what was sent.
+/// An API server that accepts every write and answers with the object that was sent.
 fn api_server(sent: Sent) -> kube::Client {
     let server = tower::service_fn(move |request: http::Request<kube::client::Body>| {
         let sent = sent.clone();
@@ -54,7 +54,7 @@ fn controller(registry: Registry, sent: Sent) -> LaunchConfigController {
         metrics: metrics.clone(),
         wakers: Wakers::new().0,
     };
-    let term = Term { started: jiff::Timestamp::UNIX_EPOCH, leadership };
+    let term = LeadershipTerm { started: jiff::Timestamp::UNIX_EPOCH, leadership };
     let clouds = Clouds::new(registry, metrics, "test".into());
     let rules = SweepRules { watched: WatchedNamespaces::All, grace: jiff::SignedDuration::ZERO, dry_run: true };
     let sweeps = Arc::new(Sweeps::new(rules));
@@ -65,7 +65,7 @@ fn controller(registry: Registry, sent: Sent) -> LaunchConfigController {
     LaunchConfigController { common, clouds, launch_health, sweeps, listeners, shutdown }
 }
 
-/// Shows the controller this launch config, and that there is nothing else.
+/// Puts only this launch config into the controller's state.
 fn see(controller: &LaunchConfigController, config: Value) -> ObjectKey {
     fn none<K: StoredKind>(cluster: &ClusterState) {
         cluster.watched::<K>(&Feed::Everywhere, Event::Init);
@@ -93,7 +93,7 @@ fn launch_config(endpoint: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_launch_config_without_a_provider_in_this_build_says_so_and_is_not_taken_in() {
+async fn a_launch_config_without_a_provider_in_this_build_reports_it_and_gets_no_finalizer() {
     let sent = Sent::default();
     let controller = controller(Registry::new(&[]), sent.clone());
     let key = see(&controller, launch_config("http://cloud:1"));
@@ -101,28 +101,28 @@ async fn a_launch_config_without_a_provider_in_this_build_says_so_and_is_not_tak
     let sent: Vec<_> = sent.lock().unwrap().drain(..).collect();
     let [(path, written)] = &sent[..] else { panic!("nothing but its status is written: {sent:?}") };
     assert!(path.ends_with("/namespaces/ci/launchconfigs/sim/status"), "{path}");
-    let said = &written["status"]["conditions"][0];
+    let condition = &written["status"]["conditions"][0];
     assert_eq!(
-        (&said["type"], &said["status"], &said["reason"]),
+        (&condition["type"], &condition["status"], &condition["reason"]),
         (&json!("Available"), &json!("False"), &json!("NoProvider"))
     );
-    assert_eq!(said["message"], json!("this build of bullpen has no provider for `simulated`: it has none"));
+    assert_eq!(condition["message"], json!("this build of bullpen has no provider for `simulated`: it has none"));
     assert!(controller.launch_health.get(&key).is_none(), "pools would buy by it");
 }
 
 #[tokio::test]
-async fn a_launch_config_whose_endpoint_makes_no_provider_says_so_and_is_tried_again() {
+async fn a_launch_config_with_an_unusable_endpoint_reports_it_and_is_tried_again() {
     let sent = Sent::default();
     let controller = controller(Registry::built_in(), sent.clone());
     let key = see(&controller, launch_config("http://user:password@cloud"));
     assert!(matches!(reconcile::reconcile(Arc::new(controller), key).await, Err(Failure::Provider(..))));
-    let said = sent.lock().unwrap()[0].1["status"]["conditions"][0].clone();
-    assert_eq!(said["reason"], json!("NoProvider"));
-    assert!(said["message"].as_str().unwrap().contains("must be a host and a port only"), "{said}");
+    let condition = sent.lock().unwrap()[0].1["status"]["conditions"][0].clone();
+    assert_eq!(condition["reason"], json!("NoProvider"));
+    assert!(condition["message"].as_str().unwrap().contains("must be a host and a port only"), "{condition}");
 }
 
 #[tokio::test]
-async fn a_launch_config_that_an_earlier_build_took_in_goes_when_it_is_deleted_and_no_member_needs_it() {
+async fn a_finalizer_of_an_earlier_build_is_removed_when_the_launch_config_is_deleted_and_unused() {
     let sent = Sent::default();
     let controller = controller(Registry::new(&[]), sent.clone());
     let mut config = launch_config("http://cloud:1");

@@ -1,4 +1,4 @@
-//! The effects of a member's next step: calls of its cloud, and what is written of their answers.
+//! Carries out a member's next step: calls its cloud, and writes what the answers mean.
 
 use std::time::{Duration, Instant};
 
@@ -27,10 +27,10 @@ use crate::telemetry::labels::{CreateOutcome, FailureClass, ProviderOperation, T
 
 /// A pool whose watch was silent for this long is read before a machine is bought for it (invariant 5).
 const POOL_FRESHNESS: Duration = Duration::from_secs(10);
-/// How long to leave the API server alone with what it did not take.
+/// Delay before a refused status write about a stuck machine is repeated.
 const STATUS_RETRY: SignedDuration = SignedDuration::from_mins(1);
 
-/// Takes one step.
+/// Carries out one step.
 pub async fn perform(controller: &MemberController, gathered: &Gathered, step: Step) -> Result<(), Failure> {
     match step {
         Step::Create => create(controller, gathered).await,
@@ -72,7 +72,7 @@ pub async fn perform(controller: &MemberController, gathered: &Gathered, step: S
         Step::Finish => {
             finish(controller, &gathered.member).await?;
             let launch_config = convert::launch_config_of(&gathered.member);
-            // Whatever ended makes room in the account.
+            // A machine that ended makes room in the account, so refusals may end.
             let makes_room = gathered.view.has_instance && gathered.cloud.refusals().machine_ended(Timestamp::now());
             if makes_room {
                 wake_buyers(controller, gathered);
@@ -91,17 +91,17 @@ pub async fn perform(controller: &MemberController, gathered: &Gathered, step: S
 }
 
 async fn create(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
-    // Its turn comes first: what permits the call is looked at right before it begins.
+    // Wait for the rate limit first: what permits the call must be checked right before it begins.
     gathered.cloud.admit(ProviderOperation::Create).await;
     if !pool_is_fresh(controller, gathered).await? || !may_be_bought(controller, gathered) {
         return Ok(());
     }
-    // Without its key the member is of another template by now: it is gathered anew.
+    // Without its key the member belongs to another template by now: gather it again.
     let Ok(request) = create_request(controller, gathered) else { return Ok(()) };
-    // The fence of the lease: nothing may be waited for between this and the call.
+    // Checks the lease. Nothing may be awaited between this and the call.
     controller.term.leadership.check()?;
     let (uid, began) = (gathered.uid(), Timestamp::now());
-    // Written down before the call begins: whatever happens to its answer, a machine may be there.
+    // Recorded before the call begins: without an answer, a machine may still exist.
     let before = controller.machines.with(&uid, |record| {
         let before = record.asked;
         record.asked = Asked::Perhaps(began);
@@ -125,9 +125,9 @@ async fn create(controller: &MemberController, gathered: &Gathered) -> Result<()
     match answer {
         Ok(instance) => {
             info!(member = %gathered.key(), instance = %instance.id, "the create was accepted");
-            // As old as the question: a list that began since may show it further on.
+            // Dated when the call began, because a list that began later may show a later phase.
             controller.machines.with(&uid, |record| record.saw(instance, began));
-            gathered.cloud.hurry();
+            gathered.cloud.list_soon();
             probe_ended(controller, gathered, true);
             Ok(())
         }
@@ -135,12 +135,12 @@ async fn create(controller: &MemberController, gathered: &Gathered) -> Result<()
     }
 }
 
-/// Whether the launch config may buy this member now, by its own word and by what its cloud refuses.
+/// Whether the launch config still permits this purchase, by its spec and by the refusals of its cloud.
 fn may_be_bought(controller: &MemberController, gathered: &Gathered) -> bool {
     let key = convert::launch_config_of(&gathered.member);
     let config = controller.common.cluster.with(|state| state.launch_configs.get(&key).cloned());
     let Some(config) = config.filter(|config| !config.spec.paused) else { return false };
-    // One that changed while this waited for its turn has other bytes to send: it is gathered anew.
+    // It changed during the wait, so the request would differ: gather again.
     if config.metadata.generation != gathered.launch_config.metadata.generation {
         return false;
     }
@@ -148,7 +148,7 @@ fn may_be_bought(controller: &MemberController, gathered: &Gathered) -> bool {
     matches!(gate, Gate::Open | Gate::Probe)
 }
 
-/// The member's create has its answer: if others waited for it, they look anew.
+/// A create was answered. Wakes the buyers if they waited for its result.
 fn probe_ended(controller: &MemberController, gathered: &Gathered, accepted: bool) {
     let changed = gathered.cloud.refusals().ended(&gathered.place(), &gathered.uid(), accepted);
     if changed {
@@ -160,7 +160,7 @@ fn wake_buyers(controller: &MemberController, gathered: &Gathered) {
     wake::buyers(&controller.common, &controller.clouds, gathered.cloud.key());
 }
 
-/// What a create that was not accepted means for the member, and for the launch config.
+/// Records what a refused create means for the member and for the launch config.
 async fn refused(
     controller: &MemberController,
     gathered: &Gathered,
@@ -173,10 +173,10 @@ async fn refused(
     warn!(member = %gathered.key(), %error, "a create was not accepted");
     controller.machines.with(&gathered.uid(), |record| {
         if error.is_definite_refusal() {
-            // This call made nothing; an earlier one without an answer may still have.
+            // This call made no machine; an earlier one without an answer may have.
             record.asked = before;
         }
-        // A rate limit holds back all creates of the cloud; this member has done nothing wrong.
+        // A rate limit delays all creates of the cloud and is not this member's fault.
         if !matches!(error, ProviderError::RateLimited { .. }) {
             record.failed(now, None);
         }
@@ -206,12 +206,12 @@ async fn refused(
     Ok(())
 }
 
-/// Invariants 2 and 5 once more, right before the call, on a pool that was heard of or read a moment ago.
+/// Checks invariants 2 and 5 again right before the call, on a pool that was read or recent of within the last seconds.
 async fn pool_is_fresh(controller: &MemberController, gathered: &Gathered) -> Result<bool, Failure> {
     let key = convert::pool_of(&gathered.member);
-    let heard = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < POOL_FRESHNESS);
+    let recent = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < POOL_FRESHNESS);
     let read = controller.common.cluster.with(|state| state.pools_read.get(&key).copied());
-    if !heard(controller.common.cluster.pools_last_heard(&key.namespace)) && !heard(read) {
+    if !recent(controller.common.cluster.pools_last_answered(&key.namespace)) && !recent(read) {
         match controller.common.writes.get::<InstancePool>(&key).await {
             Found::Object(_) => {
                 controller.common.cluster.with(|state| state.pools_read.insert(key.clone(), Instant::now()));
@@ -227,7 +227,7 @@ async fn pool_is_fresh(controller: &MemberController, gathered: &Gathered) -> Re
     }))
 }
 
-/// The same bytes whenever it is asked for the same member.
+/// The create request. It is the same, byte for byte, each time it is built for the same member.
 fn create_request(controller: &MemberController, gathered: &Gathered) -> Result<CreateRequest, NoKey> {
     let (spec, member) = (&gathered.launch_config.spec, &gathered.member);
     let (uid, namespace, name) = (gathered.uid(), member.namespace().unwrap_or_default(), member.name_any());
@@ -258,7 +258,7 @@ async fn find(controller: &MemberController, gathered: &Gathered) {
     }
     controller.machines.with(&uid, |record| match answer {
         Ok(Some(instance)) => record.saw(instance, began),
-        Ok(None) => record.saw_none(began),
+        Ok(None) => record.found_none(began),
         Err(_) => record.failed(Timestamp::now(), None),
     });
 }
@@ -270,20 +270,20 @@ async fn confirm(controller: &MemberController, gathered: &Gathered) {
     controller.machines.with(&gathered.uid(), |record| match answer {
         Ok(instance) => record.saw(instance, began),
         Err(ProviderError::NotFound { .. }) => {
-            record.struck(began);
+            record.not_found(began);
         }
         Err(_) => record.failed(Timestamp::now(), None),
     });
 }
 
-/// One call serves everybody who doubts at the time.
+/// Confirms whose credentials are in use. Concurrent members share one call.
 async fn confirm_identity(controller: &MemberController, gathered: &Gathered) {
     let after = match gathered.view.machine {
         Machine::Missing { at, .. } => at,
         _ => Timestamp::now().saturating_sub(IDENTITY_FRESH).unwrap_or(Timestamp::MIN),
     };
     if let Err(error) = gathered.cloud.confirm_identity(after).await {
-        warn!(member = %gathered.key(), %error, "the cloud does not say whose credentials these are");
+        warn!(member = %gathered.key(), %error, "cannot ask the cloud which account the credentials belong to");
         controller.machines.with(&gathered.uid(), |record| record.failed(Timestamp::now(), None));
     }
 }
@@ -296,28 +296,29 @@ async fn quarantine(controller: &MemberController, gathered: &Gathered) -> Resul
     write(controller, &member::status::quarantined(&gathered.member, &instance, Timestamp::now())).await
 }
 
-/// Says it once. If it can't be said the end is still asked for, and it is tried again later.
+/// Reports once that a machine's end does not come. If the write fails, the terminate call is still made and the report
+/// is repeated later.
 async fn record_stuck(controller: &MemberController, gathered: &Gathered, stuck: Stuck) {
     let (uid, now) = (gathered.uid(), Timestamp::now());
     let id = gathered.instance_id().unwrap_or_default();
-    let words = controller.machines.with(&uid, |record| record.terminate_words.clone());
+    let error = controller.machines.with(&uid, |record| record.terminate_error.clone());
     let message = match stuck {
-        Stuck::TerminateFailing => format!("terminate calls for instance {id} fail, the last one: {words}"),
+        Stuck::TerminateFailing => format!("terminate calls for instance {id} fail, the last one: {error}"),
         Stuck::StillThere => {
             format!(
                 "the cloud accepted the terminate of instance {id}, but still shows it; it is asked again and again"
             )
         }
     };
-    warn!(member = %gathered.key(), reason = %stuck.reason(), %message, "a machine's end does not come");
+    warn!(member = %gathered.key(), reason = %stuck.reason(), %message, "the machine does not end");
     match write(controller, &member::status::stuck(&gathered.member, stuck, &message, now)).await {
         Ok(()) => {
             controller.common.events.warn(gathered.member.as_ref(), stuck.reason(), EventAction::Terminate, message);
         }
         Err(failure) => {
-            warn!(member = %gathered.key(), %failure, "which could not be written down");
+            warn!(member = %gathered.key(), %failure, "the status was not updated with the stuck machine");
             let until = now.saturating_add(STATUS_RETRY).unwrap_or(Timestamp::MAX);
-            controller.machines.with(&uid, |record| record.stuck_unsaid = Some((stuck, until)));
+            controller.machines.with(&uid, |record| record.stuck_unreported = Some((stuck, until)));
         }
     }
 }
@@ -329,7 +330,7 @@ async fn terminate(controller: &MemberController, gathered: &Gathered) -> Result
     let slots = controller.pool_memories.with(|memories| memories.terminations(&pool, limit));
     let Ok(_slot) = slots.acquire().await else { return Ok(()) };
     gathered.cloud.admit(ProviderOperation::Terminate).await;
-    // The fence of the lease: nothing may be waited for between this and the call.
+    // Checks the lease. Nothing may be awaited between this and the call.
     controller.term.leadership.check()?;
     let call = gathered.cloud.provider().terminate(&id);
     let answer = gathered.cloud.call_admitted(ProviderOperation::Terminate, call).await;
@@ -346,7 +347,7 @@ async fn terminate(controller: &MemberController, gathered: &Gathered) -> Result
     match answer {
         Ok(()) => {
             info!(member = %gathered.key(), instance = %id, "the terminate was accepted");
-            gathered.cloud.hurry();
+            gathered.cloud.list_soon();
         }
         Err(error) => {
             warn!(member = %gathered.key(), instance = %id, failures, %error, "a terminate was not accepted");
@@ -357,7 +358,7 @@ async fn terminate(controller: &MemberController, gathered: &Gathered) -> Result
 
 async fn record_warming(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     let Some(machine) = recorded(gathered) else { return Ok(()) };
-    gathered.cloud.hurry();
+    gathered.cloud.list_soon();
     write(controller, &member::status::warming(&gathered.member, &machine, Timestamp::now())).await
 }
 
@@ -383,7 +384,7 @@ async fn record_errored(
     Ok(())
 }
 
-/// Writes a member's status. One that changed in between, or is gone, is looked at anew.
+/// Writes a member's status. If the member changed meanwhile or is gone, the next pass decides anew.
 async fn write(controller: &MemberController, member: &PoolMember) -> Result<(), Failure> {
     controller.common.writes.update_status_when_idle(member).await?;
     Ok(())

@@ -1,5 +1,5 @@
-//! Tags a claimed machine with its claim, off the path: after Bound was written, in the background. A restored backup is
-//! told from the present by it.
+//! Tags a claimed machine with its claim, in the background after the claim is Bound. After a restored backup, these
+//! tags show which machines were claimed.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 use crate::telemetry::labels::ProviderOperation;
 
-/// Tag calls that run side by side: terminates and creates are more urgent.
+/// Limits tag calls in flight, because terminates and creates are more urgent.
 static CALLS: Semaphore = Semaphore::const_new(8);
-/// Between tag calls for one machine that fail.
+/// Backoff of failed tag calls for one machine.
 const RETRIES: Bounds = Bounds { first: Duration::from_secs(1), longest: Duration::from_mins(5) };
 
-/// Begins a tag call if one is due, and says when to come back for one.
+/// Starts a tag call if one is due. Returns when to come back otherwise.
 pub fn tag_if_due(controller: &MemberController, gathered: &Gathered, now: Timestamp) -> Option<Timestamp> {
     if gathered.view.ending_since.is_some()
         || gathered.view.account_confirmed_at.is_none()
@@ -33,7 +33,7 @@ pub fn tag_if_due(controller: &MemberController, gathered: &Gathered, now: Times
         return None;
     }
     let bound = controller.common.cluster.with(|state| bound_claim(state, &gathered.member))?;
-    // Before the machine was seen, it may have the tag: a restart is no reason for a call for each.
+    // A machine that was not seen yet may have the tag already. Without this wait, a restart would cause a call for each.
     let instance = gathered.sighting.instance.as_ref()?;
     let shown = instance.tags.claim.as_deref();
     controller.machines.with(&gathered.uid(), |record| {
@@ -58,7 +58,7 @@ pub fn tag_if_due(controller: &MemberController, gathered: &Gathered, now: Times
     })
 }
 
-/// The claim that is Bound to the member.
+/// The uid of the claim that is Bound to the member.
 fn bound_claim(state: &State, member: &PoolMember) -> Option<String> {
     if convert::state(member) != MemberState::Claimed {
         return None;

@@ -7,7 +7,8 @@ use crate::controllers::convert;
 use crate::controllers::member::MemberController;
 use crate::runtime::failure::Failure;
 
-/// Removes the finalizer: the machine is gone, by the provider's word. A member that changed meanwhile is looked at anew.
+/// Removes the finalizer, after the provider has confirmed that the machine is gone. If the member changed meanwhile,
+/// its next pass decides anew.
 pub async fn finish(controller: &MemberController, member: &PoolMember) -> Result<(), Failure> {
     match controller.common.writes.remove_finalizer(member, FINALIZER_INSTANCE).await? {
         Some(Written::Changed(_)) => {}

@@ -1,4 +1,4 @@
-//! A member with all that its next step depends on.
+//! Gathers a member with everything that its next step depends on.
 
 use std::sync::Arc;
 
@@ -20,11 +20,11 @@ use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 
-/// A member with all that its next step depends on.
+/// A member with everything that its next step depends on.
 pub struct Gathered {
     /// The member.
     pub member: Arc<PoolMember>,
-    /// Its pool, if this incarnation of it is there.
+    /// Its pool, if this incarnation of it exists.
     pub pool: Option<Arc<InstancePool>>,
     /// Its launch config.
     pub launch_config: Arc<LaunchConfig>,
@@ -32,10 +32,9 @@ pub struct Gathered {
     pub cloud: Arc<Cloud>,
     /// Its machine as last shown.
     pub sighting: Sighting,
-    /// The same for the plan.
+    /// The input of [`lifecycle`](bullpen_plan::member::lifecycle).
     pub view: LifecycleView,
-    /// What the machine is to run at its first boot, by the user's own words in the template that the member is of. May be
-    /// a secret.
+    /// The user data of the template that the member belongs to, without what is added for SSH keys. May be secret.
     pub user_data: Option<Arc<str>>,
 }
 
@@ -50,12 +49,12 @@ impl Gathered {
         convert::uid(self.member.as_ref())
     }
 
-    /// Where and as what it is bought.
+    /// What is bought for it, and where.
     pub fn place(&self) -> Place {
         place_of(&self.launch_config, &self.member.spec.template_hash)
     }
 
-    /// The machine's id: as recorded, or as shown.
+    /// The machine's id, as recorded or as shown.
     pub fn instance_id(&self) -> Option<String> {
         let recorded =
             self.member.status.as_ref().and_then(|status| status.instance.as_ref()).map(|machine| machine.id.clone());
@@ -63,10 +62,10 @@ impl Gathered {
     }
 }
 
-/// Puts it together.
+/// Gathers the member from the state, the clouds and what this process remembers.
 ///
 /// # Errors
-/// When its launch config is not there, or has no cloud.
+/// When its launch config does not exist, or has no cloud.
 pub fn gather(
     controller: &MemberController,
     member: Arc<PoolMember>,
@@ -84,16 +83,18 @@ pub fn gather(
     let launch_config = launch_config.ok_or_else(|| Failure::NoLaunchConfig(launch_config_key.clone()))?;
     let cloud = controller.clouds.of(&launch_config.spec).ok_or(Failure::NoCloud(launch_config_key))?;
     let (uid, now) = (convert::uid(member.as_ref()), Timestamp::now());
-    let (word, recorded) = (cloud.word(), launch_config.status.as_ref().and_then(|status| status.identity.as_ref()));
-    let trusted = cloud.foreign().is_none() && word.as_ref().is_some_and(|word| Some(&word.identity) == recorded);
-    let account_confirmed_at = word.as_ref().filter(|_| trusted).map(|word| word.asked_at);
+    let (confirmed, recorded) =
+        (cloud.confirmed_identity(), launch_config.status.as_ref().and_then(|status| status.identity.as_ref()));
+    let trusted =
+        cloud.foreign().is_none() && confirmed.as_ref().is_some_and(|confirmed| Some(&confirmed.identity) == recorded);
+    let account_confirmed_at = confirmed.as_ref().filter(|_| trusted).map(|confirmed| confirmed.asked_at);
     let listing = cloud.listing();
     let record = controller.machines.with(&uid, |record| {
         if let Some(listing) = &listing {
             record.listed(listing);
         }
-        if let Some(word) = &word {
-            record.doubt_absence_before(word.since);
+        if let Some(confirmed) = &confirmed {
+            record.doubt_absence_before(confirmed.since);
         }
         record.settle_strike(account_confirmed_at);
         if ending_since.is_some() && record.ending_since.is_none() {
@@ -105,13 +106,13 @@ pub fn gather(
     let recorded_id = status.instance.as_ref().map(|machine| machine.id.as_str());
     let known_since = status.warming_started_at.as_ref().map(|time| time.0);
     if listing.as_ref().is_some_and(|listing| record.outlasts(listing.began)) {
-        controller.machines.overtook(ObjectKey::of(member.as_ref()));
+        controller.machines.needs_next_list(ObjectKey::of(member.as_ref()));
     }
     let sighting = sighting(&record, listing.as_deref(), &uid, recorded_id, known_since);
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
     let gate =
         cloud.refusals().look(&place_of(&launch_config, &member.spec.template_hash), Some(&uid), Timestamp::now());
-    // Where nothing may be bought for a while, a member that was not asked for yet makes way for another launch config.
+    // While nothing can be bought, a member without a create call is given up in favour of another launch config.
     let open = !launch_config.spec.paused && !matches!(gate, Gate::Closed(_));
     let user_data = user_data.unwrap_or_else(UserData::unread);
     let same = |pool: &Arc<InstancePool>| is_current(pool, &user_data, &launch_config, &member, record.asked);
@@ -136,7 +137,7 @@ pub fn gather(
         terminate_accepted_at: record.terminate_accepted_at,
         terminate_first_accepted_at: record.terminate_first_accepted_at,
         terminate_failures: record.terminate_failures,
-        said_stuck: said_stuck(&record, &member, now),
+        said_stuck: reported_stuck(&record, &member, now),
         account_confirmed_at,
         past: past(&member, &sighting),
         held,
@@ -144,10 +145,10 @@ pub fn gather(
     Ok(Gathered { member, pool, launch_config, cloud, sighting, view, user_data: text_of(user_data) })
 }
 
-/// What the member says that its machine's end is stuck by, or is about to say.
-fn said_stuck(record: &MachineRecord, member: &PoolMember, now: Timestamp) -> Option<Stuck> {
-    let unsaid = record.stuck_unsaid.filter(|(_, until)| *until > now);
-    unsaid.map(|(stuck, _)| stuck).or_else(|| convert::said_stuck(member))
+/// Why the machine's end does not come, as the member's status reports or is about to report.
+fn reported_stuck(record: &MachineRecord, member: &PoolMember, now: Timestamp) -> Option<Stuck> {
+    let unsaid = record.stuck_unreported.filter(|(_, until)| *until > now);
+    unsaid.map(|(stuck, _)| stuck).or_else(|| convert::reported_stuck(member))
 }
 
 fn text_of(user_data: UserData) -> Option<Arc<str>> {
@@ -172,15 +173,15 @@ fn live_pool(state: &State, member: &PoolMember) -> Option<Arc<InstancePool>> {
     (convert::uid(pool.as_ref()) == member.spec.pool_ref.uid).then(|| pool.clone())
 }
 
-/// Invariants 2 and 5, as far as the store knows.
+/// Whether invariants 2 and 5 allow a create, by the objects in the store.
 pub fn may_create(state: &State, pool: &InstancePool, member: &PoolMember) -> bool {
     let others = state.others_of(pool, member) + state.unwritten(&ObjectKey::of(pool)).count();
     create_may_begin(pool.spec.state, convert::deleting(pool), pool.spec.max_size, others)
 }
 
-/// Whether the member is what a new one would be, and a create would send what it was written for. A change that makes no
-/// other machine, such as a cap, matters only where a call was begun: its retry would have to send the same bytes.
-/// Without its user data none would be anything: it only waits then.
+/// Whether the member is what a new one would be, so that a create sends what it was written for. A change that makes
+/// no other machine, such as a cap, matters only if a create call was begun, because its retry must send the same
+/// bytes. While the user data is unknown, the member waits.
 fn is_current(
     pool: &InstancePool,
     user_data: &UserData,
@@ -235,7 +236,7 @@ mod tests {
             let plan = |name: &str| PlannedMember { name: name.into(), launch_config: "sim".into() };
             state.planned.insert(ObjectKey::of(&pool), vec![plan("linux-a"), plan("linux-b")]);
             assert!(may_create(state, &pool, &member("linux-a")) && may_create(state, &pool, &member("linux-b")));
-            // One that nobody has written yet will bill as well.
+            // A planned member that is not written yet will bill as well.
             state.planned.entry(ObjectKey::of(&pool)).or_default().push(plan("linux-c"));
             assert!(!may_create(state, &pool, &member("linux-a")));
         });

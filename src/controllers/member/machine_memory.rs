@@ -1,5 +1,5 @@
-//! What this process knows of each member's machine beyond what the member records: calls begun, strikes, backoffs.
-//! All of it may be lost with the process: a member found at start is taken as asked.
+//! What this process knows of each member's machine and the member does not record: calls begun, strikes, backoffs. A
+//! crash may lose it all: a member that is found at start counts as one with a create call begun.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use crate::cloud::Listing;
 use crate::provider::{Instance, InstancePhase};
 use crate::state::ObjectKey;
 
-/// Between calls for one machine that fail.
+/// Backoff of failed calls for one machine.
 const CALLS: Bounds = Bounds { first: Duration::from_millis(500), longest: Duration::from_mins(1) };
 
-/// How far this process is with tagging a machine with its claim.
+/// The state of tagging a machine with its claim.
 #[derive(Clone, Debug)]
 pub struct Tagging {
-    /// The uid of the claim that it has surely been tagged with.
+    /// The uid of the claim that the machine is known to be tagged with.
     pub done: Option<String>,
     /// A call is under way.
     pub busy: bool,
-    /// Calls that failed.
+    /// Backoff of failed calls.
     pub backoff: Backoff,
 }
 
@@ -34,43 +34,43 @@ impl Tagging {
     }
 }
 
-/// One machine as this process knows it.
+/// What this process knows of one machine.
 #[derive(Clone, Debug)]
 pub struct MachineRecord {
     /// What is known of its create call.
     pub asked: Asked,
-    /// The machine as a call for it, not a list, last showed it.
+    /// The machine as last shown by a call for it, not by a list.
     pub instance: Option<Arc<Instance>>,
-    /// When that was; or when a call for it last showed none.
+    /// When that call was, whether it showed the machine or none.
     pub looked_at: Option<Timestamp>,
-    /// Typed NotFounds in a row that count.
+    /// Strikes in a row: typed `NotFound`s that the right account confirmed.
     pub not_founds: u32,
-    /// The last one, while it is not known whether it counts.
+    /// The last `NotFound`, until it is known whether it counts.
     pub struck_at: Option<Timestamp>,
-    /// When the machine is asked for again after it.
+    /// When the machine is asked for again after a `NotFound`.
     pub next_look: Option<Timestamp>,
-    /// When the first of them was asked for.
+    /// When the first of these `NotFound`s was asked for.
     pub missing_since: Option<Timestamp>,
-    /// Calls for it that failed.
+    /// Backoff of failed calls for it.
     pub backoff: Backoff,
     /// When the provider last accepted a terminate call.
     pub terminate_accepted_at: Option<Timestamp>,
-    /// When it first did.
+    /// When the provider first accepted one.
     pub terminate_first_accepted_at: Option<Timestamp>,
     /// Terminate calls that failed in a row.
     pub terminate_failures: u32,
-    /// What the cloud said to the last of them.
-    pub terminate_words: String,
-    /// What could not be written down of an end that does not come, and until when it is not tried again.
-    pub stuck_unsaid: Option<(Stuck, Timestamp)>,
-    /// The claim that the machine was tagged with by this process.
+    /// The error of the last of them.
+    pub terminate_error: String,
+    /// A stuck end that could not be reported yet, and when to retry.
+    pub stuck_unreported: Option<(Stuck, Timestamp)>,
+    /// The state of its claim tag.
     pub tagging: Tagging,
     /// When the member's end was decided.
     pub ending_since: Option<Timestamp>,
-    /// Whether it was said that the end of its namespace overrides a hold on it.
+    /// Whether it was logged that the end of its namespace overrides `spec.hold`.
     pub hold_overridden: bool,
-    /// Whether it was said that the member is held by a claim in a namespace that is not watched.
-    pub unwatched_told: bool,
+    /// Whether it was logged that a claim in an unwatched namespace keeps the member.
+    pub unwatched_logged: bool,
 }
 
 impl MachineRecord {
@@ -87,16 +87,16 @@ impl MachineRecord {
             terminate_accepted_at: None,
             terminate_first_accepted_at: None,
             terminate_failures: 0,
-            terminate_words: String::new(),
-            stuck_unsaid: None,
+            terminate_error: String::new(),
+            stuck_unreported: None,
             tagging: Tagging::new(),
             ending_since: None,
             hold_overridden: false,
-            unwatched_told: false,
+            unwatched_logged: false,
         }
     }
 
-    /// A call showed the machine.
+    /// Records that a call showed the machine.
     pub fn saw(&mut self, instance: Instance, at: Timestamp) {
         self.instance = Some(Arc::new(instance));
         self.looked_at = Some(at);
@@ -111,12 +111,13 @@ impl MachineRecord {
         self.missing_since = None;
     }
 
-    /// Whether a list that began then is passed over, because a call of its own looked at the machine since.
+    /// Whether a list that began then is outdated, because a call for this machine came later.
     pub fn outlasts(&self, list_began: Timestamp) -> bool {
         self.looked_at.is_some_and(|looked| list_began <= looked)
     }
 
-    /// A later list shows the machine that a call had shown: its word is the younger one, and held once for both.
+    /// A list shows the machine that an older call had shown: the list's copy is used from now on, so that it is stored
+    /// once.
     pub fn listed(&mut self, listing: &Listing) {
         if let Some(instance) = &mut self.instance
             && self.looked_at.is_some_and(|looked| looked < listing.began)
@@ -126,27 +127,29 @@ impl MachineRecord {
         }
     }
 
-    /// Whether the end of a machine that a call showed was accepted before a list that began then.
+    /// Whether a terminate call for a machine that only a call showed was accepted before a list that began then.
     fn ended_before(&self, list_began: Timestamp) -> bool {
         self.instance.is_some() && self.terminate_accepted_at.is_some_and(|accepted| accepted < list_began)
     }
 
-    /// A call showed that there is none.
-    pub fn saw_none(&mut self, at: Timestamp) {
+    /// Records that a call showed that there is no machine.
+    pub fn found_none(&mut self, at: Timestamp) {
         self.instance = None;
         self.looked_at = Some(at);
         self.missing_since.get_or_insert(at);
         self.worked();
     }
 
-    /// A call for the machine's id did not find it. Whether that counts is known by [`settle_strike`](Self::settle_strike).
-    pub fn struck(&mut self, at: Timestamp) {
-        self.saw_none(at);
+    /// Records that a call for the machine's id did not find it. [`settle_strike`](Self::settle_strike) decides whether
+    /// that counts.
+    pub fn not_found(&mut self, at: Timestamp) {
+        self.found_none(at);
         self.struck_at = Some(at);
         self.next_look = at.checked_add(LOOK_EVERY).ok();
     }
 
-    /// The right account's credentials were confirmed at this moment: the last `NotFound` counts if that was soon after it.
+    /// The credentials were confirmed to be the right account's at this moment: the last `NotFound` counts if it came
+    /// shortly before.
     pub fn settle_strike(&mut self, account_confirmed_at: Option<Timestamp>) {
         let Some(struck) = self.struck_at else { return };
         match strike(struck, account_confirmed_at) {
@@ -159,7 +162,7 @@ impl MachineRecord {
         }
     }
 
-    /// What was not found before this moment may have been looked for in another account.
+    /// Drops a `NotFound` from before this moment, which may be another account's.
     pub fn doubt_absence_before(&mut self, moment: Timestamp) {
         if self.missing_since.is_some_and(|since| since < moment) {
             self.forget_strikes();
@@ -169,7 +172,7 @@ impl MachineRecord {
         }
     }
 
-    /// A terminate call was accepted.
+    /// Records that a terminate call was accepted.
     pub fn terminate_accepted(&mut self, at: Timestamp) {
         self.worked();
         self.terminate_failures = 0;
@@ -177,19 +180,19 @@ impl MachineRecord {
         self.terminate_first_accepted_at.get_or_insert(at);
     }
 
-    /// A terminate call failed.
-    pub fn terminate_failed(&mut self, at: Timestamp, asked_for: Option<Duration>, words: String) {
+    /// Records that a terminate call failed.
+    pub fn terminate_failed(&mut self, at: Timestamp, asked_for: Option<Duration>, error: String) {
         self.failed(at, asked_for);
         self.terminate_failures = self.terminate_failures.saturating_add(1);
-        self.terminate_words = words;
+        self.terminate_error = error;
     }
 
-    /// A call was answered.
+    /// Records that a call was answered.
     pub const fn worked(&mut self) {
         self.backoff.reset();
     }
 
-    /// A call failed: the next one waits, longer each time, or for as long as the cloud asked.
+    /// Records that a call failed: the next one waits for a growing delay, or for as long as the cloud asked.
     pub fn failed(&mut self, now: Timestamp, asked_for: Option<Duration>) {
         match asked_for {
             Some(delay) => self.backoff.failed_for(delay, now),
@@ -198,26 +201,26 @@ impl MachineRecord {
     }
 }
 
-/// The records of all members, by uid. In boxes: a map has places for many more than it holds.
+/// The records of all members, by uid. They are boxed because a map allocates room for many more than it stores.
 #[derive(Clone, Debug)]
 pub struct Machines {
     records: Arc<Mutex<HashMap<String, Box<MachineRecord>>>>,
-    overtaken: Arc<Mutex<HashSet<ObjectKey>>>,
+    waiting_for_list: Arc<Mutex<HashSet<ObjectKey>>>,
     started: Timestamp,
 }
 
 impl Machines {
-    /// Nothing is known yet. A member that this process did not write may have been asked for until the term `started`.
+    /// An empty memory. A member that this process did not write may have been asked for until the term `started`.
     pub fn new(started: Timestamp) -> Self {
-        Self { records: Arc::default(), overtaken: Arc::default(), started }
+        Self { records: Arc::default(), waiting_for_list: Arc::default(), started }
     }
 
-    /// This process wrote the member, and has begun no call for it.
+    /// Records that this process wrote the member and has begun no call for it.
     pub fn written(&self, uid: &str) {
         self.records.lock().entry(uid.to_owned()).or_insert_with(|| Box::new(MachineRecord::new(Asked::Never)));
     }
 
-    /// Looks at the record of a member, or changes it.
+    /// Runs `change` on the record of a member, which is created if there is none.
     pub fn with<T>(&self, uid: &str, change: impl FnOnce(&mut MachineRecord) -> T) -> T {
         let mut records = self.records.lock();
         change(
@@ -225,49 +228,50 @@ impl Machines {
         )
     }
 
-    /// Changes the record of a member if there still is one.
+    /// Runs `change` on the record of a member if there is one.
     pub fn with_known(&self, uid: &str, change: impl FnOnce(&mut MachineRecord)) {
         if let Some(record) = self.records.lock().get_mut(uid) {
             change(record);
         }
     }
 
-    /// The last list is older than the last call for this member's machine: it is to be looked at after the next one.
-    pub fn overtook(&self, member: ObjectKey) {
-        self.overtaken.lock().insert(member);
+    /// Remembers that the last list is older than the last call for this member's machine: the member needs a pass
+    /// after the next list.
+    pub fn needs_next_list(&self, member: ObjectKey) {
+        self.waiting_for_list.lock().insert(member);
     }
 
-    /// The members to look at now that there is another list.
-    pub fn overtaken(&self) -> HashSet<ObjectKey> {
-        std::mem::take(&mut self.overtaken.lock())
+    /// Takes the members that need a pass now that there is a new list.
+    pub fn take_waiting_for_list(&self) -> HashSet<ObjectKey> {
+        std::mem::take(&mut self.waiting_for_list.lock())
     }
 
-    /// The member is gone.
+    /// Drops the record of a member that is gone.
     pub fn forget(&self, uid: &str) {
         self.records.lock().remove(uid);
     }
 }
 
-/// The machine as it was last shown, by a list or by a call of its own, whichever is younger.
+/// The machine as last shown, by a list or by a call for it, whichever is younger.
 #[derive(Clone, Debug)]
 pub struct Sighting {
-    /// Where it is.
+    /// Whether it exists and in which phase it is.
     pub machine: Machine,
     /// The instance, if one was shown.
     pub instance: Option<Arc<Instance>>,
 }
 
 impl Sighting {
-    /// The uid of the claim that the machine was given, by its tags.
+    /// The uid of the claim in the machine's tags.
     pub fn claim(&self) -> Option<&str> {
         self.instance.as_ref()?.tags.claim.as_deref()
     }
 }
 
-/// Puts together what the last list and the last call of its own showed of a member's machine.
+/// Combines what the last list and the last call for it showed of a member's machine.
 ///
-/// `id` is the machine's id if it is known. A list that does not show a machine counts only if it began after
-/// `known_since`, when the provider first answered for it; one that shows it always counts.
+/// `id` is the machine's id if it is known. A list that does not show the machine counts only if it began after
+/// `known_since`, when the provider first answered for it; a list that shows it always counts.
 pub fn sighting(
     record: &MachineRecord,
     listing: Option<&Listing>,
@@ -280,11 +284,11 @@ pub fn sighting(
     match listed {
         Some((began, Some(instance))) => shown(instance, began),
         Some((began, None)) if id.is_some() && known_since.is_some_and(|since| began > since) => {
-            // A list may omit a machine that lives; only calls for it count as strikes.
+            // A list may omit a machine that lives, so only calls for it count as strikes.
             Sighting { machine: Machine::Missing { at: began, not_founds: record.not_founds }, instance: None }
         }
-        // Only a call of its own ever showed it, and that was before its end was asked for: whether it is there has to be
-        // asked anew, for no list will say that it is not.
+        // Only a call showed it, before its end was accepted. No list can show that it is gone, so it must be asked for
+        // again.
         Some((began, None)) if record.ended_before(began) => Sighting { machine: Machine::Unknown, instance: None },
         _ => match (&record.instance, record.looked_at) {
             (Some(instance), Some(at)) => shown(instance.clone(), at),
@@ -330,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_younger_list_shows_is_held_once_and_an_older_one_changes_nothing() {
+    fn a_machine_in_a_younger_list_is_stored_once_and_an_older_list_changes_nothing() {
         let moment = |second| Timestamp::from_second(second).unwrap();
         let running = || Instance { phase: InstancePhase::Running, ready: true, ..booting(moment(2)) };
         let mut record = MachineRecord::new(Asked::Never);
@@ -349,32 +353,32 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_passed_over_when_a_call_has_looked_since_it_began() {
+    fn a_list_is_outdated_when_a_call_for_the_machine_came_after_it_began() {
         let moment = |second| Timestamp::from_second(second).unwrap();
         let mut record = MachineRecord::new(Asked::Never);
         assert!(!record.outlasts(moment(5)), "no call has looked yet");
-        record.saw_none(moment(7));
+        record.found_none(moment(7));
         assert!(record.outlasts(moment(5)) && record.outlasts(moment(7)));
         assert!(!record.outlasts(moment(8)));
     }
 
     #[test]
-    fn credentials_of_another_account_that_were_put_back_before_anybody_asked_prove_nothing() {
+    fn credentials_that_were_swapped_and_restored_before_an_identity_check_prove_nothing() {
         let moment = |second| Timestamp::from_second(second).unwrap();
         let mut record = MachineRecord::new(Asked::Never);
         for second in [10, 11, 12] {
-            record.struck(moment(second));
+            record.not_found(moment(second));
             record.settle_strike(Some(moment(5)));
             assert_eq!(
                 (record.not_founds, record.struck_at),
                 (0, Some(moment(second))),
-                "whose word it is is not known"
+                "the account was not confirmed"
             );
         }
         record.settle_strike(Some(moment(15)));
         assert_eq!((record.not_founds, record.struck_at), (0, None));
         for second in [20, 22, 24] {
-            record.struck(moment(second));
+            record.not_found(moment(second));
             record.settle_strike(Some(moment(second + 1)));
         }
         assert_eq!(record.not_founds, 3);
@@ -395,7 +399,7 @@ mod tests {
         record.terminate_accepted(moment(10));
         assert_eq!(seen(&record, 9), Machine::Booting { at: moment(5) }, "the list is older than its end");
         assert_eq!(seen(&record, 11), Machine::Unknown);
-        record.saw_none(moment(12));
+        record.found_none(moment(12));
         assert_eq!(seen(&record, 13), Machine::Missing { at: moment(12), not_founds: 0 });
     }
 }

@@ -1,5 +1,7 @@
-//! Members: from Pending to the end of their machine, step by step. A step comes from
-//! [`lifecycle`](bullpen_plan::member::lifecycle); what it does is in [`actions`].
+//! The member controller: takes each member from Pending to the end of its machine.
+//!
+//! In: keys of members. [`lifecycle`](bullpen_plan::member::lifecycle) decides the next step and [`actions`] carries it
+//! out. Out: create, terminate and tag calls, the status of members except `Claimed`, and their finalizer.
 
 pub mod actions;
 pub mod claim_tag;
@@ -11,29 +13,29 @@ pub mod set_aside;
 
 use self::machine_memory::Machines;
 use super::claim::ClaimController;
-use super::common::{Common, Term};
+use super::common::{Common, LeadershipTerm};
 use super::first_boot::ssh_keys::SshKeys;
 use super::launch_config::health::LaunchHealth;
 use super::pool::memory::PoolMemories;
 use crate::cloud::Clouds;
 
-/// What the controller of members uses; cheap to clone.
+/// What the member controller uses; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct MemberController {
     /// What all controllers use.
     pub common: Common,
     /// This term of leadership.
-    pub term: Term,
-    /// What decides of claimed members.
+    pub term: LeadershipTerm,
+    /// Decides the fate of claimed members.
     pub claims: ClaimController,
     /// The clouds.
     pub clouds: Clouds,
-    /// The keys of machines, for their first boot.
+    /// The SSH keys that machines get at their first boot.
     pub ssh_keys: SshKeys,
-    /// What is known of machines.
+    /// What this process knows of each machine.
     pub machines: Machines,
-    /// How the launch configs fared, which members tell.
+    /// The health of launch configs, to which members add successes and failures.
     pub launch_health: LaunchHealth,
-    /// What is remembered of pools: limits of terminate calls, and claims whose replacement is awaited.
+    /// What is remembered of pools: limits of terminate calls, and claims whose replacement is timed.
     pub pool_memories: PoolMemories,
 }

@@ -1,4 +1,4 @@
-//! One member: what becomes of it if a claim has it, then its next step, then the effect of that step.
+//! A pass over one member: its fate if a claim has it, then its next steps.
 
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ use crate::runtime::work_queue::Outcome;
 use crate::state::ObjectKey;
 use crate::telemetry::labels::ProviderOperation;
 
-/// Steps of one run: more would be a circle.
+/// Most steps of one pass, against endless loops.
 const MOST_STEPS: usize = 12;
 
-/// One run over the member of this name: step by step until there is nothing to do but wait.
+/// One pass over the member of this name: step by step, until it can only wait.
 pub async fn reconcile(controller: Arc<MemberController>, key: ObjectKey) -> Outcome {
     for _ in 0..MOST_STEPS {
         let Some(member) = unreserved(&controller, &key) else { return Ok(None) };
@@ -46,22 +46,22 @@ pub async fn reconcile(controller: Arc<MemberController>, key: ObjectKey) -> Out
             Step::Wait(until) => {
                 return Ok(earliest(earliest(until, tag_at), set_aside::look_again(&gathered.member, now)));
             }
-            step => match held_back(&gathered, &step) {
+            step => match rate_limited_until(&gathered, &step) {
                 Some(until) => return Ok(earliest(Some(until), tag_at)),
-                // What the template refers to may have changed: then the member is of another template by now.
+                // The user data or keys may have changed: then the member belongs to another template by now.
                 None if step == Step::Create && refreshed(&controller, &gathered).await => {}
-                // Boxed, because thousands of runs that only look and wait may be under way at once.
+                // Boxed to keep this future small: thousands of passes that only wait may be under way.
                 None => Box::pin(actions::perform(&controller, &gathered, step)).await?,
             },
         }
     }
-    // The watch or the next list brings what is missing; this is only a net.
+    // Normally the watch or the next list wakes the member before that.
     Ok(Timestamp::now().checked_add(SignedDuration::from_secs(1)).ok())
 }
 
-/// Until when the call of this step is held back because the cloud said that there were too many of its kind. Other
-/// steps go on: a refused create must not keep a machine from its end.
-fn held_back(gathered: &Gathered, step: &Step) -> Option<Timestamp> {
+/// Until when this step's call is delayed by a rate limit of the cloud for its kind of call. Others go on: a limit on
+/// creates must not delay a terminate.
+fn rate_limited_until(gathered: &Gathered, step: &Step) -> Option<Timestamp> {
     let operation = match step {
         Step::Create => ProviderOperation::Create,
         Step::Find => ProviderOperation::Find,
@@ -69,10 +69,10 @@ fn held_back(gathered: &Gathered, step: &Step) -> Option<Timestamp> {
         Step::Terminate => ProviderOperation::Terminate,
         _ => return None,
     };
-    gathered.cloud.held_until(operation, Timestamp::now())
+    gathered.cloud.delayed_until(operation, Timestamp::now())
 }
 
-/// Whether the user data of a machine that is about to be bought was read anew, and is another.
+/// Before a purchase, reads the user data again. Returns whether it changed.
 async fn refreshed(controller: &MemberController, gathered: &Gathered) -> bool {
     match &gathered.pool {
         Some(pool) => user_data::refresh(&controller.common, &controller.ssh_keys, pool, false).await,
@@ -80,7 +80,7 @@ async fn refreshed(controller: &MemberController, gathered: &Gathered) -> bool {
     }
 }
 
-/// The member, unless somebody else is at it: the binder, or the pass that is still writing it.
+/// The member, unless a binding has reserved it or a pass is still writing it.
 fn unreserved(controller: &MemberController, key: &ObjectKey) -> Option<Arc<PoolMember>> {
     controller.common.cluster.with(|state| {
         let member = state.members.get(key)?;
@@ -93,7 +93,7 @@ fn unreserved(controller: &MemberController, key: &ObjectKey) -> Option<Arc<Pool
     })
 }
 
-/// Whether the member's end was decided: by its claim's end if it is claimed, else by its deletionTimestamp.
+/// Whether and when the member's end was decided: by its claim if it is Claimed, else by its deletionTimestamp.
 async fn fate_of(controller: &MemberController, member: &Arc<PoolMember>) -> Result<FateOutcome, Failure> {
     let since = member.metadata.deletion_timestamp.as_ref().map_or_else(Timestamp::now, |time| time.0);
     match ending(&convert::member_view(member)) {

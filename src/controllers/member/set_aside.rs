@@ -1,4 +1,4 @@
-//! Members that a person has set aside: what their status says of it, and how long a hold holds.
+//! Members that a person has cordoned or held: what their status reports, and how long a hold lasts.
 
 use bullpen_api::PoolMember;
 use bullpen_plan::member;
@@ -12,10 +12,10 @@ use crate::controllers::member::MemberController;
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
 
-/// How often the namespace of a held member is looked at that is being deleted: its own end overrides the hold.
+/// How often the namespace of a held member that is being deleted is checked: its end overrides the hold.
 pub const LOOK_AT_NAMESPACE_EVERY: SignedDuration = SignedDuration::from_secs(5);
 
-/// Whether a person's hold keeps the member. A namespace that ends is stronger: it could never end otherwise.
+/// Whether `spec.hold` keeps the machine. A terminating namespace overrides it, or it could never end.
 pub async fn hold_applies(controller: &MemberController, member: &PoolMember) -> bool {
     if !member.spec.hold {
         return false;
@@ -35,26 +35,26 @@ pub async fn hold_applies(controller: &MemberController, member: &PoolMember) ->
     false
 }
 
-/// When to look again at a member that a hold keeps from its end.
+/// When to check again whether a hold still keeps the member from its end.
 pub fn look_again(member: &PoolMember, now: Timestamp) -> Option<Timestamp> {
     let waits = member.spec.hold && convert::deleting(member);
     waits.then(|| now.checked_add(LOOK_AT_NAMESPACE_EVERY).unwrap_or(now))
 }
 
-/// Brings the status up to what a person changed in the spec. Says whether there was anything to write.
+/// Updates the status to what a person changed in the spec. Returns whether anything was written.
 pub async fn observe(controller: &MemberController, member: &PoolMember) -> Result<bool, Failure> {
     let Some(generation) = member.metadata.generation else { return Ok(false) };
-    // A deletionTimestamp makes a new generation too, and nobody waits for what that status says.
+    // A deletionTimestamp also raises the generation, and nobody needs that in the status.
     if convert::deleting(member) {
         return Ok(false);
     }
-    // A status that nobody wrote yet is written with the next step anyway.
+    // A member without a status gets one with its next step.
     let observed = member.status.as_ref().map_or(-1, |status| status.observed_generation);
     if observed < 1 || observed >= generation {
         return Ok(false);
     }
     let (cordoned, hold) = (member.spec.cordoned, member.spec.hold);
-    info!(member = %ObjectKey::of(member), cordoned, hold, "was set aside, or let go");
+    info!(member = %ObjectKey::of(member), cordoned, hold, "cordon or hold changed");
     let written = member::status::observed(member, Timestamp::now());
     controller.common.writes.update_status_when_idle(&written).await?;
     Ok(true)

@@ -1,4 +1,4 @@
-//! What sweeps remember of each cloud, and by which rules they end machines.
+//! What the sweeps remember of each cloud, and the rules by which they terminate machines.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,35 +13,35 @@ use parking_lot::Mutex;
 use crate::backoff::Backoff;
 use crate::provider::ProviderKey;
 
-/// Between two sweeps of one cloud, so that a blocked one asks the API server seldom.
+/// Shortest time between two sweeps of one cloud, so that a blocked one rarely asks the API server.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// Which machines without a member are ended.
+/// Which machines without a member are terminated.
 #[derive(Clone, Debug)]
 pub struct SweepRules {
-    /// Only those of these namespaces.
+    /// Only machines of these namespaces.
     pub watched: WatchedNamespaces,
-    /// Only those that are older.
+    /// Only machines older than this.
     pub grace: SignedDuration,
-    /// None: they are only spoken of.
+    /// None: they are only reported.
     pub dry_run: bool,
 }
 
-/// The rules of all sweeps, and what each of them remembers.
+/// The rules of all sweeps, and what the sweep of each cloud remembers.
 #[derive(Debug)]
 pub struct Sweeps {
-    /// Which machines are ended.
+    /// Which machines are terminated.
     pub rules: SweepRules,
     clouds: Mutex<HashMap<ProviderKey, Arc<SweepMemory>>>,
 }
 
 impl Sweeps {
-    /// By these rules; nothing is remembered yet.
+    /// Sweeps with these rules that remember nothing yet.
     pub fn new(rules: SweepRules) -> Self {
         Self { rules, clouds: Mutex::default() }
     }
 
-    /// What is remembered of the cloud of this provider.
+    /// What the sweep of this provider's cloud remembers.
     pub fn memory(&self, provider: &ProviderKey) -> Arc<SweepMemory> {
         self.clouds.lock().entry(provider.clone()).or_default().clone()
     }
@@ -61,22 +61,22 @@ pub struct Remembered {
     last: Option<Instant>,
     /// What the last sweep decided.
     pub verdict: SweepDecision,
-    /// The orphans that the verdict is about.
+    /// The orphans that it decided on.
     pub orphans: BTreeSet<String>,
-    /// Terminate calls begun for each orphan.
+    /// Backoff of the terminate calls for each orphan.
     pub asked: HashMap<String, Backoff>,
-    /// Machines that do not say whose they are.
+    /// Machines whose tags name no member.
     pub unlabelled: BTreeSet<String>,
-    /// The orphans of which a dry run has spoken.
-    pub spoken: BTreeSet<String>,
+    /// The orphans that a dry run has reported.
+    pub reported: BTreeSet<String>,
 }
 
-/// Keeps one sweep of a cloud at a time.
+/// The right to sweep one cloud, which only one sweep has at a time.
 #[derive(Debug)]
 pub struct Turn(Arc<SweepMemory>);
 
 impl Turn {
-    /// The turn to sweep; nothing while another sweep runs or the last one was a moment ago.
+    /// Takes the turn; `None` while another sweep runs or if the last one was a moment ago.
     pub fn take(memory: &Arc<SweepMemory>) -> Option<Self> {
         if memory.state.lock().last.is_some_and(|last| last.elapsed() < SWEEP_EVERY) {
             return None;

@@ -1,4 +1,7 @@
-//! Machines that have no member: found in whole lists, proved at the API server, and ended unless they are too many.
+//! Terminates machines of this installation that have no member.
+//!
+//! In: whole lists of a cloud. Suspects are confirmed by uncached GETs. Out: terminate calls, unless the orphans are
+//! too many and need a person's confirmation; Events; and what the status of launch configs reports.
 
 pub mod memory;
 pub mod sweep;
@@ -6,18 +9,18 @@ pub mod sweep;
 use std::sync::Arc;
 
 use self::memory::Sweeps;
-use super::common::{Common, Term};
+use super::common::{Common, LeadershipTerm};
 use crate::cloud::Clouds;
 
-/// What sweeps use; cheap to clone.
+/// What the sweeps use; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct OrphanSweeper {
     /// What all controllers use.
     pub common: Common,
-    /// Whether this process leads: asked right before each terminate call.
-    pub term: Term,
+    /// Whether this process leads; checked right before each terminate call.
+    pub term: LeadershipTerm,
     /// The clouds.
     pub clouds: Clouds,
-    /// Which machines are ended, and what sweeps remember.
+    /// The rules, and what the sweeps remember.
     pub sweeps: Arc<Sweeps>,
 }

@@ -1,4 +1,5 @@
-//! The sweep: after each whole list, machines of ours that have no member are terminated, unless they are too many.
+//! The sweep: after each whole list, machines of this installation that have no member are terminated, unless they are
+//! too many.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,16 +22,16 @@ use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 use crate::telemetry::labels::{ProviderOperation, TerminationOutcome};
 
-/// Reads and terminate calls of one sweep that run side by side.
+/// How many reads and terminate calls of one sweep run at the same time.
 const AT_ONCE: usize = 4;
-/// Between two terminate calls for the same orphan.
+/// Backoff between terminate calls for the same orphan.
 const RETRIES: Bounds = Bounds { first: Duration::from_secs(5), longest: Duration::from_mins(1) };
-/// Ids in the status of a launch config.
+/// Most ids in the status of a launch config.
 const MOST_RECORDED: usize = 20;
-/// Ids in a note.
+/// Most ids in an Event.
 const MOST_NAMED: usize = 3;
 
-/// A list of this provider is there: sweeps, in the background.
+/// Starts a sweep in the background after a list of this provider.
 pub fn listed(controller: &OrphanSweeper, provider: &ProviderKey) {
     let Some(cloud) = controller.clouds.get(provider) else { return };
     let Some(listing) = cloud.listing() else { return };
@@ -58,23 +59,24 @@ async fn sweep(
         .await;
     let ids: BTreeSet<String> = orphans.keys().cloned().collect();
     let configs = controller.common.cluster.with(|state| of_provider(state, &controller.clouds, provider));
-    let said: Vec<_> = configs.iter().filter_map(|config| config.annotations().get(ANNOTATION_CONFIRM_SWEEP)).collect();
-    let verdict = judge(&ids, fleet, said.iter().map(|text| text.as_str()));
+    let confirmations: Vec<_> =
+        configs.iter().filter_map(|config| config.annotations().get(ANNOTATION_CONFIRM_SWEEP)).collect();
+    let verdict = judge(&ids, fleet, confirmations.iter().map(|text| text.as_str()));
     note(controller, (cloud, memory), &configs, &verdict, &ids);
     if verdict == SweepDecision::Sweep && !controller.sweeps.rules.dry_run {
         stream::iter(due(memory, &ids)).for_each_concurrent(AT_ONCE, |id| end(controller, cloud, id)).await;
     }
 }
 
-/// The machines that nobody seems to need, and how many there are in all that this operator may judge. Nothing before the
-/// caches are whole and the account is known to be that of every launch config of the provider.
+/// The machines that seem to have no member, and the number of all machines that this operator may judge. `None` until
+/// the caches are complete and the account is known to be that of every launch config of the provider.
 fn look(
     controller: &OrphanSweeper,
     provider: &ProviderKey,
     (cloud, memory): (&Arc<Cloud>, &SweepMemory),
     listing: &Listing,
 ) -> Option<(Vec<Listed>, usize)> {
-    let word = cloud.word()?;
+    let current = cloud.confirmed_identity()?;
     let now = Timestamp::now();
     let watched = &controller.sweeps.rules.watched;
     let mut unlabelled = BTreeSet::new();
@@ -82,7 +84,7 @@ fn look(
     let suspects = controller.common.cluster.with(|state| {
         let configs = of_provider(state, &controller.clouds, provider);
         let mine = |config: &Arc<LaunchConfig>| {
-            config.status.as_ref().and_then(|status| status.identity.as_ref()) == Some(&word.identity)
+            config.status.as_ref().and_then(|status| status.identity.as_ref()) == Some(&current.identity)
         };
         if !state.is_synced() || configs.is_empty() || cloud.foreign().is_some() || !configs.iter().all(mine) {
             return None;
@@ -91,7 +93,7 @@ fn look(
         for machine in listing.machines().map(listed_machine) {
             let owner = machine.owner.as_ref();
             if owner.is_some_and(|owner| watched.contains(&owner.namespace) && !state.knows(&owner.namespace)) {
-                // Its members could not be listed yet.
+                // Members of its namespace are not listed yet.
                 continue;
             }
             let in_scope = owner.is_some_and(|owner| watched.contains(&owner.namespace));
@@ -120,10 +122,15 @@ fn look(
 }
 
 fn listed_machine(instance: &Instance) -> Listed {
-    let told = |tag: &Option<Box<str>>| tag.as_deref().filter(|value| !value.is_empty()).map(str::to_owned);
+    let non_empty = |tag: &Option<Box<str>>| tag.as_deref().filter(|value| !value.is_empty()).map(str::to_owned);
     let tags = &instance.tags;
-    let owner =
-        || Some(Owner { namespace: told(&tags.namespace)?, name: told(&tags.name)?, uid: told(&tags.member_uid)? });
+    let owner = || {
+        Some(Owner {
+            namespace: non_empty(&tags.namespace)?,
+            name: non_empty(&tags.name)?,
+            uid: non_empty(&tags.member_uid)?,
+        })
+    };
     let ending = match instance.phase {
         InstancePhase::ShuttingDown | InstancePhase::Terminated => true,
         InstancePhase::Pending | InstancePhase::Running | InstancePhase::Stopped => false,
@@ -141,7 +148,7 @@ fn of_provider(state: &State, clouds: &Clouds, provider: &ProviderKey) -> Vec<Ar
     configs.filter(|config| clouds.key(&config.spec).as_ref() == Some(provider)).cloned().collect()
 }
 
-/// Only the API server itself can say that a member is gone.
+/// Whether an uncached GET confirms that the machine has no member.
 async fn confirmed(controller: &OrphanSweeper, suspect: &Listed) -> bool {
     let Some(owner) = &suspect.owner else { return false };
     let key = ObjectKey::new(owner.namespace.as_str(), owner.name.as_str());
@@ -149,7 +156,7 @@ async fn confirmed(controller: &OrphanSweeper, suspect: &Listed) -> bool {
     is_orphan(suspect, &convert::found(&found, recorded))
 }
 
-/// Remembers the verdict, and says it where it is new.
+/// Remembers the verdict, and logs it and sends an Event where it is new.
 fn note(
     controller: &OrphanSweeper,
     (cloud, memory): (&Cloud, &SweepMemory),
@@ -162,18 +169,18 @@ fn note(
         let mut memory = memory.state.lock();
         let blocked = |verdict: &SweepDecision| matches!(verdict, SweepDecision::Blocked { .. });
         let turned = memory.verdict != *verdict && (blocked(&memory.verdict) || blocked(verdict));
-        // A dry run has them in the status too.
+        // In a dry run the status lists the orphans too.
         let changed = turned || (dry_run && memory.orphans != *orphans);
-        let news: Vec<_> = orphans.difference(&memory.spoken).cloned().collect();
-        memory.spoken.clone_from(orphans);
+        let news: Vec<_> = orphans.difference(&memory.reported).cloned().collect();
+        memory.reported.clone_from(orphans);
         memory.asked.retain(|id, _| orphans.contains(id));
         memory.verdict = verdict.clone();
         memory.orphans.clone_from(orphans);
         (changed, news)
     };
-    if let Some(word) = cloud.word() {
+    if let Some(current) = cloud.confirmed_identity() {
         let blocked = matches!(verdict, SweepDecision::Blocked { .. });
-        controller.common.metrics.set_orphans(cloud.kind(), &word.identity, orphans.len(), blocked);
+        controller.common.metrics.set_orphans(cloud.kind(), &current.identity, orphans.len(), blocked);
     }
     if changed {
         for config in configs {
@@ -184,7 +191,7 @@ fn note(
         return;
     }
     let some = named(&news);
-    let (reason, words) = match verdict {
+    let (reason, message) = match verdict {
         SweepDecision::Nothing => return,
         SweepDecision::Blocked { .. } => {
             (Reason::SweepBlocked, "have no member, and are too many to be terminated without a word")
@@ -194,14 +201,14 @@ fn note(
         }
         SweepDecision::Sweep => (Reason::Swept, "have no member, and are terminated"),
     };
-    warn!(count = news.len(), instances = ?some, %reason, "machines {words}");
-    let note = format!("{} machines {words}: {}", news.len(), some.join(", "));
+    warn!(count = news.len(), instances = ?some, %reason, "machines {message}");
+    let note = format!("{} machines {message}: {}", news.len(), some.join(", "));
     for config in configs {
         controller.common.events.warn(config.as_ref(), reason, EventAction::Sweep, note.clone());
     }
 }
 
-/// The orphans whose end may be asked for now.
+/// The orphans that a terminate call may be made for now.
 fn due(memory: &SweepMemory, orphans: &BTreeSet<String>) -> Vec<String> {
     let mut memory = memory.state.lock();
     let now = Timestamp::now();
@@ -218,7 +225,7 @@ fn due(memory: &SweepMemory, orphans: &BTreeSet<String>) -> Vec<String> {
 
 async fn end(controller: &OrphanSweeper, cloud: &Cloud, id: String) {
     cloud.admit(ProviderOperation::Terminate).await;
-    // The fence of the lease: nothing may be waited for between this and the call.
+    // Checks the lease. Nothing may be awaited between this and the call.
     if controller.term.leadership.check().is_err() {
         return;
     }
@@ -228,7 +235,7 @@ async fn end(controller: &OrphanSweeper, cloud: &Cloud, id: String) {
     match answer {
         Ok(()) => {
             info!(instance = %id, "swept: the terminate of a machine without a member was accepted");
-            cloud.hurry();
+            cloud.list_soon();
         }
         Err(error) => warn!(instance = %id, %error, "a terminate of a machine without a member was not accepted"),
     }
@@ -238,7 +245,7 @@ fn named(ids: &[String]) -> Vec<String> {
     ids.iter().take(MOST_NAMED).cloned().collect()
 }
 
-/// The machines without a member that a launch config records: those that are not just being ended.
+/// The orphans for the status of a launch config, without those that are being terminated.
 pub fn recorded_orphans(memory: &SweepMemory, dry_run: bool) -> Option<Orphans> {
     let state = memory.state.lock();
     let code = match &state.verdict {
@@ -253,8 +260,8 @@ pub fn recorded_orphans(memory: &SweepMemory, dry_run: bool) -> Option<Orphans> 
     })
 }
 
-/// What a launch config says of a sweep that waits for a person's word; `None` if there is none.
-pub fn blocked_words(memory: &SweepMemory) -> Option<String> {
+/// The message of a launch config whose sweep waits for a person; `None` if none does.
+pub fn blocked_message(memory: &SweepMemory) -> Option<String> {
     let state = memory.state.lock();
     let (SweepDecision::Blocked { code, limit: most }, orphans) = (&state.verdict, state.orphans.len()) else {
         return None;

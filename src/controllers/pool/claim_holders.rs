@@ -1,5 +1,5 @@
-//! The claims that hold members of a pool which is being deleted, with its namespace perhaps: the pool waits for them, so
-//! its status names them and each of them is told once.
+//! The claims that hold members of a pool that is being deleted, perhaps together with its namespace. The pool waits
+//! for them, so its status names them and each gets one Event.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,8 +15,8 @@ use crate::controllers::pool::PoolController;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 
-/// Learns whether the namespace of a pool that is being deleted ends as well. A pool that nobody's claims keep goes by
-/// itself, so nothing is asked for it.
+/// Finds out whether the namespace of a pool that is being deleted is terminating too. If no claim keeps the pool,
+/// nothing is read: the pool goes anyway.
 pub async fn look_at_namespace(controller: &PoolController, key: &ObjectKey, pool: &InstancePool) {
     let held = controller.common.cluster.with(|state| keys(state, pool).next().is_some());
     if !convert::deleting(pool) || !held {
@@ -38,7 +38,7 @@ pub async fn look_at_namespace(controller: &PoolController, key: &ObjectKey, poo
     }
 }
 
-/// Who holds members of the pool, for its status.
+/// The claims that hold members of the pool, for its status.
 pub fn of(controller: &PoolController, key: &ObjectKey, pool: &InstancePool) -> Holders {
     let emptying = convert::deleting(pool) || pool.spec.state == bullpen_api::PoolState::Draining;
     if !emptying {
@@ -49,20 +49,21 @@ pub fn of(controller: &PoolController, key: &ObjectKey, pool: &InstancePool) -> 
     Holders { claims, namespace_ends }
 }
 
-/// Tells the claims that hold members of a pool which is being deleted, once: a pool whose status says already that it
-/// waits for claims was told of by whoever led before.
-pub fn tell(controller: &PoolController, key: &ObjectKey, pool: &InstancePool, namespace_ends: bool) {
+/// Sends each claim that holds a member of a deleted pool one Event. If the pool's status already reports that it waits
+/// for claims, an earlier leader has sent them.
+pub fn send_events(controller: &PoolController, key: &ObjectKey, pool: &InstancePool, namespace_ends: bool) {
     if !convert::deleting(pool) {
         return;
     }
-    let first =
-        controller.memories.of(key, &convert::uid(pool), |memory| !std::mem::replace(&mut memory.holders_told, true));
+    let first = controller
+        .memories
+        .of(key, &convert::uid(pool), |memory| !std::mem::replace(&mut memory.holders_notified, true));
     if !first || waits_for_claims(pool) {
         return;
     }
     let claims: Vec<Arc<PoolClaim>> = controller.common.cluster.with(|state| {
         let held = keys(state, pool).filter_map(|key| state.claims.get(&key).cloned());
-        // No Event can be created in a namespace that ends, and its claims end with it.
+        // No Event can be created in a terminating namespace, and its claims end with it.
         held.filter(|claim| !namespace_ends || claim.metadata.namespace.as_ref() != Some(&key.namespace)).collect()
     });
     if claims.is_empty() {

@@ -1,5 +1,5 @@
-//! What a pool may buy by each of its launch configs: its breakers and ramps, the holds of clouds, caps and weights,
-//! put together for the placement.
+//! What a pool may buy by each of its launch configs: combines breakers, ramps, the refusals of clouds, caps and
+//! weights into what the plan needs to place members.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,37 +24,37 @@ use crate::state::ObjectKey;
 use crate::state::cluster_state::{PlannedMember, State};
 use crate::telemetry::labels::{BreakerState, ProviderOperation};
 
-/// Between two looks whether a launch config was taken up, after a start.
+/// After a start, the delay until checking again whether the state of a launch config was restored from its status.
 const TAKING_UP: SignedDuration = SignedDuration::from_millis(200);
 
-/// What a pool may buy, and what it says of that.
+/// What a pool may buy, and what its status reports of that.
 #[derive(Debug, Default)]
 pub struct LaunchOptions {
-    /// For the placement.
+    /// For placing members.
     pub views: Vec<LaunchConfigView>,
     /// For the status.
     pub health: Vec<LaunchConfigHealth>,
-    /// Breakers that opened (true) or closed since the last pass.
-    turned: Vec<(String, bool)>,
+    /// Launch configs whose breaker opened (true) or closed (false) since the last pass.
+    changed_breakers: Vec<(String, bool)>,
     states: Vec<(String, BreakerState)>,
 }
 
-/// The moment at which it is put together.
+/// What the options are computed from, and the time.
 #[derive(Clone, Copy)]
 pub struct Moment<'a> {
-    /// The clouds and what is known of launch configs.
+    /// Gives the clouds and the health of launch configs.
     pub controller: &'a PoolController,
     /// The cluster.
     pub state: &'a State,
     /// The pool.
     pub pool: &'a InstancePool,
-    /// Nothing is bought before.
+    /// Nothing is bought before this moment.
     pub waits_until: Option<Timestamp>,
-    /// The present.
+    /// The present time.
     pub now: Timestamp,
 }
 
-/// Puts it together, and takes in what the members prove by now.
+/// Computes the options, and records in `memory` what the members prove by now.
 pub fn launch_options(moment: Moment<'_>, memory: &mut PoolMemory, usable: &[UsableLaunchConfig]) -> LaunchOptions {
     let Moment { controller, state, pool, .. } = moment;
     if !memory.counted.is_empty() || !memory.unrecorded.is_empty() {
@@ -64,11 +64,11 @@ pub fn launch_options(moment: Moment<'_>, memory: &mut PoolMemory, usable: &[Usa
     }
     let in_spec = |name: &String| pool.spec.launch_configs.iter().any(|entry| entry.name == *name);
     memory.trials.retain(|name, _| {
-        let kept = in_spec(name);
-        if !kept {
+        let in_use = in_spec(name);
+        if !in_use {
             controller.common.metrics.breaker_gone(&pool.namespace().unwrap_or_default(), &pool.name_any(), name);
         }
-        kept
+        in_use
     });
     let mut launch_options = LaunchOptions::default();
     for config in usable {
@@ -89,9 +89,9 @@ impl LaunchOptions {
         let place = place_of(launch_config, &config.template_hash);
         let cloud = controller.clouds.of(&launch_config.spec);
         let gate = cloud.as_ref().map_or(Gate::Open, |cloud| cloud.refusals().look(&place, None, now));
-        // What its status remembers of refusals is taken up in a moment.
+        // Its refusals and weight are restored from its status in a moment.
         let unseen = controller.launch_health.get(&key).is_none().then(|| now.checked_add(TAKING_UP).unwrap_or(now));
-        let limited = cloud.as_ref().and_then(|cloud| cloud.held_until(ProviderOperation::Create, now));
+        let limited = cloud.as_ref().and_then(|cloud| cloud.delayed_until(ProviderOperation::Create, now));
         let pending = in_flight(state, pool, &config.name, |state| state == MemberState::Pending);
         let (by_gate, gate_until) = match gate {
             Gate::Open => (None, None),
@@ -115,7 +115,7 @@ impl LaunchOptions {
 
         let opened = trial.breaker.has_opened(threshold);
         if opened_before.unwrap_or(opened) != opened {
-            self.turned.push((config.name.clone(), opened));
+            self.changed_breakers.push((config.name.clone(), opened));
         }
         self.states.push((config.name.clone(), breaker_state(trial.breaker.phase(threshold, now))));
         self.health.push(LaunchConfigHealth {
@@ -127,13 +127,13 @@ impl LaunchOptions {
         });
     }
 
-    /// Says on transitions only what turned, and shows the present state of each breaker.
-    pub fn tell(&self, controller: &PoolController, pool: &InstancePool) {
+    /// Sends an Event for each breaker that opened or closed, and sets the metric of every breaker.
+    pub fn report(&self, controller: &PoolController, pool: &InstancePool) {
         let (namespace, name) = (pool.namespace().unwrap_or_default(), pool.name_any());
         for (launch_config, state) in &self.states {
             controller.common.metrics.set_breaker(&namespace, &name, launch_config, *state);
         }
-        for (launch_config, opened) in &self.turned {
+        for (launch_config, opened) in &self.changed_breakers {
             if *opened {
                 let health = self.health.iter().find(|health| health.recorded.name == *launch_config);
                 let note = health.map(LaunchConfigHealth::breaker_words).unwrap_or_default();
@@ -146,7 +146,8 @@ impl LaunchOptions {
     }
 }
 
-/// What the members of a launch config prove by now. Failures that are new are counted, and not yet recorded.
+/// Records what the members of a launch config prove by now. New failures are counted, and marked as not yet in the
+/// pool's status.
 fn observe<'a>(
     state: &State,
     memory: &'a mut PoolMemory,
@@ -206,7 +207,7 @@ fn members_of<'a>(
     state.members_of(pool).filter(move |member| member.spec.placement.launch_config == launch_config)
 }
 
-/// Those that a pass is about to write.
+/// Members that a pass is about to write.
 fn unwritten<'a>(
     state: &'a State,
     pool: &InstancePool,
@@ -215,7 +216,7 @@ fn unwritten<'a>(
     state.unwritten(&ObjectKey::of(pool)).filter(move |planned| planned.launch_config == launch_config)
 }
 
-/// Members of the pool that a launch config has or is about to have.
+/// How many members of the pool a launch config has or is about to have.
 fn count(state: &State, pool: &InstancePool, launch_config: &str) -> i64 {
     (members_of(state, pool, launch_config).count() + unwritten(state, pool, launch_config).count()) as i64
 }
@@ -225,7 +226,7 @@ fn in_flight(state: &State, pool: &InstancePool, launch_config: &str, wanted: im
     members_of(state, pool, launch_config).filter(is).count() as i64
 }
 
-/// What `maxInstances` of the pool's entry and of the launch config leave.
+/// How many more members `maxInstances` of the pool's entry and of the launch config allow.
 fn caps(state: &State, pool: &InstancePool, config: &UsableLaunchConfig) -> Option<i64> {
     let namespace = pool.namespace().unwrap_or_default();
     let left_in_pool = config.max_in_pool.map(|max| i64::from(max) - count(state, pool, &config.name));
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn members_that_are_being_written_count_once_for_the_share_of_their_launch_config_and_for_its_caps() {
+    fn members_that_are_being_written_count_once_for_the_share_and_the_caps_of_their_launch_config() {
         let cluster = ClusterState::new(WatchedNamespaces::All).0;
         let pool: InstancePool = of(json!({
             "metadata": {"namespace": "ci", "name": "linux", "uid": "p", "resourceVersion": "1"},

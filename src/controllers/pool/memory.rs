@@ -1,4 +1,4 @@
-//! What is remembered of pools from one pass to the next.
+//! What is remembered of pools from one pass to the next, in this process only.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -14,30 +14,30 @@ use crate::state::cluster_state::State;
 use crate::state::lock_order::{Rank, enter};
 use crate::state::{ClusterState, ObjectKey};
 
-/// What is remembered of all pools, under one lock; cheap to clone. Where the state of the cluster is needed in the same
-/// moment, [`with_state`](Self::with_state) takes both locks in their order.
+/// What is remembered of all pools, under one lock; cheap to clone. To look at the cluster state in the same moment,
+/// use [`with_state`](Self::with_state), which takes both locks in the right order.
 #[derive(Clone, Debug, Default)]
 pub struct PoolMemories(Arc<Mutex<Memories>>);
 
 impl PoolMemories {
-    /// Looks at what is remembered, or changes it. Nothing slow may happen in `look`.
+    /// Runs `look` under the lock. It must not do anything slow.
     pub fn with<T>(&self, look: impl FnOnce(&mut Memories) -> T) -> T {
         let _rank = enter(Rank::PoolMemories);
         look(&mut self.0.lock())
     }
 
-    /// The same with the state of the cluster, as one moment.
+    /// The same together with the cluster state, under both locks.
     pub fn with_state<T>(&self, cluster: &ClusterState, look: impl FnOnce(&mut Memories, &mut State) -> T) -> T {
         self.with(|memories| cluster.with(|state| look(memories, state)))
     }
 
-    /// The same with what is remembered of this incarnation of a pool.
+    /// The same with the memory of this incarnation of a pool.
     pub fn of<T>(&self, key: &ObjectKey, uid: &str, look: impl FnOnce(&mut PoolMemory) -> T) -> T {
         self.with(|memories| look(memories.pool(key, uid)))
     }
 }
 
-/// What is remembered of pools from one pass to the next.
+/// The memories of all pools, and the claims whose replacement is timed.
 #[derive(Debug, Default)]
 pub struct Memories {
     pools: HashMap<ObjectKey, PoolMemory>,
@@ -46,67 +46,67 @@ pub struct Memories {
 /// What is remembered of one pool.
 #[derive(Debug, Default)]
 pub struct PoolMemory {
-    /// Uid of the pool that this is of.
+    /// Uid of the pool that this belongs to.
     pub uid: String,
-    /// Of the arithmetic; nothing before the first pass.
+    /// Memory of the sizing plan; `None` before the first pass.
     pub replenish: Option<Memory>,
-    /// The request for a pass without delays that was answered last.
+    /// The last request for an immediate pass that was answered.
     pub handled: Option<String>,
-    /// When members were last written. The status that says so may be written a pass later.
+    /// When members were last written. The status may show it one pass later.
     pub replenished_at: Option<Timestamp>,
     /// When the status was last written.
     pub status_written: Option<Instant>,
-    /// It is being written.
+    /// A status write is under way.
     pub status_in_flight: bool,
-    /// When it is tried again.
+    /// Backoff of failed status writes.
     pub statuses: Backoff,
-    /// When members are written again, after some were refused.
+    /// Backoff of refused member creates.
     pub creates: Backoff,
-    /// The namespace is being terminated.
+    /// Whether the namespace is terminating.
     pub namespace_terminating: bool,
-    /// When it was last asked whether that is so.
+    /// When that was last checked.
     pub namespace_looked: Option<Instant>,
-    /// The claims that hold members were told that the pool is being deleted.
-    pub holders_told: bool,
-    /// When claims were given members whose replacement was not begun yet.
+    /// The claims that hold members have got an Event about the pool's deletion.
+    pub holders_notified: bool,
+    /// When claims were bound whose replacement has not begun yet, oldest first.
     pub claims_taken: VecDeque<Instant>,
-    /// The next pass does not begin before this.
+    /// The next pass does not begin before this moment.
     pub rests_until: Option<Instant>,
-    /// Limits terminate calls in flight.
+    /// Limits the terminate calls in flight.
     pub terminations: Option<(i32, Arc<tokio::sync::Semaphore>)>,
     /// What the members of each launch config proved.
     pub trials: HashMap<String, Trial>,
-    /// Failed members (by uid) that were counted in `trials`.
+    /// Uids of failed members that `trials` has counted.
     pub counted: HashSet<String>,
-    /// Those of them whose failure is not in the pool's status yet: they are not deleted before.
+    /// Those of them whose failure is not in the pool's status yet; they are not deleted before it is.
     pub unrecorded: HashSet<String>,
 }
 
-/// A pass looks at every member, and in a burst each claim wakes it many times over. So it rests for this many times as
-/// long as its planning took, and passes of a large pool take no more than a ninth of a core.
+/// A pass walks over every member, and in a burst every claim wakes the pool several times. So after a pass it rests
+/// for this many times its planning time, which limits a large pool to a ninth of a core.
 const REST: u32 = 8;
-/// But it never rests for longer: what a claim took is to be replaced at once.
+/// The longest rest, so that a claimed member is still replaced at once.
 const LONGEST_REST: Duration = Duration::from_millis(100);
-/// Claims that wait for their replacement are timed, but not more than this many of a pool.
+/// How many claims of one pool are timed until their replacement begins.
 const MOST_TIMED_CLAIMS: usize = 4_096;
-/// A claim whose replacement was not begun within this time is not replaced one for one: nothing to time.
+/// Claims that wait longer than this for a replacement are not timed: they are not replaced one for one.
 const LONGEST_TIMED: Duration = Duration::from_mins(1);
 
 impl PoolMemory {
-    /// A pass that began then has planned: the next one is not to begin at once.
+    /// Sets the rest after a pass whose planning began at `began`.
     pub fn rest_after(&mut self, began: Instant) {
         let now = Instant::now();
         self.rests_until = Some(now + ((now - began) * REST).min(LONGEST_REST));
     }
 
-    /// For how long the next pass is not to begin yet.
+    /// How much longer the pool rests, if it does.
     pub fn rest_left(&self) -> Option<Duration> {
         self.rests_until?.checked_duration_since(Instant::now())
     }
 }
 
 impl Memories {
-    /// The memory of this incarnation of a pool.
+    /// The memory of this incarnation of a pool; that of a former one is replaced.
     pub fn pool(&mut self, key: &ObjectKey, uid: &str) -> &mut PoolMemory {
         let memory = self.pools.entry(key.clone()).or_default();
         if memory.uid != uid {
@@ -115,17 +115,18 @@ impl Memories {
         memory
     }
 
-    /// The same if it is the present one: for what ends after the pool may have gone, or been made again under its name.
+    /// The memory of this incarnation, if it is the present one. For work that ends when the pool may have been
+    /// deleted, or created again with the same name.
     pub fn known(&mut self, key: &ObjectKey, uid: &str) -> Option<&mut PoolMemory> {
         self.pools.get_mut(key).filter(|memory| memory.uid == uid)
     }
 
-    /// Forgets a pool, and gives what was remembered of it.
+    /// Forgets a pool, and returns what was remembered of it.
     pub fn forget_pool(&mut self, key: &ObjectKey) -> Option<PoolMemory> {
         self.pools.remove(key)
     }
 
-    /// A claim was given a member of the pool.
+    /// Records that a member of the pool was reserved for a claim.
     pub fn claim_taken(&mut self, pool: &ObjectKey) {
         if let Some(memory) = self.pools.get_mut(pool)
             && memory.claims_taken.len() < MOST_TIMED_CLAIMS
@@ -134,14 +135,15 @@ impl Memories {
         }
     }
 
-    /// The member was not for the claim after all.
+    /// Takes back [`claim_taken`](Self::claim_taken): the claim did not get the member.
     pub fn claim_missed(&mut self, pool: &ObjectKey) {
         if let Some(memory) = self.pools.get_mut(pool) {
             memory.claims_taken.pop_back();
         }
     }
 
-    /// A create call begins for the pool: how long ago was the claim that it replaces a member for?
+    /// A create call begins for the pool. Returns how long ago the claim came whose member it replaces, if one is
+    /// timed.
     pub fn replacement_begins(&mut self, pool: &ObjectKey) -> Option<Duration> {
         let memory = self.pools.get_mut(pool)?;
         while let Some(taken) = memory.claims_taken.pop_front() {
@@ -152,7 +154,7 @@ impl Memories {
         None
     }
 
-    /// What limits the terminate calls of a pool.
+    /// The semaphore that limits the terminate calls of a pool.
     pub fn terminations(&mut self, pool: &ObjectKey, limit: i32) -> Arc<tokio::sync::Semaphore> {
         let memory = self.pools.entry(pool.clone()).or_default();
         match &memory.terminations {
@@ -171,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_ends_after_its_pool_was_made_again_leaves_the_memory_of_the_new_one() {
+    fn work_of_a_deleted_pool_leaves_the_memory_of_a_new_pool_of_its_name_alone() {
         let (key, mut memories) = (ObjectKey::new("ns", "ci"), Memories::default());
         memories.pool(&key, "old").status_in_flight = true;
         memories.pool(&key, "new").handled = Some("request".to_owned());

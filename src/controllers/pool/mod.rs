@@ -1,5 +1,8 @@
-//! Pools: kept at their target, told what keeps them from it, and emptied before they go. Members are made and deleted
-//! here and nowhere else, but for those that fail.
+//! The pool controller: buys and retires members until the pool has its target, writes its status, and empties it
+//! before it is deleted.
+//!
+//! In: keys of pools. Out: members created and deleted (nothing else creates them), the status and finalizer of pools,
+//! Events. Machines are bought and ended by the member controller.
 
 pub mod claim_holders;
 pub mod launch_options;
@@ -17,21 +20,22 @@ use super::launch_config::health::LaunchHealth;
 use super::member::machine_memory::Machines;
 use crate::cloud::Clouds;
 
-/// What the controller of pools uses; cheap to clone.
+/// What the pool controller uses; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct PoolController {
     /// What all controllers use.
     pub common: Common,
     /// What is remembered of pools from one pass to the next.
     pub memories: PoolMemories,
-    /// The clouds, for what they refuse.
+    /// The clouds, for their refusals.
     pub clouds: Clouds,
-    /// How the launch configs fared.
+    /// The health of launch configs: success rates and errors.
     pub launch_health: LaunchHealth,
-    /// What is known of machines: nothing of those of new members.
+    /// What this process knows of each machine. The pool controller notes that no create call was made for a new
+    /// member.
     pub machines: Machines,
-    /// The keys of machines, which are part of a template.
+    /// The SSH keys, which are part of a template.
     pub ssh_keys: SshKeys,
-    /// Writes that no queue waits for; the end of the term does.
+    /// Background writes that no queue waits for. The end of the term waits for them.
     pub writing: TaskTracker,
 }

@@ -1,4 +1,4 @@
-//! The reaper: keeps a pool at its target. Observe, plan under one lock, act, say what is so.
+//! A pass over one pool: observe, plan under one lock, act, write status.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,16 +38,16 @@ use crate::state::cluster_state::{PlannedMember, State};
 
 /// The status of a pool is written at most this often, after the first change.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
-/// A pool is looked at this often even if nothing changed.
+/// A pool gets a pass this often even if nothing changed.
 const RESYNC: SignedDuration = SignedDuration::from_mins(5);
-/// A launch config that was just made is waited for this long, so that the others don't get its share of the machines.
-const TAKING_IN: Duration = Duration::from_secs(2);
-/// Characters of a request for a pass that count; its echo in the status has no more.
+/// How long to wait for a new launch config to become usable, so that others do not get its share of the machines.
+const SETTLING: Duration = Duration::from_secs(2);
+/// Longest request for an immediate pass, in characters; the rest is cut off, because the status repeats it.
 const MAX_REQUEST: usize = 256;
-/// What a member's name may end with: no vowels, so that no words come out; as Kubernetes does.
+/// The characters of a member's name suffix: as in Kubernetes without vowels, so that no words appear.
 const SUFFIX: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// A pass over one pool as it was planned.
+/// What was planned for one pool.
 struct Pass {
     pool: Arc<InstancePool>,
     plan: Replenishment,
@@ -56,17 +56,17 @@ struct Pass {
     problems: Vec<LaunchConfigProblem>,
     launch_options: LaunchOptions,
     template_hash: Option<String>,
-    /// The request for a pass without delays that this one answers.
+    /// The request for an immediate pass that this one answers.
     forced: Option<String>,
     deletes: Vec<Arc<PoolMember>>,
     creates: Vec<PoolMember>,
-    /// No members are written before this.
+    /// No members are written before this moment.
     refused_until: Option<Timestamp>,
 }
 
 /// One pass over the pool of this name.
 pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outcome {
-    // Before every cache is whole, members would seem to be missing that are there. Then everything is looked at.
+    // Until every cache is complete, members would seem to be missing. Everything gets a pass once they are.
     let Some(pool) =
         controller.common.cluster.with(|state| state.knows(&key.namespace).then(|| state.pools.get(&key).cloned()))
     else {
@@ -96,16 +96,16 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
     let (uid, forced) = (convert::uid(pool.as_ref()), pass.forced.is_some());
     let reserved = Reserved::new(&controller, &key, std::mem::take(&mut pass.creates));
     let writes = controller.writing.spawn(write_members(reserved, uid.clone()));
-    pass.launch_options.tell(&controller, &pool);
-    // A failure is in the status before the member that shows it goes: else a crash would lose it.
-    let said =
+    pass.launch_options.report(&controller, &pool);
+    // A failure must be in the status before its member is deleted, or a crash would lose it.
+    let recorded =
         if is_recorded(&controller, &key, &pass) { None } else { Some(update_status(&controller, &key, &pass).await) };
     let deleted = delete_members(&controller, &key, &pass).await;
-    // Whoever asked for a pass is told when all of it is done.
+    // A request is answered when all of its work is done.
     if forced && writes.await.unwrap_or(false) && deleted.is_ok() {
         controller.memories.of(&key, &uid, |memory| memory.handled.clone_from(&pass.forced));
     }
-    let status_due = match said {
+    let status_due = match recorded {
         Some(due) => due,
         None => update_status(&controller, &key, &pass).await,
     };
@@ -117,7 +117,7 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
     Ok(earliest(earliest(resync, read_again), earliest(planned, status_due)))
 }
 
-/// The finalizer comes before the first member. Says whether it was just written.
+/// Adds the finalizer, which comes before the first member. Returns whether it was just written.
 async fn ensure_finalizer(controller: &PoolController, pool: &InstancePool) -> Result<bool, Failure> {
     if convert::deleting(pool) {
         return Ok(false);
@@ -125,7 +125,7 @@ async fn ensure_finalizer(controller: &PoolController, pool: &InstancePool) -> R
     Ok(controller.common.writes.ensure_finalizer(pool, FINALIZER_POOL).await?.is_some())
 }
 
-/// Plans under one lock, and notes in the same moment what is going to be written, so that no other pass counts less.
+/// Plans under one lock and records in the same moment what is going to be written, so that the next pass counts it.
 fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, now: Timestamp) -> Pass {
     controller.memories.with_state(&controller.common.cluster, |memories, state| {
         let began = Instant::now();
@@ -176,7 +176,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             .filter_map(|name| usable.iter().find(|config| config.name == *name))
             .map(|config| new_member(pool, config))
             .collect();
-        // What was refused a moment ago would be refused again.
+        // The API server refused members a moment ago and would again.
         let refused_until = memory.creates.pending(now).filter(|_| forced.is_none());
         let creates = if refused_until.is_some() { Vec::new() } else { creates };
         let planned = creates.iter().map(|member| PlannedMember {
@@ -202,24 +202,24 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
     })
 }
 
-/// The request for a pass that this process answered last.
+/// The request for an immediate pass that this process answered last.
 fn handled(controller: &PoolController, key: &ObjectKey, pool: &InstancePool) -> Option<String> {
     controller.memories.of(key, &convert::uid(pool), |memory| memory.handled.clone())
 }
 
-/// The value of the annotation by which somebody asks for a pass without delays, unless a pass has answered it.
+/// The value of the annotation that requests an immediate pass, unless a pass has answered it.
 fn requested(pool: &InstancePool, handled: Option<&str>) -> Option<String> {
     let request: String = pool.annotations().get(ANNOTATION_RECONCILE_REQUESTED)?.chars().take(MAX_REQUEST).collect();
-    let said = pool.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref());
-    (handled.or(said) != Some(request.as_str())).then_some(request)
+    let in_status = pool.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref());
+    (handled.or(in_status) != Some(request.as_str())).then_some(request)
 }
 
-/// The moment before which nobody wants a ready member to be from, by an annotation.
+/// Ready members from before this moment are to be replaced, by an annotation.
 fn recycle_before(pool: &InstancePool) -> Option<Timestamp> {
     requested_before(pool.annotations().get(ANNOTATION_RECYCLE_REQUESTED)?)
 }
 
-/// Asks the clouds of these launch configs for their machines anew.
+/// Requests new lists from the clouds of these launch configs.
 fn request_lists(controller: &PoolController, key: &ObjectKey, usable: &[UsableLaunchConfig]) {
     let clouds: Vec<_> = controller.common.cluster.with(|state| {
         let find = |config: &UsableLaunchConfig| {
@@ -229,11 +229,11 @@ fn request_lists(controller: &PoolController, key: &ObjectKey, usable: &[UsableL
     });
     info!(pool = %key, "a pass without delays was asked for");
     for cloud in clouds {
-        cloud.hurry();
+        cloud.list_soon();
     }
 }
 
-/// Until when nothing is bought because one of the pool's launch configs is new: it will be usable in a moment.
+/// Until when nothing is bought because one of the pool's launch configs is new and about to become usable.
 fn settling_until(
     state: &State,
     namespace: &str,
@@ -243,7 +243,7 @@ fn settling_until(
     let left = |problem: &LaunchConfigProblem| match problem {
         LaunchConfigProblem::NotTakenIn(name) => {
             let seen_for = state.launch_configs.seen_for(&ObjectKey::new(namespace, name.as_str()))?;
-            TAKING_IN.checked_sub(seen_for)
+            SETTLING.checked_sub(seen_for)
         }
         _ => None,
     };
@@ -287,7 +287,7 @@ fn suffix() -> String {
     (0..5).map(|_| char::from(SUFFIX[rand::random_range(0..SUFFIX.len())])).collect()
 }
 
-/// Whether the status has every failure that was counted.
+/// Whether the status contains every failure that was counted.
 fn is_recorded(controller: &PoolController, key: &ObjectKey, pass: &Pass) -> bool {
     controller.memories.of(key, &convert::uid(pass.pool.as_ref()), |memory| memory.unrecorded.is_empty())
 }
@@ -306,15 +306,15 @@ async fn delete_members(controller: &PoolController, key: &ObjectKey, pass: &Pas
     worst
 }
 
-/// Writes the status if it changed, and says when to come back if it was written a moment ago. Only a failure that has to be
-/// in it is waited for.
+/// Writes the status if it changed. Returns when to come back if it was written a moment ago. Waits for the write only
+/// if a failure has to be in it.
 async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass) -> Option<Timestamp> {
     let now = Timestamp::now();
     let uid = convert::uid(pass.pool.as_ref());
     let (replenished_at, handled) =
         controller.memories.of(key, &uid, |memory| (memory.replenished_at, memory.handled.clone()));
     let holders = claim_holders::of(controller, key, &pass.pool);
-    claim_holders::tell(controller, key, &pass.pool, holders.namespace_ends);
+    claim_holders::send_events(controller, key, &pass.pool, holders.namespace_ends);
     let input = StatusInput {
         pool: &pass.pool,
         holders: &holders,
@@ -356,11 +356,11 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
     None
 }
 
-/// Whether the status of a pool is written now.
+/// When the status of a pool is written.
 enum StatusTurn {
     /// Not before this moment, or not before something changes.
     Later(Option<Timestamp>),
-    /// Now. The pass waits for a failure that has to be in it.
+    /// Now. `awaited`: the pass waits for the write, because a failure has to be in it.
     Now { awaited: bool },
 }
 
@@ -369,7 +369,7 @@ fn status_turn(memory: &mut PoolMemory, unchanged: bool, now: Timestamp) -> Stat
         memory.unrecorded.clear();
         return StatusTurn::Later(None);
     }
-    // The end of the write under way wakes the pool.
+    // The end of the current write wakes the pool.
     if memory.status_in_flight {
         return StatusTurn::Later(None);
     }

@@ -1,4 +1,4 @@
-//! The end of pools and of members: a pool goes with its last member, and members that outlived their pool go, too.
+//! The end of pools: a deleted pool goes with its last member, and members that outlived their pool are deleted.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::controllers::pool::PoolController;
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
 
-/// A pool that is being deleted goes when it has no member.
+/// Removes the finalizer of a deleted pool that has no members left.
 pub async fn finish_deletion(controller: &PoolController, key: &ObjectKey) -> Result<(), Failure> {
     let empty = controller.common.cluster.with(|state| {
         let pool = state.pools.get(key).filter(|pool| convert::deleting(pool.as_ref()))?.clone();
@@ -24,8 +24,8 @@ pub async fn finish_deletion(controller: &PoolController, key: &ObjectKey) -> Re
     Ok(())
 }
 
-/// Members whose pool is gone, its finalizer taken off by force, or made again under the same name: unclaimed ones are
-/// ended, on live evidence only.
+/// Deletes unclaimed members whose pool is gone, because its finalizer was removed by force or it was created again
+/// with the same name. An uncached GET has to prove it.
 pub async fn delete_strays(
     controller: &PoolController,
     key: &ObjectKey,
@@ -61,7 +61,7 @@ pub async fn delete_strays(
     Ok(())
 }
 
-/// What was remembered of a pool that is gone.
+/// Drops what was remembered of a pool that is gone.
 pub fn forget(controller: &PoolController, key: &ObjectKey) {
     controller.memories.with(|memories| memories.forget_pool(key));
     controller.common.cluster.with(|state| state.planned.remove(key));

@@ -1,5 +1,5 @@
-//! The writes of a pass over a pool, beside the passes that follow it: what is under way holds up no claim that comes
-//! meanwhile. What was refused is tried again by a later pass, later each time.
+//! The writes of a pass over a pool. They run in the background, so that they do not delay the next pass. A later pass
+//! repeats failed writes, with a backoff.
 
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,11 @@ use crate::state::ObjectKey;
 use crate::state::cluster_state::PlannedMember;
 use crate::telemetry::labels::Controller;
 
-/// Writes of one pass that run side by side.
+/// How many writes of one pass run at the same time.
 pub const WRITES_AT_ONCE: usize = 16;
 
-/// The members that a pass is about to write. What of them is left when that ends, however it ends, is given up: a member
-/// that is counted and never written would hold its place for ever.
+/// The members that a pass is about to write. Dropping it gives up what is left of them: a member that is counted but
+/// never written would take a place for ever.
 pub struct Reserved {
     controller: PoolController,
     pool: ObjectKey,
@@ -30,7 +30,7 @@ pub struct Reserved {
 }
 
 impl Reserved {
-    /// Those that were just planned.
+    /// Holds the members that were just planned.
     pub fn new(controller: &PoolController, pool: &ObjectKey, members: Vec<PoolMember>) -> Self {
         Self { controller: controller.clone(), pool: pool.clone(), members }
     }
@@ -55,8 +55,8 @@ impl Drop for Reserved {
     }
 }
 
-/// Writes the members that a pass over the pool with this uid has planned. False if one of them was not taken; then the
-/// pool is not written members for a while.
+/// Writes the members that a pass over the pool with this uid has planned. Returns false if a write failed; the pool
+/// then writes no members until the backoff is over.
 pub async fn write_members(reserved: Reserved, uid: String) -> bool {
     let (controller, key, began) = (&reserved.controller, &reserved.pool, Instant::now());
     if reserved.members.is_empty() {
@@ -78,7 +78,7 @@ pub async fn write_members(reserved: Reserved, uid: String) -> bool {
     }
     let now = Timestamp::now();
     info!(pool = %key, members = reserved.members.len(), "replenished");
-    let trouble = remember(controller, key, &uid, |memory| {
+    let trouble = update_memory(controller, key, &uid, |memory| {
         memory.replenished_at = Some(now);
         match worst {
             Ok(()) => {
@@ -102,7 +102,7 @@ pub async fn write_members(reserved: Reserved, uid: String) -> bool {
     written
 }
 
-/// Whether a status is being written, until this is dropped: two writes at a time would only conflict.
+/// Marks the end of a status write when it is dropped. There is one at a time, because two would conflict.
 struct StatusWrite<'a> {
     controller: &'a PoolController,
     key: &'a ObjectKey,
@@ -111,19 +111,19 @@ struct StatusWrite<'a> {
 
 impl Drop for StatusWrite<'_> {
     fn drop(&mut self) {
-        remember(self.controller, self.key, self.uid, |memory| memory.status_in_flight = false);
+        update_memory(self.controller, self.key, self.uid, |memory| memory.status_in_flight = false);
         self.controller.common.wakers.pools.wake(self.key.clone());
     }
 }
 
-/// Writes the status of a pool, whose memory has it that this is under way. False if it was not taken: there will be
-/// another pass.
+/// Writes the status of a pool, whose memory shows a write under way. Returns false if the write failed; another pass
+/// follows.
 pub async fn write_status(controller: &PoolController, pool: &InstancePool) -> bool {
     let (key, uid, began) = (ObjectKey::of(pool), convert::uid(pool), Instant::now());
     let _saying = StatusWrite { controller, key: &key, uid: &uid };
     match controller.common.writes.update_status_when_idle(pool).await {
         Ok(Written::Written(_)) => {
-            remember(controller, &key, &uid, |memory| {
+            update_memory(controller, &key, &uid, |memory| {
                 memory.status_written = Some(Instant::now());
                 memory.statuses.reset();
             });
@@ -133,7 +133,7 @@ pub async fn write_status(controller: &PoolController, pool: &InstancePool) -> b
         Ok(Written::Changed(_) | Written::Gone) => false,
         Err(error) => {
             let failure: Failure = error.into();
-            let again = remember(controller, &key, &uid, |memory| {
+            let again = update_memory(controller, &key, &uid, |memory| {
                 let delay = failure.note(&mut memory.statuses, Timestamp::now());
                 (memory.statuses.failures(), delay)
             });
@@ -145,8 +145,8 @@ pub async fn write_status(controller: &PoolController, pool: &InstancePool) -> b
     }
 }
 
-/// Notes something of this incarnation of the pool, unless it is gone.
-fn remember<T>(
+/// Changes the memory of this incarnation of the pool, unless the pool is gone.
+fn update_memory<T>(
     controller: &PoolController,
     key: &ObjectKey,
     uid: &str,

@@ -8,7 +8,7 @@ use super::SimulatedProvider;
 use crate::provider::registry::{ProviderKey, ProviderKind};
 use crate::provider::{Provider, ProviderError};
 
-/// The simulated cloud, of launch configs with a block `simulated`.
+/// The simulated cloud, for launch configs with a block `simulated`.
 #[derive(Clone, Copy, Debug)]
 pub struct Simulated;
 

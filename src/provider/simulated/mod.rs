@@ -1,7 +1,7 @@
 //! The simulated cloud as a provider: a client of `bullpen-simcloud`.
 //!
-//! An answer counts only if it is the cloud's own: an error without the cloud's error body (a proxy's, a redirect, some
-//! other server on that port) proves nothing about machines and is [`ProviderError::Transient`].
+//! An answer counts only if it is the cloud's own. An error without the cloud's error body (from a proxy, a redirect or
+//! another server on that port) proves nothing about machines and is [`ProviderError::Transient`].
 
 mod kind;
 
@@ -24,20 +24,20 @@ pub use kind::Simulated;
 const LIST_INTERVAL: Duration = Duration::from_millis(200);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Of one HTTP call, from its begin to the last byte of the answer.
+/// Timeout of one HTTP call, until the last byte of the answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections that are kept, and for how long nothing needs them: a burst of calls opens one for each.
+/// Idle connections that stay open, and for how long. A burst of calls opens one for each call.
 const IDLE_CONNECTIONS: usize = 8;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
-/// Machines per page: a connection keeps a buffer as large as the largest answer that it brought.
+/// Machines per page. Each connection keeps a buffer as large as its largest answer.
 const PAGE: &str = "500";
-/// Pages of one list; a cloud that goes on beyond is broken.
+/// Most pages of one list; a cloud that returns more is broken.
 const MAX_PAGES: usize = 1000;
-/// Longest message that is passed on, in characters: it goes into statuses, which are bounded.
+/// Longest message that is passed on, in characters, because it goes into statuses, which are bounded.
 const MAX_MESSAGE: usize = 512;
-/// Longest name of an account, in characters: it goes into a status.
+/// Longest name of an account, in characters, because it goes into a status.
 const MAX_ACCOUNT: usize = 256;
 
 /// A client of one simulated cloud in one region.
@@ -75,7 +75,7 @@ impl SimulatedProvider {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
-            // It is on the same machine or in the same cluster, where no proxy leads.
+            // The cloud is on the same machine or in the same cluster, which no proxy serves.
             .no_proxy()
             .tcp_nodelay(true)
             .build()
@@ -122,7 +122,7 @@ impl Provider for SimulatedProvider {
     }
 
     fn call_rates(&self) -> CallRates {
-        // It is on loopback and has no limits of its own: these only keep a mistake of ours from filling it.
+        // The cloud is local and has no limits of its own: these only keep a bug from flooding it.
         let single = CallRate { per_second: 200, burst: 200 };
         CallRates {
             create: single,
@@ -136,7 +136,7 @@ impl Provider for SimulatedProvider {
     async fn identity(&self) -> Result<Identity, ProviderError> {
         let wire::Identity { account, region } = ask(self.request(Method::GET, &["identity"], &[])).await?;
         if account.is_empty() || account.chars().count() > MAX_ACCOUNT || region != self.region {
-            return Err(ProviderError::transient("the cloud's word on whose credentials these are makes no sense"));
+            return Err(ProviderError::transient("the cloud named no usable account and region for these credentials"));
         }
         Ok(Identity { account, region })
     }
@@ -156,7 +156,7 @@ impl Provider for SimulatedProvider {
             boot_milliseconds: block.boot_milliseconds.unsigned_abs(),
             boot_jitter_percent: block.boot_jitter_percent.unsigned_abs(),
         };
-        // The region is in the body here, and the query of a create has no parameters.
+        // The region is in the body of a create, and its query has no parameters.
         let mut url = self.endpoint.clone();
         url.set_path("/v1/instances");
         ask::<wire::Instance>(self.client.post(url).json(&body)).await.map(Instance::from)
@@ -170,7 +170,7 @@ impl Provider for SimulatedProvider {
     async fn list(&self, installation: &str) -> Result<Vec<Instance>, ProviderError> {
         let tag = format!("{}={installation}", tags::INSTALLATION);
         let mut instances = self.pages(("tag", &tag)).await?;
-        // A cloud that ignored the filter must not make a stranger's machine look like ours.
+        // If a cloud ignored the filter, another installation's machine must not count as ours.
         instances.retain(|instance| instance.tags.installation.as_deref() == Some(installation));
         Ok(instances)
     }
@@ -250,7 +250,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> ProviderError {
     }
 }
 
-/// An error and what is under it: reqwest's own words alone do not say "connection refused".
+/// An error with its causes, because reqwest's own message does not contain "connection refused".
 fn causes(error: &dyn std::error::Error) -> String {
     let chain = std::iter::successors(Some(error), |error| error.source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -1,4 +1,4 @@
-//! The kinds that the cluster state keeps: what of them is dropped, and which indexes a change of each brings up to date.
+//! The kinds that the cluster state stores: what is dropped from their objects, and which indexes a change updates.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use crate::state::ObjectKey;
 use crate::state::pool_queue;
 use crate::state::store::{Changed, Store};
 
-/// A kind of object that the cluster state keeps.
+/// A kind of object that the cluster state stores.
 pub trait StoredKind: ResourceExt + Clone + Sized {
-    /// Drops what nothing here reads, since every object is kept in memory.
+    /// Drops fields that nothing reads, because every object is kept in memory.
     fn prune(&mut self);
     /// The store of this kind.
     fn store(state: &mut State) -> &mut Store<Self>;
-    /// Brings the indexes up to a change of this kind.
+    /// Updates the indexes after a change of this kind.
     fn reindex(state: &mut State, changed: &Changed<Self>);
-    /// The change as it goes out.
+    /// The change for the stream.
     fn change(changed: Changed<Self>) -> Change;
 }
 
@@ -57,7 +57,7 @@ impl StoredKind for InstancePool {
             state.queues.pool_gone(&key);
             state.judged.remove(&key.clone().into());
         }
-        state.selectors.pool(&key, changed.new.is_some());
+        state.selectors.set_pool(&key, changed.new.is_some());
         if changed.old.as_deref().map(serving_terms) != changed.new.as_deref().map(serving_terms) {
             state.index_selectors_in(&key.namespace);
         }
@@ -195,8 +195,8 @@ pub(super) fn pruned<K: StoredKind>(mut object: K) -> K {
     object
 }
 
-/// Of members and claims, of which there are thousands, nothing here reads these, and nothing sends them back: a status is
-/// written without them, and finalizers are patched.
+/// Drops more metadata of members and claims, of which there are thousands. Nothing reads it here, and nothing writes
+/// it back: statuses are written without it, and finalizers are patched.
 fn drop_metadata(object: &mut impl ResourceExt) {
     let metadata = object.meta_mut();
     (metadata.labels, metadata.annotations, metadata.owner_references) = (None, None, None);

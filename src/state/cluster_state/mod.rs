@@ -1,6 +1,6 @@
-//! Everything the process knows of its cluster, under one lock, so that a decision sees one moment.
+//! Everything the process knows of its cluster, under one lock, so that each decision sees one moment.
 //!
-//! It is fed by the watches and by the answers of own writes; each change goes out to whoever decides what it wakes.
+//! Watches and the answers of own writes update it. Each change goes to the routing, which decides what it wakes.
 
 mod claim_index;
 pub mod indexing;
@@ -39,17 +39,17 @@ pub enum Change {
     Member(Changed<PoolMember>),
     /// A claim.
     Claim(Changed<PoolClaim>),
-    /// Of the claims with a selector, others wait in this queue, or are the demand of its pool.
+    /// The waiting claims with a selector changed in this queue: which ones wait, or which count as its pool's demand.
     Queue(QueueKey),
-    /// Every kind has been listed whole for the first time.
+    /// Every kind has been listed completely for the first time.
     Synced,
-    /// A namespace that could not be listed before has been listed whole.
+    /// A namespace that could not be listed before has been listed completely.
     Whole,
-    /// Nothing changed: a beat that is to go through every queue.
+    /// No change: a heartbeat for every queue.
     Beat,
 }
 
-/// The stores and what is in hand, as one moment.
+/// The stores and what is reserved, at one moment.
 #[derive(Debug, Default)]
 pub struct State {
     /// Pools.
@@ -60,51 +60,51 @@ pub struct State {
     pub members: Store<PoolMember>,
     /// Claims.
     pub claims: Store<PoolClaim>,
-    /// Claims (by uid) that the binder has paired and not yet let go.
+    /// Uids of claims that are reserved by a binding.
     pub claims_reserved: HashSet<String>,
-    /// Claims (by uid) whose status is just being written to say that they wait, or failed. They still wait.
+    /// Uids of claims whose waiting or failed status is being written. They still wait.
     pub claims_being_updated: HashSet<String>,
-    /// Claims (by uid) whose status could not be written lately.
+    /// Backoff of failed status writes, by the claim's uid.
     pub claim_update_retries: HashMap<String, Backoff>,
-    /// What claims that wait were told lately.
+    /// The last status updates of waiting claims.
     pub waiting_updates: WaitingUpdates,
-    /// When the claims of each queue were last judged that got no member.
+    /// When the claims without a member were last judged, by queue.
     pub judged: HashMap<QueueKey, Timestamp>,
-    /// Members (by uid) that the binder has paired and not yet let go.
+    /// Uids of members that are reserved by a binding.
     pub members_reserved: HashSet<String>,
-    /// Members (by uid) that lost a compare-and-swap, with the version that it was tried with: no candidates while
-    /// the store still shows that version.
+    /// Members (by uid) that lost a compare-and-swap, with the resourceVersion that it used. They cannot be claimed
+    /// while the store has that version.
     pub parked: HashMap<String, String>,
-    /// Members of each pool that are just being written: name and launch config.
+    /// Members of each pool that are just being written.
     pub planned: HashMap<ObjectKey, Vec<PlannedMember>>,
-    /// When each pool was last read past the watch.
+    /// When each pool was last read by an uncached GET.
     pub pools_read: HashMap<ObjectKey, Instant>,
-    /// Members (by uid) whose machine is gone, by the provider's word.
+    /// Uids of members whose machine is gone, as confirmed by the provider.
     pub machines_gone: HashSet<String>,
-    /// What Secrets and ConfigMaps hold that pools refer to.
+    /// The content of Secrets and ConfigMaps that pools refer to.
     pub contents: Contents,
-    /// The secret that SSH keys are made from.
+    /// The secret that SSH keys are derived from.
     pub keyring: KeyRing,
-    /// Claims (by uid) whose Secret could not be made lately.
+    /// Backoff of Secrets that could not be created, by the claim's uid.
     pub secret_retries: HashMap<String, Backoff>,
-    /// Labels of namespaces whose claims are on pools that choose by them.
+    /// Labels of namespaces whose claims are on pools that select namespaces by label.
     pub namespaces: NamespaceLabels,
-    /// Who waits at each pool, and what there is for them.
+    /// The claims that wait at each pool, and the members for them.
     pub queues: PoolQueues,
     pub(super) given: HashMap<ObjectKey, String>,
-    /// The claims with a selector that wait, and what they may choose from.
+    /// The waiting claims with a selector, and the pools that they may choose from.
     selectors: Selectors,
     pub(super) members_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
     pub(super) member_counts: HashMap<String, usize>,
     pub(super) members_by_claim: HashMap<String, HashSet<ObjectKey>>,
     pub(super) claims_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
     watched: WatchedNamespaces,
-    /// The namespaces of the list of which every kind was listed whole.
+    /// The namespaces in which every kind was listed completely; only used with a list of namespaces.
     whole: HashSet<Arc<str>>,
     synced: bool,
 }
 
-/// A member between the decision to write it and the answer of its POST.
+/// A member between the decision to create it and the answer of its POST.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedMember {
     /// Its name.
@@ -113,7 +113,7 @@ pub struct PlannedMember {
     pub launch_config: String,
 }
 
-/// The cluster state, shared by all who decide.
+/// The cluster state, shared by all controllers.
 #[derive(Clone, Debug)]
 pub struct ClusterState {
     inner: Arc<Inner>,
@@ -124,7 +124,7 @@ struct Inner {
     state: Mutex<State>,
     changes: mpsc::UnboundedSender<Change>,
     watched: WatchedNamespaces,
-    pools_heard: Mutex<HashMap<Feed, Instant>>,
+    pools_answered: Mutex<HashMap<Feed, Instant>>,
 }
 
 impl ClusterState {
@@ -132,11 +132,11 @@ impl ClusterState {
     pub fn new(watched: WatchedNamespaces) -> (Self, mpsc::UnboundedReceiver<Change>) {
         let (changes, receiver) = mpsc::unbounded_channel();
         let state = State { watched: watched.clone(), ..State::default() };
-        let inner = Inner { state: Mutex::new(state), changes, watched, pools_heard: Mutex::default() };
+        let inner = Inner { state: Mutex::new(state), changes, watched, pools_answered: Mutex::default() };
         (Self { inner: Arc::new(inner) }, receiver)
     }
 
-    /// Looks at one moment, or notes something of this process in it. Nothing slow may happen in `look`.
+    /// Runs `look` under the lock. It must not do anything slow.
     pub fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
         let _rank = enter(Rank::ClusterState);
         let mut state = self.inner.state.lock();
@@ -145,12 +145,12 @@ impl ClusterState {
         seen
     }
 
-    /// Whether this namespace is watched. Of any other, nothing is asked and nothing is proved.
+    /// Whether this namespace is watched. Nothing is read or proved of any other.
     pub fn watches(&self, namespace: &str) -> bool {
         self.inner.watched.contains(namespace)
     }
 
-    /// Takes in an event of the watch of a feed.
+    /// Applies an event of the watch of a feed.
     pub fn watched<K: StoredKind>(&self, feed: &Feed, event: Event<K>) {
         let _rank = enter(Rank::ClusterState);
         let mut state = self.inner.state.lock();
@@ -164,98 +164,99 @@ impl ClusterState {
             Event::Delete(object) => gone(&mut state, &ObjectKey::of(&object), &object.uid().unwrap_or_default()),
             Event::InitDone => K::store(&mut state).end_list(feed),
         };
-        self.tell(&mut state, changes);
+        self.send_changes(&mut state, changes);
         if listed {
-            self.came_further(&mut state, feed);
+            self.send_progress(&mut state, feed);
         }
     }
 
-    /// Takes in that the API server does not allow to list a feed.
+    /// Records that the API server does not allow listing a feed.
     pub fn refused<K: StoredKind>(&self, feed: &Feed) {
         let _rank = enter(Rank::ClusterState);
         let mut state = self.inner.state.lock();
         K::store(&mut state).refuse_list(feed);
-        self.came_further(&mut state, feed);
+        self.send_progress(&mut state, feed);
     }
 
-    /// Looks whether the cluster state, or the namespace of this feed, has just become whole.
-    fn came_further(&self, state: &mut State, feed: &Feed) {
+    /// Sends a change if the cluster state, or the namespace of this feed, has just become complete.
+    fn send_progress(&self, state: &mut State, feed: &Feed) {
         let was_synced = state.synced;
         let became_whole = state.note_progress(feed);
         if state.synced && (became_whole || !was_synced) {
-            state.choose_homes_anew();
+            state.choose_all_homes();
             self.announce_queues(state);
             let _ = self.inner.changes.send(if was_synced { Change::Whole } else { Change::Synced });
         }
     }
 
-    /// Takes in the object that the answer of an own write or of an uncached GET showed, and gives it as it is kept here.
+    /// Applies an object from the answer of an own write or of an uncached GET. Returns it as it is stored.
     pub fn answered<K: StoredKind>(&self, object: K) -> Arc<K> {
         let object = Arc::new(pruned(object));
         let _rank = enter(Rank::ClusterState);
         let mut state = self.inner.state.lock();
         let changes = K::store(&mut state).apply(object.clone());
-        self.tell(&mut state, changes);
+        self.send_changes(&mut state, changes);
         object
     }
 
-    /// Takes in that the object with this uid is gone, by the answer of a write or an uncached GET.
+    /// Records that the object with this uid is gone, by the answer of a write or of an uncached GET.
     pub fn answered_gone<K: StoredKind>(&self, key: &ObjectKey, uid: &str) {
         let _rank = enter(Rank::ClusterState);
         let mut state = self.inner.state.lock();
         let changes = gone::<K>(&mut state, key, uid);
-        self.tell(&mut state, changes);
+        self.send_changes(&mut state, changes);
     }
 
-    /// Takes in that a list has this object, although it cannot be read: its last good version stays.
+    /// Records that a list has this object but it cannot be read: its last good version stays.
     pub fn unreadable<K: StoredKind>(&self, key: &ObjectKey) {
         let _rank = enter(Rank::ClusterState);
         K::store(&mut self.inner.state.lock()).keep(key);
     }
 
-    /// The watch of the pools of a feed has shown a sign of life.
-    pub fn heard_of_pools(&self, feed: &Feed) {
-        self.inner.pools_heard.lock().insert(feed.clone(), Instant::now());
+    /// Records that the watch of the pools of a feed was answered.
+    pub fn record_pools_answer(&self, feed: &Feed) {
+        self.inner.pools_answered.lock().insert(feed.clone(), Instant::now());
     }
 
-    /// When something was last heard of the pools of this namespace.
-    pub fn pools_last_heard(&self, namespace: &str) -> Option<Instant> {
-        let heard = self.inner.pools_heard.lock();
-        heard.iter().find(|(feed, _)| feed.covers(namespace)).map(|(_, at)| *at)
+    /// When the watch of this namespace's pools was last answered.
+    pub fn pools_last_answered(&self, namespace: &str) -> Option<Instant> {
+        let answered = self.inner.pools_answered.lock();
+        answered.iter().find(|(feed, _)| feed.covers(namespace)).map(|(_, at)| *at)
     }
 
-    /// Sends a beat the way that every change goes.
+    /// Sends a heartbeat the way that every change goes.
     pub fn beat(&self) {
-        // As every change, under the lock: a lock that is held for ever lets no beat through.
+        // Takes the lock as every change does, so that a lock that is never released stops the heartbeat.
         let _rank = enter(Rank::ClusterState);
         let _state = self.inner.state.lock();
         let _ = self.inner.changes.send(Change::Beat);
     }
 
-    fn tell<K: StoredKind>(&self, state: &mut State, changes: Vec<Changed<K>>) {
+    fn send_changes<K: StoredKind>(&self, state: &mut State, changes: Vec<Changed<K>>) {
         for changed in changes {
             K::reindex(state, &changed);
-            // Nobody listens any more only while the process ends.
+            // Fails only when the receiver is gone because the process ends.
             let _ = self.inner.changes.send(K::change(changed));
         }
         self.announce_queues(state);
     }
 
     fn announce_queues(&self, state: &mut State) {
-        for queue in state.selectors.moved.drain() {
+        for queue in state.selectors.changed_queues.drain() {
             let _ = self.inner.changes.send(Change::Queue(queue));
         }
     }
 }
 
 impl State {
-    /// Whether every kind has been listed whole, in every watched namespace that the API server lets the operator list. No
-    /// verdict is given before.
+    /// Whether every kind has been listed completely in every watched namespace that the operator may list. Nothing is
+    /// decided before.
     pub const fn is_synced(&self) -> bool {
         self.synced
     }
 
-    /// Whether that is so, and every kind has been listed whole in this namespace: nothing is decided of its objects before.
+    /// [`is_synced`](Self::is_synced), and every kind has been listed completely in this namespace. Nothing is decided
+    /// about its objects before.
     pub fn knows(&self, namespace: &str) -> bool {
         self.synced
             && match &self.watched {
@@ -278,8 +279,8 @@ impl State {
         ]
     }
 
-    /// Notes how far the lists of a feed have come. Says whether it has just become whole. One namespace of several that may
-    /// not be listed, or is not there yet with its permissions, does not keep the others waiting.
+    /// Records how far the lists of a feed are. Returns whether it has just become complete. One namespace of several
+    /// that may not be listed, or whose permissions do not exist yet, does not delay the others.
     fn note_progress(&mut self, feed: &Feed) -> bool {
         let is_whole = |progress: [Progress; 4]| progress.iter().all(|kind| *kind == Progress::Whole);
         let whole = is_whole(self.progress(feed));
@@ -295,7 +296,7 @@ impl State {
         became_whole
     }
 
-    /// The members whose `spec.poolRef` has this name, whatever uid it has.
+    /// The members whose `spec.poolRef` has this name, whatever its uid.
     pub fn members_of_name<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolMember>> + use<'a> {
         self.members_by_pool.get(pool).into_iter().flatten().filter_map(|key| self.members.get(key))
     }
@@ -306,8 +307,8 @@ impl State {
         self.members_of_name(&ObjectKey::of(pool)).filter(move |member| member.spec.pool_ref.uid == uid)
     }
 
-    /// The members of the pool of this name that are planned and not known yet. One that was just written is still planned
-    /// for a moment: counted twice, it would keep another from being bought.
+    /// The planned members of this pool that are not stored yet. A member that was just written is still planned for a
+    /// moment; counting it twice would keep another from being bought.
     pub fn unwritten<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a PlannedMember> + use<'a> {
         let namespace = pool.namespace.clone();
         let is_unwritten = move |planned: &&PlannedMember| {
@@ -316,7 +317,7 @@ impl State {
         self.planned.get(pool).into_iter().flatten().filter(is_unwritten)
     }
 
-    /// How many members of this incarnation of a pool there are beside `member`.
+    /// How many members this incarnation of a pool has beside `member`: stored and planned.
     pub fn others_of(&self, pool: &InstancePool, member: &PoolMember) -> usize {
         let uid = pool.metadata.uid.as_deref().unwrap_or_default();
         let all = self.member_counts.get(uid).copied().unwrap_or(0);
@@ -341,7 +342,7 @@ impl State {
     }
 }
 
-/// The key of the pool that a claim is on: the one that it names, or the one that served it. None for one with a selector
+/// The pool that a claim is on: the one that it names, or the one that served it. `None` for a claim with a selector
 /// that was not served yet: see [`State::waits_at`].
 pub fn pool_of_claim(claim: &PoolClaim) -> Option<ObjectKey> {
     claim.pool().map(|(namespace, name)| ObjectKey::new(namespace, name))
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn the_others_of_a_pool_are_counted_as_a_look_at_each_would_count_them() {
+    fn the_count_of_other_members_equals_a_walk_over_all_members() {
         let (cluster, _changes) = ClusterState::new(WatchedNamespaces::All);
         let (present, former) = (pool("new"), pool("old"));
         let counts = |name: &str, uid: &str| {
@@ -443,12 +444,12 @@ mod tests {
         assert_eq!(knows(&cluster), (true, true));
         assert!(matches!(changes.try_recv(), Ok(Change::Synced)));
         lists_all(&cluster, &b);
-        assert!(changes.try_recv().is_err(), "said once");
+        assert!(changes.try_recv().is_err(), "sent once");
         assert!(cluster.watches("a") && !cluster.watches("c") && !cluster.with(|state| state.knows("c")));
     }
 
     #[test]
-    fn a_namespace_that_may_not_be_listed_keeps_no_other_waiting_and_is_taken_in_when_it_may() {
+    fn a_namespace_that_may_not_be_listed_delays_no_other_and_is_added_once_it_may() {
         let (cluster, mut changes, [a, b]) = of_two();
         lists::<InstancePool>(&cluster, &b);
         cluster.refused::<PoolMember>(&b);
@@ -475,9 +476,9 @@ mod tests {
     #[test]
     fn pools_are_heard_of_by_namespace() {
         let (cluster, _changes, [a, b]) = of_two();
-        cluster.heard_of_pools(&a);
-        assert!(cluster.pools_last_heard("a").is_some() && cluster.pools_last_heard("b").is_none());
-        cluster.heard_of_pools(&b);
-        assert!(cluster.pools_last_heard("b").is_some());
+        cluster.record_pools_answer(&a);
+        assert!(cluster.pools_last_answered("a").is_some() && cluster.pools_last_answered("b").is_none());
+        cluster.record_pools_answer(&b);
+        assert!(cluster.pools_last_answered("b").is_some());
     }
 }

@@ -1,5 +1,5 @@
-//! Who waits at each pool, and what there is for them: kept up by every change, so that pairing looks at no more claims
-//! and members than it pairs.
+//! The claims that wait at each pool, and the members for them. Every change updates it, so that pairing costs no more
+//! than the claims and members that it pairs.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -13,18 +13,18 @@ use kube::ResourceExt;
 
 use super::key::{ObjectKey, QueueKey};
 
-/// So many of a pool's last boots say how long the next will take.
+/// How many of a pool's last boots predict how long the next one will take.
 const BOOTS: usize = 16;
 
-/// The queues at all pools.
+/// The queues of all pools.
 #[derive(Debug, Default)]
 pub struct PoolQueues {
     queues: HashMap<QueueKey, PoolQueue>,
     claims: HashMap<ObjectKey, Vec<(QueueKey, Waiting)>>,
-    members: HashMap<ObjectKey, (ObjectKey, Filed)>,
+    members: HashMap<ObjectKey, (ObjectKey, MemberClass)>,
 }
 
-/// The queue at one pool, there or not.
+/// The queue of one pool, whether it exists or not.
 #[derive(Debug, Default)]
 pub struct PoolQueue {
     waiting: BTreeMap<String, NamespaceQueue>,
@@ -35,7 +35,7 @@ pub struct PoolQueue {
     boots: VecDeque<SignedDuration>,
 }
 
-/// The claims of one namespace that wait for members of a pool.
+/// The claims of one namespace that wait at a pool.
 #[derive(Debug, Default)]
 pub struct NamespaceQueue {
     turns: BTreeMap<Turn, ObjectKey>,
@@ -43,23 +43,23 @@ pub struct NamespaceQueue {
     by_when_empty: HashMap<Option<WhenEmpty>, i32>,
 }
 
-/// What of a member tells whether it is of the current template: launch config and template hash.
+/// The launch config and template hash of a member, which decide whether it is of the current template.
 type Kind = Arc<(String, String)>;
 
 /// `status.warmingStartedAt` and uid.
 type ReadyOrder = (Option<Timestamp>, Arc<str>);
 
-/// A claim as it stands in its queue.
+/// A claim's entry in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     turn: Turn,
     when_empty: Option<WhenEmpty>,
-    /// Whether it is the demand of this pool: a claim may wait at many, and is the demand of one.
+    /// Whether the claim counts as this pool's demand. A claim may wait at many pools and is the demand of one.
     home: bool,
 }
 
 impl Waiting {
-    /// It may be served here, but another pool buys a machine for it.
+    /// The entry at a pool that may serve the claim but does not buy for it.
     #[must_use]
     pub fn away(self) -> Self {
         Self { home: false, ..self }
@@ -68,18 +68,18 @@ impl Waiting {
 
 /// What a member counts as.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Filed {
-    /// It can be claimed, as far as its own object says.
+pub enum MemberClass {
+    /// It can be claimed, by its own object.
     Ready(Kind, ReadyOrder),
-    /// It warms, since then.
+    /// It has been warming since then.
     Warming(Option<Timestamp>),
     /// Its create was not accepted yet.
     Pending,
-    /// A claim of this namespace holds it, or is being given it.
+    /// It is Claimed by, or reserved for, a claim of this namespace.
     Held(String),
 }
 
-/// Where a claim stands by its own object, with what the cluster state knows of it. Nowhere if it does not wait.
+/// A claim's entry in a queue, by its object and what the cluster state knows of it. `None` if it does not wait.
 pub fn waiting(claim: &PoolClaim, named: bool, arrival: u64, max_priority: Option<i32>) -> Option<Waiting> {
     let status = claim.status.as_ref();
     let view = ClaimView {
@@ -97,17 +97,17 @@ pub fn waiting(claim: &PoolClaim, named: bool, arrival: u64, max_priority: Optio
     Some(Waiting { turn, when_empty: claim.spec.when_empty, home: true })
 }
 
-/// What a member counts as by its own object; `given_to` is the namespace of the claim that the binder is giving it to, and
-/// `ended` tells of a claim that holds it whether it is known no more. Not at all if it is of no use to those that wait.
-pub fn filed(member: &PoolMember, given_to: Option<&String>, ended: bool) -> Option<Filed> {
+/// What a member counts as, by its object. `given_to` is the namespace of the claim that it is reserved for; `ended`
+/// means that the claim that it names is gone. `None` if it is of no use to waiting claims.
+pub fn classify(member: &PoolMember, given_to: Option<&String>, ended: bool) -> Option<MemberClass> {
     let status = member.status.as_ref();
     let deleting = member.metadata.deletion_timestamp.is_some();
     if let Some(claim) = status.and_then(|status| status.claim_ref.as_ref()) {
-        // The end of a claim frees its place, not only the end of its machine.
-        return (!(deleting && ended)).then(|| Filed::Held(claim.namespace.clone()));
+        // The end of the claim frees its place in the quota, before the machine is gone.
+        return (!(deleting && ended)).then(|| MemberClass::Held(claim.namespace.clone()));
     }
     if let Some(namespace) = given_to {
-        return Some(Filed::Held(namespace.clone()));
+        return Some(MemberClass::Held(namespace.clone()));
     }
     let aside = member.spec.cordoned
         || member.spec.hold
@@ -117,12 +117,12 @@ pub fn filed(member: &PoolMember, given_to: Option<&String>, ended: bool) -> Opt
     }
     let warming_since = status.and_then(|status| status.warming_started_at.as_ref()).map(|time| time.0);
     match status.map(|status| status.state).unwrap_or_default() {
-        MemberState::Pending => Some(Filed::Pending),
-        MemberState::Warming => Some(Filed::Warming(warming_since)),
+        MemberState::Pending => Some(MemberClass::Pending),
+        MemberState::Warming => Some(MemberClass::Warming(warming_since)),
         MemberState::Ready => {
             let kind = (member.spec.placement.launch_config.clone(), member.spec.template_hash.clone());
             let uid = member.metadata.uid.as_deref().unwrap_or_default();
-            Some(Filed::Ready(kind.into(), (warming_since, uid.into())))
+            Some(MemberClass::Ready(kind.into(), (warming_since, uid.into())))
         }
         MemberState::Claimed | MemberState::Errored => None,
     }
@@ -136,17 +136,17 @@ pub fn boot(member: &PoolMember) -> Option<SignedDuration> {
 }
 
 impl PoolQueues {
-    /// The queue of this key, if anybody or anything is in it.
+    /// The queue of this key, unless it is empty.
     pub fn at(&self, key: &QueueKey) -> Option<&PoolQueue> {
         self.queues.get(key)
     }
 
-    /// The queue at this pool, if anybody or anything is in it.
+    /// The queue of this pool, unless it is empty.
     pub fn at_pool(&self, pool: &ObjectKey) -> Option<&PoolQueue> {
         self.at(&pool.clone().into())
     }
 
-    /// Puts a claim where it stands now: into these queues, each once. The former places, if they were others.
+    /// Moves a claim to these queues, each named once. Returns the former places if they differ.
     pub fn put_claim(&mut self, key: &ObjectKey, now: Vec<(QueueKey, Waiting)>) -> Option<Vec<(QueueKey, Waiting)>> {
         if self.claims.get(key).map_or(&[][..], Vec::as_slice) == now {
             return None;
@@ -164,51 +164,51 @@ impl PoolQueues {
         Some(before)
     }
 
-    /// The pools at which a claim waits, and of each whether the claim is its demand: of one of them it is.
+    /// The pools at which a claim waits, each with whether it is the claim's home.
     pub fn places(&self, claim: &ObjectKey) -> impl Iterator<Item = (&QueueKey, bool)> {
         self.claims.get(claim).into_iter().flatten().map(|(queue, waiting)| (queue, waiting.home))
     }
 
-    /// The pool that a claim which waits is the demand of.
+    /// The home of a waiting claim: the pool whose demand it is.
     pub fn home(&self, claim: &ObjectKey) -> Option<&QueueKey> {
         self.places(claim).find(|(_, home)| *home).map(|(queue, _)| queue)
     }
 
-    /// The pool for which a member counts.
+    /// The pool that a member counts for.
     pub fn pool_of_member(&self, key: &ObjectKey) -> Option<&ObjectKey> {
         self.members.get(key).map(|(pool, _)| pool)
     }
 
-    /// Puts a member where it counts now.
-    pub fn put_member(&mut self, key: &ObjectKey, pool: &ObjectKey, now: Option<Filed>) {
-        let mut place = now.map(|filed| (pool.clone(), filed));
+    /// Updates what a member counts as.
+    pub fn put_member(&mut self, key: &ObjectKey, pool: &ObjectKey, now: Option<MemberClass>) {
+        let mut place = now.map(|class| (pool.clone(), class));
         if self.members.get(key) == place.as_ref() {
             return;
         }
         if let Some(place) = &mut place {
             self.share(place);
         }
-        if let Some((pool, filed)) = self.members.remove(key) {
-            self.change(pool.into(), |queue| queue.remove_member(key, &filed));
+        if let Some((pool, class)) = self.members.remove(key) {
+            self.change(pool.into(), |queue| queue.remove_member(key, &class));
         }
-        if let Some((pool, filed)) = place {
-            self.change(pool.clone().into(), |queue| queue.add_member(key, &filed));
-            self.members.insert(key.clone(), (pool, filed));
+        if let Some((pool, class)) = place {
+            self.change(pool.clone().into(), |queue| queue.add_member(key, &class));
+            self.members.insert(key.clone(), (pool, class));
         }
     }
 
-    /// A pool's members are thousands: they hold its name, and the name of their kind, once for all.
-    fn share(&self, (pool, filed): &mut (ObjectKey, Filed)) {
+    /// A pool has thousands of members: they share its name and the name of their kind.
+    fn share(&self, (pool, class): &mut (ObjectKey, MemberClass)) {
         let Some((QueueKey::Pool(known), queue)) = self.queues.get_key_value(&pool.clone().into()) else { return };
         *pool = known.clone();
-        if let Filed::Ready(kind, _) = filed
+        if let MemberClass::Ready(kind, _) = class
             && let Some((known, _)) = queue.ready.get_key_value(kind)
         {
             *kind = known.clone();
         }
     }
 
-    /// A member of the pool became ready after so long.
+    /// Records how long a member of the pool took to become ready.
     pub fn booted(&mut self, pool: &ObjectKey, took: SignedDuration) {
         let boots = &mut self.queues.entry(pool.clone().into()).or_default().boots;
         if boots.len() == BOOTS {
@@ -217,7 +217,7 @@ impl PoolQueues {
         boots.push_back(took);
     }
 
-    /// The pool is gone, and with it what was known of its boots.
+    /// Drops the boot times of a pool that is gone.
     pub fn pool_gone(&mut self, pool: &ObjectKey) {
         self.change(pool.clone().into(), |queue| queue.boots.clear());
     }
@@ -244,42 +244,42 @@ impl PoolQueue {
             && self.boots.is_empty()
     }
 
-    /// Whether nobody waits.
+    /// Whether no claim waits.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// The claims that wait, by namespace.
+    /// The waiting claims, by namespace.
     pub fn namespaces(&self) -> impl Iterator<Item = (&String, &NamespaceQueue)> {
         self.waiting.iter()
     }
 
-    /// The claims of this namespace that wait.
+    /// The waiting claims of this namespace.
     pub fn of_namespace(&self, namespace: &str) -> Option<&NamespaceQueue> {
         self.waiting.get(namespace)
     }
 
-    /// How many members the claims of a namespace hold or are being given.
+    /// How many members are Claimed by, or reserved for, claims of a namespace.
     pub fn held(&self, namespace: &str) -> i32 {
         self.held.get(namespace).copied().unwrap_or(0)
     }
 
-    /// Ready members that nobody is being given.
+    /// Number of ready members that are not reserved.
     pub fn ready(&self) -> usize {
         self.ready.values().map(BTreeMap::len).sum()
     }
 
-    /// Warming members.
+    /// Number of warming members.
     pub fn warming(&self) -> usize {
         self.warming.len()
     }
 
-    /// Members whose create was not accepted yet.
+    /// Number of members whose create was not accepted yet.
     pub fn pending(&self) -> usize {
         self.pending.len()
     }
 
-    /// When the next warming member is likely to be ready: after as long as half of the last boots took at most.
+    /// When the next warming member is likely to be ready, by the median of the last boots.
     pub fn next_ready_at(&self) -> Option<Timestamp> {
         let first = self.warming.iter().find_map(|(since, _)| *since)?;
         let mut boots: Vec<_> = self.boots.iter().copied().collect();
@@ -287,10 +287,10 @@ impl PoolQueue {
         first.checked_add(*boots.get(boots.len() / 2)?).ok()
     }
 
-    /// The ready members in the order in which they are handed out: those of which `current` holds first, then those that
-    /// began to warm first. It may be left at any point, and costs nothing beyond.
+    /// The ready members in the order in which they are handed out: first those of a kind for which `current` is true,
+    /// then those that began to warm first. The iterator is lazy.
     pub fn in_order(&self, current: impl Fn(&str, &str) -> bool) -> impl Iterator<Item = &ObjectKey> {
-        // With one kind there is nothing to prefer, and the question is not for free.
+        // With one kind there is nothing to prefer, and `current` costs time.
         let many = self.ready.len() > 1;
         let mut kinds: Vec<_> = self
             .ready
@@ -337,20 +337,20 @@ impl PoolQueue {
         }
     }
 
-    fn add_member(&mut self, key: &ObjectKey, filed: &Filed) {
-        match filed {
-            Filed::Ready(kind, order) => {
+    fn add_member(&mut self, key: &ObjectKey, class: &MemberClass) {
+        match class {
+            MemberClass::Ready(kind, order) => {
                 self.ready.entry(kind.clone()).or_default().insert(order.clone(), key.clone());
             }
-            Filed::Warming(since) => drop(self.warming.insert((*since, key.clone()))),
-            Filed::Pending => drop(self.pending.insert(key.clone())),
-            Filed::Held(namespace) => *self.held.entry(namespace.clone()).or_default() += 1,
+            MemberClass::Warming(since) => drop(self.warming.insert((*since, key.clone()))),
+            MemberClass::Pending => drop(self.pending.insert(key.clone())),
+            MemberClass::Held(namespace) => *self.held.entry(namespace.clone()).or_default() += 1,
         }
     }
 
-    fn remove_member(&mut self, key: &ObjectKey, filed: &Filed) {
-        match filed {
-            Filed::Ready(kind, order) => {
+    fn remove_member(&mut self, key: &ObjectKey, class: &MemberClass) {
+        match class {
+            MemberClass::Ready(kind, order) => {
                 if let Some(members) = self.ready.get_mut(kind) {
                     members.remove(order);
                     if members.is_empty() {
@@ -358,9 +358,9 @@ impl PoolQueue {
                     }
                 }
             }
-            Filed::Warming(since) => drop(self.warming.remove(&(*since, key.clone()))),
-            Filed::Pending => drop(self.pending.remove(key)),
-            Filed::Held(namespace) => {
+            MemberClass::Warming(since) => drop(self.warming.remove(&(*since, key.clone()))),
+            MemberClass::Pending => drop(self.pending.remove(key)),
+            MemberClass::Held(namespace) => {
                 if let Some(count) = self.held.get_mut(namespace) {
                     *count -= 1;
                     if *count == 0 {
@@ -373,24 +373,25 @@ impl PoolQueue {
 }
 
 impl NamespaceQueue {
-    /// The claims in their order.
+    /// The claims in order.
     pub fn turns(&self) -> impl Iterator<Item = (&Turn, &ObjectKey)> + use<'_> {
         self.turns.iter()
     }
 
-    /// How many they are.
+    /// Number of claims.
     pub fn count(&self) -> usize {
         self.turns.len()
     }
 
-    /// How many of them have each priority.
+    /// Number of claims of each priority.
     pub const fn priorities(&self) -> &BTreeMap<i32, usize> {
         &self.priorities
     }
 
-    /// How many of them are this pool's demand and wait when nothing is ready, where those that do not say do as `by_default`.
+    /// Number of claims that are this pool's demand and wait when nothing is ready. A claim that does not choose does
+    /// as `by_default`.
     pub fn patient(&self, by_default: WhenEmpty) -> i32 {
-        let count = |said| self.by_when_empty.get(&said).copied().unwrap_or(0);
+        let count = |when_empty| self.by_when_empty.get(&when_empty).copied().unwrap_or(0);
         let silent = if by_default == WhenEmpty::Wait { count(None) } else { 0 };
         count(Some(WhenEmpty::Wait)) + silent
     }

@@ -11,22 +11,22 @@ use crate::state::cluster_state::State;
 const CLAIMS: usize = 4;
 const MEMBERS: usize = 4;
 
-/// Something that changes the cluster state.
+/// A change of the cluster state.
 #[derive(Clone, Debug)]
-enum Deed {
+enum Action {
     Claim { number: usize, namespace: bool, phase: usize, deleting: bool, priority: i32 },
     ClaimGone(usize, bool),
     Member { number: usize, state: usize, holder: usize, deleting: bool, cordoned: bool },
     MemberGone(usize),
     Pool(Option<i32>),
-    Taken(usize, usize),
-    LetGo(usize, usize),
+    Reserved(usize, usize),
+    Released(usize, usize),
 }
 
-fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+fn actions() -> impl Strategy<Value = Vec<Action>> {
     let one = prop_oneof![
         (0..CLAIMS, any::<bool>(), 0..3_usize, proptest::bool::weighted(0.1), -2..3_i32).prop_map(
-            |(number, namespace, phase, deleting, priority)| Deed::Claim {
+            |(number, namespace, phase, deleting, priority)| Action::Claim {
                 number,
                 namespace,
                 phase,
@@ -34,14 +34,14 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
                 priority
             }
         ),
-        (0..CLAIMS, any::<bool>()).prop_map(|(number, namespace)| Deed::ClaimGone(number, namespace)),
+        (0..CLAIMS, any::<bool>()).prop_map(|(number, namespace)| Action::ClaimGone(number, namespace)),
         (0..MEMBERS, 0..4_usize, 0..CLAIMS, proptest::bool::weighted(0.2), proptest::bool::weighted(0.2)).prop_map(
-            |(number, state, holder, deleting, cordoned)| Deed::Member { number, state, holder, deleting, cordoned }
+            |(number, state, holder, deleting, cordoned)| Action::Member { number, state, holder, deleting, cordoned }
         ),
-        (0..MEMBERS).prop_map(Deed::MemberGone),
-        proptest::option::of(-1..2_i32).prop_map(Deed::Pool),
-        (0..CLAIMS, 0..MEMBERS).prop_map(|(claim, member)| Deed::Taken(claim, member)),
-        (0..CLAIMS, 0..MEMBERS).prop_map(|(claim, member)| Deed::LetGo(claim, member)),
+        (0..MEMBERS).prop_map(Action::MemberGone),
+        proptest::option::of(-1..2_i32).prop_map(Action::Pool),
+        (0..CLAIMS, 0..MEMBERS).prop_map(|(claim, member)| Action::Reserved(claim, member)),
+        (0..CLAIMS, 0..MEMBERS).prop_map(|(claim, member)| Action::Released(claim, member)),
     ];
     proptest::collection::vec(one, 1..60)
 }
@@ -74,18 +74,18 @@ fn apply<K: crate::state::cluster_state::indexing::StoredKind + serde::de::Deser
     cluster.watched::<K>(&Feed::Everywhere, Event::Apply(serde_json::from_value(object).unwrap()));
 }
 
-fn act(cluster: &ClusterState, deed: &Deed, version: usize) {
-    match deed {
-        Deed::Claim { number, namespace, phase, deleting, priority } => {
+fn act(cluster: &ClusterState, action: &Action, version: usize) {
+    match action {
+        Action::Claim { number, namespace, phase, deleting, priority } => {
             let key = claim_key(*number, *namespace);
             let spec = json!({"poolRef": {"name": "ci", "namespace": "ns"}, "priority": priority});
             let status = json!({"phase": (["Pending", "Bound", "Failed"][*phase])});
             let meta = meta(&key, version, *deleting);
             apply::<PoolClaim>(cluster, json!({"metadata": meta, "spec": spec, "status": status}));
         }
-        // By a live 404 whose uid is not remembered: the same object may come again in these deeds.
-        Deed::ClaimGone(number, namespace) => forget::<PoolClaim>(cluster, &claim_key(*number, *namespace)),
-        Deed::Member { number, state, holder, deleting, cordoned } => {
+        // Gone by an uncached 404, whose uid is not remembered, so the same object may appear again.
+        Action::ClaimGone(number, namespace) => forget::<PoolClaim>(cluster, &claim_key(*number, *namespace)),
+        Action::Member { number, state, holder, deleting, cordoned } => {
             let key = member_key(*number);
             let holder = claim_key(*holder, *holder % 2 == 0);
             let mut status = json!({"state": (["Pending", "Warming", "Ready", "Claimed"][*state])});
@@ -100,8 +100,8 @@ fn act(cluster: &ClusterState, deed: &Deed, version: usize) {
             let meta = meta(&key, version, *deleting);
             apply::<PoolMember>(cluster, json!({"metadata": meta, "spec": spec, "status": status}));
         }
-        Deed::MemberGone(number) => forget::<PoolMember>(cluster, &member_key(*number)),
-        Deed::Pool(max_priority) => {
+        Action::MemberGone(number) => forget::<PoolMember>(cluster, &member_key(*number)),
+        Action::Pool(max_priority) => {
             let mut claims = json!({});
             if let Some(max) = max_priority {
                 claims["maxPriority"] = json!(max);
@@ -110,14 +110,14 @@ fn act(cluster: &ClusterState, deed: &Deed, version: usize) {
             let meta = meta(&ObjectKey::new("ns", "ci"), version, false);
             apply::<InstancePool>(cluster, json!({"metadata": meta, "spec": spec}));
         }
-        Deed::Taken(claim, member) => cluster.with(|state| {
+        Action::Reserved(claim, member) => cluster.with(|state| {
             let found = (state.claims.get(&claim_key(*claim, false)), state.members.get(&member_key(*member)));
             if let (Some(claim), Some(member)) = found {
                 let (claim, member) = (claim.clone(), member.clone());
                 state.reserve(&claim, &member);
             }
         }),
-        Deed::LetGo(claim, member) => cluster.with(|state| {
+        Action::Released(claim, member) => cluster.with(|state| {
             let (claim, member) = (claim_key(*claim, false), member_key(*member));
             state.release((&claim, &claim.to_string()), (&member, &member.to_string()));
         }),
@@ -134,8 +134,8 @@ fn forget<K: crate::state::cluster_state::indexing::StoredKind>(cluster: &Cluste
     cluster.watched::<K>(&Feed::Everywhere, Event::InitDone);
 }
 
-/// The queues as they follow from everything that is known, put together anew.
-fn anew(state: &State) -> PoolQueues {
+/// The queues computed from scratch from all objects.
+fn rebuilt(state: &State) -> PoolQueues {
     let mut queues = PoolQueues::default();
     let pool = ObjectKey::new("ns", "ci");
     let max_priority = state.pools.get(&pool).and_then(|pool| pool.spec.claims.max_priority);
@@ -151,30 +151,30 @@ fn anew(state: &State) -> PoolQueues {
         let holder = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
         let ended = holder
             .is_some_and(|claim| !state.claims.iter().any(|(_, present)| present.uid().as_ref() == Some(&claim.uid)));
-        queues.put_member(key, &pool, filed(member, given.as_ref(), ended));
+        queues.put_member(key, &pool, classify(member, given.as_ref(), ended));
     }
     queues
 }
 
 proptest! {
     #[test]
-    fn after_any_changes_the_lines_are_what_the_objects_say(deeds in deeds()) {
+    fn after_any_changes_the_queues_follow_from_the_objects(actions in actions()) {
         let (cluster, _changes) = ClusterState::new(WatchedNamespaces::All);
-        for (number, deed) in deeds.iter().enumerate() {
-            act(&cluster, deed, number + 1);
+        for (number, action) in actions.iter().enumerate() {
+            act(&cluster, action, number + 1);
             cluster.with(|state| {
-                let (kept, fresh) = (&state.queues, anew(state));
-                prop_assert_eq!(&kept.claims, &fresh.claims, "after {:?}", deed);
-                prop_assert_eq!(&kept.members, &fresh.members, "after {:?}", deed);
+                let (stored, fresh) = (&state.queues, rebuilt(state));
+                prop_assert_eq!(&stored.claims, &fresh.claims, "after {:?}", action);
+                prop_assert_eq!(&stored.members, &fresh.members, "after {:?}", action);
                 let pool = ObjectKey::new("ns", "ci");
-                prop_assert_eq!(format!("{:?}", counts(kept.at_pool(&pool))), format!("{:?}", counts(fresh.at_pool(&pool))));
+                prop_assert_eq!(format!("{:?}", counts(stored.at_pool(&pool))), format!("{:?}", counts(fresh.at_pool(&pool))));
                 Ok(())
             })?;
         }
     }
 }
 
-/// What a queue says, in numbers.
+/// The counts of a queue.
 fn counts(queue: Option<&PoolQueue>) -> impl std::fmt::Debug {
     let Some(queue) = queue else { return (Vec::new(), [0; 3], [0; 2]) };
     let claims: Vec<_> = queue

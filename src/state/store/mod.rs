@@ -1,8 +1,8 @@
-//! What the watch of one kind has shown, with this process's own writes laid over it.
+//! The objects of one kind: what its watch has shown, with this process's own writes on top.
 //!
-//! An own write is visible here as soon as it was answered, so nothing is counted twice or forgotten between the
-//! answer and the watch event: there are no expectations to keep beside it. Versions are compared as the integers
-//! that they are in every API server that keeps its objects in etcd, and that Kubernetes 1.35 made them by contract.
+//! An own write is visible as soon as it was answered, so nothing is counted twice or missed between the answer and the
+//! watch event, and no expectations have to be tracked. Versions are compared as integers. Every API server with etcd
+//! uses integers, and Kubernetes 1.35 guarantees them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -33,15 +33,15 @@ struct Entry<K> {
     first_seen: Instant,
 }
 
-/// How far the lists of one watch have come.
+/// The lists of one watch.
 #[derive(Debug, Default)]
 struct Listing {
     progress: Progress,
-    /// What the list that is under way has shown.
+    /// What the current list has shown so far.
     seen: Option<HashSet<ObjectKey>>,
 }
 
-/// Whether the first list of a watch has been taken in.
+/// Whether the first list of a watch is complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Progress {
     /// Not yet.
@@ -49,18 +49,18 @@ pub enum Progress {
     Awaited,
     /// Not yet, and the API server does not allow it.
     Refused,
-    /// It has, whole.
+    /// It is complete.
     Whole,
 }
 
-/// What became of an object in the store.
+/// A change of one object.
 #[derive(Clone, Debug)]
 pub struct Changed<K> {
-    /// Its name.
+    /// Its key.
     pub key: ObjectKey,
-    /// What was there before.
+    /// The object before, if there was one.
     pub old: Option<Arc<K>>,
-    /// What is there now.
+    /// The object now, if there is one.
     pub new: Option<Arc<K>>,
 }
 
@@ -91,21 +91,21 @@ impl<K: ResourceExt> Store<K> {
         self.entries.get(key).map(|entry| entry.first_seen.elapsed())
     }
 
-    /// How far the watch of this feed has come.
+    /// How far the first list of this feed is.
     pub fn progress(&self, feed: &Feed) -> Progress {
         self.feeds.get(feed).map(|listing| listing.progress).unwrap_or_default()
     }
 
-    /// Whether the object with this uid was seen to be deleted, by its own Deleted event.
+    /// Whether the object with this uid was deleted, by its own Deleted event.
     pub fn saw_deleted(&self, uid: &str) -> bool {
         self.tombstones.contains_key(uid)
     }
 
-    /// Takes in a version of an object, from the watch or from the answer of a write. An older one than the present
-    /// is passed over, and so is one of an object that was seen to be deleted.
+    /// Stores a version of an object, from the watch or from the answer of a write. It is ignored if the stored version
+    /// is newer, or if the object was deleted.
     pub fn apply(&mut self, object: Arc<K>) -> Vec<Changed<K>> {
         let key = ObjectKey::of(object.as_ref());
-        // One name for all who hold it.
+        // All holders share one copy of the name.
         let key = self.entries.get_key_value(&key).map_or(key, |(known, _)| known.clone());
         let (uid, version) = (object.uid().unwrap_or_default(), version_of(object.as_ref()));
         self.note_seen(&key);
@@ -123,7 +123,7 @@ impl<K: ResourceExt> Store<K> {
             } else {
                 // The name was used again, so the former object is gone.
                 let former = entry.object.clone();
-                self.bury(former.uid().unwrap_or_default());
+                self.remember_deleted(former.uid().unwrap_or_default());
                 changes.push(Changed { key: key.clone(), old: Some(former), new: None });
             }
         }
@@ -137,21 +137,21 @@ impl<K: ResourceExt> Store<K> {
         changes
     }
 
-    /// Takes in that the object with this uid is gone: by its Deleted event, or by a live 404.
+    /// Removes the object with this uid: by its Deleted event, or by an uncached 404.
     pub fn delete(&mut self, key: &ObjectKey, uid: &str) -> Option<Changed<K>> {
-        self.bury(uid.to_owned());
+        self.remember_deleted(uid.to_owned());
         if self.entries.get(key).is_none_or(|entry| entry.object.uid().as_deref() != Some(uid)) {
             return None;
         }
         self.entries.remove_entry(key).map(|(key, entry)| Changed { key, old: Some(entry.object), new: None })
     }
 
-    /// Takes in that a list has the object, although this version of it cannot be read.
+    /// Records that a list has the object although this version of it cannot be read.
     pub fn keep(&mut self, key: &ObjectKey) {
         self.note_seen(key);
     }
 
-    /// Every list under way that covers the object has it.
+    /// Adds the object to every current list that covers it.
     fn note_seen(&mut self, key: &ObjectKey) {
         for (feed, listing) in &mut self.feeds {
             if let Some(seen) = &mut listing.seen
@@ -162,12 +162,12 @@ impl<K: ResourceExt> Store<K> {
         }
     }
 
-    /// A new list of this feed begins.
+    /// Begins a new list of this feed.
     pub fn begin_list(&mut self, feed: &Feed) {
         self.feeds.entry(feed.clone()).or_default().seen = Some(HashSet::new());
     }
 
-    /// The API server does not allow the list of this feed. What was known of it stays.
+    /// Records that the API server does not allow the list of this feed. What was listed before stays.
     pub fn refuse_list(&mut self, feed: &Feed) {
         let listing = self.feeds.entry(feed.clone()).or_default();
         if listing.progress == Progress::Awaited {
@@ -175,8 +175,9 @@ impl<K: ResourceExt> Store<K> {
         }
     }
 
-    /// The list of this feed is complete. What of its namespace it did not show, and no write answered since it began, is
-    /// dropped. This is no proof that the object is gone, so its uid is not remembered as deleted.
+    /// Completes the list of this feed. Objects of its namespace that it did not show, and that no write has answered
+    /// since it began, are dropped. This does not prove that they are gone, so their uids are not remembered as
+    /// deleted.
     pub fn end_list(&mut self, feed: &Feed) -> Vec<Changed<K>> {
         let listing = self.feeds.entry(feed.clone()).or_default();
         listing.progress = Progress::Whole;
@@ -190,7 +191,7 @@ impl<K: ResourceExt> Store<K> {
             .collect()
     }
 
-    fn bury(&mut self, uid: String) {
+    fn remember_deleted(&mut self, uid: String) {
         let now = Instant::now();
         if self.tombstones.len() >= 1_024 && self.tombstones.len().is_power_of_two() {
             self.tombstones.retain(|_, buried| now.duration_since(*buried) < TOMBSTONE_LIFE);
@@ -199,7 +200,7 @@ impl<K: ResourceExt> Store<K> {
     }
 }
 
-/// The version of an object as a number; 0, which counts as newer than any, if the server's versions are no numbers.
+/// The version of an object as a number. 0, which counts as newer than any, if the server's versions are not numbers.
 pub fn version_of<K: ResourceExt>(object: &K) -> u64 {
     object.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0)
 }

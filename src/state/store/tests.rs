@@ -57,7 +57,7 @@ fn a_name_used_again_shows_the_former_object_as_gone_first() {
 }
 
 #[test]
-fn a_relist_drops_what_it_does_not_show_and_keeps_what_was_written_meanwhile() {
+fn a_new_list_drops_what_it_does_not_show_and_keeps_what_was_written_meanwhile() {
     let mut store = Store::default();
     store.apply(object("a", "1", 1));
     store.apply(object("b", "2", 2));
@@ -106,15 +106,15 @@ fn a_refused_list_changes_nothing_of_what_was_listed_before() {
 /// A step of the API server, or of a watch of one of three namespaces.
 #[derive(Clone, Debug)]
 enum Step {
-    /// An object of this namespace and name is made, or changed.
+    /// Creates or changes the object of this namespace and name.
     Write(usize, usize),
-    /// It is deleted.
+    /// Deletes it.
     Delete(usize, usize),
-    /// The watch of this namespace begins a list; a list that was under way is given up.
+    /// The watch of this namespace begins a list; a current one is abandoned.
     Begin(usize),
     /// The list shows its next object, as it was when the list began.
     Show(usize),
-    /// The watch takes in the next change after its list.
+    /// The watch gets the next change after its list.
     Event(usize),
 }
 
@@ -132,15 +132,15 @@ fn step() -> impl Strategy<Value = Step> {
 /// The watch of one namespace, as the API server serves it.
 #[derive(Default)]
 struct Watch {
-    /// What the list under way has still to show; none if there is no list under way.
+    /// What the current list still has to show; `None` without a list.
     list: Option<Vec<Arc<ConfigMap>>>,
-    /// Changes since the list began: deleted or not.
+    /// Changes since the list began, each with whether it is a deletion.
     events: std::collections::VecDeque<(bool, Arc<ConfigMap>)>,
     begun: bool,
 }
 
 impl Watch {
-    /// Takes one step of its list, and ends it when there is no other. Says whether there was a list.
+    /// Takes one step of the list, or ends it after the last. Returns whether there was a list.
     fn show(&mut self, store: &mut Store<ConfigMap>, feed: &Feed) -> bool {
         let Some(list) = &mut self.list else { return false };
         if let Some(shown) = list.pop() {
@@ -210,7 +210,7 @@ proptest! {
                     let _ = watch.begun && watch.event(&mut store);
                 }
             }
-            // Whatever was dropped by a list is of that list's namespace: an object that a quiet watch has shown stays.
+            // Everything that a list dropped is of its own namespace: objects that another watch has shown stay.
             for (watch, namespace) in watches.iter().zip(NAMESPACES) {
                 let quiet = watch.begun && watch.list.is_none() && watch.events.is_empty();
                 for (key, object) in server.iter().filter(|(key, _)| quiet && key.namespace == namespace) {

@@ -1,4 +1,4 @@
-//! Of each account in a cloud, and of each kind of cloud.
+//! Metrics of each account in a cloud, and of each kind of cloud.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -32,7 +32,7 @@ pub(in crate::telemetry) struct CallLabels {
     pub(in crate::telemetry) outcome: ProviderOutcome,
 }
 
-/// The families whose series belong to an account, or to a kind of cloud.
+/// The families with a series for each account or kind of cloud.
 #[derive(Debug)]
 pub(in crate::telemetry) struct CloudFamilies {
     pub(in crate::telemetry) orphans: Family<AccountLabels, Gauge>,
@@ -70,7 +70,7 @@ impl CloudFamilies {
         registry.register_with_unit("provider_call_duration", "Calls to clouds", Unit::Seconds, self.calls.clone());
     }
 
-    /// Begins the series of a kind of cloud.
+    /// Creates the series of a kind of cloud.
     pub(in crate::telemetry) fn begin(&self, provider: &'static str) {
         for &operation in ProviderOperation::ALL {
             for &outcome in ProviderOutcome::ALL {
@@ -82,7 +82,7 @@ impl CloudFamilies {
         }
     }
 
-    /// Drops what only who leads knows: how many orphans there are. What was counted stays.
+    /// Drops what only the leader knows: the number of orphans. Counters stay.
     pub(super) fn clear(&self) {
         self.orphans.clear();
         self.sweep_blocked.clear();

@@ -1,4 +1,4 @@
-//! Of each launch config: what was asked of its cloud, and what came of it.
+//! Metrics of each launch config: calls to its cloud, and their outcomes.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -28,7 +28,7 @@ pub(in crate::telemetry) struct TerminationLabels {
     pub(in crate::telemetry) outcome: TerminationOutcome,
 }
 
-/// The families whose series belong to a launch config.
+/// The families with a series for each launch config.
 #[derive(Debug, Default)]
 pub(in crate::telemetry) struct LaunchConfigFamilies {
     pub(in crate::telemetry) creates: Family<CreateLabels, Counter>,
@@ -43,7 +43,7 @@ impl LaunchConfigFamilies {
         registry.register("member_failures", "Members that will never be ready by class", self.member_failures.clone());
     }
 
-    /// Begins the counters of a launch config at 0.
+    /// Creates the counters of a launch config at 0.
     pub(in crate::telemetry) fn begin(&self, namespace: &str, launch_config: &str) {
         for &outcome in CreateOutcome::ALL {
             drop(self.creates.get_or_create(&create_labels(namespace, launch_config, outcome)));

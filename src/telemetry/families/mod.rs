@@ -1,5 +1,5 @@
-//! Which metrics there are: their labels, buckets, names and help, in groups by the object that they speak of. The series of
-//! an object begin and end as a group.
+//! All metrics with labels, buckets, names and help, grouped by the object that they describe. The series of an object
+//! are created and dropped together.
 
 pub(super) mod clouds;
 pub(super) mod launch_configs;
@@ -32,7 +32,7 @@ pub(super) struct Families {
 }
 
 impl Families {
-    /// All of them, every closed set of labels at 0.
+    /// All metrics, with every closed set of labels at 0.
     pub(super) fn new() -> Self {
         let mut registry = Registry::with_prefix("bullpen");
         let (pools, launch_configs) = (PoolFamilies::new(), LaunchConfigFamilies::default());
@@ -45,7 +45,7 @@ impl Families {
         Self { registry, pools, launch_configs, clouds, process }
     }
 
-    /// Drops what only who leads knows: the series of pools and launch configs, and how many orphans there are.
+    /// Drops what only the leader knows: the series of pools and launch configs, and the number of orphans.
     pub(super) fn clear_objects(&self) {
         self.pools.clear();
         self.launch_configs.clear();

@@ -1,4 +1,4 @@
-//! Of each pool: its members, its claims and its breakers.
+//! Metrics of each pool: its members, claims and breakers.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,12 +13,12 @@ use prometheus_client::registry::{Registry, Unit};
 use super::{Histograms, SecondsGauge};
 use crate::telemetry::labels::{BreakerState, ClaimEnd, MemberLabel};
 
-/// Claim to Bound takes milliseconds from a warm pool, and a boot or more from an empty one.
+/// Claim to Bound takes milliseconds if a member is ready, and a boot or more otherwise.
 const BIND_SECONDS: [f64; 19] = [
     0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
     1_800.0,
 ];
-/// From a quick test to a week's training.
+/// From a quick test to a training of a week.
 const HELD_SECONDS: [f64; 13] =
     [10.0, 30.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0, 86_400.0, 259_200.0, 604_800.0];
 
@@ -50,7 +50,7 @@ pub(in crate::telemetry) struct BreakerLabels {
     pub(in crate::telemetry) state: BreakerState,
 }
 
-/// The families whose series belong to a pool.
+/// The families with a series for each pool.
 #[derive(Debug)]
 pub(in crate::telemetry) struct PoolFamilies {
     pub(in crate::telemetry) claim_bind: Histograms<PoolLabels>,
@@ -64,7 +64,7 @@ pub(in crate::telemetry) struct PoolFamilies {
     pub(in crate::telemetry) stuck_since: Family<PoolLabels, SecondsGauge>,
     pub(in crate::telemetry) quarantined: Family<PoolLabels, Gauge>,
     breakers: Family<BreakerLabels, Gauge>,
-    /// The launch configs that each pool has a breaker for.
+    /// The launch configs that each pool has a breaker series for.
     with_breaker: Mutex<HashMap<PoolLabels, BTreeSet<String>>>,
 }
 
@@ -135,10 +135,10 @@ impl PoolFamilies {
         );
     }
 
-    /// Begins the series of a pool at 0.
+    /// Creates the series of a pool at 0.
     pub(in crate::telemetry) fn begin(&self, namespace: &str, pool: &str) {
         let labels = pool_labels(namespace, pool);
-        // Those of breakers begin with their launch configs.
+        // Breaker series are created with their launch configs.
         let Self { claim_bind, claim_held, claims_ended, stale_claims, members, waiting_claims, .. } = self;
         let Self { target_size, stuck_terminations, stuck_since, quarantined, .. } = self;
         drop(claim_bind.get_or_create(&labels));
@@ -158,7 +158,7 @@ impl PoolFamilies {
     /// Drops the series of a pool.
     pub(in crate::telemetry) fn remove(&self, namespace: &str, pool: &str) {
         let labels = pool_labels(namespace, pool);
-        // All are named, so that none is forgotten.
+        // Every field is named, so that none is forgotten.
         let Self { claim_bind, claim_held, claims_ended, stale_claims, members, waiting_claims, .. } = self;
         let Self { target_size, stuck_terminations, stuck_since, quarantined, with_breaker, .. } = self;
         claim_bind.remove(&labels);
@@ -181,7 +181,7 @@ impl PoolFamilies {
 
     /// Drops the series of all pools.
     pub(super) fn clear(&self) {
-        // All are named, so that none is forgotten.
+        // Every field is named, so that none is forgotten.
         let Self {
             claim_bind,
             claim_held,
@@ -208,7 +208,7 @@ impl PoolFamilies {
         with_breaker.lock().clear();
     }
 
-    /// The state of the breaker of a launch config: 1 for the one that it is in, 0 for the others.
+    /// Sets the breaker state of a launch config: 1 for its state, 0 for the others.
     pub(in crate::telemetry) fn set_breaker(
         &self,
         namespace: &str,
@@ -224,7 +224,7 @@ impl PoolFamilies {
         with_breaker.entry(pool_labels(namespace, pool)).or_default().insert(launch_config.to_owned());
     }
 
-    /// Drops the breaker of a launch config that the pool does not use any more.
+    /// Drops the breaker series of a launch config that the pool does not use any more.
     pub(in crate::telemetry) fn remove_breaker(&self, namespace: &str, pool: &str, launch_config: &str) {
         for &state in BreakerState::ALL {
             self.breakers.remove(&breaker_labels(namespace, pool, launch_config, state));

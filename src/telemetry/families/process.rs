@@ -1,4 +1,4 @@
-//! Of this process: what it wrote, whether its controllers turn, whether it leads.
+//! Metrics of this process: its writes, whether its controllers work, whether it leads.
 
 use bullpen_plan::operator::watched_namespaces::Feed;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -36,7 +36,7 @@ pub(in crate::telemetry) struct QueueLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(in crate::telemetry) struct WatchLabels {
     pub(in crate::telemetry) kind: WatchedKind,
-    /// Empty: all of them.
+    /// Empty for all namespaces.
     pub(in crate::telemetry) namespace: String,
 }
 
@@ -50,7 +50,7 @@ struct BuildLabels {
     version: &'static str,
 }
 
-/// The families whose series are there for as long as the process is.
+/// The families whose series exist as long as the process.
 #[derive(Debug)]
 pub(in crate::telemetry) struct ProcessFamilies {
     pub(in crate::telemetry) writes: Family<WriteLabels, Counter>,
@@ -147,7 +147,7 @@ impl ProcessFamilies {
         );
     }
 
-    /// Begins every closed set of labels at 0.
+    /// Creates every closed set of labels at 0.
     pub(super) fn begin(&self) {
         for &kind in WriteKind::ALL {
             for &verb in WriteVerb::ALL {

@@ -1,5 +1,6 @@
-//! The metrics, by typed methods. Units are base units (seconds); a closed set of label values is there at 0 before
-//! the first event, so that `rate()` and `increase()` see the first one. Which there are is in [`families`](super::families).
+//! Records metrics by typed methods. Units are base units (seconds). A closed set of label values exists at 0 before
+//! the first event, so that `rate()` and `increase()` see the first one. [`families`](super::families) lists the
+//! metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use super::labels::{
     ProviderOutcome, Queue, TerminationOutcome, WatchedKind, WriteKind, WriteOutcome, WriteVerb,
 };
 
-/// The operator's metrics. A clone is another handle of the same ones.
+/// The operator's metrics. Clones share the same metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Families>);
 
@@ -36,22 +37,22 @@ impl Metrics {
         Self(Arc::new(Families::new()))
     }
 
-    /// Everything as OpenMetrics text.
+    /// All metrics as OpenMetrics text.
     ///
     /// # Errors
-    /// When the text cannot be written; with a `String` to write to, it always can.
+    /// When the text cannot be written, which does not happen with a `String`.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut out = String::new();
         text::encode(&mut out, &self.0.registry)?;
         Ok(out)
     }
 
-    /// A claim was written as Bound, `took` after this operator saw it made.
+    /// A claim became Bound, `took` after this operator first saw it.
     pub fn claim_bound(&self, namespace: &str, pool: &str, took: Duration) {
         self.0.pools.claim_bind.get_or_create(&pool_labels(namespace, pool)).observe(took.as_secs_f64());
     }
 
-    /// A claim came to its end, after it had `held` a machine, if it had one.
+    /// A claim ended, after it had `held` a machine, if it had one.
     pub fn claim_ended(&self, namespace: &str, pool: &str, end: ClaimEnd, held: Option<Duration>) {
         self.0.pools.claims_ended.get_or_create(&end_labels(namespace, pool, end)).inc();
         if let Some(held) = held {
@@ -59,17 +60,17 @@ impl Metrics {
         }
     }
 
-    /// The member of a compare-and-swap was taken by another, or had changed.
+    /// The compare-and-swap of a binding found that the member was claimed or had changed.
     pub fn bind_conflict(&self) {
         self.0.process.bind_conflicts.inc();
     }
 
-    /// A member was held, and terminated all the same: its namespace ended.
+    /// A held member was terminated because its namespace ended.
     pub fn hold_overridden(&self) {
         self.0.process.holds_overridden.inc();
     }
 
-    /// Begins the series of a pool, so that its histogram and gauges are there before anything happens to it.
+    /// Creates the series of a pool, so that its histogram and gauges exist before anything happens to it.
     pub fn pool_known(&self, namespace: &str, pool: &str) {
         self.0.pools.begin(namespace, pool);
     }
@@ -79,7 +80,7 @@ impl Metrics {
         self.0.pools.remove(namespace, pool);
     }
 
-    /// The members of a pool, by state.
+    /// Sets the members of a pool, by state.
     pub fn set_pool_members(&self, namespace: &str, pool: &str, counts: &MemberCounts) {
         for &state in MemberLabel::ALL {
             let count = match state {
@@ -94,23 +95,23 @@ impl Metrics {
         }
     }
 
-    /// How many claims wait for a member of the pool.
+    /// Sets how many claims wait for a member of the pool.
     pub fn set_pool_waiting_claims(&self, namespace: &str, pool: &str, claims: i32) {
         self.0.pools.waiting_claims.get_or_create(&pool_labels(namespace, pool)).set(i64::from(claims));
     }
 
-    /// How many claims have held a machine of the pool for long.
+    /// Sets how many claims have held a machine of the pool for long.
     pub fn set_pool_stale_claims(&self, namespace: &str, pool: &str, claims: usize) {
         let claims = i64::try_from(claims).unwrap_or(i64::MAX);
         self.0.pools.stale_claims.get_or_create(&pool_labels(namespace, pool)).set(claims);
     }
 
-    /// The `spec.targetSize` of the pool.
+    /// Sets the `spec.targetSize` of the pool.
     pub fn set_pool_target_size(&self, namespace: &str, pool: &str, size: i32) {
         self.0.pools.target_size.get_or_create(&pool_labels(namespace, pool)).set(i64::from(size));
     }
 
-    /// The members of the pool that a person should look at.
+    /// Sets the members of the pool that need a person.
     pub fn set_pool_attention(&self, namespace: &str, pool: &str, attention: &Attention) {
         let labels = pool_labels(namespace, pool);
         let count = |members: &[String]| i64::try_from(members.len()).unwrap_or(i64::MAX);
@@ -120,19 +121,19 @@ impl Metrics {
         self.0.pools.quarantined.get_or_create(&labels).set(count(&attention.quarantined));
     }
 
-    /// The machines of an account and region that have no member, and whether their sweep waits for a person.
+    /// Sets the machines of an account and region that have no member, and whether their sweep waits for a person.
     pub fn set_orphans(&self, provider: &'static str, identity: &LaunchConfigIdentity, orphans: usize, blocked: bool) {
         let labels = AccountLabels { provider, account: identity.account.clone(), region: identity.region.clone() };
         self.0.clouds.orphans.get_or_create(&labels).set(i64::try_from(orphans).unwrap_or(i64::MAX));
         self.0.clouds.sweep_blocked.get_or_create(&labels).set(blocked.into());
     }
 
-    /// The end of a machine without a member was asked for.
+    /// A terminate call for an orphan was made.
     pub fn orphan_termination(&self, provider: &'static str, outcome: TerminationOutcome) {
         self.0.clouds.orphan_terminations.get_or_create(&SweepLabels { provider, outcome }).inc();
     }
 
-    /// Begins the counters of a launch config at 0.
+    /// Creates the counters of a launch config at 0.
     pub fn launch_config_known(&self, namespace: &str, launch_config: &str) {
         self.0.launch_configs.begin(namespace, launch_config);
     }
@@ -147,37 +148,37 @@ impl Metrics {
         self.0.launch_configs.member_failures.get_or_create(&failure_labels(namespace, launch_config, class)).inc();
     }
 
-    /// The state of the breaker of a launch config in a pool: 1 for the one that it is in, 0 for the others.
+    /// Sets the breaker state of a launch config in a pool: 1 for its state, 0 for the others.
     pub fn set_breaker(&self, namespace: &str, pool: &str, launch_config: &str, state: BreakerState) {
         self.0.pools.set_breaker(namespace, pool, launch_config, state);
     }
 
-    /// Drops the breaker of a launch config that the pool does not use any more.
+    /// Drops the breaker series of a launch config that the pool does not use any more.
     pub fn breaker_gone(&self, namespace: &str, pool: &str, launch_config: &str) {
         self.0.pools.remove_breaker(namespace, pool, launch_config);
     }
 
-    /// A machine was asked for.
+    /// A create call was made.
     pub fn instance_create(&self, namespace: &str, launch_config: &str, outcome: CreateOutcome) {
         self.0.launch_configs.creates.get_or_create(&create_labels(namespace, launch_config, outcome)).inc();
     }
 
-    /// A machine's end was asked for, or confirmed.
+    /// A terminate call was made, or the end of a machine was confirmed.
     pub fn instance_termination(&self, namespace: &str, launch_config: &str, outcome: TerminationOutcome) {
         self.0.launch_configs.terminations.get_or_create(&termination_labels(namespace, launch_config, outcome)).inc();
     }
 
-    /// Something was written to the API server.
+    /// A write to the API server was answered or failed.
     pub fn api_write(&self, kind: WriteKind, verb: WriteVerb, outcome: WriteOutcome) {
         self.0.process.writes.get_or_create(&WriteLabels { kind, verb, outcome }).inc();
     }
 
-    /// Begins the series of a kind of cloud.
+    /// Creates the series of a kind of cloud.
     pub fn provider_known(&self, provider: &'static str) {
         self.0.clouds.begin(provider);
     }
 
-    /// A cloud answered a call, or failed to.
+    /// A call to a cloud was answered or failed.
     pub fn provider_call(
         &self,
         provider: &'static str,
@@ -189,26 +190,26 @@ impl Metrics {
         self.0.clouds.calls.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// The create call of a replacement began, `delay` after a claim was given the member that it replaces.
+    /// The create call of a replacement began, `delay` after the claim got the member that it replaces.
     pub fn replacement_begun(&self, delay: Duration) {
         self.0.process.replacement_delay.observe(delay.as_secs_f64());
     }
 
-    /// A controller went through one object without an error.
+    /// A pass of a controller succeeded.
     pub fn reconcile_succeeded(&self, controller: Controller, took: Duration) {
         let labels = ControllerLabels { controller };
         self.0.process.reconciles.get_or_create(&labels).observe(took.as_secs_f64());
         self.0.process.last_success.get_or_create(&labels).set(Timestamp::now().as_duration().as_secs_f64());
     }
 
-    /// A controller could not finish with one object.
+    /// A pass of a controller failed.
     pub fn reconcile_failed(&self, controller: Controller, took: Duration) {
         let labels = ControllerLabels { controller };
         self.0.process.reconciles.get_or_create(&labels).observe(took.as_secs_f64());
         self.0.process.reconcile_errors.get_or_create(&labels).inc();
     }
 
-    /// A beat came through a queue.
+    /// A heartbeat came through a queue.
     pub fn queue_turned(&self, queue: Queue, at: Timestamp) {
         self.0.process.last_turn.get_or_create(&QueueLabels { queue }).set(at.as_duration().as_secs_f64());
     }
@@ -218,12 +219,12 @@ impl Metrics {
         self.0.process.last_watch.get_or_create(&watch_labels(kind, feed)).set(at.as_duration().as_secs_f64());
     }
 
-    /// The list or watch of a kind is awaited: its series is there, 0 until the first answer.
+    /// Creates the series of a watch, at 0 until its first answer.
     pub fn watch_awaited(&self, kind: WatchedKind, feed: &Feed) {
         drop(self.0.process.last_watch.get_or_create(&watch_labels(kind, feed)));
     }
 
-    /// This process leads from now on.
+    /// This process began to lead.
     pub fn leads(&self) {
         self.0.process.leader.set(1);
         self.0
@@ -233,13 +234,13 @@ impl Metrics {
             .inc();
     }
 
-    /// This process leads no more.
+    /// This process stopped leading.
     pub fn leads_no_more(&self) {
         self.0.process.leader.set(0);
         self.0.process.leader_transitions.get_or_create(&TransitionLabels { transition: LeaderTransition::Lost }).inc();
     }
 
-    /// Drops what only who leads knows: the series of pools and launch configs, and how many orphans there are.
+    /// Drops what only the leader knows: the series of pools and launch configs, and the number of orphans.
     pub fn objects_unknown(&self) {
         self.0.clear_objects();
     }

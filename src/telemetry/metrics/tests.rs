@@ -137,7 +137,7 @@ fn all_names_have_the_prefix_and_the_text_ends_as_openmetrics_ends() {
 }
 
 #[test]
-fn who_leads_no_more_shows_no_series_of_any_object() {
+fn a_process_that_stopped_leading_shows_no_series_of_any_object() {
     let metrics = Metrics::new();
     let fresh = metrics.encode().unwrap();
     metrics.pool_known("ci", "linux");

@@ -1,4 +1,7 @@
-//! Pairs the claims of a queue with members of its pool, and has each pair bound.
+//! Pairs the claims of a queue with members of its pool, and starts the binding of each pair.
+//!
+//! In: the key of a queue. Out: reservations in [`state`](crate::state), made under one lock; the writes run in
+//! background tasks.
 
 use std::cell::LazyCell;
 use std::collections::HashMap;
@@ -28,11 +31,11 @@ struct Pass {
     pairs: Vec<(Arc<PoolClaim>, Arc<PoolMember>)>,
     updates: Vec<StatusUpdate>,
     look_again_at: Option<Timestamp>,
-    /// Namespaces whose labels are to be read.
+    /// Namespaces whose labels must be read.
     unread: Vec<String>,
 }
 
-/// One pass over the claims in this queue. Says when to look again although nothing changed.
+/// One pass over the claims in this queue. Returns when to run again if nothing changes.
 pub fn reconcile(controller: &ClaimController, key: &QueueKey) -> Option<Timestamp> {
     let pass = plan(controller, key, Timestamp::now())?;
     for (claim, member) in pass.pairs {
@@ -57,8 +60,8 @@ pub fn reconcile(controller: &ClaimController, key: &QueueKey) -> Option<Timesta
     pass.look_again_at
 }
 
-/// Pairs under the lock, and takes what was paired in hand in the same moment. `None` before every cache is whole: no
-/// verdict is given from half of the truth.
+/// Pairs under the lock and reserves every pair in the same moment. `None` until every cache is complete, because
+/// partial caches would give wrong verdicts.
 fn plan(controller: &ClaimController, key: &QueueKey, now: Timestamp) -> Option<Pass> {
     controller.pool_memories.with_state(&controller.common.cluster, |memories, state| {
         if !state.is_synced() {
@@ -79,7 +82,7 @@ fn plan(controller: &ClaimController, key: &QueueKey, now: Timestamp) -> Option<
         let waiting = waiting::plan(&here, order, parked, now);
         for (claim, member) in &pairs {
             state.reserve(claim, member);
-            // From here on the reaper counts the member as claimed and may replace it before it is.
+            // From here on the pool controller counts the member as claimed and may replace it before the write.
             memories.claim_taken(&convert::pool_of(member));
         }
         let (updates, updated_at) = waiting::reserve_updates(state, key, waiting, now);
@@ -88,8 +91,8 @@ fn plan(controller: &ClaimController, key: &QueueKey, now: Timestamp) -> Option<
     })
 }
 
-/// Pairs the claims with the members that may be handed out. Parked are those whose present version the store does not
-/// show, and those whose machine no list has shown yet.
+/// Pairs the claims with the members that may be handed out. Parked members are left out: those whose present version
+/// the store does not have, and those whose machine no list has shown yet.
 fn pairs<'a>(
     here: &QueueView<'a>,
     controller: &ClaimController,
@@ -113,7 +116,7 @@ fn pairs<'a>(
         });
         let parked = state.parked.get(uid).is_some_and(|it| Some(it) == member.metadata.resource_version.as_ref());
         match quarantine::shown(controller, list.as_deref(), member, now) {
-            Shown::ServedBefore => None,
+            Shown::ClaimedBefore => None,
             Shown::NotYet => Some(Offer::Parked),
             Shown::Free if parked => Some(Offer::Parked),
             Shown::Free => Some(Offer::Free(member.clone())),
@@ -125,8 +128,8 @@ fn pairs<'a>(
     Paired { pairs, parked: paired.parked }
 }
 
-/// A claim and the member that it is paired with, reserved until this is dropped, whatever happened. Then everybody
-/// concerned looks again.
+/// Reserves a claim and its member. Dropping it, however the binding ended, releases them and wakes everybody
+/// concerned.
 struct PairingGuard<'a> {
     controller: &'a ClaimController,
     queue: &'a QueueKey,

@@ -48,7 +48,7 @@ fn demand(controller: &ClaimController) -> [i32; 2] {
     controller.common.cluster.with(|state| ["a", "b"].map(|pool| queue_view::waiting(state, &at(pool))))
 }
 
-/// Two pools that match.
+/// A controller with two pools that match the claims' selector.
 fn controller_of(members: [usize; 2], claims: usize) -> ClaimController {
     let controller = controller();
     synced(&controller);
@@ -67,7 +67,7 @@ fn controller_of(members: [usize; 2], claims: usize) -> ClaimController {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     #[test]
-    fn so_many_claims_on_two_pools_get_as_many_members_as_there_are_and_none_gets_two(
+    fn claims_on_two_pools_get_every_member_that_is_there_and_no_claim_gets_two(
         a in 0..5_usize, b in 0..5_usize, claims in 0..10_usize, order in proptest::collection::vec(0..2_usize, 2..5),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -90,7 +90,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn a_pair_that_came_to_nothing_waits_at_every_pool_again_and_is_the_demand_of_the_same() {
+async fn a_claim_whose_binding_failed_waits_at_every_pool_again_and_has_the_same_home() {
     let controller = controller_of([0, 0], 1);
     assert_eq!(demand(&controller), [1, 0]);
     see::<PoolMember>(&controller, member("b", 0));
@@ -102,7 +102,7 @@ async fn a_pair_that_came_to_nothing_waits_at_every_pool_again_and_is_the_demand
 }
 
 #[tokio::test]
-async fn a_claim_that_does_not_wait_fails_only_where_no_pool_has_a_member_for_it_and_is_judged_by_one() {
+async fn a_claim_with_when_empty_fail_fails_only_if_no_pool_has_a_member_and_only_its_home_judges_it() {
     let controller = controller_of([0, 0], 0);
     for number in 0..2 {
         see::<PoolClaim>(&controller, claim(number, &json!({"whenEmpty": "Fail"})));
@@ -118,7 +118,7 @@ async fn a_claim_that_does_not_wait_fails_only_where_no_pool_has_a_member_for_it
 }
 
 #[tokio::test]
-async fn a_claim_whose_demand_a_pool_is_goes_first_to_one_that_has_a_machine_for_it() {
+async fn a_claim_counts_first_as_demand_of_a_pool_that_has_a_machine_for_it() {
     let controller = controller_of([0, 2], 3);
     assert_eq!(demand(&controller), [1, 2]);
 }

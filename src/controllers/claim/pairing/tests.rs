@@ -12,7 +12,7 @@ use crate::cluster::client::Clients;
 use crate::cluster::events::Events;
 use crate::cluster::{Leadership, Writes};
 use crate::controllers::claim::queue_view;
-use crate::controllers::common::{Common, ExpiryGrace, Term, Wakers};
+use crate::controllers::common::{Common, ExpiryGrace, LeadershipTerm, Wakers};
 use crate::controllers::first_boot::ssh_keys;
 use crate::controllers::member::machine_memory;
 use crate::controllers::pool::memory::PoolMemories;
@@ -39,8 +39,8 @@ pub(super) fn controller() -> ClaimController {
             metrics: metrics.clone(),
             wakers: Wakers::new().0,
         },
-        // Long enough ago that what no list has shown is handed out.
-        term: Term { started: Timestamp::UNIX_EPOCH, leadership },
+        // So long ago that the grace for unlisted machines is over.
+        term: LeadershipTerm { started: Timestamp::UNIX_EPOCH, leadership },
         expiry: ExpiryGrace { grace: jiff::SignedDuration::ZERO, api_health: ApiHealth::new(Metrics::new()) },
         clouds: cloud::Clouds::new(Registry::built_in(), metrics, "test".into()),
         ssh_keys: ssh_keys::SshKeys::new(cluster, clients.direct, ObjectKey::new("operators", "bullpen-installation")),
@@ -106,7 +106,7 @@ pub(super) fn pass(controller: &ClaimController) -> Option<Pass> {
     plan(controller, &key().into(), Timestamp::now())
 }
 
-/// A cluster with so many ready members and waiting claims.
+/// A controller of a pool with this many ready members and waiting claims.
 fn controller_of(members: usize, claims: usize) -> ClaimController {
     let controller = controller();
     synced(&controller);
@@ -121,7 +121,7 @@ fn controller_of(members: usize, claims: usize) -> ClaimController {
 }
 
 #[tokio::test]
-async fn what_a_pass_pairs_is_in_hand_and_no_pass_pairs_it_again() {
+async fn what_a_pass_pairs_is_reserved_and_no_pass_pairs_it_again() {
     let controller = controller_of(5, 3);
     assert_eq!(pass(&controller).unwrap().pairs.len(), 3);
     assert!(pass(&controller).is_none(), "nobody waits any more");
@@ -137,7 +137,7 @@ async fn what_a_pass_pairs_is_in_hand_and_no_pass_pairs_it_again() {
 }
 
 #[tokio::test]
-async fn members_that_claims_hold_or_are_being_given_count_for_the_quota_of_their_namespace() {
+async fn claimed_and_reserved_members_count_for_the_quota_of_their_namespace() {
     let controller = controller_of(4, 5);
     see::<InstancePool>(&controller, {
         let mut changed = pool(&json!({"perNamespace": 3}));
@@ -151,7 +151,7 @@ async fn members_that_claims_hold_or_are_being_given_count_for_the_quota_of_thei
     assert!(pass(&controller).unwrap().pairs.is_empty());
     assert_eq!(controller.common.cluster.with(|state| queue_view::waiting(state, &key())), 0);
 
-    // Its claim is gone, and it is being deleted: its place is free before its machine is.
+    // Its claim is gone and it is being deleted: it stops counting for the quota before its machine is gone.
     let mut ending = member(100, "Claimed", Some(holder));
     ending["metadata"]["resourceVersion"] = json!("500");
     ending["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
@@ -160,7 +160,7 @@ async fn members_that_claims_hold_or_are_being_given_count_for_the_quota_of_thei
 }
 
 #[tokio::test]
-async fn claims_of_other_namespaces_are_in_no_line_of_a_pool_that_does_not_serve_them() {
+async fn claims_of_other_namespaces_are_in_no_queue_of_a_pool_that_does_not_serve_them() {
     let controller = controller_of(4, 0);
     see::<PoolClaim>(&controller, claim("other", 1, &json!({})));
     assert!(pass(&controller).unwrap().pairs.is_empty());
@@ -193,10 +193,10 @@ async fn a_namespace_whose_labels_are_not_known_yet_is_read_once_and_waits_for_t
     assert_eq!(pass(&controller).unwrap().pairs.len(), 1);
 }
 
-/// How long passes take where many members and claims are; a debug build on a busy machine takes many times what a release
-/// build takes, so the bounds only tell an index from a walk over everything.
+/// Times passes over many members and claims. A debug build on a busy machine is many times slower than a release
+/// build, so the bounds only distinguish an index from a walk over everything.
 #[tokio::test]
-async fn a_pass_costs_what_it_pairs_and_not_what_there_is() {
+async fn a_pass_costs_what_it_pairs_and_not_what_exists() {
     let timed = |what: &str, controller: &ClaimController, times: u32, each: &dyn Fn(u32)| {
         let mut took = Duration::ZERO;
         for time in 0..times {

@@ -1,5 +1,5 @@
-//! Keeps the queues at the pools up with what the cluster state knows. A claim that names its pool stands in that pool's queue; one
-//! with a selector in the queue of each pool that matches, and is the demand of one of them.
+//! Keeps the queues of the pools up to date. A claim that names its pool waits in that pool's queue. A claim with a
+//! selector waits in the queue of each pool that matches, and counts as the demand of one of them, its home.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -12,20 +12,20 @@ use crate::state::pool_queue;
 use crate::state::pool_queue::{NamespaceQueue, PoolQueue, Waiting};
 use crate::state::{ObjectKey, QueueKey};
 
-/// The claims with a selector that wait, and what they may choose from.
+/// The waiting claims with a selector, and the pools that they may choose from.
 #[derive(Debug, Default)]
 pub(super) struct Selectors {
     pools: HashMap<String, BTreeSet<ObjectKey>>,
     waiting: HashMap<String, HashSet<ObjectKey>>,
-    /// The pool that each is the demand of, also while it is in the binder's hands.
+    /// The home of each, also while a binding has reserved the claim.
     homes: HashMap<ObjectKey, ObjectKey>,
-    /// Queues that changed by them, and nobody was told.
-    pub(super) moved: HashSet<QueueKey>,
+    /// Queues that these claims changed, and whose pairing was not woken yet.
+    pub(super) changed_queues: HashSet<QueueKey>,
 }
 
 impl Selectors {
-    /// The pool of this name is there, or not.
-    pub(super) fn pool(&mut self, key: &ObjectKey, present: bool) {
+    /// Records that the pool of this name exists, or not.
+    pub(super) fn set_pool(&mut self, key: &ObjectKey, present: bool) {
         let pools = self.pools.entry(key.namespace.clone()).or_default();
         if present {
             pools.insert(key.clone());
@@ -37,7 +37,7 @@ impl Selectors {
         }
     }
 
-    fn claim(&mut self, key: &ObjectKey, waits: bool) {
+    fn set_claim(&mut self, key: &ObjectKey, waits: bool) {
         if waits {
             self.waiting.entry(key.namespace.clone()).or_default().insert(key.clone());
             return;
@@ -52,7 +52,7 @@ impl Selectors {
     }
 }
 
-/// What of a pool decides whether it serves claims with a selector, and in which order.
+/// The parts of a pool that decide whether it serves claims with a selector, and in which order.
 pub(super) fn serving_terms(pool: &InstancePool) -> impl PartialEq + use<'_> {
     let rules = &pool.spec.claims;
     let terms = (pool.spec.lifecycle_class, pool.spec.state, rules.max_priority, rules.per_namespace);
@@ -64,7 +64,7 @@ fn is_active(pool: &InstancePool) -> bool {
 }
 
 impl State {
-    /// The binder takes a claim and a member in hand: the one leaves every queue, the other is nobody else's candidate.
+    /// Reserves a claim and a member for a binding: the claim leaves every queue, and nobody else gets the member.
     pub fn reserve(&mut self, claim: &PoolClaim, member: &PoolMember) {
         let (claim_key, member_key) = (ObjectKey::of(claim), ObjectKey::of(member));
         self.claims_reserved.insert(claim.uid().unwrap_or_default());
@@ -74,7 +74,7 @@ impl State {
         self.index_member(&member_key);
     }
 
-    /// The binder lets both go.
+    /// Releases a claim and a member after their binding.
     pub fn release(&mut self, claim: (&ObjectKey, &str), member: (&ObjectKey, &str)) {
         self.claims_reserved.remove(claim.1);
         self.members_reserved.remove(member.1);
@@ -83,9 +83,9 @@ impl State {
         self.index_member(member.0);
     }
 
-    /// Has those look at these queues who serve them.
+    /// Has the pairing of these queues woken with the next change.
     pub fn wake_queues(&mut self, queues: BTreeSet<QueueKey>) {
-        self.selectors.moved.extend(queues);
+        self.selectors.changed_queues.extend(queues);
     }
 
     /// The queues that this claim concerns: that of the pool that it is on, and those in which it waits.
@@ -94,17 +94,17 @@ impl State {
         places.chain(pool_of_claim(claim).map(QueueKey::Pool)).collect()
     }
 
-    /// Puts a claim into its queue or out of it, as it is now.
+    /// Updates the place of a claim in the queues.
     pub(super) fn index_claim(&mut self, key: &ObjectKey) {
         let Some(claim) = self.claims.get(key).cloned() else {
-            self.selectors.claim(key, false);
+            self.selectors.set_claim(key, false);
             return self.place(key, Vec::new(), true);
         };
         let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-        let (named, in_hand) = (self.members_by_claim.contains_key(uid), self.claims_reserved.contains(uid));
+        let (named, reserved) = (self.members_by_claim.contains_key(uid), self.claims_reserved.contains(uid));
         let arrival = self.claims.arrival(key);
         let Some(selector) = &claim.spec.pool_selector else {
-            let Some(pool) = pool_of_claim(&claim).filter(|_| !in_hand) else {
+            let Some(pool) = pool_of_claim(&claim).filter(|_| !reserved) else {
                 return self.place(key, Vec::new(), false);
             };
             let max_priority = self.pools.get(&pool).and_then(|pool| pool.spec.claims.max_priority);
@@ -113,11 +113,11 @@ impl State {
         };
         let waits = |max_priority| pool_queue::waiting(&claim, named, arrival, max_priority);
         let Some(anywhere) = waits(None) else {
-            self.selectors.claim(key, false);
+            self.selectors.set_claim(key, false);
             return self.place(key, Vec::new(), true);
         };
-        self.selectors.claim(key, true);
-        if in_hand {
+        self.selectors.set_claim(key, true);
+        if reserved {
             return self.place(key, Vec::new(), true);
         }
         let candidates = self.candidates(key, selector, claim.spec.when_empty);
@@ -136,13 +136,13 @@ impl State {
         self.place(key, places, true);
     }
 
-    /// The pool that a claim is the demand of so far; after a start, by what its status says.
+    /// The present home of a claim. After a start it is the one in its status.
     fn present_home(&self, key: &ObjectKey, claim: &PoolClaim) -> Option<ObjectKey> {
-        let said = || {
+        let by_status = || {
             let queue = claim.status.as_ref()?.queue.as_ref()?;
             Some(ObjectKey::new(key.namespace.clone(), queue.pool.clone()?))
         };
-        self.selectors.homes.get(key).cloned().or_else(said)
+        self.selectors.homes.get(key).cloned().or_else(by_status)
     }
 
     fn place(&mut self, key: &ObjectKey, now: Vec<(QueueKey, Waiting)>, chooses: bool) {
@@ -150,7 +150,7 @@ impl State {
         if let Some(before) = self.queues.put_claim(key, now)
             && chooses
         {
-            self.selectors.moved.extend(before.into_iter().map(|(queue, _)| queue).chain(queues));
+            self.selectors.changed_queues.extend(before.into_iter().map(|(queue, _)| queue).chain(queues));
         }
     }
 
@@ -178,7 +178,7 @@ impl State {
         let rules = &pool.spec.claims;
         let patient = |queue: &NamespaceQueue| queue.patient(rules.when_empty);
         let waits = when_empty.unwrap_or(rules.when_empty) == WhenEmpty::Wait;
-        // Its own demand does not count when it chooses.
+        // The claim itself does not count as demand when it chooses.
         let is_its_demand = i32::from(waits && self.queues.home(claim).and_then(QueueKey::pool) == Some(key));
         let queue = self.queues.at_pool(key);
         let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
@@ -200,7 +200,7 @@ impl State {
         }
     }
 
-    /// Counts a member for those that wait at its pool, as it is now.
+    /// Updates what a member counts as in the queue of its pool.
     pub(super) fn index_member(&mut self, key: &ObjectKey) {
         let member = self.members.get(key);
         let pool = match member {
@@ -208,31 +208,31 @@ impl State {
             None => self.queues.pool_of_member(key).cloned(),
         };
         let Some(pool) = pool else { return };
-        let filed = member.and_then(|member| {
+        let class = member.and_then(|member| {
             let holder = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
             let ended = holder.is_some_and(|claim| {
                 let present = self.claims.get(&ObjectKey::new(claim.namespace.as_str(), claim.name.as_str()));
                 present.and_then(|present| present.metadata.uid.as_ref()) != Some(&claim.uid)
             });
-            pool_queue::filed(member, self.given.get(key), ended)
+            pool_queue::classify(member, self.given.get(key), ended)
         });
         let before = self.serves_its_own(&pool);
-        self.queues.put_member(key, &pool, filed);
+        self.queues.put_member(key, &pool, class);
         if before != self.serves_its_own(&pool) {
-            self.quota_turned(&pool);
+            self.quota_changed(&pool);
         }
     }
 
-    /// Whether the pool is active and serves the claims of its own namespace, by their quota.
+    /// Whether the pool is active and the quota has room for claims of its own namespace.
     fn serves_its_own(&self, key: &ObjectKey) -> bool {
         let Some(pool) = self.pools.get(key).filter(|pool| is_active(pool)) else { return false };
         let held = || self.queues.at_pool(key).map_or(0, |queue| queue.held(&key.namespace));
         pool.spec.claims.per_namespace.is_none_or(|most| held() < most)
     }
 
-    /// The quota in a pool was just reached, so that its demand may go elsewhere; or it has room again, for claims that no
-    /// pool served. Nobody else has another choice by it.
-    fn quota_turned(&mut self, pool: &ObjectKey) {
+    /// The quota of a pool was just reached, so its demand may go elsewhere, or it has room again for claims that no
+    /// pool served. No other claim gets another choice by this.
+    fn quota_changed(&mut self, pool: &ObjectKey) {
         let Some(waiting) = self.selectors.waiting.get(&pool.namespace) else { return };
         let there = self.selectors.pools.get(&pool.namespace).into_iter().flatten();
         let serving: HashSet<_> = there.filter(|pool| self.serves_its_own(pool)).collect();
@@ -244,7 +244,7 @@ impl State {
         self.index_in_turn(claims);
     }
 
-    /// Queues up the claims of a namespace that choose among its pools, the oldest first.
+    /// Places the claims with a selector of a namespace, the oldest first.
     pub(super) fn index_selectors_in(&mut self, namespace: &str) {
         let claims: Vec<_> = self.selectors.waiting.get(namespace).into_iter().flatten().cloned().collect();
         self.index_in_turn(claims);
@@ -257,8 +257,8 @@ impl State {
         }
     }
 
-    /// Before everything was listed, nobody could choose well.
-    pub(super) fn choose_homes_anew(&mut self) {
+    /// Chooses all homes again, because the choices before the caches were complete were poor.
+    pub(super) fn choose_all_homes(&mut self) {
         self.selectors.homes.clear();
         let namespaces: Vec<_> = self.selectors.waiting.keys().cloned().collect();
         for namespace in namespaces {

@@ -11,33 +11,33 @@ use crate::state::cluster_state::indexing::StoredKind;
 const POOLS: [&str; 3] = ["a", "b", "c"];
 const CLAIMS: usize = 4;
 
-/// Something that changes the cluster state.
+/// A change of the cluster state.
 #[derive(Clone, Debug)]
-enum Deed {
+enum Action {
     Pool { number: usize, labelled: bool, spot: bool, paused: bool, quota: Option<i32>, max_size: i32 },
     PoolGone(usize),
     Claim { number: usize, spot: bool, phase: usize },
     ClaimGone(usize),
     Member { number: usize, pool: usize, ready: bool, holder: Option<usize> },
-    Taken(usize, usize),
-    LetGo(usize, usize),
+    Reserved(usize, usize),
+    Released(usize, usize),
 }
 
-fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+fn actions() -> impl Strategy<Value = Vec<Action>> {
     let often = || proptest::bool::weighted(0.8);
     let rarely = || proptest::bool::weighted(0.2);
     let one = prop_oneof![
         4 => (0..3_usize, often(), any::<bool>(), rarely(), proptest::option::of(1..3_i32), 1..6_i32).prop_map(
-            |(number, labelled, spot, paused, quota, max_size)| Deed::Pool { number, labelled, spot, paused, quota, max_size }
+            |(number, labelled, spot, paused, quota, max_size)| Action::Pool { number, labelled, spot, paused, quota, max_size }
         ),
-        1 => (0..3_usize).prop_map(Deed::PoolGone),
-        4 => (0..CLAIMS, rarely(), 0..5_usize).prop_map(|(number, spot, phase)| Deed::Claim { number, spot, phase }),
-        1 => (0..CLAIMS).prop_map(Deed::ClaimGone),
+        1 => (0..3_usize).prop_map(Action::PoolGone),
+        4 => (0..CLAIMS, rarely(), 0..5_usize).prop_map(|(number, spot, phase)| Action::Claim { number, spot, phase }),
+        1 => (0..CLAIMS).prop_map(Action::ClaimGone),
         3 => (0..4_usize, 0..3_usize, any::<bool>(), proptest::option::of(0..CLAIMS)).prop_map(
-            |(number, pool, ready, holder)| Deed::Member { number, pool, ready, holder }
+            |(number, pool, ready, holder)| Action::Member { number, pool, ready, holder }
         ),
-        1 => (0..CLAIMS, 0..4_usize).prop_map(|(claim, member)| Deed::Taken(claim, member)),
-        1 => (0..CLAIMS, 0..4_usize).prop_map(|(claim, member)| Deed::LetGo(claim, member)),
+        1 => (0..CLAIMS, 0..4_usize).prop_map(|(claim, member)| Action::Reserved(claim, member)),
+        1 => (0..CLAIMS, 0..4_usize).prop_map(|(claim, member)| Action::Released(claim, member)),
     ];
     proptest::collection::vec(one, 1..60)
 }
@@ -59,14 +59,14 @@ fn apply<K: StoredKind + serde::de::DeserializeOwned>(cluster: &ClusterState, ob
 }
 
 fn meta(key: &ObjectKey, version: usize) -> serde_json::Value {
-    // One that is made again is another one: the cluster state remembers which uids are gone.
+    // Created again after its deletion, it needs another uid: the cluster state remembers which uids are gone.
     json!({"namespace": key.namespace, "name": key.name, "uid": key.name, "resourceVersion": version.to_string(),
         "creationTimestamp": "2026-01-01T00:00:00Z"})
 }
 
-fn act(cluster: &ClusterState, deed: &Deed, version: usize) {
-    match deed {
-        Deed::Pool { number, labelled, spot, paused, quota, max_size } => {
+fn act(cluster: &ClusterState, action: &Action, version: usize) {
+    match action {
+        Action::Pool { number, labelled, spot, paused, quota, max_size } => {
             let mut meta = meta(&key(POOLS[*number]), version);
             if *labelled {
                 meta["labels"] = json!({"gpu": "yes"});
@@ -79,8 +79,8 @@ fn act(cluster: &ClusterState, deed: &Deed, version: usize) {
             }
             apply::<InstancePool>(cluster, json!({"metadata": meta, "spec": spec}));
         }
-        Deed::PoolGone(number) => forget::<InstancePool>(cluster, &key(POOLS[*number])),
-        Deed::Claim { number, spot, phase } => {
+        Action::PoolGone(number) => forget::<InstancePool>(cluster, &key(POOLS[*number])),
+        Action::Claim { number, spot, phase } => {
             let mut selector = json!({"matchLabels": {"gpu": "yes"}});
             if *spot {
                 selector["lifecycleClass"] = json!("Spot");
@@ -90,8 +90,8 @@ fn act(cluster: &ClusterState, deed: &Deed, version: usize) {
             let spec = json!({"poolSelector": selector});
             apply::<PoolClaim>(cluster, json!({"metadata": meta, "spec": spec, "status": {"phase": phase}}));
         }
-        Deed::ClaimGone(number) => forget::<PoolClaim>(cluster, &claim_key(*number)),
-        Deed::Member { number, pool, ready, holder } => {
+        Action::ClaimGone(number) => forget::<PoolClaim>(cluster, &claim_key(*number)),
+        Action::Member { number, pool, ready, holder } => {
             let mut status = json!({"state": if *ready { "Ready" } else { "Warming" }});
             if let Some(holder) = holder {
                 let name = claim_key(*holder).name.clone();
@@ -102,14 +102,14 @@ fn act(cluster: &ClusterState, deed: &Deed, version: usize) {
             let meta = meta(&member_key(*pool, *number), version);
             apply::<PoolMember>(cluster, json!({"metadata": meta, "spec": spec, "status": status}));
         }
-        Deed::Taken(claim, member) => cluster.with(|state| {
+        Action::Reserved(claim, member) => cluster.with(|state| {
             let member = (0..3).find_map(|pool| state.members.get(&member_key(pool, *member)));
             if let (Some(claim), Some(member)) = (state.claims.get(&claim_key(*claim)), member) {
                 let (claim, member) = (claim.clone(), member.clone());
                 state.reserve(&claim, &member);
             }
         }),
-        Deed::LetGo(claim, member) => cluster.with(|state| {
+        Action::Released(claim, member) => cluster.with(|state| {
             let claim = claim_key(*claim);
             for pool in 0..3 {
                 let member = member_key(pool, *member);
@@ -147,11 +147,11 @@ fn nowhere() -> QueueKey {
 
 proptest! {
     #[test]
-    fn a_claim_with_a_selector_stands_in_the_line_of_each_pool_that_matches_and_is_the_demand_of_one(deeds in deeds()) {
+    fn a_claim_with_a_selector_waits_in_the_queue_of_each_pool_that_matches_and_has_one_home(actions in actions()) {
         let (cluster, _changes) = ClusterState::new(WatchedNamespaces::All);
         let mut homes: HashMap<ObjectKey, QueueKey> = HashMap::new();
-        for (number, deed) in deeds.iter().enumerate() {
-            act(&cluster, deed, number + 1);
+        for (number, action) in actions.iter().enumerate() {
+            act(&cluster, action, number + 1);
             cluster.with(|state| {
                 let mut demand = 0;
                 for (key, claim) in state.claims.iter() {
@@ -161,26 +161,26 @@ proptest! {
                         .map(|(key, _)| key.clone()).collect();
                     let places: Vec<_> = state.queues.places(key).map(|(pool, home)| (pool.clone(), home)).collect();
                     if !waits(state, claim) {
-                        prop_assert!(places.is_empty(), "{key} after {deed:?}: {places:?}");
+                        prop_assert!(places.is_empty(), "{key} after {action:?}: {places:?}");
                         continue;
                     }
                     demand += 1;
                     let stands: BTreeSet<_> = places.iter().map(|(pool, _)| pool.clone()).collect();
                     let expected = if matching.is_empty() { BTreeSet::from([nowhere()]) } else { matching.iter().cloned().map(QueueKey::Pool).collect() };
-                    prop_assert_eq!(stands, expected, "{} after {:?}", key, deed);
+                    prop_assert_eq!(stands, expected, "{} after {:?}", key, action);
                     prop_assert_eq!(places.iter().filter(|(_, home)| *home).count(), 1);
                     let home = state.queues.home(key).unwrap().clone();
                     if matching.iter().any(|pool| serves(state, pool)) {
-                        prop_assert!(home.pool().is_some_and(|home| serves(state, home)), "{key} is the demand of {home} after {deed:?}");
+                        prop_assert!(home.pool().is_some_and(|home| serves(state, home)), "{key} is the demand of {home} after {action:?}");
                     }
                     if let Some(QueueKey::Pool(before)) = homes.get(key) && matching.contains(before) && serves(state, before) {
-                        prop_assert_eq!(Some(before), home.pool(), "it moved without need after {:?}", deed);
+                        prop_assert_eq!(Some(before), home.pool(), "it moved without need after {:?}", action);
                     }
                 }
                 let counted: i32 = POOLS.iter().map(|pool| QueueKey::Pool(key(pool))).chain([nowhere()])
                     .filter_map(|pool| state.queues.at(&pool))
                     .flat_map(PoolQueue::namespaces).map(|(_, queue)| queue.patient(WhenEmpty::Wait)).sum();
-                prop_assert_eq!(counted, demand, "after {:?}", deed);
+                prop_assert_eq!(counted, demand, "after {:?}", action);
                 homes = state.claims.iter().filter_map(|(key, _)| Some((key.clone(), state.queues.home(key)?.clone()))).collect();
                 Ok(())
             })?;
@@ -189,13 +189,13 @@ proptest! {
 }
 
 #[test]
-fn those_who_serve_a_line_are_told_when_others_wait_in_it() {
+fn the_pairing_of_a_queue_is_woken_when_its_claims_change() {
     let (cluster, mut changes) = ClusterState::new(WatchedNamespaces::All);
-    let pool = |number, paused, quota| Deed::Pool { number, labelled: true, spot: false, paused, quota, max_size: 5 };
+    let pool = |number, paused, quota| Action::Pool { number, labelled: true, spot: false, paused, quota, max_size: 5 };
     act(&cluster, &pool(0, false, None), 1);
     act(&cluster, &pool(1, false, None), 2);
-    act(&cluster, &Deed::Claim { number: 0, spot: false, phase: 1 }, 3);
-    let mut told = || {
+    act(&cluster, &Action::Claim { number: 0, spot: false, phase: 1 }, 3);
+    let mut woken = || {
         let mut queues = BTreeSet::new();
         while let Ok(change) = changes.try_recv() {
             if let crate::state::Change::Queue(pool) = change {
@@ -204,10 +204,10 @@ fn those_who_serve_a_line_are_told_when_others_wait_in_it() {
         }
         queues
     };
-    assert_eq!(told(), BTreeSet::from(["a".to_owned(), "b".to_owned()]));
+    assert_eq!(woken(), BTreeSet::from(["a".to_owned(), "b".to_owned()]));
     act(&cluster, &pool(1, false, Some(9)), 4);
-    assert_eq!(told(), BTreeSet::new(), "nothing moved by it");
+    assert_eq!(woken(), BTreeSet::new(), "nothing moved by it");
     act(&cluster, &pool(0, true, None), 5);
-    assert_eq!(told(), BTreeSet::from(["a".to_owned(), "b".to_owned()]), "the demand went from one to the other");
+    assert_eq!(woken(), BTreeSet::from(["a".to_owned(), "b".to_owned()]), "the demand went from one to the other");
     assert_eq!(cluster.with(|state| state.queues.home(&claim_key(0)).cloned()), Some(QueueKey::Pool(key("b"))));
 }
