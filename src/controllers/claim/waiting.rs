@@ -7,8 +7,8 @@ use std::time::Duration;
 use bullpen_api::{ClaimPhase, ConditionType, PoolClaim, ServedByPool, WhenEmpty};
 use bullpen_plan::claim;
 use bullpen_plan::claim::queue::{
-    Admission, Notice, Order, Said, Supply, Turn, Unserved, UnservedReason, UnservedStatus, judge, no_match, not_found,
-    not_listed, not_watched, over_quota, trouble,
+    Admission, Notice, Order, Supply, Turn, Unserved, UnservedReason, UnservedStatus, WaitStatus, judge, no_match,
+    not_found, not_listed, not_watched, over_quota, trouble,
 };
 use bullpen_plan::time::earliest;
 use jiff::{SignedDuration, Timestamp};
@@ -56,8 +56,8 @@ pub struct WaitingPlan {
     elsewhere: BTreeSet<QueueKey>,
 }
 
-/// Judges the claims that get no member in this pass. `parked` of those in `order` are spared: there is a member for them as
-/// soon as the store shows it anew.
+/// Judges the claims that get no member in this pass. `parked` of those in `order` are spared: there is a member for
+/// them as soon as the store shows it anew.
 pub fn plan<'a>(
     here: &QueueView<'a>,
     mut order: Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)>>,
@@ -159,7 +159,7 @@ impl WaitingPlan {
     ) {
         let judgement = judge(unserved, refusal, notice, &here.state.waiting_updates, now);
         self.look_again_at = earliest(self.look_again_at, judgement.look_again_at);
-        let anew = unserved.said.is_some();
+        let anew = unserved.reported.is_some();
         let update = judgement.verdict.map(|verdict| StatusUpdate { claim: claim.clone(), verdict, anew, queue });
         self.updates.extend(update);
     }
@@ -190,15 +190,15 @@ fn unserved(here: &QueueView<'_>, key: &ObjectKey, claim: &PoolClaim, now: Times
         first_seen: now.checked_sub(seen_for).unwrap_or(now),
         when_empty,
         wait_timeout: claim.spec.wait_timeout_seconds.map(|seconds| SignedDuration::from_secs(i64::from(seconds))),
-        said: said(claim),
+        reported: reported(claim),
     }
 }
 
-fn said(claim: &PoolClaim) -> Option<Said> {
+fn reported(claim: &PoolClaim) -> Option<WaitStatus> {
     let status = claim.status.as_ref()?;
     let bound = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Bound)?;
     let place = status.queue.clone().unwrap_or_default();
-    Some(Said {
+    Some(WaitStatus {
         reason: bound.reason.clone(),
         message: bound.message.clone(),
         position: place.position,
@@ -222,8 +222,8 @@ fn supply(here: &QueueView<'_>, pool: &bullpen_api::InstancePool) -> Supply {
     }
 }
 
-/// The statuses to write now, which are reserved from here on, and when to come back for the others: those that could not be
-/// written lately, and those that are too many at once.
+/// The statuses to write now, which are reserved from here on, and when to come back for the others: those that could
+/// not be written lately, and those that are too many at once.
 pub fn reserve_updates(
     state: &mut State,
     key: &QueueKey,
@@ -262,7 +262,7 @@ pub fn reserve_updates(
         if again_told {
             anew -= 1;
         }
-        state.waiting_updates.tells(&uid, notice, again_told, now);
+        state.waiting_updates.record(&uid, notice, again_told, now);
         state.claims_being_updated.insert(uid);
         taken.push(update);
     }

@@ -1,4 +1,8 @@
-//! Claims: who gets which member, what each write of the claim protocol proves, and what becomes of both afterwards.
+//! Claims: which claim gets which member, what each write of the claim protocol proves, and what happens to both
+//! afterwards (`docs/adr/0001-claim-protocol.md`).
+//!
+//! Pure functions. Input: views of claims and members, with [`Evidence`] of where they come from. Output: the next
+//! write, or the object with its new status.
 
 pub mod binding;
 pub mod claim_tag;
