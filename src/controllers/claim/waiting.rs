@@ -56,8 +56,8 @@ pub struct WaitingPlan {
     elsewhere: BTreeSet<QueueKey>,
 }
 
-/// Judges the claims that get no member in this pass. `parked` of those in `order` are spared: there is a member for
-/// them as soon as the store shows it anew.
+/// Judges the claims that get no member in this pass. `parked` of those in `order` are spared: there is a member for them as
+/// soon as the store shows it anew.
 pub fn plan<'a>(
     here: &QueueView<'a>,
     mut order: Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)>>,
@@ -222,8 +222,8 @@ fn supply(here: &QueueView<'_>, pool: &bullpen_api::InstancePool) -> Supply {
     }
 }
 
-/// The statuses to write now, which are reserved from here on, and when to come back for the others: those that could
-/// not be written lately, and those that are too many at once.
+/// The statuses to write now, which are reserved from here on, and when to come back for the others: those that could not be
+/// written lately, and those that are too many at once.
 pub fn reserve_updates(
     state: &mut State,
     key: &QueueKey,
