@@ -1,7 +1,8 @@
-//! Every decision of Bullpen, as pure functions: no async, client, clock or randomness, which `Cargo.toml` makes sure of.
+//! Every decision of Bullpen, as pure functions: no async, client, clock or randomness. `Cargo.toml` has no dependency
+//! that would allow one.
 //!
-//! Facts go in (objects, moments, answers), and what is to be done comes out; the operator does it. The claim protocol
-//! is in [`claim`], and the model in `tests/claim_model` calls the same functions.
+//! Input: objects, timestamps and the results of calls. Output: what to do next; the operator carries it out. The claim
+//! protocol is in [`claim`]; the model checker in `tests/claim_model` calls the same functions.
 #![forbid(unsafe_code)]
 
 pub mod claim;

@@ -1,4 +1,4 @@
-//! What can go wrong at a cloud, as a closed set: callers decide by the kind, never by the words.
+//! Errors of cloud calls as a closed set. Callers decide by the kind, never by the message.
 
 use std::time::Duration;
 
@@ -6,67 +6,68 @@ use bullpen_api::ErrorClass;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Why a cloud did not do what was asked.
+/// Why a cloud call failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ProviderError {
-    /// Too many calls: nothing was done.
+    /// Too many calls: this one had no effect.
     #[error("rate limited: {message}")]
     RateLimited {
-        /// The cloud's words.
+        /// The cloud's message.
         message: String,
-        /// How long the cloud wants to be left alone, if it said so.
+        /// How long to wait before the next call, if the cloud sent that.
         retry_after: Option<Duration>,
     },
-    /// The account may not have more machines than it has.
+    /// The account's quota does not allow another machine.
     #[error("quota reached: {message}")]
     Quota {
-        /// The cloud's words.
+        /// The cloud's message.
         message: String,
     },
-    /// The cloud has no such machine to sell at the moment.
+    /// The cloud has no capacity for this machine at the moment.
     #[error("no capacity: {message}")]
     Capacity {
-        /// The cloud's words.
+        /// The cloud's message.
         message: String,
-        /// What the lack covers.
+        /// What has no capacity.
         scope: CapacityScope,
     },
     /// The credentials are unknown, expired or not allowed to do this.
     #[error("not authorized: {message}")]
     Auth {
-        /// The cloud's words.
+        /// The cloud's message.
         message: String,
     },
-    /// The request is wrong in itself; the same bytes will be refused again.
+    /// The request is invalid; the same bytes will be refused again.
     #[error("invalid request: {message}")]
     Invalid {
-        /// The cloud's words.
+        /// The cloud's message.
         message: String,
-        /// The refusal is about the token: it has bought a machine with other bytes, and that machine may live.
+        /// Whether the client token was used before with another request. That request may have created a machine,
+        /// which may still exist.
         token_used: bool,
     },
-    /// The cloud says that there is no such machine.
+    /// The cloud answers that the machine does not exist.
     #[error("not found: {message}")]
     NotFound {
-        /// The cloud's words.
+        /// The cloud's message.
         message: String,
     },
-    /// No definite answer: what was asked may or may not have been done.
+    /// No definite answer: the call may or may not have had its effect.
     #[error("outcome unknown: {message}")]
     Transient {
-        /// What was seen instead of an answer.
+        /// What came instead of an answer, such as a timeout.
         message: String,
     },
 }
 
-/// What a lack of capacity covers.
+/// What a capacity error applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum CapacityScope {
     /// This instance type in this zone.
     Type,
     /// Every type in this zone.
     Zone,
-    /// This market (Spot, say); the other one may have machines.
+    /// This market, such as Spot; the other one may have capacity.
     Market,
     /// Everything in the region.
     All,
@@ -86,7 +87,7 @@ impl ProviderError {
         }
     }
 
-    /// The cloud's own words, without the kind.
+    /// The cloud's own message, without the kind.
     pub fn message(&self) -> &str {
         match self {
             Self::RateLimited { message, .. }
@@ -99,10 +100,10 @@ impl ProviderError {
         }
     }
 
-    /// Whether a create call that ended so has surely made no machine.
+    /// Whether a create call that failed with this error certainly created no machine.
     ///
-    /// It speaks of this one call: an earlier attempt with the same token whose outcome is unknown stays unknown.
-    /// A token that has been used with other bytes is the one `Invalid` that proves nothing, for that machine may live.
+    /// This is about one call: an earlier attempt with the same token and an unknown outcome stays unknown. `Invalid`
+    /// with `token_used` proves nothing, because the earlier request may have created a machine.
     pub const fn is_definite_refusal(&self) -> bool {
         match self {
             Self::RateLimited { .. } | Self::Quota { .. } | Self::Capacity { .. } | Self::Auth { .. } => true,
@@ -111,7 +112,7 @@ impl ProviderError {
         }
     }
 
-    /// A request that is wrong in itself.
+    /// An invalid request.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::Invalid { message: message.into(), token_used: false }
     }
@@ -136,12 +137,12 @@ mod tests {
             ProviderError::Auth { message: message() },
             ProviderError::invalid(""),
         ];
-        let open = [
+        let undecided = [
             ProviderError::NotFound { message: message() },
             ProviderError::transient(""),
             ProviderError::Invalid { message: message(), token_used: true },
         ];
         assert!(refusals.iter().all(ProviderError::is_definite_refusal));
-        assert!(!open.iter().any(ProviderError::is_definite_refusal));
+        assert!(!undecided.iter().any(ProviderError::is_definite_refusal));
     }
 }

@@ -229,7 +229,7 @@ impl Election {
         lease.metadata.name = Some(self.key.name.clone());
         lease.metadata.resource_version.clone_from(&over);
         lease.spec = Some(spec(&record, lease.spec.take()));
-        self.elector.sends(record);
+        self.elector.record_request(record);
         let parameters = PostParams::default();
         let written = if over.is_some() {
             within(cap, self.api.replace(&self.key.name, &parameters, &lease)).await?

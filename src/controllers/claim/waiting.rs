@@ -7,8 +7,8 @@ use std::time::Duration;
 use bullpen_api::{ClaimPhase, ConditionType, PoolClaim, ServedByPool, WhenEmpty};
 use bullpen_plan::claim;
 use bullpen_plan::claim::queue::{
-    Admission, Notice, Order, Said, Supply, Turn, Unserved, UnservedReason, UnservedStatus, judge, no_match, not_found,
-    not_listed, not_watched, over_quota, trouble,
+    Admission, Notice, Order, Supply, Turn, Unserved, UnservedReason, UnservedStatus, WaitStatus, judge, no_match,
+    not_found, not_listed, not_watched, over_quota, trouble,
 };
 use bullpen_plan::time::earliest;
 use jiff::{SignedDuration, Timestamp};
@@ -159,7 +159,7 @@ impl WaitingPlan {
     ) {
         let judgement = judge(unserved, refusal, notice, &here.state.waiting_updates, now);
         self.look_again_at = earliest(self.look_again_at, judgement.look_again_at);
-        let repeated = unserved.said.is_some();
+        let repeated = unserved.reported.is_some();
         let update = judgement.verdict.map(|verdict| StatusUpdate { claim: claim.clone(), verdict, repeated, queue });
         self.updates.extend(update);
     }
@@ -190,15 +190,15 @@ fn unserved(here: &QueueView<'_>, key: &ObjectKey, claim: &PoolClaim, now: Times
         first_seen: now.checked_sub(seen_for).unwrap_or(now),
         when_empty,
         wait_timeout: claim.spec.wait_timeout_seconds.map(|seconds| SignedDuration::from_secs(i64::from(seconds))),
-        said: said(claim),
+        reported: reported(claim),
     }
 }
 
-fn said(claim: &PoolClaim) -> Option<Said> {
+fn reported(claim: &PoolClaim) -> Option<WaitStatus> {
     let status = claim.status.as_ref()?;
     let bound = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Bound)?;
     let place = status.queue.clone().unwrap_or_default();
-    Some(Said {
+    Some(WaitStatus {
         reason: bound.reason.clone(),
         message: bound.message.clone(),
         position: place.position,
@@ -262,7 +262,7 @@ pub fn reserve_updates(
         if repeated {
             repeated_room -= 1;
         }
-        state.waiting_updates.tells(&uid, notice, repeated, now);
+        state.waiting_updates.record(&uid, notice, repeated, now);
         state.claims_being_updated.insert(uid);
         taken.push(update);
     }

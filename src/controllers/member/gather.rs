@@ -137,7 +137,7 @@ pub fn gather(
         terminate_accepted_at: record.terminate_accepted_at,
         terminate_first_accepted_at: record.terminate_first_accepted_at,
         terminate_failures: record.terminate_failures,
-        said_stuck: reported_stuck(&record, &member, now),
+        reported_stuck: reported_stuck(&record, &member, now),
         account_confirmed_at,
         past: past(&member, &sighting),
         held,

@@ -100,7 +100,7 @@ impl LaunchOptions {
             Gate::Closed(until) => (Some(1), Some(until)),
         };
         let room = [allowed.room, caps(state, pool, config), by_gate].into_iter().flatten().min();
-        let held_until = [waits_until, allowed.until, gate_until, limited, unseen].into_iter().flatten().max();
+        let unavailable_until = [waits_until, allowed.until, gate_until, limited, unseen].into_iter().flatten().max();
         let weight =
             if config.paused { 0 } else { weights::effective(config.weight, controller.launch_health.percent(&key)) };
         let members = count(state, pool, &config.name);
@@ -110,7 +110,7 @@ impl LaunchOptions {
             members,
             room,
             ramp: allowed.ramp,
-            held_until,
+            unavailable_until,
         });
 
         let opened = trial.breaker.has_opened(threshold);
@@ -136,7 +136,7 @@ impl LaunchOptions {
         for (launch_config, opened) in &self.changed_breakers {
             if *opened {
                 let health = self.health.iter().find(|health| health.recorded.name == *launch_config);
-                let note = health.map(LaunchConfigHealth::breaker_words).unwrap_or_default();
+                let note = health.map(LaunchConfigHealth::breaker_message).unwrap_or_default();
                 controller.common.events.warn(pool, Reason::BreakerOpened, EventAction::Create, note);
             } else {
                 let note = format!("launch config {launch_config}: buying again");

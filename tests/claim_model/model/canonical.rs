@@ -1,31 +1,36 @@
-//! One state for all that differ only in which claim, member or process is called what.
+//! Symmetry reduction: one canonical state for all that differ only in the numbering of claims, members and processes.
 
 use crate::state::{
-    BINDERS, Binder, Cached, Claim, ClaimUid, ClaimWrite, MOST, Member, MemberWrite, Sent, State, claim_name, claim_uid,
+    CONTROLLERS, Cached, Claim, ClaimUid, ClaimWrite, Controller, MOST, Member, MemberWrite, Sent, State, claim_name,
+    claim_uid,
 };
 
-/// Every way to rename claims, members and processes.
+/// Every renumbering of claims, members and processes.
 #[derive(Clone, Debug)]
 pub(crate) struct Renamings {
     claims: Vec<[u8; MOST]>,
     members: Vec<[u8; MOST]>,
-    swap_binders: bool,
+    swap_controllers: bool,
 }
 
 impl Renamings {
-    pub(crate) fn new(claims: usize, members: usize, binders: usize) -> Self {
-        Self { claims: permutations(claims), members: permutations(members), swap_binders: binders == BINDERS }
+    pub(crate) fn new(claims: usize, members: usize, controllers: usize) -> Self {
+        Self {
+            claims: permutations(claims),
+            members: permutations(members),
+            swap_controllers: controllers == CONTROLLERS,
+        }
     }
 
-    /// The least of all states that `state` becomes by renaming.
+    /// The least of all renumbered states.
     pub(crate) fn canonical(&self, mut state: State) -> State {
         renumber_incarnations(&mut state);
         let mut least: Option<State> = None;
         for claims in &self.claims {
             for members in &self.members {
                 let mut renamed = rename(&state, *claims, *members);
-                if self.swap_binders && renamed.binders[1] < renamed.binders[0] {
-                    renamed.binders.swap(0, 1);
+                if self.swap_controllers && renamed.controllers[1] < renamed.controllers[0] {
+                    renamed.controllers.swap(0, 1);
                 }
                 if least.as_ref().is_none_or(|least| renamed < *least) {
                     least = Some(renamed);
@@ -36,13 +41,13 @@ impl Renamings {
     }
 }
 
-/// The permutations of the first `count` numbers; the others stay in their places.
+/// The permutations of the first `count` numbers; the others stay.
 fn permutations(count: usize) -> Vec<[u8; MOST]> {
     let all: [[u8; MOST]; 6] = [[0, 1, 2], [1, 0, 2], [0, 2, 1], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
     all.into_iter().filter(|order| (count..MOST).all(|place| usize::from(order[place]) == place)).collect()
 }
 
-/// `order[old]` is the new place of what stood in place `old`.
+/// Moves each item from index `old` to index `order[old]`.
 fn reorder<T: Copy>(items: &mut [T; MOST], order: [u8; MOST]) {
     let before = *items;
     for (old, item) in before.into_iter().enumerate() {
@@ -54,11 +59,11 @@ fn rename(state: &State, claims: [u8; MOST], members: [u8; MOST]) -> State {
     let mut renamed = *state;
     reorder(&mut renamed.claims, claims);
     reorder(&mut renamed.members, members);
-    for binder in &mut renamed.binders {
-        reorder(&mut binder.claims, claims);
-        reorder(&mut binder.claim_writes, claims);
-        reorder(&mut binder.members, members);
-        reorder(&mut binder.member_writes, members);
+    for controller in &mut renamed.controllers {
+        reorder(&mut controller.claims, claims);
+        reorder(&mut controller.claim_writes, claims);
+        reorder(&mut controller.members, members);
+        reorder(&mut controller.member_writes, members);
     }
     each_reference(
         &mut renamed,
@@ -74,7 +79,7 @@ fn rename(state: &State, claims: [u8; MOST], members: [u8; MOST]) -> State {
     renamed
 }
 
-/// Numbers the uids of each name anew, the stored claim's first: they are compared for equality only.
+/// Renumbers the uids of each name, the stored claim's first. Uids are only compared for equality.
 fn renumber_incarnations(state: &mut State) {
     let mut used = [0_u8; MOST];
     each_reference(state, |uid| used[claim_name(*uid)] |= 1 << (*uid & 3), |_| {});
@@ -99,7 +104,7 @@ fn renumber_incarnations(state: &mut State) {
     }
 }
 
-/// The uids of a name that anything still refers to, as bits.
+/// The uids of a name that are still referred to, as a bit set.
 pub(crate) fn incarnations_used(state: &State, name: usize) -> u8 {
     let mut used = 0;
     let mut state = *state;
@@ -115,7 +120,7 @@ pub(crate) fn incarnations_used(state: &State, name: usize) -> u8 {
     used
 }
 
-/// Visits every uid of a claim and every number of a member, wherever they stand.
+/// Visits every claim uid and every member number in the state.
 fn each_reference(state: &mut State, mut on_claim: impl FnMut(&mut ClaimUid), mut on_member: impl FnMut(&mut u8)) {
     for slot in &mut state.claims {
         in_claim(slot.object.as_mut(), &mut on_claim, &mut on_member);
@@ -129,26 +134,30 @@ fn each_reference(state: &mut State, mut on_claim: impl FnMut(&mut ClaimUid), mu
             in_member_write(write, &mut on_claim);
         }
     }
-    for binder in &mut state.binders {
-        in_binder(binder, &mut on_claim, &mut on_member);
+    for controller in &mut state.controllers {
+        in_controller(controller, &mut on_claim, &mut on_member);
     }
 }
 
-fn in_binder(binder: &mut Binder, on_claim: &mut impl FnMut(&mut ClaimUid), on_member: &mut impl FnMut(&mut u8)) {
-    for entry in &mut binder.claims {
+fn in_controller(
+    controller: &mut Controller,
+    on_claim: &mut impl FnMut(&mut ClaimUid),
+    on_member: &mut impl FnMut(&mut u8),
+) {
+    for entry in &mut controller.claims {
         if let Cached::Old(view) = entry {
             in_claim(view.as_mut(), on_claim, on_member);
         }
     }
-    for entry in &mut binder.members {
+    for entry in &mut controller.members {
         if let Cached::Old(view) = entry {
             in_member(view, on_claim);
         }
     }
-    for Sent { write, .. } in binder.claim_writes.iter_mut().flatten() {
+    for Sent { write, .. } in controller.claim_writes.iter_mut().flatten() {
         in_claim_write(write, on_claim, on_member);
     }
-    for Sent { write, .. } in binder.member_writes.iter_mut().flatten() {
+    for Sent { write, .. } in controller.member_writes.iter_mut().flatten() {
         in_member_write(write, on_claim);
     }
 }

@@ -1,38 +1,38 @@
-//! What goes wrong from outside; each costs one of the budget.
+//! Faults and events from outside. Each one uses up one of the configuration's budget.
 
 use bullpen_api::ClaimPhase;
 
-use crate::binder::Process;
+use crate::controller::Process;
 use crate::state::{Carries, Claim, ClaimWrite, MOST, Member, MemberWrite, Object, Sent, Size, State, add_late};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The process dies and starts again: its writes may land or not, its memory is gone.
-    Crash { binder: usize },
+    /// The process crashes and restarts: its writes in flight may or may not land, its memory is lost.
+    Crash { controller: usize },
     /// The answer of a write never comes; the write may land or not.
-    NoAnswer { binder: usize, object: Object },
-    /// The user deletes a claim; `held` by a finalizer for a while or not, and made again or not.
+    NoAnswer { controller: usize, object: Object },
+    /// The user deletes a claim. `held`: a finalizer delays it; `returns`: the user creates it again.
     DeleteClaim { claim: usize, held: bool, returns: bool },
-    /// A claim's time is up: Failed while it waits, Expired while it is bound.
-    TimeIsUp { binder: usize, claim: usize },
+    /// A claim's timeout: it becomes Failed while it waits, Expired while it is bound.
+    TimeIsUp { controller: usize, claim: usize },
     /// The user renews a bound claim.
     Renew { claim: usize },
-    /// Somebody else sets a member's deletionTimestamp.
+    /// Somebody deletes a member object.
     DeleteMember { member: usize },
-    /// The reaper retires a ready member.
-    Retire { binder: usize, member: usize },
-    /// A machine dies.
+    /// The pool controller retires a ready member.
+    Retire { controller: usize, member: usize },
+    /// A machine fails.
     MachineDies { member: usize },
 }
 
 /// Every fault of a configuration.
 pub(crate) fn every_fault(size: Size) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for binder in 0..size.binders {
-        faults.push(Fault::Crash { binder });
-        faults.extend(size.objects().map(|object| Fault::NoAnswer { binder, object }));
-        faults.extend((0..size.claims).map(|claim| Fault::TimeIsUp { binder, claim }));
-        faults.extend((0..size.members).map(|member| Fault::Retire { binder, member }));
+    for controller in 0..size.controllers {
+        faults.push(Fault::Crash { controller });
+        faults.extend(size.objects().map(|object| Fault::NoAnswer { controller, object }));
+        faults.extend((0..size.claims).map(|claim| Fault::TimeIsUp { controller, claim }));
+        faults.extend((0..size.members).map(|member| Fault::Retire { controller, member }));
     }
     for claim in 0..size.claims {
         for (held, returns) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -47,23 +47,23 @@ pub(crate) fn every_fault(size: Size) -> Vec<Fault> {
 }
 
 impl Fault {
-    /// Does to the state what the fault does, if it can happen in it. `process` gives the binder process of a number.
+    /// Applies the fault to the state; `None` if it cannot happen in it. `process` returns the process with a number.
     pub(crate) fn happen(self, state: &mut State, process: impl Fn(&mut State, usize) -> Process<'_>) -> Option<()> {
         match self {
-            Self::Crash { binder } => {
-                crash(state, binder);
+            Self::Crash { controller } => {
+                crash(state, controller);
                 Some(())
             }
-            Self::NoAnswer { binder, object: Object::Claim(claim) } => {
-                no_answer(&mut state.binders[binder].claim_writes[claim], &mut state.claims[claim].late)
+            Self::NoAnswer { controller, object: Object::Claim(claim) } => {
+                no_answer(&mut state.controllers[controller].claim_writes[claim], &mut state.claims[claim].late)
             }
-            Self::NoAnswer { binder, object: Object::Member(member) } => {
-                no_answer(&mut state.binders[binder].member_writes[member], &mut state.members[member].late)
+            Self::NoAnswer { controller, object: Object::Member(member) } => {
+                no_answer(&mut state.controllers[controller].member_writes[member], &mut state.members[member].late)
             }
             Self::DeleteClaim { claim, held, returns } => delete_claim(state, claim, held, returns),
-            Self::TimeIsUp { binder, claim } => {
-                let seen = state.seen_claim(binder, claim)?;
-                time_is_up(process(state, binder), seen)
+            Self::TimeIsUp { controller, claim } => {
+                let seen = state.seen_claim(controller, claim)?;
+                time_is_up(process(state, controller), seen)
             }
             Self::Renew { claim } => {
                 let renewable =
@@ -77,9 +77,9 @@ impl Fault {
                 state.store_member(member, Some(Member { deleting: true, ..object }));
                 Some(())
             }
-            Self::Retire { binder, member } => {
-                state.seen_member(binder, member).filter(|seen| seen.claim.is_none() && !seen.deleting)?;
-                process(state, binder).send_to_member(member, MemberWrite::Delete)
+            Self::Retire { controller, member } => {
+                state.seen_member(controller, member).filter(|seen| seen.claim.is_none() && !seen.deleting)?;
+                process(state, controller).send_to_member(member, MemberWrite::Delete)
             }
             Self::MachineDies { member } => {
                 state.members[member].object?;
@@ -89,15 +89,15 @@ impl Fault {
     }
 }
 
-fn crash(state: &mut State, binder: usize) {
-    let binder = &mut state.binders[binder];
+fn crash(state: &mut State, controller: usize) {
+    let controller = &mut state.controllers[controller];
     for number in 0..MOST {
-        abandon(binder.claim_writes[number].take(), &mut state.claims[number].late);
-        abandon(binder.member_writes[number].take(), &mut state.members[number].late);
+        abandon(controller.claim_writes[number].take(), &mut state.claims[number].late);
+        abandon(controller.member_writes[number].take(), &mut state.members[number].late);
     }
 }
 
-/// A write with an old version changes nothing, and a terminate call is made again by whoever sees the member.
+/// The write may still land later. One with an old version is dropped because it would change nothing.
 fn abandon<W: Copy + Ord>(sent: Option<Sent<W>>, late: &mut [Option<W>; MOST]) {
     if let Some(Sent { write, carries: Carries::Newest }) = sent {
         add_late(late, write);
@@ -121,7 +121,7 @@ fn delete_claim(state: &mut State, claim: usize, held: bool, returns: bool) -> O
 fn time_is_up(mut process: Process<'_>, seen: Claim) -> Option<()> {
     match seen.phase {
         ClaimPhase::Pending => process.send_to_claim(ClaimWrite::End { uid: seen.uid, phase: ClaimPhase::Failed }),
-        ClaimPhase::Bound => process.keep_term(seen, true),
+        ClaimPhase::Bound => process.write_due(seen, true),
         ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed => None,
     }
 }

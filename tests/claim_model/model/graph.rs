@@ -1,4 +1,4 @@
-//! A small configuration as a whole graph, for questions that are not about one state alone.
+//! The whole state graph of a small configuration, for questions about more than one state.
 
 use std::collections::HashMap;
 
@@ -9,12 +9,12 @@ use crate::state::State;
 
 pub(crate) struct Graph {
     pub(crate) states: Vec<State>,
-    /// For each state those that one step leads to which is neither a fault nor a late write.
+    /// For each state, its successors by steps that are neither faults nor late writes.
     next: Vec<Vec<usize>>,
 }
 
 impl Graph {
-    /// Everything that can be reached, faults and late writes included.
+    /// Explores all reachable states, including those after faults and late writes.
     pub(crate) fn explore(protocol: &Protocol) -> Self {
         let mut graph = Self { states: protocol.init_states(), next: Vec::new() };
         let mut numbers: HashMap<State, usize> = graph.states.iter().copied().zip(0..).collect();

@@ -1,7 +1,9 @@
-//! The model of the claim protocol; `../main.rs` says what is explored.
+//! The model of the claim protocol. `../main.rs` has the configurations that are explored.
+//!
+//! The decisions are those of `bullpen_plan`; the API server, caches, faults and late writes are modelled here.
 
-mod binder;
 mod canonical;
+mod controller;
 mod faults;
 mod graph;
 mod model;
@@ -24,9 +26,9 @@ use stateright::{Checker, HasDiscoveries, Model};
 
 /// Explores a configuration and returns the properties that do not hold, each with the steps that show it.
 pub fn violations(protocol: Protocol) -> Vec<(&'static str, String)> {
-    let Size { claims, members, binders, faults } = protocol.size;
+    let Size { claims, members, controllers, faults } = protocol.size;
     let how = if protocol.reduced { "reduced" } else { "unreduced" };
-    let what = format!("{claims}×{members}×{binders}, {faults} faults, {:?}, {how}", protocol.policy);
+    let what = format!("{claims}×{members}×{controllers}, {faults} faults, {:?}, {how}", protocol.policy);
     let begun = Instant::now();
     let checker = protocol.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let (states, steps, depth) = (checker.unique_state_count(), checker.state_count(), checker.max_depth());
@@ -34,15 +36,15 @@ pub fn violations(protocol: Protocol) -> Vec<(&'static str, String)> {
     checker.discoveries().into_iter().map(|(name, path)| (name, format!("{:#?}", path.into_actions()))).collect()
 }
 
-/// A state from which no end can be reached without another fault or a late write, if there is one.
+/// A state from which no settled state can be reached without another fault or late write, if there is one.
 pub fn hopeless(protocol: &Protocol) -> Option<String> {
     let (begun, graph) = (Instant::now(), Graph::explore(protocol));
     println!("{:?}: {} states, {:.1} s", protocol.size, graph.states.len(), begun.elapsed().as_secs_f64());
-    let end = |state: &State| properties::is_settled(state) && !protocol.can_go_on(state);
-    graph.hopeless(end).map(|state| format!("{state:#?}"))
+    let settled = |state: &State| properties::is_settled(state) && !protocol.can_go_on(state);
+    graph.hopeless(settled).map(|state| format!("{state:#?}"))
 }
 
-/// How many states of the API server the whole and the reduced model have in common, and how many only one of them has.
+/// How many states of the API server the unreduced and the reduced model share, and how many only one of them has.
 pub fn compare_with_reduced(size: Size) -> (usize, usize) {
     let stored = |protocol: Protocol| -> HashSet<State> {
         let states = Graph::explore(&protocol).states;

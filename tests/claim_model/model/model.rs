@@ -1,52 +1,52 @@
-//! The claim protocol as a state space: every order of every step, and faults from a budget.
+//! The claim protocol as a state space: all steps in every order, with a budget of faults.
 
 use stateright::{Model, Property};
 
-use crate::binder::Process;
 use crate::canonical::{Renamings, incarnations_used};
+use crate::controller::Process;
 use crate::faults::{Fault, every_fault};
 use crate::policy::Policy;
-use crate::state::{BINDERS, Cached, Carries, MOST, Object, Size, State, claim_uid, fresh_claim};
+use crate::state::{CONTROLLERS, Cached, Carries, MOST, Object, Size, State, claim_uid, fresh_claim};
 use crate::{properties, reduction, server};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A cache gets the newest version of an object.
     Deliver {
-        binder: usize,
+        controller: usize,
         object: Object,
     },
     /// A write in flight reaches the server and is answered.
     Land {
-        binder: usize,
+        controller: usize,
         object: Object,
     },
-    /// A process pairs a claim with a member. Which pair is free choice, so every order of the queue is covered.
+    /// A process pairs a claim with a member. Any pair may be chosen, so every order of the queue is covered.
     Pair {
-        binder: usize,
+        controller: usize,
         claim: usize,
         member: usize,
     },
-    /// A process looks after a member; `first` says which way the order of `claimedAt` goes.
-    TendMember {
-        binder: usize,
+    /// A process reconciles a member. `first`: it has the earliest `claimedAt`.
+    ReconcileMember {
+        controller: usize,
         member: usize,
         first: bool,
     },
-    /// A process looks after a bound claim.
-    TendClaim {
-        binder: usize,
+    /// A process reconciles a Bound claim.
+    ReconcileClaim {
+        controller: usize,
         claim: usize,
     },
-    /// What the deletion of a claim waited for is over.
+    /// The last finalizer of a deleted claim is removed.
     ClaimEnds {
         claim: usize,
     },
-    /// The user makes a claim again under its old name.
+    /// The user creates a claim again under its old name.
     ClaimReturns {
         claim: usize,
     },
-    /// A write lands that nobody waits for any more.
+    /// A write lands whose sender no longer waits for it.
     LandLate {
         object: Object,
         entry: usize,
@@ -58,7 +58,7 @@ pub enum Step {
 pub struct Protocol {
     pub size: Size,
     pub policy: Policy,
-    /// Whether states are merged as `reduction` says.
+    /// Whether states are merged by `reduction`.
     pub reduced: bool,
     renamings: Renamings,
     steps: Vec<Step>,
@@ -71,24 +71,24 @@ impl Protocol {
         Self::new(size, Policy::AsDesigned, true)
     }
 
-    /// The protocol under some policy, with no reduction but the renaming.
+    /// The protocol with a policy, without reduction except renumbering.
     pub fn unreduced(size: Size, policy: Policy) -> Self {
         Self::new(size, policy, false)
     }
 
     fn new(size: Size, policy: Policy, reduced: bool) -> Self {
-        assert!(size.claims <= MOST && size.members <= MOST && size.binders <= BINDERS && size.faults <= 3);
+        assert!(size.claims <= MOST && size.members <= MOST && size.controllers <= CONTROLLERS && size.faults <= 3);
         Self {
             size,
             policy,
             reduced,
-            renamings: Renamings::new(size.claims, size.members, size.binders),
+            renamings: Renamings::new(size.claims, size.members, size.controllers),
             steps: every_step(size, reduced),
             faults: every_fault(size),
         }
     }
 
-    /// What the state is called whatever its claims, members and processes are called.
+    /// The canonical form of a state, which does not depend on the numbering.
     pub(crate) fn canonical(&self, state: State) -> State {
         self.renamings.canonical(state)
     }
@@ -100,12 +100,18 @@ impl Protocol {
 
     fn apply(&self, state: &mut State, step: Step) -> Option<()> {
         match step {
-            Step::Deliver { binder, object } => deliver(state, binder, object),
-            Step::Land { binder, object: Object::Claim(claim) } => self.process(state, binder).land_on_claim(claim),
-            Step::Land { binder, object: Object::Member(member) } => self.process(state, binder).land_on_member(member),
-            Step::Pair { binder, claim, member } => self.process(state, binder).pair(claim, member),
-            Step::TendMember { binder, member, first } => self.process(state, binder).tend_member(member, first),
-            Step::TendClaim { binder, claim } => self.process(state, binder).tend_claim(claim),
+            Step::Deliver { controller, object } => deliver(state, controller, object),
+            Step::Land { controller, object: Object::Claim(claim) } => {
+                self.process(state, controller).land_on_claim(claim)
+            }
+            Step::Land { controller, object: Object::Member(member) } => {
+                self.process(state, controller).land_on_member(member)
+            }
+            Step::Pair { controller, claim, member } => self.process(state, controller).pair(claim, member),
+            Step::ReconcileMember { controller, member, first } => {
+                self.process(state, controller).reconcile_member(member, first)
+            }
+            Step::ReconcileClaim { controller, claim } => self.process(state, controller).reconcile_claim(claim),
             Step::ClaimEnds { claim } => {
                 state.claims[claim].object.filter(|object| object.deleting)?;
                 state.store_claim(claim, None);
@@ -115,12 +121,12 @@ impl Protocol {
             Step::LandLate { object, entry } => land_late(state, object, entry, self.policy),
             Step::Fault(fault) => {
                 state.faults_left = state.faults_left.checked_sub(1)?;
-                fault.happen(state, |state, binder| self.process(state, binder))
+                fault.happen(state, |state, controller| self.process(state, controller))
             }
         }
     }
 
-    /// Whether a process or the user can still do something without a fault.
+    /// Whether any step but a fault or a late write changes the state.
     pub(crate) fn can_go_on(&self, state: &State) -> bool {
         self.steps.iter().any(|step| {
             let mut next = *state;
@@ -129,32 +135,34 @@ impl Protocol {
     }
 }
 
-/// What the processes and the user do by themselves.
+/// All steps of the processes and the user that are no faults.
 fn every_step(size: Size, reduced: bool) -> Vec<Step> {
     let mut steps = Vec::new();
-    for binder in 0..size.binders {
-        steps.extend(size.objects().map(|object| Step::Deliver { binder, object }));
-        steps.extend(size.objects().map(|object| Step::Land { binder, object }));
+    for controller in 0..size.controllers {
+        steps.extend(size.objects().map(|object| Step::Deliver { controller, object }));
+        steps.extend(size.objects().map(|object| Step::Land { controller, object }));
         for member in 0..size.members {
-            steps.extend((0..size.claims).map(|claim| Step::Pair { binder, claim, member }));
-            steps.push(Step::TendMember { binder, member, first: true });
+            steps.extend((0..size.claims).map(|claim| Step::Pair { controller, claim, member }));
+            steps.push(Step::ReconcileMember { controller, member, first: true });
             if !reduced {
-                // By design a member that is not first waits: no step.
-                steps.push(Step::TendMember { binder, member, first: false });
+                // By design, a member that is not first waits, which is no step.
+                steps.push(Step::ReconcileMember { controller, member, first: false });
             }
         }
-        steps.extend((0..size.claims).map(|claim| Step::TendClaim { binder, claim }));
+        steps.extend((0..size.claims).map(|claim| Step::ReconcileClaim { controller, claim }));
     }
     steps.extend((0..size.claims).map(|claim| Step::ClaimEnds { claim }));
     steps.extend((0..size.claims).map(|claim| Step::ClaimReturns { claim }));
     steps
 }
 
-fn deliver(state: &mut State, binder: usize, object: Object) -> Option<()> {
-    let binder = &mut state.binders[binder];
+fn deliver(state: &mut State, controller: usize, object: Object) -> Option<()> {
+    let controller = &mut state.controllers[controller];
     match object {
-        Object::Claim(claim) if !binder.claims[claim].is_newest() => binder.claims[claim] = Cached::Newest,
-        Object::Member(member) if !binder.members[member].is_newest() => binder.members[member] = Cached::Newest,
+        Object::Claim(claim) if !controller.claims[claim].is_newest() => controller.claims[claim] = Cached::Newest,
+        Object::Member(member) if !controller.members[member].is_newest() => {
+            controller.members[member] = Cached::Newest
+        }
         Object::Claim(_) | Object::Member(_) => return None,
     }
     Some(())

@@ -1,14 +1,14 @@
-//! The decisions that the modelled processes take: those of `bullpen_plan`, or one of them spoilt.
+//! The decisions of the modelled processes: those of `bullpen_plan`, with at most one of them broken on purpose.
 
 use bullpen_api::MemberState;
 use bullpen_plan::claim;
 use bullpen_plan::claim::lifetime::{self, BoundClaim, Due, Term, TermRules, Wish};
-use bullpen_plan::claim::{Answer, ClaimView, DeleteStep, Evidence, Fate, Found, HeldMember, MemberView, SwapStep};
+use bullpen_plan::claim::{Answer, ClaimView, Evidence, Fate, Found, HeldMember, MemberView, SwapStep};
 
 use crate::state::{Claim, Member};
 use jiff::Timestamp;
 
-/// The uids of claims, members and the pool as `plan` sees them; the numbers never meet.
+/// The uids of claims, members and the pool for `bullpen_plan`. Their ranges do not overlap.
 pub(crate) type Id = u8;
 pub(crate) const POOL: Id = 255;
 
@@ -29,12 +29,12 @@ pub(crate) fn member_view(number: usize, member: Member) -> MemberView<Id> {
         state,
         deleting: member.deleting,
         claim: member.claim,
-        // Nobody sets a member aside in the model: that only makes fewer of them claimable.
+        // The model sets no member aside: that would only make fewer claimable.
         set_aside: false,
     }
 }
 
-/// What is due of a Bound claim, whose time is up or not.
+/// What is due for a Bound claim. `time_is_up`: its term is over.
 pub(crate) fn due(claim: Claim, time_is_up: bool) -> Due {
     let (now, renewed) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
     let answers = Wish { ttl_seconds: Some(1), renew_time: None };
@@ -50,30 +50,39 @@ pub(crate) fn due(claim: Claim, time_is_up: bool) -> Due {
     lifetime::judge(&bound, &TermRules::default(), not_before, now).due
 }
 
-/// What the processes do.
+/// Which decision is broken, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     AsDesigned,
-    /// The 404 row of the table says "given back".
+    /// A member whose claim is gone is given back.
     GoneMeansGivenBack,
     /// A 409 of the compare-and-swap is taken as success.
     ConflictMeansWon,
-    /// A 409 of the compare-and-swap is taken as lost, without a look.
+    /// A 409 of the compare-and-swap is taken as lost, without a GET.
     ConflictMeansLost,
     /// Members that are not first in the order are given back at once.
     OthersGivenBackWhilePending,
-    /// A DELETE goes out without the resourceVersion.
+    /// A DELETE is sent without the resourceVersion.
     DeleteWithoutVersion,
     /// A DELETE without an answer is taken for an accepted one.
     UnansweredDeleteMeansDeleted,
-    /// A deletionTimestamp keeps nothing from being handed out.
+    /// A member with a deletionTimestamp can be claimed.
     DeletingIsCandidate,
-    /// Nobody goes on with a pair whose first write was made.
+    /// A binding is not finished after its first write.
     LeftUnfinished,
-    /// What the cache shows is enough to give a member back.
+    /// A member is given back on a cached view.
     CacheIsEnough,
-    /// A 409 of Expired is answered by the same write with the newest version, without another judgement.
+    /// After a 409, Expired is written again with the newest version without a new decision.
     ExpiredAllTheSame,
+}
+
+/// What follows the DELETE of a member, sent with the uid and the resourceVersion that the decision was based on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum DeleteStep {
+    /// The member had not changed since the decision: terminate its machine without another check.
+    Terminate,
+    /// Decide again from a newer view of the member.
+    JudgeAnew,
 }
 
 impl Policy {
@@ -119,10 +128,11 @@ impl Policy {
         }
     }
 
+    /// What the controller of members does after a DELETE: only an accepted one lets it go on without another look.
     pub(crate) fn after_delete(self, answer: Answer) -> DeleteStep {
         match (self, answer) {
-            (Self::UnansweredDeleteMeansDeleted, Answer::Ambiguous) => DeleteStep::Terminate,
-            _ => claim::after_delete(answer),
+            (_, Answer::Accepted) | (Self::UnansweredDeleteMeansDeleted, Answer::Ambiguous) => DeleteStep::Terminate,
+            _ => DeleteStep::JudgeAnew,
         }
     }
 
@@ -132,5 +142,19 @@ impl Policy {
 
     fn as_candidate(self, member: Member) -> Member {
         Member { deleting: member.deleting && self != Self::DeletingIsCandidate, ..member }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_accepted_delete_terminates_without_another_look() {
+        let policy = Policy::AsDesigned;
+        assert_eq!(policy.after_delete(Answer::Accepted), DeleteStep::Terminate);
+        for answer in [Answer::Conflict, Answer::NotFound, Answer::Ambiguous, Answer::Refused] {
+            assert_eq!(policy.after_delete(answer), DeleteStep::JudgeAnew);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What must hold: invariants 1 and 4 of `docs/architecture.md`, and that nothing is stuck.
+//! The checked properties: invariants 1 and 4 of `docs/architecture.md`, and that nothing is stuck.
 
 use bullpen_api::ClaimPhase;
 use bullpen_plan::claim;
@@ -37,14 +37,14 @@ pub(crate) fn never_again(state: &State) -> bool {
         .all(|(number, slot)| !slot.named || !slot.object.is_some_and(|member| claimable(number, member)))
 }
 
-/// Whether everything is as it should be when nothing moves by itself any more.
+/// Whether every object is in a valid final state, for when no step is left.
 pub(crate) fn is_settled(state: &State) -> bool {
     let claimable = members(state).any(|(number, member)| claimable(number, member));
     claims(state).all(|claim| claim_is_settled(state, claim, claimable))
         && members(state).all(|(number, member)| member_is_settled(state, number, member))
 }
 
-/// Bound to the member that names it, terminal, or Pending with no claimable member.
+/// The claim is Bound to the member that names it, terminal, or Pending without a claimable member.
 fn claim_is_settled(state: &State, claim: Claim, claimable: bool) -> bool {
     match (claim.phase, claim.member) {
         (ClaimPhase::Pending, None) => !claimable,
@@ -56,7 +56,7 @@ fn claim_is_settled(state: &State, claim: Claim, claimable: bool) -> bool {
     }
 }
 
-/// Not Claimed for a claim that does not hold it, and not deleted half-way.
+/// The member is not Claimed for a claim that is not Bound to it, and not left half deleted.
 fn member_is_settled(state: &State, number: usize, member: Member) -> bool {
     let Some(uid) = member.claim else { return !member.deleting };
     state.claims[claim_name(uid)].object.is_some_and(|claim| {

@@ -1,4 +1,4 @@
-//! The API server: compare-and-swap by version, and what the CRDs' CEL rules refuse.
+//! The API server: compare-and-swap by version, and the CEL rules of the CRDs. Also the provider's terminate call.
 
 use bullpen_plan::claim::Answer;
 
@@ -57,16 +57,16 @@ pub(crate) fn write_member(
     Answer::Accepted
 }
 
-/// The provider ends the machine of a member, whoever asked.
+/// The provider terminates the machine of a member. Records a violation if its claim has not ended.
 pub(crate) fn terminate(state: &mut State, member: usize) {
-    if holder_has_not_ended(state, member) && state.members[member].machine {
+    if claim_has_not_ended(state, member) && state.members[member].machine {
         state.wronged = true;
     }
     state.members[member].machine = false;
 }
 
-/// Whether the claim that the member names is there, has not ended, and has no other member.
-pub(crate) fn holder_has_not_ended(state: &State, member: usize) -> bool {
+/// Whether the claim that the member names exists, has not ended, and has no other member.
+pub(crate) fn claim_has_not_ended(state: &State, member: usize) -> bool {
     let Some(uid) = state.members[member].object.and_then(|object| object.claim) else { return false };
     state.claims[claim_name(uid)].object.is_some_and(|claim| {
         claim.uid == uid && !claim.phase.is_terminal() && claim.member.is_none_or(|named| usize::from(named) == member)

@@ -1,14 +1,15 @@
-//! What the model consists of: the API server's objects, the processes' memories, and writes that may land late.
+//! The state of the model: the API server's objects, the caches and writes of the processes, and writes that may land
+//! late.
 //!
-//! Versions are never written down. They are compared for equality only, so a cache entry or a write in flight either
-//! has the newest version of its object or an old one, and an old one never becomes the newest again.
+//! Versions are not stored because they are only compared for equality: a cache entry or a write in flight has either
+//! the newest version of its object or an old one, and an old one never becomes the newest again.
 
 use bullpen_api::ClaimPhase;
 
 /// The most claims or members that a configuration has.
 pub(crate) const MOST: usize = 3;
-/// The most binder processes.
-pub(crate) const BINDERS: usize = 2;
+/// The most processes with claim controllers.
+pub(crate) const CONTROLLERS: usize = 2;
 
 /// Which object a step or a fault is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,12 +18,12 @@ pub enum Object {
     Member(usize),
 }
 
-/// How many of what there are.
+/// The size of a configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
     pub claims: usize,
     pub members: usize,
-    pub binders: usize,
+    pub controllers: usize,
     /// The most faults that happen.
     pub faults: u8,
 }
@@ -51,18 +52,18 @@ pub struct Claim {
     pub(crate) phase: ClaimPhase,
     pub(crate) member: Option<u8>,
     pub(crate) deleting: bool,
-    /// It was renewed, and its status does not say so yet. Only of a Bound claim that makes a difference.
+    /// It was renewed and its status does not record that yet. This matters only for a Bound claim.
     pub(crate) renewed: bool,
 }
 
-/// A member is Claimed when it names a claim, else Ready: the states before do not concern the protocol.
+/// A member is Claimed if it names a claim, else Ready. Earlier states do not matter to the protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member {
     pub(crate) claim: Option<ClaimUid>,
     pub(crate) deleting: bool,
 }
 
-/// A cache entry: the newest version, or an old one that was delivered last.
+/// A cache entry: the newest version, or an older one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cached<T> {
     Newest,
@@ -88,7 +89,7 @@ impl<T: Copy> Cached<T> {
     }
 }
 
-/// Which version a write in flight carries, or that its sender has given up waiting for the answer.
+/// The version of a write in flight; or its sender no longer waits for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Carries {
     Newest,
@@ -112,7 +113,7 @@ pub enum ClaimWrite {
         uid: ClaimUid,
         phase: ClaimPhase,
     },
-    /// Answers a renewal.
+    /// Records a renewal in the status.
     Seen {
         uid: ClaimUid,
     },
@@ -133,22 +134,22 @@ pub enum MemberWrite {
     },
     GiveBack,
     Delete,
-    /// The provider's terminate call: it carries no version.
+    /// The provider's terminate call, which has no version.
     Terminate,
-    /// The machine is gone: the finalizer goes.
+    /// Removes the finalizer, because the machine is gone.
     Finalize,
 }
 
-/// One process: what it has in its caches and what it has sent. One write at most for each object.
+/// The claim controllers of one process: their caches, and the writes in flight, at most one for each object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Binder {
+pub struct Controller {
     pub(crate) claims: [Cached<Claim>; MOST],
     pub(crate) members: [Cached<Member>; MOST],
     pub(crate) claim_writes: [Option<Sent<ClaimWrite>>; MOST],
     pub(crate) member_writes: [Option<Sent<MemberWrite>>; MOST],
 }
 
-impl Binder {
+impl Controller {
     pub(crate) const NEW: Self = Self {
         claims: [Cached::Newest; MOST],
         members: [Cached::Newest; MOST],
@@ -164,7 +165,7 @@ impl Binder {
             )
     }
 
-    /// Whether the process has this claim in its hands.
+    /// Whether the process is writing this claim, or a member for it.
     pub(crate) fn is_busy_with_claim(&self, uid: ClaimUid) -> bool {
         self.claim_writes[claim_name(uid)].is_some()
             || self
@@ -202,7 +203,7 @@ pub struct State {
     pub(crate) wronged: bool,
     pub(crate) claims: [ClaimSlot; MOST],
     pub(crate) members: [MemberSlot; MOST],
-    pub(crate) binders: [Binder; BINDERS],
+    pub(crate) controllers: [Controller; CONTROLLERS],
 }
 
 /// Puts a write among the late ones, once.
@@ -221,7 +222,7 @@ impl State {
             wronged: false,
             claims: [ClaimSlot { object: None, returns: false, late: [None; MOST] }; MOST],
             members: [MemberSlot { object: None, machine: false, named: false, late: [None; MOST] }; MOST],
-            binders: [Binder::NEW; BINDERS],
+            controllers: [Controller::NEW; CONTROLLERS],
         };
         for (name, slot) in state.claims.iter_mut().enumerate().take(claims) {
             slot.object = Some(fresh_claim(claim_uid(name, 0)));
@@ -233,13 +234,13 @@ impl State {
         state
     }
 
-    /// Stores a new version of a claim: whatever was the newest before is old now.
+    /// Stores a new version of a claim; cached views and writes of the previous one become old.
     pub(crate) fn store_claim(&mut self, name: usize, object: Option<Claim>) {
         let before = std::mem::replace(&mut self.claims[name].object, object);
         self.claims[name].late = [None; MOST];
-        for binder in &mut self.binders {
-            binder.claims[name].outdate(before);
-            outdate(&mut binder.claim_writes[name]);
+        for controller in &mut self.controllers {
+            controller.claims[name].outdate(before);
+            outdate(&mut controller.claim_writes[name]);
         }
     }
 
@@ -247,20 +248,20 @@ impl State {
     pub(crate) fn store_member(&mut self, member: usize, object: Option<Member>) {
         let before = std::mem::replace(&mut self.members[member].object, object);
         self.members[member].late = [None; MOST];
-        for binder in &mut self.binders {
-            binder.members[member].outdate(before);
-            outdate(&mut binder.member_writes[member]);
+        for controller in &mut self.controllers {
+            controller.members[member].outdate(before);
+            outdate(&mut controller.member_writes[member]);
         }
     }
 
     /// The claim as the process's cache shows it.
-    pub(crate) fn seen_claim(&self, binder: usize, name: usize) -> Option<Claim> {
-        self.binders[binder].claims[name].view(self.claims[name].object)
+    pub(crate) fn seen_claim(&self, controller: usize, name: usize) -> Option<Claim> {
+        self.controllers[controller].claims[name].view(self.claims[name].object)
     }
 
     /// The member as the process's cache shows it.
-    pub(crate) fn seen_member(&self, binder: usize, member: usize) -> Option<Member> {
-        self.binders[binder].members[member].view(self.members[member].object)
+    pub(crate) fn seen_member(&self, controller: usize, member: usize) -> Option<Member> {
+        self.controllers[controller].members[member].view(self.members[member].object)
     }
 }
 

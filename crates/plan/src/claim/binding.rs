@@ -1,4 +1,4 @@
-//! The Secret of a claim: its name, what it holds, and what one that is there already means.
+//! The binding Secret of a claim: its name, its content, and how to judge an existing Secret of that name.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::Resource;
 use zeroize::Zeroizing;
 
-/// What the Secret is for, in the words of servicebinding.io; also the end of its type.
+/// The value of `type` as servicebinding.io defines it; also the suffix of the Secret's type.
 const KIND: &str = "ssh";
 const PORT: &str = "22";
-/// The member that the Secret speaks of, as `namespace/name`.
+/// The member that the Secret is for, as `namespace/name`.
 pub const ANNOTATION_MEMBER: &str = "bullpen.dev/member";
 /// Uid of that member.
 pub const ANNOTATION_MEMBER_UID: &str = "bullpen.dev/member-uid";
 
-/// The name of the claim's Secret, if it asked for one. A Pod may refer to it before it is there.
+/// The name of the claim's Secret, if the claim asks for one. It is predictable, so a Pod may refer to it before it
+/// exists.
 pub fn secret_name(claim: &PoolClaim) -> Option<String> {
     let wanted = claim.spec.binding == Some(Binding::Secret);
     wanted.then(|| format!("{}-binding", claim.metadata.name.as_deref().unwrap_or_default()))
 }
 
-/// What the Secret of `claim` holds of `member`, bought from a provider of this kind; `key` is the private key's file.
+/// The Secret of `claim` for `member`. `provider` is the provider's kind, `key` the private key in OpenSSH format; what
+/// is not known is left out.
 pub fn secret(
     name: &str,
     claim: &PoolClaim,
@@ -69,13 +71,13 @@ pub fn secret(
     }
 }
 
-/// Where to reach the machine: inside its network if that is known.
+/// The address of the machine: the internal one if known, else the first.
 fn host(addresses: &[InstanceAddress]) -> Option<&str> {
     let internal = addresses.iter().find(|address| address.type_ == "InternalIP");
     internal.or_else(|| addresses.first()).map(|address| address.address.as_str())
 }
 
-/// It doesn't block the claim's deletion, which would take a permission of its own.
+/// The owner reference to the claim. `blockOwnerDeletion` is unset because it would need one more permission.
 fn owner(claim: &PoolClaim) -> OwnerReference {
     OwnerReference {
         api_version: PoolClaim::api_version(&()).into_owned(),
@@ -87,12 +89,12 @@ fn owner(claim: &PoolClaim) -> OwnerReference {
     }
 }
 
-/// What a Secret that has the name already means.
+/// What an existing Secret of the claim's Secret name is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Present {
-    /// It is the claim's, and speaks of this member: an earlier try made it.
+    /// The claim's Secret for this member, created by an earlier attempt.
     Ours,
-    /// It is the claim's, and speaks of another member: the user may have seen that one.
+    /// The claim's Secret for another member. The user may have read it already.
     OfAnotherMember {
         /// Namespace of that member.
         namespace: String,
@@ -101,13 +103,13 @@ pub enum Present {
         /// Its uid.
         uid: String,
     },
-    /// It belonged to an earlier claim of the same name and will go in a moment.
+    /// The Secret of an earlier claim of the same name. The garbage collector deletes it soon.
     OfEarlierClaim,
-    /// It is somebody else's.
+    /// Not created for this claim.
     Foreign,
 }
 
-/// Judges the Secret that has the name of the claim's.
+/// Judges an existing Secret of the claim's Secret name.
 pub fn judge(found: &Secret, claim: &PoolClaim, member_uid: &str) -> Present {
     let ours = owner(claim);
     let owners = found.metadata.owner_references.as_deref().unwrap_or_default();
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_there_is_ours_only_by_the_uid_of_the_claim_and_of_the_member() {
+    fn an_existing_secret_is_ours_only_if_the_uids_of_claim_and_member_match() {
         assert_eq!(judge(&of("c", "m"), &claim("c"), "m"), Present::Ours);
         assert_eq!(
             judge(&of("c", "m"), &claim("c"), "other"),

@@ -1,19 +1,19 @@
-//! What the tags of a machine say about the claims that it served: the fence behind a restored backup
-//! (`docs/operate/machines.md`).
+//! The claim tag of a machine: it keeps a machine that was claimed before from being handed out again after etcd was
+//! restored from a backup (`docs/operate/machines.md`).
 //!
-//! A machine is tagged with the claim that it was given once that claim is Bound, and a member that a claim has named is
-//! never claimable again. So a machine with a claim's tag whose member is not claimed is remembered better by the cloud
-//! than by the API server: the API server went back in time.
+//! A machine is tagged with the uid of its claim once that claim is Bound, and a member that a claim has named is never
+//! claimable again. So if a machine has a claim tag and its member is not claimed, the API server lost that write: its
+//! data is older than the cloud's.
 
 use bullpen_api::MemberState;
 
-/// Whether a member whose machine shows `claim` as the uid of its claim is to be kept from all others.
+/// Whether to quarantine a member in this state, where `claim` is the claim uid in its machine's tags.
 pub fn served_before(state: MemberState, claim: Option<&str>) -> bool {
     claim.is_some() && matches!(state, MemberState::Pending | MemberState::Warming | MemberState::Ready)
 }
 
-/// The claim whose uid a machine is to be tagged with: the one that is Bound to its member, if the machine does not show
-/// it, nor a call of this process said that it was done.
+/// The claim uid to tag a machine with, if any: `bound` is the claim Bound to its member, `shown` the tag in the last
+/// list, `tagged` the tag that this process last wrote with success.
 pub fn tag_due<'a>(bound: Option<&'a str>, shown: Option<&str>, tagged: Option<&str>) -> Option<&'a str> {
     bound.filter(|claim| shown != Some(claim) && tagged != Some(claim))
 }
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_that_served_a_claim_is_never_handed_out_by_an_older_memory() {
+    fn a_machine_that_served_a_claim_is_quarantined_if_its_member_is_not_claimed() {
         for state in MemberState::ALL {
             let unclaimed = !matches!(state, MemberState::Claimed | MemberState::Errored);
             assert_eq!(served_before(state, Some("c")), unclaimed, "{state:?}");
@@ -32,7 +32,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_is_tagged_once_its_claim_is_bound_and_only_until_it_is_known_to_be() {
+    fn a_machine_is_tagged_once_its_claim_is_bound_unless_it_is_tagged_already() {
         assert_eq!(tag_due(None, None, None), None);
         assert_eq!(tag_due(Some("c"), None, None), Some("c"));
         assert_eq!(tag_due(Some("c"), Some("c"), None), None, "found tagged after a restart");

@@ -4,7 +4,7 @@ use bullpen_api::{ClaimPhase, MemberState};
 
 use super::evidence::HasUid;
 
-/// What the claim protocol needs to know of a member, as one version of it shows.
+/// What the claim protocol needs to know of one version of a member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MemberView<Id> {
     /// `metadata.uid`.
@@ -13,12 +13,12 @@ pub struct MemberView<Id> {
     pub pool: Id,
     /// `status.state`.
     pub state: MemberState,
-    /// Whether `metadata.deletionTimestamp` is set, by whomever.
+    /// Whether `metadata.deletionTimestamp` is set.
     pub deleting: bool,
     /// `status.claimRef.uid`.
     pub claim: Option<Id>,
-    /// Whether it is nobody's for now: `spec.cordoned`, `spec.hold`, or the condition `Quarantined` (a claim that nobody
-    /// remembers was given its machine).
+    /// Whether it must not be handed out for now: `spec.cordoned`, `spec.hold`, or the condition `Quarantined` (its
+    /// machine was claimed before, by its tags).
     pub set_aside: bool,
 }
 
@@ -36,7 +36,7 @@ impl<Id: Eq> HasUid for MemberView<Id> {
     }
 }
 
-/// What the claim protocol needs to know of a claim, as one version of it shows.
+/// What the claim protocol needs to know of one version of a claim.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClaimView<Id> {
     /// `metadata.uid`.
@@ -56,20 +56,20 @@ impl<Id: Eq> HasUid for ClaimView<Id> {
     }
 }
 
-/// Whether a claim may take this member: the one fence in front of the compare-and-swap.
+/// Whether a claim may take this member: the only check before the compare-and-swap.
 ///
-/// CEL sees no deletionTimestamp, so the API server would accept a claim on a member that is being deleted, whose
-/// machine may be ended at any moment. Nothing but this test keeps such a member from being handed out, or one that a
-/// person has set aside.
+/// CEL rules cannot see the deletionTimestamp, so the API server would accept a claim on a member that is being
+/// deleted, whose machine may be terminated at any moment. Only this check prevents that, and the same for a member
+/// that is set aside.
 pub fn claimable<Id: Eq>(member: &MemberView<Id>, live_pool: &Id) -> bool {
     let free = member.state == MemberState::Ready && member.claim.is_none();
     free && !member.deleting && !member.set_aside && member.pool == *live_pool
 }
 
-/// Whether a claim waits for a member, `named` telling whether any member's `claimRef` names it.
+/// Whether a claim waits in a queue. `named` is whether any member's `claimRef` names it.
 ///
-/// A claim that a member names has its machine already: binding it is finished, nothing else is looked for. One that
-/// is being deleted would be a machine for nobody.
+/// A claim that a member names has its machine already: only its binding must be finished. A claim that is being
+/// deleted gets no machine because nobody would use it.
 pub fn queues<Id>(claim: &ClaimView<Id>, named: bool) -> bool {
     claim.phase == ClaimPhase::Pending && claim.member.is_none() && !claim.deleting && !named
 }

@@ -1,6 +1,6 @@
-//! What is known of an object, and how well it is known.
+//! What is known of an object, and where that knowledge comes from.
 
-/// An object that can be told from another of the same name.
+/// An object with a uid, which tells it apart from another of the same name.
 pub trait HasUid {
     /// The type of `metadata.uid`.
     type Id: Eq;
@@ -8,10 +8,10 @@ pub trait HasUid {
     fn uid(&self) -> &Self::Id;
 }
 
-/// The answer of an uncached GET.
+/// The result of an uncached GET.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found<V> {
-    /// An object of that name is there.
+    /// An object of that name exists. It may have another uid.
     Object(V),
     /// The API server's own 404 for this object. The 404 of a missing CRD is [`Found::Unproved`].
     Missing,
@@ -19,10 +19,10 @@ pub enum Found<V> {
     Unproved,
 }
 
-/// What is known of the object with one certain uid.
+/// What is known of the object with a given uid.
 ///
-/// The variants are private: live knowledge comes from an uncached GET or from the answer of a write, and that an
-/// object is gone comes from its own Deleted event or a GET, so a cache can be taken for neither.
+/// The variants are private, so that a cached view can never pass for a live one: only an uncached GET or the response
+/// to a write gives a live view, and only a GET or the object's own Deleted event proves that it is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence<V>(pub(super) Proof<V>);
 
@@ -35,7 +35,7 @@ pub(super) enum Proof<V> {
 }
 
 impl<V: HasUid> Evidence<V> {
-    /// What the process's own cache shows under the object's name.
+    /// From this process's cache: the entry under the object's name.
     ///
     /// An entry that is missing or has another uid proves nothing: a cache may not have seen the object yet.
     pub fn from_cache(uid: &V::Id, entry: Option<V>) -> Self {
@@ -45,7 +45,7 @@ impl<V: HasUid> Evidence<V> {
         }
     }
 
-    /// What an uncached GET of the object's name answered. Another uid proves that this object is gone.
+    /// From an uncached GET of the object's name. Another uid proves that this object is gone.
     pub fn from_get(uid: &V::Id, found: Found<V>) -> Self {
         match found {
             Found::Object(view) if view.uid() == uid => Self(Proof::Seen { view, live: true }),
@@ -54,12 +54,7 @@ impl<V: HasUid> Evidence<V> {
         }
     }
 
-    /// The object as the answer of an accepted write showed it: as good as a GET.
-    pub fn from_write(view: V) -> Self {
-        Self(Proof::Seen { view, live: true })
-    }
-
-    /// The object's own Deleted event came by the watch, or a write to it was answered by 404 for this object.
+    /// The watch delivered the object's own Deleted event, or a write to it got a 404 for this object.
     pub fn gone() -> Self {
         Self(Proof::Gone)
     }
@@ -95,9 +90,8 @@ mod tests {
     }
 
     #[test]
-    fn only_a_get_or_a_write_shows_an_object_live() {
+    fn only_a_get_shows_an_object_live() {
         assert_eq!(Evidence::from_cache(&1, Some(claim(1))).0, Proof::Seen { view: claim(1), live: false });
         assert_eq!(Evidence::from_get(&1, Found::Object(claim(1))).0, Proof::Seen { view: claim(1), live: true });
-        assert_eq!(Evidence::from_write(claim(1)).0, Proof::Seen { view: claim(1), live: true });
     }
 }

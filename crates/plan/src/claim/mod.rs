@@ -1,4 +1,8 @@
-//! Claims: who gets which member, what each write of the claim protocol proves, and what becomes of both afterwards.
+//! Claims: which claim gets which member, what each write of the claim protocol proves, and what happens to both
+//! afterwards (`docs/adr/0001-claim-protocol.md`).
+//!
+//! Pure functions. Input: views of claims and members, with [`Evidence`] of where they come from. Output: the next
+//! write, or the object with its new status.
 
 pub mod binding;
 pub mod claim_tag;
@@ -13,6 +17,4 @@ mod write_outcome;
 pub use claimable::{ClaimView, MemberView, claimable, queues};
 pub use evidence::{Evidence, Found, HasUid};
 pub use fate::{ClaimFate, Ending, Fate, HeldMember, ending, fate, hold};
-pub use write_outcome::{
-    Answer, BindStep, DeleteStep, SwapStep, after_bind, after_delete, after_swap, after_swap_look,
-};
+pub use write_outcome::{Answer, BindStep, SwapStep, after_bind, after_swap, after_swap_look};

@@ -1,4 +1,4 @@
-//! What is written down of claims: the statuses, field by field.
+//! The status of a claim. Each function returns the claim with the status to write.
 
 use bullpen_api::{
     BindingRef, ClaimInstance, ClaimPhase, ConditionType, ConditionValue, ObjectRef, PoolClaim, PoolClaimStatus,
@@ -10,7 +10,7 @@ use super::binding::secret_name;
 use super::lifetime::{Expiry, Term, TermRules, Wish, begin};
 use super::queue::{Notice, UnservedReason};
 
-fn written(
+fn with_status(
     claim: &PoolClaim,
     now: Timestamp,
     conditions: &[ConditionValue],
@@ -28,7 +28,7 @@ fn written(
     claim
 }
 
-/// The claim holds the member, for as long as it and the rules of the member's pool say.
+/// The status of a claim that is Bound to `member`. `rules` of the member's pool limit its term.
 pub fn bound(before: &PoolClaim, member: &PoolMember, rules: &TermRules, now: Timestamp) -> PoolClaim {
     let name = member.metadata.name.as_deref();
     let message = format!("holds member {}", name.unwrap_or_default());
@@ -37,7 +37,7 @@ pub fn bound(before: &PoolClaim, member: &PoolMember, rules: &TermRules, now: Ti
         ConditionValue::new(ConditionType::Ready, true, Reason::MemberBound, message),
     ];
     let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
-    written(before, now, &conditions, |status| {
+    with_status(before, now, &conditions, |status| {
         status.phase = ClaimPhase::Bound;
         status.member_ref = Some(ObjectRef::to(&member.metadata));
         status.pool_ref = Some(pool_of(member));
@@ -63,53 +63,55 @@ fn set_term(status: &mut PoolClaimStatus, term: &Term) {
     status.observed_ttl_seconds = term.answers.ttl_seconds;
 }
 
-/// The spec of a Bound claim was seen, and this is its term.
+/// The status of a Bound claim after its spec changed, with its new term.
 pub fn seen(before: &PoolClaim, term: &Term, now: Timestamp) -> PoolClaim {
     let generation = before.metadata.generation;
-    written(before, now, &[], |status| {
+    with_status(before, now, &[], |status| {
         set_term(status, term);
-        // They hold as before, and say so of the new spec: who waits for one of them looks at this.
+        // The conditions still apply; `kubectl wait` and others compare their observedGeneration.
         for condition in &mut status.conditions {
             condition.observed_generation = generation;
         }
     })
 }
 
-/// The claim has held its machine for long.
+/// Sets the condition `Stale`: the claim has had its machine for longer than `staleAfterSeconds`.
 pub fn stale(before: &PoolClaim, message: &str, now: Timestamp) -> PoolClaim {
-    written(before, now, &[ConditionValue::new(ConditionType::Stale, true, Reason::HeldForLong, message)], |_| {})
+    with_status(before, now, &[ConditionValue::new(ConditionType::Stale, true, Reason::HeldForLong, message)], |_| {})
 }
 
-/// The claim's time is over.
+/// The status of a claim whose term is over.
 pub fn expired(before: &PoolClaim, expiry: &Expiry, now: Timestamp) -> PoolClaim {
     ended(before, ClaimPhase::Expired, expiry.reason, &expiry.message, now)
 }
 
-/// The claim waits.
+/// The status of a claim that waits in a queue.
 pub fn waiting(before: &PoolClaim, notice: &Notice, now: Timestamp) -> PoolClaim {
     let (reason, message) = (notice.reason(), notice.message());
     let conditions = [
         ConditionValue::new(ConditionType::Bound, false, reason, message.clone()),
         ConditionValue::new(ConditionType::Ready, false, reason, message),
     ];
-    written(before, now, &conditions, |status| status.queue = Some(notice.place.clone()))
+    with_status(before, now, &conditions, |status| status.queue = Some(notice.place.clone()))
 }
 
-/// The claim has a machine but not what it asked for beside it. Nothing if it says so already.
+/// The status of a claim that has a machine but not the Secret that it asked for. `None` if the status is that already.
 pub fn unfinished(before: &PoolClaim, reason: Reason, message: &str, now: Timestamp) -> Option<PoolClaim> {
     let conditions = [ConditionType::Bound, ConditionType::Ready]
         .map(|type_| ConditionValue::new(type_, false, reason, bounded_message(message)));
-    let written = written(before, now, &conditions, |status| status.queue = None);
-    (written != *before).then_some(written)
+    let changed = with_status(before, now, &conditions, |status| status.queue = None);
+    (changed != *before).then_some(changed)
 }
 
-/// The machine that the claim's Secret speaks of is gone, and was never bound; `member` is the one that it was to be bound to.
+/// The status of a claim whose Secret describes a machine that is gone. The claim was never bound; `member` is the one
+/// that it would have been bound to.
 pub fn vanished(before: &PoolClaim, secret: &str, member: &PoolMember, now: Timestamp) -> PoolClaim {
     let message = format!("the machine that Secret {secret} speaks of is gone: make another claim");
     failed_at(before, (Reason::InstanceGone, &message), Some(pool_of(member)), now)
 }
 
-/// The claim gets no machine; `queue` is the pool in whose queue it was, of one that any of several might have served.
+/// The status of a claim that failed without a machine. `queue` is the pool in whose queue it was; it is recorded only
+/// for claims with a selector.
 pub fn failed(before: &PoolClaim, refusal: &UnservedReason, queue: Option<ServedByPool>, now: Timestamp) -> PoolClaim {
     failed_at(before, (refusal.reason, &refusal.message), queue, now)
 }
@@ -132,7 +134,7 @@ fn pool_of(member: &PoolMember) -> ServedByPool {
     ServedByPool { namespace, name: member.spec.pool_ref.name.clone() }
 }
 
-/// The machine that the claim held is gone.
+/// The status of a claim whose machine is gone.
 pub fn lost(before: &PoolClaim, now: Timestamp) -> PoolClaim {
     ended(before, ClaimPhase::Lost, Reason::InstanceGone, "the machine that this claim held is gone", now)
 }
@@ -143,7 +145,7 @@ fn ended(before: &PoolClaim, phase: ClaimPhase, reason: Reason, message: &str, n
         ConditionValue::new(ConditionType::Ready, false, reason, message),
         ConditionValue::new(ConditionType::Stalled, true, reason, message),
     ];
-    written(before, now, &conditions, |status| {
+    with_status(before, now, &conditions, |status| {
         status.phase = phase;
         status.finished_at = Some(micro_time(now));
         status.queue = None;

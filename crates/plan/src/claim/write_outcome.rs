@@ -1,40 +1,40 @@
-//! What the answer of a write proves, and what to do next.
+//! What the response to a write proves, and what to do next.
 
 use super::claimable::{MemberView, claimable};
 use super::evidence::Found;
 
-/// How the API server answered a conditional write.
+/// The API server's response to a conditional write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// Written.
     Accepted,
-    /// 409: the version that was sent is not the stored one. This write, or an earlier one that was sent twice, may
-    /// be the reason.
+    /// 409: the resourceVersion that was sent is not the stored one. An earlier attempt of the same write may be the
+    /// reason.
     Conflict,
     /// The API server's own 404 for this object. The 404 of a missing CRD is [`Answer::Ambiguous`].
     NotFound,
-    /// A timeout, a cut connection, a 5xx: written, not written, or still to be written.
+    /// A timeout, a closed connection or a 5xx: the write may have happened, or may still happen.
     Ambiguous,
-    /// Any other 4xx: certainly not written.
+    /// Any other 4xx: not written.
     Refused,
 }
 
-/// What follows the compare-and-swap of a member (`docs/adr/0001-claim-protocol.md`).
+/// The step after the compare-and-swap of a member (`docs/adr/0001-claim-protocol.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SwapStep {
-    /// The member is the claim's: go on to write the claim's status.
+    /// The member belongs to the claim: write the claim's status next.
     Won,
-    /// GET the member, uncached, and ask [`after_swap_look`].
+    /// GET the member, uncached, and call [`after_swap_look`].
     Look,
-    /// Send the same write again with the version that the GET showed.
+    /// Send the same write again with the resourceVersion from the GET.
     TryAgain,
-    /// The member is not for this claim: the claim goes back to the front of the queue.
+    /// This claim cannot have the member: put the claim back at the front of the queue.
     Dropped,
 }
 
-/// What the answer of the compare-and-swap means.
+/// The step after the response to the compare-and-swap.
 ///
-/// A 409 proves only that the view was old: neither that the member is lost nor that another claim has it.
+/// A 409 proves only that the view was old, not that another claim has the member.
 pub const fn after_swap(answer: Answer) -> SwapStep {
     match answer {
         Answer::Accepted => SwapStep::Won,
@@ -43,7 +43,7 @@ pub const fn after_swap(answer: Answer) -> SwapStep {
     }
 }
 
-/// What the uncached GET of `member` after a compare-and-swap for `claim` means.
+/// The step after an uncached GET of `member`, which follows a compare-and-swap for `claim`.
 pub fn after_swap_look<Id: Eq>(found: &Found<MemberView<Id>>, member: &Id, claim: &Id, live_pool: &Id) -> SwapStep {
     match found {
         Found::Unproved => SwapStep::Look,
@@ -53,41 +53,24 @@ pub fn after_swap_look<Id: Eq>(found: &Found<MemberView<Id>>, member: &Id, claim
     }
 }
 
-/// What follows the write of a claim's status (`docs/adr/0001-claim-protocol.md`).
+/// The step after the write of a claim's status (`docs/adr/0001-claim-protocol.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BindStep {
     /// The claim is bound.
     Done,
-    /// GET the claim, uncached, and ask [`fate`](crate::claim::fate()) for the member: `FinishBinding` means to write again
-    /// with the version that the GET showed.
+    /// GET the claim, uncached, and call [`fate`](crate::claim::fate()) for the member: `FinishBinding` means to write
+    /// again with the resourceVersion from the GET.
     Look,
-    /// The claim ended unseen: ask [`fate`](crate::claim::fate()) with [`Evidence::gone`](crate::claim::Evidence::gone).
+    /// The claim is gone: call [`fate`](crate::claim::fate()) with [`Evidence::gone`](crate::claim::Evidence::gone).
     ClaimGone,
 }
 
-/// What the answer of the claim's status write means.
+/// The step after the response to the claim's status write.
 pub const fn after_bind(answer: Answer) -> BindStep {
     match answer {
         Answer::Accepted => BindStep::Done,
         Answer::Conflict | Answer::Ambiguous | Answer::Refused => BindStep::Look,
         Answer::NotFound => BindStep::ClaimGone,
-    }
-}
-
-/// What follows the DELETE of a member, sent with the uid and the resourceVersion that the decision was made on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DeleteStep {
-    /// The member was still as judged: its machine may be terminated without another look.
-    Terminate,
-    /// Nothing follows from this DELETE: the member is judged anew, from a newer view.
-    JudgeAnew,
-}
-
-/// What the answer of a member's DELETE means.
-pub const fn after_delete(answer: Answer) -> DeleteStep {
-    match answer {
-        Answer::Accepted => DeleteStep::Terminate,
-        Answer::Conflict | Answer::NotFound | Answer::Ambiguous | Answer::Refused => DeleteStep::JudgeAnew,
     }
 }
 
@@ -116,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_or_an_ambiguous_answer_of_a_swap_is_looked_into() {
+    fn after_a_conflict_or_an_ambiguous_answer_the_member_is_read_again() {
         assert_eq!(after_swap(Answer::Conflict), SwapStep::Look);
         assert_eq!(after_swap(Answer::Ambiguous), SwapStep::Look);
     }
@@ -174,13 +157,5 @@ mod tests {
     #[test]
     fn a_status_write_that_finds_no_claim_proves_that_it_ended() {
         assert_eq!(after_bind(Answer::NotFound), BindStep::ClaimGone);
-    }
-
-    #[test]
-    fn only_an_accepted_delete_terminates_without_another_look() {
-        assert_eq!(after_delete(Answer::Accepted), DeleteStep::Terminate);
-        for answer in [Answer::Conflict, Answer::NotFound, Answer::Ambiguous, Answer::Refused] {
-            assert_eq!(after_delete(answer), DeleteStep::JudgeAnew);
-        }
     }
 }

@@ -1,53 +1,53 @@
-//! When a pool leaves a launch config alone: success means Ready, and failures in a row open a breaker
-//! (`docs/adr/0004-failure-ladder.md`), so that a broken image does not buy machines without end.
+//! The circuit breaker of one launch config in one pool: failures in a row open it, so that a broken image does not buy
+//! machines without end (`docs/adr/0004-failure-ladder.md`). A success is a member that became Ready.
 //!
-//! A breaker is what its pool's status says of it and nothing more, so that a crash does not close it. It never stops
-//! for good: after each pause one member is tried.
+//! All of its state is in the pool's status, so that a crash does not close it. It never stays open for good: after
+//! each pause one member is tried.
 
 use bullpen_api::RecordedError;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-/// A launch config is never left alone for longer than this, or than `cooldownSeconds` if that is longer.
+/// The longest pause, unless `cooldownSeconds` is longer.
 pub const LONGEST_COOLDOWN: SignedDuration = SignedDuration::from_hours(1);
 
-/// What of a pool's spec a breaker goes by.
+/// The settings of a breaker, from the pool's spec.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
     /// `provisioning.failureThreshold`.
     pub threshold: i32,
     /// `provisioning.cooldownSeconds`.
     pub cooldown: SignedDuration,
-    /// What tells this breaker from others: so that those that opened together do not all try again together.
+    /// Identifies this breaker. It seeds the jitter, so that breakers that opened together do not all probe together.
     pub seed: &'a str,
 }
 
 /// The breaker of one launch config in one pool, for one template hash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Breaker {
-    /// Members that failed, one after the other, before they were ever ready.
+    /// Failures in a row: members that failed before they were ever ready.
     pub failures: i32,
-    /// Nothing is bought before this moment.
+    /// Nothing is bought before this time.
     pub open_until: Option<Timestamp>,
-    /// The last of these failures.
+    /// The last failure.
     pub last: Option<RecordedError>,
 }
 
-/// What a breaker lets through.
+/// How many members a breaker allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Members, as the ramp allows.
+    /// As many as the ramp allows.
     Closed,
     /// One member at a time.
     HalfOpen,
-    /// None before this moment.
+    /// None before this time.
     Open(Timestamp),
 }
 
 impl Breaker {
-    /// A member failed before it was ever ready.
+    /// Records that a member failed before it was ever ready.
     ///
-    /// One that fails while the breaker is open was bought before it opened, and says nothing new.
+    /// A failure while the breaker is open is ignored: that member was bought before it opened and proves nothing new.
     pub fn failed(&mut self, error: &RecordedError, rules: Rules<'_>) {
         let at = error.time.0;
         if self.failures >= rules.threshold && self.open_until.is_some_and(|until| at < until) {
@@ -61,14 +61,14 @@ impl Breaker {
         }
     }
 
-    /// A member became ready at this moment. One that did before the last failure proves nothing.
+    /// Records that a member became ready. If that was before the last failure, it proves nothing.
     pub fn ready(&mut self, at: Timestamp) {
         if self.last.as_ref().is_some_and(|last| at > last.time.0) {
             *self = Self::default();
         }
     }
 
-    /// What it lets through now.
+    /// The phase at this time.
     pub fn phase(&self, threshold: i32, now: Timestamp) -> Phase {
         match self.open_until {
             _ if self.failures < threshold => Phase::Closed,
@@ -77,13 +77,13 @@ impl Breaker {
         }
     }
 
-    /// Whether it has opened, and no member got ready since.
+    /// Whether it has opened and no member became ready since.
     pub const fn has_opened(&self, threshold: i32) -> bool {
         self.failures >= threshold
     }
 }
 
-/// The pause after it opened `again` times before: doubled each time, with 10 % either way from a hash.
+/// The pause after it opened `again` times before: doubled each time, with a jitter of ±10 % from a hash.
 fn cooldown(rules: Rules<'_>, again: i32) -> SignedDuration {
     let longest = LONGEST_COOLDOWN.max(rules.cooldown);
     let doublings = again.clamp(0, 16);
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn members_bought_before_it_opened_do_not_open_it_longer() {
-        // Fifty that were in flight fail with the first three.
+        // Fifty members in flight fail together with the first three.
         let opened = failed(&[1, 2, 3]);
         let many: Vec<i64> = [1, 2, 3].into_iter().chain(std::iter::repeat_n(5, 47)).collect();
         assert_eq!(failed(&many), opened);
@@ -178,7 +178,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_never_stops_for_good(seconds in proptest::collection::vec(0..100_000_i64, 0..60), threshold in 1..10_i32) {
+        fn it_never_stays_open_for_good(seconds in proptest::collection::vec(0..100_000_i64, 0..60), threshold in 1..10_i32) {
             let rules = Rules { threshold, ..RULES };
             let mut seconds = seconds;
             seconds.sort_unstable();
@@ -187,7 +187,7 @@ mod tests {
                 breaker.failed(&failure(*second), rules);
             }
             let last = seconds.last().copied().unwrap_or(0);
-            // An hour and its tenth after the last failure something is tried again.
+            // At most an hour and a tenth after the last failure, a member is tried again.
             prop_assert!(!matches!(breaker.phase(threshold, at(last + 3_961)), Phase::Open(_)));
         }
     }

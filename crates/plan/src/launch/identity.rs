@@ -1,22 +1,24 @@
-//! Whose machines a launch config's are (`docs/operate/machines.md`): an empty list of another account is no dead fleet.
+//! Checks that a launch config's credentials belong to the account of its machines (`docs/operate/machines.md`): an
+//! empty list from another account does not mean that all machines are gone.
 
 use bullpen_api::LaunchConfigIdentity as Identity;
 
-/// What follows from the account that a cloud says the credentials belong to.
+/// The result of comparing the credentials' account with the recorded ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// The cloud has not said yet.
+    /// The cloud has not answered yet.
     Unknown,
-    /// It is what is recorded, or is to be recorded now: the cloud may be used.
+    /// It matches the record, or is to be recorded now: the cloud may be used.
     Mine(Identity),
-    /// Members are in this other account: nothing is done until it is back.
+    /// Members are in this other account: do nothing until its credentials are back.
     Changed(Identity),
 }
 
 /// Decides for one launch config.
 ///
-/// `seen` is the cloud's word, `in_use` what all launch configs of the same credentials record that have members, this
-/// one included. As long as one of them is in another account, none of them is used: one empty list would be all theirs.
+/// `seen` is the account that the cloud reports. `in_use` are the recorded accounts of all launch configs with the same
+/// credentials that have members, this one included. While one of them differs, none of them is used, because they
+/// share one list of machines.
 pub fn settle<'a>(seen: Option<&Identity>, in_use: impl IntoIterator<Item = &'a Identity>) -> Settled {
     let Some(seen) = seen else { return Settled::Unknown };
     match in_use.into_iter().find(|recorded| *recorded != seen) {
@@ -40,14 +42,14 @@ mod tests {
     }
 
     #[test]
-    fn another_account_stalls_all_that_share_the_credentials_while_one_of_them_has_members() {
+    fn another_account_stops_all_launch_configs_with_the_credentials_while_one_has_members() {
         let (old, new) = (account("a"), account("b"));
         assert_eq!(settle(Some(&new), [&new, &old]), Settled::Changed(old.clone()));
         assert_eq!(settle(Some(&old), [&old]), Settled::Mine(old));
     }
 
     #[test]
-    fn without_members_another_account_is_taken_over() {
+    fn without_members_another_account_is_accepted() {
         assert_eq!(settle(Some(&account("b")), []), Settled::Mine(account("b")));
     }
 }

@@ -1,8 +1,8 @@
 //! Which launch config buys the next machine.
 //!
-//! Machines are spread by weight without chance: each goes to the launch config that is furthest below its share.
-//! The counts that this looks at are those of the members that live, so the fleet itself keeps to the weights, not
-//! only the sequence of purchases. Caps are hard.
+//! Machines are spread by weight without randomness: each goes to the launch config that is furthest below its share.
+//! The present members count, so the pool itself follows the weights, not only the sequence of purchases. Caps are
+//! hard.
 
 use jiff::Timestamp;
 
@@ -11,36 +11,40 @@ use jiff::Timestamp;
 pub struct LaunchConfigView {
     /// Name of the launch config.
     pub name: String,
-    /// Its weight relative to the others, by the pool and by how its members fared. At 0 it buys nothing.
+    /// Its effective weight: the pool's weight times its success rate. At 0 it buys nothing.
     pub weight: i32,
-    /// Members of this pool that it has now, in any state.
+    /// Its present members in this pool, in any state.
     pub members: i64,
-    /// How many more it may have now, by `maxInstances` and by what probes allow; others take the rest. `None`: no limit.
+    /// How many more members it may have, by `maxInstances` and its breaker; other launch configs get the rest. `None`:
+    /// no limit.
     pub room: Option<i64>,
-    /// How many more may be bought now. The rest of its share waits for it: these machines have only to prove
-    /// themselves, and what others took would be theirs for good. `None`: no limit.
+    /// How many more it may buy now, by the ramp. The rest of its share waits instead of going to others, because the
+    /// ramp soon allows more and machines bought elsewhere would stay there. `None`: no limit.
     pub ramp: Option<i64>,
-    /// Nothing is bought by it before this moment: its breaker is open, or its cloud refused.
-    pub held_until: Option<Timestamp>,
+    /// It buys nothing before this time: its breaker is open, or its cloud refused.
+    pub unavailable_until: Option<Timestamp>,
 }
 
 impl LaunchConfigView {
-    /// A launch config of full weight, without members, limit or trouble.
+    /// A launch config of full weight, without members or limits.
+    #[cfg(test)]
     pub fn unlimited(name: &str) -> Self {
-        Self { name: name.to_owned(), weight: 100, members: 0, room: None, ramp: None, held_until: None }
+        Self { name: name.to_owned(), weight: 100, members: 0, room: None, ramp: None, unavailable_until: None }
     }
 
     fn open(&self, now: Timestamp) -> bool {
-        self.weight > 0 && self.room.is_none_or(|room| room > 0) && self.held_until.is_none_or(|until| until <= now)
+        self.weight > 0
+            && self.room.is_none_or(|room| room > 0)
+            && self.unavailable_until.is_none_or(|until| until <= now)
     }
 }
 
 /// Where machines are to be bought.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placed {
-    /// A launch config for each machine; fewer than asked for when caps or refusals leave no place.
+    /// A launch config for each machine; fewer than asked for if caps or refusals allow no more.
     pub launch_configs: Vec<String>,
-    /// When a launch config opens that could have taken a machine that found no place.
+    /// If a machine found no place: when the next launch config becomes available.
     pub look_again_at: Option<Timestamp>,
 }
 
@@ -72,7 +76,7 @@ fn next_opening(launch_configs: &[LaunchConfigView], now: Timestamp) -> Option<T
     launch_configs
         .iter()
         .filter(|config| config.weight > 0 && config.room.is_none_or(|room| room > 0))
-        .filter_map(|config| config.held_until.filter(|until| *until > now))
+        .filter_map(|config| config.unavailable_until.filter(|until| *until > now))
         .min()
 }
 
@@ -101,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fleet_is_brought_back_to_its_weights() {
+    fn new_machines_bring_the_pool_back_to_its_weights() {
         let placed = place(&[config("a", 50, 8, None), config("b", 50, 0, None)], 8, now());
         assert_eq!(counted(&placed, "b"), 8);
     }
@@ -128,10 +132,10 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_launch_config_is_looked_at_again_when_it_opens() {
+    fn a_refused_launch_config_is_used_again_when_it_becomes_available() {
         let later = Timestamp::from_second(1_060).unwrap();
-        let held = LaunchConfigView { held_until: Some(later), ..LaunchConfigView::unlimited("a") };
-        assert_eq!(place(&[held], 5, now()), Placed { launch_configs: vec![], look_again_at: Some(later) });
+        let refused = LaunchConfigView { unavailable_until: Some(later), ..LaunchConfigView::unlimited("a") };
+        assert_eq!(place(&[refused], 5, now()), Placed { launch_configs: vec![], look_again_at: Some(later) });
     }
 
     proptest! {

@@ -1,13 +1,13 @@
 //! How many members of one launch config and template may be in flight at a time (`docs/adr/0004-failure-ladder.md`),
-//! so that one backlog does not start a thousand machines at once.
+//! so that one long queue does not start a thousand machines at once.
 
 use super::breaker::Phase;
 
-/// Pending and warming members that there may be.
+/// How many members may be Pending or Warming.
 ///
-/// Nothing is proved before a first member was ready: then at most `threshold` are in flight, less those that `failures`
-/// has counted, so that no more than `threshold` are bought to learn that none gets ready. Each that was proves one
-/// more, so a pool whose machines get ready doubles with each boot. A breaker that opened lets one through at a time.
+/// Before a first member was ready, at most `threshold` minus `failures` may be in flight, so that at most `threshold`
+/// machines are bought to learn that none becomes ready. Each member that was ready (`proven`) allows one more, so a
+/// pool whose machines work doubles with each boot. A half-open breaker allows one.
 pub fn in_flight_limit(threshold: i32, failures: i32, proven: i64, phase: Phase) -> i64 {
     match phase {
         Phase::Closed => i64::from((threshold - failures).max(1)).saturating_add(proven.max(0)),
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pool_that_nothing_is_proved_of_starts_gently_and_doubles_with_each_boot() {
+    fn an_unproven_pool_starts_with_the_threshold_and_doubles_with_each_boot() {
         let (mut ready, mut boots) = (0, 0);
         while ready < 1_336 {
             ready += in_flight_limit(5, 0, ready, Phase::Closed);
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn a_breaker_that_opened_lets_one_through_at_a_time() {
+    fn a_half_open_breaker_allows_one_member_at_a_time() {
         assert_eq!(in_flight_limit(5, 5, 1_000, Phase::HalfOpen), 1);
         assert_eq!(in_flight_limit(5, 5, 1_000, Phase::Open(Timestamp::MAX)), 0);
     }

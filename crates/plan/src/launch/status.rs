@@ -1,4 +1,4 @@
-//! What a launch config's status says. Facts only: the same facts give the same status.
+//! The status of a launch config. The same facts always give the same status, so it is written only on a change.
 
 use bullpen_api::{
     ConditionType, ConditionValue, LaunchConfig, LaunchConfigIdentity, LaunchConfigStatus, Reason, RecentError,
@@ -12,18 +12,18 @@ use crate::ProviderError;
 /// Most errors that a status lists.
 pub const MOST_RECENT_ERRORS: usize = 10;
 
-/// What the status is made of.
+/// The facts that the status is computed from.
 #[derive(Clone, Copy, Debug)]
 pub struct LaunchStatusInput<'a> {
-    /// The launch config, with the status that it has now.
+    /// The launch config, with its current status.
     pub config: &'a LaunchConfig,
     /// Whether its cloud answered the last list.
     pub answering: &'a Result<(), ProviderError>,
     /// The account that its members are in, if the credentials belong to another one.
     pub account_changed: Option<&'a LaunchConfigIdentity>,
-    /// What of its own is refused: credentials or request.
+    /// A refusal of its credentials or request.
     pub refused: Option<&'a ActiveRefusal>,
-    /// What it lacks: quota or capacity.
+    /// A lack of quota or capacity.
     pub lack: Option<&'a ActiveRefusal>,
     /// Its success rate in percent.
     pub percent: i32,
@@ -35,7 +35,7 @@ pub struct LaunchStatusInput<'a> {
     pub recent_errors: &'a [RecentError],
 }
 
-/// The launch config's status as it should be.
+/// The status that the launch config should have.
 pub fn launch_status(input: &LaunchStatusInput<'_>, now: Timestamp) -> LaunchConfigStatus {
     let generation = input.config.metadata.generation;
     let paused = input.config.spec.paused;
@@ -44,7 +44,7 @@ pub fn launch_status(input: &LaunchStatusInput<'_>, now: Timestamp) -> LaunchCon
     for condition in [available(input), capacity_available(input), paused_condition(paused)] {
         set_condition(&mut conditions, &condition, generation, now);
     }
-    let until = input.refused.into_iter().chain(input.lack).map(|hold| hold.until).max();
+    let until = input.refused.into_iter().chain(input.lack).map(|refusal| refusal.until).max();
     LaunchConfigStatus {
         conditions,
         observed_generation: generation.unwrap_or(0),
@@ -58,7 +58,7 @@ pub fn launch_status(input: &LaunchStatusInput<'_>, now: Timestamp) -> LaunchCon
     }
 }
 
-/// The status of a launch config that has no provider, for this reason. What was known of its cloud before stays.
+/// The status of a launch config without a provider; `why` is the message. What was known of its cloud stays.
 pub fn no_provider(config: &LaunchConfig, why: &str, now: Timestamp) -> LaunchConfigStatus {
     let generation = config.metadata.generation;
     let mut status = config.status.clone().unwrap_or_default();
@@ -72,11 +72,11 @@ pub fn no_provider(config: &LaunchConfig, why: &str, now: Timestamp) -> LaunchCo
     status
 }
 
-/// What a launch config says of its lack of a provider, by its status.
-pub fn says_no_provider(config: &LaunchConfig) -> Option<String> {
+/// The message in the status of a launch config without a provider; `None` if it has one.
+pub fn no_provider_message(config: &LaunchConfig) -> Option<String> {
     let conditions = &config.status.as_ref()?.conditions;
-    let said = find_condition(conditions, ConditionType::Available, false)?;
-    (said.reason == Reason::NoProvider.as_str()).then(|| said.message.clone())
+    let available = find_condition(conditions, ConditionType::Available, false)?;
+    (available.reason == Reason::NoProvider.as_str()).then(|| available.message.clone())
 }
 
 fn available(input: &LaunchStatusInput<'_>) -> ConditionValue {
@@ -86,8 +86,10 @@ fn available(input: &LaunchStatusInput<'_>) -> ConditionValue {
     }
     match (input.answering, input.refused) {
         (Err(error @ ProviderError::Auth { .. }), _) => unavailable(Reason::Unauthorized, &error.to_string()),
-        (_, Some(hold)) if hold.cause == Cause::Auth => unavailable(Reason::Unauthorized, &hold.error.message),
-        (_, Some(hold)) if hold.cause == Cause::Invalid => unavailable(Reason::InvalidRequest, &hold.error.message),
+        (_, Some(refusal)) if refusal.cause == Cause::Auth => unavailable(Reason::Unauthorized, &refusal.error.message),
+        (_, Some(refusal)) if refusal.cause == Cause::Invalid => {
+            unavailable(Reason::InvalidRequest, &refusal.error.message)
+        }
         (Err(error), _) => unavailable(Reason::CloudDoesNotAnswer, &error.to_string()),
         (Ok(()), _) => ConditionValue::new(
             ConditionType::Available,
@@ -98,7 +100,7 @@ fn available(input: &LaunchStatusInput<'_>) -> ConditionValue {
     }
 }
 
-/// The credentials belong to another account than the one where the members are.
+/// The condition if the credentials belong to another account than the members.
 pub fn identity_changed(type_: ConditionType, holds: bool, recorded: &LaunchConfigIdentity) -> ConditionValue {
     let message = format!(
         "the credentials belong to another account than {}, where this launch config's members are: nothing is done with \
@@ -113,9 +115,9 @@ fn capacity_available(input: &LaunchStatusInput<'_>) -> ConditionValue {
         None => {
             ConditionValue::new(ConditionType::CapacityAvailable, true, Reason::NoLack, "no lack of machines is known")
         }
-        Some(hold) => {
-            let reason = if hold.cause == Cause::Quota { Reason::QuotaReached } else { Reason::NoCapacity };
-            ConditionValue::new(ConditionType::CapacityAvailable, false, reason, hold.error.message.clone())
+        Some(lack) => {
+            let reason = if lack.cause == Cause::Quota { Reason::QuotaReached } else { Reason::NoCapacity };
+            ConditionValue::new(ConditionType::CapacityAvailable, false, reason, lack.error.message.clone())
         }
     }
 }
@@ -133,10 +135,10 @@ fn paused_condition(paused: bool) -> ConditionValue {
     }
 }
 
-/// Puts an error into a list of recent ones: those of one class and message are one entry, the latest first.
+/// Adds an error to the list of recent ones, the latest first. Errors with the same class and message share one entry.
 pub fn remember(recent: &mut Vec<RecentError>, error: &RecordedError) {
     let same = |entry: &RecentError| entry.class == error.class && entry.message == error.message;
-    let count = recent.iter().position(same).map_or(0, |place| recent.remove(place).count);
+    let count = recent.iter().position(same).map_or(0, |index| recent.remove(index).count);
     let entry = RecentError {
         class: error.class.clone(),
         message: error.message.clone(),
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_launch_config_without_a_provider_says_why_and_keeps_what_was_known() {
+    fn the_status_without_a_provider_has_the_reason_and_keeps_what_was_known() {
         let mut config: LaunchConfig = serde_json::from_value(serde_json::json!({
             "metadata": { "name": "sim", "generation": 3 },
             "spec": { "region": "r1", "zone": "r1-a", "instanceType": "small", "image": "img-1" },
@@ -177,16 +179,16 @@ mod tests {
         .unwrap();
         let now = Timestamp::from_second(1).unwrap();
         let status = no_provider(&config, "this build of bullpen has no provider for `aws`", now);
-        let said =
-            status.conditions.iter().map(|said| (said.type_.as_str(), said.status.as_str(), said.reason.as_str()));
+        let conditions =
+            status.conditions.iter().map(|one| (one.type_.as_str(), one.status.as_str(), one.reason.as_str()));
         let expected = [("Available", "False", "NoProvider"), ("Paused", "False", "NotPaused")];
-        assert_eq!(said.collect::<Vec<_>>(), expected);
+        assert_eq!(conditions.collect::<Vec<_>>(), expected);
         assert!(status.conditions[0].message.contains("`aws`"));
         assert_eq!((status.observed_generation, status.weight), (3, Some(70)));
-        assert_eq!(says_no_provider(&config), None);
+        assert_eq!(no_provider_message(&config), None);
         assert_eq!(status.identity.as_ref().map(|identity| identity.account.as_str()), Some("a"));
         config.status = Some(status.clone());
-        assert_eq!(says_no_provider(&config).as_ref(), Some(&status.conditions[0].message));
+        assert_eq!(no_provider_message(&config).as_ref(), Some(&status.conditions[0].message));
         assert_eq!(no_provider(&config, &status.conditions[0].message, Timestamp::from_second(9).unwrap()), status);
     }
 

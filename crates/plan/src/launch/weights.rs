@@ -1,18 +1,17 @@
-//! How much of its share a launch config gets by how its members fared. One failure
-//! does not switch a region off.
+//! The success rate of a launch config, which scales its weight. One failure does not switch a region off.
 //!
-//! Successes and failures fade with a half-life, both alike: the rate changes by what happens and never by time alone.
+//! Successes and failures fade with the same half-life, so time alone never changes the rate.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Half-life of a success or a failure: what is an hour old counts a quarter, so the window is about an hour.
+/// Half-life of a success or failure. What is an hour old counts a quarter, so the window is about an hour.
 pub const HALF_LIFE: SignedDuration = SignedDuration::from_mins(30);
-/// No launch config falls below this, in percent: a region that came back has to be found again.
+/// The lowest success rate, in percent, so that a region that works again is noticed.
 pub const FLOOR: i32 = 5;
-/// What was seen never weighs less than so many members, so that one failure after a quiet week is one in five.
+/// The past always weighs at least this many members, so that one failure after a quiet week counts as one in five.
 const LEAST_EVIDENCE: f64 = 4.0;
 
-/// How the members of one launch config fared.
+/// How often members of one launch config become ready.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SuccessRate {
     rate: f64,
@@ -21,18 +20,18 @@ pub struct SuccessRate {
 }
 
 impl SuccessRate {
-    /// Of a launch config whose status said this weight, in percent; 100 if it said none.
+    /// Starts from the weight in the launch config's status, in percent; 100 if there is none.
     pub fn begin(percent: Option<i32>, now: Timestamp) -> Self {
         let rate = f64::from(percent.unwrap_or(100).clamp(0, 100)) / 100.0;
         Self { rate, evidence: LEAST_EVIDENCE, at: now }
     }
 
-    /// A member became ready.
+    /// Records that a member became ready.
     pub fn succeeded(&mut self, now: Timestamp) {
         self.add(1.0, now);
     }
 
-    /// A member failed before it was ready, or its machine was not to be had.
+    /// Records that a member failed before it was ready, or that its machine could not be bought.
     pub fn failed(&mut self, now: Timestamp) {
         self.add(0.0, now);
     }
@@ -53,7 +52,7 @@ impl SuccessRate {
     }
 }
 
-/// The weight in a placement: the pool's own, 0 to 100, times the success rate in percent.
+/// The weight in a placement: the pool's weight, 0 to 100, times the success rate in percent.
 pub fn effective(configured: i32, percent: i32) -> i32 {
     configured.max(0).saturating_mul(percent.max(FLOOR))
 }
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_that_came_back_gets_its_share_back_step_by_step() {
+    fn a_region_that_works_again_gets_its_share_back_step_by_step() {
         let mut record = SuccessRate::begin(Some(5), at(0));
         let mut seen = vec![record.percent()];
         for second in 0..20 {
@@ -127,7 +126,7 @@ mod tests {
         }
 
         #[test]
-        fn a_status_that_is_read_back_says_the_same_again(percent in 1..=20_i32) {
+        fn a_rate_that_is_read_back_from_the_status_is_the_same(percent in 1..=20_i32) {
             prop_assert_eq!(SuccessRate::begin(Some(percent * 5), at(0)).percent(), percent * 5);
         }
     }

@@ -1,4 +1,4 @@
-//! What a machine is given for its first boot: the user's data as it is, or beside the part that lets its claimant in.
+//! The user data of a machine: the user's own as it is, or combined with a cloud-init part that adds an SSH key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,26 +6,26 @@ use sha2::{Digest, Sha256};
 
 /// Most bytes of user data: the smallest limit among clouds (EC2).
 pub const MAX_USER_DATA: usize = 16_384;
-/// As long as every line that [`SshKey::public_line`](crate::member::ssh_keys::SshKey::public_line) gives: with it the length of the
-/// whole is known before there is a key.
+/// Length of every line from [`SshKey::public_line`](crate::member::ssh_keys::SshKey::public_line). With it the total
+/// length is known before there is a key.
 const KEY_LINE: usize = 88;
-/// Characters of a line of base64 (RFC 2045).
+/// Length of a base64 line (RFC 2045).
 const BASE64_LINE: usize = 76;
 
-/// The user's data and a part for cloud-init that makes `user` and lets it in with `key`, as one MIME archive. The same
-/// arguments always give the same bytes: a create that is sent again must not differ.
+/// A MIME archive of the user's data and a cloud-init part that creates `user` with the public `key`. The same
+/// arguments always give the same bytes, because a repeated create must not differ.
 ///
-/// Our part comes last and is merged into what is there by then: of two lists of users the later one would replace the
-/// other, and either the claimant or the user's own people could not log in.
+/// Our part comes last and is merged with the user's data. Without merging, one list of users would replace the other,
+/// and somebody could not log in.
 pub fn with_key(user_data: Option<&str>, user: &str, key: &str) -> String {
     let (theirs, ours) = (their_part(user_data), our_part(user, key));
-    // No text can hold its own hash.
+    // The boundary has a hash of the parts, so it cannot occur in them.
     let hash = Sha256::digest(format!("{theirs}\n{ours}"));
     let hash = hash.iter().take(12).fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     archive(&theirs, &ours, &hash)
 }
 
-/// Why the data would not fit beside a key; nothing if it does.
+/// An error message if the data is too long together with a key.
 pub fn too_long(user_data: Option<&str>, user: &str) -> Option<String> {
     let ours = our_part(user, &"x".repeat(KEY_LINE));
     let length = archive(&their_part(user_data), &ours, &"x".repeat(24)).len();
@@ -67,7 +67,7 @@ fn their_part(user_data: Option<&str>) -> String {
     user_data.filter(|text| !text.trim().is_empty()).map(part).unwrap_or_default()
 }
 
-/// The user's data as a part. What is an archive already stays one, inside ours.
+/// The user's data as a MIME part. An archive stays one, nested in ours.
 fn part(text: &str) -> String {
     if is_archive(text) {
         return text.to_owned();
@@ -76,7 +76,7 @@ fn part(text: &str) -> String {
     if text.is_ascii() {
         return format!("Content-Type: {type_}; charset=\"us-ascii\"\nMIME-Version: 1.0\n\n{text}");
     }
-    // Other letters would not survive what Python makes of a part without an encoding.
+    // cloud-init (Python) would corrupt other characters in a part without an encoding.
     let encoded = STANDARD.encode(text);
     let lines = encoded.as_bytes().chunks(BASE64_LINE).map(String::from_utf8_lossy).collect::<Vec<_>>().join("\n");
     format!(
@@ -84,13 +84,13 @@ fn part(text: &str) -> String {
     )
 }
 
-/// As cloud-init tells it: the header stands somewhere at the beginning.
+/// Whether the text is a MIME archive, by cloud-init's rule: the header is somewhere near the beginning.
 fn is_archive(text: &str) -> bool {
     let head: Vec<u8> = text.bytes().take(4_096).collect();
     head.to_ascii_lowercase().windows(13).any(|window| window == b"mime-version:")
 }
 
-/// By the beginning of the text, as cloud-init goes by it. What it doesn't know either is left to it.
+/// The MIME type by the beginning of the text, as cloud-init decides it; `text/plain` for anything else.
 fn content_type(text: &str) -> &'static str {
     const TYPES: [(&str, &str); 10] = [
         ("#cloud-config-archive", "text/cloud-config-archive"),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_boundary_of_an_archive_stands_nowhere_in_its_parts() {
+    fn the_boundary_of_an_archive_does_not_occur_in_its_parts() {
         let first = with_key(Some("#!/bin/sh\n"), "bullpen", &key());
         let nested = with_key(Some(&first), "bullpen", &key());
         let boundary = |archive: &str| archive.split('"').nth(1).unwrap().to_owned();
@@ -161,16 +161,16 @@ mod tests {
     }
 
     #[test]
-    fn other_letters_than_ascii_are_encoded() {
+    fn other_characters_than_ascii_are_encoded() {
         let archive = with_key(Some("#!/bin/sh\necho é\n"), "ci", &key());
         assert!(archive.is_ascii() && archive.contains("IyEvYmluL3NoCmVjaG8gw6kK"), "{archive}");
     }
 
     #[test]
-    fn what_does_not_fit_beside_a_key_is_told_before_anything_is_bought() {
+    fn user_data_that_is_too_long_with_a_key_is_refused_before_anything_is_bought() {
         assert_eq!(key().len(), KEY_LINE);
         assert_eq!(too_long(Some(&"x".repeat(15_360)), &"u".repeat(32)), None, "what the definition lets through fits");
-        let said = too_long(Some(&"é".repeat(8_000)), "bullpen").unwrap();
-        assert!(said.starts_with("template.userData has 2"), "{said}");
+        let message = too_long(Some(&"é".repeat(8_000)), "bullpen").unwrap();
+        assert!(message.starts_with("template.userData has 2"), "{message}");
     }
 }

@@ -1,4 +1,7 @@
-//! Members: the next step of each, what its machine is given for its first boot, and machines without a member.
+//! Members: the next step of each one, the user data and SSH key of its machine, and machines without a member.
+//!
+//! Pure functions. Input: a member's view, or the cloud's list of machines. Output: the next step, the status to write,
+//! or the machines to terminate.
 
 pub mod first_boot;
 pub mod lifecycle;

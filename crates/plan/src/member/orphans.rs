@@ -1,7 +1,8 @@
-//! Machines without a member (`docs/operate/machines.md`): which of them are orphans, and when so many at once end nothing.
+//! Orphans: machines that no member needs (`docs/operate/machines.md`), and the limit on how many are terminated at
+//! once.
 //!
-//! It fails closed: what is not labelled whole, young, out of the operator's namespace, or not disproved by a live answer
-//! of the API server stays.
+//! In doubt a machine stays: if a tag is missing, if it is young, if it is of a namespace that is not watched, or
+//! without a live answer of the API server that no member needs it.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +12,12 @@ use sha2::{Digest, Sha256};
 use crate::claim::Found;
 use crate::operator::watched_namespaces::WatchedNamespaces;
 
-/// So many orphans at once are swept however small the fleet is.
+/// How many orphans are swept at once, however few machines there are.
 pub const ALWAYS_SWEPT: usize = 5;
-/// And one in so many machines of a larger one.
+/// With more machines, one in this many.
 pub const SHARE_SWEPT: usize = 10;
 
-/// The member that a machine was bought for, by its tags.
+/// The member that a machine was bought for, from its tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// Namespace.
@@ -27,41 +28,41 @@ pub struct Owner {
     pub uid: String,
 }
 
-/// A machine with this installation's tag, as a whole list of the right account showed it.
+/// A machine with this installation's tag, from a complete list of the right account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// The provider's id.
     pub id: String,
-    /// Whom it was bought for; none if one of the tags is missing.
+    /// The member that it was bought for; `None` if one of the tags is missing.
     pub owner: Option<Owner>,
     /// When it was launched.
     pub launched: Timestamp,
-    /// Whether it ends already. One that is switched off does not: its disks bill.
+    /// Whether it is terminating already. A stopped machine is not: its disks bill.
     pub ending: bool,
 }
 
-/// The member of the name that a machine's tags tell.
+/// The member with the name from a machine's tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
     /// Its uid.
     pub uid: String,
-    /// The machine that it records, if any.
+    /// The id of the machine in its status, if any.
     pub instance: Option<String>,
 }
 
-/// What a machine is at first sight, without asking the API server.
+/// What is known of a machine without asking the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {
-    /// It has a member, ends, is too young to judge, or is none of this operator's.
+    /// It stays: it has a member, is terminating, is too young, or belongs to another operator.
     Settled,
-    /// Nobody seems to need it: the API server is asked.
+    /// No member seems to need it: ask the API server.
     Suspect,
-    /// It has our tag, but not those that tell whose it is: nobody can say, so it stays.
+    /// It stays: the tags that name its member are missing.
     Unlabelled,
 }
 
-/// Looks at a machine. `watched` are the namespaces that this operator works in; `known` is the member of the owner's name,
-/// as the caches have it.
+/// Judges a machine by the caches. `watched` are the operator's namespaces; `known` is the cached member with the
+/// owner's name.
 pub fn screen(
     machine: &Listed,
     known: Option<&Recorded>,
@@ -81,7 +82,7 @@ pub fn screen(
     }
 }
 
-/// Whether a machine whose owner was read live has nobody.
+/// Whether a machine is an orphan, where `found` is its owner from an uncached GET.
 pub fn is_orphan(machine: &Listed, found: &Found<Recorded>) -> bool {
     match (&machine.owner, found) {
         (Some(_), Found::Missing) => true,
@@ -91,51 +92,53 @@ pub fn is_orphan(machine: &Listed, found: &Found<Recorded>) -> bool {
 }
 
 impl Recorded {
-    /// One that has no machine on record yet may have bought any with its uid.
+    /// A member without a recorded machine needs every machine that was bought for its uid.
     fn needs(&self, machine: &Listed, owner: &Owner) -> bool {
         self.uid == owner.uid && self.instance.as_ref().is_none_or(|id| *id == machine.id)
     }
 }
 
-/// What is done about the orphans of one account and region.
+/// What to do about the orphans of one account and region.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SweepDecision {
     /// There are none.
     #[default]
     Nothing,
-    /// They are terminated.
+    /// Terminate them.
     Sweep,
-    /// They are so many that a person has to say that they may go.
+    /// There are so many that a person has to confirm it.
     Blocked {
-        /// What the person has to say.
+        /// The code to confirm with.
         code: String,
-        /// How many would be swept without asking.
+        /// How many would be swept without confirmation.
         limit: usize,
     },
 }
 
-/// How many orphans of a fleet of so many machines are swept at once without asking.
-pub fn limit(fleet: usize) -> usize {
-    ALWAYS_SWEPT.max(fleet / SHARE_SWEPT)
+/// How many orphans are swept at once without confirmation, where `machines` is the number of all machines.
+pub fn limit(machines: usize) -> usize {
+    ALWAYS_SWEPT.max(machines / SHARE_SWEPT)
 }
 
-/// Decides. `confirmed` is what persons have said.
+/// Decides whether to sweep. `machines` is the number of all machines, `confirmed` the codes that persons have
+/// confirmed.
 pub fn judge<'a>(
     orphans: &BTreeSet<String>,
-    fleet: usize,
+    machines: usize,
     confirmed: impl IntoIterator<Item = &'a str>,
 ) -> SweepDecision {
-    let (code, limit) = (code(orphans), limit(fleet));
+    let (code, limit) = (code(orphans), limit(machines));
     if orphans.is_empty() {
         SweepDecision::Nothing
-    } else if orphans.len() <= limit || confirmed.into_iter().any(|said| said == code) {
+    } else if orphans.len() <= limit || confirmed.into_iter().any(|confirmed| confirmed == code) {
         SweepDecision::Sweep
     } else {
         SweepDecision::Blocked { code, limit }
     }
 }
 
-/// Names this set of machines and no other, so that an old word confirms nothing new. Ten hexadecimal digits.
+/// A hash of exactly this set of machines, ten hexadecimal digits, so that an old confirmation does not apply to
+/// others.
 fn code(orphans: &BTreeSet<String>) -> String {
     let mut hash = Sha256::new();
     for id in orphans {
@@ -195,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn machines_of_other_namespaces_and_machines_that_end_are_left_alone() {
+    fn machines_of_other_namespaces_and_terminating_machines_stay() {
         assert_eq!(screen(&machine(), None, &these(&["another", "other"]), GRACE, at(500)), Sight::Settled);
         assert_eq!(screen(&machine(), None, &these(&["another", "ci"]), GRACE, at(500)), Sight::Suspect);
         assert_eq!(screen(&machine(), None, &WatchedNamespaces::All, GRACE, at(500)), Sight::Suspect);
@@ -203,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_does_not_say_whose_it_is_is_never_an_orphan() {
+    fn a_machine_without_an_owner_in_its_tags_is_never_an_orphan() {
         let bare = Listed { owner: None, ..machine() };
         assert_eq!(sight(&bare, None, 500), Sight::Unlabelled);
         assert!(!is_orphan(&bare, &Found::Missing));
@@ -220,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_five_and_more_than_a_tenth_need_a_persons_word_for_just_these() {
+    fn more_than_five_and_more_than_a_tenth_need_a_confirmation_for_exactly_these() {
         assert_eq!(judge(&ids(0), 10, []), SweepDecision::Nothing);
         assert_eq!(judge(&ids(5), 5, []), SweepDecision::Sweep);
         assert_eq!(judge(&ids(10), 100, []), SweepDecision::Sweep);
@@ -235,10 +238,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_more_the_less_without_a_word_nothing_beyond_the_limit_goes(orphans in 0..200_usize, rest in 0..500_usize) {
-            let fleet = orphans + rest;
-            let swept = judge(&ids(orphans), fleet, []) == SweepDecision::Sweep;
-            prop_assert_eq!(swept, orphans > 0 && orphans <= limit(fleet));
+        fn without_confirmation_nothing_beyond_the_limit_is_swept(orphans in 0..200_usize, rest in 0..500_usize) {
+            let machines = orphans + rest;
+            let swept = judge(&ids(orphans), machines, []) == SweepDecision::Sweep;
+            prop_assert_eq!(swept, orphans > 0 && orphans <= limit(machines));
         }
     }
 }

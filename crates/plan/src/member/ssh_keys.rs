@@ -1,4 +1,4 @@
-//! The SSH keys of machines: derived from one secret of the installation and the member's uid, so that none is stored
+//! The SSH keys of machines. They are derived from the installation secret and the member's uid, so that none is stored
 //! and each is the same after a restart.
 
 use std::fmt;
@@ -13,11 +13,11 @@ use zeroize::Zeroizing;
 /// Bytes of the installation secret.
 pub const SECRET_BYTES: usize = 32;
 
-/// What keys are derived for; a change of these words would change every key.
+/// Derivation contexts. They must never change, or every key would.
 const FOR_SSH: &[u8] = b"bullpen.dev/v1 ssh ed25519";
 const FOR_ID: &[u8] = b"bullpen.dev/v1 id";
 
-/// The secret that every key of this installation is derived from. Nothing prints it.
+/// The secret that every key of this installation is derived from. `Debug` does not print it.
 #[derive(Clone)]
 pub struct InstallationSecret(Zeroizing<[u8; SECRET_BYTES]>);
 
@@ -27,7 +27,7 @@ impl fmt::Debug for InstallationSecret {
     }
 }
 
-/// A key of one machine. Nothing prints it.
+/// The key of one machine. `Debug` does not print it.
 pub struct SshKey(PrivateKey);
 
 impl fmt::Debug for SshKey {
@@ -36,7 +36,7 @@ impl fmt::Debug for SshKey {
     }
 }
 
-/// A length, as ring wants it.
+/// A key length for ring.
 struct Bytes<const N: usize>;
 
 impl<const N: usize> KeyType for Bytes<N> {
@@ -46,18 +46,18 @@ impl<const N: usize> KeyType for Bytes<N> {
 }
 
 impl InstallationSecret {
-    /// From what its Secret holds; nothing unless that has exactly [`SECRET_BYTES`] bytes.
+    /// From the content of its Secret; `None` unless it has exactly [`SECRET_BYTES`] bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         Some(Self(Zeroizing::new(bytes.try_into().ok()?)))
     }
 
-    /// What tells this secret from another one, and nothing of what it is.
+    /// An id that tells this secret from others without revealing it. `None` only if the crypto library fails.
     pub fn id(&self) -> Option<String> {
         let id = self.derive::<8>(&[FOR_ID])?;
         Some(id.iter().fold(String::new(), |id, byte| id + &format!("{byte:02x}")))
     }
 
-    /// The key of the machine of the member with this uid. `None` only if the crypto library fails.
+    /// The key for the machine of the member with this uid. `None` only if the crypto library fails.
     pub fn ssh_key(&self, member_uid: &str) -> Option<SshKey> {
         let seed = self.derive::<32>(&[FOR_SSH, b"\0", member_uid.as_bytes()])?;
         let public = Ed25519KeyPair::from_seed_unchecked(seed.as_slice()).ok()?;
@@ -78,12 +78,12 @@ impl InstallationSecret {
 }
 
 impl SshKey {
-    /// The line for `authorized_keys`. It is always equally long.
+    /// The line for `authorized_keys`. Its length is always the same.
     pub fn public_line(&self) -> Option<String> {
         self.0.public_key().to_openssh().ok()
     }
 
-    /// The private key as OpenSSH keeps it in a file.
+    /// The private key in OpenSSH's file format.
     pub fn private_file(&self) -> Option<Zeroizing<String>> {
         self.0.to_openssh(LineEnding::LF).ok()
     }

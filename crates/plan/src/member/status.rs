@@ -1,4 +1,4 @@
-//! What is written down of members: the statuses, field by field.
+//! The status of a member. Each function returns the member with the status to write.
 
 use bullpen_api::{
     ConditionType, ConditionValue, ErrorClass, InstanceAddress, MemberInstance, MemberState, ObjectRef, PoolClaim,
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::lifecycle::Stuck;
 
-/// A machine, as far as a member records it.
+/// The facts of a machine that a member's status records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedMachine {
     /// The provider's id.
@@ -23,12 +23,12 @@ pub struct RecordedMachine {
     pub addresses: Vec<InstanceAddress>,
     /// When it was launched.
     pub launch_time: Timestamp,
-    /// When it had booted.
+    /// When it finished booting.
     pub boot_time: Option<Timestamp>,
 }
 
-/// A member that is to be written, with its status.
-fn written(
+/// The member with a changed status.
+fn with_status(
     member: &PoolMember,
     now: Timestamp,
     condition: &ConditionValue,
@@ -44,37 +44,37 @@ fn written(
     member
 }
 
-/// The provider accepted the create.
+/// The status after the provider accepted the create.
 pub fn warming(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -> PoolMember {
     let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Warming, "the machine boots");
-    written(before, now, &condition, |status| {
+    with_status(before, now, &condition, |status| {
         status.state = MemberState::Warming;
         status.instance = Some(instance(machine));
         status.warming_started_at = Some(micro_time(now));
     })
 }
 
-/// The machine is ready.
+/// The status once the machine is ready.
 pub fn ready(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -> PoolMember {
     let condition = claimability(before);
-    written(before, now, &condition, |status| {
+    with_status(before, now, &condition, |status| {
         status.state = MemberState::Ready;
         status.instance = Some(instance(machine));
         status.ready_since = Some(micro_time(now));
     })
 }
 
-/// The member will never be ready.
+/// The status of a member that will never be ready.
 pub fn errored(before: &PoolMember, class: ErrorClass, message: &str, now: Timestamp) -> PoolMember {
     let message = bounded_message(message);
     let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Errored, format!("{class}: {message}"));
-    written(before, now, &condition, |status| {
+    with_status(before, now, &condition, |status| {
         status.state = MemberState::Errored;
         status.last_error = Some(RecordedError { class: class.to_string(), message, time: micro_time(now) });
     })
 }
 
-/// The claim takes the member.
+/// The status of a member that `claim` takes.
 pub fn claimed(before: &PoolMember, claim: &PoolClaim, now: Timestamp) -> PoolMember {
     let reference = ObjectRef::to(&claim.metadata);
     let elsewhere = Some(&reference.namespace) != before.metadata.namespace.as_ref();
@@ -85,36 +85,36 @@ pub fn claimed(before: &PoolMember, claim: &PoolClaim, now: Timestamp) -> PoolMe
         Reason::Claimed,
         format!("held by claim {}{of}", reference.name),
     );
-    written(before, now, &condition, |status| {
+    with_status(before, now, &condition, |status| {
         status.state = MemberState::Claimed;
         status.claim_ref = Some(reference);
         status.claimed_at = Some(micro_time(now));
     })
 }
 
-/// The claim never showed the member to anybody, so another may have it.
+/// The status of a member that is given back: its claim's status never named it, so another claim may have it.
 pub fn given_back(before: &PoolMember, now: Timestamp) -> PoolMember {
     let condition = claimability(before);
-    written(before, now, &condition, |status| {
+    with_status(before, now, &condition, |status| {
         status.state = MemberState::Ready;
         status.claim_ref = None;
         status.claimed_at = None;
     })
 }
 
-/// The machine's end does not come.
+/// Sets the condition `Stalled`: the machine cannot be terminated.
 pub fn stuck(before: &PoolMember, stuck: Stuck, message: &str, now: Timestamp) -> PoolMember {
     let condition = ConditionValue::new(ConditionType::Stalled, true, stuck.reason(), bounded_message(message));
-    written(before, now, &condition, |_| {})
+    with_status(before, now, &condition, |_| {})
 }
 
-/// A claim was given the machine before, by its tags: nobody else gets it.
+/// The status of a quarantined member: by its tags the machine was claimed before, so it is not handed out.
 pub fn quarantined(before: &PoolMember, instance: &str, now: Timestamp) -> PoolMember {
     let message = format!(
         "instance {instance} was claimed before, by its tags, as after a restored backup: it is handed out to nobody, and \
          ends when a person deletes this member"
     );
-    let mut quarantined = written(
+    let mut quarantined = with_status(
         before,
         now,
         &ConditionValue::new(ConditionType::Quarantined, true, Reason::MachineClaimedBefore, message),
@@ -127,14 +127,14 @@ pub fn quarantined(before: &PoolMember, instance: &str, now: Timestamp) -> PoolM
     quarantined
 }
 
-/// What a person changed in the spec was seen. Only of a Ready member does more follow for its status.
+/// The status after a change of the spec. Only for a Ready member does more than the observed generation change.
 pub fn observed(before: &PoolMember, now: Timestamp) -> PoolMember {
     let status = before.status.clone().unwrap_or_default();
     let present = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready);
     let quarantined = condition_is_true(&status.conditions, ConditionType::Quarantined);
     match present {
         Some(_) if status.state == MemberState::Ready && !quarantined => {
-            written(before, now, &claimability(before), |_| {})
+            with_status(before, now, &claimability(before), |_| {})
         }
         _ => {
             let mut member = before.clone();
@@ -145,7 +145,7 @@ pub fn observed(before: &PoolMember, now: Timestamp) -> PoolMember {
     }
 }
 
-/// What the condition of a Ready member says.
+/// The condition `Ready` of a member in state Ready.
 fn claimability(member: &PoolMember) -> ConditionValue {
     match (member.spec.hold, member.spec.cordoned) {
         (true, _) => ConditionValue::new(

@@ -1,4 +1,4 @@
-//! What machines are given for their first boot, as far as it is known.
+//! The user data of a pool's machines, as far as it is known.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,29 +7,29 @@ use bullpen_api::{Reason, Ssh};
 
 use super::first_boot;
 
-/// What the machines of a pool run at their first boot, as far as it is known.
+/// The user data of a pool's machines, as far as it is known.
 #[derive(Clone, PartialEq, Eq)]
 pub enum UserData {
-    /// This, or nothing.
+    /// This text, or none.
     Known(Option<Arc<str>>),
-    /// The same, and beside it a key of each machine's own.
+    /// This text and an SSH key for each machine.
     Keyed {
-        /// This, or nothing.
+        /// The text, if any.
         text: Option<Arc<str>>,
         /// Id of the secret that the keys are derived from.
         key_id: Arc<str>,
     },
-    /// What the template refers to does not give it.
+    /// It cannot be determined now.
     Missing {
-        /// One word for machines.
+        /// Reason of the condition.
         reason: Reason,
-        /// What is missing, and what to do.
+        /// Message: what is missing, and what to do.
         message: String,
     },
 }
 
 impl UserData {
-    /// Nothing was read yet.
+    /// Before anything was read.
     pub fn unread() -> Self {
         Self::Missing {
             reason: Reason::UserDataNotRead,
@@ -37,13 +37,13 @@ impl UserData {
         }
     }
 
-    /// This text; an empty one is none, so that it makes no other machine than one that is left out.
+    /// From a text. An empty one counts as none, so that both give the same template hash.
     pub fn of(text: Option<&str>) -> Self {
         Self::Known(text.filter(|text| !text.is_empty()).map(Arc::from))
     }
 
-    /// The same for machines of this template, which get keys derived from the secret of this id; without the id, why it
-    /// is not known: reason and message.
+    /// Adds SSH keys if the template asks for them. `key_id` returns the id of the installation secret, or why it is
+    /// not known.
     #[must_use]
     pub fn for_machines(self, ssh: Option<&Ssh>, key_id: impl FnOnce() -> Result<Arc<str>, KeyTrouble>) -> Self {
         let (Self::Known(text), Some(ssh)) = (&self, ssh.filter(|ssh| ssh.generate_key)) else { return self };
@@ -56,7 +56,7 @@ impl UserData {
         }
     }
 
-    /// What a machine gets, if it is known.
+    /// What a machine gets, if that is known.
     pub fn known(&self) -> Option<FirstBoot<'_>> {
         match self {
             Self::Known(text) => Some(FirstBoot { text: text.as_deref(), key_id: None }),
@@ -66,7 +66,7 @@ impl UserData {
     }
 }
 
-/// What a machine gets for its first boot.
+/// The user data of a machine.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct FirstBoot<'a> {
     /// The user's own data.
@@ -75,23 +75,23 @@ pub struct FirstBoot<'a> {
     pub key_id: Option<&'a str>,
 }
 
-/// Why there are no keys.
+/// Why no keys can be derived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyTrouble {
-    /// One word for machines.
+    /// Reason of the condition.
     pub reason: Reason,
-    /// What is missing, and what to do.
+    /// Message: what is missing, and what to do.
     pub message: String,
 }
 
 impl KeyTrouble {
-    /// The installation secret was not read yet, or nothing was proved.
+    /// The installation secret was not read yet, or the read had no definite answer.
     pub fn unread(message: impl Into<String>) -> Self {
         Self { reason: Reason::InstallationSecretNotRead, message: message.into() }
     }
 }
 
-/// It may be a secret.
+/// Leaves out the text, which may be secret.
 impl fmt::Debug for UserData {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

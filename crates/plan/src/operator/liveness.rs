@@ -1,20 +1,20 @@
-//! When a process that still runs counts as dead: its watches or its queues have ceased to turn.
+//! When the liveness probe of a running process fails: its watches, queues or election are stuck.
 
 use std::time::{Duration, Instant};
 
 /// A watch is renewed every minute. One without a successful answer for this long is stale.
 pub const WATCH_STALE: Duration = Duration::from_mins(3);
-/// An API server that has answered nothing for this long is away: longer than an idle process is silent, whose watches
-/// are renewed every minute.
+/// An API server that answered nothing for this long has an outage. The watches of an idle process are renewed every
+/// minute, so this is longer.
 pub const API_AWAY: Duration = Duration::from_secs(90);
-/// How often a beat is sent through every queue.
+/// How often a heartbeat is sent through every queue.
 pub const BEAT_INTERVAL: Duration = Duration::from_secs(30);
-/// A queue through which no beat came for this long is stuck.
+/// A queue without a heartbeat for this long is stuck.
 pub const QUEUE_STUCK: Duration = Duration::from_mins(5);
-/// An election that has not turned for this long is stuck: its requests take six seconds at most.
+/// An election loop without a turn for this long is stuck: its requests take at most six seconds.
 pub const ELECTION_STUCK: Duration = Duration::from_mins(1);
 
-/// What was heard of the API server, and of one watch.
+/// When the API server and one watch last answered.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Heard {
     /// When the API server last answered anything.
@@ -25,8 +25,8 @@ pub struct Heard {
     pub watch: Option<Instant>,
 }
 
-/// For how long a watch that was begun at `begun` has been stale; nothing if it is not, or if nobody can say, because
-/// the API server is away: to start the process anew would not bring that back.
+/// For how long a watch that began at `begun` has been stale. `None` if it is not stale, or during an API server
+/// outage, because restarting the process would not help.
 pub fn stale_for(heard: &Heard, begun: Instant, now: Instant) -> Option<Duration> {
     let (api, api_since) = (heard.api?, heard.api_since?);
     if now.saturating_duration_since(api) > API_AWAY {
@@ -41,7 +41,7 @@ pub fn stale_for(heard: &Heard, begun: Instant, now: Instant) -> Option<Duration
 mod tests {
     use super::*;
 
-    /// An hour, of which a test names the seconds.
+    /// A start time, and the time `seconds` after it.
     fn hour() -> (Instant, impl Fn(u64) -> Instant) {
         let begun = Instant::now();
         (begun, move |seconds| begun + Duration::from_secs(seconds))
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn an_api_server_that_is_away_makes_no_watch_stale_and_one_that_is_back_gives_it_time() {
+    fn during_an_outage_no_watch_is_stale_and_after_it_watches_have_time_to_recover() {
         let (begun, at) = hour();
         let now = at(3_600);
         let away = Heard { api: Some(at(3_509)), api_since: Some(begun), watch: Some(begun) };

@@ -1,4 +1,8 @@
-//! The operator itself: whether it may act, what it may do, where, and whether it is alive.
+//! The operator itself: leader election, permissions, watched namespaces, version skew of the definitions, and
+//! liveness.
+//!
+//! Pure functions and state without I/O. Input: what was read from the API server, and times. Output: decisions and
+//! messages.
 
 pub mod election;
 pub mod liveness;

@@ -1,5 +1,5 @@
-//! Every permission that the operator uses, and in which namespace: one table, for the check at the start, for the words in
-//! conditions and for whoever writes the roles (`docs/operate/permissions.md`).
+//! Every permission that the operator uses, and in which namespace. One table serves the check at the start, the
+//! messages in conditions, and the roles of the chart (`docs/operate/permissions.md`).
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
@@ -10,32 +10,32 @@ pub enum Mode {
     Cluster,
     /// It watches a list of namespaces, with a Role in each and a small `ClusterRole`.
     Namespaces,
-    /// It has Roles only, so that it has to be given its installation id.
+    /// It has only Roles, so its installation id must be configured.
     RolesOnly,
 }
 
 /// Where a permission is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In each watched namespace; in mode [`Mode::Cluster`] in all of them, by the `ClusterRole`.
+    /// In each watched namespace; in mode [`Mode::Cluster`] in all, by the `ClusterRole`.
     Watched,
-    /// In those namespaces in which pools take user data from Secrets and ConfigMaps, or claims ask for Secrets.
+    /// In namespaces where pools take user data from Secrets or ConfigMaps, or claims ask for binding Secrets.
     Secrets,
     /// In the namespace of the lease and of the installation secret.
     Home,
-    /// In no namespace: by a `ClusterRole`.
+    /// Cluster-wide, by a `ClusterRole`.
     Cluster,
 }
 
-/// Which objects of a resource.
+/// Which objects of a resource a permission is restricted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Only {
     Any,
     /// The lease.
     Lease,
-    /// The secret that SSH keys are made from.
+    /// The installation secret.
     InstallationSecret,
-    /// The namespace itself that the permission is in.
+    /// The Namespace object of the namespace that the Role is in.
     ThisNamespace,
     KubeSystem,
     /// The four definitions.
@@ -45,11 +45,11 @@ enum Only {
 /// Who needs a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
-    /// The operator, whatever it is used for: it does not start without.
+    /// The operator always: it does not start without.
     Always,
-    /// It, while it stands for a lease.
+    /// The operator with leader election.
     Election,
-    /// A feature, which says so where it is used.
+    /// A feature, which reports a missing permission where it is used.
     Feature,
 }
 
@@ -70,7 +70,7 @@ pub struct Names<'a> {
     pub namespace: &'a str,
     /// The lease.
     pub lease: &'a str,
-    /// The secret that SSH keys are made from.
+    /// The installation secret.
     pub installation_secret: &'a str,
 }
 
@@ -110,8 +110,8 @@ const TABLE: [Entry; 21] = [
     ours("launchconfigs/status", &["update"]),
     ours("poolmembers/status", &["update"]),
     ours("poolclaims/status", &["update"]),
-    // A member names its pool as an owner that waits for it, which the admission plugin OwnerReferencesPermissionEnforcement
-    // asks this for.
+    // Members have their pool as an owner with blockOwnerDeletion, for which the admission plugin
+    // OwnerReferencesPermissionEnforcement requires this.
     ours("instancepools/finalizers", &["update"]),
     Entry {
         group: "events.k8s.io",
@@ -121,20 +121,20 @@ const TABLE: [Entry; 21] = [
         only: Only::Any,
         need: Need::Always,
     },
-    // Its labels, for pools that choose namespaces by them, and whether it ends.
+    // Its labels, for pools that select namespaces by label, and whether it is being deleted.
     core("namespaces", &["get"], Place::Watched, Only::ThisNamespace),
     core("secrets", &["get"], Place::Secrets, Only::Any),
     core("secrets", &["create"], Place::Secrets, Only::Any),
     core("configmaps", &["get"], Place::Secrets, Only::Any),
-    // A create has no name yet, as far as permissions go.
+    // RBAC cannot restrict a create to a name.
     lease(&["create"], Only::Any),
     lease(&["get"], Only::Lease),
     lease(&["update"], Only::Lease),
     core("secrets", &["create"], Place::Home, Only::Any),
     core("secrets", &["get"], Place::Home, Only::InstallationSecret),
-    // Its uid, for the installation id if none is given.
+    // Its uid is the installation id if none is configured.
     core("namespaces", &["get"], Place::Cluster, Only::KubeSystem),
-    // To compare them with its own.
+    // To compare them with the built-in ones.
     Entry {
         group: "apiextensions.k8s.io",
         resource: "customresourcedefinitions",
@@ -148,8 +148,8 @@ const TABLE: [Entry; 21] = [
 const DEFINITIONS: [&str; 4] =
     ["instancepools.bullpen.dev", "launchconfigs.bullpen.dev", "poolclaims.bullpen.dev", "poolmembers.bullpen.dev"];
 
-/// The rules of a role of this place in this mode, in the order of the table. None for [`Place::Cluster`] without a
-/// `ClusterRole`.
+/// The rules of a role for this place in this mode, in the order of the table. Empty for [`Place::Cluster`] in mode
+/// [`Mode::RolesOnly`].
 pub fn rules(mode: Mode, place: Place, names: &Names<'_>) -> Vec<PolicyRule> {
     let here = |entry: &&Entry| entry.place == place && (mode != Mode::RolesOnly || place != Place::Cluster);
     TABLE.iter().filter(here).map(|entry| rule(mode, entry, names)).collect()
@@ -158,7 +158,7 @@ pub fn rules(mode: Mode, place: Place, names: &Names<'_>) -> Vec<PolicyRule> {
 fn rule(mode: Mode, entry: &Entry, names: &Names<'_>) -> PolicyRule {
     let names = match entry.only {
         Only::Any => None,
-        // In a ClusterRole, every namespace is meant.
+        // A ClusterRole applies to every namespace.
         Only::ThisNamespace => (mode != Mode::Cluster).then(|| vec![names.namespace]),
         Only::Lease => Some(vec![names.lease]),
         Only::InstallationSecret => Some(vec![names.installation_secret]),
@@ -174,12 +174,12 @@ fn rule(mode: Mode, entry: &Entry, names: &Names<'_>) -> PolicyRule {
     }
 }
 
-/// What has to be allowed in each watched namespace before the operator starts.
+/// The permissions that the operator needs in each watched namespace to start.
 pub fn needed_where_watched() -> Vec<Needed> {
     needed(Need::Always)
 }
 
-/// What has to be allowed on the lease before the operator stands for it.
+/// The permissions on the lease that leader election needs.
 pub fn needed_for_lease() -> Vec<Needed> {
     needed(Need::Election)
 }
@@ -193,7 +193,7 @@ fn needed(need: Need) -> Vec<Needed> {
     each.collect()
 }
 
-/// How to let the operator do something with the Secrets or ConfigMaps of a namespace, in words.
+/// A message: how to grant the operator a verb on the Secrets or ConfigMaps of a namespace.
 pub fn grant_in(namespace: &str, verb: &str, resource: &str) -> String {
     format!(
         "grant {verb} on {resource} in namespace {namespace} to the operator's service account, by a Role and a \
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_at_the_start_has_no_feature_in_it() {
+    fn permissions_needed_at_the_start_include_no_feature() {
         let watched = needed_where_watched();
         assert!(watched.iter().all(|needed| needed.group == OURS || needed.resource == "events"));
         let owner = |needed: &&Needed| (needed.resource, needed.subresource, needed.verb);

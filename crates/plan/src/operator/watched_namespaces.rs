@@ -13,7 +13,7 @@ pub enum WatchedNamespaces {
     /// All of them.
     #[default]
     All,
-    /// Only these; never none.
+    /// Only these; never empty.
     These(BTreeSet<String>),
 }
 
@@ -27,7 +27,7 @@ pub enum Feed {
 }
 
 impl WatchedNamespaces {
-    /// Those of a list, each once; all if it is empty.
+    /// The namespaces of a list without duplicates; all namespaces if it is empty.
     pub fn of(names: impl IntoIterator<Item = String>) -> Self {
         let names: BTreeSet<_> = names.into_iter().collect();
         if names.is_empty() { Self::All } else { Self::These(names) }
@@ -41,7 +41,7 @@ impl WatchedNamespaces {
         }
     }
 
-    /// What the watches of each kind cover: never nothing, and no namespace twice.
+    /// What the watches of each kind cover: at least one feed, and no namespace twice.
     pub fn feeds(&self) -> Vec<Feed> {
         match self {
             Self::All => vec![Feed::Everywhere],
@@ -64,12 +64,12 @@ impl fmt::Display for WatchedNamespaces {
 }
 
 impl Feed {
-    /// Whether objects of this namespace come by it.
+    /// Whether it delivers objects of this namespace.
     pub fn covers(&self, namespace: &str) -> bool {
         self.namespace().is_none_or(|own| own == namespace)
     }
 
-    /// The namespace, unless it is for all of them.
+    /// The namespace; `None` if it covers all.
     pub fn namespace(&self) -> Option<&str> {
         match self {
             Self::Everywhere => None,
@@ -87,10 +87,10 @@ impl fmt::Display for Feed {
     }
 }
 
-/// Names of namespaces, separated by commas. Blanks count for nothing.
+/// Parses a comma-separated list of namespaces. Blanks and empty entries are ignored.
 ///
 /// # Errors
-/// When one of them cannot be the name of a namespace, or there is none.
+/// If one of them is not a valid name of a namespace, or there is none.
 pub fn namespaces(text: &str) -> Result<Vec<String>, String> {
     let names: Vec<_> = text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
     if names.is_empty() {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_has_each_namespace_once_and_blanks_count_for_nothing() {
+    fn a_list_has_each_namespace_once_and_blanks_are_ignored() {
         let names = namespaces(" b, a,,b ,").unwrap();
         let watched = WatchedNamespaces::of(names);
         assert_eq!(watched, list(&["a", "b"]));
@@ -145,11 +145,11 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_namespace_is_refused_by_its_name() {
+    fn an_invalid_name_of_a_namespace_is_refused_with_the_name() {
         let long = "a".repeat(64);
         for text in ["a,B", "a_b", "-a", "a-", "a.b", "all namespaces", "ä", long.as_str()] {
-            let words = namespaces(text).unwrap_err();
-            assert!(words.contains("is no name of a namespace"), "{text}: {words}");
+            let error = namespaces(text).unwrap_err();
+            assert!(error.contains("is no name of a namespace"), "{text}: {error}");
         }
         assert!(namespaces("a,B").unwrap_err().starts_with("\"B\""));
         assert_eq!(namespaces(&"a".repeat(63)).unwrap().len(), 1);

@@ -1,29 +1,29 @@
-//! What a pool says of members that a person should look at: machines whose end does not come, and machines that were
-//! claimed before by their tags, or whose claims nobody watches; and of namespaces whose labels it may not read.
+//! Conditions of a pool about problems that a person should look at: machines that cannot be terminated, quarantined
+//! members, members whose claims are not watched, and namespaces whose labels the operator may not read.
 
 use bullpen_api::{ConditionType, ConditionValue, Reason, set_condition};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-/// Names in a message; more are only counted.
+/// Most names in a message; the rest is only counted.
 const MOST_NAMED: usize = 5;
 
-/// The members of a pool that a person should look at, by name.
+/// The members and namespaces of a pool that a person should look at, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attention {
-    /// Their machines cannot be terminated.
+    /// Members whose machines cannot be terminated.
     pub stuck: Vec<String>,
     /// Since when the oldest of them is being deleted.
     pub stuck_since: Option<Timestamp>,
-    /// They are quarantined.
+    /// Quarantined members.
     pub quarantined: Vec<String>,
-    /// Their claims are in namespaces that the operator does not watch.
+    /// Members whose claims are in namespaces that the operator does not watch.
     pub unwatched: Vec<String>,
-    /// Namespaces with claims on the pool, which chooses by labels that the operator may not read.
+    /// Namespaces with claims on the pool, whose labels the pool selects by and the operator may not read.
     pub unreadable: Vec<String>,
 }
 
-/// Puts it into the conditions of a pool. Each of the conditions appears with its first cause, and stays.
+/// Sets the conditions of a pool. A condition is added when its problem first occurs, and stays after that.
 pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: Option<i64>, now: Timestamp) {
     let stuck = &attention.stuck;
     let healthy = ConditionValue::new(
@@ -79,10 +79,10 @@ pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: 
         ConditionValue::new(ConditionType::NamespacesReadable, false, Reason::NamespaceForbidden, message)
     };
     let mut put = |trouble: bool, bad: &dyn Fn() -> ConditionValue, good: ConditionValue| {
-        let said = conditions.iter().any(|condition| condition.type_ == good.type_);
+        let present = conditions.iter().any(|condition| condition.type_ == good.type_);
         if trouble {
             set_condition(conditions, &bad(), generation, now);
-        } else if said {
+        } else if present {
             set_condition(conditions, &good, generation, now);
         }
     };
@@ -92,7 +92,7 @@ pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: 
     put(!unreadable.is_empty(), &not_readable, readable);
 }
 
-/// The first few of these names in order, and how many more there are.
+/// The first few names in alphabetical order, and how many more there are.
 pub(super) fn named(names: &[String]) -> String {
     let mut sorted = names.to_vec();
     sorted.sort();
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_without_trouble_says_nothing_until_there_was_some() {
+    fn a_pool_without_problems_has_no_condition_until_there_was_one() {
         assert!(noted(&[], &Attention::default()).is_empty());
         let members: Vec<_> = (0..7).map(|number| format!("ci-{number}")).collect();
         let during = noted(&[], &Attention { stuck: members, ..Attention::default() });
@@ -125,13 +125,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_permission_or_the_scope_keeps_from_the_pool_is_said_until_it_is_there() {
+    fn a_missing_permission_or_namespace_is_reported_until_it_is_granted() {
         let (unwatched, unreadable) = (vec!["ci-a".to_owned()], vec!["red".to_owned()]);
         let during = noted(&[], &Attention { unwatched, unreadable, ..Attention::default() });
-        let said: Vec<_> =
+        let seen: Vec<_> =
             during.iter().map(|it| (it.type_.as_str(), it.status.as_str(), it.reason.as_str())).collect();
         assert_eq!(
-            said,
+            seen,
             [("ClaimsWatched", "False", "NamespaceNotWatched"), ("NamespacesReadable", "False", "NamespaceForbidden")]
         );
         assert!(during[0].message.contains("--namespace") && during[0].message.ends_with("ci-a"));

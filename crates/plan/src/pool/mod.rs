@@ -1,4 +1,7 @@
-//! Pools: how many members there are to be, which of them are replaced, and what the pool's status says.
+//! Pools: how many members to have, which of them to replace, and the pool's status (`docs/develop/sizing.md`).
+//!
+//! Pure functions. Input: a [`view::PoolView`] with the pool and its members at one time. Output: members to create and
+//! delete, and the pool's status.
 
 pub mod attention;
 pub mod provisioning;

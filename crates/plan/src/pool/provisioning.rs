@@ -1,29 +1,29 @@
-//! What a pool says of its launch configs: whether machines come up, and whether there are any to buy.
+//! Conditions of a pool about its launch configs: whether machines become ready, and whether there is capacity.
 
 use bullpen_api::{ConditionType, ConditionValue, ErrorClass, LaunchConfigInUse, Reason};
 use jiff::Timestamp;
 
-/// A launch config of a pool, with all that keeps it from buying.
+/// A launch config of a pool, with everything that keeps it from buying.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaunchConfigHealth {
-    /// What the status says of its breaker.
+    /// Its entry in the pool's status, with the state of its breaker.
     pub recorded: LaunchConfigInUse,
-    /// Whether the breaker opened and no member got ready since.
+    /// Whether the breaker opened and no member became ready since.
     pub breaker_open: bool,
     /// Whether it is paused.
     pub paused: bool,
-    /// Its creates are refused: the credentials, the request, or too many calls.
+    /// The refusal of its credentials, of its requests, or by a rate limit.
     pub refusal: Option<Refusal>,
-    /// Its cloud has no machines for it.
+    /// The lack of quota or capacity.
     pub lack: Option<Refusal>,
 }
 
-/// What a cloud said, and until when it is not asked again.
+/// A cloud's refusal, and when to try again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The class of the error.
     pub class: ErrorClass,
-    /// The cloud's own words.
+    /// The cloud's message.
     pub message: String,
     /// When the next member is tried.
     pub until: Timestamp,
@@ -34,8 +34,8 @@ impl LaunchConfigHealth {
         &self.recorded.name
     }
 
-    /// What an open breaker says.
-    pub fn breaker_words(&self) -> String {
+    /// The message for an open breaker.
+    pub fn breaker_message(&self) -> String {
         let recorded = &self.recorded;
         let next = recorded.open_until.as_ref().map_or_else(|| "now".to_owned(), |until| clock(until.0));
         let last = recorded.last_failure.as_ref();
@@ -47,7 +47,7 @@ impl LaunchConfigHealth {
         )
     }
 
-    fn refusal_words(&self, refusal: &Refusal) -> String {
+    fn refusal_message(&self, refusal: &Refusal) -> String {
         format!(
             "launch config {}: {}: {}, next try {}",
             self.name(),
@@ -58,7 +58,7 @@ impl LaunchConfigHealth {
     }
 }
 
-/// A moment as people read it. The same fact gives the same words.
+/// The time of day in UTC. It is absolute, so the same fact always gives the same message.
 fn clock(moment: Timestamp) -> String {
     moment.strftime("%H:%M:%SZ").to_string()
 }
@@ -69,12 +69,12 @@ pub fn conditions(launch_configs: &[LaunchConfigHealth]) -> [ConditionValue; 2] 
 }
 
 fn provisioning_healthy(launch_configs: &[LaunchConfigHealth]) -> ConditionValue {
-    let unhealthy = |reason, words: Vec<String>| {
-        ConditionValue::new(ConditionType::ProvisioningHealthy, false, reason, words.join("\n"))
+    let unhealthy = |reason, messages: Vec<String>| {
+        ConditionValue::new(ConditionType::ProvisioningHealthy, false, reason, messages.join("\n"))
     };
     let open = launch_configs.iter().filter(|config| config.breaker_open);
-    let open: Vec<_> = open.map(LaunchConfigHealth::breaker_words).collect();
-    let refused = launch_configs.iter().filter_map(|config| Some(config.refusal_words(config.refusal.as_ref()?)));
+    let open: Vec<_> = open.map(LaunchConfigHealth::breaker_message).collect();
+    let refused = launch_configs.iter().filter_map(|config| Some(config.refusal_message(config.refusal.as_ref()?)));
     let refused: Vec<_> = refused.collect();
     if !open.is_empty() {
         return unhealthy(Reason::BreakerOpen, [open, refused].concat());
@@ -88,12 +88,12 @@ fn provisioning_healthy(launch_configs: &[LaunchConfigHealth]) -> ConditionValue
     ConditionValue::new(ConditionType::ProvisioningHealthy, true, Reason::CreatesAccepted, "no create is being refused")
 }
 
-/// False only where no launch config that may buy finds machines: where one does, the others' share goes there.
+/// False only if every launch config that may buy lacks capacity. Otherwise those that have some get the others' share.
 fn capacity_available(launch_configs: &[LaunchConfigHealth]) -> ConditionValue {
     let buying = || launch_configs.iter().filter(|config| !config.paused);
     let lacking: Vec<_> = buying().filter_map(|config| Some((config.lack.as_ref()?.class, config))).collect();
-    let words = lacking.iter().filter_map(|(_, config)| Some(config.refusal_words(config.lack.as_ref()?)));
-    let words = words.collect::<Vec<_>>().join("\n");
+    let messages = lacking.iter().filter_map(|(_, config)| Some(config.refusal_message(config.lack.as_ref()?)));
+    let message = messages.collect::<Vec<_>>().join("\n");
     match lacking.first() {
         None => ConditionValue::new(
             ConditionType::CapacityAvailable,
@@ -102,12 +102,12 @@ fn capacity_available(launch_configs: &[LaunchConfigHealth]) -> ConditionValue {
             "no launch config lacks machines to buy",
         ),
         Some(_) if lacking.len() < buying().count() => {
-            ConditionValue::new(ConditionType::CapacityAvailable, true, Reason::OthersHaveCapacity, words)
+            ConditionValue::new(ConditionType::CapacityAvailable, true, Reason::OthersHaveCapacity, message)
         }
         Some((ErrorClass::Quota, _)) => {
-            ConditionValue::new(ConditionType::CapacityAvailable, false, Reason::QuotaReached, words)
+            ConditionValue::new(ConditionType::CapacityAvailable, false, Reason::QuotaReached, message)
         }
-        Some(_) => ConditionValue::new(ConditionType::CapacityAvailable, false, Reason::NoCapacity, words),
+        Some(_) => ConditionValue::new(ConditionType::CapacityAvailable, false, Reason::NoCapacity, message),
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_breaker_says_what_failed_and_when_the_next_try_is() {
+    fn the_message_of_an_open_breaker_has_the_last_failure_and_the_next_try() {
         let last =
             RecordedError { class: "WarmingTimeout".into(), message: "too late".into(), time: micro_time(moment()) };
         let mut config = healthy("a");
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_whose_launch_configs_are_all_paused_says_so() {
+    fn a_pool_whose_launch_configs_are_all_paused_is_unhealthy() {
         let paused = LaunchConfigHealth { paused: true, ..healthy("a") };
         assert_eq!(conditions(std::slice::from_ref(&paused))[0].reason.as_str(), "LaunchConfigsPaused");
         assert!(conditions(&[paused, healthy("b")])[0].holds);

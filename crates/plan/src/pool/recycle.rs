@@ -1,7 +1,7 @@
 //! Which members are replaced although they work: those past their age, and those of another template
 //! (`docs/develop/sizing.md`).
 //!
-//! A replacement is bought before its predecessor goes, as far as `maxSize` leaves room for it, and no ready member is
+//! A replacement is bought before the old member is deleted, as far as `maxSize` leaves room, and no ready member is
 //! retired below the floor (invariant 6 of `docs/architecture.md`).
 
 use bullpen_api::{MemberCounts, PoolState, Recycle, RolloutType};
@@ -10,34 +10,34 @@ use jiff::{SignedDuration, Timestamp};
 use super::view::{CountedMember, PoolView, Standing};
 use crate::time::earliest;
 
-/// What recycling makes of a pool.
+/// The result of recycling.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recycling {
     /// Uids of the members to delete now.
     pub retired: Vec<String>,
-    /// Stale ready members that stay for the moment, and whose replacements are bought beside them.
+    /// Stale ready members that stay for now while their replacements are bought.
     pub surge: i32,
-    /// Whether `minSize` leaves no ready member to spare, and `maxSize` no room for a replacement, although one is stale.
+    /// Whether a member is stale but `minSize` and `maxSize` together prevent its replacement.
     pub forbidden: bool,
     /// When the next ready member expires.
     pub look_again_at: Option<Timestamp>,
 }
 
-/// What the rest of the pass knows by then.
+/// What the pass has computed before recycling.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame {
     /// Members by standing.
     pub counts: MemberCounts,
     /// The effective target.
     pub target: i32,
-    /// Members that stay until a person lets them go: cordoned or held, and unclaimed.
+    /// Unclaimed members that stay until a person releases them: set aside or quarantined.
     pub kept: i32,
-    /// Whether members of another template are left alone for now.
+    /// Whether members of another template are not replaced for now.
     pub rollout_paused: bool,
 }
 
-/// When a member that is ready since `ready_since` expires: after the time to live, less a share of the jitter that its
-/// uid decides, so that a restart changes nothing and members born together part.
+/// When a member expires: `readyTtlSeconds` after `ready_since`, minus a jitter. The jitter comes from a hash of the
+/// uid, so that a restart does not change it and members of the same age do not all expire together.
 pub fn expires_at(uid: &str, ready_since: Timestamp, recycle: &Recycle) -> Timestamp {
     let ttl = i64::from(recycle.ready_ttl_seconds) * 1_000;
     let most = ttl * i64::from(recycle.jitter_percent) / 100;
@@ -46,7 +46,7 @@ pub fn expires_at(uid: &str, ready_since: Timestamp, recycle: &Recycle) -> Times
     ready_since.checked_add(SignedDuration::from_millis(life)).unwrap_or(Timestamp::MAX)
 }
 
-/// FNV-1a of the uid, its halves folded: 32 bits that stay the same over versions of Rust.
+/// A 32-bit hash of the uid (FNV-1a, mixed) that does not change between versions of Rust.
 fn share_of(uid: &str) -> u32 {
     let hash = uid
         .bytes()
@@ -60,35 +60,35 @@ pub fn is_expired(member: &CountedMember, recycle: &Recycle, now: Timestamp) -> 
     member.ready_since.is_some_and(|since| expires_at(&member.uid, since, recycle) <= now)
 }
 
-/// Whether a ready member is past its age, or from before the moment that a person named. One that lies ahead is not in
-/// force yet: else a clock that is wrong would have every new member replaced.
+/// Whether a ready member is past its age, or became ready before the time that a person requested. A requested time in
+/// the future does not apply yet, or a wrong clock would have every new member replaced.
 pub fn is_old(pool: &PoolView, member: &CountedMember, now: Timestamp) -> bool {
     let unwanted = |before: Timestamp| before <= now && member.ready_since.is_some_and(|since| since < before);
     is_expired(member, &pool.recycle, now) || pool.recycle_before.is_some_and(unwanted)
 }
 
-/// The moment that an annotation names; nothing if it names none.
+/// The time in the annotation; `None` if it is invalid.
 pub fn requested_before(annotation: &str) -> Option<Timestamp> {
     annotation.parse().ok()
 }
 
-/// Fewest members that recycling leaves ready.
+/// The fewest ready members that recycling leaves.
 ///
-/// Without room for a surge under `maxSize` nothing could ever be replaced first, so one may be missing then; `minSize`
-/// is hard all the same.
+/// Without room for a surge under `maxSize`, no replacement could be bought first, so then one member may be missing.
+/// It is never below `minSize`.
 pub fn floor(pool: &PoolView, target: i32, headroom: bool) -> i32 {
     let missing = pool.disruption.max_unavailable;
     let missing = if headroom { missing } else { missing.max(1) };
     pool.min_size.max(target - missing)
 }
 
-/// Whether `maxSize` has room for more than the target. What a surge or a termination takes of it is not counted: it
-/// passes.
+/// Whether `maxSize` has room for more than the target. Surge and terminating members are not counted because they are
+/// temporary.
 pub const fn has_headroom(pool: &PoolView, claimed: i32, kept: i32, target: i32) -> bool {
     pool.max_size - claimed - kept > target
 }
 
-/// Decides who is replaced, in a pool that is neither draining nor being deleted.
+/// Decides which members to replace, in a pool that is neither draining nor being deleted.
 pub fn recycle(pool: &PoolView, frame: &Frame, now: Timestamp) -> Recycling {
     let rolling = pool.rollout.type_ == RolloutType::RollingReplace;
     let is_stale = |member: &&CountedMember| is_old(pool, member, now) || (rolling && member.outdated);
@@ -122,7 +122,8 @@ fn ready(pool: &PoolView) -> impl Iterator<Item = &CountedMember> {
     pool.members.iter().filter(|member| member.standing == Standing::Ready)
 }
 
-/// Members that boot with another template are for nobody. At most `maxConcurrentDeletes` are on their way out at once.
+/// Pending and warming members of another template, which no claim should get. At most `maxConcurrentDeletes` are
+/// terminating at once.
 fn booting_of_another_template(pool: &PoolView) -> impl Iterator<Item = String> {
     let ending = pool.members.iter().filter(|member| member.standing == Standing::Terminating && !member.hold).count();
     let mut booting: Vec<_> = pool

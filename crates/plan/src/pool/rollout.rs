@@ -1,4 +1,4 @@
-//! How far the present template has come, and whether it comes any further (`docs/use/recycling.md`).
+//! The rollout of the current template: its progress, and whether it is stuck (`docs/use/recycling.md`).
 
 use bullpen_api::{
     ConditionType, ConditionValue, InstancePoolStatus, PoolState, Reason, Rollout, RolloutFailure, RolloutType,
@@ -7,23 +7,23 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::view::{PoolView, Standing};
 
-/// A rollout that goes on, as one pass leaves it to the next. A restart reads it back from the pool's status.
+/// The progress of a rollout, passed from one pass to the next. After a restart it is read from the pool's status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// The template that it is of.
+    /// The template hash that is rolled out.
     pub template_hash: Option<String>,
     /// Ready members of that template.
     pub updated_ready: i32,
     /// Unclaimed members of another template; unknown after a restart.
     pub outdated: Option<i32>,
-    /// When it began, or last made progress.
+    /// When it began or last made progress.
     pub at: Timestamp,
-    /// Whether the pool could act then: a pause of the pool is not the template's fault.
+    /// Whether the pool was active then: the progress deadline starts anew after a pause of the pool.
     pub active: bool,
 }
 
 impl Progress {
-    /// The progress that the status of a pool tells of.
+    /// The progress in a pool's status, if any.
     pub fn recorded(status: &InstancePoolStatus) -> Option<Self> {
         Some(Self {
             template_hash: Some(status.template_hash.clone()).filter(|hash| !hash.is_empty()),
@@ -35,52 +35,53 @@ impl Progress {
     }
 }
 
-/// Where the rollout of the present template stands.
+/// The phase of the rollout of the current template.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RolloutPhase {
     /// No unclaimed member is of another template.
     #[default]
     Done,
-    /// What a new member would be is not known.
+    /// The current template is not known.
     Unknown,
     /// Members are being replaced.
     Replacing,
-    /// Nobody is replaced for the template's sake.
-    AsTheyGo,
+    /// Members are not replaced because of the template (`OnReplenish`).
+    OnReplenish,
     /// No progress for too long.
     Stuck {
-        /// Whether old members are kept for that.
+        /// Whether replacing is paused because of that.
         paused: bool,
     },
 }
 
-/// What is known of the rollout in this pass.
+/// The state of the rollout in this pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RolloutNow {
-    /// Where it stands.
+    /// The phase.
     pub phase: RolloutPhase,
-    /// Ready members of the present template.
+    /// Ready members of the current template.
     pub updated_ready: i32,
     /// Unclaimed members of another template: pending, warming and ready ones.
     pub outdated: i32,
-    /// What to remember; nothing when nothing is being replaced.
+    /// What to pass to the next pass; `None` if nothing is being replaced.
     pub progress: Option<Progress>,
-    /// When it will have been without progress for too long.
+    /// When the progress deadline passes.
     pub look_again_at: Option<Timestamp>,
 }
 
 impl RolloutNow {
-    /// Whether old members are kept because the rollout is stuck.
+    /// Whether replacing is paused because the rollout is stuck.
     pub const fn is_paused(&self) -> bool {
         matches!(self.phase, RolloutPhase::Stuck { paused: true })
     }
 }
 
-/// Follows the rollout: progress is one more ready member of the template, or one fewer of another.
+/// Computes the state of the rollout. Progress is one more ready member of the current template, or one fewer of
+/// another.
 pub fn follow(pool: &PoolView, before: Option<&Progress>, now: Timestamp) -> RolloutNow {
     let unclaimed = |standing: Standing| matches!(standing, Standing::Pending | Standing::Warming | Standing::Ready);
-    let count = |holds: &dyn Fn(&crate::pool::view::CountedMember) -> bool| {
-        i32::try_from(pool.members.iter().filter(|member| holds(member)).count()).unwrap_or(i32::MAX)
+    let count = |matches: &dyn Fn(&crate::pool::view::CountedMember) -> bool| {
+        i32::try_from(pool.members.iter().filter(|member| matches(member)).count()).unwrap_or(i32::MAX)
     };
     let outdated = count(&|member| unclaimed(member.standing) && member.outdated);
     let updated_ready = count(&|member| member.standing == Standing::Ready && !member.outdated);
@@ -92,15 +93,15 @@ pub fn follow(pool: &PoolView, before: Option<&Progress>, now: Timestamp) -> Rol
         return counted;
     }
     if pool.rollout.type_ == RolloutType::OnReplenish {
-        return RolloutNow { phase: RolloutPhase::AsTheyGo, ..counted };
+        return RolloutNow { phase: RolloutPhase::OnReplenish, ..counted };
     }
     let active = pool.state == PoolState::Active && !pool.deleting;
-    let went_on = |before: &&Progress| {
+    let progressed = |before: &&Progress| {
         let grew = updated_ready > before.updated_ready || before.outdated.is_some_and(|old| outdated < old);
         let restarted = before.template_hash != pool.template_hash || (active && !before.active);
         grew || restarted
     };
-    let at = before.filter(|before| !went_on(before)).map_or(now, |before| before.at);
+    let at = before.filter(|before| !progressed(before)).map_or(now, |before| before.at);
     let progress =
         Progress { template_hash: pool.template_hash.clone(), updated_ready, outdated: Some(outdated), at, active };
     let due = deadline(&pool.rollout, at);
@@ -118,7 +119,7 @@ fn deadline(rollout: &Rollout, at: Timestamp) -> Timestamp {
     at.checked_add(time).unwrap_or(Timestamp::MAX)
 }
 
-/// The condition `TemplateCurrent`. `forbidden` says that `minSize` and `maxSize` together leave nothing to replace.
+/// The condition `TemplateCurrent`. `forbidden`: `minSize` and `maxSize` together prevent a replacement.
 pub fn template_current(
     pool: &bullpen_api::InstancePoolSpec,
     now: &RolloutNow,
@@ -150,7 +151,7 @@ pub fn template_current(
             Reason::TemplateUnknown,
             "what a new member would be is not known: see the condition Ready".into(),
         ),
-        RolloutPhase::AsTheyGo => {
+        RolloutPhase::OnReplenish => {
             is(false, Reason::OnReplenish, format!("{numbers}; the others are replaced when they go anyway"))
         }
         RolloutPhase::Replacing if forbidden => {

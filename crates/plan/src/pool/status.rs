@@ -1,4 +1,4 @@
-//! What a pool's status says. Facts only: the same facts give the same status, so it is written only when they change.
+//! The status of a pool. The same facts always give the same status, so it is written only on a change.
 
 use bullpen_api::{
     ConditionType, ConditionValue, InstancePool, InstancePoolStatus, LABEL_POOL, MemberCounts, PoolState, Reason,
@@ -12,42 +12,42 @@ use super::rollout::template_current;
 use super::sizing::Replenishment;
 use super::template::{LaunchConfigProblem, UsableLaunchConfig};
 
-/// What the status is made of.
+/// The facts that the status is computed from.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusInput<'a> {
-    /// The pool, with the status that it has now.
+    /// The pool, with its current status.
     pub pool: &'a InstancePool,
-    /// What was decided.
+    /// The decisions of this pass.
     pub plan: &'a Replenishment,
     /// Waiting claims.
     pub waiting: i32,
     /// Launch configs in use.
     pub usable: &'a [UsableLaunchConfig],
-    /// Launch configs that are not used.
+    /// Why other launch configs are not used.
     pub problems: &'a [LaunchConfigProblem],
-    /// How each usable launch config fares.
+    /// The health of each usable launch config.
     pub provisioning: &'a [LaunchConfigHealth],
-    /// When this process last wrote members, if it did.
+    /// When this process last created members, if it did.
     pub replenished_at: Option<Timestamp>,
-    /// What new members would be, if that is known.
+    /// The template hash of new members, if known.
     pub template_hash: Option<&'a str>,
-    /// The request for a pass that this process has answered last, if any.
+    /// The last reconcile request that this process has handled, if any.
     pub handled: Option<&'a str>,
-    /// Who holds members, where the pool is to become empty.
+    /// The claims that a draining or deleted pool waits for.
     pub holders: &'a Holders,
 }
 
-/// Whom a pool that is to become empty waits for.
+/// The claims that a draining or deleted pool waits for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holders {
-    /// The claims that hold members: namespace/name.
+    /// Claims that have members of the pool, as `namespace/name`.
     pub claims: Vec<String>,
-    /// Whether the pool's namespace is being deleted, which waits for them too.
+    /// Whether the pool's namespace is being deleted, which waits for them as well.
     pub namespace_ends: bool,
 }
 
-/// Whether the status of a pool says of its present generation that it waits for claims. A deletion is a generation of
-/// its own.
+/// Whether the status of the pool's current generation reports that it waits for claims. A deletion increments the
+/// generation.
 pub fn waits_for_claims(pool: &InstancePool) -> bool {
     let conditions = pool.status.iter().flat_map(|status| &status.conditions);
     let generation = pool.metadata.generation;
@@ -58,7 +58,7 @@ pub fn waits_for_claims(pool: &InstancePool) -> bool {
     })
 }
 
-/// The pool's status as it should be.
+/// The status that the pool should have.
 pub fn pool_status(input: &StatusInput<'_>, now: Timestamp) -> InstancePoolStatus {
     let pool = input.pool;
     let before = pool.status.clone().unwrap_or_default();
@@ -113,8 +113,8 @@ fn stalled(input: &StatusInput<'_>) -> ConditionValue {
     let lasting = || input.problems.iter().filter(|problem| !problem.is_passing());
     match lasting().next() {
         Some(first) if input.usable.is_empty() && !emptying(input.pool) => {
-            let words: Vec<_> = lasting().map(LaunchConfigProblem::message).collect();
-            ConditionValue::new(ConditionType::Stalled, true, first.reason(), words.join("; "))
+            let messages: Vec<_> = lasting().map(LaunchConfigProblem::message).collect();
+            ConditionValue::new(ConditionType::Stalled, true, first.reason(), messages.join("; "))
         }
         _ => ConditionValue::new(
             ConditionType::Stalled,
@@ -143,7 +143,7 @@ fn ready(input: &StatusInput<'_>, stalled: &ConditionValue) -> ConditionValue {
         let message = format!("{numbers}, minSize is {}", spec.min_size);
         return ConditionValue::new(ConditionType::Ready, false, Reason::BelowMinSize, message);
     }
-    // No numbers here: they change with each claim, and this condition does not.
+    // No numbers here: they change with each claim, and this condition should not.
     ConditionValue::new(
         ConditionType::Ready,
         true,
@@ -154,7 +154,7 @@ fn ready(input: &StatusInput<'_>, stalled: &ConditionValue) -> ConditionValue {
 
 fn at_max_size(input: &StatusInput<'_>) -> ConditionValue {
     let max = input.pool.spec.max_size;
-    if input.plan.held_by_max_size || input.plan.effective_target.source == TargetSource::MaxSize {
+    if input.plan.limited_by_max_size || input.plan.effective_target.source == TargetSource::MaxSize {
         ConditionValue::new(
             ConditionType::AtMaxSize,
             true,
@@ -238,7 +238,7 @@ mod tests {
             effective_target: EffectiveTarget { size: 5, source: TargetSource::Spec },
             deficit: 0,
             creates: vec![],
-            held_by_max_size: false,
+            limited_by_max_size: false,
             deletes: vec![],
             rollout: crate::pool::rollout::RolloutNow::default(),
             recycling_forbidden: false,
@@ -280,7 +280,7 @@ mod tests {
         pool.metadata.deletion_timestamp =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
         let plan = plan(MemberCounts { claimed: 7, total: 7, ..MemberCounts::default() });
-        let said = |holders: &Holders| {
+        let condition = |holders: &Holders| {
             let input = StatusInput {
                 pool: &pool,
                 plan: &plan,
@@ -296,20 +296,20 @@ mod tests {
             drained(&input)
         };
         let claims: Vec<_> = (0..7).rev().map(|number| format!("red/build-{number}")).collect();
-        let of_pool = said(&Holders { claims: claims.clone(), namespace_ends: false });
+        let of_pool = condition(&Holders { claims: claims.clone(), namespace_ends: false });
         assert_eq!((of_pool.holds, of_pool.reason.as_str()), (false, "ClaimedMembersRemain"));
         assert_eq!(
             of_pool.message,
             "7 members are claimed and finish with their claims: red/build-0, red/build-1, red/build-2, red/build-3, \
              red/build-4 and 2 more"
         );
-        let of_namespace = said(&Holders { claims, namespace_ends: true });
+        let of_namespace = condition(&Holders { claims, namespace_ends: true });
         assert!(of_namespace.message.starts_with("the namespace is being deleted, but 7 members are claimed"));
-        assert_eq!(said(&Holders::default()).message, "7 members are claimed and finish with their claims");
+        assert_eq!(condition(&Holders::default()).message, "7 members are claimed and finish with their claims");
     }
 
     #[test]
-    fn a_status_says_that_claims_are_waited_for_only_of_its_own_generation() {
+    fn a_status_of_an_older_generation_does_not_count_as_waiting_for_claims() {
         let mut pool = pool();
         pool.spec.state = PoolState::Draining;
         let claimed = MemberCounts { claimed: 1, total: 1, ..MemberCounts::default() };
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_below_min_size_is_not_ready_and_says_what_it_has() {
+    fn a_pool_below_min_size_is_not_ready_and_its_message_has_the_numbers() {
         let status = status(&pool(), MemberCounts { ready: 1, total: 1, ..MemberCounts::default() }, &[], 1);
         let ready = &status.conditions[0];
         assert_eq!((ready.status.as_str(), ready.message.as_str()), ("False", "1 of 5 ready, minSize is 2"));
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_without_any_launch_config_is_stalled_and_says_which() {
+    fn a_pool_without_any_launch_config_is_stalled_and_its_message_has_the_name() {
         let status = status(&pool(), MemberCounts::default(), &[LaunchConfigProblem::NotFound("eu".into())], 1);
         assert!(condition_is_true(&status.conditions, ConditionType::Stalled));
         assert!(!condition_is_true(&status.conditions, ConditionType::Reconciling));

@@ -1,22 +1,22 @@
-//! A pool and its members as the arithmetic sees them.
+//! What sizing, recycling and rollouts need to know of a pool and its members.
 
 use bullpen_api::{Disruption, PoolState, Recycle, Rollout};
 use jiff::Timestamp;
 
 use crate::launch::placement::LaunchConfigView;
 
-/// What a member counts as. The first that fits, in this order.
+/// What a member counts as: the first that applies, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
-    /// Held by a claim, or in the binder's hands, whatever else it is.
+    /// A claim has it, or it is being bound, whatever its other state.
     Claimed,
     /// Being deleted.
     Terminating,
-    /// Failed.
+    /// It failed.
     Errored,
-    /// Kept from all claims until a person ends it: it bills, and is no supply.
+    /// Quarantined: not handed out until a person deletes it. It bills and is no supply.
     Quarantined,
-    /// Cordoned or held: it bills, and nobody can count on it.
+    /// Set aside: cordoned or held. It bills and is no supply.
     Aside,
     /// Can be claimed.
     Ready,
@@ -26,7 +26,7 @@ pub enum Standing {
     Pending,
 }
 
-/// A member as the arithmetic sees it.
+/// What a decision needs to know of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CountedMember {
     /// Uid of the member.
@@ -35,18 +35,18 @@ pub struct CountedMember {
     pub standing: Standing,
     /// The launch config that it is pinned to.
     pub launch_config: String,
-    /// When it was written down: the youngest goes first.
+    /// When the member object was created. The youngest is given up first.
     pub created: Timestamp,
     /// Since when it is ready, if it is.
     pub ready_since: Option<Timestamp>,
-    /// Whether it is of another template than a new member would be.
+    /// Whether its template is not the current one.
     pub outdated: bool,
-    /// Whether a person holds it: it is not deleted.
+    /// `spec.hold`: it is not deleted.
     pub hold: bool,
 }
 
 impl CountedMember {
-    /// Whether it stays until a person lets it go, so that its place is not free for another.
+    /// Whether it stays until a person releases it, so that its place is not free for another.
     pub const fn is_kept(&self) -> bool {
         match self.standing {
             Standing::Aside | Standing::Quarantined => true,
@@ -56,7 +56,7 @@ impl CountedMember {
     }
 }
 
-/// A pool as the arithmetic sees it. All of it is taken at one moment, under one lock.
+/// What a decision needs to know of a pool. All of it is read at one time, under one lock.
 #[derive(Clone, Debug)]
 pub struct PoolView {
     /// `spec.targetSize`.
@@ -75,20 +75,20 @@ pub struct PoolView {
     pub max_concurrent_deletes: i32,
     /// `spec.recycle`.
     pub recycle: Recycle,
-    /// Ready members from before this moment are to be replaced, by a person's word.
+    /// Replace members that became ready before this time, as a person requested by annotation.
     pub recycle_before: Option<Timestamp>,
     /// `spec.disruption`.
     pub disruption: Disruption,
     /// `spec.rollout`.
     pub rollout: Rollout,
-    /// What new members would be, over all launch configs; `None` when that is not known.
+    /// The template hash over all launch configs; `None` if it is not known.
     pub template_hash: Option<String>,
-    /// Whether somebody asked for a pass that does not wait.
+    /// Whether a person requested a pass without delays.
     pub forced: bool,
-    /// Every member of the pool, also those that are just being written.
+    /// Every member of the pool, including those that are being created.
     pub members: Vec<CountedMember>,
-    /// Claims that wait: eligible, Wait, Pending, named by no member and not in the binder's hands.
+    /// Waiting claims: eligible, with `whenEmpty: Wait`, Pending, named by no member, and not being bound.
     pub waiting: i32,
-    /// The launch configs of the pool that exist and may be used.
+    /// The launch configs that the pool may use.
     pub launch_configs: Vec<LaunchConfigView>,
 }

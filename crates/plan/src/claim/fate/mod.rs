@@ -1,45 +1,48 @@
-//! What becomes of a claimed member, of a bound claim, and of a member with a deletionTimestamp.
+//! What happens to a claimed member, to a Bound claim, and to a member with a deletionTimestamp.
+//!
+//! Pure functions: the table of `docs/adr/0001-claim-protocol.md`. Input: [`Evidence`] of the claim or member. Output:
+//! the next action.
 
 use bullpen_api::{ClaimPhase, MemberState};
 
 use super::claimable::{ClaimView, MemberView};
 use super::evidence::{Evidence, Proof};
 
-/// A member that is Claimed for the claim in question, as far as its fate depends on it.
+/// A member that is Claimed for the claim in question: what its fate depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldMember<Id, At> {
     /// `metadata.uid`.
     pub uid: Id,
     /// `status.claimedAt`.
     pub claimed_at: At,
-    /// Whether `metadata.deletionTimestamp` is set, by whomever.
+    /// Whether `metadata.deletionTimestamp` is set.
     pub deleting: bool,
-    /// Whether the provider said, as `docs/develop/providers.md` asks, that the machine is gone.
+    /// Whether the machine is proved gone by the rules of `docs/develop/providers.md`.
     pub machine_gone: bool,
 }
 
-/// What is to be done with a claimed member.
+/// What to do with a claimed member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fate {
-    /// The claim holds it.
+    /// Nothing: the claim has it.
     Stays,
     /// Nothing now: nothing is proved, the claim is being deleted, or another member is bound first.
     Waits,
-    /// The claim's status is written: `Bound`, to this member, with the resourceVersion of the claim that was judged.
+    /// Write the claim's status, `Bound` to this member, with the resourceVersion of the claim that was judged.
     FinishBinding,
-    /// The claim is read, uncached, and the question asked again with [`Evidence::from_get`].
+    /// GET the claim, uncached, and decide again with [`Evidence::from_get`].
     ConfirmFirst,
-    /// Claimed → Ready, with the member's resourceVersion.
+    /// Set the member from Claimed to Ready, with its resourceVersion.
     GivenBack,
-    /// The claim becomes `Lost`, with the claim's resourceVersion; then the question is asked again.
+    /// Set the claim to `Lost`, with its resourceVersion, and decide again.
     ClaimLost,
-    /// The member is deleted with its uid and resourceVersion, or terminated if it is being deleted already.
+    /// Delete the member with its uid and resourceVersion, or terminate its machine if it is being deleted already.
     Terminated,
 }
 
 /// The fate of `this` member, Claimed for the claim that `evidence` is about; `others` are Claimed for the same claim.
 ///
-/// This is the table of `docs/adr/0001-claim-protocol.md`. A member is given back only by live evidence.
+/// A member is given back only on live evidence.
 pub fn fate<Id: Ord, At: Ord>(
     evidence: &Evidence<ClaimView<Id>>,
     this: &HeldMember<Id, At>,
@@ -52,16 +55,17 @@ pub fn fate<Id: Ord, At: Ord>(
         Proof::Seen { view, live } => (view, *live),
     };
     match &claim.member {
-        Some(member) if *member == this.uid => of_its_own(claim.phase, this),
-        Some(_) => not_held(live, this),
-        None if claim.phase.is_terminal() => not_held(live, this),
+        Some(member) if *member == this.uid => named_by_claim(claim.phase, this),
+        Some(_) => never_named(live, this),
+        None if claim.phase.is_terminal() => never_named(live, this),
         None if claim.phase == ClaimPhase::Pending => unbound(claim.deleting, live, this, others),
         None => Fate::Waits,
     }
 }
 
-/// The claim's status names this member. The name is set once and a terminal phase stays, so an old view is proof too.
-fn of_its_own<Id, At>(phase: ClaimPhase, this: &HeldMember<Id, At>) -> Fate {
+/// The claim's status names this member. That reference is set once and a terminal phase never changes, so an old view
+/// is proof too.
+fn named_by_claim<Id, At>(phase: ClaimPhase, this: &HeldMember<Id, At>) -> Fate {
     match phase {
         ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed => Fate::Terminated,
         ClaimPhase::Bound if this.machine_gone => Fate::ClaimLost,
@@ -69,8 +73,8 @@ fn of_its_own<Id, At>(phase: ClaimPhase, this: &HeldMember<Id, At>) -> Fate {
     }
 }
 
-/// The claim will never name this member, so nobody has seen it.
-fn not_held<Id, At>(live: bool, this: &HeldMember<Id, At>) -> Fate {
+/// The claim will never name this member, so no user has seen it.
+fn never_named<Id, At>(live: bool, this: &HeldMember<Id, At>) -> Fate {
     if !live {
         Fate::ConfirmFirst
     } else if this.deleting || this.machine_gone {
@@ -88,7 +92,7 @@ fn unbound<Id: Ord, At: Ord>(
     others: &[HeldMember<Id, At>],
 ) -> Fate {
     if this.machine_gone {
-        // An old view may hide that the claim is Bound to this member: then `Lost` comes first.
+        // In an old view the claim may look Pending although it is Bound to this member: then it becomes `Lost` first.
         return if live { Fate::Terminated } else { Fate::ConfirmFirst };
     }
     let order = |member: &HeldMember<Id, At>, than: &HeldMember<Id, At>| {
@@ -98,18 +102,18 @@ fn unbound<Id: Ord, At: Ord>(
     if claim_deleting || another_is_first { Fate::Waits } else { Fate::FinishBinding }
 }
 
-/// Whether a claim keeps the member that its status names.
+/// What happens to a claim by the state of its member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClaimFate {
     /// Nothing changes.
     Keeps,
-    /// The member is read, uncached, and the question asked again with [`Evidence::from_get`].
+    /// GET the member, uncached, and decide again with [`Evidence::from_get`].
     ConfirmFirst,
-    /// The claim becomes `Lost`, with its resourceVersion.
+    /// Set the claim to `Lost`, with its resourceVersion.
     Lost,
 }
 
-/// Whether `claim` keeps the member that its `memberRef` names and `evidence` is about.
+/// Whether `claim` keeps the member that its `memberRef` names. `evidence` is about that member.
 pub fn hold<Id: Eq>(claim: &ClaimView<Id>, evidence: &Evidence<MemberView<Id>>, machine_gone: bool) -> ClaimFate {
     if claim.phase != ClaimPhase::Bound {
         return ClaimFate::Keeps;
@@ -123,21 +127,21 @@ pub fn hold<Id: Eq>(claim: &ClaimView<Id>, evidence: &Evidence<MemberView<Id>>, 
     }
 }
 
-/// What a member's deletionTimestamp asks for.
+/// What to do because of a member's deletionTimestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ending {
-    /// There is none.
+    /// Nothing: there is none.
     NotAsked,
-    /// The machine is terminated; when the provider says that it is gone, the finalizer goes.
+    /// Terminate the machine; once it is proved gone, remove the finalizer.
     Terminate,
-    /// A claim has it: it is kept until [`fate`](fate()) says `Terminated`.
+    /// A claim has it: do nothing until [`fate`](fate()) returns `Terminated`.
     AskTheTable,
 }
 
-/// What the deletionTimestamp of `member`, set by whomever, asks for.
+/// What to do because of the deletionTimestamp of `member`.
 ///
-/// An unclaimed member that is being deleted can't become Claimed (see [`claimable`](crate::claim::claimable())), so an old view
-/// that shows one is proof.
+/// An unclaimed member that is being deleted cannot become Claimed (see [`claimable`](crate::claim::claimable())), so
+/// an old view of one is proof enough.
 pub fn ending<Id>(member: &MemberView<Id>) -> Ending {
     match (member.deleting, member.state) {
         (false, _) => Ending::NotAsked,

@@ -1,4 +1,4 @@
-//! Every row of the table, and what holds for all of them.
+//! Every row of the table, and the invariants over all of them.
 
 use proptest::prelude::*;
 
@@ -95,7 +95,7 @@ fn a_member_of_a_pending_claim_whose_machine_is_gone_is_terminated_after_a_look(
 }
 
 #[test]
-fn a_member_that_somebody_deletes_is_still_bound_to_its_claim() {
+fn a_member_that_is_being_deleted_is_still_bound_to_its_claim() {
     let deleting = HeldMember { deleting: true, ..this() };
     assert_eq!(fate(&live(pending()), &deleting, &[]), Fate::FinishBinding);
     assert_eq!(fate(&live(claim(ClaimPhase::Bound, Some(THIS))), &deleting, &[]), Fate::Stays);
@@ -115,7 +115,7 @@ fn the_member_of_a_bound_claim_stays_also_while_the_claim_is_being_deleted() {
 }
 
 #[test]
-fn a_bound_claim_whose_machine_is_gone_is_lost_before_its_member_goes() {
+fn a_bound_claim_whose_machine_is_gone_becomes_lost_before_its_member_is_deleted() {
     assert_eq!(fate(&cached(claim(ClaimPhase::Bound, Some(THIS))), &gone(), &[]), Fate::ClaimLost);
     assert_eq!(fate(&cached(claim(ClaimPhase::Lost, Some(THIS))), &gone(), &[]), Fate::Terminated);
 }
@@ -153,36 +153,36 @@ fn held(state: MemberState, claim: Option<u8>) -> MemberView<u8> {
     MemberView { uid: THIS, pool: 9, state, deleting: false, claim, set_aside: false }
 }
 
-fn hold_by(evidence: &Evidence<MemberView<u8>>, machine_gone: bool) -> ClaimFate {
+fn claim_fate(evidence: &Evidence<MemberView<u8>>, machine_gone: bool) -> ClaimFate {
     hold(&claim(ClaimPhase::Bound, Some(THIS)), evidence, machine_gone)
 }
 
 #[test]
 fn a_bound_claim_keeps_a_member_that_names_it() {
     let names_it = held(MemberState::Claimed, Some(CLAIM));
-    assert_eq!(hold_by(&Evidence::from_cache(&THIS, Some(names_it)), false), ClaimFate::Keeps);
-    assert_eq!(hold_by(&Evidence::from_get(&THIS, Found::Unproved), false), ClaimFate::Keeps);
+    assert_eq!(claim_fate(&Evidence::from_cache(&THIS, Some(names_it)), false), ClaimFate::Keeps);
+    assert_eq!(claim_fate(&Evidence::from_get(&THIS, Found::Unproved), false), ClaimFate::Keeps);
 }
 
 #[test]
 fn a_bound_claim_is_lost_when_its_member_or_its_machine_is_gone() {
     let names_it = held(MemberState::Claimed, Some(CLAIM));
-    assert_eq!(hold_by(&Evidence::from_cache(&THIS, Some(names_it.clone())), true), ClaimFate::Lost);
-    assert_eq!(hold_by(&Evidence::from_get(&THIS, Found::Missing), false), ClaimFate::Lost);
+    assert_eq!(claim_fate(&Evidence::from_cache(&THIS, Some(names_it.clone())), true), ClaimFate::Lost);
+    assert_eq!(claim_fate(&Evidence::from_get(&THIS, Found::Missing), false), ClaimFate::Lost);
     let again = MemberView { uid: ANOTHER, ..names_it };
-    assert_eq!(hold_by(&Evidence::from_get(&THIS, Found::Object(again)), false), ClaimFate::Lost);
+    assert_eq!(claim_fate(&Evidence::from_get(&THIS, Found::Object(again)), false), ClaimFate::Lost);
 }
 
 #[test]
 fn a_bound_claim_is_lost_when_its_member_does_not_name_it_any_more() {
     let free = held(MemberState::Ready, None);
-    assert_eq!(hold_by(&Evidence::from_cache(&THIS, Some(free.clone())), false), ClaimFate::ConfirmFirst);
-    assert_eq!(hold_by(&Evidence::from_get(&THIS, Found::Object(free)), false), ClaimFate::Lost);
+    assert_eq!(claim_fate(&Evidence::from_cache(&THIS, Some(free.clone())), false), ClaimFate::ConfirmFirst);
+    assert_eq!(claim_fate(&Evidence::from_get(&THIS, Found::Object(free)), false), ClaimFate::Lost);
 }
 
 #[test]
 fn a_member_that_the_cache_lacks_is_read_before_its_claim_is_lost() {
-    assert_eq!(hold_by(&Evidence::from_cache(&THIS, None), false), ClaimFate::ConfirmFirst);
+    assert_eq!(claim_fate(&Evidence::from_cache(&THIS, None), false), ClaimFate::ConfirmFirst);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn only_a_bound_claim_can_lose_its_member() {
 }
 
 #[test]
-fn a_deletion_timestamp_ends_every_member_but_a_claimed_one() {
+fn a_deletion_timestamp_terminates_every_member_but_a_claimed_one() {
     for state in MemberState::ALL {
         let member = held(state, None);
         assert_eq!(ending(&member), Ending::NotAsked);
@@ -203,7 +203,7 @@ fn a_deletion_timestamp_ends_every_member_but_a_claimed_one() {
     }
 }
 
-/// Every version that a claim can show from `from` on, as the API server lets it change; `None` is gone.
+/// A version that the claim can have after `from`, by changes that the API server allows; `None`: it is gone.
 fn later(from: Option<Claim>, choices: &[u8]) -> Option<Claim> {
     choices.iter().fold(from, |version, choice| {
         let claim = version?;
@@ -259,7 +259,7 @@ proptest! {
         prop_assert_ne!(fate, Fate::GivenBack);
     }
 
-    /// Invariant 1: what a claim's status has named is never claimable again.
+    /// Invariant 1: a member that a claim's status has named is never claimable again.
     #[test]
     fn no_member_is_given_back_that_its_claim_has_named(
         choices in any_choices(), this in any_member(THIS), others in any_others(),
@@ -268,7 +268,7 @@ proptest! {
         prop_assert_ne!(fate(&seen_live(newest), &this, &others), Fate::GivenBack);
     }
 
-    /// Invariant 4: only the end of its claim ends a claimed member, or that its machine has gone already.
+    /// Invariant 4: a claimed member is terminated only after its claim ended, or when its machine is gone already.
     #[test]
     fn no_member_is_terminated_whose_claim_has_not_ended(
         bound: bool, deleting: bool, this in any_member(THIS), others in any_others(), live: bool,
@@ -280,9 +280,9 @@ proptest! {
         prop_assert_ne!(fate(&evidence, &this, &others), Fate::Terminated);
     }
 
-    /// The model merges caches on the strength of this.
+    /// The model in `tests/claim_model` merges cache states because of this.
     #[test]
-    fn what_an_old_view_decides_for_good_the_newest_decides_too(
+    fn a_final_decision_from_an_old_view_is_also_made_from_the_newest(
         (old, newest) in any_history(), this in any_member(THIS), others in any_others(), live: bool,
     ) {
         let judge = |version: Option<Claim>| fate(&seen_live(version), &this, &others);

@@ -1,7 +1,7 @@
-//! How long a claim holds its machine: its ttl, its renewals, and what its pool says of both (`docs/use/claims.md`).
+//! How long a claim has its machine: its ttl, its renewals, and the pool's limits on both (`docs/use/claims.md`).
 //!
-//! What was decided stands in the claim's status, so that a pool whose rules change ends no hold that was granted before:
-//! they count from the next time on that a claim is bound, renewed, or asks for another ttl.
+//! Pure functions. The granted term is recorded in the claim's status. So a change of the pool's rules does not shorten
+//! a term that was granted before: it applies when a claim is next bound, renewed, or asks for another ttl.
 
 use std::time::Duration;
 
@@ -12,25 +12,25 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::time::earliest;
 
-/// Nothing expires for this long after a term of leadership began, or after a gap of the API server: whoever wanted to
-/// renew could not, or was not heard.
+/// Nothing expires for this long after a term of leadership began or after an outage of the API server, because
+/// renewals could not be written or were not seen meanwhile.
 pub const EXPIRY_GRACE: SignedDuration = SignedDuration::from_secs(120);
-/// An API server that answered nothing for longer than this was away.
+/// An API server that answered nothing for longer than this had an outage.
 pub const API_GAP: Duration = Duration::from_secs(30);
 
-/// What a pool says of the time of the claims on it. By default nothing, as of a pool that nobody knows.
+/// A pool's rules for the terms of its claims. The default, without any rule, is used for a pool that is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TermRules {
-    /// The ttl of claims that ask for none.
+    /// The ttl of claims without `ttlSeconds`.
     pub default_ttl: Option<SignedDuration>,
-    /// The longest ttl, also of claims that ask for no end.
+    /// The longest ttl, also for claims without one.
     pub max_ttl: Option<SignedDuration>,
-    /// The longest hold in all.
+    /// The longest time that a claim may have a machine, renewed or not.
     pub max_hold: Option<SignedDuration>,
-    /// How long a hold lasts until it is flagged.
+    /// How long a claim may have a machine before it gets the condition `Stale`.
     pub stale_after: Option<SignedDuration>,
-    /// How long a claim stays that has ended; for ever if unset.
-    pub kept_after_end: Option<SignedDuration>,
+    /// How long a finished claim is kept; forever if unset.
+    pub ttl_after_finished: Option<SignedDuration>,
 }
 
 impl TermRules {
@@ -41,46 +41,47 @@ impl TermRules {
             max_ttl: rules.max_ttl_seconds.map(seconds),
             max_hold: rules.max_hold_seconds.map(seconds),
             stale_after: Some(seconds(rules.stale_after_seconds)),
-            kept_after_end: rules.ttl_seconds_after_finished.map(seconds),
+            ttl_after_finished: rules.ttl_seconds_after_finished.map(seconds),
         }
     }
 
-    /// The ttl of a claim that asks for this one.
+    /// The granted ttl of a claim that asks for `asked`.
     fn ttl(&self, asked: Option<i32>) -> Option<SignedDuration> {
         let wanted = asked.map(seconds).or(self.default_ttl);
         self.max_ttl.map_or(wanted, |longest| Some(wanted.map_or(longest, |wanted| wanted.min(longest))))
     }
 }
 
-/// What a claim asks for, or what it was last answered.
+/// What a claim asks for in its spec, or what its status last observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
     /// `ttlSeconds`.
     pub ttl_seconds: Option<i32>,
-    /// `renewTime`: another moment is another renewal.
+    /// `renewTime`: each new value is a renewal.
     pub renew_time: Option<Timestamp>,
 }
 
 impl Wish {
-    /// What this spec asks for. A status has whole microseconds, so anything finer would never count as answered.
+    /// The wish of this spec. A status has whole microseconds, so a finer `renewTime` would never equal the observed
+    /// one.
     pub fn of(spec: &PoolClaimSpec) -> Self {
         let renew_time = spec.renew_time.as_ref().map(|time| micro_time(time.0).0);
         Self { ttl_seconds: spec.ttl_seconds, renew_time }
     }
 }
 
-/// How long a claim holds its machine, as its status says it.
+/// The term of a claim, as its status records it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Term {
-    /// When the present ttl began.
+    /// When the current ttl began.
     pub renewed_at: Timestamp,
-    /// When the hold ends; never if unset.
+    /// When the claim expires; never if unset.
     pub expires_at: Option<Timestamp>,
-    /// What was asked for.
+    /// The wish that this term was granted for.
     pub answers: Wish,
 }
 
-/// The first term of a claim: it is bound at this moment, which has whole microseconds.
+/// The first term of a claim that is bound at `bound_at`, which has whole microseconds.
 pub fn begin(wish: Wish, rules: &TermRules, bound_at: Timestamp) -> Term {
     term(wish, rules, bound_at, bound_at)
 }
@@ -91,25 +92,25 @@ fn term(wish: Wish, rules: &TermRules, bound_at: Timestamp, renewed_at: Timestam
     Term { renewed_at, expires_at: earliest(by_ttl, by_hold), answers: wish }
 }
 
-/// A Bound claim.
+/// What the decision needs to know of a Bound claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BoundClaim {
     /// What its spec asks for.
     pub wish: Wish,
-    /// Its present term.
+    /// Its current term.
     pub term: Term,
     /// When it was bound.
     pub bound_at: Timestamp,
-    /// Whether its status speaks of an older generation of its spec.
+    /// Whether `status.observedGeneration` is older than its generation.
     pub unobserved: bool,
-    /// Whether it was flagged as held for long.
+    /// Whether it has the condition `Stale`.
     pub flagged: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
 }
 
 impl BoundClaim {
-    /// The claim, if it is Bound.
+    /// The view of a claim; `None` if it is not Bound.
     pub fn of(claim: &PoolClaim) -> Option<Self> {
         let status = claim.status.as_ref().filter(|status| status.phase == ClaimPhase::Bound)?;
         let bound_at = status.bound_at.as_ref()?.0;
@@ -129,21 +130,21 @@ impl BoundClaim {
     }
 }
 
-/// Why a hold is over, and what is said about it.
+/// Why a claim expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
-    /// One word for machines: `TtlExpired` or `MaxHoldReached`.
+    /// `TtlExpired` or `MaxHoldReached`.
     pub reason: Reason,
-    /// A sentence for people.
+    /// The message of the conditions.
     pub message: String,
 }
 
-/// What is to be written of a Bound claim.
+/// What to write to the status of a Bound claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Due {
     /// Nothing.
     Nothing,
-    /// Its spec was seen, and this is its term now.
+    /// The spec changed: its term, and the observed generation.
     Seen(Term),
     /// The condition `Stale`, with this message.
     Flag(String),
@@ -151,20 +152,20 @@ pub enum Due {
     End(Expiry),
 }
 
-/// What is due now, and when to look again although nothing changed.
+/// What to write now, and when to decide again although nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TermDecision {
-    /// What is to be written, on the version of the claim that was judged.
+    /// What to write, over the version of the claim that was judged.
     pub due: Due,
-    /// The next moment at which something is due by itself.
+    /// When the next write is due without a change.
     pub look_again_at: Option<Timestamp>,
 }
 
-/// Judges a Bound claim. Nothing expires before `not_before`, see [`not_before`](not_before()).
+/// Decides about a Bound claim. It does not expire before `not_before`, see [`not_before`](not_before()).
 ///
-/// A renewal comes before everything else: as long as the claim is Bound it is in time, however late it is seen.
+/// A renewal is handled first: as long as the claim is Bound it is in time, however late it is seen.
 pub fn judge(claim: &BoundClaim, rules: &TermRules, not_before: Timestamp, now: Timestamp) -> TermDecision {
-    // It ends anyway, and whoever deletes it waits for no word about it.
+    // It ends anyway, and nobody waits for its status.
     if claim.deleting {
         return TermDecision { due: Due::Nothing, look_again_at: None };
     }
@@ -187,7 +188,7 @@ pub fn judge(claim: &BoundClaim, rules: &TermRules, not_before: Timestamp, now: 
     TermDecision { due, look_again_at: earliest(ends_at, flagged_at).map(|at| at.max(now)) }
 }
 
-/// The term of a claim whose spec changed. A change that concerns no term leaves it as it is.
+/// The term of a claim whose spec changed. Changes of other fields do not change the term.
 fn seen(claim: &BoundClaim, rules: &TermRules, now: Timestamp) -> Term {
     if claim.wish == claim.term.answers {
         return claim.term;
@@ -221,15 +222,15 @@ fn expiry(claim: &BoundClaim, rules: &TermRules) -> Expiry {
     }
 }
 
-/// The moment before which nothing expires: `grace` after this term of leadership began, or after the end of the last
-/// gap in the API server's answers, if that was later.
+/// The time before which nothing expires: `grace` after this term of leadership began, or after the end of the last API
+/// server outage if that was later.
 pub fn not_before(term_began: Timestamp, last_gap: Option<Timestamp>, grace: SignedDuration) -> Timestamp {
     after(last_gap.map_or(term_began, |gap| gap.max(term_began)), grace)
 }
 
-/// When a claim that came to its end at this moment is deleted; never if the pool does not say so.
+/// When a finished claim is deleted; `None` if it has not finished or the pool keeps finished claims.
 pub fn deleted_at(finished_at: Option<Timestamp>, rules: &TermRules) -> Option<Timestamp> {
-    Some(after(finished_at?, rules.kept_after_end?))
+    Some(after(finished_at?, rules.ttl_after_finished?))
 }
 
 fn seconds(seconds: i32) -> SignedDuration {

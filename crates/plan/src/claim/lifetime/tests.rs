@@ -4,7 +4,7 @@ use serde_json::json;
 use super::*;
 use crate::claim;
 
-/// Long before any moment of these tests: nothing is held back.
+/// Long before the times in these tests, so that no expiry is delayed.
 const NO_GRACE: Timestamp = Timestamp::UNIX_EPOCH;
 
 fn at(second: i64) -> Timestamp {
@@ -22,7 +22,7 @@ fn bound(ttl_seconds: Option<i32>, rules: &TermRules) -> BoundClaim {
     BoundClaim { wish, term, bound_at: at(0), unobserved: false, flagged: false, deleting: false }
 }
 
-/// The claim after what was due has been written; nothing of it if the hold is over.
+/// The claim after the due write; `None` if it expired.
 fn after_write(claim: BoundClaim, due: &Due) -> Option<BoundClaim> {
     match due {
         Due::Nothing => Some(claim),
@@ -32,7 +32,7 @@ fn after_write(claim: BoundClaim, due: &Due) -> Option<BoundClaim> {
     }
 }
 
-/// Judges and writes until nothing is due; nothing if the hold is over by then.
+/// Decides and writes until nothing is due; `None` if the claim expired.
 fn settled(mut claim: BoundClaim, rules: &TermRules, not_before: Timestamp, now: Timestamp) -> Option<BoundClaim> {
     loop {
         let TermDecision { due, .. } = judge(&claim, rules, not_before, now);
@@ -55,7 +55,7 @@ fn reason(verdict: &TermDecision) -> &str {
 }
 
 #[test]
-fn a_claim_has_its_own_ttl_else_the_pools_and_never_more_than_the_pools_most() {
+fn a_claim_has_its_own_ttl_or_the_pools_default_and_never_more_than_the_pools_maximum() {
     let rules = |default_ttl, max_ttl| TermRules { default_ttl, max_ttl, ..TermRules::default() };
     for (asked, rules, expected) in [
         (None, rules(None, None), None),
@@ -71,7 +71,7 @@ fn a_claim_has_its_own_ttl_else_the_pools_and_never_more_than_the_pools_most() {
 }
 
 #[test]
-fn a_claim_expires_at_its_moment_and_says_since_when_it_was_not_renewed() {
+fn a_claim_expires_on_time_and_its_message_has_the_last_renewal() {
     let rules = TermRules::default();
     let claim = bound(Some(60), &rules);
     let before = judge(&claim, &rules, NO_GRACE, at(59));
@@ -86,7 +86,7 @@ fn a_claim_expires_at_its_moment_and_says_since_when_it_was_not_renewed() {
 }
 
 #[test]
-fn another_renew_time_begins_the_ttl_anew_when_it_is_seen_whatever_it_says() {
+fn a_changed_renew_time_restarts_the_ttl_when_it_is_seen_whatever_its_value() {
     let rules = TermRules::default();
     let claim = renewed(bound(Some(60), &rules), -9_999);
     let Due::Seen(term) = judge(&claim, &rules, NO_GRACE, at(40)).due else { panic!("it was renewed") };
@@ -104,7 +104,7 @@ fn a_renewal_that_is_seen_late_still_counts() {
 }
 
 #[test]
-fn another_ttl_counts_from_the_last_renewal_and_may_end_the_hold_at_once() {
+fn a_changed_ttl_counts_from_the_last_renewal_and_may_expire_the_claim_at_once() {
     let rules = TermRules::default();
     let claim = settled(renewed(bound(Some(60), &rules), 1), &rules, NO_GRACE, at(50)).unwrap();
     let with = |ttl| BoundClaim { wish: Wish { ttl_seconds: ttl, ..claim.wish }, unobserved: true, ..claim };
@@ -116,10 +116,10 @@ fn another_ttl_counts_from_the_last_renewal_and_may_end_the_hold_at_once() {
 }
 
 #[test]
-fn a_change_of_the_spec_that_concerns_no_term_is_observed_and_changes_none() {
+fn a_spec_change_that_does_not_affect_the_term_is_observed_and_leaves_the_term() {
     let old = TermRules::default();
     let claim = BoundClaim { unobserved: true, ..bound(Some(60), &old) };
-    // A note about what the machine is for must not end it, although the pool has become stricter.
+    // A change of spec.note must not shorten the term, although the pool's rules are stricter now.
     let stricter = TermRules { max_ttl: Some(long(5)), max_hold: Some(long(5)), ..old };
     assert_eq!(judge(&claim, &stricter, NO_GRACE, at(30)).due, Due::Seen(claim.term));
 }
@@ -135,7 +135,7 @@ fn changed_rules_of_a_pool_reach_a_claim_at_its_next_renewal() {
 }
 
 #[test]
-fn no_renewal_leads_past_the_longest_hold() {
+fn no_renewal_extends_a_term_past_max_hold() {
     let rules = TermRules { max_hold: Some(long(100)), ..TermRules::default() };
     let claim = settled(renewed(bound(Some(60), &rules), 1), &rules, NO_GRACE, at(50)).unwrap();
     assert_eq!(claim.term.expires_at, Some(at(100)));
@@ -146,15 +146,15 @@ fn no_renewal_leads_past_the_longest_hold() {
 }
 
 #[test]
-fn nothing_expires_within_the_grace_and_what_waited_is_looked_at_after_it() {
+fn nothing_expires_within_the_grace_and_the_claim_is_judged_again_after_it() {
     let rules = TermRules::default();
     let claim = bound(Some(60), &rules);
-    let held_back = not_before(at(50), None, EXPIRY_GRACE);
+    let delayed = not_before(at(50), None, EXPIRY_GRACE);
     assert_eq!(
-        judge(&claim, &rules, held_back, at(100)),
+        judge(&claim, &rules, delayed, at(100)),
         TermDecision { due: Due::Nothing, look_again_at: Some(at(170)) }
     );
-    assert_eq!(reason(&judge(&claim, &rules, held_back, at(170))), "TtlExpired");
+    assert_eq!(reason(&judge(&claim, &rules, delayed, at(170))), "TtlExpired");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_claim_that_is_being_deleted_is_left_alone() {
 }
 
 #[test]
-fn a_long_hold_is_flagged_once_and_never_ended_by_that() {
+fn a_claim_that_has_its_machine_for_long_becomes_stale_once_and_does_not_expire_by_that() {
     let rules = TermRules { stale_after: Some(long(100)), ..TermRules::default() };
     let claim = bound(None, &rules);
     assert_eq!(judge(&claim, &rules, NO_GRACE, at(99)).look_again_at, Some(at(100)));
@@ -185,8 +185,8 @@ fn a_long_hold_is_flagged_once_and_never_ended_by_that() {
 }
 
 #[test]
-fn a_record_goes_only_where_the_pool_says_when() {
-    let rules = |kept_after_end| TermRules { kept_after_end, ..TermRules::default() };
+fn a_finished_claim_is_deleted_only_if_the_pool_sets_a_time() {
+    let rules = |ttl_after_finished| TermRules { ttl_after_finished, ..TermRules::default() };
     assert_eq!(deleted_at(Some(at(5)), &rules(None)), None);
     assert_eq!(deleted_at(Some(at(5)), &rules(Some(long(0)))), Some(at(5)));
     assert_eq!(deleted_at(Some(at(5)), &rules(Some(long(60)))), Some(at(65)));
@@ -228,11 +228,11 @@ fn the_term_is_part_of_the_write_that_binds_a_claim() {
 }
 
 #[test]
-fn a_renew_time_finer_than_a_status_is_answered_once_and_a_time_zone_is_no_other_moment() {
+fn a_renew_time_with_nanoseconds_counts_once_and_another_time_zone_is_the_same_time() {
     let rules = TermRules::default();
     let fine = claim(&json!({"ttlSeconds": 60, "renewTime": "2026-01-01T00:00:00.123456789Z"}));
     let mut claim = claim::status::bound(&fine, &member(), &rules, at(7));
-    // As it comes back from the API server.
+    // As the API server returns it.
     claim = serde_json::from_value(serde_json::to_value(&claim).unwrap()).unwrap();
     claim.spec.renew_time = fine.spec.renew_time.clone();
     assert_eq!(judge(&BoundClaim::of(&claim).unwrap(), &rules, NO_GRACE, at(8)).due, Due::Nothing);
@@ -243,7 +243,7 @@ fn a_renew_time_finer_than_a_status_is_answered_once_and_a_time_zone_is_no_other
 }
 
 #[test]
-fn an_answered_renewal_speaks_of_the_new_spec_in_every_condition() {
+fn an_observed_renewal_updates_the_observed_generation_of_every_condition() {
     let rules = TermRules::default();
     let mut claim = claim::status::bound(&claim(&json!({"ttlSeconds": 60})), &member(), &rules, at(0));
     claim.metadata.generation = Some(2);
@@ -264,7 +264,7 @@ fn an_answered_renewal_speaks_of_the_new_spec_in_every_condition() {
 }
 
 #[test]
-fn an_expired_claim_is_stalled_names_its_member_and_says_when_it_ended() {
+fn an_expired_claim_is_stalled_and_has_its_member_and_finish_time() {
     let claim = claim::status::bound(&claim(&json!({"ttlSeconds": 60})), &member(), &TermRules::default(), at(0));
     let Due::End(expiry) = judge(&BoundClaim::of(&claim).unwrap(), &TermRules::default(), NO_GRACE, at(61)).due else {
         panic!("it is over")
@@ -292,12 +292,12 @@ fn any_rules() -> impl Strategy<Value = TermRules> {
             max_ttl,
             max_hold,
             stale_after,
-            kept_after_end: None,
+            ttl_after_finished: None,
         },
     )
 }
 
-/// What happens to a claim, by the second.
+/// A change of a claim's spec.
 #[derive(Clone, Copy, Debug)]
 enum Happens {
     Nothing,
@@ -328,7 +328,7 @@ fn with(claim: BoundClaim, what: Happens, now: i64) -> BoundClaim {
 
 proptest! {
     #[test]
-    fn a_hold_ends_at_no_other_moment_than_its_status_said(
+    fn a_claim_expires_at_no_other_time_than_its_status_shows(
         rules in any_rules(),
         ttl in prop::option::of(1..400_i32),
         steps in prop::collection::vec(anything(), 1..30),
@@ -337,13 +337,13 @@ proptest! {
         let mut claim = bound(ttl, &rules);
         let mut now = 0;
         for (pause, what) in steps {
-            // Only what changes a spec comes unannounced; everything else does when it was said to.
+            // Without a change of the spec, nothing is due before look_again_at.
             let verdict = judge(&claim, &rules, at(grace), at(now));
             prop_assert_eq!(&verdict.due, &Due::Nothing, "all that was due was written");
             now += pause;
             let quiet = verdict.look_again_at.is_none_or(|again| at(now) < again);
             if quiet {
-                prop_assert_eq!(judge(&claim, &rules, at(grace), at(now)).due, Due::Nothing, "nothing before it was said");
+                prop_assert_eq!(judge(&claim, &rules, at(grace), at(now)).due, Due::Nothing, "due before look_again_at");
             }
             claim = with(claim, what, now);
             let before = claim;
@@ -357,9 +357,9 @@ proptest! {
                     let term = match judged.due { Due::Seen(term) => term, _ => before.term };
                     let ended = term.expires_at.unwrap();
                     prop_assert!(ended <= at(now), "before its time");
-                    let lawful = rules.max_hold.is_some_and(|longest| after(at(0), longest) <= ended)
+                    let allowed = rules.max_hold.is_some_and(|longest| after(at(0), longest) <= ended)
                         || !matches!(what, Happens::Renewal);
-                    prop_assert!(lawful, "a renewal was answered by the end, before the longest hold");
+                    prop_assert!(allowed, "a renewal was answered by the end, before the longest hold");
                     return Ok(());
                 }
                 Some(after_all) => {

@@ -1,4 +1,4 @@
-//! Which namespaces a pool serves, and how many of its members each of them may still get.
+//! Which namespaces a pool serves, and how many more of its members each namespace may get.
 
 use std::collections::BTreeMap;
 
@@ -7,28 +7,28 @@ use bullpen_api::{AllowedNamespaces, NamespacesFrom};
 /// Whether a pool serves the claims of a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It does.
+    /// Yes.
     Served,
-    /// It does not: to its claims there is no such pool.
+    /// No: its claims are treated as if the pool did not exist.
     Refused,
-    /// The labels of the namespace decide, and are not known yet: nothing is said or done.
+    /// The labels of the namespace decide and are not known yet: do nothing.
     Unknown,
 }
 
 /// What is known of the labels of a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Labels<'a> {
-    /// They were not read lately.
+    /// Not read lately.
     Unread,
-    /// There is no such namespace, or no answer.
+    /// The namespace does not exist, or the API server gave no answer.
     Unreadable,
     /// The operator is not allowed to read them.
     Forbidden,
-    /// These.
+    /// The labels.
     Known(&'a BTreeMap<String, String>),
 }
 
-/// Whether a pool in namespace `own` serves the claims of `namespace`.
+/// Whether a pool in namespace `own` serves the claims of `namespace`. `labels` is called only if a selector decides.
 pub fn admission<'a>(
     allowed: &AllowedNamespaces,
     own: &str,
@@ -50,8 +50,8 @@ pub fn admission<'a>(
     }
 }
 
-/// How many of the `waiting` claims of a namespace that holds `held` members are demand for machines: no more than it may
-/// still hold.
+/// How many of a namespace's `waiting` claims count as demand for machines: not more than its quota leaves. `held` is
+/// the number of members that its claims have already.
 pub fn demand(waiting: i32, held: i32, per_namespace: Option<i32>) -> i32 {
     per_namespace.map_or(waiting, |most| waiting.min(most.saturating_sub(held).max(0)))
 }
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_serves_its_own_namespace_whatever_it_says() {
+    fn a_pool_always_serves_its_own_namespace() {
         for allowed in [AllowedNamespaces::default(), selector(&[("team", "a")])] {
             assert_eq!(admission(&allowed, "ci", "ci", || Labels::Unread), Admission::Served);
         }
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_selector_wants_each_of_its_labels_and_decides_nothing_before_they_are_read() {
+    fn a_selector_needs_all_of_its_labels_and_decides_nothing_before_they_are_read() {
         let allowed = selector(&[("team", "a"), ("stage", "test")]);
         let of = |labels: &BTreeMap<String, String>| admission(&allowed, "ci", "x", || Labels::Known(labels));
         assert_eq!(of(&labels(&[("team", "a"), ("stage", "test"), ("more", "")])), Admission::Served);

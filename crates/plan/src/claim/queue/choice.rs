@@ -1,5 +1,5 @@
-//! Which of the pools that a claim's selector matches buys a machine for it: exactly one at a time, although the claim gets a
-//! machine of any of them.
+//! Which of the pools that a claim's selector matches is its home: the one that buys a machine for it. A claim has one
+//! home at a time, but may get a machine from any matching pool.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -12,20 +12,20 @@ pub fn selects(selector: &PoolSelector, labels: Option<&BTreeMap<String, String>
         && selector.match_labels.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
 }
 
-/// A pool that matches.
+/// A pool that matches the selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate<K> {
-    /// Its key; of two that are alike in everything else the lesser one is taken.
+    /// Its key; the tie-breaker: the lesser one wins.
     pub key: K,
     /// Whether it is active and not being deleted.
     pub active: bool,
-    /// Most of its members that the claim's namespace may hold.
+    /// `claims.perNamespace`.
     pub per_namespace: Option<i32>,
-    /// How many the namespace holds or is being given.
+    /// Members that the claim's namespace has, or is about to get.
     pub held: i32,
-    /// Claims of the namespace that are demand of this pool already, without the one that chooses.
+    /// Other claims of the namespace whose home is this pool.
     pub own_waiting: i32,
-    /// Claims of all namespaces that are.
+    /// Claims of all namespaces whose home is this pool.
     pub waiting: i32,
     /// `spec.maxSize`.
     pub max_size: i32,
@@ -33,37 +33,39 @@ pub struct Candidate<K> {
     pub target: i32,
     /// All members.
     pub members: i32,
-    /// Members that are ready, warming or being bought, and nobody's.
+    /// Unclaimed members that are ready, warming or pending.
     pub supply: i32,
-    /// Those of them that are ready.
+    /// How many of `supply` are ready.
     pub ready: i32,
 }
 
 impl<K> Candidate<K> {
-    /// Whether it serves the namespace at all.
+    /// Whether it can serve the namespace at all.
     fn serves(&self) -> bool {
         self.active && self.per_namespace.is_none_or(|most| self.held < most)
     }
 
-    /// Whether the quota of the namespace leaves room behind those that wait already.
+    /// Whether the namespace's quota leaves room after its claims that wait already.
     fn has_room(&self) -> bool {
         self.serves() && self.per_namespace.is_none_or(|most| self.held.saturating_add(self.own_waiting) < most)
     }
 
-    /// Whether it has a machine now that nobody waits for: it gives it away and replaces it, and no other pool buys one.
+    /// Whether it has a ready machine that no claim waits for. Then it buys only the replacement, and no other pool
+    /// buys.
     fn has_one(&self) -> bool {
         self.has_room() && self.ready > self.waiting
     }
 
-    /// Members that it may still buy beyond those that it lacks now.
+    /// Members that it may buy beyond its present deficit.
     fn headroom(&self) -> i32 {
         let lacks = self.target.saturating_add(self.waiting).saturating_sub(self.supply).max(0);
         self.max_size.saturating_sub(self.members).saturating_sub(lacks)
     }
 }
 
-/// The pool whose demand the claim is: the `present` one for as long as it serves the namespace, so that two pools do not buy
-/// in turns; else one that has a machine for it; else the one with most headroom, then with fewest that wait. If none serves, the present one, if it still matches.
+/// The home of a claim. `present` is its home so far, which stays for as long as it serves the namespace, so that two
+/// pools do not buy in turns. Else a pool with a ready machine is chosen, else the one with most headroom, then the one
+/// with the fewest waiting claims. If no pool serves, the present home stays if it still matches.
 pub fn choose<K: Ord + Clone>(candidates: &[Candidate<K>], present: Option<&K>) -> Option<K> {
     let now = present.and_then(|present| candidates.iter().find(|candidate| candidate.key == *present));
     if let Some(now) = now.filter(|now| now.serves()) {
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_selector_wants_each_of_its_labels_and_its_class() {
+    fn a_selector_needs_all_of_its_labels_and_its_class() {
         let labels: BTreeMap<_, _> = [("gpu", "yes"), ("team", "a")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         let gpu: BTreeMap<_, _> = [("gpu".to_owned(), "yes".to_owned())].into();
         let any = PoolSelector { match_labels: gpu.clone(), lifecycle_class: None };
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_that_has_a_machine_for_it_goes_first() {
+    fn a_pool_with_a_ready_machine_is_chosen_first() {
         let stocked = Candidate { max_size: 1, members: 1, supply: 1, ready: 1, target: 1, ..candidate("b") };
         assert_eq!(choose(&[candidate("a"), stocked.clone()], None), Some("b"));
         let awaited = Candidate { waiting: 1, ..stocked };
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_is_kept_until_it_serves_the_namespace_no_more() {
+    fn the_home_stays_until_it_no_longer_serves_the_namespace() {
         let full = Candidate { members: 10, ..candidate("a") };
         assert_eq!(choose(&[full.clone(), candidate("b")], Some(&"a")), Some("a"));
         let paused = Candidate { active: false, ..full.clone() };
@@ -171,13 +173,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_choice_is_one_of_those_that_match_and_stays_when_it_is_asked_again(all in candidates(), present in proptest::option::of(0..5_usize)) {
+        fn the_home_is_a_matching_pool_and_stays_when_it_is_chosen_again(all in candidates(), present in proptest::option::of(0..5_usize)) {
             let chosen = choose(&all, present.as_ref());
             prop_assert_eq!(chosen.is_some(), !all.is_empty());
             prop_assert_eq!(choose(&all, chosen.as_ref()), chosen);
-            let mut turned = all.clone();
-            turned.reverse();
-            prop_assert_eq!(choose(&turned, present.as_ref()), chosen, "their order does not matter");
+            let mut reversed = all.clone();
+            reversed.reverse();
+            prop_assert_eq!(choose(&reversed, present.as_ref()), chosen, "their order does not matter");
         }
 
         #[test]

@@ -1,4 +1,7 @@
-//! Who gets which member, and what is said to those who get none (`docs/use/waiting.md`).
+//! The queue of a pool: which claim gets which member, and the status of claims that get none (`docs/use/waiting.md`).
+//!
+//! Pure functions. Input: claims in their order, members, and the pool's supply. Output: pairs of claim and member, and
+//! status updates for waiting claims. The only state is [`WaitingUpdates`], which limits how often these are written.
 
 mod admission;
 mod choice;
@@ -14,30 +17,30 @@ pub use self::notice::{
     Notice, PoolTrouble, Supply, UnservedReason, no_match, not_found, not_listed, not_watched, over_quota, trouble,
 };
 pub use self::order::{Offer, Order, Paired, Turn, allowed_priority, pair};
-pub use self::waiting_updates::{Said, WaitingUpdates};
+pub use self::waiting_updates::{WaitStatus, WaitingUpdates};
 use bullpen_api::{Reason, WhenEmpty};
 
-/// How long a claim with `whenEmpty: Fail` waits for a pool that is not there, unless it says otherwise.
+/// How long a claim with `whenEmpty: Fail` waits for a pool that does not exist, unless `waitTimeoutSeconds` is set.
 pub const POOL_NOT_FOUND_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
 
-/// A claim that gets no member now.
+/// A claim for which there is no member now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unserved {
     /// Uid.
     pub uid: String,
     /// `metadata.creationTimestamp`.
     pub created: Timestamp,
-    /// When this process first saw it: `created` has whole seconds only.
+    /// When this process first saw it; `created` has whole seconds only.
     pub first_seen: Timestamp,
-    /// `spec.whenEmpty`, or what the pool says if it serves the claim, or the default.
+    /// `spec.whenEmpty`, or the pool's default if it serves the claim, or the API's default.
     pub when_empty: WhenEmpty,
     /// `spec.waitTimeoutSeconds`.
     pub wait_timeout: Option<SignedDuration>,
-    /// What its status says now, if anything.
-    pub said: Option<Said>,
+    /// What its status reports now; `None` before the first update.
+    pub reported: Option<WaitStatus>,
 }
 
-/// What is said of a claim that got no member.
+/// The status of a claim that got no member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnservedStatus {
     /// It waits, for this reason.
@@ -46,21 +49,22 @@ pub enum UnservedStatus {
     Failed(UnservedReason),
 }
 
-/// What follows for a claim that gets no member now.
+/// What to do about a claim that gets no member now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// What is to be written.
+    /// The status to write, if any.
     pub verdict: Option<UnservedStatus>,
-    /// When to look again although nothing changed.
+    /// When to judge it again although nothing changed.
     pub look_again_at: Option<Timestamp>,
 }
 
-/// Judges a claim that gets no member now: it fails by `refusal` when its time is over, and is told `notice` until then.
+/// Judges a claim that gets no member now: it fails with `refusal` once its timeout is over; until then its status
+/// reports `notice`.
 pub fn judge(
     claim: &Unserved,
     refusal: &UnservedReason,
     notice: &Notice,
-    telling: &WaitingUpdates,
+    updates: &WaitingUpdates,
     now: Timestamp,
 ) -> Judgement {
     let timeout = match (claim.when_empty, refusal.reason) {
@@ -73,7 +77,7 @@ pub fn judge(
         return Judgement { verdict: Some(UnservedStatus::Failed(refusal.clone())), look_again_at: None };
     }
     let seen = claim.created.max(claim.first_seen);
-    match telling.due(&claim.uid, claim.said.as_ref(), notice, seen) {
+    match updates.due(&claim.uid, claim.reported.as_ref(), notice, seen) {
         Some(due) if due <= now => {
             Judgement { verdict: Some(UnservedStatus::Waits(notice.clone())), look_again_at: deadline }
         }
@@ -91,7 +95,7 @@ mod tests {
     }
 
     fn claim(when_empty: WhenEmpty) -> Unserved {
-        Unserved { uid: "c".into(), created: at(0), first_seen: at(0), when_empty, wait_timeout: None, said: None }
+        Unserved { uid: "c".into(), created: at(0), first_seen: at(0), when_empty, wait_timeout: None, reported: None }
     }
 
     fn supply() -> Supply {
@@ -113,9 +117,9 @@ mod tests {
         judge(claim, refusal, &notice, &WaitingUpdates::default(), at(now))
     }
 
-    fn said(refusal: &UnservedReason) -> Said {
+    fn reported(refusal: &UnservedReason) -> WaitStatus {
         let (reason, message) = (refusal.reason.to_string(), refusal.message.clone());
-        Said { queue_reason: reason.clone(), reason, message, position: None, pool: None }
+        WaitStatus { queue_reason: reason.clone(), reason, message, position: None, pool: None }
     }
 
     #[test]
@@ -127,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paused_or_draining_or_dying_pool_hands_out_nothing() {
+    fn a_paused_or_draining_or_deleted_pool_hands_out_nothing() {
         for pool in [
             Supply { state: PoolState::Paused, ..supply() },
             Supply { state: PoolState::Draining, ..supply() },
@@ -143,15 +147,15 @@ mod tests {
     }
 
     #[test]
-    fn a_waiting_claim_says_why_once_and_only_after_a_second() {
+    fn the_status_of_a_waiting_claim_is_written_once_and_only_after_a_second() {
         let empty = supply().empty();
         assert_eq!(
             judge_by(&claim(WhenEmpty::Wait), &empty, 0),
             Judgement { verdict: None, look_again_at: Some(at(1)) }
         );
         assert!(matches!(judge_by(&claim(WhenEmpty::Wait), &empty, 1).verdict, Some(UnservedStatus::Waits(_))));
-        let told = Unserved { said: Some(said(&empty)), ..claim(WhenEmpty::Wait) };
-        assert_eq!(judge_by(&told, &empty, 60), Judgement { verdict: None, look_again_at: None });
+        let updated = Unserved { reported: Some(reported(&empty)), ..claim(WhenEmpty::Wait) };
+        assert_eq!(judge_by(&updated, &empty, 60), Judgement { verdict: None, look_again_at: None });
     }
 
     #[test]
@@ -159,7 +163,7 @@ mod tests {
         let missing = not_found("ci", None);
         let patient = Unserved {
             wait_timeout: Some(SignedDuration::from_secs(20)),
-            said: Some(said(&missing)),
+            reported: Some(reported(&missing)),
             ..claim(WhenEmpty::Wait)
         };
         assert_eq!(judge_by(&patient, &missing, 19), Judgement { verdict: None, look_again_at: Some(at(20)) });
@@ -168,9 +172,9 @@ mod tests {
     }
 
     #[test]
-    fn fail_gives_a_missing_pool_thirty_seconds_to_come() {
+    fn with_fail_a_claim_waits_thirty_seconds_for_a_missing_pool() {
         let missing = not_found("ci", None);
-        let fail = Unserved { said: Some(said(&missing)), ..claim(WhenEmpty::Fail) };
+        let fail = Unserved { reported: Some(reported(&missing)), ..claim(WhenEmpty::Fail) };
         assert_eq!(judge_by(&fail, &missing, 29).verdict, None);
         assert!(judge_by(&fail, &missing, 30).verdict.is_some());
     }

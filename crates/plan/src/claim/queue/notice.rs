@@ -1,37 +1,37 @@
-//! What claims that wait are told, in words that a person understands.
+//! The messages in the status of waiting claims.
 
 use bullpen_api::{ConditionType, InstancePool, PoolState, QueuePlace, Reason, bounded_message, find_condition};
 use jiff::{SignedDuration, Timestamp};
 
-/// Why there is no member for a claim.
+/// Why a claim gets no member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnservedReason {
-    /// One word for machines: the reason of the condition.
+    /// Reason of the condition.
     pub reason: Reason,
-    /// A sentence for people.
+    /// Message of the condition.
     pub message: String,
 }
 
-/// What a claim that waits is told. It is kept as facts, and its words are made when they are written.
+/// What the status of a waiting claim is to report. It stores facts; the message is formatted when it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// Its place.
+    /// The claim's place in the queue.
     pub place: QueuePlace,
     facts: Facts,
-    /// How many pools may serve it, of one with a selector.
+    /// How many pools match, for a claim with a selector.
     among: Option<usize>,
 }
 
 /// Why a claim waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Facts {
-    /// Nothing that becomes ready can serve it.
+    /// A member that becomes ready would not help.
     Unserved(UnservedReason),
-    /// It stands in the queue of a pool.
+    /// It is in the queue of a pool.
     Queued(Queued),
 }
 
-/// How a claim stands in the queue of a pool.
+/// A claim in the queue of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Queued {
     pool: String,
@@ -39,20 +39,20 @@ struct Queued {
     all: usize,
     warming: i32,
     pending: i32,
-    /// How long the next of the warming machines is likely to take yet: the one fact that changes by the passing of time.
+    /// The likely time until the next warming machine is ready. The only fact that changes with time alone.
     next_in: Option<SignedDuration>,
-    /// What keeps the pool from buying a machine for it, in words.
+    /// Message: what keeps the pool from buying a machine for it.
     trouble: Option<String>,
 }
 
 impl Notice {
-    /// What a claim is told that nothing that becomes ready can serve.
+    /// For a claim that a ready member would not help. It has no position.
     pub fn without_place(refusal: UnservedReason) -> Self {
         let place = QueuePlace { position: None, reason: refusal.reason.to_string(), pool: None };
         Self { place, facts: Facts::Unserved(refusal), among: None }
     }
 
-    /// The same, to a claim that so many pools may serve, in the queue of this one of them.
+    /// For a claim that `pools` pools match; `pool` is its home.
     #[must_use]
     pub fn among(mut self, pools: usize, pool: &str) -> Self {
         self.place.pool = Some(pool.to_owned());
@@ -60,7 +60,7 @@ impl Notice {
         self
     }
 
-    /// One word for machines: the reason of the condition.
+    /// Reason of the condition.
     pub const fn reason(&self) -> Reason {
         match &self.facts {
             Facts::Unserved(refusal) => refusal.reason,
@@ -68,15 +68,15 @@ impl Notice {
         }
     }
 
-    /// Some sentences for people: the message of the condition.
+    /// Message of the condition.
     pub fn message(&self) -> String {
         match &self.facts {
             Facts::Unserved(refusal) => refusal.clone().among(self.among.unwrap_or(1)).message,
-            Facts::Queued(queued) => bounded_message(&queued.words(self.among).join("; ")),
+            Facts::Queued(queued) => bounded_message(&queued.parts(self.among).join("; ")),
         }
     }
 
-    /// Whether `other` says the same, and at most another time that it takes.
+    /// Whether `other` has the same facts, apart from the remaining time.
     pub fn has_facts_of(&self, other: &Self) -> bool {
         self.place == other.place && self.among == other.among && self.facts.timeless() == other.facts.timeless()
     }
@@ -92,36 +92,38 @@ impl Facts {
 }
 
 impl Queued {
-    fn words(&self, among: Option<usize>) -> Vec<String> {
-        let mut words = match among {
+    /// The parts of the message.
+    fn parts(&self, among: Option<usize>) -> Vec<String> {
+        let mut parts = match among {
             None => vec![format!("position {} of {}", self.position, self.all)],
             Some(pools) => vec![
                 format!("no member is ready in {}", that_match(pools)),
                 format!("position {} of {} in pool {}", self.position, self.all, self.pool),
             ],
         };
-        let before = words.len();
+        let before = parts.len();
         let estimate =
             self.next_in.and_then(about).map(|time| format!(", the next in about {time}")).unwrap_or_default();
         match self.warming {
             0 => {}
-            1 => words.push(format!("1 machine warming{estimate}")),
-            more => words.push(format!("{more} machines warming{estimate}")),
+            1 => parts.push(format!("1 machine warming{estimate}")),
+            more => parts.push(format!("{more} machines warming{estimate}")),
         }
         match self.pending {
             0 => {}
-            1 => words.push("1 machine being bought".to_owned()),
-            more => words.push(format!("{more} machines being bought")),
+            1 => parts.push("1 machine being bought".to_owned()),
+            more => parts.push(format!("{more} machines being bought")),
         }
-        words.extend(self.trouble.clone());
-        if words.len() == before {
-            words.push(format!("no member of pool {} is ready or on its way", self.pool));
+        parts.extend(self.trouble.clone());
+        if parts.len() == before {
+            parts.push(format!("no member of pool {} is ready or on its way", self.pool));
         }
-        words
+        parts
     }
 }
 
-/// There is no such pool, or it does not serve the claim's namespace: the words are the same, so that nobody learns which.
+/// The pool does not exist or does not serve the claim's namespace. Both have the same message, so that users cannot
+/// probe for pools of other namespaces.
 pub fn not_found(pool: &str, namespace: Option<&str>) -> UnservedReason {
     let message = match namespace {
         None => format!("there is no pool {pool} in this namespace"),
@@ -130,7 +132,7 @@ pub fn not_found(pool: &str, namespace: Option<&str>) -> UnservedReason {
     UnservedReason { reason: Reason::PoolNotFound, message }
 }
 
-/// The pool would be in a namespace that the operator does not watch, whether there is one or not.
+/// The pool's namespace is not watched by this operator, so it is not known whether the pool exists.
 pub fn not_watched(namespace: &str) -> UnservedReason {
     UnservedReason {
         reason: Reason::NamespaceNotWatched,
@@ -141,7 +143,7 @@ pub fn not_watched(namespace: &str) -> UnservedReason {
     }
 }
 
-/// The pool would be in a namespace that the operator watches and cannot list yet, whether there is one or not.
+/// The pool's namespace is watched but could not be listed yet, so it is not known whether the pool exists.
 pub fn not_listed(namespace: &str) -> UnservedReason {
     UnservedReason {
         reason: Reason::NamespaceNotListed,
@@ -152,7 +154,7 @@ pub fn not_listed(namespace: &str) -> UnservedReason {
     }
 }
 
-/// No pool in the claim's namespace has the labels and the class that it asks for.
+/// No pool in the claim's namespace matches its selector.
 pub fn no_match() -> UnservedReason {
     UnservedReason { reason: Reason::PoolNotFound, message: "no pool in this namespace matches".to_owned() }
 }
@@ -162,7 +164,7 @@ fn that_match(pools: usize) -> String {
 }
 
 impl UnservedReason {
-    /// The same, to a claim that so many pools may serve: none of them does.
+    /// The same for a claim that `pools` pools match: none of them serves it.
     #[must_use]
     pub fn among(mut self, pools: usize) -> Self {
         if pools > 1 {
@@ -172,7 +174,7 @@ impl UnservedReason {
     }
 }
 
-/// The namespace of the claim may hold no more.
+/// The quota of the claim's namespace is used up.
 pub fn over_quota(pool: &str, namespace: &str, per_namespace: i32, held: i32) -> UnservedReason {
     let has = held.max(per_namespace);
     UnservedReason {
@@ -184,7 +186,7 @@ pub fn over_quota(pool: &str, namespace: &str, per_namespace: i32, held: i32) ->
     }
 }
 
-/// The pool that claims wait for, and the machines that are on their way.
+/// A pool with waiting claims, and the machines that will serve them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Supply {
     /// Name of the pool.
@@ -195,29 +197,29 @@ pub struct Supply {
     pub deleting: bool,
     /// `spec.targetSize`.
     pub target: i32,
-    /// Ready members that nobody is being given.
+    /// Ready members that are not being bound.
     pub ready: i32,
     /// Warming members.
     pub warming: i32,
-    /// Members whose create was not accepted yet.
+    /// Pending members.
     pub pending: i32,
-    /// When the next of the warming members is likely to be ready, if that can be reckoned.
+    /// When the next warming member is likely to be ready, if that can be estimated.
     pub next_ready_at: Option<Timestamp>,
-    /// What keeps the pool from buying, if anything does.
+    /// What keeps the pool from buying machines, if anything.
     pub trouble: Option<PoolTrouble>,
 }
 
 /// What keeps a pool from buying machines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolTrouble {
-    /// One word for machines, as the pool's status has it: it may be one that only a later version knows.
+    /// Reason of the pool's condition. A later version may have written one that this version does not know.
     pub reason: String,
-    /// A few words for people.
-    pub words: String,
+    /// A short message.
+    pub message: String,
 }
 
 impl Supply {
-    /// Why the pool serves nobody, if it does not.
+    /// Why the pool serves no claims; `None` if it does.
     pub fn inactive(&self) -> Option<UnservedReason> {
         let what = match self.state {
             _ if self.deleting => "being deleted",
@@ -228,7 +230,7 @@ impl Supply {
         Some(UnservedReason { reason: Reason::PoolNotActive, message: format!("pool {} is {what}", self.pool) })
     }
 
-    /// That no member is ready, with the numbers.
+    /// No member is ready, with the numbers.
     pub fn empty(&self) -> UnservedReason {
         UnservedReason {
             reason: Reason::NoReadyMembers,
@@ -239,7 +241,7 @@ impl Supply {
         }
     }
 
-    /// What the claim at `position` of `all` is told.
+    /// The notice for the claim at `position` of `all`.
     pub fn notice(&self, position: usize, all: usize, now: Timestamp) -> Notice {
         let on_their_way = usize::try_from(self.warming.saturating_add(self.pending)).unwrap_or(0);
         let trouble = self.trouble.as_ref().filter(|_| position > on_their_way);
@@ -260,14 +262,13 @@ impl Supply {
             warming: self.warming,
             pending: self.pending,
             next_in: self.next_ready_at.map(|at| at.duration_since(now)),
-            trouble: trouble.map(|trouble| trouble.words.clone()),
+            trouble: trouble.map(|trouble| trouble.message.clone()),
         };
         Notice { place, facts: Facts::Queued(queued), among: None }
     }
 }
 
-/// A duration as people say it: by 5 s up to half a minute, by 10 s up to a minute and a half, else in minutes. None for
-/// what is overdue.
+/// A rounded-up duration: in steps of 5 s up to 30 s, of 10 s up to 90 s, else in minutes. `None` if it is overdue.
 fn about(left: SignedDuration) -> Option<String> {
     let seconds = left.as_secs() + i64::from(left.subsec_nanos() > 0);
     let up_to = |unit: i64| (seconds + unit - 1) / unit;
@@ -279,22 +280,22 @@ fn about(left: SignedDuration) -> Option<String> {
     }
 }
 
-/// What keeps a pool from buying, by its own status: a limit before a launch config's trouble, since nothing is bought above
-/// it in any case.
+/// What keeps a pool from buying, by its status. `maxSize` comes before problems of launch configs, because it applies
+/// whatever their state is.
 pub fn trouble(pool: &InstancePool) -> Option<PoolTrouble> {
     let status = pool.status.as_ref()?;
     let is = |type_, holds| find_condition(&status.conditions, type_, holds);
     if is(ConditionType::AtMaxSize, true).is_some() {
         return Some(PoolTrouble {
             reason: Reason::AtMaxSize.to_string(),
-            words: format!("pool at maxSize {}", pool.spec.max_size),
+            message: format!("pool at maxSize {}", pool.spec.max_size),
         });
     }
     let unhealthy = is(ConditionType::Stalled, true).or_else(|| is(ConditionType::ProvisioningHealthy, false));
     let condition = unhealthy.or_else(|| is(ConditionType::CapacityAvailable, false))?;
-    let words = if condition.reason == Reason::BreakerOpen { open_breaker(pool) } else { None };
-    let words = words.or_else(|| condition.message.lines().next().map(str::to_owned)).unwrap_or_default();
-    Some(PoolTrouble { reason: condition.reason.clone(), words })
+    let message = if condition.reason == Reason::BreakerOpen { open_breaker(pool) } else { None };
+    let message = message.or_else(|| condition.message.lines().next().map(str::to_owned)).unwrap_or_default();
+    Some(PoolTrouble { reason: condition.reason.clone(), message })
 }
 
 fn open_breaker(pool: &InstancePool) -> Option<String> {
@@ -329,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_told_its_position_and_how_many_machines_are_warming_and_when_the_next_is_likely() {
+    fn a_message_has_the_position_the_number_of_warming_machines_and_the_likely_time_of_the_next() {
         let notice = supply().notice(3, 7, at(0));
         assert_eq!(notice.message(), "position 3 of 7; 2 machines warming, the next in about 40 s");
         assert_eq!((notice.place.position, notice.place.reason.as_str()), (Some(3), "NoReadyMembers"));
@@ -339,8 +340,8 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_the_pool_from_buying_is_told_to_those_whose_machine_is_not_on_its_way() {
-        let trouble = Some(PoolTrouble { reason: "AtMaxSize".into(), words: "pool at maxSize 20".into() });
+    fn what_keeps_the_pool_from_buying_is_reported_to_claims_whose_machine_is_not_being_bought() {
+        let trouble = Some(PoolTrouble { reason: "AtMaxSize".into(), message: "pool at maxSize 20".into() });
         let full = Supply { trouble, ..supply() };
         assert_eq!(full.notice(2, 7, at(0)).place.reason, "MachinesWarming");
         let third = full.notice(3, 7, at(0));
@@ -350,7 +351,7 @@ mod tests {
 
     #[test]
     fn the_facts_of_a_message_do_not_change_with_the_time() {
-        let full = Supply { trouble: Some(PoolTrouble { reason: "X".into(), words: "y".into() }), ..supply() };
+        let full = Supply { trouble: Some(PoolTrouble { reason: "X".into(), message: "y".into() }), ..supply() };
         for supply in [supply(), full] {
             let [early, late] = [at(0), at(30)].map(|now| supply.notice(3, 7, now));
             assert_ne!(early.message(), late.message());
@@ -364,24 +365,24 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_rounded_up_to_what_people_say() {
+    fn a_duration_is_rounded_up() {
         let of = |seconds| about(SignedDuration::from_secs(seconds));
-        let said = [1, 12, 30, 31, 85, 91, 200].map(|seconds| of(seconds).unwrap());
-        assert_eq!(said, ["5 s", "15 s", "30 s", "40 s", "90 s", "2 min", "4 min"]);
+        let rounded = [1, 12, 30, 31, 85, 91, 200].map(|seconds| of(seconds).unwrap());
+        assert_eq!(rounded, ["5 s", "15 s", "30 s", "40 s", "90 s", "2 min", "4 min"]);
         assert_eq!(of(0), None);
         assert_eq!(about(SignedDuration::from_millis(200)).as_deref(), Some("5 s"));
     }
 
     #[test]
-    fn a_refused_namespace_and_a_missing_pool_have_the_same_words() {
-        // They come from one function, which is not told which of both it is.
+    fn a_refused_namespace_and_a_missing_pool_have_the_same_message() {
+        // Both come from one function, which does not know which case it is.
         let refusal = not_found("ci", Some("infra"));
         assert_eq!(refusal.message, "there is no pool ci in namespace infra that serves claims of this namespace");
         assert_eq!(not_found("ci", None).message, "there is no pool ci in this namespace");
     }
 
     #[test]
-    fn a_namespace_that_is_not_watched_is_told_by_its_name_and_with_the_flag() {
+    fn the_message_for_an_unwatched_namespace_has_its_name_and_the_flag() {
         let UnservedReason { reason, message } = not_watched("infra");
         assert!(
             reason == Reason::NamespaceNotWatched
@@ -392,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_is_told_with_its_numbers() {
+    fn a_quota_message_has_the_numbers() {
         assert_eq!(
             over_quota("ci", "team-a", 3, 1).message,
             "namespace team-a may hold 3 members of pool ci at once: 3 are held or are those of claims before this one"
@@ -401,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_many_pools_may_serve_is_told_of_them_all_and_of_its_place_in_one() {
+    fn the_message_for_a_selector_has_the_number_of_pools_and_the_place_in_one() {
         let notice = supply().notice(3, 7, at(0)).among(3, "ci");
         assert_eq!(
             notice.message(),
@@ -432,18 +433,18 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pool_says_of_its_trouble_is_put_in_few_words() {
-        let words = |status: serde_json::Value| trouble(&pool(&status)).map(|trouble| trouble.words);
+    fn the_trouble_of_a_pool_is_a_short_message() {
+        let message = |status: serde_json::Value| trouble(&pool(&status)).map(|trouble| trouble.message);
         let max = condition("AtMaxSize", "True", "MaxSizeReached", "...");
         let breaker = condition("ProvisioningHealthy", "False", "BreakerOpen", "launch config sim: breaker ...");
         let quota = condition("CapacityAvailable", "False", "QuotaReached", "launch config sim: Quota: no\nmore");
-        assert_eq!(words(serde_json::json!({"conditions": []})), None);
-        assert_eq!(words(serde_json::json!({"conditions": [max, breaker]})).unwrap(), "pool at maxSize 20");
-        assert_eq!(words(serde_json::json!({"conditions": [quota]})).unwrap(), "launch config sim: Quota: no");
+        assert_eq!(message(serde_json::json!({"conditions": []})), None);
+        assert_eq!(message(serde_json::json!({"conditions": [max, breaker]})).unwrap(), "pool at maxSize 20");
+        assert_eq!(message(serde_json::json!({"conditions": [quota]})).unwrap(), "launch config sim: Quota: no");
         let failed = serde_json::json!({"name": "sim", "templateHash": "h", "consecutiveFailures": 5,
             "lastFailure": {"class": "Quota", "message": "quota exceeded in us-east-1a", "time": "2026-01-01T00:00:00Z"}});
         assert_eq!(
-            words(serde_json::json!({"conditions": [breaker], "launchConfigs": [failed]})).unwrap(),
+            message(serde_json::json!({"conditions": [breaker], "launchConfigs": [failed]})).unwrap(),
             "breaker open after 5 failures: quota exceeded in us-east-1a"
         );
     }

@@ -1,7 +1,7 @@
-//! What a cloud has refused to an account in a region, and until when it is not asked again (`docs/develop/providers.md`).
+//! The active refusals of a cloud for one account and region, and when to try again (`docs/develop/providers.md`).
 //!
-//! A hold closes its own scope and nothing else. When its time has passed one member at a time tries, until enough were
-//! accepted; each refusal makes the next pause longer. Nothing here ends a machine.
+//! A refusal stops creates in its scope only. After its pause one member at a time tries, until enough are accepted;
+//! each further refusal makes the next pause longer. Refusals never terminate a machine.
 
 use std::collections::HashMap;
 
@@ -12,17 +12,17 @@ use jiff::{SignedDuration, Timestamp};
 
 /// First pause after a lack of quota or capacity.
 pub const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
-/// First pause after a request that the cloud does not take at all: a person may be mending it just now.
+/// First pause after refused credentials or an invalid request. It is short because a person may be fixing it just now.
 pub const FIRST_PAUSE_OF_REFUSALS: SignedDuration = SignedDuration::from_secs(5);
-/// No pause is longer: each one that ends in a refusal doubles the next, up to this.
+/// The longest pause: each repeated refusal doubles it, up to this.
 pub const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
-/// So many members in a row have to be accepted, one at a time, before a quota is over: where only one machine had
-/// ended, a crowd would be refused again. Of other holds, one.
+/// How many members in a row must be accepted, one at a time, before a quota refusal is over: if only one machine
+/// ended, many creates at once would be refused again. Other refusals need one.
 pub const ACCEPTED_TO_OPEN: u32 = 3;
 /// Longest pause after a rate limit, unless the cloud asked for more.
 pub const LONGEST_RATE_PAUSE: SignedDuration = SignedDuration::from_mins(1);
 
-/// Where and as what a member is bought.
+/// What a create asks for: the facts that refusals depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Namespace and name of the launch config.
@@ -39,7 +39,7 @@ pub struct Place {
     pub market: Market,
 }
 
-/// What a hold closes.
+/// What a refusal applies to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Scope {
     /// All creates of the account in the region.
@@ -50,20 +50,20 @@ enum Scope {
     Zone(String),
     /// Those of a type in a zone and market.
     Type(String, String, Market),
-    /// Those of one launch config, as it is.
+    /// Those of one launch config.
     LaunchConfig(String),
 }
 
-/// Why.
+/// Why creates are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// The account may not have more machines.
+    /// The account's quota is used up.
     Quota,
-    /// The cloud has none to sell.
+    /// The cloud has no capacity.
     Capacity,
-    /// The credentials do not do.
+    /// The credentials are not accepted.
     Auth,
-    /// The request is wrong in itself.
+    /// The request is invalid.
     Invalid,
 }
 
@@ -71,7 +71,7 @@ impl Cause {
     /// Every cause.
     pub const ALL: [Self; 4] = [Self::Quota, Self::Capacity, Self::Auth, Self::Invalid];
 
-    /// The class of the errors that are refusals for this cause.
+    /// The class of errors with this cause.
     pub const fn class(self) -> ErrorClass {
         match self {
             Self::Quota => ErrorClass::Quota,
@@ -81,61 +81,64 @@ impl Cause {
         }
     }
 
-    /// The cause of refusals that are recorded as this class. None for a class of errors that are no refusals, or one that
-    /// this version does not know.
+    /// The cause of a recorded error class. `None` if errors of that class are no refusals, or this version does not
+    /// know it.
     pub fn of_class(class: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|cause| cause.class().as_str() == class)
     }
 
-    /// Whether there are no machines to buy, rather than none that may be asked for.
+    /// Whether machines are lacking, rather than the request being refused as such.
     pub const fn is_lack(self) -> bool {
         matches!(self, Self::Quota | Self::Capacity)
     }
 }
 
-/// One hold.
+/// One active refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActiveRefusal {
-    /// Why.
+    /// The cause.
     pub cause: Cause,
-    /// Nothing is asked for before this moment.
+    /// No create before this time.
     pub until: Timestamp,
-    /// What the cloud said.
+    /// The cloud's error.
     pub error: RecordedError,
-    /// When it was last refused: refusals of calls that began before say nothing new.
+    /// When a create was last refused. Refusals of calls that began before it are ignored.
     since: Timestamp,
+    /// Refusals in a row.
     refusals: u32,
+    /// Members accepted since the last refusal.
     accepted: u32,
+    /// The member that is trying now.
     probe: Option<String>,
-    /// Of a launch config's own: the generation and template hash that were refused.
+    /// For `Auth` and `Invalid`: the generation and template hash that were refused.
     refused: Option<(i64, Option<String>)>,
 }
 
-/// What a member may do now.
+/// Whether a create may be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate {
-    /// Ask for its machine.
+    /// Yes.
     Open,
-    /// Ask for its machine, alone.
+    /// Yes, as the only one: it is the probe.
     Probe,
-    /// Wait for the answer to another's call.
+    /// No, until the probe of another member is answered.
     Wait,
-    /// Nothing before this moment.
+    /// No, before this time.
     Closed(Timestamp),
 }
 
-/// The holds of one account in one region.
+/// The active refusals of one account in one region.
 #[derive(Clone, Debug, Default)]
 pub struct Refusals {
-    holds: HashMap<(Scope, Cause), ActiveRefusal>,
+    active: HashMap<(Scope, Cause), ActiveRefusal>,
 }
 
 impl Refusals {
-    /// A create at `place`, begun at `began`, was refused. Says whether that changed a hold.
+    /// Records that a create at `place`, which began at `began`, was refused. Returns whether that changed a refusal.
     pub fn refused(&mut self, place: &Place, error: &ProviderError, began: Timestamp, now: Timestamp) -> bool {
         let (cause, scope) = match error {
             ProviderError::Quota { .. } => (Cause::Quota, Scope::All),
-            ProviderError::Capacity { scope, .. } => (Cause::Capacity, closed_by(*scope, place)),
+            ProviderError::Capacity { scope, .. } => (Cause::Capacity, scope_of(*scope, place)),
             ProviderError::Auth { .. } => (Cause::Auth, Scope::LaunchConfig(place.launch_config.clone())),
             ProviderError::Invalid { .. } => (Cause::Invalid, Scope::LaunchConfig(place.launch_config.clone())),
             _ => return false,
@@ -146,14 +149,14 @@ impl Refusals {
             Cause::Quota | Cause::Capacity => None,
         };
         let key = (scope, cause);
-        let before = self.holds.get(&key).filter(|hold| hold.refused == refused);
-        if before.is_some_and(|hold| began <= hold.since) {
+        let before = self.active.get(&key).filter(|refusal| refusal.refused == refused);
+        if before.is_some_and(|refusal| began <= refusal.since) {
             return false;
         }
-        let refusals = before.map_or(0, |hold| hold.refusals);
+        let refusals = before.map_or(0, |refusal| refusal.refusals);
         let until = now.checked_add(pause(cause, refusals)).unwrap_or(Timestamp::MAX);
         let error = recorded(error, now);
-        let hold = ActiveRefusal {
+        let refusal = ActiveRefusal {
             cause,
             until,
             error,
@@ -163,19 +166,19 @@ impl Refusals {
             probe: None,
             refused,
         };
-        self.holds.insert(key, hold);
+        self.active.insert(key, refusal);
         true
     }
 
-    /// What the status of a launch config remembers of a hold from before this process, which was of unknown scope: it
-    /// is taken up for that launch config alone.
+    /// Restores a refusal from a launch config's status, after a restart. Its scope is not recorded, so it applies to
+    /// that launch config only.
     pub fn remembered(&mut self, place: &Place, until: Timestamp, error: &RecordedError) {
         let Some(cause) = Cause::of_class(&error.class) else { return };
         let scope = Scope::LaunchConfig(place.launch_config.clone());
-        // A launch config or template that changed meanwhile is not what was refused; the status cannot tell.
+        // The status does not record which generation was refused; assume the present one.
         let refused = (!cause.is_lack()).then_some((place.generation, None));
         let since = error.time.0;
-        self.holds.entry((scope, cause)).or_insert_with(|| ActiveRefusal {
+        self.active.entry((scope, cause)).or_insert_with(|| ActiveRefusal {
             cause,
             until,
             error: error.clone(),
@@ -187,13 +190,13 @@ impl Refusals {
         });
     }
 
-    /// What `member` may do at `place`. `None` asks for any new member.
+    /// Whether `member` may create its machine at `place`. `None`: any new member.
     pub fn look(&self, place: &Place, member: Option<&str>, now: Timestamp) -> Gate {
         let mut gate = Gate::Open;
-        for hold in self.of(place) {
-            gate = match (gate, hold.until > now, &hold.probe) {
-                (Gate::Closed(until), true, _) => Gate::Closed(until.max(hold.until)),
-                (_, true, _) => Gate::Closed(hold.until),
+        for refusal in self.of(place) {
+            gate = match (gate, refusal.until > now, &refusal.probe) {
+                (Gate::Closed(until), true, _) => Gate::Closed(until.max(refusal.until)),
+                (_, true, _) => Gate::Closed(refusal.until),
                 (Gate::Closed(until), false, _) => Gate::Closed(until),
                 (_, false, Some(probe)) if Some(probe.as_str()) != member => Gate::Wait,
                 (Gate::Wait, false, _) => Gate::Wait,
@@ -203,58 +206,58 @@ impl Refusals {
         gate
     }
 
-    /// Right before the call: the same, and takes the place of the one that tries.
+    /// The same, right before the call: makes `member` the probe if it may be.
     pub fn begin(&mut self, place: &Place, member: &str, now: Timestamp) -> Gate {
         let gate = self.look(place, Some(member), now);
         if gate == Gate::Probe {
-            let concerned = |key: &(Scope, Cause), hold: &ActiveRefusal| concerns(&key.0, hold, place);
-            for (_, hold) in self.holds.iter_mut().filter(|(key, hold)| concerned(key, hold)) {
-                hold.probe = Some(member.to_owned());
+            let concerned = |key: &(Scope, Cause), refusal: &ActiveRefusal| concerns(&key.0, refusal, place);
+            for (_, refusal) in self.active.iter_mut().filter(|(key, refusal)| concerned(key, refusal)) {
+                refusal.probe = Some(member.to_owned());
             }
         }
         gate
     }
 
-    /// The call of `member` has its answer. Says whether another may try now.
+    /// Records the result of the call of `member`. Returns whether another member may try now.
     pub fn ended(&mut self, place: &Place, member: &str, accepted: bool) -> bool {
         let mut changed = false;
-        self.holds.retain(|(scope, _), hold| {
-            if hold.probe.as_deref() == Some(member) {
-                hold.probe = None;
+        self.active.retain(|(scope, _), refusal| {
+            if refusal.probe.as_deref() == Some(member) {
+                refusal.probe = None;
                 changed = true;
-                if accepted && concerns(scope, hold, place) {
-                    hold.accepted += 1;
+                if accepted && concerns(scope, refusal, place) {
+                    refusal.accepted += 1;
                 }
             }
-            hold.accepted < if hold.cause == Cause::Quota { ACCEPTED_TO_OPEN } else { 1 }
+            refusal.accepted < if refusal.cause == Cause::Quota { ACCEPTED_TO_OPEN } else { 1 }
         });
         changed
     }
 
-    /// A machine of ours ended: there is room for another. Says whether that changed a hold.
+    /// Records that one of our machines ended, which may free quota. Returns whether that changed a refusal.
     pub fn machine_ended(&mut self, now: Timestamp) -> bool {
         let mut changed = false;
-        for hold in self.holds.values_mut().filter(|hold| hold.cause == Cause::Quota && hold.until > now) {
-            hold.until = now;
+        for refusal in self.active.values_mut().filter(|refusal| refusal.cause == Cause::Quota && refusal.until > now) {
+            refusal.until = now;
             changed = true;
         }
         changed
     }
 
-    /// The hold that keeps a place closed longest, of those for a lack of machines, or of the others. One that let a
-    /// member through since is a reason no more.
+    /// The refusal that lasts longest at `place`, among lacks of quota and capacity (`lack`) or among the others. Those
+    /// that accepted a member since are left out.
     pub fn reason_of<'a>(&'a self, place: &'a Place, lack: bool) -> Option<&'a ActiveRefusal> {
         self.of(place)
-            .filter(|hold| hold.accepted == 0 && hold.cause.is_lack() == lack)
-            .max_by_key(|hold| (hold.until, hold.since))
+            .filter(|refusal| refusal.accepted == 0 && refusal.cause.is_lack() == lack)
+            .max_by_key(|refusal| (refusal.until, refusal.since))
     }
 
     fn of<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a ActiveRefusal> {
-        self.holds.iter().filter(|((scope, _), hold)| concerns(scope, hold, place)).map(|(_, hold)| hold)
+        self.active.iter().filter(|((scope, _), refusal)| concerns(scope, refusal, place)).map(|(_, refusal)| refusal)
     }
 }
 
-fn closed_by(scope: CapacityScope, place: &Place) -> Scope {
+fn scope_of(scope: CapacityScope, place: &Place) -> Scope {
     match scope {
         CapacityScope::Type => Scope::Type(place.instance_type.clone(), place.zone.clone(), place.market),
         CapacityScope::Zone => Scope::Zone(place.zone.clone()),
@@ -263,7 +266,7 @@ fn closed_by(scope: CapacityScope, place: &Place) -> Scope {
     }
 }
 
-fn concerns(scope: &Scope, hold: &ActiveRefusal, place: &Place) -> bool {
+fn concerns(scope: &Scope, refusal: &ActiveRefusal, place: &Place) -> bool {
     let within = match scope {
         Scope::All => true,
         Scope::Market(market) => *market == place.market,
@@ -273,9 +276,9 @@ fn concerns(scope: &Scope, hold: &ActiveRefusal, place: &Place) -> bool {
         }
         Scope::LaunchConfig(name) => *name == place.launch_config,
     };
-    // What was refused for being wrong is asked for again at once when it changes. A hold that the launch config's
-    // status shows, where no template is known, is shown for any template.
-    let same = hold.refused.as_ref().is_none_or(|(generation, hash)| {
+    // Refused credentials or requests are tried again at once when they change. An empty template hash, as for the
+    // launch config's own status, matches any.
+    let same = refusal.refused.as_ref().is_none_or(|(generation, hash)| {
         let same_hash = place.template_hash.is_empty() || hash.as_ref().is_none_or(|hash| *hash == place.template_hash);
         *generation == place.generation && same_hash
     });
@@ -291,30 +294,30 @@ fn recorded(error: &ProviderError, now: Timestamp) -> RecordedError {
     RecordedError { class: error.class().to_string(), message: bounded_message(error.message()), time: micro_time(now) }
 }
 
-/// A kind of call that the cloud has said comes too often.
+/// The delay of one kind of call after the cloud's rate limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateDelay {
-    /// No such call before this moment.
+    /// No such call before this time.
     pub until: Timestamp,
     since: Timestamp,
     pause: SignedDuration,
 }
 
 impl RateDelay {
-    /// After one more such answer, to a call that began at `began`: for as long as the cloud asked, else 1 s, and then
-    /// half as long again and a second more each time.
+    /// The delay after one more rate-limit error, of a call that began at `began`: as long as the cloud asks
+    /// (`retry_after`), else 1 s first, and then each time half as long again plus 1 s.
     pub fn after(before: Option<&Self>, retry_after: Option<SignedDuration>, began: Timestamp, now: Timestamp) -> Self {
-        let told_before = before.filter(|hold| began <= hold.since);
-        let pause = match (told_before, before) {
-            (Some(hold), _) => hold.pause,
-            (None, Some(hold)) => hold.pause.saturating_mul(3) / 2 + SignedDuration::from_secs(1),
+        let same_burst = before.filter(|delay| began <= delay.since);
+        let pause = match (same_burst, before) {
+            (Some(delay), _) => delay.pause,
+            (None, Some(delay)) => delay.pause.saturating_mul(3) / 2 + SignedDuration::from_secs(1),
             (None, None) => SignedDuration::from_secs(1),
         };
         let pause = pause.min(LONGEST_RATE_PAUSE);
-        let own = if told_before.is_some() && retry_after.is_none() { SignedDuration::ZERO } else { pause };
+        let own = if same_burst.is_some() && retry_after.is_none() { SignedDuration::ZERO } else { pause };
         let until = now.checked_add(retry_after.unwrap_or(own)).unwrap_or(Timestamp::MAX);
-        let since = told_before.map_or(now, |hold| hold.since);
-        Self { until: before.map_or(until, |hold| hold.until.max(until)), since, pause }
+        let since = same_burst.map_or(now, |delay| delay.since);
+        Self { until: before.map_or(until, |delay| delay.until.max(until)), since, pause }
     }
 }
 

@@ -30,13 +30,13 @@ fn quota() -> ProviderError {
 }
 
 fn refused(error: &ProviderError) -> Refusals {
-    let mut holds = Refusals::default();
-    assert!(holds.refused(&small(), error, at(0), at(0)));
-    holds
+    let mut refusals = Refusals::default();
+    assert!(refusals.refused(&small(), error, at(0), at(0)));
+    refusals
 }
 
-fn is_closed(holds: &Refusals, place: &Place) -> bool {
-    matches!(holds.look(place, None, at(1)), Gate::Closed(_))
+fn is_closed(refusals: &Refusals, place: &Place) -> bool {
+    matches!(refusals.look(place, None, at(1)), Gate::Closed(_))
 }
 
 #[test]
@@ -44,10 +44,10 @@ fn a_lack_of_capacity_closes_its_own_scope_only() {
     let spot = Place { market: Market::Spot, ..small() };
     let others = [place("large", "large", "z-a"), place("far", "small", "z-b"), spot];
     let closed = |scope| {
-        let holds = refused(&capacity(scope));
-        assert!(is_closed(&holds, &small()));
-        assert!(is_closed(&holds, &place("twin", "small", "z-a")), "for all launch configs in the scope");
-        others.each_ref().map(|place| is_closed(&holds, place))
+        let refusals = refused(&capacity(scope));
+        assert!(is_closed(&refusals, &small()));
+        assert!(is_closed(&refusals, &place("twin", "small", "z-a")), "for all launch configs in the scope");
+        others.each_ref().map(|place| is_closed(&refusals, place))
     };
     assert_eq!(closed(CapacityScope::Type), [false, false, false]);
     assert_eq!(closed(CapacityScope::Zone), [true, false, true]);
@@ -57,58 +57,58 @@ fn a_lack_of_capacity_closes_its_own_scope_only() {
 
 #[test]
 fn a_quota_is_tried_again_when_a_machine_ended_and_by_a_timer_too() {
-    let mut holds = refused(&quota());
-    assert!(is_closed(&holds, &place("other", "large", "z-b")), "it is the account's");
-    assert_eq!(holds.look(&small(), None, at(60)), Gate::Probe, "by the timer");
-    assert!(holds.machine_ended(at(2)));
-    assert_eq!(holds.look(&small(), None, at(2)), Gate::Probe);
+    let mut refusals = refused(&quota());
+    assert!(is_closed(&refusals, &place("other", "large", "z-b")), "it is the account's");
+    assert_eq!(refusals.look(&small(), None, at(60)), Gate::Probe, "by the timer");
+    assert!(refusals.machine_ended(at(2)));
+    assert_eq!(refusals.look(&small(), None, at(2)), Gate::Probe);
     assert!(!refused(&capacity(CapacityScope::All)).machine_ended(at(2)), "capacity is not the account's to free");
 }
 
 #[test]
 fn one_member_at_a_time_tries_until_enough_were_accepted() {
-    let mut holds = refused(&quota());
+    let mut refusals = refused(&quota());
     for n in 0..ACCEPTED_TO_OPEN {
-        assert_eq!(holds.begin(&small(), "first", at(60)), Gate::Probe);
-        assert_eq!(holds.begin(&small(), "second", at(60)), Gate::Wait, "probe {n} is under way");
-        assert!(holds.ended(&small(), "first", true));
+        assert_eq!(refusals.begin(&small(), "first", at(60)), Gate::Probe);
+        assert_eq!(refusals.begin(&small(), "second", at(60)), Gate::Wait, "probe {n} is under way");
+        assert!(refusals.ended(&small(), "first", true));
     }
-    assert_eq!(holds.begin(&small(), "second", at(60)), Gate::Open);
+    assert_eq!(refusals.begin(&small(), "second", at(60)), Gate::Open);
 }
 
 #[test]
 fn a_probe_without_a_definite_answer_leaves_the_place_to_the_next() {
-    let mut holds = refused(&quota());
-    assert_eq!(holds.begin(&small(), "first", at(60)), Gate::Probe);
-    assert!(holds.ended(&small(), "first", false));
-    assert_eq!(holds.begin(&small(), "second", at(60)), Gate::Probe);
+    let mut refusals = refused(&quota());
+    assert_eq!(refusals.begin(&small(), "first", at(60)), Gate::Probe);
+    assert!(refusals.ended(&small(), "first", false));
+    assert_eq!(refusals.begin(&small(), "second", at(60)), Gate::Probe);
 }
 
 #[test]
 fn each_refused_probe_makes_the_pause_longer_up_to_ten_minutes() {
-    let mut holds = refused(&capacity(CapacityScope::Type));
+    let mut refusals = refused(&capacity(CapacityScope::Type));
     let mut now = 0;
     let mut pauses = Vec::new();
     for _ in 0..6 {
-        let Gate::Closed(until) = holds.look(&small(), None, at(now)) else { panic!("open") };
+        let Gate::Closed(until) = refusals.look(&small(), None, at(now)) else { panic!("open") };
         pauses.push(until.duration_since(at(now)).as_secs());
         now = until.duration_since(at(0)).as_secs();
-        assert_eq!(holds.begin(&small(), "probe", at(now)), Gate::Probe);
-        holds.refused(&small(), &capacity(CapacityScope::Type), at(now), at(now));
-        holds.ended(&small(), "probe", false);
+        assert_eq!(refusals.begin(&small(), "probe", at(now)), Gate::Probe);
+        refusals.refused(&small(), &capacity(CapacityScope::Type), at(now), at(now));
+        refusals.ended(&small(), "probe", false);
     }
     assert_eq!(pauses, [60, 120, 240, 480, 600, 600]);
 }
 
 #[test]
 fn refusals_of_calls_that_began_together_count_once() {
-    let mut holds = refused(&quota());
-    assert!(!holds.refused(&small(), &quota(), at(-1), at(1)));
-    assert_eq!(holds.look(&small(), None, at(1)), Gate::Closed(at(60)));
+    let mut refusals = refused(&quota());
+    assert!(!refusals.refused(&small(), &quota(), at(-1), at(1)));
+    assert_eq!(refusals.look(&small(), None, at(1)), Gate::Closed(at(60)));
 }
 
 #[test]
-fn what_was_wrong_is_asked_for_again_at_once_when_it_changes() {
+fn refused_credentials_or_requests_are_tried_again_at_once_when_they_change() {
     let auth = refused(&ProviderError::Auth { message: "who?".into() });
     assert!(is_closed(&auth, &small()));
     assert!(!is_closed(&auth, &Place { generation: 2, ..small() }));
@@ -119,14 +119,14 @@ fn what_was_wrong_is_asked_for_again_at_once_when_it_changes() {
 }
 
 #[test]
-fn what_a_status_remembers_is_taken_up_again() {
+fn a_refusal_in_a_status_is_restored() {
     let error = recorded(&capacity(CapacityScope::All), at(0));
-    let mut holds = Refusals::default();
-    holds.remembered(&small(), at(60), &error);
-    assert_eq!(holds.look(&small(), None, at(1)), Gate::Closed(at(60)));
-    assert_eq!(holds.begin(&small(), "probe", at(61)), Gate::Probe);
-    holds.ended(&small(), "probe", true);
-    assert_eq!(holds.look(&small(), None, at(61)), Gate::Open);
+    let mut refusals = Refusals::default();
+    refusals.remembered(&small(), at(60), &error);
+    assert_eq!(refusals.look(&small(), None, at(1)), Gate::Closed(at(60)));
+    assert_eq!(refusals.begin(&small(), "probe", at(61)), Gate::Probe);
+    refusals.ended(&small(), "probe", true);
+    assert_eq!(refusals.look(&small(), None, at(61)), Gate::Open);
 }
 
 #[test]

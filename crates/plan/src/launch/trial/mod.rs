@@ -1,4 +1,4 @@
-//! The failure ladder of one launch config in one pool: what its members prove, and what may be bought next.
+//! The failure ladder of one launch config in one pool: what its members prove, and how many may be bought next.
 
 use std::collections::HashSet;
 
@@ -8,30 +8,30 @@ use jiff::Timestamp;
 use super::breaker::{Breaker, Phase, Rules};
 use super::ramp::in_flight_limit;
 
-/// A failed member is one of the launch config only by these classes of `lastError` (`docs/adr/0004-failure-ladder.md`).
-/// Refusals that have holds of their own, such as Quota and Capacity, prove nothing of the machine.
+/// The classes of `lastError` that count as a failure of the launch config (`docs/adr/0004-failure-ladder.md`).
+/// Refusals such as Quota and Capacity do not count, because they prove nothing about the machine.
 pub const FAILURES: [ErrorClass; 4] =
     [ErrorClass::LaunchTimeout, ErrorClass::WarmingTimeout, ErrorClass::InstanceGone, ErrorClass::Invalid];
 
-/// What a member of the present template hash proves.
+/// What a member of the current template hash proves about the launch config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MemberProof {
-    /// Nothing yet: it is pending or warming.
+    /// Nothing yet: it is Pending or Warming.
     InFlight,
-    /// It became ready at this moment, whatever it is now.
+    /// It became ready at this time, whatever its state is now.
     Ready(Timestamp),
-    /// It failed and was never ready; its uid, so that it counts once.
+    /// It failed and was never ready. The uid makes it count once.
     Failed(String, RecordedError),
 }
 
 /// What is known of one launch config in one pool, for one template hash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trial {
-    /// The template hash that all of this is about.
+    /// The template hash.
     pub hash: String,
     /// The breaker.
     pub breaker: Breaker,
-    /// Members that became ready since the last failure, as far as this process saw them.
+    /// Members that became ready since the last failure, as seen by this process.
     streak: i64,
     last_ready: Option<Timestamp>,
     ever_ready: i64,
@@ -39,8 +39,8 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// The trial of `hash`, with what the pool's status remembers of it. Another hash is another trial: a mended image
-    /// is bought at once.
+    /// The trial of `hash`, with its breaker from the pool's status. Another hash starts a new trial, so that a fixed
+    /// image is bought at once.
     pub fn begin(hash: &str, recorded: Option<&LaunchConfigInUse>) -> Self {
         let breaker = recorded.filter(|entry| entry.template_hash == hash).map(|entry| Breaker {
             failures: entry.consecutive_failures,
@@ -50,8 +50,8 @@ impl Trial {
         Self { hash: hash.to_owned(), breaker: breaker.unwrap_or_default(), ..Self::default() }
     }
 
-    /// Takes in what the members prove by now. `counted` has the failed members that were taken in before; the uids
-    /// of those that are new come back, and are to be in the pool's status before their members are deleted.
+    /// Adds what the members prove by now. `counted` has the uids of failed members that were counted before. Returns
+    /// the uids of the newly counted ones; the pool's status must be written before these members are deleted.
     pub fn observe(&mut self, proofs: &[MemberProof], counted: &HashSet<String>, rules: Rules<'_>) -> Vec<String> {
         let mut events: Vec<(Timestamp, Option<(&String, &RecordedError)>)> = Vec::new();
         (self.ever_ready, self.in_flight) = (0, 0);
@@ -94,7 +94,7 @@ impl Trial {
             Phase::Open(until) => Some(until),
             Phase::Closed | Phase::HalfOpen => None,
         };
-        // While it is open, what would be allowed next: so that its end is waited for.
+        // While it is open, return what will be allowed at its end, so that the caller waits for that.
         let next = if until.is_some() { Phase::HalfOpen } else { phase };
         let limit = in_flight_limit(threshold, self.breaker.failures, self.ever_ready.max(self.streak), next);
         let more = Some((limit - self.in_flight).max(0));
@@ -104,7 +104,7 @@ impl Trial {
         }
     }
 
-    /// What the pool's status says of it.
+    /// The entry in the pool's status.
     pub fn recorded(&self, launch_config: &str) -> LaunchConfigInUse {
         LaunchConfigInUse {
             name: launch_config.to_owned(),
@@ -116,14 +116,14 @@ impl Trial {
     }
 }
 
-/// What ramp and breaker allow; see [`LaunchConfigView`](crate::launch::placement::LaunchConfigView).
+/// How many more members ramp and breaker allow; see [`LaunchConfigView`](crate::launch::placement::LaunchConfigView).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// While the breaker has opened: so many more, and others take the rest.
+    /// Limit after the breaker opened; other launch configs get the rest.
     pub room: Option<i64>,
-    /// While it has not: so many more for now.
+    /// Limit by the ramp while the breaker is closed.
     pub ramp: Option<i64>,
-    /// None before this moment.
+    /// None before this time.
     pub until: Option<Timestamp>,
 }
 

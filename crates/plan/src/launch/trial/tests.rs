@@ -1,4 +1,4 @@
-//! A simulated hour: the reaper's arithmetic, the placement and the ladder together, second by second.
+//! A simulated hour, second by second: sizing, placement and the failure ladder together.
 
 use std::collections::HashSet;
 
@@ -26,7 +26,7 @@ struct Machine {
     uid: String,
     hash: &'static str,
     bought: i64,
-    /// Seconds that it takes longer than others to be given up.
+    /// Extra seconds until it fails.
     late: i64,
     ready: Option<i64>,
     failed: Option<i64>,
@@ -37,7 +37,7 @@ struct Simulation {
     machines: Vec<Machine>,
     bought: usize,
     most_in_flight: usize,
-    /// All that survives a crash.
+    /// The state that survives a crash.
     status: Option<LaunchConfigInUse>,
     trial: Option<Trial>,
     counted: HashSet<String>,
@@ -65,7 +65,7 @@ impl Simulation {
         self.machines.iter().filter(|machine| machine.hash == hash).map(proof).collect()
     }
 
-    /// One second: machines, then one pass of the reaper. `crash_before_delete`: the process dies in between.
+    /// One second: machines change, then the pool controller runs one pass. With `dies`, it crashes before its deletes.
     fn second(&mut self, now: i64, hash: &'static str, good: bool, dies: bool) {
         for machine in &mut self.machines {
             let age = now - machine.bought;
@@ -82,7 +82,7 @@ impl Simulation {
         let failed = trial.observe(&proofs, &self.counted, rules());
         self.counted.extend(failed);
         let Allowance { room, ramp, until } = trial.allowance(THRESHOLD, at(now));
-        let view = LaunchConfigView { room, ramp, held_until: until, ..LaunchConfigView::unlimited("sim") };
+        let view = LaunchConfigView { room, ramp, unavailable_until: until, ..LaunchConfigView::unlimited("sim") };
         let members = self.machines.iter().map(|machine| CountedMember {
             uid: machine.uid.clone(),
             standing: match (machine.failed, machine.ready) {
@@ -115,7 +115,7 @@ impl Simulation {
             launch_configs: vec![view],
         };
         let plan = replenish(&pool, &Memory::default(), at(now));
-        // The failures are in the status before the members that show them go.
+        // Failures are in the status before the failed members are deleted.
         self.status = Some(trial.recorded("sim"));
         self.trial = Some(trial);
         if dies {
@@ -185,7 +185,7 @@ fn an_operator_that_dies_between_the_status_and_the_delete_buys_no_more() {
 }
 
 #[test]
-fn a_mended_image_is_bought_at_once_and_the_pool_fills_by_itself() {
+fn a_fixed_image_is_bought_at_once_and_the_pool_fills_by_itself() {
     let mut simulation = Simulation::new();
     for now in 0..3_000 {
         simulation.second(now, "broken", false, false);
@@ -202,7 +202,7 @@ fn a_mended_image_is_bought_at_once_and_the_pool_fills_by_itself() {
 fn a_good_image_that_breaks_in_the_cloud_is_found_again_by_a_probe() {
     let mut simulation = Simulation::new();
     for now in 0..3_600 {
-        // The image itself is the same: the cloud was ill for half an hour.
+        // The image itself is the same: the cloud has an outage of half an hour.
         simulation.second(now, "same", now >= 1_800, false);
     }
     assert_eq!(simulation.ready(), 50);

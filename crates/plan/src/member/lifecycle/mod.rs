@@ -1,45 +1,47 @@
-//! The next step of one member: from Pending to Ready, and from its deletionTimestamp to its end (`docs/architecture.md`).
+//! The next step of one member: from Pending to Ready, and from its deletionTimestamp until it is gone
+//! (`docs/architecture.md`).
 //!
-//! What becomes of a claimed member is decided in [`fate`](crate::claim::fate); its end is the same as every other's.
+//! Pure functions. Input: a [`LifecycleView`]. Output: a [`Step`]. What happens to a claimed member is decided in
+//! [`fate`](crate::claim::fate); once it is to be terminated, it is handled here like every other.
 
 use bullpen_api::{ErrorClass, MemberState, Reason};
 use jiff::{SignedDuration, Timestamp};
 
-/// Typed NotFounds in a row that prove a machine gone: one list or answer may leave out a machine that lives.
+/// Typed NotFounds in a row that prove a machine gone. One list or answer may miss a machine that exists.
 pub const NOT_FOUNDS_THAT_PROVE: u32 = 3;
-/// How long after an accepted terminate call it is sent again if the machine is still there.
+/// How long after an accepted terminate call it is repeated if the machine still exists.
 pub const TERMINATE_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(10);
-/// How long to wait between two looks for a machine that may still come up, or may be gone.
+/// Time between two queries for a machine that may still appear, or may be gone.
 pub const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(1);
-/// An answer that a machine is not there counts only if the cloud was asked so soon after it whose credentials these are.
-/// Else those of another account, put back before anybody asked, would make every machine one that is gone.
+/// A `NotFound` counts only if the account was confirmed within this time after it. Otherwise the credentials may have
+/// been those of another account for a while, and every machine would seem gone.
 pub const CONFIRMED_WITHIN: SignedDuration = SignedDuration::from_secs(2);
-/// A first create begins only if the cloud said so lately whose credentials these are.
+/// A first create is sent only if the account was confirmed within this time before.
 pub const IDENTITY_FRESH: SignedDuration = SignedDuration::from_secs(30);
-/// Terminate calls that fail in a row until the member says that it is stuck.
+/// How many terminate calls in a row must fail before the member is reported as stuck.
 pub const TERMINATE_FAILURES_STUCK: u32 = 5;
-/// How long a machine may still be there after its terminate was first accepted until the member says that it is stuck.
+/// How long a machine may exist after its terminate was first accepted before the member is reported as stuck.
 pub const STILL_THERE_STUCK: SignedDuration = SignedDuration::from_mins(1);
 
-/// What is known of the create call of a member.
+/// What is known of a member's create call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// This process wrote the member and began no call for it, or every call got a definite refusal.
+    /// None was accepted: this process created the member object and sent no call, or each got a definite refusal.
     Never,
-    /// A call was begun at this moment or before, or may have been: a member found at start is taken as asked.
+    /// A call was sent at this time or before, or may have been. This is assumed of every member found at the start.
     Perhaps(Timestamp),
 }
 
-/// Where the machine of a member is, as the provider last showed it.
+/// The state of a member's machine, as the provider last showed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
-    /// The provider was not asked since it could have shown the machine.
+    /// The provider was not queried since it could have shown the machine.
     Unknown,
-    /// It was asked at this moment, for this machine or for all, and showed none.
+    /// A query for this machine, or a list of all, did not show it.
     Missing {
-        /// When it was asked.
+        /// When the query was sent.
         at: Timestamp,
-        /// Typed NotFounds in a row, for this machine, each with the right account's credentials ([`strike`]).
+        /// Typed NotFounds in a row for this machine, each with the right account's credentials ([`strike`]).
         not_founds: u32,
     },
     /// It boots.
@@ -56,24 +58,25 @@ pub enum Machine {
         /// Whether it is ready, by the pool's readiness.
         ready: bool,
     },
-    /// It is on its way out, or switched off: it will never be ready.
+    /// It is terminating or stopped: it will never be ready.
     Ending,
-    /// Terminated, by the provider's word.
+    /// The provider reports it as terminated.
     Terminated,
 }
 
-/// What an answer that a machine is not there is worth.
+/// Whether a `NotFound` counts as a strike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strike {
-    /// It is the right account's word.
+    /// It does: it came from the right account.
     Counts,
-    /// It is to be asked whose credentials these are.
+    /// Not known yet: the account must be confirmed.
     Open,
-    /// Nobody asked in time: it may be another account's word.
+    /// It does not: the account was confirmed too late, so it may have come from another account.
     Void,
 }
 
-/// What the answer of this moment is worth, by when the cloud last said that the credentials are the right ones.
+/// Whether a `NotFound` answered at this time counts. `account_confirmed_at` is when the cloud last confirmed the right
+/// account.
 pub fn strike(answered: Timestamp, account_confirmed_at: Option<Timestamp>) -> Strike {
     match account_confirmed_at.filter(|asked| *asked > answered) {
         None => Strike::Open,
@@ -82,32 +85,32 @@ pub fn strike(answered: Timestamp, account_confirmed_at: Option<Timestamp>) -> S
     }
 }
 
-/// How sure it is that a machine is gone.
+/// Whether a machine is proved gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gone {
     No,
-    /// By strikes that may be another account's.
+    /// There are enough strikes, but the account must be confirmed again.
     Unconfirmed,
     Yes,
 }
 
-/// What is known of claims that were given the machine of a member that is not claimed.
+/// Whether the machine of an unclaimed member was claimed before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Past {
-    /// Nothing.
+    /// Not that anybody knows.
     Clean,
-    /// Its tags name one.
+    /// Its tags name a claim.
     Served,
-    /// The member says so.
+    /// The member has the condition `Quarantined`.
     Quarantined,
 }
 
-/// Why the end of a machine does not come.
+/// Why a machine cannot be terminated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stuck {
     /// [`TERMINATE_FAILURES_STUCK`] calls in a row failed.
     TerminateFailing,
-    /// A terminate was accepted [`STILL_THERE_STUCK`] ago, and the machine is there.
+    /// A terminate was accepted [`STILL_THERE_STUCK`] ago, and the machine still exists.
     StillThere,
 }
 
@@ -124,23 +127,23 @@ impl Stuck {
     }
 }
 
-/// A member as its lifecycle sees it.
+/// What the next step of a member depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them may come with any other")]
 pub struct LifecycleView {
     /// `status.state`.
     pub state: MemberState,
-    /// When its end was decided: the deletionTimestamp of an unclaimed member, or the end of its claim.
+    /// When it was decided to terminate it: the deletionTimestamp of an unclaimed member, or the end of its claim.
     pub ending_since: Option<Timestamp>,
     /// Whether the machine's id is known.
     pub has_instance: bool,
-    /// Whether launch config generation and template hash are still what a new member would get.
+    /// Whether its launch config generation and template hash are still those of a new member.
     pub current: bool,
-    /// Whether its pool may begin a create call now.
+    /// Whether its pool may send a create call now.
     pub may_create: bool,
     /// What is known of its create call.
     pub asked: Asked,
-    /// Where its machine is.
+    /// The state of its machine.
     pub machine: Machine,
     /// `status.warmingStartedAt`.
     pub warming_started_at: Option<Timestamp>,
@@ -148,77 +151,77 @@ pub struct LifecycleView {
     pub launch_timeout: SignedDuration,
     /// `readiness.warmingTimeoutSeconds`.
     pub warming_timeout: SignedDuration,
-    /// How long a create may stay unseen at this provider.
+    /// How long this provider may not show the machine of an accepted create.
     pub create_grace: SignedDuration,
-    /// No provider call for this member before this moment, because the last one failed.
+    /// No provider call for this member before this time, because the last one failed.
     pub not_before: Option<Timestamp>,
-    /// When the machine was last asked for by its id and not found, if that is still to be confirmed or dropped.
+    /// When a query by the machine's id was last answered `NotFound`, if that is not judged as a strike yet.
     pub struck_at: Option<Timestamp>,
-    /// When it is asked for by its id again, after the last `NotFound`.
+    /// When to query by the machine's id again, after the last `NotFound`.
     pub next_look: Option<Timestamp>,
     /// When the provider last accepted a terminate call.
     pub terminate_accepted_at: Option<Timestamp>,
-    /// When it accepted the first one.
+    /// When it accepted the first terminate call.
     pub terminate_first_accepted_at: Option<Timestamp>,
     /// Terminate calls that failed in a row.
     pub terminate_failures: u32,
-    /// What the member says of why its end does not come.
-    pub said_stuck: Option<Stuck>,
-    /// When the cloud was last asked whose credentials these are; `None` if they are not those of the account that the
-    /// machine is in, by its last word, or it has not said it yet.
+    /// What the member's status reports as stuck.
+    pub reported_stuck: Option<Stuck>,
+    /// When the cloud last confirmed that the credentials belong to the machine's account. `None` if they belong to
+    /// another one, or it has not answered yet.
     pub account_confirmed_at: Option<Timestamp>,
-    /// What is known of claims that were given the machine, though the member is not claimed.
+    /// Whether its machine was claimed before, if the member is not claimed.
     pub past: Past,
-    /// Whether a person holds the member, and nothing overrides that: it is not deleted, and its machine's end not begun.
+    /// Whether `spec.hold` is set and not overridden: the member is not deleted and its machine not terminated.
     pub held: bool,
 }
 
 /// What to do with a member now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Ask for the machine.
+    /// Send the create call.
     Create,
-    /// Look for the machine by its token.
+    /// Query for the machine by its token.
     Find,
-    /// Ask for this machine by its id: the list did not show it.
+    /// Query for the machine by its id, because the list did not show it.
     Confirm,
-    /// Ask whose credentials these are: what was seen counts only if they are still the right ones.
+    /// Ask the cloud which account the credentials belong to: what was seen counts only if it is the right one.
     ConfirmIdentity,
-    /// Write down that a claim was given the machine before, so that nobody else gets it.
+    /// Set the condition `Quarantined`: the machine was claimed before.
     Quarantine,
-    /// Write down that the machine's end does not come.
+    /// Set the condition `Stalled`: the machine cannot be terminated.
     RecordStuck(Stuck),
-    /// Write down that the create was accepted.
+    /// Set the state Warming: the create was accepted.
     RecordWarming,
-    /// Write down that it is ready.
+    /// Set the state Ready.
     RecordReady,
-    /// Write down that it will never be ready.
+    /// Set the state Errored: it will never be ready.
     RecordErrored(MemberFailure),
-    /// The claim's machine is gone: the fate table has to know.
+    /// Record that the claim's machine is gone, for the fate table.
     RecordMachineGone,
-    /// Delete the member.
+    /// Delete the member object.
     Delete,
-    /// Ask for the machine's end.
+    /// Send the terminate call.
     Terminate,
-    /// The machine is gone: the finalizer goes.
+    /// Remove the finalizer: the machine is gone.
     Finish,
-    /// Nothing, until something changes or this moment comes.
+    /// Wait until something changes, or until this time.
     Wait(Option<Timestamp>),
 }
 
 /// Why a member will never be ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemberFailure {
-    /// No boot within the launch timeout.
+    /// It did not boot within the launch timeout.
     LaunchTimeout,
-    /// Not ready within the warming timeout.
+    /// It was not ready within the warming timeout.
     WarmingTimeout,
-    /// The machine ended by itself.
+    /// The machine ended without being asked to.
     InstanceGone,
 }
 
 impl MemberFailure {
-    /// The class as it stands in `lastError`.
+    /// The class in `lastError`.
     pub const fn class(self) -> ErrorClass {
         match self {
             Self::LaunchTimeout => ErrorClass::LaunchTimeout,
@@ -231,7 +234,7 @@ impl MemberFailure {
 /// Decides the next step.
 pub fn next_step(member: &LifecycleView, now: Timestamp) -> Step {
     if member.account_confirmed_at.is_none() {
-        // Nothing is done with another account's credentials. What was never asked for is in no account.
+        // Do nothing with another account's credentials. A machine that was never created needs no account.
         let nothing_to_end = member.ending_since.is_some() && !member.has_instance && member.asked == Asked::Never;
         return if nothing_to_end { Step::Finish } else { Step::Wait(None) };
     }
@@ -249,7 +252,7 @@ pub fn next_step(member: &LifecycleView, now: Timestamp) -> Step {
         MemberState::Warming => warming(member, now),
         MemberState::Ready => ready(member, now),
         MemberState::Claimed => claimed(member, now),
-        // The reaper deletes it in its next pass, which this state has woken.
+        // The pool controller deletes it in its next pass, which this state has woken.
         MemberState::Errored => Step::Wait(None),
     }
 }
@@ -260,7 +263,7 @@ fn pending(member: &LifecycleView, now: Timestamp) -> Step {
         Machine::Ending | Machine::Terminated => return Step::RecordErrored(MemberFailure::InstanceGone),
         Machine::Unknown | Machine::Missing { .. } => {}
     }
-    if let Some(wait) = hold_off(member, now) {
+    if let Some(wait) = backoff(member, now) {
         return wait;
     }
     match (member.asked, member.machine) {
@@ -271,11 +274,11 @@ fn pending(member: &LifecycleView, now: Timestamp) -> Step {
         (Asked::Perhaps(asked), Machine::Missing { at, .. }) if at > asked => {
             let settled = plus(asked, member.create_grace) <= at;
             match (member.current, member.may_create) {
-                // In another account the same token would buy a second machine.
+                // In another account, the same token would buy a second machine.
                 (true, true) if confirmed_after(member, at) => Step::Create,
                 (true, true) => Step::ConfirmIdentity,
                 (false, _) if settled => delete(member),
-                _ => look_again(at, now),
+                _ => find_again(at, now),
             }
         }
         (Asked::Perhaps(_), _) => Step::Find,
@@ -302,7 +305,7 @@ fn warming(member: &LifecycleView, now: Timestamp) -> Step {
     }
 }
 
-/// Too late only when the provider was asked after the deadline and still said no.
+/// Fails the member only if a query after the deadline still showed it not ready.
 fn within(deadline: Timestamp, shown_at: Timestamp, now: Timestamp, failure: MemberFailure) -> Step {
     if shown_at >= deadline {
         Step::RecordErrored(failure)
@@ -323,12 +326,12 @@ fn claimed(member: &LifecycleView, now: Timestamp) -> Step {
     match member.machine {
         Machine::Terminated => Step::RecordMachineGone,
         Machine::Missing { .. } => confirm(member, now, Step::RecordMachineGone),
-        // A claimant may switch its machine off; only its end is an end.
+        // A user may stop a claimed machine; only a terminated one is gone.
         Machine::Ending | Machine::Unknown | Machine::Booting { .. } | Machine::Running { .. } => Step::Wait(None),
     }
 }
 
-/// A machine that a claim was given before stays as it is until a person deletes the member, or it is gone by itself.
+/// A quarantined member stays as it is until a person deletes it, or its machine is gone.
 fn quarantined(member: &LifecycleView, now: Timestamp) -> Step {
     match member.machine {
         Machine::Terminated => Step::RecordErrored(MemberFailure::InstanceGone),
@@ -340,21 +343,21 @@ fn quarantined(member: &LifecycleView, now: Timestamp) -> Step {
 fn confirm(member: &LifecycleView, now: Timestamp, when_gone: Step) -> Step {
     match gone(member) {
         Gone::Yes => when_gone,
-        Gone::Unconfirmed => hold_off(member, now).unwrap_or(Step::ConfirmIdentity),
-        Gone::No => ask_for(member, now),
+        Gone::Unconfirmed => backoff(member, now).unwrap_or(Step::ConfirmIdentity),
+        Gone::No => query_by_id(member, now),
     }
 }
 
-/// Asks for a machine by its id once more; whose credentials these are is asked right after each time that it is missing.
-fn ask_for(member: &LifecycleView, now: Timestamp) -> Step {
-    hold_off(member, now).unwrap_or_else(|| match (member.struck_at, member.next_look) {
+/// Queries by the machine's id once more. After each `NotFound`, the account is confirmed first.
+fn query_by_id(member: &LifecycleView, now: Timestamp) -> Step {
+    backoff(member, now).unwrap_or_else(|| match (member.struck_at, member.next_look) {
         (Some(_), _) => Step::ConfirmIdentity,
         (None, Some(next)) if next > now => Step::Wait(Some(next)),
         (None, _) => Step::Confirm,
     })
 }
 
-/// Whether the provider's word is good enough to say that the machine is gone.
+/// Whether the provider's answers prove that the machine is gone.
 fn gone(member: &LifecycleView) -> Gone {
     match member.machine {
         Machine::Terminated => Gone::Yes,
@@ -373,7 +376,7 @@ fn confirmed_after(member: &LifecycleView, moment: Timestamp) -> bool {
     member.account_confirmed_at.is_some_and(|asked| asked > moment)
 }
 
-/// Why the end of this machine does not come, if it should have come by now.
+/// Why the machine cannot be terminated, if it should be gone by now.
 pub fn stuck(member: &LifecycleView, now: Timestamp) -> Option<Stuck> {
     let shown = matches!(member.machine, Machine::Booting { .. } | Machine::Running { .. } | Machine::Ending);
     let late = member.terminate_first_accepted_at.is_some_and(|first| plus(first, STILL_THERE_STUCK) <= now);
@@ -388,60 +391,59 @@ pub fn stuck(member: &LifecycleView, now: Timestamp) -> Option<Stuck> {
 
 fn end(member: &LifecycleView, since: Timestamp, now: Timestamp) -> Step {
     if member.has_instance {
-        return end_machine(member, now);
+        return terminate_machine(member, now);
     }
     match (member.asked, member.machine) {
         (Asked::Never, _) => Step::Finish,
-        (_, Machine::Booting { .. } | Machine::Running { .. } | Machine::Ending) => end_machine(member, now),
+        (_, Machine::Booting { .. } | Machine::Running { .. } | Machine::Ending) => terminate_machine(member, now),
         (_, Machine::Terminated) => Step::Finish,
         (Asked::Perhaps(asked), Machine::Missing { at, .. }) if at >= plus(asked.max(since), member.create_grace) => {
             match strike(at, member.account_confirmed_at) {
                 Strike::Counts => Step::Finish,
-                Strike::Open => hold_off(member, now).unwrap_or(Step::ConfirmIdentity),
-                Strike::Void => hold_off(member, now).unwrap_or(Step::Find),
+                Strike::Open => backoff(member, now).unwrap_or(Step::ConfirmIdentity),
+                Strike::Void => backoff(member, now).unwrap_or(Step::Find),
             }
         }
-        (Asked::Perhaps(_), Machine::Missing { at, .. }) => {
-            hold_off(member, now).unwrap_or_else(|| look_again(at, now))
-        }
-        (Asked::Perhaps(_), Machine::Unknown) => hold_off(member, now).unwrap_or(Step::Find),
+        (Asked::Perhaps(_), Machine::Missing { at, .. }) => backoff(member, now).unwrap_or_else(|| find_again(at, now)),
+        (Asked::Perhaps(_), Machine::Unknown) => backoff(member, now).unwrap_or(Step::Find),
     }
 }
 
-fn end_machine(member: &LifecycleView, now: Timestamp) -> Step {
+fn terminate_machine(member: &LifecycleView, now: Timestamp) -> Step {
     match gone(member) {
         Gone::Yes => return Step::Finish,
-        Gone::Unconfirmed => return hold_off(member, now).unwrap_or(Step::ConfirmIdentity),
+        Gone::Unconfirmed => return backoff(member, now).unwrap_or(Step::ConfirmIdentity),
         Gone::No => {}
     }
-    if let Some(stuck) = stuck(member, now).filter(|stuck| member.said_stuck != Some(*stuck)) {
+    if let Some(stuck) = stuck(member, now).filter(|stuck| member.reported_stuck != Some(*stuck)) {
         return Step::RecordStuck(stuck);
     }
-    // What was begun before goes on: a hold brings no machine back. One that is switched off is held like any other.
+    // A hold does not stop a termination that has begun, because that cannot be undone. It also applies to stopped
+    // machines.
     if member.held && member.terminate_accepted_at.is_none() {
         return match member.machine {
-            Machine::Missing { .. } => ask_for(member, now),
+            Machine::Missing { .. } => query_by_id(member, now),
             _ => Step::Wait(None),
         };
     }
-    if let Some(wait) = hold_off(member, now) {
+    if let Some(wait) = backoff(member, now) {
         return wait;
     }
     match member.terminate_accepted_at {
         None => Step::Terminate,
         Some(accepted) if plus(accepted, TERMINATE_AGAIN_AFTER) <= now => Step::Terminate,
         Some(accepted) => match member.machine {
-            Machine::Missing { .. } => ask_for(member, now),
+            Machine::Missing { .. } => query_by_id(member, now),
             _ => Step::Wait(Some(plus(accepted, TERMINATE_AGAIN_AFTER))),
         },
     }
 }
 
-fn hold_off(member: &LifecycleView, now: Timestamp) -> Option<Step> {
+fn backoff(member: &LifecycleView, now: Timestamp) -> Option<Step> {
     member.not_before.filter(|moment| *moment > now).map(|moment| Step::Wait(Some(moment)))
 }
 
-fn look_again(last: Timestamp, now: Timestamp) -> Step {
+fn find_again(last: Timestamp, now: Timestamp) -> Step {
     let due = plus(last, LOOK_EVERY);
     if due <= now { Step::Find } else { Step::Wait(Some(due)) }
 }

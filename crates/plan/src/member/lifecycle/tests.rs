@@ -25,7 +25,7 @@ fn member(state: MemberState) -> LifecycleView {
         terminate_accepted_at: None,
         terminate_first_accepted_at: None,
         terminate_failures: 0,
-        said_stuck: None,
+        reported_stuck: None,
         account_confirmed_at: Some(at(1_000)),
         past: Past::Clean,
         held: false,
@@ -33,12 +33,12 @@ fn member(state: MemberState) -> LifecycleView {
 }
 
 #[test]
-fn a_member_that_was_never_asked_for_is_asked_for_at_once() {
+fn a_member_without_a_create_call_gets_one_at_once() {
     assert_eq!(next_step(&member(MemberState::Pending), at(0)), Step::Create);
 }
 
 #[test]
-fn a_member_that_may_have_been_asked_for_is_looked_for_before_any_retry() {
+fn a_member_with_a_possible_create_call_is_queried_before_any_retry() {
     let mut view = LifecycleView { asked: Asked::Perhaps(at(5)), ..member(MemberState::Pending) };
     assert_eq!(next_step(&view, at(6)), Step::Find);
     view.machine = Machine::Missing { at: at(4), not_founds: 0 };
@@ -50,7 +50,7 @@ fn a_member_that_may_have_been_asked_for_is_looked_for_before_any_retry() {
 }
 
 #[test]
-fn a_paused_pool_looks_for_its_pending_members_but_retries_none() {
+fn a_paused_pool_queries_its_pending_members_but_retries_no_create() {
     let view = LifecycleView {
         asked: Asked::Perhaps(at(0)),
         may_create: false,
@@ -62,7 +62,7 @@ fn a_paused_pool_looks_for_its_pending_members_but_retries_none() {
 }
 
 #[test]
-fn a_pending_member_of_an_older_template_is_never_retried_only_looked_for_then_deleted() {
+fn a_pending_member_of_an_older_template_is_queried_and_then_deleted_but_never_retried() {
     let mut view = LifecycleView { current: false, asked: Asked::Perhaps(at(0)), ..member(MemberState::Pending) };
     assert_eq!(next_step(&view, at(1)), Step::Find);
     view.machine = Machine::Missing { at: at(1), not_founds: 0 };
@@ -72,7 +72,7 @@ fn a_pending_member_of_an_older_template_is_never_retried_only_looked_for_then_d
 }
 
 #[test]
-fn a_machine_that_does_not_boot_in_time_fails_only_if_it_was_asked_after_the_deadline() {
+fn a_machine_that_does_not_boot_in_time_fails_only_after_a_query_past_the_deadline() {
     let mut view = LifecycleView { machine: Machine::Booting { at: at(59) }, ..member(MemberState::Warming) };
     assert_eq!(next_step(&view, at(59)), Step::Wait(Some(at(60))));
     assert_eq!(next_step(&view, at(61)), Step::Wait(Some(at(62))), "a later list will show where it is by now");
@@ -82,7 +82,7 @@ fn a_machine_that_does_not_boot_in_time_fails_only_if_it_was_asked_after_the_dea
 
 #[test]
 fn the_warming_timeout_counts_from_boot_not_from_the_request() {
-    // Counted from the request, a slow cloud would cost machines that boot.
+    // If it counted from the request, a slow cloud would fail machines that boot well.
     let view = LifecycleView {
         machine: Machine::Running { at: at(140), since: at(50), ready: false },
         ..member(MemberState::Warming)
@@ -93,8 +93,8 @@ fn the_warming_timeout_counts_from_boot_not_from_the_request() {
 }
 
 #[test]
-fn one_list_that_omits_a_machine_kills_nothing() {
-    // A list of a cloud is eventually consistent.
+fn one_list_without_a_machine_proves_nothing() {
+    // A cloud's list is eventually consistent.
     let mut view =
         LifecycleView { machine: Machine::Missing { at: at(9), not_founds: 0 }, ..member(MemberState::Ready) };
     assert_eq!(next_step(&view, at(9)), Step::Confirm);
@@ -111,7 +111,7 @@ fn a_claimed_member_whose_machine_is_gone_is_left_to_the_fate_table() {
 }
 
 #[test]
-fn a_member_deleted_before_its_machine_was_asked_for_ends_at_once() {
+fn a_member_deleted_before_its_create_call_is_finished_at_once() {
     let view = LifecycleView { ending_since: Some(at(3)), ..member(MemberState::Pending) };
     assert_eq!(next_step(&view, at(3)), Step::Finish);
 }
@@ -138,7 +138,7 @@ fn a_member_deleted_while_its_create_was_in_flight_waits_out_the_grace_and_termi
 }
 
 #[test]
-fn an_accepted_terminate_is_not_the_end_and_is_sent_again_while_the_machine_stays() {
+fn an_accepted_terminate_call_is_repeated_while_the_machine_exists() {
     let mut view = LifecycleView {
         ending_since: Some(at(0)),
         machine: Machine::Running { at: at(1), since: at(0), ready: true },
@@ -176,7 +176,7 @@ fn three_strikes_count_only_once_the_account_was_confirmed_after_the_last() {
 }
 
 #[test]
-fn whose_credentials_these_are_is_asked_right_after_each_time_that_a_machine_is_missing() {
+fn the_account_is_confirmed_right_after_each_not_found() {
     let missing = Machine::Missing { at: at(9), not_founds: 1 };
     let ready = LifecycleView { machine: missing, struck_at: Some(at(9)), ..member(MemberState::Ready) };
     let ending = LifecycleView { ending_since: Some(at(1)), terminate_accepted_at: Some(at(5)), ..ready.clone() };
@@ -191,7 +191,7 @@ fn whose_credentials_these_are_is_asked_right_after_each_time_that_a_machine_is_
 }
 
 #[test]
-fn an_absence_that_nobody_confirmed_in_time_is_void() {
+fn a_not_found_without_a_timely_confirmation_does_not_count() {
     assert_eq!(strike(at(9), None), Strike::Open);
     assert_eq!(strike(at(9), Some(at(9))), Strike::Open, "asked before the answer was there");
     assert_eq!(strike(at(9), Some(at(11))), Strike::Counts);
@@ -199,7 +199,7 @@ fn an_absence_that_nobody_confirmed_in_time_is_void() {
 }
 
 #[test]
-fn a_create_is_neither_begun_nor_repeated_in_an_account_that_was_not_confirmed() {
+fn a_create_is_neither_sent_nor_repeated_without_a_confirmed_account() {
     let mut view = LifecycleView { account_confirmed_at: None, ..member(MemberState::Pending) };
     assert_eq!(next_step(&view, at(0)), Step::Wait(None));
     view.account_confirmed_at = Some(at(-31));
@@ -213,22 +213,22 @@ fn a_create_is_neither_begun_nor_repeated_in_an_account_that_was_not_confirmed()
 }
 
 #[test]
-fn an_end_that_does_not_come_is_said_once_and_still_asked_for() {
-    // A machine that bills is never given up in silence.
+fn a_stuck_termination_is_reported_once_and_still_retried() {
+    // A machine that bills is never given up silently.
     let running = Machine::Running { at: at(1), since: at(0), ready: true };
     let mut view = LifecycleView { ending_since: Some(at(0)), machine: running, ..member(MemberState::Ready) };
     view.terminate_failures = 4;
     assert_eq!(next_step(&view, at(1)), Step::Terminate);
     view.terminate_failures = 5;
     assert_eq!(next_step(&view, at(1)), Step::RecordStuck(Stuck::TerminateFailing));
-    view.said_stuck = Some(Stuck::TerminateFailing);
+    view.reported_stuck = Some(Stuck::TerminateFailing);
     assert_eq!(next_step(&view, at(1)), Step::Terminate);
     view.terminate_failures = 0;
     view.terminate_accepted_at = Some(at(61));
     view.terminate_first_accepted_at = Some(at(2));
     assert_eq!(next_step(&view, at(61)), Step::Wait(Some(at(71))));
     assert_eq!(next_step(&view, at(62)), Step::RecordStuck(Stuck::StillThere));
-    view.said_stuck = Some(Stuck::StillThere);
+    view.reported_stuck = Some(Stuck::StillThere);
     assert_eq!(next_step(&view, at(71)), Step::Terminate, "for ever");
     view.machine = Machine::Terminated;
     assert_eq!(next_step(&view, at(71)), Step::Finish);
@@ -251,7 +251,7 @@ fn a_machine_that_served_a_claim_before_is_quarantined_before_it_can_be_ready() 
 }
 
 #[test]
-fn a_held_member_is_neither_deleted_nor_is_its_machine_ended_until_the_hold_is_taken_off() {
+fn a_held_member_is_not_deleted_nor_its_machine_terminated_until_the_hold_is_removed() {
     let outdated = LifecycleView { current: false, held: true, ..member(MemberState::Pending) };
     assert_eq!(next_step(&outdated, at(0)), Step::Wait(None));
     let running = Machine::Running { at: at(1), since: at(0), ready: true };
@@ -263,7 +263,7 @@ fn a_held_member_is_neither_deleted_nor_is_its_machine_ended_until_the_hold_is_t
 }
 
 #[test]
-fn a_hold_that_comes_after_the_first_terminate_call_stops_nothing() {
+fn a_hold_after_the_first_terminate_call_stops_nothing() {
     let begun = LifecycleView {
         ending_since: Some(at(0)),
         machine: Machine::Running { at: at(1), since: at(0), ready: true },
@@ -331,14 +331,14 @@ proptest! {
     }
 
     #[test]
-    fn with_the_credentials_of_another_account_nothing_is_asked_of_the_cloud(view in any_member(), now in 0..300_i64) {
+    fn with_the_credentials_of_another_account_no_call_is_sent(view in any_member(), now in 0..300_i64) {
         if view.account_confirmed_at.is_none() {
             prop_assert!(matches!(next_step(&view, at(now)), Step::Wait(None) | Step::Finish));
         }
     }
 
     #[test]
-    fn a_machine_that_served_a_claim_before_is_ended_only_with_its_member(view in any_member(), now in 0..300_i64) {
+    fn a_quarantined_machine_is_terminated_only_with_its_member(view in any_member(), now in 0..300_i64) {
         let unclaimed = matches!(view.state, MemberState::Warming | MemberState::Ready);
         if view.ending_since.is_none() && unclaimed && view.past != Past::Clean {
             let step = next_step(&view, at(now));
@@ -350,14 +350,14 @@ proptest! {
     }
 
     #[test]
-    fn invariant_5_no_create_begins_where_the_pool_may_not(view in any_member(), now in 0..300_i64) {
+    fn invariant_5_no_create_is_sent_if_the_pool_may_not_create(view in any_member(), now in 0..300_i64) {
         if next_step(&view, at(now)) == Step::Create {
             prop_assert!(view.may_create && view.current && view.ending_since.is_none() && view.state == MemberState::Pending);
         }
     }
 
     #[test]
-    fn a_held_member_is_never_deleted_and_its_machine_never_first_asked_to_end(view in any_member(), now in 0..300_i64) {
+    fn a_held_member_is_never_deleted_and_gets_no_first_terminate_call(view in any_member(), now in 0..300_i64) {
         if view.held && view.terminate_accepted_at.is_none() {
             prop_assert!(!matches!(next_step(&view, at(now)), Step::Terminate | Step::Delete));
         }

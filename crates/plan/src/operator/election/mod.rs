@@ -1,30 +1,30 @@
-//! Who leads: the algorithm and the numbers of client-go's `leaderelection`, with one thing more. A holder renews only
-//! the version that it wrote itself; whatever else has become of the record, it is no longer the holder.
+//! Leader election: the algorithm and timings of client-go's `leaderelection`, with one addition. A holder renews only
+//! the version of the lease that it wrote itself; after any other change it is no longer the holder.
 //!
-//! When a record expires is judged by when this process saw it change, never by the times in it: clocks of other
-//! machines prove nothing.
+//! A lease expires by when this process saw it change, never by the times in it, because clocks of other machines may
+//! differ.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use jiff::{Timestamp, TimestampRound, Unit};
 
-/// A moment on the clock that also runs while the machine is suspended, as the time since it was started.
+/// A time on the clock that also runs while the computer is suspended (`CLOCK_BOOTTIME`): the time since its boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Boottime(Duration);
 
 impl Boottime {
-    /// The moment so long after the machine was started.
+    /// The time `since_start` after the boot.
     pub const fn new(since_start: Duration) -> Self {
         Self(since_start)
     }
 
-    /// Time since the machine was started.
+    /// The time since the boot.
     pub const fn since_start(self) -> Duration {
         self.0
     }
 
-    /// The moment so much later.
+    /// The time `time` later.
     #[must_use]
     pub const fn after(self, time: Duration) -> Self {
         Self(self.0.saturating_add(time))
@@ -36,17 +36,17 @@ impl Boottime {
     }
 }
 
-/// How long a lease is held without a renewal: client-go's `LeaseDuration` of core components.
+/// How long a lease is valid without a renewal: client-go's `LeaseDuration` of core components.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
-/// A holder whose last renewal was sent longer ago acts no more: client-go's `RenewDeadline`.
+/// A holder whose last accepted renewal was sent longer ago stops acting: client-go's `RenewDeadline`.
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// Between two renewals, and the longest time between two looks of a candidate: client-go's `RetryPeriod`.
+/// Time between two renewals, and the longest time between two reads of a candidate: client-go's `RetryPeriod`.
 pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
 /// How long one request may take.
 pub const ATTEMPT_CAP: Duration = Duration::from_secs(6);
-/// What a released lease says of its duration, as client-go writes it.
+/// The duration in a released lease, as client-go writes it.
 const RELEASED_DURATION: Duration = Duration::from_secs(1);
-/// Requests without an answer that are remembered: more than fit into a renew deadline.
+/// How many unanswered requests are stored: more than fit into a renew deadline.
 const MOST_UNANSWERED: usize = 16;
 
 /// Whether a holder may act: its last accepted renewal was sent less than the renew deadline ago.
@@ -54,24 +54,25 @@ pub fn may_act(renewal_sent: Boottime, now: Boottime) -> bool {
     now.since(renewal_sent) < RENEW_DEADLINE
 }
 
-/// How long a candidate waits until its next look, of a number from 0 to 1 that chance gave: up to a quarter less than
-/// the retry period, so that candidates spread, and never more, because each look that comes late delays a takeover.
+/// How long a candidate waits until its next read. `chance` is a random number from 0 to 1: the pause is up to a
+/// quarter shorter than the retry period, so that candidates spread, and never longer, because that would delay a
+/// takeover.
 pub fn look_pause(chance: f64) -> Duration {
     RETRY_PERIOD.mul_f64(1.0 - 0.25 * chance.clamp(0.0, 1.0))
 }
 
-/// What a lease says.
+/// The content of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseRecord {
     /// Identity of its holder; empty if it was released.
     pub holder: String,
-    /// How long it is held without a renewal.
+    /// How long it is valid without a renewal.
     pub duration: Duration,
-    /// When the holder acquired it, by the holder's clock; to the microsecond, as the API keeps it.
+    /// When the holder acquired it, by the holder's clock, in microseconds as in the API.
     pub acquired: Option<Timestamp>,
-    /// When the holder renewed it last, by the holder's clock; to the microsecond.
+    /// When the holder last renewed it, by the holder's clock, in microseconds.
     pub renewed: Option<Timestamp>,
-    /// How often it went from one holder to another.
+    /// How often the holder changed.
     pub transitions: i32,
 }
 
@@ -80,47 +81,47 @@ pub struct LeaseRecord {
 pub struct Seen {
     /// Its resourceVersion.
     pub version: String,
-    /// What it says.
+    /// Its content.
     pub record: LeaseRecord,
 }
 
 /// What a candidate does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Write the lease anew: there is none.
+    /// Create the lease: it does not exist.
     Create(LeaseRecord),
-    /// Write this over the version that was seen.
+    /// Replace the version that was seen.
     Take(LeaseRecord),
-    /// Somebody holds it. Look again, at the latest at this moment: then it expires.
+    /// Another process holds it. Read it again at this time at the latest, when it expires.
     Wait(Boottime),
 }
 
-/// What a holder is after a renewal that was not accepted, or not answered.
+/// The state of a holder after a renewal that was refused or not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RenewalOutcome {
-    /// Still the holder, and nothing was renewed.
+    /// It is still the holder, and the renewal was not written.
     StillHeld,
-    /// Still the holder: the renewal had been written.
+    /// It is still the holder, and the renewal was written.
     Renewed,
-    /// The record is not as this process wrote it: it is another's, or nobody's.
+    /// It is not the holder: another process changed, released or deleted the lease.
     Lost,
 }
 
-/// One process that stands for the lease: what it has seen of it and what it has written.
+/// One process in the election: what it has seen of the lease and what it has written.
 #[derive(Clone, Debug)]
 pub struct Elector {
     identity: String,
     observed: Option<(Seen, Boottime)>,
     /// The version that this process wrote last.
     own: Option<Seen>,
-    /// What this process sent without getting an answer: any of it may have been written.
+    /// Requests without an answer: each of them may have been written.
     unanswered: VecDeque<LeaseRecord>,
-    /// Another process of this identity has shown itself: what is held in its name is not this process's.
+    /// Whether another process with this identity was noticed. Then a lease with this identity is not this process's.
     has_namesake: bool,
 }
 
 impl Elector {
-    /// A process that has seen nothing yet. No two that live at a time may have the same identity.
+    /// A process that has not read the lease yet. Identities must be unique among running processes.
     pub const fn new(identity: String) -> Self {
         Self { identity, observed: None, own: None, unanswered: VecDeque::new(), has_namesake: false }
     }
@@ -130,11 +131,11 @@ impl Elector {
         &self.identity
     }
 
-    /// A candidate has read the lease.
+    /// Decides what a candidate does after reading the lease.
     ///
-    /// A lease that this process wrote itself is taken at once, and so is one in its name that it finds when it starts:
-    /// the process before it held it. If that one is renewed all the same, there are two of the name, and this one
-    /// waits like any other candidate.
+    /// A lease that this process wrote itself is taken at once, and so is one with its identity that it finds at the
+    /// start: the process before a restart held it. If that lease is renewed nevertheless, another process has the same
+    /// identity, and this one waits like any other candidate.
     pub fn look(&mut self, seen: Option<Seen>, now: Boottime, clock: Timestamp) -> Next {
         let Some(seen) = seen else {
             self.observed = None;
@@ -162,7 +163,7 @@ impl Elector {
         Next::Wait(expires)
     }
 
-    /// What a holder writes next, and over which version. `None` before it holds anything.
+    /// The next renewal, and the version to replace. `None` if this process does not hold the lease.
     pub fn renewal(&self, clock: Timestamp) -> Option<Seen> {
         let own = self.own.as_ref()?;
         Some(Seen {
@@ -171,7 +172,8 @@ impl Elector {
         })
     }
 
-    /// What a holder writes to give the lease up, and over which version, as client-go writes it.
+    /// The write that releases the lease, as client-go does, and the version to replace. `None` if this process does
+    /// not hold it.
     pub fn release(&self, clock: Timestamp) -> Option<Seen> {
         let own = self.own.as_ref()?;
         let now = Some(micros(clock));
@@ -185,22 +187,22 @@ impl Elector {
         Some(Seen { version: own.version.clone(), record })
     }
 
-    /// This is about to be sent: without an answer, nobody knows whether it was written.
-    pub fn sends(&mut self, record: LeaseRecord) {
+    /// Records a request that is about to be sent. Without an answer it may or may not have been written.
+    pub fn record_request(&mut self, record: LeaseRecord) {
         self.unanswered.push_back(record);
         if self.unanswered.len() > MOST_UNANSWERED {
             self.unanswered.pop_front();
         }
     }
 
-    /// What was sent last was accepted as this version.
+    /// Records that the last request was accepted as this version.
     pub fn accepted(&mut self, written: Seen, now: Boottime) {
         self.unanswered.clear();
         self.observed = Some((written.clone(), now));
         self.own = Some(written);
     }
 
-    /// A holder has read the lease after a renewal that was refused or not answered.
+    /// Decides what a holder is after it read the lease, because a renewal was refused or not answered.
     pub fn examine(&mut self, seen: Option<Seen>, now: Boottime) -> RenewalOutcome {
         let Some(seen) = seen else {
             self.own = None;
@@ -210,7 +212,7 @@ impl Elector {
             return RenewalOutcome::StillHeld;
         }
         if self.wrote(&seen) {
-            // The others may still be written after this one, but each only over an older version: never.
+            // The other requests cannot be written any more: each replaces an older version.
             self.accepted(seen, now);
             return RenewalOutcome::Renewed;
         }
@@ -222,7 +224,7 @@ impl Elector {
         RenewalOutcome::Lost
     }
 
-    /// Whether this process wrote what was seen: the version is the one of an answer, or the text is one that it sent.
+    /// Whether this process wrote this lease: its version was in a response, or its content was in a request.
     fn wrote(&self, seen: &Seen) -> bool {
         self.own.as_ref().is_some_and(|own| own.version == seen.version) || self.unanswered.contains(&seen.record)
     }
@@ -239,7 +241,7 @@ impl Elector {
     }
 }
 
-/// The API keeps microseconds.
+/// Rounds to microseconds, the precision of the API.
 fn micros(moment: Timestamp) -> Timestamp {
     moment.round(TimestampRound::new().smallest(Unit::Microsecond)).unwrap_or(moment)
 }

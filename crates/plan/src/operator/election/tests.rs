@@ -12,7 +12,7 @@ fn wall(seconds: u64) -> Timestamp {
     Timestamp::from_second(WALL + seconds as i64).unwrap()
 }
 
-/// The API server's lease: a version that counts up, and what it says.
+/// The API server's lease: a version that counts up, and its content.
 #[derive(Clone, Debug, Default)]
 struct Server {
     version: u64,
@@ -35,7 +35,7 @@ impl Server {
     }
 }
 
-/// One look of a candidate, and the write if it decides on one. Says whether it leads now.
+/// One read of a candidate, and the write if it decides on one. Returns whether it leads now.
 fn stand(elector: &mut Elector, server: &mut Server, seconds: u64) -> bool {
     let seen = server.read();
     let version = seen.as_ref().map(|seen| seen.version.clone());
@@ -43,7 +43,7 @@ fn stand(elector: &mut Elector, server: &mut Server, seconds: u64) -> bool {
         Next::Create(record) | Next::Take(record) => record,
         Next::Wait(_) => return false,
     };
-    elector.sends(record.clone());
+    elector.record_request(record.clone());
     let written = server.write(version.as_deref(), record).expect("nobody came in between");
     elector.accepted(written, at(seconds));
     true
@@ -51,7 +51,7 @@ fn stand(elector: &mut Elector, server: &mut Server, seconds: u64) -> bool {
 
 fn renew(elector: &mut Elector, server: &mut Server, seconds: u64) -> RenewalOutcome {
     let next = elector.renewal(wall(seconds)).expect("it leads");
-    elector.sends(next.record.clone());
+    elector.record_request(next.record.clone());
     match server.write(Some(&next.version), next.record) {
         Some(written) => {
             elector.accepted(written, at(seconds));
@@ -66,7 +66,7 @@ fn elector(name: &str) -> Elector {
 }
 
 #[test]
-fn a_lease_that_is_not_there_is_made() {
+fn a_missing_lease_is_created() {
     let (mut one, mut server) = (elector("one"), Server::default());
     assert!(stand(&mut one, &mut server, 5));
     let record = server.record.unwrap();
@@ -86,7 +86,7 @@ fn a_renewal_keeps_when_it_was_acquired_and_the_count_of_transitions() {
 }
 
 #[test]
-fn a_candidate_waits_for_as_long_as_it_has_itself_seen_no_change() {
+fn a_candidate_waits_for_the_lease_duration_since_it_saw_the_last_change() {
     let (mut one, mut two, mut server) = (elector("one"), elector("two"), Server::default());
     stand(&mut one, &mut server, 0);
     assert_eq!(two.look(server.read(), at(100), wall(0)), Next::Wait(at(115)), "from its own first look");
@@ -112,7 +112,7 @@ fn the_times_in_the_record_prove_nothing() {
 }
 
 #[test]
-fn a_candidate_that_slept_past_the_expiry_sees_that_the_holder_had_renewed() {
+fn a_candidate_that_slept_past_the_expiry_sees_the_renewal_first() {
     let (mut one, mut two, mut server) = (elector("one"), elector("two"), Server::default());
     stand(&mut one, &mut server, 0);
     two.look(server.read(), at(0), wall(0));
@@ -134,7 +134,7 @@ fn a_released_lease_is_taken_at_once() {
 }
 
 #[test]
-fn a_process_that_was_restarted_takes_the_lease_in_its_name_at_once() {
+fn a_restarted_process_takes_the_lease_with_its_identity_at_once() {
     let (mut before, mut server) = (elector("one"), Server::default());
     stand(&mut before, &mut server, 0);
     let mut after = elector("one");
@@ -144,7 +144,7 @@ fn a_process_that_was_restarted_takes_the_lease_in_its_name_at_once() {
 }
 
 #[test]
-fn the_older_of_two_with_one_name_steps_down_and_does_not_take_it_back() {
+fn the_older_of_two_with_one_identity_steps_down_and_does_not_take_the_lease_back() {
     let (mut old, mut new, mut server) = (elector("one"), elector("one"), Server::default());
     stand(&mut old, &mut server, 0);
     assert!(stand(&mut new, &mut server, 1));
@@ -158,17 +158,17 @@ fn the_older_of_two_with_one_name_steps_down_and_does_not_take_it_back() {
 }
 
 #[test]
-fn a_start_beside_a_living_namesake_waits_once_it_has_seen_it_live() {
+fn a_new_process_waits_once_it_sees_another_with_its_identity_renew() {
     let (mut old, mut new, mut server) = (elector("one"), elector("one"), Server::default());
     stand(&mut old, &mut server, 0);
-    // Its write comes too late, because the other has renewed.
+    // Its write is too late because the other has renewed.
     assert!(matches!(new.look(server.read(), at(1), wall(1)), Next::Take(_)));
     renew(&mut old, &mut server, 2);
     assert_eq!(new.look(server.read(), at(3), wall(3)), Next::Wait(at(18)));
 }
 
 #[test]
-fn a_record_that_was_changed_by_anybody_ends_the_term() {
+fn any_change_of_the_lease_by_others_ends_the_term() {
     let restored = LeaseRecord {
         holder: "one".to_owned(),
         duration: LEASE_DURATION,
@@ -193,11 +193,11 @@ fn a_record_that_was_changed_by_anybody_ends_the_term() {
 }
 
 #[test]
-fn a_renewal_whose_answer_was_lost_is_known_again_and_an_unwritten_one_is_not() {
+fn a_renewal_whose_answer_was_lost_is_recognised_and_an_unwritten_one_is_not() {
     let (mut one, mut server) = (elector("one"), Server::default());
     stand(&mut one, &mut server, 0);
     let next = one.renewal(wall(2)).unwrap();
-    one.sends(next.record.clone());
+    one.record_request(next.record.clone());
     assert_eq!(one.examine(server.read(), at(3)), RenewalOutcome::StillHeld, "it was not written");
     server.write(Some(&next.version), next.record).unwrap();
     assert_eq!(one.examine(server.read(), at(4)), RenewalOutcome::Renewed, "now it was");
@@ -205,12 +205,12 @@ fn a_renewal_whose_answer_was_lost_is_known_again_and_an_unwritten_one_is_not() 
 }
 
 #[test]
-fn a_holder_that_could_not_renew_takes_its_own_lease_back_at_once_after_the_outage() {
+fn a_holder_that_could_not_renew_retakes_its_own_lease_at_once_after_an_outage() {
     let (mut one, mut server) = (elector("one"), Server::default());
     stand(&mut one, &mut server, 0);
     // The last renewal before the outage was written, and its answer lost.
     let next = one.renewal(wall(2)).unwrap();
-    one.sends(next.record.clone());
+    one.record_request(next.record.clone());
     server.write(Some(&next.version), next.record).unwrap();
     assert!(stand(&mut one, &mut server, 60));
     assert_eq!(server.record.unwrap().transitions, 0);
@@ -224,24 +224,24 @@ fn nobody_may_act_once_the_renew_deadline_has_passed() {
 }
 
 #[test]
-fn a_candidate_never_looks_later_than_the_retry_period() {
+fn a_candidate_never_waits_longer_than_the_retry_period() {
     assert_eq!(look_pause(0.0), RETRY_PERIOD);
     assert_eq!(look_pause(1.0), Duration::from_millis(1_500));
     assert_eq!(look_pause(-3.0), RETRY_PERIOD);
 }
 
-/// What happens to the processes, all of different names.
+/// An event for the processes, which all have different identities.
 #[derive(Clone, Debug)]
 enum Move {
     /// Some time passes.
     Wait(u64),
-    /// One does what is its turn: looks, or renews.
+    /// A process does its next step: it reads or renews.
     Turn(usize),
-    /// One sends, and its answer is lost; the server has it or not.
+    /// A process sends a request whose answer is lost; the server may or may not have written it.
     Lost(usize, bool),
-    /// One is frozen with a request on its way that arrives only now.
+    /// A process was frozen with a request in flight, which arrives only now.
     Late(usize),
-    /// One starts anew, under the same name. The one before is dead.
+    /// A process restarts with the same identity.
     Restart(usize),
     /// A person edits or deletes the lease.
     Meddle(u8),
@@ -263,7 +263,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 struct Process {
     elector: Elector,
     leads_since: Option<Boottime>,
-    /// Sent and not arrived: over which version, and what.
+    /// A request in flight: the version to replace and the content.
     under_way: Option<(Option<String>, LeaseRecord)>,
 }
 
@@ -272,7 +272,7 @@ impl Process {
         Self { elector: elector(name), leads_since: None, under_way: None }
     }
 
-    /// What it would send now.
+    /// The request that it would send now.
     fn next(&mut self, server: &Server, now: u64) -> Option<(Option<String>, LeaseRecord)> {
         if self.leads_since.is_some_and(|sent| !may_act(sent, at(now))) {
             self.leads_since = None;
@@ -291,7 +291,7 @@ impl Process {
 
     fn turn(&mut self, server: &mut Server, now: u64) {
         let Some((over, record)) = self.next(server, now) else { return };
-        self.elector.sends(record.clone());
+        self.elector.record_request(record.clone());
         match server.write(over.as_deref(), record) {
             Some(written) => {
                 self.elector.accepted(written, at(now));
@@ -299,7 +299,7 @@ impl Process {
             }
             None if self.leads_since.is_some() => match self.elector.examine(server.read(), at(now)) {
                 RenewalOutcome::Lost => self.leads_since = None,
-                // When it was sent is not known any more, so it does not count as a renewal now.
+                // The time of sending is not known any more, so it does not count as a renewal now.
                 RenewalOutcome::StillHeld | RenewalOutcome::Renewed => {}
             },
             None => {}
@@ -308,8 +308,8 @@ impl Process {
 }
 
 proptest! {
-    /// Of processes with different names at most one may act at any moment, whatever is lost, late, frozen or edited;
-    /// but for a person who edits the lease, which no holder can know before its next renewal.
+    /// At most one of the processes may act at any time, whatever is lost, late or frozen. The exception is a person
+    /// who edits the lease: the holder notices that at its next renewal.
     #[test]
     fn at_most_one_may_act(moves in moves()) {
         let mut server = Server::default();
@@ -322,7 +322,7 @@ proptest! {
                 Move::Turn(who) => processes[who].turn(&mut server, now),
                 Move::Lost(who, written) => {
                     if let Some((over, record)) = processes[who].next(&server, now) {
-                        processes[who].elector.sends(record.clone());
+                        processes[who].elector.record_request(record.clone());
                         if written {
                             server.write(over.as_deref(), record);
                         }
@@ -332,14 +332,14 @@ proptest! {
                     Some((over, record)) => drop(server.write(over.as_deref(), record)),
                     None => {
                         if let Some((over, record)) = processes[who].next(&server, now) {
-                            processes[who].elector.sends(record.clone());
+                            processes[who].elector.record_request(record.clone());
                             processes[who].under_way = Some((over, record));
                         }
                     }
                 },
                 Move::Restart(who) => processes[who] = Process::new(names[who]),
                 Move::Meddle(how) => {
-                    // Taken from the holder by hand: it acts until its next renewal, or its deadline.
+                    // Taken from the holder by hand: it may act until its next renewal or its deadline.
                     now += RENEW_DEADLINE.as_secs();
                     server.version += 1;
                     match (how, &mut server.record) {

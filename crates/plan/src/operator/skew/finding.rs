@@ -1,4 +1,4 @@
-//! What the definitions of a cluster are to this program, in one line with what to do.
+//! The result of the comparison as a one-line message that includes what to do.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use super::{Definition, Skew, compare, from_openapi};
 
-/// What was found.
+/// The result of comparing a cluster's definitions with ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How they stand to ours.
+    /// How they differ from ours.
     pub skew: Skew,
     /// Whether Helm manages them.
     helm: bool,
-    /// The first that says by its annotation that it is ours, and is not.
+    /// The first whose annotation has our digest although its content differs: it was edited after it was applied.
     edited: Option<String>,
     /// The first that is being deleted.
     pub ending: Option<String>,
@@ -37,7 +37,7 @@ impl fmt::Display for Finding {
             (Skew::Newer { .. }, _) => f.write_str(": run the version of bullpen that they are from"),
             (_, true) => f.write_str(": run `helm upgrade` with the chart of this version"),
             (_, false) => {
-                // Whoever edited a field owns it.
+                // An edited field belongs to another field manager.
                 let force = if self.edited.is_some() { " --force-conflicts" } else { "" };
                 write!(f, ": run `bullpen crds | kubectl apply --server-side{force} -f -`")
             }
@@ -45,20 +45,20 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Compares definitions as they were read with ours.
+/// Compares the cluster's definitions with ours.
 pub fn judge(crds: &[CustomResourceDefinition]) -> Finding {
     let ours = Definition::ours();
     let served: Vec<_> = crds.iter().filter(|crd| is_established(crd)).filter_map(Definition::of).collect();
     let is_edited = |found: &&Definition| {
-        let says = crds.iter().find(|crd| crd.spec.names.plural == found.resource);
-        let says = says.and_then(|crd| crd.annotations().get(ANNOTATION_SCHEMA_DIGEST));
+        let crd = crds.iter().find(|crd| crd.spec.names.plural == found.resource);
+        let annotated = crd.and_then(|crd| crd.annotations().get(ANNOTATION_SCHEMA_DIGEST));
         let own = ours.iter().find(|own| own.resource == found.resource).and_then(|own| own.digest.as_ref());
-        says.is_some() && says == own && found.digest.as_ref() != own
+        annotated.is_some() && annotated == own && found.digest.as_ref() != own
     };
     let ending = crds.iter().find(|crd| crd.metadata.deletion_timestamp.is_some());
     Finding {
         skew: compare(&ours, &served),
-        // Argo CD renders charts, too, but has no release that could be upgraded.
+        // Argo CD also renders charts, but has no release to upgrade, so this annotation is missing.
         helm: crds.iter().any(|crd| crd.annotations().contains_key("meta.helm.sh/release-name")),
         edited: served.iter().find(is_edited).map(|found| found.resource.clone()),
         ending: ending.map(|crd| crd.spec.names.plural.clone()),

@@ -1,7 +1,7 @@
-//! How the definitions that the API server serves differ from those that this program was built with.
+//! Version skew: how the definitions that the API server serves differ from those of this build.
 //!
-//! An older definition is worse than it looks: the API server drops fields that it does not know without a word, so a
-//! status written over it is not what was decided. A newer one only has more.
+//! An older definition is dangerous: the API server silently drops fields that it does not know, so a written status
+//! loses information. A newer definition only has more fields.
 
 mod finding;
 mod served;
@@ -14,34 +14,34 @@ use thiserror::Error;
 pub use finding::{Finding, judge, judge_document};
 pub use served::from_openapi;
 
-/// What is compared of one definition.
+/// The parts of one definition that are compared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
     /// Its plural, such as `instancepools`.
     pub resource: String,
     /// The schema of our version.
     pub schema: Value,
-    /// `status`, `scale`.
+    /// Its subresources: `status`, `scale`.
     pub subresources: BTreeSet<String>,
     /// Other versions that are served.
     pub other_versions: BTreeSet<String>,
-    /// The digest of all that it serves; unknown where only the schema can be read.
+    /// A digest of the whole definition; `None` if only the schema can be read.
     pub digest: Option<String>,
 }
 
-/// How served definitions stand to ours. `place` is what is missing, as it is said after "it lacks".
+/// How served definitions differ from ours. `place` names the part for the message, as after "it lacks".
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Skew {
     /// They are the same.
     #[error("the CustomResourceDefinitions are those of this version")]
     Same,
-    /// Every field is the same; rules, limits, defaults, names or printer columns are not.
+    /// All fields are the same; rules, limits, defaults, names or printer columns differ.
     #[error("the CustomResourceDefinition of {resource} has all fields of this version, and other rules or columns")]
     RulesDiffer {
         /// The first that differs.
         resource: String,
     },
-    /// There is more in them than this program knows.
+    /// They have parts that this program does not know.
     #[error("the CustomResourceDefinition of {resource} is newer than this version, which does not know {place}")]
     Newer {
         /// The first that is newer.
@@ -49,7 +49,7 @@ pub enum Skew {
         /// The first that is not known.
         place: String,
     },
-    /// Something is missing that this program writes or reads.
+    /// They lack a part that this program writes or reads.
     #[error("the CustomResourceDefinition of {resource} is older than this version: it lacks {place}")]
     Older {
         /// The first that is older.
@@ -57,21 +57,21 @@ pub enum Skew {
         /// The first that is missing.
         place: String,
     },
-    /// A definition is not there.
+    /// A definition is not installed.
     #[error("the CustomResourceDefinition of {resource} is not installed")]
     Missing {
-        /// The first that is not there.
+        /// The first that is not installed.
         resource: String,
     },
 }
 
 impl Skew {
-    /// Whether this program can work with them: nothing that it writes is dropped.
+    /// Whether this program can work with them: the API server drops nothing that it writes.
     pub const fn is_usable(&self) -> bool {
         matches!(self, Self::Same | Self::RulesDiffer { .. } | Self::Newer { .. })
     }
 
-    /// The worse, the higher.
+    /// Severity; higher is worse.
     const fn rank(&self) -> u8 {
         match self {
             Self::Same => 0,
@@ -83,8 +83,8 @@ impl Skew {
     }
 }
 
-/// The worst that is found, and of several the first. A difference that could be either counts as older: to wait for no
-/// reason loses less than to write what is dropped.
+/// The worst difference, and the first of several. A difference that could mean older or newer counts as older: waiting
+/// for no reason does less harm than writing fields that are dropped.
 pub fn compare(ours: &[Definition], served: &[Definition]) -> Skew {
     let of = |own: &Definition| {
         let found = served.iter().find(|found| found.resource == own.resource);
@@ -104,7 +104,7 @@ fn compare_one(ours: &Definition, served: &Definition) -> Skew {
             found.lacks(format!("the subresource {subresource}"));
         }
     }
-    // The API server has its own schema of the rest.
+    // The API server has its own schema for the other parts, such as metadata.
     for part in ["spec", "status"] {
         found.properties(part, ours.schema["properties"].get(part), served.schema["properties"].get(part));
     }
@@ -128,11 +128,11 @@ struct Differences {
     lacking: Option<String>,
     /// The first that only the served one has.
     unknown: Option<String>,
-    /// Whether anything else is different.
+    /// Whether anything else differs.
     rules: bool,
 }
 
-/// What is compared by itself, and what is for people only.
+/// Keys that are compared separately, or are only documentation.
 const NO_RULES: [&str; 8] =
     ["description", "properties", "items", "additionalProperties", "enum", "required", "type", "example"];
 
@@ -145,7 +145,7 @@ impl Differences {
         self.unknown.get_or_insert(place);
     }
 
-    /// Compares a part that one of them may not have at all.
+    /// Compares a part that either may lack.
     fn properties(&mut self, path: &str, ours: Option<&Value>, served: Option<&Value>) {
         match (ours, served) {
             (Some(ours), Some(served)) => self.schemas(path, ours, served),
@@ -156,7 +156,7 @@ impl Differences {
     }
 
     fn schemas(&mut self, path: &str, ours: &Value, served: &Value) {
-        // What is not even a type is known to have it.
+        // A part that preserves unknown fields may have no type.
         if served["x-kubernetes-preserve-unknown-fields"] == true {
             self.rules |= ours["x-kubernetes-preserve-unknown-fields"] != true;
             return;
@@ -180,7 +180,7 @@ impl Differences {
             self.properties(&format!("{path}.{name}"), own.get(name), found.get(name));
         }
         let (own_required, found_required) = (strings(&ours["required"]), strings(&served["required"]));
-        // An object of ours without it would be refused.
+        // The API server would refuse our objects without that field.
         for name in found_required.difference(&own_required) {
             if own.contains_key(*name) {
                 self.lacks(format!("an optional {path}.{name}, which it requires"));
@@ -209,7 +209,7 @@ impl Differences {
     }
 }
 
-/// A list of strings as a set; what else is in it does not count.
+/// The strings of a list as a set; other values are ignored.
 fn strings(list: &Value) -> BTreeSet<&str> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }

@@ -1,5 +1,4 @@
-//! Definitions as they are read: from a `CustomResourceDefinition`, or from the `OpenAPI` document that the API server
-//! publishes to everybody.
+//! Reads definitions from a `CustomResourceDefinition`, or from the `OpenAPI` document, which needs no permission.
 
 use std::collections::BTreeSet;
 
@@ -12,16 +11,16 @@ use serde_json::Value;
 
 use super::Definition;
 
-/// How many references are followed in one schema, also through one another: ours have none, and a circle has no end.
+/// Most references that are resolved in one schema. Ours have none; the limit stops circular ones.
 const MOST_REFERENCES: usize = 64;
 
 impl Definition {
-    /// All four of ours.
+    /// The four definitions of this build.
     pub fn ours() -> Vec<Self> {
         crds::all().iter().filter_map(Self::of).collect()
     }
 
-    /// Of a definition; nothing if it does not serve our version.
+    /// From a `CustomResourceDefinition`; `None` if it does not serve our version.
     pub fn of(crd: &CustomResourceDefinition) -> Option<Self> {
         let served = || crd.spec.versions.iter().filter(|version| version.served);
         let version = served().find(|version| is_ours(version))?;
@@ -44,7 +43,7 @@ fn is_ours(version: &CustomResourceDefinitionVersion) -> bool {
     version.name == InstancePool::version(&())
 }
 
-/// Those of ours that are in the `OpenAPI` v3 document of our group and version.
+/// Our definitions, as far as they are in the `OpenAPI` v3 document of our group and version.
 pub fn from_openapi(document: &Value) -> Vec<Definition> {
     crds::all().iter().filter_map(|crd| one_from_openapi(document, crd)).collect()
 }
@@ -64,33 +63,33 @@ fn one_from_openapi(document: &Value, ours: &CustomResourceDefinition) -> Option
     let mut left = MOST_REFERENCES;
     for part in ["spec", "status"] {
         if let Some(part) = schema.get_mut("properties").and_then(|properties| properties.get_mut(part)) {
-            follow_references(part, document, &mut left);
+            resolve_references(part, document, &mut left);
         }
     }
     let resource = names.plural.clone();
     Some(Definition { resource, schema, subresources, other_versions: BTreeSet::new(), digest: None })
 }
 
-/// Puts what is referred to in the place of references.
-fn follow_references(schema: &mut Value, document: &Value, left: &mut usize) {
-    // A reference that has a description or default beside it is wrapped.
+/// Replaces references by what they refer to.
+fn resolve_references(schema: &mut Value, document: &Value, left: &mut usize) {
+    // A reference with a description or default beside it is wrapped in `allOf`.
     let wrapped = || schema["allOf"].as_array().filter(|parts| parts.len() == 1).map(|parts| &parts[0]);
     let reference = schema.get("$ref").or_else(|| wrapped()?.get("$ref")).and_then(Value::as_str);
     let target = reference.and_then(|reference| document.pointer(reference.strip_prefix('#')?));
     if let Some(target) = target.filter(|_| *left > 0).cloned() {
         *left -= 1;
         *schema = target;
-        follow_references(schema, document, left);
+        resolve_references(schema, document, left);
         return;
     }
     for (key, part) in schema.as_object_mut().into_iter().flatten() {
         match key.as_str() {
             "properties" => {
                 part.as_object_mut().into_iter().flatten().for_each(|(_, inner)| {
-                    follow_references(inner, document, left);
+                    resolve_references(inner, document, left);
                 });
             }
-            "items" | "additionalProperties" => follow_references(part, document, left),
+            "items" | "additionalProperties" => resolve_references(part, document, left),
             _ => {}
         }
     }

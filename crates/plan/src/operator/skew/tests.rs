@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A definition of this spec, with nothing else about it.
+/// A definition with this spec and nothing else.
 fn definition(spec: &Value) -> Definition {
     Definition {
         resource: "things".into(),
@@ -56,7 +56,7 @@ fn a_field_that_only_we_have_makes_them_older_wherever_it_is() {
 }
 
 #[test]
-fn a_field_of_a_status_counts_because_it_would_be_dropped_without_a_word() {
+fn a_missing_status_field_counts_because_it_would_be_dropped_silently() {
     let mut ours = definition(&object(json!({})));
     ours.schema["properties"]["status"] = object(json!({ "phase": { "type": "string" } }));
     let served = definition(&object(json!({})));
@@ -75,7 +75,7 @@ fn a_value_that_is_not_served_makes_them_older_and_one_that_we_do_not_know_newer
 }
 
 #[test]
-fn another_type_and_a_field_that_is_required_there_only_would_refuse_what_we_write() {
+fn another_type_or_a_field_that_only_they_require_would_refuse_what_we_write() {
     let typed = |type_: &str| object(json!({ "size": { "type": type_ } }));
     assert_eq!(between(&typed("integer"), &typed("string")), older("the type integer of spec.size"));
     let requires =
@@ -96,7 +96,7 @@ fn a_missing_subresource_makes_them_older_and_another_version_newer() {
 }
 
 #[test]
-fn older_wins_over_newer_and_missing_over_all() {
+fn older_is_worse_than_newer_and_missing_is_worst() {
     let ours = object(json!({ "b": { "type": "string" } }));
     let served = object(json!({ "a": { "type": "string" } }));
     assert_eq!(between(&ours, &served), older("spec.b"));
@@ -109,7 +109,7 @@ fn older_wins_over_newer_and_missing_over_all() {
 }
 
 #[test]
-fn rules_limits_and_defaults_are_no_fields_and_descriptions_are_nothing() {
+fn rules_limits_and_defaults_count_as_rules_and_descriptions_do_not_count() {
     let of = |extra: Value| {
         let mut size = json!({ "type": "integer" });
         size.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
@@ -137,7 +137,7 @@ fn digests_that_differ_are_other_rules_where_all_fields_are_the_same() {
 }
 
 #[test]
-fn what_is_served_without_a_schema_has_every_field() {
+fn a_part_that_preserves_unknown_fields_has_every_field() {
     let ours = object(json!({ "deep": object(json!({ "b": { "type": "string" } })) }));
     let served = object(json!({ "deep": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } }));
     assert_eq!(between(&ours, &served), rules_differ());
@@ -158,7 +158,7 @@ fn our_own_definitions_are_the_same_as_themselves_and_nonsense_is_never_usable()
     }
 }
 
-/// The document of a server that has our claims, whose spec is this.
+/// The `OpenAPI` document of a server that has PoolClaim with this spec.
 fn document(spec: &Value) -> Value {
     let path = "/apis/bullpen.dev/v1alpha1/namespaces/{namespace}/poolclaims";
     json!({
@@ -177,7 +177,7 @@ fn document(spec: &Value) -> Value {
 }
 
 #[test]
-fn a_document_tells_the_schema_with_what_it_refers_to_and_the_subresources() {
+fn a_document_has_the_schema_with_resolved_references_and_the_subresources() {
     let wrapped = json!({ "default": {}, "allOf": [{ "$ref": "#/components/schemas/a.part" }] });
     let direct = json!({ "$ref": "#/components/schemas/a.part" });
     let found = from_openapi(&document(&object(json!({ "wrapped": wrapped, "direct": direct }))));
@@ -191,7 +191,7 @@ fn a_document_tells_the_schema_with_what_it_refers_to_and_the_subresources() {
 }
 
 #[test]
-fn references_in_a_circle_or_to_nowhere_have_an_end() {
+fn circular_and_broken_references_do_not_loop_forever() {
     for target in ["#/components/schemas/a.circle", "#/components/schemas/none", "elsewhere#/a", ""] {
         let spec = object(json!({ "a": { "$ref": target } }));
         assert_eq!(from_openapi(&document(&spec)).len(), 1, "{target}");

@@ -1,4 +1,4 @@
-//! How many members a pool is to have: the arithmetic of `docs/develop/sizing.md`.
+//! How many members a pool should have (`docs/develop/sizing.md`).
 //!
 //! Every member counts once, and everything that can bill counts against `maxSize`.
 
@@ -11,51 +11,51 @@ use super::view::{CountedMember, PoolView, Standing};
 use crate::launch::placement;
 use crate::time::earliest;
 
-/// How long a surplus that no lowered size explains has to last before members are removed.
+/// How long a surplus must last before members are removed, unless a size was lowered.
 pub const SURPLUS_DELAY: SignedDuration = SignedDuration::from_secs(30);
 
-/// What the arithmetic remembers from one pass to the next.
+/// What is stored from one pass to the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// `targetSize` and `maxSize` of the last pass.
     pub sizes: Option<(i32, i32)>,
-    /// Since when there has been a surplus without interruption.
+    /// Since when there has been a surplus with_retired interruption.
     pub surplus_since: Option<Timestamp>,
-    /// Whether a lowered size is behind the present surplus.
+    /// Whether the present surplus comes from a lowered size.
     pub size_fell: bool,
-    /// The rollout that goes on.
+    /// The rollout in progress.
     pub rollout: Option<Progress>,
 }
 
-/// What the pool needs.
+/// The decisions for one pass of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replenishment {
     /// Members by standing.
     pub counts: MemberCounts,
-    /// The target that is acted on.
+    /// The effective target.
     pub effective_target: EffectiveTarget,
     /// Members missing from the effective target and the waiting claims.
     pub deficit: i32,
-    /// Launch configs of the members to write now, one entry a member.
+    /// The launch config of each member to create now.
     pub creates: Vec<String>,
-    /// Whether `maxSize` is what keeps the pool from filling its deficit.
-    pub held_by_max_size: bool,
+    /// Whether `maxSize` keeps the pool from filling its deficit.
+    pub limited_by_max_size: bool,
     /// Uids of the members to delete now.
     pub deletes: Vec<String>,
-    /// How far the present template has come.
+    /// The state of the rollout.
     pub rollout: RolloutNow,
-    /// Whether `minSize` and `maxSize` together leave nothing to recycle, although something is due.
+    /// Whether a member is due for recycling but `minSize` and `maxSize` together prevent it.
     pub recycling_forbidden: bool,
-    /// Members that stay until a person lets them go.
+    /// Number of unclaimed members that stay until a person releases them.
     pub kept: i32,
     /// When to look again although nothing changed.
     pub look_again_at: Option<Timestamp>,
-    /// What to pass to the next pass.
+    /// Input for the next pass.
     pub memory: Memory,
 }
 
-/// Decides what to recycle, what to buy and what to give up, in this order: what is recycled is on its way out when the
-/// deficit is counted, so nothing that never comes up hides it.
+/// Decides what to recycle, then what to buy, then what to give up. Recycled members already count as terminating when
+/// the deficit is computed, so that their replacements are bought.
 pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishment {
     let counts = count(&pool.members);
     let emptying = pool.deleting || pool.state == PoolState::Draining;
@@ -68,7 +68,7 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
         let frame = Frame { counts, target: effective_target.size, kept, rollout_paused: rollout.is_paused() };
         recycle(pool, &frame, now)
     };
-    let staying = without(&pool.members, &recycling.retired);
+    let staying = with_retired(&pool.members, &recycling.retired);
     let left = count(&staying);
 
     let supply = left.pending + left.warming + left.ready - recycling.surge;
@@ -83,9 +83,9 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let placed = placement::place(&pool.launch_configs, to_create, now);
 
     let surplus = (supply - wanted).max(0);
-    let memory = remember(pool, memory, surplus, rollout.progress.clone(), now);
+    let memory = next_memory(pool, memory, surplus, rollout.progress.clone(), now);
     let mut deletes = recycling.retired;
-    deletes.extend(pool.members.iter().filter(|member| is_over(member, emptying)).map(|member| member.uid.clone()));
+    deletes.extend(pool.members.iter().filter(|member| is_done(member, emptying)).map(|member| member.uid.clone()));
     let mut look_again_at = earliest(placed.look_again_at, earliest(rollout.look_again_at, recycling.look_again_at));
     if surplus > 0 && !emptying {
         let due = surplus_due(&memory, pool.forced, now);
@@ -99,7 +99,7 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
         counts,
         effective_target,
         deficit: if buying { deficit } else { 0 },
-        held_by_max_size: buying && deficit > headroom,
+        limited_by_max_size: buying && deficit > headroom,
         creates: placed.launch_configs,
         deletes,
         rollout,
@@ -110,8 +110,8 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     }
 }
 
-/// The members with the retired ones on their way out.
-fn without(members: &[CountedMember], retired: &[String]) -> Vec<CountedMember> {
+/// The members, with the retired ones as terminating.
+fn with_retired(members: &[CountedMember], retired: &[String]) -> Vec<CountedMember> {
     let mut members = members.to_vec();
     for member in members.iter_mut().filter(|member| retired.contains(&member.uid)) {
         member.standing = Standing::Terminating;
@@ -119,13 +119,14 @@ fn without(members: &[CountedMember], retired: &[String]) -> Vec<CountedMember> 
     members
 }
 
-/// Whether nothing can keep a member but a claim or a hold: it failed, or its pool is to be empty.
-const fn is_over(member: &CountedMember, emptying: bool) -> bool {
+/// Whether to delete a member now: it failed, or its pool is draining or being deleted, and no claim or hold prevents
+/// it.
+const fn is_done(member: &CountedMember, emptying: bool) -> bool {
     !member.hold
         && match member.standing {
             Standing::Errored => true,
             Standing::Aside | Standing::Ready | Standing::Warming | Standing::Pending => emptying,
-            // Somebody may work on a quarantined one: only a person ends it.
+            // Somebody may be working on a quarantined machine: only a person may delete it.
             Standing::Claimed | Standing::Terminating | Standing::Quarantined => false,
         }
 }
@@ -138,7 +139,7 @@ pub fn count(members: &[CountedMember]) -> MemberCounts {
             Standing::Claimed => &mut counts.claimed,
             Standing::Terminating => &mut counts.terminating,
             Standing::Errored => &mut counts.errored,
-            // In the total only.
+            // Counted in the total only.
             Standing::Quarantined | Standing::Aside => continue,
             Standing::Ready => &mut counts.ready,
             Standing::Warming => &mut counts.warming,
@@ -148,7 +149,7 @@ pub fn count(members: &[CountedMember]) -> MemberCounts {
     counts
 }
 
-/// Whether another create call may begin: the other members that can bill are fewer than `maxSize` (invariant 2).
+/// Whether another create call may be sent: fewer than `maxSize` other members can bill (invariant 2).
 pub fn create_may_begin(state: PoolState, deleting: bool, max_size: i32, other_billable: usize) -> bool {
     !deleting
         && state == PoolState::Active
@@ -167,7 +168,7 @@ fn effective_target(pool: &PoolView, emptying: bool, taken: i32) -> EffectiveTar
     }
 }
 
-fn remember(pool: &PoolView, memory: &Memory, surplus: i32, rollout: Option<Progress>, now: Timestamp) -> Memory {
+fn next_memory(pool: &PoolView, memory: &Memory, surplus: i32, rollout: Option<Progress>, now: Timestamp) -> Memory {
     let fell = memory.sizes.is_some_and(|(target, max)| pool.target_size < target || pool.max_size < max);
     Memory {
         sizes: Some((pool.target_size, pool.max_size)),
@@ -184,7 +185,8 @@ fn surplus_due(memory: &Memory, forced: bool, now: Timestamp) -> Timestamp {
     memory.surplus_since.and_then(|since| since.checked_add(SURPLUS_DELAY).ok()).unwrap_or(now)
 }
 
-/// Pending members go first, then warming, then stale ready, then ready ones; of each the youngest.
+/// Picks members to give up: pending ones first, then warming, then stale ready, then ready ones; of each the youngest
+/// first.
 fn pick_surplus(pool: &PoolView, members: &[CountedMember], surplus: i32, now: Timestamp) -> Vec<String> {
     let mut unclaimed: Vec<_> = members
         .iter()

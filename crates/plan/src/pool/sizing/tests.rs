@@ -1,4 +1,4 @@
-//! Each rule of the arithmetic alone; whole runs are in `upkeep_tests`.
+//! Each rule of sizing alone; whole runs are in `upkeep_tests`.
 
 use bullpen_api::{Disruption, Recycle, Rollout};
 use proptest::prelude::*;
@@ -74,7 +74,7 @@ fn members_in_flight_are_counted_exactly_once() {
 fn everything_that_can_bill_counts_against_max_size() {
     let plan = pass(&pool(5, 8, &[(Standing::Claimed, 2), (Standing::Errored, 2), (Standing::Terminating, 2)]));
     assert_eq!(plan.creates.len(), 2);
-    assert!(plan.held_by_max_size);
+    assert!(plan.limited_by_max_size);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn lowering_max_size_below_the_target_clamps_it() {
 }
 
 #[test]
-fn members_are_written_only_while_a_create_slot_is_free() {
+fn members_are_created_only_while_a_create_slot_is_free() {
     let mut view = pool(50, 100, &[(Standing::Pending, 7)]);
     view.max_concurrent_creates = 10;
     assert_eq!(pass(&view).creates.len(), 3);
@@ -237,7 +237,7 @@ proptest! {
     }
 
     #[test]
-    fn pairing_a_waiting_claim_with_a_ready_member_changes_no_order(pool in any_pool()) {
+    fn pairing_a_waiting_claim_with_a_ready_member_changes_no_purchase(pool in any_pool()) {
         let mut after = pool.clone();
         let ready = after.members.iter_mut().find(|member| member.standing == Standing::Ready);
         if let (Some(member), true) = (ready, pool.waiting > 0 && pool.max_size >= 80) {

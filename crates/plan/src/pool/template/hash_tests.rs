@@ -1,4 +1,4 @@
-//! The template hash over versions of this program, and over edits that mean nothing.
+//! The template hash stays the same over versions of this program and over edits without a meaning.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::*;
 const SCRIPT: &str = "#!/bin/sh\necho \"grüß\"\n";
 const KEY_ID: &str = "5f0c3a";
 
-/// A pool with every field of a template. Whoever adds one has to name it here, and to leave the hashes below as they are.
+/// A pool with every field of a template. Add new fields here, and do not change the hashes below.
 fn full_pool() -> InstancePoolSpec {
     let pool: InstancePoolSpec = serde_json::from_value(json!({
         "targetSize": 3, "maxSize": 9, "minSize": 1, "lifecycleClass": "Spot", "state": "Active",
@@ -59,7 +59,7 @@ fn full_launch_config(name: &str) -> LaunchConfig {
     LaunchConfig::new(name, spec)
 }
 
-/// What new members of a pool would be, as the operator comes to it when the content of Secrets is `SCRIPT`.
+/// The current template of a pool, where the content of Secrets is `SCRIPT`.
 fn current(pool: &InstancePoolSpec, find: impl Fn(&str) -> LaunchConfig) -> CurrentTemplate {
     let template = &pool.template;
     let text = if template.user_data_from.is_some() { Some(SCRIPT) } else { template.user_data.as_deref() };
@@ -79,7 +79,7 @@ fn the_hashes_are_those_of_every_version_so_that_an_upgrade_replaces_no_machine(
     assert_eq!(template_hash(&Template::default(), FirstBoot::default(), &plain), "b588711b3e105d6d");
 }
 
-/// The block of a provider that says this of the machine.
+/// A provider block with this effect on the machine.
 struct Block(Option<&'static str>);
 
 impl ProviderBlock for Block {
@@ -93,7 +93,7 @@ impl ProviderBlock for Block {
 }
 
 #[test]
-fn a_provider_block_makes_another_template_only_by_what_it_says_of_the_machine() {
+fn a_provider_block_changes_the_template_only_by_its_effect_on_the_machine() {
     let config = full_launch_config("first").spec;
     let hash = |blocks: &[&dyn ProviderBlock]| hash_with(&Template::default(), FirstBoot::default(), &config, blocks);
     let present = template_hash(&Template::default(), FirstBoot::default(), &config);
@@ -114,7 +114,7 @@ fn user_data_is_the_same_wherever_it_comes_from() {
     assert_eq!(current(&inline, full_launch_config), current(&referring, full_launch_config));
 }
 
-/// A pool whose spec has this in place of what the full one has; null removes.
+/// The full pool with changes to its spec; null removes a field.
 fn pool_with(changes: &Value) -> InstancePoolSpec {
     let mut spec = serde_json::to_value(full_pool()).unwrap();
     for (field, value) in changes.as_object().unwrap() {
@@ -127,7 +127,7 @@ fn pool_with(changes: &Value) -> InstancePoolSpec {
 }
 
 #[test]
-fn an_edit_of_a_pool_that_means_nothing_makes_no_other_template() {
+fn an_edit_of_a_pool_without_a_meaning_does_not_change_the_template() {
     let same = [
         (json!({ "template": null }), json!({ "template": {} })),
         (json!({ "template": {} }), json!({ "template": { "userData": "" } })),
@@ -167,7 +167,7 @@ fn an_edit_of_a_pool_that_means_nothing_makes_no_other_template() {
 }
 
 #[test]
-fn an_edit_of_a_launch_config_that_changes_no_machine_makes_no_other_template() {
+fn an_edit_of_a_launch_config_that_changes_no_machine_does_not_change_the_template() {
     let of = |change: &Value| {
         current(&full_pool(), |name| {
             let mut config = full_launch_config(name);
@@ -189,7 +189,7 @@ fn an_edit_of_a_launch_config_that_changes_no_machine_makes_no_other_template() 
     assert_ne!(before, of(&json!({ "image": "img-8" })));
 }
 
-/// The hash as the first version made it, of what is set. What was added later is in it only where it is set.
+/// The hash of the first version. Fields that were added later are in it only if they are set.
 fn first_version(template: &Template, first_boot: FirstBoot<'_>, config: &LaunchConfigSpec) -> String {
     let pair = |key: &str, value: String| format!("{}:{value}", json!(key));
     let mut fields = vec![

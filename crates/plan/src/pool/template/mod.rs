@@ -1,4 +1,4 @@
-//! What a new member of a pool would be: which launch configs may be used, and the template hash.
+//! What a new member of a pool would be: the launch configs that may be used, and the template hash.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use bullpen_api::{
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::launch::status::says_no_provider;
+use crate::launch::status::no_provider_message;
 use crate::member::user_data::{FirstBoot, UserData};
 
 /// A launch config of a pool that may be used for new members.
@@ -23,11 +23,11 @@ pub struct UsableLaunchConfig {
     pub max_in_pool: Option<i32>,
     /// `maxInstances` of its own.
     pub max_in_all: Option<i32>,
-    /// Where its members are.
+    /// The placement of its members.
     pub placement: Placement,
-    /// What its members are.
+    /// The template hash of its members.
     pub template_hash: String,
-    /// How one logs in to its members.
+    /// The SSH access to its members.
     pub ssh: Option<MemberSsh>,
     /// Whether it is paused: it buys nothing.
     pub paused: bool,
@@ -36,32 +36,32 @@ pub struct UsableLaunchConfig {
 /// Why a launch config of a pool is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LaunchConfigProblem {
-    /// There is none of this name.
+    /// It does not exist.
     NotFound(String),
     /// It is being deleted.
     BeingDeleted(String),
-    /// It buys Spot machines, and the pool promises Ephemeral ones.
+    /// It buys Spot machines, but the pool's class is Ephemeral.
     SpotInEphemeralPool(String),
-    /// The operator has not taken it in yet; it will in a moment.
+    /// It is new and does not have the operator's finalizer yet.
     NotTakenIn(String),
-    /// It was not taken in, because it has no provider.
+    /// It has no provider.
     NoProvider {
         /// Its name.
         name: String,
-        /// What it says of that itself.
+        /// The message in its status.
         message: String,
     },
     /// The user data of its machines is not known.
     NoUserData {
-        /// One word for machines.
+        /// Reason of the condition.
         reason: Reason,
-        /// What is missing, and what to do.
+        /// Message: what is missing, and what to do.
         message: String,
     },
 }
 
 impl LaunchConfigProblem {
-    /// One word for machines.
+    /// Reason of the pool's condition.
     pub const fn reason(&self) -> Reason {
         match self {
             Self::NotFound(_) => Reason::LaunchConfigNotFound,
@@ -73,7 +73,7 @@ impl LaunchConfigProblem {
         }
     }
 
-    /// A sentence for people.
+    /// Message of the pool's condition.
     pub fn message(&self) -> String {
         match self {
             Self::NotFound(name) => format!("there is no launch config {name} in this namespace"),
@@ -89,7 +89,7 @@ impl LaunchConfigProblem {
         }
     }
 
-    /// Whether it passes by itself within a moment.
+    /// Whether it resolves by itself soon.
     pub fn is_passing(&self) -> bool {
         matches!(
             self,
@@ -99,7 +99,8 @@ impl LaunchConfigProblem {
     }
 }
 
-/// The launch configs that `pool` may use now, and what keeps it from using the others.
+/// The launch configs that `pool` may use now, and why it cannot use the others. `find` returns a launch config by
+/// name.
 pub fn resolve<'a>(
     pool: &InstancePoolSpec,
     user_data: &UserData,
@@ -135,9 +136,9 @@ fn resolve_one(
     if config.spec.market == Market::Spot && pool.lifecycle_class == LifecycleClass::Ephemeral {
         return Err(LaunchConfigProblem::SpotInEphemeralPool(name));
     }
-    // Without the finalizer it could vanish while a machine that only it can reach still bills.
+    // Without the finalizer it could be deleted while machines that can only be terminated through it still bill.
     if !config.metadata.finalizers.iter().flatten().any(|own| own == finalizer) {
-        return Err(match says_no_provider(config) {
+        return Err(match no_provider_message(config) {
             Some(message) => LaunchConfigProblem::NoProvider { name, message },
             None => LaunchConfigProblem::NotTakenIn(name),
         });
@@ -163,16 +164,17 @@ fn resolve_one(
     })
 }
 
-/// What new members of a pool would be now, by launch config.
+/// The current template of a pool: the hash of new members by launch config.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CurrentTemplate {
-    /// The hash by launch config; `None` for one that is not there, so that nothing can be said of its members.
+    /// The hash by launch config; `None` if it is not known, because the launch config does not exist or the user data
+    /// is missing.
     hashes: BTreeMap<String, Option<String>>,
 }
 
 impl CurrentTemplate {
-    /// The template of a pool, by the launch configs that it names. One that is being deleted counts as not named.
-    /// While the user data is not known, nothing can be said of any.
+    /// The current template of a pool. A launch config that is being deleted counts as removed from the pool. While the
+    /// user data is not known, no hash is.
     pub fn of<'a>(
         pool: &InstancePoolSpec,
         user_data: &UserData,
@@ -188,12 +190,12 @@ impl CurrentTemplate {
         Self { hashes }
     }
 
-    /// Whether a member is of another template than a new one would be. Where nothing new could be bought, none is.
+    /// Whether a member has another template than a new one would have. Never, while no new member could be created.
     pub fn is_outdated(&self, member: &PoolMemberSpec) -> bool {
         self.is_outdated_hash(&member.placement.launch_config, &member.template_hash)
     }
 
-    /// The same of a member of this launch config with this template hash.
+    /// The same, for a member of this launch config with this template hash.
     pub fn is_outdated_hash(&self, launch_config: &str, template_hash: &str) -> bool {
         let known = self.hashes.values().any(Option::is_some);
         match self.hashes.get(launch_config) {
@@ -203,21 +205,22 @@ impl CurrentTemplate {
         }
     }
 
-    /// One hash over those of all launch configs; none if nothing new could be bought.
+    /// One hash over those of all launch configs; `None` if no new member could be created.
     pub fn pool_hash(&self) -> Option<String> {
         let known: Vec<_> = self.hashes.iter().filter_map(|(name, hash)| Some((name, hash.as_ref()?))).collect();
         (!known.is_empty()).then(|| digest(&known))
     }
 }
 
-/// Hash of what makes a machine: the pool's template and the launch config's region, zone, market, type and image.
-/// Caps and boot times change no machine that is there, and empty user data is none. 16 hexadecimal digits, fit for a label.
+/// Hash of everything that determines a machine: the pool's template and the launch config's region, zone, market, type
+/// and image. Caps and timeouts are not part of it, and empty user data equals none. 16 hexadecimal digits, valid as a
+/// label.
 ///
-/// Members keep the hash that they were bought with, so one that changes from a version of this program to the next
-/// replaces every machine there is: what is added later is left out of it where it is not set.
+/// Members store the hash that they were created with. If the hash changed with a new version of this program, every
+/// machine would be replaced: so fields that were added later are left out of it where they are not set.
 ///
-/// `first_boot` has the content of the user data, wherever it comes from. Machines with keys of another installation
-/// secret are of another template: nobody can make their keys any more.
+/// `first_boot` has the content of the user data, wherever it comes from. The id of the installation secret is part of
+/// the hash, because keys of another secret cannot be derived any more.
 pub fn template_hash(template: &Template, first_boot: FirstBoot<'_>, config: &LaunchConfigSpec) -> String {
     hash_with(template, first_boot, config, &config.provider_blocks())
 }
@@ -238,12 +241,12 @@ fn hash_with(
         market: Market,
         instance_type: &'a str,
         image: &'a str,
-        // Left out where there is none, so that what has no SSH keeps the hash of before.
+        // Left out if unset, so that templates without SSH keep their hash.
         #[serde(skip_serializing_if = "Option::is_none")]
         ssh: Option<&'a Ssh>,
         #[serde(skip_serializing_if = "Option::is_none")]
         key_id: Option<&'a str>,
-        // By the name of the block. Left out where no block says anything of the machine.
+        // By the name of the block. Left out if no block adds anything.
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         provider: BTreeMap<&'static str, String>,
     }

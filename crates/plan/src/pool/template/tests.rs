@@ -62,7 +62,7 @@ fn problem(pool: &InstancePoolSpec, found: Option<&LaunchConfig>) -> LaunchConfi
 }
 
 #[test]
-fn a_pool_that_promises_ephemeral_machines_uses_no_spot_launch_config() {
+fn an_ephemeral_pool_uses_no_spot_launch_config() {
     let spot = config(Market::Spot);
     assert_eq!(
         problem(&pool(LifecycleClass::Ephemeral), Some(&spot)),
@@ -72,7 +72,7 @@ fn a_pool_that_promises_ephemeral_machines_uses_no_spot_launch_config() {
 }
 
 #[test]
-fn a_launch_config_that_is_missing_or_dying_or_not_taken_in_is_not_used() {
+fn a_launch_config_that_is_missing_or_deleted_or_without_the_finalizer_is_not_used() {
     let spec = pool(LifecycleClass::Ephemeral);
     assert_eq!(problem(&spec, None), LaunchConfigProblem::NotFound("lc".into()));
     let mut found = config(Market::OnDemand);
@@ -84,7 +84,7 @@ fn a_launch_config_that_is_missing_or_dying_or_not_taken_in_is_not_used() {
 }
 
 #[test]
-fn a_pool_tells_why_a_launch_config_without_a_provider_is_not_used() {
+fn the_message_of_a_launch_config_without_a_provider_has_the_reason() {
     let mut found = config(Market::OnDemand);
     found.status =
         Some(crate::launch::status::no_provider(&found, "no provider for `aws`", jiff::Timestamp::UNIX_EPOCH));
@@ -107,7 +107,7 @@ fn a_member_of_another_template_or_of_a_launch_config_that_the_pool_no_longer_na
 }
 
 #[test]
-fn nothing_is_outdated_while_no_launch_config_says_what_would_be_current() {
+fn no_member_is_outdated_while_the_current_template_is_unknown() {
     let spec = pool(LifecycleClass::Ephemeral);
     let current = CurrentTemplate::of(&spec, &none(), |_| None);
     assert!(!current.is_outdated(&member("lc", "any")) && !current.is_outdated(&member("removed", "any")));
@@ -137,8 +137,8 @@ fn without_the_user_data_that_it_refers_to_a_pool_uses_no_launch_config_and_no_m
     let missing = UserData::Missing { reason: Reason::UserDataNotFound, message: "there is no Secret boot".into() };
     let (usable, problems) = resolve(&spec, &missing, |_| Some(&found), FINALIZER);
     assert!(usable.is_empty());
-    let words: Vec<_> = problems.iter().map(|problem| (problem.reason().as_str(), problem.message())).collect();
-    assert_eq!(words, [("UserDataNotFound", "there is no Secret boot".to_owned())]);
+    let messages: Vec<_> = problems.iter().map(|problem| (problem.reason().as_str(), problem.message())).collect();
+    assert_eq!(messages, [("UserDataNotFound", "there is no Secret boot".to_owned())]);
     let current = CurrentTemplate::of(&spec, &missing, |_| Some(&found));
     assert!(!current.is_outdated(&member("lc", "any")) && current.pool_hash().is_none());
 }
@@ -179,7 +179,7 @@ fn the_hash_changes_with_the_machine_and_not_with_caps() {
 }
 
 #[test]
-fn the_hash_changes_with_how_one_logs_in_and_with_the_secret_that_keys_come_from() {
+fn the_hash_changes_with_the_ssh_access_and_the_installation_secret() {
     let base = config(Market::OnDemand).spec;
     let of = |user: &str, key_id: Option<&str>| {
         let ssh = Ssh { user: user.into(), generate_key: key_id.is_some() };
@@ -198,7 +198,7 @@ fn the_hash_changes_with_how_one_logs_in_and_with_the_secret_that_keys_come_from
 }
 
 #[test]
-fn new_members_record_how_one_logs_in_to_them() {
+fn new_members_record_their_ssh_access() {
     let mut spec = pool(LifecycleClass::Ephemeral);
     spec.template.ssh = Some(Ssh { user: "ci".into(), generate_key: true });
     let keyed = UserData::Keyed { text: None, key_id: Arc::from("id") };

@@ -1,9 +1,9 @@
-//! Members that a person set aside, forced passes, and surplus.
+//! Members that are set aside, forced passes, and surplus.
 
 use super::*;
 
 #[test]
-fn members_set_aside_bill_and_are_replaced_and_stay_until_they_are_let_go() {
+fn members_set_aside_bill_and_are_replaced_and_stay_until_they_are_released() {
     let mut run = Run::begin(4, 5, 100_000);
     run.view.members[0].standing = Standing::Aside;
     run.view.members[1].standing = Standing::Aside;

@@ -90,7 +90,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_bought_and_given_up_again_in_a_circle(parts in any_run(), claims in 0..6_usize, seconds in 100..1_500_i64) {
+    fn no_member_is_bought_and_given_up_again_in_a_loop(parts in any_run(), claims in 0..6_usize, seconds in 100..1_500_i64) {
         let mut run = begin(parts);
         run.view.max_size += 40;
         for _ in 0..claims {
@@ -117,7 +117,7 @@ proptest! {
         let mut run = begin(parts);
         run.view.recycle.ready_ttl_seconds = 1_000_000;
         let target = run.view.target_size;
-        // Where minSize forbids it, it never ends, and says so.
+        // Where minSize forbids it, the rollout never ends, and its condition has the reason.
         run.view.min_size = run.view.min_size.min(target - 1);
         if run.view.disruption.max_unavailable == 0 || run.view.disruption.max_surge == 0 {
             run.view.max_size = run.view.max_size.max(target + 1);
@@ -132,7 +132,7 @@ proptest! {
 }
 
 #[test]
-fn a_moment_far_in_the_future_is_no_panic() {
+fn a_time_far_in_the_future_does_not_panic() {
     let recycle = Recycle { ready_ttl_seconds: i32::MAX, jitter_percent: 50 };
     assert_eq!(expires_at("u", Timestamp::MAX, &recycle), Timestamp::MAX);
     assert!(expires_at("u", Timestamp::MIN, &recycle) > Timestamp::MIN + SignedDuration::from_secs(1));

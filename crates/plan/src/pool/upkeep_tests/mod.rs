@@ -1,5 +1,5 @@
-//! Whole runs of a pool through its recycling and its rollouts, second by second, on machines that boot and end in
-//! their own time. Each second is checked.
+//! Simulated runs of a pool through recycling and rollouts, second by second, with machines that take time to boot and
+//! terminate. The invariants are checked in each second.
 
 mod aside;
 mod histories;
@@ -15,11 +15,11 @@ use super::sizing::{Memory, Replenishment, replenish};
 use super::view::{CountedMember, PoolView, Standing};
 use crate::launch::placement::LaunchConfigView;
 
-/// A template: its number, and whether machines of it come up.
+/// A template: its number, and whether its machines become ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Template(u32, bool);
 
-/// A pool, its machines, and a count of what became of them.
+/// A pool, its machines, and counts of what happened to them.
 struct Run {
     view: PoolView,
     /// Template and next change (boot, failure or end) of each member, in the order of `view.members`.
@@ -45,7 +45,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 impl Run {
-    /// A pool whose members are all ready since the same moment.
+    /// A pool whose members all became ready at the same time.
     fn begin(target: i32, max: i32, ttl: i32) -> Self {
         let view = PoolView {
             target_size: target,
@@ -130,8 +130,8 @@ impl Run {
         self.template = template;
     }
 
-    /// Machines boot, fail and end.
-    fn let_machines_live(&mut self) {
+    /// Lets machines boot, fail and terminate.
+    fn advance_machines(&mut self) {
         for n in 0..self.view.members.len() {
             let (template, due) = self.machines[n];
             let member = &mut self.view.members[n];
@@ -160,10 +160,10 @@ impl Run {
         self.machines.retain(|_| !gone.next().unwrap());
     }
 
-    /// One second, and one pass that is checked and done.
+    /// One second: a pass is computed, checked and carried out.
     fn second(&mut self) {
         self.second += 1;
-        self.let_machines_live();
+        self.advance_machines();
         self.pass();
     }
 
@@ -209,10 +209,10 @@ impl Run {
         let held = |member: &&CountedMember| member.hold && plan.deletes.contains(&member.uid);
         assert_eq!(self.view.members.iter().find(held), None, "a held member is never deleted");
         let target = plan.effective_target.size;
-        // The floor once more, from the documentation and not from the code.
+        // The floor, computed from the documentation and not by the code.
         let headroom = self.view.max_size - plan.counts.claimed - plan.kept > target;
         let may_miss = self.view.disruption.max_unavailable.max(i32::from(!headroom));
-        // maxSize is harder than minSize: what it takes away is surplus.
+        // maxSize takes precedence over minSize: members beyond it are surplus.
         let floor = (target - may_miss).max(self.view.min_size.min(target));
         if deleted(Standing::Ready) > 0 && self.view.state != PoolState::Draining {
             let left = plan.counts.ready - deleted(Standing::Ready);
@@ -226,7 +226,7 @@ impl Run {
         }
     }
 
-    /// Runs on, and gives the fewest ready members that there ever were.
+    /// Runs on, and returns the lowest number of ready members.
     fn fewest_ready(&mut self, seconds: i64) -> i32 {
         (0..seconds)
             .map(|_| {

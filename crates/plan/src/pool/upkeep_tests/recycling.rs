@@ -1,4 +1,4 @@
-//! Members past their age, and what drains and pauses make of them.
+//! Members past their age, also in draining and paused pools.
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn members_that_became_ready_together_expire_apart_and_never_late() {
 }
 
 #[test]
-fn a_long_absence_of_the_operator_makes_no_herd() {
+fn a_long_absence_of_the_operator_does_not_replace_all_members_at_once() {
     let mut run = Run::begin(8, 20, 100);
     run.run(10);
     // Away for an hour: every member is past its age, and nothing is remembered.
@@ -43,7 +43,7 @@ fn a_long_absence_of_the_operator_makes_no_herd() {
 }
 
 #[test]
-fn a_person_has_every_ready_member_replaced_once_within_the_budget() {
+fn a_request_replaces_every_ready_member_once_within_the_budget() {
     let mut run = Run::begin(6, 20, 100_000);
     run.run(5);
     run.claim();
@@ -59,7 +59,7 @@ fn a_person_has_every_ready_member_replaced_once_within_the_budget() {
 }
 
 #[test]
-fn a_request_that_lies_ahead_comes_into_force_in_its_time() {
+fn a_request_for_a_future_time_applies_from_that_time() {
     let mut run = Run::begin(3, 20, 100_000);
     run.run(5);
     let then = run.second + 50;
@@ -90,7 +90,7 @@ fn min_size_is_hard_and_a_lowered_target_takes_ready_members_away() {
 }
 
 #[test]
-fn members_that_never_come_up_do_not_hide_the_deficit() {
+fn members_that_never_become_ready_do_not_hide_the_deficit() {
     let mut run = Run::begin(0, 20, 10_000);
     run.view.target_size = 5;
     run.boot = 1_000_000;
@@ -114,7 +114,7 @@ fn a_draining_pool_buys_nothing_ever() {
 }
 
 #[test]
-fn a_paused_pool_goes_on_recycling_only_where_the_floor_lets_it() {
+fn a_paused_pool_recycles_only_as_far_as_the_floor_allows() {
     let mut run = Run::begin(5, 20, 50);
     run.view.state = PoolState::Paused;
     assert_eq!(run.fewest_ready(300), 5, "nothing could replace them");

@@ -16,13 +16,13 @@ fn a_new_template_reaches_every_unclaimed_member_and_no_claimed_one() {
 }
 
 #[test]
-fn on_replenish_leaves_members_of_an_older_template_until_they_go_anyway() {
+fn on_replenish_keeps_members_of_an_older_template_until_they_leave_anyway() {
     let mut run = Run::begin(4, 20, 100_000);
     run.view.rollout.type_ = RolloutType::OnReplenish;
     run.roll(Template(2, true));
     run.run(500);
     assert_eq!((run.bought, run.retired), (0, 0));
-    assert_eq!(run.phase(), RolloutPhase::AsTheyGo);
+    assert_eq!(run.phase(), RolloutPhase::OnReplenish);
     run.claim();
     run.run(20);
     assert_eq!(run.last.as_ref().unwrap().rollout.updated_ready, 1);
@@ -32,7 +32,7 @@ fn on_replenish_leaves_members_of_an_older_template_until_they_go_anyway() {
 }
 
 #[test]
-fn a_template_that_never_comes_up_pauses_the_rollout_with_every_old_member_ready() {
+fn a_template_that_never_becomes_ready_pauses_the_rollout_with_every_old_member_ready() {
     let mut run = Run::begin(4, 20, 100_000);
     run.roll(Template(2, false));
     assert_eq!(run.fewest_ready(90), 4);
@@ -47,7 +47,7 @@ fn a_template_that_never_comes_up_pauses_the_rollout_with_every_old_member_ready
 }
 
 #[test]
-fn a_stuck_rollout_goes_on_by_itself_when_its_machines_come_up_after_all() {
+fn a_stuck_rollout_continues_when_its_machines_become_ready_after_all() {
     let mut run = Run::begin(4, 20, 100_000);
     run.boot = 300;
     run.roll(Template(2, true));
@@ -59,14 +59,14 @@ fn a_stuck_rollout_goes_on_by_itself_when_its_machines_come_up_after_all() {
 }
 
 #[test]
-fn a_paused_rollout_keeps_old_members_past_their_age_and_one_that_continues_says_so_only() {
+fn a_paused_rollout_keeps_old_members_past_their_age_and_one_that_continues_does_not() {
     for (on_failure, paused) in [(RolloutFailure::Pause, true), (RolloutFailure::Continue, false)] {
         let mut run = Run::begin(4, 20, 300);
         run.view.rollout.on_failure = on_failure;
         run.roll(Template(2, false));
         run.run(120);
         assert_eq!((run.phase(), run.retired), (RolloutPhase::Stuck { paused }, 0));
-        // From here on two may go without a replacement, and soon all are past their age.
+        // From here on two may be deleted without a replacement, and soon all are past their age.
         run.view.disruption.max_unavailable = 2;
         run.run(400);
         assert_eq!(run.retired, if paused { 0 } else { 2 });
@@ -79,7 +79,7 @@ fn a_restart_does_not_give_a_stuck_rollout_another_deadline() {
     run.roll(Template(2, false));
     for _ in 0..30 {
         run.run(5);
-        // What the status tells of it is all that is left.
+        // After a restart only the status is left.
         let progress = run.memory.rollout.take().unwrap();
         run.memory = Memory { rollout: Some(Progress { outdated: None, ..progress }), ..Memory::default() };
     }
@@ -87,7 +87,7 @@ fn a_restart_does_not_give_a_stuck_rollout_another_deadline() {
 }
 
 #[test]
-fn a_pause_of_the_pool_is_not_the_fault_of_its_template() {
+fn a_pause_of_the_pool_restarts_the_progress_deadline() {
     let mut run = Run::begin(4, 20, 100_000);
     run.roll(Template(2, true));
     run.view.state = PoolState::Paused;
@@ -101,7 +101,7 @@ fn a_pause_of_the_pool_is_not_the_fault_of_its_template() {
 }
 
 #[test]
-fn while_nobody_knows_what_a_new_member_would_be_a_rollout_keeps_its_time() {
+fn while_the_current_template_is_unknown_a_rollout_keeps_its_progress_time() {
     let mut run = Run::begin(4, 20, 100_000);
     run.roll(Template(2, false));
     run.run(50);

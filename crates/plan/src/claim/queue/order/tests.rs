@@ -6,7 +6,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + second).unwrap()
 }
 
-/// A claim as the tests make it: its namespace, when it was made, its priority.
+/// A claim: its namespace, when it was created, its priority.
 #[derive(Clone, Debug)]
 struct Made {
     namespace: usize,
@@ -18,18 +18,18 @@ fn turn(number: usize, made: &Made) -> Turn {
     Turn::new(format!("c{number}"), at(made.created), number as u64, made.priority)
 }
 
-/// The uids of the claims in the order in which they are served, where the namespaces hold so many members already.
+/// The numbers of the claims in the order in which they are served; `held` has the members of each namespace.
 fn served(claims: &[Made], held: &[i32], per_namespace: Option<i32>, now: i64) -> Vec<usize> {
     let turns: Vec<_> = claims.iter().enumerate().map(|(number, made)| (turn(number, made), number)).collect();
     let mut order = Order::new(per_namespace, at(now));
     for (namespace, held) in held.iter().enumerate() {
-        let mut line: Vec<_> = turns.iter().filter(|(_, number)| claims[*number].namespace == namespace).collect();
-        line.sort();
+        let mut queue: Vec<_> = turns.iter().filter(|(_, number)| claims[*number].namespace == namespace).collect();
+        queue.sort();
         let mut priorities = BTreeMap::new();
-        for (turn, _) in &line {
+        for (turn, _) in &queue {
             *priorities.entry(turn.priority()).or_default() += 1;
         }
-        order.add(*held, priorities, line.into_iter().map(|(turn, number)| (turn, *number)).collect::<Vec<_>>());
+        order.add(*held, priorities, queue.into_iter().map(|(turn, number)| (turn, *number)).collect::<Vec<_>>());
     }
     order.map(|(_, number)| number).collect()
 }
@@ -39,7 +39,7 @@ fn made(namespace: usize, created: i64, priority: i32) -> Made {
 }
 
 #[test]
-fn the_oldest_claim_of_a_namespace_goes_first_and_of_one_second_the_one_that_was_seen_first() {
+fn the_oldest_claim_of_a_namespace_goes_first_and_within_a_second_the_one_seen_first() {
     let claims = [made(0, 9, 0), made(0, 1, 0), made(0, 1, 0)];
     assert_eq!(served(&claims, &[0], None, 10), [1, 2, 0]);
 }
@@ -57,14 +57,14 @@ fn a_step_of_priority_is_worth_ten_seconds_of_waiting() {
 }
 
 #[test]
-fn namespaces_take_turns_and_the_one_that_holds_least_goes_first() {
+fn namespaces_take_turns_and_the_one_with_the_fewest_members_goes_first() {
     let flood: Vec<_> = (0..6).map(|number| made(0, number, 0)).collect();
     let claims = [flood, vec![made(1, 50, 0), made(1, 51, 0), made(2, 60, 0)]].concat();
     assert_eq!(served(&claims, &[2, 1, 0], None, 61)[..5], [8, 6, 0, 7, 1], "by age where they hold as many");
 }
 
 #[test]
-fn who_waited_long_enough_goes_by_age_even_if_his_namespace_holds_most() {
+fn a_claim_that_waited_long_enough_goes_by_age_even_if_its_namespace_has_most_members() {
     let claims = [made(0, 0, 0), made(1, 1_790, 0)];
     assert_eq!(served(&claims, &[50, 0], None, 1_800), [1, 0]);
     assert_eq!(served(&claims, &[50, 0], None, 1_811), [0, 1]);
@@ -78,7 +78,7 @@ fn a_namespace_is_served_up_to_its_quota_and_the_rest_is_left_over() {
 }
 
 #[test]
-fn a_claim_that_is_being_told_that_it_waits_is_not_passed_by_younger_ones() {
+fn a_claim_whose_status_is_being_written_is_not_passed_by_younger_ones() {
     let turns = [turn(0, &made(0, 1, 0)), turn(1, &made(0, 5, 0))];
     let paired = |members: usize| {
         let mut order = Order::new(None, at(9));
@@ -90,7 +90,7 @@ fn a_claim_that_is_being_told_that_it_waits_is_not_passed_by_younger_ones() {
 }
 
 #[test]
-fn members_are_looked_at_only_as_far_as_there_are_claims() {
+fn no_more_members_are_read_than_there_are_claims() {
     let turns = [turn(0, &made(0, 1, 0))];
     let mut order = Order::new(None, at(9));
     order.add(0, BTreeMap::from([(0, 1)]), turns.iter().map(|turn| (turn, ())).collect::<Vec<_>>());
@@ -105,7 +105,7 @@ fn members_are_looked_at_only_as_far_as_there_are_claims() {
 
 #[test]
 fn a_low_priority_claim_is_not_starved_by_any_number_of_higher_ones_nor_by_emptier_namespaces() {
-    // Every second one machine comes free, and a new claim of the highest priority of a namespace that holds nothing.
+    // Every second one machine becomes free, and a namespace without members creates a claim of the highest priority.
     let mut waiting: Vec<(usize, Made)> = vec![(0, made(0, 0, -1_000))];
     let mut members = 0;
     for now in 1..60_000_usize {
@@ -128,7 +128,7 @@ fn some_claims() -> impl Strategy<Value = Vec<Made>> {
 
 proptest! {
     #[test]
-    fn invariant_8_nobody_is_passed_by_a_younger_one_of_no_higher_priority(
+    fn invariant_8_no_claim_is_passed_by_a_younger_one_of_the_same_or_a_lower_priority(
         claims in some_claims(), held in proptest::array::uniform3(0..5_i32), quota in proptest::option::of(1..8_i32),
     ) {
         let order = served(&claims, &held, quota, 3_000);
@@ -143,7 +143,7 @@ proptest! {
     }
 
     #[test]
-    fn no_namespace_gets_more_than_its_quota_and_everybody_else_is_served(
+    fn no_namespace_gets_more_than_its_quota_and_all_other_claims_are_served(
         claims in some_claims(), held in proptest::array::uniform3(0..5_i32), quota in 1..8_i32,
     ) {
         let order = served(&claims, &held, Some(quota), 3_000);
@@ -169,7 +169,7 @@ proptest! {
     }
 
     #[test]
-    fn namespaces_with_claims_of_one_priority_end_up_with_as_many_members_as_each_other(
+    fn namespaces_with_claims_of_one_priority_end_up_with_equally_many_members(
         counts in proptest::array::uniform3(10..20_usize), members in 3..30_usize,
     ) {
         let claims: Vec<_> = counts.iter().enumerate()

@@ -1,42 +1,40 @@
-//! What a process does by itself: it pairs, sends, hears answers and looks after what it sees.
+//! The claim controllers of one process: they pair, send writes, handle the answers, and reconcile what they see.
 
 use bullpen_api::ClaimPhase;
 use bullpen_plan::claim;
 use bullpen_plan::claim::lifetime::Due;
-use bullpen_plan::claim::{
-    Answer, BindStep, ClaimFate, DeleteStep, Ending, Evidence, Fate, Found, HeldMember, SwapStep,
-};
+use bullpen_plan::claim::{Answer, BindStep, ClaimFate, Ending, Evidence, Fate, Found, HeldMember, SwapStep};
 
-use crate::policy::{Policy, claim_view, due, member_id, member_view};
+use crate::policy::{DeleteStep, Policy, claim_view, due, member_id, member_view};
 use crate::server;
 use crate::state::{Cached, Carries, Claim, ClaimUid, ClaimWrite, MOST, Member, MemberWrite, Sent, State, claim_name};
 
-/// One process at work on the state.
+/// One process with access to the state.
 pub(crate) struct Process<'a> {
     pub(crate) state: &'a mut State,
     pub(crate) number: usize,
     pub(crate) policy: Policy,
-    /// Whether steps are left out that lead nowhere else: see `reduction`.
+    /// Whether redundant steps are left out: see `reduction`.
     pub(crate) reduced: bool,
 }
 
 impl Process<'_> {
-    /// Pairs the claim with the member, if both are free as far as this process sees.
+    /// Pairs the claim with the member, if both are free by this process's caches.
     pub(crate) fn pair(&mut self, name: usize, member: usize) -> Option<()> {
         let claim = self.state.seen_claim(self.number, name)?;
         let candidate = self.state.seen_member(self.number, member)?;
-        let binder = &self.state.binders[self.number];
+        let controller = &self.state.controllers[self.number];
         let named = (0..MOST).any(|other| self.claimed_by(other, claim.uid).is_some());
-        let free = !binder.is_busy_with_claim(claim.uid) && !binder.is_busy_with_member(member);
+        let free = !controller.is_busy_with_claim(claim.uid) && !controller.is_busy_with_member(member);
         if !free || !claim::queues(&claim_view(claim), named) || !self.policy.claimable(member, candidate) {
             return None;
         }
         self.send_to_member(member, MemberWrite::Swap { claim: claim.uid })
     }
 
-    /// The write to a member reaches the server, and the process hears the answer.
+    /// The write to a member reaches the server, and the process gets the answer.
     pub(crate) fn land_on_member(&mut self, member: usize) -> Option<()> {
-        let Sent { write, carries } = self.state.binders[self.number].member_writes[member].take()?;
+        let Sent { write, carries } = self.state.controllers[self.number].member_writes[member].take()?;
         if write == MemberWrite::Terminate {
             server::terminate(self.state, member);
             return self.send_to_member(member, MemberWrite::Finalize);
@@ -47,7 +45,7 @@ impl Process<'_> {
             server::write_member(self.state, member, write, carries, self.policy)
         };
         if answer == Answer::Accepted {
-            self.state.binders[self.number].members[member] = Cached::Newest;
+            self.state.controllers[self.number].members[member] = Cached::Newest;
         }
         match write {
             MemberWrite::Swap { .. } => self.after_swap(member, write, answer),
@@ -67,30 +65,30 @@ impl Process<'_> {
         if looked {
             step = self.policy.after_swap_look(member, object, claim);
         }
-        let binder = &mut self.state.binders[self.number];
+        let controller = &mut self.state.controllers[self.number];
         if looked {
-            binder.members[member] = Cached::Newest;
+            controller.members[member] = Cached::Newest;
         }
         match step {
-            SwapStep::TryAgain => binder.member_writes[member] = Some(Sent { write, carries: Carries::Newest }),
+            SwapStep::TryAgain => controller.member_writes[member] = Some(Sent { write, carries: Carries::Newest }),
             SwapStep::Won if object.is_none_or(|object| object.claim != Some(claim)) => {
-                // Only a spoilt policy believes in what is not stored.
-                binder.members[member] = Cached::Old(Some(Member { claim: Some(claim), deleting: false }));
+                // Only a broken policy gets here: it assumes a write that is not stored.
+                controller.members[member] = Cached::Old(Some(Member { claim: Some(claim), deleting: false }));
             }
             SwapStep::Won | SwapStep::Dropped | SwapStep::Look => {}
         }
     }
 
-    /// The status write of a claim reaches the server, and the process hears the answer.
+    /// The status write of a claim reaches the server, and the process gets the answer.
     pub(crate) fn land_on_claim(&mut self, name: usize) -> Option<()> {
-        let Sent { write, carries } = self.state.binders[self.number].claim_writes[name].take()?;
+        let Sent { write, carries } = self.state.controllers[self.number].claim_writes[name].take()?;
         let answer = if carries == Carries::Unanswered {
             Answer::Ambiguous
         } else {
             server::write_claim(self.state, write, carries)
         };
         if answer == Answer::Accepted {
-            self.state.binders[self.number].claims[name] = Cached::Newest;
+            self.state.controllers[self.number].claims[name] = Cached::Newest;
         }
         if let ClaimWrite::Bind { uid, member } = write {
             let evidence = match claim::after_bind(answer) {
@@ -109,14 +107,14 @@ impl Process<'_> {
             let stored = self.state.claims[name].object.filter(|claim| claim.uid == uid);
             if let Some(claim) = stored.filter(|claim| claim.phase == ClaimPhase::Bound) {
                 let judged = Claim { renewed: claim.renewed && self.policy != Policy::ExpiredAllTheSame, ..claim };
-                self.keep_term(judged, true);
+                self.write_due(judged, true);
             }
         }
         Some(())
     }
 
-    /// Does what is due of a Bound claim.
-    pub(crate) fn keep_term(&mut self, claim: Claim, time_is_up: bool) -> Option<()> {
+    /// Writes what is due for a Bound claim's term.
+    pub(crate) fn write_due(&mut self, claim: Claim, time_is_up: bool) -> Option<()> {
         match due(claim, time_is_up) {
             Due::Nothing | Due::Flag(_) => None,
             Due::Seen(_) => self.send_to_claim(ClaimWrite::Seen { uid: claim.uid }),
@@ -124,10 +122,10 @@ impl Process<'_> {
         }
     }
 
-    /// Looks after a member that the process sees. With `first`, it comes before the others that name its claim.
-    pub(crate) fn tend_member(&mut self, member: usize, first: bool) -> Option<()> {
+    /// Reconciles a member that the process sees. With `first`, it is the first claimed of those that name its claim.
+    pub(crate) fn reconcile_member(&mut self, member: usize, first: bool) -> Option<()> {
         let seen = self.state.seen_member(self.number, member)?;
-        if self.state.binders[self.number].is_busy_with_member(member) {
+        if self.state.controllers[self.number].is_busy_with_member(member) {
             return None;
         }
         let Some(uid) = seen.claim else {
@@ -145,7 +143,7 @@ impl Process<'_> {
         self.judge(&this, uid, &evidence, first)
     }
 
-    /// Asks the table, confirms where it says so, and does what it says.
+    /// Decides by the fate table, reads the claim if that needs confirming, and acts on the result.
     fn judge(
         &mut self,
         this: &HeldMember<u8, u8>,
@@ -176,31 +174,31 @@ impl Process<'_> {
         }
     }
 
-    /// Looks after the member that a Bound claim names.
-    pub(crate) fn tend_claim(&mut self, name: usize) -> Option<()> {
+    /// Reconciles a Bound claim with the member that it names.
+    pub(crate) fn reconcile_claim(&mut self, name: usize) -> Option<()> {
         let claim = self.state.seen_claim(self.number, name)?;
         let member = usize::from(claim.member?);
         let seen = self.state.seen_member(self.number, member);
         let machine_gone = !self.state.members[member].machine;
         let view = claim_view(claim);
         let cached = Evidence::from_cache(&member_id(member), seen.map(|seen| member_view(member, seen)));
-        let mut hold = claim::hold(&view, &cached, machine_gone);
-        if hold == ClaimFate::ConfirmFirst {
+        let mut fate = claim::hold(&view, &cached, machine_gone);
+        if fate == ClaimFate::ConfirmFirst {
             let found = self.state.members[member]
                 .object
                 .map_or(Found::Missing, |stored| Found::Object(member_view(member, stored)));
-            hold = claim::hold(&view, &Evidence::from_get(&member_id(member), found), machine_gone);
+            fate = claim::hold(&view, &Evidence::from_get(&member_id(member), found), machine_gone);
         }
-        if hold != ClaimFate::Lost {
-            return if claim.phase == ClaimPhase::Bound { self.keep_term(claim, false) } else { None };
+        if fate != ClaimFate::Lost {
+            return if claim.phase == ClaimPhase::Bound { self.write_due(claim, false) } else { None };
         }
         self.send_to_claim(ClaimWrite::End { uid: claim.uid, phase: ClaimPhase::Lost })
     }
 
-    /// An uncached GET of the claim's name; its answer counts as delivered.
+    /// An uncached GET of the claim's name, which also updates the cache.
     fn look_at_claim(&mut self, uid: ClaimUid) -> Evidence<claim::ClaimView<u8>> {
         let name = claim_name(uid);
-        self.state.binders[self.number].claims[name] = Cached::Newest;
+        self.state.controllers[self.number].claims[name] = Cached::Newest;
         let found =
             self.state.claims[name].object.map_or(Found::Missing, |claim: Claim| Found::Object(claim_view(claim)));
         Evidence::from_get(&uid, found)
@@ -220,19 +218,19 @@ impl Process<'_> {
         })
     }
 
-    /// Sends a write to a member with the version that the cache has.
+    /// Sends a write to a member with the cached version.
     pub(crate) fn send_to_member(&mut self, member: usize, write: MemberWrite) -> Option<()> {
-        let binder = &mut self.state.binders[self.number];
-        if binder.is_busy_with_member(member) {
+        let controller = &mut self.state.controllers[self.number];
+        if controller.is_busy_with_member(member) {
             return None;
         }
         let carries = match write {
             MemberWrite::Terminate | MemberWrite::Finalize => Carries::Old,
-            _ if binder.members[member].is_newest() => Carries::Newest,
+            _ if controller.members[member].is_newest() => Carries::Newest,
             _ if self.reduced => return None,
             _ => Carries::Old,
         };
-        binder.member_writes[member] = Some(Sent { write, carries });
+        controller.member_writes[member] = Some(Sent { write, carries });
         match write {
             MemberWrite::Swap { .. } => Some(()),
             _ if self.reduced => self.land_on_member(member),
@@ -240,18 +238,18 @@ impl Process<'_> {
         }
     }
 
-    /// Sends a claim's status with the version that the cache has.
+    /// Sends a claim's status with the cached version.
     pub(crate) fn send_to_claim(&mut self, write: ClaimWrite) -> Option<()> {
-        let binder = &mut self.state.binders[self.number];
+        let controller = &mut self.state.controllers[self.number];
         let name = claim_name(write.uid());
-        if binder.claim_writes[name].is_some() {
+        if controller.claim_writes[name].is_some() {
             return None;
         }
-        let carries = if binder.claims[name].is_newest() { Carries::Newest } else { Carries::Old };
+        let carries = if controller.claims[name].is_newest() { Carries::Newest } else { Carries::Old };
         if self.reduced && carries == Carries::Old {
             return None;
         }
-        binder.claim_writes[name] = Some(Sent { write, carries });
+        controller.claim_writes[name] = Some(Sent { write, carries });
         match write {
             ClaimWrite::End { .. } | ClaimWrite::Seen { .. } if self.reduced => self.land_on_claim(name),
             ClaimWrite::Bind { .. } | ClaimWrite::End { .. } | ClaimWrite::Seen { .. } => Some(()),
