@@ -18,7 +18,7 @@ use crate::controllers::orphans::memory::SweepRules;
 use crate::provider::Registry;
 use crate::runtime::failure::Failure;
 use crate::state::cluster_state::indexing::StoredKind;
-use crate::state::{ObjectKey, ClusterState};
+use crate::state::{ClusterState, ObjectKey};
 use crate::telemetry::Metrics;
 
 /// What was sent to the API server: the path and the body of each write.
@@ -45,7 +45,8 @@ fn api_server(sent: Sent) -> kube::Client {
 fn controller(registry: Registry, sent: Sent) -> LaunchConfigController {
     let client = api_server(sent);
     let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
-    let (cluster, metrics, leadership) = (ClusterState::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always());
+    let (cluster, metrics, leadership) =
+        (ClusterState::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always());
     let common = Common {
         cluster: cluster.clone(),
         writes: Writes::new(clients.clone(), cluster, metrics.clone(), leadership.clone()),
