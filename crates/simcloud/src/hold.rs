@@ -1,4 +1,4 @@
-//! Calls that are answered late, never, or not as they were done.
+//! Delays calls: answers that come late, never, or do not match what was done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,22 +12,22 @@ use super::cloud::{Ask, Cloud, unknown};
 use super::faults::{CallFault, Hit};
 use super::wire::Refusal;
 
-/// Calls that are held back at once; one more is answered at once with `Transient`, and not done.
+/// Most calls that are delayed at the same time. Further ones are answered at once with `Transient`, and not executed.
 const MAX_HELD: usize = 10_000;
 
-/// Every call passes through here, one at a time: the time is taken under the lock, so that ledger and clock agree.
+/// Runs all calls, one at a time. The time is read under the lock, so that ledger and clock agree.
 #[derive(Clone)]
 pub(super) struct Shell {
     cloud: Arc<Mutex<Cloud>>,
     held: Arc<Semaphore>,
 }
 
-/// How a call goes on once the cloud was asked.
+/// What remains of a call after the cloud has decided on it.
 enum Way<T, F> {
     Answer(Result<T, Refusal>),
-    /// It is done, or will never be; only the answer waits.
+    /// It was executed, or never will be; only the answer is delayed.
     Hold(Duration, Result<T, Refusal>, OwnedSemaphorePermit),
-    /// It is done later, whether or not anybody waits for the answer.
+    /// It is executed later, even if the client has given up by then.
     Defer(Duration, F, OwnedSemaphorePermit),
 }
 
@@ -42,12 +42,12 @@ impl Shell {
         question(&mut cloud, Timestamp::now())
     }
 
-    /// How many calls are held back.
+    /// The number of delayed calls.
     pub(super) fn held(&self) -> usize {
         MAX_HELD - self.held.available_permits()
     }
 
-    /// Lets a call meet its fault, and does it by `act` when and if that allows it.
+    /// Applies the call's fault, and executes the call with `act` when, and if, the fault allows it.
     pub(super) async fn perform<T, F>(&self, ask: &Ask<'_>, act: F) -> Result<T, Refusal>
     where
         T: Send + 'static,
@@ -61,7 +61,7 @@ impl Shell {
             }
             Way::Defer(time, act, permit) => {
                 let shell = self.clone();
-                // A task of its own, because this one ends when its client gives up.
+                // In a separate task, because this one ends when its client gives up.
                 let task = tokio::spawn(async move {
                     tokio::time::sleep(time).await;
                     drop(permit);

@@ -150,7 +150,8 @@ impl Scene {
         self.see(when, Object::Claim(Box::new(of(claim))), false);
     }
 
-    /// A claim as it is seen at `when`, with these fields of its spec and its status. A Bound one holds `ci-a` since second 1.2.
+    /// A claim as it is seen at `when`, with these fields of its spec and its status. A Bound one holds `ci-a` since
+    /// second 1.2.
     pub(super) fn claim_as(&mut self, when: f64, name: &str, phase: &str, spec: &Value, status: &Value) {
         let mut whole = json!({
             "metadata": meta(name, 1.0), "spec": { "poolRef": { "name": "ci" } }, "status": { "phase": phase },
