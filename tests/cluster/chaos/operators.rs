@@ -1,4 +1,4 @@
-//! Two operators, of which one leads: what is done to them.
+//! Two operators, of which one leads, and the disturbances of them.
 
 use std::time::{Duration, Instant};
 
@@ -9,52 +9,52 @@ use super::stage::Stage;
 use crate::checker::Deed;
 use crate::harness::Operator;
 
-/// Between two looks whether an operator has ended by itself, and until it is started again then.
+/// Polling interval for operators that have ended by themselves, and the delay until they are started again.
 const LOOK: Duration = Duration::from_millis(500);
-/// While the API server is away an operator that was killed can't come up again: so few disturbances in a hundred happen
-/// then, for else nothing would be seen of an operator that lives through it.
+/// Percent of disturbances that happen while the API server is down. Few, because a killed operator cannot start again
+/// then, and operators that survive the outage are to be tested too.
 const DISTURBED_IN_OUTAGE: u64 = 15;
-/// How long an operator may take to lead before it is struck again, which is longer than from one blow to the next. On two
-/// cores that many others are busy on nobody would ever lead otherwise, and claims would wait in vain.
+/// How long an operator may take to lead before it is struck again, which is longer than from one blow to the next. On
+/// two cores that many others are busy on nobody would ever lead otherwise, and claims would wait in vain.
 const UP: Duration = Duration::from_secs(10);
-/// What an operator's log says once it leads.
+/// The log line of an operator that leads.
 const LEADS: &str = "controllers::terms: leads";
-/// Of those that are killed and come again at once, so many in a hundred did not lead.
+/// Percent of restarts that hit the operator that does not lead.
 const STANDBYS: u64 = 20;
-/// How long a leader that died is waited for to be followed: its lease, and what two busy cores add.
+/// How long another operator may take to lead after a leader died: its lease, and what two busy cores add.
 const FOLLOWED: Duration = Duration::from_secs(25);
-/// How long one is frozen, milliseconds: longer than its lease of 15 s.
+/// How long an operator is frozen, in milliseconds: longer than its lease of 15 s.
 const FROZEN_FOR: (u64, u64) = (16_000, 20_000);
-/// As short as an option allows that is longer than any create takes here.
+/// The shortest allowed value that is longer than any create takes here.
 const SWEEP: (&str, &str) = ("--sweep-grace-seconds", "3");
-/// From the beginning of a term of leadership nothing expires for so long, in seconds: shorter than from one kill to the
-/// next, for else nothing would ever expire.
+/// Seconds without expiry after a term of leadership began: shorter than the time between kills, or nothing would ever
+/// expire.
 pub(super) const EXPIRY_GRACE: u32 = 1;
-/// What they are called in the lease.
+/// Their identities in the lease.
 const IDENTITIES: [&str; 2] = ["one", "two"];
 
-/// The script's words, which the summary counts.
+/// Notes in the script, which the summary counts.
 pub(super) const KILLED: &str = "an operator is killed";
 pub(super) const FAILED_OVER: &str = "the other one leads";
 pub(super) const FROZEN: &str = "the leader is frozen";
 pub(super) const TOLD_TO_END: &str = "the leader is told to end";
 
-/// What is done to an operator.
+/// A disturbance of an operator.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Blow {
     /// Killed with -9, and started again at once: it takes its own lease back.
     Restart,
-    /// The leader is told to end, and hands over.
+    /// The leader gets SIGTERM, and hands over.
     HandOver,
-    /// The leader is killed with -9, and comes again when the other one leads.
+    /// The leader is killed with -9, and is started again when the other one leads.
     Failover,
-    /// The leader is stopped where it stands, past its lease, and goes on while the other one leads.
+    /// The leader is frozen for longer than its lease, and continues while the other one leads.
     Freeze,
 }
 
 struct Slot {
     operator: Operator,
-    /// Whether it is to stay away for now.
+    /// Whether it must not be started at present.
     down: bool,
 }
 
@@ -79,8 +79,7 @@ impl Operators {
         self.slots.into_inner().into_iter().map(|slot| slot.operator).collect()
     }
 
-    /// Strikes them at random moments, so many milliseconds apart, until this is dropped; [`Operators::recover`] has to
-    /// follow.
+    /// Disturbs them at random times until this is dropped. Call [`Operators::recover`] afterwards.
     pub(super) async fn suffer(&self, stage: &Stage, seed: u64, apart: (u64, u64), blows: &[Blow]) {
         let mut dice = Dice::new(seed, "kills");
         let mut deck = Deck::new(blows.to_vec());
@@ -175,7 +174,7 @@ impl Operators {
         }
     }
 
-    /// Starts operators again that have ended by themselves, as a cluster does; until this is dropped.
+    /// Restarts operators that have ended by themselves, as a cluster does, until this is dropped.
     pub(super) async fn restart(&self, stage: &Stage) {
         loop {
             tokio::time::sleep(LOOK).await;
@@ -190,7 +189,7 @@ impl Operators {
         }
     }
 
-    /// What is frozen goes on, and what stayed away may come.
+    /// Continues frozen operators, and allows all to start.
     pub(super) async fn recover(&self, stage: &Stage) {
         for which in 0..IDENTITIES.len() {
             self.slots.lock().await[which].down = false;
@@ -199,13 +198,13 @@ impl Operators {
     }
 }
 
-/// Who leads, by the lease; nobody if the API server does not say it.
+/// The holder of the lease; `None` if there is none or the API server is down.
 async fn leader(stage: &Stage) -> Option<usize> {
     let holder = stage.lease_holder().await?;
     IDENTITIES.iter().position(|identity| *identity == holder)
 }
 
-/// Waits until another one leads, and says whether that came.
+/// Waits until another one leads. Returns whether that happened in time.
 async fn is_followed(stage: &Stage, former: usize) -> bool {
     let began = Instant::now();
     while began.elapsed() < FOLLOWED {

@@ -1,4 +1,4 @@
-//! What a run was like, and what was wrong with it.
+//! The summary of a run, and its violations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use crate::checker::{Deed, Line, Object, Record, Rules, Violation, check, timeli
 use crate::harness::Operator;
 use crate::harness::objects::phase;
 
-/// Why a claim waits whose namespace holds all that it may.
+/// The reason of claims that wait because of their namespace's quota.
 const QUOTA_REACHED: &str = "NamespaceQuotaReached";
 
 /// A run that is over.
@@ -27,7 +27,7 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    /// Puts together what is known, judges it, and leaves a timeline if anything is wrong.
+    /// Collects the evidence, checks it, and writes a timeline if there is a violation.
     pub(super) async fn of(stage: &Stage, operators: &[Operator], title: &str, rules: &Rules, took: Duration) -> Self {
         let ledger = stage.walk.simcloud.ledger().await.into_entries();
         let recorded = stage.recorder.recorded();
@@ -62,7 +62,7 @@ impl Verdict {
     }
 }
 
-/// A line of an operator's log, without its escapes, if it begins with a moment.
+/// A line of an operator's log, without escape sequences, if it begins with a time.
 fn logged(line: &str, whose: &'static str) -> Option<Line> {
     let (moment, rest) = line.split_once(' ')?;
     Some((moment.parse().ok()?, whose, rest.trim().to_owned()))
@@ -135,7 +135,7 @@ fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, to
     text
 }
 
-/// What claims went through beside being bound.
+/// Counts what happened to claims beside being bound.
 fn of_claims(record: &Record) -> [(&'static str, String); 3] {
     let (mut renewed, mut refused, mut secrets, mut flagged) =
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
