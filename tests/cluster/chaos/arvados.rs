@@ -15,7 +15,7 @@ use super::dice::Dice;
 use super::stage::Stage;
 use super::verdict::Verdict;
 use super::{disturbances, everything_goes, number};
-use crate::checker::{Deed, Rules};
+use crate::checker::{Action, Rules};
 use crate::harness::Operator;
 
 /// The pool.
@@ -71,7 +71,7 @@ async fn run(name: &str, jobs: u64) {
         stage.delete::<LaunchConfig>(name).await;
     }
     everything_goes(&stage, END).await;
-    stage.does(Deed::Over);
+    stage.does(Action::Over);
     let rules = Rules { longest_standstill: Some(SignedDuration::from_secs(5)), ..Rules::default() };
     let title = format!("{name}, seed {seed}");
     Verdict::of(&stage, &[operator], &title, &rules, began.elapsed()).await.deliver();
@@ -85,7 +85,7 @@ async fn do_job(stage: &Stage, done: &Mutex<BTreeSet<u64>>, seed: u64, job: u64)
         let name = format!("job-{job}-{attempt}");
         stage.claim(&name, json!({ "poolRef": { "name": POOL } })).await;
         if !reaches(stage, &name, PATIENCE, |phase| phase == ClaimPhase::Bound || phase == ClaimPhase::Lost).await {
-            stage.does(Deed::GaveUp(name.clone()));
+            stage.does(Action::GaveUp(name.clone()));
             return;
         }
         let work = Duration::from_millis(dice.between(50, 600));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::dice::Dice;
 use super::pools::{LARGE, SPOT};
 use super::stage::Stage;
-use crate::checker::Deed;
+use crate::checker::Action;
 use crate::harness::objects::phase;
 
 /// A claim is served after claims of a priority one higher that are made until this long after it. The highest is 10.
@@ -133,7 +133,7 @@ impl Life {
         match self.gives_up_after {
             Some(soon) => tokio::time::sleep(soon).await,
             None if self.comes_to(stage, |phase| phase != ClaimPhase::Pending).await => self.hold(stage).await,
-            None => stage.does(Deed::GaveUp(self.name.clone())),
+            None => stage.does(Action::GaveUp(self.name.clone())),
         }
         stage.release(&self.name).await;
     }
@@ -147,7 +147,7 @@ impl Life {
             Ending::Release => tokio::time::sleep(self.hold).await,
             Ending::Expiry { renewed_late, then } => {
                 if !self.comes_to(stage, has_ended).await {
-                    stage.does(Deed::NeverExpired(self.name.clone()));
+                    stage.does(Action::NeverExpired(self.name.clone()));
                 }
                 if renewed_late {
                     stage.renew(&self.name).await;

@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 
 use super::dice::Dice;
 use super::stage::Stage;
-use crate::checker::Deed;
+use crate::checker::Action;
 
 /// Time between forced removals of members, in milliseconds. More than five of their machines at once would need a
 /// person's confirmation.
@@ -18,11 +18,11 @@ const SWEPT: Duration = Duration::from_mins(1);
 /// Stops the API server for a while, once.
 pub(super) async fn outage(stage: &Stage, long: Duration) {
     let mut control_plane = stage.control_plane.lock().await;
-    stage.does(Deed::ApiServerStops);
+    stage.does(Action::ApiServerStops);
     control_plane.stop_api_server().await;
     tokio::time::sleep(long).await;
     control_plane.start_api_server().await.expect("the API server again");
-    stage.does(Deed::ApiServerIsBack);
+    stage.does(Action::ApiServerIsBack);
 }
 
 /// Removes a member that nobody claims by force, again and again, until this is dropped.
@@ -37,7 +37,7 @@ pub(super) async fn orphans(stage: &Stage, seed: u64) {
         let members: Vec<PoolMember> = stage.members().await.into_iter().filter(of_nobody).collect();
         if !members.is_empty() {
             let member = dice.one_of(&members);
-            stage.does(Deed::Orphans(member.name_any()));
+            stage.does(Action::Orphans(member.name_any()));
             stage.force(member).await;
         }
     }

@@ -18,10 +18,10 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use self::dice::Dice;
-use self::operators::{Blow, EXPIRY_GRACE, Operators};
+use self::operators::{Disturbance, EXPIRY_GRACE, Operators};
 use self::stage::Stage;
 use self::verdict::Verdict;
-use crate::checker::{Deed, Rules, of_budget};
+use crate::checker::{Action, Rules, of_budget};
 
 /// The parameters of a run.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ struct Chaos {
     /// Time between disturbances of operators in milliseconds, minimum and maximum.
     kill_every: (u64, u64),
     /// The disturbances of operators to choose from.
-    blows: &'static [Blow],
+    disturbances: &'static [Disturbance],
     /// Whether the cloud has its worst faults.
     worst: bool,
     outage_after: Duration,
@@ -48,10 +48,11 @@ struct Chaos {
 }
 
 /// One of 15 disturbances is a failover, one freezes the leader, and one is an orderly hand-over.
-const LONG: [Blow; 15] = {
-    let mut blows = [Blow::Restart; 15];
-    (blows[0], blows[1], blows[2]) = (Blow::Failover, Blow::Freeze, Blow::HandOver);
-    blows
+const LONG: [Disturbance; 15] = {
+    let mut disturbances = [Disturbance::Restart; 15];
+    (disturbances[0], disturbances[1], disturbances[2]) =
+        (Disturbance::Failover, Disturbance::Freeze, Disturbance::HandOver);
+    disturbances
 };
 
 impl Chaos {
@@ -63,7 +64,7 @@ impl Chaos {
             claim_every: (100, 900),
             longest_hold: Duration::from_secs(3),
             kill_every: (2_000, 5_000),
-            blows: &[Blow::Restart, Blow::Restart, Blow::Restart, Blow::HandOver],
+            disturbances: &[Disturbance::Restart, Disturbance::Restart, Disturbance::Restart, Disturbance::HandOver],
             worst: false,
             outage_after: Duration::from_secs(10),
             outage: Duration::from_secs(8),
@@ -80,7 +81,7 @@ impl Chaos {
             claim_every: (50, 800),
             longest_hold: Duration::from_secs(4),
             kill_every: (1_500, 6_000),
-            blows: &LONG,
+            disturbances: &LONG,
             worst: true,
             outage_after: Duration::from_millis(claims * 150),
             outage: Duration::from_secs(40),
@@ -120,7 +121,7 @@ async fn run(name: &str, chaos: Chaos) -> Verdict {
 
     let kills = async {
         tokio::select! {
-            () = operators.suffer(&stage, chaos.seed, chaos.kill_every, chaos.blows) => {}
+            () = operators.suffer(&stage, chaos.seed, chaos.kill_every, chaos.disturbances) => {}
             () = claims(&stage, &chaos) => {}
         }
     };
@@ -177,7 +178,7 @@ async fn end(stage: &Stage, patience: Duration) {
     disturbances::orphans_are_swept(stage).await;
     pools::delete(stage).await;
     everything_goes(stage, patience).await;
-    stage.does(Deed::Over);
+    stage.does(Action::Over);
 }
 
 async fn everything_goes(stage: &Stage, patience: Duration) {

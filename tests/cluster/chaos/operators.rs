@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 
 use super::dice::{Deck, Dice};
 use super::stage::Stage;
-use crate::checker::Deed;
+use crate::checker::Action;
 use crate::harness::Operator;
 
 /// Polling interval for operators that have ended by themselves, and the delay until they are started again.
@@ -14,8 +14,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Percent of disturbances that happen while the API server is down. Few, because a killed operator cannot start again
 /// then, and operators that survive the outage are to be tested too.
 const DISTURBED_IN_OUTAGE: u64 = 15;
-/// How long an operator may take to lead before it is struck again, which is longer than from one blow to the next. On
-/// two cores that many others are busy on nobody would ever lead otherwise, and claims would wait in vain.
+/// How long an operator may take to lead before it is struck again, which is longer than from one disturbance to the
+/// next. On two cores that many others are busy on nobody would ever lead otherwise, and claims would wait in vain.
 const UP: Duration = Duration::from_secs(10);
 /// The log line of an operator that leads.
 const LEADS: &str = "controllers::terms: leads";
@@ -41,7 +41,7 @@ pub(super) const TOLD_TO_END: &str = "the leader is told to end";
 
 /// A disturbance of an operator.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Blow {
+pub(super) enum Disturbance {
     /// Killed with -9, and started again at once: it takes its own lease back.
     Restart,
     /// The leader gets SIGTERM, and hands over.
@@ -80,9 +80,9 @@ impl Operators {
     }
 
     /// Disturbs them at random times until this is dropped. Call [`Operators::recover`] afterwards.
-    pub(super) async fn suffer(&self, stage: &Stage, seed: u64, apart: (u64, u64), blows: &[Blow]) {
+    pub(super) async fn suffer(&self, stage: &Stage, seed: u64, apart: (u64, u64), disturbances: &[Disturbance]) {
         let mut dice = Dice::new(seed, "kills");
-        let mut deck = Deck::new(blows.to_vec());
+        let mut deck = Deck::new(disturbances.to_vec());
         loop {
             tokio::time::sleep(Duration::from_millis(dice.between(apart.0, apart.1))).await;
             let is_away = stage.control_plane.try_lock().is_err();
@@ -94,21 +94,21 @@ impl Operators {
             }
             let leader = leader(stage).await.unwrap_or(0);
             match deck.draw(&mut dice) {
-                Blow::Restart => {
+                Disturbance::Restart => {
                     let which = if dice.percent(STANDBYS) { 1 - leader } else { leader };
                     self.kill(stage, which, false).await;
                     tokio::time::sleep(Duration::from_millis(dice.between(0, 500))).await;
                     self.start_again(stage, which).await;
                 }
-                Blow::HandOver => {
+                Disturbance::HandOver => {
                     let mut slots = self.slots.lock().await;
-                    stage.does(Deed::OperatorStopsOrStarts);
+                    stage.does(Action::OperatorStopsOrStarts);
                     stage.notes(TOLD_TO_END);
                     if !slots[leader].operator.has_ended() {
                         slots[leader].operator.tell_to_end();
                     }
                 }
-                Blow::Failover => {
+                Disturbance::Failover => {
                     self.kill(stage, leader, true).await;
                     if is_followed(stage, leader).await {
                         stage.notes(FAILED_OVER);
@@ -117,7 +117,7 @@ impl Operators {
                     }
                     self.start_again(stage, leader).await;
                 }
-                Blow::Freeze => {
+                Disturbance::Freeze => {
                     self.freeze(stage, leader).await;
                     tokio::time::sleep(Duration::from_millis(dice.between(FROZEN_FOR.0, FROZEN_FOR.1))).await;
                     self.thaw(stage, leader).await;
@@ -141,7 +141,7 @@ impl Operators {
 
     async fn kill(&self, stage: &Stage, which: usize, stays_away: bool) {
         let mut slots = self.slots.lock().await;
-        stage.does(Deed::OperatorStopsOrStarts);
+        stage.does(Action::OperatorStopsOrStarts);
         stage.notes(KILLED);
         slots[which].down = stays_away;
         slots[which].operator.kill_9();
@@ -151,7 +151,7 @@ impl Operators {
         let mut slots = self.slots.lock().await;
         slots[which].down = false;
         if slots[which].operator.has_ended() {
-            stage.does(Deed::OperatorStopsOrStarts);
+            stage.does(Action::OperatorStopsOrStarts);
             slots[which].operator.run_again();
         }
     }
@@ -159,7 +159,7 @@ impl Operators {
     async fn freeze(&self, stage: &Stage, which: usize) {
         let mut slots = self.slots.lock().await;
         if !slots[which].operator.has_ended() {
-            stage.does(Deed::OperatorStopsOrStarts);
+            stage.does(Action::OperatorStopsOrStarts);
             stage.notes(FROZEN);
             slots[which].operator.freeze();
         }
@@ -168,7 +168,7 @@ impl Operators {
     async fn thaw(&self, stage: &Stage, which: usize) {
         let mut slots = self.slots.lock().await;
         if !slots[which].operator.has_ended() {
-            stage.does(Deed::OperatorStopsOrStarts);
+            stage.does(Action::OperatorStopsOrStarts);
             stage.notes("what was frozen goes on");
             slots[which].operator.thaw();
         }
@@ -181,7 +181,7 @@ impl Operators {
             let mut slots = self.slots.lock().await;
             for slot in slots.iter_mut().filter(|slot| !slot.down) {
                 if slot.operator.has_ended() {
-                    stage.does(Deed::OperatorStopsOrStarts);
+                    stage.does(Action::OperatorStopsOrStarts);
                     stage.notes("an operator had ended by itself, or because it was told to");
                     slot.operator.run_again();
                 }

@@ -14,7 +14,7 @@ use kube::{Api, Client, Error, Resource as _, ResourceExt as _};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::checker::{Deed, Done};
+use crate::checker::{Action, Done};
 use crate::harness::objects::Kind;
 use crate::harness::{Ground, OPERATORS, Recorder, Walk};
 
@@ -55,12 +55,12 @@ impl Stage {
     }
 
     /// Records an action that is about to be done.
-    pub(super) fn does(&self, deed: Deed) {
-        self.script.lock().push(Done { at: Timestamp::now(), deed });
+    pub(super) fn does(&self, action: Action) {
+        self.script.lock().push(Done { at: Timestamp::now(), action });
     }
 
     pub(super) fn notes(&self, what: impl Into<String>) {
-        self.does(Deed::Note(what.into()));
+        self.does(Action::Note(what.into()));
     }
 
     pub(super) fn script(&self) -> Vec<Done> {
@@ -94,7 +94,7 @@ impl Stage {
     /// Applies a claim, as it was before if it is there.
     pub(super) async fn apply_claim(&self, name: &str, spec: &Value) {
         self.asked.lock().entry(name.to_owned()).or_insert_with(Timestamp::now);
-        self.does(Deed::Applies(name.to_owned()));
+        self.does(Action::Applies(name.to_owned()));
         let claim = json!({
             "apiVersion": PoolClaim::api_version(&()), "kind": PoolClaim::kind(&()),
             "metadata": { "name": name }, "spec": spec,
@@ -106,13 +106,13 @@ impl Stage {
 
     /// Renews a claim, unless it is gone.
     pub(super) async fn renew(&self, name: &str) {
-        self.does(Deed::Renews(name.to_owned()));
+        self.does(Action::Renews(name.to_owned()));
         self.patch::<PoolClaim>(name, json!({ "renewTime": MicroTime(Timestamp::now()) })).await;
     }
 
     /// Deletes a claim.
     pub(super) async fn release(&self, name: &str) {
-        self.does(Deed::Release(name.to_owned()));
+        self.does(Action::Release(name.to_owned()));
         self.delete::<PoolClaim>(name).await;
     }
 

@@ -13,7 +13,7 @@ use kube::ResourceExt as _;
 
 use super::operators::{FAILED_OVER, FROZEN, KILLED, TOLD_TO_END};
 use super::stage::Stage;
-use crate::checker::{Deed, Line, Object, Record, Rules, Violation, check, timeline};
+use crate::checker::{Action, Line, Object, Record, Rules, Violation, check, timeline};
 use crate::harness::Operator;
 use crate::harness::objects::phase;
 
@@ -113,7 +113,7 @@ fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, to
         }
         most = most.max(living);
     }
-    let did = |deed: &Deed| record.script.iter().filter(|done| done.deed == *deed).count();
+    let did = |action: &Action| record.script.iter().filter(|done| done.action == *action).count();
     let mut text = format!("\n== {title}: {} s\n", took.as_secs());
     let mut say = |what: &str, value: String| {
         let _ = writeln!(text, "  {what:<14} {value}");
@@ -123,13 +123,13 @@ fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, to
     for (what, value) in of_claims(record) {
         say(what, value);
     }
-    let noted = |note: &str| did(&Deed::Note(note.to_owned()));
+    let noted = |note: &str| did(&Action::Note(note.to_owned()));
     say("kills", noted(KILLED).to_string());
     let (followed, frozen, told) = (noted(FAILED_OVER), noted(FROZEN), noted(TOLD_TO_END));
     say("other ends", format!("{followed} leaders followed after a kill, {frozen} frozen, {told} told to end"));
-    let orphans = record.script.iter().filter(|done| matches!(done.deed, Deed::Orphans(_))).count();
+    let orphans = record.script.iter().filter(|done| matches!(done.action, Action::Orphans(_))).count();
     say("by force", format!("{orphans} members removed"));
-    say("outages", did(&Deed::ApiServerStops).to_string());
+    say("outages", did(&Action::ApiServerStops).to_string());
     say("machines", format!("{bought} bought, at most {most} at once, {living} left"));
     say("faults", faults);
     text
@@ -160,15 +160,15 @@ fn of_claims(record: &Record) -> [(&'static str, String); 3] {
             secrets.extend(status.and_then(|status| status.binding.as_ref()).map(|_| uid.clone()));
             prior.extend(claim.spec.priority.map(|_| uid.clone()));
         }
-        let released = Deed::Release(claim.name_any());
-        if seen.gone && !record.script.iter().any(|done| done.deed == released && done.at <= seen.at) {
+        let released = Action::Release(claim.name_any());
+        if seen.gone && !record.script.iter().any(|done| done.action == released && done.at <= seen.at) {
             removed.insert(uid);
         }
     }
     let claims: BTreeSet<_> = renewed.iter().map(|(uid, _)| uid).collect();
-    let did = |is: fn(&Deed) -> bool| record.script.iter().filter(|done| is(&done.deed)).count();
-    let asked = did(|deed| matches!(deed, Deed::Renews(_)));
-    let applied = did(|deed| matches!(deed, Deed::Applies(_)));
+    let did = |is: fn(&Action) -> bool| record.script.iter().filter(|done| is(&done.action)).count();
+    let asked = did(|action| matches!(action, Action::Renews(_)));
+    let applied = did(|action| matches!(action, Action::Applies(_)));
     [
         ("renewals", format!("{asked} asked for, {} answered, of {} claims", renewed.len(), claims.len())),
         (

@@ -6,7 +6,7 @@ use bullpen_api::{ClaimPhase, InstancePool, MemberState, PoolClaim, WhenEmpty};
 use jiff::{SignedDuration, Timestamp};
 
 use super::index::{Index, Track, holder, is_terminal, named, phase, report, state};
-use super::{Deed, LAG, Promise, Violation, quota, secrets};
+use super::{Action, LAG, Promise, Violation, quota, secrets};
 
 /// The allowed transitions of members, as in the table of `docs/use/resources.md`.
 const MEMBER_STEPS: [(MemberState, MemberState); 7] = [
@@ -165,11 +165,11 @@ pub(super) fn outcomes(index: &Index<'_>, found: &mut Vec<Violation>) {
         }
     }
     for done in &index.record.script {
-        match &done.deed {
-            Deed::GaveUp(claim) => {
+        match &done.action {
+            Action::GaveUp(claim) => {
                 report(found, done.at, Promise::EveryoneIsServed, format!("claim {claim} was waited for in vain"));
             }
-            Deed::NeverExpired(claim) => {
+            Action::NeverExpired(claim) => {
                 report(found, done.at, Promise::TermsAreKept, format!("claim {claim} did not expire"));
             }
             _ => {}

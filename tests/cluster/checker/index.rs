@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 use kube::{Resource, ResourceExt as _};
 
-use super::{Deed, GRACE, GRACE_IN_OUTAGE, LAG, Object, Promise, Record, Violation};
+use super::{Action, GRACE, GRACE_IN_OUTAGE, LAG, Object, Promise, Record, Violation};
 
 /// The tag with the name of the member that a machine was bought for.
 const NAME_TAG: &str = "bullpen.dev/name";
@@ -192,11 +192,11 @@ impl<'a> Index<'a> {
     fn read_script(&mut self) {
         let mut stopped = None;
         for done in &self.record.script {
-            match &done.deed {
-                Deed::Release(claim) => drop(self.releases.entry(claim).or_insert(done.at)),
-                Deed::Orphans(member) => drop(self.orphaned.entry(member).or_insert(done.at)),
-                Deed::ApiServerStops => stopped = Some(done.at),
-                Deed::ApiServerIsBack => {
+            match &done.action {
+                Action::Release(claim) => drop(self.releases.entry(claim).or_insert(done.at)),
+                Action::Orphans(member) => drop(self.orphaned.entry(member).or_insert(done.at)),
+                Action::ApiServerStops => stopped = Some(done.at),
+                Action::ApiServerIsBack => {
                     self.outages.extend(stopped.take().map(|since| (since, done.at)));
                 }
                 _ => {}
@@ -251,7 +251,7 @@ impl<'a> Index<'a> {
     /// The longest part of this span without a stop or start of an operator, an outage of the API server, or a gap of
     /// the watch.
     pub(super) fn longest_quiet(&self, from: Timestamp, until: Timestamp) -> SignedDuration {
-        let restarts = self.record.script.iter().filter(|done| done.deed == Deed::OperatorStopsOrStarts);
+        let restarts = self.record.script.iter().filter(|done| done.action == Action::OperatorStopsOrStarts);
         let mut troubles: Vec<_> = restarts.map(|done| (done.at, done.at)).collect();
         troubles.extend(self.outages.iter().chain(&self.record.blind));
         troubles.retain(|(begin, end)| *begin <= until && *end >= from);
@@ -311,13 +311,13 @@ impl<'a> Index<'a> {
 
     /// Whether an operator was stopped or started in this span.
     pub(super) fn restarted(&self, from: Timestamp, until: Timestamp) -> bool {
-        let restarts = self.record.script.iter().filter(|done| done.deed == Deed::OperatorStopsOrStarts);
+        let restarts = self.record.script.iter().filter(|done| done.action == Action::OperatorStopsOrStarts);
         restarts.map(|done| done.at).any(|at| from <= at && at <= until)
     }
 
     /// When the run was over, by the script.
     pub(super) fn over(&self) -> Option<Timestamp> {
-        self.record.script.iter().find(|done| done.deed == Deed::Over).map(|done| done.at)
+        self.record.script.iter().find(|done| done.action == Action::Over).map(|done| done.at)
     }
 
     /// Members of a pool that could be claimed at this moment.

@@ -76,12 +76,12 @@ pub(crate) enum Object {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Done {
     pub(crate) at: Timestamp,
-    pub(crate) deed: Deed,
+    pub(crate) action: Action,
 }
 
 /// An action of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub(crate) enum Action {
     /// Asks for the deletion of the claim of this name.
     Release(String),
     /// Waited in vain for the claim of this name to be served.

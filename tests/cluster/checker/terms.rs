@@ -15,12 +15,12 @@ const SAME: SignedDuration = SignedDuration::from_millis(1);
 
 /// The last term of a Bound claim in its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Told {
+struct Term {
     renewed: Option<Timestamp>,
     expires: Option<Timestamp>,
     /// The renewal that was seen.
     renewal: Option<i64>,
-    /// The ttl that the claim asked for when this was told.
+    /// The ttl that the claim asked for when this was written.
     ttl: Option<i32>,
 }
 
@@ -28,16 +28,16 @@ struct Told {
 pub(super) fn are_kept(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violation>) {
     for claim in index.claims.values() {
         let pool = index.last_pool_of(claim);
-        let mut told = None;
+        let mut last_term = None;
         for version in &claim.versions {
             let Some(status) = &version.object.status else { continue };
             let wrong = match status.phase {
                 ClaimPhase::Bound => {
-                    let (now, wrong) = of_bound(index, pool, version, status, told);
-                    told = Some(now);
+                    let (now, wrong) = of_bound(index, pool, version, status, last_term);
+                    last_term = Some(now);
                     wrong
                 }
-                ClaimPhase::Expired => of_expired(version, status, told),
+                ClaimPhase::Expired => of_expired(version, status, last_term),
                 _ => None,
             };
             if let Some(what) = wrong {
@@ -57,13 +57,13 @@ fn of_bound(
     pool: Option<&Track<'_, InstancePool>>,
     version: &Version<'_, PoolClaim>,
     status: &PoolClaimStatus,
-    before: Option<Told>,
-) -> (Told, Option<String>) {
+    before: Option<Term>,
+) -> (Term, Option<String>) {
     let asked = version.object.spec.ttl_seconds;
     let bound = status.bound_at.as_ref().map_or(version.at, |time| time.0);
     let renewed = status.renewed_at.as_ref().map(|time| time.0);
     let expires = status.expires_at.as_ref().map(|time| time.0);
-    let mut now = Told { renewed, expires, renewal: micros(status.observed_renew_time.as_ref()), ttl: asked };
+    let mut now = Term { renewed, expires, renewal: micros(status.observed_renew_time.as_ref()), ttl: asked };
     let mut asks = vec![asked];
     if let Some(before) = before {
         if (renewed, expires, now.renewal) == (before.renewed, before.expires, before.renewal) {
@@ -120,7 +120,7 @@ fn expiry(asked: Option<i32>, rules: &ClaimRules, bound: Timestamp, renewed: Tim
 }
 
 /// The first version of a claim that is Expired.
-fn of_expired(version: &Version<'_, PoolClaim>, status: &PoolClaimStatus, before: Option<Told>) -> Option<String> {
+fn of_expired(version: &Version<'_, PoolClaim>, status: &PoolClaimStatus, before: Option<Term>) -> Option<String> {
     let Some(expires) = status.expires_at.as_ref().map(|time| time.0) else {
         return Some("it is Expired and had no expiresAt".to_owned());
     };

@@ -74,13 +74,13 @@ impl Process {
     pub(crate) async fn says(&mut self, mark: &str) -> String {
         eventually(&format!("{} says {mark:?}", self.name), async || {
             let output = self.output();
-            let told = output.lines().find_map(|line| line.split_once(mark)).map(|(_, rest)| rest.trim().to_owned());
-            if told.is_none()
+            let found = output.lines().find_map(|line| line.split_once(mark)).map(|(_, rest)| rest.trim().to_owned());
+            if found.is_none()
                 && let Some(status) = self.child.try_wait().expect("its status")
             {
                 panic!("{} ended ({status}) before it said {mark:?}:\n{}", self.name, self.output());
             }
-            told.ok_or_else(|| format!("{} lines without it", output.lines().count()))
+            found.ok_or_else(|| format!("{} lines without it", output.lines().count()))
         })
         .await
     }
