@@ -7,9 +7,9 @@
 mod addresses;
 mod args;
 pub mod cloud;
+mod delay;
 mod draw;
 pub mod faults;
-mod hold;
 pub mod ledger;
 mod options;
 mod query;

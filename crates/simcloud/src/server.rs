@@ -20,8 +20,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::cloud::{Ask, Creation};
+use super::delay::Shell;
 use super::faults::{FaultSet, MachineFault};
-use super::hold::Shell;
 use super::ledger::Method;
 use super::wire::{CreateInstance, ErrorBody, ErrorClass, Refusal, TagInstance};
 use super::{Options, query};
@@ -247,7 +247,7 @@ async fn health(State(shell): State<Shell>) -> Response {
             "status": "ok",
             "account": cloud.account(),
             "instances": cloud.machines(),
-            "held": shell.held(),
+            "held": shell.delayed(),
             "ledger": {"last": cloud.ledger().last(), "dropped": cloud.ledger().dropped()},
         })
     });

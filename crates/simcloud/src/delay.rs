@@ -13,28 +13,28 @@ use super::faults::{CallFault, Hit};
 use super::wire::Refusal;
 
 /// Most calls that are delayed at the same time. Further ones are answered at once with `Transient`, and not executed.
-const MAX_HELD: usize = 10_000;
+const MAX_DELAYED: usize = 10_000;
 
 /// Runs all calls, one at a time. The time is read under the lock, so that ledger and clock agree.
 #[derive(Clone)]
 pub(super) struct Shell {
     cloud: Arc<Mutex<Cloud>>,
-    held: Arc<Semaphore>,
+    delayed: Arc<Semaphore>,
 }
 
 /// What remains of a call after the cloud has decided on it.
-enum Way<T, F> {
+enum Outcome<T, F> {
     Answer(Result<T, Refusal>),
     /// It was executed, or never will be; only the answer is delayed.
-    Hold(Duration, Result<T, Refusal>, OwnedSemaphorePermit),
+    DelayAnswer(Duration, Result<T, Refusal>, OwnedSemaphorePermit),
     /// It is executed later, even if the client has given up by then.
-    Defer(Duration, F, OwnedSemaphorePermit),
+    DelayCall(Duration, F, OwnedSemaphorePermit),
 }
 
 impl Shell {
     pub(super) fn new(options: Options) -> Self {
         let cloud = Cloud::new(options, Timestamp::now());
-        Self { cloud: Arc::new(Mutex::new(cloud)), held: Arc::new(Semaphore::new(MAX_HELD)) }
+        Self { cloud: Arc::new(Mutex::new(cloud)), delayed: Arc::new(Semaphore::new(MAX_DELAYED)) }
     }
 
     pub(super) fn ask<T>(&self, question: impl FnOnce(&mut Cloud, Timestamp) -> T) -> T {
@@ -43,8 +43,8 @@ impl Shell {
     }
 
     /// The number of delayed calls.
-    pub(super) fn held(&self) -> usize {
-        MAX_HELD - self.held.available_permits()
+    pub(super) fn delayed(&self) -> usize {
+        MAX_DELAYED - self.delayed.available_permits()
     }
 
     /// Applies the call's fault, and executes the call with `act` when, and if, the fault allows it.
@@ -53,13 +53,13 @@ impl Shell {
         T: Send + 'static,
         F: FnOnce(&mut Cloud, Timestamp, Option<&Hit<CallFault>>) -> Result<T, Refusal> + Send + 'static,
     {
-        match self.ask(|cloud, now| self.way(cloud, now, ask, act)) {
-            Way::Answer(answer) => answer,
-            Way::Hold(time, answer, _permit) => {
+        match self.ask(|cloud, now| self.decide(cloud, now, ask, act)) {
+            Outcome::Answer(answer) => answer,
+            Outcome::DelayAnswer(time, answer, _permit) => {
                 tokio::time::sleep(time).await;
                 answer
             }
-            Way::Defer(time, act, permit) => {
+            Outcome::DelayCall(time, act, permit) => {
                 let shell = self.clone();
                 // In a separate task, because this one ends when its client gives up.
                 let task = tokio::spawn(async move {
@@ -72,44 +72,46 @@ impl Shell {
         }
     }
 
-    fn way<T, F>(&self, cloud: &mut Cloud, now: Timestamp, ask: &Ask<'_>, act: F) -> Way<T, F>
+    fn decide<T, F>(&self, cloud: &mut Cloud, now: Timestamp, ask: &Ask<'_>, act: F) -> Outcome<T, F>
     where
         F: FnOnce(&mut Cloud, Timestamp, Option<&Hit<CallFault>>) -> Result<T, Refusal>,
     {
         let hit = match cloud.meet(now, ask) {
             Ok(hit) => hit,
-            Err(refusal) => return Way::Answer(Err(refusal)),
+            Err(refusal) => return Outcome::Answer(Err(refusal)),
         };
         match hit.as_ref().map(|hit| &hit.fault) {
             Some(CallFault::AnswerLost {}) => {
                 drop(act(cloud, now, None));
-                Way::Answer(Err(unknown("the answer was lost")))
+                Outcome::Answer(Err(unknown("the answer was lost")))
             }
             Some(CallFault::AsAccount { account }) => {
-                Way::Answer(cloud.acting_as(Some(account), |cloud| act(cloud, now, None)))
+                Outcome::Answer(cloud.acting_as(Some(account), |cloud| act(cloud, now, None)))
             }
             Some(&(CallFault::Hang { milliseconds, .. } | CallFault::Slow { milliseconds, .. })) => {
-                let Ok(permit) = Arc::clone(&self.held).try_acquire_owned() else {
+                let Ok(permit) = Arc::clone(&self.delayed).try_acquire_owned() else {
                     let refusal = unknown("too many calls are held back");
                     cloud.turn_away(ask, &refusal);
-                    return Way::Answer(Err(refusal));
+                    return Outcome::Answer(Err(refusal));
                 };
                 let time = Duration::from_millis(milliseconds);
                 let silent = unknown("there was no answer in time");
                 match hit.map(|hit| hit.fault) {
                     Some(CallFault::Hang { done: true, .. }) => {
                         drop(act(cloud, now, None));
-                        Way::Hold(time, Err(silent), permit)
+                        Outcome::DelayAnswer(time, Err(silent), permit)
                     }
                     Some(CallFault::Hang { .. }) => {
                         cloud.turn_away(ask, &silent);
-                        Way::Hold(time, Err(silent), permit)
+                        Outcome::DelayAnswer(time, Err(silent), permit)
                     }
-                    Some(CallFault::Slow { done_first: true, .. }) => Way::Hold(time, act(cloud, now, None), permit),
-                    _ => Way::Defer(time, act, permit),
+                    Some(CallFault::Slow { done_first: true, .. }) => {
+                        Outcome::DelayAnswer(time, act(cloud, now, None), permit)
+                    }
+                    _ => Outcome::DelayCall(time, act, permit),
                 }
             }
-            _ => Way::Answer(act(cloud, now, hit.as_ref())),
+            _ => Outcome::Answer(act(cloud, now, hit.as_ref())),
         }
     }
 }
