@@ -1,4 +1,4 @@
-# What one does with this repository. `make` alone lists the targets.
+# The tasks of this repository. `make` alone lists the targets.
 # The first `make demo` or `make test` downloads a Kubernetes API server or builds it from its Go module, once; a build takes minutes.
 
 CARGO ?= cargo
@@ -13,14 +13,14 @@ help: ## List the targets
 build: ## Build all programs, optimised, in target/release: bullpen, kubectl-bullpen, bullpen-simcloud, bullpen-demo
 	$(CARGO) build --release
 
-# ARCH="amd64 arm64" is what is made unless it is said otherwise.
+# The default is ARCH="amd64 arm64".
 image: ## Make the images, for amd64 and arm64 (ARCH=amd64 for one), as OCI tarballs in target/image; no container engine
 	tools/packaging/image.sh $(ARCH)
 
 test-image: ## Test the images that `make image` made: their content, their binaries, and podman running them
 	$(CARGO) test --test image -- --ignored
 
-release: ## Make all that a release consists of in dist/ (SOURCE_URL=https://..., the repository's address)
+release: ## Make all files of a release in dist/ (SOURCE_URL=https://..., the repository's address)
 	tools/packaging/release.sh
 
 deny: ## Check dependencies: licences, bans, sources, and advisories where those can be had
@@ -29,11 +29,11 @@ deny: ## Check dependencies: licences, bans, sources, and advisories where those
 test: ## Run all tests: plans, the model of the claim protocol, and walks on a real API server
 	$(CARGO) test --workspace
 
-# BULLPEN_UPGRADE_FROM: any revision; without it the newest tag before this commit, or the last state of another program.
+# BULLPEN_UPGRADE_FROM: any revision. Default: the newest tag before this commit, or else the last commit with another program.
 test-upgrade: ## Upgrade a live fleet from an earlier version to this one and back (BULLPEN_UPGRADE_FROM=v0.1.0)
 	CARGO="$(CARGO)" bash .ci/upgrade
 
-# In two steps, so that a first build shows how far it is and a later one hardly shows.
+# In two steps, so that a first build shows its progress, and a later one prints almost nothing.
 demo: ## Watch a pool warm up and hand out machines; stays up until Ctrl-C (ARGS=--exit: the walk alone)
 	@$(CARGO) build --bins
 	@$(CARGO) run --quiet --bin bullpen-demo -- $(ARGS)
@@ -44,7 +44,7 @@ demo-install: ## Watch Helm install, upgrade and uninstall it on a real API serv
 model: ## Explore the claim protocol in its largest configuration, which takes longer than a test may
 	BULLPEN_MODEL=full $(CARGO) test --test claim_model -- --nocapture
 
-# Chance comes from SEED alone; FAULTS is in percent of calls and machines. TIMELINE=1 leaves a timeline also if all is well.
+# All random choices come from SEED; FAULTS is in percent of calls and machines. TIMELINE=1 writes a timeline even without violations.
 chaos: ## Claim from a pool in chaos for minutes, by chance (CLAIMS=1000 SEED=1 FAULTS=10), and check every promise
 	BULLPEN_CHAOS_CLAIMS=$(CLAIMS) BULLPEN_CHAOS_SEED=$(SEED) BULLPEN_CHAOS_FAULTS=$(FAULTS) BULLPEN_CHAOS_TIMELINE=$(TIMELINE) \
 	$(CARGO) test --test cluster chaos::long_chaos -- --ignored --nocapture
@@ -80,8 +80,8 @@ deploy: ## Write deploy/ and the snapshots of the chart's renderings anew from c
 
 generated: crds deploy ## Write all generated files anew
 
-# All of crds/ is generated, so a file too many is drift as well.
-check-generated: ## Fail if crds/ is not what the types in crates/api say, or deploy/ not what the chart renders
+# All of crds/ is generated, so an additional file is drift as well.
+check-generated: ## Fail if crds/ does not match the types in crates/api, or deploy/ the chart
 	@made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && \
 	$(CARGO) run --quiet -- crds --output "$$made" && \
 	diff -ru crds "$$made" && diff -ru crds charts/bullpen/files/crds || \

@@ -1,5 +1,5 @@
-//! The bare client: the writes of the operator, object by object and verb by verb, and nothing else. It decides nothing,
-//! watches nothing and repeats nothing, so no operator on the same API server can be faster.
+//! The bare client: makes the same writes as the operator, and nothing else. It decides, watches and retries nothing,
+//! so no operator on the same API server can be faster.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// A client that acts for this pool, of which no operator may know.
+    /// A client that acts for this pool, which no operator may serve.
     pub fn new(client: &Client, namespace: &str, pool: InstancePool) -> Self {
         Self {
             client: client.clone(),
@@ -86,7 +86,7 @@ impl Bare {
         self.ready(&member).await
     }
 
-    /// The two writes that bind. The member and the claim as they are then.
+    /// The two writes that bind. Returns the new member and claim.
     pub async fn bind(&self, claim: &PoolClaim, member: &PoolMember) -> (PoolMember, PoolClaim) {
         let member = self.put(&member::status::claimed(member, claim, Timestamp::now())).await;
         let bound = claim::status::bound(claim, &member, &TermRules::default(), Timestamp::now());
@@ -110,7 +110,7 @@ impl Bare {
     }
 }
 
-/// A claim as users of the benchmark make it.
+/// A claim of the benchmark's users.
 pub fn claim(name: &str, pool: &str) -> PoolClaim {
     of(json!({ "metadata": { "name": name }, "spec": { "poolRef": { "name": pool } } }))
 }

@@ -1,4 +1,4 @@
-//! Many claims at once on as many ready members, with their replacement going on; and the same writes by the bare client.
+//! Many claims at once on as many ready members, while these are replaced; and the same writes by the bare client.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -96,7 +96,7 @@ async fn operator(ground: &Ground, client: &Client, claims: u32, report: &mut Re
     (rate, all / took, mix)
 }
 
-/// What a member that the bare client made comes to next.
+/// The next step of a member of the bare client.
 type Growing = Arc<Mutex<VecDeque<PoolMember>>>;
 
 async fn bare(ground: &Ground, client: &Client, claims: u32, workers: usize, mix: Mix) -> (f64, f64) {

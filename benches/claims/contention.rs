@@ -1,4 +1,5 @@
-//! Ten claims for each machine that there may be, so that most of them wait; and the same with the leader killed half-way.
+//! Ten claims for each machine that there may be, so that most of them wait; and the same with the leader killed
+//! half-way.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ const HELD: Duration = Duration::from_millis(200);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 const FAILOVER_BAR: f64 = 17.0;
 
-/// So many claims on so many members.
+/// The numbers of claims and members.
 #[derive(Clone, Copy, Debug)]
 pub struct Crowd {
     /// Claims.
@@ -88,7 +89,7 @@ pub async fn run(ground: &Ground, client: &Client, crowd: Crowd, report: &mut Re
     report.keep("contention", kept);
 }
 
-/// Makes the claims, and releases each as soon as it was held. Tells when each was Bound.
+/// Makes the claims, and releases each one after it was held. Returns when each was Bound.
 async fn begin(stage: &Stage<'_>, claims: usize) -> mpsc::UnboundedReceiver<Instant> {
     let seen = Arc::new(Seen::begin(&stage.ground.client(), &stage.namespace).await);
     let (tell, told) = mpsc::unbounded_channel();

@@ -1,10 +1,10 @@
-//! `make bench`: the claim path on a real API server, beside a bare client that only writes (`docs/develop/benchmarks.md`
-//! has the bars).
+//! `make bench`: the claim path on a real API server, beside a bare client that only writes
+//! (`docs/develop/benchmarks.md` has the bars).
 //!
-//! Everything runs on this machine and shares its cores: etcd, kube-apiserver, the operator, the simulated cloud and this
-//! program, which makes the claims. So figures of different machines, or of different load, are not to be compared; the
-//! ratios are taken from parts that follow each other in one run. Figures go to standard output as a table and, with
-//! `--json FILE`, as JSON.
+//! Everything runs on this machine and shares its cores: etcd, kube-apiserver, the operator, the simulated cloud and
+//! this program, which makes the claims. So figures of different machines, or of different load, are not to be
+//! compared; the ratios are taken from parts that follow each other in one run. Figures go to standard output as a
+//! table and, with `--json FILE`, as JSON.
 
 mod bare;
 mod burst;
@@ -100,7 +100,7 @@ fn main() {
 async fn run(args: &Args) {
     let (mut report, began) = (Report::default(), Instant::now());
     println!("starting a control plane");
-    // Machines end at once, so that those that end are no part of what is measured.
+    // Machines terminate at once, so that terminations do not affect the figures.
     let cloud = ["--shutdown-milliseconds", "100", "--terminated-visible-seconds", "1"];
     let ground = Ground::start(args.bullpen.clone(), Path::new(env!("CARGO_BIN_EXE_bullpen-simcloud")), &cloud).await;
     let machine = machine(&ground);

@@ -1,4 +1,4 @@
-//! Times, and what is told of them.
+//! Statistics of times, and readings of metrics.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl Times {
         self.0.get(rank).copied().unwrap_or(f64::NAN)
     }
 
-    /// In words.
+    /// As text.
     pub fn words(&self) -> String {
         let [p50, p99, p999, most] = [500, 990, 999, 1_000].map(|share| self.at(share));
         format!("p50 {p50:.1}, p99 {p99:.1}, p99.9 {p999:.1}, max {most:.1} ms")

@@ -9,24 +9,24 @@ pub struct Report {
     parts: Map<String, Value>,
 }
 
-/// What a figure is held against.
+/// The bar for a figure.
 #[derive(Clone, Copy, Debug)]
 pub enum Bar {
-    /// It is only told.
+    /// None: the figure is only reported.
     None,
-    /// It is to be no less.
+    /// The lowest acceptable value.
     AtLeast(f64),
-    /// It is to be no more.
+    /// The highest acceptable value.
     AtMost(f64),
 }
 
 impl Report {
-    /// A part begins.
+    /// Begins a part.
     pub fn head(&mut self, words: &str) {
         self.say(format!("\n{words}"));
     }
 
-    /// A line of words.
+    /// Prints a line of text.
     pub fn line(&mut self, what: &str, words: &str) {
         self.say(format!("  {what:<46} {words}"));
     }

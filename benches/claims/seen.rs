@@ -1,4 +1,4 @@
-//! What the watches of the benchmark show: when each claim was Bound, as its user sees it.
+//! Watches of the benchmark: when each claim was Bound, as its user sees it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub struct Seen {
     _task: JoinSet<()>,
 }
 
-/// As much of a claim as is read of each event, so that the watch costs little.
+/// The part of a claim that is parsed from each event, so that the watch costs little.
 #[derive(Clone, Debug, Deserialize)]
 struct Glance {
     metadata: GlanceMeta,
@@ -59,7 +59,7 @@ impl Seen {
         Self { waiting, _task: task }
     }
 
-    /// When the claim of this name is seen to be Bound. To be asked before the claim is made.
+    /// Resolves when the claim of this name is seen as Bound. Call it before the claim is created.
     pub fn bound(&self, name: &str) -> oneshot::Receiver<Instant> {
         let (sender, receiver) = oneshot::channel();
         self.waiting.lock().insert(name.to_owned(), sender);
@@ -79,7 +79,7 @@ async fn watch(client: Client, namespace: String, mut version: String, waiting: 
         let request = Request::new(path.clone()).watch(&parameters, &version).expect("a request");
         if let Ok(events) = client.request_events::<Glance>(request).await {
             let mut events = std::pin::pin!(events);
-            // An API server under load may cut a watch: it goes on from the last version.
+            // An API server under load may end a watch: continue from the last version.
             while let Ok(Some(event)) = events.try_next().await {
                 match event {
                     WatchEvent::Added(claim) | WatchEvent::Modified(claim) => {
@@ -100,8 +100,8 @@ async fn watch(client: Client, namespace: String, mut version: String, waiting: 
     }
 }
 
-/// Watches of all four kinds, as one operator that leads has open; a standby has none. What they show is read and passed
-/// over. They end with what is given.
+/// Watches of all four kinds, as a leading operator has them. Their events are read and ignored. They end when the
+/// returned value is dropped.
 pub async fn as_an_operator(client: &Client, namespace: &str) -> JoinSet<()> {
     let mut watches = JoinSet::new();
     let claims: Api<PoolClaim> = Api::namespaced(client.clone(), namespace);

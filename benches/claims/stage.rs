@@ -1,4 +1,4 @@
-//! One pool in a namespace of its own, an operator for it, and what all of that costs.
+//! One pool in its own namespace, an operator for it, and their cost.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ pub const BOOT: Duration = Duration::from_secs(1);
 pub const PATIENCE: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(100);
 
-/// What one part runs on.
+/// The environment of one part.
 pub struct Stage<'a> {
     /// The control plane and the cloud.
     pub ground: &'a Ground,
@@ -41,7 +41,7 @@ impl<'a> Stage<'a> {
     /// A namespace with a pool. Without an operator for it, it stays empty.
     pub async fn set(ground: &'a Ground, client: &Client, namespace: &str, target: u32, max: u32) -> Self {
         ground.make_namespace(namespace, BOOT.as_millis() as u32).await;
-        // Neither the caution of a pool that nothing is proved of nor its limits of calls are what is measured.
+        // The ramp of a new pool and its limits of concurrent calls are not to be measured.
         let pool = json!({ "metadata": { "name": POOL }, "spec": {
             "targetSize": target, "maxSize": max, "launchConfigs": [{ "name": "sim" }],
             "provisioning": { "maxConcurrentCreates": 200, "maxConcurrentDeletes": 200, "failureThreshold": 100 },
@@ -51,12 +51,12 @@ impl<'a> Stage<'a> {
         Self { ground, namespace: namespace.to_owned(), client: client.clone(), pool }
     }
 
-    /// Starts an operator for this namespace only: what the bare client left elsewhere is none of its business.
+    /// Starts an operator for this namespace only, because the bare client leaves objects in others.
     pub fn operator(&self, identity: &str) -> Operator {
         Operator::new(self.ground.operator(identity, &["--namespace", &self.namespace]))
     }
 
-    /// Waits until the pool says that so many members are ready.
+    /// Waits until the pool's status has this many ready members.
     pub async fn ready(&self, target: u32) {
         let pools: Api<InstancePool> = Api::namespaced(self.client.clone(), &self.namespace);
         let began = Instant::now();
@@ -71,13 +71,13 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Somebody who makes claims here.
+    /// A user who makes claims here.
     pub fn user(&self) -> User {
         User(Api::namespaced(self.client.clone(), &self.namespace))
     }
 }
 
-/// Somebody who makes claims.
+/// A user who makes claims.
 #[derive(Clone)]
 pub struct User(Api<PoolClaim>);
 
@@ -130,7 +130,7 @@ impl Operator {
     }
 }
 
-/// Processor time of everybody, at a moment.
+/// Processor time of all processes at one time.
 pub struct Clock {
     began: Instant,
     parts: Vec<(&'static str, f64)>,

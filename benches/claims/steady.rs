@@ -1,5 +1,5 @@
-//! Claims that come at a steady rate whatever becomes of those before them, each held for a moment and released, with
-//! every member replaced. Time counts from when a claim was due, so a stall counts for all that it held up.
+//! Claims at a steady rate, independent of earlier claims. Each is held briefly and released, and its member is
+//! replaced. Times count from when a claim was due, so a stall counts for all claims that it delayed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -56,10 +56,10 @@ impl Load {
     }
 }
 
-/// What became of one claim.
+/// The times of one claim.
 #[derive(Clone, Copy, Debug)]
 struct Told {
-    /// How late its create was begun: the benchmark's own doing.
+    /// How late its create was begun, which is the benchmark's own delay.
     late: Duration,
     /// From when it was due until its create was answered.
     created: Duration,
@@ -260,7 +260,7 @@ fn missed(told: &[Told]) -> u32 {
     told.iter().map(|told| u32::from(told.bound.is_none())).sum()
 }
 
-/// The fewest members that the operator said were ready, looked at once a second.
+/// The lowest number of ready members in the operator's metrics, read once a second.
 async fn least_ready(operator: &Operator, until: Instant) -> f64 {
     let mut least = f64::INFINITY;
     while Instant::now() < until {

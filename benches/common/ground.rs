@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_mins(2);
 const VERBS: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
 
-/// What a benchmark stands on.
+/// The environment of a benchmark.
 pub struct Ground {
     control_plane: ControlPlane,
     client: Client,
@@ -59,7 +59,7 @@ impl Ground {
             assert!(began.elapsed() < PATIENCE, "the definitions are not served");
             tokio::time::sleep(POLL).await;
         }
-        // kube-apiserver holds up creates of a kind that is younger than two seconds.
+        // kube-apiserver delays creates of a kind that is younger than two seconds.
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
 

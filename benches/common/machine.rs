@@ -1,4 +1,4 @@
-//! What a process costs, by `/proc`.
+//! Processor time and memory of a process, from `/proc`.
 
 use std::fs;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Clock ticks a second in `/proc/PID/stat`: a constant of the Linux ABI.
 const TICKS: f64 = 100.0;
 
-/// What a process has used until now.
+/// What a process has used so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
     /// Seconds of processor time.

@@ -1,4 +1,4 @@
-//! `bullpen` as a process of its own, that ends with the benchmark, also when that is killed.
+//! `bullpen` as a process that ends with the benchmark, even if that is killed.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -43,7 +43,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Waits for a line with `mark` in it, and gives what follows the mark.
+    /// Waits for a line that contains `mark`. Returns the text after the mark.
     pub fn says(&self, mark: &str) -> String {
         let began = Instant::now();
         loop {

@@ -74,7 +74,7 @@ impl Cluster {
             .await;
     }
 
-    /// Waits until every pool says that all of its members are ready.
+    /// Waits until every pool's status has all of its members as ready.
     pub async fn all_ready(&self, patience: Duration, began: Instant) {
         let pools: Api<InstancePool> = self.api_all();
         let mut told = Instant::now();
@@ -101,7 +101,8 @@ impl Cluster {
         self.ground.writes(None).await
     }
 
-    /// Makes a claim, starts the operator, and gives how long after that the claim was Bound. Then it is deleted.
+    /// Makes a claim, starts the operator, and returns the time from the start until the claim was Bound. Deletes the
+    /// claim.
     pub async fn first_bind(&self, turn: u32, start: impl FnOnce()) -> Duration {
         let claims: Api<PoolClaim> = Api::namespaced(self.client.clone(), &Self::namespace_of(0));
         let name = format!("claim-{turn}");

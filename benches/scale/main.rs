@@ -44,7 +44,7 @@ struct Args {
 
 /// How long the operator may take to buy everything before this gives up.
 const FILL_PATIENCE: Duration = Duration::from_mins(30);
-/// After the last member is ready, what was put off (a surplus, a status) has happened within this time.
+/// Time after the last member is ready in which delayed work (a surplus, a status) is done.
 const SETTLE: Duration = Duration::from_secs(75);
 
 fn main() {
@@ -76,7 +76,7 @@ async fn run(args: &Args) {
     for turn in 1..=args.restarts {
         operator.kill_9();
         report.restarted(cluster.first_bind(turn, || operator = cluster.operator("bench-1")).await);
-        // The pool that was claimed from is whole again before the next turn.
+        // Wait until the claimed member was replaced.
         cluster.all_ready(FILL_PATIENCE, Instant::now()).await;
     }
     let after: Cost = cost_of(operator.id());

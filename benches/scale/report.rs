@@ -21,29 +21,29 @@ pub struct Report {
 }
 
 impl Report {
-    /// Nothing measured yet.
+    /// An empty report.
     pub const fn new(members: u32, pools: u32) -> Self {
         Self { members, pools, fill: None, idle: None, restarts: Vec::new(), restarted: None }
     }
 
-    /// Every machine was bought and is ready.
+    /// Records that every machine was bought and is ready.
     pub fn filled(&mut self, took: Duration, cost: Cost) {
         println!("  all ready after {:.0} s", took.as_secs_f64());
         self.fill = Some((took, cost));
     }
 
-    /// The operator was left alone for a while.
+    /// Records the idle operator.
     pub fn idle(&mut self, usage: Usage, writes: u64) {
         self.idle = Some((usage, writes));
     }
 
-    /// It was killed and started, and a claim that waited was bound after this time.
+    /// Records a restart, with the time until a waiting claim was bound.
     pub fn restarted(&mut self, took: Duration) {
         println!("  restart to first bind: {:.2} s", took.as_secs_f64());
         self.restarts.push(took);
     }
 
-    /// What the last restarted operator uses.
+    /// Records what the last restarted operator uses.
     pub const fn after_restarts(&mut self, cost: &Cost) {
         self.restarted = Some(*cost);
     }

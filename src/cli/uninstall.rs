@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bullpen_uninstall::words::Report;
+use bullpen_uninstall::report::Report;
 use bullpen_uninstall::{Commands, Leftovers, NOT_ASKED, SOMETHING_LEFT, Scope, ask, only_checks};
 use clap::ValueEnum;
 

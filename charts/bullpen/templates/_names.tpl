@@ -46,7 +46,7 @@ app.kubernetes.io/part-of: bullpen
 {{- end }}
 {{- end -}}
 
-{{/* What pods are found by, which never changes: (list context component). */}}
+{{/* Selector labels of pods, which never change: (list context component). */}}
 {{- define "bullpen.selectorLabels" -}}
 {{- $context := index . 0 -}}
 app.kubernetes.io/name: {{ default $context.Chart.Name $context.Values.nameOverride }}
@@ -66,7 +66,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 {{- end -}}
 
-{{/* The namespaces that are served, by commas; empty: all. */}}
+{{/* The served namespaces, separated by commas; empty: all. */}}
 {{- define "bullpen.watchedNamespaces" -}}
 {{- if eq .Values.scope.mode "Namespaces" -}}
 {{- join "," .Values.scope.namespaces -}}
@@ -75,7 +75,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 {{- end -}}
 
-{{/* How any container of the chart runs: as nobody in particular, without capabilities, and without writing. */}}
+{{/* The securityContext of all containers: not root, without capabilities, with a read-only file system. */}}
 {{- define "bullpen.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true

@@ -1,4 +1,4 @@
-{{/* What the operator does in a namespace that it serves. */}}
+{{/* The operator's permissions in a namespace that it serves. */}}
 {{- define "bullpen.servingRules" -}}
 # Users' objects: watched; only finalizers and status are written.
 - apiGroups: [bullpen.dev]
@@ -24,7 +24,7 @@
   verbs: [create, patch]
 {{- end -}}
 
-{{/* User data that a template refers to, by name, and the Secrets of claims: made, never changed and never deleted. */}}
+{{/* User data that templates refer to, by name; and the Secrets of claims, which are created but never changed or deleted. */}}
 {{- define "bullpen.secretRules" -}}
 - apiGroups: [""]
   resources: [secrets, configmaps]
@@ -34,7 +34,7 @@
   verbs: [create]
 {{- end -}}
 
-{{/* Whether the definitions are those that the operator was built with. */}}
+{{/* To check that the definitions are those that the operator was built with. */}}
 {{- define "bullpen.definitionRules" -}}
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]

@@ -1,6 +1,6 @@
-//! Errors as a person reads them.
+//! Formats errors for people.
 
-/// An error and what caused it, each once: many repeat their cause in their own text.
+/// The texts of an error and its causes, without repetition: many errors include the text of their cause.
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

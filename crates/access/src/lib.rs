@@ -1,8 +1,8 @@
-//! How a cluster is reached, as kubectl reads it from a kubeconfig, the environment and the pod: where the API server is,
-//! through which proxy, and who asks.
+//! Access to a cluster, configured as in kubectl by a kubeconfig, the environment or the pod: the API server's address,
+//! the proxy and the credentials. Reads files and variables, runs exec plugins, and makes kube clients.
 //!
-//! kube reads the files. Proxies and credentials that change are our own part: kube 5 compares `NO_PROXY` with the proxy in
-//! place of the server, and runs an exec plugin anew for each use, without a limit of time.
+//! kube reads the files. This crate does proxies and changing credentials itself, because kube 5 compares `NO_PROXY`
+//! with the proxy instead of the server, and runs an exec plugin again for each use, without a timeout.
 #![forbid(unsafe_code)]
 
 pub mod causes;
@@ -23,7 +23,8 @@ pub use self::transport::{Answers, Transport};
 use crate::causes::causes;
 use crate::proxy::{Environment, Proxy, ProxyError, proxy_for};
 
-/// Stands in for a proxy while kube reads a kubeconfig: else it reads the environment's, and fails by a bad one.
+/// A placeholder proxy while kube reads a kubeconfig. Without it kube would read the environment, and fail if a proxy
+/// there is invalid.
 const NO_PROXY_OF_KUBE: &str = "http://proxy.invalid";
 
 /// Why a cluster cannot be reached.
@@ -32,19 +33,19 @@ pub enum AccessError {
     /// The kubeconfig cannot be read or is incomplete.
     #[error("{}", causes(.0))]
     Kubeconfig(#[from] KubeconfigError),
-    /// It has no such context.
+    /// The kubeconfig has no such context.
     #[error("context \"{0}\" does not exist")]
     Context(String),
     /// There is no kubeconfig, and no service account either.
     #[error("no kubeconfig was found: set KUBECONFIG, or use --kubeconfig; nor a service account: {}", causes(.0))]
     Nothing(InClusterError),
-    /// A proxy is named that cannot be used.
+    /// The configured proxy cannot be used.
     #[error("{0}")]
     Proxy(#[from] ProxyError),
-    /// The way by which the user proves who it is cannot be used.
+    /// The user's method of authentication cannot be used.
     #[error("{0}")]
     User(String),
-    /// Certificates, addresses or headers are broken.
+    /// Certificates, addresses or headers are invalid.
     #[error("{}", causes(.0))]
     Broken(#[from] kube::Error),
     /// `tls-server-name` is not a name.
@@ -52,10 +53,10 @@ pub enum AccessError {
     ServerName(String),
 }
 
-/// How a cluster is reached. Clones share credentials.
+/// The address, proxy and credentials for a cluster. Clones share credentials.
 #[derive(Clone)]
 pub struct Access {
-    /// Without proxy, and without credentials that change.
+    /// kube's configuration, without the proxy and without credentials that change.
     config: Config,
     proxy: Option<Proxy>,
     credentials: Credentials,
@@ -69,11 +70,11 @@ impl std::fmt::Debug for Access {
 }
 
 impl Access {
-    /// Reads the kubeconfig at `path` if given, else that of KUBECONFIG or the usual file, else the service account of the
-    /// pod; `context` is another than the current one. Nothing is asked of the cluster yet.
+    /// Reads the kubeconfig at `path` if given, else that of KUBECONFIG or the default file, else the pod's service
+    /// account. `context` replaces the current context. Sends no request.
     ///
     /// # Errors
-    /// When there is no configuration, or it is broken, or has no such context, or asks for what is not supported.
+    /// When there is no configuration, or it is invalid, lacks the context, or uses something unsupported.
     pub async fn read(path: Option<&Path>, context: Option<&str>) -> Result<Self, AccessError> {
         let kubeconfig = match path {
             Some(path) => Some(Kubeconfig::read_from(path)?),
@@ -89,10 +90,10 @@ impl Access {
         }
     }
 
-    /// Takes a kubeconfig that was read already; `context` is another than the current one.
+    /// Access by a kubeconfig that was read already. `context` replaces the current context.
     ///
     /// # Errors
-    /// When it is broken, has no such context, or asks for what is not supported.
+    /// When it is invalid, lacks the context, or uses something unsupported.
     pub async fn of_kubeconfig(mut kubeconfig: Kubeconfig, context: Option<&str>) -> Result<Self, AccessError> {
         let wanted = context.map(str::to_owned).or_else(|| kubeconfig.current_context.clone());
         let named = kubeconfig.contexts.iter().find(|named| Some(&named.name) == wanted.as_ref());
@@ -120,10 +121,10 @@ impl Access {
         Ok(access)
     }
 
-    /// Without any proxy, for a server on this machine.
+    /// Access without any proxy, for a server on this machine.
     ///
     /// # Errors
-    /// When it asks for what is not supported.
+    /// When it uses something unsupported.
     pub fn direct(config: Config) -> Result<Self, AccessError> {
         Self::with_proxy(config, None, "the given user")
     }
@@ -132,7 +133,7 @@ impl Access {
         let environment = Environment::read(|name| std::env::var(name).ok());
         let proxy = proxy_for(&config.cluster_url, proxy_url, &environment)?;
         let mut access = Self::with_proxy(config, proxy, whose)?;
-        access.credentials.tell_proxy_url(proxy_url.map(|(_, url)| url));
+        access.credentials.set_proxy_url(proxy_url.map(|(_, url)| url));
         Ok(access)
     }
 
@@ -152,7 +153,7 @@ impl Access {
         &self.config.default_namespace
     }
 
-    /// The API server.
+    /// The address of the API server.
     pub fn server(&self) -> &Uri {
         &self.config.cluster_url
     }
@@ -162,13 +163,13 @@ impl Access {
         self.user.as_deref()
     }
 
-    /// The proxy that leads to the API server, if one does.
+    /// The proxy for the API server, if any.
     pub fn proxy(&self) -> Option<&Proxy> {
         self.proxy.as_ref()
     }
 }
 
-/// Whether somebody says where a kubeconfig is: then a missing one is an error.
+/// Whether KUBECONFIG is set. Then a missing file is an error.
 fn is_kubeconfig_named() -> bool {
     std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty())
 }

@@ -18,7 +18,7 @@ use super::AccessError;
 use crate::causes::causes;
 use crate::proxy::{Protocol, Proxy, Source};
 
-/// Makes connections to servers; TLS with them is not its part.
+/// Makes connections to servers, without their TLS.
 pub(super) type Route = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
 
 /// Why a proxy did not connect.
@@ -33,10 +33,10 @@ enum RouteError {
     Refused { proxy: String, by: Source, server: String, why: String },
 }
 
-/// The route to the API server. `patience` is how long a connection may take.
+/// The connector for the API server. A connection may take at most `patience`.
 ///
 /// # Errors
-/// When the certificates of the configuration are broken.
+/// When the certificates of the configuration are invalid.
 pub(super) fn route(config: &Config, proxy: Option<&Proxy>, patience: Duration) -> Result<Route, AccessError> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -46,7 +46,7 @@ pub(super) fn route(config: &Config, proxy: Option<&Proxy>, patience: Duration) 
         return Ok(Route::new(tcp.map_response(MaybeHttpsStream::Http).map_err(BoxError::from)));
     };
     let endpoint = proxy.endpoint();
-    // The trust in an https proxy is that in the API server, as kubectl has it.
+    // An https proxy is verified with the API server's certificate authority, as in kubectl.
     let to_proxy: HttpsConnector<HttpConnector> = hyper_rustls::HttpsConnectorBuilder::new()
         .with_tls_config(config.rustls_client_config()?)
         .https_or_http()
@@ -64,7 +64,7 @@ pub(super) fn route(config: &Config, proxy: Option<&Proxy>, patience: Duration) 
     })
 }
 
-/// A connector whose errors name the proxy, and that waits for its answer for a while only.
+/// A connector with a timeout, whose errors name the proxy.
 fn through<S>(connector: S, proxy: &Proxy, patience: Duration) -> Route
 where
     S: Service<Uri, Response = MaybeHttpsStream<TokioIo<TcpStream>>> + Clone + Send + Sync + 'static,
@@ -82,7 +82,7 @@ where
                 Ok(Err(error)) => causes(&error),
                 Err(_) => format!("no answer within {} s", patience.as_secs()),
             };
-            // hyper-util keeps the type of this error to itself.
+            // The type of this error is private to hyper-util.
             Err(BoxError::from(if why.contains("proxy authorization required") {
                 RouteError::Credentials { proxy, by }
             } else {

@@ -1,4 +1,4 @@
-//! Requests to the API server: over which connections, with which credentials, and how long an answer may take.
+//! Sends requests to the API server: connections, credentials and timeouts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,23 +23,24 @@ use super::{Access, AccessError};
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a client is built on.
+/// The service below a kube client.
 pub type Transport = BoxCloneService<Request<Body>, Response<Box<DynBody>>, BoxError>;
 
-/// How answers come.
+/// The kind of answers that a client expects, which decides its timeouts.
 #[derive(Clone, Copy, Debug)]
 pub enum Answers {
-    /// Whole and within this time, over one HTTP/2 connection if the server speaks it.
+    /// Complete answers within this time, over one HTTP/2 connection if the server supports it.
     Shared(Duration),
-    /// Over an HTTP/1.1 connection for each request at a time, none of which may be silent for longer than this.
+    /// Answers over one HTTP/1.1 connection for each concurrent request, none of which may be silent for longer than
+    /// this.
     Alone(Duration),
-    /// The same for watches, which may be silent for as long as they like.
+    /// The same for watches, which may be silent for any time.
     Watched,
 }
 
 type Connections = HttpClient<TimeoutConnector<HttpsConnector<Route>>, Body>;
 
-/// Sends requests. When an exec plugin gives another client certificate, its connections are made anew with it.
+/// Sends requests. When an exec plugin returns another client certificate, new connections are made with it.
 struct Sender {
     access: Access,
     connect: Duration,
@@ -48,11 +49,11 @@ struct Sender {
 }
 
 impl Access {
-    /// The part of a client below its retries, which are the caller's: a request is sent once. Connecting, through a proxy
-    /// or not, takes at most `connect`.
+    /// A client without retries: each request is sent once. Connecting takes at most `connect`, with or without a
+    /// proxy.
     ///
     /// # Errors
-    /// When the certificates or addresses are broken.
+    /// When the certificates or addresses are invalid.
     pub fn client(&self, connect: Duration, answers: Answers) -> Result<ClientBuilder<Transport>, AccessError> {
         let made = Mutex::new((None, self.connections(&self.config, connect, answers)?));
         let sender = Arc::new(Sender { access: self.clone(), connect, answers, made });
@@ -84,13 +85,13 @@ impl Access {
         if let Answers::Alone(silence) = answers {
             connector.set_read_timeout(Some(silence));
             connector.set_write_timeout(Some(silence));
-            // Else a connection that idled for almost that long ends under the next request.
+            // Otherwise the server could close an idle connection just when the next request uses it.
             connector.set_reset_reader_on_write(true);
         }
         let mut builder = HttpClient::builder(TokioExecutor::new());
         builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new());
         if is_shared {
-            // A connection that died in silence is noticed by this, and takes no request with it for longer.
+            // Pings detect dead connections, so that requests on them fail soon.
             builder.http2_keep_alive_interval(Some(PING_INTERVAL)).http2_keep_alive_timeout(PING_TIMEOUT);
         }
         Ok(builder.build(connector))
@@ -106,7 +107,7 @@ impl Sender {
         let answer = self.http(credential.as_deref())?.request(request);
         let answered = match self.answers {
             Answers::Shared(patience) => {
-                // A timeout of the connection would not be one of the request.
+                // A timeout of the connection would not limit the request.
                 let whole = async {
                     let (head, body) = answer.await?.into_parts();
                     let body = Body::from(body.collect().await?.to_bytes()).map_err(BoxError::from);
@@ -126,7 +127,7 @@ impl Sender {
         Ok(answered)
     }
 
-    /// The connections of this credential's certificate; those of another are left to end by themselves.
+    /// The connections for this credential's certificate. Those of another certificate end by themselves.
     fn http(&self, credential: Option<&Credential>) -> Result<Connections, AccessError> {
         let certificate = credential.and_then(|credential| credential.certificate.as_ref());
         let mut made = self.made.lock();

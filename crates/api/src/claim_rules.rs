@@ -1,4 +1,4 @@
-//! What a pool says of the claims on it: who may claim, for how long, and in which order.
+//! A pool's rules for the claims on it: who may claim, for how long, and in which order.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::match_labels_schema;
 
-/// What holds of the claims on a pool, unless a claim may and does say otherwise.
+/// Rules for the claims on a pool: defaults for what claims leave out, and limits on what they ask for.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -18,41 +18,43 @@ use super::common::match_labels_schema;
     .message("defaultTtlSeconds must not be above maxTtlSeconds").field_path(".defaultTtlSeconds")
 )]
 pub struct ClaimRules {
-    /// Seconds that a claim without ttlSeconds holds its machine after it was bound or renewed. Unset: until it is deleted.
+    /// The ttl of claims without ttlSeconds: seconds from binding or renewal until they expire. Unset: they do not
+    /// expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub default_ttl_seconds: Option<i32>,
-    /// Most seconds that a claim may hold its machine after it was bound or renewed, whatever it asks for. It caps claims
-    /// that ask for no end as well.
+    /// The longest ttl that a claim gets: seconds from binding or renewal until it expires. It also applies to claims
+    /// without any ttl.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub max_ttl_seconds: Option<i32>,
-    /// Most seconds that a claim may hold its machine in all, renewed or not. It reaches a claim when that is bound or
-    /// renewed, or changes its ttlSeconds, as defaultTtlSeconds and maxTtlSeconds do.
+    /// Most seconds that a claim may have its machine in total, however often it is renewed. A change of this field,
+    /// defaultTtlSeconds or maxTtlSeconds applies to a claim when it is next bound or renewed, or its ttlSeconds
+    /// change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub max_hold_seconds: Option<i32>,
-    /// Seconds after which a claim that still holds its machine is flagged, once, by the condition Stale. Nothing is
-    /// ended by it.
+    /// Seconds after binding at which a claim gets the condition Stale. The claim goes on.
     #[serde(default = "default_stale_after")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub stale_after_seconds: i32,
     /// What a claim without whenEmpty does when no member is ready: Wait (the default) or Fail.
     #[serde(default)]
     pub when_empty: WhenEmpty,
-    /// The highest priority that a claim has, whatever it asks for. Unset: any.
+    /// The highest priority that a claim gets, whatever it asks for. Unset: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1_000, max = 1_000))]
     pub max_priority: Option<i32>,
-    /// Most members of this pool that the claims of one namespace may hold at once; further ones wait. Unset: any number.
+    /// Most members of this pool that the claims of one namespace may have at once; further claims wait. Unset: no
+    /// limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 20_000))]
     pub per_namespace: Option<i32>,
-    /// Whose claims are served. By default only those in the pool's namespace.
+    /// The namespaces whose claims are served. Default: only the pool's own.
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,
-    /// Seconds after which a claim that has ended (Expired, Lost or Failed) is deleted, but not before its machine is gone.
-    /// Unset: it stays as a record.
+    /// Seconds after which an ended claim (Expired, Lost or Failed) is deleted, but not before its machine is gone.
+    /// Unset: ended claims stay as records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 31_536_000))]
     pub ttl_seconds_after_finished: Option<i32>,
@@ -106,11 +108,11 @@ pub enum NamespacesFrom {
     Selector,
 }
 
-/// Labels that a namespace must have, all of them.
+/// Labels that a namespace must have; all of them have to match.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceSelector {
-    /// The labels and their values.
+    /// Label keys and their values.
     #[schemars(schema_with = "match_labels_schema")]
     pub match_labels: BTreeMap<String, String>,
 }

@@ -1,11 +1,11 @@
-//! What the four resources share: references, errors on record, and pieces of schema.
+//! Types and schemas that the four resources share: references, recorded errors, bounded lists and maps.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// A reference to one incarnation of a namespaced object.
+/// A reference to one namespaced object; the uid tells it from a later object of the same name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct ObjectRef {
@@ -15,20 +15,20 @@ pub struct ObjectRef {
     /// Name of the object.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Uid of the object: another object of the same name is not meant.
+    /// Uid of the object: an object of the same name with another uid is not this one.
     #[schemars(length(max = 64))]
     pub uid: String,
 }
 
 impl ObjectRef {
-    /// To the object with this metadata. What it has not is empty.
+    /// A reference to the object with this metadata. Absent fields become empty strings.
     pub fn to(metadata: &ObjectMeta) -> Self {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         Self { namespace: text(&metadata.namespace), name: text(&metadata.name), uid: text(&metadata.uid) }
     }
 }
 
-/// An address of an instance.
+/// An address of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceAddress {
     /// InternalIP, ExternalIP, InternalDNS or ExternalDNS, as on a Node.
@@ -40,13 +40,13 @@ pub struct InstanceAddress {
     pub address: String,
 }
 
-/// The last thing that went wrong.
+/// An error, and when it happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordedError {
     /// The kind of error, such as Capacity, Quota, LaunchTimeout.
     #[schemars(length(max = 64))]
     pub class: String,
-    /// What the provider said, or what was waited for.
+    /// The provider's message, or what was waited for.
     #[schemars(length(max = 1024))]
     pub message: String,
     /// When it happened.
@@ -56,7 +56,7 @@ pub struct RecordedError {
 /// The longest message of a condition or a recorded error, in characters.
 pub const MAX_MESSAGE: usize = 1024;
 
-/// `text`, cut to what the API accepts as a message.
+/// `text`, cut to the longest message that the API accepts.
 pub fn bounded_message(text: &str) -> String {
     if text.chars().count() <= MAX_MESSAGE {
         return text.to_owned();
@@ -64,16 +64,16 @@ pub fn bounded_message(text: &str) -> String {
     text.chars().take(MAX_MESSAGE - 1).chain(['…']).collect()
 }
 
-/// A moment as `MicroTime` carries it: whole microseconds, so that it compares equal after a round trip.
+/// `moment` in whole microseconds, which is what `MicroTime` stores, so that it is equal after a round trip.
 pub fn micro_time(moment: Timestamp) -> MicroTime {
     MicroTime(Timestamp::from_microsecond(moment.as_microsecond()).unwrap_or(moment))
 }
 
-/// The schema of a list of conditions: a list-map by `type`, everything bounded.
+/// The schema of a list of conditions: a map list by `type`, with bounds on everything.
 pub(super) fn conditions_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
-        "description": "What is known of the object, by type.",
+        "description": "Conditions of the object, by type.",
         "maxItems": 16,
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["type"],
@@ -82,11 +82,11 @@ pub(super) fn conditions_schema(_: &mut SchemaGenerator) -> Schema {
             "required": ["type", "status", "lastTransitionTime", "reason", "message"],
             "properties": {
                 "type": {"type": "string", "maxLength": 316, "description": "Type of the condition, in CamelCase."},
-                "status": {"type": "string", "enum": ["True", "False", "Unknown"], "description": "Whether it holds."},
+                "status": {"type": "string", "enum": ["True", "False", "Unknown"], "description": "Whether the condition is true."},
                 "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0,
-                    "description": "The generation of the object that this was said of."},
+                    "description": "The generation of the object that the condition describes."},
                 "lastTransitionTime": {"type": "string", "format": "date-time", "description": "When status last changed."},
-                "reason": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "One CamelCase word for machines."},
+                "reason": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Why, as one CamelCase word for programs."},
                 "message": {"type": "string", "maxLength": 32768, "description": "A sentence for people."}
             }
         }
@@ -109,7 +109,7 @@ pub(super) fn labels_schema(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// The schema of labels that something has to have: keys are qualified names, values are label values.
+/// The schema of labels to match: keys are any qualified names, values are label values.
 pub(super) fn match_labels_schema(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = labels_schema(generator);
     if let Some(rules) = schema.get_mut("x-kubernetes-validations").and_then(serde_json::Value::as_array_mut) {
@@ -118,7 +118,7 @@ pub(super) fn match_labels_schema(generator: &mut SchemaGenerator) -> Schema {
     schema
 }
 
-/// The schema of a map of instance tags: any key outside `bullpen.dev/`, bounded as EC2 bounds them.
+/// The schema of a map of machine tags: keys outside `bullpen.dev/`, with the length limits of EC2.
 pub(super) fn tags_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",

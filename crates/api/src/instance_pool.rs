@@ -1,4 +1,4 @@
-//! `InstancePool`: the wish for N warm machines.
+//! `InstancePool`: how many warm machines are wanted, and how to buy them.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::ssh::Ssh;
 use super::upkeep::{Disruption, Recycle, Rollout};
 use super::user_data::UserDataSource;
 
-/// The wish for targetSize warm machines, and where and how to buy them.
+/// How many warm machines are wanted, and where and how to buy them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "bullpen.dev",
@@ -62,28 +62,29 @@ use super::user_data::UserDataSource;
     .message("targetSize must not be above maxSize").field_path(".targetSize").optional_old_self(true)
 )]
 pub struct InstancePoolSpec {
-    /// Unclaimed members wanted: pending, warming and ready ones together.
+    /// Number of unclaimed members wanted: pending, warming and ready together.
     #[schemars(range(min = 0, max = 10_000))]
     pub target_size: i32,
-    /// Hard limit on every member that can bill: pending, warming, ready, claimed, errored and terminating.
-    /// Lowering it below targetSize is always accepted and clamps the pool.
+    /// Hard limit on all members whose machines may cost money: pending, warming, ready, claimed, errored and
+    /// terminating. It may be lowered below targetSize; the pool then aims for maxSize.
     #[schemars(range(min = 0, max = 20_000))]
     pub max_size: i32,
-    /// Members that have to be ready for the pool to count as Ready; recycling and rollouts never go below it.
+    /// Fewest ready members for the pool to be Ready. Recycling and rollouts keep at least as many ready.
     #[serde(default)]
     #[schemars(range(min = 0, max = 10_000))]
     pub min_size: i32,
-    /// What a claimant may expect. A pool that promises Ephemeral uses no launch config of market Spot.
+    /// What a claimant may expect of a machine. A pool of class Ephemeral does not buy by launch configs whose market
+    /// is Spot.
     #[serde(default)]
     pub lifecycle_class: LifecycleClass,
-    /// Active; Paused (no creates, no claims); Draining (no creates, no claims, and every unclaimed member is terminated).
+    /// Active; Paused (buys nothing, serves no claims); Draining (as Paused, and every unclaimed member is terminated).
     #[serde(default)]
     pub state: PoolState,
     /// The launch configs to buy machines by, in the pool's namespace.
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub launch_configs: Vec<PoolLaunchConfig>,
-    /// What runs on the machines. A change reaches members as rollout says.
+    /// What runs on the machines. The field rollout decides how members are replaced after a change.
     #[serde(default)]
     pub template: Template,
     /// When a machine counts as ready, and how long it may take.
@@ -92,13 +93,13 @@ pub struct InstancePoolSpec {
     /// How long a ready member is kept.
     #[serde(default)]
     pub recycle: Recycle,
-    /// How many members may be too many or missing while others are replaced.
+    /// How many members may be above the target, or missing from it, while members are replaced.
     #[serde(default)]
     pub disruption: Disruption,
-    /// What becomes of members of an older template.
+    /// How members of an older template are replaced.
     #[serde(default)]
     pub rollout: Rollout,
-    /// How fast machines are bought and given up.
+    /// Limits on how fast machines are bought and terminated.
     #[serde(default)]
     pub provisioning: Provisioning,
     /// Who may claim the machines, for how long, and in which order.
@@ -109,27 +110,27 @@ pub struct InstancePoolSpec {
 /// What a claimant may expect of a machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum LifecycleClass {
-    /// It lives until its claim ends.
+    /// The machine runs until its claim ends.
     #[default]
     Ephemeral,
-    /// The cloud may take it back at any time.
+    /// The cloud may take the machine back at any time.
     Spot,
 }
 
 /// What a pool is allowed to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum PoolState {
-    /// It buys machines and hands them out.
+    /// Buys machines and serves claims.
     #[default]
     Active,
-    /// No creates, no claims.
+    /// Buys nothing and serves no claims.
     Paused,
-    /// No creates, no claims; every unclaimed member is terminated, claimed ones finish.
+    /// Buys nothing and serves no claims; unclaimed members are terminated, claimed ones run until their claims end.
     Draining,
 }
 
 impl PoolState {
-    /// The name as it stands in the API.
+    /// The name in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Active => "Active",
@@ -139,18 +140,18 @@ impl PoolState {
     }
 }
 
-/// A launch config as a pool uses it.
+/// A launch config that a pool buys by.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PoolLaunchConfig {
     /// Name of the LaunchConfig.
     #[schemars(length(min = 1, max = 48))]
     pub name: String,
-    /// Share of the pool's machines that are bought by it, relative to the other weights. 0 buys none.
+    /// Share of the pool's machines to buy by it, relative to the other weights. 0: none.
     #[serde(default = "full_weight")]
     #[schemars(range(min = 0, max = 100))]
     pub weight: i32,
-    /// Most members of this pool that it may have at once.
+    /// Most members that this pool may have by it at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 20_000))]
     pub max_instances: Option<i32>,
@@ -164,12 +165,12 @@ const fn full_weight() -> i32 {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    // A bound on the length counts characters, clouds count bytes.
+    // maxLength counts characters; clouds count bytes.
     validation = Rule::new("!has(self.userData) || bytes(self.userData).size() <= 16384")
         .message("userData has at most 16384 bytes").field_path(".userData"),
     validation = Rule::new("!has(self.userData) || !has(self.userDataFrom)")
         .message("userData and userDataFrom must not both be set").field_path(".userDataFrom"),
-    // What is added to it takes some 700 bytes of the 16 KiB; what does not fit after all is said in a condition.
+    // The generated part takes about 700 bytes of the 16 KiB. If the sum is still too long, a condition reports it.
     validation = Rule::new(
         "!has(self.userData) || !has(self.ssh) || !self.ssh.generateKey || bytes(self.userData).size() <= 15360"
     )
@@ -180,18 +181,20 @@ pub struct Template {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels_schema")]
     pub labels: BTreeMap<String, String>,
-    /// Tags of the instances at the provider.
+    /// Tags of the machines at the provider.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "tags_schema")]
     pub tags: BTreeMap<String, String>,
-    /// User data (cloud-init) of the instances. At most 16 KiB, the smallest limit among clouds. Not for secrets.
+    /// User data (cloud-init) of the machines: at most 16 KiB, the smallest limit among clouds. Do not put secrets
+    /// here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16_384))]
     pub user_data: Option<String>,
-    /// Where user data comes from instead. Its content counts as part of the template: it is read again once a minute.
+    /// Read the user data from a Secret or ConfigMap instead. Its content is part of the template and is read once a
+    /// minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data_from: Option<UserDataSource>,
-    /// How whoever claims a machine logs in to it by SSH.
+    /// How claimants log in to their machines by SSH.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh: Option<Ssh>,
 }
@@ -200,20 +203,20 @@ pub struct Template {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Readiness {
-    /// Ready when the provider says that the machine runs and passed the provider's own checks. The default.
+    /// A machine is ready when the provider reports that it runs and has passed the provider's own checks. The default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<ProviderReadiness>,
-    /// Seconds from the accepted create to a booted machine; after that the member is Errored.
+    /// Most seconds from the accepted create until the machine has booted; after that the member is Errored.
     #[serde(default = "default_launch_timeout")]
     #[schemars(range(min = 1, max = 86_400))]
     pub launch_timeout_seconds: i32,
-    /// Seconds from boot to ready; after that the member is Errored.
+    /// Most seconds from boot until the machine is ready; after that the member is Errored.
     #[serde(default = "default_warming_timeout")]
     #[schemars(range(min = 1, max = 86_400))]
     pub warming_timeout_seconds: i32,
 }
 
-/// Readiness by the provider's own word; it has no settings.
+/// Readiness as the provider reports it. Has no settings.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProviderReadiness {}
 
@@ -235,25 +238,26 @@ impl Default for Readiness {
     }
 }
 
-/// How fast machines are bought and given up.
+/// Limits on how fast machines are bought and terminated.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Provisioning {
-    /// Most members whose create was not accepted yet, at any time.
+    /// Most members at any time whose create call the provider has not accepted yet.
     #[serde(default = "default_concurrency")]
     #[schemars(range(min = 1, max = 1_000))]
     pub max_concurrent_creates: i32,
-    /// Most terminate calls in flight, and most booting members of an older template given up, at any time.
+    /// Most terminate calls in flight at any time; also the most booting members of an older template that are being
+    /// replaced.
     #[serde(default = "default_concurrency")]
     #[schemars(range(min = 1, max = 1_000))]
     pub max_concurrent_deletes: i32,
-    /// Members in a row that fail before they were ever ready, by one launch config and template, until that launch
-    /// config is left alone for cooldownSeconds. Also the most of them in flight before the first one was ready.
+    /// After this many members in a row of one launch config and template failed before they were ready, nothing is
+    /// bought by that launch config for cooldownSeconds. Also the most of them in flight until the first one was ready.
     #[serde(default = "default_failure_threshold")]
     #[schemars(range(min = 1, max = 100))]
     pub failure_threshold: i32,
-    /// Seconds that a launch config is left alone after failureThreshold failures. Doubled each time that the one
-    /// member bought after it fails too, up to an hour.
+    /// Seconds for which nothing is bought by a launch config after failureThreshold failures. Then one member is
+    /// tried; each time it fails too, the time doubles, up to an hour.
     #[serde(default = "default_cooldown")]
     #[schemars(range(min = 1, max = 86_400))]
     pub cooldown_seconds: i32,
@@ -282,53 +286,54 @@ impl Default for Provisioning {
     }
 }
 
-/// What the operator knows of a pool. Facts only: nothing in here changes by the passing of time alone.
+/// What the operator observed of a pool. Nothing in it changes merely because time passes.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InstancePoolStatus {
     /// Ready, Reconciling, Stalled, ProvisioningHealthy, CapacityAvailable, AtMaxSize, TemplateCurrent, Drained; and
-    /// `TerminationHealthy` and Quarantined once they had something to say.
+    /// `TerminationHealthy` and Quarantined once there was a problem.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(default)]
     pub observed_generation: i64,
     /// Members by state, each counted once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<MemberCounts>,
-    /// Pending, warming and ready members: what the scale subresource reports.
+    /// Number of pending, warming and ready members, as the scale subresource reports it.
     #[serde(default)]
     pub replicas: i32,
-    /// Members that are still to be bought to reach the effective target.
+    /// Number of members still to be bought to reach the effective target.
     #[serde(default)]
     pub deficit: i32,
-    /// The target that is acted on, and where it comes from.
+    /// The target that the operator acts on, and what decided it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_target: Option<EffectiveTarget>,
-    /// Claims that wait for a member of this pool.
+    /// Number of claims that wait for a member of this pool.
     #[serde(default)]
     pub waiting_claims: i32,
-    /// The pool's launch configs as they were found.
+    /// The pool's launch configs, as the operator last saw them.
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub launch_configs: Vec<LaunchConfigInUse>,
-    /// One hash over the templateHash of every launch config: it changes when new members become something else.
+    /// One hash over the templateHash of all launch configs. It changes when new members would differ from the present
+    /// ones.
     #[schemars(length(max = 63))]
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub template_hash: String,
-    /// Ready members of the current template.
+    /// Number of ready members of the current template.
     #[serde(default)]
     pub updated_ready: i32,
-    /// When the present rollout began or last made progress; absent when no member is of an older template.
+    /// When the present rollout began or last made progress. Absent if no member is of an older template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout_progress_time: Option<MicroTime>,
-    /// The value of the annotation bullpen.dev/reconcile-requested-at that a pass has answered.
+    /// The last value of the annotation bullpen.dev/reconcile-requested-at that the operator has handled.
     #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// When members were last written to fill a deficit.
+    /// When members were last added to fill a deficit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_replenish_time: Option<MicroTime>,
     /// Label selector of the pool's members.
@@ -337,33 +342,34 @@ pub struct InstancePoolStatus {
     pub selector: String,
 }
 
-/// Members by state. Each counts once, first match: claimed, terminating, errored, ready, warming, pending. Cordoned and
-/// held members that would be one of the last three count in total only.
+/// Members by state. Each member counts once, for the first that applies of: claimed, terminating, errored, ready,
+/// warming, pending. Cordoned and held members that would count as one of the last three count in total only.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MemberCounts {
-    /// Written down, the create not accepted yet.
+    /// Written, but the provider has not accepted the create yet.
     pub pending: i32,
     /// Booting.
     pub warming: i32,
     /// Can be claimed.
     pub ready: i32,
-    /// Held by a claim.
+    /// Bound to a claim.
     pub claimed: i32,
     /// Failed, about to be terminated.
     pub errored: i32,
-    /// Being terminated, until the provider says that the machine is gone.
+    /// Being terminated: the provider has not reported yet that the machine is gone.
     pub terminating: i32,
-    /// All of them: what maxSize limits.
+    /// All members: the number that maxSize limits.
     pub total: i32,
 }
 
-/// The target that the reaper acts on.
+/// The target that the operator acts on, and what decided it.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EffectiveTarget {
-    /// Unclaimed members.
+    /// Number of unclaimed members.
     pub size: i32,
-    /// What decided it: Spec, or MaxSize when the limit clamps it.
+    /// Spec: spec.targetSize. MaxSize: the room that spec.maxSize leaves. Draining: the pool is draining or being
+    /// deleted.
     pub source: TargetSource,
 }
 
@@ -374,27 +380,27 @@ pub enum TargetSource {
     Spec,
     /// `spec.maxSize` less the members that are claimed, cordoned or held.
     MaxSize,
-    /// A pool that is draining or being deleted wants none.
+    /// The pool is draining or being deleted, so the target is 0.
     Draining,
 }
 
-/// A launch config of the pool, as it was found, and how its members fared.
+/// A launch config of the pool as the operator last saw it, and how its members fared.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LaunchConfigInUse {
     /// Name of the LaunchConfig.
     #[schemars(length(max = 48))]
     pub name: String,
-    /// Hash of the template and the machine-defining fields of this launch config: what new members get.
+    /// Hash that new members get: over the template and the fields of this launch config that define a machine.
     #[schemars(length(max = 63))]
     pub template_hash: String,
-    /// Members of this hash that failed, one after the other, before they were ever ready. 0 once one is ready.
+    /// Number of members of this hash in a row that failed before they were ready. 0 once one is ready.
     #[serde(default)]
     pub consecutive_failures: i32,
-    /// Nothing is bought by this launch config before this moment; from then on one member at a time is tried.
+    /// Nothing is bought by this launch config before this time; after it, one member at a time is tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_until: Option<MicroTime>,
-    /// The last of consecutiveFailures.
+    /// The last failure of those that consecutiveFailures counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<RecordedError>,
 }

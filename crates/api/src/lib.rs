@@ -1,4 +1,7 @@
-//! The four resources (`bullpen.dev/v1alpha1`), their conditions and transitions; no logic beyond them.
+//! The four resources of the API group `bullpen.dev/v1alpha1`: their types, validation rules, conditions and allowed
+//! transitions, and the CustomResourceDefinitions made from them. Pure data: no I/O, no decisions.
+//!
+//! Doc comments on the types become the descriptions that `kubectl explain` shows.
 #![forbid(unsafe_code)]
 
 mod claim_rules;

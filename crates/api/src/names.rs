@@ -1,4 +1,4 @@
-//! Labels, finalizers and annotations.
+//! Names of labels, finalizers and annotations.
 
 /// Label of a member: the name of its pool.
 pub const LABEL_POOL: &str = "bullpen.dev/pool";
@@ -7,21 +7,21 @@ pub const LABEL_LAUNCH_CONFIG: &str = "bullpen.dev/launch-config";
 /// Label of a member: its template hash.
 pub const LABEL_TEMPLATE_HASH: &str = "bullpen.dev/template-hash";
 
-/// Annotation of a pool: each new value has the reaper look at once, without its delays.
+/// Annotation of a pool: each new value makes the pool controller run a pass at once, without its usual delays.
 pub const ANNOTATION_RECONCILE_REQUESTED: &str = "bullpen.dev/reconcile-requested-at";
 
-/// Annotation of a pool: an RFC 3339 moment. Members that are ready since before it count as past their age.
+/// Annotation of a pool: an RFC 3339 time. Members that became ready before it count as past their age.
 pub const ANNOTATION_RECYCLE_REQUESTED: &str = "bullpen.dev/recycle-requested-at";
 
-/// Finalizer of a member: its machine may still be there.
+/// Finalizer of a member: its machine may still exist.
 pub const FINALIZER_INSTANCE: &str = "bullpen.dev/instance";
 /// Finalizer of a pool: it may still have members.
 pub const FINALIZER_POOL: &str = "bullpen.dev/members";
-/// Finalizer of a launch config: members may still need it to reach their machines.
+/// Finalizer of a launch config: the operator may still need it to reach its members' machines.
 pub const FINALIZER_LAUNCH_CONFIG: &str = "bullpen.dev/in-use";
 
-/// Annotation of a launch config, set by a person: the code of the sweep that may go on although it is large.
+/// Annotation of a launch config, set by a person: the code of a large sweep that may go on.
 pub const ANNOTATION_CONFIRM_SWEEP: &str = "bullpen.dev/confirm-sweep";
 
-/// Annotation of a definition: the digest of what it serves, see [`crds::digest`](crate::crds::digest).
+/// Annotation of a definition: the digest of its schema, see [`crds::digest`](crate::crds::digest).
 pub const ANNOTATION_SCHEMA_DIGEST: &str = "bullpen.dev/schema-digest";

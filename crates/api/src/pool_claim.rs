@@ -1,4 +1,4 @@
-//! `PoolClaim`: a request for one machine, and afterwards the record of who holds it.
+//! `PoolClaim`: a request for one machine, and afterwards the record of who has it.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ use super::states::ClaimPhase;
     status = "PoolClaimStatus",
     derive = "PartialEq",
     cel,
-    doc = "A PoolClaim is a request for one machine of a pool, and afterwards the record of who holds it. Deleting it releases the machine, which is terminated and replaced.",
+    doc = "A PoolClaim is a request for one machine of a pool, and afterwards the record of who has it. Deleting it releases the machine, which is terminated and replaced.",
     printcolumn(name = "Pool", type_ = "string", json_path = ".spec.poolRef.name"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Member", type_ = "string", json_path = ".status.memberRef.name"),
@@ -74,37 +74,40 @@ use super::states::ClaimPhase;
         .message("binding is immutable").field_path(".binding")
 )]
 pub struct PoolClaimSpec {
-    /// The pool. Either this or poolSelector. Immutable.
+    /// The pool to claim from. Set either this or poolSelector. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool_ref: Option<ClaimPoolRef>,
-    /// Which pools of the claim's namespace may serve it: it gets a machine of any of them. Immutable.
+    /// Selects pools of the claim's namespace; the claim gets a machine of any of them. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool_selector: Option<PoolSelector>,
     /// What to do when no member is ready: Wait (the default) or Fail. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when_empty: Option<WhenEmpty>,
-    /// Seconds to wait for a machine before the claim is Failed. Unset: for ever, but with whenEmpty Fail, 30 for a pool that is not there.
+    /// Seconds to wait for a machine before the claim is Failed. Unset: it waits for ever; but with whenEmpty Fail it
+    /// waits 30 seconds for a pool that does not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_592_000))]
     pub wait_timeout_seconds: Option<i32>,
-    /// Seconds that the claim holds its machine after it was bound or renewed; then it is Expired and the machine is
-    /// terminated. Unset: as the pool says, and if that says nothing, until the claim is deleted. The pool may cap it.
+    /// Seconds from binding or renewal until the claim is Expired and its machine is terminated. Unset: the pool's
+    /// claims.defaultTtlSeconds, and if that is unset too, until the claim is deleted. The pool may cap it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub ttl_seconds: Option<i32>,
-    /// Renews the claim whenever it changes: the ttl begins anew at the moment that the operator sees it. What the value
-    /// says does not matter, down to the microsecond; the present time is customary.
+    /// Each change of this field renews the claim: the ttl begins anew when the operator sees the change. Any other
+    /// value will do; the present time is customary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_time: Option<MicroTime>,
-    /// Claims of a higher priority are served first; one that waits rises with time. 0 if unset; the pool may cap it.
+    /// Claims of a higher priority are served first. A waiting claim's priority rises with time. Unset: 0. The pool may
+    /// cap it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1_000, max = 1_000))]
     pub priority: Option<i32>,
-    /// Secret: how to reach the machine is in a Secret too, `NAME-binding` for a claim NAME. `status.binding.name` names it;
-    /// it is there before the claim is Bound and goes with the claim. None by default. Immutable.
+    /// Secret: write how to reach the machine to a Secret as well, `NAME-binding` for a claim NAME, also named by
+    /// `status.binding.name`. It exists before the claim is Bound and is deleted with the claim. Default: None.
+    /// Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<Binding>,
-    /// Who takes the machine, for the record. Immutable.
+    /// Who claims the machine, for the record. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub acquired_by: Option<String>,
@@ -114,20 +117,20 @@ pub struct PoolClaimSpec {
     pub acquired_for: Option<String>,
 }
 
-/// A pool, in the claim's namespace unless it says otherwise.
+/// A pool, by default in the claim's namespace.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct ClaimPoolRef {
     /// Name of the pool.
     #[schemars(length(min = 1, max = 48))]
     pub name: String,
-    /// Namespace of the pool, if it is another one than the claim's. That pool has to allow it by claims.allowedNamespaces.
+    /// Namespace of the pool, if it is not the claim's. The pool's claims.allowedNamespaces has to allow the claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
 }
 
-/// What pools must be like, in the claim's namespace.
+/// What a pool of the claim's namespace must have to serve the claim.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -145,7 +148,7 @@ pub struct PoolSelector {
 }
 
 impl PoolClaim {
-    /// Namespace and name of the pool that the claim is on: the one that it names, or the one that served it. None for one
+    /// Namespace and name of the claim's pool: the one that it names, or the one that served it. `None` for a claim
     /// with a selector that was not served yet.
     pub fn pool(&self) -> Option<(&str, &str)> {
         let own = self.metadata.namespace.as_deref().unwrap_or_default();
@@ -156,7 +159,7 @@ impl PoolClaim {
         Some((&served.namespace, &served.name))
     }
 
-    /// As [`pool`](Self::pool), or else the pool whose queue says where the claim stands.
+    /// As [`pool`](Self::pool); failing that, the pool in whose queue the claim waits.
     pub fn pool_or_queue(&self) -> Option<(&str, &str)> {
         let queue = || {
             let pool = self.status.as_ref()?.queue.as_ref()?.pool.as_deref()?;
@@ -178,17 +181,17 @@ pub struct ServedByPool {
     pub name: String,
 }
 
-/// Whether a claim wants a Secret.
+/// Whether a claim gets a Secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Binding {
     /// No Secret.
     #[default]
     None,
-    /// A Secret that says how to reach the machine.
+    /// A Secret with what is needed to reach the machine.
     Secret,
 }
 
-/// How far a claim has come. The binder is its only writer.
+/// What the operator has done for a claim. Only the operator's binding writes it.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -208,29 +211,29 @@ pub enum Binding {
         .message("poolRef is set once").field_path(".poolRef")
 )]
 pub struct PoolClaimStatus {
-    /// Bound, Ready, Stalled, and Stale once the claim was held for long.
+    /// Bound, Ready, Stalled; and Stale once the claim has had its machine for longer than claims.staleAfterSeconds.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(default)]
     pub observed_generation: i64,
     /// Pending, Bound, Expired, Lost or Failed.
     #[serde(default)]
     pub phase: ClaimPhase,
-    /// The member that the claim holds, or held. Set once.
+    /// The member that the claim has or had. Set once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_ref: Option<ObjectRef>,
-    /// The pool of that member; of a claim with poolSelector that failed, the pool in whose queue it was. Set once.
+    /// The pool of that member. For a claim with poolSelector that Failed: the pool in whose queue it waited. Set once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool_ref: Option<ServedByPool>,
-    /// The machine that the claim holds, or held.
+    /// The machine that the claim has or had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<ClaimInstance>,
     /// When the claim was bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound_at: Option<MicroTime>,
-    /// The Secret that says how to reach the machine, if spec.binding asked for one.
+    /// The Secret with what is needed to reach the machine, if spec.binding is Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<BindingRef>,
     /// When the present ttl began: when the claim was bound or last renewed, by the operator's clock.
@@ -239,16 +242,16 @@ pub struct PoolClaimStatus {
     /// When the claim expires unless it is renewed. Absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<MicroTime>,
-    /// The spec.renewTime that was acted on last.
+    /// The last spec.renewTime that the operator has acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_renew_time: Option<MicroTime>,
-    /// The spec.ttlSeconds that was acted on last.
+    /// The last spec.ttlSeconds that the operator has acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_ttl_seconds: Option<i32>,
-    /// When the claim came to its end: when it was Expired, Lost or Failed, by the operator's clock.
+    /// When the claim became Expired, Lost or Failed, by the operator's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<MicroTime>,
-    /// The claim's place while it waits. At most twice a minute it is written anew.
+    /// The claim's place in its queue while it waits. Updated at most twice a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueuePlace>,
 }
@@ -262,25 +265,25 @@ pub struct BindingRef {
     pub name: String,
 }
 
-/// Where a claim stands in its queue.
+/// A claim's place in its queue.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct QueuePlace {
-    /// 1 is served next. Absent for a claim that cannot be served whatever becomes ready.
+    /// 1 is served next. Absent if no member that becomes ready could serve the claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<i32>,
-    /// Why it waits, in one word for machines.
+    /// Why it waits, as one CamelCase word.
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// Of a claim with poolSelector, the pool in whose queue this is its place, and that buys a machine for it. It gets one
-    /// of any pool that matches.
+    /// For a claim with poolSelector: the pool whose queue this place is in, and that buys a machine for the claim. The
+    /// claim may still get a machine of another pool that matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 48))]
     pub pool: Option<String>,
 }
 
-/// The machine that a claim holds.
+/// The machine of a claim.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
@@ -296,7 +299,7 @@ pub struct ClaimInstance {
     #[schemars(length(max = 63))]
     #[serde(skip_serializing_if = "String::is_empty")]
     pub zone: String,
-    /// The provider's name of its size.
+    /// The provider's name for its size.
     #[schemars(length(max = 63))]
     #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
     pub type_: String,

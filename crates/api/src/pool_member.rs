@@ -1,4 +1,4 @@
-//! `PoolMember`: the record of one machine. Only the operator makes them.
+//! `PoolMember`: the record of one machine. Only the operator creates them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 use kube::{CustomResource, KubeSchema};
@@ -9,7 +9,7 @@ use super::common::{InstanceAddress, ObjectRef, RecordedError, conditions_schema
 use super::ssh::MemberSsh;
 use super::states::MemberState;
 
-/// What a member is: fixed when it is written, before its machine is bought, but for what a person asks of it later.
+/// What a member is. Fixed when it is created, before its machine is bought; only cordoned and hold may change later.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(
     group = "bullpen.dev",
@@ -22,7 +22,7 @@ use super::states::MemberState;
     status = "PoolMemberStatus",
     derive = "PartialEq",
     cel,
-    doc = "A PoolMember is the record of one machine, written before the machine is bought and gone only after the cloud says that the machine is gone. Only the operator makes them.",
+    doc = "A PoolMember is the record of one machine, created before the machine is bought and deleted only after the cloud has reported that the machine is gone. Only the operator creates them.",
     printcolumn(name = "Pool", type_ = "string", json_path = ".spec.poolRef.name"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Claim", type_ = "string", json_path = ".status.claimRef.name"),
@@ -44,26 +44,27 @@ use super::states::MemberState;
         .message("the spec of a member is immutable, but for cordoned and hold")
 )]
 pub struct PoolMemberSpec {
-    /// The pool that the member belongs to: this, not the owner reference, decides.
+    /// The pool of the member. This decides, not the owner reference.
     pub pool_ref: PoolRef,
-    /// Where and how its machine is bought. A retry of the create sends the same again.
+    /// Where and how the machine is bought. A retry of the create sends the same request again.
     pub placement: Placement,
     /// Hash of the pool's template and of the machine-defining fields of the launch config.
     #[schemars(length(max = 63))]
     pub template_hash: String,
-    /// How the claimant logs in, by the template of then.
+    /// How the claimant logs in, from the pool's template at the time of creation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh: Option<MemberSsh>,
-    /// Not claimable, and not counted as ready: another is bought in its place. It still bills.
+    /// While true, no claim gets the member, and it does not count as ready: another is bought in its place. Its
+    /// machine runs and costs money.
     #[serde(default)]
     pub cordoned: bool,
-    /// Not claimable, and kept, whoever wants it gone: its machine is not terminated while this is true. It still
-    /// bills. After that, what was asked for meanwhile is done.
+    /// While true, no claim gets the member, and its machine is not terminated, not even if the member or its pool is
+    /// deleted. The machine costs money. Pending deletions go on once this is false.
     #[serde(default)]
     pub hold: bool,
 }
 
-/// One incarnation of a pool, in the member's namespace.
+/// A pool in the member's namespace; the uid tells it from a later pool of the same name.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct PoolRef {
@@ -75,7 +76,7 @@ pub struct PoolRef {
     pub uid: String,
 }
 
-/// The place that a member is pinned to.
+/// The launch config, image and zone that a member is bound to.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
@@ -83,9 +84,9 @@ pub struct Placement {
     /// Name of the launch config.
     #[schemars(length(max = 48))]
     pub launch_config: String,
-    /// The generation of the launch config that the member was written for.
+    /// The generation of the launch config when the member was created.
     pub generation: i64,
-    /// The image as resolved.
+    /// The resolved image.
     #[schemars(length(max = 253))]
     pub image: String,
     /// The zone.
@@ -94,8 +95,8 @@ pub struct Placement {
 }
 
 /// Where a member is in its life.
-// Atomic: one writer writes it, always whole. The API server would keep a record of each field's owner, work it out anew at
-// each write and show it in each event (ADR 0009).
+// Atomic, because it has one writer, which always writes all of it. Otherwise the API server would track the owner of
+// each field, compute that at each write and send it in each watch event (ADR 0009).
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
@@ -114,17 +115,17 @@ pub struct Placement {
         .message("claimRef never goes from one claim to another").field_path(".claimRef")
 )]
 pub struct PoolMemberStatus {
-    /// Ready. Stalled: its machine cannot be terminated. Quarantined: its machine was claimed before, by its tags.
+    /// Ready. Stalled: the machine cannot be terminated. Quarantined: by its tags, the machine was claimed before.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(default)]
     pub observed_generation: i64,
-    /// Pending, Warming, Ready, Claimed or Errored. A member that drains has a deletionTimestamp.
+    /// Pending, Warming, Ready, Claimed or Errored. A member that is being terminated has a deletionTimestamp.
     #[serde(default)]
     pub state: MemberState,
-    /// The claim that holds the member.
+    /// The claim that has the member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_ref: Option<ObjectRef>,
     /// The machine at the provider.
@@ -136,7 +137,7 @@ pub struct PoolMemberStatus {
     /// When the member became ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_since: Option<MicroTime>,
-    /// When a claim took the member.
+    /// When the member was bound to its claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_at: Option<MicroTime>,
     /// Why the member failed.
@@ -170,7 +171,7 @@ pub struct MemberInstance {
     /// When the provider launched it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launch_time: Option<MicroTime>,
-    /// When it had booted.
+    /// When it finished booting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_time: Option<MicroTime>,
 }

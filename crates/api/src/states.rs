@@ -1,21 +1,21 @@
-//! The states of a member and the phases of a claim, and which follows which (`docs/use/resources.md`).
+//! The states of a member and the phases of a claim, and the allowed transitions (`docs/use/resources.md`).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where a member is in its life. Draining is not a state: it is `metadata.deletionTimestamp`.
+/// Where a member is in its life. Terminating is not a state: such a member has a `metadata.deletionTimestamp`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum MemberState {
-    /// Written down; its machine is about to be asked for, or was asked for without an answer yet.
+    /// Created; its machine has not been ordered yet, or the provider has not answered yet.
     #[default]
     Pending,
-    /// The provider accepted the create; the machine boots and becomes ready.
+    /// The provider has accepted the create; the machine boots.
     Warming,
-    /// Waits for a claim.
+    /// Can be claimed.
     Ready,
-    /// Held by the claim that `claimRef` names.
+    /// Bound to the claim that `claimRef` names.
     Claimed,
-    /// Will never be ready; deleted in the pass that finds it.
+    /// Will never be ready; the pool deletes it in its next pass.
     Errored,
 }
 
@@ -23,7 +23,7 @@ impl MemberState {
     /// Every state, in the order of a member's life.
     pub const ALL: [Self; 5] = [Self::Pending, Self::Warming, Self::Ready, Self::Claimed, Self::Errored];
 
-    /// The name as it stands in the API and as a metric label.
+    /// The name in the API and in metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
@@ -34,9 +34,9 @@ impl MemberState {
         }
     }
 
-    /// Whether the state machine has an arrow from `self` to `next`. Staying is always allowed.
+    /// Whether a member may go from `self` to `next`. Staying is always allowed.
     ///
-    /// The same table stands as CEL on `PoolMember.status`, so the API server refuses what this refuses.
+    /// The CEL rules of `PoolMember.status` have the same table, so the API server rejects what this rejects.
     pub const fn may_become(self, next: Self) -> bool {
         use MemberState::{Claimed, Errored, Pending, Ready, Warming};
         matches!(
@@ -50,17 +50,17 @@ impl MemberState {
     }
 }
 
-/// How far a claim has come.
+/// Where a claim is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ClaimPhase {
     /// Waits for a machine.
     #[default]
     Pending,
-    /// Holds the member that `memberRef` names.
+    /// Has the member that `memberRef` names.
     Bound,
     /// Its time to live ran out.
     Expired,
-    /// The machine it held is gone.
+    /// Its machine is gone.
     Lost,
     /// It never got a machine and will not get one.
     Failed,
@@ -75,7 +75,7 @@ impl ClaimPhase {
         matches!(self, Self::Expired | Self::Lost | Self::Failed)
     }
 
-    /// The name as it stands in the API and as a metric label.
+    /// The name in the API and in metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "Pending",

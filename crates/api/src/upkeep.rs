@@ -1,19 +1,19 @@
-//! How a pool keeps its members fresh: their age, their template, and how many may be missing meanwhile.
+//! How a pool replaces members that are too old or of an older template, and how many may be missing meanwhile.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How long a ready member is kept.
+/// When ready members are replaced because of their age.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Recycle {
-    /// Seconds that a member may be ready before it is replaced. Booting and claimed members have no age.
+    /// Seconds after which a ready member is replaced. The time counts from ready; claimed members are never replaced.
     #[serde(default = "default_ready_ttl")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub ready_ttl_seconds: i32,
-    /// How much of that time a member may lose, in percent: each loses another share, so that members that were born
-    /// together do not expire together.
+    /// Each member's readyTtlSeconds is shortened by another share, of up to this many percent, so that members that
+    /// became ready together are not replaced together.
     #[serde(default = "default_jitter")]
     #[schemars(range(min = 0, max = 50))]
     pub jitter_percent: i32,
@@ -33,7 +33,7 @@ impl Default for Recycle {
     }
 }
 
-/// One budget for whatever replaces ready members: their age and their template.
+/// The disruption budget that recycling and rollouts share when they replace ready members.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -41,12 +41,12 @@ impl Default for Recycle {
         .message("maxSurge and maxUnavailable must not both be 0: nothing could ever be replaced").field_path(".maxSurge")
 )]
 pub struct Disruption {
-    /// Members that may be bought above the target, so that a replacement is ready before its predecessor goes.
+    /// Most members above the target: a replacement is ready before the old member is terminated.
     #[serde(default = "default_surge")]
     #[schemars(range(min = 0, max = 10_000))]
     pub max_surge: i32,
-    /// Ready members that may be missing from the target. Never below minSize. A pool without room for a surge under
-    /// maxSize counts as if this were at least 1.
+    /// Most ready members missing from the target; minSize stays ready in any case. If maxSize leaves no room for a
+    /// surge, this counts as at least 1.
     #[serde(default)]
     #[schemars(range(min = 0, max = 10_000))]
     pub max_unavailable: i32,
@@ -62,20 +62,20 @@ impl Default for Disruption {
     }
 }
 
-/// What becomes of members of an older template.
+/// How members of an older template are replaced.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
-    /// RollingReplace replaces them within the disruption budget; OnReplenish leaves them until they go anyway. Claimed
-    /// members are never touched.
+    /// RollingReplace replaces them within the disruption budget. OnReplenish leaves them until they are claimed, too
+    /// old or failed. Claimed members are never replaced.
     #[serde(default, rename = "type")]
     pub type_: RolloutType,
-    /// Seconds without progress after which a RollingReplace counts as failed.
+    /// Seconds without progress after which a RollingReplace has failed.
     #[serde(default = "default_progress_deadline")]
     #[schemars(range(min = 1, max = 86_400))]
     pub progress_deadline_seconds: i32,
-    /// What a failed RollingReplace does. Pause retires no more old members until a member of the template gets ready
-    /// or the template changes again.
+    /// What a failed RollingReplace does. Pause: no more old members are replaced until a member of the present
+    /// template becomes ready or the template changes again. Continue: it goes on.
     #[serde(default)]
     pub on_failure: RolloutFailure,
 }
@@ -97,19 +97,19 @@ impl Default for Rollout {
 /// How members of an older template are replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum RolloutType {
-    /// One after the other, within the disruption budget; those that boot at once.
+    /// Ready ones within the disruption budget; booting ones at once.
     #[default]
     RollingReplace,
-    /// When they are claimed, expire or fail anyway.
+    /// Only when they are claimed, too old or failed.
     OnReplenish,
 }
 
-/// What a rollout does that makes no progress.
+/// What a rollout without progress does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum RolloutFailure {
-    /// Old members are kept.
+    /// It stops replacing old members.
     #[default]
     Pause,
-    /// It goes on, and only says so.
+    /// It goes on; only a condition reports the failure.
     Continue,
 }

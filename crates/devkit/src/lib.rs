@@ -1,5 +1,5 @@
-//! What Bullpen is developed with and shown by: a real etcd and kube-apiserver on loopback, child processes that end with
-//! their parent, and the demo. Tests and benchmarks start the same; the operator has none of it.
+//! Development tools: a real etcd and kube-apiserver on loopback, child processes that end with their parent, and the
+//! demo. Tests and benchmarks use them; the operator does not.
 #![forbid(unsafe_code)]
 
 pub mod control_plane;

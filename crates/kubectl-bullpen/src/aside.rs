@@ -1,4 +1,4 @@
-//! `kubectl bullpen cordon`, `uncordon`, `hold` and `unhold`: members set aside by a person, with the reason.
+//! `kubectl bullpen cordon`, `uncordon`, `hold` and `unhold`: a person sets members aside, and records why.
 
 use bullpen_api::{MemberState, PoolMember, bounded_message};
 use jiff::Timestamp;
@@ -11,10 +11,10 @@ use super::shared::failure::Failure;
 use super::shared::printing;
 use super::shared::session::{OutputOption, Session};
 
-/// How often a patch is tried again because the member changed meanwhile.
+/// Most attempts to patch a member that others change at the same time.
 const ATTEMPTS: u32 = 5;
 
-/// What is asked of a member.
+/// The way in which a member is set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Aside {
     /// `spec.cordoned`.
@@ -38,7 +38,7 @@ impl Aside {
         }
     }
 
-    const fn word(self, on: bool) -> &'static str {
+    const fn participle(self, on: bool) -> &'static str {
         match (self, on) {
             (Self::Cordoned, true) => "cordoned",
             (Self::Cordoned, false) => "uncordoned",
@@ -50,10 +50,10 @@ impl Aside {
 
 /// Arguments of `cordon` and `hold`.
 #[derive(Debug, clap::Args)]
-pub(super) struct PutAsideArgs {
+pub(super) struct SetArgs {
     /// The member
     member: String,
-    /// Why, for whoever finds it
+    /// The reason, which is recorded in an annotation of the member
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: String,
     #[command(flatten)]
@@ -62,20 +62,21 @@ pub(super) struct PutAsideArgs {
 
 /// Arguments of `uncordon` and `unhold`.
 #[derive(Debug, clap::Args)]
-pub(super) struct LetGoArgs {
+pub(super) struct UnsetArgs {
     /// The member
     member: String,
     #[command(flatten)]
     output: OutputOption,
 }
 
-pub(super) async fn put(aside: Aside, args: &PutAsideArgs, session: &Session) -> Result<(), Failure> {
+pub(super) async fn set(aside: Aside, args: &SetArgs, session: &Session) -> Result<(), Failure> {
     let by = session.user.as_deref().unwrap_or("unknown");
-    let reason = bounded_message(&format!("{} ({} by {by} at {:.0})", args.reason, aside.word(true), Timestamp::now()));
+    let reason =
+        bounded_message(&format!("{} ({} by {by} at {:.0})", args.reason, aside.participle(true), Timestamp::now()));
     change(aside, true, &args.member, Some(&reason), args.output, session).await
 }
 
-pub(super) async fn let_go(aside: Aside, args: &LetGoArgs, session: &Session) -> Result<(), Failure> {
+pub(super) async fn unset(aside: Aside, args: &UnsetArgs, session: &Session) -> Result<(), Failure> {
     change(aside, false, &args.member, None, args.output, session).await
 }
 
@@ -94,24 +95,24 @@ async fn change(
         let before = api.get(name).await?;
         refuse(aside, on, &before)?;
         let Some(patch) = patch(aside, on, &before, reason) else {
-            return printing::changed(&before, output.output, &format!("already {}", aside.word(on)));
+            return printing::changed(&before, output.output, &format!("already {}", aside.participle(on)));
         };
         let parameters = PatchParams { field_manager: Some("kubectl-bullpen".into()), ..PatchParams::default() };
         attempts += 1;
         match api.patch(name, &parameters, &Patch::Merge(patch)).await.map_err(Failure::from) {
             Ok(after) => {
-                printing::changed(&after, output.output, aside.word(on))?;
-                tell_more(aside, on, &after);
+                printing::changed(&after, output.output, aside.participle(on))?;
+                print_effect(aside, on, &after);
                 return Ok(());
             }
-            // It changed meanwhile: what is refused or kept of it is judged anew.
+            // The member has changed: check it again and build a new patch.
             Err(Failure::Server(status)) if status.code == 409 && attempts < ATTEMPTS => {}
             Err(failure) => return Err(failure),
         }
     }
 }
 
-/// What cannot be asked of a member as it is.
+/// Refuses to cordon a member that has failed or is being terminated.
 fn refuse(aside: Aside, on: bool, member: &PoolMember) -> Result<(), Failure> {
     let state = member.status.as_ref().map(|status| status.state).unwrap_or_default();
     let ending = member.metadata.deletion_timestamp.is_some();
@@ -125,7 +126,7 @@ fn refuse(aside: Aside, on: bool, member: &PoolMember) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The change, on this very version of the member; nothing if there is none to make.
+/// The patch, for exactly this version of the member. `None` if there is nothing to change.
 fn patch(aside: Aside, on: bool, member: &PoolMember, reason: Option<&str>) -> Option<Value> {
     if aside.is_set(member) == on {
         return None;
@@ -135,22 +136,22 @@ fn patch(aside: Aside, on: bool, member: &PoolMember, reason: Option<&str>) -> O
         Aside::Held => Aside::Cordoned,
     };
     let mut metadata = json!({ "resourceVersion": member.metadata.resource_version, "uid": member.metadata.uid });
-    // A reason stays while the member is set aside in the other way.
+    // The reason stays while the member is still set aside in the other way.
     if on || !other.is_set(member) {
         metadata["annotations"] = json!({ ANNOTATION_REASON: reason });
     }
     Some(json!({ "metadata": metadata, "spec": { aside.field(): on } }))
 }
 
-/// What follows, where it is not plain.
-fn tell_more(aside: Aside, on: bool, member: &PoolMember) {
+/// Prints the effect of the change, where it is not obvious.
+fn print_effect(aside: Aside, on: bool, member: &PoolMember) {
     let status = member.status.as_ref();
     let claim = status.and_then(|status| status.claim_ref.as_ref());
     if let (true, Some(claim)) = (on, claim) {
-        tell!("claim {}/{} goes on; it takes effect at its end", claim.namespace, claim.name);
+        print_err!("claim {}/{} goes on; it takes effect at its end", claim.namespace, claim.name);
     }
     if aside == Aside::Held && !on && member.metadata.deletion_timestamp.is_some() {
-        tell!("its end was asked for meanwhile: its machine is terminated now");
+        print_err!("its end was asked for meanwhile: its machine is terminated now");
     }
 }
 
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_is_changed_only_as_it_was_seen_and_nothing_else_in_it() {
+    fn a_patch_names_the_version_that_was_read_and_changes_one_field() {
         let change = patch(Aside::Cordoned, true, &member(false, false), Some("kernel")).unwrap();
         assert_eq!(
             change,
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_goes_with_the_last_of_cordon_and_hold() {
+    fn the_reason_is_removed_with_the_last_of_cordon_and_hold() {
         let both = patch(Aside::Held, false, &member(true, true), None).unwrap();
         assert!(both["metadata"].get("annotations").is_none());
         let last = patch(Aside::Held, false, &member(false, true), None).unwrap();

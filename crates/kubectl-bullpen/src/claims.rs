@@ -1,4 +1,4 @@
-//! `kubectl bullpen claims`: who holds machines, and who waits.
+//! `kubectl bullpen claims`: a table of claims: which have machines, and which wait.
 
 use bullpen_api::{ClaimPhase, PoolClaim};
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use super::shared::printing::{Table, age, span};
 use super::shared::session::{OutputOption, Session};
 use super::shared::wanted;
 
-/// The longest reason that a narrow table shows, characters.
+/// Most characters of a reason in a narrow table.
 const NARROW: usize = 60;
 
 /// Arguments of `claims`.
@@ -51,7 +51,7 @@ fn table(claims: &[PoolClaim], wide: bool, namespaces: bool, now: Timestamp) -> 
         let instance = status.instance.clone().unwrap_or_default();
         let mut row = vec![
             claim.name_any(),
-            wanted::in_a_cell(claim),
+            wanted::table_cell(claim),
             status.phase.as_str().to_owned(),
             status.member_ref.as_ref().map(|member| member.name.clone()).unwrap_or_default(),
             instance.addresses.first().map(|first| first.address.clone()).unwrap_or_default(),
@@ -78,7 +78,7 @@ fn table(claims: &[PoolClaim], wide: bool, namespaces: bool, now: Timestamp) -> 
     table
 }
 
-/// In how long the claim expires unless it is renewed.
+/// The time until the claim expires unless it is renewed.
 pub(super) fn expires(claim: &PoolClaim, now: Timestamp) -> Option<String> {
     let status = claim.status.as_ref().filter(|status| status.phase == ClaimPhase::Bound)?;
     let left = status.expires_at.as_ref()?.0.duration_since(now).as_secs();

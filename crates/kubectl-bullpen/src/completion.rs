@@ -1,4 +1,4 @@
-//! `kubectl bullpen completion`: for the shells, and for kubectl itself.
+//! `kubectl bullpen completion`: completion scripts for shells and for kubectl itself.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -13,10 +13,10 @@ use kube::api::ListParams;
 use super::shared::session::{GlobalOptions, Kind, Session};
 use super::{Cli, CommandResult};
 
-/// How long somebody who pressed a key is kept waiting for names.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long completion waits for the names of objects from the API server.
+const NAMES_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What kubectl runs to complete `kubectl bullpen`: a program of this name in PATH that prints one word a line.
+/// The program that kubectl runs from PATH to complete `kubectl bullpen`. It prints one candidate a line.
 const KUBECTL: &str = r#"#!/bin/sh
 # Save it as kubectl_complete-bullpen, executable, in a folder of your PATH: kubectl completes `kubectl bullpen` by it.
 exec kubectl-bullpen __complete "$@"
@@ -25,7 +25,7 @@ exec kubectl-bullpen __complete "$@"
 /// Arguments of `completion`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct CompletionArgs {
-    /// Which script
+    /// The shell, or kubectl
     #[arg(value_enum)]
     script: Script,
 }
@@ -48,7 +48,7 @@ pub(super) fn execute(args: &CompletionArgs) -> CommandResult {
         Script::Zsh => Shell::Zsh,
         Script::Fish => Shell::Fish,
         Script::Kubectl => {
-            say!("{}", KUBECTL.trim_end());
+            print_out!("{}", KUBECTL.trim_end());
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -59,31 +59,31 @@ pub(super) fn execute(args: &CompletionArgs) -> CommandResult {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Arguments of `__complete`: the words of the line after `kubectl bullpen`, the last of them unfinished.
+/// Arguments of `__complete`: the words after `kubectl bullpen`, the last of which is to be completed.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct CompleteArgs {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<String>,
 }
 
-/// Prints what may stand in place of the last word, one a line, and what kubectl's completion wants after it: 4, no names
-/// of files.
+/// Prints the candidates for the last word, one a line, and then the directive that kubectl's completion expects: 4, no
+/// file names.
 pub(super) async fn complete(args: &CompleteArgs) -> CommandResult {
     let (last, before) = args.words.split_last().map_or(("", &[][..]), |(last, before)| (last.as_str(), before));
-    let mut found = words(before, last);
+    let mut found = static_candidates(before, last);
     if let Some(names) = names_wanted(before, last) {
-        // Without a cluster there are no names.
-        found.extend(tokio::time::timeout(PATIENCE, names.find(before)).await.ok().flatten().unwrap_or_default());
+        // No names if the cluster cannot be reached.
+        found.extend(tokio::time::timeout(NAMES_TIMEOUT, names.find(before)).await.ok().flatten().unwrap_or_default());
     }
     for word in found.iter().filter(|word| word.starts_with(last)) {
-        say!("{word}");
+        print_out!("{word}");
     }
-    say!(":4");
+    print_out!(":4");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Commands, options and their values.
-fn words(before: &[String], last: &str) -> Vec<String> {
+/// Candidates from the command line itself: commands, options and values of options.
+fn static_candidates(before: &[String], last: &str) -> Vec<String> {
     let cli = Cli::command();
     let Some(command) = command_of(before).and_then(|name| cli.find_subcommand(name)) else {
         return cli
@@ -112,7 +112,7 @@ fn words(before: &[String], last: &str) -> Vec<String> {
     }
 }
 
-/// The command of a line: the first word that is no option and no option's value.
+/// The command: the first word that is neither an option nor the value of one.
 fn command_of(before: &[String]) -> Option<&str> {
     let mut words = before.iter();
     while let Some(word) = words.next() {
@@ -125,7 +125,7 @@ fn command_of(before: &[String]) -> Option<&str> {
     None
 }
 
-/// Whose names complete a line.
+/// The kinds whose object names are candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Names {
     Pools,
@@ -189,11 +189,11 @@ mod tests {
 
     #[test]
     fn commands_options_and_their_values_are_completed() {
-        let commands = words(&[], "");
+        let commands = static_candidates(&[], "");
         assert!(commands.contains(&"claim".to_owned()) && !commands.contains(&"__complete".to_owned()), "{commands:?}");
-        assert!(words(&line("-n team claim"), "--").contains(&"--ttl".to_owned()));
-        assert!(words(&line("pools -o"), "").contains(&"yaml".to_owned()));
-        assert!(words(&line("completion"), "").contains(&"fish".to_owned()));
+        assert!(static_candidates(&line("-n team claim"), "--").contains(&"--ttl".to_owned()));
+        assert!(static_candidates(&line("pools -o"), "").contains(&"yaml".to_owned()));
+        assert!(static_candidates(&line("completion"), "").contains(&"fish".to_owned()));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `kubectl bullpen`: the plugin of kubectl, one file a command.
+//! `kubectl bullpen`: the kubectl plugin. Each command has its own file or folder; `shared` has what several use. All
+//! commands talk only to the API server, as the user of the kubeconfig.
 //!
 //! | file | commands |
 //! |---|---|
@@ -15,14 +16,14 @@
 //! | [`completion`] | `completion` |
 #![forbid(unsafe_code)]
 
-/// Prints a line to standard output. That nobody reads it any more, as after `| head`, is no error.
-macro_rules! say {
-    ($($words:tt)*) => { $crate::shared::printing::write_line(&mut std::io::stdout(), format_args!($($words)*)) };
+/// Prints a line to standard output. A closed output, as after `| head`, is no error.
+macro_rules! print_out {
+    ($($text:tt)*) => { $crate::shared::printing::write_line(&mut std::io::stdout(), format_args!($($text)*)) };
 }
 
-/// Prints a line to standard error. A claim is released also when nobody reads what is told of it.
-macro_rules! tell {
-    ($($words:tt)*) => { $crate::shared::printing::write_line(&mut std::io::stderr(), format_args!($($words)*)) };
+/// Prints a line to standard error. A closed output is no error: a claim has to be released all the same.
+macro_rules! print_err {
+    ($($text:tt)*) => { $crate::shared::printing::write_line(&mut std::io::stderr(), format_args!($($text)*)) };
 }
 
 mod aside;
@@ -48,7 +49,7 @@ use clap::{Parser, Subcommand};
 pub use self::shared::failure::Failure;
 use self::shared::session::{GlobalOptions, Session};
 
-/// Claim warm machines, and look after the pools that keep them.
+/// The command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "kubectl-bullpen",
@@ -79,39 +80,39 @@ enum Command {
     /// Renew a claim: its time to live begins anew
     Renew(renew::RenewArgs),
     /// Keep a machine from being claimed, and have another bought in its place
-    Cordon(aside::PutAsideArgs),
+    Cordon(aside::SetArgs),
     /// Let a cordoned machine be claimed again
-    Uncordon(aside::LetGoArgs),
-    /// Keep a machine from being claimed and from being terminated, whoever wants that
-    Hold(aside::PutAsideArgs),
-    /// Take the hold off a machine: what was asked for meanwhile is done
-    Unhold(aside::LetGoArgs),
-    /// Have a pool buy nothing, serve no claims, and terminate every unclaimed machine
+    Uncordon(aside::UnsetArgs),
+    /// Keep a machine from being claimed and from being terminated, even if its member or pool is deleted
+    Hold(aside::SetArgs),
+    /// Release a machine from hold; if its deletion was requested meanwhile, it is terminated now
+    Unhold(aside::UnsetArgs),
+    /// Stop a pool from buying machines and serving claims, and terminate all its unclaimed machines
     Drain(state::DrainArgs),
-    /// Have a pool buy nothing and serve no claims; its machines stay
+    /// Stop a pool from buying machines and serving claims; its machines stay
     Pause(state::StateArgs),
-    /// Have a paused or draining pool work again
+    /// Return a paused or draining pool to normal work
     Resume(state::StateArgs),
     /// Replace all ready machines of a pool now, within its disruption budget
     Recycle(upkeep::UpkeepArgs),
-    /// Have the operator look at a pool now, without any of its delays
+    /// Make the operator look at a pool now, without its usual delays
     Replenish(upkeep::UpkeepArgs),
-    /// Tell the story of a claim, a member or a pool: what it waits for, what failed, what comes next
+    /// Explain the state of a claim, a member or a pool: what it waits for, what failed, what comes next
     Why(why::WhyArgs),
-    /// Show machines that no member needs, as far as a person has to decide about them
+    /// Show machines without a member whose termination a person has to decide
     Orphans(orphans::OrphansArgs),
     /// Watch pools, members and the queue live
     Top(top::TopArgs),
-    /// Check what is left of the whole installation, and say how to remove it
+    /// Check what is left of the whole installation, and print the commands that remove it
     Uninstall(uninstall::UninstallArgs),
-    /// Print the completion script of a shell, or the script by which kubectl completes this plugin
+    /// Print a shell's completion script, or the script with which kubectl completes this plugin
     Completion(completion::CompletionArgs),
-    /// What may stand at the end of a line, for kubectl
+    /// Complete a command line, for kubectl
     #[command(name = "__complete", hide = true)]
     Complete(completion::CompleteArgs),
 }
 
-/// What a command ends with: its exit code, or why it failed.
+/// The result of a command: its exit code, or why it failed.
 pub type CommandResult = Result<ExitCode, Failure>;
 
 /// Reads the command line and runs the command.
@@ -119,9 +120,9 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Nothing is to be done where there is nobody to tell.
+            // If even this cannot be printed, there is nothing left to do.
             let _ = error.print();
-            // As kubectl: 1, whatever was wrong.
+            // 1 for all errors, as in kubectl.
             return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
@@ -129,7 +130,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(Failure::Silent(code)) => ExitCode::from(code),
         Err(failure) => {
-            tell!("{failure}");
+            print_err!("{failure}");
             ExitCode::FAILURE
         }
     }
@@ -165,10 +166,10 @@ impl Command {
             Self::Claims(args) => claims::execute(&args, session).await?,
             Self::Release(args) => release::execute(&args, session).await?,
             Self::Renew(args) => renew::execute(&args, session).await?,
-            Self::Cordon(args) => aside::put(aside::Aside::Cordoned, &args, session).await?,
-            Self::Uncordon(args) => aside::let_go(aside::Aside::Cordoned, &args, session).await?,
-            Self::Hold(args) => aside::put(aside::Aside::Held, &args, session).await?,
-            Self::Unhold(args) => aside::let_go(aside::Aside::Held, &args, session).await?,
+            Self::Cordon(args) => aside::set(aside::Aside::Cordoned, &args, session).await?,
+            Self::Uncordon(args) => aside::unset(aside::Aside::Cordoned, &args, session).await?,
+            Self::Hold(args) => aside::set(aside::Aside::Held, &args, session).await?,
+            Self::Unhold(args) => aside::unset(aside::Aside::Held, &args, session).await?,
             Self::Drain(args) => state::drain(&args, session).await?,
             Self::Pause(args) => state::pause(&args, session).await?,
             Self::Resume(args) => state::resume(&args, session).await?,
@@ -177,7 +178,7 @@ impl Command {
             Self::Why(args) => why::execute(&args, session).await?,
             Self::Orphans(args) => orphans::execute(&args, session).await?,
             Self::Top(args) => top::execute(&args, session).await?,
-            // These were done without this session.
+            // `execute` has run these, because they need no session.
             Self::Completion(_) | Self::Complete(_) | Self::Uninstall(_) => {}
         }
         Ok(ExitCode::SUCCESS)
@@ -191,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_valid() {
         Cli::command().debug_assert();
     }
 
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_sets_a_machine_aside_says_why() {
+    fn cordon_and_hold_require_a_reason() {
         for verb in ["cordon", "hold"] {
             assert!(Cli::try_parse_from(["kubectl-bullpen", verb, "ci-1"]).is_err(), "{verb}");
             assert!(Cli::try_parse_from(["kubectl-bullpen", verb, "ci-1", "--reason", "kernel"]).is_ok(), "{verb}");

@@ -1,4 +1,4 @@
-//! `kubectl bullpen members`: the machines of pools.
+//! `kubectl bullpen members`: a table of members and their machines.
 
 use bullpen_api::{ConditionType, InstancePool, LABEL_POOL, MemberState, PoolMember, condition_is_true};
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use super::shared::printing;
 use super::shared::printing::{Table, age};
 use super::shared::session::{OutputOption, Session};
 
-/// The annotation in which a person's reason for setting a member aside is kept.
+/// The annotation with the reason why a person has set a member aside.
 pub(super) const ANNOTATION_REASON: &str = "bullpen.dev/reason";
 
 /// Arguments of `members`.
@@ -33,10 +33,10 @@ pub(super) async fn execute(args: &MembersArgs, session: &Session) -> Result<(),
     printing::list(&members, args.output.output, &scope, |wide| table(&members, wide, args.all_namespaces, now))
 }
 
-/// The members of one pool, which has to be there, or all of them.
+/// The members of one pool, or all members.
 ///
 /// # Errors
-/// Also when there is no such pool.
+/// The API server's error, also when the pool does not exist.
 pub(super) async fn of_pool(
     session: &Session,
     pool: Option<&str>,
@@ -93,31 +93,31 @@ fn table(members: &[PoolMember], wide: bool, namespaces: bool, now: Timestamp) -
     table
 }
 
-/// Where the member is in its life, with what a person or the operator put on top of it.
+/// The member's state and marks, such as Cordoned, in one text.
 pub(super) fn state(member: &PoolMember) -> String {
-    state_words(member).join(",")
+    state_and_marks(member).join(",")
 }
 
-/// The same, one word for each.
-pub(super) fn state_words(member: &PoolMember) -> Vec<&'static str> {
+/// The member's state, followed by then the marks that a person or the operator has put on it.
+pub(super) fn state_and_marks(member: &PoolMember) -> Vec<&'static str> {
     let status = member.status.as_ref();
-    let mut words = vec![status.map(|status| status.state).unwrap_or_default().as_str()];
+    let mut parts = vec![status.map(|status| status.state).unwrap_or_default().as_str()];
     let quarantined = status.is_some_and(|status| condition_is_true(&status.conditions, ConditionType::Quarantined));
-    for (holds, word) in [
+    for (is_set, mark) in [
         (member.metadata.deletion_timestamp.is_some(), "Terminating"),
         (member.spec.cordoned, "Cordoned"),
         (member.spec.hold, "Held"),
         (quarantined, "Quarantined"),
     ] {
-        words.extend(holds.then_some(word));
+        parts.extend(is_set.then_some(mark));
     }
-    words
+    parts
 }
 
-/// Why a person set it aside, or why it failed.
+/// Why a person has set the member aside, or why it failed.
 pub(super) fn reason(member: &PoolMember) -> Option<String> {
-    let said = member.annotations().get(ANNOTATION_REASON).cloned();
-    said.filter(|_| member.spec.cordoned || member.spec.hold).or_else(|| {
+    let reason = member.annotations().get(ANNOTATION_REASON).cloned();
+    reason.filter(|_| member.spec.cordoned || member.spec.hold).or_else(|| {
         let error = member.status.as_ref()?.last_error.as_ref()?;
         Some(format!("{}: {}", error.class, error.message))
     })

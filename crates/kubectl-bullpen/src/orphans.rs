@@ -1,4 +1,4 @@
-//! `kubectl bullpen orphans`: machines that no member needs, and what becomes of them.
+//! `kubectl bullpen orphans`: machines that no member needs, and what can be done about them.
 
 use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, ConditionType, LaunchConfig, Reason, condition_is_true, find_condition};
 use jiff::Timestamp;
@@ -6,13 +6,13 @@ use kube::ResourceExt as _;
 use kube::api::ListParams;
 
 use super::shared::events;
-use super::shared::events::Told;
+use super::shared::events::EventSummary;
 use super::shared::failure::Failure;
 use super::shared::printing;
 use super::shared::printing::{Table, age};
 use super::shared::session::{Output, OutputOption, Session};
 
-/// How many Events are shown.
+/// Most Events that are shown.
 const LATELY: usize = 10;
 
 /// The reasons of Events about sweeps.
@@ -35,20 +35,20 @@ pub(super) async fn execute(args: &OrphansArgs, session: &Session) -> Result<(),
         return printing::list(&with, args.output.output, "", |_| Table::default());
     }
     if with.is_empty() {
-        say!("No machine without a member waits for a person's word.");
-        say!("Those that are found are terminated by the operator within seconds, and written down as Events.");
+        print_out!("No machine without a member waits for a person's word.");
+        print_out!("Those that are found are terminated by the operator within seconds, and written down as Events.");
     } else {
-        say!("{}", table(&with, args.all_namespaces).text());
+        print_out!("{}", table(&with, args.all_namespaces).text());
         for config in &with {
-            say!("\n{}", advice(config));
+            print_out!("\n{}", advice(config));
         }
     }
     let lately = sweeps(args, session).await?;
     if !lately.is_empty() {
-        say!("\nLately:");
+        print_out!("\nLately:");
         let now = Timestamp::now();
         for event in lately.iter().rev().take(LATELY).rev() {
-            say!("  {} ago: {} ({}): {}", age(event.time, now), event.about, event.reason, event.message);
+            print_out!("  {} ago: {} ({}): {}", age(event.time, now), event.about, event.reason, event.message);
         }
     }
     Ok(())
@@ -58,8 +58,8 @@ fn has_orphans(config: &LaunchConfig) -> bool {
     config.status.as_ref().is_some_and(|status| status.orphans.is_some())
 }
 
-/// What the operator wrote down of its sweeps.
-async fn sweeps(args: &OrphansArgs, session: &Session) -> Result<Vec<Told>, Failure> {
+/// The Events about sweeps, the latest last.
+async fn sweeps(args: &OrphansArgs, session: &Session) -> Result<Vec<EventSummary>, Failure> {
     let selector = "involvedObject.kind=LaunchConfig";
     let mut found = if args.all_namespaces {
         let api = kube::Api::<k8s_openapi::api::core::v1::Event>::all(session.client.clone());
@@ -102,7 +102,7 @@ fn table(configs: &[LaunchConfig], namespaces: bool) -> Table {
     table
 }
 
-/// What a person may do.
+/// What a person can do about the orphans of a launch config.
 fn advice(config: &LaunchConfig) -> String {
     let status = config.status.as_ref();
     let blocked = status.and_then(|status| find_condition(&status.conditions, ConditionType::SweepBlocked, true));

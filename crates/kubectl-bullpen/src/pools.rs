@@ -1,4 +1,4 @@
-//! `kubectl bullpen pools`: one line each, and what is wrong with it.
+//! `kubectl bullpen pools`: a table of pools, with what is wrong with each.
 
 use bullpen_api::{ConditionType, InstancePool, Reason, find_condition};
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use super::shared::printing;
 use super::shared::printing::{Table, age};
 use super::shared::session::{OutputOption, Session};
 
-/// The longest trouble that a narrow table shows, characters.
+/// Most characters of a problem in a narrow table.
 const NARROW: usize = 72;
 
 /// Arguments of `pools`.
@@ -36,7 +36,7 @@ pub(super) async fn execute(args: &PoolsArgs, session: &Session) -> Result<(), F
 /// The objects of these names, or all of them.
 ///
 /// # Errors
-/// Also when one of the names is not there.
+/// The API server's error, also when one of the names does not exist.
 pub(super) async fn some_or_all<K: crate::shared::session::Kind>(
     session: &Session,
     names: &[String],
@@ -55,7 +55,7 @@ pub(super) async fn some_or_all<K: crate::shared::session::Kind>(
     Ok(found)
 }
 
-/// What follows on "No resources found".
+/// The text after "No resources found".
 pub(super) fn scope(session: &Session, everywhere: bool) -> String {
     if everywhere { String::new() } else { format!(" in {} namespace", session.namespace) }
 }
@@ -98,7 +98,7 @@ fn table(pools: &[InstancePool], wide: bool, namespaces: bool, now: Timestamp) -
     table
 }
 
-/// What the pool is allowed to do, in a word.
+/// The state of the pool; Deleting if it is being deleted.
 pub(super) fn state(pool: &InstancePool) -> &'static str {
     if pool.metadata.deletion_timestamp.is_some() { "Deleting" } else { pool.spec.state.as_str() }
 }
@@ -111,8 +111,7 @@ pub(super) fn shortened(text: &str, most: usize) -> String {
     text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// The first thing that is in the pool's way, in its own words; nothing if all is well. What a person asked for is no
-/// trouble.
+/// The message of the pool's first problem, or `None`. What a person asked for, such as a pause, is no problem.
 pub(super) fn trouble(pool: &InstancePool) -> Option<String> {
     let Some(status) = pool.status.as_ref().filter(|status| status.observed_generation >= 0) else {
         return Some("no operator has seen it".into());
@@ -136,17 +135,17 @@ pub(super) fn trouble(pool: &InstancePool) -> Option<String> {
         .or_else(|| find_condition(conditions, ConditionType::AtMaxSize, true).filter(|_| wants_more))
         .or_else(|| find_condition(conditions, ConditionType::Ready, false).filter(asked_for))
         .or_else(|| {
-            // A deletion that claims keep from its end looks like one that hangs.
+            // A deletion that waits for claims looks as if it hung, so it is shown.
             let deleting = pool.metadata.deletion_timestamp.is_some();
             find_condition(conditions, ConditionType::Drained, false).filter(|found| {
                 found.reason == Reason::HeldMembersRemain || (deleting && found.reason == Reason::ClaimedMembersRemain)
             })
         })?;
-    Some(words(found))
+    Some(condition_text(found))
 }
 
-/// What a condition says; its reason if it has no message.
-pub(super) fn words(condition: &Condition) -> String {
+/// The message of a condition, or its reason if it has none.
+pub(super) fn condition_text(condition: &Condition) -> String {
     if condition.message.is_empty() { condition.reason.clone() } else { condition.message.clone() }
 }
 
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_trouble_of_a_pool_is_its_cause_and_not_what_follows_from_it() {
+    fn the_problem_of_a_pool_is_its_cause_and_not_its_consequence() {
         let below = ("Ready", "False", "BelowMinSize");
         assert_eq!(trouble(&pool(0, &[("Ready", "True", "MinSizeReached")])), None);
         assert_eq!(trouble(&pool(0, &[below])).unwrap(), "Ready says BelowMinSize");
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_pool_is_in_trouble_only_if_somebody_wants_more_of_it() {
+    fn a_full_pool_is_a_problem_only_if_claims_wait() {
         let full = [("AtMaxSize", "True", "MaxSizeReached")];
         assert_eq!(trouble(&pool(0, &full)), None);
         assert!(trouble(&pool(1, &full)).is_some());
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_without_a_status_says_that_no_operator_has_seen_it() {
+    fn a_pool_without_a_status_was_not_seen_by_an_operator() {
         let mut unseen = pool(0, &[]);
         unseen.status = None;
         assert_eq!(trouble(&unseen).unwrap(), "no operator has seen it");

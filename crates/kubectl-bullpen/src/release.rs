@@ -1,4 +1,4 @@
-//! `kubectl bullpen release`.
+//! `kubectl bullpen release`: delete claims.
 
 use bullpen_api::PoolClaim;
 use kube::api::DeleteParams;
@@ -14,21 +14,24 @@ pub(super) struct ReleaseArgs {
     claims: Vec<String>,
 }
 
-/// Deletes the claims. What fails of them does not keep the others.
+/// Deletes the claims. If one fails, the others are deleted all the same.
+///
+/// # Errors
+/// All failures together.
 pub(super) async fn execute(args: &ReleaseArgs, session: &Session) -> Result<(), Failure> {
     let api = session.api::<PoolClaim>();
     let mut failures = Vec::new();
     for claim in &args.claims {
         let name = claim_name(claim);
         match api.delete(name, &DeleteParams::background()).await {
-            Ok(_) => say!("poolclaim.bullpen.dev/{name} released"),
+            Ok(_) => print_out!("poolclaim.bullpen.dev/{name} released"),
             Err(error) => failures.push(Failure::from(error).to_string()),
         }
     }
     if failures.is_empty() { Ok(()) } else { Err(Failure::Several(failures.join("\n"))) }
 }
 
-/// A claim may be named as `claim -o name` prints it.
+/// The name of a claim that may be given as `claim -o name` prints it.
 pub(super) fn claim_name(text: &str) -> &str {
     text.rsplit_once('/').map_or(text, |(_, name)| name)
 }

@@ -1,4 +1,4 @@
-//! `kubectl bullpen renew`.
+//! `kubectl bullpen renew`: begin the ttl of a claim anew.
 
 use bullpen_api::{ClaimPhase, PoolClaim, micro_time};
 use jiff::Timestamp;

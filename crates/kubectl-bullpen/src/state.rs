@@ -1,4 +1,4 @@
-//! `kubectl bullpen drain`, `pause` and `resume`: what a pool is allowed to do.
+//! `kubectl bullpen drain`, `pause` and `resume`: set `spec.state` of a pool.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use super::pools::words;
+use super::pools::condition_text;
 use super::shared::durations;
 use super::shared::failure::Failure;
 use super::shared::printing;
@@ -28,7 +28,7 @@ pub(super) struct StateArgs {
 pub(super) struct DrainArgs {
     #[command(flatten)]
     of: StateArgs,
-    /// Wait until no member is left, and say what remains meanwhile
+    /// Wait until no member is left, and print what remains meanwhile
     #[arg(long)]
     wait: bool,
     /// Stop waiting after this time, such as 30m; the drain goes on [default: never]
@@ -52,9 +52,9 @@ pub(super) async fn drain(args: &DrainArgs, session: &Session) -> Result<(), Fai
         if condition_is_true(&status.conditions, ConditionType::Drained) {
             return Some(Ok(()));
         }
-        let remains = find_condition(&status.conditions, ConditionType::Drained, false).map(words)?;
+        let remains = find_condition(&status.conditions, ConditionType::Drained, false).map(condition_text)?;
         if remains != last {
-            tell!("{remains}");
+            print_err!("{remains}");
             last = remains;
         }
         None
@@ -68,11 +68,11 @@ pub(super) async fn drain(args: &DrainArgs, session: &Session) -> Result<(), Fai
         None => drained.await,
     };
     match outcome {
-        // It was being deleted, and went with its last member.
+        // The pool was being deleted: it is gone after its last member.
         Err(failure) if failure.is_not_found() => {}
         outcome => outcome??,
     }
-    say!("instancepool.bullpen.dev/{name} drained");
+    print_out!("instancepool.bullpen.dev/{name} drained");
     Ok(())
 }
 
@@ -97,7 +97,7 @@ async fn set(session: &Session, args: &StateArgs, state: PoolState, word: &str) 
         printing::changed(&before, output, &format!("already {adverb}"))?;
         return Ok(before);
     }
-    tell!("{}", forecast(&before, state));
+    print_err!("{}", forecast(&before, state));
     let parameters = PatchParams { field_manager: Some("kubectl-bullpen".into()), ..PatchParams::default() };
     let patch = Patch::Merge(json!({ "spec": { "state": state } }));
     let after = api.patch(name, &parameters, &patch).await?;
@@ -105,7 +105,7 @@ async fn set(session: &Session, args: &StateArgs, state: PoolState, word: &str) 
     Ok(after)
 }
 
-/// What the change does to a pool as it is, and what remains.
+/// Describes what the change does to the pool in its present state, and what remains.
 fn forecast(pool: &InstancePool, state: PoolState) -> String {
     let status = pool.status.clone().unwrap_or_default();
     let members = status.members.unwrap_or_default();
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_drain_says_what_it_ends_and_what_it_leaves() {
+    fn a_drain_reports_what_it_terminates_and_what_it_leaves() {
         let pool: InstancePool = serde_json::from_value(json!({
             "metadata": { "name": "ci" },
             "spec": { "targetSize": 5, "maxSize": 9, "launchConfigs": [{ "name": "sim" }] },

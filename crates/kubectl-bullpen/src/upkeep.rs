@@ -1,4 +1,4 @@
-//! `kubectl bullpen recycle` and `replenish`: what the operator does anyway, now.
+//! `kubectl bullpen recycle` and `replenish`: ask the operator to do now what it would do later by itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::shared::failure::{Failure, causes};
 use super::shared::session::Session;
 use super::shared::watching;
 
-/// How long an operator may take to answer a request, unless --timeout says otherwise, seconds.
+/// Seconds that the operator has to answer a request if there is no --timeout.
 const ANSWER: i32 = 30;
 
 /// Arguments of `recycle` and `replenish`.
@@ -28,7 +28,7 @@ const ANSWER: i32 = 30;
 pub(super) struct UpkeepArgs {
     /// The pool
     pool: String,
-    /// Wait until it is done: all machines replaced; for replenish, the target reached
+    /// Wait until it is done: recycle, until all machines are replaced; replenish, until the target is reached
     #[arg(long)]
     wait: bool,
     /// Give up waiting after this time, such as 30m [default: never; 30s for the operator's answer]
@@ -42,7 +42,10 @@ impl UpkeepArgs {
     }
 }
 
-/// Runs `wait` for at most so many seconds.
+/// Runs `wait` for at most `seconds`, if given.
+///
+/// # Errors
+/// The error of `wait`, or a timeout.
 async fn within<T>(
     seconds: Option<i32>,
     pool: &str,
@@ -59,10 +62,10 @@ async fn annotate(session: &Session, pool: &str, annotation: &str, value: &str) 
     Ok(session.api::<InstancePool>().patch(pool, &parameters, &patch).await?)
 }
 
-/// Asks for a pass without delays, and waits for its answer.
+/// Requests a pass without delays, and waits until the operator reports it as done.
 pub(super) async fn replenish(args: &UpkeepArgs, session: &Session) -> Result<(), Failure> {
     let name = args.pool();
-    // One operator answers each value once, so no two requests may be the same.
+    // The operator handles each value once, so each request needs another one.
     let value = format!("{} {}", Timestamp::now(), rand::random_range(0..1_000_000_u32));
     annotate(session, name, ANNOTATION_RECONCILE_REQUESTED, &value).await?;
     let answered = watching::until(session.watched::<InstancePool>(false), name, |pool: &InstancePool| {
@@ -74,10 +77,10 @@ pub(super) async fn replenish(args: &UpkeepArgs, session: &Session) -> Result<()
         Failure::Other(words) => Failure::other(format!("{words}: no operator has answered; does one run?")),
         other => other,
     })?;
-    say!("instancepool.bullpen.dev/{name} replenished");
-    say!("{}", numbers(&pool));
+    print_out!("instancepool.bullpen.dev/{name} replenished");
+    print_out!("{}", numbers(&pool));
     if pool.spec.state != PoolState::Active {
-        tell!("it is {}: nothing is bought", pool.spec.state.as_str());
+        print_err!("it is {}: nothing is bought", pool.spec.state.as_str());
         return Ok(());
     }
     if args.wait {
@@ -86,7 +89,7 @@ pub(super) async fn replenish(args: &UpkeepArgs, session: &Session) -> Result<()
             let wanted = status.effective_target.as_ref()?.size;
             (status.deficit == 0 && status.members?.ready >= wanted).then(|| numbers(pool))
         });
-        say!("{}", within(args.timeout, name, full).await?);
+        print_out!("{}", within(args.timeout, name, full).await?);
     }
     Ok(())
 }
@@ -103,17 +106,17 @@ fn numbers(pool: &InstancePool) -> String {
     )
 }
 
-/// Has every member replaced that is ready now.
+/// Requests that every member that is ready now be replaced.
 pub(super) async fn recycle(args: &UpkeepArgs, session: &Session) -> Result<(), Failure> {
     let name = args.pool();
     let now = Timestamp::now();
     let pool = annotate(session, name, ANNOTATION_RECYCLE_REQUESTED, &now.to_string()).await?;
-    say!("instancepool.bullpen.dev/{name} recycling");
-    tell!("{}", forecast(&pool));
+    print_out!("instancepool.bullpen.dev/{name} recycling");
+    print_err!("{}", forecast(&pool));
     if args.wait { within(args.timeout, name, replaced(session, name, now)).await } else { Ok(()) }
 }
 
-/// What a recycling does to the pool as it is.
+/// Describes what a recycle does to the pool in its present state.
 fn forecast(pool: &InstancePool) -> String {
     let ready = pool.status.as_ref().and_then(|status| status.members).unwrap_or_default().ready;
     let spec = &pool.spec;
@@ -132,7 +135,7 @@ fn forecast(pool: &InstancePool) -> String {
     format!("{ready} ready machines are replaced, {budget}; booting and claimed ones are not touched{state}")
 }
 
-/// Waits until no unclaimed member is ready since before `before`, and says how many are left.
+/// Waits until no unclaimed member has been ready since before `before`, and prints how many are left.
 async fn replaced(session: &Session, pool: &str, before: Timestamp) -> Result<(), Failure> {
     let config = Config::default().labels(&format!("{LABEL_POOL}={pool}"));
     let mut stream = Box::pin(watcher(session.watched::<PoolMember>(false), config).default_backoff());
@@ -151,22 +154,22 @@ async fn replaced(session: &Session, pool: &str, before: Timestamp) -> Result<()
             Ok(Event::InitDone) => synced = true,
             Ok(Event::Delete(member)) => drop(old.remove(&member.name_any())),
             Err(watcher::Error::InitialListFailed(error)) => return Err(error.into()),
-            Err(error) => tell!("warning: the watch was interrupted, and is tried again: {}", causes(&error)),
+            Err(error) => print_err!("warning: the watch was interrupted, and is tried again: {}", causes(&error)),
         }
         let left = old.values().filter(|old| **old).count();
         if synced && last != Some(left) {
             last = Some(left);
             if left == 0 {
-                say!("instancepool.bullpen.dev/{pool} recycled");
+                print_out!("instancepool.bullpen.dev/{pool} recycled");
                 return Ok(());
             }
-            tell!("{left} machines are still to be replaced");
+            print_err!("{left} machines are still to be replaced");
         }
     }
     Err(Failure::other("the watch ended"))
 }
 
-/// Whether the member is one that is to be replaced. What a person has set aside is not.
+/// Whether the member is to be replaced. Members that a person has set aside are not.
 fn is_old(member: &PoolMember, before: Timestamp) -> bool {
     let Some(status) = &member.status else { return false };
     let ready = status.state == MemberState::Ready && member.metadata.deletion_timestamp.is_none();

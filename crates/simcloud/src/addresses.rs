@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 /// Host numbers 1–254 in each /24 of 10.0.0.0/8.
 const COUNT: u32 = 254 << 16;
 
-/// The addresses in use. A freed one is used again only after all others had their turn, as late as can be, so that
-/// whoever still believes in an old address finds nothing there.
+/// The addresses in use. A freed address is reused as late as possible, after all others, so that a client with an old
+/// address finds nothing there.
 #[derive(Debug)]
 pub(super) struct Addresses {
     used: BTreeSet<Ipv4Addr>,
@@ -22,7 +22,7 @@ impl Default for Addresses {
 }
 
 impl Addresses {
-    /// Only the first `count` addresses.
+    /// Allocates from the first `count` addresses only.
     pub(super) const fn first(count: u32) -> Self {
         Self { used: BTreeSet::new(), next: 0, count }
     }
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_used_address_is_passed_over_after_the_numbers_have_wrapped() {
+    fn addresses_in_use_are_skipped_after_the_numbers_wrap() {
         let mut addresses = Addresses { next: COUNT - 1, ..Addresses::default() };
         addresses.used.insert(nth(0));
         assert_eq!(addresses.take(), Some(nth(COUNT - 1)));

@@ -19,8 +19,8 @@ pub struct SimcloudArgs {
     /// What goes wrong from the start, as YAML or JSON; see docs/use/simcloud.md
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
-    /// With the same seed and the same calls, ids, boot times and faults come out the same [default: drawn; the ledger's first
-    /// line tells it]
+    /// With the same seed and the same calls, ids, boot times and faults come out the same [default: drawn; the
+    /// ledger's first line tells it]
     #[arg(long)]
     pub seed: Option<u64>,
     /// How long a machine takes from an accepted terminate to terminated
@@ -35,10 +35,10 @@ pub struct SimcloudArgs {
 }
 
 impl SimcloudArgs {
-    /// How the cloud is to behave.
+    /// The options of the cloud.
     ///
     /// # Errors
-    /// Names the file of faults and what is wrong with it.
+    /// When the file of faults cannot be read or is invalid; the message names it.
     pub fn options(&self) -> Result<Options, String> {
         let drawn = Options::default();
         let faults = self.faults.as_deref().map_or(Ok(FaultSet::default()), read)?;

@@ -1,10 +1,10 @@
-//! Chance, made of the seed alone.
+//! Random values for machines, derived from the seed alone.
 
 use sha2::{Digest, Sha256};
 
 use super::wire::CreateInstance;
 
-/// What chance decides about one machine: by the seed and its number alone, so that nothing else that is drawn moves it.
+/// The random values of one machine. They depend only on the seed and the machine's number, not on what else is drawn.
 pub(super) struct Draw([u8; 32]);
 
 impl Draw {

@@ -1,6 +1,6 @@
 //! The ledger: every call and every change of a machine's state, in order, as JSON lines.
 //!
-//! Lines are kept as rendered, so that their memory can be counted and reading them costs a copy only.
+//! Lines are stored as text, so that their memory can be counted and reading them is only a copy.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::faults::FaultSet;
 use super::wire::{ErrorClass, Market};
 
-/// Lines kept; older ones are dropped and counted.
+/// Most lines that are stored; the oldest are dropped and counted.
 pub const MAX_ENTRIES: usize = 1_000_000;
-/// Bytes of lines kept.
+/// Most bytes of lines that are stored.
 pub const MAX_BYTES: usize = 512 * 1024 * 1024;
 
 /// One line.
@@ -20,7 +20,7 @@ pub const MAX_BYTES: usize = 512 * 1024 * 1024;
 pub struct Entry {
     /// 1, 2, 3 … without gaps.
     pub sequence: u64,
-    /// When it happened, not when it was noticed. Never before the time of an earlier line.
+    /// When it happened, which may be before it was written. Never before the time of an earlier line.
     #[serde(with = "microseconds")]
     pub time: Timestamp,
     /// What happened.
@@ -32,19 +32,19 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase")]
 pub enum What {
-    /// The cloud came up; always the first line.
+    /// The cloud started; always the first line.
     Started {
         /// The cloud's only account.
         account: String,
-        /// With this seed and the same calls, ids and boot times come out the same.
+        /// The same seed and the same calls give the same ids and boot times.
         seed: u64,
     },
-    /// Other faults are in force from now on.
+    /// Another set of faults is active from now on.
     Faults {
-        /// All of them.
+        /// The whole set.
         set: Box<FaultSet>,
     },
-    /// A fault befell a call or a machine. Of a call, its own line follows once it is done, and says what was done.
+    /// A fault hit a call or a machine. For a call, its own line follows when it is executed.
     Fault(Fault),
     /// A call was answered.
     Call(Call),
@@ -52,13 +52,13 @@ pub enum What {
     Machine(Box<MachineEvent>),
 }
 
-/// A fault that befell a call or a machine.
+/// A fault that hit a call or a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fault {
-    /// The place of its rule in the set in force, as `calls[0]`; `instances` if it was asked for by call.
+    /// The place of its rule in the active set, such as `calls[0]`; `instances` if an API call requested the fault.
     pub rule: String,
-    /// Its name in the set; `limit` or `rate` for those.
+    /// Its name in the set, or `limit` or `rate`.
     pub fault: String,
     /// The call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,7 +69,7 @@ pub struct Fault {
     /// The machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// The machines that a list left out, doubled or made up.
+    /// The machines that a list omitted, repeated or invented.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<String>,
 }
@@ -85,7 +85,7 @@ pub struct Call {
     /// The token of a create or find.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// The machine that was asked for or answered with.
+    /// The machine in the request or the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The machines in the answer to a list or find.
@@ -117,7 +117,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// The name as it stands in the ledger.
+    /// The name in the ledger.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -136,11 +136,11 @@ impl Method {
 pub enum Outcome {
     /// A create made a machine.
     Created,
-    /// A create showed the machine that its token had made before.
+    /// A create returned the machine that its token had created before.
     Existing,
     /// A terminate was accepted.
     Accepted,
-    /// A question was answered.
+    /// A read was answered.
     Ok,
     /// Refused, with this class.
     #[serde(untagged)]
@@ -157,12 +157,12 @@ pub struct MachineEvent {
     pub id: String,
     /// The token that bought it.
     pub token: String,
-    /// All about it, on `created` only.
+    /// Its properties, on `created` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<Description>,
 }
 
-/// States as the ledger names them.
+/// The states that the ledger records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -174,39 +174,39 @@ pub enum State {
     Ready,
     /// By a fault: the status checks fail.
     NotReady,
-    /// By a fault: it says that it is broken.
+    /// By a fault: it reports itself broken.
     Impaired,
     /// By a fault: it will be taken back.
     InterruptionNotice,
     /// By a fault: switched off, but still there.
     Stopped,
-    /// Its end was asked for, or it is taken back.
+    /// Terminate was accepted, or the machine is being taken back.
     ShuttingDown,
     /// Gone.
     Terminated,
-    /// No longer shown by any call.
+    /// Forgotten: no call returns it any more.
     Forgotten,
 }
 
-/// What a machine was created as.
+/// The properties with which a machine was created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Description {
-    /// As asked for.
+    /// From the request.
     pub region: String,
-    /// As asked for.
+    /// From the request.
     pub zone: String,
-    /// As asked for.
+    /// From the request.
     pub market: Market,
-    /// As asked for.
+    /// From the request.
     pub instance_type: String,
-    /// As asked for.
+    /// From the request.
     pub image: String,
     /// Its private address.
     pub address: String,
-    /// As asked for.
+    /// From the request.
     pub tags: BTreeMap<String, String>,
-    /// The account, if it is another than the cloud's own.
+    /// The account, if it is not the cloud's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
 }
@@ -228,7 +228,7 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger that keeps at most so many lines and bytes (but always the newest line).
+    /// An empty ledger that stores at most this many lines and bytes, but always the newest line.
     pub const fn with_caps(max_entries: usize, max_bytes: usize) -> Self {
         Self { lines: VecDeque::new(), bytes: 0, last: 0, max_entries, max_bytes }
     }
@@ -238,13 +238,13 @@ impl Ledger {
         self.last
     }
 
-    /// How many of the oldest lines are gone.
+    /// How many of the oldest lines were dropped.
     pub fn dropped(&self) -> u64 {
         self.last - self.lines.len() as u64
     }
 
-    /// Lines after number `since` and up to number `until`, at most `max` of them, each ending in a newline.
-    /// The number is that of the last line returned; `None` if there are no more.
+    /// At most `max` lines after number `since` and up to number `until`, each ending in a newline, and the number of
+    /// the last of them. `None` if there are no more.
     pub fn read(&self, since: u64, until: u64, max: usize) -> Option<(u64, String)> {
         let dropped = self.dropped();
         let from = since.max(dropped);
@@ -258,7 +258,7 @@ impl Ledger {
 
     pub(super) fn push(&mut self, time: Timestamp, what: What) {
         let sequence = self.last + 1;
-        // Rendering plain strings and numbers cannot fail; if it could, the gap must still be seen as a line.
+        // Serializing strings and numbers cannot fail. If it did, an empty line would still show the gap.
         let mut line = serde_json::to_string(&Entry { sequence, time, what }).unwrap_or_default();
         line.push('\n');
         self.bytes += line.len();
@@ -270,7 +270,7 @@ impl Ledger {
     }
 }
 
-/// RFC 3339 with exactly six digits, so that lines compare as text.
+/// RFC 3339 with exactly six decimals, so that times can be compared as text.
 mod microseconds {
     use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer};
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_reads_back_as_it_was_written() {
+    fn a_line_parses_to_what_was_written() {
         let call = Call {
             method: Method::Create,
             outcome: Outcome::Refused(ErrorClass::Quota),

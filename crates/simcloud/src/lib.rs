@@ -1,15 +1,15 @@
-//! The simulated cloud: a server of its own, so that the operator can be killed while the machines live on.
+//! The simulated cloud. It is a separate server, so that machines keep running while the operator is killed.
 //!
-//! [`cloud::Cloud`] is the whole behaviour, as a pure state machine; [`serve`] is a thin shell around it.
+//! [`cloud::Cloud`] is all of its behaviour, as a pure state machine; [`serve`] is the HTTP server around it.
 //! `docs/use/simcloud.md` documents the API for users.
 #![forbid(unsafe_code)]
 
 mod addresses;
 mod args;
 pub mod cloud;
+mod delay;
 mod draw;
 pub mod faults;
-mod hold;
 pub mod ledger;
 mod options;
 mod query;

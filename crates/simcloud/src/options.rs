@@ -9,21 +9,21 @@ use super::faults;
 pub struct Options {
     /// The name of its account.
     pub account: String,
-    /// With the same seed and the same calls, ids and boot times come out the same.
+    /// The same seed and the same calls give the same ids and boot times.
     pub seed: u64,
-    /// From an accepted terminate to terminated.
+    /// Time from an accepted terminate to terminated.
     pub shutdown: Duration,
-    /// From running to status checks passed.
+    /// Time from running to passed status checks.
     pub status_check: Duration,
-    /// How long a terminated machine is still shown.
+    /// How long a terminated machine is still returned by calls.
     pub terminated_visible: Duration,
-    /// What goes wrong from the start.
+    /// The faults that are active from the start.
     pub faults: faults::FaultSet,
 }
 
 impl Default for Options {
-    /// The defaults of the command line. The seed is drawn: with a fixed one, a cloud that was started again would give
-    /// its machines the ids of old ones, and whoever remembers an old id would terminate a stranger's machine.
+    /// The defaults of the command line. The seed is random: with a fixed one, a restarted cloud would give its
+    /// machines the ids of old ones, and a client that remembers an old id would terminate the wrong machine.
     fn default() -> Self {
         Self {
             account: "sim-1".to_owned(),

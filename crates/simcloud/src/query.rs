@@ -1,4 +1,4 @@
-//! Query parameters. What is not known, doubled or nonsense is refused by name.
+//! Parses query parameters. Unknown, repeated and invalid ones are refused, and the refusal names the parameter.
 
 use super::cloud::{ListQuery, MAX_PAGE};
 use super::validate::name;

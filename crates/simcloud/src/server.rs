@@ -1,4 +1,5 @@
-//! The HTTP shell around [`Cloud`](crate::cloud::Cloud): reads a request, asks the cloud under its lock, renders the answer.
+//! The HTTP server around [`Cloud`](crate::cloud::Cloud): parses a request, calls the cloud under its lock, and renders
+//! the answer.
 
 use std::future::Future;
 use std::io::{self, Write as _};
@@ -19,17 +20,17 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::cloud::{Ask, Creation};
+use super::delay::Shell;
 use super::faults::{FaultSet, MachineFault};
-use super::hold::Shell;
 use super::ledger::Method;
 use super::wire::{CreateInstance, ErrorBody, ErrorClass, Refusal, TagInstance};
 use super::{Options, query};
 
 /// Largest request body, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
-/// Lines of the ledger that are copied under one lock.
+/// Lines of the ledger that are copied while the lock is held.
 const LEDGER_CHUNK: usize = 2000;
-/// How long calls under way may take once the server is to stop.
+/// How long calls in progress may take when the server stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// Listens on `listen`, prints `simcloud listening on http://ADDR` on stdout, and serves until `shutdown`.
@@ -47,7 +48,7 @@ pub async fn run(
     serve(listener, options, shutdown).await
 }
 
-/// Serves a new cloud until `shutdown`; calls under way then get two seconds.
+/// Serves a new cloud until `shutdown`; calls in progress then get two more seconds.
 ///
 /// # Errors
 /// If the server fails.
@@ -56,7 +57,7 @@ pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    // Without it each small answer could wait for the peer's delayed acknowledgement.
+    // Otherwise each small answer could wait for the peer's delayed acknowledgement.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let stopping = CancellationToken::new();
     let stop = stopping.clone();
@@ -97,7 +98,7 @@ fn router(options: Options) -> Router {
 type Id = Result<Path<String>, PathRejection>;
 type Parameters = Result<Query<query::Pairs>, QueryRejection>;
 
-/// Writes a refusal down on its way out.
+/// Records a refusal in the ledger and returns it.
 fn refused(shell: &Shell, method: Method, status: StatusCode, refusal: Refusal) -> Response {
     shell.ask(|cloud, now| cloud.refused(now, method, &refusal));
     refuse(status, refusal)
@@ -216,8 +217,8 @@ async fn inflict(State(shell): State<Shell>, id: Id, body: Result<Bytes, BytesRe
     answer(StatusCode::OK, asked.and_then(|(id, fault)| shell.ask(|cloud, now| cloud.inflict(now, &id, &fault))))
 }
 
-/// Sends the lines up to the newest at the moment of the call, a chunk at a time, so that a long ledger neither holds
-/// the lock nor is copied whole.
+/// Sends the lines up to the newest one at the time of the call, in chunks: a long ledger is neither copied as a whole
+/// nor sent under the lock.
 async fn ledger(State(shell): State<Shell>, parameters: Parameters) -> Response {
     let since = match pairs(parameters).and_then(query::since) {
         Ok(since) => since,
@@ -246,7 +247,7 @@ async fn health(State(shell): State<Shell>) -> Response {
             "status": "ok",
             "account": cloud.account(),
             "instances": cloud.machines(),
-            "held": shell.held(),
+            "held": shell.delayed(),
             "ledger": {"last": cloud.ledger().last(), "dropped": cloud.ledger().dropped()},
         })
     });

@@ -1,4 +1,4 @@
-//! The cloud without a server: time is passed in, nothing waits.
+//! Tests of the cloud without a server. Time is passed in, so nothing waits.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -59,7 +59,7 @@ fn states(cloud: &Cloud, id: &str) -> Vec<(State, Timestamp)> {
 }
 
 #[test]
-fn a_machine_boots_passes_its_checks_ends_and_is_forgotten_each_at_its_time_though_nobody_looks() {
+fn a_machine_changes_its_state_on_time_without_any_calls() {
     let mut cloud = cloud();
     let made = create(&mut cloud, 0, &request("a"));
     assert_eq!((made.phase, made.ready, made.addresses.len()), (Phase::Pending, false, 1));
@@ -109,7 +109,7 @@ fn a_machine_terminated_while_it_boots_never_runs() {
 }
 
 #[test]
-fn a_token_shows_its_machine_again_as_it_is_by_then_even_after_it_was_forgotten() {
+fn a_repeated_token_returns_its_machine_in_its_present_state_even_after_it_was_forgotten() {
     let mut cloud = cloud();
     let made = create(&mut cloud, 0, &request("a"));
     let again = |cloud: &mut Cloud, now| cloud.create(at(now), &request("a")).unwrap();
@@ -124,7 +124,7 @@ fn a_token_shows_its_machine_again_as_it_is_by_then_even_after_it_was_forgotten(
 }
 
 #[test]
-fn a_token_with_other_bytes_is_refused_and_named_as_used() {
+fn a_token_with_another_request_is_refused_as_used() {
     let mut cloud = cloud();
     create(&mut cloud, 0, &request("a"));
     let other = CreateInstance { zone: "r1-b".to_owned(), ..request("a") };
@@ -134,7 +134,7 @@ fn a_token_with_other_bytes_is_refused_and_named_as_used() {
 }
 
 #[test]
-fn nonsense_is_refused_by_the_name_of_its_field() {
+fn an_invalid_field_is_refused_and_named() {
     let mut cloud = cloud();
     let tags = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
     let wrong = [
@@ -168,7 +168,7 @@ fn a_machine_is_not_found_from_another_region() {
 }
 
 #[test]
-fn pages_show_every_machine_once_in_the_order_of_creation_also_when_one_is_forgotten_in_between() {
+fn pages_have_every_machine_once_in_the_order_of_creation_even_if_one_is_forgotten_in_between() {
     let mut cloud = cloud();
     let ids: Vec<_> = (0..7).map(|n| create(&mut cloud, n, &request(&format!("t{n}"))).id).collect();
     create(&mut cloud, 10, &CreateInstance { region: "r2".to_owned(), ..request("elsewhere") });
@@ -191,7 +191,7 @@ fn pages_show_every_machine_once_in_the_order_of_creation_also_when_one_is_forgo
 }
 
 #[test]
-fn with_one_seed_ids_and_boot_times_are_the_same_and_with_another_they_differ() {
+fn ids_and_boot_times_depend_on_the_seed_alone() {
     let boots = |seed| {
         let mut cloud = Cloud::new(Options { seed, ..Options::default() }, at(0));
         let jittered = |n| CreateInstance { boot_jitter_percent: 50, ..request(&format!("t{n}")) };
@@ -231,7 +231,7 @@ fn operations() -> impl Strategy<Value = Vec<(u16, Op)>> {
     prop::collection::vec((0..800u16, operation), 1..80)
 }
 
-/// Runs the operations; after each, what all tokens have ever been shown as.
+/// Runs the operations, and calls `check` with the time in milliseconds after each.
 fn play(cloud: &mut Cloud, operations: &[(u16, Op)], mut check: impl FnMut(&mut Cloud, i64)) {
     let mut now = 0;
     let mut ids = HashMap::new();
@@ -257,8 +257,8 @@ fn play(cloud: &mut Cloud, operations: &[(u16, Op)], mut check: impl FnMut(&mut 
     cloud.advance(at(now + 1_000_000));
 }
 
-/// Machines are forgotten a second after their end, so that tokens outlive them within a run; and there are fewer
-/// addresses than tokens.
+/// A cloud that forgets machines a second after their end, so that tokens outlive them, and that has fewer addresses
+/// than there are tokens.
 fn forgetful() -> Cloud {
     let options = Options { seed: 7, terminated_visible: Duration::from_secs(1), ..Options::default() };
     Cloud::with_addresses(options, at(0), 5)
@@ -299,7 +299,7 @@ proptest! {
     }
 
     #[test]
-    fn the_ledger_is_dense_in_numbers_and_ordered_in_time_and_no_machine_skips_or_repeats_a_state(
+    fn ledger_numbers_have_no_gaps_times_are_ordered_and_no_machine_skips_or_repeats_a_state(
         operations in operations(),
     ) {
         let mut cloud = forgetful();
@@ -326,7 +326,7 @@ proptest! {
 }
 
 #[test]
-fn tags_are_added_or_replaced_and_the_token_still_shows_its_machine() {
+fn tags_are_added_or_replaced_and_the_token_still_returns_its_machine() {
     let mut cloud = cloud();
     let made = create(&mut cloud, 0, &request("a"));
     let tags =

@@ -1,4 +1,4 @@
-//! What the cloud takes as a create request. Every refusal names the field.
+//! Validates create requests. Every refusal names the field.
 
 use std::collections::BTreeMap;
 

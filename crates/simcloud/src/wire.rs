@@ -1,4 +1,4 @@
-//! The bodies of the HTTP API, as `docs/use/simcloud.md` documents them; shared by the server and its clients.
+//! The bodies of the HTTP API, for the server and its clients. `docs/use/simcloud.md` documents them.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +11,27 @@ use serde::{Deserialize, Serialize};
 pub struct CreateInstance {
     /// The idempotency token.
     pub token: String,
-    /// The region; any name is one.
+    /// The region; any name is valid.
     pub region: String,
-    /// The zone; any name is one.
+    /// The zone; any name is valid.
     pub zone: String,
     /// How the machine is paid for.
     #[serde(default)]
     pub market: Market,
-    /// The machine's size; any name is one.
+    /// The machine's size; any name is valid.
     pub instance_type: String,
-    /// The image; any name is one.
+    /// The image; any name is valid.
     pub image: String,
-    /// Taken, kept and counted for idempotency, but nothing runs it.
+    /// Stored, and compared when a token is used again, but never run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<String>,
-    /// Tags, which lists filter by.
+    /// Tags. Lists can filter by them.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
     /// Milliseconds from the accepted create to running.
     #[serde(default = "default_boot_milliseconds")]
     pub boot_milliseconds: u32,
-    /// How far, in percent, a boot may be shorter or longer.
+    /// Most percent by which a boot may be shorter or longer.
     #[serde(default = "default_boot_jitter_percent")]
     pub boot_jitter_percent: u32,
 }
@@ -40,7 +40,7 @@ pub struct CreateInstance {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserData {
-    /// As asked for.
+    /// From the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<String>,
 }
@@ -49,7 +49,7 @@ pub struct UserData {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TagInstance {
-    /// Added to the machine's tags, or put in the place of those with the same key.
+    /// Tags to add to the machine; they replace those with the same key.
     pub tags: BTreeMap<String, String>,
 }
 
@@ -64,10 +64,10 @@ const fn default_boot_jitter_percent() -> u32 {
 /// How a machine is paid for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Market {
-    /// Stays until it is terminated.
+    /// Runs until it is terminated.
     #[default]
     OnDemand,
-    /// May be taken back.
+    /// The cloud may take it back.
     Spot,
 }
 
@@ -79,34 +79,34 @@ pub struct Instance {
     pub id: String,
     /// The token that bought it.
     pub token: String,
-    /// As asked for.
+    /// From the request.
     pub region: String,
-    /// As asked for.
+    /// From the request.
     pub zone: String,
-    /// As asked for.
+    /// From the request.
     pub market: Market,
-    /// As asked for.
+    /// From the request.
     pub instance_type: String,
-    /// As asked for.
+    /// From the request.
     pub image: String,
     /// Where it is in its life.
     pub phase: Phase,
-    /// Running, and its status checks have passed.
+    /// Whether it is running and its status checks have passed.
     pub ready: bool,
-    /// It says itself that it is broken; then it is not ready.
+    /// Whether it reports itself broken; such a machine is not ready.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub impaired: bool,
     /// When it will be taken back, once that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interruption_time: Option<Timestamp>,
-    /// One private address from the accepted create until it is terminated.
+    /// One private address, from the accepted create until it is terminated.
     pub addresses: Vec<Address>,
     /// When the create was accepted.
     pub launch_time: Timestamp,
     /// When it began to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_time: Option<Timestamp>,
-    /// As asked for, and those that were added since.
+    /// From the request, and those added later.
     pub tags: BTreeMap<String, String>,
 }
 
@@ -117,11 +117,11 @@ pub enum Phase {
     Pending,
     /// Runs.
     Running,
-    /// Its end was asked for.
+    /// Terminate was accepted.
     ShuttingDown,
     /// Switched off, but still there.
     Stopped,
-    /// Gone; shown for a while longer.
+    /// Gone; still returned by calls for a while.
     Terminated,
 }
 
@@ -158,7 +158,7 @@ pub struct InstanceList {
 pub struct Identity {
     /// The account.
     pub account: String,
-    /// As asked for.
+    /// From the request.
     pub region: String,
 }
 
@@ -169,13 +169,13 @@ pub struct ErrorBody {
     pub error: Refusal,
 }
 
-/// Why the cloud did not do what was asked.
+/// Why the cloud refused a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Refusal {
     /// The kind.
     pub class: ErrorClass,
-    /// For people; names the field at fault.
+    /// A message for people; names the field at fault.
     pub message: String,
     /// With `RateLimited`: how long to wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -183,7 +183,7 @@ pub struct Refusal {
     /// With `Capacity`: what the lack covers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<CapacityScope>,
-    /// With `Invalid`: the token has bought a machine with other bytes.
+    /// With `Invalid`: the token has bought a machine with another request.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub token_used: bool,
 }
@@ -193,17 +193,17 @@ pub struct Refusal {
 pub enum ErrorClass {
     /// Too many calls.
     RateLimited,
-    /// The account has as many machines as it may.
+    /// A quota of the account is used up.
     Quota,
-    /// No such machine to sell.
+    /// The cloud has no such machine to sell.
     Capacity,
     /// Not allowed.
     Auth,
-    /// Wrong in itself.
+    /// The request is invalid.
     Invalid,
     /// No such machine.
     NotFound,
-    /// It may or may not have been done.
+    /// The outcome is unknown: the call may or may not have been executed.
     Transient,
 }
 
@@ -221,12 +221,12 @@ pub enum CapacityScope {
 }
 
 impl Refusal {
-    /// A refusal with nothing but its kind and words.
+    /// A refusal with only kind and message.
     pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
         Self { class, message: message.into(), retry_after_milliseconds: None, scope: None, token_used: false }
     }
 
-    /// A request that is wrong in itself.
+    /// A refusal of an invalid request.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorClass::Invalid, message)
     }

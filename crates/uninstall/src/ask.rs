@@ -1,4 +1,4 @@
-//! Lists the four kinds, page by page, as far as they are there.
+//! Lists the objects of the four kinds, page by page. Only reads.
 
 use bullpen_access::causes::causes;
 use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
@@ -12,28 +12,28 @@ use super::left::Facts;
 
 /// Objects in a page.
 const PAGE: u32 = 500;
-/// How often a list is begun anew when its next page is not to be had any more.
+/// How often a list is begun again when its next page has expired.
 const MOST_TRIES: usize = 3;
 
-/// Where to look.
+/// The namespaces to look in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// The namespaces; all of them if there are none here.
+    /// The namespaces. Empty: all.
     pub namespaces: Vec<String>,
 }
 
 impl Scope {
-    /// From the names of namespaces, separated by commas. None of them is all namespaces.
+    /// Parses names of namespaces, separated by commas. No name means all namespaces.
     ///
     /// # Errors
-    /// When one of them cannot be the name of a namespace.
+    /// When one of them is no valid name of a namespace.
     pub fn named(names: &str) -> Result<Self, String> {
         let names = names.trim_matches([',', ' ']);
         let namespaces = if names.is_empty() { Vec::new() } else { namespaces(names)? };
         Ok(Self { namespaces })
     }
 
-    /// The scope in words.
+    /// Describes the scope, for messages.
     pub fn words(&self) -> String {
         match self.namespaces.as_slice() {
             [] => "all namespaces".to_owned(),
@@ -43,7 +43,7 @@ impl Scope {
     }
 }
 
-/// Why there is no answer. One line that says what to do.
+/// Why a list failed. The text is one line with what to do about it.
 #[derive(Debug, Error)]
 pub enum AskError {
     /// A permission is missing.
@@ -56,23 +56,23 @@ pub enum AskError {
         /// What the API server said.
         message: String,
     },
-    /// The API server did not answer, or not with a list.
+    /// The API server did not answer, or its answer was no list.
     #[error("cannot list {resource} in {scope}: {message}")]
     Failed {
         /// Plural and group.
         resource: String,
         /// Where.
         scope: String,
-        /// What came instead.
+        /// The error, or the answer.
         message: String,
     },
 }
 
-/// Asks for every object of the four kinds. A kind that is not installed has none. Fields are read one by one, so that
-/// definitions older or newer than this program do no harm.
+/// Lists all objects of the four kinds. A kind that is not installed has none. Fields are read one by one, so that
+/// older and newer definitions are read as well.
 ///
 /// # Errors
-/// When a list is refused or does not come.
+/// When a list is refused or fails.
 pub async fn ask(client: &Client, scope: &Scope) -> Result<Facts, AskError> {
     let mut facts = Facts { namespaces: scope.namespaces.clone(), ..Facts::default() };
     let namespaces: Vec<Option<&str>> = match scope.namespaces.as_slice() {
@@ -101,7 +101,7 @@ where
     loop {
         tries += 1;
         match pages(&api, fact).await {
-            // The token of the next page is too old: the list took longer than the server keeps versions.
+            // The token of the next page has expired: the list took longer than the server keeps versions.
             Err(kube::Error::Api(status)) if status.code == 410 && tries < MOST_TRIES => {}
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
             Err(error) => return Err(failure(&resource, namespace, error)),

@@ -1,4 +1,4 @@
-//! What the lists of the four kinds say of what is left.
+//! Computes from the lists of the four kinds what is left. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,10 +9,10 @@ use kube::api::DynamicObject;
 use serde::Serialize;
 use serde_json::Value;
 
-/// The objects of the four kinds, as far as an uninstall depends on them.
+/// The properties of all objects that an uninstall depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The namespaces that were asked about; all of them if there are none here.
+    /// The namespaces that were listed. Empty: all.
     pub namespaces: Vec<String>,
     /// Pools.
     pub pools: Vec<PoolFact>,
@@ -144,19 +144,19 @@ impl Facts {
 pub struct Leftovers {
     /// Whether anything is left that needs the operator.
     pub left: bool,
-    /// The namespaces that were asked about; all of them if there are none here.
+    /// The namespaces that were listed. Empty: all.
     pub namespaces: Vec<String>,
-    /// Pools that have members, or that only the operator lets go.
+    /// Pools that have members, or the operator's finalizer.
     pub pools: Vec<LeftPool>,
     /// Every member.
     pub members: Vec<LeftMember>,
-    /// How many machines the members know. One whose create has no answer yet may have another.
+    /// How many machines the members have. A member whose create was not answered yet may have one more.
     pub machines: usize,
     /// Claims.
     pub claims: LeftClaims,
-    /// Launch configs that only the operator lets go.
+    /// Launch configs with the operator's finalizer.
     pub launch_configs: Vec<LeftConfig>,
-    /// How many objects each finalizer keeps.
+    /// How many objects have each finalizer.
     pub finalizers: BTreeMap<String, usize>,
 }
 
@@ -164,14 +164,14 @@ pub struct Leftovers {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LeftPool {
-    /// Which.
+    /// Its name.
     #[serde(flatten)]
     pub name: Name,
     /// `Active`, `Paused`, `Draining`, or `Deleting`.
     pub state: String,
-    /// Its members by what they are: each counts once.
+    /// Its members by state. Each counts once.
     pub members: BTreeMap<String, usize>,
-    /// The claims that hold some of them.
+    /// The claims that have members of it.
     pub holders: Vec<Name>,
 }
 
@@ -179,35 +179,35 @@ pub struct LeftPool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LeftMember {
-    /// Which.
+    /// Its name.
     #[serde(flatten)]
     pub name: Name,
-    /// Its pool; none if that is gone, or was made again under its name.
+    /// Its pool; `None` if that is gone, or another pool has its name now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
-    /// What it is, as it counts for its pool.
+    /// Its state, as its pool counts it.
     pub state: String,
-    /// The id of its machine, if it knows one.
+    /// The id of its machine, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
-    /// The claim that holds it.
+    /// The claim that has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim: Option<Name>,
-    /// Whether a person holds it (`spec.hold`).
+    /// Whether it is on hold (`spec.hold`).
     pub hold: bool,
-    /// Whether it waits for a person's word, because its machine was claimed before.
+    /// Whether it is quarantined: a person has to end it, because its machine was claimed before.
     pub quarantined: bool,
 }
 
-/// Claims, of which only those that hold a machine keep anything.
+/// Claims. Only those that have a machine stand in the way of an uninstall.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LeftClaims {
-    /// They hold a machine, or are being given one.
+    /// Claims that have a machine or are being bound to one.
     pub holding: Vec<Name>,
-    /// How many wait for one.
+    /// Number of claims that wait for a machine.
     pub waiting: usize,
-    /// How many have ended and are records.
+    /// Number of ended claims, which are records.
     pub ended: usize,
 }
 
@@ -215,7 +215,7 @@ pub struct LeftClaims {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LeftConfig {
-    /// Which.
+    /// Its name.
     #[serde(flatten)]
     pub name: Name,
     /// Whether it is being deleted.
@@ -223,7 +223,7 @@ pub struct LeftConfig {
 }
 
 impl Leftovers {
-    /// Sums up what the lists said.
+    /// Computes what is left from the lists.
     pub fn of(facts: &Facts) -> Self {
         let mut members: Vec<LeftMember> =
             facts.members.iter().map(|member| left_member(member, &facts.pools)).collect();
@@ -253,7 +253,7 @@ impl Leftovers {
     }
 }
 
-/// What a member counts as: the first that fits, as in a pool's status.
+/// The state that a member counts as: the first that applies, as in a pool's status.
 fn standing(member: &MemberFact) -> &str {
     if member.claim.is_some() {
         "claimed"

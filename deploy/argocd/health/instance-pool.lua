@@ -27,7 +27,7 @@ if obj.metadata.deletionTimestamp ~= nil then
   return health("Progressing", drained.message)
 end
 
--- What only a person can change comes first, whatever the pool is meant to do.
+-- Problems that only a person can solve come first, whatever the pool's state is.
 if is("Stalled", "True") then
   return health("Degraded", condition("Stalled").message)
 end
@@ -42,7 +42,7 @@ if obj.spec.state == "Paused" then
   return health("Suspended", "spec.state is Paused: no machine is bought and none is handed out")
 end
 if obj.spec.state == "Draining" then
-  -- Claimed and held members may stay for days; nobody has to wait for them.
+  -- Claimed and held members may stay for days, so a sync must not wait for them.
   if drained.reason == "Terminating" then
     return health("Progressing", drained.message)
   end

@@ -21,7 +21,7 @@ if obj.metadata.deletionTimestamp ~= nil then
   return health("Progressing", "it stays until no member needs it; members: " .. (status.instances or 0))
 end
 
--- A paused launch config still has to end its machines, so what keeps it from that comes first.
+-- A paused launch config still has to terminate its machines, so what prevents that comes first.
 for _, name in ipairs({ "Stalled", "SweepBlocked" }) do
   if condition(name).status == "True" then
     return health("Degraded", condition(name).message)
@@ -38,7 +38,7 @@ end
 if available.status ~= "True" then
   return health("Progressing", "its cloud has not answered yet")
 end
--- A lack of machines is the cloud's, passes by itself, and other launch configs take the share.
+-- A lack of machines is temporary, and other launch configs take over the share.
 local capacity = condition("CapacityAvailable")
 if capacity.status == "False" then
   return health("Healthy", available.message .. "; " .. capacity.message)

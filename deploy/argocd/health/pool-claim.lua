@@ -17,7 +17,7 @@ end
 local phase = status.phase or "Pending"
 local bound = condition("Bound")
 
--- The status of a claim that has ended never changes again, so it may speak of an older spec.
+-- The status of an ended claim never changes again, so its observedGeneration may be old.
 if phase == "Failed" or phase == "Lost" or phase == "Expired" then
   return health("Degraded", phase .. ": " .. (bound.message or ""))
 end

@@ -14,7 +14,7 @@ local function health(of, message)
   return { status = of, message = message or "" }
 end
 
--- A machine whose end does not come bills on, and the member is being deleted then.
+-- A machine that cannot be terminated costs money, and its member is being deleted.
 for _, name in ipairs({ "Stalled", "Quarantined" }) do
   if condition(name).status == "True" then
     return health("Degraded", condition(name).message)

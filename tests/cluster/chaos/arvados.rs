@@ -1,5 +1,5 @@
-//! The chaos test of Arvados' dispatcher, in claims: two hundred jobs on ten machines of a cloud that refuses, breaks and
-//! forgets. Each job is done exactly once, and nothing ever stands still without a reason.
+//! The chaos test of Arvados' dispatcher, with claims: two hundred jobs on ten machines of an unreliable cloud. Each
+//! job is done exactly once, and there is always progress or a reason for a standstill.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use super::dice::Dice;
 use super::stage::Stage;
 use super::verdict::Verdict;
 use super::{disturbances, everything_goes, number};
-use crate::checker::{Deed, Rules};
+use crate::checker::{Action, Rules};
 use crate::harness::Operator;
 
 /// The pool.
@@ -24,7 +24,7 @@ const POOL: &str = "jobs";
 const QUOTA: u64 = 10;
 /// How long all jobs together may take.
 const PATIENCE: Duration = Duration::from_mins(8);
-/// How long the last machine may take to go.
+/// How long the last machine may take to terminate.
 const END: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,21 +71,21 @@ async fn run(name: &str, jobs: u64) {
         stage.delete::<LaunchConfig>(name).await;
     }
     everything_goes(&stage, END).await;
-    stage.does(Deed::Over);
+    stage.does(Action::Over);
     let rules = Rules { longest_standstill: Some(SignedDuration::from_secs(5)), ..Rules::default() };
     let title = format!("{name}, seed {seed}");
     Verdict::of(&stage, &[operator], &title, &rules, began.elapsed()).await.deliver();
     assert!(in_time, "{} of {jobs} jobs were done", done.lock().len());
 }
 
-/// One job: claims until a machine lives for as long as it takes.
+/// One job: claims machines until one lives as long as the job takes.
 async fn do_job(stage: &Stage, done: &Mutex<BTreeSet<u64>>, seed: u64, job: u64) {
     let mut dice = Dice::new(seed, &format!("job {job}"));
     for attempt in 1.. {
         let name = format!("job-{job}-{attempt}");
         stage.claim(&name, json!({ "poolRef": { "name": POOL } })).await;
         if !reaches(stage, &name, PATIENCE, |phase| phase == ClaimPhase::Bound || phase == ClaimPhase::Lost).await {
-            stage.does(Deed::GaveUp(name.clone()));
+            stage.does(Action::GaveUp(name.clone()));
             return;
         }
         let work = Duration::from_millis(dice.between(50, 600));
@@ -99,7 +99,8 @@ async fn do_job(stage: &Stage, done: &Mutex<BTreeSet<u64>>, seed: u64, job: u64)
 }
 
 /// A tenth of creates and terminates fail; ten machines, a millisecond between creates; one type is never there, one
-/// never gets ready while twice the boot timeout passes; of the machines one in seven dies and one says that it is broken.
+/// never gets ready while twice the boot timeout passes; of the machines one in seven dies and one says that it is
+/// broken.
 fn faults() -> serde_json::Value {
     json!({
         "calls": [

@@ -1,5 +1,5 @@
-//! Those who claim machines: most hold one for a while, some change their minds, some do not wait. Some have a time to live,
-//! which they renew, let pass, or renew too late; some want a Secret, and some are applied again and again.
+//! The claimants: most have a machine for a while, some delete their claim early, some do not wait. Some claims have a
+//! ttl, which is renewed, expires, or is renewed too late; some want a Secret, and some are applied several times.
 
 use std::time::{Duration, Instant};
 
@@ -9,41 +9,41 @@ use serde_json::{Value, json};
 use super::dice::Dice;
 use super::pools::{LARGE, SPOT};
 use super::stage::Stage;
-use crate::checker::Deed;
+use crate::checker::Action;
 use crate::harness::objects::phase;
 
-/// A claim goes after those of a priority one higher that are made until so long after it. The highest here is 10.
+/// A claim is served after claims of a priority one higher that are made until this long after it. The highest is 10.
 const LATER_BY_PRIORITY: Duration = Duration::from_secs(10);
-/// How often the record is looked at.
+/// How often the record is polled.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How a hold comes to its end.
+/// How a claim ends.
 #[derive(Clone, Copy, Debug)]
 enum Ending {
-    /// The claimant lets go.
+    /// The claimant deletes it.
     Release,
-    /// The claimant waits until it is Expired, perhaps renews it then, which is too late, and lets go a moment later.
+    /// The claimant waits until it is Expired, perhaps renews it then, which is too late, and deletes it shortly after.
     Expiry { renewed_late: bool, then: Duration },
-    /// The claimant renews it so many times before letting go, which may lead to the longest hold that the pool allows.
+    /// The claimant renews it this often before deleting it, which may reach the pool's maxHoldSeconds.
     Renewals { times: u64, apart: Duration },
 }
 
-/// One claim's life.
+/// The plan for one claim.
 #[derive(Clone, Debug)]
 pub(super) struct Life {
     name: String,
     spec: Value,
-    /// Deleted so soon after it was made, bound or not.
+    /// Delete it this long after its creation, bound or not.
     gives_up_after: Option<Duration>,
     hold: Duration,
     ending: Ending,
-    /// Whether it is applied: first, once it is served, and before it is let go.
+    /// Whether it is applied: at first, once it is served, and before it is deleted.
     is_applied: bool,
-    /// How long it may take until it is served, or has ended.
+    /// How long it may take until it is served or has ended.
     patience: Duration,
 }
 
-/// So many lives, by chance.
+/// The given number of random plans.
 pub(super) fn lives(seed: u64, claims: u64, longest_hold: Duration, patience: Duration) -> Vec<Life> {
     let (mut dice, mut more) = (Dice::new(seed, "claims"), Dice::new(seed, "terms of claims"));
     let mut third = Dice::new(seed, "selectors of claims");
@@ -99,13 +99,13 @@ impl Life {
             _ => Ending::Release,
         };
         if kind <= 45 {
-            // What is renewed lasts for longer than from one renewal to the next; mostly, where the pool cuts it short.
+            // A renewed claim has a ttl longer than the time between renewals; mostly, if the pool caps it.
             let shortest = if matches!(self.ending, Ending::Renewals { .. }) { 3 } else { 1 };
             self.spec["ttlSeconds"] = json!(ttl.max(shortest));
         }
     }
 
-    /// Some take a machine of any pool, or of any of a class, and a few of those are matched by none.
+    /// Some accept a machine of any pool, or of any pool of a class; a few of these match no pool.
     fn select(&mut self, dice: &mut Dice) {
         let (selects, kind) = (dice.percent(20), dice.between(1, 100));
         if !selects || self.spec["poolRef"]["name"] == "nowhere" {
@@ -133,12 +133,12 @@ impl Life {
         match self.gives_up_after {
             Some(soon) => tokio::time::sleep(soon).await,
             None if self.comes_to(stage, |phase| phase != ClaimPhase::Pending).await => self.hold(stage).await,
-            None => stage.does(Deed::GaveUp(self.name.clone())),
+            None => stage.does(Action::GaveUp(self.name.clone())),
         }
         stage.release(&self.name).await;
     }
 
-    /// From when it is served, or has ended otherwise, until it is let go. One that is lost meanwhile is let go too.
+    /// From when it is served or has ended until it is deleted. Lost claims are deleted too.
     async fn hold(&self, stage: &Stage) {
         if self.is_applied {
             stage.apply_claim(&self.name, &self.spec).await;
@@ -147,7 +147,7 @@ impl Life {
             Ending::Release => tokio::time::sleep(self.hold).await,
             Ending::Expiry { renewed_late, then } => {
                 if !self.comes_to(stage, has_ended).await {
-                    stage.does(Deed::NeverExpired(self.name.clone()));
+                    stage.does(Action::NeverExpired(self.name.clone()));
                 }
                 if renewed_late {
                     stage.renew(&self.name).await;
@@ -166,12 +166,12 @@ impl Life {
             }
         }
         if self.is_applied {
-            // Where its pool has removed the record of it, this makes a new claim.
+            // If the pool has deleted the ended claim, this creates a new one.
             stage.apply_claim(&self.name, &self.spec).await;
         }
     }
 
-    /// Waits until the claim was seen in such a phase, or gone, and says whether that came in time.
+    /// Waits until the claim was seen in such a phase, or gone. Returns whether that happened in time.
     async fn comes_to(&self, stage: &Stage, holds: impl Fn(ClaimPhase) -> bool) -> bool {
         let mut was_there = false;
         sees(stage, &self.name, self.patience, |claim| {
@@ -186,7 +186,7 @@ const fn has_ended(phase: ClaimPhase) -> bool {
     matches!(phase, ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed)
 }
 
-/// Waits until a claim was seen in such a phase, and says whether that came in time.
+/// Waits until a claim was seen in such a phase. Returns whether that happened in time.
 pub(super) async fn reaches(stage: &Stage, name: &str, patience: Duration, holds: impl Fn(ClaimPhase) -> bool) -> bool {
     sees(stage, name, patience, |claim| claim.is_some_and(|claim| holds(phase(claim)))).await
 }

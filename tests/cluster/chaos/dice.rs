@@ -1,11 +1,11 @@
-//! Chance from a seed: the same seed makes the same choices, whatever the clock does.
+//! Random choices from a seed: the same seed makes the same choices, whatever the clock does.
 
-/// A generator of its own for one purpose (splitmix64).
+/// A random generator for one purpose (splitmix64).
 #[derive(Clone, Debug)]
 pub(super) struct Dice(u64);
 
 impl Dice {
-    /// One for this purpose; other purposes of the same seed don't move it.
+    /// The generator for this purpose; other purposes of the same seed do not affect it.
     pub(super) fn new(seed: u64, purpose: &str) -> Self {
         let mixed = purpose.bytes().fold(seed, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         Self(mixed)
@@ -23,7 +23,7 @@ impl Dice {
         low + self.next() % (high - low + 1)
     }
 
-    /// So often in a hundred.
+    /// True with this probability in percent.
     pub(super) fn percent(&mut self, percent: u64) -> bool {
         self.between(1, 100) <= percent
     }

@@ -1,4 +1,4 @@
-//! What happens to the API server, and to members whose machines are left to the sweep.
+//! Disturbances of the API server, and of members, whose machines are then left to the sweep.
 
 use std::time::{Duration, Instant};
 
@@ -7,22 +7,22 @@ use kube::ResourceExt as _;
 
 use super::dice::Dice;
 use super::stage::Stage;
-use crate::checker::Deed;
+use crate::checker::Action;
 
-/// From one member that is removed by force to the next, milliseconds. More than five of their machines at once would
-/// wait for a person's word.
+/// Time between forced removals of members, in milliseconds. More than five of their machines at once would need a
+/// person's confirmation.
 const ORPHANS_APART: (u64, u64) = (6_000, 14_000);
-/// How long all of their machines may take to go, once faults have ceased.
+/// How long all of their machines may take to terminate once faults have ended.
 const SWEPT: Duration = Duration::from_mins(1);
 
 /// Stops the API server for a while, once.
 pub(super) async fn outage(stage: &Stage, long: Duration) {
     let mut control_plane = stage.control_plane.lock().await;
-    stage.does(Deed::ApiServerStops);
+    stage.does(Action::ApiServerStops);
     control_plane.stop_api_server().await;
     tokio::time::sleep(long).await;
     control_plane.start_api_server().await.expect("the API server again");
-    stage.does(Deed::ApiServerIsBack);
+    stage.does(Action::ApiServerIsBack);
 }
 
 /// Removes a member that nobody claims by force, again and again, until this is dropped.
@@ -37,13 +37,13 @@ pub(super) async fn orphans(stage: &Stage, seed: u64) {
         let members: Vec<PoolMember> = stage.members().await.into_iter().filter(of_nobody).collect();
         if !members.is_empty() {
             let member = dice.one_of(&members);
-            stage.does(Deed::Orphans(member.name_any()));
+            stage.does(Action::Orphans(member.name_any()));
             stage.force(member).await;
         }
     }
 }
 
-/// Waits until the machines of members that were removed by force are gone: no launch config may go before.
+/// Waits until the machines of members that were removed by force are gone. Launch configs must not be deleted before.
 pub(super) async fn orphans_are_swept(stage: &Stage) {
     let orphaned = stage.orphaned();
     let began = Instant::now();

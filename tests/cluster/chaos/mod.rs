@@ -1,5 +1,5 @@
-//! Chaos: random claims, changes of pools, faults of the cloud, kills and an outage, all from one seed; and then the
-//! [`checker`](crate::checker) says whether a promise was broken.
+//! Chaos: random claims, changes of pools, faults of the cloud, kills and an outage, all from one seed. Afterwards the
+//! [`checker`](crate::checker) checks the promises.
 
 mod arvados;
 mod claimants;
@@ -18,40 +18,41 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use self::dice::Dice;
-use self::operators::{Blow, EXPIRY_GRACE, Operators};
+use self::operators::{Disturbance, EXPIRY_GRACE, Operators};
 use self::stage::Stage;
 use self::verdict::Verdict;
-use crate::checker::{Deed, Rules, of_budget};
+use crate::checker::{Action, Rules, of_budget};
 
-/// How much chaos.
+/// The parameters of a run.
 #[derive(Clone, Copy, Debug)]
 struct Chaos {
     seed: u64,
     claims: u64,
-    /// Of the calls and machines, so many in a hundred meet a fault.
+    /// Percent of calls and machines with a fault.
     faults: u64,
-    /// From one claim to the next, milliseconds.
+    /// Time between claims in milliseconds, minimum and maximum.
     claim_every: (u64, u64),
     longest_hold: Duration,
-    /// From one blow at an operator to the next, milliseconds.
+    /// Time between disturbances of operators in milliseconds, minimum and maximum.
     kill_every: (u64, u64),
-    /// What is done to operators.
-    blows: &'static [Blow],
-    /// Whether the cloud's weather is the worst that there is.
+    /// The disturbances of operators to choose from.
+    disturbances: &'static [Disturbance],
+    /// Whether the cloud has its worst faults.
     worst: bool,
     outage_after: Duration,
     outage: Duration,
     /// How long a claim may wait.
     patience: Duration,
-    /// How long the end may take.
+    /// How long the final cleanup may take.
     end: Duration,
 }
 
-/// Of so many blows one makes the leader die for long, one freezes it, and one is gentle.
-const LONG: [Blow; 15] = {
-    let mut blows = [Blow::Restart; 15];
-    (blows[0], blows[1], blows[2]) = (Blow::Failover, Blow::Freeze, Blow::HandOver);
-    blows
+/// One of 15 disturbances is a failover, one freezes the leader, and one is an orderly hand-over.
+const LONG: [Disturbance; 15] = {
+    let mut disturbances = [Disturbance::Restart; 15];
+    (disturbances[0], disturbances[1], disturbances[2]) =
+        (Disturbance::Failover, Disturbance::Freeze, Disturbance::HandOver);
+    disturbances
 };
 
 impl Chaos {
@@ -63,7 +64,7 @@ impl Chaos {
             claim_every: (100, 900),
             longest_hold: Duration::from_secs(3),
             kill_every: (2_000, 5_000),
-            blows: &[Blow::Restart, Blow::Restart, Blow::Restart, Blow::HandOver],
+            disturbances: &[Disturbance::Restart, Disturbance::Restart, Disturbance::Restart, Disturbance::HandOver],
             worst: false,
             outage_after: Duration::from_secs(10),
             outage: Duration::from_secs(8),
@@ -80,7 +81,7 @@ impl Chaos {
             claim_every: (50, 800),
             longest_hold: Duration::from_secs(4),
             kill_every: (1_500, 6_000),
-            blows: &LONG,
+            disturbances: &LONG,
             worst: true,
             outage_after: Duration::from_millis(claims * 150),
             outage: Duration::from_secs(40),
@@ -102,7 +103,7 @@ async fn long_chaos_breaks_no_promise() {
     Box::pin(run("long-chaos", Chaos::long(seed, claims, faults))).await.deliver();
 }
 
-/// A number that `make` passes on, or else this one.
+/// A number from an environment variable that `make` sets, or this default.
 fn number(name: &str, otherwise: u64) -> u64 {
     let text = std::env::var(format!("BULLPEN_CHAOS_{name}")).unwrap_or_default();
     if text.is_empty() {
@@ -120,7 +121,7 @@ async fn run(name: &str, chaos: Chaos) -> Verdict {
 
     let kills = async {
         tokio::select! {
-            () = operators.suffer(&stage, chaos.seed, chaos.kill_every, chaos.blows) => {}
+            () = operators.suffer(&stage, chaos.seed, chaos.kill_every, chaos.disturbances) => {}
             () = claims(&stage, &chaos) => {}
         }
     };
@@ -155,7 +156,7 @@ async fn run(name: &str, chaos: Chaos) -> Verdict {
     Verdict::of(&stage, &operators, &title, &rules, began.elapsed()).await
 }
 
-/// All claims, each when its time has come, until the last one was let go.
+/// Makes all claims, each at its time, and waits until the last one was released.
 async fn claims(stage: &Stage, chaos: &Chaos) {
     let mut dice = Dice::new(chaos.seed, "arrivals");
     let mut arrival = Duration::ZERO;
@@ -171,13 +172,13 @@ async fn claims(stage: &Stage, chaos: &Chaos) {
     join_all(lives).await;
 }
 
-/// Gives everything up, and waits until nothing is left, but not for ever: what is left then is the checker's matter.
+/// Deletes everything, and waits until nothing is left or the time is over. The checker finds what is left then.
 async fn end(stage: &Stage, patience: Duration) {
     pools::restore(stage).await;
     disturbances::orphans_are_swept(stage).await;
     pools::delete(stage).await;
     everything_goes(stage, patience).await;
-    stage.does(Deed::Over);
+    stage.does(Action::Over);
 }
 
 async fn everything_goes(stage: &Stage, patience: Duration) {

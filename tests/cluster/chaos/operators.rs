@@ -1,4 +1,4 @@
-//! Two operators, of which one leads: what is done to them.
+//! Two operators, of which one leads, and the disturbances of them.
 
 use std::time::{Duration, Instant};
 
@@ -6,55 +6,55 @@ use tokio::sync::Mutex;
 
 use super::dice::{Deck, Dice};
 use super::stage::Stage;
-use crate::checker::Deed;
+use crate::checker::Action;
 use crate::harness::Operator;
 
-/// Between two looks whether an operator has ended by itself, and until it is started again then.
+/// Polling interval for operators that have ended by themselves, and the delay until they are started again.
 const LOOK: Duration = Duration::from_millis(500);
-/// While the API server is away an operator that was killed can't come up again: so few disturbances in a hundred happen
-/// then, for else nothing would be seen of an operator that lives through it.
+/// Percent of disturbances that happen while the API server is down. Few, because a killed operator cannot start again
+/// then, and operators that survive the outage are to be tested too.
 const DISTURBED_IN_OUTAGE: u64 = 15;
-/// How long an operator may take to lead before it is struck again, which is longer than from one blow to the next. On two
-/// cores that many others are busy on nobody would ever lead otherwise, and claims would wait in vain.
+/// How long an operator may take to lead before it is struck again, which is longer than from one disturbance to the
+/// next. On two cores that many others are busy on nobody would ever lead otherwise, and claims would wait in vain.
 const UP: Duration = Duration::from_secs(10);
-/// What an operator's log says once it leads.
+/// The log line of an operator that leads.
 const LEADS: &str = "controllers::terms: leads";
-/// Of those that are killed and come again at once, so many in a hundred did not lead.
+/// Percent of restarts that hit the operator that does not lead.
 const STANDBYS: u64 = 20;
-/// How long a leader that died is waited for to be followed: its lease, and what two busy cores add.
+/// How long another operator may take to lead after a leader died: its lease, and what two busy cores add.
 const FOLLOWED: Duration = Duration::from_secs(25);
-/// How long one is frozen, milliseconds: longer than its lease of 15 s.
+/// How long an operator is frozen, in milliseconds: longer than its lease of 15 s.
 const FROZEN_FOR: (u64, u64) = (16_000, 20_000);
-/// As short as an option allows that is longer than any create takes here.
+/// The shortest allowed value that is longer than any create takes here.
 const SWEEP: (&str, &str) = ("--sweep-grace-seconds", "3");
-/// From the beginning of a term of leadership nothing expires for so long, in seconds: shorter than from one kill to the
-/// next, for else nothing would ever expire.
+/// Seconds without expiry after a term of leadership began: shorter than the time between kills, or nothing would ever
+/// expire.
 pub(super) const EXPIRY_GRACE: u32 = 1;
-/// What they are called in the lease.
+/// Their identities in the lease.
 const IDENTITIES: [&str; 2] = ["one", "two"];
 
-/// The script's words, which the summary counts.
+/// Notes in the script, which the summary counts.
 pub(super) const KILLED: &str = "an operator is killed";
 pub(super) const FAILED_OVER: &str = "the other one leads";
 pub(super) const FROZEN: &str = "the leader is frozen";
 pub(super) const TOLD_TO_END: &str = "the leader is told to end";
 
-/// What is done to an operator.
+/// A disturbance of an operator.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Blow {
+pub(super) enum Disturbance {
     /// Killed with -9, and started again at once: it takes its own lease back.
     Restart,
-    /// The leader is told to end, and hands over.
+    /// The leader gets SIGTERM, and hands over.
     HandOver,
-    /// The leader is killed with -9, and comes again when the other one leads.
+    /// The leader is killed with -9, and is started again when the other one leads.
     Failover,
-    /// The leader is stopped where it stands, past its lease, and goes on while the other one leads.
+    /// The leader is frozen for longer than its lease, and continues while the other one leads.
     Freeze,
 }
 
 struct Slot {
     operator: Operator,
-    /// Whether it is to stay away for now.
+    /// Whether it must not be started at present.
     down: bool,
 }
 
@@ -79,11 +79,10 @@ impl Operators {
         self.slots.into_inner().into_iter().map(|slot| slot.operator).collect()
     }
 
-    /// Strikes them at random moments, so many milliseconds apart, until this is dropped; [`Operators::recover`] has to
-    /// follow.
-    pub(super) async fn suffer(&self, stage: &Stage, seed: u64, apart: (u64, u64), blows: &[Blow]) {
+    /// Disturbs them at random times until this is dropped. Call [`Operators::recover`] afterwards.
+    pub(super) async fn suffer(&self, stage: &Stage, seed: u64, apart: (u64, u64), disturbances: &[Disturbance]) {
         let mut dice = Dice::new(seed, "kills");
-        let mut deck = Deck::new(blows.to_vec());
+        let mut deck = Deck::new(disturbances.to_vec());
         loop {
             tokio::time::sleep(Duration::from_millis(dice.between(apart.0, apart.1))).await;
             let is_away = stage.control_plane.try_lock().is_err();
@@ -95,21 +94,21 @@ impl Operators {
             }
             let leader = leader(stage).await.unwrap_or(0);
             match deck.draw(&mut dice) {
-                Blow::Restart => {
+                Disturbance::Restart => {
                     let which = if dice.percent(STANDBYS) { 1 - leader } else { leader };
                     self.kill(stage, which, false).await;
                     tokio::time::sleep(Duration::from_millis(dice.between(0, 500))).await;
                     self.start_again(stage, which).await;
                 }
-                Blow::HandOver => {
+                Disturbance::HandOver => {
                     let mut slots = self.slots.lock().await;
-                    stage.does(Deed::OperatorStopsOrStarts);
+                    stage.does(Action::OperatorStopsOrStarts);
                     stage.notes(TOLD_TO_END);
                     if !slots[leader].operator.has_ended() {
                         slots[leader].operator.tell_to_end();
                     }
                 }
-                Blow::Failover => {
+                Disturbance::Failover => {
                     self.kill(stage, leader, true).await;
                     if is_followed(stage, leader).await {
                         stage.notes(FAILED_OVER);
@@ -118,7 +117,7 @@ impl Operators {
                     }
                     self.start_again(stage, leader).await;
                 }
-                Blow::Freeze => {
+                Disturbance::Freeze => {
                     self.freeze(stage, leader).await;
                     tokio::time::sleep(Duration::from_millis(dice.between(FROZEN_FOR.0, FROZEN_FOR.1))).await;
                     self.thaw(stage, leader).await;
@@ -142,7 +141,7 @@ impl Operators {
 
     async fn kill(&self, stage: &Stage, which: usize, stays_away: bool) {
         let mut slots = self.slots.lock().await;
-        stage.does(Deed::OperatorStopsOrStarts);
+        stage.does(Action::OperatorStopsOrStarts);
         stage.notes(KILLED);
         slots[which].down = stays_away;
         slots[which].operator.kill_9();
@@ -152,7 +151,7 @@ impl Operators {
         let mut slots = self.slots.lock().await;
         slots[which].down = false;
         if slots[which].operator.has_ended() {
-            stage.does(Deed::OperatorStopsOrStarts);
+            stage.does(Action::OperatorStopsOrStarts);
             slots[which].operator.run_again();
         }
     }
@@ -160,7 +159,7 @@ impl Operators {
     async fn freeze(&self, stage: &Stage, which: usize) {
         let mut slots = self.slots.lock().await;
         if !slots[which].operator.has_ended() {
-            stage.does(Deed::OperatorStopsOrStarts);
+            stage.does(Action::OperatorStopsOrStarts);
             stage.notes(FROZEN);
             slots[which].operator.freeze();
         }
@@ -169,20 +168,20 @@ impl Operators {
     async fn thaw(&self, stage: &Stage, which: usize) {
         let mut slots = self.slots.lock().await;
         if !slots[which].operator.has_ended() {
-            stage.does(Deed::OperatorStopsOrStarts);
+            stage.does(Action::OperatorStopsOrStarts);
             stage.notes("what was frozen goes on");
             slots[which].operator.thaw();
         }
     }
 
-    /// Starts operators again that have ended by themselves, as a cluster does; until this is dropped.
+    /// Restarts operators that have ended by themselves, as a cluster does, until this is dropped.
     pub(super) async fn restart(&self, stage: &Stage) {
         loop {
             tokio::time::sleep(LOOK).await;
             let mut slots = self.slots.lock().await;
             for slot in slots.iter_mut().filter(|slot| !slot.down) {
                 if slot.operator.has_ended() {
-                    stage.does(Deed::OperatorStopsOrStarts);
+                    stage.does(Action::OperatorStopsOrStarts);
                     stage.notes("an operator had ended by itself, or because it was told to");
                     slot.operator.run_again();
                 }
@@ -190,7 +189,7 @@ impl Operators {
         }
     }
 
-    /// What is frozen goes on, and what stayed away may come.
+    /// Continues frozen operators, and allows all to start.
     pub(super) async fn recover(&self, stage: &Stage) {
         for which in 0..IDENTITIES.len() {
             self.slots.lock().await[which].down = false;
@@ -199,13 +198,13 @@ impl Operators {
     }
 }
 
-/// Who leads, by the lease; nobody if the API server does not say it.
+/// The holder of the lease; `None` if there is none or the API server is down.
 async fn leader(stage: &Stage) -> Option<usize> {
     let holder = stage.lease_holder().await?;
     IDENTITIES.iter().position(|identity| *identity == holder)
 }
 
-/// Waits until another one leads, and says whether that came.
+/// Waits until another one leads. Returns whether that happened in time.
 async fn is_followed(stage: &Stage, former: usize) -> bool {
     let began = Instant::now();
     while began.elapsed() < FOLLOWED {

@@ -1,5 +1,5 @@
-//! The pools, and what their owners do to them. Each change is taken back a moment later, so that every claim can be
-//! served in the end.
+//! The pools, and random changes of them. Each change is reverted shortly after, so that every claim can be served in
+//! the end.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::stage::Stage;
 
 /// The pool that most claims are on.
 pub(super) const LARGE: &str = "large";
-/// A small one of machines that may be taken back.
+/// A small pool of Spot machines.
 pub(super) const SPOT: &str = "spot";
 /// Both.
 pub(super) const ALL: [&str; 2] = [LARGE, SPOT];
@@ -20,7 +20,7 @@ pub(super) const ALL: [&str; 2] = [LARGE, SPOT];
 const LAUNCH_CONFIGS: [(&str, &str, &str); 4] =
     [("a", "r1", "r1-a"), ("b", "r1", "r1-b"), ("c", "r2", "r2-a"), ("s", "r1", "r1-a")];
 
-/// How many members of the large pool this namespace may hold, unless that is changed: as many as it needs, mostly.
+/// The namespace's quota of the large pool, unless that is changed: mostly enough.
 const PER_NAMESPACE: u64 = 8;
 /// The default and the longest ttl of claims on the large pool, in seconds, likewise.
 const TTLS: (u64, u64) = (3, 5);
@@ -39,7 +39,7 @@ enum Change {
     Hold,
 }
 
-/// What its owners change about the claims on the large pool.
+/// The changes of the large pool's rules for claims.
 #[derive(Clone, Copy, Debug)]
 enum RuleChange {
     QuotaLowered,
@@ -48,7 +48,7 @@ enum RuleChange {
     ShorterTtls,
 }
 
-/// The size of a pool, target and limit: so small that claims queue at times, and so large that the queue goes again.
+/// The target and limit of a pool: so small that claims queue at times, and so large that the queue gets empty again.
 fn sizes(pool: &str) -> (u64, u64) {
     if pool == LARGE { (4, 16) } else { (2, 6) }
 }
@@ -60,7 +60,7 @@ async fn make_launch_config(stage: &Stage, name: &str) {
     }
 }
 
-/// What the pools say of claims, as they are made.
+/// The initial rules of the pools for claims.
 fn claim_rules(pool: &str) -> Value {
     let (default_ttl, max_ttl) = TTLS;
     if pool == LARGE {
@@ -77,7 +77,7 @@ fn launch_configs_of(pool: &str) -> Value {
     if pool == LARGE { json!([{ "name": "a" }, { "name": "b" }, { "name": "c" }]) } else { json!([{ "name": "s" }]) }
 }
 
-/// Makes them all.
+/// Creates all pools.
 pub(super) async fn make(stage: &Stage) {
     for (name, ..) in LAUNCH_CONFIGS {
         make_launch_config(stage, name).await;
@@ -154,7 +154,7 @@ async fn apply(stage: &Stage, pool: &str, change: Change, dice: &mut Dice) {
             stage.notes("launch config c is deleted");
             stage.delete::<LaunchConfig>("c").await;
             wait(dice, 500, 2_000).await;
-            // As long as a member uses it, the old one stays, and this changes nothing.
+            // While a member uses the old one, that stays, and this changes nothing.
             make_launch_config(stage, "c").await;
         }
         Change::LaunchConfigPaused => {
@@ -181,7 +181,7 @@ async fn apply(stage: &Stage, pool: &str, change: Change, dice: &mut Dice) {
     }
 }
 
-/// Changes what the large pool says of claims, and takes that back, until it is dropped; [`restore`] has to follow.
+/// Changes the large pool's rules for claims and reverts the changes, until it is dropped. Call [`restore`] afterwards.
 pub(super) async fn change_claim_rules(stage: &Stage, seed: u64) {
     let mut dice = Dice::new(seed, "claim rules");
     let mut deck = Deck::new(vec![
@@ -215,7 +215,7 @@ pub(super) async fn change_claim_rules(stage: &Stage, seed: u64) {
     }
 }
 
-/// As they were made.
+/// Restores the pools as they were created.
 pub(super) async fn restore(stage: &Stage) {
     for pool in ALL {
         let (target, max) = sizes(pool);
@@ -230,7 +230,7 @@ pub(super) async fn restore(stage: &Stage) {
     restore_members(stage).await;
 }
 
-/// Lets go whoever is still set aside, of those that were there when the changes ended.
+/// Releases members that are still set aside after the changes ended.
 async fn restore_members(stage: &Stage) {
     for member in stage.members().await {
         if member.spec.cordoned || member.spec.hold {

@@ -1,5 +1,5 @@
-//! Where chaos takes place: a control plane and a cloud of its own, a record of everything, and a user's hands, which try
-//! again for as long as the API server is away.
+//! The environment of a chaos run: its own control plane and cloud, a record of everything, and actions of a user,
+//! which are retried while the API server is down.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -14,18 +14,18 @@ use kube::{Api, Client, Error, Resource as _, ResourceExt as _};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::checker::{Deed, Done};
+use crate::checker::{Action, Done};
 use crate::harness::objects::Kind;
 use crate::harness::{Ground, OPERATORS, Recorder, Walk};
 
-/// How long a user tries to do one thing: longer than the API server is away.
+/// How long an action is retried: longer than the API server is down.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The place of one run.
 pub(super) struct Stage {
     pub(super) walk: Walk,
     pub(super) recorder: Recorder,
-    /// Locked while the API server is away.
+    /// Locked while the API server is down.
     pub(super) control_plane: tokio::sync::Mutex<ControlPlane>,
     client: Client,
     script: Mutex<Vec<Done>>,
@@ -54,13 +54,13 @@ impl Stage {
         Api::namespaced(self.client.clone(), &self.walk.namespace)
     }
 
-    /// Writes down what is about to be done.
-    pub(super) fn does(&self, deed: Deed) {
-        self.script.lock().push(Done { at: Timestamp::now(), deed });
+    /// Records an action that is about to be done.
+    pub(super) fn does(&self, action: Action) {
+        self.script.lock().push(Done { at: Timestamp::now(), action });
     }
 
     pub(super) fn notes(&self, what: impl Into<String>) {
-        self.does(Deed::Note(what.into()));
+        self.does(Action::Note(what.into()));
     }
 
     pub(super) fn script(&self) -> Vec<Done> {
@@ -94,7 +94,7 @@ impl Stage {
     /// Applies a claim, as it was before if it is there.
     pub(super) async fn apply_claim(&self, name: &str, spec: &Value) {
         self.asked.lock().entry(name.to_owned()).or_insert_with(Timestamp::now);
-        self.does(Deed::Applies(name.to_owned()));
+        self.does(Action::Applies(name.to_owned()));
         let claim = json!({
             "apiVersion": PoolClaim::api_version(&()), "kind": PoolClaim::kind(&()),
             "metadata": { "name": name }, "spec": spec,
@@ -106,13 +106,13 @@ impl Stage {
 
     /// Renews a claim, unless it is gone.
     pub(super) async fn renew(&self, name: &str) {
-        self.does(Deed::Renews(name.to_owned()));
+        self.does(Action::Renews(name.to_owned()));
         self.patch::<PoolClaim>(name, json!({ "renewTime": MicroTime(Timestamp::now()) })).await;
     }
 
-    /// Lets a claim go.
+    /// Deletes a claim.
     pub(super) async fn release(&self, name: &str) {
-        self.does(Deed::Release(name.to_owned()));
+        self.does(Action::Release(name.to_owned()));
         self.delete::<PoolClaim>(name).await;
     }
 
@@ -136,25 +136,25 @@ impl Stage {
         .await;
     }
 
-    /// Who holds the lease of the operators; nobody while the API server is away.
+    /// The holder of the operators' lease; `None` while the API server is down.
     pub(super) async fn lease_holder(&self) -> Option<String> {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), OPERATORS);
         leases.get(&self.walk.namespace).await.ok()?.spec?.holder_identity
     }
 
-    /// The members that there are; none while the API server is away.
+    /// The members; none while the API server is down.
     pub(super) async fn members(&self) -> Vec<PoolMember> {
         self.api::<PoolMember>().list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default()
     }
 
-    /// Removes a member that is as it was seen, so that nothing has a chance to end its machine in order. Tried once.
+    /// Removes a member, if it has not changed, without termination of its machine. Tried once.
     pub(super) async fn force(&self, member: &PoolMember) {
         let (api, name) = (self.api::<PoolMember>(), member.name_any());
         self.orphaned.lock().extend(member.uid());
         let patch = json!({ "metadata": { "finalizers": null, "resourceVersion": member.resource_version() } });
         let Ok(bare) = api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await else { return };
         let preconditions = Some(Preconditions { uid: bare.uid(), resource_version: bare.resource_version() });
-        // Of one that was changed meanwhile the operator takes care.
+        // If it has changed meanwhile, it stays, and the operator handles it.
         let _ = api.delete(&name, &DeleteParams { preconditions, ..DeleteParams::default() }).await;
     }
 
@@ -184,7 +184,7 @@ impl Stage {
     }
 }
 
-/// Does it again until the server has answered. A refusal for good is a mistake of the test.
+/// Retries until the server has answered. A permanent refusal is a bug of the test.
 async fn persist(what: &str, mut attempt: impl AsyncFnMut() -> Result<(), Error>) {
     let began = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! What a run was like, and what was wrong with it.
+//! The summary of a run, and its violations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -13,11 +13,11 @@ use kube::ResourceExt as _;
 
 use super::operators::{FAILED_OVER, FROZEN, KILLED, TOLD_TO_END};
 use super::stage::Stage;
-use crate::checker::{Deed, Line, Object, Record, Rules, Violation, check, timeline};
+use crate::checker::{Action, Line, Object, Record, Rules, Violation, check, timeline};
 use crate::harness::Operator;
 use crate::harness::objects::phase;
 
-/// Why a claim waits whose namespace holds all that it may.
+/// The reason of claims that wait because of their namespace's quota.
 const QUOTA_REACHED: &str = "NamespaceQuotaReached";
 
 /// A run that is over.
@@ -27,7 +27,7 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    /// Puts together what is known, judges it, and leaves a timeline if anything is wrong.
+    /// Collects the evidence, checks it, and writes a timeline if there is a violation.
     pub(super) async fn of(stage: &Stage, operators: &[Operator], title: &str, rules: &Rules, took: Duration) -> Self {
         let ledger = stage.walk.simcloud.ledger().await.into_entries();
         let recorded = stage.recorder.recorded();
@@ -62,7 +62,7 @@ impl Verdict {
     }
 }
 
-/// A line of an operator's log, without its escapes, if it begins with a moment.
+/// A line of an operator's log, without escape sequences, if it begins with a time.
 fn logged(line: &str, whose: &'static str) -> Option<Line> {
     let (moment, rest) = line.split_once(' ')?;
     Some((moment.parse().ok()?, whose, rest.trim().to_owned()))
@@ -113,7 +113,7 @@ fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, to
         }
         most = most.max(living);
     }
-    let did = |deed: &Deed| record.script.iter().filter(|done| done.deed == *deed).count();
+    let did = |action: &Action| record.script.iter().filter(|done| done.action == *action).count();
     let mut text = format!("\n== {title}: {} s\n", took.as_secs());
     let mut say = |what: &str, value: String| {
         let _ = writeln!(text, "  {what:<14} {value}");
@@ -123,19 +123,19 @@ fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, to
     for (what, value) in of_claims(record) {
         say(what, value);
     }
-    let noted = |note: &str| did(&Deed::Note(note.to_owned()));
+    let noted = |note: &str| did(&Action::Note(note.to_owned()));
     say("kills", noted(KILLED).to_string());
     let (followed, frozen, told) = (noted(FAILED_OVER), noted(FROZEN), noted(TOLD_TO_END));
     say("other ends", format!("{followed} leaders followed after a kill, {frozen} frozen, {told} told to end"));
-    let orphans = record.script.iter().filter(|done| matches!(done.deed, Deed::Orphans(_))).count();
+    let orphans = record.script.iter().filter(|done| matches!(done.action, Action::Orphans(_))).count();
     say("by force", format!("{orphans} members removed"));
-    say("outages", did(&Deed::ApiServerStops).to_string());
+    say("outages", did(&Action::ApiServerStops).to_string());
     say("machines", format!("{bought} bought, at most {most} at once, {living} left"));
     say("faults", faults);
     text
 }
 
-/// What claims went through beside being bound.
+/// Counts what happened to claims beside being bound.
 fn of_claims(record: &Record) -> [(&'static str, String); 3] {
     let (mut renewed, mut refused, mut secrets, mut flagged) =
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -160,15 +160,15 @@ fn of_claims(record: &Record) -> [(&'static str, String); 3] {
             secrets.extend(status.and_then(|status| status.binding.as_ref()).map(|_| uid.clone()));
             prior.extend(claim.spec.priority.map(|_| uid.clone()));
         }
-        let released = Deed::Release(claim.name_any());
-        if seen.gone && !record.script.iter().any(|done| done.deed == released && done.at <= seen.at) {
+        let released = Action::Release(claim.name_any());
+        if seen.gone && !record.script.iter().any(|done| done.action == released && done.at <= seen.at) {
             removed.insert(uid);
         }
     }
     let claims: BTreeSet<_> = renewed.iter().map(|(uid, _)| uid).collect();
-    let did = |is: fn(&Deed) -> bool| record.script.iter().filter(|done| is(&done.deed)).count();
-    let asked = did(|deed| matches!(deed, Deed::Renews(_)));
-    let applied = did(|deed| matches!(deed, Deed::Applies(_)));
+    let did = |is: fn(&Action) -> bool| record.script.iter().filter(|done| is(&done.action)).count();
+    let asked = did(|action| matches!(action, Action::Renews(_)));
+    let applied = did(|action| matches!(action, Action::Applies(_)));
     [
         ("renewals", format!("{asked} asked for, {} answered, of {} claims", renewed.len(), claims.len())),
         (

@@ -1,5 +1,5 @@
-//! What goes wrong in the cloud: every few seconds another choice of the fault matrix. At any time one fault of each kind
-//! of call, one of machines and some hidden ones are in force; each fault has its turn.
+//! Faults of the cloud: every few seconds another choice from the fault matrix. At any time one fault for each kind of
+//! call, one for machines and some hidden ones are active; each fault has its turn.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::dice::{Deck, Dice};
 use super::stage::Stage;
 
-/// How long one choice lasts, milliseconds.
+/// How long one choice is active, in milliseconds.
 const LASTS: (u64, u64) = (1_500, 3_500);
 
 /// Changes the faults until it is dropped.
@@ -21,7 +21,7 @@ pub(super) async fn changes(stage: &Stage, seed: u64, percent: u64, worst: bool)
             .iter_mut()
             .map(|(on, deck)| json!({ "on": [on], "percent": percent, "fault": deck.draw(&mut dice) }))
             .collect();
-        // The first rule that fits is the one.
+        // The first rule that matches applies.
         calls.splice(0..0, rare.draw(&mut dice));
         let mut set = json!({
             "calls": calls,
@@ -117,7 +117,7 @@ fn machines() -> Vec<Value> {
     ]
 }
 
-/// Beside the rest, at times.
+/// Faults that are added at times.
 fn extras() -> Vec<Value> {
     vec![
         json!({}),
@@ -127,8 +127,8 @@ fn extras() -> Vec<Value> {
     ]
 }
 
-/// What happens rarely. A refusal for lack of machines closes a place for a minute and more: at first only the places of
-/// one region, so that claims of a short run are still served. In the worst weather everywhere, and for a moment the
+/// What happens rarely. A refusal for lack of machines closes a place for a minute and more: at first only the places
+/// of one region, so that claims of a short run are still served. In the worst weather everywhere, and for a moment the
 /// credentials are another account's; of a create nobody could tell which machine is whose then.
 fn rare(worst: bool) -> Vec<Option<Value>> {
     let lack = |error: Value| {

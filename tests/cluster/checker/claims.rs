@@ -1,4 +1,4 @@
-//! Claims: who holds what, which phases follow each other, and whether each ended for a reason that is true.
+//! Checks claims: bindings, the order of phases, and whether each claim ended for a true reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,9 +6,9 @@ use bullpen_api::{ClaimPhase, InstancePool, MemberState, PoolClaim, WhenEmpty};
 use jiff::{SignedDuration, Timestamp};
 
 use super::index::{Index, Track, holder, is_terminal, named, phase, report, state};
-use super::{Deed, LAG, Promise, Violation, quota, secrets};
+use super::{Action, LAG, Promise, Violation, quota, secrets};
 
-/// What follows what: the table of `docs/use/resources.md`.
+/// The allowed transitions of members, as in the table of `docs/use/resources.md`.
 const MEMBER_STEPS: [(MemberState, MemberState); 7] = [
     (MemberState::Pending, MemberState::Warming),
     (MemberState::Pending, MemberState::Errored),
@@ -19,7 +19,7 @@ const MEMBER_STEPS: [(MemberState, MemberState); 7] = [
     (MemberState::Claimed, MemberState::Ready),
 ];
 
-/// The phases of a claim, likewise.
+/// The allowed transitions of claims, likewise.
 const CLAIM_STEPS: [(ClaimPhase, ClaimPhase); 4] = [
     (ClaimPhase::Pending, ClaimPhase::Bound),
     (ClaimPhase::Pending, ClaimPhase::Failed),
@@ -79,8 +79,8 @@ pub(super) fn one_holder(index: &Index<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-/// Which phase follows which, that `memberRef` is set once and exactly when the claim was bound, and that what has ended
-/// stays as it is.
+/// Checks the order of phases, that `memberRef` is set once and exactly when the claim is bound, and that ended claims
+/// do not change.
 pub(super) fn phases(index: &Index<'_>, found: &mut Vec<Violation>) {
     for claim in index.claims.values() {
         let mut before: Option<&PoolClaim> = None;
@@ -104,7 +104,7 @@ pub(super) fn phases(index: &Index<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-/// Which state of a member follows which, and that `claimRef` is there exactly while it is Claimed.
+/// Checks the order of members' states, and that `claimRef` is set exactly while the state is Claimed.
 pub(super) fn member_states(index: &Index<'_>, found: &mut Vec<Violation>) {
     for member in index.members.values() {
         let mut before: Option<(MemberState, Option<&str>)> = None;
@@ -127,7 +127,7 @@ pub(super) fn member_states(index: &Index<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-/// Whether one step leads there; or several, if versions between may be missing.
+/// Whether one step is allowed; or several, if versions in between may be missing.
 fn reaches<S: Copy + PartialEq>(steps: &[(S, S)], from: S, to: S, gap: bool) -> bool {
     if from == to || steps.contains(&(from, to)) {
         return true;
@@ -146,7 +146,7 @@ fn reaches<S: Copy + PartialEq>(steps: &[(S, S)], from: S, to: S, gap: bool) -> 
     reached.contains(&to)
 }
 
-/// Whether each claim that ended has a right to.
+/// Checks that each ended claim had a reason to end.
 pub(super) fn outcomes(index: &Index<'_>, found: &mut Vec<Violation>) {
     for claim in index.claims.values() {
         is_of_its_pool(index, claim, found);
@@ -156,7 +156,7 @@ pub(super) fn outcomes(index: &Index<'_>, found: &mut Vec<Violation>) {
             ClaimPhase::Failed if secrets::machine_is_gone(index, version.object, version.at) => None,
             ClaimPhase::Failed => wrongly_failed(index, claim, version.object, version.at),
             ClaimPhase::Lost => wrongly_lost(index, version.object, version.at),
-            // Whether its time was over is a promise of its own.
+            // Whether it had expired is checked elsewhere.
             ClaimPhase::Expired | ClaimPhase::Pending | ClaimPhase::Bound => None,
         };
         if let Some(why) = wrong {
@@ -165,11 +165,11 @@ pub(super) fn outcomes(index: &Index<'_>, found: &mut Vec<Violation>) {
         }
     }
     for done in &index.record.script {
-        match &done.deed {
-            Deed::GaveUp(claim) => {
+        match &done.action {
+            Action::GaveUp(claim) => {
                 report(found, done.at, Promise::EveryoneIsServed, format!("claim {claim} was waited for in vain"));
             }
-            Deed::NeverExpired(claim) => {
+            Action::NeverExpired(claim) => {
                 report(found, done.at, Promise::TermsAreKept, format!("claim {claim} did not expire"));
             }
             _ => {}
@@ -177,7 +177,7 @@ pub(super) fn outcomes(index: &Index<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-/// What a claim holds is of a pool that it asked for, and the claim says which.
+/// Checks that a claim's member is of a pool that it asked for, and that its status names that pool.
 fn is_of_its_pool(index: &Index<'_>, claim: &Track<'_, PoolClaim>, found: &mut Vec<Violation>) {
     let Some(version) = claim.versions.iter().find(|version| named(version.object).is_some()) else { return };
     let member =
@@ -200,11 +200,11 @@ fn wrongly_failed(index: &Index<'_>, track: &Track<'_, PoolClaim>, claim: &PoolC
         let due = created + SignedDuration::from_secs(timeout.into());
         return (at < due).then(|| format!("it is to wait until {due:.3}"));
     }
-    // `Fail`: there has to have been nothing for it, at some moment since it was made.
+    // With `Fail` there must have been no member for it at some time since its creation.
     index.pools_for(claim).into_iter().find_map(|pool| could_have_served(index, pool, track, at))
 }
 
-/// Why a claim that failed could have had a member of this pool all the time since it was made.
+/// Why a Failed claim could have got a member of this pool at any time since its creation.
 fn could_have_served(
     index: &Index<'_>,
     pool: (&String, &Track<'_, InstancePool>),

@@ -1,4 +1,4 @@
-//! Create calls: how many machines they may make, and of which pools.
+//! Checks create calls: how many machines, and for which pools.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::index::{Index, Machine, Track, report};
 use super::{LAG, Promise, Violation};
 
-/// Invariant 2, by the machines themselves: each of them has a member that bills at least as long.
+/// Invariant 2, judged by the machines: the member of each exists at least as long.
 pub(super) fn max_size(index: &Index<'_>, found: &mut Vec<Violation>) {
     let mut of_pools: BTreeMap<String, Vec<&Machine<'_>>> = BTreeMap::new();
     for machine in index.machines.values() {
@@ -23,7 +23,7 @@ pub(super) fn max_size(index: &Index<'_>, found: &mut Vec<Violation>) {
             let began = machine.began;
             let counts = |other: &Machine<'_>| other.bills_at(began) && !index.is_orphan(other, began);
             let others = machines.iter().filter(|other| other.id != machine.id && counts(other)).count();
-            // A limit that was lowered binds after a while; one that was raised may have been heard of here later.
+            // A lowered limit applies after a while; the operator may have seen a raised one before this observer.
             let from = began - index.grace(began, began);
             let limit = pool.within(from, began + LAG).map(|pool| pool.spec.max_size).max().unwrap_or(i32::MAX);
             if i32::try_from(others).unwrap_or(i32::MAX) >= limit {
@@ -55,7 +55,7 @@ pub(super) fn inactive_pools(index: &Index<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-/// Since when the pool had been seen as one that buys nothing, without interruption, and why.
+/// Since when, without interruption, the pool was seen in a state in which it buys nothing, and why.
 fn inactive_since(pool: &Track<'_, InstancePool>, moment: Timestamp) -> Option<(Timestamp, &'static str)> {
     let why = |pool: &InstancePool| match pool.spec.state {
         _ if pool.metadata.deletion_timestamp.is_some() => Some("being deleted"),
@@ -63,7 +63,7 @@ fn inactive_since(pool: &Track<'_, InstancePool>, moment: Timestamp) -> Option<(
         PoolState::Draining => Some("draining"),
         PoolState::Active => None,
     };
-    // It may have been active again before that was seen here.
+    // It may have been active again before this observer saw that.
     let until = moment + LAG;
     let mut since = None;
     for version in pool.versions.iter().take_while(|version| version.at <= until) {

@@ -1,4 +1,4 @@
-//! Invariant 6: nothing that recycles leaves fewer ready members than the floor.
+//! Checks invariant 6: replacing members leaves no fewer ready members than the floor.
 
 use bullpen_api::{InstancePool, MemberState, PoolState};
 use kube::ResourceExt as _;
@@ -6,13 +6,13 @@ use kube::ResourceExt as _;
 use super::index::{Index, is_aside, report, state};
 use super::{GRACE, LAG, Promise, Rules, Violation};
 
-/// The floor while nothing recycles: `minSize`, as far as `maxSize` leaves room for it beside those that are taken.
+/// The floor without recycling: `minSize`, as far as `maxSize` leaves room for it beside claimed members.
 pub(super) fn of_min_size(pool: &InstancePool, taken: i32) -> i32 {
     pool.spec.min_size.min((pool.spec.max_size - taken).max(0))
 }
 
-/// The floor while members are recycled (`docs/develop/sizing.md`): what is left of the target when as many are missing as
-/// the budget allows, and one at least where `maxSize` has no room for a replacement beside it; never less than `minSize`.
+/// The floor while members are recycled (`docs/develop/sizing.md`): the target less the budget's maxUnavailable, which
+/// is at least 1 if `maxSize` has no room for a replacement; never less than `minSize`.
 pub(crate) fn of_budget(pool: &InstancePool, taken: i32) -> i32 {
     let room = (pool.spec.max_size - taken).max(0);
     let target = pool.spec.target_size.min(room);
@@ -21,7 +21,7 @@ pub(crate) fn of_budget(pool: &InstancePool, taken: i32) -> i32 {
     of_min_size(pool, taken).max(target - missing)
 }
 
-/// A ready member is given up only while more than the floor are ready, but in a pool that empties.
+/// A ready member is retired only while more than the floor are ready, except in a pool that drains.
 pub(super) fn is_kept(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violation>) {
     for (pool_uid, pool) in &index.pools {
         for (_, member) in index.members_of(pool_uid) {
@@ -31,7 +31,8 @@ pub(super) fn is_kept(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violatio
                 had && given_up(pair[1].object) && state(pair[1].object) == MemberState::Ready
             });
             let Some(at) = retired.map(|pair| pair[1].at) else { continue };
-            // Decided a moment ago, of what was seen then: claims may have taken others since, and the pool changed.
+            // The operator decided a moment earlier: since then claims may have got members, and the pool may have
+            // changed.
             let from = at - LAG - index.grace(at, at) + GRACE;
             let emptying = |pool: &InstancePool| {
                 pool.spec.state == PoolState::Draining || pool.metadata.deletion_timestamp.is_some()

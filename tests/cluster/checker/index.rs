@@ -1,4 +1,4 @@
-//! A record, put in order: what was seen of each object, and what became of each machine.
+//! Indexes a record: the versions of each object, and the life of each machine.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,18 +9,18 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 use kube::{Resource, ResourceExt as _};
 
-use super::{Deed, GRACE, GRACE_IN_OUTAGE, LAG, Object, Promise, Record, Violation};
+use super::{Action, GRACE, GRACE_IN_OUTAGE, LAG, Object, Promise, Record, Violation};
 
 /// The tag with the name of the member that a machine was bought for.
 const NAME_TAG: &str = "bullpen.dev/name";
-/// A call that the cloud held back may have begun so long before its line in the ledger.
+/// A delayed call may have begun this long before its line in the ledger.
 const LONGEST_HOLD: SignedDuration = SignedDuration::from_secs(15);
 
 /// All versions of one object that were seen, in order.
 #[derive(Debug)]
 pub(super) struct Track<'a, K> {
     pub(super) versions: Vec<Version<'a, K>>,
-    /// When it was seen gone.
+    /// When its deletion was seen.
     pub(super) gone: Option<Timestamp>,
 }
 
@@ -42,7 +42,7 @@ impl<'a, K: Resource<DynamicType = ()>> Track<'a, K> {
         self.versions.first().map_or(Timestamp::MAX, |version| version.at)
     }
 
-    /// As it had last been seen at this moment; `None` if it was not there.
+    /// The last version seen by this time; `None` if it did not exist.
     pub(super) fn at(&self, moment: Timestamp) -> Option<&'a K> {
         if self.gone.is_some_and(|gone| gone <= moment) {
             return None;
@@ -50,7 +50,7 @@ impl<'a, K: Resource<DynamicType = ()>> Track<'a, K> {
         self.versions.iter().rev().find(|version| version.at <= moment).map(|version| version.object)
     }
 
-    /// Each version that was in force at some moment of this span, as far as it was seen.
+    /// The seen versions that were current at some time in this span.
     pub(super) fn within(&self, from: Timestamp, until: Timestamp) -> impl Iterator<Item = &'a K> {
         let before = self.versions.iter().rposition(|version| version.at <= from).unwrap_or(0);
         self.versions[before..].iter().take_while(move |version| version.at <= until).map(|version| version.object)
@@ -73,21 +73,21 @@ pub(super) struct Machine<'a> {
     /// When the create call began.
     pub(super) began: Timestamp,
     pub(super) created: Timestamp,
-    /// When it was gone: terminated, or shown no more.
+    /// When it was gone: terminated, or not returned any more.
     pub(super) ended: Option<Timestamp>,
-    /// When its end began.
+    /// When its termination began.
     pub(super) ending: Option<Timestamp>,
-    /// Calls for its end, whatever was answered.
+    /// Terminate calls, successful or not.
     pub(super) terminates: Vec<Timestamp>,
 }
 
 impl Machine<'_> {
-    /// Whether it bills at this moment.
+    /// Whether it exists at this time.
     pub(super) fn bills_at(&self, moment: Timestamp) -> bool {
         self.began < moment && self.ended.is_none_or(|ended| ended > moment)
     }
 
-    /// Whether its end began though no call for it had come.
+    /// Whether its termination began without a call.
     pub(super) fn ended_by_itself(&self) -> bool {
         let Some(ending) = self.ending.or(self.ended) else { return false };
         self.terminates.iter().all(|call| *call > ending)
@@ -101,7 +101,7 @@ pub(super) struct Create<'a> {
     pub(super) token: &'a str,
 }
 
-/// A record, put in order.
+/// An indexed record.
 #[derive(Debug)]
 pub(super) struct Index<'a> {
     pub(super) record: &'a Record,
@@ -149,7 +149,7 @@ impl<'a> Index<'a> {
     }
 
     fn read_ledger(&mut self) {
-        // Of a call that was held back, the fault's line tells when it came.
+        // For a delayed call, the line of its fault has the time of its arrival.
         let mut held: HashMap<&str, Vec<Timestamp>> = HashMap::new();
         for entry in &self.record.ledger {
             match &entry.what {
@@ -192,11 +192,11 @@ impl<'a> Index<'a> {
     fn read_script(&mut self) {
         let mut stopped = None;
         for done in &self.record.script {
-            match &done.deed {
-                Deed::Release(claim) => drop(self.releases.entry(claim).or_insert(done.at)),
-                Deed::Orphans(member) => drop(self.orphaned.entry(member).or_insert(done.at)),
-                Deed::ApiServerStops => stopped = Some(done.at),
-                Deed::ApiServerIsBack => {
+            match &done.action {
+                Action::Release(claim) => drop(self.releases.entry(claim).or_insert(done.at)),
+                Action::Orphans(member) => drop(self.orphaned.entry(member).or_insert(done.at)),
+                Action::ApiServerStops => stopped = Some(done.at),
+                Action::ApiServerIsBack => {
                     self.outages.extend(stopped.take().map(|since| (since, done.at)));
                 }
                 _ => {}
@@ -205,23 +205,23 @@ impl<'a> Index<'a> {
         self.outages.extend(stopped.map(|since| (since, Timestamp::MAX)));
     }
 
-    /// When the test was about to ask for the deletion of this claim: until then it was there.
+    /// When the test was about to delete this claim. Until then it existed.
     pub(super) fn asked_to_release(&self, claim: &Track<'_, PoolClaim>) -> Option<Timestamp> {
         self.releases.get(claim.name().as_str()).copied()
     }
 
-    /// When a test first asked for the deletion of this claim, whoever saw it.
+    /// When the test first deleted a claim of this name.
     pub(super) fn released(&self, claim: &Track<'_, PoolClaim>) -> Option<Timestamp> {
         [self.asked_to_release(claim), claim.deleted()].into_iter().flatten().min()
     }
 
-    /// The pool that a claim is on, if it was ever seen: the one that it names, or the one that served it.
+    /// The pool of a claim, if it was ever seen: the one that it names, or the one that served it.
     pub(super) fn pool_of_claim(&self, claim: &PoolClaim) -> Option<(&String, &Track<'a, InstancePool>)> {
         let (_, name) = claim.pool()?;
         self.pools.iter().find(|(_, pool)| pool.name() == name)
     }
 
-    /// The pool that a claim came to be on.
+    /// The pool that a claim has in the end.
     pub(super) fn last_pool_of(&self, claim: &Track<'_, PoolClaim>) -> Option<&Track<'a, InstancePool>> {
         claim.versions.iter().rev().find_map(|version| self.pool_of_claim(version.object)).map(|(_, pool)| pool)
     }
@@ -236,8 +236,8 @@ impl<'a> Index<'a> {
         self.pools.get(pool_uid).is_some_and(|pool| may_serve(pool, claim))
     }
 
-    /// Each version of a pool that the operator may have gone by when it wrote what is seen here at `seen`, and what it
-    /// began to write at `began` at the latest.
+    /// The versions of a pool that the operator may have used for a write that was seen at `seen` and begun at `began`
+    /// at the latest.
     pub(super) fn in_force<'i>(
         &'i self,
         pool: &'i Track<'a, InstancePool>,
@@ -248,10 +248,10 @@ impl<'a> Index<'a> {
         pool.within(from - LAG - self.grace(from, seen) + GRACE, self.settled(seen))
     }
 
-    /// The longest part of this span in which no operator was stopped or started, the API server was there, and nothing
-    /// kept the watch from seeing.
+    /// The longest part of this span without a stop or start of an operator, an outage of the API server, or a gap of
+    /// the watch.
     pub(super) fn longest_quiet(&self, from: Timestamp, until: Timestamp) -> SignedDuration {
-        let restarts = self.record.script.iter().filter(|done| done.deed == Deed::OperatorStopsOrStarts);
+        let restarts = self.record.script.iter().filter(|done| done.action == Action::OperatorStopsOrStarts);
         let mut troubles: Vec<_> = restarts.map(|done| (done.at, done.at)).collect();
         troubles.extend(self.outages.iter().chain(&self.record.blind));
         troubles.retain(|(begin, end)| *begin <= until && *end >= from);
@@ -264,24 +264,24 @@ impl<'a> Index<'a> {
         longest.max(until.duration_since(quiet_since))
     }
 
-    /// Whether the watch was broken at some moment of this span.
+    /// Whether the watch was interrupted at some time in this span.
     pub(super) fn is_blind(&self, from: Timestamp, until: Timestamp) -> bool {
         self.record.blind.iter().any(|(begin, end)| *begin <= until && *end >= from)
     }
 
-    /// Until when this was recorded.
+    /// The end of the record.
     pub(super) fn end(&self) -> Timestamp {
         let last = self.record.seen.iter().map(|seen| seen.at).max().unwrap_or(Timestamp::MIN);
         self.over().map_or(last, |over| over.max(last))
     }
 
-    /// Whether the test had removed the machine's member by force at this moment: the machine is the sweep's then.
+    /// Whether the test had removed the machine's member by force by this time, which leaves the machine to the sweep.
     pub(super) fn is_orphan(&self, machine: &Machine<'_>, moment: Timestamp) -> bool {
         let removed = self.orphaned.get(machine.member_name);
         removed.is_some_and(|at| *at <= moment)
     }
 
-    /// The pool of the member with this uid, or of the machine that says to be of the member of this name.
+    /// The pool of the member with this uid, or of the machine whose tag names the member.
     pub(super) fn pool_of(&self, member_uid: &str, member_name: &str) -> Option<&Track<'a, InstancePool>> {
         let member = self.members.get(member_uid).and_then(|track| track.versions.first());
         if let Some(version) = member {
@@ -291,33 +291,33 @@ impl<'a> Index<'a> {
         self.pools.values().find(|track| track.name() == pool)
     }
 
-    /// Until when everything that was so at this moment must have been seen.
+    /// The time by which the state at this time must have been seen.
     pub(super) fn settled(&self, moment: Timestamp) -> Timestamp {
         let until = moment + LAG;
         let blind = self.record.blind.iter().filter(|(from, to)| *from <= until && *to >= moment);
         blind.map(|(_, to)| *to + LAG).max().map_or(until, |seen| seen.max(until))
     }
 
-    /// How long a change of a pool that was seen at `from` may be unknown to the operator at `until`.
+    /// How long the operator may not know, at `until`, a change of a pool that was seen at `from`.
     pub(super) fn grace(&self, from: Timestamp, until: Timestamp) -> SignedDuration {
         let away = |(begin, end): &(Timestamp, Timestamp)| *begin <= until && *end >= from - GRACE_IN_OUTAGE;
         if self.outages.iter().any(away) { GRACE_IN_OUTAGE } else { GRACE }
     }
 
-    /// Whether the API server was away at some moment of this span.
+    /// Whether the API server was down at some time in this span.
     pub(super) fn in_outage(&self, from: Timestamp, until: Timestamp) -> bool {
         self.outages.iter().any(|(begin, end)| *begin <= until && *end >= from)
     }
 
     /// Whether an operator was stopped or started in this span.
     pub(super) fn restarted(&self, from: Timestamp, until: Timestamp) -> bool {
-        let restarts = self.record.script.iter().filter(|done| done.deed == Deed::OperatorStopsOrStarts);
+        let restarts = self.record.script.iter().filter(|done| done.action == Action::OperatorStopsOrStarts);
         restarts.map(|done| done.at).any(|at| from <= at && at <= until)
     }
 
-    /// When all was over, as the script says.
+    /// When the run was over, by the script.
     pub(super) fn over(&self) -> Option<Timestamp> {
-        self.record.script.iter().find(|done| done.deed == Deed::Over).map(|done| done.at)
+        self.record.script.iter().find(|done| done.action == Action::Over).map(|done| done.at)
     }
 
     /// Members of a pool that could be claimed at this moment.
@@ -338,7 +338,7 @@ impl<'a> Index<'a> {
     }
 }
 
-/// Nobody changes the labels and the class of a pool that is watched.
+/// Tests never change the labels and the class of a pool.
 fn may_serve(pool: &Track<'_, InstancePool>, claim: &PoolClaim) -> bool {
     let Some(selector) = &claim.spec.pool_selector else {
         return claim.spec.pool_ref.as_ref().is_some_and(|wanted| wanted.name == pool.name());
@@ -355,7 +355,7 @@ pub(super) fn is_terminal(claim: &PoolClaim) -> bool {
     matches!(phase(claim), ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed)
 }
 
-/// When a claim came to its end, rounded down to a second: its conditions have changed then. `None` if it has none.
+/// When a claim ended, rounded down to a second: when its conditions last changed. `None` if it has none.
 pub(super) fn ended_at(claim: &PoolClaim) -> Option<Timestamp> {
     let conditions = claim.status.as_ref().map_or(&[][..], |status| &status.conditions);
     conditions.iter().map(|condition| condition.last_transition_time.0).max()
@@ -376,12 +376,12 @@ pub(super) fn is_aside(member: &PoolMember) -> bool {
     member.spec.cordoned || member.spec.hold
 }
 
-/// The uid of the claim that a member says to be held by.
+/// The uid of the claim in a member's claimRef.
 pub(super) fn holder(member: &PoolMember) -> Option<&str> {
     member.status.as_ref()?.claim_ref.as_ref().map(|claim| claim.uid.as_str())
 }
 
-/// The uid of the member that a claim names.
+/// The uid of the member in a claim's memberRef.
 pub(super) fn named(claim: &PoolClaim) -> Option<&str> {
     claim.status.as_ref()?.member_ref.as_ref().map(|member| member.uid.as_str())
 }
@@ -391,7 +391,7 @@ pub(super) fn report(found: &mut Vec<Violation>, at: Timestamp, promise: Promise
     found.push(Violation { at, promise, what });
 }
 
-/// The earliest moment at which the call could have come that was done now.
+/// The earliest time at which a call that was executed now could have arrived.
 fn came(held: Option<&Vec<Timestamp>>, done: Timestamp) -> Timestamp {
     let earlier = held.into_iter().flatten().copied().filter(|at| *at + LONGEST_HOLD >= done);
     earlier.min().unwrap_or(done)

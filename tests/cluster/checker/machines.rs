@@ -1,4 +1,5 @@
-//! Machines and their members: neither without the other, a claimed one only by its claim, and nothing at the end.
+//! Checks machines and their members: none without the other, claimed machines end only after their claims, and nothing
+//! is left at the end.
 
 use bullpen_api::{PoolClaim, PoolMember};
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ pub(super) fn have_members(index: &Index<'_>, found: &mut Vec<Violation>) {
         }
         let lived = || machine.ended.map_or_else(|| "lives on".to_owned(), |ended| format!("lived until {ended:.3}"));
         let Some(member) = index.members.get(machine.token) else {
-            // Both may have come and gone while nobody watched.
+            // Both may have appeared and disappeared in a gap of the watch.
             let noticed = index.settled(machine.began);
             if machine.ended.is_none_or(|ended| ended > noticed) {
                 let what = format!(
@@ -51,10 +52,10 @@ pub(super) fn of_claims_stay(index: &Index<'_>, found: &mut Vec<Violation>) {
         let ended = machine.ended.unwrap_or(Timestamp::MAX);
         for call in machine.terminates.iter().filter(|call| **call < ended) {
             let holder = held_by(index, machine, *call).find(|claim| {
-                // The test writes down that it lets go before it does.
+                // The test records the release before it deletes the claim.
                 let released = index.released(claim).is_some_and(|released| released <= *call);
                 let still = index.settled(*call);
-                // The claim ends first, and its machine after that.
+                // The claim has to end before its machine.
                 let ended = |it: &PoolClaim| is_terminal(it) && ended_at(it).is_none_or(|ended| ended <= *call);
                 !released && !claim.within(*call, still).any(ended)
             });
@@ -67,7 +68,7 @@ pub(super) fn of_claims_stay(index: &Index<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-/// The claims that had the machine's member at this moment, by their own word or the member's.
+/// The claims that had the machine's member at this time, by their status or the member's.
 fn held_by<'i, 'a>(
     index: &'i Index<'a>,
     machine: &'i Machine<'a>,
@@ -75,7 +76,7 @@ fn held_by<'i, 'a>(
 ) -> impl Iterator<Item = &'i Track<'a, PoolClaim>> {
     let member = index.members.get(machine.token);
     let held = move |member: &Track<'_, PoolMember>, claim: &str| {
-        // Given back in between, it is held no longer.
+        // If it was given back in between, it is not claimed any more.
         let versions = || member.within(moment, index.settled(moment));
         member.at(moment).is_some() && versions().all(|version| holder(version) == Some(claim))
     };
@@ -86,7 +87,7 @@ fn held_by<'i, 'a>(
     })
 }
 
-/// What is left when all is over.
+/// Checks that nothing is left at the end of the run.
 pub(super) fn nothing_is_left(index: &Index<'_>, found: &mut Vec<Violation>) {
     let Some(over) = index.over() else { return };
     for machine in index.machines.values().filter(|machine| machine.ended.is_none()) {

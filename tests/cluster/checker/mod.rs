@@ -1,6 +1,6 @@
-//! Whether a run kept what `docs/architecture.md` promises, judged from outside: by the cloud's ledger, by a recorded watch
-//! of the four resources and of Secrets, and by the script of what the test did. It knows nothing of the operator's
-//! insides; the tables and tags that it judges by stand here once more.
+//! Checks whether a run kept the promises of `docs/architecture.md`. Input: the cloud's ledger, a recorded watch of the
+//! four resources and of Secrets, and the script of what the test did. Output: violations. It uses nothing of the
+//! operator's code, so tables and tags are repeated here.
 
 mod claims;
 mod creates;
@@ -28,22 +28,22 @@ pub(crate) use self::floor::of_budget;
 use self::index::Index;
 pub(crate) use self::timeline::{Line, timeline};
 
-/// How long after a write its observer may still see the state before it: nearly three seconds were seen, on two cores that
-/// six others were busy on. Every tolerance that comes from having been seen late is this one.
+/// How late an observer may see a write: nearly three seconds happened on two cores with six other jobs. All tolerances
+/// for late observation are this one.
 const LAG: SignedDuration = SignedDuration::from_secs(5);
-/// How long a change of a pool may take to bind the operator (invariant 5).
+/// How long the operator may act on an old version of a pool (invariant 5).
 const GRACE: SignedDuration = SignedDuration::from_secs(1);
 /// The same while the API server was away: the renew deadline of 10 s and the second above (invariant 5).
 const GRACE_IN_OUTAGE: SignedDuration = SignedDuration::from_secs(11);
 
-/// All that is known of a run.
+/// The input: all that is known of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Record {
-    /// What the cloud did, in order.
+    /// The cloud's ledger.
     pub(crate) ledger: Vec<Entry>,
-    /// What a watch saw, in order of each kind.
+    /// The versions that the watch saw, in order for each kind.
     pub(crate) seen: Vec<Seen>,
-    /// When that watch, of any kind, was broken: what happened then is seen late, and perhaps not each version of it.
+    /// When a watch was interrupted. Changes at that time are seen late, and some versions not at all.
     pub(crate) blind: Vec<(Timestamp, Timestamp)>,
     /// What the test did.
     pub(crate) script: Vec<Done>,
@@ -54,15 +54,15 @@ pub(crate) struct Record {
 pub(crate) struct Seen {
     /// When it was seen, by the observer's clock.
     pub(crate) at: Timestamp,
-    /// The whole object; its last version if it is gone.
+    /// The object; its last version if it was deleted.
     pub(crate) object: Object,
     /// Whether it is gone.
     pub(crate) gone: bool,
-    /// Whether it is from a list after a gap: versions between this and the one before may be missing.
+    /// Whether it is from a list after a gap, so that versions before it may be missing.
     pub(crate) relisted: bool,
 }
 
-/// An object of one of the four kinds, or what is known of a Secret, which is all but what it holds.
+/// An object of one of the four kinds, or a Secret without its content.
 #[derive(Clone, Debug)]
 pub(crate) enum Object {
     Pool(Box<InstancePool>),
@@ -72,16 +72,16 @@ pub(crate) enum Object {
     Secret(Box<PartialObjectMeta<Secret>>),
 }
 
-/// What the test did, written down before it did it.
+/// An action of the test, recorded before it was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Done {
     pub(crate) at: Timestamp,
-    pub(crate) deed: Deed,
+    pub(crate) action: Action,
 }
 
-/// One thing that a test does.
+/// An action of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub(crate) enum Action {
     /// Asks for the deletion of the claim of this name.
     Release(String),
     /// Waited in vain for the claim of this name to be served.
@@ -94,22 +94,22 @@ pub(crate) enum Deed {
     Applies(String),
     /// Stops the API server.
     ApiServerStops,
-    /// It answers again.
+    /// The API server answers again.
     ApiServerIsBack,
     /// Kills, or has just started, an operator.
     OperatorStopsOrStarts,
     /// Removes the member of this name by force, and leaves its machine to the sweep.
     Orphans(String),
-    /// All is over: nothing may be left.
+    /// The run is over: nothing may be left.
     Over,
-    /// What only a reader of the timeline wants to know.
+    /// A note for readers of the timeline.
     Note(String),
 }
 
-/// The promises, one each; a number is that of the invariant in `docs/architecture.md`.
+/// The promises. A number is that of the invariant in `docs/architecture.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Promise {
-    /// 1: at most one holder, at most one member.
+    /// 1: a member has at most one claim, and a claim at most one member.
     OneHolder,
     /// 2: no create beyond `maxSize`.
     MaxSize,
@@ -117,21 +117,21 @@ pub(crate) enum Promise {
     MachineHasMember,
     /// 3: every member outlives its machine.
     MemberOutlivesMachine,
-    /// 4: a claimed machine ends by its claim only.
+    /// 4: a claimed machine is terminated only after its claim has ended.
     ClaimedMachineStays,
     /// 5: no create in a pool that is not active.
     InactivePoolBuysNothing,
     /// 6: recycling keeps the floor.
     Floor,
-    /// 8: nobody is passed.
+    /// 8: claims are served in order.
     NobodyIsPassed,
-    /// A namespace holds no more than it may.
+    /// The claims of a namespace have no more members than its quota.
     Quota,
-    /// A hold lasts as long as its claim and its pool say, and a renewal in time wins.
+    /// A claim lasts as long as its spec and its pool allow, and a renewal in time counts.
     TermsAreKept,
-    /// The Secret is there whenever Bound is said.
+    /// The Secret of a Bound claim exists.
     SecretBeforeBound,
-    /// Only its user removes a claim, or the pool's rule once it has ended.
+    /// A claim is deleted only by its user, or by the pool's rule once it has ended.
     RecordStays,
     /// One token, one machine.
     OneMachineForOneToken,
@@ -139,20 +139,20 @@ pub(crate) enum Promise {
     MemberStates,
     /// The phases of a claim.
     ClaimPhases,
-    /// A claim ends for a reason that is true.
+    /// A claim ends only for a true reason.
     OutcomeIsRight,
     /// A claim that waits is served.
     EveryoneIsServed,
     /// Nothing is left at the end.
     NothingIsLeft,
-    /// While something can be done, something is done.
+    /// There is progress while claims can be served.
     Progress,
 }
 
-/// A promise that was broken.
+/// A violation of a promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
-    /// When, as well as it is known.
+    /// When it happened, as precisely as known.
     pub(crate) at: Timestamp,
     pub(crate) promise: Promise,
     /// What happened, as a sentence.
@@ -165,17 +165,17 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What a run is judged by, beyond what holds of every run.
+/// Parameters of the check.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    /// The fewest ready members that retiring one may leave: of the pool as it is, with so many members that are claimed
-    /// or set aside.
+    /// The fewest ready members that retiring one may leave, as a function of the pool and the number of its members
+    /// that are claimed or set aside.
     pub(crate) floor: fn(&InstancePool, i32) -> i32,
-    /// The longest time without any progress while claims wait and can be served; not asked if `None`.
+    /// The longest time without progress while claims can be served. `None`: not checked.
     pub(crate) longest_standstill: Option<SignedDuration>,
     /// How long nothing expires after an operator began to lead.
     pub(crate) expiry_grace: SignedDuration,
-    /// Whether something removes what is owned by what is gone.
+    /// Whether garbage is collected by owner reference.
     pub(crate) garbage_is_collected: bool,
 }
 
@@ -190,7 +190,7 @@ impl Default for Rules {
     }
 }
 
-/// Every promise that this run broke, in order of time.
+/// All violations of this run, in order of time.
 pub(crate) fn check(record: &Record, rules: &Rules) -> Vec<Violation> {
     let index = Index::of(record);
     let mut found = Vec::new();

@@ -1,7 +1,7 @@
-//! While claims wait that can be served, something happens.
+//! Checks that there is progress while claims can be served.
 //!
-//! Progress is a claim's or member's change, or a create call. A standstill is excused while a hold is in force that the
-//! pool itself owns up to, while all that `maxSize` allows is held, and while the API server or the operator is away.
+//! Progress is a change of a claim or member, or a create call. A standstill is excused while the pool's status reports
+//! that it cannot buy, while claims have all that `maxSize` allows, and while the API server or the operator is down.
 
 use bullpen_api::{ClaimPhase, InstancePool, PoolState};
 use jiff::{SignedDuration, Timestamp};
@@ -9,10 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::index::{Index, Track, phase, report};
 use super::{Promise, Rules, Violation};
 
-/// From the start of an operator, or the return of the API server, until it must have gone on.
+/// How long progress may take after the start of an operator or the return of the API server.
 const WARM_UP: SignedDuration = SignedDuration::from_secs(10);
 
-/// No longer standstill than the rules allow.
+/// Checks that no standstill is longer than the rules allow.
 pub(super) fn is_made(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violation>) {
     let Some(longest) = rules.longest_standstill else { return };
     let mut moments: Vec<Timestamp> = index.creates.iter().map(|create| create.began).collect();
@@ -65,7 +65,7 @@ fn could_serve(
     pool.at(from).is_some_and(|pool| room(pool) && !is_held(pool))
 }
 
-/// Whether the pool says that it buys nothing at the moment, and why.
+/// Why the pool's status reports that it buys nothing at present, if it does.
 fn is_held(pool: &InstancePool) -> bool {
     let conditions = pool.status.as_ref().map_or(&[][..], |status| &status.conditions);
     let held = |type_: &str, status: &str| conditions.iter().any(|it| it.type_ == type_ && it.status == status);

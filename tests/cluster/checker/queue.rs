@@ -1,5 +1,5 @@
-//! Invariant 8: no claim is passed by one that is two seconds younger and of no higher priority, in the same pool and
-//! namespace.
+//! Checks invariant 8: no claim is served after one of the same pool and namespace that is two seconds younger and has
+//! no higher priority.
 
 use bullpen_api::{ClaimPhase, PoolClaim, WhenEmpty};
 use jiff::{SignedDuration, Timestamp};
@@ -7,19 +7,19 @@ use jiff::{SignedDuration, Timestamp};
 use super::index::{Index, Track, holder, phase, report};
 use super::{LAG, Promise, Violation};
 
-/// `creationTimestamp` has whole seconds: what differs by three is more than two apart.
+/// `creationTimestamp` has whole seconds: claims whose times differ by three are more than two apart.
 const SURELY_YOUNGER: SignedDuration = SignedDuration::from_secs(3);
-/// Two that are paired in the same moment may be written one after the other.
+/// Two claims that are paired at the same time may be written one after the other.
 const SAME_MOMENT: SignedDuration = SignedDuration::from_secs(1);
-/// From the API server's return until each binding that had no answer is given up to the queue again.
+/// Time from the API server's return until claims whose binding was not answered are back in the queue.
 const QUEUED_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 
 struct Waiting<'i, 'a> {
     track: &'i Track<'a, PoolClaim>,
     created: Timestamp,
-    /// When a member was first taken for it, and of which pool.
+    /// When a member was first claimed for it, and of which pool.
     served: Option<(Timestamp, &'a str)>,
-    /// When it ceased to wait for another reason.
+    /// When it stopped waiting for another reason.
     ended: Timestamp,
 }
 
@@ -41,7 +41,7 @@ pub(super) fn nobody_is_passed(index: &Index<'_>, found: &mut Vec<Violation>) {
                     && older.ended > until
             });
         if let Some(older) = passed {
-            // An operator that is killed may have had one of two in hand that it paired in the same moment.
+            // A killed operator may have written only one of two claims that it paired at the same time.
             let killed = index.restarted(served - SAME_MOMENT, served + SAME_MOMENT);
             if killed || index.in_outage(served - QUEUED_AGAIN, served + SAME_MOMENT) {
                 continue;
@@ -67,7 +67,7 @@ fn priorities<'i>(track: &'i Track<'_, PoolClaim>) -> impl Iterator<Item = i32> 
     track.versions.iter().map(|version| version.object.spec.priority.unwrap_or(0))
 }
 
-/// Whether the younger one had no higher priority, whichever highest one the pool allowed when it was served.
+/// Whether the younger claim had no higher priority, under any limit of the pool at the time it was served.
 fn never_above(
     index: &Index<'_>,
     younger: &Track<'_, PoolClaim>,

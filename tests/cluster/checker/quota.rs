@@ -1,4 +1,4 @@
-//! No namespace holds more members of a pool than the pool's `claims.perNamespace` allows.
+//! Checks that no namespace's claims have more members of a pool than its `claims.perNamespace` allows.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use kube::ResourceExt as _;
 use super::index::{Index, Track, ended_at, is_terminal, named, report};
 use super::{LAG, Object, Promise, Violation};
 
-/// An operator that is killed may have had in hand what its successor hands out to another.
+/// How long a write of a killed operator may arrive after its successor has counted without it.
 const SAME_MOMENT: SignedDuration = SignedDuration::from_secs(1);
 
-/// Who holds a member.
+/// The claim of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held<'a> {
     claim: &'a str,
@@ -20,8 +20,8 @@ struct Held<'a> {
     pool: &'a str,
 }
 
-/// Judged at the moment of each write that makes a member Claimed, in the order in which the members' watch showed them: a
-/// quota that is lowered takes nothing away.
+/// Judged at the moment of each write that makes a member Claimed, in the order in which the members' watch showed
+/// them: a quota that is lowered takes nothing away.
 pub(super) fn is_kept(index: &Index<'_>, found: &mut Vec<Violation>) {
     let mut held: BTreeMap<String, Held<'_>> = BTreeMap::new();
     for seen in &index.record.seen {
@@ -31,14 +31,14 @@ pub(super) fn is_kept(index: &Index<'_>, found: &mut Vec<Violation>) {
             held.remove(&uid);
             continue;
         };
-        // After a gap the others are as they were before it.
+        // After a gap, other members may still be recorded as before it.
         let is_new = held.insert(uid, now) != Some(now) && !seen.relisted;
         let Some(pool) = index.pools.get(now.pool).filter(|_| is_new) else { continue };
         let excused =
             index.restarted(seen.at - SAME_MOMENT, seen.at + SAME_MOMENT) || index.in_outage(seen.at - LAG, seen.at);
         let limit = most_allowed(index, pool, seen.at);
         let (Some(limit), false) = (limit, excused) else { continue };
-        // One claim holds one member, whatever is being given back.
+        // A claim counts once, even if another member of it is being given back.
         let mut others: Vec<_> = held
             .iter()
             .filter(|(member, it)| {
@@ -79,7 +79,7 @@ fn most_allowed(index: &Index<'_>, pool: &Track<'_, InstancePool>, at: Timestamp
 
 /// Whether a claim certainly had not come to its end at this moment, and held no other member.
 fn holds_on(index: &Index<'_>, uid: &str, member: &str, at: Timestamp) -> bool {
-    // One that was never seen proves nothing.
+    // A claim that was never seen proves nothing.
     let Some(claim) = index.claims.get(uid) else { return false };
     let settled = index.settled(at);
     let gone = match index.asked_to_release(claim) {
@@ -117,6 +117,6 @@ pub(super) fn may_be_reached(
         };
         member.gone.is_none_or(|gone| gone > from - LAG) && member.within(from - LAG, until + LAG).any(held)
     });
-    // Not all of them at the same moment, perhaps.
+    // Perhaps not all of them at the same time.
     members.count() + rivals >= least
 }

@@ -1,4 +1,5 @@
-//! The Secret of a claim that asks for one: there before Bound is said, the claim's own, and there for as long as the claim.
+//! Checks the Secret of a claim with binding Secret: it exists before the claim is Bound, belongs to it, and exists as
+//! long.
 
 use bullpen_api::{Binding, ClaimPhase, PoolClaim};
 use jiff::{SignedDuration, Timestamp};
@@ -9,8 +10,8 @@ use kube::{Resource, ResourceExt as _};
 use super::index::{Index, Track, Version, holder, phase, report};
 use super::{LAG, Promise, Rules, Violation};
 
-/// How long a Secret may outlive its claim where garbage is collected: after an outage a controller manager looks again for
-/// what it missed only after up to a minute.
+/// How long a Secret may outlive its claim where garbage is collected: after an outage a controller manager looks again
+/// for what it missed only after up to a minute.
 const COLLECTED: SignedDuration = SignedDuration::from_mins(3);
 
 type Found<'i, 'a> = &'i Track<'a, PartialObjectMeta<Secret>>;
@@ -49,7 +50,7 @@ fn wrong_secret(
     let named: Vec<Found<'_, '_>> = index.secrets.values().filter(|secret| secret.name() == name).collect();
     let owned = named.iter().find(|secret| secret.versions.iter().any(|version| is_owned(version.object, uid)));
     let Some(secret) = owned else {
-        // It may have come and gone unseen.
+        // It may have existed in a gap of the watch.
         let blind = index.is_blind(bound.at - LAG, end.min(index.end()) + LAG);
         return (!blind).then(|| if named.is_empty() { "which nobody saw" } else { "which is not its own" }.to_owned());
     };
@@ -61,7 +62,7 @@ fn wrong_secret(
     (end > index.settled(gone)).then(|| format!("which was deleted at {gone:.3} while the claim was there"))
 }
 
-/// What is owned by a claim that is long gone is gone too.
+/// Checks that Secrets of deleted claims are deleted too.
 pub(super) fn go_with_their_claims(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violation>) {
     let Some(over) = index.over().filter(|_| rules.garbage_is_collected) else { return };
     for secret in index.secrets.values().filter(|secret| secret.gone.is_none()) {
@@ -74,8 +75,8 @@ pub(super) fn go_with_their_claims(index: &Index<'_>, rules: &Rules, found: &mut
     }
 }
 
-/// Whether the machine is gone that was taken for a claim with a Secret: the Secret may speak of it, so that the claim can
-/// get no other one.
+/// Whether the machine is gone that was taken for a claim with a Secret: the Secret may speak of it, so that the claim
+/// can get no other one.
 pub(super) fn machine_is_gone(index: &Index<'_>, claim: &PoolClaim, at: Timestamp) -> bool {
     let uid = claim.uid();
     let wanted = claim.spec.binding == Some(Binding::Secret);

@@ -1,4 +1,4 @@
-//! How long claims hold: their ttl, their renewals, what the pool says of both, and what becomes of claims that have ended.
+//! Checks how long claims last: ttl, renewals, the pool's limits on both, and the deletion of ended claims.
 
 use bullpen_api::{ClaimPhase, ClaimRules, InstancePool, PoolClaim, PoolClaimStatus};
 use jiff::{SignedDuration, Timestamp};
@@ -7,20 +7,20 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 use super::index::{Index, Track, Version, ended_at, is_terminal, report};
 use super::{Promise, Rules, Violation};
 
-/// How long a renewal, or a time that is over, may go unanswered while nothing is known to be in the way. A leader that died
-/// or froze is followed only when its lease is over, and on busy cores not at once.
+/// How long the operator may take to handle a renewal or an expiry while nothing is known to prevent it. A leader that
+/// died or froze is replaced only when its lease has expired, and on busy cores not at once.
 const ANSWERED: SignedDuration = SignedDuration::from_secs(40);
-/// What is reckoned here and there may differ by so much.
+/// Tolerance between times computed here and by the operator.
 const SAME: SignedDuration = SignedDuration::from_millis(1);
 
-/// What a Bound claim was told last.
+/// The last term of a Bound claim in its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Told {
+struct Term {
     renewed: Option<Timestamp>,
     expires: Option<Timestamp>,
     /// The renewal that was seen.
     renewal: Option<i64>,
-    /// The ttl that the claim asked for when this was told.
+    /// The ttl that the claim asked for when this was written.
     ttl: Option<i32>,
 }
 
@@ -28,16 +28,16 @@ struct Told {
 pub(super) fn are_kept(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violation>) {
     for claim in index.claims.values() {
         let pool = index.last_pool_of(claim);
-        let mut told = None;
+        let mut last_term = None;
         for version in &claim.versions {
             let Some(status) = &version.object.status else { continue };
             let wrong = match status.phase {
                 ClaimPhase::Bound => {
-                    let (now, wrong) = of_bound(index, pool, version, status, told);
-                    told = Some(now);
+                    let (now, wrong) = of_bound(index, pool, version, status, last_term);
+                    last_term = Some(now);
                     wrong
                 }
-                ClaimPhase::Expired => of_expired(version, status, told),
+                ClaimPhase::Expired => of_expired(version, status, last_term),
                 _ => None,
             };
             if let Some(what) = wrong {
@@ -57,17 +57,17 @@ fn of_bound(
     pool: Option<&Track<'_, InstancePool>>,
     version: &Version<'_, PoolClaim>,
     status: &PoolClaimStatus,
-    before: Option<Told>,
-) -> (Told, Option<String>) {
+    before: Option<Term>,
+) -> (Term, Option<String>) {
     let asked = version.object.spec.ttl_seconds;
     let bound = status.bound_at.as_ref().map_or(version.at, |time| time.0);
     let renewed = status.renewed_at.as_ref().map(|time| time.0);
     let expires = status.expires_at.as_ref().map(|time| time.0);
-    let mut now = Told { renewed, expires, renewal: micros(status.observed_renew_time.as_ref()), ttl: asked };
+    let mut now = Term { renewed, expires, renewal: micros(status.observed_renew_time.as_ref()), ttl: asked };
     let mut asks = vec![asked];
     if let Some(before) = before {
         if (renewed, expires, now.renewal) == (before.renewed, before.expires, before.renewal) {
-            // What it asks for meanwhile was not answered yet.
+            // The operator has not handled the latest spec yet.
             now.ttl = before.ttl;
             return (now, None);
         }
@@ -120,7 +120,7 @@ fn expiry(asked: Option<i32>, rules: &ClaimRules, bound: Timestamp, renewed: Tim
 }
 
 /// The first version of a claim that is Expired.
-fn of_expired(version: &Version<'_, PoolClaim>, status: &PoolClaimStatus, before: Option<Told>) -> Option<String> {
+fn of_expired(version: &Version<'_, PoolClaim>, status: &PoolClaimStatus, before: Option<Term>) -> Option<String> {
     let Some(expires) = status.expires_at.as_ref().map(|time| time.0) else {
         return Some("it is Expired and had no expiresAt".to_owned());
     };
@@ -130,13 +130,13 @@ fn of_expired(version: &Version<'_, PoolClaim>, status: &PoolClaimStatus, before
     if let Some(before) = before.filter(|before| before.expires != Some(expires) && !version.relisted) {
         return Some(format!("it is Expired at {expires}, and was told {:?} before", before.expires));
     }
-    // This version says what had been asked for when it was written; one that is from a list perhaps more than that.
+    // This version has the spec at the time of its write; a version from a list may have a later one.
     let asked = micros(version.object.spec.renew_time.as_ref());
     let renewed = asked != micros(status.observed_renew_time.as_ref()) && !version.relisted;
     renewed.then(|| "it is Expired though it had been renewed in time".to_owned())
 }
 
-/// Renewals that nobody saw, and times that are over, of claims that stay Bound.
+/// Checks Bound claims for renewals that were not handled and for expiries that are overdue.
 fn unanswered(index: &Index<'_>, rules: &Rules, claim: &Track<'_, PoolClaim>, found: &mut Vec<Violation>) {
     let end = [index.released(claim), claim.gone].into_iter().flatten().min().unwrap_or_else(|| index.end());
     let mut renewed: Option<Timestamp> = None;
@@ -160,7 +160,7 @@ fn unanswered(index: &Index<'_>, rules: &Rules, claim: &Track<'_, PoolClaim>, fo
     }
 }
 
-/// A claim is flagged as held for long once, not before its time, and that stays.
+/// Checks that a claim becomes Stale once, not too early, and stays so.
 pub(super) fn flags_stay(index: &Index<'_>, found: &mut Vec<Violation>) {
     for claim in index.claims.values() {
         let pool = index.last_pool_of(claim);
@@ -195,7 +195,7 @@ pub(super) fn flags_stay(index: &Index<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-/// Claims that go though nobody released them had ended, as long ago as their pool says.
+/// Checks that claims that nobody deleted are gone only after they ended, and the pool's delay after that.
 pub(super) fn records_stay(index: &Index<'_>, found: &mut Vec<Violation>) {
     for claim in index.claims.values() {
         let Some(gone) = claim.gone else { continue };
@@ -203,7 +203,7 @@ pub(super) fn records_stay(index: &Index<'_>, found: &mut Vec<Violation>) {
             continue;
         }
         let ended = claim.versions.iter().find(|version| is_terminal(version.object));
-        // It ended and went while nobody watched.
+        // It ended and was deleted in a gap of the watch.
         if ended.is_none() && index.is_blind(claim.versions.last().map_or(gone, |version| version.at), gone) {
             continue;
         }

@@ -18,7 +18,7 @@ pub(crate) type Line = (Timestamp, &'static str, String);
 /// Script, watch, ledger, what else is given, and what is wrong with it, in order of time.
 pub(crate) fn timeline(record: &Record, others: Vec<Line>, violations: &[Violation]) -> String {
     let mut lines = others;
-    lines.extend(record.script.iter().map(|done| (done.at, "script", format!("{:?}", done.deed))));
+    lines.extend(record.script.iter().map(|done| (done.at, "script", format!("{:?}", done.action))));
     lines.extend(record.blind.iter().map(|(from, to)| (*from, "watch", format!("blind until {to:.3}"))));
     lines.extend(record.seen.iter().map(|seen| {
         let gone = if seen.gone { " is gone" } else { "" };

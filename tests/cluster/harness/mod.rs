@@ -1,5 +1,5 @@
-//! What the walks are made of: a namespace and a simulated cloud for each, the operator as a process, and questions
-//! that are asked until the answer is the awaited one.
+//! Support for the walks: a namespace and a simulated cloud for each, the programs under test as processes, helpers for
+//! objects, observers, and `eventually`, which polls until a condition is met.
 
 mod ground;
 mod network;
@@ -33,21 +33,22 @@ pub(crate) const SIMCLOUD: &str = env!("CARGO_BIN_EXE_bullpen-simcloud");
 /// The namespace of the service accounts that operators run as, one for each walk.
 pub(crate) const OPERATORS: &str = "bullpen-operators";
 
-/// The namespace of the service accounts that are given one permission after the other.
+/// The namespace of the service accounts of operators with few permissions.
 pub(crate) const SCOPED: &str = "bullpen-scoped";
 
-/// How long anything may take before a test fails: many times what it takes on two busy cores.
+/// The default timeout of a test's conditions: many times what anything takes on two busy cores.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Between two looks at what is waited for.
+/// The polling interval.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Looks again and again until there is an answer, and gives it. `look` says otherwise what it saw instead.
+/// Polls `look` until it returns `Ok`, and returns that value. An `Err` describes what was seen instead; after the
+/// timeout the test panics with the last one.
 pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Result<T, String>) -> T {
     eventually_within(PATIENCE, what, look).await
 }
 
-/// Like [`eventually`], for what may take longer.
+/// Like [`eventually`], with another timeout.
 pub(crate) async fn eventually_within<T>(
     patience: Duration,
     what: &str,

@@ -13,17 +13,17 @@ use tokio::process::Command;
 
 use super::Certificate;
 
-/// How long a plugin may take by itself, and with a person who logs in.
+/// How long a plugin may take without, and with, a person who logs in.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PATIENCE_WITH_PEOPLE: Duration = Duration::from_mins(5);
 
 /// The versions of the protocol.
 const VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
 
-/// Longest part of what a plugin wrote to standard error that is passed on, in characters.
+/// Most characters of a plugin's standard error that are shown.
 const MAX_WORDS: usize = 300;
 
-/// A plugin of a user.
+/// The exec plugin of a user in the kubeconfig.
 pub(super) struct Plugin {
     exec: ExecConfig,
     command: String,
@@ -31,15 +31,15 @@ pub(super) struct Plugin {
     whose: String,
 }
 
-/// What a plugin gave.
+/// The credential that a plugin returned.
 #[derive(Default)]
-pub(super) struct Given {
+pub(super) struct PluginCredential {
     pub(super) token: Option<String>,
     pub(super) certificate: Option<Certificate>,
     pub(super) until: Option<Timestamp>,
 }
 
-/// What a plugin prints.
+/// The JSON that a plugin prints.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ExecCredential {
@@ -70,7 +70,7 @@ impl fmt::Display for Plugin {
 
 impl Plugin {
     /// # Errors
-    /// When it has no command, or speaks another version of the protocol.
+    /// When it has no command, or uses another version of the protocol.
     pub(super) fn new(exec: ExecConfig, whose: &str) -> Result<Self, String> {
         let Some(command) = exec.command.clone().filter(|command| !command.is_empty()) else {
             return Err(format!("exec.command of {whose} is missing"));
@@ -85,18 +85,18 @@ impl Plugin {
         Ok(Self { exec, command, version, whose: whose.to_owned() })
     }
 
-    /// The cluster's proxy is part of what a plugin is told of its cluster.
-    pub(super) fn tell_proxy_url(&mut self, proxy_url: Option<&str>) {
+    /// Sets the cluster's proxy, which is part of the cluster information for the plugin.
+    pub(super) fn set_proxy_url(&mut self, proxy_url: Option<&str>) {
         if let Some(cluster) = &mut self.exec.cluster {
             cluster.proxy_url = proxy_url.map(str::to_owned);
         }
     }
 
-    /// Runs it.
+    /// Runs the plugin.
     ///
     /// # Errors
-    /// When it cannot be run, fails, takes too long, or prints something else. What it prints is never shown.
-    pub(super) async fn ask(&self) -> Result<Given, String> {
+    /// When it cannot be run, fails, takes too long, or prints something else. Errors never have its standard output.
+    pub(super) async fn run(&self) -> Result<PluginCredential, String> {
         let is_terminal = std::io::stdin().is_terminal();
         let interactive = match self.exec.interactive_mode {
             Some(ExecInteractiveMode::Never) => false,
@@ -105,10 +105,10 @@ impl Plugin {
             }
             _ => is_terminal,
         };
-        self.ask_within(if interactive { PATIENCE_WITH_PEOPLE } else { PATIENCE }, interactive).await
+        self.run_within(if interactive { PATIENCE_WITH_PEOPLE } else { PATIENCE }, interactive).await
     }
 
-    async fn ask_within(&self, patience: Duration, interactive: bool) -> Result<Given, String> {
+    async fn run_within(&self, patience: Duration, interactive: bool) -> Result<PluginCredential, String> {
         let mut command = self.command(interactive)?;
         let child = command.spawn().map_err(|error| self.not_started(&error))?;
         let Ok(output) = tokio::time::timeout(patience, child.wait_with_output()).await else {
@@ -155,8 +155,8 @@ impl Plugin {
         }
     }
 
-    fn read(&self, printed: &[u8]) -> Result<Given, String> {
-        // The error would show what was printed.
+    fn read(&self, printed: &[u8]) -> Result<PluginCredential, String> {
+        // The error itself would show the output, which is secret.
         let unreadable = || "it did not print an ExecCredential".to_owned();
         let text = str::from_utf8(printed).map_err(|_| unreadable())?;
         let answer: ExecCredential = serde_saphyr::from_str(text).map_err(|_| unreadable())?;
@@ -177,7 +177,7 @@ impl Plugin {
         if token.is_none() && certificate.is_none() {
             return Err("its ExecCredential has neither a token nor a client certificate".to_owned());
         }
-        Ok(Given { token, certificate, until: status.expiration_timestamp })
+        Ok(PluginCredential { token, certificate, until: status.expiration_timestamp })
     }
 }
 
@@ -198,11 +198,11 @@ mod tests {
     }
 
     async fn refusal(plugin: &Plugin) -> String {
-        plugin.ask().await.err().expect("an error")
+        plugin.run().await.err().expect("an error")
     }
 
     #[tokio::test]
-    async fn it_is_given_arguments_variables_and_what_is_asked_for() {
+    async fn it_gets_arguments_variables_and_the_cluster_information() {
         let script = r#"printf '{"apiVersion":"%s","kind":"ExecCredential","status":{"token":"%s"}}' "$1" "$TOKEN""#;
         let plugin = plugin(&json!({
             "command": "/bin/sh",
@@ -210,21 +210,21 @@ mod tests {
                 "plugin", VERSIONS[0]],
             "env": [{ "name": "TOKEN", "value": "t" }],
         }));
-        let given = plugin.expect("it is supported").ask().await.expect("a credential");
+        let given = plugin.expect("it is supported").run().await.expect("a credential");
         assert_eq!((given.token.as_deref(), given.until), (Some("t"), None));
         assert!(given.certificate.is_none());
     }
 
     #[tokio::test]
-    async fn one_that_hangs_is_ended_in_time() {
+    async fn a_plugin_that_hangs_is_killed_after_the_timeout() {
         let begun = Instant::now();
-        let said = shell("exec sleep 600").ask_within(Duration::from_secs(1), false).await.err().expect("an error");
+        let said = shell("exec sleep 600").run_within(Duration::from_secs(1), false).await.err().expect("an error");
         assert_eq!(said, "no answer within 1 s");
         assert!(begun.elapsed() < Duration::from_mins(1));
     }
 
     #[tokio::test]
-    async fn what_is_wrong_is_told_in_one_line_and_what_it_printed_is_not() {
+    async fn an_error_is_one_line_without_the_output() {
         for (script, expected) in [
             ("echo secret; printf 'first\\nlast words\\n\\n' >&2; exit 4", "exit status: 4: last words"),
             ("echo secret; exit 1", "exit status: 1: it says no reason"),
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_is_not_installed_is_told_with_its_hint() {
+    async fn the_error_for_a_missing_plugin_has_its_install_hint() {
         let hint = json!({ "command": "no-such-plugin", "installHint": "Get it with:\n  brew install it" });
         let said = refusal(&plugin(&hint).expect("it is supported")).await;
         assert_eq!(said, "it is not installed: Get it with: brew install it");

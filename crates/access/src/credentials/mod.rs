@@ -1,5 +1,5 @@
-//! Credentials that change while a process runs: a token in a file, or what an exec plugin gives. All clients of a process
-//! share them.
+//! Credentials that change while a process runs: a token in a file, or the result of an exec plugin. All clients of a
+//! process share them.
 
 mod exec;
 
@@ -16,13 +16,14 @@ use kube::config::AuthInfo;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
-use self::exec::{Given, Plugin};
+use self::exec::{Plugin, PluginCredential};
 
-/// How often a token file is read, as client-go has it.
+/// How often a token file is read, as in client-go.
 const FILE_INTERVAL: Duration = Duration::from_mins(1);
-/// A credential is not used for the last bit of its life: a request takes its time.
+/// A credential is not used this shortly before it expires, because a request takes time.
 const MARGIN: SignedDuration = SignedDuration::from_secs(5);
-/// For how long a failure to get one holds for all, and a refusal of one that is younger is not its age.
+/// For how long a failure to get a credential is reported again without another attempt. A credential younger than this
+/// is not replaced when the API server refuses it, because its age cannot be the reason.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Why there is no credential.
@@ -30,15 +31,15 @@ const PAUSE: Duration = Duration::from_secs(5);
 #[error("{0}")]
 pub(super) struct CredentialError(String);
 
-/// Who asks, as far as it changes; a clone is another handle of the same.
+/// The user's credentials, as far as they change. Clones share them.
 #[derive(Clone)]
 pub(super) struct Credentials {
     source: Arc<Source>,
-    kept: Arc<Mutex<Option<Kept>>>,
+    stored: Arc<Mutex<Option<Stored>>>,
 }
 
 enum Source {
-    /// What stands in the configuration of kube.
+    /// The credentials are fixed, in kube's configuration.
     Unchanging,
     File {
         path: PathBuf,
@@ -47,13 +48,13 @@ enum Source {
     Exec(Box<Plugin>),
 }
 
-/// What was learnt, and when.
-struct Kept {
+/// The last result, and its time.
+struct Stored {
     at: Instant,
     outcome: Result<Arc<Credential>, CredentialError>,
 }
 
-/// What one request is sent with.
+/// The credential for a request.
 pub(super) struct Credential {
     /// The value of `Authorization`.
     pub(super) token: Option<HeaderValue>,
@@ -72,7 +73,7 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// Has kube use it.
+    /// Sets it in kube's configuration.
     pub(super) fn put_into(&self, user: &mut AuthInfo) {
         user.client_certificate_data = Some(STANDARD.encode(&self.certificate));
         user.client_key_data = Some(STANDARD.encode(&self.key).into());
@@ -80,17 +81,18 @@ impl Certificate {
 }
 
 impl Credential {
-    fn of(given: Given, before: Option<&Self>) -> Result<Self, CredentialError> {
-        let certificate = given.certificate.map(|certificate| {
-            // The same one again is no reason for new connections.
+    fn of(fetched: PluginCredential, before: Option<&Self>) -> Result<Self, CredentialError> {
+        let certificate = fetched.certificate.map(|certificate| {
+            // The same certificate needs no new connections.
             let same = before.and_then(|before| before.certificate.clone()).filter(|had| **had == certificate);
             same.unwrap_or_else(|| Arc::new(certificate))
         });
-        let token = given.token.map(|token| bearer(&token)).transpose()?;
-        Ok(Self { token, certificate, until: given.until, begun: Instant::now(), is_spent: AtomicBool::new(false) })
+        let token = fetched.token.map(|token| bearer(&token)).transpose()?;
+        Ok(Self { token, certificate, until: fetched.until, begun: Instant::now(), is_spent: AtomicBool::new(false) })
     }
 
-    /// The API server does not take it (401): another is asked for with the next request, unless it is new.
+    /// Call this when the API server refuses the credential (401): the next request gets another one, unless this one
+    /// is new.
     pub(super) fn refused(&self) {
         if self.begun.elapsed() >= PAUSE {
             self.is_spent.store(true, Ordering::Relaxed);
@@ -110,10 +112,10 @@ fn bearer(token: &str) -> Result<HeaderValue, CredentialError> {
 }
 
 impl Credentials {
-    /// Takes what changes out of the configuration, so that kube does not use it.
+    /// Moves changing credentials out of the configuration, so that kube does not use them.
     ///
     /// # Errors
-    /// What is not supported, in a line that says what to do.
+    /// What is not supported, in one line with what to do about it.
     pub(super) fn taken_from(user: &mut AuthInfo, whose: &str) -> Result<Self, String> {
         if let Some(provider) = &user.auth_provider {
             return Err(format!(
@@ -123,7 +125,7 @@ impl Credentials {
             ));
         }
         let source = match (user.token_file.take(), user.exec.take()) {
-            // As for client-go, the file goes before a token beside it.
+            // As in client-go, a token file takes precedence over a token.
             (Some(path), _) => {
                 user.token = None;
                 Source::File { path: path.into(), whose: whose.to_owned() }
@@ -133,80 +135,81 @@ impl Credentials {
             }
             _ => Source::Unchanging,
         };
-        Ok(Self { source: Arc::new(source), kept: Arc::default() })
+        Ok(Self { source: Arc::new(source), stored: Arc::default() })
     }
 
-    /// The credential for a request; none if it stands in the configuration of kube. Only one request at a time asks for
-    /// another one, and others wait for what it gets.
+    /// The credential for a request; `None` if it is in kube's configuration. Only one request at a time fetches a new
+    /// one; others wait for its result.
     pub(super) async fn current(&self) -> Result<Option<Arc<Credential>>, CredentialError> {
         if matches!(*self.source, Source::Unchanging) {
             return Ok(None);
         }
-        if let Some(known) = self.known(self.kept.lock().await.as_ref()) {
+        if let Some(known) = self.known(self.stored.lock().await.as_ref()) {
             return known.map(Some);
         }
-        // A task of its own: a request that is given up, as those for the lease soon are, does not end a slow plugin.
+        // In a separate task: a cancelled request, such as one for the lease, must not end a slow plugin.
         let this = self.clone();
-        let asking = tokio::spawn(async move { this.renew().await });
-        asking.await.unwrap_or_else(|error| Err(CredentialError(error.to_string()))).map(Some)
+        let fetching = tokio::spawn(async move { this.renew().await });
+        fetching.await.unwrap_or_else(|error| Err(CredentialError(error.to_string()))).map(Some)
     }
 
-    /// What is kept, as long as it holds.
-    fn known(&self, kept: Option<&Kept>) -> Option<Result<Arc<Credential>, CredentialError>> {
-        let kept = kept?;
-        let holds = match &kept.outcome {
+    /// The last result, while it is valid.
+    fn known(&self, stored: Option<&Stored>) -> Option<Result<Arc<Credential>, CredentialError>> {
+        let stored = stored?;
+        let valid = match &stored.outcome {
             Ok(credential) => credential.serves() && !self.is_due(credential),
-            Err(_) => kept.at.elapsed() < PAUSE,
+            Err(_) => stored.at.elapsed() < PAUSE,
         };
-        holds.then(|| kept.outcome.clone())
+        valid.then(|| stored.outcome.clone())
     }
 
     async fn renew(&self) -> Result<Arc<Credential>, CredentialError> {
-        let mut kept = self.kept.lock().await;
-        if let Some(known) = self.known(kept.as_ref()) {
+        let mut stored = self.stored.lock().await;
+        if let Some(known) = self.known(stored.as_ref()) {
             return known;
         }
-        let before = kept.as_ref().and_then(|kept| kept.outcome.as_ref().ok()).cloned();
-        let outcome = self.ask(before).await;
-        *kept = Some(Kept { at: Instant::now(), outcome: outcome.clone() });
+        let before = stored.as_ref().and_then(|stored| stored.outcome.as_ref().ok()).cloned();
+        let outcome = self.fetch(before).await;
+        *stored = Some(Stored { at: Instant::now(), outcome: outcome.clone() });
         outcome
     }
 
-    /// A token file is read from time to time.
+    /// Whether the token file has to be read again.
     fn is_due(&self, credential: &Credential) -> bool {
         matches!(*self.source, Source::File { .. }) && credential.begun.elapsed() >= FILE_INTERVAL
     }
 
-    async fn ask(&self, before: Option<Arc<Credential>>) -> Result<Arc<Credential>, CredentialError> {
-        let (given, whose) = match &*self.source {
-            Source::Unchanging => (Ok(Given::default()), String::new()),
+    async fn fetch(&self, before: Option<Arc<Credential>>) -> Result<Arc<Credential>, CredentialError> {
+        let (fetched, whose) = match &*self.source {
+            Source::Unchanging => (Ok(PluginCredential::default()), String::new()),
             Source::File { path, whose } => {
                 let read = tokio::fs::read_to_string(path).await.map_err(|error| error.to_string());
                 let token = read
                     .map(|text| text.trim().to_owned())
                     .and_then(|token| if token.is_empty() { Err("it is empty".to_owned()) } else { Ok(token) });
-                let given = token.map(|token| Given { token: Some(token), ..Given::default() });
-                (given, format!("tokenFile {} of {whose}", path.display()))
+                let fetched = token.map(|token| PluginCredential { token: Some(token), ..PluginCredential::default() });
+                (fetched, format!("tokenFile {} of {whose}", path.display()))
             }
-            Source::Exec(plugin) => (plugin.ask().await, plugin.to_string()),
+            Source::Exec(plugin) => (plugin.run().await, plugin.to_string()),
         };
-        let credential = given.map_err(CredentialError).and_then(|given| Credential::of(given, before.as_deref()));
+        let credential =
+            fetched.map_err(CredentialError).and_then(|fetched| Credential::of(fetched, before.as_deref()));
         match (credential, before) {
             (Ok(credential), _) => Ok(Arc::new(credential)),
-            // A file may be away for a moment; its last token goes on.
+            // The file may be missing for a moment: use its last token.
             (Err(_), Some(before)) if matches!(*self.source, Source::File { .. }) => {
-                let given = Given::default();
+                let fetched = PluginCredential::default();
                 let token = before.token.clone();
-                Credential::of(given, None).map(|credential| Arc::new(Credential { token, ..credential }))
+                Credential::of(fetched, None).map(|credential| Arc::new(Credential { token, ..credential }))
             }
             (Err(CredentialError(why)), _) => Err(CredentialError(format!("{whose}: {why}"))),
         }
     }
 
-    /// For exec plugins that want to know their cluster.
-    pub(super) fn tell_proxy_url(&mut self, proxy_url: Option<&str>) {
+    /// Sets the proxy in the cluster information for exec plugins.
+    pub(super) fn set_proxy_url(&mut self, proxy_url: Option<&str>) {
         if let Some(Source::Exec(plugin)) = Arc::get_mut(&mut self.source) {
-            plugin.tell_proxy_url(proxy_url);
+            plugin.set_proxy_url(proxy_url);
         }
     }
 }
@@ -235,7 +238,7 @@ mod tests {
         credentials
     }
 
-    /// A plugin that counts its runs in `runs` and then does what `script` says.
+    /// A plugin that counts its runs in `runs` and then runs `script`.
     fn of_plugin(folder: &TempDir, script: &str) -> Credentials {
         let path = folder.path().join("plugin");
         let text = format!("#!/bin/sh\necho >> {}\n{script}\n", folder.path().join("runs").display());
@@ -260,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_file_is_read_without_its_last_line_end_and_again_once_its_token_is_refused() {
+    async fn a_token_file_is_trimmed_and_read_again_once_its_token_is_refused() {
         let folder = TempDir::new().expect("a folder");
         let path = folder.path().join("token");
         fs::write(&path, "first\n").expect("written");
@@ -289,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plugin_is_run_once_for_many_requests_and_again_when_what_it_gave_ends() {
+    async fn a_plugin_is_run_once_for_many_requests_and_again_when_its_credential_expires() {
         let folder = TempDir::new().expect("a folder");
         let forever = of_plugin(&folder, &format!("echo '{}'", credential(r#"{"token":"a"}"#)));
         let many = futures::future::join_all((0..20).map(|_| token(&forever))).await;
@@ -338,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn an_auth_provider_is_refused_with_what_to_use_in_its_place() {
+    fn an_auth_provider_is_refused_and_the_replacement_is_named() {
         let mut user: AuthInfo =
             serde_json::from_str(r#"{"auth-provider":{"name":"oidc","config":{"id-token":"secret"}}}"#).expect("one");
         let said = Credentials::taken_from(&mut user, "user \"me\"").err().expect("not supported");

@@ -1,4 +1,4 @@
-//! What is reached past the proxy of the environment: loopback, and what `NO_PROXY` names.
+//! Servers that are reached without the environment's proxy: loopback, and those in `NO_PROXY`.
 
 use std::net::IpAddr;
 
@@ -10,9 +10,9 @@ pub(super) fn host(server: &Uri) -> &str {
     unbracketed(server.host().unwrap_or_default())
 }
 
-/// Whether a server is loopback, or an entry of `no_proxy` names it: a name with all that is under it (`example.com`),
-/// only what is under it (`.example.com`, `*.example.com`), an address, a network (`10.0.0.0/8`), or everything (`*`).
-/// A name or an address may have a port, and then it is meant for that port alone. Entries that make no sense name nothing.
+/// Whether a server is loopback or matches an entry of `no_proxy`: a name and its subdomains (`example.com`),
+/// subdomains only (`.example.com`, `*.example.com`), an address, a network (`10.0.0.0/8`), or everything (`*`). A name
+/// or an address may have a port, and then matches only that port. Invalid entries match nothing.
 pub(super) fn is_exempt(server: &Uri, no_proxy: &str) -> bool {
     let host = host(server).to_ascii_lowercase();
     let port = server.port_u16().unwrap_or(if server.scheme_str() == Some("http") { 80 } else { 443 });
@@ -22,7 +22,7 @@ pub(super) fn is_exempt(server: &Uri, no_proxy: &str) -> bool {
         || no_proxy.split(',').any(|entry| names(&entry.trim().to_lowercase(), &host, address, &port.to_string()))
 }
 
-/// Whether an entry, in small letters, names the host.
+/// Whether an entry, in lower case, matches the host.
 fn names(entry: &str, host: &str, address: Option<IpAddr>, port: &str) -> bool {
     if entry == "*" {
         return true;
@@ -42,19 +42,19 @@ fn names(entry: &str, host: &str, address: Option<IpAddr>, port: &str) -> bool {
     }
     let name = name.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(name);
     match name.strip_prefix('.') {
-        // A lone dot names nothing.
+        // A lone dot matches nothing.
         _ if name.is_empty() || name == "." => false,
         Some(_) => host.ends_with(name),
         None => host.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')),
     }
 }
 
-/// An IPv4 address that is written as an IPv6 one is that IPv4 address.
+/// Parses an address. An IPv4-mapped IPv6 address becomes the IPv4 address.
 fn address(text: &str) -> Option<IpAddr> {
     text.parse::<IpAddr>().ok().map(|address| address.to_canonical())
 }
 
-/// `host:port` or `[host]:port` in its parts; an IPv6 address without a port has no brackets.
+/// Splits `host:port` or `[host]:port`. An IPv6 address without a port has no brackets.
 fn split_port(entry: &str) -> (&str, Option<&str>) {
     match entry.rsplit_once(':') {
         Some((host, port)) if host.ends_with(']') || !host.contains(':') => (unbracketed(host), Some(port)),

@@ -1,5 +1,5 @@
-//! Which proxy leads to the API server: that of the kubeconfig, else that of the environment, by the rules of kubectl and
-//! every other program in Go (`net/http.ProxyFromEnvironment`, package `golang.org/x/net/http/httpproxy`).
+//! Chooses the proxy for the API server: the kubeconfig's, else the environment's. The rules are those of kubectl and
+//! all Go programs (`net/http.ProxyFromEnvironment`, package `golang.org/x/net/http/httpproxy`).
 
 mod exempt;
 #[cfg(test)]
@@ -11,10 +11,10 @@ use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 use thiserror::Error;
 
-/// The port of a SOCKS proxy that names none.
+/// The default port of a SOCKS proxy.
 const SOCKS_PORT: u16 = 1080;
 
-/// Why there is no way through a proxy. The value is not shown: it may have a password in it.
+/// Why a proxy cannot be used. The value is not shown, because it may contain a password.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ProxyError {
     /// The value is not the address of a proxy.
@@ -23,21 +23,21 @@ pub enum ProxyError {
          USER:PASSWORD@ before HOST if it asks for them and %XX for signs such as @ in them"
     )]
     NoAddress(Source),
-    /// Its protocol is not spoken.
+    /// Its protocol is not supported.
     #[error("{by} names a proxy of protocol {protocol}, which is not supported: use an http, https or socks5 proxy")]
     Protocol {
-        /// What names the proxy.
+        /// Where the proxy is configured.
         by: Source,
         /// The scheme of its URL.
         protocol: String,
     },
-    /// The API server is not reached by TLS, and only that is sent through proxies.
+    /// The API server does not use TLS. Only TLS is sent through proxies.
     #[error(
         "{by} names a proxy, but the API server {server} is plain http, which is not sent through proxies: use \
          https, or add {host} to NO_PROXY and leave proxy-url away"
     )]
     PlainServer {
-        /// What names the proxy.
+        /// Where the proxy is configured.
         by: Source,
         /// The URL of the API server.
         server: String,
@@ -46,7 +46,7 @@ pub enum ProxyError {
     },
 }
 
-/// What names a proxy.
+/// Where a proxy is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// An environment variable, by its name.
@@ -64,7 +64,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// What the environment says of proxies.
+/// The environment's variables about proxies.
 #[derive(Clone, Default)]
 pub struct Environment {
     https: Option<(&'static str, String)>,
@@ -73,7 +73,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Looks its variables up. A name in capitals goes before the same in small letters; an empty value is none.
+    /// Reads the variables. Upper case names take precedence over lower case ones; empty values count as unset.
     pub fn read(look: impl Fn(&str) -> Option<String>) -> Self {
         let first = |names: [&'static str; 2]| {
             names.into_iter().find_map(|name| Some((name, look(name).filter(|value| !value.is_empty())?)))
@@ -86,23 +86,23 @@ impl Environment {
     }
 }
 
-/// A proxy, without its password where it is shown.
+/// A proxy. Its password is never shown.
 #[derive(Clone)]
 pub struct Proxy {
     /// Its URL, without credentials.
     pub address: Uri,
-    /// How it is asked for a connection.
+    /// The protocol to request connections.
     pub protocol: Protocol,
-    /// What names it.
+    /// Where it is configured.
     pub source: Source,
 }
 
-/// How a proxy is asked for a connection.
+/// The protocol to request a connection from a proxy.
 #[derive(Clone)]
 pub enum Protocol {
-    /// By CONNECT, with this `Proxy-Authorization`.
+    /// HTTP CONNECT, with this `Proxy-Authorization`.
     Connect(Option<HeaderValue>),
-    /// By SOCKS 5, with this user and password.
+    /// SOCKS 5, with this user and password.
     Socks5(Option<(String, String)>),
 }
 
@@ -130,12 +130,12 @@ impl Proxy {
     }
 }
 
-/// The proxy that leads to `server`; none if it is reached directly. `proxy_url` is that of its cluster in the kubeconfig,
-/// with the cluster's name: it goes before the environment and, unlike it, also holds for loopback and for what `NO_PROXY`
-/// names.
+/// The proxy for `server`; `None` if it is reached directly. `proxy_url` is the `proxy-url` of its cluster in the
+/// kubeconfig, with the cluster's name. It takes precedence over the environment and, unlike that, also applies to
+/// loopback and to servers in `NO_PROXY`.
 ///
 /// # Errors
-/// When a proxy is named that is none, or none of those that are supported.
+/// When the value is not a proxy's address, or the proxy's protocol is not supported.
 pub fn proxy_for(
     server: &Uri,
     proxy_url: Option<(&str, &str)>,
@@ -158,7 +158,7 @@ pub fn proxy_for(
     parse(value.trim(), source).map(Some)
 }
 
-/// Reads the URL of a proxy; without a scheme it is an http proxy.
+/// Parses the URL of a proxy. Without a scheme it is an http proxy.
 fn parse(value: &str, source: Source) -> Result<Proxy, ProxyError> {
     let scheme = value.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     if let Some(protocol) = scheme
@@ -185,8 +185,8 @@ fn parse(value: &str, source: Source) -> Result<Proxy, ProxyError> {
     Ok(Proxy { address, protocol, source })
 }
 
-/// Whether the address has a host, a port that is a number if it has one, and is all that there is. A password with an
-/// unescaped sign in it would else end as another host or port, and be shown.
+/// Whether the address has a host, a numeric port or none, and nothing else. Otherwise part of a password with an
+/// unescaped character would be taken for the host or port, and be shown.
 fn is_whole(value: &str, address: &Uri) -> bool {
     let rest = value.split_once("://").map_or(value, |(_, rest)| rest);
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));

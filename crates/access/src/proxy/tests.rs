@@ -8,7 +8,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
     })
 }
 
-/// The proxy for a server, as it is shown.
+/// The proxy for a server, as displayed.
 fn chosen(server: &str, proxy_url: Option<&str>, variables: &[(&str, &str)]) -> Result<Option<Proxy>, ProxyError> {
     let server = server.parse().expect("a URL");
     proxy_for(&server, proxy_url.map(|url| ("home", url)), &environment(variables))
@@ -27,7 +27,7 @@ fn is_direct(server: &str, no_proxy: &str) -> bool {
 const SERVER: &str = "https://kube.example.com:6443";
 
 #[test]
-fn proxy_url_goes_before_the_environment_and_capitals_before_small_letters() {
+fn proxy_url_precedes_the_environment_and_upper_case_precedes_lower_case() {
     let upper = ("HTTPS_PROXY", "http://upper:1");
     let lower = ("https_proxy", "http://lower:2");
     for (proxy_url, variables, expected) in [
@@ -45,15 +45,15 @@ fn proxy_url_goes_before_the_environment_and_capitals_before_small_letters() {
 }
 
 #[test]
-fn proxy_url_holds_for_loopback_and_for_what_no_proxy_names() {
+fn proxy_url_applies_to_loopback_and_to_servers_in_no_proxy() {
     let url = Some("http://url:3");
     assert!(chosen("https://127.0.0.1:6443", url, &[]).unwrap().is_some());
     assert!(chosen(SERVER, url, &[("NO_PROXY", "*")]).unwrap().is_some());
 }
 
 #[test]
-fn entries_of_no_proxy_name_what_they_name_for_programs_in_go() {
-    // Each expectation is what golang.org/x/net/http/httpproxy answers.
+fn entries_of_no_proxy_match_as_in_go_programs() {
+    // Each expectation is the result of golang.org/x/net/http/httpproxy.
     let rows: &[(&str, &str, bool)] = &[
         ("kube.example.com:6443", "", false),
         ("kube.example.com:6443", "*", true),
@@ -149,11 +149,11 @@ fn credentials_are_decoded() {
 }
 
 #[test]
-fn what_is_no_proxy_is_refused_by_the_name_of_the_variable_and_not_shown() {
+fn an_invalid_proxy_is_refused_with_the_variables_name_and_without_its_value() {
     for (value, words) in [
         ("http://", "is not the address of a proxy: write http://HOST:PORT"),
         ("http://user:sec#ret@proxy:1", "is not the address of a proxy"),
-        // Else the beginning of the password would be the port, and be shown.
+        // Otherwise the beginning of the password would be taken for the port, and be shown.
         ("http://user:12#sec@proxy:1", "is not the address of a proxy"),
         ("http://user:12/sec@proxy:1", "is not the address of a proxy"),
         ("user:12?sec@proxy:1", "is not the address of a proxy"),
@@ -169,7 +169,7 @@ fn what_is_no_proxy_is_refused_by_the_name_of_the_variable_and_not_shown() {
         assert!(!said.contains("sec"), "{said}");
         let said = chosen(SERVER, Some(value), &[]).unwrap_err().to_string();
         assert!(said.starts_with("proxy-url of cluster \"home\" in the kubeconfig "), "{said}");
-        // Nobody minds what stands there for other hosts.
+        // An invalid value does not matter for servers that are reached directly.
         assert!(is_direct("https://127.0.0.1:1", ""));
         assert!(chosen(SERVER, None, &[("https_proxy", value), ("NO_PROXY", "example.com")]).unwrap().is_none());
     }
@@ -217,7 +217,7 @@ proptest! {
         ] {
             prop_assert_eq!(is_direct(&server, &list), direct, "{}", server);
         }
-        // Another entry never takes an exemption away.
+        // Another entry never removes an exemption.
         let (server, list) = (format!("https://{name}:6443"), format!("{around},{name}"));
         prop_assert!(is_direct(&server, &list), "{list}");
     }

@@ -1,45 +1,43 @@
-//! The types of conditions.
+//! Types of conditions.
 
-use super::words::words;
+use super::string_enum::string_enum;
 
-words! {
-    /// What a condition is about: its `type`.
+string_enum! {
+    /// The `type` of a condition.
     ConditionType {
-        /// Of a pool: at least minSize members are ready. Of a member: a claim can have it, or has it. Of a claim: it holds
-        /// a machine.
+        /// Pool: at least minSize members are ready. Member: it can be claimed, or is claimed. Claim: it has a machine.
         Ready,
-        /// Of a pool: it is on its way to Ready, and needs nobody's help.
+        /// Pool: it is getting Ready without anybody's help.
         Reconciling,
-        /// Nothing goes on before a person changes something. Of a claim: it has ended. Of a member: its machine's end does
-        /// not come.
+        /// A person has to change something. Claim: it has ended. Member: its machine cannot be terminated.
         Stalled,
-        /// Of a pool: maxSize keeps it from buying what it wants.
+        /// Pool: it needs more members than maxSize allows.
         AtMaxSize,
-        /// Of a pool: no unclaimed member is of an older template.
+        /// Pool: no unclaimed member is of an older template.
         TemplateCurrent,
-        /// Of a pool: it was to become empty, and is.
+        /// Pool: it is draining or being deleted, and has no members any more.
         Drained,
-        /// Of a pool: its launch configs buy machines, and these become ready.
+        /// Pool: its launch configs buy machines, and the machines become ready.
         ProvisioningHealthy,
-        /// Of a pool or a launch config: there are machines to buy.
+        /// Pool, launch config: the cloud has machines to sell.
         CapacityAvailable,
-        /// Of a pool: the machines of its members end when they should. Absent until the first one does not.
+        /// Pool: its members' machines terminate when asked to. Absent until the first one does not.
         TerminationHealthy,
-        /// Of a member: no claim gets it, because its machine was claimed before. Of a pool: it has such members.
+        /// Member: no claim gets it, because its machine was claimed before. Pool: it has such members.
         Quarantined,
-        /// Of a pool: the claims that hold its members are in namespaces that the operator watches.
+        /// Pool: the claims that have its members are in namespaces that the operator watches.
         ClaimsWatched,
-        /// Of a pool: the labels of the namespaces whose claims ask for it can be read.
+        /// Pool: the operator can read the labels of the namespaces whose claims ask for it.
         NamespacesReadable,
-        /// Of a launch config: its cloud answers and takes its requests.
+        /// Launch config: the cloud answers and accepts requests.
         Available,
-        /// Of a launch config: it buys nothing, because its spec says so.
+        /// Launch config: nothing is bought by it, because spec.paused is true.
         Paused,
-        /// Of a launch config: machines without a member wait for a person's word before they are terminated.
+        /// Launch config: machines without a member are terminated only after a person has confirmed it.
         SweepBlocked,
-        /// Of a claim: it has its machine.
+        /// Claim: it has a machine, and its Secret if it asks for one.
         Bound,
-        /// Of a claim: it has held its machine for longer than its pool finds usual.
+        /// Claim: it has had its machine for longer than claims.staleAfterSeconds of its pool.
         Stale,
     }
 }

@@ -1,30 +1,30 @@
-//! The kinds of errors on record.
+//! Kinds of recorded errors.
 
-use super::words::words;
+use super::string_enum::string_enum;
 
-words! {
-    /// What kind of thing went wrong: the `class` of a [`RecordedError`](crate::RecordedError) or a
+string_enum! {
+    /// The kind of an error: the `class` of a [`RecordedError`](crate::RecordedError) or a
     /// [`RecentError`](crate::RecentError).
     ErrorClass {
-        /// The cloud said that calls come too often.
+        /// The cloud refused a call because there were too many.
         RateLimited,
-        /// The account may not have more machines.
+        /// A quota of the account is used up.
         Quota,
-        /// The cloud has no such machine to sell.
+        /// The cloud has no such machine to sell at present.
         Capacity,
         /// The cloud does not accept the credentials.
         Auth,
-        /// The cloud refused the request as wrong in itself.
+        /// The cloud refused the request as invalid.
         Invalid,
-        /// The cloud said that there is no such machine.
+        /// The cloud reported that the machine does not exist.
         NotFound,
-        /// The cloud gave no definite answer.
+        /// The cloud could not be reached, or gave no definite answer.
         Transient,
         /// The machine did not boot in time.
         LaunchTimeout,
-        /// The machine booted, and was not ready in time.
+        /// The machine booted, but was not ready in time.
         WarmingTimeout,
-        /// The machine ended without the operator's doing.
+        /// The machine ended, and the operator did not terminate it.
         InstanceGone,
     }
 }

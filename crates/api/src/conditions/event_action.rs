@@ -1,23 +1,23 @@
-//! The actions of Events.
+//! Actions of Events.
 
-use super::words::words;
+use super::string_enum::string_enum;
 
-words! {
-    /// What the operator did, or was about to do, when it published an Event: its `action`.
+string_enum! {
+    /// The `action` of an Event: what the operator did or was about to do.
     EventAction {
-        /// It bound a claim to a member.
+        /// Bound a claim to a member.
         Bind,
-        /// It bought a machine.
+        /// Bought a machine.
         Create,
-        /// It waits for the end of what is being deleted.
+        /// Waits until something that is being deleted is gone.
         Delete,
-        /// It ended a claim whose time was over.
+        /// Ended a claim that had expired.
         Expire,
-        /// It saw something, and did nothing about it by this alone.
+        /// Observed something, without acting on it.
         Observe,
-        /// It looked for machines without a member.
+        /// Looked for machines without a member.
         Sweep,
-        /// It ended a machine.
+        /// Terminated a machine.
         Terminate,
     }
 }

@@ -1,10 +1,10 @@
-//! Conditions, and the words that they and Events consist of.
+//! Conditions, and the enums of the types, reasons, error classes and actions that conditions and Events may have.
 
 mod condition_type;
 mod error_class;
 mod event_action;
 mod reason;
-mod words;
+mod string_enum;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -15,16 +15,16 @@ pub use self::event_action::EventAction;
 pub use self::reason::Reason;
 use crate::common::bounded_message;
 
-/// What a condition should say; becomes a `metav1.Condition` by [`set_condition`].
+/// The wanted value of a condition. [`set_condition`] writes it as a `metav1.Condition`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConditionValue {
     /// The type, such as `Ready`.
     pub type_: ConditionType,
-    /// Whether it holds.
+    /// Whether the condition is true.
     pub holds: bool,
-    /// One CamelCase word for machines.
+    /// Why, for programs.
     pub reason: Reason,
-    /// A sentence for people.
+    /// Why, as a sentence for people.
     pub message: String,
 }
 
@@ -35,8 +35,8 @@ impl ConditionValue {
     }
 }
 
-/// Puts `value` into `conditions`. `lastTransitionTime` moves only when the status of the condition does,
-/// so that setting the same thing again changes nothing.
+/// Sets `value` in `conditions`. `lastTransitionTime` changes only when the status of the condition does, so setting
+/// the same value again changes nothing.
 pub fn set_condition(conditions: &mut Vec<Condition>, value: &ConditionValue, generation: Option<i64>, now: Timestamp) {
     let status = status(value.holds);
     let message = bounded_message(&value.message);
@@ -60,7 +60,7 @@ pub fn set_condition(conditions: &mut Vec<Condition>, value: &ConditionValue, ge
     });
 }
 
-/// The condition of this type, if its status is True (`holds`) or False.
+/// The condition of this type, if its status is True (for `holds`) or False (for not `holds`).
 pub fn find_condition(conditions: &[Condition], type_: ConditionType, holds: bool) -> Option<&Condition> {
     conditions.iter().find(|condition| condition.type_ == type_ && condition.status == status(holds))
 }
@@ -74,7 +74,7 @@ const fn status(holds: bool) -> &'static str {
     if holds { "True" } else { "False" }
 }
 
-/// `metav1.Time` has whole seconds: anything finer would come back from the server as another value.
+/// `metav1.Time` has whole seconds; a finer time would come back from the API server changed.
 fn whole_seconds(moment: Timestamp) -> Time {
     Time(Timestamp::from_second(moment.as_second()).unwrap_or(moment))
 }

@@ -1,211 +1,210 @@
-//! The reasons of conditions, of Events and of places in a queue.
+//! Reasons of conditions, of Events and of places in a queue.
 
-use super::words::words;
+use super::string_enum::string_enum;
 
-words! {
-    /// Why something is as it is, in one word for machines: the `reason` of a condition, of an Event, or of a claim's place
-    /// in its queue.
+string_enum! {
+    /// The `reason` of a condition, of an Event, or of a claim's place in its queue.
     Reason {
-        // What keeps a claim from a machine: Bound and Ready are False, and Stalled is True once it has failed by it.
+        // Why a claim has no machine: Bound and Ready are False. Stalled is True once the claim has failed for this
+        // reason.
 
-        /// There is no such pool, or it does not serve the namespace of the claim, or no pool has what the claim asks for.
+        /// The pool does not exist or does not serve the claim's namespace, or no pool matches the claim's selector.
         PoolNotFound,
-        /// The pool of the claim, or a claim that holds a member of the pool, is in a namespace that the operator does not
-        /// watch.
+        /// The operator does not watch the namespace of the claim's pool, or of a claim that has a member of the pool.
         NamespaceNotWatched,
-        /// The operator cannot list the objects in the namespace of the claim's pool yet.
+        /// The operator has not listed the objects in the namespace of the claim's pool yet.
         NamespaceNotListed,
-        /// The namespace of the claim holds as many members of the pool as it may.
+        /// The claims of this namespace already have as many members of the pool as they may.
         NamespaceQuotaReached,
         /// The pool of the claim is paused, draining or being deleted.
         PoolNotActive,
-        /// No member of the pool is ready for the claim.
+        /// The pool has no ready member for the claim.
         NoReadyMembers,
-        /// Of a place in the queue: the machine that the claim will get is on its way.
+        /// Place in the queue: a machine for the claim is being bought or boots.
         MachinesWarming,
-        /// Of a place in the queue: the pool has no machine on its way for the claim, because maxSize allows none.
+        /// Place in the queue: the pool buys no machine for the claim, because maxSize does not allow it.
         AtMaxSize,
-        /// The claim has a machine, and another object has the name of its Secret.
+        /// The claim has a machine, but another Secret has the name of its Secret.
         BindingSecretExists,
-        /// The claim has a machine, and the operator may not make or read its Secret.
+        /// The claim has a machine, but the operator may not create or read its Secret.
         BindingSecretForbidden,
-        /// The claim has a machine, and the API server does not accept its Secret.
+        /// The claim has a machine, but the API server rejects its Secret.
         BindingSecretRefused,
 
-        // How a claim with a machine fares.
+        // States of a claim that has, or had, a machine.
 
-        /// The claim holds a member.
+        /// The claim has a member.
         MemberBound,
-        /// The claim has held its machine for longer than claims.staleAfterSeconds of its pool; also an Event.
+        /// The claim has had its machine for longer than claims.staleAfterSeconds of its pool; also an Event.
         HeldForLong,
         /// The claim ended because its ttl was over; also an Event.
         TtlExpired,
-        /// The claim ended because its pool lets no claim hold a machine for longer; also an Event.
+        /// The claim ended because it had its machine for claims.maxHoldSeconds of its pool; also an Event.
         MaxHoldReached,
         /// The claim ended because its machine is gone.
         InstanceGone,
         /// Event: a claim ended because its machine is gone.
         Lost,
-        /// Event: the Secret of a claim has no SSH key, because the installation secret is another one than when the machine
-        /// was bought.
+        /// Event: a claim's Secret has no SSH key, because the installation secret has changed since the machine was
+        /// bought.
         SshKeyLost,
-        /// Event of a claim: the pool of the member that it holds is being deleted.
+        /// Event of a claim: the pool of its member is being deleted.
         PoolBeingDeleted,
 
         // Whether a member can be claimed.
 
         /// The member can be claimed.
         Ready,
-        /// The machine of the member boots.
+        /// The member's machine boots.
         Warming,
-        /// A claim holds the member.
+        /// The member is bound to a claim.
         Claimed,
-        /// A person holds the member.
+        /// A person has put the member on hold.
         Held,
         /// A person has cordoned the member.
         Cordoned,
         /// The member will never be ready; also an Event.
         Errored,
-        /// The member is not ready for a claim because it is quarantined; also an Event.
+        /// The member cannot be claimed because it is quarantined; also an Event.
         Quarantined,
-        /// The member is quarantined because its machine was claimed before, by its tags.
+        /// The member is quarantined because, by its tags, its machine was claimed before.
         MachineClaimedBefore,
-        /// The cloud refuses again and again to terminate the machine of a member; also an Event.
+        /// The cloud keeps refusing to terminate a member's machine; also an Event.
         TerminateFailing,
-        /// The cloud accepted the terminate of a member's machine long ago, and the machine is there; also an Event.
+        /// The cloud accepted the terminate call long ago, but the member's machine still exists; also an Event.
         StillThere,
 
-        // Whether a pool has the members that it should have.
+        // Whether a pool has the members that it needs.
 
         /// At least minSize members are ready.
         MinSizeReached,
         /// Fewer than minSize members are ready.
         BelowMinSize,
-        /// The pool has less than it wants, because maxSize allows no more.
+        /// The pool has fewer members than it needs, because maxSize allows no more.
         MaxSizeReached,
-        /// maxSize leaves room for what the pool wants.
+        /// maxSize allows all the members that the pool needs.
         BelowMaxSize,
         /// The pool is draining or being deleted.
         Draining,
-        /// The pool is not to become empty.
+        /// The pool is neither draining nor being deleted.
         NotDraining,
-        /// The pool is draining, and unclaimed members are being terminated.
+        /// The pool is draining: unclaimed members are being terminated.
         Terminating,
-        /// The pool is draining, and claims hold members.
+        /// The pool is draining, but claims have members.
         ClaimedMembersRemain,
-        /// The pool is draining, and a person holds members.
+        /// The pool is draining, but members are on hold.
         HeldMembersRemain,
-        /// The pool is draining, and has no member any more.
+        /// The pool is draining and has no members any more.
         Empty,
-        /// No change by a person is needed.
+        /// Nobody has to change anything.
         NotStalled,
 
-        // What keeps a pool from knowing what a new member would be.
+        // Why the pool's present template is not known.
 
-        /// There is no launch config of the name that the pool gives.
+        /// A launch config that the pool names does not exist.
         LaunchConfigNotFound,
         /// The launch config is being deleted.
         LaunchConfigBeingDeleted,
-        /// The launch config is new, and the operator has not put its finalizer on it yet.
+        /// The launch config is new: the operator has not added its finalizer yet.
         LaunchConfigNotTakenIn,
-        /// Of a pool's Stalled: a launch config has no provider in this build.
+        /// Stalled of a pool: this build has no provider for a launch config.
         LaunchConfigHasNoProvider,
-        /// Of Available: this build has no provider for the launch config.
+        /// Available of a launch config: this build has no provider for it.
         NoProvider,
-        /// The launch config buys Spot machines, and the pool promises machines that stay.
+        /// The launch config buys Spot machines, but the pool's lifecycleClass is Ephemeral.
         SpotInEphemeralPool,
         /// The operator has not read the user data of the pool yet.
         UserDataNotRead,
-        /// There is no user data where the pool says that it is.
+        /// The Secret or ConfigMap key with the pool's user data does not exist.
         UserDataNotFound,
         /// The operator may not read the user data of the pool.
         UserDataForbidden,
-        /// The user data of the pool is too long or no text.
+        /// The user data of the pool is too long or not text.
         UserDataInvalid,
-        /// The operator has not read the secret that SSH keys are made from yet.
+        /// The operator has not read the installation secret, which SSH keys are derived from, yet.
         InstallationSecretNotRead,
-        /// The operator may not read or make the secret that SSH keys are made from.
+        /// The operator may not read or create the installation secret.
         InstallationSecretForbidden,
-        /// The secret that SSH keys are made from is not one that the operator has made.
+        /// The installation secret was not created by the operator.
         InstallationSecretInvalid,
 
         // How a pool replaces the members of an older template.
 
         /// No unclaimed member is of an older template.
         AllCurrent,
-        /// What a new member would be is not known.
+        /// The present template is not known.
         TemplateUnknown,
-        /// Members of an older template are replaced when they go anyway.
+        /// Members of an older template are replaced only when they are claimed, too old or failed.
         OnReplenish,
         /// Members of an older template are being replaced.
         Replacing,
-        /// minSize and maxSize together leave no member that may be replaced.
+        /// minSize and maxSize together do not allow any member to be replaced.
         MinSizeForbidsRecycling,
-        /// Members of an older template remain, and none was replaced for rollout.progressDeadlineSeconds.
+        /// Members of an older template remain, but none was replaced for rollout.progressDeadlineSeconds.
         ProgressDeadlineExceeded,
 
         // Whether a pool or a launch config can buy.
 
-        /// No create is being refused.
+        /// The cloud accepts creates.
         CreatesAccepted,
         /// The cloud refuses creates; also an Event.
         CreateRefused,
-        /// So many members in a row failed that a launch config is left alone for a while.
+        /// Too many members in a row failed: nothing is bought by the launch config for a while.
         BreakerOpen,
-        /// Event: so many members in a row failed that a launch config is left alone for a while.
+        /// Event: too many members in a row failed, so nothing is bought by the launch config for a while.
         BreakerOpened,
-        /// Event: a launch config that was left alone is bought from again.
+        /// Event: machines are bought by the launch config again.
         BreakerClosed,
         /// All launch configs of the pool are paused.
         LaunchConfigsPaused,
-        /// No lack of machines is known.
+        /// No cloud has refused a create for lack of machines.
         NoLack,
-        /// Some launch configs of the pool lack machines to buy, and others do not.
+        /// There are no machines to buy by some launch configs of the pool, but by others.
         OthersHaveCapacity,
-        /// The account may not have more machines.
+        /// A quota of the account is used up.
         QuotaReached,
         /// The cloud has no such machines to sell.
         NoCapacity,
-        /// The cloud answers for the account and the region of the launch config.
+        /// The cloud answers for the launch config's account and region.
         CloudAnswers,
         /// The cloud did not answer the last list.
         CloudDoesNotAnswer,
         /// The cloud does not accept the credentials.
         Unauthorized,
-        /// The cloud refused the last create as wrong in itself.
+        /// The cloud refused the last create as invalid.
         InvalidRequest,
-        /// The credentials belong to another account than the one with the members.
+        /// The credentials belong to another account than the members' machines.
         IdentityChanged,
-        /// The spec of the launch config says that it is paused.
+        /// spec.paused of the launch config is true.
         PausedBySpec,
         /// The launch config is not paused.
         NotPaused,
 
-        // What a person should look at.
+        // Problems that a person should look at, and their absence.
 
-        /// Machines end when they should.
+        /// Machines terminate when asked to.
         MachinesEnd,
-        /// Machines do not end although they should.
+        /// Machines were asked to terminate but still exist.
         MachinesStay,
-        /// The pool has no quarantined member.
+        /// The pool has no quarantined members.
         NoneQuarantined,
-        /// The pool has members that are quarantined, because their machines were claimed before.
+        /// The pool has quarantined members: their machines were claimed before.
         MachinesClaimedBefore,
-        /// The claims of all members are in namespaces that the operator watches.
+        /// The claims that have the pool's members are in namespaces that the operator watches.
         ClaimsWatched,
-        /// The labels of the namespaces whose claims ask for the pool can be read.
+        /// The operator can read the labels of the namespaces whose claims ask for the pool.
         LabelsRead,
         /// The operator may not read the labels of a namespace whose claims ask for the pool.
         NamespaceForbidden,
-        /// There are more machines without a member than are terminated without a person's word.
+        /// So many machines have no member that a person has to confirm their termination.
         TooManyOrphans,
-        /// No machines without a member wait for a person's word.
+        /// No machines without a member wait for a person's confirmation.
         NotBlocked,
-        /// Event: machines without a member are terminated.
+        /// Event: machines without a member were terminated.
         Swept,
-        /// Event: machines without a member are not terminated, because the operator was told only to name them.
+        /// Event: machines without a member were found; a dry run only reports them.
         SweepDryRun,
-        /// Event: machines without a member are not terminated before a person says so.
+        /// Event: machines without a member are terminated only after a person has confirmed it.
         SweepBlocked,
     }
 }

@@ -1,8 +1,8 @@
 use super::*;
 
-/// What other programs read in the API: a word that changes here breaks them.
+/// Other programs read these strings in the API: a change here breaks them.
 #[test]
-fn the_words_stay_what_they_are() {
+fn the_strings_of_the_api_do_not_change() {
     #[rustfmt::skip]
     let words = [
         "Ready", "Reconciling", "Stalled", "AtMaxSize", "TemplateCurrent", "Drained", "ProvisioningHealthy",
@@ -30,7 +30,8 @@ fn the_words_stay_what_they_are() {
         "Claimed", "Held", "Cordoned", "Errored", "Quarantined", "MachineClaimedBefore", "TerminateFailing",
         "StillThere", "MinSizeReached", "BelowMinSize", "MaxSizeReached", "BelowMaxSize", "Draining",
         "NotDraining", "Terminating", "ClaimedMembersRemain", "HeldMembersRemain", "Empty", "NotStalled",
-        "LaunchConfigNotFound", "LaunchConfigBeingDeleted", "LaunchConfigNotTakenIn", "SpotInEphemeralPool",
+        "LaunchConfigNotFound", "LaunchConfigBeingDeleted", "LaunchConfigNotTakenIn", "LaunchConfigHasNoProvider",
+        "NoProvider", "SpotInEphemeralPool",
         "UserDataNotRead", "UserDataNotFound", "UserDataForbidden", "UserDataInvalid",
         "InstallationSecretNotRead", "InstallationSecretForbidden", "InstallationSecretInvalid",
         "AllCurrent", "TemplateUnknown", "OnReplenish", "Replacing", "MinSizeForbidsRecycling",
@@ -44,11 +45,11 @@ fn the_words_stay_what_they_are() {
     assert_eq!(Reason::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
 }
 
-/// Checks the words of one enum: each is read as itself, and is one that Kubernetes accepts as a type or a reason.
+/// Checks the strings of one enum: each parses to its value, and Kubernetes accepts it as a type or reason.
 macro_rules! check {
     ($($name:ident),+) => { $(
         let words: std::collections::BTreeSet<&str> = $name::ALL.iter().map(|word| word.as_str()).collect();
-        assert_eq!(words.len(), $name::ALL.len(), "each word is there once");
+        assert_eq!(words.len(), $name::ALL.len(), "each string is there once");
         for word in $name::ALL {
             assert_eq!($name::parse(word.as_str()), Some(*word));
             assert_eq!(word.to_string(), word.as_str());
@@ -63,7 +64,7 @@ macro_rules! check {
 }
 
 #[test]
-fn every_word_is_in_upper_camel_case_and_read_as_itself_and_no_other_text_is_read_as_one() {
+fn every_value_is_upper_camel_case_and_only_its_own_text_parses_to_it() {
     check!(ConditionType, EventAction, ErrorClass, Reason);
 }
 
@@ -82,7 +83,7 @@ fn setting_the_same_condition_again_changes_nothing() {
 }
 
 #[test]
-fn a_condition_that_turns_records_when() {
+fn a_change_of_status_sets_the_transition_time() {
     let mut conditions = Vec::new();
     let value = |holds, reason| ConditionValue::new(ConditionType::Ready, holds, reason, "");
     set_condition(&mut conditions, &value(true, Reason::MinSizeReached), None, at(1));
@@ -93,7 +94,7 @@ fn a_condition_that_turns_records_when() {
 }
 
 #[test]
-fn a_condition_is_written_as_the_words_of_its_type_and_reason() {
+fn a_condition_is_written_with_the_strings_of_its_type_and_reason() {
     let mut conditions = Vec::new();
     let value = ConditionValue::new(ConditionType::AtMaxSize, true, Reason::MaxSizeReached, "no more");
     set_condition(&mut conditions, &value, Some(3), at(0));

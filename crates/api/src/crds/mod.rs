@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions, made from the types and finished for the API server.
+//! The CustomResourceDefinitions, generated from the types and completed for the API server.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{CustomResourceExt, ResourceExt};
@@ -8,15 +8,15 @@ use sha2::{Digest, Sha256};
 use super::names::ANNOTATION_SCHEMA_DIGEST;
 use super::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 
-/// Without the definitions all objects of theirs are gone, and with them the record of every machine: neither `helm
-/// uninstall` nor a prune by Argo CD deletes them. Argo CD applies them before what is of their kinds.
+/// Deleting a definition deletes all its objects, and with them the records of all machines. So `helm uninstall` and
+/// Argo CD keep the definitions. The sync wave makes Argo CD apply them before objects of their kinds.
 const ANNOTATIONS: [(&str, &str); 3] = [
     ("helm.sh/resource-policy", "keep"),
     ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false"),
     ("argocd.argoproj.io/sync-wave", "-1"),
 ];
 
-/// The four definitions, in the order in which `crds/` has them.
+/// The four definitions, in the order of `crds/`.
 pub fn all() -> Vec<CustomResourceDefinition> {
     vec![
         finished(&InstancePool::crd(), json!({"observedGeneration": -1})),
@@ -29,13 +29,13 @@ pub fn all() -> Vec<CustomResourceDefinition> {
 /// One definition as YAML.
 ///
 /// # Errors
-/// When the definition cannot be written as YAML.
+/// When the definition cannot be serialized.
 pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::ser::Error> {
     serde_saphyr::to_string(crd)
 }
 
-/// A digest of what a definition makes the API server serve: names, scope, and of each version its schema with all rules,
-/// subresources and printer columns. Descriptions, and everything outside of `spec`, do not count.
+/// A digest, in hexadecimal, of what the API server serves for a definition: names, scope, and each version's schema
+/// with its rules, subresources and printer columns. Descriptions and everything outside `spec` do not count.
 pub fn digest(crd: &CustomResourceDefinition) -> String {
     let spec = serde_json::to_value(&crd.spec).unwrap_or_default();
     let names = ["plural", "singular", "kind", "shortNames", "categories"];
@@ -47,12 +47,12 @@ pub fn digest(crd: &CustomResourceDefinition) -> String {
             drop_descriptions(schema);
         }
     }
-    // Its keys are in order.
+    // The map sorts its keys, so the text is the same each time.
     let served = json!({ "group": spec["group"], "scope": spec["scope"], "names": names, "versions": versions });
     Sha256::digest(served.to_string()).iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-/// Drops the descriptions of a schema and of all schemas in it; a property may be called so as well.
+/// Removes the descriptions of a schema and of all nested schemas, but no property that is named `description`.
 fn drop_descriptions(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
     object.remove("description");
@@ -65,9 +65,11 @@ fn drop_descriptions(schema: &mut Value) {
     }
 }
 
-/// Adds what the derive macros cannot say: the default of `status` (a fresh object is not "current" for kstatus, and
-/// `oldSelf` is always there for the transition rules), no required fields beside that default, no `nullable`,
-/// `metadata.name` where a rule about the name points at it, and the annotations.
+/// Completes a derived definition with what the derive macros cannot express:
+/// - a default `status`, so that kstatus does not take a new object for current and transition rules always have `oldSelf`;
+/// - no required fields in `status`, and no `nullable`;
+/// - `metadata.name` where a rule about the name refers to it;
+/// - the annotations.
 fn finished(crd: &CustomResourceDefinition, status_default: Value) -> CustomResourceDefinition {
     let mut value = serde_json::to_value(crd).expect("a definition made from types is JSON");
     let schema =
@@ -84,7 +86,8 @@ fn finished(crd: &CustomResourceDefinition, status_default: Value) -> CustomReso
     status.insert("default".into(), status_default);
     if let Some(properties) = status.get_mut("properties").and_then(Value::as_object_mut) {
         for property in properties.values_mut().filter_map(Value::as_object_mut) {
-            // The default of `status` as a whole decides what a fresh object has; zeroes would hide that nobody looked yet.
+            // A new object has only the default of `status` as a whole; zeros would hide that nobody has looked at it
+            // yet.
             property.remove("default");
         }
     }
@@ -95,7 +98,7 @@ fn finished(crd: &CustomResourceDefinition, status_default: Value) -> CustomReso
     crd
 }
 
-/// Drops `nullable` (optional fields are left out, never null) and the empty defaults of lists.
+/// Removes `nullable` (optional fields are omitted, never null) and null defaults.
 fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(object) => {

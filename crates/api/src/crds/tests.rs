@@ -5,7 +5,7 @@ use kube::ResourceExt;
 
 use super::*;
 
-/// A walk over a schema: calls `visit` with the path and the schema of every value in it.
+/// Calls `visit` with path and schema of every value in `schema`, itself included.
 fn walk(schema: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
     visit(path, schema);
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
@@ -18,7 +18,7 @@ fn walk(schema: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
     }
 }
 
-/// What is wrong with the values under `root` (`spec`, `status`), by `complaint`, over all four definitions.
+/// All that `complaint` finds wrong with the values under `roots` (`spec`, `status`) of the four definitions.
 fn complaints(roots: &[&str], complaint: impl Fn(&str, &Value) -> Option<&'static str>) -> Vec<String> {
     let mut found = Vec::new();
     for crd in all() {
@@ -50,7 +50,7 @@ fn the_walk_reaches_lists_maps_and_what_is_in_them() {
 }
 
 #[test]
-fn the_committed_files_are_what_the_types_say() {
+fn the_committed_files_match_the_types() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds");
     let committed: BTreeMap<String, String> = std::fs::read_dir(&folder)
         .unwrap()
@@ -62,7 +62,7 @@ fn the_committed_files_are_what_the_types_say() {
 }
 
 #[test]
-fn the_yaml_says_the_same_as_the_definition() {
+fn the_yaml_equals_the_definition() {
     for crd in all() {
         let read: Value = serde_saphyr::from_str(&to_yaml(&crd).unwrap()).unwrap();
         assert_eq!(read, serde_json::to_value(&crd).unwrap());
@@ -139,7 +139,7 @@ fn a_fresh_object_is_not_current_and_a_status_requires_nothing_beside_that_defau
 }
 
 #[test]
-fn what_keeps_helm_and_argo_cd_from_deleting_it_is_on_every_definition_and_so_is_its_digest() {
+fn every_definition_has_its_digest_and_the_annotations_that_keep_helm_and_argo_cd_from_deleting_it() {
     let mut digests = std::collections::BTreeSet::new();
     for crd in all() {
         let annotations = crd.annotations();
@@ -160,7 +160,7 @@ fn digest_after(change: impl FnOnce(&mut Value)) -> String {
 }
 
 #[test]
-fn a_digest_changes_with_all_that_is_served_and_with_nothing_else() {
+fn a_digest_changes_only_with_what_the_api_server_serves() {
     let before = digest_after(|_| {});
     let drop_of_spec = |crd: &mut Value, within: &str, field: &str| {
         let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/spec{within}");

@@ -60,7 +60,7 @@ pub struct LaunchConfigSpec {
     /// Region of the provider. Immutable.
     #[schemars(length(min = 1, max = 63))]
     pub region: String,
-    /// Zone within the region.
+    /// Zone of the region.
     #[schemars(length(min = 1, max = 63))]
     pub zone: String,
     /// How the machine is paid for.
@@ -72,14 +72,14 @@ pub struct LaunchConfigSpec {
     /// The provider's name for a boot image.
     #[schemars(length(min = 1, max = 253))]
     pub image: String,
-    /// Most members that this launch config may have at once, over all pools.
+    /// Most members that this launch config may have at once, in all pools together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 20_000))]
     pub max_instances: Option<i32>,
-    /// Buys nothing while true; members that are there live on.
+    /// While true, nothing is bought by this launch config. Existing members stay.
     #[serde(default)]
     pub paused: bool,
-    /// The simulated cloud that the command bullpen-simcloud serves.
+    /// Settings for the simulated cloud of the command bullpen-simcloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated: Option<SimulatedProviderConfig>,
 }
@@ -87,47 +87,47 @@ pub struct LaunchConfigSpec {
 /// How a machine is paid for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Market {
-    /// Bought for as long as it is wanted.
+    /// Bought for as long as it is needed.
     #[default]
     OnDemand,
     /// Spare capacity that the cloud may take back.
     Spot,
 }
 
-/// What the operator knows of a launch config.
+/// What the operator observed of a launch config.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LaunchConfigStatus {
-    /// Available (its cloud answers and takes its requests), `CapacityAvailable` (there are machines to buy), Paused;
-    /// Stalled: the account is another than before; `SweepBlocked`: so many machines have lost their member that a person
-    /// has to confirm their end.
+    /// Available: the cloud answers and accepts requests. `CapacityAvailable`: the cloud has machines to sell. Paused.
+    /// Stalled: the credentials belong to another account than before. `SweepBlocked`: so many machines have no member
+    /// that a person has to confirm before they are terminated.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     pub observed_generation: i64,
-    /// How much of its share it gets, in percent, by how its members fared in about the last hour: 100 when all got
-    /// ready, never below 5. Rounded to 5; 0 while it is paused.
+    /// Percent of its share that is bought by it, from its success rate in about the last hour: 100 if all members
+    /// became ready, never below 5, in steps of 5. 0 while it is paused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<i32>,
-    /// Nothing is bought by it before this moment; then one member is tried.
+    /// Nothing is bought by it before this time; then one member is tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unavailable_until: Option<MicroTime>,
-    /// The last thing that went wrong.
+    /// The last error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<RecordedError>,
-    /// The account that the machines of this launch config are in, as it was at first contact. While a member needs it,
-    /// nothing is done with the credentials of another account.
+    /// The account of the machines, as found when the provider was first reached. While a member needs it, the operator
+    /// does not use credentials of another account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<LaunchConfigIdentity>,
-    /// Members that are pinned to it now, over all pools.
+    /// Number of members that have it in their placement now, in all pools together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instances: Option<i32>,
-    /// Machines of its account and region that have no member, while a person has to confirm their end or the operator
-    /// only says that it would end them. Absent otherwise: they are ended within seconds.
+    /// Machines of its account and region that have no member. Set only while a person has to confirm their
+    /// termination, or while the operator only reports them (dry run); otherwise they are terminated within seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orphans: Option<Orphans>,
-    /// What went wrong lately, by class and message, the latest first.
+    /// Recent errors by class and message, the latest first.
     #[schemars(length(max = 10))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recent_errors: Vec<RecentError>,
@@ -137,14 +137,14 @@ pub struct LaunchConfigStatus {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Orphans {
-    /// How many there are.
+    /// Number of these machines.
     pub count: i32,
-    /// The ids of some of them, in order.
+    /// Ids of some of these machines, sorted.
     #[schemars(length(max = 20), inner(length(max = 128)))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub instances: Vec<String>,
-    /// What the annotation bullpen.dev/confirm-sweep has to say for just these machines to be ended. Empty if no word
-    /// is waited for.
+    /// The value that the annotation bullpen.dev/confirm-sweep needs for exactly these machines to be terminated. Empty
+    /// if no confirmation is needed.
     #[schemars(length(max = 64))]
     #[serde(skip_serializing_if = "String::is_empty")]
     pub code: String,
@@ -157,16 +157,16 @@ pub struct RecentError {
     /// The kind of error, such as Capacity, Quota, LaunchTimeout.
     #[schemars(length(max = 64))]
     pub class: String,
-    /// What the provider said, or what was waited for.
+    /// The provider's message, or what was waited for.
     #[schemars(length(max = 1024))]
     pub message: String,
-    /// How often it happened since it is in this list.
+    /// How often it happened since it entered this list.
     pub count: i32,
     /// When it last happened.
     pub last_time: MicroTime,
 }
 
-/// Whose machines they are.
+/// An account and region at the provider.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LaunchConfigIdentity {

@@ -1,22 +1,22 @@
-//! What the blocks of all providers have in common.
+//! The trait of the provider blocks in a launch config.
 
 use super::LaunchConfigSpec;
 
-/// A provider's own block in the spec of a launch config.
+/// A provider's block in the spec of a launch config.
 pub trait ProviderBlock {
-    /// The field of the spec that it stands in: the name of the kind of provider, wherever one is named.
+    /// Name of the block's field in the spec. It is also the name of this kind of provider everywhere else.
     fn name(&self) -> &'static str;
 
-    /// What of it makes another machine, as a text that every version of this program makes in the same way: it enters
-    /// the template hash. `None` if an edit of the block never replaces a machine.
+    /// The settings whose change requires new machines, as text. The text enters the template hash, so every version of
+    /// this program must produce the same one. `None` if no change of the block replaces machines.
     fn machine(&self) -> Option<String>;
 }
 
 impl LaunchConfigSpec {
-    /// The provider blocks that are set. The definition demands exactly one; there is none where a newer definition has
-    /// a block that this version does not know.
+    /// The provider blocks that are set. The definition requires exactly one; the result is empty if a newer definition
+    /// has a block that this version does not know.
     pub fn provider_blocks(&self) -> Vec<&dyn ProviderBlock> {
-        // Whoever adds a field says here whether it is a provider's block.
+        // No `..`: a new field does not compile until it is listed here, as a provider block or not.
         let Self { region: _, zone: _, market: _, instance_type: _, image: _, max_instances: _, paused: _, simulated } =
             self;
         let simulated = simulated.as_ref().map(|block| block as &dyn ProviderBlock);

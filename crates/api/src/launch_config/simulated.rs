@@ -13,14 +13,14 @@ use super::ProviderBlock;
         .message("endpoint is immutable: another cloud is another launch config").field_path(".endpoint")
 )]
 pub struct SimulatedProviderConfig {
-    /// Base URL of the simulated cloud: http:// and its host and port. Immutable.
+    /// Base URL of the simulated cloud: http://, host and port. Immutable.
     #[schemars(length(min = 1, max = 253), regex(pattern = "^http://[^/ ?#]+$"))]
     pub endpoint: String,
     /// Milliseconds that a machine takes to boot.
     #[serde(default = "default_boot_milliseconds")]
     #[schemars(range(min = 0, max = 86_400_000))]
     pub boot_milliseconds: i32,
-    /// How far the boot time may differ from bootMilliseconds either way, in percent.
+    /// Most percent by which the boot time may differ from bootMilliseconds, up or down.
     #[serde(default = "default_boot_jitter_percent")]
     #[schemars(range(min = 0, max = 100))]
     pub boot_jitter_percent: i32,
@@ -40,7 +40,7 @@ impl ProviderBlock for SimulatedProviderConfig {
     }
 
     fn machine(&self) -> Option<String> {
-        // Another boot time makes no other machine.
+        // A machine is the same whatever its boot time was.
         None
     }
 }

@@ -1,4 +1,4 @@
-//! The certificates and keys of one control plane, made anew for each.
+//! The certificates and keys of a control plane. Each control plane gets new ones.
 
 use std::{fs, io, path::Path};
 
@@ -10,7 +10,7 @@ use rcgen::{
 
 /// The name by which aggregated API servers know the API server.
 pub(super) const FRONT_PROXY: &str = "front-proxy";
-/// The file of the authority that says so.
+/// The file with the certificate authority for that name.
 pub(super) const FRONT_PROXY_AUTHORITY: &str = "front-proxy-ca.crt";
 
 /// A certificate and its key, in PEM.
@@ -19,7 +19,7 @@ pub(super) struct Identity {
     pub(super) key: String,
 }
 
-/// Everything that the programs of a control plane know each other by.
+/// The certificates and keys by which the programs of a control plane authenticate each other.
 pub(super) struct Certificates {
     /// The authority that both sides trust, in PEM.
     pub(super) authority: String,
@@ -33,14 +33,15 @@ pub(super) struct Certificates {
     pub(super) service_account_key: String,
     /// Its public half, in PEM.
     pub(super) service_account_public_key: String,
-    /// The authority that aggregated API servers trust, in PEM: not the one of users, whom they would take for the proxy.
+    /// The authority that aggregated API servers trust, in PEM: not the one of users, whom they would take for the
+    /// proxy.
     pub(super) front_proxy_authority: String,
-    /// The API server, as it passes requests on to aggregated ones.
+    /// The API server's client certificate for requests to aggregated API servers.
     pub(super) front_proxy: Identity,
 }
 
 impl Certificates {
-    /// Makes them; they are good for a year.
+    /// Generates them. They are valid for a year.
     pub(super) fn issue() -> Result<Self, rcgen::Error> {
         let (authority, issuer) = new_authority("bullpen control plane")?;
         let (front_proxy_authority, front_proxy_issuer) = new_authority("bullpen front proxy")?;
@@ -58,7 +59,7 @@ impl Certificates {
         })
     }
 
-    /// Writes what the programs read from files.
+    /// Writes the files that the programs read.
     pub(super) fn write_to(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         fs::write(folder.join("ca.crt"), &self.authority)?;
@@ -81,7 +82,7 @@ fn new_authority(common_name: &str) -> Result<(String, Issuer<'static, KeyPair>)
     Ok((certificate, Issuer::new(params, key)))
 }
 
-/// A certificate for a server if it has names, else for a client.
+/// A server certificate if there are names, else a client certificate.
 fn identity(
     issuer: &Issuer<'_, KeyPair>,
     names: Vec<String>,
@@ -105,7 +106,7 @@ fn params(
     let today = Zoned::now().with_time_zone(TimeZone::UTC).date();
     let day = |date: Date| date_time_ymd(date.year().into(), date.month() as u8, date.day() as u8);
     let mut params = CertificateParams::new(names)?;
-    // A day back, for a clock that is set back between here and the server.
+    // Valid since a day ago, in case a clock is set back.
     params.not_before = day(today.saturating_sub(1.day()));
     params.not_after = day(today.saturating_add(1.year()));
     params.distinguished_name.push(DnType::CommonName, common_name);

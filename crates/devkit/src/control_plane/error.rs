@@ -1,10 +1,10 @@
-//! What can go wrong, in words that say what to do.
+//! The errors of a control plane. Their texts say what to do.
 
 use std::{io, path::PathBuf, time::Duration};
 
 use super::process::Program;
 
-/// Why a control plane is not there, or no longer.
+/// Why a control plane could not be started, or has ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlPlaneError {
@@ -32,7 +32,7 @@ pub enum ControlPlaneError {
         cache.display()
     )]
     NoTool {
-        /// Which one.
+        /// Its name.
         program: Program,
         /// The oldest Go that builds it.
         go_version: &'static str,
@@ -54,7 +54,7 @@ pub enum ControlPlaneError {
         missing: Vec<&'static str>,
     },
 
-    /// The environment names no home folder to keep built programs in.
+    /// The environment names no home folder for the cache.
     #[error(
         "neither XDG_CACHE_HOME nor HOME is an absolute path: there is no folder to keep the built control plane in"
     )]
@@ -67,7 +67,7 @@ pub enum ControlPlaneError {
         program: Program,
         /// The folder or file that failed.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 
@@ -87,7 +87,7 @@ pub enum ControlPlaneError {
     WorkFolder {
         /// The folder or file that failed.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 
@@ -98,39 +98,39 @@ pub enum ControlPlaneError {
     /// A program could not be started at all.
     #[error("can't start {program}")]
     Start {
-        /// Which one.
+        /// Its name.
         program: Program,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 
-    /// A program ended that nobody had asked to end.
+    /// A program ended unexpectedly.
     #[error("{program} ended by itself ({status}); its log is {}, and ends with:{last_lines}", log.display())]
     Ended {
-        /// Which one.
+        /// Its name.
         program: Program,
         /// How it ended.
         status: String,
-        /// Its log, which is kept.
+        /// Its log, which is not removed.
         log: PathBuf,
         /// The end of its log, each line indented.
         last_lines: String,
     },
 
-    /// A program runs but does not answer as it should.
+    /// A program runs, but is not ready in time.
     #[error(
         "{program} was not ready after {} s ({answer}); its log is {}, and ends with:{last_lines}",
         waited.as_secs(),
         log.display()
     )]
     NotReady {
-        /// Which one.
+        /// Its name.
         program: Program,
         /// How long it was waited for.
         waited: Duration,
         /// The last answer, or why there was none.
         answer: String,
-        /// Its log, which is kept.
+        /// Its log, which is not removed.
         log: PathBuf,
         /// The end of its log, each line indented.
         last_lines: String,

@@ -4,15 +4,15 @@ use std::{ffi::OsString, path::Path};
 
 use super::certificates::{FRONT_PROXY, FRONT_PROXY_AUTHORITY};
 
-/// The store's bound, far above what tests and benchmarks write.
+/// The size limit of the store, far above what tests and benchmarks write.
 const QUOTA_BYTES: u64 = 8 << 30;
 
 /// Where the store keeps its data in the work folder.
 pub(super) const ETCD_DATA: &str = "etcd";
-/// The store listens on sockets in the work folder, which only its owner can enter: it knows no users.
+/// The store has no authentication, so it listens on sockets in the work folder, which only the owner can enter.
 pub(super) const ETCD_SOCKET: &str = "etcd.sock";
 const PEER_SOCKET: &str = "peer.sock";
-/// Where others would look for it; it must be a host and a port, and nobody listens there.
+/// The advertised client address, which must be a host and a port. Nothing listens there.
 const ADVERTISED: &str = "http://127.0.0.1:2379";
 
 pub(super) const CERTIFICATES: &str = "certificates";
@@ -65,7 +65,7 @@ pub(super) fn api_server(work: &Path, port: u16, extra: &[String]) -> Vec<OsStri
         flag("service-account-key-file", certificates.join("service-account.pub")),
         flag("service-account-signing-key-file", certificates.join("service-account.key")),
         flag("service-account-issuer", "https://kubernetes.default.svc"),
-        // Aggregated API servers: who passes requests on to them, and how they learn whose they are.
+        // For aggregated API servers: the client certificate of requests to them, and the headers with the user.
         flag("requestheader-client-ca-file", certificates.join(FRONT_PROXY_AUTHORITY)),
         flag("requestheader-allowed-names", FRONT_PROXY),
         flag("requestheader-username-headers", "X-Remote-User"),
@@ -82,7 +82,7 @@ pub(super) fn api_server(work: &Path, port: u16, extra: &[String]) -> Vec<OsStri
     flags
 }
 
-/// What the controller manager always runs.
+/// The controllers that always run.
 const CONTROLLERS: &str = "garbage-collector-controller,namespace-controller,serviceaccount-controller,\
                            root-ca-certificate-publisher-controller,clusterrole-aggregation-controller";
 
@@ -99,7 +99,7 @@ pub(super) fn controller_manager(work: &Path, more: &[String]) -> Vec<OsString> 
         flag("use-service-account-credentials", "true"),
         flag("service-account-private-key-file", certificates.join("service-account.key")),
         flag("root-ca-file", certificates.join("ca.crt")),
-        // Its defaults, 20 and 30 a second, would be the slowest part of a test that deletes a namespace.
+        // With the defaults, 20 and 30 a second, a test that deletes a namespace would be slow.
         flag("kube-api-qps", "500"),
         flag("kube-api-burst", "1000"),
         // Where Options::controllers has the autoscaler; 15 s by default, for the same reason.

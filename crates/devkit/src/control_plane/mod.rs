@@ -36,7 +36,7 @@ pub use self::{assets::Binaries, error::ControlPlaneError, process::Program};
 use self::{assets::Environment, certificates::Certificates, kubeconfig::kubeconfig, process::Process};
 use crate::supervise::Launch;
 
-/// Is told, a line at a time, what takes long.
+/// A callback that gets a line about each thing that takes long.
 pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The name of the administrator's kubeconfig in the work folder.
@@ -45,18 +45,19 @@ const ADMIN_KUBECONFIG: &str = "kubeconfig";
 /// From the request to end until a program is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How many ports are tried when others take them first.
+/// How many ports are tried if other processes take them first.
 const PORT_TRIES: usize = 5;
 
-/// A socket's path is at most 104 bytes on macOS and 108 on Linux; a work folder's own part is 40.
+/// Longest path of a temporary folder, in bytes. A socket's path may have 104 bytes on macOS and 108 on Linux, and the
+/// work folder and the socket need 40.
 const LONGEST_TEMPORARY_FOLDER: usize = 60;
 
-/// What to do where ready-made programs come without a controller manager, and none was built before.
+/// What to do if ready-made programs come without a controller manager, and none was built before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissingControllerManager {
-    /// It is built, which takes minutes, if there is Go.
+    /// Build one, which takes minutes, if there is Go.
     Build,
-    /// There is none: no garbage collection by owner reference, no deletion of namespaces, no service accounts.
+    /// Do without: no garbage collection by owner reference, no deletion of namespaces, no service accounts.
     GoWithout,
 }
 
@@ -66,7 +67,7 @@ pub enum MissingControllerManager {
 pub struct Options {
     /// Whether to run the controller manager too: owner references, namespace deletion, service accounts.
     pub controller_manager: bool,
-    /// What is done about a controller manager that does not come with ready-made programs.
+    /// What to do if ready-made programs come without a controller manager.
     pub missing_controller_manager: MissingControllerManager,
     /// Whether etcd waits for the disk on each write. Without it writes are faster than in any real
     /// cluster, which a benchmark must say.
@@ -79,7 +80,7 @@ pub struct Options {
     pub api_server_flags: Vec<String>,
     /// More controllers for the controller manager to run, such as `deployment-controller`.
     pub controllers: Vec<String>,
-    /// Is told what takes long; standard error unless set.
+    /// Gets lines about what takes long. Default: standard error.
     pub progress: Progress,
 }
 
@@ -93,7 +94,7 @@ impl Default for Options {
             first_port: None,
             api_server_flags: Vec::new(),
             controllers: Vec::new(),
-            // Not `eprintln!`: a test harness would keep that back until the end.
+            // Not `eprintln!`, which a test harness would capture until the end.
             progress: Arc::new(|line| drop(writeln!(io::stderr(), "{line}"))),
         }
     }
@@ -201,7 +202,7 @@ impl ControlPlane {
         ready::namespace(api_server, self.controller_manager.as_ref(), &self.config).await
     }
 
-    /// A kubeconfig file of an administrator, for kubectl and others. It goes with the control plane.
+    /// The path of an administrator's kubeconfig, for kubectl and others. Removed with the control plane.
     pub fn kubeconfig_path(&self) -> PathBuf {
         self.work.join(ADMIN_KUBECONFIG)
     }
@@ -251,8 +252,8 @@ impl ControlPlane {
         [self.controller_manager.as_ref(), self.api_server.as_ref(), Some(&self.etcd)].into_iter().flatten()
     }
 
-    /// Waits until one of the programs ends that was not stopped, and says which. The work folder is
-    /// kept from then on.
+    /// Waits until one of the programs ends unexpectedly, and returns which. From then on the work folder is not
+    /// removed.
     pub async fn death(&self) -> ControlPlaneError {
         let (error, ..) = select_all(self.processes().map(|process| Box::pin(process.death()))).await;
         self.keep_work_folder();
@@ -294,7 +295,7 @@ impl ControlPlane {
         self.stop_api_server().await;
         self.etcd.stop().await;
         if !self.keep.load(Ordering::Relaxed) {
-            // What stays behind is in the system's temporary folder.
+            // Remains are in the system's temporary folder.
             let _ = fs::remove_dir_all(&self.work);
         }
     }

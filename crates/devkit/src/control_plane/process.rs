@@ -1,4 +1,4 @@
-//! The programs that are built here, and those of a control plane as running processes.
+//! The programs that can be built, and the running processes of a control plane.
 
 use std::{fmt, path::Path, process::ExitStatus};
 
@@ -16,13 +16,13 @@ pub enum Program {
     ControllerManager,
     /// The command-line client.
     Kubectl,
-    /// What renders and installs the chart.
+    /// Helm: renders and installs the chart.
     Helm,
-    /// What runs the chart's own tests.
+    /// The Helm plugin that runs the chart's unit tests.
     HelmUnittest,
-    /// What says of objects what Argo CD and Flux would say of them.
+    /// Computes the health of objects as Argo CD and Flux do.
     ObjectHealth,
-    /// What downloads ready-made programs of a control plane.
+    /// Downloads ready-made programs of a control plane.
     SetupEnvtest,
 }
 
@@ -41,7 +41,7 @@ impl Program {
         }
     }
 
-    /// Whether a control plane has it, and with that a folder of ready-made ones.
+    /// Whether it is a program of a control plane, and so in a folder of ready-made ones.
     pub(super) const fn is_of_control_plane(self) -> bool {
         matches!(self, Self::Etcd | Self::ApiServer | Self::ControllerManager | Self::Kubectl)
     }
@@ -53,7 +53,7 @@ impl fmt::Display for Program {
     }
 }
 
-/// A program that runs. Dropping it kills it, and the last one takes the work folder along.
+/// A running program. Dropping it kills it; the last one removes the work folder.
 #[derive(Debug)]
 pub(super) struct Process {
     program: Program,
@@ -61,7 +61,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `program`, or another one in its name: the compiler that builds it.
+    /// Starts `program`, or the compiler that builds it.
     pub(super) fn start(program: Program, launch: Launch<'_>) -> Result<Self, ControlPlaneError> {
         match supervise::Process::start(launch) {
             Ok(child) => Ok(Self { program, child }),
@@ -87,7 +87,7 @@ impl Process {
         self.child.ended().await
     }
 
-    /// Waits until the program has ended and says so as an error.
+    /// Waits until the program has ended, and returns that as an error.
     pub(super) async fn death(&self) -> ControlPlaneError {
         let status = self.ended().await;
         ControlPlaneError::Ended {
@@ -98,7 +98,7 @@ impl Process {
         }
     }
 
-    /// From now on the work folder outlives its processes.
+    /// From now on the work folder is not removed with its processes.
     pub(super) fn keep_work_folder(&self) {
         self.child.keep_work_folder();
     }

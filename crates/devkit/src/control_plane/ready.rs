@@ -1,4 +1,4 @@
-//! Waiting until the programs can be used.
+//! Waits until the programs are ready.
 
 use std::{
     future::Future,
@@ -17,7 +17,7 @@ use super::ControlPlaneError;
 use super::process::Process;
 use crate::supervise::last_lines;
 
-/// Ten times what a start takes on 2 busy cores.
+/// Timeout for a start: ten times what it takes on 2 busy cores.
 const PATIENCE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(25);
 /// An API server that is starting accepts connections before it answers.
@@ -28,7 +28,7 @@ pub(super) async fn socket(process: &Process, path: &Path) -> Result<(), Control
     until(process, || async { UnixStream::connect(path).await.map(drop).map_err(|error| error.to_string()) }).await
 }
 
-/// Waits until the API server says that all of its start is done.
+/// Waits until the API server reports that it has started completely.
 pub(super) async fn api_server(process: &Process, config: &kube::Config) -> Result<(), ControlPlaneError> {
     let client = impatient(config)?;
     until(process, || async {
@@ -65,7 +65,7 @@ fn impatient(config: &kube::Config) -> Result<Client, ControlPlaneError> {
     Client::try_from(config).map_err(|error| ControlPlaneError::Client(Box::new(error)))
 }
 
-/// Asks again and again until the answer is good, the process ends or patience does.
+/// Retries until the answer is good, the process ends or the timeout is over.
 async fn until<F>(process: &Process, mut ask: impl FnMut() -> F) -> Result<(), ControlPlaneError>
 where
     F: Future<Output = Result<(), String>>,

@@ -1,4 +1,4 @@
-//! The store's data, put aside and put back: a backup and its restore, as an administrator does them.
+//! Backup and restore of the store's data, as an administrator does them.
 
 use std::{fs, io, path::Path};
 
@@ -59,6 +59,6 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
             fs::copy(entry.path(), target)?;
         }
     }
-    // The store refuses a folder that others can enter.
+    // The store refuses a folder that other users can enter.
     fs::set_permissions(to, fs::metadata(from)?.permissions())
 }

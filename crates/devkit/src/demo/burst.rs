@@ -1,4 +1,5 @@
-//! The second half of the walk: many claims at once, the books, and giving everything back.
+//! The second half of the walk: many claims at once, a comparison with the cloud's ledger, and the removal of
+//! everything.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -16,9 +17,9 @@ use super::step::Step;
 use super::view::View;
 use super::walk::{BOOTED, BOUND, BURST, Walk};
 
-/// Claims that become bound within this time are told of in one line.
+/// Claims that are bound within this time are printed in one line.
 const SETTLE: Duration = Duration::from_millis(250);
-/// Everything given back: nobody waits for boots then.
+/// Deadline for the removal of everything. No boots are waited for then.
 const ALL_GONE: Duration = Duration::from_secs(45);
 
 impl Walk<'_> {
@@ -31,7 +32,7 @@ impl Walk<'_> {
             (view.in_phase(Phase::Ready), view.moments().len())
         };
         let names: Vec<String> = (1..=BURST).map(|number| format!("job-{number:02}")).collect();
-        // Opens as many connections as there will be claims: no handshake is to be measured. What fails shows soon enough.
+        // Open a connection for each claim beforehand, so that no handshakes are measured. Failures show later.
         join_all(names.iter().map(|name| self.claims.get_opt(name))).await;
         let begun = Instant::now();
         let creating = join_all(names.iter().map(async |name| {
@@ -82,7 +83,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Tells how many of the claims are bound, until all are.
+    /// Prints how many of the claims are bound, until all are.
     async fn tell_bound(&self, step: &Step<'_>, names: &[String], begun: Instant, warm: usize) -> Result<(), Failure> {
         let bound = |view: &View| -> Vec<Instant> {
             let mut bound: Vec<_> =
@@ -124,7 +125,7 @@ impl Walk<'_> {
         if ended.is_empty() { step.missed(expected, BOOTED) } else { step.failed(expected, ended.join(", ")) }
     }
 
-    /// The cloud's own books agree with what was asked for.
+    /// The cloud's ledger agrees with what was requested.
     pub(super) async fn books(&self) -> Result<(), Failure> {
         let step = self.step("What the cloud's ledger says of all this");
         let books = self.cloud.books().await?;
@@ -159,7 +160,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// All claims and the pool are deleted, and every machine goes.
+    /// All claims and the pool are deleted, and every machine is terminated.
     pub(super) async fn give_back(&self) -> Result<(), Failure> {
         let step = self.step("Everything is given back");
         let pool = self.examples.pool.name_any();

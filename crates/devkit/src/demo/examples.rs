@@ -7,7 +7,7 @@ const LAUNCH_CONFIG: &str = include_str!("../../../../examples/launch-config.yam
 const INSTANCE_POOL: &str = include_str!("../../../../examples/instance-pool.yaml");
 const CLAIMS: &str = include_str!("../../../../examples/claims.yaml");
 
-/// What the files say.
+/// The objects in the files.
 #[derive(Debug)]
 pub(super) struct Examples {
     pub(super) launch_config: LaunchConfig,
@@ -49,7 +49,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether all that stands in `part` stands in `whole` too.
+    /// Whether `whole` contains all of `part`.
     fn is_part(part: &Value, whole: &Value) -> bool {
         match (part, whole) {
             (Value::Object(part), Value::Object(whole)) => {

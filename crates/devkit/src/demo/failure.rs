@@ -1,10 +1,10 @@
-//! What went wrong, for a person.
+//! The error type of the demo, formatted for people.
 
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::path::Path;
 
-/// Why the demo did not do what it should.
+/// Why the demo failed.
 #[derive(Debug)]
 pub struct Failure {
     /// In one line or a few.
@@ -14,7 +14,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// What can be told without a reason.
+    /// A failure with this message.
     pub(super) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), logs: Vec::new() }
     }
@@ -57,7 +57,7 @@ impl Display for Failure {
 
 impl Error for Failure {}
 
-/// The error and its causes in one line, each told once.
+/// The error and its causes in one line, without repetition.
 pub(super) fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

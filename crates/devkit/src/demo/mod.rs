@@ -1,8 +1,8 @@
-//! `bullpen-demo`: a cluster, a cloud and an operator come up, and a walk through what Bullpen promises is told and
-//! checked. Then it stays up to be played with.
+//! `bullpen-demo`: starts a cluster, a simulated cloud and an operator, then shows and checks step by step what Bullpen
+//! promises. Afterwards everything keeps running, so that people can try it.
 //!
-//! [`stage`] puts up and takes down; [`sight`] watches into a [`view`]; [`walk`] and [`burst`] are the steps;
-//! [`narrate`] is the voice.
+//! [`stage`] starts and stops the programs; [`sight`] watches objects into a [`view`]; [`walk`] and [`burst`] are the
+//! steps; [`narrate`] prints.
 
 mod burst;
 mod examples;
@@ -30,17 +30,17 @@ use self::walk::Walk;
 /// What to show, and where.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Leave after the walk, with everything given back.
+    /// End after the walk and remove everything.
     pub exit: bool,
-    /// A cluster to play in, in a namespace of the demo's own; without it the demo starts a control plane.
+    /// A cluster to use, with a new namespace; without it the demo starts a control plane.
     pub kubeconfig: Option<PathBuf>,
 }
 
-/// Shows it, until the walk is over ([`Options::exit`]) or `interrupted` gives a first time. Then everything is taken down
-/// in order; if it gives a second time, a namespace in another's cluster is not waited for any more.
+/// Runs the demo until the walk is over (with [`Options::exit`]) or the first value of `interrupted`. Then everything
+/// is stopped in order. After a second value it no longer waits for the deletion of a namespace in a foreign cluster.
 ///
 /// # Errors
-/// When something was not as it should be, or the walk was interrupted.
+/// When a check of the walk failed, or the walk was interrupted.
 pub async fn run(options: &Options, mut interrupted: impl AsyncFnMut()) -> Result<(), Failure> {
     let say = Arc::new(Narrator::new());
     say.title("Bullpen: machines that are warm before anybody asks for one");

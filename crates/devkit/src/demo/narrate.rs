@@ -1,4 +1,4 @@
-//! How the demo speaks: a line an event, the time since the start on the left, colours on a terminal only.
+//! Prints the demo's output: one line an event, with the time since the start on the left; colours on a terminal only.
 
 use std::env;
 use std::fmt::{Display, Write as _};
@@ -19,10 +19,10 @@ const WARMING: Style = AnsiColor::Yellow.on_default();
 const CLAIMED: Style = AnsiColor::Cyan.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 
-/// More signs than this would not fit beside the words on 80 columns.
+/// Most signs in a bar, so that it fits beside the text on 80 columns.
 const LONGEST_BAR: usize = 20;
 
-/// Writes to standard output. What cannot be written (the reader has gone) is not a failure of the demo.
+/// Writes to standard output. Errors, such as a closed pipe, are ignored.
 #[derive(Debug)]
 pub(super) struct Narrator {
     began: Instant,
@@ -68,23 +68,23 @@ impl Narrator {
         self.write(&format!("\n{}", paint(BOLD, format_args!("{number}  {text}"))));
     }
 
-    /// Something that happened now.
+    /// Prints an event of this moment.
     pub(super) fn now(&self, text: impl Display) {
         self.at(Instant::now(), text);
     }
 
-    /// Something that happened then.
+    /// Prints an event of the given time.
     pub(super) fn at(&self, moment: Instant, text: impl Display) {
         let elapsed = moment.saturating_duration_since(self.began).as_secs_f64();
         self.write(&format!("{}  {text}", paint(DIM, format_args!("{elapsed:7.2} s"))));
     }
 
-    /// Something without a time, under those that have one.
+    /// Prints a line without a time, aligned with those that have one.
     pub(super) fn note(&self, text: impl Display) {
         self.write(&format!("           {text}"));
     }
 
-    /// A line that stands for itself, such as one to copy.
+    /// Prints a line as it is, such as a command to copy.
     pub(super) fn plain(&self, text: impl Display) {
         self.write(&text.to_string());
     }

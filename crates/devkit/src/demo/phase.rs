@@ -1,8 +1,8 @@
-//! Where members are, as the demo tells it, and how many are where.
+//! The phases of members as the demo shows them, and counts by phase.
 
 use bullpen_api::{MemberState, PoolMember};
 
-/// Where a member is. In the order in which people want to read it.
+/// The phase of a member. The order is that of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Ready,
@@ -16,7 +16,7 @@ pub(super) enum Phase {
 impl Phase {
     const ALL: [Self; 6] = [Self::Ready, Self::Warming, Self::Pending, Self::Claimed, Self::Errored, Self::Terminating];
 
-    /// Of a member. One that somebody deleted while a claim held it stays claimed until that claim is gone.
+    /// The phase of a member. A claimed member that was deleted stays claimed until its claim is gone.
     pub(super) fn of(member: &PoolMember, has_claim: impl FnOnce(&str) -> bool) -> Self {
         let status = member.status.as_ref();
         let deleting = member.metadata.deletion_timestamp.is_some();
@@ -34,7 +34,7 @@ impl Phase {
         }
     }
 
-    /// The word for it.
+    /// The text for the output.
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -47,7 +47,7 @@ impl Phase {
     }
 }
 
-/// How many members are where.
+/// Numbers of members by phase.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts([usize; 6]);
 
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_told_in_the_order_of_usefulness() {
+    fn counts_are_printed_in_the_order_of_usefulness() {
         let counts = Counts::of([Phase::Claimed, Phase::Warming, Phase::Ready, Phase::Warming].into_iter());
         assert_eq!(counts.words(), "1 ready, 2 warming, 1 claimed");
         assert_eq!(Counts::default().words(), "no member");

@@ -1,4 +1,4 @@
-//! After the walk: what to type, and what comes of it.
+//! After the walk: prints commands to try, and the events that they cause.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,9 +16,9 @@ use super::stage::ground::Ground;
 use super::view::{Change, Claim, Moment, View};
 use super::walk::bound_line;
 
-/// Events within this time are told together.
+/// Events within this time are printed together.
 const SETTLE: Duration = Duration::from_millis(150);
-/// Nobody waits as long as this.
+/// A timeout that is never reached.
 const LONG: Duration = Duration::from_hours(24);
 
 /// Prints what can be typed in another terminal.
@@ -31,7 +31,7 @@ pub(super) fn invite(say: &Narrator, ground: &Ground, stage: &Stage, examples: &
     }
     let namespace = if ground.namespace == "default" { String::new() } else { format!(" -n {}", ground.namespace) };
     say.plain(format_args!("  kubectl{namespace} get ipool,pm,pclaim"));
-    // A file that is not there is a line less to type.
+    // A file that does not exist is not mentioned.
     if let Some(path) = stage.work().map(|work| work.join("claim.yaml")) {
         let mut claim = examples.claim("mine".to_owned());
         claim.spec.acquired_for = Some("trying it out".to_owned());
@@ -53,13 +53,13 @@ pub(super) fn invite(say: &Narrator, ground: &Ground, stage: &Stage, examples: &
     say.plain("");
 }
 
-/// The plugin of kubectl, if it was built beside this program.
+/// The kubectl plugin, if it was built beside this program.
 fn plugin() -> Option<PathBuf> {
     let path = std::env::current_exe().ok()?.with_file_name("kubectl-bullpen");
     path.exists().then_some(path)
 }
 
-/// Tells what happens, for ever.
+/// Prints events for ever.
 pub(super) async fn tell(say: &Narrator, sight: &Sight) {
     let mut known = sight.view().moments().len();
     let mut counts = sight.view().counts();
@@ -77,7 +77,7 @@ pub(super) async fn tell(say: &Narrator, sight: &Sight) {
     }
 }
 
-/// A line for each thing in `batch` that a person wants to know by name; members are told of in numbers.
+/// One line for each claim and pool in `batch`. Members are only counted.
 fn told<'a>(batch: &'a [Moment], view: &View) -> Vec<(&'a Moment, String)> {
     // A claim that is bound at once never waited.
     let bound: BTreeSet<&String> = batch

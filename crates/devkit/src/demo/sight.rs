@@ -1,4 +1,4 @@
-//! The watches on members, claims and pool of one namespace, and waiting for what they show.
+//! Watches members, claims and pool of one namespace, and waits for events.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::view::{Moment, View};
 
-/// Watches until it is dropped.
+/// The watches. They end when it is dropped.
 #[derive(Debug)]
 pub(super) struct Sight {
     view: Arc<Mutex<View>>,
@@ -27,7 +27,7 @@ pub(super) struct Sight {
     _watching: AbortOnDropHandle<()>,
 }
 
-/// Puts an event into the view that was seen at that moment.
+/// Applies an event, with the time at which it was received, to the view.
 type Show = Box<dyn FnOnce(&mut View, Instant) + Send>;
 
 impl Sight {
@@ -54,12 +54,12 @@ impl Sight {
         Self { view, news, _watching: AbortOnDropHandle::new(watching) }
     }
 
-    /// What they have shown so far. Not to be held over an await.
+    /// Locks the view. The lock must not be held across an await.
     pub(super) fn view(&self) -> MutexGuard<'_, View> {
         self.view.lock()
     }
 
-    /// Waits until `look` finds what it looks for; `None` if it does not by the deadline.
+    /// Waits until `look` returns a value; `None` if it does not by the deadline.
     pub(super) async fn until<T>(&self, deadline: Deadline, mut look: impl FnMut(&View) -> Option<T>) -> Option<T> {
         let mut news = self.news.clone();
         loop {
@@ -71,8 +71,8 @@ impl Sight {
         }
     }
 
-    /// Waits for what happened after the first `known` moments, and takes in what happens within `settle` of it, so that
-    /// one line can tell of all of it.
+    /// Waits for moments after the first `known` ones, and for those within `settle` after them, so that one line can
+    /// cover all of them.
     pub(super) async fn batch(&self, known: usize, settle: Duration, deadline: Deadline) -> Option<Vec<Moment>> {
         self.until(deadline, |view| (view.moments().len() > known).then_some(())).await?;
         sleep(settle).await;
@@ -80,7 +80,7 @@ impl Sight {
     }
 }
 
-/// The events of one kind. An interrupted watch is begun again, and its list says what was missed.
+/// The events of one kind. An interrupted watch is restarted; its list contains what was missed.
 fn events<K>(client: &Client, namespace: &str) -> impl Stream<Item = Event<K>> + Send + 'static
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,

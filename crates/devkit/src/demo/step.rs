@@ -1,4 +1,4 @@
-//! A step of the walk, as failures name it.
+//! A step of the walk, for the text of failures.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::failure::Failure;
 use super::sight::Sight;
 
-/// A step that was begun.
+/// A running step.
 pub(super) struct Step<'a> {
     name: &'static str,
     sight: &'a Sight,
@@ -17,12 +17,12 @@ impl<'a> Step<'a> {
         Self { name, sight }
     }
 
-    /// `expected` is not so; `seen` is what is.
+    /// The failure that `seen` was found instead of `expected`.
     pub(super) fn failed(&self, expected: &str, seen: impl Display) -> Failure {
         Failure::in_step(self.name, expected, seen)
     }
 
-    /// `expected` did not come in time: all that is known is told.
+    /// The failure that `expected` did not happen in time, with all that is known.
     pub(super) fn missed(&self, expected: &str, patience: Duration) -> Failure {
         let expected = format!("{expected} within {} s", patience.as_secs());
         Failure::in_step(self.name, &expected, format!("what is there:\n    {}", self.sight.view().describe()))

@@ -23,15 +23,15 @@ use super::view::{Change, Moment};
 /// How many claims are made at once.
 pub(super) const BURST: usize = 20;
 
-/// From a claim to the begin of the create that replaces its machine: what is promised.
+/// The promised time from a claim to the create of its machine's replacement.
 const REPLACEMENT: Duration = Duration::from_secs(1);
 
-// The rest are deadlines: how long the demo waits before it says that something does not come.
+// The others are deadlines: how long the demo waits for something before it fails.
 pub(super) const BOOTED: Duration = Duration::from_secs(45);
 pub(super) const BOUND: Duration = Duration::from_secs(10);
 const GONE: Duration = Duration::from_secs(20);
 
-/// Events within this time are told together.
+/// Events within this time are printed together.
 const SETTLE: Duration = Duration::from_millis(40);
 const LEDGER_POLL: Duration = Duration::from_millis(25);
 
@@ -99,12 +99,12 @@ impl<'a> Walk<'a> {
                 let all = counts.total() == target;
                 if all && !written {
                     written = true;
-                    self.tell(moment, &counts.words());
+                    self.print(moment, &counts.words());
                 } else if all && !asked && counts.get(Phase::Pending) == 0 {
                     asked = true;
-                    self.tell(moment, &counts.words());
+                    self.print(moment, &counts.words());
                 }
-                self.tell_ready(moment);
+                self.print_ready(moment);
                 counts.get(Phase::Ready) == target
             })
             .await;
@@ -177,7 +177,7 @@ impl<'a> Walk<'a> {
         Ok(member)
     }
 
-    /// A claim is deleted, and its machine goes.
+    /// A claim is deleted, and its machine is terminated.
     pub(super) async fn release(&self) -> Result<(), Failure> {
         let step = self.step("A claim is deleted, and its machine goes");
         let Some(name) = self.examples.claims.first().map(ResourceExt::name_any) else { return Ok(()) };
@@ -218,7 +218,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Waits until the ledger says that a machine is terminated. The cloud can only be asked.
+    /// Waits until the ledger has a machine as terminated. It has to be polled.
     async fn terminated(&self, id: &str, patience: Duration) -> Result<Option<Timestamp>, Failure> {
         let deadline = Deadline::now() + patience;
         loop {
@@ -231,8 +231,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Waits until the pool has as many ready members as it should, and no others on the way. If `tell`, it tells of
-    /// each that became ready after the first `known` moments.
+    /// Waits until the pool has its number of ready members and no others on the way. With `tell`, prints each member
+    /// that became ready after the first `known` moments.
     pub(super) async fn refill(&self, step: &Step<'_>, known: usize, tell: bool) -> Result<(), Failure> {
         let target = self.target();
         let is_full = |counts: &Counts| {
@@ -243,7 +243,7 @@ impl<'a> Walk<'a> {
         let filled = self.follow(known, BOOTED, |moment| {
             index += 1;
             if tell {
-                self.tell_ready(moment);
+                self.print_ready(moment);
             }
             index >= so_far && is_full(&moment.counts)
         });
@@ -255,8 +255,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Tells each moment after the first `known` to `look`, in order, until it says that this was the last one.
-    /// Answers when that was; `None` if it does not come in time.
+    /// Passes each moment after the first `known` ones to `look`, in order, until it returns true. Returns the time of
+    /// that moment; `None` if it does not happen in time.
     pub(super) async fn follow(
         &self,
         mut known: usize,
@@ -273,22 +273,22 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn tell(&self, moment: &Moment, text: &str) {
+    fn print(&self, moment: &Moment, text: &str) {
         self.say.at(moment.at, format_args!("{}{text}", self.say.bar(&moment.counts)));
     }
 
-    /// Tells of a member that became ready, or will never be.
-    fn tell_ready(&self, moment: &Moment) {
+    /// Prints that a member became ready, or will never be.
+    fn print_ready(&self, moment: &Moment) {
         let Change::Member(name, Some(phase @ (Phase::Ready | Phase::Errored))) = &moment.what else { return };
         let view = self.sight.view();
         let Some(member) = view.members().get(name) else { return };
         if *phase == Phase::Errored {
             let error = member.object.status.as_ref().and_then(|status| status.last_error.as_ref());
             let why = error.map_or_else(String::new, |error| format!(": {}: {}", error.class, error.message));
-            return self.tell(moment, &format!("{name} failed{why}"));
+            return self.print(moment, &format!("{name} failed{why}"));
         }
         let took = short(moment.at.saturating_duration_since(member.appeared));
-        self.tell(moment, &format!("{name} is ready ({}), {took} after it was written", member.address()));
+        self.print(moment, &format!("{name} is ready ({}), {took} after it was written", member.address()));
     }
 }
 
@@ -298,7 +298,7 @@ pub(super) fn bound_line(claim: &str, member: &str, address: &str, took: Duratio
     format!("claim {} bound to {} ({address}) in {took}", paint(BOLD, claim), paint(BOLD, member))
 }
 
-/// What passed between two readings of this machine's clock; none if it was set back in between.
+/// The time between two readings of this machine's clock; zero if the clock was set back in between.
 fn between(earlier: Timestamp, later: Timestamp) -> Duration {
     later.duration_since(earlier).try_into().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! A child process that ends with this one, however this one ends.
+//! Child processes that end with this process, even if it is killed.
 
 use std::{
     ffi::OsString,
@@ -14,16 +14,16 @@ use tokio::{process::Command, sync::watch, time::timeout};
 /// A POSIX shell, because `prctl(PR_SET_PDEATHSIG)` would need unsafe code and is Linux's own.
 const SUPERVISOR: &str = include_str!("supervise.sh");
 
-/// The folder of a work folder in which each supervisor keeps the process id of its child.
+/// The subfolder of a work folder with a file for each supervisor, which contains the process id of its child.
 const RUNNING: &str = "running";
 
-/// How much of a log's end an error shows.
+/// How many lines of a log an error shows.
 const LAST_LINES: usize = 12;
 const LAST_BYTES: u64 = 16 * 1024;
 
-/// What to run, and where.
+/// A program to run.
 pub(crate) struct Launch<'a> {
-    /// A word, by which nothing else in the work folder is called.
+    /// A name that is unique in the work folder.
     pub(crate) name: &'static str,
     pub(crate) binary: &'a Path,
     pub(crate) arguments: Vec<OsString>,
@@ -37,11 +37,11 @@ pub(crate) struct Launch<'a> {
     pub(crate) grace: Duration,
 }
 
-/// A child under a supervisor. Dropping it kills the child, and the last child takes the work folder along.
+/// A child with its supervisor. Dropping it kills the child; the last supervisor removes the work folder.
 #[derive(Debug)]
 pub(crate) struct Process {
     name: &'static str,
-    /// Closed, it ends the program.
+    /// Closing it ends the program.
     lifeline: Option<PipeWriter>,
     supervisor: u32,
     ended: watch::Receiver<Option<ExitStatus>>,
@@ -113,14 +113,14 @@ impl Process {
     /// Waits until the program has ended.
     pub(crate) async fn ended(&self) -> Option<ExitStatus> {
         let mut ended = self.ended.clone();
-        // The sender goes without a word only with the runtime that it lives on.
+        // The sender is dropped without a value only if its runtime ends.
         ended.wait_for(Option::is_some).await.map_or(None, |status| *status)
     }
 
-    /// From now on the work folder outlives its processes.
+    /// From now on the work folder is not removed with its processes.
     pub(crate) fn keep_work_folder(&self) {
         if let Some(mut lifeline) = self.lifeline.as_ref() {
-            // A supervisor that is gone removes nothing.
+            // Ignore errors: a supervisor that has ended removes nothing.
             let _ = lifeline.write_all(b"stay\n");
         }
     }
@@ -133,7 +133,7 @@ impl Process {
     }
 }
 
-/// How a program ended, in words: a shell tells a signal as 128 and its number.
+/// Describes how a program ended. A shell reports a signal as 128 plus its number.
 pub(crate) fn describe(status: Option<ExitStatus>) -> String {
     match status.map(|status| (status, status.code())) {
         None => "its end was not seen".to_owned(),
@@ -142,7 +142,7 @@ pub(crate) fn describe(status: Option<ExitStatus>) -> String {
     }
 }
 
-/// The last lines of a log, indented; what can't be read is not there.
+/// The last lines of a log, indented; empty if it cannot be read.
 pub(crate) fn last_lines(log: &Path) -> String {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(log)?;
@@ -175,7 +175,7 @@ mod tests {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // Its pipe stays open: that is not why it ends.
+        // Its pipe stays open, so that is not why it ends.
         let pipe = supervisor.stdin.take();
         let status = timeout(Duration::from_secs(30), supervisor.wait()).await.expect("it is killed").unwrap();
         assert_eq!(status.code(), Some(128 + 9));

@@ -1,8 +1,8 @@
 # Runs a program and ends it when the pipe on standard input closes, which the kernel
 # does for a parent killed with -9 too. Arguments: name, work folder, grace in tenths
 # of a second, program and its arguments.
-# After the line "stay" on the pipe the program is asked to end and has its grace, and
-# the work folder stays. Without it nobody wants its data: it is killed, and the last
+# After the line "stay" on the pipe the program gets SIGTERM and its grace, and the work
+# folder stays. Without that line nobody needs its data: it is killed, and the last
 # supervisor removes the folder, as `rmdir` succeeds for one only.
 name=$1 work=$2 grace=$3
 shift 3

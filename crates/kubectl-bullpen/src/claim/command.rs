@@ -1,4 +1,4 @@
-//! Running a command while a claim holds its machine.
+//! Runs a command while a claim has its machine.
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -15,27 +15,30 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::signals::{Signals, code_of};
-use super::{environment, keep, wait};
+use super::{environment, renewal, wait};
 use crate::shared::failure::Failure;
 use crate::shared::session::Session;
 use crate::shared::watching;
 use crate::shared::watching::Seen;
 
-/// From SIGTERM until SIGKILL, when the claim is lost.
+/// Time from SIGTERM to SIGKILL after the claim is lost.
 const GRACE: Duration = Duration::from_secs(10);
-/// Two of Ctrl-C within this time kill a command on a terminal. Farther apart they may both be meant for it.
-const IN_ANGER: Duration = Duration::from_secs(3);
+/// A second Ctrl-C within this time kills a command on a terminal. A later one may be meant for the command itself.
+const KILL_WINDOW: Duration = Duration::from_secs(3);
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run {
-    /// The exit code to end with.
+    /// The exit code for the plugin.
     pub(super) code: u8,
-    /// Whether the claim was lost before.
+    /// Whether the claim was lost while the command ran.
     pub(super) lost: bool,
 }
 
-/// Runs the command until it ends, renewing the claim. A lost claim stops it.
+/// Runs the command until it ends, and renews the claim meanwhile. If the claim is lost, the command is stopped.
+///
+/// # Errors
+/// When the environment cannot be made, or the end of the command cannot be awaited.
 pub(super) async fn run(
     session: &Session,
     claim: &PoolClaim,
@@ -44,7 +47,7 @@ pub(super) async fn run(
 ) -> Result<Run, Failure> {
     let environment = environment::gather(session, claim).await?;
     let Some((program, arguments)) = command.split_first() else { return Ok(Run { code: 0, lost: false }) };
-    // On a terminal the command stays in the group that owns it: else it could not read from it.
+    // On a terminal the command stays in the foreground process group: otherwise it could not read from the terminal.
     let own_group = !std::io::stdin().is_terminal();
     let mut process = Command::new(program);
     process.args(arguments).envs(environment.variables.iter().map(|(name, value)| (name, value)));
@@ -54,20 +57,21 @@ pub(super) async fn run(
     let child = match process.spawn() {
         Ok(child) => child,
         Err(error) => {
-            tell!("error: {}: {error}", program.display());
+            print_err!("error: {}: {error}", program.display());
             let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
             return Ok(Run { code, lost: false });
         }
     };
-    let mut guarded = Guarded { target: Target::of(&child, own_group), told: None, kill_at: None, lost: false };
-    let (tell_ttl, ttl) = watch::channel(keep::ttl(claim));
-    let renewing = tokio::spawn(keep::keep(session.api::<PoolClaim>(), claim.name_any(), ttl));
-    let status = guarded.guard(session, claim, child, signals, &tell_ttl).await;
+    let mut running =
+        RunningCommand { target: Target::of(&child, own_group), last_signal: None, kill_at: None, lost: false };
+    let (ttl_sender, ttl) = watch::channel(renewal::ttl(claim));
+    let renewing = tokio::spawn(renewal::renew_until_gone(session.api::<PoolClaim>(), claim.name_any(), ttl));
+    let status = running.supervise(session, claim, child, signals, &ttl_sender).await;
     renewing.abort();
-    Ok(Run { code: code(status?, guarded.lost), lost: guarded.lost })
+    Ok(Run { code: code(status?, running.lost), lost: running.lost })
 }
 
-/// The exit code of the command; a failure in any case if the claim was lost under it.
+/// The command's exit code, as shells report it. Never 0 if the claim was lost.
 fn code(status: ExitStatus, lost: bool) -> u8 {
     let code = match (status.code(), status.signal()) {
         (Some(code), _) => u8::try_from(code).unwrap_or(u8::MAX),
@@ -77,7 +81,7 @@ fn code(status: ExitStatus, lost: bool) -> u8 {
     if lost { code.max(1) } else { code }
 }
 
-/// Whom signals go to.
+/// The receiver of signals.
 #[derive(Clone, Copy, Debug)]
 enum Target {
     Group(Pid),
@@ -94,7 +98,7 @@ impl Target {
         }
     }
 
-    /// A process that is gone needs none.
+    /// Sends a signal. Errors are ignored: the process may have ended.
     fn signal(self, signal: Signal) {
         let _ = match self {
             Self::Group(pid) => kill_process_group(pid, signal),
@@ -104,17 +108,17 @@ impl Target {
     }
 }
 
-/// A command while it runs.
-struct Guarded {
+/// A running command.
+struct RunningCommand {
     target: Target,
-    /// When it was last told to end.
-    told: Option<Instant>,
+    /// When the last signal to end was received.
+    last_signal: Option<Instant>,
     kill_at: Option<Instant>,
     lost: bool,
 }
 
-impl Guarded {
-    async fn guard(
+impl RunningCommand {
+    async fn supervise(
         &mut self,
         session: &Session,
         claim: &PoolClaim,
@@ -124,29 +128,29 @@ impl Guarded {
     ) -> Result<ExitStatus, Failure> {
         let mut stream = watching::one(session.watched::<PoolClaim>(false), &claim.name_any());
         let mut watched = true;
-        let mut end = keep::end(claim);
+        let mut end = renewal::end(claim);
         loop {
             tokio::select! {
                 status = child.wait() => return Ok(status?),
-                signal = signals.next() => self.pass_on(signal),
+                signal = signals.next() => self.forward(signal),
                 () = sleep_until(self.kill_at.unwrap_or_else(Instant::now)), if self.kill_at.is_some() => {
-                    tell!("the command is killed: it did not end within {} s", GRACE.as_secs());
+                    print_err!("the command is killed: it did not end within {} s", GRACE.as_secs());
                     self.kill_at = None;
                     self.target.signal(Signal::KILL);
                 }
                 seen = stream.next(), if watched && !self.lost => match seen {
-                    Some(Seen::There(now)) => if let Some(words) = loss(claim, &now) {
-                        self.stop(&words);
+                    Some(Seen::There(now)) => if let Some(reason) = loss(claim, &now) {
+                        self.stop(&reason);
                     } else {
-                        let next = keep::next_ttl(&now, end, *ttl.borrow());
-                        end = keep::end(&now);
+                        let next = renewal::next_ttl(&now, end, *ttl.borrow());
+                        end = renewal::end(&now);
                         ttl.send_replace(next);
                     },
                     Some(Seen::Gone) => self.stop("it was deleted"),
                     Some(Seen::Interrupted(_)) => {}
                     Some(Seen::Refused(failure)) => {
                         watched = false;
-                        tell!("warning: the claim cannot be watched: {failure}");
+                        print_err!("warning: the claim cannot be watched: {failure}");
                     }
                     None => watched = false,
                 },
@@ -154,28 +158,29 @@ impl Guarded {
         }
     }
 
-    /// Hands a signal to the command. The terminal has sent Ctrl-C to all of its group already.
-    fn pass_on(&mut self, signal: Signal) {
+    /// Forwards a signal to the command, or kills it at the second one. On a terminal Ctrl-C is not forwarded: the
+    /// terminal has already sent it to the whole process group.
+    fn forward(&mut self, signal: Signal) {
         let on_terminal = matches!(self.target, Target::Process(_));
-        let again = self.told.is_some_and(|told| !on_terminal || told.elapsed() < IN_ANGER);
-        self.told = Some(Instant::now());
+        let again = self.last_signal.is_some_and(|time| !on_terminal || time.elapsed() < KILL_WINDOW);
+        self.last_signal = Some(Instant::now());
         if again {
-            tell!("the command is killed");
+            print_err!("the command is killed");
             self.target.signal(Signal::KILL);
         } else if !(on_terminal && signal == Signal::INT) {
             self.target.signal(signal);
         }
     }
 
-    fn stop(&mut self, words: &str) {
-        tell!("error: the claim is lost: {words}; the command is stopped");
+    fn stop(&mut self, reason: &str) {
+        print_err!("error: the claim is lost: {reason}; the command is stopped");
         self.lost = true;
         self.kill_at = Some(Instant::now() + GRACE);
         self.target.signal(Signal::TERM);
     }
 }
 
-/// Why the claim holds its machine no more; nothing while it does.
+/// Why the claim has lost its machine; `None` while it has it.
 fn loss(claim: &PoolClaim, now: &PoolClaim) -> Option<String> {
     if now.uid() != claim.uid() {
         return Some("it was deleted, and made anew by somebody".into());
@@ -198,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_commands_end_is_passed_on_as_shells_do_and_a_lost_claim_is_no_success() {
+    fn exit_codes_are_those_of_shells_and_a_lost_claim_is_no_success() {
         let exit = |code: i32| ExitStatus::from_raw(code << 8);
         assert_eq!(code(exit(7), false), 7);
         assert_eq!(code(exit(0), false), 0);

@@ -1,4 +1,4 @@
-//! The machine as its command finds it: in variables, and with a binding in files.
+//! Describes the machine to its command: in environment variables and, with a binding, in files.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,17 +16,17 @@ use tempfile::TempDir;
 use crate::shared::failure::Failure;
 use crate::shared::session::Session;
 
-/// Variables for a command, and the files that they speak of, which go with this.
+/// Environment variables for a command. Dropping it deletes the files that they refer to.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
     pub(super) variables: Vec<(&'static str, OsString)>,
     _folder: Option<TempDir>,
 }
 
-/// Gathers what the command is told of the machine of a Bound claim.
+/// The environment for a command, from a Bound claim.
 ///
 /// # Errors
-/// When the Secret of its binding cannot be read, or not be written to files.
+/// When the Secret of the claim's binding cannot be read or written to files.
 pub(super) async fn gather(session: &Session, claim: &PoolClaim) -> Result<Environment, Failure> {
     let mut variables: Vec<(&'static str, OsString)> =
         of_machine(claim, &session.namespace).into_iter().map(|(name, value)| (name, value.into())).collect();
@@ -54,10 +54,10 @@ pub(super) async fn gather(session: &Session, claim: &PoolClaim) -> Result<Envir
     Ok(Environment { variables, _folder: Some(root) })
 }
 
-/// One file for each entry, for nobody but the user.
+/// Writes one file for each entry, readable only by the user.
 fn write(folder: &Path, entries: &BTreeMap<String, ByteString>) -> Result<(), Failure> {
     std::fs::DirBuilder::new().mode(0o700).create(folder)?;
-    // Names of entries have no slash: the API server sees to it. A name that leads elsewhere is none all the same.
+    // The API server allows no slash in keys. Check all the same that no key leads out of the folder.
     for (name, value) in entries.iter().filter(|(name, _)| !name.contains('/') && *name != "." && *name != "..") {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join(name))?;
         file.write_all(&value.0)?;
@@ -65,7 +65,7 @@ fn write(folder: &Path, entries: &BTreeMap<String, ByteString>) -> Result<(), Fa
     Ok(())
 }
 
-/// The variables that every command gets.
+/// The variables that describe the machine, for every command.
 fn of_machine(claim: &PoolClaim, namespace: &str) -> Vec<(&'static str, String)> {
     let status = claim.status.as_ref();
     let instance = status.and_then(|status| status.instance.clone()).unwrap_or_default();
@@ -82,10 +82,10 @@ fn of_machine(claim: &PoolClaim, namespace: &str) -> Vec<(&'static str, String)>
     ]
 }
 
-/// The machine of a Bound claim, for a person.
-pub(super) fn in_words(claim: &PoolClaim) -> String {
-    let said: BTreeMap<_, _> = of_machine(claim, "").into_iter().collect();
-    let of = |name: &str| said.get(name).cloned().unwrap_or_default();
+/// Describes the machine of a Bound claim for people.
+pub(super) fn describe(claim: &PoolClaim) -> String {
+    let variables: BTreeMap<_, _> = of_machine(claim, "").into_iter().collect();
+    let of = |name: &str| variables.get(name).cloned().unwrap_or_default();
     let at = match of("BULLPEN_HOST") {
         host if host.is_empty() => String::new(),
         host => format!(" at {host}"),
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_of_a_secret_are_files_that_only_the_user_reads_and_none_leads_elsewhere() {
+    fn a_secret_is_written_to_private_files_and_no_key_leads_out_of_the_folder() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("build");
         let entry = |name: &str| (name.to_owned(), ByteString(b"secret".to_vec()));

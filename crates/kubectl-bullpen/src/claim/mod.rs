@@ -1,10 +1,12 @@
-//! `kubectl bullpen claim`: a machine for as long as a command runs, or until it is released.
+//! `kubectl bullpen claim`: claims a machine until it is released; with a command, for as long as the command runs.
+//!
+//! Everything of this command is here: building the claim, waiting for it, running the command, renewing and releasing.
 
-mod ask;
 mod command;
 mod environment;
-mod keep;
 mod release;
+mod renewal;
+mod request;
 mod signals;
 mod wait;
 
@@ -17,7 +19,7 @@ use bullpen_api::{LifecycleClass, PoolClaim, PoolSelector};
 use kube::ResourceExt as _;
 use kube::api::PostParams;
 
-use self::ask::Wish;
+use self::request::ClaimRequest;
 use self::signals::Signals;
 use self::wait::Ended;
 use super::CommandResult;
@@ -30,7 +32,7 @@ use super::shared::wanted;
 /// Labels and their values.
 type Labels = std::collections::BTreeMap<String, String>;
 
-/// How long a claim lives whose command does not renew it any more, unless --ttl says otherwise: 10 minutes.
+/// The ttl, in seconds, of a claim with a command and without --ttl. It expires so long after its last renewal.
 const TTL_WITH_COMMAND: i32 = 600;
 
 /// Arguments of `claim`.
@@ -55,11 +57,11 @@ pub(super) struct ClaimArgs {
     /// Wait until the claim has a machine; implied by a COMMAND
     #[arg(long)]
     wait: bool,
-    /// Give up when no machine was there after this time, such as 5m [default: wait for ever]
+    /// Give up if there is no machine after this time, such as 5m [default: wait for ever]
     #[arg(long, value_name = "TIME", value_parser = durations::seconds)]
     timeout: Option<i32>,
-    /// How long the claim holds its machine unless it is renewed, such as 2h [default: as the pool says; 10m, renewed all
-    /// the while, with a COMMAND]
+    /// The claim expires after this time unless it is renewed, such as 2h [default: the pool's; with a COMMAND 10m,
+    /// renewed while it runs]
     #[arg(long, value_name = "TIME", value_parser = durations::seconds)]
     ttl: Option<i32>,
     /// What the machine is for, for the record
@@ -68,7 +70,7 @@ pub(super) struct ClaimArgs {
     /// Claims of a higher priority are served first; -1000 to 1000
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     priority: Option<i32>,
-    /// Ask for a Secret that says how to reach the machine; a COMMAND finds it in files and variables
+    /// Ask for a Secret with what is needed to reach the machine; a COMMAND finds it in files and variables
     #[arg(long)]
     binding: bool,
     /// Name of the claim [default: the user's name and something random]
@@ -91,7 +93,7 @@ pub(super) async fn execute(args: ClaimArgs, session: &Session) -> CommandResult
     }
     let selects = args.selector.is_some() || args.class.is_some();
     let selector = PoolSelector { match_labels: args.selector.unwrap_or_default(), lifecycle_class: args.class };
-    let wish = Wish {
+    let request = ClaimRequest {
         pool: args.pool,
         selector: selects.then_some(selector),
         pool_namespace: args.pool_namespace,
@@ -103,9 +105,9 @@ pub(super) async fn execute(args: ClaimArgs, session: &Session) -> CommandResult
         name: args.name,
         user: session.user.clone(),
     };
-    // From here on Ctrl-C ends nothing by itself: what was claimed has to be released first.
+    // From here on Ctrl-C does not end the process: the claim has to be released first.
     let mut signals = Signals::listen()?;
-    let claim = make(session, &wish).await?;
+    let claim = make(session, &request).await?;
     if !args.wait && !runs {
         printing::changed(&claim, args.output.output, "created")?;
         return Ok(ExitCode::SUCCESS);
@@ -113,7 +115,7 @@ pub(super) async fn execute(args: ClaimArgs, session: &Session) -> CommandResult
     let bound = match wait::until_bound(session, &claim, args.timeout, &mut signals).await {
         Ok(bound) => bound,
         Err(ended) => {
-            // What failed holds nothing; without a command it stays, so that `why` can tell of it.
+            // A Failed claim has no machine. Without a command it stays, so that `why` can explain it.
             if runs || !matches!(ended, Ended::Failed(_)) {
                 release::release(session, &claim, &mut signals).await;
             }
@@ -121,23 +123,31 @@ pub(super) async fn execute(args: ClaimArgs, session: &Session) -> CommandResult
         }
     };
     if !runs {
-        let words = format!("bound to {}", environment::in_words(&bound));
-        printing::changed(&bound, args.output.output, &words)?;
+        let text = format!("bound to {}", environment::describe(&bound));
+        printing::changed(&bound, args.output.output, &text)?;
         return Ok(ExitCode::SUCCESS);
     }
-    tell!("{} holds {}", printing::qualified(&bound), environment::in_words(&bound));
+    print_err!("{} holds {}", printing::qualified(&bound), environment::describe(&bound));
     let run = command::run(session, &bound, &args.command, &mut signals).await;
     if run.as_ref().is_ok_and(|run| run.lost) {
-        tell!("the claim stays as a record: kubectl bullpen why -n {} claim/{}", session.namespace, bound.name_any());
+        print_err!(
+            "the claim stays as a record: kubectl bullpen why -n {} claim/{}",
+            session.namespace,
+            bound.name_any()
+        );
     } else {
         release::release(session, &bound, &mut signals).await;
     }
     run.map(|run| ExitCode::from(run.code))
 }
 
-/// Makes the claim. If it is not known whether it was made, it is taken back where its name can be nobody else's.
-async fn make(session: &Session, wish: &Wish) -> Result<PoolClaim, Failure> {
-    let claim = wish.claim(&ask::suffix());
+/// Creates the claim. If the connection failed, the claim may have been created: it is deleted, but only if its name
+/// was generated, because otherwise it could be somebody else's.
+///
+/// # Errors
+/// The API server's error.
+async fn make(session: &Session, request: &ClaimRequest) -> Result<PoolClaim, Failure> {
+    let claim = request.claim(&request::suffix());
     let api = session.api::<PoolClaim>();
     match api
         .create(&PostParams { field_manager: Some("kubectl-bullpen".into()), ..PostParams::default() }, &claim)
@@ -146,8 +156,8 @@ async fn make(session: &Session, wish: &Wish) -> Result<PoolClaim, Failure> {
         Ok(claim) => Ok(claim),
         Err(error) => {
             let failure = Failure::from(error);
-            if wish.name.is_none() && matches!(failure, Failure::Connection(_)) {
-                // The failure is what is told, whatever comes of this.
+            if request.name.is_none() && matches!(failure, Failure::Connection(_)) {
+                // The first failure is reported, whether or not this succeeds.
                 let _ = api.delete(&claim.name_any(), &kube::api::DeleteParams::background()).await;
             }
             Err(failure)

@@ -1,4 +1,4 @@
-//! The end of a claim that the plugin made.
+//! Releases a claim that the plugin has created.
 
 use std::time::Duration;
 
@@ -12,13 +12,14 @@ use crate::shared::failure::Failure;
 use crate::shared::printing::qualified;
 use crate::shared::session::Session;
 
-/// How long an API server that does not answer is asked for a claim's end.
+/// How long a deletion is retried if the API server does not answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 const BETWEEN: Duration = Duration::from_secs(1);
-/// A Ctrl-C that ended the command may only be seen when the command has ended: so soon it is not meant for the release.
+/// A Ctrl-C that ended the command may arrive here after it. So soon after the start it does not interrupt the release.
 const SAME_KEY: Duration = Duration::from_secs(2);
 
-/// Deletes this very claim. What comes in the way is said: there is nobody left to give it to. Another Ctrl-C gives up.
+/// Deletes the claim, if it still has the same uid. Failures are printed, because no caller could do more about them.
+/// Another Ctrl-C gives up.
 pub(super) async fn release(session: &Session, claim: &PoolClaim, signals: &mut Signals) {
     let name = claim.name_any();
     let api = session.api::<PoolClaim>();
@@ -29,7 +30,7 @@ pub(super) async fn release(session: &Session, claim: &PoolClaim, signals: &mut 
         loop {
             match api.delete(&name, &parameters).await.map_err(Failure::from) {
                 Ok(_) => return Ok("released"),
-                // Somebody else was faster, and perhaps made another one of this name.
+                // Somebody else has deleted it, and perhaps created another claim of this name.
                 Err(Failure::Server(status)) if matches!(status.code, 404 | 409) => return Ok("is gone already"),
                 Err(Failure::Server(status)) if matches!(status.code, 401 | 403) => {
                     return Err(Failure::Server(status));
@@ -40,7 +41,7 @@ pub(super) async fn release(session: &Session, claim: &PoolClaim, signals: &mut 
         }
     };
     let begun = Instant::now();
-    let told = async {
+    let interrupted = async {
         loop {
             signals.next().await;
             if begun.elapsed() > SAME_KEY {
@@ -50,11 +51,11 @@ pub(super) async fn release(session: &Session, claim: &PoolClaim, signals: &mut 
     };
     let outcome = tokio::select! {
         outcome = attempts => outcome,
-        () = told => Err(Failure::other("interrupted")),
+        () = interrupted => Err(Failure::other("interrupted")),
     };
     match outcome {
-        Ok(words) => tell!("{} {words}", qualified(claim)),
-        Err(failure) => tell!(
+        Ok(outcome) => print_err!("{} {outcome}", qualified(claim)),
+        Err(failure) => print_err!(
             "warning: {} was not released, and holds its machine until its ttl ends or it is deleted: {failure}",
             qualified(claim)
         ),

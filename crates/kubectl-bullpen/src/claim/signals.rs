@@ -1,11 +1,11 @@
-//! What a terminal, or whoever runs the plugin, tells it.
+//! Catches the signals that ask the plugin to end.
 
 use std::io;
 
 use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind, signal};
 
-/// SIGINT, SIGTERM and SIGHUP, from [`Signals::listen`] on. They no longer end the process by themselves.
+/// SIGINT, SIGTERM and SIGHUP, caught from [`Signals::listen`] on. They no longer end the process by themselves.
 #[derive(Debug)]
 pub(super) struct Signals {
     interrupt: unix::Signal,
@@ -14,7 +14,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Catches them from now on.
+    /// Begins to catch the signals.
     pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -23,7 +23,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::INT,
@@ -33,7 +33,7 @@ impl Signals {
     }
 }
 
-/// The exit code of a process that `signal` ended, as shells give it.
+/// The exit code that shells report for a process that `signal` ended.
 pub(super) fn code_of(signal: i32) -> u8 {
     u8::try_from(128_i32.saturating_add(signal)).unwrap_or(u8::MAX)
 }

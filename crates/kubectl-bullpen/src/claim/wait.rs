@@ -1,4 +1,4 @@
-//! Waiting for the machine, and saying what it waits for.
+//! Waits for a claim's machine, and prints what it waits for.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,33 +17,33 @@ use crate::shared::wanted;
 use crate::shared::watching;
 use crate::shared::watching::Seen;
 
-/// How long nothing is said: most claims are bound sooner.
+/// How long nothing is printed. Most claims are bound sooner.
 const QUIET: Duration = Duration::from_secs(1);
-/// How much later than the operator the plugin gives up, so that it is the operator that says why.
+/// How much later than the operator the plugin gives up, so that the operator's reason is shown.
 const OPERATOR_FIRST: Duration = Duration::from_secs(3);
 
 /// Why there is no machine.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// The operator says that there will be none, in these words.
+    /// The claim has ended, with this message.
     Failed(String),
-    /// Ctrl-C and the like.
-    Told(Signal),
-    /// No machine in time, or something is in the way.
-    Gave(Failure),
+    /// A signal such as Ctrl-C.
+    Interrupted(Signal),
+    /// No machine in time, or another failure.
+    GaveUp(Failure),
 }
 
 impl Ended {
     pub(super) fn into_result(self) -> CommandResult {
         match self {
-            Self::Failed(words) => Err(Failure::other(words)),
-            Self::Told(signal) => Ok(ExitCode::from(code_of(signal.as_raw()))),
-            Self::Gave(failure) => Err(failure),
+            Self::Failed(message) => Err(Failure::other(message)),
+            Self::Interrupted(signal) => Ok(ExitCode::from(code_of(signal.as_raw()))),
+            Self::GaveUp(failure) => Err(failure),
         }
     }
 }
 
-/// Waits until the claim is Bound, at most `timeout` seconds.
+/// Waits until the claim is Bound, for at most `timeout` seconds.
 pub(super) async fn until_bound(
     session: &Session,
     claim: &PoolClaim,
@@ -54,34 +54,34 @@ pub(super) async fn until_bound(
     let began = Instant::now();
     let deadline = timeout.map(|seconds| began + Duration::from_secs(seconds.unsigned_abs().into()) + OPERATOR_FIRST);
     let mut stream = watching::one(session.watched::<PoolClaim>(false), &name);
-    let mut teller = Teller::default();
+    let mut reporter = Reporter::default();
     let mut quiet = true;
     loop {
         tokio::select! {
             biased;
             signal = signals.next() => {
-                tell!("interrupted: the claim is released");
-                return Err(Ended::Told(signal));
+                print_err!("interrupted: the claim is released");
+                return Err(Ended::Interrupted(signal));
             }
             () = sleep_until(deadline.unwrap_or(began)), if deadline.is_some() => {
-                return Err(Ended::Gave(Failure::other(format!("timed out waiting for a machine on poolclaims/{name}"))));
+                return Err(Ended::GaveUp(Failure::other(format!("timed out waiting for a machine on poolclaims/{name}"))));
             }
             () = sleep_until(began + QUIET), if quiet => {
                 quiet = false;
-                teller.tell(&format!("waiting for a machine of {}", wanted::in_words(claim)));
+                reporter.report(&format!("waiting for a machine of {}", wanted::describe(claim)));
             }
             seen = stream.next() => match seen {
-                Some(Seen::There(now)) if now.uid() != claim.uid() => return Err(Ended::Gave(replaced(&name))),
+                Some(Seen::There(now)) if now.uid() != claim.uid() => return Err(Ended::GaveUp(replaced(&name))),
                 Some(Seen::There(now)) => match judge(&now) {
                     Judged::Bound => return Ok(*now),
-                    Judged::Ended(words) => return Err(Ended::Failed(words)),
-                    Judged::Waits(Some(why)) => teller.tell(&format!("waiting: {why}")),
+                    Judged::Ended(message) => return Err(Ended::Failed(message)),
+                    Judged::Waits(Some(why)) => reporter.report(&format!("waiting: {why}")),
                     Judged::Waits(None) => {}
                 },
-                Some(Seen::Gone) => return Err(Ended::Gave(replaced(&name))),
-                Some(Seen::Interrupted(why)) => teller.tell(&format!("warning: the watch is interrupted: {why}")),
-                Some(Seen::Refused(failure)) => return Err(Ended::Gave(failure)),
-                None => return Err(Ended::Gave(Failure::other("the watch ended"))),
+                Some(Seen::Gone) => return Err(Ended::GaveUp(replaced(&name))),
+                Some(Seen::Interrupted(why)) => reporter.report(&format!("warning: the watch is interrupted: {why}")),
+                Some(Seen::Refused(failure)) => return Err(Ended::GaveUp(failure)),
+                None => return Err(Ended::GaveUp(Failure::other("the watch ended"))),
             },
         }
     }
@@ -91,20 +91,20 @@ fn replaced(name: &str) -> Failure {
     Failure::other(format!("poolclaims/{name} was deleted by somebody else"))
 }
 
-/// Says each thing once, until another was said.
+/// Prints messages, but not the same one twice in a row. Contains the last one.
 #[derive(Default)]
-struct Teller(String);
+struct Reporter(String);
 
-impl Teller {
-    fn tell(&mut self, words: &str) {
-        if self.0 != words {
-            tell!("{words}");
-            words.clone_into(&mut self.0);
+impl Reporter {
+    fn report(&mut self, message: &str) {
+        if self.0 != message {
+            print_err!("{message}");
+            message.clone_into(&mut self.0);
         }
     }
 }
 
-/// What a claim's status means for who waits for it.
+/// The state of a claim, for whoever waits for it.
 #[derive(Debug, PartialEq, Eq)]
 enum Judged {
     Bound,
@@ -129,15 +129,15 @@ fn judge(claim: &PoolClaim) -> Judged {
     }
 }
 
-/// What the condition that speaks of the machine says.
+/// The message of the condition that explains why the claim has no machine.
 pub(crate) fn why(claim: &PoolClaim) -> Option<String> {
     let conditions = &claim.status.as_ref()?.conditions;
-    let said = |type_, holds| find_condition(conditions, type_, holds);
-    let found = said(ConditionType::Stalled, true)
-        .or_else(|| said(ConditionType::Bound, false))
-        .or_else(|| said(ConditionType::Ready, false))?;
-    let words = if found.message.is_empty() { &found.reason } else { &found.message };
-    Some(words.clone()).filter(|words| !words.is_empty())
+    let find = |type_, holds| find_condition(conditions, type_, holds);
+    let found = find(ConditionType::Stalled, true)
+        .or_else(|| find(ConditionType::Bound, false))
+        .or_else(|| find(ConditionType::Ready, false))?;
+    let text = if found.message.is_empty() { &found.reason } else { &found.message };
+    Some(text.clone()).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_waits_says_why_and_one_that_failed_too() {
+    fn waiting_and_failed_claims_are_explained() {
         assert_eq!(judge(&claim(&json!({}))), Judged::Waits(None));
         let waits = claim(&json!({ "phase": "Pending", "conditions": [condition("Bound", "False", "0 of 2 ready")] }));
         assert_eq!(judge(&waits), Judged::Waits(Some("0 of 2 ready".into())));

@@ -1,14 +1,14 @@
-//! Times as people type them: 2h, 1h30m, 90s.
+//! Durations as people type them: 2h, 1h30m, 90s.
 
 use jiff::SignedDuration;
 
-/// The longest time that the API takes, seconds.
+/// The longest duration that the API accepts, in seconds.
 const LONGEST: i64 = 31_536_000;
 
-/// Whole seconds from 1 to a year, as the API takes them.
+/// Parses a duration into whole seconds, from 1 to a year as the API accepts them.
 ///
 /// # Errors
-/// A sentence for the user when the text is no time, or one out of bounds.
+/// A sentence for the user if the text is no duration or out of bounds.
 pub fn seconds(text: &str) -> Result<i32, String> {
     let parsed = text
         .parse::<i64>()
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_read_as_kubectl_reads_them() {
+    fn durations_are_parsed_as_kubectl_does() {
         for (text, expected) in [("90s", 90), ("30m", 1_800), ("2h", 7_200), ("1h30m", 5_400), ("45", 45)] {
             assert_eq!(seconds(text), Ok(expected), "{text}");
         }

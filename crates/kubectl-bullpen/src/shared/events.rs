@@ -1,4 +1,4 @@
-//! What the API server keeps as Events about an object.
+//! Reads Events about objects.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
@@ -8,16 +8,16 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::session::Session;
 
-/// An Event, as far as it is told.
+/// The parts of an Event that are shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Told {
+pub(crate) struct EventSummary {
     /// When it last happened.
     pub(crate) time: Option<Timestamp>,
     /// Normal or Warning.
     pub(crate) type_: String,
     /// Its reason.
     pub(crate) reason: String,
-    /// What it says.
+    /// Its message.
     pub(crate) message: String,
     /// How often it happened.
     pub(crate) count: i32,
@@ -25,28 +25,28 @@ pub(crate) struct Told {
     pub(crate) about: String,
 }
 
-/// The Events that this field selector finds in a namespace, the latest last.
+/// The Events of a namespace that match a field selector, the latest last.
 ///
 /// # Errors
-/// What the API server says.
-pub(crate) async fn find(session: &Session, namespace: &str, selector: &str) -> Result<Vec<Told>, Failure> {
+/// The API server's error.
+pub(crate) async fn find(session: &Session, namespace: &str, selector: &str) -> Result<Vec<EventSummary>, Failure> {
     let api = kube::Api::<Event>::namespaced(session.client.clone(), namespace);
     let found = api.list(&ListParams::default().fields(selector)).await?;
     Ok(all_of(found.items))
 }
 
-/// Events as they are told, the latest last.
-pub(crate) fn all_of(events: Vec<Event>) -> Vec<Told> {
-    let mut told: Vec<_> = events.into_iter().map(told).collect();
-    told.sort_by_key(|event| event.time);
-    told
+/// The summaries of these Events, the latest last.
+pub(crate) fn all_of(events: Vec<Event>) -> Vec<EventSummary> {
+    let mut summary: Vec<_> = events.into_iter().map(summary).collect();
+    summary.sort_by_key(|event| event.time);
+    summary
 }
 
-fn told(event: Event) -> Told {
+fn summary(event: Event) -> EventSummary {
     let series = event.series.as_ref();
     let last = series.and_then(|series| series.last_observed_time.as_ref()).or(event.event_time.as_ref());
     let object = event.involved_object;
-    Told {
+    EventSummary {
         time: last.map(|time| time.0).or(event.last_timestamp.map(|time| time.0)),
         type_: event.type_.unwrap_or_default(),
         reason: event.reason.unwrap_or_default(),

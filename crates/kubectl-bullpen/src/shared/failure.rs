@@ -1,4 +1,4 @@
-//! What a command of the plugin fails with, in kubectl's words.
+//! The error type of the plugin's commands. Its texts are those of kubectl.
 
 use std::io;
 
@@ -6,25 +6,25 @@ use bullpen_access::AccessError;
 pub use bullpen_access::causes::causes;
 use thiserror::Error;
 
-/// Why a command failed. Its text is what stands on standard error; the exit code is 1.
+/// Why a command failed. Its text is printed to standard error; the exit code is 1.
 #[derive(Debug, Error)]
 pub enum Failure {
     /// The API server refused.
     #[error("Error from server{}: {}", bracketed(.0), .0.message)]
     Server(Box<kube::core::Status>),
-    /// The API server was not reached, or its answer was none.
+    /// The API server was not reached, or its answer was not understood.
     #[error("error: {0}")]
     Connection(String),
-    /// The configuration is broken, or asks for something that is not in it.
+    /// The kubeconfig is invalid, or lacks what was asked for.
     #[error("error: {0}")]
     Config(String),
-    /// The command was used in a way that makes no sense, or could not do what it is for.
+    /// Any other failure, with its message.
     #[error("error: {0}")]
     Other(String),
-    /// There is no such object, though the API server was not asked for it by its name alone.
+    /// No object of this name was found among several kinds.
     #[error("Error from server (NotFound): {what} \"{name}\" not found")]
     NotFound {
-        /// The kinds of object that it was looked for among.
+        /// The kinds that were searched.
         what: String,
         /// Its name.
         name: String,
@@ -32,23 +32,23 @@ pub enum Failure {
     /// Several things failed, one a line.
     #[error("{0}")]
     Several(String),
-    /// The command ends with this code and has said all that there is to say.
+    /// The command ends with this exit code and has printed all it has to.
     #[error("")]
     Silent(u8),
 }
 
-/// The reason as kubectl puts it; nothing if the server gave none.
+/// The reason in parentheses, as kubectl prints it; empty if the server gave none.
 fn bracketed(status: &kube::core::Status) -> String {
     if status.reason.is_empty() { String::new() } else { format!(" ({})", status.reason) }
 }
 
 impl Failure {
-    /// What a person is told.
+    /// A failure with this message.
     pub fn other(text: impl Into<String>) -> Self {
         Self::Other(text.into())
     }
 
-    /// Whether the object is not there.
+    /// Whether the failure is that the object does not exist.
     pub fn is_not_found(&self) -> bool {
         match self {
             Self::Server(status) => status.code == 404,
@@ -57,7 +57,7 @@ impl Failure {
         }
     }
 
-    /// As kubectl says that an object is not there, for one that was looked for in several ways.
+    /// The failure that `name` was not found, with kubectl's text.
     pub fn not_found(what: &str, name: &str) -> Self {
         Self::NotFound { what: what.to_owned(), name: name.to_owned() }
     }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_server_refuses_is_said_in_its_words_as_kubectl_does() {
+    fn a_refusal_of_the_server_is_printed_as_kubectl_does() {
         let status = kube::core::Status {
             message: "instancepools.bullpen.dev \"ci\" not found".into(),
             reason: "NotFound".into(),

@@ -1,4 +1,5 @@
-//! What commands have in common: the session with the cluster, printing, waiting for changes, and what they fail with.
+//! What several commands use: the session with the cluster, printing, watching objects, Events, parsing, and failures.
+//! Commands import from here; nothing here imports a command.
 
 pub(crate) mod durations;
 pub(crate) mod events;

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::session::Output;
 
-/// Writes a line, as far as somebody reads it.
-pub(crate) fn write_line(to: &mut impl std::io::Write, words: std::fmt::Arguments<'_>) {
-    let _ = writeln!(to, "{words}");
+/// Writes a line, and ignores errors such as a closed pipe.
+pub(crate) fn write_line(to: &mut impl std::io::Write, text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(to, "{text}");
 }
 
 /// A table: the columns by name, and rows of as many cells.
@@ -21,7 +21,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with these columns.
+    /// An empty table with these columns.
     pub fn new(header: Vec<&'static str>) -> Self {
         Self { header, rows: Vec::new() }
     }
@@ -32,7 +32,7 @@ impl Table {
         self.rows.push(shown.collect());
     }
 
-    /// The table as text, a line each, three blanks between columns.
+    /// The table as text: one line a row, three blanks between columns.
     pub fn text(&self) -> String {
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
@@ -49,7 +49,7 @@ impl Table {
     }
 }
 
-/// Prints a list: as a table that `table` makes (with more columns if it is given true), or the objects themselves.
+/// Prints objects: as the table that `table` returns (with more columns if its argument is true), or as they are.
 ///
 /// # Errors
 /// When the objects cannot be written as YAML or JSON.
@@ -63,39 +63,39 @@ where
     K: Resource<DynamicType = ()> + Serialize,
 {
     match output {
-        None | Some(Output::Wide) if objects.is_empty() => tell!("No resources found{scope}."),
-        None | Some(Output::Wide) => say!("{}", table(output.is_some()).text()),
-        Some(Output::Name) => objects.iter().for_each(|object| say!("{}", qualified(object))),
+        None | Some(Output::Wide) if objects.is_empty() => print_err!("No resources found{scope}."),
+        None | Some(Output::Wide) => print_out!("{}", table(output.is_some()).text()),
+        Some(Output::Name) => objects.iter().for_each(|object| print_out!("{}", qualified(object))),
         Some(format @ (Output::Json | Output::Yaml)) => {
             let items = objects.iter().map(bare).collect::<Result<Vec<_>, _>>()?;
             let whole =
                 json!({ "apiVersion": "v1", "kind": "List", "items": items, "metadata": { "resourceVersion": "" } });
-            say!("{}", structured(&whole, format)?);
+            print_out!("{}", structured(&whole, format)?);
         }
     }
     Ok(())
 }
 
-/// Prints one object that a command has just changed, or the sentence `words` about it after its name.
+/// Prints an object that a command has just changed; without `-o`, its name followed by `text`.
 ///
 /// # Errors
 /// When the object cannot be written as YAML or JSON.
-pub fn changed<K>(object: &K, output: Option<Output>, words: &str) -> Result<(), Failure>
+pub fn changed<K>(object: &K, output: Option<Output>, text: &str) -> Result<(), Failure>
 where
     K: Resource<DynamicType = ()> + Serialize,
 {
     match output {
-        None | Some(Output::Wide) => say!("{} {words}", qualified(object)),
-        Some(Output::Name) => say!("{}", qualified(object)),
-        Some(format) => say!("{}", structured(&bare(object)?, format)?),
+        None | Some(Output::Wide) => print_out!("{} {text}", qualified(object)),
+        Some(Output::Name) => print_out!("{}", qualified(object)),
+        Some(format) => print_out!("{}", structured(&bare(object)?, format)?),
     }
     Ok(())
 }
 
-/// A value in one of the two formats; in JSON for the others.
+/// The value as YAML; for all other formats as JSON.
 ///
 /// # Errors
-/// When it cannot be written so.
+/// When it cannot be serialized.
 pub fn structured<T: Serialize>(value: &T, format: Output) -> Result<String, Failure> {
     let text = match format {
         Output::Yaml => serde_saphyr::to_string(value).map_err(|error| error.to_string()),
@@ -121,12 +121,12 @@ pub fn qualified<K: Resource<DynamicType = ()>>(object: &K) -> String {
     format!("{}.{}/{name}", K::kind(&()).to_lowercase(), K::group(&()))
 }
 
-/// How long ago `moment` was, as kubectl says it in its tables.
+/// How long ago `moment` was, as kubectl prints it in tables.
 pub fn age(moment: Option<Timestamp>, now: Timestamp) -> String {
     moment.map_or_else(|| "<unknown>".to_owned(), |moment| span(now.duration_since(moment).as_secs()))
 }
 
-/// Seconds in kubectl's short words.
+/// A duration in kubectl's short form, such as `2m5s`.
 pub fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_below_each_other_and_what_is_empty_is_none() {
+    fn columns_are_aligned_and_empty_cells_are_none() {
         let mut table = Table::new(vec!["NAME", "STATE"]);
         table.row(vec!["ci".into(), "Active".into()]);
         table.row(vec!["a-longer-name".into(), String::new()]);
@@ -154,8 +154,8 @@ mod tests {
     }
 
     #[test]
-    fn spans_read_as_in_tables_of_kubectl() {
-        let said: Vec<_> = [0, 90, 120, 125, 600, 7_300, 10_800, 11_000, 40_000, 180_000, 900_000].map(span).into();
-        assert_eq!(said, ["0s", "90s", "2m", "2m5s", "10m", "121m", "3h", "3h3m", "11h", "2d2h", "10d"]);
+    fn durations_are_printed_as_in_kubectls_tables() {
+        let printed: Vec<_> = [0, 90, 120, 125, 600, 7_300, 10_800, 11_000, 40_000, 180_000, 900_000].map(span).into();
+        assert_eq!(printed, ["0s", "90s", "2m", "2m5s", "10m", "121m", "3h", "3h3m", "11h", "2d2h", "10d"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Which cluster, which namespace, who asks, and how the answer looks: the options that every command has.
+//! The options that every command has, and the session that they open: cluster, namespace, user and output format.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,14 +14,14 @@ use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
 
-/// How long connecting, and any answer but a watch's, may take.
+/// Longest time to connect, and to wait for an answer other than a watch's.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Who we are in audit logs and, up to the slash, in managed fields.
+/// The user agent: shown in audit logs and, up to the slash, in managed fields.
 const OURSELVES: &str = concat!("kubectl-bullpen/", env!("CARGO_PKG_VERSION"));
 
-/// The options that every command has, as kubectl's.
+/// The options that every command has, named as in kubectl.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GlobalOptions {
     /// Path to the kubeconfig file [default: KUBECONFIG, or ~/.kube/config]
@@ -48,20 +48,20 @@ pub enum Output {
     Name,
 }
 
-/// The option by which a command's output is chosen.
+/// The option `-o`.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct OutputOption {
-    /// How to show it [default: words or a table]
+    /// Output format [default: text or a table]
     #[arg(short = 'o', long, value_enum, value_name = "FORMAT")]
     pub output: Option<Output>,
 }
 
-/// Connections to the cluster, and where in it the command works.
+/// Clients for the cluster, with the command's namespace and user.
 #[derive(Clone)]
 pub struct Session {
     /// For requests with one answer.
     pub client: Client,
-    /// For watches, which may be silent for long.
+    /// For watches, which may be silent for a long time.
     pub watching: Client,
     /// The namespace of the command.
     pub namespace: String,
@@ -86,10 +86,10 @@ impl<K> Kind for K where
 }
 
 impl Session {
-    /// Reads the configuration as kubectl does. Nothing is asked of the cluster yet.
+    /// Reads the kubeconfig as kubectl does. Sends no request yet.
     ///
     /// # Errors
-    /// When there is no configuration, or it is broken, or has no such context.
+    /// When there is no kubeconfig, or it is invalid, or lacks the context.
     pub async fn open(options: &GlobalOptions) -> Result<Self, Failure> {
         let mut access = Access::read(options.kubeconfig.as_deref(), options.context.as_deref()).await?;
         access.push_header(USER_AGENT, HeaderValue::from_static(OURSELVES));
@@ -103,17 +103,17 @@ impl Session {
         })
     }
 
-    /// Objects of the command's namespace.
+    /// The API for objects of the command's namespace.
     pub fn api<K: Kind>(&self) -> Api<K> {
         self.api_in(&self.namespace)
     }
 
-    /// Objects of another namespace.
+    /// The API for objects of `namespace`.
     pub fn api_in<K: Kind>(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Objects to watch, in the command's namespace or in all of them.
+    /// The API for watches, in the command's namespace or in all namespaces.
     pub fn watched<K: Kind>(&self, everywhere: bool) -> Api<K> {
         if everywhere {
             Api::all(self.watching.clone())
@@ -122,10 +122,10 @@ impl Session {
         }
     }
 
-    /// All objects of a kind, in the command's namespace or in all of them, by namespace and name.
+    /// All objects of a kind, in the command's namespace or in all namespaces, sorted by namespace and name.
     ///
     /// # Errors
-    /// What the API server says.
+    /// The API server's error.
     pub async fn list<K: Kind>(&self, everywhere: bool, parameters: &ListParams) -> Result<Vec<K>, Failure> {
         let api: Api<K> = if everywhere { Api::all(self.client.clone()) } else { self.api() };
         let list = api.list(parameters).await?;

@@ -1,4 +1,4 @@
-//! Watching one object until the command has seen enough.
+//! Watches one object until a condition is met.
 
 use futures::{Stream, StreamExt};
 use kube::Api;
@@ -8,23 +8,23 @@ use kube::runtime::{WatchStreamExt, watcher};
 use super::failure::{Failure, causes};
 use super::session::Kind;
 
-/// How long the server may take before it ends a watch by itself, seconds: also how soon a dead connection is noticed.
+/// Seconds after which the API server ends a watch. Also the longest time until a dead connection is noticed.
 const WATCH_SECONDS: u32 = 60;
 
-/// What a watch shows of one object.
+/// What a watch reports of one object.
 #[derive(Debug)]
 pub enum Seen<K> {
     /// The object as it is now.
     There(Box<K>),
-    /// There is none of this name.
+    /// There is no object of this name.
     Gone,
-    /// The watch was interrupted, and goes on by itself.
+    /// The watch was interrupted; it is tried again automatically.
     Interrupted(String),
-    /// The watch is not allowed: it would never show anything.
+    /// The watch is forbidden, so it would never report anything.
     Refused(Failure),
 }
 
-/// Follows the object `name`, beginning with what is there now.
+/// Watches the object `name`, beginning with its present state.
 pub fn one<K: Kind>(api: Api<K>, name: &str) -> impl Stream<Item = Seen<K>> + Unpin + use<K> {
     let config = Config::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS);
     let mut listed = false;
@@ -48,7 +48,7 @@ pub fn one<K: Kind>(api: Api<K>, name: &str) -> impl Stream<Item = Seen<K>> + Un
     Box::pin(stream)
 }
 
-/// A refusal ends what the watch is for; anything else may pass.
+/// 401 and 403 are final; all other errors may pass.
 fn trouble<K>(error: Error) -> Seen<K> {
     match error {
         Error::InitialListFailed(kube::Error::Api(status)) | Error::WatchStartFailed(kube::Error::Api(status))
@@ -60,10 +60,10 @@ fn trouble<K>(error: Error) -> Seen<K> {
     }
 }
 
-/// Waits until `judge` has an answer about the object.
+/// Watches the object until `judge` returns a value for it.
 ///
 /// # Errors
-/// When the watch is not allowed, or the object is gone.
+/// When the watch is forbidden, or the object does not exist.
 pub async fn until<K: Kind, T>(api: Api<K>, name: &str, mut judge: impl FnMut(&K) -> Option<T>) -> Result<T, Failure> {
     let mut stream = one(api, name);
     let mut interrupted = false;
@@ -80,7 +80,7 @@ pub async fn until<K: Kind, T>(api: Api<K>, name: &str, mut judge: impl FnMut(&K
             }
             Seen::Interrupted(why) if !interrupted => {
                 interrupted = true;
-                tell!("warning: the watch was interrupted, and is tried again: {why}");
+                print_err!("warning: the watch was interrupted, and is tried again: {why}");
             }
             Seen::Interrupted(_) => {}
             Seen::Refused(failure) => return Err(failure),

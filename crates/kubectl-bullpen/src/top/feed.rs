@@ -1,4 +1,4 @@
-//! Three watches that feed the view.
+//! The three watches whose changes the view shows.
 
 use bullpen_api::{InstancePool, PoolClaim, PoolMember};
 use futures::StreamExt as _;
@@ -9,36 +9,36 @@ use tokio::sync::mpsc;
 use crate::shared::failure::{Failure, causes};
 use crate::shared::session::{Kind, Session};
 
-/// How long the server may take before it ends a watch by itself, seconds.
+/// Seconds after which the API server ends a watch.
 const WATCH_SECONDS: u32 = 60;
-/// Changes that may wait to be taken in.
+/// Most changes in the channel.
 const BACKLOG: usize = 256;
 
-/// News of the cluster.
+/// A change in the cluster, or of a watch.
 #[derive(Debug)]
 pub(super) enum Change {
     Pool(Event<InstancePool>),
     Member(Event<PoolMember>),
     Claim(Event<PoolClaim>),
-    /// A watch of this kind is interrupted, and tried again.
+    /// The watch of this kind was interrupted; it is tried again automatically.
     Interrupted(&'static str, String),
-    /// A watch is not allowed.
+    /// A watch is forbidden.
     Refused(Failure),
 }
 
-/// Follows everything that is shown.
+/// Watches all that the view shows, and sends the changes.
 pub(super) fn follow(session: &Session, everywhere: bool) -> mpsc::Receiver<Change> {
-    let (tell, changes) = mpsc::channel(BACKLOG);
-    spawn::<InstancePool>(session, everywhere, tell.clone(), Change::Pool, "pools");
-    spawn::<PoolMember>(session, everywhere, tell.clone(), Change::Member, "members");
-    spawn::<PoolClaim>(session, everywhere, tell, Change::Claim, "claims");
+    let (sender, changes) = mpsc::channel(BACKLOG);
+    spawn::<InstancePool>(session, everywhere, sender.clone(), Change::Pool, "pools");
+    spawn::<PoolMember>(session, everywhere, sender.clone(), Change::Member, "members");
+    spawn::<PoolClaim>(session, everywhere, sender, Change::Claim, "claims");
     changes
 }
 
 fn spawn<K: Kind>(
     session: &Session,
     everywhere: bool,
-    tell: mpsc::Sender<Change>,
+    sender: mpsc::Sender<Change>,
     of: fn(Event<K>) -> Change,
     what: &'static str,
 ) {
@@ -55,7 +55,7 @@ fn spawn<K: Kind>(
                 }
                 Err(error) => Change::Interrupted(what, causes(&error)),
             };
-            if tell.send(change).await.is_err() {
+            if sender.send(change).await.is_err() {
                 return;
             }
         }

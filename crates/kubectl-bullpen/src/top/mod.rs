@@ -1,4 +1,5 @@
-//! `kubectl bullpen top`: a live view of pools, members, the queue and the rates.
+//! `kubectl bullpen top`: a live view of pools, members, queues and rates. `feed` watches the cluster, `model` stores
+//! what the watches report, `draw` renders the model. This file has the terminal and the keys.
 
 mod draw;
 mod feed;
@@ -23,13 +24,13 @@ use self::model::Model;
 use super::shared::failure::Failure;
 use super::shared::session::Session;
 
-/// Ages on the screen move on.
+/// How often the screen is drawn without changes, because ages grow.
 const TICK: Duration = Duration::from_secs(1);
-/// Changes that come close together are drawn together.
+/// Changes within this time are drawn together.
 const FRAME: Duration = Duration::from_millis(100);
-/// How often the reader of keys looks whether it is still wanted.
+/// How often the thread that reads keys checks whether it should end.
 const LISTEN: Duration = Duration::from_millis(200);
-/// How long a snapshot may take to have everything.
+/// How long a snapshot waits for the first lists.
 const SNAPSHOT: Duration = Duration::from_secs(30);
 
 /// Arguments of `top`.
@@ -45,7 +46,7 @@ pub(super) struct TopArgs {
 }
 
 pub(super) async fn execute(args: &TopArgs, session: &Session) -> Result<(), Failure> {
-    // What is refused is said before the screen is taken.
+    // Print a refusal before the terminal is switched to the full screen.
     session.list::<bullpen_api::InstancePool>(args.all_namespaces, &kube::api::ListParams::default().limit(1)).await?;
     let scope = if args.all_namespaces { None } else { Some(session.namespace.clone()) };
     let mut model = Model::new(scope);
@@ -60,7 +61,7 @@ pub(super) async fn execute(args: &TopArgs, session: &Session) -> Result<(), Fai
     Ok(restored?)
 }
 
-/// Prints the view once, when everything is there.
+/// Prints the view once, as soon as everything is listed.
 async fn snapshot(model: &mut Model, changes: &mut mpsc::Receiver<Change>) -> Result<(), Failure> {
     let whole = async {
         while !model.is_whole() {
@@ -74,7 +75,7 @@ async fn snapshot(model: &mut Model, changes: &mut mpsc::Receiver<Change>) -> Re
     };
     let late = |_| Failure::other("timed out waiting for the lists");
     tokio::time::timeout(SNAPSHOT, whole).await.map_err(late)??;
-    say!("{}", tables::snapshot(model, Timestamp::now()));
+    print_out!("{}", tables::snapshot(model, Timestamp::now()));
     Ok(())
 }
 
@@ -116,7 +117,7 @@ async fn live(
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 due = None;
                 let now = Timestamp::now();
-                // All of a frame or none of it is seen, where the terminal can do that.
+                // Terminals that support synchronized updates show each frame as a whole.
                 execute!(std::io::stdout(), BeginSynchronizedUpdate)?;
                 let drawn = terminal.draw(|frame| draw::draw(frame, model, now)).map(drop);
                 execute!(std::io::stdout(), EndSynchronizedUpdate)?;
@@ -126,7 +127,7 @@ async fn live(
     }
 }
 
-/// Whether this key ends it.
+/// Handles a key. Returns whether it ends the command.
 fn pressed(model: &mut Model, key: KeyEvent) -> bool {
     if key.kind == KeyEventKind::Release {
         return false;
@@ -142,15 +143,15 @@ fn pressed(model: &mut Model, key: KeyEvent) -> bool {
     false
 }
 
-/// What is typed, from a thread of its own: reading a terminal blocks.
+/// Terminal events, read in a separate thread because reading blocks.
 fn keys() -> mpsc::Receiver<Event> {
-    let (tell, typed) = mpsc::channel(16);
+    let (sender, typed) = mpsc::channel(16);
     thread::spawn(move || {
-        while !tell.is_closed() {
+        while !sender.is_closed() {
             match event::poll(LISTEN) {
                 Ok(false) => {}
                 Ok(true) => match event::read() {
-                    Ok(event) => drop(tell.blocking_send(event)),
+                    Ok(event) => drop(sender.blocking_send(event)),
                     Err(_) => return,
                 },
                 Err(_) => return,

@@ -1,4 +1,4 @@
-//! What the view knows, fed by watches.
+//! The data of the view, updated by watches.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,23 +14,23 @@ use super::rates::Rate;
 /// Namespace and name.
 pub(super) type Key = (String, String);
 
-/// Everything of one kind, and whether the first list is whole.
+/// The objects of one kind, and whether the first list is complete.
 #[derive(Debug)]
-struct Shelf<K> {
+struct Store<K> {
     objects: BTreeMap<Key, K>,
-    /// What the list that goes on has shown.
+    /// The objects of the list that is being received.
     listed: BTreeSet<Key>,
     whole: bool,
 }
 
-impl<K> Default for Shelf<K> {
+impl<K> Default for Store<K> {
     fn default() -> Self {
         Self { objects: BTreeMap::new(), listed: BTreeSet::new(), whole: false }
     }
 }
 
-impl<K: Resource> Shelf<K> {
-    /// Takes an event in, and gives each object that changed by it: as it was, and as it is.
+impl<K: Resource> Store<K> {
+    /// Applies an event. Calls `changed` with the old and the new version of each object that it changes.
     fn take(&mut self, event: Event<K>, mut changed: impl FnMut(Option<&K>, Option<&K>)) {
         match event {
             Event::Init => self.listed.clear(),
@@ -68,21 +68,21 @@ fn key<K: Resource>(object: &K) -> Key {
     (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
 }
 
-/// The view's knowledge.
+/// The data of the view.
 #[derive(Debug, Default)]
 pub(super) struct Model {
-    /// The namespace that is shown; `None`: all of them.
+    /// The namespace that is shown; `None` for all.
     pub(super) namespace: Option<String>,
-    pools: Shelf<InstancePool>,
-    members: Shelf<PoolMember>,
-    claims: Shelf<PoolClaim>,
+    pools: Store<InstancePool>,
+    members: Store<PoolMember>,
+    claims: Store<PoolClaim>,
     pub(super) made: Rate,
     pub(super) bound: Rate,
     pub(super) ended: Rate,
-    /// Watches that are interrupted, and why.
+    /// Interrupted watches, and why.
     pub(super) trouble: BTreeMap<&'static str, String>,
     chosen: Option<Key>,
-    /// Since when the view stands still, and what it waits to take in.
+    /// Since when the view is frozen, and the changes since then.
     frozen: Option<Timestamp>,
     held_back: Vec<(Change, Timestamp)>,
 }
@@ -92,21 +92,21 @@ impl Model {
         Self { namespace, ..Self::default() }
     }
 
-    /// Whether everything was listed once.
+    /// Whether all kinds have been listed once.
     pub(super) const fn is_whole(&self) -> bool {
         self.pools.whole && self.members.whole && self.claims.whole
     }
 
-    /// Takes news in, or keeps it while the view is frozen.
+    /// Applies a change, or stores it while the view is frozen.
     pub(super) fn take(&mut self, change: Change, now: Timestamp) {
         if self.frozen.is_some() {
             self.held_back.push((change, now));
         } else {
-            self.take_in(change, now);
+            self.apply_now(change, now);
         }
     }
 
-    fn take_in(&mut self, change: Change, now: Timestamp) {
+    fn apply_now(&mut self, change: Change, now: Timestamp) {
         match change {
             Change::Pool(event) => {
                 self.trouble.remove("pools");
@@ -118,19 +118,19 @@ impl Model {
             }
             Change::Claim(event) => {
                 self.trouble.remove("claims");
-                // What was there before the view says nothing about rates.
+                // Objects of the first list are no events of the last minute.
                 let live = self.claims.whole;
                 let (made, bound, ended) = (&mut self.made, &mut self.bound, &mut self.ended);
                 self.claims.take(event, |before, after| {
-                    let holds =
+                    let has_machine =
                         |claim: Option<&PoolClaim>| claim.is_some_and(|claim| phase(claim) == ClaimPhase::Bound);
                     if !live {
                         return;
                     }
                     for (happened, rate) in [
                         (before.is_none() && after.is_some(), &mut *made),
-                        (!holds(before) && holds(after), &mut *bound),
-                        (holds(before) && !holds(after), &mut *ended),
+                        (!has_machine(before) && has_machine(after), &mut *bound),
+                        (has_machine(before) && !has_machine(after), &mut *ended),
                     ] {
                         if happened {
                             rate.note(now);
@@ -139,23 +139,23 @@ impl Model {
                 });
             }
             Change::Interrupted(what, why) => drop(self.trouble.insert(what, why)),
-            // Whoever feeds the model ends at this.
+            // The caller ends the command at this.
             Change::Refused(_) => {}
         }
     }
 
-    /// Lets the view stand still, or go on with what has happened meanwhile.
+    /// Freezes the view; or unfreezes it and applies the changes since.
     pub(super) fn freeze(&mut self, now: Timestamp) {
         if self.frozen.take().is_some() {
             for (change, when) in std::mem::take(&mut self.held_back) {
-                self.take_in(change, when);
+                self.apply_now(change, when);
             }
         } else {
             self.frozen = Some(now);
         }
     }
 
-    /// Since when the view stands still.
+    /// Since when the view is frozen.
     pub(super) const fn frozen(&self) -> Option<Timestamp> {
         self.frozen
     }
@@ -165,13 +165,13 @@ impl Model {
         self.pools.objects.iter()
     }
 
-    /// The chosen pool and its place among all; the first if none was chosen or it is gone.
+    /// The chosen pool and its index; the first pool if none is chosen or the chosen one is gone.
     pub(super) fn chosen(&self) -> Option<(usize, &Key, &InstancePool)> {
         let places = || self.pools.objects.iter().enumerate().map(|(place, (key, pool))| (place, key, pool));
         places().find(|(_, key, _)| Some(*key) == self.chosen.as_ref()).or_else(|| places().next())
     }
 
-    /// Chooses the next pool, or the one before.
+    /// Chooses the pool `step` places further on.
     pub(super) fn choose(&mut self, step: isize) {
         let Some((place, ..)) = self.chosen() else { return };
         let last = self.pools.objects.len().saturating_sub(1);
@@ -179,7 +179,7 @@ impl Model {
         self.chosen = self.pools.objects.keys().nth(place).cloned();
     }
 
-    /// The members of a pool: those that need an eye first, then by age.
+    /// The members of a pool: those that need attention first, then by age.
     pub(super) fn members_of(&self, pool: &Key) -> Vec<&PoolMember> {
         let mut members: Vec<_> = self
             .members
@@ -194,7 +194,7 @@ impl Model {
         members
     }
 
-    /// The claims that wait for a pool, the next first.
+    /// The claims in a pool's queue, in order.
     pub(super) fn queue_of(&self, pool: &Key) -> Vec<&PoolClaim> {
         let mut waiting: Vec<_> = self
             .claims
@@ -211,12 +211,12 @@ impl Model {
         waiting
     }
 
-    /// All claims that wait.
+    /// The number of claims that wait.
     pub(super) fn waiting(&self) -> usize {
         self.claims.objects.values().filter(|claim| phase(claim) == ClaimPhase::Pending).count()
     }
 
-    /// All claims that hold a machine.
+    /// The number of claims that have a machine.
     pub(super) fn holding(&self) -> usize {
         self.claims.objects.values().filter(|claim| phase(claim) == ClaimPhase::Bound).count()
     }
@@ -230,7 +230,7 @@ fn created(claim: &PoolClaim) -> Option<Timestamp> {
     claim.metadata.creation_timestamp.as_ref().map(|time| time.0)
 }
 
-/// Failed and ending members first, then those that come up, then those that work.
+/// Sort key: failed and terminating members first, then booting ones, then the others.
 fn rank(member: &PoolMember) -> u8 {
     match member.status.as_ref().map(|status| status.state).unwrap_or_default() {
         MemberState::Errored => 0,
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_count_what_happens_and_not_what_was_there() {
+    fn rates_count_changes_and_not_the_first_list() {
         let mut model = Model::new(None);
         let take = |model: &mut Model, event| model.take(Change::Claim(event), at(100));
         take(&mut model, Event::Init);
@@ -274,7 +274,7 @@ mod tests {
         take(&mut model, Event::Delete(claim("old", "Bound")));
         let counts = [&model.made, &model.bound, &model.ended].map(|rate| rate.per_minute(at(100)));
         assert_eq!(counts, [1, 1, 1]);
-        // The watch begins anew: nothing has happened by that.
+        // The watch lists everything again: no change.
         take(&mut model, Event::Init);
         take(&mut model, Event::InitApply(claim("new", "Bound")));
         take(&mut model, Event::InitDone);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frozen_view_goes_on_with_all_that_happened() {
+    fn an_unfrozen_view_shows_all_changes_since() {
         let mut model = Model::new(None);
         model.take(Change::Claim(Event::InitDone), at(0));
         model.freeze(at(1));

@@ -1,20 +1,20 @@
-//! How often something happened in the last minute.
+//! Counts events of the last minute.
 
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
 
-/// The window, seconds.
+/// The length of the window in seconds.
 pub(super) const WINDOW: i64 = 60;
 
-/// A count for each second of the window.
+/// One count for each second of the window.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rate {
     seconds: VecDeque<(i64, u32)>,
 }
 
 impl Rate {
-    /// It happened.
+    /// Counts one event.
     pub(super) fn note(&mut self, now: Timestamp) {
         let second = now.as_second();
         match self.seconds.back_mut() {
@@ -26,13 +26,13 @@ impl Rate {
         }
     }
 
-    /// How often it happened in the minute before `now`.
+    /// The number of events in the minute before `now`.
     pub(super) fn per_minute(&self, now: Timestamp) -> u32 {
         let from = now.as_second() - WINDOW;
         self.seconds.iter().filter(|(second, _)| *second > from).map(|(_, count)| count).sum()
     }
 
-    /// Counts of the minute before `now`, in so many parts, the latest last.
+    /// The counts of the minute before `now` in `parts` equal parts, the latest last.
     pub(super) fn course(&self, now: Timestamp, parts: usize) -> Vec<u64> {
         let mut course = vec![0; parts];
         let from = now.as_second() - WINDOW;
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happened_counts_for_a_minute() {
+    fn an_event_counts_for_a_minute() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let mut rate = Rate::default();
         for second in [0, 0, 30, 59, 70] {

@@ -1,4 +1,4 @@
-//! The rows that the view shows, and the whole of it as text where there is no terminal.
+//! The rows of the view's tables, and the whole view as text for when there is no terminal.
 
 use bullpen_api::{InstancePool, PoolClaim, PoolMember};
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use crate::members::{reason, state};
 use crate::pools;
 use crate::shared::printing::{Table, age};
 
-/// A line of the table of pools, without the namespace.
+/// A row of the table of pools, without the namespace.
 pub(super) fn pool(pool: &InstancePool) -> [String; 10] {
     let status = pool.status.clone().unwrap_or_default();
     let members = status.members.unwrap_or_default();
@@ -29,7 +29,7 @@ pub(super) fn pool(pool: &InstancePool) -> [String; 10] {
     ]
 }
 
-/// A line of the table of members.
+/// A row of the table of members.
 pub(super) fn member(member: &PoolMember, now: Timestamp) -> [String; 6] {
     let status = member.status.clone().unwrap_or_default();
     let instance = status.instance.clone().unwrap_or_default();
@@ -44,7 +44,7 @@ pub(super) fn member(member: &PoolMember, now: Timestamp) -> [String; 6] {
     ]
 }
 
-/// A line of the queue.
+/// A row of the queue.
 pub(super) fn waiting(place: usize, claim: &PoolClaim, now: Timestamp) -> [String; 5] {
     let position = claim.status.as_ref().and_then(|status| status.queue.as_ref()).and_then(|queue| queue.position);
     [
@@ -56,15 +56,15 @@ pub(super) fn waiting(place: usize, claim: &PoolClaim, now: Timestamp) -> [Strin
     ]
 }
 
-/// What a claim that waits is told, without its place, which has a column of its own.
-fn without_place(words: &str) -> &str {
-    match words.split_once("; ") {
+/// A waiting claim's message without its place, which has its own column.
+fn without_place(text: &str) -> &str {
+    match text.split_once("; ") {
         Some((place, rest)) if place.starts_with("position ") => rest,
-        _ => words,
+        _ => text,
     }
 }
 
-/// Everything once, as text.
+/// The whole view as text.
 pub(super) fn snapshot(model: &Model, now: Timestamp) -> String {
     let mut table = Table::new(vec![
         "NAMESPACE",

@@ -1,4 +1,4 @@
-//! Why a claim is where it is.
+//! Explains the state of a claim.
 
 use bullpen_api::{
     ClaimPhase, ConditionType, InstancePool, PoolClaim, PoolClaimStatus, PoolMember, PoolState, Reason, WhenEmpty,
@@ -13,7 +13,7 @@ use crate::pools::trouble;
 use crate::shared::printing::span;
 use crate::shared::wanted;
 
-/// The story of a claim, by its pool and member as far as they can be read, and the claims of its namespace.
+/// The story of a claim, from its pool and member (if they could be read) and the claims of its namespace.
 pub(super) fn story(
     claim: &PoolClaim,
     pool: Option<&InstancePool>,
@@ -23,7 +23,7 @@ pub(super) fn story(
 ) -> Story {
     let status = claim.status.clone().unwrap_or_default();
     let name = claim.name_any();
-    let of = wanted::in_words(claim);
+    let of = wanted::describe(claim);
     let created = claim.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let headline = match status.phase {
         ClaimPhase::Pending if waits_for_secret(&status) => "it has a machine, and waits for its Secret".into(),
@@ -42,7 +42,7 @@ pub(super) fn story(
     }
     match status.phase {
         ClaimPhase::Pending => waits(&mut story, claim, pool, others, now),
-        ClaimPhase::Bound => holds(&mut story, claim, pool, member, now),
+        ClaimPhase::Bound => bound(&mut story, claim, pool, member, now),
         ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed => ended(&mut story, claim, pool, member, now),
     }
     if let Some(condition) = find_condition(&status.conditions, ConditionType::Stale, true) {
@@ -51,7 +51,7 @@ pub(super) fn story(
     story
 }
 
-/// Whether the claim was given a machine, and is Bound as soon as its Secret can be made.
+/// Whether the claim has a machine and is Bound as soon as its Secret can be created.
 fn waits_for_secret(status: &PoolClaimStatus) -> bool {
     let bound = find_condition(&status.conditions, ConditionType::Bound, false);
     let reason = bound.and_then(|condition| Reason::parse(&condition.reason));
@@ -72,7 +72,7 @@ fn waits(story: &mut Story, claim: &PoolClaim, pool: Option<&InstancePool>, othe
     let status = claim.status.clone().unwrap_or_default();
     let operator = find_condition(&status.conditions, ConditionType::Bound, false);
     if let Some(condition) = operator {
-        // With the claim's place, if it has one.
+        // This includes the claim's place, if it has one.
         story.fact(format!("the operator says: {}", since(condition, now)));
     } else {
         if status.observed_generation < 0 {
@@ -81,8 +81,8 @@ fn waits(story: &mut Story, claim: &PoolClaim, pool: Option<&InstancePool>, othe
         let ahead = others.iter().filter(|other| is_ahead(other, claim)).count();
         let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
         if ahead > 0 {
-            let words = many(ahead, "other claim of this namespace waits", "other claims of this namespace wait");
-            story.fact(format!("{words} for the same pool, and go first by priority and age"));
+            let others_wait = many(ahead, "other claim of this namespace waits", "other claims of this namespace wait");
+            story.fact(format!("{others_wait} for the same pool, and go first by priority and age"));
         }
     }
     if let Some(priority) = claim.spec.priority.filter(|priority| *priority != 0) {
@@ -122,7 +122,7 @@ fn waits(story: &mut Story, claim: &PoolClaim, pool: Option<&InstancePool>, othe
     deadline(story, claim, now);
 }
 
-/// Whether another claim that waits for the same pool is served first, as far as priority and age tell.
+/// Whether another claim that waits for the same pool is served first, judging by priority and age.
 fn is_ahead(other: &PoolClaim, claim: &PoolClaim) -> bool {
     let pending = other.status.as_ref().is_none_or(|status| status.phase == ClaimPhase::Pending);
     let place = |claim: &PoolClaim| {
@@ -146,7 +146,7 @@ fn deadline(story: &mut Story, claim: &PoolClaim, now: Timestamp) {
     }
 }
 
-fn holds(
+fn bound(
     story: &mut Story,
     claim: &PoolClaim,
     pool: Option<&InstancePool>,
@@ -243,51 +243,51 @@ mod tests {
     }
 
     #[test]
-    fn a_waiting_claim_tells_what_it_waits_for_where_it_stands_and_when_it_gives_up() {
+    fn the_story_of_a_waiting_claim_has_its_reason_its_place_and_its_deadline() {
         let condition = json!({ "type": "Bound", "status": "False", "reason": "NoReadyMembers",
             "message": "0 of 2 ready", "lastTransitionTime": "2026-01-01T00:01:00Z" });
         let waiting = claim("build", "2026-01-01T00:01:00Z", &json!({ "phase": "Pending", "conditions": [condition] }));
         let older = claim("older", "2026-01-01T00:00:00Z", &json!({ "phase": "Pending" }));
         let served = claim("served", "2026-01-01T00:00:00Z", &json!({ "phase": "Bound" }));
         let others = [older, served, waiting.clone()];
-        let told = story(&waiting, None, None, &others, now()).whole();
-        for words in [
+        let story_text = story(&waiting, None, None, &others, now()).whole();
+        for text in [
             "claim/build: it waits for a machine of pool ci",
             "made 4m ago by ann",
             "the operator says: 0 of 2 ready (since 4m)",
             "there is no pool ci",
             "it fails in 6m if it has no machine by then",
         ] {
-            assert!(told.contains(words), "no {words:?} in\n{told}");
+            assert!(story_text.contains(text), "no {text:?} in\n{story_text}");
         }
-        assert!(!told.contains("other claim"), "the operator knows better:\n{told}");
+        assert!(!story_text.contains("other claim"), "the operator knows better:\n{story_text}");
         let unseen = claim("build", "2026-01-01T00:01:00Z", &json!({ "observedGeneration": -1 }));
-        let told = story(&unseen, None, None, &others, now()).whole();
-        for words in ["no operator has said anything", "1 other claim of this namespace waits for the same pool"] {
-            assert!(told.contains(words), "no {words:?} in\n{told}");
+        let story_text = story(&unseen, None, None, &others, now()).whole();
+        for text in ["no operator has said anything", "1 other claim of this namespace waits for the same pool"] {
+            assert!(story_text.contains(text), "no {text:?} in\n{story_text}");
         }
     }
 
     #[test]
-    fn a_claim_over_its_quota_or_whose_secret_is_in_the_way_is_not_told_to_wait_for_a_machine() {
+    fn a_claim_that_waits_for_its_quota_or_its_secret_does_not_wait_for_a_machine() {
         let pool = pool(&json!({}));
-        let told = |reason: &str| {
+        let story_text = |reason: &str| {
             let condition = json!({ "type": "Bound", "status": "False", "reason": reason, "message": "so",
                 "lastTransitionTime": "2026-01-01T00:01:00Z" });
             let status = json!({ "phase": "Pending", "conditions": [condition] });
             story(&claim("build", "2026-01-01T00:01:00Z", &status), Some(&pool), None, &[], now()).whole()
         };
-        let quota = told("NamespaceQuotaReached");
+        let quota = story_text("NamespaceQuotaReached");
         assert!(quota.contains("next: it is served when another claim of its namespace ends"), "{quota}");
-        let secret = told("BindingSecretExists");
+        let secret = story_text("BindingSecretExists");
         assert!(secret.starts_with("claim/build: it has a machine, and waits for its Secret"), "{secret}");
         assert!(!secret.contains("next machine"), "{secret}");
-        let refused = told("PoolNotFound");
+        let refused = story_text("PoolNotFound");
         assert!(refused.contains("next: it goes on by itself") && !refused.contains("pool ci is Active"), "{refused}");
     }
 
     #[test]
-    fn a_bound_claim_tells_its_machine_and_when_it_ends() {
+    fn the_story_of_a_bound_claim_has_its_machine_and_its_end() {
         let bound = json!({
             "phase": "Bound",
             "memberRef": { "namespace": "a", "name": "ci-1", "uid": "m" },
@@ -296,24 +296,27 @@ mod tests {
             "expiresAt": "2026-01-01T00:15:00.000000Z",
         });
         let bound = claim("build", "2026-01-01T00:01:00Z", &bound);
-        let told = story(&bound, None, None, &[], now()).whole();
-        assert!(told.contains("it holds member ci-1: i-1 at 10.0.0.7, bound 60s ago"), "{told}");
-        assert!(told.contains("it expires in 10m unless it is renewed"), "{told}");
+        let story_text = story(&bound, None, None, &[], now()).whole();
+        assert!(story_text.contains("it holds member ci-1: i-1 at 10.0.0.7, bound 60s ago"), "{story_text}");
+        assert!(story_text.contains("it expires in 10m unless it is renewed"), "{story_text}");
         let pool = pool(&json!({ "maxHoldSeconds": 660 }));
-        let told = story(&bound, Some(&pool), None, &[], now()).whole();
-        assert!(told.contains("it expires in 10m, however it is renewed"), "{told}");
+        let story_text = story(&bound, Some(&pool), None, &[], now()).whole();
+        assert!(story_text.contains("it expires in 10m, however it is renewed"), "{story_text}");
     }
 
     #[test]
-    fn an_ended_claim_tells_how_long_its_record_stays() {
+    fn the_story_of_an_ended_claim_has_the_time_of_its_deletion() {
         let ended = json!({ "phase": "Expired", "finishedAt": "2026-01-01T00:04:00.000000Z",
             "memberRef": { "namespace": "a", "name": "ci-1", "uid": "m" } });
         let ended = claim("build", "2026-01-01T00:01:00Z", &ended);
-        let told = story(&ended, None, None, &[], now()).whole();
-        assert!(told.starts_with("claim/build: its time is over, and its machine was taken back"), "{told}");
-        assert!(told.contains("next: it stays as it is, as a record"), "{told}");
+        let story_text = story(&ended, None, None, &[], now()).whole();
+        assert!(
+            story_text.starts_with("claim/build: its time is over, and its machine was taken back"),
+            "{story_text}"
+        );
+        assert!(story_text.contains("next: it stays as it is, as a record"), "{story_text}");
         let pool = pool(&json!({ "ttlSecondsAfterFinished": 660 }));
-        let told = story(&ended, Some(&pool), None, &[], now()).whole();
-        assert!(told.contains("next: it is deleted in 10m"), "{told}");
+        let story_text = story(&ended, Some(&pool), None, &[], now()).whole();
+        assert!(story_text.contains("next: it is deleted in 10m"), "{story_text}");
     }
 }

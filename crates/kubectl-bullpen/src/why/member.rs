@@ -1,4 +1,4 @@
-//! Why a member is where it is.
+//! Explains the state of a member.
 
 use bullpen_api::{ConditionType, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember, find_condition};
 use bullpen_plan::pool::recycle::expires_at;
@@ -9,7 +9,7 @@ use super::story::{Story, ago, since};
 use crate::members::{ANNOTATION_REASON, state};
 use crate::shared::printing::span;
 
-/// The story of a member, by what belongs to it as far as that can be read.
+/// The story of a member, from related objects as far as they could be read.
 pub(super) fn story(
     member: &PoolMember,
     pool: Option<&InstancePool>,
@@ -53,7 +53,7 @@ pub(super) fn story(
     story
 }
 
-/// What is out of the ordinary with a member.
+/// Adds to the story what is unusual about the member.
 pub(super) fn oddities(story: &mut Story, member: &PoolMember, now: Timestamp) {
     let status = member.status.clone().unwrap_or_default();
     let reason = member.annotations().get(ANNOTATION_REASON).map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cordoned_member_tells_who_set_it_aside_and_why() {
+    fn the_story_of_a_cordoned_member_has_who_cordoned_it_and_why() {
         let story = told(&member(&json!({ "cordoned": true }), &json!({ "state": "Ready" })));
         assert!(story.contains("member/ci-1: Ready,Cordoned, of pool ci"), "{story}");
         assert!(story.contains("no other claim gets it: kernel bug (cordoned by ann)"), "{story}");
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_member_tells_its_error_and_its_end() {
+    fn the_story_of_a_failed_member_has_its_error_and_what_comes_next() {
         let error =
             json!({ "class": "LaunchTimeout", "message": "no boot in 600 s", "time": "2026-01-01T00:04:00.000000Z" });
         let story = told(&member(&json!({}), &json!({ "state": "Errored", "lastError": error })));

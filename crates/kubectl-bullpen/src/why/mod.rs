@@ -1,4 +1,5 @@
-//! `kubectl bullpen why`: the story of one object, in words.
+//! `kubectl bullpen why`: explains the state of one object, its "story". This file reads the objects; `claim`, `member`
+//! and `pool` make the story from them without I/O; `story` formats it.
 
 mod claim;
 mod member;
@@ -19,14 +20,15 @@ use super::shared::session::{Kind, Output, OutputOption, Session};
 /// Arguments of `why`.
 #[derive(Debug, clap::Args)]
 pub(super) struct WhyArgs {
-    /// A claim, a member or a pool: claim/NAME, member/NAME, pool/NAME, or a name alone, which is looked for in this order
+    /// A claim, a member or a pool: claim/NAME, member/NAME, pool/NAME, or a name alone, which is looked for in this
+    /// order
     #[arg(value_name = "[KIND/]NAME")]
     subject: String,
     #[command(flatten)]
     output: OutputOption,
 }
 
-/// What is asked about.
+/// The kind of the object that is explained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
     Claim,
@@ -34,7 +36,7 @@ enum Subject {
     Pool,
 }
 
-/// The kinds that are meant, in the order of the search, and the name.
+/// The kinds to search, in order, and the name.
 fn parse(text: &str) -> Result<(Vec<Subject>, &str), Failure> {
     let Some((kind, name)) = text.split_once('/') else {
         return Ok((vec![Subject::Claim, Subject::Member, Subject::Pool], text));
@@ -53,7 +55,7 @@ pub(super) async fn execute(args: &WhyArgs, session: &Session) -> Result<(), Fai
     let (subjects, name) = parse(&args.subject)?;
     let mut stories = Vec::new();
     for subject in &subjects {
-        stories.extend(tell(session, *subject, name).await?);
+        stories.extend(story_of(session, *subject, name).await?);
     }
     if stories.is_empty() {
         let kinds: Vec<_> = subjects
@@ -67,36 +69,36 @@ pub(super) async fn execute(args: &WhyArgs, session: &Session) -> Result<(), Fai
         return Err(Failure::not_found(&kinds.join(", "), name));
     }
     if let Some(format @ (Output::Json | Output::Yaml)) = args.output.output {
-        say!("{}", structured(&stories, format)?);
+        print_out!("{}", structured(&stories, format)?);
         return Ok(());
     }
     let texts: Vec<_> = stories.iter().map(|story| story.text(Timestamp::now())).collect();
-    say!("{}", texts.join("\n\n"));
+    print_out!("{}", texts.join("\n\n"));
     Ok(())
 }
 
-/// The object if it is there.
+/// The object, or `None` if it does not exist.
 async fn found<K: Kind>(session: &Session, namespace: &str, name: &str) -> Result<Option<K>, Failure> {
     Ok(session.api_in::<K>(namespace).get_opt(name).await?)
 }
 
-/// What is told beside the subject itself: where it may not be read, the story goes on without it.
-async fn beside<K: Kind>(session: &Session, namespace: &str, name: &str) -> Option<K> {
+/// A related object. `None` also if it cannot be read: the story goes without it.
+async fn related<K: Kind>(session: &Session, namespace: &str, name: &str) -> Option<K> {
     found(session, namespace, name).await.ok().flatten()
 }
 
-async fn tell(session: &Session, subject: Subject, name: &str) -> Result<Option<Story>, Failure> {
+async fn story_of(session: &Session, subject: Subject, name: &str) -> Result<Option<Story>, Failure> {
     let now = Timestamp::now();
     let namespace = session.namespace.as_str();
     let (story, uid) = match subject {
         Subject::Claim => {
             let Some(claim) = found::<PoolClaim>(session, namespace, name).await? else { return Ok(None) };
             let pool = match claim.pool_or_queue() {
-                Some((namespace, pool)) => beside::<InstancePool>(session, namespace, pool).await,
+                Some((namespace, pool)) => related::<InstancePool>(session, namespace, pool).await,
                 None => None,
             };
             let member = match claim.status.as_ref().and_then(|status| status.member_ref.as_ref()) {
-                Some(member) => beside::<PoolMember>(session, &member.namespace, &member.name).await,
+                Some(member) => related::<PoolMember>(session, &member.namespace, &member.name).await,
                 None => None,
             };
             let others: Vec<PoolClaim> = session.list(false, &ListParams::default()).await?;
@@ -104,10 +106,10 @@ async fn tell(session: &Session, subject: Subject, name: &str) -> Result<Option<
         }
         Subject::Member => {
             let Some(member) = found::<PoolMember>(session, namespace, name).await? else { return Ok(None) };
-            let pool = beside::<InstancePool>(session, namespace, &member.spec.pool_ref.name).await;
-            let config = beside::<LaunchConfig>(session, namespace, &member.spec.placement.launch_config).await;
+            let pool = related::<InstancePool>(session, namespace, &member.spec.pool_ref.name).await;
+            let config = related::<LaunchConfig>(session, namespace, &member.spec.placement.launch_config).await;
             let claim = match member.status.as_ref().and_then(|status| status.claim_ref.as_ref()) {
-                Some(claim) => beside::<PoolClaim>(session, &claim.namespace, &claim.name).await,
+                Some(claim) => related::<PoolClaim>(session, &claim.namespace, &claim.name).await,
                 None => None,
             };
             (member::story(&member, pool.as_ref(), config.as_ref(), claim.as_ref(), now), member.uid())
@@ -121,7 +123,7 @@ async fn tell(session: &Session, subject: Subject, name: &str) -> Result<Option<
         }
     };
     let selector = format!("involvedObject.uid={}", uid.unwrap_or_default());
-    // A story without Events is better than none.
+    // If Events cannot be read, the story goes without them.
     let events = events::find(session, namespace, &selector).await.unwrap_or_default();
     Ok(Some(story.with_events(events)))
 }
@@ -131,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subject_is_named_as_kubectl_names_it_or_by_its_name_alone() {
+    fn a_subject_is_kind_and_name_as_in_kubectl_or_a_name_alone() {
         for text in ["claim/build", "pclaim/build", "poolclaim.bullpen.dev/build"] {
             assert_eq!(parse(text).unwrap(), (vec![Subject::Claim], "build"), "{text}");
         }

@@ -1,4 +1,4 @@
-//! Why a pool is where it is.
+//! Explains the state of a pool.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::story::{Story, ago, many, since};
-use crate::members::state_words;
+use crate::members::state_and_marks;
 use crate::pools::trouble;
 use crate::shared::printing::span;
 
-/// How many members are named.
+/// Most members that are named.
 const NAMED: usize = 5;
 
-/// The story of a pool, by its members and the launch configs of its namespace.
+/// The story of a pool, from its members and the launch configs of its namespace.
 pub(super) fn story(pool: &InstancePool, members: &[PoolMember], configs: &[LaunchConfig], now: Timestamp) -> Story {
     let status = pool.status.clone().unwrap_or_default();
     let headline = match trouble(pool) {
@@ -38,7 +38,7 @@ pub(super) fn story(pool: &InstancePool, members: &[PoolMember], configs: &[Laun
         (ConditionType::Quarantined, true),
         (ConditionType::Drained, false),
     ] {
-        // Nobody waits for a pool to become empty that was not told to.
+        // Drained=False is of interest only for a pool that is to become empty.
         if type_ == ConditionType::Drained && pool.spec.state != PoolState::Draining {
             continue;
         }
@@ -89,18 +89,18 @@ fn of_launch_configs(story: &mut Story, pool: &InstancePool, configs: &[LaunchCo
             story.fact(format!("launch config {name} is not there"));
             continue;
         };
-        let mut words = Vec::new();
+        let mut problems = Vec::new();
         if let Some(used) = status.launch_configs.iter().find(|used| used.name == *name) {
             if used.consecutive_failures > 0 {
                 let failures = many(used.consecutive_failures.into(), "failure", "failures");
                 let last = used.last_failure.as_ref().map(|error| {
                     format!(", the last {}: {}: {}", ago(Some(error.time.0), now), error.class, error.message)
                 });
-                words.push(format!("{failures} in a row{}", last.unwrap_or_default()));
+                problems.push(format!("{failures} in a row{}", last.unwrap_or_default()));
             }
             if let Some(until) = used.open_until.as_ref().map(|time| time.0) {
                 let left = until.duration_since(now).as_secs();
-                words.push(if left > 0 {
+                problems.push(if left > 0 {
                     format!("nothing is bought for {}", span(left))
                 } else {
                     "one machine at a time is tried".into()
@@ -110,28 +110,28 @@ fn of_launch_configs(story: &mut Story, pool: &InstancePool, configs: &[LaunchCo
         let known = config.status.clone().unwrap_or_default();
         for type_ in [ConditionType::Available, ConditionType::CapacityAvailable] {
             if let Some(condition) = find_condition(&known.conditions, type_, false) {
-                words.push(format!("{type_} is False: {}", since(condition, now)));
+                problems.push(format!("{type_} is False: {}", since(condition, now)));
             }
         }
         if config.spec.paused {
-            words.push("it is paused".into());
+            problems.push("it is paused".into());
         }
         if let Some(percent) = known.weight.filter(|percent| *percent < 100 && !config.spec.paused) {
-            words.push(format!("it gets {percent} % of its share, by how its members fared"));
+            problems.push(format!("it gets {percent} % of its share, by how its members fared"));
         }
-        if !words.is_empty() {
-            story.fact(format!("launch config {name}: {}", words.join("; ")));
+        if !problems.is_empty() {
+            story.fact(format!("launch config {name}: {}", problems.join("; ")));
         }
     }
 }
 
-/// Members that a person should know of.
+/// Adds to the story the members that a person should know of.
 fn of_members(story: &mut Story, members: &[PoolMember]) {
     let mut odd: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for member in members {
-        let words = state_words(member);
-        if words.len() > 1 || words == [MemberState::Errored.as_str()] {
-            odd.entry(words.join(",")).or_default().push(member.name_any());
+        let parts = state_and_marks(member);
+        if parts.len() > 1 || parts == [MemberState::Errored.as_str()] {
+            odd.entry(parts.join(",")).or_default().push(member.name_any());
         }
     }
     for (state, names) in odd {
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pool_whose_breaker_is_open_tells_what_failed_and_when_it_is_tried_again() {
+    fn the_story_of_a_pool_with_an_open_breaker_has_the_failure_and_the_next_try() {
         let pool: InstancePool = serde_json::from_value(json!({
             "metadata": { "name": "ci" },
             "spec": { "targetSize": 2, "maxSize": 4, "launchConfigs": [{ "name": "sim" }, { "name": "lost" }] },
@@ -196,7 +196,7 @@ mod tests {
         }))
         .unwrap();
         let story = story(&pool, &[], &[config], "2026-01-01T00:05:00Z".parse().unwrap()).whole();
-        for words in [
+        for text in [
             "pool/ci: sim is left alone",
             "0 ready, 1 claimed",
             "3 claims wait for a machine",
@@ -204,7 +204,7 @@ mod tests {
             "launch config lost is not there",
             "2 machines are bought as soon as",
         ] {
-            assert!(story.contains(words), "no {words:?} in\n{story}");
+            assert!(story.contains(text), "no {text:?} in\n{story}");
         }
     }
 }

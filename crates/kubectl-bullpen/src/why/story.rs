@@ -1,30 +1,30 @@
-//! What a story is made of.
+//! The structure of a story, and its format as text.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 
-use crate::pools::words;
-use crate::shared::events::Told;
+use crate::pools::condition_text;
+use crate::shared::events::EventSummary;
 use crate::shared::printing::age;
 
-/// How many Events are told.
+/// Most Events in a story.
 const EVENTS: usize = 10;
 
-/// The story of one object.
+/// The explanation of one object's state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Story {
     /// Kind and name.
     subject: String,
-    /// Where it is, in one sentence.
+    /// The object's present state, in one sentence.
     pub(super) now: String,
-    /// What is known, a sentence each.
+    /// Facts that explain it, one sentence each.
     facts: Vec<String>,
-    /// What comes next.
+    /// What happens next, one sentence each.
     next: Vec<String>,
-    /// The Events about it, the latest last.
+    /// The Events about the object, the latest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    events: Vec<Told>,
+    events: Vec<EventSummary>,
 }
 
 impl Story {
@@ -32,15 +32,15 @@ impl Story {
         Self { subject: format!("{kind}/{name}"), now: now.into(), ..Self::default() }
     }
 
-    pub(super) fn fact(&mut self, words: impl Into<String>) {
-        self.facts.push(words.into());
+    pub(super) fn fact(&mut self, sentence: impl Into<String>) {
+        self.facts.push(sentence.into());
     }
 
-    pub(super) fn next(&mut self, words: impl Into<String>) {
-        self.next.push(words.into());
+    pub(super) fn next(&mut self, sentence: impl Into<String>) {
+        self.next.push(sentence.into());
     }
 
-    pub(super) fn with_events(self, events: Vec<Told>) -> Self {
+    pub(super) fn with_events(self, events: Vec<EventSummary>) -> Self {
         let skipped = events.len().saturating_sub(EVENTS);
         Self { events: events.into_iter().skip(skipped).collect(), ..self }
     }
@@ -72,12 +72,12 @@ impl Story {
     }
 }
 
-/// A condition and since when it is so.
+/// A condition's message, and since when it has its status.
 pub(super) fn since(condition: &Condition, now: Timestamp) -> String {
-    format!("{} (since {})", words(condition), age(Some(condition.last_transition_time.0), now))
+    format!("{} (since {})", condition_text(condition), age(Some(condition.last_transition_time.0), now))
 }
 
-/// How long ago something was, in a sentence.
+/// How long ago something happened, as part of a sentence.
 pub(super) fn ago(moment: Option<Timestamp>, now: Timestamp) -> String {
     match moment {
         Some(moment) => format!("{} ago", age(Some(moment), now)),
@@ -85,7 +85,7 @@ pub(super) fn ago(moment: Option<Timestamp>, now: Timestamp) -> String {
     }
 }
 
-/// `count` of a thing, in the right number.
+/// `count` with the singular or plural noun.
 pub(super) fn many(count: i64, one: &str, several: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {several}") }
 }

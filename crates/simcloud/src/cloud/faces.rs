@@ -1,4 +1,4 @@
-//! What a call meets before it is done.
+//! Faults and limits that apply to a call before it is executed.
 
 use jiff::Timestamp;
 
@@ -7,7 +7,7 @@ use crate::faults::{CallFault, FaultSet, Hit, Subject, Where};
 use crate::ledger::{Fault, Method, What};
 use crate::wire::{CreateInstance, ErrorClass, Phase, Refusal};
 
-/// A call that was understood.
+/// A parsed call.
 #[derive(Clone, Copy, Debug)]
 pub enum Ask<'a> {
     /// `POST /v1/instances`
@@ -56,12 +56,12 @@ impl Ask<'_> {
 }
 
 impl Cloud {
-    /// The faults in force.
+    /// The active faults.
     pub const fn faults(&self) -> &FaultSet {
         self.faults.set()
     }
 
-    /// Puts other faults in force. Machines keep what has been decided about them.
+    /// Activates another set of faults. Existing machines keep the faults that were drawn for them.
     pub fn set_faults(&mut self, now: Timestamp, set: FaultSet) {
         self.advance(now);
         self.past.keep(set.horizon());
@@ -69,10 +69,10 @@ impl Cloud {
         self.faults.replace(set, self.now);
     }
 
-    /// What befalls this call, before anything of it is done.
+    /// The fault that hits this call, drawn before the call is executed.
     ///
     /// # Errors
-    /// The refusal, written down, if that is what befalls it.
+    /// The refusal, after recording it, if the fault is one.
     pub fn meet(&mut self, now: Timestamp, ask: &Ask<'_>) -> Result<Option<Hit<CallFault>>, Refusal> {
         self.advance(now);
         if let Err((rule, refusal)) = self.faults.rate(self.now, ask.method(), ask.region()) {
@@ -83,7 +83,7 @@ impl Cloud {
         let hit = self.draw(ask);
         let Some(hit) = hit else { return Ok(None) };
         if shapes_lists(&hit.fault) {
-            return Ok(Some(hit)); // Its line tells which machines, so it is written with the answer.
+            return Ok(Some(hit)); // Its line names the machines, so it is written with the answer.
         }
         self.befell(hit.rule.clone(), hit.fault.name(), ask);
         if let CallFault::Error { class, scope, retry_after_milliseconds } = hit.fault {
@@ -95,12 +95,12 @@ impl Cloud {
         Ok(Some(hit))
     }
 
-    /// Writes down a call of which nothing was done.
+    /// Records a call that was not executed.
     pub fn turn_away(&mut self, ask: &Ask<'_>, refusal: &Refusal) {
         self.record(ask.method(), Err(refusal), ask.token(), ask.id(), None);
     }
 
-    /// Does all that `act` does as another account.
+    /// Runs `act` with the credentials of another account.
     pub fn acting_as<T>(&mut self, account: Option<&str>, act: impl FnOnce(&mut Self) -> T) -> T {
         let account = account.filter(|account| *account != self.options.account).map(ToOwned::to_owned);
         let before = std::mem::replace(&mut self.acting, account);
@@ -133,7 +133,7 @@ impl Cloud {
     }
 
     /// # Errors
-    /// The refusal of the first limit that is reached, after the fault was written down.
+    /// The refusal of the first limit that is reached, after recording the fault.
     pub(super) fn within_limits(&mut self, request: &CreateInstance) -> Result<(), Refusal> {
         let count = |only: &Where| {
             let counted = self.machines.values().filter(|machine| machine.counts_for(self.acting.as_deref(), only));
@@ -146,7 +146,7 @@ impl Cloud {
     }
 }
 
-/// Whether the fault is about what a list shows.
+/// Whether the fault changes the content of lists.
 pub(super) const fn shapes_lists(fault: &CallFault) -> bool {
     matches!(
         fault,
@@ -160,7 +160,7 @@ pub(super) const fn shapes_lists(fault: &CallFault) -> bool {
     )
 }
 
-/// What a call is answered with whose outcome its client must not know.
+/// The answer to a call whose outcome the client must not learn.
 pub(crate) fn unknown(message: &str) -> Refusal {
     Refusal::new(ErrorClass::Transient, message)
 }

@@ -1,4 +1,4 @@
-//! The life of a machine: what it does by itself, what it is told, and what befalls it.
+//! The life of a machine: boot, checks, termination, and its faults.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::faults::{Hit, MachineFault, Since, Subject};
 use crate::ledger::{Description, Fault, Method, State, What};
 use crate::wire::{CreateInstance, Instance, Market, Phase, Refusal};
 
-/// What a machine does next.
+/// The next step of a machine.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
     Boot,
@@ -22,7 +22,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    /// A machine has one step of its life ahead of it, and beside it one of its fault.
+    /// A machine has at most one scheduled step of its life and one of its fault.
     const fn lane(self) -> usize {
         match self {
             Self::Boot | Self::PassChecks | Self::End | Self::Forget => LIFE,
@@ -38,14 +38,14 @@ const FAULT: usize = 1;
 #[derive(Clone, Debug)]
 pub(super) struct Doom {
     fault: MachineFault,
-    /// In microseconds.
+    /// Delays in microseconds.
     delay: i64,
     /// The notice was given.
     noticed: bool,
 }
 
 impl Cloud {
-    /// Decides what will befall a new machine, and lets it boot.
+    /// Draws the faults of a new machine, and starts its boot.
     pub(super) fn raise(&mut self, number: u64, request: &CreateInstance) {
         for hit in self.faults.machine(self.now, &Subject::from(request)) {
             self.afflict(number, hit);
@@ -62,7 +62,7 @@ impl Cloud {
         self.foresee(number, self.now, Since::Created);
     }
 
-    /// Puts a fault on a machine that is there. Its delay counts from now.
+    /// Sets a fault on an existing machine. Its delay counts from now.
     ///
     /// # Errors
     /// `NotFound`, and `Invalid` if the machine is past what the fault is about.
@@ -126,7 +126,7 @@ impl Cloud {
         self.ledger.push(now, What::Fault(line));
     }
 
-    /// Lets the machine's fault strike in time, if it counts from this moment of its life.
+    /// Schedules the machine's fault, if its delay counts from this moment of the machine's life.
     fn foresee(&mut self, number: u64, at: Timestamp, since: Since) {
         if self.doom(number).and_then(MachineFault::after).is_some_and(|after| after.since == since) {
             self.strike_later(number, at);
@@ -143,7 +143,7 @@ impl Cloud {
         Some(&self.machines.get(&number)?.doom.as_ref()?.fault)
     }
 
-    /// Begins the machine's end, or changes how long it takes; `None` is for ever.
+    /// Begins termination, or changes how long it takes. `None`: for ever.
     pub(super) fn shut_down(&mut self, number: u64, at: Timestamp, takes: Option<Duration>) {
         let Some(machine) = self.machines.get(&number) else { return };
         let begins = matches!(machine.instance.phase, Phase::Pending | Phase::Running | Phase::Stopped);
@@ -233,7 +233,7 @@ impl Cloud {
         }
     }
 
-    /// A machine that says that it is broken does not become ready.
+    /// Sets ready, but not on a machine that reports itself broken.
     fn set_ready(&mut self, number: u64, at: Timestamp, ready: bool) {
         let Some(Machine { instance, .. }) = self.machines.get(&number) else { return };
         if instance.ready != ready && !(ready && instance.impaired) {
@@ -280,7 +280,7 @@ impl Cloud {
         self.ledger.push(at, What::Machine(Box::new(event)));
     }
 
-    /// A new step takes the place of the old one of its lane.
+    /// Schedules a step. It replaces the one of the same lane.
     fn schedule(&mut self, number: u64, from: Timestamp, after: i64, step: Step) {
         let lane = step.lane();
         self.cancel(number, lane);
@@ -309,7 +309,7 @@ impl Cloud {
 }
 
 impl Machine {
-    /// Whether calls of this kind do not show it yet.
+    /// Whether a fault hides the machine from calls of this kind.
     pub(super) fn is_hidden(&self, now: Timestamp, method: Method) -> bool {
         self.hidden.iter().any(|(until, from)| now < *until && from.contains(&method))
     }

@@ -1,4 +1,4 @@
-//! Lists, the true ones and the wrong ones.
+//! Lists of machines, correct ones and those that faults change.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ impl Cloud {
         self.list_with(now, query, None)
     }
 
-    /// One page, with what befell it.
+    /// One page, changed by the fault that hit the call.
     pub fn list_with(&mut self, now: Timestamp, query: &ListQuery, hit: Option<&Hit<CallFault>>) -> InstanceList {
         self.advance(now);
         let mut page = self.page(query, hit.map(|hit| &hit.fault));
@@ -68,7 +68,7 @@ impl Cloud {
         InstanceList { items: found.into_iter().map(|(_, instance)| instance).collect(), next }
     }
 
-    /// The ids of the machines that were left out, doubled or made up.
+    /// The ids of the machines that were omitted, repeated or invented.
     fn spoil(&self, page: &mut InstanceList, query: &ListQuery, hit: &Hit<CallFault>) -> Vec<String> {
         let number = |instance: &Instance| self.numbers.get(&instance.id).copied().unwrap_or(0);
         let ids = |items: &[Instance]| items.iter().map(|item| item.id.clone()).collect::<Vec<_>>();
@@ -110,7 +110,7 @@ impl Cloud {
         }
     }
 
-    /// A machine that is not there.
+    /// A machine that does not exist.
     fn stranger(&self, n: u32, query: &ListQuery, tags: BTreeMap<String, String>, roll: Roll) -> Instance {
         let region = query.region.clone().unwrap_or_else(|| "elsewhere".to_owned());
         Instance {

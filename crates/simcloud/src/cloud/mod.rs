@@ -1,6 +1,6 @@
 //! The cloud's state machine, without clock, network or threads: time comes in with each call.
 //!
-//! Whatever fell due before a call is done first, in order, and is written down with the time at which it was due. So
+//! Each call first executes all that was due before it, in order, and records it with the time at which it was due. So
 //! machines change on time although nothing runs between calls.
 
 mod faces;
@@ -28,14 +28,14 @@ use purchase::{Purchase, account_token, describe};
 pub use faces::Ask;
 pub(super) use faces::unknown;
 
-/// Machines shown at once, terminated ones too; a create beyond is refused with `Quota`.
+/// Most machines at once, terminated ones too; further creates are refused with `Quota`.
 pub const MAX_MACHINES: usize = 200_000;
-/// Tokens remembered after their machine was forgotten.
+/// Most tokens that are remembered after their machines were forgotten.
 pub const MAX_FORGOTTEN_TOKENS: usize = 1_000_000;
-/// Most machines on one page of a list, and how many without a `limit`.
+/// Most machines on one page of a list; also the number without a `limit`.
 pub const MAX_PAGE: usize = 1000;
 
-/// Which machines a list is to show.
+/// The filter and the page of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListQuery {
     /// Only of this region.
@@ -44,18 +44,18 @@ pub struct ListQuery {
     pub token: Option<String>,
     /// Only with all of these tags.
     pub tags: Vec<(String, String)>,
-    /// At most so many; [`MAX_PAGE`] if `None`.
+    /// Most machines on the page; `None` is [`MAX_PAGE`].
     pub limit: Option<usize>,
-    /// From where the page before this one ended.
+    /// Where the previous page ended.
     pub after: Option<u64>,
 }
 
-/// Whether a create made its machine or found it made.
+/// Whether a create made a new machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Creation {
     /// The machine is new.
     Created,
-    /// The token had been used before, with the same bytes.
+    /// The token was used before, with the same request.
     Existing,
 }
 
@@ -71,10 +71,10 @@ pub struct Cloud {
     /// Tokens of forgotten machines, oldest first.
     forgotten: VecDeque<String>,
     due: BTreeMap<(Timestamp, u64, usize), Step>,
-    /// What machines were before, while some list is to be stale.
+    /// Earlier states of machines, for stale lists.
     past: Past,
     faults: Faults,
-    /// Whose credentials the call under way has; `None` for the cloud's own account.
+    /// The account of the present call's credentials; `None` for the cloud's own.
     acting: Option<String>,
     addresses: Addresses,
     created: u64,
@@ -84,16 +84,16 @@ pub struct Cloud {
 #[derive(Clone, Debug)]
 struct Machine {
     instance: Instance,
-    /// As asked for.
+    /// From the request.
     user_data: Option<Box<str>>,
     /// Until it is terminated.
     address: Option<Ipv4Addr>,
-    /// Whose it is; `None` for the cloud's own account.
+    /// Its account; `None` for the cloud's own.
     account: Option<String>,
-    /// When its entries in `due` are, at most one of each lane.
+    /// The times of its entries in `due`, at most one of each lane.
     next: [Option<Timestamp>; 2],
     doom: Option<Doom>,
-    /// Until when which calls do not show it.
+    /// Which calls do not show it, and until when.
     hidden: Vec<(Timestamp, Vec<Method>)>,
 }
 
@@ -123,13 +123,13 @@ impl Cloud {
         cloud
     }
 
-    /// A cloud with so few addresses that they are used again and again.
+    /// A cloud with only `count` addresses, so that they are reused.
     #[cfg(test)]
     pub(super) fn with_addresses(options: Options, now: Timestamp, count: u32) -> Self {
         Self { addresses: Addresses::first(count), ..Self::new(options, now) }
     }
 
-    /// Does all that fell due up to `now`. A clock that was set back stands still until it is past the last call again.
+    /// Executes all that is due up to `now`. If the clock was set back, time stands still until it has caught up.
     pub fn advance(&mut self, now: Timestamp) {
         self.now = self.now.max(whole_microseconds(now));
         while let Some(entry) = self.due.first_entry()
@@ -140,7 +140,7 @@ impl Cloud {
         }
     }
 
-    /// All that happened up to the last call.
+    /// The ledger, up to the last call.
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger
     }
@@ -150,15 +150,16 @@ impl Cloud {
         &self.options.account
     }
 
-    /// How many machines are shown, terminated ones too.
+    /// The number of machines that calls return, terminated ones too.
     pub fn machines(&self) -> usize {
         self.machines.len()
     }
 
-    /// Makes a machine, or shows the one that the token has made.
+    /// Creates a machine, or returns the one that the token has created.
     ///
     /// # Errors
-    /// `Invalid` for nonsense and for a token that was used with other bytes, `Quota` beyond [`MAX_MACHINES`].
+    /// `Invalid` for an invalid request, or a token that was used with another request; `Quota` beyond
+    /// [`MAX_MACHINES`].
     pub fn create(&mut self, now: Timestamp, request: &CreateInstance) -> Result<(Creation, Instance), Refusal> {
         self.advance(now);
         let answer = self.purchase(request);
@@ -177,7 +178,7 @@ impl Cloud {
         answer
     }
 
-    /// The machine with this id, if it is of `region` where one is given.
+    /// The machine with this id, in `region` if that is given.
     ///
     /// # Errors
     /// `NotFound`.
@@ -188,8 +189,8 @@ impl Cloud {
         answer
     }
 
-    /// What the machine was given for its first boot, as it could read it itself: no call of the cloud's API, so that
-    /// nothing befalls it and it is not written down.
+    /// The machine's user data, as the machine itself could read it. This is no call of the cloud's API: no faults
+    /// apply, and the ledger does not record it.
     ///
     /// # Errors
     /// `NotFound`.
@@ -200,7 +201,7 @@ impl Cloud {
         Ok(UserData { user_data: machine.and_then(|machine| machine.user_data.as_deref()).map(str::to_owned) })
     }
 
-    /// Begins the machine's end, unless it has begun. The machine as it is then.
+    /// Begins termination, unless it has begun. Returns the machine in its new state.
     ///
     /// # Errors
     /// `NotFound`.
@@ -208,7 +209,7 @@ impl Cloud {
         self.terminate_with(now, id, region, None)
     }
 
-    /// The same, with what befell the call.
+    /// The same, with the fault that hit the call.
     ///
     /// # Errors
     /// `NotFound`.
@@ -233,7 +234,7 @@ impl Cloud {
         Ok(self.machines[&number].instance.clone())
     }
 
-    /// Adds tags to a machine. The machine as it is then.
+    /// Adds tags to a machine. Returns the machine with its new tags.
     ///
     /// # Errors
     /// `NotFound`, and `Invalid` for tags that are out of their bounds.
@@ -259,7 +260,7 @@ impl Cloud {
         Ok(machine.instance.clone())
     }
 
-    /// Whose machines these are.
+    /// The account and the region of the caller.
     pub fn identity(&mut self, now: Timestamp, region: &str) -> Identity {
         self.advance(now);
         self.record(Method::Identity, Ok(Outcome::Ok), None, None, None);
@@ -269,7 +270,7 @@ impl Cloud {
         }
     }
 
-    /// Writes down a call that was refused before it could be understood.
+    /// Records a call that was refused before it could be parsed.
     pub fn refused(&mut self, now: Timestamp, method: Method, refusal: &Refusal) {
         self.advance(now);
         self.record(method, Err(refusal), None, None, None);
@@ -308,7 +309,7 @@ impl Cloud {
 }
 
 impl ListQuery {
-    /// With a token it is a find.
+    /// A list with a token counts as a find.
     pub fn method(&self) -> Method {
         if self.token.is_some() { Method::Find } else { Method::List }
     }
@@ -337,7 +338,7 @@ fn microseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// What strangers send is kept in the ledger only so far.
+/// Text from clients, cut for the ledger.
 fn clip(text: &str) -> String {
     text.chars().take(256).collect()
 }

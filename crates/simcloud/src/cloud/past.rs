@@ -1,4 +1,4 @@
-//! What machines were before they changed, for as long as some list is to be stale.
+//! Earlier states of machines, stored for as long as a fault needs them for stale lists.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,10 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Machine;
 
-/// Changes kept; with more, stale answers are not quite as stale as they should be.
+/// Most changes that are stored. With more, stale lists are less stale than they should be.
 const MAX_CHANGES: usize = 100_000;
 
-/// Changes, oldest first, each with the machine as it was before; `None` if it was not there.
+/// Changes, oldest first, each with the machine before it; `None` if it did not exist.
 #[derive(Debug, Default)]
 pub(super) struct Past {
     horizon: SignedDuration,
@@ -17,7 +17,7 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// Keeps what is younger than so many milliseconds.
+    /// Drops changes that are older than this many milliseconds.
     pub(super) fn keep(&mut self, milliseconds: u64) {
         self.horizon = SignedDuration::from_millis(milliseconds as i64);
         if milliseconds == 0 {
@@ -36,7 +36,7 @@ impl Past {
         }
     }
 
-    /// The machines as they were at `then`, made of those of today.
+    /// The machines as they were at `then`, computed back from the present ones.
     pub(super) fn at<'a>(
         &'a self,
         then: Timestamp,

@@ -1,4 +1,4 @@
-//! One machine for one token.
+//! Idempotent creates: one token buys one machine.
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -9,7 +9,7 @@ use crate::ledger::Description;
 use crate::validate;
 use crate::wire::{Address, AddressKind, CreateInstance, ErrorClass, Instance, Phase, Refusal};
 
-/// What is remembered of a token for as long as it is remembered.
+/// What is stored about a used token.
 #[derive(Debug)]
 pub(super) struct Purchase {
     fingerprint: [u8; 32],
@@ -29,7 +29,7 @@ impl Cloud {
                 return Err(Refusal { token_used: true, ..Refusal::invalid(message) });
             }
             let instance = self.machines.get(&purchase.number).map_or_else(
-                || self.remembered(request, purchase), // The machine is forgotten, but not its token.
+                || self.remembered(request, purchase), // The machine was forgotten, its token was not.
                 |machine| machine.instance.clone(),
             );
             return Ok((Creation::Existing, instance));
@@ -101,7 +101,7 @@ pub(super) fn describe(instance: &Instance) -> Description {
     }
 }
 
-/// Each account has tokens of its own. No token has a line end in it.
+/// The key of a token, which is unique within an account. Tokens contain no line end.
 pub(super) fn account_token(account: Option<&str>, token: &str) -> String {
     account.map_or_else(|| token.to_owned(), |account| format!("{account}\n{token}"))
 }

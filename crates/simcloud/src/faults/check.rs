@@ -1,4 +1,4 @@
-//! What the cloud takes as a set of faults. Every refusal names the field.
+//! Validates sets of faults. Every refusal names the field.
 
 use axum::extract::Json;
 
@@ -11,28 +11,28 @@ use crate::wire::{ErrorClass, Refusal};
 
 /// Rules of one kind.
 const MAX_RULES: usize = 256;
-/// Longest answer that is held back; ten minutes.
+/// Longest delay of an answer: ten minutes.
 const MAX_HOLD: u64 = 600_000;
-/// Longest time of anything else; one day.
+/// Longest time of anything else: one day.
 const MAX_MILLISECONDS: u64 = 86_400_000;
 const MAX_FOREIGN: u32 = 1000;
 const MAX_NAMES: usize = 256;
 
 impl FaultSet {
-    /// Reads a set from JSON.
+    /// Parses a set from JSON.
     ///
     /// # Errors
-    /// `Invalid`, naming the field, if it is not one.
+    /// `Invalid`, naming the field, if it is not valid.
     pub fn from_json(text: &[u8]) -> Result<Self, Refusal> {
         let Json(set) = Json::<Self>::from_bytes(text).map_err(|wrong| Refusal::invalid(wrong.body_text()))?;
         set.check()?;
         Ok(set)
     }
 
-    /// Reads a set from YAML, which JSON is too.
+    /// Parses a set from YAML, or from JSON, which is YAML too.
     ///
     /// # Errors
-    /// `Invalid`, naming the field or the line, if it is not one.
+    /// `Invalid`, naming the field or the line, if it is not valid.
     pub fn from_yaml(text: &str) -> Result<Self, Refusal> {
         let wrong = |error: &dyn ToString| Refusal::invalid(error.to_string());
         let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| wrong(&error))?;
@@ -79,10 +79,10 @@ impl FaultSet {
 }
 
 impl MachineFault {
-    /// Reads a fault of one machine from JSON.
+    /// Parses a fault of one machine from JSON.
     ///
     /// # Errors
-    /// `Invalid`, naming the field, if it is not one.
+    /// `Invalid`, naming the field, if it is not valid.
     pub fn from_json(text: &[u8]) -> Result<Self, Refusal> {
         let Json(fault) = Json::<Self>::from_bytes(text).map_err(|wrong| Refusal::invalid(wrong.body_text()))?;
         fault.check("fault")?;
@@ -99,7 +99,7 @@ impl MachineFault {
             Self::Dies(when) | Self::Vanishes(when) | Self::Stops(when) | Self::ReportsBroken(when) => {
                 after(&path, *when)
             }
-            // Not too short: each turn is a line in the ledger.
+            // A minimum, because each change is a line in the ledger.
             Self::Flaps { ready_milliseconds, not_ready_milliseconds } => {
                 within(&field("readyMilliseconds"), *ready_milliseconds, 10..=MAX_MILLISECONDS)?;
                 within(&field("notReadyMilliseconds"), *not_ready_milliseconds, 10..=MAX_MILLISECONDS)

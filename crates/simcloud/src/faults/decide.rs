@@ -1,4 +1,4 @@
-//! Who is hit: by the seed, the document and the order of the calls alone.
+//! Decides which calls and machines a fault hits. Depends only on the seed, the document and the order of the calls.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::model::{FaultSet, Limit, Rate, Rule, Where};
 use crate::ledger::Method;
 use crate::wire::{CreateInstance, ErrorClass, Instance, Market, Refusal};
 
-/// What a rule may ask of a call or a machine. What is not known matches no rule that asks for it.
+/// The properties of a call or a machine that rules match. An unknown property does not match a rule that needs it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Subject<'a> {
     region: Option<&'a str>,
@@ -25,23 +25,23 @@ pub struct Subject<'a> {
 pub struct Hit<F> {
     /// Its place in the document: `calls[0]`.
     pub rule: String,
-    /// What is to happen.
+    /// The fault.
     pub fault: F,
-    /// What chance decides about it further.
+    /// Random values for the details of the fault.
     pub roll: Roll,
 }
 
-/// The set in force, and how often each rule was asked and hit.
+/// The active set, and how often each rule was evaluated and has hit.
 #[derive(Debug)]
 pub struct Faults {
     set: FaultSet,
     seed: u64,
-    /// Sets that were in force before: so that the same set, put again, is not the same chance again.
+    /// How many sets were active before. It enters the random values, so that the same set, set again, gives others.
     generation: u64,
     since: Timestamp,
     calls: Vec<Tally>,
     machines: Vec<Tally>,
-    /// When each bucket of `rates` would be full again, as if it were emptied without end.
+    /// For each bucket of `rates`, the time at which it would be full again.
     full: Vec<Timestamp>,
 }
 
@@ -52,7 +52,7 @@ struct Tally {
 }
 
 impl Faults {
-    /// The set in force from `now` on.
+    /// Activates `set` from `now` on.
     pub fn new(seed: u64, set: FaultSet, now: Timestamp) -> Self {
         let mut faults = Self {
             set: FaultSet::default(),
@@ -67,7 +67,7 @@ impl Faults {
         faults
     }
 
-    /// Puts another set in force.
+    /// Activates another set.
     pub fn replace(&mut self, set: FaultSet, now: Timestamp) {
         self.calls = vec![Tally::default(); set.calls.len()];
         self.machines = vec![Tally::default(); set.machines.len()];
@@ -77,12 +77,12 @@ impl Faults {
         self.since = now;
     }
 
-    /// The set in force.
+    /// The active set.
     pub const fn set(&self) -> &FaultSet {
         &self.set
     }
 
-    /// What befalls a call; the first rule that hits. `later` is a page of a list after its first.
+    /// The fault of a call: the first rule that hits. `later` is true for a page of a list after the first.
     pub fn call(
         &mut self,
         now: Timestamp,
@@ -104,7 +104,7 @@ impl Faults {
         None
     }
 
-    /// What befalls a new machine: every `hidden` that hits, and the first of the others.
+    /// The faults of a new machine: every `hidden` that hits, and the first of the others.
     pub fn machine(&mut self, now: Timestamp, subject: &Subject<'_>) -> Vec<Hit<MachineFault>> {
         let age = age(self.since, now);
         let mut hits: Vec<Hit<MachineFault>> = Vec::new();
@@ -124,15 +124,15 @@ impl Faults {
         hits
     }
 
-    /// Chance for a fault that was asked for by call.
+    /// Random values for a fault that an API call requested.
     pub fn roll_for(&self, number: u64) -> Roll {
         Roll::new(self.seed, self.generation, "instances", 0, number)
     }
 
-    /// Takes a call out of every bucket that it counts for, if all of them have one left.
+    /// Takes one token from each rate bucket that the call counts for, if all of them have one.
     ///
     /// # Errors
-    /// The first rule that says no, and `RateLimited` with the time until it would say yes.
+    /// The first rule whose bucket is empty, and `RateLimited` with the time until it has a token.
     pub fn rate(&mut self, now: Timestamp, method: Method, region: Option<&str>) -> Result<(), (String, Refusal)> {
         let counts = |rate: &Rate| {
             (rate.on.is_empty() || rate.on.contains(&method))
@@ -157,10 +157,10 @@ impl Faults {
         Ok(())
     }
 
-    /// Whether one more machine is within all limits; `count` tells how many there are of a kind.
+    /// Whether one more machine is within all limits; `count` returns the number of machines of a kind.
     ///
     /// # Errors
-    /// The first rule that says no, and its refusal.
+    /// The first rule whose limit is reached, and its refusal.
     pub fn limit(&self, subject: &Subject<'_>, count: impl Fn(&Where) -> u64) -> Result<(), (String, Refusal)> {
         let reached = |limit: &Limit| limit.only.matches(subject) && count(&limit.only) >= limit.machines;
         let Some(number) = self.set.limits.iter().position(reached) else { return Ok(()) };
@@ -174,7 +174,7 @@ impl Faults {
 }
 
 impl Tally {
-    /// Counts a call or machine that the rule may be about, and throws.
+    /// Counts a call or machine that the rule matches, and draws whether the rule hits it.
     fn strike<F>(
         &mut self,
         rule: &Rule<F>,
@@ -199,7 +199,7 @@ impl Tally {
 }
 
 impl Where {
-    /// Whether this is one of them.
+    /// Whether these properties match.
     pub fn matches(&self, subject: &Subject<'_>) -> bool {
         let kind =
             |list: &[String], value: Option<&str>| list.is_empty() || value.is_some_and(|value| one_of(list, value));
@@ -215,7 +215,7 @@ impl Where {
 }
 
 impl<'a> Subject<'a> {
-    /// A call about no machine in particular.
+    /// The properties of a call that concerns no particular machine.
     pub fn region(region: Option<&'a str>) -> Self {
         Self { region, ..Self::default() }
     }

@@ -1,4 +1,4 @@
-//! What can befall calls and machines.
+//! The faults of calls and machines.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::Method;
 use crate::wire::{CapacityScope, ErrorClass};
 
-/// What can befall a call.
+/// The fault of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum CallFault {
-    /// Refused; nothing is done.
+    /// Refused, and not executed.
     Error {
         /// The kind of refusal.
         class: ErrorClass,
@@ -22,67 +22,67 @@ pub enum CallFault {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_after_milliseconds: Option<u64>,
     },
-    /// Done, but answered with `Transient`.
+    /// Executed, but answered with `Transient`.
     AnswerLost {},
     /// No answer until the client gives up; in the end `Transient`.
     Hang {
         /// When the server gives up.
         #[serde(default = "half_a_minute")]
         milliseconds: u64,
-        /// Whether it is done all the same.
+        /// Whether it is executed all the same.
         #[serde(default)]
         done: bool,
     },
-    /// Answered late. It is done, also if the client is gone by then.
+    /// Answered late. It is executed even if the client has given up by then.
     Slow {
-        /// How late.
+        /// The delay.
         milliseconds: u64,
-        /// Whether it is done at once and only the answer is late.
+        /// Whether it is executed at once, and only the answer is late.
         #[serde(default)]
         done_first: bool,
     },
-    /// As if the credentials were another account's.
+    /// Executed as if the credentials belonged to another account.
     AsAccount {
-        /// Its name.
+        /// The name of the account.
         account: String,
     },
-    /// Machines as they were a while ago.
+    /// The list shows an earlier state of the machines.
     Stale {
-        /// How long ago.
+        /// The age of that state.
         milliseconds: u64,
     },
-    /// No machines at all, and no further page.
+    /// The list is empty, and has no further page.
     Empty {},
-    /// Some machines are left out.
+    /// The list omits some machines.
     Omit {
-        /// How many in a hundred.
+        /// How many, in percent.
         percent: u32,
     },
-    /// The page is left out: it has no machines, but the next one follows.
+    /// The page is empty, but the next one follows.
     OmitPage {},
-    /// Ends after the first half of the page, as if that were all.
+    /// The list ends after the first half of the page, as if it were complete.
     CutShort {},
-    /// Some machines are there twice.
+    /// The list has some machines twice.
     Duplicate {
-        /// How many in a hundred.
+        /// How many, in percent.
         percent: u32,
     },
-    /// Machines of others are there too. No other call knows them.
+    /// The list also has foreign machines, which no other call knows.
     Foreign {
         /// How many on each page.
         count: u32,
         /// Their tags.
         #[serde(default)]
         tags: BTreeMap<String, String>,
-        /// Whether they also have the tags that the list asked for.
+        /// Whether they also have the tags that the list filters by.
         #[serde(default)]
         tags_asked_for: bool,
     },
-    /// Accepted, but the machine stays as it is.
+    /// The terminate is accepted, but the machine keeps running.
     Ignored {},
-    /// The machine begins to end, but takes so long.
+    /// Termination begins, but takes this long.
     Lingers {
-        /// Until another terminate is asked for, if `None`.
+        /// `None`: until another terminate call.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         milliseconds: Option<u64>,
     },
@@ -92,7 +92,7 @@ const fn half_a_minute() -> u64 {
     30_000
 }
 
-/// What can befall a machine.
+/// The fault of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum MachineFault {
@@ -105,22 +105,22 @@ pub enum MachineFault {
     },
     /// Runs, but its status checks never pass.
     NeverReady {},
-    /// Is `Terminated` though nobody asked for it.
+    /// Becomes `Terminated` without a terminate call.
     Dies(After),
-    /// Is not shown any more, from one moment to the next.
+    /// Suddenly no call returns it any more.
     Vanishes(After),
-    /// Is `Stopped`: off, but there.
+    /// Becomes `Stopped`: off, but it still exists.
     Stops(After),
-    /// Says that it is broken: `impaired`, and not ready any more.
+    /// Reports itself broken: `impaired`, and not ready any more.
     ReportsBroken(After),
-    /// Is ready and not ready by turns.
+    /// Alternates between ready and not ready.
     Flaps {
         /// How long it is ready.
         ready_milliseconds: u64,
-        /// How long it is not.
+        /// How long it is not ready.
         not_ready_milliseconds: u64,
     },
-    /// `Spot` only: a notice, and later its end.
+    /// `Spot` only: gets a notice, and is taken back later.
     Interrupted {
         /// When the notice comes.
         #[serde(default)]
@@ -128,9 +128,9 @@ pub enum MachineFault {
         /// From the notice to `ShuttingDown`.
         milliseconds: u64,
     },
-    /// Calls do not show it at first.
+    /// Calls do not return it at first.
     Hidden {
-        /// For how long from the accepted create.
+        /// For how long after the accepted create.
         milliseconds: u64,
         /// To which calls: `list`, `find`, `get`, `terminate`.
         #[serde(default = "lists")]
@@ -146,15 +146,15 @@ fn lists() -> Vec<Method> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct After {
-    /// So long after.
+    /// The delay.
     pub milliseconds: u64,
-    /// Up to so much later still, drawn evenly.
+    /// A random additional delay of up to this much, uniformly distributed.
     pub spread_milliseconds: u64,
-    /// After what.
+    /// The moment from which it counts.
     pub since: Since,
 }
 
-/// What a delay is counted from.
+/// The moment from which a delay counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Since {
     /// The accepted create.
@@ -187,7 +187,7 @@ impl CallFault {
         }
     }
 
-    /// The calls that it can befall.
+    /// The calls that it can hit.
     pub const fn methods(&self) -> &'static [Method] {
         use Method::{Create, Find, Get, Identity, List, Tag, Terminate};
         match self {
@@ -219,7 +219,7 @@ impl MachineFault {
         }
     }
 
-    /// When it strikes, if that is a moment of its own.
+    /// When it hits, for faults that hit at a certain moment.
     pub const fn after(&self) -> Option<After> {
         match self {
             Self::Dies(after) | Self::Vanishes(after) | Self::Stops(after) | Self::ReportsBroken(after) => Some(*after),

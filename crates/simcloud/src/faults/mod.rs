@@ -1,7 +1,7 @@
-//! Faults on demand: what a cloud gets wrong, when, and to whom.
+//! Faults on demand: what goes wrong at the cloud, when, and for which calls and machines.
 //!
-//! [`FaultSet`] is the document that users write; [`Faults`] decides by it, from the seed and the order of the calls
-//! alone. Nothing here changes a machine or answers a call: the cloud and its server do, where a decision says so.
+//! [`FaultSet`] is the document that users write. [`Faults`] decides from it, the seed and the order of the calls which
+//! call or machine is hit. Nothing here changes a machine or answers a call: the cloud and its server do that.
 
 mod check;
 mod decide;

@@ -1,4 +1,4 @@
-//! The document. `docs/use/simcloud.md` explains it to users.
+//! The document with the faults. `docs/use/simcloud.md` explains it to users.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use super::kinds::{CallFault, MachineFault};
 use crate::ledger::Method;
 use crate::wire::{CapacityScope, Market};
 
-/// All faults in force. The default is none.
+/// All active faults. The default is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct FaultSet {
-    /// What befalls calls: the first rule that hits.
+    /// Faults of calls. The first rule that hits applies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<Rule<CallFault>>,
-    /// What befalls machines, decided as each is made: every `hidden` that hits, and the first of the others.
+    /// Faults of machines, drawn at their creation: every `hidden` that hits, and the first of the others.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub machines: Vec<Rule<MachineFault>>,
     /// How many machines there may be.
@@ -24,28 +24,28 @@ pub struct FaultSet {
     /// How often calls may come.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rates: Vec<Rate>,
-    /// Most machines on one page of a list, however many are asked for.
+    /// Most machines on one page of a list, whatever the request's limit is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page_size: Option<usize>,
 }
 
-/// A fault, and what it befalls.
+/// A fault, and what it can hit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule<F> {
-    /// Of calls only: which ones; all that the fault can befall, if empty.
+    /// For calls: which ones. Empty: all that the fault can hit.
     #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<Method>,
-    /// How many in a hundred.
+    /// The probability in percent.
     #[serde(default = "always")]
     pub percent: u32,
-    /// Only these.
+    /// Hits only these.
     #[serde(default, rename = "where", skip_serializing_if = "Where::is_empty")]
     pub only: Where,
-    /// Only then.
+    /// Hits only at these times.
     #[serde(default, skip_serializing_if = "When::is_empty")]
     pub when: When,
-    /// What happens.
+    /// The fault.
     pub fault: F,
 }
 
@@ -53,7 +53,7 @@ const fn always() -> u32 {
     100
 }
 
-/// Which calls or machines; an empty list is no restriction.
+/// Restricts a rule to some calls or machines. An empty list is no restriction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Where {
@@ -84,23 +84,23 @@ impl Where {
     }
 }
 
-/// At which times, counted from when the set came into force, and how often.
+/// Restricts when and how often a rule hits. Times count from the activation of the set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct When {
-    /// Not before.
+    /// Hits not before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_milliseconds: Option<u64>,
-    /// Not from then on.
+    /// Hits only before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until_milliseconds: Option<u64>,
-    /// The first so many calls or machines are spared.
+    /// Does not hit the first so many calls or machines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skip: Option<u64>,
     /// At most so many hits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
-    /// Only a list's pages after its first.
+    /// Hits only a list's pages after the first.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub later_pages: bool,
 }
@@ -116,9 +116,9 @@ impl When {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limit {
-    /// So many that are not `Terminated`.
+    /// Most machines that are not `Terminated`.
     pub machines: u64,
-    /// Only these count, and only these are refused.
+    /// Only these machines count, and only these are refused.
     #[serde(default, rename = "where", skip_serializing_if = "Where::is_empty")]
     pub only: Where,
     /// Refused with `Capacity` of this scope; with `Quota`, if `None`.
@@ -126,19 +126,19 @@ pub struct Limit {
     pub capacity: Option<CapacityScope>,
 }
 
-/// How often calls may come: a bucket that holds `burst` calls and gets one more every `everyMilliseconds`.
+/// A rate limit: a token bucket for `burst` calls that gets one more every `everyMilliseconds`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rate {
-    /// Which calls share the bucket; all, if empty.
+    /// The calls that share the bucket. Empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<Method>,
-    /// Only of these regions, which share it too.
+    /// Only calls of these regions, which share the bucket.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<String>,
-    /// From one call to the next.
+    /// The time until the bucket gets another token.
     pub every_milliseconds: u64,
-    /// So many may come at once.
+    /// Most calls at once.
     #[serde(default = "one")]
     pub burst: u64,
 }
@@ -148,7 +148,7 @@ const fn one() -> u64 {
 }
 
 impl FaultSet {
-    /// How far back a list may look, in milliseconds.
+    /// The age of the oldest state that a list may show, in milliseconds.
     pub(crate) fn horizon(&self) -> u64 {
         let looks_back = |rule: &Rule<CallFault>| match rule.fault {
             CallFault::Stale { milliseconds } => milliseconds,

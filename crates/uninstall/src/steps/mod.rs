@@ -1,4 +1,4 @@
-//! What removes an installation, step by step: commands for a shell, in their order.
+//! The steps that remove an installation: shell commands, in order. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,19 +8,19 @@ use serde::Serialize;
 use super::ask::Scope;
 use super::left::{LeftMember, Leftovers, Name};
 
-/// Objects named in one command.
+/// Most objects in one command.
 const IN_ONE: usize = 20;
-/// Commands of one step. What is beyond them, the next check lists.
+/// Most commands of one step. The next check lists what remains.
 const MOST_COMMANDS: usize = 20;
 
-/// How the programs are called that the commands are made of.
+/// How the programs are called in the commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commands {
-    /// kubectl, with the options that lead to this cluster.
+    /// kubectl, with the options for this cluster.
     pub kubectl: String,
-    /// Helm, likewise.
+    /// Helm, with the options for this cluster.
     pub helm: String,
-    /// The program that checks, with the same options.
+    /// The program that checks, with the options for this cluster.
     pub check: String,
 }
 
@@ -44,7 +44,7 @@ impl Commands {
     }
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for the shell, if necessary.
 fn quoted(word: &str) -> String {
     let plain = |character: char| character.is_ascii_alphanumeric() || "-_./:@=,+".contains(character);
     if !word.is_empty() && word.chars().all(plain) {
@@ -54,7 +54,7 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// A step: what it does, and its commands.
+/// A step of the removal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
     /// What it does, and what to know before.
@@ -63,7 +63,7 @@ pub struct Step {
     pub commands: Vec<String>,
 }
 
-/// The steps from what is left to the operator's own removal.
+/// The steps that remove what is left, and then the operator itself.
 pub fn steps(left: &Leftovers, commands: &Commands) -> Vec<Step> {
     let mut steps: Vec<Step> = if left.left { emptying(left, commands) } else { Vec::new() };
     if left.left {
@@ -135,7 +135,7 @@ fn emptying(left: &Leftovers, commands: &Commands) -> Vec<Step> {
     all.into_iter().flatten().collect()
 }
 
-/// Waits for the members of each namespace that has some.
+/// Commands that wait for the members of each namespace to be gone.
 fn waiting(left: &Leftovers, kubectl: &str) -> Option<Step> {
     let mut namespaces: Vec<&str> = left.members.iter().map(|member| member.name.namespace.as_str()).collect();
     namespaces.dedup();
@@ -147,7 +147,7 @@ fn waiting(left: &Leftovers, kubectl: &str) -> Option<Step> {
     (!commands.is_empty()).then(|| Step { what: what.to_owned(), commands })
 }
 
-/// A step over these objects, some in each command; none if there are none.
+/// A step for these objects, several in each command; `None` without objects.
 fn step<'a>(what: &str, names: impl Iterator<Item = &'a Name>, command: impl Fn(&str, &str) -> String) -> Option<Step> {
     let mut namespaces: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for name in names {
@@ -160,7 +160,7 @@ fn step<'a>(what: &str, names: impl Iterator<Item = &'a Name>, command: impl Fn(
     (!commands.is_empty()).then(|| Step { what: what.to_owned(), commands: limited(commands) })
 }
 
-/// At most so many commands, and a comment that says how many there are beyond.
+/// At most [`MOST_COMMANDS`] commands, and a comment with the number of the others.
 fn limited(mut commands: Vec<String>) -> Vec<String> {
     let more = commands.len().saturating_sub(MOST_COMMANDS);
     commands.truncate(MOST_COMMANDS);

@@ -1,7 +1,7 @@
-//! From objects to what is left, its words and the commands.
+//! Tests from objects to the report and its commands.
 
 use crate::left::Facts;
-use crate::words::Report;
+use crate::report::Report;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ fn an_empty_cluster_has_nothing_left_and_only_the_operator_to_remove() {
 }
 
 #[test]
-fn claims_that_hold_nothing_keep_nothing() {
+fn claims_without_a_machine_do_not_count_as_left() {
     let report = report(&facts(&[], &[], &[claim("old", "Expired"), claim("waits", "Pending")]));
     assert!(!report.leftovers.left);
     assert_eq!((report.leftovers.claims.waiting, report.leftovers.claims.ended), (1, 1));
@@ -82,7 +82,7 @@ fn the_command_that_keeps_the_installation_is_named_only_where_something_is_left
 }
 
 #[test]
-fn a_pool_without_members_is_left_for_its_finalizer() {
+fn a_pool_without_members_is_left_because_of_its_finalizer() {
     let report = report(&facts(&[pool("infra", "ci", "Draining")], &[], &[]));
     assert!(report.leftovers.left);
     assert_eq!(
@@ -144,7 +144,7 @@ fn a_step_has_no_more_commands_than_a_person_reads() {
 }
 
 #[test]
-fn what_a_person_keeps_is_let_go_by_a_person() {
+fn held_and_quarantined_members_have_commands_of_their_own() {
     let mut held = member("infra", "ci-a", "ci", &json!({ "state": "Ready" }));
     held.data["spec"]["hold"] = true.into();
     let condition = json!([{ "type": "Quarantined", "status": "True" }]);
@@ -161,7 +161,7 @@ fn what_a_person_keeps_is_let_go_by_a_person() {
 }
 
 #[test]
-fn commands_go_to_the_cluster_that_was_asked() {
+fn commands_name_the_cluster_that_was_checked() {
     let scope = Scope { namespaces: vec!["a".to_owned(), "b".to_owned()] };
     let commands = Commands::new("kubectl bullpen", &[("--context", "it's prod"), ("--kubeconfig", "/etc/k")], &scope);
     assert_eq!(commands.kubectl, r"kubectl --context 'it'\''s prod' --kubeconfig /etc/k");
@@ -173,7 +173,7 @@ fn commands_go_to_the_cluster_that_was_asked() {
 }
 
 #[test]
-fn objects_of_older_definitions_are_read_as_far_as_they_go() {
+fn objects_of_older_definitions_are_read_as_far_as_possible() {
     let bare = object(json!({ "metadata": { "namespace": "a", "name": "b", "finalizers": ["x"] } }));
     let facts = Facts {
         pools: vec![Facts::pool(&bare)],

@@ -3,7 +3,7 @@
 use bullpen_simcloud::ledger::State;
 use serde_json::json;
 
-use super::super::{Deed, Promise};
+use super::super::{Action, Promise};
 use super::Scene;
 
 /// A claim `one` that is Bound to member `ci-a` at second 1.2.
@@ -192,6 +192,6 @@ fn fail_in_a_paused_pool_is_right() {
 fn a_claim_that_was_waited_for_in_vain_is_found() {
     let mut scene = Scene::new();
     scene.claim(1.0, 1.0, "one", "Pending", None);
-    scene.does(61.0, Deed::GaveUp("one".to_owned()));
+    scene.does(61.0, Action::GaveUp("one".to_owned()));
     scene.finds(&[Promise::EveryoneIsServed]);
 }

@@ -2,7 +2,7 @@
 
 use bullpen_simcloud::ledger::State;
 
-use super::super::{Deed, Promise};
+use super::super::{Action, Promise};
 use super::Scene;
 
 #[test]
@@ -141,7 +141,7 @@ fn what_is_left_at_the_end_is_found() {
     scene.finds(&[Promise::NothingIsLeft, Promise::NothingIsLeft]);
     let mut scene = Scene::new();
     scene.claim(1.0, 1.0, "one", "Pending", None);
-    scene.does(9.0, Deed::Over);
+    scene.does(9.0, Action::Over);
     scene.finds(&[Promise::NothingIsLeft, Promise::NothingIsLeft]);
 }
 
@@ -151,7 +151,7 @@ fn a_machine_whose_member_was_removed_by_force_is_the_sweeps_and_may_not_be_left
     scene.ready(0.0, "ci-a");
     scene.member_goes(5.0, "ci-a");
     scene.finds(&[Promise::MemberOutlivesMachine]);
-    scene.does(4.9, Deed::Orphans("ci-a".to_owned()));
+    scene.does(4.9, Action::Orphans("ci-a".to_owned()));
     scene.finds(&[]);
     scene.over(20.0);
     scene.finds(&[Promise::NothingIsLeft]);

@@ -1,5 +1,5 @@
-//! The checker checked: a clean history passes, and of each broken promise exactly that one is found, with a near miss
-//! beside it.
+//! Tests of the checker: a clean history passes; for each promise, a violation is found as exactly that, and a near
+//! miss is not.
 
 mod holders;
 mod machines;
@@ -13,7 +13,7 @@ mod waiting;
 use self::scene::Scene;
 
 #[test]
-fn a_clean_history_breaks_nothing() {
+fn a_clean_history_has_no_violations() {
     let mut scene = Scene::new();
     scene.life(0.0, "ci-a", "one");
     scene.life(20.0, "ci-b", "two");
@@ -23,7 +23,7 @@ fn a_clean_history_breaks_nothing() {
 }
 
 #[test]
-fn a_timeline_tells_everything_in_order_of_time() {
+fn a_timeline_has_everything_in_order_of_time() {
     let mut scene = Scene::new();
     scene.life(0.0, "ci-a", "one");
     let text = super::timeline(&scene.record(), Vec::new(), &[]);

@@ -4,7 +4,7 @@ use bullpen_simcloud::ledger::{Outcome, State};
 use bullpen_simcloud::wire::ErrorClass;
 use serde_json::json;
 
-use super::super::{Deed, Promise, of_budget};
+use super::super::{Action, Promise, of_budget};
 use super::Scene;
 
 /// Three members with machines, which is all that the pool may have.
@@ -112,8 +112,8 @@ fn while_the_api_server_is_away_a_pause_has_eleven_seconds() {
         let mut scene = Scene::new();
         scene.member(2.0, "ci-a", "Pending", None);
         scene.pool(3.0, &json!({ "state": "Paused" }));
-        scene.does(3.1, Deed::ApiServerStops);
-        scene.does(30.0, Deed::ApiServerIsBack);
+        scene.does(3.1, Action::ApiServerStops);
+        scene.does(30.0, Action::ApiServerIsBack);
         scene.blind(3.1, 31.0);
         scene.create_call(create, "ci-a", Outcome::Refused(ErrorClass::Transient));
         scene.finds(expected);

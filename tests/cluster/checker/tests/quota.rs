@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::{Deed, Promise};
+use super::super::{Action, Promise};
 use super::Scene;
 
 /// A pool of which a namespace may hold two members, and three claims of one, the third at second 20.
@@ -72,7 +72,7 @@ fn a_quota_that_is_lowered_takes_nothing_away_and_one_of_a_moment_ago_may_be_in_
 fn a_kill_in_that_moment_is_an_excuse() {
     for (killed, expected) in [(19.5, &[][..]), (15.0, &[Promise::Quota])] {
         let mut scene = third();
-        scene.does(killed, Deed::OperatorStopsOrStarts);
+        scene.does(killed, Action::OperatorStopsOrStarts);
         scene.finds(expected);
     }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::super::{Deed, Done, Object, Promise, Record, Rules, Seen, check};
+use super::super::{Action, Done, Object, Promise, Record, Rules, Seen, check};
 
 /// A history in the making. Times are seconds.
 pub(super) struct Scene {
@@ -150,7 +150,8 @@ impl Scene {
         self.see(when, Object::Claim(Box::new(of(claim))), false);
     }
 
-    /// A claim as it is seen at `when`, with these fields of its spec and its status. A Bound one holds `ci-a` since second 1.2.
+    /// A claim as it is seen at `when`, with these fields of its spec and its status. A Bound one holds `ci-a` since
+    /// second 1.2.
     pub(super) fn claim_as(&mut self, when: f64, name: &str, phase: &str, spec: &Value, status: &Value) {
         let mut whole = json!({
             "metadata": meta(name, 1.0), "spec": { "poolRef": { "name": "ci" } }, "status": { "phase": phase },
@@ -191,7 +192,7 @@ impl Scene {
 
     /// The test asks for the claim's deletion, and it goes.
     pub(super) fn release(&mut self, when: f64, name: &str) {
-        self.does(when, Deed::Release(name.to_owned()));
+        self.does(when, Action::Release(name.to_owned()));
         let claim = json!({ "metadata": meta(name, when), "spec": { "poolRef": { "name": "ci" } } });
         self.see(when + 0.1, Object::Claim(Box::new(of(claim))), true);
     }
@@ -220,11 +221,11 @@ impl Scene {
     pub(super) fn over(&mut self, when: f64) {
         self.pool_is_deleted(when - 1.0);
         self.pool_goes(when - 0.5);
-        self.does(when, Deed::Over);
+        self.does(when, Action::Over);
     }
 
-    pub(super) fn does(&mut self, when: f64, deed: Deed) {
-        self.record.script.push(Done { at: at(when), deed });
+    pub(super) fn does(&mut self, when: f64, action: Action) {
+        self.record.script.push(Done { at: at(when), action });
     }
 
     /// The watch was broken then.

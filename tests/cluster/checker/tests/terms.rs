@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::super::{Deed, Promise};
+use super::super::{Action, Promise};
 use super::Scene;
 use super::scene::at;
 
@@ -182,7 +182,7 @@ fn a_claim_that_stays_bound_long_after_its_time_is_found_unless_nobody_could_end
     let mut scene = bound();
     scene.claim_as(60.0, "one", "Expired", &ttl(), &term(1.2, 11.2));
     scene.finds(WRONG);
-    scene.does(30.0, Deed::OperatorStopsOrStarts);
+    scene.does(30.0, Action::OperatorStopsOrStarts);
     scene.finds(&[]);
 }
 
@@ -201,15 +201,15 @@ fn a_renewal_that_nobody_answers_is_found() {
     scene.claim_as(11.0, "one", "Bound", &asks, &term(1.2, 11.2));
     scene.ready(60.0, "ci-b");
     scene.finds(WRONG);
-    scene.does(20.0, Deed::ApiServerStops);
-    scene.does(30.0, Deed::ApiServerIsBack);
+    scene.does(20.0, Action::ApiServerStops);
+    scene.does(30.0, Action::ApiServerIsBack);
     scene.finds(&[]);
 }
 
 #[test]
 fn a_claim_that_was_waited_for_in_vain_to_expire_is_found() {
     let mut scene = bound();
-    scene.does(30.0, Deed::NeverExpired("one".to_owned()));
+    scene.does(30.0, Action::NeverExpired("one".to_owned()));
     scene.finds(WRONG);
 }
 
@@ -280,7 +280,7 @@ fn a_record_that_goes_before_its_time_is_found() {
 fn a_record_that_the_pool_keeps_and_a_claim_that_had_not_ended_go_by_their_users_only() {
     let mut scene = record(&json!({}), 90.0);
     scene.finds(&[Promise::RecordStays]);
-    scene.does(89.0, Deed::Release("one".to_owned()));
+    scene.does(89.0, Action::Release("one".to_owned()));
     scene.finds(&[]);
     let mut scene = bound_in(&json!({ "ttlSecondsAfterFinished": 0 }));
     scene.claim_as(1.2, "one", "Bound", &ttl(), &term(1.2, 11.2));

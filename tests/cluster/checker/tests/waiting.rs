@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::super::{Deed, Promise};
+use super::super::{Action, Promise};
 use super::Scene;
 
 /// A claim of second 1 waits while one of second `younger` is served at second 10.
@@ -72,8 +72,8 @@ fn a_claim_that_was_released_is_not_passed() {
 #[test]
 fn a_claim_may_be_passed_while_the_api_server_comes_back() {
     let mut scene = passed(4.0);
-    scene.does(5.0, Deed::ApiServerStops);
-    scene.does(8.0, Deed::ApiServerIsBack);
+    scene.does(5.0, Action::ApiServerStops);
+    scene.does(8.0, Action::ApiServerIsBack);
     scene.finds(&[]);
 }
 
@@ -81,7 +81,7 @@ fn a_claim_may_be_passed_while_the_api_server_comes_back() {
 fn a_claim_may_be_passed_by_one_that_was_paired_right_before_a_kill() {
     for (killed, expected) in [(10.5, &[][..]), (8.5, &[Promise::NobodyIsPassed])] {
         let mut scene = passed(4.0);
-        scene.does(killed, Deed::OperatorStopsOrStarts);
+        scene.does(killed, Action::OperatorStopsOrStarts);
         scene.finds(expected);
     }
 }
@@ -133,7 +133,7 @@ fn a_standstill_is_excused_while_the_pool_says_that_it_is_held() {
 #[test]
 fn a_standstill_is_excused_while_the_operator_comes_up() {
     let mut scene = standstill(8.0);
-    scene.does(0.5, Deed::OperatorStopsOrStarts);
+    scene.does(0.5, Action::OperatorStopsOrStarts);
     scene.finds(&[]);
 }
 

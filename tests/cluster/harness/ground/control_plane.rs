@@ -1,4 +1,4 @@
-//! The control plane itself: that it starts, works, and always goes.
+//! Tests of the control plane itself: it starts, works, and always ends.
 
 use std::{
     env, fs,
@@ -35,7 +35,7 @@ fn object<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("an object of its kind")
 }
 
-/// Waits for what must come within 20 s.
+/// Polls for at most 20 s.
 async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !holds().await {
@@ -44,7 +44,7 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Whether a process runs; a zombie that nobody waits for does not.
+/// Whether a process runs. A zombie does not count.
 fn is_alive(id: u32) -> bool {
     let output = Command::new("ps").args(["-o", "stat=", "-p", &id.to_string()]).output().expect("ps");
     let state = String::from_utf8_lossy(&output.stdout);
@@ -203,7 +203,7 @@ async fn another_port_is_taken_when_the_wanted_one_is() {
     control_plane.stop().await;
 }
 
-/// What the other process of the tests below tells on its standard output, once it is up.
+/// What the other process of the tests below prints on its standard output once it is up.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Report {
     ids: Vec<u32>,
@@ -213,7 +213,7 @@ struct Report {
 const HELPER: &str = "BULLPEN_TEST_HELPER";
 const MARK: &str = "report: ";
 
-/// The other process: this same program, told to run the helper below only.
+/// The other process: this same program, running only the helper below.
 struct Helper {
     child: Child,
     lines: Box<dyn Iterator<Item = String>>,
@@ -238,7 +238,7 @@ fn helper(mode: &str) -> Helper {
 #[ignore = "is run by other tests, as the process that they kill"]
 async fn helper_process() {
     let Ok(mode) = env::var(HELPER) else { return };
-    // Caught from here on; `ctrl_c()` would catch it from its first await only, which may be too late.
+    // Caught from here on. `ctrl_c()` would catch it only from its first await, which may be too late.
     let mut interrupt = signal_stream(SignalKind::interrupt()).expect("a signal handler");
     let control_plane = ControlPlane::start(Options::default()).await.expect("a control plane");
     let report = Report { ids: control_plane.process_ids(), work: control_plane.work_folder().to_owned() };
@@ -273,7 +273,7 @@ async fn no_child_outlives_a_parent_killed_with_9() {
 #[tokio::test]
 async fn ctrl_c_reaches_the_parent_only_which_then_stops_in_order() {
     let mut helper = helper("interrupted");
-    // What a terminal does: the signal goes to the whole group.
+    // As a terminal does: the signal goes to the whole group.
     signal("-INT", &format!("-{}", helper.child.id()));
     assert!(helper.lines.any(|line| line.contains("stopped in order")));
     assert!(helper.child.wait().expect("its end").success());

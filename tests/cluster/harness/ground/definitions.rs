@@ -1,4 +1,4 @@
-//! A server that knows the four definitions, and a namespace of a test's own on it.
+//! Installs the four definitions on an API server, and names namespaces for tests.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use tokio::time::sleep;
 
 use super::shared;
 
-/// Ten times what the server takes on two busy cores.
+/// Timeout: ten times what the server takes on two busy cores.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A client of the shared server, which serves the four resources by then.
+/// A client of the shared server, after that serves the four resources.
 pub(crate) async fn client_with_crds() -> Client {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
     let client = Client::try_from(shared::control_plane().client_config()).expect("a client");
@@ -37,7 +37,7 @@ pub(crate) async fn install(client: &Client) {
     install_these(client, &crds::all()).await;
 }
 
-/// Installs these definitions, over others of their names, and waits until they are served.
+/// Installs these definitions, replacing others of the same names, and waits until they are served.
 pub(crate) async fn install_these(client: &Client, crds: &[CustomResourceDefinition]) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     for crd in crds {
@@ -51,7 +51,8 @@ pub(crate) async fn install_these(client: &Client, crds: &[CustomResourceDefinit
     }
 }
 
-/// "Established" comes a moment before the resource is served, and that before it is in the discovery document.
+/// A definition is Established shortly before its resource is served, and that is before it is in the discovery
+/// document.
 async fn wait_until_served(client: &Client, crd: &CustomResourceDefinition) {
     let (group, kind, plural) = (&crd.spec.group, &crd.spec.names.kind, &crd.spec.names.plural);
     let version = &crd.spec.versions[0].name;

@@ -1,4 +1,4 @@
-//! The control plane that walks are on, and what operators may do there.
+//! The control planes that walks use, and the operators' permissions there.
 
 mod control_plane;
 pub(crate) mod definitions;
@@ -24,7 +24,7 @@ use crate::harness::{AUDIT_LOG, OPERATORS, of};
 /// Whether operators have their permissions.
 static GRANTED: OnceCell<()> = OnceCell::const_new();
 
-/// A control plane that walks can be on: it has the definitions, and operators may work there.
+/// A control plane for walks: it has the definitions and the operators' permissions.
 #[derive(Clone)]
 pub(crate) struct Ground {
     client: Client,
@@ -41,7 +41,7 @@ impl Ground {
         Self::of(shared::control_plane(), client)
     }
 
-    /// Makes a control plane of a test's own ready for walks.
+    /// Prepares a test's own control plane for walks.
     pub(crate) async fn on(control_plane: &ControlPlane) -> Self {
         let ground = Self::without_definitions(control_plane).await;
         definitions::install(&ground.client).await;
@@ -55,7 +55,7 @@ impl Ground {
         Self::of(control_plane, client)
     }
 
-    /// From now on operators may not read the definitions.
+    /// Takes away the operators' permission to read the definitions.
     pub(crate) async fn forbid_definitions(&self) {
         let mut rules = rules();
         let rules_left = rules.as_array_mut().expect("a list");
@@ -75,7 +75,7 @@ impl Ground {
     }
 }
 
-/// Gives operators these permissions.
+/// Grants operators these permissions.
 async fn grant(client: Client, rules: Value) {
     async fn apply<K>(client: &Client, object: Value) -> kube::Result<()>
     where
@@ -98,7 +98,7 @@ async fn grant(client: Client, rules: Value) {
     apply::<ClusterRoleBinding>(&client, binding).await.expect("and they have it");
 }
 
-/// Exactly what the chart lets the operator do where it serves all namespaces and may read Secrets in all of them.
+/// Exactly the permissions of the chart's operator that serves all namespaces and may read Secrets in all of them.
 pub(crate) fn rules() -> Value {
     let role = include_str!("../../../../deploy/base/clusterrole-bullpen.yaml");
     let mut role: Value = serde_saphyr::from_str(role).expect("the role is YAML");
@@ -109,7 +109,7 @@ pub(crate) fn rules() -> Value {
     role["rules"].take()
 }
 
-/// Exactly what the chart lets the operator do beside its lease, for a lease of this name.
+/// Exactly the permissions of the chart's operator in the lease's namespace, for a lease of this name.
 pub(crate) fn lease_rules(name: &str) -> Value {
     let role = include_str!("../../../../deploy/base/role-bullpen-leader.yaml");
     let mut role: Value = serde_saphyr::from_str(role).expect("the role is YAML");

@@ -7,8 +7,8 @@ use tokio::runtime::Builder;
 
 use crate::harness::{AUDIT_LOG, audit_policy};
 
-/// The control plane that the tests of this process share, a namespace each. The first caller
-/// starts it; it ends with the process.
+/// The control plane that the tests of this process share; each test has its own namespace. The first caller starts it;
+/// it ends with the process.
 ///
 /// It lives on a runtime of its own, because each `#[tokio::test]` ends its runtime. Make a client
 /// in each test: connections belong to a runtime too.
@@ -36,7 +36,7 @@ async fn start() -> Result<ControlPlane, ControlPlaneError> {
         format!("--audit-policy-file={}", policy.path().display()),
         // In its work folder.
         format!("--audit-log-path={AUDIT_LOG}"),
-        // Some clusters have it, and it asks for permissions that no request names.
+        // Some clusters have this admission plugin, which requires permissions that no request names.
         "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned(),
     ];
     ControlPlane::start(options).await

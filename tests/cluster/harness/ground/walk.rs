@@ -1,4 +1,4 @@
-//! The ground of one walk: a namespace, a simulated cloud, and a user's way to both.
+//! The environment of one walk: a namespace, a simulated cloud, and access to both.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -50,12 +50,12 @@ impl Walk {
         walk
     }
 
-    /// Where logs and kubeconfigs are; kept when the test fails.
+    /// The folder with logs and kubeconfigs, which is not removed if the test fails.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// A service account for the operator, so that its writes can be told from all others.
+    /// A service account for the operator, so that its writes can be told from those of others.
     async fn grant_operator(&self) {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), OPERATORS);
         let account = of(json!({ "metadata": { "name": self.namespace } }));
@@ -73,7 +73,7 @@ impl Walk {
         self.write_kubeconfig(&self.operator_kubeconfig(), OPERATORS, &self.namespace).await;
     }
 
-    /// What the lease of the walk's operators says.
+    /// The spec of the lease of the walk's operators.
     pub(crate) async fn lease(&self) -> LeaseSpec {
         self.try_lease().await.expect("the lease").spec.unwrap_or_default()
     }
@@ -109,7 +109,7 @@ impl Walk {
         Audit::of(user, self.ground.audit_log.clone())
     }
 
-    /// What this user asks from now on.
+    /// The requests of this user from now on.
     pub(in crate::harness) fn audit_of(&self, user: String) -> Audit {
         Audit::of(user, self.ground.audit_log.clone())
     }
@@ -145,7 +145,7 @@ impl Walk {
         command
     }
 
-    /// For the reader of a failure: what there was, and what the cloud did last.
+    /// Prints, for the reader of a failure, the objects and the end of the cloud's ledger.
     fn show(&self) {
         let mut command = self.kubectl_command();
         let output = command.args(["get", "ipool,lc,pclaim,pm", "-o", "wide"]).output();
@@ -170,7 +170,7 @@ impl Drop for Walk {
         if thread::panicking() {
             self.show();
         } else {
-            // What stays behind is in the target folder.
+            // Remains are in the target folder.
             let _ = fs::remove_dir_all(&self.folder);
         }
     }

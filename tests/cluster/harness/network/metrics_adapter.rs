@@ -1,4 +1,4 @@
-//! A small metrics adapter: an aggregated API server that gives the autoscaler what an operator's `/metrics` says.
+//! A small metrics adapter: an aggregated API server that serves an operator's `/metrics` to the autoscaler.
 
 use std::collections::HashMap;
 use std::fs;
@@ -30,8 +30,8 @@ use crate::harness::Walk;
 const SERVICE: &str = "metrics-adapter";
 const GROUP: &str = "external.metrics.k8s.io";
 
-/// Serves the metrics of the operator at `metrics` until the test ends, and returns when the API server passes requests
-/// for them on. One for each control plane.
+/// Serves the metrics of the operator at `metrics` until the test ends. Returns when the API server forwards requests
+/// for them. Only one for each control plane.
 pub(crate) async fn serve(walk: &Walk, control_plane: &ControlPlane, metrics: &str) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -62,7 +62,7 @@ pub(crate) async fn serve(walk: &Walk, control_plane: &ControlPlane, metrics: &s
     walk.kubectl(&["wait", "--for=condition=Available", "--timeout=60s", &name]).await;
 }
 
-/// The authority that the API server is to trust, and a server that trusts nobody but the API server.
+/// The certificate authority for the API server to trust, and a TLS configuration that trusts only the API server.
 fn tls(walk: &Walk, control_plane: &ControlPlane) -> (String, Arc<ServerConfig>) {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(vec![]).expect("parameters");
@@ -97,7 +97,7 @@ impl Listener for Tls {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            // A failed handshake is the caller's to tell: the API server shows it in the condition Available.
+            // A failed handshake is ignored here: the API server shows it in the condition Available.
             if let Ok((stream, address)) = self.listener.accept().await
                 && let Ok(stream) = self.acceptor.accept(stream).await
             {

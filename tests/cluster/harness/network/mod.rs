@@ -1,5 +1,5 @@
-//! What stands between a program and the server that it calls, or beside them, within the test's own process: a
-//! forwarder that can be cut, a proxy, and the metrics adapter that the autoscaler asks.
+//! Network servers in the test's own process: a forwarder that can be cut, a proxy, and the metrics adapter for the
+//! autoscaler.
 
 mod forwarder;
 pub(crate) mod metrics_adapter;

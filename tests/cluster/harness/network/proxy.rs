@@ -1,4 +1,4 @@
-//! A proxy on loopback that speaks CONNECT and SOCKS 5, and remembers what it was asked for.
+//! A proxy on loopback for CONNECT and SOCKS 5 that records its requests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// Only the proxy knows where this host is: who reaches it has gone through the proxy.
+/// Only the proxy resolves this host, so that whoever reaches it has used the proxy.
 pub(crate) const HIDDEN_HOST: &str = "kube.bullpen.test";
 
 /// The proxy. It ends with the runtime of its test.
@@ -24,9 +24,9 @@ pub(crate) struct Proxy {
 
 #[derive(Default)]
 struct Shared {
-    /// Host and port of each connection that was asked for, and the credentials.
+    /// Host and port of each requested connection, and the credentials.
     asked: Mutex<Vec<(String, Option<String>)>>,
-    /// USER:PASSWORD, without which it refuses.
+    /// The required USER:PASSWORD, if any.
     login: Option<&'static str>,
 }
 
@@ -35,12 +35,12 @@ impl Proxy {
         Self::listen(None, None).await
     }
 
-    /// One that lets in who says this, `USER:PASSWORD`.
+    /// A proxy that requires these credentials, `USER:PASSWORD`.
     pub(crate) async fn start_for(login: &'static str) -> Self {
         Self::listen(Some(login), None).await
     }
 
-    /// One that is itself spoken to by TLS, and its certificate as PEM.
+    /// A proxy whose clients have to use TLS, and its certificate as PEM.
     pub(crate) async fn start_with_tls() -> (Self, String) {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
@@ -63,7 +63,7 @@ impl Proxy {
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
                 let (serving, tls) = (Arc::clone(&serving), tls.clone());
-                // What becomes of a connection, its client sees.
+                // Errors are ignored: the client sees them.
                 tokio::spawn(async move {
                     match tls {
                         Some(tls) => serving.serve(tls.accept(connection).await?).await,
@@ -80,7 +80,7 @@ impl Proxy {
         self.address
     }
 
-    /// Host and port of each connection that was asked for until now.
+    /// Host and port of each connection that was requested so far.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.shared.asked.lock().iter().map(|(target, _)| target.clone()).collect()
     }

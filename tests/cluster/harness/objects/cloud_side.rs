@@ -1,4 +1,4 @@
-//! What a walk does at the cloud itself: faults, strangers' machines, and a look at one.
+//! Direct calls of a walk to the cloud: faults, foreign machines, and reads.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ impl Simcloud {
         format!("http://{}{path}", self.address())
     }
 
-    /// Puts other faults in force.
+    /// Activates another set of faults.
     pub(crate) async fn break_with(&self, set: Value) {
         self.send(reqwest::Client::new().put(self.url("/v1/faults")).json(&set)).await;
     }
@@ -31,12 +31,12 @@ impl Simcloud {
         self.break_with(json!({})).await;
     }
 
-    /// Strikes one machine with a fault.
+    /// Sets a fault on one machine.
     pub(crate) async fn strike(&self, id: &str, fault: Value) {
         self.send(reqwest::Client::new().post(self.url(&format!("/v1/faults/instances/{id}"))).json(&fault)).await;
     }
 
-    /// Buys a machine past the operator, with these tags, and gives its id.
+    /// Buys a machine without the operator, with these tags. Returns its id.
     pub(crate) async fn buy(&self, token: &str, tags: &[(&str, &str)]) -> String {
         let tags: BTreeMap<&str, &str> = tags.iter().copied().collect();
         let body = json!({
@@ -53,7 +53,7 @@ impl Simcloud {
         serde_json::from_value(shown).expect("a machine")
     }
 
-    /// What a machine was given for its first boot.
+    /// The user data of a machine.
     pub(crate) async fn user_data(&self, id: &str) -> Option<String> {
         let shown = self.send(reqwest::Client::new().get(self.url(&format!("/v1/instances/{id}/user-data")))).await;
         serde_json::from_value::<UserData>(shown).expect("user data").user_data
@@ -69,7 +69,7 @@ impl Simcloud {
         .await;
     }
 
-    /// Waits until so many faults of this name have befallen something.
+    /// Waits until `count` faults of this name have hit.
     pub(crate) async fn is_hit(&self, fault: &str, times: usize) {
         eventually(&format!("{times} hits of {fault}"), async || {
             let hits = self.ledger().await.hits(fault);
@@ -80,7 +80,7 @@ impl Simcloud {
 }
 
 impl Ledger {
-    /// How often a fault of this name befell something.
+    /// How often a fault of this name has hit.
     pub(crate) fn hits(&self, name: &str) -> usize {
         let of_name = |entry: &&Entry| matches!(&entry.what, What::Fault(fault) if fault.fault == name);
         self.entries().iter().filter(of_name).count()

@@ -1,4 +1,4 @@
-//! A fleet with something of everything, and a picture of it: what an upgrade must leave as it is.
+//! A varied set of pools and claims, and a snapshot of what an upgrade must not change.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ const POOLS: [(&str, i32); 4] = [(POOL, 3), ("keyed", 2), ("plain", 1), ("full",
 /// The claims that are Bound. `waiting` waits for as long as `full` may have no machine.
 const BOUND: [(&str, &str); 3] = [("held", POOL), ("kept", "keyed"), ("other", "plain")];
 
-/// Puts up the fleet: pools of four templates, among them user data of both kinds and SSH keys; claims that are Bound, one
-/// with a Secret, and one that waits.
+/// Creates the fleet: pools of four templates, including user data of both kinds and SSH keys; Bound claims, one with a
+/// Secret; and one claim that waits.
 pub(crate) async fn put_up(walk: &Walk) {
     walk.launch_config(LAUNCH_CONFIG, json!({ "maxInstances": 40 })).await;
     walk.launch_config("sim-b", json!({ "zone": "r1-b", "instanceType": "large", "image": "img-2" })).await;
@@ -67,7 +67,7 @@ pub(crate) async fn is_steady(walk: &Walk) {
     }
 }
 
-/// Has whoever leads look at every pool, with nothing of what it may have put off.
+/// Requests an immediate pass over every pool from the leader.
 pub(crate) async fn is_looked_at(walk: &Walk, by: &str) {
     for (name, _) in POOLS {
         walk.request_a_pass(name, by).await;
@@ -75,7 +75,7 @@ pub(crate) async fn is_looked_at(walk: &Walk, by: &str) {
     is_steady(walk).await;
 }
 
-/// The fleet at one moment: all that an upgrade must leave as it is.
+/// A snapshot of all that an upgrade must not change.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Picture {
     /// Template hash of each pool.
@@ -87,7 +87,7 @@ pub(crate) struct Picture {
 }
 
 impl Picture {
-    /// Takes it, with the number of the ledger's last line.
+    /// Takes the snapshot, with the number of the ledger's last line.
     pub(crate) async fn take(walk: &Walk) -> (Self, u64) {
         let mark = walk.simcloud.ledger().await.last();
         let pools = walk.list::<InstancePool>().await.into_iter();
@@ -105,7 +105,7 @@ impl Picture {
         (Self { pools: pools.collect(), members: members.collect(), claims: claims.collect() }, mark)
     }
 
-    /// Asserts that the fleet is still the same, and that no machine was bought or ended since.
+    /// Asserts that the fleet is still the same, and that no machine was bought or terminated since.
     pub(crate) async fn is_undisturbed(&self, walk: &Walk, since: u64) {
         assert_eq!(Self::take(walk).await.0, *self);
         let ledger = walk.simcloud.ledger().await.since(since);

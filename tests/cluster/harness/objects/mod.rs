@@ -1,4 +1,4 @@
-//! Making objects, changing them, and waiting for what becomes of them.
+//! Helpers to create and change objects, and to wait for their states.
 
 mod cloud_side;
 pub(crate) mod fleet;
@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{Ledger, Walk, eventually, of};
 
-/// The pool that is meant where none is named.
+/// The default pool.
 pub(crate) const POOL: &str = "ci";
-/// The launch config that pools use unless they say otherwise.
+/// The default launch config of pools.
 pub(crate) const LAUNCH_CONFIG: &str = "sim";
 
 /// A namespaced kind.
@@ -58,7 +58,7 @@ impl Walk {
         created.unwrap_or_else(|error| panic!("{} {description} is not accepted: {error}", K::kind(&())))
     }
 
-    /// A launch config of the walk's cloud, with boots of 200 ms unless `spec` says otherwise.
+    /// Creates a launch config of the walk's cloud, with boots of 200 ms unless `spec` sets another time.
     pub(crate) async fn launch_config(&self, name: &str, spec: Value) -> LaunchConfig {
         let mut whole = json!({
             "region": "r1",
@@ -75,14 +75,14 @@ impl Walk {
         self.create(json!({ "metadata": { "name": name }, "spec": whole })).await
     }
 
-    /// A pool of the launch config `sim`, unless `spec` says otherwise.
+    /// Creates a pool, of the launch config `sim` unless `spec` names another.
     pub(crate) async fn pool(&self, name: &str, spec: Value) -> InstancePool {
         let mut whole = json!({ "targetSize": 2, "maxSize": 20, "launchConfigs": [{ "name": LAUNCH_CONFIG }] });
         merge(&mut whole, spec);
         self.create(json!({ "metadata": { "name": name }, "spec": whole })).await
     }
 
-    /// A pool `ci` of this many machines and its launch config, when all of them are ready.
+    /// Creates a pool `ci` of this many machines with its launch config, and waits until all machines are ready.
     pub(crate) async fn ready_pool(&self, size: i32, spec: Value) -> InstancePool {
         self.launch_config(LAUNCH_CONFIG, json!({})).await;
         let mut whole = json!({ "targetSize": size });
@@ -91,8 +91,8 @@ impl Walk {
         self.pool_has_ready(size).await
     }
 
-    /// Waits until `ci` has so many ready members and its status shows them. The members themselves are asked as well:
-    /// a status from before a claim shows the same number as the one after its replacement.
+    /// Waits until `ci` has this many ready members and its status shows them. It also lists the members, because the
+    /// status from before a claim has the same number as the one after its replacement.
     pub(crate) async fn pool_has_ready(&self, size: i32) -> InstancePool {
         let ready = |member: &PoolMember| {
             let state = member.status.as_ref().map(|status| status.state);
@@ -109,7 +109,7 @@ impl Walk {
         self.pool_until(POOL, &format!("has {size} ready members"), enough).await
     }
 
-    /// A claim on `ci`, unless `spec` says otherwise.
+    /// Creates a claim, on `ci` unless `spec` names another pool.
     pub(crate) async fn claim(&self, name: &str, spec: Value) -> PoolClaim {
         let mut whole = json!({ "poolRef": { "name": POOL } });
         merge(&mut whole, spec);
@@ -122,7 +122,7 @@ impl Walk {
         self.api().patch(name, &PatchParams::default(), &patch).await.expect("the change is accepted")
     }
 
-    /// Asks for a pass over a pool that does not wait, and waits until it is answered.
+    /// Requests an immediate pass over a pool, and waits until it was handled.
     pub(crate) async fn request_a_pass(&self, pool: &str, value: &str) {
         let patch = json!({ "metadata": { "annotations": { "bullpen.dev/reconcile-requested-at": value } } });
         let api = self.api::<InstancePool>();
@@ -145,7 +145,7 @@ impl Walk {
         self.api().get(name).await.expect("the object")
     }
 
-    /// Waits until the object is there and `holds` of it, and gives it as it is then.
+    /// Waits until the object exists and `holds` is true for it. Returns it.
     pub(crate) async fn until<K: Kind>(&self, name: &str, what: &str, holds: impl Fn(&K) -> bool) -> K {
         let api: Api<K> = self.api();
         eventually(&format!("{} {name} {what}", K::kind(&())), async || {
@@ -174,7 +174,7 @@ impl Walk {
         self.until(name, "is Bound", |claim: &PoolClaim| phase(claim) == ClaimPhase::Bound).await
     }
 
-    /// Waits until there is an Event of this reason in the namespace, and gives how many there are.
+    /// Waits until there is an Event of this reason in the namespace. Returns how many there are.
     pub(crate) async fn has_event(&self, reason: &str) -> usize {
         eventually(&format!("there is an Event {reason}"), async || {
             let events = self.list::<Event>().await;
@@ -218,7 +218,7 @@ impl Walk {
         .await;
     }
 
-    /// Waits until the cloud has no machine whose end was not asked for, and gives the ledger of then.
+    /// Waits until the cloud has no machine without a terminate call. Returns the ledger.
     pub(crate) async fn no_machine_left(&self) -> Ledger {
         self.ledger_until("no machine is left", |ledger| ledger.living().is_empty()).await
     }
@@ -240,19 +240,19 @@ pub(crate) fn phase(claim: &PoolClaim) -> ClaimPhase {
     claim.status.as_ref().map(|status| status.phase).unwrap_or_default()
 }
 
-/// The name of the member that a claim holds or held.
+/// The name of the member that a claim has or had.
 pub(crate) fn member_of(claim: &PoolClaim) -> &str {
     let member = claim.status.as_ref().and_then(|status| status.member_ref.as_ref());
     &member.unwrap_or_else(|| panic!("no memberRef: {}", short(claim))).name
 }
 
-/// The id of the machine that a claim holds or held.
+/// The id of the machine that a claim has or had.
 pub(crate) fn machine_of(claim: &PoolClaim) -> &str {
     let instance = claim.status.as_ref().and_then(|status| status.instance.as_ref());
     &instance.unwrap_or_else(|| panic!("no instance: {}", short(claim))).id
 }
 
-/// The id of a member's machine; none if none is known.
+/// The id of a member's machine, if known.
 pub(crate) fn machine(member: &PoolMember) -> Option<&str> {
     Some(member.status.as_ref()?.instance.as_ref()?.id.as_str())
 }
@@ -273,7 +273,7 @@ fn short<K: Kind>(object: &K) -> String {
     format!("{}{deleting}: {}", object.name_any(), value["status"])
 }
 
-/// Puts `change` over `whole`, field by field; null removes.
+/// Merges `change` into `whole`, field by field; null removes a field.
 fn merge(whole: &mut Value, change: Value) {
     match (whole, change) {
         (Value::Object(whole), Value::Object(change)) => {

@@ -1,7 +1,7 @@
-//! What an operator wrote, by the API server's own audit log: one line a request, with the user that sent it.
+//! The writes of an operator, from the API server's audit log: one line a request, with its user.
 //!
-//! The API server's request metrics do not tell users apart, so with other tests beside it no test could count with
-//! them. Every operator has a service account of its own.
+//! The API server's request metrics do not distinguish users, so they are useless with concurrent tests. Every operator
+//! has its own service account.
 
 use std::fmt;
 use std::fs::File;
@@ -14,20 +14,20 @@ use serde::Deserialize;
 
 use crate::harness::{OPERATORS, SCOPED, eventually};
 
-/// From the last write until the operator counts as settled: longer than any status is held back.
+/// Time without writes after which the operator counts as settled: longer than any status is delayed.
 const SETTLED: Duration = Duration::from_secs(12);
 
 /// The name of the log in the control plane's work folder.
 pub(crate) const LOG: &str = "audit.log";
 
-/// The API server's audit policy: what operators write, and whatever those ask that have few permissions.
+/// The API server's audit policy: writes of operators, and all requests of operators with few permissions.
 pub(crate) fn policy() -> String {
     let policy = serde_json::json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived", "ResponseStarted"],
         "rules": [
-            // Questions about permissions are POSTs, but write nothing.
+            // Access reviews are POSTs but write nothing.
             { "level": "None", "resources": [{ "group": "authorization.k8s.io" }] },
             {
                 "level": "Metadata",
@@ -41,7 +41,7 @@ pub(crate) fn policy() -> String {
     policy.to_string()
 }
 
-/// One request that writes, whatever its answer was.
+/// One writing request, successful or not.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Write {
@@ -73,7 +73,7 @@ struct Status {
 }
 
 impl Write {
-    /// The plural of what was written.
+    /// The resource, in plural.
     pub(crate) fn resource(&self) -> &str {
         &self.object_ref.resource
     }
@@ -84,8 +84,8 @@ impl Write {
         self.response_status.as_ref().and_then(|status| status.code).unwrap_or_default()
     }
 
-    /// Whether the server refused it for another reason than that the object had changed or was gone: something that
-    /// the operator may not do, or that is wrong in itself.
+    /// Whether the server refused it because it is forbidden or invalid, and not because the object had changed or was
+    /// gone.
     pub(crate) fn is_refused(&self) -> bool {
         !matches!(self.code(), 200..=299 | 404 | 409)
     }
@@ -102,11 +102,11 @@ impl fmt::Display for Write {
     }
 }
 
-/// The kind of the lease. Renewals of it are no writes as far as these tests go: that nothing is written in steady state
-/// (invariant 7 of `docs/architecture.md`) is said of objects, and a lease that is not renewed is lost.
+/// The resource of the lease. These tests do not count its renewals: the rule that nothing is written in steady state
+/// (invariant 7 of `docs/architecture.md`) is about other objects, and a lease has to be renewed.
 const LEASES: &str = "leases";
 
-/// The writes of one operator, from the moment when this was made; but for its lease, as long as that is not refused.
+/// The writes of one operator since this was created, except successful ones to its lease.
 pub(crate) struct Audit {
     log: PathBuf,
     began: u64,
@@ -121,13 +121,13 @@ impl Audit {
         Self { log, began: read, read, user, writes: Vec::new() }
     }
 
-    /// All of them until now.
+    /// All writes so far.
     pub(crate) fn writes(&mut self) -> &[Write] {
         let mut log = File::open(&self.log).expect("the audit log");
         log.seek(SeekFrom::Start(self.read)).expect("its end is not before the last one");
         let mut log = BufReader::new(log);
         let mut line = String::new();
-        // A last line without its end is still being written.
+        // A last line without a line end is still being written.
         while log.read_line(&mut line).is_ok_and(|_| line.ends_with('\n')) {
             self.read += line.len() as u64;
             if line.contains(&self.user) {
@@ -142,22 +142,22 @@ impl Audit {
         &self.writes
     }
 
-    /// What was asked for and is not allowed, reads included, since this was made.
+    /// The forbidden requests since this was created, reads included.
     pub(crate) fn forbidden(&self) -> Vec<String> {
         let log = std::fs::read(&self.log).expect("the audit log");
         let new = String::from_utf8_lossy(&log[usize::try_from(self.began).expect("an offset")..]).into_owned();
         let forbidden = |line: &&str| line.contains(&self.user) && line.contains(r#""code":403"#);
-        // A last line without its end is still being written.
+        // A last line without a line end is still being written.
         new.split_inclusive('\n').filter(|line| line.ends_with('\n')).filter(forbidden).map(str::to_owned).collect()
     }
 
-    /// That none of them was refused.
+    /// Asserts that no write was refused.
     pub(crate) fn assert_none_refused(&mut self) {
         let refused: Vec<String> = self.writes().iter().filter(|it| it.is_refused()).map(ToString::to_string).collect();
         assert!(refused.is_empty(), "the operator wrote what it may not write:\n{}", refused.join("\n"));
     }
 
-    /// Those until now that count against a claim's cycle: events and pool status are coalesced and aside.
+    /// The writes so far that count for a claim's cycle. Events and pool statuses do not, because they are coalesced.
     pub(crate) fn of_members_and_claims(&mut self) -> Vec<Write> {
         let counted = |write: &&Write| ["poolmembers", "poolclaims", "secrets"].contains(&write.resource());
         self.writes().iter().filter(counted).cloned().collect()

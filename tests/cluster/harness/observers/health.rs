@@ -1,4 +1,4 @@
-//! What Argo CD and Flux say of objects: the health scripts of `deploy/argocd` in Argo CD's Lua, and kstatus.
+//! The health of objects as Argo CD and Flux compute it: the scripts of `deploy/argocd` in Argo CD's Lua, and kstatus.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,27 +15,27 @@ use tokio::process::Command;
 use crate::harness::objects::Kind;
 use crate::harness::{PATIENCE, Walk, eventually_within};
 
-/// Of an `argocd-cm`; the group and the kind follow.
+/// The prefix of keys in `argocd-cm`; group and kind follow.
 const KEY: &str = "resource.customizations.health.bullpen.dev_";
 
-/// One word and a sentence.
+/// A status and a message.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Verdict {
     pub(crate) status: String,
     pub(crate) message: String,
 }
 
-/// What both say of one object.
+/// Both verdicts on one object.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Health {
     pub(crate) argo: Verdict,
     pub(crate) kstatus: Verdict,
 }
 
-/// Judges objects as Argo CD and Flux do.
+/// Computes the health of objects as Argo CD and Flux do.
 pub(crate) struct Judge {
     program: PathBuf,
-    /// By kind, as they are in the ConfigMap that a user applies.
+    /// The scripts by kind, from the ConfigMap that users apply.
     scripts: BTreeMap<String, String>,
 }
 
@@ -61,7 +61,7 @@ impl Judge {
         self.scripts.keys().map(String::as_str)
     }
 
-    /// What both say of this object.
+    /// Both verdicts on this object.
     pub(crate) async fn of(&self, object: &Value) -> Health {
         let kind = object["kind"].as_str().expect("a kind");
         let question = json!({ "script": self.scripts[kind], "object": object }).to_string();
@@ -77,7 +77,8 @@ impl Judge {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error} of {object}"))
     }
 
-    /// Waits until Argo CD shows this health of a live object, with these words in its message, and kstatus says its word.
+    /// Waits until Argo CD computes this health of a live object with this text in its message, and kstatus this
+    /// status.
     pub(crate) async fn sees<K: Kind>(&self, walk: &Walk, name: &str, argo: (&str, &str), kstatus: &str) {
         let resource = ApiResource::erase::<K>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(walk.client.clone(), &walk.namespace, &resource);

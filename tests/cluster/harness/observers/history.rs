@@ -1,4 +1,4 @@
-//! Every version of the objects of a kind that the API server ever had, by a watch.
+//! Records every version of the objects of a kind with a watch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -14,22 +14,22 @@ use tokio::task::JoinHandle;
 use crate::harness::objects::Kind;
 use crate::harness::{Walk, eventually};
 
-/// All versions from the moment when this was begun.
+/// All versions since this was started.
 pub(crate) struct History<K> {
     api: Api<K>,
     seen: Arc<Mutex<Seen<K>>>,
     watch: JoinHandle<String>,
 }
 
-/// What the watch has brought.
+/// What the watch has received.
 struct Seen<K> {
     versions: Vec<K>,
-    /// The objects that are there after the last version, with their resource versions.
+    /// The objects that exist after the last version, with their resource versions.
     there: BTreeSet<(String, String)>,
 }
 
 impl<K: Kind> History<K> {
-    /// Begins with what is there now.
+    /// Starts with the present objects.
     pub(crate) async fn begin(walk: &Walk) -> Self {
         let api: Api<K> = walk.api();
         let list = api.list(&ListParams::default()).await.expect("a list");
@@ -47,7 +47,7 @@ impl<K: Kind> History<K> {
         Self { api, seen, watch }
     }
 
-    /// All versions until now, in order: once the watch has brought what a list shows.
+    /// All versions so far, in order. Waits until the watch has caught up with a list.
     pub(crate) async fn versions(&mut self) -> Vec<K> {
         let (api, seen) = (&self.api, &self.seen);
         eventually("the watch is as far as a list", async || {
@@ -87,7 +87,7 @@ async fn follow<K: Kind>(api: &Api<K>, version: &mut String, seen: &Mutex<Seen<K
             WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, true),
             WatchEvent::Deleted(object) => (object, false),
             WatchEvent::Bookmark(_) => continue,
-            // Such as: the version is too old to go on from.
+            // For example, the version is too old to continue from.
             WatchEvent::Error(status) => return Err(format!("{status:?}")),
         };
         *version = object.resource_version().ok_or("an object without a version")?;
@@ -102,7 +102,8 @@ impl<K> Drop for History<K> {
     }
 }
 
-/// That no member was ever held by two claims, and no claim ever named two members, nor two claims the same one.
+/// Asserts that no member was ever bound to two claims, no claim ever named two members, and no two claims the same
+/// one.
 pub(crate) async fn assert_never_bound_twice(members: &mut History<PoolMember>, claims: &mut History<PoolClaim>) {
     let mut holders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for member in members.versions().await {

@@ -1,10 +1,10 @@
-//! What an operator's metrics say. The operator counts after its writes, so a single look right after a watch may be too
-//! early: every question here either waits for its answer, or is about something that must not have happened.
+//! Assertions on an operator's metrics. The operator counts after its writes, so a single read right after a watch
+//! event may be too early: every helper here either waits, or asserts that something has not happened.
 
 use crate::harness::{Operator, eventually};
 
 impl Operator {
-    /// Waits until a series, labels included, has this value. A counter beyond it fails at once: it never comes back.
+    /// Waits until a series, labels included, has this value. Fails at once if a counter has exceeded it.
     pub(crate) async fn metric_is(&self, series: &str, value: f64) {
         eventually(&format!("{series} is {value}"), async || match self.metric_at_this_moment(series).await {
             Some(seen) if equal(seen, value) => Ok(()),
@@ -14,7 +14,7 @@ impl Operator {
         .await;
     }
 
-    /// Waits until a series is at least this, and gives what it is then.
+    /// Waits until a series is at least this. Returns its value.
     pub(crate) async fn metric_reaches(&self, series: &str, least: f64) -> f64 {
         eventually(&format!("{series} reaches {least}"), async || match self.metric_at_this_moment(series).await {
             Some(seen) if seen >= least => Ok(seen),
@@ -23,7 +23,7 @@ impl Operator {
         .await
     }
 
-    /// That a counter is no more than this by now. It proves something only after the test has waited for what comes
+    /// Asserts that a counter is at most this now. Meaningful only after the test has waited for something that happens
     /// after the last event that could have counted.
     pub(crate) async fn metric_has_not_passed(&self, series: &str, most: f64) {
         let seen = self.metric_at_this_moment(series).await;
@@ -39,7 +39,7 @@ impl Operator {
         .await;
     }
 
-    /// The value of a series. Private to this file, for no assertion may rest on a single early look.
+    /// The value of a series. Private, because no assertion may depend on a single early read.
     async fn metric_at_this_moment(&self, series: &str) -> Option<f64> {
         let text = self.endpoint("/metrics").await;
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
@@ -47,7 +47,7 @@ impl Operator {
     }
 }
 
-/// Whether a series only ever grows.
+/// Whether a series is a counter.
 fn counts(series: &str) -> bool {
     let name = series.split('{').next().unwrap_or_default();
     ["_total", "_count", "_bucket", "_sum"].iter().any(|suffix| name.ends_with(suffix))

@@ -1,5 +1,5 @@
-//! What sees what programs under test do: the API server's audit log, watches that keep every version of the objects,
-//! the operator's metrics, and the health that Argo CD and Flux see.
+//! Observers of the programs under test: the API server's audit log, watches that record every version of objects, the
+//! operator's metrics, and the health that Argo CD and Flux compute.
 
 mod audit;
 mod health;

@@ -1,8 +1,8 @@
-//! A watch of the four resources, and of Secrets without what they hold, that is written down: each version with the
-//! moment at which it was seen.
+//! Records a watch of the four resources, and of Secrets without their content: each version with the time at which it
+//! was seen.
 //!
-//! It outlives the API server. It goes on where it was; where it can't, it lists anew, and says that versions may be
-//! missing. What it saw is judged by the [`checker`](crate::checker), which is also told when it saw nothing.
+//! It survives outages of the API server. If it cannot continue where it was, it lists again, and records that versions
+//! may be missing. The [`checker`](crate::checker) judges the record, including its gaps.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -23,9 +23,9 @@ use crate::checker::{Object, Seen};
 use crate::harness::eventually;
 use crate::harness::objects::Kind;
 
-/// Secrets never count as left: what they hold goes with their claims.
+/// Secrets never count as left, because they are deleted with their claims.
 const SECRETS: &str = "secrets";
-/// Between two tries to reach the server.
+/// Time between attempts to reach the server.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A running record. It ends when this is dropped.
@@ -42,12 +42,12 @@ pub(crate) struct Recorded {
     /// When a watch was broken.
     pub(crate) blind: Vec<(Timestamp, Timestamp)>,
     claims: BTreeMap<String, PoolClaim>,
-    /// How many objects of each kind there are.
+    /// The number of objects of each kind.
     present: BTreeMap<&'static str, usize>,
 }
 
 impl Recorder {
-    /// Begins with what is there now. The client should not try again by itself: gaps are to be known.
+    /// Starts with the present objects. The client must not retry by itself, because gaps have to be recorded.
     pub(crate) async fn begin(client: &Client, namespace: &str) -> Self {
         let record: Arc<Mutex<Recorded>> = Arc::default();
         let mut watches = JoinSet::new();
@@ -70,14 +70,14 @@ impl Recorder {
         self.record.lock().claims.get(name).cloned()
     }
 
-    /// How many objects of the four resources there are, all together, and in words.
+    /// The total number of objects of the four resources, and a description of it.
     pub(crate) fn present(&self) -> (usize, String) {
         let mut present = self.record.lock().present.clone();
         present.remove(SECRETS);
         (present.values().sum(), format!("{present:?}"))
     }
 
-    /// Everything until now.
+    /// The record so far.
     pub(crate) fn recorded(&self) -> Recorded {
         self.record.lock().clone()
     }
@@ -99,12 +99,12 @@ fn claim(object: PoolClaim) -> Object {
     Object::Claim(Box::new(object))
 }
 
-/// Its bytes are let go at once.
+/// Its content is dropped at once.
 fn secret(object: Secret) -> Object {
     Object::Secret(Box::new(object.metadata.into_response_partial()))
 }
 
-/// What was seen last of something that is there.
+/// The last seen version of an existing object.
 struct Known {
     version: Option<String>,
     object: Object,
@@ -116,9 +116,9 @@ struct Watch<K> {
     record: Arc<Mutex<Recorded>>,
     kind: &'static str,
     wrap: fn(K) -> Object,
-    /// What is there, by uid.
+    /// The existing objects, by uid.
     known: BTreeMap<String, Known>,
-    /// Where to go on; `None` when everything has to be listed.
+    /// The resource version to continue from; `None` if everything has to be listed.
     version: Option<String>,
     broken_since: Option<Timestamp>,
     begun: bool,
@@ -161,7 +161,7 @@ impl<K: Kind> Watch<K> {
         Ok(())
     }
 
-    /// Watches on until the server ends the watch, which is no gap.
+    /// Watches until the server ends the watch, which is no gap.
     async fn follow(&mut self, version: String) -> Result<(), kube::Error> {
         let api = self.api.clone();
         let events = api.watch(&WatchParams::default(), &version).await?;
@@ -180,7 +180,7 @@ impl<K: Kind> Watch<K> {
                 }
                 WatchEvent::Bookmark(bookmark) => self.version = Some(bookmark.metadata.resource_version),
                 WatchEvent::Error(_) => {
-                    // The version is too old to go on from.
+                    // The version is too old to continue from.
                     self.version = None;
                     self.broken_since.get_or_insert_with(Timestamp::now);
                     return Ok(());

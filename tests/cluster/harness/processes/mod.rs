@@ -1,5 +1,5 @@
-//! The programs under test as processes of their own: the operator, also with few permissions, the plugin of kubectl,
-//! and the simulated cloud. Each ends with its test.
+//! The programs under test as processes: the operator, also with few permissions, the kubectl plugin, and the simulated
+//! cloud. Each ends with its test.
 
 mod operator;
 #[cfg(feature = "kubectl")]

@@ -1,4 +1,4 @@
-//! The operator as its users run it: a process of its own, with a service account's permissions.
+//! The operator as a process, with the permissions of a service account.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::process::Process;
 use crate::harness::{BULLPEN, OPERATORS, PATIENCE, Walk, eventually, eventually_within};
 
-/// What the operator says once its metrics can be read; the address follows.
+/// The operator's log line once its metrics are served; the address follows.
 const METRICS_MARK: &str = "metrics on http://";
 
 /// The identity of a walk's first operator.
@@ -17,12 +17,12 @@ const FIRST: &str = "one";
 pub(crate) struct Operator {
     program: String,
     arguments: Vec<String>,
-    /// Environment variables of its own.
+    /// Additional environment variables.
     variables: Vec<(String, String)>,
     folder: PathBuf,
-    /// What its logs are called.
+    /// The name of its logs.
     name: String,
-    /// Every run, the present one last: kept so that a failing test shows all of their logs.
+    /// All runs, the present one last, so that a failing test shows all logs.
     runs: Vec<Process>,
     metrics: String,
 }
@@ -43,8 +43,8 @@ impl Operator {
         operator
     }
 
-    /// Starts another build of it under this identity, beside others or alone, and waits until it listens. Its logs are
-    /// called after the identity.
+    /// Starts another build of the operator under this identity, and waits until it listens. Its logs are named after
+    /// the identity.
     pub(crate) async fn start_build(walk: &Walk, program: &str, identity: &str) -> Self {
         let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), identity);
         program.clone_into(&mut operator.program);
@@ -85,7 +85,7 @@ impl Operator {
     pub(crate) async fn start_with(walk: &Walk, options: &[(&str, &str)]) -> Self {
         let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), FIRST);
         if options.iter().any(|(option, _)| *option == "--installation-id") {
-            // Another installation stands for another lease; each of them is alone here.
+            // Each has its own installation id, in place of its own lease.
             operator.arguments.push("--leader-elect=false".to_owned());
         }
         for (option, value) in options {
@@ -173,7 +173,7 @@ impl Operator {
         self.runs.last_mut().expect("it was started")
     }
 
-    /// Kills it with -9; what it had in hand stays as it is.
+    /// Kills it with -9. Nothing is cleaned up.
     pub(crate) fn kill_9(&mut self) {
         self.process().kill_9();
     }
@@ -206,33 +206,33 @@ impl Operator {
         self.runs.iter().map(Process::output)
     }
 
-    /// Asks it to end by SIGTERM, and gives its exit code.
+    /// Sends SIGTERM, waits, and returns its exit code.
     pub(crate) async fn stop(&mut self) -> Option<i32> {
         self.process().signal("TERM");
         self.exit_code().await
     }
 
-    /// Asks it to end by SIGTERM, and waits for nothing.
+    /// Sends SIGTERM, and does not wait.
     pub(crate) fn tell_to_end(&mut self) {
         self.process().signal("TERM");
     }
 
-    /// Stops it where it stands, as a machine that is suspended or starved stops it.
+    /// Freezes it with SIGSTOP, as on a suspended machine.
     pub(crate) fn freeze(&mut self) {
         self.process().signal("STOP");
     }
 
-    /// Lets it go on.
+    /// Continues a frozen process.
     pub(crate) fn thaw(&mut self) {
         self.process().signal("CONT");
     }
 
-    /// Whether its present run goes on.
+    /// Whether its present run has not ended.
     pub(crate) fn is_running(&mut self) -> bool {
         self.process().is_running()
     }
 
-    /// Waits until its present run has said this.
+    /// Waits until its present run has logged this.
     pub(crate) async fn says(&mut self, words: &str) -> String {
         self.process().says(words).await
     }
@@ -242,7 +242,7 @@ impl Operator {
         self.leads_within(PATIENCE).await;
     }
 
-    /// Waits until it leads, and not longer than this.
+    /// Waits until it leads, at most this long.
     pub(crate) async fn leads_within(&self, patience: Duration) {
         let leads = async || if self.leads_now().await { Ok(()) } else { Err("it does not".to_owned()) };
         eventually_within(patience, "the operator leads", leads).await;
@@ -254,17 +254,17 @@ impl Operator {
         eventually("the operator does not lead", stops).await;
     }
 
-    /// Whether it leads at this moment: to see that what was waited for stays so.
+    /// Whether it leads now. To check that a state that was waited for stays.
     pub(crate) async fn leads_now(&self) -> bool {
         self.endpoint("/metrics").await.lines().any(|line| line == "bullpen_leader 1")
     }
 
-    /// Waits until it ends, and gives its exit code.
+    /// Waits until it ends, and returns its exit code.
     pub(crate) async fn exit_code(&mut self) -> Option<i32> {
         self.process().exit_code().await
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until /readyz reports it as ready.
     pub(crate) async fn is_ready(&self) {
         let url = format!("http://{}/readyz", self.metrics);
         eventually("the operator is ready", async || {
@@ -274,7 +274,7 @@ impl Operator {
         .await;
     }
 
-    /// What its present run has written until now.
+    /// The log of its present run so far.
     pub(crate) fn output(&mut self) -> String {
         self.process().output()
     }
@@ -284,7 +284,7 @@ impl Operator {
         &self.metrics
     }
 
-    /// Waits until it says that it is not ready, and why in these words.
+    /// Waits until /readyz reports it as not ready, with this text.
     pub(crate) async fn is_held(&self, why: &str) {
         eventually(&format!("the operator is not ready: {why}"), async || {
             let said = self.endpoint("/readyz").await;

@@ -9,7 +9,7 @@ use crate::harness::Walk;
 /// The plugin.
 pub(crate) const PLUGIN: &str = env!("CARGO_BIN_EXE_kubectl-bullpen");
 
-/// How a run of the plugin ended.
+/// The result of a run of the plugin.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) code: Option<i32>,
@@ -28,14 +28,14 @@ impl Walk {
         Answer { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
-    /// Runs the plugin, which has to succeed, and gives what it printed.
+    /// Runs the plugin, which has to succeed. Returns its output.
     pub(crate) async fn plugin_says(&self, arguments: &[&str]) -> String {
         let answer = self.plugin(arguments).await;
         assert_eq!(answer.code, Some(0), "kubectl bullpen {arguments:?}: {answer:?}");
         answer.stdout
     }
 
-    /// Starts the plugin, as the leader of a group of processes.
+    /// Starts the plugin as the leader of a process group.
     pub(crate) fn start_plugin(&self, arguments: &[&str]) -> Process {
         self.start_plugin_with(Stdio::null(), arguments)
     }

@@ -1,4 +1,4 @@
-//! A program under test: it ends with the test, also when the test's process is killed with -9.
+//! A program under test. It ends with the test, even if the test's process is killed with -9.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -9,8 +9,8 @@ use std::thread;
 
 use crate::harness::eventually;
 
-/// Kills the process of the given id once the pipe on standard input closes without a word: the kernel closes it when
-/// its other end dies, however that happens.
+/// A script that kills the given process when the pipe on standard input closes without input: the kernel closes it
+/// when its other end dies, for whatever reason.
 const WATCHDOG: &str = r#"read -r _ || kill -KILL "$0""#;
 
 /// How many lines of a log are shown when a test fails.
@@ -65,22 +65,22 @@ impl Process {
         self.child.id()
     }
 
-    /// What it has written until now.
+    /// Its output so far.
     pub(crate) fn output(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits for a line that has `mark` in it, and gives what follows the mark.
+    /// Waits for a line that contains `mark`. Returns the text after the mark.
     pub(crate) async fn says(&mut self, mark: &str) -> String {
         eventually(&format!("{} says {mark:?}", self.name), async || {
             let output = self.output();
-            let told = output.lines().find_map(|line| line.split_once(mark)).map(|(_, rest)| rest.trim().to_owned());
-            if told.is_none()
+            let found = output.lines().find_map(|line| line.split_once(mark)).map(|(_, rest)| rest.trim().to_owned());
+            if found.is_none()
                 && let Some(status) = self.child.try_wait().expect("its status")
             {
                 panic!("{} ended ({status}) before it said {mark:?}:\n{}", self.name, self.output());
             }
-            told.ok_or_else(|| format!("{} lines without it", output.lines().count()))
+            found.ok_or_else(|| format!("{} lines without it", output.lines().count()))
         })
         .await
     }
@@ -101,14 +101,14 @@ impl Process {
         self.child.try_wait().expect("its status").is_some()
     }
 
-    /// Its exit code if it has ended; that of a process that a signal ended is 128 and the signal's number, as kubelets
-    /// have it.
+    /// Its exit code if it has ended. For a process that a signal ended, it is 128 plus the signal's number, as in
+    /// kubelets.
     pub(crate) fn exit_code_if_ended(&mut self) -> Option<i32> {
         let status = self.child.try_wait().expect("its status")?;
         Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
     }
 
-    /// Waits for its end and gives its exit code; none if a signal ended it.
+    /// Waits for its end and returns its exit code; `None` if a signal ended it.
     pub(crate) async fn exit_code(&mut self) -> Option<i32> {
         let what = format!("{} ends", self.name);
         let status =

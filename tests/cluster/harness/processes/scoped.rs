@@ -1,4 +1,4 @@
-//! An operator with exactly the permissions that the product's own table names, each of which can be taken away.
+//! An operator with exactly the permissions of the program's own table. Each can be revoked.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::harness::{Audit, Operator, SCOPED, Walk, of};
 
-/// A service account without any permission but those that it was granted here.
+/// A service account that has only the permissions granted here.
 pub(crate) struct Scoped {
     client: Client,
     account: String,
@@ -19,7 +19,7 @@ pub(crate) struct Scoped {
 }
 
 impl Scoped {
-    /// An account named after the walk, with what it needs on its lease.
+    /// An account named after the walk, with the permissions for its lease.
     pub(crate) async fn begin(walk: &Walk) -> Self {
         let client = walk.client.clone();
         let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -36,7 +36,7 @@ impl Scoped {
         scoped
     }
 
-    /// What the table names for this place, by a Role in the namespace.
+    /// Grants the table's permissions for this place by a Role in the namespace.
     pub(crate) async fn grant(&self, namespace: &str, place: Place) {
         self.grant_but(namespace, place, |_| true).await;
     }
@@ -59,7 +59,7 @@ impl Scoped {
         bindings.patch(&name, &apply, &Patch::Apply(&binding)).await.expect("and it has it");
     }
 
-    /// Takes away what it was granted for this place.
+    /// Revokes what was granted for this place.
     pub(crate) async fn revoke(&self, namespace: &str, place: Place) {
         self.grant_but(namespace, place, |_| false).await;
     }
@@ -82,7 +82,7 @@ impl Scoped {
         Operator::try_with(walk, &options(&kubeconfig, &namespaces))
     }
 
-    /// What it asks from now on.
+    /// Its requests from now on.
     pub(crate) fn audit(&self, walk: &Walk) -> Audit {
         walk.audit_of(format!("system:serviceaccount:{SCOPED}:{}", self.account))
     }

@@ -1,4 +1,4 @@
-//! The simulated cloud as a process of its own, and what its ledger proves.
+//! The simulated cloud as a process, and queries on its ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,7 +17,7 @@ pub(crate) struct Simcloud {
 }
 
 impl Simcloud {
-    /// Starts one whose machines end quickly.
+    /// Starts a cloud whose machines terminate quickly.
     pub(crate) async fn start(folder: &Path, options: &[&str]) -> Self {
         let arguments = ["--listen", "127.0.0.1:0", "--shutdown-milliseconds", "100"];
         let arguments: Vec<String> = arguments.iter().chain(options).map(|&argument| argument.to_owned()).collect();
@@ -32,21 +32,21 @@ impl Simcloud {
         &self.address
     }
 
-    /// Everything that happened until now.
+    /// The ledger so far.
     pub(crate) async fn ledger(&self) -> Ledger {
         let url = format!("http://{}/ledger", self.address);
         let text = reqwest::get(url).await.expect("the ledger").text().await.expect("all of it");
         Ledger { entries: text.lines().map(|line| serde_json::from_str(line).expect("a line")).collect() }
     }
 
-    /// Puts these faults in force, in place of those that were; none of them if empty.
+    /// Activates these faults instead of the previous ones. Empty: no faults.
     pub(crate) async fn put_faults(&self, faults: &Value) {
         let url = format!("http://{}/v1/faults", self.address);
         let answer = reqwest::Client::new().put(url).json(faults).send().await.expect("an answer");
         assert!(answer.status().is_success(), "{faults}: {}", answer.text().await.unwrap_or_default());
     }
 
-    /// Ends a machine behind the operator's back.
+    /// Terminates a machine without the operator.
     pub(crate) async fn end(&self, id: &str) {
         let url = format!("http://{}/v1/instances/{id}", self.address);
         let answer = reqwest::Client::new().delete(url).send().await.expect("an answer");
@@ -54,7 +54,7 @@ impl Simcloud {
     }
 }
 
-/// All that happened in a simulated cloud, in order.
+/// The ledger of a simulated cloud.
 pub(crate) struct Ledger {
     entries: Vec<Entry>,
 }
@@ -101,7 +101,7 @@ impl Ledger {
         self.events().filter(|event| event.machine.as_ref().is_some_and(&of)).count()
     }
 
-    /// The machines whose end was not asked for, with the tokens that bought them.
+    /// The machines without a terminate call, with the tokens that bought them.
     pub(crate) fn living(&self) -> BTreeMap<&str, &str> {
         let mut living = BTreeMap::new();
         for event in self.events() {
@@ -114,7 +114,7 @@ impl Ledger {
         living
     }
 
-    /// Whether this machine's end was asked for.
+    /// Whether there was a terminate call for this machine.
     pub(crate) fn ended(&self, id: &str) -> bool {
         self.reached(State::ShuttingDown).contains(&id)
     }

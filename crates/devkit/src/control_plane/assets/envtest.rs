@@ -1,4 +1,4 @@
-//! Ready-made programs of a control plane, which setup-envtest downloads and checks.
+//! Ready-made programs of a control plane, which setup-envtest downloads and verifies.
 
 use std::{
     env,
@@ -24,21 +24,21 @@ use crate::supervise::{Launch, describe, last_lines};
 /// The variable with the address of the index of archives: see [`Index::named`].
 const VARIABLE: &str = "BULLPEN_ENVTEST_INDEX";
 
-/// The index that setup-envtest takes by itself. It is given this one, so that a message can say which it was.
+/// The default index of setup-envtest. It is passed explicitly, so that messages can name it.
 pub(super) const DEFAULT_INDEX: &str =
     "https://raw.githubusercontent.com/kubernetes-sigs/controller-tools/HEAD/envtest-releases.yaml";
 
-/// What an archive has.
+/// The programs in an archive.
 pub(super) const PROGRAMS: [Program; 3] = [Program::Etcd, Program::ApiServer, Program::Kubectl];
 const NAMES: &str = "etcd, kube-apiserver and kubectl";
 
-/// An index of archives with ready-made programs, and how long it is waited for.
+/// An index of archives with ready-made programs, and its timeouts.
 #[derive(Debug, Clone)]
 pub(super) struct Index {
     pub(super) address: String,
-    /// Until it is known which archives there are. setup-envtest itself would wait for ever.
+    /// Timeout for the list of archives. setup-envtest itself has none.
     pub(super) answers_within: Duration,
-    /// For everything, a build of setup-envtest too.
+    /// Timeout for everything, including a build of setup-envtest.
     pub(super) all_within: Duration,
 }
 
@@ -47,7 +47,7 @@ impl Index {
         Self::named(&env::var_os(VARIABLE).unwrap_or_default().to_string_lossy())
     }
 
-    /// An empty value is setup-envtest's own index, and `none` is no index: nothing is downloaded.
+    /// The index for a value of the variable. Empty: setup-envtest's default. `none`: no index, and no downloads.
     pub(super) fn named(value: &str) -> Option<Self> {
         let address = match value {
             "none" => return None,
@@ -64,12 +64,12 @@ impl Index {
     /// The address without credentials.
     pub(super) fn shown(&self) -> String {
         let Ok(mut url) = Url::parse(&self.address) else { return self.address.clone() };
-        // Only an address that has no host can have no credentials.
+        // Credentials cannot be set only on an address without a host, which has none.
         let _ = url.set_username("").and_then(|()| url.set_password(None));
         url.into()
     }
 
-    /// The name of the folder for what is downloaded: another version, index or platform is another folder.
+    /// The name of the download folder, which differs by version, index and platform.
     pub(super) fn key(&self) -> String {
         let mut hash = Sha256::new();
         for part in [&self.address, env::consts::OS, env::consts::ARCH] {
@@ -107,8 +107,8 @@ pub(super) enum NotDownloaded {
     Cache { path: PathBuf, source: io::Error },
 }
 
-/// Says in a line why programs are built and not downloaded.
-pub(super) fn say_why_not(reason: &NotDownloaded, progress: &Progress) {
+/// Reports in one line why programs are built and not downloaded.
+pub(super) fn report_why_not(reason: &NotDownloaded, progress: &Progress) {
     // The build ends with the same error.
     if let NotDownloaded::Tool(ControlPlaneError::NoTool { .. } | ControlPlaneError::NoCacheFolder) = reason {
         return;
@@ -121,8 +121,8 @@ fn in_a_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The folder in the cache with the ready-made programs of the pinned version, downloaded if they aren't there. Of two that
-/// want them at once, in one process or in two, one downloads and the other waits.
+/// The cache folder with the ready-made programs of the pinned version. Downloads them if necessary. Of two concurrent
+/// callers, in the same process or not, one downloads and the other waits.
 pub(super) async fn download_once(environment: &Environment, progress: &Progress) -> Result<PathBuf, NotDownloaded> {
     let index = environment.index.as_ref().ok_or(NotDownloaded::Unwanted)?;
     let folder = environment.cached(&index.key()).map_err(NotDownloaded::Tool)?;
@@ -140,13 +140,13 @@ pub(super) async fn download_once(environment: &Environment, progress: &Progress
             // In the cache, so that the renames at the end stay in one file system.
             let work = tempfile::Builder::new().prefix(".download-").tempdir_in(&folder).map_err(failed)?.keep();
             let outcome = Download { index, tool, work: &work, progress }.into_folder(&folder).await;
-            // What stays behind costs a little space only.
+            // Remains only cost a little space.
             let _ = fs::remove_dir_all(&work);
             outcome?;
         }
         Ok(())
     };
-    // What is abandoned ends its processes, and the last of them takes the work folder along.
+    // If this future is dropped, its processes end, and the last of them removes the work folder.
     let within = index.all_within;
     timeout(within, downloaded).await.unwrap_or(Err(NotDownloaded::TooSlow { within }))?;
     Ok(folder)
@@ -172,7 +172,7 @@ impl Download<'_> {
         let listed = timeout(within, self.setup_envtest("list", &[])).await;
         let listed = listed.map_err(|_| NotDownloaded::NoAnswer { index: index.clone(), within })??;
         let listed = listed.map_err(|said| NotDownloaded::NoIndex { index: index.clone(), said })?;
-        // It lists nothing but what matches the version and this platform.
+        // It lists only archives for the version and this platform.
         if !listed.contains("(available)") {
             return Err(NotDownloaded::NotInIndex { index });
         }
@@ -184,7 +184,7 @@ impl Download<'_> {
         let unpacked = unpacked.map_err(|said| NotDownloaded::NoArchive { index: index.clone(), said })?;
         let unpacked = Path::new(&unpacked);
         let failed = |source| NotDownloaded::Cache { path: folder.to_owned(), source };
-        // setup-envtest makes it read-only, and nothing can be moved out of it then.
+        // setup-envtest makes the folder read-only; then nothing could be moved out of it.
         fs::set_permissions(unpacked, Permissions::from_mode(0o755)).map_err(failed)?;
         if let Some(missing) = missing(unpacked) {
             return Err(NotDownloaded::Incomplete { index, missing });
@@ -205,19 +205,19 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// What setup-envtest says of the pinned version; an error is the reason why it failed.
+    /// The output of setup-envtest for the pinned version. The inner error is the reason why it failed.
     async fn setup_envtest(&self, command: &str, flags: &[&str]) -> Result<Result<String, String>, NotDownloaded> {
         let mut store = OsString::from("--bin-dir=");
         store.push(self.work.join("store"));
         let mut arguments: Vec<OsString> = vec![command.into(), KUBE.version().trim_start_matches('v').into(), store];
         arguments.push(format!("--index={}", self.index.address).into());
-        // Whatever the variables of setup-envtest say, which are about the user's own store.
+        // The user's variables for setup-envtest must not apply: they are about the user's own store.
         arguments.extend(["--installed-only=false", "--use-env=false"].map(Into::into));
         arguments.extend(flags.iter().map(Into::into));
         self.run(Program::SetupEnvtest, &self.tool, arguments).await
     }
 
-    /// Runs a program to its end: its standard output, or how it failed.
+    /// Runs a program to its end. Returns its standard output, or how it failed.
     async fn run(
         &self,
         program: Program,
@@ -226,13 +226,13 @@ impl Download<'_> {
     ) -> Result<Result<String, String>, NotDownloaded> {
         let failed = |source| NotDownloaded::Cache { path: self.work.to_owned(), source };
         let (output, log) = (self.work.join("output"), self.work.join("log"));
-        // A log of its own for each run.
+        // Each run has its own log.
         File::create(&log).map_err(failed)?;
         let launch = Launch {
             name: program.name(),
             binary,
             arguments,
-            // An unfinished download goes with the folder.
+            // An unfinished download is removed with the folder.
             environment: vec![("TMPDIR", self.work.into())],
             stdout: Some(File::create(&output).map_err(failed)?.into()),
             work: self.work,

@@ -1,4 +1,4 @@
-//! Where the binaries of a control plane come from.
+//! Finds the binaries of a control plane, or downloads or builds them into the user's cache.
 
 mod envtest;
 
@@ -21,12 +21,12 @@ use super::process::{Process, Program};
 use super::{ControlPlaneError, MissingControllerManager, Progress};
 use crate::supervise::{Launch, describe, last_lines};
 
-/// How often a waiting person is told that a build or a download goes on.
+/// How often a running build or download reports progress.
 const STILL: Duration = Duration::from_secs(30);
 const LOCK_POLL: Duration = Duration::from_millis(200);
 
-/// A Go module that pins programs. It is part of this binary, so that an installed one can build
-/// them away from its source.
+/// A Go module that pins the versions of programs. It is embedded in this binary, so that an installed binary can build
+/// them without the source tree.
 #[derive(Debug)]
 struct Module {
     name: &'static str,
@@ -34,9 +34,9 @@ struct Module {
     versioned_by: &'static str,
     go_mod: &'static str,
     go_sum: &'static str,
-    /// The variables in which the programs keep their version, which only the linker can set.
+    /// The Go variables with the version, which only the linker can set.
     version_variables: &'static [(&'static str, Part)],
-    /// The program itself where it is ours; else its package is one that the module requires.
+    /// The program's own source, if it is ours; otherwise its package is in a required module.
     main_go: Option<&'static str>,
 }
 
@@ -135,7 +135,7 @@ impl Module {
         flags
     }
 
-    /// The name of the folder for its programs: another pin, source, flag or platform is another folder.
+    /// The name of the folder for its programs, which differs by pins, source, flags and platform.
     fn key(&self) -> String {
         let mut hash = Sha256::new();
         let parts = [self.go_mod, self.go_sum, &self.linker_flags(), env::consts::OS, env::consts::ARCH];
@@ -149,12 +149,12 @@ impl Module {
     }
 }
 
-/// A program as its module has it.
+/// A program of a module.
 struct Source {
     program: Program,
     module: &'static Module,
     package: &'static str,
-    /// What to tell a person about the time of a first build.
+    /// How long a first build takes, for messages.
     takes: &'static str,
 }
 
@@ -190,7 +190,7 @@ pub(super) struct Environment {
     cache_home: Option<PathBuf>,
     /// `PATH`.
     path: OsString,
-    /// Where ready-made binaries are looked for; nowhere unless set.
+    /// The index of ready-made binaries; `None`: nothing is downloaded.
     index: Option<Index>,
 }
 
@@ -229,16 +229,17 @@ pub struct Binaries {
     pub etcd: PathBuf,
     /// The API server.
     pub api_server: PathBuf,
-    /// Missing only beside ready-made binaries: on a machine without Go, or where none was to be built.
+    /// `None` only with ready-made binaries, if there is no Go or nothing was to be built.
     pub controller_manager: Option<PathBuf>,
     /// The client of the server's version.
     pub kubectl: PathBuf,
 }
 
 impl Binaries {
-    /// Finds the programs in `KUBEBUILDER_ASSETS` if that is set, else in the user's cache. The first time, setup-envtest
-    /// downloads there what the index in `BULLPEN_ENVTEST_INDEX` has of the pinned version, and the rest is built from its Go
-    /// module: that takes minutes. `progress` is told what is downloaded or built, and why nothing is downloaded.
+    /// Finds the programs in `KUBEBUILDER_ASSETS` if that is set, else in the user's cache. The first time,
+    /// setup-envtest downloads what the index in `BULLPEN_ENVTEST_INDEX` has of the pinned version, and the rest is
+    /// built from its Go module, which takes minutes. `progress` gets messages about downloads and builds, and why
+    /// nothing is downloaded.
     ///
     /// # Errors
     /// When `KUBEBUILDER_ASSETS` is set to a folder without them; when they are nowhere and there is
@@ -248,8 +249,8 @@ impl Binaries {
         Self::find_or_build_with(&environment, MissingControllerManager::Build, progress).await
     }
 
-    /// A program that stands by itself, from the user's cache, where it is built the first time. `KUBEBUILDER_ASSETS` has
-    /// none of these.
+    /// A single program from the user's cache. It is built there the first time, because `KUBEBUILDER_ASSETS` has none
+    /// of these.
     ///
     /// # Errors
     /// When it is not in the cache and there is no Go; when the build fails or the cache can't be written.
@@ -280,7 +281,7 @@ impl Binaries {
         if envtest::PROGRAMS.into_iter().any(|program| environment.built(program).is_none()) {
             match envtest::download_once(environment, progress).await {
                 Ok(folder) => return ready_made(&folder, "the archives of setup-envtest").await,
-                Err(reason) => envtest::say_why_not(&reason, progress),
+                Err(reason) => envtest::report_why_not(&reason, progress),
             }
         }
         Ok(Self {
@@ -301,7 +302,8 @@ fn check_assets(folder: &Path) -> Result<(), ControlPlaneError> {
     Err(ControlPlaneError::AssetsIncomplete { folder: folder.to_owned(), missing })
 }
 
-/// The controller manager for ready-made programs that come without one, as setup-envtest's do; none is said to `progress`.
+/// The controller manager for ready-made programs without one, such as setup-envtest's. Reports to `progress` if there
+/// is none.
 async fn controller_manager_beside(
     from: &str,
     missing: MissingControllerManager,
@@ -331,8 +333,8 @@ fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-/// The cached binary of a program, built if it isn't there. Of two that want it at once, in one
-/// process or in two, one builds and the other waits.
+/// The cached binary of a program. Builds it if necessary. Of two concurrent callers, in the same process or not, one
+/// builds and the other waits.
 async fn build_once(
     source: Source,
     environment: &Environment,
@@ -354,7 +356,7 @@ async fn build_once(
     };
     let failed = |source| ControlPlaneError::Cache { program, path: folder.clone(), source };
     fs::create_dir_all(&folder).map_err(failed)?;
-    // Held until the end of this function; the system gives it back if this process dies.
+    // Locked until the end of this function; the system unlocks it if this process dies.
     let doing = format!("{program} is being built");
     let _lock = lock(&folder.join(format!(".{program}.lock")), &doing, progress).await.map_err(failed)?;
     if !is_executable(&binary) {
@@ -363,7 +365,7 @@ async fn build_once(
     Ok(binary)
 }
 
-/// `doing` is what another process that has the lock does.
+/// Takes the lock. `doing` describes, for messages, what another process with the lock does.
 async fn lock(path: &Path, doing: &str, progress: &Progress) -> io::Result<File> {
     let file = File::options().create(true).append(true).open(path)?;
     let mut told = false;
@@ -410,13 +412,13 @@ async fn build(source: &Source, go: &Path, folder: &Path, progress: &Progress) -
         name: program.name(),
         binary: go,
         arguments,
-        // Static, and for this machine whatever the user builds for otherwise.
+        // Static, and for this machine even if the user's Go settings name another platform.
         environment: vec![
             ("CGO_ENABLED", "0".into()),
             ("GOWORK", "off".into()),
             ("GOOS", "".into()),
             ("GOARCH", "".into()),
-            // What a killed go leaves behind goes with the folder.
+            // Files of a killed go are removed with the folder.
             ("GOTMPDIR", work.clone().into()),
         ],
         stdout: None,
@@ -433,14 +435,14 @@ async fn build(source: &Source, go: &Path, folder: &Path, progress: &Progress) -
     } else {
         Err(ControlPlaneError::Build { program, status: describe(status), output: last_lines(&log) })
     };
-    // What stays behind costs a little space only.
+    // Remains only cost a little space.
     let _ = fs::remove_dir_all(&work);
     outcome?;
     progress(&format!("built {program} in {} s", began.elapsed().as_secs()));
     Ok(())
 }
 
-/// Waits until a program has ended, and says from time to time what still goes on.
+/// Waits until a program has ended, and reports from time to time that it still runs.
 async fn ended(process: &Process, doing: &str, progress: &Progress) -> Option<ExitStatus> {
     let began = Instant::now();
     let mut tick = interval_at((began + STILL).into(), STILL);

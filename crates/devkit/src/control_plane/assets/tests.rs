@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A `go` that counts its runs in the file `runs` beside it, and then does as told.
+/// A fake `go` that counts its runs in the file `runs` beside it, and then runs the given script.
 fn fake_go(folder: &Path, then: &str) -> OsString {
     let script = format!(
         "#!/bin/sh\necho run >>'{}'\nwhile [ \"$1\" != -o ]; do shift; done\n{then}\n",
@@ -49,7 +49,7 @@ async fn find_or_build(environment: &Environment, progress: &Progress) -> Result
     Binaries::find_or_build_with(environment, MissingControllerManager::Build, progress).await
 }
 
-/// What is in the cache beside locks, below the module's folder.
+/// The files in the cache below the module's folder, without locks.
 fn cached(cache: &Path, module: &Module) -> Vec<String> {
     let entries = fs::read_dir(cache.join("bullpen/control-plane").join(module.key())).expect("the module's folder");
     let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
@@ -92,7 +92,7 @@ async fn a_program_of_our_own_is_built_from_the_source_in_this_binary() {
 }
 
 #[tokio::test]
-async fn of_two_builds_at_once_one_builds_and_both_have_it() {
+async fn of_two_concurrent_callers_one_builds_and_both_get_the_program() {
     let (cache, bin) = (folder(), folder());
     let environment = environment(cache.path(), fake_go(bin.path(), BUILDS));
     let (progress, lines) = listener();
@@ -119,7 +119,7 @@ async fn what_is_in_the_cache_needs_no_go() {
 }
 
 #[tokio::test]
-async fn a_failed_build_shows_what_go_said_and_leaves_nothing() {
+async fn a_failed_build_shows_the_output_of_go_and_leaves_no_files() {
     let (cache, bin) = (folder(), folder());
     let environment = environment(cache.path(), fake_go(bin.path(), "echo 'checksum mismatch' >&2; exit 1"));
     let error = build_once(Source::of(Program::Etcd), &environment, &listener().0).await.expect_err("it fails");
@@ -129,7 +129,7 @@ async fn a_failed_build_shows_what_go_said_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn an_abandoned_build_ends_go_and_leaves_nothing() {
+async fn an_abandoned_build_ends_go_and_leaves_no_files() {
     let (cache, bin) = (folder(), folder());
     let environment = environment(cache.path(), fake_go(bin.path(), "echo $$ >go.pid; exec sleep 600"));
     let wait_for_go = async {
@@ -157,7 +157,7 @@ async fn an_abandoned_build_ends_go_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn without_go_and_binaries_the_error_names_three_ways_out() {
+async fn without_go_and_binaries_the_error_names_three_solutions() {
     let cache = folder();
     let error = find_or_build(&environment(cache.path(), ""), &listener().0).await.expect_err("no go");
     let text = error.to_string();
@@ -168,7 +168,7 @@ async fn without_go_and_binaries_the_error_names_three_ways_out() {
 }
 
 #[tokio::test]
-async fn a_tool_without_go_is_an_error_that_does_not_send_to_ready_made_control_planes() {
+async fn the_error_for_a_tool_without_go_does_not_suggest_ready_made_control_planes() {
     let cache = folder();
     let built = build_once(Source::of(Program::Helm), &environment(cache.path(), ""), &listener().0).await;
     let text = built.expect_err("no go").to_string();
@@ -190,7 +190,7 @@ async fn an_assets_folder_without_the_programs_is_an_error_that_names_them() {
 }
 
 #[tokio::test]
-async fn assets_without_a_controller_manager_do_and_a_word_says_what_is_lost() {
+async fn assets_without_a_controller_manager_are_enough_and_a_message_says_what_is_missing() {
     let (cache, assets) = (folder(), folder());
     for name in ["etcd", "kube-apiserver", "kubectl"] {
         write_program(&assets.path().join(name), "#!/bin/sh\n");

@@ -1,4 +1,4 @@
-//! What the simulated cloud itself says, by its ledger.
+//! Reads the ledger of the simulated cloud.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,18 +18,18 @@ pub(in crate::demo) struct Cloud {
     address: String,
 }
 
-/// What became of the machines.
+/// The machines in the ledger.
 #[derive(Debug, Default)]
 pub(in crate::demo) struct Books {
     machines: BTreeMap<String, Machine>,
 }
 
-/// A machine in the books.
+/// A machine in the ledger.
 #[derive(Debug)]
 pub(in crate::demo) struct Machine {
     /// The uid of the member that it was bought for.
     pub(in crate::demo) token: String,
-    /// When the create was taken.
+    /// When the create was accepted.
     pub(in crate::demo) bought: Timestamp,
     /// When it was gone.
     pub(in crate::demo) terminated: Option<Timestamp>,
@@ -38,7 +38,7 @@ pub(in crate::demo) struct Machine {
 impl Cloud {
     /// The cloud at `address`, `http://host:port`.
     pub(in crate::demo) fn at(address: String) -> Result<Self, Failure> {
-        // Proxies are for other machines.
+        // No proxy: the cloud is on this machine.
         let client = Client::builder().no_proxy().timeout(CALL_TIMEOUT).build();
         let client = client.map_err(|error| Failure::setup("making an HTTP client", &error))?;
         Ok(Self { client, address })
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_books_are_what_the_lines_say() {
+    fn the_machines_are_computed_from_the_lines() {
         let ledger = r#"{"sequence":1,"time":"2026-11-21T10:00:00.000000Z","kind":"started","account":"sim-1","seed":7}
 {"sequence":2,"time":"2026-11-21T10:00:01.000000Z","kind":"call","method":"create","outcome":"Created","token":"a","id":"i-1"}
 {"sequence":3,"time":"2026-11-21T10:00:01.000000Z","kind":"machine","event":"created","id":"i-1","token":"a"}

@@ -17,13 +17,13 @@ use crate::demo::narrate::Narrator;
 pub(in crate::demo) const FIELD_MANAGER: &str = "bullpen-demo";
 
 const ESTABLISHED: Duration = Duration::from_secs(20);
-/// An API server answers a create this much later while the definition was established less than this ago (for servers
-/// beside it that may not have seen the definition yet). Waited for here, so that it does not look like the operator's.
+/// An API server delays creates while the definition was established less than this ago, for other API servers that may
+/// not have seen it yet. The demo waits for that here, so that the delay is not taken for the operator's.
 const HELD_BACK: SignedDuration = SignedDuration::from_secs(2);
 const POLL: Duration = Duration::from_millis(25);
 
-/// Applies the definitions server-side, in a cluster of somebody else only those that are missing, and waits until
-/// they are established.
+/// Applies the definitions server-side and waits until they are established. In a foreign cluster it applies only
+/// missing ones.
 pub(in crate::demo) async fn apply(client: &Client, only_missing: bool, say: &Narrator) -> Result<(), Failure> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let mut applied = Vec::new();
@@ -62,8 +62,8 @@ pub(in crate::demo) async fn apply(client: &Client, only_missing: bool, say: &Na
     Ok(())
 }
 
-/// Waits until objects of the kind can be listed, which is a moment after the condition says so. Answers since when the
-/// condition does, and the definition.
+/// Waits until objects of the kind can be listed, which is shortly after the condition Established is true. Returns
+/// since when it is true, and the definition.
 async fn established(
     api: &Api<CustomResourceDefinition>,
     crd: &CustomResourceDefinition,

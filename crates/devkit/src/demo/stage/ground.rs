@@ -1,4 +1,4 @@
-//! Where the demo plays.
+//! The cluster and namespace that the demo uses.
 
 use std::path::PathBuf;
 

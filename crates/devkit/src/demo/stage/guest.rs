@@ -1,4 +1,4 @@
-//! A namespace of the demo's own in a cluster that somebody else runs.
+//! The demo's own namespace in a foreign cluster.
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -24,9 +24,9 @@ use crate::demo::narrate::Narrator;
 use crate::supervise::Process;
 
 const ANSWER: Duration = Duration::from_secs(15);
-/// How long the operator may take to give everything back.
+/// How long the operator may take to remove everything.
 const GIVEN_BACK: Duration = Duration::from_secs(30);
-/// How long the namespace may take once nothing holds it any more.
+/// How long the namespace may take once it is empty.
 const REMOVED: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 
@@ -36,7 +36,7 @@ pub(in crate::demo) struct Guest {
     kubeconfig: PathBuf,
     server: String,
     namespace: String,
-    /// Whether the namespace may be there.
+    /// Whether the namespace may exist.
     asked: bool,
 }
 
@@ -50,7 +50,7 @@ impl Debug for Guest {
 }
 
 impl Guest {
-    /// Reads the kubeconfig. Nothing is sent yet.
+    /// Reads the kubeconfig. Sends no request yet.
     pub(in crate::demo) async fn of(kubeconfig: &Path) -> Result<Self, Failure> {
         let unusable = |seen| Failure::because(format!("the kubeconfig {} can't be used", kubeconfig.display()), seen);
         let file = Kubeconfig::read_from(kubeconfig).map_err(|error| unusable(causes(&error)))?;
@@ -58,7 +58,7 @@ impl Guest {
         let server = access.server().to_string();
         let builder = access.client(ANSWER, Answers::Watched).map_err(|error| unusable(causes(&error)))?;
         let client = builder.with_layer(&RetryLayer::new(RetryPolicy::server_retry())).build();
-        // The operator does not run in this folder.
+        // An absolute path, because the operator runs in another folder.
         let kubeconfig = std::path::absolute(kubeconfig).map_err(|error| unusable(causes(&error)))?;
         Ok(Self { client, kubeconfig, server, namespace: format!("bullpen-demo-{}", five_letters()), asked: false })
     }
@@ -92,8 +92,9 @@ impl Guest {
         Ok(())
     }
 
-    /// Empties the namespace, deletes it and waits until it is gone. While the operator runs, it ends the machines and
-    /// lets their members go; if it can't any more, nothing is left to wait for: the machines end with the simulated cloud.
+    /// Empties the namespace, deletes it and waits until it is gone. A running operator terminates the machines and
+    /// removes the members' finalizers. Without it the demo removes the finalizers, because the machines end with the
+    /// simulated cloud.
     pub(in crate::demo) async fn remove_namespace(
         &self,
         operator: Option<&Process>,
@@ -112,7 +113,7 @@ impl Guest {
         say.now(format_args!("removing the namespace {namespace}"));
         let mut outcome = Ok(());
         if let Some(operator) = operator {
-            // A namespace that is deleted with things in it is looked at again after seconds only.
+            // Empty it first: Kubernetes looks again at a deleted namespace with objects only after seconds.
             let is_empty = tokio::select! {
                 is_empty = within(GIVEN_BACK, async || self.empty().await) => is_empty,
                 _ = operator.ended() => false,
@@ -130,12 +131,12 @@ impl Guest {
         self.release::<PoolMember>().await;
         self.release::<InstancePool>().await;
         self.release::<LaunchConfig>().await;
-        // No answer is no evidence.
+        // No answer is no proof that it is gone.
         let is_gone = async || matches!(self.namespaces().get_opt(namespace).await, Ok(None));
         if within(REMOVED, is_gone).await { outcome } else { Err(stays("it is being deleted".to_owned())) }
     }
 
-    /// What to say when nobody waits for [`Guest::remove_namespace`].
+    /// The message if nobody waits for [`Guest::remove_namespace`].
     pub(in crate::demo) fn left(&self) -> Failure {
         Failure::new(format!(
             "interrupted again: namespace {} is left, and its members keep their finalizers",
@@ -143,9 +144,9 @@ impl Guest {
         ))
     }
 
-    /// Deletes what was applied, and says whether all of it is gone.
+    /// Deletes what was applied. Returns whether all of it is gone.
     async fn empty(&self) -> bool {
-        // Launch configs last: members need them.
+        // Launch configs last, because members need them.
         self.is_none_left::<PoolClaim>().await & self.is_none_left::<InstancePool>().await
             && self.is_none_left::<LaunchConfig>().await
     }
@@ -159,13 +160,14 @@ impl Guest {
         let deleted = api.delete_collection(&DeleteParams::default(), &all).await;
         match deleted {
             Ok(_) => api.list_metadata(&all).await.is_ok_and(|objects| objects.items.is_empty()),
-            // The kind itself is not there.
+            // The kind is not installed.
             Err(kube::Error::Api(status)) => status.code == 404,
             Err(_) => false,
         }
     }
 
-    /// Removes the finalizers of all objects of a kind. What goes wrong shows in the namespace that stays.
+    /// Removes the finalizers of all objects of a kind. Errors are ignored: the namespace then stays, which is
+    /// reported.
     async fn release<K>(&self)
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
@@ -183,7 +185,7 @@ impl Guest {
     }
 }
 
-/// Asks again and again, until the answer is yes or `patience` is over.
+/// Retries until the answer is true or `patience` is over.
 async fn within(patience: Duration, mut ask: impl AsyncFnMut() -> bool) -> bool {
     let asking = async {
         while !ask().await {

@@ -1,4 +1,4 @@
-//! What the demo puts up, and takes down again in order: a cluster, a cloud and an operator.
+//! Starts a cluster, a simulated cloud and an operator for the demo, and stops them in order.
 
 pub(super) mod cloud;
 pub(super) mod definitions;
@@ -25,12 +25,12 @@ use super::stage::guest::Guest;
 use crate::control_plane::{ControlPlane, MissingControllerManager, Options};
 use crate::supervise::{Launch, Process, describe, last_lines};
 
-/// How long the simulated cloud may take to tell its address.
+/// How long the simulated cloud may take to print its address.
 const CLOUD_START: Duration = Duration::from_secs(20);
 /// From the request to end until a child is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What is up. Dropped, all of it ends at once; [`Stage::take_down`] ends it in order.
+/// The running programs. Dropping it kills them; [`Stage::take_down`] stops them in order.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
     control_plane: Option<ControlPlane>,
@@ -46,7 +46,7 @@ impl Stage {
         say.now("starting etcd, kube-apiserver and kube-controller-manager");
         let progress = say.clone();
         let options = Options {
-            // Nothing of the walk needs one, and a first build of it takes longer than all the rest.
+            // The walk needs no controller manager, and its first build takes longer than everything else.
             missing_controller_manager: MissingControllerManager::GoWithout,
             progress: Arc::new(move |line| progress.now(line)),
             ..Options::default()
@@ -74,7 +74,7 @@ impl Stage {
     pub(super) async fn guest(&mut self, kubeconfig: &Path, say: &Narrator) -> Result<Ground, Failure> {
         let guest = Guest::of(kubeconfig).await?;
         let ground = guest.ground();
-        // Before it is made, so that it goes also when the demo is interrupted right then.
+        // Registered before it is created, so that it is removed even if the demo is interrupted meanwhile.
         let guest = self.guest.insert(guest);
         guest.make_namespace(say).await?;
         Ok(ground)
@@ -105,14 +105,14 @@ impl Stage {
     pub(super) fn operator(&mut self, ground: &Ground, say: &Narrator) -> Result<(), Failure> {
         let mut arguments: Vec<OsString> = vec!["run".into(), "--kubeconfig".into(), ground.kubeconfig.clone().into()];
         arguments.extend(["--namespace".into(), ground.namespace.clone().into()]);
-        // It is alone, and leaves nothing behind in a cluster that is not its own.
+        // It is the only replica, and must leave nothing behind in a foreign cluster.
         arguments.extend(["--leader-elect", "false"].map(OsString::from));
-        // Its own cloud knows no other installation.
+        // Its cloud has no other installation.
         arguments.extend(["--installation-id", "bullpen-demo"].map(OsString::from));
         arguments.extend(["--metrics-address", "127.0.0.1:0", "--log-format", "text"].map(OsString::from));
         let mut environment = Vec::new();
         if self.control_plane.is_some() {
-            // Proxies are for other machines.
+            // No proxy: all servers are on this machine.
             environment.extend([("HTTPS_PROXY", OsString::new()), ("https_proxy", OsString::new())]);
         }
         let process = self.start("operator", "bullpen", arguments, environment, None);
@@ -122,17 +122,17 @@ impl Stage {
         Ok(())
     }
 
-    /// The folder of logs and of what a person may want to apply.
+    /// The folder with logs and with files to apply.
     pub(super) fn work(&self) -> Option<&Path> {
         self.work.as_deref()
     }
 
-    /// Where the operator's log is.
+    /// The path of the operator's log.
     pub(super) fn operator_log(&self) -> Option<&Path> {
         self.operator.as_ref().map(Process::log)
     }
 
-    /// Waits until something ends that should not, and says what.
+    /// Waits until a program ends unexpectedly, and returns that failure.
     pub(super) async fn death(&self) -> Failure {
         let control_plane = async {
             match &self.control_plane {
@@ -143,12 +143,12 @@ impl Stage {
         tokio::select! {
             error = control_plane => Failure::because("the control plane is gone", causes(&error)),
             failure = death("the simulated cloud", self.simcloud.as_ref()) => failure,
-            // Its log is shown with every failure.
+            // Its log is part of every failure's output.
             failure = death("the operator", self.operator.as_ref()) => failure,
         }
     }
 
-    /// Adds the ends of the children's logs, and keeps all logs.
+    /// Adds the ends of the children's logs to a failure, and preserves all logs.
     pub(super) fn explain(&mut self, mut failure: Failure) -> Failure {
         // Not removed at the end.
         self.work = None;
@@ -163,8 +163,8 @@ impl Stage {
         failure
     }
 
-    /// Ends all of it: the operator before what it talks to. Only the removal of a namespace can take long: it is given
-    /// up when `interrupted` does not wait for it.
+    /// Stops everything, the operator first. Only the removal of a namespace can take long; it is given up on a value
+    /// of `interrupted`.
     pub(super) async fn take_down(
         mut self,
         say: &Narrator,
@@ -172,7 +172,7 @@ impl Stage {
     ) -> Result<(), Failure> {
         say.plain("");
         let outcome = match &self.guest {
-            // The operator is needed to end machines and to let their members go.
+            // The operator has to run to terminate machines and remove finalizers.
             Some(guest) => tokio::select! {
                 removed = guest.remove_namespace(self.operator.as_ref(), say) => removed,
                 () = interrupted => Err(guest.left()),
@@ -195,13 +195,13 @@ impl Stage {
             control_plane.stop().await;
         }
         if let Some(work) = self.work.take() {
-            // What stays behind is in the system's temporary folder.
+            // Remains are in the system's temporary folder.
             let _ = fs::remove_dir_all(work);
         }
         outcome
     }
 
-    /// Starts a program that stands beside this one.
+    /// Starts a program from this program's folder.
     fn start(
         &mut self,
         name: &'static str,

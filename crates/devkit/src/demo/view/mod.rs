@@ -1,4 +1,4 @@
-//! What the watches have shown of one namespace so far. Pure: the times come with the events.
+//! The state of one namespace from the events of watches so far. Pure: the times come with the events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -17,10 +17,10 @@ pub(super) struct View {
     claims: BTreeMap<String, Claim>,
     pool: Option<InstancePool>,
     moments: Vec<Moment>,
-    /// Which claims' statuses have ever named a member: uid of a member → uids of claims. A member's own claimRef says
-    /// less: it may be given back before anybody has seen it.
+    /// For the uid of each member, the uids of claims whose status has ever named it. A member's own claimRef is not
+    /// enough, because it may be cleared before anybody has seen it.
     holders: BTreeMap<String, BTreeSet<String>>,
-    /// What a list that is under way has shown so far.
+    /// The objects so far of the list that is being received.
     listed_members: BTreeSet<String>,
     listed_claims: BTreeSet<String>,
 }
@@ -29,7 +29,7 @@ pub(super) struct View {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) object: PoolMember,
-    /// `None`: gone.
+    /// `None`: it is gone.
     pub(super) phase: Option<Phase>,
     pub(super) appeared: Instant,
     /// By this machine's clock, which the simulated cloud reads too.
@@ -95,13 +95,13 @@ pub(super) struct Moment {
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
-    /// A member appeared, or went on; `None`: it is gone.
+    /// A member appeared or changed its phase; `None`: it is gone.
     Member(String, Option<Phase>),
-    /// A claim appeared, or went on.
+    /// A claim appeared or changed its phase.
     Claim(String, ClaimPhase),
     /// A claim is gone.
     ClaimGone(String),
-    /// The pool appeared with this `targetSize`, or got it.
+    /// The pool appeared with this `targetSize`, or it changed to this.
     Target(i32),
 }
 
@@ -141,7 +141,7 @@ impl View {
         self.members.values().filter(shared).map(|member| member.object.name_any()).collect()
     }
 
-    /// All of it in a few lines, for a person who wants to know why something did not happen.
+    /// A summary in a few lines, for failures.
     pub(super) fn describe(&self) -> String {
         let mut lines = vec![format!("members: {}", self.counts().words())];
         let conditions = self.pool.iter().filter_map(|pool| pool.status.as_ref()).flat_map(|status| &status.conditions);
@@ -240,7 +240,7 @@ impl View {
 
     fn claim(&mut self, object: PoolClaim, at: Instant) {
         let (name, uid) = (object.name_any(), object.uid());
-        // A claim of the same name may have been there before.
+        // There may have been another claim of the same name before.
         let known = self.claims.remove(&name).filter(|claim| claim.object.uid() == uid);
         let before = known.as_ref().map(Claim::phase);
         let (appeared, bound) = known.map_or((at, None), |claim| (claim.appeared, claim.bound));
@@ -262,7 +262,7 @@ impl View {
         let Some(claim) = self.claims.get_mut(name) else { return };
         claim.is_gone = true;
         self.happened(at, Change::ClaimGone(name.to_owned()));
-        // Its member's deletion may have been shown before.
+        // The deletion of its member may have been seen before.
         let terminating: Vec<_> = self
             .members
             .iter()

@@ -64,7 +64,7 @@ fn claim(name: &str, phase: ClaimPhase, member: Option<&str>) -> PoolClaim {
 }
 
 #[test]
-fn a_member_is_told_of_when_it_goes_on_and_not_when_it_stays() {
+fn a_member_makes_a_moment_only_when_its_phase_changes() {
     let mut scene = Scene::new();
     scene.member(Event::Apply(member("ci-1", MemberState::Pending, None)));
     scene.member(Event::Apply(member("ci-1", MemberState::Pending, None)));
@@ -94,7 +94,7 @@ fn a_claim_is_bound_at_the_moment_that_first_showed_it_so() {
 }
 
 #[test]
-fn a_claim_that_is_made_again_under_its_name_is_another_one() {
+fn a_new_claim_of_the_same_name_is_another_claim() {
     let mut scene = Scene::new();
     scene.claim(Event::Apply(claim("build", ClaimPhase::Bound, Some("ci-1"))));
     scene.claim(Event::Delete(claim("build", ClaimPhase::Bound, Some("ci-1"))));
@@ -106,7 +106,7 @@ fn a_claim_that_is_made_again_under_its_name_is_another_one() {
 }
 
 #[test]
-fn a_claimed_member_terminates_once_its_claim_is_gone_in_whichever_order_the_watches_tell() {
+fn a_claimed_member_terminates_once_its_claim_is_gone_in_any_order_of_events() {
     for claim_first in [true, false] {
         let mut scene = Scene::new();
         scene.claim(Event::Apply(claim("build", ClaimPhase::Bound, Some("ci-1"))));
@@ -126,7 +126,7 @@ fn a_claimed_member_terminates_once_its_claim_is_gone_in_whichever_order_the_wat
 }
 
 #[test]
-fn a_list_after_an_interruption_shows_what_went_meanwhile() {
+fn a_list_after_an_interruption_shows_what_was_deleted_meanwhile() {
     let mut scene = Scene::new();
     scene.member(Event::Apply(member("ci-1", MemberState::Ready, None)));
     scene.member(Event::Apply(member("ci-2", MemberState::Ready, None)));
@@ -141,7 +141,7 @@ fn a_list_after_an_interruption_shows_what_went_meanwhile() {
 }
 
 #[test]
-fn a_member_that_two_claims_have_ever_named_is_found() {
+fn a_member_that_two_claims_have_named_is_found() {
     let mut scene = Scene::new();
     scene.member(Event::Apply(member("ci-1", MemberState::Claimed, Some("never bound"))));
     scene.claim(Event::Apply(claim("one", ClaimPhase::Bound, Some("ci-1"))));

@@ -1,4 +1,4 @@
-//! The screen.
+//! Draws the screen from the model. No I/O.
 
 use bullpen_api::{InstancePool, MemberCounts};
 use jiff::Timestamp;
@@ -13,21 +13,21 @@ use super::tables;
 use crate::pools;
 use crate::shared::printing::span;
 
-/// From this width on, members and queue stand side by side, columns.
+/// From this width, in columns, members and queue are side by side.
 const WIDE: u16 = 120;
-/// From this width on, members are shown with the id of their machine.
+/// From this width the id of a member's machine is shown.
 const INSTANCES: u16 = 90;
-/// From this width on, a list has two blanks between its columns.
+/// From this width lists have two blanks between columns.
 const ROOMY: u16 = 79;
-/// The course of the bindings of the last minute, columns: one for two seconds.
+/// Width of the graph of the last minute's bindings: one column for two seconds.
 const COURSE: u16 = 30;
 
-/// Draws everything.
+/// Draws the whole screen.
 pub(super) fn draw(frame: &mut Frame, model: &Model, now: Timestamp) {
     let shown = model.frozen().unwrap_or(now);
     let count = u16::try_from(model.pools().count()).unwrap_or(u16::MAX);
     let area = frame.area();
-    // The pools get what they need, up to half of the screen.
+    // The pools get the rows that they need, up to half of the screen.
     let of_pools = count.saturating_add(2).clamp(3, (area.height / 2).max(3));
     let [head, top, bottom, foot] = Layout::vertical([
         Constraint::Length(2),
@@ -41,8 +41,8 @@ pub(super) fn draw(frame: &mut Frame, model: &Model, now: Timestamp) {
     if let Some((_, key, pool)) = model.chosen() {
         draw_chosen(frame, bottom, model, key, pool, shown);
     } else {
-        let words = if model.is_whole() { "There is no pool here." } else { "Reading …" };
-        frame.render_widget(Paragraph::new(words).dim(), bottom);
+        let label = if model.is_whole() { "There is no pool here." } else { "Reading …" };
+        frame.render_widget(Paragraph::new(label).dim(), bottom);
     }
     draw_foot(frame, foot, model);
 }
@@ -63,8 +63,8 @@ fn draw_head(frame: &mut Frame, area: Rect, model: &Model, now: Timestamp) {
     rates.extend(rate(model.ended.per_minute(now), "ended"));
     let waiting = model.waiting();
     rates.push(Span::from(format!("now: {} hold, ", model.holding())).dim());
-    let words = Span::from(format!("{waiting} wait"));
-    rates.push(if waiting > 0 { words.yellow() } else { words.dim() });
+    let label = Span::from(format!("{waiting} wait"));
+    rates.push(if waiting > 0 { label.yellow() } else { label.dim() });
     frame.render_widget(Paragraph::new(vec![Line::from(title), Line::from(rates)]), left);
     if course > 0 {
         let [label, line] = Layout::vertical([Constraint::Length(1), Constraint::Length(1)]).areas(right);
@@ -107,7 +107,7 @@ fn draw_pools(frame: &mut Frame, area: Rect, model: &Model) {
     frame.render_stateful_widget(table, area, &mut state);
 }
 
-/// A cell of the table of pools; what a person should see has a color.
+/// A cell of the table of pools, in color if a person should notice it.
 fn pool_cell(column: usize, text: String) -> Cell<'static> {
     let some = text != "0";
     let style = match column {
@@ -127,7 +127,7 @@ fn draw_chosen(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &I
         let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2).areas(area);
         (left, right)
     } else {
-        // A queue gets what it needs, up to half of the room.
+        // A queue gets the rows that it needs, up to half of the room.
         let lines = u16::try_from(queue.len()).unwrap_or(u16::MAX).saturating_add(2);
         let lines = if queue.is_empty() { 1 } else { lines.clamp(3, (area.height / 2).max(3)) };
         let [upper, lower] = Layout::vertical([Constraint::Min(0), Constraint::Length(lines)]).areas(area);
@@ -149,13 +149,13 @@ fn draw_chosen(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &I
     draw_list(frame, of_queue, title.into(), shown, lines.iter().map(|line| Row::new(line.clone())).collect(), widths);
 }
 
-/// The chosen pool's trouble in full, where the table has cut it; and the room that is left.
+/// Draws the chosen pool's problem in full if the table has cut it. Returns the area that is left.
 fn draw_trouble(frame: &mut Frame, area: Rect, pool: &InstancePool) -> Rect {
     let Some(trouble) = pools::trouble(pool).filter(|_| area.width < WIDE) else { return area };
-    let words = Paragraph::new(format!("! {trouble}")).red().wrap(Wrap { trim: true });
+    let label = Paragraph::new(format!("! {trouble}")).red().wrap(Wrap { trim: true });
     let lines = u16::try_from(trouble.chars().count()).unwrap_or(u16::MAX).saturating_add(2) / area.width.max(1) + 1;
     let [line, rest] = Layout::vertical([Constraint::Length(lines.min(3)), Constraint::Min(0)]).areas(area);
-    frame.render_widget(words, line);
+    frame.render_widget(label, line);
     rest
 }
 
@@ -165,7 +165,7 @@ fn draw_members(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &
     let mut title = vec![Span::from(format!(" members of {}: ", key.1))];
     title.extend(count_words(&counts));
     let lines: Vec<_> = members.iter().map(|member| tables::member(member, now)).collect();
-    // Where there is no room for all columns, the machine's id goes first.
+    // If there is no room for all columns, the machine's id is left out.
     let columns: &[usize] = if area.width >= INSTANCES { &[0, 1, 2, 3, 4, 5] } else { &[0, 1, 2, 3, 5] };
     let names = ["MEMBER", "STATE", "AGE", "ADDRESS", "INSTANCE", "CLAIM OR REASON"];
     let widths = columns.iter().map(|&column| match column {
@@ -182,13 +182,13 @@ fn draw_members(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &
     draw_list(frame, area, Line::from(title), shown, rows.collect(), widths.collect());
 }
 
-/// The width of a column: that of its longest cell, within reason.
+/// The width of a column: that of its longest cell, up to a limit.
 fn widest<'a>(name: &str, cells: impl Iterator<Item = &'a str>) -> u16 {
     let longest = cells.map(|cell| cell.chars().count()).chain([name.len()]).max().unwrap_or(0);
     u16::try_from(longest).unwrap_or(u16::MAX).min(26)
 }
 
-/// Members by state, those that there are.
+/// The numbers of members by state, without zeros.
 fn count_words(counts: &MemberCounts) -> Vec<Span<'static>> {
     let aside = counts.total
         - counts.pending
@@ -222,7 +222,7 @@ fn color_of(state: &str) -> Style {
     }
 }
 
-/// A list below a line with its title. What does not fit is counted.
+/// Draws a list with a title. Reports how many rows do not fit.
 fn draw_list(
     frame: &mut Frame,
     area: Rect,
@@ -255,8 +255,8 @@ fn draw_foot(frame: &mut Frame, area: Rect, model: &Model) {
     };
     frame.render_widget(Paragraph::new(line), area);
     if let Some(since) = model.frozen() {
-        let words = format!("since {}", span(Timestamp::now().duration_since(since).as_secs()));
-        frame.render_widget(Paragraph::new(Line::from(words).right_aligned().yellow()), area);
+        let label = format!("since {}", span(Timestamp::now().duration_since(since).as_secs()));
+        frame.render_widget(Paragraph::new(Line::from(label).right_aligned().yellow()), area);
     }
 }
 

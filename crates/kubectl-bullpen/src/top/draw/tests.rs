@@ -1,4 +1,4 @@
-//! The screen in the sizes that terminals have.
+//! The screen in several terminal sizes.
 
 use kube::runtime::watcher::Event;
 use ratatui::Terminal;
@@ -62,8 +62,8 @@ fn a_small_terminal_shows_pools_members_and_the_queue_below_each_other() {
     let lines = screen(&model(), 80, 24);
     let text = lines.join("\n");
     assert!(lines[0].starts_with("bullpen  namespace default"), "{text}");
-    let place = |words: &str| {
-        lines.iter().position(|line| line.contains(words)).unwrap_or_else(|| panic!("no {words:?} in\n{text}"))
+    let place = |needle: &str| {
+        lines.iter().position(|line| line.contains(needle)).unwrap_or_else(|| panic!("no {needle:?} in\n{text}"))
     };
     assert!(place("training") < place("members of ci"), "{text}");
     assert!(place("members of ci") < place("queue of ci: 2"), "{text}");
@@ -79,7 +79,7 @@ fn a_wide_terminal_shows_members_and_queue_side_by_side() {
 }
 
 #[test]
-fn a_tiny_terminal_breaks_nothing() {
+fn drawing_on_a_tiny_terminal_does_not_panic() {
     for (width, height) in [(1, 1), (10, 3), (40, 8)] {
         screen(&model(), width, height);
         screen(&Model::new(None), width, height);

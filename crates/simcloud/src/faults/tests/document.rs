@@ -1,4 +1,4 @@
-//! The document, and who is hit.
+//! Tests of the document, and of what it hits.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::faults::FaultSet;
 use crate::wire::{CreateInstance, ErrorClass, Refusal};
 
 #[test]
-fn a_document_reads_the_same_as_yaml_and_as_json_and_is_shown_as_it_was_read() {
+fn yaml_and_json_give_the_same_document_and_it_is_returned_unchanged() {
     let yaml = "
 # The cloud is away for two seconds, then creates fail at times.
 calls:
@@ -38,7 +38,7 @@ pageSize: 3
 }
 
 #[test]
-fn the_document_in_the_documentation_is_one() {
+fn the_example_in_the_documentation_is_valid() {
     let page = include_str!("../../../../../docs/use/simcloud-faults.md");
     let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let read = FaultSet::from_yaml(example).unwrap();
@@ -46,7 +46,7 @@ fn the_document_in_the_documentation_is_one() {
 }
 
 #[test]
-fn a_wrong_document_is_refused_by_the_name_of_its_field() {
+fn an_invalid_document_is_refused_and_the_field_is_named() {
     let call = |rule: Value| json!({"calls": [rule]});
     let machine = |rule: Value| json!({"machines": [rule]});
     let hang = json!({"hang": {}});
@@ -116,7 +116,7 @@ fn failing(seed: u64, document: &Value, before: impl Fn(&mut Cloud, i64)) -> Vec
 }
 
 #[test]
-fn who_is_hit_hangs_on_the_seed_and_the_order_of_the_calls_that_the_rule_is_about_and_on_nothing_else() {
+fn hits_depend_only_on_the_seed_and_the_order_of_the_calls_that_the_rule_matches() {
     let errors = json!({"calls": [{"on": ["create"], "percent": 10, "fault": {"error": {"class": "Transient"}}}]});
     let first = failing(1, &errors, |_, _| {});
     let hits = first.iter().filter(|hit| **hit).count();
@@ -128,7 +128,7 @@ fn who_is_hit_hangs_on_the_seed_and_the_order_of_the_calls_that_the_rule_is_abou
 }
 
 #[test]
-fn the_same_set_put_again_is_not_the_same_chance_again() {
+fn the_same_set_activated_again_hits_other_calls() {
     let errors = json!({"calls": [{"percent": 50, "fault": {"error": {"class": "Auth"}}}]});
     let mut cloud = cloud(&errors);
     let mut round = |now| {
@@ -140,7 +140,7 @@ fn the_same_set_put_again_is_not_the_same_chance_again() {
 }
 
 #[test]
-fn a_rule_is_bounded_by_time_by_what_it_skips_by_times_and_by_what_it_is_about() {
+fn a_rule_is_restricted_by_time_skip_count_and_match() {
     let rule = json!({"on": ["create"], "where": {"zones": ["r1-a"]}, "fault": {"error": {"class": "Transient"}},
         "when": {"fromMilliseconds": 100, "untilMilliseconds": 200, "skip": 1, "times": 2}});
     let mut cloud = cloud(&json!({"calls": [rule]}));
@@ -159,7 +159,7 @@ fn a_rule_is_bounded_by_time_by_what_it_skips_by_times_and_by_what_it_is_about()
 }
 
 #[test]
-fn the_ledger_tells_each_change_of_the_faults_and_each_fault() {
+fn the_ledger_records_each_fault_and_each_change_of_the_set() {
     let document = json!({"calls": [{"on": ["create"], "fault": {"error": {"class": "Auth"}}}]});
     let mut cloud = cloud(&document);
     assert!(cloud.meet(at(5), &Ask::Create(&request("a"))).is_err());

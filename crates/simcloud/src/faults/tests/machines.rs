@@ -1,4 +1,4 @@
-//! What befalls machines, and what limits them.
+//! Tests of the faults and limits of machines.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ fn a_machine_that_never_boots_stays_pending_and_one_that_is_never_ready_runs() {
 }
 
 #[test]
-fn a_machine_dies_vanishes_or_stops_by_itself_so_long_after_a_moment_of_its_life() {
+fn a_machine_dies_vanishes_or_stops_at_a_set_time_after_a_moment_of_its_life() {
     use State::{Created, Forgotten, Ready, Running, Stopped, Terminated};
     let born = [(Created, 0), (Running, 1000), (Ready, 1000)];
     let with = |state, when| [born.as_slice(), &[(state, when)]].concat();
@@ -65,7 +65,7 @@ fn a_machine_that_reports_broken_runs_on_but_is_impaired_and_never_ready_again()
 }
 
 #[test]
-fn a_machine_that_flaps_is_ready_and_not_ready_by_turns_until_it_is_told_to_end() {
+fn a_flapping_machine_alternates_between_ready_and_not_ready_until_it_is_terminated() {
     use State::{Created, NotReady, Ready, Running, ShuttingDown, Terminated};
     let flaps = json!({"flaps": {"readyMilliseconds": 100, "notReadyMilliseconds": 50}});
     let mut cloud = cloud(&json!({"machines": [{"fault": flaps}]}));
@@ -100,7 +100,7 @@ fn a_spot_machine_gets_a_notice_and_is_taken_back_and_one_on_demand_is_not() {
 }
 
 #[test]
-fn a_broken_image_breaks_its_own_machines_only_and_those_that_it_made_stay_broken_once_it_is_mended() {
+fn a_broken_image_breaks_only_its_own_machines_and_they_stay_broken_after_it_is_fixed() {
     let rule = json!({"where": {"images": ["img-bad"]}, "fault": {"neverReady": {}}});
     let mut cloud = cloud(&json!({"machines": [rule]}));
     let of = |image: &str, token: &str| CreateInstance { image: image.to_owned(), ..request(token) };
@@ -135,7 +135,7 @@ fn a_stopped_machine_can_be_terminated() {
 }
 
 #[test]
-fn a_machine_that_is_there_can_be_struck_by_call() {
+fn a_call_can_set_a_fault_on_an_existing_machine() {
     let mut cloud = cloud(&json!({}));
     let mut strike = |token: &str, fault: &str, now: i64| {
         let id = create(&mut cloud, now, token);
@@ -161,7 +161,7 @@ fn a_machine_that_is_there_can_be_struck_by_call() {
 }
 
 #[test]
-fn a_vanished_machine_leaves_its_address_to_others_and_its_token_used() {
+fn a_vanished_machine_frees_its_address_but_not_its_token() {
     let mut cloud = cloud(&json!({"machines": [{"when": {"times": 1}, "fault": {"vanishes": {}}}]}));
     let id = create(&mut cloud, 0, "a");
     cloud.advance(at(2000));
@@ -184,7 +184,7 @@ fn a_quota_counts_what_is_not_terminated_and_never_refuses_a_token_that_has_its_
 }
 
 #[test]
-fn a_limit_of_a_region_zone_type_or_market_is_its_own_and_says_what_the_lack_covers() {
+fn limits_by_region_zone_type_and_market_are_separate_and_name_their_scope() {
     let limits = json!([
         {"machines": 1, "where": {"regions": ["r2"]}},
         {"machines": 0, "where": {"instanceTypes": ["huge"]}, "capacity": "Type"},
@@ -209,7 +209,7 @@ fn a_limit_of_a_region_zone_type_or_market_is_its_own_and_says_what_the_lack_cov
 }
 
 #[test]
-fn a_rate_lets_a_burst_through_then_one_call_at_a_time_and_says_how_long_to_wait() {
+fn a_rate_limit_allows_a_burst_then_single_calls_and_returns_how_long_to_wait() {
     let mut cloud = cloud(&json!({"rates": [{"on": ["create"], "everyMilliseconds": 100, "burst": 2}]}));
     let mut wait = |now| {
         let answer = cloud.meet(at(now), &Ask::Create(&request("a")));
@@ -222,7 +222,7 @@ fn a_rate_lets_a_burst_through_then_one_call_at_a_time_and_says_how_long_to_wait
 }
 
 #[test]
-fn a_stale_list_goes_back_in_time_for_machines_that_changed_came_and_are_forgotten_but_not_before_the_set() {
+fn a_stale_list_shows_earlier_states_but_none_from_before_the_set_was_activated() {
     let mut cloud = cloud(&json!({}));
     let (gone, changed) = (create(&mut cloud, 0, "a"), create(&mut cloud, 0, "b"));
     cloud.terminate(at(2000), &gone, None).unwrap();
@@ -270,7 +270,7 @@ fn everything() -> Value {
     })
 }
 
-/// Creates, terminates and lists in this order, under every fault at once; the ledger.
+/// Creates, terminates and lists in this order, with every fault at once. Returns the ledger.
 fn play(operations: &[(u16, u8, bool)]) -> String {
     let options = Options { seed: 7, faults: set(&everything()), ..Options::default() };
     let mut cloud = Cloud::new(options, at(0));
@@ -317,7 +317,7 @@ fn play(operations: &[(u16, u8, bool)]) -> String {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn under_every_fault_at_once_the_same_calls_give_the_same_ledger_and_nothing_is_left_in_the_end(
+    fn with_every_fault_at_once_the_same_calls_give_the_same_ledger_and_no_machine_is_left(
         operations in prop::collection::vec((0..400u16, 0..12u8, any::<bool>()), 1..60),
     ) {
         prop_assert_eq!(play(&operations), play(&operations));

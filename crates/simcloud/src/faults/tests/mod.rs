@@ -1,4 +1,4 @@
-//! Faults on a cloud whose time is passed in.
+//! Tests of faults on a cloud whose time is passed in.
 
 mod document;
 mod machines;
@@ -20,7 +20,7 @@ fn set(document: &Value) -> FaultSet {
     FaultSet::from_json(document.to_string().as_bytes()).unwrap()
 }
 
-/// Machines boot in 1 s, are ready at once, and are terminated 500 ms after they were told.
+/// A cloud whose machines boot in 1 s, are ready at once, and take 500 ms to terminate.
 fn cloud(document: &Value) -> Cloud {
     Cloud::new(Options { seed: 7, faults: set(document), ..Options::default() }, at(0))
 }

@@ -1,4 +1,4 @@
-//! setup-envtest itself, with an index on loopback and archives of tiny scripts.
+//! Tests with the real setup-envtest, an index on loopback, and archives of tiny scripts.
 
 use std::{collections::BTreeMap, fmt::Write as _, os::unix::fs::symlink};
 
@@ -15,7 +15,7 @@ use crate::control_plane::assets::envtest::{DEFAULT_INDEX, NotDownloaded, PROGRA
 const INDEX: &str = "/index.yaml";
 const ARCHIVE: &str = "/archive.tar.gz";
 
-/// What a path of the server answers: all of it, or nothing for as long as the connection is open.
+/// The answer to a path: a complete one, or none while the connection is open.
 #[derive(Clone)]
 enum Answer {
     Body(Vec<u8>),
@@ -45,7 +45,7 @@ async fn answer(mut connection: TcpStream, answers: BTreeMap<&'static str, Answe
     connection.write_all(body).await
 }
 
-/// An index of one archive, by its version and platform, on a server; `answers` changes what it says.
+/// A server with an index of one archive, for this version and platform; `answers` changes the answers.
 async fn index(version: &str, archive: &[u8], answers: impl FnOnce(&mut BTreeMap<&'static str, Answer>)) -> Index {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -76,7 +76,8 @@ fn go_platform() -> (&'static str, &'static str) {
     (os, arch)
 }
 
-/// An archive as controller-tools makes them, of scripts with these names, which say that they are Kubernetes of this version.
+/// An archive as controller-tools makes them, of scripts with these names, which say that they are Kubernetes of this
+/// version.
 fn archive(names: &[&str], version: &str) -> Vec<u8> {
     let folder = folder();
     let programs = folder.path().join("controller-tools/envtest");
@@ -94,7 +95,8 @@ fn whole_archive() -> Vec<u8> {
     archive(&PROGRAMS.map(Program::name), KUBE.version())
 }
 
-/// An environment with a setup-envtest, which is in this machine's cache after the first time, and a `go` that counts its runs.
+/// An environment with a setup-envtest, which is in this machine's cache after the first time, and a `go` that counts
+/// its runs.
 async fn with_tool(cache: &Path, bin: &Path, index: Option<Index>) -> Environment {
     static TOOL: OnceCell<PathBuf> = OnceCell::const_new();
     let built = async || {
@@ -134,7 +136,7 @@ async fn is_built_because(index: Index, reason: &str) {
 }
 
 #[tokio::test]
-async fn what_the_index_has_is_downloaded_once_and_only_the_rest_is_built() {
+async fn programs_of_the_index_are_downloaded_once_and_only_the_others_are_built() {
     let (cache, bin) = (folder(), folder());
     let index = index(KUBE.version(), &whole_archive(), |_| ()).await;
     let environment = with_tool(cache.path(), bin.path(), Some(index.clone())).await;
@@ -161,7 +163,7 @@ async fn what_the_index_has_is_downloaded_once_and_only_the_rest_is_built() {
 }
 
 #[tokio::test]
-async fn a_control_plane_that_can_go_without_a_controller_manager_builds_nothing_and_says_what_is_lost() {
+async fn without_a_required_controller_manager_nothing_is_built_and_a_message_says_what_is_missing() {
     let (cache, bin) = (folder(), folder());
     let index = index(KUBE.version(), &whole_archive(), |_| ()).await;
     let environment = with_tool(cache.path(), bin.path(), Some(index)).await;
@@ -178,7 +180,7 @@ async fn a_control_plane_that_can_go_without_a_controller_manager_builds_nothing
 }
 
 #[tokio::test]
-async fn of_two_downloads_at_once_one_downloads_and_both_have_it() {
+async fn of_two_concurrent_callers_one_downloads_and_both_get_the_programs() {
     let (cache, bin) = (folder(), folder());
     let index = index(KUBE.version(), &whole_archive(), |_| ()).await;
     let environment = with_tool(cache.path(), bin.path(), Some(index)).await;
@@ -190,7 +192,7 @@ async fn of_two_downloads_at_once_one_downloads_and_both_have_it() {
 }
 
 #[tokio::test]
-async fn what_was_built_before_is_taken_and_nothing_is_downloaded() {
+async fn programs_that_were_built_before_are_used_and_nothing_is_downloaded() {
     let (cache, bin) = (folder(), folder());
     let built = environment(cache.path(), fake_go(bin.path(), BUILDS));
     let binaries = find_or_build(&built, &listener().0).await.expect("built");
@@ -213,7 +215,7 @@ async fn an_archive_with_another_checksum_is_refused() {
 }
 
 #[tokio::test]
-async fn an_index_without_the_pinned_version_is_not_asked_for_a_similar_one() {
+async fn no_similar_version_is_downloaded_instead_of_the_pinned_one() {
     let (minor, patch) = KUBE.version().rsplit_once('.').expect("a patch");
     let next = format!("{minor}.{}", patch.parse::<u32>().expect("a number") + 1);
     let index = index(&next, &archive(&PROGRAMS.map(Program::name), &next), |_| ()).await;
@@ -221,7 +223,7 @@ async fn an_index_without_the_pinned_version_is_not_asked_for_a_similar_one() {
 }
 
 #[tokio::test]
-async fn an_archive_of_another_version_than_its_name_says_is_refused() {
+async fn an_archive_with_another_version_than_in_its_name_is_refused() {
     let index = index(KUBE.version(), &archive(&PROGRAMS.map(Program::name), "v1.2.3"), |_| ()).await;
     is_built_because(index, "another kube-apiserver, which says of itself: Kubernetes v1.2.3").await;
 }
@@ -233,7 +235,7 @@ async fn an_archive_without_one_of_the_programs_is_refused() {
 }
 
 #[tokio::test]
-async fn an_index_that_is_not_there_is_a_reason_to_build() {
+async fn a_missing_index_is_a_reason_to_build() {
     let index = index(KUBE.version(), &[], BTreeMap::clear).await;
     is_built_because(index, "404 Not Found").await;
 }
@@ -250,7 +252,7 @@ async fn a_refused_connection_is_a_reason_to_build_at_once() {
 }
 
 #[tokio::test]
-async fn an_index_that_never_answers_is_waited_for_only_so_long() {
+async fn an_index_that_never_answers_times_out() {
     let index = index(KUBE.version(), &[], |answers| {
         answers.insert(INDEX, Answer::Silence);
     })
@@ -261,7 +263,7 @@ async fn an_index_that_never_answers_is_waited_for_only_so_long() {
 }
 
 #[tokio::test]
-async fn an_archive_that_never_comes_is_waited_for_only_so_long() {
+async fn an_archive_that_never_arrives_times_out() {
     let index = index(KUBE.version(), &whole_archive(), |answers| {
         answers.insert(ARCHIVE, Answer::Silence);
     })
@@ -286,7 +288,7 @@ async fn a_setup_envtest_that_cannot_be_built_is_a_reason_to_build_the_rest() {
 }
 
 #[tokio::test]
-async fn an_index_called_none_turns_downloads_off_and_the_log_says_so() {
+async fn an_index_called_none_disables_downloads_and_is_logged() {
     assert!(Index::named("none").is_none());
     let (cache, bin) = (folder(), folder());
     let environment = environment(cache.path(), fake_go(bin.path(), BUILDS));
@@ -319,7 +321,7 @@ fn another_index_is_another_folder_and_credentials_are_not_shown() {
 }
 
 #[tokio::test]
-async fn the_index_is_the_one_that_setup_envtest_takes_by_itself() {
+async fn the_index_is_the_default_of_setup_envtest() {
     let (cache, bin) = (folder(), folder());
     let environment = with_tool(cache.path(), bin.path(), None).await;
     let tool = environment.cached(&SETUP_ENVTEST.key()).expect("a cache").join("setup-envtest");

@@ -1,8 +1,8 @@
-//! What the enums of words have in common.
+//! The macro that defines the enums of this folder.
 
-/// An enum of all the words that a field of the API may have. The name of a variant is the word itself, so there is no
-/// second list of texts that could differ from it.
-macro_rules! words {
+/// Defines an enum of the strings that a field of the API may have. The name of a variant is the string itself, so
+/// there is no second list that could differ from it.
+macro_rules! string_enum {
     (
         $(#[$meta:meta])*
         $name:ident { $( $(#[$variant_meta:meta])* $variant:ident ),+ $(,)? }
@@ -12,17 +12,17 @@ macro_rules! words {
         pub enum $name { $( $(#[$variant_meta])* $variant ),+ }
 
         impl $name {
-            /// Every word.
+            /// All values.
             pub const ALL: &'static [Self] = &[ $( Self::$variant ),+ ];
 
-            /// The word as it stands in the API.
+            /// The string in the API.
             pub const fn as_str(self) -> &'static str {
                 match self { $( Self::$variant => stringify!($variant) ),+ }
             }
 
-            /// The word that `text` is. None for any other text, such as one that another version or program has written.
+            /// The value for `text`. `None` for an unknown text, such as one that another version or program wrote.
             pub fn parse(text: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|word| word.as_str() == text)
+                Self::ALL.iter().copied().find(|value| value.as_str() == text)
             }
         }
 
@@ -33,11 +33,11 @@ macro_rules! words {
         }
 
         impl PartialEq<$name> for String {
-            fn eq(&self, word: &$name) -> bool {
-                self == word.as_str()
+            fn eq(&self, value: &$name) -> bool {
+                self == value.as_str()
             }
         }
     };
 }
 
-pub(super) use words;
+pub(super) use string_enum;

@@ -1,23 +1,23 @@
-//! The claim that is made.
+//! Builds the claim from the command's arguments.
 
 use bullpen_api::{Binding, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolSelector};
 use kube::api::ObjectMeta;
 
-/// Letters and digits of generated names: none that look like another, none that make words.
+/// Characters of generated names: none that look alike, and no vowels, so that they do not form words.
 const SUFFIX: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-/// The longest prefix of a generated name.
+/// Most characters of the prefix of a generated name.
 const PREFIX: usize = 40;
 
-/// What the user asked for.
+/// The arguments that make up a claim.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wish {
+pub(super) struct ClaimRequest {
     /// This pool, or any that `selector` matches.
     pub(super) pool: Option<String>,
     pub(super) pool_namespace: Option<String>,
     pub(super) selector: Option<PoolSelector>,
     /// Seconds to wait for a machine.
     pub(super) timeout: Option<i32>,
-    /// Seconds that it holds the machine unless renewed.
+    /// Seconds until the claim expires unless it is renewed.
     pub(super) ttl: Option<i32>,
     pub(super) purpose: Option<String>,
     pub(super) priority: Option<i32>,
@@ -26,8 +26,8 @@ pub(super) struct Wish {
     pub(super) user: Option<String>,
 }
 
-impl Wish {
-    /// The claim, under the given name or a generated one that ends in `suffix`.
+impl ClaimRequest {
+    /// The claim, with the given name or a generated one that ends in `suffix`.
     pub(super) fn claim(&self, suffix: &str) -> PoolClaim {
         let spec = PoolClaimSpec {
             pool_ref: self
@@ -47,7 +47,7 @@ impl Wish {
         PoolClaim { metadata: ObjectMeta { name: Some(name), ..ObjectMeta::default() }, spec, status: None }
     }
 
-    /// The user's name as far as object names take it, or the pool's.
+    /// The user's name, reduced to what object names allow; if nothing is left, the pool's.
     fn prefix(&self) -> String {
         let tidy = |text: &str| -> String {
             let lower = text.to_lowercase();
@@ -71,8 +71,9 @@ mod tests {
     #[test]
     fn a_claim_is_named_after_its_user_and_something_random() {
         let named = |user: Option<&str>| {
-            let wish = Wish { pool: Some("ci".into()), user: user.map(str::to_owned), ..Wish::default() };
-            wish.claim("x7k2p").metadata.name.unwrap()
+            let request =
+                ClaimRequest { pool: Some("ci".into()), user: user.map(str::to_owned), ..ClaimRequest::default() };
+            request.claim("x7k2p").metadata.name.unwrap()
         };
         assert_eq!(named(Some("Ann")), "ann-x7k2p");
         assert_eq!(named(Some("oidc:ann@example.com")), "oidc-ann-example-com-x7k2p");
@@ -82,9 +83,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_asked_for_that_was_not_said_so_that_the_pool_decides() {
-        let wish = Wish { pool: Some("ci".into()), ..Wish::default() };
-        let said = serde_json::to_value(wish.claim("x").spec).unwrap();
-        assert_eq!(said, serde_json::json!({ "poolRef": { "name": "ci" } }));
+    fn fields_without_an_argument_stay_unset_so_that_the_pool_decides() {
+        let request = ClaimRequest { pool: Some("ci".into()), ..ClaimRequest::default() };
+        let spec = serde_json::to_value(request.claim("x").spec).unwrap();
+        assert_eq!(spec, serde_json::json!({ "poolRef": { "name": "ci" } }));
     }
 }

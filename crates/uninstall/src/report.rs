@@ -1,4 +1,4 @@
-//! What is left, in words for a person.
+//! The report: what is left and what removes it, as data and as text.
 
 use std::fmt::Write as _;
 
@@ -8,35 +8,35 @@ use super::ask::Scope;
 use super::left::{LeftPool, Leftovers, Name};
 use super::steps::{Commands, Step, steps};
 
-/// Objects of a kind that get a line each, and claims that are named; more are only counted.
+/// Most objects of a kind, and most claims, that are named. More are only counted.
 const MOST_NAMED: usize = 10;
 
-/// The whole answer, for programs.
+/// The whole report, as it is serialized for programs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// What is left.
     #[serde(flatten)]
     pub leftovers: Leftovers,
-    /// What removes it, and the operator after it.
+    /// The steps that remove it, and then the operator.
     pub steps: Vec<Step>,
-    /// The command that keeps the installation after all, where one was given and something is left.
+    /// The command that keeps the installation after all, if one was given and something is left.
     #[serde(rename = "toKeep", skip_serializing_if = "Option::is_none")]
     pub to_keep: Option<String>,
 }
 
 impl Report {
-    /// Puts both together.
+    /// Computes the steps for what is left.
     pub fn new(leftovers: Leftovers, commands: &Commands) -> Self {
         Self { steps: steps(&leftovers, commands), leftovers, to_keep: None }
     }
 
-    /// Names the command that keeps the installation, if something is left.
+    /// Adds the command that keeps the installation, if something is left.
     #[must_use]
     pub fn kept_by(self, command: Option<String>) -> Self {
         Self { to_keep: command.filter(|_| self.leftovers.left), ..self }
     }
 
-    /// As text, without a line break at its end.
+    /// The report as text, without a line break at its end.
     pub fn text(&self) -> String {
         let mut text = if self.leftovers.left { left(&self.leftovers) } else { nothing(&self.leftovers) };
         text.push_str("\n\nTo remove it, in this order:");

@@ -1,4 +1,4 @@
-//! Renewing a claim while its command runs.
+//! Renews a claim while its command runs.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::shared::failure::Failure;
 
-/// The shortest time between two renewals, whatever the ttl is.
-const SHORTEST: Duration = Duration::from_millis(250);
-/// Between two attempts while the API server does not take a renewal.
-const AGAIN: Duration = Duration::from_secs(5);
+/// Shortest time between two renewals.
+const MIN_INTERVAL: Duration = Duration::from_millis(250);
+/// Time between attempts while renewals fail.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long the claim lives after a renewal: by its status, which knows what the pool allows, or else as it asks for.
+/// The claim's ttl: from its status, which respects the pool's limits, or else from its spec.
 pub(super) fn ttl(claim: &PoolClaim) -> Option<Duration> {
     let renewed = claim.status.as_ref().and_then(|status| status.renewed_at.as_ref()).map(|time| time.0);
     let effective =
@@ -25,11 +25,12 @@ pub(super) fn ttl(claim: &PoolClaim) -> Option<Duration> {
     effective.or_else(|| claim.spec.ttl_seconds.map(|seconds| Duration::from_secs(seconds.unsigned_abs().into())))
 }
 
-/// How often to renew by what the claim says `now`: as often as `before` if its end stands where it `stood`, since then a
-/// renewal leads no further (the pool's maxHoldSeconds), and ever more of them would do no more.
-pub(super) fn next_ttl(now: &PoolClaim, stood: Option<Timestamp>, before: Option<Duration>) -> Option<Duration> {
-    let stands = end(now);
-    if stands.is_some() && stands == stood { before } else { ttl(now) }
+/// The ttl to renew by after the claim has changed to `now`. If the claim still ends at `previous_end`, renewals no
+/// longer extend it (the pool's maxHoldSeconds), and its shrinking ttl would cause more and more of them: then the ttl
+/// stays as `before`.
+pub(super) fn next_ttl(now: &PoolClaim, previous_end: Option<Timestamp>, before: Option<Duration>) -> Option<Duration> {
+    let new_end = end(now);
+    if new_end.is_some() && new_end == previous_end { before } else { ttl(now) }
 }
 
 /// When the claim expires, by its status.
@@ -37,13 +38,13 @@ pub(super) fn end(claim: &PoolClaim) -> Option<Timestamp> {
     Some(claim.status.as_ref()?.expires_at.as_ref()?.0)
 }
 
-/// Renews the claim three times in each ttl until the claim is gone. What goes wrong is said, and tried again.
-pub(super) async fn keep(api: Api<PoolClaim>, name: String, mut ttl: watch::Receiver<Option<Duration>>) {
+/// Renews the claim three times in each ttl, until it is gone. Failures are printed and tried again.
+pub(super) async fn renew_until_gone(api: Api<PoolClaim>, name: String, mut ttl: watch::Receiver<Option<Duration>>) {
     let mut renewed = Instant::now();
     let mut failing = false;
     loop {
-        let every = ttl.borrow_and_update().map(|ttl| (ttl / 3).max(SHORTEST));
-        let due = every.map(|every| renewed + if failing { every.min(AGAIN) } else { every });
+        let every = ttl.borrow_and_update().map(|ttl| (ttl / 3).max(MIN_INTERVAL));
+        let due = every.map(|every| renewed + if failing { every.min(RETRY_INTERVAL) } else { every });
         tokio::select! {
             changed = ttl.changed() => if changed.is_err() { return } else { continue },
             () = sleep_until(due.unwrap_or(renewed)), if due.is_some() => {}
@@ -53,24 +54,24 @@ pub(super) async fn keep(api: Api<PoolClaim>, name: String, mut ttl: watch::Rece
         match outcome {
             Ok(_) if failing => {
                 failing = false;
-                tell!("the claim is renewed again");
+                print_err!("the claim is renewed again");
             }
             Ok(_) => {}
-            // The watch says it too, and has the command stopped.
+            // The watch sees this too, and stops the command.
             Err(failure) if failure.is_not_found() => return,
             Err(failure) if !failing => {
                 failing = true;
-                tell!("warning: the claim was not renewed, and is tried again: {failure}");
+                print_err!("warning: the claim was not renewed, and is tried again: {failure}");
             }
             Err(_) => {}
         }
     }
 }
 
-/// Renews a claim once: the time to live begins anew when the operator sees it.
+/// Renews the claim once. Its ttl begins anew when the operator sees the change.
 ///
 /// # Errors
-/// What the API server says.
+/// The API server's error.
 async fn renew(api: &Api<PoolClaim>, name: &str, now: Timestamp) -> Result<PoolClaim, Failure> {
     let patch = Patch::Merge(json!({ "spec": { "renewTime": micro_time(now) } }));
     Ok(api
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ttl_that_the_pool_allows_counts_and_not_the_one_that_was_asked_for() {
+    fn the_ttl_in_the_status_counts_and_not_the_one_in_the_spec() {
         let claim = |status: serde_json::Value| -> PoolClaim {
             let spec = json!({ "poolRef": { "name": "ci" }, "ttlSeconds": 7200 });
             serde_json::from_value(json!({ "metadata": {}, "spec": spec, "status": status })).unwrap()
@@ -94,11 +95,11 @@ mod tests {
         let capped = json!({ "renewedAt": "2026-01-01T00:00:00.000000Z", "expiresAt": "2026-01-01T00:30:00.000000Z" });
         let capped = claim(capped);
         assert_eq!(ttl(&capped), Some(Duration::from_mins(30)));
-        // The same end, and less time before it: the pool lets it hold no longer.
+        // The same end after a renewal: the pool's maxHoldSeconds is reached.
         let at_its_end =
             claim(json!({ "renewedAt": "2026-01-01T00:29:00.000000Z", "expiresAt": "2026-01-01T00:30:00.000000Z" }));
         let before = Some(Duration::from_mins(30));
-        assert_eq!(next_ttl(&at_its_end, end(&capped), before), before, "no storm of renewals that lead nowhere");
+        assert_eq!(next_ttl(&at_its_end, end(&capped), before), before, "no storm of useless renewals");
         assert_eq!(next_ttl(&at_its_end, None, before), Some(Duration::from_mins(1)));
     }
 }

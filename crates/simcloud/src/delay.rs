@@ -1,4 +1,4 @@
-//! Calls that are answered late, never, or not as they were done.
+//! Delays calls: answers that come late, never, or do not match what was done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,29 +12,29 @@ use super::cloud::{Ask, Cloud, unknown};
 use super::faults::{CallFault, Hit};
 use super::wire::Refusal;
 
-/// Calls that are held back at once; one more is answered at once with `Transient`, and not done.
-const MAX_HELD: usize = 10_000;
+/// Most calls that are delayed at the same time. Further ones are answered at once with `Transient`, and not executed.
+const MAX_DELAYED: usize = 10_000;
 
-/// Every call passes through here, one at a time: the time is taken under the lock, so that ledger and clock agree.
+/// Runs all calls, one at a time. The time is read under the lock, so that ledger and clock agree.
 #[derive(Clone)]
 pub(super) struct Shell {
     cloud: Arc<Mutex<Cloud>>,
-    held: Arc<Semaphore>,
+    delayed: Arc<Semaphore>,
 }
 
-/// How a call goes on once the cloud was asked.
-enum Way<T, F> {
+/// What remains of a call after the cloud has decided on it.
+enum Outcome<T, F> {
     Answer(Result<T, Refusal>),
-    /// It is done, or will never be; only the answer waits.
-    Hold(Duration, Result<T, Refusal>, OwnedSemaphorePermit),
-    /// It is done later, whether or not anybody waits for the answer.
-    Defer(Duration, F, OwnedSemaphorePermit),
+    /// It was executed, or never will be; only the answer is delayed.
+    DelayAnswer(Duration, Result<T, Refusal>, OwnedSemaphorePermit),
+    /// It is executed later, even if the client has given up by then.
+    DelayCall(Duration, F, OwnedSemaphorePermit),
 }
 
 impl Shell {
     pub(super) fn new(options: Options) -> Self {
         let cloud = Cloud::new(options, Timestamp::now());
-        Self { cloud: Arc::new(Mutex::new(cloud)), held: Arc::new(Semaphore::new(MAX_HELD)) }
+        Self { cloud: Arc::new(Mutex::new(cloud)), delayed: Arc::new(Semaphore::new(MAX_DELAYED)) }
     }
 
     pub(super) fn ask<T>(&self, question: impl FnOnce(&mut Cloud, Timestamp) -> T) -> T {
@@ -42,26 +42,26 @@ impl Shell {
         question(&mut cloud, Timestamp::now())
     }
 
-    /// How many calls are held back.
-    pub(super) fn held(&self) -> usize {
-        MAX_HELD - self.held.available_permits()
+    /// The number of delayed calls.
+    pub(super) fn delayed(&self) -> usize {
+        MAX_DELAYED - self.delayed.available_permits()
     }
 
-    /// Lets a call meet its fault, and does it by `act` when and if that allows it.
+    /// Applies the call's fault, and executes the call with `act` when, and if, the fault allows it.
     pub(super) async fn perform<T, F>(&self, ask: &Ask<'_>, act: F) -> Result<T, Refusal>
     where
         T: Send + 'static,
         F: FnOnce(&mut Cloud, Timestamp, Option<&Hit<CallFault>>) -> Result<T, Refusal> + Send + 'static,
     {
-        match self.ask(|cloud, now| self.way(cloud, now, ask, act)) {
-            Way::Answer(answer) => answer,
-            Way::Hold(time, answer, _permit) => {
+        match self.ask(|cloud, now| self.decide(cloud, now, ask, act)) {
+            Outcome::Answer(answer) => answer,
+            Outcome::DelayAnswer(time, answer, _permit) => {
                 tokio::time::sleep(time).await;
                 answer
             }
-            Way::Defer(time, act, permit) => {
+            Outcome::DelayCall(time, act, permit) => {
                 let shell = self.clone();
-                // A task of its own, because this one ends when its client gives up.
+                // In a separate task, because this one ends when its client gives up.
                 let task = tokio::spawn(async move {
                     tokio::time::sleep(time).await;
                     drop(permit);
@@ -72,44 +72,46 @@ impl Shell {
         }
     }
 
-    fn way<T, F>(&self, cloud: &mut Cloud, now: Timestamp, ask: &Ask<'_>, act: F) -> Way<T, F>
+    fn decide<T, F>(&self, cloud: &mut Cloud, now: Timestamp, ask: &Ask<'_>, act: F) -> Outcome<T, F>
     where
         F: FnOnce(&mut Cloud, Timestamp, Option<&Hit<CallFault>>) -> Result<T, Refusal>,
     {
         let hit = match cloud.meet(now, ask) {
             Ok(hit) => hit,
-            Err(refusal) => return Way::Answer(Err(refusal)),
+            Err(refusal) => return Outcome::Answer(Err(refusal)),
         };
         match hit.as_ref().map(|hit| &hit.fault) {
             Some(CallFault::AnswerLost {}) => {
                 drop(act(cloud, now, None));
-                Way::Answer(Err(unknown("the answer was lost")))
+                Outcome::Answer(Err(unknown("the answer was lost")))
             }
             Some(CallFault::AsAccount { account }) => {
-                Way::Answer(cloud.acting_as(Some(account), |cloud| act(cloud, now, None)))
+                Outcome::Answer(cloud.acting_as(Some(account), |cloud| act(cloud, now, None)))
             }
             Some(&(CallFault::Hang { milliseconds, .. } | CallFault::Slow { milliseconds, .. })) => {
-                let Ok(permit) = Arc::clone(&self.held).try_acquire_owned() else {
+                let Ok(permit) = Arc::clone(&self.delayed).try_acquire_owned() else {
                     let refusal = unknown("too many calls are held back");
                     cloud.turn_away(ask, &refusal);
-                    return Way::Answer(Err(refusal));
+                    return Outcome::Answer(Err(refusal));
                 };
                 let time = Duration::from_millis(milliseconds);
                 let silent = unknown("there was no answer in time");
                 match hit.map(|hit| hit.fault) {
                     Some(CallFault::Hang { done: true, .. }) => {
                         drop(act(cloud, now, None));
-                        Way::Hold(time, Err(silent), permit)
+                        Outcome::DelayAnswer(time, Err(silent), permit)
                     }
                     Some(CallFault::Hang { .. }) => {
                         cloud.turn_away(ask, &silent);
-                        Way::Hold(time, Err(silent), permit)
+                        Outcome::DelayAnswer(time, Err(silent), permit)
                     }
-                    Some(CallFault::Slow { done_first: true, .. }) => Way::Hold(time, act(cloud, now, None), permit),
-                    _ => Way::Defer(time, act, permit),
+                    Some(CallFault::Slow { done_first: true, .. }) => {
+                        Outcome::DelayAnswer(time, act(cloud, now, None), permit)
+                    }
+                    _ => Outcome::DelayCall(time, act, permit),
                 }
             }
-            _ => Way::Answer(act(cloud, now, hit.as_ref())),
+            _ => Outcome::Answer(act(cloud, now, hit.as_ref())),
         }
     }
 }
