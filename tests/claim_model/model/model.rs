@@ -161,7 +161,7 @@ fn deliver(state: &mut State, controller: usize, object: Object) -> Option<()> {
     match object {
         Object::Claim(claim) if !controller.claims[claim].is_newest() => controller.claims[claim] = Cached::Newest,
         Object::Member(member) if !controller.members[member].is_newest() => {
-            controller.members[member] = Cached::Newest
+            controller.members[member] = Cached::Newest;
         }
         Object::Claim(_) | Object::Member(_) => return None,
     }

@@ -19,7 +19,7 @@ pub const SURPLUS_DELAY: SignedDuration = SignedDuration::from_secs(30);
 pub struct Memory {
     /// `targetSize` and `maxSize` of the last pass.
     pub sizes: Option<(i32, i32)>,
-    /// Since when there has been a surplus with_retired interruption.
+    /// Since when there has been a surplus without interruption.
     pub surplus_since: Option<Timestamp>,
     /// Whether the present surplus comes from a lowered size.
     pub size_fell: bool,
