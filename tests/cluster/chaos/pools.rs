@@ -151,6 +151,7 @@ async fn apply(stage: &Stage, pool: &str, change: Change, dice: &mut Dice) {
             stage.set_pool(LARGE, json!({ "launchConfigs": launch_configs_of(LARGE) })).await;
         }
         Change::LaunchConfigDeleted => {
+            let _account = stage.right_account().await;
             stage.notes("launch config c is deleted");
             stage.delete::<LaunchConfig>("c").await;
             wait(dice, 500, 2_000).await;

@@ -27,12 +27,26 @@ pub(super) struct Stage {
     pub(super) recorder: Recorder,
     /// Locked while the API server is down.
     pub(super) control_plane: tokio::sync::Mutex<ControlPlane>,
+    /// When the cloud last spoke for another account. Locked while it does, and while a launch config is new.
+    wrong_account: tokio::sync::Mutex<Option<Instant>>,
     client: Client,
     script: Mutex<Vec<Done>>,
     /// When each claim was asked for.
     asked: Mutex<BTreeMap<String, Timestamp>>,
     /// Uids of members that were removed by force.
     orphaned: Mutex<BTreeSet<String>>,
+}
+
+/// A cloud without launch configs in use is listed every ten seconds.
+const ACCOUNT_IS_CONFIRMED_WITHIN: Duration = Duration::from_secs(12);
+
+/// The cloud speaks for another account until this is dropped.
+pub(super) struct WrongAccount<'a>(tokio::sync::MutexGuard<'a, Option<Instant>>);
+
+impl Drop for WrongAccount<'_> {
+    fn drop(&mut self) {
+        *self.0 = Some(Instant::now());
+    }
 }
 
 impl Stage {
@@ -47,7 +61,16 @@ impl Stage {
         let recorder = Recorder::begin(&client, &walk.namespace).await;
         let control_plane = tokio::sync::Mutex::new(control_plane);
         let (script, asked, orphaned) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { walk, recorder, control_plane, client, script, asked, orphaned }
+        Self {
+            walk,
+            recorder,
+            control_plane,
+            wrong_account: tokio::sync::Mutex::default(),
+            client,
+            script,
+            asked,
+            orphaned,
+        }
     }
 
     pub(super) fn api<K: Kind>(&self) -> Api<K> {
@@ -84,6 +107,26 @@ impl Stage {
             spec[key] = value.clone();
         }
         self.create::<LaunchConfig>(json!({ "metadata": { "name": name }, "spec": spec })).await;
+    }
+
+    /// Has the cloud speak for another account until this is dropped. Not while a launch config has recorded no account: it
+    /// would take the wrong one for its own, although its machines are bought in the right one, and only a person could
+    /// correct that.
+    pub(super) async fn wrong_account(&self) -> Option<WrongAccount<'_>> {
+        let last = self.wrong_account.try_lock().ok()?;
+        let configs = self.api::<LaunchConfig>().list(&ListParams::default()).await.ok()?;
+        let recorded = |config: &LaunchConfig| config.status.as_ref().is_some_and(|status| status.identity.is_some());
+        configs.iter().all(recorded).then_some(WrongAccount(last))
+    }
+
+    /// Waits until the operator has forgotten what the cloud said for another account, and keeps it from doing so again
+    /// until this is dropped.
+    pub(super) async fn right_account(&self) -> impl Drop + '_ {
+        let last = self.wrong_account.lock().await;
+        if let Some(left) = last.and_then(|last| ACCOUNT_IS_CONFIRMED_WITHIN.checked_sub(last.elapsed())) {
+            tokio::time::sleep(left).await;
+        }
+        last
     }
 
     pub(super) async fn claim(&self, name: &str, spec: Value) {

@@ -16,13 +16,16 @@ pub(super) async fn changes(stage: &Stage, seed: u64, percent: u64, worst: bool)
     let mut dice = Dice::new(seed, "weather");
     let mut decks = [creates(), finds(), lists(), gets(), terminates()].map(|(on, faults)| (on, Deck::new(faults)));
     let (mut machines, mut extras, mut rare) = (Deck::new(machines()), Deck::new(extras()), Deck::new(rare(worst)));
+    let mut _in_force = None;
     loop {
         let mut calls: Vec<Value> = decks
             .iter_mut()
             .map(|(on, deck)| json!({ "on": [on], "percent": percent, "fault": deck.draw(&mut dice) }))
             .collect();
+        let rare = rare.draw(&mut dice);
+        let wrong_account = if of_another_account(rare.as_ref()) { stage.wrong_account().await } else { None };
         // The first rule that matches applies.
-        calls.splice(0..0, rare.draw(&mut dice));
+        calls.splice(0..0, rare.filter(|rule| wrong_account.is_some() || !of_another_account(Some(rule))));
         let mut set = json!({
             "calls": calls,
             "machines": [
@@ -35,8 +38,14 @@ pub(super) async fn changes(stage: &Stage, seed: u64, percent: u64, worst: bool)
             set[key] = value.clone();
         }
         stage.walk.simcloud.put_faults(&set).await;
+        // The one before is let go only now that its fault is over.
+        _in_force = wrong_account;
         tokio::time::sleep(Duration::from_millis(dice.between(LASTS.0, LASTS.1))).await;
     }
+}
+
+fn of_another_account(rule: Option<&Value>) -> bool {
+    rule.is_some_and(|rule| rule["fault"].get("asAccount").is_some())
 }
 
 fn creates() -> (&'static str, Vec<Value>) {

@@ -124,7 +124,7 @@ async fn kubectl_knows_the_short_names_the_category_and_the_fields() {
     }
     let explained = kubectl(&["explain", "ipool.spec"]);
     assert!(explained.contains("targetSize\t<integer> -required-"), "{explained}");
-    assert!(explained.contains("Unclaimed members wanted"), "{explained}");
+    assert!(explained.contains("unclaimed members wanted"), "{explained}");
     for names in ["ipool,lc,pm,pclaim", "bullpen"] {
         kubectl(&["get", names, "--all-namespaces"]);
     }

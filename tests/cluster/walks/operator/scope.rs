@@ -168,7 +168,7 @@ async fn a_namespace_that_comes_and_goes_keeps_nothing_from_the_others() {
     scoped.grant(&walk.namespace, Place::Watched).await;
     let later = format!("{}-later", walk.namespace);
     let mut operator = scoped.operator(&walk, &[&walk.namespace, &later]).await;
-    operator.says("it is watched once its permissions are there").await;
+    operator.says("it is watched once they are granted").await;
     walk.ready_pool(1, json!({})).await;
     operator.is_ready().await;
 

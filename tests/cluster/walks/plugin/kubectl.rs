@@ -116,11 +116,11 @@ async fn kubectl_applies_waits_and_scales_as_it_does_with_other_kinds() {
 async fn kubectl_explains_every_field_of_the_specs() {
     let walk = Walk::begin("explain").await;
     for (path, words) in [
-        ("ipool.spec", vec!["targetSize", "Unclaimed members wanted", "maxSize", "Hard limit", "launchConfigs"]),
-        ("ipool.spec.state", vec!["Paused (no creates, no claims)"]),
+        ("ipool.spec", vec!["targetSize", "unclaimed members wanted", "maxSize", "Hard limit", "launchConfigs"]),
+        ("ipool.spec.state", vec!["Paused (buys nothing, serves no claims)"]),
         ("pclaim.spec", vec!["whenEmpty", "Wait (the default) or Fail", "waitTimeoutSeconds", "acquiredFor"]),
         ("lc.spec", vec!["region", "Immutable", "instanceType", "simulated"]),
-        ("pm.status", vec!["claimRef", "The claim that holds the member"]),
+        ("pm.status", vec!["claimRef", "The claim that has the member"]),
     ] {
         let output = walk.kubectl(&["explain", path]).await;
         // It breaks lines in the middle of sentences.
