@@ -86,7 +86,7 @@ mod tests {
     use crate::tree::root;
 
     fn cargo(arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO")).args(arguments).arg("--offline").current_dir(root()).output();
+        let output = Command::new(env!("CARGO")).args(arguments).arg("--locked").current_dir(root()).output();
         let output = output.expect("cargo runs");
         assert!(output.status.success(), "cargo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("UTF-8")
