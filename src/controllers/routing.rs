@@ -15,6 +15,7 @@ use super::convert;
 use super::member::machine_memory::Machines;
 use super::orphans::OrphanSweeper;
 use super::pool::memory::PoolMemories;
+use super::wake;
 use crate::cloud::Audience;
 use crate::provider::ProviderKey;
 use crate::state::store::Changed;
@@ -306,7 +307,8 @@ impl Audience for Listeners {
     }
 
     fn identity_changed(&self, provider: &ProviderKey) {
-        self.answering_changed(provider);
+        // Among them pools that wait for the account.
+        wake::buyers(&self.common, &self.sweeper.clouds, provider);
         for member in self.bought_at(provider, |_| true) {
             self.common.wakers.members.wake(member);
         }

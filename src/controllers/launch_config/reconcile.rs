@@ -23,7 +23,6 @@ use crate::provider::NoProvider;
 use crate::runtime::failure::Failure;
 use crate::runtime::work_queue::Outcome;
 use crate::state::ObjectKey;
-use crate::state::cluster_state::State;
 
 /// One pass over the launch config of this name.
 pub async fn reconcile(controller: Arc<LaunchConfigController>, key: ObjectKey) -> Outcome {
@@ -104,7 +103,7 @@ async fn keep_finalizer(
     let (common, finalizer) = (&controller.common, FINALIZER_LAUNCH_CONFIG);
     if !convert::deleting(config) {
         common.writes.ensure_finalizer(config, finalizer).await?;
-    } else if !common.cluster.with(|state| is_in_use(state, key)) {
+    } else if !common.cluster.with(|state| state.uses_launch_config(key)) {
         common.writes.remove_finalizer(config, finalizer).await?;
     }
     Ok(())
@@ -124,7 +123,10 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
         // A person may have confirmed the sweep, which comes with the next list.
         cloud.list_soon();
     }
-    if let Some(left) = controller.launch_health.status_wait(&key) {
+    // Pools wait for the record of the account, so that is written at once.
+    let recorded = config.status.as_ref().and_then(|status| status.identity.as_ref());
+    let account_is_new = matches!(&settled, Settled::Mine(identity) if recorded != Some(identity));
+    if let Some(left) = controller.launch_health.status_wait(&key).filter(|_| !account_is_new) {
         return Ok(SignedDuration::try_from(left).ok().and_then(|left| Timestamp::now().checked_add(left).ok()));
     }
     let instances = controller.common.cluster.with(|state| {
@@ -189,7 +191,7 @@ fn settle_identity(controller: &LaunchConfigController, cloud: &Cloud) -> Settle
             .iter()
             .filter(|(_, config)| controller.clouds.key(&config.spec).as_ref() == Some(cloud.key()));
         let recorded = of_provider.filter_map(|(key, config)| Some((key, config.status.as_ref()?.identity.clone()?)));
-        recorded.filter(|(key, _)| is_in_use(state, key)).map(|(_, identity)| identity).collect()
+        recorded.filter(|(key, _)| state.uses_launch_config(key)).map(|(_, identity)| identity).collect()
     });
     let settled = settle(seen.as_ref(), &in_use);
     match &settled {
@@ -233,11 +235,4 @@ fn set_account_conditions(
             set_condition(&mut status.conditions, &condition, generation, now);
         }
     }
-}
-
-/// Whether a member is pinned to the launch config, or about to be.
-fn is_in_use(state: &State, key: &ObjectKey) -> bool {
-    let pinned = state.members.iter().any(|(_, member)| convert::launch_config_of(member) == *key);
-    let planned = state.planned.iter().filter(|(pool, _)| pool.namespace == key.namespace);
-    pinned || planned.flat_map(|(_, planned)| planned).any(|planned| planned.launch_config == key.name)
 }

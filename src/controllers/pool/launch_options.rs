@@ -4,8 +4,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bullpen_api::{ErrorClass, EventAction, InstancePool, MemberState, PoolMember, Reason};
+use bullpen_api::{ErrorClass, EventAction, InstancePool, LaunchConfig, MemberState, PoolMember, Reason};
 use bullpen_plan::launch::breaker::{Phase, Rules};
+use bullpen_plan::launch::identity::may_have_members;
 use bullpen_plan::launch::placement::LaunchConfigView;
 use bullpen_plan::launch::refusals::{ActiveRefusal, Gate, Place};
 use bullpen_plan::launch::trial::{FAILURES, MemberProof, Trial};
@@ -26,6 +27,8 @@ use crate::telemetry::labels::{BreakerState, ProviderOperation};
 
 /// After a start, the delay until checking again whether the state of a launch config was restored from its status.
 const TAKING_UP: SignedDuration = SignedDuration::from_millis(200);
+/// The delay until checking again whether the account is recorded. The answer of the cloud, and the record, wake the pool.
+const ACCOUNT_AWAITED: SignedDuration = SignedDuration::from_secs(5);
 
 /// What a pool may buy, and what its status reports of that.
 #[derive(Debug, Default)]
@@ -91,6 +94,8 @@ impl LaunchOptions {
         let gate = cloud.as_ref().map_or(Gate::Open, |cloud| cloud.refusals().look(&place, None, now));
         // Its refusals and weight are restored from its status in a moment.
         let unseen = controller.launch_health.get(&key).is_none().then(|| now.checked_add(TAKING_UP).unwrap_or(now));
+        let account = awaits_account(state, &key, launch_config, cloud.as_deref())
+            .then(|| now.checked_add(ACCOUNT_AWAITED).unwrap_or(now));
         let limited = cloud.as_ref().and_then(|cloud| cloud.delayed_until(ProviderOperation::Create, now));
         let pending = in_flight(state, pool, &config.name, |state| state == MemberState::Pending);
         let (by_gate, gate_until) = match gate {
@@ -100,7 +105,8 @@ impl LaunchOptions {
             Gate::Closed(until) => (Some(1), Some(until)),
         };
         let room = [allowed.room, caps(state, pool, config), by_gate].into_iter().flatten().min();
-        let unavailable_until = [waits_until, allowed.until, gate_until, limited, unseen].into_iter().flatten().max();
+        let unavailable_until =
+            [waits_until, allowed.until, gate_until, limited, unseen, account].into_iter().flatten().max();
         let weight =
             if config.paused { 0 } else { weights::effective(config.weight, controller.launch_health.percent(&key)) };
         let members = count(state, pool, &config.name);
@@ -197,6 +203,13 @@ fn proof(member: &PoolMember) -> Option<MemberProof> {
         }
         MemberState::Ready | MemberState::Claimed => None,
     }
+}
+
+/// Whether the first member has to wait until the launch config records the account that its machine will be in.
+fn awaits_account(state: &State, key: &ObjectKey, config: &LaunchConfig, cloud: Option<&Cloud>) -> bool {
+    let recorded = config.status.as_ref().and_then(|status| status.identity.as_ref());
+    let seen = cloud.and_then(Cloud::confirmed_identity).map(|confirmed| confirmed.identity);
+    !may_have_members(recorded, seen.as_ref(), || state.uses_launch_config(key))
 }
 
 fn members_of<'a>(

@@ -326,6 +326,17 @@ impl State {
         all - usize::from(stored.is_some_and(|stored| stored.spec.pool_ref.uid == uid))
     }
 
+    /// Whether a member is pinned to this launch config, or about to be.
+    pub fn uses_launch_config(&self, key: &ObjectKey) -> bool {
+        let of_namespace = |other: &&ObjectKey| other.namespace == key.namespace;
+        let pinned = self
+            .members
+            .iter()
+            .any(|(member, object)| of_namespace(&member) && object.spec.placement.launch_config == key.name);
+        let planned = self.planned.iter().filter(|(pool, _)| of_namespace(pool));
+        pinned || planned.flat_map(|(_, planned)| planned).any(|planned| planned.launch_config == key.name)
+    }
+
     /// The members whose `claimRef` names the claim with this uid.
     pub fn members_claimed_by<'a>(&'a self, claim_uid: &str) -> impl Iterator<Item = &'a Arc<PoolMember>> {
         self.members_by_claim.get(claim_uid).into_iter().flatten().filter_map(|key| self.members.get(key))

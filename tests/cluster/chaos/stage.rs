@@ -109,14 +109,20 @@ impl Stage {
         self.create::<LaunchConfig>(json!({ "metadata": { "name": name }, "spec": spec })).await;
     }
 
-    /// Has the cloud speak for another account until this is dropped. Not while a launch config has recorded no account: it
-    /// would take the wrong one for its own, although its machines are bought in the right one, and only a person could
-    /// correct that.
+    /// Has the cloud speak for another account until this is dropped. Not while a launch config has recorded no account,
+    /// or a region has no member: the wrong account would be recorded, although machines are bought in the right one, and
+    /// only a person could correct that.
     pub(super) async fn wrong_account(&self) -> Option<WrongAccount<'_>> {
         let last = self.wrong_account.try_lock().ok()?;
-        let configs = self.api::<LaunchConfig>().list(&ListParams::default()).await.ok()?;
-        let recorded = |config: &LaunchConfig| config.status.as_ref().is_some_and(|status| status.identity.is_some());
-        configs.iter().all(recorded).then_some(WrongAccount(last))
+        let configs = self.api::<LaunchConfig>().list(&ListParams::default()).await.ok()?.items;
+        let members = self.api::<PoolMember>().list(&ListParams::default()).await.ok()?.items;
+        let used = |name: &str| members.iter().any(|member| member.spec.placement.launch_config == name);
+        let is_recorded = |config: &LaunchConfig| {
+            let recorded = config.status.as_ref().is_some_and(|status| status.identity.is_some());
+            let mut of_region = configs.iter().filter(|other| other.spec.region == config.spec.region);
+            recorded && of_region.any(|other| used(&other.name_any()))
+        };
+        configs.iter().all(is_recorded).then_some(WrongAccount(last))
     }
 
     /// Waits until the operator has forgotten what the cloud said for another account, and keeps it from doing so again

@@ -27,6 +27,14 @@ pub fn settle<'a>(seen: Option<&Identity>, in_use: impl IntoIterator<Item = &'a 
     }
 }
 
+/// Whether members may be written for a launch config, by its recorded account and the one that the cloud reports.
+///
+/// The first member makes the record binding: written while it names an earlier account, that member would seem to be
+/// there. So a launch config without members waits until the record is right. One with members is for [`settle`].
+pub fn may_have_members(recorded: Option<&Identity>, seen: Option<&Identity>, in_use: impl FnOnce() -> bool) -> bool {
+    recorded.is_none() || recorded == seen || in_use()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +54,17 @@ mod tests {
         let (old, new) = (account("a"), account("b"));
         assert_eq!(settle(Some(&new), [&new, &old]), Settled::Changed(old.clone()));
         assert_eq!(settle(Some(&old), [&old]), Settled::Mine(old));
+    }
+
+    #[test]
+    fn the_first_member_waits_until_the_record_names_the_present_account() {
+        let (old, new) = (account("a"), account("b"));
+        for in_use in [true, false] {
+            assert!(may_have_members(None, None, || in_use), "nothing is recorded that could be wrong");
+            assert!(may_have_members(Some(&new), Some(&new), || in_use));
+            assert_eq!(may_have_members(Some(&old), Some(&new), || in_use), in_use);
+            assert_eq!(may_have_members(Some(&old), None, || in_use), in_use, "the record may be old");
+        }
     }
 
     #[test]

@@ -199,6 +199,26 @@ async fn a_launch_config_without_members_takes_over_another_account() {
     walk.pool_has_ready(2).await;
 }
 
+/// Members that are written before the new account is recorded would seem to be in the old one, for good.
+#[tokio::test]
+async fn a_pool_that_buys_at_once_after_a_change_of_the_account_buys_in_the_new_one() {
+    let walk = Walk::begin("account-first").await;
+    let mut operator = Operator::start(&walk).await;
+    let account = |config: &LaunchConfig| {
+        config.status.as_ref().and_then(|status| status.identity.clone()).map(|identity| identity.account)
+    };
+    walk.launch_config("sim", json!({})).await;
+    walk.until("sim", "knows its account", |config| account(config).as_deref() == Some("sim-1")).await;
+    operator.kill_9();
+    let another = json!({ "fault": { "asAccount": { "account": "another" } } });
+    let late = on("list", &json!({ "slow": { "milliseconds": 2_000 } }));
+    walk.simcloud.break_with(json!({ "calls": [late, another] })).await;
+    walk.pool(POOL, json!({})).await;
+    operator.start_again().await;
+    walk.pool_has_ready(2).await;
+    walk.until("sim", "records the new one", |config| account(config).as_deref() == Some("another")).await;
+}
+
 /// What is true of creates whatever befell them.
 async fn assert_one_machine_each(walk: &Walk) {
     let ledger = walk.simcloud.ledger().await;
