@@ -23,7 +23,7 @@ use crate::cluster::client::{clients, configuration};
 use crate::cluster::lease::Election;
 use crate::cluster::{definitions, preflight};
 use crate::controllers::{self, Equipment, Settings};
-use crate::provider::Registry;
+use crate::provider::{Registry, SimulatedEndpoints};
 use crate::runtime::leadership_term::{self, Terms};
 use crate::state::ObjectKey;
 use crate::telemetry::{self, Health, LogArgs, Metrics, init_logging};
@@ -84,6 +84,10 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = EXPIRY_GRACE_SECONDS, env = "BULLPEN_EXPIRY_GRACE_SECONDS",
         value_parser = clap::value_parser!(u32).range(0..=86_400))]
     expiry_grace_seconds: u32,
+    /// Endpoints of simulated clouds that launch configs may name besides those on the operator's own machine, separated
+    /// by commas; each is http://, a host and a port. Whoever may create a launch config can have the operator call them
+    #[arg(long, value_name = "URL,...", env = "BULLPEN_SIMULATED_ENDPOINTS", value_parser = SimulatedEndpoints::parse)]
+    simulated_endpoints: Vec<SimulatedEndpoints>,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -189,7 +193,8 @@ async fn run(args: RunArgs) -> CommandResult {
     };
     let (definitions, usable) = definitions::Watch::new(clients.clone(), health.clone());
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(definitions.run()));
-    let providers = Registry::built_in();
+    let simulated = args.simulated_endpoints.into_iter().fold(SimulatedEndpoints::none(), SimulatedEndpoints::and);
+    let providers = Registry::built_in().allowing(simulated);
     let equipment = Equipment { clients, providers, api_health, metrics: metrics.clone(), health: health.clone() };
     let terms = Terms {
         identity: settings.instance.clone(),
@@ -277,6 +282,22 @@ mod tests {
             let words = parsed(&[&format!("--namespace={wrong}")]).unwrap_err().to_string();
             assert!(words.contains("--namespace"), "{words}");
         }
+    }
+
+    #[test]
+    fn endpoints_of_simulated_clouds_are_given_one_by_one_or_as_a_list_and_a_wrong_one_names_the_flag() {
+        let given = |arguments: &[&str]| {
+            let lists = parsed(arguments).unwrap().simulated_endpoints;
+            lists.into_iter().fold(SimulatedEndpoints::none(), SimulatedEndpoints::and)
+        };
+        let list = given(&["--simulated-endpoints", "http://a:1,http://b:2"]);
+        assert_eq!(given(&["--simulated-endpoints=http://b:2/", "--simulated-endpoints=http://a:1"]), list);
+        assert_eq!(
+            (given(&[]), given(&["--simulated-endpoints="])),
+            (SimulatedEndpoints::none(), SimulatedEndpoints::none())
+        );
+        let message = parsed(&["--simulated-endpoints=https://a"]).unwrap_err().to_string();
+        assert!(message.contains("--simulated-endpoints") && message.contains("http://"), "{message}");
     }
 
     #[test]

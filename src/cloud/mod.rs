@@ -8,7 +8,7 @@ mod account;
 mod listing;
 mod rate_limit;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,10 +71,18 @@ pub struct Clouds {
 
 #[derive(Debug)]
 struct Inner {
-    clouds: Mutex<HashMap<ProviderKey, Arc<Cloud>>>,
+    clouds: Mutex<HashMap<ProviderKey, Open>>,
     registry: Registry,
     metrics: Metrics,
     installation: Arc<str>,
+}
+
+/// A cloud, the launch configs that buy from it, and the end of its list loop.
+#[derive(Debug)]
+struct Open {
+    cloud: Arc<Cloud>,
+    users: HashSet<ObjectKey>,
+    end: CancellationToken,
 }
 
 /// Is notified of what the list loop of a cloud finds.
@@ -91,6 +99,8 @@ pub trait Audience: std::fmt::Debug + Send + Sync + 'static {
     fn identity_changed(&self, key: &ProviderKey);
     /// There is a new complete list.
     fn listed(&self, key: &ProviderKey);
+    /// The cloud is not used any more.
+    fn closed(&self, key: &ProviderKey);
 }
 
 impl Clouds {
@@ -110,23 +120,28 @@ impl Clouds {
         self.inner.registry.resolve(spec).ok().map(|(_, key)| key)
     }
 
-    /// The cloud that a launch config buys from. The first call for a key starts its list loop, which runs until
-    /// `shutdown`.
+    /// The cloud that the launch config `user` buys from. The first call for a key starts its list loop, which runs
+    /// until `shutdown`, or until [`release`](Self::release) was called for each of its users.
     ///
     /// # Errors
-    /// When there is no provider for the launch config.
+    /// When there is no provider for the launch config. It then uses no cloud any more.
     pub fn open(
         &self,
+        user: &ObjectKey,
         spec: &LaunchConfigSpec,
         audience: impl FnOnce() -> Arc<dyn Audience>,
         shutdown: &CancellationToken,
     ) -> Result<Arc<Cloud>, NoProvider> {
-        let (kind, key) = self.inner.registry.resolve(spec)?;
+        let resolved = self.inner.registry.resolve(spec);
         let mut clouds = self.inner.clouds.lock();
-        if let Some(cloud) = clouds.get(&key) {
-            return Ok(cloud.clone());
+        // One that was made again under its name may lead elsewhere.
+        self.leave(&mut clouds, user, resolved.as_ref().ok().map(|(_, key)| key));
+        let (kind, key) = resolved?;
+        if let Some(open) = clouds.get_mut(&key) {
+            open.users.insert(user.clone());
+            return Ok(open.cloud.clone());
         }
-        let provider = kind.connect(&key)?;
+        let provider = self.inner.registry.connect(kind, &key)?;
         self.inner.metrics.provider_known(key.kind);
         let cloud = Arc::new(Cloud {
             rate_limit: RateLimit::of(provider.as_ref()),
@@ -139,16 +154,39 @@ impl Clouds {
             audience: audience(),
             identity: IdentityWatch::default(),
         });
-        clouds.insert(key, cloud.clone());
+        let end = shutdown.child_token();
+        let users = HashSet::from([user.clone()]);
+        clouds.insert(key, Open { cloud: cloud.clone(), users, end: end.clone() });
         let lister = cloud.clone().list_for_ever(self.inner.installation.clone());
-        let shutdown = shutdown.clone();
-        tokio::spawn(async move { shutdown.run_until_cancelled_owned(lister).await });
+        tokio::spawn(async move { end.run_until_cancelled_owned(lister).await });
         Ok(cloud)
+    }
+
+    /// The launch config `user` is gone or has no provider any more. A cloud without users is closed: it is not called
+    /// again.
+    pub fn release(&self, user: &ObjectKey) {
+        self.leave(&mut self.inner.clouds.lock(), user, None);
+    }
+
+    /// Takes `user` from the users of all clouds but the one of this key, and closes those that have none left.
+    fn leave(&self, clouds: &mut HashMap<ProviderKey, Open>, user: &ObjectKey, stays_at: Option<&ProviderKey>) {
+        clouds.retain(|key, open| {
+            if stays_at == Some(key) || !open.users.remove(user) || !open.users.is_empty() {
+                return true;
+            }
+            info!(provider = key.kind, ?key, "no launch config buys there any more: the cloud is closed");
+            open.end.cancel();
+            if let Some(confirmed) = open.cloud.confirmed_identity() {
+                self.inner.metrics.account_gone(key.kind, &confirmed.identity);
+            }
+            open.cloud.audience.closed(key);
+            false
+        });
     }
 
     /// The cloud of a key, if it was opened.
     pub fn get(&self, key: &ProviderKey) -> Option<Arc<Cloud>> {
-        self.inner.clouds.lock().get(key).cloned()
+        self.inner.clouds.lock().get(key).map(|open| open.cloud.clone())
     }
 
     /// The cloud that a launch config buys from, if it was opened.

@@ -123,6 +123,7 @@ impl Audience for Nobody {
     fn answering_changed(&self, _: &ProviderKey) {}
     fn identity_changed(&self, _: &ProviderKey) {}
     fn listed(&self, _: &ProviderKey) {}
+    fn closed(&self, _: &ProviderKey) {}
 }
 
 fn launch_config(region: &str, shelf: Option<i32>) -> LaunchConfigSpec {
@@ -144,7 +145,7 @@ fn request(spec: &LaunchConfigSpec) -> CreateRequest {
 }
 
 fn open(clouds: &Clouds, spec: &LaunchConfigSpec, end: &CancellationToken) -> Result<Arc<Cloud>, NoProvider> {
-    clouds.open(spec, || Arc::new(Nobody), end)
+    clouds.open(&ObjectKey::new("ci", "sim"), spec, || Arc::new(Nobody), end)
 }
 
 #[tokio::test]
@@ -179,4 +180,32 @@ async fn a_launch_config_without_a_provider_opens_no_cloud_and_names_the_reason(
     let why = open(&clouds, &spec, &end).unwrap_err();
     assert!(matches!(why, NoProvider::NoBlock { .. }), "{why}");
     assert!(clouds.key(&spec).is_none() && clouds.of(&spec).is_none());
+}
+
+#[tokio::test]
+async fn a_cloud_is_closed_with_its_last_launch_config_and_is_never_called_again() {
+    static DUMMY: Dummy = Dummy { connected: AtomicUsize::new(0) };
+    static KINDS: &[&dyn ProviderKind] = &[&DUMMY];
+    let (clouds, end) = (Clouds::new(Registry::new(KINDS), Metrics::new(), "test".into()), CancellationToken::new());
+    let spec = launch_config("dummy", None);
+    let (first, second) = (ObjectKey::new("ci", "first"), ObjectKey::new("ci", "second"));
+    let use_by = |user: &ObjectKey, spec: &LaunchConfigSpec| clouds.open(user, spec, || Arc::new(Nobody), &end);
+    let cloud = Arc::downgrade(&use_by(&first, &spec).unwrap());
+    use_by(&first, &spec).unwrap();
+    use_by(&second, &spec).unwrap();
+    clouds.release(&first);
+    assert!(clouds.of(&spec).is_some(), "another launch config buys there");
+    // One that is made again under its name, for another cloud, does not keep the old one open.
+    use_by(&second, &launch_config("elsewhere", None)).unwrap_err();
+    assert!(clouds.of(&spec).is_none());
+    // Only its list loop has it then.
+    let ended = async {
+        while cloud.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the list loop ends");
+    use_by(&first, &spec).unwrap();
+    assert_eq!(DUMMY.connected.load(Ordering::Relaxed), 2, "it is opened again");
+    end.cancel();
 }

@@ -9,6 +9,7 @@ use bullpen_api::{
 use bullpen_plan::claim::lifetime::TermRules;
 use bullpen_plan::claim::queue::Labels;
 use bullpen_plan::claim::{ClaimView, Evidence, Found, HeldMember, MemberView};
+use bullpen_plan::launch::identity::Lead;
 use bullpen_plan::launch::refusals::Place;
 use bullpen_plan::member::lifecycle::Stuck;
 use bullpen_plan::member::user_data::UserData;
@@ -19,6 +20,7 @@ use bullpen_plan::time::earliest;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use crate::provider::ProviderKey;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 use crate::state::pool_queue::PoolQueue;
@@ -61,6 +63,13 @@ pub fn term_rules(state: &State, pool: &ObjectKey) -> TermRules {
 /// The key of the launch config that a member is pinned to.
 pub fn launch_config_of(member: &PoolMember) -> ObjectKey {
     ObjectKey::new(member.namespace().unwrap_or_default(), member.spec.placement.launch_config.clone())
+}
+
+/// Where a launch config of this provider key leads.
+pub fn lead<'a>(config: &'a LaunchConfig, key: &'a ProviderKey) -> Lead<'a> {
+    let identity = config.status.as_ref().and_then(|status| status.identity.as_ref());
+    let account = identity.map(|identity| identity.account.as_str());
+    Lead { provider: key.kind, endpoint: &key.endpoint, region: &key.region, account }
 }
 
 /// A member for the claim protocol.

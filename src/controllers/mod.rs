@@ -146,7 +146,7 @@ impl Controllers {
         shutdown: CancellationToken,
     ) -> Self {
         let term = LeadershipTerm { started: Timestamp::now(), leadership };
-        let clouds = Clouds::new(equipment.providers, common.metrics.clone(), settings.installation);
+        let clouds = Clouds::new(equipment.providers.clone(), common.metrics.clone(), settings.installation);
         let machines = Machines::new(term.started);
         let (pool_memories, launch_health) = (PoolMemories::default(), LaunchHealth::default());
         let direct = equipment.clients.direct.clone();

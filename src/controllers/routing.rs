@@ -322,4 +322,8 @@ impl Audience for Listeners {
         }
         crate::controllers::orphans::sweep::listed(&self.sweeper, provider);
     }
+
+    fn closed(&self, provider: &ProviderKey) {
+        self.sweeper.sweeps.forget(provider);
+    }
 }

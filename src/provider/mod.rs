@@ -3,6 +3,7 @@
 //! In: requests for one machine or one list. Out: the cloud's answer, or a [`ProviderError`]. One provider object is
 //! one account in one region. No call waits for a machine to change its state: the caller asks again later.
 
+pub mod endpoints;
 pub mod registry;
 mod simulated;
 pub mod tags;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use bullpen_api::Market;
 pub use bullpen_plan::{CapacityScope, ProviderError};
 
+pub use endpoints::SimulatedEndpoints;
 pub use registry::{NoProvider, ProviderKey, ProviderKind, Registry};
 pub use simulated::SimulatedProvider;
 pub use tags::OwnTags;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bullpen_api::LaunchConfigSpec;
 use thiserror::Error;
 
-use super::{Provider, ProviderError};
+use super::{Provider, ProviderError, SimulatedEndpoints};
 
 /// Every kind of provider in this build. One that is a cargo feature has `#[cfg(feature = …)]` on its line.
 const BUILT_IN: &[&dyn ProviderKind] = &[&super::simulated::Simulated];
@@ -19,6 +19,11 @@ pub trait ProviderKind: fmt::Debug + Send + Sync {
     /// The account and region of this launch config, if it has a block of this kind. Launch configs with equal keys
     /// share a provider object, its lists and its rate limits.
     fn key(&self, spec: &LaunchConfigSpec) -> Option<ProviderKey>;
+
+    /// Whether the operator's flags allow requests to the cloud of this key.
+    fn may_call(&self, _key: &ProviderKey, _simulated: &SimulatedEndpoints) -> bool {
+        true
+    }
 
     /// Makes the provider of a key that [`key`](Self::key) returned. It is called once for each key, and sends nothing
     /// yet.
@@ -41,10 +46,11 @@ pub struct ProviderKey {
     pub region: String,
 }
 
-/// Kinds of provider; cheap to copy.
-#[derive(Clone, Copy, Debug)]
+/// Kinds of provider, and where they may send requests.
+#[derive(Clone, Debug)]
 pub struct Registry {
     kinds: &'static [&'static dyn ProviderKind],
+    simulated: SimulatedEndpoints,
 }
 
 /// Why a launch config has no provider.
@@ -70,6 +76,15 @@ pub enum NoProvider {
         /// The names of the blocks.
         blocks: String,
     },
+    /// Its block names an endpoint that the operator may not call.
+    #[error(
+        "endpoint {endpoint} is not allowed: a launch config may name a simulated cloud on the operator's own machine, \
+         and those that --simulated-endpoints allows"
+    )]
+    NotAllowed {
+        /// The endpoint.
+        endpoint: String,
+    },
     /// No provider can be made from its block.
     #[error(transparent)]
     Unusable(#[from] ProviderError),
@@ -78,7 +93,13 @@ pub enum NoProvider {
 impl Registry {
     /// A registry of these kinds. If two know the same block, the first one is used.
     pub const fn new(kinds: &'static [&'static dyn ProviderKind]) -> Self {
-        Self { kinds }
+        Self { kinds, simulated: SimulatedEndpoints::none() }
+    }
+
+    /// The same kinds, which may call these simulated clouds, too.
+    #[must_use]
+    pub fn allowing(self, simulated: SimulatedEndpoints) -> Self {
+        Self { simulated, ..self }
     }
 
     /// All kinds of this build.
@@ -103,6 +124,17 @@ impl Registry {
                 None => NoProvider::NoBlock { built },
             }
         })
+    }
+
+    /// Makes the provider of a key, if the operator may call its cloud.
+    ///
+    /// # Errors
+    /// When it may not, or there can be none.
+    pub fn connect(&self, kind: &dyn ProviderKind, key: &ProviderKey) -> Result<Arc<dyn Provider>, NoProvider> {
+        if !kind.may_call(key, &self.simulated) {
+            return Err(NoProvider::NotAllowed { endpoint: key.endpoint.clone() });
+        }
+        Ok(kind.connect(key)?)
     }
 
     fn names(&self) -> String {
@@ -163,6 +195,22 @@ mod tests {
         let Err(error) = Registry::built_in().resolve(&of_later) else { panic!("it has none") };
         assert!(matches!(&error, NoProvider::NoBlock { built } if built == "simulated"), "{error}");
         assert!(error.to_string().ends_with("it has providers for simulated"), "{error}");
+    }
+
+    #[test]
+    fn an_endpoint_that_is_not_allowed_gets_no_provider_and_its_refusal_names_the_flag() {
+        let connect = |registry: &Registry| {
+            let (kind, key) = registry.resolve(&simulated("http://169.254.169.254")).unwrap();
+            registry.connect(kind, &key)
+        };
+        let error = connect(&Registry::built_in()).unwrap_err();
+        assert!(
+            matches!(&error, NoProvider::NotAllowed { endpoint } if endpoint == "http://169.254.169.254"),
+            "{error}"
+        );
+        assert!(error.to_string().contains("--simulated-endpoints"), "{error}");
+        let allowed = SimulatedEndpoints::parse("http://169.254.169.254:80").unwrap();
+        assert!(connect(&Registry::built_in().allowing(allowed)).is_ok());
     }
 
     #[test]

@@ -22,6 +22,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("sweepGraceSeconds: 0", &["/sweepGraceSeconds", "minimum: got 0, want 1"]),
     ("expiryGraceSeconds: 90000", &["/expiryGraceSeconds", "maximum"]),
     ("sweepDryRun: 'yes'", &["/sweepDryRun", "want boolean"]),
+    ("simulatedEndpoints: ['https://sim']", &["/simulatedEndpoints/0", "pattern"]),
     ("metrics: {port: 80}", &["/metrics/port", "1,024"]),
     ("terminationGracePeriodSeconds: 5", &["/terminationGracePeriodSeconds", "want 21"]),
     ("resources: {limits: {memory: lots}}", &["/resources/limits/memory"]),

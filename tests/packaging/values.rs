@@ -137,6 +137,7 @@ fn another(path: &str, value: &Value) -> Value {
         "tolerations" => json!([{ "operator": "Exists" }]),
         "imagePullSecrets" => json!([{ "name": "other" }]),
         "extraEnv" => json!([{ "name": "OTHER", "value": "x" }]),
+        "simulatedEndpoints" => json!(["http://other.example.org"]),
         "networkPolicy.metricsFrom" | "networkPolicy.egress.apiServerTo" | "networkPolicy.egress.cloudTo" => {
             json!([{ "podSelector": {} }])
         }

@@ -33,6 +33,16 @@
 {{- printf "%s-simcloud" (include "bullpen.fullname" .) -}}
 {{- end -}}
 
+{{- define "bullpen.simcloudEndpoint" -}}
+{{- printf "http://%s.%s.svc:7070" (include "bullpen.simcloudName" .) .Release.Namespace -}}
+{{- end -}}
+
+{{/* The endpoints of simulated clouds that launch configs may name. */}}
+{{- define "bullpen.simulatedEndpoints" -}}
+{{- $own := ternary (list (include "bullpen.simcloudEndpoint" .)) list .Values.simcloud.enabled -}}
+{{- concat $own .Values.simulatedEndpoints | join "," -}}
+{{- end -}}
+
 {{/* Labels of an object: (list context component). */}}
 {{- define "bullpen.labels" -}}
 {{- $context := index . 0 -}}

@@ -39,7 +39,7 @@ pub use pool_claim::{
     Binding, BindingRef, ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolClaimStatus, PoolSelector,
     QueuePlace, ServedByPool,
 };
-pub use pool_member::{MemberInstance, Placement, PoolMember, PoolMemberSpec, PoolMemberStatus, PoolRef};
+pub use pool_member::{MemberCloud, MemberInstance, Placement, PoolMember, PoolMemberSpec, PoolMemberStatus, PoolRef};
 pub use ssh::{MemberSsh, Ssh};
 pub use states::{ClaimPhase, MemberState};
 pub use upkeep::{Disruption, Recycle, Rollout, RolloutFailure, RolloutType};

@@ -41,6 +41,8 @@ use super::states::MemberState;
     )
     .message("the spec of a member is immutable, but for cordoned and hold"),
     validation = Rule::new("has(self.ssh) == has(oldSelf.ssh) && (!has(self.ssh) || self.ssh == oldSelf.ssh)")
+        .message("the spec of a member is immutable, but for cordoned and hold"),
+    validation = Rule::new("!has(oldSelf.cloud) || (has(self.cloud) && self.cloud == oldSelf.cloud)")
         .message("the spec of a member is immutable, but for cordoned and hold")
 )]
 pub struct PoolMemberSpec {
@@ -48,6 +50,10 @@ pub struct PoolMemberSpec {
     pub pool_ref: PoolRef,
     /// Where and how the machine is bought. A retry of the create sends the same request again.
     pub placement: Placement,
+    /// The cloud that the machine is bought at, recorded before the first call. While the launch config leads to
+    /// another one, nothing is done with the member. Members of versions that did not record it are given it once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<MemberCloud>,
     /// Hash of the pool's template and of the machine-defining fields of the launch config.
     #[schemars(length(max = 63))]
     pub template_hash: String,
@@ -94,6 +100,26 @@ pub struct Placement {
     pub zone: String,
 }
 
+/// An account and region of a cloud.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct MemberCloud {
+    /// The kind of provider, by the name of its block in a launch config.
+    #[schemars(length(max = 63))]
+    pub provider: String,
+    /// The URL of the cloud's API, or a partition of it. Absent if the region is enough.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 253))]
+    pub endpoint: String,
+    /// The account.
+    #[schemars(length(max = 256))]
+    pub account: String,
+    /// The region.
+    #[schemars(length(max = 63))]
+    pub region: String,
+}
+
 /// Where a member is in its life.
 // Atomic, because it has one writer, which always writes all of it. Otherwise the API server would track the owner of
 // each field, compute that at each write and send it in each watch event (ADR 0009).
@@ -116,6 +142,7 @@ pub struct Placement {
 )]
 pub struct PoolMemberStatus {
     /// Ready. Stalled: the machine cannot be terminated. Quarantined: by its tags, the machine was claimed before.
+    /// Reachable: the launch config leads to the cloud that the machine was bought at.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -11,7 +11,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bullpen_api::{PoolClaim, PoolMember};
+use bullpen_api::{MemberCloud, PoolClaim, PoolMember};
 use bullpen_plan::claim::{Answer, Found};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
@@ -194,21 +194,35 @@ impl Writes {
     /// Sets the finalizers of `object`, on the version that `object` has.
     async fn set_finalizers<K: WrittenKind>(&self, object: &K, finalizers: &[String]) -> Result<Arc<K>, WriteError> {
         let key = ObjectKey::of(object);
-        let api: Api<K> = self.api(&key.namespace);
-        let patch = json!({"metadata": {
-            "uid": object.meta().uid,
-            "resourceVersion": object.meta().resource_version,
-            "finalizers": finalizers,
-        }});
-        let _turn = self.upkeep_turn(object).await;
-        let answer = api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
         let last = finalizers.is_empty() && object.meta().deletion_timestamp.is_some();
-        let settled = self.settle(WriteVerb::Patch, &key, answer);
+        let settled = self.patch(object, json!({"metadata": { "finalizers": finalizers }})).await;
         if last && settled.is_ok() {
             // Without finalizers it is gone. Its Deleted event comes later.
             self.cluster.answered_gone::<K>(&key, &object.uid().unwrap_or_default());
         }
         settled
+    }
+
+    /// Records where the machine of a member was bought, on the version that `member` has. If it changed meanwhile, the
+    /// next pass decides anew.
+    ///
+    /// # Errors
+    /// When the API server refused it, or what is stored cannot be read.
+    pub async fn record_cloud(&self, member: &PoolMember, cloud: &MemberCloud) -> Result<(), WriteError> {
+        let patch = json!({"spec": { "cloud": cloud }});
+        let answer = self.patch(member, patch).await;
+        self.or_refresh(member, answer).await.map(drop)
+    }
+
+    /// Merges `patch` into `object`, on the version that `object` has.
+    async fn patch<K: WrittenKind>(&self, object: &K, mut patch: serde_json::Value) -> Result<Arc<K>, WriteError> {
+        let key = ObjectKey::of(object);
+        let api: Api<K> = self.api(&key.namespace);
+        patch["metadata"]["uid"] = json!(object.meta().uid);
+        patch["metadata"]["resourceVersion"] = json!(object.meta().resource_version);
+        let _turn = self.upkeep_turn(object).await;
+        let answer = api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        self.settle(WriteVerb::Patch, &key, answer)
     }
 
     /// Deletes an object, with its uid and version as preconditions. Returns what is left of it if finalizers keep it.

@@ -101,7 +101,7 @@ impl Writes {
         }
     }
 
-    async fn or_refresh<K: WrittenKind>(
+    pub(super) async fn or_refresh<K: WrittenKind>(
         &self,
         object: &K,
         answer: Result<Arc<K>, WriteError>,

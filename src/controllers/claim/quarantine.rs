@@ -9,6 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cloud::Listing;
 use crate::controllers::claim::ClaimController;
 use crate::controllers::common::Common;
+use crate::controllers::convert;
+use crate::provider::ProviderKey;
 use crate::state::ObjectKey;
 
 /// How long after its start an operator keeps back members whose machine no list has shown yet. When a cloud fails to
@@ -26,9 +28,33 @@ pub enum Shown {
     ClaimedBefore,
 }
 
-/// The last list of the cloud that a launch config buys from.
-pub fn listing(controller: &ClaimController, config: Option<&LaunchConfig>) -> Option<Arc<Listing>> {
-    controller.clouds.of(&config?.spec)?.listing()
+/// Where a launch config leads, and the last list of that cloud.
+#[derive(Debug)]
+pub struct Source {
+    config: Option<(Arc<LaunchConfig>, ProviderKey)>,
+    listing: Option<Arc<Listing>>,
+}
+
+impl Source {
+    /// Of this launch config, if it exists.
+    pub fn of(controller: &ClaimController, config: Option<&Arc<LaunchConfig>>) -> Self {
+        let config = config.and_then(|config| Some((config.clone(), controller.clouds.key(&config.spec)?)));
+        let listing = config.as_ref().and_then(|(_, key)| controller.clouds.get(key)?.listing());
+        Self { config, listing }
+    }
+
+    /// The last list.
+    pub fn listing(&self) -> Option<&Listing> {
+        self.listing.as_deref()
+    }
+
+    /// Whether it leads to the member's machine. What it lists says nothing about a machine that is elsewhere.
+    pub fn has(&self, member: &PoolMember) -> bool {
+        match (&member.spec.cloud, &self.config) {
+            (Some(recorded), Some((config, key))) => convert::lead(config, key).may_be(recorded),
+            _ => true,
+        }
+    }
 }
 
 /// What the last list shows of the machine of this unclaimed member.

@@ -1,5 +1,6 @@
 //! A pass over one launch config.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bullpen_api::{
@@ -19,20 +20,22 @@ use crate::controllers::convert::place_of;
 use crate::controllers::launch_config::LaunchConfigController;
 use crate::controllers::orphans::memory::SweepMemory;
 use crate::controllers::orphans::sweep::{blocked_message, recorded_orphans};
-use crate::provider::NoProvider;
+use crate::provider::{NoProvider, ProviderKey};
 use crate::runtime::failure::Failure;
 use crate::runtime::work_queue::Outcome;
 use crate::state::ObjectKey;
+use crate::state::cluster_state::State;
 
 /// One pass over the launch config of this name.
 pub async fn reconcile(controller: Arc<LaunchConfigController>, key: ObjectKey) -> Outcome {
     let Some(config) = controller.common.cluster.with(|state| state.launch_configs.get(&key).cloned()) else {
         controller.common.metrics.launch_config_gone(&key.namespace, &key.name);
         controller.launch_health.forget(&key);
+        controller.clouds.release(&key);
         return Ok(None);
     };
     controller.common.metrics.launch_config_known(&key.namespace, &key.name);
-    if let Err(why) = open_cloud(&controller, &config) {
+    if let Err(why) = open_cloud(&controller, &config, &key) {
         return without_provider(&controller, &config, &key, why).await;
     }
     restore_from_status(&controller, &config, &key);
@@ -60,9 +63,9 @@ fn restore_from_status(controller: &LaunchConfigController, config: &LaunchConfi
     controller.launch_health.first_seen(key, config, Timestamp::now());
 }
 
-fn open_cloud(controller: &LaunchConfigController, config: &LaunchConfig) -> Result<(), NoProvider> {
+fn open_cloud(controller: &LaunchConfigController, config: &LaunchConfig, key: &ObjectKey) -> Result<(), NoProvider> {
     let audience = || controller.listeners.clone() as Arc<dyn crate::cloud::Audience>;
-    controller.clouds.open(&config.spec, audience, &controller.shutdown).map(drop)
+    controller.clouds.open(key, &config.spec, audience, &controller.shutdown).map(drop)
 }
 
 /// Reports in the status why nothing can be bought. Such a launch config gets no finalizer. If an earlier build added
@@ -81,7 +84,11 @@ async fn without_provider(
     }
     // The finalizer write may have made a new version.
     if let Some(config) = cluster.with(|state| state.launch_configs.get(key).cloned()) {
-        let status = no_provider(&config, &why.to_string(), Timestamp::now());
+        let reason = match why {
+            NoProvider::NotAllowed { .. } => Reason::EndpointNotAllowed,
+            _ => Reason::NoProvider,
+        };
+        let status = no_provider(&config, reason, &why.to_string(), Timestamp::now());
         if config.status.as_ref() != Some(&status) {
             warn!(launch_config = %key, %why, "the launch config has no provider");
         }
@@ -89,8 +96,11 @@ async fn without_provider(
     }
     match why {
         NoProvider::Unusable(_) => Err(Failure::Provider(key.clone(), why)),
-        // Only a new spec or another build changes that.
-        NoProvider::NotBuilt { .. } | NoProvider::NoBlock { .. } | NoProvider::Several { .. } => Ok(None),
+        // Only a new spec, another build or other flags change that.
+        NoProvider::NotBuilt { .. }
+        | NoProvider::NoBlock { .. }
+        | NoProvider::Several { .. }
+        | NoProvider::NotAllowed { .. } => Ok(None),
     }
 }
 
@@ -190,8 +200,16 @@ fn settle_identity(controller: &LaunchConfigController, cloud: &Cloud) -> Settle
             .launch_configs
             .iter()
             .filter(|(_, config)| controller.clouds.key(&config.spec).as_ref() == Some(cloud.key()));
-        let recorded = of_provider.filter_map(|(key, config)| Some((key, config.status.as_ref()?.identity.clone()?)));
-        recorded.filter(|(key, _)| state.uses_launch_config(key)).map(|(_, identity)| identity).collect()
+        let mut in_use = Vec::new();
+        for (key, config) in of_provider {
+            match config.status.as_ref().and_then(|status| status.identity.clone()) {
+                Some(identity) if state.uses_launch_config(key) => in_use.push(identity),
+                Some(_) => {}
+                // It is new, or lost its status: its members know.
+                None => in_use.extend(accounts_of_members(state, key, cloud.key())),
+            }
+        }
+        in_use
     });
     let settled = settle(seen.as_ref(), &in_use);
     match &settled {
@@ -199,6 +217,19 @@ fn settle_identity(controller: &LaunchConfigController, cloud: &Cloud) -> Settle
         Settled::Mine(identity) | Settled::Changed(identity) => cloud.expect(identity.clone()),
     }
     settled
+}
+
+/// The accounts of this provider that members of a launch config record.
+fn accounts_of_members(state: &State, config: &ObjectKey, provider: &ProviderKey) -> HashSet<LaunchConfigIdentity> {
+    let of_config = |(key, member): &(&ObjectKey, &Arc<PoolMember>)| {
+        key.namespace == config.namespace && member.spec.placement.launch_config == config.name
+    };
+    let clouds = state.members.iter().filter(of_config).filter_map(|(_, member)| member.spec.cloud.as_ref());
+    let here = clouds.filter(|cloud| {
+        (cloud.provider.as_str(), &cloud.endpoint, &cloud.region)
+            == (provider.kind, &provider.endpoint, &provider.region)
+    });
+    here.map(|cloud| LaunchConfigIdentity { account: cloud.account.clone(), region: cloud.region.clone() }).collect()
 }
 
 /// Sets the conditions about the account and about a blocked sweep. A condition that never applied is left out.

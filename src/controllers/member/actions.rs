@@ -6,7 +6,7 @@ use bullpen_api::{ErrorClass, EventAction, InstanceAddress, InstancePool, PoolMe
 use bullpen_plan::claim::Found;
 use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::member;
-use bullpen_plan::member::lifecycle::{Asked, IDENTITY_FRESH, Machine, MemberFailure, Step, Stuck};
+use bullpen_plan::member::lifecycle::{Asked, Machine, MemberFailure, Step, Stuck, confirmed_since};
 use bullpen_plan::member::status::RecordedMachine;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -280,7 +280,7 @@ async fn confirm(controller: &MemberController, gathered: &Gathered) {
 async fn confirm_identity(controller: &MemberController, gathered: &Gathered) {
     let after = match gathered.view.machine {
         Machine::Missing { at, .. } => at,
-        _ => Timestamp::now().saturating_sub(IDENTITY_FRESH).unwrap_or(Timestamp::MIN),
+        _ => confirmed_since(&gathered.view, Timestamp::now()),
     };
     if let Err(error) = gathered.cloud.confirm_identity(after).await {
         warn!(member = %gathered.key(), %error, "cannot ask the cloud which account the credentials belong to");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bullpen_api::{InstancePool, LaunchConfig, MemberState, PoolMember, Readiness};
 use bullpen_plan::claim::claim_tag::served_before;
+use bullpen_plan::launch::identity::{Standing, Unrecorded, recorded_there, unrecorded_there};
 use bullpen_plan::launch::refusals::{Gate, Place};
 use bullpen_plan::member::lifecycle::{Asked, LifecycleView, Past, Stuck};
 use bullpen_plan::member::user_data::UserData;
@@ -12,7 +13,7 @@ use bullpen_plan::pool::template::template_hash;
 use jiff::{SignedDuration, Timestamp};
 
 use super::machine_memory::{MachineRecord, Sighting, sighting};
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, ConfirmedIdentity, Listing};
 use crate::controllers::convert;
 use crate::controllers::convert::place_of;
 use crate::controllers::member::MemberController;
@@ -30,6 +31,8 @@ pub struct Gathered {
     pub launch_config: Arc<LaunchConfig>,
     /// Its cloud.
     pub cloud: Arc<Cloud>,
+    /// Whether the launch config leads to its machine.
+    pub standing: Standing,
     /// Its machine as last shown.
     pub sighting: Sighting,
     /// The input of [`lifecycle`](bullpen_plan::member::lifecycle).
@@ -85,10 +88,13 @@ pub fn gather(
     let (uid, now) = (convert::uid(member.as_ref()), Timestamp::now());
     let (confirmed, recorded) =
         (cloud.confirmed_identity(), launch_config.status.as_ref().and_then(|status| status.identity.as_ref()));
-    let trusted =
-        cloud.foreign().is_none() && confirmed.as_ref().is_some_and(|confirmed| Some(&confirmed.identity) == recorded);
-    let account_confirmed_at = confirmed.as_ref().filter(|_| trusted).map(|confirmed| confirmed.asked_at);
     let listing = cloud.listing();
+    let standing = standing(&member, &launch_config, &cloud, listing.as_deref());
+    let mine = |confirmed: &ConfirmedIdentity| cloud.foreign().is_none() && Some(&confirmed.identity) == recorded;
+    let other_account = confirmed.as_ref().is_some_and(|confirmed| !mine(confirmed));
+    // Of a cloud that the machine is not at, neither presence nor absence is believed.
+    let trusted = !matches!(standing, Standing::Elsewhere(_)) && confirmed.as_ref().is_some_and(mine);
+    let account_confirmed_at = confirmed.as_ref().filter(|_| trusted).map(|confirmed| confirmed.asked_at);
     let record = controller.machines.with(&uid, |record| {
         if let Some(listing) = &listing {
             record.listed(listing);
@@ -126,6 +132,8 @@ pub fn gather(
         current,
         may_create: may_create && user_data.known().is_some(),
         asked: if status.instance.is_some() { Asked::Perhaps(controller.term.started) } else { record.asked },
+        written_at: record.written_at,
+        other_account,
         machine: sighting.machine,
         warming_started_at: known_since,
         launch_timeout: seconds(readiness.launch_timeout_seconds),
@@ -142,7 +150,22 @@ pub fn gather(
         past: past(&member, &sighting),
         held,
     };
-    Ok(Gathered { member, pool, launch_config, cloud, sighting, view, user_data: text_of(user_data) })
+    Ok(Gathered { member, pool, launch_config, cloud, standing, sighting, view, user_data: text_of(user_data) })
+}
+
+/// Whether the launch config leads to the cloud that the member's machine was bought at.
+fn standing(member: &PoolMember, config: &LaunchConfig, cloud: &Cloud, listing: Option<&Listing>) -> Standing {
+    let name = &member.spec.placement.launch_config;
+    match &member.spec.cloud {
+        Some(recorded) => recorded_there(name, &convert::lead(config, cloud.key()), recorded),
+        None => {
+            let (uid, id) = (convert::uid(member), member.status.as_ref().and_then(|status| status.instance.as_ref()));
+            let machine = id.and_then(|id| listing?.with_id(&id.id));
+            let shown = machine.is_some_and(|machine| machine.tags.member_uid.as_deref() == Some(&*uid));
+            let member = Unrecorded { created: convert::created(member), has_instance: id.is_some(), shown };
+            unrecorded_there(name, convert::created(config), member)
+        }
+    }
 }
 
 /// Why the machine's end does not come, as the member's status reports or is about to report.

@@ -39,6 +39,8 @@ impl Tagging {
 pub struct MachineRecord {
     /// What is known of its create call.
     pub asked: Asked,
+    /// When this process wrote the member.
+    pub written_at: Option<Timestamp>,
     /// The machine as last shown by a call for it, not by a list.
     pub instance: Option<Arc<Instance>>,
     /// When that call was, whether it showed the machine or none.
@@ -77,6 +79,7 @@ impl MachineRecord {
     const fn new(asked: Asked) -> Self {
         Self {
             asked,
+            written_at: None,
             instance: None,
             looked_at: None,
             not_founds: 0,
@@ -217,7 +220,8 @@ impl Machines {
 
     /// Records that this process wrote the member and has begun no call for it.
     pub fn written(&self, uid: &str) {
-        self.records.lock().entry(uid.to_owned()).or_insert_with(|| Box::new(MachineRecord::new(Asked::Never)));
+        let new = || MachineRecord { written_at: Some(Timestamp::now()), ..MachineRecord::new(Asked::Never) };
+        self.records.lock().entry(uid.to_owned()).or_insert_with(|| Box::new(new()));
     }
 
     /// Runs `change` on the record of a member, which is created if there is none.

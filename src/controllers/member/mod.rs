@@ -10,6 +10,7 @@ pub mod gather;
 pub mod machine_memory;
 pub mod reconcile;
 pub mod set_aside;
+pub mod whereabouts;
 
 use self::machine_memory::Machines;
 use super::claim::ClaimController;

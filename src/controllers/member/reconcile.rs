@@ -12,6 +12,7 @@ use super::actions;
 use super::claim_tag;
 use super::gather::{Gathered, gather};
 use super::set_aside;
+use super::whereabouts;
 use crate::controllers::claim::fate;
 use crate::controllers::claim::fate::FateOutcome;
 use crate::controllers::convert;
@@ -39,7 +40,16 @@ pub async fn reconcile(controller: Arc<MemberController>, key: ObjectKey) -> Out
             FateOutcome::Later(moment) => return Ok(moment),
         };
         let held = set_aside::hold_applies(&controller, &member).await;
-        let gathered = gather(&controller, member, ending_since, held)?;
+        let gathered = match gather(&controller, member.clone(), ending_since, held) {
+            Err(failure @ Failure::NoLaunchConfig(_)) => {
+                whereabouts::without_launch_config(&controller, &member).await?;
+                return Err(failure);
+            }
+            gathered => gathered?,
+        };
+        if whereabouts::observe(&controller, &gathered).await? {
+            continue;
+        }
         let now = Timestamp::now();
         let tag_at = claim_tag::tag_if_due(&controller, &gathered, now);
         match next_step(&gathered.view, now) {

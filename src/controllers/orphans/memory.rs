@@ -41,6 +41,11 @@ impl Sweeps {
         Self { rules, clouds: Mutex::default() }
     }
 
+    /// Drops what is remembered of a cloud that was closed.
+    pub fn forget(&self, provider: &ProviderKey) {
+        self.clouds.lock().remove(provider);
+    }
+
     /// What the sweep of this provider's cloud remembers.
     pub fn memory(&self, provider: &ProviderKey) -> Arc<SweepMemory> {
         self.clouds.lock().entry(provider.clone()).or_default().clone()

@@ -178,7 +178,8 @@ fn note(
         memory.orphans.clone_from(orphans);
         (changed, news)
     };
-    if let Some(current) = cloud.confirmed_identity() {
+    // A closed cloud has no series any more.
+    if let Some(current) = cloud.confirmed_identity().filter(|_| controller.clouds.get(cloud.key()).is_some()) {
         let blocked = matches!(verdict, SweepDecision::Blocked { .. });
         controller.common.metrics.set_orphans(cloud.kind(), &current.identity, orphans.len(), blocked);
     }

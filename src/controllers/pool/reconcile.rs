@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bullpen_api::{
     ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG,
-    FINALIZER_POOL, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH, PoolMember, PoolMemberSpec,
-    PoolRef,
+    FINALIZER_POOL, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH, MemberCloud, PoolMember,
+    PoolMemberSpec, PoolRef,
 };
 use bullpen_plan::pool::attention;
 use bullpen_plan::pool::recycle::requested_before;
@@ -174,7 +174,8 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             .creates
             .iter()
             .filter_map(|name| usable.iter().find(|config| config.name == *name))
-            .map(|config| new_member(pool, config))
+            // Without a recorded account the plan has no room there.
+            .filter_map(|config| Some(new_member(pool, config, cloud_of(controller, state, key, config)?)))
             .collect();
         // The API server refused members a moment ago and would again.
         let refused_until = memory.creates.pending(now).filter(|_| forced.is_none());
@@ -251,7 +252,18 @@ fn settling_until(
     now.checked_add(SignedDuration::try_from(longest).ok()?).ok()
 }
 
-fn new_member(pool: &InstancePool, config: &UsableLaunchConfig) -> PoolMember {
+/// Where the machines of a launch config are bought, as members record it. `None` until its account is recorded.
+fn cloud_of(
+    controller: &PoolController,
+    state: &State,
+    pool: &ObjectKey,
+    config: &UsableLaunchConfig,
+) -> Option<MemberCloud> {
+    let config = state.launch_configs.get(&ObjectKey::new(pool.namespace.clone(), config.name.as_str()))?;
+    convert::lead(config, &controller.clouds.key(&config.spec)?).cloud()
+}
+
+fn new_member(pool: &InstancePool, config: &UsableLaunchConfig, cloud: MemberCloud) -> PoolMember {
     let pool_name = pool.name_any();
     let mut labels = pool.spec.template.labels.clone();
     labels.insert(LABEL_POOL.to_owned(), pool_name.clone());
@@ -274,6 +286,7 @@ fn new_member(pool: &InstancePool, config: &UsableLaunchConfig) -> PoolMember {
         spec: PoolMemberSpec {
             pool_ref: PoolRef { name: pool_name, uid: convert::uid(pool) },
             placement: config.placement.clone(),
+            cloud: Some(cloud),
             template_hash: config.template_hash.clone(),
             ssh: config.ssh.clone(),
             cordoned: false,

@@ -6,7 +6,7 @@ use bullpen_api::LaunchConfigSpec;
 
 use super::SimulatedProvider;
 use crate::provider::registry::{ProviderKey, ProviderKind};
-use crate::provider::{Provider, ProviderError};
+use crate::provider::{Provider, ProviderError, SimulatedEndpoints, endpoints};
 
 /// The simulated cloud, for launch configs with a block `simulated`.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,11 @@ impl ProviderKind for Simulated {
         let block = spec.simulated.as_ref()?;
         let (endpoint, region) = (block.endpoint.clone(), spec.region.clone());
         Some(ProviderKey { kind: self.name(), endpoint, account: None, region })
+    }
+
+    fn may_call(&self, key: &ProviderKey, allowed: &SimulatedEndpoints) -> bool {
+        // What cannot be parsed is not called either: `connect` says what is wrong with it.
+        endpoints::parse(&key.endpoint).map_or(true, |endpoint| allowed.allow(&endpoint))
     }
 
     fn connect(&self, key: &ProviderKey) -> Result<Arc<dyn Provider>, ProviderError> {

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     AddressKind, CallRate, CallRates, CapacityScope, CreateRequest, Identity, Instance, InstanceAddress, InstancePhase,
-    Market, Provider, ProviderError, tags,
+    Market, Provider, ProviderError, endpoints, tags,
 };
 
 pub use kind::Simulated;
@@ -29,8 +29,12 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle connections that stay open, and for how long. A burst of calls opens one for each call.
 const IDLE_CONNECTIONS: usize = 8;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Largest answer that is read, in bytes.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// Largest answer about one machine or the account that is read, in bytes.
+const MAX_ANSWER: usize = 1024 * 1024;
+/// Largest page of a list, in bytes: 500 machines with all the tags that a machine may have take 10 MB.
+const MAX_PAGE_ANSWER: usize = 16 * 1024 * 1024;
+/// Most bytes of the machines that one list keeps, as the cloud sent them: about 100,000 machines.
+const MAX_LIST: usize = 64 * 1024 * 1024;
 /// Machines per page. Each connection keeps a buffer as large as its largest answer.
 const PAGE: &str = "500";
 /// Most pages of one list; a cloud that returns more is broken.
@@ -54,17 +58,7 @@ impl SimulatedProvider {
     /// # Errors
     /// `Invalid` if `endpoint` is not an `http` URL of a host and perhaps a port, or `region` is empty.
     pub fn new(endpoint: &str, region: &str) -> Result<Self, ProviderError> {
-        // What stands before the `@` may be a password, and this goes into a status.
-        let shown = endpoint.rsplit_once('@').map_or(endpoint, |(_, host)| host);
-        let wrong = |why: &str| ProviderError::invalid(format!("endpoint {shown:?}: {why}"));
-        let endpoint = Url::parse(endpoint).map_err(|error| wrong(&error.to_string()))?;
-        if endpoint.scheme() != "http" {
-            return Err(wrong("must begin with http://"));
-        }
-        let rest = (endpoint.username(), endpoint.password(), endpoint.path(), endpoint.query(), endpoint.fragment());
-        if rest != ("", None, "/", None, None) {
-            return Err(wrong("must be a host and a port only"));
-        }
+        let endpoint = endpoints::parse(endpoint).map_err(ProviderError::invalid)?;
         if region.is_empty() {
             return Err(ProviderError::invalid("region: must not be empty"));
         }
@@ -93,15 +87,26 @@ impl SimulatedProvider {
         self.client.request(method, url)
     }
 
-    /// All pages of a list, or an error.
-    async fn pages(&self, filter: (&str, &str)) -> Result<Vec<Instance>, ProviderError> {
-        let mut instances = Vec::new();
+    /// The wanted machines of all pages of a list, or an error.
+    async fn pages(
+        &self,
+        filter: (&str, &str),
+        wanted: impl Fn(&Instance) -> bool + Send + Sync,
+    ) -> Result<Vec<Instance>, ProviderError> {
+        let (mut instances, mut kept) = (Vec::new(), 0);
         let mut next: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let mut query = vec![filter, ("limit", PAGE)];
             query.extend(next.as_deref().map(|next| ("continue", next)));
-            let page: wire::InstanceList = ask(self.request(Method::GET, &["instances"], &query)).await?;
-            instances.extend(page.items.into_iter().map(Instance::from));
+            let request = self.request(Method::GET, &["instances"], &query);
+            let (page, bytes): (wire::InstanceList, _) = ask_within(MAX_PAGE_ANSWER, request).await?;
+            let (sent, before) = (page.items.len().max(1), instances.len());
+            instances.extend(page.items.into_iter().map(Instance::from).filter(|instance| wanted(instance)));
+            // What is not kept costs nothing after its page.
+            kept += bytes / sent * (instances.len() - before);
+            if kept > MAX_LIST {
+                return Err(ProviderError::transient(format!("the machines of a list are over {MAX_LIST} bytes")));
+            }
             next = page.next;
             if next.is_none() {
                 return Ok(instances);
@@ -163,16 +168,14 @@ impl Provider for SimulatedProvider {
     }
 
     async fn find(&self, token: &str) -> Result<Option<Instance>, ProviderError> {
-        let found = self.pages(("token", token)).await?;
-        Ok(found.into_iter().find(|instance| instance.token.as_deref() == Some(token)))
+        let found = self.pages(("token", token), |instance| instance.token.as_deref() == Some(token)).await?;
+        Ok(found.into_iter().next())
     }
 
     async fn list(&self, installation: &str) -> Result<Vec<Instance>, ProviderError> {
         let tag = format!("{}={installation}", tags::INSTALLATION);
-        let mut instances = self.pages(("tag", &tag)).await?;
         // If a cloud ignored the filter, another installation's machine must not count as ours.
-        instances.retain(|instance| instance.tags.installation.as_deref() == Some(installation));
-        Ok(instances)
+        self.pages(("tag", &tag), |instance| instance.tags.installation.as_deref() == Some(installation)).await
     }
 
     async fn get(&self, id: &str) -> Result<Instance, ProviderError> {
@@ -205,24 +208,30 @@ impl Provider for SimulatedProvider {
 
 /// Sends a request and reads the cloud's answer.
 async fn ask<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, ProviderError> {
+    ask_within(MAX_ANSWER, request).await.map(|(answer, _)| answer)
+}
+
+/// The same for an answer of at most this many bytes. Returns with it how many there were.
+async fn ask_within<T: DeserializeOwned>(most: usize, request: RequestBuilder) -> Result<(T, usize), ProviderError> {
     let unknown = |error: reqwest::Error| ProviderError::transient(clip(&causes(&error.without_url())));
     let response = request.send().await.map_err(unknown)?;
     let status = response.status();
-    let body = read(response).await?;
+    let body = read(response, most).await?;
     if status.is_success() {
         serde_json::from_slice(&body)
+            .map(|answer| (answer, body.len()))
             .map_err(|error| ProviderError::transient(clip(&format!("the answer cannot be read: {error}"))))
     } else {
         Err(refusal(status, &body))
     }
 }
 
-async fn read(mut response: Response) -> Result<Vec<u8>, ProviderError> {
+async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, ProviderError> {
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER => body.extend_from_slice(&chunk),
-            Ok(Some(_)) => return Err(ProviderError::transient(format!("the answer is over {MAX_ANSWER} bytes"))),
+            Ok(Some(chunk)) if body.len() + chunk.len() <= most => body.extend_from_slice(&chunk),
+            Ok(Some(_)) => return Err(ProviderError::transient(format!("the answer is over {most} bytes"))),
             Ok(None) => return Ok(body),
             Err(error) => return Err(ProviderError::transient(clip(&causes(&error.without_url())))),
         }

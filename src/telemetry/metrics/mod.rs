@@ -128,6 +128,13 @@ impl Metrics {
         self.0.clouds.sweep_blocked.get_or_create(&labels).set(blocked.into());
     }
 
+    /// Drops what was known of an account and region that no launch config buys in any more.
+    pub fn account_gone(&self, provider: &'static str, identity: &LaunchConfigIdentity) {
+        let labels = AccountLabels { provider, account: identity.account.clone(), region: identity.region.clone() };
+        self.0.clouds.orphans.remove(&labels);
+        self.0.clouds.sweep_blocked.remove(&labels);
+    }
+
     /// A terminate call for an orphan was made.
     pub fn orphan_termination(&self, provider: &'static str, outcome: TerminationOutcome) {
         self.0.clouds.orphan_terminations.get_or_create(&SweepLabels { provider, outcome }).inc();

@@ -79,6 +79,22 @@ async fn the_spec_of_a_member_is_immutable() {
 }
 
 #[tokio::test]
+async fn a_member_is_given_its_cloud_once() {
+    let sandbox = Sandbox::new().await;
+    let created = sandbox.created(&member()).await;
+    let cloud = json!({"provider": "simulated", "endpoint": "http://cloud:1", "account": "a", "region": "r1"});
+    let recorded = sandbox.replace(&with(&created, "/spec/cloud", cloud)).await.expect("it had none");
+    for (pointer, value) in
+        [("/spec/cloud/account", "b"), ("/spec/cloud/endpoint", "http://cloud:2"), ("/spec/cloud/region", "r2")]
+    {
+        let answer = sandbox.replace(&with(&recorded, pointer, json!(value))).await;
+        assert_refused(pointer, answer, &["spec", "spec of a member is immutable"]);
+    }
+    let answer = sandbox.replace(&without(&recorded, "/spec/cloud")).await;
+    assert_refused("without it", answer, &["spec", "spec of a member is immutable"]);
+}
+
+#[tokio::test]
 async fn cordoned_and_hold_are_the_two_fields_of_a_member_that_a_person_sets() {
     let sandbox = Sandbox::new().await;
     let mut current = sandbox.created(&member()).await;

@@ -25,6 +25,8 @@ string_enum! {
         TerminationHealthy,
         /// Member: no claim gets it, because its machine was claimed before. Pool: it has such members.
         Quarantined,
+        /// Member: its launch config leads to the cloud that its machine was bought at. Absent until it did not.
+        Reachable,
         /// Pool: the claims that have its members are in namespaces that the operator watches.
         ClaimsWatched,
         /// Pool: the operator can read the labels of the namespaces whose claims ask for it.

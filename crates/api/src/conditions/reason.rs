@@ -69,6 +69,10 @@ string_enum! {
         Quarantined,
         /// The member is quarantined because, by its tags, its machine was claimed before.
         MachineClaimedBefore,
+        /// The member's launch config leads to another cloud than the one that its machine was bought at.
+        LaunchConfigElsewhere,
+        /// The member's launch config leads to the cloud that its machine was bought at.
+        LaunchConfigLeadsThere,
         /// The cloud keeps refusing to terminate a member's machine; also an Event.
         TerminateFailing,
         /// The cloud accepted the terminate call long ago, but the member's machine still exists; also an Event.
@@ -111,6 +115,8 @@ string_enum! {
         LaunchConfigHasNoProvider,
         /// Available of a launch config: this build has no provider for it.
         NoProvider,
+        /// Available of a launch config: the operator may not send requests to its endpoint.
+        EndpointNotAllowed,
         /// The launch config buys Spot machines, but the pool's lifecycleClass is Ephemeral.
         SpotInEphemeralPool,
         /// The operator has not read the user data of the pool yet.

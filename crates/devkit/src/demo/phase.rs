@@ -95,6 +95,7 @@ mod tests {
         let spec = PoolMemberSpec {
             pool_ref: bullpen_api::PoolRef::default(),
             placement: bullpen_api::Placement::default(),
+            cloud: None,
             template_hash: String::new(),
             ssh: None,
             cordoned: false,

@@ -58,14 +58,14 @@ pub fn launch_status(input: &LaunchStatusInput<'_>, now: Timestamp) -> LaunchCon
     }
 }
 
-/// The status of a launch config without a provider; `why` is the message. What was known of its cloud stays.
-pub fn no_provider(config: &LaunchConfig, why: &str, now: Timestamp) -> LaunchConfigStatus {
+/// The status of a launch config without a provider, with the reason and message of that. What was known of its cloud
+/// stays.
+pub fn no_provider(config: &LaunchConfig, reason: Reason, why: &str, now: Timestamp) -> LaunchConfigStatus {
     let generation = config.metadata.generation;
     let mut status = config.status.clone().unwrap_or_default();
-    for condition in [
-        ConditionValue::new(ConditionType::Available, false, Reason::NoProvider, why),
-        paused_condition(config.spec.paused),
-    ] {
+    for condition in
+        [ConditionValue::new(ConditionType::Available, false, reason, why), paused_condition(config.spec.paused)]
+    {
         set_condition(&mut status.conditions, &condition, generation, now);
     }
     status.observed_generation = generation.unwrap_or(0);
@@ -76,7 +76,8 @@ pub fn no_provider(config: &LaunchConfig, why: &str, now: Timestamp) -> LaunchCo
 pub fn no_provider_message(config: &LaunchConfig) -> Option<String> {
     let conditions = &config.status.as_ref()?.conditions;
     let available = find_condition(conditions, ConditionType::Available, false)?;
-    (available.reason == Reason::NoProvider.as_str()).then(|| available.message.clone())
+    let without = [Reason::NoProvider, Reason::EndpointNotAllowed];
+    without.iter().any(|reason| available.reason == *reason).then(|| available.message.clone())
 }
 
 fn available(input: &LaunchStatusInput<'_>) -> ConditionValue {
@@ -178,7 +179,7 @@ mod tests {
         }))
         .unwrap();
         let now = Timestamp::from_second(1).unwrap();
-        let status = no_provider(&config, "this build of bullpen has no provider for `aws`", now);
+        let status = no_provider(&config, Reason::NoProvider, "this build of bullpen has no provider for `aws`", now);
         let conditions =
             status.conditions.iter().map(|one| (one.type_.as_str(), one.status.as_str(), one.reason.as_str()));
         let expected = [("Available", "False", "NoProvider"), ("Paused", "False", "NotPaused")];
@@ -189,7 +190,10 @@ mod tests {
         assert_eq!(status.identity.as_ref().map(|identity| identity.account.as_str()), Some("a"));
         config.status = Some(status.clone());
         assert_eq!(no_provider_message(&config).as_ref(), Some(&status.conditions[0].message));
-        assert_eq!(no_provider(&config, &status.conditions[0].message, Timestamp::from_second(9).unwrap()), status);
+        let later = Timestamp::from_second(9).unwrap();
+        assert_eq!(no_provider(&config, Reason::NoProvider, &status.conditions[0].message, later), status);
+        config.status = Some(no_provider(&config, Reason::EndpointNotAllowed, "not there", later));
+        assert_eq!(no_provider_message(&config).as_deref(), Some("not there"));
     }
 
     #[test]

@@ -108,6 +108,33 @@ pub fn stuck(before: &PoolMember, stuck: Stuck, message: &str, now: Timestamp) -
     with_status(before, now, &condition, |_| {})
 }
 
+/// Sets the condition `Reachable`: whether the launch config leads to the cloud of the machine, with why it does not.
+/// `None` if the status says that already, or never had to.
+pub fn reachable(before: &PoolMember, unreachable: Option<(Reason, &str)>, now: Timestamp) -> Option<PoolMember> {
+    let conditions = before.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let present = conditions.iter().find(|condition| condition.type_ == ConditionType::Reachable);
+    let condition = match unreachable {
+        Some((reason, message)) => {
+            ConditionValue::new(ConditionType::Reachable, false, reason, bounded_message(message))
+        }
+        None => ConditionValue::new(
+            ConditionType::Reachable,
+            true,
+            Reason::LaunchConfigLeadsThere,
+            "the launch config leads to the cloud that the machine was bought at",
+        ),
+    };
+    let said = match present {
+        None => unreachable.is_none(),
+        Some(present) => {
+            let holds = present.status == "True";
+            (holds, present.reason.as_str(), &present.message)
+                == (condition.holds, condition.reason.as_str(), &condition.message)
+        }
+    };
+    (!said).then(|| with_status(before, now, &condition, |_| {}))
+}
+
 /// The status of a quarantined member: by its tags the machine was claimed before, so it is not handed out.
 pub fn quarantined(before: &PoolMember, instance: &str, now: Timestamp) -> PoolMember {
     let message = format!(

@@ -16,11 +16,10 @@ use jiff::Timestamp;
 use super::bind;
 use super::namespace_labels;
 use super::quarantine;
-use super::quarantine::Shown;
+use super::quarantine::{Shown, Source};
 use super::queue_view::QueueView;
 use super::waiting;
 use super::waiting::StatusUpdate;
-use crate::cloud::Listing;
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
 use crate::state::pool_queue::PoolQueue;
@@ -102,7 +101,7 @@ fn pairs<'a>(
 ) -> Paired<Arc<PoolClaim>, Arc<PoolMember>> {
     let (state, pool_uid) = (here.state, convert::uid(pool));
     let template = LazyCell::new(|| convert::current_template(state, pool));
-    let mut lists: HashMap<String, Option<Arc<Listing>>> = HashMap::new();
+    let mut clouds: HashMap<String, Source> = HashMap::new();
     let in_order = here.queue.in_order(|config, hash| !template.is_outdated_hash(config, hash));
     let offers = in_order.filter_map(|key| state.members.get(key)).filter_map(|member| {
         let uid = member.metadata.uid.as_deref()?;
@@ -110,12 +109,15 @@ fn pairs<'a>(
             return None;
         }
         let launch_config = &member.spec.placement.launch_config;
-        let list = lists.entry(launch_config.clone()).or_insert_with(|| {
+        let source = clouds.entry(launch_config.clone()).or_insert_with(|| {
             let config = ObjectKey::new(here.key.namespace(), launch_config.as_str());
-            quarantine::listing(controller, state.launch_configs.get(&config).map(Arc::as_ref))
+            Source::of(controller, state.launch_configs.get(&config))
         });
+        if !source.has(member) {
+            return None;
+        }
         let parked = state.parked.get(uid).is_some_and(|it| Some(it) == member.metadata.resource_version.as_ref());
-        match quarantine::shown(controller, list.as_deref(), member, now) {
+        match quarantine::shown(controller, source.listing(), member, now) {
             Shown::ClaimedBefore => None,
             Shown::NotYet => Some(Offer::Parked),
             Shown::Free if parked => Some(Offer::Parked),

@@ -1,6 +1,7 @@
 //! Which launch config buys a pool's machines, and what a pool says when none may.
 
 use bullpen_api::{InstancePool, LaunchConfig, MemberCounts};
+use bullpen_simcloud::ledger::Method;
 use bullpen_simcloud::wire::Market;
 use serde_json::json;
 
@@ -93,4 +94,59 @@ async fn an_ephemeral_pool_buys_no_spot_machine_and_says_so() {
     walk.pool("cheap", json!({ "lifecycleClass": "Spot", "launchConfigs": [{ "name": "spot" }] })).await;
     walk.pool_until("cheap", "is ready", |status| status.members.is_some_and(|members| members.ready == 2)).await;
     assert_eq!(spot().await, 2, "a Spot pool does");
+}
+
+#[tokio::test]
+async fn a_cloud_without_launch_configs_is_not_called_any_more() {
+    let walk = Walk::begin("closed").await;
+    let (_operator, other) = (Operator::start(&walk).await, Walk::begin("clock").await);
+    let regions: Vec<String> = (1..=20).map(|number| format!("r{number}")).collect();
+    for region in &regions {
+        walk.launch_config(region, json!({ "region": region })).await;
+    }
+    let elsewhere = format!("http://{}", other.simcloud.address());
+    walk.launch_config("stays", json!({ "simulated": { "endpoint": elsewhere } })).await;
+    for name in regions.iter().map(String::as_str).chain(["stays"]) {
+        walk.until(name, "has a cloud that answers", |config: &LaunchConfig| {
+            condition(config, "Available").0 == "True"
+        })
+        .await;
+    }
+    for region in &regions {
+        walk.delete::<LaunchConfig>(region).await;
+    }
+    for region in &regions {
+        walk.gone::<LaunchConfig>(region).await;
+    }
+    // What had begun when the last one went is answered by the time that another cloud is listed again.
+    other.simcloud.is_called(Method::List, 1).await;
+    let last = walk.simcloud.ledger().await.last();
+    // Lists of an idle cloud are 10 s apart: each of the twenty would have come at least once.
+    other.simcloud.is_called(Method::List, 2).await;
+    let since = walk.simcloud.ledger().await.since(last);
+    assert_eq!((since.calls(Method::List), since.calls(Method::Identity)), (0, 0));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_not_allowed_is_refused_in_a_condition_until_a_flag_allows_it() {
+    let walk = Walk::begin("elsewhere").await;
+    let mut operator = Operator::start(&walk).await;
+    // This machine under an address that is not known to be this machine's alone.
+    let port = walk.simcloud.address().rsplit_once(':').expect("a port").1;
+    let endpoint = format!("http://0.0.0.0:{port}");
+    walk.launch_config("sim", json!({ "simulated": { "endpoint": endpoint } })).await;
+    walk.pool(POOL, json!({ "targetSize": 1 })).await;
+    let refused = walk
+        .until("sim", "says that it may not be called", |config: &LaunchConfig| {
+            condition(config, "Available").1 == "EndpointNotAllowed"
+        })
+        .await;
+    let message = condition(&refused, "Available").2;
+    assert!(message.contains(&endpoint) && message.contains("--simulated-endpoints"), "{message}");
+    walk.until(POOL, "says why it has no machine", |pool: &InstancePool| condition(pool, "Stalled").0 == "True").await;
+    let ledger = walk.simcloud.ledger().await;
+    assert_eq!(ledger.calls(Method::List) + ledger.calls(Method::Identity), 0);
+    operator.stop().await;
+    let _operator = Operator::start_with(&walk, &[("--simulated-endpoints", &endpoint)]).await;
+    walk.pool_has_ready(1).await;
 }

@@ -34,6 +34,7 @@ fn member(name: &str, state: MemberState, claim: Option<&str>) -> PoolMember {
     let spec = PoolMemberSpec {
         pool_ref: PoolRef::default(),
         placement,
+        cloud: None,
         template_hash: String::new(),
         ssh: None,
         cordoned: false,

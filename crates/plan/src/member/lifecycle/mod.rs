@@ -16,7 +16,7 @@ pub const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(1);
 /// A `NotFound` counts only if the account was confirmed within this time after it. Otherwise the credentials may have
 /// been those of another account for a while, and every machine would seem gone.
 pub const CONFIRMED_WITHIN: SignedDuration = SignedDuration::from_secs(2);
-/// A first create is sent only if the account was confirmed within this time before.
+/// A first create is sent only if the account was confirmed within this time before, and since the member was written.
 pub const IDENTITY_FRESH: SignedDuration = SignedDuration::from_secs(30);
 /// How many terminate calls in a row must fail before the member is reported as stuck.
 pub const TERMINATE_FAILURES_STUCK: u32 = 5;
@@ -143,6 +143,11 @@ pub struct LifecycleView {
     pub may_create: bool,
     /// What is known of its create call.
     pub asked: Asked,
+    /// When this process wrote the member; `None` if another one did. A first create needs the account confirmed after
+    /// that.
+    pub written_at: Option<Timestamp>,
+    /// Whether the cloud names another account than the member's.
+    pub other_account: bool,
     /// The state of its machine.
     pub machine: Machine,
     /// `status.warmingStartedAt`.
@@ -235,8 +240,13 @@ impl MemberFailure {
 pub fn next_step(member: &LifecycleView, now: Timestamp) -> Step {
     if member.account_confirmed_at.is_none() {
         // Do nothing with another account's credentials. A machine that was never created needs no account.
-        let nothing_to_end = member.ending_since.is_some() && !member.has_instance && member.asked == Asked::Never;
-        return if nothing_to_end { Step::Finish } else { Step::Wait(None) };
+        let never_bought = !member.has_instance && member.asked == Asked::Never;
+        return match member.ending_since {
+            Some(_) if never_bought => Step::Finish,
+            // It would seem to be in the account that it was written for, and keep the launch config from another.
+            None if never_bought && member.other_account && member.state == MemberState::Pending => delete(member),
+            _ => Step::Wait(None),
+        };
     }
     if let Some(since) = member.ending_since {
         return end(member, since, now);
@@ -268,7 +278,7 @@ fn pending(member: &LifecycleView, now: Timestamp) -> Step {
     }
     match (member.asked, member.machine) {
         (Asked::Never, _) if !member.current => delete(member),
-        (Asked::Never, _) if member.may_create && confirmed_after(member, minus(now, IDENTITY_FRESH)) => Step::Create,
+        (Asked::Never, _) if member.may_create && confirmed_after(member, confirmed_since(member, now)) => Step::Create,
         (Asked::Never, _) if member.may_create => Step::ConfirmIdentity,
         (Asked::Never, _) => Step::Wait(None),
         (Asked::Perhaps(asked), Machine::Missing { at, .. }) if at > asked => {
@@ -283,6 +293,12 @@ fn pending(member: &LifecycleView, now: Timestamp) -> Step {
         }
         (Asked::Perhaps(_), _) => Step::Find,
     }
+}
+
+/// A first create is sent only if the account was confirmed after this moment: shortly before, and since the member was
+/// written. What was confirmed before may have changed while nobody had a machine there.
+pub fn confirmed_since(member: &LifecycleView, now: Timestamp) -> Timestamp {
+    member.written_at.unwrap_or(Timestamp::MIN).max(minus(now, IDENTITY_FRESH))
 }
 
 fn delete(member: &LifecycleView) -> Step {

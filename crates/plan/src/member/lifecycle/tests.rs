@@ -14,6 +14,8 @@ fn member(state: MemberState) -> LifecycleView {
         current: true,
         may_create: true,
         asked: if state == MemberState::Pending { Asked::Never } else { Asked::Perhaps(at(0)) },
+        written_at: None,
+        other_account: false,
         machine: Machine::Unknown,
         warming_started_at: Some(at(0)),
         launch_timeout: SignedDuration::from_secs(60),
@@ -35,6 +37,27 @@ fn member(state: MemberState) -> LifecycleView {
 #[test]
 fn a_member_without_a_create_call_gets_one_at_once() {
     assert_eq!(next_step(&member(MemberState::Pending), at(0)), Step::Create);
+}
+
+#[test]
+fn the_first_create_waits_until_the_account_was_confirmed_after_the_member_was_written() {
+    let written = LifecycleView { written_at: Some(at(999)), ..member(MemberState::Pending) };
+    assert_eq!(next_step(&written, at(1_000)), Step::Create);
+    for seconds in [1_000, 1_005] {
+        let view = LifecycleView { written_at: Some(at(seconds)), ..member(MemberState::Pending) };
+        assert_eq!(next_step(&view, at(1_010)), Step::ConfirmIdentity, "the account may have changed before {seconds}");
+    }
+    assert_eq!(next_step(&written, at(1_031)), Step::ConfirmIdentity, "that is long ago");
+}
+
+#[test]
+fn a_member_that_was_never_bought_goes_when_the_credentials_become_those_of_another_account() {
+    let unconfirmed = LifecycleView { account_confirmed_at: None, ..member(MemberState::Pending) };
+    assert_eq!(next_step(&unconfirmed, at(0)), Step::Wait(None), "the cloud does not answer");
+    let other = LifecycleView { other_account: true, ..unconfirmed };
+    assert_eq!(next_step(&other, at(0)), Step::Delete);
+    assert_eq!(next_step(&LifecycleView { held: true, ..other.clone() }, at(0)), Step::Wait(None));
+    assert_eq!(next_step(&LifecycleView { asked: Asked::Perhaps(at(0)), ..other }, at(0)), Step::Wait(None));
 }
 
 #[test]

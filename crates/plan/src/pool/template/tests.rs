@@ -46,6 +46,7 @@ fn member(launch_config: &str, template_hash: &str) -> PoolMemberSpec {
     PoolMemberSpec {
         pool_ref: bullpen_api::PoolRef::default(),
         placement: Placement { launch_config: launch_config.into(), ..Placement::default() },
+        cloud: None,
         template_hash: template_hash.into(),
         ssh: None,
         cordoned: false,
@@ -86,8 +87,12 @@ fn a_launch_config_that_is_missing_or_deleted_or_without_the_finalizer_is_not_us
 #[test]
 fn the_message_of_a_launch_config_without_a_provider_has_the_reason() {
     let mut found = config(Market::OnDemand);
-    found.status =
-        Some(crate::launch::status::no_provider(&found, "no provider for `aws`", jiff::Timestamp::UNIX_EPOCH));
+    found.status = Some(crate::launch::status::no_provider(
+        &found,
+        bullpen_api::Reason::NoProvider,
+        "no provider for `aws`",
+        jiff::Timestamp::UNIX_EPOCH,
+    ));
     let spec = pool(LifecycleClass::Ephemeral);
     assert_eq!(resolve(&spec, &none(), |_| Some(&found), FINALIZER).0.len(), 1, "it was taken in since");
     found.metadata.finalizers = None;
