@@ -14,6 +14,7 @@ mod member;
 mod orphans;
 mod pool;
 mod routing;
+mod standing;
 mod wake;
 
 use std::sync::Arc;
@@ -93,6 +94,7 @@ pub struct Equipment {
 /// cloud lists, so that nothing is planned from what an earlier term saw.
 pub async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, shutdown: CancellationToken) {
     let (cluster, changes) = ClusterState::new(settings.watched.clone());
+    cluster.with(|state| state.installation = settings.installation.as_str().into());
     let (wakers, work) = Wakers::new();
     let feeds = settings.watched.feeds();
     let common = Common {
@@ -179,6 +181,7 @@ impl Controllers {
                 launch_health: launch_health.clone(),
                 machines: machines.clone(),
                 ssh_keys: ssh_keys.clone(),
+                reported: standing::Reported::default(),
                 writing: TaskTracker::new(),
             },
             members: MemberController {
@@ -198,6 +201,7 @@ impl Controllers {
                 clouds,
                 launch_health,
                 sweeps,
+                reported: standing::Reported::default(),
                 shutdown,
             },
         }

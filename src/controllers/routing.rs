@@ -18,6 +18,7 @@ use super::pool::memory::PoolMemories;
 use super::wake;
 use crate::cloud::Audience;
 use crate::provider::ProviderKey;
+use crate::state::marks::Marked as _;
 use crate::state::store::Changed;
 use crate::state::{Change, ObjectKey, QueueKey};
 use crate::telemetry::Health;
@@ -77,9 +78,11 @@ fn pool(router: &Router, changed: &Changed<InstancePool>) {
     if changed.old.as_deref().and_then(trouble) != changed.new.as_deref().and_then(trouble) {
         router.common.wakers.pairing.wake(key.clone());
     }
-    // Our own status write wakes nobody else.
+    // Our own status write wakes nobody else, unless it is the one that takes the pool over.
+    let mark = |pool: &Arc<InstancePool>| pool.mark().map(str::to_owned);
+    let taken_over = changed.old.as_ref().map(mark) != changed.new.as_ref().map(mark);
     let generation = |pool: &Arc<InstancePool>| (pool.metadata.generation, convert::deleting(pool.as_ref()));
-    if changed.old.as_ref().map(generation) == changed.new.as_ref().map(generation) {
+    if !taken_over && changed.old.as_ref().map(generation) == changed.new.as_ref().map(generation) {
         return;
     }
     router.common.wakers.pairing.wake(key.clone());
@@ -87,7 +90,8 @@ fn pool(router: &Router, changed: &Changed<InstancePool>) {
     let members = router.common.cluster.with(|state| {
         let moving =
             |member: &&Arc<PoolMember>| matches!(convert::state(member), MemberState::Pending | MemberState::Warming);
-        state.members_of_name(&key).filter(moving).map(|member| ObjectKey::of(member.as_ref())).collect::<Vec<_>>()
+        let concerned = |member: &&Arc<PoolMember>| taken_over || moving(member);
+        state.members_of_name(&key).filter(concerned).map(|member| ObjectKey::of(member.as_ref())).collect::<Vec<_>>()
     });
     for member in members {
         router.common.wakers.members.wake(member);
@@ -108,7 +112,8 @@ fn launch_config(router: &Router, changed: &Changed<LaunchConfig>) {
     // Our own status write wakes nobody else, unless it changes the recorded account.
     let wording = |config: &Arc<LaunchConfig>| {
         let deleting = convert::deleting(config.as_ref());
-        (config.metadata.generation, deleting, config.finalizers().to_vec(), identity(config))
+        let mark = config.mark().map(str::to_owned);
+        (config.metadata.generation, deleting, config.finalizers().to_vec(), identity(config), mark)
     };
     if changed.old.as_ref().map(wording) == changed.new.as_ref().map(wording) {
         return;
@@ -122,7 +127,8 @@ fn launch_config(router: &Router, changed: &Changed<LaunchConfig>) {
             .filter(|(other, pool)| in_namespace(other) && uses(pool))
             .map(|(key, _)| key.clone())
             .collect();
-        let moved = changed.old.as_ref().map(identity) != changed.new.as_ref().map(identity);
+        let place = |config: &Arc<LaunchConfig>| (identity(config), config.mark().map(str::to_owned));
+        let moved = changed.old.as_ref().map(place) != changed.new.as_ref().map(place);
         let pinned = |member: &PoolMember| {
             convert::launch_config_of(member) == key && (moved || convert::state(member) == MemberState::Pending)
         };

@@ -9,6 +9,7 @@ pub mod contents;
 mod key;
 pub mod key_ring;
 pub mod lock_order;
+pub mod marks;
 pub mod namespace_labels;
 pub mod pool_queue;
 pub mod store;

@@ -40,6 +40,7 @@ use super::user_data::UserDataSource;
     printcolumn(name = "Waiting", type_ = "integer", json_path = ".status.waitingClaims"),
     printcolumn(name = "Max", type_ = "integer", json_path = ".spec.maxSize"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Installation", type_ = "string", json_path = ".status.installation", priority = 1),
     printcolumn(name = "Errored", type_ = "integer", json_path = ".status.members.errored", priority = 1),
     printcolumn(name = "Terminating", type_ = "integer", json_path = ".status.members.terminating", priority = 1),
     printcolumn(
@@ -298,6 +299,11 @@ pub struct InstancePoolStatus {
     /// The generation of the spec that this status describes.
     #[serde(default)]
     pub observed_generation: i64,
+    /// The id of the installation that works on it. Another one does nothing with it, unless the annotation
+    /// bullpen.dev/take-over names that one.
+    #[schemars(length(max = 63))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installation: Option<String>,
     /// Members by state, each counted once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<MemberCounts>,

@@ -23,5 +23,9 @@ pub const FINALIZER_LAUNCH_CONFIG: &str = "bullpen.dev/in-use";
 /// Annotation of a launch config, set by a person: the code of a large sweep that may go on.
 pub const ANNOTATION_CONFIRM_SWEEP: &str = "bullpen.dev/confirm-sweep";
 
+/// Annotation of a pool or a launch config, set by a person: the id of the installation that takes it over from the one
+/// in its status.
+pub const ANNOTATION_TAKE_OVER: &str = "bullpen.dev/take-over";
+
 /// Annotation of a definition: the digest of its schema, see [`crds::digest`](crate::crds::digest).
 pub const ANNOTATION_SCHEMA_DIGEST: &str = "bullpen.dev/schema-digest";

@@ -42,11 +42,20 @@ pub async fn reconcile(controller: Arc<ClaimController>, key: ObjectKey) -> Outc
     }
 }
 
-/// The claim, unless a binding has reserved it.
+/// The claim, unless a binding has reserved it or another installation works on its pool.
 fn unreserved(state: &State, key: &ObjectKey) -> Option<Arc<PoolClaim>> {
     let claim = state.claims.get(key)?;
     let in_hand = state.claims_reserved.contains(&convert::uid(claim.as_ref()));
-    (state.knows(&key.namespace) && !in_hand).then(|| claim.clone())
+    let of_others = served_by(state, claim).is_some_and(|pool| state.pool_of_others(&pool).is_some());
+    (state.knows(&key.namespace) && !of_others && !in_hand).then(|| claim.clone())
+}
+
+/// The pool of a claim's member, or else the pool that the claim is on.
+fn served_by(state: &State, claim: &PoolClaim) -> Option<ObjectKey> {
+    let reference = claim.status.as_ref().and_then(|status| status.member_ref.as_ref());
+    let member = reference.map(|member| ObjectKey::new(member.namespace.clone(), member.name.clone()));
+    let member = member.and_then(|member| state.members.get(&member));
+    member.map_or_else(|| crate::state::cluster_state::pool_of_claim(claim), |member| Some(convert::pool_of(member)))
 }
 
 fn phase(claim: &PoolClaim) -> ClaimPhase {
@@ -84,12 +93,7 @@ async fn is_lost(controller: &ClaimController, claim: &PoolClaim) -> Result<bool
 /// The lifetime rules of the pool that a claim was bound in.
 fn rules(controller: &ClaimController, claim: &PoolClaim) -> TermRules {
     controller.common.cluster.with(|state| {
-        let reference = claim.status.as_ref().and_then(|status| status.member_ref.as_ref());
-        let member = reference.map(|member| ObjectKey::new(member.namespace.clone(), member.name.clone()));
-        let member = member.and_then(|member| state.members.get(&member));
-        let pool = member
-            .map_or_else(|| crate::state::cluster_state::pool_of_claim(claim), |member| Some(convert::pool_of(member)));
-        pool.map(|pool| convert::term_rules(state, &pool)).unwrap_or_default()
+        served_by(state, claim).map(|pool| convert::term_rules(state, &pool)).unwrap_or_default()
     })
 }
 

@@ -15,6 +15,7 @@ use self::health::LaunchHealth;
 use super::common::Common;
 use super::orphans::memory::Sweeps;
 use super::routing::Listeners;
+use super::standing::Reported;
 use crate::cloud::Clouds;
 
 /// What the launch config controller uses; cheap to clone.
@@ -28,6 +29,8 @@ pub struct LaunchConfigController {
     pub launch_health: LaunchHealth,
     /// What the orphan sweeps remember, for the status.
     pub sweeps: Arc<Sweeps>,
+    /// The launch configs of other installations that were reported.
+    pub reported: Reported,
     /// Is notified of what the clouds list.
     pub listeners: Arc<Listeners>,
     /// Ends the clouds' list loops with the term.

@@ -20,6 +20,8 @@ use crate::controllers::convert::place_of;
 use crate::controllers::launch_config::LaunchConfigController;
 use crate::controllers::orphans::memory::SweepMemory;
 use crate::controllers::orphans::sweep::{blocked_message, recorded_orphans};
+use crate::controllers::standing;
+use crate::controllers::standing::Leave;
 use crate::provider::{NoProvider, ProviderKey};
 use crate::runtime::failure::Failure;
 use crate::runtime::work_queue::Outcome;
@@ -34,6 +36,15 @@ pub async fn reconcile(controller: Arc<LaunchConfigController>, key: ObjectKey) 
         controller.clouds.release(&key);
         return Ok(None);
     };
+    match standing::of(&controller.common, &controller.reported, config.as_ref()).await? {
+        Leave::Work => {}
+        Leave::Marking => return Ok(None),
+        Leave::Alone => {
+            controller.launch_health.forget(&key);
+            controller.clouds.release(&key);
+            return Ok(None);
+        }
+    }
     controller.common.metrics.launch_config_known(&key.namespace, &key.name);
     if let Err(why) = open_cloud(&controller, &config, &key) {
         return without_provider(&controller, &config, &key, why).await;
@@ -199,6 +210,7 @@ fn settle_identity(controller: &LaunchConfigController, cloud: &Cloud) -> Settle
         let of_provider = state
             .launch_configs
             .iter()
+            .filter(|(key, _)| state.launch_config_of_others(key).is_none())
             .filter(|(_, config)| controller.clouds.key(&config.spec).as_ref() == Some(cloud.key()));
         let mut in_use = Vec::new();
         for (key, config) in of_provider {

@@ -54,6 +54,7 @@ fn controller(registry: Registry, sent: Sent) -> LaunchConfigController {
         metrics: metrics.clone(),
         wakers: Wakers::new().0,
     };
+    common.cluster.with(|state| state.installation = "test".into());
     let term = LeadershipTerm { started: jiff::Timestamp::UNIX_EPOCH, leadership };
     let clouds = Clouds::new(registry, metrics, "test".into());
     let rules = SweepRules { watched: WatchedNamespaces::All, grace: jiff::SignedDuration::ZERO, dry_run: true };
@@ -62,7 +63,7 @@ fn controller(registry: Registry, sent: Sent) -> LaunchConfigController {
         OrphanSweeper { common: common.clone(), term: term.clone(), clouds: clouds.clone(), sweeps: sweeps.clone() };
     let listeners = Arc::new(Listeners::new(common.clone(), Machines::new(term.started), sweeper));
     let (launch_health, shutdown) = (LaunchHealth::default(), CancellationToken::new());
-    LaunchConfigController { common, clouds, launch_health, sweeps, listeners, shutdown }
+    LaunchConfigController { common, clouds, launch_health, sweeps, reported: Reported::default(), listeners, shutdown }
 }
 
 /// Puts only this launch config into the controller's state.
@@ -89,6 +90,7 @@ fn launch_config(endpoint: &str) -> Value {
         "spec": {
             "region": "r1", "zone": "z", "instanceType": "t", "image": "i", "simulated": { "endpoint": endpoint },
         },
+        "status": { "installation": "test" },
     })
 }
 
@@ -133,4 +135,28 @@ async fn a_finalizer_of_an_earlier_build_is_removed_when_the_launch_config_is_de
     let (path, written) = sent.lock().unwrap()[0].clone();
     assert!(path.ends_with("/launchconfigs/sim"), "{path}");
     assert!(!written.to_string().contains(FINALIZER_LAUNCH_CONFIG), "{written}");
+}
+
+#[tokio::test]
+async fn a_launch_config_is_marked_before_its_cloud_is_opened_and_another_installations_is_left_alone() {
+    let sent = Sent::default();
+    let controller = controller(Registry::built_in(), sent.clone());
+    let mut config = launch_config("http://127.0.0.1:1");
+    config["status"] = json!({});
+    let key = see(&controller, config.clone());
+    assert!(matches!(reconcile::reconcile(Arc::new(controller.clone()), key.clone()).await, Ok(None)));
+    let written: Vec<_> = sent.lock().unwrap().drain(..).collect();
+    let [(path, marked)] = &written[..] else { panic!("only the mark is written: {written:?}") };
+    assert!(path.ends_with("/launchconfigs/sim/status"), "{path}");
+    assert_eq!(marked["status"]["installation"], json!("test"));
+    let spec = serde_json::from_value(config["spec"].clone()).unwrap();
+    assert!(controller.clouds.of(&spec).is_none());
+
+    config["status"] = json!({ "installation": "another" });
+    config["metadata"]["resourceVersion"] = json!("12");
+    let key = see(&controller, config);
+    assert!(matches!(reconcile::reconcile(Arc::new(controller.clone()), key).await, Ok(None)));
+    let written = sent.lock().unwrap().clone();
+    assert!(written.iter().all(|(path, _)| path.contains("/events")), "{written:?}");
+    assert!(controller.clouds.of(&spec).is_none());
 }

@@ -90,7 +90,7 @@ async fn refreshed(controller: &MemberController, gathered: &Gathered) -> bool {
     }
 }
 
-/// The member, unless a binding has reserved it or a pass is still writing it.
+/// The member, unless a binding has reserved it, a pass is still writing it, or it is another installation's.
 fn unreserved(controller: &MemberController, key: &ObjectKey) -> Option<Arc<PoolMember>> {
     controller.common.cluster.with(|state| {
         let member = state.members.get(key)?;
@@ -99,7 +99,8 @@ fn unreserved(controller: &MemberController, key: &ObjectKey) -> Option<Arc<Pool
             .get(&convert::pool_of(member))
             .is_some_and(|planned| planned.iter().any(|planned| planned.name == key.name));
         let in_hand = state.members_reserved.contains(&convert::uid(member.as_ref()));
-        (state.knows(&key.namespace) && !being_written && !in_hand).then(|| member.clone())
+        let ours = !state.member_of_others(member);
+        (state.knows(&key.namespace) && ours && !being_written && !in_hand).then(|| member.clone())
     })
 }
 

@@ -144,7 +144,9 @@ fn recorded(member: &PoolMember) -> Recorded {
 }
 
 fn of_provider(state: &State, clouds: &Clouds, provider: &ProviderKey) -> Vec<Arc<LaunchConfig>> {
-    let configs = state.launch_configs.iter().map(|(_, config)| config);
+    // Those of another installation are not ours to judge by, nor to report in.
+    let ours = state.launch_configs.iter().filter(|(key, _)| state.launch_config_of_others(key).is_none());
+    let configs = ours.map(|(_, config)| config);
     configs.filter(|config| clouds.key(&config.spec).as_ref() == Some(provider)).cloned().collect()
 }
 

@@ -18,6 +18,7 @@ use super::common::Common;
 use super::first_boot::ssh_keys::SshKeys;
 use super::launch_config::health::LaunchHealth;
 use super::member::machine_memory::Machines;
+use super::standing::Reported;
 use crate::cloud::Clouds;
 
 /// What the pool controller uses; cheap to clone.
@@ -36,6 +37,8 @@ pub struct PoolController {
     pub machines: Machines,
     /// The SSH keys, which are part of a template.
     pub ssh_keys: SshKeys,
+    /// The pools of other installations that were reported.
+    pub reported: Reported,
     /// Background writes that no queue waits for. The end of the term waits for them.
     pub writing: TaskTracker,
 }

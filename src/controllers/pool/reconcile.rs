@@ -31,6 +31,8 @@ use super::write_back::{Reserved, WRITES_AT_ONCE, write_members, write_status};
 use crate::controllers::convert;
 use crate::controllers::first_boot::user_data;
 use crate::controllers::pool::PoolController;
+use crate::controllers::standing;
+use crate::controllers::standing::Leave;
 use crate::runtime::failure::Failure;
 use crate::runtime::work_queue::Outcome;
 use crate::state::ObjectKey;
@@ -77,6 +79,16 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
         && let Some(rest) = controller.memories.of(&key, &convert::uid(pool.as_ref()), |memory| memory.rest_left())
     {
         return Ok(now.checked_add(rest).ok());
+    }
+    if let Some(pool) = &pool {
+        match standing::of(&controller.common, &controller.reported, pool.as_ref()).await? {
+            Leave::Work => {}
+            Leave::Marking => return Ok(None),
+            Leave::Alone => {
+                forget(&controller, &key);
+                return Ok(None);
+            }
+        }
     }
     delete_strays(&controller, &key, pool.as_deref()).await?;
     let Some(pool) = pool else {
@@ -129,12 +141,13 @@ async fn ensure_finalizer(controller: &PoolController, pool: &InstancePool) -> R
 fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, now: Timestamp) -> Pass {
     controller.memories.with_state(&controller.common.cluster, |memories, state| {
         let began = Instant::now();
-        let (usable, problems) = resolve(
+        let (mut usable, mut problems) = resolve(
             &pool.spec,
             &convert::user_data(state, pool),
             |name| state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), name)).map(Arc::as_ref),
             FINALIZER_LAUNCH_CONFIG,
         );
+        leave_to_others(state, key, &mut usable, &mut problems);
         let waits_until = settling_until(state, &key.namespace, &problems, now);
         let waiting = crate::controllers::claim::queue_view::waiting(state, key);
         let memory = memories.pool(key, &convert::uid(pool.as_ref()));
@@ -201,6 +214,24 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             creates,
         }
     })
+}
+
+/// The pool does not buy by launch configs that another installation works on.
+fn leave_to_others(
+    state: &State,
+    pool: &ObjectKey,
+    usable: &mut Vec<UsableLaunchConfig>,
+    problems: &mut Vec<LaunchConfigProblem>,
+) {
+    usable.retain(|config| {
+        let key = ObjectKey::new(pool.namespace.clone(), config.name.as_str());
+        let other = state.launch_config_of_others(&key);
+        problems.extend(other.map(|other| LaunchConfigProblem::OtherInstallation {
+            name: config.name.clone(),
+            installation: other.to_owned(),
+        }));
+        other.is_none()
+    });
 }
 
 /// The request for an immediate pass that this process answered last.

@@ -38,6 +38,7 @@ pub async fn delete_strays(
                 && !convert::deleting(member.as_ref())
                 && !convert::is_quarantined(member)
                 && !member.spec.hold
+                && !state.member_of_others(member)
                 && !state.members_reserved.contains(&convert::uid(member.as_ref()))
         };
         state

@@ -117,6 +117,8 @@ string_enum! {
         NoProvider,
         /// Available of a launch config: the operator may not send requests to its endpoint.
         EndpointNotAllowed,
+        /// Another installation works on the launch config, or, as an Event, on the pool or launch config.
+        OtherInstallation,
         /// The launch config buys Spot machines, but the pool's lifecycleClass is Ephemeral.
         SpotInEphemeralPool,
         /// The operator has not read the user data of the pool yet.

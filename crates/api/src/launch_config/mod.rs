@@ -36,6 +36,7 @@ pub use simulated::SimulatedProviderConfig;
     printcolumn(name = "Weight", type_ = "integer", json_path = ".status.weight"),
     printcolumn(name = "Instances", type_ = "integer", json_path = ".status.instances"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Installation", type_ = "string", json_path = ".status.installation", priority = 1),
     printcolumn(name = "Image", type_ = "string", json_path = ".spec.image", priority = 1),
     printcolumn(name = "Until", type_ = "string", json_path = ".status.unavailableUntil", priority = 1),
     printcolumn(name = "Error", type_ = "string", json_path = ".status.lastError.class", priority = 1),
@@ -106,6 +107,11 @@ pub struct LaunchConfigStatus {
     pub conditions: Vec<Condition>,
     /// The generation of the spec that this status describes.
     pub observed_generation: i64,
+    /// The id of the installation that works on it. Another one does nothing with it, unless the annotation
+    /// bullpen.dev/take-over names that one.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installation: Option<String>,
     /// Percent of its share that is bought by it, from its success rate in about the last hour: 100 if all members
     /// became ready, never below 5, in steps of 5. 0 while it is paused.
     #[serde(skip_serializing_if = "Option::is_none")]

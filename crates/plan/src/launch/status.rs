@@ -48,6 +48,7 @@ pub fn launch_status(input: &LaunchStatusInput<'_>, now: Timestamp) -> LaunchCon
     LaunchConfigStatus {
         conditions,
         observed_generation: generation.unwrap_or(0),
+        installation: before.installation,
         weight: Some(if paused { 0 } else { input.percent }),
         unavailable_until: until.map(micro_time),
         last_error: input.last_error.cloned(),

@@ -5,6 +5,7 @@
 //! messages.
 
 pub mod election;
+pub mod installation;
 pub mod liveness;
 pub mod permissions;
 pub mod skew;

@@ -71,6 +71,7 @@ pub fn pool_status(input: &StatusInput<'_>, now: Timestamp) -> InstancePoolStatu
     InstancePoolStatus {
         conditions,
         observed_generation: generation,
+        installation: before.installation,
         members: Some(counts),
         replicas: supply(&counts),
         deficit: input.plan.deficit,

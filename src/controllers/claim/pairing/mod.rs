@@ -66,7 +66,8 @@ fn plan(controller: &ClaimController, key: &QueueKey, now: Timestamp) -> Option<
         if !state.is_synced() {
             return None;
         }
-        if state.queues.at(key).is_none_or(PoolQueue::is_idle) {
+        let of_others = key.pool().is_some_and(|pool| state.pool_of_others(pool).is_some());
+        if of_others || state.queues.at(key).is_none_or(PoolQueue::is_idle) {
             state.judged.remove(key);
             return None;
         }

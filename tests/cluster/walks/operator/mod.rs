@@ -1,5 +1,6 @@
 //! The operator as a process: start, restarts, outages, several at once, its permissions, and upgrades.
 
+mod installations;
 mod lease;
 mod outage;
 mod restart;

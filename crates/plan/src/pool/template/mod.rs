@@ -51,6 +51,13 @@ pub enum LaunchConfigProblem {
         /// The message in its status.
         message: String,
     },
+    /// Another installation works on it.
+    OtherInstallation {
+        /// Its name.
+        name: String,
+        /// The id of that installation.
+        installation: String,
+    },
     /// The user data of its machines is not known.
     NoUserData {
         /// Reason of the condition.
@@ -69,6 +76,7 @@ impl LaunchConfigProblem {
             Self::SpotInEphemeralPool(_) => Reason::SpotInEphemeralPool,
             Self::NotTakenIn(_) => Reason::LaunchConfigNotTakenIn,
             Self::NoProvider { .. } => Reason::LaunchConfigHasNoProvider,
+            Self::OtherInstallation { .. } => Reason::OtherInstallation,
             Self::NoUserData { reason, .. } => *reason,
         }
     }
@@ -85,6 +93,9 @@ impl LaunchConfigProblem {
             }
             Self::NotTakenIn(name) => format!("launch config {name} is new and not taken in yet"),
             Self::NoProvider { name, message } => format!("launch config {name} has no provider: {message}"),
+            Self::OtherInstallation { name, installation } => {
+                format!("installation {installation} works on launch config {name}, so nothing is bought by it here")
+            }
             Self::NoUserData { message, .. } => message.clone(),
         }
     }
