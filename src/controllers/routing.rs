@@ -294,6 +294,8 @@ impl Audience for Listeners {
         // Ready members can be handed out now that the tags of their machines are known.
         let pools: Vec<_> = self.common.cluster.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
         for pool in pools {
+            // So can surplus ones be retired.
+            self.common.wakers.pools.wake(pool.clone());
             self.common.wakers.pairing.wake(pool);
         }
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bullpen_api::{EventAction, Reason};
 use bullpen_plan::operator::installation::{Standing, stands_off};
-use kube::ResourceExt as _;
 use parking_lot::Mutex;
 use tracing::{info, warn};
 

@@ -17,6 +17,9 @@ pub const NAME: &str = "bullpen.dev/name";
 /// comes from an old backup.
 pub const CLAIM: &str = "bullpen.dev/claim";
 
+/// Namespace and name of that claim, for people: after objects were put back by a backup tool, the uid names nobody.
+pub const CLAIM_NAME: &str = "bullpen.dev/claim-name";
+
 /// Bullpen's own tags of a machine. Users' tags are not stored, because there may be thousands of machines with many
 /// tags.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub struct OwnTags {
     pub name: Option<Box<str>>,
     /// [`CLAIM`].
     pub claim: Option<Box<str>>,
+    /// [`CLAIM_NAME`].
+    pub claim_name: Option<Box<str>>,
 }
 
 impl<K: AsRef<str>, V: Into<Box<str>>> FromIterator<(K, V)> for OwnTags {
@@ -43,6 +48,7 @@ impl<K: AsRef<str>, V: Into<Box<str>>> FromIterator<(K, V)> for OwnTags {
                 NAMESPACE => &mut own.namespace,
                 NAME => &mut own.name,
                 CLAIM => &mut own.claim,
+                CLAIM_NAME => &mut own.claim_name,
                 _ => continue,
             };
             *place = Some(value.into());
@@ -64,16 +70,21 @@ pub struct Owner<'a> {
     pub name: &'a str,
 }
 
-/// The owner's tags and the user's. A user's tag with [`PREFIX`] is left out, because it could claim another's machine.
-pub fn all(owner: &Owner<'_>, user: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+/// The owner's tags.
+pub fn of_owner(owner: &Owner<'_>) -> BTreeMap<String, String> {
     let ours = [
         (INSTALLATION, owner.installation),
         (MEMBER_UID, owner.member_uid),
         (NAMESPACE, owner.namespace),
         (NAME, owner.name),
     ];
+    ours.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
+/// The owner's tags and the user's. A user's tag with [`PREFIX`] is left out, because it could claim another's machine.
+pub fn all(owner: &Owner<'_>, user: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let user = user.iter().filter(|(key, _)| !key.starts_with(PREFIX)).map(|(key, value)| (key.clone(), value.clone()));
-    user.chain(ours.map(|(key, value)| (key.to_owned(), value.to_owned()))).collect()
+    user.chain(of_owner(owner)).collect()
 }
 
 #[cfg(test)]

@@ -28,12 +28,13 @@ pub use instance_pool::{
     MemberCounts, PoolLaunchConfig, PoolState, ProviderReadiness, Provisioning, Readiness, TargetSource, Template,
 };
 pub use launch_config::{
-    LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans, ProviderBlock,
-    RecentError, SimulatedProviderConfig,
+    ClaimedOrphan, LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans,
+    ProviderBlock, RecentError, SimulatedProviderConfig,
 };
 pub use names::{
-    ANNOTATION_CONFIRM_SWEEP, ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, ANNOTATION_SCHEMA_DIGEST,
-    ANNOTATION_TAKE_OVER, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH,
+    ANNOTATION_ADOPT_MACHINES, ANNOTATION_CONFIRM_SWEEP, ANNOTATION_END_MACHINES, ANNOTATION_RECONCILE_REQUESTED,
+    ANNOTATION_RECYCLE_REQUESTED, ANNOTATION_SCHEMA_DIGEST, ANNOTATION_TAKE_OVER, FINALIZER_INSTANCE,
+    FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH,
 };
 pub use pool_claim::{
     Binding, BindingRef, ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolClaimStatus, PoolSelector,

@@ -27,5 +27,13 @@ pub const ANNOTATION_CONFIRM_SWEEP: &str = "bullpen.dev/confirm-sweep";
 /// in its status.
 pub const ANNOTATION_TAKE_OVER: &str = "bullpen.dev/take-over";
 
+/// Annotation of a launch config, set by a person: ids of claimed machines without a member that may be terminated,
+/// separated by commas.
+pub const ANNOTATION_END_MACHINES: &str = "bullpen.dev/end-machines";
+
+/// Annotation of a launch config, set by a person: claimed machines without a member that a pool of the namespace takes
+/// in, as `id=pool`, separated by commas.
+pub const ANNOTATION_ADOPT_MACHINES: &str = "bullpen.dev/adopt-machines";
+
 /// Annotation of a definition: the digest of its schema, see [`crds::digest`](crate::crds::digest).
 pub const ANNOTATION_SCHEMA_DIGEST: &str = "bullpen.dev/schema-digest";

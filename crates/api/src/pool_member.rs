@@ -42,6 +42,10 @@ use super::states::MemberState;
     .message("the spec of a member is immutable, but for cordoned and hold"),
     validation = Rule::new("has(self.ssh) == has(oldSelf.ssh) && (!has(self.ssh) || self.ssh == oldSelf.ssh)")
         .message("the spec of a member is immutable, but for cordoned and hold"),
+    validation = Rule::new(
+        "has(self.adopted) == has(oldSelf.adopted) && (!has(self.adopted) || self.adopted == oldSelf.adopted)"
+    )
+    .message("the spec of a member is immutable, but for cordoned and hold"),
     validation = Rule::new("!has(oldSelf.cloud) || (has(self.cloud) && self.cloud == oldSelf.cloud)")
         .message("the spec of a member is immutable, but for cordoned and hold")
 )]
@@ -54,6 +58,11 @@ pub struct PoolMemberSpec {
     /// another one, nothing is done with the member. Members of versions that did not record it are given it once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud: Option<MemberCloud>,
+    /// The machine that the member was made for, by a person's word, instead of buying one. It served a claim before, so
+    /// no claim gets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub adopted: Option<String>,
     /// Hash of the pool's template and of the machine-defining fields of the launch config.
     #[schemars(length(max = 63))]
     pub template_hash: String,

@@ -20,6 +20,10 @@ for _, name in ipairs({ "Stalled", "Quarantined" }) do
     return health("Degraded", condition(name).message)
   end
 end
+-- Nothing is done with a member whose launch config leads to another cloud.
+if condition("Reachable").status == "False" then
+  return health("Degraded", condition("Reachable").message)
+end
 if obj.metadata.deletionTimestamp ~= nil then
   return health("Progressing", "its machine is being terminated")
 end

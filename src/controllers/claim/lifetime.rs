@@ -92,9 +92,10 @@ async fn is_lost(controller: &ClaimController, claim: &PoolClaim) -> Result<bool
 
 /// The lifetime rules of the pool that a claim was bound in.
 fn rules(controller: &ClaimController, claim: &PoolClaim) -> TermRules {
-    controller.common.cluster.with(|state| {
-        served_by(state, claim).map(|pool| convert::term_rules(state, &pool)).unwrap_or_default()
-    })
+    controller
+        .common
+        .cluster
+        .with(|state| served_by(state, claim).map(|pool| convert::term_rules(state, &pool)).unwrap_or_default())
 }
 
 /// Renews, flags or ends a Bound claim when it is time. Each write is on the version that was judged, so a renewal that

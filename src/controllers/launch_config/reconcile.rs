@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bullpen_api::{
-    ANNOTATION_CONFIRM_SWEEP, ConditionType, ConditionValue, FINALIZER_LAUNCH_CONFIG, LaunchConfig,
-    LaunchConfigIdentity, LaunchConfigStatus, PoolMember, Reason, set_condition,
+    ANNOTATION_ADOPT_MACHINES, ANNOTATION_CONFIRM_SWEEP, ANNOTATION_END_MACHINES, ConditionType, ConditionValue,
+    FINALIZER_LAUNCH_CONFIG, LaunchConfig, LaunchConfigIdentity, LaunchConfigStatus, PoolMember, Reason, set_condition,
 };
 use bullpen_plan::launch::identity::{Settled, settle};
 use bullpen_plan::launch::status::{LaunchStatusInput, identity_changed, launch_status, no_provider};
@@ -19,7 +19,7 @@ use crate::controllers::convert;
 use crate::controllers::convert::place_of;
 use crate::controllers::launch_config::LaunchConfigController;
 use crate::controllers::orphans::memory::SweepMemory;
-use crate::controllers::orphans::sweep::{blocked_message, recorded_orphans};
+use crate::controllers::orphans::sweep::{blocked, recorded_orphans};
 use crate::controllers::standing;
 use crate::controllers::standing::Leave;
 use crate::provider::{NoProvider, ProviderKey};
@@ -140,7 +140,8 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     // The account decides what the operator may do, so it does not wait for a status write.
     let settled = settle_identity(controller, &cloud);
     let sweep = controller.sweeps.memory(cloud.key());
-    if blocked_message(&sweep).is_some() && config.annotations().contains_key(ANNOTATION_CONFIRM_SWEEP) {
+    let words = [ANNOTATION_CONFIRM_SWEEP, ANNOTATION_END_MACHINES, ANNOTATION_ADOPT_MACHINES];
+    if blocked(&sweep).is_some() && words.iter().any(|word| config.annotations().contains_key(*word)) {
         // A person may have confirmed the sweep, which comes with the next list.
         cloud.list_soon();
     }
@@ -265,8 +266,8 @@ fn set_account_conditions(
         }
         Settled::Unknown => return,
     };
-    let blocked = match blocked_message(sweep) {
-        Some(message) => ConditionValue::new(ConditionType::SweepBlocked, true, Reason::TooManyOrphans, message),
+    let blocked = match blocked(sweep) {
+        Some((reason, message)) => ConditionValue::new(ConditionType::SweepBlocked, true, reason, message),
         None => {
             ConditionValue::new(ConditionType::SweepBlocked, false, Reason::NotBlocked, "no sweep waits for a word")
         }

@@ -1,6 +1,8 @@
-//! Tags a claimed machine with its claim, in the background after the claim is Bound. After a restored backup, these
+//! Tags a claimed machine with its claim, and an adopted one with its member, in the background after the claim is Bound. After a restored backup, these
 //! tags show which machines were claimed.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bullpen_api::{ClaimPhase, MemberState, PoolMember};
@@ -10,17 +12,21 @@ use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
 use super::gather::Gathered;
+use super::machine_memory::Tagging;
 use crate::backoff::Bounds;
+use crate::cloud::Cloud;
 use crate::controllers::convert;
 use crate::controllers::member::MemberController;
-use crate::provider::ProviderError;
 use crate::provider::tags;
+use crate::provider::{Instance, ProviderError};
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 use crate::telemetry::labels::ProviderOperation;
 
 /// Limits tag calls in flight, because terminates and creates are more urgent.
 static CALLS: Semaphore = Semaphore::const_new(8);
+/// Longest value of a tag that every cloud takes, in characters.
+const LONGEST_TAG: usize = 255;
 /// Backoff of failed tag calls for one machine.
 const RETRIES: Bounds = Bounds { first: Duration::from_secs(1), longest: Duration::from_mins(5) };
 
@@ -32,9 +38,12 @@ pub fn tag_if_due(controller: &MemberController, gathered: &Gathered, now: Times
     {
         return None;
     }
-    let bound = controller.common.cluster.with(|state| bound_claim(state, &gathered.member))?;
     // A machine that was not seen yet may have the tag already. Without this wait, a restart would cause a call for each.
     let instance = gathered.sighting.instance.as_ref()?;
+    if instance.tags.member_uid.as_deref() != Some(gathered.uid().as_str()) {
+        return owner_tag_if_due(controller, gathered, instance, now);
+    }
+    let (bound, name) = controller.common.cluster.with(|state| bound_claim(state, &gathered.member))?;
     let shown = instance.tags.claim.as_deref();
     controller.machines.with(&gathered.uid(), |record| {
         let tagging = &mut record.tagging;
@@ -45,42 +54,74 @@ pub fn tag_if_due(controller: &MemberController, gathered: &Gathered, now: Times
         if let Some(later) = tagging.backoff.pending(now) {
             return Some(later);
         }
-        tagging.busy = true;
-        tokio::spawn(tag(
-            controller.clone(),
-            gathered.key(),
-            gathered.uid(),
-            gathered.cloud.clone(),
-            instance.id.clone(),
-            bound,
-        ));
+        let wanted = [(tags::CLAIM.to_owned(), bound.clone()), (tags::CLAIM_NAME.to_owned(), name)].into();
+        begin(controller, gathered, tagging, &instance.id, (bound, wanted));
         None
     })
 }
 
-/// The uid of the claim that is Bound to the member.
-fn bound_claim(state: &State, member: &PoolMember) -> Option<String> {
+/// An adopted machine has the tags of the member that it was bought for: it gets those of its present one.
+fn owner_tag_if_due(
+    controller: &MemberController,
+    gathered: &Gathered,
+    instance: &Instance,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    if gathered.member.spec.adopted.as_deref() != Some(instance.id.as_str()) {
+        return None;
+    }
+    let (key, uid) = (gathered.key(), gathered.uid());
+    controller.machines.with(&uid, |record| {
+        let tagging = &mut record.tagging;
+        if tagging.busy || tagging.done.as_ref() == Some(&uid) {
+            return None;
+        }
+        if let Some(later) = tagging.backoff.pending(now) {
+            return Some(later);
+        }
+        let installation = controller.clouds.installation();
+        let owner = tags::Owner { installation, member_uid: &uid, namespace: &key.namespace, name: &key.name };
+        begin(controller, gathered, tagging, &instance.id, (uid.clone(), tags::of_owner(&owner)));
+        None
+    })
+}
+
+/// Starts a call that sets these tags; `mark` is what it is remembered by.
+fn begin(
+    controller: &MemberController,
+    gathered: &Gathered,
+    tagging: &mut Tagging,
+    instance: &str,
+    (mark, wanted): (String, BTreeMap<String, String>),
+) {
+    tagging.busy = true;
+    let member = (gathered.key(), gathered.uid());
+    tokio::spawn(tag(controller.clone(), member, gathered.cloud.clone(), instance.to_owned(), mark, wanted));
+}
+
+/// The uid of the claim that is Bound to the member, and its namespace and name as a tag.
+fn bound_claim(state: &State, member: &PoolMember) -> Option<(String, String)> {
     if convert::state(member) != MemberState::Claimed {
         return None;
     }
     let reference = convert::status(member).claim_ref?;
-    let claim = state.claims.get(&ObjectKey::new(reference.namespace, reference.name))?;
+    let key = ObjectKey::new(reference.namespace, reference.name);
+    let claim = state.claims.get(&key)?;
     let view = convert::claim_view(claim);
     let bound =
         view.uid == reference.uid && view.phase == ClaimPhase::Bound && view.member == Some(convert::uid(member));
-    bound.then_some(view.uid)
+    bound.then(|| (view.uid, key.to_string().chars().take(LONGEST_TAG).collect()))
 }
 
 async fn tag(
     controller: MemberController,
-    member: ObjectKey,
-    uid: String,
-    cloud: std::sync::Arc<crate::cloud::Cloud>,
+    (member, uid): (ObjectKey, String),
+    cloud: Arc<Cloud>,
     instance: String,
-    claim: String,
+    mark: String,
+    wanted: BTreeMap<String, String>,
 ) {
     let Ok(_slot) = CALLS.acquire().await else { return };
-    let wanted = [(tags::CLAIM.to_owned(), claim.clone())].into();
     let answer = cloud.call(ProviderOperation::Tag, cloud.provider().tag(&instance, &wanted)).await;
     let now = Timestamp::now();
     controller.machines.with_known(&uid, |record| {
@@ -88,7 +129,7 @@ async fn tag(
         tagging.busy = false;
         match &answer {
             Ok(()) => {
-                tagging.done = Some(claim);
+                tagging.done = Some(mark);
                 tagging.backoff.reset();
             }
             Err(error) => {
@@ -104,9 +145,9 @@ async fn tag(
         }
     });
     match answer {
-        Ok(()) => debug!(%member, %instance, "tagged with its claim"),
+        Ok(()) => debug!(%member, %instance, "tagged"),
         Err(ProviderError::NotFound { message }) => info!(%member, %instance, %message, "not tagged: it is gone"),
-        Err(error) => warn!(%member, %instance, %error, "not tagged with its claim, which is tried again"),
+        Err(error) => warn!(%member, %instance, %error, "not tagged, which is tried again"),
     }
     controller.common.wakers.members.wake(member);
 }

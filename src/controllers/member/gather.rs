@@ -61,6 +61,7 @@ impl Gathered {
     pub fn instance_id(&self) -> Option<String> {
         let recorded =
             self.member.status.as_ref().and_then(|status| status.instance.as_ref()).map(|machine| machine.id.clone());
+        let recorded = recorded.or_else(|| self.member.spec.adopted.clone());
         recorded.or_else(|| self.sighting.instance.as_ref().map(|instance| instance.id.clone()))
     }
 }
@@ -78,7 +79,7 @@ pub fn gather(
     let launch_config_key = convert::launch_config_of(&member);
     let (launch_config, pool, may_create, user_data) = controller.common.cluster.with(|state| {
         let pool = live_pool(state, &member);
-        let pending = convert::state(&member) == MemberState::Pending;
+        let pending = convert::state(&member) == MemberState::Pending && member.spec.adopted.is_none();
         let may_create = pending && pool.as_ref().is_some_and(|pool| may_create(state, pool, &member));
         let user_data = pool.as_ref().map(|pool| convert::user_data(state, pool));
         (state.launch_configs.get(&launch_config_key).cloned(), pool, may_create, user_data)
@@ -86,14 +87,11 @@ pub fn gather(
     let launch_config = launch_config.ok_or_else(|| Failure::NoLaunchConfig(launch_config_key.clone()))?;
     let cloud = controller.clouds.of(&launch_config.spec).ok_or(Failure::NoCloud(launch_config_key))?;
     let (uid, now) = (convert::uid(member.as_ref()), Timestamp::now());
-    let (confirmed, recorded) =
-        (cloud.confirmed_identity(), launch_config.status.as_ref().and_then(|status| status.identity.as_ref()));
-    let listing = cloud.listing();
+    let (confirmed, listing) = (cloud.confirmed_identity(), cloud.listing());
     let standing = standing(&member, &launch_config, &cloud, listing.as_deref());
-    let mine = |confirmed: &ConfirmedIdentity| cloud.foreign().is_none() && Some(&confirmed.identity) == recorded;
-    let other_account = confirmed.as_ref().is_some_and(|confirmed| !mine(confirmed));
+    let mine = confirmed.as_ref().map(|confirmed| is_mine(&cloud, confirmed, &launch_config));
     // Of a cloud that the machine is not at, neither presence nor absence is believed.
-    let trusted = !matches!(standing, Standing::Elsewhere(_)) && confirmed.as_ref().is_some_and(mine);
+    let trusted = !matches!(standing, Standing::Elsewhere(_)) && mine == Some(true);
     let account_confirmed_at = confirmed.as_ref().filter(|_| trusted).map(|confirmed| confirmed.asked_at);
     let record = controller.machines.with(&uid, |record| {
         if let Some(listing) = &listing {
@@ -109,7 +107,7 @@ pub fn gather(
         record.clone()
     });
     let status = convert::status(&member);
-    let recorded_id = status.instance.as_ref().map(|machine| machine.id.as_str());
+    let recorded_id = status.instance.as_ref().map(|machine| machine.id.as_str()).or(member.spec.adopted.as_deref());
     let known_since = status.warming_started_at.as_ref().map(|time| time.0);
     if listing.as_ref().is_some_and(|listing| record.outlasts(listing.began)) {
         controller.machines.needs_next_list(ObjectKey::of(member.as_ref()));
@@ -133,7 +131,7 @@ pub fn gather(
         may_create: may_create && user_data.known().is_some(),
         asked: if status.instance.is_some() { Asked::Perhaps(controller.term.started) } else { record.asked },
         written_at: record.written_at,
-        other_account,
+        other_account: mine == Some(false),
         machine: sighting.machine,
         warming_started_at: known_since,
         launch_timeout: seconds(readiness.launch_timeout_seconds),
@@ -151,6 +149,12 @@ pub fn gather(
         held,
     };
     Ok(Gathered { member, pool, launch_config, cloud, standing, sighting, view, user_data: text_of(user_data) })
+}
+
+/// Whether the account that the cloud has named is the one that the launch config records.
+fn is_mine(cloud: &Cloud, confirmed: &ConfirmedIdentity, config: &LaunchConfig) -> bool {
+    let recorded = config.status.as_ref().and_then(|status| status.identity.as_ref());
+    cloud.foreign().is_none() && Some(&confirmed.identity) == recorded
 }
 
 /// Whether the launch config leads to the cloud that the member's machine was bought at.
@@ -204,7 +208,7 @@ pub fn may_create(state: &State, pool: &InstancePool, member: &PoolMember) -> bo
 
 /// Whether the member is what a new one would be, so that a create sends what it was written for. A change that makes
 /// no other machine, such as a cap, matters only if a create call was begun, because its retry must send the same
-/// bytes. While the user data is unknown, the member waits.
+/// bytes. While the user data is unknown, the member waits. An adopted member never buys a machine of its own.
 fn is_current(
     pool: &InstancePool,
     user_data: &UserData,
@@ -217,6 +221,7 @@ fn is_current(
     });
     (asked == Asked::Never || Some(member.spec.placement.generation) == launch_config.metadata.generation)
         && !convert::deleting(launch_config)
+        && member.spec.adopted.is_none()
         && same
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bullpen_api::ClaimedOrphan;
 use bullpen_plan::member::orphans::SweepDecision;
 use bullpen_plan::operator::watched_namespaces::WatchedNamespaces;
 use jiff::SignedDuration;
@@ -68,6 +69,8 @@ pub struct Remembered {
     pub verdict: SweepDecision,
     /// The orphans that it decided on.
     pub orphans: BTreeSet<String>,
+    /// The orphans that carry the tag of a claim and wait for a person's word.
+    pub kept: Vec<ClaimedOrphan>,
     /// Backoff of the terminate calls for each orphan.
     pub asked: HashMap<String, Backoff>,
     /// Machines whose tags name no member.

@@ -3,6 +3,7 @@
 //! In: whole lists of a cloud. Suspects are confirmed by uncached GETs. Out: terminate calls, unless the orphans are
 //! too many and need a person's confirmation; Events; and what the status of launch configs reports.
 
+pub mod adopt;
 pub mod memory;
 pub mod sweep;
 

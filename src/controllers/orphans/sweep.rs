@@ -1,17 +1,23 @@
 //! The sweep: after each whole list, machines of this installation that have no member are terminated, unless they are
 //! too many.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, EventAction, LaunchConfig, Orphans, PoolMember, Reason};
-use bullpen_plan::member::orphans::{Listed, Owner, Recorded, Sight, SweepDecision, is_orphan, judge, screen};
+use bullpen_api::{
+    ANNOTATION_ADOPT_MACHINES, ANNOTATION_CONFIRM_SWEEP, ANNOTATION_END_MACHINES, ClaimedOrphan, EventAction,
+    LaunchConfig, Orphans, PoolMember, Reason,
+};
+use bullpen_plan::member::orphans::{
+    Becomes, ClaimTag, Listed, Owner, Recorded, Sight, SweepDecision, Words, is_orphan, judge, screen,
+};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::{info, warn};
 
+use super::adopt::adopt;
 use super::memory::{SweepMemory, Turn};
 use crate::backoff::Bounds;
 use crate::cloud::{Cloud, Clouds, Listing, outcome};
@@ -57,15 +63,61 @@ async fn sweep(
         .filter_map(std::future::ready)
         .collect()
         .await;
-    let ids: BTreeSet<String> = orphans.keys().cloned().collect();
     let configs = controller.common.cluster.with(|state| of_provider(state, &controller.clouds, provider));
     let confirmations: Vec<_> =
         configs.iter().filter_map(|config| config.annotations().get(ANNOTATION_CONFIRM_SWEEP)).collect();
-    let verdict = judge(&ids, fleet, confirmations.iter().map(|text| text.as_str()));
-    note(controller, (cloud, memory), &configs, &verdict, &ids);
-    if verdict == SweepDecision::Sweep && !controller.sweeps.rules.dry_run {
-        stream::iter(due(memory, &ids)).for_each_concurrent(AT_ONCE, |id| end(controller, cloud, id)).await;
+    let words = words(&configs);
+    let becomes = |machine: &Listed| words.about(machine);
+    let ids = |wanted: Becomes<'_>| -> BTreeSet<String> {
+        orphans.values().filter(|machine| becomes(machine) == wanted).map(|machine| machine.id.clone()).collect()
+    };
+    let mut ending = ids(Becomes::Judged);
+    let verdict = judge(&ending, fleet, confirmations.iter().map(|text| text.as_str()));
+    let kept = orphans.values().filter(|machine| becomes(machine) == Becomes::Kept).filter_map(claimed).collect();
+    note(controller, (cloud, memory), &configs, &verdict, (&ending, kept));
+    if controller.sweeps.rules.dry_run {
+        return;
     }
+    if verdict != SweepDecision::Sweep {
+        ending.clear();
+    }
+    ending.extend(ids(Becomes::Ended));
+    stream::iter(due(memory, &ending)).for_each_concurrent(AT_ONCE, |id| end(controller, cloud, id)).await;
+    for machine in orphans.values() {
+        let (Becomes::Adopted(pool), Some(instance)) = (becomes(machine), listing.with_id(&machine.id)) else {
+            continue;
+        };
+        // The pool is of the namespace of the launch config that names it.
+        let said = |config: &&Arc<LaunchConfig>| self::words([*config]).about(machine) == Becomes::Adopted(pool);
+        if let Some(config) = configs.iter().find(said) {
+            adopt(controller, config, pool, instance).await;
+        }
+    }
+}
+
+/// What persons have said in the annotations of these launch configs.
+fn words<'a>(configs: impl IntoIterator<Item = &'a Arc<LaunchConfig>>) -> Words {
+    let mut words = Words::default();
+    for config in configs {
+        if let Some(text) = config.annotations().get(ANNOTATION_END_MACHINES) {
+            words.may_end(text);
+        }
+        if let Some(text) = config.annotations().get(ANNOTATION_ADOPT_MACHINES) {
+            words.adopt(text);
+        }
+    }
+    words
+}
+
+/// A claimed machine without a member, for the status of launch configs.
+fn claimed(machine: &Listed) -> Option<ClaimedOrphan> {
+    let (claim, owner) = (machine.claim.as_ref()?, machine.owner.as_ref()?);
+    Some(ClaimedOrphan {
+        instance: machine.id.clone(),
+        claim_uid: claim.uid.clone(),
+        claim: claim.name.clone(),
+        member: format!("{}/{}", owner.namespace, owner.name),
+    })
 }
 
 /// The machines that seem to have no member, and the number of all machines that this operator may judge. `None` until
@@ -107,6 +159,12 @@ fn look(
                 Sight::Unlabelled => drop(unlabelled.insert(machine.id)),
             }
         }
+        if !suspects.is_empty() {
+            // An adopted machine has the tags of another member until it gets those of its own.
+            let recorded: HashSet<String> =
+                state.members.iter().filter_map(|(_, member)| recorded_id(member)).collect();
+            suspects.retain(|machine| !recorded.contains(&machine.id));
+        }
         Some(suspects)
     })?;
     let news = {
@@ -135,12 +193,19 @@ fn listed_machine(instance: &Instance) -> Listed {
         InstancePhase::ShuttingDown | InstancePhase::Terminated => true,
         InstancePhase::Pending | InstancePhase::Running | InstancePhase::Stopped => false,
     };
-    Listed { id: instance.id.clone(), owner: owner(), launched: instance.launch_time, ending }
+    let claim = non_empty(&tags.claim)
+        .map(|uid| ClaimTag { uid, name: tags.claim_name.as_deref().unwrap_or_default().to_owned() });
+    Listed { id: instance.id.clone(), owner: owner(), launched: instance.launch_time, claim, ending }
+}
+
+/// The id of the machine that a member records.
+fn recorded_id(member: &PoolMember) -> Option<String> {
+    let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
+    machine.map(|machine| machine.id.clone()).or_else(|| member.spec.adopted.clone())
 }
 
 fn recorded(member: &PoolMember) -> Recorded {
-    let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
-    Recorded { uid: convert::uid(member), instance: machine.map(|machine| machine.id.clone()) }
+    Recorded { uid: convert::uid(member), instance: recorded_id(member) }
 }
 
 fn of_provider(state: &State, clouds: &Clouds, provider: &ProviderKey) -> Vec<Arc<LaunchConfig>> {
@@ -164,36 +229,44 @@ fn note(
     (cloud, memory): (&Cloud, &SweepMemory),
     configs: &[Arc<LaunchConfig>],
     verdict: &SweepDecision,
-    orphans: &BTreeSet<String>,
+    (orphans, mut kept): (&BTreeSet<String>, Vec<ClaimedOrphan>),
 ) {
+    kept.sort_by(|one, other| one.instance.cmp(&other.instance));
     let dry_run = controller.sweeps.rules.dry_run;
-    let (changed, news) = {
+    let (changed, news, claimed) = {
         let mut memory = memory.state.lock();
         let blocked = |verdict: &SweepDecision| matches!(verdict, SweepDecision::Blocked { .. });
         let turned = memory.verdict != *verdict && (blocked(&memory.verdict) || blocked(verdict));
         // In a dry run the status lists the orphans too.
-        let changed = turned || (dry_run && memory.orphans != *orphans);
+        let changed = turned || (dry_run && memory.orphans != *orphans) || memory.kept != kept;
         let news: Vec<_> = orphans.difference(&memory.reported).cloned().collect();
+        let known = |machine: &&ClaimedOrphan| memory.kept.iter().all(|known| known.instance != machine.instance);
+        let claimed: Vec<_> = kept.iter().filter(known).map(|machine| machine.instance.clone()).collect();
         memory.reported.clone_from(orphans);
-        memory.asked.retain(|id, _| orphans.contains(id));
+        memory.asked.retain(|id, _| listing_has(cloud, id));
         memory.verdict = verdict.clone();
         memory.orphans.clone_from(orphans);
-        (changed, news)
+        memory.kept.clone_from(&kept);
+        (changed, news, claimed)
     };
     // A closed cloud has no series any more.
     if let Some(current) = cloud.confirmed_identity().filter(|_| controller.clouds.get(cloud.key()).is_some()) {
-        let blocked = matches!(verdict, SweepDecision::Blocked { .. });
-        controller.common.metrics.set_orphans(cloud.kind(), &current.identity, orphans.len(), blocked);
+        let blocked = matches!(verdict, SweepDecision::Blocked { .. }) || !kept.is_empty();
+        let all = orphans.len() + kept.len();
+        controller.common.metrics.set_orphans(cloud.kind(), &current.identity, all, blocked);
     }
     if changed {
         for config in configs {
             controller.common.wakers.launch_configs.wake(ObjectKey::of(config.as_ref()));
         }
     }
+    if !claimed.is_empty() {
+        let message = "have no member but the tag of a claim, and wait for a person's word";
+        report(controller, configs, &claimed, Reason::SweepBlocked, message);
+    }
     if news.is_empty() {
         return;
     }
-    let some = named(&news);
     let (reason, message) = match verdict {
         SweepDecision::Nothing => return,
         SweepDecision::Blocked { .. } => {
@@ -204,6 +277,17 @@ fn note(
         }
         SweepDecision::Sweep => (Reason::Swept, "have no member, and are terminated"),
     };
+    report(controller, configs, &news, reason, message);
+}
+
+/// Whether the last list has this machine.
+fn listing_has(cloud: &Cloud, id: &str) -> bool {
+    cloud.listing().is_some_and(|listing| listing.with_id(id).is_some())
+}
+
+/// Logs what was found of these machines, and sends an Event.
+fn report(controller: &OrphanSweeper, configs: &[Arc<LaunchConfig>], news: &[String], reason: Reason, message: &str) {
+    let some = named(news);
     warn!(count = news.len(), instances = ?some, %reason, "machines {message}");
     let note = format!("{} machines {message}: {}", news.len(), some.join(", "));
     for config in configs {
@@ -251,26 +335,37 @@ fn named(ids: &[String]) -> Vec<String> {
 /// The orphans for the status of a launch config, without those that are being terminated.
 pub fn recorded_orphans(memory: &SweepMemory, dry_run: bool) -> Option<Orphans> {
     let state = memory.state.lock();
+    let claimed: Vec<_> = state.kept.iter().take(MOST_RECORDED).cloned().collect();
     let code = match &state.verdict {
         SweepDecision::Blocked { code, .. } => code.clone(),
         SweepDecision::Sweep if dry_run => String::new(),
-        SweepDecision::Sweep | SweepDecision::Nothing => return None,
+        SweepDecision::Sweep | SweepDecision::Nothing if claimed.is_empty() => return None,
+        SweepDecision::Sweep | SweepDecision::Nothing => return Some(Orphans { claimed, ..Orphans::default() }),
     };
     Some(Orphans {
         count: i32::try_from(state.orphans.len()).unwrap_or(i32::MAX),
         instances: state.orphans.iter().take(MOST_RECORDED).cloned().collect(),
         code,
+        claimed,
     })
 }
 
-/// The message of a launch config whose sweep waits for a person; `None` if none does.
-pub fn blocked_message(memory: &SweepMemory) -> Option<String> {
+/// Reason and message of a launch config whose sweep waits for a person; `None` if none does.
+pub fn blocked(memory: &SweepMemory) -> Option<(Reason, String)> {
     let state = memory.state.lock();
+    let kept = (!state.kept.is_empty()).then(|| {
+        format!(
+            "{} machines of this account and region have no member but the tag of a claim: somebody may work on them, so each \
+             ends, or is adopted by a pool, only by a person's word (kubectl bullpen orphans)",
+            state.kept.len()
+        )
+    });
     let (SweepDecision::Blocked { code, limit: most }, orphans) = (&state.verdict, state.orphans.len()) else {
-        return None;
+        return kept.map(|message| (Reason::ClaimedMachines, message));
     };
-    Some(format!(
+    let many = format!(
         "{orphans} machines of this account and region have no member, and only {most} at once are terminated without a \
          word. If they may go, annotate this launch config: {ANNOTATION_CONFIRM_SWEEP}={code}"
-    ))
+    );
+    Some((Reason::TooManyOrphans, kept.map_or_else(|| many.clone(), |kept| format!("{kept}. {many}"))))
 }

@@ -26,7 +26,7 @@ use tracing::info;
 use super::claim_holders;
 use super::launch_options::{LaunchOptions, Moment, launch_options};
 use super::memory::PoolMemory;
-use super::teardown::{delete_strays, finish_deletion, forget};
+use super::teardown::{delete_strays, finish_deletion, forget, may_have_served};
 use super::write_back::{Reserved, WRITES_AT_ONCE, write_members, write_status};
 use crate::controllers::convert;
 use crate::controllers::first_boot::user_data;
@@ -181,6 +181,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         let deletes = state
             .members_of(pool)
             .filter(|member| plan.deletes.contains(&convert::uid(member.as_ref())))
+            .filter(|member| !may_have_served(&controller.clouds, state, member))
             .cloned()
             .collect();
         let creates: Vec<_> = plan
@@ -318,6 +319,7 @@ fn new_member(pool: &InstancePool, config: &UsableLaunchConfig, cloud: MemberClo
             pool_ref: PoolRef { name: pool_name, uid: convert::uid(pool) },
             placement: config.placement.clone(),
             cloud: Some(cloud),
+            adopted: None,
             template_hash: config.template_hash.clone(),
             ssh: config.ssh.clone(),
             cordoned: false,

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use bullpen_api::{FINALIZER_POOL, InstancePool, MemberState, PoolMember};
 use bullpen_plan::claim::Found;
 
+use crate::cloud::Clouds;
 use crate::controllers::convert;
 use crate::controllers::pool::PoolController;
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
+use crate::state::cluster_state::State;
 
 /// Removes the finalizer of a deleted pool that has no members left.
 pub async fn finish_deletion(controller: &PoolController, key: &ObjectKey) -> Result<(), Failure> {
@@ -39,6 +41,7 @@ pub async fn delete_strays(
                 && !convert::is_quarantined(member)
                 && !member.spec.hold
                 && !state.member_of_others(member)
+                && !may_have_served(&controller.clouds, state, member)
                 && !state.members_reserved.contains(&convert::uid(member.as_ref()))
         };
         state
@@ -60,6 +63,19 @@ pub async fn delete_strays(
         controller.common.writes.delete_member(member).await?;
     }
     Ok(())
+}
+
+/// Whether the machine of an unclaimed member may carry the tag of a claim, as after a restored backup: the last list
+/// shows one, or there was no list yet. The member is quarantined in a moment, instead of being deleted with the machine
+/// that somebody may work on.
+pub fn may_have_served(clouds: &Clouds, state: &State, member: &PoolMember) -> bool {
+    let unclaimed = matches!(convert::state(member), MemberState::Warming | MemberState::Ready);
+    let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
+    let (true, Some(machine)) = (unclaimed, machine) else { return false };
+    let config = state.launch_configs.get(&convert::launch_config_of(member));
+    // Without its cloud nothing ends anyway.
+    let Some(cloud) = config.and_then(|config| clouds.of(&config.spec)) else { return false };
+    cloud.listing().is_none_or(|listing| listing.claim_of(&machine.id).is_some())
 }
 
 /// Drops what was remembered of a pool that is gone.

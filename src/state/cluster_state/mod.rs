@@ -11,16 +11,13 @@ use std::time::Instant;
 
 use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen_plan::claim::queue::WaitingUpdates;
-use bullpen_plan::operator::installation::Standing;
 use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
 use jiff::Timestamp;
-use kube::ResourceExt as _;
 use kube::runtime::watcher::Event;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::cluster_state::claim_index::Selectors;
-use super::marks::Marked;
 use super::cluster_state::indexing::{StoredKind, pruned};
 use super::contents::Contents;
 use super::key::{ObjectKey, QueueKey};
@@ -301,23 +298,6 @@ impl State {
         became_whole
     }
 
-    /// The installation that works on this pool, if it is another one.
-    pub fn pool_of_others(&self, pool: &ObjectKey) -> Option<&str> {
-        others(&self.installation, self.pools.get(pool)?.as_ref())
-    }
-
-    /// The installation that works on this launch config, if it is another one.
-    pub fn launch_config_of_others(&self, config: &ObjectKey) -> Option<&str> {
-        others(&self.installation, self.launch_configs.get(config)?.as_ref())
-    }
-
-    /// Whether another installation works on the member's pool or launch config.
-    pub fn member_of_others(&self, member: &PoolMember) -> bool {
-        let named = |name: &String| ObjectKey::new(member.namespace().unwrap_or_default(), name.as_str());
-        self.pool_of_others(&named(&member.spec.pool_ref.name)).is_some()
-            || self.launch_config_of_others(&named(&member.spec.placement.launch_config)).is_some()
-    }
-
     /// The members whose `spec.poolRef` has this name, whatever its uid.
     pub fn members_of_name<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolMember>> + use<'a> {
         self.members_by_pool.get(pool).into_iter().flatten().filter_map(|key| self.members.get(key))
@@ -372,13 +352,6 @@ impl State {
     /// The claims on the pool of this name.
     pub fn claims_on<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolClaim>> {
         self.claims_by_pool.get(pool).into_iter().flatten().filter_map(|key| self.claims.get(key))
-    }
-}
-
-fn others<'a, K: Marked>(own: &str, object: &'a K) -> Option<&'a str> {
-    match object.standing(own) {
-        Standing::Others(other) => Some(other),
-        Standing::Ours | Standing::ToMark => None,
     }
 }
 

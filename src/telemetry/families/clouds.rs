@@ -59,7 +59,7 @@ impl CloudFamilies {
         );
         registry.register(
             "sweep_blocked",
-            "Whether the orphans are so many that a person has to confirm their end",
+            "Whether orphans wait for a person, because they are many or carry the tag of a claim",
             self.sweep_blocked.clone(),
         );
         registry.register(

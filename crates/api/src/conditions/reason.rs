@@ -206,10 +206,14 @@ string_enum! {
         NamespaceForbidden,
         /// So many machines have no member that a person has to confirm their termination.
         TooManyOrphans,
+        /// Machines without a member carry the tag of a claim: a person says of each what becomes of it.
+        ClaimedMachines,
         /// No machines without a member wait for a person's confirmation.
         NotBlocked,
         /// Event: machines without a member were terminated.
         Swept,
+        /// Event: a pool took in a claimed machine without a member, by a person's word.
+        Adopted,
         /// Event: machines without a member were found; a dry run only reports them.
         SweepDryRun,
         /// Event: machines without a member are terminated only after a person has confirmed it.

@@ -6,7 +6,7 @@ fn the_strings_of_the_api_do_not_change() {
     #[rustfmt::skip]
     let words = [
         "Ready", "Reconciling", "Stalled", "AtMaxSize", "TemplateCurrent", "Drained", "ProvisioningHealthy",
-        "CapacityAvailable", "TerminationHealthy", "Quarantined", "ClaimsWatched", "NamespacesReadable",
+        "CapacityAvailable", "TerminationHealthy", "Quarantined", "Reachable", "ClaimsWatched", "NamespacesReadable",
         "Available", "Paused", "SweepBlocked", "Bound", "Stale",
     ];
     assert_eq!(ConditionType::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
@@ -27,11 +27,12 @@ fn the_strings_of_the_api_do_not_change() {
         "PoolNotActive", "NoReadyMembers", "MachinesWarming", "AtMaxSize", "BindingSecretExists",
         "BindingSecretForbidden", "BindingSecretRefused", "MemberBound", "HeldForLong", "TtlExpired",
         "MaxHoldReached", "InstanceGone", "Lost", "SshKeyLost", "PoolBeingDeleted", "Ready", "Warming",
-        "Claimed", "Held", "Cordoned", "Errored", "Quarantined", "MachineClaimedBefore", "TerminateFailing",
+        "Claimed", "Held", "Cordoned", "Errored", "Quarantined", "MachineClaimedBefore", "LaunchConfigElsewhere",
+        "LaunchConfigLeadsThere", "TerminateFailing",
         "StillThere", "MinSizeReached", "BelowMinSize", "MaxSizeReached", "BelowMaxSize", "Draining",
         "NotDraining", "Terminating", "ClaimedMembersRemain", "HeldMembersRemain", "Empty", "NotStalled",
         "LaunchConfigNotFound", "LaunchConfigBeingDeleted", "LaunchConfigNotTakenIn", "LaunchConfigHasNoProvider",
-        "NoProvider", "SpotInEphemeralPool",
+        "NoProvider", "EndpointNotAllowed", "OtherInstallation", "SpotInEphemeralPool",
         "UserDataNotRead", "UserDataNotFound", "UserDataForbidden", "UserDataInvalid",
         "InstallationSecretNotRead", "InstallationSecretForbidden", "InstallationSecretInvalid",
         "AllCurrent", "TemplateUnknown", "OnReplenish", "Replacing", "MinSizeForbidsRecycling",
@@ -40,7 +41,7 @@ fn the_strings_of_the_api_do_not_change() {
         "CloudAnswers", "CloudDoesNotAnswer", "Unauthorized", "InvalidRequest", "IdentityChanged",
         "PausedBySpec", "NotPaused", "MachinesEnd", "MachinesStay", "NoneQuarantined",
         "MachinesClaimedBefore", "ClaimsWatched", "LabelsRead", "NamespaceForbidden", "TooManyOrphans",
-        "NotBlocked", "Swept", "SweepDryRun", "SweepBlocked",
+        "ClaimedMachines", "NotBlocked", "Swept", "Adopted", "SweepDryRun", "SweepBlocked",
     ];
     assert_eq!(Reason::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
 }

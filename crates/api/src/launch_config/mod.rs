@@ -143,7 +143,7 @@ pub struct LaunchConfigStatus {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Orphans {
-    /// Number of these machines.
+    /// Number of these machines, without those in `claimed`.
     pub count: i32,
     /// Ids of some of these machines, sorted.
     #[schemars(length(max = 20), inner(length(max = 128)))]
@@ -154,6 +154,29 @@ pub struct Orphans {
     #[schemars(length(max = 64))]
     #[serde(skip_serializing_if = "String::is_empty")]
     pub code: String,
+    /// Some of those that carry the tag of a claim. Each of them needs a person's word of its own.
+    #[schemars(length(max = 20))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claimed: Vec<ClaimedOrphan>,
+}
+
+/// A machine without a member that carries the tag of a claim: somebody may work on it.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClaimedOrphan {
+    /// Id of the machine.
+    #[schemars(length(max = 128))]
+    pub instance: String,
+    /// Uid of the claim.
+    #[schemars(length(max = 64))]
+    pub claim_uid: String,
+    /// Namespace and name of the claim. Machines that an earlier version tagged do not have it.
+    #[schemars(length(max = 320))]
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub claim: String,
+    /// Namespace and name of the member that it was bought for.
+    #[schemars(length(max = 320))]
+    pub member: String,
 }
 
 /// Errors of one class and message.

@@ -96,6 +96,7 @@ mod tests {
             pool_ref: bullpen_api::PoolRef::default(),
             placement: bullpen_api::Placement::default(),
             cloud: None,
+            adopted: None,
             template_hash: String::new(),
             ssh: None,
             cordoned: false,

@@ -63,8 +63,9 @@ pub(super) fn oddities(story: &mut Story, member: &PoolMember, now: Timestamp) {
     if member.spec.hold {
         story.fact(format!("it is held: no other claim gets it, and its machine stays whoever wants its end{reason}"));
     }
-    for type_ in [ConditionType::Stalled, ConditionType::Quarantined] {
-        if let Some(condition) = find_condition(&status.conditions, type_, true) {
+    let odd = [(ConditionType::Stalled, true), (ConditionType::Quarantined, true), (ConditionType::Reachable, false)];
+    for (type_, holds) in odd {
+        if let Some(condition) = find_condition(&status.conditions, type_, holds) {
             story.fact(format!("{type_}: {}", since(condition, now)));
         }
     }

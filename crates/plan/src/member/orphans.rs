@@ -4,7 +4,7 @@
 //! In doubt a machine stays: if a tag is missing, if it is young, if it is of a namespace that is not watched, or
 //! without a live answer of the API server that no member needs it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
@@ -37,8 +37,65 @@ pub struct Listed {
     pub owner: Option<Owner>,
     /// When it was launched.
     pub launched: Timestamp,
+    /// The claim in its tags: somebody may work on it.
+    pub claim: Option<ClaimTag>,
     /// Whether it is terminating already. A stopped machine is not: its disks bill.
     pub ending: bool,
+}
+
+/// The claim that a machine's tags name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimTag {
+    /// Its uid. A claim that was put back by a backup tool has another one.
+    pub uid: String,
+    /// Namespace and name; empty if an earlier version wrote the tag.
+    pub name: String,
+}
+
+/// What persons have said about single machines, in the annotations of launch configs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    end: BTreeSet<String>,
+    adopt: BTreeMap<String, String>,
+}
+
+impl Words {
+    /// Adds the ids of machines that may be terminated, separated by commas.
+    pub fn may_end(&mut self, text: &str) {
+        self.end.extend(entries(text).map(str::to_owned));
+    }
+
+    /// Adds machines that pools take in, as `id=pool`, separated by commas. Entries without a pool say nothing.
+    pub fn adopt(&mut self, text: &str) {
+        let pairs = entries(text).filter_map(|entry| entry.split_once('='));
+        self.adopt.extend(pairs.map(|(id, pool)| (id.trim().to_owned(), pool.trim().to_owned())));
+    }
+
+    /// What becomes of an orphan.
+    pub fn about<'a>(&'a self, machine: &Listed) -> Becomes<'a> {
+        match &machine.claim {
+            None => Becomes::Judged,
+            Some(_) if self.end.contains(&machine.id) => Becomes::Ended,
+            Some(_) => self.adopt.get(&machine.id).map_or(Becomes::Kept, |pool| Becomes::Adopted(pool)),
+        }
+    }
+}
+
+fn entries(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+/// What becomes of an orphan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Becomes<'a> {
+    /// It is no claim's: [`judge`] decides over all of these together.
+    Judged,
+    /// It carries the tag of a claim, and no person has said anything about it.
+    Kept,
+    /// A person has said that it may be terminated.
+    Ended,
+    /// A person has said that this pool takes it in.
+    Adopted(&'a str),
 }
 
 /// The member with the name from a machine's tags.
@@ -166,7 +223,29 @@ mod tests {
 
     fn machine() -> Listed {
         let owner = Owner { namespace: "ci".into(), name: "ci-1".into(), uid: "u-1".into() };
-        Listed { id: "i-1".into(), owner: Some(owner), launched: at(0), ending: false }
+        Listed { id: "i-1".into(), owner: Some(owner), launched: at(0), claim: None, ending: false }
+    }
+
+    #[test]
+    fn a_machine_with_a_claims_tag_is_neither_swept_nor_adopted_without_a_word_for_just_this_one() {
+        let claimed = |id: &str| Listed {
+            id: id.into(),
+            claim: Some(ClaimTag { uid: "of-another-time".into(), name: "ci/build".into() }),
+            ..machine()
+        };
+        let mut words = Words::default();
+        assert_eq!((words.about(&machine()), words.about(&claimed("i-2"))), (Becomes::Judged, Becomes::Kept));
+        words.may_end("i-2, i-20,");
+        words.adopt("i-3=linux,i-4, i-5 = mac");
+        for (id, expected) in [
+            ("i-1", Becomes::Kept),
+            ("i-2", Becomes::Ended),
+            ("i-3", Becomes::Adopted("linux")),
+            ("i-4", Becomes::Kept),
+            ("i-5", Becomes::Adopted("mac")),
+        ] {
+            assert_eq!(words.about(&claimed(id)), expected, "{id}");
+        }
     }
 
     fn member(uid: &str, instance: Option<&str>) -> Recorded {

@@ -53,6 +53,9 @@ mod tests {
         assert_eq!(standing("b", Some("a"), Some("b")), Standing::ToMark);
         assert_eq!(standing("a", Some("b"), Some("b")), Standing::Others("b"), "the former one stands off");
         let message = stands_off("b", "a", "ipool", "ci", "linux");
-        assert!(message.contains("kubectl annotate ipool linux -n ci --overwrite bullpen.dev/take-over=b"), "{message}");
+        assert!(
+            message.contains("kubectl annotate ipool linux -n ci --overwrite bullpen.dev/take-over=b"),
+            "{message}"
+        );
     }
 }

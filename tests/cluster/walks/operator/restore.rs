@@ -164,6 +164,7 @@ async fn objects_restored_with_new_uids_get_new_machines_and_the_old_machines_wa
     walk.ready_pool(6, json!({})).await;
     walk.claim("held", json!({})).await;
     let before = walk.bound("held").await;
+    tagged(&walk, &before).await;
     walk.pool_has_ready(6).await;
     let members = walk.list::<PoolMember>().await;
     let old: Vec<String> = members.iter().filter_map(machine).map(str::to_owned).collect();
@@ -182,13 +183,80 @@ async fn objects_restored_with_new_uids_get_new_machines_and_the_old_machines_wa
         walk.gone::<PoolMember>(&member.name_any()).await;
     }
     walk.pool_has_ready(6).await;
-    let blocked = |config: &LaunchConfig| condition(config, "SweepBlocked").2.starts_with("7 ");
-    let config = walk.until("sim", "says that seven machines wait for a word", blocked).await;
+    let blocked = |config: &LaunchConfig| {
+        let message = condition(config, "SweepBlocked").2;
+        message.starts_with("1 machines") && message.contains(". 6 machines")
+    };
+    let config = walk.until("sim", "says that seven machines wait for a word, one of them claimed", blocked).await;
+    let orphans = config.status.as_ref().and_then(|status| status.orphans.clone()).expect("they are listed");
+    let claimed = orphans.claimed.first().expect("the claimed one").clone();
+    assert_eq!((claimed.instance.as_str(), claimed.claim_uid), (machine_of(&before), before.uid().expect("a uid")));
+    assert_eq!(claimed.claim, format!("{}/held", walk.namespace));
     let ledger = walk.simcloud.ledger().await;
     assert!(old.iter().all(|id| !ledger.ended(id)), "somebody may work on them");
     assert_eq!((ledger.bought(), ledger.living().len()), (14, 14), "the restored members themselves bought nothing");
 
     confirm(&walk, &config).await;
-    all_end(&walk, &old).await;
+    let (served, unclaimed): (Vec<_>, Vec<_>) = old.into_iter().partition(|id| *id == machine_of(&before));
+    all_end(&walk, &unclaimed).await;
+    walk.simcloud.is_called(bullpen_simcloud::ledger::Method::List, 2).await;
+    let ledger = walk.simcloud.ledger().await;
+    assert!(!ledger.ended(&served[0]), "somebody works on it, whatever the uid in its tags");
+    assert_eq!(ledger.living().len(), 8);
+
+    // It is adopted: recorded again, but for nobody, and it ends with its member.
+    let listed = walk.plugin_says(&["orphans"]).await;
+    assert!(listed.contains(&served[0]) && listed.contains("--adopt MACHINE --pool POOL"), "{listed}");
+    walk.plugin_says(&["orphans", "--adopt", &served[0], "--pool", POOL]).await;
+    let adopted = eventually("a quarantined member has it", async || {
+        let members = walk.list::<PoolMember>().await;
+        let found = members.into_iter().find(|member| machine(member) == Some(&*served[0]));
+        let found = found.filter(|member| condition(member, "Quarantined").0 == "True");
+        found.ok_or_else(|| "there is none".to_owned())
+    })
+    .await;
+    eventually("it is tagged with its member", async || {
+        let tags = walk.simcloud.machine(&served[0]).await.tags;
+        if tags.get("bullpen.dev/member-uid") == adopted.uid().as_ref() { Ok(()) } else { Err(format!("{tags:?}")) }
+    })
+    .await;
+    walk.until("sim", "says that no machine waits for a word", |config: &LaunchConfig| {
+        condition(config, "SweepBlocked").0 == "False"
+    })
+    .await;
+    assert_eq!(walk.simcloud.ledger().await.living().len(), 8);
+    end(&walk, &adopted.name_any(), &served[0]).await;
     assert_eq!(walk.simcloud.ledger().await.living().len(), 7);
+}
+
+#[tokio::test]
+async fn a_claimed_machine_without_a_member_ends_only_by_a_persons_word_for_just_this_one() {
+    let walk = Walk::begin("claimed-orphans").await;
+    let owner = |name: &'static str| {
+        let namespace = walk.namespace.as_str();
+        [
+            ("bullpen.dev/installation", namespace),
+            ("bullpen.dev/namespace", namespace),
+            ("bullpen.dev/name", name),
+            ("bullpen.dev/member-uid", "00000000-0000-0000-0000-000000000000"),
+            ("bullpen.dev/claim", "11111111-0000-0000-0000-000000000000"),
+        ]
+    };
+    let one = walk.simcloud.buy("one", &owner("ci-one")).await;
+    let two = walk.simcloud.buy("two", &owner("ci-two")).await;
+    let plain = walk.simcloud.buy("three", &owner("ci-three")[..4]).await;
+    let _operator = Operator::start_with(&walk, &[("--sweep-grace-seconds", "1")]).await;
+    walk.launch_config("sim", json!({})).await;
+    let config = walk
+        .until("sim", "lists both", |config: &LaunchConfig| {
+            let orphans = config.status.as_ref().and_then(|status| status.orphans.as_ref());
+            orphans.is_some_and(|orphans| orphans.claimed.len() == 2)
+        })
+        .await;
+    assert_eq!(condition(&config, "SweepBlocked").1, "ClaimedMachines");
+    all_end(&walk, &[plain]).await;
+    walk.plugin_says(&["orphans", "--end", &one]).await;
+    all_end(&walk, std::slice::from_ref(&one)).await;
+    walk.simcloud.is_called(bullpen_simcloud::ledger::Method::List, 2).await;
+    assert!(!walk.simcloud.ledger().await.ended(&two));
 }

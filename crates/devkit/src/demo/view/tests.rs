@@ -35,6 +35,7 @@ fn member(name: &str, state: MemberState, claim: Option<&str>) -> PoolMember {
         pool_ref: PoolRef::default(),
         placement,
         cloud: None,
+        adopted: None,
         template_hash: String::new(),
         ssh: None,
         cordoned: false,

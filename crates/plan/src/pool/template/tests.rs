@@ -47,6 +47,7 @@ fn member(launch_config: &str, template_hash: &str) -> PoolMemberSpec {
         pool_ref: bullpen_api::PoolRef::default(),
         placement: Placement { launch_config: launch_config.into(), ..Placement::default() },
         cloud: None,
+        adopted: None,
         template_hash: template_hash.into(),
         ssh: None,
         cordoned: false,

@@ -1,10 +1,13 @@
 //! `kubectl bullpen orphans`: machines that no member needs, and what can be done about them.
 
+mod claimed;
+
 use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, ConditionType, LaunchConfig, Reason, condition_is_true, find_condition};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 
+use self::claimed::Word;
 use super::shared::events;
 use super::shared::events::EventSummary;
 use super::shared::failure::Failure;
@@ -24,11 +27,26 @@ pub(super) struct OrphansArgs {
     /// In all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
+    /// Have the operator terminate this claimed machine without a member
+    #[arg(long, value_name = "MACHINE", conflicts_with_all = ["adopt", "all_namespaces"])]
+    end: Option<String>,
+    /// Have a pool take this claimed machine without a member in: no claim gets it, and it ends with its new member
+    #[arg(long, value_name = "MACHINE", requires = "pool", conflicts_with = "all_namespaces")]
+    adopt: Option<String>,
+    /// The pool that takes it in
+    #[arg(long, value_name = "POOL", requires = "adopt")]
+    pool: Option<String>,
     #[command(flatten)]
     output: OutputOption,
 }
 
 pub(super) async fn execute(args: &OrphansArgs, session: &Session) -> Result<(), Failure> {
+    if let Some(id) = &args.end {
+        return claimed::say(session, id, Word::End).await;
+    }
+    if let (Some(id), Some(pool)) = (&args.adopt, &args.pool) {
+        return claimed::say(session, id, Word::Adopt(pool)).await;
+    }
     let configs: Vec<LaunchConfig> = session.list(args.all_namespaces, &ListParams::default()).await?;
     let with: Vec<_> = configs.iter().filter(|config| has_orphans(config)).cloned().collect();
     if let Some(Output::Json | Output::Yaml | Output::Name) = args.output.output {
@@ -38,9 +56,20 @@ pub(super) async fn execute(args: &OrphansArgs, session: &Session) -> Result<(),
         print_out!("No machine without a member waits for a person's word.");
         print_out!("Those that are found are terminated by the operator within seconds, and written down as Events.");
     } else {
-        print_out!("{}", table(&with, args.all_namespaces).text());
-        for config in &with {
+        let many: Vec<_> = with.iter().filter(|config| !only_claimed(config)).cloned().collect();
+        if !many.is_empty() {
+            print_out!("{}", table(&many, args.all_namespaces).text());
+        }
+        for config in &many {
             print_out!("\n{}", advice(config));
+        }
+        if with.iter().any(|config| !claimed::of(config).is_empty()) {
+            print_out!(
+                "\nThese carry the tag of a claim. Ask whose they are; each ends or is adopted by a word of its own:"
+            );
+            print_out!("{}", claimed::table(&with).text());
+            print_out!("  kubectl bullpen orphans -n NAMESPACE --end MACHINE");
+            print_out!("  kubectl bullpen orphans -n NAMESPACE --adopt MACHINE --pool POOL");
         }
     }
     let lately = sweeps(args, session).await?;
@@ -56,6 +85,12 @@ pub(super) async fn execute(args: &OrphansArgs, session: &Session) -> Result<(),
 
 fn has_orphans(config: &LaunchConfig) -> bool {
     config.status.as_ref().is_some_and(|status| status.orphans.is_some())
+}
+
+/// Whether all orphans of the launch config carry the tag of a claim.
+fn only_claimed(config: &LaunchConfig) -> bool {
+    let orphans = config.status.as_ref().and_then(|status| status.orphans.as_ref());
+    orphans.is_some_and(|orphans| orphans.count == 0)
 }
 
 /// The Events about sweeps, the latest last.
