@@ -5,9 +5,14 @@ use std::io::IsTerminal as _;
 use thiserror::Error;
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{ParseError, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+/// The module of the client library that logs whole answers of the API server: those that it cannot parse, at WARN. An
+/// answer may be a Secret, so nothing of this module is ever logged. Whoever sent the request logs what came of it.
+const LOGS_ANSWERS: &str = "kube_client::client";
 
 /// Log options: arguments of every command that logs.
 #[derive(Clone, Debug, clap::Args)]
@@ -63,9 +68,10 @@ where
     let filter = EnvFilter::try_new(&args.log_level)
         .map_err(|source| LoggingError::Filter { filter: args.log_level.clone(), source })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(coloured);
+    let no_answers = filter_fn(|metadata| metadata.is_span() || metadata.target() != LOGS_ANSWERS);
     Ok(match args.log_format {
-        LogFormat::Text => Box::new(builder.finish()),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+        LogFormat::Text => Box::new(builder.finish().with(no_answers)),
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish().with(no_answers)),
     })
 }
 
@@ -100,14 +106,18 @@ mod tests {
     }
 
     fn logged(log_format: LogFormat, log_level: &str) -> String {
+        logged_by(log_format, log_level, || {
+            tracing::debug!("not at info");
+            tracing::info!(claim = "build-1", "bound");
+        })
+    }
+
+    fn logged_by(log_format: LogFormat, log_level: &str, work: impl FnOnce()) -> String {
         let captured = Captured::default();
         let writer = captured.clone();
         let args = LogArgs { log_format, log_level: log_level.to_owned() };
         let subscriber = subscriber(&args, false, move || writer.clone()).unwrap();
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::debug!("not at info");
-            tracing::info!(claim = "build-1", "bound");
-        });
+        tracing::subscriber::with_default(subscriber, work);
         let bytes = captured.0.lock().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -133,6 +143,35 @@ mod tests {
         assert_eq!(logged(LogFormat::Text, "debug").lines().count(), 2);
         assert_eq!(logged(LogFormat::Text, "warn"), "");
         assert_eq!(logged(LogFormat::Text, "warn,bullpen=debug").lines().count(), 2);
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_parsed_is_not_logged_at_any_level() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for body in [r#"{"kind": "Secret", "metadata": 7, "data": {"key": "aHVudGVyMg=="}}"#, "aHVudGVyMg== is no JSON"]
+        {
+            for code in [200, 500] {
+                for (format, level) in [(LogFormat::Text, "trace"), (LogFormat::Json, "warn,kube_client::client=trace")]
+                {
+                    let server = tower::service_fn(move |_: http::Request<kube::client::Body>| async move {
+                        let answer = kube::client::Body::from(body.as_bytes().to_vec());
+                        Ok::<_, std::convert::Infallible>(http::Response::builder().status(code).body(answer).unwrap())
+                    });
+                    let text = logged_by(format, level, || {
+                        runtime.block_on(async {
+                            let client = kube::Client::new(server, "ci");
+                            let secrets = kube::Api::<k8s_openapi::api::core::v1::Secret>::default_namespaced(client);
+                            let error = secrets.get("build-1-binding").await.unwrap_err();
+                            if !matches!(error, kube::Error::Api(_)) {
+                                tracing::warn!(%error, "the one who asked says so");
+                            }
+                        });
+                    });
+                    assert!(!text.contains("aHVudGVyMg"), "{text}");
+                    assert!(code != 200 || text.contains("the one who asked"), "{text}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 pub mod causes;
 mod credentials;
+pub mod lean;
 pub mod proxy;
 mod route;
 mod transport;

@@ -68,6 +68,11 @@ async fn swap(controller: &ClaimController, claim: &PoolClaim, member: Arc<PoolM
         while step == SwapStep::Look {
             pause(&mut looks).await;
             let found = controller.common.writes.get::<PoolMember>(&key).await;
+            if controller.common.cluster.was_unreadable::<PoolMember>(&key) {
+                // It would be looked at for ever, in one of the few places for bindings.
+                step = SwapStep::Dropped;
+                break;
+            }
             step = after_swap_look(&convert::found(&found, convert::member_view), &member_uid, &claim_uid, &pool_uid);
             if let bullpen_plan::claim::Found::Object(object) = found {
                 seen = object;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bullpen_api::InstancePool;
-use bullpen_plan::claim::queue::{Admission, Order, Turn, admission, demand};
+use bullpen_plan::claim::queue::{Admission, InUse, Order, Turn, admission, demand};
 use jiff::Timestamp;
 
 use crate::controllers::convert;
@@ -43,13 +43,19 @@ impl<'a> QueueView<'a> {
         self.pool.map_or(Admission::Refused, |pool| admitted(self.state, self.key.namespace(), pool, namespace))
     }
 
+    /// The members of the pool that the claims of this namespace use up.
+    pub fn in_use(&self, namespace: &str) -> InUse {
+        let pool = self.pool.zip(self.key.pool());
+        pool.map_or_else(InUse::default, |(pool, key)| self.state.in_use(key, pool, namespace))
+    }
+
     /// The claims that may be served, in order.
     pub fn order(&self, now: Timestamp) -> Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)> + use<'a>> {
         let per_namespace = self.pool.and_then(|pool| pool.spec.claims.per_namespace);
         let mut order = Order::new(per_namespace, now);
         for (namespace, queue) in self.queue.namespaces() {
             if self.admission(namespace) == Admission::Served {
-                order.add(self.queue.held(namespace), queue.priorities().clone(), queue.turns());
+                order.add(self.in_use(namespace), queue.priorities().clone(), queue.turns());
             }
         }
         order
@@ -70,7 +76,7 @@ pub fn waiting(state: &State, key: &ObjectKey) -> i32 {
         .namespaces()
         .filter(|(namespace, _)| admitted(state, &key.namespace, pool, namespace) == Admission::Served);
     let of_each = served.map(|(namespace, claims)| {
-        demand(claims.patient(rules.when_empty), queue.held(namespace), rules.per_namespace)
+        demand(claims.patient(rules.when_empty), state.in_use(key, pool, namespace), rules.per_namespace)
     });
     of_each.fold(0, i32::saturating_add)
 }

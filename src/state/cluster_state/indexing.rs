@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 use super::claim_index::serving_terms;
 use super::{Change, State, pool_of_claim};
@@ -13,13 +13,15 @@ use crate::state::pool_queue;
 use crate::state::store::{Changed, Store};
 
 /// A kind of object that the cluster state stores.
-pub trait StoredKind: ResourceExt + Clone + Sized {
+pub trait StoredKind: ResourceExt + Resource<DynamicType = ()> + Clone + Sized {
     /// Drops fields that nothing reads, because every object is kept in memory.
     fn prune(&mut self);
     /// The store of this kind.
     fn store(state: &mut State) -> &mut Store<Self>;
     /// Updates the indexes after a change of this kind.
     fn reindex(state: &mut State, changed: &Changed<Self>);
+    /// Updates the indexes after the present version of an object turned out to be unreadable.
+    fn reindex_unreadable(_: &mut State, _: &ObjectKey) {}
     /// The change for the stream.
     fn change(changed: Changed<Self>) -> Change;
 }
@@ -140,6 +142,9 @@ impl StoredKind for PoolMember {
             state.queues.booted(&pool(new), took);
         }
     }
+    fn reindex_unreadable(state: &mut State, key: &ObjectKey) {
+        state.index_member(key);
+    }
     fn change(changed: Changed<Self>) -> Change {
         Change::Member(changed)
     }
@@ -179,6 +184,9 @@ impl StoredKind for PoolClaim {
         if let (Some(claim), None) | (None, Some(claim)) = (&changed.old, &changed.new) {
             state.index_members_claimed_by(&uid(claim));
         }
+    }
+    fn reindex_unreadable(state: &mut State, key: &ObjectKey) {
+        state.index_claim(key);
     }
     fn change(changed: Changed<Self>) -> Change {
         Change::Claim(changed)

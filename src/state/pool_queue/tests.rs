@@ -129,7 +129,7 @@ fn forget<K: crate::state::cluster_state::indexing::StoredKind>(cluster: &Cluste
     cluster.watched::<K>(&Feed::Everywhere, Event::Init);
     let others: Vec<_> = cluster.with(|state| K::store(state).iter().map(|(key, _)| key.clone()).collect());
     for other in others.into_iter().filter(|other| other != key) {
-        cluster.unreadable::<K>(&other);
+        cluster.with(|state| K::store(state).keep(&other));
     }
     cluster.watched::<K>(&Feed::Everywhere, Event::InitDone);
 }
@@ -176,7 +176,7 @@ proptest! {
 
 /// The counts of a queue.
 fn counts(queue: Option<&PoolQueue>) -> impl std::fmt::Debug {
-    let Some(queue) = queue else { return (Vec::new(), [0; 3], [0; 2]) };
+    let Some(queue) = queue else { return (Vec::new(), [0; 3], [InUse::default(); 2]) };
     let claims: Vec<_> = queue
         .namespaces()
         .map(|(name, queue)| {
@@ -184,5 +184,5 @@ fn counts(queue: Option<&PoolQueue>) -> impl std::fmt::Debug {
             (name.clone(), turns, queue.priorities().clone(), queue.patient(WhenEmpty::Wait))
         })
         .collect();
-    (claims, [queue.ready(), queue.warming(), queue.pending()], [queue.held("ns"), queue.held("other")])
+    (claims, [queue.ready(), queue.warming(), queue.pending()], [queue.in_use("ns"), queue.in_use("other")])
 }

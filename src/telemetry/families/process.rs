@@ -34,6 +34,11 @@ pub(in crate::telemetry) struct QueueLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(in crate::telemetry) struct KindLabels {
+    pub(in crate::telemetry) kind: WatchedKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(in crate::telemetry) struct WatchLabels {
     pub(in crate::telemetry) kind: WatchedKind,
     /// Empty for all namespaces.
@@ -62,6 +67,7 @@ pub(in crate::telemetry) struct ProcessFamilies {
     pub(in crate::telemetry) last_success: Family<ControllerLabels, SecondsGauge>,
     pub(in crate::telemetry) last_turn: Family<QueueLabels, SecondsGauge>,
     pub(in crate::telemetry) last_watch: Family<WatchLabels, SecondsGauge>,
+    pub(in crate::telemetry) unreadable: Family<KindLabels, Gauge>,
     pub(in crate::telemetry) leader: Gauge,
     pub(in crate::telemetry) leader_transitions: Family<TransitionLabels, Counter>,
 }
@@ -78,6 +84,7 @@ impl ProcessFamilies {
             last_success: Family::default(),
             last_turn: Family::default(),
             last_watch: Family::default(),
+            unreadable: Family::default(),
             leader: Gauge::default(),
             leader_transitions: Family::default(),
         }
@@ -139,6 +146,7 @@ impl ProcessFamilies {
             Unit::Seconds,
             self.last_watch.clone(),
         );
+        registry.register("unreadable_objects", "Objects that this version cannot read", self.unreadable.clone());
         registry.register("leader", "Whether this process leads", self.leader.clone());
         registry.register(
             "leader_transitions",
@@ -164,6 +172,9 @@ impl ProcessFamilies {
         }
         for &queue in Queue::ALL {
             drop(self.last_turn.get_or_create(&QueueLabels { queue }));
+        }
+        for &kind in WatchedKind::ALL {
+            drop(self.unreadable.get_or_create(&KindLabels { kind }));
         }
         for &transition in LeaderTransition::ALL {
             drop(self.leader_transitions.get_or_create(&TransitionLabels { transition }));

@@ -1,5 +1,6 @@
 //! The options that every command has, and the session that they open: cluster, namespace, user and output format.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,10 +8,12 @@ use std::time::Duration;
 use bullpen_access::{Access, Answers};
 use http::HeaderValue;
 use http::header::USER_AGENT;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, ObjectMeta};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::failure::Failure;
 
@@ -122,24 +125,106 @@ impl Session {
         }
     }
 
-    /// All objects of a kind, in the command's namespace or in all namespaces, sorted by namespace and name.
+    /// All objects of a kind, in the command's namespace or in all namespaces, sorted by namespace and name. One that
+    /// cannot be read is named on standard error, and left out.
     ///
     /// # Errors
     /// The API server's error.
     pub async fn list<K: Kind>(&self, everywhere: bool, parameters: &ListParams) -> Result<Vec<K>, Failure> {
-        let api: Api<K> = if everywhere { Api::all(self.client.clone()) } else { self.api() };
+        let api: Api<Listed<K>> = if everywhere {
+            Api::all(self.client.clone())
+        } else {
+            Api::namespaced(self.client.clone(), &self.namespace)
+        };
         let list = api.list(parameters).await?;
-        let by_name: BTreeMap<_, _> = list
-            .items
-            .into_iter()
-            .map(|object| ((object.meta().namespace.clone(), object.meta().name.clone()), object))
-            .collect();
+        let mut by_name = BTreeMap::new();
+        for Listed { metadata, object } in list.items {
+            match object {
+                Ok(object) => drop(by_name.insert((metadata.namespace, metadata.name), object)),
+                Err(trouble) => {
+                    let (namespace, name) = (metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default());
+                    let plural = K::plural(&());
+                    print_err!(
+                        "warning: {plural} {namespace}/{name} is left out, because it cannot be read: {trouble}"
+                    );
+                }
+            }
+        }
         Ok(by_name.into_values().collect())
+    }
+}
+
+/// An object of a list, or why it cannot be read.
+#[derive(Clone, Debug)]
+struct Listed<K> {
+    metadata: ObjectMeta,
+    object: Result<K, String>,
+}
+
+impl<'de, K: DeserializeOwned> Deserialize<'de> for Listed<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let metadata = ObjectMeta::deserialize(&value["metadata"]).unwrap_or_else(|_| {
+            let text = |field: &str| value["metadata"][field].as_str().map(str::to_owned);
+            ObjectMeta { namespace: text("namespace"), name: text("name"), ..ObjectMeta::default() }
+        });
+        Ok(Self { metadata, object: serde_json::from_value(value).map_err(|error| error.to_string()) })
+    }
+}
+
+impl<K: Resource<DynamicType = ()>> Resource for Listed<K> {
+    type DynamicType = ();
+    type Scope = K::Scope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        K::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        K::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        K::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        K::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
     }
 }
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bullpen_api::PoolClaim;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_list_with_an_unreadable_object_has_all_others_and_its_name() {
+        let claim = |name: &str, phase: &str| {
+            let metadata = json!({"name": name, "namespace": "ci"});
+            json!({"metadata": metadata, "spec": {"poolRef": {"name": "linux"}}, "status": {"phase": phase}})
+        };
+        let mut odd = claim("odd", "Bound");
+        odd["metadata"]["creationTimestamp"] = json!("9999-12-31T23:59:59Z");
+        let list = json!([claim("good", "Bound"), claim("of-a-later-version", "Suspended"), odd]);
+        let list: Vec<Listed<PoolClaim>> = serde_json::from_value(list).unwrap();
+        let names: Vec<_> = list.iter().map(|it| (it.metadata.name.as_deref().unwrap(), it.object.is_ok())).collect();
+        assert_eq!(names, [("good", true), ("of-a-later-version", false), ("odd", false)]);
     }
 }

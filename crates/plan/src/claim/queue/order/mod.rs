@@ -10,6 +10,8 @@ use std::iter::Peekable;
 
 use jiff::Timestamp;
 
+use super::admission::InUse;
+
 /// Seconds of waiting that are worth one step of priority. So a claim of priority 0 goes before new ones of priority 10
 /// after 100 s, the time of a few boots: long enough for priorities to matter, short enough to wait for.
 pub const STEP: i64 = 10;
@@ -70,7 +72,7 @@ fn rank(turn: &Turn, top: i32, now: Timestamp) -> (u8, i64) {
 
 /// The claims of one namespace in their order, and how many members it has.
 struct NamespaceQueue<I: Iterator> {
-    held: i32,
+    in_use: InUse,
     priorities: BTreeMap<i32, usize>,
     turns: Peekable<I>,
 }
@@ -89,20 +91,20 @@ impl<'a, T, I: Iterator<Item = (&'a Turn, T)>> Order<I> {
         Self { queues: Vec::new(), per_namespace, now }
     }
 
-    /// Adds a namespace: how many members of the pool its claims have, how many claims wait with each priority, and
+    /// Adds a namespace: the members of the pool that its claims use up, how many claims wait with each priority, and
     /// those claims in their order.
-    pub fn add(&mut self, held: i32, priorities: BTreeMap<i32, usize>, turns: impl IntoIterator<IntoIter = I>) {
-        self.queues.push(NamespaceQueue { held, priorities, turns: turns.into_iter().peekable() });
+    pub fn add(&mut self, in_use: InUse, priorities: BTreeMap<i32, usize>, turns: impl IntoIterator<IntoIter = I>) {
+        self.queues.push(NamespaceQueue { in_use, priorities, turns: turns.into_iter().peekable() });
     }
 
     fn is_open(&self, queue: &NamespaceQueue<I>) -> bool {
-        self.per_namespace.is_none_or(|most| queue.held < most)
+        queue.in_use.is_below(self.per_namespace)
     }
 
     /// Whether no claim is left that may be served.
     pub fn is_done(&mut self) -> bool {
         let most = self.per_namespace;
-        !self.queues.iter_mut().any(|queue| most.is_none_or(|most| queue.held < most) && queue.turns.peek().is_some())
+        !self.queues.iter_mut().any(|queue| queue.in_use.is_below(most) && queue.turns.peek().is_some())
     }
 
     /// The claims that are left once no other may be served: those over the quota of their namespace.
@@ -119,15 +121,15 @@ impl<'a, T, I: Iterator<Item = (&'a Turn, T)>> Iterator for Order<I> {
         let (now, most) = (self.now, self.per_namespace);
         let waiting = self.queues.iter().filter(|queue| self.is_open(queue));
         let top = waiting.filter_map(|queue| queue.priorities.last_key_value()).map(|(priority, _)| *priority).max()?;
-        let open = self.queues.iter_mut().filter(|queue| most.is_none_or(|most| queue.held < most));
+        let open = self.queues.iter_mut().filter(|queue| queue.in_use.is_below(most));
         let heads = open.filter_map(|queue| {
             let (turn, _) = queue.turns.peek()?;
             let turn: &'a Turn = turn;
-            Some(((rank(turn, top, now), queue.held, turn), queue))
+            Some(((rank(turn, top, now), queue.in_use.held, turn), queue))
         });
         let (_, queue) = heads.min_by(|(one, _), (other, _)| one.cmp(other))?;
         let (turn, claim) = queue.turns.next()?;
-        queue.held += 1;
+        queue.in_use.held += 1;
         if let Some(count) = queue.priorities.get_mut(&turn.priority) {
             *count -= 1;
             if *count == 0 {

@@ -29,7 +29,11 @@ fn served(claims: &[Made], held: &[i32], per_namespace: Option<i32>, now: i64) -
         for (turn, _) in &queue {
             *priorities.entry(turn.priority()).or_default() += 1;
         }
-        order.add(*held, priorities, queue.into_iter().map(|(turn, number)| (turn, *number)).collect::<Vec<_>>());
+        order.add(
+            InUse { held: *held, ending: 0 },
+            priorities,
+            queue.into_iter().map(|(turn, number)| (turn, *number)).collect::<Vec<_>>(),
+        );
     }
     order.map(|(_, number)| number).collect()
 }
@@ -82,7 +86,11 @@ fn a_claim_whose_status_is_being_written_is_not_passed_by_younger_ones() {
     let turns = [turn(0, &made(0, 1, 0)), turn(1, &made(0, 5, 0))];
     let paired = |members: usize| {
         let mut order = Order::new(None, at(9));
-        order.add(0, BTreeMap::from([(0, 2)]), turns.iter().map(|turn| (turn, turn.uid())).collect::<Vec<_>>());
+        order.add(
+            InUse::default(),
+            BTreeMap::from([(0, 2)]),
+            turns.iter().map(|turn| (turn, turn.uid())).collect::<Vec<_>>(),
+        );
         pair(&mut order, (0..members).map(Offer::Free), |uid| uid == "c0").pairs
     };
     assert!(paired(1).is_empty(), "the only member is the older one's");
@@ -93,7 +101,7 @@ fn a_claim_whose_status_is_being_written_is_not_passed_by_younger_ones() {
 fn no_more_members_are_read_than_there_are_claims() {
     let turns = [turn(0, &made(0, 1, 0))];
     let mut order = Order::new(None, at(9));
-    order.add(0, BTreeMap::from([(0, 1)]), turns.iter().map(|turn| (turn, ())).collect::<Vec<_>>());
+    order.add(InUse::default(), BTreeMap::from([(0, 1)]), turns.iter().map(|turn| (turn, ())).collect::<Vec<_>>());
     let mut looked = 0;
     let members = (0..1_000).map(|number| {
         looked += 1;
@@ -160,7 +168,7 @@ proptest! {
         let turns: Vec<_> = claims.iter().enumerate().map(|(number, made)| turn(number, made)).collect();
         let mut order = Order::new(None, at(3_000));
         for turn in &turns {
-            order.add(0, BTreeMap::from([(turn.priority(), 1)]), vec![(turn, turn.uid())]);
+            order.add(InUse::default(), BTreeMap::from([(turn.priority(), 1)]), vec![(turn, turn.uid())]);
         }
         let pairs = pair(&mut order, (0..members).map(Offer::Free), |_| false).pairs;
         prop_assert_eq!(pairs.len(), claims.len().min(members));
