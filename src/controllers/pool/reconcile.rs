@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bullpen_api::{
-    ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG,
-    FINALIZER_POOL, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH, PoolMember, PoolMemberSpec,
-    PoolRef,
+    ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, EventAction, FINALIZER_INSTANCE,
+    FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH,
+    PoolMember, PoolMemberSpec, PoolRef,
 };
-use bullpen_plan::pool::attention;
 use bullpen_plan::pool::recycle::requested_before;
 use bullpen_plan::pool::rollout::Progress;
 use bullpen_plan::pool::sizing::{Memory, Replenishment, replenish};
 use bullpen_plan::pool::status::{StatusInput, pool_status};
 use bullpen_plan::pool::template::{LaunchConfigProblem, UsableLaunchConfig, resolve};
 use bullpen_plan::pool::view::PoolView;
+use bullpen_plan::pool::{attention, for_a_person};
 use bullpen_plan::time::earliest;
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -360,6 +360,9 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
         StatusTurn::Later(moment) => return moment,
         StatusTurn::Now { awaited } => awaited,
     };
+    if let Some((reason, note)) = for_a_person::event(pass.pool.status.as_ref(), &status) {
+        controller.common.events.warn(pass.pool.as_ref(), reason, EventAction::Observe, note);
+    }
     let mut pool = InstancePool::clone(&pass.pool);
     pool.status = Some(status);
     if !awaited {
