@@ -3,6 +3,7 @@
 //! Each write of a member or claim is a compare-and-swap on the version that it was decided on. The object in an answer
 //! is stored in the cluster state before the writer continues, so that the next decision sees it.
 
+mod delete_turns;
 pub mod recovery;
 pub mod secrets;
 pub mod status;
@@ -10,9 +11,11 @@ pub mod status;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bullpen_api::{PoolClaim, PoolMember};
 use bullpen_plan::claim::{Answer, Found};
+use jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
@@ -25,6 +28,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use recovery::Written;
 
+use self::delete_turns::DeleteTurns;
 use super::client::Clients;
 use super::lease::leadership::{Leadership, NotLeading};
 use super::tolerant_read::Guarded;
@@ -58,12 +62,23 @@ enum NotWritten {
     NotLeading(NotLeading),
     #[error("the object cannot be read: {0}")]
     Unreadable(String),
+    /// It was refused a moment ago.
+    #[error("it was refused, and is sent again in {:.1} s", .0.as_secs_f64())]
+    TooSoon(Duration),
 }
 
 impl WriteError {
     /// Whether it was not sent, because this process does not lead at the moment.
     pub const fn is_not_leading(&self) -> bool {
         matches!(self.source, NotWritten::NotLeading(_))
+    }
+
+    /// In how much time it may be sent, if it was not sent because it was refused a moment ago.
+    pub const fn too_soon(&self) -> Option<Duration> {
+        match self.source {
+            NotWritten::TooSoon(wait) => Some(wait),
+            NotWritten::ApiServer(_) | NotWritten::NotLeading(_) | NotWritten::Unreadable(_) => None,
+        }
     }
 }
 
@@ -76,6 +91,7 @@ pub struct Writes {
     leadership: Leadership,
     upkeep: Arc<Semaphore>,
     bindings: Arc<AtomicUsize>,
+    deletes: DeleteTurns,
 }
 
 /// Counts a binding, waiting or under way, until it is dropped.
@@ -141,7 +157,7 @@ impl Writes {
     /// other write is a compare-and-swap and safe without the lease.
     pub fn new(clients: Clients, cluster: ClusterState, metrics: Metrics, leadership: Leadership) -> Self {
         let (upkeep, bindings) = (Arc::new(Semaphore::new(UPKEEP_AT_ONCE)), Arc::default());
-        Self { clients, cluster, metrics, leadership, upkeep, bindings }
+        Self { clients, cluster, metrics, leadership, upkeep, bindings, deletes: DeleteTurns::default() }
     }
 
     /// Counts a binding. While there are many, upkeep is slowed down.
@@ -216,7 +232,8 @@ impl Writes {
         settled
     }
 
-    /// Deletes an object, with its uid and version as preconditions. Returns what is left of it if finalizers keep it.
+    /// Deletes an object, with its uid and version as preconditions. Returns what is left of it if finalizers keep it. A
+    /// DELETE that was refused is sent again after a growing delay only, whoever asks for it.
     async fn try_delete<K: WrittenKind>(&self, object: &K) -> Result<Option<Arc<K>>, WriteError> {
         let key = ObjectKey::of(object);
         self.may_write::<K>(WriteVerb::Delete, &key)?;
@@ -228,16 +245,27 @@ impl Writes {
         };
         let _turn = self.upkeep_turn(object).await;
         self.may_act::<K>(WriteVerb::Delete, &key)?;
+        if let Some(wait) = self.deletes.wait(&uid, Timestamp::now()) {
+            return Err(not_sent::<K>(WriteVerb::Delete, &key, NotWritten::TooSoon(wait)));
+        }
         match api.delete(&key.name, &parameters).await {
             Ok(either) => {
                 self.count::<K>(WriteVerb::Delete, WriteOutcome::Ok);
+                self.deletes.settled(&uid);
                 let Some(deleting) = either.left() else {
                     self.cluster.answered_gone::<K>(&key, &uid);
                     return Ok(None);
                 };
                 self.read(WriteVerb::Delete, deleting).map(Some)
             }
-            Err(error) => Err(self.refusal::<K>(WriteVerb::Delete, &key, error)),
+            Err(error) => {
+                let error = self.refusal::<K>(WriteVerb::Delete, &key, error);
+                match error.answer {
+                    Answer::Conflict | Answer::NotFound | Answer::Accepted => self.deletes.settled(&uid),
+                    Answer::Refused | Answer::Ambiguous => self.deletes.refused(&uid, Timestamp::now()),
+                }
+                Err(error)
+            }
         }
     }
 
@@ -248,7 +276,10 @@ impl Writes {
             return Found::Unproved;
         }
         match self.api::<K>(&key.namespace).get(&key.name).await {
-            Ok(Guarded(Ok(object))) => Found::Object(self.cluster.answered(object)),
+            Ok(Guarded(Ok(object))) => {
+                let object = self.cluster.answered(object);
+                if object.is_over() { Found::Missing } else { Found::Object(object) }
+            }
             Ok(Guarded(Err(broken))) => {
                 self.cluster.unreadable::<K>(&broken);
                 Found::Unproved
@@ -272,14 +303,7 @@ impl Writes {
 
     /// Checks the lease (`docs/operate/leadership.md`) right before an object is created or deleted.
     fn may_act<K: WrittenKind>(&self, verb: WriteVerb, key: &ObjectKey) -> Result<(), WriteError> {
-        self.leadership.check().map_err(|not_leading| WriteError {
-            answer: Answer::Refused,
-            namespace_terminating: false,
-            verb: verb.as_str(),
-            kind: K::kind(&()).into_owned(),
-            key: key.clone(),
-            source: NotWritten::NotLeading(not_leading),
-        })
+        self.leadership.check().map_err(|error| not_sent::<K>(verb, key, NotWritten::NotLeading(error)))
     }
 
     /// Checks that the object can be read: if its present version cannot, any write would be on an older one.
@@ -347,6 +371,17 @@ fn unreadable<K: WrittenKind>(verb: WriteVerb, key: ObjectKey, trouble: String) 
         kind: K::kind(&()).into_owned(),
         key,
         source: NotWritten::Unreadable(trouble),
+    }
+}
+
+fn not_sent<K: WrittenKind>(verb: WriteVerb, key: &ObjectKey, source: NotWritten) -> WriteError {
+    WriteError {
+        answer: Answer::Refused,
+        namespace_terminating: false,
+        verb: verb.as_str(),
+        kind: K::kind(&()).into_owned(),
+        key: key.clone(),
+        source,
     }
 }
 

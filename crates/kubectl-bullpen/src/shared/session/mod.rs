@@ -1,6 +1,10 @@
 //! The options that every command has, and the session that they open: cluster, namespace, user and output format.
 
-use std::borrow::Cow;
+mod listed;
+mod retry;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,13 +12,14 @@ use std::time::Duration;
 use bullpen_access::{Access, Answers};
 use http::HeaderValue;
 use http::header::USER_AGENT;
-use kube::api::{Api, ListParams, ObjectMeta};
+use kube::api::{Api, ListParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use tower::retry::RetryLayer;
 
+use self::listed::Listed;
+use self::retry::AsKubectl;
 use super::failure::Failure;
 
 /// Longest time to connect, and to wait for an answer other than a watch's.
@@ -68,6 +73,8 @@ pub struct Session {
     pub watching: Client,
     /// The namespace of the command.
     pub namespace: String,
+    /// The address of the API server.
+    pub server: String,
     /// The user of the kubeconfig's context, or USER.
     pub user: Option<String>,
 }
@@ -94,12 +101,18 @@ impl Session {
     /// # Errors
     /// When there is no kubeconfig, or it is invalid, or lacks the context.
     pub async fn open(options: &GlobalOptions) -> Result<Self, Failure> {
-        let mut access = Access::read(options.kubeconfig.as_deref(), options.context.as_deref()).await?;
+        let path = options.kubeconfig.as_deref();
+        let read = Access::read(path, options.context.as_deref()).await;
+        let mut access = read.map_err(|error| Failure::kubeconfig(&error, path))?;
         access.push_header(USER_AGENT, HeaderValue::from_static(OURSELVES));
         let namespace = options.namespace.clone().unwrap_or_else(|| access.namespace().to_owned());
         let user = access.user().map(str::to_owned).or_else(|| std::env::var("USER").ok());
         Ok(Self {
-            client: access.client(CONNECT_TIMEOUT, Answers::Alone(READ_TIMEOUT))?.build(),
+            client: access
+                .client(CONNECT_TIMEOUT, Answers::Alone(READ_TIMEOUT))?
+                .with_layer(&RetryLayer::new(AsKubectl::default()))
+                .build(),
+            server: access.server().to_string(),
             watching: access.client(CONNECT_TIMEOUT, Answers::Watched)?.build(),
             namespace,
             user: user.filter(|user| !user.is_empty()),
@@ -154,77 +167,8 @@ impl Session {
     }
 }
 
-/// An object of a list, or why it cannot be read.
-#[derive(Clone, Debug)]
-struct Listed<K> {
-    metadata: ObjectMeta,
-    object: Result<K, String>,
-}
-
-impl<'de, K: DeserializeOwned> Deserialize<'de> for Listed<K> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        let metadata = ObjectMeta::deserialize(&value["metadata"]).unwrap_or_else(|_| {
-            let text = |field: &str| value["metadata"][field].as_str().map(str::to_owned);
-            ObjectMeta { namespace: text("namespace"), name: text("name"), ..ObjectMeta::default() }
-        });
-        Ok(Self { metadata, object: serde_json::from_value(value).map_err(|error| error.to_string()) })
-    }
-}
-
-impl<K: Resource<DynamicType = ()>> Resource for Listed<K> {
-    type DynamicType = ();
-    type Scope = K::Scope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        K::kind(&())
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        K::group(&())
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        K::version(&())
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        K::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
-
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("namespace", &self.namespace).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bullpen_api::PoolClaim;
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_list_with_an_unreadable_object_has_all_others_and_its_name() {
-        let claim = |name: &str, phase: &str| {
-            let metadata = json!({"name": name, "namespace": "ci"});
-            json!({"metadata": metadata, "spec": {"poolRef": {"name": "linux"}}, "status": {"phase": phase}})
-        };
-        let mut odd = claim("odd", "Bound");
-        odd["metadata"]["creationTimestamp"] = json!("9999-12-31T23:59:59Z");
-        let list = json!([claim("good", "Bound"), claim("of-a-later-version", "Suspended"), odd]);
-        let list: Vec<Listed<PoolClaim>> = serde_json::from_value(list).unwrap();
-        let names: Vec<_> = list.iter().map(|it| (it.metadata.name.as_deref().unwrap(), it.object.is_ok())).collect();
-        assert_eq!(names, [("good", true), ("of-a-later-version", false), ("odd", false)]);
     }
 }
