@@ -59,7 +59,7 @@ impl Events {
     /// Publishes a Warning about an object of which only this reference is known, in the background.
     pub fn warn_about(&self, object: ObjectReference, reason: Reason, action: EventAction, note: String) {
         let (event, recorder) = (event(EventType::Warning, reason, action, note), self.recorder.clone());
-        tokio::spawn(async move { publish(&recorder, &event, &object).await });
+        self.tasks.spawn(Task::Event, async move { publish(&recorder, &event, &object).await });
     }
 
     fn publish<K: Resource<DynamicType = ()>>(
