@@ -8,7 +8,7 @@ use bullpen_api::{
 };
 use bullpen_plan::claim::lifetime::TermRules;
 use bullpen_plan::claim::queue::Labels;
-use bullpen_plan::claim::{ClaimView, Evidence, Found, HeldMember, MemberView};
+use bullpen_plan::claim::{ClaimView, Evidence, Fate, Found, HeldMember, MemberView, fate};
 use bullpen_plan::launch::refusals::Place;
 use bullpen_plan::member::lifecycle::Stuck;
 use bullpen_plan::member::user_data::UserData;
@@ -95,9 +95,14 @@ pub fn reported_stuck(member: &PoolMember) -> Option<Stuck> {
 /// The members of a pool that need a person.
 pub fn attention(state: &State, pool: &InstancePool) -> Attention {
     let mut attention = Attention::default();
+    let mut because: Option<(String, String)> = None;
     for member in state.members_of(pool) {
         let deleted = member.metadata.deletion_timestamp.as_ref().map(|time| time.0);
         if reported_stuck(member).is_some() {
+            let conditions = member.status.iter().flat_map(|status| &status.conditions);
+            let why = conditions.filter(|condition| condition.type_ == ConditionType::Stalled);
+            let why = why.map(|condition| (member.name_any(), condition.message.clone())).next();
+            because = because.into_iter().chain(why).min();
             attention.stuck.push(member.name_any());
             attention.stuck_since = earliest(attention.stuck_since, deleted);
         } else if is_quarantined(member) && deleted.is_none() {
@@ -108,6 +113,7 @@ pub fn attention(state: &State, pool: &InstancePool) -> Attention {
             attention.unwatched.push(member.name_any());
         }
     }
+    attention.stuck_because = because.map(|(_, why)| why);
     if pool.spec.claims.allowed_namespaces.from == NamespacesFrom::Selector {
         let waiting = state.queues.at_pool(&ObjectKey::of(pool)).into_iter().flat_map(PoolQueue::namespaces);
         let unreadable = waiting.filter(|(name, _)| state.namespaces.get(name) == Labels::Forbidden);
@@ -178,6 +184,7 @@ pub fn user_data(state: &State, pool: &InstancePool) -> UserData {
 fn counted(member: &PoolMember, state: &State, template: &CurrentTemplate) -> CountedMember {
     let uid = uid(member);
     let standing = match self::state(member) {
+        MemberState::Claimed if is_released(state, member) => Standing::Terminating,
         MemberState::Claimed => Standing::Claimed,
         _ if state.members_reserved.contains(&uid) => Standing::Claimed,
         _ if deleting(member) => Standing::Terminating,
@@ -197,6 +204,16 @@ fn counted(member: &PoolMember, state: &State, template: &CurrentTemplate) -> Co
         outdated: template.is_outdated(&member.spec),
         hold: member.spec.hold,
     }
+}
+
+/// Whether the machine of a claimed member ends: the member is being deleted, and no claim that this process knows has
+/// it any more. Good enough to count it; what is done with the machine needs proof.
+pub fn is_released(state: &State, member: &PoolMember) -> bool {
+    let claim = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
+    let Some(claim) = claim.filter(|claim| deleting(member) && state.knows(&claim.namespace)) else { return false };
+    let key = ObjectKey::new(claim.namespace.clone(), claim.name.clone());
+    let evidence = claim_evidence(state, &key, &claim.uid);
+    matches!(fate(&evidence, &held_member(member, state), &[]), Fate::Terminated | Fate::ConfirmFirst)
 }
 
 /// The members of a pool for the sizing plan, with those that are just being written.

@@ -14,6 +14,9 @@ use super::shared::session::{OutputOption, Session};
 /// Most characters of a problem in a narrow table.
 const NARROW: usize = 72;
 
+/// Reasons why a pool is not Ready that another condition explains, if any does.
+const CONSEQUENCES: [Reason; 3] = [Reason::BelowMinSize, Reason::FirstMachinesAwaited, Reason::NoMachines];
+
 /// Arguments of `pools`.
 #[derive(Debug, clap::Args)]
 pub(super) struct PoolsArgs {
@@ -122,7 +125,7 @@ pub(super) fn trouble(pool: &InstancePool) -> Option<String> {
     let found = find_condition(conditions, ConditionType::Stalled, true)
         .or_else(|| {
             find_condition(conditions, ConditionType::Ready, false)
-                .filter(|found| asked_for(found) && found.reason != Reason::BelowMinSize)
+                .filter(|found| asked_for(found) && !CONSEQUENCES.iter().any(|reason| found.reason == *reason))
         })
         .or_else(|| find_condition(conditions, ConditionType::ProvisioningHealthy, false))
         .or_else(|| find_condition(conditions, ConditionType::CapacityAvailable, false))
@@ -178,6 +181,9 @@ mod tests {
         assert_eq!(trouble(&pool(0, &[below])).unwrap(), "Ready says BelowMinSize");
         let open = ("ProvisioningHealthy", "False", "BreakerOpen");
         assert_eq!(trouble(&pool(0, &[below, open])).unwrap(), "ProvisioningHealthy says BreakerOpen");
+        let awaited = ("Ready", "False", "FirstMachinesAwaited");
+        assert_eq!(trouble(&pool(0, &[awaited])).unwrap(), "Ready says FirstMachinesAwaited", "not all is well");
+        assert_eq!(trouble(&pool(0, &[awaited, open])).unwrap(), "ProvisioningHealthy says BreakerOpen");
         let stalled = ("Stalled", "True", "LaunchConfigNotFound");
         assert_eq!(trouble(&pool(0, &[below, open, stalled])).unwrap(), "Stalled says LaunchConfigNotFound");
     }

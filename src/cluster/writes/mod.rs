@@ -58,6 +58,17 @@ enum NotWritten {
 }
 
 impl WriteError {
+    /// The API server's message. `None` if the write was not sent or not answered.
+    pub fn message(&self) -> Option<&str> {
+        match &self.source {
+            NotWritten::ApiServer(error) => match error.as_ref() {
+                kube::Error::Api(status) => Some(&status.message),
+                _ => None,
+            },
+            NotWritten::NotLeading(_) => None,
+        }
+    }
+
     /// Whether it was not sent, because this process does not lead at the moment.
     pub const fn is_not_leading(&self) -> bool {
         matches!(self.source, NotWritten::NotLeading(_))

@@ -79,9 +79,9 @@ pub fn send_events(controller: &PoolController, key: &ObjectKey, pool: &Instance
     controller.common.events.warn_each(&claims, Reason::PoolBeingDeleted, EventAction::Delete, note);
 }
 
-/// The claims that members of this incarnation of the pool name.
+/// The claims that have members of this incarnation of the pool.
 fn keys<'a>(state: &'a State, pool: &'a InstancePool) -> impl Iterator<Item = ObjectKey> + use<'a> {
-    state.members_of(pool).filter_map(|member| {
+    state.members_of(pool).filter(|member| !convert::is_released(state, member)).filter_map(|member| {
         let claim = member.status.as_ref()?.claim_ref.as_ref()?;
         Some(ObjectKey::new(claim.namespace.clone(), claim.name.clone()))
     })

@@ -311,8 +311,13 @@ async fn delete_members(controller: &PoolController, key: &ObjectKey, pass: &Pas
 async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass) -> Option<Timestamp> {
     let now = Timestamp::now();
     let uid = convert::uid(pass.pool.as_ref());
-    let (replenished_at, handled) =
-        controller.memories.of(key, &uid, |memory| (memory.replenished_at, memory.handled.clone()));
+    let (replenished_at, handled, member_writes) = controller
+        .memories
+        .of(key, &uid, |memory| (memory.replenished_at, memory.handled.clone(), memory.member_writes.clone()));
+    let (attention, stale_claims) = controller
+        .common
+        .cluster
+        .with(|state| (convert::attention(state, &pass.pool), crate::controllers::claim::lifetime::stale(state, key)));
     let holders = claim_holders::of(controller, key, &pass.pool);
     claim_holders::send_events(controller, key, &pass.pool, holders.namespace_ends);
     let input = StatusInput {
@@ -326,12 +331,10 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
         replenished_at,
         template_hash: pass.template_hash.as_deref(),
         handled: handled.as_deref(),
+        attention: &attention,
+        members_refused: member_writes.refusal(&pass.pool),
     };
     let mut status = pool_status(&input, now);
-    let (attention, stale_claims) = controller
-        .common
-        .cluster
-        .with(|state| (convert::attention(state, &pass.pool), crate::controllers::claim::lifetime::stale(state, key)));
     attention::note(&mut status.conditions, &attention, pass.pool.metadata.generation, now);
     let (namespace, name) = (&key.namespace, &key.name);
     controller.common.metrics.pool_known(namespace, name);

@@ -5,7 +5,7 @@ use super::string_enum::string_enum;
 string_enum! {
     /// The `type` of a condition.
     ConditionType {
-        /// Pool: at least minSize members are ready. Member: it can be claimed, or is claimed. Claim: it has a machine.
+        /// Pool: it has had its machines, and at least minSize members are ready. Member: it can be claimed, or is claimed. Claim: it has a machine.
         Ready,
         /// Pool: it is getting Ready without anybody's help.
         Reconciling,
@@ -17,9 +17,9 @@ string_enum! {
         TemplateCurrent,
         /// Pool: it is draining or being deleted, and has no members any more.
         Drained,
-        /// Pool: its launch configs buy machines, and the machines become ready.
+        /// Pool: its members are accepted, its launch configs buy machines, and the machines become ready.
         ProvisioningHealthy,
-        /// Pool, launch config: the cloud has machines to sell.
+        /// Pool, launch config: the cloud has machines to sell, and maxInstances allows them.
         CapacityAvailable,
         /// Pool: its members' machines terminate when asked to. Absent until the first one does not.
         TerminationHealthy,

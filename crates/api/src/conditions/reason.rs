@@ -78,6 +78,12 @@ string_enum! {
 
         /// At least minSize members are ready.
         MinSizeReached,
+        /// targetSize is 0, so the pool needs no machine.
+        NothingWanted,
+        /// The pool has not had all of its targetSize machines yet.
+        FirstMachinesAwaited,
+        /// No member is ready, and something keeps the pool from getting one.
+        NoMachines,
         /// Fewer than minSize members are ready.
         BelowMinSize,
         /// The pool has fewer members than it needs, because maxSize allows no more.
@@ -157,6 +163,14 @@ string_enum! {
         BreakerClosed,
         /// All launch configs of the pool are paused.
         LaunchConfigsPaused,
+        /// Each launch config of the pool is paused or has weight 0.
+        LaunchConfigsOff,
+        /// The API server refuses the members that the pool needs; also an Event.
+        MembersRefused,
+        /// Event: the API server accepts the pool's members again.
+        MembersAccepted,
+        /// The launch configs of the pool have as many members as their maxInstances allow.
+        LaunchConfigsAtMaxInstances,
         /// No cloud has refused a create for lack of machines.
         NoLack,
         /// There are no machines to buy by some launch configs of the pool, but by others.

@@ -1,7 +1,11 @@
 //! The messages in the status of waiting claims.
 
-use bullpen_api::{ConditionType, InstancePool, PoolState, QueuePlace, Reason, bounded_message, find_condition};
+use bullpen_api::{
+    ConditionType, InstancePool, InstancePoolStatus, PoolState, QueuePlace, Reason, bounded_message, find_condition,
+};
 use jiff::{SignedDuration, Timestamp};
+
+use crate::pool::occupancy::occupancy;
 
 /// Why a claim gets no member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +78,11 @@ impl Notice {
             Facts::Unserved(refusal) => refusal.clone().among(self.among.unwrap_or(1)).message,
             Facts::Queued(queued) => bounded_message(&queued.parts(self.among).join("; ")),
         }
+    }
+
+    /// Whether machines of the claim's pool are being bought or boot.
+    pub const fn has_machines_coming(&self) -> bool {
+        matches!(&self.facts, Facts::Queued(queued) if queued.warming > 0 || queued.pending > 0)
     }
 
     /// Whether `other` has the same facts, apart from the remaining time.
@@ -280,22 +289,33 @@ fn about(left: SignedDuration) -> Option<String> {
     }
 }
 
-/// What keeps a pool from buying, by its status. `maxSize` comes before problems of launch configs, because it applies
-/// whatever their state is.
+/// What keeps a pool from buying, by its status. Of several troubles it is the one without which the others would not
+/// matter: first what concerns the pool as a whole, then what concerns all of its launch configs, then what concerns
+/// some.
 pub fn trouble(pool: &InstancePool) -> Option<PoolTrouble> {
     let status = pool.status.as_ref()?;
     let is = |type_, holds| find_condition(&status.conditions, type_, holds);
-    if is(ConditionType::AtMaxSize, true).is_some() {
-        return Some(PoolTrouble {
-            reason: Reason::AtMaxSize.to_string(),
-            message: format!("pool at maxSize {}", pool.spec.max_size),
-        });
+    // The target may be beyond maxSize while there is room: then something else keeps the next machine away.
+    let full = status.members.is_none_or(|members| members.total >= pool.spec.max_size);
+    if is(ConditionType::AtMaxSize, true).is_some() && full {
+        return Some(PoolTrouble { reason: Reason::AtMaxSize.to_string(), message: at_max_size(pool, status) });
     }
-    let unhealthy = is(ConditionType::Stalled, true).or_else(|| is(ConditionType::ProvisioningHealthy, false));
-    let condition = unhealthy.or_else(|| is(ConditionType::CapacityAvailable, false))?;
+    let unhealthy = is(ConditionType::ProvisioningHealthy, false);
+    let lacking = is(ConditionType::CapacityAvailable, false);
+    let passing = unhealthy.is_some_and(|condition| condition.reason == Reason::CreateRefused);
+    let purchases = if passing { lacking.or(unhealthy) } else { unhealthy.or(lacking) };
+    let condition = is(ConditionType::Stalled, true).or(purchases)?;
     let message = if condition.reason == Reason::BreakerOpen { open_breaker(pool) } else { None };
     let message = message.or_else(|| condition.message.lines().next().map(str::to_owned)).unwrap_or_default();
     Some(PoolTrouble { reason: condition.reason.clone(), message })
+}
+
+/// The limit, what uses it up, and why machines that should have ended have not.
+fn at_max_size(pool: &InstancePool, status: &InstancePoolStatus) -> String {
+    let members = status.members.unwrap_or_default();
+    let stuck = find_condition(&status.conditions, ConditionType::TerminationHealthy, false);
+    let stuck = stuck.map(|condition| format!("; {}", condition.message)).unwrap_or_default();
+    format!("pool at maxSize {}{}{stuck}", pool.spec.max_size, occupancy(&members))
 }
 
 fn open_breaker(pool: &InstancePool) -> Option<String> {
@@ -440,6 +460,23 @@ mod tests {
         let quota = condition("CapacityAvailable", "False", "QuotaReached", "launch config sim: Quota: no\nmore");
         assert_eq!(message(serde_json::json!({"conditions": []})), None);
         assert_eq!(message(serde_json::json!({"conditions": [max, breaker]})).unwrap(), "pool at maxSize 20");
+        let room = serde_json::json!({"conditions": [max, breaker], "members": {"total": 19}});
+        assert_eq!(message(room).unwrap(), "launch config sim: breaker ...", "there is room, and nothing is bought");
+        let stuck =
+            condition("TerminationHealthy", "False", "MachinesStay", "3 machines cannot be terminated: timeout");
+        let full = serde_json::json!({
+            "conditions": [breaker, stuck, max], "members": {"claimed": 1, "terminating": 19, "total": 20},
+        });
+        assert_eq!(
+            message(full).unwrap(),
+            "pool at maxSize 20: 1 claimed, 19 terminating; 3 machines cannot be terminated: timeout"
+        );
+        let limited = condition("ProvisioningHealthy", "False", "CreateRefused", "launch config a: RateLimited");
+        assert_eq!(
+            message(serde_json::json!({"conditions": [limited, quota]})).unwrap(),
+            "launch config sim: Quota: no",
+            "a rate limit passes"
+        );
         assert_eq!(message(serde_json::json!({"conditions": [quota]})).unwrap(), "launch config sim: Quota: no");
         let failed = serde_json::json!({"name": "sim", "templateHash": "h", "consecutiveFailures": 5,
             "lastFailure": {"class": "Quota", "message": "quota exceeded in us-east-1a", "time": "2026-01-01T00:00:00Z"}});
