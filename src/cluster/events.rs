@@ -8,6 +8,8 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 use tracing::debug;
 
+use super::api_error::Brief;
+
 /// Publishes Events in the name of the operator.
 #[derive(Clone)]
 pub struct Events {
@@ -77,6 +79,6 @@ fn event(type_: EventType, reason: Reason, action: EventAction, note: String) ->
 
 async fn publish(recorder: &Recorder, event: &Event, reference: &ObjectReference) {
     if let Err(error) = recorder.publish(event, reference).await {
-        debug!(%error, reason = event.reason, "an event was not published");
+        debug!(error = %Brief(&error), reason = event.reason, "an event was not published");
     }
 }

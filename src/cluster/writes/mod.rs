@@ -25,6 +25,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use recovery::Written;
 
+use super::api_error::Brief;
 use super::client::Clients;
 use super::lease::leadership::{Leadership, NotLeading};
 use super::writes::status::replace_status;
@@ -51,7 +52,7 @@ pub struct WriteError {
 /// Why a write was not accepted.
 #[derive(Debug, Error)]
 enum NotWritten {
-    #[error(transparent)]
+    #[error("{}", Brief(.0.as_ref()))]
     ApiServer(Box<kube::Error>),
     #[error(transparent)]
     NotLeading(NotLeading),
@@ -257,7 +258,7 @@ impl Writes {
             Ok(object) => Found::Object(self.cluster.answered(object)),
             Err(error) if answer_of(&error, &key.name) == Answer::NotFound => Found::Missing,
             Err(error) => {
-                tracing::debug!(kind = %K::kind(&()), %key, %error, "a read proved nothing");
+                tracing::debug!(kind = %K::kind(&()), %key, error = %Brief(&error), "a read proved nothing");
                 Found::Unproved
             }
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bullpen_api::InstancePool;
 use bullpen_plan::launch::trial::Trial;
 use bullpen_plan::pool::provisioning::recorded_refusal;
+use bullpen_plan::pool::rollout_report::Reported;
 use bullpen_plan::pool::sizing::Memory;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -74,6 +75,8 @@ pub struct PoolMemory {
     pub holders_notified: bool,
     /// When claims were bound whose replacement has not begun yet, oldest first.
     pub claims_taken: VecDeque<Instant>,
+    /// What was last reported about the pool's rollouts; `None` before the first pass.
+    pub rollout_reported: Option<Reported>,
     /// The next pass does not begin before this moment.
     pub rests_until: Option<Instant>,
     /// Limits the terminate calls in flight.

@@ -15,7 +15,8 @@ string_enum! {
         AtMaxSize,
         /// Pool: no unclaimed member is of an older template.
         TemplateCurrent,
-        /// Pool: it is draining or being deleted, and has no members any more.
+        /// Pool: it is draining or being deleted, and has no members any more. Launch config: it is being deleted, and no
+        /// member needs it any more.
         Drained,
         /// Pool: its members are accepted, its launch configs buy machines, and the machines become ready.
         ProvisioningHealthy,

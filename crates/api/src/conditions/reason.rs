@@ -149,6 +149,17 @@ string_enum! {
         /// Members of an older template remain, but none was replaced for rollout.progressDeadlineSeconds.
         ProgressDeadlineExceeded,
 
+        /// Event: members of an older template are being replaced.
+        RolloutBegan,
+        /// Event: no member was replaced for rollout.progressDeadlineSeconds, so the older ones are kept.
+        RolloutPaused,
+        /// Event: no member was replaced for rollout.progressDeadlineSeconds; replacing goes on.
+        RolloutOverdue,
+        /// Event: after such a time members are replaced again.
+        RolloutGoesOn,
+        /// Event: no unclaimed member is of an older template any more.
+        RolloutDone,
+
         // Whether a pool or a launch config can buy.
 
         /// The cloud accepts creates.

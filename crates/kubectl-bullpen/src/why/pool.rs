@@ -21,7 +21,8 @@ pub(super) fn story(pool: &InstancePool, members: &[PoolMember], configs: &[Laun
     let status = pool.status.clone().unwrap_or_default();
     let headline = match trouble(pool) {
         Some(trouble) => trouble,
-        None if pool.spec.state == PoolState::Active => "all is well".into(),
+        None if pool.metadata.deletion_timestamp.is_some() => "it is being deleted".into(),
+        None if pool.spec.state == PoolState::Active => lacking(pool).unwrap_or_else(|| "all is well".into()),
         None => format!("it is {}", pool.spec.state.as_str()),
     };
     let mut story = Story::of("pool", &pool.name_any(), headline);
@@ -53,6 +54,17 @@ pub(super) fn story(pool: &InstancePool, members: &[PoolMember], configs: &[Laun
     of_members(&mut story, members);
     next(&mut story, pool, now);
     story
+}
+
+/// What an active pool without any trouble lacks, if anything.
+fn lacking(pool: &InstancePool) -> Option<String> {
+    let status = pool.status.as_ref()?;
+    let members = status.members?;
+    let target = status.effective_target.as_ref().map_or(pool.spec.target_size, |target| target.size);
+    let missing = target - members.ready;
+    let coming = members.warming + members.pending;
+    let rest = if coming >= missing { "the others are on their way" } else { "others are still to be bought" };
+    (missing > 0).then(|| format!("{} of {target} machines are ready, {rest}", members.ready))
 }
 
 /// Target and members, in one sentence.
@@ -169,6 +181,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn all_is_well_only_with_a_pool_that_lacks_nothing() {
+        let headline = |ready: i32, warming: i32, deleted: Option<&str>| {
+            let pool: InstancePool = serde_json::from_value(json!({
+                "metadata": { "name": "ci", "deletionTimestamp": deleted },
+                "spec": { "targetSize": 3, "maxSize": 4, "launchConfigs": [{ "name": "sim" }] },
+                "status": { "observedGeneration": 1, "members": { "ready": ready, "warming": warming } },
+            }))
+            .unwrap();
+            story(&pool, &[], &[], Timestamp::UNIX_EPOCH).now
+        };
+        assert_eq!(headline(3, 0, None), "all is well");
+        assert_eq!(headline(1, 2, None), "1 of 3 machines are ready, the others are on their way");
+        assert_eq!(headline(1, 0, None), "1 of 3 machines are ready, others are still to be bought");
+        assert_eq!(headline(3, 0, Some("2026-01-01T00:00:00Z")), "it is being deleted");
+    }
 
     #[test]
     fn the_story_of_a_pool_with_an_open_breaker_has_the_failure_and_the_next_try() {

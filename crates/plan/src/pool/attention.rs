@@ -97,7 +97,7 @@ pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: 
 }
 
 /// The first few names in alphabetical order, and how many more there are.
-pub(super) fn named(names: &[String]) -> String {
+pub(crate) fn named(names: &[String]) -> String {
     let mut sorted = names.to_vec();
     sorted.sort();
     let more = sorted.len().saturating_sub(MOST_NAMED);

@@ -161,6 +161,7 @@ mod tests {
             ready: 0,
             warming: 2,
             pending: 0,
+            claimed: 0,
             next_ready_at: Some(at(seconds)),
             trouble: None,
         }

@@ -56,7 +56,7 @@ impl StatusInput<'_> {
     }
 }
 
-/// The claims that a draining or deleted pool waits for.
+/// The claims that a draining or deleted pool waits for, or that a launch config does which is being deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holders {
     /// Claims that have members of the pool, as `namespace/name`.
@@ -144,7 +144,7 @@ fn at_max_size(input: &StatusInput<'_>) -> ConditionValue {
     }
 }
 
-fn drained(input: &StatusInput<'_>) -> ConditionValue {
+pub(super) fn drained(input: &StatusInput<'_>) -> ConditionValue {
     let counts = &input.plan.counts;
     match (emptying(input.pool), counts.total) {
         (false, _) => {
@@ -172,7 +172,7 @@ fn drained(input: &StatusInput<'_>) -> ConditionValue {
     }
 }
 
-fn claimed_remain(claimed: i32, holders: &Holders) -> String {
+pub(super) fn claimed_remain(claimed: i32, holders: &Holders) -> String {
     let namespace = if holders.namespace_ends { "the namespace is being deleted, but " } else { "" };
     let text = match claimed {
         1 => format!("{namespace}1 member is claimed and finishes with its claim"),

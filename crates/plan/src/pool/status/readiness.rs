@@ -8,7 +8,7 @@ use bullpen_api::{ConditionType, ConditionValue, InstancePoolStatus, PoolState, 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use super::{StatusInput, emptying};
+use super::{StatusInput, claimed_remain, drained, emptying};
 use crate::pool::occupancy::occupancy;
 use crate::pool::provisioning::{members_refused, none_buys};
 use crate::pool::template::LaunchConfigProblem;
@@ -37,7 +37,7 @@ pub(super) fn stalled(input: &StatusInput<'_>) -> ConditionValue {
     let lasting = || input.problems.iter().filter(|problem| !problem.is_passing());
     match lasting().next() {
         Some(first) if input.usable.is_empty() && !emptying(input.pool) => {
-            let messages: Vec<_> = lasting().map(LaunchConfigProblem::message).collect();
+            let messages: Vec<_> = lasting().map(|problem| problem_message(input, problem)).collect();
             ConditionValue::new(ConditionType::Stalled, true, first.reason(), messages.join("; "))
         }
         _ => ConditionValue::new(
@@ -46,6 +46,17 @@ pub(super) fn stalled(input: &StatusInput<'_>) -> ConditionValue {
             Reason::NotStalled,
             "nothing that only a person could change is in the way",
         ),
+    }
+}
+
+/// A launch config that is being deleted waits for the claims that have its members, so these are named.
+fn problem_message(input: &StatusInput<'_>, problem: &LaunchConfigProblem) -> String {
+    let claims = i32::try_from(input.holders.claims.len()).unwrap_or(i32::MAX);
+    match problem {
+        LaunchConfigProblem::BeingDeleted(_) if claims > 0 => {
+            format!("{}: {}", problem.message(), claimed_remain(claims, input.holders))
+        }
+        _ => problem.message(),
     }
 }
 
@@ -63,12 +74,11 @@ pub(super) fn ready(
         return is(false, stalled.reason, stalled.message.clone());
     }
     if emptying(input.pool) {
-        let message =
-            format!("{} members are claimed, {} are being terminated", counts.claimed, counts.total - counts.claimed);
-        return is(false, Reason::Draining, message);
+        let what = if input.pool.metadata.deletion_timestamp.is_some() { "being deleted" } else { "draining" };
+        return is(false, Reason::Draining, format!("the pool is {what}: {}", drained(input).message));
     }
     if let Some(problem) = input.problems.first() {
-        return is(false, problem.reason(), problem.message());
+        return is(false, problem.reason(), problem_message(input, problem));
     }
     if spec.target_size == 0 {
         return is(true, Reason::NothingWanted, "targetSize is 0".to_owned());
