@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bullpen_api::{InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use bullpen_plan::claim::lifetime::TermRules;
 use bullpen_plan::claim::queue::trouble;
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -18,6 +19,7 @@ use super::pool::memory::PoolMemories;
 use super::wake;
 use crate::cloud::Audience;
 use crate::provider::ProviderKey;
+use crate::state::cluster_state::State;
 use crate::state::store::Changed;
 use crate::state::{Change, ObjectKey, QueueKey};
 use crate::telemetry::Health;
@@ -92,9 +94,12 @@ fn pool(router: &Router, changed: &Changed<InstancePool>) {
     for member in members {
         router.common.wakers.members.wake(member);
     }
-    // Changed rules for stale and ended claims apply at once.
-    let claims: Vec<_> =
-        router.common.cluster.with(|state| state.claims_on(&key).map(|claim| ObjectKey::of(claim.as_ref())).collect());
+    // Changed rules for stale and ended claims apply at once. Other changes, such as of the size, concern none of them.
+    let rules = |pool: &Arc<InstancePool>| (convert::uid(pool.as_ref()), TermRules::of(&pool.spec.claims));
+    if changed.old.as_ref().map(rules) == changed.new.as_ref().map(rules) {
+        return;
+    }
+    let claims: Vec<_> = router.common.cluster.with(|state| state.claims_on(&key).cloned().collect());
     for claim in claims {
         router.common.wakers.claims.wake(claim);
     }
@@ -123,11 +128,9 @@ fn launch_config(router: &Router, changed: &Changed<LaunchConfig>) {
             .map(|(key, _)| key.clone())
             .collect();
         let moved = changed.old.as_ref().map(identity) != changed.new.as_ref().map(identity);
-        let pinned = |member: &PoolMember| {
-            convert::launch_config_of(member) == key && (moved || convert::state(member) == MemberState::Pending)
-        };
-        let members: Vec<_> =
-            state.members.iter().filter(|(_, member)| pinned(member)).map(|(key, _)| key.clone()).collect();
+        let concerned = |member: &&Arc<PoolMember>| moved || convert::state(member) == MemberState::Pending;
+        let members = state.members_of_launch_config(&key).filter(concerned);
+        let members: Vec<_> = members.map(|member| ObjectKey::of(member.as_ref())).collect();
         (pools, members)
     });
     for pool in pools {
@@ -228,11 +231,11 @@ fn everything(router: &Router) {
             wakers.members.wake(key.clone());
             wakers.pools.wake(convert::pool_of(member));
         }
-        for (key, claim) in state.claims.iter() {
+        for key in state.claims.keys() {
             wakers.claims.wake(key.clone());
-            for pool in state.waits_at(key, claim) {
-                wakers.pairing.wake(pool);
-            }
+        }
+        for queue in state.queues.with_claims() {
+            wakers.pairing.wake(queue.clone());
         }
     });
 }
@@ -251,21 +254,25 @@ impl Listeners {
         Self { common, machines, sweeper }
     }
 
-    fn bought_at(&self, provider: &ProviderKey, wanted: impl Fn(&PoolMember) -> bool) -> Vec<ObjectKey> {
-        self.common.cluster.with(|state| {
-            let configs: std::collections::HashSet<_> = state
-                .launch_configs
-                .iter()
-                .filter(|(_, config)| self.sweeper.clouds.key(&config.spec).as_ref() == Some(provider))
-                .map(|(key, _)| key.clone())
-                .collect();
-            state
-                .members
-                .iter()
-                .filter(|(_, member)| wanted(member) && configs.contains(&convert::launch_config_of(member)))
-                .map(|(key, _)| key.clone())
-                .collect()
-        })
+    /// The members whose machines this provider has.
+    fn bought_at<'a>(
+        &'a self,
+        state: &'a State,
+        provider: &'a ProviderKey,
+    ) -> impl Iterator<Item = &'a Arc<PoolMember>> {
+        let configs = state.launch_configs.iter();
+        let configs = configs.filter(|(_, config)| self.sweeper.clouds.key(&config.spec).as_ref() == Some(provider));
+        configs.flat_map(|(key, _)| state.members_of_launch_config(key))
+    }
+
+    fn wake_all_bought_at(&self, provider: &ProviderKey) {
+        let keys: Vec<_> = self
+            .common
+            .cluster
+            .with(|state| self.bought_at(state, provider).map(|member| ObjectKey::of(member.as_ref())).collect());
+        for member in keys {
+            self.common.wakers.members.wake(member);
+        }
     }
 }
 
@@ -274,7 +281,7 @@ impl Audience for Listeners {
         let moving = |member: &PoolMember| {
             convert::deleting(member) || matches!(convert::state(member), MemberState::Pending | MemberState::Warming)
         };
-        !self.bought_at(provider, moving).is_empty()
+        self.common.cluster.with(|state| self.bought_at(state, provider).any(|member| moving(member)))
     }
 
     fn machine_changed(&self, member: ObjectKey) {
@@ -282,9 +289,7 @@ impl Audience for Listeners {
     }
 
     fn first_listed(&self, provider: &ProviderKey) {
-        for member in self.bought_at(provider, |_| true) {
-            self.common.wakers.members.wake(member);
-        }
+        self.wake_all_bought_at(provider);
         // Ready members can be handed out now that the tags of their machines are known.
         let pools: Vec<_> = self.common.cluster.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
         for pool in pools {
@@ -309,9 +314,7 @@ impl Audience for Listeners {
     fn identity_changed(&self, provider: &ProviderKey) {
         // Among them pools that wait for the account.
         wake::buyers(&self.common, &self.sweeper.clouds, provider);
-        for member in self.bought_at(provider, |_| true) {
-            self.common.wakers.members.wake(member);
-        }
+        self.wake_all_bought_at(provider);
     }
 
     fn listed(&self, provider: &ProviderKey) {

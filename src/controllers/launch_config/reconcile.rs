@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bullpen_api::{
     ANNOTATION_CONFIRM_SWEEP, ConditionType, ConditionValue, FINALIZER_LAUNCH_CONFIG, LaunchConfig,
-    LaunchConfigIdentity, LaunchConfigStatus, PoolMember, Reason, set_condition,
+    LaunchConfigIdentity, LaunchConfigStatus, Reason, set_condition,
 };
 use bullpen_plan::launch::identity::{Settled, settle};
 use bullpen_plan::launch::status::{LaunchStatusInput, identity_changed, launch_status, no_provider};
@@ -129,12 +129,8 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     if let Some(left) = controller.launch_health.status_wait(&key).filter(|_| !account_is_new) {
         return Ok(SignedDuration::try_from(left).ok().and_then(|left| Timestamp::now().checked_add(left).ok()));
     }
-    let instances = controller.common.cluster.with(|state| {
-        let pinned = |(of, member): &(&ObjectKey, &Arc<PoolMember>)| {
-            member.spec.placement.launch_config == key.name && of.namespace == key.namespace
-        };
-        i32::try_from(state.members.iter().filter(pinned).count()).unwrap_or(i32::MAX)
-    });
+    let instances = controller.common.cluster.with(|state| state.count_of_launch_config(&key));
+    let instances = i32::try_from(instances).unwrap_or(i32::MAX);
     let account_changed = match &settled {
         Settled::Changed(recorded) => Some(recorded),
         Settled::Mine(_) | Settled::Unknown => None,

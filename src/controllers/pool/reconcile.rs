@@ -1,5 +1,6 @@
 //! A pass over one pool: observe, plan under one lock, act, write status.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,8 @@ use crate::controllers::pool::PoolController;
 use crate::runtime::failure::Failure;
 use crate::runtime::work_queue::Outcome;
 use crate::state::ObjectKey;
-use crate::state::cluster_state::{PlannedMember, State};
+use crate::state::cluster_state::State;
+use crate::state::planned::PlannedMember;
 
 /// The status of a pool is written at most this often, after the first change.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -165,11 +167,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         };
         let plan = replenish(&view, remembered, now);
         *remembered = plan.memory.clone();
-        let deletes = state
-            .members_of(pool)
-            .filter(|member| plan.deletes.contains(&convert::uid(member.as_ref())))
-            .cloned()
-            .collect();
+        let deletes = members_with(state, pool, &plan.deletes);
         let creates: Vec<_> = plan
             .creates
             .iter()
@@ -183,7 +181,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             name: member.name_any(),
             launch_config: member.spec.placement.launch_config.clone(),
         });
-        state.planned.entry(key.clone()).or_default().extend(planned);
+        state.planned.add(key, planned);
         let template_hash = view.template_hash;
         memory.rest_after(began);
         Pass {
@@ -200,6 +198,16 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             creates,
         }
     })
+}
+
+/// The members of the pool with these uids.
+fn members_with(state: &State, pool: &InstancePool, uids: &[String]) -> Vec<Arc<PoolMember>> {
+    if uids.is_empty() {
+        return Vec::new();
+    }
+    let uids: HashSet<_> = uids.iter().map(String::as_str).collect();
+    let is_one = |member: &&Arc<PoolMember>| member.metadata.uid.as_deref().is_some_and(|uid| uids.contains(uid));
+    state.members_of(pool).filter(is_one).cloned().collect()
 }
 
 /// The request for an immediate pass that this process answered last.
@@ -328,10 +336,8 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
         handled: handled.as_deref(),
     };
     let mut status = pool_status(&input, now);
-    let (attention, stale_claims) = controller
-        .common
-        .cluster
-        .with(|state| (convert::attention(state, &pass.pool), crate::controllers::claim::lifetime::stale(state, key)));
+    let (attention, stale_claims) =
+        controller.common.cluster.with(|state| (convert::attention(state, &pass.pool), state.stale_claims_on(key)));
     attention::note(&mut status.conditions, &attention, pass.pool.metadata.generation, now);
     let (namespace, name) = (&key.namespace, &key.name);
     controller.common.metrics.pool_known(namespace, name);
