@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::elsewhere;
-use crate::report::{CrowdReport, Shape};
+use crate::report::{CrowdReport, Shape, Sizes};
 
 const BOOT_MILLISECONDS: u32 = 1_000;
 /// More machines than are claimed, booting or ending at any time of a measurement.
@@ -30,23 +30,6 @@ const POLL: Duration = Duration::from_millis(500);
 const QUIET: Duration = Duration::from_secs(40);
 /// How long filling, or the writes after a change, may take.
 const PATIENCE: Duration = Duration::from_mins(30);
-
-/// How many there are of each thing.
-#[derive(Clone, Copy, Debug)]
-pub struct Sizes {
-    /// Members of the large pool.
-    pub members: u32,
-    /// Launch configs that nothing uses.
-    pub launch_configs: u32,
-    /// Waiting claims.
-    pub waiting: u32,
-    /// Namespaces of the waiting claims.
-    pub namespaces: u32,
-    /// Ended claims.
-    pub ended: u32,
-    /// How long claims come, and how long the idle operator is watched.
-    pub seconds: u32,
-}
 
 /// Measures all of it.
 pub async fn run(operator: PathBuf, sizes: Sizes) -> CrowdReport {

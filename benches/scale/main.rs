@@ -17,8 +17,7 @@ use clap::Parser;
 
 use bullpen_bench_common::machine::{Cost, cost_of};
 use cluster::Cluster;
-use crowd::Sizes;
-use report::{CrowdReport, Report};
+use report::{CrowdReport, Report, Sizes};
 
 /// How large everything is.
 #[derive(Debug, Parser)]

@@ -5,7 +5,6 @@ use std::time::Duration;
 use bullpen_bench_common::machine::{Cost, Usage};
 use serde_json::{Value, json};
 
-use crate::crowd::Sizes;
 use crate::elsewhere::Times;
 
 const RESIDENT_BAR: f64 = 100.0;
@@ -103,6 +102,23 @@ impl Report {
             })),
         })
     }
+}
+
+/// How many there are of each thing.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Members of the large pool.
+    pub members: u32,
+    /// Launch configs that nothing uses.
+    pub launch_configs: u32,
+    /// Waiting claims.
+    pub waiting: u32,
+    /// Namespaces of the waiting claims.
+    pub namespaces: u32,
+    /// Ended claims.
+    pub ended: u32,
+    /// How long claims come, and how long the idle operator is watched.
+    pub seconds: u32,
 }
 
 /// One addition to the crowd.

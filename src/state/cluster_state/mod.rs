@@ -31,6 +31,7 @@ use super::planned::Planned;
 use super::pool_queue::PoolQueues;
 use super::store::{Changed, Progress, Store};
 use crate::backoff::Backoff;
+use crate::telemetry::labels::WatchedKind;
 
 /// What changed in the cluster state.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub enum Change {
     Claim(Changed<PoolClaim>),
     /// The waiting claims with a selector changed in this queue: which ones wait, or which count as its pool's demand.
     Queue(QueueKey),
+    /// An object that an own write answered during a list that does not show it: whether it is still there is not known.
+    Doubtful(WatchedKind, ObjectKey, String),
     /// Every kind has been listed completely for the first time.
     Synced,
     /// A namespace that could not be listed before has been listed completely.
@@ -155,12 +158,19 @@ impl ClusterState {
                 K::store(&mut state).begin_list(feed);
                 Vec::new()
             }
-            Event::InitApply(object) | Event::Apply(object) => K::store(&mut state).apply(Arc::new(pruned(object))),
+            Event::InitApply(object) => {
+                K::store(&mut state).note_listed(feed, &ObjectKey::of(&object));
+                taken(&mut state, &Arc::new(pruned(object)))
+            }
+            Event::Apply(object) => taken(&mut state, &Arc::new(pruned(object))),
             Event::Delete(object) => gone(&mut state, &ObjectKey::of(&object), &object.uid().unwrap_or_default()),
             Event::InitDone => K::store(&mut state).end_list(feed),
         };
         self.send_changes(&mut state, changes);
         if listed {
+            for (key, uid) in K::store(&mut state).take_doubtful() {
+                let _ = self.inner.changes.send(Change::Doubtful(K::WATCHED, key, uid));
+            }
             self.send_progress(&mut state, feed);
         }
     }
@@ -189,7 +199,7 @@ impl ClusterState {
         let object = Arc::new(pruned(object));
         let _rank = enter(Rank::ClusterState);
         let mut state = self.inner.state.lock();
-        let changes = K::store(&mut state).apply(object.clone());
+        let changes = taken(&mut state, &object);
         self.send_changes(&mut state, changes);
         object
     }
@@ -311,6 +321,14 @@ impl State {
 /// that was not served yet: see [`State::waits_at`].
 pub fn pool_of_claim(claim: &PoolClaim) -> Option<ObjectKey> {
     claim.pool().map(|(namespace, name)| ObjectKey::new(namespace, name))
+}
+
+/// Stores a version of an object. One that is over, although the API server still has it, is gone for all decisions.
+fn taken<K: StoredKind>(state: &mut State, object: &Arc<K>) -> Vec<Changed<K>> {
+    if object.is_over() {
+        return gone(state, &ObjectKey::of(object.as_ref()), &object.uid().unwrap_or_default());
+    }
+    K::store(state).apply(object.clone())
 }
 
 fn gone<K: StoredKind>(state: &mut State, key: &ObjectKey, uid: &str) -> Vec<Changed<K>> {

@@ -1,3 +1,5 @@
+use bullpen_api::FINALIZER_INSTANCE;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -61,6 +63,52 @@ fn the_count_of_other_members_equals_a_walk_over_all_members() {
         }
         assert_eq!(state.member_index, fresh, "nothing is left of members that are gone");
     });
+}
+
+#[test]
+fn a_member_that_only_a_foreign_finalizer_keeps_is_gone() {
+    let (cluster, mut changes) = ClusterState::new(WatchedNamespaces::All);
+    let ending = |version: u64, finalizers: &[&str]| {
+        let mut member = member("a", "new", version);
+        member.metadata.deletion_timestamp = Some("2026-01-01T00:00:00Z".parse().map(Time).unwrap());
+        member.metadata.finalizers = Some(finalizers.iter().map(|&name| name.to_owned()).collect());
+        member
+    };
+    let known = || {
+        cluster.with(|state| (state.members.iter().count(), usize::from(state.member_index != MemberIndex::default())))
+    };
+    cluster.answered(ending(1, &["example.com/audit", FINALIZER_INSTANCE]));
+    assert_eq!(known(), (1, 1), "its machine may be there");
+    // As the answer of the write, by the watch, and in the first list of the next operator.
+    cluster.answered(ending(2, &["example.com/audit"]));
+    assert_eq!(known(), (0, 0));
+    cluster.watched(&Feed::Everywhere, Event::Apply(ending(3, &["example.com/audit"])));
+    assert_eq!(known(), (0, 0));
+    let seen = std::iter::from_fn(|| changes.try_recv().ok()).collect::<Vec<_>>();
+    assert!(matches!(&seen[..], [Change::Member(_), Change::Member(gone)] if gone.new.is_none()), "{seen:?}");
+    let (next, mut changes) = ClusterState::new(WatchedNamespaces::All);
+    next.watched::<PoolMember>(&Feed::Everywhere, Event::Init);
+    next.watched(&Feed::Everywhere, Event::InitApply(ending(3, &["example.com/audit"])));
+    next.watched::<PoolMember>(&Feed::Everywhere, Event::InitDone);
+    assert!(next.with(|state| state.members.iter().count() == 0) && changes.try_recv().is_err());
+}
+
+#[test]
+fn what_a_list_does_not_show_although_a_write_was_answered_meanwhile_is_to_be_read() {
+    let (cluster, mut changes) = ClusterState::new(WatchedNamespaces::All);
+    cluster.watched::<PoolMember>(&Feed::Everywhere, Event::Init);
+    cluster.watched(&Feed::Everywhere, Event::InitApply(member("listed", "new", 1)));
+    cluster.answered(member("listed", "new", 2));
+    cluster.answered(member("written", "new", 3));
+    cluster.watched::<PoolMember>(&Feed::Everywhere, Event::InitDone);
+    let seen = std::iter::from_fn(|| changes.try_recv().ok());
+    let doubtful: Vec<_> = seen
+        .filter_map(|change| match change {
+            Change::Doubtful(kind, key, uid) => Some((kind, key.to_string(), uid)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(doubtful, [(WatchedKind::PoolMember, "ns/written".to_owned(), "written".to_owned())]);
 }
 
 fn lists<K: StoredKind>(cluster: &ClusterState, feed: &Feed) {
