@@ -101,7 +101,10 @@ pub fn reported_stuck(member: &PoolMember) -> Option<Stuck> {
 pub fn attention(state: &State, pool: &InstancePool) -> Attention {
     let mut attention = Attention::default();
     let mut because: Option<(String, String)> = None;
-    for member in state.members_of(pool) {
+    let uid = uid(pool);
+    // The state knows which members may be among these: a pool may have thousands of others.
+    let notable = state.notable_members_of_name(&ObjectKey::of(pool));
+    for member in notable.filter(|member| member.spec.pool_ref.uid == uid) {
         let deleted = member.metadata.deletion_timestamp.as_ref().map(|time| time.0);
         if reported_stuck(member).is_some() {
             let conditions = member.status.iter().flat_map(|status| &status.conditions);
@@ -154,7 +157,7 @@ pub fn claim_evidence(state: &State, key: &ObjectKey, claim_uid: &str) -> Eviden
     if state.claims.saw_deleted(claim_uid) {
         return Evidence::gone();
     }
-    Evidence::from_cache(&claim_uid.to_owned(), state.claims.get(key).map(|claim| claim_view(claim)))
+    Evidence::from_cache(&claim_uid.to_owned(), state.claims.read(key).map(|claim| claim_view(&claim)))
 }
 
 /// Converts the object in an uncached answer by `view`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bullpen_api::{InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use bullpen_plan::claim::lifetime::TermRules;
 use bullpen_plan::claim::queue::trouble;
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -108,9 +109,12 @@ fn pool(router: &Router, changed: &Changed<InstancePool>) {
     for member in members {
         router.common.wakers.members.wake(member);
     }
-    // Changed rules for stale and ended claims apply at once.
-    let claims: Vec<_> =
-        router.common.cluster.with(|state| state.claims_on(&key).map(|claim| ObjectKey::of(claim.as_ref())).collect());
+    // Changed rules for stale and ended claims apply at once. Other changes, such as of the size, concern none of them.
+    let rules = |pool: &Arc<InstancePool>| (convert::uid(pool.as_ref()), TermRules::of(&pool.spec.claims));
+    if changed.old.as_ref().map(rules) == changed.new.as_ref().map(rules) {
+        return;
+    }
+    let claims: Vec<_> = router.common.cluster.with(|state| state.claims_on(&key).cloned().collect());
     for claim in claims {
         router.common.wakers.claims.wake(claim);
     }
@@ -139,11 +143,9 @@ fn launch_config(router: &Router, changed: &Changed<LaunchConfig>) {
             .map(|(key, _)| key.clone())
             .collect();
         let moved = changed.old.as_ref().map(identity) != changed.new.as_ref().map(identity);
-        let pinned = |member: &PoolMember| {
-            convert::launch_config_of(member) == key && (moved || convert::state(member) == MemberState::Pending)
-        };
-        let members: Vec<_> =
-            state.members.iter().filter(|(_, member)| pinned(member)).map(|(key, _)| key.clone()).collect();
+        let concerned = |member: &&Arc<PoolMember>| moved || convert::state(member) == MemberState::Pending;
+        let members = state.members_of_launch_config(&key).filter(concerned);
+        let members: Vec<_> = members.map(|member| ObjectKey::of(member.as_ref())).collect();
         (pools, members)
     });
     for pool in pools {
@@ -252,11 +254,11 @@ fn everything(router: &Router) {
             wakers.members.wake(key.clone());
             wakers.pools.wake(convert::pool_of(member));
         }
-        for (key, claim) in state.claims.iter() {
+        for key in state.claims.keys() {
             wakers.claims.wake(key.clone());
-            for pool in state.waits_at(key, claim) {
-                wakers.pairing.wake(pool);
-            }
+        }
+        for queue in state.queues.with_claims() {
+            wakers.pairing.wake(queue.clone());
         }
     });
 }
@@ -280,21 +282,25 @@ impl Listeners {
         sweep::withdraw_unused(&self.sweeper);
     }
 
-    fn bought_at(&self, provider: &ProviderKey, wanted: impl Fn(&PoolMember) -> bool) -> Vec<ObjectKey> {
-        self.common.cluster.with(|state| {
-            let configs: std::collections::HashSet<_> = state
-                .launch_configs
-                .iter()
-                .filter(|(_, config)| self.sweeper.clouds.key(&config.spec).as_ref() == Some(provider))
-                .map(|(key, _)| key.clone())
-                .collect();
-            state
-                .members
-                .iter()
-                .filter(|(_, member)| wanted(member) && configs.contains(&convert::launch_config_of(member)))
-                .map(|(key, _)| key.clone())
-                .collect()
-        })
+    /// The members whose machines this provider has.
+    fn bought_at<'a>(
+        &'a self,
+        state: &'a State,
+        provider: &'a ProviderKey,
+    ) -> impl Iterator<Item = &'a Arc<PoolMember>> {
+        let configs = state.launch_configs.iter();
+        let configs = configs.filter(|(_, config)| self.sweeper.clouds.key(&config.spec).as_ref() == Some(provider));
+        configs.flat_map(|(key, _)| state.members_of_launch_config(key))
+    }
+
+    fn wake_all_bought_at(&self, provider: &ProviderKey) {
+        let keys: Vec<_> = self
+            .common
+            .cluster
+            .with(|state| self.bought_at(state, provider).map(|member| ObjectKey::of(member.as_ref())).collect());
+        for member in keys {
+            self.common.wakers.members.wake(member);
+        }
     }
 }
 
@@ -303,7 +309,7 @@ impl Audience for Listeners {
         let moving = |member: &PoolMember| {
             convert::deleting(member) || matches!(convert::state(member), MemberState::Pending | MemberState::Warming)
         };
-        !self.bought_at(provider, moving).is_empty()
+        self.common.cluster.with(|state| self.bought_at(state, provider).any(|member| moving(member)))
     }
 
     fn machine_changed(&self, member: ObjectKey) {
@@ -311,9 +317,7 @@ impl Audience for Listeners {
     }
 
     fn first_listed(&self, provider: &ProviderKey) {
-        for member in self.bought_at(provider, |_| true) {
-            self.common.wakers.members.wake(member);
-        }
+        self.wake_all_bought_at(provider);
         // Ready members can be handed out now that the tags of their machines are known.
         let pools: Vec<_> = self.common.cluster.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
         for pool in pools {
@@ -343,9 +347,7 @@ impl Audience for Listeners {
     fn identity_changed(&self, provider: &ProviderKey) {
         // Among them pools that wait for the account.
         wake::buyers(&self.common, &self.sweeper.clouds, provider);
-        for member in self.bought_at(provider, |_| true) {
-            self.common.wakers.members.wake(member);
-        }
+        self.wake_all_bought_at(provider);
     }
 
     fn listed(&self, provider: &ProviderKey) {

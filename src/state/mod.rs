@@ -10,6 +10,7 @@ mod key;
 pub mod key_ring;
 pub mod lock_order;
 pub mod namespace_labels;
+pub mod planned;
 pub mod pool_queue;
 pub mod store;
 

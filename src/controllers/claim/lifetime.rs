@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bullpen_api::{ClaimPhase, ConditionType, EventAction, PoolClaim, PoolMember, Reason, condition_is_true};
+use bullpen_api::{ClaimPhase, EventAction, PoolClaim, PoolMember, Reason};
 use bullpen_plan::claim;
 use bullpen_plan::claim::lifetime::{BoundClaim, Due, TermDecision, TermRules, deleted_at, judge, not_before};
 use bullpen_plan::claim::{ClaimFate, Evidence, Found, hold};
@@ -44,9 +44,9 @@ pub async fn reconcile(controller: Arc<ClaimController>, key: ObjectKey) -> Outc
 
 /// The claim, unless a binding has reserved it.
 fn unreserved(state: &State, key: &ObjectKey) -> Option<Arc<PoolClaim>> {
-    let claim = state.claims.get(key)?;
+    let claim = state.claims.read(key)?;
     let in_hand = state.claims_reserved.contains(&convert::uid(claim.as_ref()));
-    (state.knows(&key.namespace) && !in_hand).then(|| claim.clone())
+    (state.knows(&key.namespace) && !in_hand).then_some(claim)
 }
 
 fn phase(claim: &PoolClaim) -> ClaimPhase {
@@ -169,15 +169,6 @@ async fn end_record(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outc
         }
     }
     Err(Failure::Unproved(ObjectKey::of(seen.as_ref())))
-}
-
-/// How many Bound claims of the pool are flagged because they have held their machine for long.
-pub fn stale(state: &State, pool: &ObjectKey) -> usize {
-    let flagged = |claim: &&Arc<PoolClaim>| {
-        phase(claim) == ClaimPhase::Bound
-            && claim.status.as_ref().is_some_and(|status| condition_is_true(&status.conditions, ConditionType::Stale))
-    };
-    state.claims_on(pool).filter(flagged).count()
 }
 
 /// How the changed claim ended just now, if it did, and for how long it had held a machine, if it had one.

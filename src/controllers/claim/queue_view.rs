@@ -44,12 +44,12 @@ impl<'a> QueueView<'a> {
     }
 
     /// The claims that may be served, in order.
-    pub fn order(&self, now: Timestamp) -> Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)> + use<'a>> {
+    pub fn order(&self, now: Timestamp) -> Order<'a, impl Iterator<Item = (&'a Turn, &'a ObjectKey)> + use<'a>> {
         let per_namespace = self.pool.and_then(|pool| pool.spec.claims.per_namespace);
         let mut order = Order::new(per_namespace, now);
         for (namespace, queue) in self.queue.namespaces() {
             if self.admission(namespace) == Admission::Served {
-                order.add(self.queue.held(namespace), queue.priorities().clone(), queue.turns());
+                order.add(self.queue.held(namespace), queue.priorities(), queue.turns());
             }
         }
         order

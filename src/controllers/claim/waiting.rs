@@ -60,24 +60,22 @@ pub struct WaitingPlan {
 /// member for each of them as soon as the store shows its new version.
 pub fn plan<'a>(
     here: &QueueView<'a>,
-    mut order: Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)>>,
+    mut order: Order<'a, impl Iterator<Item = (&'a Turn, &'a ObjectKey)>>,
     parked: usize,
     now: Timestamp,
 ) -> WaitingPlan {
-    let many = here.queue.namespaces().map(|(_, queue)| queue.count()).sum::<usize>() > SHORT_QUEUE;
-    let next = here.state.judged.get(here.key).and_then(|last| last.checked_add(JUDGED_NEXT).ok());
-    if let Some(next) = next.filter(|next| many && *next > now) {
+    if let Some(next) = rests_until(here, now) {
         return WaitingPlan { look_again_at: Some(next), ..WaitingPlan::default() };
     }
     let mut waiting = WaitingPlan { judged: true, ..WaitingPlan::default() };
     if let Some(pool) = here.pool {
         let supply = supply(here, pool);
         let served: Vec<_> = order.by_ref().skip(parked).collect();
-        let (all, refusal) = (served.len(), supply.inactive());
+        let (all, refusal, empty) = (served.len(), supply.inactive(), supply.empty());
         for (index, (_, key)) in served.into_iter().enumerate() {
             match &refusal {
-                Some(refusal) => waiting.judge(here, key, refusal, &Notice::without_place(refusal.clone()), now),
-                None => waiting.judge(here, key, &supply.empty(), &supply.notice(index + 1, all, now), now),
+                Some(refusal) => waiting.judge(here, key, refusal, || Notice::without_place(refusal.clone()), now),
+                None => waiting.judge(here, key, &empty, || supply.notice(index + 1, all, now), now),
             }
         }
         let per_namespace = pool.spec.claims.per_namespace.unwrap_or(i32::MAX);
@@ -85,18 +83,27 @@ pub fn plan<'a>(
             let held = here.queue.held(&key.namespace);
             let refusal = refusal.clone();
             let refusal = refusal.unwrap_or_else(|| over_quota(&pool.name_any(), &key.namespace, per_namespace, held));
-            waiting.judge(here, key, &refusal, &Notice::without_place(refusal.clone()), now);
+            waiting.judge(here, key, &refusal, || Notice::without_place(refusal.clone()), now);
         }
     }
     for (namespace, queue) in here.queue.namespaces() {
         if here.admission(namespace) == Admission::Refused {
             let refusal = not_served(here, namespace);
             for (_, key) in queue.turns() {
-                waiting.judge(here, key, &refusal, &Notice::without_place(refusal.clone()), now);
+                waiting.judge(here, key, &refusal, || Notice::without_place(refusal.clone()), now);
             }
         }
     }
     waiting
+}
+
+/// When the claims of a long queue are judged next, if they were judged a moment ago.
+pub fn rests_until(here: &QueueView<'_>, now: Timestamp) -> Option<Timestamp> {
+    if here.queue.count() <= SHORT_QUEUE {
+        return None;
+    }
+    let next = here.state.judged.get(here.key)?.checked_add(JUDGED_NEXT).ok()?;
+    (next > now).then_some(next)
 }
 
 /// Why nobody in this queue serves the claims of a namespace.
@@ -118,33 +125,48 @@ impl WaitingPlan {
         here: &QueueView<'_>,
         key: &ObjectKey,
         refusal: &UnservedReason,
-        notice: &Notice,
+        notice: impl FnOnce() -> Notice,
         now: Timestamp,
     ) {
-        let Some(claim) = here.state.claims.get(key) else { return };
-        let mut unserved = unserved(here, key, claim, now);
-        if here.state.claims_being_updated.contains(&unserved.uid) {
+        let Some(claim) = here.state.claims.read(key) else { return };
+        if claim.spec.pool_selector.is_some() && here.pool.is_some() {
+            return self.judge_by_home(here, (key, &claim), refusal, notice, now);
+        }
+        if !is_being_updated(here, &claim) {
+            let unserved = unserved(here, key, &claim, now);
+            self.add_update(here, &claim, &unserved, (refusal, &notice()), None, now);
+        }
+    }
+
+    /// Judges a claim that several pools may serve, which its home pool does alone. So a pool costs nothing but a look
+    /// for each claim that is only passing through its queue.
+    fn judge_by_home(
+        &mut self,
+        here: &QueueView<'_>,
+        (key, claim): (&ObjectKey, &Arc<PoolClaim>),
+        refusal: &UnservedReason,
+        notice: impl FnOnce() -> Notice,
+        now: Timestamp,
+    ) {
+        let Some(home) = here.state.queues.home(key).and_then(QueueKey::pool) else { return };
+        let at_home = Some(home) == here.key.pool();
+        let home_pool = || if at_home { here.pool } else { here.state.pools.get(home) };
+        let by_default = || home_pool().map(|pool| pool.spec.claims.when_empty).unwrap_or_default();
+        let when_empty = claim.spec.when_empty.unwrap_or_else(by_default);
+        let fails = when_empty == WhenEmpty::Fail;
+        if !(at_home || fails) || is_being_updated(here, claim) {
             return;
         }
-        if claim.spec.pool_selector.is_none() || here.pool.is_none() {
-            return self.add_update(here, claim, &unserved, (refusal, notice), None, now);
-        }
-        // A claim that several pools may serve is judged by its home pool only.
-        let Some(home) = here.state.queues.home(key).and_then(QueueKey::pool) else { return };
-        let by_default = here.state.pools.get(home).map(|pool| pool.spec.claims.when_empty).unwrap_or_default();
-        unserved.when_empty = claim.spec.when_empty.unwrap_or(by_default);
-        let fails = unserved.when_empty == WhenEmpty::Fail;
         if fails && may_be_served_elsewhere(here, key) {
             return;
         }
-        if Some(home) != here.key.pool() {
-            if fails {
-                self.elsewhere.insert(home.clone().into());
-            }
+        if !at_home {
+            self.elsewhere.insert(home.clone().into());
             return;
         }
+        let unserved = Unserved { when_empty, ..unserved(here, key, claim, now) };
         let pools = here.state.queues.places(key).count();
-        let statuses = (&refusal.clone().among(pools), &notice.clone().among(pools, &home.name));
+        let statuses = (&refusal.clone().among(pools), &notice().among(pools, &home.name));
         self.add_update(here, claim, &unserved, statuses, Some(home.clone()), now);
     }
 
@@ -163,6 +185,12 @@ impl WaitingPlan {
         let update = judgement.verdict.map(|verdict| StatusUpdate { claim: claim.clone(), verdict, repeated, queue });
         self.updates.extend(update);
     }
+}
+
+/// Whether a status of the claim is just being written.
+fn is_being_updated(here: &QueueView<'_>, claim: &PoolClaim) -> bool {
+    let updates = &here.state.claims_being_updated;
+    claim.metadata.uid.as_ref().is_some_and(|uid| updates.contains(uid))
 }
 
 /// Whether another pool has a member for the claim, or may find one in its next pass.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bullpen_api::{
     ANNOTATION_CONFIRM_SWEEP, ConditionType, ConditionValue, FINALIZER_LAUNCH_CONFIG, LaunchConfig,
-    LaunchConfigIdentity, LaunchConfigStatus, PoolMember, Reason, set_condition,
+    LaunchConfigIdentity, LaunchConfigStatus, Reason, set_condition,
 };
 use bullpen_plan::launch::ending;
 use bullpen_plan::launch::identity::{Settled, settle};
@@ -135,12 +135,8 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     if let Some(left) = controller.launch_health.status_wait(&key).filter(|_| !urgent) {
         return Ok(SignedDuration::try_from(left).ok().and_then(|left| Timestamp::now().checked_add(left).ok()));
     }
-    let instances = controller.common.cluster.with(|state| {
-        let pinned = |(of, member): &(&ObjectKey, &Arc<PoolMember>)| {
-            member.spec.placement.launch_config == key.name && of.namespace == key.namespace
-        };
-        i32::try_from(state.members.iter().filter(pinned).count()).unwrap_or(i32::MAX)
-    });
+    let instances = controller.common.cluster.with(|state| state.count_of_launch_config(&key));
+    let instances = i32::try_from(instances).unwrap_or(i32::MAX);
     let account_changed = match &settled {
         Settled::Changed(recorded) => Some(recorded),
         Settled::Mine(_) | Settled::Unknown => None,
@@ -183,11 +179,7 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
 /// What a launch config that is being deleted waits for.
 fn drained(controller: &LaunchConfigController, key: &ObjectKey) -> ConditionValue {
     controller.common.cluster.with(|state| {
-        let needs = |(of, member): &(&ObjectKey, &Arc<PoolMember>)| {
-            member.spec.placement.launch_config == key.name && of.namespace == key.namespace
-        };
-        let pinned: Vec<_> =
-            state.members.iter().filter(needs).map(|(_, member)| convert::pinned(state, member)).collect();
+        let pinned: Vec<_> = state.members_of_launch_config(key).map(|member| convert::pinned(state, member)).collect();
         ending::drained(&pinned)
     })
 }

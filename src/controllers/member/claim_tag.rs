@@ -59,8 +59,8 @@ fn bound_claim(state: &State, member: &PoolMember) -> Option<String> {
         return None;
     }
     let reference = convert::status(member).claim_ref?;
-    let claim = state.claims.get(&ObjectKey::new(reference.namespace, reference.name))?;
-    let view = convert::claim_view(claim);
+    let claim = state.claims.read(&ObjectKey::new(reference.namespace, reference.name))?;
+    let view = convert::claim_view(&claim);
     let bound =
         view.uid == reference.uid && view.phase == ClaimPhase::Bound && view.member == Some(convert::uid(member));
     bound.then_some(view.uid)

@@ -205,7 +205,7 @@ mod tests {
 
     use super::*;
     use crate::state::ClusterState;
-    use crate::state::cluster_state::PlannedMember;
+    use crate::state::planned::PlannedMember;
 
     fn of<K: serde::de::DeserializeOwned>(object: Value) -> K {
         serde_json::from_value(object).unwrap()
@@ -234,10 +234,10 @@ mod tests {
         cluster.answered(member("linux-b"));
         cluster.with(|state| {
             let plan = |name: &str| PlannedMember { name: name.into(), launch_config: "sim".into() };
-            state.planned.insert(ObjectKey::of(&pool), vec![plan("linux-a"), plan("linux-b")]);
+            state.planned.add(&ObjectKey::of(&pool), [plan("linux-a"), plan("linux-b")]);
             assert!(may_create(state, &pool, &member("linux-a")) && may_create(state, &pool, &member("linux-b")));
             // A planned member that is not written yet will bill as well.
-            state.planned.entry(ObjectKey::of(&pool)).or_default().push(plan("linux-c"));
+            state.planned.add(&ObjectKey::of(&pool), [plan("linux-c")]);
             assert!(!may_create(state, &pool, &member("linux-a")));
         });
     }

@@ -84,10 +84,7 @@ async fn refreshed(controller: &MemberController, gathered: &Gathered) -> bool {
 fn unreserved(controller: &MemberController, key: &ObjectKey) -> Option<Arc<PoolMember>> {
     controller.common.cluster.with(|state| {
         let member = state.members.get(key)?;
-        let being_written = state
-            .planned
-            .get(&convert::pool_of(member))
-            .is_some_and(|planned| planned.iter().any(|planned| planned.name == key.name));
+        let being_written = state.planned.contains(&convert::pool_of(member), &key.name);
         let in_hand = state.members_reserved.contains(&convert::uid(member.as_ref()));
         (state.knows(&key.namespace) && !being_written && !in_hand).then(|| member.clone())
     })

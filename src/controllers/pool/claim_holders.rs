@@ -18,8 +18,7 @@ use crate::state::cluster_state::State;
 /// Finds out whether the namespace of a pool that is being deleted is terminating too. If no claim keeps the pool,
 /// nothing is read: the pool goes anyway.
 pub async fn look_at_namespace(controller: &PoolController, key: &ObjectKey, pool: &InstancePool) {
-    let held = controller.common.cluster.with(|state| keys(state, pool).next().is_some());
-    if !convert::deleting(pool) || !held {
+    if !convert::deleting(pool) || controller.common.cluster.with(|state| keys(state, pool).next().is_none()) {
         return;
     }
     let known = controller.memories.of(key, &convert::uid(pool), |memory| {
@@ -70,7 +69,7 @@ pub fn send_events(controller: &PoolController, key: &ObjectKey, pool: &Instance
         return;
     }
     let claims: Vec<Arc<PoolClaim>> = controller.common.cluster.with(|state| {
-        let held = keys(state, pool).filter_map(|key| state.claims.get(&key).cloned());
+        let held = keys(state, pool).filter_map(|key| state.claims.read(&key));
         // No Event can be created in a terminating namespace, and its claims end with it.
         held.filter(|claim| !namespace_ends || claim.metadata.namespace.as_ref() != Some(&key.namespace)).collect()
     });

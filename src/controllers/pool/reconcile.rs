@@ -1,5 +1,6 @@
 //! A pass over one pool: observe, plan under one lock, act, write status.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -36,7 +37,8 @@ use crate::controllers::pool::PoolController;
 use crate::runtime::failure::Failure;
 use crate::runtime::work_queue::Outcome;
 use crate::state::ObjectKey;
-use crate::state::cluster_state::{PlannedMember, State};
+use crate::state::cluster_state::State;
+use crate::state::planned::PlannedMember;
 use crate::telemetry::labels::Task;
 
 /// The status of a pool is written at most this often, after the first change.
@@ -176,11 +178,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         *remembered = plan.memory.clone();
         let ends = convert::ending_launch_configs(state, pool).into_iter().map(|(_, at)| at);
         let next_end = ends.filter(|at| *at > now).min();
-        let deletes = state
-            .members_of(pool)
-            .filter(|member| plan.deletes.contains(&convert::uid(member.as_ref())))
-            .cloned()
-            .collect();
+        let deletes = members_with(state, pool, &plan.deletes);
         // The API server refused members a moment ago and would again.
         let refused_until = memory.creates.pending(now).filter(|_| forced.is_none());
         let creates = if refused_until.is_some() { Vec::new() } else { new_members(pool, &plan, &usable) };
@@ -188,7 +186,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             name: member.name_any(),
             launch_config: member.spec.placement.launch_config.clone(),
         });
-        state.planned.entry(key.clone()).or_default().extend(planned);
+        state.planned.add(key, planned);
         let template_hash = view.template_hash;
         memory.rest_after(began);
         Pass {
@@ -206,6 +204,16 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             creates,
         }
     })
+}
+
+/// The members of the pool with these uids.
+fn members_with(state: &State, pool: &InstancePool, uids: &[String]) -> Vec<Arc<PoolMember>> {
+    if uids.is_empty() {
+        return Vec::new();
+    }
+    let uids: HashSet<_> = uids.iter().map(String::as_str).collect();
+    let is_one = |member: &&Arc<PoolMember>| member.metadata.uid.as_deref().is_some_and(|uid| uids.contains(uid));
+    state.members_of(pool).filter(is_one).cloned().collect()
 }
 
 /// The request for an immediate pass that this process answered last.
@@ -338,10 +346,8 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
     let (replenished_at, handled, member_writes) = controller
         .memories
         .of(key, &uid, |memory| (memory.replenished_at, memory.handled.clone(), memory.member_writes.clone()));
-    let (attention, stale_claims) = controller
-        .common
-        .cluster
-        .with(|state| (convert::attention(state, &pass.pool), crate::controllers::claim::lifetime::stale(state, key)));
+    let (attention, stale_claims) =
+        controller.common.cluster.with(|state| (convert::attention(state, &pass.pool), state.stale_claims_on(key)));
     let holders = claim_holders::of(controller, key, &pass.pool);
     claim_holders::send_events(controller, key, &pass.pool, holders.namespace_ends);
     let input = StatusInput {

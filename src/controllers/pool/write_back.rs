@@ -17,7 +17,6 @@ use crate::controllers::convert;
 use crate::controllers::pool::PoolController;
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
-use crate::state::cluster_state::PlannedMember;
 use crate::telemetry::labels::Controller;
 
 /// How many writes of one pass run at the same time.
@@ -40,20 +39,15 @@ impl Reserved {
     }
 
     fn settled(&self, name: &str) {
-        self.controller.common.cluster.with(|state| {
-            if let Some(planned) = state.planned.get_mut(&self.pool) {
-                planned.retain(|planned| planned.name != name);
-            }
-        });
+        self.controller.common.cluster.with(|state| state.planned.settle(&self.pool, name));
     }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        let left = |planned: &PlannedMember| self.members.iter().all(|member| member.name_any() != planned.name);
         self.controller.common.cluster.with(|state| {
-            if let Some(planned) = state.planned.get_mut(&self.pool) {
-                planned.retain(left);
+            for member in &self.members {
+                state.planned.settle(&self.pool, &member.name_any());
             }
         });
     }

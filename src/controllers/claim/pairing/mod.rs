@@ -28,6 +28,7 @@ use crate::state::{ObjectKey, QueueKey};
 use crate::telemetry::labels::Task;
 
 /// What a pass decided, with the objects that it decided on.
+#[derive(Default)]
 struct Pass {
     pairs: Vec<(Arc<PoolClaim>, Arc<PoolMember>)>,
     updates: Vec<StatusUpdate>,
@@ -73,6 +74,9 @@ fn plan(controller: &ClaimController, key: &QueueKey, now: Timestamp) -> Option<
             state.judged.remove(key);
             return None;
         }
+        if let Some(rests_until) = QueueView::of(state, key).and_then(|here| nothing_to_do_until(&here, now)) {
+            return Some(Pass { look_again_at: Some(rests_until), ..Pass::default() });
+        }
         let (unread, read_again_at) = namespace_labels::wanted(state, key.pool(), now);
         let here = QueueView::of(state, key)?;
         let mut order = here.order(now);
@@ -93,13 +97,20 @@ fn plan(controller: &ClaimController, key: &QueueKey, now: Timestamp) -> Option<
     })
 }
 
+/// Until when a pass would do nothing unless something changes: no member is ready, and the claims were judged just now.
+/// Most passes over a long queue end here, so that they cost nothing for each claim and namespace.
+fn nothing_to_do_until(here: &QueueView<'_>, now: Timestamp) -> Option<Timestamp> {
+    let may_pair = here.serving().is_some() && here.queue.ready() > 0;
+    waiting::rests_until(here, now).filter(|_| !may_pair)
+}
+
 /// Pairs the claims with the members that may be handed out. Parked members are left out: those whose present version
 /// the store does not have, and those whose machine no list has shown yet.
 fn pairs<'a>(
     here: &QueueView<'a>,
     controller: &ClaimController,
     pool: &InstancePool,
-    order: &mut Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)>>,
+    order: &mut Order<'a, impl Iterator<Item = (&'a Turn, &'a ObjectKey)>>,
     now: Timestamp,
 ) -> Paired<Arc<PoolClaim>, Arc<PoolMember>> {
     let (state, pool_uid) = (here.state, convert::uid(pool));
@@ -126,7 +137,7 @@ fn pairs<'a>(
     });
     let paired = pair(order, offers, |uid| state.claims_being_updated.contains(uid));
     let claimed = paired.pairs.into_iter();
-    let pairs = claimed.filter_map(|(claim, member)| Some((state.claims.get(claim)?.clone(), member))).collect();
+    let pairs = claimed.filter_map(|(claim, member)| Some((state.claims.read(claim)?, member))).collect();
     Paired { pairs, parked: paired.parked }
 }
 

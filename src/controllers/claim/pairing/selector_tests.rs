@@ -122,3 +122,13 @@ async fn a_claim_counts_first_as_demand_of_a_pool_that_has_a_machine_for_it() {
     let controller = controller_of([0, 2], 3);
     assert_eq!(demand(&controller), [1, 2]);
 }
+
+#[tokio::test]
+async fn a_claim_that_waits_at_many_pools_is_judged_by_its_home_alone() {
+    let controller = controller_of([0, 0], 60);
+    assert_eq!(demand(&controller), [30, 30]);
+    let (looks, waits) = crate::state::store::looks::counted(|| pass(&controller, "b"));
+    assert!(waits.is_some());
+    // At its claim, and at its home's rules or when it was first seen; a few for the pass itself.
+    assert!(looks <= 2 * 60 + 8, "{looks} looks for 60 claims, of which 30 are judged");
+}

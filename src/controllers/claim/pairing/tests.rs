@@ -21,6 +21,7 @@ use crate::provider::Registry;
 use crate::state::ClusterState;
 use crate::state::cluster_state::indexing::StoredKind;
 use crate::state::namespace_labels::Read;
+use crate::state::store::looks::counted;
 use crate::tasks::TermTasks;
 use crate::telemetry::Metrics;
 
@@ -195,6 +196,24 @@ async fn a_namespace_whose_labels_are_not_known_yet_is_read_once_and_waits_for_t
     let (waited, _) = controller.common.cluster.with(|state| state.namespaces.put("other", Read::Labels(labels)));
     assert!(waited.contains(&key()));
     assert_eq!(pass(&controller).unwrap().pairs.len(), 1);
+}
+
+#[tokio::test]
+async fn a_pass_over_a_long_queue_without_ready_members_looks_at_no_claim_until_they_are_judged_again() {
+    let controller = controller_of(0, 0);
+    see::<InstancePool>(&controller, {
+        let mut changed = pool(&json!({"allowedNamespaces": {"from": "All"}}));
+        changed["metadata"]["resourceVersion"] = json!("2");
+        changed
+    });
+    for number in 0..100 {
+        see::<PoolClaim>(&controller, claim(&format!("team-{number}"), number, &json!({})));
+    }
+    let looks = || counted(|| plan(&controller, &key().into(), Timestamp::UNIX_EPOCH).unwrap()).0;
+    let first = looks();
+    assert!(first >= 100, "{first}");
+    let again = looks();
+    assert!(again <= 4, "{again} looks, {first} when they were judged");
 }
 
 /// Times passes over many members and claims. A debug build on a busy machine is many times slower than a release

@@ -2,6 +2,9 @@
 //!
 //! Every member counts once, and everything that can bill counts against `maxSize`.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use bullpen_api::{EffectiveTarget, MemberCounts, PoolState, TargetSource};
 use jiff::{SignedDuration, Timestamp};
 
@@ -115,12 +118,16 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
 }
 
 /// The members, with the retired ones as terminating.
-fn with_retired(members: &[CountedMember], retired: &[String]) -> Vec<CountedMember> {
+fn with_retired<'a>(members: &'a [CountedMember], retired: &[String]) -> Cow<'a, [CountedMember]> {
+    if retired.is_empty() {
+        return Cow::Borrowed(members);
+    }
+    let retired: HashSet<_> = retired.iter().map(String::as_str).collect();
     let mut members = members.to_vec();
-    for member in members.iter_mut().filter(|member| retired.contains(&member.uid)) {
+    for member in members.iter_mut().filter(|member| retired.contains(member.uid.as_str())) {
         member.standing = Standing::Terminating;
     }
-    members
+    Cow::Owned(members)
 }
 
 /// Whether to delete a member now: it failed, or its pool is draining or being deleted (`emptying`), or its launch config
