@@ -196,6 +196,7 @@ fn counted(member: &PoolMember, state: &State, template: &CurrentTemplate) -> Co
         ready_since: member.status.as_ref().and_then(|status| status.ready_since.as_ref()).map(|time| time.0),
         outdated: template.is_outdated(&member.spec),
         hold: member.spec.hold,
+        unanswered_since: None,
     }
 }
 
@@ -215,6 +216,7 @@ pub fn counted_members(
         ready_since: None,
         outdated: false,
         hold: false,
+        unanswered_since: None,
     });
     known.chain(unwritten).collect()
 }

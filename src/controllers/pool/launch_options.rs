@@ -13,6 +13,7 @@ use bullpen_plan::launch::trial::{FAILURES, MemberProof, Trial};
 use bullpen_plan::launch::weights;
 use bullpen_plan::pool::provisioning::{LaunchConfigHealth, Refusal};
 use bullpen_plan::pool::template::UsableLaunchConfig;
+use bullpen_plan::pool::view::unanswered_at;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
@@ -91,16 +92,18 @@ impl LaunchOptions {
         let allowed = trial.allowance(threshold, now);
         let place = place_of(launch_config, &config.template_hash);
         let cloud = controller.clouds.of(&launch_config.spec);
+        if cloud.as_ref().is_some_and(|cloud| cloud.refusals().lapse(&place, now)) {
+            controller.common.wakers.launch_configs.wake(key.clone());
+        }
         let gate = cloud.as_ref().map_or(Gate::Open, |cloud| cloud.refusals().look(&place, None, now));
         // Its refusals and weight are restored from its status in a moment.
         let unseen = controller.launch_health.get(&key).is_none().then(|| now.checked_add(TAKING_UP).unwrap_or(now));
         let account = awaits_account(state, &key, launch_config, cloud.as_deref())
             .then(|| now.checked_add(ACCOUNT_AWAITED).unwrap_or(now));
         let limited = cloud.as_ref().and_then(|cloud| cloud.delayed_until(ProviderOperation::Create, now));
-        let pending = in_flight(state, pool, &config.name, |state| state == MemberState::Pending);
         let (by_gate, gate_until) = match gate {
             Gate::Open => (None, None),
-            Gate::Probe => (Some((1 - pending).max(0)), None),
+            Gate::Probe => (Some(i64::from(!has_probe(moment, &config.name))), None),
             Gate::Wait => (Some(0), None),
             Gate::Closed(until) => (Some(1), Some(until)),
         };
@@ -220,6 +223,18 @@ fn members_of<'a>(
     state.members_of(pool).filter(move |member| member.spec.placement.launch_config == launch_config)
 }
 
+/// Whether a pending member may try whether the cloud accepts creates again. One whose cloud does not answer may never
+/// come to its create.
+fn has_probe(moment: Moment<'_>, launch_config: &str) -> bool {
+    let Moment { controller, state, pool, now, .. } = moment;
+    members_of(state, pool, launch_config).any(|member| {
+        let since = || controller.machines.unanswered_since(&convert::uid(member.as_ref()));
+        convert::state(member) == MemberState::Pending
+            && !convert::deleting(member.as_ref())
+            && since().is_none_or(|since| unanswered_at(since) > now)
+    })
+}
+
 /// Members that a pass is about to write.
 fn unwritten<'a>(
     state: &'a State,
@@ -232,11 +247,6 @@ fn unwritten<'a>(
 /// How many members of the pool a launch config has or is about to have.
 fn count(state: &State, pool: &InstancePool, launch_config: &str) -> i64 {
     (members_of(state, pool, launch_config).count() + unwritten(state, pool, launch_config).count()) as i64
-}
-
-fn in_flight(state: &State, pool: &InstancePool, launch_config: &str, wanted: impl Fn(MemberState) -> bool) -> i64 {
-    let is = |member: &&Arc<PoolMember>| wanted(convert::state(member)) && !convert::deleting(member.as_ref());
-    members_of(state, pool, launch_config).filter(is).count() as i64
 }
 
 /// How many more members `maxInstances` of the pool's entry and of the launch config allow.

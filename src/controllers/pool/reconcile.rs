@@ -13,8 +13,8 @@ use bullpen_plan::pool::recycle::requested_before;
 use bullpen_plan::pool::rollout::Progress;
 use bullpen_plan::pool::sizing::{Memory, Replenishment, replenish};
 use bullpen_plan::pool::status::{StatusInput, pool_status};
-use bullpen_plan::pool::template::{LaunchConfigProblem, UsableLaunchConfig, resolve};
-use bullpen_plan::pool::view::PoolView;
+use bullpen_plan::pool::template::{CurrentTemplate, LaunchConfigProblem, UsableLaunchConfig, resolve};
+use bullpen_plan::pool::view::{CountedMember, PoolView, Standing};
 use bullpen_plan::time::earliest;
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -159,7 +159,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             rollout: pool.spec.rollout.clone(),
             template_hash: template.pool_hash(),
             forced: forced.is_some(),
-            members: convert::counted_members(state, pool, &template, now),
+            members: counted_members(controller, state, pool, &template, now),
             waiting,
             launch_configs: launch_options.views.clone(),
         };
@@ -200,6 +200,23 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             creates,
         }
     })
+}
+
+/// The members of a pool for the sizing plan, with what this process knows of their creates.
+fn counted_members(
+    controller: &PoolController,
+    state: &State,
+    pool: &InstancePool,
+    template: &CurrentTemplate,
+    now: Timestamp,
+) -> Vec<CountedMember> {
+    let mut members = convert::counted_members(state, pool, template, now);
+    for member in &mut members {
+        if matches!(member.standing, Standing::Pending | Standing::Terminating) {
+            member.unanswered_since = controller.machines.unanswered_since(&member.uid);
+        }
+    }
+    members
 }
 
 /// The request for an immediate pass that this process answered last.

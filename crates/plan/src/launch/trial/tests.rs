@@ -95,6 +95,7 @@ impl Simulation {
             ready_since: machine.ready.map(at),
             outdated: machine.hash != hash,
             hold: false,
+            unanswered_since: None,
         });
         let pool = PoolView {
             target_size: 50,

@@ -97,6 +97,7 @@ impl Run {
             ready_since: (standing == Standing::Ready).then(|| at(self.second)),
             outdated: false,
             hold: false,
+            unanswered_since: None,
         });
         self.machines.push((self.template, self.second + 1));
     }
