@@ -2,6 +2,7 @@
 
 mod aside;
 mod launch_configs;
+mod patience;
 mod recycle;
 mod sizes;
 mod user_data;

@@ -11,9 +11,11 @@ use super::view::{CountedMember, PoolView, Standing, UNANSWERED_AFTER, unanswere
 use crate::launch::placement::{self, Candidate, LaunchConfigView};
 use crate::time::earliest;
 
-/// How long a surplus must last before members are removed, unless a size was lowered.
+/// How long a surplus must last before members are removed, unless a size was lowered. Those that boot come up first.
 pub const SURPLUS_DELAY: SignedDuration = SignedDuration::from_secs(30);
 
+/// The longest time that a surplus member stays after it became ready, however long that took.
+pub const LONGEST_STAY: SignedDuration = SignedDuration::from_mins(10);
 /// If a member of a launch config is in flight for longer than this, the share that its ramp does not allow yet is not
 /// kept for it.
 pub const COMES_UP_WITHIN: SignedDuration = SignedDuration::from_mins(1);
@@ -96,11 +98,12 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let mut look_again_at = earliest(placed.look_again_at, earliest(rollout.look_again_at, recycling.look_again_at));
     look_again_at = earliest(look_again_at, next_unanswered(&staying, now));
     if surplus > 0 && !emptying {
-        let due = surplus_due(&memory, pool.forced, now);
-        if due <= now {
-            deletes.extend(pick_surplus(pool, &staying, surplus, now));
-        } else {
-            look_again_at = earliest(look_again_at, Some(due));
+        let at_once = pool.forced || memory.size_fell;
+        for member in pick_surplus(pool, &staying, surplus, now) {
+            match if at_once { Some(now) } else { surplus_due(member, &memory, now) } {
+                Some(due) if due <= now => deletes.push(member.uid.clone()),
+                due => look_again_at = earliest(look_again_at, due),
+            }
         }
     }
     Replenishment {
@@ -216,16 +219,31 @@ fn next_memory(pool: &PoolView, memory: &Memory, surplus: i32, rollout: Option<P
     }
 }
 
-fn surplus_due(memory: &Memory, forced: bool, now: Timestamp) -> Timestamp {
-    if forced || memory.size_fell {
-        return now;
+/// When a member of a surplus is given up. `None`: not before it changes.
+///
+/// A machine that boots is worth most right before it is ready: demand that was too impatient for it may come again. So it
+/// comes up, and then stays for as long again as that took, which is what the next claim would wait for another. Demand that
+/// does not come again costs two boots at most.
+fn surplus_due(member: &CountedMember, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+    let due = memory.surplus_since.and_then(|since| since.checked_add(SURPLUS_DELAY).ok()).unwrap_or(now);
+    match (member.standing, member.ready_since) {
+        (Standing::Warming, _) => None,
+        (_, Some(ready)) => {
+            let took = ready.duration_since(member.created).clamp(SignedDuration::ZERO, LONGEST_STAY);
+            Some(due.max(ready.checked_add(took).unwrap_or(Timestamp::MAX)))
+        }
+        (_, None) => Some(due),
     }
-    memory.surplus_since.and_then(|since| since.checked_add(SURPLUS_DELAY).ok()).unwrap_or(now)
 }
 
 /// Picks members to give up: pending ones first, those without an answer before others, then warming, then stale ready,
 /// then ready ones; of each the youngest first.
-fn pick_surplus(pool: &PoolView, members: &[CountedMember], surplus: i32, now: Timestamp) -> Vec<String> {
+fn pick_surplus<'a>(
+    pool: &PoolView,
+    members: &'a [CountedMember],
+    surplus: i32,
+    now: Timestamp,
+) -> impl Iterator<Item = &'a CountedMember> {
     let mut unclaimed: Vec<_> = members
         .iter()
         .filter(|member| matches!(member.standing, Standing::Pending | Standing::Warming | Standing::Ready))
@@ -235,7 +253,7 @@ fn pick_surplus(pool: &PoolView, members: &[CountedMember], surplus: i32, now: T
         })
         .collect();
     unclaimed.sort_by(|(a, _), (b, _)| b.cmp(a));
-    unclaimed.into_iter().take(usize::try_from(surplus).unwrap_or(0)).map(|(_, member)| member.uid.clone()).collect()
+    unclaimed.into_iter().take(usize::try_from(surplus).unwrap_or(0)).map(|(_, member)| member)
 }
 
 fn to_i32(count: usize) -> i32 {

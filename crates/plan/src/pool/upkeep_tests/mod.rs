@@ -3,6 +3,7 @@
 
 mod aside;
 mod histories;
+mod patience;
 mod recycling;
 mod rollouts;
 
