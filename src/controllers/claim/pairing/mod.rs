@@ -25,6 +25,7 @@ use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
 use crate::state::pool_queue::PoolQueue;
 use crate::state::{ObjectKey, QueueKey};
+use crate::telemetry::labels::Task;
 
 /// What a pass decided, with the objects that it decided on.
 struct Pass {
@@ -38,9 +39,10 @@ struct Pass {
 /// One pass over the claims in this queue. Returns when to run again if nothing changes.
 pub fn reconcile(controller: &ClaimController, key: &QueueKey) -> Option<Timestamp> {
     let pass = plan(controller, key, Timestamp::now())?;
+    let tasks = &controller.common.tasks;
     for (claim, member) in pass.pairs {
         let (controller, queue) = (controller.clone(), key.clone());
-        tokio::spawn(async move {
+        tasks.spawn(Task::Binding, async move {
             let guard = PairingGuard::new(&controller, &queue, &claim, Some(&member));
             bind::bind(&controller, &convert::pool_of(&member), &claim, &member).await;
             drop(guard);
@@ -48,14 +50,14 @@ pub fn reconcile(controller: &ClaimController, key: &QueueKey) -> Option<Timesta
     }
     for update in pass.updates {
         let (controller, queue) = (controller.clone(), key.clone());
-        tokio::spawn(async move {
+        tasks.spawn(Task::WaitingStatus, async move {
             let guard = PairingGuard::new(&controller, &queue, &update.claim, None);
             waiting::update_status(&controller.common, &update).await;
             drop(guard);
         });
     }
     for namespace in pass.unread {
-        tokio::spawn(namespace_labels::read(controller.common.clone(), namespace));
+        tasks.spawn(Task::NamespaceLabels, namespace_labels::read(controller.common.clone(), namespace));
     }
     pass.look_again_at
 }

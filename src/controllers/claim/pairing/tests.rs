@@ -4,6 +4,7 @@ use bullpen_api::LaunchConfig;
 use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::cloud;
@@ -20,6 +21,7 @@ use crate::provider::Registry;
 use crate::state::ClusterState;
 use crate::state::cluster_state::indexing::StoredKind;
 use crate::state::namespace_labels::Read;
+use crate::tasks::TermTasks;
 use crate::telemetry::Metrics;
 
 pub(super) fn controller() -> ClaimController {
@@ -31,13 +33,15 @@ pub(super) fn controller() -> ClaimController {
     let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
     let (cluster, metrics, leadership) =
         (ClusterState::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always());
+    let tasks = TermTasks::new(metrics.clone(), CancellationToken::new());
     ClaimController {
         common: Common {
             cluster: cluster.clone(),
             writes: Writes::new(clients.clone(), cluster.clone(), metrics.clone(), leadership.clone()),
-            events: Events::new(clients.direct.clone(), "test".into()),
+            events: Events::new(clients.direct.clone(), "test".into(), tasks.clone()),
             metrics: metrics.clone(),
             wakers: Wakers::new().0,
+            tasks,
         },
         // So long ago that the grace for unlisted machines is over.
         term: LeadershipTerm { started: Timestamp::UNIX_EPOCH, leadership },
