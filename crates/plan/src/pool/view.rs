@@ -48,6 +48,8 @@ pub struct CountedMember {
     pub hold: bool,
     /// Since when its cloud has left a call that is to buy its machine without an answer, if it has.
     pub unanswered_since: Option<Timestamp>,
+    /// Whether the launch config that it is pinned to is being deleted, which waits for this member.
+    pub launch_config_ends: bool,
 }
 
 /// When a pending member is no supply any more whose cloud has not answered since then, unless it answers before.
@@ -114,6 +116,8 @@ pub struct PoolView {
     pub members: Vec<CountedMember>,
     /// Waiting claims: eligible, with `whenEmpty: Wait`, Pending, named by no member, and not being bound.
     pub waiting: i32,
+    /// Whether a launch config may buy replacements, be it after a while.
+    pub can_replace: bool,
     /// The launch configs that the pool may use.
     pub launch_configs: Vec<LaunchConfigView>,
 }

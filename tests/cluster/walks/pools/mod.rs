@@ -4,5 +4,6 @@ mod aside;
 mod launch_configs;
 mod patience;
 mod recycle;
+mod refused;
 mod sizes;
 mod user_data;

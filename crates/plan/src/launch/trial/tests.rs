@@ -96,8 +96,10 @@ impl Simulation {
             outdated: machine.hash != hash,
             hold: false,
             unanswered_since: None,
+            launch_config_ends: false,
         });
         let pool = PoolView {
+            can_replace: true,
             target_size: 50,
             max_size: 100,
             min_size: 0,

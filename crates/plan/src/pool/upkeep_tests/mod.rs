@@ -49,6 +49,7 @@ impl Run {
     /// A pool whose members all became ready at the same time.
     fn begin(target: i32, max: i32, ttl: i32) -> Self {
         let view = PoolView {
+            can_replace: true,
             target_size: target,
             max_size: max,
             min_size: 0,
@@ -99,6 +100,7 @@ impl Run {
             outdated: false,
             hold: false,
             unanswered_since: None,
+            launch_config_ends: false,
         });
         self.machines.push((self.template, self.second + 1));
     }
