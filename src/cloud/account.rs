@@ -36,6 +36,7 @@ pub struct IdentityWatch {
 #[derive(Debug, Default)]
 struct State {
     confirmed: Option<ConfirmedIdentity>,
+    /// When the last call failed, and how.
     failed: Option<(Timestamp, ProviderError)>,
     recorded: Option<Identity>,
 }
@@ -75,15 +76,16 @@ impl Cloud {
     /// Asks whose credentials these are, unless somebody asked after `moment`.
     ///
     /// # Errors
-    /// Those of the call, also of a call that another task made after `moment`.
+    /// Those of the call, also of another task's call that failed while this one waited for it.
     pub async fn confirm_identity(&self, moment: Timestamp) -> Result<(), ProviderError> {
+        let waits_since = Timestamp::now();
         let _turn = self.identity.turn.lock().await;
         {
             let state = self.identity.state.lock();
             if state.confirmed.as_ref().is_some_and(|confirmed| confirmed.asked_at > moment) {
                 return Ok(());
             }
-            if let Some((_, error)) = state.failed.as_ref().filter(|(asked_at, _)| *asked_at > moment) {
+            if let Some((_, error)) = state.failed.as_ref().filter(|(failed_at, _)| *failed_at >= waits_since) {
                 return Err(error.clone());
             }
         }
@@ -94,7 +96,7 @@ impl Cloud {
                 Ok(())
             }
             Err(error) => {
-                self.identity.state.lock().failed = Some((asked_at, error.clone()));
+                self.identity.state.lock().failed = Some((Timestamp::now(), error.clone()));
                 Err(error)
             }
         }

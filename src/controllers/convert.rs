@@ -228,6 +228,7 @@ fn counted(
         ready_since: member.status.as_ref().and_then(|status| status.ready_since.as_ref()).map(|time| time.0),
         outdated: template.is_outdated(&member.spec),
         hold: member.spec.hold,
+        unanswered_since: None,
         launch_config_ends: ending.iter().any(|(name, at)| *name == member.spec.placement.launch_config && *at <= now),
     }
 }
@@ -259,6 +260,7 @@ pub fn counted_members(
         ready_since: None,
         outdated: false,
         hold: false,
+        unanswered_since: None,
         launch_config_ends: false,
     });
     known.into_iter().chain(unwritten).collect()

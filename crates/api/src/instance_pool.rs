@@ -247,7 +247,7 @@ impl Default for Readiness {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Provisioning {
-    /// Most members at any time whose create call the provider has not accepted yet.
+    /// Most members of one launch config at any time whose create call the provider has not accepted yet.
     #[serde(default = "default_concurrency")]
     #[schemars(range(min = 1, max = 1_000))]
     pub max_concurrent_creates: i32,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bullpen_api::{ErrorClass, EventAction, InstanceAddress, InstancePool, PoolMember, Reason};
+use bullpen_api::{ErrorClass, EventAction, InstanceAddress, InstancePool, MemberState, PoolMember, Reason};
 use bullpen_plan::claim::Found;
 use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::member;
@@ -93,22 +93,20 @@ pub async fn perform(controller: &MemberController, gathered: &Gathered, step: S
 async fn create(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     // Wait for the rate limit first: what permits the call must be checked right before it begins.
     gathered.cloud.admit(ProviderOperation::Create).await;
-    if !pool_is_fresh(controller, gathered).await? || !may_be_bought(controller, gathered) {
+    if !pool_is_fresh(controller, gathered).await? {
         return Ok(());
     }
     // Without its key the member belongs to another template by now: gather it again.
     let Ok(request) = create_request(controller, gathered) else { return Ok(()) };
     // Checks the lease. Nothing may be awaited between this and the call.
     controller.term.leadership.check()?;
+    // It may make this member the probe of a refusal, which only the call's answer ends.
+    if !may_be_bought(controller, gathered) {
+        return Ok(());
+    }
     let (uid, began) = (gathered.uid(), Timestamp::now());
     // Recorded before the call begins: without an answer, a machine may still exist.
-    let before = controller.machines.with(&uid, |record| {
-        let before = record.asked;
-        record.asked = Asked::Perhaps(began);
-        record.instance = None;
-        record.looked_at = None;
-        before
-    });
+    let before = controller.machines.with(&uid, |record| record.create_begins(began));
     let pool = convert::pool_of(&gathered.member);
     if let Some(delay) = controller.pool_memories.with(|memories| memories.replacement_begins(&pool)) {
         controller.common.metrics.replacement_begun(delay);
@@ -131,7 +129,7 @@ async fn create(controller: &MemberController, gathered: &Gathered) -> Result<()
             probe_ended(controller, gathered, true);
             Ok(())
         }
-        Err(error) => refused(controller, gathered, before, &launch_config, &error, began).await,
+        Err(error) => refused(controller, gathered, before, &error, began).await,
     }
 }
 
@@ -165,36 +163,13 @@ async fn refused(
     controller: &MemberController,
     gathered: &Gathered,
     before: Asked,
-    launch_config: &ObjectKey,
     error: &ProviderError,
     began: Timestamp,
 ) -> Result<(), Failure> {
     let now = Timestamp::now();
     warn!(member = %gathered.key(), %error, "a create was not accepted");
-    controller.machines.with(&gathered.uid(), |record| {
-        if error.is_definite_refusal() {
-            // This call made no machine; an earlier one without an answer may have.
-            record.asked = before;
-        }
-        // A rate limit delays all creates of the cloud and is not this member's fault.
-        if !matches!(error, ProviderError::RateLimited { .. }) {
-            record.failed(now, None);
-        }
-    });
-    let lacks = matches!(error, ProviderError::Capacity { .. });
-    controller.launch_health.failed(launch_config, error.class(), error.message(), lacks);
-    let changed = gathered.cloud.refusals().refused(&gathered.place(), error, began, now);
-    if changed && let Some(pool) = &gathered.pool {
-        let note = format!("launch config {}: {error}", launch_config.name);
-        controller.common.events.warn(pool.as_ref(), Reason::CreateRefused, EventAction::Create, note);
-    }
-    probe_ended(controller, gathered, false);
-    if changed {
-        wake_buyers(controller, gathered);
-    } else {
-        controller.common.wakers.pools.wake(convert::pool_of(&gathered.member));
-        controller.common.wakers.launch_configs.wake(launch_config.clone());
-    }
+    controller.machines.with(&gathered.uid(), |record| record.create_failed(error, before, now));
+    record_refusal(controller, gathered, error, began);
     let for_good = error.is_definite_refusal()
         && matches!(
             error,
@@ -204,6 +179,37 @@ async fn refused(
         return record_errored(controller, &gathered.member, error.class(), error.message()).await;
     }
     Ok(())
+}
+
+/// Records what a create that was refused or not answered, or a call that has to come before it, means for the launch
+/// config.
+fn record_refusal(controller: &MemberController, gathered: &Gathered, error: &ProviderError, began: Timestamp) {
+    let launch_config = convert::launch_config_of(&gathered.member);
+    let place = gathered.place();
+    let (changed, brief) = {
+        let mut refusals = gathered.cloud.refusals();
+        let changed = refusals.refused(&place, error, began, Timestamp::now());
+        (changed, refusals.is_brief(&place))
+    };
+    let lasts = changed && !brief;
+    let counts = match error {
+        ProviderError::Capacity { .. } => true,
+        // Once for each probe, because many creates that failed together prove no more than one.
+        ProviderError::Transient { .. } => lasts,
+        _ => false,
+    };
+    controller.launch_health.failed(&launch_config, error.class(), error.message(), counts);
+    if lasts && let Some(pool) = &gathered.pool {
+        let note = format!("launch config {}: {error}", launch_config.name);
+        controller.common.events.warn(pool.as_ref(), Reason::CreateRefused, EventAction::Create, note);
+    }
+    probe_ended(controller, gathered, false);
+    if changed {
+        wake_buyers(controller, gathered);
+    } else {
+        controller.common.wakers.pools.wake(convert::pool_of(&gathered.member));
+        controller.common.wakers.launch_configs.wake(launch_config);
+    }
 }
 
 /// Checks invariants 2 and 5 again right before the call, on a pool that was read or recent of within the last seconds.
@@ -259,7 +265,7 @@ async fn find(controller: &MemberController, gathered: &Gathered) {
     controller.machines.with(&uid, |record| match answer {
         Ok(Some(instance)) => record.saw(instance, began),
         Ok(None) => record.found_none(began),
-        Err(_) => record.failed(Timestamp::now(), None),
+        Err(_) => record.unanswered(gathered.view.state, began, Timestamp::now()),
     });
 }
 
@@ -282,9 +288,15 @@ async fn confirm_identity(controller: &MemberController, gathered: &Gathered) {
         Machine::Missing { at, .. } => at,
         _ => Timestamp::now().saturating_sub(IDENTITY_FRESH).unwrap_or(Timestamp::MIN),
     };
+    let began = Timestamp::now();
     if let Err(error) = gathered.cloud.confirm_identity(after).await {
         warn!(member = %gathered.key(), %error, "cannot ask the cloud which account the credentials belong to");
-        controller.machines.with(&gathered.uid(), |record| record.failed(Timestamp::now(), None));
+        let state = gathered.view.state;
+        controller.machines.with(&gathered.uid(), |record| record.unanswered(state, began, Timestamp::now()));
+        let is_to_buy = state == MemberState::Pending && gathered.view.ending_since.is_none();
+        if is_to_buy && matches!(error, ProviderError::Transient { .. }) {
+            record_refusal(controller, gathered, &error, began);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use bullpen_plan::launch::trial::{FAILURES, MemberProof, Trial};
 use bullpen_plan::launch::weights;
 use bullpen_plan::pool::provisioning::{Cap, LaunchConfigHealth, Refusal};
 use bullpen_plan::pool::template::UsableLaunchConfig;
+use bullpen_plan::pool::view::unanswered_at;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
@@ -92,16 +93,18 @@ impl LaunchOptions {
         let allowed = trial.allowance(threshold, now);
         let place = place_of(launch_config, &config.template_hash);
         let cloud = controller.clouds.of(&launch_config.spec);
+        if cloud.as_ref().is_some_and(|cloud| cloud.refusals().lapse(&place, now)) {
+            controller.common.wakers.launch_configs.wake(key.clone());
+        }
         let gate = cloud.as_ref().map_or(Gate::Open, |cloud| cloud.refusals().look(&place, None, now));
         // Its refusals and weight are restored from its status in a moment.
         let unseen = controller.launch_health.get(&key).is_none().then(|| now.checked_add(TAKING_UP).unwrap_or(now));
         let account = awaits_account(state, &key, launch_config, cloud.as_deref())
             .then(|| now.checked_add(ACCOUNT_AWAITED).unwrap_or(now));
         let limited = cloud.as_ref().and_then(|cloud| cloud.delayed_until(ProviderOperation::Create, now));
-        let pending = mine.pending();
         let (by_gate, gate_until) = match gate {
             Gate::Open => (None, None),
-            Gate::Probe => (Some((1 - pending).max(0)), None),
+            Gate::Probe => (Some(i64::from(!mine.has_probe(moment))), None),
             Gate::Wait => (Some(0), None),
             Gate::Closed(until) => (Some(1), Some(until)),
         };
@@ -243,11 +246,16 @@ impl<'a> Mine<'a> {
         (self.members.len() + self.unwritten) as i64
     }
 
-    fn pending(&self) -> i64 {
-        let is = |member: &&&Arc<PoolMember>| {
-            convert::state(member) == MemberState::Pending && !convert::deleting(member.as_ref())
-        };
-        self.members.iter().filter(is).count() as i64
+    /// Whether a pending member may try whether the cloud accepts creates again. One whose cloud does not answer may
+    /// never come to its create.
+    fn has_probe(&self, moment: Moment<'_>) -> bool {
+        let Moment { controller, now, .. } = moment;
+        self.members.iter().any(|member| {
+            let since = || controller.machines.unanswered_since(&convert::uid(member.as_ref()));
+            convert::state(member) == MemberState::Pending
+                && !convert::deleting(member.as_ref())
+                && since().is_none_or(|since| unanswered_at(since) > now)
+        })
     }
 }
 

@@ -15,8 +15,8 @@ use bullpen_plan::pool::rollout::Progress;
 use bullpen_plan::pool::rollout_report::{Reported, is_warning};
 use bullpen_plan::pool::sizing::{Memory, Replenishment, replenish};
 use bullpen_plan::pool::status::{StatusInput, pool_status};
-use bullpen_plan::pool::template::{LaunchConfigProblem, UsableLaunchConfig, resolve};
-use bullpen_plan::pool::view::PoolView;
+use bullpen_plan::pool::template::{CurrentTemplate, LaunchConfigProblem, UsableLaunchConfig, resolve};
+use bullpen_plan::pool::view::{CountedMember, PoolView, Standing};
 use bullpen_plan::pool::{attention, for_a_person};
 use bullpen_plan::time::earliest;
 use futures::{StreamExt, stream};
@@ -168,7 +168,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             rollout: pool.spec.rollout.clone(),
             template_hash: template.pool_hash(),
             forced: forced.is_some(),
-            members: convert::counted_members(state, pool, &template, now),
+            members: counted_members(controller, state, pool, &template, now),
             waiting,
             can_replace: launch_options.views.iter().any(|config| config.weight > 0)
                 || problems.iter().any(LaunchConfigProblem::is_passing),
@@ -214,6 +214,23 @@ fn members_with(state: &State, pool: &InstancePool, uids: &[String]) -> Vec<Arc<
     let uids: HashSet<_> = uids.iter().map(String::as_str).collect();
     let is_one = |member: &&Arc<PoolMember>| member.metadata.uid.as_deref().is_some_and(|uid| uids.contains(uid));
     state.members_of(pool).filter(is_one).cloned().collect()
+}
+
+/// The members of a pool for the sizing plan, with what this process knows of their creates.
+fn counted_members(
+    controller: &PoolController,
+    state: &State,
+    pool: &InstancePool,
+    template: &CurrentTemplate,
+    now: Timestamp,
+) -> Vec<CountedMember> {
+    let mut members = convert::counted_members(state, pool, template, now);
+    for member in &mut members {
+        if matches!(member.standing, Standing::Pending | Standing::Terminating) {
+            member.unanswered_since = controller.machines.unanswered_since(&member.uid);
+        }
+    }
+    members
 }
 
 /// The request for an immediate pass that this process answered last.

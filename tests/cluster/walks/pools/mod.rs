@@ -2,6 +2,7 @@
 
 mod aside;
 mod launch_configs;
+mod patience;
 mod recycle;
 mod refused;
 mod sizes;

@@ -95,6 +95,7 @@ impl Simulation {
             ready_since: machine.ready.map(at),
             outdated: machine.hash != hash,
             hold: false,
+            unanswered_since: None,
             launch_config_ends: false,
         });
         let pool = PoolView {

@@ -3,6 +3,7 @@
 
 mod aside;
 mod histories;
+mod patience;
 mod recycling;
 mod rollouts;
 
@@ -98,6 +99,7 @@ impl Run {
             ready_since: (standing == Standing::Ready).then(|| at(self.second)),
             outdated: false,
             hold: false,
+            unanswered_since: None,
             launch_config_ends: false,
         });
         self.machines.push((self.template, self.second + 1));
