@@ -39,7 +39,7 @@ const CONTROLLERS: &[&[&str]] = &[
 
 /// The decisions.
 const PLAN: &[&[&str]] =
-    &[&["pool"], &["member"], &["launch"], &["claim"], &["operator"], &["provider_error"], &["time"]];
+    &[&["pool"], &["member"], &["launch"], &["claim"], &["operator"], &["provider_error"], &["text"], &["time"]];
 
 /// The imports that lead up.
 pub(crate) fn upward(layers: &[&[&str]], imports: &[Import]) -> Vec<String> {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use bullpen_api::{ConditionType, ConditionValue, Reason};
 
-use crate::pool::attention::named;
+use crate::text::named;
 
 /// What a member that is pinned to the launch config does.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,7 @@ use bullpen_api::{ConditionType, ConditionValue, Reason, set_condition};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-/// Most names in a message; the rest is only counted.
-const MOST_NAMED: usize = 5;
+use crate::text::named;
 
 /// The members and namespaces of a pool that a person should look at, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,16 +93,6 @@ pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: 
     put(!quarantined.is_empty(), &some, none);
     put(!unwatched.is_empty(), &not_watched, watched);
     put(!unreadable.is_empty(), &not_readable, readable);
-}
-
-/// The first few names in alphabetical order, and how many more there are.
-pub(crate) fn named(names: &[String]) -> String {
-    let mut sorted = names.to_vec();
-    sorted.sort();
-    let more = sorted.len().saturating_sub(MOST_NAMED);
-    sorted.truncate(MOST_NAMED);
-    let text = sorted.join(", ");
-    if more == 0 { text } else { format!("{text} and {more} more") }
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 
 pub mod attention;
 pub mod for_a_person;
-pub mod occupancy;
 pub mod provisioning;
 pub mod recycle;
 pub mod rollout;

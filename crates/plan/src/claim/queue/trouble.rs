@@ -2,7 +2,7 @@
 
 use bullpen_api::{ConditionType, InstancePool, InstancePoolStatus, Reason, find_condition};
 
-use crate::pool::occupancy::occupancy;
+use crate::text::occupancy;
 
 /// What keeps a pool from buying machines.
 #[derive(Clone, Debug, PartialEq, Eq)]

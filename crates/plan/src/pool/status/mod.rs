@@ -8,12 +8,12 @@ use bullpen_api::{
 };
 use jiff::Timestamp;
 
-use crate::pool::attention::{Attention, named};
-use crate::pool::occupancy::occupancy;
+use crate::pool::attention::Attention;
 use crate::pool::provisioning::{self, LaunchConfigHealth, Purchases};
 use crate::pool::rollout::template_current;
 use crate::pool::sizing::Replenishment;
 use crate::pool::template::{LaunchConfigProblem, UsableLaunchConfig};
+use crate::text::{named, occupancy};
 use readiness::{filled_time, ready, stalled};
 
 /// The facts that the status is computed from.

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{StatusInput, claimed_remain, drained, emptying};
-use crate::pool::occupancy::occupancy;
 use crate::pool::provisioning::{members_refused, none_buys};
 use crate::pool::template::LaunchConfigProblem;
+use crate::text::occupancy;
 
 /// When the pool first had all of its machines, if it had.
 pub(super) fn filled_time(input: &StatusInput<'_>, before: &InstancePoolStatus, now: Timestamp) -> Option<MicroTime> {

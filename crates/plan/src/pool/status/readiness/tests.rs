@@ -16,7 +16,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn of(spec: serde_json::Value) -> Self {
+    fn of(spec: &serde_json::Value) -> Self {
         let mut whole = serde_json::json!({"targetSize": 3, "maxSize": 9, "launchConfigs": [{"name": "sim"}]});
         whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let object = serde_json::json!({"metadata": {"name": "ci", "generation": 1}, "spec": whole});
@@ -94,7 +94,7 @@ const NONE: (bool, Reason) = (false, Reason::NoMachines);
 
 #[test]
 fn a_new_pool_is_not_ready_before_all_of_its_machines_were_there_once() {
-    let mut scene = Scene::of(serde_json::json!({}));
+    let mut scene = Scene::of(&serde_json::json!({}));
     assert_eq!(scene.pass(0, 0, 0), (false, Reason::FirstMachinesAwaited, "0 of 3 ready for the first time".into()));
     assert!(scene.reconciling());
     assert_eq!(scene.is(2, 0, 0), AWAITED);
@@ -106,14 +106,14 @@ fn a_new_pool_is_not_ready_before_all_of_its_machines_were_there_once() {
 
 #[test]
 fn machines_that_claims_took_at_once_were_there() {
-    let mut scene = Scene::of(serde_json::json!({}));
+    let mut scene = Scene::of(&serde_json::json!({}));
     assert_eq!(scene.is(0, 2, 0), AWAITED);
     assert_eq!(scene.is(0, 3, 0), FULL);
 }
 
 #[test]
 fn a_pool_that_wants_no_machine_is_ready_and_awaits_its_machines_when_it_wants_some() {
-    let mut scene = Scene::of(serde_json::json!({"targetSize": 0}));
+    let mut scene = Scene::of(&serde_json::json!({"targetSize": 0}));
     assert_eq!(scene.is(0, 0, 0), (true, Reason::NothingWanted));
     scene.pool.spec.target_size = 2;
     assert_eq!(scene.is(0, 0, 0), AWAITED);
@@ -127,7 +127,7 @@ fn a_pool_that_wants_no_machine_is_ready_and_awaits_its_machines_when_it_wants_s
 
 #[test]
 fn a_pool_without_a_ready_machine_is_not_ready_while_something_keeps_it_from_getting_one() {
-    let mut scene = Scene::of(serde_json::json!({}));
+    let mut scene = Scene::of(&serde_json::json!({}));
     assert_eq!(scene.is(3, 0, 0), FULL);
     scene.launch_config.breaker_open = true;
     assert_eq!(scene.is(1, 2, 0), FULL);
@@ -140,7 +140,7 @@ fn a_pool_without_a_ready_machine_is_not_ready_while_something_keeps_it_from_get
 
 #[test]
 fn a_pool_that_had_no_machine_is_ready_again_when_the_next_one_is_there() {
-    let mut scene = Scene::of(serde_json::json!({}));
+    let mut scene = Scene::of(&serde_json::json!({}));
     scene.is(3, 0, 0);
     scene.members_refused = Some("exceeded quota");
     let (holds, reason, message) = scene.pass(0, 0, 0);
@@ -153,7 +153,7 @@ fn a_pool_that_had_no_machine_is_ready_again_when_the_next_one_is_there() {
 
 #[test]
 fn limits_that_claims_or_ending_machines_use_up_do_not_make_a_pool_unready() {
-    let mut scene = Scene::of(serde_json::json!({"targetSize": 1, "maxSize": 1}));
+    let mut scene = Scene::of(&serde_json::json!({"targetSize": 1, "maxSize": 1}));
     assert_eq!(scene.is(1, 0, 0), FULL);
     assert_eq!(scene.is(0, 1, 0), FULL);
     assert_eq!(scene.is(0, 0, 1), FULL, "the next claim's machine comes after its end");
@@ -162,7 +162,7 @@ fn limits_that_claims_or_ending_machines_use_up_do_not_make_a_pool_unready() {
     assert_eq!((holds, reason), NONE, "it does not end");
     assert_eq!(message, "0 of 1 ready: the pool is at maxSize 1: 1 terminating");
 
-    let mut scene = Scene::of(serde_json::json!({"targetSize": 1}));
+    let mut scene = Scene::of(&serde_json::json!({"targetSize": 1}));
     scene.is(1, 0, 0);
     scene.launch_config.cap = Some(Cap::InPool(1));
     assert_eq!(scene.is(0, 1, 0), FULL);
@@ -172,7 +172,7 @@ fn limits_that_claims_or_ending_machines_use_up_do_not_make_a_pool_unready() {
 
 #[test]
 fn a_paused_pool_is_ready_by_what_it_has_and_does_not_move() {
-    let mut scene = Scene::of(serde_json::json!({"state": "Paused"}));
+    let mut scene = Scene::of(&serde_json::json!({"state": "Paused"}));
     let (holds, reason, message) = scene.pass(0, 0, 0);
     assert_eq!((holds, reason), AWAITED);
     assert!(message.ends_with("for the first time: the pool is paused"), "{message}");
@@ -185,7 +185,7 @@ fn a_paused_pool_is_ready_by_what_it_has_and_does_not_move() {
 
 #[test]
 fn a_drained_pool_awaits_its_machines_anew() {
-    let mut scene = Scene::of(serde_json::json!({}));
+    let mut scene = Scene::of(&serde_json::json!({}));
     scene.is(3, 0, 0);
     scene.pool.spec.state = PoolState::Draining;
     assert_eq!(scene.is(0, 0, 0), (false, Reason::Draining));
@@ -195,7 +195,7 @@ fn a_drained_pool_awaits_its_machines_anew() {
 
 #[test]
 fn a_brake_from_the_start_leaves_a_pool_unready() {
-    let mut scene = Scene::of(serde_json::json!({"maxSize": 0}));
+    let mut scene = Scene::of(&serde_json::json!({"maxSize": 0}));
     let (holds, reason, message) = scene.pass(0, 0, 0);
     assert_eq!((holds, reason), AWAITED);
     assert_eq!(message, "0 of 3 ready for the first time: the pool is at maxSize 0");
@@ -203,7 +203,7 @@ fn a_brake_from_the_start_leaves_a_pool_unready() {
 
 #[test]
 fn a_pool_that_an_earlier_version_called_ready_stays_ready_when_the_operator_is_upgraded() {
-    let mut scene = Scene::of(serde_json::json!({}));
+    let mut scene = Scene::of(&serde_json::json!({}));
     scene.is(3, 0, 0);
     scene.pool.status.as_mut().unwrap().filled_time = None;
     assert_eq!(scene.is(1, 1, 0), FULL);

@@ -1,6 +1,19 @@
-//! What the members of a pool are that use up its `maxSize`, in numbers.
+//! Parts of messages that several folders use: lists of names, and the members of a pool in numbers.
 
 use bullpen_api::MemberCounts;
+
+/// Most names in a message; the rest is only counted.
+const MOST_NAMED: usize = 5;
+
+/// The first few names in alphabetical order, and how many more there are.
+pub fn named(names: &[String]) -> String {
+    let mut sorted = names.to_vec();
+    sorted.sort();
+    let more = sorted.len().saturating_sub(MOST_NAMED);
+    sorted.truncate(MOST_NAMED);
+    let text = sorted.join(", ");
+    if more == 0 { text } else { format!("{text} and {more} more") }
+}
 
 /// The members by state, to follow a sentence about `maxSize`; empty if there are none.
 pub fn occupancy(counts: &MemberCounts) -> String {
