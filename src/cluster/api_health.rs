@@ -46,6 +46,28 @@ struct WatchAnswers {
     answered: Option<Instant>,
     /// Whether the last answer was that it is not allowed.
     refused: bool,
+    /// Whether the last answer was that there is no such kind.
+    missing: bool,
+}
+
+/// The answer to a list or watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WatchAnswer {
+    Success,
+    Forbidden,
+    /// There is no such kind.
+    Missing,
+}
+
+impl WatchAnswer {
+    fn of(status: http::StatusCode) -> Option<Self> {
+        match status {
+            http::StatusCode::FORBIDDEN => Some(Self::Forbidden),
+            http::StatusCode::NOT_FOUND => Some(Self::Missing),
+            _ if status.is_success() => Some(Self::Success),
+            _ => None,
+        }
+    }
 }
 
 impl ApiHealth {
@@ -76,6 +98,19 @@ impl ApiHealth {
         stale.max_by_key(|(_, silent)| *silent)
     }
 
+    /// Why a kind cannot be watched at present, if it cannot: there is no such kind, or it is not allowed. As for
+    /// [`stale`](Self::stale), a forbidden watch in one namespace of several does not count.
+    pub fn unwatchable(&self, kind: WatchedKind, feeds: &[Feed]) -> Option<String> {
+        let state = self.0.state.lock();
+        feeds.iter().find_map(|feed| {
+            let watch = state.watches.get(&(kind, feed.clone()))?;
+            if watch.missing {
+                return Some(format!("{feed}: the API server has no such kind"));
+            }
+            (watch.refused && feeds.len() == 1).then(|| format!("{feed}: not allowed to list and watch"))
+        })
+    }
+
     /// Whether the last answer to the watch of a kind was that it is not allowed.
     fn is_refused(&self, kind: WatchedKind, feed: &Feed) -> bool {
         self.0.state.lock().watches.get(&(kind, feed.clone())).is_some_and(|watch| watch.refused)
@@ -99,9 +134,8 @@ impl ApiHealth {
         state.silent_since.get_or_insert(since);
     }
 
-    /// Records that the API server has answered. `watch` names a list or watch, with whether it succeeded or was
-    /// forbidden.
-    fn answered(&self, watch: Option<(WatchedKind, Feed, bool)>, now: Instant) {
+    /// Records that the API server has answered. `watch` names a list or watch, with its answer.
+    fn answered(&self, watch: Option<(WatchedKind, Feed, WatchAnswer)>, now: Instant) {
         let mut state = self.0.state.lock();
         let went_on = state.api.is_some_and(|before| now.saturating_duration_since(before) <= API_AWAY);
         if !went_on {
@@ -111,10 +145,11 @@ impl ApiHealth {
         if state.silent_since.take().is_some_and(|since| is_gap(since, now)) {
             state.gap_ended = Some(now);
         }
-        let Some((kind, feed, success)) = watch else { return };
+        let Some((kind, feed, answer)) = watch else { return };
         let watch = state.watches.entry((kind, feed.clone())).or_default();
-        watch.refused = !success;
-        if success {
+        watch.refused = answer == WatchAnswer::Forbidden;
+        watch.missing = answer == WatchAnswer::Missing;
+        if answer == WatchAnswer::Success {
             watch.answered = Some(now);
             drop(state);
             self.0.metrics.watch_answered(kind, &feed, Timestamp::now());
@@ -178,8 +213,7 @@ where
             match answer.as_ref().map(Response::status) {
                 // An API server without its etcd, or a proxy without its API server, answers with a 5xx.
                 Ok(status) if !status.is_server_error() => {
-                    let counts = status.is_success() || status == http::StatusCode::FORBIDDEN;
-                    let watch = watch.filter(|_| counts).map(|(kind, feed)| (kind, feed, status.is_success()));
+                    let watch = watch.and_then(|(kind, feed)| Some((kind, feed, WatchAnswer::of(status)?)));
                     api_health.answered(watch, Instant::now());
                 }
                 Ok(_) | Err(_) => api_health.not_answered(sent),
@@ -223,13 +257,33 @@ mod tests {
         assert!(watch().is_some() && !api_health.is_refused(WatchedKind::InstancePool, &ci));
     }
 
+    #[tokio::test]
+    async fn a_kind_whose_definition_is_gone_cannot_be_watched_until_it_is_back() {
+        let api_health = ApiHealth::new(Metrics::new());
+        let everywhere = [Feed::Everywhere];
+        let claims = "/apis/bullpen.dev/v1alpha1/poolclaims";
+        let why = || api_health.unwatchable(WatchedKind::PoolClaim, &everywhere);
+        ask(&api_health, &format!("{claims}?watch=true"), 200).await;
+        assert_eq!(why(), None);
+        ask(&api_health, claims, 404).await;
+        assert!(why().unwrap().ends_with("the API server has no such kind"));
+        assert_eq!(api_health.unwatchable(WatchedKind::InstancePool, &everywhere), None);
+        ask(&api_health, claims, 410).await;
+        assert!(why().is_some(), "an old resourceVersion says nothing about the kind");
+        ask(&api_health, claims, 403).await;
+        assert!(why().unwrap().ends_with("not allowed to list and watch"));
+        ask(&api_health, claims, 200).await;
+        assert_eq!(why(), None);
+    }
+
     #[test]
     fn one_stale_namespace_among_live_ones_is_noticed_and_one_that_is_not_allowed_is_excused() {
         let (api_health, begun) = (ApiHealth::new(Metrics::new()), Instant::now());
         let at = |seconds| begun + Duration::from_secs(seconds);
         let feeds = ["a", "b", "c"].map(|name| Feed::Namespace(name.into()));
         let answer = |feed: &Feed, seconds, success| {
-            api_health.answered(Some((WatchedKind::PoolClaim, feed.clone(), success)), at(seconds));
+            let answer = if success { WatchAnswer::Success } else { WatchAnswer::Forbidden };
+            api_health.answered(Some((WatchedKind::PoolClaim, feed.clone(), answer)), at(seconds));
         };
         answer(&feeds[1], 0, true);
         for minute in 0..=4 {

@@ -140,6 +140,7 @@ pub async fn run(
     health.forget(WATCHES_CHECK);
     for kind in WatchedKind::ALL {
         health.forget(&watch_check(*kind));
+        health.forget(&definition_check(*kind));
     }
     fault
 }
@@ -267,19 +268,26 @@ fn watch_all(tasks: &TermTasks, client: &Client, feed: &Feed, cluster: &ClusterS
 }
 
 /// Registers a health check for each kind: a watch without an answer for long, while the API server answers others,
-/// makes the process unhealthy.
+/// makes the process unhealthy; one that cannot begin, because the kind is gone or not allowed, makes it not ready.
 fn check_watches(health: &Health, api_health: &ApiHealth, metrics: &Metrics, feeds: &[Feed]) {
     let begun = Instant::now();
     for &kind in WatchedKind::ALL {
         for feed in feeds {
             metrics.watch_awaited(kind, feed);
         }
+        let (watches, of) = (api_health.clone(), feeds.to_vec());
+        health.ask_ready(definition_check(kind), move |_| watches.unwatchable(kind, &of));
         let (api_health, feeds) = (api_health.clone(), feeds.to_vec());
         health.ask(watch_check(kind), move |now| {
             let (feed, silent) = api_health.stale(kind, &feeds, begun, now)?;
             Some(format!("{feed}: no answer for {} s, while the API server answers others", silent.as_secs()))
         });
     }
+}
+
+/// The check that a kind can be watched at all: a restart would not help.
+fn definition_check(kind: WatchedKind) -> String {
+    format!("definition:{}", kind.plural())
 }
 
 fn watch_check(kind: WatchedKind) -> String {

@@ -17,6 +17,7 @@ use super::pool::memory::PoolMemories;
 use super::wake;
 use crate::cloud::{Audience, Cloud};
 use crate::provider::{ProviderError, ProviderKey};
+use crate::state::cluster_state::State;
 use crate::state::store::Changed;
 use crate::state::{Change, ObjectKey, QueueKey};
 use crate::telemetry::Health;
@@ -163,6 +164,14 @@ fn member(router: &Router, changed: &Changed<PoolMember>) {
     let ready = changed.new.as_ref().is_some_and(|member| convert::state(member) == MemberState::Ready);
     if ready || changed.old.as_ref().map(counts) != changed.new.as_ref().map(counts) {
         router.common.wakers.pairing.wake(convert::pool_of(member));
+        // A launch config that is being deleted says what it waits for.
+        let launch_config = convert::launch_config_of(member);
+        let ends = |state: &mut State| {
+            state.launch_configs.get(&launch_config).is_some_and(|of| convert::deleting(of.as_ref()))
+        };
+        if router.common.cluster.with(ends) {
+            router.common.wakers.launch_configs.wake(launch_config);
+        }
     }
     if changed.old.is_none() || changed.new.as_ref().is_some_and(|member| is_ready_or_failed(member)) {
         router.common.wakers.launch_configs.wake(convert::launch_config_of(member));

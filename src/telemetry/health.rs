@@ -34,6 +34,8 @@ enum Check {
     Failed(String),
     /// Evaluated at each request: returns what is wrong, if anything.
     Asked(Arc<dyn Fn(Instant) -> Option<String> + Send + Sync>),
+    /// The same, for what is outside of this process: not ready, but alive.
+    AskedReady(Arc<dyn Fn(Instant) -> Option<String> + Send + Sync>),
 }
 
 enum CheckState<'check> {
@@ -91,6 +93,16 @@ impl Health {
         look: impl Fn(Instant) -> Option<String> + Send + Sync + 'static,
     ) {
         self.0.lock().checks.insert(name.into(), Check::Asked(Arc::new(look)));
+    }
+
+    /// The same for what is outside of this process, so that a restart would not help: the process is not ready, but
+    /// alive.
+    pub fn ask_ready(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        look: impl Fn(Instant) -> Option<String> + Send + Sync + 'static,
+    ) {
+        self.0.lock().checks.insert(name.into(), Check::AskedReady(Arc::new(look)));
     }
 
     /// Sets the check to bad: the process is neither alive nor ready until it passes again.
@@ -153,6 +165,7 @@ impl Check {
             }
             Self::Failed(reason) => CheckState::Bad(reason.into()),
             Self::Asked(look) => look(now).map_or(CheckState::Good, |reason| CheckState::Bad(reason.into())),
+            Self::AskedReady(look) => look(now).map_or(CheckState::Good, |reason| CheckState::Open(reason.into())),
         }
     }
 }
@@ -264,6 +277,16 @@ mod tests {
         assert!(health.liveness().good);
         let later = health.report_at(deadline + Duration::from_secs(1), false);
         assert_eq!(later.body, "[-]watch:poolclaims: stale\nfailed\n");
+    }
+
+    #[test]
+    fn what_is_outside_of_the_process_is_evaluated_too_and_fails_readiness_alone() {
+        let health = Health::new();
+        health.set_ready(true);
+        health.ask_ready("watchable:poolclaims", |_| Some("404".to_owned()));
+        assert!(health.liveness().good);
+        let readiness = health.readiness();
+        assert!(!readiness.good && readiness.body.contains("[-]watchable:poolclaims: 404"), "{}", readiness.body);
     }
 
     #[test]

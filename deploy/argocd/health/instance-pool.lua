@@ -51,7 +51,7 @@ end
 
 local provisioning = condition("ProvisioningHealthy")
 if provisioning.status == "False" then
-  if provisioning.reason == "LaunchConfigsPaused" then
+  if provisioning.reason == "LaunchConfigsPaused" or provisioning.reason == "LaunchConfigsOff" then
     return health("Suspended", provisioning.message)
   end
   return health("Degraded", provisioning.message)
@@ -68,6 +68,10 @@ if is("CapacityAvailable", "False") then
   lacking = "; " .. condition("CapacityAvailable").message
 end
 if ready.status ~= "True" then
+  -- These two have the reason in their own message.
+  if ready.reason == "FirstMachinesAwaited" or ready.reason == "NoMachines" then
+    lacking = ""
+  end
   return health("Progressing", (ready.message or "") .. lacking)
 end
 if template.status == "False" and template.reason ~= "OnReplenish" then

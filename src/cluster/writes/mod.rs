@@ -29,6 +29,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 pub use recovery::Written;
 
 use self::delete_turns::DeleteTurns;
+use super::api_error::Brief;
 use super::client::Clients;
 use super::lease::leadership::{Leadership, NotLeading};
 use super::writes::status::replace_status;
@@ -55,7 +56,7 @@ pub struct WriteError {
 /// Why a write was not accepted.
 #[derive(Debug, Error)]
 enum NotWritten {
-    #[error(transparent)]
+    #[error("{}", Brief(.0.as_ref()))]
     ApiServer(Box<kube::Error>),
     #[error(transparent)]
     NotLeading(NotLeading),
@@ -65,6 +66,17 @@ enum NotWritten {
 }
 
 impl WriteError {
+    /// The API server's message. `None` if the write was not sent or not answered.
+    pub fn message(&self) -> Option<&str> {
+        match &self.source {
+            NotWritten::ApiServer(error) => match error.as_ref() {
+                kube::Error::Api(status) => Some(&status.message),
+                _ => None,
+            },
+            NotWritten::NotLeading(_) | NotWritten::TooSoon(_) => None,
+        }
+    }
+
     /// Whether it was not sent, because this process does not lead at the moment.
     pub const fn is_not_leading(&self) -> bool {
         matches!(self.source, NotWritten::NotLeading(_))
@@ -277,7 +289,7 @@ impl Writes {
             }
             Err(error) if answer_of(&error, &key.name) == Answer::NotFound => Found::Missing,
             Err(error) => {
-                tracing::debug!(kind = %K::kind(&()), %key, %error, "a read proved nothing");
+                tracing::debug!(kind = %K::kind(&()), %key, error = %Brief(&error), "a read proved nothing");
                 Found::Unproved
             }
         }

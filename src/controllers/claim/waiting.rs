@@ -217,6 +217,7 @@ fn supply(here: &QueueView<'_>, pool: &bullpen_api::InstancePool) -> Supply {
         ready: count(here.queue.ready()),
         warming: count(here.queue.warming()),
         pending: count(here.queue.pending()),
+        claimed: pool.status.as_ref().and_then(|status| status.members).map_or(0, |members| members.claimed),
         next_ready_at: here.queue.next_ready_at(),
         trouble: trouble(pool),
     }

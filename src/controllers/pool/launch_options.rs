@@ -11,7 +11,7 @@ use bullpen_plan::launch::placement::LaunchConfigView;
 use bullpen_plan::launch::refusals::{ActiveRefusal, Gate, Place};
 use bullpen_plan::launch::trial::{FAILURES, MemberProof, Trial};
 use bullpen_plan::launch::weights;
-use bullpen_plan::pool::provisioning::{LaunchConfigHealth, Refusal};
+use bullpen_plan::pool::provisioning::{Cap, LaunchConfigHealth, Refusal};
 use bullpen_plan::pool::template::UsableLaunchConfig;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -104,7 +104,8 @@ impl LaunchOptions {
             Gate::Wait => (Some(0), None),
             Gate::Closed(until) => (Some(1), Some(until)),
         };
-        let room = [allowed.room, caps(state, pool, config), by_gate].into_iter().flatten().min();
+        let caps = caps(state, pool, config);
+        let room = [allowed.room, caps.map(|(left, _)| left), by_gate].into_iter().flatten().min();
         let unavailable_until =
             [waits_until, allowed.until, gate_until, limited, unseen, account].into_iter().flatten().max();
         let weight =
@@ -128,6 +129,8 @@ impl LaunchOptions {
             recorded: trial.recorded(&config.name),
             breaker_open: opened,
             paused: config.paused,
+            weightless: config.weight == 0,
+            cap: caps.filter(|(left, _)| *left <= 0).map(|(_, cap)| cap),
             refusal: refusal(cloud.as_deref(), &place),
             lack: cloud.and_then(|cloud| cloud.refusals().reason_of(&place, true).map(refused)),
         });
@@ -239,10 +242,12 @@ fn in_flight(state: &State, pool: &InstancePool, launch_config: &str, wanted: im
     members_of(state, pool, launch_config).filter(is).count() as i64
 }
 
-/// How many more members `maxInstances` of the pool's entry and of the launch config allow.
-fn caps(state: &State, pool: &InstancePool, config: &UsableLaunchConfig) -> Option<i64> {
+/// How many more members `maxInstances` of the pool's entry and of the launch config allow, and which of them is the
+/// closer limit.
+fn caps(state: &State, pool: &InstancePool, config: &UsableLaunchConfig) -> Option<(i64, Cap)> {
     let namespace = pool.namespace().unwrap_or_default();
-    let left_in_pool = config.max_in_pool.map(|max| i64::from(max) - count(state, pool, &config.name));
+    let left_in_pool =
+        config.max_in_pool.map(|max| (i64::from(max) - count(state, pool, &config.name), Cap::InPool(max)));
     let in_all = || {
         let of_config = |member: &PoolMember| member.spec.placement.launch_config == config.name;
         let known =
@@ -251,8 +256,8 @@ fn caps(state: &State, pool: &InstancePool, config: &UsableLaunchConfig) -> Opti
         let planned = pools.flat_map(|key| state.unwritten(key));
         (known + planned.filter(|planned| planned.launch_config == config.name).count()) as i64
     };
-    let left_in_all = config.max_in_all.map(|max| i64::from(max) - in_all());
-    [left_in_pool, left_in_all].into_iter().flatten().min()
+    let left_in_all = config.max_in_all.map(|max| (i64::from(max) - in_all(), Cap::InAll(max)));
+    [left_in_pool, left_in_all].into_iter().flatten().min_by_key(|(left, _)| *left)
 }
 
 fn refused(refusal: &ActiveRefusal) -> Refusal {
@@ -323,8 +328,9 @@ mod tests {
             let planned = vec![plan("linux-a", "sim"), plan("linux-b", "sim"), plan("linux-c", "other")];
             state.planned.insert(ObjectKey::of(&pool), planned);
             assert_eq!((count(state, &pool, "sim"), count(state, &pool, "other")), (2, 1));
-            assert_eq!(caps(state, &pool, &capped(Some(2), None)), Some(0));
-            assert_eq!(caps(state, &pool, &capped(None, Some(3))), Some(1));
+            assert_eq!(caps(state, &pool, &capped(Some(2), None)), Some((0, Cap::InPool(2))));
+            assert_eq!(caps(state, &pool, &capped(None, Some(3))), Some((1, Cap::InAll(3))));
+            assert_eq!(caps(state, &pool, &capped(Some(2), Some(3))), Some((0, Cap::InPool(2))));
         });
     }
 }

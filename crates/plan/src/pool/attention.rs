@@ -13,6 +13,8 @@ const MOST_NAMED: usize = 5;
 pub struct Attention {
     /// Members whose machines cannot be terminated.
     pub stuck: Vec<String>,
+    /// Why one of them cannot be terminated, as its member says: the first by name.
+    pub stuck_because: Option<String>,
     /// Since when the oldest of them is being deleted.
     pub stuck_since: Option<Timestamp>,
     /// Quarantined members.
@@ -33,7 +35,9 @@ pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: 
         "machines end when they should",
     );
     let unhealthy = || {
-        let message = format!("{} machines cannot be terminated and may bill: members {}", stuck.len(), named(stuck));
+        let machines = if stuck.len() == 1 { "1 machine" } else { &format!("{} machines", stuck.len()) };
+        let because = attention.stuck_because.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let message = format!("{machines} cannot be terminated and may bill: members {}{because}", named(stuck));
         ConditionValue::new(ConditionType::TerminationHealthy, false, Reason::MachinesStay, message)
     };
     let quarantined = &attention.quarantined;
@@ -93,7 +97,7 @@ pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: 
 }
 
 /// The first few names in alphabetical order, and how many more there are.
-pub(super) fn named(names: &[String]) -> String {
+pub(crate) fn named(names: &[String]) -> String {
     let mut sorted = names.to_vec();
     sorted.sort();
     let more = sorted.len().saturating_sub(MOST_NAMED);

@@ -5,9 +5,11 @@
 
 pub mod attention;
 pub mod for_a_person;
+pub mod occupancy;
 pub mod provisioning;
 pub mod recycle;
 pub mod rollout;
+pub mod rollout_report;
 pub mod sizing;
 pub mod status;
 pub mod template;

@@ -43,6 +43,8 @@ pub struct CountedMember {
     pub outdated: bool,
     /// `spec.hold`: it is not deleted.
     pub hold: bool,
+    /// Whether the launch config that it is pinned to is being deleted, which waits for this member.
+    pub launch_config_ends: bool,
 }
 
 impl CountedMember {
@@ -89,6 +91,8 @@ pub struct PoolView {
     pub members: Vec<CountedMember>,
     /// Waiting claims: eligible, with `whenEmpty: Wait`, Pending, named by no member, and not being bound.
     pub waiting: i32,
+    /// Whether a launch config may buy replacements, be it after a while.
+    pub can_replace: bool,
     /// The launch configs that the pool may use.
     pub launch_configs: Vec<LaunchConfigView>,
 }

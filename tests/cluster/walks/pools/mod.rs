@@ -3,5 +3,6 @@
 mod aside;
 mod launch_configs;
 mod recycle;
+mod refused;
 mod sizes;
 mod user_data;

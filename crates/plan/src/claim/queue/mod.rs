@@ -7,16 +7,16 @@ mod admission;
 mod choice;
 mod notice;
 mod order;
+mod trouble;
 mod waiting_updates;
 
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::admission::{Admission, Labels, admission, demand};
 pub use self::choice::{Candidate, choose, selects};
-pub use self::notice::{
-    Notice, PoolTrouble, Supply, UnservedReason, no_match, not_found, not_listed, not_watched, over_quota, trouble,
-};
+pub use self::notice::{Notice, Supply, UnservedReason, no_match, not_found, not_listed, not_watched, over_quota};
 pub use self::order::{Offer, Order, Paired, Turn, allowed_priority, pair};
+pub use self::trouble::{PoolTrouble, trouble};
 pub use self::waiting_updates::{WaitStatus, WaitingUpdates};
 use bullpen_api::{Reason, WhenEmpty};
 
@@ -107,6 +107,7 @@ mod tests {
             ready: 0,
             warming: 3,
             pending: 0,
+            claimed: 0,
             next_ready_at: None,
             trouble: None,
         }

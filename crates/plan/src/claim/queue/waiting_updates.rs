@@ -90,9 +90,12 @@ impl WaitingUpdates {
         if !reported.is_outdated(notice, last.and_then(|last| last.notice.as_ref())) {
             return None;
         }
+        // Who was told of a machine that somebody else got should not go on waiting for it.
+        let told_of_machines = last.and_then(|last| last.notice.as_ref()).is_some_and(Notice::has_machines_coming);
+        let at_once = reported.has_another_reason(notice) || (told_of_machines && !notice.has_machines_coming());
         let (last, before) = last.map_or((seen, None), |last| (last.at, last.before));
         let by_window = before.map_or(last, |before| after(before, WINDOW));
-        let by_reason = if reported.has_another_reason(notice) { last } else { after(last, SAME_REASON) };
+        let by_reason = if at_once { last } else { after(last, SAME_REASON) };
         Some(by_window.max(by_reason))
     }
 
@@ -148,9 +151,9 @@ mod tests {
         }
     }
 
-    /// The notice for position 3 of 7 while two machines warm; the next one takes `seconds` more.
-    fn queued(seconds: i64) -> Notice {
-        let supply = Supply {
+    /// Two machines warm; the next one takes `seconds` more.
+    fn supply_of_two(seconds: i64) -> Supply {
+        Supply {
             pool: "ci".into(),
             state: PoolState::Active,
             deleting: false,
@@ -158,10 +161,15 @@ mod tests {
             ready: 0,
             warming: 2,
             pending: 0,
+            claimed: 0,
             next_ready_at: Some(at(seconds)),
             trouble: None,
-        };
-        supply.notice(3, 7, at(0))
+        }
+    }
+
+    /// The notice for position 3 of 7 while two machines warm; the next one takes `seconds` more.
+    fn queued(seconds: i64) -> Notice {
+        supply_of_two(seconds).notice(3, 7, at(0))
     }
 
     #[test]
@@ -198,6 +206,17 @@ mod tests {
         assert_eq!(updates.due("c", Some(&before), &notice(Reason::NoReadyMembers, 2, "x"), at(0)), Some(at(31)));
         assert_eq!(updates.due("c", Some(&before), &notice(Reason::PoolNotActive, 3, "x"), at(0)), Some(at(1)));
         assert_eq!(updates.due("c", Some(&before), &notice(Reason::NoReadyMembers, 3, "y"), at(0)), Some(at(31)));
+    }
+
+    #[test]
+    fn that_the_machines_on_their_way_are_gone_is_written_at_once() {
+        let mut updates = WaitingUpdates::default();
+        let first = queued(40);
+        updates.record("c", Some(&first), false, at(1));
+        let gone = Supply { warming: 0, ..supply_of_two(40) }.notice(3, 7, at(0));
+        assert_eq!(updates.due("c", Some(&reported(&first)), &gone, at(0)), Some(at(1)));
+        let fewer = Supply { warming: 1, ..supply_of_two(40) }.notice(3, 7, at(0));
+        assert_eq!(updates.due("c", Some(&reported(&first)), &fewer, at(0)), Some(at(31)));
     }
 
     #[test]

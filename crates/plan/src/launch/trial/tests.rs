@@ -95,8 +95,10 @@ impl Simulation {
             ready_since: machine.ready.map(at),
             outdated: machine.hash != hash,
             hold: false,
+            launch_config_ends: false,
         });
         let pool = PoolView {
+            can_replace: true,
             target_size: 50,
             max_size: 100,
             min_size: 0,

@@ -85,7 +85,11 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let surplus = (supply - wanted).max(0);
     let memory = next_memory(pool, memory, surplus, rollout.progress.clone(), now);
     let mut deletes = recycling.retired;
-    deletes.extend(pool.members.iter().filter(|member| is_done(member, emptying)).map(|member| member.uid.clone()));
+    // A launch config that is being deleted takes its members along when no other one can replace them: it would wait
+    // for their replacements for ever.
+    let ends = |member: &CountedMember| emptying || (member.launch_config_ends && !pool.can_replace);
+    let given_up = |member: &&CountedMember| is_done(member, ends(member));
+    deletes.extend(pool.members.iter().filter(given_up).map(|member| member.uid.clone()));
     let mut look_again_at = earliest(placed.look_again_at, earliest(rollout.look_again_at, recycling.look_again_at));
     if surplus > 0 && !emptying {
         let due = surplus_due(&memory, pool.forced, now);
@@ -119,8 +123,8 @@ fn with_retired(members: &[CountedMember], retired: &[String]) -> Vec<CountedMem
     members
 }
 
-/// Whether to delete a member now: it failed, or its pool is draining or being deleted, and no claim or hold prevents
-/// it.
+/// Whether to delete a member now: it failed, or its pool is draining or being deleted (`emptying`), or its launch config
+/// is and nothing can replace it; and no claim or hold prevents it.
 const fn is_done(member: &CountedMember, emptying: bool) -> bool {
     !member.hold
         && match member.standing {

@@ -23,6 +23,7 @@ fn members(standings: &[(Standing, usize)]) -> Vec<CountedMember> {
                 ready_since: (*standing == Standing::Ready).then(|| at(i64::try_from(n).unwrap())),
                 outdated: false,
                 hold: false,
+                launch_config_ends: false,
             });
         }
     }
@@ -31,6 +32,7 @@ fn members(standings: &[(Standing, usize)]) -> Vec<CountedMember> {
 
 fn pool(target: i32, max: i32, standings: &[(Standing, usize)]) -> PoolView {
     PoolView {
+        can_replace: true,
         target_size: target,
         max_size: max,
         state: PoolState::Active,
@@ -52,6 +54,35 @@ fn pool(target: i32, max: i32, standings: &[(Standing, usize)]) -> PoolView {
 
 fn pass(pool: &PoolView) -> Replenishment {
     replenish(pool, &Memory::default(), at(100))
+}
+
+#[test]
+fn a_launch_config_that_is_deleted_takes_its_members_along_only_if_nothing_can_replace_them() {
+    use Standing::{Aside, Claimed, Quarantined, Ready, Warming};
+    let mut pool = pool(3, 9, &[(Ready, 2), (Warming, 1), (Claimed, 1), (Aside, 2), (Quarantined, 1)]);
+    pool.members[5].hold = true;
+    assert!(pass(&pool).deletes.is_empty());
+    for member in &mut pool.members {
+        member.launch_config_ends = true;
+    }
+    assert!(pass(&pool).deletes.is_empty(), "another launch config can replace them first");
+    pool.can_replace = false;
+    assert_eq!(pass(&pool).deletes, ["m0", "m1", "m2", "m4"], "but for what a claim or a person keeps");
+    pool.members[0].launch_config_ends = false;
+    assert!(!pass(&pool).deletes.contains(&"m0".to_owned()), "it is of a launch config that stays");
+}
+
+#[test]
+fn members_of_a_launch_config_that_is_deleted_are_replaced_even_if_others_go_only_anyway() {
+    let mut pool = pool(2, 9, &[(Standing::Ready, 4)]);
+    pool.rollout.type_ = bullpen_api::RolloutType::OnReplenish;
+    for member in &mut pool.members[..2] {
+        member.outdated = true;
+    }
+    let retired = |pool: &PoolView| pass(pool).deletes;
+    assert!(retired(&pool).is_empty());
+    pool.members[0].launch_config_ends = true;
+    assert_eq!(retired(&pool), ["m0"]);
 }
 
 #[test]

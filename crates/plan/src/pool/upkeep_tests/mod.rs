@@ -48,6 +48,7 @@ impl Run {
     /// A pool whose members all became ready at the same time.
     fn begin(target: i32, max: i32, ttl: i32) -> Self {
         let view = PoolView {
+            can_replace: true,
             target_size: target,
             max_size: max,
             min_size: 0,
@@ -97,6 +98,7 @@ impl Run {
             ready_since: (standing == Standing::Ready).then(|| at(self.second)),
             outdated: false,
             hold: false,
+            launch_config_ends: false,
         });
         self.machines.push((self.template, self.second + 1));
     }
