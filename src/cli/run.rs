@@ -181,8 +181,7 @@ async fn run(args: RunArgs) -> CommandResult {
     beside.spawn(async move { serving.await.map_err(|error| error.to_string()) });
     info!(version = env!("CARGO_PKG_VERSION"), %installation, scope = %watched, "bullpen runs");
     let identity = args.identity.unwrap_or_else(default_identity);
-    let election =
-        lease.map(|key| Election::new(clients.lease.clone(), key, watched.clone(), identity.clone(), health.clone()));
+    let election = lease.map(|key| Election::new(clients.lease.clone(), key, &watched, &identity, health.clone()));
     let settings = Settings {
         watched,
         installation,

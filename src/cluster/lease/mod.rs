@@ -73,12 +73,12 @@ enum Try {
 
 impl Election {
     /// A candidate called `identity` for the lease of this name. `client` must not repeat requests by itself.
-    pub fn new(client: Client, key: ObjectKey, watched: WatchedNamespaces, identity: String, health: Health) -> Self {
+    pub fn new(client: Client, key: ObjectKey, watched: &WatchedNamespaces, identity: &str, health: Health) -> Self {
         Self {
             api: Api::namespaced(client, &key.namespace),
             key,
-            watched,
-            elector: Elector::new(identity),
+            watched: watched.clone(),
+            elector: Elector::new(identity.to_owned()),
             lease: None,
             renewed: boottime(),
             logged: String::new(),
