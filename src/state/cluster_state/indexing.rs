@@ -148,8 +148,8 @@ impl StoredKind for PoolClaim {
             changed.old.as_ref().and_then(pool),
             changed.new.as_ref().and_then(pool),
         );
-        let stale = |claim: &Arc<Self>| pool_of_claim(claim).filter(|_| is_stale(claim));
-        count(&mut state.stale_claims, changed.old.as_ref().and_then(stale), changed.new.as_ref().and_then(stale));
+        let flagged = |claim: &Arc<Self>| pool_of_claim(claim).filter(|_| is_stale(claim));
+        count(&mut state.stale_claims, changed.old.as_ref().and_then(flagged), changed.new.as_ref().and_then(flagged));
         if changed.new.is_none()
             && let Some(uid) = changed.old.as_ref().and_then(|claim| claim.uid())
         {
