@@ -40,6 +40,7 @@ use crate::state::{ClusterState, ObjectKey};
 use crate::telemetry::labels::{Controller, Queue, WatchedKind};
 use crate::telemetry::{Health, Metrics};
 use claim::ClaimController;
+use claim::requests::Requests;
 use common::{Common, ExpiryGrace, LeadershipTerm, Wakers, Work};
 use first_boot::ssh_keys::SshKeys;
 use launch_config::LaunchConfigController;
@@ -145,7 +146,7 @@ impl Controllers {
         common: Common,
         shutdown: CancellationToken,
     ) -> Self {
-        let term = LeadershipTerm { started: Timestamp::now(), leadership };
+        let term = LeadershipTerm { started: Timestamp::now(), leadership, end: shutdown.clone() };
         let clouds = Clouds::new(equipment.providers, common.metrics.clone(), settings.installation);
         let machines = Machines::new(term.started);
         let (pool_memories, launch_health) = (PoolMemories::default(), LaunchHealth::default());
@@ -170,6 +171,7 @@ impl Controllers {
             ssh_keys: ssh_keys.clone(),
             machines: machines.clone(),
             pool_memories: pool_memories.clone(),
+            requests: Requests::default(),
         };
         Self {
             pools: PoolController {

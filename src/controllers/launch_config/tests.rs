@@ -6,6 +6,7 @@ use bullpen_api::{FINALIZER_LAUNCH_CONFIG, InstancePool, LaunchConfig, PoolClaim
 use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::cluster::client::Clients;
@@ -54,7 +55,7 @@ fn controller(registry: Registry, sent: Sent) -> LaunchConfigController {
         metrics: metrics.clone(),
         wakers: Wakers::new().0,
     };
-    let term = LeadershipTerm { started: jiff::Timestamp::UNIX_EPOCH, leadership };
+    let term = LeadershipTerm { started: jiff::Timestamp::UNIX_EPOCH, leadership, end: CancellationToken::new() };
     let clouds = Clouds::new(registry, metrics, "test".into());
     let rules = SweepRules { watched: WatchedNamespaces::All, grace: jiff::SignedDuration::ZERO, dry_run: true };
     let sweeps = Arc::new(Sweeps::new(rules));

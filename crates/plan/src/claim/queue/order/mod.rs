@@ -158,12 +158,12 @@ pub struct Paired<T, M> {
 
 /// Pairs members with claims, both in their order, and reads no more of either iterator than it needs.
 ///
-/// A claim whose status is just being written (`being_updated`, by uid) is not bound until that is done. It still takes
-/// its turn and a member, or younger claims would pass it (invariant 8).
+/// A claim whose status is just being written, or of which no answer said whether it has a member (`busy`, by uid), is
+/// not bound until that is over. It still takes its turn and a member, or younger claims would pass it (invariant 8).
 pub fn pair<'a, T, M, I: Iterator<Item = (&'a Turn, T)>>(
     order: &mut Order<I>,
     mut members: impl Iterator<Item = Offer<M>>,
-    being_updated: impl Fn(&str) -> bool,
+    busy: impl Fn(&str) -> bool,
 ) -> Paired<T, M> {
     let mut paired = Paired { pairs: Vec::new(), parked: 0 };
     while !order.is_done() {
@@ -172,7 +172,7 @@ pub fn pair<'a, T, M, I: Iterator<Item = (&'a Turn, T)>>(
             Some(Offer::Parked) => paired.parked += 1,
             Some(Offer::Free(member)) => {
                 if let Some((turn, claim)) = order.next()
-                    && !being_updated(turn.uid())
+                    && !busy(turn.uid())
                 {
                     paired.pairs.push((claim, member));
                 }
