@@ -11,4 +11,5 @@ pub mod controllers;
 pub mod provider;
 pub mod runtime;
 pub mod state;
+pub mod tasks;
 pub mod telemetry;

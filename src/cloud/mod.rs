@@ -17,7 +17,6 @@ use bullpen_plan::launch::refusals::Refusals;
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub use self::account::ConfirmedIdentity;
@@ -27,8 +26,9 @@ use self::rate_limit::RateLimit;
 use crate::backoff::{Backoff, Bounds};
 use crate::provider::{Instance, NoProvider, Provider, ProviderError, ProviderKey, Registry};
 use crate::state::ObjectKey;
+use crate::tasks::TermTasks;
 use crate::telemetry::Metrics;
-use crate::telemetry::labels::{ProviderOperation, ProviderOutcome};
+use crate::telemetry::labels::{ProviderOperation, ProviderOutcome, Task};
 
 /// How often machines are listed while none of them boots or ends, which is how soon a machine that disappeared is
 /// noticed.
@@ -111,7 +111,7 @@ impl Clouds {
     }
 
     /// The cloud that a launch config buys from. The first call for a key starts its list loop, which runs until
-    /// `shutdown`.
+    /// the term of `tasks` is over.
     ///
     /// # Errors
     /// When there is no provider for the launch config.
@@ -119,7 +119,7 @@ impl Clouds {
         &self,
         spec: &LaunchConfigSpec,
         audience: impl FnOnce() -> Arc<dyn Audience>,
-        shutdown: &CancellationToken,
+        tasks: &TermTasks,
     ) -> Result<Arc<Cloud>, NoProvider> {
         let (kind, key) = self.inner.registry.resolve(spec)?;
         let mut clouds = self.inner.clouds.lock();
@@ -141,8 +141,10 @@ impl Clouds {
         });
         clouds.insert(key, cloud.clone());
         let lister = cloud.clone().list_for_ever(self.inner.installation.clone());
-        let shutdown = shutdown.clone();
-        tokio::spawn(async move { shutdown.run_until_cancelled_owned(lister).await });
+        let end = tasks.end().clone();
+        tasks.spawn_lasting(Task::List, async move {
+            end.run_until_cancelled_owned(lister).await;
+        });
         Ok(cloud)
     }
 

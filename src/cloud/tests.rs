@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use bullpen_api::Market;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::provider::{CallRate, CallRates, CreateRequest, Identity, InstancePhase, ProviderKind};
@@ -144,7 +145,7 @@ fn request(spec: &LaunchConfigSpec) -> CreateRequest {
 }
 
 fn open(clouds: &Clouds, spec: &LaunchConfigSpec, end: &CancellationToken) -> Result<Arc<Cloud>, NoProvider> {
-    clouds.open(spec, || Arc::new(Nobody), end)
+    clouds.open(spec, || Arc::new(Nobody), &TermTasks::new(Metrics::new(), end.clone()))
 }
 
 #[tokio::test]

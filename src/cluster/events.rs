@@ -8,10 +8,14 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 use tracing::debug;
 
+use crate::tasks::TermTasks;
+use crate::telemetry::labels::Task;
+
 /// Publishes Events in the name of the operator.
 #[derive(Clone)]
 pub struct Events {
     recorder: Recorder,
+    tasks: TermTasks,
 }
 
 impl std::fmt::Debug for Events {
@@ -21,10 +25,10 @@ impl std::fmt::Debug for Events {
 }
 
 impl Events {
-    /// A publisher that reports as `bullpen`.
-    pub fn new(client: Client, instance: String) -> Self {
+    /// A publisher that reports as `bullpen`, in tasks of this term.
+    pub fn new(client: Client, instance: String, tasks: TermTasks) -> Self {
         let reporter = Reporter { controller: "bullpen".into(), instance: Some(instance) };
-        Self { recorder: Recorder::new(client, reporter) }
+        Self { recorder: Recorder::new(client, reporter), tasks }
     }
 
     /// Publishes a Warning about `object`, in the background.
@@ -40,7 +44,7 @@ impl Events {
         let references: Vec<_> = objects.iter().map(|object| reference(object.as_ref())).collect();
         let event = event(EventType::Warning, reason, action, note);
         let recorder = self.recorder.clone();
-        tokio::spawn(async move {
+        self.tasks.spawn(Task::Event, async move {
             for reference in references {
                 publish(&recorder, &event, &reference).await;
             }
@@ -62,7 +66,7 @@ impl Events {
     ) {
         let (event, reference) = (event(type_, reason, action, note), reference(object));
         let recorder = self.recorder.clone();
-        tokio::spawn(async move { publish(&recorder, &event, &reference).await });
+        self.tasks.spawn(Task::Event, async move { publish(&recorder, &event, &reference).await });
     }
 }
 

@@ -11,6 +11,7 @@ use crate::cluster::events::Events;
 use crate::cluster::{Leadership, Writes};
 use crate::runtime::work_queue::{Waker, WorkItem};
 use crate::state::{ClusterState, ObjectKey, QueueKey};
+use crate::tasks::TermTasks;
 use crate::telemetry::Metrics;
 
 /// The cluster state and the ways to change the cluster; cheap to clone.
@@ -26,6 +27,8 @@ pub struct Common {
     pub metrics: Metrics,
     /// Wakes the queues.
     pub wakers: Wakers,
+    /// Starts the tasks of the term.
+    pub tasks: TermTasks,
 }
 
 /// The current term of leadership.

@@ -8,20 +8,19 @@ use bullpen_plan::claim::queue::trouble;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::common::Common;
 use super::convert;
 use super::member::machine_memory::Machines;
-use super::orphans::OrphanSweeper;
+use super::orphans::{OrphanSweeper, sweep};
 use super::pool::memory::PoolMemories;
 use super::wake;
-use crate::cloud::Audience;
-use crate::provider::ProviderKey;
+use crate::cloud::{Audience, Cloud};
+use crate::provider::{ProviderError, ProviderKey};
 use crate::state::store::Changed;
 use crate::state::{Change, ObjectKey, QueueKey};
 use crate::telemetry::Health;
-use crate::telemetry::labels::ClaimEnd;
+use crate::telemetry::labels::{ClaimEnd, Task, WatchedKind};
 
 /// What routing needs, to find out whom a change concerns.
 #[derive(Debug)]
@@ -37,23 +36,39 @@ pub struct Router {
 }
 
 /// Wakes the keys that each change concerns, until the term ends.
-pub async fn run(router: Router, mut stream: mpsc::UnboundedReceiver<Change>, shutdown: CancellationToken) {
-    while let Some(Some(change)) = shutdown.run_until_cancelled(stream.recv()).await {
+pub async fn run(router: Router, mut stream: mpsc::UnboundedReceiver<Change>) {
+    let end = router.common.tasks.end().clone();
+    while let Some(Some(change)) = end.run_until_cancelled(stream.recv()).await {
         match change {
             Change::Pool(changed) => pool(&router, &changed),
             Change::LaunchConfig(changed) => launch_config(&router, &changed),
             Change::Member(changed) => member(&router, &changed),
             Change::Claim(changed) => claim(&router, &changed),
             Change::Queue(queue) => queue_changed(&router, queue),
+            Change::Doubtful(kind, key, uid) => resolve(&router, kind, key, uid),
             Change::Beat => beat(&router),
             Change::Whole => everything(&router),
             Change::Synced => {
                 router.health.pass(super::WATCHES_CHECK);
                 everything(&router);
-                tokio::spawn(crate::controllers::claim::quarantine::end_grace(router.common.clone()));
+                let end = crate::controllers::claim::quarantine::end_grace(router.common.clone());
+                router.common.tasks.spawn(Task::Grace, end);
             }
         }
     }
+}
+
+/// Reads an object that a list did not show although a write of it was answered meanwhile.
+fn resolve(router: &Router, kind: WatchedKind, key: ObjectKey, uid: String) {
+    let writes = router.common.writes.clone();
+    router.common.tasks.spawn(Task::Read, async move {
+        match kind {
+            WatchedKind::InstancePool => writes.resolve::<InstancePool>(&key, &uid).await,
+            WatchedKind::LaunchConfig => writes.resolve::<LaunchConfig>(&key, &uid).await,
+            WatchedKind::PoolMember => writes.resolve::<PoolMember>(&key, &uid).await,
+            WatchedKind::PoolClaim => writes.resolve::<PoolClaim>(&key, &uid).await,
+        }
+    });
 }
 
 /// The claims waiting in a queue changed: pair them, and wake the pool, which may buy for them.
@@ -251,6 +266,11 @@ impl Listeners {
         Self { common, machines, sweeper }
     }
 
+    /// A launch config is gone, perhaps the last one of its account.
+    pub fn launch_config_gone(&self) {
+        sweep::withdraw_unused(&self.sweeper);
+    }
+
     fn bought_at(&self, provider: &ProviderKey, wanted: impl Fn(&PoolMember) -> bool) -> Vec<ObjectKey> {
         self.common.cluster.with(|state| {
             let configs: std::collections::HashSet<_> = state
@@ -293,6 +313,11 @@ impl Audience for Listeners {
     }
 
     fn answering_changed(&self, provider: &ProviderKey) {
+        // A closed account has no machines that anybody could count.
+        let closed = |cloud: &Arc<Cloud>| matches!(cloud.answering(), Some(Err(ProviderError::Auth { .. })));
+        if self.sweeper.clouds.get(provider).as_ref().is_some_and(closed) {
+            sweep::withdraw(&self.sweeper, provider, &self.sweeper.sweeps.memory(provider));
+        }
         let configs: Vec<_> = self.common.cluster.with(|state| {
             state
                 .launch_configs
@@ -320,6 +345,6 @@ impl Audience for Listeners {
         for member in self.machines.take_waiting_for_list() {
             self.common.wakers.members.wake(member);
         }
-        crate::controllers::orphans::sweep::listed(&self.sweeper, provider);
+        sweep::listed(&self.sweeper, provider);
     }
 }

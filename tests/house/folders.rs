@@ -11,6 +11,7 @@ const OPERATOR: &[&[&str]] = &[
     &["cluster"],
     &["provider"],
     &["state"],
+    &["tasks"],
     &["telemetry"],
     &["backoff"],
 ];

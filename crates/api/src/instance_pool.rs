@@ -39,6 +39,11 @@ use super::user_data::UserDataSource;
     printcolumn(name = "Claimed", type_ = "integer", json_path = ".status.members.claimed"),
     printcolumn(name = "Waiting", type_ = "integer", json_path = ".status.waitingClaims"),
     printcolumn(name = "Max", type_ = "integer", json_path = ".spec.maxSize"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Errored", type_ = "integer", json_path = ".status.members.errored", priority = 1),
     printcolumn(name = "Terminating", type_ = "integer", json_path = ".status.members.terminating", priority = 1),

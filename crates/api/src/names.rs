@@ -23,5 +23,10 @@ pub const FINALIZER_LAUNCH_CONFIG: &str = "bullpen.dev/in-use";
 /// Annotation of a launch config, set by a person: the code of a large sweep that may go on.
 pub const ANNOTATION_CONFIRM_SWEEP: &str = "bullpen.dev/confirm-sweep";
 
+/// Label of the lease of an operator, with the value `lease`: by it the lease is found, whatever its name and namespace.
+pub const LABEL_OPERATOR: &str = "bullpen.dev/operator";
+/// Annotation of the lease of an operator: the namespaces that it watches, separated by commas; `*` for all.
+pub const ANNOTATION_WATCHED_NAMESPACES: &str = "bullpen.dev/watched-namespaces";
+
 /// Annotation of a definition: the digest of its schema, see [`crds::digest`](crate::crds::digest).
 pub const ANNOTATION_SCHEMA_DIGEST: &str = "bullpen.dev/schema-digest";

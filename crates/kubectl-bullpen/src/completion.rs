@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use kube::ResourceExt;
 use kube::api::ListParams;
 
+use super::shared::printing;
 use super::shared::session::{GlobalOptions, Kind, Session};
 use super::{Cli, CommandResult};
 
@@ -48,7 +49,7 @@ pub(super) fn execute(args: &CompletionArgs) -> CommandResult {
         Script::Zsh => Shell::Zsh,
         Script::Fish => Shell::Fish,
         Script::Kubectl => {
-            print_out!("{}", KUBECTL.trim_end());
+            printing::block(KUBECTL.trim_end());
             return Ok(ExitCode::SUCCESS);
         }
     };

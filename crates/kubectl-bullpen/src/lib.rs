@@ -16,12 +16,12 @@
 //! | [`completion`] | `completion` |
 #![forbid(unsafe_code)]
 
-/// Prints a line to standard output. A closed output, as after `| head`, is no error.
+/// Prints one line to standard output, whatever is in the text. A closed output, as after `| head`, is no error.
 macro_rules! print_out {
     ($($text:tt)*) => { $crate::shared::printing::write_line(&mut std::io::stdout(), format_args!($($text)*)) };
 }
 
-/// Prints a line to standard error. A closed output is no error: a claim has to be released all the same.
+/// Prints one line to standard error, whatever is in the text. A closed output is no error: a claim has to be released all the same.
 macro_rules! print_err {
     ($($text:tt)*) => { $crate::shared::printing::write_line(&mut std::io::stderr(), format_args!($($text)*)) };
 }
@@ -122,6 +122,10 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // If even this cannot be printed, there is nothing left to do.
             let _ = error.print();
+            if let Some(hint) = claim::hint(&error, std::env::args().skip(1)) {
+                print_err!("");
+                print_err!("{hint}");
+            }
             // 1 for all errors, as in kubectl.
             return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
@@ -130,7 +134,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(Failure::Silent(code)) => ExitCode::from(code),
         Err(failure) => {
-            print_err!("{failure}");
+            failure.print();
             ExitCode::FAILURE
         }
     }
@@ -150,7 +154,7 @@ impl Cli {
                 return uninstall::execute(args, &self.options).await;
             }
             let session = Session::open(&self.options).await?;
-            self.command.run(&session).await
+            self.command.run(&session).await.map_err(|failure| failure.at(&session.server))
         });
         runtime.shutdown_background();
         result
@@ -208,6 +212,21 @@ mod tests {
                 (Some("team"), Some("prod"))
             );
         }
+    }
+
+    #[test]
+    fn a_command_without_dashes_before_it_is_hinted_at() {
+        let hint = |line: &str| {
+            let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            let error = Cli::try_parse_from([&["kubectl-bullpen".to_owned()], words.as_slice()].concat()).unwrap_err();
+            claim::hint(&error, words.into_iter())
+        };
+        let told = hint("claim ci echo hi").unwrap();
+        assert_eq!(told, "hint: a COMMAND comes after --: kubectl bullpen claim ci -- echo hi");
+        let told = hint("-n team claim ci --ttl 2h make all").unwrap();
+        assert_eq!(told, "hint: a COMMAND comes after --: kubectl bullpen -n team claim ci --ttl 2h -- make all");
+        assert_eq!(hint("claim ci --nonsense"), None);
+        assert_eq!(hint("pools --nonsense ci"), None);
     }
 
     #[test]

@@ -38,14 +38,16 @@ pub(super) async fn execute(args: &OrphansArgs, session: &Session) -> Result<(),
         print_out!("No machine without a member waits for a person's word.");
         print_out!("Those that are found are terminated by the operator within seconds, and written down as Events.");
     } else {
-        print_out!("{}", table(&with, args.all_namespaces).text());
+        printing::block(&table(&with, args.all_namespaces).text());
         for config in &with {
-            print_out!("\n{}", advice(config));
+            print_out!("");
+            advice(config).iter().for_each(|line| print_out!("{line}"));
         }
     }
     let lately = sweeps(args, session).await?;
     if !lately.is_empty() {
-        print_out!("\nLately:");
+        print_out!("");
+        print_out!("Lately:");
         let now = Timestamp::now();
         for event in lately.iter().rev().take(LATELY).rev() {
             print_out!("  {} ago: {} ({}): {}", age(event.time, now), event.about, event.reason, event.message);
@@ -102,17 +104,17 @@ fn table(configs: &[LaunchConfig], namespaces: bool) -> Table {
     table
 }
 
-/// What a person can do about the orphans of a launch config.
-fn advice(config: &LaunchConfig) -> String {
+/// What a person can do about the orphans of a launch config, in one or two lines.
+fn advice(config: &LaunchConfig) -> Vec<String> {
     let status = config.status.as_ref();
     let blocked = status.and_then(|status| find_condition(&status.conditions, ConditionType::SweepBlocked, true));
     let code = status.and_then(|status| status.orphans.as_ref()).map(|orphans| orphans.code.as_str());
     let (name, namespace) = (config.name_any(), config.namespace().unwrap_or_default());
     match (blocked, code) {
-        (Some(blocked), Some(code)) => format!(
-            "{name}: {}\n  kubectl annotate -n {namespace} lc {name} --overwrite {ANNOTATION_CONFIRM_SWEEP}={code}",
-            blocked.message
-        ),
-        _ => format!("{name}: the operator runs with --sweep-dry-run: they would be terminated without it"),
+        (Some(blocked), Some(code)) => vec![
+            format!("{name}: {}", blocked.message),
+            format!("  kubectl annotate -n {namespace} lc {name} --overwrite {ANNOTATION_CONFIRM_SWEEP}={code}"),
+        ],
+        _ => vec![format!("{name}: the operator runs with --sweep-dry-run: they would be terminated without it")],
     }
 }

@@ -1,5 +1,6 @@
 //! `kubectl bullpen drain`, `pause` and `resume`: set `spec.state` of a pool.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use bullpen_api::{ConditionType, InstancePool, MemberCounts, PoolState, condition_is_true, find_condition};
@@ -7,9 +8,10 @@ use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use super::pools::condition_text;
+use super::shared::conditions;
 use super::shared::durations;
 use super::shared::failure::Failure;
+use super::shared::operator;
 use super::shared::printing;
 use super::shared::session::{OutputOption, Session};
 use super::shared::watching;
@@ -39,26 +41,30 @@ pub(super) struct DrainArgs {
 pub(super) async fn drain(args: &DrainArgs, session: &Session) -> Result<(), Failure> {
     let pool = set(session, &args.of, PoolState::Draining, "draining").await?;
     if !args.wait {
+        operator::warn_if_absent(session).await;
         return Ok(());
     }
     let name = pool.name_any();
     let generation = pool.metadata.generation.unwrap_or(0);
     let mut last = String::new();
+    let answered = Cell::new(false);
     let drained = watching::until(session.watched::<InstancePool>(false), &name, |pool: &InstancePool| {
         if pool.spec.state != PoolState::Draining {
             return Some(Err(Failure::other(format!("instancepools/{name} is not draining any more"))));
         }
         let status = pool.status.as_ref().filter(|status| status.observed_generation >= generation)?;
+        answered.set(true);
         if condition_is_true(&status.conditions, ConditionType::Drained) {
             return Some(Ok(()));
         }
-        let remains = find_condition(&status.conditions, ConditionType::Drained, false).map(condition_text)?;
+        let remains = find_condition(&status.conditions, ConditionType::Drained, false).map(conditions::text)?;
         if remains != last {
             print_err!("{remains}");
             last = remains;
         }
         None
     });
+    let drained = operator::beside(session, &answered, drained);
     let outcome = match args.timeout {
         Some(seconds) => {
             let time = Duration::from_secs(seconds.unsigned_abs().into());
@@ -77,11 +83,15 @@ pub(super) async fn drain(args: &DrainArgs, session: &Session) -> Result<(), Fai
 }
 
 pub(super) async fn pause(args: &StateArgs, session: &Session) -> Result<(), Failure> {
-    set(session, args, PoolState::Paused, "paused").await.map(drop)
+    set(session, args, PoolState::Paused, "paused").await?;
+    operator::warn_if_absent(session).await;
+    Ok(())
 }
 
 pub(super) async fn resume(args: &StateArgs, session: &Session) -> Result<(), Failure> {
-    set(session, args, PoolState::Active, "resumed").await.map(drop)
+    set(session, args, PoolState::Active, "resumed").await?;
+    operator::warn_if_absent(session).await;
+    Ok(())
 }
 
 async fn set(session: &Session, args: &StateArgs, state: PoolState, word: &str) -> Result<InstancePool, Failure> {

@@ -5,11 +5,13 @@ pub mod leadership;
 
 use std::time::Duration;
 
+use bullpen_api::{ANNOTATION_WATCHED_NAMESPACES, LABEL_OPERATOR};
 use bullpen_plan::operator::election::{
     ATTEMPT_CAP, Boottime, Elector, LEASE_DURATION, LeaseRecord, Next, RENEW_DEADLINE, RETRY_PERIOD, RenewalOutcome,
     Seen, look_pause, may_act,
 };
 use bullpen_plan::operator::liveness::ELECTION_STUCK;
+use bullpen_plan::operator::watched_namespaces::WatchedNamespaces;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -51,6 +53,8 @@ impl LeaseError {
 pub struct Election {
     api: Api<Lease>,
     key: ObjectKey,
+    /// The namespaces that this operator works in, for whoever asks if one works there.
+    watched: WatchedNamespaces,
     elector: Elector,
     /// The lease as last seen, so that a write keeps what others put there, such as labels.
     lease: Option<Lease>,
@@ -69,10 +73,11 @@ enum Try {
 
 impl Election {
     /// A candidate called `identity` for the lease of this name. `client` must not repeat requests by itself.
-    pub fn new(client: Client, key: ObjectKey, identity: String, health: Health) -> Self {
+    pub fn new(client: Client, key: ObjectKey, watched: WatchedNamespaces, identity: String, health: Health) -> Self {
         Self {
             api: Api::namespaced(client, &key.namespace),
             key,
+            watched,
             elector: Elector::new(identity),
             lease: None,
             renewed: boottime(),
@@ -230,12 +235,16 @@ impl Election {
         lease.metadata.resource_version.clone_from(&over);
         lease.spec = Some(spec(&record, lease.spec.take()));
         self.elector.record_request(record);
+        if over.is_none() {
+            // Nothing is kept of a deleted lease.
+            lease.metadata = ObjectMeta { name: lease.metadata.name, ..ObjectMeta::default() };
+        }
+        lease.labels_mut().insert(LABEL_OPERATOR.to_owned(), "lease".to_owned());
+        lease.annotations_mut().insert(ANNOTATION_WATCHED_NAMESPACES.to_owned(), self.watched.list());
         let parameters = PostParams::default();
         let written = if over.is_some() {
             within(cap, self.api.replace(&self.key.name, &parameters, &lease)).await?
         } else {
-            // Nothing is kept of a deleted lease.
-            lease.metadata = ObjectMeta { name: lease.metadata.name, ..ObjectMeta::default() };
             within(cap, self.api.create(&parameters, &lease)).await?
         };
         self.elector.accepted(seen(&written), boottime());

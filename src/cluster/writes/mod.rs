@@ -3,6 +3,7 @@
 //! Each write of a member or claim is a compare-and-swap on the version that it was decided on. The object in an answer
 //! is stored in the cluster state before the writer continues, so that the next decision sees it.
 
+mod delete_turns;
 pub mod recovery;
 pub mod secrets;
 pub mod status;
@@ -10,9 +11,11 @@ pub mod status;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bullpen_api::{PoolClaim, PoolMember};
 use bullpen_plan::claim::{Answer, Found};
+use jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
@@ -25,6 +28,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use recovery::Written;
 
+use self::delete_turns::DeleteTurns;
 use super::client::Clients;
 use super::lease::leadership::{Leadership, NotLeading};
 use super::writes::status::replace_status;
@@ -55,6 +59,9 @@ enum NotWritten {
     ApiServer(Box<kube::Error>),
     #[error(transparent)]
     NotLeading(NotLeading),
+    /// It was refused a moment ago.
+    #[error("it was refused, and is sent again in {:.1} s", .0.as_secs_f64())]
+    TooSoon(Duration),
 }
 
 impl WriteError {
@@ -71,6 +78,15 @@ impl WriteError {
                 other => other.to_string(),
             },
             NotWritten::NotLeading(not_leading) => not_leading.to_string(),
+            NotWritten::TooSoon(_) => self.source.to_string(),
+        }
+    }
+
+    /// In how much time it may be sent, if it was not sent because it was refused a moment ago.
+    pub const fn too_soon(&self) -> Option<Duration> {
+        match self.source {
+            NotWritten::TooSoon(wait) => Some(wait),
+            NotWritten::ApiServer(_) | NotWritten::NotLeading(_) => None,
         }
     }
 }
@@ -84,6 +100,7 @@ pub struct Writes {
     leadership: Leadership,
     upkeep: Arc<Semaphore>,
     bindings: Arc<AtomicUsize>,
+    deletes: DeleteTurns,
 }
 
 /// Counts a request of a binding, waiting or under way, until it is dropped.
@@ -149,7 +166,7 @@ impl Writes {
     /// other write is a compare-and-swap and safe without the lease.
     pub fn new(clients: Clients, cluster: ClusterState, metrics: Metrics, leadership: Leadership) -> Self {
         let (upkeep, bindings) = (Arc::new(Semaphore::new(UPKEEP_AT_ONCE)), Arc::default());
-        Self { clients, cluster, metrics, leadership, upkeep, bindings }
+        Self { clients, cluster, metrics, leadership, upkeep, bindings, deletes: DeleteTurns::default() }
     }
 
     /// Counts a request of a binding. While there are many, upkeep is slowed down.
@@ -227,7 +244,8 @@ impl Writes {
         settled
     }
 
-    /// Deletes an object, with its uid and version as preconditions. Returns what is left of it if finalizers keep it.
+    /// Deletes an object, with its uid and version as preconditions. Returns what is left of it if finalizers keep it. A
+    /// DELETE that was refused is sent again after a growing delay only, whoever asks for it.
     async fn try_delete<K: WrittenKind>(&self, object: &K) -> Result<Option<Arc<K>>, WriteError> {
         let key = ObjectKey::of(object);
         let api: Api<K> = self.api(&key.namespace);
@@ -238,16 +256,27 @@ impl Writes {
         };
         let _turn = self.upkeep_turn(object).await;
         self.may_act::<K>(WriteVerb::Delete, &key)?;
+        if let Some(wait) = self.deletes.wait(&uid, Timestamp::now()) {
+            return Err(not_sent::<K>(WriteVerb::Delete, &key, NotWritten::TooSoon(wait)));
+        }
         match api.delete(&key.name, &parameters).await {
             Ok(either) => {
                 self.count::<K>(WriteVerb::Delete, WriteOutcome::Ok);
+                self.deletes.settled(&uid);
                 let deleting = either.map_left(|deleting| self.cluster.answered(deleting)).left();
                 if deleting.is_none() {
                     self.cluster.answered_gone::<K>(&key, &uid);
                 }
                 Ok(deleting)
             }
-            Err(error) => Err(self.refusal::<K>(WriteVerb::Delete, &key, error)),
+            Err(error) => {
+                let error = self.refusal::<K>(WriteVerb::Delete, &key, error);
+                match error.answer {
+                    Answer::Conflict | Answer::NotFound | Answer::Accepted => self.deletes.settled(&uid),
+                    Answer::Refused | Answer::Ambiguous => self.deletes.refused(&uid, Timestamp::now()),
+                }
+                Err(error)
+            }
         }
     }
 
@@ -259,7 +288,10 @@ impl Writes {
         }
         let api: Api<K> = self.api(&key.namespace);
         match api.get(&key.name).await {
-            Ok(object) => Found::Object(self.cluster.answered(object)),
+            Ok(object) => {
+                let object = self.cluster.answered(object);
+                if object.is_over() { Found::Missing } else { Found::Object(object) }
+            }
             Err(error) if answer_of(&error, &key.name) == Answer::NotFound => Found::Missing,
             Err(error) => {
                 tracing::debug!(kind = %K::kind(&()), %key, %error, "a read proved nothing");
@@ -279,14 +311,7 @@ impl Writes {
 
     /// Checks the lease (`docs/operate/leadership.md`) right before an object is created or deleted.
     fn may_act<K: WrittenKind>(&self, verb: WriteVerb, key: &ObjectKey) -> Result<(), WriteError> {
-        self.leadership.check().map_err(|not_leading| WriteError {
-            answer: Answer::Refused,
-            namespace_terminating: false,
-            verb: verb.as_str(),
-            kind: K::kind(&()).into_owned(),
-            key: key.clone(),
-            source: NotWritten::NotLeading(not_leading),
-        })
+        self.leadership.check().map_err(|error| not_sent::<K>(verb, key, NotWritten::NotLeading(error)))
     }
 
     fn settle<K: WrittenKind>(
@@ -324,6 +349,17 @@ impl Writes {
 
     fn count<K: WrittenKind>(&self, verb: WriteVerb, outcome: WriteOutcome) {
         self.metrics.api_write(K::KIND, verb, outcome);
+    }
+}
+
+fn not_sent<K: WrittenKind>(verb: WriteVerb, key: &ObjectKey, source: NotWritten) -> WriteError {
+    WriteError {
+        answer: Answer::Refused,
+        namespace_terminating: false,
+        verb: verb.as_str(),
+        kind: K::kind(&()).into_owned(),
+        key: key.clone(),
+        source,
     }
 }
 

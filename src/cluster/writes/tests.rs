@@ -45,9 +45,12 @@ async fn without_the_lease_no_member_is_made_or_deleted_and_every_other_write_is
     });
     let client = kube::Client::new(server, "ci");
     let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
-    let leadership = Leadership::acquired(crate::cluster::lease::leadership::boottime());
-    let writes = Writes::new(clients, ClusterState::new(WatchedNamespaces::All).0, Metrics::new(), leadership.clone());
-    let member = member();
+    let lease = || Leadership::acquired(crate::cluster::lease::leadership::boottime());
+    let in_term = |leadership| {
+        Writes::new(clients.clone(), ClusterState::new(WatchedNamespaces::All).0, Metrics::new(), leadership)
+    };
+    let leadership = lease();
+    let (writes, member) = (in_term(leadership.clone()), member());
 
     leadership.end();
     assert!(writes.create_member(&member).await.unwrap_err().is_not_leading());
@@ -55,8 +58,7 @@ async fn without_the_lease_no_member_is_made_or_deleted_and_every_other_write_is
     assert_eq!(sent.load(Ordering::SeqCst), 0);
     assert!(!writes.try_update_status(&member).await.unwrap_err().is_not_leading());
     assert_eq!(sent.load(Ordering::SeqCst), 1, "a compare-and-swap is safe in anybody's hands");
-    leadership.renewed(crate::cluster::lease::leadership::boottime());
-    assert!(!writes.try_delete(&member).await.unwrap_err().is_not_leading());
+    assert!(!in_term(lease()).try_delete(&member).await.unwrap_err().is_not_leading());
     assert_eq!(sent.load(Ordering::SeqCst), 2);
 }
 

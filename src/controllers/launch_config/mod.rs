@@ -9,8 +9,6 @@ pub mod reconcile;
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use self::health::LaunchHealth;
 use super::common::Common;
 use super::orphans::memory::Sweeps;
@@ -30,8 +28,6 @@ pub struct LaunchConfigController {
     pub sweeps: Arc<Sweeps>,
     /// Is notified of what the clouds list.
     pub listeners: Arc<Listeners>,
-    /// Ends the clouds' list loops with the term.
-    pub shutdown: CancellationToken,
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub async fn reconcile(controller: Arc<LaunchConfigController>, key: ObjectKey) 
     let Some(config) = controller.common.cluster.with(|state| state.launch_configs.get(&key).cloned()) else {
         controller.common.metrics.launch_config_gone(&key.namespace, &key.name);
         controller.launch_health.forget(&key);
+        controller.listeners.launch_config_gone();
         return Ok(None);
     };
     controller.common.metrics.launch_config_known(&key.namespace, &key.name);
@@ -62,7 +63,7 @@ fn restore_from_status(controller: &LaunchConfigController, config: &LaunchConfi
 
 fn open_cloud(controller: &LaunchConfigController, config: &LaunchConfig) -> Result<(), NoProvider> {
     let audience = || controller.listeners.clone() as Arc<dyn crate::cloud::Audience>;
-    controller.clouds.open(&config.spec, audience, &controller.shutdown).map(drop)
+    controller.clouds.open(&config.spec, audience, &controller.common.tasks).map(drop)
 }
 
 /// Reports in the status why nothing can be bought. Such a launch config gets no finalizer. If an earlier build added

@@ -17,7 +17,7 @@ use crate::provider::ProviderError;
 use crate::provider::tags;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
-use crate::telemetry::labels::ProviderOperation;
+use crate::telemetry::labels::{ProviderOperation, Task};
 
 /// Limits tag calls in flight, because terminates and creates are more urgent.
 static CALLS: Semaphore = Semaphore::const_new(8);
@@ -46,14 +46,9 @@ pub fn tag_if_due(controller: &MemberController, gathered: &Gathered, now: Times
             return Some(later);
         }
         tagging.busy = true;
-        tokio::spawn(tag(
-            controller.clone(),
-            gathered.key(),
-            gathered.uid(),
-            gathered.cloud.clone(),
-            instance.id.clone(),
-            bound,
-        ));
+        let (key, uid, cloud) = (gathered.key(), gathered.uid(), gathered.cloud.clone());
+        let tagging = tag(controller.clone(), key, uid, cloud, instance.id.clone(), bound);
+        controller.common.tasks.spawn(Task::ClaimTag, tagging);
         None
     })
 }

@@ -20,7 +20,7 @@ use crate::controllers::orphans::OrphanSweeper;
 use crate::provider::{Instance, InstancePhase, ProviderKey};
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
-use crate::telemetry::labels::{ProviderOperation, TerminationOutcome};
+use crate::telemetry::labels::{ProviderOperation, Task, TerminationOutcome};
 
 /// How many reads and terminate calls of one sweep run at the same time.
 const AT_ONCE: usize = 4;
@@ -38,10 +38,26 @@ pub fn listed(controller: &OrphanSweeper, provider: &ProviderKey) {
     let memory = controller.sweeps.memory(provider);
     let Some(turn) = Turn::take(&memory) else { return };
     let (controller, provider) = (controller.clone(), provider.clone());
-    tokio::spawn(async move {
+    controller.common.tasks.clone().spawn(Task::Sweep, async move {
         sweep(&controller, &provider, (&cloud, &memory), &listing).await;
         drop(turn);
     });
+}
+
+/// Drops the exported number of orphans of a cloud: it is not known any more.
+pub fn withdraw(controller: &OrphanSweeper, provider: &ProviderKey, memory: &SweepMemory) {
+    if let Some(identity) = memory.state.lock().shown.take() {
+        controller.common.metrics.orphans_unknown(provider.kind, &identity);
+    }
+}
+
+/// A launch config is gone: drops the number of orphans of each account that it was the last one of.
+pub fn withdraw_unused(controller: &OrphanSweeper) {
+    for (provider, memory) in controller.sweeps.memories() {
+        if controller.common.cluster.with(|state| of_provider(state, &controller.clouds, &provider).is_empty()) {
+            withdraw(controller, &provider, &memory);
+        }
+    }
 }
 
 async fn sweep(
@@ -50,7 +66,10 @@ async fn sweep(
     (cloud, memory): (&Arc<Cloud>, &SweepMemory),
     listing: &Listing,
 ) {
-    let Some((suspects, fleet)) = look(controller, provider, (cloud, memory), listing) else { return };
+    let Some((suspects, fleet)) = look(controller, provider, (cloud, memory), listing) else {
+        withdraw(controller, provider, memory);
+        return;
+    };
     let orphans: HashMap<String, Listed> = stream::iter(suspects)
         .map(|suspect| async move { confirmed(controller, &suspect).await.then(|| (suspect.id.clone(), suspect)) })
         .buffer_unordered(AT_ONCE)
@@ -180,6 +199,10 @@ fn note(
     };
     if let Some(current) = cloud.confirmed_identity() {
         let blocked = matches!(verdict, SweepDecision::Blocked { .. });
+        if memory.state.lock().shown.as_ref() != Some(&current.identity) {
+            withdraw(controller, cloud.key(), memory);
+            memory.state.lock().shown = Some(current.identity.clone());
+        }
         controller.common.metrics.set_orphans(cloud.kind(), &current.identity, orphans.len(), blocked);
     }
     if changed {

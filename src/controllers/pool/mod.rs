@@ -11,8 +11,6 @@ pub mod reconcile;
 pub mod teardown;
 pub mod write_back;
 
-use tokio_util::task::TaskTracker;
-
 use self::memory::PoolMemories;
 use super::common::Common;
 use super::first_boot::ssh_keys::SshKeys;
@@ -36,6 +34,4 @@ pub struct PoolController {
     pub machines: Machines,
     /// The SSH keys, which are part of a template.
     pub ssh_keys: SshKeys,
-    /// Background writes that no queue waits for. The end of the term waits for them.
-    pub writing: TaskTracker,
 }

@@ -1,20 +1,21 @@
 //! A pass over one pool: observe, plan under one lock, act, write status.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bullpen_api::{
-    ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG,
-    FINALIZER_POOL, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH, PoolMember, PoolMemberSpec,
-    PoolRef,
+    ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, EventAction, FINALIZER_INSTANCE,
+    FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH,
+    PoolMember, PoolMemberSpec, PoolRef,
 };
-use bullpen_plan::pool::attention;
 use bullpen_plan::pool::recycle::requested_before;
 use bullpen_plan::pool::rollout::Progress;
 use bullpen_plan::pool::sizing::{Memory, Replenishment, replenish};
 use bullpen_plan::pool::status::{StatusInput, pool_status};
 use bullpen_plan::pool::template::{LaunchConfigProblem, UsableLaunchConfig, resolve};
 use bullpen_plan::pool::view::PoolView;
+use bullpen_plan::pool::{attention, for_a_person};
 use bullpen_plan::time::earliest;
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -35,6 +36,7 @@ use crate::runtime::failure::Failure;
 use crate::runtime::work_queue::Outcome;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::{PlannedMember, State};
+use crate::telemetry::labels::Task;
 
 /// The status of a pool is written at most this often, after the first change.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -78,11 +80,13 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
     {
         return Ok(now.checked_add(rest).ok());
     }
+    match &pool {
+        Some(_) => controller.common.metrics.pool_known(&key.namespace, &key.name),
+        // First, because what follows may fail for long.
+        None => forget(&controller, &key),
+    }
     delete_strays(&controller, &key, pool.as_deref()).await?;
-    let Some(pool) = pool else {
-        forget(&controller, &key);
-        return Ok(None);
-    };
+    let Some(pool) = pool else { return Ok(None) };
     if ensure_finalizer(&controller, &pool).await? {
         return Ok(None);
     }
@@ -95,14 +99,14 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
     }
     let (uid, forced) = (convert::uid(pool.as_ref()), pass.forced.is_some());
     let reserved = Reserved::new(&controller, &key, std::mem::take(&mut pass.creates));
-    let writes = controller.writing.spawn(write_members(reserved, uid.clone()));
+    let writes = controller.common.tasks.spawn(Task::MemberWrite, write_members(reserved, uid.clone()));
     pass.launch_options.report(&controller, &pool);
     // A failure must be in the status before its member is deleted, or a crash would lose it.
     let recorded =
         if is_recorded(&controller, &key, &pass) { None } else { Some(update_status(&controller, &key, &pass).await) };
     let deleted = delete_members(&controller, &key, &pass).await;
     // A request is answered when all of its work is done.
-    if forced && writes.await.unwrap_or(false) && deleted.is_ok() {
+    if forced && writes.await.ok().flatten().unwrap_or(false) && deleted.is_ok() {
         controller.memories.of(&key, &uid, |memory| memory.handled.clone_from(&pass.forced));
     }
     let status_due = match recorded {
@@ -296,14 +300,26 @@ async fn delete_members(controller: &PoolController, key: &ObjectKey, pass: &Pas
     let unrecorded = controller.memories.of(key, &convert::uid(pass.pool.as_ref()), |memory| memory.unrecorded.clone());
     let mut recorded = pass.deletes.clone();
     recorded.retain(|member| !unrecorded.contains(&convert::uid(member.as_ref())));
-    let mut deletions = stream::iter(recorded)
-        .map(|member| async move { controller.common.writes.delete_member(&member).await })
-        .buffer_unordered(WRITES_AT_ONCE);
-    let mut worst = Ok(());
+    // What refuses one of them, such as a policy, mostly refuses all: one pass sends no more after that, and the next one
+    // begins with others.
+    let refused = AtomicBool::new(false);
+    let delete = async |member: Arc<PoolMember>| {
+        if refused.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let answer = controller.common.writes.delete_member(&member).await.map(drop).map_err(Failure::from);
+        refused.fetch_or(matches!(answer, Err(Failure::Write(_))), Ordering::Relaxed);
+        answer
+    };
+    let mut deletions = stream::iter(recorded).map(delete).buffer_unordered(WRITES_AT_ONCE);
+    let (mut worst, mut waits) = (Ok(()), None);
     while let Some(result) = deletions.next().await {
-        worst = worst.and(result.map(drop).map_err(Failure::from));
+        match result {
+            Err(Failure::TooSoon(wait)) => waits = Some(waits.map_or(wait, |least: Duration| least.min(wait))),
+            result => worst = worst.and(result),
+        }
     }
-    worst
+    worst.and(waits.map_or(Ok(()), |wait| Err(Failure::TooSoon(wait))))
 }
 
 /// Writes the status if it changed. Returns when to come back if it was written a moment ago. Waits for the write only
@@ -334,7 +350,6 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
         .with(|state| (convert::attention(state, &pass.pool), crate::controllers::claim::lifetime::stale(state, key)));
     attention::note(&mut status.conditions, &attention, pass.pool.metadata.generation, now);
     let (namespace, name) = (&key.namespace, &key.name);
-    controller.common.metrics.pool_known(namespace, name);
     controller.common.metrics.set_pool_members(namespace, name, &pass.plan.counts);
     controller.common.metrics.set_pool_waiting_claims(namespace, name, pass.waiting);
     controller.common.metrics.set_pool_stale_claims(namespace, name, stale_claims);
@@ -345,11 +360,15 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
         StatusTurn::Later(moment) => return moment,
         StatusTurn::Now { awaited } => awaited,
     };
+    if let Some((reason, note)) = for_a_person::event(pass.pool.status.as_ref(), &status) {
+        controller.common.events.warn(pass.pool.as_ref(), reason, EventAction::Observe, note);
+    }
     let mut pool = InstancePool::clone(&pass.pool);
     pool.status = Some(status);
     if !awaited {
         let controller = controller.clone();
-        controller.writing.clone().spawn(async move { write_status(&controller, &pool).await });
+        let tasks = controller.common.tasks.clone();
+        tasks.spawn(Task::PoolStatus, async move { write_status(&controller, &pool).await });
     } else if write_status(controller, &pool).await {
         controller.memories.of(key, &uid, |memory| memory.unrecorded.clear());
     }

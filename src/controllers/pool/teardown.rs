@@ -55,10 +55,15 @@ pub async fn delete_strays(
         Found::Object(pool) => Some(convert::uid(pool.as_ref())),
         Found::Unproved => return Err(Failure::Unproved(key.clone())),
     };
+    let mut waits = Ok(());
     for member in strays.iter().filter(|member| Some(&member.spec.pool_ref.uid) != proved.as_ref()) {
-        controller.common.writes.delete_member(member).await?;
+        match controller.common.writes.delete_member(member).await.map_err(Failure::from) {
+            // It was refused before: the others are deleted all the same.
+            Err(failure @ Failure::TooSoon(_)) => waits = Err(failure),
+            answer => drop(answer?),
+        }
     }
-    Ok(())
+    waits
 }
 
 /// Drops what was remembered of a pool that is gone.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_api::{ClaimPhase, FINALIZER_INSTANCE, InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use kube::ResourceExt;
 
 use super::claim_index::serving_terms;
@@ -11,9 +11,17 @@ use super::{Change, State, pool_of_claim};
 use crate::state::ObjectKey;
 use crate::state::pool_queue;
 use crate::state::store::{Changed, Store};
+use crate::telemetry::labels::WatchedKind;
 
 /// A kind of object that the cluster state stores.
 pub trait StoredKind: ResourceExt + Clone + Sized {
+    /// Which kind it is.
+    const WATCHED: WatchedKind;
+
+    /// Whether nothing is left to do for the object, although somebody else's finalizer still keeps it.
+    fn is_over(&self) -> bool {
+        false
+    }
     /// Drops fields that nothing reads, because every object is kept in memory.
     fn prune(&mut self);
     /// The store of this kind.
@@ -47,6 +55,8 @@ fn index<K: std::hash::Hash + Eq>(
 }
 
 impl StoredKind for InstancePool {
+    const WATCHED: WatchedKind = WatchedKind::InstancePool;
+
     fn prune(&mut self) {}
     fn store(state: &mut State) -> &mut Store<Self> {
         &mut state.pools
@@ -73,6 +83,8 @@ impl StoredKind for InstancePool {
 }
 
 impl StoredKind for LaunchConfig {
+    const WATCHED: WatchedKind = WatchedKind::LaunchConfig;
+
     fn prune(&mut self) {}
     fn store(state: &mut State) -> &mut Store<Self> {
         &mut state.launch_configs
@@ -84,6 +96,12 @@ impl StoredKind for LaunchConfig {
 }
 
 impl StoredKind for PoolMember {
+    const WATCHED: WatchedKind = WatchedKind::PoolMember;
+
+    /// The operator's finalizer is removed when the machine is gone, and cannot be added again.
+    fn is_over(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some() && !self.finalizers().iter().any(|own| own == FINALIZER_INSTANCE)
+    }
     fn prune(&mut self) {
         drop_metadata(self);
         if let Some(status) = &mut self.status {
@@ -147,6 +165,8 @@ impl StoredKind for PoolMember {
 }
 
 impl StoredKind for PoolClaim {
+    const WATCHED: WatchedKind = WatchedKind::PoolClaim;
+
     fn prune(&mut self) {
         drop_metadata(self);
         if let Some(status) = &mut self.status {

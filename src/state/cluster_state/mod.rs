@@ -28,6 +28,7 @@ use super::namespace_labels::NamespaceLabels;
 use super::pool_queue::PoolQueues;
 use super::store::{Changed, Progress, Store};
 use crate::backoff::Backoff;
+use crate::telemetry::labels::WatchedKind;
 
 /// What changed in the cluster state.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub enum Change {
     Claim(Changed<PoolClaim>),
     /// The waiting claims with a selector changed in this queue: which ones wait, or which count as its pool's demand.
     Queue(QueueKey),
+    /// An object that an own write answered during a list that does not show it: whether it is still there is not known.
+    Doubtful(WatchedKind, ObjectKey, String),
     /// Every kind has been listed completely for the first time.
     Synced,
     /// A namespace that could not be listed before has been listed completely.
@@ -162,12 +165,19 @@ impl ClusterState {
                 K::store(&mut state).begin_list(feed);
                 Vec::new()
             }
-            Event::InitApply(object) | Event::Apply(object) => K::store(&mut state).apply(Arc::new(pruned(object))),
+            Event::InitApply(object) => {
+                K::store(&mut state).note_listed(feed, &ObjectKey::of(&object));
+                taken(&mut state, &Arc::new(pruned(object)))
+            }
+            Event::Apply(object) => taken(&mut state, &Arc::new(pruned(object))),
             Event::Delete(object) => gone(&mut state, &ObjectKey::of(&object), &object.uid().unwrap_or_default()),
             Event::InitDone => K::store(&mut state).end_list(feed),
         };
         self.send_changes(&mut state, changes);
         if listed {
+            for (key, uid) in K::store(&mut state).take_doubtful() {
+                let _ = self.inner.changes.send(Change::Doubtful(K::WATCHED, key, uid));
+            }
             self.send_progress(&mut state, feed);
         }
     }
@@ -196,7 +206,7 @@ impl ClusterState {
         let object = Arc::new(pruned(object));
         let _rank = enter(Rank::ClusterState);
         let mut state = self.inner.state.lock();
-        let changes = K::store(&mut state).apply(object.clone());
+        let changes = taken(&mut state, &object);
         self.send_changes(&mut state, changes);
         object
     }
@@ -361,137 +371,17 @@ pub fn pool_of_claim(claim: &PoolClaim) -> Option<ObjectKey> {
     claim.pool().map(|(namespace, name)| ObjectKey::new(namespace, name))
 }
 
+/// Stores a version of an object. One that is over, although the API server still has it, is gone for all decisions.
+fn taken<K: StoredKind>(state: &mut State, object: &Arc<K>) -> Vec<Changed<K>> {
+    if object.is_over() {
+        return gone(state, &ObjectKey::of(object.as_ref()), &object.uid().unwrap_or_default());
+    }
+    K::store(state).apply(object.clone())
+}
+
 fn gone<K: StoredKind>(state: &mut State, key: &ObjectKey, uid: &str) -> Vec<Changed<K>> {
     K::store(state).delete(key, uid).into_iter().collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn of<K: serde::de::DeserializeOwned>(value: Value) -> K {
-        serde_json::from_value(value).unwrap()
-    }
-
-    fn pool(uid: &str) -> InstancePool {
-        of(json!({
-            "metadata": { "namespace": "ns", "name": "ci", "uid": uid },
-            "spec": { "targetSize": 1, "maxSize": 9, "launchConfigs": [{ "name": "sim" }] },
-        }))
-    }
-
-    fn member(name: &str, pool: &str, version: u64) -> PoolMember {
-        of(json!({
-            "metadata": { "namespace": "ns", "name": name, "uid": name, "resourceVersion": version.to_string() },
-            "spec": {
-                "poolRef": { "name": "ci", "uid": pool },
-                "placement": { "launchConfig": "sim", "generation": 1, "image": "i", "zone": "z" },
-                "templateHash": "h",
-            },
-        }))
-    }
-
-    #[test]
-    fn the_count_of_other_members_equals_a_walk_over_all_members() {
-        let (cluster, _changes) = ClusterState::new(WatchedNamespaces::All);
-        let (present, former) = (pool("new"), pool("old"));
-        let counts = |name: &str, uid: &str| {
-            let member = member(name, uid, 0);
-            cluster.with(|state| {
-                let others = |pool: &InstancePool| {
-                    let looked =
-                        state.members_of(pool).filter(|other| other.metadata.uid != member.metadata.uid).count();
-                    assert_eq!(state.others_of(pool, &member), looked);
-                    looked
-                };
-                (others(&present), others(&former))
-            })
-        };
-        assert_eq!(counts("a", "new"), (0, 0));
-        cluster.answered(member("a", "new", 1));
-        cluster.answered(member("b", "new", 2));
-        cluster.answered(member("c", "old", 3));
-        cluster.answered(member("a", "new", 4));
-        assert_eq!(counts("a", "new"), (1, 1));
-        assert_eq!(counts("c", "old"), (2, 0));
-        assert_eq!(counts("not-written-yet", "new"), (2, 1));
-        cluster.answered_gone::<PoolMember>(&ObjectKey::new("ns", "b"), "b");
-        cluster.answered_gone::<PoolMember>(&ObjectKey::new("ns", "c"), "c");
-        assert_eq!(counts("a", "new"), (0, 0));
-        assert!(cluster.with(|state| state.member_counts.len()) == 1);
-    }
-
-    fn lists<K: StoredKind>(cluster: &ClusterState, feed: &Feed) {
-        cluster.watched::<K>(feed, Event::Init);
-        cluster.watched::<K>(feed, Event::InitDone);
-    }
-
-    fn lists_all(cluster: &ClusterState, feed: &Feed) {
-        lists::<InstancePool>(cluster, feed);
-        lists::<LaunchConfig>(cluster, feed);
-        lists::<PoolMember>(cluster, feed);
-        lists::<PoolClaim>(cluster, feed);
-    }
-
-    fn of_two() -> (ClusterState, mpsc::UnboundedReceiver<Change>, [Feed; 2]) {
-        let (cluster, changes) = ClusterState::new(WatchedNamespaces::of(["a".to_owned(), "b".to_owned()]));
-        (cluster, changes, ["a", "b"].map(|name| Feed::Namespace(name.into())))
-    }
-
-    fn knows(cluster: &ClusterState) -> (bool, bool) {
-        cluster.with(|state| (state.knows("a"), state.knows("b")))
-    }
-
-    #[test]
-    fn the_state_is_whole_when_every_kind_was_listed_in_every_namespace() {
-        let (cluster, mut changes, [a, b]) = of_two();
-        lists_all(&cluster, &a);
-        lists::<InstancePool>(&cluster, &b);
-        lists::<LaunchConfig>(&cluster, &b);
-        lists::<PoolMember>(&cluster, &b);
-        assert_eq!(knows(&cluster), (false, false));
-        assert!(changes.try_recv().is_err());
-        lists::<PoolClaim>(&cluster, &b);
-        assert_eq!(knows(&cluster), (true, true));
-        assert!(matches!(changes.try_recv(), Ok(Change::Synced)));
-        lists_all(&cluster, &b);
-        assert!(changes.try_recv().is_err(), "sent once");
-        assert!(cluster.watches("a") && !cluster.watches("c") && !cluster.with(|state| state.knows("c")));
-    }
-
-    #[test]
-    fn a_namespace_that_may_not_be_listed_delays_no_other_and_is_added_once_it_may() {
-        let (cluster, mut changes, [a, b]) = of_two();
-        lists::<InstancePool>(&cluster, &b);
-        cluster.refused::<PoolMember>(&b);
-        assert_eq!(knows(&cluster), (false, false), "nothing at all was listed whole");
-        lists_all(&cluster, &a);
-        assert_eq!(knows(&cluster), (true, false), "without its members, its pools would seem to be empty");
-        assert!(matches!(changes.try_recv(), Ok(Change::Synced)));
-        lists_all(&cluster, &b);
-        assert_eq!(knows(&cluster), (true, true));
-        assert!(matches!(changes.try_recv(), Ok(Change::Whole)));
-    }
-
-    #[test]
-    fn what_may_not_be_listed_at_all_is_waited_for() {
-        let (cluster, _changes) = ClusterState::new(WatchedNamespaces::of(["a".to_owned()]));
-        let a = Feed::Namespace("a".into());
-        cluster.refused::<PoolMember>(&a);
-        lists::<InstancePool>(&cluster, &a);
-        assert!(!cluster.with(|state| state.is_synced()));
-        lists_all(&cluster, &a);
-        assert!(cluster.with(|state| state.knows("a")));
-    }
-
-    #[test]
-    fn pools_are_heard_of_by_namespace() {
-        let (cluster, _changes, [a, b]) = of_two();
-        cluster.record_pools_answer(&a);
-        assert!(cluster.pools_last_answered("a").is_some() && cluster.pools_last_answered("b").is_none());
-        cluster.record_pools_answer(&b);
-        assert!(cluster.pools_last_answered("b").is_some());
-    }
-}
+mod tests;

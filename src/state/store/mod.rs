@@ -22,6 +22,8 @@ pub struct Store<K> {
     entries: HashMap<ObjectKey, Entry<K>>,
     tombstones: HashMap<String, Instant>,
     feeds: HashMap<Feed, Listing>,
+    /// Objects that the last lists did not show, kept because a write was answered meanwhile.
+    doubtful: Vec<ObjectKey>,
     arrivals: u64,
 }
 
@@ -37,8 +39,14 @@ struct Entry<K> {
 #[derive(Debug, Default)]
 struct Listing {
     progress: Progress,
-    /// What the current list has shown so far.
-    seen: Option<HashSet<ObjectKey>>,
+    /// What the current list has shown so far, and what was answered since it began.
+    seen: Option<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    listed: HashSet<ObjectKey>,
+    answered: HashSet<ObjectKey>,
 }
 
 /// Whether the first list of a watch is complete.
@@ -66,7 +74,13 @@ pub struct Changed<K> {
 
 impl<K> Default for Store<K> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), tombstones: HashMap::new(), feeds: HashMap::new(), arrivals: 0 }
+        Self {
+            entries: HashMap::new(),
+            tombstones: HashMap::new(),
+            feeds: HashMap::new(),
+            doubtful: Vec::new(),
+            arrivals: 0,
+        }
     }
 }
 
@@ -113,7 +127,7 @@ impl<K: ResourceExt> Store<K> {
         // All holders share one copy of the name.
         let key = self.entries.get_key_value(&key).map_or(key, |(known, _)| known.clone());
         let (uid, version) = (object.uid().unwrap_or_default(), version_of(object.as_ref()));
-        self.note_seen(&key);
+        self.note_answered(&key);
         if self.tombstones.contains_key(&uid) {
             return Vec::new();
         }
@@ -153,23 +167,35 @@ impl<K: ResourceExt> Store<K> {
 
     /// Records that a list has the object although this version of it cannot be read.
     pub fn keep(&mut self, key: &ObjectKey) {
-        self.note_seen(key);
+        for seen in current_lists(&mut self.feeds, key) {
+            seen.listed.insert(key.clone());
+        }
     }
 
-    /// Adds the object to every current list that covers it.
-    fn note_seen(&mut self, key: &ObjectKey) {
-        for (feed, listing) in &mut self.feeds {
-            if let Some(seen) = &mut listing.seen
-                && feed.covers(&key.namespace)
-            {
-                seen.insert(key.clone());
-            }
+    /// Records that the current list of this feed shows the object.
+    pub fn note_listed(&mut self, feed: &Feed, key: &ObjectKey) {
+        if let Some(seen) = self.feeds.get_mut(feed).and_then(|listing| listing.seen.as_mut()) {
+            seen.listed.insert(key.clone());
         }
+    }
+
+    fn note_answered(&mut self, key: &ObjectKey) {
+        for seen in current_lists(&mut self.feeds, key) {
+            seen.answered.insert(key.clone());
+        }
+    }
+
+    /// The objects, with their uids, that lists have not shown since the last call although a write was answered while
+    /// they went on. If such an object was deleted before the list was made, no watch will ever show that, so it must be
+    /// read.
+    pub fn take_doubtful(&mut self) -> Vec<(ObjectKey, String)> {
+        let doubtful = std::mem::take(&mut self.doubtful).into_iter();
+        doubtful.filter_map(|key| self.get(&key).and_then(|object| object.uid()).map(|uid| (key, uid))).collect()
     }
 
     /// Begins a new list of this feed.
     pub fn begin_list(&mut self, feed: &Feed) {
-        self.feeds.entry(feed.clone()).or_default().seen = Some(HashSet::new());
+        self.feeds.entry(feed.clone()).or_default().seen = Some(Seen::default());
     }
 
     /// Records that the API server does not allow the list of this feed. What was listed before stays.
@@ -187,8 +213,9 @@ impl<K: ResourceExt> Store<K> {
         let listing = self.feeds.entry(feed.clone()).or_default();
         listing.progress = Progress::Whole;
         let Some(seen) = listing.seen.take() else { return Vec::new() };
-        let missing = self.entries.keys().filter(|key| feed.covers(&key.namespace) && !seen.contains(*key));
-        let missing: Vec<_> = missing.cloned().collect();
+        let missing = self.entries.keys().filter(|key| feed.covers(&key.namespace) && !seen.listed.contains(*key));
+        let (kept, missing): (Vec<_>, Vec<_>) = missing.cloned().partition(|key| seen.answered.contains(key));
+        self.doubtful.extend(kept);
         missing
             .into_iter()
             .filter_map(|key| self.entries.remove_entry(&key))
@@ -203,6 +230,11 @@ impl<K: ResourceExt> Store<K> {
         }
         self.tombstones.insert(uid, now);
     }
+}
+
+/// What the current lists that cover the object have seen.
+fn current_lists<'a>(feeds: &'a mut HashMap<Feed, Listing>, key: &'a ObjectKey) -> impl Iterator<Item = &'a mut Seen> {
+    feeds.iter_mut().filter(|(feed, _)| feed.covers(&key.namespace)).filter_map(|(_, listing)| listing.seen.as_mut())
 }
 
 /// The version of an object as a number. 0, which counts as newer than any, if the server's versions are not numbers.

@@ -58,6 +58,7 @@ fn a_breaker_is_in_one_state_and_failures_are_counted_by_class_until_they_are_go
         &metrics,
         r#"bullpen_member_failures_total{namespace="ci",launch_config="small",class="capacity"} 1"#
     ));
+    metrics.pool_known("ci", "linux");
     metrics.set_breaker("ci", "linux", "small", BreakerState::Open);
     metrics.set_breaker("ci", "linux", "small", BreakerState::HalfOpen);
     for (state, value) in [("closed", 0), ("open", 0), ("half_open", 1)] {
@@ -172,4 +173,42 @@ fn a_pool_that_is_gone_takes_its_breakers_with_it() {
     let text = metrics.encode().unwrap();
     assert!(!text.contains(r#"pool="linux""#), "{text}");
     assert!(text.contains(r#"breaker_state{namespace="ci",pool="gpu""#), "{text}");
+}
+
+#[test]
+fn what_is_recorded_of_an_object_that_is_gone_or_after_the_term_brings_no_series_back() {
+    let metrics = Metrics::new();
+    metrics.leads();
+    let nothing = metrics.encode().unwrap();
+    let record = || {
+        metrics.set_pool_members("ci", "linux", &MemberCounts { ready: 5, total: 5, ..MemberCounts::default() });
+        metrics.set_pool_attention("ci", "linux", &Attention { stuck: vec!["a".into()], ..Attention::default() });
+        metrics.set_pool_stale_claims("ci", "linux", 1);
+        metrics.set_breaker("ci", "linux", "small", BreakerState::Open);
+        metrics.claim_ended("ci", "linux", ClaimEnd::Lost, None);
+        metrics.claim_bound("ci", "linux", Duration::from_secs(1));
+        metrics.member_failed("ci", "small", FailureClass::Quota);
+        metrics.instance_create("ci", "small", CreateOutcome::Accepted);
+        metrics.instance_termination("ci", "small", TerminationOutcome::Gone);
+    };
+    record();
+    assert_eq!(metrics.encode().unwrap(), nothing);
+    metrics.pool_known("ci", "linux");
+    metrics.launch_config_known("ci", "small");
+    record();
+    metrics.pool_gone("ci", "linux");
+    metrics.launch_config_gone("ci", "small");
+    record();
+    assert_eq!(metrics.encode().unwrap(), nothing);
+    metrics.pool_known("ci", "linux");
+    metrics.objects_unknown();
+    metrics.pool_known("ci", "linux");
+    let account = LaunchConfigIdentity { account: "sim".into(), region: "r1".into() };
+    metrics.set_orphans("simulated", &account, 3, true);
+    record();
+    assert_eq!(metrics.encode().unwrap(), nothing);
+    metrics.leads();
+    metrics.set_orphans("simulated", &account, 3, true);
+    metrics.orphans_unknown("simulated", &account);
+    assert!(!metrics.encode().unwrap().contains("account="), "an account that is closed");
 }

@@ -104,7 +104,7 @@ string_enum! {
 
         // Why the pool's present template is not known.
 
-        /// A launch config that the pool names does not exist.
+        /// A launch config that the pool names does not exist; also an Event, as the others that only a person can mend.
         LaunchConfigNotFound,
         /// The launch config is being deleted.
         LaunchConfigBeingDeleted,

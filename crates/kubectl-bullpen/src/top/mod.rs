@@ -22,6 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use self::feed::Change;
 use self::model::Model;
 use super::shared::failure::Failure;
+use super::shared::printing;
 use super::shared::session::Session;
 
 /// How often the screen is drawn without changes, because ages grow.
@@ -75,7 +76,7 @@ async fn snapshot(model: &mut Model, changes: &mut mpsc::Receiver<Change>) -> Re
     };
     let late = |_| Failure::other("timed out waiting for the lists");
     tokio::time::timeout(SNAPSHOT, whole).await.map_err(late)??;
-    print_out!("{}", tables::snapshot(model, Timestamp::now()));
+    printing::block(&tables::snapshot(model, Timestamp::now()));
     Ok(())
 }
 

@@ -3,13 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use bullpen_api::{ClaimPhase, InstancePool, MemberState, PoolClaim, PoolMember};
+use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
 use jiff::Timestamp;
 use kube::Resource;
 use kube::runtime::watcher::Event;
 
 use super::feed::Change;
 use super::rates::Rate;
+use crate::shared::presence::Presence;
+use crate::shared::trouble;
+use crate::shared::trouble::Surroundings;
 
 /// Namespace and name.
 pub(super) type Key = (String, String);
@@ -76,6 +79,11 @@ pub(super) struct Model {
     pools: Store<InstancePool>,
     members: Store<PoolMember>,
     claims: Store<PoolClaim>,
+    configs: Store<LaunchConfig>,
+    /// The same launch configs as a list.
+    listed_configs: Vec<LaunchConfig>,
+    /// Whether operators work; `None` before it was looked.
+    presence: Option<Presence>,
     pub(super) made: Rate,
     pub(super) bound: Rate,
     pub(super) ended: Rate,
@@ -94,7 +102,7 @@ impl Model {
 
     /// Whether all kinds have been listed once.
     pub(super) const fn is_whole(&self) -> bool {
-        self.pools.whole && self.members.whole && self.claims.whole
+        self.pools.whole && self.members.whole && self.claims.whole && self.configs.whole && self.presence.is_some()
     }
 
     /// Applies a change, or stores it while the view is frozen.
@@ -138,6 +146,13 @@ impl Model {
                     }
                 });
             }
+            Change::Config(event) => {
+                self.trouble.remove("launch configs");
+                self.configs.take(event, |_, _| {});
+                self.listed_configs = self.configs.objects.values().cloned().collect();
+            }
+            Change::WithoutConfigs => self.configs.whole = true,
+            Change::Presence(presence) => self.presence = Some(presence),
             Change::Interrupted(what, why) => drop(self.trouble.insert(what, why)),
             // The caller ends the command at this.
             Change::Refused(_) => {}
@@ -158,6 +173,13 @@ impl Model {
     /// Since when the view is frozen.
     pub(super) const fn frozen(&self) -> Option<Timestamp> {
         self.frozen
+    }
+
+    /// The first problem of a pool.
+    pub(super) fn trouble_of(&self, pool: &InstancePool, now: Timestamp) -> Option<String> {
+        let unknown = Presence::default();
+        let presence = self.presence.as_ref().unwrap_or(&unknown);
+        trouble::of_pool(pool, &Surroundings { presence, configs: &self.listed_configs, now })
     }
 
     /// The pools, by namespace and name.

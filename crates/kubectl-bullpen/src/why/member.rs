@@ -1,12 +1,14 @@
 //! Explains the state of a member.
 
-use bullpen_api::{ConditionType, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember, find_condition};
+use bullpen_api::{ConditionType, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
 use bullpen_plan::pool::recycle::expires_at;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
 use super::story::{Story, ago, since};
 use crate::members::{ANNOTATION_REASON, state};
+use crate::shared::conditions::{is_bad, text};
 use crate::shared::printing::span;
 
 /// The story of a member, from related objects as far as they could be read.
@@ -63,9 +65,11 @@ pub(super) fn oddities(story: &mut Story, member: &PoolMember, now: Timestamp) {
     if member.spec.hold {
         story.fact(format!("it is held: no other claim gets it, and its machine stays whoever wants its end{reason}"));
     }
-    for type_ in [ConditionType::Stalled, ConditionType::Quarantined] {
-        if let Some(condition) = find_condition(&status.conditions, type_, true) {
-            story.fact(format!("{type_}: {}", since(condition, now)));
+    // Ready has the member's state, which the story tells anyway.
+    let ready = |condition: &&Condition| condition.type_ == ConditionType::Ready.as_str();
+    for condition in status.conditions.iter().filter(|condition| !ready(condition) && is_bad(condition)) {
+        if !story.tells(&text(condition)) {
+            story.fact(format!("{}: {}", condition.type_, since(condition, now)));
         }
     }
     if let Some(error) = &status.last_error {

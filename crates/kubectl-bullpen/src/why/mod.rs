@@ -12,10 +12,14 @@ use kube::ResourceExt as _;
 use kube::api::ListParams;
 
 use self::story::Story;
+use super::pools::surroundings;
 use super::shared::events;
 use super::shared::failure::Failure;
+use super::shared::presence::Presence;
+use super::shared::printing;
 use super::shared::printing::structured;
 use super::shared::session::{Kind, Output, OutputOption, Session};
+use super::shared::trouble::Surroundings;
 
 /// Arguments of `why`.
 #[derive(Debug, clap::Args)]
@@ -53,9 +57,10 @@ fn parse(text: &str) -> Result<(Vec<Subject>, &str), Failure> {
 
 pub(super) async fn execute(args: &WhyArgs, session: &Session) -> Result<(), Failure> {
     let (subjects, name) = parse(&args.subject)?;
+    let around = surroundings(session, false).await;
     let mut stories = Vec::new();
     for subject in &subjects {
-        stories.extend(story_of(session, *subject, name).await?);
+        stories.extend(story_of(session, &around, *subject, name).await?);
     }
     if stories.is_empty() {
         let kinds: Vec<_> = subjects
@@ -69,11 +74,11 @@ pub(super) async fn execute(args: &WhyArgs, session: &Session) -> Result<(), Fai
         return Err(Failure::not_found(&kinds.join(", "), name));
     }
     if let Some(format @ (Output::Json | Output::Yaml)) = args.output.output {
-        print_out!("{}", structured(&stories, format)?);
+        printing::block(&structured(&stories, format)?);
         return Ok(());
     }
     let texts: Vec<_> = stories.iter().map(|story| story.text(Timestamp::now())).collect();
-    print_out!("{}", texts.join("\n\n"));
+    printing::block(&texts.join("\n\n"));
     Ok(())
 }
 
@@ -87,10 +92,17 @@ async fn related<K: Kind>(session: &Session, namespace: &str, name: &str) -> Opt
     found(session, namespace, name).await.ok().flatten()
 }
 
-async fn story_of(session: &Session, subject: Subject, name: &str) -> Result<Option<Story>, Failure> {
-    let now = Timestamp::now();
+async fn story_of(
+    session: &Session,
+    around: &(Presence, Vec<LaunchConfig>),
+    subject: Subject,
+    name: &str,
+) -> Result<Option<Story>, Failure> {
     let namespace = session.namespace.as_str();
-    let (story, uid) = match subject {
+    let (presence, configs) = around;
+    let around = &Surroundings { presence, configs, now: Timestamp::now() };
+    let now = around.now;
+    let (mut story, uid) = match subject {
         Subject::Claim => {
             let Some(claim) = found::<PoolClaim>(session, namespace, name).await? else { return Ok(None) };
             let pool = match claim.pool_or_queue() {
@@ -102,7 +114,7 @@ async fn story_of(session: &Session, subject: Subject, name: &str) -> Result<Opt
                 None => None,
             };
             let others: Vec<PoolClaim> = session.list(false, &ListParams::default()).await?;
-            (claim::story(&claim, pool.as_ref(), member.as_ref(), &others, now), claim.uid())
+            (claim::story(&claim, pool.as_ref(), member.as_ref(), &others, around), claim.uid())
         }
         Subject::Member => {
             let Some(member) = found::<PoolMember>(session, namespace, name).await? else { return Ok(None) };
@@ -118,10 +130,10 @@ async fn story_of(session: &Session, subject: Subject, name: &str) -> Result<Opt
             let Some(pool) = found::<InstancePool>(session, namespace, name).await? else { return Ok(None) };
             let labels = format!("{LABEL_POOL}={name}");
             let members: Vec<PoolMember> = session.list(false, &ListParams::default().labels(&labels)).await?;
-            let configs: Vec<LaunchConfig> = session.list(false, &ListParams::default()).await?;
-            (pool::story(&pool, &members, &configs, now), pool.uid())
+            (pool::story(&pool, &members, around), pool.uid())
         }
     };
+    story.unattended(presence.absence(namespace));
     let selector = format!("involvedObject.uid={}", uid.unwrap_or_default());
     // If Events cannot be read, the story goes without them.
     let events = events::find(session, namespace, &selector).await.unwrap_or_default();

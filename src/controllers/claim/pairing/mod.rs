@@ -28,6 +28,7 @@ use crate::controllers::convert;
 use crate::state::cluster_state::State;
 use crate::state::pool_queue::PoolQueue;
 use crate::state::{ObjectKey, QueueKey};
+use crate::telemetry::labels::Task;
 
 /// What a pass decided, with the objects that it decided on.
 struct Pass {
@@ -41,9 +42,10 @@ struct Pass {
 /// One pass over the claims in this queue. Returns when to run again if nothing changes.
 pub fn reconcile(controller: &ClaimController, key: &QueueKey) -> Option<Timestamp> {
     let pass = plan(controller, key, Timestamp::now())?;
+    let tasks = &controller.common.tasks;
     for pair in pass.pairs {
         let (controller, queue) = (controller.clone(), key.clone());
-        tokio::spawn(async move {
+        tasks.spawn(Task::Binding, async move {
             let guard = PairingGuard::new(&controller, &queue, &pair.claim, Some(&pair.member));
             bind::bind(&controller, &convert::pool_of(&pair.member), &pair).await;
             drop(guard);
@@ -51,14 +53,14 @@ pub fn reconcile(controller: &ClaimController, key: &QueueKey) -> Option<Timesta
     }
     for update in pass.updates {
         let (controller, queue) = (controller.clone(), key.clone());
-        tokio::spawn(async move {
+        tasks.spawn(Task::WaitingStatus, async move {
             let guard = PairingGuard::new(&controller, &queue, &update.claim.clone(), None);
             waiting::update_status(&controller, update).await;
             drop(guard);
         });
     }
     for namespace in pass.unread {
-        tokio::spawn(namespace_labels::read(controller.common.clone(), namespace));
+        tasks.spawn(Task::NamespaceLabels, namespace_labels::read(controller.common.clone(), namespace));
     }
     pass.look_again_at
 }

@@ -22,6 +22,7 @@ use crate::provider::Registry;
 use crate::state::ClusterState;
 use crate::state::cluster_state::indexing::StoredKind;
 use crate::state::namespace_labels::Read;
+use crate::tasks::TermTasks;
 use crate::telemetry::Metrics;
 
 pub(super) fn controller() -> ClaimController {
@@ -38,13 +39,15 @@ fn controller_of_server(code: u16) -> ClaimController {
     let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
     let (cluster, metrics, leadership) =
         (ClusterState::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always());
+    let tasks = TermTasks::new(metrics.clone(), CancellationToken::new());
     ClaimController {
         common: Common {
             cluster: cluster.clone(),
             writes: Writes::new(clients.clone(), cluster.clone(), metrics.clone(), leadership.clone()),
-            events: Events::new(clients.direct.clone(), "test".into()),
+            events: Events::new(clients.direct.clone(), "test".into(), tasks.clone()),
             metrics: metrics.clone(),
             wakers: Wakers::new().0,
+            tasks,
         },
         // So long ago that the grace for unlisted machines is over.
         term: LeadershipTerm { started: Timestamp::UNIX_EPOCH, leadership, end: CancellationToken::new() },

@@ -84,6 +84,7 @@ async fn what_is_not_there_is_said_in_kubectls_words_and_the_exit_code_is_1() {
         (&["recycle", "x"], "instancepools"),
         (&["replenish", "x"], "instancepools"),
         (&["members", "x"], "instancepools"),
+        (&["claims", "x"], "instancepools"),
         (&["pools", "x"], "instancepools"),
         (&["release", "x"], "poolclaims"),
         (&["renew", "x"], "poolclaims"),

@@ -1,5 +1,6 @@
 //! Draws the screen from the model. No I/O.
 
+use bullpen_access::shown;
 use bullpen_api::{InstancePool, MemberCounts};
 use jiff::Timestamp;
 use ratatui::Frame;
@@ -8,9 +9,10 @@ use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Sparkline, Table, TableState, Wrap};
 
+use unicode_width::UnicodeWidthStr;
+
 use super::model::{Key, Model};
 use super::tables;
-use crate::pools;
 use crate::shared::printing::span;
 
 /// From this width, in columns, members and queue are side by side.
@@ -37,7 +39,7 @@ pub(super) fn draw(frame: &mut Frame, model: &Model, now: Timestamp) {
     ])
     .areas(area);
     draw_head(frame, head, model, shown);
-    draw_pools(frame, top, model);
+    draw_pools(frame, top, model, shown);
     if let Some((_, key, pool)) = model.chosen() {
         draw_chosen(frame, bottom, model, key, pool, shown);
     } else {
@@ -78,7 +80,7 @@ fn header<'a>(names: impl IntoIterator<Item = &'a str>) -> Row<'a> {
     Row::new(names.into_iter().map(Cell::from)).style(Style::new().add_modifier(Modifier::DIM))
 }
 
-fn draw_pools(frame: &mut Frame, area: Rect, model: &Model) {
+fn draw_pools(frame: &mut Frame, area: Rect, model: &Model, now: Timestamp) {
     let namespaces = model.namespace.is_none();
     let longest = |of: fn(&Key) -> &String, least: u16| {
         let widest = model.pools().map(|(key, _)| of(key).chars().count()).max().unwrap_or(0);
@@ -93,7 +95,7 @@ fn draw_pools(frame: &mut Frame, area: Rect, model: &Model) {
     }
     let rows = model.pools().map(|(key, pool)| {
         let mut cells: Vec<_> =
-            tables::pool(pool).into_iter().enumerate().map(|(n, text)| pool_cell(n, text)).collect();
+            tables::pool(model, pool, now).into_iter().enumerate().map(|(n, text)| pool_cell(n, text)).collect();
         if namespaces {
             cells.insert(0, Cell::from(key.0.clone()));
         }
@@ -122,7 +124,7 @@ fn pool_cell(column: usize, text: String) -> Cell<'static> {
 
 fn draw_chosen(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &InstancePool, now: Timestamp) {
     let queue = model.queue_of(key);
-    let area = draw_trouble(frame, area, pool);
+    let area = draw_trouble(frame, area, model.trouble_of(pool, now).as_deref());
     let (of_members, of_queue) = if area.width >= WIDE && !queue.is_empty() {
         let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2).areas(area);
         (left, right)
@@ -150,8 +152,9 @@ fn draw_chosen(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &I
 }
 
 /// Draws the chosen pool's problem in full if the table has cut it. Returns the area that is left.
-fn draw_trouble(frame: &mut Frame, area: Rect, pool: &InstancePool) -> Rect {
-    let Some(trouble) = pools::trouble(pool).filter(|_| area.width < WIDE) else { return area };
+fn draw_trouble(frame: &mut Frame, area: Rect, trouble: Option<&str>) -> Rect {
+    let Some(trouble) = trouble.filter(|_| area.width < WIDE) else { return area };
+    let trouble = shown::line(trouble);
     let label = Paragraph::new(format!("! {trouble}")).red().wrap(Wrap { trim: true });
     let lines = u16::try_from(trouble.chars().count()).unwrap_or(u16::MAX).saturating_add(2) / area.width.max(1) + 1;
     let [line, rest] = Layout::vertical([Constraint::Length(lines.min(3)), Constraint::Min(0)]).areas(area);
@@ -184,7 +187,7 @@ fn draw_members(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &
 
 /// The width of a column: that of its longest cell, up to a limit.
 fn widest<'a>(name: &str, cells: impl Iterator<Item = &'a str>) -> u16 {
-    let longest = cells.map(|cell| cell.chars().count()).chain([name.len()]).max().unwrap_or(0);
+    let longest = cells.map(UnicodeWidthStr::width).chain([name.len()]).max().unwrap_or(0);
     u16::try_from(longest).unwrap_or(u16::MAX).min(26)
 }
 
@@ -248,7 +251,7 @@ fn draw_list(
 
 fn draw_foot(frame: &mut Frame, area: Rect, model: &Model) {
     let line = if let Some((what, why)) = model.trouble.iter().next() {
-        Line::from(format!("watching {what} is interrupted: {why}")).red()
+        Line::from(format!("watching {what} is interrupted: {}", shown::line(why))).red()
     } else {
         let freeze = model.frozen().map_or("p freeze", |_| "p go on");
         Line::from(format!("q leave  ↑↓ choose a pool  {freeze}")).dim()

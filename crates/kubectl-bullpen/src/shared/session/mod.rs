@@ -1,5 +1,9 @@
 //! The options that every command has, and the session that they open: cluster, namespace, user and output format.
 
+mod retry;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +15,9 @@ use kube::api::{Api, ListParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
+use tower::retry::RetryLayer;
 
+use self::retry::AsKubectl;
 use super::failure::Failure;
 
 /// Longest time to connect, and to wait for an answer other than a watch's.
@@ -65,6 +71,8 @@ pub struct Session {
     pub watching: Client,
     /// The namespace of the command.
     pub namespace: String,
+    /// The address of the API server.
+    pub server: String,
     /// The user of the kubeconfig's context, or USER.
     pub user: Option<String>,
 }
@@ -91,12 +99,18 @@ impl Session {
     /// # Errors
     /// When there is no kubeconfig, or it is invalid, or lacks the context.
     pub async fn open(options: &GlobalOptions) -> Result<Self, Failure> {
-        let mut access = Access::read(options.kubeconfig.as_deref(), options.context.as_deref()).await?;
+        let path = options.kubeconfig.as_deref();
+        let read = Access::read(path, options.context.as_deref()).await;
+        let mut access = read.map_err(|error| Failure::kubeconfig(&error, path))?;
         access.push_header(USER_AGENT, HeaderValue::from_static(OURSELVES));
         let namespace = options.namespace.clone().unwrap_or_else(|| access.namespace().to_owned());
         let user = access.user().map(str::to_owned).or_else(|| std::env::var("USER").ok());
         Ok(Self {
-            client: access.client(CONNECT_TIMEOUT, Answers::Alone(READ_TIMEOUT))?.build(),
+            client: access
+                .client(CONNECT_TIMEOUT, Answers::Alone(READ_TIMEOUT))?
+                .with_layer(&RetryLayer::new(AsKubectl::default()))
+                .build(),
+            server: access.server().to_string(),
             watching: access.client(CONNECT_TIMEOUT, Answers::Watched)?.build(),
             namespace,
             user: user.filter(|user| !user.is_empty()),
