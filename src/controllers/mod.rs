@@ -39,6 +39,7 @@ use crate::tasks::TermTasks;
 use crate::telemetry::labels::{Controller, Queue, Task, WatchedKind};
 use crate::telemetry::{Health, Metrics};
 use claim::ClaimController;
+use claim::requests::Requests;
 use common::{Common, ExpiryGrace, LeadershipTerm, Wakers, Work};
 use first_boot::ssh_keys::SshKeys;
 use launch_config::LaunchConfigController;
@@ -155,7 +156,7 @@ struct Controllers {
 
 impl Controllers {
     fn new(settings: Settings, equipment: &Equipment, leadership: Leadership, common: Common) -> Self {
-        let term = LeadershipTerm { started: Timestamp::now(), leadership };
+        let term = LeadershipTerm { started: Timestamp::now(), leadership, end: common.tasks.end().clone() };
         let clouds = Clouds::new(equipment.providers, common.metrics.clone(), settings.installation);
         let machines = Machines::new(term.started);
         let (pool_memories, launch_health) = (PoolMemories::default(), LaunchHealth::default());
@@ -180,6 +181,7 @@ impl Controllers {
             ssh_keys: ssh_keys.clone(),
             machines: machines.clone(),
             pool_memories: pool_memories.clone(),
+            requests: Requests::default(),
         };
         Self {
             pools: PoolController {

@@ -4,6 +4,7 @@
 //! In: watch events, answers of writes, and reservations. Out: objects and queues for decisions, and a stream of
 //! changes. Nothing here calls the API server or a cloud.
 
+pub mod binding_troubles;
 pub mod cluster_state;
 pub mod contents;
 mod key;

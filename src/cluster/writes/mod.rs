@@ -103,7 +103,7 @@ pub struct Writes {
     deletes: DeleteTurns,
 }
 
-/// Counts a binding, waiting or under way, until it is dropped.
+/// Counts a request of a binding, waiting or under way, until it is dropped.
 #[derive(Debug)]
 pub struct Binding(Arc<AtomicUsize>);
 
@@ -117,7 +117,7 @@ impl Drop for Binding {
 /// until they time out. Fewer would limit how fast a pool is refilled: five of the seven writes of a cycle are upkeep,
 /// and a busy server takes a quarter of a second for one.
 const UPKEEP_AT_ONCE: usize = 64;
-/// With more bindings under way than this, the API server is busy with claims that users wait for.
+/// With so many requests of bindings waiting or under way, the API server is busy with claims that users wait for.
 const MANY_BINDINGS: usize = 16;
 /// How many permits an upkeep write then takes, so that fewer of them compete with bindings. Some always run, because a
 /// pool is refilled while it is claimed from. Pools where claims wait are exempt, because upkeep brings the members
@@ -169,15 +169,20 @@ impl Writes {
         Self { clients, cluster, metrics, leadership, upkeep, bindings, deletes: DeleteTurns::default() }
     }
 
-    /// Counts a binding. While there are many, upkeep is slowed down.
+    /// Counts a request of a binding. While there are many, upkeep is slowed down.
     pub fn binding(&self) -> Binding {
         self.bindings.fetch_add(1, Ordering::Relaxed);
         Binding(self.bindings.clone())
     }
 
+    /// Whether the API server is busy with bindings once this many more have begun.
+    pub fn is_crowded_with(&self, more: usize) -> bool {
+        self.bindings.load(Ordering::Relaxed).saturating_add(more) >= MANY_BINDINGS
+    }
+
     /// Waits for a permit for an upkeep write. The semaphore is never closed.
     async fn upkeep_turn<K: WrittenKind>(&self, object: &K) -> Option<SemaphorePermit<'_>> {
-        let crowded = self.bindings.load(Ordering::Relaxed) >= MANY_BINDINGS
+        let crowded = self.is_crowded_with(0)
             && !object.pool().is_some_and(|pool| self.cluster.with(|state| state.is_waited_for(&pool)));
         self.upkeep.acquire_many(if crowded { PLACES_IN_A_BURST } else { 1 }).await.ok()
     }

@@ -10,8 +10,8 @@ use tracing::{info, warn};
 
 use super::bind;
 use super::bind::Finished;
-use super::secret;
-use crate::cluster::Written;
+use super::requests::Sharer;
+use crate::cluster::{NotLeading, Written};
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
 use crate::runtime::failure::Failure;
@@ -55,12 +55,16 @@ pub async fn decide(controller: &ClaimController, member: &Arc<PoolMember>) -> R
     }
     let first = judge(controller, member, &reference.uid, &cached);
     if first == Fate::FinishBinding
-        && let Some(later) = secret::delayed_until(controller, &reference.uid, Timestamp::now())
+        && let Some(later) = bind::delayed_until(controller, &reference.uid, Timestamp::now())
     {
         return Ok(FateOutcome::Later(Some(later)));
     }
     let (decided, live) = if first == Fate::ConfirmFirst || needs_claim(first) {
+        let Some(turn) = controller.binding_turn(&Sharer::of_key(&claim_key, member)).await else {
+            return Err(Failure::NotLeading(NotLeading));
+        };
         let found = controller.common.writes.get::<PoolClaim>(&claim_key).await;
+        drop(turn);
         let evidence = Evidence::from_get(&reference.uid, convert::found(&found, convert::claim_view));
         (judge(controller, member, &reference.uid, &evidence), found)
     } else {

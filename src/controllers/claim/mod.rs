@@ -12,9 +12,11 @@ pub mod namespace_labels;
 pub mod pairing;
 pub mod quarantine;
 pub mod queue_view;
+pub mod requests;
 pub mod secret;
 pub mod waiting;
 
+use self::requests::Requests;
 use super::common::{Common, ExpiryGrace, LeadershipTerm};
 use super::first_boot::ssh_keys::SshKeys;
 use super::member::machine_memory::Machines;
@@ -38,4 +40,6 @@ pub struct ClaimController {
     pub machines: Machines,
     /// What is remembered of pools; a claimed member is recorded here, so that its replacement can be timed.
     pub pool_memories: PoolMemories,
+    /// How their requests share the API server.
+    pub requests: Requests,
 }

@@ -47,6 +47,7 @@ impl StoredKind for InstancePool {
         if changed.new.is_none() {
             state.queues.pool_gone(&key);
             state.judged.remove(&key.clone().into());
+            state.passes.remove(&key.clone().into());
         }
         state.selectors.set_pool(&key, changed.new.is_some());
         if changed.old.as_deref().map(serving_terms) != changed.new.as_deref().map(serving_terms) {
@@ -101,7 +102,7 @@ impl StoredKind for PoolMember {
         if changed.new.is_none()
             && let Some(uid) = changed.old.as_ref().and_then(|member| member.uid())
         {
-            state.parked.remove(&uid);
+            state.binding_troubles.forget_member(&uid);
             state.machines_gone.remove(&uid);
         }
         state.index_member(&key);
@@ -161,6 +162,7 @@ impl StoredKind for PoolClaim {
         let waits = |claim: &Arc<Self>| claim.status.as_ref().is_none_or(|status| status.phase == ClaimPhase::Pending);
         if let Some(claim) = changed.old.as_ref().filter(|_| !changed.new.as_ref().is_some_and(waits)) {
             state.waiting_updates.forget(&uid(claim));
+            state.binding_troubles.forget_claim(&uid(claim));
         }
         if let (Some(claim), None) | (None, Some(claim)) = (&changed.old, &changed.new) {
             state.index_members_claimed_by(&uid(claim));

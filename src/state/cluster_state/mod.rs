@@ -19,6 +19,7 @@ use kube::runtime::watcher::Event;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::binding_troubles::BindingTroubles;
 use super::cluster_state::claim_index::Selectors;
 use super::cluster_state::indexing::{StoredKind, pruned};
 use super::cluster_state::member_index::MemberIndex;
@@ -77,11 +78,12 @@ pub struct State {
     pub waiting_updates: WaitingUpdates,
     /// When the claims without a member were last judged, by queue.
     pub judged: HashMap<QueueKey, Timestamp>,
+    /// When claims were last paired, by queue.
+    pub passes: HashMap<QueueKey, Instant>,
     /// Uids of members that are reserved by a binding.
     pub members_reserved: HashSet<String>,
-    /// Members (by uid) that lost a compare-and-swap, with the resourceVersion that it used. They cannot be claimed
-    /// while the store has that version.
-    pub parked: HashMap<String, String>,
+    /// Claims and members whose binding was not accepted.
+    pub binding_troubles: BindingTroubles,
     /// Members of each pool that are just being written.
     pub planned: Planned,
     /// When each pool was last read by an uncached GET.

@@ -196,6 +196,12 @@ impl PoolQueues {
         self.claims.get(claim).into_iter().flatten().map(|(queue, waiting)| (queue, waiting.home))
     }
 
+    /// The place of a claim in this queue, if it waits there.
+    pub fn turn(&self, claim: &ObjectKey, queue: &QueueKey) -> Option<&Turn> {
+        let mut places = self.claims.get(claim)?.iter();
+        places.find(|(key, _)| key == queue).map(|(_, waiting)| &waiting.turn)
+    }
+
     /// The home of a waiting claim: the pool whose demand it is.
     pub fn home(&self, claim: &ObjectKey) -> Option<&QueueKey> {
         self.places(claim).find(|(_, home)| *home).map(|(queue, _)| queue)

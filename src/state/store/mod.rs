@@ -187,7 +187,12 @@ impl<K: Kept> Store<K> {
 
     /// How long ago this process first saw the object.
     pub fn seen_for(&self, key: &ObjectKey) -> Option<Duration> {
-        self.entry(key).map(|entry| entry.first_seen.elapsed())
+        self.first_seen(key).map(|seen| seen.elapsed())
+    }
+
+    /// When this process first saw the stored object.
+    pub fn first_seen(&self, key: &ObjectKey) -> Option<Instant> {
+        self.entry(key).map(|entry| entry.first_seen)
     }
 
     /// How far the first list of this feed is.

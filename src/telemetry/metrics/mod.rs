@@ -57,6 +57,12 @@ impl Metrics {
         self.0.pools.claim_bind.get_or_create(&pool_labels(namespace, pool)).observe(took.as_secs_f64());
     }
 
+    /// The compare-and-swap for a claim begins, `took` after this operator first saw the claim. Only for claims that did
+    /// not wait for a member.
+    pub fn claim_paired(&self, namespace: &str, pool: &str, took: Duration) {
+        self.0.pools.claim_pairing.get_or_create(&pool_labels(namespace, pool)).observe(took.as_secs_f64());
+    }
+
     /// A claim ended, after it had `held` a machine, if it had one.
     pub fn claim_ended(&self, namespace: &str, pool: &str, end: ClaimEnd, held: Option<Duration>) {
         let Some(_known) = self.known(Kind::Pool, namespace, pool) else { return };

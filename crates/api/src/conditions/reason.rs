@@ -24,6 +24,9 @@ string_enum! {
         MachinesWarming,
         /// Place in the queue: the pool buys no machine for the claim, because maxSize does not allow it.
         AtMaxSize,
+        /// The pool has a ready member for the claim, but the API server does not accept the write that gives it to the
+        /// claim.
+        BindingNotAccepted,
         /// The claim has a machine, but another Secret has the name of its Secret.
         BindingSecretExists,
         /// The claim has a machine, but the operator may not create or read its Secret.

@@ -132,6 +132,9 @@ fn waits(
         PoolState::Active if reason == Some(Reason::NamespaceQuotaReached) => {
             "it is served when another claim of its namespace ends, or the pool's claims.perNamespace is raised".into()
         }
+        PoolState::Active if reason == Some(Reason::BindingNotAccepted) => {
+            "it is tried again every few seconds, and is served when the API server accepts it".into()
+        }
         PoolState::Active => "it gets the next machine that is ready when it is its turn".into(),
     };
     story.next(next);
@@ -313,6 +316,8 @@ mod tests {
         };
         let quota = story_text("NamespaceQuotaReached");
         assert!(quota.contains("next: it is served when another claim of its namespace ends"), "{quota}");
+        let refused = story_text("BindingNotAccepted");
+        assert!(refused.contains("next: it is tried again every few seconds"), "{refused}");
         let secret = story_text("BindingSecretExists");
         assert!(secret.starts_with("claim/build: it has a machine, and waits for its Secret"), "{secret}");
         assert!(!secret.contains("next machine"), "{secret}");

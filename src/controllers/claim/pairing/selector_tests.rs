@@ -78,8 +78,8 @@ proptest! {
             for pool in order.into_iter().map(|number| ["a", "b"][number]).chain(["a", "b"]) {
                 pairs.extend(pass(&controller, pool).map(|pass| pass.pairs).unwrap_or_default());
             }
-            let claimed: HashSet<_> = pairs.iter().map(|(claim, _)| convert::uid(claim.as_ref())).collect();
-            let given: HashSet<_> = pairs.iter().map(|(_, member)| convert::uid(member.as_ref())).collect();
+            let claimed: HashSet<_> = pairs.iter().map(|pair| convert::uid(pair.claim.as_ref())).collect();
+            let given: HashSet<_> = pairs.iter().map(|pair| convert::uid(pair.member.as_ref())).collect();
             prop_assert_eq!(pairs.len(), claims.min(a + b));
             prop_assert_eq!((claimed.len(), given.len()), (pairs.len(), pairs.len()));
             let left = i32::try_from(claims - pairs.len()).unwrap();
@@ -96,7 +96,7 @@ async fn a_claim_whose_binding_failed_waits_at_every_pool_again_and_has_the_same
     see::<PoolMember>(&controller, member("b", 0));
     let pair = pass(&controller, "b").unwrap().pairs.pop().expect("a pool that does not buy for it serves it");
     assert_eq!(demand(&controller), [0, 0], "bound in another pool than the one whose demand it is");
-    drop(PairingGuard::new(&controller, &at("b").into(), &pair.0, Some(&pair.1)));
+    drop(PairingGuard::new(&controller, &at("b").into(), &pair.claim, Some(&pair.member)));
     assert_eq!(demand(&controller), [1, 0]);
     assert_eq!(pass(&controller, "b").unwrap().pairs.len(), 1);
 }

@@ -5,5 +5,7 @@ mod hand_out;
 mod latency;
 mod namespaces;
 pub(crate) mod queue;
+mod refusals;
 mod selector;
+mod sharing;
 mod terms;

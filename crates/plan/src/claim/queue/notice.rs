@@ -161,6 +161,16 @@ pub fn not_listed(namespace: &str) -> UnservedReason {
     }
 }
 
+/// A member is ready for the claim, but the API server refuses the write that gives it to the claim.
+pub fn not_accepted(refusal: &str) -> UnservedReason {
+    UnservedReason {
+        reason: Reason::BindingNotAccepted,
+        message: bounded_message(&format!(
+            "a member is ready, but the API server does not let the claim have it: {refusal}"
+        )),
+    }
+}
+
 /// No pool in the claim's namespace matches its selector.
 pub fn no_match() -> UnservedReason {
     UnservedReason { reason: Reason::PoolNotFound, message: "no pool in this namespace matches".to_owned() }

@@ -7,6 +7,7 @@
 
 mod heads;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::iter::Peekable;
 
@@ -71,7 +72,7 @@ fn head(turn: &Turn, held: i32, now: Timestamp) -> Head<'_> {
 struct NamespaceQueue<'a, I: Iterator> {
     held: i32,
     /// How many claims wait with each priority.
-    priorities: &'a BTreeMap<i32, usize>,
+    priorities: Cow<'a, BTreeMap<i32, usize>>,
     /// How many of them were served.
     served: BTreeMap<i32, usize>,
     turns: Peekable<I>,
@@ -116,7 +117,12 @@ impl<'a, T, I: Iterator<Item = (&'a Turn, T)>> Order<'a, I> {
 
     /// Adds a namespace: how many members of the pool its claims have, how many claims wait with each priority, and
     /// those claims in their order.
-    pub fn add(&mut self, held: i32, priorities: &'a BTreeMap<i32, usize>, turns: impl IntoIterator<IntoIter = I>) {
+    pub fn add(
+        &mut self,
+        held: i32,
+        priorities: Cow<'a, BTreeMap<i32, usize>>,
+        turns: impl IntoIterator<IntoIter = I>,
+    ) {
         let turns = turns.into_iter().peekable();
         self.queues.push(NamespaceQueue { held, priorities, served: BTreeMap::new(), turns });
         self.heads = None;
@@ -207,12 +213,12 @@ pub struct Paired<T, M> {
 
 /// Pairs members with claims, both in their order, and reads no more of either iterator than it needs.
 ///
-/// A claim whose status is just being written (`being_updated`, by uid) is not bound until that is done. It still takes
-/// its turn and a member, or younger claims would pass it (invariant 8).
+/// A claim whose status is just being written, or of which no answer said whether it has a member (`busy`, by uid), is
+/// not bound until that is over. It still takes its turn and a member, or younger claims would pass it (invariant 8).
 pub fn pair<'a, T, M, I: Iterator<Item = (&'a Turn, T)>>(
     order: &mut Order<'a, I>,
     mut members: impl Iterator<Item = Offer<M>>,
-    being_updated: impl Fn(&str) -> bool,
+    busy: impl Fn(&str) -> bool,
 ) -> Paired<T, M> {
     let mut paired = Paired { pairs: Vec::new(), parked: 0 };
     while !order.is_done() {
@@ -221,7 +227,7 @@ pub fn pair<'a, T, M, I: Iterator<Item = (&'a Turn, T)>>(
             Some(Offer::Parked) => paired.parked += 1,
             Some(Offer::Free(member)) => {
                 if let Some((turn, claim)) = order.next()
-                    && !being_updated(turn.uid())
+                    && !busy(turn.uid())
                 {
                     paired.pairs.push((claim, member));
                 }
