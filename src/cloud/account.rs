@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::Cloud;
+use crate::clock;
 use crate::provider::ProviderError;
 use crate::telemetry::labels::ProviderOperation;
 
@@ -87,7 +88,7 @@ impl Cloud {
                 return Err(error.clone());
             }
         }
-        let asked_at = Timestamp::now();
+        let asked_at = clock::now();
         match self.call(ProviderOperation::Identity, self.provider().identity()).await {
             Ok(answer) => {
                 self.record_identity(&Identity { account: answer.account, region: answer.region }, asked_at);
@@ -106,7 +107,7 @@ impl Cloud {
     /// # Errors
     /// Those of the call if the account was never confirmed, and `Auth` if the account is another one.
     pub(super) async fn is_listable(&self) -> Result<(), ProviderError> {
-        let now = Timestamp::now();
+        let now = clock::now();
         let old = self.confirmed_identity().is_none_or(|confirmed| now.duration_since(confirmed.asked_at) >= ASK_EVERY);
         if old || self.foreign().is_some() {
             let answer = self.confirm_identity(now.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(now)).await;

@@ -23,5 +23,8 @@ pub const FINALIZER_LAUNCH_CONFIG: &str = "bullpen.dev/in-use";
 /// Annotation of a launch config, set by a person: the code of a large sweep that may go on.
 pub const ANNOTATION_CONFIRM_SWEEP: &str = "bullpen.dev/confirm-sweep";
 
+/// Annotation of a member, set by a person: the uid of its claim, which went with the definition of claims, and was to go.
+pub const ANNOTATION_CONFIRM_RELEASE: &str = "bullpen.dev/confirm-release";
+
 /// Annotation of a definition: the digest of its schema, see [`crds::digest`](crate::crds::digest).
 pub const ANNOTATION_SCHEMA_DIGEST: &str = "bullpen.dev/schema-digest";

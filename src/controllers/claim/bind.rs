@@ -14,6 +14,7 @@ use tracing::{debug, info};
 
 use super::secret;
 use crate::backoff::{Backoff, Bounds};
+use crate::clock;
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
 use crate::state::ObjectKey;
@@ -55,7 +56,7 @@ async fn swap(controller: &ClaimController, claim: &PoolClaim, member: Arc<PoolM
         let answer = match controller
             .common
             .writes
-            .try_update_status(&member::status::claimed(&seen, claim, Timestamp::now()))
+            .try_update_status(&member::status::claimed(&seen, claim, clock::now()))
             .await
         {
             Ok(taken) => return Some(taken),
@@ -115,7 +116,7 @@ async fn write_bound(controller: &ClaimController, claim: Arc<PoolClaim>, member
         let answer = match controller
             .common
             .writes
-            .try_update_status(&claim::status::bound(&seen, member, &rules, Timestamp::now()))
+            .try_update_status(&claim::status::bound(&seen, member, &rules, clock::now()))
             .await
         {
             Ok(_) => {
@@ -165,7 +166,7 @@ fn record_bound(controller: &ClaimController, claim: &PoolClaim, member: &PoolMe
 
 /// Waits before every GET but the first.
 async fn pause(looks: &mut Backoff) {
-    let (first, delay) = (looks.failures() == 0, looks.failed(PAUSES, Timestamp::now()));
+    let (first, delay) = (looks.failures() == 0, looks.failed(PAUSES, clock::now()));
     if !first {
         tokio::time::sleep(delay).await;
     }

@@ -13,6 +13,7 @@ pub mod pairing;
 pub mod quarantine;
 pub mod queue_view;
 pub mod secret;
+pub mod vanished;
 pub mod waiting;
 
 use super::common::{Common, ExpiryGrace, LeadershipTerm};
@@ -36,6 +37,8 @@ pub struct ClaimController {
     pub ssh_keys: SshKeys,
     /// What this process knows of each machine; the claim controllers record when its end was decided.
     pub machines: Machines,
+    /// Asks whether claims went with their definition.
+    pub definition: vanished::DefinitionReader,
     /// What is remembered of pools; a claimed member is recorded here, so that its replacement can be timed.
     pub pool_memories: PoolMemories,
 }

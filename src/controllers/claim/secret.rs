@@ -14,6 +14,7 @@ use kube::ResourceExt;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Bounds;
+use crate::clock;
 use crate::cluster::writes::secrets::{Made, NotAllowed};
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
@@ -62,7 +63,7 @@ pub async fn ensure(controller: &ClaimController, claim: &PoolClaim, member: &Ar
         }
         Err(trouble) => trouble,
     };
-    let now = Timestamp::now();
+    let now = clock::now();
     let (failures, until) = controller.common.cluster.with(|state| {
         let backoff = state.secret_retries.entry(uid).or_default();
         backoff.failed(RETRIES, now);
@@ -199,7 +200,7 @@ async fn bind_to_other(
 
 /// Reports in the claim's status why it is not bound, unless the status has it already.
 async fn report(controller: &ClaimController, claim: &PoolClaim, reason: Reason, message: &str) {
-    let Some(written) = claim::status::unfinished(claim, reason, message, Timestamp::now()) else { return };
+    let Some(written) = claim::status::unfinished(claim, reason, message, clock::now()) else { return };
     let key = ObjectKey::of(claim);
     info!(claim = %key, %reason, message, "not bound yet");
     write(controller, &written).await;
@@ -210,7 +211,7 @@ pub async fn end(controller: &ClaimController, claim: &PoolClaim, member: &PoolM
     let key = ObjectKey::of(claim);
     let name = binding::secret_name(claim).unwrap_or_default();
     warn!(claim = %key, secret = name, "the machine that its Secret speaks of is gone");
-    write(controller, &claim::status::vanished(claim, &name, member, Timestamp::now())).await;
+    write(controller, &claim::status::vanished(claim, &name, member, clock::now())).await;
 }
 
 /// Writes the status of a claim. After a failed write, the claim's next pass decides anew.

@@ -17,6 +17,7 @@ use tracing::{debug, info};
 
 use super::queue_view::QueueView;
 use crate::backoff::Bounds;
+use crate::clock;
 use crate::cluster::Written;
 use crate::controllers::common::Common;
 use crate::controllers::convert;
@@ -271,7 +272,7 @@ pub fn reserve_updates(
 
 /// Writes why a claim waits, or that it failed. If the claim changed meanwhile, it is judged again.
 pub async fn update_status(common: &Common, update: &StatusUpdate) {
-    let (now, claim, verdict) = (Timestamp::now(), &update.claim, &update.verdict);
+    let (now, claim, verdict) = (clock::now(), &update.claim, &update.verdict);
     let uid = convert::uid(claim.as_ref());
     let written = match verdict {
         UnservedStatus::Waits(notice) => claim::status::waiting(claim, notice, now),

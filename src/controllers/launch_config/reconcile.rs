@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tracing::warn;
 
+use crate::clock;
 use crate::cloud::Cloud;
 use crate::cluster::Written;
 use crate::controllers::convert;
@@ -58,7 +59,7 @@ fn restore_from_status(controller: &LaunchConfigController, config: &LaunchConfi
         cloud.refusals().remembered(&place_of(config, ""), until.0, error);
     }
     // Pools wait for this, so it comes last.
-    controller.launch_health.first_seen(key, config, Timestamp::now());
+    controller.launch_health.first_seen(key, config, clock::now());
 }
 
 fn open_cloud(controller: &LaunchConfigController, config: &LaunchConfig) -> Result<(), NoProvider> {
@@ -82,7 +83,7 @@ async fn without_provider(
     }
     // The finalizer write may have made a new version.
     if let Some(config) = cluster.with(|state| state.launch_configs.get(key).cloned()) {
-        let status = no_provider(&config, &why.to_string(), Timestamp::now());
+        let status = no_provider(&config, &why.to_string(), clock::now());
         if config.status.as_ref() != Some(&status) {
             warn!(launch_config = %key, %why, "the launch config has no provider");
         }
@@ -128,7 +129,7 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     let recorded = config.status.as_ref().and_then(|status| status.identity.as_ref());
     let account_is_new = matches!(&settled, Settled::Mine(identity) if recorded != Some(identity));
     if let Some(left) = controller.launch_health.status_wait(&key).filter(|_| !account_is_new) {
-        return Ok(SignedDuration::try_from(left).ok().and_then(|left| Timestamp::now().checked_add(left).ok()));
+        return Ok(SignedDuration::try_from(left).ok().and_then(|left| clock::now().checked_add(left).ok()));
     }
     let instances = controller.common.cluster.with(|state| {
         let pinned = |(of, member): &(&ObjectKey, &Arc<PoolMember>)| {
@@ -159,7 +160,7 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
         last_error: known.last_error.as_ref(),
         recent_errors: &known.recent_errors,
     };
-    let now = Timestamp::now();
+    let now = clock::now();
     let mut status = launch_status(&input, now);
     set_account_conditions(&mut status, &settled, &sweep, config.metadata.generation, now);
     status.orphans = recorded_orphans(&sweep, controller.sweeps.rules.dry_run);

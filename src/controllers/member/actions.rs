@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::deletion::finish;
 use super::gather::{Gathered, may_create};
+use crate::clock;
 use crate::controllers::convert;
 use crate::controllers::first_boot::ssh_keys::NoKey;
 use crate::controllers::member::MemberController;
@@ -73,7 +74,7 @@ pub async fn perform(controller: &MemberController, gathered: &Gathered, step: S
             finish(controller, &gathered.member).await?;
             let launch_config = convert::launch_config_of(&gathered.member);
             // A machine that ended makes room in the account, so refusals may end.
-            let makes_room = gathered.view.has_instance && gathered.cloud.refusals().machine_ended(Timestamp::now());
+            let makes_room = gathered.view.has_instance && gathered.cloud.refusals().machine_ended(clock::now());
             if makes_room {
                 wake_buyers(controller, gathered);
             }
@@ -100,7 +101,7 @@ async fn create(controller: &MemberController, gathered: &Gathered) -> Result<()
     let Ok(request) = create_request(controller, gathered) else { return Ok(()) };
     // Checks the lease. Nothing may be awaited between this and the call.
     controller.term.leadership.check()?;
-    let (uid, began) = (gathered.uid(), Timestamp::now());
+    let (uid, began) = (gathered.uid(), clock::now());
     // Recorded before the call begins: without an answer, a machine may still exist.
     let before = controller.machines.with(&uid, |record| {
         let before = record.asked;
@@ -144,7 +145,7 @@ fn may_be_bought(controller: &MemberController, gathered: &Gathered) -> bool {
     if config.metadata.generation != gathered.launch_config.metadata.generation {
         return false;
     }
-    let gate = gathered.cloud.refusals().begin(&gathered.place(), &gathered.uid(), Timestamp::now());
+    let gate = gathered.cloud.refusals().begin(&gathered.place(), &gathered.uid(), clock::now());
     matches!(gate, Gate::Open | Gate::Probe)
 }
 
@@ -169,7 +170,7 @@ async fn refused(
     error: &ProviderError,
     began: Timestamp,
 ) -> Result<(), Failure> {
-    let now = Timestamp::now();
+    let now = clock::now();
     warn!(member = %gathered.key(), %error, "a create was not accepted");
     controller.machines.with(&gathered.uid(), |record| {
         if error.is_definite_refusal() {
@@ -247,7 +248,7 @@ fn create_request(controller: &MemberController, gathered: &Gathered) -> Result<
 }
 
 async fn find(controller: &MemberController, gathered: &Gathered) {
-    let (uid, began) = (gathered.uid(), Timestamp::now());
+    let (uid, began) = (gathered.uid(), clock::now());
     let answer = gathered.cloud.call(ProviderOperation::Find, gathered.cloud.provider().find(&uid)).await;
     if let Ok(Some(instance)) = &answer
         && gathered.view.ending_since.is_none()
@@ -259,20 +260,20 @@ async fn find(controller: &MemberController, gathered: &Gathered) {
     controller.machines.with(&uid, |record| match answer {
         Ok(Some(instance)) => record.saw(instance, began),
         Ok(None) => record.found_none(began),
-        Err(_) => record.failed(Timestamp::now(), None),
+        Err(_) => record.failed(clock::now(), None),
     });
 }
 
 async fn confirm(controller: &MemberController, gathered: &Gathered) {
     let Some(id) = gathered.instance_id() else { return };
-    let began = Timestamp::now();
+    let began = clock::now();
     let answer = gathered.cloud.call(ProviderOperation::Get, gathered.cloud.provider().get(&id)).await;
     controller.machines.with(&gathered.uid(), |record| match answer {
         Ok(instance) => record.saw(instance, began),
         Err(ProviderError::NotFound { .. }) => {
             record.not_found(began);
         }
-        Err(_) => record.failed(Timestamp::now(), None),
+        Err(_) => record.failed(clock::now(), None),
     });
 }
 
@@ -280,11 +281,11 @@ async fn confirm(controller: &MemberController, gathered: &Gathered) {
 async fn confirm_identity(controller: &MemberController, gathered: &Gathered) {
     let after = match gathered.view.machine {
         Machine::Missing { at, .. } => at,
-        _ => Timestamp::now().saturating_sub(IDENTITY_FRESH).unwrap_or(Timestamp::MIN),
+        _ => clock::now().saturating_sub(IDENTITY_FRESH).unwrap_or(Timestamp::MIN),
     };
     if let Err(error) = gathered.cloud.confirm_identity(after).await {
         warn!(member = %gathered.key(), %error, "cannot ask the cloud which account the credentials belong to");
-        controller.machines.with(&gathered.uid(), |record| record.failed(Timestamp::now(), None));
+        controller.machines.with(&gathered.uid(), |record| record.failed(clock::now(), None));
     }
 }
 
@@ -293,13 +294,13 @@ async fn quarantine(controller: &MemberController, gathered: &Gathered) -> Resul
     warn!(member = %gathered.key(), %instance, "quarantined: the machine was claimed before, by its tags");
     let note = format!("instance {instance} was claimed before, by its tags: as after a restored backup");
     controller.common.events.warn(gathered.member.as_ref(), Reason::Quarantined, EventAction::Observe, note);
-    write(controller, &member::status::quarantined(&gathered.member, &instance, Timestamp::now())).await
+    write(controller, &member::status::quarantined(&gathered.member, &instance, clock::now())).await
 }
 
 /// Reports once that a machine's end does not come. If the write fails, the terminate call is still made and the report
 /// is repeated later.
 async fn record_stuck(controller: &MemberController, gathered: &Gathered, stuck: Stuck) {
-    let (uid, now) = (gathered.uid(), Timestamp::now());
+    let (uid, now) = (gathered.uid(), clock::now());
     let id = gathered.instance_id().unwrap_or_default();
     let error = controller.machines.with(&uid, |record| record.terminate_error.clone());
     let message = match stuck {
@@ -339,8 +340,8 @@ async fn terminate(controller: &MemberController, gathered: &Gathered) -> Result
     controller.common.metrics.instance_termination(&launch_config.namespace, &launch_config.name, outcome);
     let failures = controller.machines.with(&gathered.uid(), |record| {
         match &answer {
-            Ok(()) => record.terminate_accepted(Timestamp::now()),
-            Err(error) => record.terminate_failed(Timestamp::now(), None, error.to_string()),
+            Ok(()) => record.terminate_accepted(clock::now()),
+            Err(error) => record.terminate_failed(clock::now(), None, error.to_string()),
         }
         record.terminate_failures
     });
@@ -359,13 +360,13 @@ async fn terminate(controller: &MemberController, gathered: &Gathered) -> Result
 async fn record_warming(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     let Some(machine) = recorded(gathered) else { return Ok(()) };
     gathered.cloud.list_soon();
-    write(controller, &member::status::warming(&gathered.member, &machine, Timestamp::now())).await
+    write(controller, &member::status::warming(&gathered.member, &machine, clock::now())).await
 }
 
 async fn record_ready(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     let Some(machine) = recorded(gathered) else { return Ok(()) };
     info!(member = %gathered.key(), instance = %machine.id, "ready");
-    write(controller, &member::status::ready(&gathered.member, &machine, Timestamp::now())).await?;
+    write(controller, &member::status::ready(&gathered.member, &machine, clock::now())).await?;
     controller.launch_health.succeeded(&convert::launch_config_of(&gathered.member));
     Ok(())
 }
@@ -378,7 +379,7 @@ async fn record_errored(
 ) -> Result<(), Failure> {
     warn!(member = %ObjectKey::of(member), %class, message, "errored");
     controller.common.events.warn(member, Reason::Errored, EventAction::Observe, format!("{class}: {message}"));
-    write(controller, &member::status::errored(member, class, message, Timestamp::now())).await?;
+    write(controller, &member::status::errored(member, class, message, clock::now())).await?;
     let launch_config = convert::launch_config_of(member);
     controller.common.metrics.member_failed(&launch_config.namespace, &launch_config.name, FailureClass::from(class));
     Ok(())

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use bullpen_api::{InstancePool, PoolMember};
 use futures::{StreamExt, stream};
-use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::{debug, info, warn};
 
 use super::memory::PoolMemory;
+use crate::clock;
 use crate::cluster::Written;
 use crate::controllers::convert;
 use crate::controllers::pool::PoolController;
@@ -76,7 +76,7 @@ pub async fn write_members(reserved: Reserved, uid: String) -> bool {
             Err(error) => worst = worst.and(Err(error)),
         }
     }
-    let now = Timestamp::now();
+    let now = clock::now();
     info!(pool = %key, members = reserved.members.len(), "replenished");
     let trouble = update_memory(controller, key, &uid, |memory| {
         memory.replenished_at = Some(now);
@@ -134,7 +134,7 @@ pub async fn write_status(controller: &PoolController, pool: &InstancePool) -> b
         Err(error) => {
             let failure: Failure = error.into();
             let again = update_memory(controller, &key, &uid, |memory| {
-                let delay = failure.note(&mut memory.statuses, Timestamp::now());
+                let delay = failure.note(&mut memory.statuses, clock::now());
                 (memory.statuses.failures(), delay)
             });
             if let Some(again) = again {

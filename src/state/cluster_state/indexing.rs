@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use bullpen_api::{ClaimPhase, FINALIZER_INSTANCE, InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_api::{
+    ANNOTATION_CONFIRM_RELEASE, ClaimPhase, FINALIZER_INSTANCE, InstancePool, LaunchConfig, PoolClaim, PoolMember,
+};
 use kube::ResourceExt;
 
 use super::claim_index::serving_terms;
@@ -102,7 +104,9 @@ impl StoredKind for PoolMember {
         self.metadata.deletion_timestamp.is_some() && !self.finalizers().iter().any(|own| own == FINALIZER_INSTANCE)
     }
     fn prune(&mut self) {
+        let confirmed = self.annotations_mut().remove(ANNOTATION_CONFIRM_RELEASE);
         drop_metadata(self);
+        self.metadata.annotations = confirmed.map(|uid| [(ANNOTATION_CONFIRM_RELEASE.to_owned(), uid)].into());
         if let Some(status) = &mut self.status {
             status.conditions.shrink_to_fit();
             if let Some(instance) = &mut status.instance {

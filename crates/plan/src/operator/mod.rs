@@ -1,5 +1,5 @@
-//! The operator itself: leader election, permissions, watched namespaces, version skew of the definitions, and
-//! liveness.
+//! The operator itself: leader election, permissions, watched namespaces, version skew of the definitions, the API
+//! server's time, and liveness.
 //!
 //! Pure functions and state without I/O. Input: what was read from the API server, and times. Output: decisions and
 //! messages.
@@ -7,5 +7,6 @@
 pub mod election;
 pub mod liveness;
 pub mod permissions;
+pub mod server_clock;
 pub mod skew;
 pub mod watched_namespaces;
