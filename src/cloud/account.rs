@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::Cloud;
+use crate::clock;
 use crate::provider::ProviderError;
 use crate::telemetry::labels::ProviderOperation;
 
@@ -78,7 +79,7 @@ impl Cloud {
     /// # Errors
     /// Those of the call, also of another task's call that failed while this one waited for it.
     pub async fn confirm_identity(&self, moment: Timestamp) -> Result<(), ProviderError> {
-        let waits_since = Timestamp::now();
+        let waits_since = clock::now();
         let _turn = self.identity.turn.lock().await;
         {
             let state = self.identity.state.lock();
@@ -89,14 +90,14 @@ impl Cloud {
                 return Err(error.clone());
             }
         }
-        let asked_at = Timestamp::now();
+        let asked_at = clock::now();
         match self.call(ProviderOperation::Identity, self.provider().identity()).await {
             Ok(answer) => {
                 self.record_identity(&Identity { account: answer.account, region: answer.region }, asked_at);
                 Ok(())
             }
             Err(error) => {
-                self.identity.state.lock().failed = Some((Timestamp::now(), error.clone()));
+                self.identity.state.lock().failed = Some((clock::now(), error.clone()));
                 Err(error)
             }
         }
@@ -108,7 +109,7 @@ impl Cloud {
     /// # Errors
     /// Those of the call if the account was never confirmed, and `Auth` if the account is another one.
     pub(super) async fn is_listable(&self) -> Result<(), ProviderError> {
-        let now = Timestamp::now();
+        let now = clock::now();
         let old = self.confirmed_identity().is_none_or(|confirmed| now.duration_since(confirmed.asked_at) >= ASK_EVERY);
         if old || self.foreign().is_some() {
             let answer = self.confirm_identity(now.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(now)).await;

@@ -6,15 +6,19 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bullpen_plan::claim::lifetime::API_GAP;
+use bullpen_plan::operator::election::Boottime;
 use bullpen_plan::operator::liveness::{API_AWAY, Heard, stale_for};
 use bullpen_plan::operator::watched_namespaces::Feed;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use kube::client::Body;
 use parking_lot::Mutex;
 use tower::{Layer, Service};
+use tracing::{info, warn};
 
+use crate::clock;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::WatchedKind;
 
@@ -35,6 +39,8 @@ struct State {
     watches: HashMap<(WatchedKind, Feed), WatchAnswers>,
     /// Since when requests have gone without an answer.
     silent_since: Option<Instant>,
+    /// Whether the wall clock is far from the API server's.
+    skewed: bool,
     /// When it last answered again after more than [`API_GAP`].
     gap_ended: Option<Instant>,
 }
@@ -123,7 +129,24 @@ impl ApiHealth {
         if state.silent_since.is_some_and(|since| is_gap(since, now)) {
             return Some(Duration::ZERO);
         }
-        state.gap_ended.map(|ended| now.saturating_duration_since(ended))
+        let ended = state.gap_ended.map(|ended| now.saturating_duration_since(ended));
+        // While its clock was set, renewals may have been judged by another time.
+        [ended, clock::stepped_ago()].into_iter().flatten().min()
+    }
+
+    /// Records the time of an answer, and says once if the wall clock is far from it.
+    fn heard_time(&self, date: Timestamp, sent: Boottime) {
+        let Some(skew) = clock::heard(date, sent) else { return };
+        self.0.metrics.set_clock_skew(skew);
+        let noticed = clock::noticed(skew);
+        if std::mem::replace(&mut self.0.state.lock().skewed, noticed) == noticed {
+            return;
+        }
+        if let Some(notice) = clock::skew_notice() {
+            warn!("{notice}");
+        } else {
+            info!("the clock of this computer agrees with the API server's again");
+        }
     }
 
     /// Records that a request sent then got no answer.
@@ -155,6 +178,12 @@ impl ApiHealth {
             self.0.metrics.watch_answered(kind, &feed, Timestamp::now());
         }
     }
+}
+
+/// The time at which the API server made an answer.
+fn date_of<B>(answer: &Response<B>) -> Option<Timestamp> {
+    let text = answer.headers().get(http::header::DATE)?.to_str().ok()?;
+    rfc2822::parse(text).ok().map(|time| time.timestamp())
 }
 
 /// Whether a silence from `since` until now counts as a gap.
@@ -207,9 +236,13 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let watch = if request.method() == http::Method::GET { listed(request.uri().path()) } else { None };
-        let (answer, api_health, sent) = (self.inner.call(request), self.api_health.clone(), Instant::now());
+        let (sent, sent_at) = (Instant::now(), clock::boottime());
+        let (answer, api_health) = (self.inner.call(request), self.api_health.clone());
         Box::pin(async move {
             let answer = answer.await;
+            if let Some(date) = answer.as_ref().ok().and_then(date_of) {
+                api_health.heard_time(date, sent_at);
+            }
             match answer.as_ref().map(Response::status) {
                 // An API server without its etcd, or a proxy without its API server, answers with a 5xx.
                 Ok(status) if !status.is_server_error() => {

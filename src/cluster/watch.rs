@@ -1,6 +1,7 @@
 //! The watches that feed the cluster state, one for each kind and watched namespace.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use bullpen_plan::operator::watched_namespaces::Feed;
 use futures::{Stream, StreamExt};
@@ -14,6 +15,8 @@ use tracing::{debug, error, warn};
 
 use super::api_error::{Brief, code};
 use super::tolerant_read::Guarded;
+use crate::backoff::{Backoff, Bounds};
+use crate::clock;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::ClusterState;
 use crate::state::cluster_state::indexing::StoredKind;
@@ -26,6 +29,27 @@ const WATCH_SECONDS: u32 = 60;
 const FORBIDDEN: u16 = 403;
 /// The kind has no definition.
 const NOT_FOUND: u16 = 404;
+
+/// Delays between attempts of a watch. A kind that is served again, or a permission that is granted, is to be seen within
+/// seconds, and a process has only a few watches.
+const RETRIES: Bounds = Bounds { first: Duration::from_millis(500), longest: Duration::from_secs(4) };
+
+#[derive(Debug)]
+struct WatchBackoff(Backoff);
+
+impl Iterator for WatchBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.0.failed(RETRIES, clock::now()))
+    }
+}
+
+impl kube::runtime::utils::Backoff for WatchBackoff {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
 
 /// Watches one kind into the cluster state until the process ends. A broken object does not stop the others: it is
 /// logged, and its last good version stays in the cluster state.
@@ -45,7 +69,7 @@ where
         None => Api::all(client),
     };
     let config = watcher::Config::default().timeout(WATCH_SECONDS);
-    feed(watch(api, config).default_backoff(), &of, &cluster).await;
+    feed(watch(api, config).backoff(WatchBackoff(Backoff::new())), &of, &cluster).await;
 }
 
 async fn feed<K>(stream: impl Stream<Item = watcher::Result<Event<Guarded<K>>>>, of: &Feed, cluster: &ClusterState)

@@ -116,6 +116,9 @@ pub fn attention(state: &State, pool: &InstancePool) -> Attention {
         } else if is_quarantined(member) && deleted.is_none() {
             attention.quarantined.push(member.name_any());
         }
+        if claim_vanished(member) {
+            attention.vanished.push(member.name_any());
+        }
         let holder = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
         if holder.is_some_and(|claim| !state.watched().contains(&claim.namespace)) {
             attention.unwatched.push(member.name_any());
@@ -128,6 +131,11 @@ pub fn attention(state: &State, pool: &InstancePool) -> Attention {
         attention.unreadable = unreadable.map(|(name, _)| name.clone()).collect();
     }
     attention
+}
+
+/// Whether the member is kept because its claim went with the definition of claims.
+pub fn claim_vanished(member: &PoolMember) -> bool {
+    state(member) == MemberState::Claimed && condition_is_true(&status(member).conditions, ConditionType::ClaimVanished)
 }
 
 /// A claim for the claim protocol.

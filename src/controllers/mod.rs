@@ -21,11 +21,12 @@ use std::time::Instant;
 
 use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use kube::Client;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::cloud::Clouds;
 use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::Clients;
@@ -40,6 +41,7 @@ use crate::telemetry::labels::{Controller, Queue, Task, WatchedKind};
 use crate::telemetry::{Health, Metrics};
 use claim::ClaimController;
 use claim::requests::Requests;
+use claim::vanished::DefinitionReader;
 use common::{Common, ExpiryGrace, LeadershipTerm, Wakers, Work};
 use first_boot::ssh_keys::SshKeys;
 use launch_config::LaunchConfigController;
@@ -156,7 +158,7 @@ struct Controllers {
 
 impl Controllers {
     fn new(settings: Settings, equipment: &Equipment, leadership: Leadership, common: Common) -> Self {
-        let term = LeadershipTerm { started: Timestamp::now(), leadership, end: common.tasks.end().clone() };
+        let term = LeadershipTerm { started: clock::now(), leadership, end: common.tasks.end().clone() };
         let clouds = Clouds::new(equipment.providers, common.metrics.clone(), settings.installation);
         let machines = Machines::new(term.started);
         let (pool_memories, launch_health) = (PoolMemories::default(), LaunchHealth::default());
@@ -180,6 +182,7 @@ impl Controllers {
             clouds: clouds.clone(),
             ssh_keys: ssh_keys.clone(),
             machines: machines.clone(),
+            definition: DefinitionReader::default(),
             pool_memories: pool_memories.clone(),
             requests: Requests::default(),
         };

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bullpen_api::{InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
 use bullpen_plan::claim::lifetime::TermRules;
 use bullpen_plan::claim::queue::trouble;
-use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::sync::mpsc;
 
@@ -16,6 +15,7 @@ use super::member::machine_memory::Machines;
 use super::orphans::{OrphanSweeper, sweep};
 use super::pool::memory::PoolMemories;
 use super::wake;
+use crate::clock;
 use crate::cloud::{Audience, Cloud};
 use crate::provider::{ProviderError, ProviderKey};
 use crate::state::cluster_state::State;
@@ -203,7 +203,7 @@ fn is_ready_or_failed(member: &PoolMember) -> bool {
 fn claim(router: &Router, changed: &Changed<PoolClaim>) {
     let Some(claim) = subject(changed) else { return };
     let key = ObjectKey::of(claim.as_ref());
-    if let Some((end, held)) = crate::controllers::claim::lifetime::ended(changed, Timestamp::now()) {
+    if let Some((end, held)) = crate::controllers::claim::lifetime::ended(changed, clock::now()) {
         ended(router, changed, end, held);
     }
     let uid = claim.uid().unwrap_or_default();

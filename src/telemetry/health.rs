@@ -36,10 +36,13 @@ enum Check {
     Asked(Arc<dyn Fn(Instant) -> Option<String> + Send + Sync>),
     /// The same, for what is outside of this process: not ready, but alive.
     AskedReady(Arc<dyn Fn(Instant) -> Option<String> + Send + Sync>),
+    /// Evaluated at each request: returns what a person should know although the process works, if anything.
+    Noticed(Arc<dyn Fn() -> Option<String> + Send + Sync>),
 }
 
 enum CheckState<'check> {
     Good,
+    Noticed(String),
     Open(Cow<'check, str>),
     Bad(Cow<'check, str>),
 }
@@ -105,6 +108,16 @@ impl Health {
         self.0.lock().checks.insert(name.into(), Check::AskedReady(Arc::new(look)));
     }
 
+    /// Has `look` evaluate a notice at each request: it returns what a person should know, if anything. The process is
+    /// alive and ready all the same.
+    pub fn notice(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        look: impl Fn() -> Option<String> + Send + Sync + 'static,
+    ) {
+        self.0.lock().checks.insert(name.into(), Check::Noticed(Arc::new(look)));
+    }
+
     /// Sets the check to bad: the process is neither alive nor ready until it passes again.
     pub fn fail(&self, name: impl Into<Cow<'static, str>>, reason: impl Into<String>) {
         self.0.lock().checks.insert(name.into(), Check::Failed(reason.into()));
@@ -164,6 +177,7 @@ impl Check {
                 CheckState::Bad(format!("nothing heard for more than {within:?}").into())
             }
             Self::Failed(reason) => CheckState::Bad(reason.into()),
+            Self::Noticed(look) => look().map_or(CheckState::Good, CheckState::Noticed),
             Self::Asked(look) => look(now).map_or(CheckState::Good, |reason| CheckState::Bad(reason.into())),
             Self::AskedReady(look) => look(now).map_or(CheckState::Good, |reason| CheckState::Open(reason.into())),
         }
@@ -174,6 +188,7 @@ impl Debug for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.verdict_at(Instant::now()) {
             CheckState::Good => f.write_str("Good"),
+            CheckState::Noticed(notice) => write!(f, "Noticed({notice})"),
             CheckState::Open(reason) => write!(f, "Open({reason})"),
             CheckState::Bad(reason) => write!(f, "Bad({reason})"),
         }
@@ -184,6 +199,7 @@ impl Report {
     fn add(&mut self, name: &str, verdict: &CheckState<'_>) {
         let written = match verdict {
             CheckState::Good => writeln!(self.body, "[+]{name} ok"),
+            CheckState::Noticed(notice) => writeln!(self.body, "[!]{name}: {notice}"),
             CheckState::Open(reason) => writeln!(self.body, "[ ]{name}: {reason}"),
             CheckState::Bad(reason) => {
                 self.good = false;
@@ -287,6 +303,18 @@ mod tests {
         assert!(health.liveness().good);
         let readiness = health.readiness();
         assert!(!readiness.good && readiness.body.contains("[-]watchable:poolclaims: 404"), "{}", readiness.body);
+    }
+
+    #[test]
+    fn a_notice_is_shown_and_fails_nothing() {
+        let health = Health::new();
+        health.set_ready(true);
+        health.notice("clock", || Some("120 s ahead".to_owned()));
+        for report in [health.liveness(), health.readiness()] {
+            assert!(report.good && report.body.contains("[!]clock: 120 s ahead\n"), "{}", report.body);
+        }
+        health.notice("clock", || None);
+        assert!(health.readiness().body.contains("[+]clock ok"));
     }
 
     #[test]

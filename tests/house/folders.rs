@@ -13,7 +13,7 @@ const OPERATOR: &[&[&str]] = &[
     &["state"],
     &["tasks"],
     &["telemetry"],
-    &["backoff"],
+    &["backoff", "clock"],
 ];
 
 /// The controllers. What a controller remembers from pass to pass is below all of them.

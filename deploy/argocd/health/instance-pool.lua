@@ -37,6 +37,9 @@ end
 if is("Quarantined", "True") then
   return health("Degraded", condition("Quarantined").message)
 end
+if is("ClaimVanished", "True") then
+  return health("Degraded", condition("ClaimVanished").message)
+end
 
 if obj.spec.state == "Paused" then
   return health("Suspended", "spec.state is Paused: no machine is bought and none is handed out")

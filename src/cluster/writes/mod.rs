@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use bullpen_api::{PoolClaim, PoolMember};
 use bullpen_plan::claim::{Answer, Found};
-use jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
@@ -33,6 +32,7 @@ use super::api_error::Brief;
 use super::client::Clients;
 use super::lease::leadership::{Leadership, NotLeading};
 use super::writes::status::replace_status;
+use crate::clock;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::ClusterState;
 use crate::state::cluster_state::indexing::StoredKind;
@@ -256,7 +256,7 @@ impl Writes {
         };
         let _turn = self.upkeep_turn(object).await;
         self.may_act::<K>(WriteVerb::Delete, &key)?;
-        if let Some(wait) = self.deletes.wait(&uid, Timestamp::now()) {
+        if let Some(wait) = self.deletes.wait(&uid, clock::now()) {
             return Err(not_sent::<K>(WriteVerb::Delete, &key, NotWritten::TooSoon(wait)));
         }
         match api.delete(&key.name, &parameters).await {
@@ -273,7 +273,7 @@ impl Writes {
                 let error = self.refusal::<K>(WriteVerb::Delete, &key, error);
                 match error.answer {
                     Answer::Conflict | Answer::NotFound | Answer::Accepted => self.deletes.settled(&uid),
-                    Answer::Refused | Answer::Ambiguous => self.deletes.refused(&uid, Timestamp::now()),
+                    Answer::Refused | Answer::Ambiguous => self.deletes.refused(&uid, clock::now()),
                 }
                 Err(error)
             }

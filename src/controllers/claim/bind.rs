@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 use super::requests::Sharer;
 use super::secret;
 use crate::backoff::{Backoff, Bounds};
+use crate::clock;
 use crate::cluster::WriteError;
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
@@ -78,7 +79,7 @@ async fn swap(controller: &ClaimController, sharer: &Sharer, pair: &Pair) -> Opt
             if std::mem::take(&mut fresh) {
                 record_paired(controller, pair);
             }
-            let claimed = member::status::claimed(&seen, &pair.claim, Timestamp::now());
+            let claimed = member::status::claimed(&seen, &pair.claim, clock::now());
             controller.common.writes.try_update_status(&claimed).await
         };
         let error = match written {
@@ -127,7 +128,7 @@ async fn look(
     let (member_uid, claim_uid) = (convert::uid(seen.as_ref()), convert::uid(pair.claim.as_ref()));
     let pool_uid = pair.member.spec.pool_ref.uid.clone();
     while looks.failures() < MOST_LOOKS {
-        let (first, delay) = (looks.failures() == 0, looks.failed(PAUSES, Timestamp::now()));
+        let (first, delay) = (looks.failures() == 0, looks.failed(PAUSES, clock::now()));
         if !first && !controller.term.pause(delay).await {
             return None;
         }
@@ -155,7 +156,7 @@ fn leave_alone(controller: &ClaimController, pair: &Pair, error: &WriteError, re
     let first = controller
         .common
         .cluster
-        .with(|state| state.binding_troubles.not_claimed((&claim, &claim_uid), &member_uid, refusal, Timestamp::now()));
+        .with(|state| state.binding_troubles.not_claimed((&claim, &claim_uid), &member_uid, refusal, clock::now()));
     if first {
         warn!(%claim, %error, "no member could be claimed; it is tried again and again");
     } else {
@@ -192,7 +193,7 @@ async fn write_bound(controller: &ClaimController, claim: Arc<PoolClaim>, member
     for _ in 0..MOST_WRITES {
         let Some(turn) = controller.binding_turn(&sharer).await else { return not_leading() };
         let rules = controller.common.cluster.with(|state| convert::term_rules(state, &convert::pool_of(member)));
-        let bound = claim::status::bound(&seen, member, &rules, Timestamp::now());
+        let bound = claim::status::bound(&seen, member, &rules, clock::now());
         let written = controller.common.writes.try_update_status(&bound).await;
         drop(turn);
         let Err(error) = written else {
@@ -225,7 +226,7 @@ async fn write_bound(controller: &ClaimController, claim: Arc<PoolClaim>, member
     }
     // The same write is sent again later, which is safe because it is a compare-and-swap.
     Finished::Later(
-        controller.common.cluster.with(|state| state.binding_troubles.not_written(&claim_uid, Timestamp::now())),
+        controller.common.cluster.with(|state| state.binding_troubles.not_written(&claim_uid, clock::now())),
     )
 }
 
@@ -250,7 +251,7 @@ pub fn delayed_until(controller: &ClaimController, claim_uid: &str, now: Timesta
 }
 
 fn not_leading() -> Finished {
-    let now = Timestamp::now();
+    let now = clock::now();
     Finished::Later(now.checked_add(NOT_LEADING).unwrap_or(now))
 }
 

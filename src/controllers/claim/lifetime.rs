@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
 use super::fate;
+use crate::clock;
 use crate::cluster::Written;
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
@@ -99,7 +100,7 @@ async fn enforce_lifetime(controller: &ClaimController, claim: Arc<PoolClaim>) -
     let mut seen = claim;
     for _ in 0..MOST_LOOKS {
         let Some(bound) = BoundClaim::of(&seen) else { return Ok(None) };
-        let now = Timestamp::now();
+        let now = clock::now();
         let TermDecision { due, look_again_at } =
             judge(&bound, &rules(controller, &seen), nothing_expires_before(controller, now), now);
         let write = match &due {
@@ -151,7 +152,7 @@ async fn end_record(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outc
     for _ in 0..MOST_LOOKS {
         let finished_at = seen.status.as_ref().and_then(|status| status.finished_at.as_ref()).map(|time| time.0);
         let Some(at) = deleted_at(finished_at, &rules(controller, &seen)) else { return Ok(None) };
-        if at > Timestamp::now() {
+        if at > clock::now() {
             return Ok(Some(at));
         }
         let uid = convert::uid(seen.as_ref());

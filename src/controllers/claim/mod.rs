@@ -14,6 +14,7 @@ pub mod quarantine;
 pub mod queue_view;
 pub mod requests;
 pub mod secret;
+pub mod vanished;
 pub mod waiting;
 
 use self::requests::Requests;
@@ -38,6 +39,8 @@ pub struct ClaimController {
     pub ssh_keys: SshKeys,
     /// What this process knows of each machine; the claim controllers record when its end was decided.
     pub machines: Machines,
+    /// Asks whether claims went with their definition.
+    pub definition: vanished::DefinitionReader,
     /// What is remembered of pools; a claimed member is recorded here, so that its replacement can be timed.
     pub pool_memories: PoolMemories,
     /// How their requests share the API server.

@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::requests::Sharer;
 use crate::backoff::Bounds;
+use crate::clock;
 use crate::cluster::writes::secrets::{Made, NotAllowed};
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
@@ -58,7 +59,7 @@ pub async fn ensure(controller: &ClaimController, claim: &PoolClaim, member: &Ar
         }
         Err(trouble) => trouble,
     };
-    let now = Timestamp::now();
+    let now = clock::now();
     let (failures, until) = controller.common.cluster.with(|state| {
         let backoff = state.secret_retries.entry(uid).or_default();
         backoff.failed(RETRIES, now);
@@ -229,7 +230,7 @@ async fn report(
     member: &PoolMember,
     (reason, message): (Reason, &str),
 ) {
-    let Some(written) = claim::status::unfinished(claim, reason, message, Timestamp::now()) else { return };
+    let Some(written) = claim::status::unfinished(claim, reason, message, clock::now()) else { return };
     let key = ObjectKey::of(claim);
     info!(claim = %key, %reason, message, "not bound yet");
     write(controller, &Sharer::of(claim, member), &written).await;
@@ -240,7 +241,7 @@ pub async fn end(controller: &ClaimController, claim: &PoolClaim, member: &PoolM
     let key = ObjectKey::of(claim);
     let name = binding::secret_name(claim).unwrap_or_default();
     warn!(claim = %key, secret = name, "the machine that its Secret speaks of is gone");
-    let vanished = claim::status::vanished(claim, &name, member, Timestamp::now());
+    let vanished = claim::status::vanished(claim, &name, member, clock::now());
     write(controller, &Sharer::of(claim, member), &vanished).await;
 }
 

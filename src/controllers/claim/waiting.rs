@@ -19,6 +19,7 @@ use tracing::{debug, info};
 use super::queue_view::QueueView;
 use super::requests::{NoticeTurn, Requests, Sharer};
 use crate::backoff::Bounds;
+use crate::clock;
 use crate::cluster::Written;
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
@@ -348,7 +349,7 @@ pub async fn update_status(controller: &ClaimController, update: StatusUpdate) {
         },
     };
     let common = &controller.common;
-    let (now, claim, verdict) = (Timestamp::now(), &update.claim, &update.verdict);
+    let (now, claim, verdict) = (clock::now(), &update.claim, &update.verdict);
     let uid = convert::uid(claim.as_ref());
     let written = match verdict {
         UnservedStatus::Waits(notice) => claim::status::waiting(claim, notice, now),

@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tracing::warn;
 
+use crate::clock;
 use crate::cloud::Cloud;
 use crate::cluster::Written;
 use crate::controllers::convert;
@@ -59,7 +60,7 @@ fn restore_from_status(controller: &LaunchConfigController, config: &LaunchConfi
         cloud.refusals().remembered(&place_of(config, ""), until.0, error);
     }
     // Pools wait for this, so it comes last.
-    controller.launch_health.first_seen(key, config, Timestamp::now());
+    controller.launch_health.first_seen(key, config, clock::now());
 }
 
 fn open_cloud(controller: &LaunchConfigController, config: &LaunchConfig) -> Result<(), NoProvider> {
@@ -83,7 +84,7 @@ async fn without_provider(
     }
     // The finalizer write may have made a new version.
     if let Some(config) = cluster.with(|state| state.launch_configs.get(key).cloned()) {
-        let status = no_provider(&config, &why.to_string(), Timestamp::now());
+        let status = no_provider(&config, &why.to_string(), clock::now());
         if config.status.as_ref() != Some(&status) {
             warn!(launch_config = %key, %why, "the launch config has no provider");
         }
@@ -133,7 +134,7 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     let ends = |drained: &ConditionValue| !reports(&config, drained);
     let urgent = account_is_new || drained.as_ref().is_some_and(ends);
     if let Some(left) = controller.launch_health.status_wait(&key).filter(|_| !urgent) {
-        return Ok(SignedDuration::try_from(left).ok().and_then(|left| Timestamp::now().checked_add(left).ok()));
+        return Ok(SignedDuration::try_from(left).ok().and_then(|left| clock::now().checked_add(left).ok()));
     }
     let instances = controller.common.cluster.with(|state| state.count_of_launch_config(&key));
     let instances = i32::try_from(instances).unwrap_or(i32::MAX);
@@ -147,7 +148,7 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
         None => {
             let Some(drained) = drained else { return Ok(None) };
             let mut status = config.status.clone().unwrap_or_default();
-            set_condition(&mut status.conditions, &drained, config.metadata.generation, Timestamp::now());
+            set_condition(&mut status.conditions, &drained, config.metadata.generation, clock::now());
             return write_status(controller, &config, status).await.map(|()| None);
         }
     };
@@ -165,7 +166,7 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
         last_error: known.last_error.as_ref(),
         recent_errors: &known.recent_errors,
     };
-    let now = Timestamp::now();
+    let now = clock::now();
     let mut status = launch_status(&input, now);
     set_account_conditions(&mut status, &settled, &sweep, config.metadata.generation, now);
     if let Some(drained) = drained {

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::deletion::finish;
 use super::gather::{Gathered, may_create};
+use crate::clock;
 use crate::controllers::convert;
 use crate::controllers::first_boot::ssh_keys::NoKey;
 use crate::controllers::member::MemberController;
@@ -73,7 +74,7 @@ pub async fn perform(controller: &MemberController, gathered: &Gathered, step: S
             finish(controller, &gathered.member).await?;
             let launch_config = convert::launch_config_of(&gathered.member);
             // A machine that ended makes room in the account, so refusals may end.
-            let makes_room = gathered.view.has_instance && gathered.cloud.refusals().machine_ended(Timestamp::now());
+            let makes_room = gathered.view.has_instance && gathered.cloud.refusals().machine_ended(clock::now());
             if makes_room {
                 wake_buyers(controller, gathered);
             }
@@ -104,7 +105,7 @@ async fn create(controller: &MemberController, gathered: &Gathered) -> Result<()
     if !may_be_bought(controller, gathered) {
         return Ok(());
     }
-    let (uid, began) = (gathered.uid(), Timestamp::now());
+    let (uid, began) = (gathered.uid(), clock::now());
     // Recorded before the call begins: without an answer, a machine may still exist.
     let before = controller.machines.with(&uid, |record| record.create_begins(began));
     let pool = convert::pool_of(&gathered.member);
@@ -142,7 +143,7 @@ fn may_be_bought(controller: &MemberController, gathered: &Gathered) -> bool {
     if config.metadata.generation != gathered.launch_config.metadata.generation {
         return false;
     }
-    let gate = gathered.cloud.refusals().begin(&gathered.place(), &gathered.uid(), Timestamp::now());
+    let gate = gathered.cloud.refusals().begin(&gathered.place(), &gathered.uid(), clock::now());
     matches!(gate, Gate::Open | Gate::Probe)
 }
 
@@ -166,7 +167,7 @@ async fn refused(
     error: &ProviderError,
     began: Timestamp,
 ) -> Result<(), Failure> {
-    let now = Timestamp::now();
+    let now = clock::now();
     warn!(member = %gathered.key(), %error, "a create was not accepted");
     controller.machines.with(&gathered.uid(), |record| record.create_failed(error, before, now));
     record_refusal(controller, gathered, error, began);
@@ -188,7 +189,7 @@ fn record_refusal(controller: &MemberController, gathered: &Gathered, error: &Pr
     let place = gathered.place();
     let (changed, brief) = {
         let mut refusals = gathered.cloud.refusals();
-        let changed = refusals.refused(&place, error, began, Timestamp::now());
+        let changed = refusals.refused(&place, error, began, clock::now());
         (changed, refusals.is_brief(&place))
     };
     let lasts = changed && !brief;
@@ -253,7 +254,7 @@ fn create_request(controller: &MemberController, gathered: &Gathered) -> Result<
 }
 
 async fn find(controller: &MemberController, gathered: &Gathered) {
-    let (uid, began) = (gathered.uid(), Timestamp::now());
+    let (uid, began) = (gathered.uid(), clock::now());
     let answer = gathered.cloud.call(ProviderOperation::Find, gathered.cloud.provider().find(&uid)).await;
     if let Ok(Some(instance)) = &answer
         && gathered.view.ending_since.is_none()
@@ -265,20 +266,20 @@ async fn find(controller: &MemberController, gathered: &Gathered) {
     controller.machines.with(&uid, |record| match answer {
         Ok(Some(instance)) => record.saw(instance, began),
         Ok(None) => record.found_none(began),
-        Err(_) => record.unanswered(gathered.view.state, began, Timestamp::now()),
+        Err(_) => record.unanswered(gathered.view.state, began, clock::now()),
     });
 }
 
 async fn confirm(controller: &MemberController, gathered: &Gathered) {
     let Some(id) = gathered.instance_id() else { return };
-    let began = Timestamp::now();
+    let began = clock::now();
     let answer = gathered.cloud.call(ProviderOperation::Get, gathered.cloud.provider().get(&id)).await;
     controller.machines.with(&gathered.uid(), |record| match answer {
         Ok(instance) => record.saw(instance, began),
         Err(ProviderError::NotFound { .. }) => {
             record.not_found(began);
         }
-        Err(_) => record.failed(Timestamp::now(), None),
+        Err(_) => record.failed(clock::now(), None),
     });
 }
 
@@ -286,13 +287,13 @@ async fn confirm(controller: &MemberController, gathered: &Gathered) {
 async fn confirm_identity(controller: &MemberController, gathered: &Gathered) {
     let after = match gathered.view.machine {
         Machine::Missing { at, .. } => at,
-        _ => Timestamp::now().saturating_sub(IDENTITY_FRESH).unwrap_or(Timestamp::MIN),
+        _ => clock::now().saturating_sub(IDENTITY_FRESH).unwrap_or(Timestamp::MIN),
     };
-    let began = Timestamp::now();
+    let began = clock::now();
     if let Err(error) = gathered.cloud.confirm_identity(after).await {
         warn!(member = %gathered.key(), %error, "cannot ask the cloud which account the credentials belong to");
         let state = gathered.view.state;
-        controller.machines.with(&gathered.uid(), |record| record.unanswered(state, began, Timestamp::now()));
+        controller.machines.with(&gathered.uid(), |record| record.unanswered(state, began, clock::now()));
         let is_to_buy = state == MemberState::Pending && gathered.view.ending_since.is_none();
         if is_to_buy && matches!(error, ProviderError::Transient { .. }) {
             record_refusal(controller, gathered, &error, began);
@@ -305,13 +306,13 @@ async fn quarantine(controller: &MemberController, gathered: &Gathered) -> Resul
     warn!(member = %gathered.key(), %instance, "quarantined: the machine was claimed before, by its tags");
     let note = format!("instance {instance} was claimed before, by its tags: as after a restored backup");
     controller.common.events.warn(gathered.member.as_ref(), Reason::Quarantined, EventAction::Observe, note);
-    write(controller, &member::status::quarantined(&gathered.member, &instance, Timestamp::now())).await
+    write(controller, &member::status::quarantined(&gathered.member, &instance, clock::now())).await
 }
 
 /// Reports once that a machine's end does not come. If the write fails, the terminate call is still made and the report
 /// is repeated later.
 async fn record_stuck(controller: &MemberController, gathered: &Gathered, stuck: Stuck) {
-    let (uid, now) = (gathered.uid(), Timestamp::now());
+    let (uid, now) = (gathered.uid(), clock::now());
     let id = gathered.instance_id().unwrap_or_default();
     let error = controller.machines.with(&uid, |record| record.terminate_error.clone());
     let message = match stuck {
@@ -351,8 +352,8 @@ async fn terminate(controller: &MemberController, gathered: &Gathered) -> Result
     controller.common.metrics.instance_termination(&launch_config.namespace, &launch_config.name, outcome);
     let failures = controller.machines.with(&gathered.uid(), |record| {
         match &answer {
-            Ok(()) => record.terminate_accepted(Timestamp::now()),
-            Err(error) => record.terminate_failed(Timestamp::now(), None, error.to_string()),
+            Ok(()) => record.terminate_accepted(clock::now()),
+            Err(error) => record.terminate_failed(clock::now(), None, error.to_string()),
         }
         record.terminate_failures
     });
@@ -371,13 +372,13 @@ async fn terminate(controller: &MemberController, gathered: &Gathered) -> Result
 async fn record_warming(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     let Some(machine) = recorded(gathered) else { return Ok(()) };
     gathered.cloud.list_soon();
-    write(controller, &member::status::warming(&gathered.member, &machine, Timestamp::now())).await
+    write(controller, &member::status::warming(&gathered.member, &machine, clock::now())).await
 }
 
 async fn record_ready(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     let Some(machine) = recorded(gathered) else { return Ok(()) };
     info!(member = %gathered.key(), instance = %machine.id, "ready");
-    write(controller, &member::status::ready(&gathered.member, &machine, Timestamp::now())).await?;
+    write(controller, &member::status::ready(&gathered.member, &machine, clock::now())).await?;
     controller.launch_health.succeeded(&convert::launch_config_of(&gathered.member));
     Ok(())
 }
@@ -390,7 +391,7 @@ async fn record_errored(
 ) -> Result<(), Failure> {
     warn!(member = %ObjectKey::of(member), %class, message, "errored");
     controller.common.events.warn(member, Reason::Errored, EventAction::Observe, format!("{class}: {message}"));
-    write(controller, &member::status::errored(member, class, message, Timestamp::now())).await?;
+    write(controller, &member::status::errored(member, class, message, clock::now())).await?;
     let launch_config = convert::launch_config_of(member);
     controller.common.metrics.member_failed(&launch_config.namespace, &launch_config.name, FailureClass::from(class));
     Ok(())

@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::gather::Gathered;
 use crate::backoff::Bounds;
+use crate::clock;
 use crate::controllers::convert;
 use crate::controllers::member::MemberController;
 use crate::provider::ProviderError;
@@ -77,7 +78,7 @@ async fn tag(
     let Ok(_slot) = CALLS.acquire().await else { return };
     let wanted = [(tags::CLAIM.to_owned(), claim.clone())].into();
     let answer = cloud.call(ProviderOperation::Tag, cloud.provider().tag(&instance, &wanted)).await;
-    let now = Timestamp::now();
+    let now = clock::now();
     controller.machines.with_known(&uid, |record| {
         let tagging = &mut record.tagging;
         tagging.busy = false;

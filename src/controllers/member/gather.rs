@@ -12,6 +12,7 @@ use bullpen_plan::pool::template::template_hash;
 use jiff::{SignedDuration, Timestamp};
 
 use super::machine_memory::{MachineRecord, Sighting, sighting};
+use crate::clock;
 use crate::cloud::Cloud;
 use crate::controllers::convert;
 use crate::controllers::convert::place_of;
@@ -82,7 +83,7 @@ pub fn gather(
     });
     let launch_config = launch_config.ok_or_else(|| Failure::NoLaunchConfig(launch_config_key.clone()))?;
     let cloud = controller.clouds.of(&launch_config.spec).ok_or(Failure::NoCloud(launch_config_key))?;
-    let (uid, now) = (convert::uid(member.as_ref()), Timestamp::now());
+    let (uid, now) = (convert::uid(member.as_ref()), clock::now());
     let (confirmed, recorded) =
         (cloud.confirmed_identity(), launch_config.status.as_ref().and_then(|status| status.identity.as_ref()));
     let trusted =

@@ -31,6 +31,7 @@ use super::launch_options::{LaunchOptions, Moment, launch_options};
 use super::memory::PoolMemory;
 use super::teardown::{delete_strays, finish_deletion, forget};
 use super::write_back::{Reserved, WRITES_AT_ONCE, write_members, write_status};
+use crate::clock;
 use crate::controllers::convert;
 use crate::controllers::first_boot::user_data;
 use crate::controllers::pool::PoolController;
@@ -79,7 +80,7 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
     else {
         return Ok(None);
     };
-    let now = Timestamp::now();
+    let now = clock::now();
     if let Some(pool) = &pool
         && let Some(rest) = controller.memories.of(&key, &convert::uid(pool.as_ref()), |memory| memory.rest_left())
     {
@@ -358,7 +359,7 @@ async fn delete_members(controller: &PoolController, key: &ObjectKey, pass: &Pas
 /// Writes the status if it changed. Returns when to come back if it was written a moment ago. Waits for the write only
 /// if a failure has to be in it.
 async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass) -> Option<Timestamp> {
-    let now = Timestamp::now();
+    let now = clock::now();
     let uid = convert::uid(pass.pool.as_ref());
     let (replenished_at, handled, member_writes) = controller
         .memories

@@ -7,11 +7,11 @@ use bullpen_api::{EventAction, InstancePool, PoolMember, Reason};
 use bullpen_plan::claim::Answer;
 use bullpen_plan::pool::provisioning::members_refused;
 use futures::{StreamExt, stream};
-use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::{debug, info, warn};
 
 use super::memory::{MemberWrites, PoolMemory};
+use crate::clock;
 use crate::cluster::{WriteError, Written};
 use crate::controllers::convert;
 use crate::controllers::pool::PoolController;
@@ -80,7 +80,7 @@ pub async fn write_members(reserved: Reserved, uid: String) -> bool {
             }
         }
     }
-    let now = Timestamp::now();
+    let now = clock::now();
     if accepted > 0 {
         info!(pool = %key, members = accepted, "replenished");
     }
@@ -182,7 +182,7 @@ pub async fn write_status(controller: &PoolController, pool: &InstancePool) -> b
         Err(error) => {
             let failure: Failure = error.into();
             let again = update_memory(controller, &key, &uid, |memory| {
-                let delay = failure.note(&mut memory.statuses, Timestamp::now());
+                let delay = failure.note(&mut memory.statuses, clock::now());
                 (memory.statuses.failures(), delay)
             });
             if let Some(again) = again {

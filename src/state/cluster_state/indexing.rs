@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bullpen_api::{
-    ClaimPhase, ConditionType, FINALIZER_INSTANCE, InstancePool, LaunchConfig, PoolClaim, PoolMember, condition_is_true,
+    ANNOTATION_CONFIRM_RELEASE, ClaimPhase, ConditionType, FINALIZER_INSTANCE, InstancePool, LaunchConfig, PoolClaim,
+    PoolMember, condition_is_true,
 };
 use kube::ResourceExt;
 
@@ -84,7 +85,9 @@ impl StoredKind for PoolMember {
         self.metadata.deletion_timestamp.is_some() && !self.finalizers().iter().any(|own| own == FINALIZER_INSTANCE)
     }
     fn prune(&mut self) {
+        let confirmed = self.annotations_mut().remove(ANNOTATION_CONFIRM_RELEASE);
         drop_metadata(self);
+        self.metadata.annotations = confirmed.map(|uid| [(ANNOTATION_CONFIRM_RELEASE.to_owned(), uid)].into());
         if let Some(status) = &mut self.status {
             status.conditions.shrink_to_fit();
             if let Some(instance) = &mut status.instance {

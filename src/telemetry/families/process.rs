@@ -70,6 +70,7 @@ pub(in crate::telemetry) struct ProcessFamilies {
     pub(in crate::telemetry) last_success: Family<ControllerLabels, SecondsGauge>,
     pub(in crate::telemetry) last_turn: Family<QueueLabels, SecondsGauge>,
     pub(in crate::telemetry) last_watch: Family<WatchLabels, SecondsGauge>,
+    pub(in crate::telemetry) clock_skew: SecondsGauge,
     pub(in crate::telemetry) leader: Gauge,
     pub(in crate::telemetry) leader_transitions: Family<TransitionLabels, Counter>,
 }
@@ -87,6 +88,7 @@ impl ProcessFamilies {
             last_success: Family::default(),
             last_turn: Family::default(),
             last_watch: Family::default(),
+            clock_skew: SecondsGauge::default(),
             leader: Gauge::default(),
             leader_transitions: Family::default(),
         }
@@ -148,6 +150,12 @@ impl ProcessFamilies {
             "When the list or watch of a kind was last answered with success; 0: never yet",
             Unit::Seconds,
             self.last_watch.clone(),
+        );
+        registry.register_with_unit(
+            "clock_skew",
+            "How far the clock of this computer is ahead of the API server's",
+            Unit::Seconds,
+            self.clock_skew.clone(),
         );
         registry.register("leader", "Whether this process leads", self.leader.clone());
         registry.register(

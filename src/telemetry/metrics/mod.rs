@@ -8,7 +8,7 @@ use std::time::Duration;
 use bullpen_api::{LaunchConfigIdentity, MemberCounts};
 use bullpen_plan::operator::watched_namespaces::Feed;
 use bullpen_plan::pool::attention::Attention;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::MutexGuard;
 use prometheus_client::encoding::text;
 
@@ -267,6 +267,11 @@ impl Metrics {
     /// Creates the series of a watch, at 0 until its first answer.
     pub fn watch_awaited(&self, kind: WatchedKind, feed: &Feed) {
         drop(self.0.process.last_watch.get_or_create(&watch_labels(kind, feed)));
+    }
+
+    /// Sets how far the wall clock is ahead of the API server's.
+    pub fn set_clock_skew(&self, skew: SignedDuration) {
+        self.0.process.clock_skew.set(skew.as_secs_f64());
     }
 
     /// This process began to lead.

@@ -26,6 +26,8 @@ string_enum! {
         TerminationHealthy,
         /// Member: no claim gets it, because its machine was claimed before. Pool: it has such members.
         Quarantined,
+        /// Member: its claim went while the definition of claims was being deleted, so it is kept. Pool: it has such members.
+        ClaimVanished,
         /// Pool: the claims that have its members are in namespaces that the operator watches.
         ClaimsWatched,
         /// Pool: the operator can read the labels of the namespaces whose claims ask for it.

@@ -218,6 +218,10 @@ string_enum! {
         NoneQuarantined,
         /// The pool has quarantined members: their machines were claimed before.
         MachinesClaimedBefore,
+        /// The definition of claims was deleted, and the claim of a member with it; also an Event.
+        DefinitionDeleted,
+        /// No member of the pool lost its claim with the definition of claims.
+        NoneVanished,
         /// The claims that have the pool's members are in namespaces that the operator watches.
         ClaimsWatched,
         /// The operator can read the labels of the namespaces whose claims ask for the pool.

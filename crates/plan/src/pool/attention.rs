@@ -18,6 +18,8 @@ pub struct Attention {
     pub stuck_since: Option<Timestamp>,
     /// Quarantined members.
     pub quarantined: Vec<String>,
+    /// Members whose claims went with the definition of claims.
+    pub vanished: Vec<String>,
     /// Members whose claims are in namespaces that the operator does not watch.
     pub unwatched: Vec<String>,
     /// Namespaces with claims on the pool, whose labels the pool selects by and the operator may not read.
@@ -51,6 +53,7 @@ pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: 
         );
         ConditionValue::new(ConditionType::Quarantined, true, Reason::MachinesClaimedBefore, message)
     };
+    let vanished = &attention.vanished;
     let (unwatched, unreadable) = (&attention.unwatched, &attention.unreadable);
     let watched = ConditionValue::new(
         ConditionType::ClaimsWatched,
@@ -91,8 +94,28 @@ pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: 
     };
     put(!stuck.is_empty(), &unhealthy, healthy);
     put(!quarantined.is_empty(), &some, none);
+    put(!vanished.is_empty(), &|| some_vanished(vanished), none_vanished());
     put(!unwatched.is_empty(), &not_watched, watched);
     put(!unreadable.is_empty(), &not_readable, readable);
+}
+
+fn none_vanished() -> ConditionValue {
+    ConditionValue::new(
+        ConditionType::ClaimVanished,
+        false,
+        Reason::NoneVanished,
+        "no member lost its claim with the definition of claims",
+    )
+}
+
+fn some_vanished(members: &[String]) -> ConditionValue {
+    let message = format!(
+        "{} members are kept because their claims went while the CustomResourceDefinition of claims was being deleted; \
+         each says in its own condition how to let it go: {}",
+        members.len(),
+        named(members)
+    );
+    ConditionValue::new(ConditionType::ClaimVanished, true, Reason::DefinitionDeleted, message)
 }
 
 #[cfg(test)]
@@ -130,6 +153,14 @@ mod tests {
         assert!(during[0].message.contains("--namespace") && during[0].message.ends_with("ci-a"));
         assert!(during[1].message.contains("grant get on the namespace itself") && during[1].message.ends_with("red"));
         assert!(noted(&during, &Attention::default()).iter().all(|condition| condition.status == "True"));
+    }
+
+    #[test]
+    fn members_that_are_kept_because_their_claims_vanished_are_named_until_none_is_left() {
+        let during = noted(&[], &Attention { vanished: vec!["ci-a".into()], ..Attention::default() });
+        assert_eq!((during[0].type_.as_str(), during[0].reason.as_str()), ("ClaimVanished", "DefinitionDeleted"));
+        assert!(during[0].message.ends_with("ci-a"), "{}", during[0].message);
+        assert_eq!(noted(&during, &Attention::default())[0].status, "False");
     }
 
     #[test]

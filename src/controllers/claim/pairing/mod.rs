@@ -22,6 +22,7 @@ use super::quarantine::Shown;
 use super::queue_view::QueueView;
 use super::waiting;
 use super::waiting::StatusUpdate;
+use crate::clock;
 use crate::cloud::Listing;
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
@@ -42,7 +43,7 @@ struct Pass {
 
 /// One pass over the claims in this queue. Returns when to run again if nothing changes.
 pub fn reconcile(controller: &ClaimController, key: &QueueKey) -> Option<Timestamp> {
-    let pass = plan(controller, key, Timestamp::now())?;
+    let pass = plan(controller, key, clock::now())?;
     let tasks = &controller.common.tasks;
     for pair in pass.pairs {
         let (controller, queue) = (controller.clone(), key.clone());

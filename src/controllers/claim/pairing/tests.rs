@@ -12,8 +12,8 @@ use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::Clients;
 use crate::cluster::events::Events;
 use crate::cluster::{Leadership, Writes};
-use crate::controllers::claim::queue_view;
 use crate::controllers::claim::requests::Requests;
+use crate::controllers::claim::{queue_view, vanished};
 use crate::controllers::common::{Common, ExpiryGrace, LeadershipTerm, Wakers};
 use crate::controllers::first_boot::ssh_keys;
 use crate::controllers::member::machine_memory;
@@ -56,6 +56,7 @@ fn controller_of_server(code: u16) -> ClaimController {
         clouds: cloud::Clouds::new(Registry::built_in(), metrics, "test".into()),
         ssh_keys: ssh_keys::SshKeys::new(cluster, clients.direct, ObjectKey::new("operators", "bullpen-installation")),
         machines: machine_memory::Machines::new(Timestamp::UNIX_EPOCH),
+        definition: vanished::DefinitionReader::default(),
         pool_memories: PoolMemories::default(),
         requests: Requests::default(),
     }
