@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod cli;
+pub mod clock;
 pub mod cloud;
 pub mod cluster;
 pub mod controllers;

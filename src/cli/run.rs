@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use super::CommandResult;
 use super::signals::Signals;
+use crate::clock;
 use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::{clients, configuration};
 use crate::cluster::lease::Election;
@@ -176,13 +177,12 @@ async fn run(args: RunArgs) -> CommandResult {
         }
         Ok(())
     });
-    let health = Health::new();
+    let health = health();
     let serving = telemetry::serve(listener, metrics.clone(), health.clone(), shutdown.clone().cancelled_owned());
     beside.spawn(async move { serving.await.map_err(|error| error.to_string()) });
     info!(version = env!("CARGO_PKG_VERSION"), %installation, scope = %watched, "bullpen runs");
     let identity = args.identity.unwrap_or_else(default_identity);
-    let election =
-        lease.map(|key| Election::new(clients.lease.clone(), key, watched.clone(), identity.clone(), health.clone()));
+    let election = lease.map(|key| Election::new(clients.lease.clone(), key, &watched, &identity, health.clone()));
     let settings = Settings {
         watched,
         installation,
@@ -220,6 +220,13 @@ async fn run(args: RunArgs) -> CommandResult {
     }
     info!("bullpen ends");
     Ok(())
+}
+
+/// The health of the process, with what concerns all of it.
+fn health() -> Health {
+    let health = Health::new();
+    health.notice("clock", clock::skew_notice);
+    health
 }
 
 /// Runs the terms of leadership until `shutdown`, together with the tasks that live as long as the process. If one of

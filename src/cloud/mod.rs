@@ -24,6 +24,7 @@ use self::account::IdentityWatch;
 pub use self::listing::Listing;
 use self::rate_limit::RateLimit;
 use crate::backoff::{Backoff, Bounds};
+use crate::clock;
 use crate::provider::{Instance, NoProvider, Provider, ProviderError, ProviderKey, Registry};
 use crate::state::ObjectKey;
 use crate::tasks::TermTasks;
@@ -217,7 +218,7 @@ impl Cloud {
         operation: ProviderOperation,
         call: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
-        let (timer, began) = (Instant::now(), Timestamp::now());
+        let (timer, began) = (Instant::now(), clock::now());
         let answer = tokio::time::timeout(LONGEST_CALL, call).await.unwrap_or_else(|_| {
             Err(ProviderError::transient(format!("no answer within {} s", LONGEST_CALL.as_secs())))
         });
@@ -259,12 +260,12 @@ impl Cloud {
     /// it.
     async fn list(&self, installation: &str) -> Result<Listing, ProviderError> {
         self.is_listable().await?;
-        let began = Timestamp::now();
+        let began = clock::now();
         let instances = self.call(ProviderOperation::List, self.provider.list(installation)).await?;
         let before = self.listing();
         let listing = Listing::new(began, instances, before.as_deref());
         if before.is_some_and(|before| before.lost_some_in(&listing)) {
-            self.confirm_identity(Timestamp::now()).await?;
+            self.confirm_identity(clock::now()).await?;
         }
         // Another task may have asked meanwhile.
         self.is_mine()?;
@@ -288,7 +289,7 @@ impl Cloud {
                 Err(error) => {
                     self.list_failed(&error, key, audience);
                     let first = self.provider.list_interval() * 2;
-                    backoff.failed(Bounds { first, longest: LONGEST_LIST_BACKOFF }, Timestamp::now())
+                    backoff.failed(Bounds { first, longest: LONGEST_LIST_BACKOFF }, clock::now())
                 }
             };
             let shortest = pause.min(self.provider.list_interval());

@@ -8,6 +8,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 use tracing::debug;
 
+use super::api_error::Brief;
 use crate::tasks::TermTasks;
 use crate::telemetry::labels::Task;
 
@@ -87,6 +88,6 @@ fn event(type_: EventType, reason: Reason, action: EventAction, note: String) ->
 
 async fn publish(recorder: &Recorder, event: &Event, reference: &ObjectReference) {
     if let Err(error) = recorder.publish(event, reference).await {
-        debug!(%error, reason = event.reason, "an event was not published");
+        debug!(error = %Brief(&error), reason = event.reason, "an event was not published");
     }
 }

@@ -3,6 +3,7 @@
 //! Watches and the answers of writes go into [`state`](crate::state). Nothing here decides about pools, members or
 //! claims; clouds are not called.
 
+mod api_error;
 pub mod api_health;
 pub mod client;
 pub mod definitions;

@@ -21,11 +21,12 @@ use std::time::Instant;
 
 use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use kube::Client;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::cloud::Clouds;
 use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::Clients;
@@ -39,6 +40,8 @@ use crate::tasks::TermTasks;
 use crate::telemetry::labels::{Controller, Queue, Task, WatchedKind};
 use crate::telemetry::{Health, Metrics};
 use claim::ClaimController;
+use claim::requests::Requests;
+use claim::vanished::DefinitionReader;
 use common::{Common, ExpiryGrace, LeadershipTerm, Wakers, Work};
 use first_boot::ssh_keys::SshKeys;
 use launch_config::LaunchConfigController;
@@ -140,6 +143,7 @@ pub async fn run(
     health.forget(WATCHES_CHECK);
     for kind in WatchedKind::ALL {
         health.forget(&watch_check(*kind));
+        health.forget(&definition_check(*kind));
     }
     fault
 }
@@ -154,7 +158,7 @@ struct Controllers {
 
 impl Controllers {
     fn new(settings: Settings, equipment: &Equipment, leadership: Leadership, common: Common) -> Self {
-        let term = LeadershipTerm { started: Timestamp::now(), leadership };
+        let term = LeadershipTerm { started: clock::now(), leadership, end: common.tasks.end().clone() };
         let clouds = Clouds::new(equipment.providers, common.metrics.clone(), settings.installation);
         let machines = Machines::new(term.started);
         let (pool_memories, launch_health) = (PoolMemories::default(), LaunchHealth::default());
@@ -178,7 +182,9 @@ impl Controllers {
             clouds: clouds.clone(),
             ssh_keys: ssh_keys.clone(),
             machines: machines.clone(),
+            definition: DefinitionReader::default(),
             pool_memories: pool_memories.clone(),
+            requests: Requests::default(),
         };
         Self {
             pools: PoolController {
@@ -267,19 +273,26 @@ fn watch_all(tasks: &TermTasks, client: &Client, feed: &Feed, cluster: &ClusterS
 }
 
 /// Registers a health check for each kind: a watch without an answer for long, while the API server answers others,
-/// makes the process unhealthy.
+/// makes the process unhealthy; one that cannot begin, because the kind is gone or not allowed, makes it not ready.
 fn check_watches(health: &Health, api_health: &ApiHealth, metrics: &Metrics, feeds: &[Feed]) {
     let begun = Instant::now();
     for &kind in WatchedKind::ALL {
         for feed in feeds {
             metrics.watch_awaited(kind, feed);
         }
+        let (watches, of) = (api_health.clone(), feeds.to_vec());
+        health.ask_ready(definition_check(kind), move |_| watches.unwatchable(kind, &of));
         let (api_health, feeds) = (api_health.clone(), feeds.to_vec());
         health.ask(watch_check(kind), move |now| {
             let (feed, silent) = api_health.stale(kind, &feeds, begun, now)?;
             Some(format!("{feed}: no answer for {} s, while the API server answers others", silent.as_secs()))
         });
     }
+}
+
+/// The check that a kind can be watched at all: a restart would not help.
+fn definition_check(kind: WatchedKind) -> String {
+    format!("definition:{}", kind.plural())
 }
 
 fn watch_check(kind: WatchedKind) -> String {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bullpen_api::{
     EventAction, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember, Reason, bounded_message,
 };
+use bullpen_plan::claim::lifetime::TermRules;
 use bullpen_plan::claim::queue::trouble;
-use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::sync::mpsc;
 use tracing::error;
@@ -18,8 +18,10 @@ use super::member::machine_memory::Machines;
 use super::orphans::{OrphanSweeper, sweep};
 use super::pool::memory::PoolMemories;
 use super::wake;
+use crate::clock;
 use crate::cloud::{Audience, Cloud};
 use crate::provider::{ProviderError, ProviderKey};
+use crate::state::cluster_state::State;
 use crate::state::cluster_state::unreadable::UnreadableNews;
 use crate::state::store::Changed;
 use crate::state::{Change, ObjectKey, QueueKey};
@@ -112,9 +114,12 @@ fn pool(router: &Router, changed: &Changed<InstancePool>) {
     for member in members {
         router.common.wakers.members.wake(member);
     }
-    // Changed rules for stale and ended claims apply at once.
-    let claims: Vec<_> =
-        router.common.cluster.with(|state| state.claims_on(&key).map(|claim| ObjectKey::of(claim.as_ref())).collect());
+    // Changed rules for stale and ended claims apply at once. Other changes, such as of the size, concern none of them.
+    let rules = |pool: &Arc<InstancePool>| (convert::uid(pool.as_ref()), TermRules::of(&pool.spec.claims));
+    if changed.old.as_ref().map(rules) == changed.new.as_ref().map(rules) {
+        return;
+    }
+    let claims: Vec<_> = router.common.cluster.with(|state| state.claims_on(&key).cloned().collect());
     for claim in claims {
         router.common.wakers.claims.wake(claim);
     }
@@ -143,11 +148,9 @@ fn launch_config(router: &Router, changed: &Changed<LaunchConfig>) {
             .map(|(key, _)| key.clone())
             .collect();
         let moved = changed.old.as_ref().map(identity) != changed.new.as_ref().map(identity);
-        let pinned = |member: &PoolMember| {
-            convert::launch_config_of(member) == key && (moved || convert::state(member) == MemberState::Pending)
-        };
-        let members: Vec<_> =
-            state.members.iter().filter(|(_, member)| pinned(member)).map(|(key, _)| key.clone()).collect();
+        let concerned = |member: &&Arc<PoolMember>| moved || convert::state(member) == MemberState::Pending;
+        let members = state.members_of_launch_config(&key).filter(concerned);
+        let members: Vec<_> = members.map(|member| ObjectKey::of(member.as_ref())).collect();
         (pools, members)
     });
     for pool in pools {
@@ -168,6 +171,14 @@ fn member(router: &Router, changed: &Changed<PoolMember>) {
     let ready = changed.new.as_ref().is_some_and(|member| convert::state(member) == MemberState::Ready);
     if ready || changed.old.as_ref().map(counts) != changed.new.as_ref().map(counts) {
         router.common.wakers.pairing.wake(convert::pool_of(member));
+        // A launch config that is being deleted says what it waits for.
+        let launch_config = convert::launch_config_of(member);
+        let ends = |state: &mut State| {
+            state.launch_configs.get(&launch_config).is_some_and(|of| convert::deleting(of.as_ref()))
+        };
+        if router.common.cluster.with(ends) {
+            router.common.wakers.launch_configs.wake(launch_config);
+        }
     }
     if changed.old.is_none() || changed.new.as_ref().is_some_and(|member| is_ready_or_failed(member)) {
         router.common.wakers.launch_configs.wake(convert::launch_config_of(member));
@@ -197,7 +208,7 @@ fn is_ready_or_failed(member: &PoolMember) -> bool {
 fn claim(router: &Router, changed: &Changed<PoolClaim>) {
     let Some(claim) = subject(changed) else { return };
     let key = ObjectKey::of(claim.as_ref());
-    if let Some((end, held)) = crate::controllers::claim::lifetime::ended(changed, Timestamp::now()) {
+    if let Some((end, held)) = crate::controllers::claim::lifetime::ended(changed, clock::now()) {
         ended(router, changed, end, held);
     }
     let uid = claim.uid().unwrap_or_default();
@@ -260,11 +271,11 @@ fn everything(router: &Router) {
             wakers.members.wake(key.clone());
             wakers.pools.wake(convert::pool_of(member));
         }
-        for (key, claim) in state.claims.iter() {
+        for key in state.claims.keys() {
             wakers.claims.wake(key.clone());
-            for pool in state.waits_at(key, claim) {
-                wakers.pairing.wake(pool);
-            }
+        }
+        for queue in state.queues.with_claims() {
+            wakers.pairing.wake(queue.clone());
         }
     });
 }
@@ -288,21 +299,25 @@ impl Listeners {
         sweep::withdraw_unused(&self.sweeper);
     }
 
-    fn bought_at(&self, provider: &ProviderKey, wanted: impl Fn(&PoolMember) -> bool) -> Vec<ObjectKey> {
-        self.common.cluster.with(|state| {
-            let configs: std::collections::HashSet<_> = state
-                .launch_configs
-                .iter()
-                .filter(|(_, config)| self.sweeper.clouds.key(&config.spec).as_ref() == Some(provider))
-                .map(|(key, _)| key.clone())
-                .collect();
-            state
-                .members
-                .iter()
-                .filter(|(_, member)| wanted(member) && configs.contains(&convert::launch_config_of(member)))
-                .map(|(key, _)| key.clone())
-                .collect()
-        })
+    /// The members whose machines this provider has.
+    fn bought_at<'a>(
+        &'a self,
+        state: &'a State,
+        provider: &'a ProviderKey,
+    ) -> impl Iterator<Item = &'a Arc<PoolMember>> {
+        let configs = state.launch_configs.iter();
+        let configs = configs.filter(|(_, config)| self.sweeper.clouds.key(&config.spec).as_ref() == Some(provider));
+        configs.flat_map(|(key, _)| state.members_of_launch_config(key))
+    }
+
+    fn wake_all_bought_at(&self, provider: &ProviderKey) {
+        let keys: Vec<_> = self
+            .common
+            .cluster
+            .with(|state| self.bought_at(state, provider).map(|member| ObjectKey::of(member.as_ref())).collect());
+        for member in keys {
+            self.common.wakers.members.wake(member);
+        }
     }
 }
 
@@ -311,7 +326,7 @@ impl Audience for Listeners {
         let moving = |member: &PoolMember| {
             convert::deleting(member) || matches!(convert::state(member), MemberState::Pending | MemberState::Warming)
         };
-        !self.bought_at(provider, moving).is_empty()
+        self.common.cluster.with(|state| self.bought_at(state, provider).any(|member| moving(member)))
     }
 
     fn machine_changed(&self, member: ObjectKey) {
@@ -319,9 +334,7 @@ impl Audience for Listeners {
     }
 
     fn first_listed(&self, provider: &ProviderKey) {
-        for member in self.bought_at(provider, |_| true) {
-            self.common.wakers.members.wake(member);
-        }
+        self.wake_all_bought_at(provider);
         // Ready members can be handed out now that the tags of their machines are known.
         let pools: Vec<_> = self.common.cluster.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
         for pool in pools {
@@ -351,9 +364,7 @@ impl Audience for Listeners {
     fn identity_changed(&self, provider: &ProviderKey) {
         // Among them pools that wait for the account.
         wake::buyers(&self.common, &self.sweeper.clouds, provider);
-        for member in self.bought_at(provider, |_| true) {
-            self.common.wakers.members.wake(member);
-        }
+        self.wake_all_bought_at(provider);
     }
 
     fn listed(&self, provider: &ProviderKey) {

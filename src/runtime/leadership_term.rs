@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, FusedFuture};
-use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::backoff::{Backoff, Bounds};
+use crate::clock;
 use crate::cluster::Leadership;
 use crate::cluster::lease::Election;
 use crate::telemetry::{Health, Metrics};
@@ -57,7 +57,7 @@ impl Faults {
         if led_for >= GOOD_TERM {
             self.0.reset();
         }
-        self.0.failed(AFTER_FAULT, Timestamp::now())
+        self.0.failed(AFTER_FAULT, clock::now())
     }
 }
 

@@ -22,6 +22,7 @@ use tracing::{debug, error, warn};
 use super::failure::{Failure, NOT_LEADING, RETRIES};
 use super::heartbeat::Heartbeat;
 use crate::backoff::Backoff;
+use crate::clock;
 use crate::state::ObjectKey;
 use crate::tasks::TermTasks;
 use crate::telemetry::Metrics;
@@ -243,7 +244,7 @@ impl<K: WorkKey> Queue<K> {
 
     fn back_off(&mut self, key: &K, reason: &str) -> Duration {
         let backoff = self.failures.entry(key.clone()).or_default();
-        let delay = backoff.failed(RETRIES, Timestamp::now());
+        let delay = backoff.failed(RETRIES, clock::now());
         let (controller, tries, again_in_ms) = (self.controller.as_str(), backoff.failures(), delay.as_millis());
         if tries > 8 {
             error!(controller, %key, tries, again_in_ms, %reason, "still failing");
@@ -255,7 +256,7 @@ impl<K: WorkKey> Queue<K> {
 }
 
 fn delay_until(moment: Timestamp) -> Duration {
-    Duration::try_from(moment.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO).min(LONGEST_DELAY)
+    Duration::try_from(moment.duration_since(clock::now())).unwrap_or(Duration::ZERO).min(LONGEST_DELAY)
 }
 
 /// Sends keys to one queue; cheap to clone.

@@ -247,7 +247,7 @@ impl Default for Readiness {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Provisioning {
-    /// Most members at any time whose create call the provider has not accepted yet.
+    /// Most members of one launch config at any time whose create call the provider has not accepted yet.
     #[serde(default = "default_concurrency")]
     #[schemars(range(min = 1, max = 1_000))]
     pub max_concurrent_creates: i32,
@@ -341,6 +341,10 @@ pub struct InstancePoolStatus {
     /// When members were last added to fill a deficit.
     #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub last_replenish_time: Option<MicroTime>,
+    /// When the pool first had all of its targetSize machines, ready or claimed. Absent before that, and again once
+    /// it drained or targetSize was 0. Until then the pool is not Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filled_time: Option<MicroTime>,
     /// Label selector of the pool's members.
     #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "String::is_empty")]

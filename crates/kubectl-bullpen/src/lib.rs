@@ -10,7 +10,7 @@
 //! | [`state`] | `drain`, `pause`, `resume` |
 //! | [`upkeep`] | `recycle`, `replenish` |
 //! | [`why`] | `why` |
-//! | [`orphans`] | `orphans` |
+//! | [`launch_configs`] | `launchconfigs`, `orphans` |
 //! | [`top`] | `top` |
 //! | [`uninstall`] | `uninstall` |
 //! | [`completion`] | `completion` |
@@ -30,8 +30,8 @@ mod aside;
 mod claim;
 mod claims;
 mod completion;
+mod launch_configs;
 mod members;
-mod orphans;
 mod pools;
 mod release;
 mod renew;
@@ -71,6 +71,9 @@ enum Command {
     Claim(claim::ClaimArgs),
     /// Show pools, and what is wrong with them
     Pools(pools::PoolsArgs),
+    /// Show launch configs: what they buy, how much of it, and what is in the way
+    #[command(name = "launchconfigs")]
+    LaunchConfigs(launch_configs::LaunchConfigsArgs),
     /// Show the members of pools: their machines
     Members(members::MembersArgs),
     /// Show claims, and why they wait
@@ -97,10 +100,10 @@ enum Command {
     Recycle(upkeep::UpkeepArgs),
     /// Make the operator look at a pool now, without its usual delays
     Replenish(upkeep::UpkeepArgs),
-    /// Explain the state of a claim, a member or a pool: what it waits for, what failed, what comes next
+    /// Explain the state of a claim, a member, a pool or a launch config: what it waits for, what failed, what comes next
     Why(why::WhyArgs),
     /// Show machines without a member whose termination a person has to decide
-    Orphans(orphans::OrphansArgs),
+    Orphans(launch_configs::orphans::OrphansArgs),
     /// Watch pools, members and the queue live
     Top(top::TopArgs),
     /// Check what is left of the whole installation, and print the commands that remove it
@@ -166,6 +169,7 @@ impl Command {
         match self {
             Self::Claim(args) => return claim::execute(args, session).await,
             Self::Pools(args) => pools::execute(&args, session).await?,
+            Self::LaunchConfigs(args) => launch_configs::execute(&args, session).await?,
             Self::Members(args) => members::execute(&args, session).await?,
             Self::Claims(args) => claims::execute(&args, session).await?,
             Self::Release(args) => release::execute(&args, session).await?,
@@ -180,7 +184,7 @@ impl Command {
             Self::Recycle(args) => upkeep::recycle(&args, session).await?,
             Self::Replenish(args) => upkeep::replenish(&args, session).await?,
             Self::Why(args) => why::execute(&args, session).await?,
-            Self::Orphans(args) => orphans::execute(&args, session).await?,
+            Self::Orphans(args) => launch_configs::orphans::execute(&args, session).await?,
             Self::Top(args) => top::execute(&args, session).await?,
             // `execute` has run these, because they need no session.
             Self::Completion(_) | Self::Complete(_) | Self::Uninstall(_) => {}

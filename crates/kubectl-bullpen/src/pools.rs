@@ -10,7 +10,7 @@ use super::shared::operator;
 use super::shared::presence::Presence;
 use super::shared::printing;
 use super::shared::printing::{Table, age};
-use super::shared::session::{Output, OutputOption, Session};
+use super::shared::session::{OutputOption, Session};
 use super::shared::trouble;
 use super::shared::trouble::Surroundings;
 
@@ -32,7 +32,7 @@ pub(super) struct PoolsArgs {
 pub(super) async fn execute(args: &PoolsArgs, session: &Session) -> Result<(), Failure> {
     let pools = some_or_all::<InstancePool>(session, &args.names, args.all_namespaces).await?;
     let output = args.output.output;
-    let (presence, configs) = if matches!(output, None | Some(Output::Wide)) && !pools.is_empty() {
+    let (presence, configs) = if args.output.is_a_table() && !pools.is_empty() {
         surroundings(session, args.all_namespaces).await
     } else {
         Default::default()

@@ -19,6 +19,7 @@ use serde_json::json;
 use super::shared::durations;
 use super::shared::failure::{Failure, causes};
 use super::shared::operator;
+use super::shared::printing::many;
 use super::shared::session::Session;
 use super::shared::watching;
 
@@ -145,7 +146,8 @@ fn forecast(pool: &InstancePool) -> String {
         PoolState::Paused => "; the pool is Paused: only machines that it can spare go, and nothing is bought",
         PoolState::Draining => "; the pool is Draining: they go anyway, and nothing is bought",
     };
-    format!("{ready} ready machines are replaced, {budget}; booting and claimed ones are not touched{state}")
+    let replaced = many(ready.into(), "ready machine is replaced", "ready machines are replaced");
+    format!("{replaced}, {budget}; booting and claimed ones are not touched{state}")
 }
 
 /// Waits until no unclaimed member has been ready since before `before`, and prints how many are left.
@@ -176,7 +178,8 @@ async fn replaced(session: &Session, pool: &str, before: Timestamp) -> Result<()
                 print_out!("instancepool.bullpen.dev/{pool} recycled");
                 return Ok(());
             }
-            print_err!("{left} machines are still to be replaced");
+            let left = i64::try_from(left).unwrap_or(i64::MAX);
+            print_err!("{}", many(left, "machine is still to be replaced", "machines are still to be replaced"));
         }
     }
     Err(Failure::other("the watch ended"))

@@ -5,26 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bullpen_plan::operator::election::{Boottime, may_act};
-use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
+
+pub use crate::clock::boottime;
 
 /// A call was not begun, because this process does not lead at the moment.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("this process does not lead at the moment")]
 pub struct NotLeading;
-
-/// The present time of a clock that continues while the machine is suspended, so that a leader does not still lead
-/// after a suspend.
-pub fn boottime() -> Boottime {
-    // Elsewhere the monotonic clock does that.
-    #[cfg(target_os = "linux")]
-    let clock = ClockId::Boottime;
-    #[cfg(not(target_os = "linux"))]
-    let clock = ClockId::Monotonic;
-    let time = clock_gettime(clock);
-    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
-    Boottime::new(Duration::new(seconds.unwrap_or_default(), nanoseconds.unwrap_or_default()))
-}
 
 /// One term of leadership; cheap to clone. An ended term never begins again: the next term is another handle.
 #[derive(Clone, Debug)]

@@ -12,7 +12,6 @@ use bullpen_plan::operator::election::{
 };
 use bullpen_plan::operator::liveness::ELECTION_STUCK;
 use bullpen_plan::operator::watched_namespaces::WatchedNamespaces;
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
@@ -22,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::lease::leadership::{Leadership, boottime};
+use crate::clock;
 use crate::state::ObjectKey;
 use crate::telemetry::Health;
 
@@ -73,12 +73,12 @@ enum Try {
 
 impl Election {
     /// A candidate called `identity` for the lease of this name. `client` must not repeat requests by itself.
-    pub fn new(client: Client, key: ObjectKey, watched: WatchedNamespaces, identity: String, health: Health) -> Self {
+    pub fn new(client: Client, key: ObjectKey, watched: &WatchedNamespaces, identity: &str, health: Health) -> Self {
         Self {
             api: Api::namespaced(client, &key.namespace),
             key,
-            watched,
-            elector: Elector::new(identity),
+            watched: watched.clone(),
+            elector: Elector::new(identity.to_owned()),
             lease: None,
             renewed: boottime(),
             logged: String::new(),
@@ -148,7 +148,7 @@ impl Election {
     pub async fn release(&mut self) {
         let released = timeout(RELEASE_CAP, async {
             loop {
-                let Some(Seen { version, record }) = self.elector.release(Timestamp::now()) else { return Ok(()) };
+                let Some(Seen { version, record }) = self.elector.release(clock::now()) else { return Ok(()) };
                 match self.write(Some(version), record, RELEASE_CAP).await {
                     Ok(()) => return Ok(()),
                     // A renewal that was cut off may have succeeded meanwhile.
@@ -180,7 +180,7 @@ impl Election {
             Some(seen) => (Some(seen.version.clone()), seen.record.holder.clone()),
             None => (None, String::new()),
         };
-        let record = match self.elector.look(seen, boottime(), Timestamp::now()) {
+        let record = match self.elector.look(seen, boottime(), clock::now()) {
             Next::Wait(expires) => {
                 self.log_waiting(format!("waits for the lease {}: {holder} leads", self.key));
                 self.health.pass(LEASE_CHECK);
@@ -204,7 +204,7 @@ impl Election {
     }
 
     async fn renew(&mut self, cap: Duration) -> Result<RenewalOutcome, LeaseError> {
-        let Some(Seen { version, record }) = self.elector.renewal(Timestamp::now()) else {
+        let Some(Seen { version, record }) = self.elector.renewal(clock::now()) else {
             return Ok(RenewalOutcome::Lost);
         };
         match self.write(Some(version), record, cap).await {

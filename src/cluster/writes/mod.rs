@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use bullpen_api::{PoolClaim, PoolMember};
 use bullpen_plan::claim::{Answer, Found};
-use jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
@@ -29,10 +28,12 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 pub use recovery::Written;
 
 use self::delete_turns::DeleteTurns;
+use super::api_error::Brief;
 use super::client::Clients;
 use super::lease::leadership::{Leadership, NotLeading};
 use super::tolerant_read::Guarded;
 use super::writes::status::{create, replace_status};
+use crate::clock;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::ClusterState;
 use crate::state::cluster_state::indexing::StoredKind;
@@ -56,7 +57,7 @@ pub struct WriteError {
 /// Why a write was not accepted.
 #[derive(Debug, Error)]
 enum NotWritten {
-    #[error(transparent)]
+    #[error("{}", Brief(.0.as_ref()))]
     ApiServer(Box<kube::Error>),
     #[error(transparent)]
     NotLeading(NotLeading),
@@ -68,6 +69,17 @@ enum NotWritten {
 }
 
 impl WriteError {
+    /// The API server's message. `None` if the write was not sent or not answered.
+    pub fn message(&self) -> Option<&str> {
+        match &self.source {
+            NotWritten::ApiServer(error) => match error.as_ref() {
+                kube::Error::Api(status) => Some(&status.message),
+                _ => None,
+            },
+            NotWritten::NotLeading(_) | NotWritten::TooSoon(_) | NotWritten::Unreadable(_) => None,
+        }
+    }
+
     /// Whether it was not sent, because this process does not lead at the moment.
     pub const fn is_not_leading(&self) -> bool {
         matches!(self.source, NotWritten::NotLeading(_))
@@ -94,7 +106,7 @@ pub struct Writes {
     deletes: DeleteTurns,
 }
 
-/// Counts a binding, waiting or under way, until it is dropped.
+/// Counts a request of a binding, waiting or under way, until it is dropped.
 #[derive(Debug)]
 pub struct Binding(Arc<AtomicUsize>);
 
@@ -108,7 +120,7 @@ impl Drop for Binding {
 /// until they time out. Fewer would limit how fast a pool is refilled: five of the seven writes of a cycle are upkeep,
 /// and a busy server takes a quarter of a second for one.
 const UPKEEP_AT_ONCE: usize = 64;
-/// With more bindings under way than this, the API server is busy with claims that users wait for.
+/// With so many requests of bindings waiting or under way, the API server is busy with claims that users wait for.
 const MANY_BINDINGS: usize = 16;
 /// How many permits an upkeep write then takes, so that fewer of them compete with bindings. Some always run, because a
 /// pool is refilled while it is claimed from. Pools where claims wait are exempt, because upkeep brings the members
@@ -160,15 +172,20 @@ impl Writes {
         Self { clients, cluster, metrics, leadership, upkeep, bindings, deletes: DeleteTurns::default() }
     }
 
-    /// Counts a binding. While there are many, upkeep is slowed down.
+    /// Counts a request of a binding. While there are many, upkeep is slowed down.
     pub fn binding(&self) -> Binding {
         self.bindings.fetch_add(1, Ordering::Relaxed);
         Binding(self.bindings.clone())
     }
 
+    /// Whether the API server is busy with bindings once this many more have begun.
+    pub fn is_crowded_with(&self, more: usize) -> bool {
+        self.bindings.load(Ordering::Relaxed).saturating_add(more) >= MANY_BINDINGS
+    }
+
     /// Waits for a permit for an upkeep write. The semaphore is never closed.
     async fn upkeep_turn<K: WrittenKind>(&self, object: &K) -> Option<SemaphorePermit<'_>> {
-        let crowded = self.bindings.load(Ordering::Relaxed) >= MANY_BINDINGS
+        let crowded = self.is_crowded_with(0)
             && !object.pool().is_some_and(|pool| self.cluster.with(|state| state.is_waited_for(&pool)));
         self.upkeep.acquire_many(if crowded { PLACES_IN_A_BURST } else { 1 }).await.ok()
     }
@@ -245,7 +262,7 @@ impl Writes {
         };
         let _turn = self.upkeep_turn(object).await;
         self.may_act::<K>(WriteVerb::Delete, &key)?;
-        if let Some(wait) = self.deletes.wait(&uid, Timestamp::now()) {
+        if let Some(wait) = self.deletes.wait(&uid, clock::now()) {
             return Err(not_sent::<K>(WriteVerb::Delete, &key, NotWritten::TooSoon(wait)));
         }
         match api.delete(&key.name, &parameters).await {
@@ -262,7 +279,7 @@ impl Writes {
                 let error = self.refusal::<K>(WriteVerb::Delete, &key, error);
                 match error.answer {
                     Answer::Conflict | Answer::NotFound | Answer::Accepted => self.deletes.settled(&uid),
-                    Answer::Refused | Answer::Ambiguous => self.deletes.refused(&uid, Timestamp::now()),
+                    Answer::Refused | Answer::Ambiguous => self.deletes.refused(&uid, clock::now()),
                 }
                 Err(error)
             }
@@ -286,7 +303,7 @@ impl Writes {
             }
             Err(error) if answer_of(&error, &key.name) == Answer::NotFound => Found::Missing,
             Err(error) => {
-                tracing::debug!(kind = %K::kind(&()), %key, %error, "a read proved nothing");
+                tracing::debug!(kind = %K::kind(&()), %key, error = %Brief(&error), "a read proved nothing");
                 Found::Unproved
             }
         }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bullpen_api::{PoolClaim, PoolMember};
 use bullpen_plan::claim::{Answer, Found};
-use jiff::Timestamp;
 
 use super::{WriteError, Writes, WrittenKind};
 use crate::backoff::{Backoff, Bounds};
+use crate::clock;
 use crate::state::ObjectKey;
 
 /// Backoff of a read that proves whether an object is still there.
@@ -114,7 +114,7 @@ impl Writes {
             match self.get::<K>(key).await {
                 Found::Missing => return self.cluster.answered_gone::<K>(key, uid),
                 Found::Object(_) => return,
-                Found::Unproved => tokio::time::sleep(backoff.failed(READS, Timestamp::now())).await,
+                Found::Unproved => tokio::time::sleep(backoff.failed(READS, clock::now())).await,
             }
         }
     }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use bullpen_api::{
     ANNOTATION_CONFIRM_SWEEP, ConditionType, ConditionValue, FINALIZER_LAUNCH_CONFIG, LaunchConfig,
-    LaunchConfigIdentity, LaunchConfigStatus, PoolMember, Reason, set_condition,
+    LaunchConfigIdentity, LaunchConfigStatus, Reason, set_condition,
 };
+use bullpen_plan::launch::ending;
 use bullpen_plan::launch::identity::{Settled, settle};
 use bullpen_plan::launch::status::{LaunchStatusInput, identity_changed, launch_status, no_provider};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tracing::warn;
 
+use crate::clock;
 use crate::cloud::Cloud;
 use crate::cluster::Written;
 use crate::controllers::convert;
@@ -58,7 +60,7 @@ fn restore_from_status(controller: &LaunchConfigController, config: &LaunchConfi
         cloud.refusals().remembered(&place_of(config, ""), until.0, error);
     }
     // Pools wait for this, so it comes last.
-    controller.launch_health.first_seen(key, config, Timestamp::now());
+    controller.launch_health.first_seen(key, config, clock::now());
 }
 
 fn open_cloud(controller: &LaunchConfigController, config: &LaunchConfig) -> Result<(), NoProvider> {
@@ -82,7 +84,7 @@ async fn without_provider(
     }
     // The finalizer write may have made a new version.
     if let Some(config) = cluster.with(|state| state.launch_configs.get(key).cloned()) {
-        let status = no_provider(&config, &why.to_string(), Timestamp::now());
+        let status = no_provider(&config, &why.to_string(), clock::now());
         if config.status.as_ref() != Some(&status) {
             warn!(launch_config = %key, %why, "the launch config has no provider");
         }
@@ -127,15 +129,15 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     // Pools wait for the record of the account, so that is written at once.
     let recorded = config.status.as_ref().and_then(|status| status.identity.as_ref());
     let account_is_new = matches!(&settled, Settled::Mine(identity) if recorded != Some(identity));
-    if let Some(left) = controller.launch_health.status_wait(&key).filter(|_| !account_is_new) {
-        return Ok(SignedDuration::try_from(left).ok().and_then(|left| Timestamp::now().checked_add(left).ok()));
+    // Somebody waits for a deletion, so what it waits for is written at once.
+    let drained = convert::deleting(config.as_ref()).then(|| drained(controller, &key));
+    let ends = |drained: &ConditionValue| !reports(&config, drained);
+    let urgent = account_is_new || drained.as_ref().is_some_and(ends);
+    if let Some(left) = controller.launch_health.status_wait(&key).filter(|_| !urgent) {
+        return Ok(SignedDuration::try_from(left).ok().and_then(|left| clock::now().checked_add(left).ok()));
     }
-    let instances = controller.common.cluster.with(|state| {
-        let pinned = |(of, member): &(&ObjectKey, &Arc<PoolMember>)| {
-            member.spec.placement.launch_config == key.name && of.namespace == key.namespace
-        };
-        i32::try_from(state.members.iter().filter(pinned).count()).unwrap_or(i32::MAX)
-    });
+    let instances = controller.common.cluster.with(|state| state.count_of_launch_config(&key));
+    let instances = i32::try_from(instances).unwrap_or(i32::MAX);
     let account_changed = match &settled {
         Settled::Changed(recorded) => Some(recorded),
         Settled::Mine(_) | Settled::Unknown => None,
@@ -143,7 +145,12 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     let answering = match cloud.answering() {
         Some(answering) => answering,
         None if account_changed.is_some() => Ok(()),
-        None => return Ok(None),
+        None => {
+            let Some(drained) = drained else { return Ok(None) };
+            let mut status = config.status.clone().unwrap_or_default();
+            set_condition(&mut status.conditions, &drained, config.metadata.generation, clock::now());
+            return write_status(controller, &config, status).await.map(|()| None);
+        }
     };
     let place = place_of(&config, "");
     let reason = |lack| cloud.refusals().reason_of(&place, lack).cloned();
@@ -159,12 +166,29 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
         last_error: known.last_error.as_ref(),
         recent_errors: &known.recent_errors,
     };
-    let now = Timestamp::now();
+    let now = clock::now();
     let mut status = launch_status(&input, now);
     set_account_conditions(&mut status, &settled, &sweep, config.metadata.generation, now);
+    if let Some(drained) = drained {
+        set_condition(&mut status.conditions, &drained, config.metadata.generation, now);
+    }
     status.orphans = recorded_orphans(&sweep, controller.sweeps.rules.dry_run);
     write_status(controller, &config, status).await?;
     Ok(None)
+}
+
+/// What a launch config that is being deleted waits for.
+fn drained(controller: &LaunchConfigController, key: &ObjectKey) -> ConditionValue {
+    controller.common.cluster.with(|state| {
+        let pinned: Vec<_> = state.members_of_launch_config(key).map(|member| convert::pinned(state, member)).collect();
+        ending::drained(&pinned)
+    })
+}
+
+/// Whether the status has this condition for this reason.
+fn reports(config: &LaunchConfig, condition: &ConditionValue) -> bool {
+    let conditions = config.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|found| found.type_ == condition.type_ && found.reason == condition.reason)
 }
 
 /// Writes the status if it differs.

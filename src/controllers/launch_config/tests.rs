@@ -58,7 +58,7 @@ fn controller(registry: Registry, sent: Sent) -> LaunchConfigController {
         wakers: Wakers::new().0,
         tasks,
     };
-    let term = LeadershipTerm { started: jiff::Timestamp::UNIX_EPOCH, leadership };
+    let term = LeadershipTerm { started: jiff::Timestamp::UNIX_EPOCH, leadership, end: CancellationToken::new() };
     let clouds = Clouds::new(registry, metrics, "test".into());
     let rules = SweepRules { watched: WatchedNamespaces::All, grace: jiff::SignedDuration::ZERO, dry_run: true };
     let sweeps = Arc::new(Sweeps::new(rules));

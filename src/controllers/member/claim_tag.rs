@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::gather::Gathered;
 use crate::backoff::Bounds;
+use crate::clock;
 use crate::controllers::convert;
 use crate::controllers::member::MemberController;
 use crate::provider::ProviderError;
@@ -59,8 +60,8 @@ fn bound_claim(state: &State, member: &PoolMember) -> Option<String> {
         return None;
     }
     let reference = convert::status(member).claim_ref?;
-    let claim = state.claims.get(&ObjectKey::new(reference.namespace, reference.name))?;
-    let view = convert::claim_view(claim);
+    let claim = state.claims.read(&ObjectKey::new(reference.namespace, reference.name))?;
+    let view = convert::claim_view(&claim);
     let bound =
         view.uid == reference.uid && view.phase == ClaimPhase::Bound && view.member == Some(convert::uid(member));
     bound.then_some(view.uid)
@@ -77,7 +78,7 @@ async fn tag(
     let Ok(_slot) = CALLS.acquire().await else { return };
     let wanted = [(tags::CLAIM.to_owned(), claim.clone())].into();
     let answer = cloud.call(ProviderOperation::Tag, cloud.provider().tag(&instance, &wanted)).await;
-    let now = Timestamp::now();
+    let now = clock::now();
     controller.machines.with_known(&uid, |record| {
         let tagging = &mut record.tagging;
         tagging.busy = false;

@@ -8,12 +8,12 @@ use std::time::Duration;
 use bullpen_api::{ANNOTATION_CONFIRM_SWEEP, EventAction, LaunchConfig, Orphans, PoolMember, Reason};
 use bullpen_plan::member::orphans::{Listed, Owner, Recorded, Sight, SweepDecision, is_orphan, judge, screen};
 use futures::{StreamExt, stream};
-use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::{info, warn};
 
 use super::memory::{SweepMemory, Turn};
 use crate::backoff::Bounds;
+use crate::clock;
 use crate::cloud::{Cloud, Clouds, Listing, outcome};
 use crate::controllers::convert;
 use crate::controllers::orphans::OrphanSweeper;
@@ -96,7 +96,7 @@ fn look(
     listing: &Listing,
 ) -> Option<(Vec<Listed>, usize)> {
     let current = cloud.confirmed_identity()?;
-    let now = Timestamp::now();
+    let now = clock::now();
     let watched = &controller.sweeps.rules.watched;
     let mut unlabelled = BTreeSet::new();
     let mut fleet = 0;
@@ -234,7 +234,7 @@ fn note(
 /// The orphans that a terminate call may be made for now.
 fn due(memory: &SweepMemory, orphans: &BTreeSet<String>) -> Vec<String> {
     let mut memory = memory.state.lock();
-    let now = Timestamp::now();
+    let now = clock::now();
     let mut due = Vec::new();
     for id in orphans {
         let asked = memory.asked.entry(id.clone()).or_default();

@@ -14,8 +14,7 @@ use crate::state::ObjectKey;
 pub async fn finish_deletion(controller: &PoolController, key: &ObjectKey) -> Result<(), Failure> {
     let empty = controller.common.cluster.with(|state| {
         let pool = state.pools.get(key).filter(|pool| convert::deleting(pool.as_ref()))?.clone();
-        let planned = state.planned.get(key).is_some_and(|planned| !planned.is_empty());
-        let last = state.members_of(&pool).next().is_none() && !planned;
+        let last = state.members_of(&pool).next().is_none() && state.planned.of(key).next().is_none();
         last.then_some(pool)
     });
     if let Some(pool) = empty {
@@ -40,12 +39,7 @@ pub async fn delete_strays(
                 && !member.spec.hold
                 && !state.members_reserved.contains(&convert::uid(member.as_ref()))
         };
-        state
-            .members_of_name(key)
-            .filter(|member| Some(&member.spec.pool_ref.uid) != live_uid.as_ref())
-            .filter(unclaimed)
-            .cloned()
-            .collect()
+        state.members_of_former(key, live_uid.as_deref()).filter(unclaimed).cloned().collect()
     });
     if strays.is_empty() {
         return Ok(());
@@ -69,6 +63,6 @@ pub async fn delete_strays(
 /// Drops what was remembered of a pool that is gone.
 pub fn forget(controller: &PoolController, key: &ObjectKey) {
     controller.memories.with(|memories| memories.forget_pool(key));
-    controller.common.cluster.with(|state| state.planned.remove(key));
+    controller.common.cluster.with(|state| state.planned.forget_pool(key));
     controller.common.metrics.pool_gone(&key.namespace, &key.name);
 }

@@ -4,6 +4,8 @@
 
 mod claim_index;
 pub mod indexing;
+mod kept;
+mod member_index;
 pub mod unreadable;
 
 use std::collections::{HashMap, HashSet};
@@ -18,14 +20,17 @@ use kube::runtime::watcher::Event;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::binding_troubles::BindingTroubles;
 use super::cluster_state::claim_index::Selectors;
 use super::cluster_state::indexing::{StoredKind, pruned};
+use super::cluster_state::member_index::MemberIndex;
 use super::cluster_state::unreadable::{UnreadableNews, UnreadableObjects};
 use super::contents::Contents;
 use super::key::{ObjectKey, QueueKey};
 use super::key_ring::KeyRing;
 use super::lock_order::{Rank, enter};
 use super::namespace_labels::NamespaceLabels;
+use super::planned::Planned;
 use super::pool_queue::PoolQueues;
 use super::store::{Changed, Progress, Store};
 use crate::backoff::Backoff;
@@ -77,13 +82,14 @@ pub struct State {
     pub waiting_updates: WaitingUpdates,
     /// When the claims without a member were last judged, by queue.
     pub judged: HashMap<QueueKey, Timestamp>,
+    /// When claims were last paired, by queue.
+    pub passes: HashMap<QueueKey, Instant>,
     /// Uids of members that are reserved by a binding.
     pub members_reserved: HashSet<String>,
-    /// Members (by uid) that lost a compare-and-swap, with the resourceVersion that it used. They cannot be claimed
-    /// while the store has that version.
-    pub parked: HashMap<String, String>,
+    /// Claims and members whose binding was not accepted.
+    pub binding_troubles: BindingTroubles,
     /// Members of each pool that are just being written.
-    pub planned: HashMap<ObjectKey, Vec<PlannedMember>>,
+    pub planned: Planned,
     /// When each pool was last read by an uncached GET.
     pub pools_read: HashMap<ObjectKey, Instant>,
     /// Uids of members whose machine is gone, as confirmed by the provider.
@@ -103,23 +109,14 @@ pub struct State {
     pub(super) given: HashMap<ObjectKey, String>,
     /// The waiting claims with a selector, and the pools that they may choose from.
     selectors: Selectors,
-    pub(super) members_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
-    pub(super) member_counts: HashMap<String, usize>,
-    pub(super) members_by_claim: HashMap<String, HashSet<ObjectKey>>,
-    pub(super) claims_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
+    member_index: MemberIndex,
+    claims_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
+    /// How many Bound claims of each pool have the condition `Stale`.
+    stale_claims: HashMap<ObjectKey, usize>,
     watched: WatchedNamespaces,
     /// The namespaces in which every kind was listed completely; only used with a list of namespaces.
     whole: HashSet<Arc<str>>,
     synced: bool,
-}
-
-/// A member between the decision to create it and the answer of its POST.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedMember {
-    /// Its name.
-    pub name: String,
-    /// Its launch config.
-    pub launch_config: String,
 }
 
 /// The cluster state, shared by all controllers.
@@ -308,60 +305,19 @@ impl State {
         became_whole
     }
 
-    /// The members whose `spec.poolRef` has this name, whatever its uid.
-    pub fn members_of_name<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolMember>> + use<'a> {
-        self.members_by_pool.get(pool).into_iter().flatten().filter_map(|key| self.members.get(key))
-    }
-
-    /// The members of this incarnation of a pool.
-    pub fn members_of<'a>(&'a self, pool: &'a InstancePool) -> impl Iterator<Item = &'a Arc<PoolMember>> {
-        let uid = pool.metadata.uid.as_deref().unwrap_or_default();
-        self.members_of_name(&ObjectKey::of(pool)).filter(move |member| member.spec.pool_ref.uid == uid)
-    }
-
-    /// The planned members of this pool that are not stored yet. A member that was just written is still planned for a
-    /// moment; counting it twice would keep another from being bought.
-    pub fn unwritten<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a PlannedMember> + use<'a> {
-        let namespace = pool.namespace.clone();
-        let is_unwritten = move |planned: &&PlannedMember| {
-            self.members.get(&ObjectKey::new(namespace.clone(), planned.name.as_str())).is_none()
-        };
-        self.planned.get(pool).into_iter().flatten().filter(is_unwritten)
-    }
-
-    /// How many members this incarnation of a pool has beside `member`: stored and planned.
-    pub fn others_of(&self, pool: &InstancePool, member: &PoolMember) -> usize {
-        let uid = pool.metadata.uid.as_deref().unwrap_or_default();
-        let all = self.member_counts.get(uid).copied().unwrap_or(0);
-        let stored =
-            self.members.get(&ObjectKey::of(member)).filter(|stored| stored.metadata.uid == member.metadata.uid);
-        all - usize::from(stored.is_some_and(|stored| stored.spec.pool_ref.uid == uid))
-    }
-
-    /// Whether a member is pinned to this launch config, or about to be.
-    pub fn uses_launch_config(&self, key: &ObjectKey) -> bool {
-        let of_namespace = |other: &&ObjectKey| other.namespace == key.namespace;
-        let pinned = self
-            .members
-            .iter()
-            .any(|(member, object)| of_namespace(&member) && object.spec.placement.launch_config == key.name);
-        let planned = self.planned.iter().filter(|(pool, _)| of_namespace(pool));
-        pinned || planned.flat_map(|(_, planned)| planned).any(|planned| planned.launch_config == key.name)
-    }
-
-    /// The members whose `claimRef` names the claim with this uid.
-    pub fn members_claimed_by<'a>(&'a self, claim_uid: &str) -> impl Iterator<Item = &'a Arc<PoolMember>> {
-        self.members_by_claim.get(claim_uid).into_iter().flatten().filter_map(|key| self.members.get(key))
-    }
-
     /// Whether claims wait for members of the pool of this name.
     pub fn is_waited_for(&self, pool: &ObjectKey) -> bool {
         self.queues.at_pool(pool).is_some_and(|queue| !queue.is_idle())
     }
 
-    /// The claims on the pool of this name.
-    pub fn claims_on<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolClaim>> {
-        self.claims_by_pool.get(pool).into_iter().flatten().filter_map(|key| self.claims.get(key))
+    /// How many Bound claims on the pool of this name are flagged because they have held their machine for long.
+    pub fn stale_claims_on(&self, pool: &ObjectKey) -> usize {
+        self.stale_claims.get(pool).copied().unwrap_or(0)
+    }
+
+    /// The keys of the claims on the pool of this name.
+    pub fn claims_on<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a ObjectKey> + use<'a> {
+        self.claims_by_pool.get(pool).into_iter().flatten()
     }
 }
 

@@ -28,6 +28,9 @@ pub struct PoolQueues {
 #[derive(Debug, Default)]
 pub struct PoolQueue {
     waiting: BTreeMap<String, NamespaceQueue>,
+    /// Number of claims in `waiting`.
+    count: usize,
+    demand: Demand,
     ready: BTreeMap<Kind, BTreeMap<ReadyOrder, ObjectKey>>,
     warming: BTreeSet<(Option<Timestamp>, ObjectKey)>,
     pending: BTreeSet<ObjectKey>,
@@ -41,7 +44,26 @@ pub struct PoolQueue {
 pub struct NamespaceQueue {
     turns: BTreeMap<Turn, ObjectKey>,
     priorities: BTreeMap<i32, usize>,
-    by_when_empty: HashMap<Option<WhenEmpty>, i32>,
+    demand: Demand,
+}
+
+/// Claims that are the demand of a pool, counted by what they do when nothing is ready.
+#[derive(Debug, Default)]
+struct Demand(HashMap<Option<WhenEmpty>, i32>);
+
+impl Demand {
+    fn add(&mut self, waiting: &Waiting, count: i32) {
+        if waiting.home {
+            *self.0.entry(waiting.when_empty).or_default() += count;
+        }
+    }
+
+    /// Number of those that wait. A claim that does not choose does as `by_default`.
+    fn patient(&self, by_default: WhenEmpty) -> i32 {
+        let count = |when_empty| self.0.get(&when_empty).copied().unwrap_or(0);
+        let silent = if by_default == WhenEmpty::Wait { count(None) } else { 0 };
+        count(Some(WhenEmpty::Wait)) + silent
+    }
 }
 
 /// The launch config and template hash of a member, which decide whether it is of the current template.
@@ -149,6 +171,11 @@ impl PoolQueues {
         self.at(&pool.clone().into())
     }
 
+    /// The queues in which a claim waits.
+    pub fn with_claims(&self) -> impl Iterator<Item = &QueueKey> {
+        self.queues.iter().filter(|(_, queue)| !queue.is_idle()).map(|(key, _)| key)
+    }
+
     /// Moves a claim to these queues, each named once. Returns the former places if they differ.
     pub fn put_claim(&mut self, key: &ObjectKey, now: Vec<(QueueKey, Waiting)>) -> Option<Vec<(QueueKey, Waiting)>> {
         if self.claims.get(key).map_or(&[][..], Vec::as_slice) == now {
@@ -170,6 +197,12 @@ impl PoolQueues {
     /// The pools at which a claim waits, each with whether it is the claim's home.
     pub fn places(&self, claim: &ObjectKey) -> impl Iterator<Item = (&QueueKey, bool)> {
         self.claims.get(claim).into_iter().flatten().map(|(queue, waiting)| (queue, waiting.home))
+    }
+
+    /// The place of a claim in this queue, if it waits there.
+    pub fn turn(&self, claim: &ObjectKey, queue: &QueueKey) -> Option<&Turn> {
+        let mut places = self.claims.get(claim)?.iter();
+        places.find(|(key, _)| key == queue).map(|(_, waiting)| &waiting.turn)
     }
 
     /// The home of a waiting claim: the pool whose demand it is.
@@ -253,6 +286,17 @@ impl PoolQueue {
         self.waiting.is_empty()
     }
 
+    /// Number of waiting claims.
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Number of claims of all namespaces that are this pool's demand and wait when nothing is ready. A claim that does
+    /// not choose does as `by_default`.
+    pub fn patient(&self, by_default: WhenEmpty) -> i32 {
+        self.demand.patient(by_default)
+    }
+
     /// The waiting claims, by namespace.
     pub fn namespaces(&self) -> impl Iterator<Item = (&String, &NamespaceQueue)> {
         self.waiting.iter()
@@ -316,16 +360,20 @@ impl PoolQueue {
 
     fn add_claim(&mut self, key: &ObjectKey, waiting: &Waiting) {
         let queue = self.waiting.entry(key.namespace.clone()).or_default();
-        queue.turns.insert(waiting.turn.clone(), key.clone());
-        *queue.priorities.entry(waiting.turn.priority()).or_default() += 1;
-        if waiting.home {
-            *queue.by_when_empty.entry(waiting.when_empty).or_default() += 1;
+        if queue.turns.insert(waiting.turn.clone(), key.clone()).is_none() {
+            self.count += 1;
+            self.demand.add(waiting, 1);
         }
+        *queue.priorities.entry(waiting.turn.priority()).or_default() += 1;
+        queue.demand.add(waiting, 1);
     }
 
     fn remove_claim(&mut self, namespace: &str, waiting: &Waiting) {
         let Some(queue) = self.waiting.get_mut(namespace) else { return };
-        queue.turns.remove(&waiting.turn);
+        if queue.turns.remove(&waiting.turn).is_some() {
+            self.count -= 1;
+            self.demand.add(waiting, -1);
+        }
         let priority = waiting.turn.priority();
         if let Some(count) = queue.priorities.get_mut(&priority) {
             *count -= 1;
@@ -333,11 +381,7 @@ impl PoolQueue {
                 queue.priorities.remove(&priority);
             }
         }
-        if waiting.home
-            && let Some(count) = queue.by_when_empty.get_mut(&waiting.when_empty)
-        {
-            *count -= 1;
-        }
+        queue.demand.add(waiting, -1);
         if queue.turns.is_empty() {
             self.waiting.remove(namespace);
         }
@@ -401,9 +445,7 @@ impl NamespaceQueue {
     /// Number of claims that are this pool's demand and wait when nothing is ready. A claim that does not choose does
     /// as `by_default`.
     pub fn patient(&self, by_default: WhenEmpty) -> i32 {
-        let count = |when_empty| self.by_when_empty.get(&when_empty).copied().unwrap_or(0);
-        let silent = if by_default == WhenEmpty::Wait { count(None) } else { 0 };
-        count(Some(WhenEmpty::Wait)) + silent
+        self.demand.patient(by_default)
     }
 }
 

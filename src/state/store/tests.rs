@@ -4,6 +4,16 @@ use proptest::prelude::*;
 
 use super::*;
 
+impl Kept for ConfigMap {
+    type Record = Infallible;
+    fn uid_of(record: &Infallible) -> &str {
+        match *record {}
+    }
+    fn restored(_: &ObjectKey, _: u64, record: &Infallible) -> Self {
+        match *record {}
+    }
+}
+
 fn object(name: &str, uid: &str, version: u64) -> Arc<ConfigMap> {
     Arc::new(ConfigMap {
         metadata: ObjectMeta {

@@ -76,6 +76,7 @@ pub(in crate::telemetry) struct ProcessFamilies {
     pub(in crate::telemetry) last_turn: Family<QueueLabels, SecondsGauge>,
     pub(in crate::telemetry) last_watch: Family<WatchLabels, SecondsGauge>,
     pub(in crate::telemetry) unreadable: Family<KindLabels, Gauge>,
+    pub(in crate::telemetry) clock_skew: SecondsGauge,
     pub(in crate::telemetry) leader: Gauge,
     pub(in crate::telemetry) leader_transitions: Family<TransitionLabels, Counter>,
 }
@@ -94,6 +95,7 @@ impl ProcessFamilies {
             last_turn: Family::default(),
             last_watch: Family::default(),
             unreadable: Family::default(),
+            clock_skew: SecondsGauge::default(),
             leader: Gauge::default(),
             leader_transitions: Family::default(),
         }
@@ -157,6 +159,12 @@ impl ProcessFamilies {
             self.last_watch.clone(),
         );
         registry.register("unreadable_objects", "Objects that this version cannot read", self.unreadable.clone());
+        registry.register_with_unit(
+            "clock_skew",
+            "How far the clock of this computer is ahead of the API server's",
+            Unit::Seconds,
+            self.clock_skew.clone(),
+        );
         registry.register("leader", "Whether this process leads", self.leader.clone());
         registry.register(
             "leader_transitions",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bullpen_api::{LaunchConfigIdentity, MemberCounts};
 use bullpen_plan::operator::watched_namespaces::Feed;
 use bullpen_plan::pool::attention::Attention;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::MutexGuard;
 use prometheus_client::encoding::text;
 
@@ -55,6 +55,12 @@ impl Metrics {
     pub fn claim_bound(&self, namespace: &str, pool: &str, took: Duration) {
         let Some(_known) = self.known(Kind::Pool, namespace, pool) else { return };
         self.0.pools.claim_bind.get_or_create(&pool_labels(namespace, pool)).observe(took.as_secs_f64());
+    }
+
+    /// The compare-and-swap for a claim begins, `took` after this operator first saw the claim. Only for claims that did
+    /// not wait for a member.
+    pub fn claim_paired(&self, namespace: &str, pool: &str, took: Duration) {
+        self.0.pools.claim_pairing.get_or_create(&pool_labels(namespace, pool)).observe(took.as_secs_f64());
     }
 
     /// A claim ended, after it had `held` a machine, if it had one.
@@ -269,6 +275,11 @@ impl Metrics {
     /// Creates the series of a watch, at 0 until its first answer.
     pub fn watch_awaited(&self, kind: WatchedKind, feed: &Feed) {
         drop(self.0.process.last_watch.get_or_create(&watch_labels(kind, feed)));
+    }
+
+    /// Sets how far the wall clock is ahead of the API server's.
+    pub fn set_clock_skew(&self, skew: SignedDuration) {
+        self.0.process.clock_skew.set(skew.as_secs_f64());
     }
 
     /// This process began to lead.

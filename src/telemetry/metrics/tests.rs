@@ -89,11 +89,15 @@ fn the_members_of_a_pool_are_counted_by_state_until_the_pool_is_gone() {
     metrics.set_pool_members("ci", "linux", &MemberCounts { ready: 5, total: 5, ..MemberCounts::default() });
     metrics.set_pool_waiting_claims("ci", "linux", 2);
     metrics.set_pool_target_size("ci", "linux", 7);
+    metrics.claim_paired("ci", "linux", Duration::from_micros(700));
     metrics.claim_bound("ci", "linux", Duration::from_millis(14));
     for line in [
         r#"bullpen_pool_members{namespace="ci",pool="linux",state="ready"} 5"#,
         r#"bullpen_pool_waiting_claims{namespace="ci",pool="linux"} 2"#,
         r#"bullpen_pool_target_size{namespace="ci",pool="linux"} 7"#,
+        r#"bullpen_claim_pairing_duration_seconds_bucket{le="0.0005",namespace="ci",pool="linux"} 0"#,
+        r#"bullpen_claim_pairing_duration_seconds_bucket{le="0.001",namespace="ci",pool="linux"} 1"#,
+        r#"bullpen_claim_pairing_duration_seconds_count{namespace="ci",pool="linux"} 1"#,
         r#"bullpen_claim_bind_duration_seconds_bucket{le="0.01",namespace="ci",pool="linux"} 0"#,
         r#"bullpen_claim_bind_duration_seconds_bucket{le="0.025",namespace="ci",pool="linux"} 1"#,
     ] {

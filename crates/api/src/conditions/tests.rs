@@ -24,8 +24,8 @@ fn the_strings_of_the_api_do_not_change() {
     #[rustfmt::skip]
     let words = [
         "PoolNotFound", "NamespaceNotWatched", "NamespaceNotListed", "NamespaceQuotaReached",
-        "PoolNotActive", "NoReadyMembers", "MachinesWarming", "AtMaxSize", "BindingSecretExists",
-        "BindingSecretForbidden", "BindingSecretRefused", "MemberBound", "HeldForLong", "TtlExpired",
+        "PoolNotActive", "NoReadyMembers", "MachinesWarming", "AtMaxSize", "BindingNotAccepted",
+        "BindingSecretExists", "BindingSecretForbidden", "BindingSecretRefused", "MemberBound", "HeldForLong", "TtlExpired",
         "MaxHoldReached", "InstanceGone", "Lost", "SshKeyLost", "PoolBeingDeleted", "Ready", "Warming",
         "Claimed", "Held", "Cordoned", "Errored", "Quarantined", "MachineClaimedBefore", "TerminateFailing",
         "StillThere", "MinSizeReached", "BelowMinSize", "MaxSizeReached", "BelowMaxSize", "Draining",

@@ -93,7 +93,10 @@ impl Failure {
 
     /// A kubeconfig that cannot be used, with its path if it was given.
     pub fn kubeconfig(error: &AccessError, path: Option<&Path>) -> Self {
-        let text = one_line(&causes(error));
+        let mut text = one_line(&causes(error));
+        if text.contains("current context") {
+            text.push_str(": choose one with --context, or by kubectl config use-context");
+        }
         match path.map(|path| path.display().to_string()) {
             Some(path) if !text.contains(&path) && !matches!(error, AccessError::Context(_)) => {
                 Self::Config(format!("{path}: {text}"))

@@ -88,7 +88,7 @@ async fn keep_looking(session: &Session, answered: &Cell<bool>) -> std::convert:
         }
         told = absence;
         if pause == QUIET && told.is_none() && !answered.get() {
-            sleep(ANSWERED_WITHIN - QUIET).await;
+            sleep(ANSWERED_WITHIN.saturating_sub(QUIET)).await;
             if !answered.get() {
                 print_err!(
                     "warning: no operator has answered yet; does one run, and watch namespace {}?",

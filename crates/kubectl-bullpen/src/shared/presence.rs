@@ -65,8 +65,8 @@ pub(crate) fn unobserved(metadata: &ObjectMeta, observed: i64, now: Timestamp) -
     let never = observed <= 0;
     let fields = metadata.managed_fields.as_deref().unwrap_or_default();
     let spec = fields.iter().filter(|entry| entry.subresource.as_deref() != Some("status"));
-    let changes = spec.filter_map(|entry| entry.time.as_ref()).chain(&metadata.deletion_timestamp);
-    let changed = changes.map(|time| time.0).max();
+    let times = spec.filter_map(|entry| entry.time.as_ref()).chain(&metadata.deletion_timestamp);
+    let changed = times.map(|time| time.0).max();
     let since_when = if never { metadata.creation_timestamp.as_ref().map(|time| time.0) } else { changed }?;
     if now.duration_since(since_when) < LOOKED_WITHIN {
         return None;

@@ -157,6 +157,11 @@ pub fn span(seconds: i64) -> String {
     }
 }
 
+/// `count` with the singular or plural noun.
+pub(crate) fn many(count: i64, one: &str, several: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {several}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

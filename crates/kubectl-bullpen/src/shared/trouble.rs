@@ -54,7 +54,8 @@ fn reported(pool: &InstancePool) -> Option<String> {
 
 /// Whether the pool is not Ready only because it lacks machines. What keeps them away says more.
 fn is_consequence(ready: &Condition) -> bool {
-    ["BelowMinSize", "FirstMachinesAwaited", "NoMachines"].contains(&ready.reason.as_str())
+    let lacking = [Reason::BelowMinSize, Reason::FirstMachinesAwaited, Reason::NoMachines];
+    lacking.iter().any(|reason| ready.reason == *reason)
 }
 
 fn is_of_low_rank(condition: &Condition) -> bool {

@@ -29,6 +29,8 @@ use super::shared::session::Session;
 const TICK: Duration = Duration::from_secs(1);
 /// Changes within this time are drawn together.
 const FRAME: Duration = Duration::from_millis(100);
+/// The rows by which the lists scroll.
+const PAGE: isize = 10;
 /// How often the thread that reads keys checks whether it should end.
 const LISTEN: Duration = Duration::from_millis(200);
 /// How long a snapshot waits for the first lists.
@@ -37,7 +39,7 @@ const SNAPSHOT: Duration = Duration::from_secs(30);
 /// Arguments of `top`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Keys: up and down choose a pool, p freezes the view, q leaves. Where the output is not a terminal, \
+    after_help = "Keys: up and down choose a pool, page up and page down scroll its members and queue, p freezes the view, q leaves. Where the output is not a terminal, \
     it is printed once."
 )]
 pub(super) struct TopArgs {
@@ -136,6 +138,9 @@ fn pressed(model: &mut Model, key: KeyEvent) -> bool {
     match key.code {
         KeyCode::Char('q') | KeyCode::Esc => return true,
         KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return true,
+        KeyCode::PageDown | KeyCode::Char(' ') => model.scroll(PAGE),
+        KeyCode::PageUp | KeyCode::Char('b') => model.scroll(-PAGE),
+        KeyCode::Home => model.scroll(isize::MIN),
         KeyCode::Up | KeyCode::Char('k') => model.choose(-1),
         KeyCode::Down | KeyCode::Char('j') => model.choose(1),
         KeyCode::Char('p') => model.freeze(Timestamp::now()),

@@ -9,7 +9,7 @@ use super::model::Model;
 use crate::claim::why;
 use crate::members::{reason, state};
 use crate::pools;
-use crate::shared::printing::{Table, age};
+use crate::shared::printing::{Table, age, many};
 
 /// The cells as they are shown. A terminal would not be driven by them anyway, but signs would be missing.
 fn safe<const N: usize>(cells: [String; N]) -> [String; N] {
@@ -98,7 +98,9 @@ pub(super) fn snapshot(model: &Model, now: Timestamp) -> String {
             queue.row(row);
         }
     }
-    let sums = format!("{} claims hold machines, {} wait", model.holding(), model.waiting());
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let hold = many(count(model.holding()), "claim holds a machine", "claims hold machines");
+    let sums = format!("{hold}, {}", many(count(model.waiting()), "waits", "wait"));
     if anybody {
         format!("{}\n\n{}\n\n{sums}", table.text(), queue.text())
     } else {

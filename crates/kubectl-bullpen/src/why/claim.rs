@@ -7,10 +7,10 @@ use bullpen_api::{
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
-use super::story::{Story, ago, many, since};
+use super::story::{Story, ago, since};
 use crate::claims::expires;
 use crate::shared::presence::{Presence, unobserved};
-use crate::shared::printing::span;
+use crate::shared::printing::{many, span};
 use crate::shared::trouble;
 use crate::shared::trouble::Surroundings;
 use crate::shared::wanted;
@@ -125,15 +125,27 @@ fn waits(
         story.fact(format!("the pool is in trouble: {trouble}"));
     }
     let next = match pool.spec.state {
-        PoolState::Paused => "it is served when the pool is resumed: kubectl bullpen resume",
-        PoolState::Draining => "the pool is draining, and serves nobody before it is resumed",
-        PoolState::Active if reason == Some(Reason::NamespaceQuotaReached) => {
-            "it is served when another claim of its namespace ends, or the pool's claims.perNamespace is raised"
+        PoolState::Paused => format!("it is served when the pool is resumed: {}", resume(claim, pool)),
+        PoolState::Draining => {
+            format!("the pool is draining, and serves nobody before it is resumed: {}", resume(claim, pool))
         }
-        PoolState::Active => "it gets the next machine that is ready when it is its turn",
+        PoolState::Active if reason == Some(Reason::NamespaceQuotaReached) => {
+            "it is served when another claim of its namespace ends, or the pool's claims.perNamespace is raised".into()
+        }
+        PoolState::Active if reason == Some(Reason::BindingNotAccepted) => {
+            "it is tried again every few seconds, and is served when the API server accepts it".into()
+        }
+        PoolState::Active => "it gets the next machine that is ready when it is its turn".into(),
     };
     story.next(next);
     deadline(story, claim, now);
+}
+
+/// The command that resumes the claim's pool.
+fn resume(claim: &PoolClaim, pool: &InstancePool) -> String {
+    let elsewhere = pool.namespace().filter(|place| Some(place) != claim.namespace().as_ref());
+    let place = elsewhere.map(|place| format!("-n {place} ")).unwrap_or_default();
+    format!("kubectl bullpen resume {place}{}", pool.name_any())
 }
 
 /// Whether another claim that waits for the same pool is served first, judging by priority and age.
@@ -156,7 +168,7 @@ fn deadline(story: &mut Story, claim: &PoolClaim, now: Timestamp) {
         Some(until) => story
             .next(format!("it fails in {} if it has no machine by then", span(until.duration_since(now).as_secs()))),
         None if claim.spec.when_empty == Some(WhenEmpty::Fail) => story.next("it fails at once if no machine is ready"),
-        None => story.next("it waits until it is deleted: kubectl bullpen release"),
+        None => story.next(format!("it waits until it is deleted: kubectl bullpen release {}", claim.name_any())),
     }
 }
 
@@ -197,7 +209,8 @@ fn bound(
         let how = format!("kubectl bullpen renew {}", claim.name_any());
         story.next(format!("it expires in {left} unless it is renewed: {how}"));
     } else {
-        story.next("it holds its machine until it is deleted: kubectl bullpen release");
+        let release = format!("kubectl bullpen release {}", claim.name_any());
+        story.next(format!("it holds its machine until it is deleted: {release}"));
     }
     ends(story);
 }
@@ -303,6 +316,8 @@ mod tests {
         };
         let quota = story_text("NamespaceQuotaReached");
         assert!(quota.contains("next: it is served when another claim of its namespace ends"), "{quota}");
+        let refused = story_text("BindingNotAccepted");
+        assert!(refused.contains("next: it is tried again every few seconds"), "{refused}");
         let secret = story_text("BindingSecretExists");
         assert!(secret.starts_with("claim/build: it has a machine, and waits for its Secret"), "{secret}");
         assert!(!secret.contains("next machine"), "{secret}");

@@ -1,7 +1,8 @@
-//! `kubectl bullpen why`: explains the state of one object, its "story". This file reads the objects; `claim`, `member`
-//! and `pool` make the story from them without I/O; `story` formats it.
+//! `kubectl bullpen why`: explains the state of one object, its "story". This file reads the objects; `claim`, `member`,
+//! `pool` and `launch_config` make the story from them without I/O; `story` formats it.
 
 mod claim;
+mod launch_config;
 mod member;
 mod pool;
 mod story;
@@ -24,8 +25,8 @@ use super::shared::trouble::Surroundings;
 /// Arguments of `why`.
 #[derive(Debug, clap::Args)]
 pub(super) struct WhyArgs {
-    /// A claim, a member or a pool: claim/NAME, member/NAME, pool/NAME, or a name alone, which is looked for in this
-    /// order
+    /// A claim, a member, a pool or a launch config: claim/NAME, member/NAME, pool/NAME, lc/NAME, or a name alone, which
+    /// is looked for among all of them
     #[arg(value_name = "[KIND/]NAME")]
     subject: String,
     #[command(flatten)]
@@ -38,19 +39,23 @@ enum Subject {
     Claim,
     Member,
     Pool,
+    LaunchConfig,
 }
 
 /// The kinds to search, in order, and the name.
 fn parse(text: &str) -> Result<(Vec<Subject>, &str), Failure> {
     let Some((kind, name)) = text.split_once('/') else {
-        return Ok((vec![Subject::Claim, Subject::Member, Subject::Pool], text));
+        return Ok((vec![Subject::Claim, Subject::Member, Subject::Pool, Subject::LaunchConfig], text));
     };
     let kind = kind.to_lowercase();
     let subject = match kind.strip_suffix(".bullpen.dev").unwrap_or(&kind) {
         "claim" | "claims" | "pclaim" | "poolclaim" | "poolclaims" => Subject::Claim,
         "member" | "members" | "pm" | "poolmember" | "poolmembers" => Subject::Member,
         "pool" | "pools" | "ipool" | "instancepool" | "instancepools" => Subject::Pool,
-        other => return Err(Failure::other(format!("there is no story of a {other}: use claim/, member/ or pool/"))),
+        "lc" | "launchconfig" | "launchconfigs" => Subject::LaunchConfig,
+        other => {
+            return Err(Failure::other(format!("there is no story of a {other}: use claim/, member/, pool/ or lc/")));
+        }
     };
     Ok((vec![subject], name))
 }
@@ -69,6 +74,7 @@ pub(super) async fn execute(args: &WhyArgs, session: &Session) -> Result<(), Fai
                 Subject::Claim => "poolclaims.bullpen.dev",
                 Subject::Member => "poolmembers.bullpen.dev",
                 Subject::Pool => "instancepools.bullpen.dev",
+                Subject::LaunchConfig => "launchconfigs.bullpen.dev",
             })
             .collect();
         return Err(Failure::not_found(&kinds.join(", "), name));
@@ -132,6 +138,11 @@ async fn story_of(
             let members: Vec<PoolMember> = session.list(false, &ListParams::default().labels(&labels)).await?;
             (pool::story(&pool, &members, around), pool.uid())
         }
+        Subject::LaunchConfig => {
+            let Some(config) = found::<LaunchConfig>(session, namespace, name).await? else { return Ok(None) };
+            let pools = session.list(false, &ListParams::default()).await.unwrap_or_default();
+            (launch_config::story(&config, &pools, now), config.uid())
+        }
     };
     story.unattended(presence.absence(namespace));
     let selector = format!("involvedObject.uid={}", uid.unwrap_or_default());
@@ -149,7 +160,8 @@ mod tests {
         for text in ["claim/build", "pclaim/build", "poolclaim.bullpen.dev/build"] {
             assert_eq!(parse(text).unwrap(), (vec![Subject::Claim], "build"), "{text}");
         }
-        assert_eq!(parse("ci").unwrap().0.len(), 3);
+        assert_eq!(parse("lc/sim").unwrap(), (vec![Subject::LaunchConfig], "sim"));
+        assert_eq!(parse("ci").unwrap().0.len(), 4);
         assert!(parse("pod/x").is_err());
     }
 }

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
-use super::story::{Story, ago, many, since};
+use super::story::{Story, ago, since};
 use crate::members::state_and_marks;
 use crate::shared::conditions;
-use crate::shared::printing::{age, span};
+use crate::shared::printing::{age, many, span};
 use crate::shared::trouble;
 use crate::shared::trouble::Surroundings;
 
@@ -164,7 +164,9 @@ fn next(story: &mut Story, pool: &InstancePool, now: Timestamp) {
         return story.next("it goes with its last member; claimed ones finish");
     }
     match pool.spec.state {
-        PoolState::Paused => story.next("nothing, until it is resumed: kubectl bullpen resume"),
+        PoolState::Paused => {
+            story.next(format!("nothing, until it is resumed: kubectl bullpen resume {}", pool.name_any()));
+        }
         PoolState::Draining => story.next("unclaimed machines go; claimed ones end with their claims"),
         PoolState::Active if deficit > 0 => {
             story.next(format!(

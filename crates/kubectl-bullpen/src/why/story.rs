@@ -105,11 +105,6 @@ pub(super) fn ago(moment: Option<Timestamp>, now: Timestamp) -> String {
     }
 }
 
-/// `count` with the singular or plural noun.
-pub(super) fn many(count: i64, one: &str, several: &str) -> String {
-    if count == 1 { format!("1 {one}") } else { format!("{count} {several}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 
 use super::{State, pool_of_claim};
 use crate::state::pool_queue;
-use crate::state::pool_queue::{NamespaceQueue, PoolQueue, Waiting};
+use crate::state::pool_queue::{NamespaceQueue, Waiting};
 use crate::state::{ObjectKey, QueueKey};
 
 /// The waiting claims with a selector, and the pools that they may choose from.
@@ -85,6 +85,7 @@ impl State {
         self.given.remove(member.0);
         self.index_claim(claim.0);
         self.index_member(member.0);
+        self.shorten_claim(claim.0);
     }
 
     /// Has the pairing of these queues woken with the next change.
@@ -101,12 +102,12 @@ impl State {
     /// Updates the place of a claim in the queues.
     pub(super) fn index_claim(&mut self, key: &ObjectKey) {
         let readable = !self.unreadable.has::<PoolClaim>(key);
-        let Some(claim) = self.claims.get(key).filter(|_| readable).cloned() else {
+        let Some(claim) = self.claims.read(key).filter(|_| readable) else {
             self.selectors.set_claim(key, false);
             return self.place(key, Vec::new(), true);
         };
         let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-        let (named, reserved) = (self.members_by_claim.contains_key(uid), self.claims_reserved.contains(uid));
+        let (named, reserved) = (self.member_index.of_claim(uid).is_some(), self.claims_reserved.contains(uid));
         let arrival = self.claims.arrival(key);
         let Some(selector) = &claim.spec.pool_selector else {
             let Some(pool) = pool_of_claim(&claim).filter(|_| !reserved) else {
@@ -188,7 +189,7 @@ impl State {
         let queue = self.queues.at_pool(key);
         let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         let uid = pool.metadata.uid.as_deref().unwrap_or_default();
-        let waiting: i32 = queue.into_iter().flat_map(PoolQueue::namespaces).map(|(_, queue)| patient(queue)).sum();
+        let waiting = queue.map_or(0, |queue| queue.patient(rules.when_empty));
         let own = queue.and_then(|queue| queue.of_namespace(&claim.namespace)).map_or(0, patient);
         Candidate {
             key: key.clone(),
@@ -199,7 +200,7 @@ impl State {
             waiting: waiting - is_its_demand,
             max_size: pool.spec.max_size,
             target: pool.spec.target_size,
-            members: count(self.member_counts.get(uid).copied().unwrap_or(0)),
+            members: count(self.member_index.count(key, uid)),
             supply: queue.map_or(0, |queue| count(queue.ready() + queue.warming() + queue.pending())),
             ready: queue.map_or(0, |queue| count(queue.ready())),
         }
@@ -216,8 +217,8 @@ impl State {
         let class = member.and_then(|member| {
             let holder = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
             let ended = holder.is_some_and(|claim| {
-                let present = self.claims.get(&ObjectKey::new(claim.namespace.as_str(), claim.name.as_str()));
-                present.and_then(|present| present.metadata.uid.as_ref()) != Some(&claim.uid)
+                let present = self.claims.uid(&ObjectKey::new(claim.namespace.as_str(), claim.name.as_str()));
+                present != Some(claim.uid.as_str())
             });
             // Nothing can be written to an unreadable member, so it is of no use to waiting claims.
             let unwritable = holder.is_none() && self.unreadable.has::<PoolMember>(key);
@@ -236,8 +237,7 @@ impl State {
     /// The members of a pool that the claims of a namespace use up, as its quota counts them.
     pub fn in_use(&self, key: &ObjectKey, pool: &InstancePool, namespace: &str) -> InUse {
         let in_use = self.queues.at_pool(key).map_or_else(InUse::default, |queue| queue.in_use(namespace));
-        let uid = pool.metadata.uid.as_deref().unwrap_or_default();
-        let members = i32::try_from(self.member_counts.get(uid).copied().unwrap_or(0)).unwrap_or(i32::MAX);
+        let members = i32::try_from(self.count_of(pool)).unwrap_or(i32::MAX);
         in_use.counted(has_room(pool.spec.target_size, pool.spec.max_size, members))
     }
 
@@ -294,7 +294,7 @@ impl State {
     }
 
     pub(super) fn index_members_claimed_by(&mut self, claim_uid: &str) {
-        for key in self.members_by_claim.get(claim_uid).cloned().unwrap_or_default() {
+        for key in self.member_index.of_claim(claim_uid).cloned().unwrap_or_default() {
             self.index_member(&key);
         }
     }

@@ -6,5 +6,7 @@ mod latency;
 mod limits;
 mod namespaces;
 pub(crate) mod queue;
+mod refusals;
 mod selector;
+mod sharing;
 mod terms;

@@ -4,3 +4,4 @@ mod faults;
 mod ladder;
 mod machines;
 pub(crate) mod sweep;
+mod unanswered;

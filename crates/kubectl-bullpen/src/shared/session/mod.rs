@@ -64,6 +64,13 @@ pub struct OutputOption {
     pub output: Option<Output>,
 }
 
+impl OutputOption {
+    /// Whether a table for people is printed.
+    pub const fn is_a_table(self) -> bool {
+        matches!(self.output, None | Some(Output::Wide))
+    }
+}
+
 /// Clients for the cluster, with the command's namespace and user.
 #[derive(Clone)]
 pub struct Session {

@@ -120,6 +120,8 @@ async fn a_kubeconfig_that_is_none_is_told_in_one_line_with_its_path() {
     let told = said(&broken).await;
     assert!(told.starts_with("error: ") && told.lines().count() == 1, "{told}");
     assert!(told.contains(&broken.path().display().to_string()), "{told}");
+    let told = said(&kubeconfig("apiVersion: v1\nkind: Config\n")).await;
+    assert!(told.ends_with(": choose one with --context, or by kubectl config use-context"), "{told}");
     let options = GlobalOptions { kubeconfig: Some("/no/such/file".into()), context: None, namespace: None };
     let told = Session::open(&options).await.unwrap_err().to_string();
     assert!(told.starts_with("error: ") && told.contains("/no/such/file"), "{told}");

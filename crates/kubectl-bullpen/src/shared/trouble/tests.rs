@@ -78,7 +78,7 @@ fn the_trouble_of_a_pools_launch_config_is_that_of_the_pool() {
     assert_eq!(with(&fine, &[down]).unwrap(), "launch config sim: Available says CloudDoesNotAnswer");
     let blocked = config(&[("Available", "True", "CloudAnswers"), ("SweepBlocked", "True", "TooManyOrphans")]);
     let words = "launch config sim: SweepBlocked says TooManyOrphans; see kubectl bullpen orphans";
-    assert_eq!(with(&fine, &[blocked.clone()]).unwrap(), words);
+    assert_eq!(with(&fine, std::slice::from_ref(&blocked)).unwrap(), words);
     let mut elsewhere = blocked;
     elsewhere.metadata.namespace = Some("other".into());
     assert_eq!(with(&fine, &[elsewhere]), None);

@@ -148,7 +148,9 @@ fn draw_chosen(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &I
     });
     let widths = widths.collect();
     let shown = if lines.is_empty() { vec![] } else { names.to_vec() };
-    draw_list(frame, of_queue, title.into(), shown, lines.iter().map(|line| Row::new(line.clone())).collect(), widths);
+    let rows = lines.iter().map(|line| Row::new(line.clone())).collect();
+    let list = List { title: title.into(), names: shown, rows, widths, scrolled: model.scrolled() };
+    draw_list(frame, of_queue, list);
 }
 
 /// Draws the chosen pool's problem in full if the table has cut it. Returns the area that is left.
@@ -182,7 +184,8 @@ fn draw_members(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &
         }))
     });
     let shown = columns.iter().map(|&column| names[column]).collect();
-    draw_list(frame, area, Line::from(title), shown, rows.collect(), widths.collect());
+    let (rows, widths) = (rows.collect(), widths.collect());
+    draw_list(frame, area, List { title: title.into(), names: shown, rows, widths, scrolled: model.scrolled() });
 }
 
 /// The width of a column: that of its longest cell, up to a limit.
@@ -225,21 +228,30 @@ fn color_of(state: &str) -> Style {
     }
 }
 
-/// Draws a list with a title. Reports how many rows do not fit.
-fn draw_list(
-    frame: &mut Frame,
-    area: Rect,
-    title: Line<'_>,
-    names: Vec<&str>,
-    mut rows: Vec<Row<'_>>,
+/// A list with a title.
+struct List<'a> {
+    title: Line<'a>,
+    names: Vec<&'a str>,
+    rows: Vec<Row<'a>>,
     widths: Vec<Constraint>,
-) {
+    /// How many rows are to be above the screen.
+    scrolled: usize,
+}
+
+/// Draws a list, scrolled at most to its end. Reports how many rows are above and below.
+fn draw_list(frame: &mut Frame, area: Rect, list: List<'_>) {
+    let List { title, names, mut rows, widths, scrolled } = list;
     let room = usize::from(area.height.saturating_sub(2));
+    let above = scrolled.min(rows.len().saturating_sub(room));
+    rows.drain(..above);
     let mut block = Block::new().borders(Borders::TOP).border_style(Style::new().dim()).title(title);
     if rows.len() > room {
         let more = rows.len() - room;
-        block = block.title(Line::from(format!(" {more} more ")).right_aligned().dim());
+        let text = if above > 0 { format!(" {above} above, {more} more ") } else { format!(" {more} more ") };
+        block = block.title(Line::from(text).right_aligned().dim());
         rows.truncate(room);
+    } else if above > 0 {
+        block = block.title(Line::from(format!(" {above} above ")).right_aligned().dim());
     }
     let spacing = if area.width >= ROOMY { 2 } else { 1 };
     let mut table = Table::new(rows, widths).block(block).column_spacing(spacing);
@@ -254,7 +266,7 @@ fn draw_foot(frame: &mut Frame, area: Rect, model: &Model) {
         Line::from(format!("watching {what} is interrupted: {}", shown::line(why))).red()
     } else {
         let freeze = model.frozen().map_or("p freeze", |_| "p go on");
-        Line::from(format!("q leave  ↑↓ choose a pool  {freeze}")).dim()
+        Line::from(format!("q leave  ↑↓ choose a pool  PgUp PgDn scroll  {freeze}")).dim()
     };
     frame.render_widget(Paragraph::new(line), area);
     if let Some(since) = model.frozen() {

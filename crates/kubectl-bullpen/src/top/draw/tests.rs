@@ -79,6 +79,22 @@ fn a_wide_terminal_shows_members_and_queue_side_by_side() {
 }
 
 #[test]
+fn lists_scroll_to_their_end_and_no_further() {
+    let mut model = model();
+    let shown = |model: &Model| screen(model, 80, 24).join("\n");
+    let before = shown(&model);
+    model.scroll(10);
+    let after = shown(&model);
+    assert!(before.contains("ci-00000") && !after.contains("ci-00000") && after.contains("ci-00010"), "{after}");
+    assert!(after.contains("10 above, ") && after.contains("build-1"), "the short queue stays:\n{after}");
+    model.scroll(isize::MAX);
+    let end = shown(&model);
+    assert!(end.contains("ci-00029") && !end.contains(" more "), "{end}");
+    model.scroll(isize::MIN);
+    assert_eq!(shown(&model), before);
+}
+
+#[test]
 fn text_of_users_is_shown_escaped_and_in_its_row() {
     let mut model = model();
     let claim = json!({

@@ -5,12 +5,12 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 
-use super::shared::events;
-use super::shared::events::EventSummary;
-use super::shared::failure::Failure;
-use super::shared::printing;
-use super::shared::printing::{Table, age};
-use super::shared::session::{Output, OutputOption, Session};
+use crate::shared::events;
+use crate::shared::events::EventSummary;
+use crate::shared::failure::Failure;
+use crate::shared::printing;
+use crate::shared::printing::{Table, age};
+use crate::shared::session::{Output, OutputOption, Session};
 
 /// Most Events that are shown.
 const LATELY: usize = 10;
@@ -20,7 +20,7 @@ const SWEEPS: [Reason; 3] = [Reason::Swept, Reason::SweepBlocked, Reason::SweepD
 
 /// Arguments of `orphans`.
 #[derive(Debug, clap::Args)]
-pub(super) struct OrphansArgs {
+pub(crate) struct OrphansArgs {
     /// In all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
@@ -28,7 +28,7 @@ pub(super) struct OrphansArgs {
     output: OutputOption,
 }
 
-pub(super) async fn execute(args: &OrphansArgs, session: &Session) -> Result<(), Failure> {
+pub(crate) async fn execute(args: &OrphansArgs, session: &Session) -> Result<(), Failure> {
     let configs: Vec<LaunchConfig> = session.list(args.all_namespaces, &ListParams::default()).await?;
     let with: Vec<_> = configs.iter().filter(|config| has_orphans(config)).cloned().collect();
     if let Some(Output::Json | Output::Yaml | Output::Name) = args.output.output {
@@ -41,7 +41,9 @@ pub(super) async fn execute(args: &OrphansArgs, session: &Session) -> Result<(),
         printing::block(&table(&with, args.all_namespaces).text());
         for config in &with {
             print_out!("");
-            advice(config).iter().for_each(|line| print_out!("{line}"));
+            for line in advice(config) {
+                print_out!("{line}");
+            }
         }
     }
     let lately = sweeps(args, session).await?;
