@@ -57,6 +57,12 @@ impl Events {
         self.publish(object, EventType::Normal, reason, action, note);
     }
 
+    /// Publishes a Warning about an object of which only this reference is known, in the background.
+    pub fn warn_about(&self, object: ObjectReference, reason: Reason, action: EventAction, note: String) {
+        let (event, recorder) = (event(EventType::Warning, reason, action, note), self.recorder.clone());
+        self.tasks.spawn(Task::Event, async move { publish(&recorder, &event, &object).await });
+    }
+
     fn publish<K: Resource<DynamicType = ()>>(
         &self,
         object: &K,

@@ -11,6 +11,8 @@ pub mod events;
 pub mod lease;
 pub mod preflight;
 pub mod reads;
+#[cfg(test)]
+mod schema_tests;
 mod tolerant_read;
 pub mod watch;
 pub mod writes;

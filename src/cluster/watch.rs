@@ -6,12 +6,11 @@ use std::time::Duration;
 use bullpen_plan::operator::watched_namespaces::Feed;
 use futures::{Stream, StreamExt};
 use kube::api::Api;
-use kube::core::error_boundary::InvalidObject;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use super::api_error::{Brief, code};
 use super::tolerant_read::Guarded;
@@ -52,7 +51,7 @@ impl kube::runtime::utils::Backoff for WatchBackoff {
 }
 
 /// Watches one kind into the cluster state until the process ends. A broken object does not stop the others: it is
-/// logged, and its last good version stays in the cluster state.
+/// reported, and its last good version stays in the cluster state.
 pub async fn run<K>(client: Client, of: Feed, cluster: ClusterState)
 where
     K: StoredKind
@@ -125,29 +124,30 @@ fn apply_event<K: StoredKind + Resource<DynamicType = ()>>(
     event: Event<Guarded<K>>,
 ) {
     match event {
-        Event::Init => cluster.watched::<K>(of, Event::Init),
-        Event::InitDone => cluster.watched::<K>(of, Event::InitDone),
+        Event::Init => {
+            cluster.unreadable_listed::<K>(of, false);
+            cluster.watched::<K>(of, Event::Init);
+        }
+        Event::InitDone => {
+            cluster.unreadable_listed::<K>(of, true);
+            cluster.watched::<K>(of, Event::InitDone);
+        }
         Event::InitApply(guard) => match guard.0 {
             Ok(object) => cluster.watched(of, Event::InitApply(object)),
-            Err(broken) => cluster.unreadable::<K>(&log_unreadable::<K>(&broken)),
+            Err(broken) => drop(cluster.unreadable::<K>(&broken)),
         },
         Event::Apply(guard) => match guard.0 {
             Ok(object) => cluster.watched(of, Event::Apply(object)),
-            Err(broken) => cluster.unreadable::<K>(&log_unreadable::<K>(&broken)),
+            Err(broken) => drop(cluster.unreadable::<K>(&broken)),
         },
         Event::Delete(guard) => match guard.0 {
             Ok(object) => cluster.watched(of, Event::Delete(object)),
             Err(broken) => {
-                let uid = broken.metadata.uid.clone().unwrap_or_default();
-                cluster.answered_gone::<K>(&log_unreadable::<K>(&broken), &uid);
+                let metadata = broken.metadata;
+                let key = ObjectKey::new(metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default());
+                cluster.unreadable_gone::<K>(&key);
+                cluster.answered_gone::<K>(&key, &metadata.uid.unwrap_or_default());
             }
         },
     }
-}
-
-fn log_unreadable<K: Resource<DynamicType = ()>>(broken: &InvalidObject) -> ObjectKey {
-    let metadata = broken.metadata.clone();
-    let key = ObjectKey::new(metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default());
-    error!(kind = %K::kind(&()), %key, error = %broken.error, "an object cannot be read; its last good version stays in force");
-    key
 }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bullpen_api::{InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use bullpen_api::{
+    EventAction, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember, Reason, bounded_message,
+};
 use bullpen_plan::claim::lifetime::TermRules;
 use bullpen_plan::claim::queue::trouble;
 use kube::ResourceExt;
 use tokio::sync::mpsc;
+use tracing::error;
 
 use super::common::Common;
 use super::convert;
@@ -19,6 +22,7 @@ use crate::clock;
 use crate::cloud::{Audience, Cloud};
 use crate::provider::{ProviderError, ProviderKey};
 use crate::state::cluster_state::State;
+use crate::state::cluster_state::unreadable::UnreadableNews;
 use crate::state::store::Changed;
 use crate::state::{Change, ObjectKey, QueueKey};
 use crate::telemetry::Health;
@@ -47,6 +51,7 @@ pub async fn run(router: Router, mut stream: mpsc::UnboundedReceiver<Change>) {
             Change::Member(changed) => member(&router, &changed),
             Change::Claim(changed) => claim(&router, &changed),
             Change::Queue(queue) => queue_changed(&router, queue),
+            Change::Unreadable(news) => unreadable(&router, *news),
             Change::Doubtful(kind, key, uid) => resolve(&router, kind, key, uid),
             Change::Beat => beat(&router),
             Change::Whole => everything(&router),
@@ -228,6 +233,18 @@ fn ended(router: &Router, changed: &Changed<PoolClaim>, end: ClaimEnd, held: Opt
     if router.common.cluster.with(|state| state.pools.get(&ObjectKey::new(namespace, name)).is_some()) {
         router.common.metrics.claim_ended(namespace, name, end, held);
     }
+}
+
+/// Reports an object that cannot be read.
+fn unreadable(router: &Router, news: UnreadableNews) {
+    router.common.metrics.set_unreadable_objects(&news.kind, news.present);
+    let Some((object, trouble)) = news.report else { return };
+    let name = |text: &Option<String>| text.clone().unwrap_or_default();
+    error!(kind = %news.kind, namespace = %name(&object.namespace), name = %name(&object.name), error = %trouble, "an object cannot be read");
+    let note = format!(
+        "it cannot be read, so what was last read of it stays in force, and nothing is written to it: {trouble}. Is it of a later version?"
+    );
+    router.common.events.warn_about(object, Reason::Unreadable, EventAction::Observe, bounded_message(&note));
 }
 
 /// Sends a heartbeat through every queue. It takes every lock first, so that a lock that is never released shows.

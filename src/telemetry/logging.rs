@@ -6,9 +6,14 @@ use bullpen_access::shown;
 use thiserror::Error;
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{ParseError, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+/// The module of the client library that logs whole answers of the API server: those that it cannot parse, at WARN. An
+/// answer may be a Secret, so nothing of this module is ever logged. Whoever sent the request logs what came of it.
+const LOGS_ANSWERS: &str = "kube_client::client";
 
 /// Log options: arguments of every command that logs.
 #[derive(Clone, Debug, clap::Args)]
@@ -66,9 +71,10 @@ where
     let format = args.log_format;
     let writer = SafeWriters { writers: writer, format, coloured };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(coloured);
+    let no_answers = filter_fn(|metadata| metadata.is_span() || metadata.target() != LOGS_ANSWERS);
     Ok(match format {
-        LogFormat::Text => Box::new(builder.finish()),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+        LogFormat::Text => Box::new(builder.finish().with(no_answers)),
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish().with(no_answers)),
     })
 }
 
@@ -213,6 +219,35 @@ mod tests {
         assert_eq!(logged(LogFormat::Text, "debug").lines().count(), 2);
         assert_eq!(logged(LogFormat::Text, "warn"), "");
         assert_eq!(logged(LogFormat::Text, "warn,bullpen=debug").lines().count(), 2);
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_parsed_is_not_logged_at_any_level() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for body in [r#"{"kind": "Secret", "metadata": 7, "data": {"key": "aHVudGVyMg=="}}"#, "aHVudGVyMg== is no JSON"]
+        {
+            for code in [200, 500] {
+                for (format, level) in [(LogFormat::Text, "trace"), (LogFormat::Json, "warn,kube_client::client=trace")]
+                {
+                    let server = tower::service_fn(move |_: http::Request<kube::client::Body>| async move {
+                        let answer = kube::client::Body::from(body.as_bytes().to_vec());
+                        Ok::<_, std::convert::Infallible>(http::Response::builder().status(code).body(answer).unwrap())
+                    });
+                    let text = captured(format, level, false, || {
+                        runtime.block_on(async {
+                            let client = kube::Client::new(server, "ci");
+                            let secrets = kube::Api::<k8s_openapi::api::core::v1::Secret>::default_namespaced(client);
+                            let error = secrets.get("build-1-binding").await.unwrap_err();
+                            if !matches!(error, kube::Error::Api(_)) {
+                                tracing::warn!(%error, "the one who asked says so");
+                            }
+                        });
+                    });
+                    assert!(!text.contains("aHVudGVyMg"), "{text}");
+                    assert!(code != 200 || text.contains("the one who asked"), "{text}");
+                }
+            }
+        }
     }
 
     #[test]

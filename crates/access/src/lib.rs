@@ -8,6 +8,7 @@
 
 pub mod causes;
 mod credentials;
+pub mod lean;
 pub mod proxy;
 mod route;
 pub mod shown;

@@ -298,7 +298,7 @@ pub struct InstancePoolStatus {
     /// Ready, Reconciling, Stalled, ProvisioningHealthy, CapacityAvailable, AtMaxSize, TemplateCurrent, Drained; and
     /// `TerminationHealthy` and Quarantined once there was a problem.
     #[schemars(schema_with = "conditions_schema")]
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::moments::conditions", skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The generation of the spec that this status describes.
     #[serde(default)]
@@ -332,14 +332,14 @@ pub struct InstancePoolStatus {
     #[serde(default)]
     pub updated_ready: i32,
     /// When the present rollout began or last made progress. Absent if no member is of an older template.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub rollout_progress_time: Option<MicroTime>,
     /// The last value of the annotation bullpen.dev/reconcile-requested-at that the operator has handled.
     #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
     /// When members were last added to fill a deficit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub last_replenish_time: Option<MicroTime>,
     /// When the pool first had all of its targetSize machines, ready or claimed. Absent before that, and again once
     /// it drained or targetSize was 0. Until then the pool is not Ready.
@@ -407,7 +407,7 @@ pub struct LaunchConfigInUse {
     #[serde(default)]
     pub consecutive_failures: i32,
     /// Nothing is bought by this launch config before this time; after it, one member at a time is tried.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub open_until: Option<MicroTime>,
     /// The last failure of those that consecutiveFailures counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]

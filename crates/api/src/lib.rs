@@ -10,6 +10,7 @@ mod conditions;
 pub mod crds;
 mod instance_pool;
 mod launch_config;
+mod moments;
 mod names;
 mod pool_claim;
 mod pool_member;
@@ -31,6 +32,7 @@ pub use launch_config::{
     LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans, ProviderBlock,
     RecentError, SimulatedProviderConfig,
 };
+pub use moments::{RenewTime, Renewal};
 pub use names::{
     ANNOTATION_CONFIRM_RELEASE, ANNOTATION_CONFIRM_SWEEP, ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED,
     ANNOTATION_SCHEMA_DIGEST, ANNOTATION_WATCHED_NAMESPACES, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG,

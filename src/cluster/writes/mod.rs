@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bullpen_api::{PoolClaim, PoolMember};
 use bullpen_plan::claim::{Answer, Found};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
 use kube::{Resource, ResourceExt};
@@ -31,7 +31,8 @@ use self::delete_turns::DeleteTurns;
 use super::api_error::Brief;
 use super::client::Clients;
 use super::lease::leadership::{Leadership, NotLeading};
-use super::writes::status::replace_status;
+use super::tolerant_read::Guarded;
+use super::writes::status::{create, replace_status};
 use crate::clock;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::ClusterState;
@@ -60,6 +61,8 @@ enum NotWritten {
     ApiServer(Box<kube::Error>),
     #[error(transparent)]
     NotLeading(NotLeading),
+    #[error("the object cannot be read: {0}")]
+    Unreadable(String),
     /// It was refused a moment ago.
     #[error("it was refused, and is sent again in {:.1} s", .0.as_secs_f64())]
     TooSoon(Duration),
@@ -73,7 +76,7 @@ impl WriteError {
                 kube::Error::Api(status) => Some(&status.message),
                 _ => None,
             },
-            NotWritten::NotLeading(_) | NotWritten::TooSoon(_) => None,
+            NotWritten::NotLeading(_) | NotWritten::TooSoon(_) | NotWritten::Unreadable(_) => None,
         }
     }
 
@@ -86,7 +89,7 @@ impl WriteError {
     pub const fn too_soon(&self) -> Option<Duration> {
         match self.source {
             NotWritten::TooSoon(wait) => Some(wait),
-            NotWritten::ApiServer(_) | NotWritten::NotLeading(_) => None,
+            NotWritten::ApiServer(_) | NotWritten::NotLeading(_) | NotWritten::Unreadable(_) => None,
         }
     }
 }
@@ -208,10 +211,9 @@ impl Writes {
 
     async fn post(&self, member: &PoolMember) -> Result<Arc<PoolMember>, WriteError> {
         let key = ObjectKey::of(member);
-        let api: Api<PoolMember> = self.api(&key.namespace);
         let _turn = self.upkeep_turn(member).await;
         self.may_act::<PoolMember>(WriteVerb::Create, &key)?;
-        self.settle(WriteVerb::Create, &key, api.create(&PostParams::default(), member).await)
+        self.settle(WriteVerb::Create, &key, create(&self.clients.direct, member).await)
     }
 
     /// Replaces the status of `object`, on the version that `object` has, for callers that decide by each answer what
@@ -220,14 +222,17 @@ impl Writes {
     /// # Errors
     /// `Conflict` when the stored version is another one; otherwise as the API server answered.
     pub async fn try_update_status<K: WrittenKind>(&self, object: &K) -> Result<Arc<K>, WriteError> {
+        let key = ObjectKey::of(object);
+        self.may_write::<K>(WriteVerb::UpdateStatus, &key)?;
         let answer = replace_status(&self.clients.direct, object).await;
-        self.settle(WriteVerb::UpdateStatus, &ObjectKey::of(object), answer)
+        self.settle(WriteVerb::UpdateStatus, &key, answer)
     }
 
     /// Sets the finalizers of `object`, on the version that `object` has.
     async fn set_finalizers<K: WrittenKind>(&self, object: &K, finalizers: &[String]) -> Result<Arc<K>, WriteError> {
         let key = ObjectKey::of(object);
-        let api: Api<K> = self.api(&key.namespace);
+        self.may_write::<K>(WriteVerb::Patch, &key)?;
+        let api = self.api::<K>(&key.namespace);
         let patch = json!({"metadata": {
             "uid": object.meta().uid,
             "resourceVersion": object.meta().resource_version,
@@ -248,7 +253,8 @@ impl Writes {
     /// DELETE that was refused is sent again after a growing delay only, whoever asks for it.
     async fn try_delete<K: WrittenKind>(&self, object: &K) -> Result<Option<Arc<K>>, WriteError> {
         let key = ObjectKey::of(object);
-        let api: Api<K> = self.api(&key.namespace);
+        self.may_write::<K>(WriteVerb::Delete, &key)?;
+        let api = self.api::<K>(&key.namespace);
         let uid = object.uid().unwrap_or_default();
         let parameters = DeleteParams {
             preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: object.resource_version() }),
@@ -263,11 +269,11 @@ impl Writes {
             Ok(either) => {
                 self.count::<K>(WriteVerb::Delete, WriteOutcome::Ok);
                 self.deletes.settled(&uid);
-                let deleting = either.map_left(|deleting| self.cluster.answered(deleting)).left();
-                if deleting.is_none() {
+                let Some(deleting) = either.left() else {
                     self.cluster.answered_gone::<K>(&key, &uid);
-                }
-                Ok(deleting)
+                    return Ok(None);
+                };
+                self.read(WriteVerb::Delete, deleting).map(Some)
             }
             Err(error) => {
                 let error = self.refusal::<K>(WriteVerb::Delete, &key, error);
@@ -281,16 +287,19 @@ impl Writes {
     }
 
     /// Reads an object, uncached. An object in a namespace that is not watched is not read, because its later changes
-    /// would go unseen.
+    /// would go unseen; one that could not be read is tried once a minute.
     pub async fn get<K: WrittenKind>(&self, key: &ObjectKey) -> Found<Arc<K>> {
-        if !self.cluster.watches(&key.namespace) {
+        if !self.cluster.watches(&key.namespace) || self.cluster.was_unreadable::<K>(key) {
             return Found::Unproved;
         }
-        let api: Api<K> = self.api(&key.namespace);
-        match api.get(&key.name).await {
-            Ok(object) => {
+        match self.api::<K>(&key.namespace).get(&key.name).await {
+            Ok(Guarded(Ok(object))) => {
                 let object = self.cluster.answered(object);
                 if object.is_over() { Found::Missing } else { Found::Object(object) }
+            }
+            Ok(Guarded(Err(broken))) => {
+                self.cluster.unreadable::<K>(&broken);
+                Found::Unproved
             }
             Err(error) if answer_of(&error, &key.name) == Answer::NotFound => Found::Missing,
             Err(error) => {
@@ -305,7 +314,7 @@ impl Writes {
         self.clients.direct.clone()
     }
 
-    fn api<K: WrittenKind>(&self, namespace: &str) -> Api<K> {
+    fn api<K: WrittenKind>(&self, namespace: &str) -> Api<Guarded<K>> {
         Api::namespaced(self.clients.direct.clone(), namespace)
     }
 
@@ -314,18 +323,37 @@ impl Writes {
         self.leadership.check().map_err(|error| not_sent::<K>(verb, key, NotWritten::NotLeading(error)))
     }
 
+    /// Checks that the object can be read: if its present version cannot, any write would be on an older one.
+    fn may_write<K: WrittenKind>(&self, verb: WriteVerb, key: &ObjectKey) -> Result<(), WriteError> {
+        if self.cluster.was_unreadable::<K>(key) {
+            return Err(unreadable::<K>(verb, key.clone(), "it is tried once a minute".to_owned()));
+        }
+        Ok(())
+    }
+
     fn settle<K: WrittenKind>(
         &self,
         verb: WriteVerb,
         key: &ObjectKey,
-        answer: kube::Result<K>,
+        answer: kube::Result<Guarded<K>>,
     ) -> Result<Arc<K>, WriteError> {
         match answer {
             Ok(object) => {
                 self.count::<K>(verb, WriteOutcome::Ok);
-                Ok(self.cluster.answered(object))
+                self.read(verb, object)
             }
             Err(error) => Err(self.refusal::<K>(verb, key, error)),
+        }
+    }
+
+    /// The object in the answer of an accepted write. If it cannot be read, nobody knows what is stored now.
+    fn read<K: WrittenKind>(&self, verb: WriteVerb, object: Guarded<K>) -> Result<Arc<K>, WriteError> {
+        match object.0 {
+            Ok(object) => Ok(self.cluster.answered(object)),
+            Err(broken) => {
+                let key = self.cluster.unreadable::<K>(&broken);
+                Err(unreadable::<K>(verb, key, broken.error))
+            }
         }
     }
 
@@ -349,6 +377,17 @@ impl Writes {
 
     fn count<K: WrittenKind>(&self, verb: WriteVerb, outcome: WriteOutcome) {
         self.metrics.api_write(K::KIND, verb, outcome);
+    }
+}
+
+fn unreadable<K: WrittenKind>(verb: WriteVerb, key: ObjectKey, trouble: String) -> WriteError {
+    WriteError {
+        answer: Answer::Ambiguous,
+        namespace_terminating: false,
+        verb: verb.as_str(),
+        kind: K::kind(&()).into_owned(),
+        key,
+        source: NotWritten::Unreadable(trouble),
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bullpen_api::InstancePool;
-use bullpen_plan::claim::queue::{Admission, Order, Turn, admission, demand};
+use bullpen_plan::claim::queue::{Admission, InUse, Order, Turn, admission, demand};
 use jiff::Timestamp;
 
 use crate::controllers::convert;
@@ -44,6 +44,12 @@ impl<'a> QueueView<'a> {
         self.pool.map_or(Admission::Refused, |pool| admitted(self.state, self.key.namespace(), pool, namespace))
     }
 
+    /// The members of the pool that the claims of this namespace use up.
+    pub fn in_use(&self, namespace: &str) -> InUse {
+        let pool = self.pool.zip(self.key.pool());
+        pool.map_or_else(InUse::default, |(pool, key)| self.state.in_use(key, pool, namespace))
+    }
+
     /// The claims that may be served, in order. Those whose binding the API server has just refused are left out: see
     /// [`refused`](Self::refused).
     pub fn order(&self, now: Timestamp) -> Order<'a, impl Iterator<Item = (&'a Turn, &'a ObjectKey)> + use<'a>> {
@@ -62,7 +68,7 @@ impl<'a> QueueView<'a> {
                     priorities.retain(|_, count| *count > 0);
                 }
                 let turns = queue.turns().filter(move |(turn, _)| !troubles.is_refused(turn.uid(), now));
-                order.add(self.queue.held(namespace), priorities, turns);
+                order.add(self.in_use(namespace), priorities, turns);
             }
         }
         order
@@ -99,7 +105,7 @@ pub fn waiting(state: &State, key: &ObjectKey) -> i32 {
         .namespaces()
         .filter(|(namespace, _)| admitted(state, &key.namespace, pool, namespace) == Admission::Served);
     let of_each = served.map(|(namespace, claims)| {
-        demand(claims.patient(rules.when_empty), queue.held(namespace), rules.per_namespace)
+        demand(claims.patient(rules.when_empty), state.in_use(key, pool, namespace), rules.per_namespace)
     });
     of_each.fold(0, i32::saturating_add)
 }

@@ -60,19 +60,38 @@ pub async fn ensure(controller: &ClaimController, claim: &PoolClaim, member: &Ar
         Err(trouble) => trouble,
     };
     let now = clock::now();
+    let fails_at = fails_at(controller, claim, member);
     let (failures, until) = controller.common.cluster.with(|state| {
         let backoff = state.secret_retries.entry(uid).or_default();
         backoff.failed(RETRIES, now);
         (backoff.failures(), backoff.not_before().unwrap_or(now))
     });
-    match trouble {
-        SecretTrouble::Reported { reason, message } => report(controller, claim, member, (reason, &message)).await,
-        SecretTrouble::ReportedLater { reason, message } if failures > TRIES_BEFORE_REPORT => {
+    let proved = match trouble {
+        SecretTrouble::Reported { reason, message } => Some((reason, message)),
+        SecretTrouble::ReportedLater { reason, message } if failures > TRIES_BEFORE_REPORT => Some((reason, message)),
+        SecretTrouble::ReportedLater { .. } | SecretTrouble::Unreported => None,
+    };
+    // A claim fails only for what is in its way now, not for an API server that does not answer.
+    match proved {
+        Some((reason, message)) if fails_at <= now => {
+            warn!(claim = %ObjectKey::of(claim), %reason, "its Secret could not be made in time");
+            let failed = claim::status::without_secret(claim, reason, &message, member, now);
+            write(controller, &Sharer::of(claim, member), &failed).await;
+        }
+        Some((reason, message)) => {
+            let message = format!("{message}; if not, the claim fails at {fails_at:.0}");
             report(controller, claim, member, (reason, &message)).await;
         }
-        SecretTrouble::ReportedLater { .. } | SecretTrouble::Unreported => {}
+        None => {}
     }
     Step::Later(until)
+}
+
+/// When the claim fails if its Secret still cannot be made.
+fn fails_at(controller: &ClaimController, claim: &PoolClaim, member: &PoolMember) -> Timestamp {
+    let rules = controller.common.cluster.with(|state| convert::term_rules(state, &convert::pool_of(member)));
+    let claimed_at = convert::status(member).claimed_at.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    binding::fails_at(claim, claimed_at, &rules)
 }
 
 async fn make(
@@ -107,7 +126,7 @@ async fn make(
         Made::Forbidden => Err(forbidden(&key, "create", "it cannot be made")),
         Made::Refused(error) => Err(SecretTrouble::Reported {
             reason: Reason::BindingSecretRefused,
-            message: format!("Secret {name} cannot be made, so the claim is not bound: {error}"),
+            message: format!("Secret {name} cannot be made, so the claim is not bound until it can: {error}"),
         }),
     }
 }
@@ -184,8 +203,16 @@ async fn judge_existing(
         Present::OfEarlierClaim => Err(SecretTrouble::ReportedLater {
             reason,
             message: format!(
-                "Secret {} is still that of an earlier claim of this name: it or you must delete it",
+                "Secret {} is still that of an earlier claim of this name: Kubernetes deletes it, or you do",
                 key.name
+            ),
+        }),
+        Present::Orphaned => Err(SecretTrouble::Reported {
+            reason,
+            message: format!(
+                "Secret {} was left behind by an earlier claim of this name: delete it \
+                 (kubectl delete secret {} --namespace {}), and the claim is bound",
+                key.name, key.name, key.namespace
             ),
         }),
         Present::OfAnotherMember { .. } | Present::Foreign => Err(SecretTrouble::Reported {

@@ -83,9 +83,10 @@ pub fn plan<'a>(
         }
         let per_namespace = pool.spec.claims.per_namespace.unwrap_or(i32::MAX);
         for (_, key) in order.over_quota() {
-            let held = here.queue.held(&key.namespace);
+            let in_use = here.in_use(&key.namespace);
             let refusal = refusal.clone();
-            let refusal = refusal.unwrap_or_else(|| over_quota(&pool.name_any(), &key.namespace, per_namespace, held));
+            let refusal =
+                refusal.unwrap_or_else(|| over_quota(&pool.name_any(), &key.namespace, per_namespace, in_use));
             waiting.judge(here, key, &refusal, || Notice::without_place(refusal.clone()), now);
         }
         let inactive = supply.inactive();
@@ -209,7 +210,7 @@ fn may_be_served_elsewhere(here: &QueueView<'_>, claim: &ObjectKey) -> bool {
     let others = here.state.queues.places(claim).map(|(queue, _)| queue).filter(|queue| *queue != here.key);
     others.filter_map(|key| QueueView::of(here.state, key)).any(|there| {
         let quota = there.pool.and_then(|pool| pool.spec.claims.per_namespace);
-        let room = quota.is_none_or(|most| there.queue.held(&claim.namespace) < most);
+        let room = there.in_use(&claim.namespace).is_below(quota);
         there.serving().is_some() && room && there.queue.ready() > 0
     })
 }

@@ -7,7 +7,7 @@ use bullpen_api::{
     ANNOTATION_CONFIRM_RELEASE, ClaimPhase, ConditionType, FINALIZER_INSTANCE, InstancePool, LaunchConfig, PoolClaim,
     PoolMember, condition_is_true,
 };
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 use super::claim_index::serving_terms;
 use super::member_index::index;
@@ -18,7 +18,7 @@ use crate::state::store::{Changed, Kept, Store};
 use crate::telemetry::labels::WatchedKind;
 
 /// A kind of object that the cluster state stores.
-pub trait StoredKind: Kept + Clone + Sized {
+pub trait StoredKind: Kept + Resource<DynamicType = ()> + Clone + Sized {
     /// Which kind it is.
     const WATCHED: WatchedKind;
 
@@ -32,6 +32,8 @@ pub trait StoredKind: Kept + Clone + Sized {
     fn store(state: &mut State) -> &mut Store<Self>;
     /// Updates the indexes after a change of this kind.
     fn reindex(state: &mut State, changed: &Changed<Self>);
+    /// Updates the indexes after the present version of an object turned out to be unreadable.
+    fn reindex_unreadable(_: &mut State, _: &ObjectKey) {}
     /// The change for the stream.
     fn change(changed: Changed<Self>) -> Change;
 }
@@ -126,6 +128,9 @@ impl StoredKind for PoolMember {
             state.queues.booted(&pool, took);
         }
     }
+    fn reindex_unreadable(state: &mut State, key: &ObjectKey) {
+        state.index_member(key);
+    }
     fn change(changed: Changed<Self>) -> Change {
         Change::Member(changed)
     }
@@ -171,6 +176,9 @@ impl StoredKind for PoolClaim {
             state.index_members_claimed_by(&uid(claim));
         }
         state.shorten_claim(&key);
+    }
+    fn reindex_unreadable(state: &mut State, key: &ObjectKey) {
+        state.index_claim(key);
     }
     fn change(changed: Changed<Self>) -> Change {
         Change::Claim(changed)

@@ -6,6 +6,7 @@ mod claim_index;
 pub mod indexing;
 mod kept;
 mod member_index;
+pub mod unreadable;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use super::binding_troubles::BindingTroubles;
 use super::cluster_state::claim_index::Selectors;
 use super::cluster_state::indexing::{StoredKind, pruned};
 use super::cluster_state::member_index::MemberIndex;
+use super::cluster_state::unreadable::{UnreadableNews, UnreadableObjects};
 use super::contents::Contents;
 use super::key::{ObjectKey, QueueKey};
 use super::key_ring::KeyRing;
@@ -53,6 +55,8 @@ pub enum Change {
     Synced,
     /// A namespace that could not be listed before has been listed completely.
     Whole,
+    /// An object became unreadable, or one can be read again.
+    Unreadable(Box<UnreadableNews>),
     /// No change: a heartbeat for every queue.
     Beat,
 }
@@ -100,6 +104,8 @@ pub struct State {
     pub namespaces: NamespaceLabels,
     /// The claims that wait at each pool, and the members for them.
     pub queues: PoolQueues,
+    /// The objects that cannot be read.
+    pub unreadable: UnreadableObjects,
     pub(super) given: HashMap<ObjectKey, String>,
     /// The waiting claims with a selector, and the pools that they may choose from.
     selectors: Selectors,
@@ -214,12 +220,6 @@ impl ClusterState {
         self.send_changes(&mut state, changes);
     }
 
-    /// Records that a list has this object but it cannot be read: its last good version stays.
-    pub fn unreadable<K: StoredKind>(&self, key: &ObjectKey) {
-        let _rank = enter(Rank::ClusterState);
-        K::store(&mut self.inner.state.lock()).keep(key);
-    }
-
     /// Records that the watch of the pools of a feed was answered.
     pub fn record_pools_answer(&self, feed: &Feed) {
         self.inner.pools_answered.lock().insert(feed.clone(), Instant::now());
@@ -241,7 +241,9 @@ impl ClusterState {
 
     fn send_changes<K: StoredKind>(&self, state: &mut State, changes: Vec<Changed<K>>) {
         for changed in changes {
+            let news = state.unreadable.remove::<K>(&changed.key);
             K::reindex(state, &changed);
+            let _ = news.map(|news| self.inner.changes.send(Change::Unreadable(Box::new(news))));
             // Fails only when the receiver is gone because the process ends.
             let _ = self.inner.changes.send(K::change(changed));
         }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bullpen_api::{ConditionType, MemberState, PoolClaim, PoolMember, WhenEmpty, condition_is_true};
-use bullpen_plan::claim::queue::Turn;
+use bullpen_plan::claim::queue::{InUse, Turn};
 use bullpen_plan::claim::{ClaimView, queues};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -35,6 +35,7 @@ pub struct PoolQueue {
     warming: BTreeSet<(Option<Timestamp>, ObjectKey)>,
     pending: BTreeSet<ObjectKey>,
     held: HashMap<String, i32>,
+    ending: HashMap<String, i32>,
     boots: VecDeque<SignedDuration>,
 }
 
@@ -99,6 +100,8 @@ pub enum MemberClass {
     Pending,
     /// It is Claimed by, or reserved for, a claim of this namespace.
     Held(String),
+    /// It is being terminated after a claim of this namespace that ended.
+    Ending(String),
 }
 
 /// A claim's entry in a queue, by its object and what the cluster state knows of it. `None` if it does not wait.
@@ -125,8 +128,8 @@ pub fn classify(member: &PoolMember, given_to: Option<&String>, ended: bool) -> 
     let status = member.status.as_ref();
     let deleting = member.metadata.deletion_timestamp.is_some();
     if let Some(claim) = status.and_then(|status| status.claim_ref.as_ref()) {
-        // The end of the claim frees its place in the quota, before the machine is gone.
-        return (!(deleting && ended)).then(|| MemberClass::Held(claim.namespace.clone()));
+        let namespace = claim.namespace.clone();
+        return Some(if deleting && ended { MemberClass::Ending(namespace) } else { MemberClass::Held(namespace) });
     }
     if let Some(namespace) = given_to {
         return Some(MemberClass::Held(namespace.clone()));
@@ -274,6 +277,7 @@ impl PoolQueue {
             && self.warming.is_empty()
             && self.pending.is_empty()
             && self.held.is_empty()
+            && self.ending.is_empty()
             && self.boots.is_empty()
     }
 
@@ -303,9 +307,11 @@ impl PoolQueue {
         self.waiting.get(namespace)
     }
 
-    /// How many members are Claimed by, or reserved for, claims of a namespace.
-    pub fn held(&self, namespace: &str) -> i32 {
-        self.held.get(namespace).copied().unwrap_or(0)
+    /// How many members are Claimed by, or reserved for, claims of a namespace, and how many of its claims that ended
+    /// are being terminated.
+    pub fn in_use(&self, namespace: &str) -> InUse {
+        let count = |members: &HashMap<String, i32>| members.get(namespace).copied().unwrap_or(0);
+        InUse { held: count(&self.held), ending: count(&self.ending) }
     }
 
     /// Number of ready members that are not reserved.
@@ -389,6 +395,7 @@ impl PoolQueue {
             MemberClass::Warming(since) => drop(self.warming.insert((*since, key.clone()))),
             MemberClass::Pending => drop(self.pending.insert(key.clone())),
             MemberClass::Held(namespace) => *self.held.entry(namespace.clone()).or_default() += 1,
+            MemberClass::Ending(namespace) => *self.ending.entry(namespace.clone()).or_default() += 1,
         }
     }
 
@@ -404,14 +411,17 @@ impl PoolQueue {
             }
             MemberClass::Warming(since) => drop(self.warming.remove(&(*since, key.clone()))),
             MemberClass::Pending => drop(self.pending.remove(key)),
-            MemberClass::Held(namespace) => {
-                if let Some(count) = self.held.get_mut(namespace) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.held.remove(namespace);
-                    }
-                }
-            }
+            MemberClass::Held(namespace) => one_less(&mut self.held, namespace),
+            MemberClass::Ending(namespace) => one_less(&mut self.ending, namespace),
+        }
+    }
+}
+
+fn one_less(counts: &mut HashMap<String, i32>, namespace: &str) {
+    if let Some(count) = counts.get_mut(namespace) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(namespace);
         }
     }
 }

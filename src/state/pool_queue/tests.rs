@@ -129,7 +129,7 @@ fn forget<K: crate::state::cluster_state::indexing::StoredKind>(cluster: &Cluste
     cluster.watched::<K>(&Feed::Everywhere, Event::Init);
     let others: Vec<_> = cluster.with(|state| K::store(state).keys().cloned().collect());
     for other in others.into_iter().filter(|other| other != key) {
-        cluster.unreadable::<K>(&other);
+        cluster.with(|state| K::store(state).keep(&other));
     }
     cluster.watched::<K>(&Feed::Everywhere, Event::InitDone);
 }
@@ -177,7 +177,7 @@ proptest! {
 
 /// The counts of a queue.
 fn counts(queue: Option<&PoolQueue>) -> impl std::fmt::Debug {
-    let Some(queue) = queue else { return (Vec::new(), [0; 3], [0; 2]) };
+    let Some(queue) = queue else { return (Vec::new(), [0; 3], [InUse::default(); 2]) };
     let claims: Vec<_> = queue
         .namespaces()
         .map(|(name, queue)| {
@@ -188,5 +188,5 @@ fn counts(queue: Option<&PoolQueue>) -> impl std::fmt::Debug {
     let patient = queue.namespaces().map(|(_, queue)| queue.patient(WhenEmpty::Wait)).sum::<i32>();
     assert_eq!(queue.patient(WhenEmpty::Wait), patient);
     assert_eq!(queue.count(), queue.namespaces().map(|(_, queue)| queue.count()).sum::<usize>());
-    (claims, [queue.ready(), queue.warming(), queue.pending()], [queue.held("ns"), queue.held("other")])
+    (claims, [queue.ready(), queue.warming(), queue.pending()], [queue.in_use("ns"), queue.in_use("other")])
 }

@@ -36,6 +36,11 @@ pub(in crate::telemetry) struct QueueLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(in crate::telemetry) struct KindLabels {
+    pub(in crate::telemetry) kind: WatchedKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(in crate::telemetry) struct TaskLabels {
     pub(in crate::telemetry) task: Task,
 }
@@ -70,6 +75,7 @@ pub(in crate::telemetry) struct ProcessFamilies {
     pub(in crate::telemetry) last_success: Family<ControllerLabels, SecondsGauge>,
     pub(in crate::telemetry) last_turn: Family<QueueLabels, SecondsGauge>,
     pub(in crate::telemetry) last_watch: Family<WatchLabels, SecondsGauge>,
+    pub(in crate::telemetry) unreadable: Family<KindLabels, Gauge>,
     pub(in crate::telemetry) clock_skew: SecondsGauge,
     pub(in crate::telemetry) leader: Gauge,
     pub(in crate::telemetry) leader_transitions: Family<TransitionLabels, Counter>,
@@ -88,6 +94,7 @@ impl ProcessFamilies {
             last_success: Family::default(),
             last_turn: Family::default(),
             last_watch: Family::default(),
+            unreadable: Family::default(),
             clock_skew: SecondsGauge::default(),
             leader: Gauge::default(),
             leader_transitions: Family::default(),
@@ -151,6 +158,7 @@ impl ProcessFamilies {
             Unit::Seconds,
             self.last_watch.clone(),
         );
+        registry.register("unreadable_objects", "Objects that this version cannot read", self.unreadable.clone());
         registry.register_with_unit(
             "clock_skew",
             "How far the clock of this computer is ahead of the API server's",
@@ -182,6 +190,9 @@ impl ProcessFamilies {
         }
         for &queue in Queue::ALL {
             drop(self.last_turn.get_or_create(&QueueLabels { queue }));
+        }
+        for &kind in WatchedKind::ALL {
+            drop(self.unreadable.get_or_create(&KindLabels { kind }));
         }
         for &task in Task::ALL {
             drop(self.panics.get_or_create(&TaskLabels { task }));

@@ -18,7 +18,7 @@ use super::families::known::{Kind, Objects};
 use super::families::launch_configs::{create_labels, failure_labels, termination_labels};
 use super::families::pools::{end_labels, member_labels, pool_labels};
 use super::families::process::{
-    ControllerLabels, QueueLabels, TaskLabels, TransitionLabels, WriteLabels, watch_labels,
+    ControllerLabels, KindLabels, QueueLabels, TaskLabels, TransitionLabels, WriteLabels, watch_labels,
 };
 use super::labels::{
     BreakerState, ClaimEnd, Controller, CreateOutcome, FailureClass, LeaderTransition, MemberLabel, ProviderOperation,
@@ -69,6 +69,14 @@ impl Metrics {
         self.0.pools.claims_ended.get_or_create(&end_labels(namespace, pool, end)).inc();
         if let Some(held) = held {
             self.0.pools.claim_held.get_or_create(&pool_labels(namespace, pool)).observe(held.as_secs_f64());
+        }
+    }
+
+    /// Sets how many objects of a kind cannot be read.
+    pub fn set_unreadable_objects(&self, kind: &str, present: usize) {
+        if let Some(&kind) = WatchedKind::ALL.iter().find(|known| known.as_str() == kind) {
+            let present = i64::try_from(present).unwrap_or(i64::MAX);
+            self.0.process.unreadable.get_or_create(&KindLabels { kind }).set(present);
         }
     }
 

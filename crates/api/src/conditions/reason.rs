@@ -238,5 +238,7 @@ string_enum! {
         SweepDryRun,
         /// Event: machines without a member are terminated only after a person has confirmed it.
         SweepBlocked,
+        /// Event: the object cannot be read by this version of the operator.
+        Unreadable,
     }
 }

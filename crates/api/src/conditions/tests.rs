@@ -40,7 +40,7 @@ fn the_strings_of_the_api_do_not_change() {
         "CloudAnswers", "CloudDoesNotAnswer", "Unauthorized", "InvalidRequest", "IdentityChanged",
         "PausedBySpec", "NotPaused", "MachinesEnd", "MachinesStay", "NoneQuarantined",
         "MachinesClaimedBefore", "ClaimsWatched", "LabelsRead", "NamespaceForbidden", "TooManyOrphans",
-        "NotBlocked", "Swept", "SweepDryRun", "SweepBlocked",
+        "NotBlocked", "Swept", "SweepDryRun", "SweepBlocked", "Unreadable",
     ];
     assert_eq!(Reason::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
 }

@@ -124,7 +124,7 @@ fn forget<K: StoredKind>(cluster: &ClusterState, gone: &ObjectKey) {
     cluster.watched::<K>(&Feed::Everywhere, Event::Init);
     let others: Vec<_> = cluster.with(|state| K::store(state).keys().cloned().collect());
     for other in others.into_iter().filter(|other| other != gone) {
-        cluster.unreadable::<K>(&other);
+        cluster.with(|state| K::store(state).keep(&other));
     }
     cluster.watched::<K>(&Feed::Everywhere, Event::InitDone);
 }
@@ -137,8 +137,8 @@ fn waits(state: &State, claim: &PoolClaim) -> bool {
 
 fn serves(state: &State, key: &ObjectKey) -> bool {
     let Some(pool) = state.pools.get(key) else { return false };
-    let held = state.queues.at_pool(key).map_or(0, |queue| queue.held("ns"));
-    pool.spec.state == PoolState::Active && pool.spec.claims.per_namespace.is_none_or(|most| held < most)
+    let in_use = state.in_use(key, pool, "ns");
+    pool.spec.state == PoolState::Active && in_use.is_below(pool.spec.claims.per_namespace)
 }
 
 fn nowhere() -> QueueKey {

@@ -3,6 +3,7 @@
 mod binding;
 mod hand_out;
 mod latency;
+mod limits;
 mod namespaces;
 pub(crate) mod queue;
 mod refusals;

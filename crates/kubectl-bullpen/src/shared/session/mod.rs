@@ -1,5 +1,6 @@
 //! The options that every command has, and the session that they open: cluster, namespace, user and output format.
 
+mod listed;
 mod retry;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use tower::retry::RetryLayer;
 
+use self::listed::Listed;
 use self::retry::AsKubectl;
 use super::failure::Failure;
 
@@ -143,18 +145,31 @@ impl Session {
         }
     }
 
-    /// All objects of a kind, in the command's namespace or in all namespaces, sorted by namespace and name.
+    /// All objects of a kind, in the command's namespace or in all namespaces, sorted by namespace and name. One that
+    /// cannot be read is named on standard error, and left out.
     ///
     /// # Errors
     /// The API server's error.
     pub async fn list<K: Kind>(&self, everywhere: bool, parameters: &ListParams) -> Result<Vec<K>, Failure> {
-        let api: Api<K> = if everywhere { Api::all(self.client.clone()) } else { self.api() };
+        let api: Api<Listed<K>> = if everywhere {
+            Api::all(self.client.clone())
+        } else {
+            Api::namespaced(self.client.clone(), &self.namespace)
+        };
         let list = api.list(parameters).await?;
-        let by_name: BTreeMap<_, _> = list
-            .items
-            .into_iter()
-            .map(|object| ((object.meta().namespace.clone(), object.meta().name.clone()), object))
-            .collect();
+        let mut by_name = BTreeMap::new();
+        for Listed { metadata, object } in list.items {
+            match object {
+                Ok(object) => drop(by_name.insert((metadata.namespace, metadata.name), object)),
+                Err(trouble) => {
+                    let (namespace, name) = (metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default());
+                    let plural = K::plural(&());
+                    print_err!(
+                        "warning: {plural} {namespace}/{name} is left out, because it cannot be read: {trouble}"
+                    );
+                }
+            }
+        }
         Ok(by_name.into_values().collect())
     }
 }

@@ -12,7 +12,7 @@ mod waiting_updates;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use self::admission::{Admission, Labels, admission, demand};
+pub use self::admission::{Admission, InUse, Labels, admission, demand, has_room};
 pub use self::choice::{Candidate, choose, selects};
 pub use self::notice::{
     Notice, Supply, UnservedReason, no_match, not_accepted, not_found, not_listed, not_watched, over_quota,

@@ -3,6 +3,8 @@
 use bullpen_api::{PoolState, QueuePlace, Reason, bounded_message};
 use jiff::{SignedDuration, Timestamp};
 
+use super::admission::InUse;
+
 use super::trouble::PoolTrouble;
 
 /// Why a claim gets no member.
@@ -192,15 +194,19 @@ impl UnservedReason {
 }
 
 /// The quota of the claim's namespace is used up.
-pub fn over_quota(pool: &str, namespace: &str, per_namespace: i32, held: i32) -> UnservedReason {
-    let has = held.max(per_namespace);
-    UnservedReason {
-        reason: Reason::NamespaceQuotaReached,
-        message: format!(
-            "namespace {namespace} may hold {per_namespace} members of pool {pool} at once: {has} are held or are those of \
-             claims before this one"
-        ),
+pub fn over_quota(pool: &str, namespace: &str, per_namespace: i32, in_use: InUse) -> UnservedReason {
+    let has = in_use.held.max(per_namespace.saturating_sub(in_use.ending));
+    let mut message = format!(
+        "namespace {namespace} may hold {per_namespace} members of pool {pool} at once: {has} are held or are those of \
+         claims before this one"
+    );
+    if in_use.ending > 0 {
+        message += &format!(
+            ", and {} of claims that ended are still being terminated: they count because the pool is near its maxSize",
+            in_use.ending
+        );
     }
+    UnservedReason { reason: Reason::NamespaceQuotaReached, message }
 }
 
 /// A pool with waiting claims, and the machines that will serve them.
@@ -384,11 +390,14 @@ mod tests {
 
     #[test]
     fn a_quota_message_has_the_numbers() {
+        let held = |held| InUse { held, ending: 0 };
         assert_eq!(
-            over_quota("ci", "team-a", 3, 1).message,
+            over_quota("ci", "team-a", 3, held(1)).message,
             "namespace team-a may hold 3 members of pool ci at once: 3 are held or are those of claims before this one"
         );
-        assert!(over_quota("ci", "team-a", 3, 5).message.contains(": 5 are held"), "the quota was lowered");
+        assert!(over_quota("ci", "team-a", 3, held(5)).message.contains(": 5 are held"), "the quota was lowered");
+        let message = over_quota("ci", "team-a", 3, InUse { held: 0, ending: 2 }).message;
+        assert!(message.contains(": 1 are held or are those of claims before this one, and 2 of claims"), "{message}");
     }
 
     #[test]

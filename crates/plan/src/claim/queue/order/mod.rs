@@ -14,6 +14,7 @@ use std::iter::Peekable;
 use jiff::Timestamp;
 
 use self::heads::{Head, Heads};
+use super::admission::InUse;
 
 /// Seconds of waiting that are worth one step of priority. So a claim of priority 0 goes before new ones of priority 10
 /// after 100 s, the time of a few boots: long enough for priorities to matter, short enough to wait for.
@@ -70,7 +71,7 @@ fn head(turn: &Turn, held: i32, now: Timestamp) -> Head<'_> {
 
 /// The claims of one namespace in their order, and how many members it has.
 struct NamespaceQueue<'a, I: Iterator> {
-    held: i32,
+    in_use: InUse,
     /// How many claims wait with each priority.
     priorities: Cow<'a, BTreeMap<i32, usize>>,
     /// How many of them were served.
@@ -86,12 +87,12 @@ impl<'a, T, I: Iterator<Item = (&'a Turn, T)>> NamespaceQueue<'a, I> {
     }
 
     fn is_open(&self, per_namespace: Option<i32>) -> bool {
-        per_namespace.is_none_or(|most| self.held < most)
+        self.in_use.is_below(per_namespace)
     }
 
     fn head(&mut self, now: Timestamp) -> Option<Head<'a>> {
         let (turn, _) = self.turns.peek()?;
-        Some(head(turn, self.held, now))
+        Some(head(turn, self.in_use.held, now))
     }
 }
 
@@ -115,16 +116,16 @@ impl<'a, T, I: Iterator<Item = (&'a Turn, T)>> Order<'a, I> {
         Self { queues: Vec::new(), per_namespace, now, heads: None, tops: BinaryHeap::new() }
     }
 
-    /// Adds a namespace: how many members of the pool its claims have, how many claims wait with each priority, and
+    /// Adds a namespace: the members of the pool that its claims use up, how many claims wait with each priority, and
     /// those claims in their order.
     pub fn add(
         &mut self,
-        held: i32,
+        in_use: InUse,
         priorities: Cow<'a, BTreeMap<i32, usize>>,
         turns: impl IntoIterator<IntoIter = I>,
     ) {
         let turns = turns.into_iter().peekable();
-        self.queues.push(NamespaceQueue { held, priorities, served: BTreeMap::new(), turns });
+        self.queues.push(NamespaceQueue { in_use, priorities, served: BTreeMap::new(), turns });
         self.heads = None;
     }
 
@@ -182,7 +183,7 @@ impl<'a, T, I: Iterator<Item = (&'a Turn, T)>> Iterator for Order<'a, I> {
         let number = heads.next()?;
         let queue = &mut self.queues[number];
         let (turn, claim) = queue.turns.next()?;
-        queue.held += 1;
+        queue.in_use.held += 1;
         *queue.served.entry(turn.priority).or_default() += 1;
         if queue.is_open(most)
             && let Some(head) = queue.head(now)

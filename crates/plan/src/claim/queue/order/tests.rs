@@ -48,7 +48,7 @@ fn ordered(claims: &[Made], held: &[i32], per_namespace: Option<i32>, now: i64) 
     let queues = queues(claims, &turns, held.len());
     let mut order = Order::new(per_namespace, at(now));
     for (held, (priorities, queue)) in held.iter().zip(&queues) {
-        order.add(*held, Cow::Borrowed(priorities), queue.iter().copied());
+        order.add(InUse { held: *held, ending: 0 }, Cow::Borrowed(priorities), queue.iter().copied());
     }
     let served = order.by_ref().map(|(_, number)| number).collect();
     assert!(order.is_done());
@@ -145,7 +145,7 @@ fn a_claim_whose_status_is_being_written_is_not_passed_by_younger_ones() {
     let turns = [turn(0, &made(0, 1, 0)), turn(1, &made(0, 5, 0))];
     let paired = |members: usize| {
         let (priorities, mut order) = (BTreeMap::from([(0, 2)]), Order::new(None, at(9)));
-        order.add(0, Cow::Borrowed(&priorities), turns.iter().map(|turn| (turn, turn.uid())));
+        order.add(InUse::default(), Cow::Borrowed(&priorities), turns.iter().map(|turn| (turn, turn.uid())));
         pair(&mut order, (0..members).map(Offer::Free), |uid| uid == "c0").pairs
     };
     assert!(paired(1).is_empty(), "the only member is the older one's");
@@ -156,7 +156,7 @@ fn a_claim_whose_status_is_being_written_is_not_passed_by_younger_ones() {
 fn no_more_members_are_read_than_there_are_claims() {
     let turns = [turn(0, &made(0, 1, 0))];
     let (priorities, mut order) = (BTreeMap::from([(0, 1)]), Order::new(None, at(9)));
-    order.add(0, Cow::Borrowed(&priorities), turns.iter().map(|turn| (turn, ())));
+    order.add(InUse::default(), Cow::Borrowed(&priorities), turns.iter().map(|turn| (turn, ())));
     let mut looked = 0;
     let members = (0..1_000).map(|number| {
         looked += 1;
@@ -249,7 +249,7 @@ proptest! {
         let priorities: Vec<_> = turns.iter().map(|turn| BTreeMap::from([(turn.priority(), 1)])).collect();
         let mut order = Order::new(None, at(3_000));
         for (turn, priorities) in turns.iter().zip(&priorities) {
-            order.add(0, Cow::Borrowed(priorities), vec![(turn, turn.uid())]);
+            order.add(InUse::default(), Cow::Borrowed(priorities), vec![(turn, turn.uid())]);
         }
         let pairs = pair(&mut order, (0..members).map(Offer::Free), |_| false).pairs;
         prop_assert_eq!(pairs.len(), claims.len().min(members));
