@@ -343,7 +343,7 @@ pub struct InstancePoolStatus {
     pub last_replenish_time: Option<MicroTime>,
     /// When the pool first had all of its targetSize machines, ready or claimed. Absent before that, and again once
     /// it drained or targetSize was 0. Until then the pool is not Ready.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub filled_time: Option<MicroTime>,
     /// Label selector of the pool's members.
     #[schemars(length(max = 256))]
