@@ -56,7 +56,7 @@ chaos-arvados: ## Have two hundred jobs done on ten machines that fail in every 
 bench: ## Measure the claim path against a bare client on the same API server: bursts, a steady load, a failover (ARGS='--quick')
 	$(CARGO) bench --bench claims -- $(ARGS)
 
-bench-scale: ## Measure 10,000 members in 100 pools on a real API server: memory, idle cost, restarts (ARGS='--members 1000')
+bench-scale: ## Measure large fleets and queues on a real API server: memory, idle cost, restarts, claims beside them (ARGS='--only crowd')
 	$(CARGO) bench --bench scale -- $(ARGS)
 
 fmt: ## Format the code

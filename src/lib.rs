@@ -5,10 +5,12 @@
 
 pub mod backoff;
 pub mod cli;
+pub mod clock;
 pub mod cloud;
 pub mod cluster;
 pub mod controllers;
 pub mod provider;
 pub mod runtime;
 pub mod state;
+pub mod tasks;
 pub mod telemetry;

@@ -90,7 +90,7 @@ impl Bare {
     pub async fn bind(&self, claim: &PoolClaim, member: &PoolMember) -> (PoolMember, PoolClaim) {
         let member = self.put(&member::status::claimed(member, claim, Timestamp::now())).await;
         let bound = claim::status::bound(claim, &member, &TermRules::default(), Timestamp::now());
-        let claim = replace_status(&self.client, &bound).await.expect("it is Bound");
+        let claim = replace_status(&self.client, &bound).await.expect("it is Bound").0.expect("it can be read");
         (member, claim)
     }
 
@@ -106,7 +106,7 @@ impl Bare {
     }
 
     async fn put(&self, member: &PoolMember) -> PoolMember {
-        replace_status(&self.client, member).await.expect("a status")
+        replace_status(&self.client, member).await.expect("a status").0.expect("it can be read")
     }
 }
 

@@ -1,10 +1,13 @@
-//! `make bench-scale`: 10,000 members in 100 pools on a real API server, and what they cost while nothing happens
-//! (its bars: `docs/develop/benchmarks.md`).
+//! `make bench-scale`: what a large fleet costs on a real API server (its bars: `docs/develop/benchmarks.md`). Two parts,
+//! each on an API server of its own: `fleet` has 10,000 members in 100 pools, `crowd` what may pile up beside a small
+//! pool.
 //!
-//! The operator buys every machine itself from a simulated cloud; nothing is written for it. Figures go to standard
-//! output as a table and, with `--json FILE`, as JSON. `--members` and `--pools` make it smaller for a first look.
+//! The operator buys every machine itself from a simulated cloud; only ended claims are written for it. Figures go to
+//! standard output as tables and, with `--json FILE`, as JSON. Smaller numbers make a first look.
 
 mod cluster;
+mod crowd;
+mod elsewhere;
 mod report;
 
 use std::path::PathBuf;
@@ -14,21 +17,39 @@ use clap::Parser;
 
 use bullpen_bench_common::machine::{Cost, cost_of};
 use cluster::Cluster;
-use report::Report;
+use report::{CrowdReport, Report, Sizes};
 
-/// Members of the walk in all, spread evenly over the pools.
+/// How large everything is.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Members in all
+    /// Only this part
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+    /// Members in all: in fleet over all pools, in crowd in one pool
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     members: u32,
-    /// Pools that they are spread over
+    /// Pools that they are spread over in fleet
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=200))]
     pools: u32,
     /// Seconds that the idle operator is watched for
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(10..=3_600))]
     idle_seconds: u32,
-    /// How often the operator is killed and started again
+    /// Idle launch configs in crowd
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    launch_configs: u32,
+    /// Waiting claims in crowd
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    waiting: u32,
+    /// Namespaces of the waiting claims
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    namespaces: u32,
+    /// Ended claims in crowd
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=500_000))]
+    ended: u32,
+    /// Seconds that claims come for after each addition to crowd, and that the idle operator is watched for there
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=240))]
+    crowd_seconds: u32,
+    /// How often the operator is killed and started again in fleet
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
     restarts: u32,
     /// Another build of bullpen to measure, to compare two
@@ -42,6 +63,15 @@ struct Args {
     bench: bool,
 }
 
+/// A part of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// 10,000 members in 100 pools
+    Fleet,
+    /// What may pile up beside a small pool
+    Crowd,
+}
+
 /// How long the operator may take to buy everything before this gives up.
 const FILL_PATIENCE: Duration = Duration::from_mins(30);
 /// Time after the last member is ready in which delayed work (a surplus, a status) is done.
@@ -50,10 +80,36 @@ const SETTLE: Duration = Duration::from_secs(75);
 fn main() {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(run(&args));
+    let wanted = |part| args.only.is_none_or(|only| only == part);
+    let fleet = wanted(Part::Fleet).then(|| runtime.block_on(fleet(&args)));
+    let crowd = wanted(Part::Crowd).then(|| runtime.block_on(crowd::run(args.bullpen.clone(), sizes(&args))));
+    if let Some(fleet) = &fleet {
+        fleet.print();
+    }
+    if let Some(crowd) = &crowd {
+        crowd.print();
+    }
+    if let Some(path) = &args.json {
+        let figures = serde_json::json!({
+            "fleet": fleet.as_ref().map(Report::json),
+            "crowd": crowd.as_ref().map(CrowdReport::json),
+        });
+        std::fs::write(path, format!("{figures:#}\n")).expect("the file for the figures can be written");
+    }
 }
 
-async fn run(args: &Args) {
+const fn sizes(args: &Args) -> Sizes {
+    Sizes {
+        members: args.members,
+        launch_configs: args.launch_configs,
+        waiting: args.waiting,
+        namespaces: args.namespaces,
+        ended: args.ended,
+        seconds: args.crowd_seconds,
+    }
+}
+
+async fn fleet(args: &Args) -> Report {
     let mut report = Report::new(args.members, args.pools);
     println!("starting a control plane");
     let cluster = Cluster::start(args.bullpen.clone(), args.members, args.pools).await;
@@ -81,8 +137,5 @@ async fn run(args: &Args) {
     }
     let after: Cost = cost_of(operator.id());
     report.after_restarts(&after);
-    report.print();
-    if let Some(path) = &args.json {
-        std::fs::write(path, report.json()).expect("the file for the figures can be written");
-    }
+    report
 }

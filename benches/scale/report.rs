@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use bullpen_bench_common::machine::{Cost, Usage};
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::elsewhere::Times;
 
 const RESIDENT_BAR: f64 = 100.0;
 const CPU_BAR: f64 = 1.0;
 const RESTART_BAR: f64 = 5.0;
+const CROWD_RESIDENT_BAR: f64 = 150.0;
+const SLOWER_BAR: f64 = 2.0;
 
 /// What was measured.
 #[derive(Debug)]
@@ -78,9 +82,9 @@ impl Report {
     }
 
     /// The same as JSON.
-    pub fn json(&self) -> String {
+    pub fn json(&self) -> Value {
         let seconds: Vec<f64> = self.restarts.iter().map(Duration::as_secs_f64).collect();
-        let report = json!({
+        json!({
             "members": self.members,
             "pools": self.pools,
             "fillSeconds": self.fill.as_ref().map(|(took, _)| took.as_secs_f64()),
@@ -96,8 +100,114 @@ impl Report {
                 "residentMegabytes": cost.resident,
                 "peakMegabytes": cost.peak,
             })),
+        })
+    }
+}
+
+/// How many there are of each thing.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Members of the large pool.
+    pub members: u32,
+    /// Launch configs that nothing uses.
+    pub launch_configs: u32,
+    /// Waiting claims.
+    pub waiting: u32,
+    /// Namespaces of the waiting claims.
+    pub namespaces: u32,
+    /// Ended claims.
+    pub ended: u32,
+    /// How long claims come, and how long the idle operator is watched.
+    pub seconds: u32,
+}
+
+/// One addition to the crowd.
+#[derive(Debug)]
+pub struct Shape {
+    /// What was added.
+    pub name: &'static str,
+    /// What the idle operator costs with it.
+    pub idle: Usage,
+    /// What the idle operator writes with it.
+    pub writes: u64,
+    /// How long claims on the small pool take with it.
+    pub times: Times,
+}
+
+/// What was measured of the crowd.
+#[derive(Debug)]
+pub struct CrowdReport {
+    sizes: Sizes,
+    shapes: Vec<Shape>,
+}
+
+impl CrowdReport {
+    /// An empty report.
+    pub const fn new(sizes: Sizes) -> Self {
+        Self { sizes, shapes: Vec::new() }
+    }
+
+    /// How many additions were measured.
+    pub const fn count(&self) -> usize {
+        self.shapes.len()
+    }
+
+    /// Records an addition.
+    pub fn add(&mut self, shape: Shape) {
+        let Shape { idle, writes, times, .. } = &shape;
+        println!(
+            "  idle: {:.2} % of a core, {writes} writes, {:.0} MB; claims: median {:.1}, p99 {:.1} ms",
+            idle.cpu_percent, idle.resident, times.median, times.p99
+        );
+        self.shapes.push(shape);
+    }
+
+    /// The p99 of an addition divided by that of the small pool alone.
+    fn slower(&self, shape: &Shape) -> f64 {
+        self.shapes.first().map_or(f64::NAN, |alone| shape.times.p99 / alone.times.p99)
+    }
+
+    /// Prints the table. What was added stays, so the last lines are of all of it.
+    pub fn print(&self) {
+        let Sizes { members, launch_configs, waiting, namespaces, ended, .. } = self.sizes;
+        println!(
+            "\n{members} members in one pool, {launch_configs} idle launch configs, {waiting} waiting claims of {namespaces} \
+             namespaces, {ended} ended claims, one after the other"
+        );
+        for shape in &self.shapes {
+            println!(" {}", shape.name);
+            row("idle: processor", shape.idle.cpu_percent, "% of a core", CPU_BAR);
+            row("idle: writes of objects", f64::from(u32::try_from(shape.writes).unwrap_or(u32::MAX)), "", 0.0);
+            row("idle: resident memory", shape.idle.resident, "MB", CROWD_RESIDENT_BAR);
+            println!("  {:<38} {:>9.2} ms", "claim to Bound, median", shape.times.median);
+            println!("  {:<38} {:>9.2} ms", "claim to Bound, p99", shape.times.p99);
+            row("p99, times that of the pool alone", self.slower(shape), "", SLOWER_BAR);
+        }
+    }
+
+    /// The same as JSON.
+    pub fn json(&self) -> Value {
+        let shapes = self.shapes.iter().map(|shape| {
+            json!({
+                "name": shape.name,
+                "residentMegabytes": shape.idle.resident,
+                "peakMegabytes": shape.idle.peak,
+                "processorPercent": shape.idle.cpu_percent,
+                "writes": shape.writes,
+                "medianMilliseconds": shape.times.median,
+                "p99Milliseconds": shape.times.p99,
+                "timesThatOfThePoolAlone": self.slower(shape),
+            })
         });
-        format!("{report:#}\n")
+        let shapes: Vec<_> = shapes.collect();
+        json!({
+            "members": self.sizes.members,
+            "launchConfigs": self.sizes.launch_configs,
+            "waiting": self.sizes.waiting,
+            "namespaces": self.sizes.namespaces,
+            "ended": self.sizes.ended,
+            "shapes": shapes,
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use bullpen_access::shown;
 use bullpen_api::crds;
 use bullpen_plan::operator::skew::Finding;
 use kube::ResourceExt;
@@ -52,7 +53,7 @@ pub(super) fn execute(args: &CrdsArgs) -> CommandResult {
 fn check(kubeconfig: Option<&Path>) -> CommandResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let finding = runtime.block_on(found(kubeconfig)).map_err(|error| {
-        eprintln!("error: {error}");
+        eprintln!("error: {}", shown::block(&error.to_string()));
         ExitWith(NOT_ASKED)
     })?;
     if finding.skew.is_usable() {

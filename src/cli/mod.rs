@@ -11,6 +11,7 @@ mod uninstall;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use bullpen_access::shown;
 use clap::{Parser, Subcommand};
 
 pub use self::signals::Signals;
@@ -81,7 +82,7 @@ pub fn exit_code(result: &CommandResult) -> ExitCode {
     if let Some(ExitWith(code)) = error.downcast_ref::<ExitWith>() {
         return ExitCode::from(*code);
     }
-    eprintln!("error: {error}");
+    eprintln!("error: {}", shown::block(&error.to_string()));
     ExitCode::FAILURE
 }
 

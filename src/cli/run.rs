@@ -13,11 +13,13 @@ use kube::api::Api;
 use kube::{Client, ResourceExt};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::CommandResult;
 use super::signals::Signals;
+use crate::clock;
 use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::{clients, configuration};
 use crate::cluster::lease::Election;
@@ -171,17 +173,20 @@ async fn run(args: RunArgs) -> CommandResult {
     let shutdown = CancellationToken::new();
     let mut signals = Signals::listen()?;
     let end = shutdown.clone();
-    tokio::spawn(async move {
-        signals.next().await;
-        info!("got a signal to end");
-        end.cancel();
+    let mut beside = JoinSet::new();
+    beside.spawn(async move {
+        if end.run_until_cancelled(signals.next()).await.is_some() {
+            info!("got a signal to end");
+            end.cancel();
+        }
+        Ok(())
     });
-    let health = Health::new();
-    let serving =
-        tokio::spawn(telemetry::serve(listener, metrics.clone(), health.clone(), shutdown.clone().cancelled_owned()));
+    let health = health();
+    let serving = telemetry::serve(listener, metrics.clone(), health.clone(), shutdown.clone().cancelled_owned());
+    beside.spawn(async move { serving.await.map_err(|error| error.to_string()) });
     info!(version = env!("CARGO_PKG_VERSION"), %installation, scope = %watched, "bullpen runs");
     let identity = args.identity.unwrap_or_else(default_identity);
-    let election = lease.map(|key| Election::new(clients.lease.clone(), key, identity.clone(), health.clone()));
+    let election = lease.map(|key| Election::new(clients.lease.clone(), key, &watched, &identity, health.clone()));
     let settings = Settings {
         watched,
         installation,
@@ -192,7 +197,11 @@ async fn run(args: RunArgs) -> CommandResult {
         expiry_grace: SignedDuration::from_secs(args.expiry_grace_seconds.into()),
     };
     let (definitions, usable) = definitions::Watch::new(clients.clone(), health.clone());
-    tokio::spawn(shutdown.clone().run_until_cancelled_owned(definitions.run()));
+    let end = shutdown.clone();
+    beside.spawn(async move {
+        end.run_until_cancelled(definitions.run()).await;
+        Ok(())
+    });
     let simulated = args.simulated_endpoints.into_iter().fold(SimulatedEndpoints::none(), SimulatedEndpoints::and);
     let providers = Registry::built_in().allowing(simulated);
     let equipment = Equipment { clients, providers, api_health, metrics: metrics.clone(), health: health.clone() };
@@ -205,11 +214,52 @@ async fn run(args: RunArgs) -> CommandResult {
             controllers::run(settings.clone(), equipment.clone(), leadership, end).boxed()
         }),
     };
-    leadership_term::run(terms, election, usable, shutdown).await;
+    let running = Box::pin(leadership_term::run(terms, election, usable, shutdown.clone()));
+    let fault = with_companions(running, &mut beside, &shutdown).await;
     health.set_ready(false);
-    serving.await??;
+    while let Some(ended) = beside.join_next().await {
+        companion(ended)?;
+    }
+    if let Some(fault) = fault {
+        return Err(fault.into());
+    }
     info!("bullpen ends");
     Ok(())
+}
+
+/// The health of the process, with what concerns all of it.
+fn health() -> Health {
+    let health = Health::new();
+    health.notice("clock", clock::skew_notice);
+    health
+}
+
+/// Runs the terms of leadership until `shutdown`, together with the tasks that live as long as the process. If one of
+/// these ends before, the process ends too, and says why: without them it would neither see signals nor answer probes.
+async fn with_companions(
+    mut running: impl Future<Output = ()> + Unpin,
+    beside: &mut JoinSet<Result<(), String>>,
+    shutdown: &CancellationToken,
+) -> Option<String> {
+    let fault = loop {
+        tokio::select! {
+            () = &mut running => break None,
+            Some(ended) = beside.join_next() => match companion(ended) {
+                Ok(()) if shutdown.is_cancelled() => {}
+                Ok(()) => break Some("a task of the process ended by itself".to_owned()),
+                Err(why) => break Some(why),
+            },
+        }
+    };
+    shutdown.cancel();
+    if fault.is_some() {
+        running.await;
+    }
+    fault
+}
+
+fn companion(ended: Result<Result<(), String>, JoinError>) -> Result<(), String> {
+    ended.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 /// The uid of the kube-system namespace identifies the cluster; to it come the operator's namespace and name.
@@ -282,6 +332,22 @@ mod tests {
             let words = parsed(&[&format!("--namespace={wrong}")]).unwrap_err().to_string();
             assert!(words.contains("--namespace"), "{words}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_process_whose_companion_panics_ends_with_the_reason() {
+        let (shutdown, mut beside) = (CancellationToken::new(), JoinSet::new());
+        beside.spawn(async { panic!("no document") });
+        let fault =
+            with_companions(Box::pin(shutdown.clone().cancelled_owned()), &mut beside, &shutdown).await.unwrap();
+        assert!(fault.contains("no document") && shutdown.is_cancelled(), "{fault}");
+        let (shutdown, mut beside) = (CancellationToken::new(), JoinSet::new());
+        let end = shutdown.clone();
+        beside.spawn(async move {
+            end.cancel();
+            Ok(())
+        });
+        assert_eq!(with_companions(Box::pin(shutdown.clone().cancelled_owned()), &mut beside, &shutdown).await, None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bullpen_access::shown;
 use bullpen_uninstall::report::Report;
 use bullpen_uninstall::{Commands, Leftovers, NOT_ASKED, SOMETHING_LEFT, Scope, ask, only_checks};
 use clap::ValueEnum;
@@ -47,7 +48,7 @@ pub(super) fn execute(args: &UninstallArgs) -> CommandResult {
         Ok(false) => Ok(()),
         Ok(true) => Err(Box::new(ExitWith(SOMETHING_LEFT))),
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", shown::block(&error.to_string()));
             Err(Box::new(ExitWith(NOT_ASKED)))
         }
     }
@@ -69,7 +70,7 @@ async fn check(args: &UninstallArgs) -> Result<bool, Box<dyn std::error::Error +
     let report = Report::new(leftovers, &commands).kept_by(args.to_keep.clone());
     match args.output {
         Format::Text => println!("{}", report.text()),
-        Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Format::Json => println!("{}", shown::json(&serde_json::to_string_pretty(&report)?)),
     }
     Ok(left)
 }

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::Cloud;
+use crate::clock;
 use crate::provider::ProviderError;
 use crate::telemetry::labels::ProviderOperation;
 
@@ -36,6 +37,7 @@ pub struct IdentityWatch {
 #[derive(Debug, Default)]
 struct State {
     confirmed: Option<ConfirmedIdentity>,
+    /// When the last call failed, and how.
     failed: Option<(Timestamp, ProviderError)>,
     recorded: Option<Identity>,
 }
@@ -75,26 +77,27 @@ impl Cloud {
     /// Asks whose credentials these are, unless somebody asked after `moment`.
     ///
     /// # Errors
-    /// Those of the call, also of a call that another task made after `moment`.
+    /// Those of the call, also of another task's call that failed while this one waited for it.
     pub async fn confirm_identity(&self, moment: Timestamp) -> Result<(), ProviderError> {
+        let waits_since = clock::now();
         let _turn = self.identity.turn.lock().await;
         {
             let state = self.identity.state.lock();
             if state.confirmed.as_ref().is_some_and(|confirmed| confirmed.asked_at > moment) {
                 return Ok(());
             }
-            if let Some((_, error)) = state.failed.as_ref().filter(|(asked_at, _)| *asked_at > moment) {
+            if let Some((_, error)) = state.failed.as_ref().filter(|(failed_at, _)| *failed_at >= waits_since) {
                 return Err(error.clone());
             }
         }
-        let asked_at = Timestamp::now();
+        let asked_at = clock::now();
         match self.call(ProviderOperation::Identity, self.provider().identity()).await {
             Ok(answer) => {
                 self.record_identity(&Identity { account: answer.account, region: answer.region }, asked_at);
                 Ok(())
             }
             Err(error) => {
-                self.identity.state.lock().failed = Some((asked_at, error.clone()));
+                self.identity.state.lock().failed = Some((clock::now(), error.clone()));
                 Err(error)
             }
         }
@@ -106,7 +109,7 @@ impl Cloud {
     /// # Errors
     /// Those of the call if the account was never confirmed, and `Auth` if the account is another one.
     pub(super) async fn is_listable(&self) -> Result<(), ProviderError> {
-        let now = Timestamp::now();
+        let now = clock::now();
         let old = self.confirmed_identity().is_none_or(|confirmed| now.duration_since(confirmed.asked_at) >= ASK_EVERY);
         if old || self.foreign().is_some() {
             let answer = self.confirm_identity(now.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(now)).await;

@@ -25,10 +25,12 @@ use self::account::IdentityWatch;
 pub use self::listing::Listing;
 use self::rate_limit::RateLimit;
 use crate::backoff::{Backoff, Bounds};
+use crate::clock;
 use crate::provider::{Instance, NoProvider, Provider, ProviderError, ProviderKey, Registry};
 use crate::state::ObjectKey;
+use crate::tasks::TermTasks;
 use crate::telemetry::Metrics;
-use crate::telemetry::labels::{ProviderOperation, ProviderOutcome};
+use crate::telemetry::labels::{ProviderOperation, ProviderOutcome, Task};
 
 /// How often machines are listed while none of them boots or ends, which is how soon a machine that disappeared is
 /// noticed.
@@ -121,7 +123,7 @@ impl Clouds {
     }
 
     /// The cloud that the launch config `user` buys from. The first call for a key starts its list loop, which runs
-    /// until `shutdown`, or until [`release`](Self::release) was called for each of its users.
+    /// until the term of `tasks` is over, or until [`release`](Self::release) was called for each of its users.
     ///
     /// # Errors
     /// When there is no provider for the launch config. It then uses no cloud any more.
@@ -130,7 +132,7 @@ impl Clouds {
         user: &ObjectKey,
         spec: &LaunchConfigSpec,
         audience: impl FnOnce() -> Arc<dyn Audience>,
-        shutdown: &CancellationToken,
+        tasks: &TermTasks,
     ) -> Result<Arc<Cloud>, NoProvider> {
         let resolved = self.inner.registry.resolve(spec);
         let mut clouds = self.inner.clouds.lock();
@@ -154,11 +156,11 @@ impl Clouds {
             audience: audience(),
             identity: IdentityWatch::default(),
         });
-        let end = shutdown.child_token();
+        let end = tasks.end().child_token();
         let users = HashSet::from([user.clone()]);
         clouds.insert(key, Open { cloud: cloud.clone(), users, end: end.clone() });
         let lister = cloud.clone().list_for_ever(self.inner.installation.clone());
-        tokio::spawn(async move { end.run_until_cancelled_owned(lister).await });
+        tasks.spawn_until(Task::List, end, lister);
         Ok(cloud)
     }
 
@@ -176,9 +178,6 @@ impl Clouds {
             }
             info!(provider = key.kind, ?key, "no launch config buys there any more: the cloud is closed");
             open.end.cancel();
-            if let Some(confirmed) = open.cloud.confirmed_identity() {
-                self.inner.metrics.account_gone(key.kind, &confirmed.identity);
-            }
             open.cloud.audience.closed(key);
             false
         });
@@ -253,7 +252,7 @@ impl Cloud {
         operation: ProviderOperation,
         call: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
-        let (timer, began) = (Instant::now(), Timestamp::now());
+        let (timer, began) = (Instant::now(), clock::now());
         let answer = tokio::time::timeout(LONGEST_CALL, call).await.unwrap_or_else(|_| {
             Err(ProviderError::transient(format!("no answer within {} s", LONGEST_CALL.as_secs())))
         });
@@ -295,12 +294,12 @@ impl Cloud {
     /// it.
     async fn list(&self, installation: &str) -> Result<Listing, ProviderError> {
         self.is_listable().await?;
-        let began = Timestamp::now();
+        let began = clock::now();
         let instances = self.call(ProviderOperation::List, self.provider.list(installation)).await?;
         let before = self.listing();
         let listing = Listing::new(began, instances, before.as_deref());
         if before.is_some_and(|before| before.lost_some_in(&listing)) {
-            self.confirm_identity(Timestamp::now()).await?;
+            self.confirm_identity(clock::now()).await?;
         }
         // Another task may have asked meanwhile.
         self.is_mine()?;
@@ -324,7 +323,7 @@ impl Cloud {
                 Err(error) => {
                     self.list_failed(&error, key, audience);
                     let first = self.provider.list_interval() * 2;
-                    backoff.failed(Bounds { first, longest: LONGEST_LIST_BACKOFF }, Timestamp::now())
+                    backoff.failed(Bounds { first, longest: LONGEST_LIST_BACKOFF }, clock::now())
                 }
             };
             let shortest = pause.min(self.provider.list_interval());

@@ -10,6 +10,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
+use crate::clock;
 use crate::provider::{CallRate, Provider, ProviderError};
 use crate::telemetry::labels::ProviderOperation;
 
@@ -49,8 +50,8 @@ impl RateLimit {
 
     /// Waits until a call of this kind may begin.
     pub async fn admit(&self, operation: ProviderOperation) {
-        while let Some(until) = self.delayed_until(operation, Timestamp::now()) {
-            let left = until.duration_since(Timestamp::now());
+        while let Some(until) = self.delayed_until(operation, clock::now()) {
+            let left = until.duration_since(clock::now());
             tokio::time::sleep(Duration::try_from(left).unwrap_or_default()).await;
         }
         if let Some(bucket) = self.buckets.get(&operation) {
@@ -64,12 +65,12 @@ impl RateLimit {
         match error {
             Some(ProviderError::RateLimited { retry_after, .. }) => {
                 let asked = retry_after.and_then(|after| SignedDuration::try_from(after).ok());
-                let delay = RateDelay::after(delays.get(&operation), asked, began, Timestamp::now());
+                let delay = RateDelay::after(delays.get(&operation), asked, began, clock::now());
                 delays.insert(operation, delay);
             }
             None => {
                 // A success of a call from before the delay proves nothing, so a delay that is not over stays.
-                delays.retain(|delayed, delay| *delayed != operation || delay.until > Timestamp::now());
+                delays.retain(|delayed, delay| *delayed != operation || delay.until > clock::now());
             }
             Some(_) => {}
         }

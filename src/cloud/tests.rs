@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use bullpen_api::Market;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::provider::{CallRate, CallRates, CreateRequest, Identity, InstancePhase, ProviderKind};
@@ -145,7 +146,7 @@ fn request(spec: &LaunchConfigSpec) -> CreateRequest {
 }
 
 fn open(clouds: &Clouds, spec: &LaunchConfigSpec, end: &CancellationToken) -> Result<Arc<Cloud>, NoProvider> {
-    clouds.open(&ObjectKey::new("ci", "sim"), spec, || Arc::new(Nobody), end)
+    clouds.open(&ObjectKey::new("ci", "sim"), spec, || Arc::new(Nobody), &TermTasks::new(Metrics::new(), end.clone()))
 }
 
 #[tokio::test]
@@ -189,7 +190,8 @@ async fn a_cloud_is_closed_with_its_last_launch_config_and_is_never_called_again
     let (clouds, end) = (Clouds::new(Registry::new(KINDS), Metrics::new(), "test".into()), CancellationToken::new());
     let spec = launch_config("dummy", None);
     let (first, second) = (ObjectKey::new("ci", "first"), ObjectKey::new("ci", "second"));
-    let use_by = |user: &ObjectKey, spec: &LaunchConfigSpec| clouds.open(user, spec, || Arc::new(Nobody), &end);
+    let tasks = TermTasks::new(Metrics::new(), end.clone());
+    let use_by = |user: &ObjectKey, spec: &LaunchConfigSpec| clouds.open(user, spec, || Arc::new(Nobody), &tasks);
     let cloud = Arc::downgrade(&use_by(&first, &spec).unwrap());
     use_by(&first, &spec).unwrap();
     use_by(&second, &spec).unwrap();
@@ -205,6 +207,7 @@ async fn a_cloud_is_closed_with_its_last_launch_config_and_is_never_called_again
         }
     };
     tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the list loop ends");
+    assert!(!end.is_cancelled(), "the term goes on");
     use_by(&first, &spec).unwrap();
     assert_eq!(DUMMY.connected.load(Ordering::Relaxed), 2, "it is opened again");
     end.cancel();

@@ -6,15 +6,19 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bullpen_plan::claim::lifetime::API_GAP;
+use bullpen_plan::operator::election::Boottime;
 use bullpen_plan::operator::liveness::{API_AWAY, Heard, stale_for};
 use bullpen_plan::operator::watched_namespaces::Feed;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use kube::client::Body;
 use parking_lot::Mutex;
 use tower::{Layer, Service};
+use tracing::{info, warn};
 
+use crate::clock;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::WatchedKind;
 
@@ -35,6 +39,8 @@ struct State {
     watches: HashMap<(WatchedKind, Feed), WatchAnswers>,
     /// Since when requests have gone without an answer.
     silent_since: Option<Instant>,
+    /// Whether the wall clock is far from the API server's.
+    skewed: bool,
     /// When it last answered again after more than [`API_GAP`].
     gap_ended: Option<Instant>,
 }
@@ -46,6 +52,28 @@ struct WatchAnswers {
     answered: Option<Instant>,
     /// Whether the last answer was that it is not allowed.
     refused: bool,
+    /// Whether the last answer was that there is no such kind.
+    missing: bool,
+}
+
+/// The answer to a list or watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WatchAnswer {
+    Success,
+    Forbidden,
+    /// There is no such kind.
+    Missing,
+}
+
+impl WatchAnswer {
+    fn of(status: http::StatusCode) -> Option<Self> {
+        match status {
+            http::StatusCode::FORBIDDEN => Some(Self::Forbidden),
+            http::StatusCode::NOT_FOUND => Some(Self::Missing),
+            _ if status.is_success() => Some(Self::Success),
+            _ => None,
+        }
+    }
 }
 
 impl ApiHealth {
@@ -76,6 +104,19 @@ impl ApiHealth {
         stale.max_by_key(|(_, silent)| *silent)
     }
 
+    /// Why a kind cannot be watched at present, if it cannot: there is no such kind, or it is not allowed. As for
+    /// [`stale`](Self::stale), a forbidden watch in one namespace of several does not count.
+    pub fn unwatchable(&self, kind: WatchedKind, feeds: &[Feed]) -> Option<String> {
+        let state = self.0.state.lock();
+        feeds.iter().find_map(|feed| {
+            let watch = state.watches.get(&(kind, feed.clone()))?;
+            if watch.missing {
+                return Some(format!("{feed}: the API server has no such kind"));
+            }
+            (watch.refused && feeds.len() == 1).then(|| format!("{feed}: not allowed to list and watch"))
+        })
+    }
+
     /// Whether the last answer to the watch of a kind was that it is not allowed.
     fn is_refused(&self, kind: WatchedKind, feed: &Feed) -> bool {
         self.0.state.lock().watches.get(&(kind, feed.clone())).is_some_and(|watch| watch.refused)
@@ -88,7 +129,24 @@ impl ApiHealth {
         if state.silent_since.is_some_and(|since| is_gap(since, now)) {
             return Some(Duration::ZERO);
         }
-        state.gap_ended.map(|ended| now.saturating_duration_since(ended))
+        let ended = state.gap_ended.map(|ended| now.saturating_duration_since(ended));
+        // While its clock was set, renewals may have been judged by another time.
+        [ended, clock::stepped_ago()].into_iter().flatten().min()
+    }
+
+    /// Records the time of an answer, and says once if the wall clock is far from it.
+    fn heard_time(&self, date: Timestamp, sent: Boottime) {
+        let Some(skew) = clock::heard(date, sent) else { return };
+        self.0.metrics.set_clock_skew(skew);
+        let noticed = clock::noticed(skew);
+        if std::mem::replace(&mut self.0.state.lock().skewed, noticed) == noticed {
+            return;
+        }
+        if let Some(notice) = clock::skew_notice() {
+            warn!("{notice}");
+        } else {
+            info!("the clock of this computer agrees with the API server's again");
+        }
     }
 
     /// Records that a request sent then got no answer.
@@ -99,9 +157,8 @@ impl ApiHealth {
         state.silent_since.get_or_insert(since);
     }
 
-    /// Records that the API server has answered. `watch` names a list or watch, with whether it succeeded or was
-    /// forbidden.
-    fn answered(&self, watch: Option<(WatchedKind, Feed, bool)>, now: Instant) {
+    /// Records that the API server has answered. `watch` names a list or watch, with its answer.
+    fn answered(&self, watch: Option<(WatchedKind, Feed, WatchAnswer)>, now: Instant) {
         let mut state = self.0.state.lock();
         let went_on = state.api.is_some_and(|before| now.saturating_duration_since(before) <= API_AWAY);
         if !went_on {
@@ -111,15 +168,22 @@ impl ApiHealth {
         if state.silent_since.take().is_some_and(|since| is_gap(since, now)) {
             state.gap_ended = Some(now);
         }
-        let Some((kind, feed, success)) = watch else { return };
+        let Some((kind, feed, answer)) = watch else { return };
         let watch = state.watches.entry((kind, feed.clone())).or_default();
-        watch.refused = !success;
-        if success {
+        watch.refused = answer == WatchAnswer::Forbidden;
+        watch.missing = answer == WatchAnswer::Missing;
+        if answer == WatchAnswer::Success {
             watch.answered = Some(now);
             drop(state);
             self.0.metrics.watch_answered(kind, &feed, Timestamp::now());
         }
     }
+}
+
+/// The time at which the API server made an answer.
+fn date_of<B>(answer: &Response<B>) -> Option<Timestamp> {
+    let text = answer.headers().get(http::header::DATE)?.to_str().ok()?;
+    rfc2822::parse(text).ok().map(|time| time.timestamp())
 }
 
 /// Whether a silence from `since` until now counts as a gap.
@@ -172,14 +236,17 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let watch = if request.method() == http::Method::GET { listed(request.uri().path()) } else { None };
-        let (answer, api_health, sent) = (self.inner.call(request), self.api_health.clone(), Instant::now());
+        let (sent, sent_at) = (Instant::now(), clock::boottime());
+        let (answer, api_health) = (self.inner.call(request), self.api_health.clone());
         Box::pin(async move {
             let answer = answer.await;
+            if let Some(date) = answer.as_ref().ok().and_then(date_of) {
+                api_health.heard_time(date, sent_at);
+            }
             match answer.as_ref().map(Response::status) {
                 // An API server without its etcd, or a proxy without its API server, answers with a 5xx.
                 Ok(status) if !status.is_server_error() => {
-                    let counts = status.is_success() || status == http::StatusCode::FORBIDDEN;
-                    let watch = watch.filter(|_| counts).map(|(kind, feed)| (kind, feed, status.is_success()));
+                    let watch = watch.and_then(|(kind, feed)| Some((kind, feed, WatchAnswer::of(status)?)));
                     api_health.answered(watch, Instant::now());
                 }
                 Ok(_) | Err(_) => api_health.not_answered(sent),
@@ -223,13 +290,33 @@ mod tests {
         assert!(watch().is_some() && !api_health.is_refused(WatchedKind::InstancePool, &ci));
     }
 
+    #[tokio::test]
+    async fn a_kind_whose_definition_is_gone_cannot_be_watched_until_it_is_back() {
+        let api_health = ApiHealth::new(Metrics::new());
+        let everywhere = [Feed::Everywhere];
+        let claims = "/apis/bullpen.dev/v1alpha1/poolclaims";
+        let why = || api_health.unwatchable(WatchedKind::PoolClaim, &everywhere);
+        ask(&api_health, &format!("{claims}?watch=true"), 200).await;
+        assert_eq!(why(), None);
+        ask(&api_health, claims, 404).await;
+        assert!(why().unwrap().ends_with("the API server has no such kind"));
+        assert_eq!(api_health.unwatchable(WatchedKind::InstancePool, &everywhere), None);
+        ask(&api_health, claims, 410).await;
+        assert!(why().is_some(), "an old resourceVersion says nothing about the kind");
+        ask(&api_health, claims, 403).await;
+        assert!(why().unwrap().ends_with("not allowed to list and watch"));
+        ask(&api_health, claims, 200).await;
+        assert_eq!(why(), None);
+    }
+
     #[test]
     fn one_stale_namespace_among_live_ones_is_noticed_and_one_that_is_not_allowed_is_excused() {
         let (api_health, begun) = (ApiHealth::new(Metrics::new()), Instant::now());
         let at = |seconds| begun + Duration::from_secs(seconds);
         let feeds = ["a", "b", "c"].map(|name| Feed::Namespace(name.into()));
         let answer = |feed: &Feed, seconds, success| {
-            api_health.answered(Some((WatchedKind::PoolClaim, feed.clone(), success)), at(seconds));
+            let answer = if success { WatchAnswer::Success } else { WatchAnswer::Forbidden };
+            api_health.answered(Some((WatchedKind::PoolClaim, feed.clone(), answer)), at(seconds));
         };
         answer(&feeds[1], 0, true);
         for minute in 0..=4 {

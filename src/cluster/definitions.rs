@@ -8,7 +8,8 @@ use std::fmt;
 use std::time::Duration;
 
 use bullpen_access::causes::causes;
-use bullpen_api::crds;
+use bullpen_api::{PoolClaim, crds};
+use bullpen_plan::claim::vanished::ClaimsDefinition;
 use bullpen_plan::operator::skew::{Finding, Skew, judge, judge_document};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -16,12 +17,12 @@ use k8s_openapi::Resource as _;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::PostParams;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, CustomResourceExt as _, Resource as _, ResourceExt};
 use serde_json::Value;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::client::Clients;
 use crate::telemetry::Health;
@@ -95,7 +96,10 @@ async fn read(client: &Client) -> Result<Option<Vec<CustomResourceDefinition>>, 
 }
 
 /// Whether the definitions may be read; asked for the first of them.
-async fn may_read(client: &Client) -> Result<bool, LookError> {
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn may_read(client: &Client) -> Result<bool, LookError> {
     let question = ResourceAttributes {
         group: Some(CustomResourceDefinition::GROUP.to_owned()),
         resource: Some(CustomResourceDefinition::URL_PATH_SEGMENT.to_owned()),
@@ -108,6 +112,40 @@ async fn may_read(client: &Client) -> Result<bool, LookError> {
     let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let answer = api.create(&PostParams::default(), &review).await?;
     Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
+/// What the API server says of the definition of claims at this moment, by its name. Without the permission to read it,
+/// the list of resources says it: a definition that is being deleted takes no creates.
+pub async fn of_claims(client: &Client, may_read: bool) -> ClaimsDefinition {
+    if !may_read {
+        return of_claims_by_discovery(client).await;
+    }
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    match api.get_opt(PoolClaim::crd_name()).await {
+        Ok(None) => ClaimsDefinition::Missing,
+        Ok(Some(crd)) if crd.metadata.deletion_timestamp.is_some() => ClaimsDefinition::Going,
+        Ok(Some(crd)) => ClaimsDefinition::Served { since: crd.metadata.creation_timestamp.map(|time| time.0) },
+        Err(error) => {
+            debug!(%error, "the definition of claims cannot be read");
+            ClaimsDefinition::Unknown
+        }
+    }
+}
+
+async fn of_claims_by_discovery(client: &Client) -> ClaimsDefinition {
+    let version = format!("{}/{}", PoolClaim::group(&()), PoolClaim::version(&()));
+    match client.list_api_group_resources(&version).await {
+        Ok(list) => match list.resources.iter().find(|found| found.name == PoolClaim::plural(&())) {
+            None => ClaimsDefinition::Missing,
+            Some(found) if !found.verbs.iter().any(|verb| verb == "create") => ClaimsDefinition::Going,
+            Some(_) => ClaimsDefinition::Served { since: None },
+        },
+        Err(kube::Error::Api(status)) if status.code == 404 => ClaimsDefinition::Missing,
+        Err(error) => {
+            debug!(%error, "the resources of the API server cannot be listed");
+            ClaimsDefinition::Unknown
+        }
+    }
 }
 
 async fn look_at_document(client: &Client) -> Result<Finding, LookError> {

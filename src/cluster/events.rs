@@ -8,10 +8,15 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 use tracing::debug;
 
+use super::api_error::Brief;
+use crate::tasks::TermTasks;
+use crate::telemetry::labels::Task;
+
 /// Publishes Events in the name of the operator.
 #[derive(Clone)]
 pub struct Events {
     recorder: Recorder,
+    tasks: TermTasks,
 }
 
 impl std::fmt::Debug for Events {
@@ -21,10 +26,10 @@ impl std::fmt::Debug for Events {
 }
 
 impl Events {
-    /// A publisher that reports as `bullpen`.
-    pub fn new(client: Client, instance: String) -> Self {
+    /// A publisher that reports as `bullpen`, in tasks of this term.
+    pub fn new(client: Client, instance: String, tasks: TermTasks) -> Self {
         let reporter = Reporter { controller: "bullpen".into(), instance: Some(instance) };
-        Self { recorder: Recorder::new(client, reporter) }
+        Self { recorder: Recorder::new(client, reporter), tasks }
     }
 
     /// Publishes a Warning about `object`, in the background.
@@ -40,7 +45,7 @@ impl Events {
         let references: Vec<_> = objects.iter().map(|object| reference(object.as_ref())).collect();
         let event = event(EventType::Warning, reason, action, note);
         let recorder = self.recorder.clone();
-        tokio::spawn(async move {
+        self.tasks.spawn(Task::Event, async move {
             for reference in references {
                 publish(&recorder, &event, &reference).await;
             }
@@ -50,6 +55,12 @@ impl Events {
     /// Publishes a Normal event about `object`, in the background.
     pub fn normal<K: Resource<DynamicType = ()>>(&self, object: &K, reason: Reason, action: EventAction, note: String) {
         self.publish(object, EventType::Normal, reason, action, note);
+    }
+
+    /// Publishes a Warning about an object of which only this reference is known, in the background.
+    pub fn warn_about(&self, object: ObjectReference, reason: Reason, action: EventAction, note: String) {
+        let (event, recorder) = (event(EventType::Warning, reason, action, note), self.recorder.clone());
+        self.tasks.spawn(Task::Event, async move { publish(&recorder, &event, &object).await });
     }
 
     fn publish<K: Resource<DynamicType = ()>>(
@@ -62,7 +73,7 @@ impl Events {
     ) {
         let (event, reference) = (event(type_, reason, action, note), reference(object));
         let recorder = self.recorder.clone();
-        tokio::spawn(async move { publish(&recorder, &event, &reference).await });
+        self.tasks.spawn(Task::Event, async move { publish(&recorder, &event, &reference).await });
     }
 }
 
@@ -77,6 +88,6 @@ fn event(type_: EventType, reason: Reason, action: EventAction, note: String) ->
 
 async fn publish(recorder: &Recorder, event: &Event, reference: &ObjectReference) {
     if let Err(error) = recorder.publish(event, reference).await {
-        debug!(%error, reason = event.reason, "an event was not published");
+        debug!(error = %Brief(&error), reason = event.reason, "an event was not published");
     }
 }

@@ -3,6 +3,7 @@
 //! Watches and the answers of writes go into [`state`](crate::state). Nothing here decides about pools, members or
 //! claims; clouds are not called.
 
+mod api_error;
 pub mod api_health;
 pub mod client;
 pub mod definitions;
@@ -10,6 +11,8 @@ pub mod events;
 pub mod lease;
 pub mod preflight;
 pub mod reads;
+#[cfg(test)]
+mod schema_tests;
 mod tolerant_read;
 pub mod watch;
 pub mod writes;

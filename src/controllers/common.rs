@@ -1,13 +1,17 @@
 //! What all controllers use. What only some of them use is in their own structs; see [`run`](super::run).
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
 
 use crate::cluster::api_health::ApiHealth;
 use crate::cluster::events::Events;
 use crate::cluster::{Leadership, Writes};
 use crate::runtime::work_queue::{Waker, WorkItem};
 use crate::state::{ClusterState, ObjectKey, QueueKey};
+use crate::tasks::TermTasks;
 use crate::telemetry::Metrics;
 
 /// The cluster state and the ways to change the cluster; cheap to clone.
@@ -23,6 +27,8 @@ pub struct Common {
     pub metrics: Metrics,
     /// Wakes the queues.
     pub wakers: Wakers,
+    /// Starts the tasks of the term.
+    pub tasks: TermTasks,
 }
 
 /// The current term of leadership.
@@ -32,6 +38,20 @@ pub struct LeadershipTerm {
     pub started: Timestamp,
     /// Whether this process leads; checked right before each create and terminate call.
     pub leadership: Leadership,
+    /// Cancelled when the term ends. What is under way may be finished, but nothing new begins.
+    pub end: CancellationToken,
+}
+
+impl LeadershipTerm {
+    /// Whether the term has ended.
+    pub fn is_over(&self) -> bool {
+        self.end.is_cancelled()
+    }
+
+    /// Waits. Returns whether the term goes on; its end ends the wait.
+    pub async fn pause(&self, delay: Duration) -> bool {
+        self.end.run_until_cancelled(tokio::time::sleep(delay)).await.is_some()
+    }
 }
 
 /// When claims do not expire although their time is over.

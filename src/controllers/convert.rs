@@ -8,7 +8,8 @@ use bullpen_api::{
 };
 use bullpen_plan::claim::lifetime::TermRules;
 use bullpen_plan::claim::queue::Labels;
-use bullpen_plan::claim::{ClaimView, Evidence, Found, HeldMember, MemberView};
+use bullpen_plan::claim::{ClaimView, Evidence, Fate, Found, HeldMember, MemberView, fate};
+use bullpen_plan::launch::ending::Pinned;
 use bullpen_plan::launch::identity::Lead;
 use bullpen_plan::launch::refusals::Place;
 use bullpen_plan::member::lifecycle::Stuck;
@@ -17,13 +18,17 @@ use bullpen_plan::pool::attention::Attention;
 use bullpen_plan::pool::template::CurrentTemplate;
 use bullpen_plan::pool::view::{CountedMember, Standing};
 use bullpen_plan::time::earliest;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::provider::ProviderKey;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 use crate::state::pool_queue::PoolQueue;
+
+/// How long after the deletion of a launch config its members go, if nothing replaces them: a pool may be about to get
+/// another launch config by the same change.
+const ENDING_DELAY: SignedDuration = SignedDuration::from_secs(10);
 
 /// Uid of an object; every stored object has one.
 pub fn uid<K: ResourceExt>(object: &K) -> String {
@@ -104,25 +109,42 @@ pub fn reported_stuck(member: &PoolMember) -> Option<Stuck> {
 /// The members of a pool that need a person.
 pub fn attention(state: &State, pool: &InstancePool) -> Attention {
     let mut attention = Attention::default();
-    for member in state.members_of(pool) {
+    let mut because: Option<(String, String)> = None;
+    let uid = uid(pool);
+    // The state knows which members may be among these: a pool may have thousands of others.
+    let notable = state.notable_members_of_name(&ObjectKey::of(pool));
+    for member in notable.filter(|member| member.spec.pool_ref.uid == uid) {
         let deleted = member.metadata.deletion_timestamp.as_ref().map(|time| time.0);
         if reported_stuck(member).is_some() {
+            let conditions = member.status.iter().flat_map(|status| &status.conditions);
+            let why = conditions.filter(|condition| condition.type_ == ConditionType::Stalled);
+            let why = why.map(|condition| (member.name_any(), condition.message.clone())).next();
+            because = because.into_iter().chain(why).min();
             attention.stuck.push(member.name_any());
             attention.stuck_since = earliest(attention.stuck_since, deleted);
         } else if is_quarantined(member) && deleted.is_none() {
             attention.quarantined.push(member.name_any());
+        }
+        if claim_vanished(member) {
+            attention.vanished.push(member.name_any());
         }
         let holder = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
         if holder.is_some_and(|claim| !state.watched().contains(&claim.namespace)) {
             attention.unwatched.push(member.name_any());
         }
     }
+    attention.stuck_because = because.map(|(_, why)| why);
     if pool.spec.claims.allowed_namespaces.from == NamespacesFrom::Selector {
         let waiting = state.queues.at_pool(&ObjectKey::of(pool)).into_iter().flat_map(PoolQueue::namespaces);
         let unreadable = waiting.filter(|(name, _)| state.namespaces.get(name) == Labels::Forbidden);
         attention.unreadable = unreadable.map(|(name, _)| name.clone()).collect();
     }
     attention
+}
+
+/// Whether the member is kept because its claim went with the definition of claims.
+pub fn claim_vanished(member: &PoolMember) -> bool {
+    state(member) == MemberState::Claimed && condition_is_true(&status(member).conditions, ConditionType::ClaimVanished)
 }
 
 /// A claim for the claim protocol.
@@ -152,7 +174,7 @@ pub fn claim_evidence(state: &State, key: &ObjectKey, claim_uid: &str) -> Eviden
     if state.claims.saw_deleted(claim_uid) {
         return Evidence::gone();
     }
-    Evidence::from_cache(&claim_uid.to_owned(), state.claims.get(key).map(|claim| claim_view(claim)))
+    Evidence::from_cache(&claim_uid.to_owned(), state.claims.read(key).map(|claim| claim_view(&claim)))
 }
 
 /// Converts the object in an uncached answer by `view`.
@@ -161,6 +183,17 @@ pub fn found<K, V>(answer: &Found<Arc<K>>, view: impl FnOnce(&K) -> V) -> Found<
         Found::Object(object) => Found::Object(view(object)),
         Found::Missing => Found::Missing,
         Found::Unproved => Found::Unproved,
+    }
+}
+
+/// What a member does that is pinned to a launch config which is being deleted.
+pub fn pinned(state: &State, member: &PoolMember) -> Pinned {
+    let claim = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
+    match claim {
+        Some(claim) if !is_released(state, member) => Pinned::Claimed(format!("{}/{}", claim.namespace, claim.name)),
+        None if is_set_aside(member) => Pinned::SetAside(member.name_any()),
+        _ if deleting(member) || self::state(member) == MemberState::Errored => Pinned::Terminating,
+        _ => Pinned::Replaced(member.spec.pool_ref.name.clone()),
     }
 }
 
@@ -184,9 +217,16 @@ pub fn user_data(state: &State, pool: &InstancePool) -> UserData {
 }
 
 /// A member for the sizing plan.
-fn counted(member: &PoolMember, state: &State, template: &CurrentTemplate) -> CountedMember {
+fn counted(
+    member: &PoolMember,
+    state: &State,
+    template: &CurrentTemplate,
+    ending: &[(String, Timestamp)],
+    now: Timestamp,
+) -> CountedMember {
     let uid = uid(member);
     let standing = match self::state(member) {
+        MemberState::Claimed if is_released(state, member) => Standing::Terminating,
         MemberState::Claimed => Standing::Claimed,
         _ if state.members_reserved.contains(&uid) => Standing::Claimed,
         _ if deleting(member) => Standing::Terminating,
@@ -205,7 +245,19 @@ fn counted(member: &PoolMember, state: &State, template: &CurrentTemplate) -> Co
         ready_since: member.status.as_ref().and_then(|status| status.ready_since.as_ref()).map(|time| time.0),
         outdated: template.is_outdated(&member.spec),
         hold: member.spec.hold,
+        unanswered_since: None,
+        launch_config_ends: ending.iter().any(|(name, at)| *name == member.spec.placement.launch_config && *at <= now),
     }
+}
+
+/// Whether the machine of a claimed member ends: the member is being deleted, and no claim that this process knows has
+/// it any more. Good enough to count it; what is done with the machine needs proof.
+pub fn is_released(state: &State, member: &PoolMember) -> bool {
+    let claim = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
+    let Some(claim) = claim.filter(|claim| deleting(member) && state.knows(&claim.namespace)) else { return false };
+    let key = ObjectKey::new(claim.namespace.clone(), claim.name.clone());
+    let evidence = claim_evidence(state, &key, &claim.uid);
+    matches!(fate(&evidence, &held_member(member, state), &[]), Fate::Terminated | Fate::ConfirmFirst)
 }
 
 /// The members of a pool for the sizing plan, with those that are just being written.
@@ -215,7 +267,8 @@ pub fn counted_members(
     template: &CurrentTemplate,
     now: Timestamp,
 ) -> Vec<CountedMember> {
-    let known = state.members_of(pool).map(|member| counted(member, state, template));
+    let ending = ending_launch_configs(state, pool);
+    let known: Vec<_> = state.members_of(pool).map(|member| counted(member, state, template, &ending, now)).collect();
     let unwritten = state.unwritten(&ObjectKey::of(pool)).map(|planned| CountedMember {
         uid: format!("planned/{}", planned.name),
         standing: Standing::Pending,
@@ -224,8 +277,21 @@ pub fn counted_members(
         ready_since: None,
         outdated: false,
         hold: false,
+        unanswered_since: None,
+        launch_config_ends: false,
     });
-    known.chain(unwritten).collect()
+    known.into_iter().chain(unwritten).collect()
+}
+
+/// The launch configs of the pool's namespace that are being deleted, and when their members are to go.
+pub fn ending_launch_configs(state: &State, pool: &InstancePool) -> Vec<(String, Timestamp)> {
+    let namespace = pool.namespace().unwrap_or_default();
+    let here = state.launch_configs.iter().filter(|(key, _)| key.namespace == namespace);
+    let ends = |config: &LaunchConfig| {
+        let since = config.metadata.deletion_timestamp.as_ref()?.0;
+        Some((config.name_any(), since.checked_add(ENDING_DELAY).unwrap_or(Timestamp::MAX)))
+    };
+    here.filter_map(|(_, config)| ends(config)).collect()
 }
 
 /// What a launch config buys for a member of this template hash, and where.

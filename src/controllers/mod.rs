@@ -22,13 +22,12 @@ use std::time::Instant;
 
 use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use kube::Client;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use crate::clock;
 use crate::cloud::Clouds;
 use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::Clients;
@@ -38,9 +37,12 @@ use crate::provider::Registry;
 use crate::runtime::heartbeat::{self, Heartbeat};
 use crate::runtime::work_queue::{self, WorkItem, WorkKey};
 use crate::state::{ClusterState, ObjectKey};
-use crate::telemetry::labels::{Controller, Queue, WatchedKind};
+use crate::tasks::TermTasks;
+use crate::telemetry::labels::{Controller, Queue, Task, WatchedKind};
 use crate::telemetry::{Health, Metrics};
 use claim::ClaimController;
+use claim::requests::Requests;
+use claim::vanished::DefinitionReader;
 use common::{Common, ExpiryGrace, LeadershipTerm, Wakers, Work};
 use first_boot::ssh_keys::SshKeys;
 use launch_config::LaunchConfigController;
@@ -90,9 +92,16 @@ pub struct Equipment {
     pub health: Health,
 }
 
-/// Runs every controller for one term of leadership, until `shutdown`. It starts with an empty cluster state and new
-/// cloud lists, so that nothing is planned from what an earlier term saw.
-pub async fn run(settings: Settings, equipment: Equipment, leadership: Leadership, shutdown: CancellationToken) {
+/// Runs every controller for one term of leadership, until `end` is cancelled, or until a task panics, which cancels it.
+/// It starts with an empty cluster state and new cloud lists, so that nothing is planned from what an earlier term saw.
+/// Returns what went wrong, if anything did; nothing of the term runs any more then.
+pub async fn run(
+    settings: Settings,
+    equipment: Equipment,
+    leadership: Leadership,
+    end: CancellationToken,
+) -> Option<String> {
+    let tasks = TermTasks::new(equipment.metrics.clone(), end);
     let (cluster, changes) = ClusterState::new(settings.watched.clone());
     cluster.with(|state| state.installation = settings.installation.as_str().into());
     let (wakers, work) = Wakers::new();
@@ -100,17 +109,18 @@ pub async fn run(settings: Settings, equipment: Equipment, leadership: Leadershi
     let common = Common {
         cluster: cluster.clone(),
         writes: Writes::new(equipment.clients.clone(), cluster.clone(), equipment.metrics.clone(), leadership.clone()),
-        events: Events::new(equipment.clients.direct.clone(), settings.instance.clone()),
+        events: Events::new(equipment.clients.direct.clone(), settings.instance.clone(), tasks.clone()),
         metrics: equipment.metrics.clone(),
         wakers,
+        tasks: tasks.clone(),
     };
-    let controllers = Controllers::new(settings, &equipment, leadership, common.clone(), shutdown.clone());
+    let controllers = Controllers::new(settings, &equipment, leadership.clone(), common.clone());
     let Equipment { clients, api_health, metrics, health, .. } = equipment;
     check_watches(&health, &api_health, &metrics, &feeds);
 
-    let mut tasks = JoinSet::new();
+    let final_metrics = metrics.clone();
     for feed in &feeds {
-        watch_all(&mut tasks, &clients.watching, feed, &cluster, &shutdown);
+        watch_all(&tasks, &clients.watching, feed, &cluster);
     }
     let router = Router {
         common,
@@ -118,17 +128,26 @@ pub async fn run(settings: Settings, equipment: Equipment, leadership: Leadershi
         pool_memories: controllers.pools.memories.clone(),
         health: health.clone(),
     };
-    tasks.spawn(routing::run(router, changes, shutdown.clone()));
-    tasks.spawn(heartbeat::run(cluster, shutdown.clone()));
-    let writing = controllers.pools.writing.clone();
-    start_queues(&mut Queues { tasks: &mut tasks, metrics, health: health.clone(), shutdown }, controllers, work);
-    while tasks.join_next().await.is_some() {}
-    writing.close();
-    let _ = tokio::time::timeout(work_queue::SHUTDOWN_GRACE, writing.wait()).await;
+    tasks.spawn_lasting(Task::Routing, routing::run(router, changes));
+    tasks.spawn_lasting(Task::Heartbeat, heartbeat::run(cluster, tasks.end().clone()));
+    start_queues(&Queues { tasks: &tasks, metrics, health: health.clone() }, controllers, work);
+    let fault = tasks.over().await;
+    // What this process knew of objects is the next leader's to say, also while the last passes end.
+    final_metrics.objects_unknown();
+    if fault.is_some() {
+        // Half of a leader is none: no create, terminate or delete begins from here on.
+        leadership.end();
+    }
+    tasks.settle(work_queue::SHUTDOWN_GRACE).await;
+    for &queue in Queue::ALL {
+        heartbeat::forget(queue, &health);
+    }
     health.forget(WATCHES_CHECK);
     for kind in WatchedKind::ALL {
         health.forget(&watch_check(*kind));
+        health.forget(&definition_check(*kind));
     }
+    fault
 }
 
 /// The controllers of one term. What several of them share is created in `new`.
@@ -140,14 +159,8 @@ struct Controllers {
 }
 
 impl Controllers {
-    fn new(
-        settings: Settings,
-        equipment: &Equipment,
-        leadership: Leadership,
-        common: Common,
-        shutdown: CancellationToken,
-    ) -> Self {
-        let term = LeadershipTerm { started: Timestamp::now(), leadership };
+    fn new(settings: Settings, equipment: &Equipment, leadership: Leadership, common: Common) -> Self {
+        let term = LeadershipTerm { started: clock::now(), leadership, end: common.tasks.end().clone() };
         let clouds = Clouds::new(equipment.providers.clone(), common.metrics.clone(), settings.installation);
         let machines = Machines::new(term.started);
         let (pool_memories, launch_health) = (PoolMemories::default(), LaunchHealth::default());
@@ -171,7 +184,9 @@ impl Controllers {
             clouds: clouds.clone(),
             ssh_keys: ssh_keys.clone(),
             machines: machines.clone(),
+            definition: DefinitionReader::default(),
             pool_memories: pool_memories.clone(),
+            requests: Requests::default(),
         };
         Self {
             pools: PoolController {
@@ -182,7 +197,6 @@ impl Controllers {
                 machines: machines.clone(),
                 ssh_keys: ssh_keys.clone(),
                 reported: standing::Reported::default(),
-                writing: TaskTracker::new(),
             },
             members: MemberController {
                 common: common.clone(),
@@ -202,7 +216,6 @@ impl Controllers {
                 launch_health,
                 sweeps,
                 reported: standing::Reported::default(),
-                shutdown,
             },
         }
     }
@@ -210,31 +223,25 @@ impl Controllers {
 
 /// Starts the queues of one term, each with its reconcile function.
 struct Queues<'a> {
-    tasks: &'a mut JoinSet<()>,
+    tasks: &'a TermTasks,
     metrics: Metrics,
     health: Health,
-    shutdown: CancellationToken,
 }
 
 impl Queues<'_> {
-    fn add<K, F, Fut>(
-        &mut self,
-        controller: Controller,
-        queue: Queue,
-        work: UnboundedReceiver<WorkItem<K>>,
-        reconcile: F,
-    ) where
+    fn add<K, F, Fut>(&self, controller: Controller, queue: Queue, work: UnboundedReceiver<WorkItem<K>>, reconcile: F)
+    where
         K: WorkKey + Sync,
         F: Fn(K) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = work_queue::Outcome> + Send + 'static,
     {
         let heartbeat = Heartbeat::begin(queue, self.health.clone(), self.metrics.clone());
-        let (metrics, shutdown) = (self.metrics.clone(), self.shutdown.clone());
-        self.tasks.spawn(work_queue::run(controller, work, metrics, heartbeat, shutdown, reconcile));
+        let (metrics, tasks) = (self.metrics.clone(), self.tasks.clone());
+        self.tasks.spawn_lasting(queue.into(), work_queue::run(controller, work, metrics, heartbeat, tasks, reconcile));
     }
 }
 
-fn start_queues(queues: &mut Queues<'_>, controllers: Controllers, work: Work) {
+fn start_queues(queues: &Queues<'_>, controllers: Controllers, work: Work) {
     // Shared, because thousands of runs may be under way at once.
     let (pools, members) = (Arc::new(controllers.pools), Arc::new(controllers.members));
     let (claims, launch_configs) = (Arc::new(controllers.claims), Arc::new(controllers.launch_configs));
@@ -253,14 +260,8 @@ fn start_queues(queues: &mut Queues<'_>, controllers: Controllers, work: Work) {
     });
 }
 
-/// Watches each kind of a feed until `shutdown`.
-fn watch_all(
-    tasks: &mut JoinSet<()>,
-    client: &Client,
-    feed: &Feed,
-    cluster: &ClusterState,
-    shutdown: &CancellationToken,
-) {
+/// Watches each kind of a feed until the term is over.
+fn watch_all(tasks: &TermTasks, client: &Client, feed: &Feed, cluster: &ClusterState) {
     let (of, at) = (|| client.clone(), || feed.clone());
     for watch in [
         Box::pin(watch::run::<InstancePool>(of(), at(), cluster.clone())) as futures::future::BoxFuture<'static, ()>,
@@ -268,27 +269,34 @@ fn watch_all(
         Box::pin(watch::run::<PoolMember>(of(), at(), cluster.clone())),
         Box::pin(watch::run::<PoolClaim>(of(), at(), cluster.clone())),
     ] {
-        let end = shutdown.clone();
-        tasks.spawn(async move {
+        let end = tasks.end().clone();
+        tasks.spawn_lasting(Task::Watch, async move {
             end.run_until_cancelled_owned(watch).await;
         });
     }
 }
 
 /// Registers a health check for each kind: a watch without an answer for long, while the API server answers others,
-/// makes the process unhealthy.
+/// makes the process unhealthy; one that cannot begin, because the kind is gone or not allowed, makes it not ready.
 fn check_watches(health: &Health, api_health: &ApiHealth, metrics: &Metrics, feeds: &[Feed]) {
     let begun = Instant::now();
     for &kind in WatchedKind::ALL {
         for feed in feeds {
             metrics.watch_awaited(kind, feed);
         }
+        let (watches, of) = (api_health.clone(), feeds.to_vec());
+        health.ask_ready(definition_check(kind), move |_| watches.unwatchable(kind, &of));
         let (api_health, feeds) = (api_health.clone(), feeds.to_vec());
         health.ask(watch_check(kind), move |now| {
             let (feed, silent) = api_health.stale(kind, &feeds, begun, now)?;
             Some(format!("{feed}: no answer for {} s, while the API server answers others", silent.as_secs()))
         });
     }
+}
+
+/// The check that a kind can be watched at all: a restart would not help.
+fn definition_check(kind: WatchedKind) -> String {
+    format!("definition:{}", kind.plural())
 }
 
 fn watch_check(kind: WatchedKind) -> String {

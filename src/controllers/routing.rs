@@ -3,26 +3,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bullpen_api::{InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use bullpen_api::{
+    EventAction, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember, Reason, bounded_message,
+};
+use bullpen_plan::claim::lifetime::TermRules;
 use bullpen_plan::claim::queue::trouble;
-use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tracing::error;
 
 use super::common::Common;
 use super::convert;
 use super::member::machine_memory::Machines;
-use super::orphans::OrphanSweeper;
+use super::orphans::{OrphanSweeper, sweep};
 use super::pool::memory::PoolMemories;
 use super::wake;
-use crate::cloud::Audience;
-use crate::provider::ProviderKey;
+use crate::clock;
+use crate::cloud::{Audience, Cloud};
+use crate::provider::{ProviderError, ProviderKey};
+use crate::state::cluster_state::State;
+use crate::state::cluster_state::unreadable::UnreadableNews;
 use crate::state::marks::Marked as _;
 use crate::state::store::Changed;
 use crate::state::{Change, ObjectKey, QueueKey};
 use crate::telemetry::Health;
-use crate::telemetry::labels::ClaimEnd;
+use crate::telemetry::labels::{ClaimEnd, Task, WatchedKind};
 
 /// What routing needs, to find out whom a change concerns.
 #[derive(Debug)]
@@ -38,23 +43,40 @@ pub struct Router {
 }
 
 /// Wakes the keys that each change concerns, until the term ends.
-pub async fn run(router: Router, mut stream: mpsc::UnboundedReceiver<Change>, shutdown: CancellationToken) {
-    while let Some(Some(change)) = shutdown.run_until_cancelled(stream.recv()).await {
+pub async fn run(router: Router, mut stream: mpsc::UnboundedReceiver<Change>) {
+    let end = router.common.tasks.end().clone();
+    while let Some(Some(change)) = end.run_until_cancelled(stream.recv()).await {
         match change {
             Change::Pool(changed) => pool(&router, &changed),
             Change::LaunchConfig(changed) => launch_config(&router, &changed),
             Change::Member(changed) => member(&router, &changed),
             Change::Claim(changed) => claim(&router, &changed),
             Change::Queue(queue) => queue_changed(&router, queue),
+            Change::Unreadable(news) => unreadable(&router, *news),
+            Change::Doubtful(kind, key, uid) => resolve(&router, kind, key, uid),
             Change::Beat => beat(&router),
             Change::Whole => everything(&router),
             Change::Synced => {
                 router.health.pass(super::WATCHES_CHECK);
                 everything(&router);
-                tokio::spawn(crate::controllers::claim::quarantine::end_grace(router.common.clone()));
+                let end = crate::controllers::claim::quarantine::end_grace(router.common.clone());
+                router.common.tasks.spawn(Task::Grace, end);
             }
         }
     }
+}
+
+/// Reads an object that a list did not show although a write of it was answered meanwhile.
+fn resolve(router: &Router, kind: WatchedKind, key: ObjectKey, uid: String) {
+    let writes = router.common.writes.clone();
+    router.common.tasks.spawn(Task::Read, async move {
+        match kind {
+            WatchedKind::InstancePool => writes.resolve::<InstancePool>(&key, &uid).await,
+            WatchedKind::LaunchConfig => writes.resolve::<LaunchConfig>(&key, &uid).await,
+            WatchedKind::PoolMember => writes.resolve::<PoolMember>(&key, &uid).await,
+            WatchedKind::PoolClaim => writes.resolve::<PoolClaim>(&key, &uid).await,
+        }
+    });
 }
 
 /// The claims waiting in a queue changed: pair them, and wake the pool, which may buy for them.
@@ -96,9 +118,12 @@ fn pool(router: &Router, changed: &Changed<InstancePool>) {
     for member in members {
         router.common.wakers.members.wake(member);
     }
-    // Changed rules for stale and ended claims apply at once.
-    let claims: Vec<_> =
-        router.common.cluster.with(|state| state.claims_on(&key).map(|claim| ObjectKey::of(claim.as_ref())).collect());
+    // Changed rules for stale and ended claims apply at once. Other changes, such as of the size, concern none of them.
+    let rules = |pool: &Arc<InstancePool>| (convert::uid(pool.as_ref()), TermRules::of(&pool.spec.claims));
+    if changed.old.as_ref().map(rules) == changed.new.as_ref().map(rules) {
+        return;
+    }
+    let claims: Vec<_> = router.common.cluster.with(|state| state.claims_on(&key).cloned().collect());
     for claim in claims {
         router.common.wakers.claims.wake(claim);
     }
@@ -129,11 +154,9 @@ fn launch_config(router: &Router, changed: &Changed<LaunchConfig>) {
             .collect();
         let place = |config: &Arc<LaunchConfig>| (identity(config), config.mark().map(str::to_owned));
         let moved = changed.old.as_ref().map(place) != changed.new.as_ref().map(place);
-        let pinned = |member: &PoolMember| {
-            convert::launch_config_of(member) == key && (moved || convert::state(member) == MemberState::Pending)
-        };
-        let members: Vec<_> =
-            state.members.iter().filter(|(_, member)| pinned(member)).map(|(key, _)| key.clone()).collect();
+        let concerned = |member: &&Arc<PoolMember>| moved || convert::state(member) == MemberState::Pending;
+        let members = state.members_of_launch_config(&key).filter(concerned);
+        let members: Vec<_> = members.map(|member| ObjectKey::of(member.as_ref())).collect();
         (pools, members)
     });
     for pool in pools {
@@ -154,6 +177,14 @@ fn member(router: &Router, changed: &Changed<PoolMember>) {
     let ready = changed.new.as_ref().is_some_and(|member| convert::state(member) == MemberState::Ready);
     if ready || changed.old.as_ref().map(counts) != changed.new.as_ref().map(counts) {
         router.common.wakers.pairing.wake(convert::pool_of(member));
+        // A launch config that is being deleted says what it waits for.
+        let launch_config = convert::launch_config_of(member);
+        let ends = |state: &mut State| {
+            state.launch_configs.get(&launch_config).is_some_and(|of| convert::deleting(of.as_ref()))
+        };
+        if router.common.cluster.with(ends) {
+            router.common.wakers.launch_configs.wake(launch_config);
+        }
     }
     if changed.old.is_none() || changed.new.as_ref().is_some_and(|member| is_ready_or_failed(member)) {
         router.common.wakers.launch_configs.wake(convert::launch_config_of(member));
@@ -183,7 +214,7 @@ fn is_ready_or_failed(member: &PoolMember) -> bool {
 fn claim(router: &Router, changed: &Changed<PoolClaim>) {
     let Some(claim) = subject(changed) else { return };
     let key = ObjectKey::of(claim.as_ref());
-    if let Some((end, held)) = crate::controllers::claim::lifetime::ended(changed, Timestamp::now()) {
+    if let Some((end, held)) = crate::controllers::claim::lifetime::ended(changed, clock::now()) {
         ended(router, changed, end, held);
     }
     let uid = claim.uid().unwrap_or_default();
@@ -210,6 +241,18 @@ fn ended(router: &Router, changed: &Changed<PoolClaim>, end: ClaimEnd, held: Opt
     }
 }
 
+/// Reports an object that cannot be read.
+fn unreadable(router: &Router, news: UnreadableNews) {
+    router.common.metrics.set_unreadable_objects(&news.kind, news.present);
+    let Some((object, trouble)) = news.report else { return };
+    let name = |text: &Option<String>| text.clone().unwrap_or_default();
+    error!(kind = %news.kind, namespace = %name(&object.namespace), name = %name(&object.name), error = %trouble, "an object cannot be read");
+    let note = format!(
+        "it cannot be read, so what was last read of it stays in force, and nothing is written to it: {trouble}. Is it of a later version?"
+    );
+    router.common.events.warn_about(object, Reason::Unreadable, EventAction::Observe, bounded_message(&note));
+}
+
 /// Sends a heartbeat through every queue. It takes every lock first, so that a lock that is never released shows.
 fn beat(router: &Router) {
     router.pool_memories.with(|_| ());
@@ -234,11 +277,11 @@ fn everything(router: &Router) {
             wakers.members.wake(key.clone());
             wakers.pools.wake(convert::pool_of(member));
         }
-        for (key, claim) in state.claims.iter() {
+        for key in state.claims.keys() {
             wakers.claims.wake(key.clone());
-            for pool in state.waits_at(key, claim) {
-                wakers.pairing.wake(pool);
-            }
+        }
+        for queue in state.queues.with_claims() {
+            wakers.pairing.wake(queue.clone());
         }
     });
 }
@@ -257,21 +300,30 @@ impl Listeners {
         Self { common, machines, sweeper }
     }
 
-    fn bought_at(&self, provider: &ProviderKey, wanted: impl Fn(&PoolMember) -> bool) -> Vec<ObjectKey> {
-        self.common.cluster.with(|state| {
-            let configs: std::collections::HashSet<_> = state
-                .launch_configs
-                .iter()
-                .filter(|(_, config)| self.sweeper.clouds.key(&config.spec).as_ref() == Some(provider))
-                .map(|(key, _)| key.clone())
-                .collect();
-            state
-                .members
-                .iter()
-                .filter(|(_, member)| wanted(member) && configs.contains(&convert::launch_config_of(member)))
-                .map(|(key, _)| key.clone())
-                .collect()
-        })
+    /// A launch config is gone, perhaps the last one of its account.
+    pub fn launch_config_gone(&self) {
+        sweep::withdraw_unused(&self.sweeper);
+    }
+
+    /// The members whose machines this provider has.
+    fn bought_at<'a>(
+        &'a self,
+        state: &'a State,
+        provider: &'a ProviderKey,
+    ) -> impl Iterator<Item = &'a Arc<PoolMember>> {
+        let configs = state.launch_configs.iter();
+        let configs = configs.filter(|(_, config)| self.sweeper.clouds.key(&config.spec).as_ref() == Some(provider));
+        configs.flat_map(|(key, _)| state.members_of_launch_config(key))
+    }
+
+    fn wake_all_bought_at(&self, provider: &ProviderKey) {
+        let keys: Vec<_> = self
+            .common
+            .cluster
+            .with(|state| self.bought_at(state, provider).map(|member| ObjectKey::of(member.as_ref())).collect());
+        for member in keys {
+            self.common.wakers.members.wake(member);
+        }
     }
 }
 
@@ -280,7 +332,7 @@ impl Audience for Listeners {
         let moving = |member: &PoolMember| {
             convert::deleting(member) || matches!(convert::state(member), MemberState::Pending | MemberState::Warming)
         };
-        !self.bought_at(provider, moving).is_empty()
+        self.common.cluster.with(|state| self.bought_at(state, provider).any(|member| moving(member)))
     }
 
     fn machine_changed(&self, member: ObjectKey) {
@@ -288,9 +340,7 @@ impl Audience for Listeners {
     }
 
     fn first_listed(&self, provider: &ProviderKey) {
-        for member in self.bought_at(provider, |_| true) {
-            self.common.wakers.members.wake(member);
-        }
+        self.wake_all_bought_at(provider);
         // Ready members can be handed out now that the tags of their machines are known.
         let pools: Vec<_> = self.common.cluster.with(|state| state.pools.iter().map(|(key, _)| key.clone()).collect());
         for pool in pools {
@@ -301,6 +351,11 @@ impl Audience for Listeners {
     }
 
     fn answering_changed(&self, provider: &ProviderKey) {
+        // A closed account has no machines that anybody could count.
+        let closed = |cloud: &Arc<Cloud>| matches!(cloud.answering(), Some(Err(ProviderError::Auth { .. })));
+        if self.sweeper.clouds.get(provider).as_ref().is_some_and(closed) {
+            sweep::withdraw(&self.sweeper, provider, &self.sweeper.sweeps.memory(provider));
+        }
         let configs: Vec<_> = self.common.cluster.with(|state| {
             state
                 .launch_configs
@@ -317,9 +372,7 @@ impl Audience for Listeners {
     fn identity_changed(&self, provider: &ProviderKey) {
         // Among them pools that wait for the account.
         wake::buyers(&self.common, &self.sweeper.clouds, provider);
-        for member in self.bought_at(provider, |_| true) {
-            self.common.wakers.members.wake(member);
-        }
+        self.wake_all_bought_at(provider);
     }
 
     fn listed(&self, provider: &ProviderKey) {
@@ -328,10 +381,11 @@ impl Audience for Listeners {
         for member in self.machines.take_waiting_for_list() {
             self.common.wakers.members.wake(member);
         }
-        crate::controllers::orphans::sweep::listed(&self.sweeper, provider);
+        sweep::listed(&self.sweeper, provider);
     }
 
     fn closed(&self, provider: &ProviderKey) {
+        sweep::withdraw(&self.sweeper, provider, &self.sweeper.sweeps.memory(provider));
         self.sweeper.sweeps.forget(provider);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use bullpen_api::{InstancePool, MemberState, PoolMember};
+use bullpen_api::{InstancePool, MemberState};
 
 use super::common::Common;
 use super::convert;
@@ -25,11 +25,9 @@ pub fn buyers(common: &Common, clouds: &Clouds, provider: &ProviderKey) {
         };
         let pools: Vec<_> =
             state.pools.iter().filter(|(key, pool)| uses(key, pool)).map(|(key, _)| key.clone()).collect();
-        let waits = |member: &PoolMember| {
-            convert::state(member) == MemberState::Pending && configs.contains(&convert::launch_config_of(member))
-        };
-        let members: Vec<_> =
-            state.members.iter().filter(|(_, member)| waits(member)).map(|(key, _)| key.clone()).collect();
+        let bought = configs.iter().flat_map(|config| state.members_of_launch_config(config));
+        let waiting = bought.filter(|member| convert::state(member) == MemberState::Pending);
+        let members: Vec<_> = waiting.map(|member| ObjectKey::of(member.as_ref())).collect();
         (configs, pools, members)
     });
     for key in configs {

@@ -25,6 +25,9 @@ pub enum Failure {
     /// will lead.
     #[error(transparent)]
     NotLeading(#[from] NotLeading),
+    /// The write was refused a moment ago, and is sent again in this time. The refusal was an error; waiting is none.
+    #[error("it was refused, and is sent again in {:.1} s", .0.as_secs_f64())]
+    TooSoon(Duration),
     /// A read that a decision depends on proved nothing.
     #[error("cannot read {0} at the moment")]
     Unproved(ObjectKey),
@@ -41,18 +44,24 @@ pub enum Failure {
 
 impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Self {
-        if error.is_not_leading() { Self::NotLeading(NotLeading) } else { Self::Write(error) }
+        match error.too_soon() {
+            Some(wait) => Self::TooSoon(wait),
+            None if error.is_not_leading() => Self::NotLeading(NotLeading),
+            None => Self::Write(error),
+        }
     }
 }
 
 impl Failure {
     /// Records this failure in `backoff`, and returns the delay before the next pass.
     pub fn note(&self, backoff: &mut Backoff, now: Timestamp) -> Duration {
-        if matches!(self, Self::NotLeading(_)) {
-            // Not an error, so it does not raise the backoff.
-            backoff.rest(NOT_LEADING, now);
-            return NOT_LEADING;
-        }
-        backoff.failed(RETRIES, now)
+        let rest = match self {
+            Self::NotLeading(_) => NOT_LEADING,
+            Self::TooSoon(wait) => *wait,
+            _ => return backoff.failed(RETRIES, now),
+        };
+        // Not an error, so it does not raise the backoff.
+        backoff.rest(rest, now);
+        rest
     }
 }

@@ -20,9 +20,14 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// Starts the heartbeat of a queue, whose first beat has to come in time.
     pub fn begin(queue: Queue, health: Health, metrics: Metrics) -> Self {
-        let check = format!("queue:{}", queue.as_str());
+        let check = check(queue);
         health.pass_for(check.clone(), QUEUE_STUCK);
         Self { queue, check, health, metrics }
+    }
+
+    /// Whose heartbeat it is.
+    pub const fn queue(&self) -> Queue {
+        self.queue
     }
 
     /// Records that a beat came through the queue.
@@ -31,10 +36,19 @@ impl Heartbeat {
         self.metrics.queue_turned(self.queue, Timestamp::now());
     }
 
-    /// Ends with a queue that ended normally. A queue that panicked does not call this, so its check fails.
+    /// Ends with a queue that ended normally. For one that panicked the end of the term calls [`forget`].
     pub fn end(self) {
         self.health.forget(&self.check);
     }
+}
+
+fn check(queue: Queue) -> String {
+    format!("queue:{}", queue.as_str())
+}
+
+/// Drops the check of a queue whose term is over, also if the queue panicked.
+pub fn forget(queue: Queue, health: &Health) {
+    health.forget(&check(queue));
 }
 
 /// Sends beats until the term ends.

@@ -1,6 +1,7 @@
 //! A queue of keys. Each key has at most one task at a time, runs again if it was woken meanwhile, and has its own
 //! backoff, so that one failing object delays no other.
 
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::fmt::{Debug, Display};
 use std::future::Future;
@@ -14,7 +15,6 @@ use jiff::Timestamp;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key as DelayKey;
 use tracing::{debug, error, warn};
@@ -22,9 +22,11 @@ use tracing::{debug, error, warn};
 use super::failure::{Failure, NOT_LEADING, RETRIES};
 use super::heartbeat::Heartbeat;
 use crate::backoff::Backoff;
+use crate::clock;
 use crate::state::ObjectKey;
+use crate::tasks::TermTasks;
 use crate::telemetry::Metrics;
-use crate::telemetry::labels::Controller;
+use crate::telemetry::labels::{self, Controller};
 
 /// When the key is to run again if nothing wakes it before.
 pub type Outcome = Result<Option<Timestamp>, Failure>;
@@ -48,20 +50,25 @@ pub trait WorkKey: Clone + Eq + Hash + Debug + Display + Send + 'static {}
 
 impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> WorkKey for K {}
 
-/// Runs `reconcile` for each key that arrives, until `shutdown`. Heartbeats go to `heartbeat` instead.
+/// Runs `reconcile` for each key that arrives, until the term of `tasks` is over. Heartbeats go to `heartbeat` instead.
+///
+/// A pass that panics is counted and tried again, so that one object that meets a bug stops no other. A pass of pairing
+/// changes what all claims share under one lock, so its panic ends the term: the next one begins with a state that is
+/// whole.
 pub async fn run<K, F, Fut>(
     controller: Controller,
     mut arrivals: mpsc::UnboundedReceiver<WorkItem<K>>,
     metrics: Metrics,
     heartbeat: Heartbeat,
-    shutdown: CancellationToken,
+    tasks: TermTasks,
     reconcile: F,
 ) where
     K: WorkKey,
     F: Fn(K) -> Fut,
     Fut: Future<Output = Outcome> + Send + 'static,
 {
-    let mut queue = Queue::new(controller, metrics, heartbeat);
+    let shutdown = tasks.end().clone();
+    let mut queue = Queue::new(controller, metrics, heartbeat, tasks);
     loop {
         tokio::select! {
             biased;
@@ -90,6 +97,7 @@ struct Queue<K> {
     controller: Controller,
     metrics: Metrics,
     heartbeat: Heartbeat,
+    term: TermTasks,
     tasks: JoinSet<Outcome>,
     running: HashMap<Id, Running<K>>,
     busy: HashSet<K>,
@@ -104,8 +112,8 @@ struct Queue<K> {
 enum PassTrouble {
     #[error(transparent)]
     Failed(Failure),
-    #[error("it panicked: see standard error")]
-    Panicked,
+    #[error("{0}")]
+    Panicked(String),
 }
 
 /// What a task runs.
@@ -115,11 +123,12 @@ struct Running<K> {
 }
 
 impl<K: WorkKey> Queue<K> {
-    fn new(controller: Controller, metrics: Metrics, heartbeat: Heartbeat) -> Self {
+    fn new(controller: Controller, metrics: Metrics, heartbeat: Heartbeat, term: TermTasks) -> Self {
         Self {
             controller,
             metrics,
             heartbeat,
+            term,
             tasks: JoinSet::new(),
             running: HashMap::new(),
             busy: HashSet::new(),
@@ -159,11 +168,18 @@ impl<K: WorkKey> Queue<K> {
         let since = Instant::now();
         // Most passes have nothing to wait for, so they are polled once here and need no task. After a start, when all
         // keys run, their tasks were a third of peak memory.
-        let mut run = Box::pin(reconcile(key.clone()));
-        let id = match catch_unwind(AssertUnwindSafe(|| (&mut run).now_or_never())) {
-            Ok(None) => self.tasks.spawn(run).id(),
-            Ok(Some(outcome)) => return self.settle(&key, since, outcome.map_err(PassTrouble::Failed)),
-            Err(_) => return self.settle(&key, since, Err(PassTrouble::Panicked)),
+        // All of the pass is within: also what makes its future, and what is dropped with it.
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let mut run = Box::pin(reconcile(key.clone()));
+            (&mut run).now_or_never().ok_or(run)
+        }));
+        let id = match polled {
+            Ok(Err(run)) => self.tasks.spawn(run).id(),
+            Ok(Ok(outcome)) => return self.settle(&key, since, outcome.map_err(PassTrouble::Failed)),
+            Err(panic) => {
+                let trouble = self.panicked(panic.as_ref());
+                return self.settle(&key, since, Err(trouble));
+            }
         };
         self.busy.insert(key.clone());
         self.running.insert(id, Running { item: WorkItem::Key(key), since });
@@ -173,7 +189,11 @@ impl<K: WorkKey> Queue<K> {
     fn finish(&mut self, finished: Result<(Id, Outcome), JoinError>) -> Option<K> {
         let (id, outcome) = match finished {
             Ok((id, outcome)) => (id, outcome.map_err(PassTrouble::Failed)),
-            Err(panic) => (panic.id(), Err(PassTrouble::Panicked)),
+            Err(ended) => {
+                let id = ended.id();
+                let panic = ended.try_into_panic().unwrap_or_else(|_| Box::new("its task was aborted"));
+                (id, Err(self.panicked(panic.as_ref())))
+            }
         };
         let Running { item, since } = self.running.remove(&id)?;
         let WorkItem::Key(key) = item else {
@@ -185,12 +205,26 @@ impl<K: WorkKey> Queue<K> {
         self.changed.take(&key)
     }
 
+    /// Counts the panic of a pass, and ends the term if the pass may have left half a change behind.
+    fn panicked(&self, panic: &(dyn Any + Send)) -> PassTrouble {
+        let queue = self.heartbeat.queue();
+        let what = self.term.panicked(queue.into(), panic);
+        if queue == labels::Queue::Pairing {
+            self.term.fail(what.clone());
+        }
+        PassTrouble::Panicked(what)
+    }
+
     /// Records how the pass over a key ended, and when the next one is due.
     fn settle(&mut self, key: &K, since: Instant, outcome: Result<Option<Timestamp>, PassTrouble>) {
         let again = match outcome {
             Err(PassTrouble::Failed(Failure::NotLeading(_))) => {
                 debug!(controller = self.controller.as_str(), %key, "left alone: this process does not lead at the moment");
                 Some(NOT_LEADING)
+            }
+            Err(PassTrouble::Failed(Failure::TooSoon(wait))) => {
+                debug!(controller = self.controller.as_str(), %key, ?wait, "waits until a refused write is sent again");
+                Some(wait)
             }
             Ok(again) => {
                 self.failures.remove(key);
@@ -210,7 +244,7 @@ impl<K: WorkKey> Queue<K> {
 
     fn back_off(&mut self, key: &K, reason: &str) -> Duration {
         let backoff = self.failures.entry(key.clone()).or_default();
-        let delay = backoff.failed(RETRIES, Timestamp::now());
+        let delay = backoff.failed(RETRIES, clock::now());
         let (controller, tries, again_in_ms) = (self.controller.as_str(), backoff.failures(), delay.as_millis());
         if tries > 8 {
             error!(controller, %key, tries, again_in_ms, %reason, "still failing");
@@ -222,7 +256,7 @@ impl<K: WorkKey> Queue<K> {
 }
 
 fn delay_until(moment: Timestamp) -> Duration {
-    Duration::try_from(moment.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO).min(LONGEST_DELAY)
+    Duration::try_from(moment.duration_since(clock::now())).unwrap_or(Duration::ZERO).min(LONGEST_DELAY)
 }
 
 /// Sends keys to one queue; cheap to clone.
@@ -256,12 +290,18 @@ impl<K> Waker<K> {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
     use crate::telemetry::Health;
     use crate::telemetry::labels::Queue as Queue_;
 
     fn heartbeat() -> Heartbeat {
         Heartbeat::begin(Queue_::Pools, Health::new(), Metrics::new())
+    }
+
+    fn term(end: CancellationToken) -> TermTasks {
+        TermTasks::new(Metrics::new(), end)
     }
 
     fn key(name: &str) -> ObjectKey {
@@ -275,7 +315,7 @@ mod tests {
         let (runs, at_once) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         let (end, counted, overlap, again) = (shutdown.clone(), runs.clone(), at_once.clone(), waker.clone());
         waker.wake(key("a"));
-        run(Controller::Pool, keys, Metrics::new(), heartbeat(), shutdown, move |key: ObjectKey| {
+        run(Controller::Pool, keys, Metrics::new(), heartbeat(), term(shutdown), move |key: ObjectKey| {
             let (counted, overlap, again, end) = (counted.clone(), overlap.clone(), again.clone(), end.clone());
             async move {
                 assert_eq!(overlap.fetch_add(1, Ordering::SeqCst), 0);
@@ -302,7 +342,7 @@ mod tests {
         let (tries, end) = (Arc::new(AtomicU32::new(0)), shutdown.clone());
         let counted = tries.clone();
         waker.wake(key("bad"));
-        run(Controller::Pool, keys, Metrics::new(), heartbeat(), shutdown, move |_: ObjectKey| {
+        run(Controller::Pool, keys, Metrics::new(), heartbeat(), term(shutdown), move |_: ObjectKey| {
             let (counted, end) = (counted.clone(), end.clone());
             async move {
                 assert!(counted.fetch_add(1, Ordering::SeqCst) > 0, "the first try fails");
@@ -315,13 +355,63 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_pass_that_panics_before_it_is_a_future_is_caught_like_any_other() {
+        let (waker, keys) = Waker::new();
+        let shutdown = CancellationToken::new();
+        let (tries, end) = (AtomicU32::new(0), shutdown.clone());
+        waker.wake(key("bad"));
+        run(Controller::Pool, keys, Metrics::new(), heartbeat(), term(shutdown), move |_: ObjectKey| {
+            assert!(tries.fetch_add(1, Ordering::SeqCst) > 0, "the first try fails");
+            end.cancel();
+            std::future::ready(Ok(None))
+        })
+        .await;
+    }
+
+    /// Runs a queue whose passes panic until the term is over. Returns why it is over, and the metrics.
+    async fn run_with_panics(queue: Queue_, waits: bool) -> (Option<String>, String) {
+        let (waker, keys) = Waker::new();
+        let (metrics, end, tries) = (Metrics::new(), CancellationToken::new(), Arc::new(AtomicU32::new(0)));
+        let tasks = TermTasks::new(metrics.clone(), end.clone());
+        let heartbeat = Heartbeat::begin(queue, Health::new(), metrics.clone());
+        waker.wake(key("bad"));
+        let pass = move |_: ObjectKey| {
+            let (end, tries) = (end.clone(), tries.clone());
+            async move {
+                if waits {
+                    tokio::task::yield_now().await;
+                }
+                assert!(tries.fetch_add(1, Ordering::SeqCst) > 0, "the first try fails");
+                end.cancel();
+                Ok(None)
+            }
+        };
+        tasks.spawn_lasting(queue.into(), run(Controller::Pool, keys, metrics.clone(), heartbeat, tasks.clone(), pass));
+        let why = tasks.over().await;
+        tasks.settle(Duration::ZERO).await;
+        (why, metrics.encode().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_a_pass_is_counted_and_only_that_of_pairing_ends_the_term() {
+        for waits in [false, true] {
+            let (why, metrics) = run_with_panics(Queue_::Members, waits).await;
+            assert_eq!(why, None);
+            assert!(metrics.contains("bullpen_panics_total{task=\"members\"} 1\n"), "{metrics}");
+            let (why, metrics) = run_with_panics(Queue_::Pairing, waits).await;
+            assert_eq!(why.as_deref(), Some("binder panicked: the first try fails"));
+            assert!(metrics.contains("bullpen_panics_total{task=\"binder\"} 1\n"), "{metrics}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_pass_needs_a_task_only_if_it_waits_for_something() {
         let (waker, keys) = Waker::new();
         let shutdown = CancellationToken::new();
         let (has_a_task, end) = (Arc::new(parking_lot::Mutex::new(Vec::new())), shutdown.clone());
         let seen = has_a_task.clone();
         waker.wake(key("a"));
-        run(Controller::Pool, keys, Metrics::new(), heartbeat(), shutdown, move |_: ObjectKey| {
+        run(Controller::Pool, keys, Metrics::new(), heartbeat(), term(shutdown), move |_: ObjectKey| {
             let (seen, end) = (seen.clone(), end.clone());
             async move {
                 // The queue itself runs in no task here.
@@ -350,7 +440,7 @@ mod tests {
             }
             end.cancel();
         };
-        let running = run(Controller::Pool, keys, metrics, heartbeat, shutdown, |key: ObjectKey| async move {
+        let running = run(Controller::Pool, keys, metrics, heartbeat, term(shutdown), |key: ObjectKey| async move {
             panic!("{key} is no object");
         });
         tokio::join!(running, turned);
@@ -363,7 +453,7 @@ mod tests {
         let (metrics, shutdown) = (Metrics::new(), CancellationToken::new());
         waker.wake(key("a"));
         let (end, tries) = (shutdown.clone(), Arc::new(AtomicU32::new(0)));
-        run(Controller::Pool, keys, metrics.clone(), heartbeat(), shutdown, move |_: ObjectKey| {
+        run(Controller::Pool, keys, metrics.clone(), heartbeat(), term(shutdown), move |_: ObjectKey| {
             let (end, tries) = (end.clone(), tries.clone());
             async move {
                 if tries.fetch_add(1, Ordering::SeqCst) == 0 {

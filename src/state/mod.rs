@@ -4,6 +4,7 @@
 //! In: watch events, answers of writes, and reservations. Out: objects and queues for decisions, and a stream of
 //! changes. Nothing here calls the API server or a cloud.
 
+pub mod binding_troubles;
 pub mod cluster_state;
 pub mod contents;
 mod key;
@@ -11,6 +12,7 @@ pub mod key_ring;
 pub mod lock_order;
 pub mod marks;
 pub mod namespace_labels;
+pub mod planned;
 pub mod pool_queue;
 pub mod store;
 

@@ -34,10 +34,15 @@ enum Check {
     Failed(String),
     /// Evaluated at each request: returns what is wrong, if anything.
     Asked(Arc<dyn Fn(Instant) -> Option<String> + Send + Sync>),
+    /// The same, for what is outside of this process: not ready, but alive.
+    AskedReady(Arc<dyn Fn(Instant) -> Option<String> + Send + Sync>),
+    /// Evaluated at each request: returns what a person should know although the process works, if anything.
+    Noticed(Arc<dyn Fn() -> Option<String> + Send + Sync>),
 }
 
 enum CheckState<'check> {
     Good,
+    Noticed(String),
     Open(Cow<'check, str>),
     Bad(Cow<'check, str>),
 }
@@ -91,6 +96,26 @@ impl Health {
         look: impl Fn(Instant) -> Option<String> + Send + Sync + 'static,
     ) {
         self.0.lock().checks.insert(name.into(), Check::Asked(Arc::new(look)));
+    }
+
+    /// The same for what is outside of this process, so that a restart would not help: the process is not ready, but
+    /// alive.
+    pub fn ask_ready(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        look: impl Fn(Instant) -> Option<String> + Send + Sync + 'static,
+    ) {
+        self.0.lock().checks.insert(name.into(), Check::AskedReady(Arc::new(look)));
+    }
+
+    /// Has `look` evaluate a notice at each request: it returns what a person should know, if anything. The process is
+    /// alive and ready all the same.
+    pub fn notice(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        look: impl Fn() -> Option<String> + Send + Sync + 'static,
+    ) {
+        self.0.lock().checks.insert(name.into(), Check::Noticed(Arc::new(look)));
     }
 
     /// Sets the check to bad: the process is neither alive nor ready until it passes again.
@@ -152,7 +177,9 @@ impl Check {
                 CheckState::Bad(format!("nothing heard for more than {within:?}").into())
             }
             Self::Failed(reason) => CheckState::Bad(reason.into()),
+            Self::Noticed(look) => look().map_or(CheckState::Good, CheckState::Noticed),
             Self::Asked(look) => look(now).map_or(CheckState::Good, |reason| CheckState::Bad(reason.into())),
+            Self::AskedReady(look) => look(now).map_or(CheckState::Good, |reason| CheckState::Open(reason.into())),
         }
     }
 }
@@ -161,6 +188,7 @@ impl Debug for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.verdict_at(Instant::now()) {
             CheckState::Good => f.write_str("Good"),
+            CheckState::Noticed(notice) => write!(f, "Noticed({notice})"),
             CheckState::Open(reason) => write!(f, "Open({reason})"),
             CheckState::Bad(reason) => write!(f, "Bad({reason})"),
         }
@@ -171,6 +199,7 @@ impl Report {
     fn add(&mut self, name: &str, verdict: &CheckState<'_>) {
         let written = match verdict {
             CheckState::Good => writeln!(self.body, "[+]{name} ok"),
+            CheckState::Noticed(notice) => writeln!(self.body, "[!]{name}: {notice}"),
             CheckState::Open(reason) => writeln!(self.body, "[ ]{name}: {reason}"),
             CheckState::Bad(reason) => {
                 self.good = false;
@@ -264,6 +293,28 @@ mod tests {
         assert!(health.liveness().good);
         let later = health.report_at(deadline + Duration::from_secs(1), false);
         assert_eq!(later.body, "[-]watch:poolclaims: stale\nfailed\n");
+    }
+
+    #[test]
+    fn what_is_outside_of_the_process_is_evaluated_too_and_fails_readiness_alone() {
+        let health = Health::new();
+        health.set_ready(true);
+        health.ask_ready("watchable:poolclaims", |_| Some("404".to_owned()));
+        assert!(health.liveness().good);
+        let readiness = health.readiness();
+        assert!(!readiness.good && readiness.body.contains("[-]watchable:poolclaims: 404"), "{}", readiness.body);
+    }
+
+    #[test]
+    fn a_notice_is_shown_and_fails_nothing() {
+        let health = Health::new();
+        health.set_ready(true);
+        health.notice("clock", || Some("120 s ahead".to_owned()));
+        for report in [health.liveness(), health.readiness()] {
+            assert!(report.good && report.body.contains("[!]clock: 120 s ahead\n"), "{}", report.body);
+        }
+        health.notice("clock", || None);
+        assert!(health.readiness().body.contains("[+]clock ok"));
     }
 
     #[test]

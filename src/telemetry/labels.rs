@@ -224,6 +224,62 @@ label_values! {
 }
 
 label_values! {
+    /// What a task of a term of leadership does.
+    Task {
+        /// Passes over pools, and their queue.
+        Pools => "pools",
+        /// Passes over members, and their queue.
+        Members => "members",
+        /// Passes that pair claims with members, and their queue.
+        Pairing => "binder",
+        /// Passes over claims, and their queue.
+        Claims => "holds",
+        /// Passes over launch configs, and their queue.
+        LaunchConfigs => "launch_configs",
+        /// Watches of the API server.
+        Watch => "watches",
+        /// Turns changes into keys of queues.
+        Routing => "routing",
+        /// Heartbeats.
+        Heartbeat => "heartbeats",
+        /// Binds a claim to a member.
+        Binding => "bindings",
+        /// Writes the status of a waiting claim.
+        WaitingStatus => "waiting_statuses",
+        /// Reads the labels of a namespace.
+        NamespaceLabels => "namespace_labels",
+        /// Tags a machine with its claim.
+        ClaimTag => "claim_tags",
+        /// Looks for orphans and ends them.
+        Sweep => "sweeps",
+        /// Writes the new members of a pool.
+        MemberWrite => "member_writes",
+        /// Writes the status of a pool.
+        PoolStatus => "pool_statuses",
+        /// Reads an object of which it is not known whether it is still there.
+        Read => "reads",
+        /// Waits for the end of a grace.
+        Grace => "graces",
+        /// Lists the machines of a cloud.
+        List => "lists",
+        /// Publishes Events.
+        Event => "events",
+    }
+}
+
+impl From<Queue> for Task {
+    fn from(queue: Queue) -> Self {
+        match queue {
+            Queue::Pools => Self::Pools,
+            Queue::Members => Self::Members,
+            Queue::Pairing => Self::Pairing,
+            Queue::Claims => Self::Claims,
+            Queue::LaunchConfigs => Self::LaunchConfigs,
+        }
+    }
+}
+
+label_values! {
     /// A change of this process's leadership.
     LeaderTransition {
         /// It began to lead.

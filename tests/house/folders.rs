@@ -11,8 +11,9 @@ const OPERATOR: &[&[&str]] = &[
     &["cluster"],
     &["provider"],
     &["state"],
+    &["tasks"],
     &["telemetry"],
-    &["backoff"],
+    &["backoff", "clock"],
 ];
 
 /// The controllers. What a controller remembers from pass to pass is below all of them.
@@ -38,7 +39,7 @@ const CONTROLLERS: &[&[&str]] = &[
 
 /// The decisions.
 const PLAN: &[&[&str]] =
-    &[&["pool"], &["member"], &["launch"], &["claim"], &["operator"], &["provider_error"], &["time"]];
+    &[&["pool"], &["member"], &["launch"], &["claim"], &["operator"], &["provider_error"], &["text"], &["time"]];
 
 /// The imports that lead up.
 pub(crate) fn upward(layers: &[&[&str]], imports: &[Import]) -> Vec<String> {

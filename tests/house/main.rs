@@ -10,6 +10,7 @@ mod imports;
 mod pages;
 mod sizes;
 mod source;
+mod tasks;
 mod tree;
 mod words;
 

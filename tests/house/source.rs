@@ -17,6 +17,8 @@ pub(crate) struct Source {
     pub(crate) mentions: Vec<Mention>,
     /// Modules in files of their own that are compiled for tests only.
     pub(crate) test_modules: Vec<String>,
+    /// Lines that start a task of tokio by hand, outside of tests.
+    pub(crate) spawns: Vec<usize>,
     /// Lines with a `#[path]` attribute.
     pub(crate) path_attributes: Vec<usize>,
 }
@@ -168,7 +170,10 @@ impl<'ast> Visit<'ast> for Reader {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        let segments = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        let segments: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        if !self.in_tests && segments[0] == "tokio" && segments.last().is_some_and(|last| last == "spawn") {
+            self.source.spawns.push(path.span().start().line);
+        }
         self.mention(segments, path.span());
         visit::visit_path(self, path);
     }

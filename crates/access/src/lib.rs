@@ -1,5 +1,6 @@
 //! Access to a cluster, configured as in kubectl by a kubeconfig, the environment or the pod: the API server's address,
-//! the proxy and the credentials. Reads files and variables, runs exec plugins, and makes kube clients.
+//! the proxy and the credentials. Reads files and variables, runs exec plugins, and makes kube clients. Also what its users
+//! print of it: errors with their [`causes`], and text of others in a form that is safe to show ([`shown`]).
 //!
 //! kube reads the files. This crate does proxies and changing credentials itself, because kube 5 compares `NO_PROXY`
 //! with the proxy instead of the server, and runs an exec plugin again for each use, without a timeout.
@@ -7,8 +8,10 @@
 
 pub mod causes;
 mod credentials;
+pub mod lean;
 pub mod proxy;
 mod route;
+pub mod shown;
 mod transport;
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Sends requests to the API server: connections, credentials and timeouts.
+//! Sends requests to the API server: connections, credentials and timeouts. Answers come without managed fields.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tower::util::BoxCloneService;
 use tower::{BoxError, ServiceBuilder};
 
 use super::credentials::{Certificate, Credential};
+use super::lean::lean;
 use super::route::{Route, route};
 use super::{Access, AccessError};
 
@@ -124,7 +125,7 @@ impl Sender {
         {
             credential.refused();
         }
-        Ok(answered)
+        Ok(lean(answered))
     }
 
     /// The connections for this credential's certificate. Those of another certificate end by themselves.

@@ -45,8 +45,9 @@ pub struct ClaimRules {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1_000, max = 1_000))]
     pub max_priority: Option<i32>,
-    /// Most members of this pool that the claims of one namespace may have at once; further claims wait. Unset: no
-    /// limit.
+    /// Most members of this pool that the claims of one namespace may have at once; further claims wait. Machines of
+    /// claims that were deleted count until they are gone, unless maxSize leaves room for targetSize (at least 1) more
+    /// members. Unset: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 20_000))]
     pub per_namespace: Option<i32>,
@@ -54,7 +55,9 @@ pub struct ClaimRules {
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,
     /// Seconds after which an ended claim (Expired, Lost or Failed) is deleted, but not before its machine is gone.
-    /// Unset: ended claims stay as records.
+    /// Unset: ended claims stay as records. Costs money with GitOps: whatever applies the same claim again after its
+    /// record was deleted makes a new claim, which takes another machine, again and again. Leave it unset for claims
+    /// that such a tool applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 31_536_000))]
     pub ttl_seconds_after_finished: Option<i32>,

@@ -50,6 +50,7 @@ pub struct RecordedError {
     #[schemars(length(max = 1024))]
     pub message: String,
     /// When it happened.
+    #[serde(deserialize_with = "crate::moments::moment")]
     pub time: MicroTime,
 }
 

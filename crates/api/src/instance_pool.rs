@@ -39,6 +39,11 @@ use super::user_data::UserDataSource;
     printcolumn(name = "Claimed", type_ = "integer", json_path = ".status.members.claimed"),
     printcolumn(name = "Waiting", type_ = "integer", json_path = ".status.waitingClaims"),
     printcolumn(name = "Max", type_ = "integer", json_path = ".spec.maxSize"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Installation", type_ = "string", json_path = ".status.installation", priority = 1),
     printcolumn(name = "Errored", type_ = "integer", json_path = ".status.members.errored", priority = 1),
@@ -243,7 +248,7 @@ impl Default for Readiness {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Provisioning {
-    /// Most members at any time whose create call the provider has not accepted yet.
+    /// Most members of one launch config at any time whose create call the provider has not accepted yet.
     #[serde(default = "default_concurrency")]
     #[schemars(range(min = 1, max = 1_000))]
     pub max_concurrent_creates: i32,
@@ -294,7 +299,7 @@ pub struct InstancePoolStatus {
     /// Ready, Reconciling, Stalled, ProvisioningHealthy, CapacityAvailable, AtMaxSize, TemplateCurrent, Drained; and
     /// `TerminationHealthy` and Quarantined once there was a problem.
     #[schemars(schema_with = "conditions_schema")]
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::moments::conditions", skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The generation of the spec that this status describes.
     #[serde(default)]
@@ -333,15 +338,19 @@ pub struct InstancePoolStatus {
     #[serde(default)]
     pub updated_ready: i32,
     /// When the present rollout began or last made progress. Absent if no member is of an older template.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub rollout_progress_time: Option<MicroTime>,
     /// The last value of the annotation bullpen.dev/reconcile-requested-at that the operator has handled.
     #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
     /// When members were last added to fill a deficit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub last_replenish_time: Option<MicroTime>,
+    /// When the pool first had all of its targetSize machines, ready or claimed. Absent before that, and again once
+    /// it drained or targetSize was 0. Until then the pool is not Ready.
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
+    pub filled_time: Option<MicroTime>,
     /// Label selector of the pool's members.
     #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -404,7 +413,7 @@ pub struct LaunchConfigInUse {
     #[serde(default)]
     pub consecutive_failures: i32,
     /// Nothing is bought by this launch config before this time; after it, one member at a time is tried.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub open_until: Option<MicroTime>,
     /// The last failure of those that consecutiveFailures counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]

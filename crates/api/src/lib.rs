@@ -10,6 +10,7 @@ mod conditions;
 pub mod crds;
 mod instance_pool;
 mod launch_config;
+mod moments;
 mod names;
 mod pool_claim;
 mod pool_member;
@@ -31,10 +32,12 @@ pub use launch_config::{
     ClaimedOrphan, LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans,
     ProviderBlock, RecentError, SimulatedProviderConfig,
 };
+pub use moments::{RenewTime, Renewal};
 pub use names::{
-    ANNOTATION_ADOPT_MACHINES, ANNOTATION_CONFIRM_SWEEP, ANNOTATION_END_MACHINES, ANNOTATION_RECONCILE_REQUESTED,
-    ANNOTATION_RECYCLE_REQUESTED, ANNOTATION_SCHEMA_DIGEST, ANNOTATION_TAKE_OVER, FINALIZER_INSTANCE,
-    FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH,
+    ANNOTATION_ADOPT_MACHINES, ANNOTATION_CONFIRM_RELEASE, ANNOTATION_CONFIRM_SWEEP, ANNOTATION_END_MACHINES,
+    ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, ANNOTATION_SCHEMA_DIGEST, ANNOTATION_TAKE_OVER,
+    ANNOTATION_WATCHED_NAMESPACES, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, LABEL_LAUNCH_CONFIG,
+    LABEL_OPERATOR, LABEL_POOL, LABEL_TEMPLATE_HASH,
 };
 pub use pool_claim::{
     Binding, BindingRef, ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolClaimStatus, PoolSelector,

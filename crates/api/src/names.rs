@@ -35,5 +35,13 @@ pub const ANNOTATION_END_MACHINES: &str = "bullpen.dev/end-machines";
 /// in, as `id=pool`, separated by commas.
 pub const ANNOTATION_ADOPT_MACHINES: &str = "bullpen.dev/adopt-machines";
 
+/// Label of the lease of an operator, with the value `lease`: by it the lease is found, whatever its name and namespace.
+pub const LABEL_OPERATOR: &str = "bullpen.dev/operator";
+/// Annotation of the lease of an operator: the namespaces that it watches, separated by commas; `*` for all.
+pub const ANNOTATION_WATCHED_NAMESPACES: &str = "bullpen.dev/watched-namespaces";
+
+/// Annotation of a member, set by a person: the uid of its claim, which went with the definition of claims, and was to go.
+pub const ANNOTATION_CONFIRM_RELEASE: &str = "bullpen.dev/confirm-release";
+
 /// Annotation of a definition: the digest of its schema, see [`crds::digest`](crate::crds::digest).
 pub const ANNOTATION_SCHEMA_DIGEST: &str = "bullpen.dev/schema-digest";

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::claim_rules::WhenEmpty;
 use super::common::{InstanceAddress, ObjectRef, conditions_schema, match_labels_schema};
 use super::instance_pool::LifecycleClass;
+use super::moments::RenewTime;
 use super::states::ClaimPhase;
 
 /// A request for one machine of a pool.
@@ -83,8 +84,9 @@ pub struct PoolClaimSpec {
     /// What to do when no member is ready: Wait (the default) or Fail. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when_empty: Option<WhenEmpty>,
-    /// Seconds to wait for a machine before the claim is Failed. Unset: it waits for ever; but with whenEmpty Fail it
-    /// waits 30 seconds for a pool that does not exist.
+    /// Seconds to wait for a machine, and for the Secret if spec.binding asks for one, before the claim is Failed. Unset:
+    /// it waits for ever, and 10 minutes with a machine for its Secret; but with whenEmpty Fail it waits 30 seconds for
+    /// a pool that does not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_592_000))]
     pub wait_timeout_seconds: Option<i32>,
@@ -93,10 +95,11 @@ pub struct PoolClaimSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub ttl_seconds: Option<i32>,
-    /// Each change of this field renews the claim: the ttl begins anew when the operator sees the change. Any other
-    /// value will do; the present time is customary.
+    /// Each change of this field renews the claim: the ttl begins anew when the operator sees the change. It is only
+    /// compared, so any other value will do; the present time is customary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub renew_time: Option<MicroTime>,
+    #[schemars(with = "Option<MicroTime>")]
+    pub renew_time: Option<RenewTime>,
     /// Claims of a higher priority are served first. A waiting claim's priority rises with time. Unset: 0. The pool may
     /// cap it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -213,7 +216,7 @@ pub enum Binding {
 pub struct PoolClaimStatus {
     /// Bound, Ready, Stalled; and Stale once the claim has had its machine for longer than claims.staleAfterSeconds.
     #[schemars(schema_with = "conditions_schema")]
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::moments::conditions", skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The generation of the spec that this status describes.
     #[serde(default)]
@@ -231,25 +234,26 @@ pub struct PoolClaimStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<ClaimInstance>,
     /// When the claim was bound.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub bound_at: Option<MicroTime>,
     /// The Secret with what is needed to reach the machine, if spec.binding is Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<BindingRef>,
     /// When the present ttl began: when the claim was bound or last renewed, by the operator's clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub renewed_at: Option<MicroTime>,
     /// When the claim expires unless it is renewed. Absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<MicroTime>,
     /// The last spec.renewTime that the operator has acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_renew_time: Option<MicroTime>,
+    #[schemars(with = "Option<MicroTime>")]
+    pub observed_renew_time: Option<RenewTime>,
     /// The last spec.ttlSeconds that the operator has acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_ttl_seconds: Option<i32>,
     /// When the claim became Expired, Lost or Failed, by the operator's clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<MicroTime>,
     /// The claim's place in its queue while it waits. Updated at most twice a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]

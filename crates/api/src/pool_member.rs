@@ -153,7 +153,7 @@ pub struct PoolMemberStatus {
     /// Ready. Stalled: the machine cannot be terminated. Quarantined: by its tags, the machine was claimed before.
     /// Reachable: the launch config leads to the cloud that the machine was bought at.
     #[schemars(schema_with = "conditions_schema")]
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::moments::conditions", skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The generation of the spec that this status describes.
     #[serde(default)]
@@ -168,13 +168,13 @@ pub struct PoolMemberStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<MemberInstance>,
     /// When the provider accepted the create.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub warming_started_at: Option<MicroTime>,
     /// When the member became ready.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub ready_since: Option<MicroTime>,
     /// When the member was bound to its claim.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub claimed_at: Option<MicroTime>,
     /// Why the member failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -205,9 +205,9 @@ pub struct MemberInstance {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<InstanceAddress>,
     /// When the provider launched it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub launch_time: Option<MicroTime>,
     /// When it finished booting.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub boot_time: Option<MicroTime>,
 }

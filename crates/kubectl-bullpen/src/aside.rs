@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::members::ANNOTATION_REASON;
+use super::members::{ANNOTATION_CORDON_REASON, ANNOTATION_HOLD_REASON, ANNOTATION_REASON};
 use super::shared::failure::Failure;
 use super::shared::printing;
 use super::shared::session::{OutputOption, Session};
@@ -28,6 +28,14 @@ impl Aside {
         match self {
             Self::Cordoned => "cordoned",
             Self::Held => "hold",
+        }
+    }
+
+    /// The annotation with the reason.
+    const fn annotation(self) -> &'static str {
+        match self {
+            Self::Cordoned => ANNOTATION_CORDON_REASON,
+            Self::Held => ANNOTATION_HOLD_REASON,
         }
     }
 
@@ -136,10 +144,12 @@ fn patch(aside: Aside, on: bool, member: &PoolMember, reason: Option<&str>) -> O
         Aside::Held => Aside::Cordoned,
     };
     let mut metadata = json!({ "resourceVersion": member.metadata.resource_version, "uid": member.metadata.uid });
-    // The reason stays while the member is still set aside in the other way.
-    if on || !other.is_set(member) {
-        metadata["annotations"] = json!({ ANNOTATION_REASON: reason });
+    let mut annotations = json!({ aside.annotation(): reason });
+    // An earlier version of the plugin wrote one reason for both. It stays while it counts for the other.
+    if !on && !other.is_set(member) && member.annotations().contains_key(ANNOTATION_REASON) {
+        annotations[ANNOTATION_REASON] = Value::Null;
     }
+    metadata["annotations"] = annotations;
     Some(json!({ "metadata": metadata, "spec": { aside.field(): on } }))
 }
 
@@ -177,7 +187,7 @@ mod tests {
         assert_eq!(
             change,
             json!({
-                "metadata": { "resourceVersion": "7", "uid": "u", "annotations": { "bullpen.dev/reason": "kernel" } },
+                "metadata": { "resourceVersion": "7", "uid": "u", "annotations": { "bullpen.dev/cordon-reason": "kernel" } },
                 "spec": { "cordoned": true },
             })
         );
@@ -185,10 +195,23 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_is_removed_with_the_last_of_cordon_and_hold() {
-        let both = patch(Aside::Held, false, &member(true, true), None).unwrap();
-        assert!(both["metadata"].get("annotations").is_none());
-        let last = patch(Aside::Held, false, &member(false, true), None).unwrap();
-        assert_eq!(last["metadata"]["annotations"], json!({ "bullpen.dev/reason": null }));
+    fn cordon_and_hold_keep_a_reason_each_and_that_of_an_earlier_version_goes_with_the_last() {
+        let unhold = |member: &PoolMember| {
+            let patch = patch(Aside::Held, false, member, None).unwrap();
+            patch["metadata"]["annotations"].clone()
+        };
+        assert_eq!(unhold(&member(true, true)), json!({ "bullpen.dev/hold-reason": null }));
+        let mut old = member(true, true);
+        old.annotations_mut().insert(ANNOTATION_REASON.into(), "kernel".into());
+        assert_eq!(unhold(&old), json!({ "bullpen.dev/hold-reason": null }), "it counts for the cordon");
+        old.spec.cordoned = false;
+        assert_eq!(unhold(&old), json!({ "bullpen.dev/hold-reason": null, "bullpen.dev/reason": null }));
+        let mut both = member(true, true);
+        both.annotations_mut().insert(ANNOTATION_CORDON_REASON.into(), "kernel".into());
+        both.annotations_mut().insert(ANNOTATION_HOLD_REASON.into(), "core dump".into());
+        assert_eq!(crate::members::reason(&both).unwrap(), "kernel; core dump");
+        both.spec.cordoned = false;
+        assert_eq!(crate::members::reason(&both).unwrap(), "core dump");
+        assert_eq!(crate::members::reason(&old).unwrap(), "kernel");
     }
 }

@@ -1,6 +1,6 @@
 //! `kubectl bullpen claims`: a table of claims: which have machines, and which wait.
 
-use bullpen_api::{ClaimPhase, PoolClaim};
+use bullpen_api::{ClaimPhase, InstancePool, PoolClaim};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
@@ -30,6 +30,10 @@ pub(super) async fn execute(args: &ClaimsArgs, session: &Session) -> Result<(), 
     let mut claims: Vec<PoolClaim> = session.list(args.all_namespaces, &kube::api::ListParams::default()).await?;
     if let Some(pool) = &args.pool {
         claims.retain(|claim| claim.pool_or_queue().is_some_and(|(_, name)| name == pool));
+        // Claims may ask for pools of other namespaces. Without any, the name may be mistyped.
+        if claims.is_empty() && !args.all_namespaces {
+            session.api::<InstancePool>().get(pool).await?;
+        }
     }
     let now = Timestamp::now();
     let scope = scope(session, args.all_namespaces);
@@ -78,9 +82,10 @@ fn table(claims: &[PoolClaim], wide: bool, namespaces: bool, now: Timestamp) -> 
     table
 }
 
-/// The time until the claim expires unless it is renewed.
+/// The time until the claim expires unless it is renewed; `in grace` if that is over, and only the operator's expiry
+/// grace keeps it.
 pub(super) fn expires(claim: &PoolClaim, now: Timestamp) -> Option<String> {
     let status = claim.status.as_ref().filter(|status| status.phase == ClaimPhase::Bound)?;
     let left = status.expires_at.as_ref()?.0.duration_since(now).as_secs();
-    Some(if left > 0 { span(left) } else { "now".to_owned() })
+    Some(if left > 0 { span(left) } else { "in grace".to_owned() })
 }

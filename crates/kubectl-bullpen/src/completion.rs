@@ -4,12 +4,14 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bullpen_api::{InstancePool, PoolClaim, PoolMember};
+use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
 use kube::api::ListParams;
 
+use super::shared::printing;
 use super::shared::session::{GlobalOptions, Kind, Session};
 use super::{Cli, CommandResult};
 
@@ -48,7 +50,7 @@ pub(super) fn execute(args: &CompletionArgs) -> CommandResult {
         Script::Zsh => Shell::Zsh,
         Script::Fish => Shell::Fish,
         Script::Kubectl => {
-            print_out!("{}", KUBECTL.trim_end());
+            printing::block(KUBECTL.trim_end());
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -73,7 +75,9 @@ pub(super) async fn complete(args: &CompleteArgs) -> CommandResult {
     let mut found = static_candidates(before, last);
     if let Some(names) = names_wanted(before, last) {
         // No names if the cluster cannot be reached.
-        found.extend(tokio::time::timeout(NAMES_TIMEOUT, names.find(before)).await.ok().flatten().unwrap_or_default());
+        found.extend(
+            tokio::time::timeout(NAMES_TIMEOUT, names.find(before, last)).await.ok().flatten().unwrap_or_default(),
+        );
     }
     for word in found.iter().filter(|word| word.starts_with(last)) {
         print_out!("{word}");
@@ -131,12 +135,50 @@ enum Names {
     Pools,
     Members,
     Claims,
+    LaunchConfigs,
     All,
+    /// Those of one kind, with the kind and a slash before them, as they were typed.
+    Qualified(Kinds),
+    Namespaces,
+}
+
+/// The kinds that `why` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kinds {
+    Pools,
+    Members,
+    Claims,
+    LaunchConfigs,
+}
+
+/// How the kinds are called before a slash.
+const KINDS: [(&[&str], Kinds); 4] = [
+    (&["claim", "claims", "pclaim", "poolclaim", "poolclaims"], Kinds::Claims),
+    (&["member", "members", "pm", "poolmember", "poolmembers"], Kinds::Members),
+    (&["pool", "pools", "ipool", "instancepool", "instancepools"], Kinds::Pools),
+    (&["lc", "launchconfig", "launchconfigs"], Kinds::LaunchConfigs),
+];
+
+/// Whether the word is an option whose value comes next.
+fn takes_a_value(before: &[String], option: &str) -> bool {
+    let cli = Cli::command();
+    let command = command_of(before).and_then(|name| cli.find_subcommand(name));
+    let options = command.into_iter().flat_map(clap::Command::get_arguments).chain(cli.get_arguments());
+    let mut options = options.filter(|argument| argument.get_action().takes_values());
+    options.any(|argument| {
+        let long = argument.get_long().map(|long| format!("--{long}"));
+        let short = argument.get_short().map(|short| format!("-{short}"));
+        long.as_deref() == Some(option) || short.as_deref() == Some(option)
+    })
 }
 
 fn names_wanted(before: &[String], last: &str) -> Option<Names> {
-    if last.starts_with('-') || before.last().is_some_and(|word| word.starts_with('-')) {
-        return None;
+    match before.last().map(String::as_str) {
+        Some("-n" | "--namespace" | "--pool-namespace") => return Some(Names::Namespaces),
+        // The value of another option: it is no name.
+        Some(option) if takes_a_value(before, option) => return None,
+        _ if last.starts_with('-') => return None,
+        _ => {}
     }
     match command_of(before)? {
         "claim" | "pools" | "members" | "claims" | "drain" | "pause" | "resume" | "recycle" | "replenish" => {
@@ -144,13 +186,17 @@ fn names_wanted(before: &[String], last: &str) -> Option<Names> {
         }
         "cordon" | "uncordon" | "hold" | "unhold" => Some(Names::Members),
         "release" | "renew" => Some(Names::Claims),
-        "why" => Some(Names::All),
+        "launchconfigs" => Some(Names::LaunchConfigs),
+        "why" => match last.split_once('/') {
+            Some((kind, _)) => Some(Names::Qualified(KINDS.iter().find(|known| known.0.contains(&kind))?.1)),
+            None => Some(Names::All),
+        },
         _ => None,
     }
 }
 
 impl Names {
-    async fn find(self, before: &[String]) -> Option<Vec<String>> {
+    async fn find(self, before: &[String], last: &str) -> Option<Vec<String>> {
         let value = |options: &[&str]| {
             before.windows(2).find(|pair| options.contains(&pair[0].as_str())).map(|pair| pair[1].clone())
         };
@@ -160,22 +206,42 @@ impl Names {
             namespace: value(&["-n", "--namespace"]),
         };
         let session = Session::open(&options).await.ok()?;
+        let everywhere = before.iter().any(|word| word == "-A" || word == "--all-namespaces");
+        let of = async |kind| match kind {
+            Kinds::Pools => names::<InstancePool>(&session, everywhere).await,
+            Kinds::Members => names::<PoolMember>(&session, everywhere).await,
+            Kinds::Claims => names::<PoolClaim>(&session, everywhere).await,
+            Kinds::LaunchConfigs => names::<LaunchConfig>(&session, everywhere).await,
+        };
         Some(match self {
-            Self::Pools => names::<InstancePool>(&session).await,
-            Self::Members => names::<PoolMember>(&session).await,
-            Self::Claims => names::<PoolClaim>(&session).await,
+            Self::Pools => of(Kinds::Pools).await,
+            Self::Members => of(Kinds::Members).await,
+            Self::Claims => of(Kinds::Claims).await,
+            Self::LaunchConfigs => of(Kinds::LaunchConfigs).await,
+            Self::Qualified(kind) => {
+                let (typed, _) = last.split_once('/')?;
+                of(kind).await.into_iter().map(|name| format!("{typed}/{name}")).collect()
+            }
+            Self::Namespaces => {
+                let all = kube::Api::<Namespace>::all(session.client.clone());
+                let found = all.list(&ListParams::default()).await.ok()?;
+                found.items.iter().map(ResourceExt::name_any).collect()
+            }
             Self::All => {
-                let mut all = names::<PoolClaim>(&session).await;
-                all.extend(names::<PoolMember>(&session).await);
-                all.extend(names::<InstancePool>(&session).await);
+                let mut all = of(Kinds::Claims).await;
+                for kind in [Kinds::Members, Kinds::Pools, Kinds::LaunchConfigs] {
+                    all.extend(of(kind).await);
+                }
+                all.sort();
+                all.dedup();
                 all
             }
         })
     }
 }
 
-async fn names<K: Kind>(session: &Session) -> Vec<String> {
-    let found = session.list::<K>(false, &ListParams::default()).await.unwrap_or_default();
+async fn names<K: Kind>(session: &Session, everywhere: bool) -> Vec<String> {
+    let found = session.list::<K>(everywhere, &ListParams::default()).await.unwrap_or_default();
     found.iter().map(ResourceExt::name_any).collect()
 }
 
@@ -201,6 +267,14 @@ mod tests {
         assert_eq!(names_wanted(&line("-n team cordon"), "ci-"), Some(Names::Members));
         assert_eq!(names_wanted(&line("claim"), ""), Some(Names::Pools));
         assert_eq!(names_wanted(&line("claim ci --ttl"), ""), None);
-        assert_eq!(names_wanted(&line("-n"), ""), None);
+        assert_eq!(names_wanted(&line("-n"), ""), Some(Names::Namespaces));
+        assert_eq!(names_wanted(&line("pools -n"), "te"), Some(Names::Namespaces));
+        assert_eq!(names_wanted(&line("claims -A"), ""), Some(Names::Pools), "it has no value");
+        assert_eq!(names_wanted(&line("claim ci --wait"), ""), Some(Names::Pools), "it has no value");
+        assert_eq!(names_wanted(&line("why"), ""), Some(Names::All));
+        assert_eq!(names_wanted(&line("why"), "pool/"), Some(Names::Qualified(Kinds::Pools)));
+        assert_eq!(names_wanted(&line("why"), "lc/s"), Some(Names::Qualified(Kinds::LaunchConfigs)));
+        assert_eq!(names_wanted(&line("why"), "pod/"), None);
+        assert_eq!(names_wanted(&line("pools -o"), ""), None);
     }
 }

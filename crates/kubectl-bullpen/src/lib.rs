@@ -10,18 +10,18 @@
 //! | [`state`] | `drain`, `pause`, `resume` |
 //! | [`upkeep`] | `recycle`, `replenish` |
 //! | [`why`] | `why` |
-//! | [`orphans`] | `orphans` |
+//! | [`launch_configs`] | `launchconfigs`, `orphans` |
 //! | [`top`] | `top` |
 //! | [`uninstall`] | `uninstall` |
 //! | [`completion`] | `completion` |
 #![forbid(unsafe_code)]
 
-/// Prints a line to standard output. A closed output, as after `| head`, is no error.
+/// Prints one line to standard output, whatever is in the text. A closed output, as after `| head`, is no error.
 macro_rules! print_out {
     ($($text:tt)*) => { $crate::shared::printing::write_line(&mut std::io::stdout(), format_args!($($text)*)) };
 }
 
-/// Prints a line to standard error. A closed output is no error: a claim has to be released all the same.
+/// Prints one line to standard error, whatever is in the text. A closed output is no error: a claim has to be released all the same.
 macro_rules! print_err {
     ($($text:tt)*) => { $crate::shared::printing::write_line(&mut std::io::stderr(), format_args!($($text)*)) };
 }
@@ -30,8 +30,8 @@ mod aside;
 mod claim;
 mod claims;
 mod completion;
+mod launch_configs;
 mod members;
-mod orphans;
 mod pools;
 mod release;
 mod renew;
@@ -71,6 +71,9 @@ enum Command {
     Claim(claim::ClaimArgs),
     /// Show pools, and what is wrong with them
     Pools(pools::PoolsArgs),
+    /// Show launch configs: what they buy, how much of it, and what is in the way
+    #[command(name = "launchconfigs")]
+    LaunchConfigs(launch_configs::LaunchConfigsArgs),
     /// Show the members of pools: their machines
     Members(members::MembersArgs),
     /// Show claims, and why they wait
@@ -97,10 +100,10 @@ enum Command {
     Recycle(upkeep::UpkeepArgs),
     /// Make the operator look at a pool now, without its usual delays
     Replenish(upkeep::UpkeepArgs),
-    /// Explain the state of a claim, a member or a pool: what it waits for, what failed, what comes next
+    /// Explain the state of a claim, a member, a pool or a launch config: what it waits for, what failed, what comes next
     Why(why::WhyArgs),
     /// Show machines without a member whose termination a person has to decide
-    Orphans(orphans::OrphansArgs),
+    Orphans(launch_configs::orphans::OrphansArgs),
     /// Watch pools, members and the queue live
     Top(top::TopArgs),
     /// Check what is left of the whole installation, and print the commands that remove it
@@ -122,6 +125,10 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // If even this cannot be printed, there is nothing left to do.
             let _ = error.print();
+            if let Some(hint) = claim::hint(&error, std::env::args().skip(1)) {
+                print_err!("");
+                print_err!("{hint}");
+            }
             // 1 for all errors, as in kubectl.
             return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
@@ -130,7 +137,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(Failure::Silent(code)) => ExitCode::from(code),
         Err(failure) => {
-            print_err!("{failure}");
+            failure.print();
             ExitCode::FAILURE
         }
     }
@@ -150,7 +157,7 @@ impl Cli {
                 return uninstall::execute(args, &self.options).await;
             }
             let session = Session::open(&self.options).await?;
-            self.command.run(&session).await
+            self.command.run(&session).await.map_err(|failure| failure.at(&session.server))
         });
         runtime.shutdown_background();
         result
@@ -162,6 +169,7 @@ impl Command {
         match self {
             Self::Claim(args) => return claim::execute(args, session).await,
             Self::Pools(args) => pools::execute(&args, session).await?,
+            Self::LaunchConfigs(args) => launch_configs::execute(&args, session).await?,
             Self::Members(args) => members::execute(&args, session).await?,
             Self::Claims(args) => claims::execute(&args, session).await?,
             Self::Release(args) => release::execute(&args, session).await?,
@@ -176,7 +184,7 @@ impl Command {
             Self::Recycle(args) => upkeep::recycle(&args, session).await?,
             Self::Replenish(args) => upkeep::replenish(&args, session).await?,
             Self::Why(args) => why::execute(&args, session).await?,
-            Self::Orphans(args) => orphans::execute(&args, session).await?,
+            Self::Orphans(args) => launch_configs::orphans::execute(&args, session).await?,
             Self::Top(args) => top::execute(&args, session).await?,
             // `execute` has run these, because they need no session.
             Self::Completion(_) | Self::Complete(_) | Self::Uninstall(_) => {}
@@ -208,6 +216,21 @@ mod tests {
                 (Some("team"), Some("prod"))
             );
         }
+    }
+
+    #[test]
+    fn a_command_without_dashes_before_it_is_hinted_at() {
+        let hint = |line: &str| {
+            let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            let error = Cli::try_parse_from([&["kubectl-bullpen".to_owned()], words.as_slice()].concat()).unwrap_err();
+            claim::hint(&error, words.into_iter())
+        };
+        let told = hint("claim ci echo hi").unwrap();
+        assert_eq!(told, "hint: a COMMAND comes after --: kubectl bullpen claim ci -- echo hi");
+        let told = hint("-n team claim ci --ttl 2h make all").unwrap();
+        assert_eq!(told, "hint: a COMMAND comes after --: kubectl bullpen -n team claim ci --ttl 2h -- make all");
+        assert_eq!(hint("claim ci --nonsense"), None);
+        assert_eq!(hint("pools --nonsense ci"), None);
     }
 
     #[test]

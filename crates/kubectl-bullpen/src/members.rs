@@ -11,7 +11,11 @@ use super::shared::printing;
 use super::shared::printing::{Table, age};
 use super::shared::session::{OutputOption, Session};
 
-/// The annotation with the reason why a person has set a member aside.
+/// The annotation with the reason why a person has cordoned a member.
+pub(super) const ANNOTATION_CORDON_REASON: &str = "bullpen.dev/cordon-reason";
+/// The annotation with the reason why a person has put a member on hold.
+pub(super) const ANNOTATION_HOLD_REASON: &str = "bullpen.dev/hold-reason";
+/// The annotation with both, as earlier versions of the plugin wrote it. It counts where the others are not set.
 pub(super) const ANNOTATION_REASON: &str = "bullpen.dev/reason";
 
 /// Arguments of `members`.
@@ -114,11 +118,22 @@ pub(super) fn state_and_marks(member: &PoolMember) -> Vec<&'static str> {
     parts
 }
 
+/// The reason that a person gave for setting the member aside in the way that this annotation is for.
+pub(super) fn reason_of<'a>(member: &'a PoolMember, annotation: &str) -> Option<&'a str> {
+    let annotations = member.annotations();
+    annotations.get(annotation).or_else(|| annotations.get(ANNOTATION_REASON)).map(String::as_str)
+}
+
 /// Why a person has set the member aside, or why it failed.
 pub(super) fn reason(member: &PoolMember) -> Option<String> {
-    let reason = member.annotations().get(ANNOTATION_REASON).cloned();
-    reason.filter(|_| member.spec.cordoned || member.spec.hold).or_else(|| {
-        let error = member.status.as_ref()?.last_error.as_ref()?;
-        Some(format!("{}: {}", error.class, error.message))
-    })
+    let cordoned = reason_of(member, ANNOTATION_CORDON_REASON).filter(|_| member.spec.cordoned);
+    let held = reason_of(member, ANNOTATION_HOLD_REASON).filter(|_| member.spec.hold);
+    // An earlier version wrote one reason for both.
+    let held = held.filter(|reason| cordoned != Some(*reason));
+    let reasons: Vec<_> = cordoned.into_iter().chain(held).collect();
+    if !reasons.is_empty() {
+        return Some(reasons.join("; "));
+    }
+    let error = member.status.as_ref()?.last_error.as_ref()?;
+    Some(format!("{}: {}", error.class, error.message))
 }

@@ -4,6 +4,7 @@ use bullpen_api::PoolClaim;
 use kube::api::DeleteParams;
 
 use super::shared::failure::Failure;
+use super::shared::operator;
 use super::shared::session::Session;
 
 /// Arguments of `release`.
@@ -28,7 +29,10 @@ pub(super) async fn execute(args: &ReleaseArgs, session: &Session) -> Result<(),
             Err(error) => failures.push(Failure::from(error).to_string()),
         }
     }
-    if failures.is_empty() { Ok(()) } else { Err(Failure::Several(failures.join("\n"))) }
+    if failures.len() < args.claims.len() {
+        operator::warn_if_absent(session).await;
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Failure::Several(failures)) }
 }
 
 /// The name of a claim that may be given as `claim -o name` prints it.

@@ -1,5 +1,6 @@
 //! `kubectl bullpen drain`, `pause` and `resume`: set `spec.state` of a pool.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use bullpen_api::{ConditionType, InstancePool, MemberCounts, PoolState, condition_is_true, find_condition};
@@ -7,10 +8,12 @@ use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use super::pools::condition_text;
+use super::shared::conditions;
 use super::shared::durations;
 use super::shared::failure::Failure;
+use super::shared::operator;
 use super::shared::printing;
+use super::shared::printing::many;
 use super::shared::session::{OutputOption, Session};
 use super::shared::watching;
 
@@ -39,26 +42,30 @@ pub(super) struct DrainArgs {
 pub(super) async fn drain(args: &DrainArgs, session: &Session) -> Result<(), Failure> {
     let pool = set(session, &args.of, PoolState::Draining, "draining").await?;
     if !args.wait {
+        operator::warn_if_absent(session).await;
         return Ok(());
     }
     let name = pool.name_any();
     let generation = pool.metadata.generation.unwrap_or(0);
     let mut last = String::new();
+    let answered = Cell::new(false);
     let drained = watching::until(session.watched::<InstancePool>(false), &name, |pool: &InstancePool| {
         if pool.spec.state != PoolState::Draining {
             return Some(Err(Failure::other(format!("instancepools/{name} is not draining any more"))));
         }
         let status = pool.status.as_ref().filter(|status| status.observed_generation >= generation)?;
+        answered.set(true);
         if condition_is_true(&status.conditions, ConditionType::Drained) {
             return Some(Ok(()));
         }
-        let remains = find_condition(&status.conditions, ConditionType::Drained, false).map(condition_text)?;
+        let remains = find_condition(&status.conditions, ConditionType::Drained, false).map(conditions::text)?;
         if remains != last {
             print_err!("{remains}");
             last = remains;
         }
         None
     });
+    let drained = operator::beside(session, &answered, drained);
     let outcome = match args.timeout {
         Some(seconds) => {
             let time = Duration::from_secs(seconds.unsigned_abs().into());
@@ -77,11 +84,15 @@ pub(super) async fn drain(args: &DrainArgs, session: &Session) -> Result<(), Fai
 }
 
 pub(super) async fn pause(args: &StateArgs, session: &Session) -> Result<(), Failure> {
-    set(session, args, PoolState::Paused, "paused").await.map(drop)
+    set(session, args, PoolState::Paused, "paused").await?;
+    operator::warn_if_absent(session).await;
+    Ok(())
 }
 
 pub(super) async fn resume(args: &StateArgs, session: &Session) -> Result<(), Failure> {
-    set(session, args, PoolState::Active, "resumed").await.map(drop)
+    set(session, args, PoolState::Active, "resumed").await?;
+    operator::warn_if_absent(session).await;
+    Ok(())
 }
 
 async fn set(session: &Session, args: &StateArgs, state: PoolState, word: &str) -> Result<InstancePool, Failure> {
@@ -111,36 +122,41 @@ fn forecast(pool: &InstancePool, state: PoolState) -> String {
     let members = status.members.unwrap_or_default();
     let MemberCounts { pending, warming, ready, claimed, errored, terminating, total } = members;
     let aside = (total - pending - warming - ready - claimed - errored - terminating).max(0);
+    let many = |count: i32, one: &str, several: &str| many(count.into(), one, several);
     let waiting = match status.waiting_claims {
         0 => String::new(),
-        1 => "; 1 claim waits and is not served".to_owned(),
-        some => format!("; {some} claims wait and are not served"),
+        some => format!("; {}", many(some, "claim waits and is not served", "claims wait and are not served")),
     };
+    let finish = many(claimed, "claimed one finishes", "claimed ones finish");
     match state {
         PoolState::Active => {
             let missing = (pool.spec.target_size - ready - warming - pending).max(0);
             let served = match status.waiting_claims {
                 0 => String::new(),
-                some => format!("{some} waiting claims are served, "),
+                some => format!("{}, ", many(some, "waiting claim is served", "waiting claims are served")),
             };
-            format!("{served}{missing} machines are bought up to the target of {}", pool.spec.target_size)
+            let bought = many(missing, "machine is bought", "machines are bought");
+            format!("{served}{bought} up to the target of {}", pool.spec.target_size)
         }
         PoolState::Paused => format!(
-            "nothing is bought and no claim is served; {ready} ready and {} booting machines stay, {claimed} claimed ones \
-             finish{waiting}",
+            "nothing is bought and no claim is served; {ready} ready and {} booting machines stay, {finish}{waiting}",
             warming + pending
         ),
         PoolState::Draining => {
             let aside = if aside > 0 {
-                format!("; {aside} set aside: held ones stay until they are let go")
+                format!("; {aside} set aside: those on hold stay until they are let go")
             } else {
                 String::new()
             };
             format!(
-                "{} unclaimed machines are terminated ({ready} ready, {} booting); {claimed} claimed ones finish, and end \
-                 with their claims{aside}{waiting}",
-                pending + warming + ready + errored,
-                warming + pending
+                "{} ({ready} ready, {} booting); {finish} with {}{aside}{waiting}",
+                many(
+                    pending + warming + ready + errored,
+                    "unclaimed machine is terminated",
+                    "unclaimed machines are terminated"
+                ),
+                warming + pending,
+                if claimed == 1 { "its claim" } else { "their claims" },
             )
         }
     }
@@ -163,13 +179,13 @@ mod tests {
         .unwrap();
         assert_eq!(
             forecast(&pool, PoolState::Draining),
-            "5 unclaimed machines are terminated (3 ready, 2 booting); 2 claimed ones finish, and end with their claims; \
-             1 set aside: held ones stay until they are let go; 1 claim waits and is not served"
+            "5 unclaimed machines are terminated (3 ready, 2 booting); 2 claimed ones finish with their claims; 1 set aside: \
+             those on hold stay until they are let go; 1 claim waits and is not served"
         );
         assert!(forecast(&pool, PoolState::Paused).starts_with("nothing is bought"));
         assert_eq!(
             forecast(&pool, PoolState::Active),
-            "1 waiting claims are served, 0 machines are bought up to the target of 5"
+            "1 waiting claim is served, 0 machines are bought up to the target of 5"
         );
     }
 }

@@ -27,7 +27,7 @@ pub(super) async fn execute(args: &UninstallArgs, options: &GlobalOptions) -> Co
         Ok(false) => Ok(ExitCode::SUCCESS),
         Ok(true) => Ok(ExitCode::from(SOMETHING_LEFT)),
         Err(failure) => {
-            print_err!("{failure}");
+            failure.print();
             Ok(ExitCode::from(NOT_ASKED))
         }
     }
@@ -46,9 +46,9 @@ async fn check(args: &UninstallArgs, options: &GlobalOptions) -> Result<bool, Fa
     let left = leftovers.left;
     let report = Report::new(leftovers, &commands(options, &scope));
     match args.output.output {
-        None | Some(Output::Wide) => print_out!("{}", report.text()),
+        None | Some(Output::Wide) => printing::block(&report.text()),
         Some(Output::Name) => names(&report.leftovers),
-        Some(format @ (Output::Json | Output::Yaml)) => print_out!("{}", printing::structured(&report, format)?),
+        Some(format @ (Output::Json | Output::Yaml)) => printing::block(&printing::structured(&report, format)?),
     }
     Ok(left)
 }

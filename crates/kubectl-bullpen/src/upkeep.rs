@@ -1,5 +1,6 @@
 //! `kubectl bullpen recycle` and `replenish`: ask the operator to do now what it would do later by itself.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use serde_json::json;
 
 use super::shared::durations;
 use super::shared::failure::{Failure, causes};
+use super::shared::operator;
+use super::shared::printing::many;
 use super::shared::session::Session;
 use super::shared::watching;
 
@@ -68,15 +71,18 @@ pub(super) async fn replenish(args: &UpkeepArgs, session: &Session) -> Result<()
     // The operator handles each value once, so each request needs another one.
     let value = format!("{} {}", Timestamp::now(), rand::random_range(0..1_000_000_u32));
     annotate(session, name, ANNOTATION_RECONCILE_REQUESTED, &value).await?;
+    let is_answered = Cell::new(false);
     let answered = watching::until(session.watched::<InstancePool>(false), name, |pool: &InstancePool| {
         let handled = pool.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref());
         (handled == Some(value.as_str())).then(|| pool.clone())
     });
     let patience = args.timeout.unwrap_or(ANSWER);
+    let answered = operator::beside(session, &is_answered, answered);
     let pool = within(Some(patience), name, answered).await.map_err(|failure| match failure {
         Failure::Other(words) => Failure::other(format!("{words}: no operator has answered; does one run?")),
         other => other,
     })?;
+    is_answered.set(true);
     print_out!("instancepool.bullpen.dev/{name} replenished");
     print_out!("{}", numbers(&pool));
     if pool.spec.state != PoolState::Active {
@@ -89,6 +95,7 @@ pub(super) async fn replenish(args: &UpkeepArgs, session: &Session) -> Result<()
             let wanted = status.effective_target.as_ref()?.size;
             (status.deficit == 0 && status.members?.ready >= wanted).then(|| numbers(pool))
         });
+        let full = operator::beside(session, &is_answered, full);
         print_out!("{}", within(args.timeout, name, full).await?);
     }
     Ok(())
@@ -113,7 +120,14 @@ pub(super) async fn recycle(args: &UpkeepArgs, session: &Session) -> Result<(), 
     let pool = annotate(session, name, ANNOTATION_RECYCLE_REQUESTED, &now.to_string()).await?;
     print_out!("instancepool.bullpen.dev/{name} recycling");
     print_err!("{}", forecast(&pool));
-    if args.wait { within(args.timeout, name, replaced(session, name, now)).await } else { Ok(()) }
+    if !args.wait {
+        operator::warn_if_absent(session).await;
+        return Ok(());
+    }
+    // The pool has no answer to it, so only the leases show whether anybody works.
+    let answered = Cell::new(true);
+    let replaced = operator::beside(session, &answered, replaced(session, name, now));
+    within(args.timeout, name, replaced).await
 }
 
 /// Describes what a recycle does to the pool in its present state.
@@ -132,7 +146,8 @@ fn forecast(pool: &InstancePool) -> String {
         PoolState::Paused => "; the pool is Paused: only machines that it can spare go, and nothing is bought",
         PoolState::Draining => "; the pool is Draining: they go anyway, and nothing is bought",
     };
-    format!("{ready} ready machines are replaced, {budget}; booting and claimed ones are not touched{state}")
+    let replaced = many(ready.into(), "ready machine is replaced", "ready machines are replaced");
+    format!("{replaced}, {budget}; booting and claimed ones are not touched{state}")
 }
 
 /// Waits until no unclaimed member has been ready since before `before`, and prints how many are left.
@@ -163,7 +178,8 @@ async fn replaced(session: &Session, pool: &str, before: Timestamp) -> Result<()
                 print_out!("instancepool.bullpen.dev/{pool} recycled");
                 return Ok(());
             }
-            print_err!("{left} machines are still to be replaced");
+            let left = i64::try_from(left).unwrap_or(i64::MAX);
+            print_err!("{}", many(left, "machine is still to be replaced", "machines are still to be replaced"));
         }
     }
     Err(Failure::other("the watch ended"))

@@ -11,6 +11,7 @@ pub mod member;
 pub mod operator;
 pub mod pool;
 mod provider_error;
+pub mod text;
 pub mod time;
 
 pub use provider_error::{CapacityScope, ProviderError};

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use bullpen_access::shown;
 use serde::Serialize;
 
 use super::ask::Scope;
@@ -36,18 +37,19 @@ impl Report {
         Self { to_keep: command.filter(|_| self.leftovers.left), ..self }
     }
 
-    /// The report as text, without a line break at its end.
+    /// The report as text, without a line break at its end. What objects contain neither breaks its lines nor drives a
+    /// terminal.
     pub fn text(&self) -> String {
         let mut text = if self.leftovers.left { left(&self.leftovers) } else { nothing(&self.leftovers) };
         text.push_str("\n\nTo remove it, in this order:");
         for (number, step) in self.steps.iter().enumerate() {
             let _ = write!(text, "\n{}. {}", number + 1, step.what);
             for command in &step.commands {
-                let _ = write!(text, "\n     {command}");
+                let _ = write!(text, "\n     {}", shown::line(command));
             }
         }
         if let Some(command) = &self.to_keep {
-            let _ = write!(text, "\n\nTo keep it after all:\n     {command}");
+            let _ = write!(text, "\n\nTo keep it after all:\n     {}", shown::line(command));
         }
         text
     }
@@ -92,10 +94,10 @@ fn left(left: &Leftovers) -> String {
         format!("launch config {}{}", config.name, if config.deleting { ", being deleted" } else { "" })
     });
     if !left.claims.holding.is_empty() {
-        let _ = write!(text, "\nclaims that hold a machine: {}", named(&left.claims.holding));
+        let _ = write!(text, "\nclaims that hold a machine: {}", shown::line(&named(&left.claims.holding)));
     }
     for (finalizer, count) in &left.finalizers {
-        let _ = write!(text, "\nfinalizer {finalizer} on {count}: only a running operator takes it off");
+        let _ = write!(text, "\nfinalizer {} on {count}: only a running operator takes it off", shown::line(finalizer));
     }
     text
 }
@@ -110,7 +112,7 @@ fn counted(count: usize, one: &str, several: &str) -> Option<String> {
 
 fn lines<T>(text: &mut String, items: &[T], several: &str, line: impl Fn(&T) -> String) {
     for item in items.iter().take(MOST_NAMED) {
-        let _ = write!(text, "\n{}", line(item));
+        let _ = write!(text, "\n{}", shown::line(&line(item)));
     }
     if items.len() > MOST_NAMED {
         let _ = write!(text, "\nand {} more {several}", items.len() - MOST_NAMED);

@@ -37,6 +37,9 @@ end
 if is("Quarantined", "True") then
   return health("Degraded", condition("Quarantined").message)
 end
+if is("ClaimVanished", "True") then
+  return health("Degraded", condition("ClaimVanished").message)
+end
 
 if obj.spec.state == "Paused" then
   return health("Suspended", "spec.state is Paused: no machine is bought and none is handed out")
@@ -51,7 +54,7 @@ end
 
 local provisioning = condition("ProvisioningHealthy")
 if provisioning.status == "False" then
-  if provisioning.reason == "LaunchConfigsPaused" then
+  if provisioning.reason == "LaunchConfigsPaused" or provisioning.reason == "LaunchConfigsOff" then
     return health("Suspended", provisioning.message)
   end
   return health("Degraded", provisioning.message)
@@ -68,6 +71,10 @@ if is("CapacityAvailable", "False") then
   lacking = "; " .. condition("CapacityAvailable").message
 end
 if ready.status ~= "True" then
+  -- These two have the reason in their own message.
+  if ready.reason == "FirstMachinesAwaited" or ready.reason == "NoMachines" then
+    lacking = ""
+  end
   return health("Progressing", (ready.message or "") .. lacking)
 end
 if template.status == "False" and template.reason ~= "OnReplenish" then

@@ -18,7 +18,8 @@ if status.observedGeneration ~= obj.metadata.generation then
   return health("Progressing", "the operator has not seen this spec yet")
 end
 if obj.metadata.deletionTimestamp ~= nil then
-  return health("Progressing", "it stays until no member needs it; members: " .. (status.instances or 0))
+  local waits = condition("Drained").message or ("members: " .. (status.instances or 0))
+  return health("Progressing", "it stays until no member needs it; " .. waits)
 end
 
 -- A paused launch config still has to terminate its machines, so what prevents that comes first.

@@ -15,7 +15,7 @@ local function health(of, message)
 end
 
 -- A machine that cannot be terminated costs money, and its member is being deleted.
-for _, name in ipairs({ "Stalled", "Quarantined" }) do
+for _, name in ipairs({ "Stalled", "Quarantined", "ClaimVanished" }) do
   if condition(name).status == "True" then
     return health("Degraded", condition(name).message)
   end

@@ -5,63 +5,49 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bullpen_plan::operator::election::{Boottime, may_act};
-use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
+
+pub use crate::clock::boottime;
 
 /// A call was not begun, because this process does not lead at the moment.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("this process does not lead at the moment")]
 pub struct NotLeading;
 
-/// The present time of a clock that continues while the machine is suspended, so that a leader does not still lead
-/// after a suspend.
-pub fn boottime() -> Boottime {
-    // Elsewhere the monotonic clock does that.
-    #[cfg(target_os = "linux")]
-    let clock = ClockId::Boottime;
-    #[cfg(not(target_os = "linux"))]
-    let clock = ClockId::Monotonic;
-    let time = clock_gettime(clock);
-    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
-    Boottime::new(Duration::new(seconds.unwrap_or_default(), nanoseconds.unwrap_or_default()))
-}
-
 /// One term of leadership; cheap to clone. An ended term never begins again: the next term is another handle.
 #[derive(Clone, Debug)]
-pub struct Leadership(Option<Arc<LeaderTerm>>);
+pub struct Leadership(Arc<LeaderTerm>);
 
 #[derive(Debug)]
 struct LeaderTerm {
-    /// When the last accepted renewal was sent, in nanoseconds since the machine was started; 0 when the term is over.
+    /// When the last accepted renewal was sent, in nanoseconds since the machine was started. [`OVER`] when the term is
+    /// over, [`ALWAYS`] if it needs no renewal.
     renewed: AtomicU64,
 }
 
+const OVER: u64 = 0;
+const ALWAYS: u64 = u64::MAX;
+
 impl Leadership {
-    /// For a process without a lease: it always leads.
-    pub const fn always() -> Self {
-        Self(None)
+    /// For a process without a lease: it leads until [`end`](Self::end).
+    pub fn always() -> Self {
+        Self(Arc::new(LeaderTerm { renewed: AtomicU64::new(ALWAYS) }))
     }
 
     /// A term whose lease was acquired by a request that was sent at this moment.
     pub fn acquired(sent: Boottime) -> Self {
-        let leadership = Self(Some(Arc::new(LeaderTerm { renewed: AtomicU64::new(0) })));
-        leadership.renewed(sent);
-        leadership
+        Self(Arc::new(LeaderTerm { renewed: AtomicU64::new(nanoseconds(sent)) }))
     }
 
-    /// Records a renewal by a request that was sent at this moment.
+    /// Records a renewal by a request that was sent at this moment. A term that is over stays over.
     pub fn renewed(&self, sent: Boottime) {
-        if let Some(term) = &self.0 {
-            let nanoseconds = u64::try_from(sent.since_start().as_nanos()).unwrap_or(u64::MAX);
-            term.renewed.store(nanoseconds, Ordering::SeqCst);
-        }
+        let renew = |before| (before != OVER && before != ALWAYS).then(|| nanoseconds(sent));
+        let _ = self.0.renewed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, renew);
     }
 
     /// Ends the term.
     pub fn end(&self) {
-        if let Some(term) = &self.0 {
-            term.renewed.store(0, Ordering::SeqCst);
-        }
+        self.0.renewed.store(OVER, Ordering::SeqCst);
     }
 
     /// Whether a create, terminate or delete call may begin: the last renewal is younger than the renew deadline.
@@ -78,12 +64,17 @@ impl Leadership {
     }
 
     fn may_act_at(&self, now: Boottime) -> bool {
-        let Some(term) = &self.0 else { return true };
-        match term.renewed.load(Ordering::SeqCst) {
-            0 => false,
+        match self.0.renewed.load(Ordering::SeqCst) {
+            OVER => false,
+            ALWAYS => true,
             renewed => may_act(Boottime::new(Duration::from_nanos(renewed)), now),
         }
     }
+}
+
+/// A moment as [`LeaderTerm`] has it, which is neither of its two marks.
+fn nanoseconds(moment: Boottime) -> u64 {
+    u64::try_from(moment.since_start().as_nanos()).unwrap_or(ALWAYS).clamp(OVER + 1, ALWAYS - 1)
 }
 
 #[cfg(test)]
@@ -108,6 +99,11 @@ mod tests {
         first.end();
         let second = Leadership::acquired(boottime());
         assert_eq!((clone.check(), second.check()), (Err(NotLeading), Ok(())));
-        assert!(Leadership::always().may_act());
+        first.renewed(boottime());
+        assert_eq!(first.check(), Err(NotLeading), "a renewal that was under way does not begin it again");
+        let always = Leadership::always();
+        assert!(always.may_act());
+        always.end();
+        assert!(!always.may_act());
     }
 }

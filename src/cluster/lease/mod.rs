@@ -5,12 +5,13 @@ pub mod leadership;
 
 use std::time::Duration;
 
+use bullpen_api::{ANNOTATION_WATCHED_NAMESPACES, LABEL_OPERATOR};
 use bullpen_plan::operator::election::{
     ATTEMPT_CAP, Boottime, Elector, LEASE_DURATION, LeaseRecord, Next, RENEW_DEADLINE, RETRY_PERIOD, RenewalOutcome,
     Seen, look_pause, may_act,
 };
 use bullpen_plan::operator::liveness::ELECTION_STUCK;
-use jiff::Timestamp;
+use bullpen_plan::operator::watched_namespaces::WatchedNamespaces;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
@@ -20,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::lease::leadership::{Leadership, boottime};
+use crate::clock;
 use crate::state::ObjectKey;
 use crate::telemetry::Health;
 
@@ -51,6 +53,8 @@ impl LeaseError {
 pub struct Election {
     api: Api<Lease>,
     key: ObjectKey,
+    /// The namespaces that this operator works in, for whoever asks if one works there.
+    watched: WatchedNamespaces,
     elector: Elector,
     /// The lease as last seen, so that a write keeps what others put there, such as labels.
     lease: Option<Lease>,
@@ -69,11 +73,12 @@ enum Try {
 
 impl Election {
     /// A candidate called `identity` for the lease of this name. `client` must not repeat requests by itself.
-    pub fn new(client: Client, key: ObjectKey, identity: String, health: Health) -> Self {
+    pub fn new(client: Client, key: ObjectKey, watched: &WatchedNamespaces, identity: &str, health: Health) -> Self {
         Self {
             api: Api::namespaced(client, &key.namespace),
             key,
-            elector: Elector::new(identity),
+            watched: watched.clone(),
+            elector: Elector::new(identity.to_owned()),
             lease: None,
             renewed: boottime(),
             logged: String::new(),
@@ -143,7 +148,7 @@ impl Election {
     pub async fn release(&mut self) {
         let released = timeout(RELEASE_CAP, async {
             loop {
-                let Some(Seen { version, record }) = self.elector.release(Timestamp::now()) else { return Ok(()) };
+                let Some(Seen { version, record }) = self.elector.release(clock::now()) else { return Ok(()) };
                 match self.write(Some(version), record, RELEASE_CAP).await {
                     Ok(()) => return Ok(()),
                     // A renewal that was cut off may have succeeded meanwhile.
@@ -175,7 +180,7 @@ impl Election {
             Some(seen) => (Some(seen.version.clone()), seen.record.holder.clone()),
             None => (None, String::new()),
         };
-        let record = match self.elector.look(seen, boottime(), Timestamp::now()) {
+        let record = match self.elector.look(seen, boottime(), clock::now()) {
             Next::Wait(expires) => {
                 self.log_waiting(format!("waits for the lease {}: {holder} leads", self.key));
                 self.health.pass(LEASE_CHECK);
@@ -199,7 +204,7 @@ impl Election {
     }
 
     async fn renew(&mut self, cap: Duration) -> Result<RenewalOutcome, LeaseError> {
-        let Some(Seen { version, record }) = self.elector.renewal(Timestamp::now()) else {
+        let Some(Seen { version, record }) = self.elector.renewal(clock::now()) else {
             return Ok(RenewalOutcome::Lost);
         };
         match self.write(Some(version), record, cap).await {
@@ -230,12 +235,16 @@ impl Election {
         lease.metadata.resource_version.clone_from(&over);
         lease.spec = Some(spec(&record, lease.spec.take()));
         self.elector.record_request(record);
+        if over.is_none() {
+            // Nothing is kept of a deleted lease.
+            lease.metadata = ObjectMeta { name: lease.metadata.name, ..ObjectMeta::default() };
+        }
+        lease.labels_mut().insert(LABEL_OPERATOR.to_owned(), "lease".to_owned());
+        lease.annotations_mut().insert(ANNOTATION_WATCHED_NAMESPACES.to_owned(), self.watched.list());
         let parameters = PostParams::default();
         let written = if over.is_some() {
             within(cap, self.api.replace(&self.key.name, &parameters, &lease)).await?
         } else {
-            // Nothing is kept of a deleted lease.
-            lease.metadata = ObjectMeta { name: lease.metadata.name, ..ObjectMeta::default() };
             within(cap, self.api.create(&parameters, &lease)).await?
         };
         self.elector.accepted(seen(&written), boottime());

@@ -3,6 +3,7 @@
 //! Each write of a member or claim is a compare-and-swap on the version that it was decided on. The object in an answer
 //! is stored in the cluster state before the writer continues, so that the next decision sees it.
 
+mod delete_turns;
 pub mod recovery;
 pub mod secrets;
 pub mod status;
@@ -10,10 +11,11 @@ pub mod status;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bullpen_api::{MemberCloud, PoolClaim, PoolMember};
 use bullpen_plan::claim::{Answer, Found};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
 use kube::{Resource, ResourceExt};
@@ -25,9 +27,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use recovery::Written;
 
+use self::delete_turns::DeleteTurns;
+use super::api_error::Brief;
 use super::client::Clients;
 use super::lease::leadership::{Leadership, NotLeading};
-use super::writes::status::replace_status;
+use super::tolerant_read::Guarded;
+use super::writes::status::{create, replace_status};
+use crate::clock;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::ClusterState;
 use crate::state::cluster_state::indexing::StoredKind;
@@ -51,16 +57,40 @@ pub struct WriteError {
 /// Why a write was not accepted.
 #[derive(Debug, Error)]
 enum NotWritten {
-    #[error(transparent)]
+    #[error("{}", Brief(.0.as_ref()))]
     ApiServer(Box<kube::Error>),
     #[error(transparent)]
     NotLeading(NotLeading),
+    #[error("the object cannot be read: {0}")]
+    Unreadable(String),
+    /// It was refused a moment ago.
+    #[error("it was refused, and is sent again in {:.1} s", .0.as_secs_f64())]
+    TooSoon(Duration),
 }
 
 impl WriteError {
+    /// The API server's message. `None` if the write was not sent or not answered.
+    pub fn message(&self) -> Option<&str> {
+        match &self.source {
+            NotWritten::ApiServer(error) => match error.as_ref() {
+                kube::Error::Api(status) => Some(&status.message),
+                _ => None,
+            },
+            NotWritten::NotLeading(_) | NotWritten::TooSoon(_) | NotWritten::Unreadable(_) => None,
+        }
+    }
+
     /// Whether it was not sent, because this process does not lead at the moment.
     pub const fn is_not_leading(&self) -> bool {
         matches!(self.source, NotWritten::NotLeading(_))
+    }
+
+    /// In how much time it may be sent, if it was not sent because it was refused a moment ago.
+    pub const fn too_soon(&self) -> Option<Duration> {
+        match self.source {
+            NotWritten::TooSoon(wait) => Some(wait),
+            NotWritten::ApiServer(_) | NotWritten::NotLeading(_) | NotWritten::Unreadable(_) => None,
+        }
     }
 }
 
@@ -73,9 +103,10 @@ pub struct Writes {
     leadership: Leadership,
     upkeep: Arc<Semaphore>,
     bindings: Arc<AtomicUsize>,
+    deletes: DeleteTurns,
 }
 
-/// Counts a binding, waiting or under way, until it is dropped.
+/// Counts a request of a binding, waiting or under way, until it is dropped.
 #[derive(Debug)]
 pub struct Binding(Arc<AtomicUsize>);
 
@@ -89,7 +120,7 @@ impl Drop for Binding {
 /// until they time out. Fewer would limit how fast a pool is refilled: five of the seven writes of a cycle are upkeep,
 /// and a busy server takes a quarter of a second for one.
 const UPKEEP_AT_ONCE: usize = 64;
-/// With more bindings under way than this, the API server is busy with claims that users wait for.
+/// With so many requests of bindings waiting or under way, the API server is busy with claims that users wait for.
 const MANY_BINDINGS: usize = 16;
 /// How many permits an upkeep write then takes, so that fewer of them compete with bindings. Some always run, because a
 /// pool is refilled while it is claimed from. Pools where claims wait are exempt, because upkeep brings the members
@@ -138,18 +169,23 @@ impl Writes {
     /// other write is a compare-and-swap and safe without the lease.
     pub fn new(clients: Clients, cluster: ClusterState, metrics: Metrics, leadership: Leadership) -> Self {
         let (upkeep, bindings) = (Arc::new(Semaphore::new(UPKEEP_AT_ONCE)), Arc::default());
-        Self { clients, cluster, metrics, leadership, upkeep, bindings }
+        Self { clients, cluster, metrics, leadership, upkeep, bindings, deletes: DeleteTurns::default() }
     }
 
-    /// Counts a binding. While there are many, upkeep is slowed down.
+    /// Counts a request of a binding. While there are many, upkeep is slowed down.
     pub fn binding(&self) -> Binding {
         self.bindings.fetch_add(1, Ordering::Relaxed);
         Binding(self.bindings.clone())
     }
 
+    /// Whether the API server is busy with bindings once this many more have begun.
+    pub fn is_crowded_with(&self, more: usize) -> bool {
+        self.bindings.load(Ordering::Relaxed).saturating_add(more) >= MANY_BINDINGS
+    }
+
     /// Waits for a permit for an upkeep write. The semaphore is never closed.
     async fn upkeep_turn<K: WrittenKind>(&self, object: &K) -> Option<SemaphorePermit<'_>> {
-        let crowded = self.bindings.load(Ordering::Relaxed) >= MANY_BINDINGS
+        let crowded = self.is_crowded_with(0)
             && !object.pool().is_some_and(|pool| self.cluster.with(|state| state.is_waited_for(&pool)));
         self.upkeep.acquire_many(if crowded { PLACES_IN_A_BURST } else { 1 }).await.ok()
     }
@@ -175,10 +211,9 @@ impl Writes {
 
     async fn post(&self, member: &PoolMember) -> Result<Arc<PoolMember>, WriteError> {
         let key = ObjectKey::of(member);
-        let api: Api<PoolMember> = self.api(&key.namespace);
         let _turn = self.upkeep_turn(member).await;
         self.may_act::<PoolMember>(WriteVerb::Create, &key)?;
-        self.settle(WriteVerb::Create, &key, api.create(&PostParams::default(), member).await)
+        self.settle(WriteVerb::Create, &key, create(&self.clients.direct, member).await)
     }
 
     /// Replaces the status of `object`, on the version that `object` has, for callers that decide by each answer what
@@ -187,8 +222,10 @@ impl Writes {
     /// # Errors
     /// `Conflict` when the stored version is another one; otherwise as the API server answered.
     pub async fn try_update_status<K: WrittenKind>(&self, object: &K) -> Result<Arc<K>, WriteError> {
+        let key = ObjectKey::of(object);
+        self.may_write::<K>(WriteVerb::UpdateStatus, &key)?;
         let answer = replace_status(&self.clients.direct, object).await;
-        self.settle(WriteVerb::UpdateStatus, &ObjectKey::of(object), answer)
+        self.settle(WriteVerb::UpdateStatus, &key, answer)
     }
 
     /// Sets the finalizers of `object`, on the version that `object` has.
@@ -217,7 +254,8 @@ impl Writes {
     /// Merges `patch` into `object`, on the version that `object` has.
     async fn patch<K: WrittenKind>(&self, object: &K, mut patch: serde_json::Value) -> Result<Arc<K>, WriteError> {
         let key = ObjectKey::of(object);
-        let api: Api<K> = self.api(&key.namespace);
+        self.may_write::<K>(WriteVerb::Patch, &key)?;
+        let api = self.api::<K>(&key.namespace);
         patch["metadata"]["uid"] = json!(object.meta().uid);
         patch["metadata"]["resourceVersion"] = json!(object.meta().resource_version);
         let _turn = self.upkeep_turn(object).await;
@@ -225,10 +263,12 @@ impl Writes {
         self.settle(WriteVerb::Patch, &key, answer)
     }
 
-    /// Deletes an object, with its uid and version as preconditions. Returns what is left of it if finalizers keep it.
+    /// Deletes an object, with its uid and version as preconditions. Returns what is left of it if finalizers keep it. A
+    /// DELETE that was refused is sent again after a growing delay only, whoever asks for it.
     async fn try_delete<K: WrittenKind>(&self, object: &K) -> Result<Option<Arc<K>>, WriteError> {
         let key = ObjectKey::of(object);
-        let api: Api<K> = self.api(&key.namespace);
+        self.may_write::<K>(WriteVerb::Delete, &key)?;
+        let api = self.api::<K>(&key.namespace);
         let uid = object.uid().unwrap_or_default();
         let parameters = DeleteParams {
             preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: object.resource_version() }),
@@ -236,31 +276,48 @@ impl Writes {
         };
         let _turn = self.upkeep_turn(object).await;
         self.may_act::<K>(WriteVerb::Delete, &key)?;
+        if let Some(wait) = self.deletes.wait(&uid, clock::now()) {
+            return Err(not_sent::<K>(WriteVerb::Delete, &key, NotWritten::TooSoon(wait)));
+        }
         match api.delete(&key.name, &parameters).await {
             Ok(either) => {
                 self.count::<K>(WriteVerb::Delete, WriteOutcome::Ok);
-                let deleting = either.map_left(|deleting| self.cluster.answered(deleting)).left();
-                if deleting.is_none() {
+                self.deletes.settled(&uid);
+                let Some(deleting) = either.left() else {
                     self.cluster.answered_gone::<K>(&key, &uid);
-                }
-                Ok(deleting)
+                    return Ok(None);
+                };
+                self.read(WriteVerb::Delete, deleting).map(Some)
             }
-            Err(error) => Err(self.refusal::<K>(WriteVerb::Delete, &key, error)),
+            Err(error) => {
+                let error = self.refusal::<K>(WriteVerb::Delete, &key, error);
+                match error.answer {
+                    Answer::Conflict | Answer::NotFound | Answer::Accepted => self.deletes.settled(&uid),
+                    Answer::Refused | Answer::Ambiguous => self.deletes.refused(&uid, clock::now()),
+                }
+                Err(error)
+            }
         }
     }
 
     /// Reads an object, uncached. An object in a namespace that is not watched is not read, because its later changes
-    /// would go unseen.
+    /// would go unseen; one that could not be read is tried once a minute.
     pub async fn get<K: WrittenKind>(&self, key: &ObjectKey) -> Found<Arc<K>> {
-        if !self.cluster.watches(&key.namespace) {
+        if !self.cluster.watches(&key.namespace) || self.cluster.was_unreadable::<K>(key) {
             return Found::Unproved;
         }
-        let api: Api<K> = self.api(&key.namespace);
-        match api.get(&key.name).await {
-            Ok(object) => Found::Object(self.cluster.answered(object)),
+        match self.api::<K>(&key.namespace).get(&key.name).await {
+            Ok(Guarded(Ok(object))) => {
+                let object = self.cluster.answered(object);
+                if object.is_over() { Found::Missing } else { Found::Object(object) }
+            }
+            Ok(Guarded(Err(broken))) => {
+                self.cluster.unreadable::<K>(&broken);
+                Found::Unproved
+            }
             Err(error) if answer_of(&error, &key.name) == Answer::NotFound => Found::Missing,
             Err(error) => {
-                tracing::debug!(kind = %K::kind(&()), %key, %error, "a read proved nothing");
+                tracing::debug!(kind = %K::kind(&()), %key, error = %Brief(&error), "a read proved nothing");
                 Found::Unproved
             }
         }
@@ -271,34 +328,46 @@ impl Writes {
         self.clients.direct.clone()
     }
 
-    fn api<K: WrittenKind>(&self, namespace: &str) -> Api<K> {
+    fn api<K: WrittenKind>(&self, namespace: &str) -> Api<Guarded<K>> {
         Api::namespaced(self.clients.direct.clone(), namespace)
     }
 
     /// Checks the lease (`docs/operate/leadership.md`) right before an object is created or deleted.
     fn may_act<K: WrittenKind>(&self, verb: WriteVerb, key: &ObjectKey) -> Result<(), WriteError> {
-        self.leadership.check().map_err(|not_leading| WriteError {
-            answer: Answer::Refused,
-            namespace_terminating: false,
-            verb: verb.as_str(),
-            kind: K::kind(&()).into_owned(),
-            key: key.clone(),
-            source: NotWritten::NotLeading(not_leading),
-        })
+        self.leadership.check().map_err(|error| not_sent::<K>(verb, key, NotWritten::NotLeading(error)))
+    }
+
+    /// Checks that the object can be read: if its present version cannot, any write would be on an older one.
+    fn may_write<K: WrittenKind>(&self, verb: WriteVerb, key: &ObjectKey) -> Result<(), WriteError> {
+        if self.cluster.was_unreadable::<K>(key) {
+            return Err(unreadable::<K>(verb, key.clone(), "it is tried once a minute".to_owned()));
+        }
+        Ok(())
     }
 
     fn settle<K: WrittenKind>(
         &self,
         verb: WriteVerb,
         key: &ObjectKey,
-        answer: kube::Result<K>,
+        answer: kube::Result<Guarded<K>>,
     ) -> Result<Arc<K>, WriteError> {
         match answer {
             Ok(object) => {
                 self.count::<K>(verb, WriteOutcome::Ok);
-                Ok(self.cluster.answered(object))
+                self.read(verb, object)
             }
             Err(error) => Err(self.refusal::<K>(verb, key, error)),
+        }
+    }
+
+    /// The object in the answer of an accepted write. If it cannot be read, nobody knows what is stored now.
+    fn read<K: WrittenKind>(&self, verb: WriteVerb, object: Guarded<K>) -> Result<Arc<K>, WriteError> {
+        match object.0 {
+            Ok(object) => Ok(self.cluster.answered(object)),
+            Err(broken) => {
+                let key = self.cluster.unreadable::<K>(&broken);
+                Err(unreadable::<K>(verb, key, broken.error))
+            }
         }
     }
 
@@ -322,6 +391,28 @@ impl Writes {
 
     fn count<K: WrittenKind>(&self, verb: WriteVerb, outcome: WriteOutcome) {
         self.metrics.api_write(K::KIND, verb, outcome);
+    }
+}
+
+fn unreadable<K: WrittenKind>(verb: WriteVerb, key: ObjectKey, trouble: String) -> WriteError {
+    WriteError {
+        answer: Answer::Ambiguous,
+        namespace_terminating: false,
+        verb: verb.as_str(),
+        kind: K::kind(&()).into_owned(),
+        key,
+        source: NotWritten::Unreadable(trouble),
+    }
+}
+
+fn not_sent<K: WrittenKind>(verb: WriteVerb, key: &ObjectKey, source: NotWritten) -> WriteError {
+    WriteError {
+        answer: Answer::Refused,
+        namespace_terminating: false,
+        verb: verb.as_str(),
+        kind: K::kind(&()).into_owned(),
+        key: key.clone(),
+        source,
     }
 }
 

@@ -4,12 +4,18 @@
 //! The binding protocol handles answers itself: see [`Writes::try_update_status`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bullpen_api::{PoolClaim, PoolMember};
 use bullpen_plan::claim::{Answer, Found};
 
 use super::{WriteError, Writes, WrittenKind};
+use crate::backoff::{Backoff, Bounds};
+use crate::clock;
 use crate::state::ObjectKey;
+
+/// Backoff of a read that proves whether an object is still there.
+const READS: Bounds = Bounds { first: Duration::from_millis(200), longest: Duration::from_secs(30) };
 
 /// The result of a write.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,6 +107,18 @@ impl Writes {
         }
     }
 
+    /// Reads an object of which it is not known whether it is still there, until an answer proves that.
+    pub async fn resolve<K: WrittenKind>(&self, key: &ObjectKey, uid: &str) {
+        let mut backoff = Backoff::new();
+        loop {
+            match self.get::<K>(key).await {
+                Found::Missing => return self.cluster.answered_gone::<K>(key, uid),
+                Found::Object(_) => return,
+                Found::Unproved => tokio::time::sleep(backoff.failed(READS, clock::now())).await,
+            }
+        }
+    }
+
     pub(super) async fn or_refresh<K: WrittenKind>(
         &self,
         object: &K,
@@ -115,7 +133,7 @@ impl Writes {
     /// Reads what is stored after a write of `object` failed. If that is the very version that was sent, or cannot be
     /// read, the error is returned, so that the write is retried later and not at once.
     async fn refresh<K: WrittenKind>(&self, object: &K, error: WriteError) -> Result<Written<K>, WriteError> {
-        if error.is_not_leading() {
+        if error.is_not_leading() || error.too_soon().is_some() {
             return Err(error);
         }
         let (key, uid) = (ObjectKey::of(object), object.uid().unwrap_or_default());
@@ -142,6 +160,8 @@ impl Writes {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use kube::ResourceExt;
     use serde_json::{Value, json};
 
@@ -191,6 +211,55 @@ mod tests {
         }
         let writes = answering(status(409, "linux-x7"), status(500, ""));
         assert!(writes.update_status(&member()).await.is_err(), "nothing is proved");
+    }
+
+    #[tokio::test]
+    async fn a_refused_delete_is_sent_again_after_a_delay_only_whoever_asks_for_it() {
+        let (deletes, reads) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let (sent, read) = (deletes.clone(), reads.clone());
+        let writes = writes(move |method| {
+            let refused = *method == http::Method::DELETE;
+            if refused { &sent } else { &read }.fetch_add(1, Ordering::SeqCst);
+            if refused { status(403, "linux-x7") } else { (200, stored("u", "4")) }
+        });
+        let first = writes.delete_member(&member()).await.unwrap_err();
+        assert_eq!((first.answer, first.too_soon()), (Answer::Refused, None));
+        for _ in 0..50 {
+            let error = writes.clone().delete_member(&member()).await.unwrap_err();
+            assert!(error.too_soon().is_some_and(|wait| wait <= Duration::from_secs(2)), "{error}");
+        }
+        assert_eq!((deletes.load(Ordering::SeqCst), reads.load(Ordering::SeqCst)), (1, 1));
+        let mut other = member();
+        other.metadata.uid = Some("other".to_owned());
+        drop(writes.delete_member(&other).await);
+        assert_eq!(deletes.load(Ordering::SeqCst), 2, "each object waits by itself");
+    }
+
+    #[tokio::test]
+    async fn what_a_list_may_have_missed_is_read_until_the_answer_proves_something() {
+        let reads = AtomicU32::new(0);
+        let writes =
+            writes(
+                move |_| {
+                    if reads.fetch_add(1, Ordering::SeqCst) == 0 { status(500, "") } else { status(404, "linux-x7") }
+                },
+            );
+        let key = ObjectKey::of(&member());
+        writes.cluster.answered(member());
+        writes.resolve::<PoolMember>(&key, "u").await;
+        assert!(writes.cluster.with(|state| state.members.get(&key).is_none() && state.members.saw_deleted("u")));
+    }
+
+    #[tokio::test]
+    async fn a_member_that_only_a_foreign_finalizer_keeps_is_gone_for_whoever_reads_it() {
+        let mut over = stored("u", "5");
+        over["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        over["metadata"]["finalizers"] = json!(["example.com/audit"]);
+        let writes = answering(status(500, ""), (200, over.clone()));
+        assert!(matches!(writes.get::<PoolMember>(&ObjectKey::of(&member())).await, Found::Missing));
+        over["metadata"]["finalizers"] = json!(["example.com/audit", bullpen_api::FINALIZER_INSTANCE]);
+        let writes = answering(status(500, ""), (200, over));
+        assert!(matches!(writes.get::<PoolMember>(&ObjectKey::of(&member())).await, Found::Object(_)));
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Writes a status with no more in the body than the API server needs.
+//! Writes a status with no more in the body than the API server needs, and creates objects. Answers are read tolerantly.
 
 use std::borrow::Cow;
 
@@ -8,6 +8,8 @@ use kube::core::{NamespaceResourceScope, Request};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::cluster::tolerant_read::Guarded;
 
 /// A PUT of `/status` changes only the status. Of the metadata the API server needs what identifies the object and its
 /// version; it would parse and compare the rest only to drop it.
@@ -38,7 +40,7 @@ struct Metadata<'a> {
 ///
 /// # Errors
 /// As the API server answered: 409 when the stored version is another one.
-pub async fn replace_status<K>(client: &Client, object: &K) -> kube::Result<K>
+pub async fn replace_status<K>(client: &Client, object: &K) -> kube::Result<Guarded<K>>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + HasStatus + DeserializeOwned,
     K::Status: Serialize,
@@ -60,5 +62,19 @@ where
     let request = Request::new(url)
         .replace_subresource("status", &object.name_any(), &PostParams::default(), body)
         .map_err(kube::Error::BuildRequest)?;
+    client.request(request).await
+}
+
+/// Creates `object`.
+///
+/// # Errors
+/// As the API server answered.
+pub async fn create<K>(client: &Client, object: &K) -> kube::Result<Guarded<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize + DeserializeOwned,
+{
+    let body = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
+    let url = K::url_path(&(), object.meta().namespace.as_deref());
+    let request = Request::new(url).create(&PostParams::default(), body).map_err(kube::Error::BuildRequest)?;
     client.request(request).await
 }

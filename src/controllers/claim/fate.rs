@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bullpen_api::{EventAction, PoolClaim, PoolMember, Reason};
+use bullpen_plan::claim::vanished::Vanished;
 use bullpen_plan::claim::{ClaimView, Evidence, Fate, Found, binding, fate};
 use bullpen_plan::{claim, member};
 use jiff::{SignedDuration, Timestamp};
@@ -10,8 +11,10 @@ use tracing::{info, warn};
 
 use super::bind;
 use super::bind::Finished;
-use super::secret;
-use crate::cluster::Written;
+use super::requests::Sharer;
+use super::vanished;
+use crate::clock;
+use crate::cluster::{NotLeading, Written};
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
 use crate::runtime::failure::Failure;
@@ -55,17 +58,29 @@ pub async fn decide(controller: &ClaimController, member: &Arc<PoolMember>) -> R
     }
     let first = judge(controller, member, &reference.uid, &cached);
     if first == Fate::FinishBinding
-        && let Some(later) = secret::delayed_until(controller, &reference.uid, Timestamp::now())
+        && let Some(later) = bind::delayed_until(controller, &reference.uid, clock::now())
     {
         return Ok(FateOutcome::Later(Some(later)));
     }
-    let (decided, live) = if first == Fate::ConfirmFirst || needs_claim(first) {
+    let (decided, live, gone) = if first == Fate::ConfirmFirst || needs_claim(first) {
+        let Some(turn) = controller.binding_turn(&Sharer::of_key(&claim_key, member)).await else {
+            return Err(Failure::NotLeading(NotLeading));
+        };
         let found = controller.common.writes.get::<PoolClaim>(&claim_key).await;
+        drop(turn);
         let evidence = Evidence::from_get(&reference.uid, convert::found(&found, convert::claim_view));
-        (judge(controller, member, &reference.uid, &evidence), found)
+        (judge(controller, member, &reference.uid, &evidence), found, evidence.is_gone())
     } else {
-        (first, Found::Unproved)
+        (first, Found::Unproved, cached.is_gone())
     };
+    if decided == Fate::Terminated && gone {
+        match vanished::look(controller, member, &reference).await? {
+            Vanished::Released => {}
+            // A person's word is an annotation, which wakes this member.
+            Vanished::Kept => return Ok(FateOutcome::Later(None)),
+            Vanished::AskAgain => return Ok(FateOutcome::Later(clock::now().checked_add(PROOF_PAUSE).ok())),
+        }
+    }
     act(controller, member, decided, live).await
 }
 
@@ -110,7 +125,7 @@ async fn act(
     match (decided, claim) {
         (Fate::Stays, _) => Ok(FateOutcome::Lives),
         (Fate::Waits | Fate::ConfirmFirst, Found::Unproved) => {
-            Ok(FateOutcome::Later(Timestamp::now().checked_add(PROOF_PAUSE).ok()))
+            Ok(FateOutcome::Later(clock::now().checked_add(PROOF_PAUSE).ok()))
         }
         (Fate::Waits | Fate::ConfirmFirst, _) => Ok(FateOutcome::Later(None)),
         (Fate::FinishBinding, Found::Object(claim)) => {
@@ -125,7 +140,7 @@ async fn act(
             Ok(FateOutcome::Changed)
         }
         (Fate::FinishBinding | Fate::ClaimLost, _) => {
-            Ok(FateOutcome::Later(Timestamp::now().checked_add(PROOF_PAUSE).ok()))
+            Ok(FateOutcome::Later(clock::now().checked_add(PROOF_PAUSE).ok()))
         }
         // Its key may have been in a Secret that somebody has read, so nobody else gets the machine.
         (Fate::GivenBack, Found::Object(claim)) if has_shown_key(member, &claim) => {
@@ -140,7 +155,7 @@ async fn act(
         (Fate::Terminated, _) if member.spec.hold && !convert::deleting(member.as_ref()) => {
             Ok(FateOutcome::Later(None))
         }
-        (Fate::Terminated, _) if convert::deleting(member.as_ref()) => Ok(FateOutcome::Ends(Timestamp::now())),
+        (Fate::Terminated, _) if convert::deleting(member.as_ref()) => Ok(FateOutcome::Ends(clock::now())),
         (Fate::Terminated, _) => {
             controller.common.writes.delete_member(member).await?;
             Ok(FateOutcome::Changed)
@@ -155,7 +170,7 @@ fn has_shown_key(member: &PoolMember, claim: &PoolClaim) -> bool {
 
 /// The member's machine is gone: set the claim to Lost before the member is deleted.
 pub async fn mark_lost(controller: &ClaimController, claim: &Arc<PoolClaim>) -> Result<(), Failure> {
-    let written = controller.common.writes.update_status(&claim::status::lost(claim, Timestamp::now())).await?;
+    let written = controller.common.writes.update_status(&claim::status::lost(claim, clock::now())).await?;
     if let Written::Written(_) = written {
         warn!(claim = %ObjectKey::of(claim.as_ref()), "the machine of a claim is gone");
         let note = "the machine that this claim held is gone".to_owned();
@@ -165,6 +180,6 @@ pub async fn mark_lost(controller: &ClaimController, claim: &Arc<PoolClaim>) -> 
 }
 
 async fn give_back(controller: &ClaimController, member: &PoolMember) -> Result<(), Failure> {
-    controller.common.writes.update_status(&member::status::given_back(member, Timestamp::now())).await?;
+    controller.common.writes.update_status(&member::status::given_back(member, clock::now())).await?;
     Ok(())
 }

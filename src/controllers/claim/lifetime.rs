@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bullpen_api::{ClaimPhase, ConditionType, EventAction, PoolClaim, PoolMember, Reason, condition_is_true};
+use bullpen_api::{ClaimPhase, EventAction, PoolClaim, PoolMember, Reason};
 use bullpen_plan::claim;
 use bullpen_plan::claim::lifetime::{BoundClaim, Due, TermDecision, TermRules, deleted_at, judge, not_before};
 use bullpen_plan::claim::{ClaimFate, Evidence, Found, hold};
@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
 use super::fate;
+use crate::clock;
 use crate::cluster::Written;
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
@@ -44,10 +45,10 @@ pub async fn reconcile(controller: Arc<ClaimController>, key: ObjectKey) -> Outc
 
 /// The claim, unless a binding has reserved it or another installation works on its pool.
 fn unreserved(state: &State, key: &ObjectKey) -> Option<Arc<PoolClaim>> {
-    let claim = state.claims.get(key)?;
+    let claim = state.claims.read(key)?;
     let in_hand = state.claims_reserved.contains(&convert::uid(claim.as_ref()));
-    let of_others = served_by(state, claim).is_some_and(|pool| state.pool_of_others(&pool).is_some());
-    (state.knows(&key.namespace) && !of_others && !in_hand).then(|| claim.clone())
+    let of_others = served_by(state, &claim).is_some_and(|pool| state.pool_of_others(&pool).is_some());
+    (state.knows(&key.namespace) && !of_others && !in_hand).then_some(claim)
 }
 
 /// The pool of a claim's member, or else the pool that the claim is on.
@@ -104,7 +105,7 @@ async fn enforce_lifetime(controller: &ClaimController, claim: Arc<PoolClaim>) -
     let mut seen = claim;
     for _ in 0..MOST_LOOKS {
         let Some(bound) = BoundClaim::of(&seen) else { return Ok(None) };
-        let now = Timestamp::now();
+        let now = clock::now();
         let TermDecision { due, look_again_at } =
             judge(&bound, &rules(controller, &seen), nothing_expires_before(controller, now), now);
         let write = match &due {
@@ -156,7 +157,7 @@ async fn end_record(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outc
     for _ in 0..MOST_LOOKS {
         let finished_at = seen.status.as_ref().and_then(|status| status.finished_at.as_ref()).map(|time| time.0);
         let Some(at) = deleted_at(finished_at, &rules(controller, &seen)) else { return Ok(None) };
-        if at > Timestamp::now() {
+        if at > clock::now() {
             return Ok(Some(at));
         }
         let uid = convert::uid(seen.as_ref());
@@ -174,15 +175,6 @@ async fn end_record(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outc
         }
     }
     Err(Failure::Unproved(ObjectKey::of(seen.as_ref())))
-}
-
-/// How many Bound claims of the pool are flagged because they have held their machine for long.
-pub fn stale(state: &State, pool: &ObjectKey) -> usize {
-    let flagged = |claim: &&Arc<PoolClaim>| {
-        phase(claim) == ClaimPhase::Bound
-            && claim.status.as_ref().is_some_and(|status| condition_is_true(&status.conditions, ConditionType::Stale))
-    };
-    state.claims_on(pool).filter(flagged).count()
 }
 
 /// How the changed claim ended just now, if it did, and for how long it had held a machine, if it had one.

@@ -12,9 +12,12 @@ pub mod namespace_labels;
 pub mod pairing;
 pub mod quarantine;
 pub mod queue_view;
+pub mod requests;
 pub mod secret;
+pub mod vanished;
 pub mod waiting;
 
+use self::requests::Requests;
 use super::common::{Common, ExpiryGrace, LeadershipTerm};
 use super::first_boot::ssh_keys::SshKeys;
 use super::member::machine_memory::Machines;
@@ -36,6 +39,10 @@ pub struct ClaimController {
     pub ssh_keys: SshKeys,
     /// What this process knows of each machine; the claim controllers record when its end was decided.
     pub machines: Machines,
+    /// Asks whether claims went with their definition.
+    pub definition: vanished::DefinitionReader,
     /// What is remembered of pools; a claimed member is recorded here, so that its replacement can be timed.
     pub pool_memories: PoolMemories,
+    /// How their requests share the API server.
+    pub requests: Requests,
 }

@@ -1,9 +1,10 @@
 //! A pool and the claims that wait for it, at one moment.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bullpen_api::InstancePool;
-use bullpen_plan::claim::queue::{Admission, Order, Turn, admission, demand};
+use bullpen_plan::claim::queue::{Admission, InUse, Order, Turn, admission, demand};
 use jiff::Timestamp;
 
 use crate::controllers::convert;
@@ -43,16 +44,50 @@ impl<'a> QueueView<'a> {
         self.pool.map_or(Admission::Refused, |pool| admitted(self.state, self.key.namespace(), pool, namespace))
     }
 
-    /// The claims that may be served, in order.
-    pub fn order(&self, now: Timestamp) -> Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)> + use<'a>> {
+    /// The members of the pool that the claims of this namespace use up.
+    pub fn in_use(&self, namespace: &str) -> InUse {
+        let pool = self.pool.zip(self.key.pool());
+        pool.map_or_else(InUse::default, |(pool, key)| self.state.in_use(key, pool, namespace))
+    }
+
+    /// The claims that may be served, in order. Those whose binding the API server has just refused are left out: see
+    /// [`refused`](Self::refused).
+    pub fn order(&self, now: Timestamp) -> Order<'a, impl Iterator<Item = (&'a Turn, &'a ObjectKey)> + use<'a>> {
         let per_namespace = self.pool.and_then(|pool| pool.spec.claims.per_namespace);
+        let troubles = &self.state.binding_troubles;
+        let refused: Vec<_> = self.refused(now).collect();
         let mut order = Order::new(per_namespace, now);
         for (namespace, queue) in self.queue.namespaces() {
             if self.admission(namespace) == Admission::Served {
-                order.add(self.queue.held(namespace), queue.priorities().clone(), queue.turns());
+                let mut priorities = Cow::Borrowed(queue.priorities());
+                for (_, turn, _) in refused.iter().filter(|(key, _, _)| key.namespace == *namespace) {
+                    let priorities = priorities.to_mut();
+                    if let Some(count) = priorities.get_mut(&turn.priority()) {
+                        *count -= 1;
+                    }
+                    priorities.retain(|_, count| *count > 0);
+                }
+                let turns = queue.turns().filter(move |(turn, _)| !troubles.is_refused(turn.uid(), now));
+                order.add(self.in_use(namespace), priorities, turns);
             }
         }
         order
+    }
+
+    /// The claims that are left alone because the API server refused their binding, with its message. They delay nobody.
+    pub fn refused(&self, now: Timestamp) -> impl Iterator<Item = (&'a ObjectKey, &'a Turn, &'a str)> + use<'a> {
+        let (queues, queue) = (&self.state.queues, self.key);
+        let paused = self.state.binding_troubles.paused(now);
+        paused.filter_map(move |(claim, refusal, _)| Some((claim, queues.turn(claim, queue)?, refusal?)))
+    }
+
+    /// When the first claim of this queue may be paired again that is left alone now.
+    pub fn retries_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let paused = self.state.binding_troubles.paused(now);
+        paused
+            .filter(|(claim, _, _)| self.state.queues.turn(claim, self.key).is_some())
+            .map(|(_, _, until)| until)
+            .min()
     }
 }
 
@@ -70,7 +105,7 @@ pub fn waiting(state: &State, key: &ObjectKey) -> i32 {
         .namespaces()
         .filter(|(namespace, _)| admitted(state, &key.namespace, pool, namespace) == Admission::Served);
     let of_each = served.map(|(namespace, claims)| {
-        demand(claims.patient(rules.when_empty), queue.held(namespace), rules.per_namespace)
+        demand(claims.patient(rules.when_empty), state.in_use(key, pool, namespace), rules.per_namespace)
     });
     of_each.fold(0, i32::saturating_add)
 }

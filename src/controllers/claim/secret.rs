@@ -13,7 +13,9 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::{debug, info, warn};
 
+use super::requests::Sharer;
 use crate::backoff::Bounds;
+use crate::clock;
 use crate::cluster::writes::secrets::{Made, NotAllowed};
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
@@ -46,11 +48,6 @@ enum SecretTrouble {
     Unreported,
 }
 
-/// Until when a claim waits because its Secret could not be created.
-pub fn delayed_until(controller: &ClaimController, claim_uid: &str, now: Timestamp) -> Option<Timestamp> {
-    controller.common.cluster.with(|state| state.secret_retries.get(claim_uid)?.pending(now)).filter(|at| *at > now)
-}
-
 /// Creates the Secret of `claim` if it asked for one, before the claim is Bound to `member`.
 pub async fn ensure(controller: &ClaimController, claim: &PoolClaim, member: &Arc<PoolMember>) -> Step {
     let Some(name) = binding::secret_name(claim) else { return Step::Bind(member.clone()) };
@@ -62,20 +59,39 @@ pub async fn ensure(controller: &ClaimController, claim: &PoolClaim, member: &Ar
         }
         Err(trouble) => trouble,
     };
-    let now = Timestamp::now();
+    let now = clock::now();
+    let fails_at = fails_at(controller, claim, member);
     let (failures, until) = controller.common.cluster.with(|state| {
         let backoff = state.secret_retries.entry(uid).or_default();
         backoff.failed(RETRIES, now);
         (backoff.failures(), backoff.not_before().unwrap_or(now))
     });
-    match trouble {
-        SecretTrouble::Reported { reason, message } => report(controller, claim, reason, &message).await,
-        SecretTrouble::ReportedLater { reason, message } if failures > TRIES_BEFORE_REPORT => {
-            report(controller, claim, reason, &message).await;
+    let proved = match trouble {
+        SecretTrouble::Reported { reason, message } => Some((reason, message)),
+        SecretTrouble::ReportedLater { reason, message } if failures > TRIES_BEFORE_REPORT => Some((reason, message)),
+        SecretTrouble::ReportedLater { .. } | SecretTrouble::Unreported => None,
+    };
+    // A claim fails only for what is in its way now, not for an API server that does not answer.
+    match proved {
+        Some((reason, message)) if fails_at <= now => {
+            warn!(claim = %ObjectKey::of(claim), %reason, "its Secret could not be made in time");
+            let failed = claim::status::without_secret(claim, reason, &message, member, now);
+            write(controller, &Sharer::of(claim, member), &failed).await;
         }
-        SecretTrouble::ReportedLater { .. } | SecretTrouble::Unreported => {}
+        Some((reason, message)) => {
+            let message = format!("{message}; if not, the claim fails at {fails_at:.0}");
+            report(controller, claim, member, (reason, &message)).await;
+        }
+        None => {}
     }
     Step::Later(until)
+}
+
+/// When the claim fails if its Secret still cannot be made.
+fn fails_at(controller: &ClaimController, claim: &PoolClaim, member: &PoolMember) -> Timestamp {
+    let rules = controller.common.cluster.with(|state| convert::term_rules(state, &convert::pool_of(member)));
+    let claimed_at = convert::status(member).claimed_at.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    binding::fails_at(claim, claimed_at, &rules)
 }
 
 async fn make(
@@ -87,13 +103,18 @@ async fn make(
     let key = ObjectKey::new(claim.namespace().unwrap_or_default(), name);
     // On a retry, first read the Secret that is in the way, so that a stuck claim causes no writes.
     let retrying = controller.common.cluster.with(|state| state.secret_retries.contains_key(&convert::uid(claim)));
-    if retrying && let Ok(Found::Object(found)) = controller.common.writes.get_secret(&key).await {
+    if retrying && let Ok(Found::Object(found)) = get(controller, claim, member, &key).await {
         return judge_existing(controller, claim, member, &key, &found).await;
     }
     let secret = compose(controller, claim, member, name).await?;
-    match controller.common.writes.create_secret(&secret).await {
+    let made = {
+        let turn = controller.secret_turn(&Sharer::of(claim, member)).await;
+        let _turn = turn.ok_or(SecretTrouble::Unreported)?;
+        controller.common.writes.create_secret(&secret).await
+    };
+    match made {
         Made::Made => Ok(Step::Bind(member.clone())),
-        Made::Exists | Made::Unproved => match controller.common.writes.get_secret(&key).await {
+        Made::Exists | Made::Unproved => match get(controller, claim, member, &key).await {
             Ok(Found::Object(found)) => judge_existing(controller, claim, member, &key, &found).await,
             Ok(Found::Missing | Found::Unproved) => Err(SecretTrouble::Unreported),
             Err(NotAllowed) => {
@@ -105,8 +126,20 @@ async fn make(
         Made::Forbidden => Err(forbidden(&key, "create", "it cannot be made")),
         Made::Refused(error) => Err(SecretTrouble::Reported {
             reason: Reason::BindingSecretRefused,
-            message: format!("Secret {name} cannot be made, so the claim is not bound: {error}"),
+            message: format!("Secret {name} cannot be made, so the claim is not bound until it can: {error}"),
         }),
+    }
+}
+
+async fn get(
+    controller: &ClaimController,
+    claim: &PoolClaim,
+    member: &PoolMember,
+    key: &ObjectKey,
+) -> Result<Found<k8s_openapi::api::core::v1::Secret>, NotAllowed> {
+    match controller.secret_turn(&Sharer::of(claim, member)).await {
+        Some(_turn) => controller.common.writes.get_secret(key).await,
+        None => Ok(Found::Unproved),
     }
 }
 
@@ -124,7 +157,12 @@ async fn compose(
     member: &Arc<PoolMember>,
     name: &str,
 ) -> Result<k8s_openapi::api::core::v1::Secret, SecretTrouble> {
-    let private = controller.ssh_keys.private_key(member).await.map_err(|trouble| SecretTrouble::Reported {
+    let private = {
+        let turn = controller.secret_turn(&Sharer::of(claim, member)).await;
+        let _turn = turn.ok_or(SecretTrouble::Unreported)?;
+        controller.ssh_keys.private_key(member).await
+    };
+    let private = private.map_err(|trouble| SecretTrouble::Reported {
         reason: trouble.reason,
         message: format!("the key of the machine is not known, so the claim is not bound: {}", trouble.message),
     })?;
@@ -159,13 +197,22 @@ async fn judge_existing(
         // Anybody in the claim's namespace may write the Secret's annotations, so a pool of another namespace is never
         // looked up by them.
         Present::OfAnotherMember { namespace, name, uid } if member.metadata.namespace.as_ref() == Some(&namespace) => {
-            bind_to_other(controller, claim, &ObjectKey::new(namespace, name), &uid).await
+            let sharer = Sharer::of(claim, member);
+            bind_to_other(controller, &sharer, claim, &ObjectKey::new(namespace, name), &uid).await
         }
         Present::OfEarlierClaim => Err(SecretTrouble::ReportedLater {
             reason,
             message: format!(
-                "Secret {} is still that of an earlier claim of this name: it or you must delete it",
+                "Secret {} is still that of an earlier claim of this name: Kubernetes deletes it, or you do",
                 key.name
+            ),
+        }),
+        Present::Orphaned => Err(SecretTrouble::Reported {
+            reason,
+            message: format!(
+                "Secret {} was left behind by an earlier claim of this name: delete it \
+                 (kubectl delete secret {} --namespace {}), and the claim is bound",
+                key.name, key.name, key.namespace
             ),
         }),
         Present::OfAnotherMember { .. } | Present::Foreign => Err(SecretTrouble::Reported {
@@ -181,11 +228,17 @@ async fn judge_existing(
 /// The user may have seen the member that the Secret names, so the claim is Bound to that member or to none.
 async fn bind_to_other(
     controller: &ClaimController,
+    sharer: &Sharer,
     claim: &PoolClaim,
     member: &ObjectKey,
     uid: &str,
 ) -> Result<Step, SecretTrouble> {
-    match controller.common.writes.get::<PoolMember>(member).await {
+    let found = {
+        let turn = controller.binding_turn(sharer).await;
+        let _turn = turn.ok_or(SecretTrouble::Unreported)?;
+        controller.common.writes.get::<PoolMember>(member).await
+    };
+    match found {
         Found::Unproved => Err(SecretTrouble::Unreported),
         Found::Object(found) => {
             let gone = controller.common.cluster.with(|state| state.machines_gone.contains(uid));
@@ -198,11 +251,16 @@ async fn bind_to_other(
 }
 
 /// Reports in the claim's status why it is not bound, unless the status has it already.
-async fn report(controller: &ClaimController, claim: &PoolClaim, reason: Reason, message: &str) {
-    let Some(written) = claim::status::unfinished(claim, reason, message, Timestamp::now()) else { return };
+async fn report(
+    controller: &ClaimController,
+    claim: &PoolClaim,
+    member: &PoolMember,
+    (reason, message): (Reason, &str),
+) {
+    let Some(written) = claim::status::unfinished(claim, reason, message, clock::now()) else { return };
     let key = ObjectKey::of(claim);
     info!(claim = %key, %reason, message, "not bound yet");
-    write(controller, &written).await;
+    write(controller, &Sharer::of(claim, member), &written).await;
 }
 
 /// Ends the claim, because the machine that its Secret names is gone.
@@ -210,11 +268,13 @@ pub async fn end(controller: &ClaimController, claim: &PoolClaim, member: &PoolM
     let key = ObjectKey::of(claim);
     let name = binding::secret_name(claim).unwrap_or_default();
     warn!(claim = %key, secret = name, "the machine that its Secret speaks of is gone");
-    write(controller, &claim::status::vanished(claim, &name, member, Timestamp::now())).await;
+    let vanished = claim::status::vanished(claim, &name, member, clock::now());
+    write(controller, &Sharer::of(claim, member), &vanished).await;
 }
 
 /// Writes the status of a claim. After a failed write, the claim's next pass decides anew.
-async fn write(controller: &ClaimController, claim: &PoolClaim) {
+async fn write(controller: &ClaimController, sharer: &Sharer, claim: &PoolClaim) {
+    let Some(_turn) = controller.binding_turn(sharer).await else { return };
     if let Err(error) = controller.common.writes.update_status(claim).await {
         debug!(%error, "the status of a claim was not written");
     }

@@ -1,6 +1,7 @@
-//! The status of waiting claims: why they wait, or that they failed. Bindings go first.
+//! The status of waiting claims: why they wait, or that they failed. Claims that failed go first, then bindings, then
+//! claims that wait.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use bullpen_api::{ClaimPhase, ConditionType, PoolClaim, ServedByPool, WhenEmpty}
 use bullpen_plan::claim;
 use bullpen_plan::claim::queue::{
     Admission, Notice, Order, Supply, Turn, Unserved, UnservedReason, UnservedStatus, WaitStatus, judge, no_match,
-    not_found, not_listed, not_watched, over_quota, trouble,
+    not_accepted, not_found, not_listed, not_watched, over_quota, trouble,
 };
 use bullpen_plan::time::earliest;
 use jiff::{SignedDuration, Timestamp};
@@ -16,19 +17,17 @@ use kube::ResourceExt;
 use tracing::{debug, info};
 
 use super::queue_view::QueueView;
+use super::requests::{NoticeTurn, Requests, Sharer};
 use crate::backoff::Bounds;
+use crate::clock;
 use crate::cluster::Written;
-use crate::controllers::common::Common;
+use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
 use crate::state::cluster_state::State;
 use crate::state::{ObjectKey, QueueKey};
 
-/// How many statuses of waiting claims are written at a time.
-const MOST_UPDATES: usize = 8;
-/// When the statuses beyond that number are written.
+/// When the statuses are written for which there was no room.
 const NEXT_UPDATES: SignedDuration = SignedDuration::from_millis(100);
-/// While more pairs than this are being bound, no status of a waiting claim is written.
-const MOST_BINDINGS: usize = 16;
 /// If more claims than this wait, they are not judged at every change, but after `JUDGED_NEXT`.
 const SHORT_QUEUE: usize = 64;
 /// The delay between two judgements of a long queue.
@@ -42,6 +41,10 @@ pub struct StatusUpdate {
     pub claim: Arc<PoolClaim>,
     verdict: UnservedStatus,
     repeated: bool,
+    /// Whom it is written for.
+    sharer: Sharer,
+    /// The place for the write, if the claim waits. One that failed gets its place later.
+    turn: Option<NoticeTurn>,
     /// The pool whose queue the claim is in, if it selects its pool by labels.
     queue: Option<ObjectKey>,
 }
@@ -60,43 +63,57 @@ pub struct WaitingPlan {
 /// member for each of them as soon as the store shows its new version.
 pub fn plan<'a>(
     here: &QueueView<'a>,
-    mut order: Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)>>,
+    mut order: Order<'a, impl Iterator<Item = (&'a Turn, &'a ObjectKey)>>,
     parked: usize,
     now: Timestamp,
 ) -> WaitingPlan {
-    let many = here.queue.namespaces().map(|(_, queue)| queue.count()).sum::<usize>() > SHORT_QUEUE;
-    let next = here.state.judged.get(here.key).and_then(|last| last.checked_add(JUDGED_NEXT).ok());
-    if let Some(next) = next.filter(|next| many && *next > now) {
+    if let Some(next) = rests_until(here, now) {
         return WaitingPlan { look_again_at: Some(next), ..WaitingPlan::default() };
     }
     let mut waiting = WaitingPlan { judged: true, ..WaitingPlan::default() };
     if let Some(pool) = here.pool {
         let supply = supply(here, pool);
         let served: Vec<_> = order.by_ref().skip(parked).collect();
-        let (all, refusal) = (served.len(), supply.inactive());
+        let (all, refusal, empty) = (served.len(), supply.inactive(), supply.empty());
         for (index, (_, key)) in served.into_iter().enumerate() {
             match &refusal {
-                Some(refusal) => waiting.judge(here, key, refusal, &Notice::without_place(refusal.clone()), now),
-                None => waiting.judge(here, key, &supply.empty(), &supply.notice(index + 1, all, now), now),
+                Some(refusal) => waiting.judge(here, key, refusal, || Notice::without_place(refusal.clone()), now),
+                None => waiting.judge(here, key, &empty, || supply.notice(index + 1, all, now), now),
             }
         }
         let per_namespace = pool.spec.claims.per_namespace.unwrap_or(i32::MAX);
         for (_, key) in order.over_quota() {
-            let held = here.queue.held(&key.namespace);
+            let in_use = here.in_use(&key.namespace);
             let refusal = refusal.clone();
-            let refusal = refusal.unwrap_or_else(|| over_quota(&pool.name_any(), &key.namespace, per_namespace, held));
-            waiting.judge(here, key, &refusal, &Notice::without_place(refusal.clone()), now);
+            let refusal =
+                refusal.unwrap_or_else(|| over_quota(&pool.name_any(), &key.namespace, per_namespace, in_use));
+            waiting.judge(here, key, &refusal, || Notice::without_place(refusal.clone()), now);
+        }
+        let inactive = supply.inactive();
+        let refused = here.refused(now).filter(|(key, _, _)| here.admission(&key.namespace) == Admission::Served);
+        for (key, _, message) in refused {
+            let refusal = inactive.clone().unwrap_or_else(|| not_accepted(message));
+            waiting.judge(here, key, &refusal, || Notice::without_place(refusal.clone()), now);
         }
     }
     for (namespace, queue) in here.queue.namespaces() {
         if here.admission(namespace) == Admission::Refused {
             let refusal = not_served(here, namespace);
             for (_, key) in queue.turns() {
-                waiting.judge(here, key, &refusal, &Notice::without_place(refusal.clone()), now);
+                waiting.judge(here, key, &refusal, || Notice::without_place(refusal.clone()), now);
             }
         }
     }
     waiting
+}
+
+/// When the claims of a long queue are judged next, if they were judged a moment ago.
+pub fn rests_until(here: &QueueView<'_>, now: Timestamp) -> Option<Timestamp> {
+    if here.queue.count() <= SHORT_QUEUE {
+        return None;
+    }
+    let next = here.state.judged.get(here.key)?.checked_add(JUDGED_NEXT).ok()?;
+    (next > now).then_some(next)
 }
 
 /// Why nobody in this queue serves the claims of a namespace.
@@ -118,33 +135,48 @@ impl WaitingPlan {
         here: &QueueView<'_>,
         key: &ObjectKey,
         refusal: &UnservedReason,
-        notice: &Notice,
+        notice: impl FnOnce() -> Notice,
         now: Timestamp,
     ) {
-        let Some(claim) = here.state.claims.get(key) else { return };
-        let mut unserved = unserved(here, key, claim, now);
-        if here.state.claims_being_updated.contains(&unserved.uid) {
+        let Some(claim) = here.state.claims.read(key) else { return };
+        if claim.spec.pool_selector.is_some() && here.pool.is_some() {
+            return self.judge_by_home(here, (key, &claim), refusal, notice, now);
+        }
+        if !is_being_updated(here, &claim) {
+            let unserved = unserved(here, key, &claim, now);
+            self.add_update(here, &claim, &unserved, (refusal, &notice()), None, now);
+        }
+    }
+
+    /// Judges a claim that several pools may serve, which its home pool does alone. So a pool costs nothing but a look
+    /// for each claim that is only passing through its queue.
+    fn judge_by_home(
+        &mut self,
+        here: &QueueView<'_>,
+        (key, claim): (&ObjectKey, &Arc<PoolClaim>),
+        refusal: &UnservedReason,
+        notice: impl FnOnce() -> Notice,
+        now: Timestamp,
+    ) {
+        let Some(home) = here.state.queues.home(key).and_then(QueueKey::pool) else { return };
+        let at_home = Some(home) == here.key.pool();
+        let home_pool = || if at_home { here.pool } else { here.state.pools.get(home) };
+        let by_default = || home_pool().map(|pool| pool.spec.claims.when_empty).unwrap_or_default();
+        let when_empty = claim.spec.when_empty.unwrap_or_else(by_default);
+        let fails = when_empty == WhenEmpty::Fail;
+        if !(at_home || fails) || is_being_updated(here, claim) {
             return;
         }
-        if claim.spec.pool_selector.is_none() || here.pool.is_none() {
-            return self.add_update(here, claim, &unserved, (refusal, notice), None, now);
-        }
-        // A claim that several pools may serve is judged by its home pool only.
-        let Some(home) = here.state.queues.home(key).and_then(QueueKey::pool) else { return };
-        let by_default = here.state.pools.get(home).map(|pool| pool.spec.claims.when_empty).unwrap_or_default();
-        unserved.when_empty = claim.spec.when_empty.unwrap_or(by_default);
-        let fails = unserved.when_empty == WhenEmpty::Fail;
         if fails && may_be_served_elsewhere(here, key) {
             return;
         }
-        if Some(home) != here.key.pool() {
-            if fails {
-                self.elsewhere.insert(home.clone().into());
-            }
+        if !at_home {
+            self.elsewhere.insert(home.clone().into());
             return;
         }
+        let unserved = Unserved { when_empty, ..unserved(here, key, claim, now) };
         let pools = here.state.queues.places(key).count();
-        let statuses = (&refusal.clone().among(pools), &notice.clone().among(pools, &home.name));
+        let statuses = (&refusal.clone().among(pools), &notice().among(pools, &home.name));
         self.add_update(here, claim, &unserved, statuses, Some(home.clone()), now);
     }
 
@@ -160,9 +192,17 @@ impl WaitingPlan {
         let judgement = judge(unserved, refusal, notice, &here.state.waiting_updates, now);
         self.look_again_at = earliest(self.look_again_at, judgement.look_again_at);
         let repeated = unserved.reported.is_some();
-        let update = judgement.verdict.map(|verdict| StatusUpdate { claim: claim.clone(), verdict, repeated, queue });
-        self.updates.extend(update);
+        if let Some(verdict) = judgement.verdict {
+            let sharer = Sharer::new(here.key, &claim.namespace().unwrap_or_default());
+            self.updates.push(StatusUpdate { claim: claim.clone(), verdict, repeated, sharer, turn: None, queue });
+        }
     }
+}
+
+/// Whether a status of the claim is just being written.
+fn is_being_updated(here: &QueueView<'_>, claim: &PoolClaim) -> bool {
+    let updates = &here.state.claims_being_updated;
+    claim.metadata.uid.as_ref().is_some_and(|uid| updates.contains(uid))
 }
 
 /// Whether another pool has a member for the claim, or may find one in its next pass.
@@ -170,7 +210,7 @@ fn may_be_served_elsewhere(here: &QueueView<'_>, claim: &ObjectKey) -> bool {
     let others = here.state.queues.places(claim).map(|(queue, _)| queue).filter(|queue| *queue != here.key);
     others.filter_map(|key| QueueView::of(here.state, key)).any(|there| {
         let quota = there.pool.and_then(|pool| pool.spec.claims.per_namespace);
-        let room = quota.is_none_or(|most| there.queue.held(&claim.namespace) < most);
+        let room = there.in_use(&claim.namespace).is_below(quota);
         there.serving().is_some() && room && there.queue.ready() > 0
     })
 }
@@ -217,17 +257,21 @@ fn supply(here: &QueueView<'_>, pool: &bullpen_api::InstancePool) -> Supply {
         ready: count(here.queue.ready()),
         warming: count(here.queue.warming()),
         pending: count(here.queue.pending()),
+        claimed: pool.status.as_ref().and_then(|status| status.members).map_or(0, |members| members.claimed),
         next_ready_at: here.queue.next_ready_at(),
         trouble: trouble(pool),
     }
 }
 
-/// Picks the statuses to write now and reserves them. Also returns when to write the others: those in backoff, and
-/// those beyond `MOST_UPDATES`.
+/// Picks the statuses to write now and reserves them: first those of claims that failed, then those of claims that wait,
+/// of which few are written while the API server is `crowded` with bindings. Also returns when to write the others:
+/// those in backoff, and those for which there is no room. Room is counted for each queue and namespace, so that none
+/// takes that of another.
 pub fn reserve_updates(
     state: &mut State,
     key: &QueueKey,
     waiting: WaitingPlan,
+    (requests, crowded): (&Requests, bool),
     now: Timestamp,
 ) -> (Vec<StatusUpdate>, Option<Timestamp>) {
     state.wake_queues(waiting.elsewhere);
@@ -235,48 +279,83 @@ pub fn reserve_updates(
     if waiting.judged {
         state.judged.insert(key.clone(), now);
     }
-    let mut room = MOST_UPDATES.saturating_sub(state.claims_being_updated.len());
-    if state.claims_reserved.len() > MOST_BINDINGS {
-        room = 0;
-    }
-    let mut repeated_room = state.waiting_updates.room(now);
+    let queue = key.to_string();
+    let mut failures_room: HashMap<Sharer, usize> = HashMap::new();
+    let mut repeated_room = state.waiting_updates.room(&queue, now);
     let mut taken = Vec::new();
-    for update in waiting.updates {
+    let (failed, notices): (Vec<_>, Vec<_>) = waiting.updates.into_iter().partition(StatusUpdate::is_failure);
+    for mut update in failed.into_iter().chain(notices) {
         let uid = convert::uid(update.claim.as_ref());
         let tried = state.claim_update_retries.get(&uid).and_then(|tries| tries.pending(now));
         if tried.is_some() {
             again = earliest(again, tried);
             continue;
         }
-        // A verdict that ends a claim is written whatever its status was.
-        let notice = match &update.verdict {
-            UnservedStatus::Waits(notice) => Some(notice),
-            UnservedStatus::Failed(_) => None,
+        let has_room = match &update.verdict {
+            UnservedStatus::Failed(_) => {
+                let room = failures_room
+                    .entry(update.sharer.clone())
+                    .or_insert_with(|| requests.room_for_failures(&update.sharer));
+                let left = room.checked_sub(1);
+                *room = left.unwrap_or(0);
+                left.is_some()
+            }
+            UnservedStatus::Waits(_) if update.repeated && repeated_room == 0 => false,
+            UnservedStatus::Waits(_) => {
+                update.turn = requests.notice_turn(update.sharer.clone(), crowded);
+                update.turn.is_some()
+            }
         };
-        let repeated = update.repeated && notice.is_some();
-        if room == 0 || (repeated && repeated_room == 0) {
+        if !has_room {
             again = earliest(again, now.checked_add(NEXT_UPDATES).ok());
             continue;
         }
-        room -= 1;
-        if repeated {
-            repeated_room -= 1;
+        if let UnservedStatus::Waits(notice) = &update.verdict {
+            state.waiting_updates.record(&uid, Some(notice), now);
+            if update.repeated {
+                repeated_room -= 1;
+                state.waiting_updates.record_repeated(&queue, now);
+            }
+        } else {
+            state.waiting_updates.record(&uid, None, now);
         }
-        state.waiting_updates.record(&uid, notice, repeated, now);
         state.claims_being_updated.insert(uid);
         taken.push(update);
     }
     (taken, again)
 }
 
+impl StatusUpdate {
+    /// Whether the claim failed.
+    pub const fn is_failure(&self) -> bool {
+        matches!(self.verdict, UnservedStatus::Failed(_))
+    }
+
+    #[cfg(test)]
+    pub fn message(&self) -> String {
+        match &self.verdict {
+            UnservedStatus::Waits(notice) => notice.message(),
+            UnservedStatus::Failed(refusal) => refusal.message.clone(),
+        }
+    }
+}
+
 /// Writes why a claim waits, or that it failed. If the claim changed meanwhile, it is judged again.
-pub async fn update_status(common: &Common, update: &StatusUpdate) {
-    let (now, claim, verdict) = (Timestamp::now(), &update.claim, &update.verdict);
+pub async fn update_status(controller: &ClaimController, update: StatusUpdate) {
+    let _turn = match update.turn {
+        Some(turn) => turn,
+        None => match controller.failure_turn(update.sharer).await {
+            Some(turn) => turn,
+            None => return,
+        },
+    };
+    let common = &controller.common;
+    let (now, claim, verdict) = (clock::now(), &update.claim, &update.verdict);
     let uid = convert::uid(claim.as_ref());
     let written = match verdict {
         UnservedStatus::Waits(notice) => claim::status::waiting(claim, notice, now),
         UnservedStatus::Failed(refusal) => {
-            let queue = update.queue.clone();
+            let queue = update.queue;
             let queue = queue.map(|pool| ServedByPool { namespace: pool.namespace.clone(), name: pool.name.clone() });
             claim::status::failed(claim, refusal, queue, now)
         }

@@ -11,6 +11,7 @@ use bullpen_plan::launch::weights::SuccessRate;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
+use crate::clock;
 use crate::state::ObjectKey;
 
 /// The status of a launch config is written at most this often, after the first change.
@@ -55,13 +56,13 @@ impl LaunchHealth {
     /// Records that a member of it became ready.
     pub fn succeeded(&self, key: &ObjectKey) {
         if let Some(known) = self.0.lock().get_mut(key) {
-            known.record.succeeded(Timestamp::now());
+            known.record.succeeded(clock::now());
         }
     }
 
     /// Records an error; `counts` decides whether it lowers the success rate.
     pub fn failed(&self, key: &ObjectKey, class: ErrorClass, message: &str, counts: bool) {
-        let now = Timestamp::now();
+        let now = clock::now();
         if let Some(known) = self.0.lock().get_mut(key) {
             let error =
                 RecordedError { class: class.to_string(), message: bounded_message(message), time: micro_time(now) };

@@ -9,8 +9,6 @@ pub mod reconcile;
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use self::health::LaunchHealth;
 use super::common::Common;
 use super::orphans::memory::Sweeps;
@@ -33,8 +31,6 @@ pub struct LaunchConfigController {
     pub reported: Reported,
     /// Is notified of what the clouds list.
     pub listeners: Arc<Listeners>,
-    /// Ends the clouds' list loops with the term.
-    pub shutdown: CancellationToken,
 }
 
 #[cfg(test)]

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use bullpen_api::{
     ANNOTATION_ADOPT_MACHINES, ANNOTATION_CONFIRM_SWEEP, ANNOTATION_END_MACHINES, ConditionType, ConditionValue,
-    FINALIZER_LAUNCH_CONFIG, LaunchConfig, LaunchConfigIdentity, LaunchConfigStatus, PoolMember, Reason, set_condition,
+    FINALIZER_LAUNCH_CONFIG, LaunchConfig, LaunchConfigIdentity, LaunchConfigStatus, Reason, set_condition,
 };
+use bullpen_plan::launch::ending;
 use bullpen_plan::launch::identity::{Settled, settle};
 use bullpen_plan::launch::status::{LaunchStatusInput, identity_changed, launch_status, no_provider};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tracing::warn;
 
+use crate::clock;
 use crate::cloud::Cloud;
 use crate::cluster::Written;
 use crate::controllers::convert;
@@ -34,6 +36,7 @@ pub async fn reconcile(controller: Arc<LaunchConfigController>, key: ObjectKey) 
         controller.common.metrics.launch_config_gone(&key.namespace, &key.name);
         controller.launch_health.forget(&key);
         controller.clouds.release(&key);
+        controller.listeners.launch_config_gone();
         return Ok(None);
     };
     match standing::of(&controller.common, &controller.reported, config.as_ref()).await? {
@@ -71,12 +74,12 @@ fn restore_from_status(controller: &LaunchConfigController, config: &LaunchConfi
         cloud.refusals().remembered(&place_of(config, ""), until.0, error);
     }
     // Pools wait for this, so it comes last.
-    controller.launch_health.first_seen(key, config, Timestamp::now());
+    controller.launch_health.first_seen(key, config, clock::now());
 }
 
 fn open_cloud(controller: &LaunchConfigController, config: &LaunchConfig, key: &ObjectKey) -> Result<(), NoProvider> {
     let audience = || controller.listeners.clone() as Arc<dyn crate::cloud::Audience>;
-    controller.clouds.open(key, &config.spec, audience, &controller.shutdown).map(drop)
+    controller.clouds.open(key, &config.spec, audience, &controller.common.tasks).map(drop)
 }
 
 /// Reports in the status why nothing can be bought. Such a launch config gets no finalizer. If an earlier build added
@@ -99,7 +102,7 @@ async fn without_provider(
             NoProvider::NotAllowed { .. } => Reason::EndpointNotAllowed,
             _ => Reason::NoProvider,
         };
-        let status = no_provider(&config, reason, &why.to_string(), Timestamp::now());
+        let status = no_provider(&config, reason, &why.to_string(), clock::now());
         if config.status.as_ref() != Some(&status) {
             warn!(launch_config = %key, %why, "the launch config has no provider");
         }
@@ -148,15 +151,15 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     // Pools wait for the record of the account, so that is written at once.
     let recorded = config.status.as_ref().and_then(|status| status.identity.as_ref());
     let account_is_new = matches!(&settled, Settled::Mine(identity) if recorded != Some(identity));
-    if let Some(left) = controller.launch_health.status_wait(&key).filter(|_| !account_is_new) {
-        return Ok(SignedDuration::try_from(left).ok().and_then(|left| Timestamp::now().checked_add(left).ok()));
+    // Somebody waits for a deletion, so what it waits for is written at once.
+    let drained = convert::deleting(config.as_ref()).then(|| drained(controller, &key));
+    let ends = |drained: &ConditionValue| !reports(&config, drained);
+    let urgent = account_is_new || drained.as_ref().is_some_and(ends);
+    if let Some(left) = controller.launch_health.status_wait(&key).filter(|_| !urgent) {
+        return Ok(SignedDuration::try_from(left).ok().and_then(|left| clock::now().checked_add(left).ok()));
     }
-    let instances = controller.common.cluster.with(|state| {
-        let pinned = |(of, member): &(&ObjectKey, &Arc<PoolMember>)| {
-            member.spec.placement.launch_config == key.name && of.namespace == key.namespace
-        };
-        i32::try_from(state.members.iter().filter(pinned).count()).unwrap_or(i32::MAX)
-    });
+    let instances = controller.common.cluster.with(|state| state.count_of_launch_config(&key));
+    let instances = i32::try_from(instances).unwrap_or(i32::MAX);
     let account_changed = match &settled {
         Settled::Changed(recorded) => Some(recorded),
         Settled::Mine(_) | Settled::Unknown => None,
@@ -164,7 +167,12 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     let answering = match cloud.answering() {
         Some(answering) => answering,
         None if account_changed.is_some() => Ok(()),
-        None => return Ok(None),
+        None => {
+            let Some(drained) = drained else { return Ok(None) };
+            let mut status = config.status.clone().unwrap_or_default();
+            set_condition(&mut status.conditions, &drained, config.metadata.generation, clock::now());
+            return write_status(controller, &config, status).await.map(|()| None);
+        }
     };
     let place = place_of(&config, "");
     let reason = |lack| cloud.refusals().reason_of(&place, lack).cloned();
@@ -180,12 +188,29 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
         last_error: known.last_error.as_ref(),
         recent_errors: &known.recent_errors,
     };
-    let now = Timestamp::now();
+    let now = clock::now();
     let mut status = launch_status(&input, now);
     set_account_conditions(&mut status, &settled, &sweep, config.metadata.generation, now);
+    if let Some(drained) = drained {
+        set_condition(&mut status.conditions, &drained, config.metadata.generation, now);
+    }
     status.orphans = recorded_orphans(&sweep, controller.sweeps.rules.dry_run);
     write_status(controller, &config, status).await?;
     Ok(None)
+}
+
+/// What a launch config that is being deleted waits for.
+fn drained(controller: &LaunchConfigController, key: &ObjectKey) -> ConditionValue {
+    controller.common.cluster.with(|state| {
+        let pinned: Vec<_> = state.members_of_launch_config(key).map(|member| convert::pinned(state, member)).collect();
+        ending::drained(&pinned)
+    })
+}
+
+/// Whether the status has this condition for this reason.
+fn reports(config: &LaunchConfig, condition: &ConditionValue) -> bool {
+    let conditions = config.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|found| found.type_ == condition.type_ && found.reason == condition.reason)
 }
 
 /// Writes the status if it differs.
@@ -234,10 +259,7 @@ fn settle_identity(controller: &LaunchConfigController, cloud: &Cloud) -> Settle
 
 /// The accounts of this provider that members of a launch config record.
 fn accounts_of_members(state: &State, config: &ObjectKey, provider: &ProviderKey) -> HashSet<LaunchConfigIdentity> {
-    let of_config = |(key, member): &(&ObjectKey, &Arc<PoolMember>)| {
-        key.namespace == config.namespace && member.spec.placement.launch_config == config.name
-    };
-    let clouds = state.members.iter().filter(of_config).filter_map(|(_, member)| member.spec.cloud.as_ref());
+    let clouds = state.members_of_launch_config(config).filter_map(|member| member.spec.cloud.as_ref());
     let here = clouds.filter(|cloud| {
         (cloud.provider.as_str(), &cloud.endpoint, &cloud.region)
             == (provider.kind, &provider.endpoint, &provider.region)

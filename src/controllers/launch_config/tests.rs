@@ -6,6 +6,7 @@ use bullpen_api::{FINALIZER_LAUNCH_CONFIG, InstancePool, LaunchConfig, PoolClaim
 use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::cluster::client::Clients;
@@ -19,6 +20,7 @@ use crate::provider::Registry;
 use crate::runtime::failure::Failure;
 use crate::state::cluster_state::indexing::StoredKind;
 use crate::state::{ClusterState, ObjectKey};
+use crate::tasks::TermTasks;
 use crate::telemetry::Metrics;
 
 /// The writes that the API server got: path and body of each.
@@ -47,23 +49,25 @@ fn controller(registry: Registry, sent: Sent) -> LaunchConfigController {
     let clients = Clients { watching: client.clone(), direct: client.clone(), lease: client };
     let (cluster, metrics, leadership) =
         (ClusterState::new(WatchedNamespaces::All).0, Metrics::new(), Leadership::always());
+    let tasks = TermTasks::new(metrics.clone(), CancellationToken::new());
     let common = Common {
         cluster: cluster.clone(),
         writes: Writes::new(clients.clone(), cluster, metrics.clone(), leadership.clone()),
-        events: Events::new(clients.direct, "test".into()),
+        events: Events::new(clients.direct, "test".into(), tasks.clone()),
         metrics: metrics.clone(),
         wakers: Wakers::new().0,
+        tasks,
     };
     common.cluster.with(|state| state.installation = "test".into());
-    let term = LeadershipTerm { started: jiff::Timestamp::UNIX_EPOCH, leadership };
+    let term = LeadershipTerm { started: jiff::Timestamp::UNIX_EPOCH, leadership, end: CancellationToken::new() };
     let clouds = Clouds::new(registry, metrics, "test".into());
     let rules = SweepRules { watched: WatchedNamespaces::All, grace: jiff::SignedDuration::ZERO, dry_run: true };
     let sweeps = Arc::new(Sweeps::new(rules));
     let sweeper =
         OrphanSweeper { common: common.clone(), term: term.clone(), clouds: clouds.clone(), sweeps: sweeps.clone() };
     let listeners = Arc::new(Listeners::new(common.clone(), Machines::new(term.started), sweeper));
-    let (launch_health, shutdown) = (LaunchHealth::default(), CancellationToken::new());
-    LaunchConfigController { common, clouds, launch_health, sweeps, reported: Reported::default(), listeners, shutdown }
+    let launch_health = LaunchHealth::default();
+    LaunchConfigController { common, clouds, launch_health, sweeps, reported: Reported::default(), listeners }
 }
 
 /// Puts only this launch config into the controller's state.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bullpen_api::{ErrorClass, EventAction, InstanceAddress, InstancePool, PoolMember, Reason};
+use bullpen_api::{ErrorClass, EventAction, InstanceAddress, InstancePool, MemberState, PoolMember, Reason};
 use bullpen_plan::claim::Found;
 use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::member;
@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::deletion::finish;
 use super::gather::{Gathered, may_create};
+use crate::clock;
 use crate::controllers::convert;
 use crate::controllers::first_boot::ssh_keys::NoKey;
 use crate::controllers::member::MemberController;
@@ -73,7 +74,7 @@ pub async fn perform(controller: &MemberController, gathered: &Gathered, step: S
             finish(controller, &gathered.member).await?;
             let launch_config = convert::launch_config_of(&gathered.member);
             // A machine that ended makes room in the account, so refusals may end.
-            let makes_room = gathered.view.has_instance && gathered.cloud.refusals().machine_ended(Timestamp::now());
+            let makes_room = gathered.view.has_instance && gathered.cloud.refusals().machine_ended(clock::now());
             if makes_room {
                 wake_buyers(controller, gathered);
             }
@@ -93,22 +94,20 @@ pub async fn perform(controller: &MemberController, gathered: &Gathered, step: S
 async fn create(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     // Wait for the rate limit first: what permits the call must be checked right before it begins.
     gathered.cloud.admit(ProviderOperation::Create).await;
-    if !pool_is_fresh(controller, gathered).await? || !may_be_bought(controller, gathered) {
+    if !pool_is_fresh(controller, gathered).await? {
         return Ok(());
     }
     // Without its key the member belongs to another template by now: gather it again.
     let Ok(request) = create_request(controller, gathered) else { return Ok(()) };
     // Checks the lease. Nothing may be awaited between this and the call.
     controller.term.leadership.check()?;
-    let (uid, began) = (gathered.uid(), Timestamp::now());
+    // It may make this member the probe of a refusal, which only the call's answer ends.
+    if !may_be_bought(controller, gathered) {
+        return Ok(());
+    }
+    let (uid, began) = (gathered.uid(), clock::now());
     // Recorded before the call begins: without an answer, a machine may still exist.
-    let before = controller.machines.with(&uid, |record| {
-        let before = record.asked;
-        record.asked = Asked::Perhaps(began);
-        record.instance = None;
-        record.looked_at = None;
-        before
-    });
+    let before = controller.machines.with(&uid, |record| record.create_begins(began));
     let pool = convert::pool_of(&gathered.member);
     if let Some(delay) = controller.pool_memories.with(|memories| memories.replacement_begins(&pool)) {
         controller.common.metrics.replacement_begun(delay);
@@ -131,7 +130,7 @@ async fn create(controller: &MemberController, gathered: &Gathered) -> Result<()
             probe_ended(controller, gathered, true);
             Ok(())
         }
-        Err(error) => refused(controller, gathered, before, &launch_config, &error, began).await,
+        Err(error) => refused(controller, gathered, before, &error, began).await,
     }
 }
 
@@ -144,7 +143,7 @@ fn may_be_bought(controller: &MemberController, gathered: &Gathered) -> bool {
     if config.metadata.generation != gathered.launch_config.metadata.generation {
         return false;
     }
-    let gate = gathered.cloud.refusals().begin(&gathered.place(), &gathered.uid(), Timestamp::now());
+    let gate = gathered.cloud.refusals().begin(&gathered.place(), &gathered.uid(), clock::now());
     matches!(gate, Gate::Open | Gate::Probe)
 }
 
@@ -165,36 +164,13 @@ async fn refused(
     controller: &MemberController,
     gathered: &Gathered,
     before: Asked,
-    launch_config: &ObjectKey,
     error: &ProviderError,
     began: Timestamp,
 ) -> Result<(), Failure> {
-    let now = Timestamp::now();
+    let now = clock::now();
     warn!(member = %gathered.key(), %error, "a create was not accepted");
-    controller.machines.with(&gathered.uid(), |record| {
-        if error.is_definite_refusal() {
-            // This call made no machine; an earlier one without an answer may have.
-            record.asked = before;
-        }
-        // A rate limit delays all creates of the cloud and is not this member's fault.
-        if !matches!(error, ProviderError::RateLimited { .. }) {
-            record.failed(now, None);
-        }
-    });
-    let lacks = matches!(error, ProviderError::Capacity { .. });
-    controller.launch_health.failed(launch_config, error.class(), error.message(), lacks);
-    let changed = gathered.cloud.refusals().refused(&gathered.place(), error, began, now);
-    if changed && let Some(pool) = &gathered.pool {
-        let note = format!("launch config {}: {error}", launch_config.name);
-        controller.common.events.warn(pool.as_ref(), Reason::CreateRefused, EventAction::Create, note);
-    }
-    probe_ended(controller, gathered, false);
-    if changed {
-        wake_buyers(controller, gathered);
-    } else {
-        controller.common.wakers.pools.wake(convert::pool_of(&gathered.member));
-        controller.common.wakers.launch_configs.wake(launch_config.clone());
-    }
+    controller.machines.with(&gathered.uid(), |record| record.create_failed(error, before, now));
+    record_refusal(controller, gathered, error, began);
     let for_good = error.is_definite_refusal()
         && matches!(
             error,
@@ -204,6 +180,37 @@ async fn refused(
         return record_errored(controller, &gathered.member, error.class(), error.message()).await;
     }
     Ok(())
+}
+
+/// Records what a create that was refused or not answered, or a call that has to come before it, means for the launch
+/// config.
+fn record_refusal(controller: &MemberController, gathered: &Gathered, error: &ProviderError, began: Timestamp) {
+    let launch_config = convert::launch_config_of(&gathered.member);
+    let place = gathered.place();
+    let (changed, brief) = {
+        let mut refusals = gathered.cloud.refusals();
+        let changed = refusals.refused(&place, error, began, clock::now());
+        (changed, refusals.is_brief(&place))
+    };
+    let lasts = changed && !brief;
+    let counts = match error {
+        ProviderError::Capacity { .. } => true,
+        // Once for each probe, because many creates that failed together prove no more than one.
+        ProviderError::Transient { .. } => lasts,
+        _ => false,
+    };
+    controller.launch_health.failed(&launch_config, error.class(), error.message(), counts);
+    if lasts && let Some(pool) = &gathered.pool {
+        let note = format!("launch config {}: {error}", launch_config.name);
+        controller.common.events.warn(pool.as_ref(), Reason::CreateRefused, EventAction::Create, note);
+    }
+    probe_ended(controller, gathered, false);
+    if changed {
+        wake_buyers(controller, gathered);
+    } else {
+        controller.common.wakers.pools.wake(convert::pool_of(&gathered.member));
+        controller.common.wakers.launch_configs.wake(launch_config);
+    }
 }
 
 /// Checks invariants 2 and 5 again right before the call, on a pool that was read or recent of within the last seconds.
@@ -247,7 +254,7 @@ fn create_request(controller: &MemberController, gathered: &Gathered) -> Result<
 }
 
 async fn find(controller: &MemberController, gathered: &Gathered) {
-    let (uid, began) = (gathered.uid(), Timestamp::now());
+    let (uid, began) = (gathered.uid(), clock::now());
     let answer = gathered.cloud.call(ProviderOperation::Find, gathered.cloud.provider().find(&uid)).await;
     if let Ok(Some(instance)) = &answer
         && gathered.view.ending_since.is_none()
@@ -259,20 +266,20 @@ async fn find(controller: &MemberController, gathered: &Gathered) {
     controller.machines.with(&uid, |record| match answer {
         Ok(Some(instance)) => record.saw(instance, began),
         Ok(None) => record.found_none(began),
-        Err(_) => record.failed(Timestamp::now(), None),
+        Err(_) => record.unanswered(gathered.view.state, began, clock::now()),
     });
 }
 
 async fn confirm(controller: &MemberController, gathered: &Gathered) {
     let Some(id) = gathered.instance_id() else { return };
-    let began = Timestamp::now();
+    let began = clock::now();
     let answer = gathered.cloud.call(ProviderOperation::Get, gathered.cloud.provider().get(&id)).await;
     controller.machines.with(&gathered.uid(), |record| match answer {
         Ok(instance) => record.saw(instance, began),
         Err(ProviderError::NotFound { .. }) => {
             record.not_found(began);
         }
-        Err(_) => record.failed(Timestamp::now(), None),
+        Err(_) => record.failed(clock::now(), None),
     });
 }
 
@@ -280,11 +287,17 @@ async fn confirm(controller: &MemberController, gathered: &Gathered) {
 async fn confirm_identity(controller: &MemberController, gathered: &Gathered) {
     let after = match gathered.view.machine {
         Machine::Missing { at, .. } => at,
-        _ => confirmed_since(&gathered.view, Timestamp::now()),
+        _ => confirmed_since(&gathered.view, clock::now()),
     };
+    let began = clock::now();
     if let Err(error) = gathered.cloud.confirm_identity(after).await {
         warn!(member = %gathered.key(), %error, "cannot ask the cloud which account the credentials belong to");
-        controller.machines.with(&gathered.uid(), |record| record.failed(Timestamp::now(), None));
+        let state = gathered.view.state;
+        controller.machines.with(&gathered.uid(), |record| record.unanswered(state, began, clock::now()));
+        let is_to_buy = state == MemberState::Pending && gathered.view.ending_since.is_none();
+        if is_to_buy && matches!(error, ProviderError::Transient { .. }) {
+            record_refusal(controller, gathered, &error, began);
+        }
     }
 }
 
@@ -293,13 +306,13 @@ async fn quarantine(controller: &MemberController, gathered: &Gathered) -> Resul
     warn!(member = %gathered.key(), %instance, "quarantined: the machine was claimed before, by its tags");
     let note = format!("instance {instance} was claimed before, by its tags: as after a restored backup");
     controller.common.events.warn(gathered.member.as_ref(), Reason::Quarantined, EventAction::Observe, note);
-    write(controller, &member::status::quarantined(&gathered.member, &instance, Timestamp::now())).await
+    write(controller, &member::status::quarantined(&gathered.member, &instance, clock::now())).await
 }
 
 /// Reports once that a machine's end does not come. If the write fails, the terminate call is still made and the report
 /// is repeated later.
 async fn record_stuck(controller: &MemberController, gathered: &Gathered, stuck: Stuck) {
-    let (uid, now) = (gathered.uid(), Timestamp::now());
+    let (uid, now) = (gathered.uid(), clock::now());
     let id = gathered.instance_id().unwrap_or_default();
     let error = controller.machines.with(&uid, |record| record.terminate_error.clone());
     let message = match stuck {
@@ -339,8 +352,8 @@ async fn terminate(controller: &MemberController, gathered: &Gathered) -> Result
     controller.common.metrics.instance_termination(&launch_config.namespace, &launch_config.name, outcome);
     let failures = controller.machines.with(&gathered.uid(), |record| {
         match &answer {
-            Ok(()) => record.terminate_accepted(Timestamp::now()),
-            Err(error) => record.terminate_failed(Timestamp::now(), None, error.to_string()),
+            Ok(()) => record.terminate_accepted(clock::now()),
+            Err(error) => record.terminate_failed(clock::now(), None, error.to_string()),
         }
         record.terminate_failures
     });
@@ -359,13 +372,13 @@ async fn terminate(controller: &MemberController, gathered: &Gathered) -> Result
 async fn record_warming(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     let Some(machine) = recorded(gathered) else { return Ok(()) };
     gathered.cloud.list_soon();
-    write(controller, &member::status::warming(&gathered.member, &machine, Timestamp::now())).await
+    write(controller, &member::status::warming(&gathered.member, &machine, clock::now())).await
 }
 
 async fn record_ready(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     let Some(machine) = recorded(gathered) else { return Ok(()) };
     info!(member = %gathered.key(), instance = %machine.id, "ready");
-    write(controller, &member::status::ready(&gathered.member, &machine, Timestamp::now())).await?;
+    write(controller, &member::status::ready(&gathered.member, &machine, clock::now())).await?;
     controller.launch_health.succeeded(&convert::launch_config_of(&gathered.member));
     Ok(())
 }
@@ -378,7 +391,7 @@ async fn record_errored(
 ) -> Result<(), Failure> {
     warn!(member = %ObjectKey::of(member), %class, message, "errored");
     controller.common.events.warn(member, Reason::Errored, EventAction::Observe, format!("{class}: {message}"));
-    write(controller, &member::status::errored(member, class, message, Timestamp::now())).await?;
+    write(controller, &member::status::errored(member, class, message, clock::now())).await?;
     let launch_config = convert::launch_config_of(member);
     controller.common.metrics.member_failed(&launch_config.namespace, &launch_config.name, FailureClass::from(class));
     Ok(())

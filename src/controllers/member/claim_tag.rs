@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 use super::gather::Gathered;
 use super::machine_memory::Tagging;
 use crate::backoff::Bounds;
+use crate::clock;
 use crate::cloud::Cloud;
 use crate::controllers::convert;
 use crate::controllers::member::MemberController;
@@ -21,7 +22,7 @@ use crate::provider::tags;
 use crate::provider::{Instance, ProviderError};
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
-use crate::telemetry::labels::ProviderOperation;
+use crate::telemetry::labels::{ProviderOperation, Task};
 
 /// Limits tag calls in flight, because terminates and creates are more urgent.
 static CALLS: Semaphore = Semaphore::const_new(8);
@@ -96,7 +97,8 @@ fn begin(
 ) {
     tagging.busy = true;
     let member = (gathered.key(), gathered.uid());
-    tokio::spawn(tag(controller.clone(), member, gathered.cloud.clone(), instance.to_owned(), mark, wanted));
+    let tagging = tag(controller.clone(), member, gathered.cloud.clone(), instance.to_owned(), mark, wanted);
+    controller.common.tasks.spawn(Task::ClaimTag, tagging);
 }
 
 /// The uid of the claim that is Bound to the member, and its namespace and name as a tag.
@@ -106,8 +108,8 @@ fn bound_claim(state: &State, member: &PoolMember) -> Option<(String, String)> {
     }
     let reference = convert::status(member).claim_ref?;
     let key = ObjectKey::new(reference.namespace, reference.name);
-    let claim = state.claims.get(&key)?;
-    let view = convert::claim_view(claim);
+    let claim = state.claims.read(&key)?;
+    let view = convert::claim_view(&claim);
     let bound =
         view.uid == reference.uid && view.phase == ClaimPhase::Bound && view.member == Some(convert::uid(member));
     bound.then(|| (view.uid, key.to_string().chars().take(LONGEST_TAG).collect()))
@@ -123,7 +125,7 @@ async fn tag(
 ) {
     let Ok(_slot) = CALLS.acquire().await else { return };
     let answer = cloud.call(ProviderOperation::Tag, cloud.provider().tag(&instance, &wanted)).await;
-    let now = Timestamp::now();
+    let now = clock::now();
     controller.machines.with_known(&uid, |record| {
         let tagging = &mut record.tagging;
         tagging.busy = false;

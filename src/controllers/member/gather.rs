@@ -13,6 +13,7 @@ use bullpen_plan::pool::template::template_hash;
 use jiff::{SignedDuration, Timestamp};
 
 use super::machine_memory::{MachineRecord, Sighting, sighting};
+use crate::clock;
 use crate::cloud::{Cloud, ConfirmedIdentity, Listing};
 use crate::controllers::convert;
 use crate::controllers::convert::place_of;
@@ -86,7 +87,7 @@ pub fn gather(
     });
     let launch_config = launch_config.ok_or_else(|| Failure::NoLaunchConfig(launch_config_key.clone()))?;
     let cloud = controller.clouds.of(&launch_config.spec).ok_or(Failure::NoCloud(launch_config_key))?;
-    let (uid, now) = (convert::uid(member.as_ref()), Timestamp::now());
+    let (uid, now) = (convert::uid(member.as_ref()), clock::now());
     let (confirmed, listing) = (cloud.confirmed_identity(), cloud.listing());
     let standing = standing(&member, &launch_config, &cloud, listing.as_deref());
     let mine = confirmed.as_ref().map(|confirmed| is_mine(&cloud, confirmed, &launch_config));
@@ -114,21 +115,19 @@ pub fn gather(
     }
     let sighting = sighting(&record, listing.as_deref(), &uid, recorded_id, known_since);
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
-    let gate =
-        cloud.refusals().look(&place_of(&launch_config, &member.spec.template_hash), Some(&uid), Timestamp::now());
+    let refused = Refused::at(&cloud, &place_of(&launch_config, &member.spec.template_hash), &uid, now);
     // While nothing can be bought, a member without a create call is given up in favour of another launch config.
-    let open = !launch_config.spec.paused && !matches!(gate, Gate::Closed(_));
+    let open = !launch_config.spec.paused && !refused.for_long;
     let user_data = user_data.unwrap_or_else(UserData::unread);
     let same = |pool: &Arc<InstancePool>| is_current(pool, &user_data, &launch_config, &member, record.asked);
     let current = open && pool.as_ref().is_some_and(same);
-    let may_create = may_create && gate != Gate::Wait;
     let seconds = |seconds: i32| SignedDuration::from_secs(i64::from(seconds));
     let view = LifecycleView {
         state: status.state,
         ending_since,
         has_instance: recorded_id.is_some(),
         current,
-        may_create: may_create && user_data.known().is_some(),
+        may_create: may_create && !refused.waits_for_probe && user_data.known().is_some(),
         asked: if status.instance.is_some() { Asked::Perhaps(controller.term.started) } else { record.asked },
         written_at: record.written_at,
         other_account: mine == Some(false),
@@ -138,6 +137,7 @@ pub fn gather(
         warming_timeout: seconds(readiness.warming_timeout_seconds),
         create_grace: SignedDuration::try_from(cloud.provider().create_grace()).unwrap_or(SignedDuration::MAX),
         not_before: record.backoff.not_before(),
+        create_not_before: refused.until.max(record.creates.not_before()),
         struck_at: record.struck_at,
         next_look: record.next_look,
         terminate_accepted_at: record.terminate_accepted_at,
@@ -168,6 +168,29 @@ fn standing(member: &PoolMember, config: &LaunchConfig, cloud: &Cloud, listing: 
             let shown = machine.is_some_and(|machine| machine.tags.member_uid.as_deref() == Some(&*uid));
             let member = Unrecorded { created: convert::created(member), has_instance: id.is_some(), shown };
             unrecorded_there(name, convert::created(config), member)
+        }
+    }
+}
+
+/// What the refusals of a cloud mean for the create of a member.
+struct Refused {
+    /// No create before this time.
+    until: Option<Timestamp>,
+    /// Whether that is more than a short pause.
+    for_long: bool,
+    /// No create before the probe of another member is answered.
+    waits_for_probe: bool,
+}
+
+impl Refused {
+    fn at(cloud: &Cloud, place: &Place, uid: &str, now: Timestamp) -> Self {
+        let refusals = cloud.refusals();
+        match refusals.look(place, Some(uid), now) {
+            Gate::Closed(until) => {
+                Self { until: Some(until), for_long: !refusals.is_brief(place), waits_for_probe: false }
+            }
+            Gate::Wait => Self { until: None, for_long: false, waits_for_probe: true },
+            Gate::Open | Gate::Probe => Self { until: None, for_long: false, waits_for_probe: false },
         }
     }
 }
@@ -233,7 +256,7 @@ mod tests {
 
     use super::*;
     use crate::state::ClusterState;
-    use crate::state::cluster_state::PlannedMember;
+    use crate::state::planned::PlannedMember;
 
     fn of<K: serde::de::DeserializeOwned>(object: Value) -> K {
         serde_json::from_value(object).unwrap()
@@ -262,10 +285,10 @@ mod tests {
         cluster.answered(member("linux-b"));
         cluster.with(|state| {
             let plan = |name: &str| PlannedMember { name: name.into(), launch_config: "sim".into() };
-            state.planned.insert(ObjectKey::of(&pool), vec![plan("linux-a"), plan("linux-b")]);
+            state.planned.add(&ObjectKey::of(&pool), [plan("linux-a"), plan("linux-b")]);
             assert!(may_create(state, &pool, &member("linux-a")) && may_create(state, &pool, &member("linux-b")));
             // A planned member that is not written yet will bill as well.
-            state.planned.entry(ObjectKey::of(&pool)).or_default().push(plan("linux-c"));
+            state.planned.add(&ObjectKey::of(&pool), [plan("linux-c")]);
             assert!(!may_create(state, &pool, &member("linux-a")));
         });
     }

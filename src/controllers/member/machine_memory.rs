@@ -5,13 +5,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bullpen_api::MemberState;
 use bullpen_plan::member::lifecycle::{Asked, LOOK_EVERY, Machine, Strike, Stuck, strike};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::backoff::{Backoff, Bounds};
+use crate::clock;
 use crate::cloud::Listing;
-use crate::provider::{Instance, InstancePhase};
+use crate::provider::{Instance, InstancePhase, ProviderError};
 use crate::state::ObjectKey;
 
 /// Backoff of failed calls for one machine.
@@ -55,6 +57,10 @@ pub struct MachineRecord {
     pub missing_since: Option<Timestamp>,
     /// Backoff of failed calls for it.
     pub backoff: Backoff,
+    /// Backoff of failed creates. Answers to other calls do not end it.
+    pub creates: Backoff,
+    /// Since when a call that is to buy the machine has no definite answer, if it has none.
+    pub unanswered_since: Option<Timestamp>,
     /// When the provider last accepted a terminate call.
     pub terminate_accepted_at: Option<Timestamp>,
     /// When the provider first accepted one.
@@ -87,6 +93,8 @@ impl MachineRecord {
             next_look: None,
             missing_since: None,
             backoff: Backoff::new(),
+            creates: Backoff::new(),
+            unanswered_since: None,
             terminate_accepted_at: None,
             terminate_first_accepted_at: None,
             terminate_failures: 0,
@@ -105,6 +113,42 @@ impl MachineRecord {
         self.looked_at = Some(at);
         self.forget_strikes();
         self.worked();
+        self.creates.reset();
+        self.unanswered_since = None;
+    }
+
+    /// Records that a call that began then failed, which has to be answered before the machine of a Pending member can be
+    /// bought.
+    pub fn unanswered(&mut self, state: MemberState, began: Timestamp, now: Timestamp) {
+        if state == MemberState::Pending {
+            self.unanswered_since.get_or_insert(began);
+        }
+        self.failed(now, None);
+    }
+
+    /// Records that a create call begins. Returns what was known of earlier ones.
+    pub fn create_begins(&mut self, at: Timestamp) -> Asked {
+        self.instance = None;
+        self.looked_at = None;
+        self.unanswered_since.get_or_insert(at);
+        std::mem::replace(&mut self.asked, Asked::Perhaps(at))
+    }
+
+    /// Records that a create call failed. `before` is what was known of earlier ones.
+    pub fn create_failed(&mut self, error: &ProviderError, before: Asked, now: Timestamp) {
+        if error.is_definite_refusal() {
+            // This call made no machine; an earlier one without an answer may have.
+            self.asked = before;
+            if before == Asked::Never {
+                self.unanswered_since = None;
+            }
+        }
+        // A rate limit delays all creates of the cloud and is not this member's fault.
+        if !matches!(error, ProviderError::RateLimited { .. }) {
+            self.creates.failed(CALLS, now);
+            // A create without an answer may show its machine only after a while.
+            self.failed(now, None);
+        }
     }
 
     fn forget_strikes(&mut self) {
@@ -220,7 +264,7 @@ impl Machines {
 
     /// Records that this process wrote the member and has begun no call for it.
     pub fn written(&self, uid: &str) {
-        let new = || MachineRecord { written_at: Some(Timestamp::now()), ..MachineRecord::new(Asked::Never) };
+        let new = || MachineRecord { written_at: Some(clock::now()), ..MachineRecord::new(Asked::Never) };
         self.records.lock().entry(uid.to_owned()).or_insert_with(|| Box::new(new()));
     }
 
@@ -248,6 +292,11 @@ impl Machines {
     /// Takes the members that need a pass now that there is a new list.
     pub fn take_waiting_for_list(&self) -> HashSet<ObjectKey> {
         std::mem::take(&mut self.waiting_for_list.lock())
+    }
+
+    /// Since when a call that is to buy the machine of this member has no definite answer, if it has none.
+    pub fn unanswered_since(&self, uid: &str) -> Option<Timestamp> {
+        self.records.lock().get(uid)?.unanswered_since
     }
 
     /// Drops the record of a member that is gone.
@@ -354,6 +403,37 @@ mod tests {
         assert!(Arc::ptr_eq(same.with_id("i-1").unwrap(), younger.with_id("i-1").unwrap()));
         record.listed(&Listing::new(moment(8), Vec::new(), Some(&same)));
         assert!(record.instance.is_some(), "a list may omit a machine that lives");
+    }
+
+    #[test]
+    fn an_answer_to_another_call_does_not_hasten_the_next_create() {
+        let moment = |second| Timestamp::from_second(second).unwrap();
+        let mut record = MachineRecord::new(Asked::Never);
+        let lost = ProviderError::transient("no answer");
+        for second in [10, 20, 30, 40] {
+            let before = record.create_begins(moment(second));
+            record.create_failed(&lost, before, moment(second + 1));
+            record.found_none(moment(second + 2));
+        }
+        assert_eq!((record.backoff.failures(), record.creates.failures()), (0, 4));
+        assert_eq!((record.asked, record.unanswered_since), (Asked::Perhaps(moment(40)), Some(moment(10))));
+        record.saw(booting(moment(50)), moment(51));
+        assert_eq!((record.creates.failures(), record.unanswered_since), (0, None));
+    }
+
+    #[test]
+    fn a_definite_refusal_is_an_answer_but_leaves_an_earlier_create_in_doubt() {
+        let moment = |second| Timestamp::from_second(second).unwrap();
+        let mut record = MachineRecord::new(Asked::Never);
+        let limited = ProviderError::RateLimited { message: String::new(), retry_after: None };
+        let before = record.create_begins(moment(10));
+        record.create_failed(&limited, before, moment(11));
+        assert_eq!((record.asked, record.unanswered_since, record.creates.failures()), (Asked::Never, None, 0));
+        let before = record.create_begins(moment(20));
+        record.create_failed(&ProviderError::transient("no answer"), before, moment(21));
+        let before = record.create_begins(moment(30));
+        record.create_failed(&limited, before, moment(31));
+        assert_eq!((record.asked, record.unanswered_since), (Asked::Perhaps(moment(20)), Some(moment(20))));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::claim_tag;
 use super::gather::{Gathered, gather};
 use super::set_aside;
 use super::whereabouts;
+use crate::clock;
 use crate::controllers::claim::fate;
 use crate::controllers::claim::fate::FateOutcome;
 use crate::controllers::convert;
@@ -50,7 +51,7 @@ pub async fn reconcile(controller: Arc<MemberController>, key: ObjectKey) -> Out
         if whereabouts::observe(&controller, &gathered).await? {
             continue;
         }
-        let now = Timestamp::now();
+        let now = clock::now();
         let tag_at = claim_tag::tag_if_due(&controller, &gathered, now);
         match next_step(&gathered.view, now) {
             Step::Wait(until) => {
@@ -66,7 +67,7 @@ pub async fn reconcile(controller: Arc<MemberController>, key: ObjectKey) -> Out
         }
     }
     // Normally the watch or the next list wakes the member before that.
-    Ok(Timestamp::now().checked_add(SignedDuration::from_secs(1)).ok())
+    Ok(clock::now().checked_add(SignedDuration::from_secs(1)).ok())
 }
 
 /// Until when this step's call is delayed by a rate limit of the cloud for its kind of call. Others go on: a limit on
@@ -79,7 +80,7 @@ fn rate_limited_until(gathered: &Gathered, step: &Step) -> Option<Timestamp> {
         Step::Terminate => ProviderOperation::Terminate,
         _ => return None,
     };
-    gathered.cloud.delayed_until(operation, Timestamp::now())
+    gathered.cloud.delayed_until(operation, clock::now())
 }
 
 /// Before a purchase, reads the user data again. Returns whether it changed.
@@ -94,10 +95,7 @@ async fn refreshed(controller: &MemberController, gathered: &Gathered) -> bool {
 fn unreserved(controller: &MemberController, key: &ObjectKey) -> Option<Arc<PoolMember>> {
     controller.common.cluster.with(|state| {
         let member = state.members.get(key)?;
-        let being_written = state
-            .planned
-            .get(&convert::pool_of(member))
-            .is_some_and(|planned| planned.iter().any(|planned| planned.name == key.name));
+        let being_written = state.planned.contains(&convert::pool_of(member), &key.name);
         let in_hand = state.members_reserved.contains(&convert::uid(member.as_ref()));
         let ours = !state.member_of_others(member);
         (state.knows(&key.namespace) && ours && !being_written && !in_hand).then(|| member.clone())
@@ -106,7 +104,7 @@ fn unreserved(controller: &MemberController, key: &ObjectKey) -> Option<Arc<Pool
 
 /// Whether and when the member's end was decided: by its claim if it is Claimed, else by its deletionTimestamp.
 async fn fate_of(controller: &MemberController, member: &Arc<PoolMember>) -> Result<FateOutcome, Failure> {
-    let since = member.metadata.deletion_timestamp.as_ref().map_or_else(Timestamp::now, |time| time.0);
+    let since = member.metadata.deletion_timestamp.as_ref().map_or_else(clock::now, |time| time.0);
     match ending(&convert::member_view(member)) {
         Ending::Terminate => Ok(FateOutcome::Ends(since)),
         Ending::NotAsked if convert::state(member) != MemberState::Claimed => Ok(FateOutcome::Lives),

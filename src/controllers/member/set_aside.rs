@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tracing::{info, warn};
 
+use crate::clock;
 use crate::cluster::reads::namespaces::{Namespace, look};
 use crate::controllers::convert;
 use crate::controllers::member::MemberController;
@@ -55,7 +56,7 @@ pub async fn observe(controller: &MemberController, member: &PoolMember) -> Resu
     }
     let (cordoned, hold) = (member.spec.cordoned, member.spec.hold);
     info!(member = %ObjectKey::of(member), cordoned, hold, "cordon or hold changed");
-    let written = member::status::observed(member, Timestamp::now());
+    let written = member::status::observed(member, clock::now());
     controller.common.writes.update_status_when_idle(&written).await?;
     Ok(true)
 }

@@ -3,10 +3,10 @@
 use bullpen_api::{PoolMember, Reason};
 use bullpen_plan::launch::identity::{Standing, missing};
 use bullpen_plan::member;
-use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::gather::Gathered;
+use crate::clock;
 use crate::controllers::convert;
 use crate::controllers::member::MemberController;
 use crate::runtime::failure::Failure;
@@ -44,7 +44,7 @@ async fn report(
     member: &PoolMember,
     unreachable: Option<(Reason, &str)>,
 ) -> Result<bool, Failure> {
-    let Some(written) = member::status::reachable(member, unreachable, Timestamp::now()) else { return Ok(false) };
+    let Some(written) = member::status::reachable(member, unreachable, clock::now()) else { return Ok(false) };
     match unreachable {
         Some((_, message)) => warn!(member = %ObjectKey::of(member), message, "the machine cannot be reached"),
         None => info!(member = %ObjectKey::of(member), "the machine can be reached again"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bullpen_api::ClaimedOrphan;
+use bullpen_api::{ClaimedOrphan, LaunchConfigIdentity};
 use bullpen_plan::member::orphans::SweepDecision;
 use bullpen_plan::operator::watched_namespaces::WatchedNamespaces;
 use jiff::SignedDuration;
@@ -51,6 +51,11 @@ impl Sweeps {
     pub fn memory(&self, provider: &ProviderKey) -> Arc<SweepMemory> {
         self.clouds.lock().entry(provider.clone()).or_default().clone()
     }
+
+    /// What the sweeps of all clouds remember.
+    pub fn memories(&self) -> Vec<(ProviderKey, Arc<SweepMemory>)> {
+        self.clouds.lock().iter().map(|(provider, memory)| (provider.clone(), memory.clone())).collect()
+    }
 }
 
 /// What the sweep of one cloud remembers.
@@ -77,6 +82,8 @@ pub struct Remembered {
     pub unlabelled: BTreeSet<String>,
     /// The orphans that a dry run has reported.
     pub reported: BTreeSet<String>,
+    /// The account whose orphans the metrics show.
+    pub shown: Option<LaunchConfigIdentity>,
 }
 
 /// The right to sweep one cloud, which only one sweep has at a time.

@@ -13,20 +13,20 @@ use bullpen_plan::member::orphans::{
     Becomes, ClaimTag, Listed, Owner, Recorded, Sight, SweepDecision, Words, is_orphan, judge, screen,
 };
 use futures::{StreamExt, stream};
-use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::{info, warn};
 
 use super::adopt::adopt;
 use super::memory::{SweepMemory, Turn};
 use crate::backoff::Bounds;
+use crate::clock;
 use crate::cloud::{Cloud, Clouds, Listing, outcome};
 use crate::controllers::convert;
 use crate::controllers::orphans::OrphanSweeper;
 use crate::provider::{Instance, InstancePhase, ProviderKey};
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
-use crate::telemetry::labels::{ProviderOperation, TerminationOutcome};
+use crate::telemetry::labels::{ProviderOperation, Task, TerminationOutcome};
 
 /// How many reads and terminate calls of one sweep run at the same time.
 const AT_ONCE: usize = 4;
@@ -44,10 +44,26 @@ pub fn listed(controller: &OrphanSweeper, provider: &ProviderKey) {
     let memory = controller.sweeps.memory(provider);
     let Some(turn) = Turn::take(&memory) else { return };
     let (controller, provider) = (controller.clone(), provider.clone());
-    tokio::spawn(async move {
+    controller.common.tasks.clone().spawn(Task::Sweep, async move {
         sweep(&controller, &provider, (&cloud, &memory), &listing).await;
         drop(turn);
     });
+}
+
+/// Drops the exported number of orphans of a cloud: it is not known any more.
+pub fn withdraw(controller: &OrphanSweeper, provider: &ProviderKey, memory: &SweepMemory) {
+    if let Some(identity) = memory.state.lock().shown.take() {
+        controller.common.metrics.orphans_unknown(provider.kind, &identity);
+    }
+}
+
+/// A launch config is gone: drops the number of orphans of each account that it was the last one of.
+pub fn withdraw_unused(controller: &OrphanSweeper) {
+    for (provider, memory) in controller.sweeps.memories() {
+        if controller.common.cluster.with(|state| of_provider(state, &controller.clouds, &provider).is_empty()) {
+            withdraw(controller, &provider, &memory);
+        }
+    }
 }
 
 async fn sweep(
@@ -56,7 +72,10 @@ async fn sweep(
     (cloud, memory): (&Arc<Cloud>, &SweepMemory),
     listing: &Listing,
 ) {
-    let Some((suspects, fleet)) = look(controller, provider, (cloud, memory), listing) else { return };
+    let Some((suspects, fleet)) = look(controller, provider, (cloud, memory), listing) else {
+        withdraw(controller, provider, memory);
+        return;
+    };
     let orphans: HashMap<String, Listed> = stream::iter(suspects)
         .map(|suspect| async move { confirmed(controller, &suspect).await.then(|| (suspect.id.clone(), suspect)) })
         .buffer_unordered(AT_ONCE)
@@ -129,7 +148,7 @@ fn look(
     listing: &Listing,
 ) -> Option<(Vec<Listed>, usize)> {
     let current = cloud.confirmed_identity()?;
-    let now = Timestamp::now();
+    let now = clock::now();
     let watched = &controller.sweeps.rules.watched;
     let mut unlabelled = BTreeSet::new();
     let mut fleet = 0;
@@ -252,6 +271,10 @@ fn note(
     // A closed cloud has no series any more.
     if let Some(current) = cloud.confirmed_identity().filter(|_| controller.clouds.get(cloud.key()).is_some()) {
         let blocked = matches!(verdict, SweepDecision::Blocked { .. }) || !kept.is_empty();
+        if memory.state.lock().shown.as_ref() != Some(&current.identity) {
+            withdraw(controller, cloud.key(), memory);
+            memory.state.lock().shown = Some(current.identity.clone());
+        }
         let all = orphans.len() + kept.len();
         controller.common.metrics.set_orphans(cloud.kind(), &current.identity, all, blocked);
     }
@@ -298,7 +321,7 @@ fn report(controller: &OrphanSweeper, configs: &[Arc<LaunchConfig>], news: &[Str
 /// The orphans that a terminate call may be made for now.
 fn due(memory: &SweepMemory, orphans: &BTreeSet<String>) -> Vec<String> {
     let mut memory = memory.state.lock();
-    let now = Timestamp::now();
+    let now = clock::now();
     let mut due = Vec::new();
     for id in orphans {
         let asked = memory.asked.entry(id.clone()).or_default();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bullpen_api::{EventAction, InstancePool, PoolClaim, Reason};
+use bullpen_api::{EventAction, InstancePool, PoolClaim, PoolMember, Reason};
 use bullpen_plan::pool::status::{Holders, waits_for_claims};
 use tracing::info;
 
@@ -18,8 +18,7 @@ use crate::state::cluster_state::State;
 /// Finds out whether the namespace of a pool that is being deleted is terminating too. If no claim keeps the pool,
 /// nothing is read: the pool goes anyway.
 pub async fn look_at_namespace(controller: &PoolController, key: &ObjectKey, pool: &InstancePool) {
-    let held = controller.common.cluster.with(|state| keys(state, pool).next().is_some());
-    if !convert::deleting(pool) || !held {
+    if !convert::deleting(pool) || controller.common.cluster.with(|state| keys(state, pool).next().is_none()) {
         return;
     }
     let known = controller.memories.of(key, &convert::uid(pool), |memory| {
@@ -38,13 +37,21 @@ pub async fn look_at_namespace(controller: &PoolController, key: &ObjectKey, poo
     }
 }
 
-/// The claims that hold members of the pool, for its status.
+/// The claims that hold members of the pool, for its status: of all members if it is to become empty, else of those whose
+/// launch config is being deleted.
 pub fn of(controller: &PoolController, key: &ObjectKey, pool: &InstancePool) -> Holders {
     let emptying = convert::deleting(pool) || pool.spec.state == bullpen_api::PoolState::Draining;
-    if !emptying {
+    let claims: Vec<_> = controller.common.cluster.with(|state| {
+        let ends = |member: &PoolMember| {
+            let launch_config = state.launch_configs.get(&convert::launch_config_of(member));
+            emptying || launch_config.is_some_and(|config| convert::deleting(config.as_ref()))
+        };
+        let held = held(state, pool).filter(|(member, _)| ends(member));
+        held.map(|(_, claim)| claim.to_string()).collect()
+    });
+    if claims.is_empty() {
         return Holders::default();
     }
-    let claims = controller.common.cluster.with(|state| keys(state, pool).map(|key| key.to_string()).collect());
     let namespace_ends = controller.memories.of(key, &convert::uid(pool), |memory| memory.namespace_terminating);
     Holders { claims, namespace_ends }
 }
@@ -62,7 +69,7 @@ pub fn send_events(controller: &PoolController, key: &ObjectKey, pool: &Instance
         return;
     }
     let claims: Vec<Arc<PoolClaim>> = controller.common.cluster.with(|state| {
-        let held = keys(state, pool).filter_map(|key| state.claims.get(&key).cloned());
+        let held = keys(state, pool).filter_map(|key| state.claims.read(&key));
         // No Event can be created in a terminating namespace, and its claims end with it.
         held.filter(|claim| !namespace_ends || claim.metadata.namespace.as_ref() != Some(&key.namespace)).collect()
     });
@@ -79,10 +86,18 @@ pub fn send_events(controller: &PoolController, key: &ObjectKey, pool: &Instance
     controller.common.events.warn_each(&claims, Reason::PoolBeingDeleted, EventAction::Delete, note);
 }
 
-/// The claims that members of this incarnation of the pool name.
+/// The keys of the claims that have members of this incarnation of the pool.
 fn keys<'a>(state: &'a State, pool: &'a InstancePool) -> impl Iterator<Item = ObjectKey> + use<'a> {
-    state.members_of(pool).filter_map(|member| {
+    held(state, pool).map(|(_, claim)| claim)
+}
+
+/// The same, with their members.
+fn held<'a>(
+    state: &'a State,
+    pool: &'a InstancePool,
+) -> impl Iterator<Item = (&'a Arc<PoolMember>, ObjectKey)> + use<'a> {
+    state.members_of(pool).filter(|member| !convert::is_released(state, member)).filter_map(|member| {
         let claim = member.status.as_ref()?.claim_ref.as_ref()?;
-        Some(ObjectKey::new(claim.namespace.clone(), claim.name.clone()))
+        Some((member, ObjectKey::new(claim.namespace.clone(), claim.name.clone())))
     })
 }

@@ -11,8 +11,9 @@ use bullpen_plan::launch::placement::LaunchConfigView;
 use bullpen_plan::launch::refusals::{ActiveRefusal, Gate, Place};
 use bullpen_plan::launch::trial::{FAILURES, MemberProof, Trial};
 use bullpen_plan::launch::weights;
-use bullpen_plan::pool::provisioning::{LaunchConfigHealth, Refusal};
+use bullpen_plan::pool::provisioning::{Cap, LaunchConfigHealth, Refusal};
 use bullpen_plan::pool::template::UsableLaunchConfig;
+use bullpen_plan::pool::view::unanswered_at;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
@@ -22,7 +23,7 @@ use crate::controllers::convert;
 use crate::controllers::convert::place_of;
 use crate::controllers::pool::PoolController;
 use crate::state::ObjectKey;
-use crate::state::cluster_state::{PlannedMember, State};
+use crate::state::cluster_state::State;
 use crate::telemetry::labels::{BreakerState, ProviderOperation};
 
 /// After a start, the delay until checking again whether the state of a launch config was restored from its status.
@@ -87,29 +88,33 @@ impl LaunchOptions {
         let Some(launch_config) = state.launch_configs.get(&key) else { return };
         let threshold = pool.spec.provisioning.failure_threshold;
         let opened_before = memory.trials.get(&config.name).map(|trial| trial.breaker.has_opened(threshold));
-        let trial = observe(state, memory, pool, config);
+        let mine = Mine::of(state, pool, &config.name);
+        let trial = observe(&mine, memory, pool, config);
         let allowed = trial.allowance(threshold, now);
         let place = place_of(launch_config, &config.template_hash);
         let cloud = controller.clouds.of(&launch_config.spec);
+        if cloud.as_ref().is_some_and(|cloud| cloud.refusals().lapse(&place, now)) {
+            controller.common.wakers.launch_configs.wake(key.clone());
+        }
         let gate = cloud.as_ref().map_or(Gate::Open, |cloud| cloud.refusals().look(&place, None, now));
         // Its refusals and weight are restored from its status in a moment.
         let unseen = controller.launch_health.get(&key).is_none().then(|| now.checked_add(TAKING_UP).unwrap_or(now));
         let account = awaits_account(state, &key, launch_config, cloud.as_deref())
             .then(|| now.checked_add(ACCOUNT_AWAITED).unwrap_or(now));
         let limited = cloud.as_ref().and_then(|cloud| cloud.delayed_until(ProviderOperation::Create, now));
-        let pending = in_flight(state, pool, &config.name, |state| state == MemberState::Pending);
         let (by_gate, gate_until) = match gate {
             Gate::Open => (None, None),
-            Gate::Probe => (Some((1 - pending).max(0)), None),
+            Gate::Probe => (Some(i64::from(!mine.has_probe(moment))), None),
             Gate::Wait => (Some(0), None),
             Gate::Closed(until) => (Some(1), Some(until)),
         };
-        let room = [allowed.room, caps(state, pool, config), by_gate].into_iter().flatten().min();
+        let caps = caps(state, pool, config, &mine);
+        let room = [allowed.room, caps.map(|(left, _)| left), by_gate].into_iter().flatten().min();
         let unavailable_until =
             [waits_until, allowed.until, gate_until, limited, unseen, account].into_iter().flatten().max();
         let weight =
             if config.paused { 0 } else { weights::effective(config.weight, controller.launch_health.percent(&key)) };
-        let members = count(state, pool, &config.name);
+        let members = mine.count();
         self.views.push(LaunchConfigView {
             name: config.name.clone(),
             weight,
@@ -128,6 +133,8 @@ impl LaunchOptions {
             recorded: trial.recorded(&config.name),
             breaker_open: opened,
             paused: config.paused,
+            weightless: config.weight == 0,
+            cap: caps.filter(|(left, _)| *left <= 0).map(|(_, cap)| cap),
             refusal: refusal(cloud.as_deref(), &place),
             lack: cloud.and_then(|cloud| cloud.refusals().reason_of(&place, true).map(refused)),
         });
@@ -155,7 +162,7 @@ impl LaunchOptions {
 /// Records what the members of a launch config prove by now. New failures are counted, and marked as not yet in the
 /// pool's status.
 fn observe<'a>(
-    state: &State,
+    mine: &Mine<'_>,
     memory: &'a mut PoolMemory,
     pool: &InstancePool,
     config: &UsableLaunchConfig,
@@ -173,11 +180,9 @@ fn observe<'a>(
     if trial.hash != config.template_hash {
         *trial = Trial::begin(&config.template_hash, recorded);
     }
-    let mut proofs: Vec<_> = members_of(state, pool, &config.name)
-        .filter(|member| member.spec.template_hash == config.template_hash)
-        .filter_map(|member| proof(member))
-        .collect();
-    proofs.extend(unwritten(state, pool, &config.name).map(|_| MemberProof::InFlight));
+    let of_template = mine.members.iter().filter(|member| member.spec.template_hash == config.template_hash);
+    let mut proofs: Vec<_> = of_template.filter_map(|member| proof(member)).collect();
+    proofs.extend(std::iter::repeat_n(MemberProof::InFlight, mine.unwritten));
     let failed = trial.observe(&proofs, &memory.counted, rules);
     memory.unrecorded.extend(failed.iter().cloned());
     memory.counted.extend(failed);
@@ -212,47 +217,58 @@ fn awaits_account(state: &State, key: &ObjectKey, config: &LaunchConfig, cloud: 
     !may_have_members(recorded, seen.as_ref(), || state.uses_launch_config(key))
 }
 
-fn members_of<'a>(
-    state: &'a State,
-    pool: &'a InstancePool,
-    launch_config: &'a str,
-) -> impl Iterator<Item = &'a Arc<PoolMember>> {
-    state.members_of(pool).filter(move |member| member.spec.placement.launch_config == launch_config)
+/// The members that a pool has by one launch config.
+struct Mine<'a> {
+    members: Vec<&'a Arc<PoolMember>>,
+    /// Number of members that a pass is about to write.
+    unwritten: usize,
 }
 
-/// Members that a pass is about to write.
-fn unwritten<'a>(
-    state: &'a State,
-    pool: &InstancePool,
-    launch_config: &'a str,
-) -> impl Iterator<Item = &'a PlannedMember> + use<'a> {
-    state.unwritten(&ObjectKey::of(pool)).filter(move |planned| planned.launch_config == launch_config)
+impl<'a> Mine<'a> {
+    fn of(state: &'a State, pool: &InstancePool, launch_config: &str) -> Self {
+        let (key, uid) = (ObjectKey::of(pool), convert::uid(pool));
+        let config = ObjectKey::new(key.namespace.as_str(), launch_config);
+        let unwritten = state.unwritten(&key).filter(|planned| planned.launch_config == launch_config).count();
+        // A pool may have many launch configs, and a launch config many pools: walks over the fewer members.
+        let members = if state.count_of_launch_config(&config) < state.count_of(pool) {
+            let is_mine =
+                |member: &PoolMember| member.spec.pool_ref.uid == uid && member.spec.pool_ref.name == key.name;
+            state.members_of_launch_config(&config).filter(|member| is_mine(member)).collect()
+        } else {
+            let by_it = |member: &PoolMember| member.spec.placement.launch_config == launch_config;
+            state.members_of(pool).filter(|member| by_it(member)).collect()
+        };
+        Self { members, unwritten }
+    }
+
+    /// How many members the launch config has in the pool or is about to have.
+    fn count(&self) -> i64 {
+        (self.members.len() + self.unwritten) as i64
+    }
+
+    /// Whether a pending member may try whether the cloud accepts creates again. One whose cloud does not answer may
+    /// never come to its create.
+    fn has_probe(&self, moment: Moment<'_>) -> bool {
+        let Moment { controller, now, .. } = moment;
+        self.members.iter().any(|member| {
+            let since = || controller.machines.unanswered_since(&convert::uid(member.as_ref()));
+            convert::state(member) == MemberState::Pending
+                && !convert::deleting(member.as_ref())
+                && since().is_none_or(|since| unanswered_at(since) > now)
+        })
+    }
 }
 
-/// How many members of the pool a launch config has or is about to have.
-fn count(state: &State, pool: &InstancePool, launch_config: &str) -> i64 {
-    (members_of(state, pool, launch_config).count() + unwritten(state, pool, launch_config).count()) as i64
-}
-
-fn in_flight(state: &State, pool: &InstancePool, launch_config: &str, wanted: impl Fn(MemberState) -> bool) -> i64 {
-    let is = |member: &&Arc<PoolMember>| wanted(convert::state(member)) && !convert::deleting(member.as_ref());
-    members_of(state, pool, launch_config).filter(is).count() as i64
-}
-
-/// How many more members `maxInstances` of the pool's entry and of the launch config allow.
-fn caps(state: &State, pool: &InstancePool, config: &UsableLaunchConfig) -> Option<i64> {
-    let namespace = pool.namespace().unwrap_or_default();
-    let left_in_pool = config.max_in_pool.map(|max| i64::from(max) - count(state, pool, &config.name));
+/// How many more members `maxInstances` of the pool's entry and of the launch config allow, and which of them is the
+/// closer limit.
+fn caps(state: &State, pool: &InstancePool, config: &UsableLaunchConfig, mine: &Mine<'_>) -> Option<(i64, Cap)> {
+    let left_in_pool = config.max_in_pool.map(|max| (i64::from(max) - mine.count(), Cap::InPool(max)));
     let in_all = || {
-        let of_config = |member: &PoolMember| member.spec.placement.launch_config == config.name;
-        let known =
-            state.members.iter().filter(|(key, member)| key.namespace == namespace && of_config(member)).count();
-        let pools = state.planned.keys().filter(|key| key.namespace == namespace);
-        let planned = pools.flat_map(|key| state.unwritten(key));
-        (known + planned.filter(|planned| planned.launch_config == config.name).count()) as i64
+        let key = ObjectKey::new(pool.namespace().unwrap_or_default(), config.name.as_str());
+        (state.count_of_launch_config(&key) + state.unwritten_of_launch_config(&key)) as i64
     };
-    let left_in_all = config.max_in_all.map(|max| i64::from(max) - in_all());
-    [left_in_pool, left_in_all].into_iter().flatten().min()
+    let left_in_all = config.max_in_all.map(|max| (i64::from(max) - in_all(), Cap::InAll(max)));
+    [left_in_pool, left_in_all].into_iter().flatten().min_by_key(|(left, _)| *left)
 }
 
 fn refused(refusal: &ActiveRefusal) -> Refusal {
@@ -287,6 +303,7 @@ mod tests {
 
     use super::*;
     use crate::state::ClusterState;
+    use crate::state::planned::PlannedMember;
 
     fn of<K: serde::de::DeserializeOwned>(object: Value) -> K {
         serde_json::from_value(object).unwrap()
@@ -320,11 +337,13 @@ mod tests {
         };
         cluster.with(|state| {
             let plan = |name: &str, config: &str| PlannedMember { name: name.into(), launch_config: config.into() };
-            let planned = vec![plan("linux-a", "sim"), plan("linux-b", "sim"), plan("linux-c", "other")];
-            state.planned.insert(ObjectKey::of(&pool), planned);
-            assert_eq!((count(state, &pool, "sim"), count(state, &pool, "other")), (2, 1));
-            assert_eq!(caps(state, &pool, &capped(Some(2), None)), Some(0));
-            assert_eq!(caps(state, &pool, &capped(None, Some(3))), Some(1));
+            let planned = [plan("linux-a", "sim"), plan("linux-b", "sim"), plan("linux-c", "other")];
+            state.planned.add(&ObjectKey::of(&pool), planned);
+            let of = |config: &str| Mine::of(state, &pool, config);
+            assert_eq!((of("sim").count(), of("other").count()), (2, 1));
+            assert_eq!(caps(state, &pool, &capped(Some(2), None), &of("sim")), Some((0, Cap::InPool(2))));
+            assert_eq!(caps(state, &pool, &capped(None, Some(3)), &of("sim")), Some((1, Cap::InAll(3))));
+            assert_eq!(caps(state, &pool, &capped(Some(2), Some(3)), &of("sim")), Some((0, Cap::InPool(2))));
         });
     }
 }

@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bullpen_api::InstancePool;
 use bullpen_plan::launch::trial::Trial;
+use bullpen_plan::pool::provisioning::recorded_refusal;
+use bullpen_plan::pool::rollout_report::Reported;
 use bullpen_plan::pool::sizing::Memory;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -62,6 +65,8 @@ pub struct PoolMemory {
     pub statuses: Backoff,
     /// Backoff of refused member creates.
     pub creates: Backoff,
+    /// What the API server answered to the last members.
+    pub member_writes: MemberWrites,
     /// Whether the namespace is terminating.
     pub namespace_terminating: bool,
     /// When that was last checked.
@@ -70,6 +75,8 @@ pub struct PoolMemory {
     pub holders_notified: bool,
     /// When claims were bound whose replacement has not begun yet, oldest first.
     pub claims_taken: VecDeque<Instant>,
+    /// What was last reported about the pool's rollouts; `None` before the first pass.
+    pub rollout_reported: Option<Reported>,
     /// The next pass does not begin before this moment.
     pub rests_until: Option<Instant>,
     /// Limits the terminate calls in flight.
@@ -80,6 +87,30 @@ pub struct PoolMemory {
     pub counted: HashSet<String>,
     /// Those of them whose failure is not in the pool's status yet; they are not deleted before it is.
     pub unrecorded: HashSet<String>,
+}
+
+/// What the API server answered when members of a pool were last written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum MemberWrites {
+    /// This process has written none yet.
+    #[default]
+    Untried,
+    /// It accepted them.
+    Accepted,
+    /// It refused some of them, with this message.
+    Refused(String),
+}
+
+impl MemberWrites {
+    /// The API server's message, if it refused members. What an earlier process was told is in the status of the pool,
+    /// and holds until this one has written members.
+    pub fn refusal<'a>(&'a self, pool: &'a InstancePool) -> Option<&'a str> {
+        match self {
+            Self::Untried => recorded_refusal(pool),
+            Self::Accepted => None,
+            Self::Refused(message) => Some(message),
+        }
+    }
 }
 
 /// A pass walks over every member, and in a burst every claim wakes the pool several times. So after a pass it rests

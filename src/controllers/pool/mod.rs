@@ -11,8 +11,6 @@ pub mod reconcile;
 pub mod teardown;
 pub mod write_back;
 
-use tokio_util::task::TaskTracker;
-
 use self::memory::PoolMemories;
 use super::common::Common;
 use super::first_boot::ssh_keys::SshKeys;
@@ -39,6 +37,4 @@ pub struct PoolController {
     pub ssh_keys: SshKeys,
     /// The pools of other installations that were reported.
     pub reported: Reported,
-    /// Background writes that no queue waits for. The end of the term waits for them.
-    pub writing: TaskTracker,
 }

@@ -1,24 +1,27 @@
 //! A pass over one pool: observe, plan under one lock, act, write status.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bullpen_api::{
-    ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG,
-    FINALIZER_POOL, InstancePool, LABEL_LAUNCH_CONFIG, LABEL_POOL, LABEL_TEMPLATE_HASH, MemberCloud, PoolMember,
-    PoolMemberSpec, PoolRef,
+    ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, ConditionType, EventAction, FINALIZER_INSTANCE,
+    FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, InstancePool, InstancePoolStatus, LABEL_LAUNCH_CONFIG, LABEL_POOL,
+    LABEL_TEMPLATE_HASH, MemberCloud, PoolMember, PoolMemberSpec, PoolRef, PoolState,
 };
-use bullpen_plan::pool::attention;
 use bullpen_plan::pool::recycle::requested_before;
 use bullpen_plan::pool::rollout::Progress;
+use bullpen_plan::pool::rollout_report::{Reported, is_warning};
 use bullpen_plan::pool::sizing::{Memory, Replenishment, replenish};
 use bullpen_plan::pool::status::{StatusInput, pool_status};
-use bullpen_plan::pool::template::{LaunchConfigProblem, UsableLaunchConfig, resolve};
-use bullpen_plan::pool::view::PoolView;
+use bullpen_plan::pool::template::{CurrentTemplate, LaunchConfigProblem, UsableLaunchConfig, resolve};
+use bullpen_plan::pool::view::{CountedMember, PoolView, Standing};
+use bullpen_plan::pool::{attention, for_a_person};
 use bullpen_plan::time::earliest;
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference};
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use tracing::info;
@@ -28,6 +31,7 @@ use super::launch_options::{LaunchOptions, Moment, launch_options};
 use super::memory::PoolMemory;
 use super::teardown::{delete_strays, finish_deletion, forget, may_have_served};
 use super::write_back::{Reserved, WRITES_AT_ONCE, write_members, write_status};
+use crate::clock;
 use crate::controllers::convert;
 use crate::controllers::first_boot::user_data;
 use crate::controllers::pool::PoolController;
@@ -36,7 +40,9 @@ use crate::controllers::standing::Leave;
 use crate::runtime::failure::Failure;
 use crate::runtime::work_queue::Outcome;
 use crate::state::ObjectKey;
-use crate::state::cluster_state::{PlannedMember, State};
+use crate::state::cluster_state::State;
+use crate::state::planned::PlannedMember;
+use crate::telemetry::labels::Task;
 
 /// The status of a pool is written at most this often, after the first change.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -64,6 +70,8 @@ struct Pass {
     creates: Vec<PoolMember>,
     /// No members are written before this moment.
     refused_until: Option<Timestamp>,
+    /// When the members of a launch config that is being deleted are to go.
+    next_end: Option<Timestamp>,
 }
 
 /// One pass over the pool of this name.
@@ -74,7 +82,7 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
     else {
         return Ok(None);
     };
-    let now = Timestamp::now();
+    let now = clock::now();
     if let Some(pool) = &pool
         && let Some(rest) = controller.memories.of(&key, &convert::uid(pool.as_ref()), |memory| memory.rest_left())
     {
@@ -90,11 +98,13 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
             }
         }
     }
+    match &pool {
+        Some(_) => controller.common.metrics.pool_known(&key.namespace, &key.name),
+        // First, because what follows may fail for long.
+        None => forget(&controller, &key),
+    }
     delete_strays(&controller, &key, pool.as_deref()).await?;
-    let Some(pool) = pool else {
-        forget(&controller, &key);
-        return Ok(None);
-    };
+    let Some(pool) = pool else { return Ok(None) };
     if ensure_finalizer(&controller, &pool).await? {
         return Ok(None);
     }
@@ -107,14 +117,14 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
     }
     let (uid, forced) = (convert::uid(pool.as_ref()), pass.forced.is_some());
     let reserved = Reserved::new(&controller, &key, std::mem::take(&mut pass.creates));
-    let writes = controller.writing.spawn(write_members(reserved, uid.clone()));
+    let writes = controller.common.tasks.spawn(Task::MemberWrite, write_members(reserved, uid.clone()));
     pass.launch_options.report(&controller, &pool);
     // A failure must be in the status before its member is deleted, or a crash would lose it.
     let recorded =
         if is_recorded(&controller, &key, &pass) { None } else { Some(update_status(&controller, &key, &pass).await) };
     let deleted = delete_members(&controller, &key, &pass).await;
     // A request is answered when all of its work is done.
-    if forced && writes.await.unwrap_or(false) && deleted.is_ok() {
+    if forced && writes.await.ok().flatten().unwrap_or(false) && deleted.is_ok() {
         controller.memories.of(&key, &uid, |memory| memory.handled.clone_from(&pass.forced));
     }
     let status_due = match recorded {
@@ -125,7 +135,7 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
     deleted?;
     let resync = now.checked_add(RESYNC).ok();
     let read_again = user_data::read_again_at(&controller.common, &controller.ssh_keys, &pool, now);
-    let planned = earliest(pass.plan.look_again_at, pass.refused_until);
+    let planned = earliest(earliest(pass.plan.look_again_at, pass.next_end), pass.refused_until);
     Ok(earliest(earliest(resync, read_again), earliest(planned, status_due)))
 }
 
@@ -172,36 +182,31 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             rollout: pool.spec.rollout.clone(),
             template_hash: template.pool_hash(),
             forced: forced.is_some(),
-            members: convert::counted_members(state, pool, &template, now),
+            members: counted_members(controller, state, pool, &template, now),
             waiting,
+            can_replace: launch_options.views.iter().any(|config| config.weight > 0)
+                || problems.iter().any(LaunchConfigProblem::is_passing),
             launch_configs: launch_options.views.clone(),
         };
         let plan = replenish(&view, remembered, now);
         *remembered = plan.memory.clone();
-        let deletes = state
-            .members_of(pool)
-            .filter(|member| plan.deletes.contains(&convert::uid(member.as_ref())))
-            .filter(|member| !may_have_served(&controller.clouds, state, member))
-            .cloned()
-            .collect();
-        let creates: Vec<_> = plan
-            .creates
-            .iter()
-            .filter_map(|name| usable.iter().find(|config| config.name == *name))
-            // Without a recorded account the plan has no room there.
-            .filter_map(|config| Some(new_member(pool, config, cloud_of(controller, state, key, config)?)))
-            .collect();
+        let ends = convert::ending_launch_configs(state, pool).into_iter().map(|(_, at)| at);
+        let next_end = ends.filter(|at| *at > now).min();
+        let mut deletes = members_with(state, pool, &plan.deletes);
+        deletes.retain(|member| !may_have_served(&controller.clouds, state, member));
+        let wanted = new_members(controller, state, pool, &plan, &usable);
         // The API server refused members a moment ago and would again.
         let refused_until = memory.creates.pending(now).filter(|_| forced.is_none());
-        let creates = if refused_until.is_some() { Vec::new() } else { creates };
+        let creates = if refused_until.is_some() { Vec::new() } else { wanted };
         let planned = creates.iter().map(|member| PlannedMember {
             name: member.name_any(),
             launch_config: member.spec.placement.launch_config.clone(),
         });
-        state.planned.entry(key.clone()).or_default().extend(planned);
+        state.planned.add(key, planned);
         let template_hash = view.template_hash;
         memory.rest_after(began);
         Pass {
+            next_end,
             refused_until,
             pool: pool.clone(),
             plan,
@@ -233,6 +238,33 @@ fn leave_to_others(
         }));
         other.is_none()
     });
+}
+
+/// The members of the pool with these uids.
+fn members_with(state: &State, pool: &InstancePool, uids: &[String]) -> Vec<Arc<PoolMember>> {
+    if uids.is_empty() {
+        return Vec::new();
+    }
+    let uids: HashSet<_> = uids.iter().map(String::as_str).collect();
+    let is_one = |member: &&Arc<PoolMember>| member.metadata.uid.as_deref().is_some_and(|uid| uids.contains(uid));
+    state.members_of(pool).filter(is_one).cloned().collect()
+}
+
+/// The members of a pool for the sizing plan, with what this process knows of their creates.
+fn counted_members(
+    controller: &PoolController,
+    state: &State,
+    pool: &InstancePool,
+    template: &CurrentTemplate,
+    now: Timestamp,
+) -> Vec<CountedMember> {
+    let mut members = convert::counted_members(state, pool, template, now);
+    for member in &mut members {
+        if matches!(member.standing, Standing::Pending | Standing::Terminating) {
+            member.unanswered_since = controller.machines.unanswered_since(&member.uid);
+        }
+    }
+    members
 }
 
 /// The request for an immediate pass that this process answered last.
@@ -288,11 +320,25 @@ fn settling_until(
 fn cloud_of(
     controller: &PoolController,
     state: &State,
-    pool: &ObjectKey,
+    pool: &InstancePool,
     config: &UsableLaunchConfig,
 ) -> Option<MemberCloud> {
-    let config = state.launch_configs.get(&ObjectKey::new(pool.namespace.clone(), config.name.as_str()))?;
+    let key = ObjectKey::new(pool.namespace().unwrap_or_default(), config.name.as_str());
+    let config = state.launch_configs.get(&key)?;
     convert::lead(config, &controller.clouds.key(&config.spec)?).cloud()
+}
+
+/// The members that the plan creates.
+fn new_members(
+    controller: &PoolController,
+    state: &State,
+    pool: &InstancePool,
+    plan: &Replenishment,
+    usable: &[UsableLaunchConfig],
+) -> Vec<PoolMember> {
+    let by_name = plan.creates.iter().filter_map(|name| usable.iter().find(|config| config.name == *name));
+    // Without a recorded account the plan has no room there.
+    by_name.filter_map(|config| Some(new_member(pool, config, cloud_of(controller, state, pool, config)?))).collect()
 }
 
 fn new_member(pool: &InstancePool, config: &UsableLaunchConfig, cloud: MemberCloud) -> PoolMember {
@@ -342,23 +388,38 @@ async fn delete_members(controller: &PoolController, key: &ObjectKey, pass: &Pas
     let unrecorded = controller.memories.of(key, &convert::uid(pass.pool.as_ref()), |memory| memory.unrecorded.clone());
     let mut recorded = pass.deletes.clone();
     recorded.retain(|member| !unrecorded.contains(&convert::uid(member.as_ref())));
-    let mut deletions = stream::iter(recorded)
-        .map(|member| async move { controller.common.writes.delete_member(&member).await })
-        .buffer_unordered(WRITES_AT_ONCE);
-    let mut worst = Ok(());
+    // What refuses one of them, such as a policy, mostly refuses all: one pass sends no more after that, and the next one
+    // begins with others.
+    let refused = AtomicBool::new(false);
+    let delete = async |member: Arc<PoolMember>| {
+        if refused.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let answer = controller.common.writes.delete_member(&member).await.map(drop).map_err(Failure::from);
+        refused.fetch_or(matches!(answer, Err(Failure::Write(_))), Ordering::Relaxed);
+        answer
+    };
+    let mut deletions = stream::iter(recorded).map(delete).buffer_unordered(WRITES_AT_ONCE);
+    let (mut worst, mut waits) = (Ok(()), None);
     while let Some(result) = deletions.next().await {
-        worst = worst.and(result.map(drop).map_err(Failure::from));
+        match result {
+            Err(Failure::TooSoon(wait)) => waits = Some(waits.map_or(wait, |least: Duration| least.min(wait))),
+            result => worst = worst.and(result),
+        }
     }
-    worst
+    worst.and(waits.map_or(Ok(()), |wait| Err(Failure::TooSoon(wait))))
 }
 
 /// Writes the status if it changed. Returns when to come back if it was written a moment ago. Waits for the write only
 /// if a failure has to be in it.
 async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass) -> Option<Timestamp> {
-    let now = Timestamp::now();
+    let now = clock::now();
     let uid = convert::uid(pass.pool.as_ref());
-    let (replenished_at, handled) =
-        controller.memories.of(key, &uid, |memory| (memory.replenished_at, memory.handled.clone()));
+    let (replenished_at, handled, member_writes) = controller
+        .memories
+        .of(key, &uid, |memory| (memory.replenished_at, memory.handled.clone(), memory.member_writes.clone()));
+    let (attention, stale_claims) =
+        controller.common.cluster.with(|state| (convert::attention(state, &pass.pool), state.stale_claims_on(key)));
     let holders = claim_holders::of(controller, key, &pass.pool);
     claim_holders::send_events(controller, key, &pass.pool, holders.namespace_ends);
     let input = StatusInput {
@@ -372,15 +433,13 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
         replenished_at,
         template_hash: pass.template_hash.as_deref(),
         handled: handled.as_deref(),
+        attention: &attention,
+        members_refused: member_writes.refusal(&pass.pool),
     };
     let mut status = pool_status(&input, now);
-    let (attention, stale_claims) = controller
-        .common
-        .cluster
-        .with(|state| (convert::attention(state, &pass.pool), crate::controllers::claim::lifetime::stale(state, key)));
+    report_rollout(controller, key, pass, &status);
     attention::note(&mut status.conditions, &attention, pass.pool.metadata.generation, now);
     let (namespace, name) = (&key.namespace, &key.name);
-    controller.common.metrics.pool_known(namespace, name);
     controller.common.metrics.set_pool_members(namespace, name, &pass.plan.counts);
     controller.common.metrics.set_pool_waiting_claims(namespace, name, pass.waiting);
     controller.common.metrics.set_pool_stale_claims(namespace, name, stale_claims);
@@ -391,15 +450,40 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
         StatusTurn::Later(moment) => return moment,
         StatusTurn::Now { awaited } => awaited,
     };
+    if let Some((reason, note)) = for_a_person::event(pass.pool.status.as_ref(), &status) {
+        controller.common.events.warn(pass.pool.as_ref(), reason, EventAction::Observe, note);
+    }
     let mut pool = InstancePool::clone(&pass.pool);
     pool.status = Some(status);
     if !awaited {
         let controller = controller.clone();
-        controller.writing.clone().spawn(async move { write_status(&controller, &pool).await });
+        let tasks = controller.common.tasks.clone();
+        tasks.spawn(Task::PoolStatus, async move { write_status(&controller, &pool).await });
     } else if write_status(controller, &pool).await {
         controller.memories.of(key, &uid, |memory| memory.unrecorded.clear());
     }
     None
+}
+
+/// Sends an Event if a rollout began, got nowhere, goes on or is over.
+fn report_rollout(controller: &PoolController, key: &ObjectKey, pass: &Pass, status: &InstancePoolStatus) {
+    let pool = pass.pool.as_ref();
+    let emptying = convert::deleting(pool) || pool.spec.state == PoolState::Draining;
+    let reason = controller.memories.of(key, &convert::uid(pool), |memory| {
+        let before = memory.rollout_reported.take();
+        let before = before.unwrap_or_else(|| pool.status.as_ref().map(Reported::recorded).unwrap_or_default());
+        let (next, reason) = before.next(&pass.plan.rollout, pass.template_hash.as_deref(), emptying);
+        memory.rollout_reported = Some(next);
+        reason
+    });
+    let Some(reason) = reason else { return };
+    let current = |condition: &&Condition| condition.type_ == ConditionType::TemplateCurrent;
+    let note = status.conditions.iter().find(current).map(|condition| condition.message.clone()).unwrap_or_default();
+    if is_warning(reason) {
+        controller.common.events.warn(pool, reason, EventAction::Replace, note);
+    } else {
+        controller.common.events.normal(pool, reason, EventAction::Replace, note);
+    }
 }
 
 /// When the status of a pool is written.

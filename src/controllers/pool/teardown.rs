@@ -16,8 +16,7 @@ use crate::state::cluster_state::State;
 pub async fn finish_deletion(controller: &PoolController, key: &ObjectKey) -> Result<(), Failure> {
     let empty = controller.common.cluster.with(|state| {
         let pool = state.pools.get(key).filter(|pool| convert::deleting(pool.as_ref()))?.clone();
-        let planned = state.planned.get(key).is_some_and(|planned| !planned.is_empty());
-        let last = state.members_of(&pool).next().is_none() && !planned;
+        let last = state.members_of(&pool).next().is_none() && state.planned.of(key).next().is_none();
         last.then_some(pool)
     });
     if let Some(pool) = empty {
@@ -44,12 +43,7 @@ pub async fn delete_strays(
                 && !may_have_served(&controller.clouds, state, member)
                 && !state.members_reserved.contains(&convert::uid(member.as_ref()))
         };
-        state
-            .members_of_name(key)
-            .filter(|member| Some(&member.spec.pool_ref.uid) != live_uid.as_ref())
-            .filter(unclaimed)
-            .cloned()
-            .collect()
+        state.members_of_former(key, live_uid.as_deref()).filter(unclaimed).cloned().collect()
     });
     if strays.is_empty() {
         return Ok(());
@@ -59,10 +53,15 @@ pub async fn delete_strays(
         Found::Object(pool) => Some(convert::uid(pool.as_ref())),
         Found::Unproved => return Err(Failure::Unproved(key.clone())),
     };
+    let mut waits = Ok(());
     for member in strays.iter().filter(|member| Some(&member.spec.pool_ref.uid) != proved.as_ref()) {
-        controller.common.writes.delete_member(member).await?;
+        match controller.common.writes.delete_member(member).await.map_err(Failure::from) {
+            // It was refused before: the others are deleted all the same.
+            Err(failure @ Failure::TooSoon(_)) => waits = Err(failure),
+            answer => drop(answer?),
+        }
     }
-    Ok(())
+    waits
 }
 
 /// Whether the machine of an unclaimed member may carry the tag of a claim, as after a restored backup: the last list
@@ -81,6 +80,6 @@ pub fn may_have_served(clouds: &Clouds, state: &State, member: &PoolMember) -> b
 /// Drops what was remembered of a pool that is gone.
 pub fn forget(controller: &PoolController, key: &ObjectKey) {
     controller.memories.with(|memories| memories.forget_pool(key));
-    controller.common.cluster.with(|state| state.planned.remove(key));
+    controller.common.cluster.with(|state| state.planned.forget_pool(key));
     controller.common.metrics.pool_gone(&key.namespace, &key.name);
 }

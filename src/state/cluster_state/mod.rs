@@ -4,6 +4,9 @@
 
 mod claim_index;
 pub mod indexing;
+mod kept;
+mod member_index;
+pub mod unreadable;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,16 +20,21 @@ use kube::runtime::watcher::Event;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::binding_troubles::BindingTroubles;
 use super::cluster_state::claim_index::Selectors;
 use super::cluster_state::indexing::{StoredKind, pruned};
+use super::cluster_state::member_index::MemberIndex;
+use super::cluster_state::unreadable::{UnreadableNews, UnreadableObjects};
 use super::contents::Contents;
 use super::key::{ObjectKey, QueueKey};
 use super::key_ring::KeyRing;
 use super::lock_order::{Rank, enter};
 use super::namespace_labels::NamespaceLabels;
+use super::planned::Planned;
 use super::pool_queue::PoolQueues;
 use super::store::{Changed, Progress, Store};
 use crate::backoff::Backoff;
+use crate::telemetry::labels::WatchedKind;
 
 /// What changed in the cluster state.
 #[derive(Clone, Debug)]
@@ -41,10 +49,14 @@ pub enum Change {
     Claim(Changed<PoolClaim>),
     /// The waiting claims with a selector changed in this queue: which ones wait, or which count as its pool's demand.
     Queue(QueueKey),
+    /// An object that an own write answered during a list that does not show it: whether it is still there is not known.
+    Doubtful(WatchedKind, ObjectKey, String),
     /// Every kind has been listed completely for the first time.
     Synced,
     /// A namespace that could not be listed before has been listed completely.
     Whole,
+    /// An object became unreadable, or one can be read again.
+    Unreadable(Box<UnreadableNews>),
     /// No change: a heartbeat for every queue.
     Beat,
 }
@@ -70,13 +82,14 @@ pub struct State {
     pub waiting_updates: WaitingUpdates,
     /// When the claims without a member were last judged, by queue.
     pub judged: HashMap<QueueKey, Timestamp>,
+    /// When claims were last paired, by queue.
+    pub passes: HashMap<QueueKey, Instant>,
     /// Uids of members that are reserved by a binding.
     pub members_reserved: HashSet<String>,
-    /// Members (by uid) that lost a compare-and-swap, with the resourceVersion that it used. They cannot be claimed
-    /// while the store has that version.
-    pub parked: HashMap<String, String>,
+    /// Claims and members whose binding was not accepted.
+    pub binding_troubles: BindingTroubles,
     /// Members of each pool that are just being written.
-    pub planned: HashMap<ObjectKey, Vec<PlannedMember>>,
+    pub planned: Planned,
     /// When each pool was last read by an uncached GET.
     pub pools_read: HashMap<ObjectKey, Instant>,
     /// Uids of members whose machine is gone, as confirmed by the provider.
@@ -93,26 +106,19 @@ pub struct State {
     pub queues: PoolQueues,
     /// This installation's id.
     pub installation: Arc<str>,
+    /// The objects that cannot be read.
+    pub unreadable: UnreadableObjects,
     pub(super) given: HashMap<ObjectKey, String>,
     /// The waiting claims with a selector, and the pools that they may choose from.
     selectors: Selectors,
-    pub(super) members_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
-    pub(super) member_counts: HashMap<String, usize>,
-    pub(super) members_by_claim: HashMap<String, HashSet<ObjectKey>>,
-    pub(super) claims_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
+    member_index: MemberIndex,
+    claims_by_pool: HashMap<ObjectKey, HashSet<ObjectKey>>,
+    /// How many Bound claims of each pool have the condition `Stale`.
+    stale_claims: HashMap<ObjectKey, usize>,
     watched: WatchedNamespaces,
     /// The namespaces in which every kind was listed completely; only used with a list of namespaces.
     whole: HashSet<Arc<str>>,
     synced: bool,
-}
-
-/// A member between the decision to create it and the answer of its POST.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedMember {
-    /// Its name.
-    pub name: String,
-    /// Its launch config.
-    pub launch_config: String,
 }
 
 /// The cluster state, shared by all controllers.
@@ -162,12 +168,19 @@ impl ClusterState {
                 K::store(&mut state).begin_list(feed);
                 Vec::new()
             }
-            Event::InitApply(object) | Event::Apply(object) => K::store(&mut state).apply(Arc::new(pruned(object))),
+            Event::InitApply(object) => {
+                K::store(&mut state).note_listed(feed, &ObjectKey::of(&object));
+                taken(&mut state, &Arc::new(pruned(object)))
+            }
+            Event::Apply(object) => taken(&mut state, &Arc::new(pruned(object))),
             Event::Delete(object) => gone(&mut state, &ObjectKey::of(&object), &object.uid().unwrap_or_default()),
             Event::InitDone => K::store(&mut state).end_list(feed),
         };
         self.send_changes(&mut state, changes);
         if listed {
+            for (key, uid) in K::store(&mut state).take_doubtful() {
+                let _ = self.inner.changes.send(Change::Doubtful(K::WATCHED, key, uid));
+            }
             self.send_progress(&mut state, feed);
         }
     }
@@ -196,7 +209,7 @@ impl ClusterState {
         let object = Arc::new(pruned(object));
         let _rank = enter(Rank::ClusterState);
         let mut state = self.inner.state.lock();
-        let changes = K::store(&mut state).apply(object.clone());
+        let changes = taken(&mut state, &object);
         self.send_changes(&mut state, changes);
         object
     }
@@ -207,12 +220,6 @@ impl ClusterState {
         let mut state = self.inner.state.lock();
         let changes = gone::<K>(&mut state, key, uid);
         self.send_changes(&mut state, changes);
-    }
-
-    /// Records that a list has this object but it cannot be read: its last good version stays.
-    pub fn unreadable<K: StoredKind>(&self, key: &ObjectKey) {
-        let _rank = enter(Rank::ClusterState);
-        K::store(&mut self.inner.state.lock()).keep(key);
     }
 
     /// Records that the watch of the pools of a feed was answered.
@@ -236,7 +243,9 @@ impl ClusterState {
 
     fn send_changes<K: StoredKind>(&self, state: &mut State, changes: Vec<Changed<K>>) {
         for changed in changes {
+            let news = state.unreadable.remove::<K>(&changed.key);
             K::reindex(state, &changed);
+            let _ = news.map(|news| self.inner.changes.send(Change::Unreadable(Box::new(news))));
             // Fails only when the receiver is gone because the process ends.
             let _ = self.inner.changes.send(K::change(changed));
         }
@@ -298,60 +307,19 @@ impl State {
         became_whole
     }
 
-    /// The members whose `spec.poolRef` has this name, whatever its uid.
-    pub fn members_of_name<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolMember>> + use<'a> {
-        self.members_by_pool.get(pool).into_iter().flatten().filter_map(|key| self.members.get(key))
-    }
-
-    /// The members of this incarnation of a pool.
-    pub fn members_of<'a>(&'a self, pool: &'a InstancePool) -> impl Iterator<Item = &'a Arc<PoolMember>> {
-        let uid = pool.metadata.uid.as_deref().unwrap_or_default();
-        self.members_of_name(&ObjectKey::of(pool)).filter(move |member| member.spec.pool_ref.uid == uid)
-    }
-
-    /// The planned members of this pool that are not stored yet. A member that was just written is still planned for a
-    /// moment; counting it twice would keep another from being bought.
-    pub fn unwritten<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a PlannedMember> + use<'a> {
-        let namespace = pool.namespace.clone();
-        let is_unwritten = move |planned: &&PlannedMember| {
-            self.members.get(&ObjectKey::new(namespace.clone(), planned.name.as_str())).is_none()
-        };
-        self.planned.get(pool).into_iter().flatten().filter(is_unwritten)
-    }
-
-    /// How many members this incarnation of a pool has beside `member`: stored and planned.
-    pub fn others_of(&self, pool: &InstancePool, member: &PoolMember) -> usize {
-        let uid = pool.metadata.uid.as_deref().unwrap_or_default();
-        let all = self.member_counts.get(uid).copied().unwrap_or(0);
-        let stored =
-            self.members.get(&ObjectKey::of(member)).filter(|stored| stored.metadata.uid == member.metadata.uid);
-        all - usize::from(stored.is_some_and(|stored| stored.spec.pool_ref.uid == uid))
-    }
-
-    /// Whether a member is pinned to this launch config, or about to be.
-    pub fn uses_launch_config(&self, key: &ObjectKey) -> bool {
-        let of_namespace = |other: &&ObjectKey| other.namespace == key.namespace;
-        let pinned = self
-            .members
-            .iter()
-            .any(|(member, object)| of_namespace(&member) && object.spec.placement.launch_config == key.name);
-        let planned = self.planned.iter().filter(|(pool, _)| of_namespace(pool));
-        pinned || planned.flat_map(|(_, planned)| planned).any(|planned| planned.launch_config == key.name)
-    }
-
-    /// The members whose `claimRef` names the claim with this uid.
-    pub fn members_claimed_by<'a>(&'a self, claim_uid: &str) -> impl Iterator<Item = &'a Arc<PoolMember>> {
-        self.members_by_claim.get(claim_uid).into_iter().flatten().filter_map(|key| self.members.get(key))
-    }
-
     /// Whether claims wait for members of the pool of this name.
     pub fn is_waited_for(&self, pool: &ObjectKey) -> bool {
         self.queues.at_pool(pool).is_some_and(|queue| !queue.is_idle())
     }
 
-    /// The claims on the pool of this name.
-    pub fn claims_on<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a Arc<PoolClaim>> {
-        self.claims_by_pool.get(pool).into_iter().flatten().filter_map(|key| self.claims.get(key))
+    /// How many Bound claims on the pool of this name are flagged because they have held their machine for long.
+    pub fn stale_claims_on(&self, pool: &ObjectKey) -> usize {
+        self.stale_claims.get(pool).copied().unwrap_or(0)
+    }
+
+    /// The keys of the claims on the pool of this name.
+    pub fn claims_on<'a>(&'a self, pool: &ObjectKey) -> impl Iterator<Item = &'a ObjectKey> + use<'a> {
+        self.claims_by_pool.get(pool).into_iter().flatten()
     }
 }
 
@@ -361,137 +329,17 @@ pub fn pool_of_claim(claim: &PoolClaim) -> Option<ObjectKey> {
     claim.pool().map(|(namespace, name)| ObjectKey::new(namespace, name))
 }
 
+/// Stores a version of an object. One that is over, although the API server still has it, is gone for all decisions.
+fn taken<K: StoredKind>(state: &mut State, object: &Arc<K>) -> Vec<Changed<K>> {
+    if object.is_over() {
+        return gone(state, &ObjectKey::of(object.as_ref()), &object.uid().unwrap_or_default());
+    }
+    K::store(state).apply(object.clone())
+}
+
 fn gone<K: StoredKind>(state: &mut State, key: &ObjectKey, uid: &str) -> Vec<Changed<K>> {
     K::store(state).delete(key, uid).into_iter().collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn of<K: serde::de::DeserializeOwned>(value: Value) -> K {
-        serde_json::from_value(value).unwrap()
-    }
-
-    fn pool(uid: &str) -> InstancePool {
-        of(json!({
-            "metadata": { "namespace": "ns", "name": "ci", "uid": uid },
-            "spec": { "targetSize": 1, "maxSize": 9, "launchConfigs": [{ "name": "sim" }] },
-        }))
-    }
-
-    fn member(name: &str, pool: &str, version: u64) -> PoolMember {
-        of(json!({
-            "metadata": { "namespace": "ns", "name": name, "uid": name, "resourceVersion": version.to_string() },
-            "spec": {
-                "poolRef": { "name": "ci", "uid": pool },
-                "placement": { "launchConfig": "sim", "generation": 1, "image": "i", "zone": "z" },
-                "templateHash": "h",
-            },
-        }))
-    }
-
-    #[test]
-    fn the_count_of_other_members_equals_a_walk_over_all_members() {
-        let (cluster, _changes) = ClusterState::new(WatchedNamespaces::All);
-        let (present, former) = (pool("new"), pool("old"));
-        let counts = |name: &str, uid: &str| {
-            let member = member(name, uid, 0);
-            cluster.with(|state| {
-                let others = |pool: &InstancePool| {
-                    let looked =
-                        state.members_of(pool).filter(|other| other.metadata.uid != member.metadata.uid).count();
-                    assert_eq!(state.others_of(pool, &member), looked);
-                    looked
-                };
-                (others(&present), others(&former))
-            })
-        };
-        assert_eq!(counts("a", "new"), (0, 0));
-        cluster.answered(member("a", "new", 1));
-        cluster.answered(member("b", "new", 2));
-        cluster.answered(member("c", "old", 3));
-        cluster.answered(member("a", "new", 4));
-        assert_eq!(counts("a", "new"), (1, 1));
-        assert_eq!(counts("c", "old"), (2, 0));
-        assert_eq!(counts("not-written-yet", "new"), (2, 1));
-        cluster.answered_gone::<PoolMember>(&ObjectKey::new("ns", "b"), "b");
-        cluster.answered_gone::<PoolMember>(&ObjectKey::new("ns", "c"), "c");
-        assert_eq!(counts("a", "new"), (0, 0));
-        assert!(cluster.with(|state| state.member_counts.len()) == 1);
-    }
-
-    fn lists<K: StoredKind>(cluster: &ClusterState, feed: &Feed) {
-        cluster.watched::<K>(feed, Event::Init);
-        cluster.watched::<K>(feed, Event::InitDone);
-    }
-
-    fn lists_all(cluster: &ClusterState, feed: &Feed) {
-        lists::<InstancePool>(cluster, feed);
-        lists::<LaunchConfig>(cluster, feed);
-        lists::<PoolMember>(cluster, feed);
-        lists::<PoolClaim>(cluster, feed);
-    }
-
-    fn of_two() -> (ClusterState, mpsc::UnboundedReceiver<Change>, [Feed; 2]) {
-        let (cluster, changes) = ClusterState::new(WatchedNamespaces::of(["a".to_owned(), "b".to_owned()]));
-        (cluster, changes, ["a", "b"].map(|name| Feed::Namespace(name.into())))
-    }
-
-    fn knows(cluster: &ClusterState) -> (bool, bool) {
-        cluster.with(|state| (state.knows("a"), state.knows("b")))
-    }
-
-    #[test]
-    fn the_state_is_whole_when_every_kind_was_listed_in_every_namespace() {
-        let (cluster, mut changes, [a, b]) = of_two();
-        lists_all(&cluster, &a);
-        lists::<InstancePool>(&cluster, &b);
-        lists::<LaunchConfig>(&cluster, &b);
-        lists::<PoolMember>(&cluster, &b);
-        assert_eq!(knows(&cluster), (false, false));
-        assert!(changes.try_recv().is_err());
-        lists::<PoolClaim>(&cluster, &b);
-        assert_eq!(knows(&cluster), (true, true));
-        assert!(matches!(changes.try_recv(), Ok(Change::Synced)));
-        lists_all(&cluster, &b);
-        assert!(changes.try_recv().is_err(), "sent once");
-        assert!(cluster.watches("a") && !cluster.watches("c") && !cluster.with(|state| state.knows("c")));
-    }
-
-    #[test]
-    fn a_namespace_that_may_not_be_listed_delays_no_other_and_is_added_once_it_may() {
-        let (cluster, mut changes, [a, b]) = of_two();
-        lists::<InstancePool>(&cluster, &b);
-        cluster.refused::<PoolMember>(&b);
-        assert_eq!(knows(&cluster), (false, false), "nothing at all was listed whole");
-        lists_all(&cluster, &a);
-        assert_eq!(knows(&cluster), (true, false), "without its members, its pools would seem to be empty");
-        assert!(matches!(changes.try_recv(), Ok(Change::Synced)));
-        lists_all(&cluster, &b);
-        assert_eq!(knows(&cluster), (true, true));
-        assert!(matches!(changes.try_recv(), Ok(Change::Whole)));
-    }
-
-    #[test]
-    fn what_may_not_be_listed_at_all_is_waited_for() {
-        let (cluster, _changes) = ClusterState::new(WatchedNamespaces::of(["a".to_owned()]));
-        let a = Feed::Namespace("a".into());
-        cluster.refused::<PoolMember>(&a);
-        lists::<InstancePool>(&cluster, &a);
-        assert!(!cluster.with(|state| state.is_synced()));
-        lists_all(&cluster, &a);
-        assert!(cluster.with(|state| state.knows("a")));
-    }
-
-    #[test]
-    fn pools_are_heard_of_by_namespace() {
-        let (cluster, _changes, [a, b]) = of_two();
-        cluster.record_pools_answer(&a);
-        assert!(cluster.pools_last_answered("a").is_some() && cluster.pools_last_answered("b").is_none());
-        cluster.record_pools_answer(&b);
-        assert!(cluster.pools_last_answered("b").is_some());
-    }
-}
+mod tests;

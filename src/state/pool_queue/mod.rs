@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bullpen_api::{ConditionType, MemberState, PoolClaim, PoolMember, WhenEmpty, condition_is_true};
-use bullpen_plan::claim::queue::Turn;
+use bullpen_plan::claim::queue::{InUse, Turn};
 use bullpen_plan::claim::{ClaimView, queues};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -28,10 +28,14 @@ pub struct PoolQueues {
 #[derive(Debug, Default)]
 pub struct PoolQueue {
     waiting: BTreeMap<String, NamespaceQueue>,
+    /// Number of claims in `waiting`.
+    count: usize,
+    demand: Demand,
     ready: BTreeMap<Kind, BTreeMap<ReadyOrder, ObjectKey>>,
     warming: BTreeSet<(Option<Timestamp>, ObjectKey)>,
     pending: BTreeSet<ObjectKey>,
     held: HashMap<String, i32>,
+    ending: HashMap<String, i32>,
     boots: VecDeque<SignedDuration>,
 }
 
@@ -40,7 +44,26 @@ pub struct PoolQueue {
 pub struct NamespaceQueue {
     turns: BTreeMap<Turn, ObjectKey>,
     priorities: BTreeMap<i32, usize>,
-    by_when_empty: HashMap<Option<WhenEmpty>, i32>,
+    demand: Demand,
+}
+
+/// Claims that are the demand of a pool, counted by what they do when nothing is ready.
+#[derive(Debug, Default)]
+struct Demand(HashMap<Option<WhenEmpty>, i32>);
+
+impl Demand {
+    fn add(&mut self, waiting: &Waiting, count: i32) {
+        if waiting.home {
+            *self.0.entry(waiting.when_empty).or_default() += count;
+        }
+    }
+
+    /// Number of those that wait. A claim that does not choose does as `by_default`.
+    fn patient(&self, by_default: WhenEmpty) -> i32 {
+        let count = |when_empty| self.0.get(&when_empty).copied().unwrap_or(0);
+        let silent = if by_default == WhenEmpty::Wait { count(None) } else { 0 };
+        count(Some(WhenEmpty::Wait)) + silent
+    }
 }
 
 /// The launch config and template hash of a member, which decide whether it is of the current template.
@@ -77,6 +100,8 @@ pub enum MemberClass {
     Pending,
     /// It is Claimed by, or reserved for, a claim of this namespace.
     Held(String),
+    /// It is being terminated after a claim of this namespace that ended.
+    Ending(String),
 }
 
 /// A claim's entry in a queue, by its object and what the cluster state knows of it. `None` if it does not wait.
@@ -103,8 +128,8 @@ pub fn classify(member: &PoolMember, given_to: Option<&String>, ended: bool) -> 
     let status = member.status.as_ref();
     let deleting = member.metadata.deletion_timestamp.is_some();
     if let Some(claim) = status.and_then(|status| status.claim_ref.as_ref()) {
-        // The end of the claim frees its place in the quota, before the machine is gone.
-        return (!(deleting && ended)).then(|| MemberClass::Held(claim.namespace.clone()));
+        let namespace = claim.namespace.clone();
+        return Some(if deleting && ended { MemberClass::Ending(namespace) } else { MemberClass::Held(namespace) });
     }
     if let Some(namespace) = given_to {
         return Some(MemberClass::Held(namespace.clone()));
@@ -146,6 +171,11 @@ impl PoolQueues {
         self.at(&pool.clone().into())
     }
 
+    /// The queues in which a claim waits.
+    pub fn with_claims(&self) -> impl Iterator<Item = &QueueKey> {
+        self.queues.iter().filter(|(_, queue)| !queue.is_idle()).map(|(key, _)| key)
+    }
+
     /// Moves a claim to these queues, each named once. Returns the former places if they differ.
     pub fn put_claim(&mut self, key: &ObjectKey, now: Vec<(QueueKey, Waiting)>) -> Option<Vec<(QueueKey, Waiting)>> {
         if self.claims.get(key).map_or(&[][..], Vec::as_slice) == now {
@@ -167,6 +197,12 @@ impl PoolQueues {
     /// The pools at which a claim waits, each with whether it is the claim's home.
     pub fn places(&self, claim: &ObjectKey) -> impl Iterator<Item = (&QueueKey, bool)> {
         self.claims.get(claim).into_iter().flatten().map(|(queue, waiting)| (queue, waiting.home))
+    }
+
+    /// The place of a claim in this queue, if it waits there.
+    pub fn turn(&self, claim: &ObjectKey, queue: &QueueKey) -> Option<&Turn> {
+        let mut places = self.claims.get(claim)?.iter();
+        places.find(|(key, _)| key == queue).map(|(_, waiting)| &waiting.turn)
     }
 
     /// The home of a waiting claim: the pool whose demand it is.
@@ -241,12 +277,24 @@ impl PoolQueue {
             && self.warming.is_empty()
             && self.pending.is_empty()
             && self.held.is_empty()
+            && self.ending.is_empty()
             && self.boots.is_empty()
     }
 
     /// Whether no claim waits.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// Number of waiting claims.
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Number of claims of all namespaces that are this pool's demand and wait when nothing is ready. A claim that does
+    /// not choose does as `by_default`.
+    pub fn patient(&self, by_default: WhenEmpty) -> i32 {
+        self.demand.patient(by_default)
     }
 
     /// The waiting claims, by namespace.
@@ -259,9 +307,11 @@ impl PoolQueue {
         self.waiting.get(namespace)
     }
 
-    /// How many members are Claimed by, or reserved for, claims of a namespace.
-    pub fn held(&self, namespace: &str) -> i32 {
-        self.held.get(namespace).copied().unwrap_or(0)
+    /// How many members are Claimed by, or reserved for, claims of a namespace, and how many of its claims that ended
+    /// are being terminated.
+    pub fn in_use(&self, namespace: &str) -> InUse {
+        let count = |members: &HashMap<String, i32>| members.get(namespace).copied().unwrap_or(0);
+        InUse { held: count(&self.held), ending: count(&self.ending) }
     }
 
     /// Number of ready members that are not reserved.
@@ -310,16 +360,20 @@ impl PoolQueue {
 
     fn add_claim(&mut self, key: &ObjectKey, waiting: &Waiting) {
         let queue = self.waiting.entry(key.namespace.clone()).or_default();
-        queue.turns.insert(waiting.turn.clone(), key.clone());
-        *queue.priorities.entry(waiting.turn.priority()).or_default() += 1;
-        if waiting.home {
-            *queue.by_when_empty.entry(waiting.when_empty).or_default() += 1;
+        if queue.turns.insert(waiting.turn.clone(), key.clone()).is_none() {
+            self.count += 1;
+            self.demand.add(waiting, 1);
         }
+        *queue.priorities.entry(waiting.turn.priority()).or_default() += 1;
+        queue.demand.add(waiting, 1);
     }
 
     fn remove_claim(&mut self, namespace: &str, waiting: &Waiting) {
         let Some(queue) = self.waiting.get_mut(namespace) else { return };
-        queue.turns.remove(&waiting.turn);
+        if queue.turns.remove(&waiting.turn).is_some() {
+            self.count -= 1;
+            self.demand.add(waiting, -1);
+        }
         let priority = waiting.turn.priority();
         if let Some(count) = queue.priorities.get_mut(&priority) {
             *count -= 1;
@@ -327,11 +381,7 @@ impl PoolQueue {
                 queue.priorities.remove(&priority);
             }
         }
-        if waiting.home
-            && let Some(count) = queue.by_when_empty.get_mut(&waiting.when_empty)
-        {
-            *count -= 1;
-        }
+        queue.demand.add(waiting, -1);
         if queue.turns.is_empty() {
             self.waiting.remove(namespace);
         }
@@ -345,6 +395,7 @@ impl PoolQueue {
             MemberClass::Warming(since) => drop(self.warming.insert((*since, key.clone()))),
             MemberClass::Pending => drop(self.pending.insert(key.clone())),
             MemberClass::Held(namespace) => *self.held.entry(namespace.clone()).or_default() += 1,
+            MemberClass::Ending(namespace) => *self.ending.entry(namespace.clone()).or_default() += 1,
         }
     }
 
@@ -360,14 +411,17 @@ impl PoolQueue {
             }
             MemberClass::Warming(since) => drop(self.warming.remove(&(*since, key.clone()))),
             MemberClass::Pending => drop(self.pending.remove(key)),
-            MemberClass::Held(namespace) => {
-                if let Some(count) = self.held.get_mut(namespace) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.held.remove(namespace);
-                    }
-                }
-            }
+            MemberClass::Held(namespace) => one_less(&mut self.held, namespace),
+            MemberClass::Ending(namespace) => one_less(&mut self.ending, namespace),
+        }
+    }
+}
+
+fn one_less(counts: &mut HashMap<String, i32>, namespace: &str) {
+    if let Some(count) = counts.get_mut(namespace) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(namespace);
         }
     }
 }
@@ -391,9 +445,7 @@ impl NamespaceQueue {
     /// Number of claims that are this pool's demand and wait when nothing is ready. A claim that does not choose does
     /// as `by_default`.
     pub fn patient(&self, by_default: WhenEmpty) -> i32 {
-        let count = |when_empty| self.by_when_empty.get(&when_empty).copied().unwrap_or(0);
-        let silent = if by_default == WhenEmpty::Wait { count(None) } else { 0 };
-        count(Some(WhenEmpty::Wait)) + silent
+        self.demand.patient(by_default)
     }
 }
 

@@ -111,9 +111,9 @@ fn act(cluster: &ClusterState, action: &Action, version: usize) {
             apply::<InstancePool>(cluster, json!({"metadata": meta, "spec": spec}));
         }
         Action::Reserved(claim, member) => cluster.with(|state| {
-            let found = (state.claims.get(&claim_key(*claim, false)), state.members.get(&member_key(*member)));
+            let found =
+                (state.claims.read(&claim_key(*claim, false)), state.members.get(&member_key(*member)).cloned());
             if let (Some(claim), Some(member)) = found {
-                let (claim, member) = (claim.clone(), member.clone());
                 state.reserve(&claim, &member);
             }
         }),
@@ -127,9 +127,9 @@ fn act(cluster: &ClusterState, action: &Action, version: usize) {
 /// A new list does not show the object.
 fn forget<K: crate::state::cluster_state::indexing::StoredKind>(cluster: &ClusterState, key: &ObjectKey) {
     cluster.watched::<K>(&Feed::Everywhere, Event::Init);
-    let others: Vec<_> = cluster.with(|state| K::store(state).iter().map(|(key, _)| key.clone()).collect());
+    let others: Vec<_> = cluster.with(|state| K::store(state).keys().cloned().collect());
     for other in others.into_iter().filter(|other| other != key) {
-        cluster.unreadable::<K>(&other);
+        cluster.with(|state| K::store(state).keep(&other));
     }
     cluster.watched::<K>(&Feed::Everywhere, Event::InitDone);
 }
@@ -139,10 +139,11 @@ fn rebuilt(state: &State) -> PoolQueues {
     let mut queues = PoolQueues::default();
     let pool = ObjectKey::new("ns", "ci");
     let max_priority = state.pools.get(&pool).and_then(|pool| pool.spec.claims.max_priority);
-    for (key, claim) in state.claims.iter() {
+    for key in state.claims.keys() {
+        let claim = state.claims.read(key).unwrap();
         let uid = claim.uid().unwrap();
         let named = state.members_claimed_by(&uid).next().is_some();
-        let waits = waiting(claim, named, state.claims.arrival(key), max_priority);
+        let waits = waiting(&claim, named, state.claims.arrival(key), max_priority);
         let waits = waits.filter(|_| !state.claims_reserved.contains(&uid));
         queues.put_claim(key, waits.map(|waits| (pool.clone().into(), waits)).into_iter().collect());
     }
@@ -150,7 +151,7 @@ fn rebuilt(state: &State) -> PoolQueues {
         let given = state.members_reserved.contains(&member.uid().unwrap()).then(|| "ns".to_owned());
         let holder = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
         let ended = holder
-            .is_some_and(|claim| !state.claims.iter().any(|(_, present)| present.uid().as_ref() == Some(&claim.uid)));
+            .is_some_and(|claim| !state.claims.keys().any(|key| state.claims.uid(key) == Some(claim.uid.as_str())));
         queues.put_member(key, &pool, classify(member, given.as_ref(), ended));
     }
     queues
@@ -176,7 +177,7 @@ proptest! {
 
 /// The counts of a queue.
 fn counts(queue: Option<&PoolQueue>) -> impl std::fmt::Debug {
-    let Some(queue) = queue else { return (Vec::new(), [0; 3], [0; 2]) };
+    let Some(queue) = queue else { return (Vec::new(), [0; 3], [InUse::default(); 2]) };
     let claims: Vec<_> = queue
         .namespaces()
         .map(|(name, queue)| {
@@ -184,5 +185,8 @@ fn counts(queue: Option<&PoolQueue>) -> impl std::fmt::Debug {
             (name.clone(), turns, queue.priorities().clone(), queue.patient(WhenEmpty::Wait))
         })
         .collect();
-    (claims, [queue.ready(), queue.warming(), queue.pending()], [queue.held("ns"), queue.held("other")])
+    let patient = queue.namespaces().map(|(_, queue)| queue.patient(WhenEmpty::Wait)).sum::<i32>();
+    assert_eq!(queue.patient(WhenEmpty::Wait), patient);
+    assert_eq!(queue.count(), queue.namespaces().map(|(_, queue)| queue.count()).sum::<usize>());
+    (claims, [queue.ready(), queue.warming(), queue.pending()], [queue.in_use("ns"), queue.in_use("other")])
 }

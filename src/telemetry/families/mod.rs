@@ -2,6 +2,7 @@
 //! are created and dropped together.
 
 pub(super) mod clouds;
+pub(super) mod known;
 pub(super) mod launch_configs;
 pub(super) mod pools;
 pub(super) mod process;
@@ -14,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use self::clouds::CloudFamilies;
+use self::known::Known;
 use self::launch_configs::LaunchConfigFamilies;
 use self::pools::PoolFamilies;
 use self::process::ProcessFamilies;
@@ -29,6 +31,7 @@ pub(super) struct Families {
     pub(super) launch_configs: LaunchConfigFamilies,
     pub(super) clouds: CloudFamilies,
     pub(super) process: ProcessFamilies,
+    pub(super) known: Known,
 }
 
 impl Families {
@@ -42,13 +45,17 @@ impl Families {
         clouds.register(&mut registry);
         process.register(&mut registry);
         process.begin();
-        Self { registry, pools, launch_configs, clouds, process }
+        Self { registry, pools, launch_configs, clouds, process, known: Known::new() }
     }
 
-    /// Drops what only the leader knows: the series of pools and launch configs, and the number of orphans.
+    /// Drops what only the leader knows: the series of pools and launch configs, and the number of orphans. Nothing of
+    /// these is recorded until this process leads again.
     pub(super) fn clear_objects(&self) {
+        let mut known = self.known.lock();
+        known.close();
         self.pools.clear();
         self.launch_configs.clear();
         self.clouds.clear();
+        drop(known);
     }
 }

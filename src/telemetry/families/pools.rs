@@ -18,6 +18,10 @@ const BIND_SECONDS: [f64; 19] = [
     0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
     1_800.0,
 ];
+/// What the operator does before its first write for a claim, from a tenth of a millisecond. Longer than some seconds it
+/// only takes if the API server does not answer.
+const PAIRING_SECONDS: [f64; 15] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0];
 /// From a quick test to a training of a week.
 const HELD_SECONDS: [f64; 13] =
     [10.0, 30.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0, 86_400.0, 259_200.0, 604_800.0];
@@ -54,6 +58,7 @@ pub(in crate::telemetry) struct BreakerLabels {
 #[derive(Debug)]
 pub(in crate::telemetry) struct PoolFamilies {
     pub(in crate::telemetry) claim_bind: Histograms<PoolLabels>,
+    pub(in crate::telemetry) claim_pairing: Histograms<PoolLabels>,
     pub(in crate::telemetry) claim_held: Histograms<PoolLabels>,
     pub(in crate::telemetry) claims_ended: Family<ClaimEndLabels, Counter>,
     pub(in crate::telemetry) stale_claims: Family<PoolLabels, Gauge>,
@@ -72,6 +77,7 @@ impl PoolFamilies {
     pub(super) fn new() -> Self {
         Self {
             claim_bind: Family::new_with_constructor(|| Histogram::new(BIND_SECONDS)),
+            claim_pairing: Family::new_with_constructor(|| Histogram::new(PAIRING_SECONDS)),
             claim_held: Family::new_with_constructor(|| Histogram::new(HELD_SECONDS)),
             claims_ended: Family::default(),
             stale_claims: Family::default(),
@@ -92,6 +98,12 @@ impl PoolFamilies {
             "From a claim's creation as this operator saw it until Bound was written",
             Unit::Seconds,
             self.claim_bind.clone(),
+        );
+        registry.register_with_unit(
+            "claim_pairing_duration",
+            "From the event of a claim that found a ready member until the compare-and-swap for it began",
+            Unit::Seconds,
+            self.claim_pairing.clone(),
         );
         registry.register_with_unit(
             "claim_held",
@@ -139,9 +151,11 @@ impl PoolFamilies {
     pub(in crate::telemetry) fn begin(&self, namespace: &str, pool: &str) {
         let labels = pool_labels(namespace, pool);
         // Breaker series are created with their launch configs.
-        let Self { claim_bind, claim_held, claims_ended, stale_claims, members, waiting_claims, .. } = self;
+        let Self { claim_bind, claim_pairing, claim_held, claims_ended, stale_claims, members, waiting_claims, .. } =
+            self;
         let Self { target_size, stuck_terminations, stuck_since, quarantined, .. } = self;
         drop(claim_bind.get_or_create(&labels));
+        drop(claim_pairing.get_or_create(&labels));
         drop(claim_held.get_or_create(&labels));
         for gauge in [stale_claims, waiting_claims, target_size, stuck_terminations, quarantined] {
             drop(gauge.get_or_create(&labels));
@@ -159,9 +173,11 @@ impl PoolFamilies {
     pub(in crate::telemetry) fn remove(&self, namespace: &str, pool: &str) {
         let labels = pool_labels(namespace, pool);
         // Every field is named, so that none is forgotten.
-        let Self { claim_bind, claim_held, claims_ended, stale_claims, members, waiting_claims, .. } = self;
+        let Self { claim_bind, claim_pairing, claim_held, claims_ended, stale_claims, members, waiting_claims, .. } =
+            self;
         let Self { target_size, stuck_terminations, stuck_since, quarantined, with_breaker, .. } = self;
         claim_bind.remove(&labels);
+        claim_pairing.remove(&labels);
         claim_held.remove(&labels);
         for gauge in [stale_claims, waiting_claims, target_size, stuck_terminations, quarantined] {
             gauge.remove(&labels);
@@ -184,6 +200,7 @@ impl PoolFamilies {
         // Every field is named, so that none is forgotten.
         let Self {
             claim_bind,
+            claim_pairing,
             claim_held,
             claims_ended,
             stale_claims,
@@ -197,6 +214,7 @@ impl PoolFamilies {
             with_breaker,
         } = self;
         claim_bind.clear();
+        claim_pairing.clear();
         claim_held.clear();
         claims_ended.clear();
         members.clear();

@@ -10,7 +10,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{Histograms, SecondsGauge};
-use crate::telemetry::labels::{Controller, LeaderTransition, Queue, WatchedKind, WriteKind, WriteOutcome, WriteVerb};
+use crate::telemetry::labels::{
+    Controller, LeaderTransition, Queue, Task, WatchedKind, WriteKind, WriteOutcome, WriteVerb,
+};
 
 const REPLACEMENT_SECONDS: [f64; 14] =
     [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0];
@@ -31,6 +33,16 @@ pub(in crate::telemetry) struct ControllerLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(in crate::telemetry) struct QueueLabels {
     pub(in crate::telemetry) queue: Queue,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(in crate::telemetry) struct KindLabels {
+    pub(in crate::telemetry) kind: WatchedKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(in crate::telemetry) struct TaskLabels {
+    pub(in crate::telemetry) task: Task,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,9 +71,12 @@ pub(in crate::telemetry) struct ProcessFamilies {
     pub(in crate::telemetry) replacement_delay: Histogram,
     pub(in crate::telemetry) reconciles: Histograms<ControllerLabels>,
     pub(in crate::telemetry) reconcile_errors: Family<ControllerLabels, Counter>,
+    pub(in crate::telemetry) panics: Family<TaskLabels, Counter>,
     pub(in crate::telemetry) last_success: Family<ControllerLabels, SecondsGauge>,
     pub(in crate::telemetry) last_turn: Family<QueueLabels, SecondsGauge>,
     pub(in crate::telemetry) last_watch: Family<WatchLabels, SecondsGauge>,
+    pub(in crate::telemetry) unreadable: Family<KindLabels, Gauge>,
+    pub(in crate::telemetry) clock_skew: SecondsGauge,
     pub(in crate::telemetry) leader: Gauge,
     pub(in crate::telemetry) leader_transitions: Family<TransitionLabels, Counter>,
 }
@@ -75,9 +90,12 @@ impl ProcessFamilies {
             replacement_delay: Histogram::new(REPLACEMENT_SECONDS),
             reconciles: Family::new_with_constructor(|| Histogram::new(RECONCILE_SECONDS)),
             reconcile_errors: Family::default(),
+            panics: Family::default(),
             last_success: Family::default(),
             last_turn: Family::default(),
             last_watch: Family::default(),
+            unreadable: Family::default(),
+            clock_skew: SecondsGauge::default(),
             leader: Gauge::default(),
             leader_transitions: Family::default(),
         }
@@ -117,6 +135,7 @@ impl ProcessFamilies {
             "Passes of a controller that ended with an error",
             self.reconcile_errors.clone(),
         );
+        registry.register("panics", "Panics of tasks, each of them a bug", self.panics.clone());
         self.register_signs_of_life(registry);
     }
 
@@ -138,6 +157,13 @@ impl ProcessFamilies {
             "When the list or watch of a kind was last answered with success; 0: never yet",
             Unit::Seconds,
             self.last_watch.clone(),
+        );
+        registry.register("unreadable_objects", "Objects that this version cannot read", self.unreadable.clone());
+        registry.register_with_unit(
+            "clock_skew",
+            "How far the clock of this computer is ahead of the API server's",
+            Unit::Seconds,
+            self.clock_skew.clone(),
         );
         registry.register("leader", "Whether this process leads", self.leader.clone());
         registry.register(
@@ -164,6 +190,12 @@ impl ProcessFamilies {
         }
         for &queue in Queue::ALL {
             drop(self.last_turn.get_or_create(&QueueLabels { queue }));
+        }
+        for &kind in WatchedKind::ALL {
+            drop(self.unreadable.get_or_create(&KindLabels { kind }));
+        }
+        for &task in Task::ALL {
+            drop(self.panics.get_or_create(&TaskLabels { task }));
         }
         for &transition in LeaderTransition::ALL {
             drop(self.leader_transitions.get_or_create(&TransitionLabels { transition }));

@@ -8,17 +8,21 @@ use std::time::Duration;
 use bullpen_api::{LaunchConfigIdentity, MemberCounts};
 use bullpen_plan::operator::watched_namespaces::Feed;
 use bullpen_plan::pool::attention::Attention;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::MutexGuard;
 use prometheus_client::encoding::text;
 
 use super::families::Families;
 use super::families::clouds::{AccountLabels, CallLabels, SweepLabels};
+use super::families::known::{Kind, Objects};
 use super::families::launch_configs::{create_labels, failure_labels, termination_labels};
 use super::families::pools::{end_labels, member_labels, pool_labels};
-use super::families::process::{ControllerLabels, QueueLabels, TransitionLabels, WriteLabels, watch_labels};
+use super::families::process::{
+    ControllerLabels, KindLabels, QueueLabels, TaskLabels, TransitionLabels, WriteLabels, watch_labels,
+};
 use super::labels::{
     BreakerState, ClaimEnd, Controller, CreateOutcome, FailureClass, LeaderTransition, MemberLabel, ProviderOperation,
-    ProviderOutcome, Queue, TerminationOutcome, WatchedKind, WriteKind, WriteOutcome, WriteVerb,
+    ProviderOutcome, Queue, Task, TerminationOutcome, WatchedKind, WriteKind, WriteOutcome, WriteVerb,
 };
 
 /// The operator's metrics. Clones share the same metrics.
@@ -49,14 +53,30 @@ impl Metrics {
 
     /// A claim became Bound, `took` after this operator first saw it.
     pub fn claim_bound(&self, namespace: &str, pool: &str, took: Duration) {
+        let Some(_known) = self.known(Kind::Pool, namespace, pool) else { return };
         self.0.pools.claim_bind.get_or_create(&pool_labels(namespace, pool)).observe(took.as_secs_f64());
+    }
+
+    /// The compare-and-swap for a claim begins, `took` after this operator first saw the claim. Only for claims that did
+    /// not wait for a member.
+    pub fn claim_paired(&self, namespace: &str, pool: &str, took: Duration) {
+        self.0.pools.claim_pairing.get_or_create(&pool_labels(namespace, pool)).observe(took.as_secs_f64());
     }
 
     /// A claim ended, after it had `held` a machine, if it had one.
     pub fn claim_ended(&self, namespace: &str, pool: &str, end: ClaimEnd, held: Option<Duration>) {
+        let Some(_known) = self.known(Kind::Pool, namespace, pool) else { return };
         self.0.pools.claims_ended.get_or_create(&end_labels(namespace, pool, end)).inc();
         if let Some(held) = held {
             self.0.pools.claim_held.get_or_create(&pool_labels(namespace, pool)).observe(held.as_secs_f64());
+        }
+    }
+
+    /// Sets how many objects of a kind cannot be read.
+    pub fn set_unreadable_objects(&self, kind: &str, present: usize) {
+        if let Some(&kind) = WatchedKind::ALL.iter().find(|known| known.as_str() == kind) {
+            let present = i64::try_from(present).unwrap_or(i64::MAX);
+            self.0.process.unreadable.get_or_create(&KindLabels { kind }).set(present);
         }
     }
 
@@ -72,16 +92,21 @@ impl Metrics {
 
     /// Creates the series of a pool, so that its histogram and gauges exist before anything happens to it.
     pub fn pool_known(&self, namespace: &str, pool: &str) {
-        self.0.pools.begin(namespace, pool);
+        if self.0.known.lock().add(Kind::Pool, namespace, pool) {
+            self.0.pools.begin(namespace, pool);
+        }
     }
 
     /// Drops all series of a pool that is gone.
     pub fn pool_gone(&self, namespace: &str, pool: &str) {
+        let mut known = self.0.known.lock();
+        known.remove(Kind::Pool, namespace, pool);
         self.0.pools.remove(namespace, pool);
     }
 
     /// Sets the members of a pool, by state.
     pub fn set_pool_members(&self, namespace: &str, pool: &str, counts: &MemberCounts) {
+        let Some(_known) = self.known(Kind::Pool, namespace, pool) else { return };
         for &state in MemberLabel::ALL {
             let count = match state {
                 MemberLabel::Pending => counts.pending,
@@ -97,22 +122,26 @@ impl Metrics {
 
     /// Sets how many claims wait for a member of the pool.
     pub fn set_pool_waiting_claims(&self, namespace: &str, pool: &str, claims: i32) {
+        let Some(_known) = self.known(Kind::Pool, namespace, pool) else { return };
         self.0.pools.waiting_claims.get_or_create(&pool_labels(namespace, pool)).set(i64::from(claims));
     }
 
     /// Sets how many claims have held a machine of the pool for long.
     pub fn set_pool_stale_claims(&self, namespace: &str, pool: &str, claims: usize) {
+        let Some(_known) = self.known(Kind::Pool, namespace, pool) else { return };
         let claims = i64::try_from(claims).unwrap_or(i64::MAX);
         self.0.pools.stale_claims.get_or_create(&pool_labels(namespace, pool)).set(claims);
     }
 
     /// Sets the `spec.targetSize` of the pool.
     pub fn set_pool_target_size(&self, namespace: &str, pool: &str, size: i32) {
+        let Some(_known) = self.known(Kind::Pool, namespace, pool) else { return };
         self.0.pools.target_size.get_or_create(&pool_labels(namespace, pool)).set(i64::from(size));
     }
 
     /// Sets the members of the pool that need a person.
     pub fn set_pool_attention(&self, namespace: &str, pool: &str, attention: &Attention) {
+        let Some(_known) = self.known(Kind::Pool, namespace, pool) else { return };
         let labels = pool_labels(namespace, pool);
         let count = |members: &[String]| i64::try_from(members.len()).unwrap_or(i64::MAX);
         let since = attention.stuck_since.map_or(0.0, |since| since.as_duration().as_secs_f64());
@@ -123,14 +152,18 @@ impl Metrics {
 
     /// Sets the machines of an account and region that have no member, and whether their sweep waits for a person.
     pub fn set_orphans(&self, provider: &'static str, identity: &LaunchConfigIdentity, orphans: usize, blocked: bool) {
-        let labels = AccountLabels { provider, account: identity.account.clone(), region: identity.region.clone() };
+        let known = self.0.known.lock();
+        if !known.is_open() {
+            return;
+        }
+        let labels = account_labels(provider, identity);
         self.0.clouds.orphans.get_or_create(&labels).set(i64::try_from(orphans).unwrap_or(i64::MAX));
         self.0.clouds.sweep_blocked.get_or_create(&labels).set(blocked.into());
     }
 
-    /// Drops what was known of an account and region that no launch config buys in any more.
-    pub fn account_gone(&self, provider: &'static str, identity: &LaunchConfigIdentity) {
-        let labels = AccountLabels { provider, account: identity.account.clone(), region: identity.region.clone() };
+    /// Drops the orphans of an account and region that is not in use any more, or not accessible.
+    pub fn orphans_unknown(&self, provider: &'static str, identity: &LaunchConfigIdentity) {
+        let labels = account_labels(provider, identity);
         self.0.clouds.orphans.remove(&labels);
         self.0.clouds.sweep_blocked.remove(&labels);
     }
@@ -142,21 +175,27 @@ impl Metrics {
 
     /// Creates the counters of a launch config at 0.
     pub fn launch_config_known(&self, namespace: &str, launch_config: &str) {
-        self.0.launch_configs.begin(namespace, launch_config);
+        if self.0.known.lock().add(Kind::LaunchConfig, namespace, launch_config) {
+            self.0.launch_configs.begin(namespace, launch_config);
+        }
     }
 
     /// Drops the counters of a launch config that is gone.
     pub fn launch_config_gone(&self, namespace: &str, launch_config: &str) {
+        let mut known = self.0.known.lock();
+        known.remove(Kind::LaunchConfig, namespace, launch_config);
         self.0.launch_configs.remove(namespace, launch_config);
     }
 
     /// A member will never be ready.
     pub fn member_failed(&self, namespace: &str, launch_config: &str, class: FailureClass) {
+        let Some(_known) = self.known(Kind::LaunchConfig, namespace, launch_config) else { return };
         self.0.launch_configs.member_failures.get_or_create(&failure_labels(namespace, launch_config, class)).inc();
     }
 
     /// Sets the breaker state of a launch config in a pool: 1 for its state, 0 for the others.
     pub fn set_breaker(&self, namespace: &str, pool: &str, launch_config: &str, state: BreakerState) {
+        let Some(_known) = self.known(Kind::Pool, namespace, pool) else { return };
         self.0.pools.set_breaker(namespace, pool, launch_config, state);
     }
 
@@ -167,11 +206,13 @@ impl Metrics {
 
     /// A create call was made.
     pub fn instance_create(&self, namespace: &str, launch_config: &str, outcome: CreateOutcome) {
+        let Some(_known) = self.known(Kind::LaunchConfig, namespace, launch_config) else { return };
         self.0.launch_configs.creates.get_or_create(&create_labels(namespace, launch_config, outcome)).inc();
     }
 
     /// A terminate call was made, or the end of a machine was confirmed.
     pub fn instance_termination(&self, namespace: &str, launch_config: &str, outcome: TerminationOutcome) {
+        let Some(_known) = self.known(Kind::LaunchConfig, namespace, launch_config) else { return };
         self.0.launch_configs.terminations.get_or_create(&termination_labels(namespace, launch_config, outcome)).inc();
     }
 
@@ -216,6 +257,11 @@ impl Metrics {
         self.0.process.reconcile_errors.get_or_create(&labels).inc();
     }
 
+    /// A task of the operator panicked.
+    pub fn panicked(&self, task: Task) {
+        self.0.process.panics.get_or_create(&TaskLabels { task }).inc();
+    }
+
     /// A heartbeat came through a queue.
     pub fn queue_turned(&self, queue: Queue, at: Timestamp) {
         self.0.process.last_turn.get_or_create(&QueueLabels { queue }).set(at.as_duration().as_secs_f64());
@@ -231,8 +277,14 @@ impl Metrics {
         drop(self.0.process.last_watch.get_or_create(&watch_labels(kind, feed)));
     }
 
+    /// Sets how far the wall clock is ahead of the API server's.
+    pub fn set_clock_skew(&self, skew: SignedDuration) {
+        self.0.process.clock_skew.set(skew.as_secs_f64());
+    }
+
     /// This process began to lead.
     pub fn leads(&self) {
+        self.0.known.lock().open();
         self.0.process.leader.set(1);
         self.0
             .process
@@ -251,6 +303,16 @@ impl Metrics {
     pub fn objects_unknown(&self) {
         self.0.clear_objects();
     }
+
+    /// Keeps the series of this object from being removed meanwhile; `None` if it has none.
+    fn known(&self, kind: Kind, namespace: &str, name: &str) -> Option<MutexGuard<'_, Objects>> {
+        let mut known = self.0.known.lock();
+        known.has(kind, namespace, name).then_some(known)
+    }
+}
+
+fn account_labels(provider: &'static str, identity: &LaunchConfigIdentity) -> AccountLabels {
+    AccountLabels { provider, account: identity.account.clone(), region: identity.region.clone() }
 }
 
 #[cfg(test)]

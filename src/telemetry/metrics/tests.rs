@@ -58,6 +58,7 @@ fn a_breaker_is_in_one_state_and_failures_are_counted_by_class_until_they_are_go
         &metrics,
         r#"bullpen_member_failures_total{namespace="ci",launch_config="small",class="capacity"} 1"#
     ));
+    metrics.pool_known("ci", "linux");
     metrics.set_breaker("ci", "linux", "small", BreakerState::Open);
     metrics.set_breaker("ci", "linux", "small", BreakerState::HalfOpen);
     for (state, value) in [("closed", 0), ("open", 0), ("half_open", 1)] {
@@ -88,11 +89,15 @@ fn the_members_of_a_pool_are_counted_by_state_until_the_pool_is_gone() {
     metrics.set_pool_members("ci", "linux", &MemberCounts { ready: 5, total: 5, ..MemberCounts::default() });
     metrics.set_pool_waiting_claims("ci", "linux", 2);
     metrics.set_pool_target_size("ci", "linux", 7);
+    metrics.claim_paired("ci", "linux", Duration::from_micros(700));
     metrics.claim_bound("ci", "linux", Duration::from_millis(14));
     for line in [
         r#"bullpen_pool_members{namespace="ci",pool="linux",state="ready"} 5"#,
         r#"bullpen_pool_waiting_claims{namespace="ci",pool="linux"} 2"#,
         r#"bullpen_pool_target_size{namespace="ci",pool="linux"} 7"#,
+        r#"bullpen_claim_pairing_duration_seconds_bucket{le="0.0005",namespace="ci",pool="linux"} 0"#,
+        r#"bullpen_claim_pairing_duration_seconds_bucket{le="0.001",namespace="ci",pool="linux"} 1"#,
+        r#"bullpen_claim_pairing_duration_seconds_count{namespace="ci",pool="linux"} 1"#,
         r#"bullpen_claim_bind_duration_seconds_bucket{le="0.01",namespace="ci",pool="linux"} 0"#,
         r#"bullpen_claim_bind_duration_seconds_bucket{le="0.025",namespace="ci",pool="linux"} 1"#,
     ] {
@@ -168,4 +173,42 @@ fn a_pool_that_is_gone_takes_its_breakers_with_it() {
     let text = metrics.encode().unwrap();
     assert!(!text.contains(r#"pool="linux""#), "{text}");
     assert!(text.contains(r#"breaker_state{namespace="ci",pool="gpu""#), "{text}");
+}
+
+#[test]
+fn what_is_recorded_of_an_object_that_is_gone_or_after_the_term_brings_no_series_back() {
+    let metrics = Metrics::new();
+    metrics.leads();
+    let nothing = metrics.encode().unwrap();
+    let record = || {
+        metrics.set_pool_members("ci", "linux", &MemberCounts { ready: 5, total: 5, ..MemberCounts::default() });
+        metrics.set_pool_attention("ci", "linux", &Attention { stuck: vec!["a".into()], ..Attention::default() });
+        metrics.set_pool_stale_claims("ci", "linux", 1);
+        metrics.set_breaker("ci", "linux", "small", BreakerState::Open);
+        metrics.claim_ended("ci", "linux", ClaimEnd::Lost, None);
+        metrics.claim_bound("ci", "linux", Duration::from_secs(1));
+        metrics.member_failed("ci", "small", FailureClass::Quota);
+        metrics.instance_create("ci", "small", CreateOutcome::Accepted);
+        metrics.instance_termination("ci", "small", TerminationOutcome::Gone);
+    };
+    record();
+    assert_eq!(metrics.encode().unwrap(), nothing);
+    metrics.pool_known("ci", "linux");
+    metrics.launch_config_known("ci", "small");
+    record();
+    metrics.pool_gone("ci", "linux");
+    metrics.launch_config_gone("ci", "small");
+    record();
+    assert_eq!(metrics.encode().unwrap(), nothing);
+    metrics.pool_known("ci", "linux");
+    metrics.objects_unknown();
+    metrics.pool_known("ci", "linux");
+    let account = LaunchConfigIdentity { account: "sim".into(), region: "r1".into() };
+    metrics.set_orphans("simulated", &account, 3, true);
+    record();
+    assert_eq!(metrics.encode().unwrap(), nothing);
+    metrics.leads();
+    metrics.set_orphans("simulated", &account, 3, true);
+    metrics.orphans_unknown("simulated", &account);
+    assert!(!metrics.encode().unwrap().contains("account="), "an account that is closed");
 }

@@ -75,7 +75,7 @@ impl Process<'_> {
                 // Only a broken policy gets here: it assumes a write that is not stored.
                 controller.members[member] = Cached::Old(Some(Member { claim: Some(claim), deleting: false }));
             }
-            SwapStep::Won | SwapStep::Dropped | SwapStep::Look => {}
+            SwapStep::Won | SwapStep::Dropped | SwapStep::Refused | SwapStep::Look => {}
         }
     }
 

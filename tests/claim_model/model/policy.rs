@@ -1,6 +1,6 @@
 //! The decisions of the modelled processes: those of `bullpen_plan`, with at most one of them broken on purpose.
 
-use bullpen_api::MemberState;
+use bullpen_api::{MemberState, Renewal};
 use bullpen_plan::claim;
 use bullpen_plan::claim::lifetime::{self, BoundClaim, Due, Term, TermRules, Wish};
 use bullpen_plan::claim::{Answer, ClaimView, Evidence, Fate, Found, HeldMember, MemberView, SwapStep};
@@ -37,14 +37,13 @@ pub(crate) fn member_view(number: usize, member: Member) -> MemberView<Id> {
 /// What is due for a Bound claim. `time_is_up`: its term is over.
 pub(crate) fn due(claim: Claim, time_is_up: bool) -> Due {
     let (now, renewed) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
-    let answers = Wish { ttl_seconds: Some(1), renew_time: None };
+    let answers = Wish { ttl_seconds: Some(1), renewal: None };
     let bound = BoundClaim {
-        wish: Wish { renew_time: claim.renewed.then_some(renewed), ..answers },
+        wish: Wish { renewal: claim.renewed.then_some(Renewal::At(renewed)), ..answers },
         term: Term { renewed_at: now, expires_at: Some(now), answers },
         bound_at: now,
         unobserved: claim.renewed,
         flagged: true,
-        deleting: claim.deleting,
     };
     let not_before = if time_is_up { now } else { Timestamp::MAX };
     lifetime::judge(&bound, &TermRules::default(), not_before, now).due

@@ -65,10 +65,12 @@ pub(crate) fn terminate(state: &mut State, member: usize) {
     state.members[member].machine = false;
 }
 
-/// Whether the claim that the member names exists, has not ended, and has no other member.
+/// Whether the claim that the member names exists, has not ended, and has no other member. A claim that is being deleted
+/// before it was Bound has ended: it never will be.
 pub(crate) fn claim_has_not_ended(state: &State, member: usize) -> bool {
     let Some(uid) = state.members[member].object.and_then(|object| object.claim) else { return false };
     state.claims[claim_name(uid)].object.is_some_and(|claim| {
-        claim.uid == uid && !claim.phase.is_terminal() && claim.member.is_none_or(|named| usize::from(named) == member)
+        let has_ended = claim.phase.is_terminal() || (claim.deleting && claim.member.is_none());
+        claim.uid == uid && !has_ended && claim.member.is_none_or(|named| usize::from(named) == member)
     })
 }

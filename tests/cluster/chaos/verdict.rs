@@ -148,7 +148,7 @@ fn of_claims(record: &Record) -> [(&'static str, String); 3] {
             conditions.iter().any(|it| it.type_ == type_ && reason.is_none_or(|reason| it.reason == reason))
         };
         if let Some(renewal) = status.and_then(|status| status.observed_renew_time.as_ref()) {
-            renewed.insert((uid.clone(), renewal.0));
+            renewed.insert((uid.clone(), renewal.moment()));
         }
         if says("Bound", Some(QUOTA_REACHED)) {
             refused.insert(uid.clone());

@@ -1,8 +1,8 @@
 //! Checks how long claims last: ttl, renewals, the pool's limits on both, and the deletion of ended claims.
 
-use bullpen_api::{ClaimPhase, ClaimRules, InstancePool, PoolClaim, PoolClaimStatus};
+use bullpen_api::{ClaimPhase, ClaimRules, InstancePool, PoolClaim, PoolClaimStatus, RenewTime, Renewal};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::index::{Index, Track, Version, ended_at, is_terminal, report};
 use super::{Promise, Rules, Violation};
@@ -19,7 +19,7 @@ struct Term {
     renewed: Option<Timestamp>,
     expires: Option<Timestamp>,
     /// The renewal that was seen.
-    renewal: Option<i64>,
+    renewal: Option<Renewal>,
     /// The ttl that the claim asked for when this was written.
     ttl: Option<i32>,
 }
@@ -63,7 +63,8 @@ fn of_bound(
     let bound = status.bound_at.as_ref().map_or(version.at, |time| time.0);
     let renewed = status.renewed_at.as_ref().map(|time| time.0);
     let expires = status.expires_at.as_ref().map(|time| time.0);
-    let mut now = Term { renewed, expires, renewal: micros(status.observed_renew_time.as_ref()), ttl: asked };
+    let mut now =
+        Term { renewed, expires, renewal: status.observed_renew_time.as_ref().map(RenewTime::renewal), ttl: asked };
     let mut asks = vec![asked];
     if let Some(before) = before {
         if (renewed, expires, now.renewal) == (before.renewed, before.expires, before.renewal) {
@@ -131,8 +132,8 @@ fn of_expired(version: &Version<'_, PoolClaim>, status: &PoolClaimStatus, before
         return Some(format!("it is Expired at {expires}, and was told {:?} before", before.expires));
     }
     // This version has the spec at the time of its write; a version from a list may have a later one.
-    let asked = micros(version.object.spec.renew_time.as_ref());
-    let renewed = asked != micros(status.observed_renew_time.as_ref()) && !version.relisted;
+    let asked = version.object.spec.renew_time.as_ref().map(RenewTime::renewal);
+    let renewed = asked != status.observed_renew_time.as_ref().map(RenewTime::renewal) && !version.relisted;
     renewed.then(|| "it is Expired though it had been renewed in time".to_owned())
 }
 
@@ -144,7 +145,8 @@ fn unanswered(index: &Index<'_>, rules: &Rules, claim: &Track<'_, PoolClaim>, fo
         let status = version.object.status.as_ref().filter(|status| status.phase == ClaimPhase::Bound);
         let Some(status) = status else { continue };
         let until = claim.versions.get(place + 1).map_or(end, |next| next.at.min(end));
-        let is_renewed = micros(version.object.spec.renew_time.as_ref()) != micros(status.observed_renew_time.as_ref());
+        let is_renewed = version.object.spec.renew_time.as_ref().map(RenewTime::renewal)
+            != status.observed_renew_time.as_ref().map(RenewTime::renewal);
         renewed = renewed.filter(|_| is_renewed).or_else(|| is_renewed.then_some(version.at));
         let over = status.expires_at.as_ref().map(|time| time.0.max(version.at)).filter(|_| !is_renewed);
         let waits = [(renewed, ANSWERED, "it was renewed"), (over, ANSWERED + rules.expiry_grace, "its time was over")];
@@ -229,11 +231,6 @@ pub(super) fn records_stay(index: &Index<'_>, found: &mut Vec<Violation>) {
 /// A condition that holds.
 fn condition<'a>(status: &'a PoolClaimStatus, type_: &str) -> Option<&'a Condition> {
     status.conditions.iter().find(|condition| condition.type_ == type_ && condition.status == "True")
-}
-
-/// Finer than this no status is.
-fn micros(time: Option<&MicroTime>) -> Option<i64> {
-    time.map(|time| time.0.as_microsecond())
 }
 
 fn seconds(seconds: i32) -> SignedDuration {

@@ -5,7 +5,7 @@ use super::string_enum::string_enum;
 string_enum! {
     /// The `type` of a condition.
     ConditionType {
-        /// Pool: at least minSize members are ready. Member: it can be claimed, or is claimed. Claim: it has a machine.
+        /// Pool: it has had its machines, and at least minSize members are ready. Member: it can be claimed, or is claimed. Claim: it has a machine.
         Ready,
         /// Pool: it is getting Ready without anybody's help.
         Reconciling,
@@ -15,11 +15,12 @@ string_enum! {
         AtMaxSize,
         /// Pool: no unclaimed member is of an older template.
         TemplateCurrent,
-        /// Pool: it is draining or being deleted, and has no members any more.
+        /// Pool: it is draining or being deleted, and has no members any more. Launch config: it is being deleted, and no
+        /// member needs it any more.
         Drained,
-        /// Pool: its launch configs buy machines, and the machines become ready.
+        /// Pool: its members are accepted, its launch configs buy machines, and the machines become ready.
         ProvisioningHealthy,
-        /// Pool, launch config: the cloud has machines to sell.
+        /// Pool, launch config: the cloud has machines to sell, and maxInstances allows them.
         CapacityAvailable,
         /// Pool: its members' machines terminate when asked to. Absent until the first one does not.
         TerminationHealthy,
@@ -27,6 +28,8 @@ string_enum! {
         Quarantined,
         /// Member: its launch config leads to the cloud that its machine was bought at. Absent until it did not.
         Reachable,
+        /// Member: its claim went while the definition of claims was being deleted, so it is kept. Pool: it has such members.
+        ClaimVanished,
         /// Pool: the claims that have its members are in namespaces that the operator watches.
         ClaimsWatched,
         /// Pool: the operator can read the labels of the namespaces whose claims ask for it.

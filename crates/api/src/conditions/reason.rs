@@ -24,6 +24,9 @@ string_enum! {
         MachinesWarming,
         /// Place in the queue: the pool buys no machine for the claim, because maxSize does not allow it.
         AtMaxSize,
+        /// The pool has a ready member for the claim, but the API server does not accept the write that gives it to the
+        /// claim.
+        BindingNotAccepted,
         /// The claim has a machine, but another Secret has the name of its Secret.
         BindingSecretExists,
         /// The claim has a machine, but the operator may not create or read its Secret.
@@ -82,6 +85,12 @@ string_enum! {
 
         /// At least minSize members are ready.
         MinSizeReached,
+        /// targetSize is 0, so the pool needs no machine.
+        NothingWanted,
+        /// The pool has not had all of its targetSize machines yet.
+        FirstMachinesAwaited,
+        /// No member is ready, and something keeps the pool from getting one.
+        NoMachines,
         /// Fewer than minSize members are ready.
         BelowMinSize,
         /// The pool has fewer members than it needs, because maxSize allows no more.
@@ -105,7 +114,7 @@ string_enum! {
 
         // Why the pool's present template is not known.
 
-        /// A launch config that the pool names does not exist.
+        /// A launch config that the pool names does not exist; also an Event, as the others that only a person can mend.
         LaunchConfigNotFound,
         /// The launch config is being deleted.
         LaunchConfigBeingDeleted,
@@ -151,6 +160,17 @@ string_enum! {
         /// Members of an older template remain, but none was replaced for rollout.progressDeadlineSeconds.
         ProgressDeadlineExceeded,
 
+        /// Event: members of an older template are being replaced.
+        RolloutBegan,
+        /// Event: no member was replaced for rollout.progressDeadlineSeconds, so the older ones are kept.
+        RolloutPaused,
+        /// Event: no member was replaced for rollout.progressDeadlineSeconds; replacing goes on.
+        RolloutOverdue,
+        /// Event: after such a time members are replaced again.
+        RolloutGoesOn,
+        /// Event: no unclaimed member is of an older template any more.
+        RolloutDone,
+
         // Whether a pool or a launch config can buy.
 
         /// The cloud accepts creates.
@@ -165,6 +185,14 @@ string_enum! {
         BreakerClosed,
         /// All launch configs of the pool are paused.
         LaunchConfigsPaused,
+        /// Each launch config of the pool is paused or has weight 0.
+        LaunchConfigsOff,
+        /// The API server refuses the members that the pool needs; also an Event.
+        MembersRefused,
+        /// Event: the API server accepts the pool's members again.
+        MembersAccepted,
+        /// The launch configs of the pool have as many members as their maxInstances allow.
+        LaunchConfigsAtMaxInstances,
         /// No cloud has refused a create for lack of machines.
         NoLack,
         /// There are no machines to buy by some launch configs of the pool, but by others.
@@ -198,6 +226,10 @@ string_enum! {
         NoneQuarantined,
         /// The pool has quarantined members: their machines were claimed before.
         MachinesClaimedBefore,
+        /// The definition of claims was deleted, and the claim of a member with it; also an Event.
+        DefinitionDeleted,
+        /// No member of the pool lost its claim with the definition of claims.
+        NoneVanished,
         /// The claims that have the pool's members are in namespaces that the operator watches.
         ClaimsWatched,
         /// The operator can read the labels of the namespaces whose claims ask for the pool.
@@ -218,5 +250,7 @@ string_enum! {
         SweepDryRun,
         /// Event: machines without a member are terminated only after a person has confirmed it.
         SweepBlocked,
+        /// Event: the object cannot be read by this version of the operator.
+        Unreadable,
     }
 }

@@ -6,13 +6,13 @@ fn the_strings_of_the_api_do_not_change() {
     #[rustfmt::skip]
     let words = [
         "Ready", "Reconciling", "Stalled", "AtMaxSize", "TemplateCurrent", "Drained", "ProvisioningHealthy",
-        "CapacityAvailable", "TerminationHealthy", "Quarantined", "Reachable", "ClaimsWatched", "NamespacesReadable",
-        "Available", "Paused", "SweepBlocked", "Bound", "Stale",
+        "CapacityAvailable", "TerminationHealthy", "Quarantined", "Reachable", "ClaimVanished", "ClaimsWatched",
+        "NamespacesReadable", "Available", "Paused", "SweepBlocked", "Bound", "Stale",
     ];
     assert_eq!(ConditionType::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
     #[rustfmt::skip]
     let words = [
-        "Bind", "Create", "Delete", "Expire", "Observe", "Sweep", "Terminate",
+        "Bind", "Create", "Delete", "Expire", "Observe", "Replace", "Sweep", "Terminate",
     ];
     assert_eq!(EventAction::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
     #[rustfmt::skip]
@@ -23,25 +23,26 @@ fn the_strings_of_the_api_do_not_change() {
     assert_eq!(ErrorClass::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
     #[rustfmt::skip]
     let words = [
-        "PoolNotFound", "NamespaceNotWatched", "NamespaceNotListed", "NamespaceQuotaReached",
-        "PoolNotActive", "NoReadyMembers", "MachinesWarming", "AtMaxSize", "BindingSecretExists",
+        "PoolNotFound", "NamespaceNotWatched", "NamespaceNotListed", "NamespaceQuotaReached", "PoolNotActive",
+        "NoReadyMembers", "MachinesWarming", "AtMaxSize", "BindingNotAccepted", "BindingSecretExists",
         "BindingSecretForbidden", "BindingSecretRefused", "MemberBound", "HeldForLong", "TtlExpired",
-        "MaxHoldReached", "InstanceGone", "Lost", "SshKeyLost", "PoolBeingDeleted", "Ready", "Warming",
-        "Claimed", "Held", "Cordoned", "Errored", "Quarantined", "MachineClaimedBefore", "LaunchConfigElsewhere",
-        "LaunchConfigLeadsThere", "TerminateFailing",
-        "StillThere", "MinSizeReached", "BelowMinSize", "MaxSizeReached", "BelowMaxSize", "Draining",
+        "MaxHoldReached", "InstanceGone", "Lost", "SshKeyLost", "PoolBeingDeleted", "Ready", "Warming", "Claimed",
+        "Held", "Cordoned", "Errored", "Quarantined", "MachineClaimedBefore", "LaunchConfigElsewhere",
+        "LaunchConfigLeadsThere", "TerminateFailing", "StillThere", "MinSizeReached", "NothingWanted",
+        "FirstMachinesAwaited", "NoMachines", "BelowMinSize", "MaxSizeReached", "BelowMaxSize", "Draining",
         "NotDraining", "Terminating", "ClaimedMembersRemain", "HeldMembersRemain", "Empty", "NotStalled",
         "LaunchConfigNotFound", "LaunchConfigBeingDeleted", "LaunchConfigNotTakenIn", "LaunchConfigHasNoProvider",
-        "NoProvider", "EndpointNotAllowed", "OtherInstallation", "SpotInEphemeralPool",
-        "UserDataNotRead", "UserDataNotFound", "UserDataForbidden", "UserDataInvalid",
-        "InstallationSecretNotRead", "InstallationSecretForbidden", "InstallationSecretInvalid",
-        "AllCurrent", "TemplateUnknown", "OnReplenish", "Replacing", "MinSizeForbidsRecycling",
-        "ProgressDeadlineExceeded", "CreatesAccepted", "CreateRefused", "BreakerOpen", "BreakerOpened",
-        "BreakerClosed", "LaunchConfigsPaused", "NoLack", "OthersHaveCapacity", "QuotaReached", "NoCapacity",
-        "CloudAnswers", "CloudDoesNotAnswer", "Unauthorized", "InvalidRequest", "IdentityChanged",
-        "PausedBySpec", "NotPaused", "MachinesEnd", "MachinesStay", "NoneQuarantined",
-        "MachinesClaimedBefore", "ClaimsWatched", "LabelsRead", "NamespaceForbidden", "TooManyOrphans",
-        "ClaimedMachines", "NotBlocked", "Swept", "Adopted", "SweepDryRun", "SweepBlocked",
+        "NoProvider", "EndpointNotAllowed", "OtherInstallation", "SpotInEphemeralPool", "UserDataNotRead",
+        "UserDataNotFound", "UserDataForbidden", "UserDataInvalid", "InstallationSecretNotRead",
+        "InstallationSecretForbidden", "InstallationSecretInvalid", "AllCurrent", "TemplateUnknown", "OnReplenish",
+        "Replacing", "MinSizeForbidsRecycling", "ProgressDeadlineExceeded", "RolloutBegan", "RolloutPaused",
+        "RolloutOverdue", "RolloutGoesOn", "RolloutDone", "CreatesAccepted", "CreateRefused", "BreakerOpen",
+        "BreakerOpened", "BreakerClosed", "LaunchConfigsPaused", "LaunchConfigsOff", "MembersRefused",
+        "MembersAccepted", "LaunchConfigsAtMaxInstances", "NoLack", "OthersHaveCapacity", "QuotaReached",
+        "NoCapacity", "CloudAnswers", "CloudDoesNotAnswer", "Unauthorized", "InvalidRequest", "IdentityChanged",
+        "PausedBySpec", "NotPaused", "MachinesEnd", "MachinesStay", "NoneQuarantined", "MachinesClaimedBefore",
+        "DefinitionDeleted", "NoneVanished", "ClaimsWatched", "LabelsRead", "NamespaceForbidden", "TooManyOrphans",
+        "ClaimedMachines", "NotBlocked", "Swept", "Adopted", "SweepDryRun", "SweepBlocked", "Unreadable",
     ];
     assert_eq!(Reason::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
 }

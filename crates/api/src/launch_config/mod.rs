@@ -103,7 +103,7 @@ pub struct LaunchConfigStatus {
     /// Stalled: the credentials belong to another account than before. `SweepBlocked`: so many machines have no member
     /// that a person has to confirm before they are terminated.
     #[schemars(schema_with = "conditions_schema")]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "crate::moments::conditions", skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The generation of the spec that this status describes.
     pub observed_generation: i64,
@@ -117,7 +117,7 @@ pub struct LaunchConfigStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<i32>,
     /// Nothing is bought by it before this time; then one member is tried.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub unavailable_until: Option<MicroTime>,
     /// The last error.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,6 +192,7 @@ pub struct RecentError {
     /// How often it happened since it entered this list.
     pub count: i32,
     /// When it last happened.
+    #[serde(deserialize_with = "crate::moments::moment")]
     pub last_time: MicroTime,
 }
 

@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::program::Missing;
 use super::signals::{Signals, code_of};
 use super::{environment, renewal, wait};
 use crate::shared::failure::Failure;
@@ -57,9 +58,9 @@ pub(super) async fn run(
     let child = match process.spawn() {
         Ok(child) => child,
         Err(error) => {
-            print_err!("error: {}: {error}", program.display());
-            let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
-            return Ok(Run { code, lost: false });
+            let missing = Missing::of(program, &error);
+            print_err!("{}", missing.message);
+            return Ok(Run { code: missing.code, lost: false });
         }
     };
     let mut running =

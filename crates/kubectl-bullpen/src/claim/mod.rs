@@ -4,6 +4,7 @@
 
 mod command;
 mod environment;
+mod program;
 mod release;
 mod renewal;
 mod request;
@@ -15,7 +16,8 @@ pub(super) use self::wait::why;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use bullpen_api::{LifecycleClass, PoolClaim, PoolSelector};
+use bullpen_api::{InstancePool, LifecycleClass, PoolClaim, PoolSelector};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use kube::ResourceExt as _;
 use kube::api::PostParams;
 
@@ -25,6 +27,7 @@ use self::wait::Ended;
 use super::CommandResult;
 use super::shared::durations;
 use super::shared::failure::Failure;
+use super::shared::operator;
 use super::shared::printing;
 use super::shared::session::{OutputOption, Session};
 use super::shared::wanted;
@@ -70,6 +73,9 @@ pub(super) struct ClaimArgs {
     /// Claims of a higher priority are served first; -1000 to 1000
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     priority: Option<i32>,
+    /// If there is no such POOL yet, wait for it too, instead of failing at once
+    #[arg(long, requires = "pool")]
+    wait_for_pool: bool,
     /// Ask for a Secret with what is needed to reach the machine; a COMMAND finds it in files and variables
     #[arg(long)]
     binding: bool,
@@ -91,6 +97,17 @@ pub(super) async fn execute(args: ClaimArgs, session: &Session) -> CommandResult
     if runs && args.output.output.is_some() {
         return Err(Failure::other("-o cannot be used with a COMMAND: the output is the command's"));
     }
+    if let Some(program) = args.command.first()
+        && let Err(missing) = program::check(program, std::env::var_os("PATH"))
+    {
+        print_err!("{}", missing.message);
+        return Ok(ExitCode::from(missing.code));
+    }
+    if !args.wait_for_pool
+        && let Some(pool) = &args.pool
+    {
+        is_there(session, args.pool_namespace.as_deref(), pool).await?;
+    }
     let selects = args.selector.is_some() || args.class.is_some();
     let selector = PoolSelector { match_labels: args.selector.unwrap_or_default(), lifecycle_class: args.class };
     let request = ClaimRequest {
@@ -110,6 +127,7 @@ pub(super) async fn execute(args: ClaimArgs, session: &Session) -> CommandResult
     let claim = make(session, &request).await?;
     if !args.wait && !runs {
         printing::changed(&claim, args.output.output, "created")?;
+        operator::warn_if_absent(session).await;
         return Ok(ExitCode::SUCCESS);
     }
     let bound = match wait::until_bound(session, &claim, args.timeout, &mut signals).await {
@@ -141,6 +159,22 @@ pub(super) async fn execute(args: ClaimArgs, session: &Session) -> CommandResult
     run.map(|run| ExitCode::from(run.code))
 }
 
+/// Checks that there is such a pool. Who may not read pools may claim all the same.
+///
+/// # Errors
+/// When there is none, or the API server does not answer.
+async fn is_there(session: &Session, namespace: Option<&str>, pool: &str) -> Result<(), Failure> {
+    let namespace = namespace.unwrap_or(&session.namespace);
+    match session.api_in::<InstancePool>(namespace).get(pool).await.map_err(Failure::from) {
+        Err(failure) if failure.is_not_found() => {
+            let hint = "to wait until there is one: --wait-for-pool";
+            Err(Failure::Other(format!("there is no pool {pool} in namespace {namespace}; {hint}")))
+        }
+        Ok(_) | Err(Failure::Server(_)) => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
 /// Creates the claim. If the connection failed, the claim may have been created: it is deleted, but only if its name
 /// was generated, because otherwise it could be somebody else's.
 ///
@@ -163,4 +197,17 @@ async fn make(session: &Session, request: &ClaimRequest) -> Result<PoolClaim, Fa
             Err(failure)
         }
     }
+}
+
+/// The hint for a command line that was refused because a command stands in it without `--` before it.
+pub(super) fn hint(error: &clap::Error, words: impl Iterator<Item = String>) -> Option<String> {
+    let words: Vec<_> = words.collect();
+    let claims = words.iter().any(|word| word == "claim") && !words.iter().any(|word| word == "--");
+    if error.kind() != ErrorKind::UnknownArgument || !claims {
+        return None;
+    }
+    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else { return None };
+    let at = words.iter().position(|word| word == unknown).filter(|_| !unknown.starts_with('-'))?;
+    let (before, command) = words.split_at(at);
+    Some(format!("hint: a COMMAND comes after --: kubectl bullpen {} -- {}", before.join(" "), command.join(" ")))
 }

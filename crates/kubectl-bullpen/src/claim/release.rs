@@ -32,9 +32,10 @@ pub(super) async fn release(session: &Session, claim: &PoolClaim, signals: &mut 
                 Ok(_) => return Ok("released"),
                 // Somebody else has deleted it, and perhaps created another claim of this name.
                 Err(Failure::Server(status)) if matches!(status.code, 404 | 409) => return Ok("is gone already"),
-                Err(Failure::Server(status)) if matches!(status.code, 401 | 403) => {
+                Err(Failure::Server(status)) if status.code == 403 => {
                     return Err(Failure::Server(status));
                 }
+                Err(failure @ Failure::Unauthorized(_)) => return Err(failure),
                 Err(failure) if Instant::now() > until => return Err(failure),
                 Err(_) => sleep(BETWEEN).await,
             }

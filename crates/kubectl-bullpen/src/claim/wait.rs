@@ -1,5 +1,6 @@
 //! Waits for a claim's machine, and prints what it waits for.
 
+use std::cell::Cell;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +12,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::signals::{Signals, code_of};
 use crate::CommandResult;
+use crate::shared::conditions;
 use crate::shared::failure::Failure;
+use crate::shared::operator;
 use crate::shared::session::Session;
 use crate::shared::wanted;
 use crate::shared::watching;
@@ -43,12 +46,23 @@ impl Ended {
     }
 }
 
-/// Waits until the claim is Bound, for at most `timeout` seconds.
+/// Waits until the claim is Bound, for at most `timeout` seconds. Says soon if no operator works.
 pub(super) async fn until_bound(
     session: &Session,
     claim: &PoolClaim,
     timeout: Option<i32>,
     signals: &mut Signals,
+) -> Result<PoolClaim, Ended> {
+    let answered = Cell::new(false);
+    operator::beside(session, &answered, watch(session, claim, timeout, signals, &answered)).await
+}
+
+async fn watch(
+    session: &Session,
+    claim: &PoolClaim,
+    timeout: Option<i32>,
+    signals: &mut Signals,
+    answered: &Cell<bool>,
 ) -> Result<PoolClaim, Ended> {
     let name = claim.name_any();
     let began = Instant::now();
@@ -75,7 +89,10 @@ pub(super) async fn until_bound(
                 Some(Seen::There(now)) => match judge(&now) {
                     Judged::Bound => return Ok(*now),
                     Judged::Ended(message) => return Err(Ended::Failed(message)),
-                    Judged::Waits(Some(why)) => reporter.report(&format!("waiting: {why}")),
+                    Judged::Waits(Some(why)) => {
+                        answered.set(true);
+                        reporter.report(&format!("waiting: {why}"));
+                    }
                     Judged::Waits(None) => {}
                 },
                 Some(Seen::Gone) => return Err(Ended::GaveUp(replaced(&name))),
@@ -136,8 +153,7 @@ pub(crate) fn why(claim: &PoolClaim) -> Option<String> {
     let found = find(ConditionType::Stalled, true)
         .or_else(|| find(ConditionType::Bound, false))
         .or_else(|| find(ConditionType::Ready, false))?;
-    let text = if found.message.is_empty() { &found.reason } else { &found.message };
-    Some(text.clone()).filter(|text| !text.is_empty())
+    Some(conditions::text(found)).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]

@@ -22,12 +22,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use self::feed::Change;
 use self::model::Model;
 use super::shared::failure::Failure;
+use super::shared::printing;
 use super::shared::session::Session;
 
 /// How often the screen is drawn without changes, because ages grow.
 const TICK: Duration = Duration::from_secs(1);
 /// Changes within this time are drawn together.
 const FRAME: Duration = Duration::from_millis(100);
+/// The rows by which the lists scroll.
+const PAGE: isize = 10;
 /// How often the thread that reads keys checks whether it should end.
 const LISTEN: Duration = Duration::from_millis(200);
 /// How long a snapshot waits for the first lists.
@@ -36,7 +39,7 @@ const SNAPSHOT: Duration = Duration::from_secs(30);
 /// Arguments of `top`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Keys: up and down choose a pool, p freezes the view, q leaves. Where the output is not a terminal, \
+    after_help = "Keys: up and down choose a pool, page up and page down scroll its members and queue, p freezes the view, q leaves. Where the output is not a terminal, \
     it is printed once."
 )]
 pub(super) struct TopArgs {
@@ -75,7 +78,7 @@ async fn snapshot(model: &mut Model, changes: &mut mpsc::Receiver<Change>) -> Re
     };
     let late = |_| Failure::other("timed out waiting for the lists");
     tokio::time::timeout(SNAPSHOT, whole).await.map_err(late)??;
-    print_out!("{}", tables::snapshot(model, Timestamp::now()));
+    printing::block(&tables::snapshot(model, Timestamp::now()));
     Ok(())
 }
 
@@ -135,6 +138,9 @@ fn pressed(model: &mut Model, key: KeyEvent) -> bool {
     match key.code {
         KeyCode::Char('q') | KeyCode::Esc => return true,
         KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return true,
+        KeyCode::PageDown | KeyCode::Char(' ') => model.scroll(PAGE),
+        KeyCode::PageUp | KeyCode::Char('b') => model.scroll(-PAGE),
+        KeyCode::Home => model.scroll(isize::MIN),
         KeyCode::Up | KeyCode::Char('k') => model.choose(-1),
         KeyCode::Down | KeyCode::Char('j') => model.choose(1),
         KeyCode::Char('p') => model.freeze(Timestamp::now()),

@@ -3,13 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use bullpen_api::{ClaimPhase, InstancePool, MemberState, PoolClaim, PoolMember};
+use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
 use jiff::Timestamp;
 use kube::Resource;
 use kube::runtime::watcher::Event;
 
 use super::feed::Change;
 use super::rates::Rate;
+use crate::shared::presence::Presence;
+use crate::shared::trouble;
+use crate::shared::trouble::Surroundings;
 
 /// Namespace and name.
 pub(super) type Key = (String, String);
@@ -76,12 +79,19 @@ pub(super) struct Model {
     pools: Store<InstancePool>,
     members: Store<PoolMember>,
     claims: Store<PoolClaim>,
+    configs: Store<LaunchConfig>,
+    /// The same launch configs as a list.
+    listed_configs: Vec<LaunchConfig>,
+    /// Whether operators work; `None` before it was looked.
+    presence: Option<Presence>,
     pub(super) made: Rate,
     pub(super) bound: Rate,
     pub(super) ended: Rate,
     /// Interrupted watches, and why.
     pub(super) trouble: BTreeMap<&'static str, String>,
     chosen: Option<Key>,
+    /// How many rows of the chosen pool's lists are above the screen.
+    scrolled: usize,
     /// Since when the view is frozen, and the changes since then.
     frozen: Option<Timestamp>,
     held_back: Vec<(Change, Timestamp)>,
@@ -94,7 +104,7 @@ impl Model {
 
     /// Whether all kinds have been listed once.
     pub(super) const fn is_whole(&self) -> bool {
-        self.pools.whole && self.members.whole && self.claims.whole
+        self.pools.whole && self.members.whole && self.claims.whole && self.configs.whole && self.presence.is_some()
     }
 
     /// Applies a change, or stores it while the view is frozen.
@@ -120,6 +130,7 @@ impl Model {
                 self.trouble.remove("claims");
                 // Objects of the first list are no events of the last minute.
                 let live = self.claims.whole;
+                let first = !live && matches!(event, Event::InitDone);
                 let (made, bound, ended) = (&mut self.made, &mut self.bound, &mut self.ended);
                 self.claims.take(event, |before, after| {
                     let has_machine =
@@ -137,10 +148,36 @@ impl Model {
                         }
                     }
                 });
+                if first {
+                    self.begin_rates();
+                }
             }
+            Change::Config(event) => {
+                self.trouble.remove("launch configs");
+                self.configs.take(event, |_, _| {});
+                self.listed_configs = self.configs.objects.values().cloned().collect();
+            }
+            Change::WithoutConfigs => self.configs.whole = true,
+            Change::Presence(presence) => self.presence = Some(presence),
             Change::Interrupted(what, why) => drop(self.trouble.insert(what, why)),
             // The caller ends the command at this.
             Change::Refused(_) => {}
+        }
+    }
+
+    /// Begins the rates with what the claims of the first list record of the last minute.
+    fn begin_rates(&mut self) {
+        let statuses = || self.claims.objects.values().filter_map(|claim| claim.status.as_ref());
+        let made = self.claims.objects.values().filter_map(created).collect();
+        let bound = statuses().filter_map(|status| Some(status.bound_at.as_ref()?.0)).collect();
+        let ended = statuses().filter(|status| status.bound_at.is_some());
+        let ended = ended.filter_map(|status| Some(status.finished_at.as_ref()?.0)).collect();
+        for (moments, rate) in [(made, &mut self.made), (bound, &mut self.bound), (ended, &mut self.ended)] {
+            let mut moments: Vec<Timestamp> = moments;
+            moments.sort_unstable();
+            for moment in moments {
+                rate.note(moment);
+            }
         }
     }
 
@@ -160,6 +197,13 @@ impl Model {
         self.frozen
     }
 
+    /// The first problem of a pool.
+    pub(super) fn trouble_of(&self, pool: &InstancePool, now: Timestamp) -> Option<String> {
+        let unknown = Presence::default();
+        let presence = self.presence.as_ref().unwrap_or(&unknown);
+        trouble::of_pool(pool, &Surroundings { presence, configs: &self.listed_configs, now })
+    }
+
     /// The pools, by namespace and name.
     pub(super) fn pools(&self) -> impl Iterator<Item = (&Key, &InstancePool)> {
         self.pools.objects.iter()
@@ -176,7 +220,20 @@ impl Model {
         let Some((place, ..)) = self.chosen() else { return };
         let last = self.pools.objects.len().saturating_sub(1);
         let place = place.saturating_add_signed(step).min(last);
+        self.scrolled = 0;
         self.chosen = self.pools.objects.keys().nth(place).cloned();
+    }
+
+    /// Scrolls the lists of the chosen pool, at most to the end of the longer one.
+    pub(super) fn scroll(&mut self, rows: isize) {
+        let key = self.chosen().map(|(_, key, _)| key.clone());
+        let longest = key.map_or(0, |key| self.members_of(&key).len().max(self.queue_of(&key).len()));
+        self.scrolled = self.scrolled.saturating_add_signed(rows).min(longest.saturating_sub(1));
+    }
+
+    /// How many rows of the chosen pool's lists are above the screen.
+    pub(super) const fn scrolled(&self) -> usize {
+        self.scrolled
     }
 
     /// The members of a pool: those that need attention first, then by age.
@@ -279,6 +336,28 @@ mod tests {
         take(&mut model, Event::InitApply(claim("new", "Bound")));
         take(&mut model, Event::InitDone);
         assert_eq!((model.made.per_minute(at(100)), model.holding(), model.waiting()), (1, 1, 0));
+    }
+
+    #[test]
+    fn rates_begin_with_what_the_claims_record_of_the_last_minute() {
+        let mut model = Model::new(None);
+        let recorded = |name: &str, created: &str, bound: &str, finished: Option<&str>| -> PoolClaim {
+            serde_json::from_value(json!({
+                "metadata": { "name": name, "namespace": "a", "creationTimestamp": created },
+                "spec": { "poolRef": { "name": "ci" } },
+                "status": { "phase": "Bound", "boundAt": bound, "finishedAt": finished },
+            }))
+            .unwrap()
+        };
+        let (long_ago, lately) = ("1970-01-01T00:00:01Z", "1970-01-01T00:03:10Z");
+        let mut take = |event| model.take(Change::Claim(event), at(200));
+        take(Event::Init);
+        take(Event::InitApply(recorded("new", lately, lately, None)));
+        take(Event::InitApply(recorded("old", long_ago, lately, None)));
+        take(Event::InitApply(recorded("ended", long_ago, long_ago, Some(lately))));
+        take(Event::InitDone);
+        let counts = [&model.made, &model.bound, &model.ended].map(|rate| rate.per_minute(at(200)));
+        assert_eq!(counts, [1, 2, 1]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The rows of the view's tables, and the whole view as text for when there is no terminal.
 
+use bullpen_access::shown;
 use bullpen_api::{InstancePool, PoolClaim, PoolMember};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -8,14 +9,19 @@ use super::model::Model;
 use crate::claim::why;
 use crate::members::{reason, state};
 use crate::pools;
-use crate::shared::printing::{Table, age};
+use crate::shared::printing::{Table, age, many};
+
+/// The cells as they are shown. A terminal would not be driven by them anyway, but signs would be missing.
+fn safe<const N: usize>(cells: [String; N]) -> [String; N] {
+    cells.map(|cell| shown::line(&cell).into_owned())
+}
 
 /// A row of the table of pools, without the namespace.
-pub(super) fn pool(pool: &InstancePool) -> [String; 10] {
+pub(super) fn pool(model: &Model, pool: &InstancePool, now: Timestamp) -> [String; 10] {
     let status = pool.status.clone().unwrap_or_default();
     let members = status.members.unwrap_or_default();
     let number = |number: i32| number.to_string();
-    [
+    safe([
         pool.name_any(),
         pools::state(pool).to_owned(),
         number(pool.spec.target_size),
@@ -25,8 +31,8 @@ pub(super) fn pool(pool: &InstancePool) -> [String; 10] {
         number(members.errored + members.terminating),
         number(status.waiting_claims),
         number(pool.spec.max_size),
-        pools::trouble(pool).unwrap_or_default(),
-    ]
+        model.trouble_of(pool, now).unwrap_or_default(),
+    ])
 }
 
 /// A row of the table of members.
@@ -34,26 +40,26 @@ pub(super) fn member(member: &PoolMember, now: Timestamp) -> [String; 6] {
     let status = member.status.clone().unwrap_or_default();
     let instance = status.instance.clone().unwrap_or_default();
     let holder = status.claim_ref.as_ref().map(|claim| claim.name.clone());
-    [
+    safe([
         member.name_any(),
         state(member),
         age(member.metadata.creation_timestamp.as_ref().map(|time| time.0), now),
         instance.addresses.first().map(|first| first.address.clone()).unwrap_or_default(),
         instance.id,
         holder.or_else(|| reason(member)).unwrap_or_default(),
-    ]
+    ])
 }
 
 /// A row of the queue.
 pub(super) fn waiting(place: usize, claim: &PoolClaim, now: Timestamp) -> [String; 5] {
     let position = claim.status.as_ref().and_then(|status| status.queue.as_ref()).and_then(|queue| queue.position);
-    [
+    safe([
         position.map_or_else(|| (place + 1).to_string(), |position| position.to_string()),
         claim.name_any(),
         age(claim.metadata.creation_timestamp.as_ref().map(|time| time.0), now),
         claim.spec.acquired_by.clone().unwrap_or_default(),
         why(claim).map(|why| without_place(&why).to_owned()).unwrap_or_default(),
-    ]
+    ])
 }
 
 /// A waiting claim's message without its place, which has its own column.
@@ -83,7 +89,7 @@ pub(super) fn snapshot(model: &Model, now: Timestamp) -> String {
     let mut anybody = false;
     for (key, of) in model.pools() {
         let mut row = vec![key.0.clone()];
-        row.extend(pool(of));
+        row.extend(pool(model, of, now));
         table.row(row);
         for (place, claim) in model.queue_of(key).into_iter().enumerate() {
             anybody = true;
@@ -92,7 +98,9 @@ pub(super) fn snapshot(model: &Model, now: Timestamp) -> String {
             queue.row(row);
         }
     }
-    let sums = format!("{} claims hold machines, {} wait", model.holding(), model.waiting());
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let hold = many(count(model.holding()), "claim holds a machine", "claims hold machines");
+    let sums = format!("{hold}, {}", many(count(model.waiting()), "waits", "wait"));
     if anybody {
         format!("{}\n\n{}\n\n{sums}", table.text(), queue.text())
     } else {

@@ -7,10 +7,12 @@ use bullpen_api::{
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
-use super::story::{Story, ago, many, since};
+use super::story::{Story, ago, since};
 use crate::claims::expires;
-use crate::pools::trouble;
-use crate::shared::printing::span;
+use crate::shared::presence::{Presence, unobserved};
+use crate::shared::printing::{many, span};
+use crate::shared::trouble;
+use crate::shared::trouble::Surroundings;
 use crate::shared::wanted;
 
 /// The story of a claim, from its pool and member (if they could be read) and the claims of its namespace.
@@ -19,8 +21,9 @@ pub(super) fn story(
     pool: Option<&InstancePool>,
     member: Option<&PoolMember>,
     others: &[PoolClaim],
-    now: Timestamp,
+    around: &Surroundings<'_>,
 ) -> Story {
+    let now = around.now;
     let status = claim.status.clone().unwrap_or_default();
     let name = claim.name_any();
     let of = wanted::describe(claim);
@@ -41,7 +44,7 @@ pub(super) fn story(
         story.fact("it is being deleted");
     }
     match status.phase {
-        ClaimPhase::Pending => waits(&mut story, claim, pool, others, now),
+        ClaimPhase::Pending => waits(&mut story, claim, pool, others, around),
         ClaimPhase::Bound => bound(&mut story, claim, pool, member, now),
         ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed => ended(&mut story, claim, pool, member, now),
     }
@@ -68,14 +71,23 @@ fn waits_for_secret(status: &PoolClaimStatus) -> bool {
     )
 }
 
-fn waits(story: &mut Story, claim: &PoolClaim, pool: Option<&InstancePool>, others: &[PoolClaim], now: Timestamp) {
+fn waits(
+    story: &mut Story,
+    claim: &PoolClaim,
+    pool: Option<&InstancePool>,
+    others: &[PoolClaim],
+    around: &Surroundings<'_>,
+) {
+    let now = around.now;
     let status = claim.status.clone().unwrap_or_default();
     let operator = find_condition(&status.conditions, ConditionType::Bound, false);
     if let Some(condition) = operator {
         // This includes the claim's place, if it has one.
         story.fact(format!("the operator says: {}", since(condition, now)));
     } else {
-        if status.observed_generation < 0 {
+        if let Some(unobserved) = unobserved(&claim.metadata, status.observed_generation, now) {
+            story.fact(unobserved);
+        } else if status.observed_generation < 0 {
             story.fact("no operator has said anything of it yet");
         }
         let ahead = others.iter().filter(|other| is_ahead(other, claim)).count();
@@ -107,19 +119,33 @@ fn waits(story: &mut Story, claim: &PoolClaim, pool: Option<&InstancePool>, othe
         story.fact(format!("pool {name} buys a machine for it if need be; it gets the first of any pool that matches"));
     }
     crate::why::pool::numbers(story, pool);
-    if let Some(trouble) = trouble(pool) {
+    // That no operator works is told before all of this.
+    let calm = Surroundings { presence: &Presence::default(), ..*around };
+    if let Some(trouble) = trouble::of_pool(pool, &calm).filter(|trouble| !story.tells(trouble)) {
         story.fact(format!("the pool is in trouble: {trouble}"));
     }
     let next = match pool.spec.state {
-        PoolState::Paused => "it is served when the pool is resumed: kubectl bullpen resume",
-        PoolState::Draining => "the pool is draining, and serves nobody before it is resumed",
-        PoolState::Active if reason == Some(Reason::NamespaceQuotaReached) => {
-            "it is served when another claim of its namespace ends, or the pool's claims.perNamespace is raised"
+        PoolState::Paused => format!("it is served when the pool is resumed: {}", resume(claim, pool)),
+        PoolState::Draining => {
+            format!("the pool is draining, and serves nobody before it is resumed: {}", resume(claim, pool))
         }
-        PoolState::Active => "it gets the next machine that is ready when it is its turn",
+        PoolState::Active if reason == Some(Reason::NamespaceQuotaReached) => {
+            "it is served when another claim of its namespace ends, or the pool's claims.perNamespace is raised".into()
+        }
+        PoolState::Active if reason == Some(Reason::BindingNotAccepted) => {
+            "it is tried again every few seconds, and is served when the API server accepts it".into()
+        }
+        PoolState::Active => "it gets the next machine that is ready when it is its turn".into(),
     };
     story.next(next);
     deadline(story, claim, now);
+}
+
+/// The command that resumes the claim's pool.
+fn resume(claim: &PoolClaim, pool: &InstancePool) -> String {
+    let elsewhere = pool.namespace().filter(|place| Some(place) != claim.namespace().as_ref());
+    let place = elsewhere.map(|place| format!("-n {place} ")).unwrap_or_default();
+    format!("kubectl bullpen resume {place}{}", pool.name_any())
 }
 
 /// Whether another claim that waits for the same pool is served first, judging by priority and age.
@@ -142,7 +168,7 @@ fn deadline(story: &mut Story, claim: &PoolClaim, now: Timestamp) {
         Some(until) => story
             .next(format!("it fails in {} if it has no machine by then", span(until.duration_since(now).as_secs()))),
         None if claim.spec.when_empty == Some(WhenEmpty::Fail) => story.next("it fails at once if no machine is ready"),
-        None => story.next("it waits until it is deleted: kubectl bullpen release"),
+        None => story.next(format!("it waits until it is deleted: kubectl bullpen release {}", claim.name_any())),
     }
 }
 
@@ -169,7 +195,13 @@ fn bound(
     }
     let longest = pool.and_then(|pool| after(bound, pool.spec.claims.max_hold_seconds?));
     let until = status.expires_at.as_ref().map(|time| time.0);
-    if let Some(left) = expires(claim, now) {
+    if let Some(over) = until.filter(|until| *until <= now) {
+        story.fact(format!("its time was over {}", ago(Some(over), now)));
+        story.next(
+            "it expires when the operator's expiry grace is over: nothing expires for a while (--expiry-grace-seconds) \
+             after an operator began to lead, or after the API server was away",
+        );
+    } else if let Some(left) = expires(claim, now) {
         if until.is_some() && until == longest {
             story.next(format!("it expires in {left}, however it is renewed: the pool lets no claim hold longer"));
             return ends(story);
@@ -177,7 +209,8 @@ fn bound(
         let how = format!("kubectl bullpen renew {}", claim.name_any());
         story.next(format!("it expires in {left} unless it is renewed: {how}"));
     } else {
-        story.next("it holds its machine until it is deleted: kubectl bullpen release");
+        let release = format!("kubectl bullpen release {}", claim.name_any());
+        story.next(format!("it holds its machine until it is deleted: {release}"));
     }
     ends(story);
 }
@@ -238,8 +271,10 @@ mod tests {
         serde_json::from_value(json!({ "metadata": { "name": "ci" }, "spec": spec })).unwrap()
     }
 
-    fn now() -> Timestamp {
-        "2026-01-01T00:05:00Z".parse().unwrap()
+    /// What is known beside a claim: it is 00:05.
+    fn around() -> Surroundings<'static> {
+        let presence = Box::leak(Box::default());
+        Surroundings { presence, configs: &[], now: "2026-01-01T00:05:00Z".parse().unwrap() }
     }
 
     #[test]
@@ -250,7 +285,7 @@ mod tests {
         let older = claim("older", "2026-01-01T00:00:00Z", &json!({ "phase": "Pending" }));
         let served = claim("served", "2026-01-01T00:00:00Z", &json!({ "phase": "Bound" }));
         let others = [older, served, waiting.clone()];
-        let story_text = story(&waiting, None, None, &others, now()).whole();
+        let story_text = story(&waiting, None, None, &others, &around()).whole();
         for text in [
             "claim/build: it waits for a machine of pool ci",
             "made 4m ago by ann",
@@ -262,8 +297,10 @@ mod tests {
         }
         assert!(!story_text.contains("other claim"), "the operator knows better:\n{story_text}");
         let unseen = claim("build", "2026-01-01T00:01:00Z", &json!({ "observedGeneration": -1 }));
-        let story_text = story(&unseen, None, None, &others, now()).whole();
-        for text in ["no operator has said anything", "1 other claim of this namespace waits for the same pool"] {
+        let story_text = story(&unseen, None, None, &others, &around()).whole();
+        for text in
+            ["no operator has seen it for 4m; does one run", "1 other claim of this namespace waits for the same pool"]
+        {
             assert!(story_text.contains(text), "no {text:?} in\n{story_text}");
         }
     }
@@ -275,10 +312,12 @@ mod tests {
             let condition = json!({ "type": "Bound", "status": "False", "reason": reason, "message": "so",
                 "lastTransitionTime": "2026-01-01T00:01:00Z" });
             let status = json!({ "phase": "Pending", "conditions": [condition] });
-            story(&claim("build", "2026-01-01T00:01:00Z", &status), Some(&pool), None, &[], now()).whole()
+            story(&claim("build", "2026-01-01T00:01:00Z", &status), Some(&pool), None, &[], &around()).whole()
         };
         let quota = story_text("NamespaceQuotaReached");
         assert!(quota.contains("next: it is served when another claim of its namespace ends"), "{quota}");
+        let refused = story_text("BindingNotAccepted");
+        assert!(refused.contains("next: it is tried again every few seconds"), "{refused}");
         let secret = story_text("BindingSecretExists");
         assert!(secret.starts_with("claim/build: it has a machine, and waits for its Secret"), "{secret}");
         assert!(!secret.contains("next machine"), "{secret}");
@@ -296,11 +335,17 @@ mod tests {
             "expiresAt": "2026-01-01T00:15:00.000000Z",
         });
         let bound = claim("build", "2026-01-01T00:01:00Z", &bound);
-        let story_text = story(&bound, None, None, &[], now()).whole();
+        let story_text = story(&bound, None, None, &[], &around()).whole();
         assert!(story_text.contains("it holds member ci-1: i-1 at 10.0.0.7, bound 60s ago"), "{story_text}");
         assert!(story_text.contains("it expires in 10m unless it is renewed"), "{story_text}");
+        let mut over = bound.clone();
+        over.status.as_mut().unwrap().expires_at =
+            Some(bullpen_api::micro_time("2026-01-01T00:04:40Z".parse().unwrap()));
+        let story_text = story(&over, None, None, &[], &around()).whole();
+        assert!(story_text.contains("its time was over 20s ago"), "{story_text}");
+        assert!(story_text.contains("next: it expires when the operator's expiry grace is over"), "{story_text}");
         let pool = pool(&json!({ "maxHoldSeconds": 660 }));
-        let story_text = story(&bound, Some(&pool), None, &[], now()).whole();
+        let story_text = story(&bound, Some(&pool), None, &[], &around()).whole();
         assert!(story_text.contains("it expires in 10m, however it is renewed"), "{story_text}");
     }
 
@@ -309,14 +354,14 @@ mod tests {
         let ended = json!({ "phase": "Expired", "finishedAt": "2026-01-01T00:04:00.000000Z",
             "memberRef": { "namespace": "a", "name": "ci-1", "uid": "m" } });
         let ended = claim("build", "2026-01-01T00:01:00Z", &ended);
-        let story_text = story(&ended, None, None, &[], now()).whole();
+        let story_text = story(&ended, None, None, &[], &around()).whole();
         assert!(
             story_text.starts_with("claim/build: its time is over, and its machine was taken back"),
             "{story_text}"
         );
         assert!(story_text.contains("next: it stays as it is, as a record"), "{story_text}");
         let pool = pool(&json!({ "ttlSecondsAfterFinished": 660 }));
-        let story_text = story(&ended, Some(&pool), None, &[], now()).whole();
+        let story_text = story(&ended, Some(&pool), None, &[], &around()).whole();
         assert!(story_text.contains("next: it is deleted in 10m"), "{story_text}");
     }
 }

@@ -1,12 +1,14 @@
 //! Explains the state of a member.
 
-use bullpen_api::{ConditionType, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember, find_condition};
+use bullpen_api::{ConditionType, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
 use bullpen_plan::pool::recycle::expires_at;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
 use super::story::{Story, ago, since};
-use crate::members::{ANNOTATION_REASON, state};
+use crate::members::{ANNOTATION_CORDON_REASON, ANNOTATION_HOLD_REASON, reason_of, state};
+use crate::shared::conditions::{is_bad, text};
 use crate::shared::printing::span;
 
 /// The story of a member, from related objects as far as they could be read.
@@ -56,17 +58,19 @@ pub(super) fn story(
 /// Adds to the story what is unusual about the member.
 pub(super) fn oddities(story: &mut Story, member: &PoolMember, now: Timestamp) {
     let status = member.status.clone().unwrap_or_default();
-    let reason = member.annotations().get(ANNOTATION_REASON).map(|reason| format!(": {reason}")).unwrap_or_default();
+    let reason = |aside| reason_of(member, aside).map(|reason| format!(": {reason}")).unwrap_or_default();
     if member.spec.cordoned {
-        story.fact(format!("it is cordoned: no other claim gets it{reason}"));
+        story.fact(format!("it is cordoned: no other claim gets it{}", reason(ANNOTATION_CORDON_REASON)));
     }
     if member.spec.hold {
+        let reason = reason(ANNOTATION_HOLD_REASON);
         story.fact(format!("it is held: no other claim gets it, and its machine stays whoever wants its end{reason}"));
     }
-    let odd = [(ConditionType::Stalled, true), (ConditionType::Quarantined, true), (ConditionType::Reachable, false)];
-    for (type_, holds) in odd {
-        if let Some(condition) = find_condition(&status.conditions, type_, holds) {
-            story.fact(format!("{type_}: {}", since(condition, now)));
+    // Ready has the member's state, which the story tells anyway.
+    let ready = |condition: &&Condition| condition.type_ == ConditionType::Ready.as_str();
+    for condition in status.conditions.iter().filter(|condition| !ready(condition) && is_bad(condition)) {
+        if !story.tells(&text(condition)) {
+            story.fact(format!("{}: {}", condition.type_, since(condition, now)));
         }
     }
     if let Some(error) = &status.last_error {
@@ -79,7 +83,7 @@ fn ending(story: &mut Story, member: &PoolMember, now: Timestamp) {
     let claimed = member.status.as_ref().is_some_and(|status| status.state == MemberState::Claimed);
     story.fact(format!("its end was asked for {}", ago(since, now)));
     if member.spec.hold {
-        story.next("it is terminated when it is let go: kubectl bullpen unhold");
+        story.next(format!("it is terminated when it is let go: kubectl bullpen unhold {}", member.name_any()));
     } else if claimed {
         story.next("it is terminated when its claim ends");
     } else {
@@ -114,7 +118,10 @@ fn next(
             let ready = status.ready_since.as_ref().map(|time| time.0);
             story.fact(format!("it became ready {}", ago(ready, now)));
             if member.spec.cordoned || member.spec.hold {
-                story.next("it stays as it is until it is let go; another was bought in its place");
+                let (name, verb) = (member.name_any(), if member.spec.hold { "unhold" } else { "uncordon" });
+                story.next(format!(
+                    "it stays as it is until it is let go: kubectl bullpen {verb} {name}; another was bought in its place"
+                ));
                 return;
             }
             story.next("a claim gets it when it is its turn: the oldest of the current template go first");

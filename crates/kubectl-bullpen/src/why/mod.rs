@@ -1,7 +1,8 @@
-//! `kubectl bullpen why`: explains the state of one object, its "story". This file reads the objects; `claim`, `member`
-//! and `pool` make the story from them without I/O; `story` formats it.
+//! `kubectl bullpen why`: explains the state of one object, its "story". This file reads the objects; `claim`, `member`,
+//! `pool` and `launch_config` make the story from them without I/O; `story` formats it.
 
 mod claim;
+mod launch_config;
 mod member;
 mod pool;
 mod story;
@@ -12,16 +13,20 @@ use kube::ResourceExt as _;
 use kube::api::ListParams;
 
 use self::story::Story;
+use super::pools::surroundings;
 use super::shared::events;
 use super::shared::failure::Failure;
+use super::shared::presence::Presence;
+use super::shared::printing;
 use super::shared::printing::structured;
 use super::shared::session::{Kind, Output, OutputOption, Session};
+use super::shared::trouble::Surroundings;
 
 /// Arguments of `why`.
 #[derive(Debug, clap::Args)]
 pub(super) struct WhyArgs {
-    /// A claim, a member or a pool: claim/NAME, member/NAME, pool/NAME, or a name alone, which is looked for in this
-    /// order
+    /// A claim, a member, a pool or a launch config: claim/NAME, member/NAME, pool/NAME, lc/NAME, or a name alone, which
+    /// is looked for among all of them
     #[arg(value_name = "[KIND/]NAME")]
     subject: String,
     #[command(flatten)]
@@ -34,28 +39,33 @@ enum Subject {
     Claim,
     Member,
     Pool,
+    LaunchConfig,
 }
 
 /// The kinds to search, in order, and the name.
 fn parse(text: &str) -> Result<(Vec<Subject>, &str), Failure> {
     let Some((kind, name)) = text.split_once('/') else {
-        return Ok((vec![Subject::Claim, Subject::Member, Subject::Pool], text));
+        return Ok((vec![Subject::Claim, Subject::Member, Subject::Pool, Subject::LaunchConfig], text));
     };
     let kind = kind.to_lowercase();
     let subject = match kind.strip_suffix(".bullpen.dev").unwrap_or(&kind) {
         "claim" | "claims" | "pclaim" | "poolclaim" | "poolclaims" => Subject::Claim,
         "member" | "members" | "pm" | "poolmember" | "poolmembers" => Subject::Member,
         "pool" | "pools" | "ipool" | "instancepool" | "instancepools" => Subject::Pool,
-        other => return Err(Failure::other(format!("there is no story of a {other}: use claim/, member/ or pool/"))),
+        "lc" | "launchconfig" | "launchconfigs" => Subject::LaunchConfig,
+        other => {
+            return Err(Failure::other(format!("there is no story of a {other}: use claim/, member/, pool/ or lc/")));
+        }
     };
     Ok((vec![subject], name))
 }
 
 pub(super) async fn execute(args: &WhyArgs, session: &Session) -> Result<(), Failure> {
     let (subjects, name) = parse(&args.subject)?;
+    let around = surroundings(session, false).await;
     let mut stories = Vec::new();
     for subject in &subjects {
-        stories.extend(story_of(session, *subject, name).await?);
+        stories.extend(story_of(session, &around, *subject, name).await?);
     }
     if stories.is_empty() {
         let kinds: Vec<_> = subjects
@@ -64,16 +74,17 @@ pub(super) async fn execute(args: &WhyArgs, session: &Session) -> Result<(), Fai
                 Subject::Claim => "poolclaims.bullpen.dev",
                 Subject::Member => "poolmembers.bullpen.dev",
                 Subject::Pool => "instancepools.bullpen.dev",
+                Subject::LaunchConfig => "launchconfigs.bullpen.dev",
             })
             .collect();
         return Err(Failure::not_found(&kinds.join(", "), name));
     }
     if let Some(format @ (Output::Json | Output::Yaml)) = args.output.output {
-        print_out!("{}", structured(&stories, format)?);
+        printing::block(&structured(&stories, format)?);
         return Ok(());
     }
     let texts: Vec<_> = stories.iter().map(|story| story.text(Timestamp::now())).collect();
-    print_out!("{}", texts.join("\n\n"));
+    printing::block(&texts.join("\n\n"));
     Ok(())
 }
 
@@ -87,10 +98,17 @@ async fn related<K: Kind>(session: &Session, namespace: &str, name: &str) -> Opt
     found(session, namespace, name).await.ok().flatten()
 }
 
-async fn story_of(session: &Session, subject: Subject, name: &str) -> Result<Option<Story>, Failure> {
-    let now = Timestamp::now();
+async fn story_of(
+    session: &Session,
+    around: &(Presence, Vec<LaunchConfig>),
+    subject: Subject,
+    name: &str,
+) -> Result<Option<Story>, Failure> {
     let namespace = session.namespace.as_str();
-    let (story, uid) = match subject {
+    let (presence, configs) = around;
+    let around = &Surroundings { presence, configs, now: Timestamp::now() };
+    let now = around.now;
+    let (mut story, uid) = match subject {
         Subject::Claim => {
             let Some(claim) = found::<PoolClaim>(session, namespace, name).await? else { return Ok(None) };
             let pool = match claim.pool_or_queue() {
@@ -102,7 +120,7 @@ async fn story_of(session: &Session, subject: Subject, name: &str) -> Result<Opt
                 None => None,
             };
             let others: Vec<PoolClaim> = session.list(false, &ListParams::default()).await?;
-            (claim::story(&claim, pool.as_ref(), member.as_ref(), &others, now), claim.uid())
+            (claim::story(&claim, pool.as_ref(), member.as_ref(), &others, around), claim.uid())
         }
         Subject::Member => {
             let Some(member) = found::<PoolMember>(session, namespace, name).await? else { return Ok(None) };
@@ -118,10 +136,15 @@ async fn story_of(session: &Session, subject: Subject, name: &str) -> Result<Opt
             let Some(pool) = found::<InstancePool>(session, namespace, name).await? else { return Ok(None) };
             let labels = format!("{LABEL_POOL}={name}");
             let members: Vec<PoolMember> = session.list(false, &ListParams::default().labels(&labels)).await?;
-            let configs: Vec<LaunchConfig> = session.list(false, &ListParams::default()).await?;
-            (pool::story(&pool, &members, &configs, now), pool.uid())
+            (pool::story(&pool, &members, around), pool.uid())
+        }
+        Subject::LaunchConfig => {
+            let Some(config) = found::<LaunchConfig>(session, namespace, name).await? else { return Ok(None) };
+            let pools = session.list(false, &ListParams::default()).await.unwrap_or_default();
+            (launch_config::story(&config, &pools, now), config.uid())
         }
     };
+    story.unattended(presence.absence(namespace));
     let selector = format!("involvedObject.uid={}", uid.unwrap_or_default());
     // If Events cannot be read, the story goes without them.
     let events = events::find(session, namespace, &selector).await.unwrap_or_default();
@@ -137,7 +160,8 @@ mod tests {
         for text in ["claim/build", "pclaim/build", "poolclaim.bullpen.dev/build"] {
             assert_eq!(parse(text).unwrap(), (vec![Subject::Claim], "build"), "{text}");
         }
-        assert_eq!(parse("ci").unwrap().0.len(), 3);
+        assert_eq!(parse("lc/sim").unwrap(), (vec![Subject::LaunchConfig], "sim"));
+        assert_eq!(parse("ci").unwrap().0.len(), 4);
         assert!(parse("pod/x").is_err());
     }
 }

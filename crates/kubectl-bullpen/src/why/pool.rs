@@ -2,57 +2,61 @@
 
 use std::collections::BTreeMap;
 
-use bullpen_api::{
-    ConditionType, InstancePool, LaunchConfig, MemberState, PoolMember, PoolState, TargetSource, find_condition,
-};
+use bullpen_api::{ConditionType, InstancePool, LaunchConfig, MemberState, PoolMember, PoolState, TargetSource};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
-use super::story::{Story, ago, many, since};
+use super::story::{Story, ago, since};
 use crate::members::state_and_marks;
-use crate::pools::trouble;
-use crate::shared::printing::span;
+use crate::shared::conditions;
+use crate::shared::printing::{age, many, span};
+use crate::shared::trouble;
+use crate::shared::trouble::Surroundings;
 
 /// Most members that are named.
 const NAMED: usize = 5;
 
-/// The story of a pool, from its members and the launch configs of its namespace.
-pub(super) fn story(pool: &InstancePool, members: &[PoolMember], configs: &[LaunchConfig], now: Timestamp) -> Story {
+/// The story of a pool, from its members and what is known beside it.
+pub(super) fn story(pool: &InstancePool, members: &[PoolMember], around: &Surroundings<'_>) -> Story {
+    let now = around.now;
     let status = pool.status.clone().unwrap_or_default();
-    let headline = match trouble(pool) {
-        Some(trouble) => trouble,
-        None if pool.spec.state == PoolState::Active => "all is well".into(),
-        None => format!("it is {}", pool.spec.state.as_str()),
-    };
+    let headline = trouble::of_pool(pool, around).unwrap_or_else(|| without_trouble(pool));
     let mut story = Story::of("pool", &pool.name_any(), headline);
     numbers(&mut story, pool);
-    let conditions = &status.conditions;
-    for (type_, bad) in [
-        (ConditionType::Stalled, true),
-        (ConditionType::Ready, false),
-        (ConditionType::ProvisioningHealthy, false),
-        (ConditionType::CapacityAvailable, false),
-        (ConditionType::AtMaxSize, true),
-        (ConditionType::TemplateCurrent, false),
-        (ConditionType::TerminationHealthy, false),
-        (ConditionType::Quarantined, true),
-        (ConditionType::Drained, false),
-    ] {
-        // Drained=False is of interest only for a pool that is to become empty.
-        if type_ == ConditionType::Drained && pool.spec.state != PoolState::Draining {
-            continue;
-        }
-        if let Some(condition) = find_condition(conditions, type_, bad) {
-            story.fact(format!("{type_} is {}: {}", condition.status, since(condition, now)));
-        }
+    for condition in told(pool, &status.conditions) {
+        story.condition(condition, now);
     }
     if status.waiting_claims > 0 {
         story.fact(format!("{} for a machine", many(status.waiting_claims.into(), "claim waits", "claims wait")));
     }
-    of_launch_configs(&mut story, pool, configs, now);
+    of_launch_configs(&mut story, pool, around.configs, now);
     of_members(&mut story, members);
     next(&mut story, pool, now);
     story
+}
+
+/// The headline of a pool in which nothing is wrong.
+fn without_trouble(pool: &InstancePool) -> String {
+    let shortage = || trouble::shortage(pool, pool.status.as_ref()?);
+    match pool.spec.state {
+        _ if pool.metadata.deletion_timestamp.is_some() => "it is being deleted".into(),
+        PoolState::Active => shortage().unwrap_or_else(|| "all is well".into()),
+        state => format!("it is {}", state.as_str()),
+    }
+}
+
+/// The conditions that a person should know of: all that report a problem, and how far a drain or a rollout is.
+fn told<'a>(pool: &InstancePool, conditions: &'a [Condition]) -> impl Iterator<Item = &'a Condition> {
+    let empties = pool.spec.state == PoolState::Draining || pool.metadata.deletion_timestamp.is_some();
+    conditions.iter().filter(move |condition| {
+        let fails = condition.status == "False";
+        match ConditionType::parse(&condition.type_) {
+            Some(ConditionType::Drained) => fails && empties,
+            Some(ConditionType::TemplateCurrent) => fails,
+            _ => conditions::is_bad(condition),
+        }
+    })
 }
 
 /// Target and members, in one sentence.
@@ -108,10 +112,16 @@ fn of_launch_configs(story: &mut Story, pool: &InstancePool, configs: &[LaunchCo
             }
         }
         let known = config.status.clone().unwrap_or_default();
-        for type_ in [ConditionType::Available, ConditionType::CapacityAvailable] {
-            if let Some(condition) = find_condition(&known.conditions, type_, false) {
-                problems.push(format!("{type_} is False: {}", since(condition, now)));
-            }
+        for condition in known.conditions.iter().filter(|condition| conditions::is_bad(condition)) {
+            let message = conditions::text(condition);
+            let repeated = story.tells(&message) || problems.iter().any(|problem| problem.contains(&message));
+            let text = if repeated { age_of(condition, now) } else { since(condition, now) };
+            problems.push(format!(
+                "{} is {}{} {text}",
+                condition.type_,
+                condition.status,
+                if repeated { "" } else { ":" }
+            ));
         }
         if config.spec.paused {
             problems.push("it is paused".into());
@@ -123,6 +133,11 @@ fn of_launch_configs(story: &mut Story, pool: &InstancePool, configs: &[LaunchCo
             story.fact(format!("launch config {name}: {}", problems.join("; ")));
         }
     }
+}
+
+/// Since when a condition has its status, without its message.
+fn age_of(condition: &Condition, now: Timestamp) -> String {
+    format!("for {}", age(Some(condition.last_transition_time.0), now))
 }
 
 /// Adds to the story the members that a person should know of.
@@ -149,7 +164,9 @@ fn next(story: &mut Story, pool: &InstancePool, now: Timestamp) {
         return story.next("it goes with its last member; claimed ones finish");
     }
     match pool.spec.state {
-        PoolState::Paused => story.next("nothing, until it is resumed: kubectl bullpen resume"),
+        PoolState::Paused => {
+            story.next(format!("nothing, until it is resumed: kubectl bullpen resume {}", pool.name_any()));
+        }
         PoolState::Draining => story.next("unclaimed machines go; claimed ones end with their claims"),
         PoolState::Active if deficit > 0 => {
             story.next(format!(
@@ -169,6 +186,31 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::shared::presence::Presence;
+
+    #[test]
+    fn all_is_well_only_where_it_is() {
+        let headline = |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut pool = json!({
+                "metadata": { "name": "ci", "namespace": "team", "generation": 1 },
+                "spec": { "targetSize": 2, "maxSize": 4, "launchConfigs": [{ "name": "sim" }] },
+                "status": { "observedGeneration": 1, "members": { "ready": 2, "total": 2 }, "conditions": [] },
+            });
+            change(&mut pool);
+            let now = "2026-01-01T00:05:00Z".parse().unwrap();
+            let around = Surroundings { presence: &Presence::default(), configs: &[], now };
+            let story = story(&serde_json::from_value(pool).unwrap(), &[], &around).whole();
+            story.lines().next().unwrap_or_default().to_owned()
+        };
+        assert_eq!(headline(&|_| {}), "pool/ci: all is well");
+        assert_eq!(headline(&|pool| pool["status"]["members"]["ready"] = json!(1)), "pool/ci: 1 of 2 ready");
+        let deleted = headline(&|pool| pool["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:04:00Z"));
+        assert_eq!(deleted, "pool/ci: it is being deleted");
+        let refused = json!([{ "type": "MembersAccepted", "status": "False", "reason": "Quota",
+            "message": "exceeded quota", "lastTransitionTime": "2026-01-01T00:04:00Z" }]);
+        assert_eq!(headline(&|pool| pool["status"]["conditions"] = refused.clone()), "pool/ci: exceeded quota");
+        assert_eq!(headline(&|pool| pool["spec"]["state"] = json!("Paused")), "pool/ci: it is Paused");
+    }
 
     #[test]
     fn the_story_of_a_pool_with_an_open_breaker_has_the_failure_and_the_next_try() {
@@ -195,7 +237,9 @@ mod tests {
             "spec": { "region": "r", "zone": "z", "instanceType": "t", "image": "i" },
         }))
         .unwrap();
-        let story = story(&pool, &[], &[config], "2026-01-01T00:05:00Z".parse().unwrap()).whole();
+        let now = "2026-01-01T00:05:00Z".parse().unwrap();
+        let around = Surroundings { presence: &Presence::default(), configs: &[config], now };
+        let story = story(&pool, &[], &around).whole();
         for text in [
             "pool/ci: sim is left alone",
             "0 ready, 1 claimed",

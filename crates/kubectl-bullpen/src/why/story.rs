@@ -1,10 +1,11 @@
 //! The structure of a story, and its format as text.
 
+use bullpen_access::shown;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 
-use crate::pools::condition_text;
+use crate::shared::conditions;
 use crate::shared::events::EventSummary;
 use crate::shared::printing::age;
 
@@ -36,6 +37,29 @@ impl Story {
         self.facts.push(sentence.into());
     }
 
+    /// Adds a fact about a condition that reports a problem: its message, unless the story has that already.
+    pub(super) fn condition(&mut self, condition: &Condition, now: Timestamp) {
+        let message = conditions::text(condition);
+        if self.now.contains(&message) && !self.facts.iter().any(|fact| fact.contains(" has been ")) {
+            let since = age(Some(condition.last_transition_time.0), now);
+            self.fact(format!("{} has been {} for {since}", condition.type_, condition.status));
+        } else if !self.tells(&message) {
+            self.fact(format!("{} is {}: {}", condition.type_, condition.status, since(condition, now)));
+        }
+    }
+
+    /// Whether the message was told already.
+    pub(super) fn tells(&self, message: &str) -> bool {
+        self.now.contains(message) || self.facts.iter().any(|fact| fact.contains(message))
+    }
+
+    /// Says first that nobody works on the object, if that is so: the rest may not be up to date then.
+    pub(super) fn unattended(&mut self, absence: Option<String>) {
+        if let Some(absence) = absence.filter(|absence| !self.tells(absence)) {
+            self.facts.insert(0, format!("{absence} What follows may be out of date"));
+        }
+    }
+
     pub(super) fn next(&mut self, sentence: impl Into<String>) {
         self.next.push(sentence.into());
     }
@@ -45,7 +69,7 @@ impl Story {
         Self { events: events.into_iter().skip(skipped).collect(), ..self }
     }
 
-    /// The story for a terminal.
+    /// The story for a terminal: each fact and each Event is one line.
     pub(super) fn text(&self, now: Timestamp) -> String {
         let mut lines = vec![format!("{}: {}", self.subject, self.now)];
         lines.extend(self.facts.iter().map(|fact| format!("  {fact}")));
@@ -55,15 +79,11 @@ impl Story {
         }
         for event in &self.events {
             let times = if event.count > 1 { format!(" ({} times)", event.count) } else { String::new() };
-            lines.push(format!(
-                "    {} ago {} {}{times}: {}",
-                age(event.time, now),
-                event.type_,
-                event.reason,
-                event.message
-            ));
+            let message = if self.tells(&event.message) { "as above" } else { &event.message };
+            lines.push(format!("    {} ago {} {}{times}: {message}", age(event.time, now), event.type_, event.reason));
         }
-        lines.join("\n")
+        let safe: Vec<_> = lines.iter().map(|text| shown::line(text)).collect();
+        safe.join("\n")
     }
 
     #[cfg(test)]
@@ -74,7 +94,7 @@ impl Story {
 
 /// A condition's message, and since when it has its status.
 pub(super) fn since(condition: &Condition, now: Timestamp) -> String {
-    format!("{} (since {})", condition_text(condition), age(Some(condition.last_transition_time.0), now))
+    format!("{} (since {})", conditions::text(condition), age(Some(condition.last_transition_time.0), now))
 }
 
 /// How long ago something happened, as part of a sentence.
@@ -85,7 +105,51 @@ pub(super) fn ago(moment: Option<Timestamp>, now: Timestamp) -> String {
     }
 }
 
-/// `count` with the singular or plural noun.
-pub(super) fn many(count: i64, one: &str, several: &str) -> String {
-    if count == 1 { format!("1 {one}") } else { format!("{count} {several}") }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fact_is_one_line_and_drives_no_terminal() {
+        let hidden: String = ('\0'..=char::MAX).filter(|character| shown::is_hidden(*character)).collect();
+        let forged = format!("tests\n  next: it is yours\u{1b}[2J{hidden}");
+        let mut story = Story::of("claim", "evil", format!("it waits for {forged}"));
+        story.fact(format!("for: {forged}"));
+        story.next(forged.clone());
+        let event = |message: String| EventSummary {
+            time: None,
+            type_: "Warning".into(),
+            reason: "R".into(),
+            message,
+            count: 1,
+            about: "claim/evil".into(),
+        };
+        let again = event(forged.clone());
+        let text = story.with_events(vec![event(format!("more: {forged}")), again]).whole();
+        assert!(text.chars().all(|sign| sign == '\n' || !shown::is_hidden(sign)), "{text:?}");
+        assert_eq!(
+            text.lines().count(),
+            6,
+            "a headline, a fact, what is next, and the Events below their title:\n{text}"
+        );
+        assert!(text.ends_with("Warning R: as above"), "a message is told once:\n{text}");
+    }
+
+    #[test]
+    fn a_message_that_several_conditions_have_is_told_once() {
+        let condition = |type_: &str, message: &str| -> Condition {
+            serde_json::from_value(serde_json::json!({ "type": type_, "status": "False", "reason": "R",
+                "message": message, "lastTransitionTime": "1969-12-31T23:56:00Z" }))
+            .unwrap()
+        };
+        let mut story = Story::of("pool", "ci", "there is no launch config eu");
+        for type_ in ["Stalled", "Ready"] {
+            story.condition(&condition(type_, "there is no launch config eu"), Timestamp::UNIX_EPOCH);
+        }
+        for type_ in ["A", "B"] {
+            story.condition(&condition(type_, "the cloud is down"), Timestamp::UNIX_EPOCH);
+        }
+        let told = "pool/ci: there is no launch config eu\n  Stalled has been False for 4m\n  A is False: the cloud is down (since 4m)";
+        assert_eq!(story.whole(), told);
+    }
 }

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use bullpen_api::{Binding, InstanceAddress, PoolClaim, PoolMember};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use zeroize::Zeroizing;
+
+use super::lifetime::{TermRules, Wish, begin};
+use crate::time::earliest;
 
 /// The value of `type` as servicebinding.io defines it; also the suffix of the Secret's type.
 const KIND: &str = "ssh";
@@ -89,6 +93,21 @@ fn owner(claim: &PoolClaim) -> OwnerReference {
     }
 }
 
+/// How long a claim keeps a machine while its Secret cannot be made, if nothing sets a shorter time.
+const SECRET_PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+
+/// When a claim fails that has had a member since `claimed_at` and whose Secret cannot be made: the limits of a claim
+/// hold for it too. `rules` are those of the member's pool.
+pub fn fails_at(claim: &PoolClaim, claimed_at: Timestamp, rules: &TermRules) -> Timestamp {
+    let held = begin(Wish::of(&claim.spec), rules, claimed_at).expires_at;
+    let created = claim.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let waited = created.zip(claim.spec.wait_timeout_seconds).map(|(created, seconds)| {
+        created.saturating_add(SignedDuration::from_secs(seconds.into())).unwrap_or(Timestamp::MAX)
+    });
+    let patience = claimed_at.saturating_add(SECRET_PATIENCE).unwrap_or(Timestamp::MAX);
+    earliest(earliest(held, waited), Some(patience)).unwrap_or(patience)
+}
+
 /// What an existing Secret of the claim's Secret name is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Present {
@@ -105,6 +124,8 @@ pub enum Present {
     },
     /// The Secret of an earlier claim of the same name. The garbage collector deletes it soon.
     OfEarlierClaim,
+    /// Made for an earlier claim of the same name, whose deletion orphaned it: nothing deletes it.
+    Orphaned,
     /// Not created for this claim.
     Foreign,
 }
@@ -113,7 +134,10 @@ pub enum Present {
 pub fn judge(found: &Secret, claim: &PoolClaim, member_uid: &str) -> Present {
     let ours = owner(claim);
     let owners = found.metadata.owner_references.as_deref().unwrap_or_default();
-    let Some(theirs) = owners.iter().find(|theirs| theirs.controller == Some(true)) else { return Present::Foreign };
+    let Some(theirs) = owners.iter().find(|theirs| theirs.controller == Some(true)) else {
+        let annotated = found.metadata.annotations.as_ref().is_some_and(|it| it.contains_key(ANNOTATION_MEMBER_UID));
+        return if annotated { Present::Orphaned } else { Present::Foreign };
+    };
     if theirs.uid != ours.uid {
         let earlier = theirs.kind == ours.kind && theirs.api_version == ours.api_version && theirs.name == ours.name;
         return if earlier { Present::OfEarlierClaim } else { Present::Foreign };
@@ -199,6 +223,23 @@ mod tests {
     }
 
     #[test]
+    fn the_limits_of_a_claim_and_of_its_pool_hold_while_its_secret_cannot_be_made() {
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let long = |seconds| Some(SignedDuration::from_secs(seconds));
+        let mut limited = claim("c");
+        limited.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(-50)));
+        let none = TermRules::default();
+        assert_eq!(fails_at(&limited, at(0), &none), at(600), "without any limit");
+        assert_eq!(fails_at(&limited, at(0), &TermRules { max_hold: long(90), ..none }), at(90));
+        assert_eq!(fails_at(&limited, at(0), &TermRules { max_hold: long(9_000), ..none }), at(600));
+        limited.spec.ttl_seconds = Some(80);
+        assert_eq!(fails_at(&limited, at(0), &none), at(80));
+        assert_eq!(fails_at(&limited, at(0), &TermRules { max_ttl: long(70), ..none }), at(70));
+        limited.spec.wait_timeout_seconds = Some(60);
+        assert_eq!(fails_at(&limited, at(0), &none), at(10));
+    }
+
+    #[test]
     fn only_a_claim_that_asks_for_a_secret_has_one() {
         assert_eq!(secret_name(&claim("c")).as_deref(), Some("build-1-binding"));
         let mut plain = claim("c");
@@ -215,6 +256,9 @@ mod tests {
         );
         assert_eq!(judge(&of("old", "m"), &claim("c"), "m"), Present::OfEarlierClaim);
         assert_eq!(judge(&Secret::default(), &claim("c"), "m"), Present::Foreign);
+        let mut orphaned = of("old", "m");
+        orphaned.metadata.owner_references = None;
+        assert_eq!(judge(&orphaned, &claim("c"), "m"), Present::Orphaned);
         let mut forged = of("c", "m");
         forged.metadata.annotations = None;
         assert_eq!(judge(&forged, &claim("c"), "m"), Present::Foreign);

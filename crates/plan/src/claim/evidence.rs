@@ -54,6 +54,11 @@ impl<V: HasUid> Evidence<V> {
         }
     }
 
+    /// Whether the object is proved gone.
+    pub const fn is_gone(&self) -> bool {
+        matches!(self.0, Proof::Gone)
+    }
+
     /// The watch delivered the object's own Deleted event, or a write to it got a 404 for this object.
     pub fn gone() -> Self {
         Self(Proof::Gone)

@@ -12,6 +12,7 @@ mod fate;
 pub mod lifetime;
 pub mod queue;
 pub mod status;
+pub mod vanished;
 mod write_outcome;
 
 pub use claimable::{ClaimView, MemberView, claimable, queues};

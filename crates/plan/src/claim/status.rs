@@ -1,8 +1,8 @@
 //! The status of a claim. Each function returns the claim with the status to write.
 
 use bullpen_api::{
-    BindingRef, ClaimInstance, ClaimPhase, ConditionType, ConditionValue, ObjectRef, PoolClaim, PoolClaimStatus,
-    PoolMember, Reason, ServedByPool, bounded_message, micro_time, set_condition,
+    BindingRef, ClaimInstance, ClaimPhase, ConditionType, ConditionValue, ObjectRef, PoolClaim, PoolClaimSpec,
+    PoolClaimStatus, PoolMember, Reason, RenewTime, ServedByPool, bounded_message, micro_time, set_condition,
 };
 use jiff::Timestamp;
 
@@ -50,16 +50,17 @@ pub fn bound(before: &PoolClaim, member: &PoolMember, rules: &TermRules, now: Ti
         });
         status.binding = secret_name(before).map(|name| BindingRef { name });
         let bound_at = micro_time(now);
-        set_term(status, &begin(Wish::of(&before.spec), rules, bound_at.0));
+        set_term(status, &before.spec, &begin(Wish::of(&before.spec), rules, bound_at.0));
         status.bound_at = Some(bound_at);
         status.queue = None;
     })
 }
 
-fn set_term(status: &mut PoolClaimStatus, term: &Term) {
+/// `term` was granted for what `spec` asks.
+fn set_term(status: &mut PoolClaimStatus, spec: &PoolClaimSpec, term: &Term) {
     status.renewed_at = Some(micro_time(term.renewed_at));
     status.expires_at = term.expires_at.map(micro_time);
-    status.observed_renew_time = term.answers.renew_time.map(micro_time);
+    status.observed_renew_time = spec.renew_time.as_ref().map(RenewTime::canonical);
     status.observed_ttl_seconds = term.answers.ttl_seconds;
 }
 
@@ -67,7 +68,7 @@ fn set_term(status: &mut PoolClaimStatus, term: &Term) {
 pub fn seen(before: &PoolClaim, term: &Term, now: Timestamp) -> PoolClaim {
     let generation = before.metadata.generation;
     with_status(before, now, &[], |status| {
-        set_term(status, term);
+        set_term(status, &before.spec, term);
         // The conditions still apply; `kubectl wait` and others compare their observedGeneration.
         for condition in &mut status.conditions {
             condition.observed_generation = generation;
@@ -101,6 +102,18 @@ pub fn unfinished(before: &PoolClaim, reason: Reason, message: &str, now: Timest
         .map(|type_| ConditionValue::new(type_, false, reason, bounded_message(message)));
     let changed = with_status(before, now, &conditions, |status| status.queue = None);
     (changed != *before).then_some(changed)
+}
+
+/// The status of a claim whose Secret could not be made in time. `member` is the one that it would have been bound to.
+pub fn without_secret(
+    before: &PoolClaim,
+    reason: Reason,
+    message: &str,
+    member: &PoolMember,
+    now: Timestamp,
+) -> PoolClaim {
+    let message = bounded_message(&format!("{message}; it was not so in time: make another claim"));
+    failed_at(before, (reason, &message), Some(pool_of(member)), now)
 }
 
 /// The status of a claim whose Secret describes a machine that is gone. The claim was never bound; `member` is the one

@@ -28,8 +28,11 @@ pub enum SwapStep {
     Look,
     /// Send the same write again with the resourceVersion from the GET.
     TryAgain,
-    /// This claim cannot have the member: put the claim back at the front of the queue.
+    /// This claim cannot have the member, which is gone or another's: put the claim back at the front of the queue.
     Dropped,
+    /// The API server does not accept the write, which says nothing about the member: leave claim and member alone for a
+    /// while.
+    Refused,
 }
 
 /// The step after the response to the compare-and-swap.
@@ -39,7 +42,8 @@ pub const fn after_swap(answer: Answer) -> SwapStep {
     match answer {
         Answer::Accepted => SwapStep::Won,
         Answer::Conflict | Answer::Ambiguous => SwapStep::Look,
-        Answer::NotFound | Answer::Refused => SwapStep::Dropped,
+        Answer::NotFound => SwapStep::Dropped,
+        Answer::Refused => SwapStep::Refused,
     }
 }
 
@@ -105,9 +109,9 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_is_gone_or_refused_is_dropped() {
+    fn a_member_that_is_gone_is_dropped_and_a_refusal_says_nothing_about_the_member() {
         assert_eq!(after_swap(Answer::NotFound), SwapStep::Dropped);
-        assert_eq!(after_swap(Answer::Refused), SwapStep::Dropped);
+        assert_eq!(after_swap(Answer::Refused), SwapStep::Refused);
     }
 
     #[test]

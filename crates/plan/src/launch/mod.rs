@@ -4,6 +4,7 @@
 //! new members, and the status of launch configs.
 
 pub mod breaker;
+pub mod ending;
 pub mod identity;
 pub mod placement;
 pub mod ramp;

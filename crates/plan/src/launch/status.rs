@@ -92,6 +92,10 @@ fn available(input: &LaunchStatusInput<'_>) -> ConditionValue {
         (_, Some(refusal)) if refusal.cause == Cause::Invalid => {
             unavailable(Reason::InvalidRequest, &refusal.error.message)
         }
+        (Ok(()), Some(refusal)) if refusal.cause == Cause::Unanswered => {
+            let message = format!("creates get no definite answer: {}", refusal.error.message);
+            unavailable(Reason::CloudDoesNotAnswer, &message)
+        }
         (Err(error), _) => unavailable(Reason::CloudDoesNotAnswer, &error.to_string()),
         (Ok(()), _) => ConditionValue::new(
             ConditionType::Available,

@@ -62,7 +62,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::launch::placement::{LaunchConfigView, place};
+    use crate::launch::placement::{Candidate, LaunchConfigView, place};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_000_000 + seconds).unwrap()
@@ -93,8 +93,12 @@ mod tests {
         }
         assert_eq!(record.percent(), FLOOR);
         let weight = effective(100, record.percent());
-        let config = |name| LaunchConfigView { weight, ..LaunchConfigView::unlimited(name) };
-        let placed = place(&[config("a"), config("b")], 10, at(0)).launch_configs;
+        let config = |name| Candidate {
+            view: LaunchConfigView { weight, ..LaunchConfigView::unlimited(name) },
+            slots: None,
+            comes_up: true,
+        };
+        let placed = place(&[config("a"), config("b")], 10, 0, at(0)).launch_configs;
         assert_eq!(placed.iter().filter(|name| *name == "a").count(), 5, "and none gets all of the load");
     }
 

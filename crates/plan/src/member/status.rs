@@ -1,8 +1,9 @@
 //! The status of a member. Each function returns the member with the status to write.
 
 use bullpen_api::{
-    ConditionType, ConditionValue, ErrorClass, InstanceAddress, MemberInstance, MemberState, ObjectRef, PoolClaim,
-    PoolMember, PoolMemberStatus, Reason, RecordedError, bounded_message, condition_is_true, micro_time, set_condition,
+    ANNOTATION_CONFIRM_RELEASE, ConditionType, ConditionValue, ErrorClass, InstanceAddress, MemberInstance,
+    MemberState, ObjectRef, PoolClaim, PoolMember, PoolMemberStatus, Reason, RecordedError, bounded_message,
+    condition_is_true, micro_time, set_condition,
 };
 use jiff::Timestamp;
 
@@ -152,6 +153,20 @@ pub fn quarantined(before: &PoolMember, instance: &str, now: Timestamp) -> PoolM
         set_condition(&mut status.conditions, &ready, before.metadata.generation, now);
     }
     quarantined
+}
+
+/// The status of a claimed member whose claim went with its definition: it is kept until a person says what was meant.
+pub fn claim_vanished(before: &PoolMember, claim: &ObjectRef, now: Timestamp) -> PoolMember {
+    let (name, namespace) =
+        (before.metadata.name.as_deref().unwrap_or_default(), before.metadata.namespace.as_deref().unwrap_or_default());
+    let message = format!(
+        "claim {}/{} went while its CustomResourceDefinition was being deleted, which may have been an accident, so the \
+         machine is kept. If the machine may end: kubectl annotate poolmember {name} --namespace {namespace} \
+         {ANNOTATION_CONFIRM_RELEASE}={}",
+        claim.namespace, claim.name, claim.uid
+    );
+    let condition = ConditionValue::new(ConditionType::ClaimVanished, true, Reason::DefinitionDeleted, message);
+    with_status(before, now, &condition, |_| {})
 }
 
 /// The status after a change of the spec. Only for a Ready member does more than the observed generation change.

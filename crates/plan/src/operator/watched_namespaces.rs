@@ -41,6 +41,20 @@ impl WatchedNamespaces {
         }
     }
 
+    /// For programs: the names with commas between, or `*` for all of them.
+    pub fn list(&self) -> String {
+        match self {
+            Self::All => "*".to_owned(),
+            Self::These(names) => names.iter().map(String::as_str).collect::<Vec<_>>().join(","),
+        }
+    }
+
+    /// The namespaces of a [`list`](Self::list).
+    pub fn of_list(list: &str) -> Self {
+        let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
+        if list.trim() == "*" { Self::All } else { Self::of(names.map(str::to_owned)) }
+    }
+
     /// What the watches of each kind cover: at least one feed, and no namespace twice.
     pub fn feeds(&self) -> Vec<Feed> {
         match self {

@@ -5,18 +5,21 @@ use bullpen_api::{ConditionType, ConditionValue, Reason, set_condition};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-/// Most names in a message; the rest is only counted.
-const MOST_NAMED: usize = 5;
+use crate::text::named;
 
 /// The members and namespaces of a pool that a person should look at, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attention {
     /// Members whose machines cannot be terminated.
     pub stuck: Vec<String>,
+    /// Why one of them cannot be terminated, as its member says: the first by name.
+    pub stuck_because: Option<String>,
     /// Since when the oldest of them is being deleted.
     pub stuck_since: Option<Timestamp>,
     /// Quarantined members.
     pub quarantined: Vec<String>,
+    /// Members whose claims went with the definition of claims.
+    pub vanished: Vec<String>,
     /// Members whose claims are in namespaces that the operator does not watch.
     pub unwatched: Vec<String>,
     /// Namespaces with claims on the pool, whose labels the pool selects by and the operator may not read.
@@ -33,7 +36,9 @@ pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: 
         "machines end when they should",
     );
     let unhealthy = || {
-        let message = format!("{} machines cannot be terminated and may bill: members {}", stuck.len(), named(stuck));
+        let machines = if stuck.len() == 1 { "1 machine" } else { &format!("{} machines", stuck.len()) };
+        let because = attention.stuck_because.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let message = format!("{machines} cannot be terminated and may bill: members {}{because}", named(stuck));
         ConditionValue::new(ConditionType::TerminationHealthy, false, Reason::MachinesStay, message)
     };
     let quarantined = &attention.quarantined;
@@ -48,6 +53,7 @@ pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: 
         );
         ConditionValue::new(ConditionType::Quarantined, true, Reason::MachinesClaimedBefore, message)
     };
+    let vanished = &attention.vanished;
     let (unwatched, unreadable) = (&attention.unwatched, &attention.unreadable);
     let watched = ConditionValue::new(
         ConditionType::ClaimsWatched,
@@ -88,18 +94,28 @@ pub fn note(conditions: &mut Vec<Condition>, attention: &Attention, generation: 
     };
     put(!stuck.is_empty(), &unhealthy, healthy);
     put(!quarantined.is_empty(), &some, none);
+    put(!vanished.is_empty(), &|| some_vanished(vanished), none_vanished());
     put(!unwatched.is_empty(), &not_watched, watched);
     put(!unreadable.is_empty(), &not_readable, readable);
 }
 
-/// The first few names in alphabetical order, and how many more there are.
-pub(super) fn named(names: &[String]) -> String {
-    let mut sorted = names.to_vec();
-    sorted.sort();
-    let more = sorted.len().saturating_sub(MOST_NAMED);
-    sorted.truncate(MOST_NAMED);
-    let text = sorted.join(", ");
-    if more == 0 { text } else { format!("{text} and {more} more") }
+fn none_vanished() -> ConditionValue {
+    ConditionValue::new(
+        ConditionType::ClaimVanished,
+        false,
+        Reason::NoneVanished,
+        "no member lost its claim with the definition of claims",
+    )
+}
+
+fn some_vanished(members: &[String]) -> ConditionValue {
+    let message = format!(
+        "{} members are kept because their claims went while the CustomResourceDefinition of claims was being deleted; \
+         each says in its own condition how to let it go: {}",
+        members.len(),
+        named(members)
+    );
+    ConditionValue::new(ConditionType::ClaimVanished, true, Reason::DefinitionDeleted, message)
 }
 
 #[cfg(test)]
@@ -137,6 +153,14 @@ mod tests {
         assert!(during[0].message.contains("--namespace") && during[0].message.ends_with("ci-a"));
         assert!(during[1].message.contains("grant get on the namespace itself") && during[1].message.ends_with("red"));
         assert!(noted(&during, &Attention::default()).iter().all(|condition| condition.status == "True"));
+    }
+
+    #[test]
+    fn members_that_are_kept_because_their_claims_vanished_are_named_until_none_is_left() {
+        let during = noted(&[], &Attention { vanished: vec!["ci-a".into()], ..Attention::default() });
+        assert_eq!((during[0].type_.as_str(), during[0].reason.as_str()), ("ClaimVanished", "DefinitionDeleted"));
+        assert!(during[0].message.ends_with("ci-a"), "{}", during[0].message);
+        assert_eq!(noted(&during, &Attention::default())[0].status, "False");
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! delete, and the pool's status.
 
 pub mod attention;
+pub mod for_a_person;
 pub mod provisioning;
 pub mod recycle;
 pub mod rollout;
+pub mod rollout_report;
 pub mod sizing;
 pub mod status;
 pub mod template;

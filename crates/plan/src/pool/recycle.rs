@@ -91,7 +91,9 @@ pub const fn has_headroom(pool: &PoolView, claimed: i32, kept: i32, target: i32)
 /// Decides which members to replace, in a pool that is neither draining nor being deleted.
 pub fn recycle(pool: &PoolView, frame: &Frame, now: Timestamp) -> Recycling {
     let rolling = pool.rollout.type_ == RolloutType::RollingReplace;
-    let is_stale = |member: &&CountedMember| is_old(pool, member, now) || (rolling && member.outdated);
+    // A launch config that is being deleted waits for its members, so these are replaced whatever the rollout's type is.
+    let rolls = |member: &CountedMember| member.outdated && (rolling || member.launch_config_ends);
+    let is_stale = |member: &&CountedMember| is_old(pool, member, now) || rolls(member);
     let mut stale: Vec<_> = ready(pool).filter(is_stale).collect();
     // The oldest goes first.
     stale.sort_by(|a, b| (a.ready_since, &a.uid).cmp(&(b.ready_since, &b.uid)));
@@ -102,8 +104,8 @@ pub fn recycle(pool: &PoolView, frame: &Frame, now: Timestamp) -> Recycling {
         stale.iter().filter(may_go).take(to_usize(spare)).map(|member| member.uid.clone()).collect();
     let staying = to_i32(stale.len() - retired.len());
 
-    if rolling && !frame.rollout_paused && pool.state == PoolState::Active {
-        retired.extend(booting_of_another_template(pool));
+    if !frame.rollout_paused && pool.state == PoolState::Active {
+        retired.extend(booting_of_another_template(pool, rolls));
     }
     let no_replacement_first = !headroom || pool.disruption.max_surge == 0;
     Recycling {
@@ -124,12 +126,15 @@ fn ready(pool: &PoolView) -> impl Iterator<Item = &CountedMember> {
 
 /// Pending and warming members of another template, which no claim should get. At most `maxConcurrentDeletes` are
 /// terminating at once.
-fn booting_of_another_template(pool: &PoolView) -> impl Iterator<Item = String> {
+fn booting_of_another_template(
+    pool: &PoolView,
+    rolls: impl Fn(&CountedMember) -> bool,
+) -> impl Iterator<Item = String> {
     let ending = pool.members.iter().filter(|member| member.standing == Standing::Terminating && !member.hold).count();
     let mut booting: Vec<_> = pool
         .members
         .iter()
-        .filter(|member| member.outdated && matches!(member.standing, Standing::Pending | Standing::Warming))
+        .filter(|member| rolls(member) && matches!(member.standing, Standing::Pending | Standing::Warming))
         .collect();
     booting.sort_by(|a, b| (b.standing, b.created, &b.uid).cmp(&(a.standing, a.created, &a.uid)));
     let room = to_usize(pool.max_concurrent_deletes).saturating_sub(ending);

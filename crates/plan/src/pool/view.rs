@@ -1,9 +1,12 @@
 //! What sizing, recycling and rollouts need to know of a pool and its members.
 
 use bullpen_api::{Disruption, PoolState, Recycle, Rollout};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::launch::placement::LaunchConfigView;
+
+/// After this time without an answer of its cloud, a pending member is no supply.
+pub const UNANSWERED_AFTER: SignedDuration = SignedDuration::from_secs(10);
 
 /// What a member counts as: the first that applies, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,9 +46,33 @@ pub struct CountedMember {
     pub outdated: bool,
     /// `spec.hold`: it is not deleted.
     pub hold: bool,
+    /// Since when its cloud has left a call that is to buy its machine without an answer, if it has.
+    pub unanswered_since: Option<Timestamp>,
+    /// Whether the launch config that it is pinned to is being deleted, which waits for this member.
+    pub launch_config_ends: bool,
+}
+
+/// When a pending member is no supply any more whose cloud has not answered since then, unless it answers before.
+pub fn unanswered_at(since: Timestamp) -> Timestamp {
+    since.checked_add(UNANSWERED_AFTER).unwrap_or(Timestamp::MAX)
 }
 
 impl CountedMember {
+    /// Whether it is pending and its cloud has not answered for so long that nobody should count on it.
+    pub fn is_unanswered(&self, now: Timestamp) -> bool {
+        self.standing == Standing::Pending && self.unanswered_since.is_some_and(|since| unanswered_at(since) <= now)
+    }
+
+    /// Whether its create takes a slot of its launch config: the create is not answered, though the member may be
+    /// terminating by now.
+    pub const fn takes_slot(&self) -> bool {
+        match self.standing {
+            Standing::Pending => true,
+            Standing::Terminating => self.unanswered_since.is_some(),
+            _ => false,
+        }
+    }
+
     /// Whether it stays until a person releases it, so that its place is not free for another.
     pub const fn is_kept(&self) -> bool {
         match self.standing {
@@ -89,6 +116,8 @@ pub struct PoolView {
     pub members: Vec<CountedMember>,
     /// Waiting claims: eligible, with `whenEmpty: Wait`, Pending, named by no member, and not being bound.
     pub waiting: i32,
+    /// Whether a launch config may buy replacements, be it after a while.
+    pub can_replace: bool,
     /// The launch configs that the pool may use.
     pub launch_configs: Vec<LaunchConfigView>,
 }

@@ -54,6 +54,11 @@ fn quoted(word: &str) -> String {
     }
 }
 
+/// The words, each quoted for the shell if necessary: the claim that a member names need not be one that exists.
+fn all_quoted(words: &[&str]) -> String {
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
 /// A step of the removal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
@@ -155,7 +160,7 @@ fn step<'a>(what: &str, names: impl Iterator<Item = &'a Name>, command: impl Fn(
     }
     let commands = namespaces
         .iter()
-        .flat_map(|(namespace, names)| names.chunks(IN_ONE).map(|some| command(namespace, &some.join(" "))))
+        .flat_map(|(namespace, names)| names.chunks(IN_ONE).map(|some| command(&quoted(namespace), &all_quoted(some))))
         .collect::<Vec<_>>();
     (!commands.is_empty()).then(|| Step { what: what.to_owned(), commands: limited(commands) })
 }

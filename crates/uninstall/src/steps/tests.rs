@@ -187,3 +187,16 @@ fn objects_of_older_definitions_are_read_as_far_as_possible() {
     assert_eq!((left.pools[0].state.as_str(), left.members[0].state.as_str()), ("Active", "pending"));
     assert_eq!(left.finalizers["x"], 4);
 }
+
+#[test]
+fn what_objects_contain_neither_adds_lines_nor_drives_a_terminal_nor_ends_a_command() {
+    let mut stray = claimed("x; reboot\nfinalizer forged on 1");
+    stray["instance"]["id"] = json!("i-1\nleft: nothing\u{1b}[2J\u{9b}\u{2028}\u{202e}");
+    let report = report(&facts(&[], &[member("red", "ci-1", "gone", &stray)], &[]));
+    let text = report.text();
+    assert!(text.chars().all(|sign| sign == '\n' || !bullpen_access::shown::is_hidden(sign)), "{text:?}");
+    let line = r"member red/ci-1 without a pool: claimed, machine i-1\nleft: nothing^[[2J\u009b\u2028\u202e";
+    assert!(text.lines().any(|shown| shown == line), "{text}");
+    assert!(!text.lines().any(|shown| shown.starts_with("left: ") || shown.starts_with("finalizer forged")), "{text}");
+    assert!(text.contains(r"delete poolclaims.bullpen.dev -n red 'x; reboot\nfinalizer forged on 1'"), "{text}");
+}

@@ -6,6 +6,7 @@
 use std::cell::LazyCell;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bullpen_api::{InstancePool, PoolClaim, PoolMember};
 use bullpen_plan::claim::claimable;
@@ -14,20 +15,25 @@ use bullpen_plan::time::earliest;
 use jiff::Timestamp;
 
 use super::bind;
+use super::bind::Pair;
 use super::namespace_labels;
 use super::quarantine;
 use super::quarantine::{Shown, Source};
 use super::queue_view::QueueView;
 use super::waiting;
 use super::waiting::StatusUpdate;
+use crate::clock;
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
+use crate::state::cluster_state::State;
 use crate::state::pool_queue::PoolQueue;
 use crate::state::{ObjectKey, QueueKey};
+use crate::telemetry::labels::Task;
 
 /// What a pass decided, with the objects that it decided on.
+#[derive(Default)]
 struct Pass {
-    pairs: Vec<(Arc<PoolClaim>, Arc<PoolMember>)>,
+    pairs: Vec<Pair>,
     updates: Vec<StatusUpdate>,
     look_again_at: Option<Timestamp>,
     /// Namespaces whose labels must be read.
@@ -36,25 +42,26 @@ struct Pass {
 
 /// One pass over the claims in this queue. Returns when to run again if nothing changes.
 pub fn reconcile(controller: &ClaimController, key: &QueueKey) -> Option<Timestamp> {
-    let pass = plan(controller, key, Timestamp::now())?;
-    for (claim, member) in pass.pairs {
+    let pass = plan(controller, key, clock::now())?;
+    let tasks = &controller.common.tasks;
+    for pair in pass.pairs {
         let (controller, queue) = (controller.clone(), key.clone());
-        tokio::spawn(async move {
-            let guard = PairingGuard::new(&controller, &queue, &claim, Some(&member));
-            bind::bind(&controller, &convert::pool_of(&member), &claim, &member).await;
+        tasks.spawn(Task::Binding, async move {
+            let guard = PairingGuard::new(&controller, &queue, &pair.claim, Some(&pair.member));
+            bind::bind(&controller, &convert::pool_of(&pair.member), &pair).await;
             drop(guard);
         });
     }
     for update in pass.updates {
         let (controller, queue) = (controller.clone(), key.clone());
-        tokio::spawn(async move {
-            let guard = PairingGuard::new(&controller, &queue, &update.claim, None);
-            waiting::update_status(&controller.common, &update).await;
+        tasks.spawn(Task::WaitingStatus, async move {
+            let guard = PairingGuard::new(&controller, &queue, &update.claim.clone(), None);
+            waiting::update_status(&controller, update).await;
             drop(guard);
         });
     }
     for namespace in pass.unread {
-        tokio::spawn(namespace_labels::read(controller.common.clone(), namespace));
+        tasks.spawn(Task::NamespaceLabels, namespace_labels::read(controller.common.clone(), namespace));
     }
     pass.look_again_at
 }
@@ -69,40 +76,66 @@ fn plan(controller: &ClaimController, key: &QueueKey, now: Timestamp) -> Option<
         let of_others = key.pool().is_some_and(|pool| state.pool_of_others(pool).is_some());
         if of_others || state.queues.at(key).is_none_or(PoolQueue::is_idle) {
             state.judged.remove(key);
+            state.passes.remove(key);
             return None;
+        }
+        if let Some(rests_until) = QueueView::of(state, key).and_then(|here| nothing_to_do_until(&here, now)) {
+            // It saw the claims that are there: none of them is new for the next pass.
+            state.passes.insert(key.clone(), Instant::now());
+            return Some(Pass { look_again_at: Some(rests_until), ..Pass::default() });
         }
         let (unread, read_again_at) = namespace_labels::wanted(state, key.pool(), now);
         let here = QueueView::of(state, key)?;
         let mut order = here.order(now);
-        let paired = match here.serving() {
+        let (paired, unparked_at) = match here.serving() {
             Some(pool) => pairs(&here, controller, pool, &mut order, now),
-            None => Paired { pairs: Vec::new(), parked: 0 },
+            None => (Paired { pairs: Vec::new(), parked: 0 }, None),
         };
         let Paired { pairs, parked } = paired;
         let waiting = waiting::plan(&here, order, parked, now);
-        for (claim, member) in &pairs {
-            state.reserve(claim, member);
+        let retries_at = earliest(here.retries_at(now), unparked_at);
+        let last_pass = state.passes.insert(key.clone(), Instant::now());
+        let pairs: Vec<_> = pairs.into_iter().map(|(claim, member)| pair_of(state, claim, member, last_pass)).collect();
+        for pair in &pairs {
+            state.reserve(&pair.claim, &pair.member);
             // From here on the pool controller counts the member as claimed and may replace it before the write.
-            memories.claim_taken(&convert::pool_of(member));
+            memories.claim_taken(&convert::pool_of(&pair.member));
         }
-        let (updates, updated_at) = waiting::reserve_updates(state, key, waiting, now);
-        let look_again_at = earliest(updated_at, read_again_at);
+        let crowded = controller.common.writes.is_crowded_with(pairs.len());
+        let (updates, updated_at) = waiting::reserve_updates(state, key, waiting, (&controller.requests, crowded), now);
+        let look_again_at = earliest(earliest(updated_at, read_again_at), retries_at);
         Some(Pass { pairs, updates, look_again_at, unread })
     })
 }
 
-/// Pairs the claims with the members that may be handed out. Parked members are left out: those whose present version
-/// the store does not have, and those whose machine no list has shown yet.
+/// Until when a pass would do nothing unless something changes: no member is ready, and the claims were judged just now.
+/// Most passes over a long queue end here, so that they cost nothing for each claim and namespace.
+fn nothing_to_do_until(here: &QueueView<'_>, now: Timestamp) -> Option<Timestamp> {
+    let may_pair = here.serving().is_some() && here.queue.ready() > 0;
+    waiting::rests_until(here, now).filter(|_| !may_pair)
+}
+
+/// A claim that the last pass of its queue did not see has not waited for a member.
+fn pair_of(state: &State, claim: Arc<PoolClaim>, member: Arc<PoolMember>, last_pass: Option<Instant>) -> Pair {
+    let seen = state.claims.first_seen(&ObjectKey::of(claim.as_ref()));
+    let fresh = last_pass.is_none_or(|last| seen.is_some_and(|seen| seen > last));
+    Pair { claim, member, fresh }
+}
+
+/// Pairs the claims with the members that may be handed out. Parked members are left out: those that the API server did
+/// not let a claim have a moment ago, and those whose machine no list has shown yet. Also returns when the first of the
+/// former may be handed out again.
 fn pairs<'a>(
     here: &QueueView<'a>,
     controller: &ClaimController,
     pool: &InstancePool,
-    order: &mut Order<impl Iterator<Item = (&'a Turn, &'a ObjectKey)>>,
+    order: &mut Order<'a, impl Iterator<Item = (&'a Turn, &'a ObjectKey)>>,
     now: Timestamp,
-) -> Paired<Arc<PoolClaim>, Arc<PoolMember>> {
+) -> (Paired<Arc<PoolClaim>, Arc<PoolMember>>, Option<Timestamp>) {
     let (state, pool_uid) = (here.state, convert::uid(pool));
     let template = LazyCell::new(|| convert::current_template(state, pool));
     let mut clouds: HashMap<String, Source> = HashMap::new();
+    let mut unparked_at = None;
     let in_order = here.queue.in_order(|config, hash| !template.is_outdated_hash(config, hash));
     let offers = in_order.filter_map(|key| state.members.get(key)).filter_map(|member| {
         let uid = member.metadata.uid.as_deref()?;
@@ -117,18 +150,21 @@ fn pairs<'a>(
         if !source.has(member) {
             return None;
         }
-        let parked = state.parked.get(uid).is_some_and(|it| Some(it) == member.metadata.resource_version.as_ref());
+        let parked_until = state.binding_troubles.parked_until(uid, now);
+        unparked_at = earliest(unparked_at, parked_until);
         match quarantine::shown(controller, source.listing(), member, now) {
             Shown::ClaimedBefore => None,
             Shown::NotYet => Some(Offer::Parked),
-            Shown::Free if parked => Some(Offer::Parked),
+            Shown::Free if parked_until.is_some() => Some(Offer::Parked),
             Shown::Free => Some(Offer::Free(member.clone())),
         }
     });
-    let paired = pair(order, offers, |uid| state.claims_being_updated.contains(uid));
+    let paired = pair(order, offers, |uid| {
+        state.claims_being_updated.contains(uid) || state.binding_troubles.is_unclear(uid, now)
+    });
     let claimed = paired.pairs.into_iter();
-    let pairs = claimed.filter_map(|(claim, member)| Some((state.claims.get(claim)?.clone(), member))).collect();
-    Paired { pairs, parked: paired.parked }
+    let pairs = claimed.filter_map(|(claim, member)| Some((state.claims.read(claim)?, member))).collect();
+    (Paired { pairs, parked: paired.parked }, unparked_at)
 }
 
 /// Reserves a claim and its member. Dropping it, however the binding ended, releases them and wakes everybody
@@ -167,6 +203,10 @@ impl Drop for PairingGuard<'_> {
             }
             let named = state.members_claimed_by(&self.claim.1).map(|member| ObjectKey::of(member.as_ref())).collect();
             let queues: Vec<_> = state.queues.places(&self.claim.0).map(|(queue, _)| queue.clone()).collect();
+            for queue in &queues {
+                // The claim is back and not new, also if the queue was empty meanwhile.
+                state.passes.entry(queue.clone()).or_insert_with(Instant::now);
+            }
             (named, queues)
         });
         let wakers = &self.controller.common.wakers;

@@ -78,8 +78,8 @@ proptest! {
             for pool in order.into_iter().map(|number| ["a", "b"][number]).chain(["a", "b"]) {
                 pairs.extend(pass(&controller, pool).map(|pass| pass.pairs).unwrap_or_default());
             }
-            let claimed: HashSet<_> = pairs.iter().map(|(claim, _)| convert::uid(claim.as_ref())).collect();
-            let given: HashSet<_> = pairs.iter().map(|(_, member)| convert::uid(member.as_ref())).collect();
+            let claimed: HashSet<_> = pairs.iter().map(|pair| convert::uid(pair.claim.as_ref())).collect();
+            let given: HashSet<_> = pairs.iter().map(|pair| convert::uid(pair.member.as_ref())).collect();
             prop_assert_eq!(pairs.len(), claims.min(a + b));
             prop_assert_eq!((claimed.len(), given.len()), (pairs.len(), pairs.len()));
             let left = i32::try_from(claims - pairs.len()).unwrap();
@@ -96,7 +96,7 @@ async fn a_claim_whose_binding_failed_waits_at_every_pool_again_and_has_the_same
     see::<PoolMember>(&controller, member("b", 0));
     let pair = pass(&controller, "b").unwrap().pairs.pop().expect("a pool that does not buy for it serves it");
     assert_eq!(demand(&controller), [0, 0], "bound in another pool than the one whose demand it is");
-    drop(PairingGuard::new(&controller, &at("b").into(), &pair.0, Some(&pair.1)));
+    drop(PairingGuard::new(&controller, &at("b").into(), &pair.claim, Some(&pair.member)));
     assert_eq!(demand(&controller), [1, 0]);
     assert_eq!(pass(&controller, "b").unwrap().pairs.len(), 1);
 }
@@ -121,4 +121,14 @@ async fn a_claim_with_when_empty_fail_fails_only_if_no_pool_has_a_member_and_onl
 async fn a_claim_counts_first_as_demand_of_a_pool_that_has_a_machine_for_it() {
     let controller = controller_of([0, 2], 3);
     assert_eq!(demand(&controller), [1, 2]);
+}
+
+#[tokio::test]
+async fn a_claim_that_waits_at_many_pools_is_judged_by_its_home_alone() {
+    let controller = controller_of([0, 0], 60);
+    assert_eq!(demand(&controller), [30, 30]);
+    let (looks, waits) = crate::state::store::looks::counted(|| pass(&controller, "b"));
+    assert!(waits.is_some());
+    // At its claim, and at its home's rules or when it was first seen; a few for the pass itself.
+    assert!(looks <= 2 * 60 + 8, "{looks} looks for 60 claims, of which 30 are judged");
 }

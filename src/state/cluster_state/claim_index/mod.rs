@@ -4,12 +4,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bullpen_api::{InstancePool, PoolClaim, PoolMember, PoolSelector, PoolState, WhenEmpty};
-use bullpen_plan::claim::queue::{Candidate, choose, selects};
+use bullpen_plan::claim::queue::{Candidate, InUse, choose, has_room, selects};
 use kube::ResourceExt;
 
 use super::{State, pool_of_claim};
 use crate::state::pool_queue;
-use crate::state::pool_queue::{NamespaceQueue, PoolQueue, Waiting};
+use crate::state::pool_queue::{NamespaceQueue, Waiting};
 use crate::state::{ObjectKey, QueueKey};
 
 /// The waiting claims with a selector, and the pools that they may choose from.
@@ -19,6 +19,8 @@ pub(super) struct Selectors {
     waiting: HashMap<String, HashSet<ObjectKey>>,
     /// The home of each, also while a binding has reserved the claim.
     homes: HashMap<ObjectKey, ObjectKey>,
+    /// Whether each pool served claims of its own namespace when one of its members last changed.
+    serving: HashMap<ObjectKey, bool>,
     /// Queues that these claims changed, and whose pairing was not woken yet.
     pub(super) changed_queues: HashSet<QueueKey>,
 }
@@ -32,6 +34,7 @@ impl Selectors {
             return;
         }
         pools.remove(key);
+        self.serving.remove(key);
         if pools.is_empty() {
             self.pools.remove(&key.namespace);
         }
@@ -55,7 +58,8 @@ impl Selectors {
 /// The parts of a pool that decide whether it serves claims with a selector, and in which order.
 pub(super) fn serving_terms(pool: &InstancePool) -> impl PartialEq + use<'_> {
     let rules = &pool.spec.claims;
-    let terms = (pool.spec.lifecycle_class, pool.spec.state, rules.max_priority, rules.per_namespace);
+    let quota = rules.per_namespace.map(|most| (most, pool.spec.target_size, pool.spec.max_size));
+    let terms = (pool.spec.lifecycle_class, pool.spec.state, rules.max_priority, quota);
     (&pool.metadata.labels, terms, pool.metadata.deletion_timestamp.is_some(), &pool.metadata.uid)
 }
 
@@ -81,6 +85,7 @@ impl State {
         self.given.remove(member.0);
         self.index_claim(claim.0);
         self.index_member(member.0);
+        self.shorten_claim(claim.0);
     }
 
     /// Has the pairing of these queues woken with the next change.
@@ -96,12 +101,13 @@ impl State {
 
     /// Updates the place of a claim in the queues.
     pub(super) fn index_claim(&mut self, key: &ObjectKey) {
-        let Some(claim) = self.claims.get(key).cloned() else {
+        let readable = !self.unreadable.has::<PoolClaim>(key);
+        let Some(claim) = self.claims.read(key).filter(|_| readable) else {
             self.selectors.set_claim(key, false);
             return self.place(key, Vec::new(), true);
         };
         let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-        let (named, reserved) = (self.members_by_claim.contains_key(uid), self.claims_reserved.contains(uid));
+        let (named, reserved) = (self.member_index.of_claim(uid).is_some(), self.claims_reserved.contains(uid));
         let arrival = self.claims.arrival(key);
         let Some(selector) = &claim.spec.pool_selector else {
             let Some(pool) = pool_of_claim(&claim).filter(|_| !reserved) else {
@@ -183,18 +189,18 @@ impl State {
         let queue = self.queues.at_pool(key);
         let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         let uid = pool.metadata.uid.as_deref().unwrap_or_default();
-        let waiting: i32 = queue.into_iter().flat_map(PoolQueue::namespaces).map(|(_, queue)| patient(queue)).sum();
+        let waiting = queue.map_or(0, |queue| queue.patient(rules.when_empty));
         let own = queue.and_then(|queue| queue.of_namespace(&claim.namespace)).map_or(0, patient);
         Candidate {
             key: key.clone(),
             active: is_active(pool),
             per_namespace: rules.per_namespace,
-            held: queue.map_or(0, |queue| queue.held(&claim.namespace)),
+            held: self.in_use(key, pool, &claim.namespace).total(),
             own_waiting: own - is_its_demand,
             waiting: waiting - is_its_demand,
             max_size: pool.spec.max_size,
             target: pool.spec.target_size,
-            members: count(self.member_counts.get(uid).copied().unwrap_or(0)),
+            members: count(self.member_index.count(key, uid)),
             supply: queue.map_or(0, |queue| count(queue.ready() + queue.warming() + queue.pending())),
             ready: queue.map_or(0, |queue| count(queue.ready())),
         }
@@ -211,23 +217,34 @@ impl State {
         let class = member.and_then(|member| {
             let holder = member.status.as_ref().and_then(|status| status.claim_ref.as_ref());
             let ended = holder.is_some_and(|claim| {
-                let present = self.claims.get(&ObjectKey::new(claim.namespace.as_str(), claim.name.as_str()));
-                present.and_then(|present| present.metadata.uid.as_ref()) != Some(&claim.uid)
+                let present = self.claims.uid(&ObjectKey::new(claim.namespace.as_str(), claim.name.as_str()));
+                present != Some(claim.uid.as_str())
             });
-            pool_queue::classify(member, self.given.get(key), ended)
+            // Nothing can be written to an unreadable member, so it is of no use to waiting claims.
+            let unwritable = holder.is_none() && self.unreadable.has::<PoolMember>(key);
+            pool_queue::classify(member, self.given.get(key), ended).filter(|_| !unwritable)
         });
         let before = self.serves_its_own(&pool);
         self.queues.put_member(key, &pool, class);
-        if before != self.serves_its_own(&pool) {
+        let serves = self.serves_its_own(&pool);
+        // The count of all members, which decides whether the pool has room, may have changed earlier.
+        let known = self.pools.get(&pool).and_then(|_| self.selectors.serving.insert(pool.clone(), serves));
+        if before != serves || known.is_some_and(|known| known != serves) {
             self.quota_changed(&pool);
         }
+    }
+
+    /// The members of a pool that the claims of a namespace use up, as its quota counts them.
+    pub fn in_use(&self, key: &ObjectKey, pool: &InstancePool, namespace: &str) -> InUse {
+        let in_use = self.queues.at_pool(key).map_or_else(InUse::default, |queue| queue.in_use(namespace));
+        let members = i32::try_from(self.count_of(pool)).unwrap_or(i32::MAX);
+        in_use.counted(has_room(pool.spec.target_size, pool.spec.max_size, members))
     }
 
     /// Whether the pool is active and the quota has room for claims of its own namespace.
     fn serves_its_own(&self, key: &ObjectKey) -> bool {
         let Some(pool) = self.pools.get(key).filter(|pool| is_active(pool)) else { return false };
-        let held = || self.queues.at_pool(key).map_or(0, |queue| queue.held(&key.namespace));
-        pool.spec.claims.per_namespace.is_none_or(|most| held() < most)
+        self.in_use(key, pool, &key.namespace).is_below(pool.spec.claims.per_namespace)
     }
 
     /// The quota of a pool was just reached, so its demand may go elsewhere, or it has room again for claims that no
@@ -277,7 +294,7 @@ impl State {
     }
 
     pub(super) fn index_members_claimed_by(&mut self, claim_uid: &str) {
-        for key in self.members_by_claim.get(claim_uid).cloned().unwrap_or_default() {
+        for key in self.member_index.of_claim(claim_uid).cloned().unwrap_or_default() {
             self.index_member(&key);
         }
     }

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::state::ClusterState;
 use crate::state::cluster_state::indexing::StoredKind;
+use crate::state::pool_queue::PoolQueue;
 
 const POOLS: [&str; 3] = ["a", "b", "c"];
 const CLAIMS: usize = 4;
@@ -104,8 +105,7 @@ fn act(cluster: &ClusterState, action: &Action, version: usize) {
         }
         Action::Reserved(claim, member) => cluster.with(|state| {
             let member = (0..3).find_map(|pool| state.members.get(&member_key(pool, *member)));
-            if let (Some(claim), Some(member)) = (state.claims.get(&claim_key(*claim)), member) {
-                let (claim, member) = (claim.clone(), member.clone());
+            if let (Some(claim), Some(member)) = (state.claims.read(&claim_key(*claim)), member.cloned()) {
                 state.reserve(&claim, &member);
             }
         }),
@@ -122,9 +122,9 @@ fn act(cluster: &ClusterState, action: &Action, version: usize) {
 /// A new list does not show the object.
 fn forget<K: StoredKind>(cluster: &ClusterState, gone: &ObjectKey) {
     cluster.watched::<K>(&Feed::Everywhere, Event::Init);
-    let others: Vec<_> = cluster.with(|state| K::store(state).iter().map(|(key, _)| key.clone()).collect());
+    let others: Vec<_> = cluster.with(|state| K::store(state).keys().cloned().collect());
     for other in others.into_iter().filter(|other| other != gone) {
-        cluster.unreadable::<K>(&other);
+        cluster.with(|state| K::store(state).keep(&other));
     }
     cluster.watched::<K>(&Feed::Everywhere, Event::InitDone);
 }
@@ -137,8 +137,8 @@ fn waits(state: &State, claim: &PoolClaim) -> bool {
 
 fn serves(state: &State, key: &ObjectKey) -> bool {
     let Some(pool) = state.pools.get(key) else { return false };
-    let held = state.queues.at_pool(key).map_or(0, |queue| queue.held("ns"));
-    pool.spec.state == PoolState::Active && pool.spec.claims.per_namespace.is_none_or(|most| held < most)
+    let in_use = state.in_use(key, pool, "ns");
+    pool.spec.state == PoolState::Active && in_use.is_below(pool.spec.claims.per_namespace)
 }
 
 fn nowhere() -> QueueKey {
@@ -154,13 +154,17 @@ proptest! {
             act(&cluster, action, number + 1);
             cluster.with(|state| {
                 let mut demand = 0;
-                for (key, claim) in state.claims.iter() {
+                for (key, claim) in state.claims.keys().map(|key| (key, state.claims.read(key).unwrap())) {
+                    if claim.status.as_ref().is_some_and(|status| status.phase.is_terminal()) {
+                        prop_assert_eq!(state.queues.places(key).count(), 0, "{} after {:?}", key, action);
+                        continue;
+                    }
                     let selector = claim.spec.pool_selector.as_ref().unwrap();
                     let matching: BTreeSet<_> = state.pools.iter()
                         .filter(|(_, pool)| selects(selector, pool.metadata.labels.as_ref(), pool.spec.lifecycle_class))
                         .map(|(key, _)| key.clone()).collect();
                     let places: Vec<_> = state.queues.places(key).map(|(pool, home)| (pool.clone(), home)).collect();
-                    if !waits(state, claim) {
+                    if !waits(state, &claim) {
                         prop_assert!(places.is_empty(), "{key} after {action:?}: {places:?}");
                         continue;
                     }
@@ -181,7 +185,7 @@ proptest! {
                     .filter_map(|pool| state.queues.at(&pool))
                     .flat_map(PoolQueue::namespaces).map(|(_, queue)| queue.patient(WhenEmpty::Wait)).sum();
                 prop_assert_eq!(counted, demand, "after {:?}", action);
-                homes = state.claims.iter().filter_map(|(key, _)| Some((key.clone(), state.queues.home(key)?.clone()))).collect();
+                homes = state.claims.keys().filter_map(|key| Some((key.clone(), state.queues.home(key)?.clone()))).collect();
                 Ok(())
             })?;
         }

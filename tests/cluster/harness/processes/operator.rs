@@ -121,6 +121,14 @@ impl Operator {
         operator
     }
 
+    /// Starts it with environment variables, and waits until it listens.
+    pub(crate) async fn start_with_variables(walk: &Walk, variables: &[(&str, &str)]) -> Self {
+        let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), FIRST);
+        operator.variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        operator.start_again().await;
+        operator
+    }
+
     /// Starts it for all namespaces, as it starts without options, and waits until it listens.
     pub(crate) async fn start_everywhere(walk: &Walk) -> Self {
         let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), FIRST);

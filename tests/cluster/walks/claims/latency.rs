@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bullpen_api::{ClaimPhase, PoolClaim};
 use futures::TryStreamExt as _;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use serde_json::json;
@@ -14,22 +15,33 @@ use crate::harness::{Operator, Walk};
 
 const CLAIMS: usize = 100;
 
-/// Far above what it takes on two busy cores in a debug build, far below a cold boot.
-const BOUND_WITHIN: Duration = Duration::from_secs(1);
+/// From the create to the sight of Bound there are three writes and two events of watches. Each write of a custom
+/// resource takes about twice as long as that of a ConfigMap, and the operator is a debug build.
+const MOST_BARE_WRITES: u32 = 12;
+
+/// The time below which this part of all claims, or writes, stayed.
+fn at(percent: usize, took: &mut [Duration]) -> Duration {
+    took.sort();
+    took[(took.len() * percent / 100).min(took.len() - 1)]
+}
 
 #[tokio::test]
-async fn claims_on_a_warm_pool_are_bound_in_milliseconds() {
+async fn claims_on_a_warm_pool_are_bound_in_a_few_times_what_a_bare_write_takes() {
     let walk = Walk::begin("latency").await;
-    let _operator = Operator::start(&walk).await;
+    let operator = Operator::start(&walk).await;
     walk.ready_pool(40, json!({ "maxSize": 200 })).await;
     let claims = walk.api::<PoolClaim>();
     let version = claims.list(&ListParams::default()).await.expect("a list").metadata.resource_version;
     let events = claims.watch(&WatchParams::default(), &version.expect("a version")).await.expect("a watch");
     let mut events = pin!(events);
 
-    let mut took = Vec::new();
+    let (mut took, mut bare) = (Vec::new(), Vec::new());
     for number in 0..CLAIMS {
+        // A bare write before each claim meets the same load of the machine.
         let name = format!("build-{number}");
+        let began = Instant::now();
+        walk.create::<ConfigMap>(json!({ "metadata": { "name": name } })).await;
+        bare.push(began.elapsed());
         let began = Instant::now();
         walk.claim(&name, json!({})).await;
         loop {
@@ -43,8 +55,19 @@ async fn claims_on_a_warm_pool_are_bound_in_milliseconds() {
         }
         took.push(began.elapsed());
     }
-    took.sort();
-    let at = |percent: usize| took[(took.len() * percent / 100).min(took.len() - 1)];
-    eprintln!("claim to Bound as its user sees it: p50 {:?}, p90 {:?}, p99 {:?}", at(50), at(90), at(99));
-    assert!(at(50) < BOUND_WITHIN, "{took:?}");
+    let [p50, p90, p99] = [50, 90, 99].map(|percent| at(percent, &mut took));
+    let write = at(50, &mut bare);
+    eprintln!("claim to Bound as its user sees it: p50 {p50:?}, p90 {p90:?}, p99 {p99:?}; a bare write: p50 {write:?}");
+    assert!(p50 < write * MOST_BARE_WRITES, "{p50:?} is not within {MOST_BARE_WRITES} bare writes of {write:?}");
+
+    // Each was paired by the first pass after it came.
+    let series = |of: &str| {
+        format!(r#"bullpen_claim_pairing_duration_seconds_{of}{{namespace="{}",pool="ci"}}"#, walk.namespace)
+    };
+    let counted = operator.metric_reaches(&series("count"), 1.0).await;
+    let sum = operator.metric_reaches(&series("sum"), 0.0).await;
+    eprintln!(
+        "from a claim's event to its compare-and-swap: {:.2} ms on average of {counted}",
+        sum * 1_000.0 / counted
+    );
 }

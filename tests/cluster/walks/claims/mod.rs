@@ -3,7 +3,10 @@
 mod binding;
 mod hand_out;
 mod latency;
+mod limits;
 mod namespaces;
 pub(crate) mod queue;
+mod refusals;
 mod selector;
+mod sharing;
 mod terms;

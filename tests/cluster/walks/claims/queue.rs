@@ -142,6 +142,9 @@ async fn waiting_claims_say_their_position_and_what_they_wait_for() {
     }
     let series = format!(r#"bullpen_claim_bind_duration_seconds_count{{namespace="{}",pool="ci"}}"#, walk.namespace);
     operator.metric_is(&series, 3.0).await;
+    // Only the first one did not wait for a machine.
+    let series = format!(r#"bullpen_claim_pairing_duration_seconds_count{{namespace="{}",pool="ci"}}"#, walk.namespace);
+    operator.metric_is(&series, 1.0).await;
 }
 
 #[tokio::test]

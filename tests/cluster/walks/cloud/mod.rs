@@ -4,4 +4,5 @@ mod faults;
 mod ladder;
 mod machines;
 pub(crate) mod sweep;
+mod unanswered;
 mod whereabouts;

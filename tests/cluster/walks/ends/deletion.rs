@@ -1,13 +1,15 @@
 //! What is deleted goes whole, and takes no claimed machine along before its claim ends.
 
-use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_api::{ClaimPhase, FINALIZER_INSTANCE, InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_simcloud::ledger::Method;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, PropagationPolicy};
+use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::harness::objects::{POOL, condition, machine, machine_of, member_of, phase};
-use crate::harness::{Operator, Walk, eventually};
+
+use crate::harness::{Ledger, Operator, Walk, eventually};
 
 #[tokio::test]
 async fn a_pool_deleted_with_background_propagation_waits_for_its_claims_and_goes_whole() {
@@ -147,4 +149,48 @@ async fn an_unclaimed_member_that_a_person_deletes_is_terminated_and_replaced() 
     })
     .await;
     assert_eq!(walk.simcloud.ledger().await.bought(), 3);
+}
+
+#[tokio::test]
+async fn a_member_that_only_a_foreign_finalizer_keeps_is_done_and_the_series_of_its_pool_go_with_the_pool() {
+    let walk = Walk::begin("foreign-finalizer").await;
+    let operator = Operator::start(&walk).await;
+    walk.ready_pool(1, json!({})).await;
+    let name = walk.list::<PoolMember>().await[0].name_any();
+    let finalizers = |also: &[&str]| {
+        let all = also.iter().chain(&["example.com/audit"]).collect::<Vec<_>>();
+        Patch::Merge(json!({"metadata": {"finalizers": all}}))
+    };
+    let members = walk.api::<PoolMember>();
+    members.patch(&name, &PatchParams::default(), &finalizers(&[FINALIZER_INSTANCE])).await.expect("patched");
+    walk.delete::<InstancePool>(POOL).await;
+    walk.no_machine_left().await;
+    // The pool does not wait for somebody else's finalizer.
+    walk.gone::<InstancePool>(POOL).await;
+    let left = walk.get::<PoolMember>(&name).await;
+    assert_eq!(left.finalizers(), ["example.com/audit"]);
+    operator.metrics_lack(&format!(r#"bullpen_pool_stuck_terminations{{namespace="{}""#, walk.namespace)).await;
+    operator.metrics_lack(&format!(r#"bullpen_breaker_state{{namespace="{}""#, walk.namespace)).await;
+
+    let before = walk.simcloud.ledger().await;
+    let asked = |ledger: &Ledger| (ledger.calls(Method::Get), ledger.calls(Method::Terminate));
+    // Each change of the member wakes it, and so does each list.
+    for change in 0..3 {
+        let lists = walk.simcloud.ledger().await.calls(Method::List);
+        let note = Patch::Merge(json!({"metadata": {"annotations": {"example.com/change": change.to_string()}}}));
+        members.patch(&name, &PatchParams::default(), &note).await.expect("patched");
+        walk.ledger_until("there is another list", |ledger| ledger.calls(Method::List) > lists).await;
+    }
+    let later = walk.simcloud.ledger().await;
+    assert_eq!(asked(&later), asked(&before), "it costs no calls, whatever changes");
+    let gone = format!(
+        r#"bullpen_instance_terminations_total{{namespace="{}",launch_config="sim",outcome="gone"}}"#,
+        walk.namespace
+    );
+    operator.metric_has_not_passed(&gone, 1.0).await;
+    members
+        .patch(&name, &PatchParams::default(), &Patch::Merge(json!({"metadata": {"finalizers": []}})))
+        .await
+        .expect("patched");
+    walk.none_left::<PoolMember>().await;
 }

@@ -2,4 +2,5 @@
 
 mod deletion;
 mod namespace;
+mod pairs;
 mod uninstall;

@@ -102,6 +102,12 @@ async fn argo_cd_shows_a_lack_of_machines_as_progressing_until_the_pool_has_its_
     walk.pool(POOL, json!({ "minSize": 1 })).await;
     sees(("Progressing", "0 of 2 ready, minSize is 1; launch config sim: Capacity"), "InProgress").await;
     walk.set::<InstancePool>(POOL, json!({ "minSize": 0 })).await;
+    sees(("Progressing", "0 of 2 ready for the first time: launch config sim: Capacity"), "InProgress").await;
+    walk.simcloud.mend().await;
+    sees(("Healthy", "at least minSize (0) members are ready"), "Current").await;
+    // It has had its machines: a lack of more is no reason to stop a sync.
+    walk.simcloud.break_with(no_capacity()).await;
+    walk.set::<InstancePool>(POOL, json!({ "targetSize": 3 })).await;
     sees(("Healthy", "; launch config sim: Capacity"), "Current").await;
     judge.sees::<LaunchConfig>(&walk, "sim", ("Healthy", "; injected by calls[0]"), "Current").await;
 }
@@ -116,7 +122,7 @@ async fn argo_cd_shows_machines_that_never_come_up_or_never_end_as_degraded() {
     walk.launch_config("sim", json!({})).await;
     let provisioning = json!({ "failureThreshold": 1, "cooldownSeconds": 3600 });
     walk.pool(POOL, json!({ "readiness": { "warmingTimeoutSeconds": 1 }, "provisioning": provisioning })).await;
-    sees(("Degraded", "launch config sim: breaker open after "), "Current").await;
+    sees(("Degraded", "launch config sim: breaker open after "), "InProgress").await;
     walk.simcloud.mend().await;
     image(&walk, "img-2", 200).await;
     walk.pool_has_ready(2).await;
@@ -125,7 +131,7 @@ async fn argo_cd_shows_machines_that_never_come_up_or_never_end_as_degraded() {
     walk.simcloud.break_with(on("terminate", "Transient")).await;
     let member = walk.list::<PoolMember>().await.remove(0).name_any();
     walk.delete::<PoolMember>(&member).await;
-    sees(("Degraded", "machines cannot be terminated and may bill"), "Current").await;
+    sees(("Degraded", "1 machine cannot be terminated and may bill"), "Current").await;
     judge.sees::<PoolMember>(&walk, &member, ("Degraded", "injected by calls[0]"), "Terminating").await;
     walk.simcloud.mend().await;
     sees(("Healthy", "at least minSize (0) members are ready"), "Current").await;

@@ -118,6 +118,22 @@ async fn without_definitions_or_with_older_ones_it_waits_alive_and_goes_on_by_it
 }
 
 #[tokio::test]
+async fn while_a_definition_is_gone_it_is_alive_and_not_ready_and_says_so_once() {
+    let (control_plane, _, walk) = bare_walk("skew-gone").await;
+    install_these(&walk.client, &crds::all()).await;
+    let mut operator = Operator::start(&walk).await;
+    operator.is_ready().await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(walk.client.clone());
+    definitions.delete("poolclaims.bullpen.dev", &DeleteParams::default()).await.expect("deleted");
+    operator.is_held("[-]definition:poolclaims: ").await;
+    install_these(&walk.client, &crds::all()).await;
+    operator.is_ready().await;
+    let output = operator.output();
+    assert_eq!(output.matches("its definition is missing").count(), 1, "{output}");
+    control_plane.stop().await;
+}
+
+#[tokio::test]
 async fn with_newer_definitions_it_warns_and_works_and_with_older_ones_it_stops_in_good_order() {
     let (control_plane, _, walk) = bare_walk("skew-run").await;
     install_these(&walk.client, &newer()).await;

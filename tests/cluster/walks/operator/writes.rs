@@ -171,6 +171,7 @@ async fn the_metrics_tell_of_claims_members_machines_and_writes() {
     let config = format!(r#"namespace="{}",launch_config="sim""#, walk.namespace);
     let expected = [
         (format!("bullpen_claim_bind_duration_seconds_count{{{pool}}}"), 2.0),
+        (format!("bullpen_claim_pairing_duration_seconds_count{{{pool}}}"), 2.0),
         (format!(r#"bullpen_pool_members{{{pool},state="ready"}}"#), 2.0),
         (format!(r#"bullpen_pool_members{{{pool},state="claimed"}}"#), 1.0),
         (format!(r#"bullpen_pool_members{{{pool},state="terminating"}}"#), 0.0),

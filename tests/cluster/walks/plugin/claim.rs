@@ -154,8 +154,30 @@ async fn a_wait_that_is_too_long_fails_and_a_command_that_is_not_there_releases_
     assert!(answer.stderr.contains("error: ") && answer.stderr.contains("poolclaims/two"), "{answer:?}");
     let claims = walk.list::<PoolClaim>().await;
     assert_eq!(claims.iter().map(PoolClaim::name_any).collect::<Vec<_>>(), ["one"]);
-    let answer = walk.plugin(&["claim", "nowhere", "--timeout", "1s", "--wait"]).await;
+    let answer = walk.plugin(&["claim", "nowhere", "--timeout", "1s", "--wait", "--wait-for-pool"]).await;
     assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert_eq!(walk.list::<PoolClaim>().await.len(), 2, "the claim that was to wait stays as a record");
+}
+
+#[tokio::test]
+async fn what_is_mistyped_is_told_at_once_and_takes_no_machine() {
+    let walk = Walk::begin("plugin-typos").await;
+    walk.pool(POOL, json!({})).await;
+    let place = &walk.namespace;
+    let typo = walk.plugin(&["claim", "typo", "--", "true"]).await;
+    let told =
+        format!("error: there is no pool typo in namespace {place}; to wait until there is one: --wait-for-pool\n");
+    assert_eq!((typo.code, typo.stderr.as_str()), (Some(1), told.as_str()));
+    let program = walk.plugin(&["claim", POOL, "--", "nosuchcommand"]).await;
+    let told = "error: nosuchcommand: command not found; nothing was claimed\n";
+    assert_eq!((program.code, program.stderr.as_str()), (Some(127), told));
+    let dashes = walk.plugin(&["claim", POOL, "echo", "hi"]).await;
+    assert_eq!(dashes.code, Some(1), "{dashes:?}");
+    assert!(dashes.stderr.contains(" claim ci -- echo hi\n"), "{dashes:?}");
+    let claims = walk.plugin(&["claims", "typo"]).await;
+    let told = "Error from server (NotFound): instancepools.bullpen.dev \"typo\" not found\n";
+    assert_eq!((claims.code, claims.stderr.as_str()), (Some(1), told));
+    assert!(walk.list::<PoolClaim>().await.is_empty(), "nothing was claimed");
 }
 
 #[tokio::test]

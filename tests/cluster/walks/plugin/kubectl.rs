@@ -39,8 +39,8 @@ async fn kubectl_shows_pools_members_and_claims_in_useful_columns() {
     );
     let output = walk.kubectl(&["get", "ipool"]).await;
     let (header, row) = table(&output, POOL);
-    assert_eq!(header, ["NAME", "STATE", "TARGET", "READY", "WARMING", "CLAIMED", "WAITING", "MAX", "AGE"]);
-    assert_eq!(row[..8], ["ci", "Active", "2", "2", "0", "1", "0", "20"]);
+    assert_eq!(header, ["NAME", "STATE", "TARGET", "READY", "WARMING", "CLAIMED", "WAITING", "MAX", "REASON", "AGE"]);
+    assert_eq!(row[..9], ["ci", "Active", "2", "2", "0", "1", "0", "20", "MinSizeReached"]);
 
     let output = walk.kubectl(&["get", "pm", "-l", "bullpen.dev/pool=ci"]).await;
     let (header, row) = table(&output, &member.name_any());

@@ -2,8 +2,12 @@
 
 #[cfg(feature = "kubectl")]
 mod claim;
+#[cfg(feature = "kubectl")]
+mod escaping;
 mod kubectl;
 #[cfg(feature = "kubectl")]
 mod terms;
+#[cfg(feature = "kubectl")]
+mod trouble;
 #[cfg(feature = "kubectl")]
 mod upkeep;

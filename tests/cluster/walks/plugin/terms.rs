@@ -144,18 +144,21 @@ async fn a_waiting_claim_is_shown_with_its_place_and_what_the_operator_says_of_i
     assert!(!story.contains("go first by priority"), "{story}");
 
     walk.set::<bullpen_api::InstancePool>(POOL, json!({ "claims": { "perNamespace": null } })).await;
-    let two = says(&walk, "two", "position 1 of 1; pool at maxSize 1").await;
+    let two = says(&walk, "two", "position 1 of 1; pool at maxSize 1: 1 claimed").await;
     assert_eq!((place(&two).position, place(&two).reason.as_str()), (Some(1), "AtMaxSize"));
     let story = walk.plugin_says(&["why", "two"]).await;
-    assert!(story.contains("the operator says: position 1 of 1; pool at maxSize 1"), "{story}");
+    assert!(story.contains("the operator says: position 1 of 1; pool at maxSize 1: 1 claimed"), "{story}");
     assert_eq!(story.matches("position").count(), 1, "once is enough:\n{story}");
     assert!(story.contains("it asks for priority 7"), "{story}");
     let claims = walk.plugin_says(&["claims", "-o", "wide"]).await;
     let (one, two) = (cells(&claims, "one"), cells(&claims, "two"));
     assert!(["2h", "120m", "119m"].contains(&one["EXPIRES"].as_str()), "{claims}");
     assert_eq!((two["PRIORITY"].as_str(), two["POSITION"].as_str()), ("7", "1"), "{claims}");
-    assert_eq!(two["WAITS FOR"], "position 1 of 1; pool at maxSize 1", "{claims}");
+    assert_eq!(two["WAITS FOR"], "position 1 of 1; pool at maxSize 1: 1 claimed", "{claims}");
     let top = walk.plugin_says(&["top"]).await;
     let line = top.lines().find(|line| line.contains(" two ")).unwrap_or_else(|| panic!("no two in\n{top}"));
-    assert!(line.ends_with("   pool at maxSize 1") && line.contains("   1   "), "its place has a column:\n{top}");
+    assert!(
+        line.ends_with("   pool at maxSize 1: 1 claimed") && line.contains("   1   "),
+        "its place has a column:\n{top}"
+    );
 }

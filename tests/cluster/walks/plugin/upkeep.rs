@@ -10,7 +10,8 @@ use crate::harness::objects::{POOL, condition, machine, member_of};
 use crate::harness::{Operator, Walk};
 use crate::walks::cloud::sweep;
 
-const REASON: &str = "bullpen.dev/reason";
+const CORDON_REASON: &str = "bullpen.dev/cordon-reason";
+const HOLD_REASON: &str = "bullpen.dev/hold-reason";
 
 /// The words of the line that begins with `name`.
 fn row<'a>(table: &'a str, name: &str) -> Vec<&'a str> {
@@ -56,22 +57,29 @@ async fn pools_members_and_claims_are_shown_in_a_line_each_or_as_objects() {
     assert_eq!(object["items"][0]["apiVersion"], "bullpen.dev/v1alpha1");
     let yaml: Value = serde_saphyr::from_str(&walk.plugin_says(&["pools", "-o", "yaml"]).await).expect("YAML");
     assert_eq!(yaml["items"].as_array().map(Vec::len), Some(2));
+    walk.until("sim", "counts its members", |config: &LaunchConfig| {
+        config.status.as_ref().is_some_and(|status| status.instances == Some(3))
+    })
+    .await;
+    let configs = walk.plugin_says(&["launchconfigs"]).await;
+    assert_eq!(row(&configs, "NAME"), ["NAME", "PLACE", "MARKET", "TYPE", "WEIGHT", "SHARE", "INSTANCES", "TROUBLE"]);
+    assert_eq!(row(&configs, "sim"), ["sim", "r1/r1-a", "OnDemand", "small", "ci=100", "100%", "3", "<none>"]);
+    let story = walk.plugin_says(&["why", "lc/sim"]).await;
+    assert!(story.starts_with("launchconfig/sim: all is well\n") && story.contains("ci (weight 100)"), "{story}");
     let names = walk.plugin_says(&["claims", "-o", "name"]).await;
     assert_eq!(names, "poolclaim.bullpen.dev/build-1\n");
     let top = walk.plugin_says(&["top"]).await;
-    assert!(top.contains("1 claims hold machines, 0 wait"), "not a terminal: printed once:\n{top}");
-    let candidates = walk
-        .plugin_says(&[
-            "__complete",
-            "release",
-            "--kubeconfig",
-            &walk.kubeconfig().display().to_string(),
-            "-n",
-            &walk.namespace,
-            "",
-        ])
-        .await;
-    assert_eq!(candidates, "build-1\n:4\n");
+    assert!(top.contains("1 claim holds a machine, 0 wait"), "not a terminal: printed once:\n{top}");
+    let kubeconfig = walk.kubeconfig().display().to_string();
+    let place = ["--kubeconfig", &kubeconfig, "-n", &walk.namespace];
+    let completed = async |words: &[&str]| {
+        let (last, before) = words.split_last().expect("a word");
+        walk.plugin_says(&[&["__complete"], before, &place[..], &[*last][..]].concat()).await
+    };
+    assert_eq!(completed(&["release", ""]).await, "build-1\n:4\n");
+    assert_eq!(completed(&["why", "pool/l"]).await, "pool/lost\n:4\n");
+    let namespace = ["__complete", "pools", "--kubeconfig", &kubeconfig, "-n", &walk.namespace];
+    assert_eq!(walk.plugin_says(&namespace).await, format!("{}\n:4\n", walk.namespace));
 }
 
 #[tokio::test]
@@ -84,6 +92,7 @@ async fn what_is_not_there_is_said_in_kubectls_words_and_the_exit_code_is_1() {
         (&["recycle", "x"], "instancepools"),
         (&["replenish", "x"], "instancepools"),
         (&["members", "x"], "instancepools"),
+        (&["claims", "x"], "instancepools"),
         (&["pools", "x"], "instancepools"),
         (&["release", "x"], "poolclaims"),
         (&["renew", "x"], "poolclaims"),
@@ -119,11 +128,11 @@ async fn a_member_is_cordoned_and_held_with_a_reason_that_is_kept_until_it_is_le
     let said = walk.plugin_says(&["cordon", &member, "--reason", "slow disk"]).await;
     assert_eq!(said, format!("poolmember.bullpen.dev/{member} cordoned\n"));
     let cordoned: PoolMember = walk.get(&member).await;
-    let reason = &cordoned.annotations()[REASON];
+    let reason = &cordoned.annotations()[CORDON_REASON];
     assert!(cordoned.spec.cordoned && reason.starts_with("slow disk (cordoned by bullpen at "), "{reason}");
     let again = walk.plugin_says(&["cordon", &member, "--reason", "another"]).await;
     assert_eq!(again, format!("poolmember.bullpen.dev/{member} already cordoned\n"));
-    assert_eq!(&walk.get::<PoolMember>(&member).await.annotations()[REASON], reason, "nothing was changed");
+    assert_eq!(&walk.get::<PoolMember>(&member).await.annotations()[CORDON_REASON], reason, "nothing was changed");
     walk.pool_until(POOL, "has replaced it", |status| {
         status.members.is_some_and(|members| (members.ready, members.total) == (1, 2))
     })
@@ -133,9 +142,12 @@ async fn a_member_is_cordoned_and_held_with_a_reason_that_is_kept_until_it_is_le
     assert!(walk.plugin_says(&["members"]).await.contains("Ready,Cordoned"));
 
     walk.plugin_says(&["hold", &member, "--reason", "a core dump is on it"]).await;
+    let story = walk.plugin_says(&["why", &member]).await;
+    assert!(story.contains("no other claim gets it: slow disk") && story.contains(": a core dump is on it"), "{story}");
     walk.plugin_says(&["uncordon", &member]).await;
     let held: PoolMember = walk.get(&member).await;
-    assert!(held.spec.hold && !held.spec.cordoned && held.annotations()[REASON].starts_with("a core dump"));
+    assert!(held.spec.hold && !held.spec.cordoned && held.annotations()[HOLD_REASON].starts_with("a core dump"));
+    assert!(!held.annotations().contains_key(CORDON_REASON));
     walk.delete::<PoolMember>(&member).await;
     let answer = walk.plugin(&["cordon", &member, "--reason", "too late"]).await;
     assert_eq!(answer.code, Some(1));
@@ -158,11 +170,13 @@ async fn a_drain_says_what_it_does_and_follows_until_no_member_is_left() {
     .await;
     let answer = walk.plugin(&["pause", POOL]).await;
     assert_eq!(answer.stdout, "instancepool.bullpen.dev/ci paused\n");
-    assert!(answer.stderr.contains("2 ready and 0 booting machines stay, 1 claimed ones finish"), "{answer:?}");
+    assert!(answer.stderr.contains("2 ready and 0 booting machines stay, 1 claimed one finishes"), "{answer:?}");
     assert_eq!(walk.plugin_says(&["pause", POOL]).await, "instancepool.bullpen.dev/ci already paused\n");
 
     let mut plugin = walk.start_plugin(&["drain", POOL, "--wait"]);
-    plugin.says("2 unclaimed machines are terminated (2 ready, 0 booting); 1 claimed ones finish").await;
+    plugin
+        .says("2 unclaimed machines are terminated (2 ready, 0 booting); 1 claimed one finishes with its claim")
+        .await;
     plugin.says("claim").await;
     walk.no_ready_machine_but_the_claimed().await;
     assert!(plugin.is_running(), "a claimed member is left: {}", plugin.output());

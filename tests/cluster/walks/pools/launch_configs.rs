@@ -62,10 +62,14 @@ async fn no_launch_config_gets_more_members_than_its_caps_allow() {
     // The cap of a launch config is over all pools: the other pool finds what the first one left.
     walk.pool("other", json!({ "targetSize": 4, "launchConfigs": [{ "name": "b" }] })).await;
     let full = MemberCounts { ready: 2, total: 2, ..MemberCounts::default() };
-    walk.pool_until("other", "has all that the cap leaves", |status| {
-        status.members == Some(full) && status.deficit == 2
-    })
-    .await;
+    let other = walk
+        .pool_until("other", "has all that the cap leaves", |status| {
+            status.members == Some(full) && status.deficit == 2
+        })
+        .await;
+    let (status, reason, message) = condition(&other, "CapacityAvailable");
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "LaunchConfigsAtMaxInstances"));
+    assert_eq!(message, "launch config b: maxInstances allows 3 members over all pools");
     walk.set::<InstancePool>(POOL, json!({ "targetSize": 5 })).await;
     walk.pool_until(POOL, "has all that the caps leave", |status| status.members == Some(full) && status.deficit == 3)
         .await;
@@ -74,7 +78,15 @@ async fn no_launch_config_gets_more_members_than_its_caps_allow() {
     assert_eq!((of("r1-a"), of("r1-b")), (1, 3));
 
     walk.set::<LaunchConfig>("b", json!({ "maxInstances": null })).await;
-    walk.pool_has_ready(5).await;
+    let pool = walk.pool_has_ready(5).await;
+    assert_eq!(condition(&pool, "CapacityAvailable").0, "True");
+
+    walk.set::<LaunchConfig>("a", json!({ "paused": true })).await;
+    walk.set::<InstancePool>(POOL, json!({ "launchConfigs": [{ "name": "a" }, { "name": "b", "weight": 0 }] })).await;
+    let off = |pool: &InstancePool| condition(pool, "ProvisioningHealthy").1 == "LaunchConfigsOff";
+    let pool = walk.until(POOL, "says that nothing is bought", off).await;
+    let words = "no machine is bought: launch config a is paused, launch config b has weight 0";
+    assert_eq!(condition(&pool, "ProvisioningHealthy").2, words);
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 mod aside;
 mod launch_configs;
+mod patience;
 mod recycle;
+mod refused;
 mod sizes;
 mod user_data;

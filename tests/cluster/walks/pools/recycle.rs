@@ -8,6 +8,7 @@ use bullpen_api::{
     condition_is_true,
 };
 use futures::future::join_all;
+use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt as _;
 use serde_json::json;
 
@@ -93,6 +94,7 @@ async fn a_changed_template_reaches_unclaimed_members_within_the_budget_and_no_c
     let before = before.status.expect("a status");
     assert!(!before.template_hash.is_empty() && before.template_hash != after.template_hash);
     assert_eq!(after.rollout_progress_time, None, "the rollout is over");
+    assert_eq!((walk.has_event("RolloutBegan").await, walk.has_event("RolloutDone").await), (1, 1));
 
     let current = &after.launch_configs[0].template_hash;
     for member in walk.list::<PoolMember>().await {
@@ -121,6 +123,10 @@ async fn members_that_boot_with_an_older_template_are_given_up_for_the_present_o
     walk.set::<LaunchConfig>(LAUNCH_CONFIG, mended).await;
     is_current(&walk, 3).await;
     walk.ledger_until("three machines are left", |ledger| ledger.living().len() == 3).await;
+    walk.has_event("RolloutDone").await;
+    let events = walk.list::<Event>().await;
+    let failed: Vec<_> = events.iter().filter(|event| event.reason.as_deref() == Some("Errored")).collect();
+    assert!(failed.is_empty(), "what is given up has not failed: {failed:?}");
 }
 
 #[tokio::test]
@@ -138,6 +144,7 @@ async fn a_template_that_never_gets_ready_pauses_the_rollout_and_a_mended_one_go
     let stuck = |status: &InstancePoolStatus| reason(status) == Some("ProgressDeadlineExceeded");
     let paused = walk.pool_until(POOL, "says that the rollout is stuck", stuck).await;
     assert!(condition(&paused, "TemplateCurrent").2.starts_with("0 of 2 ready members"), "{paused:?}");
+    walk.has_event("RolloutPaused").await;
     assert_eq!(fewest_ready(&mut members, 2).await, 2, "no old member goes for one that does not come up");
     let since = paused.status.and_then(|status| status.rollout_progress_time).expect("a time");
 

@@ -1,5 +1,6 @@
 //! Draws the screen from the model. No I/O.
 
+use bullpen_access::shown;
 use bullpen_api::{InstancePool, MemberCounts};
 use jiff::Timestamp;
 use ratatui::Frame;
@@ -8,9 +9,10 @@ use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Sparkline, Table, TableState, Wrap};
 
+use unicode_width::UnicodeWidthStr;
+
 use super::model::{Key, Model};
 use super::tables;
-use crate::pools;
 use crate::shared::printing::span;
 
 /// From this width, in columns, members and queue are side by side.
@@ -37,7 +39,7 @@ pub(super) fn draw(frame: &mut Frame, model: &Model, now: Timestamp) {
     ])
     .areas(area);
     draw_head(frame, head, model, shown);
-    draw_pools(frame, top, model);
+    draw_pools(frame, top, model, shown);
     if let Some((_, key, pool)) = model.chosen() {
         draw_chosen(frame, bottom, model, key, pool, shown);
     } else {
@@ -78,7 +80,7 @@ fn header<'a>(names: impl IntoIterator<Item = &'a str>) -> Row<'a> {
     Row::new(names.into_iter().map(Cell::from)).style(Style::new().add_modifier(Modifier::DIM))
 }
 
-fn draw_pools(frame: &mut Frame, area: Rect, model: &Model) {
+fn draw_pools(frame: &mut Frame, area: Rect, model: &Model, now: Timestamp) {
     let namespaces = model.namespace.is_none();
     let longest = |of: fn(&Key) -> &String, least: u16| {
         let widest = model.pools().map(|(key, _)| of(key).chars().count()).max().unwrap_or(0);
@@ -93,7 +95,7 @@ fn draw_pools(frame: &mut Frame, area: Rect, model: &Model) {
     }
     let rows = model.pools().map(|(key, pool)| {
         let mut cells: Vec<_> =
-            tables::pool(pool).into_iter().enumerate().map(|(n, text)| pool_cell(n, text)).collect();
+            tables::pool(model, pool, now).into_iter().enumerate().map(|(n, text)| pool_cell(n, text)).collect();
         if namespaces {
             cells.insert(0, Cell::from(key.0.clone()));
         }
@@ -122,7 +124,7 @@ fn pool_cell(column: usize, text: String) -> Cell<'static> {
 
 fn draw_chosen(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &InstancePool, now: Timestamp) {
     let queue = model.queue_of(key);
-    let area = draw_trouble(frame, area, pool);
+    let area = draw_trouble(frame, area, model.trouble_of(pool, now).as_deref());
     let (of_members, of_queue) = if area.width >= WIDE && !queue.is_empty() {
         let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2).areas(area);
         (left, right)
@@ -146,12 +148,15 @@ fn draw_chosen(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &I
     });
     let widths = widths.collect();
     let shown = if lines.is_empty() { vec![] } else { names.to_vec() };
-    draw_list(frame, of_queue, title.into(), shown, lines.iter().map(|line| Row::new(line.clone())).collect(), widths);
+    let rows = lines.iter().map(|line| Row::new(line.clone())).collect();
+    let list = List { title: title.into(), names: shown, rows, widths, scrolled: model.scrolled() };
+    draw_list(frame, of_queue, list);
 }
 
 /// Draws the chosen pool's problem in full if the table has cut it. Returns the area that is left.
-fn draw_trouble(frame: &mut Frame, area: Rect, pool: &InstancePool) -> Rect {
-    let Some(trouble) = pools::trouble(pool).filter(|_| area.width < WIDE) else { return area };
+fn draw_trouble(frame: &mut Frame, area: Rect, trouble: Option<&str>) -> Rect {
+    let Some(trouble) = trouble.filter(|_| area.width < WIDE) else { return area };
+    let trouble = shown::line(trouble);
     let label = Paragraph::new(format!("! {trouble}")).red().wrap(Wrap { trim: true });
     let lines = u16::try_from(trouble.chars().count()).unwrap_or(u16::MAX).saturating_add(2) / area.width.max(1) + 1;
     let [line, rest] = Layout::vertical([Constraint::Length(lines.min(3)), Constraint::Min(0)]).areas(area);
@@ -179,12 +184,13 @@ fn draw_members(frame: &mut Frame, area: Rect, model: &Model, key: &Key, pool: &
         }))
     });
     let shown = columns.iter().map(|&column| names[column]).collect();
-    draw_list(frame, area, Line::from(title), shown, rows.collect(), widths.collect());
+    let (rows, widths) = (rows.collect(), widths.collect());
+    draw_list(frame, area, List { title: title.into(), names: shown, rows, widths, scrolled: model.scrolled() });
 }
 
 /// The width of a column: that of its longest cell, up to a limit.
 fn widest<'a>(name: &str, cells: impl Iterator<Item = &'a str>) -> u16 {
-    let longest = cells.map(|cell| cell.chars().count()).chain([name.len()]).max().unwrap_or(0);
+    let longest = cells.map(UnicodeWidthStr::width).chain([name.len()]).max().unwrap_or(0);
     u16::try_from(longest).unwrap_or(u16::MAX).min(26)
 }
 
@@ -222,21 +228,30 @@ fn color_of(state: &str) -> Style {
     }
 }
 
-/// Draws a list with a title. Reports how many rows do not fit.
-fn draw_list(
-    frame: &mut Frame,
-    area: Rect,
-    title: Line<'_>,
-    names: Vec<&str>,
-    mut rows: Vec<Row<'_>>,
+/// A list with a title.
+struct List<'a> {
+    title: Line<'a>,
+    names: Vec<&'a str>,
+    rows: Vec<Row<'a>>,
     widths: Vec<Constraint>,
-) {
+    /// How many rows are to be above the screen.
+    scrolled: usize,
+}
+
+/// Draws a list, scrolled at most to its end. Reports how many rows are above and below.
+fn draw_list(frame: &mut Frame, area: Rect, list: List<'_>) {
+    let List { title, names, mut rows, widths, scrolled } = list;
     let room = usize::from(area.height.saturating_sub(2));
+    let above = scrolled.min(rows.len().saturating_sub(room));
+    rows.drain(..above);
     let mut block = Block::new().borders(Borders::TOP).border_style(Style::new().dim()).title(title);
     if rows.len() > room {
         let more = rows.len() - room;
-        block = block.title(Line::from(format!(" {more} more ")).right_aligned().dim());
+        let text = if above > 0 { format!(" {above} above, {more} more ") } else { format!(" {more} more ") };
+        block = block.title(Line::from(text).right_aligned().dim());
         rows.truncate(room);
+    } else if above > 0 {
+        block = block.title(Line::from(format!(" {above} above ")).right_aligned().dim());
     }
     let spacing = if area.width >= ROOMY { 2 } else { 1 };
     let mut table = Table::new(rows, widths).block(block).column_spacing(spacing);
@@ -248,10 +263,10 @@ fn draw_list(
 
 fn draw_foot(frame: &mut Frame, area: Rect, model: &Model) {
     let line = if let Some((what, why)) = model.trouble.iter().next() {
-        Line::from(format!("watching {what} is interrupted: {why}")).red()
+        Line::from(format!("watching {what} is interrupted: {}", shown::line(why))).red()
     } else {
         let freeze = model.frozen().map_or("p freeze", |_| "p go on");
-        Line::from(format!("q leave  ↑↓ choose a pool  {freeze}")).dim()
+        Line::from(format!("q leave  ↑↓ choose a pool  PgUp PgDn scroll  {freeze}")).dim()
     };
     frame.render_widget(Paragraph::new(line), area);
     if let Some(since) = model.frozen() {

@@ -79,6 +79,37 @@ fn a_wide_terminal_shows_members_and_queue_side_by_side() {
 }
 
 #[test]
+fn lists_scroll_to_their_end_and_no_further() {
+    let mut model = model();
+    let shown = |model: &Model| screen(model, 80, 24).join("\n");
+    let before = shown(&model);
+    model.scroll(10);
+    let after = shown(&model);
+    assert!(before.contains("ci-00000") && !after.contains("ci-00000") && after.contains("ci-00010"), "{after}");
+    assert!(after.contains("10 above, ") && after.contains("build-1"), "the short queue stays:\n{after}");
+    model.scroll(isize::MAX);
+    let end = shown(&model);
+    assert!(end.contains("ci-00029") && !end.contains(" more "), "{end}");
+    model.scroll(isize::MIN);
+    assert_eq!(shown(&model), before);
+}
+
+#[test]
+fn text_of_users_is_shown_escaped_and_in_its_row() {
+    let mut model = model();
+    let claim = json!({
+        "metadata": { "name": "evil", "namespace": "default", "creationTimestamp": "2026-01-01T00:00:00Z" },
+        "spec": { "poolRef": { "name": "ci" }, "acquiredBy": "x\u{1b}[2K\r\u{9b}\u{202e}\nnobody" },
+        "status": { "phase": "Pending" },
+    });
+    let event = Event::Apply(serde_json::from_value(claim).unwrap());
+    model.take(Change::Claim(event), Timestamp::UNIX_EPOCH);
+    let lines = screen(&model, 80, 24);
+    let row = lines.iter().find(|line| line.contains("evil")).unwrap();
+    assert!(row.contains(r"x^[[2K\r\u009b\u202e\nno"), "{row}");
+}
+
+#[test]
 fn drawing_on_a_tiny_terminal_does_not_panic() {
     for (width, height) in [(1, 1), (10, 3), (40, 8)] {
         screen(&model(), width, height);

@@ -26,7 +26,7 @@ pub struct HeldMember<Id, At> {
 pub enum Fate {
     /// Nothing: the claim has it.
     Stays,
-    /// Nothing now: nothing is proved, the claim is being deleted, or another member is bound first.
+    /// Nothing now: nothing is proved, or another member is bound first.
     Waits,
     /// Write the claim's status, `Bound` to this member, with the resourceVersion of the claim that was judged.
     FinishBinding,
@@ -99,7 +99,13 @@ fn unbound<Id: Ord, At: Ord>(
         (&member.claimed_at, &member.uid) < (&than.claimed_at, &than.uid)
     };
     let another_is_first = others.iter().any(|other| !other.machine_gone && order(other, this));
-    if claim_deleting || another_is_first { Fate::Waits } else { Fate::FinishBinding }
+    match (claim_deleting, another_is_first) {
+        // Bound is written only over a version without a deletionTimestamp, and that never goes away: it will not be
+        // Bound, and another finalizer may keep the claim for ever.
+        (true, _) => never_named(live, this),
+        (false, true) => Fate::Waits,
+        (false, false) => Fate::FinishBinding,
+    }
 }
 
 /// What happens to a claim by the state of its member.

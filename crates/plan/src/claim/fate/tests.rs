@@ -104,7 +104,10 @@ fn a_member_that_is_being_deleted_is_still_bound_to_its_claim() {
 #[test]
 fn a_claim_that_is_being_deleted_is_never_bound() {
     let ending = Claim { deleting: true, ..pending() };
-    assert_eq!(fate(&live(ending), &this(), &[]), Fate::Waits);
+    assert_eq!(fate(&live(ending.clone()), &this(), &[]), Fate::GivenBack);
+    assert_eq!(fate(&cached(ending.clone()), &this(), &[]), Fate::ConfirmFirst, "it may be Bound by now");
+    let deleting = HeldMember { deleting: true, ..this() };
+    assert_eq!(fate(&live(ending), &deleting, &[]), Fate::Terminated);
 }
 
 #[test]
@@ -268,14 +271,15 @@ proptest! {
         prop_assert_ne!(fate(&seen_live(newest), &this, &others), Fate::GivenBack);
     }
 
-    /// Invariant 4: a claimed member is terminated only after its claim ended, or when its machine is gone already.
+    /// Invariant 4: a claimed member is terminated only after its claim ended, or when its machine is gone already. A
+    /// claim that is being deleted before it was Bound has ended: it never will be.
     #[test]
     fn no_member_is_terminated_whose_claim_has_not_ended(
         bound: bool, deleting: bool, this in any_member(THIS), others in any_others(), live: bool,
     ) {
         let this = HeldMember { machine_gone: false, ..this };
         let claim = if bound { claim(ClaimPhase::Bound, Some(THIS)) } else { pending() };
-        let claim = Claim { deleting, ..claim };
+        let claim = Claim { deleting: deleting && bound, ..claim };
         let evidence = if live { seen_live(Some(claim)) } else { cached(claim) };
         prop_assert_ne!(fate(&evidence, &this, &others), Fate::Terminated);
     }

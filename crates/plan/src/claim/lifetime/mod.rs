@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use bullpen_api::{
-    ClaimPhase, ClaimRules, ConditionType, PoolClaim, PoolClaimSpec, Reason, condition_is_true, micro_time,
+    ClaimPhase, ClaimRules, ConditionType, PoolClaim, PoolClaimSpec, Reason, RenewTime, Renewal, condition_is_true,
+    micro_time,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -58,15 +59,13 @@ pub struct Wish {
     /// `ttlSeconds`.
     pub ttl_seconds: Option<i32>,
     /// `renewTime`: each new value is a renewal.
-    pub renew_time: Option<Timestamp>,
+    pub renewal: Option<Renewal>,
 }
 
 impl Wish {
-    /// The wish of this spec. A status has whole microseconds, so a finer `renewTime` would never equal the observed
-    /// one.
+    /// The wish of this spec.
     pub fn of(spec: &PoolClaimSpec) -> Self {
-        let renew_time = spec.renew_time.as_ref().map(|time| micro_time(time.0).0);
-        Self { ttl_seconds: spec.ttl_seconds, renew_time }
+        Self { ttl_seconds: spec.ttl_seconds, renewal: spec.renew_time.as_ref().map(RenewTime::renewal) }
     }
 }
 
@@ -105,8 +104,6 @@ pub struct BoundClaim {
     pub unobserved: bool,
     /// Whether it has the condition `Stale`.
     pub flagged: bool,
-    /// Whether it is being deleted.
-    pub deleting: bool,
 }
 
 impl BoundClaim {
@@ -116,7 +113,7 @@ impl BoundClaim {
         let bound_at = status.bound_at.as_ref()?.0;
         let answers = Wish {
             ttl_seconds: status.observed_ttl_seconds,
-            renew_time: status.observed_renew_time.as_ref().map(|time| time.0),
+            renewal: status.observed_renew_time.as_ref().map(RenewTime::renewal),
         };
         let renewed_at = status.renewed_at.as_ref().map_or(bound_at, |time| time.0);
         Some(Self {
@@ -125,7 +122,6 @@ impl BoundClaim {
             bound_at,
             unobserved: claim.metadata.generation.is_some_and(|generation| generation > status.observed_generation),
             flagged: condition_is_true(&status.conditions, ConditionType::Stale),
-            deleting: claim.metadata.deletion_timestamp.is_some(),
         })
     }
 }
@@ -163,12 +159,9 @@ pub struct TermDecision {
 
 /// Decides about a Bound claim. It does not expire before `not_before`, see [`not_before`](not_before()).
 ///
-/// A renewal is handled first: as long as the claim is Bound it is in time, however late it is seen.
+/// A renewal is handled first: as long as the claim is Bound it is in time, however late it is seen. A claim that is
+/// being deleted is judged like any other: it has its machine for as long as a finalizer keeps it.
 pub fn judge(claim: &BoundClaim, rules: &TermRules, not_before: Timestamp, now: Timestamp) -> TermDecision {
-    // It ends anyway, and nobody waits for its status.
-    if claim.deleting {
-        return TermDecision { due: Due::Nothing, look_again_at: None };
-    }
     let ends_at = claim.term.expires_at.map(|at| at.max(not_before));
     let flagged_at = rules.stale_after.filter(|_| !claim.flagged).map(|long| after(claim.bound_at, long));
     let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
@@ -193,7 +186,7 @@ fn seen(claim: &BoundClaim, rules: &TermRules, now: Timestamp) -> Term {
     if claim.wish == claim.term.answers {
         return claim.term;
     }
-    let renewed = claim.wish.renew_time != claim.term.answers.renew_time;
+    let renewed = claim.wish.renewal != claim.term.answers.renewal;
     let renewed_at = if renewed { micro_time(now).0 } else { claim.term.renewed_at };
     term(claim.wish, rules, claim.bound_at, renewed_at)
 }

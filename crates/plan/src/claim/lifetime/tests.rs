@@ -17,9 +17,9 @@ fn long(seconds: i64) -> SignedDuration {
 
 /// A claim that was bound at 0, under these rules and with this ttl.
 fn bound(ttl_seconds: Option<i32>, rules: &TermRules) -> BoundClaim {
-    let wish = Wish { ttl_seconds, renew_time: None };
+    let wish = Wish { ttl_seconds, renewal: None };
     let term = begin(wish, rules, at(0));
-    BoundClaim { wish, term, bound_at: at(0), unobserved: false, flagged: false, deleting: false }
+    BoundClaim { wish, term, bound_at: at(0), unobserved: false, flagged: false }
 }
 
 /// The claim after the due write; `None` if it expired.
@@ -44,7 +44,7 @@ fn settled(mut claim: BoundClaim, rules: &TermRules, not_before: Timestamp, now:
 }
 
 fn renewed(claim: BoundClaim, how: i64) -> BoundClaim {
-    BoundClaim { wish: Wish { renew_time: Some(at(how)), ..claim.wish }, unobserved: true, ..claim }
+    BoundClaim { wish: Wish { renewal: Some(Renewal::At(at(how))), ..claim.wish }, unobserved: true, ..claim }
 }
 
 fn reason(verdict: &TermDecision) -> &str {
@@ -166,10 +166,17 @@ fn the_grace_begins_with_the_term_of_leadership_or_at_the_end_of_the_last_gap() 
 }
 
 #[test]
-fn a_claim_that_is_being_deleted_is_left_alone() {
-    let rules = TermRules { stale_after: Some(long(1)), ..TermRules::default() };
-    let claim = BoundClaim { deleting: true, ..renewed(bound(Some(60), &rules), 1) };
-    assert_eq!(judge(&claim, &rules, NO_GRACE, at(9_999)), TermDecision { due: Due::Nothing, look_again_at: None });
+fn a_claim_whose_deletion_another_finalizer_delays_expires_and_is_flagged_like_any_other() {
+    let rules = TermRules { max_hold: Some(long(90)), stale_after: Some(long(10)), ..TermRules::default() };
+    let mut kept = claim::status::bound(&claim(&json!({"ttlSeconds": 60})), &member(), &rules, at(0));
+    kept.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(5)));
+    kept.metadata.finalizers = Some(vec!["example.com/keeps".to_owned()]);
+    let kept = BoundClaim::of(&kept).unwrap();
+    assert_eq!(judge(&kept, &rules, NO_GRACE, at(9)).look_again_at, Some(at(10)));
+    assert!(matches!(judge(&kept, &rules, NO_GRACE, at(10)).due, Due::Flag(_)));
+    assert_eq!(reason(&judge(&kept, &rules, NO_GRACE, at(60))), "TtlExpired");
+    let renewed = settled(renewed(kept, 1), &rules, NO_GRACE, at(50)).unwrap();
+    assert_eq!(reason(&judge(&renewed, &rules, NO_GRACE, at(90))), "MaxHoldReached");
 }
 
 #[test]
@@ -243,11 +250,30 @@ fn a_renew_time_with_nanoseconds_counts_once_and_another_time_zone_is_the_same_t
 }
 
 #[test]
+fn each_text_that_is_no_moment_of_ours_is_a_renewal_once() {
+    let rules = TermRules::default();
+    let asks = |text: &str| claim(&json!({"ttlSeconds": 60, "renewTime": text}));
+    let texts = ["9999-12-31T23:59:59Z", "9999-12-31T23:59:58Z", "2026-01-01T00:00:00+99:99", "0000-01-01T00:00:00,5z"];
+    let mut claim = claim::status::bound(&asks(texts[0]), &member(), &rules, at(0));
+    for (index, text) in texts.iter().enumerate() {
+        claim.spec.renew_time = asks(text).spec.renew_time;
+        let due = judge(&BoundClaim::of(&claim).unwrap(), &rules, NO_GRACE, at(9)).due;
+        assert_eq!(matches!(due, Due::Seen(_)), index > 0, "{text}");
+        if let Due::Seen(term) = due {
+            claim = claim::status::seen(&claim, &term, at(9));
+        }
+        // As the API server returns it.
+        claim = serde_json::from_value(serde_json::to_value(&claim).unwrap()).unwrap();
+        assert_eq!(judge(&BoundClaim::of(&claim).unwrap(), &rules, NO_GRACE, at(10)).due, Due::Nothing, "{text}");
+    }
+}
+
+#[test]
 fn an_observed_renewal_updates_the_observed_generation_of_every_condition() {
     let rules = TermRules::default();
     let mut claim = claim::status::bound(&claim(&json!({"ttlSeconds": 60})), &member(), &rules, at(0));
     claim.metadata.generation = Some(2);
-    claim.spec.renew_time = Some(micro_time(at(1)));
+    claim.spec.renew_time = Some(micro_time(at(1)).into());
     let Due::Seen(term) = judge(&BoundClaim::of(&claim).unwrap(), &rules, NO_GRACE, at(9)).due else {
         panic!("it was renewed")
     };
@@ -319,7 +345,7 @@ fn anything() -> impl Strategy<Value = (i64, Happens)> {
 fn with(claim: BoundClaim, what: Happens, now: i64) -> BoundClaim {
     let wish = match what {
         Happens::Nothing => return claim,
-        Happens::Renewal => Wish { renew_time: Some(at(now)), ..claim.wish },
+        Happens::Renewal => Wish { renewal: Some(Renewal::At(at(now))), ..claim.wish },
         Happens::Ttl(ttl_seconds) => Wish { ttl_seconds, ..claim.wish },
         Happens::Note => claim.wish,
     };

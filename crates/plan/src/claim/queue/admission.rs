@@ -50,10 +50,43 @@ pub fn admission<'a>(
     }
 }
 
-/// How many of a namespace's `waiting` claims count as demand for machines: not more than its quota leaves. `held` is
-/// the number of members that its claims have already.
-pub fn demand(waiting: i32, held: i32, per_namespace: Option<i32>) -> i32 {
-    per_namespace.map_or(waiting, |most| waiting.min(most.saturating_sub(held).max(0)))
+/// The members of a pool that the claims of one namespace use up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InUse {
+    /// Members that its claims have, or are about to get.
+    pub held: i32,
+    /// Members of its claims that ended, whose machines are not gone yet, as far as they count.
+    pub ending: i32,
+}
+
+impl InUse {
+    /// What counts of these members in a pool that [has room](has_room), or not. Where it has none, machines on their
+    /// way out keep others from being bought, so a namespace that claims and releases in turns would take all of them.
+    #[must_use]
+    pub fn counted(self, has_room: bool) -> Self {
+        if has_room { Self { ending: 0, ..self } } else { self }
+    }
+
+    /// What counts against the quota.
+    pub const fn total(self) -> i32 {
+        self.held.saturating_add(self.ending)
+    }
+
+    /// Whether the quota leaves room for one more.
+    pub fn is_below(self, per_namespace: Option<i32>) -> bool {
+        per_namespace.is_none_or(|most| self.total() < most)
+    }
+}
+
+/// Whether `max_size` leaves room to buy as many members as the pool keeps warm, and at least one, beside all that it
+/// has.
+pub fn has_room(target: i32, max_size: i32, members: i32) -> bool {
+    max_size.saturating_sub(members) >= target.max(1)
+}
+
+/// How many of a namespace's `waiting` claims count as demand for machines: not more than its quota leaves.
+pub fn demand(waiting: i32, in_use: InUse, per_namespace: Option<i32>) -> i32 {
+    per_namespace.map_or(waiting, |most| waiting.min(most.saturating_sub(in_use.total()).max(0)))
 }
 
 #[cfg(test)]
@@ -99,10 +132,29 @@ mod tests {
     }
 
     #[test]
+    fn machines_on_their_way_out_count_unless_the_pool_can_buy_its_target_anew() {
+        for (target, max_size, members, room) in [
+            (5, 30, 25, true),
+            (5, 30, 26, false),
+            (5, 8, 5, false),
+            (0, 4, 3, true),
+            (0, 4, 4, false),
+            (5, 3, 9, false),
+        ] {
+            assert_eq!(has_room(target, max_size, members), room, "{target} of {max_size} with {members}");
+        }
+        let of = InUse { held: 1, ending: 3 };
+        assert!(of.counted(true).is_below(Some(2)) && !of.counted(false).is_below(Some(2)));
+        assert!(of.counted(false).is_below(Some(5)) && of.counted(false).is_below(None));
+    }
+
+    #[test]
     fn claims_over_the_quota_are_no_demand() {
-        assert_eq!(demand(7, 2, None), 7);
-        assert_eq!(demand(7, 2, Some(5)), 3);
-        assert_eq!(demand(1, 2, Some(5)), 1);
-        assert_eq!(demand(7, 9, Some(5)), 0, "the quota was lowered");
+        let held = |held| InUse { held, ending: 0 };
+        assert_eq!(demand(7, held(2), None), 7);
+        assert_eq!(demand(7, held(2), Some(5)), 3);
+        assert_eq!(demand(1, held(2), Some(5)), 1);
+        assert_eq!(demand(7, held(9), Some(5)), 0, "the quota was lowered");
+        assert_eq!(demand(7, InUse { held: 2, ending: 2 }, Some(5)), 1);
     }
 }

@@ -7,21 +7,24 @@ mod admission;
 mod choice;
 mod notice;
 mod order;
+mod trouble;
 mod waiting_updates;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use self::admission::{Admission, Labels, admission, demand};
+pub use self::admission::{Admission, InUse, Labels, admission, demand, has_room};
 pub use self::choice::{Candidate, choose, selects};
 pub use self::notice::{
-    Notice, PoolTrouble, Supply, UnservedReason, no_match, not_found, not_listed, not_watched, over_quota, trouble,
+    Notice, Supply, UnservedReason, no_match, not_accepted, not_found, not_listed, not_watched, over_quota,
 };
 pub use self::order::{Offer, Order, Paired, Turn, allowed_priority, pair};
+pub use self::trouble::{PoolTrouble, trouble};
 pub use self::waiting_updates::{WaitStatus, WaitingUpdates};
 use bullpen_api::{Reason, WhenEmpty};
 
-/// How long a claim with `whenEmpty: Fail` waits for a pool that does not exist, unless `waitTimeoutSeconds` is set.
-pub const POOL_NOT_FOUND_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
+/// How long a claim with `whenEmpty: Fail` waits for a pool that does not exist, or for an API server that does not
+/// accept its binding, unless `waitTimeoutSeconds` is set. Both may be over in a moment.
+pub const SHORT_TROUBLE_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
 
 /// A claim for which there is no member now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +71,9 @@ pub fn judge(
     now: Timestamp,
 ) -> Judgement {
     let timeout = match (claim.when_empty, refusal.reason) {
-        (WhenEmpty::Fail, Reason::PoolNotFound) => Some(claim.wait_timeout.unwrap_or(POOL_NOT_FOUND_TIMEOUT)),
+        (WhenEmpty::Fail, Reason::PoolNotFound | Reason::BindingNotAccepted) => {
+            Some(claim.wait_timeout.unwrap_or(SHORT_TROUBLE_TIMEOUT))
+        }
         (WhenEmpty::Fail, _) => Some(SignedDuration::ZERO),
         (WhenEmpty::Wait, _) => claim.wait_timeout,
     };
@@ -107,6 +112,7 @@ mod tests {
             ready: 0,
             warming: 3,
             pending: 0,
+            claimed: 0,
             next_ready_at: None,
             trouble: None,
         }
@@ -177,5 +183,15 @@ mod tests {
         let fail = Unserved { reported: Some(reported(&missing)), ..claim(WhenEmpty::Fail) };
         assert_eq!(judge_by(&fail, &missing, 29).verdict, None);
         assert!(judge_by(&fail, &missing, 30).verdict.is_some());
+    }
+
+    #[test]
+    fn with_fail_a_claim_waits_thirty_seconds_for_an_api_server_that_refuses_to_bind_it() {
+        let refused = not_accepted("poolmembers/status is forbidden");
+        assert_eq!(refused.reason.as_str(), "BindingNotAccepted");
+        let fail = Unserved { reported: Some(reported(&refused)), ..claim(WhenEmpty::Fail) };
+        assert_eq!(judge_by(&fail, &refused, 29), Judgement { verdict: None, look_again_at: Some(at(30)) });
+        let after = judge_by(&fail, &refused, 30).verdict;
+        assert!(matches!(after, Some(UnservedStatus::Failed(refusal)) if refusal.message.contains("is forbidden")));
     }
 }

@@ -1,7 +1,11 @@
 //! The messages in the status of waiting claims.
 
-use bullpen_api::{ConditionType, InstancePool, PoolState, QueuePlace, Reason, bounded_message, find_condition};
+use bullpen_api::{PoolState, QueuePlace, Reason, bounded_message};
 use jiff::{SignedDuration, Timestamp};
+
+use super::admission::InUse;
+
+use super::trouble::PoolTrouble;
 
 /// Why a claim gets no member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +78,11 @@ impl Notice {
             Facts::Unserved(refusal) => refusal.clone().among(self.among.unwrap_or(1)).message,
             Facts::Queued(queued) => bounded_message(&queued.parts(self.among).join("; ")),
         }
+    }
+
+    /// Whether machines of the claim's pool are being bought or boot.
+    pub const fn has_machines_coming(&self) -> bool {
+        matches!(&self.facts, Facts::Queued(queued) if queued.warming > 0 || queued.pending > 0)
     }
 
     /// Whether `other` has the same facts, apart from the remaining time.
@@ -154,6 +163,16 @@ pub fn not_listed(namespace: &str) -> UnservedReason {
     }
 }
 
+/// A member is ready for the claim, but the API server refuses the write that gives it to the claim.
+pub fn not_accepted(refusal: &str) -> UnservedReason {
+    UnservedReason {
+        reason: Reason::BindingNotAccepted,
+        message: bounded_message(&format!(
+            "a member is ready, but the API server does not let the claim have it: {refusal}"
+        )),
+    }
+}
+
 /// No pool in the claim's namespace matches its selector.
 pub fn no_match() -> UnservedReason {
     UnservedReason { reason: Reason::PoolNotFound, message: "no pool in this namespace matches".to_owned() }
@@ -175,15 +194,19 @@ impl UnservedReason {
 }
 
 /// The quota of the claim's namespace is used up.
-pub fn over_quota(pool: &str, namespace: &str, per_namespace: i32, held: i32) -> UnservedReason {
-    let has = held.max(per_namespace);
-    UnservedReason {
-        reason: Reason::NamespaceQuotaReached,
-        message: format!(
-            "namespace {namespace} may hold {per_namespace} members of pool {pool} at once: {has} are held or are those of \
-             claims before this one"
-        ),
+pub fn over_quota(pool: &str, namespace: &str, per_namespace: i32, in_use: InUse) -> UnservedReason {
+    let has = in_use.held.max(per_namespace.saturating_sub(in_use.ending));
+    let mut message = format!(
+        "namespace {namespace} may hold {per_namespace} members of pool {pool} at once: {has} are held or are those of \
+         claims before this one"
+    );
+    if in_use.ending > 0 {
+        message += &format!(
+            ", and {} of claims that ended are still being terminated: they count because the pool is near its maxSize",
+            in_use.ending
+        );
     }
+    UnservedReason { reason: Reason::NamespaceQuotaReached, message }
 }
 
 /// A pool with waiting claims, and the machines that will serve them.
@@ -203,19 +226,12 @@ pub struct Supply {
     pub warming: i32,
     /// Pending members.
     pub pending: i32,
+    /// Claimed members.
+    pub claimed: i32,
     /// When the next warming member is likely to be ready, if that can be estimated.
     pub next_ready_at: Option<Timestamp>,
     /// What keeps the pool from buying machines, if anything.
     pub trouble: Option<PoolTrouble>,
-}
-
-/// What keeps a pool from buying machines.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolTrouble {
-    /// Reason of the pool's condition. A later version may have written one that this version does not know.
-    pub reason: String,
-    /// A short message.
-    pub message: String,
 }
 
 impl Supply {
@@ -227,7 +243,13 @@ impl Supply {
             PoolState::Draining => "draining",
             PoolState::Active => return None,
         };
-        Some(UnservedReason { reason: Reason::PoolNotActive, message: format!("pool {} is {what}", self.pool) })
+        let waits = match self.claimed {
+            count if count > 0 && (self.deleting || self.state == PoolState::Draining) => {
+                format!(", and waits for the claims that have its machines: {count}")
+            }
+            _ => String::new(),
+        };
+        Some(UnservedReason { reason: Reason::PoolNotActive, message: format!("pool {} is {what}{waits}", self.pool) })
     }
 
     /// No member is ready, with the numbers.
@@ -280,33 +302,6 @@ fn about(left: SignedDuration) -> Option<String> {
     }
 }
 
-/// What keeps a pool from buying, by its status. `maxSize` comes before problems of launch configs, because it applies
-/// whatever their state is.
-pub fn trouble(pool: &InstancePool) -> Option<PoolTrouble> {
-    let status = pool.status.as_ref()?;
-    let is = |type_, holds| find_condition(&status.conditions, type_, holds);
-    if is(ConditionType::AtMaxSize, true).is_some() {
-        return Some(PoolTrouble {
-            reason: Reason::AtMaxSize.to_string(),
-            message: format!("pool at maxSize {}", pool.spec.max_size),
-        });
-    }
-    let unhealthy = is(ConditionType::Stalled, true).or_else(|| is(ConditionType::ProvisioningHealthy, false));
-    let condition = unhealthy.or_else(|| is(ConditionType::CapacityAvailable, false))?;
-    let message = if condition.reason == Reason::BreakerOpen { open_breaker(pool) } else { None };
-    let message = message.or_else(|| condition.message.lines().next().map(str::to_owned)).unwrap_or_default();
-    Some(PoolTrouble { reason: condition.reason.clone(), message })
-}
-
-fn open_breaker(pool: &InstancePool) -> Option<String> {
-    let threshold = pool.spec.provisioning.failure_threshold;
-    let in_use = &pool.status.as_ref()?.launch_configs;
-    let open = in_use.iter().find(|config| config.consecutive_failures >= threshold)?;
-    let of = if in_use.len() > 1 { format!("launch config {}: ", open.name) } else { String::new() };
-    let last = open.last_failure.as_ref().map(|last| format!(": {}", last.message)).unwrap_or_default();
-    Some(format!("{of}breaker open after {} failures{last}", open.consecutive_failures))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,6 +319,7 @@ mod tests {
             ready: 0,
             warming: 2,
             pending: 0,
+            claimed: 0,
             next_ready_at: Some(at(38)),
             trouble: None,
         }
@@ -394,11 +390,14 @@ mod tests {
 
     #[test]
     fn a_quota_message_has_the_numbers() {
+        let held = |held| InUse { held, ending: 0 };
         assert_eq!(
-            over_quota("ci", "team-a", 3, 1).message,
+            over_quota("ci", "team-a", 3, held(1)).message,
             "namespace team-a may hold 3 members of pool ci at once: 3 are held or are those of claims before this one"
         );
-        assert!(over_quota("ci", "team-a", 3, 5).message.contains(": 5 are held"), "the quota was lowered");
+        assert!(over_quota("ci", "team-a", 3, held(5)).message.contains(": 5 are held"), "the quota was lowered");
+        let message = over_quota("ci", "team-a", 3, InUse { held: 0, ending: 2 }).message;
+        assert!(message.contains(": 1 are held or are those of claims before this one, and 2 of claims"), "{message}");
     }
 
     #[test]
@@ -418,34 +417,12 @@ mod tests {
         assert!(of(at(0)).has_facts_of(&of(at(30))));
     }
 
-    fn pool(status: &serde_json::Value) -> InstancePool {
-        serde_json::from_value(serde_json::json!({
-            "metadata": {"name": "ci"},
-            "spec": {"targetSize": 2, "maxSize": 20, "launchConfigs": [{"name": "sim"}]},
-            "status": status,
-        }))
-        .unwrap()
-    }
-
-    fn condition(type_: &str, status: &str, reason: &str, message: &str) -> serde_json::Value {
-        serde_json::json!({"type": type_, "status": status, "reason": reason, "message": message,
-            "lastTransitionTime": "2026-01-01T00:00:00Z"})
-    }
-
     #[test]
-    fn the_trouble_of_a_pool_is_a_short_message() {
-        let message = |status: serde_json::Value| trouble(&pool(&status)).map(|trouble| trouble.message);
-        let max = condition("AtMaxSize", "True", "MaxSizeReached", "...");
-        let breaker = condition("ProvisioningHealthy", "False", "BreakerOpen", "launch config sim: breaker ...");
-        let quota = condition("CapacityAvailable", "False", "QuotaReached", "launch config sim: Quota: no\nmore");
-        assert_eq!(message(serde_json::json!({"conditions": []})), None);
-        assert_eq!(message(serde_json::json!({"conditions": [max, breaker]})).unwrap(), "pool at maxSize 20");
-        assert_eq!(message(serde_json::json!({"conditions": [quota]})).unwrap(), "launch config sim: Quota: no");
-        let failed = serde_json::json!({"name": "sim", "templateHash": "h", "consecutiveFailures": 5,
-            "lastFailure": {"class": "Quota", "message": "quota exceeded in us-east-1a", "time": "2026-01-01T00:00:00Z"}});
-        assert_eq!(
-            message(serde_json::json!({"conditions": [breaker], "launchConfigs": [failed]})).unwrap(),
-            "breaker open after 5 failures: quota exceeded in us-east-1a"
-        );
+    fn a_claim_hears_how_many_claims_keep_a_pool_that_is_being_deleted() {
+        let message = |supply: Supply| supply.inactive().unwrap().message;
+        let deleted = Supply { deleting: true, claimed: 2, ..supply() };
+        assert_eq!(message(deleted), "pool ci is being deleted, and waits for the claims that have its machines: 2");
+        assert_eq!(message(Supply { deleting: true, ..supply() }), "pool ci is being deleted");
+        assert_eq!(message(Supply { state: PoolState::Paused, claimed: 2, ..supply() }), "pool ci is paused");
     }
 }

@@ -12,8 +12,9 @@ pub const FIRST_UPDATE_AFTER: SignedDuration = SignedDuration::from_secs(1);
 const WINDOW: SignedDuration = SignedDuration::from_secs(60);
 /// Least time between two updates with the same reason.
 const SAME_REASON: SignedDuration = SignedDuration::from_secs(30);
-/// Most repeated updates per second, over all claims, so that a long queue does not cause a storm of writes.
-const MOST_REPEATED: usize = 10;
+/// Most repeated updates per second, over all claims, so that a long queue does not cause a storm of writes. One queue
+/// alone gets half of them, so that it leaves some to the others.
+const MOST_REPEATED: usize = 20;
 /// Positions up to this one are always exact; later ones are updated when they are off by a tenth.
 const EXACT: i32 = 10;
 
@@ -75,8 +76,8 @@ struct LastUpdate {
 pub struct WaitingUpdates {
     /// By uid of the claim.
     last: HashMap<String, LastUpdate>,
-    /// Times of the repeated updates of the last second.
-    repeated: VecDeque<Timestamp>,
+    /// Times and queues of the repeated updates of the last second.
+    repeated: VecDeque<(Timestamp, String)>,
 }
 
 impl WaitingUpdates {
@@ -90,28 +91,34 @@ impl WaitingUpdates {
         if !reported.is_outdated(notice, last.and_then(|last| last.notice.as_ref())) {
             return None;
         }
+        // Who was told of a machine that somebody else got should not go on waiting for it.
+        let told_of_machines = last.and_then(|last| last.notice.as_ref()).is_some_and(Notice::has_machines_coming);
+        let at_once = reported.has_another_reason(notice) || (told_of_machines && !notice.has_machines_coming());
         let (last, before) = last.map_or((seen, None), |last| (last.at, last.before));
         let by_window = before.map_or(last, |before| after(before, WINDOW));
-        let by_reason = if reported.has_another_reason(notice) { last } else { after(last, SAME_REASON) };
+        let by_reason = if at_once { last } else { after(last, SAME_REASON) };
         Some(by_window.max(by_reason))
     }
 
-    /// How many repeated updates may be written now.
-    pub fn room(&mut self, now: Timestamp) -> usize {
-        while self.repeated.front().is_some_and(|first| now.duration_since(*first) >= SignedDuration::from_secs(1)) {
+    /// How many repeated updates of this queue may be written now: as many as it leaves to the others.
+    pub fn room(&mut self, queue: &str, now: Timestamp) -> usize {
+        let is_over = |first: &(Timestamp, String)| now.duration_since(first.0) >= SignedDuration::from_secs(1);
+        while self.repeated.front().is_some_and(is_over) {
             self.repeated.pop_front();
         }
-        MOST_REPEATED.saturating_sub(self.repeated.len())
+        let own = self.repeated.iter().filter(|(_, other)| other == queue).count();
+        MOST_REPEATED.saturating_sub(self.repeated.len() + own).div_ceil(2)
     }
 
-    /// Records that `notice` is written now for the claim with this uid, for the first time or `repeated`. Without a
-    /// notice, the claim failed.
-    pub fn record(&mut self, uid: &str, notice: Option<&Notice>, repeated: bool, now: Timestamp) {
+    /// Records that `notice` is written now for the claim with this uid. Without a notice, the claim failed.
+    pub fn record(&mut self, uid: &str, notice: Option<&Notice>, now: Timestamp) {
         let before = self.last.get(uid).map(|last| last.at);
         self.last.insert(uid.to_owned(), LastUpdate { at: now, before, notice: notice.cloned() });
-        if repeated {
-            self.repeated.push_back(now);
-        }
+    }
+
+    /// Records that an update of a claim in this queue is written now that is not the claim's first.
+    pub fn record_repeated(&mut self, queue: &str, now: Timestamp) {
+        self.repeated.push_back((now, queue.to_owned()));
     }
 
     /// Forgets a claim that no longer waits.
@@ -148,9 +155,9 @@ mod tests {
         }
     }
 
-    /// The notice for position 3 of 7 while two machines warm; the next one takes `seconds` more.
-    fn queued(seconds: i64) -> Notice {
-        let supply = Supply {
+    /// Two machines warm; the next one takes `seconds` more.
+    fn supply_of_two(seconds: i64) -> Supply {
+        Supply {
             pool: "ci".into(),
             state: PoolState::Active,
             deleting: false,
@@ -158,10 +165,15 @@ mod tests {
             ready: 0,
             warming: 2,
             pending: 0,
+            claimed: 0,
             next_ready_at: Some(at(seconds)),
             trouble: None,
-        };
-        supply.notice(3, 7, at(0))
+        }
+    }
+
+    /// The notice for position 3 of 7 while two machines warm; the next one takes `seconds` more.
+    fn queued(seconds: i64) -> Notice {
+        supply_of_two(seconds).notice(3, 7, at(0))
     }
 
     #[test]
@@ -169,7 +181,7 @@ mod tests {
         let mut updates = WaitingUpdates::default();
         let first = queued(40);
         assert_eq!(updates.due("c", None, &first, at(0)), Some(at(1)));
-        updates.record("c", Some(&first), false, at(1));
+        updates.record("c", Some(&first), at(1));
         assert_ne!(queued(5).message(), first.message());
         assert_eq!(updates.due("c", Some(&reported(&first)), &queued(5), at(0)), None);
     }
@@ -186,18 +198,29 @@ mod tests {
         let mut updates = WaitingUpdates::default();
         let before = reported(&notice(Reason::NoReadyMembers, 3, "x"));
         let now = notice(Reason::NoReadyMembers, 3, "y");
-        updates.record("c", Some(&now), true, at(1));
+        updates.record("c", Some(&now), at(1));
         assert!(updates.due("c", Some(&before), &now, at(0)).is_some());
     }
 
     #[test]
     fn another_position_is_written_after_half_a_minute_and_another_reason_at_once() {
         let mut updates = WaitingUpdates::default();
-        updates.record("c", None, false, at(1));
+        updates.record("c", None, at(1));
         let before = reported(&notice(Reason::NoReadyMembers, 3, "x"));
         assert_eq!(updates.due("c", Some(&before), &notice(Reason::NoReadyMembers, 2, "x"), at(0)), Some(at(31)));
         assert_eq!(updates.due("c", Some(&before), &notice(Reason::PoolNotActive, 3, "x"), at(0)), Some(at(1)));
         assert_eq!(updates.due("c", Some(&before), &notice(Reason::NoReadyMembers, 3, "y"), at(0)), Some(at(31)));
+    }
+
+    #[test]
+    fn that_the_machines_on_their_way_are_gone_is_written_at_once() {
+        let mut updates = WaitingUpdates::default();
+        let first = queued(40);
+        updates.record("c", Some(&first), at(1));
+        let gone = Supply { warming: 0, ..supply_of_two(40) }.notice(3, 7, at(0));
+        assert_eq!(updates.due("c", Some(&reported(&first)), &gone, at(0)), Some(at(1)));
+        let fewer = Supply { warming: 1, ..supply_of_two(40) }.notice(3, 7, at(0));
+        assert_eq!(updates.due("c", Some(&reported(&first)), &fewer, at(0)), Some(at(31)));
     }
 
     #[test]
@@ -209,14 +232,15 @@ mod tests {
     }
 
     #[test]
-    fn of_many_claims_only_a_few_a_second_get_a_repeated_update() {
+    fn of_many_claims_only_a_few_a_second_get_a_repeated_update_and_no_queue_takes_all_of_them() {
         let mut updates = WaitingUpdates::default();
-        for claim in 0..10 {
-            assert!(updates.room(at(0)) > 0);
-            updates.record(&claim.to_string(), None, true, at(0));
+        for _ in 0..10 {
+            assert!(updates.room("ns/ci", at(0)) > 0);
+            updates.record_repeated("ns/ci", at(0));
         }
-        assert_eq!(updates.room(at(0)), 0);
-        assert_eq!(updates.room(at(1)), 10);
+        assert_eq!(updates.room("ns/ci", at(0)), 0);
+        assert_eq!(updates.room("ns/other", at(0)), 5);
+        assert_eq!(updates.room("ns/ci", at(1)), 10);
     }
 
     proptest! {
@@ -227,7 +251,7 @@ mod tests {
                 now += pause;
                 let notice = notice(Reason::ALL[reason], position, "x");
                 if updates.due("c", before.as_ref(), &notice, at(0)).is_some_and(|due| due <= at(now)) {
-                    updates.record("c", Some(&notice), before.is_some(), at(now));
+                    updates.record("c", Some(&notice), at(now));
                     before = Some(reported(&notice));
                     written.push(now);
                 }

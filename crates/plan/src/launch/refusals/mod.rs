@@ -14,8 +14,18 @@ use jiff::{SignedDuration, Timestamp};
 pub const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 /// First pause after refused credentials or an invalid request. It is short because a person may be fixing it just now.
 pub const FIRST_PAUSE_OF_REFUSALS: SignedDuration = SignedDuration::from_secs(5);
+/// First pause after a create without a definite answer. It is short because one lost answer is nothing unusual.
+pub const FIRST_PAUSE_OF_SILENCE: SignedDuration = SignedDuration::from_secs(1);
 /// The longest pause: each repeated refusal doubles it, up to this.
 pub const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
+/// The same after creates without a definite answer: an outage ends by itself, and one call a minute costs nothing.
+pub const LONGEST_PAUSE_OF_SILENCE: SignedDuration = SignedDuration::from_mins(1);
+/// After this time past its end without another try, a pause for creates without an answer is forgotten: an outage is not
+/// reported for ever because nobody needed another machine.
+pub const SILENCE_FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_mins(10);
+/// So many times in a row creates must have stayed without a definite answer before that is reported, lowers the weight
+/// of the launch config, and gives its places to others. Until then members wait for the short pauses.
+pub const SILENCES_THAT_LAST: u32 = 3;
 /// How many members in a row must be accepted, one at a time, before a quota refusal is over: if only one machine
 /// ended, many creates at once would be refused again. Other refusals need one.
 pub const ACCEPTED_TO_OPEN: u32 = 3;
@@ -65,11 +75,13 @@ pub enum Cause {
     Auth,
     /// The request is invalid.
     Invalid,
+    /// Creates get no definite answer: timeouts, lost connections, errors of the cloud itself.
+    Unanswered,
 }
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 4] = [Self::Quota, Self::Capacity, Self::Auth, Self::Invalid];
+    pub const ALL: [Self; 5] = [Self::Quota, Self::Capacity, Self::Auth, Self::Invalid, Self::Unanswered];
 
     /// The class of errors with this cause.
     pub const fn class(self) -> ErrorClass {
@@ -78,6 +90,7 @@ impl Cause {
             Self::Capacity => ErrorClass::Capacity,
             Self::Auth => ErrorClass::Auth,
             Self::Invalid => ErrorClass::Invalid,
+            Self::Unanswered => ErrorClass::Transient,
         }
     }
 
@@ -110,8 +123,15 @@ pub struct ActiveRefusal {
     accepted: u32,
     /// The member that is trying now.
     probe: Option<String>,
-    /// For `Auth` and `Invalid`: the generation and template hash that were refused.
+    /// For `Auth`, `Invalid` and `Unanswered`: the generation and template hash that were refused.
     refused: Option<(i64, Option<String>)>,
+}
+
+impl ActiveRefusal {
+    /// Whether it is more than a lost answer or two.
+    const fn lasts(&self) -> bool {
+        !matches!(self.cause, Cause::Unanswered) || self.refusals >= SILENCES_THAT_LAST
+    }
 }
 
 /// Whether a create may be sent now.
@@ -134,17 +154,22 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    /// Records that a create at `place`, which began at `began`, was refused. Returns whether that changed a refusal.
+    /// Records that a create at `place`, which began at `began`, was refused or not answered, or a call that has to come
+    /// before it. Returns whether that changed a refusal.
     pub fn refused(&mut self, place: &Place, error: &ProviderError, began: Timestamp, now: Timestamp) -> bool {
         let (cause, scope) = match error {
             ProviderError::Quota { .. } => (Cause::Quota, Scope::All),
             ProviderError::Capacity { scope, .. } => (Cause::Capacity, scope_of(*scope, place)),
             ProviderError::Auth { .. } => (Cause::Auth, Scope::LaunchConfig(place.launch_config.clone())),
             ProviderError::Invalid { .. } => (Cause::Invalid, Scope::LaunchConfig(place.launch_config.clone())),
-            _ => return false,
+            ProviderError::Transient { .. } => (Cause::Unanswered, Scope::LaunchConfig(place.launch_config.clone())),
+            ProviderError::RateLimited { .. } | ProviderError::NotFound { .. } => return self.answered(place),
         };
+        if cause != Cause::Unanswered {
+            self.answered(place);
+        }
         let refused = match cause {
-            Cause::Auth => Some((place.generation, None)),
+            Cause::Auth | Cause::Unanswered => Some((place.generation, None)),
             Cause::Invalid => Some((place.generation, Some(place.template_hash.clone()))),
             Cause::Quota | Cause::Capacity => None,
         };
@@ -178,12 +203,14 @@ impl Refusals {
         // The status does not record which generation was refused; assume the present one.
         let refused = (!cause.is_lack()).then_some((place.generation, None));
         let since = error.time.0;
+        // Only what lasts is in a status.
+        let refusals = if cause == Cause::Unanswered { SILENCES_THAT_LAST } else { 1 };
         self.active.entry((scope, cause)).or_insert_with(|| ActiveRefusal {
             cause,
             until,
             error: error.clone(),
             since,
-            refusals: 1,
+            refusals,
             accepted: 0,
             probe: None,
             refused,
@@ -218,9 +245,33 @@ impl Refusals {
         gate
     }
 
+    /// Whether nothing but a short pause after a lost answer or two stops creates at `place`. Members wait for its end.
+    pub fn is_brief(&self, place: &Place) -> bool {
+        self.of(place).all(|refusal| !refusal.lasts())
+    }
+
+    /// Forgets an old pause for creates without an answer at `place`. Returns whether there was one.
+    pub fn lapse(&mut self, place: &Place, now: Timestamp) -> bool {
+        let old = |refusal: &ActiveRefusal| {
+            let is_over = now.duration_since(refusal.until) > SILENCE_FORGOTTEN_AFTER;
+            refusal.cause == Cause::Unanswered && refusal.probe.is_none() && is_over
+        };
+        let before = self.active.len();
+        self.active.retain(|(scope, _), refusal| !(old(refusal) && concerns(scope, refusal, place)));
+        self.active.len() < before
+    }
+
+    /// Records that the cloud gave a definite answer to a create at `place`. Returns whether that ended a refusal.
+    fn answered(&mut self, place: &Place) -> bool {
+        let before = self.active.len();
+        self.active.retain(|(scope, cause), refusal| *cause != Cause::Unanswered || !concerns(scope, refusal, place));
+        self.active.len() < before
+    }
+
     /// Records the result of the call of `member`. Returns whether another member may try now.
     pub fn ended(&mut self, place: &Place, member: &str, accepted: bool) -> bool {
-        let mut changed = false;
+        // Whoever was answered: the cloud answers again.
+        let mut changed = accepted && self.answered(place);
         self.active.retain(|(scope, _), refusal| {
             if refusal.probe.as_deref() == Some(member) {
                 refusal.probe = None;
@@ -245,10 +296,10 @@ impl Refusals {
     }
 
     /// The refusal that lasts longest at `place`, among lacks of quota and capacity (`lack`) or among the others. Those
-    /// that accepted a member since are left out.
+    /// that accepted a member since are left out, and so are lost answers that do not last.
     pub fn reason_of<'a>(&'a self, place: &'a Place, lack: bool) -> Option<&'a ActiveRefusal> {
         self.of(place)
-            .filter(|refusal| refusal.accepted == 0 && refusal.cause.is_lack() == lack)
+            .filter(|refusal| refusal.accepted == 0 && refusal.cause.is_lack() == lack && refusal.lasts())
             .max_by_key(|refusal| (refusal.until, refusal.since))
     }
 
@@ -286,8 +337,12 @@ fn concerns(scope: &Scope, refusal: &ActiveRefusal, place: &Place) -> bool {
 }
 
 fn pause(cause: Cause, refusals: u32) -> SignedDuration {
-    let first = if cause.is_lack() { FIRST_PAUSE } else { FIRST_PAUSE_OF_REFUSALS };
-    first.saturating_mul(1 << refusals.min(16)).min(LONGEST_PAUSE)
+    let (first, longest) = match cause {
+        Cause::Quota | Cause::Capacity => (FIRST_PAUSE, LONGEST_PAUSE),
+        Cause::Auth | Cause::Invalid => (FIRST_PAUSE_OF_REFUSALS, LONGEST_PAUSE),
+        Cause::Unanswered => (FIRST_PAUSE_OF_SILENCE, LONGEST_PAUSE_OF_SILENCE),
+    };
+    first.saturating_mul(1 << refusals.min(16)).min(longest)
 }
 
 fn recorded(error: &ProviderError, now: Timestamp) -> RecordedError {

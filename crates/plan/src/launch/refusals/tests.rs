@@ -152,3 +152,90 @@ fn calls_that_were_limited_together_count_once() {
     let longer = RateDelay::after(Some(&first), Some(Duration::from_secs(9).try_into().unwrap()), at(0), at(1));
     assert_eq!(longer.until, at(10));
 }
+
+fn unanswered() -> ProviderError {
+    ProviderError::transient("no answer within 10 s")
+}
+
+/// A probe without a definite answer as soon as each pause is over.
+fn stays_silent(refusals: &mut Refusals, rounds: usize) -> Vec<i64> {
+    let (mut now, mut pauses) = (0, Vec::new());
+    for _ in 0..rounds {
+        refusals.refused(&small(), &unanswered(), at(now), at(now));
+        refusals.ended(&small(), "probe", false);
+        let Gate::Closed(until) = refusals.look(&small(), None, at(now)) else { panic!("open") };
+        pauses.push(until.duration_since(at(now)).as_secs());
+        now = until.duration_since(at(0)).as_secs();
+        assert_eq!(refusals.begin(&small(), "probe", at(now)), Gate::Probe);
+    }
+    pauses
+}
+
+#[test]
+fn creates_without_an_answer_are_repeated_one_at_a_time_after_growing_pauses() {
+    let mut refusals = Refusals::default();
+    assert_eq!(stays_silent(&mut refusals, 8), [1, 2, 4, 8, 16, 32, 60, 60]);
+    assert_eq!(refusals.look(&place("other", "small", "z-a"), None, at(0)), Gate::Open, "others are not concerned");
+    assert_eq!(refusals.look(&Place { generation: 2, ..small() }, None, at(0)), Gate::Open, "nor is another spec");
+}
+
+#[test]
+fn fifty_creates_that_fail_together_are_one_refusal() {
+    let mut refusals = Refusals::default();
+    let changes = (0..50).filter(|n| refusals.refused(&small(), &unanswered(), at(0), at(n / 10))).count();
+    assert_eq!((changes, refusals.look(&small(), None, at(0))), (1, Gate::Closed(at(1))));
+}
+
+#[test]
+fn a_lost_answer_is_neither_reported_nor_gives_a_place_away_before_it_lasts() {
+    let mut refusals = Refusals::default();
+    for (rounds, lasts) in [(1, false), (2, false), (3, true)] {
+        refusals.answered(&small());
+        stays_silent(&mut refusals, rounds);
+        assert_eq!(refusals.is_brief(&small()), !lasts, "{rounds}");
+        let reported = refusals.reason_of(&small(), false).map(|refusal| refusal.cause);
+        assert_eq!(reported, lasts.then_some(Cause::Unanswered), "{rounds}");
+        assert_eq!(refusals.reason_of(&small(), true), None, "it is no lack of machines");
+    }
+}
+
+#[test]
+fn any_answer_of_the_cloud_ends_the_pause_for_creates_without_an_answer() {
+    let mut refusals = Refusals::default();
+    stays_silent(&mut refusals, 4);
+    assert!(refusals.ended(&small(), "not the probe", true));
+    assert_eq!(refusals.look(&small(), None, at(0)), Gate::Open);
+
+    stays_silent(&mut refusals, 4);
+    let limited = ProviderError::RateLimited { message: String::new(), retry_after: None };
+    assert!(refusals.refused(&small(), &limited, at(20), at(20)));
+    assert_eq!(refusals.look(&small(), None, at(0)), Gate::Open);
+
+    stays_silent(&mut refusals, 4);
+    assert!(refusals.refused(&small(), &quota(), at(20), at(20)));
+    assert_eq!(refusals.look(&small(), None, at(20)), Gate::Closed(at(80)), "now it is the quota that stops creates");
+    assert_eq!(refusals.reason_of(&small(), false), None);
+}
+
+#[test]
+fn an_outage_after_which_nobody_needed_a_machine_is_forgotten() {
+    let mut refusals = refused(&quota());
+    stays_silent(&mut refusals, 4);
+    refusals.ended(&small(), "probe", false);
+    assert!(!refusals.lapse(&small(), at(600)));
+    assert!(refusals.reason_of(&small(), false).is_some());
+    assert!(refusals.lapse(&small(), at(700)));
+    assert_eq!(refusals.reason_of(&small(), false), None);
+    assert!(refusals.reason_of(&small(), true).is_some(), "a quota does not end by itself");
+}
+
+#[test]
+fn an_outage_lasts_over_a_restart() {
+    let mut before = Refusals::default();
+    stays_silent(&mut before, 4);
+    let reason = before.reason_of(&small(), false).cloned().unwrap();
+    let mut after = Refusals::default();
+    after.remembered(&small(), reason.until, &reason.error);
+    assert!(!after.is_brief(&small()));
+    assert_eq!(after.look(&small(), None, at(0)), Gate::Closed(reason.until));
+}

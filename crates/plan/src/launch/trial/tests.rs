@@ -95,8 +95,11 @@ impl Simulation {
             ready_since: machine.ready.map(at),
             outdated: machine.hash != hash,
             hold: false,
+            unanswered_since: None,
+            launch_config_ends: false,
         });
         let pool = PoolView {
+            can_replace: true,
             target_size: 50,
             max_size: 100,
             min_size: 0,

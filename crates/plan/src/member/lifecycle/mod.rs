@@ -11,8 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 pub const NOT_FOUNDS_THAT_PROVE: u32 = 3;
 /// How long after an accepted terminate call it is repeated if the machine still exists.
 pub const TERMINATE_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(10);
-/// Time between two queries for a machine that may still appear, or may be gone.
+/// Time between two queries for a machine that may be gone, and the shortest between two for one that may still appear.
 pub const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(1);
+/// The longest time between two queries for a machine that may still appear. It grows with the time since the create.
+pub const LOOK_AT_LEAST_EVERY: SignedDuration = SignedDuration::from_mins(1);
 /// A `NotFound` counts only if the account was confirmed within this time after it. Otherwise the credentials may have
 /// been those of another account for a while, and every machine would seem gone.
 pub const CONFIRMED_WITHIN: SignedDuration = SignedDuration::from_secs(2);
@@ -160,6 +162,9 @@ pub struct LifecycleView {
     pub create_grace: SignedDuration,
     /// No provider call for this member before this time, because the last one failed.
     pub not_before: Option<Timestamp>,
+    /// No create call, and no call that only a create needs, before this time: the last one failed, or the cloud is given
+    /// a short pause.
+    pub create_not_before: Option<Timestamp>,
     /// When a query by the machine's id was last answered `NotFound`, if that is not judged as a strike yet.
     pub struck_at: Option<Timestamp>,
     /// When to query by the machine's id again, after the last `NotFound`.
@@ -278,17 +283,15 @@ fn pending(member: &LifecycleView, now: Timestamp) -> Step {
     }
     match (member.asked, member.machine) {
         (Asked::Never, _) if !member.current => delete(member),
-        (Asked::Never, _) if member.may_create && confirmed_after(member, confirmed_since(member, now)) => Step::Create,
-        (Asked::Never, _) if member.may_create => Step::ConfirmIdentity,
+        (Asked::Never, _) if member.may_create => create(member, confirmed_since(member, now), now),
         (Asked::Never, _) => Step::Wait(None),
         (Asked::Perhaps(asked), Machine::Missing { at, .. }) if at > asked => {
-            let settled = plus(asked, member.create_grace) <= at;
+            let settled = plus(asked, member.create_grace);
             match (member.current, member.may_create) {
                 // In another account, the same token would buy a second machine.
-                (true, true) if confirmed_after(member, at) => Step::Create,
-                (true, true) => Step::ConfirmIdentity,
-                (false, _) if settled => delete(member),
-                _ => find_again(at, now),
+                (true, true) => create(member, at, now),
+                (false, _) if settled <= at => delete(member),
+                _ => find_again(at, asked, settled, now),
             }
         }
         (Asked::Perhaps(_), _) => Step::Find,
@@ -299,6 +302,14 @@ fn pending(member: &LifecycleView, now: Timestamp) -> Step {
 /// written. What was confirmed before may have changed while nobody had a machine there.
 pub fn confirmed_since(member: &LifecycleView, now: Timestamp) -> Timestamp {
     member.written_at.unwrap_or(Timestamp::MIN).max(minus(now, IDENTITY_FRESH))
+}
+
+/// Creates the machine, once the account is confirmed after `account_after` and creates may be sent again.
+fn create(member: &LifecycleView, account_after: Timestamp, now: Timestamp) -> Step {
+    if let Some(later) = member.create_not_before.filter(|moment| *moment > now) {
+        return Step::Wait(Some(later));
+    }
+    if confirmed_after(member, account_after) { Step::Create } else { Step::ConfirmIdentity }
 }
 
 fn delete(member: &LifecycleView) -> Step {
@@ -413,14 +424,18 @@ fn end(member: &LifecycleView, since: Timestamp, now: Timestamp) -> Step {
         (Asked::Never, _) => Step::Finish,
         (_, Machine::Booting { .. } | Machine::Running { .. } | Machine::Ending) => terminate_machine(member, now),
         (_, Machine::Terminated) => Step::Finish,
-        (Asked::Perhaps(asked), Machine::Missing { at, .. }) if at >= plus(asked.max(since), member.create_grace) => {
+        (Asked::Perhaps(asked), Machine::Missing { at, .. }) => {
+            let from = asked.max(since);
+            let settled = plus(from, member.create_grace);
+            if at < settled {
+                return backoff(member, now).unwrap_or_else(|| find_again(at, from, settled, now));
+            }
             match strike(at, member.account_confirmed_at) {
                 Strike::Counts => Step::Finish,
                 Strike::Open => backoff(member, now).unwrap_or(Step::ConfirmIdentity),
                 Strike::Void => backoff(member, now).unwrap_or(Step::Find),
             }
         }
-        (Asked::Perhaps(_), Machine::Missing { at, .. }) => backoff(member, now).unwrap_or_else(|| find_again(at, now)),
         (Asked::Perhaps(_), Machine::Unknown) => backoff(member, now).unwrap_or(Step::Find),
     }
 }
@@ -459,8 +474,11 @@ fn backoff(member: &LifecycleView, now: Timestamp) -> Option<Step> {
     member.not_before.filter(|moment| *moment > now).map(|moment| Step::Wait(Some(moment)))
 }
 
-fn find_again(last: Timestamp, now: Timestamp) -> Step {
-    let due = plus(last, LOOK_EVERY);
+/// Queries again for a machine that a query at `last` did not show: after as long a time as has passed between `from` and
+/// that query, but not after `settled`, when an answer decides.
+fn find_again(last: Timestamp, from: Timestamp, settled: Timestamp, now: Timestamp) -> Step {
+    let pause = last.duration_since(from).clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY);
+    let due = if last < settled { plus(last, pause).min(settled) } else { plus(last, pause) };
     if due <= now { Step::Find } else { Step::Wait(Some(due)) }
 }
 

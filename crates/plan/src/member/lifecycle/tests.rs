@@ -22,6 +22,7 @@ fn member(state: MemberState) -> LifecycleView {
         warming_timeout: SignedDuration::from_secs(100),
         create_grace: SignedDuration::from_secs(30),
         not_before: None,
+        create_not_before: None,
         struck_at: None,
         next_look: None,
         terminate_accepted_at: None,
@@ -80,8 +81,42 @@ fn a_paused_pool_queries_its_pending_members_but_retries_no_create() {
         machine: Machine::Missing { at: at(500), not_founds: 0 },
         ..member(MemberState::Pending)
     };
-    assert_eq!(next_step(&view, at(500)), Step::Wait(Some(at(501))));
-    assert_eq!(next_step(&view, at(501)), Step::Find);
+    assert_eq!(next_step(&view, at(500)), Step::Wait(Some(at(560))), "less often the longer it has not appeared");
+    assert_eq!(next_step(&view, at(560)), Step::Find);
+}
+
+#[test]
+fn a_member_without_an_answer_is_queried_less_and_less_often_until_the_grace_decides() {
+    let mut view = LifecycleView { current: false, asked: Asked::Perhaps(at(0)), ..member(MemberState::Pending) };
+    for ending_since in [None, Some(at(0))] {
+        view.ending_since = ending_since;
+        let (mut looks, mut last) = (vec![], 1);
+        while looks.last() != Some(&30) {
+            view.machine = Machine::Missing { at: at(last), not_founds: 0 };
+            let Step::Wait(Some(next)) = next_step(&view, at(last)) else { panic!("{looks:?}") };
+            assert_eq!(next_step(&view, next), Step::Find);
+            last = next.duration_since(at(0)).as_secs();
+            looks.push(last);
+        }
+        assert_eq!(looks, [2, 4, 8, 16, 30]);
+    }
+}
+
+#[test]
+fn a_create_waits_for_its_own_pause_and_a_query_does_not() {
+    let mut view = LifecycleView { create_not_before: Some(at(9)), ..member(MemberState::Pending) };
+    assert_eq!(next_step(&view, at(0)), Step::Wait(Some(at(9))));
+    assert_eq!(next_step(&view, at(9)), Step::Create);
+    view.account_confirmed_at = Some(at(-100));
+    assert_eq!(next_step(&view, at(0)), Step::Wait(Some(at(9))), "only the create needs the account confirmed again");
+    view.account_confirmed_at = Some(at(1_000));
+    view.asked = Asked::Perhaps(at(1));
+    assert_eq!(next_step(&view, at(2)), Step::Find);
+    view.machine = Machine::Missing { at: at(2), not_founds: 0 };
+    assert_eq!(next_step(&view, at(2)), Step::Wait(Some(at(9))));
+    assert_eq!(next_step(&view, at(9)), Step::Create);
+    view.current = false;
+    assert_eq!(next_step(&LifecycleView { asked: Asked::Never, ..view }, at(2)), Step::Delete);
 }
 
 #[test]
@@ -322,7 +357,7 @@ prop_compose! {
         may_create in any::<bool>(),
         asked in prop_oneof![Just(Asked::Never), (0..200_i64).prop_map(|seconds| Asked::Perhaps(at(seconds)))],
         machine in any_machine(),
-        not_before in proptest::option::of(0..200_i64),
+        (not_before, create_not_before) in (proptest::option::of(0..200_i64), proptest::option::of(0..200_i64)),
         accepted in proptest::option::of(0..200_i64),
         failures in 0..8_u32,
         confirmed in proptest::option::of(0..300_i64),
@@ -331,7 +366,7 @@ prop_compose! {
     ) -> LifecycleView {
         LifecycleView {
             ending_since: ending.map(at), current, may_create, asked, machine,
-            not_before: not_before.map(at), terminate_accepted_at: accepted.map(at),
+            not_before: not_before.map(at), create_not_before: create_not_before.map(at), terminate_accepted_at: accepted.map(at),
             terminate_first_accepted_at: accepted.map(at), terminate_failures: failures,
             account_confirmed_at: confirmed.map(at), past, held, ..member(state)
         }

@@ -2,17 +2,26 @@
 //!
 //! Every member counts once, and everything that can bill counts against `maxSize`.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use bullpen_api::{EffectiveTarget, MemberCounts, PoolState, TargetSource};
 use jiff::{SignedDuration, Timestamp};
 
 use super::recycle::{Frame, Recycling, is_old, recycle};
 use super::rollout::{Progress, RolloutNow, follow};
-use super::view::{CountedMember, PoolView, Standing};
-use crate::launch::placement;
+use super::view::{CountedMember, PoolView, Standing, UNANSWERED_AFTER, unanswered_at};
+use crate::launch::placement::{self, Candidate, LaunchConfigView};
 use crate::time::earliest;
 
-/// How long a surplus must last before members are removed, unless a size was lowered.
+/// How long a surplus must last before members are removed, unless a size was lowered. Those that boot come up first.
 pub const SURPLUS_DELAY: SignedDuration = SignedDuration::from_secs(30);
+
+/// The longest time that a surplus member stays after it became ready, however long that took.
+pub const LONGEST_STAY: SignedDuration = SignedDuration::from_mins(10);
+/// If a member of a launch config is in flight for longer than this, the share that its ramp does not allow yet is not
+/// kept for it.
+pub const COMES_UP_WITHIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is stored from one pass to the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,7 +68,7 @@ pub struct Replenishment {
 pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishment {
     let counts = count(&pool.members);
     let emptying = pool.deleting || pool.state == PoolState::Draining;
-    let kept = i32::try_from(pool.members.iter().filter(|member| member.is_kept()).count()).unwrap_or(i32::MAX);
+    let kept = to_i32(pool.members.iter().filter(|member| member.is_kept()).count());
     let effective_target = effective_target(pool, emptying, counts.claimed.saturating_add(kept));
     let rollout = follow(pool, memory.rollout.as_ref(), now);
     let recycling = if emptying {
@@ -71,28 +80,37 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let staying = with_retired(&pool.members, &recycling.retired);
     let left = count(&staying);
 
-    let supply = left.pending + left.warming + left.ready - recycling.surge;
+    let unanswered = to_i32(staying.iter().filter(|member| member.is_unanswered(now)).count());
+    let supply = left.pending + left.warming + left.ready - unanswered - recycling.surge;
     let waiting = if emptying { 0 } else { pool.waiting };
     let wanted = effective_target.size.saturating_add(waiting);
     let deficit = (wanted - supply).max(0);
     let buying = !pool.deleting && pool.state == PoolState::Active;
 
     let headroom = (pool.max_size - counts.total).max(0);
-    let slots = (pool.max_concurrent_creates - left.pending).max(0);
-    let to_create = if buying { deficit.min(headroom).min(slots) } else { 0 };
-    let placed = placement::place(&pool.launch_configs, to_create, now);
+    let to_create = if buying { deficit.min(headroom) } else { 0 };
+    let in_flight: Vec<_> = staying.iter().filter(|member| is_in_flight(member)).collect();
+    let candidates: Vec<_> = pool.launch_configs.iter().map(|view| candidate(pool, view, &in_flight, now)).collect();
+    let placed = placement::place(&candidates, to_create, (waiting - supply).max(0), now);
 
-    let surplus = (supply - wanted).max(0);
+    // Members without an answer that nobody needs any more are given up too, or they would be bought after the outage.
+    let surplus = if deficit > 0 { 0 } else { (supply + unanswered - wanted).max(0) };
     let memory = next_memory(pool, memory, surplus, rollout.progress.clone(), now);
     let mut deletes = recycling.retired;
-    deletes.extend(pool.members.iter().filter(|member| is_done(member, emptying)).map(|member| member.uid.clone()));
+    // A launch config that is being deleted takes its members along when no other one can replace them: it would wait
+    // for their replacements for ever.
+    let ends = |member: &CountedMember| emptying || (member.launch_config_ends && !pool.can_replace);
+    let given_up = |member: &&CountedMember| is_done(member, ends(member));
+    deletes.extend(pool.members.iter().filter(given_up).map(|member| member.uid.clone()));
     let mut look_again_at = earliest(placed.look_again_at, earliest(rollout.look_again_at, recycling.look_again_at));
+    look_again_at = earliest(look_again_at, next_unanswered(&staying, now));
     if surplus > 0 && !emptying {
-        let due = surplus_due(&memory, pool.forced, now);
-        if due <= now {
-            deletes.extend(pick_surplus(pool, &staying, surplus, now));
-        } else {
-            look_again_at = earliest(look_again_at, Some(due));
+        let at_once = pool.forced || memory.size_fell;
+        for member in pick_surplus(pool, &staying, surplus, now) {
+            match if at_once { Some(now) } else { surplus_due(member, &memory, now) } {
+                Some(due) if due <= now => deletes.push(member.uid.clone()),
+                due => look_again_at = earliest(look_again_at, due),
+            }
         }
     }
     Replenishment {
@@ -110,17 +128,51 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     }
 }
 
-/// The members, with the retired ones as terminating.
-fn with_retired(members: &[CountedMember], retired: &[String]) -> Vec<CountedMember> {
-    let mut members = members.to_vec();
-    for member in members.iter_mut().filter(|member| retired.contains(&member.uid)) {
-        member.standing = Standing::Terminating;
-    }
-    members
+/// Whether its machine may still come up, or its create is not answered.
+const fn is_in_flight(member: &CountedMember) -> bool {
+    matches!(member.standing, Standing::Warming) || member.takes_slot()
 }
 
-/// Whether to delete a member now: it failed, or its pool is draining or being deleted, and no claim or hold prevents
-/// it.
+/// A launch config with what its members in flight mean for its next purchases.
+fn candidate(pool: &PoolView, view: &LaunchConfigView, in_flight: &[&CountedMember], now: Timestamp) -> Candidate {
+    let of_config = || in_flight.iter().filter(|member| member.launch_config == view.name);
+    let taken = to_i32(of_config().filter(|member| member.takes_slot()).count());
+    let late = |member: &&&CountedMember| {
+        let due = member.created.checked_add(COMES_UP_WITHIN).unwrap_or(Timestamp::MAX);
+        member.standing != Standing::Terminating && (due <= now || member.is_unanswered(now))
+    };
+    Candidate {
+        view: view.clone(),
+        slots: Some(i64::from((pool.max_concurrent_creates - taken).max(0))),
+        comes_up: !of_config().any(|member| late(&member)),
+    }
+}
+
+/// When a pending member that counts as supply may have been without an answer for too long. A call for it may begin any
+/// moment, and does not wake the pool.
+fn next_unanswered(members: &[CountedMember], now: Timestamp) -> Option<Timestamp> {
+    let pending = members.iter().filter(|member| member.standing == Standing::Pending && !member.is_unanswered(now));
+    let at = |member: &CountedMember| {
+        member.unanswered_since.map(unanswered_at).or_else(|| now.checked_add(UNANSWERED_AFTER).ok())
+    };
+    pending.filter_map(at).min()
+}
+
+/// The members, with the retired ones as terminating.
+fn with_retired<'a>(members: &'a [CountedMember], retired: &[String]) -> Cow<'a, [CountedMember]> {
+    if retired.is_empty() {
+        return Cow::Borrowed(members);
+    }
+    let retired: HashSet<_> = retired.iter().map(String::as_str).collect();
+    let mut members = members.to_vec();
+    for member in members.iter_mut().filter(|member| retired.contains(member.uid.as_str())) {
+        member.standing = Standing::Terminating;
+    }
+    Cow::Owned(members)
+}
+
+/// Whether to delete a member now: it failed, or its pool is draining or being deleted (`emptying`), or its launch config
+/// is and nothing can replace it; and no claim or hold prevents it.
 const fn is_done(member: &CountedMember, emptying: bool) -> bool {
     !member.hold
         && match member.standing {
@@ -133,7 +185,7 @@ const fn is_done(member: &CountedMember, emptying: bool) -> bool {
 
 /// Counts members by standing; each counts once.
 pub fn count(members: &[CountedMember]) -> MemberCounts {
-    let mut counts = MemberCounts { total: members.len().try_into().unwrap_or(i32::MAX), ..MemberCounts::default() };
+    let mut counts = MemberCounts { total: to_i32(members.len()), ..MemberCounts::default() };
     for member in members {
         *match member.standing {
             Standing::Claimed => &mut counts.claimed,
@@ -178,26 +230,45 @@ fn next_memory(pool: &PoolView, memory: &Memory, surplus: i32, rollout: Option<P
     }
 }
 
-fn surplus_due(memory: &Memory, forced: bool, now: Timestamp) -> Timestamp {
-    if forced || memory.size_fell {
-        return now;
+/// When a member of a surplus is given up. `None`: not before it changes.
+///
+/// A machine that boots is worth most right before it is ready: demand that was too impatient for it may come again. So it
+/// comes up, and then stays for as long again as that took, which is what the next claim would wait for another. Demand that
+/// does not come again costs two boots at most.
+fn surplus_due(member: &CountedMember, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+    let due = memory.surplus_since.and_then(|since| since.checked_add(SURPLUS_DELAY).ok()).unwrap_or(now);
+    match (member.standing, member.ready_since) {
+        (Standing::Warming, _) => None,
+        (_, Some(ready)) => {
+            let took = ready.duration_since(member.created).clamp(SignedDuration::ZERO, LONGEST_STAY);
+            Some(due.max(ready.checked_add(took).unwrap_or(Timestamp::MAX)))
+        }
+        (_, None) => Some(due),
     }
-    memory.surplus_since.and_then(|since| since.checked_add(SURPLUS_DELAY).ok()).unwrap_or(now)
 }
 
-/// Picks members to give up: pending ones first, then warming, then stale ready, then ready ones; of each the youngest
-/// first.
-fn pick_surplus(pool: &PoolView, members: &[CountedMember], surplus: i32, now: Timestamp) -> Vec<String> {
+/// Picks members to give up: pending ones first, those without an answer before others, then warming, then stale ready,
+/// then ready ones; of each the youngest first.
+fn pick_surplus<'a>(
+    pool: &PoolView,
+    members: &'a [CountedMember],
+    surplus: i32,
+    now: Timestamp,
+) -> impl Iterator<Item = &'a CountedMember> {
     let mut unclaimed: Vec<_> = members
         .iter()
         .filter(|member| matches!(member.standing, Standing::Pending | Standing::Warming | Standing::Ready))
         .map(|member| {
             let stale = member.standing == Standing::Ready && (member.outdated || is_old(pool, member, now));
-            ((member.standing, stale, member.created, &member.uid), member)
+            ((member.standing, stale || member.is_unanswered(now), member.created, &member.uid), member)
         })
         .collect();
     unclaimed.sort_by(|(a, _), (b, _)| b.cmp(a));
-    unclaimed.into_iter().take(usize::try_from(surplus).unwrap_or(0)).map(|(_, member)| member.uid.clone()).collect()
+    unclaimed.into_iter().take(usize::try_from(surplus).unwrap_or(0)).map(|(_, member)| member)
+}
+
+fn to_i32(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]

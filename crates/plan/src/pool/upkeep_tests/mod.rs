@@ -3,6 +3,7 @@
 
 mod aside;
 mod histories;
+mod patience;
 mod recycling;
 mod rollouts;
 
@@ -48,6 +49,7 @@ impl Run {
     /// A pool whose members all became ready at the same time.
     fn begin(target: i32, max: i32, ttl: i32) -> Self {
         let view = PoolView {
+            can_replace: true,
             target_size: target,
             max_size: max,
             min_size: 0,
@@ -97,6 +99,8 @@ impl Run {
             ready_since: (standing == Standing::Ready).then(|| at(self.second)),
             outdated: false,
             hold: false,
+            unanswered_since: None,
+            launch_config_ends: false,
         });
         self.machines.push((self.template, self.second + 1));
     }

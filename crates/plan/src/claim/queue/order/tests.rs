@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -18,20 +20,81 @@ fn turn(number: usize, made: &Made) -> Turn {
     Turn::new(format!("c{number}"), at(made.created), number as u64, made.priority)
 }
 
-/// The numbers of the claims in the order in which they are served; `held` has the members of each namespace.
-fn served(claims: &[Made], held: &[i32], per_namespace: Option<i32>, now: i64) -> Vec<usize> {
-    let turns: Vec<_> = claims.iter().enumerate().map(|(number, made)| (turn(number, made), number)).collect();
-    let mut order = Order::new(per_namespace, at(now));
-    for (namespace, held) in held.iter().enumerate() {
-        let mut queue: Vec<_> = turns.iter().filter(|(_, number)| claims[*number].namespace == namespace).collect();
-        queue.sort();
-        let mut priorities = BTreeMap::new();
-        for (turn, _) in &queue {
-            *priorities.entry(turn.priority()).or_default() += 1;
-        }
-        order.add(*held, priorities, queue.into_iter().map(|(turn, number)| (turn, *number)).collect::<Vec<_>>());
+/// The claims of a namespace in their order, with how many there are of each priority.
+type Queue<'a> = (BTreeMap<i32, usize>, Vec<(&'a Turn, usize)>);
+
+fn numbered(claims: &[Made]) -> Vec<(Turn, usize)> {
+    claims.iter().enumerate().map(|(number, made)| (turn(number, made), number)).collect()
+}
+
+/// The queue of each of the first `namespaces` namespaces.
+fn queues<'a>(claims: &[Made], turns: &'a [(Turn, usize)], namespaces: usize) -> Vec<Queue<'a>> {
+    let mut queues: Vec<Queue<'a>> = vec![Queue::default(); namespaces];
+    for (turn, number) in turns {
+        let (priorities, queue) = &mut queues[claims[*number].namespace];
+        *priorities.entry(turn.priority()).or_default() += 1;
+        queue.push((turn, *number));
     }
-    order.map(|(_, number)| number).collect()
+    for (_, queue) in &mut queues {
+        queue.sort();
+    }
+    queues
+}
+
+/// The numbers of the claims in the order in which they are served, and of those over the quota; `held` has the members
+/// of each namespace. Also how often the first claim of a namespace was placed among the others.
+fn ordered(claims: &[Made], held: &[i32], per_namespace: Option<i32>, now: i64) -> (Vec<usize>, Vec<usize>, u64) {
+    let turns = numbered(claims);
+    let queues = queues(claims, &turns, held.len());
+    let mut order = Order::new(per_namespace, at(now));
+    for (held, (priorities, queue)) in held.iter().zip(&queues) {
+        order.add(InUse { held: *held, ending: 0 }, Cow::Borrowed(priorities), queue.iter().copied());
+    }
+    let served = order.by_ref().map(|(_, number)| number).collect();
+    assert!(order.is_done());
+    let placed = order.heads.as_ref().map_or(0, Heads::placed);
+    (served, order.over_quota().map(|(_, number)| number).collect(), placed)
+}
+
+fn served(claims: &[Made], held: &[i32], per_namespace: Option<i32>, now: i64) -> Vec<usize> {
+    ordered(claims, held, per_namespace, now).0
+}
+
+/// Compares claims of different namespaces; the least goes first. `top` is the highest priority that waits.
+fn rank(turn: &Turn, top: i32, now: Timestamp) -> (u8, i64) {
+    let step = turn.virtual_creation.div_euclid(STEP);
+    let risen = (now.as_second() - turn.virtual_creation).div_euclid(STEP).max(i64::from(turn.priority));
+    match risen - i64::from(top) {
+        above if above > FAIR_STEPS => (0, step),
+        above if above >= 0 => (1, 0),
+        _ => (2, step),
+    }
+}
+
+/// The same as [`ordered`] by comparing the first claims of all namespaces for each claim that is served. The last
+/// number counts them.
+fn by_comparing_all(
+    claims: &[Made],
+    held: &[i32],
+    per_namespace: Option<i32>,
+    now: i64,
+) -> (Vec<usize>, Vec<usize>, u64) {
+    let turns = numbered(claims);
+    let mut left: Vec<_> = queues(claims, &turns, held.len()).into_iter().map(|(_, queue)| queue).collect();
+    let (mut held, mut served, mut ranked) = (held.to_vec(), Vec::new(), 0);
+    loop {
+        let is_open = |namespace: &usize| per_namespace.is_none_or(|most| held[*namespace] < most);
+        let open: Vec<_> = (0..left.len()).filter(is_open).filter(|namespace| !left[*namespace].is_empty()).collect();
+        let waiting = open.iter().flat_map(|namespace| &left[*namespace]);
+        let Some(top) = waiting.map(|(turn, _)| turn.priority()).max() else { break };
+        ranked += open.len() as u64;
+        let place =
+            |namespace: &usize| (rank(left[*namespace][0].0, top, at(now)), held[*namespace], left[*namespace][0].0);
+        let Some(first) = open.iter().copied().min_by_key(|namespace| place(namespace)) else { break };
+        served.push(left[first].remove(0).1);
+        held[first] += 1;
+    }
+    (served, left.into_iter().flatten().map(|(_, number)| number).collect(), ranked)
 }
 
 fn made(namespace: usize, created: i64, priority: i32) -> Made {
@@ -81,8 +144,8 @@ fn a_namespace_is_served_up_to_its_quota_and_the_rest_is_left_over() {
 fn a_claim_whose_status_is_being_written_is_not_passed_by_younger_ones() {
     let turns = [turn(0, &made(0, 1, 0)), turn(1, &made(0, 5, 0))];
     let paired = |members: usize| {
-        let mut order = Order::new(None, at(9));
-        order.add(0, BTreeMap::from([(0, 2)]), turns.iter().map(|turn| (turn, turn.uid())).collect::<Vec<_>>());
+        let (priorities, mut order) = (BTreeMap::from([(0, 2)]), Order::new(None, at(9)));
+        order.add(InUse::default(), Cow::Borrowed(&priorities), turns.iter().map(|turn| (turn, turn.uid())));
         pair(&mut order, (0..members).map(Offer::Free), |uid| uid == "c0").pairs
     };
     assert!(paired(1).is_empty(), "the only member is the older one's");
@@ -92,8 +155,8 @@ fn a_claim_whose_status_is_being_written_is_not_passed_by_younger_ones() {
 #[test]
 fn no_more_members_are_read_than_there_are_claims() {
     let turns = [turn(0, &made(0, 1, 0))];
-    let mut order = Order::new(None, at(9));
-    order.add(0, BTreeMap::from([(0, 1)]), turns.iter().map(|turn| (turn, ())).collect::<Vec<_>>());
+    let (priorities, mut order) = (BTreeMap::from([(0, 1)]), Order::new(None, at(9)));
+    order.add(InUse::default(), Cow::Borrowed(&priorities), turns.iter().map(|turn| (turn, ())));
     let mut looked = 0;
     let members = (0..1_000).map(|number| {
         looked += 1;
@@ -121,12 +184,37 @@ fn a_low_priority_claim_is_not_starved_by_any_number_of_higher_ones_nor_by_empti
     panic!("never served");
 }
 
+#[test]
+fn the_order_of_many_claims_places_each_a_few_times_and_not_once_for_each_namespace() {
+    // 600 claims of 300 namespaces, with all priorities, and so many highest ones after each other.
+    let claims: Vec<_> = (0..600_usize)
+        .map(|number| made(number % 300, (number * 7 % 3_000) as i64, (number * 13 % 500) as i32 - 250))
+        .collect();
+    let held: Vec<_> = (0..300).map(|namespace| namespace % 4).collect();
+    let (order, rest, placed) = ordered(&claims, &held, Some(5), 3_000);
+    let (expected, left, ranked) = by_comparing_all(&claims, &held, Some(5), 3_000);
+    assert_eq!((order, rest), (expected, left));
+    assert!(placed <= 3 * 600, "{placed} for 600 claims, {ranked} if all are compared");
+}
+
 fn some_claims() -> impl Strategy<Value = Vec<Made>> {
     let one = (0..3_usize, 0..3_000_i64, -3..4_i32);
     proptest::collection::vec(one.prop_map(|(namespace, created, priority)| made(namespace, created, priority)), 0..40)
 }
 
 proptest! {
+    #[test]
+    fn the_order_is_what_comparing_the_first_claims_of_all_namespaces_gives(
+        claims in proptest::collection::vec((0..6_usize, 0..30_000_i64, prop_oneof![-3..4_i32, -1_000..1_001_i32]), 0..60),
+        held in proptest::array::uniform6(0..5_i32), quota in proptest::option::of(1..8_i32), now in 0..32_000_i64,
+    ) {
+        let claims: Vec<_> = claims.into_iter().map(|(namespace, created, priority)| made(namespace, created, priority)).collect();
+        let (order, rest, _) = ordered(&claims, &held, quota, now);
+        let (expected, left, _) = by_comparing_all(&claims, &held, quota, now);
+        prop_assert_eq!(order, expected);
+        prop_assert_eq!(rest, left);
+    }
+
     #[test]
     fn invariant_8_no_claim_is_passed_by_a_younger_one_of_the_same_or_a_lower_priority(
         claims in some_claims(), held in proptest::array::uniform3(0..5_i32), quota in proptest::option::of(1..8_i32),
@@ -158,9 +246,10 @@ proptest! {
     #[test]
     fn without_a_quota_min_of_claims_and_members_are_paired_and_no_member_twice(claims in some_claims(), members in 0..60_usize) {
         let turns: Vec<_> = claims.iter().enumerate().map(|(number, made)| turn(number, made)).collect();
+        let priorities: Vec<_> = turns.iter().map(|turn| BTreeMap::from([(turn.priority(), 1)])).collect();
         let mut order = Order::new(None, at(3_000));
-        for turn in &turns {
-            order.add(0, BTreeMap::from([(turn.priority(), 1)]), vec![(turn, turn.uid())]);
+        for (turn, priorities) in turns.iter().zip(&priorities) {
+            order.add(InUse::default(), Cow::Borrowed(priorities), vec![(turn, turn.uid())]);
         }
         let pairs = pair(&mut order, (0..members).map(Offer::Free), |_| false).pairs;
         prop_assert_eq!(pairs.len(), claims.len().min(members));

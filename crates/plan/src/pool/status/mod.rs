@@ -1,16 +1,20 @@
 //! The status of a pool. The same facts always give the same status, so it is written only on a change.
 
+mod readiness;
+
 use bullpen_api::{
     ConditionType, ConditionValue, InstancePool, InstancePoolStatus, LABEL_POOL, MemberCounts, PoolState, Reason,
     TargetSource, micro_time, set_condition,
 };
 use jiff::Timestamp;
 
-use super::attention::named;
-use super::provisioning::{self, LaunchConfigHealth};
-use super::rollout::template_current;
-use super::sizing::Replenishment;
-use super::template::{LaunchConfigProblem, UsableLaunchConfig};
+use crate::pool::attention::Attention;
+use crate::pool::provisioning::{self, LaunchConfigHealth, Purchases};
+use crate::pool::rollout::template_current;
+use crate::pool::sizing::Replenishment;
+use crate::pool::template::{LaunchConfigProblem, UsableLaunchConfig};
+use crate::text::{named, occupancy};
+use readiness::{filled_time, ready, stalled};
 
 /// The facts that the status is computed from.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +39,24 @@ pub struct StatusInput<'a> {
     pub handled: Option<&'a str>,
     /// The claims that a draining or deleted pool waits for.
     pub holders: &'a Holders,
+    /// What a person should look at.
+    pub attention: &'a Attention,
+    /// The API server's message, if it refused the last members that were written.
+    pub members_refused: Option<&'a str>,
 }
 
-/// The claims that a draining or deleted pool waits for.
+impl StatusInput<'_> {
+    /// What the conditions about purchases are computed from.
+    pub(super) const fn purchases(&self) -> Purchases<'_> {
+        Purchases {
+            launch_configs: self.provisioning,
+            deficit: self.plan.deficit,
+            members_refused: self.members_refused,
+        }
+    }
+}
+
+/// The claims that a draining or deleted pool waits for, or that a launch config does which is being deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holders {
     /// Claims that have members of the pool, as `namespace/name`.
@@ -64,8 +83,10 @@ pub fn pool_status(input: &StatusInput<'_>, now: Timestamp) -> InstancePoolStatu
     let before = pool.status.clone().unwrap_or_default();
     let counts = input.plan.counts;
     let generation = pool.metadata.generation.unwrap_or(0);
+    let filled_time = filled_time(input, &before, now);
+    let of_pool = conditions_of(input, &before, filled_time.is_some());
     let mut conditions = before.conditions;
-    for condition in conditions_of(input) {
+    for condition in of_pool {
         set_condition(&mut conditions, &condition, Some(generation), now);
     }
     InstancePoolStatus {
@@ -83,6 +104,7 @@ pub fn pool_status(input: &StatusInput<'_>, now: Timestamp) -> InstancePoolStatu
         rollout_progress_time: input.plan.rollout.progress.as_ref().map(|progress| micro_time(progress.at)),
         last_handled_reconcile_at: input.handled.map(str::to_owned).or(before.last_handled_reconcile_at),
         last_replenish_time: input.replenished_at.map(micro_time).or(before.last_replenish_time),
+        filled_time,
         selector: format!("{LABEL_POOL}={}", pool.metadata.name.as_deref().unwrap_or_default()),
     }
 }
@@ -91,66 +113,22 @@ const fn supply(counts: &MemberCounts) -> i32 {
     counts.pending + counts.warming + counts.ready
 }
 
-fn conditions_of(input: &StatusInput<'_>) -> Vec<ConditionValue> {
+fn conditions_of(input: &StatusInput<'_>, before: &InstancePoolStatus, filled: bool) -> Vec<ConditionValue> {
     let stalled = stalled(input);
-    let ready = ready(input, &stalled);
-    let reconciling = if ready.holds || stalled.holds {
-        ConditionValue::new(ConditionType::Reconciling, false, ready.reason, ready.message.clone())
-    } else {
-        ConditionValue::new(ConditionType::Reconciling, true, ready.reason, ready.message.clone())
-    };
+    let ready = ready(input, &stalled, before, filled);
+    // A paused pool gets no machine before a person resumes it.
+    let moves = !ready.holds && !stalled.holds && input.pool.spec.state != PoolState::Paused;
+    let reconciling = ConditionValue::new(ConditionType::Reconciling, moves, ready.reason, ready.message.clone());
     let plan = input.plan;
     let template = template_current(&input.pool.spec, &plan.rollout, plan.counts.ready, plan.recycling_forbidden);
     let mut all = vec![ready, reconciling, stalled, at_max_size(input), template, drained(input)];
-    all.extend(provisioning::conditions(input.provisioning));
+    all.extend(provisioning::conditions(&input.purchases()));
     all
 }
 
-fn emptying(pool: &InstancePool) -> bool {
+/// Whether the pool is to have no members: it is draining or being deleted.
+pub(super) fn emptying(pool: &InstancePool) -> bool {
     pool.metadata.deletion_timestamp.is_some() || pool.spec.state == PoolState::Draining
-}
-
-fn stalled(input: &StatusInput<'_>) -> ConditionValue {
-    let lasting = || input.problems.iter().filter(|problem| !problem.is_passing());
-    match lasting().next() {
-        Some(first) if input.usable.is_empty() && !emptying(input.pool) => {
-            let messages: Vec<_> = lasting().map(LaunchConfigProblem::message).collect();
-            ConditionValue::new(ConditionType::Stalled, true, first.reason(), messages.join("; "))
-        }
-        _ => ConditionValue::new(
-            ConditionType::Stalled,
-            false,
-            Reason::NotStalled,
-            "nothing that only a person could change is in the way",
-        ),
-    }
-}
-
-fn ready(input: &StatusInput<'_>, stalled: &ConditionValue) -> ConditionValue {
-    let (spec, counts) = (&input.pool.spec, &input.plan.counts);
-    let numbers = format!("{} of {} ready", counts.ready, input.plan.effective_target.size);
-    if stalled.holds {
-        return ConditionValue::new(ConditionType::Ready, false, stalled.reason, stalled.message.clone());
-    }
-    if let Some(problem) = input.problems.first().filter(|_| !emptying(input.pool)) {
-        return ConditionValue::new(ConditionType::Ready, false, problem.reason(), problem.message());
-    }
-    if emptying(input.pool) {
-        let message =
-            format!("{} members are claimed, {} are being terminated", counts.claimed, counts.total - counts.claimed);
-        return ConditionValue::new(ConditionType::Ready, false, Reason::Draining, message);
-    }
-    if counts.ready < spec.min_size {
-        let message = format!("{numbers}, minSize is {}", spec.min_size);
-        return ConditionValue::new(ConditionType::Ready, false, Reason::BelowMinSize, message);
-    }
-    // No numbers here: they change with each claim, and this condition should not.
-    ConditionValue::new(
-        ConditionType::Ready,
-        true,
-        Reason::MinSizeReached,
-        format!("at least minSize ({}) members are ready", spec.min_size),
-    )
 }
 
 fn at_max_size(input: &StatusInput<'_>) -> ConditionValue {
@@ -160,14 +138,14 @@ fn at_max_size(input: &StatusInput<'_>) -> ConditionValue {
             ConditionType::AtMaxSize,
             true,
             Reason::MaxSizeReached,
-            format!("maxSize {max} keeps the pool from buying what it wants"),
+            format!("maxSize {max} keeps the pool from buying what it wants{}", occupancy(&input.plan.counts)),
         )
     } else {
         ConditionValue::new(ConditionType::AtMaxSize, false, Reason::BelowMaxSize, format!("maxSize {max} leaves room"))
     }
 }
 
-fn drained(input: &StatusInput<'_>) -> ConditionValue {
+pub(super) fn drained(input: &StatusInput<'_>) -> ConditionValue {
     let counts = &input.plan.counts;
     match (emptying(input.pool), counts.total) {
         (false, _) => {
@@ -195,7 +173,7 @@ fn drained(input: &StatusInput<'_>) -> ConditionValue {
     }
 }
 
-fn claimed_remain(claimed: i32, holders: &Holders) -> String {
+pub(super) fn claimed_remain(claimed: i32, holders: &Holders) -> String {
     let namespace = if holders.namespace_ends { "the namespace is being deleted, but " } else { "" };
     let text = match claimed {
         1 => format!("{namespace}1 member is claimed and finishes with its claim"),
@@ -271,6 +249,8 @@ mod tests {
             template_hash: Some("hash"),
             handled: None,
             holders: &Holders::default(),
+            attention: &Attention::default(),
+            members_refused: None,
         };
         pool_status(&input, at(now))
     }
@@ -293,6 +273,8 @@ mod tests {
                 template_hash: None,
                 handled: None,
                 holders,
+                attention: &Attention::default(),
+                members_refused: None,
             };
             drained(&input)
         };

@@ -8,12 +8,12 @@ use kube::ResourceExt as _;
 use kube::api::ListParams;
 
 use self::claimed::Word;
-use super::shared::events;
-use super::shared::events::EventSummary;
-use super::shared::failure::Failure;
-use super::shared::printing;
-use super::shared::printing::{Table, age};
-use super::shared::session::{Output, OutputOption, Session};
+use crate::shared::events;
+use crate::shared::events::EventSummary;
+use crate::shared::failure::Failure;
+use crate::shared::printing;
+use crate::shared::printing::{Table, age};
+use crate::shared::session::{Output, OutputOption, Session};
 
 /// Most Events that are shown.
 const LATELY: usize = 10;
@@ -23,7 +23,7 @@ const SWEEPS: [Reason; 3] = [Reason::Swept, Reason::SweepBlocked, Reason::SweepD
 
 /// Arguments of `orphans`.
 #[derive(Debug, clap::Args)]
-pub(super) struct OrphansArgs {
+pub(crate) struct OrphansArgs {
     /// In all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
@@ -40,7 +40,7 @@ pub(super) struct OrphansArgs {
     output: OutputOption,
 }
 
-pub(super) async fn execute(args: &OrphansArgs, session: &Session) -> Result<(), Failure> {
+pub(crate) async fn execute(args: &OrphansArgs, session: &Session) -> Result<(), Failure> {
     if let Some(id) = &args.end {
         return claimed::say(session, id, Word::End).await;
     }
@@ -58,23 +58,30 @@ pub(super) async fn execute(args: &OrphansArgs, session: &Session) -> Result<(),
     } else {
         let many: Vec<_> = with.iter().filter(|config| !only_claimed(config)).cloned().collect();
         if !many.is_empty() {
-            print_out!("{}", table(&many, args.all_namespaces).text());
+            printing::block(&table(&many, args.all_namespaces).text());
         }
         for config in &many {
-            print_out!("\n{}", advice(config));
+            print_out!("");
+            for line in advice(config) {
+                print_out!("{line}");
+            }
         }
         if with.iter().any(|config| !claimed::of(config).is_empty()) {
+            if !many.is_empty() {
+                print_out!("");
+            }
             print_out!(
-                "\nThese carry the tag of a claim. Ask whose they are; each ends or is adopted by a word of its own:"
+                "These carry the tag of a claim. Ask whose they are; each ends or is adopted by a word of its own:"
             );
-            print_out!("{}", claimed::table(&with).text());
+            printing::block(&claimed::table(&with).text());
             print_out!("  kubectl bullpen orphans -n NAMESPACE --end MACHINE");
             print_out!("  kubectl bullpen orphans -n NAMESPACE --adopt MACHINE --pool POOL");
         }
     }
     let lately = sweeps(args, session).await?;
     if !lately.is_empty() {
-        print_out!("\nLately:");
+        print_out!("");
+        print_out!("Lately:");
         let now = Timestamp::now();
         for event in lately.iter().rev().take(LATELY).rev() {
             print_out!("  {} ago: {} ({}): {}", age(event.time, now), event.about, event.reason, event.message);
@@ -137,17 +144,17 @@ fn table(configs: &[LaunchConfig], namespaces: bool) -> Table {
     table
 }
 
-/// What a person can do about the orphans of a launch config.
-fn advice(config: &LaunchConfig) -> String {
+/// What a person can do about the orphans of a launch config, in one or two lines.
+fn advice(config: &LaunchConfig) -> Vec<String> {
     let status = config.status.as_ref();
     let blocked = status.and_then(|status| find_condition(&status.conditions, ConditionType::SweepBlocked, true));
     let code = status.and_then(|status| status.orphans.as_ref()).map(|orphans| orphans.code.as_str());
     let (name, namespace) = (config.name_any(), config.namespace().unwrap_or_default());
     match (blocked, code) {
-        (Some(blocked), Some(code)) => format!(
-            "{name}: {}\n  kubectl annotate -n {namespace} lc {name} --overwrite {ANNOTATION_CONFIRM_SWEEP}={code}",
-            blocked.message
-        ),
-        _ => format!("{name}: the operator runs with --sweep-dry-run: they would be terminated without it"),
+        (Some(blocked), Some(code)) => vec![
+            format!("{name}: {}", blocked.message),
+            format!("  kubectl annotate -n {namespace} lc {name} --overwrite {ANNOTATION_CONFIRM_SWEEP}={code}"),
+        ],
+        _ => vec![format!("{name}: the operator runs with --sweep-dry-run: they would be terminated without it")],
     }
 }

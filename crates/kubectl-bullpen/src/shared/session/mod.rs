@@ -1,5 +1,10 @@
 //! The options that every command has, and the session that they open: cluster, namespace, user and output format.
 
+mod listed;
+mod retry;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +16,10 @@ use kube::api::{Api, ListParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
+use tower::retry::RetryLayer;
 
+use self::listed::Listed;
+use self::retry::AsKubectl;
 use super::failure::Failure;
 
 /// Longest time to connect, and to wait for an answer other than a watch's.
@@ -56,6 +64,13 @@ pub struct OutputOption {
     pub output: Option<Output>,
 }
 
+impl OutputOption {
+    /// Whether a table for people is printed.
+    pub const fn is_a_table(self) -> bool {
+        matches!(self.output, None | Some(Output::Wide))
+    }
+}
+
 /// Clients for the cluster, with the command's namespace and user.
 #[derive(Clone)]
 pub struct Session {
@@ -65,6 +80,8 @@ pub struct Session {
     pub watching: Client,
     /// The namespace of the command.
     pub namespace: String,
+    /// The address of the API server.
+    pub server: String,
     /// The user of the kubeconfig's context, or USER.
     pub user: Option<String>,
 }
@@ -91,12 +108,18 @@ impl Session {
     /// # Errors
     /// When there is no kubeconfig, or it is invalid, or lacks the context.
     pub async fn open(options: &GlobalOptions) -> Result<Self, Failure> {
-        let mut access = Access::read(options.kubeconfig.as_deref(), options.context.as_deref()).await?;
+        let path = options.kubeconfig.as_deref();
+        let read = Access::read(path, options.context.as_deref()).await;
+        let mut access = read.map_err(|error| Failure::kubeconfig(&error, path))?;
         access.push_header(USER_AGENT, HeaderValue::from_static(OURSELVES));
         let namespace = options.namespace.clone().unwrap_or_else(|| access.namespace().to_owned());
         let user = access.user().map(str::to_owned).or_else(|| std::env::var("USER").ok());
         Ok(Self {
-            client: access.client(CONNECT_TIMEOUT, Answers::Alone(READ_TIMEOUT))?.build(),
+            client: access
+                .client(CONNECT_TIMEOUT, Answers::Alone(READ_TIMEOUT))?
+                .with_layer(&RetryLayer::new(AsKubectl::default()))
+                .build(),
+            server: access.server().to_string(),
             watching: access.client(CONNECT_TIMEOUT, Answers::Watched)?.build(),
             namespace,
             user: user.filter(|user| !user.is_empty()),
@@ -122,18 +145,31 @@ impl Session {
         }
     }
 
-    /// All objects of a kind, in the command's namespace or in all namespaces, sorted by namespace and name.
+    /// All objects of a kind, in the command's namespace or in all namespaces, sorted by namespace and name. One that
+    /// cannot be read is named on standard error, and left out.
     ///
     /// # Errors
     /// The API server's error.
     pub async fn list<K: Kind>(&self, everywhere: bool, parameters: &ListParams) -> Result<Vec<K>, Failure> {
-        let api: Api<K> = if everywhere { Api::all(self.client.clone()) } else { self.api() };
+        let api: Api<Listed<K>> = if everywhere {
+            Api::all(self.client.clone())
+        } else {
+            Api::namespaced(self.client.clone(), &self.namespace)
+        };
         let list = api.list(parameters).await?;
-        let by_name: BTreeMap<_, _> = list
-            .items
-            .into_iter()
-            .map(|object| ((object.meta().namespace.clone(), object.meta().name.clone()), object))
-            .collect();
+        let mut by_name = BTreeMap::new();
+        for Listed { metadata, object } in list.items {
+            match object {
+                Ok(object) => drop(by_name.insert((metadata.namespace, metadata.name), object)),
+                Err(trouble) => {
+                    let (namespace, name) = (metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default());
+                    let plural = K::plural(&());
+                    print_err!(
+                        "warning: {plural} {namespace}/{name} is left out, because it cannot be read: {trouble}"
+                    );
+                }
+            }
+        }
         Ok(by_name.into_values().collect())
     }
 }
