@@ -202,8 +202,7 @@ async fn run(args: RunArgs) -> CommandResult {
         end.run_until_cancelled(definitions.run()).await;
         Ok(())
     });
-    let simulated = args.simulated_endpoints.into_iter().fold(SimulatedEndpoints::none(), SimulatedEndpoints::and);
-    let providers = Registry::built_in().allowing(simulated);
+    let providers = providers(args.simulated_endpoints);
     let equipment = Equipment { clients, providers, api_health, metrics: metrics.clone(), health: health.clone() };
     let terms = Terms {
         identity: settings.instance.clone(),
@@ -225,6 +224,11 @@ async fn run(args: RunArgs) -> CommandResult {
     }
     info!("bullpen ends");
     Ok(())
+}
+
+/// The providers of this build, which may call these simulated clouds.
+fn providers(simulated: Vec<SimulatedEndpoints>) -> Registry {
+    Registry::built_in().allowing(simulated.into_iter().fold(SimulatedEndpoints::none(), SimulatedEndpoints::and))
 }
 
 /// The health of the process, with what concerns all of it.

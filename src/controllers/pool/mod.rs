@@ -7,6 +7,7 @@
 pub mod claim_holders;
 pub mod launch_options;
 pub mod memory;
+mod new_members;
 pub mod reconcile;
 pub mod teardown;
 pub mod write_back;

@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bullpen_api::{
-    ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, ConditionType, EventAction, FINALIZER_INSTANCE,
-    FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, InstancePool, InstancePoolStatus, LABEL_LAUNCH_CONFIG, LABEL_POOL,
-    LABEL_TEMPLATE_HASH, MemberCloud, PoolMember, PoolMemberSpec, PoolRef, PoolState,
+    ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, ConditionType, EventAction, FINALIZER_LAUNCH_CONFIG,
+    FINALIZER_POOL, InstancePool, InstancePoolStatus, PoolMember, PoolState,
 };
 use bullpen_plan::pool::recycle::requested_before;
 use bullpen_plan::pool::rollout::Progress;
@@ -21,14 +20,14 @@ use bullpen_plan::pool::{attention, for_a_person};
 use bullpen_plan::time::earliest;
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference};
-use kube::api::ObjectMeta;
-use kube::{Resource, ResourceExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
 use tracing::info;
 
 use super::claim_holders;
 use super::launch_options::{LaunchOptions, Moment, launch_options};
 use super::memory::PoolMemory;
+use super::new_members::new_members;
 use super::teardown::{delete_strays, finish_deletion, forget, may_have_served};
 use super::write_back::{Reserved, WRITES_AT_ONCE, write_members, write_status};
 use crate::clock;
@@ -52,8 +51,6 @@ const RESYNC: SignedDuration = SignedDuration::from_mins(5);
 const SETTLING: Duration = Duration::from_secs(2);
 /// Longest request for an immediate pass, in characters; the rest is cut off, because the status repeats it.
 const MAX_REQUEST: usize = 256;
-/// The characters of a member's name suffix: as in Kubernetes without vowels, so that no words appear.
-const SUFFIX: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// What was planned for one pool.
 struct Pass {
@@ -314,69 +311,6 @@ fn settling_until(
     };
     let longest = problems.iter().filter_map(left).max()?;
     now.checked_add(SignedDuration::try_from(longest).ok()?).ok()
-}
-
-/// Where the machines of a launch config are bought, as members record it. `None` until its account is recorded.
-fn cloud_of(
-    controller: &PoolController,
-    state: &State,
-    pool: &InstancePool,
-    config: &UsableLaunchConfig,
-) -> Option<MemberCloud> {
-    let key = ObjectKey::new(pool.namespace().unwrap_or_default(), config.name.as_str());
-    let config = state.launch_configs.get(&key)?;
-    convert::lead(config, &controller.clouds.key(&config.spec)?).cloud()
-}
-
-/// The members that the plan creates.
-fn new_members(
-    controller: &PoolController,
-    state: &State,
-    pool: &InstancePool,
-    plan: &Replenishment,
-    usable: &[UsableLaunchConfig],
-) -> Vec<PoolMember> {
-    let by_name = plan.creates.iter().filter_map(|name| usable.iter().find(|config| config.name == *name));
-    // Without a recorded account the plan has no room there.
-    by_name.filter_map(|config| Some(new_member(pool, config, cloud_of(controller, state, pool, config)?))).collect()
-}
-
-fn new_member(pool: &InstancePool, config: &UsableLaunchConfig, cloud: MemberCloud) -> PoolMember {
-    let pool_name = pool.name_any();
-    let mut labels = pool.spec.template.labels.clone();
-    labels.insert(LABEL_POOL.to_owned(), pool_name.clone());
-    labels.insert(LABEL_LAUNCH_CONFIG.to_owned(), config.name.clone());
-    labels.insert(LABEL_TEMPLATE_HASH.to_owned(), config.template_hash.clone());
-    let owner = OwnerReference {
-        block_owner_deletion: Some(true),
-        controller: Some(true),
-        ..pool.owner_ref(&()).unwrap_or_default()
-    };
-    PoolMember {
-        metadata: ObjectMeta {
-            namespace: pool.namespace(),
-            name: Some(format!("{pool_name}-{}", suffix())),
-            labels: Some(labels),
-            finalizers: Some(vec![FINALIZER_INSTANCE.to_owned()]),
-            owner_references: Some(vec![owner]),
-            ..ObjectMeta::default()
-        },
-        spec: PoolMemberSpec {
-            pool_ref: PoolRef { name: pool_name, uid: convert::uid(pool) },
-            placement: config.placement.clone(),
-            cloud: Some(cloud),
-            adopted: None,
-            template_hash: config.template_hash.clone(),
-            ssh: config.ssh.clone(),
-            cordoned: false,
-            hold: false,
-        },
-        status: None,
-    }
-}
-
-fn suffix() -> String {
-    (0..5).map(|_| char::from(SUFFIX[rand::random_range(0..SUFFIX.len())])).collect()
 }
 
 /// Whether the status contains every failure that was counted.

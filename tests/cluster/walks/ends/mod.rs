@@ -1,5 +1,6 @@
 //! The end of objects, of namespaces, and of a whole installation.
 
+mod definition_gone;
 mod deletion;
 mod namespace;
 mod pairs;

@@ -1,7 +1,6 @@
 //! The operator as a process: start, restarts, outages, several at once, its permissions, and upgrades.
 
 mod clocks;
-mod definition_gone;
 mod installations;
 mod lease;
 mod outage;
