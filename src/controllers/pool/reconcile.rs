@@ -155,7 +155,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             FINALIZER_LAUNCH_CONFIG,
         );
         leave_to_others(state, key, &mut usable, &mut problems);
-        let waits_until = settling_until(state, &key.namespace, &problems, now);
+        let waits_until = settling_until(state, &key.namespace, (&usable, &problems), now);
         let waiting = crate::controllers::claim::queue_view::waiting(state, key);
         let memory = memories.pool(key, &convert::uid(pool.as_ref()));
         let launch_options = launch_options(Moment { controller, state, pool, waits_until, now }, memory, &usable);
@@ -295,21 +295,27 @@ fn request_lists(controller: &PoolController, key: &ObjectKey, usable: &[UsableL
     }
 }
 
-/// Until when nothing is bought because one of the pool's launch configs is new and about to become usable.
+/// Until when to wait for launch configs that were seen a moment ago and are not taken in yet, or whose account is not
+/// recorded yet, because nothing is bought by them before.
 fn settling_until(
     state: &State,
     namespace: &str,
-    problems: &[LaunchConfigProblem],
+    (usable, problems): (&[UsableLaunchConfig], &[LaunchConfigProblem]),
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let left = |problem: &LaunchConfigProblem| match problem {
-        LaunchConfigProblem::NotTakenIn(name) => {
-            let seen_for = state.launch_configs.seen_for(&ObjectKey::new(namespace, name.as_str()))?;
-            SETTLING.checked_sub(seen_for)
-        }
+    let without_account = usable.iter().map(|config| &config.name).filter(|name| {
+        let config = state.launch_configs.get(&ObjectKey::new(namespace, name.as_str()));
+        config.is_some_and(|config| config.status.as_ref().is_none_or(|status| status.identity.is_none()))
+    });
+    let not_taken_in = problems.iter().filter_map(|problem| match problem {
+        LaunchConfigProblem::NotTakenIn(name) => Some(name),
         _ => None,
+    });
+    let left = |name: &String| {
+        let seen_for = state.launch_configs.seen_for(&ObjectKey::new(namespace, name.as_str()))?;
+        SETTLING.checked_sub(seen_for)
     };
-    let longest = problems.iter().filter_map(left).max()?;
+    let longest = without_account.chain(not_taken_in).filter_map(left).max()?;
     now.checked_add(SignedDuration::try_from(longest).ok()?).ok()
 }
 

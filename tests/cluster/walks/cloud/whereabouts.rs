@@ -20,7 +20,6 @@ async fn a_launch_config_made_again_for_another_cloud_loses_no_machine_and_the_m
     let (walk, other) = (Walk::begin("leads-elsewhere").await, Walk::begin("elsewhere").await);
     let _operator = Operator::start(&walk).await;
     let [here, there] = [&walk, &other].map(|walk| format!("http://{}", walk.simcloud.address()));
-    walk.launch_config("sim", json!({})).await;
     walk.ready_pool(1, json!({ "maxSize": 1 })).await;
     walk.claim("mine", json!({})).await;
     let claim = walk.bound("mine").await;
@@ -55,7 +54,6 @@ async fn a_launch_config_made_again_for_another_cloud_loses_no_machine_and_the_m
 async fn a_launch_config_made_again_for_the_same_cloud_goes_on_with_its_members_and_no_claim_is_lost() {
     let walk = Walk::begin("leads-back").await;
     let _operator = Operator::start(&walk).await;
-    walk.launch_config("sim", json!({})).await;
     walk.ready_pool(2, json!({})).await;
     walk.claim("mine", json!({})).await;
     let claim = walk.bound("mine").await;

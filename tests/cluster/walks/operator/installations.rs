@@ -14,7 +14,6 @@ fn worked_on_by(pool: &InstancePool, id: &str) -> bool {
 async fn a_second_installation_stands_off_says_whose_the_pool_is_and_takes_over_only_by_a_persons_word() {
     let walk = Walk::begin("second").await;
     let mut first = Operator::start_with(&walk, &[("--installation-id", "one")]).await;
-    walk.launch_config("sim", json!({})).await;
     walk.ready_pool(3, json!({ "maxSize": 6 })).await;
     let mut second = Operator::start_with(&walk, &[("--installation-id", "two")]).await;
     let said = second.says("installation one works on it").await;
@@ -51,7 +50,6 @@ async fn a_second_installation_stands_off_says_whose_the_pool_is_and_takes_over_
 async fn an_operator_of_the_same_installation_that_runs_elsewhere_goes_on_and_writes_nothing() {
     let walk = Walk::begin("moved").await;
     let mut first = Operator::start(&walk).await;
-    walk.launch_config("sim", json!({})).await;
     let pool = walk.ready_pool(2, json!({})).await;
     assert!(worked_on_by(&pool, &walk.namespace));
     assert_eq!(first.stop().await, Some(0), "{}", first.output());
