@@ -11,16 +11,18 @@ use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 
 /// A process talks to one API server.
-static CLOCK: Mutex<Clock> = Mutex::new(Clock { server: ServerClock::new(), last: Timestamp::MIN });
+static CLOCK: Mutex<Clock> = Mutex::new(Clock { server: ServerClock::new(), last: Timestamp::MIN, read: None });
 
 #[derive(Debug)]
 struct Clock {
     server: ServerClock,
     /// The last time that was read.
     last: Timestamp,
+    /// When that was.
+    read: Option<Boottime>,
 }
 
-/// Corrections up to this never show as a time that goes back.
+/// Corrections up to this never show as a time that goes back or stands still: it runs at half its speed meanwhile.
 const SMALL: SignedDuration = SignedDuration::from_secs(2);
 
 /// The present time of a clock that continues while the machine is suspended, so that a leader does not still lead
@@ -39,11 +41,12 @@ pub fn boottime() -> Boottime {
 /// The API server's time. Before its first answer, that of the wall clock.
 pub fn now() -> Timestamp {
     let mut clock = CLOCK.lock();
-    let Some(shown) = clock.server.at(boottime()) else { return Timestamp::now() };
-    let goes_back = shown < clock.last && clock.last.duration_since(shown) <= SMALL;
-    if !goes_back {
-        clock.last = shown;
-    }
+    let at = boottime();
+    let Some(shown) = clock.server.at(at) else { return Timestamp::now() };
+    let passed = clock.read.replace(at).map_or(Duration::ZERO, |read| at.since(read));
+    let slowed = clock.last.checked_add(passed / 2).unwrap_or(shown);
+    let goes_back = shown < slowed && clock.last.duration_since(shown) <= SMALL;
+    clock.last = if goes_back { slowed } else { shown };
     clock.last
 }
 

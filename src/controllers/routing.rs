@@ -59,8 +59,9 @@ pub async fn run(router: Router, mut stream: mpsc::UnboundedReceiver<Change>) {
             Change::Synced => {
                 router.health.pass(super::WATCHES_CHECK);
                 everything(&router);
-                let end = crate::controllers::claim::quarantine::end_grace(router.common.clone());
-                router.common.tasks.spawn(Task::Grace, end);
+                let grace = crate::controllers::claim::quarantine::end_grace(router.common.clone());
+                let end = end.clone();
+                router.common.tasks.spawn(Task::Grace, async move { end.run_until_cancelled_owned(grace).await });
             }
         }
     }

@@ -21,6 +21,7 @@ use kube::Config;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use thiserror::Error;
 
+pub use self::credentials::CredentialError;
 use self::credentials::Credentials;
 pub use self::transport::{Answers, Transport};
 use crate::causes::causes;

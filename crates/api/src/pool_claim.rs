@@ -239,7 +239,7 @@ pub struct PoolClaimStatus {
     /// The Secret with what is needed to reach the machine, if spec.binding is Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<BindingRef>,
-    /// When the present ttl began: when the claim was bound or last renewed, by the operator's clock.
+    /// When the present ttl began: when the claim was bound or last renewed, by the API server's clock.
     #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub renewed_at: Option<MicroTime>,
     /// When the claim expires unless it is renewed. Absent: never.
@@ -252,7 +252,7 @@ pub struct PoolClaimStatus {
     /// The last spec.ttlSeconds that the operator has acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_ttl_seconds: Option<i32>,
-    /// When the claim became Expired, Lost or Failed, by the operator's clock.
+    /// When the claim became Expired, Lost or Failed, by the API server's clock.
     #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<MicroTime>,
     /// The claim's place in its queue while it waits. Updated at most twice a minute.

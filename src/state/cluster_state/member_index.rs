@@ -71,7 +71,8 @@ fn is_notable(member: &PoolMember, watched: &WatchedNamespaces) -> bool {
     let Some(status) = &member.status else { return false };
     let is = |type_| condition_is_true(&status.conditions, type_);
     let unwatched = status.claim_ref.as_ref().is_some_and(|claim| !watched.contains(&claim.namespace));
-    is(ConditionType::Stalled) || is(ConditionType::Quarantined) || unwatched
+    let needs_person = [ConditionType::Stalled, ConditionType::Quarantined, ConditionType::ClaimVanished];
+    needs_person.into_iter().any(is) || unwatched
 }
 
 fn pool_of(key: &ObjectKey, member: &PoolMember) -> ObjectKey {

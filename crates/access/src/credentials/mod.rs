@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Why there is no credential.
 #[derive(Clone, Debug, Error)]
 #[error("{0}")]
-pub(super) struct CredentialError(String);
+pub struct CredentialError(String);
 
 /// The user's credentials, as far as they change. Clones share them.
 #[derive(Clone)]

@@ -190,7 +190,7 @@ async fn make(session: &Session, request: &ClaimRequest) -> Result<PoolClaim, Fa
         Ok(claim) => Ok(claim),
         Err(error) => {
             let failure = Failure::from(error);
-            if request.name.is_none() && matches!(failure, Failure::Connection(_)) {
+            if request.name.is_none() && matches!(failure, Failure::Connection(_) | Failure::Refused(_)) {
                 // The first failure is reported, whether or not this succeeds.
                 let _ = api.delete(&claim.name_any(), &kube::api::DeleteParams::background()).await;
             }

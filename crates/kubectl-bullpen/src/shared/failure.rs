@@ -1,10 +1,11 @@
 //! The error type of the plugin's commands. Its texts are those of kubectl.
 
+use std::error::Error as _;
 use std::io;
 use std::path::Path;
 
-use bullpen_access::AccessError;
 pub use bullpen_access::causes::causes;
+use bullpen_access::{AccessError, CredentialError};
 use thiserror::Error;
 
 /// Why a command failed. Its text is printed to standard error; the exit code is 1.
@@ -16,6 +17,9 @@ pub enum Failure {
     /// The API server was not reached.
     #[error("Unable to connect to the server: {0}")]
     Connection(String),
+    /// Nothing listens where the API server should. A proxy that refuses is another failure: it names the proxy.
+    #[error("Unable to connect to the server: {0}")]
+    Refused(String),
     /// The API server was not reached, in kubectl's words with its address.
     #[error("{0}")]
     Unreachable(String),
@@ -109,7 +113,7 @@ impl Failure {
     #[must_use]
     pub fn at(self, server: &str) -> Self {
         match self {
-            Self::Connection(text) if text.contains("Connection refused") => {
+            Self::Refused(_) => {
                 let host = server.split_once("://").map_or(server, |(_, host)| host).trim_end_matches('/');
                 Self::Unreachable(format!(
                     "The connection to the server {host} was refused - did you specify the right host or port?"
@@ -147,6 +151,18 @@ fn is_no_resource(status: &kube::core::Status) -> bool {
     status.code == 404 && texts.iter().any(|text| status.message.contains(text))
 }
 
+/// The causes of an error, the nearest first.
+fn sources<'a>(error: &'a kube::Error) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    let first: Option<&'a (dyn std::error::Error + 'static)> = error.source();
+    std::iter::successors(first, |cause| (*cause).source())
+}
+
+/// Whether the server's own address refused the connection.
+fn is_refused(error: &kube::Error) -> bool {
+    let mut of_system = sources(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
+    of_system.any(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
 /// Most characters of an answer that is not understood.
 const MOST: usize = 200;
 
@@ -165,7 +181,20 @@ impl From<kube::Error> for Failure {
             }
             kube::Error::Api(status) => Self::Server(status),
             kube::Error::SerdeError(error) => Self::Foreign { server: None, text: error.to_string() },
-            other => Self::Connection(one_line(&causes(&other))),
+            other => Self::of_connection(&other),
+        }
+    }
+}
+
+impl Failure {
+    /// The failure of a request that got no answer.
+    fn of_connection(error: &kube::Error) -> Self {
+        let of_user = sources(error).find(|cause| cause.is::<CredentialError>());
+        match of_user {
+            // No request was sent: what the kubeconfig says of the user gives no credentials.
+            Some(why) => Self::Config(one_line(&causes(why))),
+            None if is_refused(error) => Self::Refused(one_line(&causes(error))),
+            None => Self::Connection(one_line(&causes(error))),
         }
     }
 }

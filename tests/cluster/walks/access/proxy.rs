@@ -159,7 +159,10 @@ async fn what_no_proxy_names_and_loopback_are_reached_past_the_proxy_of_the_envi
 
     // And without it they do go through it.
     let answer = plugin(&walk, &named, &with("0.0.0.1")).await;
-    assert_eq!((answer.code, proxy.asked()), (Some(0), vec![server(&named)]), "{answer:?}");
+    // It may ask for several things at the same time.
+    let mut asked = proxy.asked();
+    asked.dedup();
+    assert_eq!((answer.code, asked), (Some(0), vec![server(&named)]), "{answer:?}");
 }
 
 #[tokio::test]

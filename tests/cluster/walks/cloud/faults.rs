@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, MemberCounts, PoolClaim, PoolMember};
 use bullpen_simcloud::ledger::{Call, Method, What};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
@@ -34,9 +34,10 @@ async fn no_wrong_list_ends_a_machine_or_a_claim_or_buys_anything() {
         walk.bound(name).await;
     }
     keep_listing(&walk).await;
-    // A claimed member counts as claimed until it is gone.
+    // A member whose claim was released counts as terminating until it is gone.
     walk.pool_until(POOL, "is whole", |status| {
-        status.members.is_some_and(|members| (members.ready, members.claimed, members.total) == (3, 3, 6))
+        let counts = |members: MemberCounts| (members.ready, members.claimed, members.terminating, members.total);
+        status.members.is_some_and(|members| counts(members) == (3, 2, 1, 6))
     })
     .await;
     let mark = walk.simcloud.ledger().await.last();

@@ -1,10 +1,11 @@
 //! The messages in the status of waiting claims.
 
+use std::fmt::Write as _;
+
 use bullpen_api::{PoolState, QueuePlace, Reason, bounded_message};
 use jiff::{SignedDuration, Timestamp};
 
 use super::admission::InUse;
-
 use super::trouble::PoolTrouble;
 
 /// Why a claim gets no member.
@@ -201,9 +202,10 @@ pub fn over_quota(pool: &str, namespace: &str, per_namespace: i32, in_use: InUse
          claims before this one"
     );
     if in_use.ending > 0 {
-        message += &format!(
-            ", and {} of claims that ended are still being terminated: they count because the pool is near its maxSize",
-            in_use.ending
+        let ending = in_use.ending;
+        let _ = write!(
+            message,
+            ", and {ending} of claims that ended are still being terminated: they count because the pool is near its maxSize"
         );
     }
     UnservedReason { reason: Reason::NamespaceQuotaReached, message }
