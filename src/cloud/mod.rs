@@ -137,7 +137,7 @@ impl Clouds {
         let resolved = self.inner.registry.resolve(spec);
         let mut clouds = self.inner.clouds.lock();
         // One that was made again under its name may lead elsewhere.
-        self.leave(&mut clouds, user, resolved.as_ref().ok().map(|(_, key)| key));
+        Self::leave(&mut clouds, user, resolved.as_ref().ok().map(|(_, key)| key));
         let (kind, key) = resolved?;
         if let Some(open) = clouds.get_mut(&key) {
             open.users.insert(user.clone());
@@ -167,11 +167,11 @@ impl Clouds {
     /// The launch config `user` is gone or has no provider any more. A cloud without users is closed: it is not called
     /// again.
     pub fn release(&self, user: &ObjectKey) {
-        self.leave(&mut self.inner.clouds.lock(), user, None);
+        Self::leave(&mut self.inner.clouds.lock(), user, None);
     }
 
     /// Takes `user` from the users of all clouds but the one of this key, and closes those that have none left.
-    fn leave(&self, clouds: &mut HashMap<ProviderKey, Open>, user: &ObjectKey, stays_at: Option<&ProviderKey>) {
+    fn leave(clouds: &mut HashMap<ProviderKey, Open>, user: &ObjectKey, stays_at: Option<&ProviderKey>) {
         clouds.retain(|key, open| {
             if stays_at == Some(key) || !open.users.remove(user) || !open.users.is_empty() {
                 return true;

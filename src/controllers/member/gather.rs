@@ -160,16 +160,14 @@ fn is_mine(cloud: &Cloud, confirmed: &ConfirmedIdentity, config: &LaunchConfig) 
 /// Whether the launch config leads to the cloud that the member's machine was bought at.
 fn standing(member: &PoolMember, config: &LaunchConfig, cloud: &Cloud, listing: Option<&Listing>) -> Standing {
     let name = &member.spec.placement.launch_config;
-    match &member.spec.cloud {
-        Some(recorded) => recorded_there(name, &convert::lead(config, cloud.key()), recorded),
-        None => {
-            let (uid, id) = (convert::uid(member), member.status.as_ref().and_then(|status| status.instance.as_ref()));
-            let machine = id.and_then(|id| listing?.with_id(&id.id));
-            let shown = machine.is_some_and(|machine| machine.tags.member_uid.as_deref() == Some(&*uid));
-            let member = Unrecorded { created: convert::created(member), has_instance: id.is_some(), shown };
-            unrecorded_there(name, convert::created(config), member)
-        }
+    if let Some(recorded) = &member.spec.cloud {
+        return recorded_there(name, &convert::lead(config, cloud.key()), recorded);
     }
+    let (uid, id) = (convert::uid(member), member.status.as_ref().and_then(|status| status.instance.as_ref()));
+    let machine = id.and_then(|id| listing?.with_id(&id.id));
+    let shown = machine.is_some_and(|machine| machine.tags.member_uid.as_deref() == Some(&*uid));
+    let member = Unrecorded { created: convert::created(member), has_instance: id.is_some(), shown };
+    unrecorded_there(name, convert::created(config), member)
 }
 
 /// What the refusals of a cloud mean for the create of a member.

@@ -45,9 +45,10 @@ async fn report(
     unreachable: Option<(Reason, &str)>,
 ) -> Result<bool, Failure> {
     let Some(written) = member::status::reachable(member, unreachable, clock::now()) else { return Ok(false) };
-    match unreachable {
-        Some((_, message)) => warn!(member = %ObjectKey::of(member), message, "the machine cannot be reached"),
-        None => info!(member = %ObjectKey::of(member), "the machine can be reached again"),
+    if let Some((_, message)) = unreachable {
+        warn!(member = %ObjectKey::of(member), message, "the machine cannot be reached");
+    } else {
+        info!(member = %ObjectKey::of(member), "the machine can be reached again");
     }
     controller.common.writes.update_status_when_idle(&written).await?;
     Ok(true)
