@@ -110,6 +110,20 @@ impl ServerClock {
         Timestamp::from_duration(since_1970).ok()
     }
 
+    /// The API server's time at this moment. The wall clock of this computer refines it as long as no answer contradicts
+    /// it; otherwise it is [`at`](Self::at). `None` before the first answer.
+    pub fn with_hint(&self, now: Boottime, wall: Timestamp) -> Option<Timestamp> {
+        let known = self.known?;
+        let hint = wall.as_duration().saturating_sub(signed(now.since_start()));
+        if (known.low..=known.high).contains(&hint) { Some(wall) } else { self.at(now) }
+    }
+
+    /// The best guess of the API server's time, which may be ahead of it: for people, not for deadlines.
+    pub fn about(&self, now: Boottime) -> Option<Timestamp> {
+        let since_1970 = self.known?.middle().saturating_add(signed(now.since_start()));
+        Timestamp::from_duration(since_1970).ok()
+    }
+
     /// When it was last set by more than a few seconds, as far as this process has seen.
     pub const fn stepped(&self) -> Option<Boottime> {
         self.stepped
@@ -155,6 +169,18 @@ mod tests {
             clock.heard(&answer(10_417 + step * 217, 0));
         }
         assert!((-30..=0).contains(&error(&clock, 25_000)), "{}", error(&clock, 25_000));
+    }
+
+    #[test]
+    fn a_wall_clock_that_no_answer_contradicts_is_believed_and_no_other() {
+        let mut clock = ServerClock::new();
+        clock.heard(&answer(10_417, 0));
+        let at = Boottime::new(Duration::from_millis(10_500));
+        let wall = |ahead: i64| Timestamp::from_millisecond(TRUE + 10_500 + ahead).unwrap();
+        assert_eq!(clock.with_hint(at, wall(0)), Some(wall(0)));
+        for ahead in [-120_000, -3_000, 3_000, 120_000] {
+            assert_eq!(clock.with_hint(at, wall(ahead)), clock.at(at));
+        }
     }
 
     #[test]
