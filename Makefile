@@ -27,6 +27,7 @@ deny: ## Check dependencies: licences, bans, sources, and advisories where those
 	tools/packaging/deny.sh
 
 test: ## Run all tests: plans, the model of the claim protocol, and walks on a real API server
+	@tools/faketime.sh
 	$(CARGO) test --workspace
 
 # BULLPEN_UPGRADE_FROM: any revision. Default: the newest tag before this commit, or else the last commit with another program.
@@ -67,7 +68,7 @@ lint: ## Check the format and run clippy, with warnings as errors
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 lint-packaging: ## Check the shell scripts, the workflows and the Go programs
-	shellcheck .ci/run .ci/upgrade tools/packaging/*.sh
+	shellcheck .ci/run .ci/upgrade tools/*.sh tools/packaging/*.sh
 	"$$(tools/packaging/tool.sh actionlint)"
 	cd tools/object-health && test -z "$$(gofmt -l .)" && go vet ./...
 

@@ -42,7 +42,8 @@ pub fn boottime() -> Boottime {
 pub fn now() -> Timestamp {
     let mut clock = CLOCK.lock();
     let at = boottime();
-    let Some(shown) = clock.server.at(at) else { return Timestamp::now() };
+    let wall = Timestamp::now();
+    let Some(shown) = clock.server.with_hint(at, wall) else { return wall };
     let passed = clock.read.replace(at).map_or(Duration::ZERO, |read| at.since(read));
     let slowed = clock.last.checked_add(passed / 2).unwrap_or(shown);
     let goes_back = shown < slowed && clock.last.duration_since(shown) <= SMALL;
@@ -58,7 +59,7 @@ pub fn heard(date: Timestamp, sent: Boottime) -> Option<SignedDuration> {
 }
 
 fn skew(server: &ServerClock) -> Option<SignedDuration> {
-    Some(Timestamp::now().duration_since(server.at(boottime())?))
+    Some(Timestamp::now().duration_since(server.about(boottime())?))
 }
 
 /// How long ago the API server's clock was set.

@@ -94,6 +94,12 @@ impl TermTasks {
         self.0.passing.spawn(async move { tasks.run(task, work).await })
     }
 
+    /// Starts a task whose work is of no use once the term is over: the end drops it, so that nobody waits for it.
+    pub fn spawn_while_leading(&self, task: Task, work: impl Future<Output = ()> + Send + 'static) {
+        let end = self.0.end.clone();
+        drop(self.spawn(task, async move { end.run_until_cancelled_owned(work).await }));
+    }
+
     async fn run<T>(&self, task: Task, work: impl Future<Output = T>) -> Option<T> {
         match self.0.dropped.run_until_cancelled(AssertUnwindSafe(work).catch_unwind()).await? {
             Ok(value) => Some(value),
@@ -146,6 +152,15 @@ mod tests {
     fn tasks() -> (TermTasks, Metrics) {
         let metrics = Metrics::new();
         (TermTasks::new(metrics.clone(), CancellationToken::new()), metrics)
+    }
+
+    #[tokio::test]
+    async fn the_end_does_not_wait_for_work_that_is_of_no_use_after_it() {
+        let (tasks, _) = tasks();
+        tasks.spawn_while_leading(Task::Read, std::future::pending());
+        tasks.end().cancel();
+        let settled = tokio::time::timeout(Duration::from_secs(10), tasks.settle(Duration::from_mins(1))).await;
+        assert!(settled.is_ok(), "it waited");
     }
 
     fn panics(metrics: &Metrics, task: &str) -> bool {

@@ -60,8 +60,7 @@ pub async fn run(router: Router, mut stream: mpsc::UnboundedReceiver<Change>) {
                 router.health.pass(super::WATCHES_CHECK);
                 everything(&router);
                 let grace = crate::controllers::claim::quarantine::end_grace(router.common.clone());
-                let end = end.clone();
-                router.common.tasks.spawn(Task::Grace, async move { end.run_until_cancelled_owned(grace).await });
+                router.common.tasks.spawn_while_leading(Task::Grace, grace);
             }
         }
     }
@@ -70,7 +69,7 @@ pub async fn run(router: Router, mut stream: mpsc::UnboundedReceiver<Change>) {
 /// Reads an object that a list did not show although a write of it was answered meanwhile.
 fn resolve(router: &Router, kind: WatchedKind, key: ObjectKey, uid: String) {
     let writes = router.common.writes.clone();
-    router.common.tasks.spawn(Task::Read, async move {
+    router.common.tasks.spawn_while_leading(Task::Read, async move {
         match kind {
             WatchedKind::InstancePool => writes.resolve::<InstancePool>(&key, &uid).await,
             WatchedKind::LaunchConfig => writes.resolve::<LaunchConfig>(&key, &uid).await,

@@ -102,8 +102,24 @@ impl ServerClock {
         }
     }
 
-    /// The API server's time at this moment; `None` before its first answer.
+    /// The API server's time at this moment, as far as it has certainly come: nothing expires and nobody fails even a
+    /// millisecond early. It is behind by less than a second after the first answer, and by milliseconds after many.
+    /// `None` before the first.
     pub fn at(&self, now: Boottime) -> Option<Timestamp> {
+        let since_1970 = self.known?.low.saturating_add(signed(now.since_start()));
+        Timestamp::from_duration(since_1970).ok()
+    }
+
+    /// The API server's time at this moment. The wall clock of this computer refines it as long as no answer contradicts
+    /// it; otherwise it is [`at`](Self::at). `None` before the first answer.
+    pub fn with_hint(&self, now: Boottime, wall: Timestamp) -> Option<Timestamp> {
+        let known = self.known?;
+        let hint = wall.as_duration().saturating_sub(signed(now.since_start()));
+        if (known.low..=known.high).contains(&hint) { Some(wall) } else { self.at(now) }
+    }
+
+    /// The best guess of the API server's time, which may be ahead of it: for people, not for deadlines.
+    pub fn about(&self, now: Boottime) -> Option<Timestamp> {
         let since_1970 = self.known?.middle().saturating_add(signed(now.since_start()));
         Timestamp::from_duration(since_1970).ok()
     }
@@ -120,6 +136,8 @@ fn signed(time: Duration) -> SignedDuration {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// The API server's clock is so far from the boot of this computer.
@@ -146,11 +164,23 @@ mod tests {
         let mut clock = ServerClock::new();
         assert_eq!(clock.at(Boottime::new(Duration::from_secs(1))), None);
         clock.heard(&answer(10_417, 0));
-        assert!(error(&clock, 10_500).abs() <= 505, "{}", error(&clock, 10_500));
+        assert!((-1_005..=0).contains(&error(&clock, 10_500)), "{}", error(&clock, 10_500));
         for step in 1..60 {
             clock.heard(&answer(10_417 + step * 217, 0));
         }
-        assert!(error(&clock, 25_000).abs() < 30, "{}", error(&clock, 25_000));
+        assert!((-30..=0).contains(&error(&clock, 25_000)), "{}", error(&clock, 25_000));
+    }
+
+    #[test]
+    fn a_wall_clock_that_no_answer_contradicts_is_believed_and_no_other() {
+        let mut clock = ServerClock::new();
+        clock.heard(&answer(10_417, 0));
+        let at = Boottime::new(Duration::from_millis(10_500));
+        let wall = |ahead: i64| Timestamp::from_millisecond(TRUE + 10_500 + ahead).unwrap();
+        assert_eq!(clock.with_hint(at, wall(0)), Some(wall(0)));
+        for ahead in [-120_000, -3_000, 3_000, 120_000] {
+            assert_eq!(clock.with_hint(at, wall(ahead)), clock.at(at));
+        }
     }
 
     #[test]
@@ -191,5 +221,19 @@ mod tests {
         }
         let drifted = 599 * 60_000 / 5_000;
         assert!((error(&clock, 599 * 60_000) - drifted).abs() < 1_000 && clock.stepped().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn the_time_is_never_ahead_of_the_servers(pauses in proptest::collection::vec(1_u64..70_000, 1..200)) {
+            let (mut clock, mut at) = (ServerClock::new(), 10_000);
+            for pause in pauses {
+                at += pause;
+                clock.heard(&answer(at, 0));
+                for later in [2, 500, 60_000] {
+                    prop_assert!((-1_100..=0).contains(&error(&clock, at + later)), "{}", error(&clock, at + later));
+                }
+            }
+        }
     }
 }

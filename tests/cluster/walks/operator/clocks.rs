@@ -22,7 +22,7 @@ fn library() -> PathBuf {
     let architectures = ["x86_64-linux-gnu", "aarch64-linux-gnu"];
     let places = architectures.map(|name| Path::new("/usr/lib").join(name).join("faketime/libfaketime.so.1"));
     let found = places.iter().find(|place| place.exists());
-    found.cloned().expect("libfaketime is missing: apt-get install libfaketime")
+    found.cloned().expect("libfaketime is missing: run tools/faketime.sh")
 }
 
 /// Starts an operator whose wall clock is faked by these variables, and waits until it listens.

@@ -206,7 +206,8 @@ fn a_deletion_timestamp_terminates_every_member_but_a_claimed_one() {
     }
 }
 
-/// A version that the claim can have after `from`, by changes that the API server allows; `None`: it is gone.
+/// A version that the claim can have after `from`, by changes that the API server allows; `None`: it is gone. Bound is a
+/// compare-and-swap over a version without a deletionTimestamp, so no claim that is being deleted becomes Bound.
 fn later(from: Option<Claim>, choices: &[u8]) -> Option<Claim> {
     choices.iter().fold(from, |version, choice| {
         let claim = version?;
@@ -214,7 +215,7 @@ fn later(from: Option<Claim>, choices: &[u8]) -> Option<Claim> {
             0 => None,
             1 => Some(Claim { deleting: true, ..claim }),
             2 if claim.phase == ClaimPhase::Pending => Some(Claim { phase: ClaimPhase::Failed, ..claim }),
-            3 | 4 if claim.phase == ClaimPhase::Pending => {
+            3 | 4 if claim.phase == ClaimPhase::Pending && !claim.deleting => {
                 let member = if *choice % 6 == 3 { THIS } else { ANOTHER };
                 Some(Claim { phase: ClaimPhase::Bound, member: Some(member), ..claim })
             }
