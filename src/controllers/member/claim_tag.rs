@@ -1,5 +1,5 @@
-//! Tags a claimed machine with its claim, and an adopted one with its member, in the background after the claim is Bound. After a restored backup, these
-//! tags show which machines were claimed.
+//! Tags a claimed machine with its claim, in the background after the claim is Bound, and an adopted one with its
+//! member. After a restored backup, these tags show which machines were claimed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -18,8 +18,8 @@ pub enum Settled {
 /// Decides for one launch config.
 ///
 /// `seen` is the account that the cloud reports. `in_use` are the recorded accounts of all launch configs with the same
-/// credentials that have members, this one included. One that lost its record is stood for by those of its members. While one of them differs, none of them is used, because they
-/// share one list of machines.
+/// credentials that have members, this one included; for one that lost its record, those that its members record. While
+/// one of them differs, none of the launch configs is used, because they share one list of machines.
 pub fn settle<'a>(seen: Option<&Identity>, in_use: impl IntoIterator<Item = &'a Identity>) -> Settled {
     let Some(seen) = seen else { return Settled::Unknown };
     match in_use.into_iter().find(|recorded| *recorded != seen) {
