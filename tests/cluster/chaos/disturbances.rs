@@ -128,9 +128,10 @@ pub(super) async fn orphans(stage: &Stage, seed: u64) {
     let mut dice = Dice::new(seed, "orphans");
     loop {
         tokio::time::sleep(Duration::from_millis(dice.between(ORPHANS_APART.0, ORPHANS_APART.1))).await;
+        let _removals = stage.removals.lock().await;
         let of_nobody = |member: &PoolMember| {
             let claimed = member.status.as_ref().is_some_and(|status| status.claim_ref.is_some());
-            !claimed && member.metadata.deletion_timestamp.is_none()
+            !claimed && !stage.is_of_others(member) && member.metadata.deletion_timestamp.is_none()
         };
         let members: Vec<PoolMember> = stage.members().await.into_iter().filter(of_nobody).collect();
         if !members.is_empty() {

@@ -62,8 +62,8 @@ const SHORT: [Disturbance; 6] = [
     Disturbance::ClockStep,
 ];
 
-/// Of 20 disturbances one is a failover, one freezes the leader, one is an orderly hand-over, two take a permission away,
-/// and three set a clock.
+/// Of 20 disturbances one is a failover, one freezes the leader, one is an orderly hand-over, two take a permission
+/// away, three set a clock, and in one the other installation takes over.
 const LONG: [Disturbance; 20] = {
     let mut disturbances = [Disturbance::Restart; 20];
     (disturbances[0], disturbances[1], disturbances[2]) =
@@ -71,6 +71,7 @@ const LONG: [Disturbance; 20] = {
     (disturbances[3], disturbances[4]) = (Disturbance::Permission, Disturbance::Permission);
     (disturbances[5], disturbances[6], disturbances[7]) =
         (Disturbance::ClockStep, Disturbance::ClockStep, Disturbance::ClockStep);
+    disturbances[8] = Disturbance::TakeOver;
     disturbances
 };
 
@@ -197,8 +198,8 @@ async fn claims(stage: &Stage, chaos: &Chaos) {
     join_all(lives).await;
 }
 
-/// Deletes everything, and waits until nothing is left or the time is over. The checker finds what is left then. A pool and
-/// some of its members are kept by somebody else until all machines are gone.
+/// Deletes everything, and waits until nothing is left or the time is over. The checker finds what is left then. A pool
+/// and some of its members are kept by somebody else until all machines are gone.
 async fn end(stage: &Stage, patience: Duration) {
     pools::restore(stage).await;
     disturbances::let_all_go(stage).await;

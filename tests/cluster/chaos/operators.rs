@@ -36,15 +36,18 @@ const SWEEP: (&str, &str) = ("--sweep-grace-seconds", "3");
 /// Seconds without expiry after a term of leadership began: shorter than the time between kills, or nothing would ever
 /// expire.
 pub(super) const EXPIRY_GRACE: u32 = 1;
-/// How long the first operator may take to record its installation.
+/// How long an operator may take to record its installation everywhere.
 const MARKED: Duration = Duration::from_mins(1);
 /// Their identities in the lease.
 const IDENTITIES: [&str; 2] = ["one", "two"];
 
+/// How long the other installation has everything, in milliseconds.
+const TAKEN_FOR: (u64, u64) = (8_000, 14_000);
 /// The other installation.
 const BYSTANDER: &str = "bystander";
 
 /// Notes in the script, which the summary counts.
+pub(super) const TAKEN_OVER: &str = "the other installation takes over";
 pub(super) const CLOCK_SET: &str = "the clock of the leader is set";
 pub(super) const KILLED: &str = "an operator is killed";
 pub(super) const FAILED_OVER: &str = "the other one leads";
@@ -66,6 +69,8 @@ pub(super) enum Disturbance {
     Permission,
     /// The wall clock of the leader is set.
     ClockStep,
+    /// The other installation takes everything over by a person's word, and later gives it back.
+    TakeOver,
 }
 
 /// How many seconds the operators' wall clocks are ahead at first, and what they are set to in turns.
@@ -116,7 +121,7 @@ impl Operators {
             let operator = Operator::start_under(&stage.walk, &options, &clock.variables()).await;
             slots.push(Slot { operator, clock, ahead: vec![(Timestamp::now(), ahead)], down: false });
         }
-        pools_are_marked(stage).await;
+        everything_is_worked_on(stage, &stage.walk.namespace).await;
         let bystander = Operator::start_with(&stage.walk, &[SWEEP, grace, ("--installation-id", BYSTANDER)]).await;
         let bystander = Mutex::new(bystander);
         Self { slots: Mutex::new(slots), bystander, somebody_led: AtomicBool::new(false) }
@@ -165,6 +170,7 @@ impl Operators {
                     }
                 }
                 Disturbance::Permission => permission_is_missing(stage, permissions.draw(&mut dice), &mut dice).await,
+                Disturbance::TakeOver => self.is_taken_over(stage, &mut dice).await,
                 Disturbance::ClockStep => self.set_clock(stage, leader, *dice.one_of(&STEPS)).await,
                 Disturbance::Failover => {
                     stage.does(Action::LeaderIsTaken);
@@ -219,6 +225,43 @@ impl Operators {
         }
     }
 
+    /// Ends the operators of the first installation, has the other one take over, and back again. As people are told to
+    /// do it: the one is gone before the other is named.
+    async fn is_taken_over(&self, stage: &Stage, dice: &mut Dice) {
+        let _there = stage.control_plane.lock().await;
+        let _none_is_removed = stage.removals.lock().await;
+        let mut slots = self.slots.lock().await;
+        let mut bystander = self.bystander.lock().await;
+        stage.another_installation_begins();
+        stage.notes(TAKEN_OVER);
+        stage.does(Action::OperatorStopsOrStarts);
+        stage.does(Action::LeaderIsTaken);
+        for slot in slots.iter_mut() {
+            if !slot.operator.has_ended() {
+                slot.operator.stop().await;
+            }
+        }
+        stage.take_over(BYSTANDER).await;
+        everything_is_worked_on(stage, BYSTANDER).await;
+        stage.does(Action::LeaderIsBack);
+        tokio::time::sleep(Duration::from_millis(dice.between(TAKEN_FOR.0, TAKEN_FOR.1))).await;
+        stage.notes("the first installation takes over again");
+        stage.does(Action::OperatorStopsOrStarts);
+        stage.does(Action::LeaderIsTaken);
+        if !bystander.has_ended() {
+            bystander.stop().await;
+        }
+        stage.take_over(&stage.walk.namespace).await;
+        for slot in slots.iter_mut() {
+            slot.operator.run_again();
+        }
+        everything_is_worked_on(stage, &stage.walk.namespace).await;
+        bystander.run_again();
+        stage.does(Action::OperatorStopsOrStarts);
+        stage.does(Action::LeaderIsBack);
+        stage.another_installation_ends();
+    }
+
     async fn set_clock(&self, stage: &Stage, which: usize, ahead: i64) {
         let mut slots = self.slots.lock().await;
         stage.notes(CLOCK_SET);
@@ -266,10 +309,11 @@ impl Operators {
         }
     }
 
-    /// Continues frozen operators, allows all to start, and gives them all their permissions.
+    /// Continues frozen operators, allows all to start, and gives them all their permissions and objects.
     pub(super) async fn recover(&self, stage: &Stage) {
         stage.walk.operators_lack(None, PERMISSIONS[0]).await;
         stage.does(Action::PermissionIsBack);
+        stage.take_over(&stage.walk.namespace).await;
         stage.does(Action::LeaderIsBack);
         for which in 0..IDENTITIES.len() {
             self.slots.lock().await[which].down = false;
@@ -278,18 +322,18 @@ impl Operators {
     }
 }
 
-/// Waits until each pool and launch config has recorded the installation that works on it.
-async fn pools_are_marked(stage: &Stage) {
+/// Waits until each pool and launch config has recorded this installation.
+async fn everything_is_worked_on(stage: &Stage, by: &str) {
     let began = Instant::now();
     loop {
         let pools = stage.api::<InstancePool>().list(&ListParams::default()).await.expect("pools").items;
         let configs = stage.api::<LaunchConfig>().list(&ListParams::default()).await.expect("launch configs").items;
-        let pools = pools.iter().all(|it| it.status.as_ref().is_some_and(|status| status.installation.is_some()));
-        let configs = configs.iter().all(|it| it.status.as_ref().is_some_and(|status| status.installation.is_some()));
-        if pools && configs {
+        let pools = pools.iter().map(|it| it.status.as_ref().and_then(|status| status.installation.as_deref()));
+        let configs = configs.iter().map(|it| it.status.as_ref().and_then(|status| status.installation.as_deref()));
+        if pools.chain(configs).all(|mark| mark == Some(by)) {
             return;
         }
-        assert!(began.elapsed() < MARKED, "nobody works on the pools");
+        assert!(began.elapsed() < MARKED, "installation {by} does not work on everything");
         tokio::time::sleep(LOOK).await;
     }
 }

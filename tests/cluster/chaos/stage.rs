@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen_devkit::control_plane::{ControlPlane, Options};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
@@ -19,6 +19,8 @@ use crate::checker::{Action, Done};
 use crate::harness::objects::Kind;
 use crate::harness::{Ground, Ledger, OPERATORS, Recorder, Simcloud, Walk};
 
+/// The annotation by which a person names the installation that takes an object over.
+const TAKE_OVER: &str = "bullpen.dev/take-over";
 /// A finalizer of somebody else.
 pub(super) const KEEPER: &str = "somebody.example/keeps";
 
@@ -33,6 +35,10 @@ pub(super) struct Stage {
     pub(super) control_plane: tokio::sync::Mutex<ControlPlane>,
     /// Locked while operators are left alone, to see that they recover. Always locked after `control_plane`.
     pub(super) left_alone: tokio::sync::Mutex<()>,
+    /// Locked while members are removed by force, or must not be.
+    pub(super) removals: tokio::sync::Mutex<()>,
+    /// When another installation worked here: nobody would sweep the machines that it bought then.
+    others: Mutex<Vec<(Timestamp, Timestamp)>>,
     /// A cloud that always works.
     pub(super) good: Simcloud,
     /// A cloud that does not.
@@ -78,6 +84,8 @@ impl Stage {
             recorder,
             control_plane,
             left_alone: tokio::sync::Mutex::default(),
+            removals: tokio::sync::Mutex::default(),
+            others: Mutex::default(),
             good,
             bad,
             wrong_account: tokio::sync::Mutex::default(),
@@ -228,6 +236,39 @@ impl Stage {
         let preconditions = Some(Preconditions { uid: bare.uid(), resource_version: bare.resource_version() });
         // If it has changed meanwhile, it stays, and the operator handles it.
         let _ = api.delete(&name, &DeleteParams { preconditions, ..DeleteParams::default() }).await;
+    }
+
+    /// Another installation works here from now on.
+    pub(super) fn another_installation_begins(&self) {
+        self.others.lock().push((Timestamp::now(), Timestamp::MAX));
+    }
+
+    /// It does not any more.
+    pub(super) fn another_installation_ends(&self) {
+        if let Some((_, until)) = self.others.lock().last_mut() {
+            *until = Timestamp::now() + SignedDuration::from_secs(1);
+        }
+    }
+
+    /// Whether this member may have a machine of another installation.
+    pub(super) fn is_of_others(&self, member: &PoolMember) -> bool {
+        let Some(created) = member.metadata.creation_timestamp.as_ref() else { return true };
+        let others = self.others.lock();
+        others.iter().any(|(from, until)| *from - SignedDuration::from_secs(1) <= created.0 && created.0 <= *until)
+    }
+
+    /// A person says for each pool and launch config that this installation takes it over.
+    pub(super) async fn take_over(&self, installation: &str) {
+        async fn all<K: Kind>(stage: &Stage, installation: &str) {
+            let patch = Patch::Merge(json!({ "metadata": { "annotations": { TAKE_OVER: installation } } }));
+            let api = stage.api::<K>();
+            for object in api.list(&ListParams::default()).await.expect("a list").items {
+                // It may have gone meanwhile.
+                let _ = api.patch(&object.name_any(), &PatchParams::default(), &patch).await;
+            }
+        }
+        all::<InstancePool>(self, installation).await;
+        all::<LaunchConfig>(self, installation).await;
     }
 
     /// The uids of the members that were removed by force.

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
 use super::disturbances::BAD;
-use super::operators::{CLOCK_SET, FAILED_OVER, FROZEN, KILLED, Retired, TOLD_TO_END};
+use super::operators::{CLOCK_SET, FAILED_OVER, FROZEN, KILLED, Retired, TAKEN_OVER, TOLD_TO_END};
 use super::pools::TWO_CLOUDS;
 use super::stage::{KEEPER, Stage};
 use crate::checker::{Action, Line, Object, Record, Rules, Violation, check, timeline};
@@ -173,9 +173,10 @@ fn of_troubles(record: &Record) -> [(&'static str, String); 3] {
         }
     }
     let longest = waits.values().max().map_or(0.0, SignedDuration::as_secs_f64);
-    let (refused, stepped, failures) = (did(&Action::PermissionGoes), noted(CLOCK_SET), noted(BAD));
+    let (refused, failures) = (did(&Action::PermissionGoes), noted(BAD));
+    let (stepped, taken) = (noted(CLOCK_SET), noted(TAKEN_OVER));
     [
-        ("troubles", format!("{refused} permissions missing, {stepped} clocks set")),
+        ("troubles", format!("{refused} permissions missing, {stepped} clocks set, {taken} times taken over and back")),
         ("kept", format!("{} objects by somebody else's finalizer", kept.len())),
         (
             "two clouds",

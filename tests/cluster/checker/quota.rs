@@ -1,5 +1,5 @@
-//! Checks that no namespace's claims have more members of a pool than its `claims.perNamespace` allows. Members of claims
-//! that ended count as long as their machines are there, but not while the pool has room.
+//! Checks that no namespace's claims have more members of a pool than its `claims.perNamespace` allows. Members of
+//! claims that ended count as long as their machines are there, but not while the pool has room.
 
 use std::collections::BTreeMap;
 
@@ -72,8 +72,8 @@ fn held_by(member: &PoolMember) -> Option<Held<'_>> {
     there.then(|| Held { claim: &claim.uid, namespace: &claim.namespace, pool: &member.spec.pool_ref.uid })
 }
 
-/// How many members of a namespace's deleted claims were certainly being terminated at this moment, and certainly counted:
-/// not if the pool may have had room for its target beside all of its members.
+/// How many members of a namespace's deleted claims were certainly being terminated at this moment, and certainly
+/// counted: not if the pool may have had room for its target beside all of its members.
 fn ending(index: &Index<'_>, pool: &Track<'_, InstancePool>, now: Held<'_>, at: Timestamp) -> usize {
     let (from, until) = (at - LAG, index.settled(at));
     let there = |member: &Track<'_, PoolMember>, since: Timestamp, until: Timestamp| {

@@ -1,5 +1,5 @@
-//! Promises about troubles from outside: a bad cloud beside a good one, outages, wrong clocks, finalizers of others, and
-//! a second installation.
+//! Promises about troubles from outside: a bad cloud beside a good one, outages, wrong clocks, finalizers of others,
+//! and a second installation.
 
 mod bad_cloud;
 mod ended;
