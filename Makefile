@@ -47,6 +47,7 @@ model: ## Explore the claim protocol in its largest configuration, which takes l
 
 # All random choices come from SEED; FAULTS is in percent of calls and machines. TIMELINE=1 writes a timeline even without violations.
 chaos: ## Claim from a pool in chaos for minutes, by chance (CLAIMS=1000 SEED=1 FAULTS=10), and check every promise
+	@tools/faketime.sh
 	BULLPEN_CHAOS_CLAIMS=$(CLAIMS) BULLPEN_CHAOS_SEED=$(SEED) BULLPEN_CHAOS_FAULTS=$(FAULTS) BULLPEN_CHAOS_TIMELINE=$(TIMELINE) \
 	$(CARGO) test --test cluster chaos::long_chaos -- --ignored --nocapture
 

@@ -38,6 +38,15 @@ pub struct OwnTags {
     pub claim_name: Option<Box<str>>,
 }
 
+impl OwnTags {
+    /// Whether the machine was bought for the member with this uid. A machine of somebody else that an answer of the
+    /// cloud contains is not, whatever was asked for.
+    #[must_use]
+    pub fn names_member(&self, uid: &str) -> bool {
+        self.member_uid.as_deref() == Some(uid)
+    }
+}
+
 impl<K: AsRef<str>, V: Into<Box<str>>> FromIterator<(K, V)> for OwnTags {
     fn from_iter<T: IntoIterator<Item = (K, V)>>(tags: T) -> Self {
         let mut own = Self::default();

@@ -256,6 +256,8 @@ fn create_request(controller: &MemberController, gathered: &Gathered) -> Result<
 async fn find(controller: &MemberController, gathered: &Gathered) {
     let (uid, began) = (gathered.uid(), clock::now());
     let answer = gathered.cloud.call(ProviderOperation::Find, gathered.cloud.provider().find(&uid)).await;
+    // Its tags were written by the create call itself, so a machine without them is somebody else's.
+    let answer = answer.map(|found| found.filter(|instance| instance.tags.names_member(&uid)));
     if let Ok(Some(instance)) = &answer
         && gathered.view.ending_since.is_none()
     {

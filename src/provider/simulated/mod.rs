@@ -168,7 +168,9 @@ impl Provider for SimulatedProvider {
     }
 
     async fn find(&self, token: &str) -> Result<Option<Instance>, ProviderError> {
-        let found = self.pages(("token", token), |instance| instance.token.as_deref() == Some(token)).await?;
+        // If a cloud ignored the filter, somebody else's machine must not count as this member's.
+        let ours = |instance: &Instance| instance.token.as_deref() == Some(token) && instance.tags.names_member(token);
+        let found = self.pages(("token", token), ours).await?;
         Ok(found.into_iter().next())
     }
 

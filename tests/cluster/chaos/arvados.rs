@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::claimants::reaches;
 use super::dice::Dice;
+use super::operators::Retired;
 use super::stage::Stage;
 use super::verdict::Verdict;
 use super::{disturbances, everything_goes, number};
@@ -74,7 +75,7 @@ async fn run(name: &str, jobs: u64) {
     stage.does(Action::Over);
     let rules = Rules { longest_standstill: Some(SignedDuration::from_secs(5)), ..Rules::default() };
     let title = format!("{name}, seed {seed}");
-    Verdict::of(&stage, &[operator], &title, &rules, began.elapsed()).await.deliver();
+    Verdict::of(&stage, &[Retired::new(operator, "operator")], &title, &rules, began.elapsed()).await.deliver();
     assert!(in_time, "{} of {jobs} jobs were done", done.lock().len());
 }
 

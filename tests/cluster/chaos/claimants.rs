@@ -7,7 +7,7 @@ use bullpen_api::{ClaimPhase, PoolClaim};
 use serde_json::{Value, json};
 
 use super::dice::Dice;
-use super::pools::{LARGE, SPOT};
+use super::pools::{LARGE, SPOT, TWO_CLOUDS};
 use super::stage::Stage;
 use crate::checker::Action;
 use crate::harness::objects::phase;
@@ -60,8 +60,9 @@ pub(super) fn lives(seed: u64, claims: u64, longest_hold: Duration, patience: Du
 fn life(number: u64, dice: &mut Dice, longest_hold: Duration, patience: Duration) -> Life {
     let kind = dice.between(1, 100);
     let pool = match dice.between(1, 100) {
-        1..=75 => LARGE,
-        76..=98 => SPOT,
+        1..=60 => LARGE,
+        61..=80 => SPOT,
+        81..=98 => TWO_CLOUDS,
         _ => "nowhere",
     };
     let mut spec = json!({ "poolRef": { "name": pool } });
@@ -108,7 +109,7 @@ impl Life {
     /// Some accept a machine of any pool, or of any pool of a class; a few of these match no pool.
     fn select(&mut self, dice: &mut Dice) {
         let (selects, kind) = (dice.percent(20), dice.between(1, 100));
-        if !selects || self.spec["poolRef"]["name"] == "nowhere" {
+        if !selects || ["nowhere", TWO_CLOUDS].iter().any(|pool| self.spec["poolRef"]["name"] == *pool) {
             return;
         }
         let selector = match kind {

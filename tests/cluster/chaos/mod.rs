@@ -13,8 +13,10 @@ mod weather;
 
 use std::time::{Duration, Instant};
 
+use bullpen_api::{InstancePool, PoolMember};
 use futures::future::join_all;
 use jiff::SignedDuration;
+use kube::ResourceExt as _;
 use serde_json::json;
 
 use self::dice::Dice;
@@ -47,11 +49,29 @@ struct Chaos {
     end: Duration,
 }
 
-/// One of 15 disturbances is a failover, one freezes the leader, and one is an orderly hand-over.
-const LONG: [Disturbance; 15] = {
-    let mut disturbances = [Disturbance::Restart; 15];
+/// How long a claim may wait on a pool of which one cloud always works.
+const BESIDE_A_BAD_CLOUD: SignedDuration = SignedDuration::from_secs(30);
+
+/// What befalls operators in a short run.
+const SHORT: [Disturbance; 6] = [
+    Disturbance::Restart,
+    Disturbance::Restart,
+    Disturbance::Restart,
+    Disturbance::HandOver,
+    Disturbance::Permission,
+    Disturbance::ClockStep,
+];
+
+/// Of 20 disturbances one is a failover, one freezes the leader, one is an orderly hand-over, two take a permission
+/// away, three set a clock, and in one the other installation takes over.
+const LONG: [Disturbance; 20] = {
+    let mut disturbances = [Disturbance::Restart; 20];
     (disturbances[0], disturbances[1], disturbances[2]) =
         (Disturbance::Failover, Disturbance::Freeze, Disturbance::HandOver);
+    (disturbances[3], disturbances[4]) = (Disturbance::Permission, Disturbance::Permission);
+    (disturbances[5], disturbances[6], disturbances[7]) =
+        (Disturbance::ClockStep, Disturbance::ClockStep, Disturbance::ClockStep);
+    disturbances[8] = Disturbance::TakeOver;
     disturbances
 };
 
@@ -59,14 +79,14 @@ impl Chaos {
     fn short(seed: u64) -> Self {
         Self {
             seed,
-            claims: 50,
+            claims: 120,
             faults: 10,
             claim_every: (100, 900),
             longest_hold: Duration::from_secs(3),
-            kill_every: (2_000, 5_000),
-            disturbances: &[Disturbance::Restart, Disturbance::Restart, Disturbance::Restart, Disturbance::HandOver],
+            kill_every: (1_000, 3_000),
+            disturbances: &SHORT,
             worst: false,
-            outage_after: Duration::from_secs(10),
+            outage_after: Duration::from_secs(36),
             outage: Duration::from_secs(8),
             patience: Duration::from_mins(1),
             end: Duration::from_mins(2),
@@ -116,8 +136,9 @@ async fn run(name: &str, chaos: Chaos) -> Verdict {
     let began = Instant::now();
     eprintln!("{name}: {chaos:?}");
     let stage = Stage::build(name, chaos.seed).await;
-    let operators = Operators::start(&stage).await;
     pools::make(&stage).await;
+    pools::make_two_clouds(&stage).await;
+    let operators = Operators::start(&stage).await;
 
     let kills = async {
         tokio::select! {
@@ -134,13 +155,17 @@ async fn run(name: &str, chaos: Chaos) -> Verdict {
         () = operators.restart(&stage) => {}
         () = weather::changes(&stage, chaos.seed, chaos.faults, chaos.worst) => {}
         () = disturbances::orphans(&stage, chaos.seed) => {}
+        () = disturbances::bad_cloud(&stage, chaos.seed) => {}
+        () = disturbances::keepers(&stage, chaos.seed) => {}
         () = pools::change(&stage, chaos.seed) => {}
         () = pools::change_claim_rules(&stage, chaos.seed) => {}
     }
 
     stage.notes("the end begins");
     operators.recover(&stage).await;
-    stage.walk.simcloud.put_faults(&json!({})).await;
+    for cloud in [&stage.walk.simcloud, &stage.bad] {
+        cloud.put_faults(&json!({})).await;
+    }
     tokio::select! {
         () = end(&stage, chaos.end) => {}
         () = operators.restart(&stage) => {}
@@ -150,6 +175,7 @@ async fn run(name: &str, chaos: Chaos) -> Verdict {
     let rules = Rules {
         floor: of_budget,
         expiry_grace: SignedDuration::from_secs(EXPIRY_GRACE.into()),
+        beside_a_bad_cloud: Some((pools::TWO_CLOUDS, BESIDE_A_BAD_CLOUD)),
         garbage_is_collected: stage.control_plane.lock().await.has_controller_manager(),
         ..Rules::default()
     };
@@ -172,11 +198,22 @@ async fn claims(stage: &Stage, chaos: &Chaos) {
     join_all(lives).await;
 }
 
-/// Deletes everything, and waits until nothing is left or the time is over. The checker finds what is left then.
+/// Deletes everything, and waits until nothing is left or the time is over. The checker finds what is left then. A pool
+/// and some of its members are kept by somebody else until all machines are gone.
 async fn end(stage: &Stage, patience: Duration) {
     pools::restore(stage).await;
+    disturbances::let_all_go(stage).await;
     disturbances::orphans_are_swept(stage).await;
+    stage.keep::<InstancePool>(pools::LARGE).await;
+    for member in stage.members().await.into_iter().take(2) {
+        stage.keep::<PoolMember>(&member.name_any()).await;
+    }
     pools::delete(stage).await;
+    let began = Instant::now();
+    while began.elapsed() < patience && !stage.ledger().await.living().is_empty() {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    disturbances::let_all_go(stage).await;
     everything_goes(stage, patience).await;
     stage.does(Action::Over);
 }
@@ -185,7 +222,7 @@ async fn everything_goes(stage: &Stage, patience: Duration) {
     let began = Instant::now();
     while began.elapsed() < patience {
         let (objects, words) = stage.recorder.present();
-        if objects == 0 && stage.walk.simcloud.ledger().await.living().is_empty() {
+        if objects == 0 && stage.ledger().await.living().is_empty() {
             return;
         }
         if began.elapsed() + Duration::from_secs(1) > patience {

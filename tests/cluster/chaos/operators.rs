@@ -1,13 +1,19 @@
-//! Two operators, of which one leads, and the disturbances of them.
+//! Two operators under wrong clocks, of which one leads, and the disturbances of them; and an operator of another
+//! installation.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bullpen_api::{InstancePool, LaunchConfig};
+use jiff::Timestamp;
+use kube::api::ListParams;
 use tokio::sync::Mutex;
 
 use super::dice::{Deck, Dice};
+use super::disturbances::{PERMISSIONS, permission_is_missing};
 use super::stage::Stage;
 use crate::checker::Action;
-use crate::harness::Operator;
+use crate::harness::{Operator, WallClock};
 
 /// Polling interval for operators that have ended by themselves, and the delay until they are started again.
 const LOOK: Duration = Duration::from_millis(500);
@@ -17,8 +23,8 @@ const DISTURBED_IN_OUTAGE: u64 = 15;
 /// How long an operator may take to lead before it is struck again, which is longer than from one disturbance to the
 /// next. On two cores that many others are busy on nobody would ever lead otherwise, and claims would wait in vain.
 const UP: Duration = Duration::from_secs(10);
-/// The log line of an operator that leads.
-const LEADS: &str = "controllers::terms: leads";
+/// The log line of an operator that leads. A run in which nobody is ever seen to lead fails, so that this stays right.
+const LEADS: &str = ": leads identity=";
 /// Percent of restarts that hit the operator that does not lead.
 const STANDBYS: u64 = 20;
 /// How long another operator may take to lead after a leader died: its lease, and what two busy cores add.
@@ -30,10 +36,19 @@ const SWEEP: (&str, &str) = ("--sweep-grace-seconds", "3");
 /// Seconds without expiry after a term of leadership began: shorter than the time between kills, or nothing would ever
 /// expire.
 pub(super) const EXPIRY_GRACE: u32 = 1;
+/// How long an operator may take to record its installation everywhere.
+const MARKED: Duration = Duration::from_mins(1);
 /// Their identities in the lease.
 const IDENTITIES: [&str; 2] = ["one", "two"];
 
+/// How long the other installation has everything, in milliseconds.
+const TAKEN_FOR: (u64, u64) = (8_000, 14_000);
+/// The other installation.
+const BYSTANDER: &str = "bystander";
+
 /// Notes in the script, which the summary counts.
+pub(super) const TAKEN_OVER: &str = "the other installation takes over";
+pub(super) const CLOCK_SET: &str = "the clock of the leader is set";
 pub(super) const KILLED: &str = "an operator is killed";
 pub(super) const FAILED_OVER: &str = "the other one leads";
 pub(super) const FROZEN: &str = "the leader is frozen";
@@ -50,41 +65,87 @@ pub(super) enum Disturbance {
     Failover,
     /// The leader is frozen for longer than its lease, and continues while the other one leads.
     Freeze,
+    /// The operators lack a permission for some seconds.
+    Permission,
+    /// The wall clock of the leader is set.
+    ClockStep,
+    /// The other installation takes everything over by a person's word, and later gives it back.
+    TakeOver,
 }
+
+/// How many seconds the operators' wall clocks are ahead at first, and what they are set to in turns.
+const AHEAD: [i64; 2] = [120, -120];
+const STEPS: [i64; 5] = [3_600, -3_600, 0, 120, -120];
 
 struct Slot {
     operator: Operator,
+    clock: WallClock,
+    /// How many seconds its clock was ahead, each time from this moment on.
+    ahead: Vec<(Timestamp, i64)>,
     /// Whether it must not be started at present.
     down: bool,
+}
+
+impl Retired {
+    /// One whose clock was right.
+    pub(super) const fn new(operator: Operator, name: &'static str) -> Self {
+        Self { operator, name, ahead: Vec::new() }
+    }
 }
 
 /// Both of them.
 pub(super) struct Operators {
     slots: Mutex<Vec<Slot>>,
+    /// An operator of another installation, which has nothing to do here.
+    bystander: Mutex<Operator>,
+    /// Whether one was ever seen to lead.
+    somebody_led: AtomicBool,
+}
+
+/// An operator whose run is over.
+pub(super) struct Retired {
+    pub(super) operator: Operator,
+    pub(super) name: &'static str,
+    /// How many seconds its clock was ahead, each time from this moment on.
+    pub(super) ahead: Vec<(Timestamp, i64)>,
 }
 
 impl Operators {
     pub(super) async fn start(stage: &Stage) -> Self {
         let mut slots = Vec::new();
-        for identity in IDENTITIES {
-            let grace = EXPIRY_GRACE.to_string();
-            let options = [SWEEP, ("--expiry-grace-seconds", grace.as_str()), ("--identity", identity)];
-            let operator = Operator::start_with(&stage.walk, &options).await;
-            slots.push(Slot { operator, down: false });
+        let grace = EXPIRY_GRACE.to_string();
+        let grace = ("--expiry-grace-seconds", grace.as_str());
+        for (identity, ahead) in IDENTITIES.into_iter().zip(AHEAD) {
+            let clock = WallClock::at(stage.walk.folder().join(format!("clock-{identity}")), ahead);
+            let options = [SWEEP, grace, ("--identity", identity)];
+            let operator = Operator::start_under(&stage.walk, &options, &clock.variables()).await;
+            slots.push(Slot { operator, clock, ahead: vec![(Timestamp::now(), ahead)], down: false });
         }
-        Self { slots: Mutex::new(slots) }
+        everything_is_worked_on(stage, &stage.walk.namespace).await;
+        let bystander = Operator::start_with(&stage.walk, &[SWEEP, grace, ("--installation-id", BYSTANDER)]).await;
+        let bystander = Mutex::new(bystander);
+        Self { slots: Mutex::new(slots), bystander, somebody_led: AtomicBool::new(false) }
     }
 
-    pub(super) fn into_inner(self) -> Vec<Operator> {
-        self.slots.into_inner().into_iter().map(|slot| slot.operator).collect()
+    pub(super) fn into_inner(self) -> Vec<Retired> {
+        assert!(self.somebody_led.into_inner(), "nobody was seen to lead: has the log line of a leader changed?");
+        let slots = self.slots.into_inner().into_iter().zip(IDENTITIES);
+        let mut all: Vec<_> =
+            slots.map(|(slot, name)| Retired { operator: slot.operator, name, ahead: slot.ahead }).collect();
+        all.push(Retired::new(self.bystander.into_inner(), BYSTANDER));
+        all
     }
 
     /// Disturbs them at random times until this is dropped. Call [`Operators::recover`] afterwards.
     pub(super) async fn suffer(&self, stage: &Stage, seed: u64, apart: (u64, u64), disturbances: &[Disturbance]) {
         let mut dice = Dice::new(seed, "kills");
         let mut deck = Deck::new(disturbances.to_vec());
+        let mut permissions = Deck::new(PERMISSIONS.to_vec());
         loop {
             tokio::time::sleep(Duration::from_millis(dice.between(apart.0, apart.1))).await;
+            if stage.left_alone.try_lock().is_err() {
+                continue;
+            }
             let is_away = stage.control_plane.try_lock().is_err();
             if is_away && !dice.percent(DISTURBED_IN_OUTAGE) {
                 continue;
@@ -108,7 +169,11 @@ impl Operators {
                         slots[leader].operator.tell_to_end();
                     }
                 }
+                Disturbance::Permission => permission_is_missing(stage, permissions.draw(&mut dice), &mut dice).await,
+                Disturbance::TakeOver => self.is_taken_over(stage, &mut dice).await,
+                Disturbance::ClockStep => self.set_clock(stage, leader, *dice.one_of(&STEPS)).await,
                 Disturbance::Failover => {
+                    stage.does(Action::LeaderIsTaken);
                     self.kill(stage, leader, true).await;
                     if is_followed(stage, leader).await {
                         stage.notes(FAILED_OVER);
@@ -116,11 +181,14 @@ impl Operators {
                         tokio::time::sleep(Duration::from_millis(dice.between(0, 2_000))).await;
                     }
                     self.start_again(stage, leader).await;
+                    stage.does(Action::LeaderIsBack);
                 }
                 Disturbance::Freeze => {
+                    stage.does(Action::LeaderIsTaken);
                     self.freeze(stage, leader).await;
                     tokio::time::sleep(Duration::from_millis(dice.between(FROZEN_FOR.0, FROZEN_FOR.1))).await;
                     self.thaw(stage, leader).await;
+                    stage.does(Action::LeaderIsBack);
                 }
             }
         }
@@ -132,6 +200,7 @@ impl Operators {
         while began.elapsed() < UP {
             let mut slots = self.slots.lock().await;
             if slots.iter_mut().any(|slot| !slot.operator.has_ended() && slot.operator.output().contains(LEADS)) {
+                self.somebody_led.store(true, Ordering::Relaxed);
                 return;
             }
             drop(slots);
@@ -154,6 +223,51 @@ impl Operators {
             stage.does(Action::OperatorStopsOrStarts);
             slots[which].operator.run_again();
         }
+    }
+
+    /// Ends the operators of the first installation, has the other one take over, and back again. As people are told to
+    /// do it: the one is gone before the other is named.
+    async fn is_taken_over(&self, stage: &Stage, dice: &mut Dice) {
+        let _there = stage.control_plane.lock().await;
+        let _none_is_removed = stage.removals.lock().await;
+        let mut slots = self.slots.lock().await;
+        let mut bystander = self.bystander.lock().await;
+        stage.another_installation_begins();
+        stage.notes(TAKEN_OVER);
+        stage.does(Action::OperatorStopsOrStarts);
+        stage.does(Action::LeaderIsTaken);
+        for slot in slots.iter_mut() {
+            if !slot.operator.has_ended() {
+                slot.operator.stop().await;
+            }
+        }
+        stage.take_over(BYSTANDER).await;
+        everything_is_worked_on(stage, BYSTANDER).await;
+        stage.does(Action::LeaderIsBack);
+        tokio::time::sleep(Duration::from_millis(dice.between(TAKEN_FOR.0, TAKEN_FOR.1))).await;
+        stage.notes("the first installation takes over again");
+        stage.does(Action::OperatorStopsOrStarts);
+        stage.does(Action::LeaderIsTaken);
+        if !bystander.has_ended() {
+            bystander.stop().await;
+        }
+        stage.take_over(&stage.walk.namespace).await;
+        for slot in slots.iter_mut() {
+            slot.operator.run_again();
+        }
+        everything_is_worked_on(stage, &stage.walk.namespace).await;
+        bystander.run_again();
+        stage.does(Action::OperatorStopsOrStarts);
+        stage.does(Action::LeaderIsBack);
+        stage.another_installation_ends();
+    }
+
+    async fn set_clock(&self, stage: &Stage, which: usize, ahead: i64) {
+        let mut slots = self.slots.lock().await;
+        stage.notes(CLOCK_SET);
+        stage.notes(format!("operator {}: {ahead:+} s", IDENTITIES[which]));
+        slots[which].ahead.push((Timestamp::now(), ahead));
+        slots[which].clock.set(ahead);
     }
 
     async fn freeze(&self, stage: &Stage, which: usize) {
@@ -186,15 +300,41 @@ impl Operators {
                     slot.operator.run_again();
                 }
             }
+            drop(slots);
+            let mut bystander = self.bystander.lock().await;
+            if bystander.has_ended() {
+                stage.notes("the operator of the other installation had ended by itself");
+                bystander.run_again();
+            }
         }
     }
 
-    /// Continues frozen operators, and allows all to start.
+    /// Continues frozen operators, allows all to start, and gives them all their permissions and objects.
     pub(super) async fn recover(&self, stage: &Stage) {
+        stage.walk.operators_lack(None, PERMISSIONS[0]).await;
+        stage.does(Action::PermissionIsBack);
+        stage.take_over(&stage.walk.namespace).await;
+        stage.does(Action::LeaderIsBack);
         for which in 0..IDENTITIES.len() {
             self.slots.lock().await[which].down = false;
             self.thaw(stage, which).await;
         }
+    }
+}
+
+/// Waits until each pool and launch config has recorded this installation.
+async fn everything_is_worked_on(stage: &Stage, by: &str) {
+    let began = Instant::now();
+    loop {
+        let pools = stage.api::<InstancePool>().list(&ListParams::default()).await.expect("pools").items;
+        let configs = stage.api::<LaunchConfig>().list(&ListParams::default()).await.expect("launch configs").items;
+        let pools = pools.iter().map(|it| it.status.as_ref().and_then(|status| status.installation.as_deref()));
+        let configs = configs.iter().map(|it| it.status.as_ref().and_then(|status| status.installation.as_deref()));
+        if pools.chain(configs).all(|mark| mark == Some(by)) {
+            return;
+        }
+        assert!(began.elapsed() < MARKED, "installation {by} does not work on everything");
+        tokio::time::sleep(LOOK).await;
     }
 }
 

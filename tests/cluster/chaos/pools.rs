@@ -14,9 +14,13 @@ use super::stage::Stage;
 pub(super) const LARGE: &str = "large";
 /// A small pool of Spot machines.
 pub(super) const SPOT: &str = "spot";
-/// Both.
+/// Both, which are changed all the time.
 pub(super) const ALL: [&str; 2] = [LARGE, SPOT];
-/// Zone and name of the launch configs.
+/// A pool of two clouds, of which one fails at times. It stays as it is.
+pub(super) const TWO_CLOUDS: &str = "two-clouds";
+/// Its launch configs: the cloud that always works, and the other one.
+const OF_TWO_CLOUDS: [&str; 2] = ["good", "bad"];
+/// Zone and name of the launch configs of the other pools.
 const LAUNCH_CONFIGS: [(&str, &str, &str); 4] =
     [("a", "r1", "r1-a"), ("b", "r1", "r1-b"), ("c", "r2", "r2-a"), ("s", "r1", "r1-a")];
 
@@ -103,6 +107,21 @@ pub(super) async fn make(stage: &Stage) {
         let metadata = json!({ "name": name, "labels": { "machines": "any" } });
         stage.create::<InstancePool>(json!({ "metadata": metadata, "spec": spec })).await;
     }
+}
+
+/// Creates the pool of two clouds.
+pub(super) async fn make_two_clouds(stage: &Stage) {
+    for (name, cloud) in OF_TWO_CLOUDS.iter().zip([&stage.good, &stage.bad]) {
+        let endpoint = format!("http://{}", cloud.address());
+        let simulated = json!({ "endpoint": endpoint, "bootMilliseconds": 300, "bootJitterPercent": 50 });
+        stage.launch_config(name, name, &format!("{name}-a"), &json!({ "simulated": simulated })).await;
+    }
+    let spec = json!({
+        "targetSize": 3, "maxSize": 16, "launchConfigs": OF_TWO_CLOUDS.map(|name| json!({ "name": name })),
+        "readiness": { "launchTimeoutSeconds": 3, "warmingTimeoutSeconds": 3 },
+        "provisioning": { "cooldownSeconds": 2 },
+    });
+    stage.create::<InstancePool>(json!({ "metadata": { "name": TWO_CLOUDS }, "spec": spec })).await;
 }
 
 /// Changes them until it is dropped; [`restore`] has to follow.
@@ -242,10 +261,10 @@ async fn restore_members(stage: &Stage) {
 
 /// Deletes them.
 pub(super) async fn delete(stage: &Stage) {
-    for name in ALL {
+    for name in ALL.into_iter().chain([TWO_CLOUDS]) {
         stage.delete::<InstancePool>(name).await;
     }
-    for (name, ..) in LAUNCH_CONFIGS {
+    for name in LAUNCH_CONFIGS.iter().map(|(name, ..)| *name).chain(OF_TWO_CLOUDS) {
         stage.delete::<LaunchConfig>(name).await;
     }
 }

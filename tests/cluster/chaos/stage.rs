@@ -2,11 +2,12 @@
 //! which are retried while the API server is down.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen_devkit::control_plane::{ControlPlane, Options};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
@@ -16,7 +17,12 @@ use serde_json::{Value, json};
 
 use crate::checker::{Action, Done};
 use crate::harness::objects::Kind;
-use crate::harness::{Ground, OPERATORS, Recorder, Walk};
+use crate::harness::{Ground, Ledger, OPERATORS, Recorder, Simcloud, Walk};
+
+/// The annotation by which a person names the installation that takes an object over.
+const TAKE_OVER: &str = "bullpen.dev/take-over";
+/// A finalizer of somebody else.
+pub(super) const KEEPER: &str = "somebody.example/keeps";
 
 /// How long an action is retried: longer than the API server is down.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -27,6 +33,16 @@ pub(super) struct Stage {
     pub(super) recorder: Recorder,
     /// Locked while the API server is down.
     pub(super) control_plane: tokio::sync::Mutex<ControlPlane>,
+    /// Locked while operators are left alone, to see that they recover. Always locked after `control_plane`.
+    pub(super) left_alone: tokio::sync::Mutex<()>,
+    /// Locked while members are removed by force, or must not be.
+    pub(super) removals: tokio::sync::Mutex<()>,
+    /// When another installation worked here: nobody would sweep the machines that it bought then.
+    others: Mutex<Vec<(Timestamp, Timestamp)>>,
+    /// A cloud that always works.
+    pub(super) good: Simcloud,
+    /// A cloud that does not.
+    pub(super) bad: Simcloud,
     /// When the cloud last spoke for another account. Locked while it does, and while a launch config is new.
     wrong_account: tokio::sync::Mutex<Option<Instant>>,
     client: Client,
@@ -55,6 +71,8 @@ impl Stage {
         let ground = Ground::on(&control_plane).await;
         let options = ["--seed", &seed.to_string(), "--status-check-milliseconds", "100"];
         let walk = Walk::begin_at(&ground, name, &options).await;
+        let [good, bad] = ["good", "bad"].map(|name| walk.folder().join(name));
+        let (good, bad) = (another_cloud(&good, seed + 1).await, another_cloud(&bad, seed + 2).await);
         let mut config = control_plane.client_config();
         config.default_retry = false;
         let client = Client::try_from(config).expect("a client");
@@ -65,12 +83,23 @@ impl Stage {
             walk,
             recorder,
             control_plane,
+            left_alone: tokio::sync::Mutex::default(),
+            removals: tokio::sync::Mutex::default(),
+            others: Mutex::default(),
+            good,
+            bad,
             wrong_account: tokio::sync::Mutex::default(),
             client,
             script,
             asked,
             orphaned,
         }
+    }
+
+    /// The ledgers of all clouds.
+    pub(super) async fn ledger(&self) -> Ledger {
+        let (good, bad) = (self.good.ledger().await, self.bad.ledger().await);
+        self.walk.simcloud.ledger().await.with(good).with(bad)
     }
 
     pub(super) fn api<K: Kind>(&self) -> Api<K> {
@@ -94,7 +123,7 @@ impl Stage {
         self.asked.lock().clone()
     }
 
-    /// Makes a launch config of this stage's cloud.
+    /// Makes a launch config of this stage's cloud, unless `more` names another.
     pub(super) async fn launch_config(&self, name: &str, region: &str, zone: &str, more: &Value) {
         let mut spec = json!({
             "region": region, "zone": zone, "instanceType": "small", "image": "img-1",
@@ -114,7 +143,9 @@ impl Stage {
     /// only a person could correct that.
     pub(super) async fn wrong_account(&self) -> Option<WrongAccount<'_>> {
         let last = self.wrong_account.try_lock().ok()?;
-        let configs = self.api::<LaunchConfig>().list(&ListParams::default()).await.ok()?.items;
+        let mut configs = self.api::<LaunchConfig>().list(&ListParams::default()).await.ok()?.items;
+        let endpoint = format!("http://{}", self.walk.simcloud.address());
+        configs.retain(|config| config.spec.simulated.as_ref().is_some_and(|it| it.endpoint == endpoint));
         let members = self.api::<PoolMember>().list(&ListParams::default()).await.ok()?.items;
         let used = |name: &str| members.iter().any(|member| member.spec.placement.launch_config == name);
         let is_recorded = |config: &LaunchConfig| {
@@ -207,6 +238,39 @@ impl Stage {
         let _ = api.delete(&name, &DeleteParams { preconditions, ..DeleteParams::default() }).await;
     }
 
+    /// Another installation works here from now on.
+    pub(super) fn another_installation_begins(&self) {
+        self.others.lock().push((Timestamp::now(), Timestamp::MAX));
+    }
+
+    /// It does not any more.
+    pub(super) fn another_installation_ends(&self) {
+        if let Some((_, until)) = self.others.lock().last_mut() {
+            *until = Timestamp::now() + SignedDuration::from_secs(1);
+        }
+    }
+
+    /// Whether this member may have a machine of another installation.
+    pub(super) fn is_of_others(&self, member: &PoolMember) -> bool {
+        let Some(created) = member.metadata.creation_timestamp.as_ref() else { return true };
+        let others = self.others.lock();
+        others.iter().any(|(from, until)| *from - SignedDuration::from_secs(1) <= created.0 && created.0 <= *until)
+    }
+
+    /// A person says for each pool and launch config that this installation takes it over.
+    pub(super) async fn take_over(&self, installation: &str) {
+        async fn all<K: Kind>(stage: &Stage, installation: &str) {
+            let patch = Patch::Merge(json!({ "metadata": { "annotations": { TAKE_OVER: installation } } }));
+            let api = stage.api::<K>();
+            for object in api.list(&ListParams::default()).await.expect("a list").items {
+                // It may have gone meanwhile.
+                let _ = api.patch(&object.name_any(), &PatchParams::default(), &patch).await;
+            }
+        }
+        all::<InstancePool>(self, installation).await;
+        all::<LaunchConfig>(self, installation).await;
+    }
+
     /// The uids of the members that were removed by force.
     pub(super) fn orphaned(&self) -> BTreeSet<String> {
         self.orphaned.lock().clone()
@@ -223,6 +287,54 @@ impl Stage {
         self.patch::<K>(name, spec).await;
     }
 
+    /// Keeps an object with a finalizer of somebody else, unless it is going already.
+    pub(super) async fn keep<K: Kind>(&self, name: &str) {
+        self.notes(format!("{} {name} is kept by a finalizer", K::kind(&())));
+        self.change_finalizers::<K>(name, |object| {
+            let is_going = object.meta().deletion_timestamp.is_some();
+            let mut finalizers = object.finalizers().to_vec();
+            let is_new = !is_going && !finalizers.iter().any(|finalizer| finalizer == KEEPER);
+            finalizers.push(KEEPER.to_owned());
+            is_new.then_some(finalizers)
+        })
+        .await;
+    }
+
+    /// Lets it go.
+    pub(super) async fn let_go<K: Kind>(&self, name: &str) {
+        self.notes(format!("{} {name} is let go", K::kind(&())));
+        self.change_finalizers::<K>(name, |object| {
+            let (before, mut finalizers) = (object.finalizers().len(), object.finalizers().to_vec());
+            finalizers.retain(|finalizer| finalizer != KEEPER);
+            (finalizers.len() < before).then_some(finalizers)
+        })
+        .await;
+    }
+
+    /// Lets all objects of a kind go.
+    pub(super) async fn let_all_go<K: Kind>(&self) {
+        for object in self.api::<K>().list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default() {
+            if object.finalizers().iter().any(|finalizer| finalizer == KEEPER) {
+                self.let_go::<K>(&object.name_any()).await;
+            }
+        }
+    }
+
+    async fn change_finalizers<K: Kind>(&self, name: &str, change: impl Fn(&K) -> Option<Vec<String>>) {
+        let api = self.api::<K>();
+        persist(&format!("change the finalizers of {name}"), async || {
+            let Some(object) = api.get_opt(name).await? else { return Ok(()) };
+            let Some(finalizers) = change(&object) else { return Ok(()) };
+            let metadata = json!({ "finalizers": finalizers, "resourceVersion": object.resource_version() });
+            let patch = Patch::Merge(json!({ "metadata": metadata }));
+            match api.patch(name, &PatchParams::default(), &patch).await {
+                Err(Error::Api(status)) if status.is_not_found() => Ok(()),
+                answer => answer.map(drop),
+            }
+        })
+        .await;
+    }
+
     async fn patch<K: Kind>(&self, name: &str, spec: Value) {
         let (api, patch) = (self.api::<K>(), Patch::Merge(json!({ "spec": spec })));
         persist(&format!("change {name}"), async || match api.patch(name, &PatchParams::default(), &patch).await {
@@ -231,6 +343,12 @@ impl Stage {
         })
         .await;
     }
+}
+
+/// A cloud beside that of the walk, whose log is in this folder.
+async fn another_cloud(folder: &Path, seed: u64) -> Simcloud {
+    std::fs::create_dir_all(folder).expect("a folder for the log");
+    Simcloud::start(folder, &["--seed", &(seed * 1_000).to_string(), "--status-check-milliseconds", "100"]).await
 }
 
 /// Retries until the server has answered. A permanent refusal is a bug of the test.

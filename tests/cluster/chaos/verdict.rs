@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use bullpen_api::ClaimPhase;
 use bullpen_simcloud::ledger::{State, What};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
-use super::operators::{FAILED_OVER, FROZEN, KILLED, TOLD_TO_END};
-use super::stage::Stage;
+use super::disturbances::BAD;
+use super::operators::{CLOCK_SET, FAILED_OVER, FROZEN, KILLED, Retired, TAKEN_OVER, TOLD_TO_END};
+use super::pools::TWO_CLOUDS;
+use super::stage::{KEEPER, Stage};
 use crate::checker::{Action, Line, Object, Record, Rules, Violation, check, timeline};
-use crate::harness::Operator;
 use crate::harness::objects::phase;
 
 /// The reason of claims that wait because of their namespace's quota.
@@ -28,21 +29,15 @@ pub(super) struct Verdict {
 
 impl Verdict {
     /// Collects the evidence, checks it, and writes a timeline if there is a violation.
-    pub(super) async fn of(stage: &Stage, operators: &[Operator], title: &str, rules: &Rules, took: Duration) -> Self {
-        let ledger = stage.walk.simcloud.ledger().await.into_entries();
+    pub(super) async fn of(stage: &Stage, operators: &[Retired], title: &str, rules: &Rules, took: Duration) -> Self {
+        let ledger = stage.ledger().await.into_entries();
         let recorded = stage.recorder.recorded();
         let record = Record { ledger, seen: recorded.seen, blind: recorded.blind, script: stage.script() };
         let violations = check(&record, rules);
         let mut summary = summary(&record, &stage.asked(), title, took);
         let _ = writeln!(summary, "  violations     {}", violations.len());
         if !violations.is_empty() || std::env::var("BULLPEN_CHAOS_TIMELINE").is_ok_and(|wanted| !wanted.is_empty()) {
-            let logs = operators
-                .iter()
-                .zip(["operator", "other"])
-                .flat_map(|(it, whose)| it.logs().map(move |log| (whose, log)));
-            let lines =
-                logs.flat_map(|(whose, log)| log.lines().filter_map(|line| logged(line, whose)).collect::<Vec<_>>());
-            let lines = lines.collect();
+            let lines = operators.iter().flat_map(logged).collect();
             let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos");
             fs::create_dir_all(&folder).expect("a folder for timelines");
             let path = folder.join(format!("{}.txt", title.replace([' ', ','], "-")));
@@ -62,10 +57,26 @@ impl Verdict {
     }
 }
 
-/// A line of an operator's log, without escape sequences, if it begins with a time.
-fn logged(line: &str, whose: &'static str) -> Option<Line> {
-    let (moment, rest) = line.split_once(' ')?;
-    Some((moment.parse().ok()?, whose, rest.trim().to_owned()))
+/// The lines of an operator's logs that begin with a time, which is corrected by how far its clock was ahead then.
+fn logged(of: &Retired) -> Vec<Line> {
+    let (mut lines, mut place) = (Vec::new(), 0);
+    for log in of.operator.logs() {
+        for line in log.lines() {
+            let Some((moment, rest)) = line.split_once(' ') else { continue };
+            let Ok(moment) = moment.parse::<Timestamp>() else { continue };
+            let in_force = |place: usize| {
+                let (since, ahead) = of.ahead[place];
+                let until = of.ahead.get(place + 1).map_or(Timestamp::MAX, |(next, _)| *next);
+                let at = moment - SignedDuration::from_secs(ahead);
+                (since <= at && at <= until).then_some(at)
+            };
+            let found = (place..of.ahead.len()).find_map(|place| Some((place, in_force(place)?)));
+            let at = found.map_or(moment, |(_, at)| at);
+            place = found.map_or(place, |(place, _)| place);
+            lines.push((at, of.name, rest.trim().to_owned()));
+        }
+    }
+    lines
 }
 
 fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, took: Duration) -> String {
@@ -130,9 +141,52 @@ fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, to
     let orphans = record.script.iter().filter(|done| matches!(done.action, Action::Orphans(_))).count();
     say("by force", format!("{orphans} members removed"));
     say("outages", did(&Action::ApiServerStops).to_string());
+    for (what, value) in of_troubles(record) {
+        say(what, value);
+    }
     say("machines", format!("{bought} bought, at most {most} at once, {living} left"));
     say("faults", faults);
     text
+}
+
+/// Counts troubles from outside, and shows how long claims waited beside the bad cloud.
+fn of_troubles(record: &Record) -> [(&'static str, String); 3] {
+    let did = |action: &Action| record.script.iter().filter(|done| done.action == *action).count();
+    let noted = |note: &str| did(&Action::Note(note.to_owned()));
+    let (mut kept, mut asked, mut waits) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+    for seen in &record.seen {
+        let finalizers = match &seen.object {
+            Object::Pool(it) => (it.uid(), it.finalizers()),
+            Object::Member(it) => (it.uid(), it.finalizers()),
+            Object::Claim(it) => (it.uid(), it.finalizers()),
+            Object::LaunchConfig(_) | Object::Secret(_) => continue,
+        };
+        if finalizers.1.iter().any(|finalizer| finalizer == KEEPER) {
+            kept.insert(finalizers.0);
+        }
+        let Object::Claim(claim) = &seen.object else { continue };
+        if claim.spec.pool_ref.as_ref().is_some_and(|pool| pool.name == TWO_CLOUDS) {
+            let since = *asked.entry(claim.uid()).or_insert(seen.at);
+            if phase(claim) == ClaimPhase::Bound {
+                waits.entry(claim.uid()).or_insert_with(|| seen.at.duration_since(since));
+            }
+        }
+    }
+    let longest = waits.values().max().map_or(0.0, SignedDuration::as_secs_f64);
+    let (refused, failures) = (did(&Action::PermissionGoes), noted(BAD));
+    let (stepped, taken) = (noted(CLOCK_SET), noted(TAKEN_OVER));
+    [
+        ("troubles", format!("{refused} permissions missing, {stepped} clocks set, {taken} times taken over and back")),
+        ("kept", format!("{} objects by somebody else's finalizer", kept.len())),
+        (
+            "two clouds",
+            format!(
+                "{failures} failures of one; {} of {} claims Bound, the longest wait {longest:.1} s",
+                waits.len(),
+                asked.len()
+            ),
+        ),
+    ]
 }
 
 /// Counts what happened to claims beside being bound.

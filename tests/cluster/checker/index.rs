@@ -9,10 +9,14 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 use kube::{Resource, ResourceExt as _};
 
-use super::{Action, GRACE, GRACE_IN_OUTAGE, LAG, Object, Promise, Record, Violation};
+use super::{Action, Done, GRACE, GRACE_IN_OUTAGE, LAG, Object, Promise, Record, Violation};
 
 /// The tag with the name of the member that a machine was bought for.
 const NAME_TAG: &str = "bullpen.dev/name";
+/// The tag with the installation that bought a machine.
+const INSTALLATION_TAG: &str = "bullpen.dev/installation";
+/// The operator's finalizer of members.
+const OWN_FINALIZER: &str = "bullpen.dev/instance";
 /// A delayed call may have begun this long before its line in the ledger.
 const LONGEST_HOLD: SignedDuration = SignedDuration::from_secs(15);
 
@@ -70,6 +74,8 @@ pub(super) struct Machine<'a> {
     pub(super) token: &'a str,
     /// The member's name by the machine's tag.
     pub(super) member_name: &'a str,
+    /// The installation by the machine's tag.
+    pub(super) installation: &'a str,
     /// When the create call began.
     pub(super) began: Timestamp,
     pub(super) created: Timestamp,
@@ -115,6 +121,10 @@ pub(super) struct Index<'a> {
     releases: HashMap<&'a str, Timestamp>,
     orphaned: HashMap<&'a str, Timestamp>,
     outages: Vec<(Timestamp, Timestamp)>,
+    /// When the operators lacked a permission.
+    refusals: Vec<(Timestamp, Timestamp)>,
+    /// When the leader was gone for longer than its lease.
+    leaderless: Vec<(Timestamp, Timestamp)>,
 }
 
 impl<'a> Index<'a> {
@@ -131,6 +141,8 @@ impl<'a> Index<'a> {
             releases: HashMap::new(),
             orphaned: HashMap::new(),
             outages: Vec::new(),
+            refusals: Vec::new(),
+            leaderless: Vec::new(),
         };
         for seen in &record.seen {
             match &seen.object {
@@ -171,10 +183,18 @@ impl<'a> Index<'a> {
                     if event.event == State::Created {
                         let began = came(held.get(token), entry.time);
                         let tags = event.machine.as_ref().map(|machine| &machine.tags);
-                        let member_name = tags.and_then(|tags| tags.get(NAME_TAG)).map_or("", String::as_str);
-                        let (ended, ending, terminates) = (None, None, Vec::new());
-                        let created = entry.time;
-                        let machine = Machine { id, token, member_name, began, created, ended, ending, terminates };
+                        let tag = |name| tags.and_then(|tags| tags.get(name)).map_or("", String::as_str);
+                        let machine = Machine {
+                            id,
+                            token,
+                            member_name: tag(NAME_TAG),
+                            installation: tag(INSTALLATION_TAG),
+                            began,
+                            created: entry.time,
+                            ended: None,
+                            ending: None,
+                            terminates: Vec::new(),
+                        };
                         self.machines.insert(id, machine);
                     } else if let Some(machine) = self.machines.get_mut(id) {
                         match event.event {
@@ -190,19 +210,18 @@ impl<'a> Index<'a> {
     }
 
     fn read_script(&mut self) {
-        let mut stopped = None;
         for done in &self.record.script {
             match &done.action {
                 Action::Release(claim) => drop(self.releases.entry(claim).or_insert(done.at)),
                 Action::Orphans(member) => drop(self.orphaned.entry(member).or_insert(done.at)),
-                Action::ApiServerStops => stopped = Some(done.at),
-                Action::ApiServerIsBack => {
-                    self.outages.extend(stopped.take().map(|since| (since, done.at)));
-                }
                 _ => {}
             }
         }
-        self.outages.extend(stopped.map(|since| (since, Timestamp::MAX)));
+        let spans = |begin: &Action, end: &Action| spans(&self.record.script, begin, end);
+        let outages = spans(&Action::ApiServerStops, &Action::ApiServerIsBack);
+        let refusals = spans(&Action::PermissionGoes, &Action::PermissionIsBack);
+        let leaderless = spans(&Action::LeaderIsTaken, &Action::LeaderIsBack);
+        (self.outages, self.refusals, self.leaderless) = (outages, refusals, leaderless);
     }
 
     /// When the test was about to delete this claim. Until then it existed.
@@ -248,12 +267,12 @@ impl<'a> Index<'a> {
         pool.within(from - LAG - self.grace(from, seen) + GRACE, self.settled(seen))
     }
 
-    /// The longest part of this span without a stop or start of an operator, an outage of the API server, or a gap of
-    /// the watch.
+    /// The longest part of this span without a stop or start of an operator, an outage of the API server, a permission
+    /// that operators lack, or a gap of the watch.
     pub(super) fn longest_quiet(&self, from: Timestamp, until: Timestamp) -> SignedDuration {
         let restarts = self.record.script.iter().filter(|done| done.action == Action::OperatorStopsOrStarts);
         let mut troubles: Vec<_> = restarts.map(|done| (done.at, done.at)).collect();
-        troubles.extend(self.outages.iter().chain(&self.record.blind));
+        troubles.extend(self.outages.iter().chain(&self.refusals).chain(&self.record.blind));
         troubles.retain(|(begin, end)| *begin <= until && *end >= from);
         troubles.sort_unstable();
         let (mut quiet_since, mut longest) = (from, SignedDuration::ZERO);
@@ -309,6 +328,37 @@ impl<'a> Index<'a> {
         self.outages.iter().any(|(begin, end)| *begin <= until && *end >= from)
     }
 
+    /// The outages of the API server.
+    pub(super) fn outages(&self) -> &[(Timestamp, Timestamp)] {
+        &self.outages
+    }
+
+    /// When the operators lacked a permission.
+    pub(super) fn refusals(&self) -> &[(Timestamp, Timestamp)] {
+        &self.refusals
+    }
+
+    /// When the leader was gone for longer than its lease.
+    pub(super) fn leaderless(&self) -> &[(Timestamp, Timestamp)] {
+        &self.leaderless
+    }
+
+    /// Whether a permission was missing at some time in this span.
+    pub(super) fn is_refused(&self, from: Timestamp, until: Timestamp) -> bool {
+        self.refusals.iter().any(|(begin, end)| *begin <= until && *end >= from)
+    }
+
+    /// Whether a member of this pool was removed by force in this span.
+    pub(super) fn is_forced(&self, pool_uid: &str, from: Timestamp, until: Timestamp) -> bool {
+        let of_pool = |name: &str| self.members_of(pool_uid).any(|(_, member)| member.name() == name);
+        self.orphaned.iter().any(|(name, at)| from <= *at && *at <= until && of_pool(name))
+    }
+
+    /// Whether the member was ever removed by force.
+    pub(super) fn was_forced(&self, member: &Track<'_, PoolMember>) -> bool {
+        self.orphaned.contains_key(member.name().as_str())
+    }
+
     /// Whether an operator was stopped or started in this span.
     pub(super) fn restarted(&self, from: Timestamp, until: Timestamp) -> bool {
         let restarts = self.record.script.iter().filter(|done| done.action == Action::OperatorStopsOrStarts);
@@ -336,6 +386,20 @@ impl<'a> Index<'a> {
         };
         self.members.iter().filter(move |(_, track)| of_pool(track))
     }
+}
+
+/// From each of the one action to the next of the other.
+fn spans(script: &[Done], begin: &Action, end: &Action) -> Vec<(Timestamp, Timestamp)> {
+    let (mut spans, mut begun) = (Vec::new(), None);
+    for done in script {
+        if done.action == *begin {
+            begun.get_or_insert(done.at);
+        } else if done.action == *end {
+            spans.extend(begun.take().map(|since| (since, done.at)));
+        }
+    }
+    spans.extend(begun.map(|since| (since, Timestamp::MAX)));
+    spans
 }
 
 /// Tests never change the labels and the class of a pool.
@@ -384,6 +448,12 @@ pub(super) fn holder(member: &PoolMember) -> Option<&str> {
 /// The uid of the member in a claim's memberRef.
 pub(super) fn named(claim: &PoolClaim) -> Option<&str> {
     claim.status.as_ref()?.member_ref.as_ref().map(|member| member.uid.as_str())
+}
+
+/// Whether this version of a member is kept by finalizers of others alone: the operator is done with it.
+pub(super) fn is_done(member: &PoolMember) -> bool {
+    let own = |finalizer: &String| finalizer == OWN_FINALIZER;
+    member.metadata.deletion_timestamp.is_some() && !member.finalizers().iter().any(own)
 }
 
 /// Adds a violation.

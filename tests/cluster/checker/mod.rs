@@ -15,6 +15,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod troubles;
 
 use std::fmt;
 
@@ -98,6 +99,14 @@ pub(crate) enum Action {
     ApiServerIsBack,
     /// Kills, or has just started, an operator.
     OperatorStopsOrStarts,
+    /// Takes a permission from the operators.
+    PermissionGoes,
+    /// The operators have all their permissions again.
+    PermissionIsBack,
+    /// Takes the leader away for longer than its lease: it stays dead, or is frozen.
+    LeaderIsTaken,
+    /// The former leader is back; another one leads by now.
+    LeaderIsBack,
     /// Removes the member of this name by force, and leaves its machine to the sweep.
     Orphans(String),
     /// The run is over: nothing may be left.
@@ -143,6 +152,16 @@ pub(crate) enum Promise {
     OutcomeIsRight,
     /// A claim that waits is served.
     EveryoneIsServed,
+    /// A claim that waits is served soon by the cloud that works, whatever another cloud of its pool does.
+    GoodCloudServes,
+    /// After an outage, or after a permission is back, what is ready is given to those that wait.
+    ServedAfterTrouble,
+    /// The times that the operator writes are the API server's.
+    TimesAreTrue,
+    /// What has ended and is kept by somebody else's finalizer is neither counted nor terminated once more.
+    EndedIsDone,
+    /// Only the installation that a pool records buys for it.
+    OneInstallation,
     /// Nothing is left at the end.
     NothingIsLeft,
     /// There is progress while claims can be served.
@@ -177,6 +196,9 @@ pub(crate) struct Rules {
     pub(crate) expiry_grace: SignedDuration,
     /// Whether garbage is collected by owner reference.
     pub(crate) garbage_is_collected: bool,
+    /// A pool with a cloud that always works, beside one that does not, and how long a claim on it may wait. `None`:
+    /// not checked.
+    pub(crate) beside_a_bad_cloud: Option<(&'static str, SignedDuration)>,
 }
 
 impl Default for Rules {
@@ -186,6 +208,7 @@ impl Default for Rules {
             longest_standstill: None,
             expiry_grace: SignedDuration::from_secs(120),
             garbage_is_collected: false,
+            beside_a_bad_cloud: None,
         }
     }
 }
@@ -213,6 +236,7 @@ pub(crate) fn check(record: &Record, rules: &Rules) -> Vec<Violation> {
     secrets::are_there(&index, &mut found);
     secrets::go_with_their_claims(&index, rules, &mut found);
     progress::is_made(&index, rules, &mut found);
+    troubles::check(&index, rules, &mut found);
     found.sort_by(|one, other| (one.at, one.promise, &one.what).cmp(&(other.at, other.promise, &other.what)));
     found
 }

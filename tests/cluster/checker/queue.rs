@@ -11,6 +11,9 @@ use super::{LAG, Promise, Violation};
 const SURELY_YOUNGER: SignedDuration = SignedDuration::from_secs(3);
 /// Two claims that are paired at the same time may be written one after the other.
 const SAME_MOMENT: SignedDuration = SignedDuration::from_secs(1);
+/// A claim is tried again so long after the API server refused its binding, at most, and a moment for that. The same is
+/// so where the member was removed by force that it was about to get.
+const TRIED_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 /// Time from the API server's return until claims whose binding was not answered are back in the queue.
 const QUEUED_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 
@@ -43,7 +46,9 @@ pub(super) fn nobody_is_passed(index: &Index<'_>, found: &mut Vec<Violation>) {
         if let Some(older) = passed {
             // A killed operator may have written only one of two claims that it paired at the same time.
             let killed = index.restarted(served - SAME_MOMENT, served + SAME_MOMENT);
-            if killed || index.in_outage(served - QUEUED_AGAIN, served + SAME_MOMENT) {
+            let refused = index.is_refused(served - TRIED_AGAIN, served + SAME_MOMENT)
+                || index.is_forced(pool, served - TRIED_AGAIN, served + SAME_MOMENT);
+            if killed || refused || index.in_outage(served - QUEUED_AGAIN, served + SAME_MOMENT) {
                 continue;
             }
             let what = format!(

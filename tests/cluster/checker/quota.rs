@@ -1,4 +1,5 @@
-//! Checks that no namespace's claims have more members of a pool than its `claims.perNamespace` allows.
+//! Checks that no namespace's claims have more members of a pool than its `claims.perNamespace` allows. Members of
+//! claims that ended count as long as their machines are there, but not while the pool has room.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +7,7 @@ use bullpen_api::{InstancePool, PoolClaim, PoolMember};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
-use super::index::{Index, Track, ended_at, is_terminal, named, report};
+use super::index::{Index, Track, ended_at, is_done, is_terminal, named, report};
 use super::{LAG, Object, Promise, Violation};
 
 /// How long a write of a killed operator may arrive after its successor has counted without it.
@@ -49,10 +50,11 @@ pub(super) fn is_kept(index: &Index<'_>, found: &mut Vec<Violation>) {
             .collect();
         others.sort_unstable();
         others.dedup();
-        if others.len() >= limit {
+        let ending = if others.len() < limit { ending(index, pool, now, seen.at) } else { 0 };
+        if others.len() + ending >= limit {
             let what = format!(
-                "member {} of pool {} was given to claim {} while {} others of namespace {} held members of it, and \
-                 perNamespace was {limit}",
+                "member {} of pool {} was given to claim {} while {} others of namespace {} held members of it and \
+                 {ending} machines of ended ones were there, and perNamespace was {limit}",
                 member.name_any(),
                 pool.name(),
                 index.claims.get(now.claim).map_or_else(|| now.claim.to_owned(), Track::name),
@@ -68,6 +70,34 @@ fn held_by(member: &PoolMember) -> Option<Held<'_>> {
     let claim = member.status.as_ref()?.claim_ref.as_ref()?;
     let there = member.metadata.deletion_timestamp.is_none();
     there.then(|| Held { claim: &claim.uid, namespace: &claim.namespace, pool: &member.spec.pool_ref.uid })
+}
+
+/// How many members of a namespace's deleted claims were certainly being terminated at this moment, and certainly
+/// counted: not if the pool may have had room for its target beside all of its members.
+fn ending(index: &Index<'_>, pool: &Track<'_, InstancePool>, now: Held<'_>, at: Timestamp) -> usize {
+    let (from, until) = (at - LAG, index.settled(at));
+    let there = |member: &Track<'_, PoolMember>, since: Timestamp, until: Timestamp| {
+        let done = member.versions.iter().find(|version| is_done(version.object)).map(|version| version.at);
+        member.since() <= since && [member.gone, done].into_iter().flatten().all(|ended| ended > until)
+    };
+    let is_ending = |member: &Track<'_, PoolMember>| {
+        let old = member.at(from).filter(|it| it.metadata.deletion_timestamp.is_some());
+        let claim = old.and_then(|it| it.status.as_ref()?.claim_ref.as_ref());
+        claim.is_some_and(|claim| {
+            let gone = index.claims.get(&claim.uid).is_some_and(|claim| claim.gone.is_some_and(|gone| gone <= from));
+            claim.namespace == now.namespace && claim.uid != now.claim && gone
+        })
+    };
+    let counted =
+        index.members_of(now.pool).filter(|(_, member)| there(member, from, until) && is_ending(member)).count();
+    if counted == 0 {
+        return 0;
+    }
+    // The fewest members that the operator may have known.
+    let fewest = index.members_of(now.pool).filter(|(_, member)| there(member, from, until)).count();
+    let fewest = i32::try_from(fewest).unwrap_or(i32::MAX);
+    let room = |pool: &InstancePool| pool.spec.max_size.saturating_sub(fewest) >= pool.spec.target_size.max(1);
+    if index.in_force(pool, at, at).any(room) { 0 } else { counted }
 }
 
 /// The highest quota of the versions that may have been in force; `None` if one had none.

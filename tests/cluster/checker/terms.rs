@@ -4,12 +4,14 @@ use bullpen_api::{ClaimPhase, ClaimRules, InstancePool, PoolClaim, PoolClaimStat
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::index::{Index, Track, Version, ended_at, is_terminal, report};
+use super::index::{Index, Track, Version, ended_at, holder, is_terminal, phase, report};
 use super::{Promise, Rules, Violation};
 
 /// How long the operator may take to handle a renewal or an expiry while nothing is known to prevent it. A leader that
 /// died or froze is replaced only when its lease has expired, and on busy cores not at once.
 const ANSWERED: SignedDuration = SignedDuration::from_secs(40);
+/// Creation times have whole seconds.
+const ROUNDED: SignedDuration = SignedDuration::from_secs(1);
 /// Tolerance between times computed here and by the operator.
 const SAME: SignedDuration = SignedDuration::from_millis(1);
 
@@ -49,6 +51,28 @@ pub(super) fn are_kept(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violati
             }
         }
         unanswered(index, rules, claim, found);
+        overdue(index, claim, found);
+    }
+}
+
+/// Checks that a claim fails soon after the time until which it is to wait.
+fn overdue(index: &Index<'_>, claim: &Track<'_, PoolClaim>, found: &mut Vec<Violation>) {
+    let Some(first) = claim.versions.first() else { return };
+    let Some(timeout) = first.object.spec.wait_timeout_seconds else { return };
+    let created = first.object.metadata.creation_timestamp.as_ref().map_or(first.at, |time| time.0);
+    let due = created + seconds(timeout) + ROUNDED;
+    let waits = |version: &&Version<'_, PoolClaim>| phase(version.object) != ClaimPhase::Pending;
+    let ended = claim.versions.iter().find(waits).map(|version| version.at);
+    let until = [ended, index.released(claim), claim.gone].into_iter().flatten().min().unwrap_or_else(|| index.end());
+    // From the moment that it was given a member on, it only waits for its status.
+    let given = index
+        .members
+        .values()
+        .flat_map(|member| &member.versions)
+        .any(|version| holder(version.object) == first.object.metadata.uid.as_deref());
+    if due < until && !given && index.longest_quiet(due, until) > ANSWERED {
+        let what = format!("claim {} was to wait until {due:.3}, and was Pending until {until:.3}", claim.name());
+        report(found, due + ANSWERED, Promise::TermsAreKept, what);
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) use self::{
     network::{Forwarder, HangingWebhook, metrics_adapter},
     objects::fleet,
     observers::{AUDIT_LOG, Audit, History, Judge, Recorder, assert_never_bound_twice, audit_policy},
-    processes::{Ledger, Operator, Process, Scoped, Simcloud},
+    processes::{Ledger, Operator, Process, Scoped, Simcloud, WallClock},
 };
 #[cfg(feature = "kubectl")]
 pub(crate) use self::{

@@ -8,6 +8,7 @@ mod quota;
 mod scene;
 mod secrets;
 mod terms;
+mod troubles;
 mod waiting;
 
 use self::scene::Scene;

@@ -1,5 +1,6 @@
 //! How many members the claims of one namespace hold.
 
+use bullpen_simcloud::ledger::State;
 use serde_json::json;
 
 use super::super::{Action, Promise};
@@ -107,6 +108,21 @@ fn fail_is_right_where_the_namespace_holds_what_it_may() {
         scene.claim(1.0, 1.2, "one", "Bound", Some("ci-c"));
         scene.claim_with(10.0, 10.0, "two", "Pending", None, &fail);
         scene.claim_with(10.0, 10.1, "two", "Failed", None, &fail);
+        scene.finds(expected);
+    }
+}
+
+#[test]
+fn a_machine_of_a_deleted_claim_counts_until_it_is_gone_unless_the_pool_has_room() {
+    for (max_size, gone, expected) in [(3, 30.0, &[Promise::Quota][..]), (5, 30.0, &[]), (3, 16.0, &[])] {
+        let mut scene = third();
+        scene.pool(-40.0, &json!({ "maxSize": max_size }));
+        scene.release(10.0, "two");
+        scene.member_is_deleted(10.2, "ci-b", "Claimed", Some("two"));
+        scene.terminate(10.3, "ci-b");
+        scene.machine(gone - 0.1, "ci-b", State::Terminated);
+        scene.member_goes(gone, "ci-b");
+        scene.ready(60.0, "ci-z");
         scene.finds(expected);
     }
 }

@@ -16,6 +16,7 @@ pub(super) struct Scene {
     record: Record,
     spec: Value,
     mistaken: BTreeMap<String, String>,
+    installation: Option<String>,
     pub(super) rules: Rules,
 }
 
@@ -32,7 +33,8 @@ impl Scene {
     /// A pool `ci` of three machines at most, active since long ago.
     pub(super) fn new() -> Self {
         let spec = json!({ "targetSize": 1, "maxSize": 3, "launchConfigs": [{ "name": "sim" }] });
-        let mut scene = Self { record: Record::default(), spec, mistaken: BTreeMap::new(), rules: Rules::default() };
+        let (record, mistaken, installation) = (Record::default(), BTreeMap::new(), None);
+        let mut scene = Self { record, spec, mistaken, installation, rules: Rules::default() };
         scene.pool(-100.0, &json!({}));
         scene
     }
@@ -87,6 +89,26 @@ impl Scene {
     /// A member of the pool, with a claim if it is Claimed.
     pub(super) fn member(&mut self, when: f64, name: &str, state: &str, claim: Option<&str>) {
         self.see(when, member(name, state, claim, when, false), false);
+    }
+
+    /// A member that is given up, and that only somebody else's finalizer keeps.
+    pub(super) fn member_is_kept_by_others(&mut self, when: f64, name: &str) {
+        let Object::Member(mut kept) = member(name, "Ready", None, when, true) else { unreachable!() };
+        kept.metadata.finalizers = Some(vec!["somebody.example/keeps".to_owned()]);
+        self.see(when, Object::Member(kept), false);
+    }
+
+    /// The pool with these fields of its status, and these annotations.
+    pub(super) fn pool_status(&mut self, when: f64, status: &Value, annotations: &Value) {
+        let mut metadata = meta("ci", -100.0);
+        metadata["annotations"] = annotations.clone();
+        let pool = json!({ "metadata": metadata, "spec": self.spec, "status": status });
+        self.see(when, Object::Pool(Box::new(of(pool))), false);
+    }
+
+    /// From here on machines have the tag of this installation.
+    pub(super) fn installed_as(&mut self, id: &str) {
+        self.installation = Some(id.to_owned());
     }
 
     /// A member that a claim of another namespace holds.
@@ -240,6 +262,8 @@ impl Scene {
 
     pub(super) fn create_as(&mut self, when: f64, member: &str, id: &str) {
         self.create_call(when, member, Outcome::Created);
+        let mut tags = BTreeMap::from([("bullpen.dev/name".to_owned(), member.to_owned())]);
+        tags.extend(self.installation.iter().map(|id| ("bullpen.dev/installation".to_owned(), id.clone())));
         let description = Description {
             region: "r1".to_owned(),
             zone: "r1-a".to_owned(),
@@ -247,7 +271,7 @@ impl Scene {
             instance_type: "small".to_owned(),
             image: "img-1".to_owned(),
             address: "10.0.0.1".to_owned(),
-            tags: [("bullpen.dev/name".to_owned(), member.to_owned())].into(),
+            tags,
             account: None,
         };
         let (id, token) = (id.to_owned(), member.to_owned());
@@ -323,6 +347,7 @@ fn reference(name: &str) -> Value {
 
 fn member(name: &str, state: &str, claim: Option<&str>, when: f64, deleted: bool) -> Object {
     let mut metadata = meta(name, when);
+    metadata["finalizers"] = json!(["bullpen.dev/instance"]);
     if deleted {
         metadata["deletionTimestamp"] = json!(at(when).to_string());
     }

@@ -65,6 +65,12 @@ impl Ground {
         grant(self.client.clone(), rules).await;
     }
 
+    /// Grants operators their permissions; all but this verb on this resource, if one is named.
+    pub(in crate::harness) async fn grant_all_but(&self, lost: Option<(&str, &str)>) {
+        let rules = lost.map_or_else(rules, |(verb, resource)| without(&rules(), verb, resource));
+        grant(self.client.clone(), rules).await;
+    }
+
     fn of(control_plane: &ControlPlane, client: Client) -> Self {
         Self {
             client,
@@ -107,6 +113,39 @@ pub(crate) fn rules() -> Value {
     let more = secrets["rules"].as_array_mut().expect("rules");
     role["rules"].as_array_mut().expect("rules").append(more);
     role["rules"].take()
+}
+
+/// These rules without one verb on one resource. Its other verbs stay, and so do the other resources of its rule.
+fn without(rules: &Value, verb: &str, resource: &str) -> Value {
+    let mut left = Vec::new();
+    let mut found = false;
+    for rule in rules.as_array().expect("rules") {
+        let others = |key: &str, one: &str| -> Option<Vec<Value>> {
+            let all = rule[key].as_array()?;
+            let others: Vec<_> = all.iter().filter(|value| *value != one).cloned().collect();
+            (others.len() < all.len()).then_some(others)
+        };
+        let (Some(resources), Some(verbs)) = (others("resources", resource), others("verbs", verb)) else {
+            left.push(rule.clone());
+            continue;
+        };
+        found = true;
+        let with = |key: &str, values: Value| {
+            let mut rule = rule.clone();
+            rule[key] = values;
+            rule
+        };
+        if !resources.is_empty() {
+            left.push(with("resources", Value::Array(resources)));
+        }
+        if !verbs.is_empty() {
+            let mut of_resource = with("resources", json!([resource]));
+            of_resource["verbs"] = Value::Array(verbs);
+            left.push(of_resource);
+        }
+    }
+    assert!(found, "operators may {verb} {resource}");
+    Value::Array(left)
 }
 
 /// Exactly the permissions of the chart's operator in the lease's namespace, for a lease of this name.

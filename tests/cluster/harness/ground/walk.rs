@@ -16,7 +16,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::{Ground, definitions, lease_rules};
-use crate::harness::{Audit, OPERATORS, Simcloud, of};
+use crate::harness::{Audit, OPERATORS, Simcloud, eventually, of};
 
 /// One test's own namespace and cloud.
 pub(crate) struct Walk {
@@ -101,6 +101,32 @@ impl Walk {
         let mut kubeconfig: Value = serde_json::from_str(&admin).expect("it is JSON");
         kubeconfig["users"][0]["user"] = json!({ "token": token.status.expect("a token").token });
         fs::write(path, kubeconfig.to_string()).expect("written");
+    }
+
+    /// Takes one permission from all operators of this control plane, such as `("update", "poolmembers/status")`, and
+    /// waits until the API server has heard of it. With `None` they have all of theirs again. Only for walks with a
+    /// control plane of their own.
+    pub(crate) async fn operators_lack(&self, lost: Option<(&str, &str)>, of: (&str, &str)) {
+        self.ground.grant_all_but(lost).await;
+        let account = format!("--as=system:serviceaccount:{OPERATORS}:{}", self.namespace);
+        let group = format!("--as-group=system:serviceaccounts:{OPERATORS}");
+        let (verb, resource) = of;
+        self.may(&[&account, &group], verb, resource, lost.is_none()).await;
+    }
+
+    /// Waits until the API server allows a user a verb on a resource, or does not: it hears of a changed role a moment
+    /// later.
+    pub(in crate::harness) async fn may(&self, user: &[&str], verb: &str, resource: &str, allowed: bool) {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let resource = format!("{resource}.bullpen.dev");
+        let subresource = format!("--subresource={subresource}");
+        let mut arguments = vec!["auth", "can-i", verb, resource.as_str(), subresource.as_str()];
+        arguments.extend(user);
+        eventually(&format!("{verb} of {resource} is allowed: {allowed}"), async || {
+            let (may, said) = self.try_kubectl(&arguments).await;
+            if may == allowed { Ok(()) } else { Err(said) }
+        })
+        .await;
     }
 
     /// The operator's writes from now on.

@@ -7,6 +7,7 @@ mod plugin;
 mod process;
 mod scoped;
 mod simcloud;
+mod wall_clock;
 
 #[cfg(feature = "kubectl")]
 pub(crate) use self::plugin::{Answer, PLUGIN, ctrl_c};
@@ -15,4 +16,5 @@ pub(crate) use self::{
     process::Process,
     scoped::Scoped,
     simcloud::{Ledger, Simcloud},
+    wall_clock::WallClock,
 };

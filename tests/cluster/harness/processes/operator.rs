@@ -43,15 +43,6 @@ impl Operator {
         operator
     }
 
-    /// Starts another one of the same walk under this identity with environment variables, and waits until it listens.
-    pub(crate) async fn start_beside_with_variables(walk: &Walk, identity: &str, variables: &[(&str, &str)]) -> Self {
-        let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), identity);
-        operator.name = format!("operator-{identity}");
-        operator.variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        operator.start_again().await;
-        operator
-    }
-
     /// Starts another build of the operator under this identity, and waits until it listens. Its logs are named after
     /// the identity.
     pub(crate) async fn start_build(walk: &Walk, program: &str, identity: &str) -> Self {
@@ -92,6 +83,11 @@ impl Operator {
 
     /// Starts it with other options, those without a value as `("--option", "")`, and waits until it listens.
     pub(crate) async fn start_with(walk: &Walk, options: &[(&str, &str)]) -> Self {
+        Self::start_under(walk, options, &[]).await
+    }
+
+    /// Like [`Operator::start_with`], with environment variables too.
+    pub(crate) async fn start_under(walk: &Walk, options: &[(&str, &str)], variables: &[(String, String)]) -> Self {
         let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), FIRST);
         if options.iter().any(|(option, _)| *option == "--installation-id") {
             // Each has its own installation id, in place of its own lease.
@@ -111,6 +107,7 @@ impl Operator {
         } else if let Some(identity) = named("--identity") {
             operator.name = format!("operator-{identity}");
         }
+        operator.variables = variables.to_vec();
         operator.start_again().await;
         operator
     }
@@ -127,14 +124,6 @@ impl Operator {
         let mut operator = Self::prepare(walk, kubeconfig, FIRST);
         operator.variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         operator.run();
-        operator
-    }
-
-    /// Starts it with environment variables, and waits until it listens.
-    pub(crate) async fn start_with_variables(walk: &Walk, variables: &[(&str, &str)]) -> Self {
-        let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), FIRST);
-        operator.variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        operator.start_again().await;
         operator
     }
 

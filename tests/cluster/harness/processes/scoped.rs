@@ -9,7 +9,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-use crate::harness::{Audit, Operator, SCOPED, Walk, eventually, of};
+use crate::harness::{Audit, Operator, SCOPED, Walk, of};
 
 /// A service account that has only the permissions granted here.
 pub(crate) struct Scoped {
@@ -67,14 +67,7 @@ impl Scoped {
     /// Waits until the API server allows a verb on a resource, or does not: it hears of a changed Role a moment later.
     pub(crate) async fn may(&self, walk: &Walk, verb: &str, resource: &str, allowed: bool) {
         let user = format!("--as=system:serviceaccount:{SCOPED}:{}", self.account);
-        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-        let resource = format!("{resource}.bullpen.dev");
-        let subresource = format!("--subresource={subresource}");
-        eventually(&format!("{verb} of {resource} is allowed: {allowed}"), async || {
-            let (may, said) = walk.try_kubectl(&["auth", "can-i", verb, &resource, &subresource, &user]).await;
-            if may == allowed { Ok(()) } else { Err(said) }
-        })
-        .await;
+        walk.may(&[&user], verb, resource, allowed).await;
     }
 
     fn role(&self, place: Place) -> String {

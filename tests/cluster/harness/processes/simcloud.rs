@@ -65,6 +65,14 @@ impl Ledger {
         self.entries
     }
 
+    /// The lines of two clouds, in order of time.
+    #[must_use]
+    pub(crate) fn with(mut self, other: Self) -> Self {
+        self.entries.extend(other.entries);
+        self.entries.sort_by_key(|entry| entry.time);
+        self
+    }
+
     /// The number of the newest line.
     pub(crate) fn last(&self) -> u64 {
         self.entries.last().map_or(0, |entry| entry.sequence)

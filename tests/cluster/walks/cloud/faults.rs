@@ -74,6 +74,22 @@ async fn no_wrong_list_ends_a_machine_or_a_claim_or_buys_anything() {
 }
 
 #[tokio::test]
+async fn a_machine_of_somebody_else_that_is_shown_for_a_token_is_never_taken_for_a_members_own() {
+    let walk = Walk::begin("strangers").await;
+    let _operator = Operator::start(&walk).await;
+    let failed = json!({ "on": ["create"], "when": { "times": 3 }, "fault": { "error": { "class": "Transient" } } });
+    walk.simcloud.break_with(json!({ "calls": [failed, on("find", &json!({ "foreign": { "count": 2 } }))] })).await;
+    walk.ready_pool(2, json!({})).await;
+    let ledger = walk.simcloud.ledger().await;
+    assert!(ledger.hits("foreign") > 0, "the cloud was asked by token");
+    let living = ledger.living();
+    for member in walk.list::<PoolMember>().await {
+        let machine = machine(&member).expect("it is ready");
+        assert_eq!(living.get(machine), member.uid().as_deref().as_ref(), "{}", member.name_any());
+    }
+}
+
+#[tokio::test]
 async fn a_claimed_machine_that_vanishes_loses_its_claim_and_is_replaced() {
     let walk = Walk::begin("vanishes").await;
     let _operator = Operator::start(&walk).await;

@@ -1,7 +1,5 @@
 //! The clock of the operator's computer is wrong, or is set while the operator runs.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bullpen_api::{ClaimPhase, PoolClaim};
@@ -10,29 +8,17 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::harness::objects::phase;
-use crate::harness::{Operator, Walk, eventually};
+use crate::harness::{Operator, Walk, WallClock, eventually};
 
 /// How long the claims of these walks wait.
 const WAIT: Duration = Duration::from_secs(15);
 /// How late two busy cores may be.
 const SLACK: Duration = Duration::from_secs(20);
 
-/// The library of libfaketime. It fakes the wall clock of a program, and here leaves the others alone.
-fn library() -> PathBuf {
-    let architectures = ["x86_64-linux-gnu", "aarch64-linux-gnu"];
-    let places = architectures.map(|name| Path::new("/usr/lib").join(name).join("faketime/libfaketime.so.1"));
-    let found = places.iter().find(|place| place.exists());
-    found.cloned().expect("libfaketime is missing: run tools/faketime.sh")
-}
-
-/// Starts an operator whose wall clock is faked by these variables, and waits until it listens.
-async fn operator(walk: &Walk, clock: &[(&str, &str)]) -> Operator {
-    let library = library().display().to_string();
-    Operator::start_with_variables(walk, &[&faked(&library)[..], clock].concat()).await
-}
-
-const fn faked(library: &str) -> [(&str, &str); 2] {
-    [("LD_PRELOAD", library), ("DONT_FAKE_MONOTONIC", "1")]
+/// Starts an operator whose wall clock is this many seconds ahead, and waits until it listens.
+async fn operator(walk: &Walk, ahead: i64) -> (Operator, WallClock) {
+    let clock = WallClock::at(walk.folder().join("clock"), ahead);
+    (Operator::start_under(walk, &[], &clock.variables()).await, clock)
 }
 
 fn is_near(moment: Timestamp, what: &str) {
@@ -79,7 +65,7 @@ async fn notices_the_skew(operator: &mut Operator, words: &str) {
 #[tokio::test]
 async fn under_a_clock_that_is_two_minutes_ahead_every_wait_takes_as_long_as_it_says() {
     let walk = Walk::begin("clock-ahead").await;
-    let mut operator = operator(&walk, &[("FAKETIME", "+120s")]).await;
+    let (mut operator, _clock) = operator(&walk, 120).await;
     notices_the_skew(&mut operator, "120 s ahead of the API server's").await;
     assert!(operator.metric_reaches("bullpen_clock_skew_seconds", 118.0).await < 122.0);
     times_are_right(&walk, async || {}).await;
@@ -88,7 +74,7 @@ async fn under_a_clock_that_is_two_minutes_ahead_every_wait_takes_as_long_as_it_
 #[tokio::test]
 async fn under_a_clock_that_is_two_minutes_behind_every_wait_takes_as_long_as_it_says() {
     let walk = Walk::begin("clock-behind").await;
-    let mut operator = operator(&walk, &[("FAKETIME", "-120s")]).await;
+    let (mut operator, _clock) = operator(&walk, -120).await;
     notices_the_skew(&mut operator, "120 s behind the API server's").await;
     times_are_right(&walk, async || {}).await;
 }
@@ -96,13 +82,10 @@ async fn under_a_clock_that_is_two_minutes_behind_every_wait_takes_as_long_as_it
 #[tokio::test]
 async fn a_clock_that_is_set_by_an_hour_and_back_while_claims_wait_changes_no_deadline() {
     let walk = Walk::begin("clock-steps").await;
-    let file = walk.folder().join("clock");
-    fs::write(&file, "+0s").expect("written");
-    let path = file.display().to_string();
-    let mut operator = operator(&walk, &[("FAKETIME_TIMESTAMP_FILE", &path), ("FAKETIME_NO_CACHE", "1")]).await;
+    let (mut operator, clock) = operator(&walk, 0).await;
     times_are_right(&walk, async || {
-        for set in ["+3600s", "-3600s"] {
-            fs::write(&file, set).expect("written");
+        for ahead in [3_600, -3_600] {
+            clock.set(ahead);
             sleep(Duration::from_secs(3)).await;
         }
     })
@@ -116,9 +99,8 @@ async fn a_standby_whose_clock_is_an_hour_ahead_ends_nothing_early_when_it_takes
     let walk = Walk::begin("clock-standby").await;
     let mut first = Operator::start(&walk).await;
     first.comes_to_lead().await;
-    let library = library().display().to_string();
-    let clock = [&faked(&library)[..], &[("FAKETIME", "+3600s")]].concat();
-    let standby = Operator::start_beside_with_variables(&walk, "ahead", &clock).await;
+    let clock = WallClock::at(walk.folder().join("clock"), 3_600);
+    let standby = Operator::start_under(&walk, &[("--identity", "ahead")], &clock.variables()).await;
     standby.is_ready().await;
     walk.ready_pool(2, json!({ "claims": { "maxHoldSeconds": 600 } })).await;
     walk.pool("paused", json!({ "state": "Paused", "targetSize": 0 })).await;
