@@ -85,11 +85,22 @@ pub fn member_view(member: &PoolMember) -> MemberView<String> {
         state: state(member),
         deleting: deleting(member),
         claim: member.status.as_ref().and_then(|status| status.claim_ref.as_ref()).map(|claim| claim.uid.clone()),
-        set_aside: is_set_aside(member),
+        set_aside: is_kept_back(member),
     }
 }
 
-/// Whether no claim may get the member: it is cordoned, held or quarantined.
+/// Whether no claim may get the member: it is cordoned, held, quarantined, or its machine cannot be reached.
+fn is_kept_back(member: &PoolMember) -> bool {
+    is_set_aside(member) || is_unreachable(member)
+}
+
+/// Whether its launch config leads to another cloud than the one that its machine was bought at.
+fn is_unreachable(member: &PoolMember) -> bool {
+    let conditions = member.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    find_condition(conditions, ConditionType::Reachable, false).is_some()
+}
+
+/// Whether a person has to let the member go: it is cordoned, held or quarantined.
 fn is_set_aside(member: &PoolMember) -> bool {
     member.spec.cordoned || member.spec.hold || has_served(member)
 }
@@ -231,7 +242,8 @@ fn standing(member: &PoolMember, reserved: bool, is_released: impl FnOnce() -> b
         _ if deleting(member) => Standing::Terminating,
         MemberState::Errored => Standing::Errored,
         _ if has_served(member) => Standing::Quarantined,
-        _ if member.spec.cordoned || member.spec.hold => Standing::Aside,
+        // One that cannot be reached is no supply either: it is kept until its launch config leads there again.
+        _ if member.spec.cordoned || member.spec.hold || is_unreachable(member) => Standing::Aside,
         MemberState::Ready => Standing::Ready,
         MemberState::Warming => Standing::Warming,
         MemberState::Pending => Standing::Pending,
@@ -342,5 +354,23 @@ mod tests {
         let mut bought = adopted;
         bought.spec.adopted = None;
         assert_eq!(standing(&bought, false, || false), Standing::Pending);
+    }
+
+    #[test]
+    fn a_ready_member_whose_launch_config_leads_elsewhere_is_no_supply_and_is_kept() {
+        let status = |reachable: &str| {
+            serde_json::json!({
+                "apiVersion": "bullpen.dev/v1alpha1", "kind": "PoolMember", "metadata": { "name": "ci-1" },
+                "spec": { "poolRef": { "name": "ci", "uid": "u" }, "templateHash": "t", "placement": {
+                    "launchConfig": "sim", "generation": 1, "image": "i", "zone": "z" } },
+                "status": { "state": "Ready", "observedGeneration": 1, "conditions": [{ "type": "Reachable",
+                    "status": reachable, "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" }] },
+            })
+        };
+        let member = |reachable: &str| serde_json::from_value::<PoolMember>(status(reachable)).unwrap();
+        let elsewhere = member("False");
+        assert_eq!(standing(&elsewhere, false, || false), Standing::Aside);
+        assert!(member_view(&elsewhere).set_aside);
+        assert_eq!(standing(&member("True"), false, || false), Standing::Ready);
     }
 }

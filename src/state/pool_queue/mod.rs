@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use bullpen_api::{ConditionType, MemberState, PoolClaim, PoolMember, WhenEmpty, condition_is_true};
+use bullpen_api::{ConditionType, MemberState, PoolClaim, PoolMember, WhenEmpty, condition_is_true, find_condition};
 use bullpen_plan::claim::queue::{InUse, Turn};
 use bullpen_plan::claim::{ClaimView, queues};
 use jiff::{SignedDuration, Timestamp};
@@ -134,9 +134,11 @@ pub fn classify(member: &PoolMember, given_to: Option<&String>, ended: bool) -> 
     if let Some(namespace) = given_to {
         return Some(MemberClass::Held(namespace.clone()));
     }
+    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
     let aside = member.spec.cordoned
         || member.spec.hold
-        || status.is_some_and(|status| condition_is_true(&status.conditions, ConditionType::Quarantined));
+        || condition_is_true(conditions, ConditionType::Quarantined)
+        || find_condition(conditions, ConditionType::Reachable, false).is_some();
     if deleting || aside {
         return None;
     }

@@ -2,6 +2,7 @@
 
 use bullpen_api::{LaunchConfig, PoolClaim, PoolMember};
 use bullpen_simcloud::ledger::Method;
+use kube::ResourceExt as _;
 use serde_json::json;
 
 use crate::harness::objects::{condition, machine, machine_of, member_of, phase};
@@ -66,6 +67,37 @@ async fn a_launch_config_made_again_for_the_same_cloud_goes_on_with_its_members_
     walk.gone::<PoolMember>(member_of(&claim)).await;
     walk.claim("next", json!({})).await;
     assert_eq!(phase(&walk.bound("next").await).as_str(), "Bound");
+}
+
+#[tokio::test]
+async fn ready_members_at_another_cloud_are_no_supply_so_claims_get_new_machines_until_it_is_put_back() {
+    let (walk, other) = (Walk::begin("leads-away").await, Walk::begin("away").await);
+    let _operator = Operator::start(&walk).await;
+    let [here, there] = [&walk, &other].map(|walk| format!("http://{}", walk.simcloud.address()));
+    walk.ready_pool(2, json!({ "maxSize": 6 })).await;
+    made_again(&walk, &there).await;
+    walk.claim("mine", json!({})).await;
+    let claim = walk.bound("mine").await;
+    assert!(other.simcloud.ledger().await.living().contains_key(machine_of(&claim)), "it was bought there");
+    let kept: Vec<_> = walk
+        .list::<PoolMember>()
+        .await
+        .into_iter()
+        .filter(|member| condition(member, "Reachable").1 == "LaunchConfigElsewhere")
+        .collect();
+    assert_eq!(kept.len(), 2, "they wait for their launch config");
+    let ledger = walk.simcloud.ledger().await;
+    assert!(kept.iter().all(|member| ledger.living().contains_key(machine(member).expect("it was ready"))));
+
+    walk.delete::<PoolClaim>("mine").await;
+    walk.gone::<PoolMember>(member_of(&claim)).await;
+    made_again(&walk, &here).await;
+    for member in &kept {
+        walk.until(&member.name_any(), "can be reached again", |member: &PoolMember| {
+            condition(member, "Reachable").0 == "True"
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
