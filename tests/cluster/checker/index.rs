@@ -390,15 +390,15 @@ impl<'a> Index<'a> {
 
 /// From each of the one action to the next of the other.
 fn spans(script: &[Done], begin: &Action, end: &Action) -> Vec<(Timestamp, Timestamp)> {
-    let (mut spans, mut begun) = (Vec::new(), None);
+    let (mut spans, mut since) = (Vec::new(), None);
     for done in script {
         if done.action == *begin {
-            begun.get_or_insert(done.at);
+            since.get_or_insert(done.at);
         } else if done.action == *end {
-            spans.extend(begun.take().map(|since| (since, done.at)));
+            spans.extend(since.take().map(|since| (since, done.at)));
         }
     }
-    spans.extend(begun.map(|since| (since, Timestamp::MAX)));
+    spans.extend(since.map(|since| (since, Timestamp::MAX)));
     spans
 }
 
