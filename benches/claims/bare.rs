@@ -63,6 +63,10 @@ impl Bare {
             "spec": {
                 "poolRef": { "name": pool, "uid": self.pool.uid() },
                 "placement": { "launchConfig": "sim", "generation": 1, "image": "img-1", "zone": "r1-a" },
+                "cloud": {
+                    "provider": "simulated", "endpoint": "http://127.0.0.1:12345", "account": "sim-account",
+                    "region": "r1",
+                },
                 "templateHash": "0123456789abcdef",
             },
         }));
@@ -88,21 +92,42 @@ impl Bare {
 
     /// The two writes that bind. Returns the new member and claim.
     pub async fn bind(&self, claim: &PoolClaim, member: &PoolMember) -> (PoolMember, PoolClaim) {
-        let member = self.put(&member::status::claimed(member, claim, Timestamp::now())).await;
-        let bound = claim::status::bound(claim, &member, &TermRules::default(), Timestamp::now());
-        let claim = replace_status(&self.client, &bound).await.expect("it is Bound").0.expect("it can be read");
+        let member = self.swap(claim, member).await;
+        let claim = self.bound(claim, &member).await;
         (member, claim)
+    }
+
+    /// The first of them, which decides: the member is Claimed.
+    pub async fn swap(&self, claim: &PoolClaim, member: &PoolMember) -> PoolMember {
+        self.put(&member::status::claimed(member, claim, Timestamp::now())).await
+    }
+
+    /// The second one: the claim is Bound.
+    pub async fn bound(&self, claim: &PoolClaim, member: &PoolMember) -> PoolClaim {
+        let bound = claim::status::bound(claim, member, &TermRules::default(), Timestamp::now());
+        replace_status(&self.client, &bound).await.expect("it is Bound").0.expect("it can be read")
     }
 
     /// Ends a member: two writes.
     pub async fn end(&self, member: &PoolMember) {
-        let (name, uid) = (member.name_any(), member.uid());
-        let preconditions = Preconditions { uid: uid.clone(), resource_version: member.resource_version() };
+        let deleting = self.delete(member).await;
+        self.let_go(&deleting).await;
+    }
+
+    /// The first of them: the member is to go. Returns it as it is then.
+    pub async fn delete(&self, member: &PoolMember) -> PoolMember {
+        let preconditions = Preconditions { uid: member.uid(), resource_version: member.resource_version() };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
-        let deleting = self.members.delete(&name, &parameters).await.expect("the delete").left();
-        let version = deleting.and_then(|member| member.resource_version());
+        let deleting = self.members.delete(&member.name_any(), &parameters).await.expect("the delete");
+        deleting.left().expect("its finalizer keeps it")
+    }
+
+    /// The second one: the finalizer is taken away, so the member goes.
+    pub async fn let_go(&self, deleting: &PoolMember) {
+        let (uid, version) = (deleting.uid(), deleting.resource_version());
         let patch = json!({ "metadata": { "uid": uid, "resourceVersion": version, "finalizers": [] } });
-        self.members.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.expect("the finalizer goes");
+        let (name, parameters) = (deleting.name_any(), PatchParams::default());
+        self.members.patch(&name, &parameters, &Patch::Merge(patch)).await.expect("the finalizer goes");
     }
 
     async fn put(&self, member: &PoolMember) -> PoolMember {

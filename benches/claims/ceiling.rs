@@ -45,6 +45,13 @@ pub async fn run(
     report.keep("ceiling", json!(points));
 }
 
+/// Cycles a second with so many workers, in a namespace of its own.
+pub async fn cycles(ground: &Ground, client: &Client, namespace: &str, workers: usize, each: Duration) -> f64 {
+    let stage = Stage::set(ground, client, namespace, 0, 1).await;
+    let _watches = seen::as_an_operator(&ground.client(), namespace).await;
+    sweep(&stage, workers, each).await
+}
+
 /// Cycles a second with so many workers.
 async fn sweep(stage: &Stage<'_>, workers: usize, each: Duration) -> f64 {
     let bare = Bare::new(&stage.client, &stage.namespace, stage.pool.clone());

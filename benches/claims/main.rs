@@ -10,13 +10,16 @@ mod bare;
 mod burst;
 mod ceiling;
 mod contention;
+mod cost;
 mod numbers;
+mod pairing;
 mod report;
 mod seen;
 mod stage;
 mod steady;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bullpen::cluster::api_health::ApiHealth;
@@ -29,16 +32,21 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use contention::Crowd;
+use cost::Size;
 use report::Report;
 use steady::Load;
 
 /// Parts of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
+    /// Processor time of the API server for each write, with and without the definitions' rules
+    Cost,
     /// How many writes the API server takes from a bare client
     Ceiling,
     /// Many claims at once
     Burst,
+    /// What the operator itself takes to pair a claim
+    Pairing,
     /// Claims at a steady rate
     Steady,
     /// More claims than machines, and a failover
@@ -69,6 +77,9 @@ struct Args {
     /// Another build of bullpen to measure, to compare two
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_bullpen"))]
     bullpen: PathBuf,
+    /// End with an error if a figure misses its bar
+    #[arg(long)]
+    check: bool,
     /// Where to write the figures as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -91,13 +102,19 @@ impl Args {
     }
 }
 
-fn main() {
+fn main() -> ExitCode {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(run(&args));
+    let missed = runtime.block_on(run(&args));
+    if args.check && !missed.is_empty() {
+        eprintln!("missed: {}", missed.join("; "));
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
 
-async fn run(args: &Args) {
+/// Returns the figures that missed their bar.
+async fn run(args: &Args) -> Vec<String> {
     let (mut report, began) = (Report::default(), Instant::now());
     println!("starting a control plane");
     // Machines terminate at once, so that terminations do not affect the figures.
@@ -109,6 +126,14 @@ async fn run(args: &Args) {
     let many = ground.client();
     let access = Access::direct(ground.client_config()).expect("it needs nothing special");
     let one = clients(&access, &ApiHealth::new(Metrics::new())).expect("clients").direct;
+    if args.has(Part::Cost) {
+        let size = if args.quick {
+            Size { rounds: 8, cycles: 50, served: 0 }
+        } else {
+            Size { rounds: 24, cycles: 50, served: 300 }
+        };
+        cost::run(&ground, &one, size, &mut report).await;
+    }
     if args.has(Part::Ceiling) {
         let workers = args.or(&[], &[1, 4, 8, 16, 32], &[1, 8, 32]);
         let each = Duration::from_secs(if args.quick { 2 } else { 5 });
@@ -121,6 +146,11 @@ async fn run(args: &Args) {
             let workers = args.or(&[], &[8, 16, 32], &[16]);
             burst::run(&ground, &one, claims, &workers, &mut report).await;
         }
+    }
+    if args.has(Part::Pairing) {
+        let (each, seconds) = if args.quick { (3, 15) } else { (10, 60) };
+        let seconds = args.seconds.unwrap_or(seconds);
+        pairing::run(&ground, &one, Duration::from_secs(each), seconds, &mut report).await;
     }
     if args.has(Part::Steady) {
         let seconds = args.seconds.unwrap_or(if args.quick { 15 } else { 60 });
@@ -137,6 +167,7 @@ async fn run(args: &Args) {
     if let Some(path) = &args.json {
         std::fs::write(path, report.json(&machine)).expect("the file for the figures can be written");
     }
+    report.missed().to_vec()
 }
 
 /// What the figures are of.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 pub struct Report {
     lines: Vec<String>,
     parts: Map<String, Value>,
+    missed: Vec<String>,
 }
 
 /// The bar for a figure.
@@ -43,12 +44,20 @@ impl Report {
             (_, true) => "met",
             (_, false) => "MISSED",
         };
+        if !met {
+            self.missed.push(format!("{}: {value:.2}, {held}", what.trim()));
+        }
         self.say(format!("  {what:<46} {value:>9.2} {unit:<12} {held} {verdict}").trim_end().to_owned());
     }
 
     /// What a part measured, for the JSON.
     pub fn keep(&mut self, part: &str, value: Value) {
         self.parts.insert(part.to_owned(), value);
+    }
+
+    /// The figures that missed their bar.
+    pub fn missed(&self) -> &[String] {
+        &self.missed
     }
 
     fn say(&mut self, line: String) {

@@ -105,6 +105,11 @@ impl Operator {
         Self { process, metrics }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Its metrics.
     pub async fn scrape(&self) -> Scrape {
         Scrape::of(&self.metrics).await

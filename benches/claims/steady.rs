@@ -26,7 +26,7 @@ const HELD: Duration = Duration::from_millis(500);
 /// A claim that is not Bound by then counts as missed.
 const MISSED_AFTER: Duration = Duration::from_secs(20);
 /// Members for each claim a second: more than are booting or ending at any time.
-const MEMBERS: u32 = 4;
+pub const MEMBERS: u32 = 4;
 /// After the last claim, until its member is replaced and gone, for the count of writes.
 const SETTLE: Duration = Duration::from_secs(4);
 const RATIO_BAR: f64 = 2.0;
@@ -58,7 +58,7 @@ impl Load {
 
 /// The times of one claim.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+pub struct Told {
     /// How late its create was begun, which is the benchmark's own delay.
     late: Duration,
     /// From when it was due until its create was answered.
@@ -109,24 +109,7 @@ async fn operator(
     let (before, clock) = (operator.scrape().await, Clock::read(ground, Some(&operator)));
 
     let (moment, began) = (Timestamp::now(), Instant::now());
-    let mut tasks = JoinSet::new();
-    for number in 0..load.claims() {
-        let (user, seen) = (stage.user(), seen.clone());
-        tasks.spawn(async move {
-            let due = began + load.due(number);
-            tokio::time::sleep_until(due.into()).await;
-            let late = due.elapsed();
-            let name = format!("claim-{number}");
-            let wait = seen.bound(&name);
-            user.claim(&name).await;
-            let created = due.elapsed();
-            let bound = tokio::time::timeout(MISSED_AFTER, wait).await.ok().and_then(Result::ok);
-            let bound = bound.map(|bound| bound - due);
-            tokio::time::sleep(HELD).await;
-            user.release(&name).await;
-            Told { late, created, bound, writes: None, posts: None }
-        });
-    }
+    let tasks = begin(&stage, &seen, load, began);
     let least = least_ready(&operator, began + Duration::from_secs(u64::from(seconds))).await;
     let told = tasks.join_all().await;
     let used = Clock::read(ground, Some(&operator)).since(&clock);
@@ -169,6 +152,29 @@ async fn operator(
         "peakMegabytes": operator.cost().peak, "processorSeconds": used, "fewestReady": least,
     });
     (bound, replaced, kept)
+}
+
+/// Makes the claims of a load that began at `began`, and releases each one after it was held.
+pub fn begin(stage: &Stage<'_>, seen: &Arc<Seen>, load: Load, began: Instant) -> JoinSet<Told> {
+    let mut tasks = JoinSet::new();
+    for number in 0..load.claims() {
+        let (user, seen) = (stage.user(), seen.clone());
+        tasks.spawn(async move {
+            let due = began + load.due(number);
+            tokio::time::sleep_until(due.into()).await;
+            let late = due.elapsed();
+            let name = format!("claim-{number}");
+            let wait = seen.bound(&name);
+            user.claim(&name).await;
+            let created = due.elapsed();
+            let bound = tokio::time::timeout(MISSED_AFTER, wait).await.ok().and_then(Result::ok);
+            let bound = bound.map(|bound| bound - due);
+            tokio::time::sleep(HELD).await;
+            user.release(&name).await;
+            Told { late, created, bound, writes: None, posts: None }
+        });
+    }
+    tasks
 }
 
 /// What the bare client took.
@@ -246,7 +252,7 @@ async fn take(ready: &Mutex<VecDeque<PoolMember>>) -> PoolMember {
     }
 }
 
-fn tell(told: &[Told], what: &str, report: &mut Report) -> Times {
+pub fn tell(told: &[Told], what: &str, report: &mut Report) -> Times {
     let bound = Times::new(told.iter().filter_map(|told| told.bound));
     report.line(what, &bound.words());
     report.line("  of that, due to created", &Times::new(told.iter().map(|told| told.created)).words());

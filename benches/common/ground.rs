@@ -102,6 +102,15 @@ impl Ground {
         self.control_plane.process_ids()
     }
 
+    /// Process id of the API server.
+    pub fn api_server_id(&self) -> u32 {
+        let is_it = |id: &u32| {
+            let name = std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
+            name.trim() == "kube-apiserver"
+        };
+        self.control_plane_ids().into_iter().find(is_it).expect("the API server runs")
+    }
+
     /// Makes a namespace with one launch config, `sim`.
     pub async fn make_namespace(&self, name: &str, boot_milliseconds: u32) {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());

@@ -41,54 +41,48 @@ use super::states::ClaimPhase;
     printcolumn(name = "Served-By", type_ = "string", json_path = ".status.poolRef.name", priority = 1),
     printcolumn(name = "For", type_ = "string", json_path = ".spec.acquiredFor", priority = 1),
     printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt", priority = 1),
-    validation = Rule::new("!has(self.spec.binding) || self.spec.binding != 'Secret' || self.metadata.name.size() <= 245")
+    validation = Rule::new("self.metadata.name.size() <= 245 || !has(self.spec.binding) || self.spec.binding != 'Secret'")
         .message("the name of a claim with binding Secret has at most 245 characters: its Secret is named after it, with -binding at the end")
         .field_path(".metadata.name")
 )]
 #[serde(rename_all = "camelCase")]
+// That a field neither comes nor goes is a rule of the spec, that its value stays is one of the field.
 #[x_kube(
-    validation = Rule::new("has(self.poolRef) != has(self.poolSelector)")
-        .message("exactly one of poolRef and poolSelector must be set"),
-    validation = Rule::new(
-        "has(self.poolRef) == has(oldSelf.poolRef) && (!has(self.poolRef) || self.poolRef == oldSelf.poolRef)"
-    )
-    .message("poolRef is immutable: make another claim").field_path(".poolRef"),
-    validation = Rule::new(
-        "has(self.poolSelector) == has(oldSelf.poolSelector) && \
-         (!has(self.poolSelector) || self.poolSelector == oldSelf.poolSelector)"
-    )
-    .message("poolSelector is immutable: make another claim").field_path(".poolSelector"),
-    validation = Rule::new(
-        "has(self.whenEmpty) == has(oldSelf.whenEmpty) && (!has(self.whenEmpty) || self.whenEmpty == oldSelf.whenEmpty)"
-    )
-    .message("whenEmpty is immutable").field_path(".whenEmpty"),
-    validation = Rule::new(
-        "has(self.waitTimeoutSeconds) == has(oldSelf.waitTimeoutSeconds) && \
-         (!has(self.waitTimeoutSeconds) || self.waitTimeoutSeconds == oldSelf.waitTimeoutSeconds)"
-    )
-    .message("waitTimeoutSeconds is immutable").field_path(".waitTimeoutSeconds"),
-    validation = Rule::new(
-        "has(self.acquiredBy) == has(oldSelf.acquiredBy) && (!has(self.acquiredBy) || self.acquiredBy == oldSelf.acquiredBy)"
-    )
-    .message("acquiredBy is immutable").field_path(".acquiredBy"),
-    validation = Rule::new("has(self.binding) == has(oldSelf.binding) && (!has(self.binding) || self.binding == oldSelf.binding)")
+    // Only of a new claim: afterwards both are immutable.
+    validation = Rule::new("oldSelf.hasValue() || has(self.poolRef) != has(self.poolSelector)")
+        .message("exactly one of poolRef and poolSelector must be set").optional_old_self(true),
+    validation = Rule::new("has(self.poolRef) == has(oldSelf.poolRef)")
+        .message("poolRef is immutable: make another claim").field_path(".poolRef"),
+    validation = Rule::new("has(self.poolSelector) == has(oldSelf.poolSelector)")
+        .message("poolSelector is immutable: make another claim").field_path(".poolSelector"),
+    validation = Rule::new("has(self.whenEmpty) == has(oldSelf.whenEmpty)")
+        .message("whenEmpty is immutable").field_path(".whenEmpty"),
+    validation = Rule::new("has(self.waitTimeoutSeconds) == has(oldSelf.waitTimeoutSeconds)")
+        .message("waitTimeoutSeconds is immutable").field_path(".waitTimeoutSeconds"),
+    validation = Rule::new("has(self.acquiredBy) == has(oldSelf.acquiredBy)")
+        .message("acquiredBy is immutable").field_path(".acquiredBy"),
+    validation = Rule::new("has(self.binding) == has(oldSelf.binding)")
         .message("binding is immutable").field_path(".binding")
 )]
 pub struct PoolClaimSpec {
     /// The pool to claim from. Set either this or poolSelector. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("poolRef is immutable: make another claim"))]
     pub pool_ref: Option<ClaimPoolRef>,
     /// Selects pools of the claim's namespace; the claim gets a machine of any of them. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("poolSelector is immutable: make another claim"))]
     pub pool_selector: Option<PoolSelector>,
     /// What to do when no member is ready: Wait (the default) or Fail. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("whenEmpty is immutable"))]
     pub when_empty: Option<WhenEmpty>,
     /// Seconds to wait for a machine, and for the Secret if spec.binding asks for one, before the claim is Failed. Unset:
     /// it waits for ever, and 10 minutes with a machine for its Secret; but with whenEmpty Fail it waits 30 seconds for
     /// a pool that does not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_592_000))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("waitTimeoutSeconds is immutable"))]
     pub wait_timeout_seconds: Option<i32>,
     /// Seconds from binding or renewal until the claim is Expired and its machine is terminated. Unset: the pool's
     /// claims.defaultTtlSeconds, and if that is unset too, until the claim is deleted. The pool may cap it.
@@ -109,10 +103,12 @@ pub struct PoolClaimSpec {
     /// `status.binding.name`. It exists before the claim is Bound and is deleted with the claim. Default: None.
     /// Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("binding is immutable"))]
     pub binding: Option<Binding>,
     /// Who claims the machine, for the record. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("acquiredBy is immutable"))]
     pub acquired_by: Option<String>,
     /// What the machine is for, for the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -200,17 +196,9 @@ pub enum Binding {
 #[x_kube(
     validation = Rule::new("!(oldSelf.phase in ['Expired', 'Lost', 'Failed']) || self == oldSelf")
         .message("a claim that has ended stays as it is: make another one"),
-    validation = Rule::new(
-        "self.phase == oldSelf.phase || \
-         (oldSelf.phase == 'Pending' && self.phase in ['Bound', 'Failed']) || \
-         (oldSelf.phase == 'Bound' && self.phase in ['Expired', 'Lost'])"
-    )
-    .message("a claim does not go from its present phase to this one").field_path(".phase"),
-    validation = Rule::new("!has(oldSelf.memberRef) || (has(self.memberRef) && self.memberRef == oldSelf.memberRef)")
-        .message("memberRef is set once").field_path(".memberRef"),
     validation = Rule::new("has(self.memberRef) == (self.phase in ['Bound', 'Expired', 'Lost'])")
         .message("memberRef is set exactly when the claim was bound").field_path(".memberRef"),
-    validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef == oldSelf.poolRef)")
+    validation = Rule::new("!has(oldSelf.poolRef) || has(self.poolRef)")
         .message("poolRef is set once").field_path(".poolRef")
 )]
 pub struct PoolClaimStatus {
@@ -223,12 +211,22 @@ pub struct PoolClaimStatus {
     pub observed_generation: i64,
     /// Pending, Bound, Expired, Lost or Failed.
     #[serde(default)]
+    #[x_kube(
+        validation = Rule::new(
+            "self == oldSelf || \
+             (oldSelf == 'Pending' && self in ['Bound', 'Failed']) || \
+             (oldSelf == 'Bound' && self in ['Expired', 'Lost'])"
+        )
+        .message("a claim does not go from its present phase to this one")
+    )]
     pub phase: ClaimPhase,
     /// The member that the claim has or had. Set once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("memberRef is set once"))]
     pub member_ref: Option<ObjectRef>,
     /// The pool of that member. For a claim with poolSelector that Failed: the pool in whose queue it waited. Set once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("poolRef is set once"))]
     pub pool_ref: Option<ServedByPool>,
     /// The machine that the claim has or had.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,7 @@
 //! `PoolMember`: the record of one machine. Only the operator creates them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use kube::core::Rule;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::common::{InstanceAddress, ObjectRef, RecordedError, conditions_schema};
 use super::ssh::MemberSsh;
 use super::states::MemberState;
+
+const FIXED: &str = "the spec of a member is immutable, but for cordoned and hold";
+
+/// The rule of a field that never changes. It stands on the field itself, and not on the object that has it: each time
+/// that a rule reads a field of an object, the API server copies the schemas of all fields of that object.
+fn fixed() -> Rule {
+    Rule::new("self == oldSelf").message(FIXED)
+}
 
 /// What a member is. Fixed when it is created, before its machine is bought; only cordoned and hold may change later.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,17 +46,10 @@ use super::states::MemberState;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new(
-        "self.poolRef == oldSelf.poolRef && self.placement == oldSelf.placement && self.templateHash == oldSelf.templateHash"
+        "has(self.ssh) == has(oldSelf.ssh) && has(self.adopted) == has(oldSelf.adopted) && \
+         (!has(oldSelf.cloud) || has(self.cloud))"
     )
-    .message("the spec of a member is immutable, but for cordoned and hold"),
-    validation = Rule::new("has(self.ssh) == has(oldSelf.ssh) && (!has(self.ssh) || self.ssh == oldSelf.ssh)")
-        .message("the spec of a member is immutable, but for cordoned and hold"),
-    validation = Rule::new(
-        "has(self.adopted) == has(oldSelf.adopted) && (!has(self.adopted) || self.adopted == oldSelf.adopted)"
-    )
-    .message("the spec of a member is immutable, but for cordoned and hold"),
-    validation = Rule::new("!has(oldSelf.cloud) || (has(self.cloud) && self.cloud == oldSelf.cloud)")
-        .message("the spec of a member is immutable, but for cordoned and hold")
+    .message(FIXED)
 )]
 pub struct PoolMemberSpec {
     /// The pool of the member. This decides, not the owner reference.
@@ -62,12 +64,15 @@ pub struct PoolMemberSpec {
     /// no claim gets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = fixed())]
     pub adopted: Option<String>,
     /// Hash of the pool's template and of the machine-defining fields of the launch config.
     #[schemars(length(max = 63))]
+    #[x_kube(validation = fixed())]
     pub template_hash: String,
     /// How the claimant logs in, from the pool's template at the time of creation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = fixed())]
     pub ssh: Option<MemberSsh>,
     /// While true, no claim gets the member, and it does not count as ready: another is bought in its place. Its
     /// machine runs and costs money.
@@ -85,9 +90,11 @@ pub struct PoolMemberSpec {
 pub struct PoolRef {
     /// Name of the pool.
     #[schemars(length(max = 48))]
+    #[x_kube(validation = fixed())]
     pub name: String,
     /// Uid of the pool.
     #[schemars(length(max = 64))]
+    #[x_kube(validation = fixed())]
     pub uid: String,
 }
 
@@ -98,14 +105,18 @@ pub struct PoolRef {
 pub struct Placement {
     /// Name of the launch config.
     #[schemars(length(max = 48))]
+    #[x_kube(validation = fixed())]
     pub launch_config: String,
     /// The generation of the launch config when the member was created.
+    #[x_kube(validation = fixed())]
     pub generation: i64,
     /// The resolved image.
     #[schemars(length(max = 253))]
+    #[x_kube(validation = fixed())]
     pub image: String,
     /// The zone.
     #[schemars(length(max = 63))]
+    #[x_kube(validation = fixed())]
     pub zone: String,
 }
 
@@ -113,19 +124,24 @@ pub struct Placement {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+#[x_kube(validation = Rule::new("has(self.endpoint) == has(oldSelf.endpoint)").message(FIXED))]
 pub struct MemberCloud {
     /// The kind of provider, by the name of its block in a launch config.
     #[schemars(length(max = 63))]
+    #[x_kube(validation = fixed())]
     pub provider: String,
     /// The URL of the cloud's API, or a partition of it. Absent if the region is enough.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 253))]
+    #[x_kube(validation = fixed())]
     pub endpoint: String,
     /// The account.
     #[schemars(length(max = 256))]
+    #[x_kube(validation = fixed())]
     pub account: String,
     /// The region.
     #[schemars(length(max = 63))]
+    #[x_kube(validation = fixed())]
     pub region: String,
 }
 
@@ -136,18 +152,8 @@ pub struct MemberCloud {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 #[x_kube(
-    validation = Rule::new(
-        "self.state == oldSelf.state || \
-         (oldSelf.state == 'Pending' && self.state in ['Warming', 'Errored']) || \
-         (oldSelf.state == 'Warming' && self.state in ['Ready', 'Errored']) || \
-         (oldSelf.state == 'Ready' && self.state in ['Claimed', 'Errored']) || \
-         (oldSelf.state == 'Claimed' && self.state == 'Ready')"
-    )
-    .message("a member does not go from its present state to this one").field_path(".state"),
     validation = Rule::new("has(self.claimRef) == (self.state == 'Claimed')")
-        .message("claimRef is set exactly while the state is Claimed").field_path(".claimRef"),
-    validation = Rule::new("!has(self.claimRef) || !has(oldSelf.claimRef) || self.claimRef == oldSelf.claimRef")
-        .message("claimRef never goes from one claim to another").field_path(".claimRef")
+        .message("claimRef is set exactly while the state is Claimed").field_path(".claimRef")
 )]
 pub struct PoolMemberStatus {
     /// Ready. Stalled: the machine cannot be terminated. Quarantined: by its tags, the machine was claimed before.
@@ -160,9 +166,22 @@ pub struct PoolMemberStatus {
     pub observed_generation: i64,
     /// Pending, Warming, Ready, Claimed or Errored. A member that is being terminated has a deletionTimestamp.
     #[serde(default)]
+    #[x_kube(
+        validation = Rule::new(
+            "self == oldSelf || \
+             (oldSelf == 'Pending' && self in ['Warming', 'Errored']) || \
+             (oldSelf == 'Warming' && self in ['Ready', 'Errored']) || \
+             (oldSelf == 'Ready' && self in ['Claimed', 'Errored']) || \
+             (oldSelf == 'Claimed' && self == 'Ready')"
+        )
+        .message("a member does not go from its present state to this one")
+    )]
     pub state: MemberState,
     /// The claim that has the member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(
+        validation = Rule::new("self == oldSelf").message("claimRef never goes from one claim to another")
+    )]
     pub claim_ref: Option<ObjectRef>,
     /// The machine at the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]

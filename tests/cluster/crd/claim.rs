@@ -139,13 +139,29 @@ async fn a_claim_with_a_binding_has_a_name_that_leaves_room_for_its_secrets() {
 #[tokio::test]
 async fn what_a_claim_asks_for_is_immutable() {
     let sandbox = Sandbox::new().await;
-    let full = json!({"poolRef": {"name": "ci"}, "whenEmpty": "Wait", "waitTimeoutSeconds": 60, "acquiredBy": "ann"});
+    let full = json!({
+        "poolRef": {"name": "ci", "namespace": "team"}, "whenEmpty": "Wait", "waitTimeoutSeconds": 60,
+        "acquiredBy": "ann", "binding": "Secret",
+    });
     let (full, bare) = (sandbox.created(&manifest("PoolClaim", &full)).await, sandbox.created(&claim()).await);
     let other_pool = sandbox.replace(&with(&bare, "/spec/poolRef/name", json!("gpu"))).await;
     assert_refused("poolRef changed", other_pool, &["spec.poolRef", "poolRef is immutable"]);
-    for (field, value) in
-        [("whenEmpty", json!("Fail")), ("waitTimeoutSeconds", json!(61)), ("acquiredBy", json!("bob"))]
-    {
+    for (what, changed) in [
+        ("another namespace", with(&full, "/spec/poolRef/namespace", json!("other"))),
+        ("no namespace", without(&full, "/spec/poolRef/namespace")),
+        ("a namespace", with(&bare, "/spec/poolRef/namespace", json!("team"))),
+        ("no pool", without(&full, "/spec/poolRef")),
+    ] {
+        assert_refused(what, sandbox.replace(&changed).await, &["spec.poolRef", "poolRef is immutable"]);
+    }
+    let both = sandbox.replace(&with(&bare, "/spec/poolSelector", json!({"lifecycleClass": "Spot"}))).await;
+    assert_refused("a selector as well", both, &["spec.poolSelector", "poolSelector is immutable"]);
+    for (field, value) in [
+        ("whenEmpty", json!("Fail")),
+        ("waitTimeoutSeconds", json!(61)),
+        ("acquiredBy", json!("bob")),
+        ("binding", json!("None")),
+    ] {
         let (pointer, path) = (format!("/spec/{field}"), format!("spec.{field}"));
         let words: &[&str] = &[&path, &format!("{field} is immutable")];
         assert_refused(

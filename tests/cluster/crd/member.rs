@@ -72,10 +72,35 @@ async fn the_spec_of_a_member_is_immutable() {
         ("/spec/placement/zone", json!("sim-1b")),
         ("/spec/templateHash", json!("000000")),
         ("/spec/ssh", json!({"user": "ci"})),
+        ("/spec/adopted", json!("i-1")),
     ] {
         let answer = sandbox.replace(&with(&created, pointer, value)).await;
         assert_refused(pointer, answer, &["spec", "spec of a member is immutable"]);
     }
+}
+
+#[tokio::test]
+async fn what_a_member_may_have_neither_changes_nor_goes_nor_comes() {
+    let sandbox = Sandbox::new().await;
+    let cloud = json!({"provider": "simulated", "account": "a", "region": "r1"});
+    let mut full = with(&member(), "/spec/cloud", cloud);
+    full = with(&full, "/spec/ssh", json!({"user": "ci", "keyId": "k1"}));
+    let created = sandbox.created(&with(&full, "/spec/adopted", json!("i-1"))).await;
+    for (what, changed) in [
+        ("another user", with(&created, "/spec/ssh/user", json!("root"))),
+        ("no key", without(&created, "/spec/ssh/keyId")),
+        ("no ssh", without(&created, "/spec/ssh")),
+        ("another machine", with(&created, "/spec/adopted", json!("i-2"))),
+        ("no machine", without(&created, "/spec/adopted")),
+        ("another provider", with(&created, "/spec/cloud/provider", json!("other"))),
+        ("an endpoint", with(&created, "/spec/cloud/endpoint", json!("http://cloud:1"))),
+        ("a cloud for an ssh", with(&without(&created, "/spec/ssh"), "/spec/cloud/endpoint", json!("http://cloud:1"))),
+    ] {
+        assert_refused(what, sandbox.replace(&changed).await, &["spec", "spec of a member is immutable"]);
+    }
+    let created = sandbox.created(&with(&full, "/spec/cloud/endpoint", json!("http://cloud:1"))).await;
+    let answer = sandbox.replace(&without(&created, "/spec/cloud/endpoint")).await;
+    assert_refused("no endpoint", answer, &["spec", "spec of a member is immutable"]);
 }
 
 #[tokio::test]
