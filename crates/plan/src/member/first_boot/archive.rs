@@ -1,11 +1,13 @@
-//! The user data of a machine: the user's own as it is, or combined with a cloud-init part that adds an SSH key.
+//! The MIME archive that the user's data and our parts become.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-/// Most bytes of user data: the smallest limit among clouds (EC2).
-pub const MAX_USER_DATA: usize = 16_384;
+use super::MAX_USER_DATA;
+use super::additions::login_part;
+use super::form::{Form, by_beginning, is_archive};
+
 /// Length of every line from [`SshKey::public_line`](crate::member::ssh_keys::SshKey::public_line). With it the total
 /// length is known before there is a key.
 const KEY_LINE: usize = 88;
@@ -13,22 +15,15 @@ const KEY_LINE: usize = 88;
 const BASE64_LINE: usize = 76;
 
 /// A MIME archive of the user's data and a cloud-init part that creates `user` with the public `key`. The same
-/// arguments always give the same bytes, because a repeated create must not differ.
-///
-/// Our part comes last and is merged with the user's data. Without merging, one list of users would replace the other,
-/// and somebody could not log in.
+/// arguments always give the same bytes, because a repeated create must not differ. [`merge`](super::merge) gives the
+/// same text if nothing else is to be added and it is not too long.
 pub fn with_key(user_data: Option<&str>, user: &str, key: &str) -> String {
-    let (theirs, ours) = (their_part(user_data), our_part(user, key));
-    // The boundary has a hash of the parts, so it cannot occur in them.
-    let hash = Sha256::digest(format!("{theirs}\n{ours}"));
-    let hash = hash.iter().take(12).fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-    archive(&theirs, &ours, &hash)
+    combine(&[], user_data.unwrap_or_default(), &[login_part(user, key)])
 }
 
 /// An error message if the data is too long together with a key.
 pub fn too_long(user_data: Option<&str>, user: &str) -> Option<String> {
-    let ours = our_part(user, &"x".repeat(KEY_LINE));
-    let length = archive(&their_part(user_data), &ours, &"x".repeat(24)).len();
+    let length = with_key(user_data, user, &"x".repeat(KEY_LINE)).len();
     (length > MAX_USER_DATA).then(|| {
         format!(
             "template.userData has {length} bytes together with the part for template.ssh.generateKey, and at most \
@@ -37,34 +32,28 @@ pub fn too_long(user_data: Option<&str>, user: &str) -> Option<String> {
     })
 }
 
-fn archive(theirs: &str, ours: &str, hash: &str) -> String {
+/// One archive of our parts and, between them, the user's data, unless that is empty.
+pub(super) fn combine(before: &[String], user_data: &str, after: &[String]) -> String {
+    let theirs = (Form::of(user_data) != Form::Empty).then(|| part(user_data));
+    let parts: Vec<&str> = before.iter().chain(&theirs).chain(after).map(String::as_str).collect();
+    // The boundary has a hash of the parts, so it cannot occur in them.
+    let hash = Sha256::digest(hashed(&parts, theirs.is_some()));
+    let hash = hash.iter().take(12).fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    archive(&parts, &hash)
+}
+
+/// What the boundary is a hash of. Without data of the user's it begins with an empty line, as it did when that data was
+/// always the first part: the archives that create calls were sent with stay as they were.
+fn hashed(parts: &[&str], has_theirs: bool) -> String {
+    let parts = parts.join("\n");
+    if has_theirs { parts } else { format!("\n{parts}") }
+}
+
+fn archive(parts: &[&str], hash: &str) -> String {
     let boundary = format!("bullpen-{hash}");
     let head = format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\nMIME-Version: 1.0\n");
-    let parts = [theirs, ours].into_iter().filter(|part| !part.is_empty());
-    let parts = parts.fold(String::new(), |before, part| before + "\n--" + &boundary + "\n" + part);
+    let parts = parts.iter().fold(String::new(), |before, part| before + "\n--" + &boundary + "\n" + part);
     format!("{head}{parts}\n--{boundary}--\n")
-}
-
-fn our_part(user: &str, key: &str) -> String {
-    format!(
-        "Content-Type: text/cloud-config; charset=\"us-ascii\"\n\
-         MIME-Version: 1.0\n\
-         Merge-Type: list(append)+dict(no_replace,recurse_list)+str()\n\
-         Content-Disposition: attachment; filename=\"bullpen-ssh\"\n\
-         \n\
-         #cloud-config\n\
-         users:\n\
-         - default\n\
-         - name: {user}\n\
-         \x20 lock_passwd: true\n\
-         \x20 sudo: \"ALL=(ALL) NOPASSWD:ALL\"\n\
-         \x20 ssh_authorized_keys:\n\
-         \x20 - \"{key}\"\n"
-    )
-}
-
-fn their_part(user_data: Option<&str>) -> String {
-    user_data.filter(|text| !text.trim().is_empty()).map(part).unwrap_or_default()
 }
 
 /// The user's data as a MIME part. An archive stays one, nested in ours.
@@ -73,7 +62,8 @@ fn part(text: &str) -> String {
         return text.to_owned();
     }
     let type_ = content_type(text);
-    if text.is_ascii() {
+    // A line break before a boundary is the boundary's, and takes a carriage return along.
+    if text.is_ascii() && !text.ends_with('\r') {
         return format!("Content-Type: {type_}; charset=\"us-ascii\"\nMIME-Version: 1.0\n\n{text}");
     }
     // cloud-init (Python) would corrupt other characters in a part without an encoding.
@@ -84,27 +74,10 @@ fn part(text: &str) -> String {
     )
 }
 
-/// Whether the text is a MIME archive, by cloud-init's rule: the header is somewhere near the beginning.
-fn is_archive(text: &str) -> bool {
-    let head: Vec<u8> = text.bytes().take(4_096).collect();
-    head.to_ascii_lowercase().windows(13).any(|window| window == b"mime-version:")
-}
-
-/// The MIME type by the beginning of the text, as cloud-init decides it; `text/plain` for anything else.
+/// The MIME type by the beginning of the text. For everything but a known beginning it is `text/plain`, for which
+/// cloud-init looks at the text itself.
 fn content_type(text: &str) -> &'static str {
-    const TYPES: [(&str, &str); 10] = [
-        ("#cloud-config-archive", "text/cloud-config-archive"),
-        ("#cloud-config-jsonp", "text/cloud-config-jsonp"),
-        ("#cloud-config", "text/cloud-config"),
-        ("#cloud-boothook", "text/cloud-boothook"),
-        ("#include-once", "text/x-include-once-url"),
-        ("#include", "text/x-include-url"),
-        ("#part-handler", "text/part-handler"),
-        ("#upstart-job", "text/upstart-job"),
-        ("## template: jinja", "text/jinja2"),
-        ("#!", "text/x-shellscript"),
-    ];
-    TYPES.iter().find(|(start, _)| text.starts_with(start)).map_or("text/plain", |(_, type_)| type_)
+    by_beginning(text).filter(|_| text.starts_with('#')).unwrap_or("text/plain")
 }
 
 #[cfg(test)]
