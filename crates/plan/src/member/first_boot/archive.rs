@@ -4,33 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-use super::MAX_USER_DATA;
-use super::additions::login_part;
 use super::form::{Form, by_beginning, is_archive};
 
-/// Length of every line from [`SshKey::public_line`](crate::member::ssh_keys::SshKey::public_line). With it the total
-/// length is known before there is a key.
-const KEY_LINE: usize = 88;
 /// Length of a base64 line (RFC 2045).
 const BASE64_LINE: usize = 76;
-
-/// A MIME archive of the user's data and a cloud-init part that creates `user` with the public `key`. The same
-/// arguments always give the same bytes, because a repeated create must not differ. [`merge`](super::merge) gives the
-/// same text if nothing else is to be added and it is not too long.
-pub fn with_key(user_data: Option<&str>, user: &str, key: &str) -> String {
-    combine(&[], user_data.unwrap_or_default(), &[login_part(user, key)])
-}
-
-/// An error message if the data is too long together with a key.
-pub fn too_long(user_data: Option<&str>, user: &str) -> Option<String> {
-    let length = with_key(user_data, user, &"x".repeat(KEY_LINE)).len();
-    (length > MAX_USER_DATA).then(|| {
-        format!(
-            "template.userData has {length} bytes together with the part for template.ssh.generateKey, and at most \
-             {MAX_USER_DATA} fit: shorten it, or fetch the rest by #include"
-        )
-    })
-}
 
 /// One archive of our parts and, between them, the user's data, unless that is empty.
 pub(super) fn combine(before: &[String], user_data: &str, after: &[String]) -> String {
@@ -83,10 +60,15 @@ fn content_type(text: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::member::first_boot::additions::login_part;
     use crate::member::ssh_keys::InstallationSecret;
 
     fn key() -> String {
         InstallationSecret::from_bytes(&[1; 32]).unwrap().ssh_key("u-1").unwrap().public_line().unwrap()
+    }
+
+    fn with_key(user_data: Option<&str>, user: &str, key: &str) -> String {
+        combine(&[], user_data.unwrap_or_default(), &[login_part(user, key)])
     }
 
     #[test]
@@ -137,13 +119,5 @@ mod tests {
     fn other_characters_than_ascii_are_encoded() {
         let archive = with_key(Some("#!/bin/sh\necho é\n"), "ci", &key());
         assert!(archive.is_ascii() && archive.contains("IyEvYmluL3NoCmVjaG8gw6kK"), "{archive}");
-    }
-
-    #[test]
-    fn user_data_that_is_too_long_with_a_key_is_refused_before_anything_is_bought() {
-        assert_eq!(key().len(), KEY_LINE);
-        assert_eq!(too_long(Some(&"x".repeat(15_360)), &"u".repeat(32)), None, "what the definition lets through fits");
-        let message = too_long(Some(&"é".repeat(8_000)), "bullpen").unwrap();
-        assert!(message.starts_with("template.userData has 2"), "{message}");
     }
 }

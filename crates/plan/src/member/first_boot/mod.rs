@@ -14,12 +14,14 @@ mod tests;
 mod users_phone_home;
 
 pub use additions::{Additions, ENVIRONMENT_FILE, Login, PhoneHome, Variable};
-pub use archive::{too_long, with_key};
 pub use error::{MergeError, Sizes};
 use form::Form;
 
 /// Most bytes of user data, before a cloud's base64: the smallest limit among clouds (EC2).
 pub const MAX_USER_DATA: usize = 16_384;
+/// Length of every line from [`SshKey::public_line`](crate::member::ssh_keys::SshKey::public_line). With it the total
+/// length is known before there is a key.
+const KEY_LINE: usize = 88;
 /// Room that [`check`] leaves where the data is compressed: how well another machine's token compresses is not known.
 const COMPRESSED_ROOM: usize = 256;
 
@@ -64,6 +66,15 @@ pub fn merge(user_data: Option<&[u8]>, additions: &Additions<'_>) -> Result<Merg
 /// As [`merge`]. Compressed data has to be 256 bytes shorter than it may be.
 pub fn check(user_data: Option<&[u8]>, additions: &Additions<'_>) -> Result<PhonesHome, MergeError> {
     merge_into(user_data, additions, COMPRESSED_ROOM).map(|merged| merged.phones_home)
+}
+
+/// [`check`] for a key of any machine and nothing else.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_with_key(user_data: Option<&str>, user: &str) -> Result<(), MergeError> {
+    let login = Login { user, key: &"x".repeat(KEY_LINE) };
+    check(user_data.map(str::as_bytes), &Additions { login: Some(login), ..Additions::default() }).map(|_| ())
 }
 
 fn merge_into(user_data: Option<&[u8]>, additions: &Additions<'_>, room: usize) -> Result<Merged, MergeError> {
