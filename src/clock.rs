@@ -67,6 +67,14 @@ pub fn stepped_ago() -> Option<Duration> {
     CLOCK.lock().server.stepped().map(|at| boottime().since(at))
 }
 
+/// Waits until the API server's clock is set back. Pauses and looks that were planned before would come as much later.
+pub async fn set_back() {
+    let before = CLOCK.lock().server.set_back();
+    while CLOCK.lock().server.set_back() == before {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 /// What to say of the wall clock, if it differs from the API server's by more than a few seconds.
 pub fn skew_notice() -> Option<String> {
     let skew = skew(&CLOCK.lock().server)?;

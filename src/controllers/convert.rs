@@ -91,10 +91,16 @@ pub fn member_view(member: &PoolMember) -> MemberView<String> {
 
 /// Whether no claim may get the member: it is cordoned, held or quarantined.
 fn is_set_aside(member: &PoolMember) -> bool {
-    member.spec.cordoned || member.spec.hold || is_quarantined(member)
+    member.spec.cordoned || member.spec.hold || has_served(member)
 }
 
-/// Whether a member is kept from all claims because its machine was claimed before.
+/// Whether the machine of a member was claimed before, so that no claim gets it and only a person ends it. Of an adopted
+/// one that is known before its status says so.
+pub fn has_served(member: &PoolMember) -> bool {
+    member.spec.adopted.is_some() || is_quarantined(member)
+}
+
+/// Whether the status of a member says that its machine was claimed before.
 pub fn is_quarantined(member: &PoolMember) -> bool {
     member.status.as_ref().is_some_and(|status| condition_is_true(&status.conditions, ConditionType::Quarantined))
 }
@@ -216,6 +222,22 @@ pub fn user_data(state: &State, pool: &InstancePool) -> UserData {
     text.for_machines(template.ssh.as_ref(), || state.keyring.id())
 }
 
+/// What a member counts as.
+fn standing(member: &PoolMember, reserved: bool, is_released: impl FnOnce() -> bool) -> Standing {
+    match state(member) {
+        MemberState::Claimed if is_released() => Standing::Terminating,
+        MemberState::Claimed => Standing::Claimed,
+        _ if reserved => Standing::Claimed,
+        _ if deleting(member) => Standing::Terminating,
+        MemberState::Errored => Standing::Errored,
+        _ if has_served(member) => Standing::Quarantined,
+        _ if member.spec.cordoned || member.spec.hold => Standing::Aside,
+        MemberState::Ready => Standing::Ready,
+        MemberState::Warming => Standing::Warming,
+        MemberState::Pending => Standing::Pending,
+    }
+}
+
 /// A member for the sizing plan.
 fn counted(
     member: &PoolMember,
@@ -225,21 +247,10 @@ fn counted(
     now: Timestamp,
 ) -> CountedMember {
     let uid = uid(member);
-    let standing = match self::state(member) {
-        MemberState::Claimed if is_released(state, member) => Standing::Terminating,
-        MemberState::Claimed => Standing::Claimed,
-        _ if state.members_reserved.contains(&uid) => Standing::Claimed,
-        _ if deleting(member) => Standing::Terminating,
-        MemberState::Errored => Standing::Errored,
-        _ if is_quarantined(member) => Standing::Quarantined,
-        _ if member.spec.cordoned || member.spec.hold => Standing::Aside,
-        MemberState::Ready => Standing::Ready,
-        MemberState::Warming => Standing::Warming,
-        MemberState::Pending => Standing::Pending,
-    };
+    let reserved = state.members_reserved.contains(&uid);
     CountedMember {
         uid,
-        standing,
+        standing: standing(member, reserved, || is_released(state, member)),
         launch_config: member.spec.placement.launch_config.clone(),
         created: created(member),
         ready_since: member.status.as_ref().and_then(|status| status.ready_since.as_ref()).map(|time| time.0),
@@ -303,5 +314,33 @@ pub fn place_of(config: &LaunchConfig, template_hash: &str) -> Place {
         instance_type: config.spec.instance_type.clone(),
         zone: config.spec.zone.clone(),
         market: config.spec.market,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bullpen_api::PoolMemberSpec;
+
+    use super::*;
+
+    #[test]
+    fn an_adopted_member_is_nobodys_surplus_before_its_status_says_that_it_is_quarantined() {
+        let spec = PoolMemberSpec {
+            pool_ref: bullpen_api::PoolRef::default(),
+            placement: bullpen_api::Placement::default(),
+            cloud: None,
+            adopted: Some("i-1".to_owned()),
+            template_hash: "adopted".to_owned(),
+            ssh: None,
+            cordoned: false,
+            hold: false,
+        };
+        let adopted = PoolMember::new("ci-1", spec);
+        assert_eq!(state(&adopted), MemberState::Pending);
+        assert_eq!(standing(&adopted, false, || false), Standing::Quarantined);
+        assert!(member_view(&adopted).set_aside);
+        let mut bought = adopted;
+        bought.spec.adopted = None;
+        assert_eq!(standing(&bought, false, || false), Standing::Pending);
     }
 }

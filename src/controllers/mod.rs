@@ -130,6 +130,12 @@ pub async fn run(
     };
     tasks.spawn_lasting(Task::Routing, routing::run(router, changes));
     tasks.spawn_lasting(Task::Heartbeat, heartbeat::run(cluster, tasks.end().clone()));
+    let watched = tasks.clone();
+    tasks.spawn_while_leading(Task::Clock, async move {
+        clock::set_back().await;
+        // The next term plans anew from the objects.
+        watched.fail("the API server's clock was set back".to_owned());
+    });
     start_queues(&Queues { tasks: &tasks, metrics, health: health.clone() }, controllers, work);
     let fault = tasks.over().await;
     // What this process knew of objects is the next leader's to say, also while the last passes end.

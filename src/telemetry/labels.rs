@@ -242,6 +242,8 @@ label_values! {
         Routing => "routing",
         /// Heartbeats.
         Heartbeat => "heartbeats",
+        /// The watch on the API server's clock.
+        Clock => "clock",
         /// Binds a claim to a member.
         Binding => "bindings",
         /// Writes the status of a waiting claim.

@@ -1,6 +1,8 @@
 //! `kubectl bullpen members`: a table of members and their machines.
 
-use bullpen_api::{ConditionType, InstancePool, LABEL_POOL, MemberState, PoolMember, condition_is_true};
+use bullpen_api::{
+    ConditionType, InstancePool, LABEL_POOL, MemberState, PoolMember, condition_is_true, find_condition,
+};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
@@ -106,12 +108,14 @@ pub(super) fn state(member: &PoolMember) -> String {
 pub(super) fn state_and_marks(member: &PoolMember) -> Vec<&'static str> {
     let status = member.status.as_ref();
     let mut parts = vec![status.map(|status| status.state).unwrap_or_default().as_str()];
-    let quarantined = status.is_some_and(|status| condition_is_true(&status.conditions, ConditionType::Quarantined));
+    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
     for (is_set, mark) in [
         (member.metadata.deletion_timestamp.is_some(), "Terminating"),
         (member.spec.cordoned, "Cordoned"),
         (member.spec.hold, "Held"),
-        (quarantined, "Quarantined"),
+        (condition_is_true(conditions, ConditionType::Quarantined), "Quarantined"),
+        (condition_is_true(conditions, ConditionType::ClaimVanished), "ClaimVanished"),
+        (find_condition(conditions, ConditionType::Reachable, false).is_some(), "Unreachable"),
     ] {
         parts.extend(is_set.then_some(mark));
     }

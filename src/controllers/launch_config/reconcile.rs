@@ -71,7 +71,7 @@ fn restore_from_status(controller: &LaunchConfigController, config: &LaunchConfi
     if let (Some(cloud), Some(until), Some(error)) = (cloud, &status.unavailable_until, &status.last_error)
         && Some(status.observed_generation) == config.metadata.generation
     {
-        cloud.refusals().remembered(&place_of(config, ""), until.0, error);
+        cloud.refusals().remembered(&place_of(config, ""), until.0, error, clock::now());
     }
     // Pools wait for this, so it comes last.
     controller.launch_health.first_seen(key, config, clock::now());

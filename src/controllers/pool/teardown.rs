@@ -37,7 +37,7 @@ pub async fn delete_strays(
         let unclaimed = |member: &&Arc<PoolMember>| {
             convert::state(member) != MemberState::Claimed
                 && !convert::deleting(member.as_ref())
-                && !convert::is_quarantined(member)
+                && !convert::has_served(member)
                 && !member.spec.hold
                 && !state.member_of_others(member)
                 && !may_have_served(&controller.clouds, state, member)

@@ -24,15 +24,29 @@ const BAD_WHEN_TRUE: [&str; 14] = [
 /// Whether the condition reports a problem; also one of a type that this version does not know.
 pub(crate) fn is_bad(condition: &Condition) -> bool {
     let (holds, fails) = (condition.status == "True", condition.status == "False");
-    match ConditionType::parse(&condition.type_) {
+    let Some(type_) = ConditionType::parse(&condition.type_) else {
+        return if BAD_WHEN_TRUE.iter().any(|ending| condition.type_.ends_with(ending)) { holds } else { !holds };
+    };
+    match type_ {
         // What is under way, or was asked for, is no problem.
-        Some(ConditionType::Reconciling | ConditionType::Paused) => false,
-        Some(ConditionType::Drained) => fails && condition.reason == Reason::HeldMembersRemain,
-        Some(ConditionType::TemplateCurrent) => fails && is_stuck_rollout(condition),
-        Some(ConditionType::AtMaxSize | ConditionType::Quarantined | ConditionType::SweepBlocked) => holds,
-        Some(ConditionType::Ready) => fails && condition.reason != Reason::Draining,
-        _ if BAD_WHEN_TRUE.iter().any(|ending| condition.type_.ends_with(ending)) => holds,
-        _ => !holds,
+        ConditionType::Reconciling | ConditionType::Paused => false,
+        ConditionType::Drained => fails && condition.reason == Reason::HeldMembersRemain,
+        ConditionType::TemplateCurrent => fails && is_stuck_rollout(condition),
+        ConditionType::Ready => fails && condition.reason != Reason::Draining,
+        ConditionType::Stalled
+        | ConditionType::AtMaxSize
+        | ConditionType::Quarantined
+        | ConditionType::ClaimVanished
+        | ConditionType::SweepBlocked
+        | ConditionType::Stale => holds,
+        ConditionType::ProvisioningHealthy
+        | ConditionType::CapacityAvailable
+        | ConditionType::TerminationHealthy
+        | ConditionType::Reachable
+        | ConditionType::ClaimsWatched
+        | ConditionType::NamespacesReadable
+        | ConditionType::Available
+        | ConditionType::Bound => !holds,
     }
 }
 
@@ -69,6 +83,9 @@ mod tests {
             ("TakeoverBlocked", "False", false),
             ("ProvisioningHealthy", "False", true),
             ("SweepBlocked", "True", true),
+            ("ClaimVanished", "True", true),
+            ("ClaimVanished", "False", false),
+            ("Reachable", "False", true),
             ("Reconciling", "True", false),
             ("Drained", "False", false),
             ("TemplateCurrent", "False", false),

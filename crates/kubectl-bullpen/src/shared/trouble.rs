@@ -48,6 +48,7 @@ fn reported(pool: &InstancePool) -> Option<String> {
         .or_else(|| bad(ConditionType::CapacityAvailable))
         .or_else(|| bad(ConditionType::TerminationHealthy))
         .or_else(|| bad(ConditionType::Quarantined))
+        .or_else(|| bad(ConditionType::ClaimVanished))
         .or_else(|| conditions.iter().find(|found| is_bad(found) && !is_of_low_rank(found)))?;
     Some(text(found))
 }

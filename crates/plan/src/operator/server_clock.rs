@@ -38,6 +38,7 @@ pub struct ServerClock {
     known: Option<Difference>,
     contradictions: u8,
     stepped: Option<Boottime>,
+    set_back: Option<Boottime>,
 }
 
 /// The API server's time since 1970 less the time since this computer's boot is between these two.
@@ -77,7 +78,7 @@ impl Difference {
 impl ServerClock {
     /// Nothing was heard yet.
     pub const fn new() -> Self {
-        Self { known: None, contradictions: 0, stepped: None }
+        Self { known: None, contradictions: 0, stepped: None, set_back: None }
     }
 
     /// Takes an answer into account.
@@ -94,8 +95,10 @@ impl ServerClock {
         }
         self.contradictions += 1;
         if self.contradictions >= CONTRADICTIONS {
-            if shown.middle().saturating_sub(known.middle()).abs() > STEP {
+            let step = shown.middle().saturating_sub(known.middle());
+            if step.abs() > STEP {
                 self.stepped = Some(answer.received);
+                self.set_back = step.is_negative().then_some(answer.received).or(self.set_back);
             }
             self.known = Some(shown);
             self.contradictions = 0;
@@ -127,6 +130,11 @@ impl ServerClock {
     /// When it was last set by more than a few seconds, as far as this process has seen.
     pub const fn stepped(&self) -> Option<Boottime> {
         self.stepped
+    }
+
+    /// When it was last set back by more than a few seconds: every moment that was kept before is too late by that much.
+    pub const fn set_back(&self) -> Option<Boottime> {
+        self.set_back
     }
 }
 
@@ -197,6 +205,12 @@ mod tests {
         }
         assert!((error(&clock, 22_000) + 3_600_000).abs() < 1_100, "{}", error(&clock, 22_000));
         assert_eq!(clock.stepped(), Some(answer(21_002, 0).received));
+        assert_eq!(clock.set_back(), clock.stepped());
+        for step in 0..3 {
+            clock.heard(&answer(23_000 + step, 0));
+        }
+        assert_eq!(clock.stepped(), Some(answer(23_002, 0).received));
+        assert_eq!(clock.set_back(), Some(answer(21_002, 0).received), "the last step was forward");
     }
 
     #[test]

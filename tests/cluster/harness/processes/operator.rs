@@ -43,6 +43,15 @@ impl Operator {
         operator
     }
 
+    /// Starts another one of the same walk under this identity with environment variables, and waits until it listens.
+    pub(crate) async fn start_beside_with_variables(walk: &Walk, identity: &str, variables: &[(&str, &str)]) -> Self {
+        let mut operator = Self::prepare(walk, &walk.operator_kubeconfig(), identity);
+        operator.name = format!("operator-{identity}");
+        operator.variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        operator.start_again().await;
+        operator
+    }
+
     /// Starts another build of the operator under this identity, and waits until it listens. Its logs are named after
     /// the identity.
     pub(crate) async fn start_build(walk: &Walk, program: &str, identity: &str) -> Self {

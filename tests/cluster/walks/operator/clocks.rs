@@ -28,9 +28,11 @@ fn library() -> PathBuf {
 /// Starts an operator whose wall clock is faked by these variables, and waits until it listens.
 async fn operator(walk: &Walk, clock: &[(&str, &str)]) -> Operator {
     let library = library().display().to_string();
-    let mut variables = vec![("LD_PRELOAD", library.as_str()), ("DONT_FAKE_MONOTONIC", "1")];
-    variables.extend(clock);
-    Operator::start_with_variables(walk, &variables).await
+    Operator::start_with_variables(walk, &[&faked(&library)[..], clock].concat()).await
+}
+
+const fn faked(library: &str) -> [(&str, &str); 2] {
+    [("LD_PRELOAD", library), ("DONT_FAKE_MONOTONIC", "1")]
 }
 
 fn is_near(moment: Timestamp, what: &str) {
@@ -107,4 +109,31 @@ async fn a_clock_that_is_set_by_an_hour_and_back_while_claims_wait_changes_no_de
     .await;
     // It is said once for as long as it lasts.
     notices_the_skew(&mut operator, "3600 s ahead of the API server's").await;
+}
+
+#[tokio::test]
+async fn a_standby_whose_clock_is_an_hour_ahead_ends_nothing_early_when_it_takes_over() {
+    let walk = Walk::begin("clock-standby").await;
+    let mut first = Operator::start(&walk).await;
+    first.comes_to_lead().await;
+    let library = library().display().to_string();
+    let clock = [&faked(&library)[..], &[("FAKETIME", "+3600s")]].concat();
+    let standby = Operator::start_beside_with_variables(&walk, "ahead", &clock).await;
+    standby.is_ready().await;
+    walk.ready_pool(2, json!({ "claims": { "maxHoldSeconds": 600 } })).await;
+    walk.pool("paused", json!({ "state": "Paused", "targetSize": 0 })).await;
+    walk.claim("held", json!({ "ttlSeconds": 300 })).await;
+    let expires = walk.bound("held").await.status.and_then(|status| status.expires_at).expect("it has a ttl");
+    walk.claim("waits", json!({ "poolRef": { "name": "paused" }, "waitTimeoutSeconds": 300 })).await;
+    assert!(!standby.leads_now().await);
+
+    first.kill_9();
+    standby.comes_to_lead().await;
+    // It serves, and has judged every claim by then.
+    walk.claim("next", json!({})).await;
+    is_near(walk.bound("next").await.status.and_then(|status| status.bound_at).expect("it was bound").0, "boundAt");
+    let held: PoolClaim = walk.get("held").await;
+    assert_eq!(phase(&held), ClaimPhase::Bound);
+    assert_eq!(held.status.and_then(|status| status.expires_at), Some(expires));
+    assert_eq!(phase(&walk.get("waits").await), ClaimPhase::Pending);
 }

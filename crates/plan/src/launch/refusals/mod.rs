@@ -196,13 +196,14 @@ impl Refusals {
     }
 
     /// Restores a refusal from a launch config's status, after a restart. Its scope is not recorded, so it applies to
-    /// that launch config only.
-    pub fn remembered(&mut self, place: &Place, until: Timestamp, error: &RecordedError) {
+    /// that launch config only. If the API server's clock was set back since, it lasts from `now` on.
+    pub fn remembered(&mut self, place: &Place, until: Timestamp, error: &RecordedError, now: Timestamp) {
         let Some(cause) = Cause::of_class(&error.class) else { return };
         let scope = Scope::LaunchConfig(place.launch_config.clone());
         // The status does not record which generation was refused; assume the present one.
         let refused = (!cause.is_lack()).then_some((place.generation, None));
-        let since = error.time.0;
+        let since = error.time.0.min(now);
+        let until = since.max(until.saturating_sub(error.time.0.duration_since(since)).unwrap_or(since));
         // Only what lasts is in a status.
         let refusals = if cause == Cause::Unanswered { SILENCES_THAT_LAST } else { 1 };
         self.active.entry((scope, cause)).or_insert_with(|| ActiveRefusal {

@@ -122,7 +122,7 @@ fn refused_credentials_or_requests_are_tried_again_at_once_when_they_change() {
 fn a_refusal_in_a_status_is_restored() {
     let error = recorded(&capacity(CapacityScope::All), at(0));
     let mut refusals = Refusals::default();
-    refusals.remembered(&small(), at(60), &error);
+    refusals.remembered(&small(), at(60), &error, at(0).max(error.time.0));
     assert_eq!(refusals.look(&small(), None, at(1)), Gate::Closed(at(60)));
     assert_eq!(refusals.begin(&small(), "probe", at(61)), Gate::Probe);
     refusals.ended(&small(), "probe", true);
@@ -235,7 +235,19 @@ fn an_outage_lasts_over_a_restart() {
     stays_silent(&mut before, 4);
     let reason = before.reason_of(&small(), false).cloned().unwrap();
     let mut after = Refusals::default();
-    after.remembered(&small(), reason.until, &reason.error);
+    after.remembered(&small(), reason.until, &reason.error, reason.error.time.0);
     assert!(!after.is_brief(&small()));
     assert_eq!(after.look(&small(), None, at(0)), Gate::Closed(reason.until));
+}
+
+#[test]
+fn a_refusal_that_was_recorded_before_the_clock_was_set_back_lasts_no_longer_than_it_did() {
+    let mut before = Refusals::default();
+    stays_silent(&mut before, 4);
+    let reason = before.reason_of(&small(), false).cloned().unwrap();
+    let pause = reason.until.duration_since(reason.error.time.0);
+    let (mut after, now) =
+        (Refusals::default(), reason.error.time.0.saturating_sub(SignedDuration::from_hours(1)).unwrap());
+    after.remembered(&small(), reason.until, &reason.error, now);
+    assert_eq!(after.look(&small(), None, now), Gate::Closed(now.checked_add(pause).unwrap()));
 }
