@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test-image release deny lint-packaging test test-upgrade demo demo-install model chaos chaos-arvados bench bench-scale check-cost fmt lint crds deploy \
+.PHONY: help build image test-image release deny lint-packaging test test-cloud-init test-upgrade demo demo-install model chaos chaos-arvados bench bench-scale check-cost fmt lint crds deploy \
 	generated check-generated ci
 
 help: ## List the targets
@@ -29,6 +29,11 @@ deny: ## Check dependencies: licences, bans, sources, and advisories where those
 test: ## Run all tests: plans, the model of the claim protocol, and walks on a real API server
 	@tools/faketime.sh
 	$(CARGO) test --workspace
+
+# Not part of `make test`: it needs root and Debian 12, and boots some twenty machines.
+test-cloud-init: ## Have a real cloud-init run user data with Bullpen's additions, in namespaces (on Debian 12, as root)
+	@tools/cloud-init.sh >/dev/null
+	$(CARGO) test -p bullpen-plan --test cloud_init -- --ignored
 
 # BULLPEN_UPGRADE_FROM: any revision. Default: the newest tag before this commit, or else the last commit with another program.
 test-upgrade: ## Upgrade a live fleet from an earlier version to this one and back (BULLPEN_UPGRADE_FROM=v0.1.0)
@@ -73,7 +78,7 @@ lint: ## Check the format and run clippy, with warnings as errors
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 lint-packaging: ## Check the shell scripts, the workflows and the Go programs
-	shellcheck .ci/run .ci/upgrade tools/*.sh tools/packaging/*.sh
+	shellcheck .ci/run .ci/upgrade tools/*.sh tools/packaging/*.sh crates/plan/tests/cloud_init/*.sh
 	"$$(tools/packaging/tool.sh actionlint)"
 	cd tools/object-health && test -z "$$(gofmt -l .)" && go vet ./...
 

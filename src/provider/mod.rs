@@ -142,8 +142,8 @@ pub struct CreateRequest {
     pub instance_type: String,
     /// The image, resolved to a name whose content never changes.
     pub image: String,
-    /// What the machine runs at its first boot.
-    pub user_data: Option<String>,
+    /// What the machine runs at its first boot: text, or gzip of it.
+    pub user_data: Option<Vec<u8>>,
     /// The result of [`tags::all`].
     pub tags: BTreeMap<String, String>,
     /// The launch config. A provider reads only its own block of it, for what only its kind of cloud knows; the fields

@@ -90,7 +90,7 @@ pub(crate) fn request(installation: &str, token: &str) -> CreateRequest {
         market: Market::OnDemand,
         instance_type: "small".to_owned(),
         image: "img-1".to_owned(),
-        user_data: Some("#!/bin/sh\n".to_owned()),
+        user_data: Some(b"#!/bin/sh\n".to_vec()),
         tags: tags::all(&owner, &BTreeMap::new()),
         launch_config: serde_json::from_value(serde_json::json!({
             "region": "r1", "zone": "r1-a", "instanceType": "small", "image": "img-1",

@@ -24,6 +24,13 @@ pub(super) fn create(request: &CreateInstance) -> Result<(), Refusal> {
     if request.user_data.as_ref().is_some_and(|data| data.len() > MAX_USER_DATA) {
         return Err(Refusal::invalid(format!("userData: at most {MAX_USER_DATA} bytes")));
     }
+    if let Some(encoded) = &request.user_data_base64 {
+        let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
+        if request.user_data.is_some() || encoded.len() > MAX_USER_DATA || !encoded.bytes().all(is_base64) {
+            let message = format!("userDataBase64: at most {MAX_USER_DATA} characters of base64, and no userData");
+            return Err(Refusal::invalid(message));
+        }
+    }
     tags("tags", &request.tags)?;
     if request.boot_milliseconds > MAX_BOOT_MILLISECONDS {
         return Err(Refusal::invalid(format!("bootMilliseconds: at most {MAX_BOOT_MILLISECONDS}")));

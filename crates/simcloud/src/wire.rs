@@ -25,6 +25,9 @@ pub struct CreateInstance {
     /// Stored, and compared when a token is used again, but never run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<String>,
+    /// The same in base64, for bytes that are no text. At most one of the two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data_base64: Option<String>,
     /// Tags. Lists can filter by them.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
@@ -43,6 +46,9 @@ pub struct UserData {
     /// From the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<String>,
+    /// From the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data_base64: Option<String>,
 }
 
 /// Body of `PUT /v1/instances/{id}/tags`.

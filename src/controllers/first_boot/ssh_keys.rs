@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bullpen_api::{InstancePool, MemberSsh, PoolMember};
-use bullpen_plan::member::first_boot::with_key;
+use bullpen_plan::member::first_boot::{Additions, Login, merge};
 use bullpen_plan::member::ssh_keys::{InstallationSecret, SshKey};
 use bullpen_plan::member::user_data::KeyTrouble;
 use jiff::{SignedDuration, Timestamp};
@@ -84,14 +84,16 @@ impl SshKeys {
     /// What the machine of a member gets at its first boot: the user's data, with a key if the pool wants one.
     ///
     /// # Errors
-    /// When the machine should get a key and the known installation secret is not the one that the key is derived from.
-    pub fn first_boot(&self, member: &PoolMember, user_data: Option<&str>) -> Result<Option<String>, NoKey> {
+    /// When the machine should get a key and the known installation secret is not the one that the key is derived from;
+    /// or when user data and key do not fit, for which a pool is checked before it buys.
+    pub fn first_boot(&self, member: &PoolMember, user_data: Option<&str>) -> Result<Option<Vec<u8>>, NoKey> {
         let Some(MemberSsh { user, key_id: Some(_) }) = &member.spec.ssh else {
-            return Ok(user_data.map(str::to_owned));
+            return Ok(user_data.map(|text| text.as_bytes().to_vec()));
         };
         let key = self.known().and_then(|secret| key_of(&secret, member)).ok_or(NoKey)?;
         let line = key.public_line().ok_or(NoKey)?;
-        Ok(Some(with_key(user_data, user, &line)))
+        let additions = Additions { login: Some(Login { user, key: &line }), ..Additions::default() };
+        merge(user_data.map(str::as_bytes), &additions).map(|merged| Some(merged.data)).map_err(|_| NoKey)
     }
 
     /// The private key of a member's machine.

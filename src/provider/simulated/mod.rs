@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bullpen_simcloud::wire;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
@@ -149,6 +151,12 @@ impl Provider for SimulatedProvider {
     async fn create(&self, request: &CreateRequest) -> Result<Instance, ProviderError> {
         let block = request.launch_config.simulated.as_ref();
         let block = block.ok_or_else(|| ProviderError::invalid("the launch config has no block `simulated`"))?;
+        let (user_data, user_data_base64) = match request.user_data.as_deref().map(|data| (data, str::from_utf8(data)))
+        {
+            None => (None, None),
+            Some((_, Ok(text))) => (Some(text.to_owned()), None),
+            Some((data, Err(_))) => (None, Some(STANDARD.encode(data))),
+        };
         let body = wire::CreateInstance {
             token: request.token.clone(),
             region: self.region.clone(),
@@ -156,7 +164,8 @@ impl Provider for SimulatedProvider {
             market: market(request.market),
             instance_type: request.instance_type.clone(),
             image: request.image.clone(),
-            user_data: request.user_data.clone(),
+            user_data,
+            user_data_base64,
             tags: request.tags.clone(),
             boot_milliseconds: block.boot_milliseconds.unsigned_abs(),
             boot_jitter_percent: block.boot_jitter_percent.unsigned_abs(),

@@ -47,7 +47,8 @@ impl UserData {
     #[must_use]
     pub fn for_machines(self, ssh: Option<&Ssh>, key_id: impl FnOnce() -> Result<Arc<str>, KeyTrouble>) -> Self {
         let (Self::Known(text), Some(ssh)) = (&self, ssh.filter(|ssh| ssh.generate_key)) else { return self };
-        if let Some(message) = first_boot::too_long(text.as_deref(), &ssh.user) {
+        if let Err(error) = first_boot::check_with_key(text.as_deref(), &ssh.user) {
+            let message = format!("template.userData with template.ssh.generateKey: {error}");
             return Self::Missing { reason: Reason::UserDataInvalid, message };
         }
         match key_id() {
@@ -121,10 +122,14 @@ mod tests {
             UserData::Known(None).for_machines(Some(&Ssh { generate_key: false, ..ssh.clone() }), trouble)
                 == UserData::Known(None)
         );
-        let long = UserData::Known(Some(Arc::from("x".repeat(16_000))));
-        assert!(matches!(
-            long.for_machines(Some(&ssh), trouble),
-            UserData::Missing { reason: Reason::UserDataInvalid, .. }
-        ));
+        // Neither as it is nor compressed does it fit.
+        let ideographs = (0..16_384_u32).filter_map(|at| char::from_u32(0x4e00 + at * at % 20_011));
+        let long = UserData::Known(Some(Arc::from(ideographs.collect::<String>())));
+        let UserData::Missing { reason, message } = long.for_machines(Some(&ssh), trouble) else { panic!("it fits") };
+        assert_eq!(reason, Reason::UserDataInvalid);
+        assert!(
+            message.starts_with("template.userData with template.ssh.generateKey: it has 49152 bytes; "),
+            "{message}"
+        );
     }
 }

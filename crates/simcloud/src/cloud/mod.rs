@@ -86,6 +86,8 @@ struct Machine {
     instance: Instance,
     /// From the request.
     user_data: Option<Box<str>>,
+    /// From the request.
+    user_data_base64: Option<Box<str>>,
     /// Until it is terminated.
     address: Option<Ipv4Addr>,
     /// Its account; `None` for the cloud's own.
@@ -198,7 +200,10 @@ impl Cloud {
         self.advance(now);
         let number = self.lookup(id, None)?;
         let machine = self.machines.get(&number);
-        Ok(UserData { user_data: machine.and_then(|machine| machine.user_data.as_deref()).map(str::to_owned) })
+        Ok(UserData {
+            user_data: machine.and_then(|machine| machine.user_data.as_deref()).map(str::to_owned),
+            user_data_base64: machine.and_then(|machine| machine.user_data_base64.as_deref()).map(str::to_owned),
+        })
     }
 
     /// Begins termination, unless it has begun. Returns the machine in its new state.

@@ -52,6 +52,7 @@ impl Cloud {
         let machine = Machine {
             instance: instance.clone(),
             user_data: request.user_data.as_deref().map(Box::from),
+            user_data_base64: request.user_data_base64.as_deref().map(Box::from),
             address: Some(address),
             account: self.acting.clone(),
             next: [None; 2],

@@ -53,10 +53,19 @@ impl Simcloud {
         serde_json::from_value(shown).expect("a machine")
     }
 
-    /// The user data of a machine.
+    /// The user data of a machine, if it is text.
     pub(crate) async fn user_data(&self, id: &str) -> Option<String> {
+        self.any_user_data(id).await.user_data
+    }
+
+    /// The user data of a machine in base64, if it is no text.
+    pub(crate) async fn user_data_base64(&self, id: &str) -> Option<String> {
+        self.any_user_data(id).await.user_data_base64
+    }
+
+    async fn any_user_data(&self, id: &str) -> UserData {
         let shown = self.send(reqwest::Client::new().get(self.url(&format!("/v1/instances/{id}/user-data")))).await;
-        serde_json::from_value::<UserData>(shown).expect("user data").user_data
+        serde_json::from_value(shown).expect("user data")
     }
 
     /// Waits for so many more calls of a kind.
