@@ -33,6 +33,7 @@ use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::Clients;
 use crate::cluster::events::Events;
 use crate::cluster::{Leadership, Writes, watch};
+use crate::probes::Prober;
 use crate::provider::Registry;
 use crate::runtime::heartbeat::{self, Heartbeat};
 use crate::runtime::work_queue::{self, WorkItem, WorkKey};
@@ -211,6 +212,7 @@ impl Controllers {
                 clouds: clouds.clone(),
                 ssh_keys,
                 machines: machines.clone(),
+                prober: Prober::new(),
                 launch_health: launch_health.clone(),
                 pool_memories,
             },

@@ -174,7 +174,7 @@ pub struct Instance {
     pub addresses: Box<[InstanceAddress]>,
     /// When the cloud accepted the create.
     pub launch_time: Timestamp,
-    /// When it began to run.
+    /// When it began to run. `None` also if the cloud does not tell: then it is dated by when it was first seen to run.
     pub boot_time: Option<Timestamp>,
     /// Bullpen's own tags of the machine.
     pub tags: OwnTags,

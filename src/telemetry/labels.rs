@@ -252,6 +252,8 @@ label_values! {
         NamespaceLabels => "namespace_labels",
         /// Tags a machine with its claim.
         ClaimTag => "claim_tags",
+        /// Probes whether a machine is ready.
+        Probe => "probes",
         /// Looks for orphans and ends them.
         Sweep => "sweeps",
         /// Writes the new members of a pool.

@@ -6,7 +6,7 @@ use crate::imports::Import;
 const OPERATOR: &[&[&str]] = &[
     &["cli"],
     &["controllers"],
-    &["cloud"],
+    &["cloud", "probes"],
     &["runtime"],
     &["cluster"],
     &["provider"],
@@ -32,6 +32,7 @@ const CONTROLLERS: &[&[&str]] = &[
         "controllers::first_boot::ssh_keys",
         "controllers::launch_config::health",
         "controllers::member::machine_memory",
+        "controllers::member::probing",
         "controllers::orphans::memory",
         "controllers::pool::memory",
     ],

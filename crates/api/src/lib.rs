@@ -25,8 +25,9 @@ pub use conditions::{
     ConditionType, ConditionValue, ErrorClass, EventAction, Reason, condition_is_true, find_condition, set_condition,
 };
 pub use instance_pool::{
-    EffectiveTarget, InstancePool, InstancePoolSpec, InstancePoolStatus, LaunchConfigInUse, LifecycleClass,
-    MemberCounts, PoolLaunchConfig, PoolState, ProviderReadiness, Provisioning, Readiness, TargetSource, Template,
+    EffectiveTarget, HttpGetReadiness, HttpScheme, InstancePool, InstancePoolSpec, InstancePoolStatus,
+    LaunchConfigInUse, LifecycleClass, MemberCounts, PoolLaunchConfig, PoolState, ProviderReadiness, Provisioning,
+    Readiness, TargetSource, TcpSocketReadiness, Template,
 };
 pub use launch_config::{
     ClaimedOrphan, LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans,

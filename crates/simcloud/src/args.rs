@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Options;
 use super::faults::FaultSet;
+use super::{AgentOptions, Options};
 
 /// A simulated cloud: machines that boot, run and end, and a ledger of all that happened. Nothing outlives the process.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,6 +32,13 @@ pub struct SimcloudArgs {
     /// How long a terminated machine is still shown
     #[arg(long, value_name = "N", default_value_t = 60)]
     pub terminated_visible_seconds: u32,
+    /// Each machine listens on this port of its address and answers HTTP requests; without it, nothing runs on the
+    /// machines
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub agent_port: Option<u16>,
+    /// How long a machine that runs takes until it listens
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "agent_port")]
+    pub agent_start_milliseconds: u32,
 }
 
 impl SimcloudArgs {
@@ -49,6 +56,9 @@ impl SimcloudArgs {
             status_check: Duration::from_millis(self.status_check_milliseconds.into()),
             terminated_visible: Duration::from_secs(self.terminated_visible_seconds.into()),
             faults,
+            agent: self
+                .agent_port
+                .map(|port| AgentOptions { port, start: Duration::from_millis(self.agent_start_milliseconds.into()) }),
         })
     }
 }

@@ -32,8 +32,13 @@ enum Outcome<T, F> {
 }
 
 impl Shell {
-    pub(super) fn new(options: Options) -> Self {
-        let cloud = Cloud::new(options, Timestamp::now());
+    /// A new cloud that listens on this port.
+    pub(super) fn new(options: Options, port: u16) -> Self {
+        let with_agents = options.agent.is_some();
+        let mut cloud = Cloud::new(options, Timestamp::now());
+        if with_agents {
+            cloud.use_loopback_addresses(port);
+        }
         Self { cloud: Arc::new(Mutex::new(cloud)), delayed: Arc::new(Semaphore::new(MAX_DELAYED)) }
     }
 

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod agent;
 mod args;
 pub mod cloud;
 mod delay;
@@ -20,5 +21,5 @@ mod validate;
 pub mod wire;
 
 pub use self::args::SimcloudArgs;
-pub use self::options::Options;
+pub use self::options::{AgentOptions, Options};
 pub use self::server::{run, serve};

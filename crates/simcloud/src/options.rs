@@ -19,6 +19,17 @@ pub struct Options {
     pub terminated_visible: Duration,
     /// The faults that are active from the start.
     pub faults: faults::FaultSet,
+    /// What runs on its machines; `None`: nothing.
+    pub agent: Option<AgentOptions>,
+}
+
+/// What runs on a machine: an HTTP server at the machine's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentOptions {
+    /// The port that it listens on.
+    pub port: u16,
+    /// Time from running until it listens.
+    pub start: Duration,
 }
 
 impl Default for Options {
@@ -32,6 +43,7 @@ impl Default for Options {
             status_check: Duration::ZERO,
             terminated_visible: Duration::from_mins(1),
             faults: faults::FaultSet::default(),
+            agent: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post, put};
 use axum::serve::ListenerExt as _;
+use futures::future::OptionFuture;
 use futures::stream;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -24,7 +25,7 @@ use super::delay::Shell;
 use super::faults::{FaultSet, MachineFault};
 use super::ledger::Method;
 use super::wire::{CreateInstance, ErrorBody, ErrorClass, Refusal, TagInstance};
-use super::{Options, query};
+use super::{Options, agent, query};
 
 /// Largest request body, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -57,11 +58,14 @@ pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    let (port, agent) = (listener.local_addr()?.port(), options.agent);
     // Otherwise each small answer could wait for the peer's delayed acknowledgement.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let stopping = CancellationToken::new();
     let stop = stopping.clone();
-    let server = axum::serve(listener, router(options)).with_graceful_shutdown(async move {
+    let shell = Shell::new(options, port);
+    let agents = agent.map(|agent| agent::run(shell.clone(), agent));
+    let server = axum::serve(listener, router(shell)).with_graceful_shutdown(async move {
         shutdown.await;
         stop.cancel();
     });
@@ -72,11 +76,11 @@ pub async fn serve(
     tokio::select! {
         result = server.into_future() => result,
         () = overdue => Ok(()),
+        never = OptionFuture::from(agents), if agent.is_some() => never.map_or(Ok(()), |never| match never {}),
     }
 }
 
-fn router(options: Options) -> Router {
-    let shell = Shell::new(options);
+fn router(shell: Shell) -> Router {
     Router::new()
         .route("/v1/instances", get(list).post(create))
         .route("/v1/instances/{id}", get(show).delete(terminate))

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bullpen_api::{ErrorClass, EventAction, InstanceAddress, InstancePool, MemberState, PoolMember, Reason};
+use bullpen_api::{ErrorClass, EventAction, InstancePool, MemberState, PoolMember, Reason};
 use bullpen_plan::claim::Found;
 use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::member;
@@ -13,7 +13,8 @@ use kube::ResourceExt;
 use tracing::{info, warn};
 
 use super::deletion::finish;
-use super::gather::{Gathered, may_create};
+use super::gather::{Gathered, addresses, may_create};
+use super::probing::Probing;
 use crate::clock;
 use crate::controllers::convert;
 use crate::controllers::first_boot::ssh_keys::NoKey;
@@ -55,7 +56,7 @@ pub async fn perform(controller: &MemberController, gathered: &Gathered, step: S
         Step::RecordWarming => record_warming(controller, gathered).await,
         Step::RecordReady => record_ready(controller, gathered).await,
         Step::RecordErrored(broken) => {
-            let message = failure_message(broken, gathered);
+            let message = failure_message(controller, broken, gathered);
             let never_ready = convert::status(&gathered.member).ready_since.is_none();
             let launch_config = convert::launch_config_of(&gathered.member);
             controller.launch_health.failed(&launch_config, broken.class(), &message, never_ready);
@@ -380,8 +381,14 @@ async fn record_warming(controller: &MemberController, gathered: &Gathered) -> R
 async fn record_ready(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     let Some(machine) = recorded(gathered) else { return Ok(()) };
     info!(member = %gathered.key(), instance = %machine.id, "ready");
-    write(controller, &member::status::ready(&gathered.member, &machine, clock::now())).await?;
-    controller.launch_health.succeeded(&convert::launch_config_of(&gathered.member));
+    let (now, launch_config) = (clock::now(), convert::launch_config_of(&gathered.member));
+    write(controller, &member::status::ready(&gathered.member, &machine, now)).await?;
+    controller.machines.with(&gathered.uid(), |record| record.probing = Probing::new());
+    let took = |from: Timestamp, until: Timestamp| Duration::try_from(until.duration_since(from)).ok();
+    let launch = machine.boot_time.and_then(|booted| took(machine.launch_time, booted));
+    let warming = machine.boot_time.and_then(|booted| took(booted, now));
+    controller.common.metrics.member_ready(&launch_config.namespace, &launch_config.name, launch, warming);
+    controller.launch_health.succeeded(&launch_config);
     Ok(())
 }
 
@@ -405,25 +412,24 @@ async fn write(controller: &MemberController, member: &PoolMember) -> Result<(),
     Ok(())
 }
 
-fn recorded(gathered: &Gathered) -> Option<RecordedMachine> {
+/// The facts of the machine as last shown, for the status.
+pub fn recorded(gathered: &Gathered) -> Option<RecordedMachine> {
     let instance: &Instance = gathered.sighting.instance.as_ref()?;
-    let addresses = instance
-        .addresses
-        .iter()
-        .map(|address| InstanceAddress { type_: address.kind.as_str().to_owned(), address: address.address.clone() })
-        .collect();
     Some(RecordedMachine {
         id: instance.id.clone(),
         region: instance.region.clone(),
         zone: instance.zone.clone(),
         instance_type: instance.instance_type.clone(),
-        addresses,
+        addresses: addresses(&gathered.sighting),
         launch_time: instance.launch_time,
-        boot_time: instance.boot_time,
+        boot_time: match gathered.sighting.machine {
+            Machine::Running { since, .. } => Some(since),
+            _ => instance.boot_time,
+        },
     })
 }
 
-fn failure_message(broken: MemberFailure, gathered: &Gathered) -> String {
+fn failure_message(controller: &MemberController, broken: MemberFailure, gathered: &Gathered) -> String {
     match broken {
         MemberFailure::LaunchTimeout => {
             format!(
@@ -432,7 +438,10 @@ fn failure_message(broken: MemberFailure, gathered: &Gathered) -> String {
             )
         }
         MemberFailure::WarmingTimeout => {
-            format!("the machine was not ready {} s after it had booted", gathered.view.warming_timeout.as_secs())
+            let seconds = gathered.view.warming_timeout.as_secs();
+            let last = controller.machines.with(&gathered.uid(), |record| record.probing.last.clone());
+            let unmet = last.and_then(|last| Some(format!(": the last probe, until {}: {}", last.target, last.error?)));
+            format!("the machine was not ready {seconds} s after it had booted{}", unmet.unwrap_or_default())
         }
         MemberFailure::InstanceGone => "the machine ended by itself, or somebody else ended it".to_owned(),
     }

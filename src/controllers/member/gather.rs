@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use bullpen_api::{InstancePool, LaunchConfig, MemberState, PoolMember, Readiness};
+use bullpen_api::{InstanceAddress, InstancePool, LaunchConfig, MemberInstance, MemberState, PoolMember, Readiness};
 use bullpen_plan::claim::claim_tag::served_before;
 use bullpen_plan::launch::identity::{Standing, Unrecorded, recorded_there, unrecorded_there};
 use bullpen_plan::launch::refusals::{Gate, Place};
-use bullpen_plan::member::lifecycle::{Asked, LifecycleView, Past, Stuck};
+use bullpen_plan::member::lifecycle::{Asked, LifecycleView, Machine, Past, Stuck};
+use bullpen_plan::member::readiness::{Probe, Target, as_probed};
 use bullpen_plan::member::user_data::UserData;
 use bullpen_plan::pool::sizing::create_may_begin;
 use bullpen_plan::pool::template::template_hash;
@@ -36,6 +37,10 @@ pub struct Gathered {
     pub standing: Standing,
     /// Its machine as last shown.
     pub sighting: Sighting,
+    /// What the machine is asked to see whether it is ready, unless the provider's word decides.
+    pub probe: Option<Probe>,
+    /// The same with its address, if it has one.
+    pub target: Option<Target>,
     /// The input of [`lifecycle`](bullpen_plan::member::lifecycle).
     pub view: LifecycleView,
     /// The user data of the template that the member belongs to, without what is added for SSH keys. May be secret.
@@ -82,7 +87,7 @@ pub fn gather(
         let pool = live_pool(state, &member);
         let pending = convert::state(&member) == MemberState::Pending && member.spec.adopted.is_none();
         let may_create = pending && pool.as_ref().is_some_and(|pool| may_create(state, pool, &member));
-        let user_data = pool.as_ref().map(|pool| convert::user_data(state, pool));
+        let user_data = pool.as_ref().map_or_else(UserData::unread, |pool| convert::user_data(state, pool));
         (state.launch_configs.get(&launch_config_key).cloned(), pool, may_create, user_data)
     });
     let launch_config = launch_config.ok_or_else(|| Failure::NoLaunchConfig(launch_config_key.clone()))?;
@@ -113,15 +118,15 @@ pub fn gather(
     if listing.as_ref().is_some_and(|listing| record.outlasts(listing.began)) {
         controller.machines.needs_next_list(ObjectKey::of(member.as_ref()));
     }
-    let sighting = sighting(&record, listing.as_deref(), &uid, recorded_id, known_since);
+    let mut sighting = sighting(&record, listing.as_deref(), &uid, recorded_id, known_since);
+    date_boot(controller, &uid, &mut sighting, status.instance.as_ref());
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
+    let (probe, target, machine) = by_readiness(&readiness, &sighting, &record);
     let refused = Refused::at(&cloud, &place_of(&launch_config, &member.spec.template_hash), &uid, now);
     // While nothing can be bought, a member without a create call is given up in favour of another launch config.
     let open = !launch_config.spec.paused && !refused.for_long;
-    let user_data = user_data.unwrap_or_else(UserData::unread);
     let same = |pool: &Arc<InstancePool>| is_current(pool, &user_data, &launch_config, &member, record.asked);
     let current = open && pool.as_ref().is_some_and(same);
-    let seconds = |seconds: i32| SignedDuration::from_secs(i64::from(seconds));
     let view = LifecycleView {
         state: status.state,
         ending_since,
@@ -131,7 +136,7 @@ pub fn gather(
         asked: if status.instance.is_some() { Asked::Perhaps(controller.term.started) } else { record.asked },
         written_at: record.written_at,
         other_account: mine == Some(false),
-        machine: sighting.machine,
+        machine,
         warming_started_at: known_since,
         launch_timeout: seconds(readiness.launch_timeout_seconds),
         warming_timeout: seconds(readiness.warming_timeout_seconds),
@@ -148,7 +153,45 @@ pub fn gather(
         past: past(&member, &sighting),
         held,
     };
-    Ok(Gathered { member, pool, launch_config, cloud, standing, sighting, view, user_data: text_of(user_data) })
+    let user_data = text_of(user_data);
+    Ok(Gathered { member, pool, launch_config, cloud, standing, sighting, probe, target, view, user_data })
+}
+
+/// What the machine is asked to see whether it is ready, with its address, and the machine as the last answer shows it.
+fn by_readiness(
+    readiness: &Readiness,
+    sighting: &Sighting,
+    record: &MachineRecord,
+) -> (Option<Probe>, Option<Target>, Machine) {
+    let Some(probe) = Probe::of(readiness) else { return (None, None, sighting.machine) };
+    let target = Target::of(&probe, &addresses(sighting));
+    let machine = as_probed(sighting.machine, target.as_ref(), record.probing.last.as_deref());
+    (Some(probe), target, machine)
+}
+
+/// The addresses of the machine as last shown.
+pub fn addresses(sighting: &Sighting) -> Vec<InstanceAddress> {
+    let shown = sighting.instance.iter().flat_map(|instance| instance.addresses.iter());
+    let of_status = |address: &crate::provider::InstanceAddress| InstanceAddress {
+        type_: address.kind.as_str().to_owned(),
+        address: address.address.clone(),
+    };
+    shown.map(of_status).collect()
+}
+
+/// Dates the boot of a machine whose cloud does not tell it: as recorded in the status, or when it was first seen to run.
+/// The launch would be too early, because then a slow boot would use up the time for what comes after it.
+fn date_boot(controller: &MemberController, uid: &str, sighting: &mut Sighting, recorded: Option<&MemberInstance>) {
+    if let Machine::Running { at, since, .. } = &mut sighting.machine
+        && sighting.instance.as_ref().is_some_and(|instance| instance.boot_time.is_none())
+    {
+        let recorded = recorded.and_then(|machine| machine.boot_time.as_ref()).map(|time| time.0);
+        *since = controller.machines.with(uid, |record| record.probing.runs_since(recorded, *at));
+    }
+}
+
+fn seconds(seconds: i32) -> SignedDuration {
+    SignedDuration::from_secs(i64::from(seconds))
 }
 
 /// Whether the account that the cloud has named is the one that the launch config records.

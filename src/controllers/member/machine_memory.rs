@@ -10,6 +10,7 @@ use bullpen_plan::member::lifecycle::{Asked, LOOK_EVERY, Machine, Strike, Stuck,
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
+use super::probing::Probing;
 use crate::backoff::{Backoff, Bounds};
 use crate::clock;
 use crate::cloud::Listing;
@@ -73,6 +74,8 @@ pub struct MachineRecord {
     pub stuck_unreported: Option<(Stuck, Timestamp)>,
     /// The state of its claim tag.
     pub tagging: Tagging,
+    /// The state of its readiness probes.
+    pub probing: Probing,
     /// When the member's end was decided.
     pub ending_since: Option<Timestamp>,
     /// Whether it was logged that the end of its namespace overrides `spec.hold`.
@@ -101,6 +104,7 @@ impl MachineRecord {
             terminate_error: String::new(),
             stuck_unreported: None,
             tagging: Tagging::new(),
+            probing: Probing::new(),
             ending_since: None,
             hold_overridden: false,
             unwatched_logged: false,

@@ -1,13 +1,15 @@
 //! The member controller: takes each member from Pending to the end of its machine.
 //!
 //! In: keys of members. [`lifecycle`](bullpen_plan::member::lifecycle) decides the next step and [`actions`] carries it
-//! out. Out: create, terminate and tag calls, the status of members except `Claimed`, and their finalizer.
+//! out. Out: create, terminate and tag calls, readiness probes, the status of members except `Claimed`, and their finalizer.
 
 pub mod actions;
 pub mod claim_tag;
 pub mod deletion;
 pub mod gather;
 pub mod machine_memory;
+pub mod probing;
+pub mod readiness;
 pub mod reconcile;
 pub mod set_aside;
 pub mod whereabouts;
@@ -19,6 +21,7 @@ use super::first_boot::ssh_keys::SshKeys;
 use super::launch_config::health::LaunchHealth;
 use super::pool::memory::PoolMemories;
 use crate::cloud::Clouds;
+use crate::probes::Prober;
 
 /// What the member controller uses; cheap to clone.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub struct MemberController {
     pub ssh_keys: SshKeys,
     /// What this process knows of each machine.
     pub machines: Machines,
+    /// Sends readiness probes.
+    pub prober: Prober,
     /// The health of launch configs, to which members add successes and failures.
     pub launch_health: LaunchHealth,
     /// What is remembered of pools: limits of terminate calls, and claims whose replacement is timed.

@@ -11,6 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::actions;
 use super::claim_tag;
 use super::gather::{Gathered, gather};
+use super::readiness;
+use super::readiness::Look;
 use super::set_aside;
 use super::whereabouts;
 use crate::clock;
@@ -55,7 +57,12 @@ pub async fn reconcile(controller: Arc<MemberController>, key: ObjectKey) -> Out
         let tag_at = claim_tag::tag_if_due(&controller, &gathered, now);
         match next_step(&gathered.view, now) {
             Step::Wait(until) => {
-                return Ok(earliest(earliest(until, tag_at), set_aside::look_again(&gathered.member, now)));
+                let probe_at = match readiness::look(&controller, &gathered, now).await? {
+                    Look::Reported => continue,
+                    Look::Wait(moment) => moment,
+                };
+                let until = earliest(earliest(until, tag_at), probe_at);
+                return Ok(earliest(until, set_aside::look_again(&gathered.member, now)));
             }
             step => match rate_limited_until(&gathered, &step) {
                 Some(until) => return Ok(earliest(Some(until), tag_at)),

@@ -3,9 +3,20 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
 
+use super::Histograms;
 use crate::telemetry::labels::{CreateOutcome, FailureClass, TerminationOutcome};
+
+/// A machine boots in some seconds to minutes, and what then runs on it takes up to the default timeout of half an hour.
+const START_SECONDS: [f64; 12] = [1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(in crate::telemetry) struct LaunchConfigLabels {
+    pub(in crate::telemetry) namespace: String,
+    pub(in crate::telemetry) launch_config: String,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(in crate::telemetry) struct CreateLabels {
@@ -29,15 +40,41 @@ pub(in crate::telemetry) struct TerminationLabels {
 }
 
 /// The families with a series for each launch config.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::telemetry) struct LaunchConfigFamilies {
+    pub(in crate::telemetry) launches: Histograms<LaunchConfigLabels>,
+    pub(in crate::telemetry) warmings: Histograms<LaunchConfigLabels>,
     pub(in crate::telemetry) creates: Family<CreateLabels, Counter>,
     pub(in crate::telemetry) terminations: Family<TerminationLabels, Counter>,
     pub(in crate::telemetry) member_failures: Family<FailureLabels, Counter>,
 }
 
+impl Default for LaunchConfigFamilies {
+    fn default() -> Self {
+        Self {
+            launches: Family::new_with_constructor(|| Histogram::new(START_SECONDS)),
+            warmings: Family::new_with_constructor(|| Histogram::new(START_SECONDS)),
+            creates: Family::default(),
+            terminations: Family::default(),
+            member_failures: Family::default(),
+        }
+    }
+}
+
 impl LaunchConfigFamilies {
     pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "member_launch_duration",
+            "From the launch of a machine until it had booted, of members that became ready",
+            Unit::Seconds,
+            self.launches.clone(),
+        );
+        registry.register_with_unit(
+            "member_warming_duration",
+            "From the boot of a machine until its member was ready",
+            Unit::Seconds,
+            self.warmings.clone(),
+        );
         registry.register("instance_creates", "Create calls by outcome", self.creates.clone());
         registry.register("instance_terminations", "Terminations by outcome", self.terminations.clone());
         registry.register("member_failures", "Members that will never be ready by class", self.member_failures.clone());
@@ -45,6 +82,9 @@ impl LaunchConfigFamilies {
 
     /// Creates the counters of a launch config at 0.
     pub(in crate::telemetry) fn begin(&self, namespace: &str, launch_config: &str) {
+        let labels = launch_config_labels(namespace, launch_config);
+        drop(self.launches.get_or_create(&labels));
+        drop(self.warmings.get_or_create(&labels));
         for &outcome in CreateOutcome::ALL {
             drop(self.creates.get_or_create(&create_labels(namespace, launch_config, outcome)));
         }
@@ -58,7 +98,10 @@ impl LaunchConfigFamilies {
 
     /// Drops the series of a launch config.
     pub(in crate::telemetry) fn remove(&self, namespace: &str, launch_config: &str) {
-        let Self { creates, terminations, member_failures } = self;
+        let Self { launches, warmings, creates, terminations, member_failures } = self;
+        let labels = launch_config_labels(namespace, launch_config);
+        launches.remove(&labels);
+        warmings.remove(&labels);
         for &outcome in CreateOutcome::ALL {
             creates.remove(&create_labels(namespace, launch_config, outcome));
         }
@@ -72,11 +115,17 @@ impl LaunchConfigFamilies {
 
     /// Drops the series of all launch configs.
     pub(super) fn clear(&self) {
-        let Self { creates, terminations, member_failures } = self;
+        let Self { launches, warmings, creates, terminations, member_failures } = self;
+        launches.clear();
+        warmings.clear();
         creates.clear();
         terminations.clear();
         member_failures.clear();
     }
+}
+
+pub(in crate::telemetry) fn launch_config_labels(namespace: &str, launch_config: &str) -> LaunchConfigLabels {
+    LaunchConfigLabels { namespace: namespace.to_owned(), launch_config: launch_config.to_owned() }
 }
 
 pub(in crate::telemetry) fn create_labels(

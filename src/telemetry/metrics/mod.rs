@@ -15,7 +15,7 @@ use prometheus_client::encoding::text;
 use super::families::Families;
 use super::families::clouds::{AccountLabels, CallLabels, SweepLabels};
 use super::families::known::{Kind, Objects};
-use super::families::launch_configs::{create_labels, failure_labels, termination_labels};
+use super::families::launch_configs::{create_labels, failure_labels, launch_config_labels, termination_labels};
 use super::families::pools::{end_labels, member_labels, pool_labels};
 use super::families::process::{
     ControllerLabels, KindLabels, QueueLabels, TaskLabels, TransitionLabels, WriteLabels, watch_labels,
@@ -185,6 +185,24 @@ impl Metrics {
         let mut known = self.0.known.lock();
         known.remove(Kind::LaunchConfig, namespace, launch_config);
         self.0.launch_configs.remove(namespace, launch_config);
+    }
+
+    /// A member became ready: how long its machine took from its launch to its boot, and from there until now. What the
+    /// cloud did not tell is `None`.
+    pub fn member_ready(
+        &self,
+        namespace: &str,
+        launch_config: &str,
+        launch: Option<Duration>,
+        warming: Option<Duration>,
+    ) {
+        let Some(_known) = self.known(Kind::LaunchConfig, namespace, launch_config) else { return };
+        let (labels, families) = (launch_config_labels(namespace, launch_config), &self.0.launch_configs);
+        for (family, took) in [(&families.launches, launch), (&families.warmings, warming)] {
+            if let Some(took) = took {
+                family.get_or_create(&labels).observe(took.as_secs_f64());
+            }
+        }
     }
 
     /// A member will never be ready.

@@ -73,6 +73,24 @@ fn a_breaker_is_in_one_state_and_failures_are_counted_by_class_until_they_are_go
 }
 
 #[test]
+fn the_boot_of_a_machine_and_what_comes_after_it_are_measured_apart() {
+    let metrics = Metrics::new();
+    metrics.launch_config_known("ci", "small");
+    let labels = r#"{namespace="ci",launch_config="small"}"#;
+    assert!(has_line(&metrics, &format!("bullpen_member_launch_duration_seconds_count{labels} 0")));
+    metrics.member_ready("ci", "small", Some(Duration::from_secs(41)), Some(Duration::from_secs(95)));
+    metrics.member_ready("ci", "small", None, None);
+    for (family, seconds) in [("launch", "41.0"), ("warming", "95.0")] {
+        let name = format!("bullpen_member_{family}_duration_seconds");
+        assert!(has_line(&metrics, &format!("{name}_sum{labels} {seconds}")), "{}", metrics.encode().unwrap());
+        assert!(has_line(&metrics, &format!("{name}_count{labels} 1")));
+    }
+    metrics.launch_config_gone("ci", "small");
+    metrics.member_ready("ci", "small", None, Some(Duration::from_secs(1)));
+    assert!(!metrics.encode().unwrap().contains(r#"launch_config="small""#));
+}
+
+#[test]
 fn a_known_provider_has_every_operation_and_outcome_at_zero() {
     let metrics = Metrics::new();
     metrics.provider_known("simulated");

@@ -200,3 +200,64 @@ async fn a_label_is_accepted_in_a_template_exactly_when_it_is_on_an_object() {
     }
     assert_eq!(accepted, 9);
 }
+
+#[tokio::test]
+async fn a_bad_readiness_is_refused_with_a_message_that_names_the_field() {
+    let sandbox = Sandbox::new().await;
+    let kinds = [
+        json!({}),
+        json!({"provider": {}}),
+        json!({"tcpSocket": {"port": 22}}),
+        json!({"httpGet": {"port": 8080}}),
+        json!({"httpGet": {"port": 443, "path": "/up?full=1", "scheme": "HTTPS", "expectedStatus": 401}}),
+    ];
+    for kind in kinds {
+        sandbox.created(&with(&pool(), "/spec/readiness", kind)).await;
+    }
+    let filled = sandbox.created(&with(&pool(), "/spec/readiness", json!({"httpGet": {"port": 80}}))).await;
+    assert_eq!(filled["spec"]["readiness"]["httpGet"], json!({"port": 80, "path": "/", "scheme": "HTTP"}));
+    let get = |field: &str, value| {
+        let mut get = json!({"httpGet": {"port": 80}});
+        get["httpGet"][field] = value;
+        get
+    };
+    let cases: &[Case] = &[
+        (
+            "two kinds",
+            "/spec/readiness",
+            json!({"tcpSocket": {"port": 22}, "httpGet": {"port": 80}}),
+            &["spec.readiness", "at most one of readiness.provider, readiness.tcpSocket and readiness.httpGet"],
+        ),
+        (
+            "a kind beside the default",
+            "/spec/readiness",
+            json!({"provider": {}, "tcpSocket": {"port": 22}}),
+            &["at most one of"],
+        ),
+        ("no port", "/spec/readiness", json!({"tcpSocket": {}}), &["spec.readiness.tcpSocket.port", "Required"]),
+        ("port 0", "/spec/readiness", json!({"tcpSocket": {"port": 0}}), &["tcpSocket.port", "equal to 1"]),
+        ("port 65536", "/spec/readiness", get("port", json!(65_536)), &["httpGet.port", "equal to 65535"]),
+        (
+            "a relative path",
+            "/spec/readiness",
+            get("path", json!("up")),
+            &["spec.readiness.httpGet.path", "should match"],
+        ),
+        (
+            "a path with a line end",
+            "/spec/readiness",
+            get("path", json!("/a\r\nx: y")),
+            &["httpGet.path", "should match"],
+        ),
+        ("a path with a fragment", "/spec/readiness", get("path", json!("/a#b")), &["httpGet.path", "should match"]),
+        ("another scheme", "/spec/readiness", get("scheme", json!("ftp")), &["httpGet.scheme", "\"HTTP\", \"HTTPS\""]),
+        (
+            "a status of no answer",
+            "/spec/readiness",
+            get("expectedStatus", json!(100)),
+            &["expectedStatus", "equal to 200"],
+        ),
+        ("a mistyped field", "/spec/readiness", json!({"tcp": {"port": 22}}), &["unknown field", "spec.readiness.tcp"]),
+    ];
+    assert_each_refused(&sandbox, &pool(), cases).await;
+}

@@ -10,3 +10,4 @@ mod gitops;
 pub(crate) mod operator;
 mod plugin;
 mod pools;
+mod readiness;

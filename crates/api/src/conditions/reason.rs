@@ -60,6 +60,8 @@ string_enum! {
         Ready,
         /// The member's machine boots.
         Warming,
+        /// The member's machine has booted, but does not meet the pool's readiness yet.
+        ReadinessAwaited,
         /// The member is bound to a claim.
         Claimed,
         /// A person has put the member on hold.

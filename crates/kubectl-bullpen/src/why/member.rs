@@ -1,6 +1,9 @@
 //! Explains the state of a member.
 
-use bullpen_api::{ConditionType, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use bullpen_api::{
+    ConditionType, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember, PoolMemberStatus, Reason,
+};
+use bullpen_plan::member::readiness::Probe;
 use bullpen_plan::pool::recycle::expires_at;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -99,21 +102,9 @@ fn next(
     now: Timestamp,
 ) {
     let status = member.status.clone().unwrap_or_default();
-    let left = |from: Option<Timestamp>, seconds: i32| {
-        let until = from?.checked_add(SignedDuration::from_secs(i64::from(seconds))).ok()?;
-        Some(span(until.duration_since(now).as_secs()))
-    };
     match status.state {
         MemberState::Pending => story.next("its machine is asked for, or the cloud's answer is waited for"),
-        MemberState::Warming => {
-            let started = status.warming_started_at.as_ref().map(|time| time.0);
-            story.fact(format!("the cloud accepted it {}, and it boots", ago(started, now)));
-            story.next("it is ready when the provider says that it runs");
-            let timeout = pool.map(|pool| pool.spec.readiness.launch_timeout_seconds);
-            if let Some(left) = timeout.and_then(|timeout| left(started, timeout)) {
-                story.next(format!("it is given up in {left} if it has not booted by then"));
-            }
-        }
+        MemberState::Warming => warming(story, &status, pool, now),
         MemberState::Ready => {
             let ready = status.ready_since.as_ref().map(|time| time.0);
             story.fact(format!("it became ready {}", ago(ready, now)));
@@ -149,6 +140,44 @@ fn next(
             story.next("it is terminated when its claim ends; nothing else takes it away");
         }
         MemberState::Errored => story.next("its machine is terminated, and another bought"),
+    }
+}
+
+/// Tells how far a machine is that is not ready yet, and how long it is waited for.
+fn warming(story: &mut Story, status: &PoolMemberStatus, pool: Option<&InstancePool>, now: Timestamp) {
+    let started = status.warming_started_at.as_ref().map(|time| time.0);
+    let booted = status.instance.as_ref().and_then(|instance| instance.boot_time.as_ref()).map(|time| time.0);
+    let readiness = pool.map(|pool| &pool.spec.readiness);
+    let passed = |from: Timestamp, until: Timestamp| span(until.duration_since(from).as_secs().max(0));
+    let (from, timeout, lacks) = if let Some(booted) = booted {
+        let launched = status.instance.as_ref().and_then(|instance| instance.launch_time.as_ref()).map(|time| time.0);
+        let after = launched.or(started).map(|launch| format!(", {} after its launch", passed(launch, booted)));
+        story.fact(format!("its machine booted {}{}", ago(Some(booted), now), after.unwrap_or_default()));
+        let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready);
+        if let Some(ready) = ready.filter(|ready| ready.reason == Reason::ReadinessAwaited) {
+            story.fact(format!("it {}", ready.message));
+        }
+        (Some(booted), readiness.map(|readiness| readiness.warming_timeout_seconds), "it is not ready")
+    } else {
+        story.fact(format!("the cloud accepted it {}, and it boots", ago(started, now)));
+        (started, readiness.map(|readiness| readiness.launch_timeout_seconds), "it has not booted")
+    };
+    story.next(match readiness.and_then(Probe::of) {
+        Some(Probe::Tcp { port }) => format!("it is ready when it runs and accepts a TCP connection on port {port}"),
+        Some(Probe::Http { port, path, .. }) => {
+            format!("it is ready when it runs and answers GET {path} on port {port} as the pool expects")
+        }
+        None => "it is ready when the provider says that it runs".to_owned(),
+    });
+    let until = from
+        .zip(timeout)
+        .and_then(|(from, timeout)| from.checked_add(SignedDuration::from_secs(i64::from(timeout))).ok());
+    match until.zip(timeout) {
+        Some((until, timeout)) if until > now => {
+            story.next(format!("it is given up in {} of {timeout} s if {lacks} by then", passed(now, until)));
+        }
+        Some((_, timeout)) => story.next(format!("its {timeout} s are over: it is given up if {lacks}")),
+        None => {}
     }
 }
 
@@ -191,5 +220,39 @@ mod tests {
         let story = told(&member(&json!({}), &json!({ "state": "Errored", "lastError": error })));
         assert!(story.contains("it failed 60s ago: LaunchTimeout: no boot in 600 s"), "{story}");
         assert!(story.contains("next: its machine is terminated"), "{story}");
+    }
+
+    #[test]
+    fn the_story_of_a_machine_that_is_not_ready_has_its_boot_what_is_waited_for_and_for_how_long() {
+        let pool: InstancePool = serde_json::from_value(json!({
+            "metadata": { "name": "ci", "uid": "p" },
+            "spec": {
+                "targetSize": 1, "maxSize": 1, "launchConfigs": [{ "name": "sim" }],
+                "readiness": { "httpGet": { "port": 8080, "path": "/up" } },
+            },
+        }))
+        .unwrap();
+        let told = |status| {
+            let member = member(&json!({}), &status);
+            story(&member, Some(&pool), None, None, "2026-01-01T00:05:00Z".parse().unwrap()).whole()
+        };
+        let boots = json!({ "state": "Warming", "warmingStartedAt": "2026-01-01T00:03:19.000000Z" });
+        let text = told(boots.clone());
+        assert!(text.contains("the cloud accepted it 101s ago, and it boots"), "{text}");
+        assert!(
+            text.contains("next: it is ready when it runs and answers GET /up on port 8080 as the pool expects"),
+            "{text}"
+        );
+        assert!(text.contains("it is given up in 8m19s of 600 s if it has not booted by then"), "{text}");
+
+        let mut booted = boots;
+        booted["instance"] = json!({ "id": "i-1", "bootTime": "2026-01-01T00:04:00.000000Z" });
+        booted["conditions"] = json!([{ "type": "Ready", "status": "False", "reason": "ReadinessAwaited",
+            "message": "waits until GET http://10.0.0.1:8080/up is answered as ready; last: connection refused",
+            "lastTransitionTime": "2026-01-01T00:03:19Z" }]);
+        let text = told(booted);
+        assert!(text.contains("its machine booted 60s ago, 41s after its launch"), "{text}");
+        assert!(text.contains("is answered as ready; last: connection refused"), "{text}");
+        assert!(text.contains("it is given up in 29m of 1800 s if it is not ready by then"), "{text}");
     }
 }

@@ -6,6 +6,7 @@
 pub mod first_boot;
 pub mod lifecycle;
 pub mod orphans;
+pub mod readiness;
 pub mod ssh_keys;
 pub mod status;
 pub mod user_data;

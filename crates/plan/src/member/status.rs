@@ -55,6 +55,20 @@ pub fn warming(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -
     })
 }
 
+/// The status while the machine runs and is waited for to be ready: `message` says by what, and what was seen last.
+pub fn awaited(before: &PoolMember, machine: &RecordedMachine, message: &str, now: Timestamp) -> PoolMember {
+    let message = bounded_message(message);
+    let condition = ConditionValue::new(ConditionType::Ready, false, Reason::ReadinessAwaited, message);
+    with_status(before, now, &condition, |status| status.instance = Some(instance(machine)))
+}
+
+/// What a member's status reports of its machine that runs and is not ready, if it does.
+pub fn reported_awaited(member: &PoolMember) -> Option<&str> {
+    let conditions = member.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let ready = conditions.iter().find(|condition| condition.type_ == ConditionType::Ready)?;
+    (ready.reason == Reason::ReadinessAwaited).then_some(ready.message.as_str())
+}
+
 /// The status once the machine is ready.
 pub fn ready(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -> PoolMember {
     let condition = claimability(before);

@@ -8,7 +8,7 @@ use bullpen_api::{MemberCounts, PoolState, Recycle, RolloutType};
 use jiff::{SignedDuration, Timestamp};
 
 use super::view::{CountedMember, PoolView, Standing};
-use crate::time::earliest;
+use crate::time::{earliest, share_of};
 
 /// The result of recycling.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,15 +44,6 @@ pub fn expires_at(uid: &str, ready_since: Timestamp, recycle: &Recycle) -> Times
     let less = (i128::from(most) * i128::from(share_of(uid))) >> 32;
     let life = ttl - i64::try_from(less).unwrap_or(0);
     ready_since.checked_add(SignedDuration::from_millis(life)).unwrap_or(Timestamp::MAX)
-}
-
-/// A 32-bit hash of the uid (FNV-1a, mixed) that does not change between versions of Rust.
-fn share_of(uid: &str) -> u32 {
-    let hash = uid
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    u32::try_from(mixed >> 32).unwrap_or(0)
 }
 
 /// Whether a ready member is past its age.

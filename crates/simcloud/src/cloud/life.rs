@@ -139,7 +139,7 @@ impl Cloud {
         }
     }
 
-    fn doom(&self, number: u64) -> Option<&MachineFault> {
+    pub(super) fn doom(&self, number: u64) -> Option<&MachineFault> {
         Some(&self.machines.get(&number)?.doom.as_ref()?.fault)
     }
 
@@ -229,6 +229,9 @@ impl Cloud {
             MachineFault::NeverBoots {}
             | MachineFault::SlowBoot { .. }
             | MachineFault::NeverReady {}
+            | MachineFault::AgentDown {}
+            | MachineFault::AgentHangs {}
+            | MachineFault::AgentAnswers { .. }
             | MachineFault::Hidden { .. } => {}
         }
     }

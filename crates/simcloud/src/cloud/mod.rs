@@ -3,6 +3,7 @@
 //! Each call first executes all that was due before it, in order, and records it with the time at which it was due. So
 //! machines change on time although nothing runs between calls.
 
+mod agents;
 mod faces;
 mod life;
 mod lists;
@@ -25,6 +26,7 @@ use life::{Doom, Step};
 use past::Past;
 use purchase::{Purchase, account_token, describe};
 
+pub use agents::AgentAnswer;
 pub use faces::Ask;
 pub(super) use faces::unknown;
 

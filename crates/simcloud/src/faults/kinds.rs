@@ -128,6 +128,15 @@ pub enum MachineFault {
         /// From the notice to `ShuttingDown`.
         milliseconds: u64,
     },
+    /// Its agent does not listen.
+    AgentDown {},
+    /// Its agent accepts connections, and answers nothing.
+    AgentHangs {},
+    /// Its agent answers every request with this HTTP status; one from 300 to 399 names another path.
+    AgentAnswers {
+        /// The status.
+        status: u16,
+    },
     /// Calls do not return it at first.
     Hidden {
         /// For how long after the accepted create.
@@ -215,6 +224,9 @@ impl MachineFault {
             Self::ReportsBroken(_) => "reportsBroken",
             Self::Flaps { .. } => "flaps",
             Self::Interrupted { .. } => "interrupted",
+            Self::AgentDown {} => "agentDown",
+            Self::AgentHangs {} => "agentHangs",
+            Self::AgentAnswers { .. } => "agentAnswers",
             Self::Hidden { .. } => "hidden",
         }
     }

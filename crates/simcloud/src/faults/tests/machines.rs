@@ -1,16 +1,17 @@
 //! Tests of the faults and limits of machines.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{at, cloud, create, get, injected, request, set, states};
-use crate::Options;
-use crate::cloud::{Ask, Cloud, ListQuery};
+use crate::cloud::{AgentAnswer, Ask, Cloud, ListQuery};
 use crate::faults::{After, FaultSet, MachineFault};
 use crate::ledger::{Method, State};
 use crate::wire::{CreateInstance, ErrorClass, Market, Phase};
+use crate::{AgentOptions, Options};
 
 /// The states of one machine with this fault, over a minute.
 fn life(fault: &Value) -> Vec<(State, i64)> {
@@ -322,4 +323,28 @@ proptest! {
     ) {
         prop_assert_eq!(play(&operations), play(&operations));
     }
+}
+
+#[test]
+fn the_agent_of_a_machine_listens_a_while_after_its_boot_and_answers_as_its_fault_says() {
+    let agent = Some(AgentOptions { port: 8080, start: Duration::from_millis(300) });
+    let mut cloud = Cloud::new(Options { seed: 7, agent, ..Options::default() }, at(0));
+    let id = create(&mut cloud, 0, "a");
+    assert_eq!(cloud.listening(at(1299)), []);
+    assert_eq!(cloud.listening(at(1300)), [(id.clone(), "10.0.0.1".parse().unwrap())]);
+    assert_eq!(cloud.agent_answer(at(1300), &id), AgentAnswer::Status(200));
+    for (fault, answer) in [
+        (json!({"agentAnswers": {"status": 503}}), AgentAnswer::Status(503)),
+        (json!({"agentHangs": {}}), AgentAnswer::Nothing),
+    ] {
+        let fault = MachineFault::from_json(fault.to_string().as_bytes()).unwrap();
+        cloud.inflict(at(1400), &id, &fault).unwrap();
+        assert_eq!(cloud.agent_answer(at(1400), &id), answer);
+    }
+    cloud.inflict(at(1500), &id, &MachineFault::AgentDown {}).unwrap();
+    assert_eq!(cloud.listening(at(1500)), []);
+    cloud.inflict(at(1600), &id, &MachineFault::AgentAnswers { status: 200 }).unwrap();
+    assert_eq!(cloud.listening(at(1600)).len(), 1);
+    cloud.terminate(at(1700), &id, None).unwrap();
+    assert_eq!(cloud.listening(at(1700)), []);
 }

@@ -1,5 +1,7 @@
 //! `InstancePool`: how many warm machines are wanted, and how to buy them.
 
+mod readiness;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
@@ -12,6 +14,7 @@ use super::common::{RecordedError, conditions_schema, labels_schema, tags_schema
 use super::ssh::Ssh;
 use super::upkeep::{Disruption, Recycle, Rollout};
 use super::user_data::UserDataSource;
+pub use readiness::{HttpGetReadiness, HttpScheme, ProviderReadiness, Readiness, TcpSocketReadiness};
 
 /// How many warm machines are wanted, and where and how to buy them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -203,45 +206,6 @@ pub struct Template {
     /// How claimants log in to their machines by SSH.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh: Option<Ssh>,
-}
-
-/// When a machine counts as ready.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Readiness {
-    /// A machine is ready when the provider reports that it runs and has passed the provider's own checks. The default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub provider: Option<ProviderReadiness>,
-    /// Most seconds from the accepted create until the machine has booted; after that the member is Errored.
-    #[serde(default = "default_launch_timeout")]
-    #[schemars(range(min = 1, max = 86_400))]
-    pub launch_timeout_seconds: i32,
-    /// Most seconds from boot until the machine is ready; after that the member is Errored.
-    #[serde(default = "default_warming_timeout")]
-    #[schemars(range(min = 1, max = 86_400))]
-    pub warming_timeout_seconds: i32,
-}
-
-/// Readiness as the provider reports it. Has no settings.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProviderReadiness {}
-
-const fn default_launch_timeout() -> i32 {
-    600
-}
-
-const fn default_warming_timeout() -> i32 {
-    1_800
-}
-
-impl Default for Readiness {
-    fn default() -> Self {
-        Self {
-            provider: None,
-            launch_timeout_seconds: default_launch_timeout(),
-            warming_timeout_seconds: default_warming_timeout(),
-        }
-    }
 }
 
 /// Limits on how fast machines are bought and terminated.

@@ -1,0 +1,3 @@
+//! When a machine counts as ready.
+
+mod probes;
