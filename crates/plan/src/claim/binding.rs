@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_secret_has_the_shape_of_a_provisioned_service() {
         let made = serde_json::to_value(of("c", "m")).unwrap();
-        assert_eq!(made["type"], "servicebinding.io/ssh");
+        assert_eq!((&made["type"], &made["immutable"]), (&json!("servicebinding.io/ssh"), &json!(true)));
         assert_eq!(made["metadata"]["name"], "build-1-binding");
         assert_eq!(made["metadata"]["namespace"], "team");
         assert_eq!(
