@@ -24,6 +24,11 @@ const TAKE_OVER: &str = "bullpen.dev/take-over";
 /// A finalizer of somebody else.
 pub(super) const KEEPER: &str = "somebody.example/keeps";
 
+/// Members of a region that do not all go within a moment.
+const MANY: usize = 3;
+/// Members of a region that may.
+const FEW: usize = 2;
+
 /// How long an action is retried: longer than the API server is down.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -139,21 +144,36 @@ impl Stage {
     }
 
     /// Has the cloud speak for another account until this is dropped. Not while a launch config has recorded no account,
-    /// or a region has no member: the wrong account would be recorded, although machines are bought in the right one, and
-    /// only a person could correct that.
+    /// or a region has few members: the wrong account would be recorded, although machines are bought in the right one,
+    /// and only a person could correct that.
     pub(super) async fn wrong_account(&self) -> Option<WrongAccount<'_>> {
         let last = self.wrong_account.try_lock().ok()?;
-        let mut configs = self.api::<LaunchConfig>().list(&ListParams::default()).await.ok()?.items;
+        self.regions_have_members(MANY).await.then_some(WrongAccount(last))
+    }
+
+    /// Waits until a region is about to have no member, or the API server does not tell.
+    pub(super) async fn region_runs_out_of_members(&self) {
+        while self.regions_have_members(FEW).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Whether the launch configs of the walk's cloud have recorded their account, and each region has so many members.
+    async fn regions_have_members(&self, least: usize) -> bool {
+        let (configs, members) = (self.api::<LaunchConfig>(), self.api::<PoolMember>());
+        let all = ListParams::default();
+        let (Ok(mut configs), Ok(members)) = (configs.list(&all).await, members.list(&all).await) else { return false };
         let endpoint = format!("http://{}", self.walk.simcloud.address());
-        configs.retain(|config| config.spec.simulated.as_ref().is_some_and(|it| it.endpoint == endpoint));
-        let members = self.api::<PoolMember>().list(&ListParams::default()).await.ok()?.items;
-        let used = |name: &str| members.iter().any(|member| member.spec.placement.launch_config == name);
-        let is_recorded = |config: &LaunchConfig| {
-            let recorded = config.status.as_ref().is_some_and(|status| status.identity.is_some());
-            let mut of_region = configs.iter().filter(|other| other.spec.region == config.spec.region);
-            recorded && of_region.any(|other| used(&other.name_any()))
+        configs.items.retain(|config| config.spec.simulated.as_ref().is_some_and(|it| it.endpoint == endpoint));
+        let of_region = |region: &str| {
+            let of_config = |name: &str| members.iter().filter(|it| it.spec.placement.launch_config == name).count();
+            let here = configs.iter().filter(|config| config.spec.region == region);
+            here.map(|config| of_config(&config.name_any())).sum::<usize>()
         };
-        configs.iter().all(is_recorded).then_some(WrongAccount(last))
+        configs.iter().all(|config| {
+            let recorded = config.status.as_ref().is_some_and(|status| status.identity.is_some());
+            recorded && of_region(&config.spec.region) >= least
+        })
     }
 
     /// Waits until the operator has forgotten what the cloud said for another account, and keeps it from doing so again

@@ -39,8 +39,13 @@ pub(super) async fn changes(stage: &Stage, seed: u64, percent: u64, worst: bool)
         }
         stage.walk.simcloud.put_faults(&set).await;
         // The one before is let go only now that its fault is over.
+        let is_wrong = wrong_account.is_some();
         _in_force = wrong_account;
-        tokio::time::sleep(Duration::from_millis(dice.between(LASTS.0, LASTS.1))).await;
+        let lasts = tokio::time::sleep(Duration::from_millis(dice.between(LASTS.0, LASTS.1)));
+        tokio::select! {
+            () = lasts => {}
+            () = stage.region_runs_out_of_members(), if is_wrong => {}
+        }
     }
 }
 
