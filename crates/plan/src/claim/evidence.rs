@@ -78,14 +78,18 @@ mod tests {
     #[test]
     fn a_cache_never_proves_that_an_object_is_gone() {
         for entry in [None, Some(claim(2))] {
-            assert_eq!(Evidence::from_cache(&1, entry).0, Proof::NotInCache);
+            let evidence = Evidence::from_cache(&1, entry);
+            assert!(!evidence.is_gone());
+            assert_eq!(evidence.0, Proof::NotInCache);
         }
     }
 
     #[test]
     fn a_get_that_finds_nothing_or_another_uid_proves_that_the_object_is_gone() {
         for found in [Found::Missing, Found::Object(claim(2))] {
-            assert_eq!(Evidence::from_get(&1, found).0, Proof::Gone);
+            let evidence = Evidence::from_get(&1, found);
+            assert!(evidence.is_gone());
+            assert_eq!(evidence.0, Proof::Gone);
         }
     }
 

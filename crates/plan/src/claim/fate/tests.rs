@@ -54,6 +54,16 @@ fn a_member_whose_claim_was_made_again_is_terminated() {
 }
 
 #[test]
+fn a_bound_claim_without_a_member_which_no_definition_allows_decides_nothing() {
+    for deleting in [false, true] {
+        let strange = Claim { deleting, ..claim(ClaimPhase::Bound, None) };
+        for evidence in [live(strange.clone()), cached(strange)] {
+            assert_eq!(fate(&evidence, &this(), &[]), Fate::Waits);
+        }
+    }
+}
+
+#[test]
 fn a_get_without_a_usable_answer_decides_nothing() {
     assert_eq!(fate(&Evidence::from_get(&CLAIM, Found::Unproved), &this(), &[]), Fate::Waits);
 }
