@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cloud;
 pub mod cluster;
 pub mod controllers;
+pub mod machines;
 pub mod probes;
 pub mod provider;
 pub mod runtime;

@@ -4,6 +4,7 @@
 //! the other folders.
 
 mod crds;
+mod machines;
 mod run;
 mod signals;
 mod uninstall;
@@ -29,7 +30,7 @@ enum Command {
     /// Print the CustomResourceDefinitions, write them to a folder, or check those of a cluster
     Crds(crds::CrdsArgs),
     /// Run the operator
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Check what is left of an installation, and say how to remove it
     Uninstall(uninstall::UninstallArgs),
     /// Is the program bullpen-demo
@@ -64,7 +65,7 @@ impl Cli {
     pub fn execute(self) -> CommandResult {
         match self.command {
             Command::Crds(args) => crds::execute(&args),
-            Command::Run(args) => run::execute(args),
+            Command::Run(args) => run::execute(*args),
             Command::Uninstall(args) => uninstall::execute(&args),
             Command::Demo(_) => Err(moved("demo")),
             Command::Simcloud(_) => Err(moved("simcloud")),

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::CommandResult;
+use super::machines::MachineArgs;
 use super::signals::Signals;
 use crate::clock;
 use crate::cluster::api_health::ApiHealth;
@@ -25,6 +26,7 @@ use crate::cluster::client::{clients, configuration};
 use crate::cluster::lease::Election;
 use crate::cluster::{definitions, preflight};
 use crate::controllers::{self, Equipment, Settings};
+use crate::machines;
 use crate::provider::{Registry, SimulatedEndpoints};
 use crate::runtime::leadership_term::{self, Terms};
 use crate::state::ObjectKey;
@@ -90,6 +92,8 @@ pub(super) struct RunArgs {
     /// by commas; each is http://, a host and a port. Whoever may create a launch config can have the operator call them
     #[arg(long, value_name = "URL,...", env = "BULLPEN_SIMULATED_ENDPOINTS", value_parser = SimulatedEndpoints::parse)]
     simulated_endpoints: Vec<SimulatedEndpoints>,
+    #[command(flatten)]
+    machines: MachineArgs,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -169,11 +173,11 @@ async fn run(args: RunArgs) -> CommandResult {
         .await
         .map_err(|error| format!("cannot listen on {} (--metrics-address): {error}", args.metrics_address))?;
     info!("metrics on http://{}", listener.local_addr()?);
+    let machines = args.machines.listen(&watched, &installation_secret).await?;
 
     let shutdown = CancellationToken::new();
     let mut signals = Signals::listen()?;
-    let end = shutdown.clone();
-    let mut beside = JoinSet::new();
+    let (end, mut beside) = (shutdown.clone(), JoinSet::new());
     beside.spawn(async move {
         if end.run_until_cancelled(signals.next()).await.is_some() {
             info!("got a signal to end");
@@ -184,6 +188,9 @@ async fn run(args: RunArgs) -> CommandResult {
     let health = health();
     let serving = telemetry::serve(listener, metrics.clone(), health.clone(), shutdown.clone().cancelled_owned());
     beside.spawn(async move { serving.await.map_err(|error| error.to_string()) });
+    if let Some(endpoint) = machines {
+        beside.spawn(machines::serve(endpoint, clients.clone(), metrics.clone(), shutdown.clone()).map(Ok));
+    }
     info!(version = env!("CARGO_PKG_VERSION"), %installation, scope = %watched, "bullpen runs");
     let identity = args.identity.unwrap_or_else(default_identity);
     let election = lease.map(|key| Election::new(clients.lease.clone(), key, &watched, &identity, health.clone()));
@@ -191,17 +198,14 @@ async fn run(args: RunArgs) -> CommandResult {
         watched,
         installation,
         installation_secret,
+        advertised: args.machines.advertised().cloned(),
         instance: identity,
         sweep_grace: SignedDuration::from_secs(args.sweep_grace_seconds.into()),
         sweep_dry_run: args.sweep_dry_run,
         expiry_grace: SignedDuration::from_secs(args.expiry_grace_seconds.into()),
     };
     let (definitions, usable) = definitions::Watch::new(clients.clone(), health.clone());
-    let end = shutdown.clone();
-    beside.spawn(async move {
-        end.run_until_cancelled(definitions.run()).await;
-        Ok(())
-    });
+    beside.spawn(until(shutdown.clone(), definitions.run()));
     let providers = providers(args.simulated_endpoints);
     let equipment = Equipment { clients, providers, api_health, metrics: metrics.clone(), health: health.clone() };
     let terms = Terms {
@@ -260,6 +264,12 @@ async fn with_companions(
         running.await;
     }
     fault
+}
+
+/// Work that goes on until the shutdown.
+async fn until(shutdown: CancellationToken, work: impl Future) -> Result<(), String> {
+    shutdown.run_until_cancelled(work).await;
+    Ok(())
 }
 
 fn companion(ended: Result<Result<(), String>, JoinError>) -> Result<(), String> {

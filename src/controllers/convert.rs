@@ -13,7 +13,7 @@ use bullpen_plan::launch::ending::Pinned;
 use bullpen_plan::launch::identity::Lead;
 use bullpen_plan::launch::refusals::Place;
 use bullpen_plan::member::lifecycle::Stuck;
-use bullpen_plan::member::user_data::UserData;
+use bullpen_plan::member::user_data::{UserData, Wishes};
 use bullpen_plan::pool::attention::Attention;
 use bullpen_plan::pool::template::CurrentTemplate;
 use bullpen_plan::pool::view::{CountedMember, Standing};
@@ -230,7 +230,15 @@ pub fn user_data(state: &State, pool: &InstancePool) -> UserData {
             state.contents.get(&pool.namespace().unwrap_or_default(), source).cloned().unwrap_or_else(UserData::unread)
         }
     };
-    text.for_machines(template.ssh.as_ref(), || state.keyring.id())
+    let namespace = pool.namespace().unwrap_or_default();
+    let wishes = Wishes {
+        ssh: template.ssh.as_ref(),
+        phone_home: pool.spec.readiness.phone_home.is_some(),
+        advertised: state.advertised.as_ref(),
+        namespace: &namespace,
+    };
+    let fit = |text: Option<&Arc<str>>| state.fits.find(&ObjectKey::of(pool), text, &wishes);
+    text.for_machines(&wishes, fit, || state.keyring.id())
 }
 
 /// What a member counts as.
@@ -342,6 +350,7 @@ mod tests {
             placement: bullpen_api::Placement::default(),
             cloud: None,
             adopted: Some("i-1".to_owned()),
+            phone_home: None,
             template_hash: "adopted".to_owned(),
             ssh: None,
             cordoned: false,

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_plan::member::reports::AdvertisedUrl;
 use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
 use jiff::SignedDuration;
 use kube::Client;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub installation: String,
     /// The installation secret, which SSH keys are derived from.
     pub installation_secret: ObjectKey,
+    /// The URL under which machines reach this installation, if they may call it.
+    pub advertised: Option<AdvertisedUrl>,
     /// Name of this process, for events.
     pub instance: String,
     /// How old a machine without a member must be to count as an orphan.
@@ -104,7 +107,10 @@ pub async fn run(
 ) -> Option<String> {
     let tasks = TermTasks::new(equipment.metrics.clone(), end);
     let (cluster, changes) = ClusterState::new(settings.watched.clone());
-    cluster.with(|state| state.installation = settings.installation.as_str().into());
+    cluster.with(|state| {
+        state.installation = settings.installation.as_str().into();
+        state.advertised = settings.advertised.as_ref().map(|url| url.as_str().into());
+    });
     let (wakers, work) = Wakers::new();
     let feeds = settings.watched.feeds();
     let common = Common {

@@ -7,6 +7,7 @@
 pub mod binding_troubles;
 pub mod cluster_state;
 pub mod contents;
+pub mod fits;
 mod key;
 pub mod key_ring;
 pub mod lock_order;

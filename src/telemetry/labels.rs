@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use bullpen_api::ErrorClass;
+use bullpen_plan::member::reports::Topic;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
 /// An enum whose variants are all the values that a label can have.
@@ -268,6 +269,8 @@ label_values! {
         List => "lists",
         /// Publishes Events.
         Event => "events",
+        /// Answers a call of a machine, whether this process leads or not.
+        MachineCall => "machine_calls",
     }
 }
 
@@ -334,6 +337,8 @@ label_values! {
         WarmingTimeout => "warming_timeout",
         /// Its machine ended by itself.
         InstanceGone => "instance_gone",
+        /// Its machine reported that it is broken.
+        ReportedBroken => "reported_broken",
         /// The request is wrong in itself.
         Invalid => "invalid",
         /// The account may not have more.
@@ -352,11 +357,57 @@ impl From<ErrorClass> for FailureClass {
             ErrorClass::LaunchTimeout => Self::LaunchTimeout,
             ErrorClass::WarmingTimeout => Self::WarmingTimeout,
             ErrorClass::InstanceGone => Self::InstanceGone,
+            ErrorClass::ReportedBroken => Self::ReportedBroken,
             ErrorClass::Invalid => Self::Invalid,
             ErrorClass::Quota => Self::Quota,
             ErrorClass::Capacity => Self::Capacity,
             ErrorClass::RateLimited | ErrorClass::Auth | ErrorClass::NotFound | ErrorClass::Transient => Self::Other,
         }
+    }
+}
+
+label_values! {
+    /// What a machine calls for.
+    MachineRoute {
+        /// That it is ready.
+        Ready => "ready",
+        /// That it is broken.
+        Broken => "broken",
+        /// How far it is.
+        Progress => "progress",
+        /// Nothing that there is.
+        Other => "other",
+    }
+}
+
+impl MachineRoute {
+    /// The label of a route.
+    pub const fn of(topic: Topic) -> Self {
+        match topic {
+            Topic::Ready => Self::Ready,
+            Topic::Broken => Self::Broken,
+            Topic::Progress => Self::Progress,
+        }
+    }
+}
+
+label_values! {
+    /// What became of the request of a machine.
+    MachineResult {
+        /// It was written to the member.
+        Recorded => "recorded",
+        /// It says nothing new, or too late.
+        Unchanged => "unchanged",
+        /// It is written in a few seconds, unless a newer one is.
+        Delayed => "delayed",
+        /// A wrong path or token, or a member that is gone or ends.
+        Refused => "refused",
+        /// There were too many requests.
+        Limited => "limited",
+        /// Its body was too large or too slow.
+        Invalid => "invalid",
+        /// The API server did not answer, or the installation secret is not known.
+        Unavailable => "unavailable",
     }
 }
 

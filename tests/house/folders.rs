@@ -6,7 +6,7 @@ use crate::imports::Import;
 const OPERATOR: &[&[&str]] = &[
     &["cli"],
     &["controllers"],
-    &["cloud", "probes"],
+    &["cloud", "machines", "probes"],
     &["runtime"],
     &["cluster"],
     &["provider"],

@@ -10,6 +10,7 @@ mod conditions;
 pub mod crds;
 mod instance_pool;
 mod launch_config;
+mod machine_report;
 mod moments;
 mod names;
 mod pool_claim;
@@ -26,13 +27,14 @@ pub use conditions::{
 };
 pub use instance_pool::{
     EffectiveTarget, HttpGetReadiness, HttpScheme, InstancePool, InstancePoolSpec, InstancePoolStatus,
-    LaunchConfigInUse, LifecycleClass, MemberCounts, PoolLaunchConfig, PoolState, ProviderReadiness, Provisioning,
-    Readiness, TargetSource, TcpSocketReadiness, Template,
+    LaunchConfigInUse, LifecycleClass, MemberCounts, PhoneHomeReadiness, PoolLaunchConfig, PoolState,
+    ProviderReadiness, Provisioning, Readiness, TargetSource, TcpSocketReadiness, Template,
 };
 pub use launch_config::{
     ClaimedOrphan, LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans,
     ProviderBlock, RecentError, SimulatedProviderConfig,
 };
+pub use machine_report::{MAX_REPORT, MachineReport, MemberPhoneHome};
 pub use moments::{RenewTime, Renewal};
 pub use names::{
     ANNOTATION_ADOPT_MACHINES, ANNOTATION_CONFIRM_RELEASE, ANNOTATION_CONFIRM_SWEEP, ANNOTATION_END_MACHINES,

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{InstanceAddress, ObjectRef, RecordedError, conditions_schema};
+use super::machine_report::{MachineReport, MemberPhoneHome};
 use super::ssh::MemberSsh;
 use super::states::MemberState;
 
@@ -47,6 +48,7 @@ fn fixed() -> Rule {
 #[x_kube(
     validation = Rule::new(
         "has(self.ssh) == has(oldSelf.ssh) && has(self.adopted) == has(oldSelf.adopted) && \
+         has(self.phoneHome) == has(oldSelf.phoneHome) && \
          (!has(oldSelf.cloud) || has(self.cloud))"
     )
     .message(FIXED)
@@ -74,6 +76,10 @@ pub struct PoolMemberSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = fixed())]
     pub ssh: Option<MemberSsh>,
+    /// How the machine reports over HTTP, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = fixed())]
+    pub phone_home: Option<MemberPhoneHome>,
     /// While true, no claim gets the member, and it does not count as ready: another is bought in its place. Its
     /// machine runs and costs money.
     #[serde(default)]
@@ -198,6 +204,9 @@ pub struct PoolMemberStatus {
     /// Why the member failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<RecordedError>,
+    /// What the machine has reported of itself over HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<MachineReport>,
 }
 
 /// The machine of a member.

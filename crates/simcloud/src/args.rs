@@ -32,6 +32,9 @@ pub struct SimcloudArgs {
     /// How long a terminated machine is still shown
     #[arg(long, value_name = "N", default_value_t = 60)]
     pub terminated_visible_seconds: u32,
+    /// How long a machine that runs takes until it calls the URLs that Bullpen has put into its user data
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub phone_home_milliseconds: u32,
     /// Each machine listens on this port of its address and answers HTTP requests; without it, nothing runs on the
     /// machines
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
@@ -56,6 +59,7 @@ impl SimcloudArgs {
             status_check: Duration::from_millis(self.status_check_milliseconds.into()),
             terminated_visible: Duration::from_secs(self.terminated_visible_seconds.into()),
             faults,
+            phone_home: Duration::from_millis(self.phone_home_milliseconds.into()),
             agent: self
                 .agent_port
                 .map(|port| AgentOptions { port, start: Duration::from_millis(self.agent_start_milliseconds.into()) }),

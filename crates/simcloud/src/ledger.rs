@@ -50,6 +50,8 @@ pub enum What {
     Call(Call),
     /// A machine changed its state.
     Machine(Box<MachineEvent>),
+    /// A machine called what its user data says.
+    Report(Report),
 }
 
 /// A fault that hit a call or a machine.
@@ -72,6 +74,18 @@ pub struct Fault {
     /// The machines that a list omitted, repeated or invented.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<String>,
+}
+
+/// A call of a machine, and its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The machine.
+    pub id: String,
+    /// What it called: ready, broken or progress.
+    pub report: String,
+    /// The HTTP status of the answer; 0 if there was none, or the call was lost.
+    pub status: u16,
 }
 
 /// A call and its answer.

@@ -19,6 +19,8 @@ pub struct Options {
     pub terminated_visible: Duration,
     /// The faults that are active from the start.
     pub faults: faults::FaultSet,
+    /// Time from running until a machine calls what its user data says.
+    pub phone_home: Duration,
     /// What runs on its machines; `None`: nothing.
     pub agent: Option<AgentOptions>,
 }
@@ -43,6 +45,7 @@ impl Default for Options {
             status_check: Duration::ZERO,
             terminated_visible: Duration::from_mins(1),
             faults: faults::FaultSet::default(),
+            phone_home: Duration::ZERO,
             agent: None,
         }
     }

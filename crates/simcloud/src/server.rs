@@ -65,6 +65,7 @@ pub async fn serve(
     let stop = stopping.clone();
     let shell = Shell::new(options, port);
     let agents = agent.map(|agent| agent::run(shell.clone(), agent));
+    let calls = agent::calls::run(shell.clone());
     let server = axum::serve(listener, router(shell)).with_graceful_shutdown(async move {
         shutdown.await;
         stop.cancel();
@@ -76,6 +77,7 @@ pub async fn serve(
     tokio::select! {
         result = server.into_future() => result,
         () = overdue => Ok(()),
+        never = calls => match never {},
         never = OptionFuture::from(agents), if agent.is_some() => never.map_or(Ok(()), |never| match never {}),
     }
 }

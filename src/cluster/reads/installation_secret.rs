@@ -18,15 +18,25 @@ use crate::state::ObjectKey;
 /// The key in the Secret's data.
 const ENTRY: &str = "secret";
 
+/// Reads the secret. `None` if it does not exist.
+///
+/// # Errors
+/// Why it is not known, and what to do about it.
+pub async fn read(client: &Client, key: &ObjectKey) -> Result<Option<InstallationSecret>, KeyTrouble> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
+    let found = api.get_opt(&key.name).await.map_err(|error| trouble(key, "get", &error))?;
+    found.map(|found| judge(key, &found)).transpose()
+}
+
 /// Reads the secret, and creates it if it does not exist. Operators that do so at the same time agree on one.
 ///
 /// # Errors
 /// Why there is none, and what to do about it.
 pub async fn read_or_make(client: &Client, key: &ObjectKey) -> Result<InstallationSecret, KeyTrouble> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
-    if let Some(found) = api.get_opt(&key.name).await.map_err(|error| trouble(key, "get", &error))? {
-        return judge(key, &found);
+    if let Some(found) = read(client, key).await? {
+        return Ok(found);
     }
+    let api: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
     let bytes = random()?;
     match api.create(&PostParams::default(), &new(key, bytes.as_slice())).await {
         Ok(made) => {

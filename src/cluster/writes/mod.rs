@@ -5,6 +5,7 @@
 
 mod delete_turns;
 pub mod recovery;
+pub mod reports;
 pub mod secrets;
 pub mod status;
 

@@ -1,11 +1,12 @@
-//! The SSH keys of machines. They are derived from the installation secret, which is read once a term, when the first
-//! key is needed.
+//! The SSH keys of machines, and the tokens of those that call the operator. They are derived from the installation secret, which is read once a term, when the first
+//! of them is needed.
 
 use std::fmt;
 use std::sync::Arc;
 
-use bullpen_api::{InstancePool, MemberSsh, PoolMember};
+use bullpen_api::{InstancePool, MemberPhoneHome, MemberSsh, PoolMember};
 use bullpen_plan::member::first_boot::{Additions, Login, merge};
+use bullpen_plan::member::reports::CallUrls;
 use bullpen_plan::member::ssh_keys::{InstallationSecret, SshKey};
 use bullpen_plan::member::user_data::KeyTrouble;
 use jiff::{SignedDuration, Timestamp};
@@ -53,13 +54,13 @@ impl SshKeys {
         }
         let answer = read_or_make(&self.client, &self.place).await;
         if let Err(trouble) = &answer {
-            warn!(reason = %trouble.reason, message = trouble.message, "there are no SSH keys");
+            warn!(reason = %trouble.reason, message = trouble.message, "there are no SSH keys and no tokens of machines");
         }
         self.cluster.with(|state| state.keyring.take(answer.clone()));
         answer
     }
 
-    /// Reads the installation secret if the pool's machines get keys and it is unknown. Returns whether it has become
+    /// Reads the installation secret if the pool's machines get keys or tokens and it is unknown. Returns whether it has become
     /// known.
     pub async fn refresh(&self, pool: &InstancePool, insist: bool) -> bool {
         if !gets_keys(pool) || self.known().is_some() {
@@ -81,18 +82,28 @@ impl SshKeys {
         now.checked_add(SignedDuration::try_from(TRY_AGAIN.saturating_sub(since)).ok()?).ok()
     }
 
-    /// What the machine of a member gets at its first boot: the user's data, with a key if the pool wants one.
+    /// What the machine of a member gets at its first boot: the user's data, with a key and the URLs that it calls if the
+    /// pool wants them.
     ///
     /// # Errors
-    /// When the machine should get a key and the known installation secret is not the one that the key is derived from;
-    /// or when user data and key do not fit, for which a pool is checked before it buys.
+    /// When the machine should get some and the known installation secret is not the one that they are derived from;
+    /// or when they and the user data do not fit together, for which a pool is checked before it buys.
     pub fn first_boot(&self, member: &PoolMember, user_data: Option<&str>) -> Result<Option<Vec<u8>>, NoKey> {
-        let Some(MemberSsh { user, key_id: Some(_) }) = &member.spec.ssh else {
+        let keyed = member.spec.ssh.as_ref().filter(|ssh| ssh.key_id.is_some());
+        if keyed.is_none() && member.spec.phone_home.is_none() {
             return Ok(user_data.map(|text| text.as_bytes().to_vec()));
+        }
+        let secret = self.known().ok_or(NoKey)?;
+        let line = |ssh: &MemberSsh| Some((ssh.user.clone(), key_of(&secret, member)?.public_line()?));
+        let login = keyed.map(|ssh| line(ssh).ok_or(NoKey)).transpose()?;
+        let calls = member.spec.phone_home.as_ref();
+        let urls = calls.map(|calls| urls_of(&secret, member, calls).ok_or(NoKey)).transpose()?;
+        let variables = urls.as_ref().map(CallUrls::variables);
+        let additions = Additions {
+            login: login.as_ref().map(|(user, key)| Login { user, key }),
+            phone_home: urls.as_ref().map(CallUrls::phone_home),
+            environment: variables.as_ref().map_or(&[], |variables| variables.as_slice()),
         };
-        let key = self.known().and_then(|secret| key_of(&secret, member)).ok_or(NoKey)?;
-        let line = key.public_line().ok_or(NoKey)?;
-        let additions = Additions { login: Some(Login { user, key: &line }), ..Additions::default() };
         merge(user_data.map(str::as_bytes), &additions).map(|merged| Some(merged.data)).map_err(|_| NoKey)
     }
 
@@ -110,14 +121,22 @@ impl SshKeys {
     }
 }
 
+/// Whether something is derived for the pool's machines.
 fn gets_keys(pool: &InstancePool) -> bool {
-    pool.spec.template.ssh.as_ref().is_some_and(|ssh| ssh.generate_key)
+    pool.spec.readiness.phone_home.is_some() || pool.spec.template.ssh.as_ref().is_some_and(|ssh| ssh.generate_key)
 }
 
 /// The key of a member's machine, if the known secret is the one that it was bought with.
 fn key_of(secret: &InstallationSecret, member: &PoolMember) -> Option<SshKey> {
     let id = member.spec.ssh.as_ref()?.key_id.as_ref()?;
     (secret.id().as_ref() == Some(id)).then(|| secret.ssh_key(member.metadata.uid.as_deref()?)).flatten()
+}
+
+/// The URLs that a member's machine calls, if the known secret is the one that it was bought with.
+fn urls_of(secret: &InstallationSecret, member: &PoolMember, calls: &MemberPhoneHome) -> Option<CallUrls> {
+    let (metadata, same) = (&member.metadata, secret.id().as_ref() == Some(&calls.key_id));
+    let (namespace, name) = (metadata.namespace.as_deref()?, metadata.name.as_deref()?);
+    same.then(|| CallUrls::of(secret, &calls.url, namespace, name, metadata.uid.as_deref()?)).flatten()
 }
 
 /// The key of a member's machine cannot be derived any more, or not yet.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bullpen_api::{ErrorClass, EventAction, InstancePool, MemberState, PoolMember, Reason};
+use bullpen_api::{ErrorClass, EventAction, InstancePool, MachineReport, MemberState, PoolMember, Reason};
 use bullpen_plan::claim::Found;
 use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::member;
@@ -13,7 +13,7 @@ use kube::ResourceExt;
 use tracing::{info, warn};
 
 use super::deletion::finish;
-use super::gather::{Gathered, addresses, may_create};
+use super::gather::{Decides, Gathered, addresses, may_create};
 use super::probing::Probing;
 use crate::clock;
 use crate::controllers::convert;
@@ -441,8 +441,24 @@ fn failure_message(controller: &MemberController, broken: MemberFailure, gathere
             let seconds = gathered.view.warming_timeout.as_secs();
             let last = controller.machines.with(&gathered.uid(), |record| record.probing.last.clone());
             let unmet = last.and_then(|last| Some(format!(": the last probe, until {}: {}", last.target, last.error?)));
+            let unmet = unmet.or_else(|| (gathered.decides == Decides::Machine).then(|| uncalled(gathered)));
             format!("the machine was not ready {seconds} s after it had booted{}", unmet.unwrap_or_default())
+        }
+        MemberFailure::ReportedBroken => {
+            let reason = reported(gathered).and_then(|reported| reported.broken.as_deref()).unwrap_or_default();
+            format!("the machine reported that it is broken: {reason}")
         }
         MemberFailure::InstanceGone => "the machine ended by itself, or somebody else ended it".to_owned(),
     }
+}
+
+fn reported(gathered: &Gathered) -> Option<&MachineReport> {
+    gathered.member.status.as_ref()?.reported.as_ref()
+}
+
+/// What a machine lacks that has not called, as the end of a sentence.
+fn uncalled(gathered: &Gathered) -> String {
+    let progress = reported(gathered).and_then(|reported| reported.progress.as_deref());
+    let progress = progress.map(|progress| format!("; its last progress: {progress}"));
+    format!(": it has not called to report that it is{}", progress.unwrap_or_default())
 }

@@ -7,7 +7,7 @@ use bullpen_plan::claim::claim_tag::served_before;
 use bullpen_plan::launch::identity::{Standing, Unrecorded, recorded_there, unrecorded_there};
 use bullpen_plan::launch::refusals::{Gate, Place};
 use bullpen_plan::member::lifecycle::{Asked, LifecycleView, Machine, Past, Stuck};
-use bullpen_plan::member::readiness::{Probe, Target, as_probed};
+use bullpen_plan::member::readiness::{Probe, Target, as_probed, as_reported};
 use bullpen_plan::member::user_data::UserData;
 use bullpen_plan::pool::sizing::create_may_begin;
 use bullpen_plan::pool::template::template_hash;
@@ -37,14 +37,25 @@ pub struct Gathered {
     pub standing: Standing,
     /// Its machine as last shown.
     pub sighting: Sighting,
-    /// What the machine is asked to see whether it is ready, unless the provider's word decides.
-    pub probe: Option<Probe>,
-    /// The same with its address, if it has one.
+    /// Whose word decides whether the machine is ready.
+    pub decides: Decides,
+    /// What the machine is asked to see that, and where, if a probe decides and it has an address.
     pub target: Option<Target>,
     /// The input of [`lifecycle`](bullpen_plan::member::lifecycle).
     pub view: LifecycleView,
-    /// The user data of the template that the member belongs to, without what is added for SSH keys. May be secret.
+    /// The user data of the template that the member belongs to, without what is added for its machine. May be secret.
     pub user_data: Option<Arc<str>>,
+}
+
+/// Whose word decides whether a machine is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decides {
+    /// The provider's.
+    Provider,
+    /// The answer to a probe.
+    Probe,
+    /// The machine's own: the pool waits for a call, and the machine was bought to make one.
+    Machine,
 }
 
 impl Gathered {
@@ -107,9 +118,7 @@ pub fn gather(
             record.doubt_absence_before(confirmed.since);
         }
         record.settle_strike(account_confirmed_at);
-        if ending_since.is_some() && record.ending_since.is_none() {
-            record.ending_since = ending_since;
-        }
+        record.ending_since = record.ending_since.or(ending_since);
         record.clone()
     });
     let status = convert::status(&member);
@@ -121,7 +130,7 @@ pub fn gather(
     let mut sighting = sighting(&record, listing.as_deref(), &uid, recorded_id, known_since);
     date_boot(controller, &uid, &mut sighting, status.instance.as_ref());
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
-    let (probe, target, machine) = by_readiness(&readiness, &sighting, &record);
+    let (decides, target, machine) = by_readiness(&readiness, &member, &sighting, &record);
     let refused = Refused::at(&cloud, &place_of(&launch_config, &member.spec.template_hash), &uid, now);
     // While nothing can be bought, a member without a create call is given up in favour of another launch config.
     let open = !launch_config.spec.paused && !refused.for_long;
@@ -152,21 +161,30 @@ pub fn gather(
         account_confirmed_at,
         past: past(&member, &sighting),
         held,
+        broken: status.reported.as_ref().is_some_and(|reported| reported.broken.is_some()),
     };
     let user_data = text_of(user_data);
-    Ok(Gathered { member, pool, launch_config, cloud, standing, sighting, probe, target, view, user_data })
+    Ok(Gathered { member, pool, launch_config, cloud, standing, sighting, decides, target, view, user_data })
 }
 
-/// What the machine is asked to see whether it is ready, with its address, and the machine as the last answer shows it.
+/// Whose word decides whether the machine is ready, where it is probed, and the machine as that word has it.
 fn by_readiness(
     readiness: &Readiness,
+    member: &PoolMember,
     sighting: &Sighting,
     record: &MachineRecord,
-) -> (Option<Probe>, Option<Target>, Machine) {
-    let Some(probe) = Probe::of(readiness) else { return (None, None, sighting.machine) };
-    let target = Target::of(&probe, &addresses(sighting));
-    let machine = as_probed(sighting.machine, target.as_ref(), record.probing.last.as_deref());
-    (Some(probe), target, machine)
+) -> (Decides, Option<Target>, Machine) {
+    if let Some(probe) = Probe::of(readiness) {
+        let target = Target::of(&probe, &addresses(sighting));
+        let machine = as_probed(sighting.machine, target.as_ref(), record.probing.last.as_deref());
+        return (Decides::Probe, target, machine);
+    }
+    // One that was bought before the pool had phoneHome cannot call.
+    if readiness.phone_home.is_none() || member.spec.phone_home.is_none() {
+        return (Decides::Provider, None, sighting.machine);
+    }
+    let reported = member.status.as_ref().and_then(|status| status.reported.as_ref());
+    (Decides::Machine, None, as_reported(sighting.machine, reported))
 }
 
 /// The addresses of the machine as last shown.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tracing::debug;
 
 use super::actions::recorded;
-use super::gather::Gathered;
+use super::gather::{Decides, Gathered};
 use crate::clock;
 use crate::controllers::convert;
 use crate::controllers::member::MemberController;
@@ -33,12 +33,15 @@ pub async fn look(controller: &MemberController, gathered: &Gathered, now: Times
     let (uid, target) = (gathered.uid(), gathered.target.as_ref());
     let probe_at = target.and_then(|target| probe_if_due(controller, gathered, target, since, now));
     let said = reported_awaited(&gathered.member);
+    let reported = gathered.member.status.as_ref().and_then(|status| status.reported.as_ref());
+    let progress = reported.and_then(|reported| reported.progress.as_deref());
     let due = controller.machines.with(&uid, |record| {
         let probing = &mut record.probing;
-        let awaited = match (&gathered.probe, target) {
-            (None, _) => Awaited::Provider,
-            (Some(_), None) => Awaited::Address,
-            (Some(_), Some(target)) => Awaited::Answer(target, probing.last.as_deref()),
+        let awaited = match (gathered.decides, target) {
+            (Decides::Machine, _) => Awaited::Call(progress),
+            (Decides::Provider, _) => Awaited::Provider,
+            (Decides::Probe, None) => Awaited::Address,
+            (Decides::Probe, Some(target)) => Awaited::Answer(target, probing.last.as_deref()),
         };
         let due = report(awaited, since, said, probing.reported_at, now);
         if matches!(due, Report::Now(_)) {

@@ -73,6 +73,7 @@ fn member(pool: &InstancePool, config: &LaunchConfig, cloud: MemberCloud, machin
             adopted: Some(machine.id.clone()),
             template_hash: ADOPTED.to_owned(),
             ssh: None,
+            phone_home: None,
             cordoned: false,
             hold: false,
         },

@@ -333,6 +333,7 @@ mod tests {
             placement: Placement::default(),
             template_hash: "h".into(),
             ssh: None,
+            phone_home: None,
             paused: false,
         };
         cluster.with(|state| {

@@ -26,6 +26,7 @@ use super::cluster_state::indexing::{StoredKind, pruned};
 use super::cluster_state::member_index::MemberIndex;
 use super::cluster_state::unreadable::{UnreadableNews, UnreadableObjects};
 use super::contents::Contents;
+use super::fits::Fits;
 use super::key::{ObjectKey, QueueKey};
 use super::key_ring::KeyRing;
 use super::lock_order::{Rank, enter};
@@ -96,6 +97,8 @@ pub struct State {
     pub machines_gone: HashSet<String>,
     /// The content of Secrets and ConfigMaps that pools refer to.
     pub contents: Contents,
+    /// Whether the user data of each pool and what is added to it fit together.
+    pub fits: Fits,
     /// The secret that SSH keys are derived from.
     pub keyring: KeyRing,
     /// Backoff of Secrets that could not be created, by the claim's uid.
@@ -106,6 +109,8 @@ pub struct State {
     pub queues: PoolQueues,
     /// This installation's id.
     pub installation: Arc<str>,
+    /// The URL under which machines reach this installation, if they may call it.
+    pub advertised: Option<Arc<str>>,
     /// The objects that cannot be read.
     pub unreadable: UnreadableObjects,
     pub(super) given: HashMap<ObjectKey, String>,

@@ -4,6 +4,7 @@
 pub(super) mod clouds;
 pub(super) mod known;
 pub(super) mod launch_configs;
+pub(super) mod machines;
 pub(super) mod pools;
 pub(super) mod process;
 
@@ -17,6 +18,7 @@ use prometheus_client::registry::Registry;
 use self::clouds::CloudFamilies;
 use self::known::Known;
 use self::launch_configs::LaunchConfigFamilies;
+use self::machines::MachineFamilies;
 use self::pools::PoolFamilies;
 use self::process::ProcessFamilies;
 
@@ -30,6 +32,7 @@ pub(super) struct Families {
     pub(super) pools: PoolFamilies,
     pub(super) launch_configs: LaunchConfigFamilies,
     pub(super) clouds: CloudFamilies,
+    pub(super) machines: MachineFamilies,
     pub(super) process: ProcessFamilies,
     pub(super) known: Known,
 }
@@ -39,13 +42,15 @@ impl Families {
     pub(super) fn new() -> Self {
         let mut registry = Registry::with_prefix("bullpen");
         let (pools, launch_configs) = (PoolFamilies::new(), LaunchConfigFamilies::default());
-        let (clouds, process) = (CloudFamilies::new(), ProcessFamilies::new());
+        let (clouds, machines, process) = (CloudFamilies::new(), MachineFamilies::default(), ProcessFamilies::new());
         pools.register(&mut registry);
         launch_configs.register(&mut registry);
         clouds.register(&mut registry);
+        machines.register(&mut registry);
+        machines.begin();
         process.register(&mut registry);
         process.begin();
-        Self { registry, pools, launch_configs, clouds, process, known: Known::new() }
+        Self { registry, pools, launch_configs, clouds, machines, process, known: Known::new() }
     }
 
     /// Drops what only the leader knows: the series of pools and launch configs, and the number of orphans. Nothing of

@@ -16,13 +16,15 @@ use super::families::Families;
 use super::families::clouds::{AccountLabels, CallLabels, SweepLabels};
 use super::families::known::{Kind, Objects};
 use super::families::launch_configs::{create_labels, failure_labels, launch_config_labels, termination_labels};
+use super::families::machines::RequestLabels;
 use super::families::pools::{end_labels, member_labels, pool_labels};
 use super::families::process::{
     ControllerLabels, KindLabels, QueueLabels, TaskLabels, TransitionLabels, WriteLabels, watch_labels,
 };
 use super::labels::{
-    BreakerState, ClaimEnd, Controller, CreateOutcome, FailureClass, LeaderTransition, MemberLabel, ProviderOperation,
-    ProviderOutcome, Queue, Task, TerminationOutcome, WatchedKind, WriteKind, WriteOutcome, WriteVerb,
+    BreakerState, ClaimEnd, Controller, CreateOutcome, FailureClass, LeaderTransition, MachineResult, MachineRoute,
+    MemberLabel, ProviderOperation, ProviderOutcome, Queue, Task, TerminationOutcome, WatchedKind, WriteKind,
+    WriteOutcome, WriteVerb,
 };
 
 /// The operator's metrics. Clones share the same metrics.
@@ -237,6 +239,11 @@ impl Metrics {
     /// A write to the API server was answered or failed.
     pub fn api_write(&self, kind: WriteKind, verb: WriteVerb, outcome: WriteOutcome) {
         self.0.process.writes.get_or_create(&WriteLabels { kind, verb, outcome }).inc();
+    }
+
+    /// A request of a machine was answered.
+    pub fn machine_request(&self, route: MachineRoute, result: MachineResult) {
+        self.0.machines.requests.get_or_create(&RequestLabels { route, result }).inc();
     }
 
     /// Creates the series of a kind of cloud.

@@ -73,6 +73,7 @@ async fn the_spec_of_a_member_is_immutable() {
         ("/spec/templateHash", json!("000000")),
         ("/spec/ssh", json!({"user": "ci"})),
         ("/spec/adopted", json!("i-1")),
+        ("/spec/phoneHome", json!({"url": "https://a", "keyId": "k1"})),
     ] {
         let answer = sandbox.replace(&with(&created, pointer, value)).await;
         assert_refused(pointer, answer, &["spec", "spec of a member is immutable"]);
@@ -85,12 +86,15 @@ async fn what_a_member_may_have_neither_changes_nor_goes_nor_comes() {
     let cloud = json!({"provider": "simulated", "account": "a", "region": "r1"});
     let mut full = with(&member(), "/spec/cloud", cloud);
     full = with(&full, "/spec/ssh", json!({"user": "ci", "keyId": "k1"}));
+    full = with(&full, "/spec/phoneHome", json!({"url": "https://a", "keyId": "k1"}));
     let created = sandbox.created(&with(&full, "/spec/adopted", json!("i-1"))).await;
     for (what, changed) in [
         ("another user", with(&created, "/spec/ssh/user", json!("root"))),
         ("no key", without(&created, "/spec/ssh/keyId")),
         ("no ssh", without(&created, "/spec/ssh")),
         ("another machine", with(&created, "/spec/adopted", json!("i-2"))),
+        ("another URL", with(&created, "/spec/phoneHome/url", json!("https://b"))),
+        ("no call", without(&created, "/spec/phoneHome")),
         ("no machine", without(&created, "/spec/adopted")),
         ("another provider", with(&created, "/spec/cloud/provider", json!("other"))),
         ("an endpoint", with(&created, "/spec/cloud/endpoint", json!("http://cloud:1"))),
@@ -117,6 +121,34 @@ async fn a_member_is_given_its_cloud_once() {
     }
     let answer = sandbox.replace(&without(&recorded, "/spec/cloud")).await;
     assert_refused("without it", answer, &["spec", "spec of a member is immutable"]);
+}
+
+#[tokio::test]
+async fn what_a_machine_reported_is_bounded_and_its_first_word_stays() {
+    let sandbox = Sandbox::new().await;
+    let warming = member_in(&sandbox, MemberState::Warming).await;
+    let reported = |report: Value| with(&status(MemberState::Warming), "/reported", report);
+    for (what, report, words) in [
+        ("a long text", json!({"progress": "x".repeat(513)}), "reported.progress"),
+        ("a key with a line end", json!({"hostKeys": ["ssh-rsa AAAA\n* ssh-rsa BBBB"]}), "reported.hostKeys"),
+        ("a key with a mark", json!({"hostKeys": ["@revoked ssh-rsa AAAA"]}), "reported.hostKeys"),
+        ("a list of names", json!({"hostname": "a,b"}), "reported.hostname"),
+        ("five keys", json!({"hostKeys": vec!["ssh-rsa AAAA"; 5]}), "reported.hostKeys"),
+    ] {
+        assert_refused(what, sandbox.replace_status(&warming, &reported(report)).await, &[words]);
+    }
+    let first = json!({"readyAt": "2026-01-01T00:00:00.000000Z", "hostname": "vm-1", "hostKeys": ["ssh-rsa AAAA"]});
+    let ready = sandbox.replace_status(&warming, &reported(first)).await.expect("it had not reported");
+    let again = reported(json!({"readyAt": "2026-01-02T00:00:00.000000Z"}));
+    let answer = sandbox.replace_status(&ready, &again).await;
+    assert_refused("ready twice", answer, &["reported.readyAt", "a machine reports this once"]);
+    let broken = json!({"readyAt": "2026-01-01T00:00:00.000000Z", "broken": "no disk"});
+    let broken = sandbox.replace_status(&ready, &reported(broken)).await.expect("it was not broken");
+    let other = json!({"readyAt": "2026-01-01T00:00:00.000000Z", "broken": "no network"});
+    let answer = sandbox.replace_status(&broken, &reported(other)).await;
+    assert_refused("broken twice", answer, &["reported.broken", "a machine reports this once"]);
+    // A version from before this field writes a status without it.
+    sandbox.replace_status(&broken, &status(MemberState::Warming)).await.expect("it may go");
 }
 
 #[tokio::test]

@@ -209,6 +209,7 @@ async fn a_bad_readiness_is_refused_with_a_message_that_names_the_field() {
         json!({"provider": {}}),
         json!({"tcpSocket": {"port": 22}}),
         json!({"httpGet": {"port": 8080}}),
+        json!({"phoneHome": {}}),
         json!({"httpGet": {"port": 443, "path": "/up?full=1", "scheme": "HTTPS", "expectedStatus": 401}}),
     ];
     for kind in kinds {
@@ -226,7 +227,16 @@ async fn a_bad_readiness_is_refused_with_a_message_that_names_the_field() {
             "two kinds",
             "/spec/readiness",
             json!({"tcpSocket": {"port": 22}, "httpGet": {"port": 80}}),
-            &["spec.readiness", "at most one of readiness.provider, readiness.tcpSocket and readiness.httpGet"],
+            &[
+                "spec.readiness",
+                "at most one of readiness.provider, readiness.tcpSocket, readiness.httpGet and readiness.",
+            ],
+        ),
+        (
+            "a call and a probe",
+            "/spec/readiness",
+            json!({"tcpSocket": {"port": 22}, "phoneHome": {}}),
+            &["at most one of"],
         ),
         (
             "a kind beside the default",

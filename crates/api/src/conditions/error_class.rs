@@ -26,5 +26,7 @@ string_enum! {
         WarmingTimeout,
         /// The machine ended, and the operator did not terminate it.
         InstanceGone,
+        /// The machine reported that it is broken.
+        ReportedBroken,
     }
 }

@@ -140,6 +140,8 @@ string_enum! {
         UserDataForbidden,
         /// The user data of the pool is too long or not text.
         UserDataInvalid,
+        /// The machines of the pool are to call the operator, which has no address for them.
+        MachineAddressMissing,
         /// The operator has not read the installation secret, which SSH keys are derived from, yet.
         InstallationSecretNotRead,
         /// The operator may not read or create the installation secret.

@@ -18,7 +18,7 @@ fn the_strings_of_the_api_do_not_change() {
     #[rustfmt::skip]
     let words = [
         "RateLimited", "Quota", "Capacity", "Auth", "Invalid", "NotFound", "Transient", "LaunchTimeout",
-        "WarmingTimeout", "InstanceGone",
+        "WarmingTimeout", "InstanceGone", "ReportedBroken",
     ];
     assert_eq!(ErrorClass::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
     #[rustfmt::skip]
@@ -34,8 +34,8 @@ fn the_strings_of_the_api_do_not_change() {
         "NotDraining", "Terminating", "ClaimedMembersRemain", "HeldMembersRemain", "Empty", "NotStalled",
         "LaunchConfigNotFound", "LaunchConfigBeingDeleted", "LaunchConfigNotTakenIn", "LaunchConfigHasNoProvider",
         "NoProvider", "EndpointNotAllowed", "OtherInstallation", "SpotInEphemeralPool", "UserDataNotRead",
-        "UserDataNotFound", "UserDataForbidden", "UserDataInvalid", "InstallationSecretNotRead",
-        "InstallationSecretForbidden", "InstallationSecretInvalid", "AllCurrent", "TemplateUnknown", "OnReplenish",
+        "UserDataNotFound", "UserDataForbidden", "UserDataInvalid", "MachineAddressMissing",
+        "InstallationSecretNotRead", "InstallationSecretForbidden", "InstallationSecretInvalid", "AllCurrent", "TemplateUnknown", "OnReplenish",
         "Replacing", "MinSizeForbidsRecycling", "ProgressDeadlineExceeded", "RolloutBegan", "RolloutPaused",
         "RolloutOverdue", "RolloutGoesOn", "RolloutDone", "CreatesAccepted", "CreateRefused", "BreakerOpen",
         "BreakerOpened", "BreakerClosed", "LaunchConfigsPaused", "LaunchConfigsOff", "MembersRefused",

@@ -14,7 +14,9 @@ use super::common::{RecordedError, conditions_schema, labels_schema, tags_schema
 use super::ssh::Ssh;
 use super::upkeep::{Disruption, Recycle, Rollout};
 use super::user_data::UserDataSource;
-pub use readiness::{HttpGetReadiness, HttpScheme, ProviderReadiness, Readiness, TcpSocketReadiness};
+pub use readiness::{
+    HttpGetReadiness, HttpScheme, PhoneHomeReadiness, ProviderReadiness, Readiness, TcpSocketReadiness,
+};
 
 /// How many warm machines are wanted, and where and how to buy them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,12 +4,17 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// When a machine counts as ready. At most one of provider, tcpSocket and httpGet is set; none of them means provider.
+/// When a machine counts as ready. At most one of provider, tcpSocket, httpGet and phoneHome is set; none of them means
+/// provider.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.provider), has(self.tcpSocket), has(self.httpGet)].filter(set, set).size() <= 1")
-        .message("at most one of readiness.provider, readiness.tcpSocket and readiness.httpGet may be set")
+    validation = Rule::new(
+        "[has(self.provider), has(self.tcpSocket), has(self.httpGet), has(self.phoneHome)].filter(set, set).size() <= 1"
+    )
+    .message(
+        "at most one of readiness.provider, readiness.tcpSocket, readiness.httpGet and readiness.phoneHome may be set"
+    )
 )]
 pub struct Readiness {
     /// A machine is ready when the provider reports that it runs and has passed the provider's own checks. The default.
@@ -21,6 +26,11 @@ pub struct Readiness {
     /// A machine is ready when it runs and answers an HTTP GET request with a status that says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_get: Option<HttpGetReadiness>,
+    /// A machine is ready when it runs and has called the operator. cloud-init does so at the end of its first boot, or a
+    /// script of yours does. The operator needs an address that machines reach. Part of the template: a change replaces
+    /// machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone_home: Option<PhoneHomeReadiness>,
     /// Most seconds from the accepted create until the machine has booted; after that the member is Errored.
     #[serde(default = "default_launch_timeout")]
     #[schemars(range(min = 1, max = 86_400))]
@@ -34,6 +44,10 @@ pub struct Readiness {
 /// Readiness as the provider reports it. Has no settings.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProviderReadiness {}
+
+/// A call of the machine to the operator. Has no settings.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhoneHomeReadiness {}
 
 /// A TCP connection that the operator opens to the machine.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +108,7 @@ impl Default for Readiness {
             provider: None,
             tcp_socket: None,
             http_get: None,
+            phone_home: None,
             launch_timeout_seconds: default_launch_timeout(),
             warming_timeout_seconds: default_warming_timeout(),
         }

@@ -97,6 +97,7 @@ mod tests {
             placement: bullpen_api::Placement::default(),
             cloud: None,
             adopted: None,
+            phone_home: None,
             template_hash: String::new(),
             ssh: None,
             cordoned: false,

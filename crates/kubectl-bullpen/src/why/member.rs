@@ -143,11 +143,24 @@ fn next(
     }
 }
 
+/// Tells what a machine has reported that is not ready yet.
+fn said_by_machine(story: &mut Story, status: &PoolMemberStatus, now: Timestamp) {
+    let Some(reported) = &status.reported else { return };
+    if let Some(reason) = &reported.broken {
+        story.fact(format!("it reported that it is broken: {reason}"));
+    } else if let Some(at) = &reported.ready_at {
+        story.fact(format!("it reported {} that it is ready", ago(Some(at.0), now)));
+    } else if let Some(progress) = &reported.progress {
+        story.fact(format!("its last progress: {progress}"));
+    }
+}
+
 /// Tells how far a machine is that is not ready yet, and how long it is waited for.
 fn warming(story: &mut Story, status: &PoolMemberStatus, pool: Option<&InstancePool>, now: Timestamp) {
     let started = status.warming_started_at.as_ref().map(|time| time.0);
     let booted = status.instance.as_ref().and_then(|instance| instance.boot_time.as_ref()).map(|time| time.0);
     let readiness = pool.map(|pool| &pool.spec.readiness);
+    let calls = readiness.is_some_and(|readiness| readiness.phone_home.is_some());
     let passed = |from: Timestamp, until: Timestamp| span(until.duration_since(from).as_secs().max(0));
     let (from, timeout, lacks) = if let Some(booted) = booted {
         let launched = status.instance.as_ref().and_then(|instance| instance.launch_time.as_ref()).map(|time| time.0);
@@ -157,6 +170,7 @@ fn warming(story: &mut Story, status: &PoolMemberStatus, pool: Option<&InstanceP
         if let Some(ready) = ready.filter(|ready| ready.reason == Reason::ReadinessAwaited) {
             story.fact(format!("it {}", ready.message));
         }
+        said_by_machine(story, status, now);
         (Some(booted), readiness.map(|readiness| readiness.warming_timeout_seconds), "it is not ready")
     } else {
         story.fact(format!("the cloud accepted it {}, and it boots", ago(started, now)));
@@ -167,6 +181,7 @@ fn warming(story: &mut Story, status: &PoolMemberStatus, pool: Option<&InstanceP
         Some(Probe::Http { port, path, .. }) => {
             format!("it is ready when it runs and answers GET {path} on port {port} as the pool expects")
         }
+        None if calls => "it is ready when it runs and has called to report that it is".to_owned(),
         None => "it is ready when the provider says that it runs".to_owned(),
     });
     let until = from
@@ -254,5 +269,36 @@ mod tests {
         assert!(text.contains("its machine booted 60s ago, 41s after its launch"), "{text}");
         assert!(text.contains("is answered as ready; last: connection refused"), "{text}");
         assert!(text.contains("it is given up in 29m of 1800 s if it is not ready by then"), "{text}");
+    }
+    #[test]
+    fn the_story_of_a_machine_that_is_to_call_has_what_it_said_last() {
+        let pool: InstancePool = serde_json::from_value(json!({
+            "metadata": { "name": "ci", "uid": "p" },
+            "spec": { "targetSize": 1, "maxSize": 1, "launchConfigs": [{ "name": "sim" }], "readiness": { "phoneHome": {} } },
+        }))
+        .unwrap();
+        let told = |reported: Value| {
+            let status = json!({
+                "state": "Warming", "warmingStartedAt": "2026-01-01T00:02:44.000000Z", "reported": reported,
+                "instance": { "id": "i-1", "bootTime": "2026-01-01T00:03:25.000000Z" },
+                "conditions": [{ "type": "Ready", "status": "False", "reason": "ReadinessAwaited",
+                    "message": "waits until the machine calls to report that it is ready",
+                    "lastTransitionTime": "2026-01-01T00:03:19Z" }],
+            });
+            let member = member(&json!({}), &status);
+            story(&member, Some(&pool), None, None, "2026-01-01T00:05:00Z".parse().unwrap()).whole()
+        };
+        let text = told(json!({ "progress": "installing docker" }));
+        for part in [
+            "its machine booted 95s ago, 41s after its launch",
+            "it waits until the machine calls to report that it is ready",
+            "its last progress: installing docker",
+            "next: it is ready when it runs and has called to report that it is",
+            "it is given up in 28m of 1800 s if it is not ready by then",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let text = told(json!({ "broken": "no disk" }));
+        assert!(text.contains("it reported that it is broken: no disk"), "{text}");
     }
 }

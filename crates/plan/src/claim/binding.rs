@@ -38,6 +38,7 @@ pub fn secret(
     key: Option<&Zeroizing<String>>,
 ) -> Secret {
     let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
+    let known_hosts = known_hosts(member);
     let entries = [
         ("type", Some(KIND)),
         ("provider", provider),
@@ -45,6 +46,7 @@ pub fn secret(
         ("port", Some(PORT)),
         ("username", member.spec.ssh.as_ref().map(|ssh| ssh.user.as_str())),
         ("ssh-privatekey", key.map(|key| key.as_str())),
+        ("known_hosts", known_hosts.as_deref()),
         ("instance-id", machine.map(|machine| machine.id.as_str())),
     ];
     let text = |text: Option<&String>| text.cloned().unwrap_or_default();
@@ -73,6 +75,21 @@ pub fn secret(
         type_: Some(format!("servicebinding.io/{KIND}")),
         ..Secret::default()
     }
+}
+
+/// What SSH needs to know the machine by, in the format of `known_hosts`: the host keys that it reported, at its addresses
+/// and its own name. `None` if it reported none.
+fn known_hosts(member: &PoolMember) -> Option<String> {
+    let status = member.status.as_ref()?;
+    let reported = status.reported.as_ref().filter(|reported| !reported.host_keys.is_empty())?;
+    let plain = |name: &&str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte))
+    };
+    let addresses = status.instance.iter().flat_map(|machine| &machine.addresses);
+    let names = addresses.map(|address| address.address.as_str()).chain(reported.hostname.as_deref());
+    let names = names.filter(plain).collect::<Vec<_>>().join(",");
+    let lines = reported.host_keys.iter().map(|key| format!("{names} {key}\n"));
+    (!names.is_empty()).then(|| lines.collect())
 }
 
 /// The address of the machine: the internal one if known, else the first.
@@ -220,6 +237,19 @@ mod tests {
         assert_eq!(made.data.unwrap().into_keys().collect::<Vec<_>>(), ["port", "type"]);
         let only = [InstanceAddress { type_: "ExternalDNS".into(), address: "x.example.com".into() }];
         assert_eq!(host(&only), Some("x.example.com"));
+    }
+
+    #[test]
+    fn host_keys_that_the_machine_reported_are_there_for_each_of_its_addresses_and_its_name() {
+        let mut known = member("m");
+        let status = known.status.as_mut().unwrap();
+        let host_keys = vec!["ssh-ed25519 AAAA".to_owned(), "ssh-rsa BBBB".to_owned()];
+        let hostname = Some("vm.example".to_owned());
+        status.reported = Some(bullpen_api::MachineReport { hostname, host_keys, ..Default::default() });
+        let data = secret("build-1-binding", &claim("c"), &known, None, None).data.unwrap();
+        let names = "192.0.2.1,10.0.0.1,vm.example";
+        let expected = format!("{names} ssh-ed25519 AAAA\n{names} ssh-rsa BBBB\n");
+        assert_eq!(String::from_utf8_lossy(&data["known_hosts"].0), expected);
     }
 
     #[test]

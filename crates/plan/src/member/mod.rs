@@ -1,4 +1,5 @@
-//! Members: the next step of each one, the user data and SSH key of its machine, and machines without a member.
+//! Members: the next step of each one, the user data and SSH key of its machine, what machines report, and machines
+//! without a member.
 //!
 //! Pure functions. Input: a member's view, or the cloud's list of machines. Output: the next step, the status to write,
 //! or the machines to terminate.
@@ -7,6 +8,7 @@ pub mod first_boot;
 pub mod lifecycle;
 pub mod orphans;
 pub mod readiness;
+pub mod reports;
 pub mod ssh_keys;
 pub mod status;
 pub mod user_data;

@@ -7,7 +7,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv6Addr};
 
-use bullpen_api::{HttpScheme, InstanceAddress, Readiness, bounded_message};
+use bullpen_api::{HttpScheme, InstanceAddress, MachineReport, Readiness, bounded_message};
 use jiff::{SignedDuration, Timestamp};
 
 use super::lifecycle::Machine;
@@ -25,6 +25,9 @@ pub const REPORT_AFTER: SignedDuration = SignedDuration::from_secs(3);
 pub const REPORT_EVERY: SignedDuration = SignedDuration::from_secs(15);
 /// The types of addresses, in the order in which they are tried: the operator runs near its machines more often than not.
 const ADDRESS_TYPES: [&str; 4] = ["InternalIP", "ExternalIP", "InternalDNS", "ExternalDNS"];
+
+/// What a status says of a machine that has not called yet.
+const CALL_AWAITED: &str = "waits until the machine calls to report that it is ready";
 
 /// What a machine is asked to see whether it is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +51,7 @@ pub enum Probe {
 }
 
 impl Probe {
-    /// The probe of a pool's machines. `None` if the provider's word decides.
+    /// The probe of a pool's machines. `None` if the provider's word or the machine's own decides.
     pub fn of(readiness: &Readiness) -> Option<Self> {
         if let Some(tcp) = &readiness.tcp_socket {
             return Some(Self::Tcp { port: u16::try_from(tcp.port).unwrap_or(0) });
@@ -186,6 +189,16 @@ pub fn as_probed(machine: Machine, target: Option<&Target>, last: Option<&Probed
     }
 }
 
+/// The machine with `ready` by what it has reported itself.
+pub fn as_reported(machine: Machine, reported: Option<&MachineReport>) -> Machine {
+    match machine {
+        Machine::Running { at, since, .. } => {
+            Machine::Running { at, since, ready: reported.is_some_and(|reported| reported.ready_at.is_some()) }
+        }
+        other => other,
+    }
+}
+
 /// When the next probe of a machine that runs since `since` is due: the first one at once, another one after the one that
 /// failed `last`. The last one that may still save the member comes at its `deadline`.
 pub fn next_probe(uid: &str, since: Timestamp, last: Option<&Probed>, deadline: Timestamp) -> Timestamp {
@@ -219,6 +232,8 @@ pub enum Awaited<'a> {
     Address,
     /// An answer to the probe, of which this is the last one.
     Answer(&'a Target, Option<&'a Probed>),
+    /// Its own call, of which this is the last word before.
+    Call(Option<&'a str>),
 }
 
 /// What the status of a member reports of its machine that runs since `since` and is not ready. `said` is the message that
@@ -233,6 +248,8 @@ pub fn report(
     let (message, failing_since) = match awaited {
         Awaited::Provider => ("waits until the provider's own checks of the machine pass".to_owned(), since),
         Awaited::Address => ("waits for an address of the machine that can be probed".to_owned(), since),
+        Awaited::Call(None) => (CALL_AWAITED.to_owned(), since),
+        Awaited::Call(Some(progress)) => (format!("{CALL_AWAITED}; last progress: {progress}"), since),
         Awaited::Answer(target, last) => match last.filter(|last| last.target == *target) {
             Some(Probed { error: Some(error), failing_since, .. }) => {
                 (format!("waits until {target}; last: {error}"), *failing_since)
@@ -394,11 +411,30 @@ mod tests {
 
     #[test]
     fn a_machine_that_no_probe_was_sent_to_yet_reports_what_it_lacks() {
-        for awaited in [Awaited::Provider, Awaited::Address] {
+        for awaited in [Awaited::Provider, Awaited::Address, Awaited::Call(None)] {
             assert_eq!(report(awaited, at(0), None, None, at(1_000)), Report::Later(at(3_000)));
             let Report::Now(message) = report(awaited, at(0), None, None, at(3_000)) else { panic!("{awaited:?}") };
             assert_eq!(report(awaited, at(0), Some(&message), Some(at(3_000)), at(90_000)), Report::Nothing);
         }
+    }
+
+    #[test]
+    fn a_machine_that_is_to_call_is_ready_by_its_own_word_alone() {
+        let silent = MachineReport { progress: Some("half".to_owned()), ..MachineReport::default() };
+        let called = MachineReport { ready_at: Some(bullpen_api::micro_time(at(7))), ..MachineReport::default() };
+        let ready = |machine, reported| match as_reported(machine, reported) {
+            Machine::Running { at: shown, since, ready } => {
+                assert_eq!((shown, since), (at(900), at(0)));
+                Some(ready)
+            }
+            _ => None,
+        };
+        assert_eq!(ready(RUNS(900), None), Some(false), "the provider's word does not count");
+        assert_eq!(ready(RUNS(900), Some(&silent)), Some(false));
+        assert_eq!(ready(RUNS(900), Some(&called)), Some(true));
+        assert_eq!(ready(Machine::Booting { at: at(900) }, Some(&called)), None, "the cloud shows first that it runs");
+        let Report::Now(message) = report(Awaited::Call(Some("half")), at(0), None, None, at(3_000)) else { panic!() };
+        assert_eq!(message, format!("{CALL_AWAITED}; last progress: half"));
     }
 
     #[test]

@@ -1,13 +1,16 @@
-//! The SSH keys of machines. They are derived from the installation secret and the member's uid, so that none is stored
-//! and each is the same after a restart.
+//! The SSH keys of machines, and the tokens by which they report. They are derived from the installation secret and the
+//! member's uid, so that none is stored and each is the same after a restart.
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey, KeypairData};
 use ssh_key::public::Ed25519PublicKey;
 use ssh_key::{LineEnding, PrivateKey};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 /// Bytes of the installation secret.
@@ -16,6 +19,7 @@ pub const SECRET_BYTES: usize = 32;
 /// Derivation contexts. They must never change, or every key would.
 const FOR_SSH: &[u8] = b"bullpen.dev/v1 ssh ed25519";
 const FOR_ID: &[u8] = b"bullpen.dev/v1 id";
+const FOR_REPORTS: &[u8] = b"bullpen.dev/v1 machine token";
 
 /// The secret that every key of this installation is derived from. `Debug` does not print it.
 #[derive(Clone)]
@@ -66,6 +70,21 @@ impl InstallationSecret {
             private: Ed25519PrivateKey::from_bytes(&seed),
         };
         PrivateKey::new(KeypairData::Ed25519(pair), "bullpen").ok().map(SshKey)
+    }
+
+    /// The token by which the machine of this member reports: 43 letters, digits, dashes and underscores. `None` only if
+    /// the crypto library fails.
+    pub fn machine_token(&self, namespace: &str, name: &str, uid: &str) -> Option<Zeroizing<String>> {
+        // None of the three can have a byte 0, so no two members have the same input.
+        let parts = [FOR_REPORTS, b"\0", namespace.as_bytes(), b"\0", name.as_bytes(), b"\0", uid.as_bytes()];
+        let token = self.derive::<32>(&parts)?;
+        Some(Zeroizing::new(URL_SAFE_NO_PAD.encode(token.as_slice())))
+    }
+
+    /// Whether this is that token. How long that takes says nothing about how much of it is right.
+    pub fn is_machine_token(&self, namespace: &str, name: &str, uid: &str, token: &str) -> bool {
+        let right = self.machine_token(namespace, name, uid);
+        right.is_some_and(|right| right.as_bytes().ct_eq(token.as_bytes()).into())
     }
 
     /// HKDF-SHA256 without a salt: the secret is random already.
@@ -131,6 +150,26 @@ mod tests {
     fn neither_the_secret_nor_a_key_is_printed() {
         let printed = format!("{:?} {:?}", secret(7), secret(7).ssh_key("u-1"));
         assert_eq!(printed, "InstallationSecret Some(SshKey)");
+    }
+
+    #[test]
+    fn a_token_is_good_for_one_member_of_one_installation_and_stays_what_it_was_in_the_first_release() {
+        let token = secret(7).machine_token("ci", "linux-1", "u-1").unwrap();
+        assert_eq!(token.as_str(), "j74W_XK6a0P6gUuvRdqRJvtZq3WycGYXMj3YG32sAL0");
+        let is_it =
+            |byte, namespace, name, uid, token: &str| secret(byte).is_machine_token(namespace, name, uid, token);
+        assert!(is_it(7, "ci", "linux-1", "u-1", &token));
+        for (byte, namespace, name, uid) in [
+            (8, "ci", "linux-1", "u-1"),
+            (7, "cd", "linux-1", "u-1"),
+            (7, "ci", "linux-2", "u-1"),
+            (7, "ci", "linux-1", "u-2"),
+        ] {
+            assert!(!is_it(byte, namespace, name, uid, &token));
+        }
+        for wrong in ["", &token[1..], &format!("{}a", token.as_str()), &token.to_lowercase()] {
+            assert!(!is_it(7, "ci", "linux-1", "u-1", wrong));
+        }
     }
 
     #[test]

@@ -76,6 +76,9 @@ pub fn ready(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -> 
         status.state = MemberState::Ready;
         status.instance = Some(instance(machine));
         status.ready_since = Some(micro_time(now));
+        if let Some(reported) = &mut status.reported {
+            reported.progress = None;
+        }
     })
 }
 

@@ -5,19 +5,24 @@ use std::sync::Arc;
 
 use bullpen_api::{Reason, Ssh};
 
-use super::first_boot;
+use super::first_boot::{Additions, Login, check, sample_key};
+use super::reports::CallUrls;
 
 /// The user data of a pool's machines, as far as it is known.
 #[derive(Clone, PartialEq, Eq)]
 pub enum UserData {
     /// This text, or none.
     Known(Option<Arc<str>>),
-    /// This text and an SSH key for each machine.
+    /// This text, and for each machine what is derived from the installation secret.
     Keyed {
         /// The text, if any.
         text: Option<Arc<str>>,
-        /// Id of the secret that the keys are derived from.
+        /// Id of the installation secret.
         key_id: Arc<str>,
+        /// Whether each machine gets an SSH key.
+        ssh: bool,
+        /// The URL under which machines call the operator, if they do.
+        calls: Option<Arc<str>>,
     },
     /// It cannot be determined now.
     Missing {
@@ -42,17 +47,28 @@ impl UserData {
         Self::Known(text.filter(|text| !text.is_empty()).map(Arc::from))
     }
 
-    /// Adds SSH keys if the template asks for them. `key_id` returns the id of the installation secret, or why it is
-    /// not known.
+    /// Adds what the pool asks for. `fit` says whether it fits together with the text, as [`Wishes::fit`] finds out, and
+    /// `key_id` returns the id of the installation secret, or why it is not known.
     #[must_use]
-    pub fn for_machines(self, ssh: Option<&Ssh>, key_id: impl FnOnce() -> Result<Arc<str>, KeyTrouble>) -> Self {
-        let (Self::Known(text), Some(ssh)) = (&self, ssh.filter(|ssh| ssh.generate_key)) else { return self };
-        if let Err(error) = first_boot::check_with_key(text.as_deref(), &ssh.user) {
-            let message = format!("template.userData with template.ssh.generateKey: {error}");
+    pub fn for_machines(
+        self,
+        wishes: &Wishes<'_>,
+        fit: impl FnOnce(Option<&Arc<str>>) -> Result<(), String>,
+        key_id: impl FnOnce() -> Result<Arc<str>, KeyTrouble>,
+    ) -> Self {
+        let Self::Known(text) = &self else { return self };
+        let ssh = wishes.keyed().is_some();
+        if !ssh && !wishes.phone_home {
+            return self;
+        }
+        if wishes.phone_home && wishes.advertised.is_none() {
+            return Self::Missing { reason: Reason::MachineAddressMissing, message: NO_ADDRESS.to_owned() };
+        }
+        if let Err(message) = fit(text.as_ref()) {
             return Self::Missing { reason: Reason::UserDataInvalid, message };
         }
         match key_id() {
-            Ok(key_id) => Self::Keyed { text: text.clone(), key_id },
+            Ok(key_id) => Self::Keyed { text: text.clone(), key_id, ssh, calls: wishes.calls().cloned() },
             Err(KeyTrouble { reason, message }) => Self::Missing { reason, message },
         }
     }
@@ -60,8 +76,12 @@ impl UserData {
     /// What a machine gets, if that is known.
     pub fn known(&self) -> Option<FirstBoot<'_>> {
         match self {
-            Self::Known(text) => Some(FirstBoot { text: text.as_deref(), key_id: None }),
-            Self::Keyed { text, key_id } => Some(FirstBoot { text: text.as_deref(), key_id: Some(key_id) }),
+            Self::Known(text) => Some(FirstBoot { text: text.as_deref(), ..FirstBoot::default() }),
+            Self::Keyed { text, key_id, ssh, calls } => Some(FirstBoot {
+                text: text.as_deref(),
+                key_id: ssh.then_some(key_id),
+                calls: calls.as_deref().map(|url| Calls { url, key_id }),
+            }),
             Self::Missing { .. } => None,
         }
     }
@@ -74,6 +94,68 @@ pub struct FirstBoot<'a> {
     pub text: Option<&'a str>,
     /// Id of the secret that its key is derived from, if it gets one.
     pub key_id: Option<&'a str>,
+    /// How it calls the operator, if it does.
+    pub calls: Option<Calls<'a>>,
+}
+
+/// How a machine calls the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calls<'a> {
+    /// The beginning of its URLs.
+    pub url: &'a str,
+    /// Id of the secret that its token is derived from.
+    pub key_id: &'a str,
+}
+
+/// What a pool wants to be added to its user data.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes<'a> {
+    /// `template.ssh`.
+    pub ssh: Option<&'a Ssh>,
+    /// Whether `readiness.phoneHome` is set.
+    pub phone_home: bool,
+    /// The URL under which machines reach this installation.
+    pub advertised: Option<&'a Arc<str>>,
+    /// The namespace of the pool.
+    pub namespace: &'a str,
+}
+
+/// What to do where machines are to call and cannot.
+const NO_ADDRESS: &str = "readiness.phoneHome has machines call the operator, which has no address for them: start it with \
+    --machine-address and --advertise-url (Helm: machines.enabled and machines.url), or choose another readiness";
+
+impl<'a> Wishes<'a> {
+    /// The SSH settings, if machines get keys.
+    fn keyed(&self) -> Option<&'a Ssh> {
+        self.ssh.filter(|ssh| ssh.generate_key)
+    }
+
+    /// The URL under which machines call, if they do.
+    fn calls(&self) -> Option<&'a Arc<str>> {
+        self.advertised.filter(|_| self.phone_home)
+    }
+
+    /// Whether the user's data and what is added fit together, whatever key and token a machine gets. It takes a merge.
+    ///
+    /// # Errors
+    /// Why not, for a person.
+    pub fn fit(&self, text: Option<&str>) -> Result<(), String> {
+        let (ssh, urls) = (self.keyed(), self.calls().map(|url| CallUrls::sample(url, self.namespace)));
+        let (key, variables) = (sample_key(), urls.as_ref().map(CallUrls::variables));
+        let additions = Additions {
+            login: ssh.map(|ssh| Login { user: &ssh.user, key: &key }),
+            phone_home: urls.as_ref().map(CallUrls::phone_home),
+            environment: variables.as_ref().map_or(&[], |variables| variables.as_slice()),
+        };
+        check(text.map(str::as_bytes), &additions).map(|_| ()).map_err(|error| {
+            let with = match (ssh, &urls) {
+                (Some(_), Some(_)) => "template.ssh.generateKey and readiness.phoneHome",
+                (Some(_), None) => "template.ssh.generateKey",
+                _ => "readiness.phoneHome",
+            };
+            format!("template.userData with {with}: {error}")
+        })
+    }
 }
 
 /// Why no keys can be derived.
@@ -107,29 +189,62 @@ impl fmt::Debug for UserData {
 mod tests {
     use super::*;
 
+    fn machines(
+        data: UserData,
+        wishes: &Wishes<'_>,
+        key_id: impl FnOnce() -> Result<Arc<str>, KeyTrouble>,
+    ) -> UserData {
+        data.for_machines(wishes, |text| wishes.fit(text.map(AsRef::as_ref)), key_id)
+    }
+
     #[test]
     fn machines_that_get_keys_wait_for_the_secret_that_those_come_from() {
         let ssh = Ssh { user: "ci".into(), generate_key: true };
         let trouble = || Err(KeyTrouble { reason: Reason::InstallationSecretForbidden, message: "grant it".into() });
-        let missing = UserData::Known(None).for_machines(Some(&ssh), trouble);
+        let wishes = Wishes { ssh: Some(&ssh), ..Wishes::default() };
+        let missing = machines(UserData::Known(None), &wishes, trouble);
         assert!(
             missing == UserData::Missing { reason: Reason::InstallationSecretForbidden, message: "grant it".into() }
         );
-        let keyed = UserData::Known(None).for_machines(Some(&ssh), || Ok(Arc::from("id")));
+        let keyed = machines(UserData::Known(None), &wishes, || Ok(Arc::from("id")));
         assert_eq!(keyed.known().and_then(|first_boot| first_boot.key_id), Some("id"));
-        assert!(UserData::Known(None).for_machines(None, trouble) == UserData::Known(None));
-        assert!(
-            UserData::Known(None).for_machines(Some(&Ssh { generate_key: false, ..ssh.clone() }), trouble)
-                == UserData::Known(None)
-        );
+        assert!(machines(UserData::Known(None), &Wishes::default(), trouble) == UserData::Known(None));
+        let without = Ssh { generate_key: false, ..ssh.clone() };
+        let without = Wishes { ssh: Some(&without), ..wishes };
+        assert!(machines(UserData::Known(None), &without, trouble) == UserData::Known(None));
         // Neither as it is nor compressed does it fit.
         let ideographs = (0..16_384_u32).filter_map(|at| char::from_u32(0x4e00 + at * at % 20_011));
         let long = UserData::Known(Some(Arc::from(ideographs.collect::<String>())));
-        let UserData::Missing { reason, message } = long.for_machines(Some(&ssh), trouble) else { panic!("it fits") };
+        let UserData::Missing { reason, message } = machines(long, &wishes, trouble) else { panic!("it fits") };
         assert_eq!(reason, Reason::UserDataInvalid);
         assert!(
             message.starts_with("template.userData with template.ssh.generateKey: it has 49152 bytes; "),
             "{message}"
         );
+    }
+    #[test]
+    fn machines_that_call_wait_for_an_address_and_for_the_secret_that_their_tokens_come_from() {
+        let wishes = Wishes { phone_home: true, namespace: "ci", ..Wishes::default() };
+        let missing = machines(UserData::Known(None), &wishes, || Ok(Arc::from("id")));
+        let UserData::Missing { reason, message } = missing else { panic!("it has no address") };
+        assert_eq!(reason, Reason::MachineAddressMissing);
+        assert!(message.contains("--machine-address and --advertise-url"), "{message}");
+
+        let url: Arc<str> = Arc::from("https://bullpen.example.com");
+        let wishes = Wishes { advertised: Some(&url), ..wishes };
+        let keyed = machines(UserData::Known(None), &wishes, || Ok(Arc::from("id")));
+        let first_boot = keyed.known().unwrap();
+        assert_eq!(first_boot.calls, Some(Calls { url: &url, key_id: "id" }));
+        assert_eq!(first_boot.key_id, None, "no SSH key was asked for");
+        let trouble = || Err(KeyTrouble { reason: Reason::InstallationSecretForbidden, message: "grant it".into() });
+        let UserData::Missing { reason, .. } = machines(UserData::Known(None), &wishes, trouble) else {
+            panic!("the secret is not known")
+        };
+        assert_eq!(reason, Reason::InstallationSecretForbidden);
+
+        let unknown = machines(UserData::of(Some("no header")), &wishes, || Ok(Arc::from("id")));
+        let UserData::Missing { reason, message } = unknown else { panic!("cloud-init would drop it") };
+        assert_eq!(reason, Reason::UserDataInvalid);
+        assert!(message.starts_with("template.userData with readiness.phoneHome: it begins with nothing"), "{message}");
     }
 }

@@ -3,7 +3,7 @@
 use bullpen_api::{ConditionType, InstancePoolStatus, Reason, find_condition};
 
 /// The reasons for which only a person can make a pool Ready: what it names is not there or cannot be used.
-const REASONS: [Reason; 9] = [
+const REASONS: [Reason; 10] = [
     Reason::LaunchConfigNotFound,
     Reason::LaunchConfigBeingDeleted,
     Reason::LaunchConfigHasNoProvider,
@@ -11,6 +11,7 @@ const REASONS: [Reason; 9] = [
     Reason::UserDataNotFound,
     Reason::UserDataForbidden,
     Reason::UserDataInvalid,
+    Reason::MachineAddressMissing,
     Reason::InstallationSecretForbidden,
     Reason::InstallationSecretInvalid,
 ];

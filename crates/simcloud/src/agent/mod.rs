@@ -1,5 +1,7 @@
 //! What runs on the machines, if anything does: an HTTP server at the address of each one that runs.
 
+pub(crate) mod calls;
+
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;

@@ -119,6 +119,10 @@ impl Cloud {
         if let MachineFault::Hidden { milliseconds, from } = hit.fault {
             machine.hidden.push((later(now, micros(milliseconds)), from));
         } else {
+            // It calls by the new plan, also if it has called before.
+            if matches!(hit.fault, MachineFault::PhonesHome(_)) && machine.urls.is_some() {
+                self.silent.insert(number);
+            }
             let after = hit.fault.after().unwrap_or_default();
             let delay = micros(after.milliseconds + hit.roll.up_to(after.spread_milliseconds));
             machine.doom = Some(Doom { fault: hit.fault, delay, noticed: false });
@@ -232,6 +236,7 @@ impl Cloud {
             | MachineFault::AgentDown {}
             | MachineFault::AgentHangs {}
             | MachineFault::AgentAnswers { .. }
+            | MachineFault::PhonesHome(_)
             | MachineFault::Hidden { .. } => {}
         }
     }

@@ -4,13 +4,14 @@
 //! machines change on time although nothing runs between calls.
 
 mod agents;
+mod callers;
 mod faces;
 mod life;
 mod lists;
 mod past;
 mod purchase;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use past::Past;
 use purchase::{Purchase, account_token, describe};
 
 pub use agents::AgentAnswer;
+pub use callers::{Caller, Urls};
 pub use faces::Ask;
 pub(super) use faces::unknown;
 
@@ -69,6 +71,8 @@ pub struct Cloud {
     /// By their number in the order of creation.
     machines: BTreeMap<u64, Machine>,
     numbers: HashMap<String, u64>,
+    /// The machines with URLs in their user data that have not begun to call.
+    silent: BTreeSet<u64>,
     purchases: HashMap<String, Purchase>,
     /// Tokens of forgotten machines, oldest first.
     forgotten: VecDeque<String>,
@@ -90,6 +94,8 @@ struct Machine {
     user_data: Option<Box<str>>,
     /// From the request.
     user_data_base64: Option<Box<str>>,
+    /// What it calls, by its user data.
+    urls: Option<Box<Urls>>,
     /// Until it is terminated.
     address: Option<Ipv4Addr>,
     /// Its account; `None` for the cloud's own.
@@ -108,6 +114,7 @@ impl Cloud {
             now: whole_microseconds(now),
             machines: BTreeMap::new(),
             numbers: HashMap::new(),
+            silent: BTreeSet::new(),
             purchases: HashMap::new(),
             forgotten: VecDeque::new(),
             due: BTreeMap::new(),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::{Cloud, Creation, MAX_MACHINES, Machine};
+use super::{Cloud, Creation, MAX_MACHINES, Machine, Urls};
 use crate::draw::Draw;
 use crate::ledger::Description;
 use crate::validate;
@@ -53,12 +53,16 @@ impl Cloud {
             instance: instance.clone(),
             user_data: request.user_data.as_deref().map(Box::from),
             user_data_base64: request.user_data_base64.as_deref().map(Box::from),
+            urls: request.user_data.as_deref().and_then(Urls::find).map(Box::new),
             address: Some(address),
             account: self.acting.clone(),
             next: [None; 2],
             doom: None,
             hidden: Vec::new(),
         };
+        if machine.urls.is_some() {
+            self.silent.insert(number);
+        }
         self.machines.insert(number, machine);
         Ok((Creation::Created, instance))
     }

@@ -17,6 +17,8 @@ const MAX_HOLD: u64 = 600_000;
 const MAX_MILLISECONDS: u64 = 86_400_000;
 const MAX_FOREIGN: u32 = 1000;
 const MAX_NAMES: usize = 256;
+/// Longest text that a machine posts.
+const MAX_TEXT: usize = 64 * 1024;
 
 impl FaultSet {
     /// Parses a set from JSON.
@@ -108,6 +110,18 @@ impl MachineFault {
             Self::Interrupted { notice, milliseconds } => {
                 after(&field("notice"), *notice)?;
                 within(&field("milliseconds"), *milliseconds, day)
+            }
+            Self::PhonesHome(plan) => {
+                within(&field("delayMilliseconds"), plan.delay_milliseconds, day)?;
+                within(&field("times"), plan.times.into(), 0..=100)?;
+                within(&field("lose"), plan.lose.into(), 0..=100)?;
+                within(&field("progress"), plan.progress.len() as u64, 0..=100)?;
+                let texts = plan.progress.iter().chain(&plan.broken);
+                let longest = texts.map(String::len).max().unwrap_or(0);
+                if longest > MAX_TEXT {
+                    return Err(wrong(&path, format!("a text has at most {MAX_TEXT} bytes")));
+                }
+                Ok(())
             }
             Self::Hidden { milliseconds, from } => {
                 let shows = [Method::List, Method::Find, Method::Get, Method::Terminate];

@@ -137,6 +137,8 @@ pub enum MachineFault {
         /// The status.
         status: u16,
     },
+    /// It calls what its user data says otherwise than it should.
+    PhonesHome(PhonesHome),
     /// Calls do not return it at first.
     Hidden {
         /// For how long after the accepted create.
@@ -149,6 +151,48 @@ pub enum MachineFault {
 
 fn lists() -> Vec<Method> {
     vec![Method::List, Method::Find]
+}
+
+/// How a machine calls what its user data says. The default is as it should: once, when it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PhonesHome {
+    /// How much later it begins.
+    pub delay_milliseconds: u64,
+    /// It does not call that it is ready.
+    pub never: bool,
+    /// How often it calls that it is ready; 0 counts as 1.
+    pub times: u32,
+    /// So many tries of each call reach nobody.
+    pub lose: u32,
+    /// The token that it calls with.
+    pub token: TokenUsed,
+    /// It calls only once it does not run any more.
+    pub after_end: bool,
+    /// It calls that it is broken, with this reason, and not that it is ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broken: Option<String>,
+    /// What it says before, one after the other.
+    pub progress: Vec<String>,
+}
+
+impl PhonesHome {
+    /// Whether its calls should be accepted.
+    pub const fn is_rightful(&self) -> bool {
+        matches!(self.token, TokenUsed::Own) && !self.after_end
+    }
+}
+
+/// The token that a machine calls with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TokenUsed {
+    /// That of its user data.
+    #[default]
+    Own,
+    /// One that is nobody's.
+    Wrong,
+    /// That of another machine.
+    OfAnother,
 }
 
 /// A moment in a machine's life.
@@ -227,6 +271,7 @@ impl MachineFault {
             Self::AgentDown {} => "agentDown",
             Self::AgentHangs {} => "agentHangs",
             Self::AgentAnswers { .. } => "agentAnswers",
+            Self::PhonesHome(_) => "phonesHome",
             Self::Hidden { .. } => "hidden",
         }
     }

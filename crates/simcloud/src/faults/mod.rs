@@ -13,5 +13,5 @@ mod tests;
 
 pub use decide::{Faults, Hit, Subject};
 pub use dice::Roll;
-pub use kinds::{After, CallFault, MachineFault, Since};
+pub use kinds::{After, CallFault, MachineFault, PhonesHome, Since, TokenUsed};
 pub use model::{FaultSet, Limit, Rate, Rule, When, Where};

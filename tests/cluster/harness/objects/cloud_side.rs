@@ -89,6 +89,17 @@ impl Simcloud {
 }
 
 impl Ledger {
+    /// The calls of machines of this name, such as `ready`: who called, and the status of the answer.
+    pub(crate) fn reports(&self, report: &str) -> Vec<(&str, u16)> {
+        self.entries()
+            .iter()
+            .filter_map(|entry| match &entry.what {
+                What::Report(call) if call.report == report => Some((call.id.as_str(), call.status)),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// How often a fault of this name has hit.
     pub(crate) fn hits(&self, name: &str) -> usize {
         let of_name = |entry: &&Entry| matches!(&entry.what, What::Fault(fault) if fault.fault == name);

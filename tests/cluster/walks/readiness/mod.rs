@@ -1,3 +1,4 @@
 //! When a machine counts as ready.
 
+mod phone_home;
 mod probes;

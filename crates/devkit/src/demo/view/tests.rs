@@ -36,6 +36,7 @@ fn member(name: &str, state: MemberState, claim: Option<&str>) -> PoolMember {
         placement,
         cloud: None,
         adopted: None,
+        phone_home: None,
         template_hash: String::new(),
         ssh: None,
         cordoned: false,

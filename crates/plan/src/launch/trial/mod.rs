@@ -10,8 +10,13 @@ use super::ramp::in_flight_limit;
 
 /// The classes of `lastError` that count as a failure of the launch config (`docs/adr/0004-failure-ladder.md`).
 /// Refusals such as Quota and Capacity do not count, because they prove nothing about the machine.
-pub const FAILURES: [ErrorClass; 4] =
-    [ErrorClass::LaunchTimeout, ErrorClass::WarmingTimeout, ErrorClass::InstanceGone, ErrorClass::Invalid];
+pub const FAILURES: [ErrorClass; 5] = [
+    ErrorClass::LaunchTimeout,
+    ErrorClass::WarmingTimeout,
+    ErrorClass::InstanceGone,
+    ErrorClass::ReportedBroken,
+    ErrorClass::Invalid,
+];
 
 /// What a member of the current template hash proves about the launch config.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -80,6 +80,11 @@ fn with_a_key_alone_the_bytes_are_those_of_the_first_version() {
     assert_eq!(digest(&with_key(Some(b"#!/bin/sh\necho hello\n"))), "f94d43ddb512c51d");
 }
 
+fn check_with_key(user_data: Option<&str>, user: &str) -> Result<(), MergeError> {
+    let login = Login { user, key: &sample_key() };
+    check(user_data.map(str::as_bytes), &Additions { login: Some(login), ..Additions::default() }).map(|_| ())
+}
+
 #[test]
 fn whether_data_fits_with_a_key_is_known_before_there_is_one() {
     let line = InstallationSecret::from_bytes(&[1; 32]).unwrap().ssh_key("u-1").unwrap().public_line().unwrap();

@@ -4,8 +4,12 @@
 //! Pure functions. Input: a [`LifecycleView`]. Output: a [`Step`]. What happens to a claimed member is decided in
 //! [`fate`](crate::claim::fate); once it is to be terminated, it is handled here like every other.
 
+mod strike;
+
 use bullpen_api::{ErrorClass, MemberState, Reason};
 use jiff::{SignedDuration, Timestamp};
+
+pub use self::strike::{CONFIRMED_WITHIN, Strike, strike};
 
 /// Typed NotFounds in a row that prove a machine gone. One list or answer may miss a machine that exists.
 pub const NOT_FOUNDS_THAT_PROVE: u32 = 3;
@@ -15,9 +19,6 @@ pub const TERMINATE_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(10);
 pub const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(1);
 /// The longest time between two queries for a machine that may still appear. It grows with the time since the create.
 pub const LOOK_AT_LEAST_EVERY: SignedDuration = SignedDuration::from_mins(1);
-/// A `NotFound` counts only if the account was confirmed within this time after it. Otherwise the credentials may have
-/// been those of another account for a while, and every machine would seem gone.
-pub const CONFIRMED_WITHIN: SignedDuration = SignedDuration::from_secs(2);
 /// A first create is sent only if the account was confirmed within this time before, and since the member was written.
 pub const IDENTITY_FRESH: SignedDuration = SignedDuration::from_secs(30);
 /// How many terminate calls in a row must fail before the member is reported as stuck.
@@ -64,27 +65,6 @@ pub enum Machine {
     Ending,
     /// The provider reports it as terminated.
     Terminated,
-}
-
-/// Whether a `NotFound` counts as a strike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strike {
-    /// It does: it came from the right account.
-    Counts,
-    /// Not known yet: the account must be confirmed.
-    Open,
-    /// It does not: the account was confirmed too late, so it may have come from another account.
-    Void,
-}
-
-/// Whether a `NotFound` answered at this time counts. `account_confirmed_at` is when the cloud last confirmed the right
-/// account.
-pub fn strike(answered: Timestamp, account_confirmed_at: Option<Timestamp>) -> Strike {
-    match account_confirmed_at.filter(|asked| *asked > answered) {
-        None => Strike::Open,
-        Some(asked) if asked <= plus(answered, CONFIRMED_WITHIN) => Strike::Counts,
-        Some(_) => Strike::Void,
-    }
 }
 
 /// Whether a machine is proved gone.
@@ -184,6 +164,8 @@ pub struct LifecycleView {
     pub past: Past,
     /// Whether `spec.hold` is set and not overridden: the member is not deleted and its machine not terminated.
     pub held: bool,
+    /// Whether its machine has reported that it is broken.
+    pub broken: bool,
 }
 
 /// What to do with a member now.
@@ -228,6 +210,8 @@ pub enum MemberFailure {
     WarmingTimeout,
     /// The machine ended without being asked to.
     InstanceGone,
+    /// The machine reported that it is broken.
+    ReportedBroken,
 }
 
 impl MemberFailure {
@@ -237,6 +221,7 @@ impl MemberFailure {
             Self::LaunchTimeout => ErrorClass::LaunchTimeout,
             Self::WarmingTimeout => ErrorClass::WarmingTimeout,
             Self::InstanceGone => ErrorClass::InstanceGone,
+            Self::ReportedBroken => ErrorClass::ReportedBroken,
         }
     }
 }
@@ -318,6 +303,9 @@ fn delete(member: &LifecycleView) -> Step {
 
 fn warming(member: &LifecycleView, now: Timestamp) -> Step {
     match member.machine {
+        Machine::Booting { .. } | Machine::Running { .. } if member.broken => {
+            Step::RecordErrored(MemberFailure::ReportedBroken)
+        }
         Machine::Running { ready: true, .. } => Step::RecordReady,
         Machine::Running { at, since, ready: false } => {
             within(plus(since, member.warming_timeout), at, now, MemberFailure::WarmingTimeout)
@@ -343,6 +331,9 @@ fn within(deadline: Timestamp, shown_at: Timestamp, now: Timestamp, failure: Mem
 
 fn ready(member: &LifecycleView, now: Timestamp) -> Step {
     match member.machine {
+        Machine::Booting { .. } | Machine::Running { .. } if member.broken => {
+            Step::RecordErrored(MemberFailure::ReportedBroken)
+        }
         Machine::Ending | Machine::Terminated => Step::RecordErrored(MemberFailure::InstanceGone),
         Machine::Missing { .. } => confirm(member, now, Step::RecordErrored(MemberFailure::InstanceGone)),
         Machine::Unknown | Machine::Booting { .. } | Machine::Running { .. } => Step::Wait(None),

@@ -32,6 +32,7 @@ fn member(state: MemberState) -> LifecycleView {
         account_confirmed_at: Some(at(1_000)),
         past: Past::Clean,
         held: false,
+        broken: false,
     }
 }
 
@@ -430,4 +431,23 @@ proptest! {
             ));
         }
     }
+}
+
+#[test]
+fn a_machine_that_reports_itself_broken_fails_at_once_unless_a_claim_has_it() {
+    let broken = |state, machine| LifecycleView { broken: true, machine, ..member(state) };
+    let errored = Step::RecordErrored(MemberFailure::ReportedBroken);
+    let running = Machine::Running { at: at(5), since: at(4), ready: true };
+    for (state, machine) in [
+        (MemberState::Warming, Machine::Booting { at: at(5) }),
+        (MemberState::Warming, running),
+        (MemberState::Ready, running),
+    ] {
+        let view = LifecycleView { has_instance: true, ..broken(state, machine) };
+        assert_eq!(next_step(&view, at(6)), errored, "{state:?}");
+    }
+    let pending = broken(MemberState::Pending, Machine::Booting { at: at(5) });
+    assert_eq!(next_step(&pending, at(6)), Step::RecordWarming, "one step after the other");
+    let claimed = LifecycleView { has_instance: true, ..broken(MemberState::Claimed, running) };
+    assert_eq!(next_step(&claimed, at(6)), Step::Wait(None));
 }

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::member::user_data::{Calls, Wishes};
 
 const SCRIPT: &str = "#!/bin/sh\necho \"grüß\"\n";
 const KEY_ID: &str = "5f0c3a";
@@ -63,7 +64,8 @@ fn full_launch_config(name: &str) -> LaunchConfig {
 fn current(pool: &InstancePoolSpec, find: impl Fn(&str) -> LaunchConfig) -> CurrentTemplate {
     let template = &pool.template;
     let text = if template.user_data_from.is_some() { Some(SCRIPT) } else { template.user_data.as_deref() };
-    let user_data = UserData::of(text).for_machines(template.ssh.as_ref(), || Ok(Arc::from(KEY_ID)));
+    let wishes = Wishes { ssh: template.ssh.as_ref(), ..Wishes::default() };
+    let user_data = UserData::of(text).for_machines(&wishes, |_| Ok(()), || Ok(Arc::from(KEY_ID)));
     let configs: BTreeMap<_, _> =
         pool.launch_configs.iter().map(|entry| (entry.name.clone(), find(&entry.name))).collect();
     CurrentTemplate::of(pool, &user_data, |name| configs.get(name))
@@ -77,6 +79,18 @@ fn the_hashes_are_those_of_every_version_so_that_an_upgrade_replaces_no_machine(
     assert_eq!(current.pool_hash().as_deref(), Some("4cb1755c8bcc3116"));
     let plain = LaunchConfigSpec { market: Market::OnDemand, ..full_launch_config("first").spec };
     assert_eq!(template_hash(&Template::default(), FirstBoot::default(), &plain), "b588711b3e105d6d");
+}
+
+#[test]
+fn machines_that_call_are_others_than_those_that_do_not_and_the_url_that_they_call_makes_no_difference() {
+    let config = full_launch_config("first").spec;
+    let hash = |calls| template_hash(&Template::default(), FirstBoot { calls, ..FirstBoot::default() }, &config);
+    let calls = |url, key_id| Some(Calls { url, key_id });
+    assert_ne!(hash(None), hash(calls("https://a", "id")));
+    assert_eq!(hash(calls("https://a", "id")), hash(calls("https://b", "id")));
+    assert_ne!(hash(calls("https://a", "id")), hash(calls("https://a", "other")));
+    let keyed = FirstBoot { key_id: Some("id"), ..FirstBoot::default() };
+    assert_ne!(template_hash(&Template::default(), keyed, &config), hash(calls("https://a", "id")));
 }
 
 /// A provider block with this effect on the machine.
@@ -236,7 +250,7 @@ proptest! {
     ) {
         let market = if spot { Market::Spot } else { Market::OnDemand };
         let config = LaunchConfigSpec { region, zone, market, image, ..full_launch_config("first").spec };
-        let first_boot = FirstBoot { text: text.as_deref(), key_id: key_id.as_deref() };
+        let first_boot = FirstBoot { text: text.as_deref(), key_id: key_id.as_deref(), calls: None };
         prop_assert_eq!(
             template_hash(&template, first_boot, &config),
             first_version(&template, first_boot, &config)

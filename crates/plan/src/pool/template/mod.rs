@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bullpen_api::{
-    InstancePoolSpec, LaunchConfig, LaunchConfigSpec, LifecycleClass, Market, MemberSsh, Placement, PoolLaunchConfig,
-    PoolMemberSpec, ProviderBlock, Reason, Ssh, Template,
+    InstancePoolSpec, LaunchConfig, LaunchConfigSpec, LifecycleClass, Market, MemberPhoneHome, MemberSsh, Placement,
+    PoolLaunchConfig, PoolMemberSpec, ProviderBlock, Reason, Ssh, Template,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -29,6 +29,8 @@ pub struct UsableLaunchConfig {
     pub template_hash: String,
     /// The SSH access to its members.
     pub ssh: Option<MemberSsh>,
+    /// How its members' machines call the operator, if they do.
+    pub phone_home: Option<MemberPhoneHome>,
     /// Whether it is paused: it buys nothing.
     pub paused: bool,
 }
@@ -171,6 +173,9 @@ fn resolve_one(
             .ssh
             .as_ref()
             .map(|ssh| MemberSsh { user: ssh.user.clone(), key_id: first_boot.key_id.map(str::to_owned) }),
+        phone_home: first_boot
+            .calls
+            .map(|calls| MemberPhoneHome { url: calls.url.to_owned(), key_id: calls.key_id.to_owned() }),
         paused: config.spec.paused,
     })
 }
@@ -231,7 +236,8 @@ impl CurrentTemplate {
 /// machine would be replaced: so fields that were added later are left out of it where they are not set.
 ///
 /// `first_boot` has the content of the user data, wherever it comes from. The id of the installation secret is part of
-/// the hash, because keys of another secret cannot be derived any more.
+/// the hash, because keys and tokens of another secret cannot be derived any more. The URL that machines call is none,
+/// because it may change while machines are ready that have called it.
 pub fn template_hash(template: &Template, first_boot: FirstBoot<'_>, config: &LaunchConfigSpec) -> String {
     hash_with(template, first_boot, config, &config.provider_blocks())
 }
@@ -257,6 +263,8 @@ fn hash_with(
         ssh: Option<&'a Ssh>,
         #[serde(skip_serializing_if = "Option::is_none")]
         key_id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        phone_home: Option<&'a str>,
         // By the name of the block. Left out if no block adds anything.
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         provider: BTreeMap<&'static str, String>,
@@ -272,6 +280,7 @@ fn hash_with(
         image: &config.image,
         ssh: template.ssh.as_ref(),
         key_id: first_boot.key_id,
+        phone_home: first_boot.calls.map(|calls| calls.key_id),
         provider: provider_blocks.iter().filter_map(|block| Some((block.name(), block.machine()?))).collect(),
     };
     digest(&hashed)

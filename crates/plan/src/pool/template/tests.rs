@@ -48,6 +48,7 @@ fn member(launch_config: &str, template_hash: &str) -> PoolMemberSpec {
         placement: Placement { launch_config: launch_config.into(), ..Placement::default() },
         cloud: None,
         adopted: None,
+        phone_home: None,
         template_hash: template_hash.into(),
         ssh: None,
         cordoned: false,
@@ -181,7 +182,7 @@ fn the_hash_changes_with_the_machine_and_not_with_caps() {
         hash,
         template_hash(&template, FirstBoot::default(), &LaunchConfigSpec { image: "img-2".into(), ..base.clone() })
     );
-    assert_ne!(hash, template_hash(&template, FirstBoot { text: Some("x"), key_id: None }, &base));
+    assert_ne!(hash, template_hash(&template, FirstBoot { text: Some("x"), ..FirstBoot::default() }, &base));
 }
 
 #[test]
@@ -190,7 +191,7 @@ fn the_hash_changes_with_the_ssh_access_and_the_installation_secret() {
     let of = |user: &str, key_id: Option<&str>| {
         let ssh = Ssh { user: user.into(), generate_key: key_id.is_some() };
         let template = Template { ssh: Some(ssh), ..Template::default() };
-        template_hash(&template, FirstBoot { text: None, key_id }, &base)
+        template_hash(&template, FirstBoot { key_id, ..FirstBoot::default() }, &base)
     };
     let hashes = [
         template_hash(&Template::default(), FirstBoot::default(), &base),
@@ -207,7 +208,7 @@ fn the_hash_changes_with_the_ssh_access_and_the_installation_secret() {
 fn new_members_record_their_ssh_access() {
     let mut spec = pool(LifecycleClass::Ephemeral);
     spec.template.ssh = Some(Ssh { user: "ci".into(), generate_key: true });
-    let keyed = UserData::Keyed { text: None, key_id: Arc::from("id") };
+    let keyed = UserData::Keyed { text: None, key_id: Arc::from("id"), ssh: true, calls: None };
     let found = config(Market::OnDemand);
     let usable = resolve(&spec, &keyed, |_| Some(&found), FINALIZER).0.remove(0);
     assert_eq!(usable.ssh, Some(MemberSsh { user: "ci".into(), key_id: Some("id".into()) }));

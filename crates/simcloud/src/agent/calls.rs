@@ -1,0 +1,116 @@
+//! Machines that call: what cloud-init and the scripts of a real machine would do, over HTTP.
+
+use std::convert::Infallible;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::cloud::{Caller, Cloud};
+use crate::delay::Shell;
+
+/// How late a machine may begin to call.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Between two tries of a call, and between two reports.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often a call is tried while the machine runs.
+const TRIES: u32 = 200;
+/// Fewer, where the machine has no right to call.
+const FEW_TRIES: u32 = 3;
+/// How long a call may take.
+const CALL_TIME: Duration = Duration::from_secs(10);
+/// Largest answer that is read, in bytes.
+const MAX_ANSWER: u64 = 16 * 1024;
+
+/// Has the machines call, each once it runs.
+pub(crate) async fn run(shell: Shell) -> Infallible {
+    let mut calling = JoinSet::new();
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        ticks.tick().await;
+        while calling.try_join_next().is_some() {}
+        for caller in shell.ask(Cloud::take_callers) {
+            let shell = shell.clone();
+            calling.spawn(async move { call(&shell, &caller).await });
+        }
+    }
+}
+
+async fn call(shell: &Shell, caller: &Caller) {
+    let (urls, plan) = (&caller.urls, &caller.plan);
+    while plan.after_end && shell.ask(|cloud, now| cloud.runs(now, &caller.id)) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    for text in &plan.progress {
+        if let Some(url) = &urls.progress {
+            until_accepted(shell, caller, ("progress", url), text).await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    if let Some((reason, url)) = plan.broken.as_ref().zip(urls.broken.as_ref()) {
+        until_accepted(shell, caller, ("broken", url), reason).await;
+        return;
+    }
+    if plan.never {
+        return;
+    }
+    for _ in 0..plan.times.max(1) {
+        until_accepted(shell, caller, ("ready", &urls.ready), &caller.form).await;
+    }
+}
+
+/// Posts until the answer is a success, as cloud-init does.
+async fn until_accepted(shell: &Shell, caller: &Caller, (report, url): (&str, &str), body: &str) {
+    let plan = &caller.plan;
+    let tries = if plan.is_rightful() { TRIES } else { FEW_TRIES };
+    for attempt in 0..tries {
+        if !plan.after_end && !shell.ask(|cloud, now| cloud.runs(now, &caller.id)) {
+            return;
+        }
+        // A lost call reaches nobody.
+        let status = if attempt < plan.lose { 0 } else { post(url, body).await };
+        shell.ask(|cloud, now| cloud.reported(now, &caller.id, report, status));
+        if (200..300).contains(&status) {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The status of the answer; 0 if there is none.
+async fn post(url: &str, body: &str) -> u16 {
+    let answer = tokio::time::timeout(CALL_TIME, send(url, body)).await;
+    match answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(status) => status,
+        Err(error) => {
+            // The URL has a secret.
+            let _ = writeln!(io::stderr(), "a machine's call was not answered: {error}");
+            0
+        }
+    }
+}
+
+async fn send(url: &str, body: &str) -> io::Result<u16> {
+    let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what);
+    let rest = url.strip_prefix("http://").ok_or_else(|| wrong("simulated machines call http:// only"))?;
+    let at = rest.find('/').ok_or_else(|| wrong("the URL has no path"))?;
+    let (host, path) = rest.split_at(at);
+    let address = if host.rsplit(']').next().is_some_and(|end| end.contains(':')) {
+        host.to_owned()
+    } else {
+        format!("{host}:80")
+    };
+    let mut stream = TcpStream::connect(address).await?;
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all((head + body).as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
+    let status = String::from_utf8_lossy(&answer).split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer"))
+}

@@ -1,0 +1,71 @@
+//! The endpoint that machines call: `POST .../v1/machines/NAMESPACE/NAME/UID/TOKEN/ready` and the others of the
+//! [table](bullpen_plan::member::reports::ROUTES).
+//!
+//! In: HTTP requests from anywhere. Out: what machines report, in the status of their members. Every replica serves it,
+//! whether it leads or not; what follows from a report is the leader's to decide. Requests with a wrong token cost no call
+//! of the API server, and whoever sends slowly, much or often is cut off.
+
+mod certificate;
+mod desk;
+mod limits;
+mod progress;
+mod secrets;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use bullpen_plan::member::reports::AdvertisedUrl;
+use bullpen_plan::operator::watched_namespaces::WatchedNamespaces;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use self::certificate::Certificate;
+use self::desk::Desk;
+use self::secrets::Secrets;
+use crate::cluster::client::Clients;
+use crate::cluster::writes::reports::Reports;
+use crate::state::ObjectKey;
+use crate::telemetry::Metrics;
+
+/// How often the files of the certificate are looked at, and the reports that wait are written.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the endpoint needs.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub listener: TcpListener,
+    /// The URL that machines reach it under.
+    pub advertised: AdvertisedUrl,
+    /// Its certificate; without one it speaks plain HTTP.
+    pub certificate: Option<Certificate>,
+    /// The namespaces whose members may be reported about.
+    pub watched: WatchedNamespaces,
+    /// The installation secret, which tokens are derived from.
+    pub installation_secret: ObjectKey,
+}
+
+/// Serves until `shutdown`; then open requests have a few seconds to end, and reports that wait are written.
+pub async fn serve(endpoint: Endpoint, clients: Clients, metrics: Metrics, shutdown: CancellationToken) {
+    let Endpoint { listener, advertised, certificate, watched, installation_secret } = endpoint;
+    let secrets = Secrets::default();
+    let reports = Reports::new(clients.direct.clone(), metrics.clone());
+    let desk = Desk::new(&advertised, watched, secrets.clone(), reports, metrics);
+    let reading = shutdown.run_until_cancelled(secrets.keep_read(clients.direct, installation_secret));
+    let ticking = shutdown.run_until_cancelled(async {
+        let mut ticks = tokio::time::interval(TICK);
+        loop {
+            ticks.tick().await;
+            if let Some(certificate) = &certificate {
+                certificate.reload_if_changed();
+            }
+            desk.write_waiting().await;
+        }
+    });
+    let serving = server::serve(listener, certificate.as_ref(), desk.clone(), &shutdown);
+    // Polled together in one task: if one of them panics, the process ends and says so.
+    let ((), _, _) = tokio::join!(serving, reading, ticking);
+    desk.write_all_waiting().await;
+}
