@@ -130,7 +130,9 @@ fn another(path: &str, value: &Value) -> Value {
         "log.format" => json!("text"),
         "scope.mode" => json!("Namespaces"),
         "scope.namespaces" | "secrets.namespaces" => json!(["team-b"]),
-        "metrics.address" => json!("[::]"),
+        "metrics.address" | "machines.address" => json!("[::]"),
+        "machines.url" => json!("https://other.example.org"),
+        "machines.service.type" => json!("NodePort"),
         "topologySpread.whenUnsatisfiable" => json!("DoNotSchedule"),
         "serviceMonitor.interval" | "podMonitor.interval" => json!("7s"),
         "affinity" => json!({ "podAffinity": {} }),
@@ -138,7 +140,10 @@ fn another(path: &str, value: &Value) -> Value {
         "imagePullSecrets" => json!([{ "name": "other" }]),
         "extraEnv" => json!([{ "name": "OTHER", "value": "x" }]),
         "simulatedEndpoints" => json!(["http://other.example.org"]),
-        "networkPolicy.metricsFrom" | "networkPolicy.egress.apiServerTo" | "networkPolicy.egress.cloudTo" => {
+        "machines.from"
+        | "networkPolicy.metricsFrom"
+        | "networkPolicy.egress.apiServerTo"
+        | "networkPolicy.egress.cloudTo" => {
             json!([{ "podSelector": {} }])
         }
         "networkPolicy.egress.apiServerPorts" | "networkPolicy.egress.cloudPorts" => json!([8443]),
