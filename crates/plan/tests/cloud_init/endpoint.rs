@@ -13,7 +13,7 @@ pub(crate) type Form = BTreeMap<String, String>;
 /// The server. It runs until the test ends.
 pub(crate) struct Endpoint {
     port: u16,
-    posts: Arc<Mutex<Vec<(String, Form)>>>,
+    posts: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Endpoint {
@@ -40,15 +40,20 @@ impl Endpoint {
 
     /// The forms that were posted to a path.
     pub(crate) fn posts(&self, path: &str) -> Vec<Form> {
-        let posts = self.posts.lock().expect("a lock");
-        posts.iter().filter(|(to, _)| to == path).map(|(_, form)| form.clone()).collect()
+        let all = self.all();
+        all.iter().filter(|(to, _)| to == path).map(|(_, body)| form(body)).collect()
+    }
+
+    /// All that was posted: paths and bodies.
+    pub(crate) fn all(&self) -> Vec<(String, String)> {
+        self.posts.lock().expect("a lock").clone()
     }
 }
 
 fn answer(
     stream: &TcpStream,
     pages: &BTreeMap<String, String>,
-    posts: &Mutex<Vec<(String, Form)>>,
+    posts: &Mutex<Vec<(String, String)>>,
 ) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut reader = BufReader::new(stream);
@@ -69,9 +74,7 @@ fn answer(
     let mut request = head[0].split(' ');
     let (method, path) = (request.next().unwrap_or_default(), request.next().unwrap_or_default());
     let page = if method == "POST" {
-        let form =
-            body.split('&').filter_map(|pair| pair.split_once('=')).map(|(key, value)| (decode(key), decode(value)));
-        posts.lock().expect("a lock").push((path.to_owned(), form.collect()));
+        posts.lock().expect("a lock").push((path.to_owned(), body));
         Some("")
     } else {
         pages.get(path).map(String::as_str)
@@ -79,6 +82,11 @@ fn answer(
     let status = if page.is_some() { "200 OK" } else { "404 Not Found" };
     let page = page.unwrap_or_default();
     write!(&*stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}", page.len())
+}
+
+fn form(body: &str) -> Form {
+    let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(key, value)| (decode(key), decode(value))).collect()
 }
 
 /// Decodes `application/x-www-form-urlencoded`.

@@ -4,6 +4,7 @@
 mod endpoint;
 mod forms;
 mod machine;
+mod reports;
 
 use bullpen_plan::member::first_boot::{Additions, Login, Merged, PhoneHome, PhonesHome, Variable, merge};
 
