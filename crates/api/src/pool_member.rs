@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{InstanceAddress, ObjectRef, RecordedError, conditions_schema};
+use super::common::{ClaimRef, InstanceAddress, RecordedError, conditions_schema};
 use super::ssh::MemberSsh;
 use super::states::MemberState;
 
@@ -179,10 +179,7 @@ pub struct PoolMemberStatus {
     pub state: MemberState,
     /// The claim that has the member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(
-        validation = Rule::new("self == oldSelf").message("claimRef never goes from one claim to another")
-    )]
-    pub claim_ref: Option<ObjectRef>,
+    pub claim_ref: Option<ClaimRef>,
     /// The machine at the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<MemberInstance>,
