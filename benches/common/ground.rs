@@ -1,5 +1,6 @@
 //! A control plane with Bullpen's definitions, and a simulated cloud.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -139,16 +140,25 @@ impl Ground {
     /// Writes of Bullpen's objects that the API server has answered until now, of this resource if one is given. Leases
     /// are not among them.
     pub async fn writes(&self, resource: Option<&str>) -> u64 {
+        let by_series = self.writes_by_series().await;
+        let wanted = resource.map(|resource| format!("resource=\"{resource}\""));
+        let counts = |series: &str| wanted.as_ref().is_none_or(|wanted| series.contains(wanted));
+        by_series.iter().filter(|(series, _)| counts(series)).map(|(_, count)| count).sum()
+    }
+
+    /// The same for each series of the API server's metric.
+    pub async fn writes_by_series(&self) -> BTreeMap<String, u64> {
         let request = http::Request::get("/metrics").body(Vec::new()).expect("a request");
         let metrics = self.client.request_text(request).await.expect("the API server's metrics");
-        let wanted = resource.map(|resource| format!("resource=\"{resource}\""));
         let counts = |line: &&str| {
             line.starts_with("apiserver_request_total{")
                 && line.contains("group=\"bullpen.dev\"")
-                && wanted.as_ref().is_none_or(|wanted| line.contains(wanted))
                 && VERBS.iter().any(|verb| line.contains(&format!("verb=\"{verb}\"")))
         };
-        let count = |line: &str| line.rsplit(' ').next().and_then(|count| count.parse::<f64>().ok()).unwrap_or(0.0);
-        metrics.lines().filter(counts).map(|line| count(line) as u64).sum()
+        let series = |line: &str| {
+            let (series, count) = line.rsplit_once(' ')?;
+            Some((series.to_owned(), count.parse::<f64>().ok()? as u64))
+        };
+        metrics.lines().filter(counts).filter_map(series).collect()
     }
 }

@@ -2,6 +2,7 @@
 //! many namespaces, and ended claims. After each, what the idle operator costs, and how long a claim on the small pool
 //! takes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -147,15 +148,28 @@ impl Crowd {
     /// Waits until the operator is idle, measures what it costs, then how long claims on the small pool take.
     async fn measure(&mut self, name: &'static str) {
         self.is_quiet().await;
-        let (before, writes) = (cost_of(self.operator.id()), self.ground.writes(None).await);
+        let (before, written) = (cost_of(self.operator.id()), self.ground.writes_by_series().await);
         let began = Instant::now();
         tokio::time::sleep(Duration::from_secs(u64::from(self.sizes.seconds))).await;
         let idle = cost_of(self.operator.id()).since(&before, began.elapsed());
-        let writes = self.ground.writes(None).await - writes;
+        let writes = self.new_writes(&written).await;
         let run = format!("run-{}", self.report.count());
         let times = elsewhere::measure(&self.client, "elsewhere", "elsewhere", &run, self.sizes.seconds).await;
         self.is_full("elsewhere", Instant::now()).await;
         self.report.add(Shape { name, idle, writes, times });
+    }
+
+    /// The writes since then. Prints which there were: an idle operator has none.
+    async fn new_writes(&self, before: &BTreeMap<String, u64>) -> u64 {
+        let mut all = 0;
+        for (series, count) in self.ground.writes_by_series().await {
+            let new = count - before.get(&series).copied().unwrap_or_default();
+            if new > 0 {
+                println!("  {new} writes: {series}");
+            }
+            all += new;
+        }
+        all
     }
 
     async fn is_quiet(&self) {

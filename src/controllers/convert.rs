@@ -183,6 +183,7 @@ pub fn held_member(member: &PoolMember, state: &State) -> HeldMember<String, Tim
         claimed_at: status.claimed_at.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         deleting: deleting(member),
         machine_gone: state.machines_gone.contains(&uid(member)),
+        served: status.claim_ref.is_some_and(|claim| claim.former_uid.is_some()),
     }
 }
 

@@ -31,6 +31,8 @@ use crate::telemetry::Metrics;
 
 /// How often the files of the certificate are looked at, and the reports that wait are written.
 const TICK: Duration = Duration::from_secs(1);
+/// How long the last writes may take when the process ends.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// What the endpoint needs.
 #[derive(Debug)]
@@ -67,5 +69,6 @@ pub async fn serve(endpoint: Endpoint, clients: Clients, metrics: Metrics, shutd
     let serving = server::serve(listener, certificate.as_ref(), desk.clone(), &shutdown);
     // Polled together in one task: if one of them panics, the process ends and says so.
     let ((), _, _) = tokio::join!(serving, reading, ticking);
-    desk.write_all_waiting().await;
+    // What the API server does not take by then is lost, as it is with the process.
+    let _ = tokio::time::timeout(LAST_WRITES, desk.write_all_waiting()).await;
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use bullpen_plan::member::reports::CallUrls;
 use bullpen_plan::member::ssh_keys::InstallationSecret;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
 use kube::Client;
 use kube::client::Body;
 use parking_lot::Mutex;
@@ -277,6 +278,18 @@ async fn too_many_requests_of_a_machine_are_put_off_and_those_of_others_are_not(
     assert!(limited.status == 429 && limited.head.contains("retry-after: "), "{}", limited.head);
     assert_eq!(served.post(&urls("ci-1").broken, "").await.status, 200);
     assert_eq!(served_with(None, false).await.post(&ready, "").await.status, 503, "before the secret is known");
+}
+
+#[tokio::test]
+async fn refusals_that_wait_for_their_time_are_bounded_and_the_rest_is_put_off() {
+    let served = served().await;
+    let asked = (0..600).map(|_| {
+        let request = Request::post("/v1/machines/ci/ci-1/u-1/wrong/ready").body(Empty::<Bytes>::new()).unwrap();
+        served.desk.answer(request)
+    });
+    let answers = futures::future::join_all(asked).await;
+    let of = |status| answers.iter().filter(|answer| answer.as_ref().unwrap().status() == status).count();
+    assert_eq!((of(StatusCode::NOT_FOUND), of(StatusCode::TOO_MANY_REQUESTS)), (512, 88));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,43 @@ impl ObjectRef {
     pub fn to(metadata: &ObjectMeta) -> Self {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         Self { namespace: text(&metadata.namespace), name: text(&metadata.name), uid: text(&metadata.uid) }
+    }
+}
+
+/// The claim that has a member. `formerUid` tells that the member was given back to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+#[x_kube(
+    validation = Rule::new("self.uid == oldSelf.uid || (has(self.formerUid) && self.formerUid == oldSelf.uid)")
+        .message(ONE_CLAIM)
+)]
+pub struct ClaimRef {
+    /// Namespace of the claim.
+    #[schemars(length(max = 63))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message(ONE_CLAIM))]
+    pub namespace: String,
+    /// Name of the claim.
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message(ONE_CLAIM))]
+    pub name: String,
+    /// Uid of the claim: a claim of the same name with another uid is not this one.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// Uid of the claim of the same name that had the member before. It went with the definition of claims, and was
+    /// applied again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub former_uid: Option<String>,
+}
+
+const ONE_CLAIM: &str = "claimRef never goes from one claim to another, unless that is the same one applied again";
+
+impl ClaimRef {
+    /// A reference to the claim with this metadata. Absent fields become empty strings.
+    pub fn to(metadata: &ObjectMeta) -> Self {
+        let ObjectRef { namespace, name, uid } = ObjectRef::to(metadata);
+        Self { namespace, name, uid, former_uid: None }
     }
 }
 

@@ -21,7 +21,7 @@ mod upkeep;
 mod user_data;
 
 pub use claim_rules::{AllowedNamespaces, ClaimRules, NamespaceSelector, NamespacesFrom, WhenEmpty};
-pub use common::{InstanceAddress, MAX_MESSAGE, ObjectRef, RecordedError, bounded_message, micro_time};
+pub use common::{ClaimRef, InstanceAddress, MAX_MESSAGE, ObjectRef, RecordedError, bounded_message, micro_time};
 pub use conditions::{
     ConditionType, ConditionValue, ErrorClass, EventAction, Reason, condition_is_true, find_condition, set_condition,
 };

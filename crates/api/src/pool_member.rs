@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{InstanceAddress, ObjectRef, RecordedError, conditions_schema};
+use super::common::{ClaimRef, InstanceAddress, RecordedError, conditions_schema};
 use super::machine_report::{MachineReport, MemberPhoneHome};
 use super::ssh::MemberSsh;
 use super::states::MemberState;
@@ -79,7 +79,8 @@ pub struct PoolMemberSpec {
     /// How the machine reports over HTTP, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = fixed())]
-    pub phone_home: Option<MemberPhoneHome>,
+    // Boxed, as few members have one.
+    pub phone_home: Option<Box<MemberPhoneHome>>,
     /// While true, no claim gets the member, and it does not count as ready: another is bought in its place. Its
     /// machine runs and costs money.
     #[serde(default)]
@@ -185,10 +186,7 @@ pub struct PoolMemberStatus {
     pub state: MemberState,
     /// The claim that has the member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(
-        validation = Rule::new("self == oldSelf").message("claimRef never goes from one claim to another")
-    )]
-    pub claim_ref: Option<ObjectRef>,
+    pub claim_ref: Option<ClaimRef>,
     /// The machine at the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<MemberInstance>,
@@ -206,7 +204,8 @@ pub struct PoolMemberStatus {
     pub last_error: Option<RecordedError>,
     /// What the machine has reported of itself over HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reported: Option<MachineReport>,
+    // Boxed, as few members have one.
+    pub reported: Option<Box<MachineReport>>,
 }
 
 /// The machine of a member.

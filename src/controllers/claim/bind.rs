@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bullpen_api::{PoolClaim, PoolMember};
 use bullpen_plan::claim::{
-    Answer, BindStep, Evidence, Fate, Found, SwapStep, after_bind, after_swap, after_swap_look, fate,
+    Answer, BindStep, Evidence, Fate, Found, SwapStep, after_bind, after_return_look, after_swap, after_swap_look, fate,
 };
 use bullpen_plan::{claim, member};
 use jiff::Timestamp;
@@ -42,6 +42,20 @@ pub struct Pair {
     pub member: Arc<PoolMember>,
     /// Whether the claim is paired by the first pass after it came, so that it has not waited for a member.
     pub fresh: bool,
+    /// How the claim takes the member.
+    pub taking: Taking,
+}
+
+/// How a claim takes a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taking {
+    /// The member is ready.
+    New,
+    /// The member was kept for the same claim, which went with the definition of claims and was applied again.
+    Back {
+        /// The uid that the claim had before.
+        former: String,
+    },
 }
 
 /// Claims the member, then writes `Bound` to the claim. If this stops half way, the fate table finishes it later.
@@ -52,7 +66,9 @@ pub async fn bind(controller: &ClaimController, pool: &ObjectKey, pair: &Pair) {
             // Nothing is paired again before this process leads, or the term ends.
             controller.term.pause(NOT_LEADING).await;
         }
-        controller.pool_memories.with(|memories| memories.claim_missed(pool));
+        if pair.taking == Taking::New {
+            controller.pool_memories.with(|memories| memories.claim_missed(pool));
+        }
         return;
     };
     let (claim_uid, member_uid) = (convert::uid(pair.claim.as_ref()), convert::uid(taken.as_ref()));
@@ -79,7 +95,10 @@ async fn swap(controller: &ClaimController, sharer: &Sharer, pair: &Pair) -> Opt
             if std::mem::take(&mut fresh) {
                 record_paired(controller, pair);
             }
-            let claimed = member::status::claimed(&seen, &pair.claim, clock::now());
+            let claimed = match pair.taking {
+                Taking::New => member::status::claimed(&seen, &pair.claim, clock::now()),
+                Taking::Back { .. } => member::status::returned(&seen, &pair.claim, clock::now()),
+            };
             controller.common.writes.try_update_status(&claimed).await
         };
         let error = match written {
@@ -136,7 +155,11 @@ async fn look(
             let _turn = controller.binding_turn(sharer).await?;
             controller.common.writes.get::<PoolMember>(&key).await
         };
-        let step = after_swap_look(&convert::found(&found, convert::member_view), &member_uid, &claim_uid, &pool_uid);
+        let view = convert::found(&found, convert::member_view);
+        let step = match &pair.taking {
+            Taking::New => after_swap_look(&view, &member_uid, &claim_uid, &pool_uid),
+            Taking::Back { former } => after_return_look(&view, &member_uid, (former, &claim_uid), &pool_uid),
+        };
         match found {
             Found::Object(object) => seen = object,
             Found::Missing => controller.common.cluster.answered_gone::<PoolMember>(&key, &member_uid),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bullpen_api::{ANNOTATION_CONFIRM_RELEASE, EventAction, ObjectRef, PoolMember, Reason};
+use bullpen_api::{ANNOTATION_CONFIRM_RELEASE, ClaimRef, EventAction, PoolMember, Reason};
 use bullpen_plan::claim::vanished::{ClaimsDefinition, LeftMember, Vanished, known, vanished};
 use bullpen_plan::member;
 use kube::{Client, ResourceExt};
@@ -47,7 +47,7 @@ impl DefinitionReader {
 }
 
 /// What it means that the claim of this member is gone. If the member is kept, its status says so.
-pub async fn look(controller: &ClaimController, member: &PoolMember, claim: &ObjectRef) -> Result<Vanished, Failure> {
+pub async fn look(controller: &ClaimController, member: &PoolMember, claim: &ClaimRef) -> Result<Vanished, Failure> {
     let seen_gone = Instant::now();
     let uid = convert::uid(member);
     let left = LeftMember {
@@ -68,7 +68,7 @@ pub async fn look(controller: &ClaimController, member: &PoolMember, claim: &Obj
     Ok(meant)
 }
 
-async fn keep(controller: &ClaimController, member: &PoolMember, claim: &ObjectRef) -> Result<(), Failure> {
+async fn keep(controller: &ClaimController, member: &PoolMember, claim: &ClaimRef) -> Result<(), Failure> {
     let key = ObjectKey::of(member);
     warn!(member = %key, claim = %format!("{}/{}", claim.namespace, claim.name),
         "the claim went with the definition of claims: its machine is kept until a person says what was meant");

@@ -453,7 +453,7 @@ fn failure_message(controller: &MemberController, broken: MemberFailure, gathere
 }
 
 fn reported(gathered: &Gathered) -> Option<&MachineReport> {
-    gathered.member.status.as_ref()?.reported.as_ref()
+    gathered.member.status.as_ref()?.reported.as_deref()
 }
 
 /// What a machine lacks that has not called, as the end of a sentence.

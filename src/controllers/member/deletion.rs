@@ -1,4 +1,4 @@
-//! The end of a member's record.
+//! The finalizer of a member: it stays as long as the member's machine may bill.
 
 use bullpen_api::{FINALIZER_INSTANCE, PoolMember};
 
@@ -15,4 +15,14 @@ pub async fn finish(controller: &MemberController, member: &PoolMember) -> Resul
         Some(Written::Written(_) | Written::Gone) | None => controller.machines.forget(&convert::uid(member)),
     }
     Ok(())
+}
+
+/// Puts the finalizer back on a member that lives without it: somebody took it off. Without it the API server removes
+/// the member as soon as it is deleted, and nobody is left who ends its machine. Returns whether the member changed.
+pub async fn keep_finalizer(controller: &MemberController, member: &PoolMember) -> Result<bool, Failure> {
+    if convert::deleting(member) {
+        // The API server adds no finalizer to an object in deletion.
+        return Ok(false);
+    }
+    Ok(controller.common.writes.ensure_finalizer(member, FINALIZER_INSTANCE).await?.is_some())
 }

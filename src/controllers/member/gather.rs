@@ -183,7 +183,7 @@ fn by_readiness(
     if readiness.phone_home.is_none() || member.spec.phone_home.is_none() {
         return (Decides::Provider, None, sighting.machine);
     }
-    let reported = member.status.as_ref().and_then(|status| status.reported.as_ref());
+    let reported = member.status.as_ref().and_then(|status| status.reported.as_deref());
     (Decides::Machine, None, as_reported(sighting.machine, reported))
 }
 
@@ -314,6 +314,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::controllers::member::machine_memory::Machines;
     use crate::state::ClusterState;
     use crate::state::planned::PlannedMember;
 
@@ -350,5 +351,19 @@ mod tests {
             state.planned.add(&ObjectKey::of(&pool), [plan("linux-c")]);
             assert!(!may_create(state, &pool, &member("linux-a")));
         });
+    }
+    #[test]
+    fn a_machine_that_was_bought_before_the_pool_had_phone_home_is_ready_by_the_providers_word() {
+        let at = Timestamp::UNIX_EPOCH;
+        let machine = Machine::Running { at, since: at, ready: true };
+        let sighting = Sighting { machine, instance: None };
+        let record = Machines::new(at).with("u", |record| record.clone());
+        let readiness: Readiness = of(json!({ "phoneHome": {} }));
+        let judged = |member: &PoolMember| by_readiness(&readiness, member, &sighting, &record);
+        let mut old = member("linux-a");
+        assert_eq!(judged(&old), (Decides::Provider, None, machine));
+        old.spec.phone_home = Some(Box::default());
+        let silent = Machine::Running { at, since: at, ready: false };
+        assert_eq!(judged(&old), (Decides::Machine, None, silent));
     }
 }

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::actions;
 use super::claim_tag;
+use super::deletion;
 use super::gather::{Gathered, gather};
 use super::readiness;
 use super::readiness::Look;
@@ -33,6 +34,9 @@ const MOST_STEPS: usize = 12;
 pub async fn reconcile(controller: Arc<MemberController>, key: ObjectKey) -> Outcome {
     for _ in 0..MOST_STEPS {
         let Some(member) = unreserved(&controller, &key) else { return Ok(None) };
+        if deletion::keep_finalizer(&controller, &member).await? {
+            continue;
+        }
         if set_aside::observe(&controller, &member).await? {
             continue;
         }

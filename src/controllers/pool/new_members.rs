@@ -70,7 +70,7 @@ fn new_member(pool: &InstancePool, config: &UsableLaunchConfig, cloud: MemberClo
             adopted: None,
             template_hash: config.template_hash.clone(),
             ssh: config.ssh.clone(),
-            phone_home: config.phone_home.clone(),
+            phone_home: config.phone_home.clone().map(Box::new),
             cordoned: false,
             hold: false,
         },

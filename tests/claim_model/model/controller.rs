@@ -215,6 +215,7 @@ impl Process<'_> {
             claimed_at,
             deleting: seen.deleting,
             machine_gone: !self.state.members[member].machine,
+            served: false,
         })
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bullpen_api::{FINALIZER_INSTANCE, InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen_devkit::control_plane::{ControlPlane, Options};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -247,24 +247,16 @@ impl Stage {
         self.api::<PoolMember>().list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default()
     }
 
-    /// Removes a member, if it has not changed, without termination of its machine. Tried once.
+    /// Removes a member, if it has not changed, most often before its machine is terminated: deletes it and takes its
+    /// finalizers off. Tried once: a member that keeps its finalizer is terminated in order.
     pub(super) async fn force(&self, member: &PoolMember) {
         let (api, name) = (self.api::<PoolMember>(), member.name_any());
         self.orphaned.lock().extend(member.uid());
-        let patch = json!({ "metadata": { "finalizers": null, "resourceVersion": member.resource_version() } });
-        let Ok(bare) = api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await else { return };
-        let preconditions = Some(Preconditions { uid: bare.uid(), resource_version: bare.resource_version() });
+        let preconditions = Some(Preconditions { uid: member.uid(), resource_version: member.resource_version() });
         let deleted = api.delete(&name, &DeleteParams { preconditions, ..DeleteParams::default() }).await;
-        if deleted.is_err() {
-            // It has changed meanwhile, perhaps to Claimed, so it stays, with its finalizer.
-            self.change_finalizers::<PoolMember>(&name, |present| {
-                let mut finalizers = present.finalizers().to_vec();
-                let is_it = present.uid() == member.uid() && present.metadata.deletion_timestamp.is_none();
-                let lacks = is_it && !finalizers.iter().any(|finalizer| finalizer == FINALIZER_INSTANCE);
-                finalizers.push(FINALIZER_INSTANCE.to_owned());
-                lacks.then_some(finalizers)
-            })
-            .await;
+        if deleted.is_ok() {
+            let patch = json!({ "metadata": { "finalizers": null, "uid": member.uid() } });
+            let _ = api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await;
         }
     }
 

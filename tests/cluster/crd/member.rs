@@ -235,6 +235,27 @@ async fn a_claimed_member_never_goes_from_one_claim_to_another() {
 }
 
 #[tokio::test]
+async fn a_claimed_member_goes_to_a_claim_of_the_same_name_only_if_it_says_which_one_had_it() {
+    let sandbox = Sandbox::new().await;
+    let claimed = member_in(&sandbox, MemberState::Claimed).await;
+    let again = |name: &str, former: &str| {
+        let mut reference = claim_ref("build-1");
+        reference["formerUid"] = json!(former);
+        (reference["uid"], reference["name"]) = (json!("applied-again"), json!(name));
+        with(&status(MemberState::Claimed), "/claimRef", reference)
+    };
+    let former = claimed["status"]["claimRef"]["uid"].as_str().expect("a uid").to_owned();
+    for (what, wrong) in
+        [("of no claim that had it", again("build-1", "x")), ("another name", again("build-2", &former))]
+    {
+        let answer = sandbox.replace_status(&claimed, &wrong).await;
+        assert_refused(what, answer, &["status.claimRef", "never goes from one claim to another"]);
+    }
+    let returned = sandbox.replace_status(&claimed, &again("build-1", &former)).await.expect("it returns");
+    assert_eq!(returned["status"]["claimRef"]["formerUid"], former);
+}
+
+#[tokio::test]
 async fn a_claim_ref_without_all_of_its_fields_is_refused() {
     let sandbox = Sandbox::new().await;
     let ready = member_in(&sandbox, MemberState::Ready).await;

@@ -85,7 +85,7 @@ impl Counts {
 
 #[cfg(test)]
 mod tests {
-    use bullpen_api::{ObjectRef, PoolMemberSpec, PoolMemberStatus};
+    use bullpen_api::{ClaimRef, PoolMemberSpec, PoolMemberStatus};
     use jiff::Timestamp;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -106,7 +106,7 @@ mod tests {
         let mut member = PoolMember::new("ci-1", spec);
         member.metadata.deletion_timestamp = deleting.then_some(Time(Timestamp::UNIX_EPOCH));
         let claim_ref =
-            (state == MemberState::Claimed).then(|| ObjectRef { uid: "claim".to_owned(), ..ObjectRef::default() });
+            (state == MemberState::Claimed).then(|| ClaimRef { uid: "claim".to_owned(), ..ClaimRef::default() });
         member.status = Some(PoolMemberStatus { state, claim_ref, ..PoolMemberStatus::default() });
         member
     }

@@ -245,7 +245,7 @@ mod tests {
         let status = known.status.as_mut().unwrap();
         let host_keys = vec!["ssh-ed25519 AAAA".to_owned(), "ssh-rsa BBBB".to_owned()];
         let hostname = Some("vm.example".to_owned());
-        status.reported = Some(bullpen_api::MachineReport { hostname, host_keys, ..Default::default() });
+        status.reported = Some(Box::new(bullpen_api::MachineReport { hostname, host_keys, ..Default::default() }));
         let data = secret("build-1-binding", &claim("c"), &known, None, None).data.unwrap();
         let names = "192.0.2.1,10.0.0.1,vm.example";
         let expected = format!("{names} ssh-ed25519 AAAA\n{names} ssh-rsa BBBB\n");

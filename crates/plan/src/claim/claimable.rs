@@ -66,6 +66,12 @@ pub fn claimable<Id: Eq>(member: &MemberView<Id>, live_pool: &Id) -> bool {
     free && !member.deleting && !member.set_aside && member.pool == *live_pool
 }
 
+/// Whether a claim that waits gets this member back: it is kept because its claim went with the definition of claims, and
+/// the waiting one is that claim applied again, under another uid. Namespace and name are equal by the caller's search.
+pub fn returns<Id: Eq>(member: &MemberView<Id>, live_pool: &Id, kept: bool) -> bool {
+    kept && member.state == MemberState::Claimed && !member.deleting && member.pool == *live_pool
+}
+
 /// Whether a claim waits in a queue. `named` is whether any member's `claimRef` names it.
 ///
 /// A claim that a member names has its machine already: only its binding must be finished. A claim that is being
@@ -120,6 +126,19 @@ mod tests {
     #[test]
     fn a_member_of_an_earlier_pool_of_the_same_name_is_not_claimable() {
         assert!(!claimable(&member(), &"another uid"));
+    }
+
+    #[test]
+    fn only_a_kept_member_of_the_live_pool_that_stays_returns_to_its_claim() {
+        let held = MemberView { state: MemberState::Claimed, claim: Some("former"), ..member() };
+        assert!(returns(&held, &"p", true));
+        assert!(!returns(&held, &"p", false), "its claim may live");
+        assert!(!returns(&held, &"another uid", true));
+        assert!(!returns(&MemberView { deleting: true, ..held.clone() }, &"p", true));
+        for state in MemberState::ALL {
+            let returned = returns(&MemberView { state, ..held.clone() }, &"p", true);
+            assert_eq!(returned, state == MemberState::Claimed, "{state:?}");
+        }
     }
 
     #[test]

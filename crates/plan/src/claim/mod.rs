@@ -15,7 +15,7 @@ pub mod status;
 pub mod vanished;
 mod write_outcome;
 
-pub use claimable::{ClaimView, MemberView, claimable, queues};
+pub use claimable::{ClaimView, MemberView, claimable, queues, returns};
 pub use evidence::{Evidence, Found, HasUid};
 pub use fate::{ClaimFate, Ending, Fate, HeldMember, ending, fate, hold};
-pub use write_outcome::{Answer, BindStep, SwapStep, after_bind, after_swap, after_swap_look};
+pub use write_outcome::{Answer, BindStep, SwapStep, after_bind, after_return_look, after_swap, after_swap_look};

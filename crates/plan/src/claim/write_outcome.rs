@@ -1,6 +1,6 @@
 //! What the response to a write proves, and what to do next.
 
-use super::claimable::{MemberView, claimable};
+use super::claimable::{MemberView, claimable, returns};
 use super::evidence::Found;
 
 /// The API server's response to a conditional write.
@@ -57,6 +57,24 @@ pub fn after_swap_look<Id: Eq>(found: &Found<MemberView<Id>>, member: &Id, claim
     }
 }
 
+/// The same for a member that goes back to `claim` from `former`, which is gone. While the member still names `former`,
+/// the write is tried again with its newest version, so that none that is under way can succeed later.
+pub fn after_return_look<Id: Eq>(
+    found: &Found<MemberView<Id>>,
+    member: &Id,
+    (former, claim): (&Id, &Id),
+    live_pool: &Id,
+) -> SwapStep {
+    match found {
+        Found::Unproved => SwapStep::Look,
+        Found::Object(seen) if seen.uid == *member && seen.is_claimed_by(claim) => SwapStep::Won,
+        Found::Object(seen) if seen.uid == *member && seen.is_claimed_by(former) && returns(seen, live_pool, true) => {
+            SwapStep::TryAgain
+        }
+        Found::Object(_) | Found::Missing => SwapStep::Dropped,
+    }
+}
+
 /// The step after the write of a claim's status (`docs/adr/0001-claim-protocol.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BindStep {
@@ -95,6 +113,20 @@ mod tests {
 
     fn look(found: &Found<MemberView<u8>>) -> SwapStep {
         after_swap_look(found, &1, &5, &POOL)
+    }
+
+    #[test]
+    fn a_return_is_tried_again_as_long_as_the_member_still_names_the_former_claim() {
+        let look = |found: &Found<MemberView<u8>>| after_return_look(found, &1, (&4, &5), &POOL);
+        assert_eq!(look(&Found::Unproved), SwapStep::Look);
+        assert_eq!(look(&Found::Object(claimed(4))), SwapStep::TryAgain);
+        assert_eq!(look(&Found::Object(claimed(5))), SwapStep::Won);
+        for other in
+            [ready(), claimed(6), MemberView { deleting: true, ..claimed(4) }, MemberView { uid: 2, ..claimed(4) }]
+        {
+            assert_eq!(look(&Found::Object(other)), SwapStep::Dropped);
+        }
+        assert_eq!(look(&Found::Missing), SwapStep::Dropped);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The status of a member. Each function returns the member with the status to write.
 
 use bullpen_api::{
-    ANNOTATION_CONFIRM_RELEASE, ConditionType, ConditionValue, ErrorClass, InstanceAddress, MemberInstance,
-    MemberState, ObjectRef, PoolClaim, PoolMember, PoolMemberStatus, Reason, RecordedError, bounded_message,
-    condition_is_true, micro_time, set_condition,
+    ANNOTATION_CONFIRM_RELEASE, ClaimRef, ConditionType, ConditionValue, ErrorClass, InstanceAddress, MemberInstance,
+    MemberState, PoolClaim, PoolMember, PoolMemberStatus, Reason, RecordedError, bounded_message, condition_is_true,
+    micro_time, set_condition,
 };
 use jiff::Timestamp;
 
@@ -94,7 +94,20 @@ pub fn errored(before: &PoolMember, class: ErrorClass, message: &str, now: Times
 
 /// The status of a member that `claim` takes.
 pub fn claimed(before: &PoolMember, claim: &PoolClaim, now: Timestamp) -> PoolMember {
-    let reference = ObjectRef::to(&claim.metadata);
+    held_by(before, ClaimRef::to(&claim.metadata), now)
+}
+
+/// The status of a member that was kept and goes to `claim`: the same claim applied again, under another uid.
+pub fn returned(before: &PoolMember, claim: &PoolClaim, now: Timestamp) -> PoolMember {
+    let former = before.status.as_ref().and_then(|status| status.claim_ref.as_ref()).map(|claim| claim.uid.clone());
+    let mut member = held_by(before, ClaimRef { former_uid: former, ..ClaimRef::to(&claim.metadata) }, now);
+    if let Some(status) = &mut member.status {
+        status.conditions.retain(|condition| condition.type_ != ConditionType::ClaimVanished);
+    }
+    member
+}
+
+fn held_by(before: &PoolMember, reference: ClaimRef, now: Timestamp) -> PoolMember {
     let elsewhere = Some(&reference.namespace) != before.metadata.namespace.as_ref();
     let of = if elsewhere { format!(" of namespace {}", reference.namespace) } else { String::new() };
     let condition = ConditionValue::new(
@@ -173,12 +186,12 @@ pub fn quarantined(before: &PoolMember, instance: &str, now: Timestamp) -> PoolM
 }
 
 /// The status of a claimed member whose claim went with its definition: it is kept until a person says what was meant.
-pub fn claim_vanished(before: &PoolMember, claim: &ObjectRef, now: Timestamp) -> PoolMember {
+pub fn claim_vanished(before: &PoolMember, claim: &ClaimRef, now: Timestamp) -> PoolMember {
     let (name, namespace) =
         (before.metadata.name.as_deref().unwrap_or_default(), before.metadata.namespace.as_deref().unwrap_or_default());
     let message = format!(
         "claim {}/{} went while its CustomResourceDefinition was being deleted, which may have been an accident, so the \
-         machine is kept. If the machine may end: kubectl annotate poolmember {name} --namespace {namespace} \
+         machine is kept. The claim gets it back when it is applied again. If the machine may end instead: kubectl annotate poolmember {name} --namespace {namespace} \
          {ANNOTATION_CONFIRM_RELEASE}={}",
         claim.namespace, claim.name, claim.uid
     );

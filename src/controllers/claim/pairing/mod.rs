@@ -15,7 +15,7 @@ use bullpen_plan::time::earliest;
 use jiff::Timestamp;
 
 use super::bind;
-use super::bind::Pair;
+use super::bind::{Pair, Taking};
 use super::namespace_labels;
 use super::quarantine;
 use super::quarantine::{Shown, Source};
@@ -29,6 +29,8 @@ use crate::state::cluster_state::State;
 use crate::state::pool_queue::PoolQueue;
 use crate::state::{ObjectKey, QueueKey};
 use crate::telemetry::labels::Task;
+
+mod returning;
 
 /// What a pass decided, with the objects that it decided on.
 #[derive(Default)]
@@ -79,6 +81,14 @@ fn plan(controller: &ClaimController, key: &QueueKey, now: Timestamp) -> Option<
             state.passes.remove(key);
             return None;
         }
+        let returning = QueueView::of(state, key).map_or_else(Vec::new, |here| returning::returning(&here, now));
+        if !returning.is_empty() {
+            for pair in &returning {
+                state.reserve(&pair.claim, &pair.member);
+            }
+            // The other claims are paired right afterwards.
+            return Some(Pass { pairs: returning, look_again_at: Some(now), ..Pass::default() });
+        }
         if let Some(rests_until) = QueueView::of(state, key).and_then(|here| nothing_to_do_until(&here, now)) {
             // It saw the claims that are there: none of them is new for the next pass.
             state.passes.insert(key.clone(), Instant::now());
@@ -119,7 +129,7 @@ fn nothing_to_do_until(here: &QueueView<'_>, now: Timestamp) -> Option<Timestamp
 fn pair_of(state: &State, claim: Arc<PoolClaim>, member: Arc<PoolMember>, last_pass: Option<Instant>) -> Pair {
     let seen = state.claims.first_seen(&ObjectKey::of(claim.as_ref()));
     let fresh = last_pass.is_none_or(|last| seen.is_some_and(|seen| seen > last));
-    Pair { claim, member, fresh }
+    Pair { claim, member, fresh, taking: Taking::New }
 }
 
 /// Pairs the claims with the members that may be handed out. Parked members are left out: those that the API server did

@@ -120,7 +120,7 @@ pub(super) fn pass(controller: &ClaimController) -> Option<Pass> {
 }
 
 /// A controller of a pool with this many ready members and waiting claims.
-fn controller_of(members: usize, claims: usize) -> ClaimController {
+pub(super) fn controller_of(members: usize, claims: usize) -> ClaimController {
     filled(controller(), members, claims)
 }
 

@@ -17,7 +17,8 @@ use crate::harness::{Ground, Operator, Walk, eventually, eventually_within};
 const SERVED_AGAIN: Duration = Duration::from_secs(20);
 
 #[tokio::test]
-async fn claims_that_go_with_their_definition_are_no_releases_and_deleted_claims_are() {
+async fn claims_that_go_with_their_definition_keep_their_machines_and_have_them_again_and_deleted_claims_are_releases()
+{
     let mut options = Options::default();
     options.controller_manager = false;
     let control_plane = ControlPlane::start(options).await.expect("a control plane");
@@ -55,16 +56,29 @@ async fn claims_that_go_with_their_definition_are_no_releases_and_deleted_claims
     let ledger = walk.simcloud.ledger().await;
     assert!(held.iter().all(|claim| !ledger.ended(machine_of(claim))), "machines in use live");
 
-    // A person says that one of them may go.
+    // The same claim, applied again, has its machine again, and it is not kept for a person any more.
+    walk.claim("build-2", json!({})).await;
+    let again = walk.bound("build-2").await;
+    assert_eq!((member_of(&again), machine_of(&again)), (member_of(&held[1]), machine_of(&held[1])));
+    let member = walk.get::<PoolMember>(member_of(&again)).await;
+    let holder = member.status.as_ref().and_then(|status| status.claim_ref.clone()).expect("a claimRef");
+    assert_eq!((Some(holder.uid), holder.former_uid), (again.uid(), held[1].uid()));
+    assert_eq!(condition(&member, "ClaimVanished").0, "");
+
+    // A person says that the other one may go.
     let uid = held[0].uid().expect("a uid");
     let word = Patch::Merge(json!({"metadata": {"annotations": {ANNOTATION_CONFIRM_RELEASE: uid}}}));
     walk.api::<PoolMember>().patch(member_of(&held[0]), &PatchParams::default(), &word).await.expect("annotated");
     walk.gone::<PoolMember>(member_of(&held[0])).await;
     assert!(!walk.simcloud.ledger().await.ended(machine_of(&held[1])), "only that one");
+    let says_nothing = |pool: &bullpen_api::InstancePool| condition(pool, "ClaimVanished").0 == "False";
+    walk.until(POOL, "keeps nothing any more", says_nothing).await;
 
     // What a user deletes is a release of all of it.
     let third = walk.bound("build-3").await;
     let claims = walk.api::<PoolClaim>();
     claims.delete_collection(&DeleteParams::default(), &ListParams::default()).await.expect("deleted");
     walk.gone::<PoolMember>(member_of(&third)).await;
+    walk.gone::<PoolMember>(member_of(&again)).await;
+    assert!(walk.simcloud.ledger().await.ended(machine_of(&again)));
 }

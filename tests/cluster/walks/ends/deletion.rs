@@ -194,3 +194,33 @@ async fn a_member_that_only_a_foreign_finalizer_keeps_is_done_and_the_series_of_
         .expect("patched");
     walk.none_left::<PoolMember>().await;
 }
+
+#[tokio::test]
+async fn a_finalizer_taken_off_a_living_member_comes_back_so_that_its_machine_ends_with_its_claim() {
+    let walk = Walk::begin("finalizer-taken").await;
+    let _operator = Operator::start(&walk).await;
+    walk.ready_pool(1, json!({})).await;
+    walk.claim("held", json!({})).await;
+    let held = walk.bound("held").await;
+    walk.pool_has_ready(1).await;
+
+    let taken = Patch::Merge(json!({ "metadata": { "finalizers": ["example.com/audit"] } }));
+    let members = walk.api::<PoolMember>();
+    for member in walk.list::<PoolMember>().await {
+        members.patch(&member.name_any(), &PatchParams::default(), &taken).await.expect("patched");
+    }
+    let is_kept = |member: &PoolMember| member.finalizers() == ["example.com/audit", FINALIZER_INSTANCE];
+    for member in walk.list::<PoolMember>().await {
+        walk.until(&member.name_any(), "has both finalizers", is_kept).await;
+        let none = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+        members.patch(&member.name_any(), &PatchParams::default(), &none).await.expect("patched");
+        walk.until(&member.name_any(), "has its own finalizer", |member: &PoolMember| {
+            member.finalizers() == [FINALIZER_INSTANCE]
+        })
+        .await;
+    }
+
+    walk.delete::<PoolClaim>("held").await;
+    walk.gone::<PoolMember>(member_of(&held)).await;
+    assert!(walk.simcloud.ledger().await.ended(machine_of(&held)));
+}

@@ -166,8 +166,7 @@ async fn calls_with_a_wrong_token_that_of_another_machine_or_after_the_end_are_r
     let late = json!([{ "fault": { "phonesHome": { "afterEnd": true } } }]);
     machines(&walk, late).await;
     walk.set::<InstancePool>(POOL, json!({ "targetSize": 4 })).await;
-    let ready = |member: &PoolMember| member.status.as_ref().is_some_and(|status| status.state == MemberState::Warming);
-    member(&walk, "boots", ready).await;
+    walk.ledger_until("four machines were bought", |ledger| ledger.bought() == 4).await;
     let before = walk.simcloud.ledger().await.reports("ready").len();
     walk.delete::<InstancePool>(POOL).await;
     walk.none_left::<PoolMember>().await;

@@ -1,6 +1,6 @@
 use bullpen_api::{
-    ClaimPoolRef, MemberState, ObjectRef, Placement, PoolClaimSpec, PoolClaimStatus, PoolMemberSpec, PoolMemberStatus,
-    PoolRef,
+    ClaimPoolRef, ClaimRef, MemberState, ObjectRef, Placement, PoolClaimSpec, PoolClaimStatus, PoolMemberSpec,
+    PoolMemberStatus, PoolRef,
 };
 
 use super::*;
@@ -44,7 +44,7 @@ fn member(name: &str, state: MemberState, claim: Option<&str>) -> PoolMember {
     };
     let mut member = PoolMember::new(name, spec);
     member.metadata.uid = Some(format!("uid of {name}"));
-    let claim_ref = claim.map(|claim| ObjectRef { uid: format!("uid of {claim}"), ..ObjectRef::default() });
+    let claim_ref = claim.map(|claim| ClaimRef { uid: format!("uid of {claim}"), ..ClaimRef::default() });
     member.status = Some(PoolMemberStatus { state, claim_ref, ..PoolMemberStatus::default() });
     member
 }

@@ -19,6 +19,9 @@ pub struct HeldMember<Id, At> {
     pub deleting: bool,
     /// Whether the machine is proved gone by the rules of `docs/develop/providers.md`.
     pub machine_gone: bool,
+    /// Whether somebody may have worked on the machine already: the member was given back to a claim that was applied
+    /// again.
+    pub served: bool,
 }
 
 /// What to do with a claimed member.
@@ -42,7 +45,7 @@ pub enum Fate {
 
 /// The fate of `this` member, Claimed for the claim that `evidence` is about; `others` are Claimed for the same claim.
 ///
-/// A member is given back only on live evidence.
+/// A member is given back only on live evidence, and only if nobody can have worked on its machine.
 pub fn fate<Id: Ord, At: Ord>(
     evidence: &Evidence<ClaimView<Id>>,
     this: &HeldMember<Id, At>,
@@ -73,11 +76,11 @@ fn named_by_claim<Id, At>(phase: ClaimPhase, this: &HeldMember<Id, At>) -> Fate 
     }
 }
 
-/// The claim will never name this member, so no user has seen it.
+/// The claim will never name this member, so no user has seen it, unless an earlier claim of that name had it.
 fn never_named<Id, At>(live: bool, this: &HeldMember<Id, At>) -> Fate {
     if !live {
         Fate::ConfirmFirst
-    } else if this.deleting || this.machine_gone {
+    } else if this.deleting || this.machine_gone || this.served {
         Fate::Terminated
     } else {
         Fate::GivenBack

@@ -28,7 +28,7 @@ fn cached(claim: Claim) -> Evidence<Claim> {
 }
 
 fn member(uid: u8, claimed_at: u8) -> HeldMember<u8, u8> {
-    HeldMember { uid, claimed_at, deleting: false, machine_gone: false }
+    HeldMember { uid, claimed_at, deleting: false, machine_gone: false, served: false }
 }
 
 fn this() -> HeldMember<u8, u8> {
@@ -51,6 +51,17 @@ fn a_member_whose_claim_is_gone_is_terminated() {
 fn a_member_whose_claim_was_made_again_is_terminated() {
     let again = Claim { uid: 2, ..pending() };
     assert_eq!(fate(&Evidence::from_get(&CLAIM, Found::Object(again)), &this(), &[]), Fate::Terminated);
+}
+
+#[test]
+fn a_member_that_returned_to_a_claim_which_never_names_it_is_terminated_instead_of_given_back() {
+    let returned = HeldMember { served: true, ..this() };
+    for never in [claim(ClaimPhase::Failed, None), claim(ClaimPhase::Bound, Some(ANOTHER))] {
+        assert_eq!(fate(&live(never.clone()), &this(), &[]), Fate::GivenBack);
+        assert_eq!(fate(&cached(never.clone()), &returned, &[]), Fate::ConfirmFirst);
+        assert_eq!(fate(&live(never), &returned, &[]), Fate::Terminated);
+    }
+    assert_eq!(fate(&live(pending()), &returned, &[]), Fate::FinishBinding);
 }
 
 #[test]
@@ -241,8 +252,8 @@ fn seen_live(version: Option<Claim>) -> Evidence<Claim> {
 }
 
 prop_compose! {
-    fn any_member(uid: u8)(claimed_at in 0_u8..3, deleting: bool, machine_gone: bool) -> HeldMember<u8, u8> {
-        HeldMember { uid, claimed_at, deleting, machine_gone }
+    fn any_member(uid: u8)(claimed_at in 0_u8..3, deleting: bool, machine_gone: bool, served: bool) -> HeldMember<u8, u8> {
+        HeldMember { uid, claimed_at, deleting, machine_gone, served }
     }
 }
 
@@ -271,6 +282,14 @@ proptest! {
     fn no_member_is_given_back_by_what_a_cache_shows((old, _) in any_history(), this in any_member(THIS), others in any_others()) {
         let fate = fate(&Evidence::from_cache(&CLAIM, old), &this, &others);
         prop_assert_ne!(fate, Fate::GivenBack);
+    }
+
+    #[test]
+    fn no_member_is_given_back_whose_machine_somebody_may_have_worked_on(
+        choices in any_choices(), this in any_member(THIS), others in any_others(),
+    ) {
+        let this = HeldMember { served: true, ..this };
+        prop_assert_ne!(fate(&seen_live(later(Some(pending()), &choices)), &this, &others), Fate::GivenBack);
     }
 
     /// Invariant 1: a member that a claim's status has named is never claimable again.

@@ -29,7 +29,7 @@ pub fn judge(member: &PoolMember, uid: &str, topic: Topic, content: &Content, no
     if ends || member.metadata.uid.as_deref() != Some(uid) {
         return Verdict::Refused;
     }
-    let before = status.reported.take().unwrap_or_default();
+    let before = status.reported.take().map(|reported| *reported).unwrap_or_default();
     if before.broken.is_some() {
         return Verdict::Known;
     }
@@ -58,7 +58,7 @@ pub fn judge(member: &PoolMember, uid: &str, topic: Topic, content: &Content, no
     if after == before {
         return Verdict::Known;
     }
-    status.reported = Some(after);
+    status.reported = Some(Box::new(after));
     Verdict::Write(Box::new(PoolMember { status: Some(status), ..member.clone() }))
 }
 
