@@ -6,6 +6,7 @@
 //! compared; the ratios are taken from parts that follow each other in one run. Figures go to standard output as a
 //! table and, with `--json FILE`, as JSON.
 
+mod assignment;
 mod bare;
 mod burst;
 mod ceiling;
@@ -47,6 +48,8 @@ enum Part {
     Burst,
     /// What the operator itself takes to pair a claim
     Pairing,
+    /// How soon a machine learns which claim has it
+    Assignment,
     /// Claims at a steady rate
     Steady,
     /// More claims than machines, and a failover
@@ -151,6 +154,11 @@ async fn run(args: &Args) -> Vec<String> {
         let (each, seconds) = if args.quick { (3, 15) } else { (10, 60) };
         let seconds = args.seconds.unwrap_or(seconds);
         pairing::run(&ground, &one, Duration::from_secs(each), seconds, &mut report).await;
+    }
+    if args.has(Part::Assignment) {
+        let (each, seconds) = if args.quick { (3, 15) } else { (10, 60) };
+        let seconds = args.seconds.unwrap_or(seconds);
+        assignment::run(&ground, &one, Duration::from_secs(each), seconds, &mut report).await;
     }
     if args.has(Part::Steady) {
         let seconds = args.seconds.unwrap_or(if args.quick { 15 } else { 60 });

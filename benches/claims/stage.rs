@@ -53,7 +53,12 @@ impl<'a> Stage<'a> {
 
     /// Starts an operator for this namespace only, because the bare client leaves objects in others.
     pub fn operator(&self, identity: &str) -> Operator {
-        Operator::new(self.ground.operator(identity, &["--namespace", &self.namespace]))
+        self.operator_with(identity, &[])
+    }
+
+    /// The same with these further arguments.
+    pub fn operator_with(&self, identity: &str, more: &[&str]) -> Operator {
+        Operator::new(self.ground.operator(identity, &[&["--namespace", self.namespace.as_str()], more].concat()))
     }
 
     /// Waits until the pool's status has this many ready members.

@@ -188,11 +188,13 @@ async fn run(args: RunArgs) -> CommandResult {
     let health = health();
     let serving = telemetry::serve(listener, metrics.clone(), health.clone(), shutdown.clone().cancelled_owned());
     beside.spawn(async move { serving.await.map_err(|error| error.to_string()) });
+    let identity = args.identity.unwrap_or_else(default_identity);
     if let Some(endpoint) = machines {
-        beside.spawn(machines::serve(endpoint, clients.clone(), metrics.clone(), shutdown.clone()).map(Ok));
+        beside.spawn(
+            machines::serve(endpoint, clients.clone(), identity.clone(), metrics.clone(), shutdown.clone()).map(Ok),
+        );
     }
     info!(version = env!("CARGO_PKG_VERSION"), %installation, scope = %watched, "bullpen runs");
-    let identity = args.identity.unwrap_or_else(default_identity);
     let election = lease.map(|key| Election::new(clients.lease.clone(), key, &watched, &identity, health.clone()));
     let settings = Settings {
         watched,

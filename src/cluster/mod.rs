@@ -5,6 +5,7 @@
 
 mod api_error;
 pub mod api_health;
+pub mod claim_watch;
 pub mod client;
 pub mod definitions;
 pub mod events;

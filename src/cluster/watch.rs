@@ -22,7 +22,7 @@ use crate::state::cluster_state::indexing::StoredKind;
 
 /// Seconds after which the server ends a watch by itself. A connection that died silently is noticed five seconds
 /// later.
-const WATCH_SECONDS: u32 = 60;
+pub(super) const WATCH_SECONDS: u32 = 60;
 
 /// Not allowed to list or watch.
 const FORBIDDEN: u16 = 403;
@@ -33,8 +33,15 @@ const NOT_FOUND: u16 = 404;
 /// seconds, and a process has only a few watches.
 const RETRIES: Bounds = Bounds { first: Duration::from_millis(500), longest: Duration::from_secs(4) };
 
+/// The delays of [`RETRIES`].
 #[derive(Debug)]
-struct WatchBackoff(Backoff);
+pub(super) struct WatchBackoff(Backoff);
+
+impl Default for WatchBackoff {
+    fn default() -> Self {
+        Self(Backoff::new())
+    }
+}
 
 impl Iterator for WatchBackoff {
     type Item = Duration;
@@ -68,7 +75,7 @@ where
         None => Api::all(client),
     };
     let config = watcher::Config::default().timeout(WATCH_SECONDS);
-    feed(watch(api, config).backoff(WatchBackoff(Backoff::new())), &of, &cluster).await;
+    feed(watch(api, config).backoff(WatchBackoff::default()), &of, &cluster).await;
 }
 
 async fn feed<K>(stream: impl Stream<Item = watcher::Result<Event<Guarded<K>>>>, of: &Feed, cluster: &ClusterState)

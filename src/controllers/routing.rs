@@ -193,9 +193,19 @@ fn member(router: &Router, changed: &Changed<PoolMember>) {
         router.machines.forget(&convert::uid(member.as_ref()));
         router.common.wakers.launch_configs.wake(convert::launch_config_of(member));
     }
-    if let Some(claim) = no_longer_held_by(changed) {
+    let holders = [no_longer_held_by(changed), job_done_for(changed)];
+    for claim in holders.into_iter().flatten() {
         router.common.wakers.claims.wake(claim);
     }
+}
+
+/// The claim whose job the member's machine has reported as done with this change.
+fn job_done_for(changed: &Changed<PoolMember>) -> Option<ObjectKey> {
+    let done = |member: &Arc<PoolMember>| member.status.as_ref()?.reported.as_ref()?.done.clone();
+    let now = changed.new.as_ref().and_then(done)?;
+    let new = changed.old.as_ref().and_then(done).as_ref() != Some(&now);
+    let claim = changed.new.as_ref()?.status.as_ref()?.claim_ref.as_ref().filter(|_| new)?;
+    Some(ObjectKey::new(claim.namespace.as_str(), claim.name.as_str()))
 }
 
 /// The claim that the member was Claimed for until this change.

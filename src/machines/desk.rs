@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
 use super::limits::Limits;
+use super::poll::{Polled, Polls};
 use super::progress::{Progress, Waiting};
 use super::secrets::Secrets;
 use crate::clock;
@@ -38,7 +39,7 @@ const TRIES: u32 = 6;
 const LATER: u64 = 5;
 
 /// What became of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Outcome {
     /// It was recorded.
     Recorded,
@@ -48,6 +49,10 @@ enum Outcome {
     Waits,
     /// A claim has the machine.
     Late,
+    /// No claim has the machine.
+    NotClaimed,
+    /// News of its claim.
+    Told(Polled),
     /// There is no such machine, as far as the client is told.
     Refused,
     /// There were too many.
@@ -69,6 +74,7 @@ struct Inner {
     watched: WatchedNamespaces,
     secrets: Secrets,
     reports: Reports,
+    polls: Polls,
     metrics: Metrics,
     limits: Mutex<Limits>,
     waiting: Mutex<Waiting>,
@@ -88,7 +94,7 @@ impl Desk {
         advertised: &AdvertisedUrl,
         watched: WatchedNamespaces,
         secrets: Secrets,
-        reports: Reports,
+        (reports, polls): (Reports, Polls),
         metrics: Metrics,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -96,6 +102,7 @@ impl Desk {
             watched,
             secrets,
             reports,
+            polls,
             metrics,
             limits: Mutex::new(Limits::new(Instant::now())),
             waiting: Mutex::default(),
@@ -118,6 +125,7 @@ impl Desk {
         let (parts, body) = request.into_parts();
         let named = named(parts.method.as_str(), parts.uri.path(), &self.0.prefix);
         let mut outcome = match named {
+            Some(named) if named.route.topic == Topic::Assignment => self.poll(named, parts.uri.query()).await,
             Some(named) => self.handle(named, body).await,
             None => Outcome::Refused,
         };
@@ -138,23 +146,47 @@ impl Desk {
         Outcome::Refused
     }
 
-    async fn handle<B>(&self, named: Named<'_>, body: B) -> Outcome
-    where
-        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
-    {
-        let Named { namespace, name, uid, token, route } = named;
+    /// Answers a machine that asks which claim has it.
+    async fn poll(&self, named: Named<'_>, query: Option<&str>) -> Outcome {
+        if let Some(outcome) = self.not_admitted(&named) {
+            return outcome;
+        }
+        let known = query.unwrap_or_default().split('&').find_map(|field| field.strip_prefix("claim="));
+        let member = ObjectKey::new(named.namespace, named.name);
+        match self.0.polls.poll(&member, named.uid, known).await {
+            Polled::Missing => Outcome::Refused,
+            told => Outcome::Told(told),
+        }
+    }
+
+    /// What a request is answered whose token is wrong, or that comes too often.
+    fn not_admitted(&self, named: &Named<'_>) -> Option<Outcome> {
+        let Named { namespace, name, uid, token, route } = *named;
         let secrets = self.0.secrets.known();
         if secrets.is_empty() {
-            return Outcome::Unavailable;
+            return Some(Outcome::Unavailable);
         }
         // All are asked, so that the time does not tell which one it was.
         let right = secrets.iter().filter(|secret| secret.is_machine_token(namespace, name, uid, token)).count();
         if right == 0 || !self.0.watched.contains(namespace) {
-            return Outcome::Refused;
+            return Some(Outcome::Refused);
         }
-        if let Err(wait) = self.0.limits.lock().admit(uid, route.name, Instant::now()) {
-            return Outcome::Limited(wait);
+        let (mut limits, now) = (self.0.limits.lock(), Instant::now());
+        let admitted = match route.topic {
+            Topic::Assignment => limits.admit_poll(uid, route.name, now),
+            Topic::Ready | Topic::Broken | Topic::Progress | Topic::Done => limits.admit(uid, route.name, now),
+        };
+        admitted.err().map(Outcome::Limited)
+    }
+
+    async fn handle<B>(&self, named: Named<'_>, body: B) -> Outcome
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
+    {
+        if let Some(outcome) = self.not_admitted(&named) {
+            return outcome;
         }
+        let Named { namespace, name, uid, route, .. } = named;
         let content = match read_body(body).await {
             Ok(body) => Content::of(&body),
             Err(outcome) => return outcome,
@@ -168,7 +200,7 @@ impl Desk {
                     None => Outcome::Waits,
                 }
             }
-            Topic::Ready | Topic::Broken => {
+            Topic::Ready | Topic::Broken | Topic::Done | Topic::Assignment => {
                 let outcome = self.record(route.topic, &report).await;
                 if matches!(outcome, Outcome::Recorded | Outcome::Known | Outcome::Refused) {
                     self.0.waiting.lock().drop_of(uid);
@@ -205,6 +237,7 @@ impl Desk {
                 Verdict::Refused => return Outcome::Refused,
                 Verdict::Known => return Outcome::Known,
                 Verdict::Late => return Outcome::Late,
+                Verdict::NotClaimed => return Outcome::NotClaimed,
                 Verdict::Write(after) => after,
             };
             match self.0.reports.write(&after).await {
@@ -255,10 +288,14 @@ where
 }
 
 impl Outcome {
-    const fn result(self) -> MachineResult {
+    const fn result(&self) -> MachineResult {
         match self {
             Self::Recorded => MachineResult::Recorded,
-            Self::Known | Self::Late => MachineResult::Unchanged,
+            Self::Known | Self::Late | Self::NotClaimed => MachineResult::Unchanged,
+            Self::Told(Polled::Assigned(_) | Polled::Over(_)) => MachineResult::Told,
+            Self::Told(Polled::Nothing | Polled::Missing) => MachineResult::NoNews,
+            Self::Told(Polled::NoInput(_)) => MachineResult::Unavailable,
+            Self::Told(Polled::Busy) => MachineResult::Limited,
             Self::Waits => MachineResult::Delayed,
             Self::Refused => MachineResult::Refused,
             Self::Limited(_) => MachineResult::Limited,
@@ -268,29 +305,51 @@ impl Outcome {
     }
 
     fn response(self) -> Response<Full<Bytes>> {
+        let later = match &self {
+            Self::Limited(wait) => Some(wait.as_secs() + 1),
+            Self::Unavailable | Self::Told(Polled::NoInput(_) | Polled::Busy) => Some(LATER),
+            _ => None,
+        };
         let (status, text) = match self {
+            Self::Told(polled) => return told(polled, later),
             Self::Recorded | Self::Known => (StatusCode::OK, "recorded\n"),
             Self::Waits => (StatusCode::ACCEPTED, "recorded in a few seconds\n"),
             Self::Late => (StatusCode::CONFLICT, "the machine is claimed: its claim decides\n"),
+            Self::NotClaimed => (StatusCode::CONFLICT, "no claim has the machine\n"),
             Self::Refused => (StatusCode::NOT_FOUND, "not found\n"),
             Self::Limited(_) => (StatusCode::TOO_MANY_REQUESTS, "too many requests\n"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"),
             Self::NoBody => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "try again\n"),
         };
-        let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let later = match self {
-            Self::Limited(wait) => Some(wait.as_secs() + 1),
-            Self::Unavailable => Some(LATER),
-            _ => None,
-        };
-        if let Some(seconds) = later {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
+        respond(status, TEXT, Bytes::from_static(text.as_bytes()), later)
     }
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// The answer to a machine that asked for news.
+fn told(polled: Polled, later: Option<u64>) -> Response<Full<Bytes>> {
+    let (status, kind, body) = match polled {
+        Polled::Assigned(answer) => (StatusCode::OK, JSON, answer),
+        Polled::Over(over) => (StatusCode::GONE, JSON, serde_json::to_vec(&over).unwrap_or_default().into()),
+        Polled::Nothing => (StatusCode::NO_CONTENT, TEXT, Bytes::new()),
+        Polled::Missing => (StatusCode::NOT_FOUND, TEXT, "not found\n".into()),
+        Polled::NoInput(why) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n").into()),
+        Polled::Busy => (StatusCode::SERVICE_UNAVAILABLE, TEXT, "too many machines wait\n".into()),
+    };
+    respond(status, kind, body, later)
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: Bytes, later: Option<u64>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(seconds) = later {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
 }

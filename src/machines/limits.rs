@@ -51,11 +51,7 @@ impl Limits {
         Self { all: Bucket(now), each: HashMap::new() }
     }
 
-    /// Counts a request of the machine of this member for this route.
-    ///
-    /// # Errors
-    /// How long to wait before the next one.
-    pub fn admit(&mut self, uid: &str, route: &'static str, now: Instant) -> Result<(), Duration> {
+    fn make_room(&mut self, now: Instant) -> Result<(), Duration> {
         if self.each.len() >= MOST {
             self.each.retain(|_, bucket| bucket.0 > now);
             // All of these have called within seconds, which as many machines as that do not do.
@@ -63,6 +59,25 @@ impl Limits {
                 return Err(OF_ONE.cost());
             }
         }
+        Ok(())
+    }
+
+    /// Counts a request of this machine that waits for news. It costs the API server next to nothing, and thousands of
+    /// machines do so all the time.
+    ///
+    /// # Errors
+    /// How long to wait before the next one.
+    pub fn admit_poll(&mut self, uid: &str, route: &'static str, now: Instant) -> Result<(), Duration> {
+        self.make_room(now)?;
+        OF_ONE.take(self.each.entry((uid.to_owned(), route)).or_insert(Bucket(now)), now)
+    }
+
+    /// Counts a request of the machine of this member for this route.
+    ///
+    /// # Errors
+    /// How long to wait before the next one.
+    pub fn admit(&mut self, uid: &str, route: &'static str, now: Instant) -> Result<(), Duration> {
+        self.make_room(now)?;
         OF_ONE.take(self.each.entry((uid.to_owned(), route)).or_insert(Bucket(now)), now)?;
         OF_ALL.take(&mut self.all, now)
     }

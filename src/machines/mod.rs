@@ -5,9 +5,13 @@
 //! whether it leads or not; what follows from a report is the leader's to decide. Requests with a wrong token cost no call
 //! of the API server, and whoever sends slowly, much or often is cut off.
 
+mod assignments;
 mod certificate;
 mod desk;
 mod limits;
+mod poll;
+#[cfg(test)]
+mod poll_tests;
 mod progress;
 mod secrets;
 mod server;
@@ -21,12 +25,16 @@ use bullpen_plan::operator::watched_namespaces::WatchedNamespaces;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::assignments::Assignments;
 pub use self::certificate::Certificate;
 use self::desk::Desk;
+use self::poll::Polls;
 use self::secrets::Secrets;
 use crate::cluster::client::Clients;
+use crate::cluster::events::Events;
 use crate::cluster::writes::reports::Reports;
 use crate::state::ObjectKey;
+use crate::tasks::TermTasks;
 use crate::telemetry::Metrics;
 
 /// How often the files of the certificate are looked at, and the reports that wait are written.
@@ -50,11 +58,21 @@ pub struct Endpoint {
 }
 
 /// Serves until `shutdown`; then open requests have a few seconds to end, and reports that wait are written.
-pub async fn serve(endpoint: Endpoint, clients: Clients, metrics: Metrics, shutdown: CancellationToken) {
+pub async fn serve(
+    endpoint: Endpoint,
+    clients: Clients,
+    identity: String,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) {
     let Endpoint { listener, advertised, certificate, watched, installation_secret } = endpoint;
     let secrets = Secrets::default();
     let reports = Reports::new(clients.direct.clone(), metrics.clone());
-    let desk = Desk::new(&advertised, watched, secrets.clone(), reports, metrics);
+    let events = Events::new(clients.direct.clone(), identity, TermTasks::new(metrics.clone(), shutdown.clone()));
+    let assignments = Assignments::default();
+    let polls = Polls::new(assignments.clone(), reports.clone(), clients.direct.clone(), events, metrics.clone());
+    let following = shutdown.run_until_cancelled(assignments.keep_watched(clients.watching, &watched));
+    let desk = Desk::new(&advertised, watched.clone(), secrets.clone(), (reports, polls), metrics);
     let reading = shutdown.run_until_cancelled(secrets.keep_read(clients.direct, installation_secret));
     let ticking = shutdown.run_until_cancelled(async {
         let mut ticks = tokio::time::interval(TICK);
@@ -68,7 +86,7 @@ pub async fn serve(endpoint: Endpoint, clients: Clients, metrics: Metrics, shutd
     });
     let serving = server::serve(listener, certificate.as_ref(), desk.clone(), &shutdown);
     // Polled together in one task: if one of them panics, the process ends and says so.
-    let ((), _, _) = tokio::join!(serving, reading, ticking);
+    let ((), _, _, _) = tokio::join!(serving, reading, ticking, following);
     // What the API server does not take by then is lost, as it is with the process.
     let _ = tokio::time::timeout(LAST_WRITES, desk.write_all_waiting()).await;
 }

@@ -17,10 +17,12 @@ use tracing::{error, warn};
 
 use super::certificate::Certificate;
 use super::desk::Desk;
+use super::poll::MOST_WAITING;
 use crate::telemetry::labels::Task;
 
-/// Most connections at a time. Further ones wait to be accepted.
-const MOST_CONNECTIONS: usize = 1_024;
+/// Most connections at a time: those that wait for news, and as many again as call at once. Further ones wait to be
+/// accepted.
+const MOST_CONNECTIONS: usize = MOST_WAITING + 1_024;
 /// How long the begin of TLS may take, and the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(5);
 /// How long a connection may take in all. A request is answered within half of that.

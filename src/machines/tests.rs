@@ -29,17 +29,18 @@ use crate::machines::desk::Desk;
 
 /// What the API server has of the member, and what it was asked.
 #[derive(Debug, Default)]
-struct Api {
-    member: Option<Value>,
+pub(super) struct Api {
+    pub(super) member: Option<Value>,
     reads: usize,
     writes: usize,
     /// So many writes are refused with a conflict first.
     conflicts: usize,
 }
 
-struct Served {
+pub(super) struct Served {
     address: SocketAddr,
-    api: Arc<Mutex<Api>>,
+    pub(super) api: Arc<Mutex<Api>>,
+    pub(super) assignments: Assignments,
     metrics: Metrics,
     desk: Desk,
     shutdown: CancellationToken,
@@ -56,7 +57,7 @@ fn secret() -> InstallationSecret {
     InstallationSecret::from_bytes(&[7; 32]).unwrap()
 }
 
-fn member(state: &str) -> Value {
+pub(super) fn member(state: &str) -> Value {
     json!({
         "apiVersion": "bullpen.dev/v1alpha1", "kind": "PoolMember",
         "metadata": { "namespace": "ci", "name": "ci-1", "uid": "u-1", "resourceVersion": "7" },
@@ -66,7 +67,7 @@ fn member(state: &str) -> Value {
     })
 }
 
-fn failure(code: u16, reason: &str) -> (u16, Value) {
+pub(super) fn failure(code: u16, reason: &str) -> (u16, Value) {
     let details = json!({ "name": "ci-1" });
     (
         code,
@@ -115,29 +116,32 @@ async fn served_with(certificate: Option<Certificate>, known: bool) -> Served {
         secrets.put(secret());
     }
     let reports = Reports::new(client(api.clone()), metrics.clone());
+    let events = Events::new(client(api.clone()), "test".into(), TermTasks::new(metrics.clone(), shutdown.clone()));
+    let assignments = Assignments::default();
+    let polls = Polls::new(assignments.clone(), reports.clone(), client(api.clone()), events, metrics.clone());
     let advertised = AdvertisedUrl::parse("https://bullpen.example.com/warm").unwrap();
-    let desk = Desk::new(&advertised, WatchedNamespaces::All, secrets, reports, metrics.clone());
+    let desk = Desk::new(&advertised, WatchedNamespaces::All, secrets, (reports, polls), metrics.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (end, serving) = (shutdown.clone(), desk.clone());
     let mut server = JoinSet::new();
     server.spawn(async move { server::serve(listener, certificate.as_ref(), serving, &end).await });
-    Served { address, api, metrics, desk, shutdown, _server: server }
+    Served { address, api, assignments, metrics, desk, shutdown, _server: server }
 }
 
-async fn served() -> Served {
+pub(super) async fn served() -> Served {
     served_with(None, true).await
 }
 
 /// The URLs of the member with this name.
-fn urls(name: &str) -> CallUrls {
+pub(super) fn urls(name: &str) -> CallUrls {
     CallUrls::of(&secret(), "", "ci", name, "u-1").unwrap()
 }
 
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: String,
     took: Duration,
 }
 
@@ -158,15 +162,15 @@ fn request(path: &str, body: &str) -> Vec<u8> {
 }
 
 impl Served {
-    async fn send(&self, request: &[u8]) -> Answer {
+    pub(super) async fn send(&self, request: &[u8]) -> Answer {
         exchange(TcpStream::connect(self.address).await.unwrap(), request).await
     }
 
-    async fn post(&self, path: &str, body: &str) -> Answer {
+    pub(super) async fn post(&self, path: &str, body: &str) -> Answer {
         self.send(&request(path, body)).await
     }
 
-    fn reported(&self) -> Value {
+    pub(super) fn reported(&self) -> Value {
         self.api.lock().member.as_ref().unwrap()["status"]["reported"].clone()
     }
 

@@ -375,6 +375,10 @@ label_values! {
         Broken => "broken",
         /// How far it is.
         Progress => "progress",
+        /// That the job of its claim is done.
+        Done => "done",
+        /// Which claim has it.
+        Assignment => "assignment",
         /// Nothing that there is.
         Other => "other",
     }
@@ -387,6 +391,8 @@ impl MachineRoute {
             Topic::Ready => Self::Ready,
             Topic::Broken => Self::Broken,
             Topic::Progress => Self::Progress,
+            Topic::Done => Self::Done,
+            Topic::Assignment => Self::Assignment,
         }
     }
 }
@@ -398,6 +404,10 @@ label_values! {
         Recorded => "recorded",
         /// It says nothing new, or too late.
         Unchanged => "unchanged",
+        /// It was told of its claim, or of the end of it.
+        Told => "told",
+        /// There was no news of a claim for it.
+        NoNews => "no_news",
         /// It is written in a few seconds, unless a newer one is.
         Delayed => "delayed",
         /// A wrong path or token, or a member that is gone or ends.
@@ -426,7 +436,7 @@ label_values! {
 label_values! {
     /// How a claim ended.
     ClaimEnd {
-        /// It was deleted while it had a machine.
+        /// It was deleted while it had a machine, or its job was done.
         Released => "released",
         /// It was deleted while it waited.
         Withdrawn => "withdrawn",

@@ -54,7 +54,11 @@ pub struct ClaimRules {
     /// The namespaces whose claims are served. Default: only the pool's own.
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,
-    /// Seconds after which an ended claim (Expired, Lost or Failed) is deleted, but not before its machine is gone.
+    /// Whether a claim ends, as Released, when its machine reports that its job is done. The claim stays as a record, and
+    /// the machine is terminated. Otherwise only the member's status says that the job is done.
+    #[serde(default)]
+    pub release_on_done: bool,
+    /// Seconds after which an ended claim (Expired, Lost, Failed or Released) is deleted, but not before its machine is gone.
     /// Unset: ended claims stay as records. Costs money with GitOps: whatever applies the same claim again after its
     /// record was deleted makes a new claim, which takes another machine, again and again. Leave it unset for claims
     /// that such a tool applies.
@@ -78,6 +82,7 @@ impl Default for ClaimRules {
             max_priority: None,
             per_namespace: None,
             allowed_namespaces: AllowedNamespaces::default(),
+            release_on_done: false,
             ttl_seconds_after_finished: None,
         }
     }

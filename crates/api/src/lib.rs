@@ -34,7 +34,7 @@ pub use launch_config::{
     ClaimedOrphan, LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans,
     ProviderBlock, RecentError, SimulatedProviderConfig,
 };
-pub use machine_report::{MAX_REPORT, MachineReport, MemberPhoneHome};
+pub use machine_report::{JobDone, MAX_REPORT, MachineReport, MemberPhoneHome};
 pub use moments::{RenewTime, Renewal};
 pub use names::{
     ANNOTATION_ADOPT_MACHINES, ANNOTATION_CONFIRM_RELEASE, ANNOTATION_CONFIRM_SWEEP, ANNOTATION_END_MACHINES,

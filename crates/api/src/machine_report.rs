@@ -25,6 +25,22 @@ pub struct MemberPhoneHome {
     pub key_id: String,
 }
 
+/// A machine's word that the job of its claim is done.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobDone {
+    /// Uid of the claim that had the machine then.
+    #[schemars(length(max = 64))]
+    pub claim_uid: String,
+    /// When it was reported.
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
+    pub at: Option<MicroTime>,
+    /// How the job ended, by the machine's word.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub result: String,
+}
+
 /// What a machine has reported of itself over HTTP. Any replica of the operator writes it; the leader acts on it.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -50,4 +66,7 @@ pub struct MachineReport {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4), inner(length(max = 1500), regex(pattern = r"^[a-z0-9-]+ [A-Za-z0-9+/]+=*$")))]
     pub host_keys: Vec<String>,
+    /// That the job of its claim is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<JobDone>,
 }

@@ -114,6 +114,19 @@ pub struct PoolClaimSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1_024))]
     pub acquired_for: Option<String>,
+    /// A Secret of the claim's namespace whose content the machine gets with its assignment, at most 16 KiB: a
+    /// registration token, or what the job is. It is read once, when the machine asks after the claim was bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_secret_ref: Option<InputSecretRef>,
+}
+
+/// A Secret of the claim's namespace.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct InputSecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// A pool, by default in the claim's namespace.
@@ -194,9 +207,9 @@ pub enum Binding {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!(oldSelf.phase in ['Expired', 'Lost', 'Failed']) || self == oldSelf")
+    validation = Rule::new("!(oldSelf.phase in ['Expired', 'Lost', 'Failed', 'Released']) || self == oldSelf")
         .message("a claim that has ended stays as it is: make another one"),
-    validation = Rule::new("has(self.memberRef) == (self.phase in ['Bound', 'Expired', 'Lost'])")
+    validation = Rule::new("has(self.memberRef) == (self.phase in ['Bound', 'Expired', 'Lost', 'Released'])")
         .message("memberRef is set exactly when the claim was bound").field_path(".memberRef"),
     validation = Rule::new("!has(oldSelf.poolRef) || has(self.poolRef)")
         .message("poolRef is set once").field_path(".poolRef")
@@ -209,13 +222,13 @@ pub struct PoolClaimStatus {
     /// The generation of the spec that this status describes.
     #[serde(default)]
     pub observed_generation: i64,
-    /// Pending, Bound, Expired, Lost or Failed.
+    /// Pending, Bound, Expired, Lost, Failed or Released.
     #[serde(default)]
     #[x_kube(
         validation = Rule::new(
             "self == oldSelf || \
              (oldSelf == 'Pending' && self in ['Bound', 'Failed']) || \
-             (oldSelf == 'Bound' && self in ['Expired', 'Lost'])"
+             (oldSelf == 'Bound' && self in ['Expired', 'Lost', 'Released'])"
         )
         .message("a claim does not go from its present phase to this one")
     )]
@@ -250,7 +263,7 @@ pub struct PoolClaimStatus {
     /// The last spec.ttlSeconds that the operator has acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_ttl_seconds: Option<i32>,
-    /// When the claim became Expired, Lost or Failed, by the API server's clock.
+    /// When the claim became Expired, Lost, Failed or Released, by the API server's clock.
     #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<MicroTime>,
     /// The claim's place in its queue while it waits. Updated at most twice a minute.

@@ -64,15 +64,17 @@ pub enum ClaimPhase {
     Lost,
     /// It never got a machine and will not get one.
     Failed,
+    /// The job of its machine was over, and its pool ends such claims.
+    Released,
 }
 
 impl ClaimPhase {
     /// Every phase.
-    pub const ALL: [Self; 5] = [Self::Pending, Self::Bound, Self::Expired, Self::Lost, Self::Failed];
+    pub const ALL: [Self; 6] = [Self::Pending, Self::Bound, Self::Expired, Self::Lost, Self::Failed, Self::Released];
 
     /// Whether the claim stays in this phase for good.
     pub const fn is_terminal(self) -> bool {
-        matches!(self, Self::Expired | Self::Lost | Self::Failed)
+        matches!(self, Self::Expired | Self::Lost | Self::Failed | Self::Released)
     }
 
     /// The name in the API and in metric labels.
@@ -83,19 +85,21 @@ impl ClaimPhase {
             Self::Expired => "Expired",
             Self::Lost => "Lost",
             Self::Failed => "Failed",
+            Self::Released => "Released",
         }
     }
 
     /// Whether a claim may go from `self` to `next`. Staying is always allowed; nothing leaves a terminal phase.
     pub const fn may_become(self, next: Self) -> bool {
-        use ClaimPhase::{Bound, Expired, Failed, Lost, Pending};
+        use ClaimPhase::{Bound, Expired, Failed, Lost, Pending, Released};
         matches!(
             (self, next),
             (Pending, Pending | Bound | Failed)
-                | (Bound, Bound | Expired | Lost)
+                | (Bound, Bound | Expired | Lost | Released)
                 | (Expired, Expired)
                 | (Lost, Lost)
                 | (Failed, Failed)
+                | (Released, Released)
         )
     }
 }

@@ -310,7 +310,8 @@ fn left_claims(facts: &Facts) -> LeftClaims {
     let holding: BTreeSet<&Name> =
         facts.members.iter().filter_map(|member| member.claim.as_ref()).chain(bound).collect();
     let others = || facts.claims.iter().filter(|claim| !holding.contains(&claim.name));
-    let ended = others().filter(|claim| ["Expired", "Lost", "Failed"].contains(&claim.phase.as_str())).count();
+    let ended =
+        others().filter(|claim| ["Expired", "Lost", "Failed", "Released"].contains(&claim.phase.as_str())).count();
     LeftClaims { waiting: others().count() - ended, ended, holding: holding.into_iter().cloned().collect() }
 }
 

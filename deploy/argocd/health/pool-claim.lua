@@ -21,6 +21,9 @@ local bound = condition("Bound")
 if phase == "Failed" or phase == "Lost" or phase == "Expired" then
   return health("Degraded", phase .. ": " .. (bound.message or ""))
 end
+if phase == "Released" then
+  return health("Healthy", "Released: " .. (bound.message or ""))
+end
 if status.observedGeneration ~= obj.metadata.generation then
   return health("Progressing", "the operator has not seen this spec yet")
 end

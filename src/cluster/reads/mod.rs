@@ -2,5 +2,6 @@
 //! is also created here.
 
 pub mod contents;
+pub mod input;
 pub mod installation_secret;
 pub mod namespaces;

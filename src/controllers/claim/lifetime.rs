@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bullpen_api::{ClaimPhase, EventAction, PoolClaim, PoolMember, Reason};
 use bullpen_plan::claim;
+use bullpen_plan::claim::lifetime;
 use bullpen_plan::claim::lifetime::{BoundClaim, Due, TermDecision, TermRules, deleted_at, judge, not_before};
 use bullpen_plan::claim::{ClaimFate, Evidence, Found, hold};
 use jiff::{SignedDuration, Timestamp};
@@ -38,8 +39,13 @@ pub async fn reconcile(controller: Arc<ClaimController>, key: ObjectKey) -> Outc
             fate::mark_lost(&controller, &claim).await?;
             Ok(None)
         }
-        ClaimPhase::Bound => enforce_lifetime(&controller, claim).await,
-        ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed => end_record(&controller, claim).await,
+        ClaimPhase::Bound => match job_done(&controller, &claim) {
+            Some(message) => end_done(&controller, claim, &message).await,
+            None => enforce_lifetime(&controller, claim).await,
+        },
+        ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed | ClaimPhase::Released => {
+            end_record(&controller, claim).await
+        }
     }
 }
 
@@ -97,6 +103,33 @@ fn rules(controller: &ClaimController, claim: &PoolClaim) -> TermRules {
         .common
         .cluster
         .with(|state| served_by(state, claim).map(|pool| convert::term_rules(state, &pool)).unwrap_or_default())
+}
+
+/// Why the claim is over before its time, if its machine says so and its pool wants that.
+fn job_done(controller: &ClaimController, claim: &PoolClaim) -> Option<String> {
+    let reference = claim.status.as_ref()?.member_ref.as_ref()?;
+    let key = ObjectKey::new(reference.namespace.clone(), reference.name.clone());
+    let rules = rules(controller, claim);
+    controller.common.cluster.with(|state| {
+        let member = state.members.get(&key).filter(|member| convert::uid(member.as_ref()) == reference.uid)?;
+        lifetime::job_done(&convert::uid(claim), member, &rules)
+    })
+}
+
+/// Ends a claim whose job is done.
+async fn end_done(controller: &ClaimController, claim: Arc<PoolClaim>, message: &str) -> Outcome {
+    controller.term.leadership.check()?;
+    let released = claim::status::released(&claim, message, clock::now());
+    match controller.common.writes.update_status_when_idle(&released).await? {
+        Written::Written(written) => {
+            info!(claim = %ObjectKey::of(written.as_ref()), "the claim's job is done");
+            let action = EventAction::Terminate;
+            controller.common.events.normal(written.as_ref(), Reason::JobDone, action, message.to_owned());
+            Ok(None)
+        }
+        // The claim has changed or is gone: its next pass decides anew.
+        Written::Changed(_) | Written::Gone => Ok(None),
+    }
 }
 
 /// Renews, flags or ends a Bound claim when it is time. Each write is on the version that was judged, so a renewal that
@@ -186,6 +219,7 @@ pub fn ended(changed: &Changed<PoolClaim>, now: Timestamp) -> Option<(ClaimEnd, 
             ClaimPhase::Expired => ClaimEnd::Expired,
             ClaimPhase::Lost => ClaimEnd::Lost,
             ClaimPhase::Failed => ClaimEnd::Failed,
+            ClaimPhase::Released => ClaimEnd::Released,
         },
         None if phase(before) == ClaimPhase::Bound => ClaimEnd::Released,
         None => ClaimEnd::Withdrawn,

@@ -20,7 +20,7 @@ pub struct EndedClaim {
     uid: Box<str>,
     /// The pool that it was on.
     pool: Option<ObjectKey>,
-    /// Expired, Lost or Failed.
+    /// Expired, Lost, Failed or Released.
     phase: ClaimPhase,
     finished_at: Option<Timestamp>,
 }

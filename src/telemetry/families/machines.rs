@@ -3,9 +3,13 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::telemetry::labels::{MachineResult, MachineRoute};
+
+/// From one write to a machine that waits for its input.
+const ASSIGNMENT_SECONDS: [f64; 12] = [0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(in crate::telemetry) struct RequestLabels {
@@ -14,14 +18,32 @@ pub(in crate::telemetry) struct RequestLabels {
 }
 
 /// The families of requests of machines.
-#[derive(Debug, Default)]
 pub(in crate::telemetry) struct MachineFamilies {
     pub(in crate::telemetry) requests: Family<RequestLabels, Counter>,
+    pub(in crate::telemetry) assignments: Histogram,
+}
+
+impl Default for MachineFamilies {
+    fn default() -> Self {
+        Self { requests: Family::default(), assignments: Histogram::new(ASSIGNMENT_SECONDS) }
+    }
+}
+
+impl std::fmt::Debug for MachineFamilies {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("MachineFamilies")
+    }
 }
 
 impl MachineFamilies {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("machine_requests", "Requests of machines by result", self.requests.clone());
+        registry.register_with_unit(
+            "machine_assignment_duration",
+            "Time from Bound until a machine that waits for its claim is told of it",
+            Unit::Seconds,
+            self.assignments.clone(),
+        );
     }
 
     pub(super) fn begin(&self) {

@@ -241,6 +241,11 @@ impl Metrics {
         self.0.process.writes.get_or_create(&WriteLabels { kind, verb, outcome }).inc();
     }
 
+    /// A machine that waited for its claim was told of it, so long after the claim was bound.
+    pub fn machine_told(&self, after: Duration) {
+        self.0.machines.assignments.observe(after.as_secs_f64());
+    }
+
     /// A request of a machine was answered.
     pub fn machine_request(&self, route: MachineRoute, result: MachineResult) {
         self.0.machines.requests.get_or_create(&RequestLabels { route, result }).inc();

@@ -122,6 +122,6 @@ fn time_is_up(mut process: Process<'_>, seen: Claim) -> Option<()> {
     match seen.phase {
         ClaimPhase::Pending => process.send_to_claim(ClaimWrite::End { uid: seen.uid, phase: ClaimPhase::Failed }),
         ClaimPhase::Bound => process.write_due(seen, true),
-        ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed => None,
+        ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed | ClaimPhase::Released => None,
     }
 }

@@ -184,7 +184,7 @@ impl Life {
 }
 
 const fn has_ended(phase: ClaimPhase) -> bool {
-    matches!(phase, ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed)
+    matches!(phase, ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed | ClaimPhase::Released)
 }
 
 /// Waits until a claim was seen in such a phase. Returns whether that happened in time.

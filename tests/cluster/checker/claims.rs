@@ -20,11 +20,12 @@ const MEMBER_STEPS: [(MemberState, MemberState); 7] = [
 ];
 
 /// The allowed transitions of claims, likewise.
-const CLAIM_STEPS: [(ClaimPhase, ClaimPhase); 4] = [
+const CLAIM_STEPS: [(ClaimPhase, ClaimPhase); 5] = [
     (ClaimPhase::Pending, ClaimPhase::Bound),
     (ClaimPhase::Pending, ClaimPhase::Failed),
     (ClaimPhase::Bound, ClaimPhase::Expired),
     (ClaimPhase::Bound, ClaimPhase::Lost),
+    (ClaimPhase::Bound, ClaimPhase::Released),
 ];
 
 /// Invariant 1.
@@ -86,7 +87,8 @@ pub(super) fn phases(index: &Index<'_>, found: &mut Vec<Violation>) {
         let mut before: Option<&PoolClaim> = None;
         for version in &claim.versions {
             let now = phase(version.object);
-            let is_bound = matches!(now, ClaimPhase::Bound | ClaimPhase::Expired | ClaimPhase::Lost);
+            let is_bound =
+                matches!(now, ClaimPhase::Bound | ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Released);
             let mut say = |what: String| report(found, version.at, Promise::ClaimPhases, what);
             if named(version.object).is_some() != is_bound {
                 say(format!("claim {} is {} with memberRef {:?}", claim.name(), now.as_str(), named(version.object)));
@@ -156,6 +158,7 @@ pub(super) fn outcomes(index: &Index<'_>, found: &mut Vec<Violation>) {
             ClaimPhase::Failed if secrets::machine_is_gone(index, version.object, version.at) => None,
             ClaimPhase::Failed => wrongly_failed(index, claim, version.object, version.at),
             ClaimPhase::Lost => wrongly_lost(index, version.object, version.at),
+            ClaimPhase::Released => wrongly_released(index, version.object),
             // Whether it had expired is checked elsewhere.
             ClaimPhase::Expired | ClaimPhase::Pending | ClaimPhase::Bound => None,
         };
@@ -231,6 +234,16 @@ fn could_have_served(
 /// Whether a claim was Pending at some moment of this span.
 fn waits(claim: &Track<'_, PoolClaim>, from: Timestamp, until: Timestamp) -> bool {
     claim.gone.is_none_or(|gone| gone > from) && claim.within(from, until).any(|it| phase(it) == ClaimPhase::Pending)
+}
+
+fn wrongly_released(index: &Index<'_>, claim: &PoolClaim) -> Option<String> {
+    let member = index.members.get(named(claim)?)?;
+    let said = member.versions.iter().any(|version| {
+        let reported = version.object.status.as_ref().and_then(|status| status.reported.as_ref());
+        let done = reported.and_then(|reported| reported.done.as_ref());
+        done.is_some_and(|done| Some(&done.claim_uid) == claim.metadata.uid.as_ref())
+    });
+    (!said).then(|| "its machine has not reported that its job is done".to_owned())
 }
 
 fn wrongly_lost(index: &Index<'_>, claim: &PoolClaim, at: Timestamp) -> Option<String> {

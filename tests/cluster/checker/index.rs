@@ -416,7 +416,7 @@ fn may_serve(pool: &Track<'_, InstancePool>, claim: &PoolClaim) -> bool {
 
 /// Whether a claim has ended.
 pub(super) fn is_terminal(claim: &PoolClaim) -> bool {
-    matches!(phase(claim), ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed)
+    matches!(phase(claim), ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed | ClaimPhase::Released)
 }
 
 /// When a claim ended, rounded down to a second: when its conditions last changed. `None` if it has none.

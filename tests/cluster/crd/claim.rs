@@ -22,7 +22,7 @@ fn status(phase: ClaimPhase) -> Value {
             "lastTransitionTime": "2026-11-21T12:00:00Z",
         }],
     });
-    if matches!(phase, ClaimPhase::Bound | ClaimPhase::Expired | ClaimPhase::Lost) {
+    if matches!(phase, ClaimPhase::Bound | ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Released) {
         status["memberRef"] = json!({"namespace": "team", "name": "ci-7xk2p", "uid": "uid-of-ci-7xk2p"});
         status["instance"] = json!({"id": "i-1", "addresses": [{"type": "InternalIP", "address": "10.1.0.7"}]});
         status["boundAt"] = json!("2026-11-21T12:00:00.014000Z");
@@ -32,12 +32,13 @@ fn status(phase: ClaimPhase) -> Value {
 
 /// How a claim comes to `phase`.
 fn way_to(phase: ClaimPhase) -> &'static [ClaimPhase] {
-    use ClaimPhase::{Bound, Expired, Failed, Lost, Pending};
+    use ClaimPhase::{Bound, Expired, Failed, Lost, Pending, Released};
     match phase {
         Pending => &[Pending],
         Bound => &[Bound],
         Expired => &[Bound, Expired],
         Lost => &[Bound, Lost],
+        Released => &[Bound, Released],
         Failed => &[Failed],
     }
 }
@@ -204,6 +205,7 @@ async fn a_claim_names_its_member_exactly_from_bound_on() {
         (ClaimPhase::Bound, ClaimPhase::Bound),
         (ClaimPhase::Bound, ClaimPhase::Expired),
         (ClaimPhase::Bound, ClaimPhase::Lost),
+        (ClaimPhase::Bound, ClaimPhase::Released),
     ] {
         let current = claim_in(&sandbox, from).await;
         let answer = sandbox.replace_status(&current, &without(&status(to), "/memberRef")).await;
@@ -220,7 +222,7 @@ async fn a_claim_names_its_member_exactly_from_bound_on() {
 async fn the_member_of_a_claim_is_set_once() {
     let sandbox = Sandbox::new().await;
     let bound = claim_in(&sandbox, ClaimPhase::Bound).await;
-    for phase in [ClaimPhase::Bound, ClaimPhase::Expired, ClaimPhase::Lost] {
+    for phase in [ClaimPhase::Bound, ClaimPhase::Expired, ClaimPhase::Lost, ClaimPhase::Released] {
         for field in ["namespace", "name", "uid"] {
             let other = with(&status(phase), &format!("/memberRef/{field}"), json!("other"));
             let answer = sandbox.replace_status(&bound, &other).await;

@@ -44,6 +44,10 @@ string_enum! {
         TtlExpired,
         /// The claim ended because it had its machine for claims.maxHoldSeconds of its pool; also an Event.
         MaxHoldReached,
+        /// The claim ended because its machine reported that its job is done; also an Event.
+        JobDone,
+        /// Event: the Secret of spec.inputSecretRef was not read, so the claim's machine waits for its input.
+        InputNotRead,
         /// The claim ended because its machine is gone.
         InstanceGone,
         /// Event: a claim ended because its machine is gone.

@@ -191,7 +191,7 @@ fn loss(claim: &PoolClaim, now: &PoolClaim) -> Option<String> {
     }
     let phase = now.status.as_ref().map(|status| status.phase).unwrap_or_default();
     match phase {
-        ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed => {
+        ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed | ClaimPhase::Released => {
             let why = wait::why(now).map(|why| format!(": {why}")).unwrap_or_default();
             Some(format!("it is {}{why}", phase.as_str()))
         }

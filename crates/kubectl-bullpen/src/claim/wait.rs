@@ -135,7 +135,7 @@ fn judge(claim: &PoolClaim) -> Judged {
     match phase {
         ClaimPhase::Bound => Judged::Bound,
         ClaimPhase::Pending => Judged::Waits(why),
-        ClaimPhase::Failed | ClaimPhase::Expired | ClaimPhase::Lost => {
+        ClaimPhase::Failed | ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Released => {
             let name = claim.name_any();
             Judged::Ended(format!(
                 "poolclaims/{name} is {}: {}",

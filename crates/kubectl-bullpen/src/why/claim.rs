@@ -35,6 +35,7 @@ pub(super) fn story(
         ClaimPhase::Expired => "its time is over, and its machine was taken back".into(),
         ClaimPhase::Lost => "its machine is gone".into(),
         ClaimPhase::Failed => "it never got a machine, and gets none".into(),
+        ClaimPhase::Released => "its job is done, and its machine was taken back".into(),
     };
     let mut story = Story::of("claim", &name, headline);
     let by = claim.spec.acquired_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
@@ -46,7 +47,9 @@ pub(super) fn story(
     match status.phase {
         ClaimPhase::Pending => waits(&mut story, claim, pool, others, around),
         ClaimPhase::Bound => bound(&mut story, claim, pool, member, now),
-        ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed => ended(&mut story, claim, pool, member, now),
+        ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed | ClaimPhase::Released => {
+            ended(&mut story, claim, pool, member, now)
+        }
     }
     if let Some(condition) = find_condition(&status.conditions, ConditionType::Stale, true) {
         story.fact(format!("{}: {}", ConditionType::Stale, since(condition, now)));

@@ -4,6 +4,7 @@
 //! Pure functions. Input: views of claims and members, with [`Evidence`] of where they come from. Output: the next
 //! write, or the object with its new status.
 
+pub mod assignment;
 pub mod binding;
 pub mod claim_tag;
 mod claimable;

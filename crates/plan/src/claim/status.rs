@@ -152,6 +152,17 @@ pub fn lost(before: &PoolClaim, now: Timestamp) -> PoolClaim {
     ended(before, ClaimPhase::Lost, Reason::InstanceGone, "the machine that this claim held is gone", now)
 }
 
+/// The status of a claim whose job is done. It has come to a good end, so it is neither Ready nor Stalled any more.
+pub fn released(before: &PoolClaim, message: &str, now: Timestamp) -> PoolClaim {
+    let condition = ConditionValue::new(ConditionType::Bound, false, Reason::JobDone, bounded_message(message));
+    with_status(before, now, &[condition], |status| {
+        status.phase = ClaimPhase::Released;
+        status.finished_at = Some(micro_time(now));
+        status.queue = None;
+        status.conditions.retain(|condition| condition.type_ != ConditionType::Ready);
+    })
+}
+
 fn ended(before: &PoolClaim, phase: ClaimPhase, reason: Reason, message: &str, now: Timestamp) -> PoolClaim {
     let conditions = [
         ConditionValue::new(ConditionType::Bound, false, reason, message),

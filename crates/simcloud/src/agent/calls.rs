@@ -21,8 +21,12 @@ const TRIES: u32 = 200;
 const FEW_TRIES: u32 = 3;
 /// How long a call may take.
 const CALL_TIME: Duration = Duration::from_secs(10);
+/// How long a call may take that waits for news.
+const POLL_TIME: Duration = Duration::from_mins(1);
+/// The status of an answer that has no news.
+const NO_NEWS: u16 = 204;
 /// Largest answer that is read, in bytes.
-const MAX_ANSWER: u64 = 16 * 1024;
+const MAX_ANSWER: u64 = 64 * 1024;
 
 /// Has the machines call, each once it runs.
 pub(crate) async fn run(shell: Shell) -> Infallible {
@@ -59,6 +63,38 @@ async fn call(shell: &Shell, caller: &Caller) {
     for _ in 0..plan.times.max(1) {
         until_accepted(shell, caller, ("ready", &urls.ready), &caller.form).await;
     }
+    if let Some(url) = urls.assignment.as_ref().filter(|_| plan.is_rightful()) {
+        work(shell, caller, url).await;
+    }
+}
+
+/// Asks which claim has the machine until that claim has ended, and calls that its job is done if the plan says so.
+async fn work(shell: &Shell, caller: &Caller, assignment: &str) {
+    let mut url = assignment.to_owned();
+    while shell.ask(|cloud, now| cloud.runs(now, &caller.id)) {
+        let (status, body) = within(POLL_TIME, send("GET", &url, "")).await;
+        if status != NO_NEWS {
+            shell.ask(|cloud, now| cloud.reported(now, &caller.id, "assignment", status));
+        }
+        match status {
+            200 => {
+                url = format!("{assignment}?claim={}", claim_in(&body));
+                if let Some((job, done)) = caller.plan.job_milliseconds.zip(caller.urls.done.as_ref()) {
+                    tokio::time::sleep(Duration::from_millis(job)).await;
+                    until_accepted(shell, caller, ("done", done), "exit 0").await;
+                }
+            }
+            NO_NEWS => {}
+            404 | 410 => return,
+            _ => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+/// The uid of the claim in an assignment.
+fn claim_in(assignment: &str) -> String {
+    let assignment: serde_json::Value = serde_json::from_str(assignment).unwrap_or_default();
+    assignment["claim"]["uid"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Posts until the answer is a success, as cloud-init does.
@@ -70,7 +106,7 @@ async fn until_accepted(shell: &Shell, caller: &Caller, (report, url): (&str, &s
             return;
         }
         // A lost call reaches nobody.
-        let status = if attempt < plan.lose { 0 } else { post(url, body).await };
+        let status = if attempt < plan.lose { 0 } else { within(CALL_TIME, send("POST", url, body)).await.0 };
         shell.ask(|cloud, now| cloud.reported(now, &caller.id, report, status));
         if (200..300).contains(&status) {
             return;
@@ -79,20 +115,17 @@ async fn until_accepted(shell: &Shell, caller: &Caller, (report, url): (&str, &s
     }
 }
 
-/// The status of the answer; 0 if there is none.
-async fn post(url: &str, body: &str) -> u16 {
-    let answer = tokio::time::timeout(CALL_TIME, send(url, body)).await;
-    match answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-        Ok(status) => status,
-        Err(error) => {
-            // The URL has a secret.
-            let _ = writeln!(io::stderr(), "a machine's call was not answered: {error}");
-            0
-        }
-    }
+/// The status and body of the answer; 0 if there is none.
+async fn within(time: Duration, answer: impl Future<Output = io::Result<(u16, String)>>) -> (u16, String) {
+    let answer = tokio::time::timeout(time, answer).await;
+    answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).unwrap_or_else(|error| {
+        // The URL has a secret.
+        let _ = writeln!(io::stderr(), "a machine's call was not answered: {error}");
+        (0, String::new())
+    })
 }
 
-async fn send(url: &str, body: &str) -> io::Result<u16> {
+async fn send(method: &str, url: &str, body: &str) -> io::Result<(u16, String)> {
     let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what);
     let rest = url.strip_prefix("http://").ok_or_else(|| wrong("simulated machines call http:// only"))?;
     let at = rest.find('/').ok_or_else(|| wrong("the URL has no path"))?;
@@ -105,12 +138,15 @@ async fn send(url: &str, body: &str) -> io::Result<u16> {
     let mut stream = TcpStream::connect(address).await?;
     let length = body.len();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
          Content-Length: {length}\r\nConnection: close\r\n\r\n"
     );
     stream.write_all((head + body).as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
-    let status = String::from_utf8_lossy(&answer).split(' ').nth(1).and_then(|status| status.parse().ok());
-    status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer"))
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer"))?;
+    Ok((status, body.to_owned()))
 }

@@ -17,6 +17,10 @@ pub struct Urls {
     pub broken: Option<String>,
     /// When it has got further.
     pub progress: Option<String>,
+    /// To learn which claim has it.
+    pub assignment: Option<String>,
+    /// When the claim's job is done.
+    pub done: Option<String>,
 }
 
 impl Urls {
@@ -35,6 +39,8 @@ impl Urls {
             ready: variable("BULLPEN_READY_URL").or_else(phone_home)?,
             broken: variable("BULLPEN_BROKEN_URL"),
             progress: variable("BULLPEN_PROGRESS_URL"),
+            assignment: variable("BULLPEN_ASSIGNMENT_URL"),
+            done: variable("BULLPEN_DONE_URL"),
         })
     }
 
@@ -49,6 +55,8 @@ impl Urls {
             ready: swap(&self.ready),
             broken: self.broken.as_ref().map(swap),
             progress: self.progress.as_ref().map(swap),
+            assignment: self.assignment.as_ref().map(swap),
+            done: self.done.as_ref().map(swap),
         }
     }
 }

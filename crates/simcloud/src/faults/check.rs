@@ -112,7 +112,8 @@ impl MachineFault {
                 within(&field("milliseconds"), *milliseconds, day)
             }
             Self::PhonesHome(plan) => {
-                within(&field("delayMilliseconds"), plan.delay_milliseconds, day)?;
+                within(&field("delayMilliseconds"), plan.delay_milliseconds, day.clone())?;
+                within(&field("jobMilliseconds"), plan.job_milliseconds.unwrap_or_default(), day)?;
                 within(&field("times"), plan.times.into(), 0..=100)?;
                 within(&field("lose"), plan.lose.into(), 0..=100)?;
                 within(&field("progress"), plan.progress.len() as u64, 0..=100)?;

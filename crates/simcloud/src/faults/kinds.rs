@@ -174,6 +174,9 @@ pub struct PhonesHome {
     pub broken: Option<String>,
     /// What it says before, one after the other.
     pub progress: Vec<String>,
+    /// It calls that its job is done so long after it was told of its claim. Otherwise its job never ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_milliseconds: Option<u64>,
 }
 
 impl PhonesHome {

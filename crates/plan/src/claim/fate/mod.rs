@@ -70,7 +70,7 @@ pub fn fate<Id: Ord, At: Ord>(
 /// is proof too.
 fn named_by_claim<Id, At>(phase: ClaimPhase, this: &HeldMember<Id, At>) -> Fate {
     match phase {
-        ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed => Fate::Terminated,
+        ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed | ClaimPhase::Released => Fate::Terminated,
         ClaimPhase::Bound if this.machine_gone => Fate::ClaimLost,
         ClaimPhase::Bound | ClaimPhase::Pending => Fate::Stays,
     }

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use bullpen_api::{
-    ClaimPhase, ClaimRules, ConditionType, PoolClaim, PoolClaimSpec, Reason, RenewTime, Renewal, condition_is_true,
-    micro_time,
+    ClaimPhase, ClaimRules, ConditionType, PoolClaim, PoolClaimSpec, PoolMember, Reason, RenewTime, Renewal,
+    condition_is_true, micro_time,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -32,6 +32,8 @@ pub struct TermRules {
     pub stale_after: Option<SignedDuration>,
     /// How long a finished claim is kept; forever if unset.
     pub ttl_after_finished: Option<SignedDuration>,
+    /// Whether a claim ends when its machine reports that its job is done.
+    pub release_on_done: bool,
 }
 
 impl TermRules {
@@ -43,6 +45,7 @@ impl TermRules {
             max_hold: rules.max_hold_seconds.map(seconds),
             stale_after: Some(seconds(rules.stale_after_seconds)),
             ttl_after_finished: rules.ttl_seconds_after_finished.map(seconds),
+            release_on_done: rules.release_on_done,
         }
     }
 
@@ -155,6 +158,15 @@ pub struct TermDecision {
     pub due: Due,
     /// When the next write is due without a change.
     pub look_again_at: Option<Timestamp>,
+}
+
+/// Why a Bound claim is over before its time: the machine of its member has reported that the job of this claim is done,
+/// and its pool ends such claims.
+pub fn job_done(claim_uid: &str, member: &PoolMember, rules: &TermRules) -> Option<String> {
+    let done = member.status.as_ref()?.reported.as_ref()?.done.as_ref()?;
+    let mine = rules.release_on_done && done.claim_uid == claim_uid;
+    let result = if done.result.is_empty() { String::new() } else { format!(": {}", done.result) };
+    mine.then(|| format!("its machine reported that the job is done{result}"))
 }
 
 /// Decides about a Bound claim. It does not expire before `not_before`, see [`not_before`](not_before()).

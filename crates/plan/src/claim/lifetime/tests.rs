@@ -319,6 +319,7 @@ fn any_rules() -> impl Strategy<Value = TermRules> {
             max_hold,
             stale_after,
             ttl_after_finished: None,
+            release_on_done: false,
         },
     )
 }
@@ -401,4 +402,21 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_claim_is_over_when_its_machine_says_so_and_its_pool_wants_that() {
+    let member: bullpen_api::PoolMember = serde_json::from_value(serde_json::json!({
+        "spec": { "poolRef": { "name": "ci", "uid": "u" }, "templateHash": "t",
+            "placement": { "launchConfig": "sim", "generation": 1, "image": "i", "zone": "z" } },
+        "status": { "state": "Claimed", "reported": { "done": { "claimUid": "c-7", "result": "exit 3" } } },
+    }))
+    .unwrap();
+    let rules = TermRules { release_on_done: true, ..TermRules::default() };
+    let message = "its machine reported that the job is done: exit 3";
+    assert_eq!(job_done("c-7", &member, &rules).as_deref(), Some(message));
+    assert_eq!(job_done("c-8", &member, &rules), None, "it is about another claim");
+    assert_eq!(job_done("c-7", &member, &TermRules::default()), None);
+    let silent = bullpen_api::PoolMember { status: None, ..member };
+    assert_eq!(job_done("c-7", &silent, &rules), None);
 }

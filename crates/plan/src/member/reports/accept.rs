@@ -1,6 +1,6 @@
 //! What a report means for the member that it is about.
 
-use bullpen_api::{MachineReport, MemberState, PoolMember, micro_time};
+use bullpen_api::{JobDone, MachineReport, MemberState, PoolMember, micro_time};
 use jiff::Timestamp;
 
 use super::body::Content;
@@ -18,6 +18,8 @@ pub enum Verdict {
     Known,
     /// It comes too late: a claim has the machine, and decides.
     Late,
+    /// No claim has the machine whose job could be done.
+    NotClaimed,
     /// The member with the status to write, on the version that it has.
     Write(Box<PoolMember>),
 }
@@ -30,7 +32,8 @@ pub fn judge(member: &PoolMember, uid: &str, topic: Topic, content: &Content, no
         return Verdict::Refused;
     }
     let before = status.reported.take().map(|reported| *reported).unwrap_or_default();
-    if before.broken.is_some() {
+    let claim = status.claim_ref.as_ref().filter(|_| status.state == MemberState::Claimed);
+    if before.broken.is_some() && topic != Topic::Done {
         return Verdict::Known;
     }
     let after = match topic {
@@ -39,6 +42,16 @@ pub fn judge(member: &PoolMember, uid: &str, topic: Topic, content: &Content, no
             let reason = if content.text.is_empty() { NO_REASON } else { &content.text };
             MachineReport { broken: Some(reason.to_owned()), ..before.clone() }
         }
+        Topic::Done => {
+            let Some(claim) = claim else { return Verdict::NotClaimed };
+            if before.done.as_ref().is_some_and(|done| done.claim_uid == claim.uid) {
+                return Verdict::Known;
+            }
+            let (claim_uid, result) = (claim.uid.clone(), content.text.clone());
+            MachineReport { done: Some(JobDone { claim_uid, at: Some(micro_time(now)), result }), ..before.clone() }
+        }
+        // It changes nothing.
+        Topic::Assignment => return Verdict::Known,
         Topic::Ready if before.ready_at.is_some() => return Verdict::Known,
         Topic::Ready => MachineReport {
             ready_at: Some(micro_time(now)),
@@ -46,6 +59,7 @@ pub fn judge(member: &PoolMember, uid: &str, topic: Topic, content: &Content, no
             progress: None,
             hostname: content.hostname.clone(),
             host_keys: content.host_keys.clone(),
+            done: before.done.clone(),
         },
         Topic::Progress => {
             let waits = matches!(status.state, MemberState::Pending | MemberState::Warming);
@@ -134,6 +148,24 @@ mod tests {
         assert_eq!(judge(&claimed, "u-1", Topic::Broken, &says("x"), at(1)), Verdict::Late);
         let silent = written(judge(&member(json!({})), "u-1", Topic::Broken, &says(""), at(1)));
         assert_eq!(silent.status.unwrap().reported.unwrap().broken.as_deref(), Some(NO_REASON));
+    }
+
+    #[test]
+    fn a_job_is_done_once_for_the_claim_that_has_the_machine() {
+        let claimed = member(json!({ "state": "Claimed",
+            "claimRef": { "namespace": "ci", "name": "job-7", "uid": "c-7" }, "reported": { "broken": "a fan" } }));
+        let done = written(judge(&claimed, "u-1", Topic::Done, &says("exit 3"), at(5)));
+        let report = done.status.clone().unwrap().reported.unwrap();
+        let expected = JobDone { claim_uid: "c-7".into(), at: Some(micro_time(at(5))), result: "exit 3".into() };
+        assert_eq!((report.done, report.broken.as_deref()), (Some(expected), Some("a fan")));
+        assert_eq!(judge(&done, "u-1", Topic::Done, &says("exit 4"), at(6)), Verdict::Known);
+        let mut returned = done;
+        returned.status.as_mut().unwrap().claim_ref.as_mut().unwrap().uid = "c-8".into();
+        written(judge(&returned, "u-1", Topic::Done, &says("exit 4"), at(6)));
+        for state in ["Warming", "Ready"] {
+            let free = member(json!({ "state": state }));
+            assert_eq!(judge(&free, "u-1", Topic::Done, &says(""), at(5)), Verdict::NotClaimed);
+        }
     }
 
     #[test]

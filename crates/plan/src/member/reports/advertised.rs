@@ -66,6 +66,10 @@ pub struct CallUrls {
     pub broken: String,
     /// When it has got further.
     pub progress: String,
+    /// To learn which claim has it.
+    pub assignment: String,
+    /// When the claim's job is done.
+    pub done: String,
 }
 
 impl CallUrls {
@@ -87,17 +91,25 @@ impl CallUrls {
     }
 
     /// What scripts on the machine find in their file.
-    pub fn variables(&self) -> [Variable<'_>; 3] {
+    pub fn variables(&self) -> [Variable<'_>; 5] {
         [
             Variable { name: "BULLPEN_READY_URL", value: &self.ready },
             Variable { name: "BULLPEN_BROKEN_URL", value: &self.broken },
             Variable { name: "BULLPEN_PROGRESS_URL", value: &self.progress },
+            Variable { name: "BULLPEN_ASSIGNMENT_URL", value: &self.assignment },
+            Variable { name: "BULLPEN_DONE_URL", value: &self.done },
         ]
     }
 
     fn with(url: &str, path: &str) -> Self {
         let to = |name: &str| format!("{url}{path}{name}");
-        Self { ready: to("ready"), broken: to("broken"), progress: to("progress") }
+        Self {
+            ready: to("ready"),
+            broken: to("broken"),
+            progress: to("progress"),
+            assignment: to("assignment"),
+            done: to("done"),
+        }
     }
 }
 

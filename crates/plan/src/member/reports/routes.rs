@@ -9,6 +9,10 @@ pub enum Topic {
     Broken,
     /// How far it is.
     Progress,
+    /// The job of its claim is done.
+    Done,
+    /// Which claim has it.
+    Assignment,
 }
 
 /// A line of the table.
@@ -23,10 +27,12 @@ pub struct Route {
 }
 
 /// All that machines may call. Paths are `/v1/machines/NAMESPACE/NAME/UID/TOKEN/` and the name of the route.
-pub const ROUTES: [Route; 3] = [
+pub const ROUTES: [Route; 5] = [
     Route { topic: Topic::Ready, method: "POST", name: "ready" },
     Route { topic: Topic::Broken, method: "POST", name: "broken" },
     Route { topic: Topic::Progress, method: "POST", name: "progress" },
+    Route { topic: Topic::Done, method: "POST", name: "done" },
+    Route { topic: Topic::Assignment, method: "GET", name: "assignment" },
 ];
 
 /// The beginning of every path.

@@ -1,0 +1,220 @@
+//! Tells machines whose job they are: each asks, and is answered when a claim gets it or ends, or after a while.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bullpen_api::{EventAction, MemberState, Reason};
+use bullpen_plan::claim::assignment::{Assignment, Over, answer};
+use hyper::body::Bytes;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use parking_lot::Mutex;
+use tokio::sync::{OnceCell, Semaphore};
+
+use super::assignments::{Assignments, Told};
+use crate::clock;
+use crate::cluster::events::Events;
+use crate::cluster::reads;
+use crate::cluster::writes::reports::{Read, Reports};
+use crate::state::ObjectKey;
+use crate::telemetry::Metrics;
+
+/// How long a request waits for news. Proxies cut off what is silent for a minute.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Most requests that wait at a time.
+pub const MOST_WAITING: usize = 12_000;
+/// How long a member counts as there after it was read. An operator's caches are not there while it does not lead, and
+/// thousands of machines ask all the time.
+const THERE_FOR: Duration = Duration::from_mins(10);
+/// Time between two looks at a member whose claim is gone.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Most answers with an input that are kept. With more, those of claims that have ended are dropped first.
+const MOST_ANSWERS: usize = 1_024;
+
+/// What a machine is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// A claim has it: the assignment as JSON, which may hold a secret.
+    Assigned(Bytes),
+    /// Its claim has ended.
+    Over(Over),
+    /// Nothing new.
+    Nothing,
+    /// There is no such machine.
+    Missing,
+    /// The claim's input cannot be handed over, for this reason.
+    NoInput(String),
+    /// Too many wait already.
+    Busy,
+}
+
+/// What a look at the member shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// It is there.
+    There,
+    /// Its machine ends.
+    Ends,
+    /// It is gone, or another one.
+    Missing,
+    /// The API server did not answer.
+    Unproved,
+}
+
+/// The answers with an input, by the uid of the claim. They are secret.
+type Answers = HashMap<String, Arc<OnceCell<Bytes>>>;
+
+/// Answers polls.
+pub struct Polls {
+    assignments: Assignments,
+    reports: Reports,
+    client: Client,
+    events: Events,
+    metrics: Metrics,
+    waiting: Semaphore,
+    answers: Mutex<Answers>,
+    /// When each member was last seen to be there, by uid.
+    there: Mutex<HashMap<String, Instant>>,
+}
+
+impl fmt::Debug for Polls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Polls").field("assignments", &self.assignments).finish_non_exhaustive()
+    }
+}
+
+impl Polls {
+    /// Nobody has asked yet.
+    pub fn new(assignments: Assignments, reports: Reports, client: Client, events: Events, metrics: Metrics) -> Self {
+        let (answers, there) = Default::default();
+        Self { assignments, reports, client, events, metrics, waiting: Semaphore::new(MOST_WAITING), answers, there }
+    }
+
+    /// Waits for news of the claim of this member's machine, which already knows of the claim with the uid `known`.
+    pub async fn poll(&self, member: &ObjectKey, uid: &str, known: Option<&str>) -> Polled {
+        let Ok(_place) = self.waiting.try_acquire() else { return Polled::Busy };
+        let news = tokio::time::timeout(PATIENCE, self.news(member, uid, known)).await;
+        news.unwrap_or(Polled::Nothing)
+    }
+
+    async fn news(&self, member: &ObjectKey, uid: &str, known: Option<&str>) -> Polled {
+        let mut waiting = self.assignments.wait(uid);
+        let mut asked_before = false;
+        loop {
+            match self.assignments.told(uid) {
+                Told::Assigned(assignment) if known != Some(&assignment.claim.uid) => {
+                    let polled = self.hand_out(&assignment).await;
+                    if asked_before && matches!(polled, Polled::Assigned(_)) {
+                        self.record_told(&assignment);
+                    }
+                    return polled;
+                }
+                Told::Assigned(_) => waiting.changed().await,
+                Told::Over(over) => return Polled::Over(over),
+                // This process may have begun after the claim ended.
+                Told::Nothing if known.is_none() => match self.there(member, uid).await {
+                    Look::There | Look::Unproved => {
+                        asked_before = true;
+                        waiting.changed().await;
+                    }
+                    Look::Ends => return Polled::Over(Over::released()),
+                    Look::Missing => return Polled::Missing,
+                },
+                Told::Nothing | Told::Vanished => match self.look(member, uid).await {
+                    // A claim that went with its definition is no release: the machine works on.
+                    Look::There | Look::Unproved => {
+                        let _ = tokio::time::timeout(LOOK_AGAIN, waiting.changed()).await;
+                    }
+                    Look::Ends | Look::Missing => {
+                        self.assignments.ended(uid);
+                        return Polled::Over(Over::released());
+                    }
+                },
+            }
+        }
+    }
+
+    fn record_told(&self, assignment: &Assignment) {
+        let bound = assignment.bound_at.as_ref().map(|at| clock::now().duration_since(at.0));
+        if let Some(after) = bound {
+            self.metrics.machine_told(Duration::try_from(after).unwrap_or_default());
+        }
+    }
+
+    /// Whether the member is there, by a look that may be some minutes old.
+    async fn there(&self, member: &ObjectKey, uid: &str) -> Look {
+        let now = Instant::now();
+        if self.there.lock().get(uid).is_some_and(|seen| now.duration_since(*seen) < THERE_FOR) {
+            return Look::There;
+        }
+        let look = self.look(member, uid).await;
+        if look == Look::There {
+            let mut there = self.there.lock();
+            if there.len() >= 2 * MOST_WAITING {
+                there.retain(|_, seen| now.duration_since(*seen) < THERE_FOR);
+            }
+            there.insert(uid.to_owned(), now);
+        }
+        look
+    }
+
+    async fn look(&self, member: &ObjectKey, uid: &str) -> Look {
+        match self.reports.read(member).await {
+            Read::Member(member) if member.metadata.uid.as_deref() != Some(uid) => Look::Missing,
+            Read::Member(member) => {
+                let errored = member.status.as_ref().is_some_and(|status| status.state == MemberState::Errored);
+                let ends = member.metadata.deletion_timestamp.is_some() || errored;
+                if ends { Look::Ends } else { Look::There }
+            }
+            Read::Missing => Look::Missing,
+            Read::Unproved => Look::Unproved,
+        }
+    }
+
+    /// The assignment with the claim's input, which is read once.
+    async fn hand_out(&self, assignment: &Assignment) -> Polled {
+        let Some(secret) = &assignment.input_secret else {
+            return Polled::Assigned(Bytes::from(answer(assignment, None)));
+        };
+        let claim = &assignment.claim;
+        let cell = self.cell(&claim.uid);
+        match cell.get_or_try_init(|| self.with_input(assignment, secret)).await {
+            Ok(answer) => Polled::Assigned(answer.clone()),
+            Err(why) => {
+                self.say(assignment, &why);
+                Polled::NoInput(why)
+            }
+        }
+    }
+
+    async fn with_input(&self, assignment: &Assignment, secret: &str) -> Result<Bytes, String> {
+        let input = reads::input::read(&self.client, &assignment.claim.namespace, secret).await?;
+        Ok(Bytes::from(answer(assignment, Some(&input))))
+    }
+
+    /// Where the answer for a claim with an input is kept: as long as it has its machine, and then for a while.
+    fn cell(&self, claim: &str) -> Arc<OnceCell<Bytes>> {
+        let mut answers = self.answers.lock();
+        if answers.len() >= MOST_ANSWERS && !answers.contains_key(claim) {
+            let bound = self.assignments.claims();
+            answers.retain(|claim, _| bound.contains(claim));
+        }
+        answers.entry(claim.to_owned()).or_default().clone()
+    }
+
+    fn say(&self, assignment: &Assignment, why: &str) {
+        let claim = &assignment.claim;
+        let reference = ObjectReference {
+            api_version: Some("bullpen.dev/v1alpha1".to_owned()),
+            kind: Some("PoolClaim".to_owned()),
+            namespace: Some(claim.namespace.clone()),
+            name: Some(claim.name.clone()),
+            uid: Some(claim.uid.clone()),
+            ..ObjectReference::default()
+        };
+        let note = format!("its machine waits for its input: {why}");
+        self.events.warn_about(reference, Reason::InputNotRead, EventAction::Observe, note);
+    }
+}
