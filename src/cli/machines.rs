@@ -45,6 +45,7 @@ impl MachineArgs {
         &self,
         watched: &WatchedNamespaces,
         installation_secret: &ObjectKey,
+        identity: &str,
     ) -> Result<Option<Endpoint>, String> {
         let Some((address, advertised)) = self.machine_address.zip(self.advertise_url.clone()) else {
             return Ok(None);
@@ -64,6 +65,7 @@ impl MachineArgs {
             certificate,
             watched: watched.clone(),
             installation_secret: installation_secret.clone(),
+            identity: identity.to_owned(),
         }))
     }
 }

@@ -173,7 +173,8 @@ async fn run(args: RunArgs) -> CommandResult {
         .await
         .map_err(|error| format!("cannot listen on {} (--metrics-address): {error}", args.metrics_address))?;
     info!("metrics on http://{}", listener.local_addr()?);
-    let machines = args.machines.listen(&watched, &installation_secret).await?;
+    let identity = args.identity.unwrap_or_else(default_identity);
+    let machines = args.machines.listen(&watched, &installation_secret, &identity).await?;
 
     let shutdown = CancellationToken::new();
     let mut signals = Signals::listen()?;
@@ -188,11 +189,8 @@ async fn run(args: RunArgs) -> CommandResult {
     let health = health();
     let serving = telemetry::serve(listener, metrics.clone(), health.clone(), shutdown.clone().cancelled_owned());
     beside.spawn(async move { serving.await.map_err(|error| error.to_string()) });
-    let identity = args.identity.unwrap_or_else(default_identity);
     if let Some(endpoint) = machines {
-        beside.spawn(
-            machines::serve(endpoint, clients.clone(), identity.clone(), metrics.clone(), shutdown.clone()).map(Ok),
-        );
+        beside.spawn(machines::serve(endpoint, clients.clone(), metrics.clone(), shutdown.clone()).map(Ok));
     }
     info!(version = env!("CARGO_PKG_VERSION"), %installation, scope = %watched, "bullpen runs");
     let election = lease.map(|key| Election::new(clients.lease.clone(), key, &watched, &identity, health.clone()));

@@ -59,8 +59,8 @@ impl fmt::Debug for Assignments {
 impl Assignments {
     /// Watches the claims of these namespaces, for ever.
     pub async fn keep_watched(&self, client: Client, watched: &WatchedNamespaces) {
-        let watches = watched.feeds().into_iter().map(|feed| self.follow(client.clone(), feed));
-        futures::future::join_all(watches).await;
+        let following = watched.feeds().into_iter().map(|feed| self.follow(client.clone(), feed));
+        futures::future::join_all(following).await;
     }
 
     async fn follow(&self, client: Client, feed: Feed) {

@@ -55,17 +55,13 @@ pub struct Endpoint {
     pub watched: WatchedNamespaces,
     /// The installation secret, which tokens are derived from.
     pub installation_secret: ObjectKey,
+    /// The name of this process in Events.
+    pub identity: String,
 }
 
 /// Serves until `shutdown`; then open requests have a few seconds to end, and reports that wait are written.
-pub async fn serve(
-    endpoint: Endpoint,
-    clients: Clients,
-    identity: String,
-    metrics: Metrics,
-    shutdown: CancellationToken,
-) {
-    let Endpoint { listener, advertised, certificate, watched, installation_secret } = endpoint;
+pub async fn serve(endpoint: Endpoint, clients: Clients, metrics: Metrics, shutdown: CancellationToken) {
+    let Endpoint { listener, advertised, certificate, watched, installation_secret, identity } = endpoint;
     let secrets = Secrets::default();
     let reports = Reports::new(clients.direct.clone(), metrics.clone());
     let events = Events::new(clients.direct.clone(), identity, TermTasks::new(metrics.clone(), shutdown.clone()));

@@ -26,7 +26,7 @@ fn the_strings_of_the_api_do_not_change() {
         "PoolNotFound", "NamespaceNotWatched", "NamespaceNotListed", "NamespaceQuotaReached", "PoolNotActive",
         "NoReadyMembers", "MachinesWarming", "AtMaxSize", "BindingNotAccepted", "BindingSecretExists",
         "BindingSecretForbidden", "BindingSecretRefused", "MemberBound", "HeldForLong", "TtlExpired",
-        "MaxHoldReached", "InstanceGone", "Lost", "SshKeyLost", "PoolBeingDeleted", "Ready", "Warming",
+        "MaxHoldReached", "JobDone", "InputNotRead", "InstanceGone", "Lost", "SshKeyLost", "PoolBeingDeleted", "Ready", "Warming",
         "ReadinessAwaited", "Claimed",
         "Held", "Cordoned", "Errored", "Quarantined", "MachineClaimedBefore", "LaunchConfigElsewhere",
         "LaunchConfigLeadsThere", "TerminateFailing", "StillThere", "MinSizeReached", "NothingWanted",

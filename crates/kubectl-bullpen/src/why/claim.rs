@@ -48,7 +48,7 @@ pub(super) fn story(
         ClaimPhase::Pending => waits(&mut story, claim, pool, others, around),
         ClaimPhase::Bound => bound(&mut story, claim, pool, member, now),
         ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed | ClaimPhase::Released => {
-            ended(&mut story, claim, pool, member, now)
+            ended(&mut story, claim, pool, member, now);
         }
     }
     if let Some(condition) = find_condition(&status.conditions, ConditionType::Stale, true) {

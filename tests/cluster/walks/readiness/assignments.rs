@@ -36,7 +36,7 @@ impl Machine {
         let member = walk.list::<PoolMember>().await.remove(0);
         let user_data = walk.simcloud.user_data(machine(&member).expect("a machine")).await.expect("text");
         let lines = user_data.lines().map(str::trim).filter(|line| line.starts_with("BULLPEN_"));
-        let env = lines.map(|line| format!("{line}\n")).collect();
+        let env = lines.collect::<Vec<_>>().join("\n");
         let folder = walk.folder().to_owned();
         Self { _operator: operator, walk, member, env, folder }
     }
