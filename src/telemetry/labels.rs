@@ -254,6 +254,10 @@ label_values! {
         ClaimTag => "claim_tags",
         /// Probes whether a machine is ready.
         Probe => "probes",
+        /// Begins the health probes that are due.
+        HealthRounds => "health_rounds",
+        /// Probes whether a machine that was ready still is.
+        HealthProbe => "health_probes",
         /// Looks for orphans and ends them.
         Sweep => "sweeps",
         /// Writes the new members of a pool.
@@ -334,6 +338,10 @@ label_values! {
         WarmingTimeout => "warming_timeout",
         /// Its machine ended by itself.
         InstanceGone => "instance_gone",
+        /// The cloud announced that it takes its machine away.
+        Interrupted => "interrupted",
+        /// It was ready, and does not answer health probes any more.
+        Unhealthy => "unhealthy",
         /// The request is wrong in itself.
         Invalid => "invalid",
         /// The account may not have more.
@@ -352,11 +360,23 @@ impl From<ErrorClass> for FailureClass {
             ErrorClass::LaunchTimeout => Self::LaunchTimeout,
             ErrorClass::WarmingTimeout => Self::WarmingTimeout,
             ErrorClass::InstanceGone => Self::InstanceGone,
+            ErrorClass::Interrupted => Self::Interrupted,
+            ErrorClass::Unhealthy => Self::Unhealthy,
             ErrorClass::Invalid => Self::Invalid,
             ErrorClass::Quota => Self::Quota,
             ErrorClass::Capacity => Self::Capacity,
             ErrorClass::RateLimited | ErrorClass::Auth | ErrorClass::NotFound | ErrorClass::Transient => Self::Other,
         }
+    }
+}
+
+label_values! {
+    /// How a health probe ended.
+    ProbeOutcome {
+        /// The machine answered as it should.
+        Answered => "answered",
+        /// It did not.
+        Failed => "failed",
     }
 }
 

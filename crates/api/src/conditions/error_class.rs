@@ -26,5 +26,9 @@ string_enum! {
         WarmingTimeout,
         /// The machine ended, and the operator did not terminate it.
         InstanceGone,
+        /// The cloud has announced that it takes the machine away.
+        Interrupted,
+        /// The machine was ready, and does not answer the pool's health probes any more.
+        Unhealthy,
     }
 }
