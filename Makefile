@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test-image release deny lint-packaging test test-cloud-init test-upgrade demo demo-install model chaos chaos-arvados bench bench-scale check-cost fmt lint crds deploy \
+.PHONY: help build image test-image release deny lint-packaging test test-cloud-init test-upgrade demo demo-install model chaos chaos-arvados bench bench-health bench-scale check-cost fmt lint crds deploy \
 	generated check-generated ci
 
 help: ## List the targets
@@ -66,6 +66,9 @@ bench: ## Measure the claim path against a bare client on the same API server: b
 # Only the API server is measured, so a build for tests will do.
 check-cost: ## Fail if a claim costs the API server more than was committed: `make bench ARGS='--only cost'` in short, a minute or two
 	$(CARGO) test --bench claims -- --only cost --quick --check
+
+bench-health: ## Measure what health probes of 10,000 machines cost the operator: half a minute
+	$(CARGO) test --release --lib ten_thousand_machines -- --ignored --nocapture
 
 bench-scale: ## Measure large fleets and queues on a real API server: memory, idle cost, restarts, claims beside them (ARGS='--only crowd')
 	$(CARGO) bench --bench scale -- $(ARGS)

@@ -347,9 +347,7 @@ impl Cloud {
             return;
         };
         for (id, instance) in &listing.by_id {
-            let same =
-                before.by_id.get(id).is_some_and(|old| (old.phase, old.ready) == (instance.phase, instance.ready));
-            if !same {
+            if before.by_id.get(id).is_none_or(|old| instance.differs_for_member(old)) {
                 notify_machine_changed(instance, audience);
             }
         }

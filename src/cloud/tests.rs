@@ -90,6 +90,7 @@ impl Provider for DummyProvider {
             addresses: Box::default(),
             launch_time: Timestamp::UNIX_EPOCH,
             boot_time: None,
+            interruption: None,
             tags: request.tags.clone().into_iter().collect(),
         })
     }

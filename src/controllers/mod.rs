@@ -50,6 +50,8 @@ use first_boot::ssh_keys::SshKeys;
 use launch_config::LaunchConfigController;
 use launch_config::health::LaunchHealth;
 use member::MemberController;
+use member::health::memory::HealthMemory;
+use member::health::rounds::Rounds;
 use member::machine_memory::Machines;
 use orphans::OrphanSweeper;
 use orphans::memory::{SweepRules, Sweeps};
@@ -129,14 +131,17 @@ pub async fn run(
     for feed in &feeds {
         watch_all(&tasks, &clients.watching, feed, &cluster);
     }
+    let rounds = controllers.rounds();
     let router = Router {
         common,
         machines: controllers.members.machines.clone(),
+        machine_health: controllers.members.health.clone(),
         pool_memories: controllers.pools.memories.clone(),
         health: health.clone(),
     };
     tasks.spawn_lasting(Task::Routing, routing::run(router, changes));
     tasks.spawn_lasting(Task::Heartbeat, heartbeat::run(cluster, tasks.end().clone()));
+    tasks.spawn_while_leading(Task::HealthRounds, rounds.run());
     let watched = tasks.clone();
     tasks.spawn_while_leading(Task::Clock, async move {
         clock::set_back().await;
@@ -172,10 +177,23 @@ struct Controllers {
 }
 
 impl Controllers {
+    /// The rounds of health probes.
+    fn rounds(&self) -> Rounds {
+        let MemberController { common, health, prober, .. } = &self.members;
+        Rounds {
+            health: health.clone(),
+            prober: prober.clone(),
+            tasks: common.tasks.clone(),
+            metrics: common.metrics.clone(),
+            wakers: common.wakers.clone(),
+        }
+    }
+
     fn new(settings: Settings, equipment: &Equipment, leadership: Leadership, common: Common) -> Self {
         let term = LeadershipTerm { started: clock::now(), leadership, end: common.tasks.end().clone() };
         let clouds = Clouds::new(equipment.providers.clone(), common.metrics.clone(), settings.installation);
         let machines = Machines::new(term.started);
+        let (health, prober) = (HealthMemory::default(), Prober::new());
         let (pool_memories, launch_health) = (PoolMemories::default(), LaunchHealth::default());
         let direct = equipment.clients.direct.clone();
         let ssh_keys = SshKeys::new(common.cluster.clone(), direct, settings.installation_secret);
@@ -197,6 +215,8 @@ impl Controllers {
             clouds: clouds.clone(),
             ssh_keys: ssh_keys.clone(),
             machines: machines.clone(),
+            health: health.clone(),
+            prober: prober.clone(),
             definition: DefinitionReader::default(),
             pool_memories: pool_memories.clone(),
             requests: Requests::default(),
@@ -208,6 +228,7 @@ impl Controllers {
                 clouds: clouds.clone(),
                 launch_health: launch_health.clone(),
                 machines: machines.clone(),
+                health: health.clone(),
                 ssh_keys: ssh_keys.clone(),
                 reported: standing::Reported::default(),
             },
@@ -218,7 +239,8 @@ impl Controllers {
                 clouds: clouds.clone(),
                 ssh_keys,
                 machines: machines.clone(),
-                prober: Prober::new(),
+                prober,
+                health: health.clone(),
                 launch_health: launch_health.clone(),
                 pool_memories,
             },

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bullpen_api::{
-    EventAction, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember, Reason, bounded_message,
+    EventAction, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember, PoolMemberStatus, Reason,
+    bounded_message,
 };
 use bullpen_plan::claim::lifetime::TermRules;
 use bullpen_plan::claim::queue::trouble;
@@ -14,6 +15,7 @@ use tracing::error;
 
 use super::common::Common;
 use super::convert;
+use super::member::health::memory::HealthMemory;
 use super::member::machine_memory::Machines;
 use super::orphans::{OrphanSweeper, sweep};
 use super::pool::memory::PoolMemories;
@@ -36,6 +38,8 @@ pub struct Router {
     pub common: Common,
     /// What this process knows of machines; dropped with their members.
     pub machines: Machines,
+    /// What this process knows of the health of machines; dropped with their members.
+    pub machine_health: HealthMemory,
     /// What is remembered of pools; every heartbeat takes its lock.
     pub pool_memories: PoolMemories,
     /// The health of the process.
@@ -108,18 +112,23 @@ fn pool(router: &Router, changed: &Changed<InstancePool>) {
         return;
     }
     router.common.wakers.pairing.wake(key.clone());
-    // Pending members wait for the pool to be active, warming ones for its timeouts.
+    // Pending members wait for the pool to be active, warming ones for its timeouts; others may be probed otherwise.
+    let health = |pool: &Arc<InstancePool>| pool.spec.health.clone();
+    let otherwise = changed.old.as_ref().map(health) != changed.new.as_ref().map(health);
     let members = router.common.cluster.with(|state| {
         let moving =
             |member: &&Arc<PoolMember>| matches!(convert::state(member), MemberState::Pending | MemberState::Warming);
-        let concerned = |member: &&Arc<PoolMember>| taken_over || moving(member);
+        let concerned = |member: &&Arc<PoolMember>| taken_over || otherwise || moving(member);
         state.members_of_name(&key).filter(concerned).map(|member| ObjectKey::of(member.as_ref())).collect::<Vec<_>>()
     });
     for member in members {
         router.common.wakers.members.wake(member);
     }
     // Changed rules for stale and ended claims apply at once. Other changes, such as of the size, concern none of them.
-    let rules = |pool: &Arc<InstancePool>| (convert::uid(pool.as_ref()), TermRules::of(&pool.spec.claims));
+    let rules = |pool: &Arc<InstancePool>| {
+        let claims = &pool.spec.claims;
+        (convert::uid(pool.as_ref()), TermRules::of(claims), claims.on_interrupt)
+    };
     if changed.old.as_ref().map(rules) == changed.new.as_ref().map(rules) {
         return;
     }
@@ -191,9 +200,10 @@ fn member(router: &Router, changed: &Changed<PoolMember>) {
     }
     if changed.new.is_none() {
         router.machines.forget(&convert::uid(member.as_ref()));
+        router.machine_health.forget(&convert::uid(member.as_ref()));
         router.common.wakers.launch_configs.wake(convert::launch_config_of(member));
     }
-    let holders = [no_longer_held_by(changed), job_done_for(changed)];
+    let holders = [no_longer_held_by(changed).or_else(|| has_news_for(changed)), job_done_for(changed)];
     for claim in holders.into_iter().flatten() {
         router.common.wakers.claims.wake(claim);
     }
@@ -206,6 +216,15 @@ fn job_done_for(changed: &Changed<PoolMember>) -> Option<ObjectKey> {
     let new = changed.old.as_ref().and_then(done).as_ref() != Some(&now);
     let claim = changed.new.as_ref()?.status.as_ref()?.claim_ref.as_ref().filter(|_| new)?;
     Some(ObjectKey::new(claim.namespace.as_str(), claim.name.as_str()))
+}
+
+/// The claim that has the member, if it repeats something of the member's status that changed.
+fn has_news_for(changed: &Changed<PoolMember>) -> Option<ObjectKey> {
+    let (old, new) = (changed.old.as_ref()?.status.as_ref()?, changed.new.as_ref()?.status.as_ref()?);
+    let claim = new.claim_ref.as_ref().filter(|_| new.state == MemberState::Claimed)?;
+    let addresses = |status: &PoolMemberStatus| status.instance.as_ref().map(|machine| machine.addresses.clone());
+    let news = old.conditions != new.conditions || addresses(old) != addresses(new);
+    news.then(|| ObjectKey::new(claim.namespace.clone(), claim.name.clone()))
 }
 
 /// The claim that the member was Claimed for until this change.

@@ -1,10 +1,11 @@
-//! Whom to wake when the refusals of a cloud change.
+//! Whom to wake when the refusals of a cloud change, or the health of machines.
 
 use std::collections::HashSet;
 
 use bullpen_api::{InstancePool, MemberState};
+use bullpen_plan::member::health::ward::Woken;
 
-use super::common::Common;
+use super::common::{Common, Wakers};
 use super::convert;
 use crate::cloud::Clouds;
 use crate::provider::ProviderKey;
@@ -38,5 +39,18 @@ pub fn buyers(common: &Common, clouds: &Clouds, provider: &ProviderKey) {
     }
     for key in members {
         common.wakers.members.wake(key);
+    }
+}
+
+/// Wakes the members, pools and pairings that the answer of a health probe concerns.
+pub fn of_health(wakers: &Wakers, woken: Woken<ObjectKey>) {
+    for member in woken.members {
+        wakers.members.wake(member);
+    }
+    for pool in woken.pools {
+        wakers.pools.wake(pool);
+    }
+    for pool in woken.offering {
+        wakers.pairing.wake(pool);
     }
 }

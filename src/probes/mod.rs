@@ -1,4 +1,4 @@
-//! Readiness probes: asks a machine by TCP or HTTP whether it is ready.
+//! Probes: ask a machine by TCP or HTTP whether it is ready, or still is.
 //!
 //! In: a [`Target`]. Out: success, or why not, in words that stay the same while the reason does. Nothing of the answer is
 //! kept but its status, so that a machine can neither fill the memory of the operator nor hold it for long.
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
+use bullpen_plan::member::health::Look;
 use bullpen_plan::member::readiness::{PROBE_TIMEOUT, Probe, Target, may_be_probed};
 use futures::future::{Either, select};
 use http::{Request, header};
@@ -17,6 +18,7 @@ use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use jiff::SignedDuration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -25,7 +27,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use crate::runtime::fair_semaphore::{FairPermit, FairSemaphore};
 use crate::state::ObjectKey;
 
-/// Most probes under way at the same time. Pools take turns, so that one whose machines do not answer keeps no other one
+/// Most probes of each purpose under way at the same time. Pools take turns, so that one whose machines do not answer keeps no other one
 /// waiting.
 const MOST: usize = 64;
 /// Largest head of an HTTP answer, in bytes.
@@ -40,6 +42,9 @@ const USER_AGENT: &str = concat!("bullpen-probe/", env!("CARGO_PKG_VERSION"));
 #[derive(Clone)]
 pub struct Prober {
     places: FairSemaphore<ObjectKey>,
+    /// Health probes have places of their own, so that dead machines delay none that boots, nor a claim.
+    health: FairSemaphore<ObjectKey>,
+    looks: FairSemaphore<ObjectKey>,
     /// `None` if TLS cannot be used at all.
     tls: Option<TlsConnector>,
 }
@@ -60,18 +65,34 @@ impl Prober {
     /// A prober with nothing under way.
     pub fn new() -> Self {
         let tls = unverified::config().map(|config| TlsConnector::from(Arc::new(config)));
-        Self { places: FairSemaphore::new(MOST), tls }
+        let [places, health, looks] = [(); 3].map(|()| FairSemaphore::new(MOST));
+        Self { places, health, looks, tls }
     }
 
-    /// Waits for the turn of a pool.
+    /// Waits for the turn of a pool, for a probe of a machine that was ready.
+    pub async fn health_place(&self, pool: ObjectKey) -> FairPermit<ObjectKey> {
+        self.health.acquire(pool).await
+    }
+
+    /// Looks at a machine of this pool that is about to be handed out, for no longer than this.
+    pub async fn look(&self, pool: ObjectKey, target: &Target, limit: SignedDuration) -> Look {
+        let _place = self.looks.acquire(pool).await;
+        match tokio::time::timeout(limit.unsigned_abs(), self.ask(target)).await {
+            Ok(Ok(())) => Look::Alive,
+            Ok(Err(error)) => Look::Refused(error),
+            Err(_) => Look::Silent,
+        }
+    }
+
+    /// Waits for the turn of a pool, for a readiness probe.
     pub async fn place(&self, pool: ObjectKey) -> FairPermit<ObjectKey> {
         self.places.acquire(pool).await
     }
 
-    /// Asks a machine whether it is ready.
+    /// Asks a machine.
     ///
     /// # Errors
-    /// Why it is not, or could not be asked within the time of a probe.
+    /// Why it does not answer as it should, or could not be asked within the time of a probe.
     pub async fn probe(&self, target: &Target) -> Result<(), String> {
         let limit = Duration::try_from(PROBE_TIMEOUT).unwrap_or(Duration::from_secs(1));
         let answer = tokio::time::timeout(limit, self.ask(target)).await;

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use bullpen_api::Market;
+pub use bullpen_plan::member::interruption::{Interruption, InterruptionReason};
 pub use bullpen_plan::{CapacityScope, ProviderError};
 
 pub use endpoints::SimulatedEndpoints;
@@ -176,6 +177,8 @@ pub struct Instance {
     pub launch_time: Timestamp,
     /// When it began to run. `None` also if the cloud does not tell: then it is dated by when it was first seen to run.
     pub boot_time: Option<Timestamp>,
+    /// When and why the cloud will take it away, if it has announced that. Boxed, because few machines have a notice.
+    pub interruption: Option<Box<Interruption>>,
     /// Bullpen's own tags of the machine.
     pub tags: OwnTags,
 }
@@ -193,6 +196,14 @@ pub enum InstancePhase {
     Stopped,
     /// Gone for good; clouds show it for a while longer.
     Terminated,
+}
+
+impl Instance {
+    /// Whether a member has to know that `self` follows `before` in the list.
+    pub fn differs_for_member(&self, before: &Self) -> bool {
+        let facts = |instance: &Self| (instance.phase, instance.ready);
+        facts(self) != facts(before) || self.interruption != before.interruption || self.addresses != before.addresses
+    }
 }
 
 impl InstancePhase {

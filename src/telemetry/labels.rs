@@ -255,6 +255,10 @@ label_values! {
         ClaimTag => "claim_tags",
         /// Probes whether a machine is ready.
         Probe => "probes",
+        /// Begins the health probes that are due.
+        HealthRounds => "health_rounds",
+        /// Probes whether a machine that was ready still is.
+        HealthProbe => "health_probes",
         /// Looks for orphans and ends them.
         Sweep => "sweeps",
         /// Writes the new members of a pool.
@@ -339,6 +343,10 @@ label_values! {
         InstanceGone => "instance_gone",
         /// Its machine reported that it is broken.
         ReportedBroken => "reported_broken",
+        /// The cloud announced that it takes its machine away.
+        Interrupted => "interrupted",
+        /// It was ready, and does not answer health probes any more.
+        Unhealthy => "unhealthy",
         /// The request is wrong in itself.
         Invalid => "invalid",
         /// The account may not have more.
@@ -358,6 +366,8 @@ impl From<ErrorClass> for FailureClass {
             ErrorClass::WarmingTimeout => Self::WarmingTimeout,
             ErrorClass::InstanceGone => Self::InstanceGone,
             ErrorClass::ReportedBroken => Self::ReportedBroken,
+            ErrorClass::Interrupted => Self::Interrupted,
+            ErrorClass::Unhealthy => Self::Unhealthy,
             ErrorClass::Invalid => Self::Invalid,
             ErrorClass::Quota => Self::Quota,
             ErrorClass::Capacity => Self::Capacity,
@@ -418,6 +428,16 @@ label_values! {
         Invalid => "invalid",
         /// The API server did not answer, or the installation secret is not known.
         Unavailable => "unavailable",
+    }
+}
+
+label_values! {
+    /// How a health probe ended.
+    ProbeOutcome {
+        /// The machine answered as it should.
+        Answered => "answered",
+        /// It did not.
+        Failed => "failed",
     }
 }
 

@@ -31,6 +31,7 @@ const CONTROLLERS: &[&[&str]] = &[
     &[
         "controllers::first_boot::ssh_keys",
         "controllers::launch_config::health",
+        "controllers::member::health::memory",
         "controllers::member::machine_memory",
         "controllers::member::probing",
         "controllers::orphans::memory",

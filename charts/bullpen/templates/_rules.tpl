@@ -24,14 +24,15 @@
   verbs: [create, patch]
 {{- end -}}
 
-{{/* User data that templates refer to, by name; and the Secrets of claims, which are created but never changed or deleted. */}}
+{{/* User data that templates refer to, by name; and the Secrets of claims, which are created, get a new address of their machine,
+     and are never deleted. */}}
 {{- define "bullpen.secretRules" -}}
 - apiGroups: [""]
   resources: [secrets, configmaps]
   verbs: [get]
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [create]
+  verbs: [create, patch]
 {{- end -}}
 
 {{/* To check that the definitions are those that the operator was built with. */}}

@@ -38,6 +38,10 @@ pub struct ClaimRules {
     #[serde(default = "default_stale_after")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub stale_after_seconds: i32,
+    /// What happens to a Bound claim when the cloud announces that it takes the machine away: Flag (the default; the
+    /// claim goes on, with the condition Interrupted) or Release (the claim is Lost at once, and the machine terminated).
+    #[serde(default)]
+    pub on_interrupt: OnInterrupt,
     /// What a claim without whenEmpty does when no member is ready: Wait (the default) or Fail.
     #[serde(default)]
     pub when_empty: WhenEmpty,
@@ -78,6 +82,7 @@ impl Default for ClaimRules {
             max_ttl_seconds: None,
             max_hold_seconds: None,
             stale_after_seconds: default_stale_after(),
+            on_interrupt: OnInterrupt::default(),
             when_empty: WhenEmpty::default(),
             max_priority: None,
             per_namespace: None,
@@ -86,6 +91,16 @@ impl Default for ClaimRules {
             ttl_seconds_after_finished: None,
         }
     }
+}
+
+/// What happens to a Bound claim when the cloud announces that it takes the machine away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum OnInterrupt {
+    /// The claim goes on until the machine is gone, and says so in a condition.
+    #[default]
+    Flag,
+    /// The claim ends at once.
+    Release,
 }
 
 /// The namespaces whose claims a pool serves.

@@ -20,15 +20,15 @@ mod states;
 mod upkeep;
 mod user_data;
 
-pub use claim_rules::{AllowedNamespaces, ClaimRules, NamespaceSelector, NamespacesFrom, WhenEmpty};
+pub use claim_rules::{AllowedNamespaces, ClaimRules, NamespaceSelector, NamespacesFrom, OnInterrupt, WhenEmpty};
 pub use common::{ClaimRef, InstanceAddress, MAX_MESSAGE, ObjectRef, RecordedError, bounded_message, micro_time};
 pub use conditions::{
     ConditionType, ConditionValue, ErrorClass, EventAction, Reason, condition_is_true, find_condition, set_condition,
 };
 pub use instance_pool::{
-    EffectiveTarget, HttpGetReadiness, HttpScheme, InstancePool, InstancePoolSpec, InstancePoolStatus,
-    LaunchConfigInUse, LifecycleClass, MemberCounts, PhoneHomeReadiness, PoolLaunchConfig, PoolState,
-    ProviderReadiness, Provisioning, Readiness, TargetSource, TcpSocketReadiness, Template,
+    EffectiveTarget, Health, HealthProbe, HttpGetReadiness, HttpScheme, InstancePool, InstancePoolSpec,
+    InstancePoolStatus, LaunchConfigInUse, LifecycleClass, MemberCounts, PhoneHomeReadiness, PoolLaunchConfig,
+    PoolState, ProviderReadiness, Provisioning, Readiness, TargetSource, TcpSocketReadiness, Template,
 };
 pub use launch_config::{
     ClaimedOrphan, LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans,

@@ -215,7 +215,8 @@ pub enum Binding {
         .message("poolRef is set once").field_path(".poolRef")
 )]
 pub struct PoolClaimStatus {
-    /// Bound, Ready, Stalled; and Stale once the claim has had its machine for longer than claims.staleAfterSeconds.
+    /// Bound, Ready, Stalled; Stale once the claim has had its machine for longer than claims.staleAfterSeconds;
+    /// Interrupted once the cloud announced that it takes the machine away; Healthy once the machine did not answer.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(default, deserialize_with = "crate::moments::conditions", skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -164,7 +164,8 @@ pub struct MemberCloud {
 )]
 pub struct PoolMemberStatus {
     /// Ready. Stalled: the machine cannot be terminated. Quarantined: by its tags, the machine was claimed before.
-    /// Reachable: the launch config leads to the cloud that the machine was bought at.
+    /// Reachable: the launch config leads to the cloud that the machine was bought at. Of a claimed member, Interrupted:
+    /// the cloud has announced that it takes the machine away. Healthy: the machine answers health probes.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(default, deserialize_with = "crate::moments::conditions", skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -194,6 +194,8 @@ pub enum State {
     InterruptionNotice,
     /// By a fault: switched off, but still there.
     Stopped,
+    /// By a fault: it has another address.
+    Moved,
     /// Terminate was accepted, or the machine is being taken back.
     ShuttingDown,
     /// Gone.

@@ -105,6 +105,9 @@ pub struct Instance {
     /// When it will be taken back, once that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interruption_time: Option<Timestamp>,
+    /// Why, with `interruption_time`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interruption_reason: Option<InterruptionReason>,
     /// One private address, from the accepted create until it is terminated.
     pub addresses: Vec<Address>,
     /// When the create was accepted.
@@ -114,6 +117,16 @@ pub struct Instance {
     pub boot_time: Option<Timestamp>,
     /// From the request, and those added later.
     pub tags: BTreeMap<String, String>,
+}
+
+/// Why a machine will be taken away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum InterruptionReason {
+    /// The cloud takes a Spot machine back.
+    #[default]
+    Spot,
+    /// The cloud maintains what the machine runs on.
+    Maintenance,
 }
 
 /// Where a machine is in its life.

@@ -40,6 +40,10 @@ end
 if is("ClaimVanished", "True") then
   return health("Degraded", condition("ClaimVanished").message)
 end
+-- That the operator itself stood still is over within a period.
+if is("HealthSuspended", "True") and condition("HealthSuspended").reason ~= "ProbesStalled" then
+  return health("Degraded", condition("HealthSuspended").message)
+end
 
 if obj.spec.state == "Paused" then
   return health("Suspended", "spec.state is Paused: no machine is bought and none is handed out")

@@ -31,9 +31,12 @@ if obj.metadata.deletionTimestamp ~= nil then
   return health("Progressing", "its machine is being released")
 end
 if phase == "Bound" then
-  if condition("Stale").status == "True" then
-    return health("Healthy", bound.message .. "; " .. condition("Stale").message)
+  local message = bound.message
+  for _, trouble in ipairs({ { "Stale", "True" }, { "Interrupted", "True" }, { "Healthy", "False" } }) do
+    if condition(trouble[1]).status == trouble[2] then
+      message = message .. "; " .. condition(trouble[1]).message
+    end
   end
-  return health("Healthy", bound.message)
+  return health("Healthy", message)
 end
 return health("Progressing", bound.message)

@@ -1,10 +1,11 @@
-//! Secrets of claims: created, never changed, never deleted.
+//! Secrets of claims: created, changed only when the machine has another address, never deleted.
 
 use bullpen_plan::claim::{Answer, Found};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::Status;
+use serde_json::Value;
 use tracing::debug;
 
 use super::{Writes, answer_of, is_namespace_terminating};
@@ -47,6 +48,33 @@ impl Writes {
         match answer {
             Ok(_) => Made::Made,
             Err(error) => judge(&error, &key.name),
+        }
+    }
+
+    /// Changes this version of a Secret by a merge patch. A Secret that is gone, or another one by now, is not changed.
+    ///
+    /// # Errors
+    /// When the operator is not allowed to.
+    pub async fn patch_secret(&self, found: &Secret, mut patch: Value) -> Result<Found<()>, NotAllowed> {
+        let key = ObjectKey::of(found);
+        let api: Api<Secret> = Api::namespaced(self.client(), &key.namespace);
+        patch["metadata"]["uid"] = found.metadata.uid.clone().into();
+        patch["metadata"]["resourceVersion"] = found.metadata.resource_version.clone().into();
+        let answer = api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        let outcome = match &answer {
+            Ok(_) => WriteOutcome::Ok,
+            Err(error) if answer_of(error, &key.name) == Answer::Conflict => WriteOutcome::Conflict,
+            Err(_) => WriteOutcome::Error,
+        };
+        self.metrics.api_write(WriteKind::Secret, WriteVerb::Patch, outcome);
+        match answer {
+            Ok(_) => Ok(Found::Object(())),
+            Err(error) if answer_of(&error, &key.name) == Answer::NotFound => Ok(Found::Missing),
+            Err(kube::Error::Api(status)) if status.code == 403 => Err(NotAllowed),
+            Err(error) => {
+                debug!(secret = %key, %error, "a Secret was not changed");
+                Ok(Found::Unproved)
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bullpen_api::{EventAction, PoolClaim, PoolMember, Reason};
+use bullpen_api::{ConditionType, EventAction, PoolClaim, PoolMember, Reason, find_condition};
 use bullpen_plan::claim::vanished::Vanished;
 use bullpen_plan::claim::{ClaimView, Evidence, Fate, Found, binding, fate};
 use bullpen_plan::{claim, member};
@@ -170,10 +170,13 @@ fn has_shown_key(member: &PoolMember, claim: &PoolClaim) -> bool {
 
 /// The member's machine is gone: set the claim to Lost before the member is deleted.
 pub async fn mark_lost(controller: &ClaimController, claim: &Arc<PoolClaim>) -> Result<(), Failure> {
-    let written = controller.common.writes.update_status(&claim::status::lost(claim, clock::now())).await?;
+    let lost = claim::status::lost(claim, clock::now());
+    let written = controller.common.writes.update_status(&lost).await?;
     if let Written::Written(_) = written {
         warn!(claim = %ObjectKey::of(claim.as_ref()), "the machine of a claim is gone");
-        let note = "the machine that this claim held is gone".to_owned();
+        let bound =
+            lost.status.as_ref().and_then(|status| find_condition(&status.conditions, ConditionType::Bound, false));
+        let note = bound.map(|bound| bound.message.clone()).unwrap_or_default();
         controller.common.events.warn(claim.as_ref(), Reason::Lost, EventAction::Observe, note);
     }
     Ok(())

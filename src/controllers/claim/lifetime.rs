@@ -16,6 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
 use super::fate;
+use super::machine_news;
+use super::machine_news::Told;
 use crate::clock;
 use crate::cluster::Written;
 use crate::controllers::claim::ClaimController;
@@ -137,12 +139,22 @@ async fn end_done(controller: &ClaimController, claim: Arc<PoolClaim>, message: 
 async fn enforce_lifetime(controller: &ClaimController, claim: Arc<PoolClaim>) -> Outcome {
     let mut seen = claim;
     for _ in 0..MOST_LOOKS {
+        // What cannot be told is told later, and delays no end.
+        let untold = match machine_news::tell(controller, &seen).await {
+            Ok(Told::Nothing) => None,
+            Ok(Told::Changed(Some(newer))) => {
+                seen = newer;
+                continue;
+            }
+            Ok(Told::Changed(None)) => return Ok(None),
+            Err(failure) => Some(failure),
+        };
         let Some(bound) = BoundClaim::of(&seen) else { return Ok(None) };
         let now = clock::now();
         let TermDecision { due, look_again_at } =
             judge(&bound, &rules(controller, &seen), nothing_expires_before(controller, now), now);
         let write = match &due {
-            Due::Nothing => return Ok(look_again_at),
+            Due::Nothing => return untold.map_or(Ok(look_again_at), Err),
             Due::Seen(term) => claim::status::seen(&seen, term, now),
             Due::Flag(message) => claim::status::stale(&seen, message, now),
             Due::End(expiry) => {

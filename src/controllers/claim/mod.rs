@@ -8,6 +8,7 @@
 pub mod bind;
 pub mod fate;
 pub mod lifetime;
+pub mod machine_news;
 pub mod namespace_labels;
 pub mod pairing;
 pub mod quarantine;
@@ -20,9 +21,11 @@ pub mod waiting;
 use self::requests::Requests;
 use super::common::{Common, ExpiryGrace, LeadershipTerm};
 use super::first_boot::ssh_keys::SshKeys;
+use super::member::health::memory::HealthMemory;
 use super::member::machine_memory::Machines;
 use super::pool::memory::PoolMemories;
 use crate::cloud::Clouds;
+use crate::probes::Prober;
 
 /// What the claim controllers use; cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,6 +42,10 @@ pub struct ClaimController {
     pub ssh_keys: SshKeys,
     /// What this process knows of each machine; the claim controllers record when its end was decided.
     pub machines: Machines,
+    /// What this process knows of the health of machines.
+    pub health: HealthMemory,
+    /// Looks at machines before they are handed out.
+    pub prober: Prober,
     /// Asks whether claims went with their definition.
     pub definition: vanished::DefinitionReader,
     /// What is remembered of pools; a claimed member is recorded here, so that its replacement can be timed.

@@ -26,6 +26,8 @@ pub enum Shown {
     NotYet,
     /// The machine was claimed before.
     ClaimedBefore,
+    /// The cloud has announced that it takes the machine away.
+    Announced,
 }
 
 /// Where a launch config leads, and the last list of that cloud.
@@ -64,8 +66,11 @@ pub fn shown(controller: &ClaimController, listing: Option<&Listing>, member: &P
         return if now.duration_since(controller.term.started) < grace { Shown::NotYet } else { Shown::Free };
     };
     let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
-    let claim = machine.and_then(|machine| listing.claim_of(&machine.id));
-    if claim.is_some() { Shown::ClaimedBefore } else { Shown::Free }
+    match machine.and_then(|machine| listing.with_id(&machine.id)) {
+        Some(machine) if machine.tags.claim.is_some() => Shown::ClaimedBefore,
+        Some(machine) if machine.interruption.is_some() => Shown::Announced,
+        _ => Shown::Free,
+    }
 }
 
 /// Wakes the pairing of every pool once the grace is over.

@@ -1,4 +1,5 @@
-//! The Secret of a claim: it is created before the claim is Bound, and never replaces somebody else's
+//! The Secret of a claim: it is created before the claim is Bound, gets a new address of its machine, and never replaces
+//! somebody else's
 //! (`docs/adr/0007-derived-keys.md`).
 
 use std::sync::Arc;
@@ -10,16 +11,20 @@ use bullpen_plan::claim::Found;
 use bullpen_plan::claim::binding::{self, Present};
 use bullpen_plan::operator::permissions::grant_in;
 use jiff::Timestamp;
+use k8s_openapi::ByteString;
 use kube::ResourceExt;
+use serde_json::json;
 use tracing::{debug, info, warn};
 
 use super::requests::Sharer;
 use crate::backoff::Bounds;
 use crate::clock;
+use crate::cluster::NotLeading;
 use crate::cluster::writes::secrets::{Made, NotAllowed};
 use crate::controllers::claim::ClaimController;
 use crate::controllers::convert;
 use crate::controllers::first_boot::ssh_keys::PrivateKey;
+use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
 
 /// Between two tries to make a Secret.
@@ -248,6 +253,54 @@ async fn bind_to_other(
         }
         Found::Missing => Ok(Step::Ends),
     }
+}
+
+/// Has the Secret of a Bound claim say where its machine is now. One that the operator may not change keeps the old
+/// address, and an Event says so.
+pub async fn readdress(controller: &ClaimController, claim: &PoolClaim, member: &PoolMember) -> Result<(), Failure> {
+    let Some(name) = binding::secret_name(claim) else { return Ok(()) };
+    let key = ObjectKey::new(claim.namespace().unwrap_or_default(), name);
+    let found = match get(controller, claim, member, &key).await {
+        Ok(Found::Object(found)) => found,
+        // A Secret that somebody deleted is not made again.
+        Ok(Found::Missing) => return Ok(()),
+        Ok(Found::Unproved) => return Err(Failure::Unproved(key)),
+        Err(NotAllowed) => {
+            outdated(controller, claim, &grant_in(&key.namespace, "get", "secrets"));
+            return Ok(());
+        }
+    };
+    let Some(change) = binding::readdressed(&found, claim, member, clock::now()) else { return Ok(()) };
+    let mut patch = json!({"metadata": {"annotations": change.annotations}});
+    if !change.immutable {
+        patch["data"] = json!({"host": ByteString(change.host.as_bytes().to_vec())});
+    }
+    let answer = {
+        let turn = controller.secret_turn(&Sharer::of(claim, member)).await;
+        let _turn = turn.ok_or(Failure::NotLeading(NotLeading))?;
+        controller.common.writes.patch_secret(&found, patch).await
+    };
+    match answer {
+        Ok(Found::Object(())) if change.immutable => {
+            let annotation = binding::ANNOTATION_HOST;
+            outdated(
+                controller,
+                claim,
+                &format!("it is immutable, so only its annotation {annotation} has the new one"),
+            );
+        }
+        Ok(Found::Object(()) | Found::Missing) => {}
+        Ok(Found::Unproved) => return Err(Failure::Unproved(key)),
+        Err(NotAllowed) => outdated(controller, claim, &grant_in(&key.namespace, "patch", "secrets")),
+    }
+    Ok(())
+}
+
+/// Says that a claim's Secret has an address at which its machine is not any more.
+fn outdated(controller: &ClaimController, claim: &PoolClaim, why: &str) {
+    warn!(claim = %ObjectKey::of(claim), why, "its Secret has an old address of its machine");
+    let note = format!("the entry host of the Secret is not the machine's address any more: {why}");
+    controller.common.events.warn(claim, Reason::BindingSecretOutdated, EventAction::Observe, note);
 }
 
 /// Reports in the claim's status why it is not bound, unless the status has it already.

@@ -6,6 +6,7 @@ use bullpen_api::{ErrorClass, EventAction, InstancePool, MachineReport, MemberSt
 use bullpen_plan::claim::Found;
 use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::member;
+use bullpen_plan::member::health::ward::Verdict;
 use bullpen_plan::member::lifecycle::{Asked, Machine, MemberFailure, Step, Stuck, confirmed_since};
 use bullpen_plan::member::status::RecordedMachine;
 use jiff::{SignedDuration, Timestamp};
@@ -55,13 +56,7 @@ pub async fn perform(controller: &MemberController, gathered: &Gathered, step: S
         }
         Step::RecordWarming => record_warming(controller, gathered).await,
         Step::RecordReady => record_ready(controller, gathered).await,
-        Step::RecordErrored(broken) => {
-            let message = failure_message(controller, broken, gathered);
-            let never_ready = convert::status(&gathered.member).ready_since.is_none();
-            let launch_config = convert::launch_config_of(&gathered.member);
-            controller.launch_health.failed(&launch_config, broken.class(), &message, never_ready);
-            record_errored(controller, &gathered.member, broken.class(), &message).await
-        }
+        Step::RecordErrored(broken) => fail(controller, gathered, broken).await,
         Step::RecordMachineGone => {
             controller.common.cluster.with(|state| state.machines_gone.insert(gathered.uid()));
             Ok(())
@@ -392,6 +387,27 @@ async fn record_ready(controller: &MemberController, gathered: &Gathered) -> Res
     Ok(())
 }
 
+/// Records that a member failed, and at its launch config why.
+async fn fail(controller: &MemberController, gathered: &Gathered, broken: MemberFailure) -> Result<(), Failure> {
+    let (message, pool) = (failure_message(controller, broken, gathered), convert::pool_of(&gathered.member));
+    let never_ready = convert::status(&gathered.member).ready_since.is_none();
+    // What a cloud takes away says nothing about the image.
+    if broken != MemberFailure::Interrupted {
+        let launch_config = convert::launch_config_of(&gathered.member);
+        controller.launch_health.failed(&launch_config, broken.class(), &message, never_ready);
+    }
+    record_errored(controller, &gathered.member, broken.class(), &message).await?;
+    match broken {
+        MemberFailure::Interrupted => controller.common.metrics.interruption_notice(&pool.namespace, &pool.name),
+        MemberFailure::Unhealthy => controller.health.failed(&gathered.uid(), &pool),
+        MemberFailure::LaunchTimeout
+        | MemberFailure::WarmingTimeout
+        | MemberFailure::InstanceGone
+        | MemberFailure::ReportedBroken => {}
+    }
+    Ok(())
+}
+
 async fn record_errored(
     controller: &MemberController,
     member: &PoolMember,
@@ -448,6 +464,14 @@ fn failure_message(controller: &MemberController, broken: MemberFailure, gathere
             let reason = reported(gathered).and_then(|reported| reported.broken.as_deref()).unwrap_or_default();
             format!("the machine reported that it is broken: {reason}")
         }
+        MemberFailure::Interrupted => {
+            let notice = gathered.sighting.instance.as_ref().and_then(|instance| instance.interruption.as_deref());
+            notice.map(ToString::to_string).unwrap_or_default()
+        }
+        MemberFailure::Unhealthy => match &gathered.verdict {
+            Verdict::Fails { message, .. } => format!("{message}; the cloud shows that the machine runs"),
+            Verdict::Undecided | Verdict::Answers => String::new(),
+        },
         MemberFailure::InstanceGone => "the machine ended by itself, or somebody else ended it".to_owned(),
     }
 }

@@ -6,6 +6,7 @@ use bullpen_api::{InstanceAddress, InstancePool, LaunchConfig, MemberInstance, M
 use bullpen_plan::claim::claim_tag::served_before;
 use bullpen_plan::launch::identity::{Standing, Unrecorded, recorded_there, unrecorded_there};
 use bullpen_plan::launch::refusals::{Gate, Place};
+use bullpen_plan::member::health::ward::Verdict;
 use bullpen_plan::member::lifecycle::{Asked, LifecycleView, Machine, Past, Stuck};
 use bullpen_plan::member::readiness::{Probe, Target, as_probed, as_reported};
 use bullpen_plan::member::user_data::UserData;
@@ -41,6 +42,8 @@ pub struct Gathered {
     pub decides: Decides,
     /// What the machine is asked to see that, and where, if a probe decides and it has an address.
     pub target: Option<Target>,
+    /// What its health probes mean.
+    pub verdict: Verdict,
     /// The input of [`lifecycle`](bullpen_plan::member::lifecycle).
     pub view: LifecycleView,
     /// The user data of the template that the member belongs to, without what is added for its machine. May be secret.
@@ -111,13 +114,7 @@ pub fn gather(
     let trusted = !matches!(standing, Standing::Elsewhere(_)) && mine == Some(true);
     let account_confirmed_at = confirmed.as_ref().filter(|_| trusted).map(|confirmed| confirmed.asked_at);
     let record = controller.machines.with(&uid, |record| {
-        if let Some(listing) = &listing {
-            record.listed(listing);
-        }
-        if let Some(confirmed) = &confirmed {
-            record.doubt_absence_before(confirmed.since);
-        }
-        record.settle_strike(account_confirmed_at);
+        learn(record, listing.as_deref(), confirmed.as_ref(), account_confirmed_at);
         record.ending_since = record.ending_since.or(ending_since);
         record.clone()
     });
@@ -131,6 +128,8 @@ pub fn gather(
     date_boot(controller, &uid, &mut sighting, status.instance.as_ref());
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
     let (decides, target, machine) = by_readiness(&readiness, &member, &sighting, &record);
+    let watched = pool.as_ref().is_some_and(|pool| pool.spec.health.is_some());
+    let verdict = if watched { controller.health.verdict(&uid) } else { Verdict::Undecided };
     let refused = Refused::at(&cloud, &place_of(&launch_config, &member.spec.template_hash), &uid, now);
     // While nothing can be bought, a member without a create call is given up in favour of another launch config.
     let open = !launch_config.spec.paused && !refused.for_long;
@@ -160,11 +159,46 @@ pub fn gather(
         reported_stuck: reported_stuck(&record, &member, now),
         account_confirmed_at,
         past: past(&member, &sighting),
+        interrupted: sighting.instance.as_ref().is_some_and(|instance| instance.interruption.is_some()),
+        unhealthy_at: unhealthy_at(status.state, &verdict),
+        shown_at: shown_at(&sighting),
         held,
         broken: status.reported.as_ref().is_some_and(|reported| reported.broken.is_some()),
     };
     let user_data = text_of(user_data);
-    Ok(Gathered { member, pool, launch_config, cloud, standing, sighting, decides, target, view, user_data })
+    Ok(Gathered { member, pool, launch_config, cloud, standing, sighting, decides, target, verdict, view, user_data })
+}
+
+/// Adds to what is remembered of a machine what the last list and the last confirmation of the account mean for it.
+fn learn(
+    record: &mut MachineRecord,
+    listing: Option<&Listing>,
+    confirmed: Option<&ConfirmedIdentity>,
+    account_confirmed_at: Option<Timestamp>,
+) {
+    if let Some(listing) = listing {
+        record.listed(listing);
+    }
+    if let Some(confirmed) = confirmed {
+        record.doubt_absence_before(confirmed.since);
+    }
+    record.settle_strike(account_confirmed_at);
+}
+
+/// When the health probe began that proves a ready machine unhealthy.
+const fn unhealthy_at(state: MemberState, verdict: &Verdict) -> Option<Timestamp> {
+    match (state, verdict) {
+        (MemberState::Ready, Verdict::Fails { at, .. }) => Some(*at),
+        _ => None,
+    }
+}
+
+/// When the cloud last showed the machine as running.
+const fn shown_at(sighting: &Sighting) -> Option<Timestamp> {
+    match sighting.machine {
+        Machine::Running { at, .. } => Some(at),
+        _ => None,
+    }
 }
 
 /// Whose word decides whether the machine is ready, where it is probed, and the machine as that word has it.

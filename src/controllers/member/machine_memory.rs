@@ -386,6 +386,7 @@ mod tests {
             addresses: Box::default(),
             launch_time,
             boot_time: None,
+            interruption: None,
             tags: crate::provider::OwnTags::default(),
         }
     }

@@ -7,6 +7,7 @@ pub mod actions;
 pub mod claim_tag;
 pub mod deletion;
 pub mod gather;
+pub mod health;
 pub mod machine_memory;
 pub mod probing;
 pub mod readiness;
@@ -14,6 +15,7 @@ pub mod reconcile;
 pub mod set_aside;
 pub mod whereabouts;
 
+use self::health::memory::HealthMemory;
 use self::machine_memory::Machines;
 use super::claim::ClaimController;
 use super::common::{Common, LeadershipTerm};
@@ -38,8 +40,10 @@ pub struct MemberController {
     pub ssh_keys: SshKeys,
     /// What this process knows of each machine.
     pub machines: Machines,
-    /// Sends readiness probes.
+    /// Sends probes.
     pub prober: Prober,
+    /// What this process knows of the health of machines that were ready.
+    pub health: HealthMemory,
     /// The health of launch configs, to which members add successes and failures.
     pub launch_health: LaunchHealth,
     /// What is remembered of pools: limits of terminate calls, and claims whose replacement is timed.

@@ -12,6 +12,7 @@ use super::actions;
 use super::claim_tag;
 use super::deletion;
 use super::gather::{Gathered, gather};
+use super::health;
 use super::readiness;
 use super::readiness::Look;
 use super::set_aside;
@@ -55,6 +56,10 @@ pub async fn reconcile(controller: Arc<MemberController>, key: ObjectKey) -> Out
             gathered => gathered?,
         };
         if whereabouts::observe(&controller, &gathered).await? {
+            continue;
+        }
+        health::attend(&controller, &gathered);
+        if health::observe(&controller, &gathered).await? {
             continue;
         }
         let now = clock::now();

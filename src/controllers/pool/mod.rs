@@ -16,6 +16,7 @@ use self::memory::PoolMemories;
 use super::common::Common;
 use super::first_boot::ssh_keys::SshKeys;
 use super::launch_config::health::LaunchHealth;
+use super::member::health::memory::HealthMemory;
 use super::member::machine_memory::Machines;
 use super::standing::Reported;
 use crate::cloud::Clouds;
@@ -34,6 +35,8 @@ pub struct PoolController {
     /// What this process knows of each machine. The pool controller notes that no create call was made for a new
     /// member.
     pub machines: Machines,
+    /// What this process knows of the health of machines.
+    pub health: HealthMemory,
     /// The SSH keys, which are part of a template.
     pub ssh_keys: SshKeys,
     /// The pools of other installations that were reported.

@@ -9,6 +9,7 @@ use bullpen_api::{
     ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, ConditionType, EventAction, FINALIZER_LAUNCH_CONFIG,
     FINALIZER_POOL, InstancePool, InstancePoolStatus, PoolMember, PoolState,
 };
+use bullpen_plan::member::health;
 use bullpen_plan::pool::recycle::requested_before;
 use bullpen_plan::pool::rollout::Progress;
 use bullpen_plan::pool::rollout_report::{Reported, is_warning};
@@ -379,12 +380,15 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
     let mut status = pool_status(&input, now);
     report_rollout(controller, key, pass, &status);
     attention::note(&mut status.conditions, &attention, pass.pool.metadata.generation, now);
+    let (tally, suspension) = controller.health.of_pool(key);
+    let suspended = health::note(&mut status.conditions, suspension, pass.pool.metadata.generation, now);
     let (namespace, name) = (&key.namespace, &key.name);
     controller.common.metrics.set_pool_members(namespace, name, &pass.plan.counts);
     controller.common.metrics.set_pool_waiting_claims(namespace, name, pass.waiting);
     controller.common.metrics.set_pool_stale_claims(namespace, name, stale_claims);
     controller.common.metrics.set_pool_target_size(namespace, name, pass.pool.spec.target_size);
     controller.common.metrics.set_pool_attention(namespace, name, &attention);
+    controller.common.metrics.set_pool_health(namespace, name, tally, suspension.is_some());
     let unchanged = pass.pool.status.as_ref() == Some(&status);
     let awaited = match controller.memories.of(key, &uid, |memory| status_turn(memory, unchanged, now)) {
         StatusTurn::Later(moment) => return moment,
@@ -392,6 +396,15 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
     };
     if let Some((reason, note)) = for_a_person::event(pass.pool.status.as_ref(), &status) {
         controller.common.events.warn(pass.pool.as_ref(), reason, EventAction::Observe, note);
+    }
+    match suspended {
+        Some((true, reason, note)) => {
+            controller.common.events.warn(pass.pool.as_ref(), reason, EventAction::Observe, note.to_owned());
+        }
+        Some((false, reason, note)) => {
+            controller.common.events.normal(pass.pool.as_ref(), reason, EventAction::Observe, note.to_owned());
+        }
+        None => {}
     }
     let mut pool = InstancePool::clone(&pass.pool);
     pool.status = Some(status);

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     AddressKind, CallRate, CallRates, CapacityScope, CreateRequest, Identity, Instance, InstanceAddress, InstancePhase,
-    Market, Provider, ProviderError, endpoints, tags,
+    Interruption, InterruptionReason, Market, Provider, ProviderError, endpoints, tags,
 };
 
 pub use kind::Simulated;
@@ -306,6 +306,15 @@ impl From<wire::Instance> for Instance {
             addresses: addresses.collect(),
             launch_time: instance.launch_time,
             boot_time: instance.boot_time,
+            interruption: instance.interruption_time.map(|time| {
+                Box::new(Interruption {
+                    time,
+                    reason: match instance.interruption_reason.unwrap_or_default() {
+                        wire::InterruptionReason::Spot => InterruptionReason::Spot,
+                        wire::InterruptionReason::Maintenance => InterruptionReason::Maintenance,
+                    },
+                })
+            }),
             tags: instance.tags.into_iter().collect(),
         }
     }

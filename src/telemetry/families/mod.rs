@@ -2,6 +2,7 @@
 //! are created and dropped together.
 
 pub(super) mod clouds;
+pub(super) mod health;
 pub(super) mod known;
 pub(super) mod launch_configs;
 pub(super) mod machines;
@@ -16,6 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use self::clouds::CloudFamilies;
+use self::health::HealthFamilies;
 use self::known::Known;
 use self::launch_configs::LaunchConfigFamilies;
 use self::machines::MachineFamilies;
@@ -30,6 +32,7 @@ type SecondsGauge = Gauge<f64, AtomicU64>;
 pub(super) struct Families {
     pub(super) registry: Registry,
     pub(super) pools: PoolFamilies,
+    pub(super) health: HealthFamilies,
     pub(super) launch_configs: LaunchConfigFamilies,
     pub(super) clouds: CloudFamilies,
     pub(super) machines: MachineFamilies,
@@ -43,14 +46,16 @@ impl Families {
         let mut registry = Registry::with_prefix("bullpen");
         let (pools, launch_configs) = (PoolFamilies::new(), LaunchConfigFamilies::default());
         let (clouds, machines, process) = (CloudFamilies::new(), MachineFamilies::default(), ProcessFamilies::new());
+        let health = HealthFamilies::default();
         pools.register(&mut registry);
+        health.register(&mut registry);
         launch_configs.register(&mut registry);
         clouds.register(&mut registry);
         machines.register(&mut registry);
         machines.begin();
         process.register(&mut registry);
         process.begin();
-        Self { registry, pools, launch_configs, clouds, machines, process, known: Known::new() }
+        Self { registry, pools, health, launch_configs, clouds, machines, process, known: Known::new() }
     }
 
     /// Drops what only the leader knows: the series of pools and launch configs, and the number of orphans. Nothing of
@@ -59,6 +64,7 @@ impl Families {
         let mut known = self.known.lock();
         known.close();
         self.pools.clear();
+        self.health.clear();
         self.launch_configs.clear();
         self.clouds.clear();
         drop(known);

@@ -2,6 +2,8 @@
 //! the first event, so that `rate()` and `increase()` see the first one. [`families`](super::families) lists the
 //! metrics.
 
+mod health;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +98,7 @@ impl Metrics {
     pub fn pool_known(&self, namespace: &str, pool: &str) {
         if self.0.known.lock().add(Kind::Pool, namespace, pool) {
             self.0.pools.begin(namespace, pool);
+            self.0.health.begin(namespace, pool);
         }
     }
 
@@ -104,6 +107,7 @@ impl Metrics {
         let mut known = self.0.known.lock();
         known.remove(Kind::Pool, namespace, pool);
         self.0.pools.remove(namespace, pool);
+        self.0.health.remove(namespace, pool);
     }
 
     /// Sets the members of a pool, by state.

@@ -1,6 +1,9 @@
 use bullpen_api::ErrorClass;
 
+use bullpen_plan::member::health::Tally;
+
 use super::*;
+use crate::telemetry::labels::ProbeOutcome;
 
 fn has_line(metrics: &Metrics, line: &str) -> bool {
     metrics.encode().unwrap().lines().any(|candidate| candidate == line)
@@ -202,6 +205,9 @@ fn what_is_recorded_of_an_object_that_is_gone_or_after_the_term_brings_no_series
         metrics.set_pool_members("ci", "linux", &MemberCounts { ready: 5, total: 5, ..MemberCounts::default() });
         metrics.set_pool_attention("ci", "linux", &Attention { stuck: vec!["a".into()], ..Attention::default() });
         metrics.set_pool_stale_claims("ci", "linux", 1);
+        metrics.set_pool_health("ci", "linux", Tally { probed: 5, failing: 3 }, true);
+        metrics.health_probe("ci", "linux", ProbeOutcome::Failed);
+        metrics.interruption_notice("ci", "linux");
         metrics.set_breaker("ci", "linux", "small", BreakerState::Open);
         metrics.claim_ended("ci", "linux", ClaimEnd::Lost, None);
         metrics.claim_bound("ci", "linux", Duration::from_secs(1));

@@ -7,6 +7,7 @@ mod definitions;
 mod launch_config;
 mod member;
 mod pool;
+mod pool_health;
 mod pool_machines;
 mod pool_upkeep;
 mod sandbox;

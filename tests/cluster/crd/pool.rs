@@ -35,7 +35,12 @@ async fn a_plain_pool_is_accepted_and_gets_the_defaults() {
             "lifecycleClass": "Ephemeral",
             "state": "Active",
             "launchConfigs": [{"name": "a", "weight": 100}],
-            "claims": {"staleAfterSeconds": 86400, "whenEmpty": "Wait", "allowedNamespaces": {"from": "Same"}},
+            "claims": {
+                "staleAfterSeconds": 86400,
+                "whenEmpty": "Wait",
+                "onInterrupt": "Flag",
+                "allowedNamespaces": {"from": "Same"},
+            },
             "template": {},
             "readiness": {"launchTimeoutSeconds": 600, "warmingTimeoutSeconds": 1800},
             "recycle": {"readyTtlSeconds": 14400, "jitterPercent": 20},

@@ -7,6 +7,7 @@ pub(crate) mod claims;
 pub(crate) mod cloud;
 mod ends;
 mod gitops;
+mod health;
 pub(crate) mod operator;
 mod plugin;
 mod pools;

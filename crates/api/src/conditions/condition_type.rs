@@ -44,5 +44,11 @@ string_enum! {
         Bound,
         /// Claim: it has had its machine for longer than claims.staleAfterSeconds of its pool.
         Stale,
+        /// Member, claim: the cloud has announced that it takes the machine away.
+        Interrupted,
+        /// Member, claim: the machine answers the health probes of its pool. Absent until it did not.
+        Healthy,
+        /// Pool: nobody is replaced or flagged because of health probes, because too many of them fail. Absent until then.
+        HealthSuspended,
     }
 }

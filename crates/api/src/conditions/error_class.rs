@@ -28,5 +28,9 @@ string_enum! {
         InstanceGone,
         /// The machine reported that it is broken.
         ReportedBroken,
+        /// The cloud has announced that it takes the machine away.
+        Interrupted,
+        /// The machine was ready, and does not answer the pool's health probes any more.
+        Unhealthy,
     }
 }

@@ -15,6 +15,8 @@ string_enum! {
         Expire,
         /// Observed something, without acting on it.
         Observe,
+        /// Ended a claim because its machine is taken away.
+        Release,
         /// Replaced members of an older template.
         Replace,
         /// Looked for machines without a member.

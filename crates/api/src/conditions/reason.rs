@@ -50,6 +50,24 @@ string_enum! {
         InputNotRead,
         /// The claim ended because its machine is gone.
         InstanceGone,
+        /// The claim ended because the cloud takes its machine away, as it had announced; also an Event.
+        Interrupted,
+        /// Interrupted: the cloud has announced that it takes the Spot machine back; also an Event.
+        SpotInterruption,
+        /// Interrupted: the cloud has announced that the machine ends for maintenance; also an Event.
+        ScheduledMaintenance,
+        /// Interrupted: the cloud does not announce any more that it takes the machine away.
+        NoticeWithdrawn,
+        /// Healthy: the machine does not answer health probes; also an Event.
+        ProbesFail,
+        /// Healthy: the machine answers health probes again.
+        ProbesSucceed,
+        /// Healthy: the pool has no health probes any more.
+        NotProbed,
+        /// Event: the machine has other addresses than before.
+        AddressChanged,
+        /// Event: a claim's Secret could not be updated with the machine's new address.
+        BindingSecretOutdated,
         /// Event: a claim ended because its machine is gone.
         Lost,
         /// Event: a claim's Secret has no SSH key, because the installation secret has changed since the machine was
@@ -223,6 +241,21 @@ string_enum! {
         PausedBySpec,
         /// The launch config is not paused.
         NotPaused,
+
+        // Whether health probes are believed.
+
+        /// `HealthSuspended`: too many machines of the pool that no claim has fail at once; also an Event.
+        ManyFail,
+        /// `HealthSuspended`: too many claimed machines of the pool fail at once; also an Event.
+        ManyClaimedFail,
+        /// `HealthSuspended`: most machines of all pools fail at once; also an Event.
+        AllPoolsFail,
+        /// `HealthSuspended`: no machine of the pool has ever answered a health probe; also an Event.
+        NoneAnswers,
+        /// `HealthSuspended`: the operator was stalled and could not probe; also an Event.
+        ProbesStalled,
+        /// `HealthSuspended`: health probes are believed; also an Event.
+        ProbesBelieved,
 
         // Problems that a person should look at, and their absence.
 

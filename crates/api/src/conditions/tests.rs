@@ -7,18 +7,19 @@ fn the_strings_of_the_api_do_not_change() {
     let words = [
         "Ready", "Reconciling", "Stalled", "AtMaxSize", "TemplateCurrent", "Drained", "ProvisioningHealthy",
         "CapacityAvailable", "TerminationHealthy", "Quarantined", "Reachable", "ClaimVanished", "ClaimsWatched",
-        "NamespacesReadable", "Available", "Paused", "SweepBlocked", "Bound", "Stale",
+        "NamespacesReadable", "Available", "Paused", "SweepBlocked", "Bound", "Stale", "Interrupted", "Healthy",
+        "HealthSuspended",
     ];
     assert_eq!(ConditionType::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
     #[rustfmt::skip]
     let words = [
-        "Bind", "Create", "Delete", "Expire", "Observe", "Replace", "Sweep", "Terminate",
+        "Bind", "Create", "Delete", "Expire", "Observe", "Release", "Replace", "Sweep", "Terminate",
     ];
     assert_eq!(EventAction::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
     #[rustfmt::skip]
     let words = [
         "RateLimited", "Quota", "Capacity", "Auth", "Invalid", "NotFound", "Transient", "LaunchTimeout",
-        "WarmingTimeout", "InstanceGone", "ReportedBroken",
+        "WarmingTimeout", "InstanceGone", "ReportedBroken", "Interrupted", "Unhealthy",
     ];
     assert_eq!(ErrorClass::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
     #[rustfmt::skip]
@@ -26,7 +27,8 @@ fn the_strings_of_the_api_do_not_change() {
         "PoolNotFound", "NamespaceNotWatched", "NamespaceNotListed", "NamespaceQuotaReached", "PoolNotActive",
         "NoReadyMembers", "MachinesWarming", "AtMaxSize", "BindingNotAccepted", "BindingSecretExists",
         "BindingSecretForbidden", "BindingSecretRefused", "MemberBound", "HeldForLong", "TtlExpired",
-        "MaxHoldReached", "JobDone", "InputNotRead", "InstanceGone", "Lost", "SshKeyLost", "PoolBeingDeleted", "Ready", "Warming",
+        "MaxHoldReached", "JobDone", "InputNotRead", "InstanceGone", "Interrupted", "SpotInterruption", "ScheduledMaintenance", "NoticeWithdrawn",
+        "ProbesFail", "ProbesSucceed", "NotProbed", "AddressChanged", "BindingSecretOutdated", "Lost", "SshKeyLost", "PoolBeingDeleted", "Ready", "Warming",
         "ReadinessAwaited", "Claimed",
         "Held", "Cordoned", "Errored", "Quarantined", "MachineClaimedBefore", "LaunchConfigElsewhere",
         "LaunchConfigLeadsThere", "TerminateFailing", "StillThere", "MinSizeReached", "NothingWanted",
@@ -41,7 +43,8 @@ fn the_strings_of_the_api_do_not_change() {
         "BreakerOpened", "BreakerClosed", "LaunchConfigsPaused", "LaunchConfigsOff", "MembersRefused",
         "MembersAccepted", "LaunchConfigsAtMaxInstances", "NoLack", "OthersHaveCapacity", "QuotaReached",
         "NoCapacity", "CloudAnswers", "CloudDoesNotAnswer", "Unauthorized", "InvalidRequest", "IdentityChanged",
-        "PausedBySpec", "NotPaused", "MachinesEnd", "MachinesStay", "NoneQuarantined", "MachinesClaimedBefore",
+        "PausedBySpec", "NotPaused", "ManyFail", "ManyClaimedFail", "AllPoolsFail", "NoneAnswers", "ProbesStalled", "ProbesBelieved",
+        "MachinesEnd", "MachinesStay", "NoneQuarantined", "MachinesClaimedBefore",
         "DefinitionDeleted", "NoneVanished", "ClaimsWatched", "LabelsRead", "NamespaceForbidden", "TooManyOrphans",
         "ClaimedMachines", "NotBlocked", "Swept", "Adopted", "SweepDryRun", "SweepBlocked", "Unreadable",
     ];

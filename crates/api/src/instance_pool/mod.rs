@@ -1,5 +1,6 @@
 //! `InstancePool`: how many warm machines are wanted, and how to buy them.
 
+mod health;
 mod readiness;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use super::common::{RecordedError, conditions_schema, labels_schema, tags_schema
 use super::ssh::Ssh;
 use super::upkeep::{Disruption, Recycle, Rollout};
 use super::user_data::UserDataSource;
+pub use health::{Health, HealthProbe};
 pub use readiness::{
     HttpGetReadiness, HttpScheme, PhoneHomeReadiness, ProviderReadiness, Readiness, TcpSocketReadiness,
 };
@@ -101,6 +103,9 @@ pub struct InstancePoolSpec {
     /// When a machine counts as ready, and how long it may take.
     #[serde(default)]
     pub readiness: Readiness,
+    /// How machines that were ready are watched. Unset: only the provider's word that they are there counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// How long a ready member is kept.
     #[serde(default)]
     pub recycle: Recycle,
@@ -263,7 +268,7 @@ impl Default for Provisioning {
 #[serde(rename_all = "camelCase")]
 pub struct InstancePoolStatus {
     /// Ready, Reconciling, Stalled, ProvisioningHealthy, CapacityAvailable, AtMaxSize, TemplateCurrent, Drained; and
-    /// `TerminationHealthy` and Quarantined once there was a problem.
+    /// `TerminationHealthy`, Quarantined and `HealthSuspended` once there was a problem.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(default, deserialize_with = "crate::moments::conditions", skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

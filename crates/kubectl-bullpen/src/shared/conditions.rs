@@ -38,7 +38,9 @@ pub(crate) fn is_bad(condition: &Condition) -> bool {
         | ConditionType::Quarantined
         | ConditionType::ClaimVanished
         | ConditionType::SweepBlocked
-        | ConditionType::Stale => holds,
+        | ConditionType::Stale
+        | ConditionType::Interrupted
+        | ConditionType::HealthSuspended => holds,
         ConditionType::ProvisioningHealthy
         | ConditionType::CapacityAvailable
         | ConditionType::TerminationHealthy
@@ -46,6 +48,7 @@ pub(crate) fn is_bad(condition: &Condition) -> bool {
         | ConditionType::ClaimsWatched
         | ConditionType::NamespacesReadable
         | ConditionType::Available
+        | ConditionType::Healthy
         | ConditionType::Bound => !holds,
     }
 }

@@ -51,8 +51,12 @@ pub(super) fn story(
             ended(&mut story, claim, pool, member, now);
         }
     }
-    if let Some(condition) = find_condition(&status.conditions, ConditionType::Stale, true) {
-        story.fact(format!("{}: {}", ConditionType::Stale, since(condition, now)));
+    for (type_, holds) in
+        [(ConditionType::Stale, true), (ConditionType::Interrupted, true), (ConditionType::Healthy, false)]
+    {
+        if let Some(condition) = find_condition(&status.conditions, type_, holds) {
+            story.fact(format!("{type_}: {}", since(condition, now)));
+        }
     }
     story
 }

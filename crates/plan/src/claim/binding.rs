@@ -20,6 +20,10 @@ const PORT: &str = "22";
 pub const ANNOTATION_MEMBER: &str = "bullpen.dev/member";
 /// Uid of that member.
 pub const ANNOTATION_MEMBER_UID: &str = "bullpen.dev/member-uid";
+/// The address of the machine, once it is another one than when the Secret was made.
+pub const ANNOTATION_HOST: &str = "bullpen.dev/host";
+/// When the operator saw that.
+pub const ANNOTATION_HOST_CHANGED_AT: &str = "bullpen.dev/host-changed-at";
 
 /// The name of the claim's Secret, if the claim asks for one. It is predictable, so a Pod may refer to it before it
 /// exists.
@@ -71,7 +75,6 @@ pub fn secret(
                 .filter_map(|(key, value)| Some((key.to_owned(), ByteString(value?.as_bytes().to_vec()))))
                 .collect(),
         ),
-        immutable: Some(true),
         type_: Some(format!("servicebinding.io/{KIND}")),
         ..Secret::default()
     }
@@ -90,6 +93,36 @@ fn known_hosts(member: &PoolMember) -> Option<String> {
     let names = names.filter(plain).collect::<Vec<_>>().join(",");
     let lines = reported.host_keys.iter().map(|key| format!("{names} {key}\n"));
     (!names.is_empty()).then(|| lines.collect())
+}
+
+/// What has to change in a claim's Secret because its machine has another address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readdressed {
+    /// The new `host`.
+    pub host: String,
+    /// Whether the entry cannot be changed: earlier versions made Secrets immutable. The annotations have it then.
+    pub immutable: bool,
+    /// The annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What has to change in the claim's Secret `found`. `None` if it has the address, or is not the claim's for this member.
+pub fn readdressed(found: &Secret, claim: &PoolClaim, member: &PoolMember, now: Timestamp) -> Option<Readdressed> {
+    let uid = member.metadata.uid.as_deref().unwrap_or_default();
+    let machine = member.status.as_ref().and_then(|status| status.instance.as_ref())?;
+    let host = host(&machine.addresses)?;
+    let annotated = found.metadata.annotations.as_ref().and_then(|annotations| annotations.get(ANNOTATION_HOST));
+    let entry = found.data.as_ref().and_then(|data| data.get("host")).map(|entry| entry.0.as_slice());
+    let immutable = found.immutable == Some(true);
+    let known = if immutable { annotated.map(String::as_bytes).or(entry) } else { entry };
+    if known == Some(host.as_bytes()) || judge(found, claim, uid) != Present::Ours {
+        return None;
+    }
+    let annotations = BTreeMap::from([
+        (ANNOTATION_HOST.to_owned(), host.to_owned()),
+        (ANNOTATION_HOST_CHANGED_AT.to_owned(), format!("{now:.0}")),
+    ]);
+    Some(Readdressed { host: host.to_owned(), immutable, annotations })
 }
 
 /// The address of the machine: the internal one if known, else the first.
@@ -205,9 +238,32 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_gets_the_new_address_of_its_machine_and_an_immutable_one_says_it_in_an_annotation() {
+        let mut moved = member("m");
+        let at = |member: &mut PoolMember, address: &str| {
+            let machine = member.status.as_mut().and_then(|status| status.instance.as_mut()).unwrap();
+            machine.addresses = vec![InstanceAddress { type_: "InternalIP".into(), address: address.into() }];
+        };
+        at(&mut moved, "10.0.0.1");
+        let (now, mut made) = (Timestamp::from_second(60).unwrap(), of("c", "m"));
+        assert_eq!(readdressed(&made, &claim("c"), &moved, now), None, "it has the address");
+        at(&mut moved, "10.0.0.9");
+        let change = readdressed(&made, &claim("c"), &moved, now).expect("a change");
+        assert_eq!((change.host.as_str(), change.immutable), ("10.0.0.9", false));
+        assert_eq!(change.annotations[ANNOTATION_HOST_CHANGED_AT], "1970-01-01T00:01:00Z");
+        assert_eq!(readdressed(&made, &claim("other"), &moved, now), None, "it is another claim's");
+        assert_eq!(readdressed(&of("c", "other"), &claim("c"), &moved, now), None, "it speaks of another machine");
+        made.immutable = Some(true);
+        let change = readdressed(&made, &claim("c"), &moved, now).expect("a change");
+        assert!(change.immutable);
+        made.metadata.annotations.get_or_insert_default().extend(change.annotations);
+        assert_eq!(readdressed(&made, &claim("c"), &moved, now), None, "the annotation says it");
+    }
+
+    #[test]
     fn a_secret_has_the_shape_of_a_provisioned_service() {
         let made = serde_json::to_value(of("c", "m")).unwrap();
-        assert_eq!((&made["type"], &made["immutable"]), (&json!("servicebinding.io/ssh"), &json!(true)));
+        assert_eq!((&made["type"], &made["immutable"]), (&json!("servicebinding.io/ssh"), &json!(null)));
         assert_eq!(made["metadata"]["name"], "build-1-binding");
         assert_eq!(made["metadata"]["namespace"], "team");
         assert_eq!(

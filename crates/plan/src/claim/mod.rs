@@ -11,6 +11,7 @@ mod claimable;
 mod evidence;
 mod fate;
 pub mod lifetime;
+pub mod machine_news;
 pub mod queue;
 pub mod status;
 pub mod vanished;

@@ -2,7 +2,8 @@
 
 use bullpen_api::{
     BindingRef, ClaimInstance, ClaimPhase, ConditionType, ConditionValue, ObjectRef, PoolClaim, PoolClaimSpec,
-    PoolClaimStatus, PoolMember, Reason, RenewTime, ServedByPool, bounded_message, micro_time, set_condition,
+    PoolClaimStatus, PoolMember, Reason, RenewTime, ServedByPool, bounded_message, find_condition, micro_time,
+    set_condition,
 };
 use jiff::Timestamp;
 
@@ -147,9 +148,19 @@ fn pool_of(member: &PoolMember) -> ServedByPool {
     ServedByPool { namespace, name: member.spec.pool_ref.name.clone() }
 }
 
-/// The status of a claim whose machine is gone.
+/// The status of a claim whose machine is gone. If the cloud had announced that, it says so.
 pub fn lost(before: &PoolClaim, now: Timestamp) -> PoolClaim {
-    ended(before, ClaimPhase::Lost, Reason::InstanceGone, "the machine that this claim held is gone", now)
+    let conditions = before.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let gone = "the machine that this claim held is gone";
+    match find_condition(conditions, ConditionType::Interrupted, true) {
+        Some(notice) => taken_away(before, &format!("{gone}: {}", notice.message), now),
+        None => ended(before, ClaimPhase::Lost, Reason::InstanceGone, gone, now),
+    }
+}
+
+/// The status of a claim whose machine the cloud takes away, as it had announced.
+pub fn taken_away(before: &PoolClaim, message: &str, now: Timestamp) -> PoolClaim {
+    ended(before, ClaimPhase::Lost, Reason::Interrupted, message, now)
 }
 
 /// The status of a claim whose job is done. It has come to a good end, so it is neither Ready nor Stalled any more.

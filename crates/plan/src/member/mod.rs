@@ -5,7 +5,10 @@
 //! or the machines to terminate.
 
 pub mod first_boot;
+pub mod health;
+pub mod interruption;
 pub mod lifecycle;
+pub mod machine_news;
 pub mod orphans;
 pub mod readiness;
 pub mod reports;

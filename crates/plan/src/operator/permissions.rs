@@ -124,7 +124,7 @@ const TABLE: [Entry; 21] = [
     // Its labels, for pools that select namespaces by label, and whether it is being deleted.
     core("namespaces", &["get"], Place::Watched, Only::ThisNamespace),
     core("secrets", &["get"], Place::Secrets, Only::Any),
-    core("secrets", &["create"], Place::Secrets, Only::Any),
+    core("secrets", &["create", "patch"], Place::Secrets, Only::Any),
     core("configmaps", &["get"], Place::Secrets, Only::Any),
     // RBAC cannot restrict a create to a name.
     lease(&["create"], Only::Any),
@@ -220,7 +220,9 @@ mod tests {
                     let text = serde_json::to_string(&rule).unwrap();
                     assert!(!text.contains('*'), "{text}");
                     let secrets = rule.resources.unwrap_or_default().contains(&"secrets".to_owned());
-                    assert!(!secrets || rule.verbs.iter().all(|verb| ["get", "create"].contains(&verb.as_str())));
+                    assert!(
+                        !secrets || rule.verbs.iter().all(|verb| ["get", "create", "patch"].contains(&verb.as_str()))
+                    );
                 }
             }
         }

@@ -26,17 +26,17 @@ const ELSEWHERE: &str = "/elsewhere";
 
 /// Has the machines listen, each for as long as it runs.
 pub(crate) async fn run(shell: Shell, options: AgentOptions) -> Infallible {
-    // `None` for a machine that cannot listen.
-    let mut running: HashMap<String, Option<DropGuard>> = HashMap::new();
+    // `None` for a machine that cannot listen. One that has moved listens anew.
+    let mut running: HashMap<(String, Ipv4Addr), Option<DropGuard>> = HashMap::new();
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     loop {
         ticks.tick().await;
         let listening = shell.ask(Cloud::listening);
-        let ids: HashSet<&String> = listening.iter().map(|(id, _)| id).collect();
-        running.retain(|id, _| ids.contains(id));
+        let places: HashSet<&(String, Ipv4Addr)> = listening.iter().collect();
+        running.retain(|place, _| places.contains(place));
         for (id, address) in listening {
-            if let Entry::Vacant(place) = running.entry(id) {
-                let started = start(&shell, place.key(), address, options.port).await;
+            if let Entry::Vacant(place) = running.entry((id, address)) {
+                let started = start(&shell, &place.key().0, address, options.port).await;
                 place.insert(started);
             }
         }

@@ -8,7 +8,7 @@ use super::{Cloud, Machine, MachineEvent, describe, microseconds};
 use crate::draw::Draw;
 use crate::faults::{Hit, MachineFault, Since, Subject};
 use crate::ledger::{Description, Fault, Method, State, What};
-use crate::wire::{CreateInstance, Instance, Market, Phase, Refusal};
+use crate::wire::{Address, AddressKind, CreateInstance, Instance, Market, Phase, Refusal};
 
 /// The next step of a machine.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +70,7 @@ impl Cloud {
         self.advance(now);
         let number = self.lookup(id, None)?;
         let Instance { phase, market, .. } = self.machines[&number].instance;
-        if matches!(fault, MachineFault::Interrupted { .. }) && market != Market::Spot {
+        if fault.is_for_spot_only() && market != Market::Spot {
             return Err(Refusal::invalid("interrupted: only for a machine of the market Spot"));
         }
         let fits = match fault {
@@ -213,6 +213,7 @@ impl Cloud {
                     instance.ready = false;
                 });
             }
+            MachineFault::Moves(_) => self.relocate(number, at),
             MachineFault::ReportsBroken(_) => self.change(number, at, State::Impaired, |instance| {
                 instance.impaired = true;
                 instance.ready = false;
@@ -223,10 +224,13 @@ impl Cloud {
                 self.set_ready(number, at, ready);
                 self.schedule(number, at, micros(next), Step::Strike);
             }
-            MachineFault::Interrupted { milliseconds, .. } if !doom.noticed => {
+            MachineFault::Interrupted { milliseconds, reason, .. } if !doom.noticed => {
                 doom.noticed = true;
                 let taken = later(at, micros(milliseconds));
-                self.change(number, at, State::InterruptionNotice, |instance| instance.interruption_time = Some(taken));
+                self.change(number, at, State::InterruptionNotice, |instance| {
+                    instance.interruption_time = Some(taken);
+                    instance.interruption_reason = Some(reason);
+                });
                 self.schedule(number, at, micros(milliseconds), Step::Strike);
             }
             MachineFault::Interrupted { .. } => self.shut_down(number, at, Some(self.options.shutdown)),
@@ -238,6 +242,18 @@ impl Cloud {
             | MachineFault::AgentAnswers { .. }
             | MachineFault::PhonesHome(_)
             | MachineFault::Hidden { .. } => {}
+        }
+    }
+
+    /// Gives a machine another address. It keeps its own if no other one is free.
+    fn relocate(&mut self, number: u64, at: Timestamp) {
+        let Some(address) = self.addresses.take() else { return };
+        let before = self.machines.get_mut(&number).and_then(|machine| machine.address.replace(address));
+        self.change(number, at, State::Moved, |instance| {
+            instance.addresses = vec![Address { kind: AddressKind::InternalIp, address: address.to_string() }];
+        });
+        if let Some(before) = before {
+            self.addresses.free(before);
         }
     }
 

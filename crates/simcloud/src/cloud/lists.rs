@@ -125,6 +125,7 @@ impl Cloud {
             ready: true,
             impaired: false,
             interruption_time: None,
+            interruption_reason: None,
             addresses: Vec::new(),
             launch_time: self.now,
             boot_time: Some(self.now),

@@ -86,6 +86,7 @@ fn picture(request: &CreateInstance, id: String, phase: Phase, launch_time: Time
         ready: false,
         impaired: false,
         interruption_time: None,
+        interruption_reason: None,
         addresses: Vec::new(),
         launch_time,
         boot_time: None,

@@ -99,15 +99,17 @@ impl MachineFault {
             Self::NeverBoots {} | Self::NeverReady {} | Self::AgentDown {} | Self::AgentHangs {} => Ok(()),
             Self::AgentAnswers { status } => within(&field("status"), (*status).into(), 200..=599),
             Self::SlowBoot { milliseconds } => within(&field("milliseconds"), *milliseconds, day),
-            Self::Dies(when) | Self::Vanishes(when) | Self::Stops(when) | Self::ReportsBroken(when) => {
-                after(&path, *when)
-            }
+            Self::Dies(when)
+            | Self::Vanishes(when)
+            | Self::Stops(when)
+            | Self::Moves(when)
+            | Self::ReportsBroken(when) => after(&path, *when),
             // A minimum, because each change is a line in the ledger.
             Self::Flaps { ready_milliseconds, not_ready_milliseconds } => {
                 within(&field("readyMilliseconds"), *ready_milliseconds, 10..=MAX_MILLISECONDS)?;
                 within(&field("notReadyMilliseconds"), *not_ready_milliseconds, 10..=MAX_MILLISECONDS)
             }
-            Self::Interrupted { notice, milliseconds } => {
+            Self::Interrupted { notice, milliseconds, .. } => {
                 after(&field("notice"), *notice)?;
                 within(&field("milliseconds"), *milliseconds, day)
             }

@@ -111,7 +111,7 @@ impl Faults {
         let mut fated = false;
         for (number, (rule, tally)) in self.set.machines.iter().zip(&mut self.machines).enumerate() {
             let hides = matches!(rule.fault, MachineFault::Hidden { .. });
-            let spot_only = matches!(rule.fault, MachineFault::Interrupted { .. });
+            let spot_only = rule.fault.is_for_spot_only();
             if (fated && !hides) || (spot_only && subject.market != Some(Market::Spot)) {
                 continue;
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::Method;
-use crate::wire::{CapacityScope, ErrorClass};
+use crate::wire::{CapacityScope, ErrorClass, InterruptionReason};
 
 /// The fault of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +111,8 @@ pub enum MachineFault {
     Vanishes(After),
     /// Becomes `Stopped`: off, but it still exists.
     Stops(After),
+    /// Gets another address, as after a stop and a start.
+    Moves(After),
     /// Reports itself broken: `impaired`, and not ready any more.
     ReportsBroken(After),
     /// Alternates between ready and not ready.
@@ -120,13 +122,16 @@ pub enum MachineFault {
         /// How long it is not ready.
         not_ready_milliseconds: u64,
     },
-    /// `Spot` only: gets a notice, and is taken back later.
+    /// Gets a notice, and is taken away later.
     Interrupted {
         /// When the notice comes.
         #[serde(default)]
         notice: After,
         /// From the notice to `ShuttingDown`.
         milliseconds: u64,
+        /// Why: `Spot`, which befalls only machines of that market, or `Maintenance`.
+        #[serde(default)]
+        reason: InterruptionReason,
     },
     /// Its agent does not listen.
     AgentDown {},
@@ -259,6 +264,11 @@ impl CallFault {
 }
 
 impl MachineFault {
+    /// Whether it befalls only machines of the market `Spot`.
+    pub const fn is_for_spot_only(&self) -> bool {
+        matches!(self, Self::Interrupted { reason: InterruptionReason::Spot, .. })
+    }
+
     /// The fault's name in the document and the ledger.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -268,6 +278,7 @@ impl MachineFault {
             Self::Dies(_) => "dies",
             Self::Vanishes(_) => "vanishes",
             Self::Stops(_) => "stops",
+            Self::Moves(_) => "moves",
             Self::ReportsBroken(_) => "reportsBroken",
             Self::Flaps { .. } => "flaps",
             Self::Interrupted { .. } => "interrupted",
@@ -282,7 +293,11 @@ impl MachineFault {
     /// When it hits, for faults that hit at a certain moment.
     pub const fn after(&self) -> Option<After> {
         match self {
-            Self::Dies(after) | Self::Vanishes(after) | Self::Stops(after) | Self::ReportsBroken(after) => Some(*after),
+            Self::Dies(after)
+            | Self::Vanishes(after)
+            | Self::Stops(after)
+            | Self::Moves(after)
+            | Self::ReportsBroken(after) => Some(*after),
             Self::Interrupted { notice, .. } => Some(*notice),
             Self::Flaps { ready_milliseconds, .. } => {
                 Some(After { milliseconds: *ready_milliseconds, spread_milliseconds: 0, since: Since::Ready })

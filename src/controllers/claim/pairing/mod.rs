@@ -3,14 +3,17 @@
 //! In: the key of a queue. Out: reservations in [`state`](crate::state), made under one lock; the writes run in
 //! background tasks.
 
-use std::cell::LazyCell;
-use std::collections::HashMap;
+mod last_look;
+
+use std::cell::{LazyCell, RefCell};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bullpen_api::{InstancePool, PoolClaim, PoolMember};
 use bullpen_plan::claim::claimable;
 use bullpen_plan::claim::queue::{Offer, Order, Paired, Turn, pair};
+use bullpen_plan::member::health::{Candidate, Rules};
 use bullpen_plan::time::earliest;
 use jiff::Timestamp;
 
@@ -50,7 +53,12 @@ pub fn reconcile(controller: &ClaimController, key: &QueueKey) -> Option<Timesta
         let (controller, queue) = (controller.clone(), key.clone());
         tasks.spawn(Task::Binding, async move {
             let guard = PairingGuard::new(&controller, &queue, &pair.claim, Some(&pair.member));
-            bind::bind(&controller, &convert::pool_of(&pair.member), &pair).await;
+            let pool = convert::pool_of(&pair.member);
+            if last_look::passes(&controller, &pair).await {
+                bind::bind(&controller, &pool, &pair).await;
+            } else {
+                controller.pool_memories.with(|memories| memories.claim_missed(&pool));
+            }
             drop(guard);
         });
     }
@@ -145,6 +153,8 @@ fn pairs<'a>(
     let (state, pool_uid) = (here.state, convert::uid(pool));
     let template = LazyCell::new(|| convert::current_template(state, pool));
     let mut clouds: HashMap<String, Source> = HashMap::new();
+    let health = pool.spec.health.as_ref().map(|health| (ObjectKey::of(pool), Rules::of(health)));
+    let failing = RefCell::new(VecDeque::new());
     let mut unparked_at = None;
     let in_order = here.queue.in_order(|config, hash| !template.is_outdated_hash(config, hash));
     let offers = in_order.filter_map(|key| state.members.get(key)).filter_map(|member| {
@@ -163,12 +173,26 @@ fn pairs<'a>(
         let parked_until = state.binding_troubles.parked_until(uid, now);
         unparked_at = earliest(unparked_at, parked_until);
         match quarantine::shown(controller, source.listing(), member, now) {
-            Shown::ClaimedBefore => None,
+            Shown::ClaimedBefore | Shown::Announced => None,
             Shown::NotYet => Some(Offer::Parked),
             Shown::Free if parked_until.is_some() => Some(Offer::Parked),
-            Shown::Free => Some(Offer::Free(member.clone())),
+            Shown::Free => {
+                match health.as_ref().map(|(key, rules)| controller.health.candidate(uid, key, rules, now)) {
+                    Some(Candidate::Doubted(until)) => {
+                        unparked_at = earliest(unparked_at, Some(until));
+                        None
+                    }
+                    Some(Candidate::Failing(_)) => {
+                        failing.borrow_mut().push_back(member.clone());
+                        None
+                    }
+                    _ => Some(Offer::Free(member.clone())),
+                }
+            }
         }
     });
+    // Those whose last probe failed come after all others.
+    let offers = offers.chain(std::iter::from_fn(|| failing.borrow_mut().pop_front().map(Offer::Free)));
     let paired = pair(order, offers, |uid| {
         state.claims_being_updated.contains(uid) || state.binding_troubles.is_unclear(uid, now)
     });
@@ -239,6 +263,9 @@ impl Drop for PairingGuard<'_> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod health_tests;
 
 #[cfg(test)]
 mod selector_tests;

@@ -16,8 +16,10 @@ use crate::controllers::claim::requests::Requests;
 use crate::controllers::claim::{queue_view, vanished};
 use crate::controllers::common::{Common, ExpiryGrace, LeadershipTerm, Wakers};
 use crate::controllers::first_boot::ssh_keys;
+use crate::controllers::member::health::memory::HealthMemory;
 use crate::controllers::member::machine_memory;
 use crate::controllers::pool::memory::PoolMemories;
+use crate::probes::Prober;
 use crate::provider::Registry;
 use crate::state::ClusterState;
 use crate::state::cluster_state::indexing::StoredKind;
@@ -56,6 +58,8 @@ fn controller_of_server(code: u16) -> ClaimController {
         clouds: cloud::Clouds::new(Registry::built_in(), metrics, "test".into()),
         ssh_keys: ssh_keys::SshKeys::new(cluster, clients.direct, ObjectKey::new("operators", "bullpen-installation")),
         machines: machine_memory::Machines::new(Timestamp::UNIX_EPOCH),
+        health: HealthMemory::default(),
+        prober: Prober::new(),
         definition: vanished::DefinitionReader::default(),
         pool_memories: PoolMemories::default(),
         requests: Requests::default(),
@@ -66,7 +70,7 @@ pub(super) fn see<K: StoredKind + serde::de::DeserializeOwned>(controller: &Clai
     controller.common.cluster.watched::<K>(&Feed::Everywhere, Event::Apply(serde_json::from_value(object).unwrap()));
 }
 
-fn pool(claims: &Value) -> Value {
+pub(super) fn pool(claims: &Value) -> Value {
     json!({
         "metadata": {"namespace": "ns", "name": "ci", "uid": "pool", "resourceVersion": "1"},
         "spec": {"targetSize": 5, "maxSize": 20_000, "launchConfigs": [{"name": "sim"}], "claims": claims},
@@ -90,7 +94,7 @@ pub(super) fn member(number: usize, state: &str, claim: Option<Value>) -> Value 
     })
 }
 
-fn claim(namespace: &str, number: usize, spec: &Value) -> Value {
+pub(super) fn claim(namespace: &str, number: usize, spec: &Value) -> Value {
     let mut whole = json!({"poolRef": {"name": "ci", "namespace": "ns"}});
     whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     json!({
@@ -111,7 +115,7 @@ pub(super) fn synced(controller: &ClaimController) {
     list::<PoolClaim>(controller);
 }
 
-fn key() -> ObjectKey {
+pub(super) fn key() -> ObjectKey {
     ObjectKey::new("ns", "ci")
 }
 

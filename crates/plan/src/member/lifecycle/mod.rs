@@ -4,12 +4,16 @@
 //! Pure functions. Input: a [`LifecycleView`]. Output: a [`Step`]. What happens to a claimed member is decided in
 //! [`fate`](crate::claim::fate); once it is to be terminated, it is handled here like every other.
 
+mod end;
 mod strike;
 
-use bullpen_api::{ErrorClass, MemberState, Reason};
+use bullpen_api::{ErrorClass, MemberState};
 use jiff::{SignedDuration, Timestamp};
 
+use self::end::end;
+pub use self::end::{Stuck, stuck};
 pub use self::strike::{CONFIRMED_WITHIN, Strike, strike};
+use super::interruption::gives_up;
 
 /// Typed NotFounds in a row that prove a machine gone. One list or answer may miss a machine that exists.
 pub const NOT_FOUNDS_THAT_PROVE: u32 = 3;
@@ -87,28 +91,6 @@ pub enum Past {
     Quarantined,
 }
 
-/// Why a machine cannot be terminated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stuck {
-    /// [`TERMINATE_FAILURES_STUCK`] calls in a row failed.
-    TerminateFailing,
-    /// A terminate was accepted [`STILL_THERE_STUCK`] ago, and the machine still exists.
-    StillThere,
-}
-
-impl Stuck {
-    /// Both of them.
-    pub const ALL: [Self; 2] = [Self::TerminateFailing, Self::StillThere];
-
-    /// The reason of the condition `Stalled`.
-    pub const fn reason(self) -> Reason {
-        match self {
-            Self::TerminateFailing => Reason::TerminateFailing,
-            Self::StillThere => Reason::StillThere,
-        }
-    }
-}
-
 /// What the next step of a member depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them may come with any other")]
@@ -162,6 +144,12 @@ pub struct LifecycleView {
     pub account_confirmed_at: Option<Timestamp>,
     /// Whether its machine was claimed before, if the member is not claimed.
     pub past: Past,
+    /// Whether the cloud has announced that it takes the machine away.
+    pub interrupted: bool,
+    /// When the health probe began that proves the machine unhealthy, if the member is to be replaced because of that.
+    pub unhealthy_at: Option<Timestamp>,
+    /// When the cloud last showed the machine.
+    pub shown_at: Option<Timestamp>,
     /// Whether `spec.hold` is set and not overridden: the member is not deleted and its machine not terminated.
     pub held: bool,
     /// Whether its machine has reported that it is broken.
@@ -212,6 +200,10 @@ pub enum MemberFailure {
     InstanceGone,
     /// The machine reported that it is broken.
     ReportedBroken,
+    /// The cloud has announced that it takes the machine away.
+    Interrupted,
+    /// It was ready, and does not answer the pool's health probes any more.
+    Unhealthy,
 }
 
 impl MemberFailure {
@@ -222,6 +214,8 @@ impl MemberFailure {
             Self::WarmingTimeout => ErrorClass::WarmingTimeout,
             Self::InstanceGone => ErrorClass::InstanceGone,
             Self::ReportedBroken => ErrorClass::ReportedBroken,
+            Self::Interrupted => ErrorClass::Interrupted,
+            Self::Unhealthy => ErrorClass::Unhealthy,
         }
     }
 }
@@ -246,6 +240,9 @@ pub fn next_step(member: &LifecycleView, now: Timestamp) -> Step {
     }
     if member.past == Past::Served && member.has_instance {
         return Step::Quarantine;
+    }
+    if member.interrupted && gives_up(member.state) {
+        return Step::RecordErrored(MemberFailure::Interrupted);
     }
     match member.state {
         MemberState::Pending => pending(member, now),
@@ -336,7 +333,20 @@ fn ready(member: &LifecycleView, now: Timestamp) -> Step {
         }
         Machine::Ending | Machine::Terminated => Step::RecordErrored(MemberFailure::InstanceGone),
         Machine::Missing { .. } => confirm(member, now, Step::RecordErrored(MemberFailure::InstanceGone)),
-        Machine::Unknown | Machine::Booting { .. } | Machine::Running { .. } => Step::Wait(None),
+        Machine::Running { .. } => healthy(member, now),
+        Machine::Unknown | Machine::Booting { .. } => Step::Wait(None),
+    }
+}
+
+/// Before a member fails because of its health, the cloud is asked once more: it may know better what has happened, and
+/// one whose cloud does not answer is kept.
+fn healthy(member: &LifecycleView, now: Timestamp) -> Step {
+    match member.unhealthy_at {
+        None => Step::Wait(None),
+        Some(proved) if member.shown_at.is_some_and(|shown| shown > proved) => {
+            Step::RecordErrored(MemberFailure::Unhealthy)
+        }
+        Some(_) => backoff(member, now).unwrap_or(Step::Confirm),
     }
 }
 
@@ -392,73 +402,6 @@ fn gone(member: &LifecycleView) -> Gone {
 
 fn confirmed_after(member: &LifecycleView, moment: Timestamp) -> bool {
     member.account_confirmed_at.is_some_and(|asked| asked > moment)
-}
-
-/// Why the machine cannot be terminated, if it should be gone by now.
-pub fn stuck(member: &LifecycleView, now: Timestamp) -> Option<Stuck> {
-    let shown = matches!(member.machine, Machine::Booting { .. } | Machine::Running { .. } | Machine::Ending);
-    let late = member.terminate_first_accepted_at.is_some_and(|first| plus(first, STILL_THERE_STUCK) <= now);
-    if member.terminate_failures >= TERMINATE_FAILURES_STUCK {
-        Some(Stuck::TerminateFailing)
-    } else if late && shown {
-        Some(Stuck::StillThere)
-    } else {
-        None
-    }
-}
-
-fn end(member: &LifecycleView, since: Timestamp, now: Timestamp) -> Step {
-    if member.has_instance {
-        return terminate_machine(member, now);
-    }
-    match (member.asked, member.machine) {
-        (Asked::Never, _) => Step::Finish,
-        (_, Machine::Booting { .. } | Machine::Running { .. } | Machine::Ending) => terminate_machine(member, now),
-        (_, Machine::Terminated) => Step::Finish,
-        (Asked::Perhaps(asked), Machine::Missing { at, .. }) => {
-            let from = asked.max(since);
-            let settled = plus(from, member.create_grace);
-            if at < settled {
-                return backoff(member, now).unwrap_or_else(|| find_again(at, from, settled, now));
-            }
-            match strike(at, member.account_confirmed_at) {
-                Strike::Counts => Step::Finish,
-                Strike::Open => backoff(member, now).unwrap_or(Step::ConfirmIdentity),
-                Strike::Void => backoff(member, now).unwrap_or(Step::Find),
-            }
-        }
-        (Asked::Perhaps(_), Machine::Unknown) => backoff(member, now).unwrap_or(Step::Find),
-    }
-}
-
-fn terminate_machine(member: &LifecycleView, now: Timestamp) -> Step {
-    match gone(member) {
-        Gone::Yes => return Step::Finish,
-        Gone::Unconfirmed => return backoff(member, now).unwrap_or(Step::ConfirmIdentity),
-        Gone::No => {}
-    }
-    if let Some(stuck) = stuck(member, now).filter(|stuck| member.reported_stuck != Some(*stuck)) {
-        return Step::RecordStuck(stuck);
-    }
-    // A hold does not stop a termination that has begun, because that cannot be undone. It also applies to stopped
-    // machines.
-    if member.held && member.terminate_accepted_at.is_none() {
-        return match member.machine {
-            Machine::Missing { .. } => query_by_id(member, now),
-            _ => Step::Wait(None),
-        };
-    }
-    if let Some(wait) = backoff(member, now) {
-        return wait;
-    }
-    match member.terminate_accepted_at {
-        None => Step::Terminate,
-        Some(accepted) if plus(accepted, TERMINATE_AGAIN_AFTER) <= now => Step::Terminate,
-        Some(accepted) => match member.machine {
-            Machine::Missing { .. } => query_by_id(member, now),
-            _ => Step::Wait(Some(plus(accepted, TERMINATE_AGAIN_AFTER))),
-        },
-    }
 }
 
 fn backoff(member: &LifecycleView, now: Timestamp) -> Option<Step> {

@@ -31,6 +31,9 @@ fn member(state: MemberState) -> LifecycleView {
         reported_stuck: None,
         account_confirmed_at: Some(at(1_000)),
         past: Past::Clean,
+        interrupted: false,
+        unhealthy_at: None,
+        shown_at: None,
         held: false,
         broken: false,
     }
@@ -363,15 +366,49 @@ prop_compose! {
         failures in 0..8_u32,
         confirmed in proptest::option::of(0..300_i64),
         past in proptest::sample::select(vec![Past::Clean, Past::Served, Past::Quarantined]),
+        interrupted in any::<bool>(),
+        (unhealthy, shown) in (proptest::option::of(0..300_i64), proptest::option::of(0..300_i64)),
         held in any::<bool>(),
     ) -> LifecycleView {
         LifecycleView {
             ending_since: ending.map(at), current, may_create, asked, machine,
             not_before: not_before.map(at), create_not_before: create_not_before.map(at), terminate_accepted_at: accepted.map(at),
             terminate_first_accepted_at: accepted.map(at), terminate_failures: failures,
-            account_confirmed_at: confirmed.map(at), past, held, ..member(state)
+            account_confirmed_at: confirmed.map(at), past, held, interrupted,
+            unhealthy_at: unhealthy.map(at), shown_at: shown.map(at), ..member(state)
         }
     }
+}
+
+#[test]
+fn a_member_that_nobody_has_is_given_up_when_its_cloud_announces_to_take_the_machine_away() {
+    let running = Machine::Running { at: at(9), since: at(5), ready: true };
+    let of = |state| LifecycleView { interrupted: true, machine: running, ..member(state) };
+    for state in [MemberState::Warming, MemberState::Ready] {
+        assert_eq!(next_step(&of(state), at(10)), Step::RecordErrored(MemberFailure::Interrupted), "{state:?}");
+    }
+    assert_eq!(next_step(&of(MemberState::Pending), at(10)), Step::RecordWarming, "its machine is recorded first");
+    assert_eq!(next_step(&of(MemberState::Claimed), at(10)), Step::Wait(None), "its claim has it until it goes");
+    let unknown = LifecycleView { account_confirmed_at: None, ..of(MemberState::Ready) };
+    assert_eq!(next_step(&unknown, at(10)), Step::Wait(None), "it may be the notice of another account's machine");
+}
+
+#[test]
+fn an_unhealthy_member_fails_only_after_the_cloud_has_shown_its_machine_since() {
+    let running = Machine::Running { at: at(9), since: at(5), ready: true };
+    let mut view = LifecycleView { unhealthy_at: Some(at(20)), machine: running, ..member(MemberState::Ready) };
+    for shown in [None, Some(at(20))] {
+        view.shown_at = shown;
+        assert_eq!(next_step(&view, at(21)), Step::Confirm);
+    }
+    view.not_before = Some(at(25));
+    assert_eq!(next_step(&view, at(21)), Step::Wait(Some(at(25))), "its cloud does not answer");
+    (view.not_before, view.shown_at) = (None, Some(at(22)));
+    assert_eq!(next_step(&view, at(23)), Step::RecordErrored(MemberFailure::Unhealthy));
+    let missing = Machine::Missing { at: at(22), not_founds: 0 };
+    assert_eq!(next_step(&LifecycleView { machine: missing, ..view.clone() }, at(23)), Step::Confirm, "it may be gone");
+    let claimed = LifecycleView { state: MemberState::Claimed, ..view };
+    assert_eq!(next_step(&claimed, at(23)), Step::Wait(None), "a claimed machine is only flagged");
 }
 
 proptest! {
@@ -405,6 +442,16 @@ proptest! {
             if let Step::RecordErrored(failure) = step {
                 prop_assert_eq!(failure, MemberFailure::InstanceGone);
             }
+        }
+    }
+
+    #[test]
+    fn a_member_fails_because_of_its_health_only_if_it_is_ready_and_its_cloud_shows_it_after_the_proof(
+        view in any_member(), now in 0..300_i64,
+    ) {
+        if next_step(&view, at(now)) == Step::RecordErrored(MemberFailure::Unhealthy) {
+            prop_assert_eq!(view.state, MemberState::Ready);
+            prop_assert!(view.unhealthy_at.zip(view.shown_at).is_some_and(|(proved, shown)| shown > proved));
         }
     }
 

@@ -200,6 +200,7 @@ mod tests {
                 launch_configs: vec![],
                 template: Template::default(),
                 readiness: Readiness::default(),
+                health: None,
                 recycle: bullpen_api::Recycle::default(),
                 disruption: bullpen_api::Disruption::default(),
                 rollout: bullpen_api::Rollout::default(),

@@ -34,6 +34,7 @@ fn pool(lifecycle_class: LifecycleClass) -> InstancePoolSpec {
         launch_configs: vec![PoolLaunchConfig { name: "lc".into(), weight: 100, max_instances: None }],
         template: Template::default(),
         readiness: bullpen_api::Readiness::default(),
+        health: None,
         recycle: bullpen_api::Recycle::default(),
         disruption: bullpen_api::Disruption::default(),
         rollout: bullpen_api::Rollout::default(),

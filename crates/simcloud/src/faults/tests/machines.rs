@@ -10,7 +10,7 @@ use super::{at, cloud, create, get, injected, request, set, states};
 use crate::cloud::{AgentAnswer, Ask, Cloud, ListQuery};
 use crate::faults::{After, FaultSet, MachineFault};
 use crate::ledger::{Method, State};
-use crate::wire::{CreateInstance, ErrorClass, Market, Phase};
+use crate::wire::{CreateInstance, ErrorClass, InterruptionReason, Market, Phase};
 use crate::{AgentOptions, Options};
 
 /// The states of one machine with this fault, over a minute.
@@ -101,6 +101,27 @@ fn a_spot_machine_gets_a_notice_and_is_taken_back_and_one_on_demand_is_not() {
 }
 
 #[test]
+fn a_machine_that_moves_has_another_address_and_runs_on() {
+    let mut cloud = cloud(&json!({"machines": [{"fault": {"moves": {"milliseconds": 100}}}]}));
+    let id = create(&mut cloud, 0, "a");
+    let (before, after) = (get(&mut cloud, 1099, &id), get(&mut cloud, 1100, &id));
+    assert_eq!((after.phase, after.ready, after.addresses.len()), (Phase::Running, true, 1));
+    assert_ne!(after.addresses, before.addresses);
+    assert_eq!(states(&cloud, &id).last(), Some(&(State::Moved, 1100)));
+}
+
+#[test]
+fn a_machine_of_any_market_can_be_announced_for_maintenance() {
+    let fault = json!({"interrupted": {"milliseconds": 2000, "reason": "Maintenance"}});
+    let mut cloud = cloud(&json!({"machines": [{"fault": fault}]}));
+    let id = create(&mut cloud, 0, "a");
+    let noticed = get(&mut cloud, 1000, &id);
+    assert_eq!(noticed.interruption_time, Some(at(3000)));
+    assert_eq!(noticed.interruption_reason, Some(InterruptionReason::Maintenance));
+    assert_eq!(get(&mut cloud, 3000, &id).phase, Phase::ShuttingDown);
+}
+
+#[test]
 fn a_broken_image_breaks_only_its_own_machines_and_they_stay_broken_after_it_is_fixed() {
     let rule = json!({"where": {"images": ["img-bad"]}, "fault": {"neverReady": {}}});
     let mut cloud = cloud(&json!({"machines": [rule]}));
@@ -155,7 +176,9 @@ fn a_call_can_set_a_fault_on_an_existing_machine() {
 
     let id = create(&mut cloud, 30_000, "g");
     let mut refused = |now, fault: MachineFault| cloud.inflict(at(now), &id, &fault).unwrap_err().message;
-    assert!(refused(30_001, MachineFault::Interrupted { notice: After::default(), milliseconds: 1 }).contains("Spot"));
+    let interrupted =
+        MachineFault::Interrupted { notice: After::default(), milliseconds: 1, reason: InterruptionReason::Spot };
+    assert!(refused(30_001, interrupted).contains("Spot"));
     assert!(refused(32_000, MachineFault::NeverBoots {}).starts_with("neverBoots: too late"));
     let rules: Vec<_> = injected(&cloud).into_iter().map(|(rule, _)| rule).collect();
     assert_eq!(rules, ["instances"; 6]);

@@ -1,0 +1,5 @@
+//! Machines that were ready: those that their cloud takes away, that do not answer any more, or that have moved.
+
+mod addresses;
+mod interruption;
+mod probes;
