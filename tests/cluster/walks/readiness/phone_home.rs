@@ -1,8 +1,17 @@
 //! Machines that are ready when they have called the operator: over real HTTP, by what is in their user data.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use bullpen_api::{InstancePool, LaunchConfig, MemberState, PoolMember};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::harness::objects::{LAUNCH_CONFIG, POOL, condition, machine};
 use crate::harness::{Operator, Walk, eventually};
@@ -206,4 +215,54 @@ async fn nothing_is_bought_for_machines_that_could_not_call() {
     assert_eq!(walk.simcloud.ledger().await.bought(), 0);
     walk.set::<InstancePool>(POOL, json!({ "readiness": { "phoneHome": null } })).await;
     walk.pool_has_ready(1).await;
+}
+
+/// Writes a new certificate and its key into the folder. Returns what trusts it alone.
+fn new_certificate(folder: &Path) -> RootCertStore {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let names = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    let certificate = names.self_signed(&key).expect("a certificate");
+    std::fs::write(folder.join("tls.key"), key.serialize_pem()).expect("written");
+    std::fs::write(folder.join("tls.crt"), certificate.pem()).expect("written");
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.der().clone()).expect("a root");
+    roots
+}
+
+/// The answer to a request with a wrong token over TLS, where only this certificate is trusted.
+async fn asked_over_tls(address: &str, roots: &RootCertStore) -> std::io::Result<String> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().expect("TLS");
+    let config = builder.with_root_certificates(roots.clone()).with_no_client_auth();
+    let name = ServerName::try_from("localhost").expect("a name");
+    let stream = TcpStream::connect(address).await?;
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let request = b"POST /v1/machines/ci/ci-1/u/wrong/ready HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    stream.write_all(request).await?;
+    let mut answer = String::new();
+    // Some servers end TLS without saying so.
+    let _ = stream.read_to_string(&mut answer).await;
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_renewed_is_served_without_a_restart() {
+    let walk = Walk::begin("machine-tls").await;
+    let address = free_address();
+    let first = new_certificate(walk.folder());
+    let file = |name: &str| walk.folder().join(name).display().to_string();
+    let options = [
+        ("--machine-address", address.as_str()),
+        ("--advertise-url", "https://localhost/bullpen"),
+        ("--machine-tls-cert", &file("tls.crt")),
+        ("--machine-tls-key", &file("tls.key")),
+    ];
+    let _operator = Operator::start_with(&walk, &options).await;
+    let asked = async |roots: &RootCertStore| asked_over_tls(&address, roots).await.map_err(|error| error.to_string());
+    // 503 until the installation secret is there, which no pool has asked for.
+    let answer = eventually("the first certificate is served", async || asked(&first).await).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.to_ascii_lowercase().contains("retry-after: "), "{answer}");
+    let second = new_certificate(walk.folder());
+    eventually("the second certificate is served", async || asked(&second).await).await;
+    assert!(asked(&first).await.is_err(), "the first one is not served any more");
 }
