@@ -273,7 +273,10 @@ pub async fn readdress(controller: &ClaimController, claim: &PoolClaim, member: 
     let Some(change) = binding::readdressed(&found, claim, member, clock::now()) else { return Ok(()) };
     let mut patch = json!({"metadata": {"annotations": change.annotations}});
     if !change.immutable {
-        patch["data"] = json!({"host": ByteString(change.host.as_bytes().to_vec())});
+        let entries = [("host", Some(&change.host)), ("known_hosts", change.known_hosts.as_ref())];
+        for (entry, text) in entries.into_iter().filter_map(|(entry, text)| Some((entry, text?))) {
+            patch["data"][entry] = json!(ByteString(text.as_bytes().to_vec()));
+        }
     }
     let answer = {
         let turn = controller.secret_turn(&Sharer::of(claim, member)).await;

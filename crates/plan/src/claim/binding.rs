@@ -100,6 +100,8 @@ fn known_hosts(member: &PoolMember) -> Option<String> {
 pub struct Readdressed {
     /// The new `host`.
     pub host: String,
+    /// The new `known_hosts`, if the machine reported its host keys.
+    pub known_hosts: Option<String>,
     /// Whether the entry cannot be changed: earlier versions made Secrets immutable. The annotations have it then.
     pub immutable: bool,
     /// The annotations.
@@ -122,7 +124,7 @@ pub fn readdressed(found: &Secret, claim: &PoolClaim, member: &PoolMember, now: 
         (ANNOTATION_HOST.to_owned(), host.to_owned()),
         (ANNOTATION_HOST_CHANGED_AT.to_owned(), format!("{now:.0}")),
     ]);
-    Some(Readdressed { host: host.to_owned(), immutable, annotations })
+    Some(Readdressed { host: host.to_owned(), known_hosts: known_hosts(member), immutable, annotations })
 }
 
 /// The address of the machine: the internal one if known, else the first.
@@ -250,6 +252,11 @@ mod tests {
         at(&mut moved, "10.0.0.9");
         let change = readdressed(&made, &claim("c"), &moved, now).expect("a change");
         assert_eq!((change.host.as_str(), change.immutable), ("10.0.0.9", false));
+        assert_eq!(change.known_hosts, None, "it reported no host keys");
+        let keys = bullpen_api::MachineReport { host_keys: vec!["ssh-ed25519 AAAA".into()], ..Default::default() };
+        moved.status.as_mut().unwrap().reported = Some(Box::new(keys));
+        let change = readdressed(&made, &claim("c"), &moved, now).expect("a change");
+        assert_eq!(change.known_hosts.as_deref(), Some("10.0.0.9 ssh-ed25519 AAAA\n"));
         assert_eq!(change.annotations[ANNOTATION_HOST_CHANGED_AT], "1970-01-01T00:01:00Z");
         assert_eq!(readdressed(&made, &claim("other"), &moved, now), None, "it is another claim's");
         assert_eq!(readdressed(&of("c", "other"), &claim("c"), &moved, now), None, "it speaks of another machine");
