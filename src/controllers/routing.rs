@@ -203,7 +203,7 @@ fn member(router: &Router, changed: &Changed<PoolMember>) {
         router.machine_health.forget(&convert::uid(member.as_ref()));
         router.common.wakers.launch_configs.wake(convert::launch_config_of(member));
     }
-    let holders = [no_longer_held_by(changed).or_else(|| has_news_for(changed)), job_done_for(changed)];
+    let holders = [no_longer_held_by(changed), job_done_for(changed), has_news_for(changed)];
     for claim in holders.into_iter().flatten() {
         router.common.wakers.claims.wake(claim);
     }

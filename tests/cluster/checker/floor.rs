@@ -30,7 +30,9 @@ pub(super) fn is_kept(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violatio
                 let had = !given_up(pair[0].object) && !is_aside(pair[0].object);
                 had && given_up(pair[1].object) && state(pair[1].object) == MemberState::Ready
             });
-            let Some(at) = retired.map(|pair| pair[1].at) else { continue };
+            // Whoever removes a member by force deletes it first, whatever the floor is.
+            let by_operator = |at: &jiff::Timestamp| index.forced_at(member).is_none_or(|forced| forced > *at);
+            let Some(at) = retired.map(|pair| pair[1].at).filter(by_operator) else { continue };
             // The operator decided a moment earlier: since then claims may have got members, and the pool may have
             // changed.
             let from = at - LAG - index.grace(at, at) + GRACE;

@@ -356,7 +356,12 @@ impl<'a> Index<'a> {
 
     /// Whether the member was ever removed by force.
     pub(super) fn was_forced(&self, member: &Track<'_, PoolMember>) -> bool {
-        self.orphaned.contains_key(member.name().as_str())
+        self.forced_at(member).is_some()
+    }
+
+    /// When the member was removed by force, if it was.
+    pub(super) fn forced_at(&self, member: &Track<'_, PoolMember>) -> Option<Timestamp> {
+        self.orphaned.get(member.name().as_str()).copied()
     }
 
     /// Whether an operator was stopped or started in this span.

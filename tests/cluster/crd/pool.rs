@@ -39,6 +39,7 @@ async fn a_plain_pool_is_accepted_and_gets_the_defaults() {
                 "staleAfterSeconds": 86400,
                 "whenEmpty": "Wait",
                 "onInterrupt": "Flag",
+                "releaseOnDone": false,
                 "allowedNamespaces": {"from": "Same"},
             },
             "template": {},

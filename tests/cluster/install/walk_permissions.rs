@@ -130,6 +130,15 @@ async fn use_everything(site: &Site, audit: &Audit, namespace: &str, guests: Opt
     let data = secrets.get("secret-binding").await.expect("its Secret").data.unwrap_or_default();
     assert!(data.contains_key("ssh-privatekey"), "{:?}", data.keys());
 
+    // Its machine gets another address, which the Secret is to have.
+    let machine = claims.get("secret").await.expect("the claim").status.and_then(|status| status.instance);
+    site.simcloud.strike(&machine.expect("a machine").id, json!({ "moves": {} })).await;
+    eventually("the Secret has the new address", async || {
+        let now = secrets.get("secret-binding").await.map_err(|error| error.to_string())?.data.unwrap_or_default();
+        if now.get("host") == data.get("host") { Err(format!("{:?}", now.get("host"))) } else { Ok(()) }
+    })
+    .await;
+
     // User data from a ConfigMap.
     let pools: Api<InstancePool> = Api::namespaced(site.client.clone(), namespace);
     let source = json!({ "spec": { "template": { "userDataFrom": {

@@ -133,6 +133,19 @@ fn a_ready_member_that_is_given_up_under_the_floor_is_found() {
 }
 
 #[test]
+fn whoever_removes_a_ready_member_by_force_does_not_ask_for_the_floor_and_the_operator_does() {
+    for (forced, expected) in [(8.9, &[][..]), (9.1, &[Promise::Floor])] {
+        let mut scene = Scene::new();
+        scene.pool(-50.0, &json!({ "targetSize": 2, "minSize": 2 }));
+        scene.ready(0.0, "ci-a");
+        scene.ready(0.0, "ci-b");
+        scene.does(forced, Action::Orphans("ci-a".to_owned()));
+        scene.end(9.0, "ci-a", None);
+        scene.finds(expected);
+    }
+}
+
+#[test]
 fn the_floor_does_not_hold_in_a_pool_that_empties_or_whose_limit_fell() {
     for change in [json!({ "state": "Draining" }), json!({ "maxSize": 1 })] {
         let mut scene = Scene::new();

@@ -407,6 +407,7 @@ proptest! {
 #[test]
 fn a_claim_is_over_when_its_machine_says_so_and_its_pool_wants_that() {
     let member: bullpen_api::PoolMember = serde_json::from_value(serde_json::json!({
+        "metadata": {},
         "spec": { "poolRef": { "name": "ci", "uid": "u" }, "templateHash": "t",
             "placement": { "launchConfig": "sim", "generation": 1, "image": "i", "zone": "z" } },
         "status": { "state": "Claimed", "reported": { "done": { "claimUid": "c-7", "result": "exit 3" } } },
