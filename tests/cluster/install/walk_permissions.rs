@@ -130,14 +130,7 @@ async fn use_everything(site: &Site, audit: &Audit, namespace: &str, guests: Opt
     let data = secrets.get("secret-binding").await.expect("its Secret").data.unwrap_or_default();
     assert!(data.contains_key("ssh-privatekey"), "{:?}", data.keys());
 
-    // Its machine gets another address, which the Secret is to have.
-    let machine = claims.get("secret").await.expect("the claim").status.and_then(|status| status.instance);
-    site.simcloud.strike(&machine.expect("a machine").id, json!({ "moves": {} })).await;
-    eventually("the Secret has the new address", async || {
-        let now = secrets.get("secret-binding").await.map_err(|error| error.to_string())?.data.unwrap_or_default();
-        if now.get("host") == data.get("host") { Err(format!("{:?}", now.get("host"))) } else { Ok(()) }
-    })
-    .await;
+    move_machine(site, namespace).await;
 
     // User data from a ConfigMap.
     let pools: Api<InstancePool> = Api::namespaced(site.client.clone(), namespace);
@@ -185,6 +178,22 @@ async fn use_everything(site: &Site, audit: &Audit, namespace: &str, guests: Opt
             return Ok(());
         }
         Err(json!([pool.map(|pool| pool.status), config.map(|config| config.status)]).to_string())
+    })
+    .await;
+}
+
+/// The machine of the claim with a Secret gets another address, which the Secret is to have.
+async fn move_machine(site: &Site, namespace: &str) {
+    let claims: Api<PoolClaim> = Api::namespaced(site.client.clone(), namespace);
+    let secrets: Api<Secret> = Api::namespaced(site.client.clone(), namespace);
+    let host =
+        async || secrets.get("secret-binding").await.expect("its Secret").data.unwrap_or_default().remove("host");
+    let before = host().await;
+    let machine = claims.get("secret").await.expect("the claim").status.and_then(|status| status.instance);
+    site.simcloud.strike(&machine.expect("a machine").id, json!({ "moves": {} })).await;
+    eventually("the Secret has the new address", async || {
+        let now = host().await;
+        if now == before { Err(format!("{now:?}")) } else { Ok(()) }
     })
     .await;
 }
