@@ -6,6 +6,7 @@
 # does the job; it finds the assignment as JSON in $BULLPEN_ASSIGNMENT and each key of the claim's input Secret as a
 # file in $BULLPEN_INPUT. When the claim ends first, the job gets a TERM.
 set -eu
+# shellcheck source=/dev/null
 . "${BULLPEN_ENV:-/run/bullpen/env}"
 work=$(mktemp -d)
 trap 'rm -rf "$work" || :' EXIT
