@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bullpen_api::PoolClaim;
-use bullpen_plan::claim::assignment::{Assignment, News, Over, news};
+use bullpen_plan::claim::assignment::{Assignment, AssignmentChange, Over, change};
 use bullpen_plan::operator::watched_namespaces::{Feed, WatchedNamespaces};
 use futures::StreamExt as _;
 use kube::Client;
@@ -22,11 +22,11 @@ const REMEMBERED: Duration = Duration::from_mins(10);
 /// With fewer than this, none is looked for that may be forgotten.
 const FEW: usize = 1_024;
 
-/// What is known of a machine's claim.
+/// Which claim has a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// It has none, as far as is known.
-    Nothing,
+pub enum Holder {
+    /// None, as far as is known.
+    Unknown,
     /// This claim has it.
     Assigned(Arc<Assignment>),
     /// Its claim has ended.
@@ -42,7 +42,7 @@ pub struct Assignments(Arc<Mutex<Inner>>);
 #[derive(Default)]
 struct Inner {
     /// By the uid of the member.
-    told: HashMap<String, (Told, Instant)>,
+    told: HashMap<String, (Holder, Instant)>,
     /// With how many of them those are looked for that may be forgotten.
     looked_through_at: usize,
     /// Who waits for a change, by the same.
@@ -81,17 +81,17 @@ impl Assignments {
 
     /// Takes a version of a claim in. Returns the uid of its member, if it has one now.
     pub(super) fn take_in(&self, claim: &PoolClaim, now: Instant) -> Option<String> {
-        let (member, news) = news(claim)?;
-        match news {
-            News::Assigned(assignment) => {
-                self.0.lock().set(member, Told::Assigned(Arc::from(assignment)), now);
+        let (member, change) = change(claim)?;
+        match change {
+            AssignmentChange::Assigned(assignment) => {
+                self.0.lock().set(member, Holder::Assigned(Arc::from(assignment)), now);
                 Some(member.to_owned())
             }
-            News::Over(over) => {
+            AssignmentChange::Over(over) => {
                 let mut inner = self.0.lock();
                 // An ended claim may be years old: only that it ends is news, not that it has ended.
-                if matches!(inner.told.get(member), Some((Told::Assigned(_) | Told::Vanished, _))) {
-                    inner.set(member, Told::Over(over), now);
+                if matches!(inner.told.get(member), Some((Holder::Assigned(_) | Holder::Vanished, _))) {
+                    inner.set(member, Holder::Over(over), now);
                 }
                 None
             }
@@ -99,8 +99,12 @@ impl Assignments {
     }
 
     fn gone(&self, claim: &PoolClaim, now: Instant) {
-        if let Some((member, News::Assigned(_))) = news(claim) {
-            self.0.lock().set(member, Told::Vanished, now);
+        let Some((member, AssignmentChange::Assigned(gone))) = change(claim) else { return };
+        let mut inner = self.0.lock();
+        let has = |holder: &Holder| matches!(holder, Holder::Assigned(now) if now.claim.uid == gone.claim.uid);
+        // A claim of that name that was applied again may have the machine by now.
+        if inner.told.get(member).is_some_and(|(holder, _)| has(holder)) {
+            inner.set(member, Holder::Vanished, now);
         }
     }
 
@@ -112,33 +116,33 @@ impl Assignments {
             .iter()
             .filter(|(member, (told, _))| {
                 let here = |assignment: &Assignment| feed.namespace().is_none_or(|of| of == assignment.claim.namespace);
-                matches!(told, Told::Assigned(assignment) if here(assignment)) && !listed.contains(*member)
+                matches!(told, Holder::Assigned(assignment) if here(assignment)) && !listed.contains(*member)
             })
             .map(|(member, _)| member.clone())
             .collect();
         for member in missing {
-            inner.set(&member, Told::Vanished, now);
+            inner.set(&member, Holder::Vanished, now);
         }
     }
 
-    /// What is known of the claim of this member's machine.
-    pub fn told(&self, member: &str) -> Told {
-        self.0.lock().told.get(member).map_or(Told::Nothing, |(told, _)| told.clone())
+    /// Which claim has this member's machine.
+    pub fn holder(&self, member: &str) -> Holder {
+        self.0.lock().told.get(member).map_or(Holder::Unknown, |(told, _)| told.clone())
     }
 
     /// The uids of the claims that have machines.
     pub fn claims(&self) -> HashSet<String> {
         let inner = self.0.lock();
         let assigned = inner.told.values().filter_map(|(told, _)| match told {
-            Told::Assigned(assignment) => Some(assignment.claim.uid.clone()),
-            Told::Nothing | Told::Over(_) | Told::Vanished => None,
+            Holder::Assigned(assignment) => Some(assignment.claim.uid.clone()),
+            Holder::Unknown | Holder::Over(_) | Holder::Vanished => None,
         });
         assigned.collect()
     }
 
     /// Records that the claim of this member's machine is over: the member ends.
     pub fn ended(&self, member: &str) {
-        self.0.lock().set(member, Told::Over(Over::released()), Instant::now());
+        self.0.lock().set(member, Holder::Over(Over::released()), Instant::now());
     }
 
     /// Waits for changes of this member's claim from now on.
@@ -150,7 +154,7 @@ impl Assignments {
 }
 
 impl Inner {
-    fn set(&mut self, member: &str, told: Told, now: Instant) {
+    fn set(&mut self, member: &str, told: Holder, now: Instant) {
         if self.told.get(member).is_some_and(|(before, _)| *before == told) {
             return;
         }
@@ -159,7 +163,7 @@ impl Inner {
             waiting.send_replace(());
         }
         if self.told.len() >= self.looked_through_at.max(FEW) {
-            let stays = |told: &Told| matches!(told, Told::Assigned(_));
+            let stays = |told: &Holder| matches!(told, Holder::Assigned(_));
             self.told.retain(|_, (told, at)| stays(told) || now.duration_since(*at) < REMEMBERED);
             self.looked_through_at = 2 * self.told.len();
         }
@@ -220,13 +224,13 @@ mod tests {
         let (mut mine, mut other) = (assignments.wait("m-1"), assignments.wait("m-2"));
         assert_eq!(assignments.take_in(&claim("a", "Bound", "m-1"), now).as_deref(), Some("m-1"));
         mine.changed().await;
-        let Told::Assigned(told) = assignments.told("m-1") else { panic!("{assignments:?}") };
+        let Holder::Assigned(told) = assignments.holder("m-1") else { panic!("{assignments:?}") };
         assert_eq!(told.claim.name, "a");
         assignments.take_in(&claim("a", "Expired", "m-1"), now);
         mine.changed().await;
-        assert!(matches!(assignments.told("m-1"), Told::Over(Over { reason: "Expired", .. })));
+        assert!(matches!(assignments.holder("m-1"), Holder::Over(Over { reason: "Expired", .. })));
         assert!(tokio::time::timeout(Duration::from_millis(20), other.changed()).await.is_err());
-        assert_eq!(assignments.told("m-2"), Told::Nothing);
+        assert_eq!(assignments.holder("m-2"), Holder::Unknown);
         drop((mine, other));
         assert!(assignments.0.lock().waiting.is_empty());
     }
@@ -237,15 +241,17 @@ mod tests {
         for (name, member) in [("a", "m-1"), ("b", "m-2"), ("c", "m-3")] {
             assignments.take_in(&claim(name, "Bound", member), now);
         }
+        assignments.gone(&claim("former", "Bound", "m-1"), now);
+        assert!(matches!(assignments.holder("m-1"), Holder::Assigned(_)), "another claim has it by now");
         assignments.gone(&claim("a", "Bound", "m-1"), now);
         let elsewhere = WatchedNamespaces::of(["elsewhere".to_owned()]).feeds().remove(0);
         assignments.list_ended(&elsewhere, &HashSet::new(), now);
-        assert!(matches!(assignments.told("m-2"), Told::Assigned(_)), "another list says nothing of it");
+        assert!(matches!(assignments.holder("m-2"), Holder::Assigned(_)), "another list says nothing of it");
         assignments.list_ended(&Feed::Everywhere, &["m-3".to_owned()].into(), now);
-        assert_eq!([assignments.told("m-1"), assignments.told("m-2")], [Told::Vanished, Told::Vanished]);
-        assert!(matches!(assignments.told("m-3"), Told::Assigned(_)));
+        assert_eq!([assignments.holder("m-1"), assignments.holder("m-2")], [Holder::Vanished, Holder::Vanished]);
+        assert!(matches!(assignments.holder("m-3"), Holder::Assigned(_)));
         assignments.take_in(&claim("d", "Expired", "m-9"), now);
-        assert_eq!(assignments.told("m-9"), Told::Nothing, "it ended before anybody here knew it");
+        assert_eq!(assignments.holder("m-9"), Holder::Unknown, "it ended before anybody here knew it");
     }
 
     #[test]

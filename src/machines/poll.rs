@@ -13,7 +13,7 @@ use kube::Client;
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::assignments::{Assignments, Told};
+use super::assignments::{Assignments, Holder};
 use crate::clock;
 use crate::cluster::events::Events;
 use crate::cluster::reads;
@@ -28,8 +28,10 @@ pub const MOST_WAITING: usize = 12_000;
 /// How long a member counts as there after it was read. An operator's caches are not there while it does not lead, and
 /// thousands of machines ask all the time.
 const THERE_FOR: Duration = Duration::from_mins(10);
-/// Time between two looks at a member whose claim is gone.
+/// Time until the second look at a member whose claim is gone; it doubles with each look.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Reads of the API server under way at a time. All claims may vanish at once, with their definition.
+const MOST_READS: usize = 4;
 /// Most answers with an input that are kept. With more, those of claims that have ended are dropped first.
 const MOST_ANSWERS: usize = 1_024;
 
@@ -64,7 +66,15 @@ enum Look {
 }
 
 /// The answers with an input, by the uid of the claim. They are secret.
-type Answers = HashMap<String, Arc<OnceCell<Bytes>>>;
+type Answers = HashMap<String, Arc<InputAnswer>>;
+
+/// The answer for a claim with an input.
+#[derive(Default)]
+struct InputAnswer {
+    made: OnceCell<Bytes>,
+    /// What was last said of why there is none.
+    said: Mutex<String>,
+}
 
 /// Answers polls.
 pub struct Polls {
@@ -74,6 +84,7 @@ pub struct Polls {
     events: Events,
     metrics: Metrics,
     waiting: Semaphore,
+    reads: Semaphore,
     answers: Mutex<Answers>,
     /// When each member was last seen to be there, by uid.
     there: Mutex<HashMap<String, Instant>>,
@@ -88,8 +99,9 @@ impl fmt::Debug for Polls {
 impl Polls {
     /// Nobody has asked yet.
     pub fn new(assignments: Assignments, reports: Reports, client: Client, events: Events, metrics: Metrics) -> Self {
+        let (waiting, reads) = (Semaphore::new(MOST_WAITING), Semaphore::new(MOST_READS));
         let (answers, there) = Default::default();
-        Self { assignments, reports, client, events, metrics, waiting: Semaphore::new(MOST_WAITING), answers, there }
+        Self { assignments, reports, client, events, metrics, waiting, reads, answers, there }
     }
 
     /// Waits for news of the claim of this member's machine, which already knows of the claim with the uid `known`.
@@ -101,20 +113,20 @@ impl Polls {
 
     async fn news(&self, member: &ObjectKey, uid: &str, known: Option<&str>) -> Polled {
         let mut waiting = self.assignments.wait(uid);
-        let mut asked_before = false;
+        let (mut asked_before, mut look_again) = (false, LOOK_AGAIN);
         loop {
-            match self.assignments.told(uid) {
-                Told::Assigned(assignment) if known != Some(&assignment.claim.uid) => {
+            match self.assignments.holder(uid) {
+                Holder::Assigned(assignment) if known != Some(&assignment.claim.uid) => {
                     let polled = self.hand_out(&assignment).await;
                     if asked_before && matches!(polled, Polled::Assigned(_)) {
                         self.record_told(&assignment);
                     }
                     return polled;
                 }
-                Told::Assigned(_) => waiting.changed().await,
-                Told::Over(over) => return Polled::Over(over),
+                Holder::Assigned(_) => waiting.changed().await,
+                Holder::Over(over) => return Polled::Over(over),
                 // This process may have begun after the claim ended.
-                Told::Nothing if known.is_none() => match self.there(member, uid).await {
+                Holder::Unknown if known.is_none() => match self.there(member, uid).await {
                     Look::There | Look::Unproved => {
                         asked_before = true;
                         waiting.changed().await;
@@ -122,10 +134,11 @@ impl Polls {
                     Look::Ends => return Polled::Over(Over::released()),
                     Look::Missing => return Polled::Missing,
                 },
-                Told::Nothing | Told::Vanished => match self.look(member, uid).await {
+                Holder::Unknown | Holder::Vanished => match self.look(member, uid).await {
                     // A claim that went with its definition is no release: the machine works on.
                     Look::There | Look::Unproved => {
-                        let _ = tokio::time::timeout(LOOK_AGAIN, waiting.changed()).await;
+                        let _ = tokio::time::timeout(look_again, waiting.changed()).await;
+                        look_again *= 2;
                     }
                     Look::Ends | Look::Missing => {
                         self.assignments.ended(uid);
@@ -161,6 +174,7 @@ impl Polls {
     }
 
     async fn look(&self, member: &ObjectKey, uid: &str) -> Look {
+        let Ok(_turn) = self.reads.acquire().await else { return Look::Unproved };
         match self.reports.read(member).await {
             Read::Member(member) if member.metadata.uid.as_deref() != Some(uid) => Look::Missing,
             Read::Member(member) => {
@@ -179,23 +193,27 @@ impl Polls {
             return Polled::Assigned(Bytes::from(answer(assignment, None)));
         };
         let claim = &assignment.claim;
-        let cell = self.cell(&claim.uid);
-        match cell.get_or_try_init(|| self.with_input(assignment, secret)).await {
+        let kept = self.kept(&claim.uid);
+        match kept.made.get_or_try_init(|| self.with_input(assignment, secret)).await {
             Ok(answer) => Polled::Assigned(answer.clone()),
             Err(why) => {
-                self.say(assignment, &why);
+                // The machine asks every few seconds.
+                if std::mem::replace(&mut *kept.said.lock(), why.clone()) != why {
+                    self.say(assignment, &why);
+                }
                 Polled::NoInput(why)
             }
         }
     }
 
     async fn with_input(&self, assignment: &Assignment, secret: &str) -> Result<Bytes, String> {
+        let _turn = self.reads.acquire().await.map_err(|error| error.to_string())?;
         let input = reads::input::read(&self.client, &assignment.claim.namespace, secret).await?;
         Ok(Bytes::from(answer(assignment, Some(&input))))
     }
 
     /// Where the answer for a claim with an input is kept: as long as it has its machine, and then for a while.
-    fn cell(&self, claim: &str) -> Arc<OnceCell<Bytes>> {
+    fn kept(&self, claim: &str) -> Arc<InputAnswer> {
         let mut answers = self.answers.lock();
         if answers.len() >= MOST_ANSWERS && !answers.contains_key(claim) {
             let bound = self.assignments.claims();

@@ -67,27 +67,27 @@ impl Over {
 
 /// What a version of a claim tells its machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum AssignmentChange {
     /// It has the machine.
     Assigned(Box<Assignment>),
     /// It had the machine, and has ended.
     Over(Over),
 }
 
-/// The uid of the member that the claim has or had, and the news for its machine. `None` while it has none.
-pub fn news(claim: &PoolClaim) -> Option<(&str, News)> {
+/// The uid of the member that the claim has or had, and the change for its machine. `None` while it has none.
+pub fn change(claim: &PoolClaim) -> Option<(&str, AssignmentChange)> {
     let status = claim.status.as_ref()?;
     let member = status.member_ref.as_ref()?;
-    let news = match status.phase {
+    let change = match status.phase {
         ClaimPhase::Pending => return None,
-        ClaimPhase::Bound => News::Assigned(Box::new(assignment(claim))),
+        ClaimPhase::Bound => AssignmentChange::Assigned(Box::new(assignment(claim))),
         ClaimPhase::Expired | ClaimPhase::Lost | ClaimPhase::Failed | ClaimPhase::Released => {
             let bound = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Bound);
             let message = bound.map(|condition| condition.message.clone()).unwrap_or_default();
-            News::Over(Over { reason: status.phase.as_str(), message })
+            AssignmentChange::Over(Over { reason: status.phase.as_str(), message })
         }
     };
-    Some((&member.uid, news))
+    Some((&member.uid, change))
 }
 
 fn assignment(claim: &PoolClaim) -> Assignment {
@@ -150,7 +150,9 @@ mod tests {
     #[test]
     fn a_bound_claim_tells_its_machine_whose_job_it_is_and_an_ended_one_that_it_is_over() {
         let bound = claim("Bound");
-        let (member, News::Assigned(assignment)) = news(&bound).unwrap() else { panic!("{:?}", news(&bound)) };
+        let (member, AssignmentChange::Assigned(assignment)) = change(&bound).unwrap() else {
+            panic!("{:?}", change(&bound))
+        };
         assert_eq!((member, assignment.input_secret.as_deref()), ("m-1", Some("token")));
         let told: Value = serde_json::from_slice(&answer(&assignment, None)).unwrap();
         assert_eq!(
@@ -160,11 +162,11 @@ mod tests {
         );
         for phase in ["Expired", "Lost", "Released"] {
             let over = Over { reason: phase, message: "its time was over".to_owned() };
-            assert_eq!(news(&claim(phase)), Some(("m-1", News::Over(over))));
+            assert_eq!(change(&claim(phase)), Some(("m-1", AssignmentChange::Over(over))));
         }
         let mut waits = claim("Pending");
         waits.status.as_mut().unwrap().member_ref = None;
-        assert_eq!(news(&waits), None);
+        assert_eq!(change(&waits), None);
     }
 
     #[test]
@@ -176,7 +178,7 @@ mod tests {
         assert_eq!(input(&secret(3)).unwrap(), [("token".to_owned(), "eHh4".to_owned())].into());
         assert!(input(&secret(MAX_INPUT)).is_ok());
         assert!(input(&secret(MAX_INPUT + 1)).unwrap_err().contains("16385 bytes"));
-        let News::Assigned(assignment) = news(&claim("Bound")).unwrap().1 else { panic!() };
+        let AssignmentChange::Assigned(assignment) = change(&claim("Bound")).unwrap().1 else { panic!() };
         let told: Value = serde_json::from_slice(&answer(&assignment, Some(&input(&secret(3)).unwrap()))).unwrap();
         assert_eq!(told["input"], json!({ "token": "eHh4" }));
     }

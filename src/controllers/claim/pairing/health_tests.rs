@@ -66,3 +66,18 @@ async fn a_machine_that_did_not_answer_a_look_is_offered_to_nobody_for_a_while()
     drop(controller.health.looked("m1", &Look::Alive, true, clock::now()));
     assert_eq!(names(&super::tests::pass(&controller).unwrap()), ["ci-1"], "it has answered");
 }
+
+#[tokio::test]
+async fn a_machine_that_does_not_answer_is_handed_out_to_nobody_but_goes_back_to_the_claim_it_was_kept_for() {
+    let controller = watched(1);
+    refuses(&controller, "m0", false);
+    let mut pair = pass(&controller).unwrap().pairs.pop().expect("a pair");
+    pair.member =
+        controller.common.cluster.with(|state| state.members.get(&ObjectKey::new("ns", "ci-0")).cloned()).unwrap();
+    let address = json!({"id": "i-0", "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}]});
+    let status = Arc::make_mut(&mut pair.member).status.as_mut().unwrap();
+    status.instance = Some(serde_json::from_value(address).unwrap());
+    assert!(!last_look::passes(&controller, &pair).await);
+    pair.taking = Taking::Back { former: "former".to_owned() };
+    assert!(last_look::passes(&controller, &pair).await);
+}

@@ -7,7 +7,7 @@ use tracing::{debug, info};
 
 use crate::clock;
 use crate::controllers::claim::ClaimController;
-use crate::controllers::claim::bind::Pair;
+use crate::controllers::claim::bind::{Pair, Taking};
 use crate::controllers::convert;
 use crate::controllers::wake;
 use crate::state::ObjectKey;
@@ -15,6 +15,10 @@ use crate::state::ObjectKey;
 /// Whether the machine of a pair may be handed out, by what its probes have shown, and if need be by a look at it. A
 /// machine that does not pass is offered to no claim for a while.
 pub async fn passes(controller: &ClaimController, pair: &Pair) -> bool {
+    if pair.taking != Taking::New {
+        // It is the claim's own machine, with somebody's work on it, whether it answers or not.
+        return true;
+    }
     let (member, pool) = (&pair.member, convert::pool_of(&pair.member));
     let health = controller.common.cluster.with(|state| state.pools.get(&pool)?.spec.health.clone());
     let Some(health) = health else { return true };
