@@ -20,7 +20,6 @@ use crate::steady::{self, Load, MEMBERS};
 /// Of what a bare client does, measured right before. Machines that call add a write and some reads to a cycle, and
 /// with 0.6 as in `pairing` the API server has no processor time left.
 const SHARE: f64 = 0.4;
-const WORKERS: usize = 8;
 const METRIC: &str = "bullpen_machine_assignment_duration_seconds";
 const REQUESTS: &str = "bullpen_machine_requests_total";
 const P99_BAR: f64 = 50.0;
@@ -28,9 +27,7 @@ const P99_BAR: f64 = 50.0;
 /// Measures the ceiling for `each`, and then assignments for so many seconds.
 pub async fn run(ground: &Ground, client: &Client, each: Duration, seconds: u32, report: &mut Report) {
     report.head(&format!("Assignment: from Bound until the machine is told, at {:.0} % of the ceiling", SHARE * 100.0));
-    let ceiling = ceiling::cycles(ground, client, "assignment-bare", WORKERS, each).await;
-    let rate = ((ceiling * SHARE).round() as u32).max(1);
-    report.line("bare client, cycles/s; claims/s of the operator", &format!("{ceiling:.1}; {rate}"));
+    let (ceiling, rate) = ceiling::share(ground, client, "assignment-bare", (SHARE, each), report).await;
     let target = rate * MEMBERS;
     let stage = Stage::set(ground, client, "assignment", target, target * 4).await;
     let pools: Api<InstancePool> = Api::namespaced(client.clone(), &stage.namespace);

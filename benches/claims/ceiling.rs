@@ -16,6 +16,8 @@ use crate::stage::{Clock, Stage};
 
 /// Writes of one cycle: seven of the operator, two of the claim's user.
 const WRITES: f64 = 9.0;
+/// Workers that reach the ceiling.
+const ENOUGH: usize = 8;
 
 /// Sweeps the number of workers, over one connection and over many.
 pub async fn run(
@@ -74,4 +76,19 @@ async fn sweep(stage: &Stage<'_>, workers: usize, each: Duration) -> f64 {
     }
     tasks.join_all().await;
     f64::from(done.load(Ordering::Relaxed)) / began.elapsed().as_secs_f64()
+}
+
+/// Measures the ceiling of a bare client for `each`. Returns it, in cycles a second, and this share of it, in whole claims
+/// a second.
+pub async fn share(
+    ground: &Ground,
+    client: &Client,
+    namespace: &str,
+    (share, each): (f64, Duration),
+    report: &mut Report,
+) -> (f64, u32) {
+    let ceiling = cycles(ground, client, namespace, ENOUGH, each).await;
+    let rate = ((ceiling * share).round() as u32).max(1);
+    report.line("bare client, cycles/s; claims/s of the operator", &format!("{ceiling:.1}; {rate}"));
+    (ceiling, rate)
 }

@@ -16,8 +16,6 @@ use crate::steady::{self, Load, MEMBERS};
 
 /// Of what a bare client does, measured right before.
 const SHARE: f64 = 0.6;
-/// Of the bare client: enough to reach its ceiling.
-const WORKERS: usize = 8;
 const METRIC: &str = "bullpen_claim_pairing_duration_seconds";
 const P99_BAR: f64 = 5.0;
 
@@ -27,9 +25,7 @@ pub async fn run(ground: &Ground, client: &Client, each: Duration, seconds: u32,
         "Pairing: what the operator takes before its first write, at {:.0} % of the ceiling",
         SHARE * 100.0
     ));
-    let ceiling = ceiling::cycles(ground, client, "pairing-bare", WORKERS, each).await;
-    let rate = ((ceiling * SHARE).round() as u32).max(1);
-    report.line("bare client, cycles/s; claims/s of the operator", &format!("{ceiling:.1}; {rate}"));
+    let (ceiling, rate) = ceiling::share(ground, client, "pairing-bare", (SHARE, each), report).await;
     let target = rate * MEMBERS;
     let stage = Stage::set(ground, client, "pairing", target, target * 4).await;
     let operator = stage.operator("leader");

@@ -232,6 +232,14 @@ async fn argo_cd_shows_claims_in_every_phase() {
 
     walk.claim("ends", json!({ "ttlSeconds": 1 })).await;
     sees("ends", ("Degraded", "Expired: "), "Failed").await;
+    walk.set::<InstancePool>(POOL, json!({ "claims": { "releaseOnDone": true } })).await;
+    walk.pool_has_ready(1).await;
+    walk.claim("done", json!({})).await;
+    let bound = walk.bound("done").await;
+    let done = json!({ "status": { "reported": { "done": { "claimUid": bound.uid(), "result": "exit 0" } } } });
+    let members = walk.api::<PoolMember>();
+    members.patch_status(member_of(&bound), &PatchParams::default(), &Patch::Merge(done)).await.expect("reported");
+    sees("done", ("Healthy", "Released: its machine reported that the job is done: exit 0"), "Current").await;
     let end: InstancePool = walk.set(POOL, json!({ "targetSize": 0 })).await;
     walk.until(POOL, "is seen", |pool: &InstancePool| {
         pool.status.as_ref().is_some_and(|status| {
