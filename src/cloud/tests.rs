@@ -34,7 +34,7 @@ impl ProviderKind for Dummy {
 
     fn connect(&self, key: &ProviderKey) -> Result<Arc<dyn Provider>, ProviderError> {
         self.connected.fetch_add(1, Ordering::Relaxed);
-        let account = key.account.clone().ok_or_else(|| ProviderError::invalid("it has no account"))?;
+        let account = key.credentials.clone().ok_or_else(|| ProviderError::invalid("it has no account"))?;
         Ok(Arc::new(DummyProvider { account }))
     }
 }
@@ -158,7 +158,7 @@ async fn a_provider_is_added_by_one_line_of_the_registry_and_makes_machines_with
     let clouds = Clouds::new(Registry::new(KINDS), metrics.clone(), "test".into());
     let (third, fourth) = (launch_config("dummy", Some(3)), launch_config("dummy", Some(4)));
     let cloud = open(&clouds, &third, &end).unwrap();
-    assert_eq!((cloud.kind(), cloud.key().account.as_deref()), ("dummy", Some("garden")));
+    assert_eq!((cloud.kind(), cloud.key().credentials.as_deref()), ("dummy", Some("garden")));
 
     let create = async |spec| cloud.call(ProviderOperation::Create, cloud.provider().create(&request(spec))).await;
     assert_eq!(create(&third).await.unwrap().id, "garden/shelf-3/oak");

@@ -3,6 +3,8 @@
 //! In: requests for one machine or one list. Out: the cloud's answer, or a [`ProviderError`]. One provider object is
 //! one account in one region. No call waits for a machine to change its state: the caller asks again later.
 
+#[cfg(feature = "aws")]
+mod aws;
 pub mod endpoints;
 pub mod registry;
 mod simulated;
@@ -21,6 +23,8 @@ pub use bullpen_api::Market;
 pub use bullpen_plan::member::interruption::{Interruption, InterruptionReason};
 pub use bullpen_plan::{CapacityScope, ProviderError};
 
+#[cfg(feature = "aws")]
+pub use aws::AwsProvider;
 pub use endpoints::SimulatedEndpoints;
 pub use registry::{NoProvider, ProviderKey, ProviderKind, Registry};
 pub use simulated::SimulatedProvider;

@@ -9,7 +9,11 @@ use thiserror::Error;
 use super::{Provider, ProviderError, SimulatedEndpoints};
 
 /// Every kind of provider in this build. One that is a cargo feature has `#[cfg(feature = …)]` on its line.
-const BUILT_IN: &[&dyn ProviderKind] = &[&super::simulated::Simulated];
+const BUILT_IN: &[&dyn ProviderKind] = &[
+    #[cfg(feature = "aws")]
+    &super::aws::Aws,
+    &super::simulated::Simulated,
+];
 
 /// A kind of provider: makes a provider from its block of a launch config.
 pub trait ProviderKind: fmt::Debug + Send + Sync {
@@ -40,8 +44,9 @@ pub struct ProviderKey {
     pub kind: &'static str,
     /// The URL of the cloud's API, or a partition of it. Empty if the region is enough.
     pub endpoint: String,
-    /// The account, if the launch config names one; otherwise it is that of the operator's own credentials.
-    pub account: Option<String>,
+    /// Whose rights its calls need, if the launch config names an account or a role: in the kind's own form. Otherwise
+    /// those of the operator's own credentials.
+    pub credentials: Option<String>,
     /// The region.
     pub region: String,
 }
@@ -78,8 +83,8 @@ pub enum NoProvider {
     },
     /// Its block names an endpoint that the operator may not call.
     #[error(
-        "endpoint {endpoint} is not allowed: a launch config may name a simulated cloud on the operator's own machine, \
-         and those that --simulated-endpoints allows"
+        "endpoint {endpoint} is not allowed: a launch config may name a cloud on the operator's own machine, a host of its \
+         provider, and what --simulated-endpoints allows"
     )]
     NotAllowed {
         /// The endpoint.
@@ -164,7 +169,7 @@ mod tests {
         let (kind, key) = Registry::built_in().resolve(&simulated("http://cloud:1")).unwrap();
         assert_eq!((kind.name(), key.kind), ("simulated", "simulated"));
         assert_eq!(
-            (key.endpoint.as_str(), key.account.as_deref(), key.region.as_str()),
+            (key.endpoint.as_str(), key.credentials.as_deref(), key.region.as_str()),
             ("http://cloud:1", None, "r1")
         );
         assert!(kind.connect(&key).is_ok());

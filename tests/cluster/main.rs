@@ -1,5 +1,7 @@
 //! Tests against a real API server.
 
+#[cfg(feature = "aws")]
+mod aws;
 mod chaos;
 mod checker;
 mod crd;

@@ -31,8 +31,9 @@ pub use instance_pool::{
     PoolState, ProviderReadiness, Provisioning, Readiness, TargetSource, TcpSocketReadiness, Template,
 };
 pub use launch_config::{
-    ClaimedOrphan, LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans,
-    ProviderBlock, RecentError, SimulatedProviderConfig,
+    AwsAssumeRole, AwsBlockDevice, AwsLaunchTemplate, AwsProviderConfig, AwsTenancy, ClaimedOrphan, LaunchConfig,
+    LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans, ProviderBlock, RecentError,
+    SimulatedProviderConfig,
 };
 pub use machine_report::{JobDone, MAX_REPORT, MachineReport, MemberPhoneHome};
 pub use moments::{RenewTime, Renewal};

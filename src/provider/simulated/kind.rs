@@ -20,7 +20,7 @@ impl ProviderKind for Simulated {
     fn key(&self, spec: &LaunchConfigSpec) -> Option<ProviderKey> {
         let block = spec.simulated.as_ref()?;
         let (endpoint, region) = (block.endpoint.clone(), spec.region.clone());
-        Some(ProviderKey { kind: self.name(), endpoint, account: None, region })
+        Some(ProviderKey { kind: self.name(), endpoint, credentials: None, region })
     }
 
     fn may_call(&self, key: &ProviderKey, allowed: &SimulatedEndpoints) -> bool {

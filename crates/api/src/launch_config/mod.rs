@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{RecordedError, conditions_schema};
 
+mod aws;
 mod provider_block;
 mod simulated;
 
+pub use aws::{AwsAssumeRole, AwsBlockDevice, AwsLaunchTemplate, AwsProviderConfig, AwsTenancy};
 pub use provider_block::ProviderBlock;
 pub use simulated::SimulatedProviderConfig;
 
@@ -52,8 +54,8 @@ pub use simulated::SimulatedProviderConfig;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.simulated)")
-        .message("set exactly one provider block; this version of Bullpen knows: simulated"),
+    validation = Rule::new("has(self.aws) != has(self.simulated)")
+        .message("set exactly one provider block; this version of Bullpen knows: aws, simulated"),
     validation = Rule::new("self.region == oldSelf.region")
         .message("region is immutable: another region is another launch config").field_path(".region")
 )]
@@ -80,6 +82,9 @@ pub struct LaunchConfigSpec {
     /// While true, nothing is bought by this launch config. Existing members stay.
     #[serde(default)]
     pub paused: bool,
+    /// Settings of Amazon EC2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsProviderConfig>,
     /// Settings for the simulated cloud of the command bullpen-simcloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated: Option<SimulatedProviderConfig>,

@@ -17,10 +17,20 @@ impl LaunchConfigSpec {
     /// has a block that this version does not know.
     pub fn provider_blocks(&self) -> Vec<&dyn ProviderBlock> {
         // No `..`: a new field does not compile until it is listed here, as a provider block or not.
-        let Self { region: _, zone: _, market: _, instance_type: _, image: _, max_instances: _, paused: _, simulated } =
-            self;
+        let Self {
+            region: _,
+            zone: _,
+            market: _,
+            instance_type: _,
+            image: _,
+            max_instances: _,
+            paused: _,
+            aws,
+            simulated,
+        } = self;
+        let aws = aws.as_ref().map(|block| block as &dyn ProviderBlock);
         let simulated = simulated.as_ref().map(|block| block as &dyn ProviderBlock);
-        [simulated].into_iter().flatten().collect()
+        [aws, simulated].into_iter().flatten().collect()
     }
 }
 
@@ -38,6 +48,9 @@ mod tests {
             spec.provider_blocks().iter().map(|block| block.name()).collect::<Vec<_>>()
         };
         assert!(names(&common).is_empty());
+        let mut aws = common.clone();
+        aws["aws"] = json!({ "subnetId": "subnet-0123456789abcdef0" });
+        assert_eq!(names(&aws), ["aws"]);
         let mut simulated = common;
         simulated["simulated"] = json!({ "endpoint": "http://cloud:1" });
         assert_eq!(names(&simulated), ["simulated"]);

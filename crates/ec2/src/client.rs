@@ -1,0 +1,229 @@
+//! Signing requests, sending them, and reading answers as far as telling an answer from an error.
+
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use reqwest::Response;
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use url::Url;
+
+use crate::credentials::{AssumeRole, Source, config};
+use crate::error::{CallError, causes, clip};
+use crate::query::Query;
+use crate::{http, xml};
+
+/// Version of EC2's API that requests are written for.
+const EC2_VERSION: &str = "2016-11-15";
+/// Version of STS's API.
+const STS_VERSION: &str = "2011-06-15";
+/// Largest answer that is read, in bytes. A page of 1,000 machines takes some 8 MB.
+const MAX_ANSWER: usize = 32 * 1024 * 1024;
+
+/// Where a client sends its calls, and as whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// The region.
+    pub region: String,
+    /// URL of the API instead of AWS's own: a VPC endpoint, or a server that speaks EC2's API.
+    pub endpoint: Option<String>,
+    /// The role to take on, if it is not the operator's own identity.
+    pub role: Option<AssumeRole>,
+}
+
+/// One account in one region.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    settings: Settings,
+    source: Source,
+}
+
+/// A service of AWS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    Ec2,
+    Sts,
+    Ssm,
+}
+
+impl Service {
+    /// Its name in endpoints and signatures.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ec2 => "ec2",
+            Self::Sts => "sts",
+            Self::Ssm => "ssm",
+        }
+    }
+}
+
+/// What is sent.
+struct Request {
+    service: Service,
+    content_type: &'static str,
+    target: Option<&'static str>,
+    body: String,
+}
+
+impl Client {
+    /// A client. Nothing is sent yet, not even for credentials.
+    ///
+    /// # Errors
+    /// `Unknown` if no HTTP client can be made.
+    pub fn new(settings: Settings) -> Result<Self, CallError> {
+        let source = Source::new(&settings.region, settings.endpoint.as_deref(), settings.role.clone());
+        Ok(Self { http: http::client()?, settings, source })
+    }
+
+    /// A client with these credentials instead of the chain's: an access key and its secret.
+    ///
+    /// # Errors
+    /// `Unknown` if no HTTP client can be made.
+    pub fn with_access_key(settings: Settings, key: &str, secret: &str) -> Result<Self, CallError> {
+        let source = Source::of_access_key(key, secret);
+        Ok(Self { http: http::client()?, settings, source })
+    }
+
+    /// The region that it calls.
+    pub fn region(&self) -> &str {
+        &self.settings.region
+    }
+
+    /// A request of EC2.
+    pub(crate) fn ec2(action: &str) -> Query {
+        Query::new(action, EC2_VERSION)
+    }
+
+    /// A request of STS.
+    pub(crate) fn sts(action: &str) -> Query {
+        Query::new(action, STS_VERSION)
+    }
+
+    /// Sends a query and returns the body of its answer, which is XML.
+    ///
+    /// # Errors
+    /// Any [`CallError`].
+    pub(crate) async fn query(&self, service: Service, query: &Query) -> Result<Vec<u8>, CallError> {
+        let content_type = "application/x-www-form-urlencoded; charset=utf-8";
+        let (status, retry_after, body) =
+            self.send(&Request { service, content_type, target: None, body: query.body() }).await?;
+        if (200..300).contains(&status) {
+            return Ok(body);
+        }
+        Err(match xml::error(&body) {
+            Some((code, message)) => CallError::Refused { code, message: clip(&message), status, retry_after },
+            None => CallError::unknown(format!("HTTP {status} without an error of AWS")),
+        })
+    }
+
+    /// Sends a request of a service that speaks JSON.
+    ///
+    /// # Errors
+    /// Any [`CallError`].
+    pub(crate) async fn json(
+        &self,
+        service: Service,
+        target: &'static str,
+        body: &serde_json::Value,
+    ) -> Result<serde_json::Value, CallError> {
+        let content_type = "application/x-amz-json-1.1";
+        let request = Request { service, content_type, target: Some(target), body: body.to_string() };
+        let (status, retry_after, body) = self.send(&request).await?;
+        let answer: serde_json::Value = serde_json::from_slice(&body)
+            .map_err(|error| CallError::unknown(format!("HTTP {status}, and the answer cannot be read: {error}")))?;
+        if (200..300).contains(&status) {
+            return Ok(answer);
+        }
+        // The type may have a namespace before it.
+        let code = answer["__type"].as_str().and_then(|code| code.rsplit('#').next()).unwrap_or_default();
+        if code.is_empty() {
+            return Err(CallError::unknown(format!("HTTP {status} without an error of AWS")));
+        }
+        let message = answer["message"].as_str().or(answer["Message"].as_str()).unwrap_or_default();
+        Err(CallError::Refused { code: code.to_owned(), message: clip(message), status, retry_after })
+    }
+
+    async fn send(&self, request: &Request) -> Result<(u16, Option<Duration>, Vec<u8>), CallError> {
+        let credentials = self.source.get().await?;
+        let url = self.url(request.service).await?;
+        let mut outgoing = self.http.post(url.clone()).header(CONTENT_TYPE, request.content_type);
+        for (name, value) in self.signature(request, &url, &credentials)? {
+            outgoing = outgoing.header(name, value);
+        }
+        let unknown = |error: reqwest::Error| CallError::unknown(causes(&error.without_url()));
+        let response = outgoing.body(request.body.clone()).send().await.map_err(unknown)?;
+        let (status, retry_after) = (response.status().as_u16(), retry_after(&response));
+        let body = read(response).await?;
+        if matches!(status, 401 | 403) {
+            self.source.refused(&credentials).await;
+        }
+        Ok((status, retry_after, body))
+    }
+
+    /// The URL of a service. AWS's own follow from the SDK's rules for STS, which know partitions, FIPS and dual stack:
+    /// EC2 and SSM have the same names with another first label.
+    async fn url(&self, service: Service) -> Result<Url, CallError> {
+        use aws_sdk_sts::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+        let wrong = |error: &dyn std::error::Error| CallError::NoCredentials(format!("endpoint: {}", causes(error)));
+        if let Some(endpoint) = &self.settings.endpoint {
+            return Url::parse(endpoint).map_err(|error| wrong(&error));
+        }
+        let config = config(&self.settings.region, None).await;
+        let params = Params::builder()
+            .region(self.settings.region.clone())
+            .use_fips(config.use_fips().unwrap_or_default())
+            .use_dual_stack(config.use_dual_stack().unwrap_or_default())
+            .build()
+            .map_err(|error| wrong(&error))?;
+        let endpoint = DefaultResolver::new().resolve_endpoint(&params).await.map_err(|error| wrong(error.as_ref()))?;
+        let url = endpoint.url().replacen("://sts", &format!("://{}", service.name()), 1);
+        Url::parse(&url).map_err(|error| wrong(&error))
+    }
+
+    fn signature(
+        &self,
+        request: &Request,
+        url: &Url,
+        credentials: &Credentials,
+    ) -> Result<Vec<(String, String)>, CallError> {
+        let wrong = |error: &dyn std::error::Error| CallError::NoCredentials(format!("signing: {}", causes(error)));
+        let identity = credentials.clone().into();
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(&self.settings.region)
+            .name(request.service.name())
+            .time(SystemTime::now())
+            .settings(SigningSettings::default())
+            .build()
+            .map_err(|error| wrong(&error))?
+            .into();
+        let own = [("content-type", request.content_type)].into_iter();
+        let headers: Vec<_> = own.chain(request.target.map(|target| ("x-amz-target", target))).collect();
+        let body = SignableBody::Bytes(request.body.as_bytes());
+        let signable = SignableRequest::new("POST", url.as_str(), headers.iter().copied(), body);
+        let (instructions, _) =
+            sign(signable.map_err(|error| wrong(&error))?, &params).map_err(|error| wrong(&error))?.into_parts();
+        let target = request.target.map(|target| ("x-amz-target".to_owned(), target.to_owned()));
+        let signed = instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Ok(signed.chain(target).collect())
+    }
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+async fn read(mut response: Response) -> Result<Vec<u8>, CallError> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER => body.extend_from_slice(&chunk),
+            Ok(Some(_)) => return Err(CallError::unknown(format!("the answer is over {MAX_ANSWER} bytes"))),
+            Ok(None) => return Ok(body),
+            Err(error) => return Err(CallError::unknown(causes(&error.without_url()))),
+        }
+    }
+}

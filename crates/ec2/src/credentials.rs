@@ -1,0 +1,145 @@
+//! Credentials by the standard chain of AWS, perhaps through a role, cached until they expire or are refused.
+
+use std::time::{Duration, SystemTime};
+
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use tokio::sync::Mutex;
+
+use crate::error::{CallError, causes};
+
+/// Credentials are renewed this long before they expire, so that a request that waits does not carry expired ones.
+const RENEW_BEFORE: Duration = Duration::from_secs(300);
+/// Refused credentials are loaded anew at most this often: a role that was deleted would otherwise cost a call each time.
+const RELOAD_PAUSE: Duration = Duration::from_secs(10);
+/// Longest time that the chain may take. It asks metadata services, which may not be there.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A role to take on before the first call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AssumeRole {
+    /// Its ARN.
+    pub arn: String,
+    /// What the role's trust policy asks for, if it does. Not a secret.
+    pub external_id: Option<String>,
+}
+
+/// Where the credentials of one client come from.
+#[derive(Debug)]
+pub(crate) struct Source {
+    region: String,
+    endpoint: Option<String>,
+    role: Option<AssumeRole>,
+    /// Credentials that are there from the beginning and are never loaded.
+    given: Option<Credentials>,
+    cached: Mutex<Option<Cached>>,
+}
+
+#[derive(Clone, Debug)]
+struct Cached {
+    credentials: Credentials,
+    loaded: SystemTime,
+    refused: bool,
+}
+
+impl Cached {
+    fn usable(&self, now: SystemTime) -> bool {
+        let age = now.duration_since(self.loaded).unwrap_or_default();
+        let fresh = self.credentials.expiry().is_none_or(|expiry| expiry > now + RENEW_BEFORE);
+        fresh && !(self.refused && age >= RELOAD_PAUSE)
+    }
+
+    /// Whether they still work, although they should have been renewed.
+    fn valid(&self, now: SystemTime) -> bool {
+        self.credentials.expiry().is_none_or(|expiry| expiry > now)
+    }
+}
+
+impl Source {
+    pub(crate) fn new(region: &str, endpoint: Option<&str>, role: Option<AssumeRole>) -> Self {
+        let (region, endpoint) = (region.to_owned(), endpoint.map(str::to_owned));
+        Self { region, endpoint, role, given: None, cached: Mutex::new(None) }
+    }
+
+    pub(crate) fn of_access_key(key: &str, secret: &str) -> Self {
+        let given = Some(Credentials::new(key, secret, None, None, "given"));
+        Self { region: String::new(), endpoint: None, role: None, given, cached: Mutex::new(None) }
+    }
+
+    /// Valid credentials, loaded anew when there are none that work.
+    ///
+    /// # Errors
+    /// `NoCredentials` with the chain's own reason.
+    pub(crate) async fn get(&self) -> Result<Credentials, CallError> {
+        if let Some(given) = &self.given {
+            return Ok(given.clone());
+        }
+        let mut cached = self.cached.lock().await;
+        let now = SystemTime::now();
+        if let Some(cached) = cached.as_ref().filter(|cached| cached.usable(now)) {
+            return Ok(cached.credentials.clone());
+        }
+        match self.load().await {
+            Ok(credentials) => {
+                *cached = Some(Cached { credentials: credentials.clone(), loaded: now, refused: false });
+                Ok(credentials)
+            }
+            // An identity provider that is down does not take away what still works.
+            Err(error) => match cached.as_ref().filter(|cached| cached.valid(now) && !cached.refused) {
+                Some(cached) => Ok(cached.credentials.clone()),
+                None => Err(error),
+            },
+        }
+    }
+
+    /// AWS refused these credentials, so the next call loads them anew: perhaps they were replaced.
+    pub(crate) async fn refused(&self, credentials: &Credentials) {
+        let mut cached = self.cached.lock().await;
+        if let Some(cached) = cached.as_mut()
+            && cached.credentials.access_key_id() == credentials.access_key_id()
+        {
+            cached.refused = true;
+        }
+    }
+
+    async fn load(&self) -> Result<Credentials, CallError> {
+        let none = |error: &dyn std::error::Error| CallError::NoCredentials(causes(error));
+        let config = config(&self.region, self.endpoint.as_deref()).await;
+        let load = async {
+            let chain = config.credentials_provider();
+            let chain = chain.ok_or_else(|| CallError::NoCredentials("the chain has no provider".to_owned()))?;
+            match &self.role {
+                None => chain.provide_credentials().await.map_err(|error| none(&error)),
+                Some(role) => {
+                    let mut builder = AssumeRoleProvider::builder(&role.arn).session_name("bullpen").configure(&config);
+                    if let Some(external_id) = &role.external_id {
+                        builder = builder.external_id(external_id);
+                    }
+                    let role = builder.build_from_provider(chain).await;
+                    role.provide_credentials().await.map_err(|error| none(&error))
+                }
+            }
+        };
+        tokio::time::timeout(LOAD_TIMEOUT, load)
+            .await
+            .map_err(|_| CallError::NoCredentials(format!("none within {} s", LOAD_TIMEOUT.as_secs())))?
+    }
+}
+
+/// What the environment and profile say: credentials, FIPS, dual stack. Files are read anew each time, because
+/// credentials in them may have been replaced.
+pub(crate) async fn config(region: &str, endpoint: Option<&str>) -> SdkConfig {
+    let client = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let region = Region::new(region.to_owned());
+    let chain = DefaultCredentialsChain::builder().region(region.clone());
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(client.clone()).region(region);
+    if let Some(endpoint) = endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    let chain = chain.configure(aws_config::provider_config::ProviderConfig::default().with_http_client(client));
+    loader.credentials_provider(chain.build().await).load().await
+}

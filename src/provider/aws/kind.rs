@@ -1,0 +1,122 @@
+//! Amazon EC2 as a kind of provider.
+
+use std::sync::Arc;
+
+use bullpen_api::LaunchConfigSpec;
+use bullpen_ec2::{AssumeRole, Client, Settings};
+use reqwest::Url;
+
+use super::{AwsProvider, errors::provider_error};
+use crate::provider::registry::{ProviderKey, ProviderKind};
+use crate::provider::{Provider, ProviderError, SimulatedEndpoints};
+
+/// Amazon EC2, for launch configs with a block `aws`.
+#[derive(Clone, Copy, Debug)]
+pub struct Aws;
+
+/// The ends of the names of AWS's own hosts, by partition.
+/// <https://docs.aws.amazon.com/general/latest/gr/rande.html>
+const HOSTS: [&str; 8] = [
+    ".amazonaws.com",
+    ".amazonaws.com.cn",
+    ".api.aws",
+    ".api.amazonwebservices.com.cn",
+    ".amazonaws.eu",
+    ".c2s.ic.gov",
+    ".sc2s.sgov.gov",
+    ".csp.hci.ic.gov",
+];
+
+impl ProviderKind for Aws {
+    fn name(&self) -> &'static str {
+        "aws"
+    }
+
+    fn key(&self, spec: &LaunchConfigSpec) -> Option<ProviderKey> {
+        let block = spec.aws.as_ref()?;
+        let credentials = block.assume_role.as_ref().map(|role| match &role.external_id {
+            // Neither of them can have a space.
+            Some(external_id) => format!("{} {external_id}", role.arn),
+            None => role.arn.clone(),
+        });
+        let endpoint = block.endpoint.clone().unwrap_or_default();
+        Some(ProviderKey { kind: self.name(), endpoint, credentials, region: spec.region.clone() })
+    }
+
+    fn may_call(&self, key: &ProviderKey, allowed: &SimulatedEndpoints) -> bool {
+        if key.endpoint.is_empty() {
+            return true;
+        }
+        // What cannot be parsed is not called either: `connect` says what is wrong with it.
+        Url::parse(&key.endpoint).map_or(true, |url| {
+            let host = url.host_str().unwrap_or_default();
+            let of_aws = url.scheme() == "https" && HOSTS.iter().any(|end| host.ends_with(end));
+            of_aws || allowed.allow(&url)
+        })
+    }
+
+    fn connect(&self, key: &ProviderKey) -> Result<Arc<dyn Provider>, ProviderError> {
+        let endpoint = (!key.endpoint.is_empty()).then(|| key.endpoint.clone());
+        if let Some(endpoint) = &endpoint {
+            Url::parse(endpoint).map_err(|error| ProviderError::invalid(format!("endpoint: {error}")))?;
+        }
+        let role = key.credentials.as_ref().map(|text| {
+            let (arn, external_id) = text.split_once(' ').map_or((text.as_str(), None), |(arn, id)| (arn, Some(id)));
+            AssumeRole { arn: arn.to_owned(), external_id: external_id.map(str::to_owned) }
+        });
+        let client = Client::new(Settings { region: key.region.clone(), endpoint, role }).map_err(provider_error)?;
+        Ok(Arc::new(AwsProvider::new(client)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bullpen_api::{AwsAssumeRole, AwsProviderConfig};
+
+    use super::*;
+
+    fn key(block: AwsProviderConfig) -> ProviderKey {
+        let spec = serde_json::json!({ "region": "eu-central-1", "zone": "eu-central-1a", "instanceType": "m7i.large",
+            "image": "ami-1", "aws": block });
+        Aws.key(&serde_json::from_value(spec).unwrap()).unwrap()
+    }
+
+    fn at(endpoint: &str) -> ProviderKey {
+        key(AwsProviderConfig { endpoint: Some(endpoint.into()), ..AwsProviderConfig::default() })
+    }
+
+    #[test]
+    fn launch_configs_of_one_role_and_region_share_a_provider() {
+        let own = key(AwsProviderConfig::default());
+        let other_subnet = AwsProviderConfig { subnet_id: Some("subnet-1".into()), ..AwsProviderConfig::default() };
+        assert_eq!(own, key(other_subnet));
+        let role = |external_id: Option<&str>| {
+            let arn = "arn:aws:iam::123456789012:role/bullpen".to_owned();
+            let assume_role = Some(AwsAssumeRole { arn, external_id: external_id.map(str::to_owned) });
+            key(AwsProviderConfig { assume_role, ..AwsProviderConfig::default() })
+        };
+        assert_ne!(own, role(None));
+        assert_ne!(role(Some("one")), role(Some("two")));
+        assert!(Aws.connect(&role(Some("one"))).is_ok());
+    }
+
+    #[test]
+    fn signed_requests_go_to_aws_and_to_what_the_operator_allows() {
+        let may_call =
+            |endpoint: &str, allowed: &str| Aws.may_call(&at(endpoint), &SimulatedEndpoints::parse(allowed).unwrap());
+        assert!(Aws.may_call(&key(AwsProviderConfig::default()), &SimulatedEndpoints::none()));
+        assert!(may_call("https://vpce-1.ec2.eu-central-1.vpce.amazonaws.com", ""));
+        assert!(may_call("https://ec2.cn-north-1.amazonaws.com.cn", ""));
+        assert!(may_call("http://127.0.0.1:5000", ""));
+        assert!(may_call("http://moto.test.svc:5000", "http://moto.test.svc:5000"));
+        for elsewhere in [
+            "http://ec2.eu-central-1.amazonaws.com",
+            "https://amazonaws.com.example.org",
+            "https://evilamazonaws.com",
+            "http://169.254.169.254",
+            "https://10.0.0.1",
+        ] {
+            assert!(!may_call(elsewhere, ""), "{elsewhere}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Amazon EC2 as a provider: what a launch config says as EC2's requests, and EC2's answers as the trait's.
+//!
+//! [`bullpen_ec2`] sends and signs. Nothing is retried here: limits and pauses are those of every provider.
+
+mod errors;
+mod kind;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bullpen_api::{AwsBlockDevice, AwsProviderConfig, AwsTenancy};
+use bullpen_ec2::{
+    BlockDevice, Client, Filter, Instance as Shown, InstanceState, LaunchTemplate, Placement, Reservation, RunInstances,
+};
+
+use super::{
+    AddressKind, CallRate, CallRates, CreateRequest, Identity, Instance, InstanceAddress, InstancePhase, Market,
+    Provider, ProviderError, tags,
+};
+use errors::provider_error;
+
+pub use kind::Aws;
+
+/// An EC2 machine boots in 10 s or more, and one list is for all machines of the account and region.
+const LIST_INTERVAL: Duration = Duration::from_secs(5);
+
+/// `DescribeInstances` is eventually consistent: a machine may be missing for some seconds after its create. AWS asks
+/// for waits of up to a minute or two.
+/// <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>
+const CREATE_GRACE: Duration = Duration::from_secs(120);
+
+/// Largest user data in bytes, before base64.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html>
+const MAX_USER_DATA: usize = 16 * 1024;
+
+/// EC2 in one account and region.
+#[derive(Debug)]
+pub struct AwsProvider {
+    client: Client,
+}
+
+impl AwsProvider {
+    /// EC2 by this client.
+    pub const fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// The machines of a filter that `wanted` accepts.
+    async fn described(
+        &self,
+        filter: Filter<'_>,
+        wanted: impl Fn(&Instance) -> bool + Send,
+    ) -> Result<Vec<Instance>, ProviderError> {
+        let shown = self.client.describe_instances(filter).await.map_err(provider_error)?;
+        Ok(shown.into_iter().map(|shown| instance(shown, self.client.region())).filter(wanted).collect())
+    }
+}
+
+#[async_trait]
+impl Provider for AwsProvider {
+    fn create_grace(&self) -> Duration {
+        CREATE_GRACE
+    }
+
+    fn list_interval(&self) -> Duration {
+        LIST_INTERVAL
+    }
+
+    fn call_rates(&self) -> CallRates {
+        // EC2's own buckets of an account and region, which others of the account use as well: RunInstances 5 and 2 a
+        // second, TerminateInstances 100 and 5, non-mutating calls 100 and 20, CreateTags 100 and 10.
+        // https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+        CallRates {
+            create: CallRate { per_second: 2, burst: 5 },
+            terminate: CallRate { per_second: 5, burst: 50 },
+            list: CallRate { per_second: 2, burst: 5 },
+            tag: CallRate { per_second: 5, burst: 50 },
+            read: CallRate { per_second: 5, burst: 20 },
+        }
+    }
+
+    async fn identity(&self) -> Result<Identity, ProviderError> {
+        let account = self.client.account().await.map_err(provider_error)?;
+        if account.is_empty() || account.len() > 64 {
+            return Err(ProviderError::transient("STS named no account for these credentials"));
+        }
+        Ok(Identity { account, region: self.client.region().to_owned() })
+    }
+
+    async fn create(&self, request: &CreateRequest) -> Result<Instance, ProviderError> {
+        let run = run_instances(request)?;
+        let shown = self.client.run_instances(&run).await.map_err(provider_error)?;
+        Ok(instance(shown, self.client.region()))
+    }
+
+    async fn find(&self, token: &str) -> Result<Option<Instance>, ProviderError> {
+        let ours = |instance: &Instance| instance.tags.names_member(token);
+        let found = self.described(Filter::Tag(tags::MEMBER_UID, token), ours).await?;
+        // Somebody may have copied the tag to another machine; what the token bought is ours.
+        Ok(found.into_iter().max_by_key(|instance| instance.token.as_deref() == Some(token)))
+    }
+
+    async fn list(&self, installation: &str) -> Result<Vec<Instance>, ProviderError> {
+        let ours = |instance: &Instance| instance.tags.installation.as_deref() == Some(installation);
+        self.described(Filter::Tag(tags::INSTALLATION, installation), ours).await
+    }
+
+    async fn get(&self, id: &str) -> Result<Instance, ProviderError> {
+        let found = self.described(Filter::Id(id), |instance| instance.id == id).await?;
+        // EC2 answers an unknown id with an error, so an empty answer says nothing.
+        found.into_iter().next().ok_or_else(|| ProviderError::transient(format!("the answer does not have {id}")))
+    }
+
+    async fn terminate(&self, id: &str) -> Result<(), ProviderError> {
+        match self.client.terminate_instances(id).await.map_err(provider_error) {
+            Ok(()) | Err(ProviderError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn can_tag(&self) -> bool {
+        true
+    }
+
+    async fn tag(&self, id: &str, tags: &BTreeMap<String, String>) -> Result<(), ProviderError> {
+        self.client.create_tags(id, tags).await.map_err(provider_error)
+    }
+}
+
+/// The request of a launch config. It follows from `request` alone, so a retry sends the same.
+fn run_instances(request: &CreateRequest) -> Result<RunInstances, ProviderError> {
+    let block = request.launch_config.aws.as_ref();
+    let block = block.ok_or_else(|| ProviderError::invalid("the launch config has no block `aws`"))?;
+    if let Some(size) = request.user_data.as_ref().map(Vec::len).filter(|size| *size > MAX_USER_DATA) {
+        return Err(ProviderError::invalid(format!("the user data has {size} bytes, and EC2 takes {MAX_USER_DATA}")));
+    }
+    Ok(RunInstances {
+        client_token: request.token.clone(),
+        image: Some(request.image.clone()),
+        instance_type: Some(request.instance_type.clone()),
+        spot: request.market == Market::Spot,
+        launch_template: block
+            .launch_template
+            .as_ref()
+            .map(|template| LaunchTemplate { id: template.id.clone(), version: template.version.clone() }),
+        placement: Placement {
+            zone: Some(request.zone.clone()),
+            group: block.placement_group.clone(),
+            tenancy: block.tenancy.map(|tenancy| match tenancy {
+                AwsTenancy::Default => "default".to_owned(),
+                AwsTenancy::Dedicated => "dedicated".to_owned(),
+            }),
+        },
+        subnet: block.subnet_id.clone(),
+        security_groups: block.security_group_ids.clone(),
+        public_address: block.associate_public_ip_address,
+        key_name: block.key_name.clone(),
+        instance_profile: block.instance_profile.clone(),
+        block_devices: block.block_devices.iter().map(block_device).collect(),
+        reservation: reservation(block),
+        metadata_hop_limit: block.metadata_hop_limit,
+        user_data: request.user_data.clone(),
+        tags: request.tags.clone(),
+    })
+}
+
+fn reservation(block: &AwsProviderConfig) -> Option<Reservation> {
+    let name = block.capacity_reservation.clone()?;
+    Some(if name.starts_with("arn:") { Reservation::Group(name) } else { Reservation::Id(name) })
+}
+
+fn block_device(device: &AwsBlockDevice) -> BlockDevice {
+    BlockDevice {
+        device: device.device_name.clone(),
+        size_gib: device.size_gib,
+        volume_type: device.volume_type.clone(),
+        iops: device.iops,
+        throughput: device.throughput,
+        snapshot: device.snapshot_id.clone(),
+        encrypted: Some(device.encrypted),
+        kms_key: device.kms_key_id.clone(),
+    }
+}
+
+fn instance(shown: Shown, region: &str) -> Instance {
+    let addresses = [
+        (AddressKind::InternalIp, shown.private_ip),
+        (AddressKind::ExternalIp, shown.public_ip),
+        (AddressKind::InternalDns, shown.private_dns),
+        (AddressKind::ExternalDns, shown.public_dns),
+        (AddressKind::InternalIp, shown.ipv6),
+    ];
+    let phase = match shown.state {
+        InstanceState::Pending => InstancePhase::Pending,
+        InstanceState::Running => InstancePhase::Running,
+        InstanceState::Stopping | InstanceState::Stopped => InstancePhase::Stopped,
+        InstanceState::ShuttingDown => InstancePhase::ShuttingDown,
+        InstanceState::Terminated => InstancePhase::Terminated,
+    };
+    let gone = phase == InstancePhase::Terminated;
+    let addresses = addresses.into_iter().filter(|_| !gone).filter_map(|(kind, address)| {
+        let address = address?;
+        Some(InstanceAddress { kind, address })
+    });
+    Instance {
+        id: shown.id,
+        token: shown.client_token,
+        region: region.to_owned(),
+        zone: shown.zone,
+        instance_type: shown.instance_type,
+        image: shown.image,
+        phase,
+        ready: shown.state == InstanceState::Running,
+        addresses: addresses.collect(),
+        launch_time: shown.launch_time,
+        // EC2 tells when a machine was launched, but not when it began to run.
+        boot_time: None,
+        // DescribeInstances does not have interruption notices.
+        interruption: None,
+        tags: shown.tags.into_iter().collect(),
+    }
+}

@@ -1,0 +1,199 @@
+//! EC2 as processes: moto with its faults mended (`ec2.py`), and perhaps microburst before it, which makes calls fail.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use bullpen_api::PoolMember;
+use bullpen_ec2::{Client, Filter, Instance, InstanceState, Settings};
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
+
+use crate::harness::objects::machine;
+use crate::harness::{Operator, Process, Walk, eventually};
+
+/// The region of all walks.
+pub(crate) const REGION: &str = "eu-central-1";
+/// A type of machine that moto knows.
+pub(crate) const TYPE: &str = "m5.large";
+/// The account that moto takes for everybody's.
+pub(crate) const ACCOUNT: &str = "123456789012";
+const TAG: &str = "bullpen.dev/installation";
+
+/// EC2 of one walk.
+pub(crate) struct Ec2 {
+    /// Where the operator calls.
+    pub(crate) endpoint: String,
+    /// moto's own address.
+    own: String,
+    /// What the test itself sees, past the proxy.
+    pub(crate) client: Client,
+    http: reqwest::Client,
+    _processes: Vec<Process>,
+}
+
+/// The folder of moto's and microburst's virtual environments.
+fn tools() -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/ec2/install.sh");
+    let output = Command::new("bash").arg(script).stderr(Stdio::inherit()).output().expect("bash");
+    assert!(output.status.success(), "tools/ec2/install.sh: {}", output.status);
+    String::from_utf8(output.stdout).expect("a path").trim().into()
+}
+
+impl Ec2 {
+    /// Starts EC2, with these variables for `ec2.py`.
+    pub(crate) async fn start(walk: &Walk, variables: &[(&str, &str)]) -> Self {
+        let python = tools().join("moto/bin/python").display().to_string();
+        let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/aws/ec2.py").display().to_string();
+        let arguments = [&server, "-H", "127.0.0.1", "-p", "0"].map(str::to_owned);
+        let mut variables: Vec<_> =
+            variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        variables.extend(
+            [("MOTO_ENABLE_AMI_VALIDATION", "true"), ("MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION", "true")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+        let log = walk.folder().join("ec2.log");
+        let mut process = Process::start_in("EC2", &python, &arguments, &variables, &log, Stdio::null());
+        let own = format!("http://{}", process.says("Running on http://").await);
+        let settings = Settings { region: REGION.into(), endpoint: Some(own.clone()), role: None };
+        let client = Client::with_access_key(settings, "AKIATEST", "secret").expect("a client");
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        Self { endpoint: own.clone(), own, client, http, _processes: vec![process] }
+    }
+
+    /// Puts microburst between the operator and EC2. It breaks nothing until it is told to.
+    pub(crate) async fn behind_a_proxy(mut self, walk: &Walk) -> Self {
+        let python = tools().join("microburst/bin/python").display().to_string();
+        // Nothing else binds a port that was free a moment ago; microburst has to be told one.
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let port = port.to_string();
+        let arguments = ["-m", "microburst", "--upstream", &self.own, "--port", &port, "--host", "127.0.0.1"];
+        let log = walk.folder().join("microburst.log");
+        let process = Process::start("microburst", &python, &arguments.map(str::to_owned), &log, Stdio::null());
+        self._processes.push(process);
+        self.endpoint = format!("http://127.0.0.1:{port}");
+        eventually("microburst answers", async || {
+            let answer = self.http.get(format!("{}/_microburst/rules", self.endpoint)).send().await;
+            answer.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+        self
+    }
+
+    /// Makes calls fail by these rules of microburst instead of those before. None: nothing fails.
+    pub(crate) async fn break_with(&self, rules: Value) {
+        let url = format!("{}/_microburst/rules", self.endpoint);
+        let answer = self.http.post(url).json(&rules).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{rules}: {}", answer.text().await.unwrap_or_default());
+    }
+
+    /// The machines of the walk's installation.
+    pub(crate) async fn machines(&self, walk: &Walk) -> Vec<Instance> {
+        self.client.describe_instances(Filter::Tag(TAG, &walk.namespace)).await.expect("a list")
+    }
+
+    /// Those that bill.
+    pub(crate) async fn living(&self, walk: &Walk) -> Vec<Instance> {
+        let ends = |state| matches!(state, InstanceState::ShuttingDown | InstanceState::Terminated);
+        self.machines(walk).await.into_iter().filter(|instance| !ends(instance.state)).collect()
+    }
+
+    /// A subnet of this zone of the default VPC, and an image.
+    pub(crate) async fn surroundings(&self, zone: &str) -> (String, String) {
+        let subnets = self.ask("Action=DescribeSubnets&Version=2016-11-15").await;
+        let subnet = subnets.split("<item>").find(|item| item.contains(&format!("<availabilityZone>{zone}<")));
+        let subnet = subnet.and_then(|item| between(item, "<subnetId>", "<")).expect("a subnet of the zone");
+        let images = self.ask("Action=DescribeImages&Version=2016-11-15&Owner.1=amazon").await;
+        let image = between(&images, "<imageId>", "<").expect("an image");
+        (subnet.to_owned(), image.to_owned())
+    }
+
+    /// Sends a query as it is. moto asks for no signature, only for whom it would be.
+    async fn ask(&self, query: &str) -> String {
+        let of = format!("AWS4-HMAC-SHA256 Credential=AKIATEST/20260101/{REGION}/ec2/aws4_request, SignedHeaders=host");
+        let request = self.http.post(&self.own).header("authorization", format!("{of}, Signature=0"));
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(query.to_owned());
+        request.send().await.expect("an answer").text().await.expect("all of it")
+    }
+
+    /// A launch config of this walk in zone a, and a pool of it that has `size` ready machines.
+    pub(crate) async fn ready_pool(&self, walk: &Walk, size: i32, spec: Value) {
+        self.pool(walk, size, spec).await;
+        walk.pool_has_ready(size).await;
+    }
+
+    /// The same, without waiting.
+    pub(crate) async fn pool(&self, walk: &Walk, size: i32, spec: Value) {
+        self.launch_config(walk, "m5", json!({})).await;
+        let mut whole = json!({ "targetSize": size, "launchConfigs": [{ "name": "m5" }] });
+        whole.as_object_mut().expect("an object").extend(spec.as_object().expect("an object").clone());
+        walk.pool(crate::harness::objects::POOL, whole).await;
+    }
+
+    /// A launch config in zone a, with these fields besides.
+    pub(crate) async fn launch_config(&self, walk: &Walk, name: &str, more: Value) {
+        let zone = format!("{REGION}a");
+        let (subnet, image) = self.surroundings(&zone).await;
+        let mut spec = json!({
+            "region": REGION, "zone": zone, "instanceType": TYPE, "image": image,
+            "aws": { "endpoint": self.endpoint, "subnetId": subnet },
+        });
+        spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        walk.create::<bullpen_api::LaunchConfig>(json!({ "metadata": { "name": name }, "spec": spec })).await;
+    }
+
+    /// Every living machine has a member that says so, each member has one, and no token bought two.
+    pub(crate) async fn is_in_step(&self, walk: &Walk) {
+        eventually("members and machines are in step", async || {
+            let living = self.living(walk).await;
+            let mut ids: Vec<_> = living.iter().map(|instance| instance.id.clone()).collect();
+            let members = walk.list::<PoolMember>().await;
+            let mut told: Vec<_> = members.iter().filter_map(machine).map(str::to_owned).collect();
+            ids.sort_unstable();
+            told.sort_unstable();
+            let all = members.iter().all(|member| machine(member).is_some());
+            if all && ids == told { Ok(()) } else { Err(format!("machines {ids:?}, members {told:?}, all: {all}")) }
+        })
+        .await;
+        self.assert_no_token_bought_twice(walk).await;
+    }
+
+    /// No token bought two machines, ended ones included.
+    pub(crate) async fn assert_no_token_bought_twice(&self, walk: &Walk) {
+        let mut tokens: Vec<_> = self.machines(walk).await.into_iter().filter_map(|instance| instance.client_token).collect();
+        tokens.sort_unstable();
+        let bought = tokens.len();
+        tokens.dedup();
+        assert_eq!(tokens.len(), bought, "a token bought two machines");
+    }
+}
+
+/// Starts the operator with an access key in its environment.
+pub(crate) async fn operator(walk: &Walk, options: &[(&str, &str)]) -> Operator {
+    Operator::start_under(walk, options, &credentials()).await
+}
+
+/// An access key in the environment, and no other source of credentials.
+pub(crate) fn credentials() -> Vec<(String, String)> {
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", "AKIATEST"),
+        ("AWS_SECRET_ACCESS_KEY", "not-to-be-logged"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("AWS_CONFIG_FILE", "/dev/null"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+        ("NO_PROXY", "127.0.0.1"),
+    ];
+    variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+/// The member with this machine.
+pub(crate) async fn member_with(walk: &Walk, id: &str) -> String {
+    let members = walk.list::<PoolMember>().await;
+    let member = members.iter().find(|member| machine(member) == Some(id)).expect("a member with the machine");
+    member.name_any()
+}
+
+fn between<'a>(text: &'a str, from: &str, to: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(from)?;
+    rest.split_once(to).map(|(found, _)| found)
+}

@@ -1,0 +1,209 @@
+"""moto's EC2 with what it does unlike EC2 mended: the file says for each point where EC2's rule is documented.
+
+Run it as moto's own server: `python server.py -H 127.0.0.1 -p PORT`.
+
+Times are short, so that tests are, and come from the environment:
+BULLPEN_EC2_PENDING_MS, BULLPEN_EC2_SHUTTING_DOWN_MS, BULLPEN_EC2_TERMINATED_MS (for how long a machine is shown after its end),
+BULLPEN_EC2_RESET_MS (for how long the replacement of a root volume takes).
+"""
+import base64
+import hashlib
+import os
+import random
+import threading
+import time
+
+from moto.core.responses import ActionResult
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.instances import Instance, InstanceState
+from moto.ec2.responses import EC2Response
+from moto.ec2.responses._base_response import EC2BaseResponse
+from moto.ec2.responses.instances import InstanceResponse
+from moto.ec2.utils import filter_dict_attribute_mapping
+
+
+def seconds(name, default):
+    return int(os.environ.get(name, default)) / 1000
+
+
+PENDING = seconds("BULLPEN_EC2_PENDING_MS", 1000)
+SHUTTING_DOWN = seconds("BULLPEN_EC2_SHUTTING_DOWN_MS", 1000)
+TERMINATED = seconds("BULLPEN_EC2_TERMINATED_MS", 3600 * 1000)
+RESET = seconds("BULLPEN_EC2_RESET_MS", 500)
+
+LOCK = threading.RLock()
+# The backends that have the machines of a test are thrown away by a reset, so what is remembered hangs on them.
+TOKENS, TASKS = "bullpen_tokens", "bullpen_reset_tasks"
+
+
+def remembered(backend, name):
+    return backend.__dict__.setdefault(name, {})
+
+
+# States follow the clock: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html
+def current_state(self):
+    state, now = self.__dict__["bullpen_state"], time.time()
+    if state.name == "running" and now < self.__dict__.get("bullpen_started", 0) + PENDING:
+        return InstanceState("pending", 0)
+    if state.name == "terminated" and now < self.__dict__.get("bullpen_ended", 0) + SHUTTING_DOWN:
+        return InstanceState("shutting-down", 32)
+    return state
+
+
+def set_state(self, state):
+    self.__dict__["bullpen_state"] = state
+    self.__dict__.setdefault("bullpen_started", time.time())
+
+
+Instance._state = property(lambda self: self.__dict__["bullpen_state"], set_state)
+Instance.instance_state = property(current_state)
+Instance.state = property(lambda self: current_state(self).name)
+Instance.state_code = property(lambda self: current_state(self).code)
+# The answer to RunInstances shows the present state, also to a repeated token.
+EC2BaseResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER.pop("RunInstances.Reservation.Instances.Instance.State", None)
+
+own_terminate, own_start, own_stop = Instance.terminate, Instance.start, Instance.stop
+
+
+def terminate(self):
+    self.__dict__.setdefault("bullpen_ended", time.time())
+    return own_terminate(self)
+
+
+def only_from(self, allowed, action):
+    state = current_state(self).name
+    if state not in allowed:
+        raise EC2ClientError(
+            "IncorrectInstanceState",
+            f"The instance '{self.id}' is not in a state from which it can be {action}.",
+        )
+
+
+def start(self):
+    only_from(self, ("stopped", "running", "pending"), "started")
+    if current_state(self).name == "stopped":
+        self.__dict__["bullpen_started"] = time.time()
+    return own_start(self)
+
+
+def stop(self):
+    only_from(self, ("pending", "running", "stopped"), "stopped")
+    return own_stop(self)
+
+
+Instance.terminate, Instance.start, Instance.stop = terminate, start, stop
+
+
+# https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
+# Some 16 KiB of user data: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html
+own_run = InstanceResponse.run_instances
+filter_dict_attribute_mapping["client-token"] = "client_token"
+
+
+def run_instances(self):
+    with LOCK:
+        data = self.data
+        user_data = data.get("UserData", [""])[0]
+        if len(base64.b64decode(user_data or "")) > 16384:
+            raise EC2ClientError("InvalidParameterValue", "User data is limited to 16384 bytes")
+        token = data.get("ClientToken", [None])[0]
+        if not token:
+            return own_run(self)
+        body = sorted((key, tuple(value)) for key, value in data.items())
+        digest = hashlib.sha256(repr(body).encode()).hexdigest()
+        tokens = remembered(self.ec2_backend, TOKENS)
+        if token in tokens:
+            before, result = tokens[token]
+            if before != digest:
+                raise EC2ClientError(
+                    "IdempotentParameterMismatch",
+                    "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
+                )
+            return result
+        result = own_run(self)
+        tokens[token] = (digest, result)
+        return result
+
+
+InstanceResponse.run_instances = run_instances
+
+
+# EC2 shows ended machines for about an hour, and knows their ids no more after that.
+own_describe = InstanceResponse.describe_instances
+
+
+def describe_instances(self):
+    with LOCK:
+        now = time.time()
+        for reservation in list(self.ec2_backend.reservations.values()):
+            reservation.instances = [
+                instance
+                for instance in reservation.instances
+                if now < instance.__dict__.get("bullpen_ended", now) + TERMINATED
+            ]
+            if not reservation.instances:
+                del self.ec2_backend.reservations[reservation.id]
+        pages = [reservation.id for reservation in self.ec2_backend.reservations.values()]
+        token = self._get_param("NextToken")
+        if token and token not in pages:
+            raise EC2ClientError("InvalidNextToken", f"The token '{token}' is invalid or has expired")
+        return own_describe(self)
+
+
+InstanceResponse.describe_instances = describe_instances
+
+
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateReplaceRootVolumeTask.html
+def task_of(task):
+    done = time.time() >= task["begun"] + RESET
+    shown = {
+        "ReplaceRootVolumeTaskId": task["id"],
+        "InstanceId": task["instance"],
+        "ImageId": task["image"],
+        "TaskState": "succeeded" if done else "in-progress",
+        "StartTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(task["begun"])),
+        "DeleteReplacedRootVolume": True,
+        "Tags": [{"Key": key, "Value": value} for key, value in task["tags"].items()],
+    }
+    if done:
+        shown["CompleteTime"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(task["begun"] + RESET))
+    return shown
+
+
+def create_replace_root_volume_task(self):
+    with LOCK:
+        tasks = remembered(self.ec2_backend, TASKS)
+        token = self._get_param("ClientToken")
+        for task in tasks.values():
+            if token and task["token"] == token:
+                return ActionResult({"ReplaceRootVolumeTask": task_of(task)})
+        instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+        only_from(instance, ("running",), "reset")
+        task = {
+            "id": "replacevol-%017x" % random.getrandbits(68),
+            "instance": instance.id,
+            "image": self._get_param("ImageId") or instance.image_id,
+            "begun": time.time(),
+            "token": token,
+            "tags": self._parse_tag_specification().get("replace-root-volume-task", {}),
+        }
+        tasks[task["id"]] = task
+        return ActionResult({"ReplaceRootVolumeTask": task_of(task)})
+
+
+def describe_replace_root_volume_tasks(self):
+    filters = self._filters_from_querystring()
+    tasks = [task_of(task) for task in remembered(self.ec2_backend, TASKS).values()]
+    wanted = filters.get("instance-id")
+    shown = [task for task in tasks if not wanted or task["InstanceId"] in wanted]
+    return ActionResult({"ReplaceRootVolumeTasks": shown, "NextToken": None})
+
+
+EC2Response.create_replace_root_volume_task = create_replace_root_volume_task
+EC2Response.describe_replace_root_volume_tasks = describe_replace_root_volume_tasks
+
+if __name__ == "__main__":
+    from moto.server import main
+
+    main()

@@ -1,0 +1,5 @@
+//! EC2 as the cloud: the operator with its provider `aws`, against moto and microburst (`make test-aws`).
+
+mod cloud;
+mod fleet;
+mod troubles;
