@@ -27,7 +27,7 @@ impl ProviderKind for Dummy {
         (spec.region == "dummy").then(|| ProviderKey {
             kind: self.name(),
             endpoint: String::new(),
-            account,
+            credentials: account,
             region: "dummy".into(),
         })
     }

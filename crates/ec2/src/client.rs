@@ -30,6 +30,8 @@ pub struct Settings {
     pub endpoint: Option<String>,
     /// The role to take on, if it is not the operator's own identity.
     pub role: Option<AssumeRole>,
+    /// Machines of a page of a list, 5 to 1,000. `None`: 500.
+    pub page: Option<u32>,
 }
 
 /// One account in one region.
@@ -84,6 +86,10 @@ impl Client {
     pub fn with_access_key(settings: Settings, key: &str, secret: &str) -> Result<Self, CallError> {
         let source = Source::of_access_key(key, secret);
         Ok(Self { http: http::client()?, settings, source })
+    }
+
+    pub(crate) const fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The region that it calls.

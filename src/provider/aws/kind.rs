@@ -64,7 +64,8 @@ impl ProviderKind for Aws {
             let (arn, external_id) = text.split_once(' ').map_or((text.as_str(), None), |(arn, id)| (arn, Some(id)));
             AssumeRole { arn: arn.to_owned(), external_id: external_id.map(str::to_owned) }
         });
-        let client = Client::new(Settings { region: key.region.clone(), endpoint, role }).map_err(provider_error)?;
+        let client =
+            Client::new(Settings { region: key.region.clone(), endpoint, role, page: None }).map_err(provider_error)?;
         Ok(Arc::new(AwsProvider::new(client)))
     }
 }

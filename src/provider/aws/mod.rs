@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bullpen_api::{AwsBlockDevice, AwsProviderConfig, AwsTenancy};
+use bullpen_api::{AwsBlockDevice, AwsProviderConfig, AwsTenancy, IMAGE_BY_NAME, IMAGE_BY_PARAMETER};
 use bullpen_ec2::{
-    BlockDevice, Client, Filter, Instance as Shown, InstanceState, LaunchTemplate, Placement, Reservation, RunInstances,
+    BlockDevice, Client, Filter, ImageFilter, Instance as Shown, InstanceState, LaunchTemplate, Placement, Reservation,
+    RunInstances,
 };
 
 use super::{
@@ -67,6 +68,11 @@ impl Provider for AwsProvider {
         LIST_INTERVAL
     }
 
+    fn idle_list_interval(&self) -> Duration {
+        // Each list costs calls of an account that others use as well. Health probes notice a dead machine sooner.
+        Duration::from_secs(60)
+    }
+
     fn call_rates(&self) -> CallRates {
         // EC2's own buckets of an account and region, which others of the account use as well: RunInstances 5 and 2 a
         // second, TerminateInstances 100 and 5, non-mutating calls 100 and 20, CreateTags 100 and 10.
@@ -117,6 +123,24 @@ impl Provider for AwsProvider {
             Ok(()) | Err(ProviderError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    async fn resolve_image(&self, name: &str) -> Result<String, ProviderError> {
+        let id = if let Some(parameter) = name.strip_prefix(IMAGE_BY_PARAMETER) {
+            self.client.parameter(parameter).await.map_err(provider_error)?
+        } else {
+            let filter = name.strip_prefix(IMAGE_BY_NAME).and_then(|rest| rest.split_once('/'));
+            let Some((owner, pattern)) = filter.filter(|(owner, pattern)| !owner.is_empty() && !pattern.is_empty())
+            else {
+                return Err(ProviderError::invalid(format!("image {name:?}: write name:OWNER/PATTERN")));
+            };
+            let filter = ImageFilter { owner: owner.to_owned(), name: pattern.to_owned() };
+            let found = self.client.latest_image(&filter).await.map_err(provider_error)?;
+            let none = || ProviderError::NotFound { message: format!("{owner} has no available image {pattern}") };
+            found.ok_or_else(none)?
+        };
+        let is_id = id.starts_with("ami-") && id.len() <= 64;
+        is_id.then_some(id).ok_or_else(|| ProviderError::invalid(format!("{name} is not the id of an image")))
     }
 
     fn can_tag(&self) -> bool {

@@ -1,5 +1,9 @@
 //! EC2 as the cloud: the operator with its provider `aws`, against moto and microburst (`make test-aws`).
 
+mod accounts;
 mod cloud;
 mod fleet;
+mod images;
+mod policy;
+mod storm;
 mod troubles;
