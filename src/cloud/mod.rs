@@ -325,7 +325,13 @@ impl Cloud {
             };
             let shortest = pause.min(self.provider.list_interval());
             tokio::time::sleep(shortest).await;
-            let _ = tokio::time::timeout(pause.saturating_sub(shortest), self.list_soon.notified()).await;
+            let asked_for = async {
+                tokio::select! {
+                    () = self.list_soon.notified() => {}
+                    () = self.provider.news() => {}
+                }
+            };
+            let _ = tokio::time::timeout(pause.saturating_sub(shortest), asked_for).await;
         }
     }
 

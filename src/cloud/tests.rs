@@ -32,7 +32,7 @@ impl ProviderKind for Dummy {
         })
     }
 
-    fn connect(&self, key: &ProviderKey) -> Result<Arc<dyn Provider>, ProviderError> {
+    fn connect(&self, key: &ProviderKey, _flags: &ProviderFlags) -> Result<Arc<dyn Provider>, ProviderError> {
         self.connected.fetch_add(1, Ordering::Relaxed);
         let account = key.credentials.clone().ok_or_else(|| ProviderError::invalid("it has no account"))?;
         Ok(Arc::new(DummyProvider { account }))

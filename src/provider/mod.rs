@@ -24,9 +24,9 @@ pub use bullpen_plan::member::interruption::{Interruption, InterruptionReason};
 pub use bullpen_plan::{CapacityScope, ProviderError};
 
 #[cfg(feature = "aws")]
-pub use aws::AwsProvider;
+pub use aws::{AwsProvider, InterruptionQueues};
 pub use endpoints::SimulatedEndpoints;
-pub use registry::{NoProvider, ProviderKey, ProviderKind, Registry};
+pub use registry::{NoProvider, ProviderFlags, ProviderKey, ProviderKind, Registry};
 pub use simulated::SimulatedProvider;
 pub use tags::OwnTags;
 
@@ -88,6 +88,12 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// # Errors
     /// Any error of the call itself, but never `NotFound`.
     async fn terminate(&self, id: &str) -> Result<(), ProviderError>;
+
+    /// Waits until the cloud has announced something that the next list shows, so that it comes at once. For ever where
+    /// the cloud announces nothing. It may be dropped at any time, and must lose nothing by that.
+    async fn news(&self) {
+        std::future::pending().await
+    }
 
     /// The id of the image that a name in a launch config stands for now.
     ///

@@ -48,6 +48,7 @@ pub(crate) enum Service {
     Ec2,
     Sts,
     Ssm,
+    Sqs,
 }
 
 impl Service {
@@ -57,6 +58,7 @@ impl Service {
             Self::Ec2 => "ec2",
             Self::Sts => "sts",
             Self::Ssm => "ssm",
+            Self::Sqs => "sqs",
         }
     }
 }
@@ -134,10 +136,15 @@ impl Client {
         target: &'static str,
         body: &serde_json::Value,
     ) -> Result<serde_json::Value, CallError> {
-        let content_type = "application/x-amz-json-1.1";
+        let content_type = match service {
+            Service::Sqs => "application/x-amz-json-1.0",
+            Service::Ec2 | Service::Sts | Service::Ssm => "application/x-amz-json-1.1",
+        };
         let request = Request { service, content_type, target: Some(target), body: body.to_string() };
         let (status, retry_after, body) = self.send(&request).await?;
-        let answer: serde_json::Value = serde_json::from_slice(&body)
+        // Calls without a result may answer with nothing.
+        let whole: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        let answer: serde_json::Value = serde_json::from_slice(whole)
             .map_err(|error| CallError::unknown(format!("HTTP {status}, and the answer cannot be read: {error}")))?;
         if (200..300).contains(&status) {
             return Ok(answer);

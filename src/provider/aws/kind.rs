@@ -7,7 +7,7 @@ use bullpen_ec2::{AssumeRole, Client, Settings};
 use reqwest::Url;
 
 use super::{AwsProvider, errors::provider_error};
-use crate::provider::registry::{ProviderKey, ProviderKind};
+use crate::provider::registry::{ProviderFlags, ProviderKey, ProviderKind};
 use crate::provider::{Provider, ProviderError, SimulatedEndpoints};
 
 /// Amazon EC2, for launch configs with a block `aws`.
@@ -55,7 +55,7 @@ impl ProviderKind for Aws {
         })
     }
 
-    fn connect(&self, key: &ProviderKey) -> Result<Arc<dyn Provider>, ProviderError> {
+    fn connect(&self, key: &ProviderKey, flags: &ProviderFlags) -> Result<Arc<dyn Provider>, ProviderError> {
         let endpoint = (!key.endpoint.is_empty()).then(|| key.endpoint.clone());
         if let Some(endpoint) = &endpoint {
             Url::parse(endpoint).map_err(|error| ProviderError::invalid(format!("endpoint: {error}")))?;
@@ -64,9 +64,11 @@ impl ProviderKind for Aws {
             let (arn, external_id) = text.split_once(' ').map_or((text.as_str(), None), |(arn, id)| (arn, Some(id)));
             AssumeRole { arn: arn.to_owned(), external_id: external_id.map(str::to_owned) }
         });
+        // The queue is the operator's own account's; what goes on in another account comes to a queue there.
+        let queue = flags.interruption_queues.of(&key.region).filter(|_| role.is_none()).map(str::to_owned);
         let client =
             Client::new(Settings { region: key.region.clone(), endpoint, role, page: None }).map_err(provider_error)?;
-        Ok(Arc::new(AwsProvider::new(client)))
+        Ok(Arc::new(AwsProvider::new(client, queue)))
     }
 }
 
@@ -98,7 +100,7 @@ mod tests {
         };
         assert_ne!(own, role(None));
         assert_ne!(role(Some("one")), role(Some("two")));
-        assert!(Aws.connect(&role(Some("one"))).is_ok());
+        assert!(Aws.connect(&role(Some("one")), &ProviderFlags::default()).is_ok());
     }
 
     #[test]

@@ -4,6 +4,8 @@
 
 mod errors;
 mod kind;
+mod notices;
+mod queues;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,9 +21,12 @@ use super::{
     AddressKind, CallRate, CallRates, CreateRequest, Identity, Instance, InstanceAddress, InstancePhase, Market,
     Provider, ProviderError, tags,
 };
+use crate::clock;
 use errors::provider_error;
+use notices::Notices;
 
 pub use kind::Aws;
+pub use queues::InterruptionQueues;
 
 /// An EC2 machine boots in 10 s or more, and one list is for all machines of the account and region.
 const LIST_INTERVAL: Duration = Duration::from_secs(5);
@@ -39,12 +44,19 @@ const MAX_USER_DATA: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct AwsProvider {
     client: Client,
+    notices: Notices,
 }
 
 impl AwsProvider {
-    /// EC2 by this client.
-    pub const fn new(client: Client) -> Self {
-        Self { client }
+    /// EC2 by this client, with interruption notices from the queue of this URL if there is one.
+    pub fn new(client: Client, queue: Option<String>) -> Self {
+        Self { client, notices: Notices::of(queue) }
+    }
+
+    /// The machine of an answer, with its notice.
+    fn instance(&self, shown: Shown) -> Instance {
+        let interruption = self.notices.of_machine(&shown.id);
+        Instance { interruption, ..instance(shown, self.client.region()) }
     }
 
     /// The machines of a filter that `wanted` accepts.
@@ -54,7 +66,7 @@ impl AwsProvider {
         wanted: impl Fn(&Instance) -> bool + Send,
     ) -> Result<Vec<Instance>, ProviderError> {
         let shown = self.client.describe_instances(filter).await.map_err(provider_error)?;
-        Ok(shown.into_iter().map(|shown| instance(shown, self.client.region())).filter(wanted).collect())
+        Ok(shown.into_iter().map(|shown| self.instance(shown)).filter(wanted).collect())
     }
 }
 
@@ -97,7 +109,7 @@ impl Provider for AwsProvider {
     async fn create(&self, request: &CreateRequest) -> Result<Instance, ProviderError> {
         let run = run_instances(request)?;
         let shown = self.client.run_instances(&run).await.map_err(provider_error)?;
-        Ok(instance(shown, self.client.region()))
+        Ok(self.instance(shown))
     }
 
     async fn find(&self, token: &str) -> Result<Option<Instance>, ProviderError> {
@@ -109,7 +121,13 @@ impl Provider for AwsProvider {
 
     async fn list(&self, installation: &str) -> Result<Vec<Instance>, ProviderError> {
         let ours = |instance: &Instance| instance.tags.installation.as_deref() == Some(installation);
-        self.described(Filter::Tag(tags::INSTALLATION, installation), ours).await
+        let listed = self.described(Filter::Tag(tags::INSTALLATION, installation), ours).await?;
+        self.notices.settle(&self.client, &listed, clock::now()).await;
+        Ok(listed)
+    }
+
+    async fn news(&self) {
+        self.notices.news(&self.client).await;
     }
 
     async fn get(&self, id: &str) -> Result<Instance, ProviderError> {
@@ -240,7 +258,7 @@ fn instance(shown: Shown, region: &str) -> Instance {
         launch_time: shown.launch_time,
         // EC2 tells when a machine was launched, but not when it began to run.
         boot_time: None,
-        // DescribeInstances does not have interruption notices.
+        // DescribeInstances does not have it.
         interruption: None,
         tags: shown.tags.into_iter().collect(),
     }

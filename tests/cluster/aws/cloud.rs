@@ -155,6 +155,36 @@ impl Ec2 {
         (subnet.to_owned(), image.to_owned())
     }
 
+    /// Makes a queue of SQS, and returns its URL.
+    pub(crate) async fn queue(&self, name: &str) -> String {
+        let answer = self
+            .ask_sqs("CreateQueue", &json!({ "QueueName": name, "Attributes": { "VisibilityTimeout": "2" } }))
+            .await;
+        answer["QueueUrl"].as_str().expect("a URL").to_owned()
+    }
+
+    /// Puts a message into a queue.
+    pub(crate) async fn send(&self, queue: &str, message: &Value) {
+        self.ask_sqs("SendMessage", &json!({ "QueueUrl": queue, "MessageBody": message.to_string() })).await;
+    }
+
+    /// How many messages are in a queue, received ones too.
+    pub(crate) async fn messages(&self, queue: &str) -> i32 {
+        let names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
+        let answer = self.ask_sqs("GetQueueAttributes", &json!({ "QueueUrl": queue, "AttributeNames": names })).await;
+        let number = |name: &str| answer["Attributes"][name].as_str().and_then(|text| text.parse::<i32>().ok());
+        names.into_iter().filter_map(number).sum()
+    }
+
+    async fn ask_sqs(&self, action: &str, body: &Value) -> Value {
+        let of = format!("AWS4-HMAC-SHA256 Credential=AKIATEST/20260101/{REGION}/sqs/aws4_request, SignedHeaders=host");
+        let request = self.http.post(&self.own).header("authorization", format!("{of}, Signature=0"));
+        let request = request.header("content-type", "application/x-amz-json-1.0");
+        let request = request.header("x-amz-target", format!("AmazonSQS.{action}")).body(body.to_string());
+        let text = request.send().await.expect("an answer").text().await.expect("all of it");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
     /// Sends a query as it is. moto asks for no signature, only for whom it would be.
     async fn ask(&self, query: &str) -> String {
         let of = format!("AWS4-HMAC-SHA256 Credential=AKIATEST/20260101/{REGION}/ec2/aws4_request, SignedHeaders=host");

@@ -4,6 +4,7 @@ mod accounts;
 mod cloud;
 mod fleet;
 mod images;
+mod notices;
 mod policy;
 mod storm;
 mod troubles;

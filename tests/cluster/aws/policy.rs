@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use serde_json::{Value, json};
 
-use super::cloud::{Ec2, operator};
+use super::cloud::{Ec2, REGION, operator};
 use crate::harness::objects::POOL;
 use crate::harness::{Walk, eventually};
 
@@ -26,7 +26,8 @@ async fn the_policy_allows_exactly_the_calls_that_are_made() {
     let walk = Walk::begin("aws-policy").await;
     let ec2 = Ec2::start(&walk, &[]).await.behind_a_proxy(&walk).await;
     ec2.record().await;
-    let _operator = operator(&walk, &[]).await;
+    let queue = format!("{REGION}={}", ec2.queue("bullpen").await);
+    let _operator = operator(&walk, &[("--aws-interruption-queue", &queue)]).await;
     let source = ec2.stranger("source", &[]).await;
     ec2.new_image(&source, "ci-1").await;
     let parameter = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64";
@@ -37,11 +38,17 @@ async fn the_policy_allows_exactly_the_calls_that_are_made() {
     }
     walk.pool(POOL, json!({ "targetSize": 1, "launchConfigs": [{ "name": "by-name" }] })).await;
     walk.pool_has_ready(1).await;
+    // What is no notice is deleted.
+    ec2.send(queue.split_once('=').expect("a URL").1, &json!({ "detail-type": "something else" })).await;
     walk.claim("job", json!({})).await;
     walk.bound("job").await;
-    eventually("the machine is tagged with its claim", async || {
+    eventually("the machine is tagged with its claim, and the message is deleted", async || {
         let calls = ec2.recorded().await;
-        if calls.contains("ec2:CreateTags") { Ok(()) } else { Err(format!("{calls:?}")) }
+        if ["ec2:CreateTags", "sqs:DeleteMessage"].iter().all(|call| calls.contains(*call)) {
+            Ok(())
+        } else {
+            Err(format!("{calls:?}"))
+        }
     })
     .await;
     walk.delete::<PoolClaim>("job").await;
