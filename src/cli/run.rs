@@ -94,7 +94,7 @@ pub(super) struct RunArgs {
     /// by commas; each is http://, a host and a port. Whoever may create a launch config can have the operator call them
     #[arg(long, value_name = "URL,...", env = "BULLPEN_SIMULATED_ENDPOINTS", value_parser = SimulatedEndpoints::parse)]
     simulated_endpoints: Vec<SimulatedEndpoints>,
-    /// The queues of SQS that EventBridge puts EC2's interruption notices into, separated by commas: URLs, or REGION=URL
+    /// The queues of SQS that `EventBridge` puts EC2's interruption notices into, separated by commas: URLs, or REGION=URL
     /// if the region is not in the URL. Machines that are announced to go are replaced at once
     #[cfg(feature = "aws")]
     #[arg(long, value_name = "URL,...", env = "BULLPEN_AWS_INTERRUPTION_QUEUE", value_parser = InterruptionQueues::parse)]

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::provider::{CallRate, CallRates, CreateRequest, Identity, InstancePhase, ProviderKind};
+use crate::provider::{CallRate, CallRates, CreateRequest, Identity, InstancePhase, ProviderFlags, ProviderKind};
 
 /// Serves launch configs of the region `dummy`. It has no block of its own in the definition.
 #[derive(Debug)]

@@ -92,7 +92,7 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Waits until the cloud has announced something that the next list shows, so that it comes at once. For ever where
     /// the cloud announces nothing. It may be dropped at any time, and must lose nothing by that.
     async fn news(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// The id of the image that a name in a launch config stands for now.

@@ -1,4 +1,4 @@
-//! Messages of a queue of SQS: what EventBridge puts there about machines.
+//! Messages of a queue of SQS: what comes from `EventBridge` about machines.
 
 use serde_json::json;
 

@@ -78,25 +78,25 @@ mod tests {
 
     use super::*;
 
-    fn key(block: AwsProviderConfig) -> ProviderKey {
+    fn key(block: &AwsProviderConfig) -> ProviderKey {
         let spec = serde_json::json!({ "region": "eu-central-1", "zone": "eu-central-1a", "instanceType": "m7i.large",
             "image": "ami-1", "aws": block });
         Aws.key(&serde_json::from_value(spec).unwrap()).unwrap()
     }
 
     fn at(endpoint: &str) -> ProviderKey {
-        key(AwsProviderConfig { endpoint: Some(endpoint.into()), ..AwsProviderConfig::default() })
+        key(&AwsProviderConfig { endpoint: Some(endpoint.into()), ..AwsProviderConfig::default() })
     }
 
     #[test]
     fn launch_configs_of_one_role_and_region_share_a_provider() {
-        let own = key(AwsProviderConfig::default());
+        let own = key(&AwsProviderConfig::default());
         let other_subnet = AwsProviderConfig { subnet_id: Some("subnet-1".into()), ..AwsProviderConfig::default() };
-        assert_eq!(own, key(other_subnet));
+        assert_eq!(own, key(&other_subnet));
         let role = |external_id: Option<&str>| {
             let arn = "arn:aws:iam::123456789012:role/bullpen".to_owned();
             let assume_role = Some(AwsAssumeRole { arn, external_id: external_id.map(str::to_owned) });
-            key(AwsProviderConfig { assume_role, ..AwsProviderConfig::default() })
+            key(&AwsProviderConfig { assume_role, ..AwsProviderConfig::default() })
         };
         assert_ne!(own, role(None));
         assert_ne!(role(Some("one")), role(Some("two")));
@@ -107,7 +107,7 @@ mod tests {
     fn signed_requests_go_to_aws_and_to_what_the_operator_allows() {
         let may_call =
             |endpoint: &str, allowed: &str| Aws.may_call(&at(endpoint), &SimulatedEndpoints::parse(allowed).unwrap());
-        assert!(Aws.may_call(&key(AwsProviderConfig::default()), &SimulatedEndpoints::none()));
+        assert!(Aws.may_call(&key(&AwsProviderConfig::default()), &SimulatedEndpoints::none()));
         assert!(may_call("https://vpce-1.ec2.eu-central-1.vpce.amazonaws.com", ""));
         assert!(may_call("https://ec2.cn-north-1.amazonaws.com.cn", ""));
         assert!(may_call("http://127.0.0.1:5000", ""));

@@ -34,7 +34,7 @@ const LIST_INTERVAL: Duration = Duration::from_secs(5);
 /// `DescribeInstances` is eventually consistent: a machine may be missing for some seconds after its create. AWS asks
 /// for waits of up to a minute or two.
 /// <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>
-const CREATE_GRACE: Duration = Duration::from_secs(120);
+const CREATE_GRACE: Duration = Duration::from_mins(2);
 
 /// Largest user data in bytes, before base64.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html>
@@ -82,7 +82,7 @@ impl Provider for AwsProvider {
 
     fn idle_list_interval(&self) -> Duration {
         // Each list costs calls of an account that others use as well. Health probes notice a dead machine sooner.
-        Duration::from_secs(60)
+        Duration::from_mins(1)
     }
 
     fn call_rates(&self) -> CallRates {

@@ -1,4 +1,4 @@
-//! Interruption notices of EC2, which EventBridge puts into a queue of SQS.
+//! Interruption notices of EC2, which `EventBridge` puts into a queue of SQS.
 //!
 //! A message is deleted only when its machine is gone: until then it comes again, also to the next leader.
 
@@ -113,7 +113,7 @@ async fn delete(client: &Client, queue: &str, receipt: &str) {
     }
 }
 
-/// The machines that an event of EventBridge announces to be taken away. None for any other event, also for the
+/// The machines that an event of `EventBridge` announces to be taken away. None for any other event, also for the
 /// recommendation to rebalance: a machine that got one may run for days.
 fn announced(body: &str) -> Vec<(String, Interruption)> {
     let Ok(event) = serde_json::from_str::<Value>(body) else { return Vec::new() };

@@ -29,7 +29,7 @@ pub(crate) struct Ec2 {
     /// What the test itself sees, past the proxy.
     pub(crate) client: Client,
     http: reqwest::Client,
-    _processes: Vec<Process>,
+    processes: Vec<Process>,
 }
 
 /// A client of EC2 at this address, with pages of this size.
@@ -63,7 +63,7 @@ impl Ec2 {
         let own = format!("http://{}", process.says("Running on http://").await);
         let client = client(&own, None);
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { endpoint: own.clone(), own, client, http, _processes: vec![process] }
+        Self { endpoint: own.clone(), own, client, http, processes: vec![process] }
     }
 
     /// Puts microburst between the operator and EC2. It breaks nothing until it is told to.
@@ -75,7 +75,7 @@ impl Ec2 {
         let arguments = ["-m", "microburst", "--upstream", &self.own, "--port", &port, "--host", "127.0.0.1"];
         let log = walk.folder().join("microburst.log");
         let process = Process::start("microburst", &python, &arguments.map(str::to_owned), &log, Stdio::null());
-        self._processes.push(process);
+        self.processes.push(process);
         self.endpoint = format!("http://127.0.0.1:{port}");
         eventually("microburst answers", async || {
             let answer = self.http.get(format!("{}/_microburst/rules", self.endpoint)).send().await;

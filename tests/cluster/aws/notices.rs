@@ -1,4 +1,4 @@
-//! EC2's interruption notices, as EventBridge puts them into a queue.
+//! EC2's interruption notices, as `EventBridge` puts them into a queue.
 
 use bullpen_api::PoolClaim;
 use jiff::Timestamp;
