@@ -24,9 +24,11 @@ use crate::clock;
 use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::{clients, configuration};
 use crate::cluster::lease::Election;
+use crate::cluster::lease::peers::Peers;
 use crate::cluster::{definitions, preflight};
 use crate::controllers::{self, Equipment, Settings};
 use crate::machines;
+use crate::machines::heartbeats::Inbox;
 use crate::provider::{Registry, SimulatedEndpoints};
 use crate::runtime::leadership_term::{self, Terms};
 use crate::state::ObjectKey;
@@ -175,6 +177,8 @@ async fn run(args: RunArgs) -> CommandResult {
     info!("metrics on http://{}", listener.local_addr()?);
     let identity = args.identity.unwrap_or_else(default_identity);
     let machines = args.machines.listen(&watched, &installation_secret, &identity).await?;
+    let own = machines.as_ref().and_then(|endpoint| endpoint.peers.as_ref()).map(|peer| peer.address.as_str());
+    let (heartbeats, peers) = (Inbox::default(), Peers::at(own));
 
     let shutdown = CancellationToken::new();
     let mut signals = Signals::listen()?;
@@ -190,10 +194,12 @@ async fn run(args: RunArgs) -> CommandResult {
     let serving = telemetry::serve(listener, metrics.clone(), health.clone(), shutdown.clone().cancelled_owned());
     beside.spawn(async move { serving.await.map_err(|error| error.to_string()) });
     if let Some(endpoint) = machines {
-        beside.spawn(machines::serve(endpoint, clients.clone(), metrics.clone(), shutdown.clone()).map(Ok));
+        let calls = (heartbeats.clone(), peers.clone());
+        beside.spawn(machines::serve(endpoint, calls, clients.clone(), metrics.clone(), shutdown.clone()).map(Ok));
     }
     info!(version = env!("CARGO_PKG_VERSION"), %installation, scope = %watched, "bullpen runs");
-    let election = lease.map(|key| Election::new(clients.lease.clone(), key, &watched, &identity, health.clone()));
+    let election =
+        lease.map(|key| Election::new(clients.lease.clone(), key, (&watched, &peers), &identity, health.clone()));
     let settings = Settings {
         watched,
         installation,
@@ -207,7 +213,8 @@ async fn run(args: RunArgs) -> CommandResult {
     let (definitions, usable) = definitions::Watch::new(clients.clone(), health.clone());
     beside.spawn(until(shutdown.clone(), definitions.run()));
     let providers = providers(args.simulated_endpoints);
-    let equipment = Equipment { clients, providers, api_health, metrics: metrics.clone(), health: health.clone() };
+    let equipment =
+        Equipment { clients, providers, api_health, metrics: metrics.clone(), health: health.clone(), heartbeats };
     let terms = Terms {
         identity: settings.instance.clone(),
         first_check: controllers::WATCHES_CHECK,

@@ -2,7 +2,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 
 use bullpen_plan::member::health::ward::{Admission, Verdict};
-use bullpen_plan::member::health::{Rules, Tally};
+use bullpen_plan::member::health::{Rules, Sign, Tally};
 use bullpen_plan::member::readiness::{Probe, Target};
 use jiff::SignedDuration;
 use rustix::time::{ClockId, clock_gettime};
@@ -18,7 +18,17 @@ fn rounds() -> (Rounds, Work) {
     metrics.pool_known("ns", "ci");
     let (wakers, work) = Wakers::new();
     let tasks = TermTasks::new(metrics.clone(), CancellationToken::new());
-    (Rounds { health: HealthMemory::default(), prober: Prober::new(), tasks, metrics, wakers }, work)
+    (
+        Rounds {
+            health: HealthMemory::default(),
+            prober: Prober::new(),
+            heartbeats: Inbox::default(),
+            tasks,
+            metrics,
+            wakers,
+        },
+        work,
+    )
 }
 
 /// Something that accepts connections, in a thread of its own. Returns its port.
@@ -35,7 +45,7 @@ fn admission(number: u32, port: u16, period: SignedDuration) -> Admission<Object
         member: ObjectKey::new("ns", format!("ci-{number}")),
         pool: ObjectKey::new("ns", "ci"),
         rules: Rules { period, threshold: 2, max_replacements: 1 },
-        target: Target { host: format!("127.{high}.{middle}.{low}"), probe: Probe::Tcp { port } },
+        sign: Sign::Answer(Target { host: format!("127.{high}.{middle}.{low}"), probe: Probe::Tcp { port } }),
         claimed: false,
         ready_since: None,
     }
@@ -64,7 +74,7 @@ async fn machines_are_probed_each_period_and_those_that_do_not_answer_are_found_
             host: "127.0.0.1".to_owned(),
             probe: Probe::Tcp { port: if number == 1 { nowhere } else { here } },
         };
-        let admission = Admission { target: host, ..admission(number, here, second) };
+        let admission = Admission { sign: Sign::Answer(host), ..admission(number, here, second) };
         rounds.health.admit(&format!("m-{number}"), admission);
     }
     rounds.tasks.spawn_while_leading(Task::HealthRounds, rounds.clone().run());
