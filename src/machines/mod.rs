@@ -6,6 +6,8 @@
 //! of the API server, and whoever sends slowly, much or often is cut off.
 
 mod assignments;
+#[cfg(test)]
+mod attack_tests;
 mod certificate;
 mod desk;
 pub mod heartbeats;
@@ -17,7 +19,7 @@ mod progress;
 mod secrets;
 mod server;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::time::Duration;
 

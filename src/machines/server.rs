@@ -117,7 +117,7 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, desk: impl Answ
 }
 
 /// Answers one request. What is wrong with the rest of the connection is the client's own concern.
-async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, desk: impl Answers) {
+pub(super) async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, desk: impl Answers) {
     let service = service_fn(move |request| {
         let desk = desk.clone();
         async move { Ok::<_, Infallible>(desk.answer(request).await) }

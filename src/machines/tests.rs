@@ -37,13 +37,13 @@ pub(super) struct Api {
     conflicts: usize,
 }
 
-pub(super) struct Served {
-    address: SocketAddr,
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
     pub(super) api: Arc<Mutex<Api>>,
     pub(super) assignments: Assignments,
-    heartbeats: Inbox,
+    pub(crate) heartbeats: Inbox,
     metrics: Metrics,
-    desk: Desk,
+    pub(super) desk: Desk,
     shutdown: CancellationToken,
     _server: JoinSet<()>,
 }
@@ -131,8 +131,13 @@ async fn served_with(certificate: Option<Certificate>, known: bool) -> Served {
     Served { address, api, assignments, heartbeats, metrics, desk, shutdown, _server: server }
 }
 
-pub(super) async fn served() -> Served {
+pub(crate) async fn served() -> Served {
     served_with(None, true).await
+}
+
+/// A request with the heartbeat of the machine of the member with this uid.
+pub(crate) fn heartbeat(uid: &str) -> Vec<u8> {
+    request(&CallUrls::of(&secret(), "", "ci", "ci-1", uid).unwrap().heartbeat, "")
 }
 
 /// The URLs of the member with this name.
