@@ -76,6 +76,12 @@ pub(super) fn failure(code: u16, reason: &str) -> (u16, Value) {
     )
 }
 
+/// Whether a write was made on another version.
+fn is_stale(body: &[u8], member: &Value) -> bool {
+    let written: Value = serde_json::from_slice(body).unwrap();
+    written["metadata"]["resourceVersion"] != member["metadata"]["resourceVersion"]
+}
+
 fn client(api: Arc<Mutex<Api>>) -> Client {
     let answer = move |request: Request<Body>| {
         let api = api.clone();
@@ -93,10 +99,10 @@ fn client(api: Arc<Mutex<Api>>) -> Client {
                     api.conflicts -= 1;
                     failure(409, "Conflict")
                 }
+                (_, Some(member)) if is_stale(&body, &member) => failure(409, "Conflict"),
                 (_, Some(mut member)) => {
                     api.writes += 1;
                     let written: Value = serde_json::from_slice(&body).unwrap();
-                    assert_eq!(written["metadata"]["resourceVersion"], member["metadata"]["resourceVersion"]);
                     member["status"] = written["status"].clone();
                     member["metadata"]["resourceVersion"] = json!(format!("{}", 7 + api.writes));
                     api.member = Some(member.clone());
@@ -137,7 +143,12 @@ pub(crate) async fn served() -> Served {
 
 /// A request with the heartbeat of the machine of the member with this uid.
 pub(crate) fn heartbeat(uid: &str) -> Vec<u8> {
-    request(&CallUrls::of(&secret(), "", "ci", "ci-1", uid).unwrap().heartbeat, "")
+    request(&urls_of(uid).heartbeat, "")
+}
+
+/// The URLs of the member with this uid.
+pub(super) fn urls_of(uid: &str) -> CallUrls {
+    CallUrls::of(&secret(), "", "ci", "ci-1", uid).unwrap()
 }
 
 /// The URLs of the member with this name.
