@@ -171,10 +171,7 @@ async fn run(args: RunArgs) -> CommandResult {
         Some(id) => id,
         None => default_installation_id(&clients.direct, &home, &args.lease_name).await?,
     };
-    let listener = TcpListener::bind(args.metrics_address)
-        .await
-        .map_err(|error| format!("cannot listen on {} (--metrics-address): {error}", args.metrics_address))?;
-    info!("metrics on http://{}", listener.local_addr()?);
+    let listener = listen_for_metrics(args.metrics_address).await?;
     let identity = args.identity.unwrap_or_else(default_identity);
     let machines = args.machines.listen(&watched, &installation_secret, &identity).await?;
     let own = machines.as_ref().and_then(|endpoint| endpoint.peers.as_ref()).map(|peer| peer.address.as_str());
@@ -194,8 +191,8 @@ async fn run(args: RunArgs) -> CommandResult {
     let serving = telemetry::serve(listener, metrics.clone(), health.clone(), shutdown.clone().cancelled_owned());
     beside.spawn(async move { serving.await.map_err(|error| error.to_string()) });
     if let Some(endpoint) = machines {
-        let calls = (heartbeats.clone(), peers.clone());
-        beside.spawn(machines::serve(endpoint, calls, clients.clone(), metrics.clone(), shutdown.clone()).map(Ok));
+        let ways = (heartbeats.clone(), peers.clone());
+        beside.spawn(machines::serve(endpoint, ways, clients.clone(), metrics.clone(), shutdown.clone()).map(Ok));
     }
     info!(version = env!("CARGO_PKG_VERSION"), %installation, scope = %watched, "bullpen runs");
     let election =
@@ -235,6 +232,14 @@ async fn run(args: RunArgs) -> CommandResult {
     }
     info!("bullpen ends");
     Ok(())
+}
+
+async fn listen_for_metrics(address: SocketAddr) -> Result<TcpListener, Box<dyn std::error::Error + Send + Sync>> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("cannot listen on {address} (--metrics-address): {error}"))?;
+    info!("metrics on http://{}", listener.local_addr()?);
+    Ok(listener)
 }
 
 /// The providers of this build, which may call these simulated clouds.

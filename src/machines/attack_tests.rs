@@ -105,7 +105,7 @@ fn resident() -> usize {
 
 /// Sends a request through a connection in memory, and hangs up a while later. Returns the answer; empty if there is none.
 async fn exchange(served: &Served, request: &[u8]) -> Vec<u8> {
-    let (client, server) = tokio::io::duplex(4_096);
+    let (client, endpoint) = tokio::io::duplex(4_096);
     let (mut reader, mut writer) = tokio::io::split(client);
     let asking = async move {
         // The other side may answer and close before it has read everything.
@@ -119,7 +119,7 @@ async fn exchange(served: &Served, request: &[u8]) -> Vec<u8> {
         answer
     };
     // In one task, so that a panic fails the test.
-    let ((), answer, ()) = tokio::join!(asking, reading, answer(server, served.desk.clone()));
+    let ((), answer, ()) = tokio::join!(asking, reading, answer(endpoint, served.desk.clone()));
     answer
 }
 
@@ -204,8 +204,9 @@ async fn the_time_of_a_refusal_does_not_tell_a_wrong_token_from_a_member_that_is
         }
     }
     let medians: Vec<Duration> = times.iter_mut().map(|times| median(times)).collect();
-    let spread = times.iter().map(|sorted| sorted[SAMPLES * 3 / 4] - sorted[SAMPLES / 4]).max().unwrap_or_default();
-    let apart = *medians.iter().max().unwrap() - *medians.iter().min().unwrap();
+    let spread =
+        times.iter().map(|sorted| sorted[SAMPLES * 3 / 4].abs_diff(sorted[SAMPLES / 4])).max().unwrap_or_default();
+    let apart = medians.iter().max().unwrap().abs_diff(*medians.iter().min().unwrap());
     println!(
         "medians of {SAMPLES} samples each, wrong, unknown and ended: {medians:?}; {apart:?} apart, quartiles {spread:?} apart"
     );

@@ -1,9 +1,11 @@
 //! What is known of all machines under health probes, or that send heartbeats. It is a state machine without a clock: every call says what time it
 //! is. Each call costs no more than the machines that it concerns.
 
+mod counts;
 mod heartbeats;
+mod machine;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
 use jiff::{SignedDuration, Timestamp};
@@ -17,6 +19,7 @@ use crate::member::readiness::Target;
 use crate::operator::election::Boottime;
 
 pub use heartbeats::Heard;
+use machine::Machine;
 
 /// How often all pools are looked at.
 const UPKEEP_EVERY: SignedDuration = SignedDuration::from_secs(1);
@@ -80,42 +83,6 @@ pub enum Verdict {
         /// What was asked, since when, and what was seen last.
         message: String,
     },
-}
-
-#[derive(Debug)]
-struct Machine<K> {
-    member: K,
-    pool: K,
-    sign: Sign,
-    claimed: bool,
-    vitals: Vitals,
-    /// Since when its heartbeats are waited for.
-    awaited_since: Timestamp,
-    /// When the next probe is due, or the next look whether a heartbeat came; `None` while a probe is under way.
-    due: Option<Timestamp>,
-    /// How many probes were begun.
-    probes: u32,
-}
-
-impl<K> Machine<K> {
-    /// What is wrong with it, since its first strike.
-    fn trouble(&self, since: Timestamp, rules: &Rules) -> String {
-        let (strikes, vitals) = (self.vitals.strikes, &self.vitals);
-        match &self.sign {
-            Sign::Answer(target) => format!(
-                "no health probe has succeeded since {since:.0}, {strikes} in a row: whether {target}; last: {}",
-                vitals.error.as_deref().unwrap_or("unknown")
-            ),
-            Sign::Heartbeat => {
-                let last =
-                    vitals.answered_at.map_or_else(|| "none since the operator leads".into(), |at| format!("{at:.0}"));
-                format!(
-                    "no heartbeat came for {strikes} periods of {} s in a row; last: {last}",
-                    rules.period.as_secs()
-                )
-            }
-        }
-    }
 }
 
 /// All machines under health probes.
@@ -390,27 +357,6 @@ impl<K: Clone + Eq + Hash> Ward<K> {
         stalled
     }
 
-    /// Forgets the strikes of all machines of these pools. Heartbeats are waited for anew.
-    fn forget_strikes(&mut self, pools: &[K], now: Timestamp) {
-        let those: HashSet<&K> = pools.iter().collect();
-        let of_them = |machine: &Machine<K>| those.contains(&machine.pool);
-        let found = self.machines.iter().filter(|(_, machine)| of_them(machine));
-        let uids: Vec<Uid> = found.map(|(uid, _)| uid.clone()).collect();
-        for uid in uids {
-            self.tally_by(&uid, false);
-            if let Some(machine) = self.machines.get_mut(&uid) {
-                machine.vitals.forget_strikes();
-                machine.awaited_since = now;
-            }
-            self.tally_by(&uid, true);
-        }
-        for pool in pools {
-            let Some(pool) = self.pools.get_mut(pool) else { continue };
-            pool.struck.clear();
-            pool.replacing.retain(|_, failed| failed.is_some());
-        }
-    }
-
     fn record(&mut self, uid: &Uid, began: Timestamp, result: Result<(), &str>, now: Timestamp) -> Woken<K> {
         let mut woken = Woken::default();
         let Some(machine) = self.machines.get(uid) else { return woken };
@@ -503,30 +449,5 @@ impl<K: Clone + Eq + Hash> Ward<K> {
             Sign::Answer(_) => self.due.remove(&(due, uid.clone())),
             Sign::Heartbeat => self.looks.remove(&(due, uid.clone())),
         };
-    }
-
-    /// Adds a machine to the counts of its pool, or takes it out of all of them.
-    fn count(&mut self, uid: &Uid, add: bool) {
-        self.tally_by(uid, add);
-        let Some(machine) = self.machines.get(uid) else { return };
-        let Some(pool) = self.pools.get_mut(&machine.pool) else { return };
-        if add && machine.vitals.strikes >= pool.rules.threshold {
-            pool.struck.insert(uid.clone());
-        } else {
-            pool.struck.remove(uid);
-        }
-    }
-
-    fn tally_by(&mut self, uid: &Uid, add: bool) {
-        let Some(machine) = self.machines.get(uid) else { return };
-        let Some(pool) = self.pools.get_mut(&machine.pool) else { return };
-        let own = if machine.claimed { &mut pool.claimed } else { &mut pool.free };
-        for tally in [own, &mut self.all] {
-            let change = |count: &mut u32, by: bool| {
-                *count = if add { count.saturating_add(by.into()) } else { count.saturating_sub(by.into()) };
-            };
-            change(&mut tally.probed, machine.vitals.is_known());
-            change(&mut tally.failing, machine.vitals.strikes > 0);
-        }
     }
 }
