@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use bullpen_access::Access;
 use bullpen_access::causes::causes;
 use bullpen_plan::claim::lifetime::EXPIRY_GRACE;
 use bullpen_plan::operator::watched_namespaces::{WatchedNamespaces, namespaces};
@@ -157,9 +158,7 @@ async fn run(args: RunArgs) -> CommandResult {
     let metrics = Metrics::new();
     let api_health = ApiHealth::new(metrics.clone());
     let clients = clients(&configuration, &api_health)?;
-    if let Some(proxy) = configuration.proxy() {
-        info!(%proxy, by = %proxy.source, "the API server is reached through a proxy");
-    }
+    say_proxy(&configuration);
     let lease_namespace = args.lease_namespace.unwrap_or_else(|| home.clone());
     let installation_secret = ObjectKey::new(lease_namespace.clone(), args.installation_secret_name);
     let lease = args.leader_elect.then(|| ObjectKey::new(lease_namespace, args.lease_name.clone()));
@@ -174,8 +173,7 @@ async fn run(args: RunArgs) -> CommandResult {
     let listener = listen_for_metrics(args.metrics_address).await?;
     let identity = args.identity.unwrap_or_else(default_identity);
     let machines = args.machines.listen(&watched, &installation_secret, &identity).await?;
-    let own = machines.as_ref().and_then(|endpoint| endpoint.peers.as_ref()).map(|peer| peer.address.as_str());
-    let (heartbeats, peers) = (Inbox::default(), Peers::at(own));
+    let (heartbeats, peers) = (Inbox::default(), peers(machines.as_ref()));
 
     let shutdown = CancellationToken::new();
     let mut signals = Signals::listen()?;
@@ -240,6 +238,17 @@ async fn listen_for_metrics(address: SocketAddr) -> Result<TcpListener, Box<dyn 
         .map_err(|error| format!("cannot listen on {address} (--metrics-address): {error}"))?;
     info!("metrics on http://{}", listener.local_addr()?);
     Ok(listener)
+}
+
+fn say_proxy(configuration: &Access) {
+    if let Some(proxy) = configuration.proxy() {
+        info!(%proxy, by = %proxy.source, "the API server is reached through a proxy");
+    }
+}
+
+/// Where other replicas reach this one.
+fn peers(machines: Option<&machines::Endpoint>) -> Peers {
+    Peers::at(machines.and_then(|endpoint| endpoint.peers.as_ref()).map(|peer| peer.address.as_str()))
 }
 
 /// The providers of this build, which may call these simulated clouds.
