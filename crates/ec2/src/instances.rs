@@ -204,14 +204,6 @@ impl Client {
         self.of_one("TerminateInstances", id).await
     }
 
-    /// Starts a machine that is off.
-    ///
-    /// # Errors
-    /// Any [`CallError`]; `Refused` with `IncorrectInstanceState` if it is not stopped.
-    pub async fn start_instances(&self, id: &str) -> Result<(), CallError> {
-        self.of_one("StartInstances", id).await
-    }
-
     /// Switches a machine off; its volumes stay.
     ///
     /// # Errors

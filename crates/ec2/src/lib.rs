@@ -16,7 +16,6 @@ mod query;
 mod queue;
 mod run;
 mod tags;
-mod volumes;
 mod xml;
 
 pub use client::{Client, Settings};
@@ -26,4 +25,3 @@ pub use images::ImageFilter;
 pub use instances::{Filter, Instance, InstanceState};
 pub use queue::Message;
 pub use run::{BlockDevice, LaunchTemplate, Placement, Reservation, RunInstances};
-pub use volumes::{ReplaceRootVolumeTask, TaskState};

@@ -3,21 +3,16 @@
 Run it as moto's own server: `python server.py -H 127.0.0.1 -p PORT`.
 
 Times are short, so that tests are, and come from the environment:
-BULLPEN_EC2_PENDING_MS, BULLPEN_EC2_SHUTTING_DOWN_MS, BULLPEN_EC2_TERMINATED_MS (for how long a machine is shown after its end),
-BULLPEN_EC2_RESET_MS (for how long the replacement of a root volume takes).
+BULLPEN_EC2_PENDING_MS, BULLPEN_EC2_SHUTTING_DOWN_MS, BULLPEN_EC2_TERMINATED_MS (for how long a machine is shown after its end).
 """
 import base64
 import hashlib
 import os
-import random
 import threading
 import time
 
-from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
-from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance, InstanceState
-from moto.ec2.responses import EC2Response
 from moto.ec2.responses._base_response import EC2BaseResponse
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.utils import filter_dict_attribute_mapping
@@ -30,11 +25,10 @@ def seconds(name, default):
 PENDING = seconds("BULLPEN_EC2_PENDING_MS", 1000)
 SHUTTING_DOWN = seconds("BULLPEN_EC2_SHUTTING_DOWN_MS", 1000)
 TERMINATED = seconds("BULLPEN_EC2_TERMINATED_MS", 3600 * 1000)
-RESET = seconds("BULLPEN_EC2_RESET_MS", 500)
 
 LOCK = threading.RLock()
 # The backends that have the machines of a test are thrown away by a reset, so what is remembered hangs on them.
-TOKENS, TASKS = "bullpen_tokens", "bullpen_reset_tasks"
+TOKENS = "bullpen_tokens"
 
 
 def remembered(backend, name):
@@ -153,55 +147,6 @@ def describe_instances(self):
 
 InstanceResponse.describe_instances = describe_instances
 
-
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateReplaceRootVolumeTask.html
-def task_of(task):
-    done = time.time() >= task["begun"] + RESET
-    shown = {
-        "ReplaceRootVolumeTaskId": task["id"],
-        "InstanceId": task["instance"],
-        "ImageId": task["image"],
-        "TaskState": "succeeded" if done else "in-progress",
-        "StartTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(task["begun"])),
-        "DeleteReplacedRootVolume": True,
-        "Tags": [{"Key": key, "Value": value} for key, value in task["tags"].items()],
-    }
-    if done:
-        shown["CompleteTime"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(task["begun"] + RESET))
-    return shown
-
-
-def create_replace_root_volume_task(self):
-    with LOCK:
-        tasks = remembered(self.ec2_backend, TASKS)
-        token = self._get_param("ClientToken")
-        for task in tasks.values():
-            if token and task["token"] == token:
-                return ActionResult({"ReplaceRootVolumeTask": task_of(task)})
-        instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
-        only_from(instance, ("running",), "reset")
-        task = {
-            "id": "replacevol-%017x" % random.getrandbits(68),
-            "instance": instance.id,
-            "image": self._get_param("ImageId") or instance.image_id,
-            "begun": time.time(),
-            "token": token,
-            "tags": self._parse_tag_specification().get("replace-root-volume-task", {}),
-        }
-        tasks[task["id"]] = task
-        return ActionResult({"ReplaceRootVolumeTask": task_of(task)})
-
-
-def describe_replace_root_volume_tasks(self):
-    filters = self._filters_from_querystring()
-    tasks = [task_of(task) for task in remembered(self.ec2_backend, TASKS).values()]
-    wanted = filters.get("instance-id")
-    shown = [task for task in tasks if not wanted or task["InstanceId"] in wanted]
-    return ActionResult({"ReplaceRootVolumeTasks": shown, "NextToken": None})
-
-
-EC2Response.create_replace_root_volume_task = create_replace_root_volume_task
-EC2Response.describe_replace_root_volume_tasks = describe_replace_root_volume_tasks
 
 if __name__ == "__main__":
     from moto.server import main
