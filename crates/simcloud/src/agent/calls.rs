@@ -44,7 +44,7 @@ pub(crate) async fn run(shell: Shell) -> Infallible {
 
 async fn call(shell: &Shell, caller: &Caller) {
     let (urls, plan) = (&caller.urls, &caller.plan);
-    while plan.after_end && shell.ask(|cloud, now| cloud.runs(now, &caller.id)) {
+    while plan.after_end && shell.ask(|cloud, now| cloud.runs(now, caller)) {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     for text in &plan.progress {
@@ -71,7 +71,7 @@ async fn call(shell: &Shell, caller: &Caller) {
 /// Asks which claim has the machine until that claim has ended, and calls that its job is done if the plan says so.
 async fn work(shell: &Shell, caller: &Caller, assignment: &str) {
     let mut url = assignment.to_owned();
-    while shell.ask(|cloud, now| cloud.runs(now, &caller.id)) {
+    while shell.ask(|cloud, now| cloud.runs(now, caller)) {
         let (status, body) = within(POLL_TIME, send("GET", &url, "")).await;
         if status != NO_NEWS {
             shell.ask(|cloud, now| cloud.reported(now, &caller.id, "assignment", status));
@@ -102,7 +102,7 @@ async fn until_accepted(shell: &Shell, caller: &Caller, (report, url): (&str, &s
     let plan = &caller.plan;
     let tries = if plan.is_rightful() { TRIES } else { FEW_TRIES };
     for attempt in 0..tries {
-        if !plan.after_end && !shell.ask(|cloud, now| cloud.runs(now, &caller.id)) {
+        if !plan.after_end && !shell.ask(|cloud, now| cloud.runs(now, caller)) {
             return;
         }
         // A lost call reaches nobody.
