@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bullpen_plan::member::reports::CallUrls;
-use bullpen_plan::member::ssh_keys::InstallationSecret;
+use bullpen_plan::member::ssh_keys::{InstallationSecret, MachineUse};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
@@ -135,7 +135,8 @@ pub(super) async fn served() -> Served {
 
 /// The URLs of the member with this name.
 pub(super) fn urls(name: &str) -> CallUrls {
-    CallUrls::of(&secret(), "", "ci", name, "u-1").unwrap()
+    let machine = MachineUse { namespace: "ci", name, uid: "u-1", uses: 0 };
+    CallUrls::of(&secret(), "", &machine).unwrap()
 }
 
 pub(super) struct Answer {

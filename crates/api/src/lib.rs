@@ -26,9 +26,9 @@ pub use conditions::{
     ConditionType, ConditionValue, ErrorClass, EventAction, Reason, condition_is_true, find_condition, set_condition,
 };
 pub use instance_pool::{
-    EffectiveTarget, Health, HealthProbe, HttpGetReadiness, HttpScheme, InstancePool, InstancePoolSpec,
+    AfterReset, EffectiveTarget, Health, HealthProbe, HttpGetReadiness, HttpScheme, InstancePool, InstancePoolSpec,
     InstancePoolStatus, LaunchConfigInUse, LifecycleClass, MemberCounts, PhoneHomeReadiness, PoolLaunchConfig,
-    PoolState, ProviderReadiness, Provisioning, Readiness, TargetSource, TcpSocketReadiness, Template,
+    PoolState, ProviderReadiness, Provisioning, Readiness, Reuse, TargetSource, TcpSocketReadiness, Template,
 };
 pub use launch_config::{
     ClaimedOrphan, LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans,

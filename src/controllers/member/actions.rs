@@ -26,6 +26,7 @@ use crate::provider::tags::Owner;
 use crate::provider::{CreateRequest, Instance, ProviderError};
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
+use crate::telemetry::ResetResult;
 use crate::telemetry::labels::{CreateOutcome, FailureClass, ProviderOperation, TerminationOutcome};
 
 /// A pool whose watch was silent for this long is read before a machine is bought for it (invariant 5).
@@ -83,7 +84,8 @@ pub async fn perform(controller: &MemberController, gathered: &Gathered, step: S
             }
             Ok(())
         }
-        Step::Wait(_) => Ok(()),
+        // Those of a reset are carried out beside this.
+        Step::Wait(_) | Step::Reset | Step::RecordReset => Ok(()),
     }
 }
 
@@ -380,7 +382,8 @@ async fn record_ready(controller: &MemberController, gathered: &Gathered) -> Res
     write(controller, &member::status::ready(&gathered.member, &machine, now)).await?;
     controller.machines.with(&gathered.uid(), |record| record.probing = Probing::new());
     let took = |from: Timestamp, until: Timestamp| Duration::try_from(until.duration_since(from)).ok();
-    let launch = machine.boot_time.and_then(|booted| took(machine.launch_time, booted));
+    let new = convert::status(&gathered.member).uses == 0;
+    let launch = machine.boot_time.filter(|_| new).and_then(|booted| took(machine.launch_time, booted));
     let warming = machine.boot_time.and_then(|booted| took(booted, now));
     controller.common.metrics.member_ready(&launch_config.namespace, &launch_config.name, launch, warming);
     controller.launch_health.succeeded(&launch_config);
@@ -400,7 +403,11 @@ async fn fail(controller: &MemberController, gathered: &Gathered, broken: Member
     match broken {
         MemberFailure::Interrupted => controller.common.metrics.interruption_notice(&pool.namespace, &pool.name),
         MemberFailure::Unhealthy => controller.health.failed(&gathered.uid(), &pool),
-        MemberFailure::LaunchTimeout
+        MemberFailure::ResetTimeout => {
+            controller.common.metrics.member_reset(&pool.namespace, &pool.name, ResetResult::TimedOut);
+        }
+        MemberFailure::ResetRefused
+        | MemberFailure::LaunchTimeout
         | MemberFailure::WarmingTimeout
         | MemberFailure::InstanceGone
         | MemberFailure::ReportedBroken => {}
@@ -408,7 +415,8 @@ async fn fail(controller: &MemberController, gathered: &Gathered, broken: Member
     Ok(())
 }
 
-async fn record_errored(
+/// Records that a member failed.
+pub async fn record_errored(
     controller: &MemberController,
     member: &PoolMember,
     class: ErrorClass,
@@ -472,6 +480,11 @@ fn failure_message(controller: &MemberController, broken: MemberFailure, gathere
             Verdict::Fails { message, .. } => format!("{message}; the cloud shows that the machine runs"),
             Verdict::Undecided | Verdict::Answers => String::new(),
         },
+        MemberFailure::ResetRefused => "the cloud refused to reset the used machine".to_owned(),
+        MemberFailure::ResetTimeout => {
+            let seconds = gathered.view.launch_timeout.as_secs();
+            format!("the cloud did not show within {seconds} s that the used machine was reset")
+        }
         MemberFailure::InstanceGone => "the machine ended by itself, or somebody else ended it".to_owned(),
     }
 }

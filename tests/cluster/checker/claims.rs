@@ -9,7 +9,7 @@ use super::index::{Index, Track, holder, is_terminal, named, phase, report, stat
 use super::{Action, LAG, Promise, Violation, quota, secrets};
 
 /// The allowed transitions of members, as in the table of `docs/use/resources.md`.
-const MEMBER_STEPS: [(MemberState, MemberState); 7] = [
+const MEMBER_STEPS: [(MemberState, MemberState); 10] = [
     (MemberState::Pending, MemberState::Warming),
     (MemberState::Pending, MemberState::Errored),
     (MemberState::Warming, MemberState::Ready),
@@ -17,6 +17,9 @@ const MEMBER_STEPS: [(MemberState, MemberState); 7] = [
     (MemberState::Ready, MemberState::Claimed),
     (MemberState::Ready, MemberState::Errored),
     (MemberState::Claimed, MemberState::Ready),
+    (MemberState::Claimed, MemberState::Resetting),
+    (MemberState::Resetting, MemberState::Warming),
+    (MemberState::Resetting, MemberState::Errored),
 ];
 
 /// The allowed transitions of claims, likewise.

@@ -19,5 +19,5 @@ mod write_outcome;
 
 pub use claimable::{ClaimView, MemberView, claimable, queues, returns};
 pub use evidence::{Evidence, Found, HasUid};
-pub use fate::{ClaimFate, Ending, Fate, HeldMember, ending, fate, hold};
+pub use fate::{ClaimFate, Ending, Fate, HeldMember, ended_well, ending, fate, hold};
 pub use write_outcome::{Answer, BindStep, SwapStep, after_bind, after_return_look, after_swap, after_swap_look};

@@ -26,7 +26,8 @@ pub struct Route {
     pub name: &'static str,
 }
 
-/// All that machines may call. Paths are `/v1/machines/NAMESPACE/NAME/UID/TOKEN/` and the name of the route.
+/// All that machines may call. Paths are `/v1/machines/NAMESPACE/NAME/UID/TOKEN/` and the name of the route. After its first
+/// reset, a machine's UID has a dot and the number of its uses behind it.
 pub const ROUTES: [Route; 5] = [
     Route { topic: Topic::Ready, method: "POST", name: "ready" },
     Route { topic: Topic::Broken, method: "POST", name: "broken" },
@@ -49,6 +50,8 @@ pub struct Named<'a> {
     pub name: &'a str,
     /// Uid of the member.
     pub uid: &'a str,
+    /// How many claims its machine had served when it got the token.
+    pub uses: i32,
     /// The token.
     pub token: &'a str,
     /// What is called for.
@@ -76,12 +79,21 @@ pub fn named<'a>(method: &str, path: &'a str, prefix: &str) -> Option<Named<'a>>
     });
     // "." and ".." are no names, and must not become part of a URL of the API server.
     let dots = [namespace, name].iter().any(|part| part.bytes().all(|byte| byte == b'.'));
-    (fits && !dots && parts.next().is_none()).then_some(Named { namespace, name, uid, token, route })
+    let (uid, uses) = use_of(uid)?;
+    (fits && !dots && parts.next().is_none()).then_some(Named { namespace, name, uid, uses, token, route })
+}
+
+/// Uid and number of uses of a part of a path; `None` if the number is not as [`path_of`] writes it.
+fn use_of(part: &str) -> Option<(&str, i32)> {
+    let Some((uid, number)) = part.split_once('.') else { return Some((part, 0)) };
+    let uses = number.parse().ok().filter(|uses: &i32| *uses > 0 && uses.to_string() == number)?;
+    (!uid.is_empty()).then_some((uid, uses))
 }
 
 /// The path of a member's machine, up to the name of the route.
-pub(super) fn path_of(namespace: &str, name: &str, uid: &str, token: &str) -> String {
-    format!("{BEGIN}{namespace}/{name}/{uid}/{token}/")
+pub(super) fn path_of(namespace: &str, name: &str, (uid, uses): (&str, i32), token: &str) -> String {
+    let uses = if uses == 0 { String::new() } else { format!(".{uses}") };
+    format!("{BEGIN}{namespace}/{name}/{uid}{uses}/{token}/")
 }
 
 #[cfg(test)]
@@ -107,6 +119,11 @@ mod tests {
             "/v1/machines/ci/a/u/t$/ready",
             "/v2/machines/ci/linux/u/t/ready",
             "//v1/machines/ci/linux/u/t/ready",
+            "/v1/machines/ci/linux/u.0/t/ready",
+            "/v1/machines/ci/linux/u.01/t/ready",
+            "/v1/machines/ci/linux/u.-1/t/ready",
+            "/v1/machines/ci/linux/u.1.2/t/ready",
+            "/v1/machines/ci/linux/.1/t/ready",
             "",
         ] {
             assert_eq!(named("POST", path, ""), None, "{path}");
@@ -124,10 +141,13 @@ mod tests {
 
     #[test]
     fn what_is_made_can_be_taken_apart() {
-        let path = path_of("ci", "linux-x7k2p", "0a-1b", "t_k-n");
-        for route in &ROUTES {
-            let path = format!("{path}{}", route.name);
-            assert_eq!(named(route.method, &path, "").map(|found| found.route), Some(route));
+        for uses in [0, 1, 20] {
+            let path = path_of("ci", "linux-x7k2p", ("0a-1b", uses), "t_k-n");
+            for route in &ROUTES {
+                let path = format!("{path}{}", route.name);
+                let found = named(route.method, &path, "").unwrap();
+                assert_eq!((found.route, found.uid, found.uses), (route, "0a-1b", uses));
+            }
         }
     }
 
