@@ -377,13 +377,13 @@ async fn record_warming(controller: &MemberController, gathered: &Gathered) -> R
 
 async fn record_ready(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     let Some(machine) = recorded(gathered) else { return Ok(()) };
-    info!(member = %gathered.key(), instance = %machine.id, "ready");
     let (now, launch_config) = (clock::now(), convert::launch_config_of(&gathered.member));
+    info!(member = %gathered.key(), instance = %machine.id, "ready");
     write(controller, &member::status::ready(&gathered.member, &machine, now)).await?;
     controller.machines.with(&gathered.uid(), |record| record.probing = Probing::new());
     let took = |from: Timestamp, until: Timestamp| Duration::try_from(until.duration_since(from)).ok();
-    let new = convert::status(&gathered.member).uses == 0;
-    let launch = machine.boot_time.filter(|_| new).and_then(|booted| took(machine.launch_time, booted));
+    let launched = (convert::status(&gathered.member).uses == 0).then_some(machine.launch_time);
+    let launch = machine.boot_time.zip(launched).and_then(|(booted, launched)| took(launched, booted));
     let warming = machine.boot_time.and_then(|booted| took(booted, now));
     controller.common.metrics.member_ready(&launch_config.namespace, &launch_config.name, launch, warming);
     controller.launch_health.succeeded(&launch_config);
@@ -456,10 +456,8 @@ pub fn recorded(gathered: &Gathered) -> Option<RecordedMachine> {
 fn failure_message(controller: &MemberController, broken: MemberFailure, gathered: &Gathered) -> String {
     match broken {
         MemberFailure::LaunchTimeout => {
-            format!(
-                "the machine had not booted {} s after its create was accepted",
-                gathered.view.launch_timeout.as_secs()
-            )
+            let seconds = gathered.view.launch_timeout.as_secs();
+            format!("the machine had not booted {seconds} s after its create was accepted")
         }
         MemberFailure::WarmingTimeout => {
             let seconds = gathered.view.warming_timeout.as_secs();
@@ -481,10 +479,10 @@ fn failure_message(controller: &MemberController, broken: MemberFailure, gathere
             Verdict::Undecided | Verdict::Answers => String::new(),
         },
         MemberFailure::ResetRefused => "the cloud refused to reset the used machine".to_owned(),
-        MemberFailure::ResetTimeout => {
-            let seconds = gathered.view.launch_timeout.as_secs();
-            format!("the cloud did not show within {seconds} s that the used machine was reset")
-        }
+        MemberFailure::ResetTimeout => format!(
+            "the cloud did not show within {} s that the used machine was reset",
+            gathered.view.launch_timeout.as_secs()
+        ),
         MemberFailure::InstanceGone => "the machine ended by itself, or somebody else ended it".to_owned(),
     }
 }

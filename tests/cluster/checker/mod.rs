@@ -10,6 +10,7 @@ mod machines;
 mod progress;
 mod queue;
 mod quota;
+mod reuse;
 mod secrets;
 mod terms;
 #[cfg(test)]

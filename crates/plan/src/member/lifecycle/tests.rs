@@ -74,8 +74,10 @@ fn a_member_with_a_possible_create_call_is_queried_before_any_retry() {
     assert_eq!(next_step(&view, at(6)), Step::Find, "what was asked before the create proves nothing");
     view.machine = Machine::Missing { at: at(6), not_founds: 0 };
     assert_eq!(next_step(&view, at(6)), Step::Create);
-    view.machine = Machine::Booting { at: at(6) };
-    assert_eq!(next_step(&view, at(6)), Step::RecordWarming);
+    assert_eq!(
+        next_step(&LifecycleView { machine: Machine::Booting { at: at(6) }, ..view }, at(6)),
+        Step::RecordWarming
+    );
 }
 
 #[test]
