@@ -20,7 +20,7 @@ pub struct UsedMember {
     pub age: Option<SignedDuration>,
     /// Whether its template is the pool's present one.
     pub current: bool,
-    /// Whether a person set it aside, or its machine was claimed before by its tags.
+    /// Whether a person set it aside, its machine was claimed before by its tags, or its launch config leads elsewhere.
     pub set_aside: bool,
     /// Whether the last answer of its cloud, with the right account's credentials, shows that the machine runs.
     pub runs: bool,
@@ -58,7 +58,7 @@ pub enum NotReused {
     MaxAge,
     /// Its template is not the pool's present one.
     OldTemplate,
-    /// It is cordoned, held or quarantined.
+    /// It is cordoned, held, quarantined, or its launch config leads elsewhere.
     SetAside,
     /// The cloud does not show that it runs.
     NotRunning,
@@ -110,7 +110,7 @@ impl Display for NotReused {
             Self::MaxUses => "it has served as many claims as reuse.maxUses allows",
             Self::MaxAge => "its machine is older than reuse.maxAgeSeconds",
             Self::OldTemplate => "its template is not the present one of its pool",
-            Self::SetAside => "it is cordoned, held or quarantined",
+            Self::SetAside => "it is cordoned, held, quarantined or not reachable",
             Self::NotRunning => "the cloud does not show that its machine runs",
             Self::Interrupted => "the cloud takes its machine away",
             Self::Unhealthy => "its machine does not answer health probes, or reported that it is broken",

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use bullpen_api::{ConditionType, EventAction, PoolMember, Reason, condition_is_true, find_condition};
+use bullpen_api::{
+    AfterReset, ConditionType, EventAction, InstancePool, PoolMember, Reason, condition_is_true, find_condition,
+};
 use bullpen_plan::member;
 use bullpen_plan::member::reuse::{AfterClaim, UsedMember, after_claim};
 use tracing::{debug, info};
@@ -16,6 +18,7 @@ use crate::controllers::convert;
 use crate::provider::{Instance, InstancePhase};
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
+use crate::state::cluster_state::State;
 use crate::telemetry::ResetResult;
 
 /// Begins the reset of the member's machine, or the member's end. `ended_well`: its claim came to a good end.
@@ -24,14 +27,19 @@ pub(super) async fn reset_or_end(
     member: &Arc<PoolMember>,
     ended_well: bool,
 ) -> Result<FateOutcome, Failure> {
-    let Some((reuse, used)) = used(controller, member, ended_well) else {
+    let (key, pool) = (ObjectKey::of(member.as_ref()), convert::pool_of(member));
+    let reuse = controller.common.cluster.with(|state| live_pool(state, member)?.spec.reuse.clone());
+    let Some(reuse) = reuse else {
+        controller.common.writes.delete_member(member).await?;
+        return Ok(FateOutcome::Changed);
+    };
+    let Some(used) = used(controller, member, ended_well, reuse.after_reset) else {
         // The machine could not be ended either. The first answer of its cloud wakes this member.
         return Ok(FateOutcome::Later(clock::now().checked_add(PROOF_PAUSE).ok()));
     };
-    let (key, pool) = (ObjectKey::of(member.as_ref()), convert::pool_of(member));
     let (writes, events, metrics) = (&controller.common.writes, &controller.common.events, &controller.common.metrics);
-    match (after_claim(reuse.as_ref(), &used), reuse) {
-        (AfterClaim::Reset, Some(reuse)) => {
+    match after_claim(Some(&reuse), &used) {
+        AfterClaim::Reset => {
             let served = used.uses.saturating_add(1);
             let note = format!("reset for another claim: it has served {served} of at most {}", reuse.max_uses);
             let resetting = member::status::resetting(member, &note, clock::now());
@@ -42,7 +50,7 @@ pub(super) async fn reset_or_end(
                 controller.common.wakers.pools.wake(pool);
             }
         }
-        (AfterClaim::Ends(why), _) => {
+        AfterClaim::Ends(why) => {
             let ended = matches!(writes.delete_member(member).await?, Written::Written(_));
             if let Some(why) = why.filter(|_| ended) {
                 debug!(member = %key, %why, "not reused");
@@ -50,32 +58,35 @@ pub(super) async fn reset_or_end(
                 events.normal(member.as_ref(), Reason::NotReused, EventAction::Terminate, why.to_string());
             }
         }
-        // Nothing is reset without a pool that wants it.
-        (AfterClaim::Reset, None) => drop(writes.delete_member(member).await?),
     }
     Ok(FateOutcome::Changed)
 }
 
-/// What the decision depends on. `None` while the cloud of a member that may be reset has not answered yet.
+/// The member's pool, if this incarnation of it exists.
+fn live_pool<'a>(state: &'a State, member: &PoolMember) -> Option<&'a Arc<InstancePool>> {
+    let pool = state.pools.get(&convert::pool_of(member));
+    pool.filter(|pool| convert::uid(pool.as_ref()) == member.spec.pool_ref.uid)
+}
+
+/// What the decision depends on. `None` while the member's cloud has not answered yet.
 fn used(
     controller: &ClaimController,
     member: &PoolMember,
     ended_well: bool,
-) -> Option<(Option<bullpen_api::Reuse>, UsedMember)> {
+    after_reset: AfterReset,
+) -> Option<UsedMember> {
     let status = convert::status(member);
-    let (pool, config, current, set_aside) = controller.common.cluster.with(|state| {
-        let pool = state.pools.get(&convert::pool_of(member));
-        let pool = pool.filter(|pool| convert::uid(pool.as_ref()) == member.spec.pool_ref.uid).cloned();
+    let (pool, config, current, gone) = controller.common.cluster.with(|state| {
+        let pool = live_pool(state, member).cloned();
         let config = state.launch_configs.get(&convert::launch_config_of(member)).cloned();
         let template = pool.as_ref().map(|pool| convert::current_template(state, pool));
         let current = template.is_some_and(|template| !template.is_outdated(&member.spec));
-        (pool, config, current, convert::member_view(member).set_aside)
+        (pool, config, current, state.machines_gone.contains(&convert::uid(member)))
     });
-    let reuse = pool.as_ref().and_then(|pool| pool.spec.reuse.clone());
     let cloud = config.as_ref().and_then(|config| controller.clouds.of(&config.spec));
     let listing = cloud.as_ref().and_then(|cloud| cloud.listing());
     let confirmed = cloud.as_ref().is_some_and(|cloud| cloud.confirmed_identity().is_some());
-    if reuse.is_some() && cloud.is_some() && (listing.is_none() || !confirmed) {
+    if cloud.is_some() && (listing.is_none() || !confirmed) {
         return None;
     }
     let machine = status.instance.as_ref().and_then(|machine| listing.as_ref()?.with_id(&machine.id).cloned());
@@ -85,20 +96,17 @@ fn used(
     let broken = status.reported.as_ref().is_some_and(|reported| reported.broken.is_some());
     let unhealthy = find_condition(&status.conditions, ConditionType::Healthy, false).is_some();
     let announced = condition_is_true(&status.conditions, ConditionType::Interrupted);
-    let used = UsedMember {
+    Some(UsedMember {
         ended_well,
         uses: status.uses,
         age: launched.map(|launched| clock::now().duration_since(launched)),
         current,
-        set_aside,
-        runs: confirmed && ours && machine.as_deref().is_some_and(runs),
+        set_aside: convert::member_view(member).set_aside,
+        runs: confirmed && ours && !gone && machine.as_deref().is_some_and(runs),
         interrupted: announced || machine.as_ref().is_some_and(|machine| machine.interruption.is_some()),
         unhealthy: unhealthy || broken,
-        can_reset: reuse.as_ref().is_some_and(|reuse| {
-            cloud.as_ref().is_some_and(|cloud| cloud.provider().reset_kind() == Some(reuse.after_reset))
-        }),
+        can_reset: cloud.as_ref().is_some_and(|cloud| cloud.provider().reset_kind() == Some(after_reset)),
         pool_state: pool.as_ref().map(|pool| pool.spec.state).unwrap_or_default(),
         ending: pool.as_deref().is_none_or(convert::deleting) || config.as_deref().is_none_or(convert::deleting),
-    };
-    Some((reuse, used))
+    })
 }

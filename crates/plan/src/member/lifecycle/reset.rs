@@ -186,7 +186,7 @@ mod tests {
         ) {
             let reset = Reset { proved: false, asked_at: asked_at.map(at), accepted, refused, may_ask };
             let machine = Machine::Running { at: at(shown), since: at(0), ready };
-            let view = LifecycleView { machine, reset, broken, held, current, interrupted, past, ..used(reset) };
+            let view = LifecycleView { current, machine, past, interrupted, held, broken, reset, ..used(reset) };
             let step = next_step(&view, at(now));
             prop_assert!(!matches!(step, Step::RecordReset | Step::RecordWarming | Step::RecordReady), "{step:?}");
             let ahead = LifecycleView { machine: RUNS, ..view };
