@@ -10,7 +10,6 @@ mod machines;
 mod progress;
 mod queue;
 mod quota;
-mod reuse;
 mod secrets;
 mod terms;
 #[cfg(test)]

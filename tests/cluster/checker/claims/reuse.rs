@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bullpen_api::PoolClaim;
 use jiff::Timestamp;
 
-use super::index::{Index, Track, ended_at, holder, is_terminal, report};
-use super::{Promise, Violation};
+use super::super::index::{Index, Track, ended_at, holder, is_terminal, report};
+use super::super::{Promise, Violation};
 
 /// By the uid of a member: the claims that named it, each with when it was bound.
 pub(super) type Holders<'a> = BTreeMap<&'a str, BTreeMap<String, Timestamp>>;

@@ -1,12 +1,14 @@
 //! Checks claims: bindings, the order of phases, and whether each claim ended for a true reason.
 
+mod reuse;
+
 use std::collections::BTreeSet;
 
 use bullpen_api::{ClaimPhase, InstancePool, MemberState, PoolClaim, WhenEmpty};
 use jiff::{SignedDuration, Timestamp};
 
 use super::index::{Index, Track, holder, is_terminal, named, phase, report, state};
-use super::{Action, LAG, Promise, Violation, quota, reuse, secrets};
+use super::{Action, LAG, Promise, Violation, quota, secrets};
 
 /// The allowed transitions of members, as in the table of `docs/use/resources.md`.
 const MEMBER_STEPS: [(MemberState, MemberState); 10] = [
