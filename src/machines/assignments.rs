@@ -41,7 +41,7 @@ pub struct Assignments(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
-    /// By the use of the member's machine, as [`machine_use`](bullpen_plan::claim::assignment::machine_use) names it.
+    /// By the use of the member's machine, as [`machine_use`](bullpen_plan::claim::machine_use::machine_use) names it.
     told: HashMap<String, (Holder, Instant)>,
     /// With how many of them those are looked for that may be forgotten.
     looked_through_at: usize,

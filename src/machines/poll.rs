@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bullpen_api::{EventAction, MemberState, Reason};
-use bullpen_plan::claim::assignment::{Assignment, Over, answer, machine_use};
+use bullpen_plan::claim::assignment::{Assignment, Over, answer};
+use bullpen_plan::claim::machine_use::machine_use;
 use hyper::body::Bytes;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;

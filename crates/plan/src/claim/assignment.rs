@@ -12,6 +12,8 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use serde::Serialize;
 
+use super::machine_use::machine_use;
+
 /// The most bytes that the values of an input Secret may have in all.
 pub const MAX_INPUT: usize = 16 * 1024;
 
@@ -72,11 +74,6 @@ pub enum AssignmentChange {
     Assigned(Box<Assignment>),
     /// It had the machine, and has ended.
     Over(Over),
-}
-
-/// The name of a use of a member's machine: each is told of its own claim only.
-pub fn machine_use(member_uid: &str, uses: i32) -> String {
-    if uses == 0 { member_uid.to_owned() } else { format!("{member_uid}.{uses}") }
 }
 
 /// The use of the member that the claim has or had, as [`machine_use`] names it, and the change for its machine. `None`

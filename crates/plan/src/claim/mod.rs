@@ -12,6 +12,7 @@ mod evidence;
 mod fate;
 pub mod lifetime;
 pub mod machine_news;
+pub mod machine_use;
 pub mod queue;
 pub mod status;
 pub mod vanished;

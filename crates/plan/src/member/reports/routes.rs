@@ -1,5 +1,7 @@
 //! The table of what machines may call, and the paths.
 
+use crate::claim::machine_use::{machine_use, use_of};
+
 /// What a machine calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Topic {
@@ -13,6 +15,8 @@ pub enum Topic {
     Done,
     /// Which claim has it.
     Assignment,
+    /// It is well: one of its heartbeats.
+    Heartbeat,
 }
 
 /// A line of the table.
@@ -28,12 +32,13 @@ pub struct Route {
 
 /// All that machines may call. Paths are `/v1/machines/NAMESPACE/NAME/UID/TOKEN/` and the name of the route. After its first
 /// reset, a machine's UID has a dot and the number of its uses behind it.
-pub const ROUTES: [Route; 5] = [
+pub const ROUTES: [Route; 6] = [
     Route { topic: Topic::Ready, method: "POST", name: "ready" },
     Route { topic: Topic::Broken, method: "POST", name: "broken" },
     Route { topic: Topic::Progress, method: "POST", name: "progress" },
     Route { topic: Topic::Done, method: "POST", name: "done" },
     Route { topic: Topic::Assignment, method: "GET", name: "assignment" },
+    Route { topic: Topic::Heartbeat, method: "POST", name: "heartbeat" },
 ];
 
 /// The beginning of every path.
@@ -83,17 +88,9 @@ pub fn named<'a>(method: &str, path: &'a str, prefix: &str) -> Option<Named<'a>>
     (fits && !dots && parts.next().is_none()).then_some(Named { namespace, name, uid, uses, token, route })
 }
 
-/// Uid and number of uses of a part of a path; `None` if the number is not as [`path_of`] writes it.
-fn use_of(part: &str) -> Option<(&str, i32)> {
-    let Some((uid, number)) = part.split_once('.') else { return Some((part, 0)) };
-    let uses = number.parse().ok().filter(|uses: &i32| *uses > 0 && uses.to_string() == number)?;
-    (!uid.is_empty()).then_some((uid, uses))
-}
-
 /// The path of a member's machine, up to the name of the route.
 pub(super) fn path_of(namespace: &str, name: &str, (uid, uses): (&str, i32), token: &str) -> String {
-    let uses = if uses == 0 { String::new() } else { format!(".{uses}") };
-    format!("{BEGIN}{namespace}/{name}/{uid}{uses}/{token}/")
+    format!("{BEGIN}{namespace}/{name}/{}/{token}/", machine_use(uid, uses))
 }
 
 #[cfg(test)]
