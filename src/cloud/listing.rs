@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bullpen_plan::claim::claim_tag::Served;
 use jiff::Timestamp;
 
 use crate::provider::Instance;
@@ -47,9 +48,9 @@ impl Listing {
         self.by_id.values().map(Arc::as_ref)
     }
 
-    /// The uid of the claim in the tags of the machine with this id.
-    pub fn claim_of(&self, id: &str) -> Option<&str> {
-        self.by_id.get(id)?.tags.claim.as_deref()
+    /// What the machine with this id shows of the claims that it served.
+    pub fn served(&self, id: &str) -> Served<'_> {
+        self.by_id.get(id).map(|instance| instance.served()).unwrap_or_default()
     }
 
     /// The machine with this id, or else the one that was bought for the member with this uid.

@@ -29,7 +29,7 @@ impl RateLimit {
             let rate = match operation {
                 ProviderOperation::Create => rates.create,
                 ProviderOperation::List => rates.list,
-                ProviderOperation::Terminate => rates.terminate,
+                ProviderOperation::Terminate | ProviderOperation::Reset => rates.terminate,
                 ProviderOperation::Tag => rates.tag,
                 ProviderOperation::Find
                 | ProviderOperation::Get

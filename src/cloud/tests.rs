@@ -91,6 +91,7 @@ impl Provider for DummyProvider {
             launch_time: Timestamp::UNIX_EPOCH,
             boot_time: None,
             interruption: None,
+            reset: None,
             tags: request.tags.clone().into_iter().collect(),
         })
     }

@@ -45,6 +45,11 @@ pub fn state(member: &PoolMember) -> MemberState {
     member.status.as_ref().map_or(MemberState::Pending, |status| status.state)
 }
 
+/// Whether the member is on its way to be ready.
+pub fn comes_up(member: &PoolMember) -> bool {
+    matches!(state(member), MemberState::Pending | MemberState::Warming | MemberState::Resetting)
+}
+
 /// Whether an object has a deletionTimestamp.
 pub fn deleting<K: ResourceExt>(object: &K) -> bool {
     object.meta().deletion_timestamp.is_some()
@@ -254,7 +259,7 @@ fn standing(member: &PoolMember, reserved: bool, is_released: impl FnOnce() -> b
         // One that cannot be reached is no supply either: it is kept until its launch config leads there again.
         _ if member.spec.cordoned || member.spec.hold || is_unreachable(member) => Standing::Aside,
         MemberState::Ready => Standing::Ready,
-        MemberState::Warming => Standing::Warming,
+        MemberState::Warming | MemberState::Resetting => Standing::Warming,
         MemberState::Pending => Standing::Pending,
     }
 }
@@ -273,7 +278,7 @@ fn counted(
         uid,
         standing: standing(member, reserved, || is_released(state, member)),
         launch_config: member.spec.placement.launch_config.clone(),
-        created: created(member),
+        created: came(member),
         ready_since: member.status.as_ref().and_then(|status| status.ready_since.as_ref()).map(|time| time.0),
         outdated: template.is_outdated(&member.spec),
         hold: member.spec.hold,
@@ -290,6 +295,12 @@ pub fn is_released(state: &State, member: &PoolMember) -> bool {
     let key = ObjectKey::new(claim.namespace.clone(), claim.name.clone());
     let evidence = claim_evidence(state, &key, &claim.uid);
     matches!(fate(&evidence, &held_member(member, state), &[]), Fate::Terminated | Fate::ConfirmFirst)
+}
+
+/// When the machine was asked to come up: at the creation, or at its last reset.
+fn came(member: &PoolMember) -> Timestamp {
+    let reset = member.status.as_ref().and_then(|status| status.reset_started_at.as_ref());
+    reset.map_or_else(|| created(member), |time| time.0)
 }
 
 /// The members of a pool for the sizing plan, with those that are just being written.

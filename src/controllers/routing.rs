@@ -116,8 +116,7 @@ fn pool(router: &Router, changed: &Changed<InstancePool>) {
     let health = |pool: &Arc<InstancePool>| pool.spec.health.clone();
     let otherwise = changed.old.as_ref().map(health) != changed.new.as_ref().map(health);
     let members = router.common.cluster.with(|state| {
-        let moving =
-            |member: &&Arc<PoolMember>| matches!(convert::state(member), MemberState::Pending | MemberState::Warming);
+        let moving = |member: &&Arc<PoolMember>| convert::comes_up(member);
         let concerned = |member: &&Arc<PoolMember>| taken_over || otherwise || moving(member);
         state.members_of_name(&key).filter(concerned).map(|member| ObjectKey::of(member.as_ref())).collect::<Vec<_>>()
     });
@@ -164,7 +163,9 @@ fn launch_config(router: &Router, changed: &Changed<LaunchConfig>) {
             .collect();
         let place = |config: &Arc<LaunchConfig>| (identity(config), config.mark().map(str::to_owned));
         let moved = changed.old.as_ref().map(place) != changed.new.as_ref().map(place);
-        let concerned = |member: &&Arc<PoolMember>| moved || convert::state(member) == MemberState::Pending;
+        let waits =
+            |member: &PoolMember| matches!(convert::state(member), MemberState::Pending | MemberState::Resetting);
+        let concerned = |member: &&Arc<PoolMember>| moved || waits(member);
         let members = state.members_of_launch_config(&key).filter(concerned);
         let members: Vec<_> = members.map(|member| ObjectKey::of(member.as_ref())).collect();
         (pools, members)
@@ -359,9 +360,7 @@ impl Listeners {
 
 impl Audience for Listeners {
     fn needs_list_soon(&self, provider: &ProviderKey) -> bool {
-        let moving = |member: &PoolMember| {
-            convert::deleting(member) || matches!(convert::state(member), MemberState::Pending | MemberState::Warming)
-        };
+        let moving = |member: &PoolMember| convert::deleting(member) || convert::comes_up(member);
         self.common.cluster.with(|state| self.bought_at(state, provider).any(|member| moving(member)))
     }
 

@@ -41,7 +41,7 @@ pub struct Assignments(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
-    /// By the uid of the member.
+    /// By the use of the member's machine, as [`machine_use`](bullpen_plan::claim::machine_use::machine_use) names it.
     told: HashMap<String, (Holder, Instant)>,
     /// With how many of them those are looked for that may be forgotten.
     looked_through_at: usize,
@@ -79,19 +79,19 @@ impl Assignments {
         }
     }
 
-    /// Takes a version of a claim in. Returns the uid of its member, if it has one now.
+    /// Takes a version of a claim in. Returns the use of its member's machine, if it has one now.
     pub(super) fn take_in(&self, claim: &PoolClaim, now: Instant) -> Option<String> {
         let (member, change) = change(claim)?;
         match change {
             AssignmentChange::Assigned(assignment) => {
-                self.0.lock().set(member, Holder::Assigned(Arc::from(assignment)), now);
-                Some(member.to_owned())
+                self.0.lock().set(&member, Holder::Assigned(Arc::from(assignment)), now);
+                Some(member)
             }
             AssignmentChange::Over(over) => {
                 let mut inner = self.0.lock();
                 // An ended claim may be years old: only that it ends is news, not that it has ended.
-                if matches!(inner.told.get(member), Some((Holder::Assigned(_) | Holder::Vanished, _))) {
-                    inner.set(member, Holder::Over(over), now);
+                if matches!(inner.told.get(&member), Some((Holder::Assigned(_) | Holder::Vanished, _))) {
+                    inner.set(&member, Holder::Over(over), now);
                 }
                 None
             }
@@ -103,8 +103,8 @@ impl Assignments {
         let mut inner = self.0.lock();
         let has = |holder: &Holder| matches!(holder, Holder::Assigned(now) if now.claim.uid == gone.claim.uid);
         // A claim of that name that was applied again may have the machine by now.
-        if inner.told.get(member).is_some_and(|(holder, _)| has(holder)) {
-            inner.set(member, Holder::Vanished, now);
+        if inner.told.get(&member).is_some_and(|(holder, _)| has(holder)) {
+            inner.set(&member, Holder::Vanished, now);
         }
     }
 

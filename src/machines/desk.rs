@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bullpen_plan::claim::machine_use::machine_use;
 use bullpen_plan::member::reports::{AdvertisedUrl, Content, MAX_BODY, Named, Topic, Verdict, judge, named};
+use bullpen_plan::member::ssh_keys::MachineUse;
 use bullpen_plan::operator::watched_namespaces::WatchedNamespaces;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -153,7 +155,7 @@ impl Desk {
         }
         let known = query.unwrap_or_default().split('&').find_map(|field| field.strip_prefix("claim="));
         let member = ObjectKey::new(named.namespace, named.name);
-        match self.0.polls.poll(&member, named.uid, known).await {
+        match self.0.polls.poll(&member, (named.uid, named.uses), known).await {
             Polled::Missing => Outcome::Refused,
             told => Outcome::Told(told),
         }
@@ -161,13 +163,14 @@ impl Desk {
 
     /// What a request is answered whose token is wrong, or that comes too often.
     fn not_admitted(&self, named: &Named<'_>) -> Option<Outcome> {
-        let Named { namespace, name, uid, token, route } = *named;
+        let Named { namespace, name, uid, uses, token, route } = *named;
         let secrets = self.0.secrets.known();
         if secrets.is_empty() {
             return Some(Outcome::Unavailable);
         }
         // All are asked, so that the time does not tell which one it was.
-        let right = secrets.iter().filter(|secret| secret.is_machine_token(namespace, name, uid, token)).count();
+        let machine = MachineUse { namespace, name, uid, uses };
+        let right = secrets.iter().filter(|secret| secret.is_machine_token(&machine, token)).count();
         if right == 0 || !self.0.watched.contains(namespace) {
             return Some(Outcome::Refused);
         }
@@ -186,15 +189,15 @@ impl Desk {
         if let Some(outcome) = self.not_admitted(&named) {
             return outcome;
         }
-        let Named { namespace, name, uid, route, .. } = named;
+        let Named { namespace, name, uid, uses, route, .. } = named;
         let content = match read_body(body).await {
             Ok(body) => Content::of(&body),
             Err(outcome) => return outcome,
         };
         if route.topic == Topic::Heartbeat {
-            return if self.0.heartbeats.put(uid) { Outcome::Heard } else { Outcome::Unavailable };
+            return if self.0.heartbeats.put(&machine_use(uid, uses)) { Outcome::Heard } else { Outcome::Unavailable };
         }
-        let report = Progress { member: ObjectKey::new(namespace, name), uid: uid.to_owned(), content };
+        let report = Progress { member: ObjectKey::new(namespace, name), uid: uid.to_owned(), uses, content };
         match route.topic {
             Topic::Progress => {
                 let now = self.0.waiting.lock().take_in(report, Instant::now());
@@ -236,7 +239,7 @@ impl Desk {
                 Read::Missing => return Outcome::Refused,
                 Read::Unproved => return Outcome::Unavailable,
             };
-            let after = match judge(&member, &report.uid, topic, &report.content, clock::now()) {
+            let after = match judge(&member, (&report.uid, report.uses), topic, &report.content, clock::now()) {
                 Verdict::Refused => return Outcome::Refused,
                 Verdict::Known => return Outcome::Known,
                 Verdict::Late => return Outcome::Late,

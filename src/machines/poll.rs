@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bullpen_api::{EventAction, MemberState, Reason};
 use bullpen_plan::claim::assignment::{Assignment, Over, answer};
+use bullpen_plan::claim::machine_use::machine_use;
 use hyper::body::Bytes;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
@@ -57,7 +58,7 @@ pub enum Polled {
 enum Look {
     /// It is there.
     There,
-    /// Its machine ends.
+    /// Its machine ends, or was reset for another claim.
     Ends,
     /// It is gone, or another one.
     Missing,
@@ -86,7 +87,7 @@ pub struct Polls {
     waiting: Semaphore,
     reads: Semaphore,
     answers: Mutex<Answers>,
-    /// When each member was last seen to be there, by uid.
+    /// When each use of a machine was last seen to be there.
     there: Mutex<HashMap<String, Instant>>,
 }
 
@@ -104,18 +105,20 @@ impl Polls {
         Self { assignments, reports, client, events, metrics, waiting, reads, answers, there }
     }
 
-    /// Waits for news of the claim of this member's machine, which already knows of the claim with the uid `known`.
-    pub async fn poll(&self, member: &ObjectKey, uid: &str, known: Option<&str>) -> Polled {
+    /// Waits for news of the claim of this use of a member's machine, by the member's uid and `status.uses`, which already
+    /// knows of the claim with the uid `known`.
+    pub async fn poll(&self, member: &ObjectKey, of: (&str, i32), known: Option<&str>) -> Polled {
         let Ok(_place) = self.waiting.try_acquire() else { return Polled::Busy };
-        let news = tokio::time::timeout(PATIENCE, self.news(member, uid, known)).await;
+        let news = tokio::time::timeout(PATIENCE, self.news(member, of, known)).await;
         news.unwrap_or(Polled::Nothing)
     }
 
-    async fn news(&self, member: &ObjectKey, uid: &str, known: Option<&str>) -> Polled {
-        let mut waiting = self.assignments.wait(uid);
+    async fn news(&self, member: &ObjectKey, of: (&str, i32), known: Option<&str>) -> Polled {
+        let machine = machine_use(of.0, of.1);
+        let mut waiting = self.assignments.wait(&machine);
         let (mut asked_before, mut look_again) = (false, LOOK_AGAIN);
         loop {
-            match self.assignments.holder(uid) {
+            match self.assignments.holder(&machine) {
                 Holder::Assigned(assignment) if known != Some(&assignment.claim.uid) => {
                     let polled = self.hand_out(&assignment).await;
                     if asked_before && matches!(polled, Polled::Assigned(_)) {
@@ -126,7 +129,7 @@ impl Polls {
                 Holder::Assigned(_) => waiting.changed().await,
                 Holder::Over(over) => return Polled::Over(over),
                 // This process may have begun after the claim ended.
-                Holder::Unknown if known.is_none() => match self.there(member, uid).await {
+                Holder::Unknown if known.is_none() => match self.there(member, of, &machine).await {
                     Look::There | Look::Unproved => {
                         asked_before = true;
                         waiting.changed().await;
@@ -134,14 +137,14 @@ impl Polls {
                     Look::Ends => return Polled::Over(Over::released()),
                     Look::Missing => return Polled::Missing,
                 },
-                Holder::Unknown | Holder::Vanished => match self.look(member, uid).await {
+                Holder::Unknown | Holder::Vanished => match self.look(member, of).await {
                     // A claim that went with its definition is no release: the machine works on.
                     Look::There | Look::Unproved => {
                         let _ = tokio::time::timeout(look_again, waiting.changed()).await;
                         look_again *= 2;
                     }
                     Look::Ends | Look::Missing => {
-                        self.assignments.ended(uid);
+                        self.assignments.ended(&machine);
                         return Polled::Over(Over::released());
                     }
                 },
@@ -157,29 +160,31 @@ impl Polls {
     }
 
     /// Whether the member is there, by a look that may be some minutes old.
-    async fn there(&self, member: &ObjectKey, uid: &str) -> Look {
+    async fn there(&self, member: &ObjectKey, of: (&str, i32), machine: &str) -> Look {
         let now = Instant::now();
-        if self.there.lock().get(uid).is_some_and(|seen| now.duration_since(*seen) < THERE_FOR) {
+        if self.there.lock().get(machine).is_some_and(|seen| now.duration_since(*seen) < THERE_FOR) {
             return Look::There;
         }
-        let look = self.look(member, uid).await;
+        let look = self.look(member, of).await;
         if look == Look::There {
             let mut there = self.there.lock();
             if there.len() >= 2 * MOST_WAITING {
                 there.retain(|_, seen| now.duration_since(*seen) < THERE_FOR);
             }
-            there.insert(uid.to_owned(), now);
+            there.insert(machine.to_owned(), now);
         }
         look
     }
 
-    async fn look(&self, member: &ObjectKey, uid: &str) -> Look {
+    async fn look(&self, member: &ObjectKey, (uid, uses): (&str, i32)) -> Look {
         let Ok(_turn) = self.reads.acquire().await else { return Look::Unproved };
         match self.reports.read(member).await {
             Read::Member(member) if member.metadata.uid.as_deref() != Some(uid) => Look::Missing,
             Read::Member(member) => {
-                let errored = member.status.as_ref().is_some_and(|status| status.state == MemberState::Errored);
-                let ends = member.metadata.deletion_timestamp.is_some() || errored;
+                let status = member.status.as_ref();
+                let errored = status.is_some_and(|status| status.state == MemberState::Errored);
+                let reset = status.map_or(0, |status| status.uses) != uses;
+                let ends = member.metadata.deletion_timestamp.is_some() || errored || reset;
                 if ends { Look::Ends } else { Look::There }
             }
             Read::Missing => Look::Missing,

@@ -17,6 +17,8 @@ pub struct Progress {
     pub member: ObjectKey,
     /// Its uid.
     pub uid: String,
+    /// After how many uses its machine got the token.
+    pub uses: i32,
     /// What the machine said.
     pub content: Content,
 }
@@ -81,7 +83,7 @@ mod tests {
 
     fn says(text: &str) -> Progress {
         let content = Content { text: text.to_owned(), ..Content::default() };
-        Progress { member: ObjectKey::new("ci", "ci-1"), uid: "u-1".to_owned(), content }
+        Progress { member: ObjectKey::new("ci", "ci-1"), uid: "u-1".to_owned(), uses: 0, content }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bullpen_plan::member::reports::CallUrls;
-use bullpen_plan::member::ssh_keys::InstallationSecret;
+use bullpen_plan::member::ssh_keys::{InstallationSecret, MachineUse};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
@@ -148,12 +148,14 @@ pub(crate) fn heartbeat(uid: &str) -> Vec<u8> {
 
 /// The URLs of the member with this uid.
 pub(super) fn urls_of(uid: &str) -> CallUrls {
-    CallUrls::of(&secret(), "", "ci", "ci-1", uid).unwrap()
+    let machine = MachineUse { namespace: "ci", name: "ci-1", uid, uses: 0 };
+    CallUrls::of(&secret(), "", &machine).unwrap()
 }
 
 /// The URLs of the member with this name.
 pub(super) fn urls(name: &str) -> CallUrls {
-    CallUrls::of(&secret(), "", "ci", name, "u-1").unwrap()
+    let machine = MachineUse { namespace: "ci", name, uid: "u-1", uses: 0 };
+    CallUrls::of(&secret(), "", &machine).unwrap()
 }
 
 pub(super) struct Answer {

@@ -19,8 +19,10 @@ use bullpen_api::LaunchConfigSpec;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use bullpen_api::Market;
+pub use bullpen_api::{AfterReset, Market};
+use bullpen_plan::claim::claim_tag::Served;
 pub use bullpen_plan::member::interruption::{Interruption, InterruptionReason};
+use bullpen_plan::member::reuse::uses_of_token;
 pub use bullpen_plan::{CapacityScope, ProviderError};
 
 #[cfg(feature = "aws")]
@@ -116,6 +118,50 @@ pub trait Provider: fmt::Debug + Send + Sync {
     async fn tag(&self, id: &str, tags: &BTreeMap<String, String>) -> Result<(), ProviderError> {
         Err(ProviderError::invalid(format!("{id}: this cloud takes no tags for {} keys after the create", tags.len())))
     }
+
+    /// The reset that [`reset`](Self::reset) makes, if there is one. Without it, every machine ends with its claim.
+    fn reset_kind(&self) -> Option<AfterReset> {
+        None
+    }
+
+    /// Begins to reset a machine: its system stops, and it boots from its image anew, with a new disk and this user data.
+    ///
+    /// A token has one effect for as long as the machine lives, whoever sends it and however late: a retry does nothing
+    /// if an earlier call with it was executed. The former system never sees the new user data. `Ok` means accepted;
+    /// that it is done shows in [`Instance::reset`] alone.
+    ///
+    /// # Errors
+    /// Any error of the call itself; `Invalid` where [`reset_kind`](Self::reset_kind) is `None`.
+    async fn reset(&self, request: &ResetRequest) -> Result<(), ProviderError> {
+        Err(ProviderError::invalid(format!("{}: this cloud resets no machines", request.id)))
+    }
+}
+
+/// A reset of one machine. A retry sends it unchanged.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ResetRequest {
+    /// The cloud's id of the machine.
+    pub id: String,
+    /// The idempotency token, of this use of the machine alone.
+    pub token: String,
+    /// What the machine runs at its first boot after the reset: text, or gzip of it.
+    pub user_data: Option<Vec<u8>>,
+}
+
+/// Leaves out the user data, which may be secret.
+impl fmt::Debug for ResetRequest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ResetRequest").field("id", &self.id).field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+/// The last reset of a machine that was finished: the cloud's word for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinishedReset {
+    /// The token of the call.
+    pub token: String,
+    /// When the machine began to run from its image anew.
+    pub booted_at: Timestamp,
 }
 
 /// How often calls of each kind may begin; each kind has its own bucket.
@@ -123,7 +169,7 @@ pub trait Provider: fmt::Debug + Send + Sync {
 pub struct CallRates {
     /// Create calls.
     pub create: CallRate,
-    /// Terminate calls.
+    /// Terminate and reset calls.
     pub terminate: CallRate,
     /// Lists of all machines.
     pub list: CallRate,
@@ -202,6 +248,8 @@ pub struct Instance {
     pub boot_time: Option<Timestamp>,
     /// When and why the cloud will take it away, if it has announced that. Boxed, because few machines have a notice.
     pub interruption: Option<Box<Interruption>>,
+    /// Its last reset that was finished, for as long as the machine lives. Boxed, because few machines have one.
+    pub reset: Option<Box<FinishedReset>>,
     /// Bullpen's own tags of the machine.
     pub tags: OwnTags,
 }
@@ -225,7 +273,20 @@ impl Instance {
     /// Whether a member has to know that `self` follows `before` in the list.
     pub fn differs_for_member(&self, before: &Self) -> bool {
         let facts = |instance: &Self| (instance.phase, instance.ready);
-        facts(self) != facts(before) || self.interruption != before.interruption || self.addresses != before.addresses
+        facts(self) != facts(before)
+            || self.interruption != before.interruption
+            || self.addresses != before.addresses
+            || self.reset != before.reset
+    }
+
+    /// What it shows of the claims that it served.
+    pub fn served(&self) -> Served<'_> {
+        let uid = self.tags.member_uid.as_deref().unwrap_or_default();
+        Served {
+            claim: self.tags.claim.as_deref(),
+            uses: self.tags.claim_use.as_deref().and_then(|uses| uses.parse().ok()).unwrap_or_default(),
+            reset: self.reset.as_ref().and_then(|reset| uses_of_token(&reset.token, uid)),
+        }
     }
 }
 

@@ -20,6 +20,9 @@ pub const CLAIM: &str = "bullpen.dev/claim";
 /// Namespace and name of that claim, for people: after objects were put back by a backup tool, the uid names nobody.
 pub const CLAIM_NAME: &str = "bullpen.dev/claim-name";
 
+/// How many claims the machine had served before that one; absent: none.
+pub const CLAIM_USE: &str = "bullpen.dev/claim-use";
+
 /// Bullpen's own tags of a machine. Users' tags are not stored, because there may be thousands of machines with many
 /// tags.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub struct OwnTags {
     pub claim: Option<Box<str>>,
     /// [`CLAIM_NAME`].
     pub claim_name: Option<Box<str>>,
+    /// [`CLAIM_USE`].
+    pub claim_use: Option<Box<str>>,
 }
 
 impl OwnTags {
@@ -58,6 +63,7 @@ impl<K: AsRef<str>, V: Into<Box<str>>> FromIterator<(K, V)> for OwnTags {
                 NAME => &mut own.name,
                 CLAIM => &mut own.claim,
                 CLAIM_NAME => &mut own.claim_name,
+                CLAIM_USE => &mut own.claim_use,
                 _ => continue,
             };
             *place = Some(value.into());

@@ -108,6 +108,8 @@ label_values! {
         Terminate => "terminate",
         /// Adds tags to a machine.
         Tag => "tag",
+        /// Resets a machine to its image.
+        Reset => "reset",
         /// Asks which account the credentials belong to.
         Identity => "identity",
         /// Asks which image a name stands for.
@@ -349,6 +351,8 @@ label_values! {
         Interrupted => "interrupted",
         /// It was ready, and does not answer health probes any more.
         Unhealthy => "unhealthy",
+        /// Its used machine was not reset.
+        NotReset => "not_reset",
         /// The request is wrong in itself.
         Invalid => "invalid",
         /// The account may not have more.
@@ -370,6 +374,7 @@ impl From<ErrorClass> for FailureClass {
             ErrorClass::ReportedBroken => Self::ReportedBroken,
             ErrorClass::Interrupted => Self::Interrupted,
             ErrorClass::Unhealthy => Self::Unhealthy,
+            ErrorClass::ResetRefused | ErrorClass::ResetTimeout => Self::NotReset,
             ErrorClass::Invalid => Self::Invalid,
             ErrorClass::Quota => Self::Quota,
             ErrorClass::Capacity => Self::Capacity,

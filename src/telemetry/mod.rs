@@ -12,5 +12,5 @@ mod server;
 
 pub use health::{Health, Report};
 pub use logging::{LogArgs, LogFormat, LoggingError, init_logging};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, ResetResult};
 pub use server::{ServeError, serve};

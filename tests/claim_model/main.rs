@@ -35,6 +35,17 @@ fn the_protocol_holds_in_every_configuration() {
 }
 
 #[test]
+fn the_protocol_holds_where_machines_are_reset_and_handed_out_again() {
+    let mut sizes = vec![size(1, 1, 2, 2), size(2, 1, 1, 3), size(2, 1, 2, 1)];
+    if is_full() {
+        sizes.push(size(1, 2, 2, 1));
+    }
+    for size in sizes {
+        assert_holds(Protocol::unreduced(size, Policy::Reusing));
+    }
+}
+
+#[test]
 fn from_every_state_a_settled_state_can_be_reached_without_another_fault() {
     for size in [size(2, 2, 2, 2), size(3, 2, 2, 1), size(2, 3, 2, 1)] {
         assert_eq!(hopeless(&Protocol::designed(size)), None);

@@ -51,6 +51,16 @@ fn a_pair_whose_binding_nobody_finishes_is_stuck() {
 }
 
 #[test]
+fn a_late_reset_call_without_a_token_resets_a_machine_under_its_next_claim() {
+    assert_breaks(Policy::ReusingWithoutToken, (2, 1, 2, 2), &[NOT_UNDER_A_CLAIM]);
+}
+
+#[test]
+fn a_machine_that_comes_back_without_proof_may_not_have_been_reset() {
+    assert_breaks(Policy::ReusingWithoutProof, (1, 1, 1, 1), &[NEVER_AGAIN]);
+}
+
+#[test]
 fn expired_written_after_a_conflict_without_a_new_decision_ignores_a_renewal() {
     assert_breaks(Policy::ExpiredAllTheSame, (1, 1, 1, 2), &[RENEWAL_WINS]);
 }

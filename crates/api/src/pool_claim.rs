@@ -323,4 +323,7 @@ pub struct ClaimInstance {
     #[schemars(length(max = 8))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<InstanceAddress>,
+    /// Number of claims that had the machine before, each followed by a reset that the provider proved. Absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub former_uses: Option<i32>,
 }

@@ -42,7 +42,8 @@ fn fixed() -> Rule {
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Deleting", type_ = "date", json_path = ".metadata.deletionTimestamp"),
     printcolumn(name = "Cordoned", type_ = "boolean", json_path = ".spec.cordoned", priority = 1),
-    printcolumn(name = "Hold", type_ = "boolean", json_path = ".spec.hold", priority = 1)
+    printcolumn(name = "Hold", type_ = "boolean", json_path = ".spec.hold", priority = 1),
+    printcolumn(name = "Uses", type_ = "integer", json_path = ".status.uses", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -172,7 +173,7 @@ pub struct PoolMemberStatus {
     /// The generation of the spec that this status describes.
     #[serde(default)]
     pub observed_generation: i64,
-    /// Pending, Warming, Ready, Claimed or Errored. A member that is being terminated has a deletionTimestamp.
+    /// Pending, Warming, Ready, Claimed, Resetting or Errored. A member that is being terminated has a deletionTimestamp.
     #[serde(default)]
     #[x_kube(
         validation = Rule::new(
@@ -180,7 +181,8 @@ pub struct PoolMemberStatus {
              (oldSelf == 'Pending' && self in ['Warming', 'Errored']) || \
              (oldSelf == 'Warming' && self in ['Ready', 'Errored']) || \
              (oldSelf == 'Ready' && self in ['Claimed', 'Errored']) || \
-             (oldSelf == 'Claimed' && self == 'Ready')"
+             (oldSelf == 'Claimed' && self in ['Ready', 'Resetting']) || \
+             (oldSelf == 'Resetting' && self in ['Warming', 'Errored'])"
         )
         .message("a member does not go from its present state to this one")
     )]
@@ -191,10 +193,21 @@ pub struct PoolMemberStatus {
     /// The machine at the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<MemberInstance>,
-    /// When the provider accepted the create.
+    /// Number of claims that had the machine and have ended, each followed by a reset. The machine's SSH key and token
+    /// are derived with it, so that those of former claims are of no use.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    #[x_kube(
+        validation = Rule::new("self == oldSelf || self == oldSelf + 1").message("uses are counted one by one")
+    )]
+    pub uses: i32,
+    /// When the last claim had ended and the reset was decided.
+    #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
+    pub reset_started_at: Option<MicroTime>,
+    /// When the provider accepted the create; after a reset, when the provider showed that it was done.
     #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub warming_started_at: Option<MicroTime>,
-    /// When the member became ready.
+    /// When the member last became ready.
     #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub ready_since: Option<MicroTime>,
     /// When the member was bound to its claim.

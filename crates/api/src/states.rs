@@ -15,13 +15,16 @@ pub enum MemberState {
     Ready,
     /// Bound to the claim that `claimRef` names.
     Claimed,
+    /// Its claim has ended; the cloud resets the machine to its image, for another claim.
+    Resetting,
     /// Will never be ready; the pool deletes it in its next pass.
     Errored,
 }
 
 impl MemberState {
     /// Every state, in the order of a member's life.
-    pub const ALL: [Self; 5] = [Self::Pending, Self::Warming, Self::Ready, Self::Claimed, Self::Errored];
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Warming, Self::Ready, Self::Claimed, Self::Resetting, Self::Errored];
 
     /// The name in the API and in metric labels.
     pub const fn as_str(self) -> &'static str {
@@ -30,6 +33,7 @@ impl MemberState {
             Self::Warming => "Warming",
             Self::Ready => "Ready",
             Self::Claimed => "Claimed",
+            Self::Resetting => "Resetting",
             Self::Errored => "Errored",
         }
     }
@@ -38,13 +42,14 @@ impl MemberState {
     ///
     /// The CEL rules of `PoolMember.status` have the same table, so the API server rejects what this rejects.
     pub const fn may_become(self, next: Self) -> bool {
-        use MemberState::{Claimed, Errored, Pending, Ready, Warming};
+        use MemberState::{Claimed, Errored, Pending, Ready, Resetting, Warming};
         matches!(
             (self, next),
             (Pending, Pending | Warming | Errored)
                 | (Warming, Warming | Ready | Errored)
                 | (Ready, Ready | Claimed | Errored)
-                | (Claimed, Claimed | Ready)
+                | (Claimed, Claimed | Ready | Resetting)
+                | (Resetting, Resetting | Warming | Errored)
                 | (Errored, Errored)
         )
     }

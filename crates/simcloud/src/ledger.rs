@@ -96,7 +96,7 @@ pub struct Call {
     pub method: Method,
     /// What was answered.
     pub outcome: Outcome,
-    /// The token of a create or find.
+    /// The token of a create, find or reset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// The machine in the request or the answer.
@@ -126,6 +126,8 @@ pub enum Method {
     Terminate,
     /// `PUT /v1/instances/{id}/tags`
     Tag,
+    /// `POST /v1/instances/{id}/reset`
+    Reset,
     /// `GET /v1/identity`
     Identity,
 }
@@ -140,6 +142,7 @@ impl Method {
             Self::Get => "get",
             Self::Terminate => "terminate",
             Self::Tag => "tag",
+            Self::Reset => "reset",
             Self::Identity => "identity",
         }
     }
@@ -150,9 +153,9 @@ impl Method {
 pub enum Outcome {
     /// A create made a machine.
     Created,
-    /// A create returned the machine that its token had created before.
+    /// A create returned the machine that its token had created before, or a reset had the token of an earlier one.
     Existing,
-    /// A terminate was accepted.
+    /// A terminate, a tag or a reset was accepted.
     Accepted,
     /// A read was answered.
     Ok,
@@ -171,6 +174,9 @@ pub struct MachineEvent {
     pub id: String,
     /// The token that bought it.
     pub token: String,
+    /// The token of the reset, on `resetting` and `reset` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset: Option<String>,
     /// Its properties, on `created` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<Description>,
@@ -196,6 +202,10 @@ pub enum State {
     Stopped,
     /// By a fault: it has another address.
     Moved,
+    /// A reset began: `Pending` again, and its old system has stopped.
+    Resetting,
+    /// The reset is finished: it runs from its image anew.
+    Reset,
     /// Terminate was accepted, or the machine is being taken back.
     ShuttingDown,
     /// Gone.

@@ -13,6 +13,8 @@ pub struct Options {
     pub seed: u64,
     /// Time from an accepted terminate to terminated.
     pub shutdown: Duration,
+    /// Time from an accepted reset until the machine runs from its image anew.
+    pub reset: Duration,
     /// Time from running to passed status checks.
     pub status_check: Duration,
     /// How long a terminated machine is still returned by calls.
@@ -44,6 +46,7 @@ impl Default for Options {
             account: "sim-1".to_owned(),
             seed: rand::random::<u32>().into(),
             shutdown: Duration::from_millis(500),
+            reset: Duration::from_millis(300),
             status_check: Duration::ZERO,
             terminated_visible: Duration::from_mins(1),
             faults: faults::FaultSet::default(),

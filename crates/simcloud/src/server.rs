@@ -24,7 +24,7 @@ use super::cloud::{Ask, Creation};
 use super::delay::Shell;
 use super::faults::{FaultSet, MachineFault};
 use super::ledger::Method;
-use super::wire::{CreateInstance, ErrorBody, ErrorClass, Refusal, TagInstance};
+use super::wire::{CreateInstance, ErrorBody, ErrorClass, Refusal, ResetInstance, TagInstance};
 use super::{Options, agent, query};
 
 /// Largest request body, in bytes.
@@ -87,6 +87,7 @@ fn router(shell: Shell) -> Router {
         .route("/v1/instances", get(list).post(create))
         .route("/v1/instances/{id}", get(show).delete(terminate))
         .route("/v1/instances/{id}/tags", put(tag))
+        .route("/v1/instances/{id}/reset", post(reset))
         .route("/v1/instances/{id}/user-data", get(user_data))
         .route("/v1/identity", get(identity))
         .route("/v1/faults", get(faults).put(set_faults))
@@ -191,6 +192,29 @@ async fn tag(
     let ask = Ask::One(Method::Tag, &id, region.as_deref());
     let tagged = shell.perform(&ask, move |cloud, now, _| cloud.tag(now, &asked.0, asked.1.as_deref(), &tags));
     answer(StatusCode::OK, tagged.await)
+}
+
+async fn reset(
+    State(shell): State<Shell>,
+    id: Id,
+    parameters: Parameters,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let asked = target(id, parameters).and_then(|(id, region)| {
+        let Json(request) =
+            Json::<ResetInstance>::from_bytes(&read(body)?).map_err(|wrong| Refusal::invalid(wrong.body_text()))?;
+        Ok((id, region, request))
+    });
+    let (id, region, request) = match asked {
+        Ok(asked) => asked,
+        Err(refusal) => return refused(&shell, Method::Reset, StatusCode::BAD_REQUEST, refusal),
+    };
+    let asked = (id.clone(), region.clone());
+    let ask = Ask::One(Method::Reset, &id, region.as_deref());
+    let begun = shell.perform(&ask, move |cloud, now, hit| {
+        cloud.reset(now, &asked.0, asked.1.as_deref(), &request, hit.map(|hit| &hit.fault))
+    });
+    answer(StatusCode::ACCEPTED, begun.await)
 }
 
 async fn identity(State(shell): State<Shell>, parameters: Parameters) -> Response {

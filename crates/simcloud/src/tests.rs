@@ -8,8 +8,10 @@ use proptest::prelude::*;
 
 use super::Options;
 use super::cloud::{Cloud, Creation, ListQuery};
+use super::faults::CallFault;
+use super::ledger::{Call, Method, Outcome};
 use super::ledger::{Entry, State, What};
-use super::wire::{CreateInstance, ErrorClass, Instance, Market, Phase};
+use super::wire::{CreateInstance, ErrorClass, Instance, Market, Phase, ResetInstance};
 
 fn at(milliseconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::from_millis(milliseconds)
@@ -341,4 +343,59 @@ fn tags_are_added_or_replaced_and_the_token_still_returns_its_machine() {
     let many: BTreeMap<_, _> = (0..49).map(|number| (format!("k{number}"), String::new())).collect();
     assert_eq!(cloud.tag(at(40), &made.id, None, &many).unwrap_err().class, ErrorClass::Invalid);
     assert_eq!(cloud.get(at(50), &made.id, None).unwrap().tags, wanted, "and nothing changed");
+}
+
+fn reset(
+    cloud: &mut Cloud,
+    now: i64,
+    id: &str,
+    token: &str,
+    fault: Option<&CallFault>,
+) -> Result<Instance, ErrorClass> {
+    let request =
+        ResetInstance { token: token.to_owned(), user_data: Some(format!("for {token}")), user_data_base64: None };
+    cloud.reset(at(now), id, Some("r1"), &request, fault).map_err(|refusal| refusal.class)
+}
+
+#[test]
+fn a_reset_boots_the_machine_anew_once_for_each_token_and_shows_the_last_that_is_done() {
+    let mut cloud = cloud();
+    let made = create(&mut cloud, 0, &request("a"));
+    assert_eq!(reset(&mut cloud, 500, &made.id, "u.1", None), Err(ErrorClass::Invalid), "it boots");
+    let begun = reset(&mut cloud, 2_000, &made.id, "u.1", None).unwrap();
+    assert_eq!((begun.phase, begun.ready, begun.boot_time, begun.last_reset), (Phase::Pending, false, None, None));
+    assert_eq!(cloud.user_data(at(2_100), &made.id).unwrap().user_data.as_deref(), Some("for u.1"));
+    let done = cloud.get(at(2_300), &made.id, None).unwrap();
+    let shown = done.last_reset.unwrap();
+    assert_eq!((done.phase, shown.token.as_str(), shown.booted_at), (Phase::Running, "u.1", at(2_300)));
+    assert_eq!((done.boot_time, done.addresses, done.tags), (Some(at(2_300)), made.addresses, made.tags));
+    reset(&mut cloud, 3_000, &made.id, "u.2", None).unwrap();
+    for token in ["u.1", "u.2"] {
+        let again = reset(&mut cloud, 4_000, &made.id, token, None).unwrap();
+        assert_eq!((again.phase, again.last_reset.unwrap().token.as_str()), (Phase::Running, "u.2"), "{token}");
+    }
+    let other = ResetInstance { token: "u.1".to_owned(), user_data: None, user_data_base64: None };
+    assert!(cloud.reset(at(4_100), &made.id, None, &other, None).unwrap_err().token_used);
+    let resets = entries(&cloud).into_iter().filter_map(|entry| match entry.what {
+        What::Call(Call { method: Method::Reset, outcome, .. }) => Some(outcome),
+        _ => None,
+    });
+    let invalid = Outcome::Refused(ErrorClass::Invalid);
+    let (accepted, existing) = (Outcome::Accepted, Outcome::Existing);
+    assert_eq!(resets.collect::<Vec<_>>(), [invalid, accepted, accepted, existing, existing, invalid]);
+    cloud.terminate(at(5_000), &made.id, None).unwrap();
+    assert_eq!(reset(&mut cloud, 5_100, &made.id, "u.3", None), Err(ErrorClass::Invalid));
+    assert_eq!(reset(&mut cloud, 5_200, "i-none", "u.3", None), Err(ErrorClass::NotFound));
+}
+
+#[test]
+fn a_reset_that_is_ignored_or_lingers_is_accepted_and_shows_nothing() {
+    let mut cloud = cloud();
+    let made = create(&mut cloud, 0, &request("a"));
+    let ignored = reset(&mut cloud, 2_000, &made.id, "u.1", Some(&CallFault::Ignored {})).unwrap();
+    assert_eq!((ignored.phase, ignored.ready), (Phase::Running, true));
+    let lingers = CallFault::Lingers { milliseconds: None };
+    assert_eq!(reset(&mut cloud, 3_000, &made.id, "u.2", Some(&lingers)).unwrap().phase, Phase::Pending);
+    let later = cloud.get(at(1_000_000), &made.id, None).unwrap();
+    assert_eq!((later.phase, later.last_reset), (Phase::Pending, None));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::wire::{CreateInstance, Refusal};
+use super::wire::{CreateInstance, Refusal, ResetInstance};
 
 /// Longest token, region, zone, instance type, image and tag key, in characters.
 const MAX_NAME: usize = 128;
@@ -21,22 +21,33 @@ pub(super) fn create(request: &CreateInstance) -> Result<(), Refusal> {
     name("zone", &request.zone)?;
     name("instanceType", &request.instance_type)?;
     name("image", &request.image)?;
-    if request.user_data.as_ref().is_some_and(|data| data.len() > MAX_USER_DATA) {
-        return Err(Refusal::invalid(format!("userData: at most {MAX_USER_DATA} bytes")));
-    }
-    if let Some(encoded) = &request.user_data_base64 {
-        let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
-        if request.user_data.is_some() || encoded.len() > MAX_USER_DATA || !encoded.bytes().all(is_base64) {
-            let message = format!("userDataBase64: at most {MAX_USER_DATA} characters of base64, and no userData");
-            return Err(Refusal::invalid(message));
-        }
-    }
+    user_data(request.user_data.as_deref(), request.user_data_base64.as_deref())?;
     tags("tags", &request.tags)?;
     if request.boot_milliseconds > MAX_BOOT_MILLISECONDS {
         return Err(Refusal::invalid(format!("bootMilliseconds: at most {MAX_BOOT_MILLISECONDS}")));
     }
     if request.boot_jitter_percent > 100 {
         return Err(Refusal::invalid("bootJitterPercent: at most 100"));
+    }
+    Ok(())
+}
+
+/// # Errors
+/// `Invalid`, naming the first field that is out of its bounds.
+pub(super) fn reset(request: &ResetInstance) -> Result<(), Refusal> {
+    name("token", &request.token)?;
+    user_data(request.user_data.as_deref(), request.user_data_base64.as_deref())
+}
+
+fn user_data(text: Option<&str>, encoded: Option<&str>) -> Result<(), Refusal> {
+    if text.is_some_and(|data| data.len() > MAX_USER_DATA) {
+        return Err(Refusal::invalid(format!("userData: at most {MAX_USER_DATA} bytes")));
+    }
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
+    let fits = |encoded: &str| text.is_none() && encoded.len() <= MAX_USER_DATA && encoded.bytes().all(is_base64);
+    if encoded.is_some_and(|encoded| !fits(encoded)) {
+        let message = format!("userDataBase64: at most {MAX_USER_DATA} characters of base64, and no userData");
+        return Err(Refusal::invalid(message));
     }
     Ok(())
 }

@@ -51,6 +51,30 @@ pub struct UserData {
     pub user_data_base64: Option<String>,
 }
 
+/// Body of `POST /v1/instances/{id}/reset`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResetInstance {
+    /// The idempotency token. A token that the machine was reset with has no second effect for as long as it lives.
+    pub token: String,
+    /// Replaces that of the machine, once its old system has stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<String>,
+    /// The same in base64, for bytes that are no text. At most one of the two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data_base64: Option<String>,
+}
+
+/// A finished reset of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastReset {
+    /// The token of the call.
+    pub token: String,
+    /// When the machine began to run from its image anew.
+    pub booted_at: Timestamp,
+}
+
 /// Body of `PUT /v1/instances/{id}/tags`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -115,6 +139,9 @@ pub struct Instance {
     /// When it began to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_time: Option<Timestamp>,
+    /// The last reset that was finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_reset: Option<LastReset>,
     /// From the request, and those added later.
     pub tags: BTreeMap<String, String>,
 }

@@ -268,6 +268,7 @@ fn standing(member: &MemberFact) -> &str {
             "Warming" => "warming",
             "Ready" => "ready",
             "Claimed" => "claimed",
+            "Resetting" => "resetting",
             "Errored" => "errored",
             _ => "pending",
         }

@@ -67,7 +67,7 @@ pub fn shown(controller: &ClaimController, listing: Option<&Listing>, member: &P
     };
     let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
     match machine.and_then(|machine| listing.with_id(&machine.id)) {
-        Some(machine) if machine.tags.claim.is_some() => Shown::ClaimedBefore,
+        Some(machine) if machine.served().is_ahead_of(convert::status(member).uses) => Shown::ClaimedBefore,
         Some(machine) if machine.interruption.is_some() => Shown::Announced,
         _ => Shown::Free,
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bullpen_api::{InstancePool, MemberPhoneHome, MemberSsh, PoolMember};
 use bullpen_plan::member::first_boot::{Additions, Login, merge};
 use bullpen_plan::member::reports::CallUrls;
-use bullpen_plan::member::ssh_keys::{InstallationSecret, SshKey};
+use bullpen_plan::member::ssh_keys::{InstallationSecret, MachineUse, SshKey};
 use bullpen_plan::member::user_data::KeyTrouble;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
@@ -129,14 +129,26 @@ fn gets_keys(pool: &InstancePool) -> bool {
 /// The key of a member's machine, if the known secret is the one that it was bought with.
 fn key_of(secret: &InstallationSecret, member: &PoolMember) -> Option<SshKey> {
     let id = member.spec.ssh.as_ref()?.key_id.as_ref()?;
-    (secret.id().as_ref() == Some(id)).then(|| secret.ssh_key(member.metadata.uid.as_deref()?)).flatten()
+    (secret.id().as_ref() == Some(id))
+        .then(|| secret.ssh_key(member.metadata.uid.as_deref()?, uses_of(member)))
+        .flatten()
 }
 
 /// The URLs that a member's machine calls, if the known secret is the one that it was bought with.
 fn urls_of(secret: &InstallationSecret, member: &PoolMember, calls: &MemberPhoneHome) -> Option<CallUrls> {
     let (metadata, same) = (&member.metadata, secret.id().as_ref() == Some(&calls.key_id));
-    let (namespace, name) = (metadata.namespace.as_deref()?, metadata.name.as_deref()?);
-    same.then(|| CallUrls::of(secret, &calls.url, namespace, name, metadata.uid.as_deref()?)).flatten()
+    let machine = MachineUse {
+        namespace: metadata.namespace.as_deref()?,
+        name: metadata.name.as_deref()?,
+        uid: metadata.uid.as_deref()?,
+        uses: uses_of(member),
+    };
+    same.then(|| CallUrls::of(secret, &calls.url, &machine)).flatten()
+}
+
+/// How many claims the member's machine has served: keys and tokens of earlier ones are of no use.
+fn uses_of(member: &PoolMember) -> i32 {
+    member.status.as_ref().map_or(0, |status| status.uses)
 }
 
 /// The key of a member's machine cannot be derived any more, or not yet.

@@ -46,7 +46,8 @@ async fn refresh_content(common: &Common, pool: &InstancePool, insist: bool) -> 
 /// Wakes the pool, and those of its members that are not bought yet.
 fn wake_waiting(common: &Common, pool: &InstancePool) {
     let waiting = common.cluster.with(|state| {
-        let pending = state.members_of(pool).filter(|member| convert::state(member) == MemberState::Pending);
+        let waits = |state| matches!(state, MemberState::Pending | MemberState::Resetting);
+        let pending = state.members_of(pool).filter(|member| waits(convert::state(member)));
         pending.map(|member| ObjectKey::of(member.as_ref())).collect::<Vec<_>>()
     });
     for member in waiting {

@@ -26,6 +26,7 @@ use crate::provider::tags::Owner;
 use crate::provider::{CreateRequest, Instance, ProviderError};
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
+use crate::telemetry::ResetResult;
 use crate::telemetry::labels::{CreateOutcome, FailureClass, ProviderOperation, TerminationOutcome};
 
 /// A pool whose watch was silent for this long is read before a machine is bought for it (invariant 5).
@@ -83,7 +84,8 @@ pub async fn perform(controller: &MemberController, gathered: &Gathered, step: S
             }
             Ok(())
         }
-        Step::Wait(_) => Ok(()),
+        // Those of a reset are carried out beside this.
+        Step::Wait(_) | Step::Reset | Step::RecordReset => Ok(()),
     }
 }
 
@@ -375,12 +377,13 @@ async fn record_warming(controller: &MemberController, gathered: &Gathered) -> R
 
 async fn record_ready(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     let Some(machine) = recorded(gathered) else { return Ok(()) };
-    info!(member = %gathered.key(), instance = %machine.id, "ready");
     let (now, launch_config) = (clock::now(), convert::launch_config_of(&gathered.member));
+    info!(member = %gathered.key(), instance = %machine.id, "ready");
     write(controller, &member::status::ready(&gathered.member, &machine, now)).await?;
     controller.machines.with(&gathered.uid(), |record| record.probing = Probing::new());
     let took = |from: Timestamp, until: Timestamp| Duration::try_from(until.duration_since(from)).ok();
-    let launch = machine.boot_time.and_then(|booted| took(machine.launch_time, booted));
+    let launched = (convert::status(&gathered.member).uses == 0).then_some(machine.launch_time);
+    let launch = machine.boot_time.zip(launched).and_then(|(booted, launched)| took(launched, booted));
     let warming = machine.boot_time.and_then(|booted| took(booted, now));
     controller.common.metrics.member_ready(&launch_config.namespace, &launch_config.name, launch, warming);
     controller.launch_health.succeeded(&launch_config);
@@ -400,7 +403,11 @@ async fn fail(controller: &MemberController, gathered: &Gathered, broken: Member
     match broken {
         MemberFailure::Interrupted => controller.common.metrics.interruption_notice(&pool.namespace, &pool.name),
         MemberFailure::Unhealthy => controller.health.failed(&gathered.uid(), &pool),
-        MemberFailure::LaunchTimeout
+        MemberFailure::ResetTimeout => {
+            controller.common.metrics.member_reset(&pool.namespace, &pool.name, ResetResult::TimedOut);
+        }
+        MemberFailure::ResetRefused
+        | MemberFailure::LaunchTimeout
         | MemberFailure::WarmingTimeout
         | MemberFailure::InstanceGone
         | MemberFailure::ReportedBroken => {}
@@ -408,7 +415,8 @@ async fn fail(controller: &MemberController, gathered: &Gathered, broken: Member
     Ok(())
 }
 
-async fn record_errored(
+/// Records that a member failed.
+pub async fn record_errored(
     controller: &MemberController,
     member: &PoolMember,
     class: ErrorClass,
@@ -448,10 +456,8 @@ pub fn recorded(gathered: &Gathered) -> Option<RecordedMachine> {
 fn failure_message(controller: &MemberController, broken: MemberFailure, gathered: &Gathered) -> String {
     match broken {
         MemberFailure::LaunchTimeout => {
-            format!(
-                "the machine had not booted {} s after its create was accepted",
-                gathered.view.launch_timeout.as_secs()
-            )
+            let seconds = gathered.view.launch_timeout.as_secs();
+            format!("the machine had not booted {seconds} s after its create was accepted")
         }
         MemberFailure::WarmingTimeout => {
             let seconds = gathered.view.warming_timeout.as_secs();
@@ -472,6 +478,11 @@ fn failure_message(controller: &MemberController, broken: MemberFailure, gathere
             Verdict::Fails { message, .. } => format!("{message}; the cloud shows that the machine runs"),
             Verdict::Undecided | Verdict::Answers => String::new(),
         },
+        MemberFailure::ResetRefused => "the cloud refused to reset the used machine".to_owned(),
+        MemberFailure::ResetTimeout => format!(
+            "the cloud did not show within {} s that the used machine was reset",
+            gathered.view.launch_timeout.as_secs()
+        ),
         MemberFailure::InstanceGone => "the machine ended by itself, or somebody else ended it".to_owned(),
     }
 }

@@ -55,7 +55,12 @@ pub fn tag_if_due(controller: &MemberController, gathered: &Gathered, now: Times
         if let Some(later) = tagging.backoff.pending(now) {
             return Some(later);
         }
-        let wanted = [(tags::CLAIM.to_owned(), bound.clone()), (tags::CLAIM_NAME.to_owned(), name)].into();
+        let mut wanted: BTreeMap<_, _> =
+            [(tags::CLAIM.to_owned(), bound.clone()), (tags::CLAIM_NAME.to_owned(), name)].into();
+        let uses = convert::status(&gathered.member).uses;
+        if uses > 0 {
+            wanted.insert(tags::CLAIM_USE.to_owned(), uses.to_string());
+        }
         begin(controller, gathered, tagging, &instance.id, (bound, wanted));
         None
     })

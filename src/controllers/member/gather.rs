@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use bullpen_api::{InstanceAddress, InstancePool, LaunchConfig, MemberInstance, MemberState, PoolMember, Readiness};
+use bullpen_api::{
+    InstanceAddress, InstancePool, LaunchConfig, MemberInstance, MemberState, PoolMember, PoolMemberStatus, Readiness,
+};
 use bullpen_plan::claim::claim_tag::served_before;
 use bullpen_plan::launch::identity::{Standing, Unrecorded, recorded_there, unrecorded_there};
 use bullpen_plan::launch::refusals::{Gate, Place};
 use bullpen_plan::member::health::ward::Verdict;
-use bullpen_plan::member::lifecycle::{Asked, LifecycleView, Machine, Past, Stuck};
+use bullpen_plan::member::lifecycle::{Asked, LifecycleView, Machine, Past, Reset, Stuck, since_reset};
 use bullpen_plan::member::readiness::{Probe, Target, as_probed, as_reported};
 use bullpen_plan::member::user_data::UserData;
 use bullpen_plan::pool::sizing::create_may_begin;
@@ -125,16 +127,17 @@ pub fn gather(
         controller.machines.needs_next_list(ObjectKey::of(member.as_ref()));
     }
     let mut sighting = sighting(&record, listing.as_deref(), &uid, recorded_id, known_since);
-    date_boot(controller, &uid, &mut sighting, status.instance.as_ref());
+    let proved = shows_reset(&mut sighting, &uid, &status);
+    if !proved {
+        date_boot(controller, &uid, &mut sighting, status.instance.as_ref());
+    }
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
     let (decides, target, machine) = by_readiness(&readiness, &member, &sighting, &record);
     let watched = pool.as_ref().is_some_and(|pool| pool.spec.health.is_some());
     let verdict = if watched { controller.health.verdict(&uid) } else { Verdict::Undecided };
     let refused = Refused::at(&cloud, &place_of(&launch_config, &member.spec.template_hash), &uid, now);
-    // While nothing can be bought, a member without a create call is given up in favour of another launch config.
-    let open = !launch_config.spec.paused && !refused.for_long;
-    let same = |pool: &Arc<InstancePool>| is_current(pool, &user_data, &launch_config, &member, record.asked);
-    let current = open && pool.as_ref().is_some_and(same);
+    let sends = (&user_data, record.asked, refused.for_long);
+    let current = pool.as_ref().is_some_and(|pool| is_wanted(pool, &launch_config, &member, sends));
     let view = LifecycleView {
         state: status.state,
         ending_since,
@@ -164,6 +167,7 @@ pub fn gather(
         shown_at: shown_at(&sighting),
         held,
         broken: status.reported.as_ref().is_some_and(|reported| reported.broken.is_some()),
+        reset: reset_calls(&record, status.uses, proved, user_data.known().is_some()),
     };
     let user_data = text_of(user_data);
     Ok(Gathered { member, pool, launch_config, cloud, standing, sighting, decides, target, verdict, view, user_data })
@@ -183,6 +187,21 @@ fn learn(
         record.doubt_absence_before(confirmed.since);
     }
     record.settle_strike(account_confirmed_at);
+}
+
+/// Whether the machine shows the reset of the member's present use. One that should and does not is no running machine.
+fn shows_reset(sighting: &mut Sighting, uid: &str, status: &PoolMemberStatus) -> bool {
+    let shown = sighting.instance.as_ref().and_then(|instance| instance.reset.as_deref());
+    let shown = shown.map(|reset| (reset.token.as_str(), reset.booted_at));
+    since_reset(&mut sighting.machine, shown, (uid, status.uses), status.state)
+}
+
+/// What is known of the reset after so many uses.
+fn reset_calls(record: &MachineRecord, uses: i32, proved: bool, user_data_known: bool) -> Reset {
+    let (of, calls) = record.reset;
+    let calls = if of == uses { calls } else { Reset::NEW };
+    // A claim's tag that is still being written would come after the reset.
+    Reset { proved, may_ask: user_data_known && !record.tagging.busy, ..calls }
 }
 
 /// When the health probe began that proves a ready machine unhealthy.
@@ -304,7 +323,7 @@ fn text_of(user_data: UserData) -> Option<Arc<str>> {
 fn past(member: &PoolMember, sighting: &Sighting) -> Past {
     if convert::is_quarantined(member) {
         Past::Quarantined
-    } else if served_before(convert::state(member), sighting.claim()) {
+    } else if served_before(convert::state(member), convert::status(member).uses, sighting.served()) {
         Past::Served
     } else {
         Past::Clean
@@ -320,6 +339,22 @@ fn live_pool(state: &State, member: &PoolMember) -> Option<Arc<InstancePool>> {
 pub fn may_create(state: &State, pool: &InstancePool, member: &PoolMember) -> bool {
     let others = state.others_of(pool, member) + state.unwritten(&ObjectKey::of(pool)).count();
     create_may_begin(pool.spec.state, convert::deleting(pool), pool.spec.max_size, others)
+}
+
+/// Whether the member is still to be asked for, or to be reset, as what a new one would be. `refused`: its cloud sells
+/// nothing there for long.
+fn is_wanted(
+    pool: &InstancePool,
+    launch_config: &LaunchConfig,
+    member: &PoolMember,
+    (user_data, asked, refused): (&UserData, Asked, bool),
+) -> bool {
+    if convert::state(member) == MemberState::Resetting {
+        // It is bought already, and sent user data only, which depends on nothing but what is in the template hash.
+        return is_current(pool, user_data, launch_config, member, Asked::Never);
+    }
+    // While nothing can be bought, a member without a create call is given up in favour of another launch config.
+    !launch_config.spec.paused && !refused && is_current(pool, user_data, launch_config, member, asked)
 }
 
 /// Whether the member is what a new one would be, so that a create sends what it was written for. A change that makes

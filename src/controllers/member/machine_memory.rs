@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bullpen_api::MemberState;
-use bullpen_plan::member::lifecycle::{Asked, LOOK_EVERY, Machine, Strike, Stuck, strike};
+use bullpen_plan::claim::claim_tag::Served;
+use bullpen_plan::member::lifecycle::{Asked, LOOK_EVERY, Machine, Reset, Strike, Stuck, strike};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
@@ -76,6 +77,8 @@ pub struct MachineRecord {
     pub tagging: Tagging,
     /// The state of its readiness probes.
     pub probing: Probing,
+    /// Its reset calls, and after how many uses they were made.
+    pub reset: (i32, Reset),
     /// When the member's end was decided.
     pub ending_since: Option<Timestamp>,
     /// Whether it was logged that the end of its namespace overrides `spec.hold`.
@@ -105,6 +108,7 @@ impl MachineRecord {
             stuck_unreported: None,
             tagging: Tagging::new(),
             probing: Probing::new(),
+            reset: (0, Reset::NEW),
             ending_since: None,
             hold_overridden: false,
             unwatched_logged: false,
@@ -319,9 +323,9 @@ pub struct Sighting {
 }
 
 impl Sighting {
-    /// The uid of the claim in the machine's tags.
-    pub fn claim(&self) -> Option<&str> {
-        self.instance.as_ref()?.tags.claim.as_deref()
+    /// What the machine shows of the claims that it served.
+    pub fn served(&self) -> Served<'_> {
+        self.instance.as_ref().map(|instance| instance.served()).unwrap_or_default()
     }
 }
 
@@ -387,6 +391,7 @@ mod tests {
             launch_time,
             boot_time: None,
             interruption: None,
+            reset: None,
             tags: crate::provider::OwnTags::default(),
         }
     }

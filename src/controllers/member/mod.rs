@@ -12,6 +12,7 @@ pub mod machine_memory;
 pub mod probing;
 pub mod readiness;
 pub mod reconcile;
+pub mod reset;
 pub mod set_aside;
 pub mod whereabouts;
 

@@ -212,8 +212,9 @@ fn listed_machine(instance: &Instance) -> Listed {
         InstancePhase::ShuttingDown | InstancePhase::Terminated => true,
         InstancePhase::Pending | InstancePhase::Running | InstancePhase::Stopped => false,
     };
-    let claim = non_empty(&tags.claim)
-        .map(|uid| ClaimTag { uid, name: tags.claim_name.as_deref().unwrap_or_default().to_owned() });
+    // One that was reset since is nobody's any more.
+    let claim = instance.served().present_claim().filter(|uid| !uid.is_empty()).map(str::to_owned);
+    let claim = claim.map(|uid| ClaimTag { uid, name: tags.claim_name.as_deref().unwrap_or_default().to_owned() });
     Listed { id: instance.id.clone(), owner: owner(), launched: instance.launch_time, claim, ending }
 }
 

@@ -198,7 +198,7 @@ fn proof(member: &PoolMember) -> Option<MemberProof> {
         return None;
     }
     match convert::state(member) {
-        MemberState::Pending | MemberState::Warming => Some(MemberProof::InFlight),
+        MemberState::Pending | MemberState::Warming | MemberState::Resetting => Some(MemberProof::InFlight),
         MemberState::Errored => {
             let error = status?
                 .last_error

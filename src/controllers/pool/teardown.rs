@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bullpen_api::{FINALIZER_POOL, InstancePool, MemberState, PoolMember};
 use bullpen_plan::claim::Found;
+use bullpen_plan::claim::claim_tag::served_before;
 
 use crate::cloud::Clouds;
 use crate::controllers::convert;
@@ -68,13 +69,15 @@ pub async fn delete_strays(
 /// shows one, or there was no list yet. The member is quarantined in a moment, instead of being deleted with the machine
 /// that somebody may work on.
 pub fn may_have_served(clouds: &Clouds, state: &State, member: &PoolMember) -> bool {
-    let unclaimed = matches!(convert::state(member), MemberState::Warming | MemberState::Ready);
+    let state_now = convert::state(member);
+    let unclaimed = matches!(state_now, MemberState::Warming | MemberState::Ready | MemberState::Resetting);
     let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
     let (true, Some(machine)) = (unclaimed, machine) else { return false };
     let config = state.launch_configs.get(&convert::launch_config_of(member));
     // Without its cloud nothing ends anyway.
     let Some(cloud) = config.and_then(|config| clouds.of(&config.spec)) else { return false };
-    cloud.listing().is_none_or(|listing| listing.claim_of(&machine.id).is_some())
+    let uses = convert::status(member).uses;
+    cloud.listing().is_none_or(|listing| served_before(state_now, uses, listing.served(&machine.id)))
 }
 
 /// Drops what was remembered of a pool that is gone.

@@ -62,7 +62,7 @@ impl Inbox {
         Heard { from: inner.from.drain().collect(), lost: std::mem::take(&mut inner.lost) }
     }
 
-    /// Takes the heartbeat of this member's machine in. Returns whether it reaches who judges it, as far as is known.
+    /// Takes the heartbeat of this use of a member's machine in. Returns whether it reaches who judges it, as far as is known.
     pub fn put(&self, uid: &str) -> bool {
         let mut inner = self.0.lock();
         if inner.from.len() >= MOST && !inner.from.contains(uid) {

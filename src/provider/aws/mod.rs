@@ -260,6 +260,7 @@ fn instance(shown: Shown, region: &str) -> Instance {
         boot_time: None,
         // DescribeInstances does not have it.
         interruption: None,
+        reset: None,
         tags: shown.tags.into_iter().collect(),
     }
 }

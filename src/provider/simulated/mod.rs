@@ -16,8 +16,9 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirec
 use serde::de::DeserializeOwned;
 
 use super::{
-    AddressKind, CallRate, CallRates, CapacityScope, CreateRequest, Identity, Instance, InstanceAddress, InstancePhase,
-    Interruption, InterruptionReason, Market, Provider, ProviderError, endpoints, tags,
+    AddressKind, AfterReset, CallRate, CallRates, CapacityScope, CreateRequest, FinishedReset, Identity, Instance,
+    InstanceAddress, InstancePhase, Interruption, InterruptionReason, Market, Provider, ProviderError, ResetRequest,
+    endpoints, tags,
 };
 
 pub use kind::Simulated;
@@ -151,12 +152,7 @@ impl Provider for SimulatedProvider {
     async fn create(&self, request: &CreateRequest) -> Result<Instance, ProviderError> {
         let block = request.launch_config.simulated.as_ref();
         let block = block.ok_or_else(|| ProviderError::invalid("the launch config has no block `simulated`"))?;
-        let (user_data, user_data_base64) = match request.user_data.as_deref().map(|data| (data, str::from_utf8(data)))
-        {
-            None => (None, None),
-            Some((_, Ok(text))) => (Some(text.to_owned()), None),
-            Some((data, Err(_))) => (None, Some(STANDARD.encode(data))),
-        };
+        let (user_data, user_data_base64) = encoded(request.user_data.as_deref());
         let body = wire::CreateInstance {
             token: request.token.clone(),
             region: self.region.clone(),
@@ -210,10 +206,30 @@ impl Provider for SimulatedProvider {
         true
     }
 
+    fn reset_kind(&self) -> Option<AfterReset> {
+        Some(AfterReset::Reimage)
+    }
+
+    async fn reset(&self, request: &ResetRequest) -> Result<(), ProviderError> {
+        let (user_data, user_data_base64) = encoded(request.user_data.as_deref());
+        let body = wire::ResetInstance { token: request.token.clone(), user_data, user_data_base64 };
+        let request = self.request(Method::POST, &["instances", &request.id, "reset"], &[]).json(&body);
+        ask::<wire::Instance>(request).await.map(drop)
+    }
+
     async fn tag(&self, id: &str, tags: &BTreeMap<String, String>) -> Result<(), ProviderError> {
         let body = wire::TagInstance { tags: tags.clone() };
         let request = self.request(Method::PUT, &["instances", id, "tags"], &[]).json(&body);
         ask::<wire::Instance>(request).await.map(drop)
+    }
+}
+
+/// User data as text, or in base64 if it is none.
+fn encoded(user_data: Option<&[u8]>) -> (Option<String>, Option<String>) {
+    match user_data.map(|data| (data, str::from_utf8(data))) {
+        None => (None, None),
+        Some((_, Ok(text))) => (Some(text.to_owned()), None),
+        Some((data, Err(_))) => (None, Some(STANDARD.encode(data))),
     }
 }
 
@@ -315,6 +331,9 @@ impl From<wire::Instance> for Instance {
                     },
                 })
             }),
+            reset: instance
+                .last_reset
+                .map(|wire::LastReset { token, booted_at }| Box::new(FinishedReset { token, booted_at })),
             tags: instance.tags.into_iter().collect(),
         }
     }

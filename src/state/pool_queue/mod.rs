@@ -146,6 +146,10 @@ pub fn classify(member: &PoolMember, given_to: Option<&String>, ended: bool) -> 
     match status.map(|status| status.state).unwrap_or_default() {
         MemberState::Pending => Some(MemberClass::Pending),
         MemberState::Warming => Some(MemberClass::Warming(warming_since)),
+        MemberState::Resetting => {
+            let since = status.and_then(|status| status.reset_started_at.as_ref()).map(|time| time.0);
+            Some(MemberClass::Warming(since))
+        }
         MemberState::Ready => {
             let kind = (member.spec.placement.launch_config.clone(), member.spec.template_hash.clone());
             let uid = member.metadata.uid.as_deref().unwrap_or_default();
@@ -155,9 +159,9 @@ pub fn classify(member: &PoolMember, given_to: Option<&String>, ended: bool) -> 
     }
 }
 
-/// How long a member took from its accepted create until it was ready.
+/// How long a member took from its accepted create until it was ready. A reset is no boot of a new machine.
 pub fn boot(member: &PoolMember) -> Option<SignedDuration> {
-    let status = member.status.as_ref()?;
+    let status = member.status.as_ref().filter(|status| status.uses == 0)?;
     let took = status.ready_since.as_ref()?.0.duration_since(status.warming_started_at.as_ref()?.0);
     took.is_positive().then_some(took)
 }

@@ -8,6 +8,7 @@ pub(super) mod launch_configs;
 pub(super) mod machines;
 pub(super) mod pools;
 pub(super) mod process;
+pub mod reuse;
 
 use std::sync::atomic::AtomicU64;
 
@@ -23,6 +24,7 @@ use self::launch_configs::LaunchConfigFamilies;
 use self::machines::MachineFamilies;
 use self::pools::PoolFamilies;
 use self::process::ProcessFamilies;
+use self::reuse::ReuseFamilies;
 
 type Histograms<Labels> = Family<Labels, Histogram, fn() -> Histogram>;
 type SecondsGauge = Gauge<f64, AtomicU64>;
@@ -33,6 +35,7 @@ pub(super) struct Families {
     pub(super) registry: Registry,
     pub(super) pools: PoolFamilies,
     pub(super) health: HealthFamilies,
+    pub(super) reuse: ReuseFamilies,
     pub(super) launch_configs: LaunchConfigFamilies,
     pub(super) clouds: CloudFamilies,
     pub(super) machines: MachineFamilies,
@@ -46,16 +49,17 @@ impl Families {
         let mut registry = Registry::with_prefix("bullpen");
         let (pools, launch_configs) = (PoolFamilies::new(), LaunchConfigFamilies::default());
         let (clouds, machines, process) = (CloudFamilies::new(), MachineFamilies::default(), ProcessFamilies::new());
-        let health = HealthFamilies::default();
+        let (health, reuse) = (HealthFamilies::default(), ReuseFamilies::default());
         pools.register(&mut registry);
         health.register(&mut registry);
+        reuse.register(&mut registry);
         launch_configs.register(&mut registry);
         clouds.register(&mut registry);
         machines.register(&mut registry);
         machines.begin();
         process.register(&mut registry);
         process.begin();
-        Self { registry, pools, health, launch_configs, clouds, machines, process, known: Known::new() }
+        Self { registry, pools, health, reuse, launch_configs, clouds, machines, process, known: Known::new() }
     }
 
     /// Drops what only the leader knows: the series of pools and launch configs, and the number of orphans. Nothing of
@@ -65,6 +69,7 @@ impl Families {
         known.close();
         self.pools.clear();
         self.health.clear();
+        self.reuse.clear();
         self.launch_configs.clear();
         self.clouds.clear();
         drop(known);

@@ -3,6 +3,7 @@
 //! metrics.
 
 mod health;
+mod reuse;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ use super::labels::{
     MemberLabel, ProviderOperation, ProviderOutcome, Queue, Task, TerminationOutcome, WatchedKind, WriteKind,
     WriteOutcome, WriteVerb,
 };
+
+pub use reuse::ResetResult;
 
 /// The operator's metrics. Clones share the same metrics.
 #[derive(Clone, Debug)]
@@ -99,6 +102,7 @@ impl Metrics {
         if self.0.known.lock().add(Kind::Pool, namespace, pool) {
             self.0.pools.begin(namespace, pool);
             self.0.health.begin(namespace, pool);
+            self.0.reuse.begin(namespace, pool);
         }
     }
 
@@ -108,6 +112,7 @@ impl Metrics {
         known.remove(Kind::Pool, namespace, pool);
         self.0.pools.remove(namespace, pool);
         self.0.health.remove(namespace, pool);
+        self.0.reuse.remove(namespace, pool);
     }
 
     /// Sets the members of a pool, by state.

@@ -7,7 +7,9 @@ use bullpen_plan::claim::{Answer, BindStep, ClaimFate, Ending, Evidence, Fate, F
 
 use crate::policy::{DeleteStep, Policy, claim_view, due, member_id, member_view};
 use crate::server;
-use crate::state::{Cached, Carries, Claim, ClaimUid, ClaimWrite, MOST, Member, MemberWrite, Sent, State, claim_name};
+use crate::state::{
+    Cached, Carries, Claim, ClaimUid, ClaimWrite, MOST, MOST_USES, Member, MemberWrite, Sent, State, claim_name,
+};
 
 /// One process with access to the state.
 pub(crate) struct Process<'a> {
@@ -38,6 +40,10 @@ impl Process<'_> {
         if write == MemberWrite::Terminate {
             server::terminate(self.state, member);
             return self.send_to_member(member, MemberWrite::Finalize);
+        }
+        if let MemberWrite::ResetCall { uses } = write {
+            server::reset(self.state, member, uses, self.policy);
+            return Some(());
         }
         let answer = if carries == Carries::Unanswered {
             Answer::Ambiguous
@@ -73,7 +79,7 @@ impl Process<'_> {
             SwapStep::TryAgain => controller.member_writes[member] = Some(Sent { write, carries: Carries::Newest }),
             SwapStep::Won if object.is_none_or(|object| object.claim != Some(claim)) => {
                 // Only a broken policy gets here: it assumes a write that is not stored.
-                controller.members[member] = Cached::Old(Some(Member { claim: Some(claim), deleting: false }));
+                controller.members[member] = Cached::Old(Some(Member { claim: Some(claim), ..Member::default() }));
             }
             SwapStep::Won | SwapStep::Dropped | SwapStep::Refused | SwapStep::Look => {}
         }
@@ -132,6 +138,7 @@ impl Process<'_> {
             let write = match claim::ending(&member_view(member, seen)) {
                 Ending::Terminate => MemberWrite::Terminate,
                 Ending::NotAsked if !self.state.members[member].machine => MemberWrite::Delete,
+                Ending::NotAsked if seen.resetting => self.next_of_reset(member, seen.uses),
                 Ending::NotAsked | Ending::AskTheTable => return None,
             };
             self.send_to_member(member, write);
@@ -159,9 +166,11 @@ impl Process<'_> {
             return None;
         }
         let mut fate = self.policy.fate(evidence, this, &others);
+        let mut ended_well = claim::ended_well(evidence, this);
         if fate == Fate::ConfirmFirst {
             let live = self.look_at_claim(uid);
             fate = self.policy.fate(&live, this, &others);
+            ended_well = claim::ended_well(&live, this);
         }
         let member = (0..MOST).find(|member| member_id(*member) == this.uid)?;
         match fate {
@@ -170,8 +179,18 @@ impl Process<'_> {
             Fate::ClaimLost => self.send_to_claim(ClaimWrite::End { uid, phase: ClaimPhase::Lost }),
             Fate::GivenBack => self.send_to_member(member, MemberWrite::GiveBack),
             Fate::Terminated if this.deleting => self.send_to_member(member, MemberWrite::Terminate),
-            Fate::Terminated => self.send_to_member(member, MemberWrite::Delete),
+            Fate::Terminated => {
+                let uses = self.state.seen_member(self.number, member).map_or(u8::MAX, |seen| seen.uses);
+                let reused = self.policy.reuses() && ended_well && !this.machine_gone && uses < MOST_USES;
+                self.send_to_member(member, if reused { MemberWrite::BeginReset } else { MemberWrite::Delete })
+            }
         }
+    }
+
+    /// What follows for a member that is seen Resetting after so many uses.
+    fn next_of_reset(&self, member: usize, uses: u8) -> MemberWrite {
+        let proved = self.state.members[member].reset == uses || self.policy == Policy::ReusingWithoutProof;
+        if proved { MemberWrite::ResetDone } else { MemberWrite::ResetCall { uses } }
     }
 
     /// Reconciles a Bound claim with the member that it names.
@@ -226,7 +245,7 @@ impl Process<'_> {
             return None;
         }
         let carries = match write {
-            MemberWrite::Terminate | MemberWrite::Finalize => Carries::Old,
+            MemberWrite::Terminate | MemberWrite::Finalize | MemberWrite::ResetCall { .. } => Carries::Old,
             _ if controller.members[member].is_newest() => Carries::Newest,
             _ if self.reduced => return None,
             _ => Carries::Old,

@@ -92,6 +92,9 @@ impl Fault {
 fn crash(state: &mut State, controller: usize) {
     let controller = &mut state.controllers[controller];
     for number in 0..MOST {
+        if let Some(Sent { write: MemberWrite::ResetCall { uses }, .. }) = controller.member_writes[number] {
+            state.members[number].late_resets |= 1 << uses;
+        }
         abandon(controller.claim_writes[number].take(), &mut state.claims[number].late);
         abandon(controller.member_writes[number].take(), &mut state.members[number].late);
     }

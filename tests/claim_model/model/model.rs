@@ -6,7 +6,7 @@ use crate::canonical::{Renamings, incarnations_used};
 use crate::controller::Process;
 use crate::faults::{Fault, every_fault};
 use crate::policy::Policy;
-use crate::state::{CONTROLLERS, Cached, Carries, MOST, Object, Size, State, claim_uid, fresh_claim};
+use crate::state::{CONTROLLERS, Cached, Carries, MOST, MOST_USES, Object, Size, State, claim_uid, fresh_claim};
 use crate::{properties, reduction, server};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,11 @@ pub enum Step {
     /// The user creates a claim again under its old name.
     ClaimReturns {
         claim: usize,
+    },
+    /// A reset call lands whose sender no longer waits for it.
+    LandLateReset {
+        member: usize,
+        uses: u8,
     },
     /// A write lands whose sender no longer waits for it.
     LandLate {
@@ -118,6 +123,7 @@ impl Protocol {
                 Some(())
             }
             Step::ClaimReturns { claim } => claim_returns(state, claim),
+            Step::LandLateReset { member, uses } => land_late_reset(state, member, uses, self.policy),
             Step::LandLate { object, entry } => land_late(state, object, entry, self.policy),
             Step::Fault(fault) => {
                 state.faults_left = state.faults_left.checked_sub(1)?;
@@ -193,6 +199,16 @@ fn land_late(state: &mut State, object: Object, entry: usize, policy: Policy) ->
     Some(())
 }
 
+fn land_late_reset(state: &mut State, member: usize, uses: u8, policy: Policy) -> Option<()> {
+    let late = &mut state.members[member].late_resets;
+    if *late & 1 << uses == 0 {
+        return None;
+    }
+    *late &= !(1 << uses);
+    server::reset(state, member, uses, policy);
+    Some(())
+}
+
 impl Model for Protocol {
     type State = State;
     type Action = Step;
@@ -205,6 +221,11 @@ impl Model for Protocol {
         actions.extend_from_slice(&self.steps);
         for object in self.size.objects() {
             actions.extend((0..MOST).map(|entry| Step::LandLate { object, entry }));
+        }
+        if self.policy.reuses() {
+            for member in 0..self.size.members {
+                actions.extend((1..=MOST_USES).map(|uses| Step::LandLateReset { member, uses }));
+            }
         }
         if state.faults_left > 0 {
             actions.extend(self.faults.iter().copied().map(Step::Fault));

@@ -22,7 +22,11 @@ pub(crate) fn claim_view(claim: Claim) -> ClaimView<Id> {
 }
 
 pub(crate) fn member_view(number: usize, member: Member) -> MemberView<Id> {
-    let state = if member.claim.is_some() { MemberState::Claimed } else { MemberState::Ready };
+    let state = match (member.claim, member.resetting) {
+        (Some(_), _) => MemberState::Claimed,
+        (None, true) => MemberState::Resetting,
+        (None, false) => MemberState::Ready,
+    };
     MemberView {
         uid: member_id(number),
         pool: POOL,
@@ -73,6 +77,12 @@ pub enum Policy {
     CacheIsEnough,
     /// After a 409, Expired is written again with the newest version without a new decision.
     ExpiredAllTheSame,
+    /// As designed, in a pool that reuses machines.
+    Reusing,
+    /// The same, and the provider executes each reset call, whatever its token.
+    ReusingWithoutToken,
+    /// The same, and a member is ready again without the provider's word.
+    ReusingWithoutProof,
 }
 
 /// What follows the DELETE of a member, sent with the uid and the resourceVersion that the decision was based on.
@@ -85,6 +95,11 @@ pub(crate) enum DeleteStep {
 }
 
 impl Policy {
+    /// Whether a machine whose claim came to a good end is reset instead of terminated.
+    pub(crate) fn reuses(self) -> bool {
+        matches!(self, Self::Reusing | Self::ReusingWithoutToken | Self::ReusingWithoutProof)
+    }
+
     pub(crate) fn claimable(self, number: usize, member: Member) -> bool {
         claim::claimable(&member_view(number, self.as_candidate(member)), &POOL)
     }

@@ -7,7 +7,7 @@ use crate::policy::{POOL, member_view};
 use crate::state::{Claim, Member, State, claim_name};
 
 pub const ONE_HOLDER: &str = "a member is held by at most one claim, and a bound claim's member names it";
-pub const NEVER_AGAIN: &str = "a member that a claim's status has named is never claimable again";
+pub const NEVER_AGAIN: &str = "a member that a claim's status has named is never claimable again before a reset";
 pub const NOT_UNDER_A_CLAIM: &str = "a claimed member is terminated only by the end of its claim";
 pub const RENEWAL_WINS: &str = "no claim is Expired that was renewed before";
 pub const NOTHING_STUCK: &str = "nothing is stuck";
@@ -58,7 +58,7 @@ fn claim_is_settled(state: &State, claim: Claim, claimable: bool) -> bool {
 
 /// The member is not Claimed for a claim that is not Bound to it, and not left half deleted.
 fn member_is_settled(state: &State, number: usize, member: Member) -> bool {
-    let Some(uid) = member.claim else { return !member.deleting };
+    let Some(uid) = member.claim else { return !member.deleting && !member.resetting };
     state.claims[claim_name(uid)].object.is_some_and(|claim| {
         let names_it = claim.member.is_some_and(|named| usize::from(named) == number);
         claim.uid == uid && claim.phase == ClaimPhase::Bound && names_it

@@ -74,7 +74,7 @@ fn forget_old_member(state: &mut State, controller: usize, member: usize) {
         }
         (None, None) => false,
     };
-    let reduced = claimed_for.map(|claim| Member { claim: Some(claim), deleting: false });
+    let reduced = claimed_for.map(|claim| Member { claim: Some(claim), ..Member::default() });
     state.controllers[controller].members[member] = if matters { Cached::Old(reduced) } else { Cached::Newest };
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn stored_only(mut state: State) -> State {
         let is_ending = slot.object.is_some_and(|object| object.deleting && (unclaimed || !slot.machine));
         slot.late = [None; MOST];
         if is_ending || slot.object.is_none() {
-            *slot = MemberSlot { object: None, machine: false, named: false, late: [None; MOST] };
+            *slot = MemberSlot::NONE;
         }
     }
     for slot in &mut state.claims {

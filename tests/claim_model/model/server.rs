@@ -44,12 +44,18 @@ pub(crate) fn write_member(
         return Answer::Conflict;
     }
     let next = match write {
-        MemberWrite::Swap { .. } if stored.claim.is_some() => return Answer::Refused,
+        MemberWrite::Swap { .. } if stored.claim.is_some() || stored.resetting => return Answer::Refused,
+        MemberWrite::BeginReset if stored.claim.is_none() => return Answer::Refused,
+        MemberWrite::ResetDone if !stored.resetting => return Answer::Refused,
+        MemberWrite::BeginReset => {
+            Some(Member { claim: None, resetting: true, uses: stored.uses.saturating_add(1), ..stored })
+        }
+        MemberWrite::ResetDone => Some(Member { resetting: false, ..stored }),
         MemberWrite::Swap { claim } => Some(Member { claim: Some(claim), ..stored }),
         MemberWrite::GiveBack => Some(Member { claim: None, ..stored }),
         MemberWrite::Delete => Some(Member { deleting: true, ..stored }),
         MemberWrite::Finalize => None,
-        MemberWrite::Terminate => Some(stored),
+        MemberWrite::Terminate | MemberWrite::ResetCall { .. } => Some(stored),
     };
     if next != Some(stored) {
         state.store_member(member, next);
@@ -63,6 +69,21 @@ pub(crate) fn terminate(state: &mut State, member: usize) {
         state.wronged = true;
     }
     state.members[member].machine = false;
+}
+
+/// A reset call reaches the provider: its token has one effect. Records a violation if the claim of the machine has not
+/// ended.
+pub(crate) fn reset(state: &mut State, member: usize, uses: u8, policy: Policy) {
+    let again = policy == Policy::ReusingWithoutToken;
+    if !state.members[member].machine || (state.members[member].reset >= uses && !again) {
+        return;
+    }
+    if claim_has_not_ended(state, member) {
+        state.wronged = true;
+    }
+    let slot = &mut state.members[member];
+    slot.reset = slot.reset.max(uses);
+    slot.named = false;
 }
 
 /// Whether the claim that the member names exists, has not ended, and has no other member. A claim that is being deleted

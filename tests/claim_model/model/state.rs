@@ -8,6 +8,8 @@ use bullpen_api::ClaimPhase;
 
 /// The most claims or members that a configuration has.
 pub(crate) const MOST: usize = 3;
+/// How often a machine is reset at most.
+pub(crate) const MOST_USES: u8 = 2;
 /// The most processes with claim controllers.
 pub(crate) const CONTROLLERS: usize = 2;
 
@@ -56,11 +58,15 @@ pub struct Claim {
     pub(crate) renewed: bool,
 }
 
-/// A member is Claimed if it names a claim, else Ready. Earlier states do not matter to the protocol.
+/// A member is Claimed if it names a claim, else Resetting or Ready. Earlier states do not matter to the protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member {
     pub(crate) claim: Option<ClaimUid>,
     pub(crate) deleting: bool,
+    /// Its machine is being reset.
+    pub(crate) resetting: bool,
+    /// The claims that had its machine and have ended, each followed by a reset.
+    pub(crate) uses: u8,
 }
 
 /// A cache entry: the newest version, or an older one.
@@ -134,6 +140,14 @@ pub enum MemberWrite {
     },
     GiveBack,
     Delete,
+    /// From Claimed to Resetting.
+    BeginReset,
+    /// From Resetting to Ready: the provider shows that the reset is done. Its way over Warming does not matter here.
+    ResetDone,
+    /// The provider's reset call, which has no version but a token: the member and its uses.
+    ResetCall {
+        uses: u8,
+    },
     /// The provider's terminate call, which has no version.
     Terminate,
     /// Removes the finalizer, because the machine is gone.
@@ -190,10 +204,19 @@ pub struct ClaimSlot {
 pub struct MemberSlot {
     pub(crate) object: Option<Member>,
     pub(crate) machine: bool,
-    /// A claim's status has named it.
+    /// A claim's status has named it, and its machine was not reset since.
     pub(crate) named: bool,
+    /// The token of the last reset that the provider has executed.
+    pub(crate) reset: u8,
+    /// Tokens of reset calls that nobody waits for and that may still land, as a bit set. No version makes them void.
+    pub(crate) late_resets: u8,
     /// See [`ClaimSlot::late`].
     pub(crate) late: [Option<MemberWrite>; MOST],
+}
+
+impl MemberSlot {
+    pub(crate) const NONE: Self =
+        Self { object: None, machine: false, named: false, reset: 0, late_resets: 0, late: [None; MOST] };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -221,7 +244,7 @@ impl State {
             faults_left: faults,
             wronged: false,
             claims: [ClaimSlot { object: None, returns: false, late: [None; MOST] }; MOST],
-            members: [MemberSlot { object: None, machine: false, named: false, late: [None; MOST] }; MOST],
+            members: [MemberSlot::NONE; MOST],
             controllers: [Controller::NEW; CONTROLLERS],
         };
         for (name, slot) in state.claims.iter_mut().enumerate().take(claims) {

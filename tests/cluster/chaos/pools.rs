@@ -77,6 +77,11 @@ fn claim_rules(pool: &str) -> Value {
     }
 }
 
+/// The small pool hands its machines out several times.
+fn reuse(pool: &str) -> Value {
+    if pool == LARGE { Value::Null } else { json!({ "afterReset": "Reimage", "maxUses": 3, "maxAgeSeconds": 60 }) }
+}
+
 fn launch_configs_of(pool: &str) -> Value {
     if pool == LARGE { json!([{ "name": "a" }, { "name": "b" }, { "name": "c" }]) } else { json!([{ "name": "s" }]) }
 }
@@ -100,7 +105,7 @@ pub(super) async fn make(stage: &Stage) {
             "readiness": { "launchTimeoutSeconds": 3, "warmingTimeoutSeconds": 3 },
             "provisioning": { "cooldownSeconds": 2 },
             "rollout": { "progressDeadlineSeconds": 10 },
-            "disruption": disruption, "recycle": recycle, "claims": claim_rules(name),
+            "disruption": disruption, "recycle": recycle, "claims": claim_rules(name), "reuse": reuse(name),
             "template": if name == LARGE { json!({}) } else { json!({ "ssh": { "user": "ci", "generateKey": true } }) },
         });
         // Claims that any of them may serve go by it.

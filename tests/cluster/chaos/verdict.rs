@@ -144,7 +144,9 @@ fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, to
     for (what, value) in of_troubles(record) {
         say(what, value);
     }
-    say("machines", format!("{bought} bought, at most {most} at once, {living} left"));
+    let reset =
+        record.ledger.iter().filter(|entry| matches!(&entry.what, What::Machine(event) if event.event == State::Reset));
+    say("machines", format!("{bought} bought, at most {most} at once, {living} left, {} resets done", reset.count()));
     say("faults", faults);
     text
 }

@@ -14,7 +14,8 @@ const LASTS: (u64, u64) = (1_500, 3_500);
 /// Changes the faults until it is dropped.
 pub(super) async fn changes(stage: &Stage, seed: u64, percent: u64, worst: bool) {
     let mut dice = Dice::new(seed, "weather");
-    let mut decks = [creates(), finds(), lists(), gets(), terminates()].map(|(on, faults)| (on, Deck::new(faults)));
+    let mut decks =
+        [creates(), finds(), lists(), gets(), terminates(), resets()].map(|(on, faults)| (on, Deck::new(faults)));
     let (mut machines, mut extras, mut rare) = (Deck::new(machines()), Deck::new(extras()), Deck::new(rare(worst)));
     let mut _in_force = None;
     loop {
@@ -114,6 +115,22 @@ fn terminates() -> (&'static str, Vec<Value>) {
         json!({ "lingers": { "milliseconds": 1_500 } }),
     ];
     ("terminate", faults)
+}
+
+fn resets() -> (&'static str, Vec<Value>) {
+    let faults = vec![
+        json!({ "error": { "class": "Transient" } }),
+        json!({ "error": { "class": "Invalid" } }),
+        json!({ "error": { "class": "RateLimited", "retryAfterMilliseconds": 300 } }),
+        json!({ "answerLost": {} }),
+        json!({ "hang": { "milliseconds": 1_000 } }),
+        json!({ "hang": { "milliseconds": 1_000, "done": true } }),
+        json!({ "slow": { "milliseconds": 800 } }),
+        json!({ "ignored": {} }),
+        json!({ "lingers": { "milliseconds": 1_500 } }),
+        json!({ "lingers": {} }),
+    ];
+    ("reset", faults)
 }
 
 fn machines() -> Vec<Value> {

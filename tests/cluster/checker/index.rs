@@ -85,6 +85,8 @@ pub(super) struct Machine<'a> {
     pub(super) ending: Option<Timestamp>,
     /// Terminate calls, successful or not.
     pub(super) terminates: Vec<Timestamp>,
+    /// Its resets, by when the system stopped and when it ran from the image anew.
+    pub(super) resets: Vec<(Timestamp, Option<Timestamp>)>,
 }
 
 impl Machine<'_> {
@@ -194,12 +196,19 @@ impl<'a> Index<'a> {
                             ended: None,
                             ending: None,
                             terminates: Vec::new(),
+                            resets: Vec::new(),
                         };
                         self.machines.insert(id, machine);
                     } else if let Some(machine) = self.machines.get_mut(id) {
                         match event.event {
                             State::ShuttingDown => drop(machine.ending.get_or_insert(entry.time)),
                             State::Terminated | State::Forgotten => drop(machine.ended.get_or_insert(entry.time)),
+                            State::Resetting => machine.resets.push((entry.time, None)),
+                            State::Reset => {
+                                if let Some((_, done)) = machine.resets.last_mut() {
+                                    done.get_or_insert(entry.time);
+                                }
+                            }
                             _ => {}
                         }
                     }

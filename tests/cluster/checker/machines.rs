@@ -50,7 +50,9 @@ pub(super) fn have_members(index: &Index<'_>, found: &mut Vec<Violation>) {
 pub(super) fn of_claims_stay(index: &Index<'_>, found: &mut Vec<Violation>) {
     for machine in index.machines.values() {
         let ended = machine.ended.unwrap_or(Timestamp::MAX);
-        for call in machine.terminates.iter().filter(|call| **call < ended) {
+        // A reset takes the machine from its claim as well.
+        let resets = machine.resets.iter().map(|(began, _)| began);
+        for call in machine.terminates.iter().chain(resets).filter(|call| **call < ended) {
             let holder = held_by(index, machine, *call).find(|claim| {
                 // The test records the release before it deletes the claim.
                 let released = index.released(claim).is_some_and(|released| released <= *call);
@@ -60,7 +62,8 @@ pub(super) fn of_claims_stay(index: &Index<'_>, found: &mut Vec<Violation>) {
                 !released && !claim.within(*call, still).any(ended)
             });
             if let Some(claim) = holder {
-                let what = format!("machine {} was terminated while claim {} held it", machine.id, claim.name());
+                let what =
+                    format!("machine {} was terminated or reset while claim {} held it", machine.id, claim.name());
                 report(found, *call, Promise::ClaimedMachineStays, what);
                 break;
             }

@@ -31,12 +31,13 @@ fn status(state: MemberState) -> Value {
 
 /// How a member comes to `state`.
 fn way_to(state: MemberState) -> &'static [MemberState] {
-    use MemberState::{Claimed, Errored, Pending, Ready, Warming};
+    use MemberState::{Claimed, Errored, Pending, Ready, Resetting, Warming};
     match state {
         Pending => &[Pending],
         Warming => &[Warming],
         Ready => &[Warming, Ready],
         Claimed => &[Warming, Ready, Claimed],
+        Resetting => &[Warming, Ready, Claimed, Resetting],
         Errored => &[Errored],
     }
 }
@@ -212,6 +213,22 @@ async fn a_member_names_a_claim_exactly_while_it_is_claimed() {
             let answer = sandbox.replace_status(&current, &wrong).await;
             assert_refused(&format!("{from:?} to {to:?}, claimRef the wrong way round"), answer, &words);
         }
+    }
+}
+
+#[tokio::test]
+async fn uses_are_counted_one_by_one() {
+    let sandbox = Sandbox::new().await;
+    let uses = |uses: i64| with(&status(MemberState::Resetting), "/uses", json!(uses));
+    let claimed = member_in(&sandbox, MemberState::Claimed).await;
+    // The operator always writes it.
+    let none = with(&status(MemberState::Claimed), "/uses", json!(0));
+    let claimed = sandbox.replace_status(&claimed, &none).await.expect("none so far");
+    assert_refused("two at once", sandbox.replace_status(&claimed, &uses(2)).await, &["status.uses", "one by one"]);
+    let reset = sandbox.replace_status(&claimed, &uses(1)).await.expect("one more");
+    for wrong in [0, 3, -1] {
+        let answer = sandbox.replace_status(&reset, &uses(wrong)).await;
+        assert_refused(&format!("1 to {wrong}"), answer, &["status.uses"]);
     }
 }
 

@@ -12,3 +12,4 @@ pub(crate) mod operator;
 mod plugin;
 mod pools;
 mod readiness;
+mod reuse;

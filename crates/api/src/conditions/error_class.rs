@@ -32,5 +32,9 @@ string_enum! {
         Interrupted,
         /// The machine was ready, and does not answer the pool's health probes any more.
         Unhealthy,
+        /// The cloud refused to reset the used machine.
+        ResetRefused,
+        /// The cloud did not show in time that the used machine was reset.
+        ResetTimeout,
     }
 }

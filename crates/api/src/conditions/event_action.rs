@@ -19,6 +19,8 @@ string_enum! {
         Release,
         /// Replaced members of an older template.
         Replace,
+        /// Reset a used machine, for another claim.
+        Reset,
         /// Looked for machines without a member.
         Sweep,
         /// Terminated a machine.

@@ -86,6 +86,12 @@ string_enum! {
         ReadinessAwaited,
         /// The member is bound to a claim.
         Claimed,
+        /// The member's machine is reset to its image after a claim.
+        Resetting,
+        /// Event: the claim of a member has ended, and the machine is reset for another one.
+        Reused,
+        /// Event: the claim of a member has ended, and the machine is terminated although its pool reuses machines.
+        NotReused,
         /// A person has put the member on hold.
         Held,
         /// A person has cordoned the member.

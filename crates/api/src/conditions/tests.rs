@@ -13,13 +13,14 @@ fn the_strings_of_the_api_do_not_change() {
     assert_eq!(ConditionType::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
     #[rustfmt::skip]
     let words = [
-        "Bind", "Create", "Delete", "Expire", "Observe", "Release", "Replace", "Sweep", "Terminate",
+        "Bind", "Create", "Delete", "Expire", "Observe", "Release", "Replace", "Reset", "Sweep", "Terminate",
     ];
     assert_eq!(EventAction::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
     #[rustfmt::skip]
     let words = [
         "RateLimited", "Quota", "Capacity", "Auth", "Invalid", "NotFound", "Transient", "LaunchTimeout",
-        "WarmingTimeout", "InstanceGone", "ReportedBroken", "Interrupted", "Unhealthy",
+        "WarmingTimeout", "InstanceGone", "ReportedBroken", "Interrupted", "Unhealthy", "ResetRefused",
+        "ResetTimeout",
     ];
     assert_eq!(ErrorClass::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
     #[rustfmt::skip]
@@ -29,7 +30,7 @@ fn the_strings_of_the_api_do_not_change() {
         "BindingSecretForbidden", "BindingSecretRefused", "MemberBound", "HeldForLong", "TtlExpired",
         "MaxHoldReached", "JobDone", "InputNotRead", "InstanceGone", "Interrupted", "SpotInterruption", "ScheduledMaintenance", "NoticeWithdrawn",
         "ProbesFail", "ProbesSucceed", "NotProbed", "AddressChanged", "BindingSecretOutdated", "Lost", "SshKeyLost", "PoolBeingDeleted", "Ready", "Warming",
-        "ReadinessAwaited", "Claimed",
+        "ReadinessAwaited", "Claimed", "Resetting", "Reused", "NotReused",
         "Held", "Cordoned", "Errored", "Quarantined", "MachineClaimedBefore", "LaunchConfigElsewhere",
         "LaunchConfigLeadsThere", "TerminateFailing", "StillThere", "MinSizeReached", "NothingWanted",
         "FirstMachinesAwaited", "NoMachines", "BelowMinSize", "MaxSizeReached", "BelowMaxSize", "Draining",

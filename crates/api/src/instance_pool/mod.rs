@@ -2,6 +2,7 @@
 
 mod health;
 mod readiness;
+mod reuse;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ pub use health::{Health, HealthProbe, HeartbeatProbe};
 pub use readiness::{
     HttpGetReadiness, HttpScheme, PhoneHomeReadiness, ProviderReadiness, Readiness, TcpSocketReadiness,
 };
+pub use reuse::{AfterReset, Reuse};
 
 /// How many warm machines are wanted, and where and how to buy them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,6 +111,10 @@ pub struct InstancePoolSpec {
     /// How long a ready member is kept.
     #[serde(default)]
     pub recycle: Recycle,
+    /// Whether a machine whose claim has ended serves further claims, after a reset that its cloud proves. Unset: it is
+    /// terminated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<Reuse>,
     /// How many members may be above the target, or missing from it, while members are replaced.
     #[serde(default)]
     pub disruption: Disruption,
@@ -344,7 +350,7 @@ pub struct InstancePoolStatus {
 pub struct MemberCounts {
     /// Written, but the provider has not accepted the create yet.
     pub pending: i32,
-    /// Booting.
+    /// Booting, or being reset after a claim.
     pub warming: i32,
     /// Can be claimed.
     pub ready: i32,

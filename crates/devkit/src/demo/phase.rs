@@ -28,7 +28,7 @@ impl Phase {
             }
             _ if deleting => Self::Terminating,
             MemberState::Pending => Self::Pending,
-            MemberState::Warming => Self::Warming,
+            MemberState::Warming | MemberState::Resetting => Self::Warming,
             MemberState::Ready => Self::Ready,
             MemberState::Errored => Self::Errored,
         }

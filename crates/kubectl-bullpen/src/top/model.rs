@@ -293,7 +293,7 @@ fn rank(member: &PoolMember) -> u8 {
         MemberState::Errored => 0,
         _ if member.metadata.deletion_timestamp.is_some() => 1,
         MemberState::Pending => 2,
-        MemberState::Warming => 3,
+        MemberState::Warming | MemberState::Resetting => 3,
         MemberState::Ready => 4,
         MemberState::Claimed => 5,
     }

@@ -76,6 +76,10 @@ pub(super) fn oddities(story: &mut Story, member: &PoolMember, now: Timestamp) {
             story.fact(format!("{}: {}", condition.type_, since(condition, now)));
         }
     }
+    if status.uses > 0 {
+        let claims = if status.uses == 1 { "claim" } else { "claims" };
+        story.fact(format!("{} {claims} had its machine before, each followed by a reset", status.uses));
+    }
     if let Some(error) = &status.last_error {
         story.fact(format!("it failed {}: {}: {}", ago(Some(error.time.0), now), error.class, error.message));
     }
@@ -137,7 +141,17 @@ fn next(
                     story.fact(format!("it is used{}{}", by.unwrap_or_default(), purpose.unwrap_or_default()));
                 }
             }
-            story.next("it is terminated when its claim ends; nothing else takes it away");
+            let reuse = pool.and_then(|pool| pool.spec.reuse.as_ref());
+            story.next(match reuse.filter(|reuse| status.uses.saturating_add(1) < reuse.max_uses) {
+                Some(_) => "it is reset for another claim when its claim ends; nothing else takes it away",
+                None => "it is terminated when its claim ends; nothing else takes it away",
+            });
+        }
+        MemberState::Resetting => {
+            let since = status.reset_started_at.as_ref().map(|time| time.0);
+            story.fact(format!("its claim ended {}, and its machine is reset to its image", ago(since, now)));
+            story
+                .next("it gets ready anew once the cloud shows that the reset is done; else its machine is terminated");
         }
         MemberState::Errored => story.next("its machine is terminated, and another bought"),
     }

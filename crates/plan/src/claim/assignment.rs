@@ -12,6 +12,8 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use serde::Serialize;
 
+use super::machine_use::machine_use;
+
 /// The most bytes that the values of an input Secret may have in all.
 pub const MAX_INPUT: usize = 16 * 1024;
 
@@ -74,8 +76,9 @@ pub enum AssignmentChange {
     Over(Over),
 }
 
-/// The uid of the member that the claim has or had, and the change for its machine. `None` while it has none.
-pub fn change(claim: &PoolClaim) -> Option<(&str, AssignmentChange)> {
+/// The use of the member that the claim has or had, as [`machine_use`] names it, and the change for its machine. `None`
+/// while it has none.
+pub fn change(claim: &PoolClaim) -> Option<(String, AssignmentChange)> {
     let status = claim.status.as_ref()?;
     let member = status.member_ref.as_ref()?;
     let change = match status.phase {
@@ -87,7 +90,8 @@ pub fn change(claim: &PoolClaim) -> Option<(&str, AssignmentChange)> {
             AssignmentChange::Over(Over { reason: status.phase.as_str(), message })
         }
     };
-    Some((&member.uid, change))
+    let uses = status.instance.as_ref().and_then(|instance| instance.former_uses).unwrap_or_default();
+    Some((machine_use(&member.uid, uses), change))
 }
 
 fn assignment(claim: &PoolClaim) -> Assignment {
@@ -153,7 +157,7 @@ mod tests {
         let (member, AssignmentChange::Assigned(assignment)) = change(&bound).unwrap() else {
             panic!("{:?}", change(&bound))
         };
-        assert_eq!((member, assignment.input_secret.as_deref()), ("m-1", Some("token")));
+        assert_eq!((member.as_str(), assignment.input_secret.as_deref()), ("m-1", Some("token")));
         let told: Value = serde_json::from_slice(&answer(&assignment, None)).unwrap();
         assert_eq!(
             told,
@@ -162,8 +166,12 @@ mod tests {
         );
         for phase in ["Expired", "Lost", "Released"] {
             let over = Over { reason: phase, message: "its time was over".to_owned() };
-            assert_eq!(change(&claim(phase)), Some(("m-1", AssignmentChange::Over(over))));
+            assert_eq!(change(&claim(phase)), Some(("m-1".to_owned(), AssignmentChange::Over(over))));
         }
+        let mut later = claim("Bound");
+        later.status.as_mut().unwrap().instance =
+            Some(bullpen_api::ClaimInstance { former_uses: Some(2), ..Default::default() });
+        assert_eq!(change(&later).unwrap().0, "m-1.2", "the machine's earlier claims are told nothing of it");
         let mut waits = claim("Pending");
         waits.status.as_mut().unwrap().member_ref = None;
         assert_eq!(change(&waits), None);

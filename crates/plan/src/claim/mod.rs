@@ -12,6 +12,7 @@ mod evidence;
 mod fate;
 pub mod lifetime;
 pub mod machine_news;
+pub mod machine_use;
 pub mod queue;
 pub mod status;
 pub mod vanished;
@@ -19,5 +20,5 @@ mod write_outcome;
 
 pub use claimable::{ClaimView, MemberView, claimable, queues, returns};
 pub use evidence::{Evidence, Found, HasUid};
-pub use fate::{ClaimFate, Ending, Fate, HeldMember, ending, fate, hold};
+pub use fate::{ClaimFate, Ending, Fate, HeldMember, ended_well, ending, fate, hold};
 pub use write_outcome::{Answer, BindStep, SwapStep, after_bind, after_return_look, after_swap, after_swap_look};

@@ -38,6 +38,7 @@ pub fn bound(before: &PoolClaim, member: &PoolMember, rules: &TermRules, now: Ti
         ConditionValue::new(ConditionType::Ready, true, Reason::MemberBound, message),
     ];
     let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
+    let uses = member.status.as_ref().map_or(0, |status| status.uses);
     with_status(before, now, &conditions, |status| {
         status.phase = ClaimPhase::Bound;
         status.member_ref = Some(ObjectRef::to(&member.metadata));
@@ -48,6 +49,7 @@ pub fn bound(before: &PoolClaim, member: &PoolMember, rules: &TermRules, now: Ti
             zone: machine.zone.clone(),
             type_: machine.type_.clone(),
             addresses: machine.addresses.clone(),
+            former_uses: Some(uses).filter(|uses| *uses > 0),
         });
         status.binding = secret_name(before).map(|name| BindingRef { name });
         let bound_at = micro_time(now);

@@ -13,6 +13,7 @@ pub mod machine_news;
 pub mod orphans;
 pub mod readiness;
 pub mod reports;
+pub mod reuse;
 pub mod ssh_keys;
 pub mod status;
 pub mod user_data;

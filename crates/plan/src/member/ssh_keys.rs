@@ -1,5 +1,5 @@
 //! The SSH keys of machines, and the tokens by which they report. They are derived from the installation secret and the
-//! member's uid, so that none is stored and each is the same after a restart.
+//! member's uid, and after a reset also from the number of the use, so that none is stored and each is the same after a restart.
 
 use std::fmt;
 
@@ -33,6 +33,19 @@ impl fmt::Debug for InstallationSecret {
     }
 }
 
+/// A member and how many claims its machine has served: what a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MachineUse<'a> {
+    /// `metadata.namespace`.
+    pub namespace: &'a str,
+    /// `metadata.name`.
+    pub name: &'a str,
+    /// `metadata.uid`.
+    pub uid: &'a str,
+    /// `status.uses`.
+    pub uses: i32,
+}
+
 /// The key of one machine. `Debug` does not print it.
 pub struct SshKey(PrivateKey);
 
@@ -40,6 +53,11 @@ impl fmt::Debug for SshKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("SshKey")
     }
+}
+
+/// What is added to a derivation after so many uses: nothing for a machine that served no claim yet.
+fn of_use(uses: i32) -> String {
+    if uses == 0 { String::new() } else { format!("\0{uses}") }
 }
 
 /// A key length for ring.
@@ -63,9 +81,11 @@ impl InstallationSecret {
         Some(id.iter().fold(String::new(), |id, byte| id + &format!("{byte:02x}")))
     }
 
-    /// The key for the machine of the member with this uid. `None` only if the crypto library fails.
-    pub fn ssh_key(&self, member_uid: &str) -> Option<SshKey> {
-        let seed = self.derive::<32>(&[FOR_SSH, b"\0", member_uid.as_bytes()])?;
+    /// The key for the machine of the member with this uid, after it has served so many claims (`status.uses`). `None`
+    /// only if the crypto library fails.
+    pub fn ssh_key(&self, member_uid: &str, uses: i32) -> Option<SshKey> {
+        let of_use = of_use(uses);
+        let seed = self.derive::<32>(&[FOR_SSH, b"\0", member_uid.as_bytes(), of_use.as_bytes()])?;
         let public = Ed25519KeyPair::from_seed_unchecked(seed.as_slice()).ok()?;
         let pair = Ed25519Keypair {
             public: Ed25519PublicKey(public.public_key().as_ref().try_into().ok()?),
@@ -76,16 +96,18 @@ impl InstallationSecret {
 
     /// The token by which the machine of this member reports: 43 letters, digits, dashes and underscores. `None` only if
     /// the crypto library fails.
-    pub fn machine_token(&self, namespace: &str, name: &str, uid: &str) -> Option<Zeroizing<String>> {
-        // None of the three can have a byte 0, so no two members have the same input.
-        let parts = [FOR_REPORTS, b"\0", namespace.as_bytes(), b"\0", name.as_bytes(), b"\0", uid.as_bytes()];
-        let token = self.derive::<32>(&parts)?;
+    pub fn machine_token(&self, member: &MachineUse<'_>) -> Option<Zeroizing<String>> {
+        let MachineUse { namespace, name, uid, uses } = *member;
+        let of_use = of_use(uses);
+        // None of the names can have a byte 0, so no two uses of members have the same input.
+        let names = [namespace.as_bytes(), b"\0", name.as_bytes(), b"\0", uid.as_bytes()].concat();
+        let token = self.derive::<32>(&[FOR_REPORTS, b"\0", &names, of_use.as_bytes()])?;
         Some(Zeroizing::new(URL_SAFE_NO_PAD.encode(token.as_slice())))
     }
 
     /// Whether this is that token. How long that takes says nothing about how much of it is right.
-    pub fn is_machine_token(&self, namespace: &str, name: &str, uid: &str, token: &str) -> bool {
-        let right = self.machine_token(namespace, name, uid);
+    pub fn is_machine_token(&self, member: &MachineUse<'_>, token: &str) -> bool {
+        let right = self.machine_token(member);
         right.is_some_and(|right| right.as_bytes().ct_eq(token.as_bytes()).into())
     }
 
@@ -124,7 +146,7 @@ mod tests {
     }
 
     fn public(secret: &InstallationSecret, uid: &str) -> String {
-        secret.ssh_key(uid).unwrap().public_line().unwrap()
+        secret.ssh_key(uid, 0).unwrap().public_line().unwrap()
     }
 
     #[test]
@@ -146,25 +168,27 @@ mod tests {
 
     #[test]
     fn both_halves_belong_together_and_are_the_same_bytes_each_time() {
-        let key = secret(7).ssh_key("u-1").unwrap();
+        let key = secret(7).ssh_key("u-1", 0).unwrap();
         let file = key.private_file().unwrap();
-        assert_eq!(file.as_str(), secret(7).ssh_key("u-1").unwrap().private_file().unwrap().as_str());
+        assert_eq!(file.as_str(), secret(7).ssh_key("u-1", 0).unwrap().private_file().unwrap().as_str());
         let read = PrivateKey::from_openssh(file.as_bytes()).unwrap();
         assert_eq!(read.public_key().to_openssh().unwrap(), key.public_line().unwrap());
     }
 
     #[test]
     fn neither_the_secret_nor_a_key_is_printed() {
-        let printed = format!("{:?} {:?}", secret(7), secret(7).ssh_key("u-1"));
+        let printed = format!("{:?} {:?}", secret(7), secret(7).ssh_key("u-1", 0));
         assert_eq!(printed, "InstallationSecret Some(SshKey)");
     }
 
     #[test]
     fn a_token_is_good_for_one_member_of_one_installation_and_stays_what_it_was_in_the_first_release() {
-        let token = secret(7).machine_token("ci", "linux-1", "u-1").unwrap();
+        let of = |namespace, name, uid, uses| MachineUse { namespace, name, uid, uses };
+        let token = secret(7).machine_token(&of("ci", "linux-1", "u-1", 0)).unwrap();
         assert_eq!(token.as_str(), "j74W_XK6a0P6gUuvRdqRJvtZq3WycGYXMj3YG32sAL0");
-        let is_it =
-            |byte, namespace, name, uid, token: &str| secret(byte).is_machine_token(namespace, name, uid, token);
+        let is_it = |byte, namespace, name, uid, token: &str| {
+            secret(byte).is_machine_token(&of(namespace, name, uid, 0), token)
+        };
         assert!(is_it(7, "ci", "linux-1", "u-1", &token));
         for (byte, namespace, name, uid) in [
             (8, "ci", "linux-1", "u-1"),
@@ -177,6 +201,19 @@ mod tests {
         for wrong in ["", &token[1..], &format!("{}a", token.as_str()), &token.to_lowercase()] {
             assert!(!is_it(7, "ci", "linux-1", "u-1", wrong));
         }
+    }
+
+    #[test]
+    fn each_use_of_a_machine_has_a_key_and_a_token_of_its_own() {
+        let of = |uid, uses| MachineUse { namespace: "ci", name: "linux-1", uid, uses };
+        let key = |uses| secret(7).ssh_key("u-1", uses).unwrap().public_line().unwrap();
+        let token = |uses| secret(7).machine_token(&of("u-1", uses)).unwrap().to_string();
+        for (one, other) in [(0, 1), (1, 2), (1, 11)] {
+            assert_ne!((key(one), token(one)), (key(other), token(other)));
+            assert!(key(one) != key(other) && token(one) != token(other));
+            assert!(!secret(7).is_machine_token(&of("u-1", one), &token(other)));
+        }
+        assert_ne!(token(1), secret(7).machine_token(&of("u-11", 0)).unwrap().to_string());
     }
 
     #[test]

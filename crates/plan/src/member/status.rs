@@ -55,6 +55,31 @@ pub fn warming(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -
     })
 }
 
+/// The status of a used member whose claim has ended: its machine is reset. What the machine and its claim said of it
+/// is dropped, and what is derived for the machine is another one from here on.
+pub fn resetting(before: &PoolMember, message: &str, now: Timestamp) -> PoolMember {
+    let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Resetting, bounded_message(message));
+    with_status(before, now, &condition, |status| {
+        status.state = MemberState::Resetting;
+        status.uses = status.uses.saturating_add(1);
+        status.reset_started_at = Some(micro_time(now));
+        (status.claim_ref, status.claimed_at, status.reported) = (None, None, None);
+        let of_claim = [ConditionType::Interrupted, ConditionType::Healthy, ConditionType::ClaimVanished];
+        status.conditions.retain(|condition| !of_claim.iter().any(|type_| condition.type_ == *type_));
+    })
+}
+
+/// The status once the provider shows that the reset is done.
+pub fn reset_proved(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -> PoolMember {
+    let message = "the machine was reset to its image, and boots";
+    let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Warming, message);
+    with_status(before, now, &condition, |status| {
+        status.state = MemberState::Warming;
+        status.instance = Some(instance(machine));
+        status.warming_started_at = Some(micro_time(now));
+    })
+}
+
 /// The status while the machine runs and is waited for to be ready: `message` says by what, and what was seen last.
 pub fn awaited(before: &PoolMember, machine: &RecordedMachine, message: &str, now: Timestamp) -> PoolMember {
     let message = bounded_message(message);

@@ -2,7 +2,7 @@
 
 use bullpen_plan::member::first_boot::{Additions, merge};
 use bullpen_plan::member::reports::{CallUrls, Content, Topic, named};
-use bullpen_plan::member::ssh_keys::InstallationSecret;
+use bullpen_plan::member::ssh_keys::{InstallationSecret, MachineUse};
 
 use crate::endpoint::Endpoint;
 use crate::machine::Machine;
@@ -13,7 +13,8 @@ fn the_call_of_cloud_init_and_those_of_a_script_are_understood_with_host_keys_an
     let endpoint = Endpoint::start(&[]);
     let secret = InstallationSecret::from_bytes(&[7; 32]).expect("32 bytes");
     let uid = "0b0c3d1e-1f2a-4b3c-8d4e-5f6a7b8c9d0e";
-    let urls = CallUrls::of(&secret, &endpoint.url(""), "ci", "ci-x7k2p", uid).expect("URLs");
+    let machine = MachineUse { namespace: "ci", name: "ci-x7k2p", uid, uses: 0 };
+    let urls = CallUrls::of(&secret, &endpoint.url(""), &machine).expect("URLs");
     let variables = urls.variables();
     let additions = Additions { login: None, phone_home: Some(urls.phone_home()), environment: &variables };
     let script = "#!/usr/bin/python3\n\
@@ -27,7 +28,7 @@ fn the_call_of_cloud_init_and_those_of_a_script_are_understood_with_host_keys_an
         .iter()
         .map(|(path, body)| {
             let named = named("POST", path, "").expect("a path of the table");
-            assert!(secret.is_machine_token(named.namespace, named.name, named.uid, named.token), "{path}");
+            assert!(secret.is_machine_token(&machine, named.token), "{path}");
             assert_eq!((named.namespace, named.name, named.uid), ("ci", "ci-x7k2p", uid));
             (named.route.topic, Content::of(body.as_bytes()))
         })

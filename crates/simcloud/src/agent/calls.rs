@@ -40,10 +40,10 @@ pub(crate) async fn run(shell: Shell) -> Infallible {
         for caller in shell.ask(Cloud::take_callers) {
             // One that calls once more has heartbeats already.
             if let Some((pause, url)) = pause.zip(caller.urls.heartbeat.clone())
-                && beating.insert(caller.id.clone())
+                && beating.insert((caller.id.clone(), caller.system))
             {
-                let (shell, id) = (shell.clone(), caller.id.clone());
-                calling.spawn(async move { beat(&shell, &id, &url, pause).await });
+                let (shell, caller) = (shell.clone(), caller.clone());
+                calling.spawn(async move { beat(&shell, &caller, &url, pause).await });
             }
             let shell = shell.clone();
             calling.spawn(async move { call(&shell, &caller).await });
@@ -53,7 +53,7 @@ pub(crate) async fn run(shell: Shell) -> Infallible {
 
 async fn call(shell: &Shell, caller: &Caller) {
     let (urls, plan) = (&caller.urls, &caller.plan);
-    while plan.after_end && shell.ask(|cloud, now| cloud.runs(now, &caller.id)) {
+    while plan.after_end && shell.ask(|cloud, now| cloud.runs(now, caller)) {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     for text in &plan.progress {
@@ -78,16 +78,16 @@ async fn call(shell: &Shell, caller: &Caller) {
 }
 
 /// Sends heartbeats as long as the machine runs. The ledger has only those that are answered otherwise than the one before.
-async fn beat(shell: &Shell, id: &str, url: &str, pause: Duration) {
+async fn beat(shell: &Shell, caller: &Caller, url: &str, pause: Duration) {
     let (mut ticks, mut last) = (tokio::time::interval(pause), None);
-    while shell.ask(|cloud, now| cloud.runs(now, id)) {
+    while shell.ask(|cloud, now| cloud.runs(now, caller)) {
         ticks.tick().await;
-        if !shell.ask(|cloud, now| cloud.beats(now, id)) {
+        if !shell.ask(|cloud, now| cloud.beats(now, caller)) {
             continue;
         }
         let status = within(CALL_TIME, send("POST", url, "")).await.0;
         if last.replace(status) != Some(status) {
-            shell.ask(|cloud, now| cloud.reported(now, id, "heartbeat", status));
+            shell.ask(|cloud, now| cloud.reported(now, &caller.id, "heartbeat", status));
         }
     }
 }
@@ -95,7 +95,7 @@ async fn beat(shell: &Shell, id: &str, url: &str, pause: Duration) {
 /// Asks which claim has the machine until that claim has ended, and calls that its job is done if the plan says so.
 async fn work(shell: &Shell, caller: &Caller, assignment: &str) {
     let mut url = assignment.to_owned();
-    while shell.ask(|cloud, now| cloud.runs(now, &caller.id)) {
+    while shell.ask(|cloud, now| cloud.runs(now, caller)) {
         let (status, body) = within(POLL_TIME, send("GET", &url, "")).await;
         if status != NO_NEWS {
             shell.ask(|cloud, now| cloud.reported(now, &caller.id, "assignment", status));
@@ -126,7 +126,7 @@ async fn until_accepted(shell: &Shell, caller: &Caller, (report, url): (&str, &s
     let plan = &caller.plan;
     let tries = if plan.is_rightful() { TRIES } else { FEW_TRIES };
     for attempt in 0..tries {
-        if !plan.after_end && !shell.ask(|cloud, now| cloud.runs(now, &caller.id)) {
+        if !plan.after_end && !shell.ask(|cloud, now| cloud.runs(now, caller)) {
             return;
         }
         // A lost call reaches nobody.

@@ -78,6 +78,8 @@ pub struct Caller {
     pub plan: PhonesHome,
     /// The form that cloud-init posts.
     pub form: String,
+    /// Which of the machine's systems calls: 0 is that of its create.
+    pub system: usize,
 }
 
 impl Cloud {
@@ -136,14 +138,16 @@ impl Cloud {
             "pub_key_rsa=N%2FA&pub_key_ecdsa=N%2FA&pub_key_ed25519=ssh-ed25519+{key}+root%40{id}%0A&instance_id={id}\
              &hostname={id}&fqdn={id}.example.com"
         );
-        Some(Caller { id, urls, plan, form })
+        Some(Caller { id, urls, plan, form, system: self.system_of(number) })
     }
 
-    /// Whether the machine runs.
-    pub fn runs(&mut self, now: Timestamp, id: &str) -> bool {
+    /// Whether the system that calls still runs on its machine.
+    pub fn runs(&mut self, now: Timestamp, caller: &Caller) -> bool {
         self.advance(now);
-        let machine = self.numbers.get(id).and_then(|number| self.machines.get(number));
+        let number = self.numbers.get(&caller.id).copied();
+        let machine = number.and_then(|number| self.machines.get(&number));
         machine.is_some_and(|machine| machine.instance.phase == Phase::Running)
+            && number.is_some_and(|number| self.system_of(number) == caller.system)
     }
 
     /// How long a machine waits between two heartbeats, if it sends any.
@@ -151,10 +155,10 @@ impl Cloud {
         self.options.heartbeat
     }
 
-    /// Whether the machine runs and sends heartbeats.
-    pub fn beats(&mut self, now: Timestamp, id: &str) -> bool {
-        let runs = self.runs(now, id);
-        let fault = self.numbers.get(id).and_then(|number| self.doom(*number));
+    /// Whether the system that calls still runs and sends heartbeats.
+    pub fn beats(&mut self, now: Timestamp, caller: &Caller) -> bool {
+        let runs = self.runs(now, caller);
+        let fault = self.numbers.get(&caller.id).and_then(|number| self.doom(*number));
         runs && !matches!(fault, Some(MachineFault::HeartbeatsStop {}))
     }
 

@@ -14,6 +14,7 @@ use crate::wire::{Address, AddressKind, CreateInstance, Instance, Market, Phase,
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
     Boot,
+    FinishReset,
     PassChecks,
     End,
     Forget,
@@ -25,13 +26,13 @@ impl Step {
     /// A machine has at most one scheduled step of its life and one of its fault.
     const fn lane(self) -> usize {
         match self {
-            Self::Boot | Self::PassChecks | Self::End | Self::Forget => LIFE,
+            Self::Boot | Self::FinishReset | Self::PassChecks | Self::End | Self::Forget => LIFE,
             Self::Strike => FAULT,
         }
     }
 }
 
-const LIFE: usize = 0;
+pub(super) const LIFE: usize = 0;
 const FAULT: usize = 1;
 
 /// The fault that a machine has or will have.
@@ -180,11 +181,10 @@ impl Cloud {
                     instance.phase = Phase::Running;
                     instance.boot_time = Some(at);
                 });
-                if !matches!(self.doom(number), Some(MachineFault::NeverReady {})) {
-                    self.schedule(number, at, microseconds(self.options.status_check), Step::PassChecks);
-                }
+                self.begin_checks(number, at);
                 self.foresee(number, at, Since::Running);
             }
+            Step::FinishReset => self.finish_reset(number, at),
             Step::PassChecks => {
                 self.set_ready(number, at, true);
                 self.foresee(number, at, Since::Ready);
@@ -192,6 +192,12 @@ impl Cloud {
             Step::End => self.end(number, at),
             Step::Forget => self.forget(number, at),
             Step::Strike => self.strike(number, at),
+        }
+    }
+
+    pub(super) fn begin_checks(&mut self, number: u64, at: Timestamp) {
+        if !matches!(self.doom(number), Some(MachineFault::NeverReady {})) {
+            self.schedule(number, at, microseconds(self.options.status_check), Step::PassChecks);
         }
     }
 
@@ -298,15 +304,26 @@ impl Cloud {
     }
 
     fn change(&mut self, number: u64, at: Timestamp, state: State, with: impl FnOnce(&mut Instance)) {
+        self.change_in_reset(number, at, (state, None), with);
+    }
+
+    /// The same, with the token of the reset that the change is about.
+    pub(super) fn change_in_reset(
+        &mut self,
+        number: u64,
+        at: Timestamp,
+        (state, reset): (State, Option<String>),
+        with: impl FnOnce(&mut Instance),
+    ) {
         let Some(machine) = self.machines.get_mut(&number) else { return };
         self.past.push(at, number, Some(machine));
         with(&mut machine.instance);
-        let event = MachineEvent::new(state, &machine.instance, None);
+        let event = MachineEvent { reset, ..MachineEvent::new(state, &machine.instance, None) };
         self.ledger.push(at, What::Machine(Box::new(event)));
     }
 
     /// Schedules a step. It replaces the one of the same lane.
-    fn schedule(&mut self, number: u64, from: Timestamp, after: i64, step: Step) {
+    pub(super) fn schedule(&mut self, number: u64, from: Timestamp, after: i64, step: Step) {
         let lane = step.lane();
         self.cancel(number, lane);
         let at = later(from, after);
@@ -315,7 +332,7 @@ impl Cloud {
         self.due.insert((at, number, lane), step);
     }
 
-    fn cancel(&mut self, number: u64, lane: usize) {
+    pub(super) fn cancel(&mut self, number: u64, lane: usize) {
         if let Some(old) = self.machines.get_mut(&number).and_then(|machine| machine.next[lane].take()) {
             self.due.remove(&(old, number, lane));
         }

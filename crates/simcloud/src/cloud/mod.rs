@@ -10,6 +10,7 @@ mod life;
 mod lists;
 mod past;
 mod purchase;
+mod reset;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -26,6 +27,7 @@ use super::wire::{CreateInstance, ErrorClass, Identity, Instance, Refusal, UserD
 use life::{Doom, Step};
 use past::Past;
 use purchase::{Purchase, account_token, describe};
+use reset::Reset;
 
 pub use agents::AgentAnswer;
 pub use callers::{Caller, Urls};
@@ -103,6 +105,8 @@ struct Machine {
     /// The times of its entries in `due`, at most one of each lane.
     next: [Option<Timestamp>; 2],
     doom: Option<Doom>,
+    /// The resets that were begun, oldest first.
+    resets: Vec<Reset>,
     /// Which calls do not show it, and until when.
     hidden: Vec<(Timestamp, Vec<Method>)>,
 }
@@ -336,7 +340,7 @@ impl ListQuery {
 
 impl MachineEvent {
     fn new(event: State, instance: &Instance, machine: Option<Description>) -> Self {
-        Self { event, id: instance.id.clone(), token: instance.token.clone(), machine }
+        Self { event, id: instance.id.clone(), token: instance.token.clone(), reset: None, machine }
     }
 }
 

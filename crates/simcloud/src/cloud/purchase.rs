@@ -58,6 +58,7 @@ impl Cloud {
             account: self.acting.clone(),
             next: [None; 2],
             doom: None,
+            resets: Vec::new(),
             hidden: Vec::new(),
         };
         if machine.urls.is_some() {
@@ -90,6 +91,7 @@ fn picture(request: &CreateInstance, id: String, phase: Phase, launch_time: Time
         addresses: Vec::new(),
         launch_time,
         boot_time: None,
+        last_reset: None,
         tags: request.tags.clone(),
     }
 }

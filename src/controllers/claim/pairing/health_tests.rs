@@ -26,6 +26,7 @@ fn watched(claims: usize) -> ClaimController {
             rules: RULES,
             sign: Sign::Answer(Target { host: "10.0.0.1".to_owned(), probe: Probe::Tcp { port: 22 } }),
             claimed: false,
+            uses: 0,
             ready_since: None,
         };
         controller.health.admit(&format!("m{number}"), admission);

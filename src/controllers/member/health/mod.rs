@@ -43,6 +43,7 @@ fn admission(gathered: &Gathered) -> Option<Admission<ObjectKey>> {
         rules: Rules::of(health),
         sign: Sign::of(&health.probe, &addresses(&gathered.sighting), member.spec.phone_home.is_some())?,
         claimed,
+        uses: convert::status(member).uses,
         ready_since: convert::status(member).ready_since.map(|time| time.0),
     })
 }

@@ -5,6 +5,7 @@ mod holders;
 mod machines;
 mod pools;
 mod quota;
+mod reuse;
 mod scene;
 mod secrets;
 mod terms;

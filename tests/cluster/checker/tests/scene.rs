@@ -276,7 +276,10 @@ impl Scene {
         };
         let (id, token) = (id.to_owned(), member.to_owned());
         let machine = Some(description);
-        self.log(when, What::Machine(Box::new(MachineEvent { event: State::Created, id, token, machine })));
+        self.log(
+            when,
+            What::Machine(Box::new(MachineEvent { event: State::Created, id, token, reset: None, machine })),
+        );
     }
 
     pub(super) fn create_call(&mut self, when: f64, member: &str, outcome: Outcome) {
@@ -302,7 +305,7 @@ impl Scene {
     /// A member's machine comes to this state.
     pub(super) fn machine(&mut self, when: f64, member: &str, event: State) {
         let (id, token) = (format!("i-{member}"), member.to_owned());
-        self.log(when, What::Machine(Box::new(MachineEvent { event, id, token, machine: None })));
+        self.log(when, What::Machine(Box::new(MachineEvent { event, id, token, reset: None, machine: None })));
     }
 
     fn log(&mut self, when: f64, what: What) {

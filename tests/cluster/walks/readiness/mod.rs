@@ -1,5 +1,5 @@
 //! When a machine counts as ready.
 
 mod assignments;
-mod phone_home;
+pub(super) mod phone_home;
 mod probes;

@@ -23,7 +23,7 @@ fn free_address() -> String {
 }
 
 /// An operator that machines may call.
-pub(super) async fn operator(walk: &Walk) -> Operator {
+pub(in crate::walks) async fn operator(walk: &Walk) -> Operator {
     let address = free_address();
     Operator::start_with(walk, &[("--machine-address", &address), ("--advertise-url", &format!("http://{address}"))])
         .await
@@ -35,7 +35,7 @@ async fn machines(walk: &Walk, rules: Value) {
 }
 
 /// A pool of so many machines that are to call.
-pub(super) async fn pool(walk: &Walk, size: i32, changes: Value) {
+pub(in crate::walks) async fn pool(walk: &Walk, size: i32, changes: Value) {
     walk.launch_config(LAUNCH_CONFIG, json!({})).await;
     let mut readiness = json!({ "phoneHome": {} });
     readiness.as_object_mut().expect("an object").extend(changes.as_object().expect("an object").clone());

@@ -111,6 +111,19 @@ fn unbound<Id: Ord, At: Ord>(
     }
 }
 
+/// Whether the claim that `this` is Claimed for came to a good end, so that its machine may serve another one after a
+/// reset: the claim is gone, or Expired or Released with this member. No write can make it name the member after that.
+pub fn ended_well<Id: Eq, At>(evidence: &Evidence<ClaimView<Id>>, this: &HeldMember<Id, At>) -> bool {
+    match &evidence.0 {
+        Proof::Gone => true,
+        Proof::Seen { view, .. } => {
+            let good = matches!(view.phase, ClaimPhase::Expired | ClaimPhase::Released);
+            good && view.member.as_ref() == Some(&this.uid)
+        }
+        Proof::Nothing | Proof::NotInCache => false,
+    }
+}
+
 /// What happens to a claim by the state of its member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClaimFate {
@@ -155,9 +168,14 @@ pub fn ending<Id>(member: &MemberView<Id>) -> Ending {
     match (member.deleting, member.state) {
         (false, _) => Ending::NotAsked,
         (true, MemberState::Claimed) => Ending::AskTheTable,
-        (true, MemberState::Pending | MemberState::Warming | MemberState::Ready | MemberState::Errored) => {
-            Ending::Terminate
-        }
+        (
+            true,
+            MemberState::Pending
+            | MemberState::Warming
+            | MemberState::Ready
+            | MemberState::Resetting
+            | MemberState::Errored,
+        ) => Ending::Terminate,
     }
 }
 

@@ -64,7 +64,7 @@ mod tests {
     use crate::member::ssh_keys::InstallationSecret;
 
     fn key() -> String {
-        InstallationSecret::from_bytes(&[1; 32]).unwrap().ssh_key("u-1").unwrap().public_line().unwrap()
+        InstallationSecret::from_bytes(&[1; 32]).unwrap().ssh_key("u-1", 0).unwrap().public_line().unwrap()
     }
 
     fn with_key(user_data: Option<&str>, user: &str, key: &str) -> String {

@@ -87,7 +87,7 @@ fn check_with_key(user_data: Option<&str>, user: &str) -> Result<(), MergeError>
 
 #[test]
 fn whether_data_fits_with_a_key_is_known_before_there_is_one() {
-    let line = InstallationSecret::from_bytes(&[1; 32]).unwrap().ssh_key("u-1").unwrap().public_line().unwrap();
+    let line = InstallationSecret::from_bytes(&[1; 32]).unwrap().ssh_key("u-1", 0).unwrap().public_line().unwrap();
     assert_eq!(line.len(), KEY_LINE);
     // What the definition lets through fits, whatever it is: compressed, if not as it is.
     for (from, letters, bytes) in

@@ -26,7 +26,8 @@ fn uid(number: u32) -> Uid {
 
 fn admit(ward: &mut Ward<String>, number: u32, pool: &str, claimed: bool, second: i64) {
     let (member, sign) = (format!("member-{number}"), Sign::Heartbeat);
-    let admission = Admission { member, pool: pool.to_owned(), rules: RULES, sign, claimed, ready_since: None };
+    let admission =
+        Admission { member, pool: pool.to_owned(), rules: RULES, sign, claimed, uses: 0, ready_since: None };
     ward.admit(&uid(number), admission, at(second));
 }
 
@@ -65,6 +66,27 @@ fn fails(ward: &mut Ward<String>, number: u32, second: i64) -> bool {
 
 fn suspension(ward: &Ward<String>, second: i64) -> Option<Suspension> {
     ward.suspension(&"ci".to_owned(), at(second))
+}
+
+#[test]
+fn a_heartbeat_of_an_earlier_use_of_a_machine_is_nobodys() {
+    let mut ward = Ward::default();
+    let used = |uses| {
+        let (member, sign) = ("member-1".to_owned(), Sign::Heartbeat);
+        Admission { member, pool: "ci".to_owned(), rules: RULES, sign, claimed: false, uses, ready_since: None }
+    };
+    ward.admit(&uid(1), used(2), at(0));
+    let answers = |ward: &mut Ward<String>, from: &str, second| {
+        ward.hear(&Heard { from: vec![from.into()], lost: false }, times(second));
+        ward.verdict(&uid(1), at(second)) == Verdict::Answers
+    };
+    for former in ["m-1", "m-1.1", "m-1.3", "m-1.02"] {
+        assert!(!answers(&mut ward, former, 5), "{former}");
+    }
+    assert!(answers(&mut ward, "m-1.2", 6));
+    ward.admit(&uid(1), used(3), at(7));
+    assert_eq!(ward.verdict(&uid(1), at(7)), Verdict::Undecided, "its system is another one");
+    assert!(!answers(&mut ward, "m-1.2", 8) && answers(&mut ward, "m-1.3", 9));
 }
 
 #[test]

@@ -33,6 +33,7 @@ fn admission(number: u32, pool: &'static str, claimed: bool) -> Admission<String
         rules: RULES,
         sign: Sign::Answer(target(number)),
         claimed,
+        uses: 0,
         ready_since: Some(at(-100)),
     }
 }

@@ -37,6 +37,8 @@ pub struct Admission<K> {
     pub sign: Sign,
     /// Whether a claim has the member.
     pub claimed: bool,
+    /// `status.uses`: a heartbeat of an earlier use is nobody's.
+    pub uses: i32,
     /// Since when the member is ready.
     pub ready_since: Option<Timestamp>,
 }
@@ -122,13 +124,13 @@ impl<K> Default for Ward<K> {
 }
 
 impl<K: Clone + Eq + Hash> Ward<K> {
-    /// Watches a machine, or takes note of what changed. One at another address has to prove itself anew.
+    /// Watches a machine, or takes note of what changed. One at another address, or after a reset, has to prove itself anew.
     pub fn admit(&mut self, uid: &Uid, admission: Admission<K>, now: Timestamp) {
-        let same_place = |known: &Machine<K>| known.pool == admission.pool;
+        let same_place = |known: &Machine<K>| known.pool == admission.pool && known.uses == admission.uses;
         if self.machines.get(uid).is_some_and(|known| !same_place(known)) {
             self.dismiss(uid);
         }
-        let Admission { member, pool, rules, sign, claimed, ready_since } = admission;
+        let Admission { member, pool, rules, sign, claimed, uses, ready_since } = admission;
         self.pools
             .entry(pool.clone())
             .or_insert_with(|| Pool::new(rules, sign.probe().cloned()))
@@ -143,7 +145,8 @@ impl<K: Clone + Eq + Hash> Ward<K> {
                 Sign::Answer(_) => plus(now, share(uid, rules.period)),
             };
             let vitals = Vitals::default();
-            let machine = Machine { member, pool, sign, claimed, vitals, awaited_since: now, due: None, probes: 0 };
+            let machine =
+                Machine { member, pool, sign, claimed, uses, vitals, awaited_since: now, due: None, probes: 0 };
             self.machines.insert(uid.clone(), machine);
             self.schedule(uid, first);
             return;

@@ -5,6 +5,7 @@
 //! [`fate`](crate::claim::fate); once it is to be terminated, it is handled here like every other.
 
 mod end;
+mod reset;
 mod strike;
 
 use bullpen_api::{ErrorClass, MemberState};
@@ -12,6 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::end::end;
 pub use self::end::{Stuck, stuck};
+use self::reset::resetting;
+pub use self::reset::{Reset, since_reset};
 pub use self::strike::{CONFIRMED_WITHIN, Strike, strike};
 use super::interruption::gives_up;
 
@@ -154,6 +157,8 @@ pub struct LifecycleView {
     pub held: bool,
     /// Whether its machine has reported that it is broken.
     pub broken: bool,
+    /// What is known of the reset of a used machine.
+    pub reset: Reset,
 }
 
 /// What to do with a member now.
@@ -171,8 +176,12 @@ pub enum Step {
     Quarantine,
     /// Set the condition `Stalled`: the machine cannot be terminated.
     RecordStuck(Stuck),
+    /// Send the reset call.
+    Reset,
     /// Set the state Warming: the create was accepted.
     RecordWarming,
+    /// Set the state Warming: the cloud shows that the reset is done.
+    RecordReset,
     /// Set the state Ready.
     RecordReady,
     /// Set the state Errored: it will never be ready.
@@ -204,6 +213,10 @@ pub enum MemberFailure {
     Interrupted,
     /// It was ready, and does not answer the pool's health probes any more.
     Unhealthy,
+    /// The cloud refused to reset the used machine.
+    ResetRefused,
+    /// The cloud did not show within the launch timeout that the used machine was reset.
+    ResetTimeout,
 }
 
 impl MemberFailure {
@@ -216,6 +229,8 @@ impl MemberFailure {
             Self::ReportedBroken => ErrorClass::ReportedBroken,
             Self::Interrupted => ErrorClass::Interrupted,
             Self::Unhealthy => ErrorClass::Unhealthy,
+            Self::ResetRefused => ErrorClass::ResetRefused,
+            Self::ResetTimeout => ErrorClass::ResetTimeout,
         }
     }
 }
@@ -235,7 +250,8 @@ pub fn next_step(member: &LifecycleView, now: Timestamp) -> Step {
     if let Some(since) = member.ending_since {
         return end(member, since, now);
     }
-    if member.past == Past::Quarantined && matches!(member.state, MemberState::Warming | MemberState::Ready) {
+    let unclaimed = matches!(member.state, MemberState::Warming | MemberState::Ready | MemberState::Resetting);
+    if member.past == Past::Quarantined && unclaimed {
         return quarantined(member, now);
     }
     if member.past == Past::Served && member.has_instance {
@@ -249,6 +265,7 @@ pub fn next_step(member: &LifecycleView, now: Timestamp) -> Step {
         MemberState::Warming => warming(member, now),
         MemberState::Ready => ready(member, now),
         MemberState::Claimed => claimed(member, now),
+        MemberState::Resetting => resetting(member, now),
         // The pool controller deletes it in its next pass, which this state has woken.
         MemberState::Errored => Step::Wait(None),
     }

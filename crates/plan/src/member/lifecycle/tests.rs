@@ -1,12 +1,11 @@
 use proptest::prelude::*;
 
 use super::*;
-
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(10_000 + seconds).unwrap()
 }
 
-fn member(state: MemberState) -> LifecycleView {
+pub(super) fn member(state: MemberState) -> LifecycleView {
     LifecycleView {
         state,
         ending_since: None,
@@ -36,6 +35,7 @@ fn member(state: MemberState) -> LifecycleView {
         shown_at: None,
         held: false,
         broken: false,
+        reset: Reset::default(),
     }
 }
 

@@ -24,11 +24,18 @@ pub enum Verdict {
     Write(Box<PoolMember>),
 }
 
-/// Judges a report about the member with this uid, whose token was right.
-pub fn judge(member: &PoolMember, uid: &str, topic: Topic, content: &Content, now: Timestamp) -> Verdict {
+/// Judges a report about the member with this uid, whose token was right and was given out after so many uses. The token
+/// of an earlier use is nobody's any more.
+pub fn judge(
+    member: &PoolMember,
+    (uid, uses): (&str, i32),
+    topic: Topic,
+    content: &Content,
+    now: Timestamp,
+) -> Verdict {
     let mut status = member.status.clone().unwrap_or_default();
     let ends = member.metadata.deletion_timestamp.is_some() || status.state == MemberState::Errored;
-    if ends || member.metadata.uid.as_deref() != Some(uid) {
+    if ends || member.metadata.uid.as_deref() != Some(uid) || status.uses != uses {
         return Verdict::Refused;
     }
     let before = status.reported.take().map(|reported| *reported).unwrap_or_default();
@@ -62,7 +69,7 @@ pub fn judge(member: &PoolMember, uid: &str, topic: Topic, content: &Content, no
             done: before.done.clone(),
         },
         Topic::Progress => {
-            let waits = matches!(status.state, MemberState::Pending | MemberState::Warming);
+            let waits = matches!(status.state, MemberState::Pending | MemberState::Resetting | MemberState::Warming);
             if !waits || before.ready_at.is_some() || content.text.is_empty() {
                 return Verdict::Known;
             }
@@ -110,7 +117,7 @@ mod tests {
     fn a_machine_is_ready_once_with_its_host_keys_whatever_it_posts_later() {
         let keys = Content { host_keys: vec!["ssh-ed25519 AAAA".to_owned()], ..Content::default() };
         let warming = member(json!({ "state": "Warming", "reported": { "progress": "half" } }));
-        let ready = written(judge(&warming, "u-1", Topic::Ready, &keys, at(9)));
+        let ready = written(judge(&warming, ("u-1", 0), Topic::Ready, &keys, at(9)));
         let status = ready.status.clone().unwrap();
         assert_eq!(status.state, MemberState::Warming, "only the leader makes it Ready");
         let report = status.reported.unwrap();
@@ -118,7 +125,7 @@ mod tests {
         assert_eq!(report.host_keys, keys.host_keys);
         assert_eq!(ready.metadata, warming.metadata, "written on the version that was read");
         for topic in [Topic::Ready, Topic::Progress] {
-            assert_eq!(judge(&ready, "u-1", topic, &says("x"), at(10)), Verdict::Known);
+            assert_eq!(judge(&ready, ("u-1", 0), topic, &says("x"), at(10)), Verdict::Known);
         }
     }
 
@@ -129,8 +136,21 @@ mod tests {
         let errored = member(json!({ "state": "Errored" }));
         for (member, uid) in [(ending, "u-1"), (errored, "u-1"), (member(json!({ "state": "Ready" })), "u-2")] {
             for topic in [Topic::Ready, Topic::Broken, Topic::Progress] {
-                assert_eq!(judge(&member, uid, topic, &says("x"), at(1)), Verdict::Refused);
+                assert_eq!(judge(&member, (uid, 0), topic, &says("x"), at(1)), Verdict::Refused);
             }
+        }
+    }
+
+    #[test]
+    fn a_token_is_of_no_use_from_the_moment_that_its_claim_ended_and_the_next_one_is_from_then_on() {
+        for state in ["Resetting", "Warming", "Ready"] {
+            let reset = member(json!({ "state": state, "uses": 2 }));
+            for topic in [Topic::Ready, Topic::Broken, Topic::Progress, Topic::Done] {
+                for uses in [0, 1, 3] {
+                    assert_eq!(judge(&reset, ("u-1", uses), topic, &says("x"), at(1)), Verdict::Refused);
+                }
+            }
+            written(judge(&reset, ("u-1", 2), Topic::Ready, &says(""), at(1)));
         }
     }
 
@@ -138,15 +158,15 @@ mod tests {
     fn a_broken_machine_says_why_once_unless_a_claim_has_it() {
         for state in ["Pending", "Warming", "Ready"] {
             let broken =
-                written(judge(&member(json!({ "state": state })), "u-1", Topic::Broken, &says("no disk"), at(1)));
+                written(judge(&member(json!({ "state": state })), ("u-1", 0), Topic::Broken, &says("no disk"), at(1)));
             assert_eq!(broken.status.clone().unwrap().reported.unwrap().broken.as_deref(), Some("no disk"));
             for topic in [Topic::Ready, Topic::Broken, Topic::Progress] {
-                assert_eq!(judge(&broken, "u-1", topic, &says("more"), at(2)), Verdict::Known);
+                assert_eq!(judge(&broken, ("u-1", 0), topic, &says("more"), at(2)), Verdict::Known);
             }
         }
         let claimed = member(json!({ "state": "Claimed" }));
-        assert_eq!(judge(&claimed, "u-1", Topic::Broken, &says("x"), at(1)), Verdict::Late);
-        let silent = written(judge(&member(json!({})), "u-1", Topic::Broken, &says(""), at(1)));
+        assert_eq!(judge(&claimed, ("u-1", 0), Topic::Broken, &says("x"), at(1)), Verdict::Late);
+        let silent = written(judge(&member(json!({})), ("u-1", 0), Topic::Broken, &says(""), at(1)));
         assert_eq!(silent.status.unwrap().reported.unwrap().broken.as_deref(), Some(NO_REASON));
     }
 
@@ -154,30 +174,30 @@ mod tests {
     fn a_job_is_done_once_for_the_claim_that_has_the_machine() {
         let claimed = member(json!({ "state": "Claimed",
             "claimRef": { "namespace": "ci", "name": "job-7", "uid": "c-7" }, "reported": { "broken": "a fan" } }));
-        let done = written(judge(&claimed, "u-1", Topic::Done, &says("exit 3"), at(5)));
+        let done = written(judge(&claimed, ("u-1", 0), Topic::Done, &says("exit 3"), at(5)));
         let report = done.status.clone().unwrap().reported.unwrap();
         let expected = JobDone { claim_uid: "c-7".into(), at: Some(micro_time(at(5))), result: "exit 3".into() };
         assert_eq!((report.done, report.broken.as_deref()), (Some(expected), Some("a fan")));
-        assert_eq!(judge(&done, "u-1", Topic::Done, &says("exit 4"), at(6)), Verdict::Known);
+        assert_eq!(judge(&done, ("u-1", 0), Topic::Done, &says("exit 4"), at(6)), Verdict::Known);
         let mut returned = done;
         returned.status.as_mut().unwrap().claim_ref.as_mut().unwrap().uid = "c-8".into();
-        written(judge(&returned, "u-1", Topic::Done, &says("exit 4"), at(6)));
+        written(judge(&returned, ("u-1", 0), Topic::Done, &says("exit 4"), at(6)));
         for state in ["Warming", "Ready"] {
             let free = member(json!({ "state": state }));
-            assert_eq!(judge(&free, "u-1", Topic::Done, &says(""), at(5)), Verdict::NotClaimed);
+            assert_eq!(judge(&free, ("u-1", 0), Topic::Done, &says(""), at(5)), Verdict::NotClaimed);
         }
     }
 
     #[test]
     fn progress_is_written_when_it_is_new_and_the_machine_not_ready() {
         let warming = member(json!({ "state": "Warming" }));
-        let half = written(judge(&warming, "u-1", Topic::Progress, &says("half"), at(1)));
-        assert_eq!(judge(&half, "u-1", Topic::Progress, &says("half"), at(2)), Verdict::Known);
-        assert_eq!(judge(&half, "u-1", Topic::Progress, &says(""), at(2)), Verdict::Known);
-        written(judge(&half, "u-1", Topic::Progress, &says("done"), at(3)));
+        let half = written(judge(&warming, ("u-1", 0), Topic::Progress, &says("half"), at(1)));
+        assert_eq!(judge(&half, ("u-1", 0), Topic::Progress, &says("half"), at(2)), Verdict::Known);
+        assert_eq!(judge(&half, ("u-1", 0), Topic::Progress, &says(""), at(2)), Verdict::Known);
+        written(judge(&half, ("u-1", 0), Topic::Progress, &says("done"), at(3)));
         for state in ["Ready", "Claimed"] {
             let later = member(json!({ "state": state }));
-            assert_eq!(judge(&later, "u-1", Topic::Progress, &says("x"), at(1)), Verdict::Known);
+            assert_eq!(judge(&later, ("u-1", 0), Topic::Progress, &says("x"), at(1)), Verdict::Known);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::routes::path_of;
 use crate::member::first_boot::{PhoneHome, Variable};
-use crate::member::ssh_keys::InstallationSecret;
+use crate::member::ssh_keys::{InstallationSecret, MachineUse};
 
 /// Longest advertised URL, so that a machine's URLs fit into its user data.
 const LONGEST: usize = 512;
@@ -12,6 +12,8 @@ const MEMBER_NAME: usize = 54;
 const UID: usize = 36;
 /// Length of a token.
 const TOKEN: usize = 43;
+/// Most uses of a machine, as `reuse.maxUses` may be.
+const MOST_USES: i32 = 10_000;
 /// How often cloud-init calls before it gives up, with 3 s between two calls: an operator may be away for minutes.
 const TRIES: u16 = 100;
 
@@ -76,15 +78,15 @@ pub struct CallUrls {
 
 impl CallUrls {
     /// The URLs of the machine of a member. `None` only if the crypto library fails.
-    pub fn of(secret: &InstallationSecret, url: &str, namespace: &str, name: &str, uid: &str) -> Option<Self> {
-        let token = secret.machine_token(namespace, name, uid)?;
-        Some(Self::with(url, &path_of(namespace, name, uid, &token)))
+    pub fn of(secret: &InstallationSecret, url: &str, member: &MachineUse<'_>) -> Option<Self> {
+        let token = secret.machine_token(member)?;
+        Some(Self::with(url, &path_of(member.namespace, member.name, (member.uid, member.uses), &token)))
     }
 
     /// URLs as long as those of any machine of a pool in this namespace may be: to see whether they fit.
     pub fn sample(url: &str, namespace: &str) -> Self {
         let long = |length| "x".repeat(length);
-        Self::with(url, &path_of(namespace, &long(MEMBER_NAME), &long(UID), &long(TOKEN)))
+        Self::with(url, &path_of(namespace, &long(MEMBER_NAME), (&long(UID), MOST_USES), &long(TOKEN)))
     }
 
     /// What cloud-init is to do at the end of the first boot.
@@ -163,10 +165,12 @@ mod tests {
         let secret = InstallationSecret::from_bytes(&[7; 32]).unwrap();
         let name = format!("{}-x7k2p", "p".repeat(48));
         let uid = "0b0c3d1e-1f2a-4b3c-8d4e-5f6a7b8c9d0e";
-        let urls = CallUrls::of(&secret, "https://b.example/x", "ci", &name, uid).unwrap();
+        let of = |uses| MachineUse { namespace: "ci", name: &name, uid, uses };
+        let urls = CallUrls::of(&secret, "https://b.example/x", &of(MOST_USES)).unwrap();
         assert!(!urls.ready.contains('$') && format!("{urls:?}") == "CallUrls");
         let found = named("POST", urls.broken.strip_prefix("https://b.example").unwrap(), "/x").unwrap();
-        assert!(secret.is_machine_token(found.namespace, found.name, found.uid, found.token));
+        assert!(secret.is_machine_token(&of(found.uses), found.token));
+        assert!(!secret.is_machine_token(&of(0), found.token), "that of its first use is another one");
         let sample = CallUrls::sample("https://b.example/x", "ci");
         assert_eq!((sample.ready.len(), sample.progress.len()), (urls.ready.len(), urls.progress.len()));
     }

@@ -1,5 +1,7 @@
 //! The table of what machines may call, and the paths.
 
+use crate::claim::machine_use::{machine_use, use_of};
+
 /// What a machine calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Topic {
@@ -28,7 +30,8 @@ pub struct Route {
     pub name: &'static str,
 }
 
-/// All that machines may call. Paths are `/v1/machines/NAMESPACE/NAME/UID/TOKEN/` and the name of the route.
+/// All that machines may call. Paths are `/v1/machines/NAMESPACE/NAME/UID/TOKEN/` and the name of the route. After its first
+/// reset, a machine's UID has a dot and the number of its uses behind it.
 pub const ROUTES: [Route; 6] = [
     Route { topic: Topic::Ready, method: "POST", name: "ready" },
     Route { topic: Topic::Broken, method: "POST", name: "broken" },
@@ -52,6 +55,8 @@ pub struct Named<'a> {
     pub name: &'a str,
     /// Uid of the member.
     pub uid: &'a str,
+    /// How many claims its machine had served when it got the token.
+    pub uses: i32,
     /// The token.
     pub token: &'a str,
     /// What is called for.
@@ -79,12 +84,13 @@ pub fn named<'a>(method: &str, path: &'a str, prefix: &str) -> Option<Named<'a>>
     });
     // "." and ".." are no names, and must not become part of a URL of the API server.
     let dots = [namespace, name].iter().any(|part| part.bytes().all(|byte| byte == b'.'));
-    (fits && !dots && parts.next().is_none()).then_some(Named { namespace, name, uid, token, route })
+    let (uid, uses) = use_of(uid)?;
+    (fits && !dots && parts.next().is_none()).then_some(Named { namespace, name, uid, uses, token, route })
 }
 
 /// The path of a member's machine, up to the name of the route.
-pub(super) fn path_of(namespace: &str, name: &str, uid: &str, token: &str) -> String {
-    format!("{BEGIN}{namespace}/{name}/{uid}/{token}/")
+pub(super) fn path_of(namespace: &str, name: &str, (uid, uses): (&str, i32), token: &str) -> String {
+    format!("{BEGIN}{namespace}/{name}/{}/{token}/", machine_use(uid, uses))
 }
 
 #[cfg(test)]
@@ -110,6 +116,11 @@ mod tests {
             "/v1/machines/ci/a/u/t$/ready",
             "/v2/machines/ci/linux/u/t/ready",
             "//v1/machines/ci/linux/u/t/ready",
+            "/v1/machines/ci/linux/u.0/t/ready",
+            "/v1/machines/ci/linux/u.01/t/ready",
+            "/v1/machines/ci/linux/u.-1/t/ready",
+            "/v1/machines/ci/linux/u.1.2/t/ready",
+            "/v1/machines/ci/linux/.1/t/ready",
             "",
         ] {
             assert_eq!(named("POST", path, ""), None, "{path}");
@@ -127,10 +138,13 @@ mod tests {
 
     #[test]
     fn what_is_made_can_be_taken_apart() {
-        let path = path_of("ci", "linux-x7k2p", "0a-1b", "t_k-n");
-        for route in &ROUTES {
-            let path = format!("{path}{}", route.name);
-            assert_eq!(named(route.method, &path, "").map(|found| found.route), Some(route));
+        for uses in [0, 1, 20] {
+            let path = path_of("ci", "linux-x7k2p", ("0a-1b", uses), "t_k-n");
+            for route in &ROUTES {
+                let path = format!("{path}{}", route.name);
+                let found = named(route.method, &path, "").unwrap();
+                assert_eq!((found.route, found.uid, found.uses), (route, "0a-1b", uses));
+            }
         }
     }
 

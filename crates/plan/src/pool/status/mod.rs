@@ -202,6 +202,7 @@ mod tests {
                 readiness: Readiness::default(),
                 health: None,
                 recycle: bullpen_api::Recycle::default(),
+                reuse: None,
                 disruption: bullpen_api::Disruption::default(),
                 rollout: bullpen_api::Rollout::default(),
                 provisioning: Provisioning::default(),

@@ -42,6 +42,7 @@ fn pool(lifecycle_class: LifecycleClass) -> InstancePoolSpec {
         readiness: bullpen_api::Readiness::default(),
         health: None,
         recycle: bullpen_api::Recycle::default(),
+        reuse: None,
         disruption: bullpen_api::Disruption::default(),
         rollout: bullpen_api::Rollout::default(),
         provisioning: bullpen_api::Provisioning::default(),

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{at, cloud, create, get, injected, request, set, states};
-use crate::cloud::{AgentAnswer, Ask, Cloud, ListQuery};
-use crate::faults::{After, FaultSet, MachineFault};
+use crate::cloud::{AgentAnswer, Ask, Caller, Cloud, ListQuery, Urls};
+use crate::faults::{After, FaultSet, MachineFault, PhonesHome};
 use crate::ledger::{Method, State};
 use crate::wire::{CreateInstance, ErrorClass, InterruptionReason, Market, Phase};
 use crate::{AgentOptions, Options};
@@ -364,9 +364,11 @@ fn the_agent_of_a_machine_listens_a_while_after_its_boot_and_answers_as_its_faul
         cloud.inflict(at(1400), &id, &fault).unwrap();
         assert_eq!(cloud.agent_answer(at(1400), &id), answer);
     }
-    assert!(cloud.beats(at(1400), &id));
+    let caller =
+        Caller { id: id.clone(), urls: Urls::default(), plan: PhonesHome::default(), form: String::new(), system: 0 };
+    assert!(cloud.beats(at(1400), &caller));
     cloud.inflict(at(1450), &id, &MachineFault::HeartbeatsStop {}).unwrap();
-    assert!(!cloud.beats(at(1450), &id) && cloud.runs(at(1450), &id));
+    assert!(!cloud.beats(at(1450), &caller) && cloud.runs(at(1450), &caller));
     cloud.inflict(at(1500), &id, &MachineFault::AgentDown {}).unwrap();
     assert_eq!(cloud.listening(at(1500)), []);
     cloud.inflict(at(1600), &id, &MachineFault::AgentAnswers { status: 200 }).unwrap();

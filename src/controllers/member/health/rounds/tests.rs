@@ -51,6 +51,7 @@ fn admission(number: u32, port: u16, period: SignedDuration) -> Admission<Object
         rules: Rules { period, threshold: 2, max_replacements: 1 },
         sign: Sign::Answer(Target { host: format!("127.{high}.{middle}.{low}"), probe: Probe::Tcp { port } }),
         claimed: false,
+        uses: 0,
         ready_since: None,
     }
 }

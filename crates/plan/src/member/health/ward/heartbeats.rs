@@ -6,6 +6,7 @@ use std::hash::Hash;
 use jiff::Timestamp;
 
 use super::{Machine, Ward, Woken};
+use crate::claim::machine_use::use_of;
 use crate::member::health::pool::Pool;
 use crate::member::health::{Candidate, Rules, Sign, Uid, plus};
 use crate::operator::election::Boottime;
@@ -16,7 +17,7 @@ const SILENT: &str = "no heartbeat";
 /// Heartbeats that have reached this process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
-    /// Whose, by uid of the member. Their tokens were right.
+    /// Whose, by the uid of the member, after a reset with the number of the use behind it. Their tokens were right.
     pub from: Vec<Uid>,
     /// Whether any were lost that a replica had taken.
     pub lost: bool,
@@ -36,9 +37,11 @@ impl<K: Clone + Eq + Hash> Ward<K> {
         // Before the first one, it is not known since when nobody was heard.
         let last = self.last_beat.replace(now);
         self.was_deaf(now, |rules| is_overdue(last, rules, now), &mut woken);
-        for uid in &heard.from {
-            if self.machines.get(uid).is_some_and(|machine| machine.sign == Sign::Heartbeat) {
-                woken.append(self.record(uid, now, Ok(()), now));
+        for named in &heard.from {
+            let Some((uid, uses)) = use_of(named) else { continue };
+            let is_its = |machine: &Machine<K>| machine.sign == Sign::Heartbeat && machine.uses == uses;
+            if self.machines.get(uid).is_some_and(is_its) {
+                woken.append(self.record(&uid.into(), now, Ok(()), now));
             }
         }
         woken

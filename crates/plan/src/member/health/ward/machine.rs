@@ -11,6 +11,7 @@ pub(super) struct Machine<K> {
     pub(super) pool: K,
     pub(super) sign: Sign,
     pub(super) claimed: bool,
+    pub(super) uses: i32,
     pub(super) vitals: Vitals,
     /// Since when its heartbeats are waited for.
     pub(super) awaited_since: Timestamp,

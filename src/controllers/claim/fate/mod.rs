@@ -1,10 +1,12 @@
 //! Applies the fate table to a claimed member (`docs/adr/0001-claim-protocol.md`).
 
+mod reuse;
+
 use std::sync::Arc;
 
 use bullpen_api::{ConditionType, EventAction, PoolClaim, PoolMember, Reason, find_condition};
 use bullpen_plan::claim::vanished::Vanished;
-use bullpen_plan::claim::{ClaimView, Evidence, Fate, Found, binding, fate};
+use bullpen_plan::claim::{ClaimView, Evidence, Fate, Found, binding, ended_well, fate};
 use bullpen_plan::{claim, member};
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
@@ -56,13 +58,13 @@ pub async fn decide(controller: &ClaimController, member: &Arc<PoolMember>) -> R
     if !controller.common.cluster.watches(&claim_key.namespace) {
         return Ok(unwatched(controller, member, &claim_key));
     }
-    let first = judge(controller, member, &reference.uid, &cached);
+    let (first, well) = judge(controller, member, &reference.uid, &cached);
     if first == Fate::FinishBinding
         && let Some(later) = bind::delayed_until(controller, &reference.uid, clock::now())
     {
         return Ok(FateOutcome::Later(Some(later)));
     }
-    let (decided, live, gone) = if first == Fate::ConfirmFirst || needs_claim(first) {
+    let ((decided, well), live, gone) = if first == Fate::ConfirmFirst || needs_claim(first) {
         let Some(turn) = controller.binding_turn(&Sharer::of_key(&claim_key, member)).await else {
             return Err(Failure::NotLeading(NotLeading));
         };
@@ -71,7 +73,7 @@ pub async fn decide(controller: &ClaimController, member: &Arc<PoolMember>) -> R
         let evidence = Evidence::from_get(&reference.uid, convert::found(&found, convert::claim_view));
         (judge(controller, member, &reference.uid, &evidence), found, evidence.is_gone())
     } else {
-        (first, Found::Unproved, cached.is_gone())
+        ((first, well), Found::Unproved, cached.is_gone())
     };
     if decided == Fate::Terminated && gone {
         match vanished::look(controller, member, &reference).await? {
@@ -81,7 +83,7 @@ pub async fn decide(controller: &ClaimController, member: &Arc<PoolMember>) -> R
             Vanished::AskAgain => return Ok(FateOutcome::Later(clock::now().checked_add(PROOF_PAUSE).ok())),
         }
     }
-    act(controller, member, decided, live).await
+    act(controller, member, (decided, well), live).await
 }
 
 /// The claim's namespace is not watched, so its end would go unseen and nothing can be proved: the member stays. The
@@ -99,12 +101,13 @@ const fn needs_claim(fate: Fate) -> bool {
     matches!(fate, Fate::FinishBinding | Fate::ClaimLost)
 }
 
+/// The fate of the member, and whether its claim came to a good end.
 fn judge(
     controller: &ClaimController,
     member: &PoolMember,
     claim: &str,
     evidence: &Evidence<ClaimView<String>>,
-) -> Fate {
+) -> (Fate, bool) {
     controller.common.cluster.with(|state| {
         let this = convert::held_member(member, state);
         let others: Vec<_> = state
@@ -112,14 +115,14 @@ fn judge(
             .filter(|other| convert::uid(other.as_ref()) != this.uid)
             .map(|other| convert::held_member(other, state))
             .collect();
-        fate(evidence, &this, &others)
+        (fate(evidence, &this, &others), ended_well(evidence, &this))
     })
 }
 
 async fn act(
     controller: &ClaimController,
     member: &Arc<PoolMember>,
-    decided: Fate,
+    (decided, well): (Fate, bool),
     claim: Found<Arc<PoolClaim>>,
 ) -> Result<FateOutcome, Failure> {
     match (decided, claim) {
@@ -156,10 +159,7 @@ async fn act(
             Ok(FateOutcome::Later(None))
         }
         (Fate::Terminated, _) if convert::deleting(member.as_ref()) => Ok(FateOutcome::Ends(clock::now())),
-        (Fate::Terminated, _) => {
-            controller.common.writes.delete_member(member).await?;
-            Ok(FateOutcome::Changed)
-        }
+        (Fate::Terminated, _) => reuse::reset_or_end(controller, member, well).await,
     }
 }
 

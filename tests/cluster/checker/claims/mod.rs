@@ -1,6 +1,8 @@
 //! Checks claims: bindings, the order of phases, and whether each claim ended for a true reason.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod reuse;
+
+use std::collections::BTreeSet;
 
 use bullpen_api::{ClaimPhase, InstancePool, MemberState, PoolClaim, WhenEmpty};
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +11,7 @@ use super::index::{Index, Track, holder, is_terminal, named, phase, report, stat
 use super::{Action, LAG, Promise, Violation, quota, secrets};
 
 /// The allowed transitions of members, as in the table of `docs/use/resources.md`.
-const MEMBER_STEPS: [(MemberState, MemberState); 7] = [
+const MEMBER_STEPS: [(MemberState, MemberState); 10] = [
     (MemberState::Pending, MemberState::Warming),
     (MemberState::Pending, MemberState::Errored),
     (MemberState::Warming, MemberState::Ready),
@@ -17,6 +19,9 @@ const MEMBER_STEPS: [(MemberState, MemberState); 7] = [
     (MemberState::Ready, MemberState::Claimed),
     (MemberState::Ready, MemberState::Errored),
     (MemberState::Claimed, MemberState::Ready),
+    (MemberState::Claimed, MemberState::Resetting),
+    (MemberState::Resetting, MemberState::Warming),
+    (MemberState::Resetting, MemberState::Errored),
 ];
 
 /// The allowed transitions of claims, likewise.
@@ -30,7 +35,7 @@ const CLAIM_STEPS: [(ClaimPhase, ClaimPhase); 5] = [
 
 /// Invariant 1.
 pub(super) fn one_holder(index: &Index<'_>, found: &mut Vec<Violation>) {
-    let mut holders: BTreeMap<&str, BTreeMap<String, (Timestamp, Timestamp)>> = BTreeMap::new();
+    let mut holders = reuse::Holders::new();
     for (uid, claim) in &index.claims {
         let mut members = BTreeSet::new();
         for version in &claim.versions {
@@ -52,32 +57,10 @@ pub(super) fn one_holder(index: &Index<'_>, found: &mut Vec<Violation>) {
             }
             let bound = version.object.status.as_ref().and_then(|status| status.bound_at.as_ref());
             let bound = bound.map_or(version.at, |time| time.0);
-            holders.entry(member).or_default().entry(uid.clone()).or_insert((version.at, bound));
+            holders.entry(member).or_default().entry(uid.clone()).or_insert(bound);
         }
     }
-    for (member, claims) in &holders {
-        let name = |uid: &str| index.claims.get(uid).map_or_else(|| uid.to_owned(), Track::name);
-        let of_member = || index.members.get(*member).map_or_else(|| (*member).to_owned(), Track::name);
-        if claims.len() > 1 {
-            let names: Vec<_> = claims.iter().map(|(uid, (at, _))| format!("{} at {at:.3}", name(uid))).collect();
-            let last = claims.values().map(|(at, _)| *at).max().unwrap_or_default();
-            let what = format!("member {} was named by more than one claim: {}", of_member(), names.join(", "));
-            report(found, last, Promise::OneHolder, what);
-            continue;
-        }
-        let Some((by, (_, bound))) = claims.first_key_value() else { continue };
-        let versions = index.members.get(*member).map_or(&[][..], |track| &track.versions);
-        let later = versions.iter().find(|version| {
-            let status = version.object.status.as_ref();
-            let claimed_at = status.and_then(|status| status.claimed_at.as_ref()).map_or(version.at, |time| time.0);
-            holder(version.object).is_some_and(|other| other != by) && claimed_at > *bound
-        });
-        if let Some(version) = later {
-            let other = name(holder(version.object).unwrap_or_default());
-            let what = format!("member {}, which claim {} had named, was claimed for {other}", of_member(), name(by));
-            report(found, version.at, Promise::OneHolder, what);
-        }
-    }
+    reuse::is_proved(index, &holders, found);
 }
 
 /// Checks the order of phases, that `memberRef` is set once and exactly when the claim is bound, and that ended claims
