@@ -3,6 +3,7 @@
 //! In: arguments, environment and signals. Out: exit codes and text on standard error and output. The work is done by
 //! the other folders.
 
+mod conformance;
 mod crds;
 mod machines;
 mod run;
@@ -16,6 +17,7 @@ use bullpen_access::shown;
 use clap::{Parser, Subcommand};
 
 pub use self::signals::Signals;
+use crate::provider::{Registry, SimulatedEndpoints};
 
 /// Keeps pools of pre-warmed cloud VMs and hands them out by claim.
 #[derive(Debug, Parser)]
@@ -27,6 +29,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check what a provider promises, by buying a few machines of a launch config
+    Conformance(Box<conformance::ConformanceArgs>),
     /// Print the CustomResourceDefinitions, write them to a folder, or check those of a cluster
     Crds(crds::CrdsArgs),
     /// Run the operator
@@ -64,6 +68,7 @@ impl Cli {
     /// What went wrong, in one line for a person.
     pub fn execute(self) -> CommandResult {
         match self.command {
+            Command::Conformance(args) => conformance::execute(&args),
             Command::Crds(args) => crds::execute(&args),
             Command::Run(args) => run::execute(*args),
             Command::Uninstall(args) => uninstall::execute(&args),
@@ -71,6 +76,11 @@ impl Cli {
             Command::Simcloud(_) => Err(moved("simcloud")),
         }
     }
+}
+
+/// The providers of this build, which may call these simulated clouds.
+fn providers(simulated: Vec<SimulatedEndpoints>) -> Registry {
+    Registry::built_in().allowing(simulated.into_iter().fold(SimulatedEndpoints::none(), SimulatedEndpoints::and))
 }
 
 fn moved(command: &str) -> Box<dyn std::error::Error + Send + Sync> {

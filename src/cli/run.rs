@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use super::CommandResult;
 use super::machines::MachineArgs;
+use super::providers;
 use super::signals::Signals;
 use crate::clock;
 use crate::cluster::api_health::ApiHealth;
@@ -27,7 +28,7 @@ use crate::cluster::lease::Election;
 use crate::cluster::{definitions, preflight};
 use crate::controllers::{self, Equipment, Settings};
 use crate::machines;
-use crate::provider::{Registry, SimulatedEndpoints};
+use crate::provider::SimulatedEndpoints;
 use crate::runtime::leadership_term::{self, Terms};
 use crate::state::ObjectKey;
 use crate::telemetry::{self, Health, LogArgs, Metrics, init_logging};
@@ -228,11 +229,6 @@ async fn run(args: RunArgs) -> CommandResult {
     }
     info!("bullpen ends");
     Ok(())
-}
-
-/// The providers of this build, which may call these simulated clouds.
-fn providers(simulated: Vec<SimulatedEndpoints>) -> Registry {
-    Registry::built_in().allowing(simulated.into_iter().fold(SimulatedEndpoints::none(), SimulatedEndpoints::and))
 }
 
 /// The health of the process, with what concerns all of it.

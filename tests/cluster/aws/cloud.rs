@@ -160,7 +160,8 @@ impl Ec2 {
 
     /// No token bought two machines, ended ones included.
     pub(crate) async fn assert_no_token_bought_twice(&self, walk: &Walk) {
-        let mut tokens: Vec<_> = self.machines(walk).await.into_iter().filter_map(|instance| instance.client_token).collect();
+        let mut tokens: Vec<_> =
+            self.machines(walk).await.into_iter().filter_map(|instance| instance.client_token).collect();
         tokens.sort_unstable();
         let bought = tokens.len();
         tokens.dedup();
