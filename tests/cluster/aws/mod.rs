@@ -1,5 +1,6 @@
 //! EC2 as the cloud: the operator with its provider `aws`, against moto and microburst (`make test-aws`).
 
 mod cloud;
+mod conformance;
 mod fleet;
 mod troubles;
