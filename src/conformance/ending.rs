@@ -28,10 +28,12 @@ pub(super) async fn end_all(stage: &mut Stage<'_>) -> Ended {
         let trouble = pass(stage).await.err().map(|error| error.to_string());
         were.extend(stage.living.keys().cloned());
         let done = stage.living.is_empty() && trouble.is_none() && begun.elapsed() >= open_until;
-        let waited = async || tokio::time::sleep(stage.provider.list_interval()).await;
+        let waited = async || tokio::time::sleep(stage.pace()).await;
         if done || begun.elapsed() >= within || stage.ends.abandon.run_until_cancelled(waited()).await.is_none() {
-            let left = stage.living.keys().cloned().collect();
-            return Ended { were, left, trouble };
+            let left: BTreeSet<String> = stage.living.keys().cloned().collect();
+            let unknown = !stage.open.is_empty() && begun.elapsed() < open_until;
+            let unknown = unknown.then(|| "a create had no answer, and a machine may yet come of it".to_owned());
+            return Ended { were, left, trouble: trouble.or(unknown) };
         }
     }
 }

@@ -156,18 +156,143 @@ pub fn addressed(machine: &Instance) -> Result<String, String> {
     Ok(all.collect::<Vec<_>>().join(", "))
 }
 
-/// A name in the form of this one that nothing has: zeros instead of its last part, or more at its end if that is short.
+/// A name in the form of this one that nothing has: with zeros as its last part if that is a number, else with `unknown`.
 pub fn unknown_like(name: &str) -> String {
     let last = name.rsplit(|letter: char| !letter.is_ascii_alphanumeric()).next().unwrap_or_default();
     let kept = &name[..name.len() - last.len()];
-    if last.len() >= 8 && last.bytes().all(|byte| byte.is_ascii_hexdigit()) && last.bytes().any(|byte| byte != b'0') {
+    let is_number = last.len() >= 8 && last.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_number && last.bytes().any(|byte| byte != b'0') {
         format!("{kept}{}", "0".repeat(last.len()))
-    } else {
+    } else if is_number || last == "unknown" {
         format!("{name}-unknown")
+    } else {
+        format!("{kept}unknown")
     }
 }
 
 /// An error with its kind, as callers decide by it.
 pub fn typed(error: &ProviderError) -> String {
     format!("{:?}: {}", error.class(), error.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::provider::{InstanceAddress, tags};
+
+    fn machine(id: &str) -> Instance {
+        Instance {
+            id: id.into(),
+            token: Some("t-1".into()),
+            region: "r1".into(),
+            zone: "r1-a".into(),
+            instance_type: "small".into(),
+            image: "img-1".into(),
+            phase: InstancePhase::Running,
+            ready: true,
+            addresses: Box::default(),
+            launch_time: jiff::Timestamp::UNIX_EPOCH,
+            boot_time: None,
+            interruption: None,
+            tags: OwnTags::default(),
+        }
+    }
+
+    fn ids(ids: &[&str]) -> Vec<String> {
+        ids.iter().map(|&id| id.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_name_that_nothing_has_is_of_the_form_of_the_given_one() {
+        for (name, unknown) in [
+            ("ami-0abc1234def567890", "ami-00000000000000000"),
+            ("ami-00000000000000000", "ami-00000000000000000-unknown"),
+            ("1234567890123456789", "0000000000000000000"),
+            ("img-1", "img-unknown"),
+            ("m5.large", "m5.unknown"),
+            ("projects/p/images/debian-12", "projects/p/images/debian-unknown"),
+            ("", "unknown"),
+            ("unknown", "unknown-unknown"),
+        ] {
+            assert_eq!(unknown_like(name), unknown);
+        }
+    }
+
+    #[test]
+    fn only_a_refusal_for_good_is_the_right_answer_to_what_is_not_there() {
+        let message = String::new;
+        for (answer, expected) in [
+            (Err(ProviderError::invalid("no")), "Ok"),
+            (Err(ProviderError::Auth { message: message() }), "Ok"),
+            (Err(ProviderError::Invalid { message: message(), token_used: true }), "Failed"),
+            (Err(ProviderError::Quota { message: message() }), "Failed"),
+            (Err(ProviderError::NotFound { message: message() }), "Failed"),
+            (Err(ProviderError::transient("?")), "Failed"),
+            (Ok(machine("i-1")), "Skipped"),
+        ] {
+            let seen = match refused("image", &answer) {
+                Ok(_) => "Ok",
+                Err(Miss::Failed(_)) => "Failed",
+                Err(Miss::Skipped(_)) => "Skipped",
+            };
+            assert_eq!(seen, expected, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_used_token_must_not_be_refused_as_if_it_had_bought_nothing() {
+        let used = ProviderError::Invalid { message: String::new(), token_used: true };
+        assert!(other_body("i-1", &Err(used)).is_ok() && other_body("i-1", &Ok(machine("i-1"))).is_ok());
+        assert!(other_body("i-1", &Ok(machine("i-2"))).is_err());
+        for error in [ProviderError::invalid(""), ProviderError::transient("")] {
+            assert!(other_body("i-1", &Err(error)).is_err());
+        }
+    }
+
+    #[test]
+    fn a_tag_that_is_missing_or_other_is_named_and_users_tags_are_not_looked_for() {
+        let asked: BTreeMap<String, String> = [(tags::NAME, "a"), (tags::INSTALLATION, "here"), ("team", "web")]
+            .map(|(k, v)| (k.into(), v.into()))
+            .into();
+        let shown = |name: Option<&str>| OwnTags {
+            installation: Some("here".into()),
+            name: name.map(Into::into),
+            ..OwnTags::default()
+        };
+        assert_eq!(tagged(&asked, &shown(Some("a"))), Ok(2));
+        assert!(tagged(&asked, &shown(None)).unwrap_err().contains("no tag bullpen.dev/name"));
+        assert!(tagged(&asked, &shown(Some("b"))).unwrap_err().contains("is \"b\""));
+    }
+
+    #[test]
+    fn addresses_are_of_their_kind() {
+        let with = |kind, address: &str| Instance {
+            addresses: Box::new([InstanceAddress { kind, address: address.into() }]),
+            ..machine("i-1")
+        };
+        assert!(addressed(&machine("i-1")).is_err());
+        assert!(addressed(&with(AddressKind::InternalIp, "fd00::1")).is_ok());
+        assert!(addressed(&with(AddressKind::ExternalIp, "a.example.com")).is_err());
+        assert!(addressed(&with(AddressKind::ExternalDns, "a.example.com")).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn an_unknown_name_is_never_the_name_itself(name in "\\PC{0,40}") {
+            prop_assert_ne!(unknown_like(&name), name);
+        }
+
+        #[test]
+        fn a_list_is_whole_only_if_it_has_each_machine_once_and_no_other(
+            mut list in proptest::collection::vec(0_u8..5, 0..6),
+        ) {
+            let shown: Vec<_> = list.iter().map(|id| machine(&format!("i-{id}"))).collect();
+            // i-0 and i-1 live, i-2 was ended.
+            let seen = whole(&ids(&["i-0", "i-1"]), &ids(&["i-2"]), &shown);
+            list.sort_unstable();
+            prop_assert_eq!(seen.is_ok(), list == [0, 1] || list == [0, 1, 2]);
+        }
+    }
 }

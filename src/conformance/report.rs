@@ -24,10 +24,6 @@ pub enum Check {
     OtherBody,
     /// A token finds its machine, and one that bought nothing finds none.
     Find,
-    /// Lists have each machine of the installation once, and no other.
-    ListWhole,
-    /// Another installation's machine is in no list of ours.
-    ForeignHidden,
     /// The machine runs and is ready.
     Boots,
     /// It has an address then.
@@ -36,6 +32,10 @@ pub enum Check {
     UserData,
     /// Tags can be added to it.
     TagLater,
+    /// Lists have each machine of the installation once, and no other.
+    ListWhole,
+    /// Another installation's machine is in no list of ours.
+    ForeignHidden,
     /// A machine that is not there is `NotFound`.
     UnknownId,
     /// A create with an image that is not there is refused for good.
@@ -65,12 +65,12 @@ impl Check {
         Self::Retry,
         Self::OtherBody,
         Self::Find,
-        Self::ListWhole,
-        Self::ForeignHidden,
         Self::Boots,
         Self::Address,
         Self::UserData,
         Self::TagLater,
+        Self::ListWhole,
+        Self::ForeignHidden,
         Self::UnknownId,
         Self::UnknownImage,
         Self::UnknownType,
@@ -92,12 +92,12 @@ impl Check {
             Self::Retry => "retry",
             Self::OtherBody => "other-body",
             Self::Find => "find",
-            Self::ListWhole => "list-whole",
-            Self::ForeignHidden => "foreign-hidden",
             Self::Boots => "boots",
             Self::Address => "address",
             Self::UserData => "user-data",
             Self::TagLater => "tag-later",
+            Self::ListWhole => "list-whole",
+            Self::ForeignHidden => "foreign-hidden",
             Self::UnknownId => "unknown-id",
             Self::UnknownImage => "unknown-image",
             Self::UnknownType => "unknown-type",

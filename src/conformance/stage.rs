@@ -18,6 +18,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// Longest wait before a try, whatever the cloud asks for.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
+/// Longest wait between two looks: one run alone may ask any cloud so often.
+const SLOWEST_PACE: Duration = Duration::from_secs(1);
+
 /// The key and value of a user's tag, with signs that clouds allow and that have to be escaped in requests.
 pub(super) const ODD_TAG: (&str, &str) = ("Cost centre", "R+D / ä: 100 @x&y");
 
@@ -149,7 +152,7 @@ impl<'a> Stage<'a> {
         (answer, ambiguous)
     }
 
-    /// Looks until there is something to see, as often as the provider wants to be listed. An `Err` of `look` is what was
+    /// Looks until there is something to see. An `Err` of `look` is what was
     /// seen instead.
     pub(super) async fn until<T>(
         &self,
@@ -165,8 +168,13 @@ impl<'a> Stage<'a> {
             if begun.elapsed() >= within {
                 return Err(Miss::Failed(format!("not within {} s: {seen}", within.as_secs())));
             }
-            self.pause(self.provider.list_interval()).await?;
+            self.pause(self.pace()).await?;
         }
+    }
+
+    /// How long to wait between two looks: as the provider wants to be listed, but delays are to be told to the second.
+    pub(super) fn pace(&self) -> Duration {
+        self.provider.list_interval().min(SLOWEST_PACE)
     }
 
     /// Waits, unless the run is ended.

@@ -85,9 +85,9 @@ fn faults() -> Vec<(Value, Check)> {
         (machine(json!({ "neverReady": {} })), Check::Boots),
         (machine(json!({ "stops": { "milliseconds": 0, "since": "Running" } })), Check::Boots),
         (call("tag", json!({ "error": { "class": "Auth" } })), Check::TagLater),
-        (create_of("images", "img-1-unknown", "Transient"), Check::UnknownImage),
-        (create_of("images", "img-1-unknown", "Quota"), Check::UnknownImage),
-        (create_of("instanceTypes", "small-unknown", "Transient"), Check::UnknownType),
+        (create_of("images", "img-unknown", "Transient"), Check::UnknownImage),
+        (create_of("images", "img-unknown", "Quota"), Check::UnknownImage),
+        (create_of("instanceTypes", "unknown", "Transient"), Check::UnknownType),
     ]
 }
 
@@ -106,8 +106,8 @@ async fn each_fault_of_the_simulated_cloud_is_found_first_by_the_check_that_is_a
 async fn what_a_cloud_refuses_for_good_is_fine_for_an_image_and_a_type_that_are_not_there() {
     let refused = json!({ "class": "Invalid" });
     let cloud = Cloud::with(&json!({ "calls": [
-        { "on": ["create"], "where": { "images": ["img-1-unknown"] }, "fault": { "error": refused } },
-        { "on": ["create"], "where": { "instanceTypes": ["small-unknown"] }, "fault": { "error": refused } },
+        { "on": ["create"], "where": { "images": ["img-unknown"] }, "fault": { "error": refused } },
+        { "on": ["create"], "where": { "instanceTypes": ["unknown"] }, "fault": { "error": refused } },
     ] }))
     .await;
     let found = cloud.check(&cloud.provider()).await;

@@ -53,7 +53,7 @@ impl Script<'_> {
         for _ in 0..LISTS {
             let list = stage.list(own).await?;
             wrong.extend(judge::whole(&living, &ended, &list).err());
-            stage.pause(stage.provider.list_interval()).await?;
+            stage.pause(stage.pace()).await?;
         }
         match wrong.first() {
             None => Ok(format!("{LISTS} lists, each with both machines once")),
@@ -74,7 +74,7 @@ impl Script<'_> {
             if list.iter().any(|instance| instance.id == id) {
                 return failed(format!("{id} of {} is in a list of ours", stage.settings.other));
             }
-            stage.pause(stage.provider.list_interval()).await?;
+            stage.pause(stage.pace()).await?;
         }
         Ok(format!("{id} of {} is in its list, and in none of {LISTS} of ours", stage.settings.other))
     }

@@ -103,12 +103,12 @@ impl<'a> Script<'a> {
             Check::Retry => self.retry().await,
             Check::OtherBody => self.other_body().await,
             Check::Find => self.find().await,
-            Check::ListWhole => self.list_whole().await,
-            Check::ForeignHidden => self.foreign_hidden().await,
             Check::Boots => self.boots().await,
             Check::Address => self.address().await,
             Check::UserData => self.user_data().await,
             Check::TagLater => self.tag_later().await,
+            Check::ListWhole => self.list_whole().await,
+            Check::ForeignHidden => self.foreign_hidden().await,
             Check::UnknownId => self.unknown_id().await,
             Check::UnknownImage => self.unknown_image().await,
             Check::UnknownType => self.unknown_type().await,
@@ -161,7 +161,7 @@ impl<'a> Script<'a> {
         }
         match ended.trouble {
             Some(trouble) => failed(trouble),
-            None => Ok(format!("{} machines of this run, none is left", self.stage.gone.len())),
+            None => Ok(format!("{} machines are gone, none is left", self.stage.gone.len())),
         }
     }
 
