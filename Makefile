@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test-image release deny lint-packaging test test-cloud-init test-upgrade demo demo-install model chaos chaos-arvados bench bench-health bench-scale check-cost fmt lint crds deploy \
+.PHONY: help build image test-image release deny lint-packaging test test-aws test-cloud-init test-upgrade demo demo-install model chaos chaos-arvados bench bench-health bench-scale check-cost fmt lint crds deploy \
 	generated check-generated ci
 
 help: ## List the targets
@@ -28,7 +28,14 @@ deny: ## Check dependencies: licences, bans, sources, and advisories where those
 
 test: ## Run all tests: plans, the model of the claim protocol, and walks on a real API server
 	@tools/faketime.sh
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace --exclude bullpen-ec2
+
+# With the feature `aws`, which nothing else compiles. Installs moto and microburst with pip, once.
+test-aws: ## Test the provider aws against a server that speaks EC2's API, behind a proxy that makes calls fail
+	@tools/ec2/install.sh >/dev/null
+	$(CARGO) test -p bullpen-ec2
+	$(CARGO) test --features aws --lib provider::
+	$(CARGO) test --features aws --test cluster aws::
 
 # Not part of `make test`: it needs root and Debian 12, and boots some twenty machines.
 test-cloud-init: ## Have a real cloud-init run user data with Bullpen's additions, in namespaces (on Debian 12, as root)
@@ -51,10 +58,15 @@ model: ## Explore the claim protocol in its largest configuration, which takes l
 	BULLPEN_MODEL=full $(CARGO) test --test claim_model -- --nocapture
 
 # All random choices come from SEED; FAULTS is in percent of calls and machines. TIMELINE=1 writes a timeline even without violations.
-chaos: ## Claim from a pool in chaos for minutes, by chance (CLAIMS=1000 SEED=1 FAULTS=10), and check every promise
+chaos: ## Claim from a pool in chaos for minutes, by chance (CLAIMS=1000 SEED=1 FAULTS=10), and check every promise; PROVIDER=aws: against EC2's server
+ifeq ($(PROVIDER),aws)
+	@tools/ec2/install.sh >/dev/null
+	BULLPEN_CHAOS_CLAIMS=$(CLAIMS) BULLPEN_CHAOS_SEED=$(SEED) $(CARGO) test --features aws --test cluster aws::storm::two_hundred -- --ignored --nocapture
+else
 	@tools/faketime.sh
 	BULLPEN_CHAOS_CLAIMS=$(CLAIMS) BULLPEN_CHAOS_SEED=$(SEED) BULLPEN_CHAOS_FAULTS=$(FAULTS) BULLPEN_CHAOS_TIMELINE=$(TIMELINE) \
 	$(CARGO) test --test cluster chaos::long_chaos -- --ignored --nocapture
+endif
 
 chaos-arvados: ## Have two hundred jobs done on ten machines that fail in every way (CLAIMS=200 SEED=1)
 	BULLPEN_CHAOS_CLAIMS=$(CLAIMS) BULLPEN_CHAOS_SEED=$(SEED) BULLPEN_CHAOS_TIMELINE=$(TIMELINE) \
@@ -81,7 +93,7 @@ lint: ## Check the format and run clippy, with warnings as errors
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 lint-packaging: ## Check the shell scripts, the workflows and the Go programs
-	shellcheck .ci/run .ci/upgrade tools/*.sh tools/packaging/*.sh examples/runner/*.sh crates/plan/tests/cloud_init/*.sh
+	shellcheck .ci/run .ci/upgrade tools/*.sh tools/ec2/*.sh tools/packaging/*.sh examples/runner/*.sh crates/plan/tests/cloud_init/*.sh
 	"$$(tools/packaging/tool.sh actionlint)"
 	cd tools/object-health && test -z "$$(gofmt -l .)" && go vet ./...
 

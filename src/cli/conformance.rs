@@ -14,9 +14,9 @@ use clap::ValueEnum;
 use tokio::net::TcpListener;
 
 use super::signals::Signals;
-use super::{CommandResult, ExitWith, providers};
+use super::{CommandResult, ExitWith};
 use crate::conformance::{Calls, Ends, Finding, Report, Settings, installations, read, run};
-use crate::provider::{Provider, SimulatedEndpoints};
+use crate::provider::{Provider, ProviderFlags, Registry, SimulatedEndpoints};
 
 /// The exit code if a check failed, a machine may be left, or the run was interrupted.
 const FAILED: u8 = 1;
@@ -103,7 +103,8 @@ async fn subject(args: &ConformanceArgs) -> Result<Subject, String> {
         .map_err(|error| format!("cannot read {file} (--launch-config): {error}"))?;
     let of_file = |why: String| format!("{file} (--launch-config): {why}");
     let manifest = read(&text).map_err(of_file)?;
-    let registry = providers(args.simulated_endpoints.clone());
+    let simulated = args.simulated_endpoints.iter().cloned().fold(SimulatedEndpoints::none(), SimulatedEndpoints::and);
+    let registry = Registry::built_in().with(ProviderFlags { simulated, ..ProviderFlags::default() });
     let connected = registry.resolve(&manifest.spec).and_then(|(kind, key)| Ok((registry.connect(kind, &key)?, key)));
     let (provider, key) = connected.map_err(|error| of_file(error.to_string()))?;
     let listener = match args.listen {

@@ -17,7 +17,6 @@ use bullpen_access::shown;
 use clap::{Parser, Subcommand};
 
 pub use self::signals::Signals;
-use crate::provider::{Registry, SimulatedEndpoints};
 
 /// Keeps pools of pre-warmed cloud VMs and hands them out by claim.
 #[derive(Debug, Parser)]
@@ -76,11 +75,6 @@ impl Cli {
             Command::Simcloud(_) => Err(moved("simcloud")),
         }
     }
-}
-
-/// The providers of this build, which may call these simulated clouds.
-fn providers(simulated: Vec<SimulatedEndpoints>) -> Registry {
-    Registry::built_in().allowing(simulated.into_iter().fold(SimulatedEndpoints::none(), SimulatedEndpoints::and))
 }
 
 fn moved(command: &str) -> Box<dyn std::error::Error + Send + Sync> {

@@ -19,7 +19,6 @@ use tracing::{info, warn};
 
 use super::CommandResult;
 use super::machines::MachineArgs;
-use super::providers;
 use super::signals::Signals;
 use crate::clock;
 use crate::cluster::api_health::ApiHealth;
@@ -28,7 +27,9 @@ use crate::cluster::lease::Election;
 use crate::cluster::{definitions, preflight};
 use crate::controllers::{self, Equipment, Settings};
 use crate::machines;
-use crate::provider::SimulatedEndpoints;
+#[cfg(feature = "aws")]
+use crate::provider::InterruptionQueues;
+use crate::provider::{ProviderFlags, Registry, SimulatedEndpoints};
 use crate::runtime::leadership_term::{self, Terms};
 use crate::state::ObjectKey;
 use crate::telemetry::{self, Health, LogArgs, Metrics, init_logging};
@@ -93,6 +94,11 @@ pub(super) struct RunArgs {
     /// by commas; each is http://, a host and a port. Whoever may create a launch config can have the operator call them
     #[arg(long, value_name = "URL,...", env = "BULLPEN_SIMULATED_ENDPOINTS", value_parser = SimulatedEndpoints::parse)]
     simulated_endpoints: Vec<SimulatedEndpoints>,
+    /// The queues of SQS that `EventBridge` puts EC2's interruption notices into, separated by commas: URLs, or REGION=URL
+    /// if the region is not in the URL. Machines that are announced to go are replaced at once
+    #[cfg(feature = "aws")]
+    #[arg(long, value_name = "URL,...", env = "BULLPEN_AWS_INTERRUPTION_QUEUE", value_parser = InterruptionQueues::parse)]
+    aws_interruption_queue: Vec<InterruptionQueues>,
     #[command(flatten)]
     machines: MachineArgs,
     #[command(flatten)]
@@ -159,6 +165,7 @@ async fn run(args: RunArgs) -> CommandResult {
     if let Some(proxy) = configuration.proxy() {
         info!(%proxy, by = %proxy.source, "the API server is reached through a proxy");
     }
+    let providers = providers(&args);
     let lease_namespace = args.lease_namespace.unwrap_or_else(|| home.clone());
     let installation_secret = ObjectKey::new(lease_namespace.clone(), args.installation_secret_name);
     let lease = args.leader_elect.then(|| ObjectKey::new(lease_namespace, args.lease_name.clone()));
@@ -207,7 +214,6 @@ async fn run(args: RunArgs) -> CommandResult {
     };
     let (definitions, usable) = definitions::Watch::new(clients.clone(), health.clone());
     beside.spawn(until(shutdown.clone(), definitions.run()));
-    let providers = providers(args.simulated_endpoints);
     let equipment = Equipment { clients, providers, api_health, metrics: metrics.clone(), health: health.clone() };
     let terms = Terms {
         identity: settings.instance.clone(),
@@ -229,6 +235,20 @@ async fn run(args: RunArgs) -> CommandResult {
     }
     info!("bullpen ends");
     Ok(())
+}
+
+/// The providers of this build, with what the flags say of them.
+fn providers(args: &RunArgs) -> Registry {
+    let simulated = args.simulated_endpoints.iter().cloned();
+    Registry::built_in().with(ProviderFlags {
+        simulated: simulated.fold(SimulatedEndpoints::none(), SimulatedEndpoints::and),
+        #[cfg(feature = "aws")]
+        interruption_queues: args
+            .aws_interruption_queue
+            .iter()
+            .cloned()
+            .fold(InterruptionQueues::default(), InterruptionQueues::and),
+    })
 }
 
 /// The health of the process, with what concerns all of it.

@@ -32,10 +32,7 @@ use crate::tasks::TermTasks;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::{ProviderOperation, ProviderOutcome, Task};
 
-/// How often machines are listed while none of them boots or ends, which is how soon a machine that disappeared is
-/// noticed.
-const IDLE_LIST_INTERVAL: Duration = Duration::from_secs(10);
-/// With many machines the interval is at least this times their number, because long lists cost the cloud and this
+/// With many machines the interval of idle lists is at least this times their number, because long lists cost the cloud and this
 /// process more: 10,000 machines are listed once a minute.
 const IDLE_LIST_INTERVAL_EACH: Duration = Duration::from_millis(6);
 const LONGEST_LIST_BACKOFF: Duration = Duration::from_secs(30);
@@ -314,7 +311,7 @@ impl Cloud {
             let pause = match self.list(&installation).await {
                 Ok(listing) => {
                     backoff.reset();
-                    let idle = IDLE_LIST_INTERVAL.max(IDLE_LIST_INTERVAL_EACH * listing.size());
+                    let idle = self.provider.idle_list_interval().max(IDLE_LIST_INTERVAL_EACH * listing.size());
                     self.accept_list(listing, key, audience);
                     audience.listed(key);
                     let soon = self.provider.list_interval().max(timer.elapsed() * LIST_DUTY);
@@ -328,7 +325,13 @@ impl Cloud {
             };
             let shortest = pause.min(self.provider.list_interval());
             tokio::time::sleep(shortest).await;
-            let _ = tokio::time::timeout(pause.saturating_sub(shortest), self.list_soon.notified()).await;
+            let asked_for = async {
+                tokio::select! {
+                    () = self.list_soon.notified() => {}
+                    () = self.provider.news() => {}
+                }
+            };
+            let _ = tokio::time::timeout(pause.saturating_sub(shortest), asked_for).await;
         }
     }
 

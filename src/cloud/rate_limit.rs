@@ -31,7 +31,10 @@ impl RateLimit {
                 ProviderOperation::List => rates.list,
                 ProviderOperation::Terminate => rates.terminate,
                 ProviderOperation::Tag => rates.tag,
-                ProviderOperation::Find | ProviderOperation::Get | ProviderOperation::Identity => rates.read,
+                ProviderOperation::Find
+                | ProviderOperation::Get
+                | ProviderOperation::Identity
+                | ProviderOperation::Image => rates.read,
             };
             (*operation, limiter(rate))
         };

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::provider::{CallRate, CallRates, CreateRequest, Identity, InstancePhase, ProviderKind};
+use crate::provider::{CallRate, CallRates, CreateRequest, Identity, InstancePhase, ProviderFlags, ProviderKind};
 
 /// Serves launch configs of the region `dummy`. It has no block of its own in the definition.
 #[derive(Debug)]
@@ -27,12 +27,12 @@ impl ProviderKind for Dummy {
         (spec.region == "dummy").then(|| ProviderKey {
             kind: self.name(),
             endpoint: String::new(),
-            account,
+            credentials: account,
             region: "dummy".into(),
         })
     }
 
-    fn connect(&self, key: &ProviderKey) -> Result<Arc<dyn Provider>, ProviderError> {
+    fn connect(&self, key: &ProviderKey, _flags: &ProviderFlags) -> Result<Arc<dyn Provider>, ProviderError> {
         self.connected.fetch_add(1, Ordering::Relaxed);
         let account = key.credentials.clone().ok_or_else(|| ProviderError::invalid("it has no account"))?;
         Ok(Arc::new(DummyProvider { account }))

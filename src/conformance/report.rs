@@ -12,6 +12,8 @@ pub enum Check {
     Identity,
     /// Machines that an earlier run left are found by their tags, and ended.
     LeftOver,
+    /// The name of the image, where it is one that the provider resolves, stands for an image.
+    Image,
     /// A machine is bought as it was asked for.
     Create,
     /// It is in a list within the create grace.
@@ -56,9 +58,10 @@ pub enum Check {
 
 impl Check {
     /// All checks, in their order.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Identity,
         Self::LeftOver,
+        Self::Image,
         Self::Create,
         Self::Listed,
         Self::Tags,
@@ -86,6 +89,7 @@ impl Check {
         match self {
             Self::Identity => "identity",
             Self::LeftOver => "left-over",
+            Self::Image => "image",
             Self::Create => "create",
             Self::Listed => "listed",
             Self::Tags => "tags",

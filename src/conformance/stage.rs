@@ -53,6 +53,8 @@ pub(super) struct Stage<'a> {
     pub(super) provider: &'a dyn Provider,
     pub(super) settings: &'a Settings,
     pub(super) ends: Ends,
+    /// The image that machines boot from.
+    pub(super) image: String,
     /// Tokens of creates without a definite answer: a machine may still come of them.
     pub(super) open: BTreeSet<String>,
     /// The machines of the run that were not seen to be gone, with how often in a row each was not found.
@@ -66,7 +68,8 @@ pub(super) struct Stage<'a> {
 impl<'a> Stage<'a> {
     pub(super) fn new(provider: &'a dyn Provider, settings: &'a Settings, ends: Ends) -> Self {
         let [open, ended, gone] = [const { BTreeSet::new() }; 3];
-        Self { provider, settings, ends, open, living: BTreeMap::new(), ended, gone }
+        let image = settings.spec.image.clone();
+        Self { provider, settings, ends, image, open, living: BTreeMap::new(), ended, gone }
     }
 
     /// A request for a new machine of this installation, as a pool's member would send it.
@@ -80,7 +83,7 @@ impl<'a> Stage<'a> {
             zone: spec.zone.clone(),
             market: spec.market,
             instance_type: spec.instance_type.clone(),
-            image: spec.image.clone(),
+            image: self.image.clone(),
             user_data: Some(self.user_data(&token).into_bytes()),
             launch_config: spec.clone(),
             token,

@@ -250,6 +250,7 @@ impl Controllers {
                 common,
                 clouds,
                 launch_health,
+                images: Arc::default(),
                 sweeps,
                 reported: standing::Reported::default(),
             },

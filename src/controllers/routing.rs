@@ -143,11 +143,12 @@ fn launch_config(router: &Router, changed: &Changed<LaunchConfig>) {
     let key = ObjectKey::of(config.as_ref());
     router.common.wakers.launch_configs.wake(key.clone());
     let identity = |config: &Arc<LaunchConfig>| config.status.as_ref().and_then(|status| status.identity.clone());
-    // Our own status write wakes nobody else, unless it changes the recorded account.
+    let image = |config: &Arc<LaunchConfig>| config.image().map(str::to_owned);
+    // Our own status write wakes nobody else, unless it changes the recorded account or the image.
     let wording = |config: &Arc<LaunchConfig>| {
         let deleting = convert::deleting(config.as_ref());
         let mark = config.mark().map(str::to_owned);
-        (config.metadata.generation, deleting, config.finalizers().to_vec(), identity(config), mark)
+        (config.metadata.generation, deleting, config.finalizers().to_vec(), identity(config), image(config), mark)
     };
     if changed.old.as_ref().map(wording) == changed.new.as_ref().map(wording) {
         return;

@@ -24,9 +24,9 @@ pub use bullpen_plan::member::interruption::{Interruption, InterruptionReason};
 pub use bullpen_plan::{CapacityScope, ProviderError};
 
 #[cfg(feature = "aws")]
-pub use aws::AwsProvider;
+pub use aws::{AwsProvider, InterruptionQueues};
 pub use endpoints::SimulatedEndpoints;
-pub use registry::{NoProvider, ProviderKey, ProviderKind, Registry};
+pub use registry::{NoProvider, ProviderFlags, ProviderKey, ProviderKind, Registry};
 pub use simulated::SimulatedProvider;
 pub use tags::OwnTags;
 
@@ -41,6 +41,11 @@ pub trait Provider: fmt::Debug + Send + Sync {
 
     /// How often to list the machines while one of them boots or ends.
     fn list_interval(&self) -> Duration;
+
+    /// How often to list the machines while none of them boots or ends: how soon a machine that disappeared is noticed.
+    fn idle_list_interval(&self) -> Duration {
+        Duration::from_secs(10)
+    }
 
     /// How often this account may be called in this region, by kind of call.
     fn call_rates(&self) -> CallRates;
@@ -83,6 +88,20 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// # Errors
     /// Any error of the call itself, but never `NotFound`.
     async fn terminate(&self, id: &str) -> Result<(), ProviderError>;
+
+    /// Waits until the cloud has announced something that the next list shows, so that it comes at once. For ever where
+    /// the cloud announces nothing. It may be dropped at any time, and must lose nothing by that.
+    async fn news(&self) {
+        std::future::pending::<()>().await;
+    }
+
+    /// The id of the image that a name in a launch config stands for now.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none, `Invalid` if the name makes no sense, or any error of the call itself.
+    async fn resolve_image(&self, name: &str) -> Result<String, ProviderError> {
+        Err(ProviderError::invalid(format!("{name}: this cloud's images have no other names")))
+    }
 
     /// Whether [`tag`](Self::tag) works here. Without it, machines that were claimed before a restored backup are not
     /// recognized.

@@ -34,7 +34,17 @@ pub trait ProviderKind: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// `Invalid` if there can't be a provider of this key, `Transient` if a retry may work.
-    fn connect(&self, key: &ProviderKey) -> Result<Arc<dyn Provider>, ProviderError>;
+    fn connect(&self, key: &ProviderKey, flags: &ProviderFlags) -> Result<Arc<dyn Provider>, ProviderError>;
+}
+
+/// What the operator's flags say of clouds.
+#[derive(Clone, Debug, Default)]
+pub struct ProviderFlags {
+    /// The simulated clouds that may be called besides those on this machine.
+    pub simulated: SimulatedEndpoints,
+    /// The queues with interruption notices of EC2.
+    #[cfg(feature = "aws")]
+    pub interruption_queues: super::InterruptionQueues,
 }
 
 /// One account in one region, as far as a launch config names them.
@@ -55,7 +65,7 @@ pub struct ProviderKey {
 #[derive(Clone, Debug)]
 pub struct Registry {
     kinds: &'static [&'static dyn ProviderKind],
-    simulated: SimulatedEndpoints,
+    flags: ProviderFlags,
 }
 
 /// Why a launch config has no provider.
@@ -97,18 +107,18 @@ pub enum NoProvider {
 
 impl Registry {
     /// A registry of these kinds. If two know the same block, the first one is used.
-    pub const fn new(kinds: &'static [&'static dyn ProviderKind]) -> Self {
-        Self { kinds, simulated: SimulatedEndpoints::none() }
+    pub fn new(kinds: &'static [&'static dyn ProviderKind]) -> Self {
+        Self { kinds, flags: ProviderFlags::default() }
     }
 
-    /// The same kinds, which may call these simulated clouds, too.
+    /// The same kinds, with what these flags say.
     #[must_use]
-    pub fn allowing(self, simulated: SimulatedEndpoints) -> Self {
-        Self { simulated, ..self }
+    pub fn with(self, flags: ProviderFlags) -> Self {
+        Self { flags, ..self }
     }
 
     /// All kinds of this build.
-    pub const fn built_in() -> Self {
+    pub fn built_in() -> Self {
         Self::new(BUILT_IN)
     }
 
@@ -136,10 +146,10 @@ impl Registry {
     /// # Errors
     /// When it may not, or there can be none.
     pub fn connect(&self, kind: &dyn ProviderKind, key: &ProviderKey) -> Result<Arc<dyn Provider>, NoProvider> {
-        if !kind.may_call(key, &self.simulated) {
+        if !kind.may_call(key, &self.flags.simulated) {
             return Err(NoProvider::NotAllowed { endpoint: key.endpoint.clone() });
         }
-        Ok(kind.connect(key)?)
+        Ok(kind.connect(key, &self.flags)?)
     }
 
     fn names(&self) -> String {
@@ -172,7 +182,7 @@ mod tests {
             (key.endpoint.as_str(), key.credentials.as_deref(), key.region.as_str()),
             ("http://cloud:1", None, "r1")
         );
-        assert!(kind.connect(&key).is_ok());
+        assert!(kind.connect(&key, &ProviderFlags::default()).is_ok());
     }
 
     #[test]
@@ -198,8 +208,9 @@ mod tests {
         // What a newer definition may have: a field that the type does not know is dropped.
         let of_later = launch_config(&json!({ "later": { "project": "p" } }));
         let Err(error) = Registry::built_in().resolve(&of_later) else { panic!("it has none") };
-        assert!(matches!(&error, NoProvider::NoBlock { built } if built == "simulated"), "{error}");
-        assert!(error.to_string().ends_with("it has providers for simulated"), "{error}");
+        let all = Registry::built_in().names();
+        assert!(matches!(&error, NoProvider::NoBlock { built } if *built == all), "{error}");
+        assert!(error.to_string().ends_with(&format!("it has providers for {all}")), "{error}");
     }
 
     #[test]
@@ -214,14 +225,15 @@ mod tests {
             "{error}"
         );
         assert!(error.to_string().contains("--simulated-endpoints"), "{error}");
-        let allowed = SimulatedEndpoints::parse("http://169.254.169.254:80").unwrap();
-        assert!(connect(&Registry::built_in().allowing(allowed)).is_ok());
+        let simulated = SimulatedEndpoints::parse("http://169.254.169.254:80").unwrap();
+        let flags = ProviderFlags { simulated, ..ProviderFlags::default() };
+        assert!(connect(&Registry::built_in().with(flags)).is_ok());
     }
 
     #[test]
     fn an_unusable_endpoint_is_an_error_of_its_kind_of_provider() {
         let (kind, key) = Registry::built_in().resolve(&simulated("http://u:p@cloud")).unwrap();
-        let error = NoProvider::from(kind.connect(&key).unwrap_err());
+        let error = NoProvider::from(kind.connect(&key, &ProviderFlags::default()).unwrap_err());
         assert!(matches!(error, NoProvider::Unusable(ProviderError::Invalid { .. })), "{error}");
         assert!(!error.to_string().contains("u:p"), "no password goes into a status: {error}");
     }

@@ -110,6 +110,8 @@ label_values! {
         Tag => "tag",
         /// Asks which account the credentials belong to.
         Identity => "identity",
+        /// Asks which image a name stands for.
+        Image => "image",
     }
 }
 

@@ -30,7 +30,10 @@ async fn a_cloud_that_keeps_its_promises_fails_no_check() {
     let cloud = Cloud::start().await;
     let found = cloud.check(&Broken::new(cloud.provider(), Breaks::Nothing)).await;
     assert_eq!(with(Outcome::Failed, &found), [], "{}", told(&found));
-    assert_eq!(with(Outcome::Skipped, &found), [Check::UserData, Check::UnknownImage, Check::UnknownType]);
+    assert_eq!(
+        with(Outcome::Skipped, &found),
+        [Check::Image, Check::UserData, Check::UnknownImage, Check::UnknownType]
+    );
     assert_eq!((found.account.as_deref(), found.left.len()), (Some("sim-1"), 0));
     nothing_stays(&cloud, "no fault").await;
 }
@@ -112,7 +115,7 @@ async fn what_a_cloud_refuses_for_good_is_fine_for_an_image_and_a_type_that_are_
     .await;
     let found = cloud.check(&cloud.provider()).await;
     assert_eq!(with(Outcome::Failed, &found), [], "{}", told(&found));
-    assert_eq!(with(Outcome::Skipped, &found), [Check::UserData]);
+    assert_eq!(with(Outcome::Skipped, &found), [Check::Image, Check::UserData]);
     nothing_stays(&cloud, "refusals").await;
 }
 
@@ -173,5 +176,5 @@ fn every_check_is_found_wanting_by_some_test() {
     let found: BTreeSet<Check> =
         Breaks::ALL.into_iter().map(|(_, check)| check).chain(faults().into_iter().map(|(_, check)| check)).collect();
     let without: Vec<_> = Check::ALL.into_iter().filter(|check| !found.contains(check)).collect();
-    assert_eq!(without, [Check::UserData, Check::CleanUp], "these two have tests of their own");
+    assert_eq!(without, [Check::Image, Check::UserData, Check::CleanUp], "these have tests of their own");
 }

@@ -31,9 +31,9 @@ pub use instance_pool::{
     PoolState, ProviderReadiness, Provisioning, Readiness, TargetSource, TcpSocketReadiness, Template,
 };
 pub use launch_config::{
-    AwsAssumeRole, AwsBlockDevice, AwsLaunchTemplate, AwsProviderConfig, AwsTenancy, ClaimedOrphan, LaunchConfig,
-    LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans, ProviderBlock, RecentError,
-    SimulatedProviderConfig,
+    AwsAssumeRole, AwsBlockDevice, AwsLaunchTemplate, AwsProviderConfig, AwsTenancy, ClaimedOrphan, IMAGE_BY_NAME,
+    IMAGE_BY_PARAMETER, LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans,
+    ProviderBlock, RecentError, ResolvedImage, SimulatedProviderConfig,
 };
 pub use machine_report::{JobDone, MAX_REPORT, MachineReport, MemberPhoneHome};
 pub use moments::{RenewTime, Renewal};

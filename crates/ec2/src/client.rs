@@ -1,25 +1,22 @@
 //! Signing requests, sending them, and reading answers as far as telling an answer from an error.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use reqwest::Response;
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use url::Url;
 
 use crate::credentials::{AssumeRole, Source, config};
 use crate::error::{CallError, causes, clip};
+use crate::http::{Answer, Http};
 use crate::query::Query;
-use crate::{http, xml};
+use crate::xml;
 
 /// Version of EC2's API that requests are written for.
 const EC2_VERSION: &str = "2016-11-15";
 /// Version of STS's API.
 const STS_VERSION: &str = "2011-06-15";
-/// Largest answer that is read, in bytes. A page of 1,000 machines takes some 8 MB.
-const MAX_ANSWER: usize = 32 * 1024 * 1024;
 
 /// Where a client sends its calls, and as whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -30,12 +27,14 @@ pub struct Settings {
     pub endpoint: Option<String>,
     /// The role to take on, if it is not the operator's own identity.
     pub role: Option<AssumeRole>,
+    /// Machines of a page of a list, 5 to 1,000. `None`: 500.
+    pub page: Option<u32>,
 }
 
 /// One account in one region.
 #[derive(Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    http: Http,
     settings: Settings,
     source: Source,
 }
@@ -46,6 +45,7 @@ pub(crate) enum Service {
     Ec2,
     Sts,
     Ssm,
+    Sqs,
 }
 
 impl Service {
@@ -55,6 +55,7 @@ impl Service {
             Self::Ec2 => "ec2",
             Self::Sts => "sts",
             Self::Ssm => "ssm",
+            Self::Sqs => "sqs",
         }
     }
 }
@@ -74,7 +75,7 @@ impl Client {
     /// `Unknown` if no HTTP client can be made.
     pub fn new(settings: Settings) -> Result<Self, CallError> {
         let source = Source::new(&settings.region, settings.endpoint.as_deref(), settings.role.clone());
-        Ok(Self { http: http::client()?, settings, source })
+        Ok(Self { http: Http::new()?, settings, source })
     }
 
     /// A client with these credentials instead of the chain's: an access key and its secret.
@@ -83,7 +84,11 @@ impl Client {
     /// `Unknown` if no HTTP client can be made.
     pub fn with_access_key(settings: Settings, key: &str, secret: &str) -> Result<Self, CallError> {
         let source = Source::of_access_key(key, secret);
-        Ok(Self { http: http::client()?, settings, source })
+        Ok(Self { http: Http::new()?, settings, source })
+    }
+
+    pub(crate) const fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The region that it calls.
@@ -107,7 +112,7 @@ impl Client {
     /// Any [`CallError`].
     pub(crate) async fn query(&self, service: Service, query: &Query) -> Result<Vec<u8>, CallError> {
         let content_type = "application/x-www-form-urlencoded; charset=utf-8";
-        let (status, retry_after, body) =
+        let Answer { status, retry_after, body } =
             self.send(&Request { service, content_type, target: None, body: query.body() }).await?;
         if (200..300).contains(&status) {
             return Ok(body);
@@ -128,10 +133,15 @@ impl Client {
         target: &'static str,
         body: &serde_json::Value,
     ) -> Result<serde_json::Value, CallError> {
-        let content_type = "application/x-amz-json-1.1";
+        let content_type = match service {
+            Service::Sqs => "application/x-amz-json-1.0",
+            Service::Ec2 | Service::Sts | Service::Ssm => "application/x-amz-json-1.1",
+        };
         let request = Request { service, content_type, target: Some(target), body: body.to_string() };
-        let (status, retry_after, body) = self.send(&request).await?;
-        let answer: serde_json::Value = serde_json::from_slice(&body)
+        let Answer { status, retry_after, body } = self.send(&request).await?;
+        // Calls without a result may answer with nothing.
+        let whole: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        let answer: serde_json::Value = serde_json::from_slice(whole)
             .map_err(|error| CallError::unknown(format!("HTTP {status}, and the answer cannot be read: {error}")))?;
         if (200..300).contains(&status) {
             return Ok(answer);
@@ -145,21 +155,16 @@ impl Client {
         Err(CallError::Refused { code: code.to_owned(), message: clip(message), status, retry_after })
     }
 
-    async fn send(&self, request: &Request) -> Result<(u16, Option<Duration>, Vec<u8>), CallError> {
+    async fn send(&self, request: &Request) -> Result<Answer, CallError> {
         let credentials = self.source.get().await?;
         let url = self.url(request.service).await?;
-        let mut outgoing = self.http.post(url.clone()).header(CONTENT_TYPE, request.content_type);
-        for (name, value) in self.signature(request, &url, &credentials)? {
-            outgoing = outgoing.header(name, value);
-        }
-        let unknown = |error: reqwest::Error| CallError::unknown(causes(&error.without_url()));
-        let response = outgoing.body(request.body.clone()).send().await.map_err(unknown)?;
-        let (status, retry_after) = (response.status().as_u16(), retry_after(&response));
-        let body = read(response).await?;
-        if matches!(status, 401 | 403) {
+        let mut headers = vec![("content-type".to_owned(), request.content_type.to_owned())];
+        headers.extend(self.signature(request, &url, &credentials)?);
+        let answer = self.http.post(url.as_str(), &headers, request.body.clone()).await?;
+        if matches!(answer.status, 401 | 403) {
             self.source.refused(&credentials).await;
         }
-        Ok((status, retry_after, body))
+        Ok(answer)
     }
 
     /// The URL of a service. AWS's own follow from the SDK's rules for STS, which know partitions, FIPS and dual stack:
@@ -208,22 +213,5 @@ impl Client {
         let target = request.target.map(|target| ("x-amz-target".to_owned(), target.to_owned()));
         let signed = instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned()));
         Ok(signed.chain(target).collect())
-    }
-}
-
-fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
-async fn read(mut response: Response) -> Result<Vec<u8>, CallError> {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER => body.extend_from_slice(&chunk),
-            Ok(Some(_)) => return Err(CallError::unknown(format!("the answer is over {MAX_ANSWER} bytes"))),
-            Ok(None) => return Ok(body),
-            Err(error) => return Err(CallError::unknown(causes(&error.without_url()))),
-        }
     }
 }

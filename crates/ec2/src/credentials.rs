@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use crate::error::{CallError, causes};
 
 /// Credentials are renewed this long before they expire, so that a request that waits does not carry expired ones.
-const RENEW_BEFORE: Duration = Duration::from_secs(300);
+const RENEW_BEFORE: Duration = Duration::from_mins(5);
 /// Refused credentials are loaded anew at most this often: a role that was deleted would otherwise cost a call each time.
 const RELOAD_PAUSE: Duration = Duration::from_secs(10);
 /// Longest time that the chain may take. It asks metadata services, which may not be there.

@@ -11,7 +11,7 @@ use crate::query::Query;
 use crate::xml::{self, Items, text};
 
 /// Machines of a page, at most 1,000. A page of EC2 is one answer in memory.
-const PAGE: &str = "500";
+const PAGE: u32 = 500;
 /// Most pages of one list; a server that returns more is broken.
 const MAX_PAGES: usize = 1000;
 
@@ -172,6 +172,10 @@ impl Shown {
 }
 
 impl Client {
+    fn page(&self) -> u32 {
+        self.settings().page.unwrap_or(PAGE)
+    }
+
     /// All machines of a filter, whatever their state, page by page.
     ///
     /// # Errors
@@ -179,7 +183,7 @@ impl Client {
     pub async fn describe_instances(&self, filter: Filter<'_>) -> Result<Vec<Instance>, CallError> {
         let (mut instances, mut next) = (Vec::new(), None::<String>);
         for _ in 0..MAX_PAGES {
-            let body = self.query(Service::Ec2, &describe(filter, next.as_deref())).await?;
+            let body = self.query(Service::Ec2, &describe(filter, self.page(), next.as_deref())).await?;
             let page: Page = xml::read(&body)?;
             for shown in page.reservation_set.items.into_iter().flat_map(|reserved| reserved.instances.items) {
                 instances.push(shown.read()?);
@@ -223,7 +227,7 @@ impl Client {
     }
 }
 
-fn describe(filter: Filter<'_>, next: Option<&str>) -> Query {
+fn describe(filter: Filter<'_>, page: u32, next: Option<&str>) -> Query {
     let mut query = Client::ec2("DescribeInstances");
     match filter {
         // EC2 refuses a page size together with ids.
@@ -231,7 +235,7 @@ fn describe(filter: Filter<'_>, next: Option<&str>) -> Query {
         Filter::Tag(key, value) => {
             query.put("Filter.1.Name", format!("tag:{key}"));
             query.put("Filter.1.Value.1", value);
-            query.put("MaxResults", PAGE);
+            query.put("MaxResults", page.to_string());
         }
     }
     query.put_some("NextToken", next);
@@ -285,9 +289,9 @@ mod tests {
 
     #[test]
     fn a_list_by_id_has_no_page_size() {
-        assert_eq!(describe(Filter::Id("i-1"), None).get("MaxResults"), None);
-        let by_tag = describe(Filter::Tag("bullpen.dev/installation", "here"), Some("n"));
+        assert_eq!(describe(Filter::Id("i-1"), PAGE, None).get("MaxResults"), None);
+        let by_tag = describe(Filter::Tag("bullpen.dev/installation", "here"), 50, Some("n"));
         assert_eq!(by_tag.get("Filter.1.Name"), Some("tag:bullpen.dev/installation"));
-        assert_eq!((by_tag.get("MaxResults"), by_tag.get("NextToken")), (Some(PAGE), Some("n")));
+        assert_eq!((by_tag.get("MaxResults"), by_tag.get("NextToken")), (Some("50"), Some("n")));
     }
 }

@@ -13,8 +13,10 @@ mod http;
 mod images;
 mod instances;
 mod query;
+mod queue;
 mod run;
 mod tags;
+mod volumes;
 mod xml;
 
 pub use client::{Client, Settings};
@@ -22,4 +24,6 @@ pub use credentials::AssumeRole;
 pub use error::CallError;
 pub use images::ImageFilter;
 pub use instances::{Filter, Instance, InstanceState};
+pub use queue::Message;
 pub use run::{BlockDevice, LaunchTemplate, Placement, Reservation, RunInstances};
+pub use volumes::{ReplaceRootVolumeTask, TaskState};

@@ -155,12 +155,20 @@ fn query(request: &RunInstances) -> Query {
         put_block_device(&mut query, &format!("BlockDeviceMapping.{}", index + 1), device);
     }
     query.put_some("UserData", request.user_data.as_deref().map(|data| STANDARD.encode(data)));
+    put_tags(&mut query, request);
+    query
+}
+
+/// The same tags for everything that comes with the machine. EC2 refuses a specification without tags.
+fn put_tags(query: &mut Query, request: &RunInstances) {
+    if request.tags.is_empty() {
+        return;
+    }
     let spot_request = request.spot.then_some("spot-instances-request");
     for (index, kind) in TAGGED.into_iter().chain(spot_request).enumerate() {
         query.put(format!("TagSpecification.{}.ResourceType", index + 1), kind);
         query.put_tags(&format!("TagSpecification.{}.Tag", index + 1), &request.tags);
     }
-    query
 }
 
 fn put_placement(query: &mut Query, request: &RunInstances) {
@@ -242,8 +250,14 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_without_tags_is_bought_without_a_specification_of_them() {
+        assert_eq!(query(&RunInstances::default()).get("TagSpecification.1.ResourceType"), None);
+    }
+
+    #[test]
     fn a_spot_machine_is_a_one_time_request_that_is_tagged_too() {
-        let query = query(&RunInstances { spot: true, ..RunInstances::default() });
+        let tags = [("team".to_owned(), "ci".to_owned())].into();
+        let query = query(&RunInstances { spot: true, tags, ..RunInstances::default() });
         assert_eq!(query.get("InstanceMarketOptions.SpotOptions.SpotInstanceType"), Some("one-time"));
         assert_eq!(query.get("TagSpecification.4.ResourceType"), Some("spot-instances-request"));
     }

@@ -7,6 +7,17 @@ use crate::conformance::judge::{self, Miss, Seen, failed};
 use crate::conformance::stage::token;
 
 impl Script<'_> {
+    pub(super) async fn image(&mut self) -> Seen {
+        let name = &self.stage.settings.spec.image;
+        if !self.stage.settings.spec.provider_blocks().iter().any(|block| block.resolves(name)) {
+            return Err(Miss::Skipped(format!("{name} is no name that the provider has to resolve")));
+        }
+        let id = self.stage.call(async || self.stage.provider.resolve_image(name).await).await?;
+        let seen = format!("{name} stands for {id}");
+        self.stage.image = id;
+        Ok(seen)
+    }
+
     pub(super) async fn create(&mut self) -> Seen {
         let request = self.stage.request(&self.stage.settings.installation);
         let since = Instant::now();

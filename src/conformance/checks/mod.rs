@@ -84,6 +84,7 @@ impl<'a> Script<'a> {
         let blocks = match check {
             Check::Identity => Some("the account is not known"),
             Check::LeftOver => Some("machines of an earlier run may be there"),
+            Check::Image => Some("the image is not known"),
             Check::Create => Some("no machine could be bought"),
             _ => None,
         };
@@ -97,6 +98,7 @@ impl<'a> Script<'a> {
         match check {
             Check::Identity => self.identity().await,
             Check::LeftOver => self.left_over().await,
+            Check::Image => self.image().await,
             Check::Create => self.create().await,
             Check::Listed => self.listed().await,
             Check::Tags => self.tags().await,

@@ -11,7 +11,7 @@ impl Script<'_> {
     }
 
     pub(super) async fn unknown_image(&mut self) -> Seen {
-        let image = unknown_like(&self.stage.settings.spec.image);
+        let image = unknown_like(&self.stage.image);
         self.refusal("image", |request| request.image = image).await
     }
 

@@ -5,11 +5,13 @@
 //! region.
 
 pub mod health;
+pub mod images;
 pub mod reconcile;
 
 use std::sync::Arc;
 
 use self::health::LaunchHealth;
+use self::images::Images;
 use super::common::Common;
 use super::orphans::memory::Sweeps;
 use super::routing::Listeners;
@@ -25,6 +27,8 @@ pub struct LaunchConfigController {
     pub clouds: Clouds,
     /// The health of launch configs.
     pub launch_health: LaunchHealth,
+    /// The images that names of launch configs stand for.
+    pub images: Arc<Images>,
     /// What the orphan sweeps remember, for the status.
     pub sweeps: Arc<Sweeps>,
     /// The launch configs of other installations that were reported.

@@ -20,6 +20,7 @@ use crate::cluster::Written;
 use crate::controllers::convert;
 use crate::controllers::convert::place_of;
 use crate::controllers::launch_config::LaunchConfigController;
+use crate::controllers::launch_config::images::Image;
 use crate::controllers::orphans::memory::SweepMemory;
 use crate::controllers::orphans::sweep::{blocked, recorded_orphans};
 use crate::controllers::standing;
@@ -35,6 +36,7 @@ pub async fn reconcile(controller: Arc<LaunchConfigController>, key: ObjectKey) 
     let Some(config) = controller.common.cluster.with(|state| state.launch_configs.get(&key).cloned()) else {
         controller.common.metrics.launch_config_gone(&key.namespace, &key.name);
         controller.launch_health.forget(&key);
+        controller.images.forget(&key);
         controller.clouds.release(&key);
         controller.listeners.launch_config_gone();
         return Ok(None);
@@ -151,10 +153,18 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     // Pools wait for the record of the account, so that is written at once.
     let recorded = config.status.as_ref().and_then(|status| status.identity.as_ref());
     let account_is_new = matches!(&settled, Settled::Mine(identity) if recorded != Some(identity));
+    let image = match &settled {
+        Settled::Mine(_) => controller.images.look(&config, &key, &cloud).await,
+        // What is known stays, and nothing is asked with credentials that are not known.
+        Settled::Changed(_) | Settled::Unknown => Image::of_status(&config),
+    };
+    // Pools wait for a new image as well.
+    let image_is_new =
+        config.status.as_ref().and_then(|status| status.resolved_image.as_ref()) != image.resolved.as_ref();
     // Somebody waits for a deletion, so what it waits for is written at once.
     let drained = convert::deleting(config.as_ref()).then(|| drained(controller, &key));
     let ends = |drained: &ConditionValue| !reports(&config, drained);
-    let urgent = account_is_new || drained.as_ref().is_some_and(ends);
+    let urgent = account_is_new || image_is_new || drained.as_ref().is_some_and(ends);
     if let Some(left) = controller.launch_health.status_wait(&key).filter(|_| !urgent) {
         return Ok(SignedDuration::try_from(left).ok().and_then(|left| clock::now().checked_add(left).ok()));
     }
@@ -181,6 +191,7 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
         config: &config,
         answering: &answering,
         account_changed,
+        image: image.problem.as_deref(),
         refused: refused.as_ref(),
         lack: lack.as_ref(),
         percent: known.record.percent(),
@@ -190,13 +201,14 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     };
     let now = clock::now();
     let mut status = launch_status(&input, now);
+    status.resolved_image = image.resolved;
     set_account_conditions(&mut status, &settled, &sweep, config.metadata.generation, now);
     if let Some(drained) = drained {
         set_condition(&mut status.conditions, &drained, config.metadata.generation, now);
     }
     status.orphans = recorded_orphans(&sweep, controller.sweeps.rules.dry_run);
     write_status(controller, &config, status).await?;
-    Ok(None)
+    Ok(image.again)
 }
 
 /// What a launch config that is being deleted waits for.

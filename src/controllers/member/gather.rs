@@ -333,7 +333,9 @@ fn is_current(
     asked: Asked,
 ) -> bool {
     let same = user_data.known().is_none_or(|first_boot| {
-        member.spec.template_hash == template_hash(&pool.spec.template, first_boot, &launch_config.spec)
+        launch_config.image().is_none_or(|image| {
+            member.spec.template_hash == template_hash(&pool.spec.template, first_boot, &launch_config.spec, image)
+        })
     });
     (asked == Asked::Never || Some(member.spec.placement.generation) == launch_config.metadata.generation)
         && !convert::deleting(launch_config)

@@ -7,7 +7,7 @@ use bullpen_ec2::{AssumeRole, Client, Settings};
 use reqwest::Url;
 
 use super::{AwsProvider, errors::provider_error};
-use crate::provider::registry::{ProviderKey, ProviderKind};
+use crate::provider::registry::{ProviderFlags, ProviderKey, ProviderKind};
 use crate::provider::{Provider, ProviderError, SimulatedEndpoints};
 
 /// Amazon EC2, for launch configs with a block `aws`.
@@ -55,7 +55,7 @@ impl ProviderKind for Aws {
         })
     }
 
-    fn connect(&self, key: &ProviderKey) -> Result<Arc<dyn Provider>, ProviderError> {
+    fn connect(&self, key: &ProviderKey, flags: &ProviderFlags) -> Result<Arc<dyn Provider>, ProviderError> {
         let endpoint = (!key.endpoint.is_empty()).then(|| key.endpoint.clone());
         if let Some(endpoint) = &endpoint {
             Url::parse(endpoint).map_err(|error| ProviderError::invalid(format!("endpoint: {error}")))?;
@@ -64,8 +64,11 @@ impl ProviderKind for Aws {
             let (arn, external_id) = text.split_once(' ').map_or((text.as_str(), None), |(arn, id)| (arn, Some(id)));
             AssumeRole { arn: arn.to_owned(), external_id: external_id.map(str::to_owned) }
         });
-        let client = Client::new(Settings { region: key.region.clone(), endpoint, role }).map_err(provider_error)?;
-        Ok(Arc::new(AwsProvider::new(client)))
+        // The queue is the operator's own account's; what goes on in another account comes to a queue there.
+        let queue = flags.interruption_queues.of(&key.region).filter(|_| role.is_none()).map(str::to_owned);
+        let client =
+            Client::new(Settings { region: key.region.clone(), endpoint, role, page: None }).map_err(provider_error)?;
+        Ok(Arc::new(AwsProvider::new(client, queue)))
     }
 }
 
@@ -75,36 +78,36 @@ mod tests {
 
     use super::*;
 
-    fn key(block: AwsProviderConfig) -> ProviderKey {
+    fn key(block: &AwsProviderConfig) -> ProviderKey {
         let spec = serde_json::json!({ "region": "eu-central-1", "zone": "eu-central-1a", "instanceType": "m7i.large",
             "image": "ami-1", "aws": block });
         Aws.key(&serde_json::from_value(spec).unwrap()).unwrap()
     }
 
     fn at(endpoint: &str) -> ProviderKey {
-        key(AwsProviderConfig { endpoint: Some(endpoint.into()), ..AwsProviderConfig::default() })
+        key(&AwsProviderConfig { endpoint: Some(endpoint.into()), ..AwsProviderConfig::default() })
     }
 
     #[test]
     fn launch_configs_of_one_role_and_region_share_a_provider() {
-        let own = key(AwsProviderConfig::default());
+        let own = key(&AwsProviderConfig::default());
         let other_subnet = AwsProviderConfig { subnet_id: Some("subnet-1".into()), ..AwsProviderConfig::default() };
-        assert_eq!(own, key(other_subnet));
+        assert_eq!(own, key(&other_subnet));
         let role = |external_id: Option<&str>| {
             let arn = "arn:aws:iam::123456789012:role/bullpen".to_owned();
             let assume_role = Some(AwsAssumeRole { arn, external_id: external_id.map(str::to_owned) });
-            key(AwsProviderConfig { assume_role, ..AwsProviderConfig::default() })
+            key(&AwsProviderConfig { assume_role, ..AwsProviderConfig::default() })
         };
         assert_ne!(own, role(None));
         assert_ne!(role(Some("one")), role(Some("two")));
-        assert!(Aws.connect(&role(Some("one"))).is_ok());
+        assert!(Aws.connect(&role(Some("one")), &ProviderFlags::default()).is_ok());
     }
 
     #[test]
     fn signed_requests_go_to_aws_and_to_what_the_operator_allows() {
         let may_call =
             |endpoint: &str, allowed: &str| Aws.may_call(&at(endpoint), &SimulatedEndpoints::parse(allowed).unwrap());
-        assert!(Aws.may_call(&key(AwsProviderConfig::default()), &SimulatedEndpoints::none()));
+        assert!(Aws.may_call(&key(&AwsProviderConfig::default()), &SimulatedEndpoints::none()));
         assert!(may_call("https://vpce-1.ec2.eu-central-1.vpce.amazonaws.com", ""));
         assert!(may_call("https://ec2.cn-north-1.amazonaws.com.cn", ""));
         assert!(may_call("http://127.0.0.1:5000", ""));

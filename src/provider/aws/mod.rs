@@ -4,23 +4,29 @@
 
 mod errors;
 mod kind;
+mod notices;
+mod queues;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bullpen_api::{AwsBlockDevice, AwsProviderConfig, AwsTenancy};
+use bullpen_api::{AwsBlockDevice, AwsProviderConfig, AwsTenancy, IMAGE_BY_NAME, IMAGE_BY_PARAMETER};
 use bullpen_ec2::{
-    BlockDevice, Client, Filter, Instance as Shown, InstanceState, LaunchTemplate, Placement, Reservation, RunInstances,
+    BlockDevice, Client, Filter, ImageFilter, Instance as Shown, InstanceState, LaunchTemplate, Placement, Reservation,
+    RunInstances,
 };
 
 use super::{
     AddressKind, CallRate, CallRates, CreateRequest, Identity, Instance, InstanceAddress, InstancePhase, Market,
     Provider, ProviderError, tags,
 };
+use crate::clock;
 use errors::provider_error;
+use notices::Notices;
 
 pub use kind::Aws;
+pub use queues::InterruptionQueues;
 
 /// An EC2 machine boots in 10 s or more, and one list is for all machines of the account and region.
 const LIST_INTERVAL: Duration = Duration::from_secs(5);
@@ -28,7 +34,7 @@ const LIST_INTERVAL: Duration = Duration::from_secs(5);
 /// `DescribeInstances` is eventually consistent: a machine may be missing for some seconds after its create. AWS asks
 /// for waits of up to a minute or two.
 /// <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>
-const CREATE_GRACE: Duration = Duration::from_secs(120);
+const CREATE_GRACE: Duration = Duration::from_mins(2);
 
 /// Largest user data in bytes, before base64.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html>
@@ -38,12 +44,19 @@ const MAX_USER_DATA: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct AwsProvider {
     client: Client,
+    notices: Notices,
 }
 
 impl AwsProvider {
-    /// EC2 by this client.
-    pub const fn new(client: Client) -> Self {
-        Self { client }
+    /// EC2 by this client, with interruption notices from the queue of this URL if there is one.
+    pub fn new(client: Client, queue: Option<String>) -> Self {
+        Self { client, notices: Notices::of(queue) }
+    }
+
+    /// The machine of an answer, with its notice.
+    fn instance(&self, shown: Shown) -> Instance {
+        let interruption = self.notices.of_machine(&shown.id);
+        Instance { interruption, ..instance(shown, self.client.region()) }
     }
 
     /// The machines of a filter that `wanted` accepts.
@@ -53,7 +66,7 @@ impl AwsProvider {
         wanted: impl Fn(&Instance) -> bool + Send,
     ) -> Result<Vec<Instance>, ProviderError> {
         let shown = self.client.describe_instances(filter).await.map_err(provider_error)?;
-        Ok(shown.into_iter().map(|shown| instance(shown, self.client.region())).filter(wanted).collect())
+        Ok(shown.into_iter().map(|shown| self.instance(shown)).filter(wanted).collect())
     }
 }
 
@@ -65,6 +78,11 @@ impl Provider for AwsProvider {
 
     fn list_interval(&self) -> Duration {
         LIST_INTERVAL
+    }
+
+    fn idle_list_interval(&self) -> Duration {
+        // Each list costs calls of an account that others use as well. Health probes notice a dead machine sooner.
+        Duration::from_mins(1)
     }
 
     fn call_rates(&self) -> CallRates {
@@ -91,7 +109,7 @@ impl Provider for AwsProvider {
     async fn create(&self, request: &CreateRequest) -> Result<Instance, ProviderError> {
         let run = run_instances(request)?;
         let shown = self.client.run_instances(&run).await.map_err(provider_error)?;
-        Ok(instance(shown, self.client.region()))
+        Ok(self.instance(shown))
     }
 
     async fn find(&self, token: &str) -> Result<Option<Instance>, ProviderError> {
@@ -103,7 +121,13 @@ impl Provider for AwsProvider {
 
     async fn list(&self, installation: &str) -> Result<Vec<Instance>, ProviderError> {
         let ours = |instance: &Instance| instance.tags.installation.as_deref() == Some(installation);
-        self.described(Filter::Tag(tags::INSTALLATION, installation), ours).await
+        let listed = self.described(Filter::Tag(tags::INSTALLATION, installation), ours).await?;
+        self.notices.settle(&self.client, &listed, clock::now()).await;
+        Ok(listed)
+    }
+
+    async fn news(&self) {
+        self.notices.news(&self.client).await;
     }
 
     async fn get(&self, id: &str) -> Result<Instance, ProviderError> {
@@ -117,6 +141,24 @@ impl Provider for AwsProvider {
             Ok(()) | Err(ProviderError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    async fn resolve_image(&self, name: &str) -> Result<String, ProviderError> {
+        let id = if let Some(parameter) = name.strip_prefix(IMAGE_BY_PARAMETER) {
+            self.client.parameter(parameter).await.map_err(provider_error)?
+        } else {
+            let filter = name.strip_prefix(IMAGE_BY_NAME).and_then(|rest| rest.split_once('/'));
+            let Some((owner, pattern)) = filter.filter(|(owner, pattern)| !owner.is_empty() && !pattern.is_empty())
+            else {
+                return Err(ProviderError::invalid(format!("image {name:?}: write name:OWNER/PATTERN")));
+            };
+            let filter = ImageFilter { owner: owner.to_owned(), name: pattern.to_owned() };
+            let found = self.client.latest_image(&filter).await.map_err(provider_error)?;
+            let none = || ProviderError::NotFound { message: format!("{owner} has no available image {pattern}") };
+            found.ok_or_else(none)?
+        };
+        let is_id = id.starts_with("ami-") && id.len() <= 64;
+        is_id.then_some(id).ok_or_else(|| ProviderError::invalid(format!("{name} is not the id of an image")))
     }
 
     fn can_tag(&self) -> bool {
@@ -216,7 +258,7 @@ fn instance(shown: Shown, region: &str) -> Instance {
         launch_time: shown.launch_time,
         // EC2 tells when a machine was launched, but not when it began to run.
         boot_time: None,
-        // DescribeInstances does not have interruption notices.
+        // DescribeInstances does not have it.
         interruption: None,
         tags: shown.tags.into_iter().collect(),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bullpen_api::LaunchConfigSpec;
 
 use super::SimulatedProvider;
-use crate::provider::registry::{ProviderKey, ProviderKind};
+use crate::provider::registry::{ProviderFlags, ProviderKey, ProviderKind};
 use crate::provider::{Provider, ProviderError, SimulatedEndpoints, endpoints};
 
 /// The simulated cloud, for launch configs with a block `simulated`.
@@ -28,7 +28,7 @@ impl ProviderKind for Simulated {
         endpoints::parse(&key.endpoint).map_or(true, |endpoint| allowed.allow(&endpoint))
     }
 
-    fn connect(&self, key: &ProviderKey) -> Result<Arc<dyn Provider>, ProviderError> {
+    fn connect(&self, key: &ProviderKey, _flags: &ProviderFlags) -> Result<Arc<dyn Provider>, ProviderError> {
         Ok(Arc::new(SimulatedProvider::new(&key.endpoint, &key.region)?))
     }
 }

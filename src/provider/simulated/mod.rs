@@ -14,7 +14,6 @@ use base64::engine::general_purpose::STANDARD;
 use bullpen_simcloud::wire;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
-use tokio_rustls::rustls::crypto::ring;
 
 use super::{
     AddressKind, CallRate, CallRates, CapacityScope, CreateRequest, Identity, Instance, InstanceAddress, InstancePhase,
@@ -65,8 +64,6 @@ impl SimulatedProvider {
         if region.is_empty() {
             return Err(ProviderError::invalid("region: must not be empty"));
         }
-        // A build with another provider has reqwest with TLS, which panics without this if nobody chose one before.
-        let _ = ring::default_provider().install_default();
         let client = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)

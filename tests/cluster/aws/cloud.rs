@@ -1,15 +1,15 @@
 //! EC2 as processes: moto with its faults mended (`ec2.py`), and perhaps microburst before it, which makes calls fail.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use bullpen_api::PoolMember;
-use bullpen_ec2::{Client, Filter, Instance, InstanceState, Settings};
-use kube::ResourceExt as _;
+use bullpen_ec2::{Client, Filter, Instance, InstanceState, RunInstances, Settings};
 use serde_json::{Value, json};
 
-use crate::harness::objects::machine;
+use crate::harness::objects::{machine, merge};
 use crate::harness::{Operator, Process, Walk, eventually};
 
 /// The region of all walks.
@@ -29,7 +29,13 @@ pub(crate) struct Ec2 {
     /// What the test itself sees, past the proxy.
     pub(crate) client: Client,
     http: reqwest::Client,
-    _processes: Vec<Process>,
+    processes: Vec<Process>,
+}
+
+/// A client of EC2 at this address, with pages of this size.
+fn client(endpoint: &str, page: Option<u32>) -> Client {
+    let settings = Settings { region: REGION.into(), endpoint: Some(endpoint.to_owned()), role: None, page };
+    Client::with_access_key(settings, "AKIATEST", "secret").expect("a client")
 }
 
 /// The folder of moto's and microburst's virtual environments.
@@ -65,10 +71,9 @@ impl Ec2 {
         let log = walk.folder().join("ec2.log");
         let mut process = Process::start_in("EC2", &python, &arguments, &variables, &log, Stdio::null());
         let own = format!("http://{}", process.says("Running on http://").await);
-        let settings = Settings { region: REGION.into(), endpoint: Some(own.clone()), role: None };
-        let client = Client::with_access_key(settings, "AKIATEST", "secret").expect("a client");
+        let client = client(&own, None);
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { endpoint: own.clone(), own, client, http, _processes: vec![process] }
+        Self { endpoint: own.clone(), own, client, http, processes: vec![process] }
     }
 
     /// Puts microburst between the operator and EC2. It breaks nothing until it is told to.
@@ -80,7 +85,7 @@ impl Ec2 {
         let arguments = ["-m", "microburst", "--upstream", &self.own, "--port", &port, "--host", "127.0.0.1"];
         let log = walk.folder().join("microburst.log");
         let process = Process::start("microburst", &python, &arguments.map(str::to_owned), &log, Stdio::null());
-        self._processes.push(process);
+        self.processes.push(process);
         self.endpoint = format!("http://127.0.0.1:{port}");
         eventually("microburst answers", async || {
             let answer = self.http.get(format!("{}/_microburst/rules", self.endpoint)).send().await;
@@ -95,6 +100,48 @@ impl Ec2 {
         let url = format!("{}/_microburst/rules", self.endpoint);
         let answer = self.http.post(url).json(&rules).send().await.expect("an answer");
         assert!(answer.status().is_success(), "{rules}: {}", answer.text().await.unwrap_or_default());
+    }
+
+    /// Another client of it, with pages of this size.
+    pub(crate) fn in_pages_of(&self, page: u32) -> Client {
+        client(&self.own, Some(page))
+    }
+
+    /// Makes a newer image of this name from a machine, and returns its id.
+    pub(crate) async fn new_image(&self, machine: &str, name: &str) -> String {
+        let query = format!("Action=CreateImage&Version=2016-11-15&InstanceId={machine}&Name={name}");
+        let answer = self.ask(&query).await;
+        between(&answer, "<imageId>", "<").unwrap_or_else(|| panic!("no image: {answer}")).to_owned()
+    }
+
+    /// Buys a machine that is not the walk's, with these tags.
+    pub(crate) async fn stranger(&self, token: &str, tags: &[(&str, &str)]) -> String {
+        let (subnet, image) = self.surroundings(&format!("{REGION}a")).await;
+        let request = RunInstances {
+            client_token: token.to_owned(),
+            image: Some(image),
+            instance_type: Some(TYPE.to_owned()),
+            subnet: Some(subnet),
+            tags: tags.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            ..RunInstances::default()
+        };
+        self.client.run_instances(&request).await.expect("a machine").id
+    }
+
+    /// Records all calls from now on; only behind a proxy.
+    pub(crate) async fn record(&self) {
+        self.break_with(json!([{ "latency": 1 }])).await;
+    }
+
+    /// The recorded calls, as in `ec2:RunInstances`.
+    pub(crate) async fn recorded(&self) -> BTreeSet<String> {
+        let url = format!("{}/_microburst/fired?limit=100000", self.endpoint);
+        let calls: Value = self.http.get(url).send().await.expect("an answer").json().await.expect("JSON");
+        let name = |call: &Value| {
+            let part = |name: &str| call[name].as_str().unwrap_or("?").to_owned();
+            format!("{}:{}", part("service"), part("operation"))
+        };
+        calls.as_array().expect("a list").iter().map(name).collect()
     }
 
     /// The machines of the walk's installation.
@@ -125,6 +172,36 @@ impl Ec2 {
         (subnet.to_owned(), image.to_owned())
     }
 
+    /// Makes a queue of SQS, and returns its URL.
+    pub(crate) async fn queue(&self, name: &str) -> String {
+        let answer = self
+            .ask_sqs("CreateQueue", &json!({ "QueueName": name, "Attributes": { "VisibilityTimeout": "2" } }))
+            .await;
+        answer["QueueUrl"].as_str().expect("a URL").to_owned()
+    }
+
+    /// Puts a message into a queue.
+    pub(crate) async fn send(&self, queue: &str, message: &Value) {
+        self.ask_sqs("SendMessage", &json!({ "QueueUrl": queue, "MessageBody": message.to_string() })).await;
+    }
+
+    /// How many messages are in a queue, received ones too.
+    pub(crate) async fn messages(&self, queue: &str) -> i32 {
+        let names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
+        let answer = self.ask_sqs("GetQueueAttributes", &json!({ "QueueUrl": queue, "AttributeNames": names })).await;
+        let number = |name: &str| answer["Attributes"][name].as_str().and_then(|text| text.parse::<i32>().ok());
+        names.into_iter().filter_map(number).sum()
+    }
+
+    async fn ask_sqs(&self, action: &str, body: &Value) -> Value {
+        let of = format!("AWS4-HMAC-SHA256 Credential=AKIATEST/20260101/{REGION}/sqs/aws4_request, SignedHeaders=host");
+        let request = self.http.post(&self.own).header("authorization", format!("{of}, Signature=0"));
+        let request = request.header("content-type", "application/x-amz-json-1.0");
+        let request = request.header("x-amz-target", format!("AmazonSQS.{action}")).body(body.to_string());
+        let text = request.send().await.expect("an answer").text().await.expect("all of it");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
     /// Sends a query as it is. moto asks for no signature, only for whom it would be.
     async fn ask(&self, query: &str) -> String {
         let of = format!("AWS4-HMAC-SHA256 Credential=AKIATEST/20260101/{REGION}/ec2/aws4_request, SignedHeaders=host");
@@ -143,7 +220,7 @@ impl Ec2 {
     pub(crate) async fn pool(&self, walk: &Walk, size: i32, spec: Value) {
         self.launch_config(walk, "m5", json!({})).await;
         let mut whole = json!({ "targetSize": size, "launchConfigs": [{ "name": "m5" }] });
-        whole.as_object_mut().expect("an object").extend(spec.as_object().expect("an object").clone());
+        merge(&mut whole, spec);
         walk.pool(crate::harness::objects::POOL, whole).await;
     }
 
@@ -155,7 +232,7 @@ impl Ec2 {
             "region": REGION, "zone": zone, "instanceType": TYPE, "image": image,
             "aws": { "endpoint": self.endpoint, "subnetId": subnet },
         });
-        spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        merge(&mut spec, more);
         walk.create::<bullpen_api::LaunchConfig>(json!({ "metadata": { "name": name }, "spec": spec })).await;
     }
 
@@ -202,13 +279,6 @@ pub(crate) fn credentials() -> Vec<(String, String)> {
         ("NO_PROXY", "127.0.0.1"),
     ];
     variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
-}
-
-/// The member with this machine.
-pub(crate) async fn member_with(walk: &Walk, id: &str) -> String {
-    let members = walk.list::<PoolMember>().await;
-    let member = members.iter().find(|member| machine(member) == Some(id)).expect("a member with the machine");
-    member.name_any()
 }
 
 fn between<'a>(text: &'a str, from: &str, to: &str) -> Option<&'a str> {

@@ -1,6 +1,11 @@
 //! EC2 as the cloud: the operator with its provider `aws`, against moto and microburst (`make test-aws`).
 
+mod accounts;
 mod cloud;
 mod conformance;
 mod fleet;
+mod images;
+mod notices;
+mod policy;
+mod storm;
 mod troubles;

@@ -144,6 +144,8 @@ string_enum! {
         LaunchConfigBeingDeleted,
         /// The launch config is new: the operator has not added its finalizer yet.
         LaunchConfigNotTakenIn,
+        /// It is not known which image the name in the launch config stands for.
+        ImageNotResolved,
         /// Stalled of a pool: this build has no provider for a launch config.
         LaunchConfigHasNoProvider,
         /// Available of a launch config: this build has no provider for it.

@@ -34,7 +34,7 @@ fn the_strings_of_the_api_do_not_change() {
         "LaunchConfigLeadsThere", "TerminateFailing", "StillThere", "MinSizeReached", "NothingWanted",
         "FirstMachinesAwaited", "NoMachines", "BelowMinSize", "MaxSizeReached", "BelowMaxSize", "Draining",
         "NotDraining", "Terminating", "ClaimedMembersRemain", "HeldMembersRemain", "Empty", "NotStalled",
-        "LaunchConfigNotFound", "LaunchConfigBeingDeleted", "LaunchConfigNotTakenIn", "LaunchConfigHasNoProvider",
+        "LaunchConfigNotFound", "LaunchConfigBeingDeleted", "LaunchConfigNotTakenIn", "ImageNotResolved", "LaunchConfigHasNoProvider",
         "NoProvider", "EndpointNotAllowed", "OtherInstallation", "SpotInEphemeralPool", "UserDataNotRead",
         "UserDataNotFound", "UserDataForbidden", "UserDataInvalid", "MachineAddressMissing",
         "InstallationSecretNotRead", "InstallationSecretForbidden", "InstallationSecretInvalid", "AllCurrent", "TemplateUnknown", "OnReplenish",

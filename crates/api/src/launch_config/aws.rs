@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::ProviderBlock;
 
+/// Before the name of a parameter of the Systems Manager that has the id of an image: EC2's own notation.
+pub const IMAGE_BY_PARAMETER: &str = "resolve:ssm:";
+
+/// Before the owner and the name of an image, with a slash between them. The latest such image is meant.
+pub const IMAGE_BY_NAME: &str = "name:";
+
 /// Settings of Amazon EC2.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,11 +36,11 @@ pub struct AwsProviderConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assume_role: Option<AwsAssumeRole>,
     /// The subnet. Its zone must be the launch config's: a machine's retries stay in one zone.
-    #[schemars(regex(pattern = "^subnet-[0-9a-f]{8,17}$"))]
+    #[schemars(length(max = 32), regex(pattern = "^subnet-[0-9a-f]{8,17}$"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet_id: Option<String>,
     /// Security groups. None: the default group of the VPC, or those of the launch template.
-    #[schemars(length(max = 16), inner(regex(pattern = "^sg-[0-9a-f]{8,17}$")))]
+    #[schemars(length(max = 16), inner(length(max = 32), regex(pattern = "^sg-[0-9a-f]{8,17}$")))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub security_group_ids: Vec<String>,
@@ -92,10 +98,10 @@ pub struct AwsAssumeRole {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AwsLaunchTemplate {
     /// Its id.
-    #[schemars(regex(pattern = "^lt-[0-9a-f]{8,17}$"))]
+    #[schemars(length(max = 32), regex(pattern = "^lt-[0-9a-f]{8,17}$"))]
     pub id: String,
     /// Its version, a number. A version such as $Latest would change machines without a rollout.
-    #[schemars(regex(pattern = "^[1-9][0-9]{0,8}$"))]
+    #[schemars(length(max = 9), regex(pattern = "^[1-9][0-9]{0,8}$"))]
     pub version: String,
 }
 
@@ -127,7 +133,7 @@ pub struct AwsBlockDevice {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput: Option<i32>,
     /// The snapshot that it is made from.
-    #[schemars(regex(pattern = "^snap-[0-9a-f]{8,17}$"))]
+    #[schemars(length(max = 32), regex(pattern = "^snap-[0-9a-f]{8,17}$"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_id: Option<String>,
     /// Whether it is encrypted.
@@ -162,5 +168,9 @@ impl ProviderBlock for AwsProviderConfig {
         let machine = Self { endpoint: None, assume_role: None, ..self.clone() };
         // No map with keys of its own is in it, so it always has the same text.
         serde_json::to_string(&machine).ok()
+    }
+
+    fn resolves(&self, image: &str) -> bool {
+        [IMAGE_BY_PARAMETER, IMAGE_BY_NAME].iter().any(|prefix| image.starts_with(prefix))
     }
 }

@@ -11,7 +11,9 @@ mod aws;
 mod provider_block;
 mod simulated;
 
-pub use aws::{AwsAssumeRole, AwsBlockDevice, AwsLaunchTemplate, AwsProviderConfig, AwsTenancy};
+pub use aws::{
+    AwsAssumeRole, AwsBlockDevice, AwsLaunchTemplate, AwsProviderConfig, AwsTenancy, IMAGE_BY_NAME, IMAGE_BY_PARAMETER,
+};
 pub use provider_block::ProviderBlock;
 pub use simulated::SimulatedProviderConfig;
 
@@ -72,7 +74,8 @@ pub struct LaunchConfigSpec {
     /// The provider's name for a size of machine.
     #[schemars(length(min = 1, max = 63))]
     pub instance_type: String,
-    /// The provider's name for a boot image.
+    /// The provider's name for a boot image. For EC2 also `resolve:ssm:PARAMETER` and `name:OWNER/PATTERN`, which are
+    /// looked up every few minutes; another result is a rollout.
     #[schemars(length(min = 1, max = 253))]
     pub image: String,
     /// Most members that this launch config may have at once, in all pools together.
@@ -131,6 +134,10 @@ pub struct LaunchConfigStatus {
     /// does not use credentials of another account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<LaunchConfigIdentity>,
+    /// What the image of the spec stands for, where that is a name that the provider resolves. A change of it is a
+    /// rollout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved_image: Option<ResolvedImage>,
     /// Number of members that have it in their placement now, in all pools together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instances: Option<i32>,
@@ -142,6 +149,18 @@ pub struct LaunchConfigStatus {
     #[schemars(length(max = 10))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recent_errors: Vec<RecentError>,
+}
+
+/// The image that a name stands for.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ResolvedImage {
+    /// The image of the spec, as it was resolved.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// The provider's id of the image.
+    #[schemars(length(max = 253))]
+    pub id: String,
 }
 
 /// Machines without a member.

@@ -1,6 +1,6 @@
 //! The trait of the provider blocks in a launch config.
 
-use super::LaunchConfigSpec;
+use super::{LaunchConfig, LaunchConfigSpec};
 
 /// A provider's block in the spec of a launch config.
 pub trait ProviderBlock {
@@ -10,6 +10,27 @@ pub trait ProviderBlock {
     /// The settings whose change requires new machines, as text. The text enters the template hash, so every version of
     /// this program must produce the same one. `None` if no change of the block replaces machines.
     fn machine(&self) -> Option<String>;
+
+    /// Whether this image of the spec is a name that the provider has to resolve.
+    fn resolves(&self, _image: &str) -> bool {
+        false
+    }
+}
+
+impl LaunchConfig {
+    /// Whether the image of the spec is a name that the provider has to resolve.
+    pub fn resolves_image(&self) -> bool {
+        self.spec.provider_blocks().iter().any(|block| block.resolves(&self.spec.image))
+    }
+
+    /// The image that new machines boot from. `None` while it is not known which image the name in the spec stands for.
+    pub fn image(&self) -> Option<&str> {
+        if !self.resolves_image() {
+            return Some(&self.spec.image);
+        }
+        let resolved = self.status.as_ref()?.resolved_image.as_ref()?;
+        (resolved.name == self.spec.image).then_some(resolved.id.as_str())
+    }
 }
 
 impl LaunchConfigSpec {

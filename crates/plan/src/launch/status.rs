@@ -21,6 +21,8 @@ pub struct LaunchStatusInput<'a> {
     pub answering: &'a Result<(), ProviderError>,
     /// The account that its members are in, if the credentials belong to another one.
     pub account_changed: Option<&'a LaunchConfigIdentity>,
+    /// Why it is not known which image the name in its spec stands for.
+    pub image: Option<&'a str>,
     /// A refusal of its credentials or request.
     pub refused: Option<&'a ActiveRefusal>,
     /// A lack of quota or capacity.
@@ -53,6 +55,7 @@ pub fn launch_status(input: &LaunchStatusInput<'_>, now: Timestamp) -> LaunchCon
         unavailable_until: until.map(micro_time),
         last_error: input.last_error.cloned(),
         identity: before.identity,
+        resolved_image: before.resolved_image,
         instances: Some(input.instances),
         orphans: before.orphans,
         recent_errors: input.recent_errors.to_vec(),
@@ -97,6 +100,7 @@ fn available(input: &LaunchStatusInput<'_>) -> ConditionValue {
             unavailable(Reason::CloudDoesNotAnswer, &message)
         }
         (Err(error), _) => unavailable(Reason::CloudDoesNotAnswer, &error.to_string()),
+        (Ok(()), _) if input.image.is_some() => unavailable(Reason::ImageNotResolved, input.image.unwrap_or_default()),
         (Ok(()), _) => ConditionValue::new(
             ConditionType::Available,
             true,

@@ -274,7 +274,7 @@ fn short<K: Kind>(object: &K) -> String {
 }
 
 /// Merges `change` into `whole`, field by field; null removes a field.
-fn merge(whole: &mut Value, change: Value) {
+pub(crate) fn merge(whole: &mut Value, change: Value) {
     match (whole, change) {
         (Value::Object(whole), Value::Object(change)) => {
             for (key, value) in change {

@@ -14,6 +14,11 @@ use crate::member::user_data::{Calls, Wishes};
 const SCRIPT: &str = "#!/bin/sh\necho \"grüß\"\n";
 const KEY_ID: &str = "5f0c3a";
 
+/// The hash with the image of the spec.
+fn template_hash(template: &Template, first_boot: FirstBoot<'_>, config: &LaunchConfigSpec) -> String {
+    super::template_hash(template, first_boot, config, &config.image)
+}
+
 /// A pool with every field of a template. Add new fields here, and do not change the hashes below.
 fn full_pool() -> InstancePoolSpec {
     let pool: InstancePoolSpec = serde_json::from_value(json!({
@@ -52,6 +57,7 @@ fn full_launch_config(name: &str) -> LaunchConfig {
         image: _,
         max_instances: _,
         paused: _,
+        aws: _,
         simulated: Some(SimulatedProviderConfig { endpoint: _, boot_milliseconds: _, boot_jitter_percent: _ }),
     } = &spec
     else {
@@ -109,7 +115,9 @@ impl ProviderBlock for Block {
 #[test]
 fn a_provider_block_changes_the_template_only_by_its_effect_on_the_machine() {
     let config = full_launch_config("first").spec;
-    let hash = |blocks: &[&dyn ProviderBlock]| hash_with(&Template::default(), FirstBoot::default(), &config, blocks);
+    let hash = |blocks: &[&dyn ProviderBlock]| {
+        hash_with(&Template::default(), FirstBoot::default(), &config, &config.image, blocks)
+    };
     let present = template_hash(&Template::default(), FirstBoot::default(), &config);
     assert_eq!(hash(&[]), present);
     assert_eq!(hash(&[&Block(None)]), present);

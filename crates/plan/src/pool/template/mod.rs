@@ -60,6 +60,13 @@ pub enum LaunchConfigProblem {
         /// The id of that installation.
         installation: String,
     },
+    /// It is not known which image the name in its spec stands for.
+    ImageNotResolved {
+        /// Its name.
+        name: String,
+        /// The image of its spec.
+        image: String,
+    },
     /// The user data of its machines is not known.
     NoUserData {
         /// Reason of the condition.
@@ -79,6 +86,7 @@ impl LaunchConfigProblem {
             Self::NotTakenIn(_) => Reason::LaunchConfigNotTakenIn,
             Self::NoProvider { .. } => Reason::LaunchConfigHasNoProvider,
             Self::OtherInstallation { .. } => Reason::OtherInstallation,
+            Self::ImageNotResolved { .. } => Reason::ImageNotResolved,
             Self::NoUserData { reason, .. } => *reason,
         }
     }
@@ -97,6 +105,11 @@ impl LaunchConfigProblem {
             Self::NoProvider { name, message } => format!("launch config {name} has no provider: {message}"),
             Self::OtherInstallation { name, installation } => {
                 format!("installation {installation} works on launch config {name}, so nothing is bought by it here")
+            }
+            Self::ImageNotResolved { name, image } => {
+                format!(
+                    "launch config {name}: it is not known yet which image {image} is (see its condition Available)"
+                )
             }
             Self::NoUserData { message, .. } => message.clone(),
         }
@@ -156,18 +169,21 @@ fn resolve_one(
             None => LaunchConfigProblem::NotTakenIn(name),
         });
     }
+    let Some(image) = config.image() else {
+        return Err(LaunchConfigProblem::ImageNotResolved { name, image: config.spec.image.clone() });
+    };
     Ok(UsableLaunchConfig {
         placement: Placement {
             launch_config: name.clone(),
             generation: config.metadata.generation.unwrap_or(0),
-            image: config.spec.image.clone(),
+            image: image.to_owned(),
             zone: config.spec.zone.clone(),
         },
         name,
         weight: entry.weight,
         max_in_pool: entry.max_instances,
         max_in_all: config.spec.max_instances,
-        template_hash: template_hash(&pool.template, first_boot, &config.spec),
+        template_hash: template_hash(&pool.template, first_boot, &config.spec, image),
         ssh: pool
             .template
             .ssh
@@ -183,8 +199,8 @@ fn resolve_one(
 /// The current template of a pool: the hash of new members by launch config.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CurrentTemplate {
-    /// The hash by launch config; `None` if it is not known, because the launch config does not exist or the user data
-    /// is missing.
+    /// The hash by launch config; `None` if it is not known, because the launch config does not exist, or the user data
+    /// or image is not known.
     hashes: BTreeMap<String, Option<String>>,
 }
 
@@ -197,7 +213,8 @@ impl CurrentTemplate {
         find: impl Fn(&str) -> Option<&'a LaunchConfig>,
     ) -> Self {
         let first_boot = user_data.known();
-        let hash = |config: &LaunchConfig| Some(template_hash(&pool.template, first_boot?, &config.spec));
+        let hash =
+            |config: &LaunchConfig| Some(template_hash(&pool.template, first_boot?, &config.spec, config.image()?));
         let named = pool.launch_configs.iter().map(|entry| (entry.name.clone(), find(&entry.name)));
         let hashes = named
             .filter(|(_, found)| found.is_none_or(|config| config.metadata.deletion_timestamp.is_none()))
@@ -228,8 +245,8 @@ impl CurrentTemplate {
     }
 }
 
-/// Hash of everything that determines a machine: the pool's template and the launch config's region, zone, market, type
-/// and image. Caps and timeouts are not part of it, and empty user data equals none. 16 hexadecimal digits, valid as a
+/// Hash of everything that determines a machine: the pool's template, the launch config's region, zone, market and type,
+/// and the image. Caps and timeouts are not part of it, and empty user data equals none. 16 hexadecimal digits, valid as a
 /// label.
 ///
 /// Members store the hash that they were created with. If the hash changed with a new version of this program, every
@@ -238,14 +255,17 @@ impl CurrentTemplate {
 /// `first_boot` has the content of the user data, wherever it comes from. The id of the installation secret is part of
 /// the hash, because keys and tokens of another secret cannot be derived any more. The URL that machines call is none,
 /// because it may change while machines are ready that have called it.
-pub fn template_hash(template: &Template, first_boot: FirstBoot<'_>, config: &LaunchConfigSpec) -> String {
-    hash_with(template, first_boot, config, &config.provider_blocks())
+///
+/// `image` is the one that a new machine boots from, [`LaunchConfig::image`].
+pub fn template_hash(template: &Template, first_boot: FirstBoot<'_>, config: &LaunchConfigSpec, image: &str) -> String {
+    hash_with(template, first_boot, config, image, &config.provider_blocks())
 }
 
 fn hash_with(
     template: &Template,
     first_boot: FirstBoot<'_>,
     config: &LaunchConfigSpec,
+    image: &str,
     provider_blocks: &[&dyn ProviderBlock],
 ) -> String {
     #[derive(Serialize)]
@@ -277,7 +297,7 @@ fn hash_with(
         zone: &config.zone,
         market: config.market,
         instance_type: &config.instance_type,
-        image: &config.image,
+        image,
         ssh: template.ssh.as_ref(),
         key_id: first_boot.key_id,
         phone_home: first_boot.calls.map(|calls| calls.key_id),

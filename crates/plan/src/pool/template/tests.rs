@@ -6,6 +6,11 @@ use super::*;
 
 const FINALIZER: &str = "f";
 
+/// The hash with the image of the spec.
+fn template_hash(template: &Template, first_boot: FirstBoot<'_>, config: &LaunchConfigSpec) -> String {
+    super::template_hash(template, first_boot, config, &config.image)
+}
+
 fn config(market: Market) -> LaunchConfig {
     let mut config = LaunchConfig::new(
         "lc",
@@ -17,6 +22,7 @@ fn config(market: Market) -> LaunchConfig {
             image: "img-1".into(),
             max_instances: Some(7),
             paused: false,
+            aws: None,
             simulated: None,
         },
     );
@@ -214,4 +220,29 @@ fn new_members_record_their_ssh_access() {
     let usable = resolve(&spec, &keyed, |_| Some(&found), FINALIZER).0.remove(0);
     assert_eq!(usable.ssh, Some(MemberSsh { user: "ci".into(), key_id: Some("id".into()) }));
     assert_eq!(usable.template_hash, template_hash(&spec.template, keyed.known().unwrap(), &found.spec));
+}
+
+#[test]
+fn nothing_is_bought_until_the_image_is_known_and_another_image_is_another_template() {
+    let mut found = config(Market::OnDemand);
+    found.spec.aws = Some(bullpen_api::AwsProviderConfig::default());
+    found.spec.image = "resolve:ssm:/images/ci".into();
+    let spec = pool(LifecycleClass::Ephemeral);
+    let resolve = |found: &LaunchConfig| resolve(&spec, &UserData::of(None), |_| Some(found), FINALIZER);
+    let (usable, problems) = resolve(&found);
+    assert!(usable.is_empty());
+    assert_eq!(problems[0].reason(), Reason::ImageNotResolved);
+    assert!(problems[0].message().contains("resolve:ssm:/images/ci"), "{}", problems[0].message());
+    assert_eq!(CurrentTemplate::of(&spec, &UserData::of(None), |_| Some(&found)).pool_hash(), None, "none is known");
+
+    let hash_with = |found: &mut LaunchConfig, name: &str, id: &str| {
+        let resolved_image = Some(bullpen_api::ResolvedImage { name: name.into(), id: id.into() });
+        found.status = Some(bullpen_api::LaunchConfigStatus { resolved_image, ..Default::default() });
+        resolve(found).0.pop().map(|usable| (usable.placement.image, usable.template_hash))
+    };
+    let one = hash_with(&mut found, "resolve:ssm:/images/ci", "ami-1").unwrap();
+    let other = hash_with(&mut found, "resolve:ssm:/images/ci", "ami-2").unwrap();
+    assert_eq!((one.0.as_str(), other.0.as_str()), ("ami-1", "ami-2"));
+    assert_ne!(one.1, other.1);
+    assert_eq!(hash_with(&mut found, "resolve:ssm:/images/other", "ami-1"), None, "it was another name's");
 }
