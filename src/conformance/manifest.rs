@@ -1,5 +1,7 @@
 //! Reads the launch config that is to be checked. Pure.
 
+use std::fmt::Display;
+
 use bullpen_api::{LaunchConfig, LaunchConfigSpec};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrArray};
 use kube::{CustomResourceExt as _, Resource as _};
@@ -69,12 +71,12 @@ fn within(path: &str, value: &Value, schema: &JSONSchemaProps) -> Result<(), Str
     match value {
         Value::Object(fields) => {
             let Some(known) = &schema.properties else { return Ok(()) };
-            fields.iter().try_for_each(|(name, value)| match known.get(name) {
-                Some(schema) => within(&format!("{path}.{name}"), value, schema),
-                None => {
-                    let names: Vec<_> = known.keys().map(String::as_str).collect();
-                    Err(format!("{path}.{name}: there is no such field; there are {}", names.join(", ")))
+            fields.iter().try_for_each(|(name, value)| {
+                if let Some(schema) = known.get(name) {
+                    return within(&format!("{path}.{name}"), value, schema);
                 }
+                let names: Vec<_> = known.keys().map(String::as_str).collect();
+                Err(format!("{path}.{name}: there is no such field; there are {}", names.join(", ")))
             })
         }
         Value::Array(items) => {
@@ -83,9 +85,9 @@ fn within(path: &str, value: &Value, schema: &JSONSchemaProps) -> Result<(), Str
             numbered.try_for_each(|(index, item)| within(&format!("{path}[{index}]"), item, schema))
         }
         Value::String(text) => {
-            let length = text.chars().count() as f64;
-            let bounds = (schema.min_length.map(|least| least as f64), schema.max_length.map(|most| most as f64));
-            between(bounds, length).map_err(|wrong| format!("{path}: has {length} characters, {wrong}"))
+            let length = text.chars().count() as i64;
+            between((schema.min_length, schema.max_length), length)
+                .map_err(|wrong| format!("{path}: has {length} characters, {wrong}"))
         }
         Value::Number(number) => {
             let number = number.as_f64().unwrap_or_default();
@@ -95,7 +97,7 @@ fn within(path: &str, value: &Value, schema: &JSONSchemaProps) -> Result<(), Str
     }
 }
 
-fn between((least, most): (Option<f64>, Option<f64>), value: f64) -> Result<(), String> {
+fn between<T: Copy + PartialOrd + Display>((least, most): (Option<T>, Option<T>), value: T) -> Result<(), String> {
     match (least, most) {
         (Some(least), _) if value < least => Err(format!("and must be at least {least}")),
         (_, Some(most)) if value > most => Err(format!("and may be at most {most}")),
