@@ -79,8 +79,8 @@ bench: ## Measure the claim path against a bare client on the same API server: b
 check-cost: ## Fail if a claim costs the API server more than was committed: `make bench ARGS='--only cost'` in short, a minute or two
 	$(CARGO) test --bench claims -- --only cost --quick --check
 
-bench-health: ## Measure what health probes of 10,000 machines cost the operator: half a minute
-	$(CARGO) test --release --lib ten_thousand_machines -- --ignored --nocapture
+bench-health: ## Measure what probes and heartbeats of 10,000 machines cost the operator, and the endpoint that machines call: two minutes
+	$(CARGO) test --release --lib -- ten_thousand_machines measures_how_many_requests --ignored --nocapture --test-threads=1
 
 bench-scale: ## Measure large fleets and queues on a real API server: memory, idle cost, restarts, claims beside them (ARGS='--only crowd')
 	$(CARGO) bench --bench scale -- $(ARGS)

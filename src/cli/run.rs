@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use bullpen_access::Access;
 use bullpen_access::causes::causes;
 use bullpen_plan::claim::lifetime::EXPIRY_GRACE;
 use bullpen_plan::operator::watched_namespaces::{WatchedNamespaces, namespaces};
@@ -24,9 +25,11 @@ use crate::clock;
 use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::{clients, configuration};
 use crate::cluster::lease::Election;
+use crate::cluster::lease::peers::Peers;
 use crate::cluster::{definitions, preflight};
 use crate::controllers::{self, Equipment, Settings};
 use crate::machines;
+use crate::machines::heartbeats::Inbox;
 #[cfg(feature = "aws")]
 use crate::provider::InterruptionQueues;
 use crate::provider::{ProviderFlags, Registry, SimulatedEndpoints};
@@ -162,9 +165,7 @@ async fn run(args: RunArgs) -> CommandResult {
     let metrics = Metrics::new();
     let api_health = ApiHealth::new(metrics.clone());
     let clients = clients(&configuration, &api_health)?;
-    if let Some(proxy) = configuration.proxy() {
-        info!(%proxy, by = %proxy.source, "the API server is reached through a proxy");
-    }
+    say_proxy(&configuration);
     let providers = providers(&args);
     let lease_namespace = args.lease_namespace.unwrap_or_else(|| home.clone());
     let installation_secret = ObjectKey::new(lease_namespace.clone(), args.installation_secret_name);
@@ -177,12 +178,10 @@ async fn run(args: RunArgs) -> CommandResult {
         Some(id) => id,
         None => default_installation_id(&clients.direct, &home, &args.lease_name).await?,
     };
-    let listener = TcpListener::bind(args.metrics_address)
-        .await
-        .map_err(|error| format!("cannot listen on {} (--metrics-address): {error}", args.metrics_address))?;
-    info!("metrics on http://{}", listener.local_addr()?);
+    let listener = listen_for_metrics(args.metrics_address).await?;
     let identity = args.identity.unwrap_or_else(default_identity);
     let machines = args.machines.listen(&watched, &installation_secret, &identity).await?;
+    let (heartbeats, peers) = (Inbox::default(), peers(machines.as_ref()));
 
     let shutdown = CancellationToken::new();
     let mut signals = Signals::listen()?;
@@ -198,10 +197,12 @@ async fn run(args: RunArgs) -> CommandResult {
     let serving = telemetry::serve(listener, metrics.clone(), health.clone(), shutdown.clone().cancelled_owned());
     beside.spawn(async move { serving.await.map_err(|error| error.to_string()) });
     if let Some(endpoint) = machines {
-        beside.spawn(machines::serve(endpoint, clients.clone(), metrics.clone(), shutdown.clone()).map(Ok));
+        let ways = (heartbeats.clone(), peers.clone());
+        beside.spawn(machines::serve(endpoint, ways, clients.clone(), metrics.clone(), shutdown.clone()).map(Ok));
     }
     info!(version = env!("CARGO_PKG_VERSION"), %installation, scope = %watched, "bullpen runs");
-    let election = lease.map(|key| Election::new(clients.lease.clone(), key, &watched, &identity, health.clone()));
+    let election =
+        lease.map(|key| Election::new(clients.lease.clone(), key, (&watched, &peers), &identity, health.clone()));
     let settings = Settings {
         watched,
         installation,
@@ -214,7 +215,8 @@ async fn run(args: RunArgs) -> CommandResult {
     };
     let (definitions, usable) = definitions::Watch::new(clients.clone(), health.clone());
     beside.spawn(until(shutdown.clone(), definitions.run()));
-    let equipment = Equipment { clients, providers, api_health, metrics: metrics.clone(), health: health.clone() };
+    let equipment =
+        Equipment { clients, providers, api_health, metrics: metrics.clone(), health: health.clone(), heartbeats };
     let terms = Terms {
         identity: settings.instance.clone(),
         first_check: controllers::WATCHES_CHECK,
@@ -235,6 +237,25 @@ async fn run(args: RunArgs) -> CommandResult {
     }
     info!("bullpen ends");
     Ok(())
+}
+
+async fn listen_for_metrics(address: SocketAddr) -> Result<TcpListener, Box<dyn std::error::Error + Send + Sync>> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("cannot listen on {address} (--metrics-address): {error}"))?;
+    info!("metrics on http://{}", listener.local_addr()?);
+    Ok(listener)
+}
+
+fn say_proxy(configuration: &Access) {
+    if let Some(proxy) = configuration.proxy() {
+        info!(%proxy, by = %proxy.source, "the API server is reached through a proxy");
+    }
+}
+
+/// Where other replicas reach this one.
+fn peers(machines: Option<&machines::Endpoint>) -> Peers {
+    Peers::at(machines.and_then(|endpoint| endpoint.peers.as_ref()).map(|peer| peer.address.as_str()))
 }
 
 /// The providers of this build, with what the flags say of them.

@@ -234,7 +234,7 @@ pub fn user_data(state: &State, pool: &InstancePool) -> UserData {
     let namespace = pool.namespace().unwrap_or_default();
     let wishes = Wishes {
         ssh: template.ssh.as_ref(),
-        phone_home: pool.spec.readiness.phone_home.is_some(),
+        calls_by: pool.spec.calls_by(),
         advertised: state.advertised.as_ref(),
         namespace: &namespace,
     };

@@ -34,6 +34,7 @@ use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::Clients;
 use crate::cluster::events::Events;
 use crate::cluster::{Leadership, Writes, watch};
+use crate::machines::heartbeats::Inbox;
 use crate::probes::Prober;
 use crate::provider::Registry;
 use crate::runtime::heartbeat::{self, Heartbeat};
@@ -96,6 +97,8 @@ pub struct Equipment {
     pub metrics: Metrics,
     /// The health of the process.
     pub health: Health,
+    /// The heartbeats of machines that have come.
+    pub heartbeats: Inbox,
 }
 
 /// Runs every controller for one term of leadership, until `end` is cancelled, or until a task panics, which cancels it.
@@ -124,14 +127,14 @@ pub async fn run(
         tasks: tasks.clone(),
     };
     let controllers = Controllers::new(settings, &equipment, leadership.clone(), common.clone());
-    let Equipment { clients, api_health, metrics, health, .. } = equipment;
+    let Equipment { clients, api_health, metrics, health, heartbeats, .. } = equipment;
     check_watches(&health, &api_health, &metrics, &feeds);
 
     let final_metrics = metrics.clone();
     for feed in &feeds {
         watch_all(&tasks, &clients.watching, feed, &cluster);
     }
-    let rounds = controllers.rounds();
+    let rounds = controllers.rounds(heartbeats);
     let router = Router {
         common,
         machines: controllers.members.machines.clone(),
@@ -177,12 +180,13 @@ struct Controllers {
 }
 
 impl Controllers {
-    /// The rounds of health probes.
-    fn rounds(&self) -> Rounds {
+    /// The rounds of health probes and heartbeats.
+    fn rounds(&self, heartbeats: Inbox) -> Rounds {
         let MemberController { common, health, prober, .. } = &self.members;
         Rounds {
             health: health.clone(),
             prober: prober.clone(),
+            heartbeats,
             tasks: common.tasks.clone(),
             metrics: common.metrics.clone(),
             wakers: common.wakers.clone(),

@@ -1,6 +1,5 @@
 //! Answers the requests of machines.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,15 +8,17 @@ use bullpen_plan::member::reports::{AdvertisedUrl, Content, MAX_BODY, Named, Top
 use bullpen_plan::operator::watched_namespaces::WatchedNamespaces;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::{Body, Bytes};
+use hyper::body::{Body, Bytes, Incoming};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
+use super::heartbeats::Inbox;
 use super::limits::Limits;
-use super::poll::{Polled, Polls};
+use super::poll::{MOST_WAITING, Polled, Polls};
 use super::progress::{Progress, Waiting};
 use super::secrets::Secrets;
+use super::server::Answers;
 use crate::clock;
 use crate::cluster::writes::reports::{Read, Reports, Write};
 use crate::state::ObjectKey;
@@ -51,6 +52,8 @@ enum Outcome {
     Late,
     /// No claim has the machine.
     NotClaimed,
+    /// Its heartbeat is on its way to who judges it.
+    Heard,
     /// News of its claim.
     Told(Polled),
     /// There is no such machine, as far as the client is told.
@@ -75,6 +78,7 @@ struct Inner {
     secrets: Secrets,
     reports: Reports,
     polls: Polls,
+    heartbeats: Inbox,
     metrics: Metrics,
     limits: Mutex<Limits>,
     waiting: Mutex<Waiting>,
@@ -94,7 +98,7 @@ impl Desk {
         advertised: &AdvertisedUrl,
         watched: WatchedNamespaces,
         secrets: Secrets,
-        (reports, polls): (Reports, Polls),
+        (reports, polls, heartbeats): (Reports, Polls, Inbox),
         metrics: Metrics,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -103,6 +107,7 @@ impl Desk {
             secrets,
             reports,
             polls,
+            heartbeats,
             metrics,
             limits: Mutex::new(Limits::new(Instant::now())),
             waiting: Mutex::default(),
@@ -111,13 +116,8 @@ impl Desk {
         }))
     }
 
-    /// The metrics of the process.
-    pub fn metrics(&self) -> &Metrics {
-        &self.0.metrics
-    }
-
     /// Answers a request.
-    pub async fn answer<B>(&self, request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible>
+    pub async fn respond<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
     {
@@ -134,7 +134,7 @@ impl Desk {
         }
         let route = named.map_or(MachineRoute::Other, |named| MachineRoute::of(named.route.topic));
         self.0.metrics.machine_request(route, outcome.result());
-        Ok(outcome.response())
+        outcome.response()
     }
 
     /// Waits until a refusal is due, if not too many wait.
@@ -173,7 +173,7 @@ impl Desk {
         }
         let (mut limits, now) = (self.0.limits.lock(), Instant::now());
         let admitted = match route.topic {
-            Topic::Assignment => limits.admit_poll(uid, route.name, now),
+            Topic::Assignment | Topic::Heartbeat => limits.admit_poll(uid, route.name, now),
             Topic::Ready | Topic::Broken | Topic::Progress | Topic::Done => limits.admit(uid, route.name, now),
         };
         admitted.err().map(Outcome::Limited)
@@ -191,6 +191,9 @@ impl Desk {
             Ok(body) => Content::of(&body),
             Err(outcome) => return outcome,
         };
+        if route.topic == Topic::Heartbeat {
+            return if self.0.heartbeats.put(uid) { Outcome::Heard } else { Outcome::Unavailable };
+        }
         let report = Progress { member: ObjectKey::new(namespace, name), uid: uid.to_owned(), content };
         match route.topic {
             Topic::Progress => {
@@ -200,7 +203,7 @@ impl Desk {
                     None => Outcome::Waits,
                 }
             }
-            Topic::Ready | Topic::Broken | Topic::Done | Topic::Assignment => {
+            Topic::Ready | Topic::Broken | Topic::Done | Topic::Assignment | Topic::Heartbeat => {
                 let outcome = self.record(route.topic, &report).await;
                 if matches!(outcome, Outcome::Recorded | Outcome::Known | Outcome::Refused) {
                     self.0.waiting.lock().drop_of(uid);
@@ -272,6 +275,19 @@ impl Desk {
     }
 }
 
+impl Answers for Desk {
+    /// Those that wait for news, and as many again as call at once.
+    const MOST_CONNECTIONS: usize = MOST_WAITING + 1_024;
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        self.respond(request).await
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+}
+
 async fn read_body<B>(body: B) -> Result<Bytes, Outcome>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
@@ -292,6 +308,7 @@ impl Outcome {
         match self {
             Self::Recorded => MachineResult::Recorded,
             Self::Known | Self::Late | Self::NotClaimed => MachineResult::Unchanged,
+            Self::Heard => MachineResult::Heard,
             Self::Told(Polled::Assigned(_) | Polled::Over(_)) => MachineResult::Told,
             Self::Told(Polled::Nothing | Polled::Missing) => MachineResult::NoNews,
             Self::Told(Polled::NoInput(_)) => MachineResult::Unavailable,
@@ -313,6 +330,7 @@ impl Outcome {
         let (status, text) = match self {
             Self::Told(polled) => return told(polled, later),
             Self::Recorded | Self::Known => (StatusCode::OK, "recorded\n"),
+            Self::Heard => (StatusCode::OK, "heard\n"),
             Self::Waits => (StatusCode::ACCEPTED, "recorded in a few seconds\n"),
             Self::Late => (StatusCode::CONFLICT, "the machine is claimed: its claim decides\n"),
             Self::NotClaimed => (StatusCode::CONFLICT, "no claim has the machine\n"),

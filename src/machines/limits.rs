@@ -62,7 +62,7 @@ impl Limits {
         Ok(())
     }
 
-    /// Counts a request of this machine that waits for news. It costs the API server next to nothing, and thousands of
+    /// Counts a request of this machine that waits for news, or is a heartbeat. It costs the API server next to nothing, and thousands of
     /// machines do so all the time.
     ///
     /// # Errors

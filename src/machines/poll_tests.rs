@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::tests::{Answer, Served, failure, member, served, urls};
 
-fn claim(phase: &str) -> bullpen_api::PoolClaim {
+pub(super) fn claim(phase: &str) -> bullpen_api::PoolClaim {
     serde_json::from_value(json!({
         "metadata": { "namespace": "ci", "name": "job-7", "uid": "c-7" }, "spec": { "poolRef": { "name": "linux" } },
         "status": { "phase": phase, "memberRef": { "namespace": "ci", "name": "ci-1", "uid": "u-1" } },

@@ -1,9 +1,13 @@
 //! Accepts connections: so many at a time, each for so long at most.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,13 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::certificate::Certificate;
-use super::desk::Desk;
-use super::poll::MOST_WAITING;
+use crate::telemetry::Metrics;
 use crate::telemetry::labels::Task;
 
-/// Most connections at a time: those that wait for news, and as many again as call at once. Further ones wait to be
-/// accepted.
-const MOST_CONNECTIONS: usize = MOST_WAITING + 1_024;
 /// How long the begin of TLS may take, and the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(5);
 /// How long a connection may take in all. A request is answered within half of that.
@@ -34,8 +34,25 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// Largest head of a request, in bytes, and most headers.
 const MAX_HEAD: (usize, usize) = (16 * 1024, 64);
 
+/// What answers requests; cheap to clone.
+pub trait Answers: Clone + Send + Sync + 'static {
+    /// Most connections at a time. Further ones wait to be accepted.
+    const MOST_CONNECTIONS: usize;
+
+    /// Answers a request.
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+
+    /// The metrics of the process.
+    fn metrics(&self) -> &Metrics;
+}
+
 /// Serves until `shutdown`.
-pub async fn serve(listener: TcpListener, certificate: Option<&Certificate>, desk: Desk, shutdown: &CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    certificate: Option<&Certificate>,
+    desk: impl Answers,
+    shutdown: &CancellationToken,
+) {
     let tls = match certificate.map(Certificate::acceptor).transpose() {
         Ok(tls) => tls,
         Err(why) => {
@@ -43,7 +60,7 @@ pub async fn serve(listener: TcpListener, certificate: Option<&Certificate>, des
             return;
         }
     };
-    let (places, mut connections) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), JoinSet::new());
+    let (places, mut connections) = (Arc::new(Semaphore::new(most_connections(&desk))), JoinSet::new());
     loop {
         while let Some(ended) = connections.try_join_next() {
             note(ended, &desk);
@@ -75,7 +92,11 @@ pub async fn serve(listener: TcpListener, certificate: Option<&Certificate>, des
     let _ = tokio::time::timeout(SHUTDOWN_GRACE, ended).await;
 }
 
-fn note(ended: Result<(), JoinError>, desk: &Desk) {
+const fn most_connections<A: Answers>(_: &A) -> usize {
+    A::MOST_CONNECTIONS
+}
+
+fn note(ended: Result<(), JoinError>, desk: &impl Answers) {
     if let Err(error) = ended
         && error.is_panic()
     {
@@ -84,7 +105,7 @@ fn note(ended: Result<(), JoinError>, desk: &Desk) {
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, desk: Desk) -> io::Result<()> {
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, desk: impl Answers) -> io::Result<()> {
     match tls {
         Some(tls) => {
             let accepted = tokio::time::timeout(HEAD_TIME, tls.accept(stream)).await;
@@ -96,10 +117,10 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, desk: Desk) -> 
 }
 
 /// Answers one request. What is wrong with the rest of the connection is the client's own concern.
-async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, desk: Desk) {
+pub(super) async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, desk: impl Answers) {
     let service = service_fn(move |request| {
         let desk = desk.clone();
-        async move { desk.answer(request).await }
+        async move { Ok::<_, Infallible>(desk.answer(request).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);

@@ -37,12 +37,13 @@ pub(super) struct Api {
     conflicts: usize,
 }
 
-pub(super) struct Served {
-    address: SocketAddr,
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
     pub(super) api: Arc<Mutex<Api>>,
     pub(super) assignments: Assignments,
+    pub(crate) heartbeats: Inbox,
     metrics: Metrics,
-    desk: Desk,
+    pub(super) desk: Desk,
     shutdown: CancellationToken,
     _server: JoinSet<()>,
 }
@@ -75,6 +76,12 @@ pub(super) fn failure(code: u16, reason: &str) -> (u16, Value) {
     )
 }
 
+/// Whether a write was made on another version.
+fn is_stale(body: &[u8], member: &Value) -> bool {
+    let written: Value = serde_json::from_slice(body).unwrap();
+    written["metadata"]["resourceVersion"] != member["metadata"]["resourceVersion"]
+}
+
 fn client(api: Arc<Mutex<Api>>) -> Client {
     let answer = move |request: Request<Body>| {
         let api = api.clone();
@@ -92,10 +99,10 @@ fn client(api: Arc<Mutex<Api>>) -> Client {
                     api.conflicts -= 1;
                     failure(409, "Conflict")
                 }
+                (_, Some(member)) if is_stale(&body, &member) => failure(409, "Conflict"),
                 (_, Some(mut member)) => {
                     api.writes += 1;
                     let written: Value = serde_json::from_slice(&body).unwrap();
-                    assert_eq!(written["metadata"]["resourceVersion"], member["metadata"]["resourceVersion"]);
                     member["status"] = written["status"].clone();
                     member["metadata"]["resourceVersion"] = json!(format!("{}", 7 + api.writes));
                     api.member = Some(member.clone());
@@ -117,20 +124,31 @@ async fn served_with(certificate: Option<Certificate>, known: bool) -> Served {
     }
     let reports = Reports::new(client(api.clone()), metrics.clone());
     let events = Events::new(client(api.clone()), "test".into(), TermTasks::new(metrics.clone(), shutdown.clone()));
-    let assignments = Assignments::default();
+    let (assignments, heartbeats) = (Assignments::default(), Inbox::default());
     let polls = Polls::new(assignments.clone(), reports.clone(), client(api.clone()), events, metrics.clone());
     let advertised = AdvertisedUrl::parse("https://bullpen.example.com/warm").unwrap();
-    let desk = Desk::new(&advertised, WatchedNamespaces::All, secrets, (reports, polls), metrics.clone());
+    let desk =
+        Desk::new(&advertised, WatchedNamespaces::All, secrets, (reports, polls, heartbeats.clone()), metrics.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (end, serving) = (shutdown.clone(), desk.clone());
     let mut server = JoinSet::new();
     server.spawn(async move { server::serve(listener, certificate.as_ref(), serving, &end).await });
-    Served { address, api, assignments, metrics, desk, shutdown, _server: server }
+    Served { address, api, assignments, heartbeats, metrics, desk, shutdown, _server: server }
 }
 
-pub(super) async fn served() -> Served {
+pub(crate) async fn served() -> Served {
     served_with(None, true).await
+}
+
+/// A request with the heartbeat of the machine of the member with this uid.
+pub(crate) fn heartbeat(uid: &str) -> Vec<u8> {
+    request(&urls_of(uid).heartbeat, "")
+}
+
+/// The URLs of the member with this uid.
+pub(super) fn urls_of(uid: &str) -> CallUrls {
+    CallUrls::of(&secret(), "", "ci", "ci-1", uid).unwrap()
 }
 
 /// The URLs of the member with this name.
@@ -285,14 +303,29 @@ async fn too_many_requests_of_a_machine_are_put_off_and_those_of_others_are_not(
 }
 
 #[tokio::test]
+async fn a_heartbeat_costs_the_api_server_nothing_and_a_wrong_token_is_no_heartbeat() {
+    let served = served().await;
+    let url = urls("ci-1").heartbeat;
+    for _ in 0..3 {
+        let answer = served.post(&url, "").await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "heard\n"));
+    }
+    assert_eq!(served.post(&url.replace("/u-1/", "/u-2/"), "").await.status, 404);
+    assert_eq!(served.heartbeats.take().from, ["u-1".into()], "one of a machine is enough");
+    assert_eq!(served.counts(), (0, 0));
+    let metrics = served.metrics.encode().unwrap();
+    assert!(metrics.contains("bullpen_machine_requests_total{route=\"heartbeat\",result=\"heard\"} 3\n"), "{metrics}");
+}
+
+#[tokio::test]
 async fn refusals_that_wait_for_their_time_are_bounded_and_the_rest_is_put_off() {
     let served = served().await;
     let asked = (0..600).map(|_| {
         let request = Request::post("/v1/machines/ci/ci-1/u-1/wrong/ready").body(Empty::<Bytes>::new()).unwrap();
-        served.desk.answer(request)
+        served.desk.respond(request)
     });
     let answers = futures::future::join_all(asked).await;
-    let of = |status| answers.iter().filter(|answer| answer.as_ref().unwrap().status() == status).count();
+    let of = |status| answers.iter().filter(|answer| answer.status() == status).count();
     assert_eq!((of(StatusCode::NOT_FOUND), of(StatusCode::TOO_MANY_REQUESTS)), (512, 88));
 }
 

@@ -21,7 +21,7 @@ pub struct Fits(Mutex<HashMap<ObjectKey, Found>>);
 struct Found {
     text: Option<Arc<str>>,
     ssh: Option<Ssh>,
-    phone_home: bool,
+    calls_by: Option<&'static str>,
     advertised: Option<Arc<str>>,
     fits: Result<(), String>,
 }
@@ -36,7 +36,7 @@ impl Fits {
         let same = |found: &&Found| {
             found.text.as_ref() == text
                 && found.ssh.as_ref() == wishes.ssh
-                && found.phone_home == wishes.phone_home
+                && found.calls_by == wishes.calls_by
                 && found.advertised.as_ref() == wishes.advertised
         };
         if let Some(found) = found.get(pool).filter(same) {
@@ -49,7 +49,7 @@ impl Fits {
         let new = Found {
             text: text.cloned(),
             ssh: wishes.ssh.cloned(),
-            phone_home: wishes.phone_home,
+            calls_by: wishes.calls_by,
             advertised: wishes.advertised.cloned(),
             fits: fits.clone(),
         };
@@ -65,7 +65,12 @@ mod tests {
     #[test]
     fn whatever_was_found_out_before_the_answer_is_that_of_the_present_text_and_wishes() {
         let (fits, pool, url) = (Fits::default(), ObjectKey::new("ci", "linux"), Arc::from("https://a"));
-        let calls = Wishes { phone_home: true, advertised: Some(&url), namespace: "ci", ..Wishes::default() };
+        let calls = Wishes {
+            calls_by: Some("readiness.phoneHome"),
+            advertised: Some(&url),
+            namespace: "ci",
+            ..Wishes::default()
+        };
         let ssh = Ssh { user: "ci".to_owned(), generate_key: true };
         let keys = Wishes { ssh: Some(&ssh), ..Wishes::default() };
         let (good, unknown): (Arc<str>, Arc<str>) = (Arc::from("#!/bin/sh\n"), Arc::from("no header\n"));

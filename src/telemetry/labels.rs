@@ -391,6 +391,8 @@ label_values! {
         Done => "done",
         /// Which claim has it.
         Assignment => "assignment",
+        /// One of its heartbeats.
+        Heartbeat => "heartbeat",
         /// Nothing that there is.
         Other => "other",
     }
@@ -405,6 +407,7 @@ impl MachineRoute {
             Topic::Progress => Self::Progress,
             Topic::Done => Self::Done,
             Topic::Assignment => Self::Assignment,
+            Topic::Heartbeat => Self::Heartbeat,
         }
     }
 }
@@ -416,6 +419,8 @@ label_values! {
         Recorded => "recorded",
         /// It says nothing new, or too late.
         Unchanged => "unchanged",
+        /// Its heartbeat was heard.
+        Heard => "heard",
         /// It was told of its claim, or of the end of it.
         Told => "told",
         /// There was no news of a claim for it.

@@ -131,6 +131,7 @@ fn another(path: &str, value: &Value) -> Value {
         "scope.mode" => json!("Namespaces"),
         "scope.namespaces" | "secrets.namespaces" => json!(["team-b"]),
         "metrics.address" | "machines.address" => json!("[::]"),
+        "machines.port" => json!(9_090),
         "machines.url" => json!("https://other.example.org"),
         "machines.service.type" => json!("NodePort"),
         "topologySpread.whenUnsatisfiable" => json!("DoNotSchedule"),

@@ -26,7 +26,7 @@ pub use conditions::{
     ConditionType, ConditionValue, ErrorClass, EventAction, Reason, condition_is_true, find_condition, set_condition,
 };
 pub use instance_pool::{
-    EffectiveTarget, Health, HealthProbe, HttpGetReadiness, HttpScheme, InstancePool, InstancePoolSpec,
+    EffectiveTarget, Health, HealthProbe, HeartbeatProbe, HttpGetReadiness, HttpScheme, InstancePool, InstancePoolSpec,
     InstancePoolStatus, LaunchConfigInUse, LifecycleClass, MemberCounts, PhoneHomeReadiness, PoolLaunchConfig,
     PoolState, ProviderReadiness, Provisioning, Readiness, TargetSource, TcpSocketReadiness, Template,
 };
@@ -39,9 +39,9 @@ pub use machine_report::{JobDone, MAX_REPORT, MachineReport, MemberPhoneHome};
 pub use moments::{RenewTime, Renewal};
 pub use names::{
     ANNOTATION_ADOPT_MACHINES, ANNOTATION_CONFIRM_RELEASE, ANNOTATION_CONFIRM_SWEEP, ANNOTATION_END_MACHINES,
-    ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, ANNOTATION_SCHEMA_DIGEST, ANNOTATION_TAKE_OVER,
-    ANNOTATION_WATCHED_NAMESPACES, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL, LABEL_LAUNCH_CONFIG,
-    LABEL_OPERATOR, LABEL_POOL, LABEL_TEMPLATE_HASH,
+    ANNOTATION_PEER_ADDRESS, ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, ANNOTATION_SCHEMA_DIGEST,
+    ANNOTATION_TAKE_OVER, ANNOTATION_WATCHED_NAMESPACES, FINALIZER_INSTANCE, FINALIZER_LAUNCH_CONFIG, FINALIZER_POOL,
+    LABEL_LAUNCH_CONFIG, LABEL_OPERATOR, LABEL_POOL, LABEL_TEMPLATE_HASH,
 };
 pub use pool_claim::{
     Binding, BindingRef, ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolClaimStatus, PoolSelector,

@@ -39,6 +39,9 @@ pub const ANNOTATION_ADOPT_MACHINES: &str = "bullpen.dev/adopt-machines";
 pub const LABEL_OPERATOR: &str = "bullpen.dev/operator";
 /// Annotation of the lease of an operator: the namespaces that it watches, separated by commas; `*` for all.
 pub const ANNOTATION_WATCHED_NAMESPACES: &str = "bullpen.dev/watched-namespaces";
+/// Annotation of the lease of an operator: the IP address and port at which its holder takes heartbeats of machines from
+/// the operators that stand by.
+pub const ANNOTATION_PEER_ADDRESS: &str = "bullpen.dev/peer-address";
 
 /// Annotation of a member, set by a person: the uid of its claim, which went with the definition of claims, and was to go.
 pub const ANNOTATION_CONFIRM_RELEASE: &str = "bullpen.dev/confirm-release";

@@ -35,6 +35,9 @@ pub struct SimcloudArgs {
     /// How long a machine that runs takes until it calls the URLs that Bullpen has put into its user data
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub phone_home_milliseconds: u32,
+    /// Time between two heartbeats of a machine that runs, if its user data has a URL for them; 0: it sends none
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub heartbeat_milliseconds: u32,
     /// Each machine listens on this port of its address and answers HTTP requests; without it, nothing runs on the
     /// machines
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
@@ -60,6 +63,8 @@ impl SimcloudArgs {
             terminated_visible: Duration::from_secs(self.terminated_visible_seconds.into()),
             faults,
             phone_home: Duration::from_millis(self.phone_home_milliseconds.into()),
+            heartbeat: (self.heartbeat_milliseconds > 0)
+                .then(|| Duration::from_millis(self.heartbeat_milliseconds.into())),
             agent: self
                 .agent_port
                 .map(|port| AgentOptions { port, start: Duration::from_millis(self.agent_start_milliseconds.into()) }),

@@ -21,6 +21,8 @@ pub struct Options {
     pub faults: faults::FaultSet,
     /// Time from running until a machine calls what its user data says.
     pub phone_home: Duration,
+    /// Time between two heartbeats of a machine whose user data has a URL for them; `None`: it sends none.
+    pub heartbeat: Option<Duration>,
     /// What runs on its machines; `None`: nothing.
     pub agent: Option<AgentOptions>,
 }
@@ -46,6 +48,7 @@ impl Default for Options {
             terminated_visible: Duration::from_mins(1),
             faults: faults::FaultSet::default(),
             phone_home: Duration::ZERO,
+            heartbeat: None,
             agent: None,
         }
     }

@@ -2,10 +2,11 @@
 //! [`plan::lease`](bullpen_plan::operator::election).
 
 pub mod leadership;
+pub mod peers;
 
 use std::time::Duration;
 
-use bullpen_api::{ANNOTATION_WATCHED_NAMESPACES, LABEL_OPERATOR};
+use bullpen_api::{ANNOTATION_PEER_ADDRESS, ANNOTATION_WATCHED_NAMESPACES, LABEL_OPERATOR};
 use bullpen_plan::operator::election::{
     ATTEMPT_CAP, Boottime, Elector, LEASE_DURATION, LeaseRecord, Next, RENEW_DEADLINE, RETRY_PERIOD, RenewalOutcome,
     Seen, look_pause, may_act,
@@ -21,6 +22,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::lease::leadership::{Leadership, boottime};
+use super::lease::peers::Peers;
 use crate::clock;
 use crate::state::ObjectKey;
 use crate::telemetry::Health;
@@ -55,6 +57,8 @@ pub struct Election {
     key: ObjectKey,
     /// The namespaces that this operator works in, for whoever asks if one works there.
     watched: WatchedNamespaces,
+    /// Where replicas reach each other.
+    peers: Peers,
     elector: Elector,
     /// The lease as last seen, so that a write keeps what others put there, such as labels.
     lease: Option<Lease>,
@@ -73,11 +77,18 @@ enum Try {
 
 impl Election {
     /// A candidate called `identity` for the lease of this name. `client` must not repeat requests by itself.
-    pub fn new(client: Client, key: ObjectKey, watched: &WatchedNamespaces, identity: &str, health: Health) -> Self {
+    pub fn new(
+        client: Client,
+        key: ObjectKey,
+        (watched, peers): (&WatchedNamespaces, &Peers),
+        identity: &str,
+        health: Health,
+    ) -> Self {
         Self {
             api: Api::namespaced(client, &key.namespace),
             key,
             watched: watched.clone(),
+            peers: peers.clone(),
             elector: Elector::new(identity.to_owned()),
             lease: None,
             renewed: boottime(),
@@ -225,6 +236,8 @@ impl Election {
 
     async fn read(&mut self, cap: Duration) -> Result<Option<Seen>, LeaseError> {
         self.lease = within(cap, self.api.get_opt(&self.key.name)).await?;
+        let annotations = self.lease.as_ref().map(ResourceExt::annotations);
+        self.peers.found(annotations.and_then(|found| found.get(ANNOTATION_PEER_ADDRESS)).map(String::as_str));
         Ok(self.lease.as_ref().map(seen))
     }
 
@@ -240,7 +253,12 @@ impl Election {
             lease.metadata = ObjectMeta { name: lease.metadata.name, ..ObjectMeta::default() };
         }
         lease.labels_mut().insert(LABEL_OPERATOR.to_owned(), "lease".to_owned());
-        lease.annotations_mut().insert(ANNOTATION_WATCHED_NAMESPACES.to_owned(), self.watched.list());
+        let annotations = lease.annotations_mut();
+        annotations.insert(ANNOTATION_WATCHED_NAMESPACES.to_owned(), self.watched.list());
+        match self.peers.own() {
+            Some(own) => annotations.insert(ANNOTATION_PEER_ADDRESS.to_owned(), own.to_owned()),
+            None => annotations.remove(ANNOTATION_PEER_ADDRESS),
+        };
         let parameters = PostParams::default();
         let written = if over.is_some() {
             within(cap, self.api.replace(&self.key.name, &parameters, &lease)).await?

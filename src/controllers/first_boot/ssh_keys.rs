@@ -123,7 +123,7 @@ impl SshKeys {
 
 /// Whether something is derived for the pool's machines.
 fn gets_keys(pool: &InstancePool) -> bool {
-    pool.spec.readiness.phone_home.is_some() || pool.spec.template.ssh.as_ref().is_some_and(|ssh| ssh.generate_key)
+    pool.spec.calls_by().is_some() || pool.spec.template.ssh.as_ref().is_some_and(|ssh| ssh.generate_key)
 }
 
 /// The key of a member's machine, if the known secret is the one that it was bought with.

@@ -21,11 +21,16 @@ pub(in crate::telemetry) struct RequestLabels {
 pub(in crate::telemetry) struct MachineFamilies {
     pub(in crate::telemetry) requests: Family<RequestLabels, Counter>,
     pub(in crate::telemetry) assignments: Histogram,
+    pub(in crate::telemetry) heartbeats_dropped: Counter,
 }
 
 impl Default for MachineFamilies {
     fn default() -> Self {
-        Self { requests: Family::default(), assignments: Histogram::new(ASSIGNMENT_SECONDS) }
+        Self {
+            requests: Family::default(),
+            assignments: Histogram::new(ASSIGNMENT_SECONDS),
+            heartbeats_dropped: Counter::default(),
+        }
     }
 }
 
@@ -38,6 +43,11 @@ impl std::fmt::Debug for MachineFamilies {
 impl MachineFamilies {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("machine_requests", "Requests of machines by result", self.requests.clone());
+        registry.register(
+            "heartbeats_dropped",
+            "Heartbeats of machines that could not be handed to the leader",
+            self.heartbeats_dropped.clone(),
+        );
         registry.register_with_unit(
             "machine_assignment_duration",
             "Time from Bound until a machine that waits for its claim is told of it",

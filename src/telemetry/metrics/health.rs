@@ -23,6 +23,11 @@ impl Metrics {
         self.0.health.suspended.get_or_create(&labels).set(suspended.into());
     }
 
+    /// So many heartbeats of machines could not be handed to the leader.
+    pub fn heartbeats_dropped(&self, count: usize) {
+        self.0.machines.heartbeats_dropped.inc_by(count as u64);
+    }
+
     /// The cloud announced that it takes a machine of the pool away.
     pub fn interruption_notice(&self, namespace: &str, pool: &str) {
         let Some(_known) = self.known(Kind::Pool, namespace, pool) else { return };

@@ -17,13 +17,25 @@ async fn a_bad_health_probe_is_refused_with_a_message_that_names_the_field_and_t
             "a probe of no kind",
             "/spec/health/probe",
             json!({}),
-            &[at, "exactly one of health.probe.tcpSocket and health.probe.httpGet"],
+            &[at, "exactly one of health.probe.tcpSocket, health.probe.httpGet and health.probe.heartbeat"],
         ),
         (
             "two kinds",
             "/spec/health/probe",
             json!({"tcpSocket": {"port": 22}, "httpGet": {"port": 80}}),
-            &[at, "exactly one of health.probe.tcpSocket and health.probe.httpGet"],
+            &[at, "exactly one of health.probe.tcpSocket, health.probe.httpGet and health.probe.heartbeat"],
+        ),
+        (
+            "a probe and heartbeats",
+            "/spec/health/probe",
+            json!({"tcpSocket": {"port": 22}, "heartbeat": {}}),
+            &[at, "exactly one of health.probe.tcpSocket, health.probe.httpGet and health.probe.heartbeat"],
+        ),
+        (
+            "heartbeats with a setting",
+            "/spec/health/probe",
+            json!({"heartbeat": {"seconds": 5}}),
+            &["unknown field", "spec.health.probe.heartbeat.seconds"],
         ),
         ("no period", "/spec/health/periodSeconds", json!(0), &["spec.health.periodSeconds", "equal to 1"]),
         ("a period of hours", "/spec/health/periodSeconds", json!(3_601), &["periodSeconds", "equal to 3600"]),
@@ -51,5 +63,6 @@ async fn a_bad_health_probe_is_refused_with_a_message_that_names_the_field_and_t
         (&json!(30), &json!(3), &json!(1))
     );
     assert_eq!(made["spec"]["claims"]["onInterrupt"], "Flag");
+    sandbox.created(&with(&good, "/spec/health/probe", json!({"heartbeat": {}}))).await;
     sandbox.created(&with(&good, "/spec/health/probe", json!({"httpGet": {"port": 80, "path": "/up"}}))).await;
 }

@@ -256,6 +256,9 @@ string_enum! {
         NoneAnswers,
         /// `HealthSuspended`: the operator was stalled and could not probe; also an Event.
         ProbesStalled,
+        /// `HealthSuspended`: no machine at all sends heartbeats, or some were lost on their way to the leader; also an
+        /// Event.
+        HeartbeatsMissing,
         /// `HealthSuspended`: health probes are believed; also an Event.
         ProbesBelieved,
 

@@ -43,7 +43,7 @@ fn the_strings_of_the_api_do_not_change() {
         "BreakerOpened", "BreakerClosed", "LaunchConfigsPaused", "LaunchConfigsOff", "MembersRefused",
         "MembersAccepted", "LaunchConfigsAtMaxInstances", "NoLack", "OthersHaveCapacity", "QuotaReached",
         "NoCapacity", "CloudAnswers", "CloudDoesNotAnswer", "Unauthorized", "InvalidRequest", "IdentityChanged",
-        "PausedBySpec", "NotPaused", "ManyFail", "ManyClaimedFail", "AllPoolsFail", "NoneAnswers", "ProbesStalled", "ProbesBelieved",
+        "PausedBySpec", "NotPaused", "ManyFail", "ManyClaimedFail", "AllPoolsFail", "NoneAnswers", "ProbesStalled", "HeartbeatsMissing", "ProbesBelieved",
         "MachinesEnd", "MachinesStay", "NoneQuarantined", "MachinesClaimedBefore",
         "DefinitionDeleted", "NoneVanished", "ClaimsWatched", "LabelsRead", "NamespaceForbidden", "TooManyOrphans",
         "ClaimedMachines", "NotBlocked", "Swept", "Adopted", "SweepDryRun", "SweepBlocked", "Unreadable",

@@ -10,14 +10,15 @@ use super::readiness::{HttpGetReadiness, TcpSocketReadiness};
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
-    /// What each machine is asked.
+    /// What each machine is asked, or sends.
     pub probe: HealthProbe,
     /// Most seconds between two probes of a machine. A claim gets a machine whose last answer is older only if it answers
-    /// once more.
+    /// once more. With heartbeat, the seconds between two heartbeats.
     #[serde(default = "default_period")]
     #[schemars(range(min = 1, max = 3_600))]
     pub period_seconds: i32,
-    /// After this many probes in a row that fail, a member is unhealthy. One probe alone proves nothing.
+    /// After this many probes in a row that fail, a member is unhealthy. One probe alone proves nothing. With heartbeat,
+    /// after one more period than that without any.
     #[serde(default = "default_failure_threshold")]
     #[schemars(range(min = 2, max = 100))]
     pub failure_threshold: i32,
@@ -27,12 +28,12 @@ pub struct Health {
     pub max_unhealthy_replacements: i32,
 }
 
-/// What a machine is asked. Exactly one of tcpSocket and httpGet is set.
+/// What a machine is asked, or sends. Exactly one of tcpSocket, httpGet and heartbeat is set.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.tcpSocket), has(self.httpGet)].filter(set, set).size() == 1")
-        .message("exactly one of health.probe.tcpSocket and health.probe.httpGet must be set")
+    validation = Rule::new("[has(self.tcpSocket), has(self.httpGet), has(self.heartbeat)].filter(set, set).size() == 1")
+        .message("exactly one of health.probe.tcpSocket, health.probe.httpGet and health.probe.heartbeat must be set")
 )]
 pub struct HealthProbe {
     /// A machine answers when it accepts a TCP connection.
@@ -41,7 +42,15 @@ pub struct HealthProbe {
     /// A machine answers when it answers an HTTP GET request with a status that says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_get: Option<HttpGetReadiness>,
+    /// The operator asks nothing: a machine posts to the operator once each period. The operator needs an address that
+    /// machines reach. Setting it is part of the template, unless readiness.phoneHome is set: the machines get URLs to call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<HeartbeatProbe>,
 }
+
+/// A call of the machine to the operator, once each period. Has no settings.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatProbe {}
 
 const fn default_period() -> i32 {
     30

@@ -15,7 +15,7 @@ use super::common::{RecordedError, conditions_schema, labels_schema, tags_schema
 use super::ssh::Ssh;
 use super::upkeep::{Disruption, Recycle, Rollout};
 use super::user_data::UserDataSource;
-pub use health::{Health, HealthProbe};
+pub use health::{Health, HealthProbe, HeartbeatProbe};
 pub use readiness::{
     HttpGetReadiness, HttpScheme, PhoneHomeReadiness, ProviderReadiness, Readiness, TcpSocketReadiness,
 };
@@ -121,6 +121,15 @@ pub struct InstancePoolSpec {
     /// Who may claim the machines, for how long, and in which order.
     #[serde(default)]
     pub claims: ClaimRules,
+}
+
+impl InstancePoolSpec {
+    /// The field that has its machines call the operator, if one does.
+    pub fn calls_by(&self) -> Option<&'static str> {
+        let beats = self.health.as_ref().is_some_and(|health| health.probe.heartbeat.is_some());
+        let phones = self.readiness.phone_home.is_some();
+        phones.then_some("readiness.phoneHome").or_else(|| beats.then_some("health.probe.heartbeat"))
+    }
 }
 
 /// What a claimant may expect of a machine.

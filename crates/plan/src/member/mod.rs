@@ -6,6 +6,7 @@
 
 pub mod first_boot;
 pub mod health;
+pub mod heartbeats;
 pub mod interruption;
 pub mod lifecycle;
 pub mod machine_news;

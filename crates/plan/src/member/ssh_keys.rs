@@ -6,6 +6,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use ring::hmac;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey, KeypairData};
 use ssh_key::public::Ed25519PublicKey;
@@ -20,6 +21,7 @@ pub const SECRET_BYTES: usize = 32;
 const FOR_SSH: &[u8] = b"bullpen.dev/v1 ssh ed25519";
 const FOR_ID: &[u8] = b"bullpen.dev/v1 id";
 const FOR_REPORTS: &[u8] = b"bullpen.dev/v1 machine token";
+const FOR_PEERS: &[u8] = b"bullpen.dev/v1 peers hmac sha256";
 
 /// The secret that every key of this installation is derived from. `Debug` does not print it.
 #[derive(Clone)]
@@ -85,6 +87,11 @@ impl InstallationSecret {
     pub fn is_machine_token(&self, namespace: &str, name: &str, uid: &str, token: &str) -> bool {
         let right = self.machine_token(namespace, name, uid);
         right.is_some_and(|right| right.as_bytes().ct_eq(token.as_bytes()).into())
+    }
+
+    /// The key by which replicas of the operator know each other's messages. `None` only if the crypto library fails.
+    pub fn peer_key(&self) -> Option<hmac::Key> {
+        Some(hmac::Key::new(hmac::HMAC_SHA256, self.derive::<32>(&[FOR_PEERS])?.as_slice()))
     }
 
     /// HKDF-SHA256 without a salt: the secret is random already.

@@ -58,11 +58,11 @@ impl UserData {
     ) -> Self {
         let Self::Known(text) = &self else { return self };
         let ssh = wishes.keyed().is_some();
-        if !ssh && !wishes.phone_home {
+        if !ssh && wishes.calls_by.is_none() {
             return self;
         }
-        if wishes.phone_home && wishes.advertised.is_none() {
-            return Self::Missing { reason: Reason::MachineAddressMissing, message: NO_ADDRESS.to_owned() };
+        if let Some(field) = wishes.calls_by.filter(|_| wishes.advertised.is_none()) {
+            return Self::Missing { reason: Reason::MachineAddressMissing, message: format!("{field} {NO_ADDRESS}") };
         }
         if let Err(message) = fit(text.as_ref()) {
             return Self::Missing { reason: Reason::UserDataInvalid, message };
@@ -112,8 +112,8 @@ pub struct Calls<'a> {
 pub struct Wishes<'a> {
     /// `template.ssh`.
     pub ssh: Option<&'a Ssh>,
-    /// Whether `readiness.phoneHome` is set.
-    pub phone_home: bool,
+    /// The field that has the pool's machines call the operator, if one does.
+    pub calls_by: Option<&'static str>,
     /// The URL under which machines reach this installation.
     pub advertised: Option<&'a Arc<str>>,
     /// The namespace of the pool.
@@ -121,8 +121,8 @@ pub struct Wishes<'a> {
 }
 
 /// What to do where machines are to call and cannot.
-const NO_ADDRESS: &str = "readiness.phoneHome has machines call the operator, which has no address for them: start it with \
-    --machine-address and --advertise-url (Helm: machines.enabled and machines.url), or choose another readiness";
+const NO_ADDRESS: &str = "has machines call the operator, which has no address for them: start it with --machine-address and \
+    --advertise-url (Helm: machines.enabled and machines.url), or choose another way";
 
 impl<'a> Wishes<'a> {
     /// The SSH settings, if machines get keys.
@@ -132,7 +132,7 @@ impl<'a> Wishes<'a> {
 
     /// The URL under which machines call, if they do.
     fn calls(&self) -> Option<&'a Arc<str>> {
-        self.advertised.filter(|_| self.phone_home)
+        self.advertised.filter(|_| self.calls_by.is_some())
     }
 
     /// Whether the user's data and what is added fit together, whatever key and token a machine gets. It takes a merge.
@@ -148,12 +148,9 @@ impl<'a> Wishes<'a> {
             environment: variables.as_ref().map_or(&[], |variables| variables.as_slice()),
         };
         check(text.map(str::as_bytes), &additions).map(|_| ()).map_err(|error| {
-            let with = match (ssh, &urls) {
-                (Some(_), Some(_)) => "template.ssh.generateKey and readiness.phoneHome",
-                (Some(_), None) => "template.ssh.generateKey",
-                _ => "readiness.phoneHome",
-            };
-            format!("template.userData with {with}: {error}")
+            let fields = [ssh.map(|_| "template.ssh.generateKey"), self.calls_by.filter(|_| urls.is_some())];
+            let with: Vec<&str> = fields.into_iter().flatten().collect();
+            format!("template.userData with {}: {error}", with.join(" and "))
         })
     }
 }
@@ -224,10 +221,11 @@ mod tests {
     }
     #[test]
     fn machines_that_call_wait_for_an_address_and_for_the_secret_that_their_tokens_come_from() {
-        let wishes = Wishes { phone_home: true, namespace: "ci", ..Wishes::default() };
+        let wishes = Wishes { calls_by: Some("readiness.phoneHome"), namespace: "ci", ..Wishes::default() };
         let missing = machines(UserData::Known(None), &wishes, || Ok(Arc::from("id")));
         let UserData::Missing { reason, message } = missing else { panic!("it has no address") };
         assert_eq!(reason, Reason::MachineAddressMissing);
+        assert!(message.starts_with("readiness.phoneHome has machines call"), "{message}");
         assert!(message.contains("--machine-address and --advertise-url"), "{message}");
 
         let url: Arc<str> = Arc::from("https://bullpen.example.com");

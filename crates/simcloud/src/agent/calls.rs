@@ -1,5 +1,6 @@
 //! Machines that call: what cloud-init and the scripts of a real machine would do, over HTTP.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -30,12 +31,20 @@ const MAX_ANSWER: u64 = 64 * 1024;
 
 /// Has the machines call, each once it runs.
 pub(crate) async fn run(shell: Shell) -> Infallible {
-    let mut calling = JoinSet::new();
+    let (mut calling, mut beating) = (JoinSet::new(), HashSet::new());
+    let pause = shell.ask(Cloud::heartbeat_pause);
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     loop {
         ticks.tick().await;
         while calling.try_join_next().is_some() {}
         for caller in shell.ask(Cloud::take_callers) {
+            // One that calls once more has heartbeats already.
+            if let Some((pause, url)) = pause.zip(caller.urls.heartbeat.clone())
+                && beating.insert(caller.id.clone())
+            {
+                let (shell, id) = (shell.clone(), caller.id.clone());
+                calling.spawn(async move { beat(&shell, &id, &url, pause).await });
+            }
             let shell = shell.clone();
             calling.spawn(async move { call(&shell, &caller).await });
         }
@@ -65,6 +74,21 @@ async fn call(shell: &Shell, caller: &Caller) {
     }
     if let Some(url) = urls.assignment.as_ref().filter(|_| plan.is_rightful()) {
         work(shell, caller, url).await;
+    }
+}
+
+/// Sends heartbeats as long as the machine runs. The ledger has only those that are answered otherwise than the one before.
+async fn beat(shell: &Shell, id: &str, url: &str, pause: Duration) {
+    let (mut ticks, mut last) = (tokio::time::interval(pause), None);
+    while shell.ask(|cloud, now| cloud.runs(now, id)) {
+        ticks.tick().await;
+        if !shell.ask(|cloud, now| cloud.beats(now, id)) {
+            continue;
+        }
+        let status = within(CALL_TIME, send("POST", url, "")).await.0;
+        if last.replace(status) != Some(status) {
+            shell.ask(|cloud, now| cloud.reported(now, id, "heartbeat", status));
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Machines that call Bullpen's operator: the URLs in their user data, and which machines call when.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -21,6 +23,8 @@ pub struct Urls {
     pub assignment: Option<String>,
     /// When the claim's job is done.
     pub done: Option<String>,
+    /// Again and again.
+    pub heartbeat: Option<String>,
 }
 
 impl Urls {
@@ -41,6 +45,7 @@ impl Urls {
             progress: variable("BULLPEN_PROGRESS_URL"),
             assignment: variable("BULLPEN_ASSIGNMENT_URL"),
             done: variable("BULLPEN_DONE_URL"),
+            heartbeat: variable("BULLPEN_HEARTBEAT_URL"),
         })
     }
 
@@ -57,6 +62,7 @@ impl Urls {
             progress: self.progress.as_ref().map(swap),
             assignment: self.assignment.as_ref().map(swap),
             done: self.done.as_ref().map(swap),
+            heartbeat: self.heartbeat.as_ref().map(swap),
         }
     }
 }
@@ -138,6 +144,18 @@ impl Cloud {
         self.advance(now);
         let machine = self.numbers.get(id).and_then(|number| self.machines.get(number));
         machine.is_some_and(|machine| machine.instance.phase == Phase::Running)
+    }
+
+    /// How long a machine waits between two heartbeats, if it sends any.
+    pub(crate) fn heartbeat_pause(&mut self, _: Timestamp) -> Option<Duration> {
+        self.options.heartbeat
+    }
+
+    /// Whether the machine runs and sends heartbeats.
+    pub fn beats(&mut self, now: Timestamp, id: &str) -> bool {
+        let runs = self.runs(now, id);
+        let fault = self.numbers.get(id).and_then(|number| self.doom(*number));
+        runs && !matches!(fault, Some(MachineFault::HeartbeatsStop {}))
     }
 
     /// Records the answer to a call of a machine: its HTTP status, or 0 if there was none.

@@ -240,6 +240,7 @@ impl Cloud {
             | MachineFault::AgentDown {}
             | MachineFault::AgentHangs {}
             | MachineFault::AgentAnswers { .. }
+            | MachineFault::HeartbeatsStop {}
             | MachineFault::PhonesHome(_)
             | MachineFault::Hidden { .. } => {}
         }

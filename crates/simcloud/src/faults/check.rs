@@ -96,7 +96,11 @@ impl MachineFault {
         let field = |field: &str| format!("{path}.{field}");
         let day = 0..=MAX_MILLISECONDS;
         match self {
-            Self::NeverBoots {} | Self::NeverReady {} | Self::AgentDown {} | Self::AgentHangs {} => Ok(()),
+            Self::NeverBoots {}
+            | Self::NeverReady {}
+            | Self::AgentDown {}
+            | Self::AgentHangs {}
+            | Self::HeartbeatsStop {} => Ok(()),
             Self::AgentAnswers { status } => within(&field("status"), (*status).into(), 200..=599),
             Self::SlowBoot { milliseconds } => within(&field("milliseconds"), *milliseconds, day),
             Self::Dies(when)

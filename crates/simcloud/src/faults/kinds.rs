@@ -142,6 +142,8 @@ pub enum MachineFault {
         /// The status.
         status: u16,
     },
+    /// It sends no heartbeats.
+    HeartbeatsStop {},
     /// It calls what its user data says otherwise than it should.
     PhonesHome(PhonesHome),
     /// Calls do not return it at first.
@@ -285,6 +287,7 @@ impl MachineFault {
             Self::AgentDown {} => "agentDown",
             Self::AgentHangs {} => "agentHangs",
             Self::AgentAnswers { .. } => "agentAnswers",
+            Self::HeartbeatsStop {} => "heartbeatsStop",
             Self::PhonesHome(_) => "phonesHome",
             Self::Hidden { .. } => "hidden",
         }

@@ -1,7 +1,7 @@
 //! Which machines are offered to claims, by what their health probes have shown.
 
 use bullpen_plan::member::health::ward::Admission;
-use bullpen_plan::member::health::{Look, Rules};
+use bullpen_plan::member::health::{Look, Rules, Sign};
 use bullpen_plan::member::readiness::{Probe, Target};
 use jiff::SignedDuration;
 use serde_json::json;
@@ -24,7 +24,7 @@ fn watched(claims: usize) -> ClaimController {
             member: ObjectKey::new("ns", format!("ci-{number}")),
             pool: key(),
             rules: RULES,
-            target: Target { host: "10.0.0.1".to_owned(), probe: Probe::Tcp { port: 22 } },
+            sign: Sign::Answer(Target { host: "10.0.0.1".to_owned(), probe: Probe::Tcp { port: 22 } }),
             claimed: false,
             ready_since: None,
         };

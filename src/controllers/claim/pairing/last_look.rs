@@ -1,8 +1,7 @@
 //! The last look at a machine before a claim gets it: claims get no machine that does not answer any more, and do not wait
 //! for one. It is part of the binding's own task, so that no other claim waits for it either.
 
-use bullpen_plan::member::health::{Candidate, Rules};
-use bullpen_plan::member::readiness::{Probe, Target};
+use bullpen_plan::member::health::{Candidate, Rules, Sign};
 use tracing::{debug, info};
 
 use crate::clock;
@@ -24,10 +23,9 @@ pub async fn passes(controller: &ClaimController, pair: &Pair) -> bool {
     let Some(health) = health else { return true };
     let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
     let addresses = machine.map(|machine| machine.addresses.as_slice()).unwrap_or_default();
-    // One without an address cannot be asked.
-    let Some(target) = Probe::of_health(&health.probe).and_then(|probe| Target::of(&probe, addresses)) else {
-        return true;
-    };
+    // One that sends heartbeats cannot be asked, nor one without an address. Of the former, a silent one comes last.
+    let sign = Sign::of(&health.probe, addresses, member.spec.phone_home.is_some());
+    let Some(Sign::Answer(target)) = sign else { return true };
     let uid = convert::uid(member.as_ref());
     let candidate = controller.health.candidate(&uid, &pool, &Rules::of(&health), clock::now());
     let Some(limit) = candidate.limit() else { return !matches!(candidate, Candidate::Doubted(_)) };

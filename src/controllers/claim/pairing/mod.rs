@@ -182,7 +182,7 @@ fn pairs<'a>(
                         unparked_at = earliest(unparked_at, Some(until));
                         None
                     }
-                    Some(Candidate::Failing(_)) => {
+                    Some(Candidate::Failing(_) | Candidate::Silent) => {
                         failing.borrow_mut().push_back(member.clone());
                         None
                     }
@@ -191,7 +191,7 @@ fn pairs<'a>(
             }
         }
     });
-    // Those whose last probe failed come after all others.
+    // Those whose last probe failed, or whose heartbeat is overdue, come after all others.
     let offers = offers.chain(std::iter::from_fn(|| failing.borrow_mut().pop_front().map(Offer::Free)));
     let paired = pair(order, offers, |uid| {
         state.claims_being_updated.contains(uid) || state.binding_troubles.is_unclear(uid, now)

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use bullpen_plan::member::health::ward::{Admission, DueProbe, Verdict, Ward, Woken};
+use bullpen_plan::member::health::ward::{Admission, DueProbe, Heard, Verdict, Ward, Woken};
 use bullpen_plan::member::health::{Candidate, Look, Rules, Suspension, Tally};
 use bullpen_plan::member::readiness::Target;
+use bullpen_plan::time::earliest;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
@@ -39,8 +40,25 @@ impl HealthMemory {
     pub fn round(&self) -> (Vec<DueProbe<ObjectKey>>, Woken<ObjectKey>, Option<Timestamp>) {
         let (clock, now) = (clock::boottime(), clock::now());
         let mut ward = self.0.lock();
-        let woken = ward.round(clock, now);
-        (ward.begin_due(now), woken, ward.next_due())
+        let mut woken = ward.round(clock, now);
+        woken.append(ward.look_for_silent(now));
+        (ward.begin_due(now), woken, earliest(ward.next_due(), ward.next_look()))
+    }
+
+    /// Takes in heartbeats that have come.
+    pub fn hear(&self, heard: &Heard) -> Woken<ObjectKey> {
+        if *heard == Heard::default() {
+            return Woken::default();
+        }
+        let times = (clock::boottime(), clock::now());
+        self.0.lock().hear(heard, times)
+    }
+
+    /// The pools whose machines send heartbeats, each with its counts and whether nothing follows from them.
+    pub fn pools_that_beat(&self) -> Vec<(ObjectKey, Tally, bool)> {
+        let (ward, now) = (self.0.lock(), clock::now());
+        let pools = ward.pools_that_beat();
+        pools.map(|pool| (pool.clone(), ward.tally(pool), ward.suspension(pool, now).is_some())).collect()
     }
 
     /// A probe ended.

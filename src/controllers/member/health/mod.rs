@@ -5,11 +5,10 @@ pub mod memory;
 pub mod rounds;
 
 use bullpen_api::{ConditionType, EventAction, MemberState, PoolMember, Reason, condition_is_true, find_condition};
-use bullpen_plan::member::health::Rules;
 use bullpen_plan::member::health::ward::Admission;
+use bullpen_plan::member::health::{Rules, Sign};
 use bullpen_plan::member::lifecycle::{Machine, Past};
 use bullpen_plan::member::machine_news::{Seen, with_news};
-use bullpen_plan::member::readiness::{Probe, Target};
 use tracing::{info, warn};
 
 use super::gather::{Gathered, addresses};
@@ -42,7 +41,7 @@ fn admission(gathered: &Gathered) -> Option<Admission<ObjectKey>> {
         member: gathered.key(),
         pool: convert::pool_of(member),
         rules: Rules::of(health),
-        target: Target::of(&Probe::of_health(&health.probe)?, &addresses(&gathered.sighting))?,
+        sign: Sign::of(&health.probe, &addresses(&gathered.sighting), member.spec.phone_home.is_some())?,
         claimed,
         ready_since: convert::status(member).ready_since.map(|time| time.0),
     })

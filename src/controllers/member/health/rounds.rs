@@ -1,7 +1,7 @@
 //! Sends the health probes that are due, and wakes whom their answers concern. What a round costs grows with the probes
 //! that are due, not with the members that there are.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bullpen_plan::member::health::ward::DueProbe;
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use super::memory::HealthMemory;
 use crate::clock;
 use crate::controllers::common::Wakers;
 use crate::controllers::wake;
+use crate::machines::heartbeats::Inbox;
 use crate::probes::Prober;
 use crate::state::ObjectKey;
 use crate::tasks::TermTasks;
@@ -28,6 +29,8 @@ pub struct Rounds {
     pub health: HealthMemory,
     /// Sends the probes.
     pub prober: Prober,
+    /// The heartbeats that have come.
+    pub heartbeats: Inbox,
     /// Runs them.
     pub tasks: TermTasks,
     /// Counts them.
@@ -39,13 +42,28 @@ pub struct Rounds {
 impl Rounds {
     /// Sends probes for ever.
     pub async fn run(self) {
+        let _judging = self.heartbeats.judge();
+        let mut counted = Instant::now();
         loop {
+            let heard = self.heartbeats.take();
+            // Before the round, which looks who is silent.
+            wake::of_health(&self.wakers, self.health.hear(&heard));
+            if counted.elapsed() >= LONGEST_PAUSE {
+                counted = Instant::now();
+                self.count_silent();
+            }
             let (due, woken, next) = self.health.round();
             wake::of_health(&self.wakers, woken);
             for probe in due {
                 self.tasks.spawn_while_leading(Task::HealthProbe, self.clone().probe(probe));
             }
             tokio::time::sleep(pause(next, clock::now())).await;
+        }
+    }
+
+    fn count_silent(&self) {
+        for (pool, tally, suspended) in self.health.pools_that_beat() {
+            self.metrics.set_pool_health(&pool.namespace, &pool.name, tally, suspended);
         }
     }
 

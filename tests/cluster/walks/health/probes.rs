@@ -165,3 +165,24 @@ async fn a_claim_gets_no_machine_whose_agent_has_just_died_and_does_not_wait_for
     let claim = walk.bound("after").await;
     assert!(machines[..2].iter().all(|(_, id)| id != machine_of(&claim)), "it got one that answers");
 }
+
+#[tokio::test]
+async fn an_operator_that_was_suspended_for_longer_than_its_probes_may_fail_replaces_nobody() {
+    let walk = begin("suspended-probes").await;
+    let mut operator = Operator::start(&walk).await;
+    pool(&walk, 3, 1, json!({})).await;
+    let answered =
+        format!("bullpen_health_probes_total{{namespace=\"{}\",pool=\"ci\",outcome=\"answered\"}}", walk.namespace);
+    operator.metric_reaches(&answered, 6.0).await;
+    // Less than its lease takes to expire, and so long that its term ends.
+    for seconds in [9, 20] {
+        operator.freeze();
+        tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+        operator.thaw();
+        operator.comes_to_lead().await;
+        let before = operator.metric_reaches(&answered, 0.0).await;
+        operator.metric_reaches(&answered, before + 15.0).await;
+        walk.pool_has_ready(3).await;
+        assert_eq!(walk.simcloud.ledger().await.bought(), 3, "nobody was replaced after {seconds} s");
+    }
+}

@@ -1,7 +1,7 @@
-//! Health of machines that were ready: what their probes prove, when so many fail that nothing is believed, and whether a
+//! Health of machines that were ready: what their probes and heartbeats prove, when so many fail that nothing is believed, and whether a
 //! machine is looked at once more before a claim gets it (`docs/use/health.md`).
 //!
-//! Pure functions, and [`ward`], which keeps what is known of all machines. Input: answers of probes, with times. Output:
+//! Pure functions, and [`ward`], which keeps what is known of all machines. Input: answers of probes and heartbeats, with times. Output:
 //! the next probes, and who is to be replaced or flagged.
 
 mod pool;
@@ -9,11 +9,13 @@ pub mod ward;
 
 use std::sync::Arc;
 
-use bullpen_api::{ConditionType, ConditionValue, Health, HealthProbe, HttpScheme, Reason, set_condition};
+use bullpen_api::{
+    ConditionType, ConditionValue, Health, HealthProbe, HttpScheme, InstanceAddress, Reason, set_condition,
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::readiness::Probe;
+use super::readiness::{Probe, Target};
 use crate::time::share_of;
 
 /// Uid of a member.
@@ -31,6 +33,9 @@ pub const DOUBTED_FOR: SignedDuration = SignedDuration::from_secs(5);
 pub const STALLED_AFTER: SignedDuration = SignedDuration::from_secs(5);
 /// For how long an unhealthy member counts as being replaced if no other one becomes ready.
 pub const REPLACED_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+/// How much later than a fifth of its period a heartbeat may come: it waits a second in a replica that does not lead, and
+/// longer if that has to try again.
+const BEAT_GRACE: SignedDuration = SignedDuration::from_secs(2);
 /// So many machines may always fail at once without being a mass.
 const FEW: u32 = 2;
 /// More than this share of a pool's machines that fail at once is a mass.
@@ -39,7 +44,7 @@ const MASS_OF_POOL: u32 = 20;
 const MASS_OF_ALL: u32 = 50;
 
 impl Probe {
-    /// The probe of a pool's ready machines. `None` if it is of a kind that this version does not have.
+    /// The probe of a pool's ready machines. `None` if they are not asked, or in a way that this version does not have.
     pub fn of_health(probe: &HealthProbe) -> Option<Self> {
         if let Some(tcp) = &probe.tcp_socket {
             return Some(Self::Tcp { port: u16::try_from(tcp.port).unwrap_or(0) });
@@ -53,12 +58,40 @@ impl Probe {
     }
 }
 
+/// By what a machine shows that it is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// It answers a probe.
+    Answer(Target),
+    /// It calls each period.
+    Heartbeat,
+}
+
+impl Sign {
+    /// What a machine with these addresses is watched by. `None` if it cannot be: it has no address to ask, was not bought
+    /// to call (`calls`), or the kind is one that this version does not have.
+    pub fn of(probe: &HealthProbe, addresses: &[InstanceAddress], calls: bool) -> Option<Self> {
+        if probe.heartbeat.is_some() {
+            return calls.then_some(Self::Heartbeat);
+        }
+        Target::of(&Probe::of_health(probe)?, addresses).map(Self::Answer)
+    }
+
+    /// What is asked, if it is a probe.
+    const fn probe(&self) -> Option<&Probe> {
+        match self {
+            Self::Answer(target) => Some(&target.probe),
+            Self::Heartbeat => None,
+        }
+    }
+}
+
 /// How the machines of a pool are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// `health.periodSeconds`.
     pub period: SignedDuration,
-    /// `health.failureThreshold`.
+    /// `health.failureThreshold`; of heartbeats one more, because no look can confirm that a machine is silent.
     pub threshold: u32,
     /// `health.maxUnhealthyReplacements`.
     pub max_replacements: usize,
@@ -67,9 +100,10 @@ pub struct Rules {
 impl Rules {
     /// Of a pool with this field.
     pub fn of(health: &Health) -> Self {
+        let threshold = u32::try_from(health.failure_threshold).unwrap_or(1).max(2);
         Self {
             period: SignedDuration::from_secs(i64::from(health.period_seconds.max(1))),
-            threshold: u32::try_from(health.failure_threshold).unwrap_or(1).max(2),
+            threshold: threshold.saturating_add(health.probe.heartbeat.is_some().into()),
             max_replacements: usize::try_from(health.max_unhealthy_replacements).unwrap_or(1).max(1),
         }
     }
@@ -78,6 +112,11 @@ impl Rules {
     /// ready together are not probed together.
     fn shortest_pause(&self) -> SignedDuration {
         self.period * 4 / 5
+    }
+
+    /// How long after a heartbeat the next one is missed.
+    fn overdue_after(&self) -> SignedDuration {
+        self.period + self.period / 5 + BEAT_GRACE
     }
 
     /// The pause before the probe of this number.
@@ -153,6 +192,8 @@ impl Tally {
 pub enum Suspension {
     /// The operator stood still for a while.
     Stalled,
+    /// Heartbeats do not come from anybody, or got lost between replicas.
+    Unheard,
     /// Most machines of all pools fail.
     AllPools,
     /// No machine of the pool has ever answered the probe, so the probe may be wrong.
@@ -167,7 +208,7 @@ impl Suspension {
     /// Whether it keeps unclaimed (`claimed` false) members from being replaced, or claimed ones from being flagged.
     pub const fn concerns(self, claimed: bool) -> bool {
         match self {
-            Self::Stalled | Self::AllPools | Self::NeverAnswered => true,
+            Self::Stalled | Self::Unheard | Self::AllPools | Self::NeverAnswered => true,
             Self::Many => !claimed,
             Self::ManyClaimed => claimed,
         }
@@ -175,7 +216,7 @@ impl Suspension {
 
     /// Whether a machine that does not answer now may be well. After the operator stood still, its probes are good again.
     const fn doubts_probes(self) -> bool {
-        matches!(self, Self::AllPools | Self::NeverAnswered | Self::Many)
+        matches!(self, Self::Unheard | Self::AllPools | Self::NeverAnswered | Self::Many)
     }
 
     /// The reason of the condition `HealthSuspended` and its message, which stays the same while the suspension lasts.
@@ -185,6 +226,12 @@ impl Suspension {
                 Reason::ProbesStalled,
                 "the operator stood still and could not send health probes, so those before count for nothing: no member is \
                  replaced and no claim flagged because of its health before a period has passed",
+            ),
+            Self::Unheard => (
+                Reason::HeartbeatsMissing,
+                "for more than a period no machine of any pool has sent a heartbeat, or a replica could not hand some to the \
+                 leader, which is taken for trouble of the way to the operator: no member is replaced and no claim flagged \
+                 because of its health while that lasts",
             ),
             Self::AllPools => (
                 Reason::AllPoolsFail,
@@ -242,6 +289,8 @@ pub enum Candidate {
     Stale(SignedDuration),
     /// As [`Stale`](Self::Stale), and only if there is no other one: its last probe failed.
     Failing(SignedDuration),
+    /// Without a look, which it could not answer, and only if there is no other one: its heartbeat is overdue.
+    Silent,
     /// Not before this time: it did not answer a look.
     Doubted(Timestamp),
 }
@@ -286,7 +335,7 @@ impl Candidate {
     /// Whether a machine that was judged so is handed out after this look.
     pub const fn passes(self, look: &Look) -> bool {
         match (self, look) {
-            (Self::Fresh, _) | (_, Look::Alive) | (Self::Recent(_), Look::Silent) => true,
+            (Self::Fresh | Self::Silent, _) | (_, Look::Alive) | (Self::Recent(_), Look::Silent) => true,
             (_, Look::Silent | Look::Refused(_)) => false,
         }
     }
@@ -295,7 +344,7 @@ impl Candidate {
     pub const fn limit(self) -> Option<SignedDuration> {
         match self {
             Self::Recent(limit) | Self::Stale(limit) | Self::Failing(limit) => Some(limit),
-            Self::Fresh | Self::Doubted(_) => None,
+            Self::Fresh | Self::Silent | Self::Doubted(_) => None,
         }
     }
 }
@@ -310,6 +359,9 @@ fn share(text: &str, whole: SignedDuration) -> SignedDuration {
 fn plus(moment: Timestamp, duration: SignedDuration) -> Timestamp {
     moment.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod heartbeat_tests;
 
 #[cfg(test)]
 mod tests;

@@ -11,8 +11,8 @@ use crate::member::readiness::Probe;
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) rules: Rules,
-    /// What its machines are asked, and whether one has ever answered that.
-    pub(super) probe: Probe,
+    /// What its machines are asked, unless they send heartbeats, and whether one has ever answered, or sent one.
+    pub(super) probe: Option<Probe>,
     pub(super) answered: bool,
     pub(super) machines: usize,
     pub(super) free: Tally,
@@ -21,6 +21,7 @@ pub(super) struct Pool {
     pub(super) free_until: Option<Timestamp>,
     pub(super) claimed_until: Option<Timestamp>,
     pub(super) stalled_until: Option<Timestamp>,
+    pub(super) unheard_until: Option<Timestamp>,
     /// The suspension that the pool was last woken for.
     pub(super) known: Option<Suspension>,
     /// Machines with as many strikes as prove them unhealthy.
@@ -30,7 +31,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(rules: Rules, probe: Probe) -> Self {
+    pub(super) fn new(rules: Rules, probe: Option<Probe>) -> Self {
         Self {
             rules,
             probe,
@@ -41,6 +42,7 @@ impl Pool {
             free_until: None,
             claimed_until: None,
             stalled_until: None,
+            unheard_until: None,
             known: None,
             struck: HashSet::new(),
             replacing: HashMap::new(),
@@ -48,10 +50,10 @@ impl Pool {
     }
 
     /// Takes over what the pool's spec says. Another probe has to be answered anew.
-    pub(super) fn follow(&mut self, rules: Rules, probe: &Probe) {
+    pub(super) fn follow(&mut self, rules: Rules, probe: Option<&Probe>) {
         self.rules = rules;
-        if self.probe != *probe {
-            (self.probe, self.answered) = (probe.clone(), false);
+        if self.probe.as_ref() != probe {
+            (self.probe, self.answered) = (probe.cloned(), false);
         }
     }
 

@@ -31,7 +31,7 @@ fn admission(number: u32, pool: &'static str, claimed: bool) -> Admission<String
         member: format!("member-{number}"),
         pool: pool.to_owned(),
         rules: RULES,
-        target: target(number),
+        sign: Sign::Answer(target(number)),
         claimed,
         ready_since: Some(at(-100)),
     }
@@ -230,7 +230,7 @@ fn where_no_machine_has_ever_answered_the_probe_itself_is_doubted_and_a_changed_
     assert!(fails(&mut ward, 0, 91), "the probe is good, so it is the machine");
 
     let other = Target { probe: Probe::Tcp { port: 80 }, ..target(0) };
-    ward.admit(&uid(0), Admission { target: other.clone(), ..admission(0, "ci", false) }, at(92));
+    ward.admit(&uid(0), Admission { sign: Sign::Answer(other.clone()), ..admission(0, "ci", false) }, at(92));
     for second in [120, 150, 180] {
         pass_time(&mut ward, second - 27, second);
         ward.probed(&uid(0), &other, at(second), Err("refused"), (clock(second), at(second)));
@@ -316,7 +316,7 @@ fn a_machine_that_did_not_answer_a_look_is_struck_probed_at_once_and_offered_aga
 fn a_machine_at_another_address_has_to_prove_itself_anew_and_old_answers_do_not_count() {
     let mut ward = ward(5);
     fail(&mut ward, 0, 3);
-    let moved = Admission { target: target(200), ..admission(0, "ci", false) };
+    let moved = Admission { sign: Sign::Answer(target(200)), ..admission(0, "ci", false) };
     ward.admit(&uid(0), moved, at(95));
     assert_eq!(ward.verdict(&uid(0), at(95)), Verdict::Undecided);
     assert_eq!(ward.tally(&"ci".to_owned()), Tally { probed: 4, failing: 0 });

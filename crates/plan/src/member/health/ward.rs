@@ -1,5 +1,9 @@
-//! What is known of all machines under health probes. It is a state machine without a clock: every call says what time it
+//! What is known of all machines under health probes, or that send heartbeats. It is a state machine without a clock: every call says what time it
 //! is. Each call costs no more than the machines that it concerns.
+
+mod counts;
+mod heartbeats;
+mod machine;
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -8,11 +12,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::pool::Pool;
 use super::{
-    Candidate, DOUBTED_FOR, Look, MASS_OF_ALL, MASS_OF_POOL, Rules, STALLED_AFTER, Suspension, Tally, Uid, Vitals,
-    candidate, plus, share,
+    Candidate, DOUBTED_FOR, Look, MASS_OF_ALL, MASS_OF_POOL, Rules, STALLED_AFTER, Sign, Suspension, Tally, Uid,
+    Vitals, candidate, plus, share,
 };
 use crate::member::readiness::Target;
 use crate::operator::election::Boottime;
+
+pub use heartbeats::Heard;
+use machine::Machine;
 
 /// How often all pools are looked at.
 const UPKEEP_EVERY: SignedDuration = SignedDuration::from_secs(1);
@@ -26,8 +33,8 @@ pub struct Admission<K> {
     pub pool: K,
     /// The rules of the pool.
     pub rules: Rules,
-    /// What is asked, and where.
-    pub target: Target,
+    /// What it is watched by.
+    pub sign: Sign,
     /// Whether a claim has the member.
     pub claimed: bool,
     /// Since when the member is ready.
@@ -78,24 +85,16 @@ pub enum Verdict {
     },
 }
 
-#[derive(Debug)]
-struct Machine<K> {
-    member: K,
-    pool: K,
-    target: Target,
-    claimed: bool,
-    vitals: Vitals,
-    /// When the next probe is due; `None` while one is under way.
-    due: Option<Timestamp>,
-    /// How many probes were begun.
-    probes: u32,
-}
-
 /// All machines under health probes.
 #[derive(Debug)]
 pub struct Ward<K> {
     machines: HashMap<Uid, Machine<K>>,
+    /// The probes that are due.
     due: BTreeSet<(Timestamp, Uid)>,
+    /// When to look whether heartbeats came. It is later put off than with each of them.
+    looks: BTreeSet<(Timestamp, Uid)>,
+    /// When the last heartbeat of whatever machine came.
+    last_beat: Option<Timestamp>,
     pools: HashMap<K, Pool>,
     all: Tally,
     all_until: Option<Timestamp>,
@@ -110,6 +109,8 @@ impl<K> Default for Ward<K> {
         Self {
             machines: HashMap::new(),
             due: BTreeSet::new(),
+            looks: BTreeSet::new(),
+            last_beat: None,
             pools: HashMap::new(),
             all: Tally::default(),
             all_until: None,
@@ -127,47 +128,51 @@ impl<K: Clone + Eq + Hash> Ward<K> {
         if self.machines.get(uid).is_some_and(|known| !same_place(known)) {
             self.dismiss(uid);
         }
-        let Admission { member, pool, rules, target, claimed, ready_since } = admission;
+        let Admission { member, pool, rules, sign, claimed, ready_since } = admission;
         self.pools
             .entry(pool.clone())
-            .or_insert_with(|| Pool::new(rules, target.probe.clone()))
-            .follow(rules, &target.probe);
+            .or_insert_with(|| Pool::new(rules, sign.probe().cloned()))
+            .follow(rules, sign.probe());
         let Some(known) = self.machines.get_mut(uid) else {
             if let Some(pool) = self.pools.get_mut(&pool) {
                 pool.welcome(ready_since);
             }
-            let spread = share(uid, rules.period);
-            let first = if self.doubted.contains_key(uid) { now } else { plus(now, spread) };
+            let first = match sign {
+                Sign::Heartbeat => plus(now, rules.overdue_after()),
+                Sign::Answer(_) if self.doubted.contains_key(uid) => now,
+                Sign::Answer(_) => plus(now, share(uid, rules.period)),
+            };
             let vitals = Vitals::default();
-            let machine = Machine { member, pool, target, claimed, vitals, due: Some(first), probes: 0 };
+            let machine = Machine { member, pool, sign, claimed, vitals, awaited_since: now, due: None, probes: 0 };
             self.machines.insert(uid.clone(), machine);
-            self.due.insert((first, uid.clone()));
+            self.schedule(uid, first);
             return;
         };
-        if known.claimed == claimed && known.target == target {
+        if known.claimed == claimed && known.sign == sign {
             return;
         }
-        let moved = known.target != target;
+        let moved = known.sign != sign;
         self.count(uid, false);
+        if moved {
+            self.unschedule(uid);
+        }
         if let Some(known) = self.machines.get_mut(uid) {
-            (known.claimed, known.target) = (claimed, target);
+            (known.claimed, known.sign) = (claimed, sign);
             if moved {
-                known.vitals = Vitals::default();
+                (known.vitals, known.awaited_since) = (Vitals::default(), now);
             }
         }
         self.count(uid, true);
         if moved {
-            self.probe_soon(uid, now);
+            self.schedule(uid, now);
         }
     }
 
     /// Watches a machine no more. Its pool is dropped by a later round.
     pub fn dismiss(&mut self, uid: &Uid) {
         self.count(uid, false);
+        self.unschedule(uid);
         let Some(machine) = self.machines.remove(uid) else { return };
-        if let Some(due) = machine.due {
-            self.due.remove(&(due, uid.clone()));
-        }
         let Some(pool) = self.pools.get_mut(&machine.pool) else { return };
         pool.machines -= 1;
         // One that has failed counts until another one is ready in its place.
@@ -189,10 +194,11 @@ impl<K: Clone + Eq + Hash> Ward<K> {
             && *at <= now
         {
             let Some((_, uid)) = self.due.pop_first() else { break };
-            if let Some(machine) = self.machines.get_mut(&uid) {
+            let Some(machine) = self.machines.get_mut(&uid) else { continue };
+            if let Sign::Answer(target) = &machine.sign {
                 machine.due = None;
                 machine.probes = machine.probes.wrapping_add(1);
-                begun.push(DueProbe { uid, pool: machine.pool.clone(), target: machine.target.clone() });
+                begun.push(DueProbe { uid, pool: machine.pool.clone(), target: target.clone() });
             }
         }
         begun
@@ -237,12 +243,14 @@ impl<K: Clone + Eq + Hash> Ward<K> {
     ) -> Woken<K> {
         let stalled = self.notice_stall(clock, now);
         let Some(machine) = self.machines.get(uid) else { return Woken::default() };
-        let (pool, number, current) = (machine.pool.clone(), machine.probes, machine.target == *target);
+        let current = matches!(&machine.sign, Sign::Answer(asked) if asked == target);
+        let (pool, number) = (machine.pool.clone(), machine.probes);
         let Some(rules) = self.pools.get(&pool).map(|pool| pool.rules) else { return Woken::default() };
         // One that was under way while the operator stood still failed because of that.
         let believed = current && !(stalled && result.is_err());
         let woken = if believed { self.record(uid, began, result, now) } else { Woken::default() };
-        if self.machines.get(uid).is_some_and(|machine| machine.due.is_none()) {
+        let waits = |machine: &Machine<K>| machine.due.is_none() && machine.sign.probe().is_some();
+        if self.machines.get(uid).is_some_and(waits) {
             let next = if believed { plus(began, rules.pause(uid, number)) } else { now };
             self.schedule(uid, next.max(now));
         }
@@ -275,13 +283,7 @@ impl<K: Clone + Eq + Hash> Ward<K> {
                 if !machine.claimed && !pool.may_replace(uid, now) {
                     return Verdict::Undecided;
                 }
-                let message = format!(
-                    "no health probe has succeeded since {since:.0}, {} in a row: whether {}; last: {}",
-                    vitals.strikes,
-                    machine.target,
-                    vitals.error.as_deref().unwrap_or("unknown")
-                );
-                Verdict::Fails { at, message }
+                Verdict::Fails { at, message: machine.trouble(since, &pool.rules) }
             }
             _ => Verdict::Undecided,
         }
@@ -296,8 +298,11 @@ impl<K: Clone + Eq + Hash> Ward<K> {
 
     /// Whether the ready member of a pool with these rules may be handed out.
     pub fn candidate(&self, uid: &str, pool: &K, rules: &Rules, now: Timestamp) -> Candidate {
-        let vitals = self.vitals(uid);
         let suspended = self.suspensions(pool, now).any(Suspension::doubts_probes);
+        if let Some(machine) = self.machines.get(uid).filter(|machine| machine.sign == Sign::Heartbeat) {
+            return machine.by_heartbeat(rules, suspended, now);
+        }
+        let vitals = self.vitals(uid);
         candidate(vitals, self.doubted.get(uid).copied(), rules, suspended, now)
     }
 
@@ -326,6 +331,7 @@ impl<K: Clone + Eq + Hash> Ward<K> {
         let of_pool = |until: fn(&Pool) -> Option<Timestamp>| lasts(pool.and_then(until));
         let all = [
             (Suspension::Stalled, of_pool(|pool| pool.stalled_until)),
+            (Suspension::Unheard, of_pool(|pool| pool.unheard_until)),
             (Suspension::AllPools, pool.is_some() && lasts(self.all_until)),
             (Suspension::NeverAnswered, pool.is_some_and(Pool::never_answered)),
             (Suspension::Many, of_pool(|pool| pool.free_until)),
@@ -341,19 +347,11 @@ impl<K: Clone + Eq + Hash> Ward<K> {
         let stalled = self.last_round.is_some_and(|last| clock.since(last) > allowed);
         if stalled {
             self.last_round = Some(clock);
-            for machine in self.machines.values_mut() {
-                machine.vitals.forget_strikes();
-            }
-            (self.all, self.all_until) = (Tally::default(), None);
+            self.all_until = None;
+            let pools: Vec<K> = self.pools.keys().cloned().collect();
+            self.forget_strikes(&pools, now);
             for pool in self.pools.values_mut() {
-                (pool.free, pool.claimed) = (Tally::default(), Tally::default());
                 pool.stalled_until = Some(plus(now, pool.rules.period));
-                pool.struck.clear();
-                pool.replacing.retain(|_, failed| failed.is_some());
-            }
-            let uids: Vec<Uid> = self.machines.keys().cloned().collect();
-            for uid in uids {
-                self.tally_by(&uid, true);
             }
         }
         stalled
@@ -435,35 +433,21 @@ impl<K: Clone + Eq + Hash> Ward<K> {
     }
 
     fn schedule(&mut self, uid: &Uid, at: Timestamp) {
+        self.unschedule(uid);
         let Some(machine) = self.machines.get_mut(uid) else { return };
-        if let Some(due) = machine.due.replace(at) {
-            self.due.remove(&(due, uid.clone()));
-        }
-        self.due.insert((at, uid.clone()));
+        machine.due = Some(at);
+        match machine.sign {
+            Sign::Answer(_) => self.due.insert((at, uid.clone())),
+            Sign::Heartbeat => self.looks.insert((at, uid.clone())),
+        };
     }
 
-    /// Adds a machine to the counts of its pool, or takes it out of all of them.
-    fn count(&mut self, uid: &Uid, add: bool) {
-        self.tally_by(uid, add);
-        let Some(machine) = self.machines.get(uid) else { return };
-        let Some(pool) = self.pools.get_mut(&machine.pool) else { return };
-        if add && machine.vitals.strikes >= pool.rules.threshold {
-            pool.struck.insert(uid.clone());
-        } else {
-            pool.struck.remove(uid);
-        }
-    }
-
-    fn tally_by(&mut self, uid: &Uid, add: bool) {
-        let Some(machine) = self.machines.get(uid) else { return };
-        let Some(pool) = self.pools.get_mut(&machine.pool) else { return };
-        let own = if machine.claimed { &mut pool.claimed } else { &mut pool.free };
-        for tally in [own, &mut self.all] {
-            let change = |count: &mut u32, by: bool| {
-                *count = if add { count.saturating_add(by.into()) } else { count.saturating_sub(by.into()) };
-            };
-            change(&mut tally.probed, machine.vitals.is_known());
-            change(&mut tally.failing, machine.vitals.strikes > 0);
-        }
+    fn unschedule(&mut self, uid: &Uid) {
+        let Some(machine) = self.machines.get_mut(uid) else { return };
+        let Some(due) = machine.due.take() else { return };
+        match machine.sign {
+            Sign::Answer(_) => self.due.remove(&(due, uid.clone())),
+            Sign::Heartbeat => self.looks.remove(&(due, uid.clone())),
+        };
     }
 }

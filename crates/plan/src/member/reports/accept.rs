@@ -50,8 +50,8 @@ pub fn judge(member: &PoolMember, uid: &str, topic: Topic, content: &Content, no
             let (claim_uid, result) = (claim.uid.clone(), content.text.clone());
             MachineReport { done: Some(JobDone { claim_uid, at: Some(micro_time(now)), result }), ..before.clone() }
         }
-        // It changes nothing.
-        Topic::Assignment => return Verdict::Known,
+        // They change nothing that is written.
+        Topic::Assignment | Topic::Heartbeat => return Verdict::Known,
         Topic::Ready if before.ready_at.is_some() => return Verdict::Known,
         Topic::Ready => MachineReport {
             ready_at: Some(micro_time(now)),

@@ -70,6 +70,8 @@ pub struct CallUrls {
     pub assignment: String,
     /// When the claim's job is done.
     pub done: String,
+    /// Again and again, as long as it is well.
+    pub heartbeat: String,
 }
 
 impl CallUrls {
@@ -91,13 +93,14 @@ impl CallUrls {
     }
 
     /// What scripts on the machine find in their file.
-    pub fn variables(&self) -> [Variable<'_>; 5] {
+    pub fn variables(&self) -> [Variable<'_>; 6] {
         [
             Variable { name: "BULLPEN_READY_URL", value: &self.ready },
             Variable { name: "BULLPEN_BROKEN_URL", value: &self.broken },
             Variable { name: "BULLPEN_PROGRESS_URL", value: &self.progress },
             Variable { name: "BULLPEN_ASSIGNMENT_URL", value: &self.assignment },
             Variable { name: "BULLPEN_DONE_URL", value: &self.done },
+            Variable { name: "BULLPEN_HEARTBEAT_URL", value: &self.heartbeat },
         ]
     }
 
@@ -109,6 +112,7 @@ impl CallUrls {
             progress: to("progress"),
             assignment: to("assignment"),
             done: to("done"),
+            heartbeat: to("heartbeat"),
         }
     }
 }

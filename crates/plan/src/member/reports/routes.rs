@@ -13,6 +13,8 @@ pub enum Topic {
     Done,
     /// Which claim has it.
     Assignment,
+    /// It is well: one of its heartbeats.
+    Heartbeat,
 }
 
 /// A line of the table.
@@ -27,12 +29,13 @@ pub struct Route {
 }
 
 /// All that machines may call. Paths are `/v1/machines/NAMESPACE/NAME/UID/TOKEN/` and the name of the route.
-pub const ROUTES: [Route; 5] = [
+pub const ROUTES: [Route; 6] = [
     Route { topic: Topic::Ready, method: "POST", name: "ready" },
     Route { topic: Topic::Broken, method: "POST", name: "broken" },
     Route { topic: Topic::Progress, method: "POST", name: "progress" },
     Route { topic: Topic::Done, method: "POST", name: "done" },
     Route { topic: Topic::Assignment, method: "GET", name: "assignment" },
+    Route { topic: Topic::Heartbeat, method: "POST", name: "heartbeat" },
 ];
 
 /// The beginning of every path.

@@ -364,6 +364,9 @@ fn the_agent_of_a_machine_listens_a_while_after_its_boot_and_answers_as_its_faul
         cloud.inflict(at(1400), &id, &fault).unwrap();
         assert_eq!(cloud.agent_answer(at(1400), &id), answer);
     }
+    assert!(cloud.beats(at(1400), &id));
+    cloud.inflict(at(1450), &id, &MachineFault::HeartbeatsStop {}).unwrap();
+    assert!(!cloud.beats(at(1450), &id) && cloud.runs(at(1450), &id));
     cloud.inflict(at(1500), &id, &MachineFault::AgentDown {}).unwrap();
     assert_eq!(cloud.listening(at(1500)), []);
     cloud.inflict(at(1600), &id, &MachineFault::AgentAnswers { status: 200 }).unwrap();
