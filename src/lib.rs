@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod cloud;
 pub mod cluster;
+pub mod conformance;
 pub mod controllers;
 pub mod machines;
 pub mod probes;

@@ -3,6 +3,7 @@
 //! In: arguments, environment and signals. Out: exit codes and text on standard error and output. The work is done by
 //! the other folders.
 
+mod conformance;
 mod crds;
 mod machines;
 mod run;
@@ -27,6 +28,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check what a provider promises, by buying a few machines of a launch config
+    Conformance(Box<conformance::ConformanceArgs>),
     /// Print the CustomResourceDefinitions, write them to a folder, or check those of a cluster
     Crds(crds::CrdsArgs),
     /// Run the operator
@@ -64,6 +67,7 @@ impl Cli {
     /// What went wrong, in one line for a person.
     pub fn execute(self) -> CommandResult {
         match self.command {
+            Command::Conformance(args) => conformance::execute(&args),
             Command::Crds(args) => crds::execute(&args),
             Command::Run(args) => run::execute(*args),
             Command::Uninstall(args) => uninstall::execute(&args),

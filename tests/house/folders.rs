@@ -5,7 +5,7 @@ use crate::imports::Import;
 /// The operator, from top to bottom, as `docs/architecture.md` has it. Modules on one line may import each other.
 const OPERATOR: &[&[&str]] = &[
     &["cli"],
-    &["controllers"],
+    &["controllers", "conformance"],
     &["cloud", "machines", "probes"],
     &["runtime"],
     &["cluster"],

@@ -49,9 +49,19 @@ fn tools() -> PathBuf {
 impl Ec2 {
     /// Starts EC2, with these variables for `ec2.py`.
     pub(crate) async fn start(walk: &Walk, variables: &[(&str, &str)]) -> Self {
-        let python = tools().join("moto/bin/python").display().to_string();
         let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/aws/ec2.py").display().to_string();
-        let arguments = [&server, "-H", "127.0.0.1", "-p", "0"].map(str::to_owned);
+        Self::start_as(walk, &[&server], variables).await
+    }
+
+    /// Starts moto as it is.
+    pub(crate) async fn start_unmended(walk: &Walk) -> Self {
+        Self::start_as(walk, &["-m", "moto.server"], &[]).await
+    }
+
+    async fn start_as(walk: &Walk, server: &[&str], variables: &[(&str, &str)]) -> Self {
+        let python = tools().join("moto/bin/python").display().to_string();
+        let arguments: Vec<String> =
+            server.iter().chain(&["-H", "127.0.0.1", "-p", "0"]).map(|&argument| argument.to_owned()).collect();
         let mut variables: Vec<_> =
             variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         variables.extend(
@@ -143,6 +153,13 @@ impl Ec2 {
     pub(crate) async fn living(&self, walk: &Walk) -> Vec<Instance> {
         let ends = |state| matches!(state, InstanceState::ShuttingDown | InstanceState::Terminated);
         self.machines(walk).await.into_iter().filter(|instance| !ends(instance.state)).collect()
+    }
+
+    /// The ids of the living machines of all installations.
+    pub(crate) async fn all_living(&self) -> Vec<String> {
+        let all = self.client.describe_instances(Filter::Tag(TAG, "*")).await.expect("a list");
+        let ends = |state| matches!(state, InstanceState::ShuttingDown | InstanceState::Terminated);
+        all.into_iter().filter(|instance| !ends(instance.state)).map(|instance| instance.id).collect()
     }
 
     /// A subnet of this zone of the default VPC, and an image.

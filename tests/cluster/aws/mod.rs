@@ -2,6 +2,7 @@
 
 mod accounts;
 mod cloud;
+mod conformance;
 mod fleet;
 mod images;
 mod notices;

@@ -1,0 +1,156 @@
+//! Reads the launch config that is to be checked. Pure.
+
+use std::fmt::Display;
+
+use bullpen_api::{LaunchConfig, LaunchConfigSpec};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrArray};
+use kube::{CustomResourceExt as _, Resource as _};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::provider::ProviderKey;
+
+/// Most machines that a run has at a time.
+pub const MACHINES: i32 = 3;
+
+/// A launch config as its file has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// Its name.
+    pub name: String,
+    /// Its spec.
+    pub spec: LaunchConfigSpec,
+}
+
+/// Reads a manifest: one launch config, as YAML or JSON. No API server checks it, so unknown fields and values out of
+/// their bounds are refused here; the rules between fields are not.
+///
+/// # Errors
+/// What is wrong with it, naming the field.
+pub fn read(text: &str) -> Result<Manifest, String> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| format!("it is no YAML: {error}"))?;
+    let documents: Vec<Value> = documents.into_iter().filter(|document| !document.is_null()).collect();
+    let [document] = <[Value; 1]>::try_from(documents)
+        .map_err(|found| format!("it has {} documents: give it one, a LaunchConfig", found.len()))?;
+    let (version, kind) = (LaunchConfig::api_version(&()), LaunchConfig::kind(&()));
+    if document["apiVersion"] != *version || document["kind"] != *kind {
+        return Err(format!("it is no LaunchConfig: set apiVersion: {version} and kind: {kind}"));
+    }
+    if let Some(schema) = spec_schema() {
+        within("spec", &document["spec"], &schema)?;
+    }
+    let name =
+        document["metadata"]["name"].as_str().filter(|name| !name.is_empty()).ok_or("metadata.name: is missing")?;
+    let spec: LaunchConfigSpec =
+        serde_json::from_value(document["spec"].clone()).map_err(|error| format!("spec: {error}"))?;
+    if spec.paused {
+        return Err("spec.paused: nothing is bought by a paused launch config; set it to false".into());
+    }
+    if let Some(most) = spec.max_instances.filter(|most| *most < MACHINES) {
+        return Err(format!("spec.maxInstances: is {most}, and the checks need {MACHINES} machines at a time"));
+    }
+    Ok(Manifest { name: name.to_owned(), spec })
+}
+
+/// The installation in the tags of all runs with this provider key, so that the next run finds what a killed one left;
+/// and the one that plays another installation.
+pub fn installations(key: &ProviderKey) -> (String, String) {
+    let ProviderKey { kind, endpoint, credentials, region } = key;
+    let text = format!("{kind}\n{endpoint}\n{}\n{region}", credentials.as_deref().unwrap_or_default());
+    let hash = Sha256::digest(text).iter().take(8).fold(String::new(), |id, byte| id + &format!("{byte:02x}"));
+    (format!("conformance-{hash}"), format!("conformance-{hash}-other"))
+}
+
+fn spec_schema() -> Option<JSONSchemaProps> {
+    let version = LaunchConfig::crd().spec.versions.into_iter().next()?;
+    version.schema?.open_api_v3_schema?.properties?.remove("spec")
+}
+
+/// Refuses unknown fields, and texts and numbers out of their bounds. Types are left to serde.
+fn within(path: &str, value: &Value, schema: &JSONSchemaProps) -> Result<(), String> {
+    match value {
+        Value::Object(fields) => {
+            let Some(known) = &schema.properties else { return Ok(()) };
+            fields.iter().try_for_each(|(name, value)| {
+                if let Some(schema) = known.get(name) {
+                    return within(&format!("{path}.{name}"), value, schema);
+                }
+                let names: Vec<_> = known.keys().map(String::as_str).collect();
+                Err(format!("{path}.{name}: there is no such field; there are {}", names.join(", ")))
+            })
+        }
+        Value::Array(items) => {
+            let Some(JSONSchemaPropsOrArray::Schema(schema)) = &schema.items else { return Ok(()) };
+            let mut numbered = items.iter().enumerate();
+            numbered.try_for_each(|(index, item)| within(&format!("{path}[{index}]"), item, schema))
+        }
+        Value::String(text) => {
+            let length = text.chars().count() as i64;
+            between((schema.min_length, schema.max_length), length)
+                .map_err(|wrong| format!("{path}: has {length} characters, {wrong}"))
+        }
+        Value::Number(number) => {
+            let number = number.as_f64().unwrap_or_default();
+            between((schema.minimum, schema.maximum), number).map_err(|wrong| format!("{path}: is {number}, {wrong}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn between<T: Copy + PartialOrd + Display>((least, most): (Option<T>, Option<T>), value: T) -> Result<(), String> {
+    match (least, most) {
+        (Some(least), _) if value < least => Err(format!("and must be at least {least}")),
+        (_, Some(most)) if value > most => Err(format!("and may be at most {most}")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FINE: &str = "apiVersion: bullpen.dev/v1alpha1\nkind: LaunchConfig\nmetadata: {name: m5}\nspec:\n  region: r1\n  \
+                        zone: r1-a\n  instanceType: small\n  image: img-1\n  simulated: {endpoint: \"http://127.0.0.1:1\"}\n";
+
+    #[test]
+    fn a_manifest_is_read_as_kubectl_would_apply_it() {
+        let manifest = read(FINE).unwrap();
+        assert_eq!((manifest.name.as_str(), manifest.spec.zone.as_str()), ("m5", "r1-a"));
+        assert_eq!(manifest.spec.simulated.unwrap().boot_milliseconds, 3000);
+        assert!(read(&format!("---\n{FINE}---\n")).is_ok(), "empty documents are no documents");
+    }
+
+    #[test]
+    fn a_manifest_that_cannot_be_used_names_the_field_and_what_to_do() {
+        let replaced = |from: &str, to: &str| read(&FINE.replace(from, to)).unwrap_err();
+        for (error, expected) in [
+            (read("spec: [").unwrap_err(), "it is no YAML"),
+            (read("").unwrap_err(), "it has 0 documents"),
+            (read(&format!("{FINE}---\n{FINE}")).unwrap_err(), "it has 2 documents"),
+            (replaced("kind: LaunchConfig", "kind: InstancePool"), "kind: LaunchConfig"),
+            (replaced("  zone: r1-a\n", ""), "spec: missing field `zone`"),
+            (replaced("zone:", "zones:"), "spec.zones: there is no such field; there are aws, image"),
+            (replaced("zone: r1-a", "zone: \"\""), "spec.zone: has 0 characters, and must be at least 1"),
+            (replaced("{endpoint:", "{bootMilliseconds: -1, endpoint:"), "spec.simulated.bootMilliseconds: is -1"),
+            (replaced("{name: m5}", "{}"), "metadata.name: is missing"),
+            (replaced("  zone", "  paused: true\n  zone"), "spec.paused"),
+            (replaced("  zone", "  maxInstances: 2\n  zone"), "spec.maxInstances: is 2"),
+        ] {
+            assert!(error.contains(expected), "{error}, and not {expected}");
+        }
+    }
+
+    #[test]
+    fn runs_share_an_installation_only_if_they_share_an_account_and_region() {
+        let key = |region: &str| ProviderKey {
+            kind: "simulated",
+            endpoint: "http://a".into(),
+            credentials: None,
+            region: region.into(),
+        };
+        let (own, other) = installations(&key("r1"));
+        assert_eq!(installations(&key("r1")), (own.clone(), other.clone()));
+        assert_ne!(installations(&key("r2")).0, own);
+        assert!(own != other && other.len() <= 63, "{other}");
+    }
+}
