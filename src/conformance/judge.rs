@@ -196,6 +196,7 @@ mod tests {
             launch_time: jiff::Timestamp::UNIX_EPOCH,
             boot_time: None,
             interruption: None,
+            reset: None,
             tags: OwnTags::default(),
         }
     }
