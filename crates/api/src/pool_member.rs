@@ -41,9 +41,9 @@ fn fixed() -> Rule {
     printcolumn(name = "Zone", type_ = "string", json_path = ".spec.placement.zone"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Deleting", type_ = "date", json_path = ".metadata.deletionTimestamp"),
+    printcolumn(name = "Uses", type_ = "integer", json_path = ".status.uses", priority = 1),
     printcolumn(name = "Cordoned", type_ = "boolean", json_path = ".spec.cordoned", priority = 1),
-    printcolumn(name = "Hold", type_ = "boolean", json_path = ".spec.hold", priority = 1),
-    printcolumn(name = "Uses", type_ = "integer", json_path = ".status.uses", priority = 1)
+    printcolumn(name = "Hold", type_ = "boolean", json_path = ".spec.hold", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -204,6 +204,17 @@ impl Client {
         self.of_one("TerminateInstances", id).await
     }
 
+    /// Adds tags to a machine or changes their values.
+    ///
+    /// # Errors
+    /// Any [`CallError`].
+    pub async fn create_tags(&self, id: &str, tags: &BTreeMap<String, String>) -> Result<(), CallError> {
+        let mut query = Self::ec2("CreateTags");
+        query.put("ResourceId.1", id);
+        query.put_tags("Tag", tags);
+        self.query(Service::Ec2, &query).await.map(drop)
+    }
+
     /// Switches a machine off; its volumes stay.
     ///
     /// # Errors

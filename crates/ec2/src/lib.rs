@@ -15,7 +15,6 @@ mod instances;
 mod query;
 mod queue;
 mod run;
-mod tags;
 mod xml;
 
 pub use client::{Client, Settings};

@@ -75,7 +75,7 @@ pub struct AwsProviderConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenancy: Option<AwsTenancy>,
     /// How many network hops an answer of the metadata service may take; containers on the machine need 2. The service
-    /// always asks for tokens (`IMDSv2`).
+    /// always asks for tokens, as its version 2 does.
     #[schemars(range(min = 1, max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata_hop_limit: Option<i32>,

@@ -74,7 +74,7 @@ pub struct LaunchConfigSpec {
     /// The provider's name for a size of machine.
     #[schemars(length(min = 1, max = 63))]
     pub instance_type: String,
-    /// The provider's name for a boot image. For EC2 also `resolve:ssm:PARAMETER` and `name:OWNER/PATTERN`, which are
+    /// The provider's name for a boot image. For EC2 also resolve:ssm:PARAMETER and name:OWNER/PATTERN, which are
     /// looked up every few minutes; another result is a rollout.
     #[schemars(length(min = 1, max = 253))]
     pub image: String,
