@@ -104,7 +104,7 @@ async fn subject(args: &ConformanceArgs) -> Result<Subject, String> {
     let of_file = |why: String| format!("{file} (--launch-config): {why}");
     let manifest = read(&text).map_err(of_file)?;
     let simulated = args.simulated_endpoints.iter().cloned().fold(SimulatedEndpoints::none(), SimulatedEndpoints::and);
-    let registry = Registry::built_in().with(ProviderFlags { simulated, ..ProviderFlags::default() });
+    let registry = Registry::built_in().with(ProviderFlags::allowing(simulated));
     let connected = registry.resolve(&manifest.spec).and_then(|(kind, key)| Ok((registry.connect(kind, &key)?, key)));
     let (provider, key) = connected.map_err(|error| of_file(error.to_string()))?;
     let listener = match args.listen {

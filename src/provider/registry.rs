@@ -61,6 +61,17 @@ pub struct ProviderKey {
     pub region: String,
 }
 
+impl ProviderFlags {
+    /// Flags that allow these simulated clouds and say nothing else.
+    pub fn allowing(simulated: SimulatedEndpoints) -> Self {
+        Self {
+            simulated,
+            #[cfg(feature = "aws")]
+            interruption_queues: super::InterruptionQueues::default(),
+        }
+    }
+}
+
 /// Kinds of provider, and where they may send requests.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -226,7 +237,7 @@ mod tests {
         );
         assert!(error.to_string().contains("--simulated-endpoints"), "{error}");
         let simulated = SimulatedEndpoints::parse("http://169.254.169.254:80").unwrap();
-        let flags = ProviderFlags { simulated, ..ProviderFlags::default() };
+        let flags = ProviderFlags::allowing(simulated);
         assert!(connect(&Registry::built_in().with(flags)).is_ok());
     }
 
