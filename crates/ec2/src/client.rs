@@ -3,8 +3,10 @@
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
+use aws_sdk_sts::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
+use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::credentials::{AssumeRole, Source, config};
@@ -23,12 +25,21 @@ const STS_VERSION: &str = "2011-06-15";
 pub struct Settings {
     /// The region.
     pub region: String,
-    /// URL of the API instead of AWS's own: a VPC endpoint, or a server that speaks EC2's API.
-    pub endpoint: Option<String>,
+    /// Where the calls go, if not to AWS's own endpoints.
+    pub endpoint: Option<Endpoint>,
     /// The role to take on, if it is not the operator's own identity.
     pub role: Option<AssumeRole>,
     /// Machines of a page of a list, 5 to 1,000. `None`: 500.
     pub page: Option<u32>,
+}
+
+/// A URL that calls go to instead of AWS's own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// For EC2 alone, such as a VPC endpoint: other services have others.
+    Ec2(String),
+    /// For all services: a server that plays AWS.
+    All(String),
 }
 
 /// One account in one region.
@@ -37,6 +48,8 @@ pub struct Client {
     http: Http,
     settings: Settings,
     source: Source,
+    /// AWS's own endpoint of STS, which those of the others follow from.
+    sts: OnceCell<String>,
 }
 
 /// A service of AWS.
@@ -74,8 +87,12 @@ impl Client {
     /// # Errors
     /// `Unknown` if no HTTP client can be made.
     pub fn new(settings: Settings) -> Result<Self, CallError> {
-        let source = Source::new(&settings.region, settings.endpoint.as_deref(), settings.role.clone());
-        Ok(Self { http: Http::new()?, settings, source })
+        let endpoint = match &settings.endpoint {
+            Some(Endpoint::All(url)) => Some(url.as_str()),
+            Some(Endpoint::Ec2(_)) | None => None,
+        };
+        let source = Source::new(&settings.region, endpoint, settings.role.clone());
+        Ok(Self { http: Http::new()?, settings, source, sts: OnceCell::new() })
     }
 
     /// A client with these credentials instead of the chain's: an access key and its secret.
@@ -84,7 +101,7 @@ impl Client {
     /// `Unknown` if no HTTP client can be made.
     pub fn with_access_key(settings: Settings, key: &str, secret: &str) -> Result<Self, CallError> {
         let source = Source::of_access_key(key, secret);
-        Ok(Self { http: Http::new()?, settings, source })
+        Ok(Self { http: Http::new()?, settings, source, sts: OnceCell::new() })
     }
 
     pub(crate) const fn settings(&self) -> &Settings {
@@ -112,15 +129,16 @@ impl Client {
     /// Any [`CallError`].
     pub(crate) async fn query(&self, service: Service, query: &Query) -> Result<Vec<u8>, CallError> {
         let content_type = "application/x-www-form-urlencoded; charset=utf-8";
-        let Answer { status, retry_after, body } =
-            self.send(&Request { service, content_type, target: None, body: query.body() }).await?;
+        let request = Request { service, content_type, target: None, body: query.body() };
+        let (credentials, Answer { status, retry_after, body }) = self.send(&request).await?;
         if (200..300).contains(&status) {
             return Ok(body);
         }
-        Err(match xml::error(&body) {
-            Some((code, message)) => CallError::Refused { code, message: clip(&message), status, retry_after },
-            None => CallError::unknown(format!("HTTP {status} without an error of AWS")),
-        })
+        let Some((code, message)) = xml::error(&body) else {
+            return Err(CallError::unknown(format!("HTTP {status} without an error of AWS")));
+        };
+        self.source.refused(&code, &credentials).await;
+        Err(CallError::Refused { code, message: clip(&message), status, retry_after })
     }
 
     /// Sends a request of a service that speaks JSON.
@@ -138,7 +156,7 @@ impl Client {
             Service::Ec2 | Service::Sts | Service::Ssm => "application/x-amz-json-1.1",
         };
         let request = Request { service, content_type, target: Some(target), body: body.to_string() };
-        let Answer { status, retry_after, body } = self.send(&request).await?;
+        let (credentials, Answer { status, retry_after, body }) = self.send(&request).await?;
         // Calls without a result may answer with nothing.
         let whole: &[u8] = if body.is_empty() { b"{}" } else { &body };
         let answer: serde_json::Value = serde_json::from_slice(whole)
@@ -151,40 +169,32 @@ impl Client {
         if code.is_empty() {
             return Err(CallError::unknown(format!("HTTP {status} without an error of AWS")));
         }
+        self.source.refused(code, &credentials).await;
         let message = answer["message"].as_str().or(answer["Message"].as_str()).unwrap_or_default();
         Err(CallError::Refused { code: code.to_owned(), message: clip(message), status, retry_after })
     }
 
-    async fn send(&self, request: &Request) -> Result<Answer, CallError> {
+    /// Returns with the answer the credentials that were used.
+    async fn send(&self, request: &Request) -> Result<(Credentials, Answer), CallError> {
         let credentials = self.source.get().await?;
         let url = self.url(request.service).await?;
         let mut headers = vec![("content-type".to_owned(), request.content_type.to_owned())];
         headers.extend(self.signature(request, &url, &credentials)?);
         let answer = self.http.post(url.as_str(), &headers, request.body.clone()).await?;
-        if matches!(answer.status, 401 | 403) {
-            self.source.refused(&credentials).await;
-        }
-        Ok(answer)
+        Ok((credentials, answer))
     }
 
     /// The URL of a service. AWS's own follow from the SDK's rules for STS, which know partitions, FIPS and dual stack:
-    /// EC2 and SSM have the same names with another first label.
+    /// the others have the same names with another first label.
     async fn url(&self, service: Service) -> Result<Url, CallError> {
-        use aws_sdk_sts::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
-        let wrong = |error: &dyn std::error::Error| CallError::NoCredentials(format!("endpoint: {}", causes(error)));
-        if let Some(endpoint) = &self.settings.endpoint {
-            return Url::parse(endpoint).map_err(|error| wrong(&error));
-        }
-        let config = config(&self.settings.region, None).await;
-        let params = Params::builder()
-            .region(self.settings.region.clone())
-            .use_fips(config.use_fips().unwrap_or_default())
-            .use_dual_stack(config.use_dual_stack().unwrap_or_default())
-            .build()
-            .map_err(|error| wrong(&error))?;
-        let endpoint = DefaultResolver::new().resolve_endpoint(&params).await.map_err(|error| wrong(error.as_ref()))?;
-        let url = endpoint.url().replacen("://sts", &format!("://{}", service.name()), 1);
-        Url::parse(&url).map_err(|error| wrong(&error))
+        let own = match (&self.settings.endpoint, service) {
+            (Some(Endpoint::All(url)), _) | (Some(Endpoint::Ec2(url)), Service::Ec2) => url.clone(),
+            (Some(Endpoint::Ec2(_)) | None, _) => {
+                let sts = self.sts.get_or_try_init(|| sts_endpoint(&self.settings.region)).await?;
+                sts.replacen("://sts", &format!("://{}", service.name()), 1)
+            }
+        };
+        Url::parse(&own).map_err(|error| no_endpoint(&error))
     }
 
     fn signature(
@@ -213,5 +223,80 @@ impl Client {
         let target = request.target.map(|target| ("x-amz-target".to_owned(), target.to_owned()));
         let signed = instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned()));
         Ok(signed.chain(target).collect())
+    }
+}
+
+fn no_endpoint(error: &dyn std::error::Error) -> CallError {
+    CallError::NoCredentials(format!("endpoint: {}", causes(error)))
+}
+
+/// The endpoint of STS in a region, with what environment and profile say of FIPS and dual stack.
+async fn sts_endpoint(region: &str) -> Result<String, CallError> {
+    let config = config(region, None).await;
+    let params = Params::builder()
+        .region(region)
+        .use_fips(config.use_fips().unwrap_or_default())
+        .use_dual_stack(config.use_dual_stack().unwrap_or_default())
+        .build()
+        .map_err(|error| no_endpoint(&error))?;
+    let endpoint = DefaultResolver::new().resolve_endpoint(&params).await;
+    endpoint.map(|endpoint| endpoint.url().to_owned()).map_err(|error| no_endpoint(error.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn host(region: &str, endpoint: Option<Endpoint>, service: Service) -> String {
+        let settings = Settings { region: region.into(), endpoint, ..Settings::default() };
+        let client = Client::new(settings).expect("a client");
+        client.url(service).await.expect("a URL").authority().to_owned()
+    }
+
+    #[tokio::test]
+    async fn each_service_has_the_endpoint_of_its_region_and_partition() {
+        for (region, service, expected) in [
+            ("eu-central-1", Service::Ec2, "ec2.eu-central-1.amazonaws.com"),
+            ("us-east-1", Service::Sts, "sts.us-east-1.amazonaws.com"),
+            ("eu-west-1", Service::Ssm, "ssm.eu-west-1.amazonaws.com"),
+            ("us-gov-west-1", Service::Ec2, "ec2.us-gov-west-1.amazonaws.com"),
+            ("cn-north-1", Service::Sqs, "sqs.cn-north-1.amazonaws.com.cn"),
+        ] {
+            assert_eq!(host(region, None, service).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_vpc_endpoint_of_ec2_gets_no_calls_of_other_services_and_a_server_that_plays_aws_gets_all() {
+        let vpce = || Some(Endpoint::Ec2("https://vpce-1.ec2.eu-central-1.vpce.amazonaws.com".into()));
+        let own = "vpce-1.ec2.eu-central-1.vpce.amazonaws.com";
+        assert_eq!(host("eu-central-1", vpce(), Service::Ec2).await, own);
+        assert_eq!(host("eu-central-1", vpce(), Service::Sts).await, "sts.eu-central-1.amazonaws.com");
+        let all = || Some(Endpoint::All("http://127.0.0.1:5000".into()));
+        for service in [Service::Ec2, Service::Sts, Service::Ssm, Service::Sqs] {
+            assert_eq!(host("eu-central-1", all(), service).await, "127.0.0.1:5000");
+        }
+    }
+
+    #[test]
+    fn a_signature_covers_what_is_sent() {
+        let client = Client::with_access_key(Settings { region: "r1".into(), ..Settings::default() }, "AK", "secret");
+        let request = Request {
+            service: Service::Ssm,
+            content_type: "application/x-amz-json-1.1",
+            target: Some("AmazonSSM.GetParameter"),
+            body: "{}".into(),
+        };
+        let credentials = Credentials::new("AK", "secret", Some("session".into()), None, "test");
+        let url = Url::parse("https://ssm.r1.amazonaws.com").unwrap();
+        let headers = client.unwrap().signature(&request, &url, &credentials).unwrap();
+        let value = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let authorization = value("authorization").expect("a signature");
+        assert!(authorization.contains("/r1/ssm/aws4_request"), "{authorization}");
+        let signed = "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-amz-target";
+        assert!(authorization.contains(signed), "{authorization}");
+        assert_eq!(value("x-amz-security-token"), Some("session"));
+        assert_eq!(value("x-amz-target"), Some("AmazonSSM.GetParameter"));
+        assert!(!authorization.contains("secret"));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -18,6 +17,17 @@ const RENEW_BEFORE: Duration = Duration::from_mins(5);
 const RELOAD_PAUSE: Duration = Duration::from_secs(10);
 /// Longest time that the chain may take. It asks metadata services, which may not be there.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Codes of errors that are about the credentials themselves.
+const OF_CREDENTIALS: [&str; 7] = [
+    "AuthFailure",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+];
 
 /// A role to take on before the first call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -96,8 +106,12 @@ impl Source {
         }
     }
 
-    /// AWS refused these credentials, so the next call loads them anew: perhaps they were replaced.
-    pub(crate) async fn refused(&self, credentials: &Credentials) {
+    /// If a refusal with this code is about the credentials themselves, the next call loads them anew: perhaps they were
+    /// replaced. A lack of permission is not: other credentials of the same identity have none either.
+    pub(crate) async fn refused(&self, code: &str, credentials: &Credentials) {
+        if !OF_CREDENTIALS.contains(&code) {
+            return;
+        }
         let mut cached = self.cached.lock().await;
         if let Some(cached) = cached.as_mut()
             && cached.credentials.access_key_id() == credentials.access_key_id()
@@ -135,11 +149,47 @@ impl Source {
 pub(crate) async fn config(region: &str, endpoint: Option<&str>) -> SdkConfig {
     let client = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let region = Region::new(region.to_owned());
-    let chain = DefaultCredentialsChain::builder().region(region.clone());
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(client.clone()).region(region);
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(client).region(region);
     if let Some(endpoint) = endpoint {
         loader = loader.endpoint_url(endpoint);
     }
-    let chain = chain.configure(aws_config::provider_config::ProviderConfig::default().with_http_client(client));
-    loader.credentials_provider(chain.build().await).load().await
+    loader.load().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cached(source: &Source) -> bool {
+        source.cached.try_lock().expect("nobody else has it").as_ref().is_some_and(|cached| cached.refused)
+    }
+
+    #[tokio::test]
+    async fn credentials_are_loaded_anew_when_they_are_refused_and_not_when_a_permission_is_missing() {
+        let credentials = Credentials::new("AK", "secret", None, None, "test");
+        let source = Source::new("r1", None, None);
+        let known = Cached { credentials: credentials.clone(), loaded: SystemTime::now(), refused: false };
+        *source.cached.lock().await = Some(known);
+        source.refused("UnauthorizedOperation", &credentials).await;
+        assert!(!cached(&source));
+        let older = Credentials::new("AK-OLD", "secret", None, None, "test");
+        source.refused("ExpiredToken", &older).await;
+        assert!(!cached(&source), "these were replaced already");
+        source.refused("ExpiredToken", &credentials).await;
+        assert!(cached(&source));
+    }
+
+    #[test]
+    fn refused_credentials_are_kept_for_a_pause_and_expiring_ones_are_not() {
+        let now = SystemTime::now();
+        let of = |expiry: Option<u64>, refused, age: u64| Cached {
+            credentials: Credentials::new("AK", "s", None, expiry.map(|left| now + Duration::from_secs(left)), "test"),
+            loaded: now - Duration::from_secs(age),
+            refused,
+        };
+        assert!(of(None, false, 1_000_000).usable(now), "static ones");
+        assert!(of(None, true, 9).usable(now) && !of(None, true, 11).usable(now));
+        assert!(of(Some(301), false, 0).usable(now) && !of(Some(299), false, 0).usable(now));
+        assert!(of(Some(299), false, 0).valid(now) && !of(Some(0), false, 0).valid(now));
+    }
 }

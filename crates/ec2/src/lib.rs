@@ -17,7 +17,7 @@ mod queue;
 mod run;
 mod xml;
 
-pub use client::{Client, Settings};
+pub use client::{Client, Endpoint, Settings};
 pub use credentials::AssumeRole;
 pub use error::CallError;
 pub use images::ImageFilter;

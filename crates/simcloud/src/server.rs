@@ -17,6 +17,7 @@ use axum::serve::ListenerExt as _;
 use futures::future::OptionFuture;
 use futures::stream;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -179,13 +180,8 @@ async fn tag(
     parameters: Parameters,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let asked = target(id, parameters).and_then(|(id, region)| {
-        let Json(TagInstance { tags }) =
-            Json::<TagInstance>::from_bytes(&read(body)?).map_err(|wrong| Refusal::invalid(wrong.body_text()))?;
-        Ok((id, region, tags))
-    });
-    let (id, region, tags) = match asked {
-        Ok(asked) => asked,
+    let (id, region, tags) = match target_and_body(id, parameters, body) {
+        Ok((id, region, TagInstance { tags })) => (id, region, tags),
         Err(refusal) => return refused(&shell, Method::Tag, StatusCode::BAD_REQUEST, refusal),
     };
     let asked = (id.clone(), region.clone());
@@ -200,12 +196,7 @@ async fn reset(
     parameters: Parameters,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let asked = target(id, parameters).and_then(|(id, region)| {
-        let Json(request) =
-            Json::<ResetInstance>::from_bytes(&read(body)?).map_err(|wrong| Refusal::invalid(wrong.body_text()))?;
-        Ok((id, region, request))
-    });
-    let (id, region, request) = match asked {
+    let (id, region, request) = match target_and_body::<ResetInstance>(id, parameters, body) {
         Ok(asked) => asked,
         Err(refusal) => return refused(&shell, Method::Reset, StatusCode::BAD_REQUEST, refusal),
     };
@@ -291,6 +282,17 @@ fn pairs(parameters: Parameters) -> Result<query::Pairs, Refusal> {
 fn target(id: Id, parameters: Parameters) -> Result<(String, Option<String>), Refusal> {
     let Path(id) = id.map_err(|rejection| Refusal::invalid(format!("id: {}", rejection.body_text())))?;
     Ok((id, pairs(parameters).and_then(query::region)?))
+}
+
+/// The machine and region of a request, and what its body says.
+fn target_and_body<T: DeserializeOwned>(
+    id: Id,
+    parameters: Parameters,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(String, Option<String>, T), Refusal> {
+    let (id, region) = target(id, parameters)?;
+    let Json(said) = Json::from_bytes(&read(body)?).map_err(|wrong| Refusal::invalid(wrong.body_text()))?;
+    Ok((id, region, said))
 }
 
 fn read(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bullpen_api::LaunchConfigSpec;
-use bullpen_ec2::{AssumeRole, Client, Settings};
+use bullpen_ec2::{AssumeRole, Client, Endpoint, Settings};
 use reqwest::Url;
 
 use super::{AwsProvider, errors::provider_error};
@@ -48,18 +48,11 @@ impl ProviderKind for Aws {
             return true;
         }
         // What cannot be parsed is not called either: `connect` says what is wrong with it.
-        Url::parse(&key.endpoint).map_or(true, |url| {
-            let host = url.host_str().unwrap_or_default();
-            let of_aws = url.scheme() == "https" && HOSTS.iter().any(|end| host.ends_with(end));
-            of_aws || allowed.allow(&url)
-        })
+        Url::parse(&key.endpoint).map_or(true, |url| is_of_aws(&url) || allowed.allow(&url))
     }
 
     fn connect(&self, key: &ProviderKey, flags: &ProviderFlags) -> Result<Arc<dyn Provider>, ProviderError> {
-        let endpoint = (!key.endpoint.is_empty()).then(|| key.endpoint.clone());
-        if let Some(endpoint) = &endpoint {
-            Url::parse(endpoint).map_err(|error| ProviderError::invalid(format!("endpoint: {error}")))?;
-        }
+        let endpoint = endpoint(&key.endpoint)?;
         let role = key.credentials.as_ref().map(|text| {
             let (arn, external_id) = text.split_once(' ').map_or((text.as_str(), None), |(arn, id)| (arn, Some(id)));
             AssumeRole { arn: arn.to_owned(), external_id: external_id.map(str::to_owned) }
@@ -70,6 +63,21 @@ impl ProviderKind for Aws {
             Client::new(Settings { region: key.region.clone(), endpoint, role, page: None }).map_err(provider_error)?;
         Ok(Arc::new(AwsProvider::new(client, queue)))
     }
+}
+
+/// Whether this is a host of AWS itself.
+fn is_of_aws(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    url.scheme() == "https" && HOSTS.iter().any(|end| host.ends_with(end))
+}
+
+/// A host of AWS serves EC2 alone; any other server plays AWS as a whole.
+fn endpoint(text: &str) -> Result<Option<Endpoint>, ProviderError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let url = Url::parse(text).map_err(|error| ProviderError::invalid(format!("endpoint: {error}")))?;
+    Ok(Some(if is_of_aws(&url) { Endpoint::Ec2(text.to_owned()) } else { Endpoint::All(text.to_owned()) }))
 }
 
 #[cfg(test)]
@@ -121,5 +129,14 @@ mod tests {
         ] {
             assert!(!may_call(elsewhere, ""), "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn an_endpoint_of_aws_is_ec2_s_alone_and_another_one_is_everything_s() {
+        let vpce = "https://vpce-1.ec2.eu-central-1.vpce.amazonaws.com";
+        assert_eq!(endpoint(vpce), Ok(Some(Endpoint::Ec2(vpce.into()))));
+        assert_eq!(endpoint("http://127.0.0.1:5000"), Ok(Some(Endpoint::All("http://127.0.0.1:5000".into()))));
+        assert_eq!(endpoint(""), Ok(None));
+        assert!(endpoint("no url").is_err());
     }
 }

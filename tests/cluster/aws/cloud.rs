@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use bullpen_api::PoolMember;
-use bullpen_ec2::{Client, Filter, Instance, InstanceState, RunInstances, Settings};
+use bullpen_ec2::{Client, Endpoint, Filter, Instance, InstanceState, RunInstances, Settings};
 use serde_json::{Value, json};
 
 use crate::harness::objects::{machine, merge};
@@ -34,7 +34,8 @@ pub(crate) struct Ec2 {
 
 /// A client of EC2 at this address, with pages of this size.
 fn client(endpoint: &str, page: Option<u32>) -> Client {
-    let settings = Settings { region: REGION.into(), endpoint: Some(endpoint.to_owned()), role: None, page };
+    let settings =
+        Settings { region: REGION.into(), endpoint: Some(Endpoint::All(endpoint.to_owned())), role: None, page };
     Client::with_access_key(settings, "AKIATEST", "secret").expect("a client")
 }
 
