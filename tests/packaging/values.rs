@@ -204,3 +204,24 @@ async fn every_value_changes_what_is_rendered() {
         assert!(as_it_is != render(&before).await, "{path} does nothing: {before}");
     }
 }
+
+/// What follows `--set` in the pages, up to the first index or the equals sign.
+fn set_in_pages() -> BTreeSet<String> {
+    let root = chart().join("../..");
+    let mut pages = vec![root.join("README.md")];
+    for folder in ["docs/operate", "docs/use", "docs/develop"] {
+        let entries = std::fs::read_dir(root.join(folder)).expect("a folder of pages");
+        pages.extend(entries.map(|entry| entry.expect("a page").path()));
+    }
+    let texts = pages.into_iter().map(|page| std::fs::read_to_string(page).expect("a page"));
+    let name = |rest: &str| rest.chars().take_while(|at| at.is_ascii_alphanumeric() || *at == '.').collect();
+    texts.flat_map(|text| text.split("--set ").skip(1).map(name).collect::<Vec<String>>()).collect()
+}
+
+#[test]
+fn what_the_pages_set_is_a_value_of_the_chart() {
+    let (values, set) = (values(), set_in_pages());
+    let unknown = |path: &&String| values.pointer(&format!("/{}", path.replace('.', "/"))).is_none();
+    assert!(!set.is_empty());
+    assert_eq!(set.iter().filter(unknown).collect::<Vec<_>>(), Vec::<&String>::new());
+}
