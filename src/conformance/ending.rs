@@ -7,6 +7,9 @@ use super::judge::NOT_FOUND;
 use super::stage::Stage;
 use crate::provider::{Instance, InstancePhase, ProviderError};
 
+/// How long errors are taken for passing ones where no machine is known that has to end.
+const PASSING: Duration = Duration::from_secs(10);
+
 /// What came of ending everything.
 pub(super) struct Ended {
     /// The ids of all machines that were there.
@@ -18,18 +21,27 @@ pub(super) struct Ended {
 }
 
 /// Ends the machines that the run bought, those that its tokens find, and those that have its tags, and waits until they are
-/// gone: for as long as the timeout, and for as long as a create without an answer may yet bring one.
+/// gone: for as long as the timeout, and for as long as a create without an answer may yet bring one. If there is none to
+/// end and the cloud only answers with errors, it gives up within seconds.
 pub(super) async fn end_all(stage: &mut Stage<'_>) -> Ended {
     let (begun, grace) = (Instant::now(), stage.provider.create_grace());
     let open_until = if stage.open.is_empty() { Duration::ZERO } else { grace };
     let within = stage.settings.timeout.max(open_until + Duration::from_secs(10));
     let mut were = BTreeSet::new();
+    let mut failing_since = None;
     loop {
         let trouble = pass(stage).await.err().map(|error| error.to_string());
+        failing_since = trouble.is_some().then(|| failing_since.unwrap_or_else(Instant::now));
+        let nothing_to_end = stage.living.is_empty() && stage.open.is_empty();
+        let hopeless = nothing_to_end && failing_since.is_some_and(|since| since.elapsed() >= PASSING);
         were.extend(stage.living.keys().cloned());
         let done = stage.living.is_empty() && trouble.is_none() && begun.elapsed() >= open_until;
         let waited = async || tokio::time::sleep(stage.pace()).await;
-        if done || begun.elapsed() >= within || stage.ends.abandon.run_until_cancelled(waited()).await.is_none() {
+        if done
+            || hopeless
+            || begun.elapsed() >= within
+            || stage.ends.abandon.run_until_cancelled(waited()).await.is_none()
+        {
             let left: BTreeSet<String> = stage.living.keys().cloned().collect();
             let unknown = !stage.open.is_empty() && begun.elapsed() < open_until;
             let unknown = unknown.then(|| "a create had no answer, and a machine may yet come of it".to_owned());

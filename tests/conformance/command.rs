@@ -117,6 +117,24 @@ async fn a_file_or_an_endpoint_that_cannot_be_used_is_2_and_nothing_is_bought() 
 }
 
 #[tokio::test]
+async fn a_cloud_that_does_not_answer_or_lists_nothing_is_told_in_seconds_whatever_the_timeout() {
+    let cloud = Cloud::start().await;
+    let path = cloud.file(50);
+    let refused = json!({ "error": { "class": "Auth" } });
+    cloud.faults(&json!({ "calls": [{ "on": ["list"], "fault": refused }] })).await;
+    let (code, stdout, _) = ran(&path, &["--timeout", "3600"]).await;
+    assert!(code == Some(1) && stdout.contains("FAILED   left-over"), "{stdout}");
+
+    let mut nobody = cloud.launch_config(50);
+    nobody["spec"]["simulated"]["endpoint"] = json!("http://127.0.0.1:9");
+    std::fs::write(&path, nobody.to_string()).unwrap();
+    let (code, stdout, _) = ran(&path, &["--timeout", "3600"]).await;
+    assert!(code == Some(1) && stdout.contains("FAILED   identity"), "{stdout}");
+    assert!(stdout.contains("skipped  clean-up"), "{stdout}");
+    assert_eq!(cloud.living().await.1, 0);
+}
+
+#[tokio::test]
 async fn what_a_killed_run_left_is_ended_by_the_next_one() {
     let cloud = Cloud::start().await;
     let file = cloud.file(3_600_000);

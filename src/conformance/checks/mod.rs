@@ -155,6 +155,9 @@ impl<'a> Script<'a> {
     }
 
     async fn clean_up(&mut self) -> Seen {
+        if self.account.is_none() {
+            return Err(Miss::Skipped("the account is not known, and nothing was bought".into()));
+        }
         let ended = end_all(&mut self.stage).await;
         if !ended.left.is_empty() {
             let ids = ended.left.into_iter().collect::<Vec<_>>().join(", ");
