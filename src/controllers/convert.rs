@@ -264,19 +264,20 @@ fn standing(member: &PoolMember, reserved: bool, is_released: impl FnOnce() -> b
     }
 }
 
-/// A member for the sizing plan.
+/// A member for the sizing plan. `None` if a claim has it.
 fn counted(
     member: &PoolMember,
     state: &State,
     template: &CurrentTemplate,
     ending: &[(String, Timestamp)],
     now: Timestamp,
-) -> CountedMember {
+) -> Option<CountedMember> {
     let uid = uid(member);
     let reserved = state.members_reserved.contains(&uid);
-    CountedMember {
+    let standing = standing(member, reserved, || is_released(state, member));
+    (standing != Standing::Claimed).then(|| CountedMember {
         uid,
-        standing: standing(member, reserved, || is_released(state, member)),
+        standing,
         launch_config: member.spec.placement.launch_config.clone(),
         created: came(member),
         ready_since: member.status.as_ref().and_then(|status| status.ready_since.as_ref()).map(|time| time.0),
@@ -284,7 +285,7 @@ fn counted(
         hold: member.spec.hold,
         unanswered_since: None,
         launch_config_ends: ending.iter().any(|(name, at)| *name == member.spec.placement.launch_config && *at <= now),
-    }
+    })
 }
 
 /// Whether the machine of a claimed member ends: the member is being deleted, and no claim that this process knows has
@@ -303,15 +304,22 @@ fn came(member: &PoolMember) -> Timestamp {
     reset.map_or_else(|| created(member), |time| time.0)
 }
 
-/// The members of a pool for the sizing plan, with those that are just being written.
+/// The members of a pool for the sizing plan, with those that are just being written; and the number of claimed ones, which
+/// are most of the members of a busy pool.
 pub fn counted_members(
     state: &State,
     pool: &InstancePool,
     template: &CurrentTemplate,
     now: Timestamp,
-) -> Vec<CountedMember> {
+) -> (Vec<CountedMember>, i32) {
     let ending = ending_launch_configs(state, pool);
-    let known: Vec<_> = state.members_of(pool).map(|member| counted(member, state, template, &ending, now)).collect();
+    let (mut known, mut claimed) = (Vec::new(), 0_i32);
+    for member in state.members_of(pool) {
+        match counted(member, state, template, &ending, now) {
+            Some(counted) => known.push(counted),
+            None => claimed = claimed.saturating_add(1),
+        }
+    }
     let unwritten = state.unwritten(&ObjectKey::of(pool)).map(|planned| CountedMember {
         uid: format!("planned/{}", planned.name),
         standing: Standing::Pending,
@@ -323,7 +331,8 @@ pub fn counted_members(
         unanswered_since: None,
         launch_config_ends: false,
     });
-    known.into_iter().chain(unwritten).collect()
+    known.extend(unwritten);
+    (known, claimed)
 }
 
 /// The launch configs of the pool's namespace that are being deleted, and when their members are to go.

@@ -112,6 +112,21 @@ impl ProviderError {
         }
     }
 
+    /// Whether it ends the member whose first create it answers: another member is bought instead, there or elsewhere.
+    pub const fn ends_member(&self) -> bool {
+        self.is_definite_refusal() && matches!(self, Self::Quota { .. } | Self::Capacity { .. } | Self::Invalid { .. })
+    }
+
+    /// Whether it lowers the success rate of its launch config. `lasts`: it closed a scope for longer than a short pause.
+    pub const fn lowers_weight(&self, lasts: bool) -> bool {
+        match self {
+            Self::Capacity { .. } => true,
+            // Once for each probe, because many creates that failed together prove no more than one.
+            Self::Transient { .. } => lasts,
+            _ => false,
+        }
+    }
+
     /// An invalid request.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::Invalid { message: message.into(), token_used: false }

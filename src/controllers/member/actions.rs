@@ -169,12 +169,7 @@ async fn refused(
     warn!(member = %gathered.key(), %error, "a create was not accepted");
     controller.machines.with(&gathered.uid(), |record| record.create_failed(error, before, now));
     record_refusal(controller, gathered, error, began);
-    let for_good = error.is_definite_refusal()
-        && matches!(
-            error,
-            ProviderError::Quota { .. } | ProviderError::Capacity { .. } | ProviderError::Invalid { .. }
-        );
-    if for_good && before == Asked::Never {
+    if error.ends_member() && before == Asked::Never {
         return record_errored(controller, &gathered.member, error.class(), error.message()).await;
     }
     Ok(())
@@ -191,12 +186,7 @@ fn record_refusal(controller: &MemberController, gathered: &Gathered, error: &Pr
         (changed, refusals.is_brief(&place))
     };
     let lasts = changed && !brief;
-    let counts = match error {
-        ProviderError::Capacity { .. } => true,
-        // Once for each probe, because many creates that failed together prove no more than one.
-        ProviderError::Transient { .. } => lasts,
-        _ => false,
-    };
+    let counts = error.lowers_weight(lasts);
     controller.launch_health.failed(&launch_config, error.class(), error.message(), counts);
     if lasts && let Some(pool) = &gathered.pool {
         let note = format!("launch config {}: {error}", launch_config.name);

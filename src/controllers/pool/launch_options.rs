@@ -7,10 +7,11 @@ use std::sync::Arc;
 use bullpen_api::{ErrorClass, EventAction, InstancePool, LaunchConfig, MemberState, PoolMember, Reason};
 use bullpen_plan::launch::breaker::{Phase, Rules};
 use bullpen_plan::launch::identity::may_have_members;
+use bullpen_plan::launch::options;
+use bullpen_plan::launch::options::Limits;
 use bullpen_plan::launch::placement::LaunchConfigView;
 use bullpen_plan::launch::refusals::{ActiveRefusal, Gate, Place};
 use bullpen_plan::launch::trial::{FAILURES, MemberProof, Trial};
-use bullpen_plan::launch::weights;
 use bullpen_plan::pool::provisioning::{Cap, LaunchConfigHealth, Refusal};
 use bullpen_plan::pool::template::UsableLaunchConfig;
 use bullpen_plan::pool::view::unanswered_at;
@@ -102,27 +103,19 @@ impl LaunchOptions {
         let account = awaits_account(state, &key, launch_config, cloud.as_deref())
             .then(|| now.checked_add(ACCOUNT_AWAITED).unwrap_or(now));
         let limited = cloud.as_ref().and_then(|cloud| cloud.delayed_until(ProviderOperation::Create, now));
-        let (by_gate, gate_until) = match gate {
-            Gate::Open => (None, None),
-            Gate::Probe => (Some(i64::from(!mine.has_probe(moment))), None),
-            Gate::Wait => (Some(0), None),
-            Gate::Closed(until) => (Some(1), Some(until)),
-        };
         let caps = caps(state, pool, config, &mine);
-        let room = [allowed.room, caps.map(|(left, _)| left), by_gate].into_iter().flatten().min();
-        let unavailable_until =
-            [waits_until, allowed.until, gate_until, limited, unseen, account].into_iter().flatten().max();
-        let weight =
-            if config.paused { 0 } else { weights::effective(config.weight, controller.launch_health.percent(&key)) };
-        let members = mine.count();
-        self.views.push(LaunchConfigView {
-            name: config.name.clone(),
-            weight,
-            members,
-            room,
-            ramp: allowed.ramp,
-            unavailable_until,
-        });
+        self.views.push(options::view(&Limits {
+            name: &config.name,
+            weight: config.weight,
+            percent: controller.launch_health.percent(&key),
+            paused: config.paused,
+            members: mine.count(),
+            allowed,
+            cap: caps.map(|(left, _)| left),
+            gate,
+            has_probe: gate == Gate::Probe && mine.has_probe(moment),
+            not_before: [waits_until, limited, unseen, account].into_iter().flatten().max(),
+        }));
 
         let opened = trial.breaker.has_opened(threshold);
         if opened_before.unwrap_or(opened) != opened {

@@ -166,6 +166,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         });
         let template = convert::current_template(state, pool);
         let forced = requested(pool, memory.handled.as_deref());
+        let (members, claimed) = counted_members(controller, state, pool, &template, now);
         let view = PoolView {
             target_size: pool.spec.target_size,
             max_size: pool.spec.max_size,
@@ -180,7 +181,8 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             rollout: pool.spec.rollout.clone(),
             template_hash: template.pool_hash(),
             forced: forced.is_some(),
-            members: counted_members(controller, state, pool, &template, now),
+            members,
+            claimed,
             waiting,
             can_replace: launch_options.views.iter().any(|config| config.weight > 0)
                 || problems.iter().any(LaunchConfigProblem::is_passing),
@@ -255,14 +257,14 @@ fn counted_members(
     pool: &InstancePool,
     template: &CurrentTemplate,
     now: Timestamp,
-) -> Vec<CountedMember> {
-    let mut members = convert::counted_members(state, pool, template, now);
+) -> (Vec<CountedMember>, i32) {
+    let (mut members, claimed) = convert::counted_members(state, pool, template, now);
     for member in &mut members {
         if matches!(member.standing, Standing::Pending | Standing::Terminating) {
             member.unanswered_since = controller.machines.unanswered_since(&member.uid);
         }
     }
-    members
+    (members, claimed)
 }
 
 /// The request for an immediate pass that this process answered last.

@@ -6,6 +6,7 @@
 pub mod breaker;
 pub mod ending;
 pub mod identity;
+pub mod options;
 pub mod placement;
 pub mod ramp;
 pub mod refusals;

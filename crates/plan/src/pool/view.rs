@@ -112,8 +112,10 @@ pub struct PoolView {
     pub template_hash: Option<String>,
     /// Whether a person requested a pass without delays.
     pub forced: bool,
-    /// Every member of the pool, including those that are being created.
+    /// Members of the pool, including those that are being created: all but the ones in `claimed`.
     pub members: Vec<CountedMember>,
+    /// Claimed members that are not in `members`, because only their number matters.
+    pub claimed: i32,
     /// Waiting claims: eligible, with `whenEmpty: Wait`, Pending, named by no member, and not being bound.
     pub waiting: i32,
     /// Whether a launch config may buy replacements, be it after a while.

@@ -29,6 +29,24 @@ pub enum MemberProof {
     Failed(String, RecordedError),
 }
 
+/// What a member came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// It became ready at this time.
+    Ready(Timestamp),
+    /// The member with this uid failed and was never ready.
+    Failed(&'a str, &'a RecordedError),
+}
+
+impl Outcome<'_> {
+    const fn at(&self) -> Timestamp {
+        match self {
+            Self::Ready(at) => *at,
+            Self::Failed(_, error) => error.time.0,
+        }
+    }
+}
+
 /// What is known of one launch config in one pool, for one template hash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trial {
@@ -58,38 +76,53 @@ impl Trial {
     /// Adds what the members prove by now. `counted` has the uids of failed members that were counted before. Returns
     /// the uids of the newly counted ones; the pool's status must be written before these members are deleted.
     pub fn observe(&mut self, proofs: &[MemberProof], counted: &HashSet<String>, rules: Rules<'_>) -> Vec<String> {
-        let mut events: Vec<(Timestamp, Option<(&String, &RecordedError)>)> = Vec::new();
-        (self.ever_ready, self.in_flight) = (0, 0);
+        let mut events: Vec<Outcome<'_>> = Vec::new();
+        let (mut ready, mut in_flight) = (0, 0);
         for proof in proofs {
             match proof {
-                MemberProof::InFlight => self.in_flight += 1,
+                MemberProof::InFlight => in_flight += 1,
                 MemberProof::Ready(at) => {
-                    self.ever_ready += 1;
-                    events.push((*at, None));
+                    ready += 1;
+                    events.push(Outcome::Ready(*at));
                 }
-                MemberProof::Failed(uid, error) if !counted.contains(uid) => {
-                    events.push((error.time.0, Some((uid, error))));
-                }
+                MemberProof::Failed(uid, error) if !counted.contains(uid) => events.push(Outcome::Failed(uid, error)),
                 MemberProof::Failed(..) => {}
             }
         }
-        events.sort_by_key(|(at, _)| *at);
-        let mut failures = Vec::new();
+        events.sort_by_key(Outcome::at);
+        let failed = |event: &Outcome<'_>| match event {
+            Outcome::Failed(uid, _) => Some((*uid).to_owned()),
+            Outcome::Ready(_) => None,
+        };
+        let failures = events.iter().filter_map(failed).collect();
+        self.learn(&events, rules);
+        self.present(ready, in_flight);
+        failures
+    }
+
+    /// Adds what members newly proved, the earliest first. One that became ready may come again, one that failed must not.
+    pub fn learn(&mut self, outcomes: &[Outcome<'_>], rules: Rules<'_>) {
         let seen = self.last_ready;
-        for (at, failed) in events {
-            if let Some((uid, error)) = failed {
-                self.breaker.failed(error, rules);
-                self.streak = 0;
-                failures.push(uid.clone());
-                continue;
-            }
-            self.breaker.ready(at);
-            if seen.is_none_or(|seen| at > seen) {
-                self.streak += 1;
-                self.last_ready = self.last_ready.max(Some(at));
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Failed(_, error) => {
+                    self.breaker.failed(error, rules);
+                    self.streak = 0;
+                }
+                Outcome::Ready(at) => {
+                    self.breaker.ready(*at);
+                    if seen.is_none_or(|seen| *at > seen) {
+                        self.streak += 1;
+                        self.last_ready = self.last_ready.max(Some(*at));
+                    }
+                }
             }
         }
-        failures
+    }
+
+    /// Sets how many members there are that became ready, whatever they are now, and how many are Pending or Warming.
+    pub const fn present(&mut self, ever_ready: i64, in_flight: i64) {
+        (self.ever_ready, self.in_flight) = (ever_ready, in_flight);
     }
 
     /// How many more members may be bought now, by ramp and breaker.

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use bullpen_api::{Disruption, LaunchConfigInUse, PoolState, RecordedError, Recycle, Rollout, micro_time};
 use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
 
-use super::{Allowance, MemberProof, Trial};
+use super::{Allowance, MemberProof, Outcome, Trial};
 use crate::launch::breaker::{Phase, Rules};
 use crate::launch::placement::LaunchConfigView;
 use crate::pool::sizing::{Memory, replenish};
@@ -114,6 +115,7 @@ impl Simulation {
             template_hash: Some(hash.to_owned()),
             forced: false,
             members: members.collect(),
+            claimed: 0,
             waiting: 0,
             launch_configs: vec![view],
         };
@@ -231,4 +233,26 @@ fn a_status_of_another_template_hash_is_not_read_back() {
     let recorded = LaunchConfigInUse { template_hash: "old".into(), consecutive_failures: 9, ..Default::default() };
     assert_eq!(Trial::begin("new", Some(&recorded)).breaker.failures, 0);
     assert_eq!(Trial::begin("old", Some(&recorded)).breaker.failures, 9);
+}
+
+proptest! {
+    /// Members become ready or fail, one after the other; `true` is ready.
+    #[test]
+    fn learning_what_is_new_and_observing_all_members_again_come_to_the_same(outcomes in proptest::collection::vec(any::<bool>(), 0..40)) {
+        let (mut observed, mut learned) = (Trial::begin("h", None), Trial::begin("h", None));
+        let (mut proofs, mut counted, mut ready) = (vec![MemberProof::InFlight], HashSet::new(), 0);
+        for (n, good) in outcomes.into_iter().enumerate() {
+            let (moment, uid) = (at(i64::try_from(n).unwrap() * 40), format!("m{n}"));
+            let error = RecordedError { class: "LaunchTimeout".into(), message: String::new(), time: micro_time(moment) };
+            let outcome = if good { Outcome::Ready(moment) } else { Outcome::Failed(&uid, &error) };
+            learned.learn(&[outcome], rules());
+            ready += i64::from(good);
+            learned.present(ready, 1);
+            proofs.push(if good { MemberProof::Ready(moment) } else { MemberProof::Failed(uid.clone(), error.clone()) });
+            let failed = observed.observe(&proofs, &counted, rules());
+            counted.extend(failed);
+            prop_assert_eq!(observed.allowance(THRESHOLD, moment), learned.allowance(THRESHOLD, moment));
+            prop_assert_eq!(&observed, &learned);
+        }
+    }
 }

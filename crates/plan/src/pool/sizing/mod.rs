@@ -66,7 +66,9 @@ pub struct Replenishment {
 /// Decides what to recycle, then what to buy, then what to give up. Recycled members already count as terminating when
 /// the deficit is computed, so that their replacements are bought.
 pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishment {
-    let counts = count(&pool.members);
+    let mut counts = count(&pool.members);
+    counts.claimed = counts.claimed.saturating_add(pool.claimed);
+    counts.total = counts.total.saturating_add(pool.claimed);
     let emptying = pool.deleting || pool.state == PoolState::Draining;
     let kept = to_i32(pool.members.iter().filter(|member| member.is_kept()).count());
     let effective_target = effective_target(pool, emptying, counts.claimed.saturating_add(kept));

@@ -49,6 +49,7 @@ fn pool(target: i32, max: i32, standings: &[(Standing, usize)]) -> PoolView {
         template_hash: Some("present".into()),
         forced: false,
         members: members(standings),
+        claimed: 0,
         waiting: 0,
         launch_configs: vec![LaunchConfigView::unlimited("lc")],
     }
@@ -321,6 +322,14 @@ prop_compose! {
 }
 
 proptest! {
+    #[test]
+    fn of_claimed_members_only_the_number_matters(pool in any_pool()) {
+        let mut counted = pool.clone();
+        counted.members.retain(|member| member.standing != Standing::Claimed);
+        counted.claimed = i32::try_from(pool.members.len() - counted.members.len()).unwrap();
+        prop_assert_eq!(pass(&pool), pass(&counted));
+    }
+
     #[test]
     fn invariant_2_what_can_bill_never_grows_past_max_size(pool in any_pool()) {
         let plan = pass(&pool);

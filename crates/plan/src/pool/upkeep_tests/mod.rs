@@ -64,6 +64,7 @@ impl Run {
             template_hash: None,
             forced: false,
             members: Vec::new(),
+            claimed: 0,
             waiting: 0,
             launch_configs: vec![LaunchConfigView::unlimited("lc")],
         };
