@@ -8,6 +8,7 @@ mod crds;
 mod machines;
 mod run;
 mod signals;
+mod simulate;
 mod uninstall;
 
 use std::ffi::OsString;
@@ -34,6 +35,8 @@ enum Command {
     Crds(crds::CrdsArgs),
     /// Run the operator
     Run(Box<run::RunArgs>),
+    /// Play recorded or drawn claims against a pool in simulated time: hits, waits and cost by size
+    Simulate(Box<simulate::SimulateArgs>),
     /// Check what is left of an installation, and say how to remove it
     Uninstall(uninstall::UninstallArgs),
     /// Is the program bullpen-demo
@@ -70,6 +73,7 @@ impl Cli {
             Command::Conformance(args) => conformance::execute(&args),
             Command::Crds(args) => crds::execute(&args),
             Command::Run(args) => run::execute(*args),
+            Command::Simulate(args) => simulate::execute(&args),
             Command::Uninstall(args) => uninstall::execute(&args),
             Command::Demo(_) => Err(moved("demo")),
             Command::Simcloud(_) => Err(moved("simcloud")),

@@ -1,9 +1,6 @@
 //! Reads the launch config that is to be checked. Pure.
 
-use std::fmt::Display;
-
-use bullpen_api::{LaunchConfig, LaunchConfigSpec};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrArray};
+use bullpen_api::{LaunchConfig, LaunchConfigSpec, crds};
 use kube::{CustomResourceExt as _, Resource as _};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -36,9 +33,7 @@ pub fn read(text: &str) -> Result<Manifest, String> {
     if document["apiVersion"] != *version || document["kind"] != *kind {
         return Err(format!("it is no LaunchConfig: set apiVersion: {version} and kind: {kind}"));
     }
-    if let Some(schema) = spec_schema() {
-        within("spec", &document["spec"], &schema)?;
-    }
+    crds::check_spec(&LaunchConfig::crd(), &document["spec"])?;
     let name =
         document["metadata"]["name"].as_str().filter(|name| !name.is_empty()).ok_or("metadata.name: is missing")?;
     let spec: LaunchConfigSpec =
@@ -59,50 +54,6 @@ pub fn installations(key: &ProviderKey) -> (String, String) {
     let text = format!("{kind}\n{endpoint}\n{}\n{region}", credentials.as_deref().unwrap_or_default());
     let hash = Sha256::digest(text).iter().take(8).fold(String::new(), |id, byte| id + &format!("{byte:02x}"));
     (format!("conformance-{hash}"), format!("conformance-{hash}-other"))
-}
-
-fn spec_schema() -> Option<JSONSchemaProps> {
-    let version = LaunchConfig::crd().spec.versions.into_iter().next()?;
-    version.schema?.open_api_v3_schema?.properties?.remove("spec")
-}
-
-/// Refuses unknown fields, and texts and numbers out of their bounds. Types are left to serde.
-fn within(path: &str, value: &Value, schema: &JSONSchemaProps) -> Result<(), String> {
-    match value {
-        Value::Object(fields) => {
-            let Some(known) = &schema.properties else { return Ok(()) };
-            fields.iter().try_for_each(|(name, value)| {
-                if let Some(schema) = known.get(name) {
-                    return within(&format!("{path}.{name}"), value, schema);
-                }
-                let names: Vec<_> = known.keys().map(String::as_str).collect();
-                Err(format!("{path}.{name}: there is no such field; there are {}", names.join(", ")))
-            })
-        }
-        Value::Array(items) => {
-            let Some(JSONSchemaPropsOrArray::Schema(schema)) = &schema.items else { return Ok(()) };
-            let mut numbered = items.iter().enumerate();
-            numbered.try_for_each(|(index, item)| within(&format!("{path}[{index}]"), item, schema))
-        }
-        Value::String(text) => {
-            let length = text.chars().count() as i64;
-            between((schema.min_length, schema.max_length), length)
-                .map_err(|wrong| format!("{path}: has {length} characters, {wrong}"))
-        }
-        Value::Number(number) => {
-            let number = number.as_f64().unwrap_or_default();
-            between((schema.minimum, schema.maximum), number).map_err(|wrong| format!("{path}: is {number}, {wrong}"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn between<T: Copy + PartialOrd + Display>((least, most): (Option<T>, Option<T>), value: T) -> Result<(), String> {
-    match (least, most) {
-        (Some(least), _) if value < least => Err(format!("and must be at least {least}")),
-        (_, Some(most)) if value > most => Err(format!("and may be at most {most}")),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "bullpen-uninstall",
             "bullpen-access",
             "bullpen-simcloud",
+            "bullpen-simulate",
             "bullpen-ec2",
             "claim-protocol-model",
             "bullpen-plan",
@@ -30,13 +31,14 @@ const CRATES: &[(&str, &[&str])] = &[
     ("bullpen-access", &[]),
     ("bullpen-simcloud", &[]),
     ("bullpen-ec2", &[]),
+    ("bullpen-simulate", &["bullpen-plan", "bullpen-api"]),
     ("claim-protocol-model", &["bullpen-plan", "bullpen-api"]),
     ("bullpen-plan", &["bullpen-api"]),
     ("bullpen-api", &[]),
 ];
 
 /// The crates without async, client or randomness, when each is built alone.
-const PURE: [&str; 2] = ["bullpen-plan", "bullpen-api"];
+const PURE: [&str; 3] = ["bullpen-simulate", "bullpen-plan", "bullpen-api"];
 
 /// What brings async, a client or randomness. The `client` feature of kube is the crate `kube-client`.
 const EFFECTS: [&str; 8] = ["futures", "hyper", "kube-client", "kube-runtime", "rand", "reqwest", "tokio", "tower"];

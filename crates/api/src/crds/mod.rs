@@ -1,10 +1,13 @@
 //! The CustomResourceDefinitions, generated from the types and completed for the API server.
 
+mod manifest;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{CustomResourceExt, ResourceExt};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+pub use self::manifest::check_spec;
 use super::names::ANNOTATION_SCHEMA_DIGEST;
 use super::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 

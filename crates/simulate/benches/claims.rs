@@ -1,0 +1,44 @@
+//! How long 100,000 claims take: at most 10 s on one core. With a file as argument, its claims instead of drawn ones.
+
+use std::time::{Duration, Instant};
+
+use bullpen_api::{InstancePoolSpec, LaunchConfig};
+use bullpen_simulate::{Arrival, CloudModel, HOUR, Policy, Setup, from_csv, poisson, run};
+use serde_json::json;
+
+/// Most time for 100,000 claims.
+const MOST: Duration = Duration::from_secs(10);
+
+fn main() {
+    let file = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let trace: Vec<Arrival> = match &file {
+        Some(path) => from_csv(&std::fs::read_to_string(path).expect("a file")).expect("a trace"),
+        // As many a minute, and as long, as on a large CI: about 350 machines are held at a time.
+        None => poisson(960.0, 1_300.0, 100_000, 1),
+    };
+    let pool: InstancePoolSpec = serde_json::from_value(json!({
+        "targetSize": 60, "maxSize": 2_500, "launchConfigs": [{ "name": "lc" }],
+    }))
+    .expect("a pool");
+    let config: LaunchConfig = serde_json::from_value(json!({
+        "metadata": { "name": "lc" },
+        "spec": { "region": "r", "zone": "z", "instanceType": "t", "image": "i", "simulated": { "endpoint": "http://c" } },
+    }))
+    .expect("a launch config");
+    let setup = Setup {
+        name: "bench".into(),
+        pool,
+        launch_configs: vec![config],
+        cloud: CloudModel::default(),
+        policy: Policy::Operator,
+        wait_timeout: None,
+        warm_up: HOUR,
+        seed: 1,
+    };
+    let began = Instant::now();
+    let outcome = run(&setup, &trace, |_| {}).expect("an outcome");
+    let took = began.elapsed();
+    println!("{} claims in {took:.2?}: {:.2} % hits, {:?}", trace.len(), outcome.claims.hit_percent(), outcome.hours);
+    let allowed = MOST.mul_f64((trace.len() as f64 / 100_000.0).max(1.0));
+    assert!(took <= allowed, "it may take {allowed:?}");
+}

@@ -1,0 +1,180 @@
+//! A model of a cloud: how long it takes to answer, to boot and to end a machine, and what it refuses.
+
+use bullpen_plan::{CapacityScope, ProviderError};
+
+use crate::draw::{Draw, Stream, seconds};
+use crate::time::{MILLISECOND, Micros, SECOND};
+
+/// How long machines take to boot, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Boot {
+    /// The same for every machine, but for a jitter: up to `percent` of it longer or shorter, each as likely.
+    Around {
+        /// The mean.
+        seconds: f64,
+        /// The jitter.
+        percent: f64,
+    },
+    /// Log-normal: most take about the median, and few very long.
+    Tailed {
+        /// Half of all machines take less.
+        median: f64,
+        /// 99 of 100 machines take less. Above `median`.
+        p99: f64,
+    },
+}
+
+/// The 99th percentile of the standard normal distribution.
+const NORMAL_P99: f64 = 2.326_347_874;
+
+impl Boot {
+    /// The mean, in seconds.
+    pub fn mean(self) -> f64 {
+        match self {
+            Self::Around { seconds, .. } => seconds,
+            Self::Tailed { median, p99 } => median * (spread(median, p99).powi(2) / 2.0).exp(),
+        }
+    }
+
+    fn draw(self, draw: Draw, number: u64) -> Micros {
+        seconds(match self {
+            Self::Around { seconds, percent } => {
+                seconds * (1.0 + percent / 100.0 * 2.0f64.mul_add(draw.share(Stream::Boots, number), -1.0))
+            }
+            Self::Tailed { median, p99 } => median * (spread(median, p99) * draw.normal(number)).exp(),
+        })
+    }
+}
+
+fn spread(median: f64, p99: f64) -> f64 {
+    (p99 / median).ln().max(0.0) / NORMAL_P99
+}
+
+/// A model of a cloud, and of the API server between it and the claims.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CloudModel {
+    /// How long a machine takes from its accepted create until it runs.
+    pub boot: Boot,
+    /// Until a create, a terminate or a reset is answered.
+    pub call: Micros,
+    /// From an accepted terminate until the machine does not bill any more.
+    pub shutdown: Micros,
+    /// Time between two lists of the machines: what the operator sees of them is at most that old.
+    pub list: Micros,
+    /// One write to the API server. A claim takes two of them, a new member one.
+    pub write: Micros,
+    /// Percent of the machines that never come up.
+    pub failing_percent: f64,
+    /// Percent of the creates that find no capacity.
+    pub lacking_percent: f64,
+    /// Most machines of the account.
+    pub quota: Option<usize>,
+}
+
+impl Default for CloudModel {
+    /// A machine that boots in a minute and a half at a cloud that is listed every five seconds, as EC2 is.
+    fn default() -> Self {
+        Self {
+            boot: Boot::Around { seconds: 90.0, percent: 20.0 },
+            call: 500 * MILLISECOND,
+            shutdown: 30 * SECOND,
+            list: 5 * SECOND,
+            write: 10 * MILLISECOND,
+            failing_percent: 0.0,
+            lacking_percent: 0.0,
+            quota: None,
+        }
+    }
+}
+
+/// The cloud while a trace is played.
+#[derive(Debug)]
+pub struct Cloud {
+    pub model: CloudModel,
+    draw: Draw,
+    creates: u64,
+    living: usize,
+}
+
+/// A machine that was bought.
+#[derive(Clone, Copy, Debug)]
+pub struct Bought {
+    /// How long it takes to boot; `None`: it never comes up.
+    pub boots_in: Option<Micros>,
+}
+
+impl Cloud {
+    pub const fn new(model: CloudModel, seed: u64) -> Self {
+        Self { model, draw: Draw::new(seed), creates: 0, living: 0 }
+    }
+
+    /// Answers a create.
+    pub fn create(&mut self) -> Result<Bought, ProviderError> {
+        let number = self.creates;
+        self.creates += 1;
+        if self.model.quota.is_some_and(|quota| self.living >= quota) {
+            return Err(ProviderError::Quota { message: "the account has no more machines".to_owned() });
+        }
+        if self.chance(Stream::Capacity, number, self.model.lacking_percent) {
+            let message = "there is no capacity".to_owned();
+            return Err(ProviderError::Capacity { message, scope: CapacityScope::Type });
+        }
+        self.living += 1;
+        let fails = self.chance(Stream::Failures, number, self.model.failing_percent);
+        Ok(Bought { boots_in: (!fails).then(|| self.model.boot.draw(self.draw, number)) })
+    }
+
+    /// How long the reset of a used machine takes: as long as a boot.
+    pub fn reset(&mut self) -> Micros {
+        self.creates += 1;
+        self.model.boot.draw(self.draw, self.creates - 1)
+    }
+
+    /// A machine does not bill any more.
+    pub const fn stopped(&mut self) {
+        self.living -= 1;
+    }
+
+    /// When a list shows what happened at this moment.
+    pub fn shown_at(&self, moment: Micros) -> Micros {
+        let since = moment.rem_euclid(self.model.list.max(1));
+        if since == 0 { moment } else { moment + self.model.list - since }
+    }
+
+    fn chance(&self, stream: Stream, number: u64, percent: f64) -> bool {
+        self.draw.share(stream, number) * 100.0 < percent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boots(boot: Boot) -> Vec<f64> {
+        let mut cloud = Cloud::new(CloudModel { boot, ..CloudModel::default() }, 1);
+        let boot = |_| cloud.create().unwrap().boots_in.unwrap() as f64 / SECOND as f64;
+        let mut all: Vec<f64> = (0..20_000).map(boot).collect();
+        all.sort_by(f64::total_cmp);
+        all
+    }
+
+    #[test]
+    fn boot_times_are_of_their_distribution() {
+        let around = boots(Boot::Around { seconds: 100.0, percent: 20.0 });
+        assert!(around[0] >= 80.0 && around[19_999] <= 120.0 && (around[10_000] - 100.0).abs() < 1.0);
+        let tailed = Boot::Tailed { median: 60.0, p99: 240.0 };
+        let drawn = boots(tailed);
+        assert!((drawn[10_000] / 60.0 - 1.0).abs() < 0.03, "{}", drawn[10_000]);
+        assert!((drawn[19_800] / 240.0 - 1.0).abs() < 0.10, "{}", drawn[19_800]);
+        assert!((drawn.iter().sum::<f64>() / 20_000.0 / tailed.mean() - 1.0).abs() < 0.03);
+    }
+
+    #[test]
+    fn a_quota_counts_living_machines_and_a_list_shows_what_was_before_it() {
+        let mut cloud = Cloud::new(CloudModel { quota: Some(1), ..CloudModel::default() }, 1);
+        assert!(cloud.create().is_ok() && matches!(cloud.create(), Err(ProviderError::Quota { .. })));
+        cloud.stopped();
+        assert!(cloud.create().is_ok());
+        assert_eq!([0, 1, 5 * SECOND, -1].map(|at| cloud.shown_at(at)), [0, 5 * SECOND, 5 * SECOND, 0]);
+    }
+}

@@ -1,0 +1,225 @@
+//! The members of a simulated pool, as the plans count them and as the cloud bills them.
+
+use std::collections::BTreeSet;
+
+use bullpen_plan::pool::view::{CountedMember, PoolView, Standing};
+
+use crate::time::{Micros, timestamp};
+
+/// What a machine that bills does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    Booting,
+    Idle,
+    Held,
+    Ending,
+}
+
+/// How many machines bill, by what they do and by launch config.
+#[derive(Clone, Debug, Default)]
+pub struct Gauges {
+    by_use: [i64; 4],
+    /// By launch config.
+    pub by_config: Vec<i64>,
+}
+
+impl Gauges {
+    /// Booting, idle, held and ending.
+    pub const fn by_use(&self) -> [i64; 4] {
+        self.by_use
+    }
+
+    /// All of them.
+    pub fn total(&self) -> usize {
+        self.by_use.iter().sum::<i64>() as usize
+    }
+}
+
+/// One member, and its machine.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub uid: String,
+    /// Number of its launch config in the pool.
+    pub config: usize,
+    /// What it counts as; `None`: it is gone.
+    pub standing: Option<Standing>,
+    /// When its machine was last asked to come up.
+    pub created: Micros,
+    /// When its create was accepted.
+    pub launched: Option<Micros>,
+    /// When its machine boots or was reset, from the operator's view.
+    pub warming: Micros,
+    /// When its machine runs; `None`: never.
+    pub runs: Option<Micros>,
+    pub ready: Option<Micros>,
+    /// Since when its create is not answered.
+    pub calls: Option<Micros>,
+    /// Claims that its machine has served.
+    pub uses: i32,
+    /// Its last claim has ended, and its machine ends because of that.
+    pub served: bool,
+    bills: Option<Use>,
+    place: usize,
+}
+
+impl Member {
+    fn counted(&self, launch_config: &str, standing: Standing) -> CountedMember {
+        CountedMember {
+            uid: self.uid.clone(),
+            standing,
+            launch_config: launch_config.to_owned(),
+            created: timestamp(self.created),
+            ready_since: self.ready.map(timestamp),
+            outdated: false,
+            hold: false,
+            unanswered_since: self.calls.map(timestamp),
+            launch_config_ends: false,
+        }
+    }
+}
+
+/// What the plans ask of the members of one launch config.
+#[derive(Clone, Debug, Default)]
+pub struct OfConfig {
+    pub name: String,
+    /// All members.
+    pub members: i64,
+    /// Pending and warming ones.
+    pub in_flight: i64,
+    /// Those that became ready, whatever they are now.
+    pub ever_ready: i64,
+    /// Pending ones.
+    pub pending: i64,
+}
+
+/// All members.
+#[derive(Debug)]
+pub struct Fleet {
+    pub members: Vec<Member>,
+    /// The pool as the plans see it: with every member but the claimed ones, which are counted.
+    pub view: PoolView,
+    /// The members of `view.members`, in the same order.
+    listed: Vec<usize>,
+    /// The members that may be handed out, in the order of that.
+    pub ready: BTreeSet<(Micros, usize)>,
+    pub configs: Vec<OfConfig>,
+    pub gauges: Gauges,
+}
+
+impl Fleet {
+    /// A pool without members.
+    pub fn new(view: PoolView, names: impl Iterator<Item = String>) -> Self {
+        let configs: Vec<_> = names.map(|name| OfConfig { name, ..OfConfig::default() }).collect();
+        let gauges = Gauges { by_use: [0; 4], by_config: vec![0; configs.len()] };
+        Self { members: Vec::new(), view, listed: Vec::new(), ready: BTreeSet::new(), configs, gauges }
+    }
+
+    /// A new member of this launch config.
+    pub fn begin(&mut self, config: usize, now: Micros) -> usize {
+        let number = self.members.len();
+        self.members.push(Member {
+            uid: format!("m{number}"),
+            config,
+            standing: None,
+            created: now,
+            launched: None,
+            warming: now,
+            runs: None,
+            ready: None,
+            calls: None,
+            uses: 0,
+            served: false,
+            bills: None,
+            place: usize::MAX,
+        });
+        self.configs[config].members += 1;
+        self.stand(number, Some(Standing::Pending));
+        number
+    }
+
+    /// The number of the member with this uid.
+    pub fn find(&self, uid: &str) -> Option<usize> {
+        uid.get(1..)?.parse().ok().filter(|number| *number < self.members.len())
+    }
+
+    /// All members, as `maxSize` counts them.
+    pub fn total(&self) -> usize {
+        self.listed.len() + self.view.claimed.unsigned_abs() as usize
+    }
+
+    /// The member counts as this from now on; `None`: it is gone. What else is known of it was changed before.
+    pub fn stand(&mut self, number: usize, standing: Option<Standing>) {
+        let member = &mut self.members[number];
+        let before = std::mem::replace(&mut member.standing, standing);
+        let of_config = &mut self.configs[member.config];
+        for (standing, change) in [(before, -1), (standing, 1)] {
+            match standing {
+                Some(Standing::Pending) => {
+                    of_config.pending += change;
+                    of_config.in_flight += change;
+                }
+                Some(Standing::Warming) => of_config.in_flight += change,
+                Some(Standing::Ready) if change < 0 => {
+                    self.ready.remove(&(member.warming, number));
+                }
+                Some(Standing::Ready) => {
+                    self.ready.insert((member.warming, number));
+                }
+                Some(Standing::Claimed) => self.view.claimed += change as i32,
+                _ => {}
+            }
+        }
+        if standing.is_none() {
+            of_config.members -= 1;
+            of_config.ever_ready -= i64::from(member.ready.is_some());
+        }
+        match standing {
+            None | Some(Standing::Claimed) => self.unlist(number),
+            Some(standing) => {
+                let counted = member.counted(&of_config.name, standing);
+                if let Some(place) = self.view.members.get_mut(member.place) {
+                    *place = counted;
+                } else {
+                    member.place = self.listed.len();
+                    self.listed.push(number);
+                    self.view.members.push(counted);
+                }
+            }
+        }
+    }
+
+    /// Something but the standing of the member has changed.
+    pub fn recount(&mut self, number: usize) {
+        self.stand(number, self.members[number].standing);
+    }
+
+    /// The member became ready, or its machine was reset and is not any more.
+    pub fn set_ready(&mut self, number: usize, at: Option<Micros>) {
+        let member = &mut self.members[number];
+        let change = i64::from(at.is_some()) - i64::from(member.ready.is_some());
+        self.configs[member.config].ever_ready += change;
+        member.ready = at;
+    }
+
+    /// What its machine does from now on; `None`: it does not bill.
+    pub fn bill(&mut self, number: usize, does: Option<Use>) {
+        let member = &mut self.members[number];
+        for (does, change) in [(std::mem::replace(&mut member.bills, does), -1), (does, 1)] {
+            if let Some(does) = does {
+                self.gauges.by_use[does as usize] += change;
+                self.gauges.by_config[member.config] += change;
+            }
+        }
+    }
+
+    fn unlist(&mut self, number: usize) {
+        let place = std::mem::replace(&mut self.members[number].place, usize::MAX);
+        if place < self.listed.len() {
+            self.listed.swap_remove(place);
+            self.view.members.swap_remove(place);
+            if let Some(moved) = self.listed.get(place) {
+                self.members[*moved].place = place;
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Plays a trace: takes one event after the other, and lets the plans decide whenever something changed.
+
+mod buyer;
+mod desk;
+mod fleet;
+mod life;
+mod meter;
+mod setup;
+mod timeline;
+
+use bullpen_plan::launch::placement::{Candidate, LaunchConfigView, place};
+use bullpen_plan::pool::recycle::is_expired;
+use bullpen_plan::pool::view::Standing;
+
+use self::buyer::Buyer;
+use self::desk::Desk;
+use self::fleet::{Fleet, Use};
+use self::meter::Meter;
+pub use self::setup::{Policy, Setup};
+use self::timeline::{Event, Timeline};
+use crate::cloud::Cloud;
+use crate::outcome::{Claims, Machines, Outcome, Waits};
+use crate::time::{Micros, SECOND, micros, timestamp};
+use crate::trace::Arrival;
+
+/// A pool gets a pass this often even if nothing changed, as from the operator.
+const RESYNC: Micros = 300 * SECOND;
+/// A plan that asks to look again at once is asked again after this time.
+const SOONEST: Micros = 1_000;
+/// How many claims come between two reports of the progress.
+const PROGRESS: usize = 1_000;
+
+/// A pool and its cloud while a trace is played.
+struct World<'a> {
+    setup: &'a Setup,
+    trace: &'a [Arrival],
+    now: Micros,
+    timeline: Timeline,
+    fleet: Fleet,
+    cloud: Cloud,
+    desk: Desk,
+    buyer: Buyer,
+    meter: Meter,
+    /// Claims that came since the claims and members were last paired.
+    fresh: Vec<usize>,
+    /// The member of each claim.
+    members: Vec<Option<usize>>,
+    /// The pool needs a pass.
+    changed: bool,
+    /// When the pool needs one although nothing changed.
+    wake: Option<Micros>,
+    /// How long each claim with a machine waited.
+    waits: Vec<Micros>,
+    claims: Claims,
+    machines: Machines,
+}
+
+/// Plays the trace. `progress` is called now and then with how many claims have come.
+///
+/// # Errors
+/// Why the pool may buy by none of its launch configs.
+pub fn run(setup: &Setup, trace: &[Arrival], mut progress: impl FnMut(usize)) -> Result<Outcome, String> {
+    let usable = setup.usable()?;
+    let end = trace.last().map_or(0, |arrival| arrival.at);
+    let begin = -setup.warm_up;
+    let mut world = World {
+        setup,
+        trace,
+        now: begin,
+        timeline: Timeline::default(),
+        fleet: Fleet::new(setup.view(), usable.iter().map(|config| config.name.clone())),
+        cloud: Cloud::new(setup.cloud, setup.seed),
+        desk: Desk::new(&setup.pool, setup.wait_timeout),
+        meter: Meter::new(begin, end, usable.len()),
+        buyer: Buyer::new(&setup.pool, &setup.name, usable, &setup.launch_configs, begin),
+        fresh: Vec::new(),
+        members: vec![None; trace.len()],
+        changed: true,
+        wake: None,
+        waits: Vec::with_capacity(trace.len()),
+        claims: Claims::default(),
+        machines: Machines::default(),
+    };
+    if let Policy::Loop { .. } = setup.policy {
+        world.timeline.add(begin, Event::Tick);
+    }
+    world.decide();
+    let (mut next, mut started) = (0, false);
+    loop {
+        let arrives = trace.get(next).map(|arrival| arrival.at);
+        let Some(at) = [world.timeline.next_at(), arrives, world.wake].into_iter().flatten().min() else { break };
+        if at > end {
+            break;
+        }
+        if at >= 0 && !started {
+            started = true;
+            world.machines = Machines { at_start: world.fleet.gauges.total(), ..Machines::default() };
+        }
+        world.move_to(at);
+        while let Some(arrival) = trace.get(next).filter(|arrival| arrival.at == at) {
+            world.desk.arrive(next, arrival);
+            world.fresh.push(next);
+            next += 1;
+            if next.is_multiple_of(PROGRESS) {
+                progress(next);
+            }
+        }
+        world.decide();
+    }
+    progress(next);
+    world.move_to(end);
+    Ok(world.outcome(end))
+}
+
+impl World<'_> {
+    /// Moves on to this moment, and lets happen what happens then.
+    fn move_to(&mut self, at: Micros) {
+        self.meter.advance(at, &self.fleet.gauges, self.desk.waiting());
+        self.now = at;
+        if self.wake.is_some_and(|wake| wake <= at) {
+            self.wake = None;
+            self.changed = true;
+        }
+        while let Some(event) = self.timeline.take(at) {
+            self.happen(event);
+        }
+    }
+
+    /// Pairs claims with members, and has the policy buy.
+    fn decide(&mut self) {
+        let in_use = self.in_use();
+        for (claim, member) in self.desk.pair(&self.fleet.ready, in_use, self.now) {
+            self.hand_out(claim, member);
+        }
+        for claim in std::mem::take(&mut self.fresh) {
+            self.changed = true;
+            self.judge(claim);
+        }
+        if std::mem::take(&mut self.changed) && self.setup.policy == Policy::Operator {
+            self.pass();
+        }
+    }
+
+    fn in_use(&self) -> bullpen_plan::claim::queue::InUse {
+        self.desk.in_use(self.setup.pool.target_size, self.setup.pool.max_size, self.fleet.total())
+    }
+
+    fn hand_out(&mut self, claim: usize, member: usize) {
+        let arrival = self.trace[claim];
+        if arrival.at == self.now {
+            self.claims.hits += 1;
+        } else {
+            self.claims.waited += 1;
+        }
+        // The member is claimed with the first write, and the claim is Bound with the second.
+        let bound = self.now + 2 * self.setup.cloud.write;
+        self.waits.push(bound - arrival.at);
+        self.members[claim] = Some(member);
+        self.fleet.stand(member, Some(Standing::Claimed));
+        self.fleet.bill(member, Some(Use::Held));
+        self.timeline.add(bound + arrival.holds, Event::Released(claim));
+        self.changed = true;
+    }
+
+    fn judge(&mut self, claim: usize) {
+        let (failed, again) = self.desk.judge(claim, &self.trace[claim], self.now);
+        if failed {
+            self.claims.failed += 1;
+            self.changed = true;
+        } else if let Some(again) = again {
+            self.timeline.add(again.max(self.now + SOONEST), Event::Judge(claim));
+        }
+    }
+
+    /// A pass of the operator over the pool.
+    fn pass(&mut self) {
+        self.fleet.view.waiting = self.desk.demand(self.in_use());
+        let plan = self.buyer.pass(&mut self.fleet, self.now);
+        for uid in &plan.deletes {
+            if let Some(member) = self.fleet.find(uid) {
+                self.give_up(member);
+            }
+        }
+        for name in &plan.creates {
+            if let Some(config) = self.buyer.number(name) {
+                self.buy(config);
+            }
+        }
+        let again = plan.look_again_at.map_or(Micros::MAX, micros).max(self.now + SOONEST);
+        self.wake = Some(again.min(self.now + RESYNC));
+    }
+
+    /// A run of the loop with a fixed interval.
+    fn tick(&mut self, every: Micros) {
+        self.timeline.add(self.now + every, Event::Tick);
+        let (now, view) = (timestamp(self.now), &self.fleet.view);
+        let ends = |standing: Standing, expired: bool| {
+            standing == Standing::Errored || (standing == Standing::Ready && expired)
+        };
+        let ended: Vec<_> = view
+            .members
+            .iter()
+            .filter(|member| ends(member.standing, is_expired(member, &view.recycle, now)))
+            .filter_map(|member| self.fleet.find(&member.uid))
+            .collect();
+        for member in ended {
+            self.give_up(member);
+        }
+        let supply: i64 = self.fleet.configs.iter().map(|config| config.in_flight).sum();
+        let missing = i64::from(self.setup.pool.target_size) - supply - self.fleet.ready.len() as i64;
+        let room = i64::from(self.setup.pool.max_size) - self.fleet.total() as i64;
+        let weights = self.setup.pool.launch_configs.iter();
+        let candidates: Vec<_> = weights
+            .zip(&self.fleet.configs)
+            .map(|(entry, config)| Candidate {
+                view: LaunchConfigView {
+                    name: entry.name.clone(),
+                    weight: entry.weight,
+                    members: config.members,
+                    room: entry.max_instances.map(|most| i64::from(most) - config.members),
+                    ramp: None,
+                    unavailable_until: None,
+                },
+                slots: None,
+                comes_up: true,
+            })
+            .collect();
+        let count = i32::try_from(missing.min(room).max(0)).unwrap_or(0);
+        for name in place(&candidates, count, 0, now).launch_configs {
+            if let Some(config) = self.buyer.number(&name) {
+                self.buy(config);
+            }
+        }
+    }
+
+    fn outcome(mut self, end: Micros) -> Outcome {
+        self.waits.sort_unstable();
+        let at = |percent: usize| {
+            let rank = (self.waits.len() * percent).div_ceil(100).max(1) - 1;
+            self.waits.get(rank).map_or(0.0, |wait| *wait as f64 / SECOND as f64)
+        };
+        let sum: i128 = self.waits.iter().map(|wait| i128::from(*wait)).sum();
+        let mean = sum as f64 / SECOND as f64 / self.waits.len().max(1) as f64;
+        Outcome {
+            claims: Claims { arrived: self.trace.len(), waiting: self.desk.waiting(), ..self.claims },
+            waits: Waits { mean, p50: at(50), p95: at(95), p99: at(99), longest: at(100) },
+            machines: Machines { at_end: self.fleet.gauges.total(), ..self.machines },
+            hours: self.meter.hours(),
+            hours_by_launch_config: self.meter.hours_by_config(),
+            length_hours: end as f64 / crate::time::HOUR as f64,
+            samples: self.meter.samples(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! What is simulated.
+
+use bullpen_api::{FINALIZER_LAUNCH_CONFIG, InstancePoolSpec, LaunchConfig};
+use bullpen_plan::member::user_data::UserData;
+use bullpen_plan::pool::template::{UsableLaunchConfig, resolve};
+use bullpen_plan::pool::view::PoolView;
+
+use crate::cloud::CloudModel;
+use crate::time::Micros;
+
+/// Who decides how many machines are bought, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// The operator's plan, whenever something changed.
+    Operator,
+    /// For comparison: a loop with a fixed interval, which ends members past their age, and then buys what is missing from
+    /// the pool's `targetSize` at that moment, up to `maxSize`. It knows no waiting claims, breakers or ramps.
+    Loop {
+        /// Time between two runs.
+        every: Micros,
+    },
+}
+
+/// What is simulated: a pool, its launch configs and its cloud.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Name of the pool.
+    pub name: String,
+    /// Its spec.
+    pub pool: InstancePoolSpec,
+    /// Its launch configs.
+    pub launch_configs: Vec<LaunchConfig>,
+    /// The cloud.
+    pub cloud: CloudModel,
+    /// Who decides.
+    pub policy: Policy,
+    /// How long a claim without a machine waits before it fails; `None`: for ever.
+    pub wait_timeout: Option<Micros>,
+    /// How long the pool is there before the trace begins.
+    pub warm_up: Micros,
+    /// What draws of the cloud begin with.
+    pub seed: u64,
+}
+
+impl Setup {
+    /// The launch configs that the pool may buy by, as the operator finds them.
+    ///
+    /// # Errors
+    /// Why it may buy by none.
+    pub fn usable(&self) -> Result<Vec<UsableLaunchConfig>, String> {
+        let taken_in: Vec<LaunchConfig> = self.launch_configs.iter().cloned().map(taken_in).collect();
+        let find = |name: &str| taken_in.iter().find(|config| config.metadata.name.as_deref() == Some(name));
+        let (usable, problems) = resolve(&self.pool, &UserData::Known(None), find, FINALIZER_LAUNCH_CONFIG);
+        match problems.first() {
+            Some(problem) => Err(format!("spec.launchConfigs: {}", problem.message())),
+            None => Ok(usable),
+        }
+    }
+
+    /// The pool as the plans see it, without members.
+    pub(super) fn view(&self) -> PoolView {
+        PoolView {
+            target_size: self.pool.target_size,
+            max_size: self.pool.max_size,
+            min_size: self.pool.min_size,
+            state: self.pool.state,
+            deleting: false,
+            max_concurrent_creates: self.pool.provisioning.max_concurrent_creates,
+            max_concurrent_deletes: self.pool.provisioning.max_concurrent_deletes,
+            recycle: self.pool.recycle.clone(),
+            recycle_before: None,
+            disruption: self.pool.disruption.clone(),
+            rollout: self.pool.rollout.clone(),
+            // All members are of one template.
+            template_hash: Some(String::new()),
+            forced: false,
+            members: Vec::new(),
+            claimed: 0,
+            waiting: 0,
+            can_replace: true,
+            launch_configs: Vec::new(),
+        }
+    }
+}
+
+/// The launch config as the operator has it after it has seen it first.
+fn taken_in(mut config: LaunchConfig) -> LaunchConfig {
+    config.metadata.finalizers = Some(vec![FINALIZER_LAUNCH_CONFIG.to_owned()]);
+    config.metadata.generation = Some(1);
+    config
+}

@@ -1,0 +1,255 @@
+use bullpen_api::{InstancePoolSpec, LaunchConfig, WhenEmpty};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cloud::{Boot, CloudModel};
+use crate::time::{HOUR, MILLISECOND};
+use crate::trace::{Bursts, bursts, poisson};
+
+/// A pool that is limited by its target alone, with these fields of its spec.
+fn pool(target: i32, more: Value) -> InstancePoolSpec {
+    let mut spec = json!({
+        "targetSize": target,
+        "maxSize": 20_000,
+        "launchConfigs": [{ "name": "lc" }],
+        "recycle": { "readyTtlSeconds": 31_536_000 },
+        "provisioning": { "maxConcurrentCreates": 1_000, "failureThreshold": 100 },
+        "readiness": { "launchTimeoutSeconds": 600 },
+    });
+    if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
+        spec.extend(more);
+    }
+    serde_json::from_value(spec).unwrap()
+}
+
+/// The pool at a cloud whose machines all boot in 90 s.
+fn setup(pool: InstancePoolSpec) -> Setup {
+    let config: LaunchConfig = serde_json::from_value(json!({
+        "metadata": { "name": "lc" },
+        "spec": { "region": "r", "zone": "z", "instanceType": "t", "image": "i", "simulated": { "endpoint": "http://c" } },
+    }))
+    .unwrap();
+    let boot = Boot::Around { seconds: 90.0, percent: 0.0 };
+    Setup {
+        name: "ci".into(),
+        pool,
+        launch_configs: vec![config],
+        cloud: CloudModel { boot, list: 1, ..CloudModel::default() },
+        policy: Policy::Operator,
+        wait_timeout: None,
+        warm_up: HOUR,
+        seed: 1,
+    }
+}
+
+fn play(setup: &Setup, trace: &[Arrival]) -> Outcome {
+    run(setup, trace, |_| {}).unwrap()
+}
+
+/// From the claim to its replacement, in seconds: a write, a create, the boot and a write.
+fn lead_seconds(setup: &Setup) -> f64 {
+    90.0 + (2 * setup.cloud.write + setup.cloud.call) as f64 / SECOND as f64
+}
+
+/// 4 claims a minute.
+fn steady(claims: usize) -> Vec<Arrival> {
+    poisson(240.0, 300.0, claims, 5)
+}
+
+#[test]
+fn the_same_seed_gives_the_same_outcome_and_another_one_another() {
+    let mut one = setup(pool(5, json!({})));
+    one.cloud = CloudModel { failing_percent: 5.0, ..CloudModel::default() };
+    let trace = steady(2_000);
+    let first = play(&one, &trace);
+    assert_eq!(first, play(&one, &trace));
+    one.seed = 2;
+    assert_ne!(first, play(&one, &trace));
+}
+
+/// Each claim orders one machine, which comes a fixed time later. So what is on order has a Poisson distribution, and a
+/// claim finds a ready machine if fewer than the target are on order.
+#[test]
+fn the_share_of_misses_of_claims_that_wait_is_the_tail_of_a_poisson_distribution() {
+    let trace = steady(20_000);
+    for target in [4, 7, 10, 13] {
+        let setup = setup(pool(target, json!({})));
+        let mean = 240.0 / 3_600.0 * lead_seconds(&setup);
+        let (mut term, mut below) = ((-mean).exp(), 0.0);
+        for count in 0..target {
+            below += term;
+            term *= mean / f64::from(count + 1);
+        }
+        let seen = play(&setup, &trace).claims.hit_percent() / 100.0;
+        assert!((seen - below).abs() < 0.012, "targetSize {target}: {seen} and {below}");
+    }
+}
+
+/// Claims that fail order nothing: what is on order is an Erlang loss system, whatever the time to a machine is.
+#[test]
+fn the_share_of_claims_that_fail_is_that_of_erlangs_loss_formula() {
+    let trace = steady(20_000);
+    for target in [3, 6, 10] {
+        let setup = setup(pool(target, json!({ "claims": { "whenEmpty": "Fail" } })));
+        let load = 240.0 / 3_600.0 * lead_seconds(&setup);
+        let blocked = (1..=target).fold(1.0, |before, n| load * before / load.mul_add(before, f64::from(n)));
+        let outcome = play(&setup, &trace);
+        let seen = outcome.claims.failed as f64 / 20_000.0;
+        assert!((seen - blocked).abs() < 0.012, "targetSize {target}: {seen} and {blocked}");
+        assert_eq!(outcome.claims.waited, 0);
+    }
+}
+
+#[test]
+fn the_claims_that_wait_are_as_many_as_their_rate_times_their_wait() {
+    let (setup, trace) = (setup(pool(3, json!({}))), steady(5_000));
+    let outcome = play(&setup, &trace);
+    let mean_waiting = outcome.samples.iter().map(|sample| sample.waiting).sum::<f64>() / outcome.samples.len() as f64;
+    let waited = outcome.waits.mean - (2 * setup.cloud.write) as f64 / SECOND as f64;
+    let served = (outcome.claims.hits + outcome.claims.waited) as f64;
+    let expected = served * waited / (outcome.length_hours * 3_600.0);
+    assert!((mean_waiting / expected - 1.0).abs() < 0.01, "{mean_waiting} and {expected}");
+}
+
+#[test]
+fn a_pool_that_is_larger_than_any_burst_misses_nothing() {
+    let load = Bursts { quiet: 60.0, burst: 3_600.0, quiet_seconds: 1_200.0, burst_seconds: 300.0 };
+    let outcome = play(&setup(pool(400, json!({}))), &bursts(load, 300.0, 5_000, 2));
+    assert_eq!((outcome.claims.hits, outcome.waits.longest < 0.05), (5_000, true));
+}
+
+#[test]
+fn a_loop_of_a_minute_misses_more_than_the_operator_at_the_same_size() {
+    let (mut setup, trace) = (setup(pool(10, json!({}))), steady(5_000));
+    let operator = play(&setup, &trace);
+    setup.policy = Policy::Loop { every: 60 * SECOND };
+    let looped = play(&setup, &trace);
+    assert!(operator.claims.hit_percent() > 90.0, "{:?}", operator.claims);
+    assert!(looped.claims.hit_percent() < 85.0, "{:?}", looped.claims);
+}
+
+#[test]
+fn a_broken_image_buys_ten_machines_in_an_hour() {
+    let mut setup = setup(pool(50, json!({ "provisioning": {}, "readiness": { "launchTimeoutSeconds": 60 } })));
+    setup.cloud.failing_percent = 100.0;
+    setup.warm_up = 0;
+    let trace = [Arrival { at: HOUR, holds: SECOND }];
+    let outcome = play(&setup, &trace);
+    assert!((9..=11).contains(&outcome.machines.bought), "{:?}", outcome.machines);
+    assert_eq!(outcome.claims.waiting, 1);
+}
+
+#[test]
+fn a_cloud_at_its_quota_is_asked_seldom() {
+    let mut setup = setup(pool(20, json!({})));
+    setup.cloud.quota = Some(5);
+    setup.warm_up = 0;
+    let outcome = play(&setup, &[Arrival { at: 2 * HOUR, holds: SECOND }]);
+    assert_eq!((outcome.machines.bought, outcome.machines.at_end), (5, 5));
+    assert!((10..60).contains(&outcome.machines.refused), "{:?}", outcome.machines);
+}
+
+#[test]
+fn a_machine_that_is_reset_serves_again_and_fewer_are_bought() {
+    let trace = steady(2_000);
+    let (once, more) =
+        (setup(pool(10, json!({}))), json!({ "afterReset": "Reimage", "maxUses": 10, "maxAgeSeconds": 86_400 }));
+    let mut often = once.clone();
+    often.pool.reuse = serde_json::from_value(more).ok();
+    assert!(often.pool.reuse.is_some());
+    let (once, often) = (play(&once, &trace), play(&often, &trace));
+    assert!(often.machines.bought * 4 < once.machines.bought, "{:?} and {:?}", often.machines, once.machines);
+}
+
+#[test]
+fn ready_members_past_their_age_are_replaced() {
+    let mut setup = setup(pool(10, json!({ "recycle": { "readyTtlSeconds": 3_600, "jitterPercent": 20 } })));
+    setup.warm_up = HOUR / 2;
+    let outcome = play(&setup, &[Arrival { at: 10 * HOUR, holds: SECOND }]);
+    assert!((100..=130).contains(&outcome.machines.bought), "{:?}", outcome.machines);
+    assert_eq!(outcome.claims.hits, 1);
+}
+
+#[test]
+fn a_claim_fails_when_it_has_waited_for_too_long() {
+    let mut setup = setup(pool(0, json!({ "maxSize": 0 })));
+    setup.wait_timeout = Some(30 * SECOND);
+    let trace = [
+        Arrival { at: 0, holds: SECOND },
+        Arrival { at: 20 * SECOND, holds: SECOND },
+        Arrival { at: 40 * SECOND, holds: 0 },
+    ];
+    let claims = play(&setup, &trace).claims;
+    assert_eq!((claims.failed, claims.waiting, claims.hits), (1, 2, 0));
+}
+
+#[test]
+fn a_quota_of_the_namespace_keeps_its_claims_waiting() {
+    let setup = setup(pool(10, json!({ "claims": { "perNamespace": 2 } })));
+    let at = |seconds: i64| Arrival { at: seconds * SECOND, holds: 10 * SECOND };
+    let claims = play(&setup, &[at(0), at(1), at(2), at(60)]).claims;
+    assert_eq!((claims.hits, claims.waited), (3, 1));
+}
+
+#[test]
+fn a_pool_without_its_launch_config_is_refused_by_name() {
+    let mut setup = setup(pool(1, json!({})));
+    setup.launch_configs.clear();
+    let error = run(&setup, &steady(1), |_| {}).unwrap_err();
+    assert_eq!(error, "spec.launchConfigs: there is no launch config lc in this namespace");
+}
+
+prop_compose! {
+    fn any_setup()(
+        (target, room) in (0..15_i32, 0..20_i32),
+        (failing, lacking) in (0.0..60.0_f64, 0.0..60.0_f64),
+        quota in proptest::option::of(0..20_usize),
+        (median, tail) in (0.0..200.0_f64, 1.0..4.0_f64),
+        (patience, fails) in (proptest::option::of(0..600_i64), any::<bool>()),
+        (reuse, looped) in (any::<bool>(), any::<bool>()),
+        seed in any::<u64>(),
+    ) -> Setup {
+        let mut spec = pool(target, json!({ "maxSize": target + room, "provisioning": {}, "recycle": { "readyTtlSeconds": 900 },
+            "readiness": { "launchTimeoutSeconds": 120 } }));
+        if fails {
+            spec.claims.when_empty = WhenEmpty::Fail;
+        }
+        if reuse {
+            spec.reuse = serde_json::from_value(json!({ "afterReset": "Reimage", "maxUses": 3, "maxAgeSeconds": 2_000 })).ok();
+        }
+        let boot = Boot::Tailed { median: median.max(0.001), p99: median.max(0.001) * tail };
+        let cloud = CloudModel { boot, failing_percent: failing, lacking_percent: lacking, quota, ..CloudModel::default() };
+        let policy = if looped { Policy::Loop { every: 60 * SECOND } } else { Policy::Operator };
+        let wait_timeout = patience.map(|seconds| seconds * SECOND);
+        Setup { cloud, policy, wait_timeout, seed, warm_up: 600 * SECOND, ..setup(spec) }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn nothing_is_lost_and_nothing_is_counted_twice(setup in any_setup(), rate in 20.0..600.0_f64, mean in 1.0..900.0_f64) {
+        let trace = poisson(rate, mean, 200, setup.seed);
+        let outcome = play(&setup, &trace);
+        let Claims { arrived, hits, waited, failed, waiting } = outcome.claims;
+        prop_assert_eq!(arrived, hits + waited + failed + waiting);
+        let machines = outcome.machines;
+        prop_assert_eq!(machines.at_start + machines.bought, machines.ended + machines.at_end);
+        if let Some(quota) = setup.cloud.quota {
+            prop_assert!(machines.at_end <= quota);
+        }
+        prop_assert!(machines.at_end <= usize::try_from(setup.pool.max_size).unwrap());
+        let hours = outcome.hours;
+        prop_assert!((hours.booting + hours.idle + hours.held + hours.ending - hours.total).abs() < 1e-6);
+        // A machine is held from its pairing on, two writes before its claim is Bound.
+        let two_writes = i64::try_from(hits + waited).unwrap() * 2 * 10 * MILLISECOND;
+        let most: i64 = trace.iter().map(|claim| claim.holds).sum::<i64>() + two_writes;
+        prop_assert!(hours.held <= most as f64 / HOUR as f64 + 1e-6);
+        prop_assert!((outcome.hours_by_launch_config.iter().sum::<f64>() - hours.total).abs() < 1e-6);
+        let shown: f64 = outcome.samples.iter().map(|sample| sample.booting + sample.ready + sample.claimed).sum();
+        let shown = shown / outcome.samples.len() as f64 * outcome.length_hours;
+        prop_assert!((shown - (hours.total - hours.ending)).abs() < 1e-3 * hours.total.max(1.0), "{} {:?}", shown, hours);
+    }
+}

@@ -1,0 +1,23 @@
+//! Plays recorded or drawn claims against Bullpen's own decisions, in simulated time and with a modelled cloud: which pool
+//! size keeps which hit rate at which cost (`docs/use/simulate.md`).
+//!
+//! Input: a pool, a trace of claims, a model of the cloud and a seed. Output: an [`Outcome`]. The decisions are those of
+//! [`bullpen_plan`], called with the views that the controllers build; nothing of them is written again here. No clock, no
+//! I/O, no randomness but that of the seed.
+#![forbid(unsafe_code)]
+#![expect(clippy::cast_precision_loss, reason = "times and counts of a trace are far below 2^52")]
+
+mod cloud;
+mod draw;
+mod engine;
+mod outcome;
+mod report;
+mod time;
+mod trace;
+
+pub use cloud::{Boot, CloudModel};
+pub use engine::{Policy, Setup, run};
+pub use outcome::{Claims, Hours, Machines, Outcome, Sample, Waits};
+pub use report::{Case, cheapest, frontier, json, svg, table};
+pub use time::{HOUR, MILLISECOND, Micros, SECOND};
+pub use trace::{Arrival, Bursts, TraceError, bursts, from_csv, from_prometheus, loop_size, poisson};

@@ -1,0 +1,71 @@
+//! Reads a CSV file of claims.
+
+use super::{Arrival, TraceError, in_order};
+use crate::time::{MILLISECOND, Micros};
+
+/// The columns that a trace must have.
+const COLUMNS: [&str; 2] = ["arrival_ms", "duration_ms"];
+/// The latest moment and the longest hold, in milliseconds: 100 years.
+const MOST: i64 = 3_155_760_000_000;
+
+/// Reads claims from CSV: a header that names the columns `arrival_ms` and `duration_ms`, and a line for each claim, in any
+/// order. Further columns are not looked at.
+///
+/// # Errors
+/// The line and column that cannot be read, and what is expected there.
+pub fn from_csv(text: &str) -> Result<Vec<Arrival>, TraceError> {
+    let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
+    let header = lines.next().map_or("", |(_, line)| line);
+    let names: Vec<&str> = header.split(',').map(str::trim).collect();
+    let place = |column: &str| {
+        names
+            .iter()
+            .position(|name| *name == column)
+            .ok_or_else(|| TraceError::new(format!("line 1: has no column {column}: begin with {}", COLUMNS.join(","))))
+    };
+    let places = [place(COLUMNS[0])?, place(COLUMNS[1])?];
+    let filled = lines.filter(|(_, line)| !line.trim().is_empty());
+    let arrivals = filled.map(|(index, line)| {
+        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+        let value = |column: usize| time(fields.get(places[column]).copied(), COLUMNS[column], index + 1);
+        Ok(Arrival { at: value(0)?, holds: value(1)? })
+    });
+    in_order(arrivals.collect::<Result<_, TraceError>>()?)
+}
+
+fn time(field: Option<&str>, column: &str, line: usize) -> Result<Micros, TraceError> {
+    let wrong = |what: String| TraceError::new(format!("line {line}: {column}: {what}"));
+    let field = field.ok_or_else(|| wrong("is missing".to_owned()))?;
+    let value: i64 = field.parse().map_err(|_| wrong(format!("is {field:?}: give whole milliseconds")))?;
+    if !(0..=MOST).contains(&value) {
+        return Err(wrong(format!("is {value}: it must be between 0 and {MOST}")));
+    }
+    Ok(value * MILLISECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_are_read_in_their_order_wherever_the_columns_stand() {
+        let read = from_csv("name,duration_ms,arrival_ms\r\nb, 20 ,7\r\n\r\na,10,3\n").unwrap();
+        let times: Vec<_> = read.iter().map(|arrival| (arrival.at, arrival.holds)).collect();
+        assert_eq!(times, [(3_000, 10_000), (7_000, 20_000)]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_its_line_and_column() {
+        for (text, expected) in [
+            ("", "line 1: has no column arrival_ms: begin with arrival_ms,duration_ms"),
+            ("arrival_ms\n1\n", "line 1: has no column duration_ms"),
+            ("arrival_ms,duration_ms\n", "it has no claims"),
+            ("arrival_ms,duration_ms\n1,2\n3\n", "line 3: duration_ms: is missing"),
+            ("arrival_ms,duration_ms\n1.5,2\n", "line 2: arrival_ms: is \"1.5\": give whole milliseconds"),
+            ("arrival_ms,duration_ms\n1,-2\n", "line 2: duration_ms: is -2: it must be between 0"),
+        ] {
+            let error = from_csv(text).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+}

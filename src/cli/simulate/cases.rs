@@ -1,0 +1,163 @@
+//! What is compared, and how it is played.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use bullpen_simulate::{
+    Arrival, Boot, Case, CloudModel, MILLISECOND, Micros, Outcome, Policy, SECOND, Setup, loop_size, run,
+};
+use parking_lot::Mutex;
+
+use super::args::{Price, SimulateArgs};
+use super::files::PoolFile;
+use super::progress::Progress;
+
+/// One simulation to play.
+#[derive(Debug)]
+pub(super) struct Planned {
+    policy: String,
+    setup: Setup,
+    /// The price of each launch config, if all are known.
+    prices: Option<Vec<f64>>,
+}
+
+/// All simulations that the flags ask for.
+pub(super) fn planned(args: &SimulateArgs, pools: &[PoolFile], trace: &[Arrival]) -> Result<Vec<Planned>, String> {
+    let mut all = Vec::new();
+    for pool in pools {
+        let cloud = cloud(args, pool)?;
+        let prices = prices(&args.hourly_price, pool)?;
+        let swept = args.sweep.as_ref().map(super::args::Sweep::sizes);
+        let of = |policy: Policy, label: String, size: i32| -> Result<Planned, String> {
+            let mut spec = pool.spec.clone();
+            if size > spec.max_size {
+                let max = spec.max_size;
+                return Err(format!(
+                    "{}: spec.maxSize: is {max}, below the targetSize {size} to try: raise it",
+                    pool.file
+                ));
+            }
+            (spec.target_size, spec.min_size) = (size, spec.min_size.min(size));
+            let setup = Setup {
+                name: pool.name.clone(),
+                pool: spec,
+                launch_configs: pool.launch_configs.clone(),
+                cloud,
+                policy,
+                wait_timeout: args.wait_timeout_seconds.map(|seconds| Micros::from(seconds) * SECOND),
+                warm_up: Micros::from(args.warm_up_seconds) * SECOND,
+                seed: args.seed,
+            };
+            setup.usable().map_err(|why| format!("{}: {why}", pool.file))?;
+            Ok(Planned { policy: label, setup, prices: prices.clone() })
+        };
+        let own = if pools.len() == 1 { pool.name.clone() } else { pool.file.replace(" (--pool)", "") };
+        for size in swept.clone().unwrap_or_else(|| vec![pool.spec.target_size]) {
+            all.push(of(Policy::Operator, own.clone(), size)?);
+        }
+        if let Some(seconds) = args.compare_loop {
+            let by_rule = loop_size(trace, cloud.boot.mean(), f64::from(seconds)).min(pool.spec.max_size);
+            let mut sizes = swept.unwrap_or_default();
+            sizes.push(by_rule);
+            sizes.sort_unstable();
+            sizes.dedup();
+            let every = Micros::from(seconds) * SECOND;
+            let label = if pools.len() == 1 { String::new() } else { format!(" over {own}") };
+            for size in sizes {
+                all.push(of(Policy::Loop { every }, format!("loop of {seconds} s{label}"), size)?);
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn cloud(args: &SimulateArgs, pool: &PoolFile) -> Result<CloudModel, String> {
+    let flags = &args.cloud;
+    let milliseconds = |value: u32| Micros::from(value) * MILLISECOND;
+    let boot = match (flags.boot_seconds, flags.boot_p99_seconds) {
+        (Some(median), Some(p99)) if p99 < median => {
+            return Err(format!("--boot-p99-seconds: is {p99}, below --boot-seconds {median}, the median"));
+        }
+        (Some(median), Some(p99)) => Boot::Tailed { median, p99 },
+        (seconds, _) => {
+            let (of_file, jitter) = boot_of_file(pool, flags.boot_seconds.is_some())?;
+            let percent = flags.boot_jitter_percent.unwrap_or(jitter);
+            Boot::Around { seconds: seconds.unwrap_or(of_file), percent }
+        }
+    };
+    Ok(CloudModel {
+        boot,
+        call: milliseconds(flags.call_milliseconds),
+        shutdown: milliseconds(flags.shutdown_milliseconds),
+        list: milliseconds(flags.list_milliseconds),
+        write: milliseconds(flags.write_milliseconds),
+        failing_percent: flags.failing_percent,
+        lacking_percent: flags.lacking_percent,
+        quota: flags.quota.map(|quota| quota as usize),
+    })
+}
+
+/// Boot time in seconds and jitter in percent, by the block `simulated` of the file's launch configs.
+fn boot_of_file(pool: &PoolFile, is_given: bool) -> Result<(f64, f64), String> {
+    let blocks = pool.launch_configs.iter().map(|config| config.spec.simulated.as_ref());
+    let blocks = blocks.map(|block| block.map(|block| (block.boot_milliseconds, block.boot_jitter_percent)));
+    let mut blocks: Vec<Option<(i32, i32)>> = blocks.collect();
+    blocks.dedup();
+    match blocks.as_slice() {
+        [Some((boot, jitter))] if pool.all_there => Ok((f64::from(*boot) / 1_000.0, f64::from(*jitter))),
+        [_, _, ..] if pool.all_there && !is_given => {
+            Err(format!("{}: its launch configs boot differently: give --boot-seconds for all of them", pool.file))
+        }
+        _ => Ok((90.0, 20.0)),
+    }
+}
+
+/// The price of each launch config of the pool; `None` if no price is given.
+fn prices(given: &[Price], pool: &PoolFile) -> Result<Option<Vec<f64>>, String> {
+    if given.is_empty() {
+        return Ok(None);
+    }
+    let of = |name: Option<&str>| given.iter().find(|price| price.launch_config.as_deref() == name);
+    let entries = pool.spec.launch_configs.iter();
+    let priced = entries.map(|entry| {
+        let price = of(Some(&entry.name)).or_else(|| of(None));
+        price.map(|price| price.amount).ok_or_else(|| {
+            format!("--hourly-price: launch config {name} has none: add --hourly-price {name}=PRICE", name = entry.name)
+        })
+    });
+    priced.collect::<Result<_, _>>().map(Some)
+}
+
+/// Plays them, several at a time, in the order in which they were planned.
+pub(super) fn play(planned: Vec<Planned>, trace: &[Arrival], threads: Option<u16>) -> Result<Vec<Case>, String> {
+    let threads = threads.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let outcomes: Mutex<Vec<Option<Result<Outcome, String>>>> = Mutex::new(planned.iter().map(|_| None).collect());
+    let progress = Progress::begin(planned.len() * trace.len());
+    thread::scope(|scope| {
+        let work = || {
+            while let Some((index, case)) = {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                planned.get(index).map(|case| (index, case))
+            } {
+                let mut before = 0;
+                let outcome = run(&case.setup, trace, |claims| {
+                    done.fetch_add(claims - before, Ordering::Relaxed);
+                    before = claims;
+                });
+                outcomes.lock()[index] = Some(outcome);
+            }
+        };
+        let workers: Vec<_> = (0..threads.min(planned.len())).map(|_| scope.spawn(work)).collect();
+        progress.follow(&done, || workers.iter().all(thread::ScopedJoinHandle::is_finished));
+    });
+    let cases = planned.into_iter().zip(outcomes.into_inner()).map(|(case, outcome)| {
+        let outcome = outcome.ok_or("a simulation ended without an outcome")??;
+        let cost = |prices: Vec<f64>| {
+            prices.iter().zip(&outcome.hours_by_launch_config).map(|(price, hours)| price * hours).sum()
+        };
+        let (cost, target_size) = (case.prices.map(cost), case.setup.pool.target_size);
+        Ok(Case { policy: case.policy, target_size, outcome, cost })
+    });
+    cases.collect()
+}

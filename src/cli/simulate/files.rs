@@ -1,0 +1,173 @@
+//! Reads the files of `bullpen simulate`.
+
+use std::path::Path;
+
+use bullpen_api::{InstancePool, InstancePoolSpec, LaunchConfig, LaunchConfigSpec, PoolState, crds};
+use bullpen_simulate::{Arrival, bursts, from_csv, from_prometheus, poisson};
+use kube::{CustomResourceExt as _, Resource as _};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::args::SimulateArgs;
+
+/// A pool as its file has it.
+#[derive(Clone, Debug)]
+pub(super) struct PoolFile {
+    /// The file and the flag, for messages.
+    pub file: String,
+    pub name: String,
+    pub spec: InstancePoolSpec,
+    /// One for each entry of the pool: that of the file, else one without limits.
+    pub launch_configs: Vec<LaunchConfig>,
+    /// Whether each launch config is of the file.
+    pub all_there: bool,
+}
+
+/// The claims that the flags ask for.
+pub(super) fn trace(args: &SimulateArgs) -> Result<Vec<Arrival>, String> {
+    let (hold, count) = (args.hold_seconds.unwrap_or_default(), args.claims as usize);
+    let of = |path: &Path, flag: &str, read: &dyn Fn(&str) -> Result<Vec<Arrival>, bullpen_simulate::TraceError>| {
+        let text = text(path, flag)?;
+        read(&text).map_err(|error| format!("{} ({flag}): {error}", path.display()))
+    };
+    match (&args.trace, &args.prometheus, args.poisson, args.bursts) {
+        (Some(path), ..) => of(path, "--trace", &from_csv),
+        (_, Some(path), ..) => of(path, "--prometheus", &|text| from_prometheus(text, hold, args.seed)),
+        (_, _, Some(rate), _) => Ok(poisson(rate, hold, count, args.seed)),
+        (_, _, _, Some(load)) => Ok(bursts(load, hold, count, args.seed)),
+        _ => Err("give claims by --trace, --prometheus, --poisson or --bursts".to_owned()),
+    }
+}
+
+/// The pool of this file.
+pub(super) fn pool(path: &Path) -> Result<PoolFile, String> {
+    let file = format!("{} (--pool)", path.display());
+    read(&text(path, "--pool")?, &file).map_err(|why| format!("{file}: {why}"))
+}
+
+fn text(path: &Path, flag: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("cannot read {} ({flag}): {error}", path.display()))
+}
+
+fn read(text: &str, file: &str) -> Result<PoolFile, String> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| format!("it is no YAML: {error}"))?;
+    let (mut pools, mut configs) = (Vec::new(), Vec::new());
+    for document in documents.iter().filter(|document| !document.is_null()) {
+        let (version, kind) = (document["apiVersion"].as_str(), document["kind"].as_str().unwrap_or_default());
+        if version != Some(&*InstancePool::api_version(&())) {
+            return Err(format!("has a {kind:?} that is not of apiVersion: {}", InstancePool::api_version(&())));
+        }
+        match kind {
+            "InstancePool" => pools.push(named::<InstancePoolSpec>(document, &InstancePool::crd())?),
+            "LaunchConfig" => configs.push(named::<LaunchConfigSpec>(document, &LaunchConfig::crd())?),
+            _ => return Err(format!("has a {kind:?}: give it an InstancePool, and its LaunchConfigs")),
+        }
+    }
+    let [(name, spec)] = <[(String, InstancePoolSpec); 1]>::try_from(pools)
+        .map_err(|found| format!("has {} InstancePools: give it one", found.len()))?;
+    sizes(&spec)?;
+    let find = |name: &str| configs.iter().find(|(config, _)| config == name);
+    let all_there = spec.launch_configs.iter().all(|entry| find(&entry.name).is_some());
+    let launch_configs = spec.launch_configs.iter().map(|entry| match find(&entry.name) {
+        Some((name, spec)) => Ok(LaunchConfig::new(name, spec.clone())),
+        None => Ok(LaunchConfig::new(&entry.name, unlimited()?)),
+    });
+    let launch_configs = launch_configs.collect::<Result<_, serde_json::Error>>().map_err(|error| error.to_string())?;
+    Ok(PoolFile { file: file.to_owned(), name, spec, launch_configs, all_there })
+}
+
+fn named<S: DeserializeOwned>(
+    document: &Value,
+    definition: &k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+) -> Result<(String, S), String> {
+    let kind = &definition.spec.names.kind;
+    let name = document["metadata"]["name"].as_str().filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| format!("{kind}: metadata.name: is missing"))?;
+    let at = |why: String| format!("{kind} {name}: {why}");
+    crds::check_spec(definition, &document["spec"]).map_err(at)?;
+    let spec = serde_json::from_value(document["spec"].clone()).map_err(|error| at(format!("spec: {error}")))?;
+    Ok((name.to_owned(), spec))
+}
+
+/// The rules between sizes, which the API server would check.
+fn sizes(spec: &InstancePoolSpec) -> Result<(), String> {
+    if spec.min_size > spec.target_size {
+        return Err(format!("spec.minSize: is {}, above targetSize {}: lower it", spec.min_size, spec.target_size));
+    }
+    if spec.target_size > spec.max_size {
+        return Err(format!(
+            "spec.targetSize: is {}, above maxSize {}: raise maxSize",
+            spec.target_size, spec.max_size
+        ));
+    }
+    Ok(())
+}
+
+/// What stands in for a launch config that the file does not have.
+fn unlimited() -> Result<LaunchConfigSpec, serde_json::Error> {
+    serde_json::from_value(json!({
+        "region": "simulated", "zone": "simulated", "instanceType": "simulated", "image": "simulated",
+        "simulated": { "endpoint": "http://simulated" },
+    }))
+}
+
+impl PoolFile {
+    /// What of the pool is not simulated, for a person.
+    pub fn left_out(&self) -> Vec<String> {
+        let (spec, claims) = (&self.spec, &self.spec.claims);
+        let limits = [claims.default_ttl_seconds, claims.max_ttl_seconds, claims.max_hold_seconds];
+        let notes = [
+            (spec.health.is_some(), "spec.health: machines that are ready do not fail here".to_owned()),
+            (
+                limits.iter().any(Option::is_some),
+                "spec.claims: claims hold their machines for as long as the trace says, whatever limits there are"
+                    .to_owned(),
+            ),
+            (spec.state != PoolState::Active, format!("spec.state: is {}, so nothing is bought", spec.state.as_str())),
+        ];
+        let applying = notes.into_iter().filter(|(applies, _)| *applies);
+        applying.map(|(_, note)| format!("{}: {note}", self.file)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POOL: &str = "apiVersion: bullpen.dev/v1alpha1\nkind: InstancePool\nmetadata: {name: ci}\nspec:\n  targetSize: 5\n  \
+                        maxSize: 40\n  launchConfigs: [{name: a}]\n";
+
+    #[test]
+    fn a_pool_is_read_with_its_launch_configs_or_without() {
+        let alone = read(POOL, "f").unwrap();
+        assert_eq!((alone.name.as_str(), alone.spec.target_size, alone.all_there), ("ci", 5, false));
+        assert_eq!(alone.launch_configs[0].metadata.name.as_deref(), Some("a"));
+        let config = "---\napiVersion: bullpen.dev/v1alpha1\nkind: LaunchConfig\nmetadata: {name: a}\nspec:\n  region: r\n  zone: z\n  \
+                      instanceType: t\n  image: i\n  maxInstances: 7\n  simulated: {endpoint: \"http://c\"}\n";
+        let both = read(&format!("{POOL}{config}"), "f").unwrap();
+        assert_eq!((both.all_there, both.launch_configs[0].spec.max_instances), (true, Some(7)));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_named_with_its_field() {
+        for (text, expected) in [
+            ("a: [", "it is no YAML"),
+            ("", "has 0 InstancePools: give it one"),
+            ("kind: Pod\napiVersion: v1\n", "has a \"Pod\" that is not of apiVersion: bullpen.dev/v1alpha1"),
+            (&POOL.replace("maxSize: 40", "maxSize: 4"), "spec.targetSize: is 5, above maxSize 4: raise maxSize"),
+            (&POOL.replace("maxSize", "mostSize"), "InstancePool ci: spec.mostSize: there is no such field; there are"),
+            (&POOL.replace("targetSize: 5", "targetSize: -5"), "InstancePool ci: spec.targetSize: is -5"),
+            (&POOL.replace("{name: ci}", "{}"), "InstancePool: metadata.name: is missing"),
+        ] {
+            let error = read(text, "f").unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_said() {
+        let limited = POOL.replace("maxSize: 40", "maxSize: 40\n  state: Paused\n  claims: {maxHoldSeconds: 60}");
+        assert_eq!(read(&limited, "f").unwrap().left_out().len(), 2);
+        assert!(read(POOL, "f").unwrap().left_out().is_empty());
+    }
+}
