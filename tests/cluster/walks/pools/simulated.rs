@@ -1,0 +1,200 @@
+//! What `bullpen simulate` says of a trace is what happens when it is played: the same claims, against a real API server and
+//! the operator, with a cloud whose machines boot in seconds.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
+use bullpen_simcloud::ledger::{Entry, State, What};
+use bullpen_simulate::{Arrival, Boot, CloudModel, HOUR, MILLISECOND, Outcome, Policy, SECOND, Setup, run};
+use futures::TryStreamExt as _;
+use futures::future::join_all;
+use jiff::Timestamp;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, ResourceExt as _};
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::harness::objects::{LAUNCH_CONFIG, POOL, phase};
+use crate::harness::{Ledger, Operator, PATIENCE, Walk};
+
+/// The pool's `targetSize`.
+const TARGET: i32 = 13;
+/// How long machines boot.
+const BOOT_MILLISECONDS: i32 = 3_500;
+/// Number of bursts, and the time from one to the next. The machines that replace those of a burst are ready more than a
+/// second after the next burst and before the one after it, so that no claim's luck hangs on milliseconds.
+const BURSTS: i64 = 18;
+const BETWEEN: i64 = 2_500 * MILLISECOND;
+
+/// Bursts of up to 12 claims; what each holds its machine is between one and five seconds.
+fn trace() -> Vec<Arrival> {
+    let size = |burst: i64| (burst * burst * 7 + 3) % 13;
+    let claims = (0..BURSTS).flat_map(|burst| (0..size(burst)).map(move |claim| (burst, claim)));
+    let arrival = |(burst, claim): (i64, i64)| Arrival {
+        at: burst * BETWEEN + claim * 20 * MILLISECOND,
+        holds: SECOND + (burst * 5 + claim * 3) % 9 * SECOND / 2,
+    };
+    claims.map(arrival).collect()
+}
+
+/// What came of the trace in reality.
+struct Played {
+    hits: f64,
+    /// Seconds for which machines were ready and nobody's.
+    idle: f64,
+    bought: usize,
+    /// The time of a create of a claim, in the middle of all of them.
+    write: Duration,
+    /// The mean time from a claim until the call for the machine that it orders is answered.
+    reaction: Duration,
+}
+
+#[tokio::test]
+async fn a_trace_that_is_played_for_real_has_the_misses_and_the_idle_time_that_the_simulation_says() {
+    let walk = Walk::begin("simulated").await;
+    let operator = Operator::start(&walk).await;
+    let boot = json!({ "simulated": { "bootMilliseconds": BOOT_MILLISECONDS } });
+    let config = walk.launch_config(LAUNCH_CONFIG, boot).await;
+    walk.pool(POOL, json!({ "targetSize": TARGET, "maxSize": 200 })).await;
+    let pool = walk.pool_has_ready(TARGET).await;
+    let trace = trace();
+    let played = play(&walk, &operator, &trace).await;
+    let simulated = simulate(&pool, config, &trace, &played);
+
+    let (claims, hits) = (trace.len() as f64, simulated.claims.hits as f64);
+    let idle = simulated.hours.idle * 3_600.0;
+    let seen = format!(
+        "of {claims} claims {} hits in reality and {hits} simulated; {:.1} s and {idle:.1} s idle; {} and {} machines \
+         bought; a write took {:?}, a reaction {:?}",
+        played.hits, played.idle, played.bought, simulated.machines.bought, played.write, played.reaction
+    );
+    eprintln!("{seen}");
+    assert!(hits > 0.5 * claims && hits < 0.95 * claims, "the trace shows nothing: {seen}");
+    assert!((played.hits - hits).abs() <= 0.02 * claims, "{seen}");
+    assert!((played.idle - idle).abs() <= 0.02 * idle, "{seen}");
+}
+
+/// How fast this machine is goes into the model; what comes of it does not.
+fn simulate(pool: &InstancePool, config: LaunchConfig, trace: &[Arrival], played: &Played) -> Outcome {
+    let milliseconds = |time: Duration| i64::try_from(time.as_millis()).expect("a short time") * MILLISECOND;
+    let cloud = CloudModel {
+        boot: Boot::Around { seconds: f64::from(BOOT_MILLISECONDS) / 1_000.0, percent: 0.0 },
+        call: milliseconds(played.reaction.saturating_sub(played.write)),
+        shutdown: 100 * MILLISECOND,
+        list: 200 * MILLISECOND,
+        write: milliseconds(played.write),
+        ..CloudModel::default()
+    };
+    let setup = Setup {
+        name: POOL.to_owned(),
+        pool: pool.spec.clone(),
+        launch_configs: vec![config],
+        cloud,
+        policy: Policy::Operator,
+        wait_timeout: None,
+        warm_up: HOUR,
+        seed: 1,
+    };
+    run(&setup, trace, |_| {}).expect("an outcome")
+}
+
+/// Creates each claim at its time and deletes it when it has held its machine, and measures until the last one has come.
+async fn play(walk: &Walk, operator: &Operator, trace: &[Arrival]) -> Played {
+    let seen = Members::default();
+    let members = tokio::spawn(follow_members(walk.api(), seen.clone()));
+    let (mut tell, mut bound) = (HashMap::new(), Vec::new());
+    for number in 0..trace.len() {
+        let (sender, receiver) = oneshot::channel();
+        tell.insert(name(number), sender);
+        bound.push(receiver);
+    }
+    let claims = tokio::spawn(follow_claims(walk.api(), tell));
+    let before = walk.simcloud.ledger().await.bought();
+    // The watches are there before the first claim.
+    sleep_until(Instant::now() + Duration::from_secs(1)).await;
+    let (began, clock) = (Instant::now(), Timestamp::now());
+    let ends = clock + Duration::from_micros(trace.last().expect("a claim").at.unsigned_abs());
+    let lives = trace.iter().zip(bound).enumerate().map(|(number, (arrival, bound))| async move {
+        sleep_until(began + Duration::from_micros(arrival.at.unsigned_abs())).await;
+        let asked = Instant::now();
+        walk.claim(&name(number), json!({})).await;
+        let took = asked.elapsed();
+        let at = timeout(PATIENCE, bound).await.expect("in time").expect("Bound");
+        sleep_until(at + Duration::from_micros(arrival.holds.unsigned_abs())).await;
+        walk.delete::<PoolClaim>(&name(number)).await;
+        took
+    });
+    let mut writes = join_all(lives).await;
+    claims.abort();
+    members.abort();
+    let seen = seen.lock().clone();
+    let ledger = walk.simcloud.ledger().await;
+    let bought = ledger.bought() - before;
+    let reaction = reaction(trace, clock, ledger, before);
+    let idle = seen.values().map(|(ready, claimed)| idle_within(*ready, *claimed, (clock, ends))).sum();
+    writes.sort();
+    let series =
+        format!(r#"bullpen_claim_pairing_duration_seconds_count{{namespace="{}",pool="{POOL}"}}"#, walk.namespace);
+    Played {
+        hits: operator.metric_reaches(&series, 1.0).await,
+        idle,
+        bought,
+        write: writes[writes.len() / 2],
+        reaction,
+    }
+}
+
+/// Each claim orders one machine when it comes, in their order; the first `before` machines were bought for nobody.
+fn reaction(trace: &[Arrival], began: Timestamp, ledger: Ledger, before: usize) -> Duration {
+    let created = |entry: Entry| match entry.what {
+        What::Machine(event) if event.event == State::Created => Some(entry.time),
+        _ => None,
+    };
+    let bought = ledger.into_entries().into_iter().filter_map(created).skip(before);
+    let came = trace.iter().map(|arrival| began + Duration::from_micros(arrival.at.unsigned_abs()));
+    let times: Vec<f64> = came.zip(bought).map(|(came, bought)| bought.duration_since(came).as_secs_f64()).collect();
+    Duration::from_secs_f64((times.iter().sum::<f64>() / times.len() as f64).max(0.0))
+}
+
+/// When each member became ready and was claimed, by uid.
+type Members = Arc<Mutex<HashMap<String, (Option<Timestamp>, Option<Timestamp>)>>>;
+
+async fn follow_members(api: Api<PoolMember>, seen: Members) {
+    let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff().applied_objects());
+    while let Ok(Some(member)) = events.try_next().await {
+        let status = member.status.as_ref();
+        let times =
+            status.map(|status| [&status.ready_since, &status.claimed_at].map(|time| time.as_ref().map(|time| time.0)));
+        if let (Some(uid), Some([ready, claimed])) = (member.uid(), times) {
+            seen.lock().insert(uid, (ready, claimed));
+        }
+    }
+}
+
+async fn follow_claims(api: Api<PoolClaim>, mut tell: HashMap<String, oneshot::Sender<Instant>>) {
+    let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff().applied_objects());
+    while let Ok(Some(claim)) = events.try_next().await {
+        if phase(&claim) == ClaimPhase::Bound
+            && let Some(told) = tell.remove(&claim.name_any())
+        {
+            // Nobody listens any more when the test has failed.
+            let _ = told.send(Instant::now());
+        }
+    }
+}
+
+/// Seconds between these times for which a member was ready and nobody's.
+fn idle_within(ready: Option<Timestamp>, claimed: Option<Timestamp>, (begin, end): (Timestamp, Timestamp)) -> f64 {
+    let Some(ready) = ready else { return 0.0 };
+    let (from, to) = (ready.max(begin), claimed.unwrap_or(end).min(end));
+    to.duration_since(from).as_secs_f64().max(0.0)
+}
+
+fn name(number: usize) -> String {
+    format!("build-{number}")
+}
