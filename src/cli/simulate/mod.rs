@@ -47,3 +47,6 @@ fn played(args: &SimulateArgs) -> Result<Vec<bullpen_simulate::Case>, String> {
     let planned = cases::planned(args, &pools, &trace)?;
     cases::play(planned, &trace, args.threads)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+use std::fs;
+use std::path::Path;
+
+use clap::Parser;
+
+use super::*;
+
+/// The arguments as the command line reads them.
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(flatten)]
+    args: SimulateArgs,
+}
+
+const POOL: &str = "apiVersion: bullpen.dev/v1alpha1\nkind: InstancePool\nmetadata: {name: ci}\nspec:\n  targetSize: 3\n  \
+                    maxSize: 100\n  launchConfigs: [{name: a}]\n";
+
+fn line(folder: &Path, more: &[&str]) -> Result<SimulateArgs, clap::Error> {
+    let pool = folder.join("pool.yaml");
+    fs::write(&pool, POOL).expect("a file");
+    let pool = pool.to_str().expect("a path");
+    Line::try_parse_from([&["simulate", "--pool", pool], more].concat()).map(|line| line.args)
+}
+
+#[test]
+fn sizes_and_the_loop_are_compared_and_the_same_seed_gives_the_same_table() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let flags =
+        ["--poisson", "240", "--hold-seconds", "60", "--claims", "500", "--sweep", "targetSize=6..8", "--compare-loop"];
+    let args = line(folder.path(), &flags).expect("arguments");
+    let cases = played(&args).expect("cases");
+    let rows: Vec<_> = cases.iter().map(|case| (case.policy.as_str(), case.target_size)).collect();
+    assert_eq!(rows[..3], [("ci", 6), ("ci", 7), ("ci", 8)]);
+    // The claims of two minutes and a half are about ten.
+    assert!(
+        rows[3..6] == [("loop of 60 s", 6), ("loop of 60 s", 7), ("loop of 60 s", 8)] && rows.len() == 7,
+        "{rows:?}"
+    );
+    assert!(cases[2].hit_percent() > cases[0].hit_percent() && cases[2].price() > cases[0].price());
+    assert!(cases[0].hit_percent() > cases[3].hit_percent());
+    assert_eq!(table(&cases, 99.0), table(&played(&args).expect("cases"), 99.0));
+}
+
+#[test]
+fn a_trace_is_played_at_its_price_and_drawn() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (trace, drawing) = (folder.path().join("trace.csv"), folder.path().join("sizes.svg"));
+    let claims: String = (0..300).map(|n| format!("{},{}\n", n * 9_000, 60_000 + n * 100)).collect();
+    fs::write(&trace, format!("arrival_ms,duration_ms\n{claims}")).expect("a file");
+    let paths = [trace.to_str().expect("a path"), drawing.to_str().expect("a path")];
+    let args = line(folder.path(), &["--trace", paths[0], "--hourly-price", "a=0.5", "--svg", paths[1], "-o", "json"]);
+    let args = args.expect("arguments");
+    execute(&args).expect("an outcome");
+    assert!(fs::read_to_string(&drawing).expect("a drawing").starts_with("<svg "));
+    let case = played(&args).expect("cases").remove(0);
+    assert_eq!(case.outcome.claims.arrived, 300);
+    assert!((case.cost.expect("a cost") - 0.5 * case.outcome.hours.total).abs() < 1e-9);
+}
+
+#[test]
+fn what_cannot_be_used_is_named_with_the_file_or_flag() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bad = folder.path().join("bad.csv");
+    fs::write(&bad, "arrival_ms,duration_ms\n1,soon\n").expect("a file");
+    let bad = bad.to_str().expect("a path");
+    let drawn = ["--poisson", "60", "--hold-seconds", "60", "--claims", "5"];
+    let cases: [(&[&str], &str); 5] = [
+        (&["--trace", bad], "bad.csv (--trace): line 2: duration_ms: is \"soon\""),
+        (&["--trace", "/nowhere"], "cannot read /nowhere (--trace)"),
+        (
+            &["--sweep", "targetSize=100..101"],
+            "pool.yaml (--pool): spec.maxSize: is 100, below the targetSize 101 to try",
+        ),
+        (&["--hourly-price", "b=1"], "--hourly-price: launch config a has none: add --hourly-price a=PRICE"),
+        (&["--boot-seconds", "90", "--boot-p99-seconds", "60"], "--boot-p99-seconds: is 60, below --boot-seconds 90"),
+    ];
+    for (flags, expected) in cases {
+        let given = if flags[0] == "--trace" { flags.to_vec() } else { [&drawn, flags].concat() };
+        let error = played(&line(folder.path(), &given).expect("arguments")).expect_err("it cannot be used");
+        assert!(error.contains(expected), "{error}");
+    }
+    let none = line(folder.path(), &[]).expect_err("no claims").to_string();
+    assert!(none.contains("--trace <FILE>|--prometheus <FILE>|--poisson"), "{none}");
+}
