@@ -45,8 +45,8 @@ fn sizes_and_the_loop_are_compared_and_the_same_seed_gives_the_same_table() {
 fn a_trace_is_played_at_its_price_and_drawn() {
     let folder = tempfile::tempdir().expect("a folder");
     let (trace, drawing) = (folder.path().join("trace.csv"), folder.path().join("sizes.svg"));
-    let claims: String = (0..300).map(|n| format!("{},{}\n", n * 9_000, 60_000 + n * 100)).collect();
-    fs::write(&trace, format!("arrival_ms,duration_ms\n{claims}")).expect("a file");
+    let claims: Vec<String> = (0..300).map(|n| format!("{},{}", n * 9_000, 60_000 + n * 100)).collect();
+    fs::write(&trace, format!("arrival_ms,duration_ms\n{}\n", claims.join("\n"))).expect("a file");
     let paths = [trace.to_str().expect("a path"), drawing.to_str().expect("a path")];
     let args = line(folder.path(), &["--trace", paths[0], "--hourly-price", "a=0.5", "--svg", paths[1], "-o", "json"]);
     let args = args.expect("arguments");

@@ -11,7 +11,7 @@ use bullpen_simcloud::ledger::{Entry, State, What};
 use bullpen_simulate::{Arrival, Boot, CloudModel, HOUR, MILLISECOND, Outcome, Policy, SECOND, Setup, run};
 use futures::TryStreamExt as _;
 use futures::future::join_all;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt as _};
 use parking_lot::Mutex;
@@ -66,7 +66,8 @@ async fn a_trace_that_is_played_for_real_has_the_misses_and_the_idle_time_that_t
     let played = play(&walk, &operator, &trace).await;
     let simulated = simulate(&pool, config, &trace, &played);
 
-    let (claims, hits) = (trace.len() as f64, simulated.claims.hits as f64);
+    let number = |count: usize| f64::from(u32::try_from(count).expect("few claims"));
+    let (claims, hits) = (number(trace.len()), number(simulated.claims.hits));
     let idle = simulated.hours.idle * 3_600.0;
     let seen = format!(
         "of {claims} claims {} hits in reality and {hits} simulated; {:.1} s and {idle:.1} s idle; {} and {} machines \
@@ -157,8 +158,9 @@ fn reaction(trace: &[Arrival], began: Timestamp, ledger: Ledger, before: usize) 
     };
     let bought = ledger.into_entries().into_iter().filter_map(created).skip(before);
     let came = trace.iter().map(|arrival| began + Duration::from_micros(arrival.at.unsigned_abs()));
-    let times: Vec<f64> = came.zip(bought).map(|(came, bought)| bought.duration_since(came).as_secs_f64()).collect();
-    Duration::from_secs_f64((times.iter().sum::<f64>() / times.len() as f64).max(0.0))
+    let times: Vec<SignedDuration> = came.zip(bought).map(|(came, bought)| bought.duration_since(came)).collect();
+    let mean = times.iter().sum::<SignedDuration>() / i32::try_from(times.len()).expect("few claims").max(1);
+    Duration::try_from(mean).unwrap_or_default()
 }
 
 /// When each member became ready and was claimed, by uid.
