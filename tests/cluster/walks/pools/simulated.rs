@@ -72,7 +72,8 @@ async fn a_trace_that_is_played_for_real_has_the_misses_and_the_idle_time_that_t
     let operator = Operator::start(&walk).await;
     let boot = json!({ "simulated": { "bootMilliseconds": BOOT_MILLISECONDS } });
     let config = walk.launch_config(LAUNCH_CONFIG, boot).await;
-    walk.pool(POOL, json!({ "targetSize": TARGET, "maxSize": 200, "provisioning": { "maxConcurrentCreates": 100 } }))
+    // Without limits on what is under way, how late a create begins is the machine's doing alone.
+    walk.pool(POOL, json!({ "targetSize": TARGET, "maxSize": 200, "provisioning": { "maxConcurrentCreates": 100, "failureThreshold": 100 } }))
         .await;
     let pool = walk.pool_has_ready(TARGET).await;
     let trace = trace();
