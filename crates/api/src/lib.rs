@@ -27,9 +27,9 @@ pub use conditions::{
 };
 pub use instance_pool::{
     AfterReset, EffectiveTarget, Health, HealthProbe, HeartbeatProbe, HttpGetReadiness, HttpScheme, InstancePool,
-    InstancePoolSpec, InstancePoolStatus, LaunchConfigInUse, LifecycleClass, MemberCounts, PhoneHomeReadiness,
-    PoolLaunchConfig, PoolState, ProviderReadiness, Provisioning, Readiness, Reuse, TargetSource, TcpSocketReadiness,
-    Template,
+    InstancePoolSpec, InstancePoolStatus, LaunchConfigInUse, LifecycleClass, MemberCounts, NextTarget,
+    PhoneHomeReadiness, PoolLaunchConfig, PoolSchedule, PoolState, ProviderReadiness, Provisioning, Readiness, Reuse,
+    TargetSource, TcpSocketReadiness, Template,
 };
 pub use launch_config::{
     AwsAssumeRole, AwsBlockDevice, AwsLaunchTemplate, AwsProviderConfig, AwsTenancy, ClaimedOrphan, IMAGE_BY_NAME,

@@ -5,5 +5,6 @@ mod launch_configs;
 mod patience;
 mod recycle;
 mod refused;
+mod schedules;
 mod sizes;
 mod user_data;

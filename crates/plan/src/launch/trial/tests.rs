@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Allowance, MemberProof, Trial};
 use crate::launch::breaker::{Phase, Rules};
 use crate::launch::placement::LaunchConfigView;
+use crate::pool::schedule::Scheduled;
 use crate::pool::sizing::{Memory, replenish};
 use crate::pool::view::{CountedMember, PoolView, Standing};
 
@@ -101,6 +102,7 @@ impl Simulation {
         let pool = PoolView {
             can_replace: true,
             target_size: 50,
+            scheduled: Scheduled::default(),
             max_size: 100,
             min_size: 0,
             state: PoolState::Active,
