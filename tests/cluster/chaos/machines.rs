@@ -1,5 +1,4 @@
-//! Machines that call: their way to the operators, and what befalls them beside the cloud's own faults. The cloud shows all
-//! of them as running.
+//! Machines that call: their way to the operators, and what befalls single machines beside the weather.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,12 +19,14 @@ use crate::harness::objects::machine;
 
 /// The port of the agents on all machines.
 pub(super) const AGENT_PORT: u16 = 18_081;
-/// Milliseconds between two heartbeats of a machine; the pools' period is a second.
-pub(super) const HEARTBEAT_EVERY: &str = "400";
+/// Milliseconds between two heartbeats of a machine: the pool's period, and as many as an operator takes of one.
+pub(super) const HEARTBEAT_EVERY: &str = "1000";
 
 /// Time between two troubles, and how long one lasts, in milliseconds.
-const APART: (u64, u64) = (1_500, 4_500);
+const APART: (u64, u64) = (1_000, 3_000);
 const LASTS: (u64, u64) = (2_000, 7_000);
+/// How long before it takes a machine away a cloud announces that, in milliseconds.
+const NOTICE: (u64, u64) = (1_000, 15_000);
 /// How long machines reach no operator, in milliseconds.
 const GAP: (u64, u64) = (2_000, 8_000);
 
@@ -40,6 +41,10 @@ enum Trouble {
     AllPause,
     /// None reaches an operator for a while.
     Gap,
+    /// The cloud announces to take one away.
+    Notice,
+    /// One ends, or is switched off.
+    Ends,
 }
 
 /// The faults by which a machine of this pool is dead.
@@ -58,6 +63,12 @@ pub(super) async fn die(stage: &Stage, seed: u64) {
         Trouble::Pauses,
         Trouble::AllPause,
         Trouble::Gap,
+        Trouble::Notice,
+        Trouble::Notice,
+        Trouble::Notice,
+        Trouble::Notice,
+        Trouble::Ends,
+        Trouble::Ends,
     ]);
     loop {
         wait(&mut dice, APART).await;
@@ -71,6 +82,16 @@ pub(super) async fn die(stage: &Stage, seed: u64) {
             Trouble::Dies => strike(stage, &one, &fault).await,
             Trouble::Pauses => pause(stage, &[one], &fault, &mut dice).await,
             Trouble::AllPause => pause(stage, &there, &fault, &mut dice).await,
+            Trouble::Notice => {
+                let left = dice.between(NOTICE.0, NOTICE.1);
+                strike(
+                    stage,
+                    &one,
+                    &json!({ "interrupted": { "notice": {}, "milliseconds": left, "reason": "Maintenance" } }),
+                )
+                .await;
+            }
+            Trouble::Ends => strike(stage, &one, &json!({ *dice.one_of(&["dies", "stops", "vanishes"]): {} })).await,
             Trouble::Gap => {
                 stage.does(Action::MachinesAreCutOff);
                 stage.gateway.cut();

@@ -218,6 +218,29 @@ async fn an_operator_that_was_suspended_for_longer_than_machines_may_be_silent_r
 }
 
 #[tokio::test]
+async fn after_a_restart_claims_get_machines_that_are_heard_and_not_one_that_fell_silent_before() {
+    let walk = begin("silent-restart").await;
+    let address = free_address();
+    let mut operator = operator(&walk, "one", &address, &address).await;
+    pool(&walk, 4).await;
+    // Nobody is judged meanwhile: a heartbeat is overdue after 38 s.
+    walk.set::<InstancePool>(POOL, json!({ "health": { "periodSeconds": 30, "failureThreshold": 100 } })).await;
+    let free = machines(&walk).await;
+    let (silent, well) = free.split_at(1);
+    walk.simcloud.strike(&silent[0], STOP()).await;
+    operator.kill_9();
+    operator.start_again().await;
+    operator.comes_to_lead().await;
+    // Several of each machine that sends some.
+    operator.metric_reaches("bullpen_machine_requests_total{route=\"heartbeat\",result=\"heard\"}", 15.0).await;
+    for number in 0..well.len() {
+        walk.claim(&format!("well-{number}"), json!({})).await;
+        let got = machine_of(&walk.bound(&format!("well-{number}")).await).to_owned();
+        assert_ne!(got, silent[0], "others were heard");
+    }
+}
+
+#[tokio::test]
 async fn a_pool_of_heartbeats_is_stalled_while_machines_cannot_call() {
     let walk = begin("no-way").await;
     let _operator = Operator::start(&walk).await;
