@@ -27,7 +27,7 @@ impl Walk<'_> {
     }
 
     /// Waits until the machine of a Bound claim was told of it, and says what and how soon.
-    pub(super) async fn is_told(&self, step: &Step<'_>, claim: &PoolClaim) -> Result<(), Failure> {
+    pub(super) async fn is_told(&self, step: &Step<'_>, claim: &PoolClaim, member: &str) -> Result<(), Failure> {
         let name = claim.name_any();
         let bound =
             self.claims.get(&name).await.map_err(|error| step.failed("the claim to be there", causes(&error)))?;
@@ -48,15 +48,9 @@ impl Walk<'_> {
         if told.name != name || told.acquired_for.as_deref() != wanted || told.input.is_empty() {
             return Err(step.failed(&expected, format!("it was told {told:?}")));
         }
-        let late = bound_at.map_or_else(String::new, |bound| {
-            format!(", {} after it was Bound", paint(GOOD, short(between(bound, told_at))))
-        });
-        self.say.now(format_args!(
-            "its machine has learnt its job{late}: claim {}, for {:?}, with the input {}",
-            paint(BOLD, &name),
-            wanted.unwrap_or_default(),
-            told.input.join(", ")
-        ));
+        let late = bound_at.map_or_else(String::new, |bound| paint(GOOD, short(between(bound, told_at))));
+        let (name, why, input) = (paint(BOLD, &name), wanted.unwrap_or_default(), told.input.join(", "));
+        self.say.now(format_args!("{member} has learnt its job, {late} after Bound: {name}, {why}; input: {input}"));
         Ok(())
     }
 }

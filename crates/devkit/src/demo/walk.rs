@@ -128,7 +128,7 @@ impl<'a> Walk<'a> {
         for claim in &self.examples.claims {
             let member = self.claim_one(&step, claim).await?;
             if claim.spec.input_secret_ref.is_some() {
-                self.is_told(&step, claim).await?;
+                self.is_told(&step, claim, &member).await?;
             }
             if !used.insert(member.clone()) {
                 return Err(step.failed("each claim to get a member of its own", format!("{member} was bound twice")));
