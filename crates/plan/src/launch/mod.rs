@@ -12,3 +12,6 @@ pub mod refusals;
 pub mod status;
 pub mod trial;
 pub mod weights;
+
+#[cfg(test)]
+mod outage_tests;

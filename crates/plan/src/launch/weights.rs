@@ -10,6 +10,10 @@ pub const HALF_LIFE: SignedDuration = SignedDuration::from_mins(30);
 pub const FLOOR: i32 = 5;
 /// The past always weighs at least this many members, so that one failure after a quiet week counts as one in five.
 const LEAST_EVIDENCE: f64 = 4.0;
+/// The past never weighs more than this many members, so that the few tries of an outage lower the weight although many
+/// members became ready before it: in a quiet hour of tries to a third, in two to the floor. Of a launch config of which
+/// one in ten fails, the rate then stays within some 5 percent of 90.
+const MOST_EVIDENCE: f64 = 20.0;
 
 /// How often members of one launch config become ready.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,7 +43,7 @@ impl SuccessRate {
     fn add(&mut self, outcome: f64, now: Timestamp) {
         let passed = now.duration_since(self.at).as_secs_f64().max(0.0);
         let faded = self.evidence * 0.5_f64.powf(passed / HALF_LIFE.as_secs_f64());
-        let before = faded.max(LEAST_EVIDENCE);
+        let before = faded.clamp(LEAST_EVIDENCE, MOST_EVIDENCE);
         self.rate = self.rate.mul_add(before, outcome) / (before + 1.0);
         self.evidence = before + 1.0;
         self.at = self.at.max(now);

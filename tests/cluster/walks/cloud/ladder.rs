@@ -109,6 +109,12 @@ async fn a_type_without_capacity_leaves_the_other_launch_config_buying() {
     assert_eq!(status.last_error.expect("an error").class, "Capacity");
     assert_eq!((status.recent_errors.len(), status.recent_errors[0].class.as_str()), (1, "Capacity"));
     launch_config_says(&walk, "b", "CapacityAvailable", "True", "NoLack").await;
+    // At a glance: the sick one has less weight, a time until which it buys nothing, and the error.
+    let table = walk.kubectl(&["get", "lc", "-o", "wide"]).await;
+    let row = |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    let until = status.unavailable_until.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
+    assert!(row("a ").contains(" Capacity ") && row("a ").contains(&until[..16]), "{table}");
+    assert!(row("b ").contains(" 100 ") && !row("b ").contains("Capacity "), "{table}");
     let ledger = walk.simcloud.ledger().await;
     assert_eq!(ledger.bought(), 8);
     // Those that were asked for before the first answer came; no capacity is no failure of the machine.

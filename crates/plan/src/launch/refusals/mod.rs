@@ -16,8 +16,9 @@ pub const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 pub const FIRST_PAUSE_OF_REFUSALS: SignedDuration = SignedDuration::from_secs(5);
 /// First pause after a create without a definite answer. It is short because one lost answer is nothing unusual.
 pub const FIRST_PAUSE_OF_SILENCE: SignedDuration = SignedDuration::from_secs(1);
-/// The longest pause: each repeated refusal doubles it, up to this.
-pub const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
+/// The longest pause: each repeated refusal doubles it, up to this. A try is one call, and a place that works again is to
+/// be found within five minutes.
+pub const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(4);
 /// The same after creates without a definite answer: an outage ends by itself, and one call a minute costs nothing.
 pub const LONGEST_PAUSE_OF_SILENCE: SignedDuration = SignedDuration::from_mins(1);
 /// After this time past its end without another try, a pause for creates without an answer is forgotten: an outage is not

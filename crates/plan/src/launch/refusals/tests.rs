@@ -85,7 +85,7 @@ fn a_probe_without_a_definite_answer_leaves_the_place_to_the_next() {
 }
 
 #[test]
-fn each_refused_probe_makes_the_pause_longer_up_to_ten_minutes() {
+fn each_refused_probe_makes_the_pause_longer_up_to_four_minutes() {
     let mut refusals = refused(&capacity(CapacityScope::Type));
     let mut now = 0;
     let mut pauses = Vec::new();
@@ -97,7 +97,7 @@ fn each_refused_probe_makes_the_pause_longer_up_to_ten_minutes() {
         refusals.refused(&small(), &capacity(CapacityScope::Type), at(now), at(now));
         refusals.ended(&small(), "probe", false);
     }
-    assert_eq!(pauses, [60, 120, 240, 480, 600, 600]);
+    assert_eq!(pauses, [60, 120, 240, 240, 240, 240]);
 }
 
 #[test]
