@@ -122,8 +122,8 @@ async fn strike(stage: &Stage, id: &str, fault: &Value) {
 /// The machines of a pool that somebody has, or may get.
 async fn machines(stage: &Stage, pool: &str) -> Vec<String> {
     let is_there = |member: &&PoolMember| {
-        let state = member.status.as_ref().map(|status| status.state);
-        let is_up = matches!(state, Some(MemberState::Ready | MemberState::Claimed));
+        let phase = member.status.as_ref().map(|status| status.state);
+        let is_up = matches!(phase, Some(MemberState::Ready | MemberState::Claimed));
         member.spec.pool_ref.name == pool && is_up && member.metadata.deletion_timestamp.is_none()
     };
     let members = stage.members().await;

@@ -474,8 +474,12 @@ proptest! {
         now in 200_i64..300,
     ) {
         let mut vitals = Vitals::default();
-        answered.into_iter().for_each(|second| vitals.answered(at(second)));
-        struck.into_iter().for_each(|second| vitals.failed(at(second), "refused", &RULES));
+        if let Some(second) = answered {
+            vitals.answered(at(second));
+        }
+        if let Some(second) = struck {
+            vitals.failed(at(second), "refused", &RULES);
+        }
         let judged = candidate(Some(&vitals), doubted.map(at), &RULES, false, at(now));
         let recent = answered.is_some_and(|second| second + 30 >= now) && vitals.strikes == 0;
         let handed_out_unseen = judged.passes(&Look::Silent) && !matches!(judged, Candidate::Doubted(_));
