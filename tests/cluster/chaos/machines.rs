@@ -1,26 +1,15 @@
-//! Machines that call: their way to the operators, and what befalls single machines beside the weather.
+//! What befalls single machines, and their way to the operators, beside the weather.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bullpen_api::{MemberState, PoolMember};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 use super::dice::{Deck, Dice};
 use super::pools::{LARGE, SPOT};
 use super::stage::Stage;
 use crate::checker::Action;
 use crate::harness::objects::machine;
-
-/// The port of the agents on all machines.
-pub(super) const AGENT_PORT: u16 = 18_081;
-/// Milliseconds between two heartbeats of a machine: the pool's period, and as many as an operator takes of one.
-pub(super) const HEARTBEAT_EVERY: &str = "1000";
 
 /// Time between two troubles, and how long one lasts, in milliseconds.
 const APART: (u64, u64) = (1_000, 3_000);
@@ -132,90 +121,4 @@ async fn machines(stage: &Stage, pool: &str) -> Vec<String> {
 
 async fn wait(dice: &mut Dice, (low, high): (u64, u64)) {
     tokio::time::sleep(Duration::from_millis(dice.between(low, high))).await;
-}
-
-/// The one address at which machines reach operators: each connection goes to the next of them that accepts it, as a
-/// Service has it.
-pub(super) struct Gateway {
-    address: SocketAddr,
-    operators: Vec<SocketAddr>,
-    /// Which operators it leads to, by their place; all connections to others end.
-    open: watch::Sender<Vec<usize>>,
-    /// The same, while it is cut.
-    wanted: Mutex<Vec<usize>>,
-}
-
-impl Gateway {
-    /// Leads to the first two of so many operators, whose addresses are chosen here.
-    pub(super) async fn to(operators: usize) -> Self {
-        let mut taken = Vec::new();
-        for _ in 0..operators {
-            taken.push(TcpListener::bind("127.0.0.1:0").await.expect("a port"));
-        }
-        let operators: Vec<_> = taken.iter().map(|listener| listener.local_addr().expect("its address")).collect();
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("its address");
-        let wanted = vec![0, 1];
-        let (open, state) = watch::channel(wanted.clone());
-        let all: Arc<[SocketAddr]> = operators.as_slice().into();
-        tokio::spawn(async move {
-            for number in 0_usize.. {
-                let Ok((connection, _)) = listener.accept().await else { return };
-                tokio::spawn(forward(connection, number, all.clone(), state.clone()));
-            }
-        });
-        Self { address, operators, open, wanted: Mutex::new(wanted) }
-    }
-
-    /// The options of the operator at this place, by which machines reach it.
-    pub(super) fn options(&self, place: usize) -> [(&'static str, String); 3] {
-        [
-            ("--machine-address", self.operators[place].to_string()),
-            ("--advertise-url", format!("http://{}", self.address)),
-            ("--peer-address", "127.0.0.1:0".to_owned()),
-        ]
-    }
-
-    /// Leads to the operators at these places only.
-    pub(super) fn lead_to(&self, places: &[usize]) {
-        let before = std::mem::replace(&mut *self.wanted.lock(), places.to_vec());
-        // Not while it is cut.
-        self.open.send_if_modified(|open| {
-            let is_open = *open == before;
-            if is_open {
-                places.clone_into(open);
-            }
-            is_open
-        });
-    }
-
-    /// Ends all connections; new ones end at once too.
-    pub(super) fn cut(&self) {
-        self.open.send_replace(Vec::new());
-    }
-
-    /// Leads to operators again.
-    pub(super) fn mend(&self) {
-        let wanted = self.wanted.lock().clone();
-        self.open.send_replace(wanted);
-    }
-}
-
-async fn forward(
-    mut connection: TcpStream,
-    number: usize,
-    all: Arc<[SocketAddr]>,
-    mut open: watch::Receiver<Vec<usize>>,
-) {
-    let places = open.borrow().clone();
-    for next in 0..places.len() {
-        let place = places[(number + next) % places.len()];
-        if let Ok(mut operator) = TcpStream::connect(all[place]).await {
-            tokio::select! {
-                _ = copy_bidirectional(&mut connection, &mut operator) => {}
-                _ = open.wait_for(|open| !open.contains(&place)) => {}
-            }
-            return;
-        }
-    }
 }

@@ -8,8 +8,7 @@ use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use super::dice::{Deck, Dice};
-use super::machines::AGENT_PORT;
-use super::stage::Stage;
+use super::stage::{AGENT_PORT, Stage};
 
 /// The pool that most claims are on.
 pub(super) const LARGE: &str = "large";

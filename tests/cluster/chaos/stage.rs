@@ -16,10 +16,9 @@ use kube::{Api, Client, Error, Resource as _, ResourceExt as _};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::machines::{AGENT_PORT, Gateway, HEARTBEAT_EVERY};
 use crate::checker::{Action, Done};
 use crate::harness::objects::Kind;
-use crate::harness::{Ground, Ledger, OPERATORS, Recorder, Simcloud, Walk};
+use crate::harness::{Gateway, Ground, Ledger, OPERATORS, Recorder, Simcloud, Walk};
 
 /// The annotation by which a person names the installation that takes an object over.
 const TAKE_OVER: &str = "bullpen.dev/take-over";
@@ -31,6 +30,10 @@ const MANY: usize = 3;
 /// Members of a region that may.
 const FEW: usize = 2;
 
+/// The port of the agents on all machines.
+pub(super) const AGENT_PORT: u16 = 18_081;
+/// Milliseconds between two heartbeats of a machine: the pool's period, and as many as an operator takes of one.
+pub(super) const HEARTBEAT_EVERY: &str = "1000";
 /// The operators that machines may reach.
 const OPERATORS_THERE: usize = 3;
 /// The Secret that claims give their machines, and its only key.
