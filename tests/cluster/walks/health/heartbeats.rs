@@ -223,20 +223,23 @@ async fn after_a_restart_claims_get_machines_that_are_heard_and_not_one_that_fel
     let address = free_address();
     let mut operator = operator(&walk, "one", &address, &address).await;
     pool(&walk, 4).await;
-    // Nobody is judged meanwhile: a heartbeat is overdue after 38 s.
-    walk.set::<InstancePool>(POOL, json!({ "health": { "periodSeconds": 30, "failureThreshold": 100 } })).await;
-    let free = machines(&walk).await;
-    let (silent, well) = free.split_at(1);
-    walk.simcloud.strike(&silent[0], STOP()).await;
+    // A heartbeat is overdue after 8 s, and nobody is replaced for it.
+    walk.set::<InstancePool>(POOL, json!({ "health": { "periodSeconds": 5, "failureThreshold": 100 } })).await;
+    let mut members = walk.list::<PoolMember>().await;
+    members.sort_by_key(|member| member.status.as_ref().and_then(|status| status.warming_started_at.clone()));
+    // The oldest one, which would be handed out first.
+    let silent = members.first().and_then(machine).expect("a machine").to_owned();
+    walk.simcloud.strike(&silent, STOP()).await;
+    // That they became ready shows no more that they are well.
+    sleep(Duration::from_secs(9)).await;
     operator.kill_9();
     operator.start_again().await;
     operator.comes_to_lead().await;
     // Several of each machine that sends some.
     operator.metric_reaches("bullpen_machine_requests_total{route=\"heartbeat\",result=\"heard\"}", 15.0).await;
-    for number in 0..well.len() {
-        walk.claim(&format!("well-{number}"), json!({})).await;
-        let got = machine_of(&walk.bound(&format!("well-{number}")).await).to_owned();
-        assert_ne!(got, silent[0], "others were heard");
+    for name in ["well-1", "well-2", "well-3"] {
+        walk.claim(name, json!({})).await;
+        assert_ne!(machine_of(&walk.bound(name).await), silent, "others were heard");
     }
 }
 
