@@ -45,8 +45,8 @@ pub use names::{
     LABEL_LAUNCH_CONFIG, LABEL_OPERATOR, LABEL_POOL, LABEL_TEMPLATE_HASH,
 };
 pub use pool_claim::{
-    Binding, BindingRef, ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolClaimStatus, PoolSelector,
-    QueuePlace, ServedByPool,
+    Binding, BindingRef, ClaimInstance, ClaimPoolRef, InputSecretRef, PoolClaim, PoolClaimSpec, PoolClaimStatus,
+    PoolSelector, QueuePlace, ServedByPool,
 };
 pub use pool_member::{MemberCloud, MemberInstance, Placement, PoolMember, PoolMemberSpec, PoolMemberStatus, PoolRef};
 pub use ssh::{MemberSsh, Ssh};
