@@ -27,9 +27,9 @@ pub use conditions::{
 };
 pub use instance_pool::{
     AfterReset, EffectiveTarget, Health, HealthProbe, HeartbeatProbe, HttpGetReadiness, HttpScheme, InstancePool,
-    InstancePoolSpec, InstancePoolStatus, LaunchConfigInUse, LifecycleClass, MemberCounts, PhoneHomeReadiness,
-    PoolLaunchConfig, PoolState, ProviderReadiness, Provisioning, Readiness, Reuse, TargetSource, TcpSocketReadiness,
-    Template,
+    InstancePoolSpec, InstancePoolStatus, LaunchConfigInUse, LifecycleClass, MemberCounts, NextTarget,
+    PhoneHomeReadiness, PoolLaunchConfig, PoolSchedule, PoolState, ProviderReadiness, Provisioning, Readiness, Reuse,
+    TargetSource, TcpSocketReadiness, Template,
 };
 pub use launch_config::{
     AwsAssumeRole, AwsBlockDevice, AwsLaunchTemplate, AwsProviderConfig, AwsTenancy, ClaimedOrphan, IMAGE_BY_NAME,
@@ -45,8 +45,8 @@ pub use names::{
     LABEL_LAUNCH_CONFIG, LABEL_OPERATOR, LABEL_POOL, LABEL_TEMPLATE_HASH,
 };
 pub use pool_claim::{
-    Binding, BindingRef, ClaimInstance, ClaimPoolRef, PoolClaim, PoolClaimSpec, PoolClaimStatus, PoolSelector,
-    QueuePlace, ServedByPool,
+    Binding, BindingRef, ClaimInstance, ClaimPoolRef, InputSecretRef, PoolClaim, PoolClaimSpec, PoolClaimStatus,
+    PoolSelector, QueuePlace, ServedByPool,
 };
 pub use pool_member::{MemberCloud, MemberInstance, Placement, PoolMember, PoolMemberSpec, PoolMemberStatus, PoolRef};
 pub use ssh::{MemberSsh, Ssh};

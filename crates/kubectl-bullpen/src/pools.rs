@@ -92,8 +92,14 @@ fn table(pools: &[InstancePool], wide: bool, namespaces: bool, around: &Surround
         let members = status.members.unwrap_or_default();
         let mut row = vec![pool.name_any(), state(pool).to_owned()];
         let spec = &pool.spec;
-        let numbers =
-            [spec.target_size, members.ready, members.warming, members.claimed, members.errored, status.waiting_claims];
+        let numbers = [
+            pool.wanted_size(),
+            members.ready,
+            members.warming,
+            members.claimed,
+            members.errored,
+            status.waiting_claims,
+        ];
         row.extend(numbers.map(|number| number.to_string()));
         row.push(spec.max_size.to_string());
         let trouble = trouble::of_pool(pool, around).unwrap_or_default();

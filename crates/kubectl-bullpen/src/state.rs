@@ -130,13 +130,13 @@ fn forecast(pool: &InstancePool, state: PoolState) -> String {
     let finish = many(claimed, "claimed one finishes", "claimed ones finish");
     match state {
         PoolState::Active => {
-            let missing = (pool.spec.target_size - ready - warming - pending).max(0);
+            let missing = (pool.wanted_size() - ready - warming - pending).max(0);
             let served = match status.waiting_claims {
                 0 => String::new(),
                 some => format!("{}, ", many(some, "waiting claim is served", "waiting claims are served")),
             };
             let bought = many(missing, "machine is bought", "machines are bought");
-            format!("{served}{bought} up to the target of {}", pool.spec.target_size)
+            format!("{served}{bought} up to the target of {}", pool.wanted_size())
         }
         PoolState::Paused => format!(
             "nothing is bought and no claim is served; {ready} ready and {} booting machines stay, {finish}{waiting}",

@@ -82,10 +82,28 @@ pub struct Fault {
 pub struct Report {
     /// The machine.
     pub id: String,
-    /// What it called: ready, broken or progress.
+    /// What it called: ready, broken, progress, assignment, done or heartbeat.
     pub report: String,
     /// The HTTP status of the answer; 0 if there was none, or the call was lost.
     pub status: u16,
+    /// The claim that it was told of, if it asked which one has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Told>,
+}
+
+/// What a machine was told of the claim that has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Told {
+    /// Its uid.
+    pub uid: String,
+    /// Its name.
+    pub name: String,
+    /// What it is for, if it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acquired_for: Option<String>,
+    /// The keys of its input, in order. The values are nobody else's business.
+    pub input: Vec<String>,
 }
 
 /// A call and its answer.
@@ -105,6 +123,10 @@ pub struct Call {
     /// The machines in the answer to a list or find.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<usize>,
+    /// Of these and of the machine in the answer to a get: those that nobody has asked to end and that do not run on: they
+    /// are announced to go, stopped, or ending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<String>,
     /// Why it was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -349,6 +371,7 @@ mod tests {
             token: Some("u-1".to_owned()),
             id: None,
             count: None,
+            leaving: Vec::new(),
             message: None,
         };
         let entry = Entry { sequence: 1, time: Timestamp::UNIX_EPOCH, what: What::Call(call) };

@@ -8,10 +8,10 @@ use proptest::prelude::*;
 
 use super::Options;
 use super::cloud::{Cloud, Creation, ListQuery};
-use super::faults::CallFault;
+use super::faults::{After, CallFault, MachineFault};
 use super::ledger::{Call, Method, Outcome};
 use super::ledger::{Entry, State, What};
-use super::wire::{CreateInstance, ErrorClass, Instance, Market, Phase, ResetInstance};
+use super::wire::{CreateInstance, ErrorClass, Instance, InterruptionReason, Market, Phase, ResetInstance};
 
 fn at(milliseconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::from_millis(milliseconds)
@@ -398,4 +398,27 @@ fn a_reset_that_is_ignored_or_lingers_is_accepted_and_shows_nothing() {
     assert_eq!(reset(&mut cloud, 3_000, &made.id, "u.2", Some(&lingers)).unwrap().phase, Phase::Pending);
     let later = cloud.get(at(1_000_000), &made.id, None).unwrap();
     assert_eq!((later.phase, later.last_reset), (Phase::Pending, None));
+}
+
+#[test]
+fn the_ledger_names_the_machines_that_an_answer_showed_leaving_unless_somebody_asked_them_to_end() {
+    let mut cloud = cloud();
+    let made: Vec<_> = ["a", "b", "c", "d"].map(|token| create(&mut cloud, 0, &request(token)).id).into();
+    cloud.inflict(at(2_000), &made[0], &MachineFault::Stops(After::default())).unwrap();
+    let reason = InterruptionReason::Maintenance;
+    let notice = MachineFault::Interrupted { notice: After::default(), milliseconds: 9_000, reason };
+    cloud.inflict(at(2_000), &made[1], &notice).unwrap();
+    cloud.terminate(at(2_000), &made[2], None).unwrap();
+    cloud.list(at(2_100), &ListQuery::default());
+    cloud.get(at(2_200), &made[1], None).unwrap();
+    cloud.get(at(2_300), &made[3], None).unwrap();
+    cloud.terminate(at(2_400), &made[1], None).unwrap();
+    cloud.list(at(2_500), &ListQuery::default());
+    let shown = entries(&cloud).into_iter().filter_map(|entry| match entry.what {
+        What::Call(Call { method: Method::List | Method::Get, count, leaving, .. }) => Some((count, leaving)),
+        _ => None,
+    });
+    let leaving = |places: &[usize]| places.iter().map(|place| made[*place].clone()).collect::<Vec<_>>();
+    let expected = [(Some(4), leaving(&[0, 1])), (None, leaving(&[1])), (None, leaving(&[])), (Some(4), leaving(&[0]))];
+    assert_eq!(shown.collect::<Vec<_>>(), expected);
 }

@@ -117,6 +117,10 @@ impl PoolFile {
         let (spec, claims) = (&self.spec, &self.spec.claims);
         let limits = [claims.default_ttl_seconds, claims.max_ttl_seconds, claims.max_hold_seconds];
         let notes = [
+            (
+                !spec.schedules.is_empty(),
+                "spec.schedules: a trace has no calendar, so targetSize applies all the time".to_owned(),
+            ),
             (spec.health.is_some(), "spec.health: machines that are ready do not fail here".to_owned()),
             (
                 limits.iter().any(Option::is_some),

@@ -253,7 +253,7 @@ fn supply(here: &QueueView<'_>, pool: &bullpen_api::InstancePool) -> Supply {
         pool: pool.name_any(),
         state: pool.spec.state,
         deleting: convert::deleting(pool),
-        target: pool.spec.target_size,
+        target: pool.wanted_size(),
         ready: count(here.queue.ready()),
         warming: count(here.queue.warming()),
         pending: count(here.queue.pending()),

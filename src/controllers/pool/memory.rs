@@ -8,6 +8,7 @@ use bullpen_api::InstancePool;
 use bullpen_plan::launch::trial::Trial;
 use bullpen_plan::pool::provisioning::recorded_refusal;
 use bullpen_plan::pool::rollout_report::Reported;
+use bullpen_plan::pool::schedule::{Scheduled, scheduled};
 use bullpen_plan::pool::sizing::Memory;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -83,6 +84,8 @@ pub struct PoolMemory {
     pub terminations: Option<(i32, Arc<tokio::sync::Semaphore>)>,
     /// What the members of each launch config proved.
     pub trials: HashMap<String, Trial>,
+    /// What the schedules of a generation of the pool said at a time.
+    schedules: Option<(Option<i64>, Timestamp, Scheduled)>,
     /// Uids of failed members that `trials` has counted.
     pub counted: HashSet<String>,
     /// Those of them whose failure is not in the pool's status yet; they are not deleted before it is.
@@ -124,6 +127,24 @@ const MOST_TIMED_CLAIMS: usize = 4_096;
 const LONGEST_TIMED: Duration = Duration::from_mins(1);
 
 impl PoolMemory {
+    /// What the pool's schedules say now. They are read again only when that changes.
+    pub fn scheduled(&mut self, pool: &InstancePool, now: Timestamp) -> Scheduled {
+        if pool.spec.schedules.is_empty() {
+            return Scheduled::default();
+        }
+        let generation = pool.metadata.generation;
+        if let Some((of, since, said)) = &self.schedules
+            && *of == generation
+            && *since <= now
+            && said.until.is_none_or(|until| now < until)
+        {
+            return said.clone();
+        }
+        let said = scheduled(&pool.spec.schedules, pool.spec.target_size, now);
+        self.schedules = Some((generation, now, said.clone()));
+        said
+    }
+
     /// Sets the rest after a pass whose planning began at `began`.
     pub fn rest_after(&mut self, began: Instant) {
         let now = Instant::now();

@@ -160,6 +160,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         let waiting = crate::controllers::claim::queue_view::waiting(state, key);
         let memory = memories.pool(key, &convert::uid(pool.as_ref()));
         let launch_options = launch_options(Moment { controller, state, pool, waits_until, now }, memory, &usable);
+        let scheduled = memory.scheduled(pool, now);
         let remembered = memory.replenish.get_or_insert_with(|| Memory {
             rollout: pool.status.as_ref().and_then(Progress::recorded),
             ..Memory::default()
@@ -169,6 +170,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         let (members, claimed) = counted_members(controller, state, pool, &template, now);
         let view = PoolView {
             target_size: pool.spec.target_size,
+            scheduled,
             max_size: pool.spec.max_size,
             min_size: pool.spec.min_size,
             state: pool.spec.state,
@@ -388,7 +390,7 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
     controller.common.metrics.set_pool_members(namespace, name, &pass.plan.counts);
     controller.common.metrics.set_pool_waiting_claims(namespace, name, pass.waiting);
     controller.common.metrics.set_pool_stale_claims(namespace, name, stale_claims);
-    controller.common.metrics.set_pool_target_size(namespace, name, pass.pool.spec.target_size);
+    controller.common.metrics.set_pool_target_size(namespace, name, pass.plan.wanted_size);
     controller.common.metrics.set_pool_attention(namespace, name, &attention);
     controller.common.metrics.set_pool_health(namespace, name, tally, suspension.is_some());
     let unchanged = pass.pool.status.as_ref() == Some(&status);
@@ -396,7 +398,7 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
         StatusTurn::Later(moment) => return moment,
         StatusTurn::Now { awaited } => awaited,
     };
-    if let Some((reason, note)) = for_a_person::event(pass.pool.status.as_ref(), &status) {
+    for (reason, note) in for_a_person::events(pass.pool.status.as_ref(), &status) {
         controller.common.events.warn(pass.pool.as_ref(), reason, EventAction::Observe, note);
     }
     match suspended {

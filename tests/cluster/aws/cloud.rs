@@ -1,6 +1,6 @@
 //! EC2 as processes: moto with its faults mended (`ec2.py`), and perhaps microburst before it, which makes calls fail.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -136,13 +136,57 @@ impl Ec2 {
 
     /// The recorded calls, as in `ec2:RunInstances`.
     pub(crate) async fn recorded(&self) -> BTreeSet<String> {
+        self.counted().await.into_keys().collect()
+    }
+
+    /// How many of each were recorded.
+    pub(crate) async fn counted(&self) -> BTreeMap<String, u32> {
         let url = format!("{}/_microburst/fired?limit=100000", self.endpoint);
         let calls: Value = self.http.get(url).send().await.expect("an answer").json().await.expect("JSON");
         let name = |call: &Value| {
             let part = |name: &str| call[name].as_str().unwrap_or("?").to_owned();
             format!("{}:{}", part("service"), part("operation"))
         };
-        calls.as_array().expect("a list").iter().map(name).collect()
+        let mut counted = BTreeMap::new();
+        for call in calls.as_array().expect("a list") {
+            *counted.entry(name(call)).or_default() += 1;
+        }
+        counted
+    }
+
+    /// How EC2 shows a machine.
+    pub(crate) async fn shown(&self, id: &str) -> String {
+        self.ask(&format!("Action=DescribeInstances&Version=2016-11-15&InstanceId.1={id}")).await
+    }
+
+    /// Makes a security group in the default VPC, and returns its id.
+    pub(crate) async fn new_security_group(&self, name: &str) -> String {
+        let vpcs = self.ask("Action=DescribeVpcs&Version=2016-11-15").await;
+        let vpc = between(&vpcs, "<vpcId>", "<").expect("a VPC");
+        let query =
+            format!("Action=CreateSecurityGroup&Version=2016-11-15&GroupName={name}&GroupDescription=x&VpcId={vpc}");
+        let answer = self.ask(&query).await;
+        between(&answer, "<groupId>", "<").unwrap_or_else(|| panic!("no group: {answer}")).to_owned()
+    }
+
+    /// Makes a launch template with these fields, and returns its id.
+    pub(crate) async fn new_launch_template(&self, name: &str, fields: &[(&str, &str)]) -> String {
+        let fields: String =
+            fields.iter().map(|(field, value)| ["&LaunchTemplateData.", field, "=", value].concat()).collect();
+        let name = format!("Action=CreateLaunchTemplate&Version=2016-11-15&LaunchTemplateName={name}");
+        let query = name + &fields;
+        let answer = self.ask(&query).await;
+        between(&answer, "<launchTemplateId>", "<").unwrap_or_else(|| panic!("no template: {answer}")).to_owned()
+    }
+
+    /// Waits until a machine is terminated.
+    pub(crate) async fn ends(&self, walk: &Walk, id: &str) {
+        eventually("the machine ends", async || {
+            let machines = self.machines(walk).await;
+            let state = machines.iter().find(|machine| machine.id == id).map(|machine| machine.state);
+            if state == Some(InstanceState::Terminated) { Ok(()) } else { Err(format!("{state:?}")) }
+        })
+        .await;
     }
 
     /// The machines of the walk's installation.

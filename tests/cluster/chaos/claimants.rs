@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::dice::Dice;
 use super::pools::{LARGE, SPOT, TWO_CLOUDS};
-use super::stage::Stage;
+use super::stage::{INPUT, Stage};
 use crate::checker::Action;
 use crate::harness::objects::phase;
 
@@ -47,11 +47,13 @@ pub(super) struct Life {
 pub(super) fn lives(seed: u64, claims: u64, longest_hold: Duration, patience: Duration) -> Vec<Life> {
     let (mut dice, mut more) = (Dice::new(seed, "claims"), Dice::new(seed, "terms of claims"));
     let mut third = Dice::new(seed, "selectors of claims");
+    let mut fourth = Dice::new(seed, "jobs of claims");
     (0..claims)
         .map(|number| {
             let mut life = life(number, &mut dice, longest_hold, patience);
             life.ask_for_more(&mut more);
             life.select(&mut third);
+            life.have_input(&mut fourth);
             life
         })
         .collect()
@@ -122,6 +124,17 @@ impl Life {
         };
         self.spec["poolSelector"] = selector;
         self.spec.as_object_mut().expect("a map").remove("poolRef");
+    }
+
+    /// Some give their machine something to do, and a few of these name a Secret that is not there.
+    fn have_input(&mut self, dice: &mut Dice) {
+        let name = match dice.between(1, 100) {
+            1..=40 => INPUT,
+            41..=45 => "nowhere",
+            _ => return,
+        };
+        self.spec["inputSecretRef"] = json!({ "name": name });
+        self.spec["acquiredFor"] = json!(format!("the job of {}", self.name));
     }
 
     /// From the claim's creation to its deletion.

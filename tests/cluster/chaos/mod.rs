@@ -5,6 +5,7 @@ mod arvados;
 mod claimants;
 mod dice;
 mod disturbances;
+mod machines;
 mod operators;
 mod pools;
 mod stage;
@@ -154,6 +155,7 @@ async fn run(name: &str, chaos: Chaos) -> Verdict {
         ((), ()) = async { tokio::join!(kills, outage) } => {}
         () = operators.restart(&stage) => {}
         () = weather::changes(&stage, chaos.seed, chaos.faults, chaos.worst) => {}
+        () = machines::die(&stage, chaos.seed) => {}
         () = disturbances::orphans(&stage, chaos.seed) => {}
         () = disturbances::bad_cloud(&stage, chaos.seed) => {}
         () = disturbances::keepers(&stage, chaos.seed) => {}
@@ -166,6 +168,8 @@ async fn run(name: &str, chaos: Chaos) -> Verdict {
     for cloud in [&stage.walk.simcloud, &stage.bad] {
         cloud.put_faults(&json!({})).await;
     }
+    stage.gateway.mend();
+    stage.does(Action::MachinesReachOperators);
     tokio::select! {
         () = end(&stage, chaos.end) => {}
         () = operators.restart(&stage) => {}

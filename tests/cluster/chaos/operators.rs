@@ -115,14 +115,19 @@ impl Operators {
         let mut slots = Vec::new();
         let grace = EXPIRY_GRACE.to_string();
         let grace = ("--expiry-grace-seconds", grace.as_str());
-        for (identity, ahead) in IDENTITIES.into_iter().zip(AHEAD) {
+        for (place, (identity, ahead)) in IDENTITIES.into_iter().zip(AHEAD).enumerate() {
             let clock = WallClock::at(stage.walk.folder().join(format!("clock-{identity}")), ahead);
-            let options = [SWEEP, grace, ("--identity", identity)];
+            let calls = stage.gateway.options(place);
+            let calls = calls.iter().map(|(option, value)| (*option, value.as_str()));
+            let options: Vec<_> = [SWEEP, grace, ("--identity", identity)].into_iter().chain(calls).collect();
             let operator = Operator::start_under(&stage.walk, &options, &clock.variables()).await;
             slots.push(Slot { operator, clock, ahead: vec![(Timestamp::now(), ahead)], down: false });
         }
         everything_is_worked_on(stage, &stage.walk.namespace).await;
-        let bystander = Operator::start_with(&stage.walk, &[SWEEP, grace, ("--installation-id", BYSTANDER)]).await;
+        let calls = stage.gateway.options(IDENTITIES.len());
+        let calls = calls.iter().map(|(option, value)| (*option, value.as_str()));
+        let options: Vec<_> = [SWEEP, grace, ("--installation-id", BYSTANDER)].into_iter().chain(calls).collect();
+        let bystander = Operator::start_with(&stage.walk, &options).await;
         let bystander = Mutex::new(bystander);
         Self { slots: Mutex::new(slots), bystander, somebody_led: AtomicBool::new(false) }
     }
@@ -242,6 +247,7 @@ impl Operators {
             }
         }
         stage.take_over(BYSTANDER).await;
+        stage.gateway.lead_to(&[IDENTITIES.len()]);
         everything_is_worked_on(stage, BYSTANDER).await;
         stage.does(Action::LeaderIsBack);
         tokio::time::sleep(Duration::from_millis(dice.between(TAKEN_FOR.0, TAKEN_FOR.1))).await;
@@ -252,6 +258,7 @@ impl Operators {
             bystander.stop().await;
         }
         stage.take_over(&stage.walk.namespace).await;
+        stage.gateway.lead_to(&[0, 1]);
         for slot in slots.iter_mut() {
             slot.operator.run_again();
         }
@@ -275,6 +282,8 @@ impl Operators {
         if !slots[which].operator.has_ended() {
             stage.does(Action::OperatorStopsOrStarts);
             stage.notes(FROZEN);
+            // As a load balancer has it that looks whether they answer.
+            stage.gateway.lead_to(&[1 - which]);
             slots[which].operator.freeze();
         }
     }
@@ -285,6 +294,7 @@ impl Operators {
             stage.does(Action::OperatorStopsOrStarts);
             stage.notes("what was frozen goes on");
             slots[which].operator.thaw();
+            stage.gateway.lead_to(&[0, 1]);
         }
     }
 
@@ -314,6 +324,7 @@ impl Operators {
         stage.walk.operators_lack(None, PERMISSIONS[0]).await;
         stage.does(Action::PermissionIsBack);
         stage.take_over(&stage.walk.namespace).await;
+        stage.gateway.lead_to(&[0, 1]);
         stage.does(Action::LeaderIsBack);
         for which in 0..IDENTITIES.len() {
             self.slots.lock().await[which].down = false;

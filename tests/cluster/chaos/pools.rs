@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use super::dice::{Deck, Dice};
-use super::stage::Stage;
+use super::stage::{AGENT_PORT, Stage};
 
 /// The pool that most claims are on.
 pub(super) const LARGE: &str = "large";
@@ -70,11 +70,17 @@ fn claim_rules(pool: &str) -> Value {
     if pool == LARGE {
         json!({
             "defaultTtlSeconds": default_ttl, "maxTtlSeconds": max_ttl, "maxHoldSeconds": 9, "staleAfterSeconds": 3,
-            "perNamespace": PER_NAMESPACE,
+            "perNamespace": PER_NAMESPACE, "releaseOnDone": true, "onInterrupt": "Flag",
         })
     } else {
-        json!({ "ttlSecondsAfterFinished": 1 })
+        json!({ "ttlSecondsAfterFinished": 1, "releaseOnDone": true, "onInterrupt": "Release" })
     }
+}
+
+/// The machines of the large pool send heartbeats, those of the small one are asked.
+fn health(pool: &str) -> Value {
+    let probe = if pool == LARGE { json!({ "heartbeat": {} }) } else { json!({ "httpGet": { "port": AGENT_PORT } }) };
+    json!({ "probe": probe, "periodSeconds": 1, "failureThreshold": 2, "maxUnhealthyReplacements": 2 })
 }
 
 /// The small pool hands its machines out several times.
@@ -102,7 +108,8 @@ pub(super) async fn make(stage: &Stage) {
         let spec = json!({
             "targetSize": target, "maxSize": max, "minSize": 1, "lifecycleClass": class,
             "launchConfigs": launch_configs_of(name),
-            "readiness": { "launchTimeoutSeconds": 3, "warmingTimeoutSeconds": 3 },
+            "readiness": { "phoneHome": {}, "launchTimeoutSeconds": 3, "warmingTimeoutSeconds": 5 },
+            "health": health(name),
             "provisioning": { "cooldownSeconds": 2 },
             "rollout": { "progressDeadlineSeconds": 10 },
             "disruption": disruption, "recycle": recycle, "claims": claim_rules(name), "reuse": reuse(name),
@@ -123,6 +130,7 @@ pub(super) async fn make_two_clouds(stage: &Stage) {
     }
     let spec = json!({
         "targetSize": 3, "maxSize": 16, "launchConfigs": OF_TWO_CLOUDS.map(|name| json!({ "name": name })),
+        "health": { "probe": { "tcpSocket": { "port": AGENT_PORT } }, "periodSeconds": 2, "failureThreshold": 2 },
         "readiness": { "launchTimeoutSeconds": 3, "warmingTimeoutSeconds": 3 },
         "provisioning": { "cooldownSeconds": 2 },
     });
@@ -167,7 +175,9 @@ async fn apply(stage: &Stage, pool: &str, change: Change, dice: &mut Dice) {
         }
         Change::Template => {
             let version = dice.between(1, 9);
-            stage.set_pool(pool, json!({ "template": { "userData": format!("version {version}") } })).await;
+            stage
+                .set_pool(pool, json!({ "template": { "userData": format!("#!/bin/sh\n# version {version}\n") } }))
+                .await;
         }
         Change::LaunchConfigRemoved => {
             stage.set_pool(LARGE, json!({ "launchConfigs": [{ "name": "a" }, { "name": "b" }] })).await;

@@ -9,6 +9,7 @@ use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen_devkit::control_plane::{ControlPlane, Options};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Error, Resource as _, ResourceExt as _};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::checker::{Action, Done};
 use crate::harness::objects::Kind;
-use crate::harness::{Ground, Ledger, OPERATORS, Recorder, Simcloud, Walk};
+use crate::harness::{Gateway, Ground, Ledger, OPERATORS, Recorder, Simcloud, Walk};
 
 /// The annotation by which a person names the installation that takes an object over.
 const TAKE_OVER: &str = "bullpen.dev/take-over";
@@ -28,6 +29,15 @@ pub(super) const KEEPER: &str = "somebody.example/keeps";
 const MANY: usize = 3;
 /// Members of a region that may.
 const FEW: usize = 2;
+
+/// The port of the agents on all machines.
+pub(super) const AGENT_PORT: u16 = 18_081;
+/// Milliseconds between two heartbeats of a machine: the pool's period, and as many as an operator takes of one.
+pub(super) const HEARTBEAT_EVERY: &str = "1000";
+/// The operators that machines may reach.
+const OPERATORS_THERE: usize = 3;
+/// The Secret that claims give their machines, and its only key.
+pub(super) const INPUT: &str = "input";
 
 /// How long an action is retried: longer than the API server is down.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -44,6 +54,8 @@ pub(super) struct Stage {
     pub(super) removals: tokio::sync::Mutex<()>,
     /// When another installation worked here: nobody would sweep the machines that it bought then.
     others: Mutex<Vec<(Timestamp, Timestamp)>>,
+    /// Where machines reach operators: the two, and that of another installation.
+    pub(super) gateway: Gateway,
     /// A cloud that always works.
     pub(super) good: Simcloud,
     /// A cloud that does not.
@@ -74,13 +86,16 @@ impl Stage {
     pub(super) async fn build(name: &str, seed: u64) -> Self {
         let control_plane = ControlPlane::start(Options::default()).await.expect("a control plane of its own");
         let ground = Ground::on(&control_plane).await;
-        let options = ["--seed", &seed.to_string(), "--status-check-milliseconds", "100"];
-        let walk = Walk::begin_at(&ground, name, &options).await;
+        let (seed_of_cloud, port) = (seed.to_string(), AGENT_PORT.to_string());
+        let options = ["--seed", &seed_of_cloud, "--status-check-milliseconds", "100", "--agent-port", &port];
+        let calls = ["--heartbeat-milliseconds", HEARTBEAT_EVERY];
+        let walk = Walk::begin_at(&ground, name, &[&options[..], &calls].concat()).await;
         let [good, bad] = ["good", "bad"].map(|name| walk.folder().join(name));
         let (good, bad) = (another_cloud(&good, seed + 1).await, another_cloud(&bad, seed + 2).await);
         let mut config = control_plane.client_config();
         config.default_retry = false;
         let client = Client::try_from(config).expect("a client");
+        make_inputs(&client, &walk.namespace).await;
         let recorder = Recorder::begin(&client, &walk.namespace).await;
         let control_plane = tokio::sync::Mutex::new(control_plane);
         let (script, asked, orphaned) = (Mutex::default(), Mutex::default(), Mutex::default());
@@ -91,6 +106,7 @@ impl Stage {
             left_alone: tokio::sync::Mutex::default(),
             removals: tokio::sync::Mutex::default(),
             others: Mutex::default(),
+            gateway: Gateway::to(OPERATORS_THERE).await,
             good,
             bad,
             wrong_account: tokio::sync::Mutex::default(),
@@ -367,10 +383,20 @@ impl Stage {
     }
 }
 
+/// Makes the input of jobs.
+async fn make_inputs(client: &Client, namespace: &str) {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let secret = json!({ "metadata": { "name": INPUT }, "stringData": { INPUT: "what is to be done" } });
+    let secret = serde_json::from_value(secret).expect("a Secret");
+    secrets.create(&PostParams::default(), &secret).await.expect("a Secret");
+}
+
 /// A cloud beside that of the walk, whose log is in this folder.
 async fn another_cloud(folder: &Path, seed: u64) -> Simcloud {
     std::fs::create_dir_all(folder).expect("a folder for the log");
-    Simcloud::start(folder, &["--seed", &(seed * 1_000).to_string(), "--status-check-milliseconds", "100"]).await
+    let (seed, port) = ((seed * 1_000).to_string(), AGENT_PORT.to_string());
+    let options = ["--seed", &seed, "--status-check-milliseconds", "100", "--agent-port", &port];
+    Simcloud::start(folder, &options).await
 }
 
 /// Retries until the server has answered. A permanent refusal is a bug of the test.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bullpen_api::ClaimPhase;
 use bullpen_simcloud::ledger::{State, What};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
 use super::disturbances::BAD;
@@ -141,7 +142,7 @@ fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, to
     let orphans = record.script.iter().filter(|done| matches!(done.action, Action::Orphans(_))).count();
     say("by force", format!("{orphans} members removed"));
     say("outages", did(&Action::ApiServerStops).to_string());
-    for (what, value) in of_troubles(record) {
+    for (what, value) in of_troubles(record).into_iter().chain(of_calls(record)) {
         say(what, value);
     }
     let reset =
@@ -186,6 +187,60 @@ fn of_troubles(record: &Record) -> [(&'static str, String); 3] {
                 "{failures} failures of one; {} of {} claims Bound, the longest wait {longest:.1} s",
                 waits.len(),
                 asked.len()
+            ),
+        ),
+    ]
+}
+
+/// Counts what machines said and were told, and what befell those that call.
+fn of_calls(record: &Record) -> [(&'static str, String); 2] {
+    let (mut accepted, mut refused) = (BTreeMap::<&str, usize>::new(), 0);
+    let (mut told, mut with_input, mut struck) = (0, 0, BTreeMap::<&str, usize>::new());
+    for entry in &record.ledger {
+        match &entry.what {
+            What::Report(call) if call.status == 200 => {
+                *accepted.entry(&call.report).or_default() += 1;
+                told += usize::from(call.claim.is_some());
+                with_input += usize::from(call.claim.as_ref().is_some_and(|claim| !claim.input.is_empty()));
+            }
+            What::Report(_) => refused += 1,
+            What::Fault(fault) if fault.rule == "instances" && fault.fault != "agentAnswers" => {
+                *struck.entry(&fault.fault).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+    let (mut interrupted, mut unhealthy, mut suspended) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for seen in &record.seen {
+        let says = |conditions: &[Condition], type_: &str, status: &str| {
+            conditions.iter().any(|it| it.type_ == type_ && it.status == status)
+        };
+        match &seen.object {
+            Object::Claim(claim) => {
+                let conditions = claim.status.as_ref().map_or(&[][..], |status| &status.conditions);
+                interrupted.extend(says(conditions, "Interrupted", "True").then(|| claim.uid()));
+                unhealthy.extend(says(conditions, "Healthy", "False").then(|| claim.uid()));
+            }
+            Object::Pool(pool) => {
+                let conditions = pool.status.as_ref().map_or(&[][..], |status| &status.conditions);
+                let reasons = conditions.iter().filter(|it| it.type_ == "HealthSuspended" && it.status == "True");
+                suspended.extend(reasons.map(|it| it.reason.clone()));
+            }
+            Object::LaunchConfig(_) | Object::Member(_) | Object::Secret(_) => {}
+        }
+    }
+    let gaps = record.script.iter().filter(|done| done.action == Action::MachinesAreCutOff).count();
+    let heard = accepted.iter().map(|(report, times)| format!("{report} {times}")).collect::<Vec<_>>().join(", ");
+    let struck = struck.iter().map(|(fault, times)| format!("{fault} {times}")).collect::<Vec<_>>().join(", ");
+    [
+        ("calls", format!("{heard}; {refused} not accepted; {told} times told of a claim, {with_input} with input")),
+        (
+            "dead",
+            format!(
+                "{struck}; {gaps} gaps; claims flagged: {} Interrupted, {} unhealthy; health suspended: {}",
+                interrupted.len(),
+                unhealthy.len(),
+                suspended.into_iter().collect::<Vec<_>>().join(", ")
             ),
         ),
     ]

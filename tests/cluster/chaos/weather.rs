@@ -17,6 +17,7 @@ pub(super) async fn changes(stage: &Stage, seed: u64, percent: u64, worst: bool)
     let mut decks =
         [creates(), finds(), lists(), gets(), terminates(), resets()].map(|(on, faults)| (on, Deck::new(faults)));
     let (mut machines, mut extras, mut rare) = (Deck::new(machines()), Deck::new(extras()), Deck::new(rare(worst)));
+    let mut of_calls = Deck::new(callers());
     let mut _in_force = None;
     loop {
         let mut calls: Vec<Value> = decks
@@ -32,6 +33,10 @@ pub(super) async fn changes(stage: &Stage, seed: u64, percent: u64, worst: bool)
             "machines": [
                 { "percent": percent, "fault": { "hidden": { "milliseconds": 1_500 } } },
                 { "percent": percent, "fault": machines.draw(&mut dice) },
+                { "percent": percent, "fault": { "phonesHome": of_calls.draw(&mut dice) } },
+                // The jobs of some are done soon, and those of others never.
+                { "percent": 25, "fault": { "phonesHome": { "jobMilliseconds": 300 } } },
+                { "percent": 35, "fault": { "phonesHome": { "jobMilliseconds": 1_500 } } },
             ],
             "pageSize": 5,
         });
@@ -145,6 +150,27 @@ fn machines() -> Vec<Value> {
         json!({ "reportsBroken": soon }),
         json!({ "flaps": { "readyMilliseconds": 300, "notReadyMilliseconds": 300 } }),
         json!({ "interrupted": { "notice": soon, "milliseconds": 500 } }),
+        json!({ "interrupted": { "notice": soon, "milliseconds": 9_000, "reason": "Maintenance" } }),
+        json!({ "interrupted": { "notice": soon, "milliseconds": 4_000, "reason": "Maintenance" } }),
+        json!({ "agentDown": {} }),
+        json!({ "agentHangs": {} }),
+        json!({ "heartbeatsStop": {} }),
+    ]
+}
+
+/// How machines call that do not call as they should.
+fn callers() -> Vec<Value> {
+    vec![
+        json!({ "delayMilliseconds": 1_000 }),
+        json!({ "delayMilliseconds": 1_500, "jobMilliseconds": 500 }),
+        json!({ "lose": 2, "jobMilliseconds": 200 }),
+        json!({ "lose": 4 }),
+        json!({ "times": 3, "progress": ["half of it is done"], "jobMilliseconds": 800 }),
+        json!({ "token": "Wrong" }),
+        json!({ "token": "OfAnother" }),
+        json!({ "afterEnd": true }),
+        json!({ "never": true, "progress": ["it begins"] }),
+        json!({ "broken": "no docker" }),
     ]
 }
 

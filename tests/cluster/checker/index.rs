@@ -403,7 +403,7 @@ impl<'a> Index<'a> {
 }
 
 /// From each of the one action to the next of the other.
-fn spans(script: &[Done], begin: &Action, end: &Action) -> Vec<(Timestamp, Timestamp)> {
+pub(super) fn spans(script: &[Done], begin: &Action, end: &Action) -> Vec<(Timestamp, Timestamp)> {
     let (mut spans, mut since) = (Vec::new(), None);
     for done in script {
         if done.action == *begin {

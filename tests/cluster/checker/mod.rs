@@ -2,6 +2,7 @@
 //! four resources and of Secrets, and the script of what the test did. Output: violations. It uses nothing of the
 //! operator's code, so tables and tags are repeated here.
 
+mod calls;
 mod claims;
 mod creates;
 mod floor;
@@ -107,6 +108,10 @@ pub(crate) enum Action {
     LeaderIsTaken,
     /// The former leader is back; another one leads by now.
     LeaderIsBack,
+    /// No machine reaches an operator from now on.
+    MachinesAreCutOff,
+    /// Machines reach operators again.
+    MachinesReachOperators,
     /// Removes the member of this name by force, and leaves its machine to the sweep.
     Orphans(String),
     /// The run is over: nothing may be left.
@@ -160,6 +165,14 @@ pub(crate) enum Promise {
     TimesAreTrue,
     /// What has ended and is kept by somebody else's finalizer is neither counted nor terminated once more.
     EndedIsDone,
+    /// 9: no claim gets a machine that was known to be dead, or about to go.
+    NoDeadMachine,
+    /// A claim says that its machine is taken away, or ends.
+    InterruptionIsTold,
+    /// A claim ends when its machine has said that the job is done, if its pool has it so.
+    DoneEndsClaim,
+    /// A machine is told of its own claim only, with that claim's input.
+    AssignmentIsItsOwn,
     /// Only the installation that a pool records buys for it.
     OneInstallation,
     /// Nothing is left at the end.
@@ -237,6 +250,7 @@ pub(crate) fn check(record: &Record, rules: &Rules) -> Vec<Violation> {
     secrets::go_with_their_claims(&index, rules, &mut found);
     progress::is_made(&index, rules, &mut found);
     troubles::check(&index, rules, &mut found);
+    calls::check(&index, &mut found);
     found.sort_by(|one, other| (one.at, one.promise, &one.what).cmp(&(other.at, other.promise, &other.what)));
     found
 }

@@ -94,3 +94,29 @@ async fn user_data_comes_from_one_place() {
         sandbox.created(&with(&pool(), "/spec/template", from(source))).await;
     }
 }
+
+#[tokio::test]
+async fn a_bad_schedule_is_refused_with_a_message_that_names_the_field() {
+    let sandbox = Sandbox::new().await;
+    let day = json!({ "name": "day", "cron": "0 8 * * 1-5", "durationSeconds": 36_000, "targetSize": 3 });
+    let good = with(&with(&pool(), "/spec/maxSize", json!(5)), "/spec/schedules", json!([day]));
+    let created = sandbox.created(&good).await;
+    assert_eq!(created["spec"]["schedules"][0]["timeZone"], "Etc/UTC");
+    let schedule = "/spec/schedules/0";
+    let cases: &[Case] = &[
+        ("four fields", &format!("{schedule}/cron"), json!("0 8 * *"), &["spec.schedules[0].cron"]),
+        ("a nickname", &format!("{schedule}/cron"), json!("@daily"), &["spec.schedules[0].cron"]),
+        ("a zone with a space", &format!("{schedule}/timeZone"), json!("Europe Berlin"), &["timeZone"]),
+        ("half a minute", &format!("{schedule}/durationSeconds"), json!(30), &["durationSeconds", "equal to 60"]),
+        (
+            "above maxSize",
+            &format!("{schedule}/targetSize"),
+            json!(6),
+            &["spec.schedules", "must not be above maxSize"],
+        ),
+        ("a name in capitals", &format!("{schedule}/name"), json!("Day"), &["spec.schedules[0].name"]),
+        ("two of one name", "/spec/schedules", json!([day, day]), &["spec.schedules[1]", "Duplicate value"]),
+        ("a mistyped field", &format!("{schedule}/zone"), json!("Etc/UTC"), &["unknown field", "schedules[0].zone"]),
+    ];
+    assert_each_refused(&sandbox, &good, cases).await;
+}

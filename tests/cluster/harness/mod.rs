@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub(crate) use self::{
     ground::{Ground, Walk, definitions, lease_rules, rules as cluster_rules, shared},
-    network::{Forwarder, HangingWebhook, metrics_adapter},
+    network::{Forwarder, Gateway, HangingWebhook, metrics_adapter},
     objects::fleet,
     observers::{AUDIT_LOG, Audit, History, Judge, Recorder, assert_never_bound_twice, audit_policy},
     processes::{Ledger, Operator, Process, Scoped, Simcloud, WallClock},

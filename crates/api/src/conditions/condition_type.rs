@@ -50,5 +50,7 @@ string_enum! {
         Healthy,
         /// Pool: nobody is replaced or flagged because of health probes, because too many of them fail. Absent until then.
         HealthSuspended,
+        /// Pool: every schedule can be read. Absent until one could not.
+        SchedulesValid,
     }
 }

@@ -127,6 +127,10 @@ string_enum! {
         MaxSizeReached,
         /// maxSize allows all the members that the pool needs.
         BelowMaxSize,
+        /// A schedule of the pool cannot be read, and is ignored; also an Event.
+        ScheduleInvalid,
+        /// All schedules of the pool can be read.
+        SchedulesRead,
         /// The pool is draining or being deleted.
         Draining,
         /// The pool is neither draining nor being deleted.

@@ -3,6 +3,7 @@
 mod health;
 mod readiness;
 mod reuse;
+mod schedule;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ pub use readiness::{
     HttpGetReadiness, HttpScheme, PhoneHomeReadiness, ProviderReadiness, Readiness, TcpSocketReadiness,
 };
 pub use reuse::{AfterReset, Reuse};
+pub use schedule::{NextTarget, PoolSchedule};
 
 /// How many warm machines are wanted, and where and how to buy them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,7 +76,12 @@ pub use reuse::{AfterReset, Reuse};
     validation = Rule::new(
         "self.targetSize <= self.maxSize || (oldSelf.hasValue() && oldSelf.value().targetSize == self.targetSize)"
     )
-    .message("targetSize must not be above maxSize").field_path(".targetSize").optional_old_self(true)
+    .message("targetSize must not be above maxSize").field_path(".targetSize").optional_old_self(true),
+    validation = Rule::new(
+        "!has(self.schedules) || self.schedules.all(s, s.targetSize <= self.maxSize) || (oldSelf.hasValue() && \
+         has(oldSelf.value().schedules) && oldSelf.value().schedules == self.schedules)"
+    )
+    .message("the targetSize of a schedule must not be above maxSize").field_path(".schedules").optional_old_self(true)
 )]
 pub struct InstancePoolSpec {
     /// Number of unclaimed members wanted: pending, warming and ready together.
@@ -88,6 +95,11 @@ pub struct InstancePoolSpec {
     #[serde(default)]
     #[schemars(range(min = 0, max = 10_000))]
     pub min_size: i32,
+    /// Larger targets at certain times. The highest number counts, targetSize included; status.effectiveTarget has it.
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<PoolSchedule>,
     /// What a claimant may expect of a machine. A pool of class Ephemeral does not buy by launch configs whose market
     /// is Spot.
     #[serde(default)]
@@ -127,6 +139,16 @@ pub struct InstancePoolSpec {
     /// Who may claim the machines, for how long, and in which order.
     #[serde(default)]
     pub claims: ClaimRules,
+}
+
+impl InstancePool {
+    /// The number of unclaimed members that the spec wants, and a schedule that was on when the status was written.
+    pub fn wanted_size(&self) -> i32 {
+        let scheduled = self.status.as_ref().and_then(|status| status.effective_target.as_ref());
+        let scheduled =
+            scheduled.filter(|target| target.source == TargetSource::Schedule).map_or(0, |target| target.size);
+        self.spec.target_size.max(scheduled)
+    }
 }
 
 impl InstancePoolSpec {
@@ -307,6 +329,9 @@ pub struct InstancePoolStatus {
     /// The target that the operator acts on, and what decided it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_target: Option<EffectiveTarget>,
+    /// When a schedule next changes the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_target: Option<NextTarget>,
     /// Number of claims that wait for a member of this pool.
     #[serde(default)]
     pub waiting_claims: i32,
@@ -333,8 +358,8 @@ pub struct InstancePoolStatus {
     /// When members were last added to fill a deficit.
     #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub last_replenish_time: Option<MicroTime>,
-    /// When the pool first had all of its targetSize machines, ready or claimed. Absent before that, and again once
-    /// it drained or targetSize was 0. Until then the pool is not Ready.
+    /// When the pool first had all of the machines that targetSize and schedules wanted, ready or claimed. Absent before
+    /// that, and again once it drained or none was wanted. Until then the pool is not Ready.
     #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub filled_time: Option<MicroTime>,
     /// Label selector of the pool's members.
@@ -369,9 +394,13 @@ pub struct MemberCounts {
 pub struct EffectiveTarget {
     /// Number of unclaimed members.
     pub size: i32,
-    /// Spec: spec.targetSize. MaxSize: the room that spec.maxSize leaves. Draining: the pool is draining or being
+    /// Spec: spec.targetSize. Schedule: the highest of spec.schedules that is on. MaxSize: the room that spec.maxSize leaves. Draining: the pool is draining or being
     /// deleted.
     pub source: TargetSource,
+    /// The schedule that decided it.
+    #[schemars(length(max = 63))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
 }
 
 /// What decided the effective target.
@@ -379,6 +408,8 @@ pub struct EffectiveTarget {
 pub enum TargetSource {
     /// `spec.targetSize`.
     Spec,
+    /// One of `spec.schedules` that is on.
+    Schedule,
     /// `spec.maxSize` less the members that are claimed, cordoned or held.
     MaxSize,
     /// The pool is draining or being deleted, so the target is 0.

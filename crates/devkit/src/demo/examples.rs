@@ -1,11 +1,16 @@
-//! The files of `examples/`, as the demo applies them.
+//! The files of `examples/`, as the demo applies them: with machines that call, and a claim that gives its machine a job.
 
-use bullpen_api::{ClaimPoolRef, InstancePool, LaunchConfig, PoolClaim, PoolClaimSpec};
+use bullpen_api::{
+    ClaimPoolRef, InputSecretRef, InstancePool, LaunchConfig, PhoneHomeReadiness, PoolClaim, PoolClaimSpec,
+};
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 
 const LAUNCH_CONFIG: &str = include_str!("../../../../examples/launch-config.yaml");
 const INSTANCE_POOL: &str = include_str!("../../../../examples/instance-pool.yaml");
 const CLAIMS: &str = include_str!("../../../../examples/claims.yaml");
+/// A job, such as the token of a CI runner.
+const INPUT: &str = r"{apiVersion: v1, kind: Secret, metadata: {}, stringData: {runner-token: of this job alone}}";
 
 /// The objects in the files.
 #[derive(Debug)]
@@ -13,6 +18,8 @@ pub(super) struct Examples {
     pub(super) launch_config: LaunchConfig,
     pub(super) pool: InstancePool,
     pub(super) claims: Vec<PoolClaim>,
+    /// What the first claim gives its machine.
+    pub(super) input: Secret,
 }
 
 impl Examples {
@@ -25,11 +32,16 @@ impl Examples {
         if let Some(simulated) = &mut launch_config.spec.simulated {
             endpoint.clone_into(&mut simulated.endpoint);
         }
-        Ok(Self {
-            launch_config,
-            pool: serde_saphyr::from_str(INSTANCE_POOL)?,
-            claims: serde_saphyr::from_multiple(CLAIMS)?,
-        })
+        let mut pool: InstancePool = serde_saphyr::from_str(INSTANCE_POOL)?;
+        pool.spec.readiness.phone_home = Some(PhoneHomeReadiness {});
+        let mut claims: Vec<PoolClaim> = serde_saphyr::from_multiple(CLAIMS)?;
+        let mut input: Secret = serde_saphyr::from_str(INPUT)?;
+        if let Some(first) = claims.first_mut() {
+            let name = first.metadata.name.clone().unwrap_or_default();
+            input.metadata.name = Some(name.clone());
+            first.spec.input_secret_ref = Some(InputSecretRef { name });
+        }
+        Ok(Self { launch_config, pool, claims, input })
     }
 
     /// One more claim on the pool of the files.

@@ -7,6 +7,7 @@
 mod burst;
 mod examples;
 mod failure;
+mod job;
 mod narrate;
 mod phase;
 mod play;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use tokio::time::{Instant as Deadline, sleep};
@@ -43,6 +44,7 @@ pub(super) struct Walk<'a> {
     pub(super) examples: &'a Examples,
     pub(super) claims: Api<PoolClaim>,
     pub(super) pools: Api<InstancePool>,
+    pub(super) secrets: Api<Secret>,
     launch_configs: Api<LaunchConfig>,
 }
 
@@ -62,6 +64,7 @@ impl<'a> Walk<'a> {
             examples,
             claims: Api::namespaced(client.clone(), namespace),
             pools: Api::namespaced(client.clone(), namespace),
+            secrets: Api::namespaced(client.clone(), namespace),
             launch_configs: Api::namespaced(client, namespace),
         }
     }
@@ -121,8 +124,12 @@ impl<'a> Walk<'a> {
         let step = self.step("Claims take machines that are warm already");
         let mut used = BTreeSet::new();
         let known = self.sight.view().moments().len();
+        self.write_input(&step).await?;
         for claim in &self.examples.claims {
             let member = self.claim_one(&step, claim).await?;
+            if claim.spec.input_secret_ref.is_some() {
+                self.is_told(&step, claim, &member).await?;
+            }
             if !used.insert(member.clone()) {
                 return Err(step.failed("each claim to get a member of its own", format!("{member} was bound twice")));
             }
@@ -299,6 +306,6 @@ pub(super) fn bound_line(claim: &str, member: &str, address: &str, took: Duratio
 }
 
 /// The time between two readings of this machine's clock; zero if the clock was set back in between.
-fn between(earlier: Timestamp, later: Timestamp) -> Duration {
+pub(super) fn between(earlier: Timestamp, later: Timestamp) -> Duration {
     later.duration_since(earlier).try_into().unwrap_or_default()
 }

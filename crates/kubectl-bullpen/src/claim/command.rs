@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::interruption::Notices;
 use super::program::Missing;
 use super::signals::{Signals, code_of};
 use super::{environment, renewal, wait};
@@ -130,6 +131,7 @@ impl RunningCommand {
         let mut stream = watching::one(session.watched::<PoolClaim>(false), &claim.name_any());
         let mut watched = true;
         let mut end = renewal::end(claim);
+        let mut notices = Notices::default();
         loop {
             tokio::select! {
                 status = child.wait() => return Ok(status?),
@@ -143,6 +145,9 @@ impl RunningCommand {
                     Some(Seen::There(now)) => if let Some(reason) = loss(claim, &now) {
                         self.stop(&reason);
                     } else {
+                        if let Some(news) = notices.news(&now) {
+                            print_err!("{news}");
+                        }
                         let next = renewal::next_ttl(&now, end, *ttl.borrow());
                         end = renewal::end(&now);
                         ttl.send_replace(next);

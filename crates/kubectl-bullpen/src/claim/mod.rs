@@ -4,6 +4,7 @@
 
 mod command;
 mod environment;
+mod interruption;
 mod program;
 mod release;
 mod renewal;

@@ -49,6 +49,7 @@ pub(crate) fn is_bad(condition: &Condition) -> bool {
         | ConditionType::NamespacesReadable
         | ConditionType::Available
         | ConditionType::Healthy
+        | ConditionType::SchedulesValid
         | ConditionType::Bound => !holds,
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn pool(model: &Model, pool: &InstancePool, now: Timestamp) -> [Strin
     safe([
         pool.name_any(),
         pools::state(pool).to_owned(),
-        number(pool.spec.target_size),
+        number(pool.wanted_size()),
         number(members.ready),
         number(members.warming + members.pending),
         number(members.claimed),

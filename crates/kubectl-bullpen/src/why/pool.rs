@@ -68,6 +68,13 @@ pub(super) fn numbers(story: &mut Story, pool: &InstancePool) {
         Some(target) if target.source == TargetSource::MaxSize => {
             format!("target {} (cut to {} by maxSize {})", spec.target_size, target.size, spec.max_size)
         }
+        Some(target) if target.source == TargetSource::Schedule => {
+            let name = target.schedule.as_deref().unwrap_or_default();
+            format!(
+                "target {} (schedule {name}; {} without it), maxSize {}",
+                target.size, spec.target_size, spec.max_size
+            )
+        }
         _ => format!("target {}, maxSize {}", spec.target_size, spec.max_size),
     };
     let mut parts = vec![format!("{} ready", members.ready)];

@@ -1,4 +1,4 @@
-//! The Event of a pool that only a person can make Ready.
+//! The Events of a pool that a person has to mend.
 
 use bullpen_api::{ConditionType, InstancePoolStatus, Reason, find_condition};
 
@@ -16,13 +16,21 @@ const REASONS: [Reason; 10] = [
     Reason::InstallationSecretInvalid,
 ];
 
-/// The Event, as reason and message, for a status that reports such a reason and follows one that did not.
-pub fn event(before: Option<&InstancePoolStatus>, after: &InstancePoolStatus) -> Option<(Reason, String)> {
-    let ready = |status: &InstancePoolStatus| find_condition(&status.conditions, ConditionType::Ready, false).cloned();
-    let now = ready(after)?;
-    let reason = REASONS.into_iter().find(|reason| now.reason == *reason)?;
-    let told = before.and_then(ready).is_some_and(|then| then.reason == now.reason && then.message == now.message);
-    (!told).then_some((reason, now.message))
+/// The Events, as reason and message, for a status that reports such a reason or a schedule that cannot be read, and
+/// follows one that did not.
+pub fn events(before: Option<&InstancePoolStatus>, after: &InstancePoolStatus) -> Vec<(Reason, String)> {
+    let mut events = Vec::new();
+    for type_ in [ConditionType::Ready, ConditionType::SchedulesValid] {
+        let fails = |status: &InstancePoolStatus| find_condition(&status.conditions, type_, false).cloned();
+        let Some(now) = fails(after) else { continue };
+        let reasons = REASONS.into_iter().chain([Reason::ScheduleInvalid]);
+        let Some(reason) = reasons.into_iter().find(|reason| now.reason == *reason) else { continue };
+        let then = before.and_then(fails);
+        if then.is_none_or(|then| then.reason != now.reason || then.message != now.message) {
+            events.push((reason, now.message));
+        }
+    }
+    events
 }
 
 #[cfg(test)]
@@ -43,15 +51,15 @@ mod tests {
     fn a_launch_config_that_is_not_there_makes_one_event() {
         let message = "there is no launch config eu in this namespace";
         let lacking = status(false, Reason::LaunchConfigNotFound, message);
-        let told = Some((Reason::LaunchConfigNotFound, message.to_owned()));
-        assert_eq!(event(None, &lacking), told);
-        assert_eq!(event(Some(&lacking), &lacking), None, "it was told");
+        let told = [(Reason::LaunchConfigNotFound, message.to_owned())];
+        assert_eq!(events(None, &lacking), told);
+        assert_eq!(events(Some(&lacking), &lacking), [], "it was told");
         let fine = status(true, Reason::MinSizeReached, "");
-        assert_eq!(event(Some(&lacking), &fine), None);
-        assert_eq!(event(Some(&fine), &lacking), told);
+        assert_eq!(events(Some(&lacking), &fine), []);
+        assert_eq!(events(Some(&fine), &lacking), told);
         let other = status(false, Reason::LaunchConfigNotFound, "there is no launch config us in this namespace");
-        assert!(event(Some(&lacking), &other).is_some(), "another one is not there");
+        assert_eq!(events(Some(&lacking), &other).len(), 1, "another one is not there");
         let passing = status(false, Reason::LaunchConfigNotTakenIn, "launch config eu is new and not taken in yet");
-        assert_eq!(event(None, &passing), None, "it resolves by itself");
+        assert_eq!(events(None, &passing), [], "it resolves by itself");
     }
 }

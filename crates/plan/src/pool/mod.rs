@@ -9,6 +9,7 @@ pub mod provisioning;
 pub mod recycle;
 pub mod rollout;
 pub mod rollout_report;
+pub mod schedule;
 pub mod sizing;
 pub mod status;
 pub mod template;

@@ -3,6 +3,7 @@
 use bullpen_api::{Disruption, PoolState, Recycle, Rollout};
 use jiff::{SignedDuration, Timestamp};
 
+use super::schedule::Scheduled;
 use crate::launch::placement::LaunchConfigView;
 
 /// After this time without an answer of its cloud, a pending member is no supply.
@@ -88,6 +89,8 @@ impl CountedMember {
 pub struct PoolView {
     /// `spec.targetSize`.
     pub target_size: i32,
+    /// What `spec.schedules` say.
+    pub scheduled: Scheduled,
     /// `spec.maxSize`.
     pub max_size: i32,
     /// `spec.minSize`.
@@ -122,4 +125,11 @@ pub struct PoolView {
     pub can_replace: bool,
     /// The launch configs that the pool may use.
     pub launch_configs: Vec<LaunchConfigView>,
+}
+
+impl PoolView {
+    /// The target of the spec and its schedules, before `maxSize`.
+    pub fn wanted_size(&self) -> i32 {
+        self.target_size.max(self.scheduled.on.as_ref().map_or(0, |(_, size)| *size))
+    }
 }

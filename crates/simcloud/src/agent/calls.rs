@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::cloud::{Caller, Cloud};
 use crate::delay::Shell;
+use crate::ledger::Told;
 
 /// How late a machine may begin to call.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -97,12 +98,13 @@ async fn work(shell: &Shell, caller: &Caller, assignment: &str) {
     let mut url = assignment.to_owned();
     while shell.ask(|cloud, now| cloud.runs(now, caller)) {
         let (status, body) = within(POLL_TIME, send("GET", &url, "")).await;
+        let told = (status == 200).then(|| claim_in(&body));
         if status != NO_NEWS {
-            shell.ask(|cloud, now| cloud.reported(now, &caller.id, "assignment", status));
+            shell.ask(|cloud, now| cloud.told(now, &caller.id, ("assignment", status), told.clone()));
         }
         match status {
             200 => {
-                url = format!("{assignment}?claim={}", claim_in(&body));
+                url = format!("{assignment}?claim={}", told.unwrap_or_default().uid);
                 if let Some((job, done)) = caller.plan.job_milliseconds.zip(caller.urls.done.as_ref()) {
                     tokio::time::sleep(Duration::from_millis(job)).await;
                     until_accepted(shell, caller, ("done", done), "exit 0").await;
@@ -115,10 +117,17 @@ async fn work(shell: &Shell, caller: &Caller, assignment: &str) {
     }
 }
 
-/// The uid of the claim in an assignment.
-fn claim_in(assignment: &str) -> String {
+/// The claim in an assignment.
+fn claim_in(assignment: &str) -> Told {
     let assignment: serde_json::Value = serde_json::from_str(assignment).unwrap_or_default();
-    assignment["claim"]["uid"].as_str().unwrap_or_default().to_owned()
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    let input = assignment["input"].as_object().into_iter().flatten();
+    Told {
+        uid: text(&assignment["claim"]["uid"]).unwrap_or_default(),
+        name: text(&assignment["claim"]["name"]).unwrap_or_default(),
+        acquired_for: text(&assignment["acquiredFor"]),
+        input: input.map(|(key, _)| key.clone()).collect(),
+    }
 }
 
 /// Posts until the answer is a success, as cloud-init does.

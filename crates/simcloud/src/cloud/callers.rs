@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Cloud, Machine, microseconds};
 use crate::faults::{MachineFault, PhonesHome, TokenUsed};
-use crate::ledger::{Report, What};
+use crate::ledger::{Report, Told, What};
 use crate::wire::Phase;
 
 /// The URLs in a machine's user data.
@@ -164,8 +164,14 @@ impl Cloud {
 
     /// Records the answer to a call of a machine: its HTTP status, or 0 if there was none.
     pub fn reported(&mut self, now: Timestamp, id: &str, report: &str, status: u16) {
+        self.told(now, id, (report, status), None);
+    }
+
+    /// Likewise, with the claim that the answer tells of.
+    pub fn told(&mut self, now: Timestamp, id: &str, (report, status): (&str, u16), claim: Option<Told>) {
         self.advance(now);
-        self.ledger.push(self.now, What::Report(Report { id: id.to_owned(), report: report.to_owned(), status }));
+        let (id, report) = (id.to_owned(), report.to_owned());
+        self.ledger.push(self.now, What::Report(Report { id, report, status, claim }));
     }
 }
 

@@ -97,7 +97,7 @@ impl Cloud {
 
     /// Records a call that was not executed.
     pub fn turn_away(&mut self, ask: &Ask<'_>, refusal: &Refusal) {
-        self.record(ask.method(), Err(refusal), ask.token(), ask.id(), None);
+        self.record(ask.method(), Err(refusal), ask.token(), ask.id());
     }
 
     /// Runs `act` with the credentials of another account.

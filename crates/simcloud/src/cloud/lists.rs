@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Cloud, ListQuery, MAX_PAGE, Machine};
 use crate::draw::Draw;
 use crate::faults::{CallFault, Hit, Roll};
-use crate::ledger::{Fault, Outcome, What};
+use crate::ledger::{Fault, What};
 use crate::wire::{Instance, InstanceList, Market, Phase};
 
 impl Cloud {
@@ -32,7 +32,7 @@ impl Cloud {
             };
             self.ledger.push(self.now, What::Fault(line));
         }
-        self.record(query.method(), Ok(Outcome::Ok), query.token.as_deref(), None, Some(page.items.len()));
+        self.record_shown(query.method(), (query.token.as_deref(), None), &page.items);
         page
     }
 

@@ -23,7 +23,7 @@ use super::addresses::Addresses;
 use super::faults::{CallFault, FaultSet, Faults};
 use super::ledger::{Call, Description, Ledger, MachineEvent, Method, Outcome, State, What};
 use super::validate;
-use super::wire::{CreateInstance, ErrorClass, Identity, Instance, Refusal, UserData};
+use super::wire::{CreateInstance, ErrorClass, Identity, Instance, Phase, Refusal, UserData};
 use life::{Doom, Step};
 use past::Past;
 use purchase::{Purchase, account_token, describe};
@@ -109,6 +109,8 @@ struct Machine {
     resets: Vec<Reset>,
     /// Which calls do not show it, and until when.
     hidden: Vec<(Timestamp, Vec<Method>)>,
+    /// Whether a terminate call for it was accepted.
+    asked_to_end: bool,
 }
 
 impl Cloud {
@@ -184,7 +186,7 @@ impl Cloud {
             Err(refusal) => Err(refusal),
         };
         let id = answer.as_ref().ok().map(|(_, instance)| instance.id.as_str());
-        self.record(Method::Create, outcome, Some(&request.token), id, None);
+        self.record(Method::Create, outcome, Some(&request.token), id);
         if let Ok((Creation::Created, instance)) = &answer {
             let number = self.numbers[&instance.id];
             self.created(number);
@@ -200,7 +202,10 @@ impl Cloud {
     pub fn get(&mut self, now: Timestamp, id: &str, region: Option<&str>) -> Result<Instance, Refusal> {
         self.advance(now);
         let answer = self.lookup(id, region).and_then(|number| self.show(Method::Get, number));
-        self.record(Method::Get, answer.as_ref().map(|_| Outcome::Ok), None, Some(id), None);
+        match &answer {
+            Ok(instance) => self.record_shown(Method::Get, (None, Some(id)), std::slice::from_ref(instance)),
+            Err(refusal) => self.record(Method::Get, Err(refusal), None, Some(id)),
+        }
         answer
     }
 
@@ -240,8 +245,11 @@ impl Cloud {
     ) -> Result<Instance, Refusal> {
         self.advance(now);
         let number = self.lookup(id, region).and_then(|number| self.show(Method::Terminate, number).map(|_| number));
-        self.record(Method::Terminate, number.as_ref().map(|_| Outcome::Accepted), None, Some(id), None);
+        self.record(Method::Terminate, number.as_ref().map(|_| Outcome::Accepted), None, Some(id));
         let number = number?;
+        if let Some(machine) = self.machines.get_mut(&number) {
+            machine.asked_to_end = true;
+        }
         match fault {
             Some(CallFault::Ignored {}) => {}
             Some(CallFault::Lingers { milliseconds }) => {
@@ -270,7 +278,7 @@ impl Cloud {
             validate::tags("tags", &all)?;
             Ok((number, all))
         });
-        self.record(Method::Tag, answer.as_ref().map(|_| Outcome::Accepted), None, Some(id), None);
+        self.record(Method::Tag, answer.as_ref().map(|_| Outcome::Accepted), None, Some(id));
         let (number, all) = answer?;
         self.past.push(self.now, number, self.machines.get(&number));
         let machine = self.machines.get_mut(&number).ok_or_else(|| not_found(id))?;
@@ -281,7 +289,7 @@ impl Cloud {
     /// The account and the region of the caller.
     pub fn identity(&mut self, now: Timestamp, region: &str) -> Identity {
         self.advance(now);
-        self.record(Method::Identity, Ok(Outcome::Ok), None, None, None);
+        self.record(Method::Identity, Ok(Outcome::Ok), None, None);
         Identity {
             account: self.acting.clone().unwrap_or_else(|| self.options.account.clone()),
             region: region.to_owned(),
@@ -291,7 +299,7 @@ impl Cloud {
     /// Records a call that was refused before it could be parsed.
     pub fn refused(&mut self, now: Timestamp, method: Method, refusal: &Refusal) {
         self.advance(now);
-        self.record(method, Err(refusal), None, None, None);
+        self.record(method, Err(refusal), None, None);
     }
 
     fn lookup(&self, id: &str, region: Option<&str>) -> Result<u64, Refusal> {
@@ -311,18 +319,28 @@ impl Cloud {
         Ok(machine.instance.clone())
     }
 
-    fn record(
-        &mut self,
-        method: Method,
-        outcome: Result<Outcome, &Refusal>,
-        token: Option<&str>,
-        id: Option<&str>,
-        count: Option<usize>,
-    ) {
+    fn record(&mut self, method: Method, outcome: Result<Outcome, &Refusal>, token: Option<&str>, id: Option<&str>) {
         let message = outcome.err().map(|refusal| clip(&refusal.message));
         let outcome = outcome.unwrap_or_else(|refusal| Outcome::Refused(refusal.class));
         let (token, id) = (token.map(clip), id.map(clip));
-        self.ledger.push(self.now, What::Call(Call { method, outcome, token, id, count, message }));
+        let (count, leaving) = (None, Vec::new());
+        self.ledger.push(self.now, What::Call(Call { method, outcome, token, id, count, leaving, message }));
+    }
+
+    /// Records an answer that shows machines as they are.
+    fn record_shown(&mut self, method: Method, (token, id): (Option<&str>, Option<&str>), shown: &[Instance]) {
+        let (token, id) = (token.map(clip), id.map(clip));
+        let leaving = shown.iter().filter(|instance| self.is_leaving(instance)).map(|it| it.id.clone()).collect();
+        let count = id.is_none().then_some(shown.len());
+        let (outcome, message) = (Outcome::Ok, None);
+        self.ledger.push(self.now, What::Call(Call { method, outcome, token, id, count, leaving, message }));
+    }
+
+    /// Whether the machine does not run on as it was shown, although nobody has asked it to end.
+    fn is_leaving(&self, shown: &Instance) -> bool {
+        let machine = self.numbers.get(&shown.id).and_then(|number| self.machines.get(number));
+        let by_itself = machine.is_some_and(|machine| !machine.asked_to_end);
+        by_itself && (shown.interruption_time.is_some() || !matches!(shown.phase, Phase::Pending | Phase::Running))
     }
 }
 

@@ -60,6 +60,7 @@ impl Cloud {
             doom: None,
             resets: Vec::new(),
             hidden: Vec::new(),
+            asked_to_end: false,
         };
         if machine.urls.is_some() {
             self.silent.insert(number);

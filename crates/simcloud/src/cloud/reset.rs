@@ -34,7 +34,7 @@ impl Cloud {
         self.advance(now);
         let answer = self.begin_reset(id, region, request);
         let outcome = answer.as_ref().map(|(outcome, _)| *outcome);
-        self.record(Method::Reset, outcome, Some(&request.token), Some(id), None);
+        self.record(Method::Reset, outcome, Some(&request.token), Some(id));
         let (outcome, number) = answer?;
         if outcome == Outcome::Accepted && !matches!(fault, Some(CallFault::Ignored {})) {
             self.stop_for_reset(number, request, fault);

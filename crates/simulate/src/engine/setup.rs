@@ -2,6 +2,7 @@
 
 use bullpen_api::{FINALIZER_LAUNCH_CONFIG, InstancePoolSpec, LaunchConfig};
 use bullpen_plan::member::user_data::UserData;
+use bullpen_plan::pool::schedule::Scheduled;
 use bullpen_plan::pool::template::{UsableLaunchConfig, resolve};
 use bullpen_plan::pool::view::PoolView;
 
@@ -61,6 +62,8 @@ impl Setup {
     pub(super) fn view(&self) -> PoolView {
         PoolView {
             target_size: self.pool.target_size,
+            // A trace has no calendar.
+            scheduled: Scheduled::default(),
             max_size: self.pool.max_size,
             min_size: self.pool.min_size,
             state: self.pool.state,

@@ -58,7 +58,7 @@ impl Selectors {
 /// The parts of a pool that decide whether it serves claims with a selector, and in which order.
 pub(super) fn serving_terms(pool: &InstancePool) -> impl PartialEq + use<'_> {
     let rules = &pool.spec.claims;
-    let quota = rules.per_namespace.map(|most| (most, pool.spec.target_size, pool.spec.max_size));
+    let quota = rules.per_namespace.map(|most| (most, pool.wanted_size(), pool.spec.max_size));
     let terms = (pool.spec.lifecycle_class, pool.spec.state, rules.max_priority, quota);
     (&pool.metadata.labels, terms, pool.metadata.deletion_timestamp.is_some(), &pool.metadata.uid)
 }
@@ -199,7 +199,7 @@ impl State {
             own_waiting: own - is_its_demand,
             waiting: waiting - is_its_demand,
             max_size: pool.spec.max_size,
-            target: pool.spec.target_size,
+            target: pool.wanted_size(),
             members: count(self.member_index.count(key, uid)),
             supply: queue.map_or(0, |queue| count(queue.ready() + queue.warming() + queue.pending())),
             ready: queue.map_or(0, |queue| count(queue.ready())),
@@ -238,7 +238,7 @@ impl State {
     pub fn in_use(&self, key: &ObjectKey, pool: &InstancePool, namespace: &str) -> InUse {
         let in_use = self.queues.at_pool(key).map_or_else(InUse::default, |queue| queue.in_use(namespace));
         let members = i32::try_from(self.count_of(pool)).unwrap_or(i32::MAX);
-        in_use.counted(has_room(pool.spec.target_size, pool.spec.max_size, members))
+        in_use.counted(has_room(pool.wanted_size(), pool.spec.max_size, members))
     }
 
     /// Whether the pool is active and the quota has room for claims of its own namespace.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use bullpen_api::{ClaimPhase, InstancePool, MemberState, PoolClaim, WhenEmpty};
 use jiff::{SignedDuration, Timestamp};
 
+use super::calls::notices;
 use super::index::{Index, Track, holder, is_terminal, named, phase, report, state};
 use super::{Action, LAG, Promise, Violation, quota, secrets};
 
@@ -232,6 +233,9 @@ fn wrongly_released(index: &Index<'_>, claim: &PoolClaim) -> Option<String> {
 fn wrongly_lost(index: &Index<'_>, claim: &PoolClaim, at: Timestamp) -> Option<String> {
     let member = named(claim)?;
     let machine = index.machines.values().find(|machine| machine.token == member)?;
+    if notices::may_end(index, claim, machine.id, at) {
+        return None;
+    }
     match machine.ended.filter(|ended| *ended <= at) {
         None => Some(format!("its machine {} lived", machine.id)),
         Some(_) if machine.ended_by_itself() => None,

@@ -1,6 +1,7 @@
 //! Tests of the checker: a clean history passes; for each promise, a violation is found as exactly that, and a near
 //! miss is not.
 
+mod calls;
 mod holders;
 mod machines;
 mod pools;

@@ -91,6 +91,16 @@ impl Scene {
         self.see(when, member(name, state, claim, when, false), false);
     }
 
+    /// A ready member with a condition in its status.
+    pub(super) fn member_says(&mut self, when: f64, name: &str, type_: &str, status: &str) {
+        let Object::Member(mut ready) = member(name, "Ready", None, when, false) else { unreachable!() };
+        let condition = of(json!({
+            "type": type_, "status": status, "reason": "R", "message": "", "lastTransitionTime": at(when).to_string(),
+        }));
+        ready.status.as_mut().expect("it has a status").conditions = vec![condition];
+        self.see(when, Object::Member(ready), false);
+    }
+
     /// A member that is given up, and that only somebody else's finalizer keeps.
     pub(super) fn member_is_kept_by_others(&mut self, when: f64, name: &str) {
         let Object::Member(mut kept) = member(name, "Ready", None, when, true) else { unreachable!() };
@@ -299,7 +309,10 @@ impl Scene {
 
     fn call(&mut self, when: f64, method: Method, outcome: Outcome, token: Option<&str>, member: Option<&str>) {
         let (token, id) = (token.map(str::to_owned), member.map(|member| format!("i-{member}")));
-        self.log(when, What::Call(Call { method, outcome, token, id, count: None, message: None }));
+        self.log(
+            when,
+            What::Call(Call { method, outcome, token, id, count: None, leaving: Vec::new(), message: None }),
+        );
     }
 
     /// A member's machine comes to this state.
@@ -308,7 +321,7 @@ impl Scene {
         self.log(when, What::Machine(Box::new(MachineEvent { event, id, token, reset: None, machine: None })));
     }
 
-    fn log(&mut self, when: f64, what: What) {
+    pub(super) fn log(&mut self, when: f64, what: What) {
         self.record.ledger.push(Entry { sequence: 0, time: at(when), what });
     }
 

@@ -218,6 +218,32 @@ async fn an_operator_that_was_suspended_for_longer_than_machines_may_be_silent_r
 }
 
 #[tokio::test]
+async fn after_a_restart_claims_get_machines_that_are_heard_and_not_one_that_fell_silent_before() {
+    let walk = begin("silent-restart").await;
+    let address = free_address();
+    let mut operator = operator(&walk, "one", &address, &address).await;
+    pool(&walk, 4).await;
+    // A heartbeat is overdue after 8 s, and nobody is replaced for it.
+    walk.set::<InstancePool>(POOL, json!({ "health": { "periodSeconds": 5, "failureThreshold": 100 } })).await;
+    let mut members = walk.list::<PoolMember>().await;
+    members.sort_by_key(|member| member.status.as_ref().and_then(|status| status.warming_started_at.clone()));
+    // The oldest one, which would be handed out first.
+    let silent = members.first().and_then(machine).expect("a machine").to_owned();
+    walk.simcloud.strike(&silent, STOP()).await;
+    // That they became ready shows no more that they are well.
+    sleep(Duration::from_secs(9)).await;
+    operator.kill_9();
+    operator.start_again().await;
+    operator.comes_to_lead().await;
+    // Several of each machine that sends some.
+    operator.metric_reaches("bullpen_machine_requests_total{route=\"heartbeat\",result=\"heard\"}", 15.0).await;
+    for name in ["well-1", "well-2", "well-3"] {
+        walk.claim(name, json!({})).await;
+        assert_ne!(machine_of(&walk.bound(name).await), silent, "others were heard");
+    }
+}
+
+#[tokio::test]
 async fn a_pool_of_heartbeats_is_stalled_while_machines_cannot_call() {
     let walk = begin("no-way").await;
     let _operator = Operator::start(&walk).await;

@@ -199,6 +199,28 @@ async fn a_command_whose_machine_is_gone_is_stopped_and_its_claim_stays_as_a_rec
 }
 
 #[tokio::test]
+async fn a_command_whose_machine_is_announced_to_go_runs_on_and_its_user_is_warned_once_with_the_time() {
+    let walk = Walk::begin("plugin-notice").await;
+    let _operator = Operator::start(&walk).await;
+    walk.ready_pool(1, json!({})).await;
+    let mut plugin =
+        walk.start_plugin(&["claim", POOL, "--name", "build", "--", "sh", "-c", ENDS_WHEN_TOLD, &note(&walk)]);
+    runs(&walk).await;
+    let build = walk.bound("build").await;
+    let notice = json!({ "interrupted": { "notice": {}, "milliseconds": 120_000, "reason": "Maintenance" } });
+    walk.simcloud.strike(machine_of(&build), notice).await;
+    plugin.says("warning: the cloud has announced that it takes the machine away at 20").await;
+    let story = walk.plugin_says(&["why", "claim/build"]).await;
+    assert!(story.contains("the cloud has announced that it takes the machine away at 20"), "{story}");
+    ctrl_c(&plugin);
+    assert_eq!(plugin.exit_code().await, Some(3), "the command ran on: {}", plugin.output());
+    let output = plugin.output();
+    let warnings: Vec<_> = output.lines().filter(|line| line.starts_with("warning: ")).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].ends_with("Z, for maintenance; the command runs on until then"), "{warnings:?}");
+}
+
+#[tokio::test]
 async fn a_command_whose_claim_somebody_deletes_is_stopped() {
     let walk = Walk::begin("plugin-deleted").await;
     let _operator = Operator::start(&walk).await;

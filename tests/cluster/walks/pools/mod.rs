@@ -5,6 +5,7 @@ mod launch_configs;
 mod patience;
 mod recycle;
 mod refused;
+mod schedules;
 mod simulated;
 mod sizes;
 mod user_data;

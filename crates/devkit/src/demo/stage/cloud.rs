@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bullpen_simcloud::ledger::{Entry, State, What};
+use bullpen_simcloud::ledger::{Entry, State, Told, What};
 use jiff::Timestamp;
 use reqwest::Client;
 
@@ -22,6 +22,8 @@ pub(in crate::demo) struct Cloud {
 #[derive(Debug, Default)]
 pub(in crate::demo) struct Books {
     machines: BTreeMap<String, Machine>,
+    /// What machines were told of claims, and when.
+    told: Vec<(Timestamp, Told)>,
 }
 
 /// A machine in the ledger.
@@ -62,7 +64,14 @@ impl Books {
         let mut books = Self::default();
         for line in ledger.lines() {
             let Entry { time, what, .. } = serde_json::from_str(line)?;
-            let What::Machine(event) = what else { continue };
+            let event = match what {
+                What::Machine(event) => event,
+                What::Report(call) => {
+                    books.told.extend(call.claim.map(|claim| (time, claim)));
+                    continue;
+                }
+                _ => continue,
+            };
             match event.event {
                 State::Created => {
                     let machine = Machine { token: event.token, bought: time, terminated: None };
@@ -86,6 +95,11 @@ impl Books {
     /// The first machine that was bought with this token.
     pub(in crate::demo) fn bought_for(&self, token: &str) -> Option<&Machine> {
         self.machines.values().filter(|machine| machine.token == token).min_by_key(|machine| machine.bought)
+    }
+
+    /// What a machine was first told of the claim with this uid, and when.
+    pub(in crate::demo) fn told(&self, claim: &str) -> Option<(Timestamp, Told)> {
+        self.told.iter().find(|(_, told)| told.uid == claim).cloned()
     }
 
     pub(in crate::demo) fn bought(&self) -> usize {
@@ -121,6 +135,7 @@ mod tests {
 {"sequence":4,"time":"2026-11-21T10:00:02.000000Z","kind":"machine","event":"created","id":"i-2","token":"a"}
 {"sequence":5,"time":"2026-11-21T10:00:03.000000Z","kind":"machine","event":"running","id":"i-1","token":"a"}
 {"sequence":6,"time":"2026-11-21T10:00:04.000000Z","kind":"machine","event":"terminated","id":"i-1","token":"a"}
+{"sequence":7,"time":"2026-11-21T10:00:05.000000Z","kind":"report","id":"i-2","report":"assignment","status":200,"claim":{"uid":"c","name":"build","input":["token"]}}
 "#;
         let books = Books::read(ledger).unwrap();
         assert_eq!((books.bought(), books.terminated(), books.bought_twice()), (2, 1, 1));
@@ -129,5 +144,8 @@ mod tests {
         assert_eq!(first.terminated.unwrap().duration_since(first.bought).as_secs(), 3);
         assert!(books.machine("i-2").unwrap().terminated.is_none());
         assert!(books.bought_for("b").is_none());
+        let (at, told) = books.told("c").unwrap();
+        assert_eq!((at.to_string().as_str(), told.name.as_str()), ("2026-11-21T10:00:05Z", "build"));
+        assert!(books.told("d").is_none());
     }
 }

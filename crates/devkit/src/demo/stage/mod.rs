@@ -6,6 +6,7 @@ pub(super) mod ground;
 mod guest;
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -109,6 +110,11 @@ impl Stage {
         arguments.extend(["--leader-elect", "false"].map(OsString::from));
         // Its cloud has no other installation.
         arguments.extend(["--installation-id", "bullpen-demo"].map(OsString::from));
+        arguments.extend(["--lease-namespace".into(), ground.namespace.clone().into()]);
+        // Where machines call it, to be ready and to learn whose they are.
+        let address = free_address().map_err(|error| Failure::setup("finding a port for machines", &error))?;
+        arguments.extend(["--machine-address".into(), address.clone().into()]);
+        arguments.extend(["--advertise-url".into(), format!("http://{address}").into()]);
         arguments.extend(["--metrics-address", "127.0.0.1:0", "--log-format", "text"].map(OsString::from));
         let mut environment = Vec::new();
         if self.control_plane.is_some() {
@@ -232,6 +238,11 @@ impl Stage {
             grace: GRACE,
         })
     }
+}
+
+/// An address on this machine that nobody listens on.
+fn free_address() -> io::Result<String> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 
 async fn death(name: &str, process: Option<&Process>) -> Failure {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::{Allowance, MemberProof, Outcome, Trial};
 use crate::launch::breaker::{Phase, Rules};
 use crate::launch::placement::LaunchConfigView;
+use crate::pool::schedule::Scheduled;
 use crate::pool::sizing::{Memory, replenish};
 use crate::pool::view::{CountedMember, PoolView, Standing};
 
@@ -102,6 +103,7 @@ impl Simulation {
         let pool = PoolView {
             can_replace: true,
             target_size: 50,
+            scheduled: Scheduled::default(),
             max_size: 100,
             min_size: 0,
             state: PoolState::Active,

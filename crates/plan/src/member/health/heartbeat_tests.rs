@@ -158,7 +158,8 @@ fn a_new_leader_gives_each_machine_all_of_its_periods() {
     for number in 0..5 {
         admit(&mut ward, number, "ci", false, 0);
     }
-    assert_eq!(ward.candidate("m-0", &"ci".to_owned(), &RULES, at(37)), Candidate::Fresh, "nothing is known of it yet");
+    let offered = ward.candidate("m-0", &"ci".to_owned(), &RULES, at(37));
+    assert_eq!(offered, Candidate::Silent, "nothing is known of it yet, so that others come first");
     live(&mut ward, 0, 38 + 89, &[1, 2, 3, 4]);
     assert!(!fails(&mut ward, 0, 38 + 89));
     live(&mut ward, 38 + 90, 38 + 90, &[1, 2, 3, 4]);
@@ -197,6 +198,26 @@ fn a_silent_machine_is_offered_after_all_others_and_a_mass_is_not_believed() {
     assert_eq!(suspension(&ward, 250), Some(Suspension::Many));
     assert!((0..3).all(|number| !fails(&mut ward, number, 250)));
     assert_eq!(ward.candidate("m-0", &pool, &RULES, at(250)), Candidate::Fresh);
+}
+
+#[test]
+fn to_a_new_leader_machines_that_were_heard_or_have_just_become_ready_come_before_all_others() {
+    let (mut ward, pool) = (Ward::default(), "ci".to_owned());
+    let candidate = |ward: &Ward<String>, number, second| ward.candidate(&uid(number), &pool, &RULES, at(second));
+    for (number, ready_since) in [(0, Some(at(-5_000))), (1, Some(at(-5_000))), (2, Some(at(-10))), (3, None)] {
+        let (member, sign) = (format!("member-{number}"), Sign::Heartbeat);
+        let (rules, claimed, uses) = (RULES, false, 0);
+        let admission = Admission { member, pool: pool.clone(), rules, sign, claimed, uses, ready_since };
+        ward.admit(&uid(number), admission, at(0));
+    }
+    let offered = [0, 1, 2, 3].map(|number| candidate(&ward, number, 1));
+    assert_eq!(offered, [Candidate::Silent, Candidate::Silent, Candidate::Fresh, Candidate::Silent]);
+    round(&mut ward, 1);
+    beat(&mut ward, [0], 2);
+    assert_eq!(candidate(&ward, 0, 2), Candidate::Fresh, "it was heard");
+    assert_eq!(candidate(&ward, 1, 2), Candidate::Silent, "it may have been dead for an hour");
+    assert_eq!(candidate(&ward, 2, 29), Candidate::Silent, "it became ready 39 s ago");
+    assert!((0..4).all(|number| !fails(&mut ward, number, 29)), "none of that proves anything");
 }
 
 #[test]

@@ -289,7 +289,8 @@ pub enum Candidate {
     Stale(SignedDuration),
     /// As [`Stale`](Self::Stale), and only if there is no other one: its last probe failed.
     Failing(SignedDuration),
-    /// Without a look, which it could not answer, and only if there is no other one: its heartbeat is overdue.
+    /// Without a look, which it could not answer, and only if there is no other one: its heartbeat is overdue, or none came
+    /// since the operator leads.
     Silent,
     /// Not before this time: it did not answer a look.
     Doubted(Timestamp),

@@ -464,3 +464,27 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn a_machine_that_has_not_answered_for_a_period_is_handed_out_only_if_it_answers_now(
+        answered in prop::option::of(0_i64..200),
+        struck in prop::option::of(0_i64..200),
+        doubted in prop::option::of(0_i64..300),
+        now in 200_i64..300,
+    ) {
+        let mut vitals = Vitals::default();
+        if let Some(second) = answered {
+            vitals.answered(at(second));
+        }
+        if let Some(second) = struck {
+            vitals.failed(at(second), "refused", &RULES);
+        }
+        let judged = candidate(Some(&vitals), doubted.map(at), &RULES, false, at(now));
+        let recent = answered.is_some_and(|second| second + 30 >= now) && vitals.strikes == 0;
+        let handed_out_unseen = judged.passes(&Look::Silent) && !matches!(judged, Candidate::Doubted(_));
+        prop_assert!(!handed_out_unseen || recent, "{judged:?}");
+        let refused = judged.passes(&Look::Refused("refused".to_owned()));
+        prop_assert!(!refused || answered.is_some_and(|second| second + 1 >= now), "{judged:?}");
+    }
+}

@@ -145,8 +145,9 @@ impl<K: Clone + Eq + Hash> Ward<K> {
                 Sign::Answer(_) => plus(now, share(uid, rules.period)),
             };
             let vitals = Vitals::default();
+            let awaited_since = now;
             let machine =
-                Machine { member, pool, sign, claimed, uses, vitals, awaited_since: now, due: None, probes: 0 };
+                Machine { member, pool, sign, claimed, uses, vitals, ready_since, awaited_since, due: None, probes: 0 };
             self.machines.insert(uid.clone(), machine);
             self.schedule(uid, first);
             return;

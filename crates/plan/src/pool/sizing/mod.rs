@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::recycle::{Frame, Recycling, is_old, recycle};
 use super::rollout::{Progress, RolloutNow, follow};
+use super::schedule::Scheduled;
 use super::view::{CountedMember, PoolView, Standing, UNANSWERED_AFTER, unanswered_at};
 use crate::launch::placement::{self, Candidate, LaunchConfigView};
 use crate::time::earliest;
@@ -26,7 +27,8 @@ pub const COMES_UP_WITHIN: SignedDuration = SignedDuration::from_mins(1);
 /// What is stored from one pass to the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// `targetSize` and `maxSize` of the last pass.
+    /// `targetSize` and `maxSize` of the last pass. A schedule that ends is no size that a person lowered: its surplus
+    /// goes as any other.
     pub sizes: Option<(i32, i32)>,
     /// Since when there has been a surplus without interruption.
     pub surplus_since: Option<Timestamp>,
@@ -43,6 +45,10 @@ pub struct Replenishment {
     pub counts: MemberCounts,
     /// The effective target.
     pub effective_target: EffectiveTarget,
+    /// The target of the spec and its schedules, before `maxSize`.
+    pub wanted_size: i32,
+    /// What the schedules say.
+    pub scheduled: Scheduled,
     /// Members missing from the effective target and the waiting claims.
     pub deficit: i32,
     /// The launch config of each member to create now.
@@ -106,6 +112,7 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     deletes.extend(pool.members.iter().filter(given_up).map(|member| member.uid.clone()));
     let mut look_again_at = earliest(placed.look_again_at, earliest(rollout.look_again_at, recycling.look_again_at));
     look_again_at = earliest(look_again_at, next_unanswered(&staying, now));
+    look_again_at = earliest(look_again_at, pool.scheduled.until);
     if surplus > 0 && !emptying {
         let at_once = pool.forced || memory.size_fell;
         for member in pick_surplus(pool, &staying, surplus, now) {
@@ -118,6 +125,8 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     Replenishment {
         counts,
         effective_target,
+        wanted_size: pool.wanted_size(),
+        scheduled: pool.scheduled.clone(),
         deficit: if buying { deficit } else { 0 },
         limited_by_max_size: buying && deficit > headroom,
         creates: placed.launch_configs,
@@ -212,13 +221,15 @@ pub fn create_may_begin(state: PoolState, deleting: bool, max_size: i32, other_b
 
 fn effective_target(pool: &PoolView, emptying: bool, taken: i32) -> EffectiveTarget {
     if emptying {
-        return EffectiveTarget { size: 0, source: TargetSource::Draining };
+        return EffectiveTarget { size: 0, source: TargetSource::Draining, schedule: None };
     }
     let room = (pool.max_size - taken).max(0);
-    if room < pool.target_size {
-        EffectiveTarget { size: room, source: TargetSource::MaxSize }
-    } else {
-        EffectiveTarget { size: pool.target_size, source: TargetSource::Spec }
+    match &pool.scheduled.on {
+        _ if room < pool.wanted_size() => EffectiveTarget { size: room, source: TargetSource::MaxSize, schedule: None },
+        Some((name, size)) if *size > pool.target_size => {
+            EffectiveTarget { size: *size, source: TargetSource::Schedule, schedule: Some(name.clone()) }
+        }
+        _ => EffectiveTarget { size: pool.target_size, source: TargetSource::Spec, schedule: None },
     }
 }
 

@@ -36,6 +36,7 @@ fn pool(target: i32, max: i32, standings: &[(Standing, usize)]) -> PoolView {
     PoolView {
         can_replace: true,
         target_size: target,
+        scheduled: Scheduled::default(),
         max_size: max,
         state: PoolState::Active,
         deleting: false,
@@ -123,7 +124,7 @@ fn a_quarantined_member_bills_and_is_no_supply_and_is_never_given_up() {
 #[test]
 fn lowering_max_size_below_the_target_clamps_it() {
     let plan = pass(&pool(10, 4, &[(Standing::Claimed, 1), (Standing::Ready, 3)]));
-    assert_eq!(plan.effective_target, EffectiveTarget { size: 3, source: TargetSource::MaxSize });
+    assert_eq!(plan.effective_target, EffectiveTarget { size: 3, source: TargetSource::MaxSize, schedule: None });
     assert!(plan.creates.is_empty() && plan.deletes.is_empty());
 }
 

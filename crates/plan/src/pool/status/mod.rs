@@ -3,8 +3,8 @@
 mod readiness;
 
 use bullpen_api::{
-    ConditionType, ConditionValue, InstancePool, InstancePoolStatus, LABEL_POOL, MemberCounts, PoolState, Reason,
-    TargetSource, micro_time, set_condition,
+    ConditionType, ConditionValue, InstancePool, InstancePoolStatus, LABEL_POOL, MemberCounts, NextTarget, PoolState,
+    Reason, TargetSource, micro_time, set_condition,
 };
 use jiff::Timestamp;
 
@@ -97,6 +97,7 @@ pub fn pool_status(input: &StatusInput<'_>, now: Timestamp) -> InstancePoolStatu
         replicas: supply(&counts),
         deficit: input.plan.deficit,
         effective_target: Some(input.plan.effective_target.clone()),
+        next_target: input.plan.scheduled.next.map(|(at, size)| NextTarget { time: micro_time(at), size }),
         waiting_claims: input.waiting,
         launch_configs: input.provisioning.iter().map(|config| config.recorded.clone()).collect(),
         template_hash: input.template_hash.map_or(before.template_hash, str::to_owned),
@@ -123,7 +124,20 @@ fn conditions_of(input: &StatusInput<'_>, before: &InstancePoolStatus, filled: b
     let template = template_current(&input.pool.spec, &plan.rollout, plan.counts.ready, plan.recycling_forbidden);
     let mut all = vec![ready, reconciling, stalled, at_max_size(input), template, drained(input)];
     all.extend(provisioning::conditions(&input.purchases()));
+    all.extend(schedules_valid(&plan.scheduled.problems, before));
     all
+}
+
+/// `None`: there is nothing to say, and never was.
+fn schedules_valid(problems: &[String], before: &InstancePoolStatus) -> Option<ConditionValue> {
+    let was_told = before.conditions.iter().any(|condition| condition.type_ == ConditionType::SchedulesValid);
+    if problems.is_empty() {
+        let message = "all schedules can be read";
+        return was_told
+            .then(|| ConditionValue::new(ConditionType::SchedulesValid, true, Reason::SchedulesRead, message));
+    }
+    let message = format!("ignored: {}", problems.join("; "));
+    Some(ConditionValue::new(ConditionType::SchedulesValid, false, Reason::ScheduleInvalid, message))
 }
 
 /// Whether the pool is to have no members: it is draining or being deleted.
@@ -193,6 +207,7 @@ mod tests {
             "ci",
             InstancePoolSpec {
                 target_size: 5,
+                schedules: vec![],
                 max_size: 10,
                 min_size: 2,
                 lifecycle_class: bullpen_api::LifecycleClass::Ephemeral,
@@ -216,7 +231,9 @@ mod tests {
     fn plan(counts: MemberCounts) -> Replenishment {
         Replenishment {
             counts,
-            effective_target: EffectiveTarget { size: 5, source: TargetSource::Spec },
+            effective_target: EffectiveTarget { size: 5, source: TargetSource::Spec, schedule: None },
+            wanted_size: 5,
+            scheduled: crate::pool::schedule::Scheduled::default(),
             deficit: 0,
             creates: vec![],
             limited_by_max_size: false,

@@ -15,7 +15,7 @@ use crate::text::occupancy;
 
 /// When the pool first had all of its machines, if it had.
 pub(super) fn filled_time(input: &StatusInput<'_>, before: &InstancePoolStatus, now: Timestamp) -> Option<MicroTime> {
-    if input.pool.spec.target_size == 0 || emptying(input.pool) {
+    if input.plan.wanted_size == 0 || emptying(input.pool) {
         return None;
     }
     // A version that did not record the time wrote this reason for every pool that is not below minSize.
@@ -29,7 +29,7 @@ pub(super) fn filled_time(input: &StatusInput<'_>, before: &InstancePoolStatus, 
 fn is_full(input: &StatusInput<'_>) -> bool {
     let (counts, plan) = (&input.plan.counts, input.plan);
     let there = counts.ready + counts.claimed;
-    there > 0 && (counts.ready >= plan.effective_target.size || there >= input.pool.spec.target_size)
+    there > 0 && (counts.ready >= plan.effective_target.size || there >= plan.wanted_size)
 }
 
 /// The condition `Stalled`: whether only a person can change what is in the way.
@@ -69,7 +69,7 @@ pub(super) fn ready(
 ) -> ConditionValue {
     let is = |holds, reason, message: String| ConditionValue::new(ConditionType::Ready, holds, reason, message);
     let (spec, counts) = (&input.pool.spec, &input.plan.counts);
-    let numbers = format!("{} of {} ready", counts.ready, spec.target_size);
+    let numbers = format!("{} of {} ready", counts.ready, input.plan.wanted_size);
     if stalled.holds {
         return is(false, stalled.reason, stalled.message.clone());
     }
@@ -80,8 +80,9 @@ pub(super) fn ready(
     if let Some(problem) = input.problems.first() {
         return is(false, problem.reason(), problem_message(input, problem));
     }
-    if spec.target_size == 0 {
-        return is(true, Reason::NothingWanted, "targetSize is 0".to_owned());
+    if input.plan.wanted_size == 0 {
+        let schedules = if spec.schedules.is_empty() { "" } else { ", and no schedule is on that wants more" };
+        return is(true, Reason::NothingWanted, format!("targetSize is 0{schedules}"));
     }
     if counts.ready < spec.min_size {
         return is(false, Reason::BelowMinSize, format!("{numbers}, minSize is {}", spec.min_size));

@@ -33,6 +33,7 @@ fn config(market: Market) -> LaunchConfig {
 fn pool(lifecycle_class: LifecycleClass) -> InstancePoolSpec {
     InstancePoolSpec {
         target_size: 1,
+        schedules: vec![],
         max_size: 2,
         min_size: 0,
         lifecycle_class,

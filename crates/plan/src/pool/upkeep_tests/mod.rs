@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::recycle::{expires_at, is_old, requested_before};
 use super::rollout::{Progress, RolloutPhase};
+use super::schedule::Scheduled;
 use super::sizing::{Memory, Replenishment, replenish};
 use super::view::{CountedMember, PoolView, Standing};
 use crate::launch::placement::LaunchConfigView;
@@ -51,6 +52,7 @@ impl Run {
         let view = PoolView {
             can_replace: true,
             target_size: target,
+            scheduled: Scheduled::default(),
             max_size: max,
             min_size: 0,
             state: PoolState::Active,

@@ -106,9 +106,12 @@ impl<K> Machine<K> {
         plus(last, rules.overdue_after())
     }
 
-    /// Whether it may be handed out. It cannot be looked at: with one that is silent, any other one comes first.
+    /// Whether it may be handed out. It cannot be looked at: any other one comes before one that is silent. A new leader
+    /// has heard nobody, so only those that have just become ready come first then; nothing else follows from that.
     pub(super) fn by_heartbeat(&self, rules: &Rules, suspended: bool, now: Timestamp) -> Candidate {
-        let silent = self.vitals.strikes > 0 || self.expected_by(rules) <= now;
+        let last = self.vitals.answered_at.max(self.ready_since);
+        let unheard = last.is_none_or(|last| plus(last, rules.overdue_after()) <= now);
+        let silent = self.vitals.strikes > 0 || unheard;
         if silent && !suspended { Candidate::Silent } else { Candidate::Fresh }
     }
 }

@@ -13,6 +13,8 @@ pub(super) struct Machine<K> {
     pub(super) claimed: bool,
     pub(super) uses: i32,
     pub(super) vitals: Vitals,
+    /// Since when the member is ready, which the machine has had its part in.
+    pub(super) ready_since: Option<Timestamp>,
     /// Since when its heartbeats are waited for.
     pub(super) awaited_since: Timestamp,
     /// When the next probe is due, or the next look whether a heartbeat came; `None` while a probe is under way.

@@ -44,7 +44,9 @@ impl Scene {
         let size = spec.target_size.min(spec.max_size - claimed);
         let plan = Replenishment {
             counts,
-            effective_target: bullpen_api::EffectiveTarget { size, source: TargetSource::Spec },
+            effective_target: bullpen_api::EffectiveTarget { size, source: TargetSource::Spec, schedule: None },
+            wanted_size: spec.target_size,
+            scheduled: crate::pool::schedule::Scheduled::default(),
             deficit,
             creates: vec![],
             limited_by_max_size: deficit > spec.max_size - total,

@@ -1,0 +1,121 @@
+//! The targets of a pool by the clock: which of its schedules are on, and when that changes.
+//!
+//! A schedule is on from each moment that its cron expression names until its duration has passed on the clock of its
+//! time zone. If that moment comes again before, the later end counts, so daily schedules of 24 hours have no gap, also
+//! on the days on which the clock changes.
+
+use bullpen_api::PoolSchedule;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, Zoned};
+
+/// So many changes are looked at for one that changes the target. More follow each other only where schedules of
+/// equal or lower targets come and go beneath a higher one.
+const CHANGES: usize = 64;
+
+/// What the schedules of a pool say at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scheduled {
+    /// The highest of those that are on, by name and target. Of equal ones the first in the list.
+    pub on: Option<(String, i32)>,
+    /// Until then all of this stays the same. `None`: for good.
+    pub until: Option<Timestamp>,
+    /// When the highest target next changes, and to what. It is 0 where none is on.
+    pub next: Option<(Timestamp, i32)>,
+    /// Why a schedule is ignored, with its field.
+    pub problems: Vec<String>,
+}
+
+/// What these schedules say at `now`, for a pool whose `spec.targetSize` is `base`.
+pub fn scheduled(schedules: &[PoolSchedule], base: i32, now: Timestamp) -> Scheduled {
+    let mut read = Vec::new();
+    let mut problems = Vec::new();
+    for schedule in schedules {
+        match Schedule::read(schedule) {
+            Ok(schedule) => read.push(schedule),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let until = next_change(&read, now);
+    let wanted = |at| highest(&read, at).map_or(base, |schedule| schedule.target_size.max(base));
+    let (present, mut change, mut next) = (wanted(now), until, None);
+    for _ in 0..CHANGES {
+        let Some(at) = change else { break };
+        if wanted(at) != present {
+            next = Some((at, wanted(at)));
+            break;
+        }
+        change = next_change(&read, at);
+    }
+    let on = highest(&read, now).map(|schedule| (schedule.name.to_owned(), schedule.target_size));
+    Scheduled { on, until, next, problems }
+}
+
+fn highest<'a, 'b>(schedules: &'b [Schedule<'a>], at: Timestamp) -> Option<&'b Schedule<'a>> {
+    let on = schedules.iter().filter(|schedule| schedule.end_if_on(at).is_some());
+    // `max_by_key` takes the last of equal ones.
+    on.rev().max_by_key(|schedule| schedule.target_size)
+}
+
+/// The first moment after `now` at which one of the schedules begins or ends.
+fn next_change(schedules: &[Schedule<'_>], now: Timestamp) -> Option<Timestamp> {
+    let ends = schedules.iter().filter_map(|schedule| schedule.end_if_on(now));
+    let begins = schedules.iter().filter_map(|schedule| schedule.next_begin(now));
+    ends.chain(begins).filter(|at| *at > now).min()
+}
+
+/// One schedule that can be read.
+struct Schedule<'a> {
+    name: &'a str,
+    cron: Cron,
+    zone: TimeZone,
+    duration: SignedDuration,
+    target_size: i32,
+}
+
+impl<'a> Schedule<'a> {
+    fn read(schedule: &'a PoolSchedule) -> Result<Self, String> {
+        let field = |field, problem: String| format!("spec.schedules[name={}].{field}: {problem}", schedule.name);
+        let parser =
+            CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).dom_and_dow(false).build();
+        let cron = parser
+            .parse(&schedule.cron)
+            .map_err(|error| field("cron", format!("{:?} is not five fields of cron: {error}", schedule.cron)))?;
+        let zone = TimeZone::get(&schedule.time_zone).map_err(|_| {
+            field("timeZone", format!("{:?} is no name of the IANA time zone database", schedule.time_zone))
+        })?;
+        let duration = SignedDuration::from_secs(i64::from(schedule.duration_seconds));
+        let read = Self { name: &schedule.name, cron, zone, duration, target_size: schedule.target_size };
+        // Such as the 30th of February.
+        if read.next_begin(Timestamp::UNIX_EPOCH).is_none() {
+            return Err(field("cron", format!("{:?} never comes", schedule.cron)));
+        }
+        Ok(read)
+    }
+
+    /// When it ends, if it is on at `now`.
+    fn end_if_on(&self, now: Timestamp) -> Option<Timestamp> {
+        let begin = self.cron.find_previous_occurrence(&now.to_zoned(self.zone.clone()), true).ok()?;
+        let end = self.end(&begin);
+        (begin.timestamp() <= now && now < end).then_some(end)
+    }
+
+    /// Its next begin after `now`.
+    fn next_begin(&self, now: Timestamp) -> Option<Timestamp> {
+        let next = self.cron.find_next_occurrence(&now.to_zoned(self.zone.clone()), false).ok()?;
+        Some(next.timestamp()).filter(|next| *next > now)
+    }
+
+    /// The end by the clock of the time zone. In an hour that the clock repeats, that may lie before the begin; then the
+    /// duration is as long as it says.
+    fn end(&self, begin: &Zoned) -> Timestamp {
+        let by_clock = begin.datetime().checked_add(self.duration).and_then(|end| end.to_zoned(self.zone.clone()));
+        let begin = begin.timestamp();
+        let elapsed = begin.checked_add(self.duration).unwrap_or(Timestamp::MAX);
+        by_clock.map_or(elapsed, |end| if end.timestamp() > begin { end.timestamp() } else { elapsed })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn schedule(name: &str, cron: &str, zone: &str, hours: i32, target_size: i32) -> PoolSchedule {
+    PoolSchedule {
+        name: name.into(),
+        cron: cron.into(),
+        time_zone: zone.into(),
+        duration_seconds: hours * 3_600,
+        target_size,
+    }
+}
+
+/// A moment by the clock of a zone, such as `2026-03-29T02:30[Europe/Berlin]`.
+fn at(text: &str) -> Timestamp {
+    text.parse::<Zoned>().expect(text).timestamp()
+}
+
+fn on(schedules: &[PoolSchedule], moment: &str) -> Option<String> {
+    scheduled(schedules, 0, at(moment)).on.map(|(name, _)| name)
+}
+
+#[test]
+fn a_schedule_is_on_from_its_begin_to_before_its_end() {
+    let work = [schedule("work", "0 8 * * 1-5", "Europe/Berlin", 10, 20)];
+    for (moment, is_on) in [
+        ("2026-11-27T07:59:59", false),
+        ("2026-11-27T08:00", true),
+        ("2026-11-27T17:59:59", true),
+        ("2026-11-27T18:00", false),
+        ("2026-11-28T12:00", false),
+    ] {
+        assert_eq!(on(&work, &format!("{moment}[Europe/Berlin]")).is_some(), is_on, "{moment}");
+    }
+}
+
+#[test]
+fn the_highest_of_those_that_are_on_wins_and_the_next_change_is_told() {
+    let both = [schedule("day", "0 6 * * *", "Etc/UTC", 12, 10), schedule("peak", "0 9 * * *", "Etc/UTC", 2, 30)];
+    let now = scheduled(&both, 4, at("2026-11-27T09:30[UTC]"));
+    assert_eq!(now.on, Some(("peak".into(), 30)));
+    assert_eq!(now.next, Some((at("2026-11-27T11:00[UTC]"), 10)));
+    let night = scheduled(&both, 4, at("2026-11-27T20:00[UTC]"));
+    assert_eq!((night.on, night.next), (None, Some((at("2026-11-28T06:00[UTC]"), 10))));
+}
+
+#[test]
+fn a_schedule_below_the_target_size_changes_nothing() {
+    let low = [schedule("low", "0 6 * * *", "Etc/UTC", 12, 3)];
+    assert_eq!(scheduled(&low, 5, at("2026-11-27T05:00[UTC]")).next, None);
+}
+
+#[test]
+fn day_seven_is_sunday_as_day_zero_is() {
+    for day in ["0", "7", "SUN", "sun"] {
+        let sunday = [schedule("sunday", &format!("0 0 * * {day}"), "Etc/UTC", 24, 1)];
+        assert!(on(&sunday, "2026-11-29T12:00[UTC]").is_some(), "{day} on a Sunday");
+        assert!(on(&sunday, "2026-11-28T12:00[UTC]").is_none(), "{day} on a Saturday");
+        assert!(on(&sunday, "2026-11-30T00:00[UTC]").is_none(), "{day} on a Monday");
+    }
+}
+
+#[test]
+fn a_night_is_on_over_midnight() {
+    let night = [schedule("night", "0 22 * * *", "Europe/Berlin", 8, 5)];
+    for hour in ["22:00", "23:59:59.999"] {
+        assert!(on(&night, &format!("2026-11-27T{hour}[Europe/Berlin]")).is_some(), "{hour}");
+    }
+    for (hour, is_on) in [("00:00", true), ("05:59:59", true), ("06:00", false)] {
+        assert_eq!(on(&night, &format!("2026-11-28T{hour}[Europe/Berlin]")).is_some(), is_on, "{hour}");
+    }
+}
+
+#[test]
+fn a_daily_schedule_of_24_hours_has_no_gap_also_where_the_clock_changes() {
+    let always = [schedule("always", "0 0 * * *", "Europe/Berlin", 24, 5)];
+    for (from, to) in [("2026-03-28", "2026-03-31"), ("2026-10-24", "2026-10-27")] {
+        let (mut now, end) = (at(&format!("{from}T00:00[Europe/Berlin]")), at(&format!("{to}T00:00[Europe/Berlin]")));
+        while now < end {
+            assert!(scheduled(&always, 0, now).on.is_some(), "{now}");
+            now += SignedDuration::from_mins(7);
+        }
+    }
+}
+
+#[test]
+fn a_night_in_which_the_clock_changes_ends_at_the_same_hour_as_others() {
+    let night = [schedule("night", "0 22 * * *", "Europe/Berlin", 8, 5)];
+    for day in ["2026-03-29", "2026-10-25"] {
+        assert!(on(&night, &format!("{day}T05:59[Europe/Berlin]")).is_some(), "{day}");
+        assert!(on(&night, &format!("{day}T06:00[Europe/Berlin]")).is_none(), "{day}");
+    }
+}
+
+#[test]
+fn a_begin_that_the_clock_skips_comes_right_after_and_one_that_it_repeats_comes_once() {
+    let early = [schedule("early", "30 2 * * *", "Europe/Berlin", 1, 5)];
+    assert!(on(&early, "2026-03-29T03:15[Europe/Berlin]").is_some(), "02:30 does not exist on that day");
+    assert!(on(&early, "2026-10-25T02:45+02:00[Europe/Berlin]").is_some());
+    let end = scheduled(&early, 0, at("2026-10-25T02:45+02:00[Europe/Berlin]")).until;
+    assert_eq!(end, Some(at("2026-10-25T03:30[Europe/Berlin]")));
+}
+
+#[test]
+fn what_cannot_be_read_is_named_and_the_others_count() {
+    let mixed = [
+        schedule("typo", "0 25 * * *", "Etc/UTC", 1, 9),
+        schedule("never", "0 0 30 2 *", "Etc/UTC", 1, 9),
+        schedule("nowhere", "0 8 * * *", "Europe/Atlantis", 1, 9),
+        schedule("good", "0 0 * * *", "Etc/UTC", 24, 3),
+    ];
+    let now = scheduled(&mixed, 0, at("2026-11-27T08:30[UTC]"));
+    assert_eq!(now.on, Some(("good".into(), 3)));
+    assert_eq!(now.problems.len(), 3, "{:?}", now.problems);
+    assert!(now.problems[0].starts_with("spec.schedules[name=typo].cron: \"0 25 * * *\""), "{:?}", now.problems);
+    assert!(now.problems[1].contains("never comes"), "{:?}", now.problems);
+    assert!(now.problems[2].starts_with("spec.schedules[name=nowhere].timeZone: "), "{:?}", now.problems);
+}
+
+proptest! {
+    /// What is said to hold until a moment holds until then: the answer never changes unannounced.
+    #[test]
+    fn nothing_changes_before_the_time_that_is_told(
+        schedules in proptest::collection::vec(
+            (0..60_u8, 0..24_u8, proptest::option::of(0..8_u8), 1..200_i32, 0..10_i32, any::<bool>()), 0..4),
+        minute in 0..525_600_i64,
+        part in 0.0..1.0_f64,
+    ) {
+        let schedules: Vec<_> = schedules.into_iter().enumerate().map(|(n, (minute, hour, day, hours, target, berlin))| {
+            let day = day.map_or("*".to_owned(), |day| day.to_string());
+            let zone = if berlin { "Europe/Berlin" } else { "America/Sao_Paulo" };
+            schedule(&format!("s{n}"), &format!("{minute} {hour} * * {day}"), zone, hours, target)
+        }).collect();
+        let now = at("2026-01-01T00:00[UTC]") + SignedDuration::from_mins(minute);
+        let told = scheduled(&schedules, 2, now);
+        prop_assert!(told.problems.is_empty(), "{:?}", told.problems);
+        let Some(until) = told.until else { prop_assert!(schedules.is_empty()); return Ok(()) };
+        prop_assert!(until > now);
+        let later = now + until.duration_since(now).mul_f64(part);
+        if later < until {
+            prop_assert_eq!(scheduled(&schedules, 2, later).on, told.on);
+        }
+        if let Some((at, size)) = told.next {
+            prop_assert_eq!(scheduled(&schedules, 2, at).on.map_or(2, |(_, size)| size.max(2)), size);
+        }
+    }
+}
