@@ -338,13 +338,14 @@ def main():
                 errors = [line for line in log.read_text(errors="replace").splitlines() if "rror" in line]
                 print(f"{log.name}:", *errors[-5:], sep="\n    ", file=sys.stderr)
             raise
-        (work / "pids").unlink()
     run(venv, work, cache)
 
 
 def run(venv, work, cache):
     cloud = Cloud(venv, work / "run")
-    os.symlink(work / "run" / "pids", work / "pids")
+    # At no moment without a list: whoever ends the processes reads it.
+    os.symlink(work / "run" / "pids", work / "pids.next")
+    os.replace(work / "pids.next", work / "pids")
     subprocess.run(["cp", "-a", "--reflink=auto", f"{cache}/mysql", str(cloud.work)], check=True)
     subprocess.run(["cp", "-a", f"{cache}/state", str(cloud.work)], check=True)
     known = json.loads((cloud.work / "state" / "known.json").read_text())
