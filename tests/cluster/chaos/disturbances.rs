@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use bullpen_api::{InstancePool, PoolClaim, PoolMember};
+use bullpen_api::{InstancePool, MemberState, PoolClaim, PoolMember};
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use serde_json::json;
@@ -123,7 +123,9 @@ pub(super) async fn let_all_go(stage: &Stage) {
     stage.let_all_go::<InstancePool>().await;
 }
 
-/// Removes a member that nobody claims by force, again and again, until this is dropped.
+/// Removes a member that nobody claims by force, again and again, until this is dropped. One whose machine is being reset
+/// is left: until the reset is done, the machine has the tag of its last claim, and without a member it waits for a
+/// person's word.
 pub(super) async fn orphans(stage: &Stage, seed: u64) {
     let mut dice = Dice::new(seed, "orphans");
     loop {
@@ -131,7 +133,8 @@ pub(super) async fn orphans(stage: &Stage, seed: u64) {
         let _removals = stage.removals.lock().await;
         let of_nobody = |member: &PoolMember| {
             let claimed = member.status.as_ref().is_some_and(|status| status.claim_ref.is_some());
-            !claimed && !stage.is_of_others(member) && member.metadata.deletion_timestamp.is_none()
+            let resets = member.status.as_ref().is_some_and(|status| status.state == MemberState::Resetting);
+            !claimed && !resets && !stage.is_of_others(member) && member.metadata.deletion_timestamp.is_none()
         };
         let members: Vec<PoolMember> = stage.members().await.into_iter().filter(of_nobody).collect();
         if !members.is_empty() {

@@ -250,6 +250,21 @@ fn a_machine_that_another_installation_bought_is_found() {
 }
 
 #[test]
+fn a_call_that_failed_under_the_former_installation_says_nothing_of_who_bought_the_machine() {
+    for (again, expected) in [(4.0, &[][..]), (-3.9, &[Promise::OneInstallation])] {
+        let mut scene = Scene::new();
+        let word = json!({ "bullpen.dev/take-over": "one" });
+        scene.pool_status(-50.0, &marked("two"), &word);
+        scene.pool_status(3.0, &marked("one"), &word);
+        scene.installed_as("one");
+        scene.member(-4.0, "ci-a", "Pending", None);
+        scene.create_is_held_back(-4.0, "ci-a");
+        scene.create(again, "ci-a");
+        scene.finds(expected);
+    }
+}
+
+#[test]
 fn another_installation_is_recorded_by_a_persons_word_only() {
     for (word, expected) in [("two", &[][..]), ("three", &[Promise::OneInstallation])] {
         let mut scene = Scene::new();

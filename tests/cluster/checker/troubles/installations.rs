@@ -19,7 +19,9 @@ pub(super) fn stand_off(index: &Index<'_>, found: &mut Vec<Violation>) {
     }
     for machine in index.machines.values().filter(|machine| !machine.installation.is_empty()) {
         let Some(pool) = index.pool_of(machine.token, machine.member_name) else { continue };
-        let (from, until) = (machine.began - index.grace(machine.began, machine.began) - LAG, machine.began + LAG);
+        // The call that made it came at some time between these: earlier ones with its token may have failed.
+        let (began, created) = (machine.began, machine.created);
+        let (from, until) = (began - index.grace(began, began) - LAG, created + LAG);
         let of_pool = pool.within(from, until).any(|pool| of_pool(pool) == Some(machine.installation));
         let member = index.members.get(machine.token).and_then(|member| member.versions.first());
         let of_config = member.is_none_or(|member| {
