@@ -96,7 +96,7 @@ lint: ## Check the format and run clippy, with warnings as errors
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 lint-packaging: ## Check the shell scripts, the workflows and the Go programs
-	shellcheck .ci/run .ci/upgrade tools/*.sh tools/ec2/*.sh tools/packaging/*.sh examples/runner/*.sh crates/plan/tests/cloud_init/*.sh
+	shellcheck .ci/run .ci/upgrade tools/*.sh tools/ec2/*.sh tools/openstack/*.sh tools/packaging/*.sh examples/runner/*.sh crates/plan/tests/cloud_init/*.sh
 	"$$(tools/packaging/tool.sh actionlint)"
 	cd tools/object-health && test -z "$$(gofmt -l .)" && go vet ./...
 
