@@ -8,4 +8,4 @@ made=${XDG_CACHE_HOME:-$HOME/.cache}/bullpen/tools/openstack-state-$(cat "$here"
 # Short, because the database's socket is in it.
 work=$(mktemp -d /tmp/bullpen-openstack.XXXXXX)
 export PYTHONDONTWRITEBYTECODE=1
-exec "$folder/venv/bin/python" "$here/cloud.py" "$folder/venv" "$work" "$made"
+exec "$folder/openstack/bin/python" "$here/cloud.py" "$folder/openstack" "$work" "$made"

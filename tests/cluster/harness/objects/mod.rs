@@ -6,6 +6,7 @@ pub(crate) mod fleet;
 use std::fmt::Debug;
 
 use bullpen_api::{ClaimPhase, InstancePool, InstancePoolStatus, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -172,6 +173,17 @@ impl Walk {
     /// Waits until a claim is Bound.
     pub(crate) async fn bound(&self, name: &str) -> PoolClaim {
         self.until(name, "is Bound", |claim: &PoolClaim| phase(claim) == ClaimPhase::Bound).await
+    }
+
+    /// Waits until the members that are ready have been so for longer than this.
+    pub(crate) async fn all_are_ready_for(&self, age: SignedDuration) {
+        eventually(&format!("the members are ready for {age:#}"), async || {
+            let members = self.list::<PoolMember>().await;
+            let since = members.iter().filter_map(|member| member.status.as_ref()?.ready_since.as_ref());
+            let youngest = since.map(|since| Timestamp::now().duration_since(since.0)).min();
+            if youngest.is_some_and(|youngest| youngest > age) { Ok(()) } else { Err(format!("{youngest:?}")) }
+        })
+        .await;
     }
 
     /// Waits until there is an Event of this reason in the namespace. Returns how many there are.

@@ -1,6 +1,7 @@
 //! Machines that send heartbeats: over real HTTP, to whichever replica they reach.
 
 use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
 
@@ -231,7 +232,7 @@ async fn after_a_restart_claims_get_machines_that_are_heard_and_not_one_that_fel
     let silent = members.first().and_then(machine).expect("a machine").to_owned();
     walk.simcloud.strike(&silent, STOP()).await;
     // That they became ready shows no more that they are well.
-    sleep(Duration::from_secs(9)).await;
+    walk.all_are_ready_for(SignedDuration::from_secs(9)).await;
     operator.kill_9();
     operator.start_again().await;
     operator.comes_to_lead().await;
