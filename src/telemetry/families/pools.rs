@@ -123,7 +123,11 @@ impl PoolFamilies {
             "Claims that wait for a member of a pool",
             self.waiting_claims.clone(),
         );
-        registry.register("pool_target_size", "The targetSize of a pool", self.target_size.clone());
+        registry.register(
+            "pool_target_size",
+            "The targetSize of a pool, or the target of the schedule that is on",
+            self.target_size.clone(),
+        );
         registry.register(
             "pool_stuck_terminations",
             "Members of a pool whose machine cannot be terminated",

@@ -142,12 +142,13 @@ pub struct InstancePoolSpec {
 }
 
 impl InstancePool {
-    /// The number of unclaimed members that the spec wants, and a schedule that was on when the status was written.
+    /// The number of unclaimed members that the spec and the schedule that was on wanted when the status was written, before
+    /// `maxSize`.
     pub fn wanted_size(&self) -> i32 {
-        let scheduled = self.status.as_ref().and_then(|status| status.effective_target.as_ref());
-        let scheduled =
-            scheduled.filter(|target| target.source == TargetSource::Schedule).map_or(0, |target| target.size);
-        self.spec.target_size.max(scheduled)
+        let target = self.status.as_ref().and_then(|status| status.effective_target.as_ref());
+        let on = target.and_then(|target| target.schedule.as_deref());
+        let scheduled = self.spec.schedules.iter().find(|schedule| Some(schedule.name.as_str()) == on);
+        self.spec.target_size.max(scheduled.map_or(0, |schedule| schedule.target_size))
     }
 }
 
@@ -397,7 +398,7 @@ pub struct EffectiveTarget {
     /// Spec: spec.targetSize. Schedule: the highest of spec.schedules that is on. MaxSize: the room that spec.maxSize leaves. Draining: the pool is draining or being
     /// deleted.
     pub source: TargetSource,
-    /// The schedule that decided it.
+    /// The schedule that is on and wants more than targetSize, also if maxSize leaves room for less.
     #[schemars(length(max = 63))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,

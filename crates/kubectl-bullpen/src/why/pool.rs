@@ -64,19 +64,19 @@ pub(super) fn numbers(story: &mut Story, pool: &InstancePool) {
     let status = pool.status.clone().unwrap_or_default();
     let members = status.members.unwrap_or_default();
     let spec = &pool.spec;
-    let target = match &status.effective_target {
-        Some(target) if target.source == TargetSource::MaxSize => {
-            format!("target {} (cut to {} by maxSize {})", spec.target_size, target.size, spec.max_size)
-        }
-        Some(target) if target.source == TargetSource::Schedule => {
-            let name = target.schedule.as_deref().unwrap_or_default();
-            format!(
-                "target {} (schedule {name}; {} without it), maxSize {}",
-                target.size, spec.target_size, spec.max_size
-            )
-        }
-        _ => format!("target {}, maxSize {}", spec.target_size, spec.max_size),
-    };
+    let decided = status.effective_target.as_ref();
+    let schedule = decided.and_then(|target| target.schedule.as_deref());
+    let cut = decided.filter(|target| target.source == TargetSource::MaxSize);
+    let notes: Vec<String> = [
+        schedule.map(|name| format!("schedule {name}; {} without it", spec.target_size)),
+        cut.map(|target| format!("cut to {} by maxSize {}", target.size, spec.max_size)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join("; ")) };
+    let max = if cut.is_some() { String::new() } else { format!(", maxSize {}", spec.max_size) };
+    let target = format!("target {}{notes}{max}", pool.wanted_size());
     let mut parts = vec![format!("{} ready", members.ready)];
     for (count, word) in [
         (members.warming, "warming"),

@@ -8,6 +8,7 @@ use bullpen_api::{Market, RecordedError, micro_time};
 use jiff::{SignedDuration, Timestamp};
 
 use super::breaker::Rules;
+use super::options::{self, Limits};
 use super::placement::{Candidate, LaunchConfigView, place};
 use super::refusals::{Gate, Place, Refusals};
 use super::trial::{MemberProof, Trial};
@@ -105,7 +106,7 @@ impl Simulation {
                     _ => ProviderError::Capacity { message: "none left".into(), scope: CapacityScope::Zone },
                 };
                 let changed = self.refusals.refused(&place, &error, at(machine.began), at(now));
-                if matches!(self.outage, Outage::Capacity) || (changed && !self.refusals.is_brief(&place)) {
+                if error.lowers_weight(changed && !self.refusals.is_brief(&place)) {
                     self.rates.get_mut(machine.zone).unwrap().failed(at(now));
                 }
                 self.refusals.ended(&place, &machine.uid, false);
@@ -141,21 +142,18 @@ impl Simulation {
     fn candidate(&self, zone: &str, now: i64) -> Candidate {
         let mine = || self.machines.iter().filter(|machine| machine.zone == zone);
         let unanswered = |machine: &&Machine| machine.refused.is_some() || now - machine.began < 1;
-        let (by_gate, closed) = match self.refusals.look(&asked(zone), None, at(now)) {
-            Gate::Open => (None, None),
-            Gate::Probe => (Some(i64::from(!mine().any(|machine| unanswered(&machine)))), None),
-            Gate::Wait => (Some(0), None),
-            Gate::Closed(until) => (Some(1), Some(until)),
-        };
-        let allowed = self.trials[zone].allowance(5, at(now));
-        let view = LaunchConfigView {
-            name: zone.into(),
-            weight: weights::effective(100, self.rates[zone].percent()),
+        let view = options::view(&Limits {
+            name: zone,
+            weight: 100,
+            percent: self.rates[zone].percent(),
+            paused: false,
             members: mine().count() as i64,
-            room: [allowed.room, by_gate].into_iter().flatten().min(),
-            ramp: allowed.ramp,
-            unavailable_until: [allowed.until, closed].into_iter().flatten().max(),
-        };
+            allowed: self.trials[zone].allowance(5, at(now)),
+            cap: None,
+            gate: self.refusals.look(&asked(zone), None, at(now)),
+            has_probe: mine().any(|machine| unanswered(&machine)),
+            not_before: None,
+        });
         let under_way = mine().filter(unanswered).count() as i64;
         Candidate { view, slots: Some(CREATES_AT_ONCE - under_way), comes_up: true }
     }

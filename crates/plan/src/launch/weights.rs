@@ -11,7 +11,7 @@ pub const FLOOR: i32 = 5;
 /// The past always weighs at least this many members, so that one failure after a quiet week counts as one in five.
 const LEAST_EVIDENCE: f64 = 4.0;
 /// The past never weighs more than this many members, so that the few tries of an outage lower the weight although many
-/// members became ready before it: in a quiet hour of tries to a third, in two to the floor. Of a launch config of which
+/// members became ready before it: by fifteen tries in an hour to 35 percent, by those of two hours to 10. Of a launch config of which
 /// one in ten fails, the rate then stays within some 5 percent of 90.
 const MOST_EVIDENCE: f64 = 20.0;
 

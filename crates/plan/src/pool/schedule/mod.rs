@@ -5,14 +5,18 @@
 //! on the days on which the clock changes.
 
 use bullpen_api::PoolSchedule;
-use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
+use croner::{Cron, YEAR_UPPER_LIMIT};
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
 
 /// So many changes are looked at for one that changes the target. More follow each other only where schedules of
 /// equal or lower targets come and go beneath a higher one.
 const CHANGES: usize = 64;
+
+/// The days of the week of a 29th of February come again after 28 years, if no leap year is left out.
+const YEARS: i16 = 40;
 
 /// What the schedules of a pool say at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,11 +91,18 @@ impl<'a> Schedule<'a> {
         })?;
         let duration = SignedDuration::from_secs(i64::from(schedule.duration_seconds));
         let read = Self { name: &schedule.name, cron, zone, duration, target_size: schedule.target_size };
-        // Such as the 30th of February.
-        if read.next_begin(Timestamp::UNIX_EPOCH).is_none() {
+        if !read.comes() {
             return Err(field("cron", format!("{:?} never comes", schedule.cron)));
         }
         Ok(read)
+    }
+
+    /// Whether it ever begins, which the 30th of February does not. A search that finds nothing goes on to croner's last
+    /// year, so it starts shortly before. In these years every date is on every day of the week.
+    fn comes(&self) -> bool {
+        let before = i16::try_from(YEAR_UPPER_LIMIT).unwrap_or(i16::MAX).saturating_sub(YEARS);
+        let start = Date::new(before, 1, 1).and_then(|date| date.to_zoned(TimeZone::UTC));
+        start.is_ok_and(|start| self.cron.find_next_occurrence(&start, true).is_ok())
     }
 
     /// When it ends, if it is on at `now`.

@@ -146,3 +146,45 @@ proptest! {
         }
     }
 }
+
+/// What the schema of `cron` lets through, part of it near to what cron understands.
+fn any_cron() -> impl Strategy<Value = String> {
+    let part =
+        prop_oneof!["[0-9A-Za-z*/,#-]{1,6}", "\\*/[0-9]{1,10}", "[0-9]{1,2}-[0-9]{1,2}", "[0-9]{1,2}(L|W|#[0-9])"];
+    proptest::collection::vec(part, 5).prop_map(|parts| parts.join(" "))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn whatever_the_schema_lets_through_is_read_or_named(
+        cron in any_cron(),
+        zone in prop_oneof![Just("Etc/UTC"), Just("Europe/Berlin"), Just("America/Sao_Paulo"), Just("a//b")],
+        hours in 1..744_i32,
+        second in 0..4_000_000_000_i64,
+    ) {
+        let given = [schedule("any", &cron, zone, hours, 5)];
+        let said = scheduled(&given, 0, Timestamp::from_second(second).unwrap());
+        prop_assert!(said.problems.len() <= 1);
+        prop_assert!(said.problems.is_empty() != (said.on.is_none() && said.until.is_none()));
+    }
+}
+
+/// All of it happens while other passes wait, so it has to be quick also for what never comes.
+#[test]
+fn what_never_comes_is_found_as_soon_as_what_comes_every_four_years() {
+    let reads = |cron| {
+        let given = vec![schedule("rare", cron, "Europe/Berlin", 744, 5); 16];
+        let began = std::time::Instant::now();
+        let said = scheduled(&given, 9, at("2026-11-27T08:30[UTC]"));
+        (said.problems.len(), began.elapsed())
+    };
+    let (problems, leap_days) = reads("0 0 29 2 *");
+    assert_eq!(problems, 0);
+    for never in ["0 0 30 2 *", "0 0 31 2,4,6,9,11 *"] {
+        let (problems, took) = reads(never);
+        assert!(problems == 16 && took < 5 * leap_days, "{never}: {problems}, {took:?} against {leap_days:?}");
+    }
+    assert_eq!(reads("0 0 29 2 0#5").0, 0, "a fifth Sunday of February comes every 28 years");
+}

@@ -223,14 +223,15 @@ fn effective_target(pool: &PoolView, emptying: bool, taken: i32) -> EffectiveTar
     if emptying {
         return EffectiveTarget { size: 0, source: TargetSource::Draining, schedule: None };
     }
-    let room = (pool.max_size - taken).max(0);
-    match &pool.scheduled.on {
-        _ if room < pool.wanted_size() => EffectiveTarget { size: room, source: TargetSource::MaxSize, schedule: None },
-        Some((name, size)) if *size > pool.target_size => {
-            EffectiveTarget { size: *size, source: TargetSource::Schedule, schedule: Some(name.clone()) }
-        }
-        _ => EffectiveTarget { size: pool.target_size, source: TargetSource::Spec, schedule: None },
-    }
+    let on = pool.scheduled.on.as_ref().filter(|(_, size)| *size > pool.target_size);
+    let schedule = on.map(|(name, _)| name.clone());
+    let (room, wanted) = ((pool.max_size - taken).max(0), pool.wanted_size());
+    let source = match on {
+        _ if room < wanted => TargetSource::MaxSize,
+        Some(_) => TargetSource::Schedule,
+        None => TargetSource::Spec,
+    };
+    EffectiveTarget { size: room.min(wanted), source, schedule }
 }
 
 fn next_memory(pool: &PoolView, memory: &Memory, surplus: i32, rollout: Option<Progress>, now: Timestamp) -> Memory {

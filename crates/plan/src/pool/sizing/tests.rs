@@ -121,6 +121,36 @@ fn a_quarantined_member_bills_and_is_no_supply_and_is_never_given_up() {
     assert!(pass(&emptying).deletes.is_empty());
 }
 
+fn on(name: &str, size: i32) -> Scheduled {
+    Scheduled { on: Some((name.into(), size)), until: Some(at(60)), ..Scheduled::default() }
+}
+
+#[test]
+fn a_schedule_that_is_on_raises_the_target_up_to_max_size_and_lowers_none() {
+    let decided = |target, max, size| {
+        let mut pool = pool(target, max, &[(Standing::Claimed, 1)]);
+        pool.scheduled = on("work", size);
+        let plan = pass(&pool);
+        assert_eq!(plan.look_again_at, Some(at(60)), "when it ends");
+        let EffectiveTarget { size, source, schedule } = plan.effective_target;
+        (size, source, schedule.is_some(), plan.creates.len())
+    };
+    assert_eq!(decided(2, 9, 6), (6, TargetSource::Schedule, true, 6));
+    assert_eq!(decided(2, 5, 6), (4, TargetSource::MaxSize, true, 4));
+    assert_eq!(decided(6, 9, 2), (6, TargetSource::Spec, false, 6));
+}
+
+#[test]
+fn machines_of_a_schedule_that_ended_go_as_any_surplus_and_not_at_once() {
+    let mut pool = pool(1, 9, &[(Standing::Ready, 3)]);
+    pool.scheduled = on("work", 3);
+    let memory = pass(&pool).memory;
+    pool.scheduled = Scheduled::default();
+    let ended = replenish(&pool, &memory, at(0));
+    assert_eq!(ended.deletes, Vec::<String>::new());
+    assert_eq!(replenish(&pool, &ended.memory, at(40)).deletes.len(), 2);
+}
+
 #[test]
 fn lowering_max_size_below_the_target_clamps_it() {
     let plan = pass(&pool(10, 4, &[(Standing::Claimed, 1), (Standing::Ready, 3)]));
