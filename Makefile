@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test-image release deny lint-packaging test test-aws test-cloud-init test-upgrade demo demo-install model chaos chaos-arvados bench bench-health bench-scale bench-simulate check-cost fmt lint crds deploy \
+.PHONY: help build image test-image release deny lint-packaging test test-aws test-cloud-init test-upgrade demo demo-install model chaos chaos-arvados bench bench-health bench-scale bench-simulate bench-sizing check-cost fmt lint crds deploy \
 	generated check-generated ci
 
 help: ## List the targets
@@ -87,6 +87,9 @@ bench-scale: ## Measure large fleets and queues on a real API server: memory, id
 
 bench-simulate: ## Measure how long 100,000 claims take bullpen simulate on one core: at most 10 s
 	$(CARGO) bench -p bullpen-simulate --bench claims
+
+bench-sizing: ## Compare autosize with fixed sizes and a loop of 60 s, on the CSV files of a folder (TRACES=DIR) or drawn claims: minutes
+	TRACES="$(TRACES)" $(CARGO) bench -p bullpen-simulate --bench sizing
 
 fmt: ## Format the code
 	$(CARGO) fmt

@@ -31,6 +31,9 @@ use crate::state::{Change, ObjectKey, QueueKey};
 use crate::telemetry::Health;
 use crate::telemetry::labels::{ClaimEnd, Task, WatchedKind};
 
+/// A claim that is seen for the first time came just now if it is not older than this.
+const LATEST_NEWS: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
+
 /// What routing needs, to find out whom a change concerns.
 #[derive(Debug)]
 pub struct Router {
@@ -253,6 +256,11 @@ fn claim(router: &Router, changed: &Changed<PoolClaim>) {
         let named: Vec<_> = state.members_claimed_by(&uid).map(|member| ObjectKey::of(member.as_ref())).collect();
         (state.waits_at(&key, claim), named)
     });
+    if came(changed)
+        && let Some(pool) = queues.iter().find_map(QueueKey::pool)
+    {
+        router.pool_memories.with(|memories| memories.claim_came(pool));
+    }
     for queue in queues {
         queue_changed(router, queue);
     }
@@ -260,6 +268,12 @@ fn claim(router: &Router, changed: &Changed<PoolClaim>) {
     for member in named {
         router.common.wakers.members.wake(member);
     }
+}
+
+/// Whether the claim came just now: it was not known, and is no older one that a new leader or a first list shows.
+fn came(changed: &Changed<PoolClaim>) -> bool {
+    let (None, Some(claim)) = (&changed.old, &changed.new) else { return false };
+    clock::now().duration_since(convert::created(claim.as_ref())) < LATEST_NEWS
 }
 
 /// Counts the end of a claim at its pool. A claim with a selector counts at the pool whose queue it was in.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bullpen_api::InstancePool;
 use bullpen_plan::launch::trial::Trial;
+use bullpen_plan::pool::autosize::learning::Learning;
 use bullpen_plan::pool::provisioning::recorded_refusal;
 use bullpen_plan::pool::rollout_report::Reported;
 use bullpen_plan::pool::schedule::{Scheduled, scheduled};
@@ -84,6 +85,8 @@ pub struct PoolMemory {
     pub terminations: Option<(i32, Arc<tokio::sync::Semaphore>)>,
     /// What the members of each launch config proved.
     pub trials: HashMap<String, Trial>,
+    /// What is learnt of the size that it needs.
+    pub learning: Learning,
     /// What the schedules of a generation of the pool said at a time.
     schedules: Option<(Option<i64>, Timestamp, Scheduled)>,
     /// Uids of failed members that `trials` has counted.
@@ -176,6 +179,13 @@ impl Memories {
     /// Forgets a pool, and returns what was remembered of it.
     pub fn forget_pool(&mut self, key: &ObjectKey) -> Option<PoolMemory> {
         self.pools.remove(key)
+    }
+
+    /// A claim for the pool came.
+    pub fn claim_came(&mut self, pool: &ObjectKey) {
+        if let Some(memory) = self.pools.get_mut(pool) {
+            memory.learning.claim_came();
+        }
     }
 
     /// Records that a member of the pool was reserved for a claim.

@@ -10,6 +10,8 @@ use bullpen_api::{
     FINALIZER_POOL, InstancePool, InstancePoolStatus, PoolMember, PoolState,
 };
 use bullpen_plan::member::health;
+use bullpen_plan::pool::autosize::follow::followed;
+use bullpen_plan::pool::autosize::learning::{self, Finding};
 use bullpen_plan::pool::recycle::requested_before;
 use bullpen_plan::pool::rollout::Progress;
 use bullpen_plan::pool::rollout_report::{Reported, is_warning};
@@ -57,6 +59,8 @@ const MAX_REQUEST: usize = 256;
 struct Pass {
     pool: Arc<InstancePool>,
     plan: Replenishment,
+    /// The size that was found, if the pool asks for one.
+    finding: Option<Finding>,
     waiting: i32,
     usable: Vec<UsableLaunchConfig>,
     problems: Vec<LaunchConfigProblem>,
@@ -109,6 +113,7 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
     let insists = requested(&pool, handled(&controller, &key, &pool).as_deref()).is_some();
     user_data::refresh(&controller.common, &controller.ssh_keys, &pool, insists).await;
     claim_holders::look_at_namespace(&controller, &key, &pool).await;
+    learn(&controller, &key, &pool, now).await;
     let mut pass = plan(&controller, &key, &pool, now);
     if pass.forced.is_some() {
         request_lists(&controller, &key, &pass.usable);
@@ -134,6 +139,7 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
     let resync = now.checked_add(RESYNC).ok();
     let read_again = user_data::read_again_at(&controller.common, &controller.ssh_keys, &pool, now);
     let planned = earliest(earliest(pass.plan.look_again_at, pass.next_end), pass.refused_until);
+    let planned = earliest(planned, pass.finding.and_then(|finding| finding.look_again_at));
     Ok(earliest(earliest(resync, read_again), earliest(planned, status_due)))
 }
 
@@ -168,8 +174,10 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         let template = convert::current_template(state, pool);
         let forced = requested(pool, memory.handled.as_deref());
         let (members, claimed) = counted_members(controller, state, pool, &template, now);
+        let finding = memory.learning.look(pool, &members, now);
         let view = PoolView {
             target_size: pool.spec.target_size,
+            autosized: finding.as_ref().and_then(|finding| followed(&pool.spec, &finding.advice)),
             scheduled,
             max_size: pool.spec.max_size,
             min_size: pool.spec.min_size,
@@ -192,6 +200,10 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         };
         let plan = replenish(&view, remembered, now);
         *remembered = plan.memory.clone();
+        if let Some(finding) = &finding {
+            let counts = &plan.counts;
+            memory.learning.has(pool, finding, counts.pending + counts.warming + counts.ready);
+        }
         let ends = convert::ending_launch_configs(state, pool).into_iter().map(|(_, at)| at);
         let next_end = ends.filter(|at| *at > now).min();
         let mut deletes = members_with(state, pool, &plan.deletes);
@@ -212,6 +224,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             refused_until,
             pool: pool.clone(),
             plan,
+            finding,
             waiting,
             usable,
             problems,
@@ -222,6 +235,16 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             creates,
         }
     })
+}
+
+/// Learns again what is needed of the pool, after a restart or if its goal has changed. That may take a second, so it is done
+/// under no lock.
+async fn learn(controller: &PoolController, key: &ObjectKey, pool: &InstancePool, now: Timestamp) {
+    let uid = convert::uid(pool);
+    let Some(lesson) = controller.memories.of(key, &uid, |memory| memory.learning.lesson(pool)) else { return };
+    if let Ok(sizer) = tokio::task::spawn_blocking(move || lesson.learn(now)).await {
+        controller.memories.of(key, &uid, |memory| memory.learning.learnt(sizer, now));
+    }
 }
 
 /// The pool does not buy by launch configs that another installation works on.
@@ -382,6 +405,7 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
         members_refused: member_writes.refusal(&pass.pool),
     };
     let mut status = pool_status(&input, now);
+    learning::note(&mut status, &pass.pool, pass.finding.as_ref(), now);
     report_rollout(controller, key, pass, &status);
     attention::note(&mut status.conditions, &attention, pass.pool.metadata.generation, now);
     let (tally, suspension) = controller.health.of_pool(key);
@@ -391,6 +415,7 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
     controller.common.metrics.set_pool_waiting_claims(namespace, name, pass.waiting);
     controller.common.metrics.set_pool_stale_claims(namespace, name, stale_claims);
     controller.common.metrics.set_pool_target_size(namespace, name, pass.plan.wanted_size);
+    controller.common.metrics.set_pool_recommended_target(namespace, name, status.recommended_target);
     controller.common.metrics.set_pool_attention(namespace, name, &attention);
     controller.common.metrics.set_pool_health(namespace, name, tally, suspension.is_some());
     let unchanged = pass.pool.status.as_ref() == Some(&status);

@@ -65,6 +65,7 @@ pub(in crate::telemetry) struct PoolFamilies {
     pub(in crate::telemetry) members: Family<PoolMemberLabels, Gauge>,
     pub(in crate::telemetry) waiting_claims: Family<PoolLabels, Gauge>,
     pub(in crate::telemetry) target_size: Family<PoolLabels, Gauge>,
+    pub(in crate::telemetry) recommended_target: Family<PoolLabels, Gauge>,
     pub(in crate::telemetry) stuck_terminations: Family<PoolLabels, Gauge>,
     pub(in crate::telemetry) stuck_since: Family<PoolLabels, SecondsGauge>,
     pub(in crate::telemetry) quarantined: Family<PoolLabels, Gauge>,
@@ -84,6 +85,7 @@ impl PoolFamilies {
             members: Family::default(),
             waiting_claims: Family::default(),
             target_size: Family::default(),
+            recommended_target: Family::default(),
             stuck_terminations: Family::default(),
             stuck_since: Family::default(),
             quarantined: Family::default(),
@@ -125,8 +127,13 @@ impl PoolFamilies {
         );
         registry.register(
             "pool_target_size",
-            "The targetSize of a pool, or the target of the schedule that is on",
+            "The targetSize of a pool or the size that it follows, or the target of the schedule that is on",
             self.target_size.clone(),
+        );
+        registry.register(
+            "pool_recommended_target",
+            "The size that spec.autosize of a pool found; absent while too little is known",
+            self.recommended_target.clone(),
         );
         registry.register(
             "pool_stuck_terminations",
@@ -179,7 +186,10 @@ impl PoolFamilies {
         // Every field is named, so that none is forgotten.
         let Self { claim_bind, claim_pairing, claim_held, claims_ended, stale_claims, members, waiting_claims, .. } =
             self;
-        let Self { target_size, stuck_terminations, stuck_since, quarantined, with_breaker, .. } = self;
+        let Self {
+            target_size, recommended_target, stuck_terminations, stuck_since, quarantined, with_breaker, ..
+        } = self;
+        recommended_target.remove(&labels);
         claim_bind.remove(&labels);
         claim_pairing.remove(&labels);
         claim_held.remove(&labels);
@@ -211,6 +221,7 @@ impl PoolFamilies {
             members,
             waiting_claims,
             target_size,
+            recommended_target,
             stuck_terminations,
             stuck_since,
             quarantined,
@@ -223,7 +234,7 @@ impl PoolFamilies {
         claims_ended.clear();
         members.clear();
         stuck_since.clear();
-        for gauge in [stale_claims, waiting_claims, target_size, stuck_terminations, quarantined] {
+        for gauge in [stale_claims, waiting_claims, target_size, recommended_target, stuck_terminations, quarantined] {
             gauge.clear();
         }
         breakers.clear();

@@ -150,6 +150,16 @@ impl Metrics {
         self.0.pools.target_size.get_or_create(&pool_labels(namespace, pool)).set(i64::from(size));
     }
 
+    /// Sets the size that was found for the pool; `None`: none is known.
+    pub fn set_pool_recommended_target(&self, namespace: &str, pool: &str, size: Option<i32>) {
+        let Some(_known) = self.known(Kind::Pool, namespace, pool) else { return };
+        let (family, labels) = (&self.0.pools.recommended_target, pool_labels(namespace, pool));
+        match size {
+            Some(size) => drop(family.get_or_create(&labels).set(i64::from(size))),
+            None => drop(family.remove(&labels)),
+        }
+    }
+
     /// Sets the members of the pool that need a person.
     pub fn set_pool_attention(&self, namespace: &str, pool: &str, attention: &Attention) {
         let Some(_known) = self.known(Kind::Pool, namespace, pool) else { return };

@@ -52,5 +52,7 @@ string_enum! {
         HealthSuspended,
         /// Pool: every schedule can be read. Absent until one could not.
         SchedulesValid,
+        /// Pool: it follows the size that spec.autosize found. Absent without that.
+        Autosized,
     }
 }

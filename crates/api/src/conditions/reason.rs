@@ -131,6 +131,12 @@ string_enum! {
         ScheduleInvalid,
         /// All schedules of the pool can be read.
         SchedulesRead,
+        /// spec.autosize: too few claims and machines were seen to find a size.
+        TooLittleKnown,
+        /// spec.autosize: a size was found; the spec decides.
+        SizeRecommended,
+        /// spec.autosize: a size was found, and the pool follows it.
+        SizeFollowed,
         /// The pool is draining or being deleted.
         Draining,
         /// The pool is neither draining nor being deleted.

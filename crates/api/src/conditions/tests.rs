@@ -8,7 +8,7 @@ fn the_strings_of_the_api_do_not_change() {
         "Ready", "Reconciling", "Stalled", "AtMaxSize", "TemplateCurrent", "Drained", "ProvisioningHealthy",
         "CapacityAvailable", "TerminationHealthy", "Quarantined", "Reachable", "ClaimVanished", "ClaimsWatched",
         "NamespacesReadable", "Available", "Paused", "SweepBlocked", "Bound", "Stale", "Interrupted", "Healthy",
-        "HealthSuspended", "SchedulesValid",
+        "HealthSuspended", "SchedulesValid", "Autosized",
     ];
     assert_eq!(ConditionType::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
     #[rustfmt::skip]
@@ -34,7 +34,7 @@ fn the_strings_of_the_api_do_not_change() {
         "Held", "Cordoned", "Errored", "Quarantined", "MachineClaimedBefore", "LaunchConfigElsewhere",
         "LaunchConfigLeadsThere", "TerminateFailing", "StillThere", "MinSizeReached", "NothingWanted",
         "FirstMachinesAwaited", "NoMachines", "BelowMinSize", "MaxSizeReached", "BelowMaxSize", "ScheduleInvalid",
-        "SchedulesRead", "Draining",
+        "SchedulesRead", "TooLittleKnown", "SizeRecommended", "SizeFollowed", "Draining",
         "NotDraining", "Terminating", "ClaimedMembersRemain", "HeldMembersRemain", "Empty", "NotStalled",
         "LaunchConfigNotFound", "LaunchConfigBeingDeleted", "LaunchConfigNotTakenIn", "ImageNotResolved", "LaunchConfigHasNoProvider",
         "NoProvider", "EndpointNotAllowed", "OtherInstallation", "SpotInEphemeralPool", "UserDataNotRead",

@@ -1,5 +1,6 @@
 //! `InstancePool`: how many warm machines are wanted, and how to buy them.
 
+mod autosize;
 mod health;
 mod readiness;
 mod reuse;
@@ -17,6 +18,7 @@ use super::common::{RecordedError, conditions_schema, labels_schema, tags_schema
 use super::ssh::Ssh;
 use super::upkeep::{Disruption, Recycle, Rollout};
 use super::user_data::UserDataSource;
+pub use autosize::{Autosize, AutosizeMode};
 pub use health::{Health, HealthProbe, HeartbeatProbe};
 pub use readiness::{
     HttpGetReadiness, HttpScheme, PhoneHomeReadiness, ProviderReadiness, Readiness, TcpSocketReadiness,
@@ -100,6 +102,9 @@ pub struct InstancePoolSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedules: Vec<PoolSchedule>,
+    /// Finds the size for a hit rate, from the claims that come. Unset: nothing is learnt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autosize: Option<Autosize>,
     /// What a claimant may expect of a machine. A pool of class Ephemeral does not buy by launch configs whose market
     /// is Spot.
     #[serde(default)]
@@ -142,13 +147,15 @@ pub struct InstancePoolSpec {
 }
 
 impl InstancePool {
-    /// The number of unclaimed members that the spec and the schedule that was on wanted when the status was written, before
+    /// The number of unclaimed members that the spec, or what `spec.autosize` found, and the schedule that was on wanted when the status was written, before
     /// `maxSize`.
     pub fn wanted_size(&self) -> i32 {
         let target = self.status.as_ref().and_then(|status| status.effective_target.as_ref());
         let on = target.and_then(|target| target.schedule.as_deref());
         let scheduled = self.spec.schedules.iter().find(|schedule| Some(schedule.name.as_str()) == on);
-        self.spec.target_size.max(scheduled.map_or(0, |schedule| schedule.target_size))
+        let follows = self.spec.autosize.as_ref().is_some_and(|autosize| autosize.mode == AutosizeMode::Auto);
+        let found = self.status.as_ref().and_then(|status| status.recommended_target).filter(|_| follows);
+        found.unwrap_or(self.spec.target_size).max(scheduled.map_or(0, |schedule| schedule.target_size))
     }
 }
 
@@ -333,6 +340,13 @@ pub struct InstancePoolStatus {
     /// When a schedule next changes the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_target: Option<NextTarget>,
+    /// The size that spec.autosize found, between minSize and maxSize. Absent while too little is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recommended_target: Option<i32>,
+    /// What spec.autosize has learnt, for the operator itself: it goes on from here after a restart.
+    #[schemars(length(max = 16_384))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learnt: Option<String>,
     /// Number of claims that wait for a member of this pool.
     #[serde(default)]
     pub waiting_claims: i32,
@@ -395,7 +409,7 @@ pub struct MemberCounts {
 pub struct EffectiveTarget {
     /// Number of unclaimed members.
     pub size: i32,
-    /// Spec: spec.targetSize. Schedule: the highest of spec.schedules that is on. MaxSize: the room that spec.maxSize leaves. Draining: the pool is draining or being
+    /// Spec: spec.targetSize. Autosize: the size that spec.autosize found. Schedule: the highest of spec.schedules that is on. MaxSize: the room that spec.maxSize leaves. Draining: the pool is draining or being
     /// deleted.
     pub source: TargetSource,
     /// The schedule that is on and wants more than targetSize, also if maxSize leaves room for less.
@@ -409,6 +423,8 @@ pub struct EffectiveTarget {
 pub enum TargetSource {
     /// `spec.targetSize`.
     Spec,
+    /// The size that `spec.autosize` found.
+    Autosize,
     /// One of `spec.schedules` that is on.
     Schedule,
     /// `spec.maxSize` less the members that are claimed, cordoned or held.

@@ -29,7 +29,7 @@ pub(crate) fn is_bad(condition: &Condition) -> bool {
     };
     match type_ {
         // What is under way, or was asked for, is no problem.
-        ConditionType::Reconciling | ConditionType::Paused => false,
+        ConditionType::Reconciling | ConditionType::Paused | ConditionType::Autosized => false,
         ConditionType::Drained => fails && condition.reason == Reason::HeldMembersRemain,
         ConditionType::TemplateCurrent => fails && is_stuck_rollout(condition),
         ConditionType::Ready => fails && condition.reason != Reason::Draining,

@@ -4,6 +4,7 @@
 //! delete, and the pool's status.
 
 pub mod attention;
+pub mod autosize;
 pub mod for_a_person;
 pub mod provisioning;
 pub mod recycle;

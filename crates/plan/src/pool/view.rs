@@ -89,6 +89,8 @@ impl CountedMember {
 pub struct PoolView {
     /// `spec.targetSize`.
     pub target_size: i32,
+    /// The size that `spec.autosize` found, if the pool follows it instead of `spec.targetSize`.
+    pub autosized: Option<i32>,
     /// What `spec.schedules` say.
     pub scheduled: Scheduled,
     /// `spec.maxSize`.
@@ -128,8 +130,13 @@ pub struct PoolView {
 }
 
 impl PoolView {
-    /// The target of the spec and its schedules, before `maxSize`.
+    /// The target of the spec, or of autosize, without schedules.
+    pub fn base_size(&self) -> i32 {
+        self.autosized.unwrap_or(self.target_size)
+    }
+
+    /// The target with schedules, before `maxSize`.
     pub fn wanted_size(&self) -> i32 {
-        self.target_size.max(self.scheduled.on.as_ref().map_or(0, |(_, size)| *size))
+        self.base_size().max(self.scheduled.on.as_ref().map_or(0, |(_, size)| *size))
     }
 }

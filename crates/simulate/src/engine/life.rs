@@ -154,6 +154,7 @@ impl World<'_> {
         if member.standing != Some(Standing::Warming) {
             return;
         }
+        self.autosizer.ready(self.now - member.created);
         self.buyer.ready(member.config, self.now);
         self.fleet.set_ready(number, Some(self.now));
         self.fleet.bill(number, Some(Use::Idle));

@@ -1,5 +1,6 @@
 //! Plays a trace: takes one event after the other, and lets the plans decide whenever something changed.
 
+mod autosize;
 mod buyer;
 mod desk;
 mod fleet;
@@ -12,6 +13,7 @@ use bullpen_plan::launch::placement::{Candidate, LaunchConfigView, place};
 use bullpen_plan::pool::recycle::is_expired;
 use bullpen_plan::pool::view::Standing;
 
+use self::autosize::Autosizer;
 use self::buyer::Buyer;
 use self::desk::Desk;
 use self::fleet::{Fleet, Use};
@@ -40,6 +42,7 @@ struct World<'a> {
     cloud: Cloud,
     desk: Desk,
     buyer: Buyer,
+    autosizer: Autosizer,
     meter: Meter,
     /// Claims that came since the claims and members were last paired.
     fresh: Vec<usize>,
@@ -73,6 +76,7 @@ pub fn run(setup: &Setup, trace: &[Arrival], mut progress: impl FnMut(usize)) ->
         desk: Desk::new(&setup.pool, setup.wait_timeout),
         meter: Meter::new(begin, end, usable.len()),
         buyer: Buyer::new(&setup.pool, &setup.name, usable, &setup.launch_configs, begin),
+        autosizer: Autosizer::new(&setup.pool),
         fresh: Vec::new(),
         members: vec![None; trace.len()],
         changed: true,
@@ -99,6 +103,7 @@ pub fn run(setup: &Setup, trace: &[Arrival], mut progress: impl FnMut(usize)) ->
         world.move_to(at);
         while let Some(arrival) = trace.get(next).filter(|arrival| arrival.at == at) {
             world.desk.arrive(next, arrival);
+            world.autosizer.claim();
             world.fresh.push(next);
             next += 1;
             if next.is_multiple_of(PROGRESS) {
@@ -142,7 +147,7 @@ impl World<'_> {
     }
 
     fn in_use(&self) -> bullpen_plan::claim::queue::InUse {
-        self.desk.in_use(self.setup.pool.target_size, self.setup.pool.max_size, self.fleet.total())
+        self.desk.in_use(self.fleet.view.wanted_size(), self.setup.pool.max_size, self.fleet.total())
     }
 
     fn hand_out(&mut self, claim: usize, member: usize) {
@@ -175,6 +180,10 @@ impl World<'_> {
     /// A pass of the operator over the pool.
     fn pass(&mut self) {
         self.fleet.view.waiting = self.desk.demand(self.in_use());
+        let coming: i64 = self.fleet.configs.iter().map(|config| config.in_flight).sum();
+        let supply = (self.fleet.ready.len() as i64 + coming) as i32;
+        let looked = self.autosizer.look(&self.setup.pool, supply, self.now);
+        self.fleet.view.autosized = looked.and_then(|(size, _)| size);
         let plan = self.buyer.pass(&mut self.fleet, self.now);
         for uid in &plan.deletes {
             if let Some(member) = self.fleet.find(uid) {
@@ -187,6 +196,7 @@ impl World<'_> {
             }
         }
         let again = plan.look_again_at.map_or(Micros::MAX, micros).max(self.now + SOONEST);
+        let again = looked.map_or(again, |(_, at)| again.min(at));
         self.wake = Some(again.min(self.now + RESYNC));
     }
 

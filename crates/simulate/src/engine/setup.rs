@@ -62,6 +62,7 @@ impl Setup {
     pub(super) fn view(&self) -> PoolView {
         PoolView {
             target_size: self.pool.target_size,
+            autosized: None,
             // A trace has no calendar.
             scheduled: Scheduled::default(),
             max_size: self.pool.max_size,

@@ -1,6 +1,7 @@
 //! Pools: sizes, launch configs, members that are set aside or replaced, and the user data of machines.
 
 mod aside;
+mod autosize;
 mod launch_configs;
 mod patience;
 mod recycle;

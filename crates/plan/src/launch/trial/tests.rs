@@ -103,6 +103,7 @@ impl Simulation {
         let pool = PoolView {
             can_replace: true,
             target_size: 50,
+            autosized: None,
             scheduled: Scheduled::default(),
             max_size: 100,
             min_size: 0,

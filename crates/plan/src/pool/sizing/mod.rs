@@ -223,12 +223,13 @@ fn effective_target(pool: &PoolView, emptying: bool, taken: i32) -> EffectiveTar
     if emptying {
         return EffectiveTarget { size: 0, source: TargetSource::Draining, schedule: None };
     }
-    let on = pool.scheduled.on.as_ref().filter(|(_, size)| *size > pool.target_size);
+    let on = pool.scheduled.on.as_ref().filter(|(_, size)| *size > pool.base_size());
     let schedule = on.map(|(name, _)| name.clone());
     let (room, wanted) = ((pool.max_size - taken).max(0), pool.wanted_size());
     let source = match on {
         _ if room < wanted => TargetSource::MaxSize,
         Some(_) => TargetSource::Schedule,
+        None if pool.autosized.is_some() => TargetSource::Autosize,
         None => TargetSource::Spec,
     };
     EffectiveTarget { size: room.min(wanted), source, schedule }

@@ -36,6 +36,7 @@ fn pool(target: i32, max: i32, standings: &[(Standing, usize)]) -> PoolView {
     PoolView {
         can_replace: true,
         target_size: target,
+        autosized: None,
         scheduled: Scheduled::default(),
         max_size: max,
         state: PoolState::Active,

@@ -98,6 +98,8 @@ pub fn pool_status(input: &StatusInput<'_>, now: Timestamp) -> InstancePoolStatu
         deficit: input.plan.deficit,
         effective_target: Some(input.plan.effective_target.clone()),
         next_target: input.plan.scheduled.next.map(|(at, size)| NextTarget { time: micro_time(at), size }),
+        recommended_target: before.recommended_target,
+        learnt: before.learnt,
         waiting_claims: input.waiting,
         launch_configs: input.provisioning.iter().map(|config| config.recorded.clone()).collect(),
         template_hash: input.template_hash.map_or(before.template_hash, str::to_owned),
@@ -208,6 +210,7 @@ mod tests {
             InstancePoolSpec {
                 target_size: 5,
                 schedules: vec![],
+                autosize: None,
                 max_size: 10,
                 min_size: 2,
                 lifecycle_class: bullpen_api::LifecycleClass::Ephemeral,

@@ -34,6 +34,7 @@ fn pool(lifecycle_class: LifecycleClass) -> InstancePoolSpec {
     InstancePoolSpec {
         target_size: 1,
         schedules: vec![],
+        autosize: None,
         max_size: 2,
         min_size: 0,
         lifecycle_class,

@@ -52,6 +52,7 @@ impl Run {
         let view = PoolView {
             can_replace: true,
             target_size: target,
+            autosized: None,
             scheduled: Scheduled::default(),
             max_size: max,
             min_size: 0,

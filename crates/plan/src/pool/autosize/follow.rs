@@ -1,0 +1,61 @@
+//! What a pool makes of the size that was found.
+
+use bullpen_api::{Autosize, AutosizeMode, ConditionType, ConditionValue, InstancePoolSpec, Reason};
+
+use super::forecaster::Goal;
+use super::sizer::Advice;
+
+/// What it takes to find a size, for a person.
+const TOO_LITTLE: &str =
+    "too little is known yet: it takes 20 claims, three machines that became ready, and the time of 38 boots";
+
+/// What is to be kept, by the spec of a pool. `None`: nothing is learnt.
+pub fn goal(spec: Option<&Autosize>) -> Option<Goal> {
+    let autosize = spec.filter(|autosize| autosize.mode != AutosizeMode::Off)?;
+    Some(Goal { hits: f64::from(autosize.hit_rate_percent) / 100.0, window: f64::from(autosize.window_seconds) })
+}
+
+/// The size that is recommended: that of the advice, at least `minSize` and at most `maxSize`. `None`: too little is known.
+pub fn recommended(spec: &InstancePoolSpec, advice: &Advice) -> Option<i32> {
+    let Advice::Size { size, learning, .. } = advice else { return None };
+    let size = if *learning { (*size).max(spec.target_size) } else { *size };
+    // maxSize is the harder bound: a pool may have a minSize above it for a while.
+    Some(size.max(spec.min_size).min(spec.max_size))
+}
+
+/// The size that the pool follows instead of `targetSize`, if it does.
+pub fn followed(spec: &InstancePoolSpec, advice: &Advice) -> Option<i32> {
+    let follows = spec.autosize.as_ref().is_some_and(|autosize| autosize.mode == AutosizeMode::Auto);
+    if follows { recommended(spec, advice) } else { None }
+}
+
+/// The condition that says what was found, and why.
+pub fn condition(spec: &InstancePoolSpec, advice: &Advice) -> Option<ConditionValue> {
+    let autosize = spec.autosize.as_ref().filter(|autosize| autosize.mode != AutosizeMode::Off)?;
+    let Some(size) = recommended(spec, advice) else {
+        let message = format!("{TOO_LITTLE}; targetSize {} applies", spec.target_size);
+        return Some(ConditionValue::new(ConditionType::Autosized, false, Reason::TooLittleKnown, message));
+    };
+    let follows = autosize.mode == AutosizeMode::Auto;
+    let reason = if follows { Reason::SizeFollowed } else { Reason::SizeRecommended };
+    Some(ConditionValue::new(ConditionType::Autosized, follows, reason, why(spec, advice, size, autosize)))
+}
+
+fn why(spec: &InstancePoolSpec, advice: &Advice, size: i32, autosize: &Autosize) -> String {
+    let Advice::Size { size: found, learning, hourly, lead } = advice else { return String::new() };
+    let goal = autosize.hit_rate_percent;
+    let mut text = format!("{} claims an hour, boot {} s: {found} keeps {goal} %", number(*hourly), number(*lead));
+    if *learning && spec.target_size > *found {
+        text.push_str(&format!("; at least targetSize {} while it learns", spec.target_size));
+    } else if size > *found {
+        text.push_str(&format!("; minSize makes it {size}"));
+    } else if size < *found {
+        text.push_str(&format!("; maxSize makes it {size}, which misses more"));
+    }
+    text
+}
+
+/// A number as people say it: with one decimal below ten.
+fn number(value: f64) -> String {
+    if value < 10.0 { format!("{}", (value * 10.0).round() / 10.0) } else { format!("{value:.0}") }
+}

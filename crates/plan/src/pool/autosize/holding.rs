@@ -1,0 +1,82 @@
+//! Keeps a recommendation from falling at once, so that it does not go up and down with each claim.
+
+use std::collections::VecDeque;
+
+/// A recommendation falls only if it falls by more than this share, and by more than one machine.
+const LEAST_FALL: f64 = 0.15;
+/// It falls from a rise at any time if it falls by more than half, and by more than this many machines.
+const LARGE_FALL: u16 = 8;
+/// Else it does so only once in this many slots: 40 lead times, an hour of machines that boot in a minute and a half. So a steady
+/// rate does not let it go up and down.
+const REST: i64 = 40 * 19;
+
+/// The recommendations of the last while.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Holding {
+    /// Those that no later one exceeds, with their slots: the first is the highest.
+    tops: VecDeque<(i64, u16)>,
+    held: u16,
+    falls: bool,
+    fell: Option<i64>,
+}
+
+impl Holding {
+    /// The forecast says this in this slot. It rises at once, and falls when it has been lower for `slots`.
+    pub fn hold(&mut self, slot: i64, forecast: u16, slots: i64) -> u16 {
+        while self.tops.back().is_some_and(|(_, top)| *top <= forecast) {
+            self.tops.pop_back();
+        }
+        self.tops.push_back((slot, forecast));
+        while self.tops.front().is_some_and(|(at, _)| *at + slots < slot) {
+            self.tops.pop_front();
+        }
+        let top = self.tops.front().map_or(forecast, |(_, top)| *top);
+        if top > self.held {
+            (self.held, self.falls) = (top, false);
+        } else if self.may_fall(slot, self.held - top) {
+            if !self.falls {
+                self.fell = Some(slot);
+            }
+            (self.held, self.falls) = (top, true);
+        }
+        self.held
+    }
+
+    fn may_fall(&self, slot: i64, by: u16) -> bool {
+        let goes_on = self.falls || self.fell.is_none_or(|fell| fell + REST <= slot);
+        let little = f64::from(by) <= (LEAST_FALL * f64::from(self.held)).max(1.0);
+        let to_nothing = by > 0 && by == self.held;
+        (goes_on && (!little || to_nothing)) || (by > LARGE_FALL && by > self.held / 2)
+    }
+
+    /// What it is now.
+    pub const fn held(&self) -> u16 {
+        self.held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_rises_at_once_and_falls_after_the_window_by_more_than_a_little() {
+        let mut holding = Holding::default();
+        assert_eq!(holding.hold(0, 10, 5), 10);
+        assert_eq!(holding.hold(1, 20, 5), 20);
+        assert_eq!((2..=6).map(|slot| holding.hold(slot, 12, 5)).collect::<Vec<_>>(), [20; 5]);
+        assert_eq!(holding.hold(7, 12, 5), 12);
+        assert_eq!((8..30).map(|slot| holding.hold(slot, 11, 5)).max(), Some(12), "one machine less is not worth it");
+    }
+
+    #[test]
+    fn it_turns_down_once_in_a_while_unless_it_falls_by_much() {
+        let mut holding = Holding::default();
+        assert_eq!([holding.hold(0, 6, 0), holding.hold(1, 3, 0), holding.hold(2, 6, 0)], [6, 3, 6]);
+        assert_eq!([holding.hold(3, 3, 0), holding.hold(REST, 3, 0), holding.hold(REST + 1, 3, 0)], [6, 6, 3]);
+        assert_eq!(
+            [holding.hold(REST + 2, 90, 0), holding.hold(REST + 3, 50, 0), holding.hold(REST + 4, 9, 0)],
+            [90, 90, 9]
+        );
+    }
+}

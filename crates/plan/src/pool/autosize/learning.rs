@@ -1,0 +1,152 @@
+//! What the operator learns of a pool from one pass to the next, and what of that its status keeps.
+
+use bullpen_api::{ConditionType, InstancePool, InstancePoolStatus, set_condition};
+use jiff::{SignedDuration, Timestamp};
+
+use super::follow::{condition, followed, goal, recommended};
+use super::forecaster::Goal;
+use super::sizer::{Advice, Sizer};
+use crate::pool::view::CountedMember;
+
+/// What was learnt is written at most once in so many lead times, between these bounds.
+const RECORD_LEADS: i64 = 10;
+const RECORD_EVERY: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(5), SignedDuration::from_mins(10));
+/// A pool gets no pass for its size alone more often than this.
+const LEAST_PAUSE: SignedDuration = SignedDuration::from_secs(1);
+
+/// What is learnt of one pool, in this process.
+#[derive(Clone, Debug, Default)]
+pub struct Learning {
+    sizer: Option<Sizer>,
+    /// Claims that came since the last pass.
+    came: u32,
+    /// When the last machine became ready whose time was counted.
+    last_ready: Option<Timestamp>,
+    /// When what was learnt was last put into a status, or learning began; and the claims until then.
+    recorded: Option<(Timestamp, u64)>,
+}
+
+/// What a pass found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// The size, or that too little is known.
+    pub advice: Advice,
+    /// When to look again although no claim comes.
+    pub look_again_at: Option<Timestamp>,
+    /// What was learnt, if it is to be written into the status now.
+    pub record: Option<String>,
+}
+
+/// Work that takes too long to be done under a lock: everything is learnt again from a record.
+#[derive(Clone, Debug)]
+pub struct Lesson {
+    goal: Goal,
+    record: Option<String>,
+}
+
+impl Lesson {
+    /// Learns, until now.
+    pub fn learn(&self, now: Timestamp) -> Sizer {
+        let restored = self.record.as_deref().and_then(|record| Sizer::restore(record, self.goal));
+        let mut sizer = restored.unwrap_or_else(|| Sizer::new(self.goal));
+        sizer.resume(now.as_millisecond());
+        sizer
+    }
+}
+
+impl Learning {
+    /// A claim for the pool came.
+    pub const fn claim_came(&mut self) {
+        self.came = self.came.saturating_add(1);
+    }
+
+    /// What is to be learnt before the next pass, if this is the first one or the goal has changed. Where nothing is to be learnt
+    /// any more, what was learnt is forgotten.
+    pub fn lesson(&mut self, pool: &InstancePool) -> Option<Lesson> {
+        let Some(goal) = goal(pool.spec.autosize.as_ref()) else {
+            *self = Self::default();
+            return None;
+        };
+        let record = match &self.sizer {
+            Some(sizer) if sizer.goal() == goal => return None,
+            Some(sizer) => Some(sizer.record()),
+            None => pool.status.as_ref().and_then(|status| status.learnt.clone()),
+        };
+        Some(Lesson { goal, record })
+    }
+
+    /// What was learnt. It began, or went on, now.
+    pub fn learnt(&mut self, sizer: Sizer, now: Timestamp) {
+        self.recorded = self.recorded.or_else(|| Some((now, sizer.claims())));
+        self.last_ready = self.last_ready.or(Some(now));
+        self.sizer = Some(sizer);
+    }
+
+    /// Takes in what happened since the last pass, and says which size to have.
+    pub fn look(&mut self, pool: &InstancePool, members: &[CountedMember], now: Timestamp) -> Option<Finding> {
+        let came = std::mem::take(&mut self.came);
+        let sizer = self.sizer.as_mut()?;
+        sizer.observe(now.as_millisecond(), came);
+        let readiness = &pool.spec.readiness;
+        let longest = i64::from(readiness.launch_timeout_seconds) + i64::from(readiness.warming_timeout_seconds);
+        let since = self.last_ready.unwrap_or(now);
+        for (member, ready) in members.iter().filter_map(|member| Some((member, member.ready_since?))) {
+            let took = ready.duration_since(member.created);
+            // A machine that was reset was ready before.
+            if ready > since && took <= SignedDuration::from_secs(longest) {
+                sizer.ready_after(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
+            }
+        }
+        self.last_ready = members.iter().filter_map(|member| member.ready_since).max().max(self.last_ready);
+        let pause = SignedDuration::from_millis(sizer.look_again_after()).max(LEAST_PAUSE);
+        let every = SignedDuration::from_millis(sizer.lead_milliseconds().saturating_mul(RECORD_LEADS));
+        let every = every.clamp(RECORD_EVERY.0, RECORD_EVERY.1);
+        let due = self
+            .recorded
+            .is_some_and(|(at, claims)| claims != sizer.claims() && at.checked_add(every).is_ok_and(|due| due <= now));
+        if due {
+            self.recorded = Some((now, sizer.claims()));
+        }
+        Some(Finding {
+            advice: sizer.advice(),
+            look_again_at: now.checked_add(pause).ok(),
+            record: due.then(|| sizer.record()),
+        })
+    }
+
+    /// The pool has so many machines that are ready or come up.
+    pub fn has(&mut self, pool: &InstancePool, finding: &Finding, supply: i32) {
+        if let Some(sizer) = &mut self.sizer {
+            let follows = followed(&pool.spec, &finding.advice).is_some();
+            sizer.has(if follows { supply } else { 0 });
+        }
+    }
+}
+
+/// Sets what the status of a pool says about its size. The numbers of a message change only with the size, because claims that
+/// come should not cost a write each.
+pub fn note(status: &mut InstancePoolStatus, pool: &InstancePool, finding: Option<&Finding>, now: Timestamp) {
+    let is_about_it = |type_: &str| type_ == ConditionType::Autosized.as_str();
+    let Some((finding, mut value)) =
+        finding.and_then(|finding| Some((finding, condition(&pool.spec, &finding.advice)?)))
+    else {
+        if goal(pool.spec.autosize.as_ref()).is_none() {
+            status.conditions.retain(|condition| !is_about_it(&condition.type_));
+            (status.recommended_target, status.learnt) = (None, None);
+        }
+        return;
+    };
+    let size = recommended(&pool.spec, &finding.advice);
+    let before = status.conditions.iter().find(|condition| is_about_it(&condition.type_));
+    if let Some(before) = before.filter(|before| {
+        before.reason == value.reason.as_str() && before.observed_generation == pool.metadata.generation
+    }) && status.recommended_target == size
+    {
+        value.message.clone_from(&before.message);
+    }
+    status.recommended_target = size;
+    if let Some(record) = &finding.record {
+        status.learnt = Some(record.clone());
+    }
+    set_condition(&mut status.conditions, &value, pool.metadata.generation, now);
+}

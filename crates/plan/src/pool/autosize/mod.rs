@@ -1,0 +1,17 @@
+//! The cheapest size of a pool for a hit rate, learnt from the claims that came (`docs/develop/sizing.md`).
+//!
+//! Input: when claims came, how long machines took to be ready, and the goal. Output: a size, and why. The size that is right now
+//! is one that covers what comes within a lead time, the time until a machine that is bought now is ready.
+
+mod evidence;
+pub mod follow;
+pub mod forecaster;
+pub mod history;
+mod holding;
+pub mod learning;
+mod levels;
+mod rates;
+mod scale;
+pub mod sizer;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! What a pool learns: its claims, its lead time, and from both the size that it should have.
+
+use std::collections::VecDeque;
+
+use super::forecaster::{Forecaster, Goal, SLOTS};
+use super::history::{Happened, History};
+use super::rates::Season;
+
+/// Longest record, in bytes: `status.learnt` takes no longer one.
+pub const MOST_TEXT: usize = 16_384;
+/// So many times until machines were ready are kept.
+const MOST_READY: usize = 64;
+/// So many of them are needed to say what the lead time is.
+const LEAST_READY: usize = 3;
+/// The lead time until then, in milliseconds.
+const USUAL_LEAD: f64 = 90_000.0;
+/// Shortest and longest lead time, in milliseconds.
+const LEADS: (f64, f64) = (200.0, 3_600_000.0);
+/// The lead time is longer than the time until a machine is ready by this factor: orders are not placed at once.
+const REACTION: f64 = 1.02;
+/// Everything is learnt again from the history when the lead time has changed by this factor.
+const OTHER_LEAD: f64 = 1.25;
+/// Least claims, and lead times with somebody watching, before anything is recommended.
+const LEAST_CLAIMS: u64 = 20;
+const LEAST_LEADS: f64 = 38.0;
+/// Until so many lead times were watched, the target of the spec is a floor. It is half a day of machines that boot in a minute and
+/// a half.
+const LEARNING_LEADS: f64 = 480.0;
+/// Time that nobody watched is a gap if it is longer than so many lead times.
+const GAP_LEADS: f64 = 2.0;
+
+/// What is known of the demand, and the size for it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Advice {
+    /// It is not known well enough what a pool of this load needs.
+    TooLittle {
+        /// Claims that were seen.
+        claims: u64,
+        /// For how long, in seconds.
+        seconds: f64,
+    },
+    /// The size for the goal.
+    Size {
+        /// The size.
+        size: i32,
+        /// Whether the target of the spec is a floor yet, because few times were seen.
+        learning: bool,
+        /// Claims an hour lately.
+        hourly: f64,
+        /// Seconds from an order until its machine is ready.
+        lead: f64,
+    },
+}
+
+/// What one pool learns. It is bounded, and all of it comes again from [`record`](Self::record).
+#[derive(Clone, Debug)]
+pub struct Sizer {
+    goal: Goal,
+    lead: f64,
+    ready: VecDeque<f64>,
+    history: History,
+    claims: u64,
+    watched: f64,
+    at: Option<i64>,
+    forecaster: Forecaster,
+}
+
+impl Sizer {
+    /// Knows nothing yet.
+    pub fn new(goal: Goal) -> Self {
+        Self {
+            goal,
+            lead: USUAL_LEAD,
+            ready: VecDeque::new(),
+            history: History::new(tick(USUAL_LEAD)),
+            claims: 0,
+            watched: 0.0,
+            at: None,
+            forecaster: Forecaster::new(USUAL_LEAD, goal),
+        }
+    }
+
+    /// What is to be kept.
+    pub const fn goal(&self) -> Goal {
+        self.goal
+    }
+
+    /// Claims that were seen.
+    pub const fn claims(&self) -> u64 {
+        self.claims
+    }
+
+    /// The lead time in milliseconds.
+    pub const fn lead_milliseconds(&self) -> i64 {
+        self.lead as i64
+    }
+
+    /// So many claims came until this millisecond since 1970, since the last call. It is also called when none came.
+    pub fn observe(&mut self, at: i64, claims: u32) {
+        let at = at.max(self.at.unwrap_or(at));
+        if let Some(before) = self.at {
+            self.watched += (at - before) as f64;
+        }
+        self.at = Some(at);
+        self.claims = self.claims.saturating_add(u64::from(claims));
+        self.history.add(at, claims);
+        self.forecaster.observe(at, claims);
+    }
+
+    /// The pool follows the advice, and has so many machines that are ready or come up.
+    pub fn has(&mut self, supply: i32) {
+        self.forecaster.has(supply);
+    }
+
+    /// A machine was ready so many milliseconds after it was asked for.
+    pub fn ready_after(&mut self, milliseconds: i64) {
+        self.ready.push_back((milliseconds.max(0) as f64).clamp(LEADS.0, LEADS.1));
+        if self.ready.len() > MOST_READY {
+            self.ready.pop_front();
+        }
+        let lead = self.measured_lead();
+        if lead > self.lead * OTHER_LEAD || lead < self.lead / OTHER_LEAD {
+            self.lead = lead;
+            self.learn_again();
+        }
+    }
+
+    /// The size to have now.
+    pub fn advice(&self) -> Advice {
+        let leads = self.watched / self.lead;
+        if self.claims < LEAST_CLAIMS || leads < LEAST_LEADS || self.ready.len() < LEAST_READY {
+            return Advice::TooLittle { claims: self.claims, seconds: self.watched / 1_000.0 };
+        }
+        Advice::Size {
+            size: i32::from(self.forecaster.size()),
+            learning: leads < LEARNING_LEADS,
+            hourly: self.forecaster.hourly(),
+            lead: self.lead / 1_000.0,
+        }
+    }
+
+    /// When to look again although no claim came, in milliseconds: what is recommended may fall.
+    pub fn look_again_after(&self) -> i64 {
+        (self.lead / SLOTS as f64 * 2.0).ceil() as i64
+    }
+
+    /// What was learnt, as lines of text of at most 16 kB: times until machines were ready, claims by hour of the week, and when
+    /// claims came. Of a busy pool the oldest ones are left out.
+    pub fn record(&self) -> String {
+        let ready: Vec<String> = self.ready.iter().map(|time| format!("{time:.0}")).collect();
+        let head = format!("{}\n{}\n", ready.join(" "), self.forecaster.season().write());
+        let room = MOST_TEXT.saturating_sub(head.len());
+        format!("{head}{}", self.history.write(self.at.unwrap_or(0), room))
+    }
+
+    /// Reads what [`record`](Self::record) wrote. `None`: this is no such text.
+    pub fn restore(text: &str, goal: Goal) -> Option<Self> {
+        let (ready, rest) = text.split_once('\n')?;
+        let (season, history) = rest.split_once('\n')?;
+        let season = Season::read(season)?;
+        let (history, until) = History::read(history)?;
+        let mut sizer = Self { history, at: Some(until), ..Self::new(goal) };
+        for time in ready.split(' ').filter(|word| !word.is_empty()).take(MOST_READY) {
+            sizer.ready.push_back(time.parse::<u32>().ok().map(f64::from)?.clamp(LEADS.0, LEADS.1));
+        }
+        sizer.lead = sizer.measured_lead();
+        sizer.learn_again();
+        sizer.forecaster.remember(season);
+        Some(sizer)
+    }
+
+    /// Begins to watch at this millisecond. What happened since the last one was not seen.
+    pub fn resume(&mut self, at: i64) {
+        if let Some(before) = self.at
+            && (at - before) as f64 > self.lead * GAP_LEADS
+        {
+            self.history.skip(before, at);
+            self.forecaster.skip(at);
+            self.at = Some(at);
+        }
+    }
+
+    /// What came, for a simulation.
+    pub const fn history(&self) -> &History {
+        &self.history
+    }
+
+    fn measured_lead(&self) -> f64 {
+        if self.ready.len() < LEAST_READY {
+            return self.lead;
+        }
+        let mut times: Vec<f64> = self.ready.iter().copied().collect();
+        times.sort_by(f64::total_cmp);
+        // Of ten machines nine are ready by then.
+        (times[times.len() * 9 / 10] * REACTION).clamp(LEADS.0, LEADS.1)
+    }
+
+    /// Plays the history with the present lead time and goal.
+    fn learn_again(&mut self) {
+        // Hours of the week are known for longer than claims are.
+        let season = self.forecaster.season().clone();
+        self.forecaster = Forecaster::new(self.lead, self.goal);
+        (self.claims, self.watched) = (0, 0.0);
+        let mut history = History::new(tick(self.lead));
+        let mut before = self.history.begins();
+        if let Some(begins) = before {
+            history.add(begins, 0);
+            self.forecaster.advance(begins);
+        }
+        for happened in self.history.all() {
+            let at = match happened {
+                Happened::Came(at, claims) => {
+                    self.forecaster.observe(at, claims);
+                    history.add(at, claims);
+                    self.claims += u64::from(claims);
+                    self.watched += (at - before.unwrap_or(at)).max(0) as f64;
+                    at
+                }
+                Happened::Blank(until) => {
+                    history.skip(before.unwrap_or(until), until);
+                    self.forecaster.skip(until);
+                    until
+                }
+            };
+            before = Some(at.max(before.unwrap_or(at)));
+        }
+        if let Some(at) = self.at {
+            self.watched += (at - before.unwrap_or(at)).max(0) as f64;
+            self.forecaster.advance(at);
+        }
+        self.history = history;
+        self.forecaster.remember(season);
+    }
+}
+
+/// What of time a history tells apart, in milliseconds: a slot, rounded so that it stays when the lead time changes a little.
+fn tick(lead: f64) -> i64 {
+    let slot = lead / SLOTS as f64;
+    2f64.powf(slot.log2().floor()).max(1.0) as i64
+}

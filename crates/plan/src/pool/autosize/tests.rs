@@ -1,0 +1,215 @@
+use bullpen_api::InstancePoolSpec;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::follow::{condition, followed, recommended};
+use super::forecaster::{Forecaster, Goal};
+use super::sizer::{Advice, MOST_TEXT, Sizer};
+
+/// Milliseconds since 1970 at which every test begins.
+const BEGIN: i64 = 1_767_225_600_000;
+const SECOND: i64 = 1_000;
+const HOUR: i64 = 3_600 * SECOND;
+
+fn goal(hits: f64) -> Goal {
+    Goal { hits, window: 120.0 }
+}
+
+/// Times of claims at a steady rate, independent of each other, by a seed; in milliseconds from 0 on.
+fn steady(hourly: f64, hours: i64, seed: u64) -> Vec<i64> {
+    let (mut state, mut at, mut all) = (seed, 0.0, Vec::new());
+    loop {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let share = (state >> 11) as f64 / (1_u64 << 53) as f64;
+        at += -(1.0 - share).ln() * HOUR as f64 / hourly;
+        if at >= (hours * HOUR) as f64 {
+            return all;
+        }
+        all.push(at as i64);
+    }
+}
+
+/// A forecaster that has seen these claims, for machines that take 90 s.
+fn seen(claims: &[i64], until: i64, goal: Goal) -> Forecaster {
+    let mut forecaster = Forecaster::new(90_000.0, goal);
+    forecaster.advance(BEGIN);
+    for at in claims {
+        forecaster.observe(BEGIN + at, 1);
+    }
+    forecaster.advance(BEGIN + until);
+    forecaster
+}
+
+#[test]
+fn a_steady_rate_needs_what_the_distribution_of_poisson_says() {
+    // 6 claims come in a lead time; 12 machines are enough for 99 % of them, and 14 for 99.9 %.
+    let forecaster = seen(&steady(240.0, 24, 1), 24 * HOUR, goal(0.99));
+    assert!((10..=21).contains(&forecaster.size()), "{}", forecaster.size());
+    assert!((forecaster.hourly() / 240.0 - 1.0).abs() < 0.3, "{}", forecaster.hourly());
+}
+
+#[test]
+fn a_pool_that_nobody_claims_from_comes_to_nothing() {
+    let forecaster = seen(&steady(240.0, 4, 1), 30 * HOUR, goal(0.99));
+    assert_eq!(forecaster.size(), 0);
+}
+
+#[test]
+fn a_step_in_demand_is_answered_within_one_boot_and_one_window() {
+    let before = steady(20.0, 24, 2);
+    let calm = seen(&before, 24 * HOUR, goal(0.99)).size();
+    let after = steady(600.0, 1, 3);
+    // 15 claims come in a lead time from now on.
+    let boot_and_window = (90 + 120) * SECOND;
+    let claims: Vec<i64> = before.iter().copied().chain(after.iter().map(|at| at + 24 * HOUR)).collect();
+    let until = 24 * HOUR + boot_and_window;
+    let came: Vec<i64> = claims.into_iter().filter(|at| *at < until).collect();
+    let stepped = seen(&came, until, goal(0.99)).size();
+    assert!(calm < 15 && stepped >= 15, "{calm} and {stepped}");
+}
+
+#[test]
+fn a_burst_that_comes_every_day_at_the_same_hour_is_expected_on_the_next_days() {
+    let (mut claims, days) = (steady(6.0, 24 * 6, 4), 6);
+    for day in 0..days {
+        claims.extend(steady(900.0, 1, 5 + day).iter().map(|at| at + (day as i64 * 24 + 9) * HOUR));
+    }
+    claims.sort_unstable();
+    let size = |hour: i64, minute: i64| {
+        let until = (5 * 24 + hour) * HOUR + minute * 60 * SECOND;
+        let came: Vec<i64> = claims.iter().copied().filter(|at| *at < until).collect();
+        seen(&came, until, goal(0.99)).size()
+    };
+    let (night, morning) = (size(4, 0), size(9, 0));
+    assert!(morning > night, "{night} at night, {morning} as it begins");
+}
+
+fn pool(fields: serde_json::Value) -> InstancePoolSpec {
+    let mut spec = json!({ "targetSize": 5, "minSize": 2, "maxSize": 9, "launchConfigs": [{ "name": "a" }],
+        "autosize": { "mode": "Auto" } });
+    if let (Some(spec), serde_json::Value::Object(fields)) = (spec.as_object_mut(), fields) {
+        spec.extend(fields);
+    }
+    serde_json::from_value(spec).unwrap()
+}
+
+fn size(size: i32, learning: bool) -> Advice {
+    Advice::Size { size, learning, hourly: 41.0, lead: 95.0 }
+}
+
+#[test]
+fn what_was_found_is_said_in_words() {
+    let said = |spec: &InstancePoolSpec, advice: &Advice| {
+        let value = condition(spec, advice).unwrap();
+        (value.holds, value.reason.as_str(), value.message)
+    };
+    let auto = pool(json!({}));
+    let (holds, reason, message) = said(&auto, &size(6, false));
+    assert_eq!((holds, reason), (true, "SizeFollowed"));
+    assert_eq!(message, "41 claims an hour, boot 95 s: 6 keeps 99 %");
+    let (holds, reason, _) = said(&pool(json!({ "autosize": {} })), &size(6, false));
+    assert_eq!((holds, reason), (false, "SizeRecommended"), "it is recommended by default");
+    let (_, _, message) = said(&auto, &size(20, false));
+    assert!(message.ends_with("20 keeps 99 %; maxSize makes it 9, which misses more"), "{message}");
+    let (_, _, message) = said(&auto, &size(0, false));
+    assert!(message.ends_with("; minSize makes it 2"), "{message}");
+    let (_, reason, message) = said(&auto, &Advice::TooLittle { claims: 3, seconds: 60.0 });
+    assert_eq!(reason, "TooLittleKnown");
+    assert!(message.starts_with("too little is known yet") && message.ends_with("; targetSize 5 applies"), "{message}");
+    assert_eq!(condition(&pool(json!({ "autosize": { "mode": "Off" } })), &size(6, false)), None);
+}
+
+#[test]
+fn only_auto_is_followed_and_the_target_is_a_floor_while_it_learns() {
+    assert_eq!(followed(&pool(json!({ "autosize": {} })), &size(6, false)), None);
+    assert_eq!(followed(&pool(json!({})), &size(3, false)), Some(3));
+    assert_eq!(followed(&pool(json!({})), &size(3, true)), Some(5));
+    assert_eq!(followed(&pool(json!({})), &Advice::TooLittle { claims: 0, seconds: 0.0 }), None);
+}
+
+#[test]
+fn too_little_is_known_until_claims_time_and_machines_were_seen() {
+    let mut sizer = Sizer::new(goal(0.99));
+    let knows = |sizer: &Sizer| matches!(sizer.advice(), Advice::Size { .. });
+    for minute in 0..90 {
+        sizer.observe(BEGIN + minute * 60 * SECOND, 1);
+    }
+    assert!(!knows(&sizer), "no machine became ready");
+    for _ in 0..3 {
+        sizer.ready_after(90_000);
+    }
+    assert!(knows(&sizer));
+    assert!(!knows(&Sizer::new(goal(0.99))));
+}
+
+#[test]
+fn what_was_learnt_comes_again_from_the_record() {
+    let mut sizer = Sizer::new(goal(0.99));
+    for _ in 0..10 {
+        sizer.ready_after(40_000);
+    }
+    for at in steady(120.0, 30, 7) {
+        sizer.observe(BEGIN + at, 1);
+    }
+    sizer.observe(BEGIN + 30 * HOUR, 0);
+    let record = sizer.record();
+    assert!(record.len() <= MOST_TEXT);
+    let again = Sizer::restore(&record, goal(0.99)).unwrap();
+    assert_eq!(again.claims(), sizer.claims());
+    let sizes = |sizer: &Sizer| match sizer.advice() {
+        Advice::Size { size, .. } => size,
+        Advice::TooLittle { .. } => 0,
+    };
+    assert!(sizes(&sizer) >= 4 && (sizes(&again) - sizes(&sizer)).abs() <= 1, "{} {}", sizes(&sizer), sizes(&again));
+    assert!(Sizer::restore("nonsense", goal(0.99)).is_none());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4))]
+
+    #[test]
+    fn it_is_never_above_max_size_and_never_below_min_size(
+        found in 0..20_000_i32, learning in any::<bool>(), (target, max) in (0..50_i32, 0..50_i32), min in 0..50_i32,
+    ) {
+        let spec = pool(json!({ "targetSize": target, "maxSize": max, "minSize": min.min(target) }));
+        let size = recommended(&spec, &size(found, learning)).unwrap();
+        prop_assert!(size <= max && size >= min.min(target).min(max));
+    }
+
+    #[test]
+    fn a_higher_hit_rate_needs_no_fewer_machines(hourly in 5.0..400.0_f64, seed in any::<u64>()) {
+        let claims = steady(hourly, 8, seed);
+        let forecaster = seen(&claims, 8 * HOUR, goal(0.99));
+        let sizes = forecaster.sizes().unwrap();
+        prop_assert!(sizes.is_sorted(), "{:?}", sizes);
+    }
+
+    #[test]
+    fn a_steady_rate_changes_its_direction_at_most_twice_an_hour(hourly in 5.0..400.0_f64, seed in any::<u64>()) {
+        let claims = steady(hourly, 16, seed);
+        let mut forecaster = Forecaster::new(90_000.0, goal(0.99));
+        forecaster.advance(BEGIN);
+        let (mut turns, mut up, mut before) = (0, true, 0);
+        let mut next = claims.iter().peekable();
+        for at in (0..16 * HOUR).step_by(5_000) {
+            while let Some(claim) = next.next_if(|claim| **claim <= at) {
+                forecaster.observe(BEGIN + claim, 1);
+            }
+            forecaster.advance(BEGIN + at);
+            let size = forecaster.size();
+            if size != before {
+                // The first four hours are for learning.
+                if at > 4 * HOUR && (size > before) != up {
+                    turns += 1;
+                }
+                (up, before) = (size > before, size);
+            }
+        }
+        prop_assert!(turns <= 2 * 12, "{} changes of direction in twelve hours", turns);
+    }
+
+    #[test]
+    fn no_record_makes_it_panic(text in "[0-9 ]{0,20}\n[0-9 -]{0,20}\n(bullpen-arrivals-1 )?[0-9a-f*+ -]{0,60}") {
+        let _ = Sizer::restore(&text, goal(0.99));
+    }
+}

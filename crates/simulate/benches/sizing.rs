@@ -1,0 +1,104 @@
+//! What `autosize` saves: for each trace in a folder its idle hours and misses, beside those of a fixed size that is chosen with
+//! hindsight, and of a loop of 60 s, both with no more misses. `make bench-sizing TRACES=DIR`; drawn claims where none is given.
+
+use std::path::PathBuf;
+
+use bullpen_api::{InstancePoolSpec, LaunchConfig};
+use bullpen_simulate::{
+    Arrival, Bursts, CloudModel, HOUR, Outcome, Policy, SECOND, Setup, bursts, from_csv, loop_size, poisson, run,
+};
+use serde_json::{Value, json};
+
+/// The target while too little is known. It is of no trace.
+const SPEC_TARGET: i32 = 20;
+/// Largest size that is tried.
+const MOST: i32 = 4_000;
+
+fn main() {
+    println!("| trace | claims | policy | size | misses | idle hours | of the loop's |");
+    println!("|---|---|---|---|---|---|---|");
+    for (name, trace) in traces() {
+        compare(&name, &trace);
+    }
+}
+
+/// The CSV files of the folder that `TRACES` names, else drawn claims.
+fn traces() -> Vec<(String, Vec<Arrival>)> {
+    let Some(folder) = std::env::var_os("TRACES").filter(|folder| !folder.is_empty()).map(PathBuf::from) else {
+        let load = Bursts { quiet: 60.0, burst: 2_400.0, quiet_seconds: 3_600.0, burst_seconds: 240.0 };
+        return vec![
+            ("steady".to_owned(), poisson(240.0, 600.0, 25_000, 1)),
+            ("bursts".to_owned(), bursts(load, 600.0, 25_000, 2)),
+        ];
+    };
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .expect("TRACES is a folder")
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "csv"))
+        .collect();
+    paths.sort();
+    let read = |path: PathBuf| {
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let text = std::fs::read_to_string(&path).expect("a file");
+        (name, from_csv(&text).expect("a trace"))
+    };
+    paths.into_iter().map(read).collect()
+}
+
+fn compare(name: &str, trace: &[Arrival]) {
+    let auto = play(trace, SPEC_TARGET, Policy::Operator, &json!({ "mode": "Auto" }));
+    let goal = auto.claims.hit_percent().min(99.0);
+    let fixed = least(trace, Policy::Operator, goal);
+    let every = Policy::Loop { every: 60 * SECOND };
+    let looped = least(trace, every, auto.claims.hit_percent());
+    let rule = loop_size(trace, CloudModel::default().boot.mean(), 60.0);
+    let by_rule = play(trace, rule, every, &Value::Null);
+    let row = |policy: &str, size: String, outcome: &Outcome| {
+        let (misses, idle) = (100.0 - outcome.claims.hit_percent(), outcome.hours.idle);
+        let share = 100.0 * idle / looped.1.hours.idle.max(1e-9);
+        println!("| {name} | {} | {policy} | {size} | {misses:.2} % | {idle:.0} | {share:.0} % |", trace.len());
+    };
+    row("autosize", "its own".to_owned(), &auto);
+    row("fixed, by hindsight, at most 1 % misses", fixed.0.to_string(), &fixed.1);
+    row("loop of 60 s with the misses of autosize", looped.0.to_string(), &looped.1);
+    row("loop of 60 s by its rule", rule.to_string(), &by_rule);
+}
+
+/// The smallest size with so many percent hits.
+fn least(trace: &[Arrival], policy: Policy, percent: f64) -> (i32, Outcome) {
+    let (mut low, mut high) = (0, MOST);
+    while high - low > 1 {
+        let middle = i32::midpoint(low, high);
+        if play(trace, middle, policy, &Value::Null).claims.hit_percent() >= percent {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    (high, play(trace, high, policy, &Value::Null))
+}
+
+fn play(trace: &[Arrival], size: i32, policy: Policy, autosize: &Value) -> Outcome {
+    let mut spec = json!({ "targetSize": size, "maxSize": 9_000, "launchConfigs": [{ "name": "lc" }],
+        "provisioning": { "maxConcurrentCreates": 1_000 } });
+    if !autosize.is_null() {
+        spec["autosize"] = autosize.clone();
+    }
+    let pool: InstancePoolSpec = serde_json::from_value(spec).expect("a pool");
+    let config: LaunchConfig = serde_json::from_value(json!({
+        "metadata": { "name": "lc" },
+        "spec": { "region": "r", "zone": "z", "instanceType": "t", "image": "i", "simulated": { "endpoint": "http://c" } },
+    }))
+    .expect("a launch config");
+    let setup = Setup {
+        name: "bench".into(),
+        pool,
+        launch_configs: vec![config],
+        cloud: CloudModel::default(),
+        policy,
+        wait_timeout: None,
+        warm_up: HOUR,
+        seed: 1,
+    };
+    run(&setup, trace, |_| {}).expect("an outcome")
+}

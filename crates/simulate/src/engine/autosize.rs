@@ -1,0 +1,41 @@
+//! The size that the operator would find, from the claims that came so far.
+
+use bullpen_api::InstancePoolSpec;
+use bullpen_plan::pool::autosize::follow::{followed, goal};
+use bullpen_plan::pool::autosize::sizer::Sizer;
+
+use crate::time::{MILLISECOND, Micros, timestamp};
+
+/// What the operator learns of the pool while the trace is played, if it does.
+#[derive(Debug, Default)]
+pub struct Autosizer {
+    sizer: Option<Sizer>,
+    claims: u32,
+}
+
+impl Autosizer {
+    pub fn new(pool: &InstancePoolSpec) -> Self {
+        Self { sizer: goal(pool.autosize.as_ref()).map(Sizer::new), ..Self::default() }
+    }
+
+    /// A claim comes.
+    pub const fn claim(&mut self) {
+        self.claims += 1;
+    }
+
+    /// A member became ready, so long after it was created.
+    pub fn ready(&mut self, after: Micros) {
+        if let Some(sizer) = &mut self.sizer {
+            sizer.ready_after(after / MILLISECOND);
+        }
+    }
+
+    /// The size that the pool follows now, and when to look again.
+    pub fn look(&mut self, pool: &InstancePoolSpec, supply: i32, now: Micros) -> Option<(Option<i32>, Micros)> {
+        let sizer = self.sizer.as_mut()?;
+        sizer.observe(timestamp(now).as_millisecond(), std::mem::take(&mut self.claims));
+        let size = followed(pool, &sizer.advice());
+        sizer.has(if size.is_some() { supply } else { 0 });
+        Some((size, now + sizer.look_again_after() * MILLISECOND))
+    }
+}
