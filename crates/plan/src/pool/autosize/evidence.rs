@@ -58,8 +58,8 @@ impl Demand {
             let idle = size.mul_add(share, -sum);
             for ((price, best), kept) in prices.iter().zip(&mut best).zip(&mut sizes) {
                 // With so many machines the first of the claims that count as this size is a hit.
-                let missed = (misses - self.claims[index] / scale.width(index)).max(0.0);
-                let cost = price.mul_add(missed, idle);
+                let not_served = (misses - self.claims[index] / scale.width(index)).max(0.0);
+                let cost = price.mul_add(not_served, idle);
                 if cost < *best - 1e-9 {
                     (*best, *kept) = (cost, size as u16);
                 }

@@ -1,5 +1,7 @@
 //! What a pool makes of the size that was found.
 
+use std::fmt::Write as _;
+
 use bullpen_api::{Autosize, AutosizeMode, ConditionType, ConditionValue, InstancePoolSpec, Reason};
 
 use super::forecaster::Goal;
@@ -46,11 +48,11 @@ fn why(spec: &InstancePoolSpec, advice: &Advice, size: i32, autosize: &Autosize)
     let goal = autosize.hit_rate_percent;
     let mut text = format!("{} claims an hour, boot {} s: {found} keeps {goal} %", number(*hourly), number(*lead));
     if *learning && spec.target_size > *found {
-        text.push_str(&format!("; at least targetSize {} while it learns", spec.target_size));
+        let _ = write!(text, "; at least targetSize {} while it learns", spec.target_size);
     } else if size > *found {
-        text.push_str(&format!("; minSize makes it {size}"));
+        let _ = write!(text, "; minSize makes it {size}");
     } else if size < *found {
-        text.push_str(&format!("; maxSize makes it {size}, which misses more"));
+        let _ = write!(text, "; maxSize makes it {size}, which misses more");
     }
     text
 }

@@ -134,8 +134,8 @@ impl Forecaster {
     }
 
     /// What was known of hours of the week before counts where nothing newer is known.
-    pub fn remember(&mut self, season: Season) {
-        self.season.add_known(&season);
+    pub fn remember(&mut self, season: &Season) {
+        self.season.add_known(season);
     }
 
     /// The size to have now.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 /// A recommendation falls only if it falls by more than this share, and by more than one machine.
 const LEAST_FALL: f64 = 0.15;
 /// It falls from a rise at any time if it falls by more than half, and by more than this many machines.
-const LARGE_FALL: u16 = 8;
+const LARGE_FALL: u16 = 32;
 /// Else it does so only once in this many slots: 40 lead times, an hour of machines that boot in a minute and a half. So a steady
 /// rate does not let it go up and down.
 const REST: i64 = 40 * 19;

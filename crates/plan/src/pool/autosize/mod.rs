@@ -3,6 +3,8 @@
 //! Input: when claims came, how long machines took to be ready, and the goal. Output: a size, and why. The size that is right now
 //! is one that covers what comes within a lead time, the time until a machine that is bought now is ready.
 
+#![expect(clippy::cast_precision_loss, reason = "counts of claims, and milliseconds since 1970, are far below 2^52")]
+
 mod evidence;
 pub mod follow;
 pub mod forecaster;

@@ -165,7 +165,7 @@ impl Sizer {
         }
         sizer.lead = sizer.measured_lead();
         sizer.learn_again();
-        sizer.forecaster.remember(season);
+        sizer.forecaster.remember(&season);
         Some(sizer)
     }
 
@@ -229,7 +229,7 @@ impl Sizer {
             self.forecaster.advance(at);
         }
         self.history = history;
-        self.forecaster.remember(season);
+        self.forecaster.remember(&season);
     }
 }
 
