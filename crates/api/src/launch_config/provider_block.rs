@@ -45,6 +45,7 @@ impl LaunchConfigSpec {
             instance_type: _,
             image: _,
             max_instances: _,
+            hourly_price: _,
             paused: _,
             aws,
             simulated,
