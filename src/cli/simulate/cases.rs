@@ -162,7 +162,7 @@ pub(super) fn play(planned: Vec<Planned>, trace: &[Arrival], threads: Option<u16
     let cases = planned.into_iter().zip(outcomes.into_inner()).map(|(case, outcome)| {
         let outcome = outcome.ok_or("a simulation ended without an outcome")??;
         let cost = |prices: Vec<f64>| {
-            prices.iter().zip(&outcome.hours_by_launch_config).map(|(price, hours)| price * hours).sum()
+            prices.iter().zip(&outcome.paid_hours_by_launch_config).map(|(price, hours)| price * hours).sum()
         };
         let (cost, target_size) = (case.prices.map(cost), case.setup.pool.target_size);
         Ok(Case { policy: case.policy, target_size, outcome, cost })

@@ -170,6 +170,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         let (members, claimed) = counted_members(controller, state, pool, &template, now);
         let view = PoolView {
             target_size: pool.spec.target_size,
+            scale_down_delay: SignedDuration::from_secs(pool.spec.scale_down_delay_seconds.into()),
             scheduled,
             max_size: pool.spec.max_size,
             min_size: pool.spec.min_size,

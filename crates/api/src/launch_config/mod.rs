@@ -91,6 +91,11 @@ pub struct LaunchConfigSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24), regex(pattern = r"^(auto|[0-9]{1,9}(\.[0-9]{1,9})?)$"))]
     pub hourly_price: Option<String>,
+    /// The provider bills whole units of so many seconds from the launch of a machine, such as 3600. A machine that the
+    /// pool does not need any more is kept until its unit is nearly over, because it is paid for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 60, max = 86_400))]
+    pub billing_seconds: Option<i32>,
     /// While true, nothing is bought by this launch config. Existing members stay.
     #[serde(default)]
     pub paused: bool,

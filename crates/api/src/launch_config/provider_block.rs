@@ -46,6 +46,7 @@ impl LaunchConfigSpec {
             image: _,
             max_instances: _,
             hourly_price: _,
+            billing_seconds: _,
             paused: _,
             aws,
             simulated,
