@@ -114,6 +114,8 @@ label_values! {
         Identity => "identity",
         /// Asks which image a name stands for.
         Image => "image",
+        /// Asks what a machine costs.
+        Price => "price",
     }
 }
 

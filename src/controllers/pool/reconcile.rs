@@ -178,6 +178,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         let view = PoolView {
             target_size: pool.spec.target_size,
             autosized: finding.as_ref().and_then(|finding| followed(&pool.spec, &finding.advice)),
+            scale_down_delay: SignedDuration::from_secs(pool.spec.scale_down_delay_seconds.into()),
             scheduled,
             max_size: pool.spec.max_size,
             min_size: pool.spec.min_size,

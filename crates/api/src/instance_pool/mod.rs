@@ -105,6 +105,11 @@ pub struct InstancePoolSpec {
     /// Finds the size for a hit rate, from the claims that come. Unset: nothing is learnt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autosize: Option<Autosize>,
+    /// How long there must be more members than wanted, without interruption, before some are terminated; in seconds. A
+    /// targetSize or maxSize that was lowered does not wait.
+    #[serde(default = "default_scale_down_delay")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub scale_down_delay_seconds: i32,
     /// What a claimant may expect of a machine. A pool of class Ephemeral does not buy by launch configs whose market
     /// is Spot.
     #[serde(default)]
@@ -283,6 +288,10 @@ pub struct Provisioning {
     #[serde(default = "default_cooldown")]
     #[schemars(range(min = 1, max = 86_400))]
     pub cooldown_seconds: i32,
+}
+
+const fn default_scale_down_delay() -> i32 {
+    30
 }
 
 const fn default_failure_threshold() -> i32 {

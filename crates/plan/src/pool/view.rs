@@ -4,6 +4,7 @@ use bullpen_api::{Disruption, PoolState, Recycle, Rollout};
 use jiff::{SignedDuration, Timestamp};
 
 use super::schedule::Scheduled;
+use super::sizing::Billing;
 use crate::launch::placement::LaunchConfigView;
 
 /// After this time without an answer of its cloud, a pending member is no supply.
@@ -49,6 +50,8 @@ pub struct CountedMember {
     pub hold: bool,
     /// Since when its cloud has left a call that is to buy its machine without an answer, if it has.
     pub unanswered_since: Option<Timestamp>,
+    /// How its machine is billed, if that is in whole units and it has one.
+    pub billing: Option<Billing>,
     /// Whether the launch config that it is pinned to is being deleted, which waits for this member.
     pub launch_config_ends: bool,
 }
@@ -91,6 +94,8 @@ pub struct PoolView {
     pub target_size: i32,
     /// The size that `spec.autosize` found, if the pool follows it instead of `spec.targetSize`.
     pub autosized: Option<i32>,
+    /// `spec.scaleDownDelaySeconds`: how long a surplus must last before members are removed.
+    pub scale_down_delay: SignedDuration,
     /// What `spec.schedules` say.
     pub scheduled: Scheduled,
     /// `spec.maxSize`.

@@ -98,12 +98,14 @@ impl Simulation {
             outdated: machine.hash != hash,
             hold: false,
             unanswered_since: None,
+            billing: None,
             launch_config_ends: false,
         });
         let pool = PoolView {
             can_replace: true,
             target_size: 50,
             autosized: None,
+            scale_down_delay: SignedDuration::from_secs(30),
             scheduled: Scheduled::default(),
             max_size: 100,
             min_size: 0,

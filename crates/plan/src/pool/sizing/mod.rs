@@ -3,11 +3,13 @@
 //! Every member counts once, and everything that can bill counts against `maxSize`.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use bullpen_api::{EffectiveTarget, MemberCounts, PoolState, TargetSource};
 use jiff::{SignedDuration, Timestamp};
 
+pub use self::billing::Billing;
 use super::recycle::{Frame, Recycling, is_old, recycle};
 use super::rollout::{Progress, RolloutNow, follow};
 use super::schedule::Scheduled;
@@ -15,8 +17,7 @@ use super::view::{CountedMember, PoolView, Standing, UNANSWERED_AFTER, unanswere
 use crate::launch::placement::{self, Candidate, LaunchConfigView};
 use crate::time::earliest;
 
-/// How long a surplus must last before members are removed, unless a size was lowered. Those that boot come up first.
-pub const SURPLUS_DELAY: SignedDuration = SignedDuration::from_secs(30);
+mod billing;
 
 /// The longest time that a surplus member stays after it became ready, however long that took.
 pub const LONGEST_STAY: SignedDuration = SignedDuration::from_mins(10);
@@ -116,7 +117,11 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     if surplus > 0 && !emptying {
         let at_once = pool.forced || memory.size_fell;
         for member in pick_surplus(pool, &staying, surplus, now) {
-            match if at_once { Some(now) } else { surplus_due(member, &memory, now) } {
+            let due = if at_once { Some(now) } else { surplus_due(pool, member, &memory, now) };
+            // A lowered size costs nothing until the paid time ends.
+            let paid =
+                |due| if pool.forced { due } else { member.billing.map_or(due, |billing| billing.paid_until(due)) };
+            match due.map(paid) {
                 Some(due) if due <= now => deletes.push(member.uid.clone()),
                 due => look_again_at = earliest(look_again_at, due),
             }
@@ -250,8 +255,8 @@ fn next_memory(pool: &PoolView, memory: &Memory, surplus: i32, rollout: Option<P
 /// A machine that boots is worth most right before it is ready: demand that was too impatient for it may come again. So it
 /// comes up, and then stays for as long again as that took, which is what the next claim would wait for another. Demand that
 /// does not come again costs two boots at most.
-fn surplus_due(member: &CountedMember, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
-    let due = memory.surplus_since.and_then(|since| since.checked_add(SURPLUS_DELAY).ok()).unwrap_or(now);
+fn surplus_due(pool: &PoolView, member: &CountedMember, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+    let due = memory.surplus_since.and_then(|since| since.checked_add(pool.scale_down_delay).ok()).unwrap_or(now);
     match (member.standing, member.ready_since) {
         (Standing::Warming, _) => None,
         (_, Some(ready)) => {
@@ -263,7 +268,7 @@ fn surplus_due(member: &CountedMember, memory: &Memory, now: Timestamp) -> Optio
 }
 
 /// Picks members to give up: pending ones first, those without an answer before others, then warming, then stale ready,
-/// then ready ones; of each the youngest first.
+/// then ready ones. Of each, those whose paid time ends first, then the youngest.
 fn pick_surplus<'a>(
     pool: &PoolView,
     members: &'a [CountedMember],
@@ -275,7 +280,8 @@ fn pick_surplus<'a>(
         .filter(|member| matches!(member.standing, Standing::Pending | Standing::Warming | Standing::Ready))
         .map(|member| {
             let stale = member.standing == Standing::Ready && (member.outdated || is_old(pool, member, now));
-            ((member.standing, stale || member.is_unanswered(now), member.created, &member.uid), member)
+            let paid = member.billing.map_or(now, |billing| billing.paid_until(now));
+            ((member.standing, stale || member.is_unanswered(now), Reverse(paid), member.created, &member.uid), member)
         })
         .collect();
     unclaimed.sort_by(|(a, _), (b, _)| b.cmp(a));
@@ -286,5 +292,7 @@ fn to_i32(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
+#[cfg(test)]
+mod surplus_tests;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use proptest::strategy::ValueTree as _;
 use super::*;
 use crate::launch::placement::LaunchConfigView;
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()
 }
 
@@ -25,6 +25,7 @@ fn members(standings: &[(Standing, usize)]) -> Vec<CountedMember> {
                 outdated: false,
                 hold: false,
                 unanswered_since: None,
+                billing: None,
                 launch_config_ends: false,
             });
         }
@@ -32,11 +33,12 @@ fn members(standings: &[(Standing, usize)]) -> Vec<CountedMember> {
     all
 }
 
-fn pool(target: i32, max: i32, standings: &[(Standing, usize)]) -> PoolView {
+pub(super) fn pool(target: i32, max: i32, standings: &[(Standing, usize)]) -> PoolView {
     PoolView {
         can_replace: true,
         target_size: target,
         autosized: None,
+        scale_down_delay: SignedDuration::from_secs(30),
         scheduled: Scheduled::default(),
         max_size: max,
         state: PoolState::Active,
@@ -57,7 +59,7 @@ fn pool(target: i32, max: i32, standings: &[(Standing, usize)]) -> PoolView {
     }
 }
 
-fn pass(pool: &PoolView) -> Replenishment {
+pub(super) fn pass(pool: &PoolView) -> Replenishment {
     replenish(pool, &Memory::default(), at(100))
 }
 
