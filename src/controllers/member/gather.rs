@@ -22,6 +22,7 @@ use crate::cloud::{Cloud, ConfirmedIdentity, Listing};
 use crate::controllers::convert;
 use crate::controllers::convert::place_of;
 use crate::controllers::member::MemberController;
+use crate::provider::TokenGuarantee;
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
@@ -107,7 +108,7 @@ pub fn gather(
         (state.launch_configs.get(&launch_config_key).cloned(), pool, may_create, user_data)
     });
     let launch_config = launch_config.ok_or_else(|| Failure::NoLaunchConfig(launch_config_key.clone()))?;
-    let cloud = controller.clouds.of(&launch_config.spec).ok_or(Failure::NoCloud(launch_config_key))?;
+    let cloud = controller.clouds.of(&launch_config).ok_or(Failure::NoCloud(launch_config_key))?;
     let (uid, now) = (convert::uid(member.as_ref()), clock::now());
     let (confirmed, listing) = (cloud.confirmed_identity(), cloud.listing());
     let standing = standing(&member, &launch_config, &cloud, listing.as_deref());
@@ -152,6 +153,7 @@ pub fn gather(
         launch_timeout: seconds(readiness.launch_timeout_seconds),
         warming_timeout: seconds(readiness.warming_timeout_seconds),
         create_grace: SignedDuration::try_from(cloud.provider().create_grace()).unwrap_or(SignedDuration::MAX),
+        find_before_retry: cloud.provider().token_guarantee() == TokenGuarantee::FindBeforeRetry,
         not_before: record.backoff.not_before(),
         create_not_before: refused.until.max(record.creates.not_before()),
         struck_at: record.struck_at,

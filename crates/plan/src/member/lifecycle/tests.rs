@@ -20,6 +20,7 @@ pub(super) fn member(state: MemberState) -> LifecycleView {
         launch_timeout: SignedDuration::from_secs(60),
         warming_timeout: SignedDuration::from_secs(100),
         create_grace: SignedDuration::from_secs(30),
+        find_before_retry: false,
         not_before: None,
         create_not_before: None,
         struck_at: None,
