@@ -447,4 +447,6 @@ fn plus(moment: Timestamp, duration: SignedDuration) -> Timestamp {
 }
 
 #[cfg(test)]
+mod retry_tests;
+#[cfg(test)]
 mod tests;
