@@ -7,7 +7,10 @@ use bullpen_openstack::{CallError, Fault};
 
 use crate::provider::{CapacityScope, ProviderError};
 
-/// Parts of messages of a 403 that are about quotas; others are about permissions.
+/// Parts of messages of a 403 that are about permissions.
+const PERMISSION: &[&str] = &["policy doesn't allow", "not authorized", "not permitted to"];
+
+/// Parts of messages of a 403 that are about quotas. All others are about the request, such as a flavor without a disk.
 const QUOTA: &[&str] = &["quota", "exceeded", "maximum number", "too many"];
 
 /// Parts of faults of a server for which there is no host.
@@ -29,7 +32,7 @@ pub(super) fn provider_error(error: CallError) -> ProviderError {
     match status {
         401 => ProviderError::Auth { message },
         403 if has(&message, QUOTA) => ProviderError::Quota { message },
-        403 => ProviderError::Auth { message },
+        403 if has(&message, PERMISSION) => ProviderError::Auth { message },
         404 | 410 => ProviderError::NotFound { message },
         413 | 429 => ProviderError::RateLimited { message, retry_after },
         // Something else is being done with the server: it may be asked again.
@@ -89,7 +92,7 @@ mod tests {
         }
     }
 
-    /// As nova 34 answers, but for the last five.
+    /// As nova 34 answers; the last four are from its source.
     const ANSWERS: &[(u16, &str, &str, &str, &str)] = &[
         (
             403,
@@ -98,6 +101,7 @@ mod tests {
             "Quota",
             "Quota",
         ),
+        (403, "forbidden", "Only volume-backed servers are allowed for flavors with zero disk.", "Invalid", "Invalid"),
         (400, "badRequest", "Flavor nope could not be found.", "Invalid", "Invalid"),
         (400, "badRequest", "Can not find requested image", "Invalid", "Invalid"),
         (400, "badRequest", "The requested availability zone is not available", "Invalid", "Invalid"),

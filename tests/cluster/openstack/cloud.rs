@@ -17,6 +17,11 @@ use crate::harness::{Operator, Walk, eventually, eventually_within};
 /// Name of the Secret, and of the launch config.
 pub(crate) const CLOUD: &str = "cloud";
 
+/// A flavor.
+pub(crate) const TYPE: &str = "with-disk";
+/// A flavor for which no host is large enough.
+pub(crate) const HUGE: &str = "huge-with-disk";
+
 /// OpenStack of one walk: a project of its own, with a user who is a member of it and no more.
 pub(crate) struct OpenStack {
     /// What the cloud printed: addresses, images, network.
@@ -91,6 +96,12 @@ impl OpenStack {
         let grant = format!("/projects/{}/users/{}/roles/{role}", cloud.project, cloud.user);
         cloud.identity(Method::PUT, &grant, None).await;
         cloud.quota(60).await;
+        // Those that the cloud comes with have no disk, which only administrators may use without a volume.
+        for (name, ram, cpus) in [(TYPE, 64, 1), (HUGE, 9_000_000, 64)] {
+            let flavor = json!({ "flavor": { "name": name, "ram": ram, "vcpus": cpus, "disk": 1 } });
+            let (status, told) = cloud.compute(Method::POST, "/flavors", Some(flavor), &cloud.admin).await;
+            assert!(status == 200 || status == 409, "{told}");
+        }
         cloud.write_secret(walk).await;
         cloud
     }
@@ -210,7 +221,7 @@ impl OpenStack {
     /// The spec of a launch config of this cloud, with these fields besides.
     pub(crate) fn spec(&self, more: Value) -> Value {
         let mut spec = json!({
-            "region": self.told["region"], "zone": "nova", "instanceType": "small", "image": self.told["images"]["ci-1"],
+            "region": self.told["region"], "zone": "nova", "instanceType": TYPE, "image": self.told["images"]["ci-1"],
             "openstack": {
                 "authUrl": self.auth_url(), "secretRef": { "name": CLOUD }, "networks": [self.told["network"]],
             },

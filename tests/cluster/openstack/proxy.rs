@@ -21,8 +21,6 @@ struct Shared {
     to_lose: AtomicUsize,
     /// Creates that were answered, lost answers included.
     creates: AtomicUsize,
-    /// All requests.
-    requests: AtomicUsize,
     /// The host and port that no connection is made to.
     cut: Mutex<Option<String>>,
 }
@@ -61,11 +59,6 @@ impl Proxy {
     pub(crate) fn creates(&self) -> usize {
         self.shared.creates.load(Ordering::SeqCst)
     }
-
-    /// How many requests were made.
-    pub(crate) fn requests(&self) -> usize {
-        self.shared.requests.load(Ordering::SeqCst)
-    }
 }
 
 /// Passes one request on. The services close each connection after its answer, so one is all there is.
@@ -78,7 +71,6 @@ async fn pass_on(mut client: TcpStream, shared: Arc<Shared>) {
     }
     let Ok(mut server) = TcpStream::connect(target).await else { return };
     let Some(request) = request(&mut client).await else { return };
-    shared.requests.fetch_add(1, Ordering::SeqCst);
     let is_create = request.starts_with(b"POST /v2.1/servers HTTP");
     if server.write_all(&request).await.is_err() {
         return;

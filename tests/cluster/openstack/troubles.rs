@@ -5,7 +5,7 @@ use std::time::Duration;
 use bullpen_api::{InstancePool, LaunchConfig, PoolMember};
 use serde_json::json;
 
-use super::cloud::{OpenStack, has_ready, operator};
+use super::cloud::{HUGE, OpenStack, has_ready, operator};
 use crate::harness::objects::{POOL, condition};
 use crate::harness::{Walk, eventually_within};
 
@@ -25,7 +25,7 @@ async fn a_quota_and_a_lack_of_hosts_are_told_by_their_kinds() {
     let walk = Walk::begin("openstack-refused").await;
     let cloud = OpenStack::begin(&walk).await;
     let _operator = operator(&walk, &cloud).await;
-    cloud.launch_config(&walk, "huge", json!({ "instanceType": "huge" })).await;
+    cloud.launch_config(&walk, "huge", json!({ "instanceType": HUGE })).await;
     walk.pool("of-huge", json!({ "targetSize": 1, "launchConfigs": [{ "name": "huge" }] })).await;
     let says = |reason: &'static str, part: &'static str| {
         move |config: &LaunchConfig| {

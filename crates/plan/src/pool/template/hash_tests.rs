@@ -58,6 +58,7 @@ fn full_launch_config(name: &str) -> LaunchConfig {
         max_instances: _,
         paused: _,
         aws: _,
+        openstack: _,
         simulated: Some(SimulatedProviderConfig { endpoint: _, boot_milliseconds: _, boot_jitter_percent: _ }),
     } = &spec
     else {

@@ -23,6 +23,7 @@ fn config(market: Market) -> LaunchConfig {
             max_instances: Some(7),
             paused: false,
             aws: None,
+            openstack: None,
             simulated: None,
         },
     );
