@@ -134,8 +134,7 @@ pub fn gather(
     }
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
     let (decides, target, machine) = by_readiness(&readiness, &member, &sighting, &record);
-    let watched = pool.as_ref().is_some_and(|pool| pool.spec.health.is_some());
-    let verdict = if watched { controller.health.verdict(&uid) } else { Verdict::Undecided };
+    let verdict = verdict(controller, pool.as_deref(), &uid);
     let refused = Refused::at(&cloud, &place_of(&launch_config, &member.spec.template_hash), &uid, now);
     let sends = (&user_data, record.asked, refused.for_long);
     let current = pool.as_ref().is_some_and(|pool| is_wanted(pool, &launch_config, &member, sends));
@@ -153,7 +152,7 @@ pub fn gather(
         launch_timeout: seconds(readiness.launch_timeout_seconds),
         warming_timeout: seconds(readiness.warming_timeout_seconds),
         create_grace: SignedDuration::try_from(cloud.provider().create_grace()).unwrap_or(SignedDuration::MAX),
-        find_before_retry: cloud.provider().token_guarantee() == TokenGuarantee::FindBeforeRetry,
+        find_before_retry: searches_first(&cloud),
         not_before: record.backoff.not_before(),
         create_not_before: refused.until.max(record.creates.not_before()),
         struck_at: record.struck_at,
@@ -173,6 +172,17 @@ pub fn gather(
     };
     let user_data = text_of(user_data);
     Ok(Gathered { member, pool, launch_config, cloud, standing, sighting, decides, target, verdict, view, user_data })
+}
+
+/// What its health probes mean, if its pool has any.
+fn verdict(controller: &MemberController, pool: Option<&InstancePool>, uid: &str) -> Verdict {
+    let watched = pool.is_some_and(|pool| pool.spec.health.is_some());
+    if watched { controller.health.verdict(uid) } else { Verdict::Undecided }
+}
+
+/// Whether no create is repeated before a search after the grace.
+fn searches_first(cloud: &Cloud) -> bool {
+    cloud.provider().token_guarantee() == TokenGuarantee::FindBeforeRetry
 }
 
 /// Adds to what is remembered of a machine what the last list and the last confirmation of the account mean for it.

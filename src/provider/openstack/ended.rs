@@ -87,7 +87,8 @@ impl Ended {
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::{instance, server};
+    use super::super::machine::instance;
+    use super::super::rebuild::server;
     use super::*;
 
     fn at(second: i64) -> Timestamp {

@@ -3,17 +3,12 @@
 use std::collections::BTreeMap;
 
 use bullpen_openstack::{Server, Status};
-#[cfg(test)]
-use jiff::Timestamp;
 
 use super::errors::refusal;
-use super::rebuild;
+use super::{PREFIX, rebuild};
 use crate::provider::{
     AddressKind, Instance, InstanceAddress, InstancePhase, MachineFault, OwnTags, ProviderError, tags,
 };
-
-/// What stands for [`tags::PREFIX`] in metadata, whose keys have no slash.
-pub(super) const PREFIX: &str = "bullpen.dev:";
 
 /// Longest key or value of metadata.
 const MAX_TEXT: usize = 255;
@@ -100,29 +95,11 @@ pub(super) fn instance(server: Server, region: &str) -> Instance {
     }
 }
 
-/// A server as the tests of this folder have it.
-#[cfg(test)]
-pub(super) fn server(status: Status) -> Server {
-    Server {
-        id: "s-1".into(),
-        name: "ci-1.u-1".into(),
-        status,
-        task: None,
-        zone: "nova".into(),
-        flavor: "small".into(),
-        image: Some("i-1".into()),
-        addresses: Vec::new(),
-        created: Timestamp::from_second(100).unwrap(),
-        launched: Timestamp::from_second(110).ok(),
-        fault: None,
-        metadata: BTreeMap::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bullpen_openstack::Fault;
 
+    use super::super::rebuild::server;
     use super::*;
 
     #[test]

@@ -46,6 +46,9 @@ const MAX_USER_DATA: usize = 49_149;
 /// For how long the id of a flavor is kept.
 const FLAVOR_KEPT: Duration = Duration::from_mins(5);
 
+/// What stands for [`tags::PREFIX`] in metadata, whose keys have no slash.
+const PREFIX: &str = "bullpen.dev:";
+
 /// Longest tag of a server.
 const MAX_TAG: usize = 60;
 

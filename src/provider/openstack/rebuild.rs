@@ -15,8 +15,7 @@ use jiff::SignedDuration;
 use parking_lot::Mutex;
 
 use super::errors::provider_error;
-use super::machine::PREFIX;
-use super::user_data_fits;
+use super::{PREFIX, user_data_fits};
 use crate::clock;
 use crate::provider::{FinishedReset, ProviderError, ResetRequest};
 
@@ -139,11 +138,29 @@ impl Rebuilds {
     }
 }
 
+/// A server as the tests of this folder have it.
+#[cfg(test)]
+pub(super) fn server(status: Status) -> Server {
+    Server {
+        id: "s-1".into(),
+        name: "ci-1.u-1".into(),
+        status,
+        task: None,
+        zone: "nova".into(),
+        flavor: "small".into(),
+        image: Some("i-1".into()),
+        addresses: Vec::new(),
+        created: jiff::Timestamp::from_second(100).unwrap(),
+        launched: jiff::Timestamp::from_second(110).ok(),
+        fault: None,
+        metadata: BTreeMap::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
 
-    use super::super::machine::server;
     use super::*;
 
     fn at(second: i64) -> Timestamp {

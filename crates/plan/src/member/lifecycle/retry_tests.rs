@@ -1,9 +1,21 @@
-//! Creates whose outcome is not known, at clouds without tokens against repeats.
+//! Creates whose outcome is not known, at clouds with and without tokens against repeats.
 
 use proptest::prelude::*;
 
 use super::tests::{at, member};
 use super::*;
+
+#[test]
+fn a_member_with_a_possible_create_call_is_queried_before_any_retry() {
+    let mut view = LifecycleView { asked: Asked::Perhaps(at(5)), ..member(MemberState::Pending) };
+    assert_eq!(next_step(&view, at(6)), Step::Find);
+    view.machine = Machine::Missing { at: at(4), not_founds: 0 };
+    assert_eq!(next_step(&view, at(6)), Step::Find, "what was asked before the create proves nothing");
+    view.machine = Machine::Missing { at: at(6), not_founds: 0 };
+    assert_eq!(next_step(&view, at(6)), Step::Create);
+    view.machine = Machine::Booting { at: at(6) };
+    assert_eq!(next_step(&view, at(6)), Step::RecordWarming);
+}
 
 #[test]
 fn without_tokens_a_create_is_repeated_only_when_a_search_after_the_grace_shows_nothing() {
