@@ -92,7 +92,8 @@ struct Cloud {
 
 #[derive(Default, Deserialize)]
 struct Auth {
-    auth_url: Option<String>,
+    #[serde(rename = "auth_url")]
+    url: Option<String>,
     application_credential_id: Option<String>,
     application_credential_secret: Option<String>,
     username: Option<String>,
@@ -199,7 +200,7 @@ impl Cloud {
             }
         };
         let interface = self.interface.as_deref().unwrap_or("public").trim_end_matches("URL").to_owned();
-        Ok(Login { auth_url: auth.auth_url.clone(), interface, how })
+        Ok(Login { auth_url: auth.url.clone(), interface, how })
     }
 }
 

@@ -69,7 +69,7 @@ fn restore_from_status(controller: &LaunchConfigController, config: &LaunchConfi
         return;
     }
     let status = config.status.clone().unwrap_or_default();
-    let cloud = controller.clouds.of(&config);
+    let cloud = controller.clouds.of(config);
     if let (Some(cloud), Some(until), Some(error)) = (cloud, &status.unavailable_until, &status.last_error)
         && Some(status.observed_generation) == config.metadata.generation
     {
@@ -249,7 +249,7 @@ fn settle_identity(controller: &LaunchConfigController, cloud: &Cloud) -> Settle
             .launch_configs
             .iter()
             .filter(|(key, _)| state.launch_config_of_others(key).is_none())
-            .filter(|(_, config)| controller.clouds.key(&config).as_ref() == Some(cloud.key()));
+            .filter(|(_, config)| controller.clouds.key(config).as_ref() == Some(cloud.key()));
         let mut in_use = Vec::new();
         for (key, config) in of_provider {
             match config.status.as_ref().and_then(|status| status.identity.clone()) {

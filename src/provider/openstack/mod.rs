@@ -251,14 +251,14 @@ fn user_data_fits(user_data: Option<&[u8]>) -> Result<(), ProviderError> {
 
 /// The tag of the server that a token bought.
 fn tag_of(token: &str) -> String {
-    clipped(format!("bullpen.dev:{token}"))
+    clipped(&format!("bullpen.dev:{token}"))
 }
 
 /// The tag of all servers of an installation. Of a long id only the beginning: the metadata have all of it.
 fn tag_of_installation(installation: &str) -> String {
-    clipped(format!("bullpen.dev:in:{installation}"))
+    clipped(&format!("bullpen.dev:in:{installation}"))
 }
 
-fn clipped(tag: String) -> String {
+fn clipped(tag: &str) -> String {
     tag.chars().take(MAX_TAG).collect()
 }

@@ -31,6 +31,11 @@ async fn a_pool_is_filled_claimed_from_and_drained() {
     let claim = walk.bound("job").await;
     let claimed = Instant::now();
     let (id, uid) = (machine_of(&claim).to_owned(), claim.uid().expect("a uid"));
+    eventually_within(std::time::Duration::from_mins(2), "the replacement is bought", async || {
+        let servers = cloud.ids().await.len();
+        if servers == 4 { Ok(()) } else { Err(format!("{servers} servers")) }
+    })
+    .await;
     has_ready(&walk, 3).await;
     println!("the replacement was ready {:.1} s after the claim", claimed.elapsed().as_secs_f64());
     crate::harness::eventually("the server has the tag of its claim", async || {

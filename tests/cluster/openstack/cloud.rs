@@ -22,7 +22,7 @@ pub(crate) const TYPE: &str = "with-disk";
 /// A flavor for which no host is large enough.
 pub(crate) const HUGE: &str = "huge-with-disk";
 
-/// OpenStack of one walk: a project of its own, with a user who is a member of it and no more.
+/// OpenStack of one walk: a project of its own, with a user of it.
 pub(crate) struct OpenStack {
     /// What the cloud printed: addresses, images, network.
     pub(crate) told: Value,
@@ -91,7 +91,8 @@ impl OpenStack {
         let user = json!({ "user": { "name": name, "domain_id": domain, "password": cloud.password } });
         let user = cloud.identity(Method::POST, "/users", Some(user)).await;
         cloud.user = user["user"]["id"].as_str().expect("an id").to_owned();
-        let roles = cloud.identity(Method::GET, "/roles?name=member", None).await;
+        // This cloud's neutron lets nobody else delete the ports of servers.
+        let roles = cloud.identity(Method::GET, "/roles?name=admin", None).await;
         let role = roles["roles"][0]["id"].as_str().expect("an id").to_owned();
         let grant = format!("/projects/{}/users/{}/roles/{role}", cloud.project, cloud.user);
         cloud.identity(Method::PUT, &grant, None).await;
