@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test-image release deny lint-packaging test test-aws test-cloud-init test-upgrade demo demo-install model chaos chaos-arvados bench bench-health bench-scale bench-simulate bench-sizing check-cost fmt lint crds deploy \
+.PHONY: help build image test-image release deny lint-packaging test test-aws test-openstack test-cloud-init test-upgrade demo demo-install model chaos chaos-arvados bench bench-health bench-scale bench-simulate bench-sizing check-cost fmt lint crds deploy \
 	generated check-generated ci
 
 help: ## List the targets
@@ -28,7 +28,7 @@ deny: ## Check dependencies: licences, bans, sources, and advisories where those
 
 test: ## Run all tests: plans, the model of the claim protocol, and walks on a real API server
 	@tools/faketime.sh
-	$(CARGO) test --workspace --exclude bullpen-ec2
+	$(CARGO) test --workspace --exclude bullpen-ec2 --exclude bullpen-openstack
 
 # With the feature `aws`, which nothing else compiles. Installs moto and microburst with pip, once.
 test-aws: ## Test the provider aws against a server that speaks EC2's API, behind a proxy that makes calls fail
@@ -36,6 +36,14 @@ test-aws: ## Test the provider aws against a server that speaks EC2's API, behin
 	$(CARGO) test -p bullpen-ec2
 	$(CARGO) test --features aws --lib provider::
 	$(CARGO) test --features aws --test cluster aws::
+
+# With the feature `openstack`, which nothing else compiles. Installs OpenStack's services with pip, once; mariadb and rabbitmq are the system's.
+# The walks share one cloud, which needs both cores: two at a time.
+test-openstack: ## Test the provider openstack against the real services of OpenStack with a hypervisor that runs nothing
+	@tools/openstack/install.sh >/dev/null
+	$(CARGO) test -p bullpen-openstack
+	$(CARGO) test --features openstack --lib provider::
+	$(CARGO) test --features openstack --test cluster openstack:: -- --test-threads=2
 
 # Not part of `make test`: it needs root and Debian 12, and boots some twenty machines.
 test-cloud-init: ## Have a real cloud-init run user data with Bullpen's additions, in namespaces (on Debian 12, as root)
@@ -58,10 +66,13 @@ model: ## Explore the claim protocol in its largest configuration, which takes l
 	BULLPEN_MODEL=full $(CARGO) test --test claim_model -- --nocapture
 
 # All random choices come from SEED; FAULTS is in percent of calls and machines. TIMELINE=1 writes a timeline even without violations.
-chaos: ## Claim from a pool in chaos for minutes, by chance (CLAIMS=1000 SEED=1 FAULTS=10), and check every promise; PROVIDER=aws: against EC2's server
+chaos: ## Claim from a pool in chaos for minutes, by chance (CLAIMS=1000 SEED=1 FAULTS=10), and check every promise; PROVIDER=aws or openstack: against that cloud
 ifeq ($(PROVIDER),aws)
 	@tools/ec2/install.sh >/dev/null
 	BULLPEN_CHAOS_CLAIMS=$(CLAIMS) BULLPEN_CHAOS_SEED=$(SEED) $(CARGO) test --features aws --test cluster aws::storm::two_hundred -- --ignored --nocapture
+else ifeq ($(PROVIDER),openstack)
+	@tools/openstack/install.sh >/dev/null
+	$(CARGO) test --features openstack --test cluster openstack::troubles::an_operator_that_is_killed_thirty -- --ignored --nocapture
 else
 	@tools/faketime.sh
 	BULLPEN_CHAOS_CLAIMS=$(CLAIMS) BULLPEN_CHAOS_SEED=$(SEED) BULLPEN_CHAOS_FAULTS=$(FAULTS) BULLPEN_CHAOS_TIMELINE=$(TIMELINE) \

@@ -48,6 +48,14 @@ pub(super) struct ConformanceArgs {
     /// is http://, a host and a port
     #[arg(long, value_name = "URL,...", env = "BULLPEN_SIMULATED_ENDPOINTS", value_parser = SimulatedEndpoints::parse)]
     simulated_endpoints: Vec<SimulatedEndpoints>,
+    /// Endpoints of OpenStack's Identity that the launch config may name besides those on this machine, separated by commas
+    #[cfg(feature = "openstack")]
+    #[arg(long, value_name = "URL,...", env = "BULLPEN_OPENSTACK_ENDPOINTS", value_parser = crate::provider::OpenStackEndpoints::parse)]
+    openstack_endpoints: Vec<crate::provider::OpenStackEndpoints>,
+    /// The clouds.yaml that stands for the one in the launch config's Secret
+    #[cfg(feature = "openstack")]
+    #[arg(long, value_name = "FILE")]
+    clouds_yaml: Option<PathBuf>,
 }
 
 /// How the findings are shown.
@@ -104,8 +112,15 @@ async fn subject(args: &ConformanceArgs) -> Result<Subject, String> {
     let of_file = |why: String| format!("{file} (--launch-config): {why}");
     let manifest = read(&text).map_err(of_file)?;
     let simulated = args.simulated_endpoints.iter().cloned().fold(SimulatedEndpoints::none(), SimulatedEndpoints::and);
-    let registry = Registry::built_in().with(ProviderFlags::allowing(simulated));
-    let connected = registry.resolve(&manifest.spec).and_then(|(kind, key)| Ok((registry.connect(kind, &key)?, key)));
+    #[cfg_attr(not(feature = "openstack"), expect(unused_mut, reason = "only a feature adds to it"))]
+    let mut flags = ProviderFlags::allowing(simulated);
+    #[cfg(feature = "openstack")]
+    {
+        flags.openstack = openstack(args).await?;
+    }
+    let registry = Registry::built_in().with(flags);
+    let connected =
+        registry.resolve(&manifest.spec, "").and_then(|(kind, key)| Ok((registry.connect(kind, &key)?, key)));
     let (provider, key) = connected.map_err(|error| of_file(error.to_string()))?;
     let listener = match args.listen {
         None => None,
@@ -123,6 +138,23 @@ async fn subject(args: &ConformanceArgs) -> Result<Subject, String> {
         calls: args.advertise_url.clone().map(Calls::new),
     };
     Ok(Subject { name: manifest.name, provider, kind: key.kind, settings, listener })
+}
+
+/// Where OpenStack may be called, and the file that stands for its Secret.
+///
+/// # Errors
+/// Why the file cannot be read.
+#[cfg(feature = "openstack")]
+async fn openstack(args: &ConformanceArgs) -> Result<crate::provider::OpenStackClouds, String> {
+    let endpoints = args.openstack_endpoints.iter().cloned();
+    let endpoints =
+        endpoints.fold(crate::provider::OpenStackEndpoints::default(), crate::provider::OpenStackEndpoints::and);
+    let Some(path) = &args.clouds_yaml else {
+        return Ok(crate::provider::OpenStackClouds::new(endpoints, None));
+    };
+    let text = tokio::fs::read_to_string(path).await;
+    let text = text.map_err(|error| format!("cannot read {} (--clouds-yaml): {error}", path.display()))?;
+    Ok(crate::provider::OpenStackClouds::of_file(endpoints, text))
 }
 
 /// Runs the checks. The first signal ends them and the machines, a second one the wait for these.

@@ -26,7 +26,7 @@ use crate::cluster::api_health::ApiHealth;
 use crate::cluster::client::{clients, configuration};
 use crate::cluster::lease::Election;
 use crate::cluster::lease::peers::Peers;
-use crate::cluster::{definitions, preflight};
+use crate::cluster::{client, definitions, preflight};
 use crate::controllers::{self, Equipment, Settings};
 use crate::machines;
 use crate::machines::heartbeats::Inbox;
@@ -36,6 +36,11 @@ use crate::provider::{ProviderFlags, Registry, SimulatedEndpoints};
 use crate::runtime::leadership_term::{self, Terms};
 use crate::state::ObjectKey;
 use crate::telemetry::{self, Health, LogArgs, Metrics, init_logging};
+#[cfg(feature = "openstack")]
+use crate::{
+    cluster::reads::cloud_secrets::CloudSecrets,
+    provider::{OpenStackClouds, OpenStackEndpoints},
+};
 
 /// Arguments of `bullpen run`.
 #[derive(Debug, clap::Args)]
@@ -102,6 +107,11 @@ pub(super) struct RunArgs {
     #[cfg(feature = "aws")]
     #[arg(long, value_name = "URL,...", env = "BULLPEN_AWS_INTERRUPTION_QUEUE", value_parser = InterruptionQueues::parse)]
     aws_interruption_queue: Vec<InterruptionQueues>,
+    /// Endpoints of OpenStack's Identity that launch configs may name besides those on the operator's own machine, separated
+    /// by commas; each is http:// or https://, a host and perhaps a port. Their catalogs may lead anywhere
+    #[cfg(feature = "openstack")]
+    #[arg(long, value_name = "URL,...", env = "BULLPEN_OPENSTACK_ENDPOINTS", value_parser = OpenStackEndpoints::parse)]
+    openstack_endpoints: Vec<OpenStackEndpoints>,
     #[command(flatten)]
     machines: MachineArgs,
     #[command(flatten)]
@@ -166,7 +176,7 @@ async fn run(args: RunArgs) -> CommandResult {
     let api_health = ApiHealth::new(metrics.clone());
     let clients = clients(&configuration, &api_health)?;
     say_proxy(&configuration);
-    let providers = providers(&args);
+    let providers = providers(&args, &clients);
     let lease_namespace = args.lease_namespace.unwrap_or_else(|| home.clone());
     let installation_secret = ObjectKey::new(lease_namespace.clone(), args.installation_secret_name);
     let lease = args.leader_elect.then(|| ObjectKey::new(lease_namespace, args.lease_name.clone()));
@@ -259,7 +269,8 @@ fn peers(machines: Option<&machines::Endpoint>) -> Peers {
 }
 
 /// The providers of this build, with what the flags say of them.
-fn providers(args: &RunArgs) -> Registry {
+#[cfg_attr(not(feature = "openstack"), expect(unused_variables, reason = "only a feature reads Secrets"))]
+fn providers(args: &RunArgs, clients: &client::Clients) -> Registry {
     let simulated = args.simulated_endpoints.iter().cloned();
     Registry::built_in().with(ProviderFlags {
         simulated: simulated.fold(SimulatedEndpoints::none(), SimulatedEndpoints::and),
@@ -269,6 +280,11 @@ fn providers(args: &RunArgs) -> Registry {
             .iter()
             .cloned()
             .fold(InterruptionQueues::default(), InterruptionQueues::and),
+        #[cfg(feature = "openstack")]
+        openstack: OpenStackClouds::new(
+            args.openstack_endpoints.iter().cloned().fold(OpenStackEndpoints::default(), OpenStackEndpoints::and),
+            Some(std::sync::Arc::new(CloudSecrets::new(clients.direct.clone()))),
+        ),
     })
 }
 

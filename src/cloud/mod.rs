@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bullpen_api::LaunchConfigSpec;
+use bullpen_api::{LaunchConfig, LaunchConfigSpec};
 use bullpen_plan::launch::refusals::Refusals;
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
@@ -115,8 +115,9 @@ impl Clouds {
     }
 
     /// The key of the cloud that a launch config buys from, if this build has its provider.
-    pub fn key(&self, spec: &LaunchConfigSpec) -> Option<ProviderKey> {
-        self.inner.registry.resolve(spec).ok().map(|(_, key)| key)
+    pub fn key(&self, config: &LaunchConfig) -> Option<ProviderKey> {
+        let namespace = config.metadata.namespace.as_deref().unwrap_or_default();
+        self.inner.registry.resolve(&config.spec, namespace).ok().map(|(_, key)| key)
     }
 
     /// The cloud that the launch config `user` buys from. The first call for a key starts its list loop, which runs
@@ -131,7 +132,7 @@ impl Clouds {
         audience: impl FnOnce() -> Arc<dyn Audience>,
         tasks: &TermTasks,
     ) -> Result<Arc<Cloud>, NoProvider> {
-        let resolved = self.inner.registry.resolve(spec);
+        let resolved = self.inner.registry.resolve(spec, &user.namespace);
         let mut clouds = self.inner.clouds.lock();
         // One that was made again under its name may lead elsewhere.
         Self::leave(&mut clouds, user, resolved.as_ref().ok().map(|(_, key)| key));
@@ -186,8 +187,8 @@ impl Clouds {
     }
 
     /// The cloud that a launch config buys from, if it was opened.
-    pub fn of(&self, spec: &LaunchConfigSpec) -> Option<Arc<Cloud>> {
-        self.get(&self.key(spec)?)
+    pub fn of(&self, config: &LaunchConfig) -> Option<Arc<Cloud>> {
+        self.get(&self.key(config)?)
     }
 }
 

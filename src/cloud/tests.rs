@@ -22,7 +22,7 @@ impl ProviderKind for Dummy {
         "dummy"
     }
 
-    fn key(&self, spec: &LaunchConfigSpec) -> Option<ProviderKey> {
+    fn key(&self, spec: &LaunchConfigSpec, _namespace: &str) -> Option<ProviderKey> {
         let account = Some("garden".to_owned());
         (spec.region == "dummy").then(|| ProviderKey {
             kind: self.name(),
@@ -92,6 +92,7 @@ impl Provider for DummyProvider {
             boot_time: None,
             interruption: None,
             reset: None,
+            fault: None,
             tags: request.tags.clone().into_iter().collect(),
         })
     }
@@ -147,6 +148,10 @@ fn request(spec: &LaunchConfigSpec) -> CreateRequest {
     }
 }
 
+fn config(spec: &LaunchConfigSpec) -> LaunchConfig {
+    LaunchConfig::new("sim", spec.clone())
+}
+
 fn open(clouds: &Clouds, spec: &LaunchConfigSpec, end: &CancellationToken) -> Result<Arc<Cloud>, NoProvider> {
     clouds.open(&ObjectKey::new("ci", "sim"), spec, || Arc::new(Nobody), &TermTasks::new(Metrics::new(), end.clone()))
 }
@@ -171,7 +176,7 @@ async fn a_provider_is_added_by_one_line_of_the_registry_and_makes_machines_with
     assert!(metrics.encode().unwrap().lines().any(|line| line == series));
 
     assert!(Arc::ptr_eq(&cloud, &open(&clouds, &fourth, &end).unwrap()));
-    assert!(clouds.of(&fourth).is_some_and(|other| Arc::ptr_eq(&cloud, &other)));
+    assert!(clouds.of(&config(&fourth)).is_some_and(|other| Arc::ptr_eq(&cloud, &other)));
     assert_eq!(DUMMY.connected.load(Ordering::Relaxed), 1, "launch configs of one key share a provider");
     end.cancel();
 }
@@ -182,7 +187,7 @@ async fn a_launch_config_without_a_provider_opens_no_cloud_and_names_the_reason(
     let spec = launch_config("dummy", None);
     let why = open(&clouds, &spec, &end).unwrap_err();
     assert!(matches!(why, NoProvider::NoBlock { .. }), "{why}");
-    assert!(clouds.key(&spec).is_none() && clouds.of(&spec).is_none());
+    assert!(clouds.key(&config(&spec)).is_none() && clouds.of(&config(&spec)).is_none());
 }
 
 #[tokio::test]
@@ -198,10 +203,10 @@ async fn a_cloud_is_closed_with_its_last_launch_config_and_is_never_called_again
     use_by(&first, &spec).unwrap();
     use_by(&second, &spec).unwrap();
     clouds.release(&first);
-    assert!(clouds.of(&spec).is_some(), "another launch config buys there");
+    assert!(clouds.of(&config(&spec)).is_some(), "another launch config buys there");
     // One that is made again under its name, for another cloud, does not keep the old one open.
     use_by(&second, &launch_config("elsewhere", None)).unwrap_err();
-    assert!(clouds.of(&spec).is_none());
+    assert!(clouds.of(&config(&spec)).is_none());
     // Only its list loop has it then.
     let ended = async {
         while cloud.strong_count() > 0 {

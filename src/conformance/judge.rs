@@ -197,6 +197,7 @@ mod tests {
             boot_time: None,
             interruption: None,
             reset: None,
+            fault: None,
             tags: OwnTags::default(),
         }
     }

@@ -357,7 +357,7 @@ impl Listeners {
         provider: &'a ProviderKey,
     ) -> impl Iterator<Item = &'a Arc<PoolMember>> {
         let configs = state.launch_configs.iter();
-        let configs = configs.filter(|(_, config)| self.sweeper.clouds.key(&config.spec).as_ref() == Some(provider));
+        let configs = configs.filter(|(_, config)| self.sweeper.clouds.key(config).as_ref() == Some(provider));
         configs.flat_map(|(key, _)| state.members_of_launch_config(key))
     }
 
@@ -403,7 +403,7 @@ impl Audience for Listeners {
             state
                 .launch_configs
                 .iter()
-                .filter(|(_, config)| self.sweeper.clouds.key(&config.spec).as_ref() == Some(provider))
+                .filter(|(_, config)| self.sweeper.clouds.key(config).as_ref() == Some(provider))
                 .map(|(key, _)| key.clone())
                 .collect()
         });

@@ -17,7 +17,7 @@ pub fn buyers(common: &Common, clouds: &Clouds, provider: &ProviderKey) {
         let configs: HashSet<_> = state
             .launch_configs
             .iter()
-            .filter(|(_, config)| clouds.key(&config.spec).as_ref() == Some(provider))
+            .filter(|(_, config)| clouds.key(config).as_ref() == Some(provider))
             .map(|(key, _)| key.clone())
             .collect();
         let uses = |key: &ObjectKey, pool: &InstancePool| {

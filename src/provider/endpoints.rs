@@ -65,7 +65,7 @@ pub fn parse(endpoint: &str) -> Result<Url, String> {
 }
 
 /// A name other than `localhost` may resolve to any address, also to another one at each call.
-fn is_loopback(endpoint: &Url) -> bool {
+pub(super) fn is_loopback(endpoint: &Url) -> bool {
     // The host of an address in its shortest form; IPv6 in brackets.
     let host = endpoint.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();

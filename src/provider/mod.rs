@@ -6,6 +6,8 @@
 #[cfg(feature = "aws")]
 mod aws;
 pub mod endpoints;
+#[cfg(feature = "openstack")]
+mod openstack;
 pub mod registry;
 mod simulated;
 pub mod tags;
@@ -28,6 +30,8 @@ pub use bullpen_plan::{CapacityScope, ProviderError};
 #[cfg(feature = "aws")]
 pub use aws::{AwsProvider, InterruptionQueues};
 pub use endpoints::SimulatedEndpoints;
+#[cfg(feature = "openstack")]
+pub use openstack::{OpenStackClouds, OpenStackEndpoints, Secrets};
 pub use registry::{NoProvider, ProviderFlags, ProviderKey, ProviderKind, Registry};
 pub use simulated::SimulatedProvider;
 pub use tags::OwnTags;
@@ -40,6 +44,11 @@ pub use tags::OwnTags;
 pub trait Provider: fmt::Debug + Send + Sync {
     /// How long after a create call a machine may still appear that [`find`](Self::find) has not shown yet.
     fn create_grace(&self) -> Duration;
+
+    /// What the cloud itself does with a create whose token was used before.
+    fn token_guarantee(&self) -> TokenGuarantee {
+        TokenGuarantee::Idempotent
+    }
 
     /// How often to list the machines while one of them boots or ends.
     fn list_interval(&self) -> Duration;
@@ -58,7 +67,8 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// `Auth` if the cloud does not know the credentials, or any error of the call itself.
     async fn identity(&self) -> Result<Identity, ProviderError>;
 
-    /// Buys one machine, or returns the one that the same token already bought.
+    /// Buys one machine, or returns the one that the same token already bought. A provider without such tokens
+    /// ([`TokenGuarantee::FindBeforeRetry`]) always buys one.
     ///
     /// What is sent depends on the request alone, so that a retry sends the same bytes. The answer shows the present
     /// state: a retry may well return a machine that is [`InstancePhase::Terminated`].
@@ -157,6 +167,16 @@ pub struct PriceOf<'a> {
     pub market: Market,
     /// The cloud's name of the machine's size.
     pub instance_type: &'a str,
+}
+
+/// What a cloud does with a create whose token was used before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenGuarantee {
+    /// It returns the machine that the token bought: the same create may be sent at any time.
+    Idempotent,
+    /// It knows no tokens and makes another machine. So a create whose outcome is not known is sent again only after
+    /// [`Provider::find`], asked when the grace ([`Provider::create_grace`]) was over, has shown nothing.
+    FindBeforeRetry,
 }
 
 /// A reset of one machine. A retry sends it unchanged.
@@ -272,8 +292,20 @@ pub struct Instance {
     pub interruption: Option<Box<Interruption>>,
     /// Its last reset that was finished, for as long as the machine lives. Boxed, because few machines have one.
     pub reset: Option<Box<FinishedReset>>,
+    /// Why the cloud failed to make or keep it, if it says so. Boxed, because few machines have one.
+    pub fault: Option<Box<MachineFault>>,
     /// Bullpen's own tags of the machine.
     pub tags: OwnTags,
+}
+
+/// Why a cloud failed to make or keep a machine whose create it had accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineFault {
+    /// The cloud's message.
+    pub message: String,
+    /// What that means for the next create like it: the error that the create would have had if the cloud had known. `None`
+    /// if that is not known.
+    pub refusal: Option<ProviderError>,
 }
 
 /// The phase of a machine at the cloud.

@@ -12,6 +12,8 @@ use super::{Provider, ProviderError, SimulatedEndpoints};
 const BUILT_IN: &[&dyn ProviderKind] = &[
     #[cfg(feature = "aws")]
     &super::aws::Aws,
+    #[cfg(feature = "openstack")]
+    &super::openstack::OpenStack,
     &super::simulated::Simulated,
 ];
 
@@ -21,11 +23,11 @@ pub trait ProviderKind: fmt::Debug + Send + Sync {
     fn name(&self) -> &'static str;
 
     /// The account and region of this launch config, if it has a block of this kind. Launch configs with equal keys
-    /// share a provider object, its lists and its rate limits.
-    fn key(&self, spec: &LaunchConfigSpec) -> Option<ProviderKey>;
+    /// share a provider object, its lists and its rate limits. `namespace` is the launch config's own.
+    fn key(&self, spec: &LaunchConfigSpec, namespace: &str) -> Option<ProviderKey>;
 
     /// Whether the operator's flags allow requests to the cloud of this key.
-    fn may_call(&self, _key: &ProviderKey, _simulated: &SimulatedEndpoints) -> bool {
+    fn may_call(&self, _key: &ProviderKey, _flags: &ProviderFlags) -> bool {
         true
     }
 
@@ -45,6 +47,9 @@ pub struct ProviderFlags {
     /// The queues with interruption notices of EC2.
     #[cfg(feature = "aws")]
     pub interruption_queues: super::InterruptionQueues,
+    /// The hosts of OpenStack that may be called.
+    #[cfg(feature = "openstack")]
+    pub openstack: super::OpenStackClouds,
 }
 
 /// One account in one region, as far as a launch config names them.
@@ -68,6 +73,8 @@ impl ProviderFlags {
             simulated,
             #[cfg(feature = "aws")]
             interruption_queues: super::InterruptionQueues::default(),
+            #[cfg(feature = "openstack")]
+            openstack: super::OpenStackClouds::default(),
         }
     }
 }
@@ -105,7 +112,7 @@ pub enum NoProvider {
     /// Its block names an endpoint that the operator may not call.
     #[error(
         "endpoint {endpoint} is not allowed: a launch config may name a cloud on the operator's own machine, a host of its \
-         provider, and what --simulated-endpoints allows"
+         provider, and what --simulated-endpoints or --openstack-endpoints allow"
     )]
     NotAllowed {
         /// The endpoint.
@@ -137,12 +144,16 @@ impl Registry {
     ///
     /// # Errors
     /// When there is not exactly one.
-    pub fn resolve(&self, spec: &LaunchConfigSpec) -> Result<(&'static dyn ProviderKind, ProviderKey), NoProvider> {
+    pub fn resolve(
+        &self,
+        spec: &LaunchConfigSpec,
+        namespace: &str,
+    ) -> Result<(&'static dyn ProviderKind, ProviderKey), NoProvider> {
         let blocks: Vec<_> = spec.provider_blocks().iter().map(|block| block.name()).collect();
         if blocks.len() > 1 {
             return Err(NoProvider::Several { blocks: blocks.join(", ") });
         }
-        let found = self.kinds.iter().find_map(|kind| Some((*kind, kind.key(spec)?)));
+        let found = self.kinds.iter().find_map(|kind| Some((*kind, kind.key(spec, namespace)?)));
         found.ok_or_else(|| {
             let built = self.names();
             match blocks.first() {
@@ -157,7 +168,7 @@ impl Registry {
     /// # Errors
     /// When it may not, or there can be none.
     pub fn connect(&self, kind: &dyn ProviderKind, key: &ProviderKey) -> Result<Arc<dyn Provider>, NoProvider> {
-        if !kind.may_call(key, &self.flags.simulated) {
+        if !kind.may_call(key, &self.flags) {
             return Err(NoProvider::NotAllowed { endpoint: key.endpoint.clone() });
         }
         Ok(kind.connect(key, &self.flags)?)
@@ -187,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_launch_config_is_for_the_provider_of_its_block() {
-        let (kind, key) = Registry::built_in().resolve(&simulated("http://cloud:1")).unwrap();
+        let (kind, key) = Registry::built_in().resolve(&simulated("http://cloud:1"), "ci").unwrap();
         assert_eq!((kind.name(), key.kind), ("simulated", "simulated"));
         assert_eq!(
             (key.endpoint.as_str(), key.credentials.as_deref(), key.region.as_str()),
@@ -198,7 +209,7 @@ mod tests {
 
     #[test]
     fn launch_configs_share_a_provider_whatever_else_of_them_differs() {
-        let key = |spec: &LaunchConfigSpec| Registry::built_in().resolve(spec).unwrap().1;
+        let key = |spec: &LaunchConfigSpec| Registry::built_in().resolve(spec, "ci").unwrap().1;
         let one = simulated("http://cloud:1");
         let mut other = LaunchConfigSpec { zone: "r1-b".into(), image: "img-2".into(), paused: true, ..one.clone() };
         other.simulated.as_mut().unwrap().boot_milliseconds = 7;
@@ -209,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_block_that_this_build_does_not_serve_is_named() {
-        let Err(error) = Registry::new(&[]).resolve(&simulated("http://cloud:1")) else { panic!("it has none") };
+        let Err(error) = Registry::new(&[]).resolve(&simulated("http://cloud:1"), "ci") else { panic!("it has none") };
         assert_eq!(error, NoProvider::NotBuilt { block: "simulated", built: "none".into() });
         assert_eq!(error.to_string(), "this build of bullpen has no provider for `simulated`: it has none");
     }
@@ -218,7 +229,7 @@ mod tests {
     fn a_launch_config_without_a_block_that_is_known_says_which_would_be() {
         // What a newer definition may have: a field that the type does not know is dropped.
         let of_later = launch_config(&json!({ "later": { "project": "p" } }));
-        let Err(error) = Registry::built_in().resolve(&of_later) else { panic!("it has none") };
+        let Err(error) = Registry::built_in().resolve(&of_later, "ci") else { panic!("it has none") };
         let all = Registry::built_in().names();
         assert!(matches!(&error, NoProvider::NoBlock { built } if *built == all), "{error}");
         assert!(error.to_string().ends_with(&format!("it has providers for {all}")), "{error}");
@@ -227,7 +238,7 @@ mod tests {
     #[test]
     fn an_endpoint_that_is_not_allowed_gets_no_provider_and_its_refusal_names_the_flag() {
         let connect = |registry: &Registry| {
-            let (kind, key) = registry.resolve(&simulated("http://169.254.169.254")).unwrap();
+            let (kind, key) = registry.resolve(&simulated("http://169.254.169.254"), "ci").unwrap();
             registry.connect(kind, &key)
         };
         let error = connect(&Registry::built_in()).unwrap_err();
@@ -243,7 +254,7 @@ mod tests {
 
     #[test]
     fn an_unusable_endpoint_is_an_error_of_its_kind_of_provider() {
-        let (kind, key) = Registry::built_in().resolve(&simulated("http://u:p@cloud")).unwrap();
+        let (kind, key) = Registry::built_in().resolve(&simulated("http://u:p@cloud"), "ci").unwrap();
         let error = NoProvider::from(kind.connect(&key, &ProviderFlags::default()).unwrap_err());
         assert!(matches!(error, NoProvider::Unusable(ProviderError::Invalid { .. })), "{error}");
         assert!(!error.to_string().contains("u:p"), "no password goes into a status: {error}");

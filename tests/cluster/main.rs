@@ -7,4 +7,6 @@ mod checker;
 mod crd;
 mod harness;
 mod install;
+#[cfg(feature = "openstack")]
+mod openstack;
 mod walks;

@@ -69,7 +69,8 @@ key_repository = {work}/state/credential
 [identity]
 password_hash_rounds = 4
 [cache]
-enabled = false
+enabled = true
+backend = dogpile.cache.memory
 """,
         "placement/placement.conf": f"""[DEFAULT]
 use_stderr = true

@@ -28,7 +28,7 @@ revision() {
 
 # The program of each image, by the image's name. Both are compiled at once, with the same features.
 images=(bullpen bullpen-simcloud)
-features=(--no-default-features --features 'simcloud,aws')
+features=(--no-default-features --features 'simcloud,aws,openstack')
 
 # roots ARCH: the files of the images.
 roots() {

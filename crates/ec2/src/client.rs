@@ -6,12 +6,12 @@ use aws_credential_types::Credentials;
 use aws_sdk_sts::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
+use bullpen_cloud_http::{Answer, Http, Request as HttpRequest};
 use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::credentials::{AssumeRole, Source, config};
 use crate::error::{CallError, causes, clip};
-use crate::http::{Answer, Http};
 use crate::query::Query;
 use crate::xml;
 
@@ -92,7 +92,7 @@ impl Client {
             Some(Endpoint::Ec2(_)) | None => None,
         };
         let source = Source::new(&settings.region, endpoint, settings.role.clone());
-        Ok(Self { http: Http::new()?, settings, source, sts: OnceCell::new() })
+        Ok(Self { http: http()?, settings, source, sts: OnceCell::new() })
     }
 
     /// A client with these credentials instead of the chain's: an access key and its secret.
@@ -101,7 +101,7 @@ impl Client {
     /// `Unknown` if no HTTP client can be made.
     pub fn with_access_key(settings: Settings, key: &str, secret: &str) -> Result<Self, CallError> {
         let source = Source::of_access_key(key, secret);
-        Ok(Self { http: Http::new()?, settings, source, sts: OnceCell::new() })
+        Ok(Self { http: http()?, settings, source, sts: OnceCell::new() })
     }
 
     pub(crate) const fn settings(&self) -> &Settings {
@@ -130,7 +130,8 @@ impl Client {
     pub(crate) async fn query(&self, service: Service, query: &Query) -> Result<Vec<u8>, CallError> {
         let content_type = "application/x-www-form-urlencoded; charset=utf-8";
         let request = Request { service, content_type, target: None, body: query.body() };
-        let (credentials, Answer { status, retry_after, body }) = self.send(&request).await?;
+        let (credentials, answer) = self.send(&request).await?;
+        let (status, retry_after, body) = (answer.status, answer.retry_after(), answer.body);
         if (200..300).contains(&status) {
             return Ok(body);
         }
@@ -156,7 +157,8 @@ impl Client {
             Service::Ec2 | Service::Sts | Service::Ssm => "application/x-amz-json-1.1",
         };
         let request = Request { service, content_type, target: Some(target), body: body.to_string() };
-        let (credentials, Answer { status, retry_after, body }) = self.send(&request).await?;
+        let (credentials, answer) = self.send(&request).await?;
+        let (status, retry_after, body) = (answer.status, answer.retry_after(), answer.body);
         // Calls without a result may answer with nothing.
         let whole: &[u8] = if body.is_empty() { b"{}" } else { &body };
         let answer: serde_json::Value = serde_json::from_slice(whole)
@@ -180,7 +182,12 @@ impl Client {
         let url = self.url(request.service).await?;
         let mut headers = vec![("content-type".to_owned(), request.content_type.to_owned())];
         headers.extend(self.signature(request, &url, &credentials)?);
-        let answer = self.http.post(url.as_str(), &headers, request.body.clone()).await?;
+        let mut call = HttpRequest::post(url.as_str());
+        for (name, value) in headers {
+            call = call.header(name, value);
+        }
+        let call = call.body(request.body.clone()).map_err(|error| CallError::unknown(causes(&error)))?;
+        let answer = self.http.send(call).await.map_err(CallError::unknown)?;
         Ok((credentials, answer))
     }
 
@@ -224,6 +231,10 @@ impl Client {
         let signed = instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned()));
         Ok(signed.chain(target).collect())
     }
+}
+
+fn http() -> Result<Http, CallError> {
+    Http::new().map_err(CallError::unknown)
 }
 
 fn no_endpoint(error: &dyn std::error::Error) -> CallError {

@@ -52,6 +52,5 @@ pub(crate) fn clip(message: &str) -> String {
 
 /// An error with its causes, because the outermost one often says only that something failed.
 pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    clip(&chain.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+    clip(&bullpen_cloud_http::causes(error))
 }

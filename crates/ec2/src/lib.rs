@@ -9,7 +9,6 @@ mod account;
 mod client;
 mod credentials;
 mod error;
-mod http;
 mod images;
 mod instances;
 mod prices;

@@ -40,7 +40,7 @@ pub struct Source {
 impl Source {
     /// Of this launch config, if it exists.
     pub fn of(controller: &ClaimController, config: Option<&Arc<LaunchConfig>>) -> Self {
-        let config = config.and_then(|config| Some((config.clone(), controller.clouds.key(&config.spec)?)));
+        let config = config.and_then(|config| Some((config.clone(), controller.clouds.key(config)?)));
         let listing = config.as_ref().and_then(|(_, key)| controller.clouds.get(key)?.listing());
         Self { config, listing }
     }

@@ -183,7 +183,7 @@ async fn compose(
     };
     let provider = controller.common.cluster.with(|state| {
         let config = state.launch_configs.get(&convert::launch_config_of(member))?;
-        Some(controller.clouds.of(&config.spec)?.kind())
+        Some(controller.clouds.of(config)?.kind())
     });
     Ok(binding::secret(name, claim, member, provider, file.as_ref()))
 }

@@ -71,7 +71,7 @@ fn restore_from_status(controller: &LaunchConfigController, config: &LaunchConfi
         return;
     }
     let status = config.status.clone().unwrap_or_default();
-    let cloud = controller.clouds.of(&config.spec);
+    let cloud = controller.clouds.of(config);
     if let (Some(cloud), Some(until), Some(error)) = (cloud, &status.unavailable_until, &status.last_error)
         && Some(status.observed_generation) == config.metadata.generation
     {
@@ -143,7 +143,7 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     // The finalizer write may have made a new version.
     let config = controller.common.cluster.with(|state| state.launch_configs.get(&key).cloned());
     let (Some(config), Some(known)) = (config, controller.launch_health.get(&key)) else { return Ok(None) };
-    let Some(cloud) = controller.clouds.of(&config.spec) else { return Ok(None) };
+    let Some(cloud) = controller.clouds.of(&config) else { return Ok(None) };
     // The account decides what the operator may do, so it does not wait for a status write.
     let settled = settle_identity(controller, &cloud);
     let sweep = controller.sweeps.memory(cloud.key());
@@ -267,7 +267,7 @@ fn settle_identity(controller: &LaunchConfigController, cloud: &Cloud) -> Settle
             .launch_configs
             .iter()
             .filter(|(key, _)| state.launch_config_of_others(key).is_none())
-            .filter(|(_, config)| controller.clouds.key(&config.spec).as_ref() == Some(cloud.key()));
+            .filter(|(_, config)| controller.clouds.key(config).as_ref() == Some(cloud.key()));
         let mut in_use = Vec::new();
         for (key, config) in of_provider {
             match config.status.as_ref().and_then(|status| status.identity.clone()) {

@@ -154,8 +154,8 @@ async fn a_launch_config_is_marked_before_its_cloud_is_opened_and_another_instal
     let [(path, marked)] = &written[..] else { panic!("only the mark is written: {written:?}") };
     assert!(path.ends_with("/launchconfigs/sim/status"), "{path}");
     assert_eq!(marked["status"]["installation"], json!("test"));
-    let spec = serde_json::from_value(config["spec"].clone()).unwrap();
-    assert!(controller.clouds.of(&spec).is_none());
+    let found = serde_json::from_value(config.clone()).unwrap();
+    assert!(controller.clouds.of(&found).is_none());
 
     config["status"] = json!({ "installation": "another" });
     config["metadata"]["resourceVersion"] = json!("12");
@@ -163,5 +163,5 @@ async fn a_launch_config_is_marked_before_its_cloud_is_opened_and_another_instal
     assert!(matches!(reconcile::reconcile(Arc::new(controller.clone()), key).await, Ok(None)));
     let written = sent.lock().unwrap().clone();
     assert!(written.iter().all(|(path, _)| path.contains("/events")), "{written:?}");
-    assert!(controller.clouds.of(&spec).is_none());
+    assert!(controller.clouds.of(&found).is_none());
 }

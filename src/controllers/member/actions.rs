@@ -384,12 +384,18 @@ async fn record_ready(controller: &MemberController, gathered: &Gathered) -> Res
 async fn fail(controller: &MemberController, gathered: &Gathered, broken: MemberFailure) -> Result<(), Failure> {
     let (message, pool) = (failure_message(controller, broken, gathered), convert::pool_of(&gathered.member));
     let never_ready = convert::status(&gathered.member).ready_since.is_none();
-    // What a cloud takes away says nothing about the image.
-    if broken != MemberFailure::Interrupted {
+    let refusal = gathered.sighting.instance.as_ref().and_then(|instance| instance.fault.as_ref()?.refusal.clone());
+    let refusal = refusal.filter(|_| broken == MemberFailure::InstanceGone && never_ready);
+    let class = refusal.as_ref().map_or(broken.class(), ProviderError::class);
+    if let Some(error) = &refusal {
+        // The cloud accepted the create before it knew.
+        record_refusal(controller, gathered, error, clock::now());
+    } else if broken != MemberFailure::Interrupted {
+        // What a cloud takes away says nothing about the image.
         let launch_config = convert::launch_config_of(&gathered.member);
-        controller.launch_health.failed(&launch_config, broken.class(), &message, never_ready);
+        controller.launch_health.failed(&launch_config, class, &message, never_ready);
     }
-    record_errored(controller, &gathered.member, broken.class(), &message).await?;
+    record_errored(controller, &gathered.member, class, &message).await?;
     match broken {
         MemberFailure::Interrupted => controller.common.metrics.interruption_notice(&pool.namespace, &pool.name),
         MemberFailure::Unhealthy => controller.health.failed(&gathered.uid(), &pool),
@@ -473,7 +479,11 @@ fn failure_message(controller: &MemberController, broken: MemberFailure, gathere
             "the cloud did not show within {} s that the used machine was reset",
             gathered.view.launch_timeout.as_secs()
         ),
-        MemberFailure::InstanceGone => "the machine ended by itself, or somebody else ended it".to_owned(),
+        MemberFailure::InstanceGone => match gathered.sighting.instance.as_ref().and_then(|shown| shown.fault.as_ref())
+        {
+            Some(fault) => format!("the cloud failed to make or keep the machine: {}", fault.message),
+            None => "the machine ended by itself, or somebody else ended it".to_owned(),
+        },
     }
 }
 

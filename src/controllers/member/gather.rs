@@ -22,6 +22,7 @@ use crate::cloud::{Cloud, ConfirmedIdentity, Listing};
 use crate::controllers::convert;
 use crate::controllers::convert::place_of;
 use crate::controllers::member::MemberController;
+use crate::provider::TokenGuarantee;
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
@@ -107,7 +108,7 @@ pub fn gather(
         (state.launch_configs.get(&launch_config_key).cloned(), pool, may_create, user_data)
     });
     let launch_config = launch_config.ok_or_else(|| Failure::NoLaunchConfig(launch_config_key.clone()))?;
-    let cloud = controller.clouds.of(&launch_config.spec).ok_or(Failure::NoCloud(launch_config_key))?;
+    let cloud = controller.clouds.of(&launch_config).ok_or(Failure::NoCloud(launch_config_key))?;
     let (uid, now) = (convert::uid(member.as_ref()), clock::now());
     let (confirmed, listing) = (cloud.confirmed_identity(), cloud.listing());
     let standing = standing(&member, &launch_config, &cloud, listing.as_deref());
@@ -133,8 +134,7 @@ pub fn gather(
     }
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
     let (decides, target, machine) = by_readiness(&readiness, &member, &sighting, &record);
-    let watched = pool.as_ref().is_some_and(|pool| pool.spec.health.is_some());
-    let verdict = if watched { controller.health.verdict(&uid) } else { Verdict::Undecided };
+    let verdict = verdict(controller, pool.as_deref(), &uid);
     let refused = Refused::at(&cloud, &place_of(&launch_config, &member.spec.template_hash), &uid, now);
     let sends = (&user_data, record.asked, refused.for_long);
     let current = pool.as_ref().is_some_and(|pool| is_wanted(pool, &launch_config, &member, sends));
@@ -152,6 +152,7 @@ pub fn gather(
         launch_timeout: seconds(readiness.launch_timeout_seconds),
         warming_timeout: seconds(readiness.warming_timeout_seconds),
         create_grace: SignedDuration::try_from(cloud.provider().create_grace()).unwrap_or(SignedDuration::MAX),
+        find_before_retry: searches_first(&cloud),
         not_before: record.backoff.not_before(),
         create_not_before: refused.until.max(record.creates.not_before()),
         struck_at: record.struck_at,
@@ -171,6 +172,17 @@ pub fn gather(
     };
     let user_data = text_of(user_data);
     Ok(Gathered { member, pool, launch_config, cloud, standing, sighting, decides, target, verdict, view, user_data })
+}
+
+/// What its health probes mean, if its pool has any.
+fn verdict(controller: &MemberController, pool: Option<&InstancePool>, uid: &str) -> Verdict {
+    let watched = pool.is_some_and(|pool| pool.spec.health.is_some());
+    if watched { controller.health.verdict(uid) } else { Verdict::Undecided }
+}
+
+/// Whether no create is repeated before a search after the grace.
+fn searches_first(cloud: &Cloud) -> bool {
+    cloud.provider().token_guarantee() == TokenGuarantee::FindBeforeRetry
 }
 
 /// Adds to what is remembered of a machine what the last list and the last confirmation of the account mean for it.

@@ -392,6 +392,7 @@ mod tests {
             boot_time: None,
             interruption: None,
             reset: None,
+            fault: None,
             tags: crate::provider::OwnTags::default(),
         }
     }

@@ -25,7 +25,7 @@ pub async fn adopt(controller: &OrphanSweeper, config: &LaunchConfig, pool: &str
         let pool = state.pools.get(&key).filter(|pool| !convert::deleting(pool.as_ref()))?;
         state.pool_of_others(&key).is_none().then(|| pool.clone())
     });
-    let provider = controller.clouds.key(&config.spec);
+    let provider = controller.clouds.key(config);
     let cloud = provider.and_then(|provider| convert::lead(config, &provider).cloud());
     let (Some(pool), Some(cloud)) = (found, cloud) else {
         warn!(%key, instance = %machine.id, "the pool that is to adopt a machine is not there");

@@ -232,7 +232,7 @@ fn of_provider(state: &State, clouds: &Clouds, provider: &ProviderKey) -> Vec<Ar
     // Those of another installation are not ours to judge by, nor to report in.
     let ours = state.launch_configs.iter().filter(|(key, _)| state.launch_config_of_others(key).is_none());
     let configs = ours.map(|(_, config)| config);
-    configs.filter(|config| clouds.key(&config.spec).as_ref() == Some(provider)).cloned().collect()
+    configs.filter(|config| clouds.key(config).as_ref() == Some(provider)).cloned().collect()
 }
 
 /// Whether an uncached GET confirms that the machine has no member.

@@ -93,7 +93,7 @@ impl LaunchOptions {
         let trial = observe(&mine, memory, pool, config);
         let allowed = trial.allowance(threshold, now);
         let place = place_of(launch_config, &config.template_hash);
-        let cloud = controller.clouds.of(&launch_config.spec);
+        let cloud = controller.clouds.of(launch_config);
         if cloud.as_ref().is_some_and(|cloud| cloud.refusals().lapse(&place, now)) {
             controller.common.wakers.launch_configs.wake(key.clone());
         }

@@ -27,7 +27,7 @@ fn cloud_of(
 ) -> Option<MemberCloud> {
     let key = ObjectKey::new(pool.namespace().unwrap_or_default(), config.name.as_str());
     let config = state.launch_configs.get(&key)?;
-    convert::lead(config, &controller.clouds.key(&config.spec)?).cloud()
+    convert::lead(config, &controller.clouds.key(config)?).cloud()
 }
 
 /// The members that the plan creates.

@@ -316,7 +316,7 @@ fn request_lists(controller: &PoolController, key: &ObjectKey, usable: &[UsableL
         let find = |config: &UsableLaunchConfig| {
             state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), config.name.as_str()))
         };
-        usable.iter().filter_map(find).filter_map(|config| controller.clouds.of(&config.spec)).collect()
+        usable.iter().filter_map(find).filter_map(|config| controller.clouds.of(config)).collect()
     });
     info!(pool = %key, "a pass without delays was asked for");
     for cloud in clouds {

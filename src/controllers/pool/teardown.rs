@@ -75,7 +75,7 @@ pub fn may_have_served(clouds: &Clouds, state: &State, member: &PoolMember) -> b
     let (true, Some(machine)) = (unclaimed, machine) else { return false };
     let config = state.launch_configs.get(&convert::launch_config_of(member));
     // Without its cloud nothing ends anyway.
-    let Some(cloud) = config.and_then(|config| clouds.of(&config.spec)) else { return false };
+    let Some(cloud) = config.and_then(|config| clouds.of(config)) else { return false };
     let uses = convert::status(member).uses;
     cloud.listing().is_none_or(|listing| served_before(state_now, uses, listing.served(&machine.id)))
 }

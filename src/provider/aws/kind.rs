@@ -8,7 +8,7 @@ use reqwest::Url;
 
 use super::{AwsProvider, errors::provider_error};
 use crate::provider::registry::{ProviderFlags, ProviderKey, ProviderKind};
-use crate::provider::{Provider, ProviderError, SimulatedEndpoints};
+use crate::provider::{Provider, ProviderError};
 
 /// Amazon EC2, for launch configs with a block `aws`.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ impl ProviderKind for Aws {
         "aws"
     }
 
-    fn key(&self, spec: &LaunchConfigSpec) -> Option<ProviderKey> {
+    fn key(&self, spec: &LaunchConfigSpec, _namespace: &str) -> Option<ProviderKey> {
         let block = spec.aws.as_ref()?;
         let credentials = block.assume_role.as_ref().map(|role| match &role.external_id {
             // Neither of them can have a space.
@@ -43,12 +43,12 @@ impl ProviderKind for Aws {
         Some(ProviderKey { kind: self.name(), endpoint, credentials, region: spec.region.clone() })
     }
 
-    fn may_call(&self, key: &ProviderKey, allowed: &SimulatedEndpoints) -> bool {
+    fn may_call(&self, key: &ProviderKey, flags: &ProviderFlags) -> bool {
         if key.endpoint.is_empty() {
             return true;
         }
         // What cannot be parsed is not called either: `connect` says what is wrong with it.
-        Url::parse(&key.endpoint).map_or(true, |url| is_of_aws(&url) || allowed.allow(&url))
+        Url::parse(&key.endpoint).map_or(true, |url| is_of_aws(&url) || flags.simulated.allow(&url))
     }
 
     fn connect(&self, key: &ProviderKey, flags: &ProviderFlags) -> Result<Arc<dyn Provider>, ProviderError> {
@@ -85,11 +85,12 @@ mod tests {
     use bullpen_api::{AwsAssumeRole, AwsProviderConfig};
 
     use super::*;
+    use crate::provider::SimulatedEndpoints;
 
     fn key(block: &AwsProviderConfig) -> ProviderKey {
         let spec = serde_json::json!({ "region": "eu-central-1", "zone": "eu-central-1a", "instanceType": "m7i.large",
             "image": "ami-1", "aws": block });
-        Aws.key(&serde_json::from_value(spec).unwrap()).unwrap()
+        Aws.key(&serde_json::from_value(spec).unwrap(), "ci").unwrap()
     }
 
     fn at(endpoint: &str) -> ProviderKey {
@@ -113,9 +114,10 @@ mod tests {
 
     #[test]
     fn signed_requests_go_to_aws_and_to_what_the_operator_allows() {
-        let may_call =
-            |endpoint: &str, allowed: &str| Aws.may_call(&at(endpoint), &SimulatedEndpoints::parse(allowed).unwrap());
-        assert!(Aws.may_call(&key(&AwsProviderConfig::default()), &SimulatedEndpoints::none()));
+        let may_call = |endpoint: &str, allowed: &str| {
+            Aws.may_call(&at(endpoint), &ProviderFlags::allowing(SimulatedEndpoints::parse(allowed).unwrap()))
+        };
+        assert!(Aws.may_call(&key(&AwsProviderConfig::default()), &ProviderFlags::default()));
         assert!(may_call("https://vpce-1.ec2.eu-central-1.vpce.amazonaws.com", ""));
         assert!(may_call("https://ec2.cn-north-1.amazonaws.com.cn", ""));
         assert!(may_call("http://127.0.0.1:5000", ""));

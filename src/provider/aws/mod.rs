@@ -276,6 +276,7 @@ fn instance(shown: Shown, region: &str) -> Instance {
         // DescribeInstances does not have it.
         interruption: None,
         reset: None,
+        fault: None,
         tags: shown.tags.into_iter().collect(),
     }
 }

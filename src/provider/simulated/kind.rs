@@ -6,7 +6,7 @@ use bullpen_api::LaunchConfigSpec;
 
 use super::SimulatedProvider;
 use crate::provider::registry::{ProviderFlags, ProviderKey, ProviderKind};
-use crate::provider::{Provider, ProviderError, SimulatedEndpoints, endpoints};
+use crate::provider::{Provider, ProviderError, endpoints};
 
 /// The simulated cloud, for launch configs with a block `simulated`.
 #[derive(Clone, Copy, Debug)]
@@ -17,15 +17,15 @@ impl ProviderKind for Simulated {
         "simulated"
     }
 
-    fn key(&self, spec: &LaunchConfigSpec) -> Option<ProviderKey> {
+    fn key(&self, spec: &LaunchConfigSpec, _namespace: &str) -> Option<ProviderKey> {
         let block = spec.simulated.as_ref()?;
         let (endpoint, region) = (block.endpoint.clone(), spec.region.clone());
         Some(ProviderKey { kind: self.name(), endpoint, credentials: None, region })
     }
 
-    fn may_call(&self, key: &ProviderKey, allowed: &SimulatedEndpoints) -> bool {
+    fn may_call(&self, key: &ProviderKey, flags: &ProviderFlags) -> bool {
         // What cannot be parsed is not called either: `connect` says what is wrong with it.
-        endpoints::parse(&key.endpoint).map_or(true, |endpoint| allowed.allow(&endpoint))
+        endpoints::parse(&key.endpoint).map_or(true, |endpoint| flags.simulated.allow(&endpoint))
     }
 
     fn connect(&self, key: &ProviderKey, _flags: &ProviderFlags) -> Result<Arc<dyn Provider>, ProviderError> {

@@ -331,6 +331,7 @@ impl From<wire::Instance> for Instance {
                     },
                 })
             }),
+            fault: None,
             reset: instance
                 .last_reset
                 .map(|wire::LastReset { token, booted_at }| Box::new(FinishedReset { token, booted_at })),

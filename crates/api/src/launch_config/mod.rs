@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 use super::common::{RecordedError, conditions_schema};
 
 mod aws;
+mod openstack;
 mod provider_block;
 mod simulated;
 
 pub use aws::{
     AwsAssumeRole, AwsBlockDevice, AwsLaunchTemplate, AwsProviderConfig, AwsTenancy, IMAGE_BY_NAME, IMAGE_BY_PARAMETER,
 };
+pub use openstack::{IMAGE_BY_PROPERTY, OpenStackBootVolume, OpenStackProviderConfig, OpenStackSecretRef};
 pub use provider_block::ProviderBlock;
 pub use simulated::SimulatedProviderConfig;
 
@@ -60,8 +62,8 @@ pub const HOURLY_PRICE_AUTO: &str = "auto";
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.aws) != has(self.simulated)")
-        .message("set exactly one provider block; this version of Bullpen knows: aws, simulated"),
+    validation = Rule::new("(has(self.aws) ? 1 : 0) + (has(self.openstack) ? 1 : 0) + (has(self.simulated) ? 1 : 0) == 1")
+        .message("set exactly one provider block; this version of Bullpen knows: aws, openstack, simulated"),
     validation = Rule::new("self.region == oldSelf.region")
         .message("region is immutable: another region is another launch config").field_path(".region")
 )]
@@ -78,8 +80,8 @@ pub struct LaunchConfigSpec {
     /// The provider's name for a size of machine.
     #[schemars(length(min = 1, max = 63))]
     pub instance_type: String,
-    /// The provider's name for a boot image. For EC2 also resolve:ssm:PARAMETER and name:OWNER/PATTERN, which are
-    /// looked up every few minutes; another result is a rollout.
+    /// The provider's name for a boot image. For EC2 also resolve:ssm:PARAMETER and name:OWNER/PATTERN, for
+    /// OpenStack name:NAME and property:KEY=VALUE, which are looked up every few minutes; another result is a rollout.
     #[schemars(length(min = 1, max = 253))]
     pub image: String,
     /// Most members that this launch config may have at once, in all pools together.
@@ -102,6 +104,9 @@ pub struct LaunchConfigSpec {
     /// Settings of Amazon EC2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aws: Option<AwsProviderConfig>,
+    /// Settings of an OpenStack cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openstack: Option<OpenStackProviderConfig>,
     /// Settings for the simulated cloud of the command bullpen-simcloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated: Option<SimulatedProviderConfig>,

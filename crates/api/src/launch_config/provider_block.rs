@@ -49,11 +49,13 @@ impl LaunchConfigSpec {
             billing_seconds: _,
             paused: _,
             aws,
+            openstack,
             simulated,
         } = self;
         let aws = aws.as_ref().map(|block| block as &dyn ProviderBlock);
         let simulated = simulated.as_ref().map(|block| block as &dyn ProviderBlock);
-        [aws, simulated].into_iter().flatten().collect()
+        let openstack = openstack.as_ref().map(|block| block as &dyn ProviderBlock);
+        [aws, openstack, simulated].into_iter().flatten().collect()
     }
 }
 
@@ -74,6 +76,9 @@ mod tests {
         let mut aws = common.clone();
         aws["aws"] = json!({ "subnetId": "subnet-0123456789abcdef0" });
         assert_eq!(names(&aws), ["aws"]);
+        let mut openstack = common.clone();
+        openstack["openstack"] = json!({ "authUrl": "https://identity:5000", "secretRef": { "name": "cloud" } });
+        assert_eq!(names(&openstack), ["openstack"]);
         let mut simulated = common;
         simulated["simulated"] = json!({ "endpoint": "http://cloud:1" });
         assert_eq!(names(&simulated), ["simulated"]);

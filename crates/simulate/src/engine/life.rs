@@ -247,6 +247,7 @@ impl World<'_> {
             launch_timeout: SignedDuration::from_secs(i64::from(readiness.launch_timeout_seconds)),
             warming_timeout: SignedDuration::from_secs(i64::from(readiness.warming_timeout_seconds)),
             create_grace: SignedDuration::ZERO,
+            find_before_retry: false,
             not_before: None,
             create_not_before: None,
             struck_at: None,

@@ -83,7 +83,7 @@ fn used(
         let current = template.is_some_and(|template| !template.is_outdated(&member.spec));
         (pool, config, current, state.machines_gone.contains(&convert::uid(member)))
     });
-    let cloud = config.as_ref().and_then(|config| controller.clouds.of(&config.spec));
+    let cloud = config.as_ref().and_then(|config| controller.clouds.of(config));
     let listing = cloud.as_ref().and_then(|cloud| cloud.listing());
     let confirmed = cloud.as_ref().is_some_and(|cloud| cloud.confirmed_identity().is_some());
     if cloud.is_some() && (listing.is_none() || !confirmed) {

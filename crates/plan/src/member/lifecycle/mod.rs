@@ -125,6 +125,9 @@ pub struct LifecycleView {
     pub warming_timeout: SignedDuration,
     /// How long this provider may not show the machine of an accepted create.
     pub create_grace: SignedDuration,
+    /// Whether the provider's creates have no token against repeats: none is repeated before the machine was looked for after
+    /// the grace.
+    pub find_before_retry: bool,
     /// No provider call for this member before this time, because the last one failed.
     pub not_before: Option<Timestamp>,
     /// No create call, and no call that only a create needs, before this time: the last one failed, or the cloud is given
@@ -287,6 +290,8 @@ fn pending(member: &LifecycleView, now: Timestamp) -> Step {
         (Asked::Perhaps(asked), Machine::Missing { at, .. }) if at > asked => {
             let settled = plus(asked, member.create_grace);
             match (member.current, member.may_create) {
+                // It would buy a second machine if the first create is still on its way.
+                (true, true) if member.find_before_retry && at < settled => find_again(at, asked, settled, now),
                 // In another account, the same token would buy a second machine.
                 (true, true) => create(member, at, now),
                 (false, _) if settled <= at => delete(member),
@@ -441,5 +446,7 @@ fn plus(moment: Timestamp, duration: SignedDuration) -> Timestamp {
     moment.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
+#[cfg(test)]
+mod retry_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+
 pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(10_000 + seconds).unwrap()
 }
@@ -20,6 +21,7 @@ pub(super) fn member(state: MemberState) -> LifecycleView {
         launch_timeout: SignedDuration::from_secs(60),
         warming_timeout: SignedDuration::from_secs(100),
         create_grace: SignedDuration::from_secs(30),
+        find_before_retry: false,
         not_before: None,
         create_not_before: None,
         struck_at: None,
@@ -63,18 +65,6 @@ fn a_member_that_was_never_bought_goes_when_the_credentials_become_those_of_anot
     assert_eq!(next_step(&other, at(0)), Step::Delete);
     assert_eq!(next_step(&LifecycleView { held: true, ..other.clone() }, at(0)), Step::Wait(None));
     assert_eq!(next_step(&LifecycleView { asked: Asked::Perhaps(at(0)), ..other }, at(0)), Step::Wait(None));
-}
-
-#[test]
-fn a_member_with_a_possible_create_call_is_queried_before_any_retry() {
-    let mut view = LifecycleView { asked: Asked::Perhaps(at(5)), ..member(MemberState::Pending) };
-    assert_eq!(next_step(&view, at(6)), Step::Find);
-    view.machine = Machine::Missing { at: at(4), not_founds: 0 };
-    assert_eq!(next_step(&view, at(6)), Step::Find, "what was asked before the create proves nothing");
-    view.machine = Machine::Missing { at: at(6), not_founds: 0 };
-    assert_eq!(next_step(&view, at(6)), Step::Create);
-    view.machine = Machine::Booting { at: at(6) };
-    assert_eq!(next_step(&view, at(6)), Step::RecordWarming);
 }
 
 #[test]

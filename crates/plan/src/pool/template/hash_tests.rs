@@ -60,6 +60,7 @@ fn full_launch_config(name: &str) -> LaunchConfig {
         billing_seconds: _,
         paused: _,
         aws: _,
+        openstack: _,
         simulated: Some(SimulatedProviderConfig { endpoint: _, boot_milliseconds: _, boot_jitter_percent: _ }),
     } = &spec
     else {

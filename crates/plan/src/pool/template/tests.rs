@@ -25,6 +25,7 @@ fn config(market: Market) -> LaunchConfig {
             billing_seconds: None,
             paused: false,
             aws: None,
+            openstack: None,
             simulated: None,
         },
     );
