@@ -201,24 +201,16 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         };
         let plan = replenish(&view, remembered, now);
         *remembered = plan.memory.clone();
-        if let Some(finding) = &finding {
-            let counts = &plan.counts;
-            memory.learning.has(pool, finding, counts.pending + counts.warming + counts.ready);
-        }
-        let ends = convert::ending_launch_configs(state, pool).into_iter().map(|(_, at)| at);
-        let next_end = ends.filter(|at| *at > now).min();
+        memory.learning.has(pool, finding.as_ref(), &plan.counts);
+        let ends = convert::ending_launch_configs(state, pool).into_iter();
+        let next_end = ends.map(|(_, at)| at).filter(|at| *at > now).min();
         let mut deletes = members_with(state, pool, &plan.deletes);
         deletes.retain(|member| !may_have_served(&controller.clouds, state, member));
-        let wanted = new_members(controller, state, pool, &plan, &usable);
         // The API server refused members a moment ago and would again.
         let refused_until = memory.creates.pending(now).filter(|_| forced.is_none());
-        let creates = if refused_until.is_some() { Vec::new() } else { wanted };
-        let planned = creates.iter().map(|member| PlannedMember {
-            name: member.name_any(),
-            launch_config: member.spec.placement.launch_config.clone(),
-        });
-        state.planned.add(key, planned);
-        let template_hash = view.template_hash;
+        let creates =
+            if refused_until.is_some() { vec![] } else { new_members(controller, state, pool, &plan, &usable) };
+        state.planned.add(key, creates.iter().map(planned_member));
         memory.rest_after(began);
         Pass {
             next_end,
@@ -230,12 +222,17 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             usable,
             problems,
             launch_options,
-            template_hash,
+            template_hash: view.template_hash,
             forced,
             deletes,
             creates,
         }
     })
+}
+
+/// A member that is going to be written, as the next pass counts it.
+fn planned_member(member: &PoolMember) -> PlannedMember {
+    PlannedMember { name: member.name_any(), launch_config: member.spec.placement.launch_config.clone() }
 }
 
 /// Learns again what is needed of the pool, after a restart or if its goal has changed. That may take a second, so it is done

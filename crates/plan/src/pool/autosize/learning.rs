@@ -1,6 +1,6 @@
 //! What the operator learns of a pool from one pass to the next, and what of that its status keeps.
 
-use bullpen_api::{ConditionType, InstancePool, InstancePoolStatus, set_condition};
+use bullpen_api::{ConditionType, InstancePool, InstancePoolStatus, MemberCounts, set_condition};
 use jiff::{SignedDuration, Timestamp};
 
 use super::follow::{condition, followed, goal, recommended};
@@ -114,11 +114,11 @@ impl Learning {
         })
     }
 
-    /// The pool has so many machines that are ready or come up.
-    pub fn has(&mut self, pool: &InstancePool, finding: &Finding, supply: i32) {
-        if let Some(sizer) = &mut self.sizer {
+    /// The pool has these members.
+    pub fn has(&mut self, pool: &InstancePool, finding: Option<&Finding>, counts: &MemberCounts) {
+        if let (Some(sizer), Some(finding)) = (&mut self.sizer, finding) {
             let follows = followed(&pool.spec, &finding.advice).is_some();
-            sizer.has(if follows { supply } else { 0 });
+            sizer.has(if follows { counts.pending + counts.warming + counts.ready } else { 0 });
         }
     }
 }
