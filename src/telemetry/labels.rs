@@ -44,6 +44,8 @@ label_values! {
         Warming => "warming",
         /// Can be claimed.
         Ready => "ready",
+        /// Stopped, or being stopped.
+        Standby => "standby",
         /// A claim has it.
         Claimed => "claimed",
         /// Failed, about to be terminated.
@@ -110,6 +112,10 @@ label_values! {
         Tag => "tag",
         /// Resets a machine to its image.
         Reset => "reset",
+        /// Stops a machine.
+        Stop => "stop",
+        /// Starts a stopped machine.
+        Start => "start",
         /// Asks which account the credentials belong to.
         Identity => "identity",
         /// Asks which image a name stands for.
@@ -353,6 +359,8 @@ label_values! {
         Unhealthy => "unhealthy",
         /// Its used machine was not reset.
         NotReset => "not_reset",
+        /// Its machine was not stopped for the standby tier, or not started again.
+        NotSwitched => "not_switched",
         /// The request is wrong in itself.
         Invalid => "invalid",
         /// The account may not have more.
@@ -375,6 +383,7 @@ impl From<ErrorClass> for FailureClass {
             ErrorClass::Interrupted => Self::Interrupted,
             ErrorClass::Unhealthy => Self::Unhealthy,
             ErrorClass::ResetRefused | ErrorClass::ResetTimeout => Self::NotReset,
+            ErrorClass::StopFailed | ErrorClass::StartFailed => Self::NotSwitched,
             ErrorClass::Invalid => Self::Invalid,
             ErrorClass::Quota => Self::Quota,
             ErrorClass::Capacity => Self::Capacity,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bullpen_api::MemberState;
 use bullpen_plan::claim::claim_tag::Served;
-use bullpen_plan::member::lifecycle::{Asked, LOOK_EVERY, Machine, Reset, Strike, Stuck, strike};
+use bullpen_plan::member::lifecycle::{Asked, LOOK_EVERY, Machine, PowerCalls, Reset, Strike, Stuck, strike};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
@@ -79,6 +79,8 @@ pub struct MachineRecord {
     pub probing: Probing,
     /// Its reset calls, and after how many uses they were made.
     pub reset: (i32, Reset),
+    /// Its stop and start calls, and when the stay on standby was decided that they are of.
+    pub power: (Option<Timestamp>, PowerCalls),
     /// When the member's end was decided.
     pub ending_since: Option<Timestamp>,
     /// Whether it was logged that the end of its namespace overrides `spec.hold`.
@@ -109,6 +111,7 @@ impl MachineRecord {
             tagging: Tagging::new(),
             probing: Probing::new(),
             reset: (0, Reset::NEW),
+            power: (None, PowerCalls::NEW),
             ending_since: None,
             hold_overridden: false,
             unwatched_logged: false,
@@ -367,7 +370,9 @@ fn shown(instance: Arc<Instance>, at: Timestamp) -> Sighting {
         InstancePhase::Running => {
             Machine::Running { at, since: instance.boot_time.unwrap_or(instance.launch_time), ready: instance.ready }
         }
-        InstancePhase::ShuttingDown | InstancePhase::Stopped => Machine::Ending,
+        InstancePhase::Stopping => Machine::Stopped { at, done: false },
+        InstancePhase::Stopped => Machine::Stopped { at, done: true },
+        InstancePhase::ShuttingDown => Machine::Ending,
         InstancePhase::Terminated => Machine::Terminated,
     };
     Sighting { machine, instance: Some(instance) }

@@ -1,6 +1,6 @@
 //! A pass over one pool: observe, plan under one lock, act, write status.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use bullpen_plan::pool::recycle::requested_before;
 use bullpen_plan::pool::rollout::Progress;
 use bullpen_plan::pool::rollout_report::{Reported, is_warning};
 use bullpen_plan::pool::sizing::{Memory, Replenishment, replenish};
+use bullpen_plan::pool::standby::StandbyTier;
 use bullpen_plan::pool::status::{StatusInput, pool_status};
 use bullpen_plan::pool::template::{CurrentTemplate, LaunchConfigProblem, UsableLaunchConfig, resolve};
 use bullpen_plan::pool::view::{CountedMember, PoolView, Standing};
@@ -29,6 +30,8 @@ use super::claim_holders;
 use super::launch_options::{LaunchOptions, Moment, launch_options};
 use super::memory::PoolMemory;
 use super::new_members::new_members;
+use super::standby;
+use super::standby::Switches;
 use super::teardown::{delete_strays, finish_deletion, forget, may_have_served};
 use super::write_back::{Reserved, WRITES_AT_ONCE, write_members, write_status};
 use crate::clock;
@@ -62,10 +65,12 @@ struct Pass {
     problems: Vec<LaunchConfigProblem>,
     launch_options: LaunchOptions,
     template_hash: Option<String>,
+    standby: StandbyTier,
     /// The request for an immediate pass that this one answers.
     forced: Option<String>,
     deletes: Vec<Arc<PoolMember>>,
     creates: Vec<PoolMember>,
+    switches: Switches,
     /// No members are written before this moment.
     refused_until: Option<Timestamp>,
     /// When the members of a launch config that is being deleted are to go.
@@ -120,6 +125,7 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
     // A failure must be in the status before its member is deleted, or a crash would lose it.
     let recorded =
         if is_recorded(&controller, &key, &pass) { None } else { Some(update_status(&controller, &key, &pass).await) };
+    let switched = standby::write(&controller, &pass.switches).await;
     let deleted = delete_members(&controller, &key, &pass).await;
     // A request is answered when all of its work is done.
     if forced && writes.await.ok().flatten().unwrap_or(false) && deleted.is_ok() {
@@ -131,6 +137,7 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
     };
     finish_deletion(&controller, &key).await?;
     deleted?;
+    switched?;
     let resync = now.checked_add(RESYNC).ok();
     let read_again = user_data::read_again_at(&controller.common, &controller.ssh_keys, &pool, now);
     let planned = earliest(earliest(pass.plan.look_again_at, pass.next_end), pass.refused_until);
@@ -168,6 +175,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         let template = convert::current_template(state, pool);
         let forced = requested(pool, memory.handled.as_deref());
         let (members, claimed) = counted_members(controller, state, pool, &template, now);
+        let tier = standby::tier(controller, state, pool, &usable, memory.standby_failed_at);
         let view = PoolView {
             target_size: pool.spec.target_size,
             scheduled,
@@ -186,6 +194,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             members,
             claimed,
             waiting,
+            standby: tier,
             can_replace: launch_options.views.iter().any(|config| config.weight > 0)
                 || problems.iter().any(LaunchConfigProblem::is_passing),
             launch_configs: launch_options.views.clone(),
@@ -196,6 +205,9 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         let next_end = ends.filter(|at| *at > now).min();
         let mut deletes = members_with(state, pool, &plan.deletes);
         deletes.retain(|member| !may_have_served(&controller.clouds, state, member));
+        let mut stops = members_with(state, pool, &plan.stops);
+        stops.retain(|member| !may_have_served(&controller.clouds, state, member));
+        let switches = Switches { starts: members_with(state, pool, &plan.starts), stops };
         let wanted = new_members(controller, state, pool, &plan, &usable);
         // The API server refused members a moment ago and would again.
         let refused_until = memory.creates.pending(now).filter(|_| forced.is_none());
@@ -205,7 +217,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             launch_config: member.spec.placement.launch_config.clone(),
         });
         state.planned.add(key, planned);
-        let template_hash = view.template_hash;
+        let (template_hash, standby) = (view.template_hash, view.standby);
         memory.rest_after(began);
         Pass {
             next_end,
@@ -220,6 +232,8 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             forced,
             deletes,
             creates,
+            switches,
+            standby,
         }
     })
 }
@@ -264,6 +278,15 @@ fn counted_members(
     for member in &mut members {
         if matches!(member.standing, Standing::Pending | Standing::Terminating) {
             member.unanswered_since = controller.machines.unanswered_since(&member.uid);
+        }
+    }
+    if pool.spec.standby.is_some() || members.iter().any(|member| member.standing == Standing::Standby) {
+        let known: HashMap<_, _> =
+            state.members_of(pool).filter_map(|member| Some((member.metadata.uid.as_deref()?, member))).collect();
+        for member in members.iter_mut().filter(|member| matches!(member.standing, Standing::Ready | Standing::Standby))
+        {
+            let of = known.get(member.uid.as_str());
+            member.power = of.map(|of| standby::power(controller, state, of, now)).unwrap_or_default();
         }
     }
     (members, claimed)
@@ -377,6 +400,7 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
         provisioning: &pass.launch_options.health,
         replenished_at,
         template_hash: pass.template_hash.as_deref(),
+        standby: &pass.standby,
         handled: handled.as_deref(),
         attention: &attention,
         members_refused: member_writes.refusal(&pass.pool),

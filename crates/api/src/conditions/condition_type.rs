@@ -52,5 +52,7 @@ string_enum! {
         HealthSuspended,
         /// Pool: every schedule can be read. Absent until one could not.
         SchedulesValid,
+        /// Pool: it has the stopped members that spec.standby wants. Absent without that field.
+        StandbyFilled,
     }
 }

@@ -58,7 +58,11 @@ impl Display for Interruption {
 /// is recorded as bought first, so that its machine is not lost sight of.
 pub const fn gives_up(state: MemberState) -> bool {
     match state {
-        MemberState::Warming | MemberState::Ready | MemberState::Resetting => true,
+        MemberState::Warming
+        | MemberState::Ready
+        | MemberState::Resetting
+        | MemberState::Stopping
+        | MemberState::Standby => true,
         MemberState::Pending | MemberState::Claimed | MemberState::Errored => false,
     }
 }
@@ -84,6 +88,7 @@ mod tests {
     #[test]
     fn only_members_that_nobody_has_are_given_up() {
         let given_up: Vec<_> = MemberState::ALL.into_iter().filter(|state| gives_up(*state)).collect();
-        assert_eq!(given_up, [MemberState::Warming, MemberState::Ready, MemberState::Resetting]);
+        use MemberState::{Ready, Resetting, Standby, Stopping, Warming};
+        assert_eq!(given_up, [Warming, Ready, Resetting, Stopping, Standby]);
     }
 }

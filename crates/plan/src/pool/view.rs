@@ -4,6 +4,7 @@ use bullpen_api::{Disruption, PoolState, Recycle, Rollout};
 use jiff::{SignedDuration, Timestamp};
 
 use super::schedule::Scheduled;
+use super::standby::{Power, StandbyTier};
 use crate::launch::placement::LaunchConfigView;
 
 /// After this time without an answer of its cloud, a pending member is no supply.
@@ -28,6 +29,10 @@ pub enum Standing {
     Warming,
     /// Its create was not accepted yet.
     Pending,
+    /// Being stopped, for the standby tier. It bills and is no supply.
+    Stopping,
+    /// Stopped. It is no supply before it is started.
+    Standby,
 }
 
 /// What a decision needs to know of a member.
@@ -51,6 +56,8 @@ pub struct CountedMember {
     pub unanswered_since: Option<Timestamp>,
     /// Whether the launch config that it is pinned to is being deleted, which waits for this member.
     pub launch_config_ends: bool,
+    /// What its machine can do for the standby tier.
+    pub power: Power,
 }
 
 /// When a pending member is no supply any more whose cloud has not answered since then, unless it answers before.
@@ -79,7 +86,12 @@ impl CountedMember {
         match self.standing {
             Standing::Aside | Standing::Quarantined => true,
             Standing::Terminating | Standing::Errored => self.hold,
-            Standing::Claimed | Standing::Ready | Standing::Warming | Standing::Pending => false,
+            Standing::Claimed
+            | Standing::Ready
+            | Standing::Warming
+            | Standing::Pending
+            | Standing::Stopping
+            | Standing::Standby => false,
         }
     }
 }
@@ -121,6 +133,8 @@ pub struct PoolView {
     pub claimed: i32,
     /// Waiting claims: eligible, with `whenEmpty: Wait`, Pending, named by no member, and not being bound.
     pub waiting: i32,
+    /// `spec.standby`, and what can be had of it.
+    pub standby: StandbyTier,
     /// Whether a launch config may buy replacements, be it after a while.
     pub can_replace: bool,
     /// The launch configs that the pool may use.

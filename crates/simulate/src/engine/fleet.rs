@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bullpen_plan::pool::standby::Power;
 use bullpen_plan::pool::view::{CountedMember, PoolView, Standing};
 
 use crate::time::{Micros, timestamp};
@@ -74,6 +75,7 @@ impl Member {
             hold: false,
             unanswered_since: self.calls.map(timestamp),
             launch_config_ends: false,
+            power: Power::default(),
         }
     }
 }

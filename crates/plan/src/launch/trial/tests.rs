@@ -99,9 +99,11 @@ impl Simulation {
             hold: false,
             unanswered_since: None,
             launch_config_ends: false,
+            power: crate::pool::standby::Power::default(),
         });
         let pool = PoolView {
             can_replace: true,
+            standby: crate::pool::standby::StandbyTier::default(),
             target_size: 50,
             scheduled: Scheduled::default(),
             max_size: 100,

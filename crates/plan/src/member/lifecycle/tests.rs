@@ -36,6 +36,7 @@ pub(super) fn member(state: MemberState) -> LifecycleView {
         held: false,
         broken: false,
         reset: Reset::default(),
+        standby: Standby::default(),
     }
 }
 
@@ -349,6 +350,7 @@ fn any_machine() -> impl Strategy<Value = Machine> {
             ready
         }),
         Just(Machine::Ending),
+        (0..200_i64, any::<bool>()).prop_map(|(shown, done)| Machine::Stopped { at: at(shown), done }),
         Just(Machine::Terminated),
     ]
 }

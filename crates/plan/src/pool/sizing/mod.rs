@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::recycle::{Frame, Recycling, is_old, recycle};
 use super::rollout::{Progress, RolloutNow, follow};
 use super::schedule::Scheduled;
+use super::standby::{self, Fill, ReadyTier};
 use super::view::{CountedMember, PoolView, Standing, UNANSWERED_AFTER, unanswered_at};
 use crate::launch::placement::{self, Candidate, LaunchConfigView};
 use crate::time::earliest;
@@ -55,6 +56,10 @@ pub struct Replenishment {
     pub creates: Vec<String>,
     /// Whether `maxSize` keeps the pool from filling its deficit.
     pub limited_by_max_size: bool,
+    /// Uids of the standby members to start now.
+    pub starts: Vec<String>,
+    /// Uids of the ready members to stop now, for the standby tier.
+    pub stops: Vec<String>,
     /// Uids of the members to delete now.
     pub deletes: Vec<String>,
     /// The state of the rollout.
@@ -82,6 +87,8 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let recycling = if emptying {
         Recycling::default()
     } else {
+        // Standby members keep their places, so there is no room for a surge in these.
+        let kept = kept.saturating_add(counts.standby);
         let frame = Frame { counts, target: effective_target.size, kept, rollout_paused: rollout.is_paused() };
         recycle(pool, &frame, now)
     };
@@ -92,19 +99,33 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let supply = left.pending + left.warming + left.ready - unanswered - recycling.surge;
     let waiting = if emptying { 0 } else { pool.waiting };
     let wanted = effective_target.size.saturating_add(waiting);
-    let deficit = (wanted - supply).max(0);
+    let lacking = (wanted - supply).max(0);
     let buying = !pool.deleting && pool.state == PoolState::Active;
+    let starts = if buying { standby::starts(pool, lacking, rollout.is_paused(), now) } else { Vec::new() };
+    let deficit = lacking - to_i32(starts.len());
+    let tier = ReadyTier {
+        deficit,
+        beyond: supply + unanswered - wanted,
+        spare: left.ready - recycling.surge - wanted,
+        rollout_paused: rollout.is_paused(),
+    };
+    let fill = if emptying { Fill::default() } else { standby::fill(pool, &staying, &starts, tier, now) };
 
     let headroom = (pool.max_size - counts.total).max(0);
-    let to_create = if buying { deficit.min(headroom) } else { 0 };
+    let to_create = if buying { deficit.max(fill.buy).min(headroom) } else { 0 };
     let in_flight: Vec<_> = staying.iter().filter(|member| is_in_flight(member)).collect();
-    let candidates: Vec<_> = pool.launch_configs.iter().map(|view| candidate(pool, view, &in_flight, now)).collect();
+    let for_standby = deficit == 0;
+    let buys = |view: &&LaunchConfigView| !for_standby || pool.standby.launch_configs.contains(&view.name);
+    let configs = pool.launch_configs.iter().filter(buys);
+    let candidates: Vec<_> = configs.map(|view| candidate(pool, view, &in_flight, now)).collect();
     let placed = placement::place(&candidates, to_create, (waiting - supply).max(0), now);
 
     // Members without an answer that nobody needs any more are given up too, or they would be bought after the outage.
-    let surplus = if deficit > 0 { 0 } else { (supply + unanswered - wanted).max(0) };
+    // What the standby tier lacks is no surplus.
+    let surplus = if lacking > 0 { 0 } else { (supply + unanswered - wanted - fill.missing).max(0) };
     let memory = next_memory(pool, memory, surplus, rollout.progress.clone(), now);
     let mut deletes = recycling.retired;
+    deletes.extend(fill.ends);
     // A launch config that is being deleted takes its members along when no other one can replace them: it would wait
     // for their replacements for ever.
     let ends = |member: &CountedMember| emptying || (member.launch_config_ends && !pool.can_replace);
@@ -113,9 +134,10 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let mut look_again_at = earliest(placed.look_again_at, earliest(rollout.look_again_at, recycling.look_again_at));
     look_again_at = earliest(look_again_at, next_unanswered(&staying, now));
     look_again_at = earliest(look_again_at, pool.scheduled.until);
+    look_again_at = earliest(look_again_at, standby::look_again_at(pool, now));
     if surplus > 0 && !emptying {
         let at_once = pool.forced || memory.size_fell;
-        for member in pick_surplus(pool, &staying, surplus, now) {
+        for member in pick_surplus(pool, &staying, (surplus, &fill.stops), now) {
             match if at_once { Some(now) } else { surplus_due(member, &memory, now) } {
                 Some(due) if due <= now => deletes.push(member.uid.clone()),
                 due => look_again_at = earliest(look_again_at, due),
@@ -130,6 +152,8 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
         deficit: if buying { deficit } else { 0 },
         limited_by_max_size: buying && deficit > headroom,
         creates: placed.launch_configs,
+        starts,
+        stops: fill.stops,
         deletes,
         rollout,
         recycling_forbidden: recycling.forbidden,
@@ -188,7 +212,12 @@ const fn is_done(member: &CountedMember, emptying: bool) -> bool {
     !member.hold
         && match member.standing {
             Standing::Errored => true,
-            Standing::Aside | Standing::Ready | Standing::Warming | Standing::Pending => emptying,
+            Standing::Aside
+            | Standing::Ready
+            | Standing::Warming
+            | Standing::Pending
+            | Standing::Stopping
+            | Standing::Standby => emptying,
             // Somebody may be working on a quarantined machine: only a person may delete it.
             Standing::Claimed | Standing::Terminating | Standing::Quarantined => false,
         }
@@ -206,6 +235,7 @@ pub fn count(members: &[CountedMember]) -> MemberCounts {
             Standing::Quarantined | Standing::Aside => continue,
             Standing::Ready => &mut counts.ready,
             Standing::Warming => &mut counts.warming,
+            Standing::Stopping | Standing::Standby => &mut counts.standby,
             Standing::Pending => &mut counts.pending,
         } += 1;
     }
@@ -261,17 +291,18 @@ fn surplus_due(member: &CountedMember, memory: &Memory, now: Timestamp) -> Optio
     }
 }
 
-/// Picks members to give up: pending ones first, those without an answer before others, then warming, then stale ready,
+/// Picks members to give up, but for those to be stopped: pending ones first, those without an answer before others, then warming, then stale ready,
 /// then ready ones; of each the youngest first.
 fn pick_surplus<'a>(
     pool: &PoolView,
     members: &'a [CountedMember],
-    surplus: i32,
+    (surplus, stops): (i32, &[String]),
     now: Timestamp,
 ) -> impl Iterator<Item = &'a CountedMember> {
     let mut unclaimed: Vec<_> = members
         .iter()
         .filter(|member| matches!(member.standing, Standing::Pending | Standing::Warming | Standing::Ready))
+        .filter(|member| !stops.contains(&member.uid))
         .map(|member| {
             let stale = member.standing == Standing::Ready && (member.outdated || is_old(pool, member, now));
             ((member.standing, stale || member.is_unanswered(now), member.created, &member.uid), member)
@@ -285,5 +316,7 @@ fn to_i32(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
+#[cfg(test)]
+mod standby_tests;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use proptest::strategy::ValueTree as _;
 use super::*;
 use crate::launch::placement::LaunchConfigView;
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()
 }
 
@@ -26,15 +26,17 @@ fn members(standings: &[(Standing, usize)]) -> Vec<CountedMember> {
                 hold: false,
                 unanswered_since: None,
                 launch_config_ends: false,
+                power: crate::pool::standby::Power::default(),
             });
         }
     }
     all
 }
 
-fn pool(target: i32, max: i32, standings: &[(Standing, usize)]) -> PoolView {
+pub(super) fn pool(target: i32, max: i32, standings: &[(Standing, usize)]) -> PoolView {
     PoolView {
         can_replace: true,
+        standby: crate::pool::standby::StandbyTier::default(),
         target_size: target,
         scheduled: Scheduled::default(),
         max_size: max,
@@ -56,7 +58,7 @@ fn pool(target: i32, max: i32, standings: &[(Standing, usize)]) -> PoolView {
     }
 }
 
-fn pass(pool: &PoolView) -> Replenishment {
+pub(super) fn pass(pool: &PoolView) -> Replenishment {
     replenish(pool, &Memory::default(), at(100))
 }
 

@@ -51,6 +51,7 @@ impl Run {
     fn begin(target: i32, max: i32, ttl: i32) -> Self {
         let view = PoolView {
             can_replace: true,
+            standby: super::standby::StandbyTier::default(),
             target_size: target,
             scheduled: Scheduled::default(),
             max_size: max,
@@ -104,6 +105,7 @@ impl Run {
             hold: false,
             unanswered_since: None,
             launch_config_ends: false,
+            power: crate::pool::standby::Power::default(),
         });
         self.machines.push((self.template, self.second + 1));
     }
