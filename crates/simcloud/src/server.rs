@@ -219,12 +219,15 @@ async fn start(State(shell): State<Shell>, id: Id, parameters: Parameters) -> Re
     switch(&shell, Method::Start, target(id, parameters), Cloud::start).await
 }
 
+/// [`Cloud::stop`] or [`Cloud::start`].
+type Switch = fn(&mut Cloud, Timestamp, &str, Option<&str>, Option<&CallFault>) -> Result<Instance, Refusal>;
+
 /// Stops or starts a machine.
 async fn switch(
     shell: &Shell,
     method: Method,
     target: Result<(String, Option<String>), Refusal>,
-    act: fn(&mut Cloud, Timestamp, &str, Option<&str>, Option<&CallFault>) -> Result<Instance, Refusal>,
+    act: Switch,
 ) -> Response {
     let (id, region) = match target {
         Ok(target) => target,
