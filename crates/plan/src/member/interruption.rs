@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn only_members_that_nobody_has_are_given_up() {
         let given_up: Vec<_> = MemberState::ALL.into_iter().filter(|state| gives_up(*state)).collect();
-        use MemberState::{Ready, Resetting, Standby, Stopping, Warming};
-        assert_eq!(given_up, [Warming, Ready, Resetting, Stopping, Standby]);
+        let names: Vec<_> = given_up.iter().map(|state| state.as_str()).collect();
+        assert_eq!(names, ["Warming", "Ready", "Resetting", "Stopping", "Standby"]);
     }
 }
