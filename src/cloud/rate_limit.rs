@@ -37,7 +37,8 @@ impl RateLimit {
                 ProviderOperation::Find
                 | ProviderOperation::Get
                 | ProviderOperation::Identity
-                | ProviderOperation::Image => rates.read,
+                | ProviderOperation::Image
+                | ProviderOperation::Price => rates.read,
             };
             (*operation, limiter(rate))
         };

@@ -1,10 +1,11 @@
 //! Converts API objects into what the plans take.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bullpen_api::{
-    ConditionType, InstancePool, LaunchConfig, MemberState, NamespacesFrom, PoolClaim, PoolMember, PoolMemberStatus,
-    condition_is_true, find_condition,
+    ConditionType, InstancePool, LaunchConfig, MemberState, NamespacesFrom, PoolClaim, PoolLaunchConfig, PoolMember,
+    PoolMemberStatus, condition_is_true, find_condition,
 };
 use bullpen_plan::claim::lifetime::TermRules;
 use bullpen_plan::claim::queue::Labels;
@@ -15,6 +16,7 @@ use bullpen_plan::launch::refusals::Place;
 use bullpen_plan::member::lifecycle::Stuck;
 use bullpen_plan::member::user_data::{UserData, Wishes};
 use bullpen_plan::pool::attention::Attention;
+use bullpen_plan::pool::sizing::Billing;
 use bullpen_plan::pool::standby::Power;
 use bullpen_plan::pool::template::CurrentTemplate;
 use bullpen_plan::pool::view::{CountedMember, Standing};
@@ -281,6 +283,7 @@ fn counted(
     state: &State,
     template: &CurrentTemplate,
     ending: &[(String, Timestamp)],
+    billings: &HashMap<String, SignedDuration>,
     now: Timestamp,
 ) -> Option<CountedMember> {
     let uid = uid(member);
@@ -296,6 +299,7 @@ fn counted(
         hold: member.spec.hold,
         unanswered_since: None,
         power: Power::default(),
+        billing: billing(member, billings),
         launch_config_ends: ending.iter().any(|(name, at)| *name == member.spec.placement.launch_config && *at <= now),
     })
 }
@@ -324,10 +328,10 @@ pub fn counted_members(
     template: &CurrentTemplate,
     now: Timestamp,
 ) -> (Vec<CountedMember>, i32) {
-    let ending = ending_launch_configs(state, pool);
+    let (ending, billings) = (ending_launch_configs(state, pool), billings(state, pool));
     let (mut known, mut claimed) = (Vec::new(), 0_i32);
     for member in state.members_of(pool) {
-        match counted(member, state, template, &ending, now) {
+        match counted(member, state, template, &ending, &billings, now) {
             Some(counted) => known.push(counted),
             None => claimed = claimed.saturating_add(1),
         }
@@ -341,11 +345,30 @@ pub fn counted_members(
         outdated: false,
         hold: false,
         unanswered_since: None,
+        billing: None,
         launch_config_ends: false,
         power: Power::default(),
     });
     known.extend(unwritten);
     (known, claimed)
+}
+
+/// The units in which the machines of the pool's launch configs are billed, of those that have any.
+fn billings(state: &State, pool: &InstancePool) -> HashMap<String, SignedDuration> {
+    let namespace = pool.namespace().unwrap_or_default();
+    let unit = |entry: &PoolLaunchConfig| {
+        let config = state.launch_configs.get(&ObjectKey::new(namespace.clone(), entry.name.clone()))?;
+        let seconds = config.spec.billing_seconds.filter(|seconds| *seconds > 0)?;
+        Some((entry.name.clone(), SignedDuration::from_secs(seconds.into())))
+    };
+    pool.spec.launch_configs.iter().filter_map(unit).collect()
+}
+
+/// How the member's machine is billed, if that is in whole units. Before its launch is known, nothing was paid.
+fn billing(member: &PoolMember, billings: &HashMap<String, SignedDuration>) -> Option<Billing> {
+    let unit = *billings.get(&member.spec.placement.launch_config)?;
+    let launched = member.status.as_ref().and_then(|status| status.instance.as_ref()?.launch_time.as_ref())?.0;
+    Some(Billing { launched, unit })
 }
 
 /// The launch configs of the pool's namespace that are being deleted, and when their members are to go.

@@ -255,6 +255,7 @@ impl Controllers {
                 clouds,
                 launch_health,
                 images: Arc::default(),
+                prices: Arc::default(),
                 sweeps,
                 reported: standing::Reported::default(),
             },

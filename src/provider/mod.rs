@@ -105,6 +105,17 @@ pub trait Provider: fmt::Debug + Send + Sync {
         Err(ProviderError::invalid(format!("{name}: this cloud's images have no other names")))
     }
 
+    /// What such a machine costs for an hour now: a decimal number.
+    ///
+    /// # Errors
+    /// `NotFound` if the cloud knows no price of it, `Invalid` if it tells none of this kind, or any error of the call.
+    async fn hourly_price(&self, of: PriceOf<'_>) -> Result<String, ProviderError> {
+        Err(ProviderError::invalid(format!(
+            "this cloud tells no price of {}: write a number into hourlyPrice",
+            of.instance_type
+        )))
+    }
+
     /// Whether [`tag`](Self::tag) works here. Without it, machines that were claimed before a restored backup are not
     /// recognized.
     fn can_tag(&self) -> bool {
@@ -159,6 +170,17 @@ pub trait Provider: fmt::Debug + Send + Sync {
     async fn start(&self, id: &str) -> Result<(), ProviderError> {
         Err(ProviderError::invalid(format!("{id}: this cloud starts no stopped machines")))
     }
+}
+
+/// What a price is asked of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PriceOf<'a> {
+    /// The zone in the provider's region.
+    pub zone: &'a str,
+    /// How the machine is paid for.
+    pub market: Market,
+    /// The cloud's name of the machine's size.
+    pub instance_type: &'a str,
 }
 
 /// A reset of one machine. A retry sends it unchanged.

@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 
-use bullpen_api::ErrorClass;
 use bullpen_plan::member::reports::Topic;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
@@ -120,6 +119,8 @@ label_values! {
         Identity => "identity",
         /// Asks which image a name stands for.
         Image => "image",
+        /// Asks what a machine costs.
+        Price => "price",
     }
 }
 
@@ -369,26 +370,6 @@ label_values! {
         Capacity => "capacity",
         /// Anything else.
         Other => "other",
-    }
-}
-
-impl From<ErrorClass> for FailureClass {
-    /// No member fails for good by an error that may pass, so those errors have no value of their own.
-    fn from(class: ErrorClass) -> Self {
-        match class {
-            ErrorClass::LaunchTimeout => Self::LaunchTimeout,
-            ErrorClass::WarmingTimeout => Self::WarmingTimeout,
-            ErrorClass::InstanceGone => Self::InstanceGone,
-            ErrorClass::ReportedBroken => Self::ReportedBroken,
-            ErrorClass::Interrupted => Self::Interrupted,
-            ErrorClass::Unhealthy => Self::Unhealthy,
-            ErrorClass::ResetRefused | ErrorClass::ResetTimeout => Self::NotReset,
-            ErrorClass::StopFailed | ErrorClass::StartFailed => Self::NotSwitched,
-            ErrorClass::Invalid => Self::Invalid,
-            ErrorClass::Quota => Self::Quota,
-            ErrorClass::Capacity => Self::Capacity,
-            ErrorClass::RateLimited | ErrorClass::Auth | ErrorClass::NotFound | ErrorClass::Transient => Self::Other,
-        }
     }
 }
 

@@ -32,9 +32,9 @@ pub use instance_pool::{
     Standby, StandbyMode, TargetSource, TcpSocketReadiness, Template,
 };
 pub use launch_config::{
-    AwsAssumeRole, AwsBlockDevice, AwsLaunchTemplate, AwsProviderConfig, AwsTenancy, ClaimedOrphan, IMAGE_BY_NAME,
-    IMAGE_BY_PARAMETER, LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus, Market, Orphans,
-    ProviderBlock, RecentError, ResolvedImage, SimulatedProviderConfig,
+    AwsAssumeRole, AwsBlockDevice, AwsLaunchTemplate, AwsProviderConfig, AwsTenancy, ClaimedOrphan, HOURLY_PRICE_AUTO,
+    IMAGE_BY_NAME, IMAGE_BY_PARAMETER, LaunchConfig, LaunchConfigIdentity, LaunchConfigSpec, LaunchConfigStatus,
+    Market, Orphans, ProviderBlock, RecentError, ResolvedImage, SimulatedProviderConfig,
 };
 pub use machine_report::{JobDone, MAX_REPORT, MachineReport, MemberPhoneHome};
 pub use moments::{RenewTime, Renewal};

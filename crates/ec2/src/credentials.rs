@@ -1,12 +1,16 @@
 //! Credentials by the standard chain of AWS, perhaps through a role, cached until they expire or are refused.
 
+use std::env;
 use std::time::{Duration, SystemTime};
 
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::{SharedHttpClient, SharedHttpConnector, http_client_fn};
 use tokio::sync::Mutex;
 
 use crate::error::{CallError, causes};
@@ -147,13 +151,31 @@ impl Source {
 /// What the environment and profile say: credentials, FIPS, dual stack. Files are read anew each time, because
 /// credentials in them may have been replaced.
 pub(crate) async fn config(region: &str, endpoint: Option<&str>) -> SdkConfig {
-    let client = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let region = Region::new(region.to_owned());
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(client).region(region);
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(chain_client()).region(region);
     if let Some(endpoint) = endpoint {
         loader = loader.endpoint_url(endpoint);
     }
     loader.load().await
+}
+
+/// The client by which the chain asks for credentials. What goes by TLS (STS, SSO) goes through the proxy that the
+/// environment names; metadata services of the machine or the pod speak plain HTTP, and no proxy reaches them.
+fn chain_client() -> SharedHttpClient {
+    let set =
+        |name: &str| env::var(name).or_else(|_| env::var(name.to_lowercase())).ok().filter(|text| !text.is_empty());
+    let proxy = set("HTTPS_PROXY").or_else(|| set("ALL_PROXY"));
+    // Without a scheme, proxies are taken for HTTP, as by the client of the other calls.
+    let url = proxy.map(|url| if url.contains("://") { url } else { format!("http://{url}") });
+    let config = url.and_then(|url| ProxyConfig::https(url).ok()).unwrap_or_else(ProxyConfig::disabled);
+    let config = config.no_proxy(set("NO_PROXY").unwrap_or_default());
+    http_client_fn(move |settings, components| {
+        let mut connector = Connector::builder();
+        connector.set_connector_settings(Some(settings.clone()));
+        connector.set_sleep_impl(components.sleep_impl());
+        connector.set_proxy_config(Some(config.clone()));
+        SharedHttpConnector::new(connector.tls_provider(Provider::Rustls(CryptoMode::Ring)).build())
+    })
 }
 
 #[cfg(test)]

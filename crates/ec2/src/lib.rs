@@ -12,6 +12,7 @@ mod error;
 mod http;
 mod images;
 mod instances;
+mod prices;
 mod query;
 mod queue;
 mod run;

@@ -14,8 +14,8 @@ pub struct Outcome {
     pub machines: Machines,
     /// Hours of machines, by what they did, from the beginning of the trace to its last claim.
     pub hours: Hours,
-    /// Hours of machines of each launch config, in the order of the pool.
-    pub hours_by_launch_config: Vec<f64>,
+    /// Hours of machines of each launch config that are paid, begun units of billing included, in the order of the pool.
+    pub paid_hours_by_launch_config: Vec<f64>,
     /// Length of the trace in hours.
     pub length_hours: f64,
     /// The mean over each part of the trace; all parts are of the same length.

@@ -45,7 +45,8 @@ pub(in crate::cli) struct SimulateArgs {
     /// Names the cheapest size with so many hits
     #[arg(long, value_name = "PERCENT", default_value_t = 99.0, value_parser = percent)]
     pub goal_percent: f64,
-    /// Price of a machine for an hour: of all launch configs, or NAME=PRICE for each of them
+    /// Price of a machine for an hour: of all launch configs, or NAME=PRICE for each of them [default: hourlyPrice of the launch configs
+    /// in the file]
     #[arg(long, value_name = "[NAME=]PRICE", value_parser = price)]
     pub hourly_price: Vec<Price>,
     #[command(flatten)]

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use bullpen_api::HOURLY_PRICE_AUTO;
 use bullpen_simulate::{
     Arrival, Boot, Case, CloudModel, MILLISECOND, Micros, Outcome, Policy, SECOND, Setup, loop_size, run,
 };
@@ -112,16 +113,23 @@ fn boot_of_file(pool: &PoolFile, is_given: bool) -> Result<(f64, f64), String> {
     }
 }
 
-/// The price of each launch config of the pool; `None` if no price is given.
+/// The price of each launch config of the pool: that of the flags, else of the file. `None` if no price is given, or
+/// none by flags and not all of them by the file.
 fn prices(given: &[Price], pool: &PoolFile) -> Result<Option<Vec<f64>>, String> {
+    let of_file = |name: &str| {
+        let config = pool.launch_configs.iter().find(|config| config.metadata.name.as_deref() == Some(name))?;
+        let told = config.status.as_ref().and_then(|status| status.hourly_price.as_ref());
+        let written = config.spec.hourly_price.as_ref().filter(|price| *price != HOURLY_PRICE_AUTO);
+        written.or(told)?.parse::<f64>().ok().filter(|price| price.is_finite())
+    };
+    let entries = pool.spec.launch_configs.iter();
     if given.is_empty() {
-        return Ok(None);
+        return Ok(entries.map(|entry| of_file(&entry.name)).collect());
     }
     let of = |name: Option<&str>| given.iter().find(|price| price.launch_config.as_deref() == name);
-    let entries = pool.spec.launch_configs.iter();
     let priced = entries.map(|entry| {
-        let price = of(Some(&entry.name)).or_else(|| of(None));
-        price.map(|price| price.amount).ok_or_else(|| {
+        let price = of(Some(&entry.name)).or_else(|| of(None)).map(|price| price.amount);
+        price.or_else(|| of_file(&entry.name)).ok_or_else(|| {
             format!("--hourly-price: launch config {name} has none: add --hourly-price {name}=PRICE", name = entry.name)
         })
     });
@@ -154,7 +162,7 @@ pub(super) fn play(planned: Vec<Planned>, trace: &[Arrival], threads: Option<u16
     let cases = planned.into_iter().zip(outcomes.into_inner()).map(|(case, outcome)| {
         let outcome = outcome.ok_or("a simulation ended without an outcome")??;
         let cost = |prices: Vec<f64>| {
-            prices.iter().zip(&outcome.hours_by_launch_config).map(|(price, hours)| price * hours).sum()
+            prices.iter().zip(&outcome.paid_hours_by_launch_config).map(|(price, hours)| price * hours).sum()
         };
         let (cost, target_size) = (case.prices.map(cost), case.setup.pool.target_size);
         Ok(Case { policy: case.policy, target_size, outcome, cost })

@@ -1,34 +1,20 @@
 //! Which image a launch config's name for one stands for: asked of the cloud every few minutes.
 
-use std::collections::HashMap;
-
 use bullpen_api::{LaunchConfig, ResolvedImage};
 use jiff::{SignedDuration, Timestamp};
-use parking_lot::Mutex;
 use tracing::{info, warn};
 
-use crate::clock;
+use super::lookups::Lookups;
 use crate::cloud::Cloud;
 use crate::state::ObjectKey;
 use crate::telemetry::labels::ProviderOperation;
 
 /// How often a name is looked up: soon enough for a rollout of a new image, seldom enough for the cloud.
 const EVERY: SignedDuration = SignedDuration::from_mins(5);
-/// How soon after a failure.
-const AFTER_FAILURE: SignedDuration = SignedDuration::from_secs(20);
 
 /// What was looked up, by launch config.
-#[derive(Debug, Default)]
-pub struct Images(Mutex<HashMap<ObjectKey, Looked>>);
-
-/// The last answer for one name.
-#[derive(Clone, Debug)]
-struct Looked {
-    name: String,
-    again: Timestamp,
-    /// The id, or why there is none.
-    found: Result<String, String>,
-}
+#[derive(Debug)]
+pub struct Images(Lookups);
 
 /// The image of one launch config.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +25,12 @@ pub struct Image {
     pub problem: Option<String>,
     /// When to look again.
     pub again: Option<Timestamp>,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Self(Lookups::new(EVERY))
+    }
 }
 
 impl Image {
@@ -58,12 +50,13 @@ impl Images {
             return Image::default();
         }
         let name = &config.spec.image;
-        let now = clock::now();
-        let known = self.0.lock().get(key).filter(|looked| looked.name == *name && now < looked.again).cloned();
-        let looked = match known {
-            Some(looked) => looked,
-            None => self.ask(name, key, cloud).await,
-        };
+        let ask = cloud.call(ProviderOperation::Image, cloud.provider().resolve_image(name));
+        let looked = self.0.look(key, name, ask).await;
+        match &looked.found {
+            Ok(id) if looked.is_news => info!(launch_config = %key, image = name, id, "the image is found"),
+            Err(why) if looked.is_news => warn!(launch_config = %key, image = name, %why, "the image is not found"),
+            _ => {}
+        }
         let before = config.image().map(|id| ResolvedImage { name: name.clone(), id: id.to_owned() });
         let (resolved, problem) = match looked.found {
             Ok(id) => (Some(ResolvedImage { name: name.clone(), id }), None),
@@ -75,24 +68,6 @@ impl Images {
 
     /// The launch config is gone.
     pub fn forget(&self, key: &ObjectKey) {
-        self.0.lock().remove(key);
-    }
-
-    async fn ask(&self, name: &str, key: &ObjectKey, cloud: &Cloud) -> Looked {
-        let found = cloud.call(ProviderOperation::Image, cloud.provider().resolve_image(name)).await;
-        let wait = if found.is_ok() { EVERY } else { AFTER_FAILURE };
-        let looked = Looked {
-            name: name.to_owned(),
-            again: clock::now().checked_add(wait).unwrap_or(Timestamp::MAX),
-            found: found.map_err(|error| error.to_string()),
-        };
-        let before = self.0.lock().insert(key.clone(), looked.clone());
-        let is_new = before.is_none_or(|before| before.name != looked.name || before.found != looked.found);
-        match &looked.found {
-            Ok(id) if is_new => info!(launch_config = %key, image = name, id, "the image is found"),
-            Err(why) if is_new => warn!(launch_config = %key, image = name, %why, "the image is not found"),
-            _ => {}
-        }
-        looked
+        self.0.forget(key);
     }
 }

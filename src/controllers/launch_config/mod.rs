@@ -6,12 +6,15 @@
 
 pub mod health;
 pub mod images;
+mod lookups;
+pub mod prices;
 pub mod reconcile;
 
 use std::sync::Arc;
 
 use self::health::LaunchHealth;
 use self::images::Images;
+use self::prices::Prices;
 use super::common::Common;
 use super::orphans::memory::Sweeps;
 use super::routing::Listeners;
@@ -29,6 +32,8 @@ pub struct LaunchConfigController {
     pub launch_health: LaunchHealth,
     /// The images that names of launch configs stand for.
     pub images: Arc<Images>,
+    /// The prices that clouds tell.
+    pub prices: Arc<Prices>,
     /// What the orphan sweeps remember, for the status.
     pub sweeps: Arc<Sweeps>,
     /// The launch configs of other installations that were reported.

@@ -21,6 +21,7 @@ use crate::controllers::convert;
 use crate::controllers::convert::place_of;
 use crate::controllers::launch_config::LaunchConfigController;
 use crate::controllers::launch_config::images::Image;
+use crate::controllers::launch_config::prices::HourlyPrice;
 use crate::controllers::orphans::memory::SweepMemory;
 use crate::controllers::orphans::sweep::{blocked, recorded_orphans};
 use crate::controllers::standing;
@@ -37,6 +38,7 @@ pub async fn reconcile(controller: Arc<LaunchConfigController>, key: ObjectKey) 
         controller.common.metrics.launch_config_gone(&key.namespace, &key.name);
         controller.launch_health.forget(&key);
         controller.images.forget(&key);
+        controller.prices.forget(&key);
         controller.clouds.release(&key);
         controller.listeners.launch_config_gone();
         return Ok(None);
@@ -153,11 +155,15 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     // Pools wait for the record of the account, so that is written at once.
     let recorded = config.status.as_ref().and_then(|status| status.identity.as_ref());
     let account_is_new = matches!(&settled, Settled::Mine(identity) if recorded != Some(identity));
-    let image = match &settled {
-        Settled::Mine(_) => controller.images.look(&config, &key, &cloud).await,
+    let (image, price) = match &settled {
+        Settled::Mine(_) => {
+            let image = controller.images.look(&config, &key, &cloud).await;
+            (image, controller.prices.look(&config, &key, &cloud).await)
+        }
         // What is known stays, and nothing is asked with credentials that are not known.
-        Settled::Changed(_) | Settled::Unknown => Image::of_status(&config),
+        Settled::Changed(_) | Settled::Unknown => (Image::of_status(&config), HourlyPrice::of_status(&config)),
     };
+    let again = [image.again, price.again].into_iter().flatten().min();
     // Pools wait for a new image as well.
     let image_is_new =
         config.status.as_ref().and_then(|status| status.resolved_image.as_ref()) != image.resolved.as_ref();
@@ -170,6 +176,8 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     }
     let instances = controller.common.cluster.with(|state| state.count_of_launch_config(&key));
     let instances = i32::try_from(instances).unwrap_or(i32::MAX);
+    let amount = price.amount.as_ref().and_then(|amount| amount.parse().ok());
+    controller.common.metrics.launch_config_counted(&key.namespace, &key.name, instances, amount);
     let account_changed = match &settled {
         Settled::Changed(recorded) => Some(recorded),
         Settled::Mine(_) | Settled::Unknown => None,
@@ -202,13 +210,14 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     let now = clock::now();
     let mut status = launch_status(&input, now);
     status.resolved_image = image.resolved;
+    set_price(&mut status, price, config.metadata.generation, now);
     set_account_conditions(&mut status, &settled, &sweep, config.metadata.generation, now);
     if let Some(drained) = drained {
         set_condition(&mut status.conditions, &drained, config.metadata.generation, now);
     }
     status.orphans = recorded_orphans(&sweep, controller.sweeps.rules.dry_run);
     write_status(controller, &config, status).await?;
-    Ok(image.again)
+    Ok(again)
 }
 
 /// What a launch config that is being deleted waits for.
@@ -239,6 +248,15 @@ async fn write_status(
         controller.launch_health.status_written(&ObjectKey::of(before));
     }
     Ok(())
+}
+
+/// Sets the price of a machine, and whether the cloud told it if it was asked.
+fn set_price(status: &mut LaunchConfigStatus, price: HourlyPrice, generation: Option<i64>, now: Timestamp) {
+    status.hourly_price = price.amount;
+    match price.condition {
+        Some(condition) => set_condition(&mut status.conditions, &condition, generation, now),
+        None => status.conditions.retain(|old| old.type_ != ConditionType::PriceKnown),
+    }
 }
 
 /// Compares the cloud's account with the one that all launch configs with these credentials record.

@@ -67,8 +67,8 @@ fn controller(registry: Registry, sent: Sent) -> LaunchConfigController {
         OrphanSweeper { common: common.clone(), term: term.clone(), clouds: clouds.clone(), sweeps: sweeps.clone() };
     let listeners = Arc::new(Listeners::new(common.clone(), Machines::new(term.started), sweeper));
     let launch_health = LaunchHealth::default();
-    let (images, reported) = (Arc::default(), Reported::default());
-    LaunchConfigController { common, clouds, launch_health, images, sweeps, reported, listeners }
+    let (images, prices, reported) = (Arc::default(), Arc::default(), Reported::default());
+    LaunchConfigController { common, clouds, launch_health, images, prices, sweeps, reported, listeners }
 }
 
 /// Puts only this launch config into the controller's state.

@@ -479,15 +479,9 @@ fn failure_message(controller: &MemberController, broken: MemberFailure, gathere
             "the cloud did not show within {} s that the used machine was reset",
             gathered.view.launch_timeout.as_secs()
         ),
-        MemberFailure::StopFailed => format!(
-            "the cloud refused to stop the machine for the standby tier, or did not show it stopped within {} s",
-            gathered.view.launch_timeout.as_secs()
-        ),
-        MemberFailure::StartFailed => format!(
-            "the cloud refused to start the stopped machine, or still showed it stopped after {} s",
-            gathered.view.launch_timeout.as_secs()
-        ),
-        MemberFailure::StartedByOthers => "somebody else has started the machine, which was on standby".to_owned(),
+        MemberFailure::StopFailed | MemberFailure::StartFailed | MemberFailure::StartedByOthers => {
+            member::status::not_switched(broken, gathered.view.launch_timeout.as_secs())
+        }
         MemberFailure::InstanceGone => "the machine ended by itself, or somebody else ended it".to_owned(),
     }
 }

@@ -19,7 +19,6 @@ use bullpen_plan::pool::template::template_hash;
 use jiff::{SignedDuration, Timestamp};
 
 use super::machine_memory::{MachineRecord, Sighting, sighting};
-use super::power;
 use crate::clock;
 use crate::cloud::{Cloud, ConfirmedIdentity, Listing};
 use crate::controllers::convert;
@@ -131,14 +130,13 @@ pub fn gather(
     }
     let mut sighting = sighting(&record, listing.as_deref(), &uid, recorded_id, known_since);
     let proved = shows_reset(&mut sighting, &uid, &status);
-    let standby = standby(&mut sighting, &status, &record, controller.term.started);
+    let known_standby = standby(&mut sighting, &status, &record, controller.term.started);
     if !proved {
         date_boot(controller, &uid, &mut sighting, status.instance.as_ref());
     }
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
     let (decides, target, machine) = by_readiness(&readiness, &member, &sighting, &record);
-    let watched = pool.as_ref().is_some_and(|pool| pool.spec.health.is_some());
-    let verdict = if watched { controller.health.verdict(&uid) } else { Verdict::Undecided };
+    let verdict = verdict(controller, pool.as_deref(), &uid);
     let refused = Refused::at(&cloud, &place_of(&launch_config, &member.spec.template_hash), &uid, now);
     let sends = (&user_data, record.asked, refused.for_long);
     let current = pool.as_ref().is_some_and(|pool| is_wanted(pool, &launch_config, &member, sends));
@@ -172,7 +170,7 @@ pub fn gather(
         held,
         broken: status.reported.as_ref().is_some_and(|reported| reported.broken.is_some()),
         reset: reset_calls(&record, status.uses, proved, user_data.known().is_some()),
-        standby,
+        standby: known_standby,
     };
     let user_data = text_of(user_data);
     Ok(Gathered { member, pool, launch_config, cloud, standing, sighting, decides, target, verdict, view, user_data })
@@ -210,7 +208,13 @@ fn standby(sighting: &mut Sighting, status: &PoolMemberStatus, record: &MachineR
     let started = shown.is_some_and(|shown| {
         since_start(&mut sighting.machine, bullpen_api::micro_time(shown).0, recorded.last_start.0, status.state)
     });
-    Standby { since, started, calls: power::calls(record, since, began) }
+    Standby { since, started, calls: record.power_calls(since, began) }
+}
+
+/// What the health probes of a machine mean, if its pool has any.
+fn verdict(controller: &MemberController, pool: Option<&InstancePool>, uid: &str) -> Verdict {
+    let watched = pool.is_some_and(|pool| pool.spec.health.is_some());
+    if watched { controller.health.verdict(uid) } else { Verdict::Undecided }
 }
 
 /// What is known of the reset after so many uses.

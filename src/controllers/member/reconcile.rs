@@ -8,11 +8,11 @@ use bullpen_plan::member::lifecycle::{Step, next_step};
 use bullpen_plan::time::earliest;
 use jiff::{SignedDuration, Timestamp};
 
+use super::calls::power;
 use super::claim_tag;
 use super::deletion;
 use super::gather::{Gathered, gather};
 use super::health;
-use super::power;
 use super::readiness;
 use super::readiness::Look;
 use super::set_aside;

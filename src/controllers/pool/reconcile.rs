@@ -178,6 +178,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         let tier = standby::tier(controller, state, pool, &usable, memory.standby_failed_at);
         let view = PoolView {
             target_size: pool.spec.target_size,
+            scale_down_delay: SignedDuration::from_secs(pool.spec.scale_down_delay_seconds.into()),
             scheduled,
             max_size: pool.spec.max_size,
             min_size: pool.spec.min_size,
@@ -205,9 +206,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         let next_end = ends.filter(|at| *at > now).min();
         let mut deletes = members_with(state, pool, &plan.deletes);
         deletes.retain(|member| !may_have_served(&controller.clouds, state, member));
-        let mut stops = members_with(state, pool, &plan.stops);
-        stops.retain(|member| !may_have_served(&controller.clouds, state, member));
-        let switches = Switches { starts: members_with(state, pool, &plan.starts), stops };
+        let switches = switches(controller, state, pool, &plan);
         let wanted = new_members(controller, state, pool, &plan, &usable);
         // The API server refused members a moment ago and would again.
         let refused_until = memory.creates.pending(now).filter(|_| forced.is_none());
@@ -264,6 +263,13 @@ fn members_with(state: &State, pool: &InstancePool, uids: &[String]) -> Vec<Arc<
     let uids: HashSet<_> = uids.iter().map(String::as_str).collect();
     let is_one = |member: &&Arc<PoolMember>| member.metadata.uid.as_deref().is_some_and(|uid| uids.contains(uid));
     state.members_of(pool).filter(is_one).cloned().collect()
+}
+
+/// The members of the pool to start and to stop.
+fn switches(controller: &PoolController, state: &State, pool: &InstancePool, plan: &Replenishment) -> Switches {
+    let mut stops = members_with(state, pool, &plan.stops);
+    stops.retain(|member| !may_have_served(&controller.clouds, state, member));
+    Switches { starts: members_with(state, pool, &plan.starts), stops }
 }
 
 /// The members of a pool for the sizing plan, with what this process knows of their creates.

@@ -19,7 +19,7 @@ use bullpen_ec2::{
 
 use super::{
     AddressKind, CallRate, CallRates, CreateRequest, Identity, Instance, InstanceAddress, InstancePhase, Market,
-    Provider, ProviderError, tags,
+    PriceOf, Provider, ProviderError, tags,
 };
 use crate::clock;
 use errors::provider_error;
@@ -159,6 +159,21 @@ impl Provider for AwsProvider {
         };
         let is_id = id.starts_with("ami-") && id.len() <= 64;
         is_id.then_some(id).ok_or_else(|| ProviderError::invalid(format!("{name} is not the id of an image")))
+    }
+
+    async fn hourly_price(&self, of: PriceOf<'_>) -> Result<String, ProviderError> {
+        if of.market == Market::OnDemand {
+            let message = "EC2 tells the prices of Spot machines only: write a number into hourlyPrice";
+            return Err(ProviderError::invalid(message));
+        }
+        let found = self.client.spot_price(of.instance_type, of.zone, clock::now()).await.map_err(provider_error)?;
+        let none = || ProviderError::NotFound {
+            message: format!("EC2 knows no Spot price of {} in {}", of.instance_type, of.zone),
+        };
+        let price = found.ok_or_else(none)?;
+        let is_number =
+            price.len() <= 24 && price.parse::<f64>().is_ok_and(|number| number.is_finite() && number >= 0.0);
+        is_number.then_some(price).ok_or_else(|| ProviderError::transient("the Spot price is no number"))
     }
 
     fn can_tag(&self) -> bool {

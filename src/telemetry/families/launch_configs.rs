@@ -3,10 +3,11 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Histograms;
+use super::{Amount, Histograms};
 use crate::telemetry::labels::{CreateOutcome, FailureClass, TerminationOutcome};
 
 /// A machine boots in some seconds to minutes, and what then runs on it takes up to the default timeout of half an hour.
@@ -44,6 +45,8 @@ pub(in crate::telemetry) struct TerminationLabels {
 pub(in crate::telemetry) struct LaunchConfigFamilies {
     pub(in crate::telemetry) launches: Histograms<LaunchConfigLabels>,
     pub(in crate::telemetry) warmings: Histograms<LaunchConfigLabels>,
+    pub(in crate::telemetry) instances: Family<LaunchConfigLabels, Gauge>,
+    pub(in crate::telemetry) hourly_prices: Family<LaunchConfigLabels, Amount>,
     pub(in crate::telemetry) creates: Family<CreateLabels, Counter>,
     pub(in crate::telemetry) terminations: Family<TerminationLabels, Counter>,
     pub(in crate::telemetry) member_failures: Family<FailureLabels, Counter>,
@@ -54,6 +57,8 @@ impl Default for LaunchConfigFamilies {
         Self {
             launches: Family::new_with_constructor(|| Histogram::new(START_SECONDS)),
             warmings: Family::new_with_constructor(|| Histogram::new(START_SECONDS)),
+            instances: Family::default(),
+            hourly_prices: Family::default(),
             creates: Family::default(),
             terminations: Family::default(),
             member_failures: Family::default(),
@@ -74,6 +79,16 @@ impl LaunchConfigFamilies {
             "From the boot of a machine until its member was ready",
             Unit::Seconds,
             self.warmings.clone(),
+        );
+        registry.register(
+            "launch_config_instances",
+            "Members that have the launch config in their placement, whatever their phase",
+            self.instances.clone(),
+        );
+        registry.register(
+            "launch_config_hourly_price",
+            "Price of one machine for an hour, if it is known, in the currency of the spec or the cloud",
+            self.hourly_prices.clone(),
         );
         registry.register("instance_creates", "Create calls by outcome", self.creates.clone());
         registry.register("instance_terminations", "Terminations by outcome", self.terminations.clone());
@@ -98,10 +113,12 @@ impl LaunchConfigFamilies {
 
     /// Drops the series of a launch config.
     pub(in crate::telemetry) fn remove(&self, namespace: &str, launch_config: &str) {
-        let Self { launches, warmings, creates, terminations, member_failures } = self;
+        let Self { launches, warmings, instances, hourly_prices, creates, terminations, member_failures } = self;
         let labels = launch_config_labels(namespace, launch_config);
         launches.remove(&labels);
         warmings.remove(&labels);
+        instances.remove(&labels);
+        hourly_prices.remove(&labels);
         for &outcome in CreateOutcome::ALL {
             creates.remove(&create_labels(namespace, launch_config, outcome));
         }
@@ -115,7 +132,9 @@ impl LaunchConfigFamilies {
 
     /// Drops the series of all launch configs.
     pub(super) fn clear(&self) {
-        let Self { launches, warmings, creates, terminations, member_failures } = self;
+        let Self { launches, warmings, instances, hourly_prices, creates, terminations, member_failures } = self;
+        instances.clear();
+        hourly_prices.clear();
         launches.clear();
         warmings.clear();
         creates.clear();

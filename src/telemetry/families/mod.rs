@@ -27,7 +27,7 @@ use self::process::ProcessFamilies;
 use self::reuse::ReuseFamilies;
 
 type Histograms<Labels> = Family<Labels, Histogram, fn() -> Histogram>;
-type SecondsGauge = Gauge<f64, AtomicU64>;
+type Amount = Gauge<f64, AtomicU64>;
 
 /// All metrics of the operator.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Histograms, SecondsGauge};
+use super::{Amount, Histograms};
 use crate::telemetry::labels::{BreakerState, ClaimEnd, MemberLabel};
 
 /// Claim to Bound takes milliseconds if a member is ready, and a boot or more otherwise.
@@ -66,7 +66,7 @@ pub(in crate::telemetry) struct PoolFamilies {
     pub(in crate::telemetry) waiting_claims: Family<PoolLabels, Gauge>,
     pub(in crate::telemetry) target_size: Family<PoolLabels, Gauge>,
     pub(in crate::telemetry) stuck_terminations: Family<PoolLabels, Gauge>,
-    pub(in crate::telemetry) stuck_since: Family<PoolLabels, SecondsGauge>,
+    pub(in crate::telemetry) stuck_since: Family<PoolLabels, Amount>,
     pub(in crate::telemetry) quarantined: Family<PoolLabels, Gauge>,
     breakers: Family<BreakerLabels, Gauge>,
     /// The launch configs that each pool has a breaker series for.

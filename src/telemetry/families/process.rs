@@ -9,7 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Histograms, SecondsGauge};
+use super::{Amount, Histograms};
 use crate::telemetry::labels::{
     Controller, LeaderTransition, Queue, Task, WatchedKind, WriteKind, WriteOutcome, WriteVerb,
 };
@@ -72,11 +72,11 @@ pub(in crate::telemetry) struct ProcessFamilies {
     pub(in crate::telemetry) reconciles: Histograms<ControllerLabels>,
     pub(in crate::telemetry) reconcile_errors: Family<ControllerLabels, Counter>,
     pub(in crate::telemetry) panics: Family<TaskLabels, Counter>,
-    pub(in crate::telemetry) last_success: Family<ControllerLabels, SecondsGauge>,
-    pub(in crate::telemetry) last_turn: Family<QueueLabels, SecondsGauge>,
-    pub(in crate::telemetry) last_watch: Family<WatchLabels, SecondsGauge>,
+    pub(in crate::telemetry) last_success: Family<ControllerLabels, Amount>,
+    pub(in crate::telemetry) last_turn: Family<QueueLabels, Amount>,
+    pub(in crate::telemetry) last_watch: Family<WatchLabels, Amount>,
     pub(in crate::telemetry) unreadable: Family<KindLabels, Gauge>,
-    pub(in crate::telemetry) clock_skew: SecondsGauge,
+    pub(in crate::telemetry) clock_skew: Amount,
     pub(in crate::telemetry) leader: Gauge,
     pub(in crate::telemetry) leader_transitions: Family<TransitionLabels, Counter>,
 }
@@ -95,7 +95,7 @@ impl ProcessFamilies {
             last_turn: Family::default(),
             last_watch: Family::default(),
             unreadable: Family::default(),
-            clock_skew: SecondsGauge::default(),
+            clock_skew: Amount::default(),
             leader: Gauge::default(),
             leader_transitions: Family::default(),
         }

@@ -192,6 +192,21 @@ impl Metrics {
         }
     }
 
+    /// Sets how many members a launch config has, and what a machine of it costs for an hour, if that is known.
+    pub fn launch_config_counted(&self, namespace: &str, launch_config: &str, instances: i32, price: Option<f64>) {
+        // Held until the end: otherwise a series could come back after its launch config is gone.
+        let mut known = self.0.known.lock();
+        if !known.has(Kind::LaunchConfig, namespace, launch_config) {
+            return;
+        }
+        let (families, labels) = (&self.0.launch_configs, launch_config_labels(namespace, launch_config));
+        families.instances.get_or_create(&labels).set(instances.into());
+        match price {
+            Some(price) => drop(families.hourly_prices.get_or_create(&labels).set(price)),
+            None => drop(families.hourly_prices.remove(&labels)),
+        }
+    }
+
     /// Drops the counters of a launch config that is gone.
     pub fn launch_config_gone(&self, namespace: &str, launch_config: &str) {
         let mut known = self.0.known.lock();

@@ -3,11 +3,14 @@
 use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolMember};
 use bullpen_ec2::{Filter, InstanceState};
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 
-use super::cloud::{Ec2, operator};
+use super::cloud::{Ec2, REGION, credentials, operator};
 use super::troubles::{refused, rule};
 use crate::harness::objects::{POOL, condition, phase};
-use crate::harness::{Walk, eventually};
+use crate::harness::{Operator, PATIENCE, Walk, eventually};
 
 #[tokio::test]
 async fn a_launch_config_with_a_role_buys_in_the_account_of_the_role() {
@@ -82,4 +85,35 @@ async fn only_machines_of_the_installation_without_a_member_are_swept() {
         let found = ec2.client.describe_instances(Filter::Id(id)).await.expect("it is there");
         assert_eq!(found[0].state, InstanceState::Running, "{id} is somebody else's");
     }
+}
+
+#[tokio::test]
+async fn a_role_is_taken_on_through_the_proxy_of_the_environment() {
+    let walk = Walk::begin("aws-proxy").await;
+    let proxy = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = proxy.local_addr().expect("its address");
+    let mut variables = credentials();
+    variables.push(("HTTPS_PROXY".into(), format!("http://{address}")));
+    let _operator = Operator::start_under(&walk, &[], &variables).await;
+    let role = json!({ "arn": "arn:aws:iam::111122223333:role/bullpen" });
+    let spec = json!({
+        "region": REGION, "zone": format!("{REGION}a"), "instanceType": "m5.large", "image": "ami-12345678",
+        "aws": { "subnetId": "subnet-0123456789abcdef0", "assumeRole": role },
+    });
+    walk.create::<LaunchConfig>(json!({ "metadata": { "name": "m5" }, "spec": spec })).await;
+    // No call of EC2 is made without credentials, so the first connection is for the role.
+    let asked = async {
+        let (mut connection, _) = proxy.accept().await.expect("a connection");
+        let mut line = String::new();
+        BufReader::new(&mut connection).read_line(&mut line).await.expect("a line");
+        connection.write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n").await.expect("it is sent");
+        line
+    };
+    let line = timeout(PATIENCE, asked).await.expect("the proxy is asked");
+    assert_eq!(line.trim_end(), format!("CONNECT sts.{REGION}.amazonaws.com:443 HTTP/1.1"));
+    walk.until("m5", "says what failed", |config: &LaunchConfig| {
+        let (status, reason, _) = condition(config, "Available");
+        (status.as_str(), reason.as_str()) == ("False", "Unauthorized")
+    })
+    .await;
 }

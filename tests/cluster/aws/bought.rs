@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bullpen_api::{InstancePool, PoolClaim, PoolMember};
+use bullpen_api::{InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen_devkit::control_plane::{ControlPlane, Options};
 use bullpen_ec2::InstanceState;
 use kube::ResourceExt as _;
@@ -143,4 +143,46 @@ async fn two_hundred_machines_cost_calls() {
     println!(
         "from a claim's create call until its replacement is in a list of EC2 (which itself takes long): {seconds:.2?} s"
     );
+}
+
+#[tokio::test]
+async fn a_price_is_asked_for_once_and_shown_with_the_launch_config() {
+    let walk = Walk::begin("aws-price").await;
+    let ec2 = Ec2::start(&walk, &[]).await.behind_a_proxy(&walk).await;
+    ec2.record().await;
+    let operator = operator(&walk, &[]).await;
+    ec2.launch_config(&walk, "spot", json!({ "market": "Spot", "hourlyPrice": "auto" })).await;
+    ec2.launch_config(&walk, "on-demand", json!({ "hourlyPrice": "auto" })).await;
+    ec2.launch_config(&walk, "written", json!({ "hourlyPrice": "0.096" })).await;
+    let price = |config: &LaunchConfig| config.status.as_ref().and_then(|status| status.hourly_price.clone());
+    walk.until("spot", "has a price", |config: &LaunchConfig| {
+        condition(config, "PriceKnown").0 == "True"
+            && price(config).is_some_and(|price| price.parse::<f64>().is_ok_and(|price| price > 0.0))
+    })
+    .await;
+    walk.until("on-demand", "says what to do", |config: &LaunchConfig| {
+        let (status, reason, message) = condition(config, "PriceKnown");
+        (status.as_str(), reason.as_str(), price(config)) == ("False", "PriceNotTold", None)
+            && message.contains("write a number into hourlyPrice")
+    })
+    .await;
+    walk.until("written", "shows it", |config: &LaunchConfig| price(config).as_deref() == Some("0.096")).await;
+    let series = |name: &str| {
+        format!(r#"bullpen_launch_config_{name}{{namespace="{}",launch_config="written"}}"#, walk.namespace)
+    };
+    operator.metric_is(&series("hourly_price"), 0.096).await;
+    operator.metric_is(&series("instances"), 0.0).await;
+    // Another spec is another pass, and no other question.
+    walk.set::<LaunchConfig>("spot", json!({ "maxInstances": 3 })).await;
+    walk.until("spot", "is observed", |config: &LaunchConfig| {
+        config.status.as_ref().map(|status| status.observed_generation) == config.metadata.generation
+    })
+    .await;
+    assert_eq!(ec2.counted().await.get("ec2:DescribeSpotPriceHistory"), Some(&1));
+    // A price that is taken out of the spec is shown no more.
+    walk.set::<LaunchConfig>("spot", json!({ "hourlyPrice": null })).await;
+    walk.until("spot", "has no price", |config: &LaunchConfig| {
+        price(config).is_none() && !format!("{:?}", config.status).contains("PriceKnown")
+    })
+    .await;
 }

@@ -34,9 +34,11 @@ pub(crate) struct Ec2 {
 
 /// A client of EC2 at this address, with pages of this size.
 fn client(endpoint: &str, page: Option<u32>) -> Client {
-    let settings =
-        Settings { region: REGION.into(), endpoint: Some(Endpoint::All(endpoint.to_owned())), role: None, page };
-    Client::with_access_key(settings, "AKIATEST", "secret").expect("a client")
+    Client::with_access_key(settings(endpoint, page), "AKIATEST", "secret").expect("a client")
+}
+
+fn settings(endpoint: &str, page: Option<u32>) -> Settings {
+    Settings { region: REGION.into(), endpoint: Some(Endpoint::All(endpoint.to_owned())), role: None, page }
 }
 
 /// The folder of moto's and microburst's virtual environments.
@@ -238,6 +240,37 @@ impl Ec2 {
         names.into_iter().filter_map(number).sum()
     }
 
+    /// Makes a user of IAM, and returns its access key and the secret of that.
+    pub(crate) async fn new_user(&self, name: &str) -> (String, String) {
+        self.ask_of("iam", &format!("Action=CreateUser&Version=2010-05-08&UserName={name}")).await;
+        let answer = self.ask_of("iam", &format!("Action=CreateAccessKey&Version=2010-05-08&UserName={name}")).await;
+        let part = |name: &str| between(&answer, &format!("<{name}>"), "<").unwrap_or_else(|| panic!("{answer}"));
+        (part("AccessKeyId").to_owned(), part("SecretAccessKey").to_owned())
+    }
+
+    /// Lets a user of IAM make these calls and no others.
+    pub(crate) async fn let_user(&self, name: &str, actions: &BTreeSet<String>) {
+        let policy = json!({
+            "Version": "2012-10-17", "Statement": [{ "Effect": "Allow", "Action": actions, "Resource": "*" }],
+        });
+        let policy: String = url::form_urlencoded::byte_serialize(policy.to_string().as_bytes()).collect();
+        let query = format!("Action=PutUserPolicy&Version=2010-05-08&UserName={name}&PolicyName=p&PolicyDocument=");
+        let answer = self.ask_of("iam", &(query + &policy)).await;
+        assert!(answer.contains("PutUserPolicyResponse"), "{answer}");
+    }
+
+    /// Whether signatures are checked, and whether the policies of the caller allow the call.
+    pub(crate) async fn enforce(&self, enforce: bool) {
+        let calls_before_that = if enforce { "0" } else { "inf" };
+        let answer = self.http.post(format!("{}/moto-api/reset-auth", self.own)).body(calls_before_that).send().await;
+        assert!(answer.expect("an answer").status().is_success());
+    }
+
+    /// A client with this access key.
+    pub(crate) fn as_user(&self, (key, secret): &(String, String)) -> Client {
+        Client::with_access_key(settings(&self.own, None), key, secret).expect("a client")
+    }
+
     async fn ask_sqs(&self, action: &str, body: &Value) -> Value {
         let of = format!("AWS4-HMAC-SHA256 Credential=AKIATEST/20260101/{REGION}/sqs/aws4_request, SignedHeaders=host");
         let request = self.http.post(&self.own).header("authorization", format!("{of}, Signature=0"));
@@ -247,9 +280,16 @@ impl Ec2 {
         serde_json::from_str(&text).unwrap_or_default()
     }
 
-    /// Sends a query as it is. moto asks for no signature, only for whom it would be.
+    /// Sends a query to EC2 as it is.
     async fn ask(&self, query: &str) -> String {
-        let of = format!("AWS4-HMAC-SHA256 Credential=AKIATEST/20260101/{REGION}/ec2/aws4_request, SignedHeaders=host");
+        self.ask_of("ec2", query).await
+    }
+
+    /// Sends a query to a service as it is. moto asks for no signature, only for whom it would be.
+    async fn ask_of(&self, service: &str, query: &str) -> String {
+        let of = format!(
+            "AWS4-HMAC-SHA256 Credential=AKIATEST/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host"
+        );
         let request = self.http.post(&self.own).header("authorization", format!("{of}, Signature=0"));
         let request = request.header("content-type", "application/x-www-form-urlencoded").body(query.to_owned());
         request.send().await.expect("an answer").text().await.expect("all of it")
@@ -315,9 +355,14 @@ pub(crate) async fn operator(walk: &Walk, options: &[(&str, &str)]) -> Operator 
 
 /// An access key in the environment, and no other source of credentials.
 pub(crate) fn credentials() -> Vec<(String, String)> {
+    credentials_of("AKIATEST", "not-to-be-logged")
+}
+
+/// This access key in the environment, and no other source of credentials.
+pub(crate) fn credentials_of(key: &str, secret: &str) -> Vec<(String, String)> {
     let variables = [
-        ("AWS_ACCESS_KEY_ID", "AKIATEST"),
-        ("AWS_SECRET_ACCESS_KEY", "not-to-be-logged"),
+        ("AWS_ACCESS_KEY_ID", key),
+        ("AWS_SECRET_ACCESS_KEY", secret),
         ("AWS_EC2_METADATA_DISABLED", "true"),
         ("AWS_CONFIG_FILE", "/dev/null"),
         ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),

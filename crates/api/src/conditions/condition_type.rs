@@ -38,6 +38,8 @@ string_enum! {
         Available,
         /// Launch config: nothing is bought by it, because spec.paused is true.
         Paused,
+        /// Launch config: the cloud tells what a machine costs. Absent unless hourlyPrice is auto.
+        PriceKnown,
         /// Launch config: machines without a member are terminated only after a person has confirmed it.
         SweepBlocked,
         /// Claim: it has a machine, and its Secret if it asks for one.

@@ -168,6 +168,10 @@ string_enum! {
         LaunchConfigNotTakenIn,
         /// It is not known which image the name in the launch config stands for.
         ImageNotResolved,
+        /// The cloud tells what a machine of the launch config costs.
+        PriceTold,
+        /// The cloud does not tell what a machine of the launch config costs.
+        PriceNotTold,
         /// Stalled of a pool: this build has no provider for a launch config.
         LaunchConfigHasNoProvider,
         /// Available of a launch config: this build has no provider for it.

@@ -7,7 +7,7 @@ fn the_strings_of_the_api_do_not_change() {
     let words = [
         "Ready", "Reconciling", "Stalled", "AtMaxSize", "TemplateCurrent", "Drained", "ProvisioningHealthy",
         "CapacityAvailable", "TerminationHealthy", "Quarantined", "Reachable", "ClaimVanished", "ClaimsWatched",
-        "NamespacesReadable", "Available", "Paused", "SweepBlocked", "Bound", "Stale", "Interrupted", "Healthy",
+        "NamespacesReadable", "Available", "Paused", "PriceKnown", "SweepBlocked", "Bound", "Stale", "Interrupted", "Healthy",
         "HealthSuspended", "SchedulesValid", "StandbyFilled",
     ];
     assert_eq!(ConditionType::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
@@ -36,7 +36,7 @@ fn the_strings_of_the_api_do_not_change() {
         "FirstMachinesAwaited", "NoMachines", "BelowMinSize", "MaxSizeReached", "BelowMaxSize", "ScheduleInvalid",
         "SchedulesRead", "StandbyComplete", "StandbyIncomplete", "ProviderCannotStop", "StandbyFailing", "Draining",
         "NotDraining", "Terminating", "ClaimedMembersRemain", "HeldMembersRemain", "Empty", "NotStalled",
-        "LaunchConfigNotFound", "LaunchConfigBeingDeleted", "LaunchConfigNotTakenIn", "ImageNotResolved", "LaunchConfigHasNoProvider",
+        "LaunchConfigNotFound", "LaunchConfigBeingDeleted", "LaunchConfigNotTakenIn", "ImageNotResolved", "PriceTold", "PriceNotTold", "LaunchConfigHasNoProvider",
         "NoProvider", "EndpointNotAllowed", "OtherInstallation", "SpotInEphemeralPool", "UserDataNotRead",
         "UserDataNotFound", "UserDataForbidden", "UserDataInvalid", "MachineAddressMissing",
         "InstallationSecretNotRead", "InstallationSecretForbidden", "InstallationSecretInvalid", "AllCurrent", "TemplateUnknown", "OnReplenish",

@@ -103,6 +103,11 @@ pub struct InstancePoolSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedules: Vec<PoolSchedule>,
+    /// How long there must be more members than wanted, without interruption, before some are terminated; in seconds. A
+    /// targetSize or maxSize that was lowered does not wait.
+    #[serde(default = "default_scale_down_delay")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub scale_down_delay_seconds: i32,
     /// What a claimant may expect of a machine. A pool of class Ephemeral does not buy by launch configs whose market
     /// is Spot.
     #[serde(default)]
@@ -282,6 +287,10 @@ pub struct Provisioning {
     #[serde(default = "default_cooldown")]
     #[schemars(range(min = 1, max = 86_400))]
     pub cooldown_seconds: i32,
+}
+
+const fn default_scale_down_delay() -> i32 {
+    30
 }
 
 const fn default_failure_threshold() -> i32 {

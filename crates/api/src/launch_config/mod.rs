@@ -17,6 +17,9 @@ pub use aws::{
 pub use provider_block::ProviderBlock;
 pub use simulated::SimulatedProviderConfig;
 
+/// The price in a spec that says to ask the provider for it.
+pub const HOURLY_PRICE_AUTO: &str = "auto";
+
 /// One place and way to buy a machine.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(
@@ -42,6 +45,7 @@ pub use simulated::SimulatedProviderConfig;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Installation", type_ = "string", json_path = ".status.installation", priority = 1),
     printcolumn(name = "Image", type_ = "string", json_path = ".spec.image", priority = 1),
+    printcolumn(name = "Price", type_ = "string", json_path = ".status.hourlyPrice", priority = 1),
     printcolumn(name = "Until", type_ = "string", json_path = ".status.unavailableUntil", priority = 1),
     printcolumn(name = "Error", type_ = "string", json_path = ".status.lastError.class", priority = 1),
     printcolumn(
@@ -82,6 +86,16 @@ pub struct LaunchConfigSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 20_000))]
     pub max_instances: Option<i32>,
+    /// Price of one such machine for an hour, for reports: a number such as 0.096, in any currency, or auto for what the
+    /// provider says. EC2 tells the present price of Spot machines with Linux, in US dollars, and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24), regex(pattern = r"^(auto|[0-9]{1,9}(\.[0-9]{1,9})?)$"))]
+    pub hourly_price: Option<String>,
+    /// The provider bills whole units of so many seconds from the launch of a machine, such as 3600. A machine that the
+    /// pool does not need any more is kept until its unit is nearly over, because it is paid for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 60, max = 86_400))]
+    pub billing_seconds: Option<i32>,
     /// While true, nothing is bought by this launch config. Existing members stay.
     #[serde(default)]
     pub paused: bool,
@@ -108,7 +122,8 @@ pub enum Market {
 #[serde(rename_all = "camelCase", default)]
 pub struct LaunchConfigStatus {
     /// Available: the cloud answers and accepts requests. `CapacityAvailable`: the cloud has machines to sell. Paused.
-    /// Stalled: the credentials belong to another account than before. `SweepBlocked`: so many machines have no member
+    /// Stalled: the credentials belong to another account than before. `PriceKnown`: the price is known, if it is to be
+    /// asked of the provider. `SweepBlocked`: so many machines have no member
     /// that a person has to confirm before they are terminated.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(deserialize_with = "crate::moments::conditions", skip_serializing_if = "Vec::is_empty")]
@@ -138,6 +153,10 @@ pub struct LaunchConfigStatus {
     /// rollout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved_image: Option<ResolvedImage>,
+    /// The price of one machine for an hour, as the spec or the provider says. The provider is asked once an hour.
+    #[schemars(length(max = 24))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hourly_price: Option<String>,
     /// Number of members that have it in their placement now, in all pools together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instances: Option<i32>,

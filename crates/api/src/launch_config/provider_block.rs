@@ -45,6 +45,8 @@ impl LaunchConfigSpec {
             instance_type: _,
             image: _,
             max_instances: _,
+            hourly_price: _,
+            billing_seconds: _,
             paused: _,
             aws,
             simulated,

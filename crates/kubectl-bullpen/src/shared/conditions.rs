@@ -51,6 +51,7 @@ pub(crate) fn is_bad(condition: &Condition) -> bool {
         | ConditionType::Healthy
         | ConditionType::SchedulesValid
         | ConditionType::StandbyFilled
+        | ConditionType::PriceKnown
         | ConditionType::Bound => !holds,
     }
 }

@@ -56,6 +56,7 @@ pub fn launch_status(input: &LaunchStatusInput<'_>, now: Timestamp) -> LaunchCon
         last_error: input.last_error.cloned(),
         identity: before.identity,
         resolved_image: before.resolved_image,
+        hourly_price: before.hourly_price,
         instances: Some(input.instances),
         orphans: before.orphans,
         recent_errors: input.recent_errors.to_vec(),

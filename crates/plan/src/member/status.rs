@@ -7,7 +7,7 @@ use bullpen_api::{
 };
 use jiff::Timestamp;
 
-use super::lifecycle::Stuck;
+use super::lifecycle::{MemberFailure, Stuck};
 
 /// The facts of a machine that a member's status records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,6 +140,17 @@ pub fn starting(before: &PoolMember, now: Timestamp) -> PoolMember {
             instance.boot_time = None;
         }
     })
+}
+
+/// Why a machine was not stopped for the standby tier, or not started again, within so many seconds.
+pub fn not_switched(failure: MemberFailure, seconds: i64) -> String {
+    match failure {
+        MemberFailure::StopFailed => format!(
+            "the cloud refused to stop the machine for the standby tier, or did not show it stopped within {seconds} s"
+        ),
+        MemberFailure::StartedByOthers => "somebody else has started the machine, which was on standby".to_owned(),
+        _ => format!("the cloud refused to start the stopped machine, or still showed it stopped after {seconds} s"),
+    }
 }
 
 /// The status of a member that will never be ready.

@@ -9,26 +9,7 @@ use jiff::Timestamp;
 
 use super::recycle::{expires_at, is_old};
 use super::view::{CountedMember, PoolView, Standing};
-
-/// What `spec.standby` asks for, and what can be had.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StandbyTier {
-    /// `spec.standby.size`; `None` without that field.
-    pub size: Option<i32>,
-    /// The launch configs whose provider can stop the machines that they buy.
-    pub launch_configs: Vec<String>,
-    /// Nothing is bought or stopped for the tier before this time, because a machine could not be stopped or started.
-    pub not_before: Option<Timestamp>,
-}
-
-/// What a member's machine can do for the standby tier.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Power {
-    /// Whether its provider can stop it.
-    pub can_stop: bool,
-    /// Its cloud starts no machine of its kind before this time, as it has said.
-    pub refused_until: Option<Timestamp>,
-}
+pub use super::view::{Power, StandbyTier};
 
 /// What to do for the standby tier in one pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use bullpen_api::{Disruption, PoolState, Recycle, Rollout};
 use jiff::{SignedDuration, Timestamp};
 
 use super::schedule::Scheduled;
-use super::standby::{Power, StandbyTier};
+use super::sizing::Billing;
 use crate::launch::placement::LaunchConfigView;
 
 /// After this time without an answer of its cloud, a pending member is no supply.
@@ -35,6 +35,26 @@ pub enum Standing {
     Standby,
 }
 
+/// What `spec.standby` asks for, and what can be had.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StandbyTier {
+    /// `spec.standby.size`; `None` without that field.
+    pub size: Option<i32>,
+    /// The launch configs whose provider can stop the machines that they buy.
+    pub launch_configs: Vec<String>,
+    /// Nothing is bought or stopped for the tier before this time, because a machine could not be stopped or started.
+    pub not_before: Option<Timestamp>,
+}
+
+/// What a member's machine can do for the standby tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Power {
+    /// Whether its provider can stop it.
+    pub can_stop: bool,
+    /// Its cloud starts no machine of its kind before this time, as it has said.
+    pub refused_until: Option<Timestamp>,
+}
+
 /// What a decision needs to know of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CountedMember {
@@ -54,6 +74,8 @@ pub struct CountedMember {
     pub hold: bool,
     /// Since when its cloud has left a call that is to buy its machine without an answer, if it has.
     pub unanswered_since: Option<Timestamp>,
+    /// How its machine is billed, if that is in whole units and it has one.
+    pub billing: Option<Billing>,
     /// Whether the launch config that it is pinned to is being deleted, which waits for this member.
     pub launch_config_ends: bool,
     /// What its machine can do for the standby tier.
@@ -101,6 +123,8 @@ impl CountedMember {
 pub struct PoolView {
     /// `spec.targetSize`.
     pub target_size: i32,
+    /// `spec.scaleDownDelaySeconds`: how long a surplus must last before members are removed.
+    pub scale_down_delay: SignedDuration,
     /// What `spec.schedules` say.
     pub scheduled: Scheduled,
     /// `spec.maxSize`.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use bullpen_plan::pool::sizing::Billing;
 use bullpen_plan::pool::standby::Power;
 use bullpen_plan::pool::view::{CountedMember, PoolView, Standing};
+use jiff::SignedDuration;
 
 use crate::time::{Micros, timestamp};
 
@@ -64,16 +66,20 @@ pub struct Member {
 }
 
 impl Member {
-    fn counted(&self, launch_config: &str, standing: Standing) -> CountedMember {
+    fn counted(&self, of: &OfConfig, standing: Standing) -> CountedMember {
         CountedMember {
             uid: self.uid.clone(),
             standing,
-            launch_config: launch_config.to_owned(),
+            launch_config: of.name.clone(),
             created: timestamp(self.created),
             ready_since: self.ready.map(timestamp),
             outdated: false,
             hold: false,
             unanswered_since: self.calls.map(timestamp),
+            billing: of.billing.zip(self.launched).map(|(unit, launched)| Billing {
+                launched: timestamp(launched),
+                unit: SignedDuration::from_micros(unit),
+            }),
             launch_config_ends: false,
             power: Power::default(),
         }
@@ -84,6 +90,8 @@ impl Member {
 #[derive(Clone, Debug, Default)]
 pub struct OfConfig {
     pub name: String,
+    /// In which units its machines are billed, if in any.
+    pub billing: Option<Micros>,
     /// All members.
     pub members: i64,
     /// Pending and warming ones.
@@ -110,8 +118,9 @@ pub struct Fleet {
 
 impl Fleet {
     /// A pool without members.
-    pub fn new(view: PoolView, names: impl Iterator<Item = String>) -> Self {
-        let configs: Vec<_> = names.map(|name| OfConfig { name, ..OfConfig::default() }).collect();
+    pub fn new(view: PoolView, configs: impl Iterator<Item = (String, Option<Micros>)>) -> Self {
+        let configs: Vec<_> =
+            configs.map(|(name, billing)| OfConfig { name, billing, ..OfConfig::default() }).collect();
         let gauges = Gauges { by_use: [0; 4], by_config: vec![0; configs.len()] };
         Self { members: Vec::new(), view, listed: Vec::new(), ready: BTreeSet::new(), configs, gauges }
     }
@@ -178,7 +187,7 @@ impl Fleet {
         match standing {
             None | Some(Standing::Claimed) => self.unlist(number),
             Some(standing) => {
-                let counted = member.counted(&of_config.name, standing);
+                let counted = member.counted(of_config, standing);
                 if let Some(place) = self.view.members.get_mut(member.place) {
                     *place = counted;
                 } else {
@@ -212,6 +221,14 @@ impl Fleet {
                 self.gauges.by_config[member.config] += change;
             }
         }
+    }
+
+    /// The rest of the unit in which a machine ends now, which is paid though it is gone.
+    pub fn rest_of_unit(&self, number: usize, now: Micros) -> Micros {
+        let member = &self.members[number];
+        let unit = self.configs[member.config].billing;
+        let lived = unit.zip(member.launched).map(|(unit, launched)| (unit, (now - launched).max(0)));
+        lived.map_or(0, |(unit, lived)| (unit - lived % unit) % unit)
     }
 
     fn unlist(&mut self, number: usize) {

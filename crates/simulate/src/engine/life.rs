@@ -31,6 +31,8 @@ impl World<'_> {
                 self.machines.ended += 1;
                 self.cloud.stopped();
                 self.fleet.bill(member, None);
+                let config = self.fleet.members[member].config;
+                self.meter.pay(config, self.now, self.fleet.rest_of_unit(member, self.now));
                 self.timeline.add(self.cloud.shown_at(self.now) + self.setup.cloud.write, Event::Gone(member));
             }
             Event::Gone(member) => {

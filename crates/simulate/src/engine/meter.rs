@@ -14,6 +14,7 @@ pub struct Meter {
     end: Micros,
     /// Microseconds by what machines do.
     sums: [i128; 4],
+    /// Microseconds that are paid, by launch config.
     by_config: Vec<i128>,
     samples: Vec<[f64; 4]>,
 }
@@ -66,8 +67,15 @@ impl Meter {
         Hours { booting, idle, held, ending, total: booting + idle + held + ending }
     }
 
-    /// Hours by launch config.
-    pub fn hours_by_config(&self) -> Vec<f64> {
+    /// A machine of this launch config ends now, with so much of its unit left.
+    pub fn pay(&mut self, config: usize, now: Micros, rest: Micros) {
+        if let Some(sum) = self.by_config.get_mut(config).filter(|_| (0..self.end).contains(&now)) {
+            *sum += i128::from(rest);
+        }
+    }
+
+    /// Hours that are paid, by launch config.
+    pub fn paid_hours_by_config(&self) -> Vec<f64> {
         self.by_config.iter().copied().map(hours).collect()
     }
 

@@ -68,7 +68,7 @@ pub fn run(setup: &Setup, trace: &[Arrival], mut progress: impl FnMut(usize)) ->
         trace,
         now: begin,
         timeline: Timeline::default(),
-        fleet: Fleet::new(setup.view(), usable.iter().map(|config| config.name.clone())),
+        fleet: Fleet::new(setup.view(), usable.iter().map(|config| (config.name.clone(), setup.billing(&config.name)))),
         cloud: Cloud::new(setup.cloud, setup.seed),
         desk: Desk::new(&setup.pool, setup.wait_timeout),
         meter: Meter::new(begin, end, usable.len()),
@@ -246,7 +246,7 @@ impl World<'_> {
             waits: Waits { mean, p50: at(50), p95: at(95), p99: at(99), longest: at(100) },
             machines: Machines { at_end: self.fleet.gauges.total(), ..self.machines },
             hours: self.meter.hours(),
-            hours_by_launch_config: self.meter.hours_by_config(),
+            paid_hours_by_launch_config: self.meter.paid_hours_by_config(),
             length_hours: end as f64 / crate::time::HOUR as f64,
             samples: self.meter.samples(),
         }

@@ -6,9 +6,10 @@ use bullpen_plan::pool::schedule::Scheduled;
 use bullpen_plan::pool::standby::StandbyTier;
 use bullpen_plan::pool::template::{UsableLaunchConfig, resolve};
 use bullpen_plan::pool::view::PoolView;
+use jiff::SignedDuration;
 
 use crate::cloud::CloudModel;
-use crate::time::Micros;
+use crate::time::{Micros, SECOND};
 
 /// Who decides how many machines are bought, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +60,17 @@ impl Setup {
         }
     }
 
+    /// In which units the machines of the launch config of this name are billed, if in any.
+    pub(super) fn billing(&self, name: &str) -> Option<Micros> {
+        let config = self.launch_configs.iter().find(|config| config.metadata.name.as_deref() == Some(name))?;
+        config.spec.billing_seconds.filter(|seconds| *seconds > 0).map(|seconds| Micros::from(seconds) * SECOND)
+    }
+
     /// The pool as the plans see it, without members.
     pub(super) fn view(&self) -> PoolView {
         PoolView {
             target_size: self.pool.target_size,
+            scale_down_delay: SignedDuration::from_secs(self.pool.scale_down_delay_seconds.into()),
             // A trace has no calendar.
             scheduled: Scheduled::default(),
             max_size: self.pool.max_size,

@@ -68,6 +68,20 @@ fn the_same_seed_gives_the_same_outcome_and_another_one_another() {
     assert_ne!(first, play(&one, &trace));
 }
 
+#[test]
+fn a_machine_that_is_billed_by_the_hour_costs_whole_hours() {
+    // Claims of a minute at a pool that keeps nothing ready: each ends its machine.
+    let claim = |minute: i64| Arrival { at: minute * 60 * SECOND, holds: 60 * SECOND };
+    let trace = [claim(0), claim(30), claim(300)];
+    let mut setup = setup(pool(0, json!({})));
+    let by_second = play(&setup, &trace);
+    setup.launch_configs[0].spec.billing_seconds = Some(3_600);
+    let by_hour = play(&setup, &trace);
+    assert!(by_second.paid_hours_by_launch_config[0] < 0.5);
+    // Two machines ended before the last claim came.
+    assert!((by_hour.paid_hours_by_launch_config[0] - 2.0).abs() < 0.1, "{:?}", by_hour.paid_hours_by_launch_config);
+}
+
 /// Each claim orders one machine, which comes a fixed time later. So what is on order has a Poisson distribution, and a
 /// claim finds a ready machine if fewer than the target are on order.
 #[test]
@@ -247,7 +261,7 @@ proptest! {
         let two_writes = i64::try_from(hits + waited).unwrap() * 2 * 10 * MILLISECOND;
         let most: i64 = trace.iter().map(|claim| claim.holds).sum::<i64>() + two_writes;
         prop_assert!(hours.held <= most as f64 / HOUR as f64 + 1e-6);
-        prop_assert!((outcome.hours_by_launch_config.iter().sum::<f64>() - hours.total).abs() < 1e-6);
+        prop_assert!((outcome.paid_hours_by_launch_config.iter().sum::<f64>() - hours.total).abs() < 1e-6);
         let shown: f64 = outcome.samples.iter().map(|sample| sample.booting + sample.ready + sample.claimed).sum();
         let shown = shown / outcome.samples.len() as f64 * outcome.length_hours;
         prop_assert!((shown - (hours.total - hours.ending)).abs() < 1e-3 * hours.total.max(1.0), "{} {:?}", shown, hours);

@@ -1,6 +1,6 @@
 //! Pools: their sizes, what they say of themselves, and what they do not do while paused or draining.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bullpen_api::{
@@ -8,7 +8,8 @@ use bullpen_api::{
     condition_is_true,
 };
 use bullpen_simcloud::ledger::{Method, State};
-use kube::ResourceExt as _;
+use jiff::Timestamp;
+use kube::ResourceExt;
 use serde_json::json;
 
 use crate::harness::objects::{POOL, condition, machine, machine_of, phase};
@@ -196,4 +197,30 @@ async fn a_draining_pool_gives_up_all_but_claimed_machines_and_warming_ones_too(
     walk.set::<InstancePool>(POOL, json!({ "state": "Active" })).await;
     walk.bound("late").await;
     walk.pool_has_ready(4).await;
+}
+
+#[tokio::test]
+async fn a_machine_that_nobody_needs_is_kept_until_its_paid_minute_ends() {
+    let walk = Walk::begin("billing").await;
+    let _operator = Operator::start(&walk).await;
+    walk.ready_pool(2, json!({})).await;
+    walk.set::<LaunchConfig>("sim", json!({ "billingSeconds": 60, "hourlyPrice": "0.1" })).await;
+    walk.until("sim", "shows the price", |config: &LaunchConfig| {
+        config.status.as_ref().and_then(|status| status.hourly_price.as_deref()) == Some("0.1")
+    })
+    .await;
+    let launched = |member: &PoolMember| {
+        let instance = member.status.as_ref().and_then(|status| status.instance.as_ref());
+        instance.and_then(|instance| instance.launch_time.as_ref()).map(|time| time.0)
+    };
+    let members = walk.list::<PoolMember>().await;
+    let launches: BTreeMap<_, _> =
+        members.iter().map(|member| (member.name_any(), launched(member).expect("it was launched"))).collect();
+    walk.set::<InstancePool>(POOL, json!({ "targetSize": 1 })).await;
+    walk.pool_until(POOL, "has one member", |status| status.members.is_some_and(|members| members.total == 1)).await;
+    let left: Vec<_> = walk.list::<PoolMember>().await.iter().map(ResourceExt::name_any).collect();
+    let (_, ended) = launches.iter().find(|(name, _)| !left.contains(name)).expect("one of them ended");
+    let lived = Timestamp::now().duration_since(*ended).as_secs();
+    assert!(lived >= 54, "it was paid for a minute, and ended after {lived} s");
+    assert!(launches.values().all(|launch| ended <= launch), "the one whose minute ended first");
 }

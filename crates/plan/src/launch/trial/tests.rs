@@ -98,6 +98,7 @@ impl Simulation {
             outdated: machine.hash != hash,
             hold: false,
             unanswered_since: None,
+            billing: None,
             launch_config_ends: false,
             power: crate::pool::standby::Power::default(),
         });
@@ -105,6 +106,7 @@ impl Simulation {
             can_replace: true,
             standby: crate::pool::standby::StandbyTier::default(),
             target_size: 50,
+            scale_down_delay: SignedDuration::from_secs(30),
             scheduled: Scheduled::default(),
             max_size: 100,
             min_size: 0,

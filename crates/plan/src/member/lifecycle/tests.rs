@@ -1,6 +1,5 @@
-use proptest::prelude::*;
-
 use super::*;
+use proptest::prelude::*;
 pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(10_000 + seconds).unwrap()
 }
@@ -350,7 +349,6 @@ fn any_machine() -> impl Strategy<Value = Machine> {
             ready
         }),
         Just(Machine::Ending),
-        (0..200_i64, any::<bool>()).prop_map(|(shown, done)| Machine::Stopped { at: at(shown), done }),
         Just(Machine::Terminated),
     ]
 }

@@ -3,11 +3,13 @@
 //! Every member counts once, and everything that can bill counts against `maxSize`.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use bullpen_api::{EffectiveTarget, MemberCounts, PoolState, TargetSource};
 use jiff::{SignedDuration, Timestamp};
 
+pub use self::billing::Billing;
 use super::recycle::{Frame, Recycling, is_old, recycle};
 use super::rollout::{Progress, RolloutNow, follow};
 use super::schedule::Scheduled;
@@ -16,8 +18,7 @@ use super::view::{CountedMember, PoolView, Standing, UNANSWERED_AFTER, unanswere
 use crate::launch::placement::{self, Candidate, LaunchConfigView};
 use crate::time::earliest;
 
-/// How long a surplus must last before members are removed, unless a size was lowered. Those that boot come up first.
-pub const SURPLUS_DELAY: SignedDuration = SignedDuration::from_secs(30);
+mod billing;
 
 /// The longest time that a surplus member stays after it became ready, however long that took.
 pub const LONGEST_STAY: SignedDuration = SignedDuration::from_mins(10);
@@ -103,26 +104,21 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let buying = !pool.deleting && pool.state == PoolState::Active;
     let starts = if buying { standby::starts(pool, lacking, rollout.is_paused(), now) } else { Vec::new() };
     let deficit = lacking - to_i32(starts.len());
-    let tier = ReadyTier {
-        deficit,
-        beyond: supply + unanswered - wanted,
-        spare: left.ready - recycling.surge - wanted,
-        rollout_paused: rollout.is_paused(),
-    };
+    let (beyond, spare) = (supply + unanswered - wanted, left.ready - recycling.surge - wanted);
+    let tier = ReadyTier { deficit, beyond, spare, rollout_paused: rollout.is_paused() };
     let fill = if emptying { Fill::default() } else { standby::fill(pool, &staying, &starts, tier, now) };
 
     let headroom = (pool.max_size - counts.total).max(0);
     let to_create = if buying { deficit.max(fill.buy).min(headroom) } else { 0 };
     let in_flight: Vec<_> = staying.iter().filter(|member| is_in_flight(member)).collect();
-    let for_standby = deficit == 0;
-    let buys = |view: &&LaunchConfigView| !for_standby || pool.standby.launch_configs.contains(&view.name);
-    let configs = pool.launch_configs.iter().filter(buys);
+    let configs =
+        pool.launch_configs.iter().filter(|view| deficit > 0 || pool.standby.launch_configs.contains(&view.name));
     let candidates: Vec<_> = configs.map(|view| candidate(pool, view, &in_flight, now)).collect();
     let placed = placement::place(&candidates, to_create, (waiting - supply).max(0), now);
 
     // Members without an answer that nobody needs any more are given up too, or they would be bought after the outage.
     // What the standby tier lacks is no surplus.
-    let surplus = if lacking > 0 { 0 } else { (supply + unanswered - wanted - fill.missing).max(0) };
+    let surplus = if lacking > 0 { 0 } else { (beyond - fill.missing).max(0) };
     let memory = next_memory(pool, memory, surplus, rollout.progress.clone(), now);
     let mut deletes = recycling.retired;
     deletes.extend(fill.ends);
@@ -131,14 +127,18 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let ends = |member: &CountedMember| emptying || (member.launch_config_ends && !pool.can_replace);
     let given_up = |member: &&CountedMember| is_done(member, ends(member));
     deletes.extend(pool.members.iter().filter(given_up).map(|member| member.uid.clone()));
-    let mut look_again_at = earliest(placed.look_again_at, earliest(rollout.look_again_at, recycling.look_again_at));
+    let moments = [placed.look_again_at, rollout.look_again_at, recycling.look_again_at, pool.scheduled.until];
+    let mut look_again_at = moments.into_iter().flatten().min();
     look_again_at = earliest(look_again_at, next_unanswered(&staying, now));
-    look_again_at = earliest(look_again_at, pool.scheduled.until);
     look_again_at = earliest(look_again_at, standby::look_again_at(pool, now));
     if surplus > 0 && !emptying {
         let at_once = pool.forced || memory.size_fell;
         for member in pick_surplus(pool, &staying, (surplus, &fill.stops), now) {
-            match if at_once { Some(now) } else { surplus_due(member, &memory, now) } {
+            let due = if at_once { Some(now) } else { surplus_due(pool, member, &memory, now) };
+            // A lowered size costs nothing until the paid time ends.
+            let paid =
+                |due| if pool.forced { due } else { member.billing.map_or(due, |billing| billing.paid_until(due)) };
+            match due.map(paid) {
                 Some(due) if due <= now => deletes.push(member.uid.clone()),
                 due => look_again_at = earliest(look_again_at, due),
             }
@@ -279,8 +279,8 @@ fn next_memory(pool: &PoolView, memory: &Memory, surplus: i32, rollout: Option<P
 /// A machine that boots is worth most right before it is ready: demand that was too impatient for it may come again. So it
 /// comes up, and then stays for as long again as that took, which is what the next claim would wait for another. Demand that
 /// does not come again costs two boots at most.
-fn surplus_due(member: &CountedMember, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
-    let due = memory.surplus_since.and_then(|since| since.checked_add(SURPLUS_DELAY).ok()).unwrap_or(now);
+fn surplus_due(pool: &PoolView, member: &CountedMember, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+    let due = memory.surplus_since.and_then(|since| since.checked_add(pool.scale_down_delay).ok()).unwrap_or(now);
     match (member.standing, member.ready_since) {
         (Standing::Warming, _) => None,
         (_, Some(ready)) => {
@@ -292,7 +292,7 @@ fn surplus_due(member: &CountedMember, memory: &Memory, now: Timestamp) -> Optio
 }
 
 /// Picks members to give up, but for those to be stopped: pending ones first, those without an answer before others, then warming, then stale ready,
-/// then ready ones; of each the youngest first.
+/// then ready ones. Of each, those whose paid time ends first, then the youngest.
 fn pick_surplus<'a>(
     pool: &PoolView,
     members: &'a [CountedMember],
@@ -305,7 +305,8 @@ fn pick_surplus<'a>(
         .filter(|member| !stops.contains(&member.uid))
         .map(|member| {
             let stale = member.standing == Standing::Ready && (member.outdated || is_old(pool, member, now));
-            ((member.standing, stale || member.is_unanswered(now), member.created, &member.uid), member)
+            let paid = member.billing.map_or(now, |billing| billing.paid_until(now));
+            ((member.standing, stale || member.is_unanswered(now), Reverse(paid), member.created, &member.uid), member)
         })
         .collect();
     unclaimed.sort_by(|(a, _), (b, _)| b.cmp(a));
@@ -318,5 +319,7 @@ fn to_i32(count: usize) -> i32 {
 
 #[cfg(test)]
 mod standby_tests;
+#[cfg(test)]
+mod surplus_tests;
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ fn members(standings: &[(Standing, usize)]) -> Vec<CountedMember> {
                 outdated: false,
                 hold: false,
                 unanswered_since: None,
+                billing: None,
                 launch_config_ends: false,
                 power: crate::pool::standby::Power::default(),
             });
@@ -38,6 +39,7 @@ pub(super) fn pool(target: i32, max: i32, standings: &[(Standing, usize)]) -> Po
         can_replace: true,
         standby: crate::pool::standby::StandbyTier::default(),
         target_size: target,
+        scale_down_delay: SignedDuration::from_secs(30),
         scheduled: Scheduled::default(),
         max_size: max,
         state: PoolState::Active,

@@ -215,6 +215,7 @@ mod tests {
             InstancePoolSpec {
                 target_size: 5,
                 schedules: vec![],
+                scale_down_delay_seconds: 30,
                 max_size: 10,
                 min_size: 2,
                 lifecycle_class: bullpen_api::LifecycleClass::Ephemeral,

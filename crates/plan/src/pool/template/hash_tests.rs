@@ -45,7 +45,7 @@ fn full_launch_config(name: &str) -> LaunchConfig {
     let (zone, market) = if name == "first" { ("eu-1a", "Spot") } else { ("eu-1b", "OnDemand") };
     let spec: LaunchConfigSpec = serde_json::from_value(json!({
         "region": "eu-1", "zone": zone, "market": market, "instanceType": "c7.large", "image": "img-7",
-        "maxInstances": 40, "paused": true,
+        "maxInstances": 40, "paused": true, "hourlyPrice": "0.1", "billingSeconds": 3600,
         "simulated": { "endpoint": "http://cloud:1", "bootMilliseconds": 5, "bootJitterPercent": 6 },
     }))
     .unwrap();
@@ -56,6 +56,8 @@ fn full_launch_config(name: &str) -> LaunchConfig {
         instance_type: _,
         image: _,
         max_instances: _,
+        hourly_price: _,
+        billing_seconds: _,
         paused: _,
         aws: _,
         simulated: Some(SimulatedProviderConfig { endpoint: _, boot_milliseconds: _, boot_jitter_percent: _ }),
@@ -203,6 +205,7 @@ fn an_edit_of_a_launch_config_that_changes_no_machine_does_not_change_the_templa
     let before = of(&json!({}));
     for change in [
         json!({ "maxInstances": 1, "paused": false }),
+        json!({ "hourlyPrice": "0.2", "billingSeconds": 60 }),
         json!({ "simulated": { "endpoint": "http://cloud:1" } }),
         json!({ "simulated": { "endpoint": "http://cloud:1", "bootMilliseconds": 3000, "bootJitterPercent": 20 } }),
     ] {

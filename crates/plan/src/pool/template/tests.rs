@@ -21,6 +21,8 @@ fn config(market: Market) -> LaunchConfig {
             instance_type: "small".into(),
             image: "img-1".into(),
             max_instances: Some(7),
+            hourly_price: None,
+            billing_seconds: None,
             paused: false,
             aws: None,
             simulated: None,
@@ -34,6 +36,7 @@ fn pool(lifecycle_class: LifecycleClass) -> InstancePoolSpec {
     InstancePoolSpec {
         target_size: 1,
         schedules: vec![],
+        scale_down_delay_seconds: 30,
         max_size: 2,
         min_size: 0,
         lifecycle_class,

@@ -53,6 +53,7 @@ impl Run {
             can_replace: true,
             standby: super::standby::StandbyTier::default(),
             target_size: target,
+            scale_down_delay: SignedDuration::from_secs(30),
             scheduled: Scheduled::default(),
             max_size: max,
             min_size: 0,
@@ -104,6 +105,7 @@ impl Run {
             outdated: false,
             hold: false,
             unanswered_since: None,
+            billing: None,
             launch_config_ends: false,
             power: crate::pool::standby::Power::default(),
         });

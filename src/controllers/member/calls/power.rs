@@ -3,16 +3,15 @@
 
 use bullpen_plan::member;
 use bullpen_plan::member::lifecycle::{PowerCalls, Step};
-use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::actions::record_refusal;
-use super::gather::Gathered;
-use super::machine_memory::MachineRecord;
-use super::probing::Probing;
 use super::reset;
 use crate::clock;
 use crate::controllers::member::MemberController;
+use crate::controllers::member::actions::record_refusal;
+use crate::controllers::member::gather::Gathered;
+use crate::controllers::member::machine_memory::MachineRecord;
+use crate::controllers::member::probing::Probing;
 use crate::provider::ProviderError;
 use crate::runtime::failure::Failure;
 use crate::telemetry::labels::ProviderOperation;
@@ -25,13 +24,6 @@ pub async fn perform(controller: &MemberController, gathered: &Gathered, step: S
         Step::RecordStandby => record_standby(controller, gathered).await,
         step => reset::perform(controller, gathered, step).await,
     }
-}
-
-/// What this process knows of the calls of the present stay on standby. A stop call of another process may still arrive, so
-/// one that is not known counts as sent when this process began to lead.
-pub fn calls(record: &MachineRecord, since: Option<Timestamp>, began: Timestamp) -> PowerCalls {
-    let (of, calls) = record.power;
-    if of == since { calls } else { PowerCalls { unanswered_at: Some(began), ..PowerCalls::default() } }
 }
 
 /// Sends the stop or start call.
@@ -49,7 +41,7 @@ async fn switch(
     let since = gathered.view.standby.since;
     let change = |change: &dyn Fn(&mut PowerCalls)| {
         controller.machines.with(&uid, |record| {
-            let mut known = calls(record, since, controller.term.started);
+            let mut known = record.power_calls(since, controller.term.started);
             change(&mut known);
             record.power = (since, known);
         });
