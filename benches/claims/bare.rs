@@ -152,5 +152,6 @@ fn machine(member: &PoolMember, booted: bool) -> RecordedMachine {
         addresses: vec![InstanceAddress { type_: "InternalIP".to_owned(), address: "10.0.12.34".to_owned() }],
         launch_time: now.checked_sub(LAUNCH).expect("a moment"),
         boot_time: booted.then_some(now),
+        last_start: now,
     }
 }

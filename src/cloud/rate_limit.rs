@@ -29,7 +29,10 @@ impl RateLimit {
             let rate = match operation {
                 ProviderOperation::Create => rates.create,
                 ProviderOperation::List => rates.list,
-                ProviderOperation::Terminate | ProviderOperation::Reset => rates.terminate,
+                ProviderOperation::Terminate
+                | ProviderOperation::Reset
+                | ProviderOperation::Stop
+                | ProviderOperation::Start => rates.terminate,
                 ProviderOperation::Tag => rates.tag,
                 ProviderOperation::Find
                 | ProviderOperation::Get

@@ -47,7 +47,7 @@ pub fn created(request: &CreateRequest, region: &str, made: &Instance) -> Seen {
     if let Some((what, asked, got)) = asked.into_iter().find(|(_, asked, got)| asked != got) {
         return failed(format!("{}: its {what} is {got:?}, and {asked:?} was asked for", made.id));
     }
-    if made.phase.is_ending() || made.phase == InstancePhase::Stopped {
+    if made.phase.is_ending() || matches!(made.phase, InstancePhase::Stopping | InstancePhase::Stopped) {
         return failed(format!("{}: a new machine is {:?}", made.id, made.phase));
     }
     Ok(format!("{}, {:?}, in {}", made.id, made.phase, made.zone))

@@ -34,6 +34,10 @@ pub enum Check {
     UserData,
     /// Tags can be added to it.
     TagLater,
+    /// Where the provider stops machines: it is stopped, and to stop it once more is success.
+    Stop,
+    /// It is started again, runs, and shows a later start than before.
+    Start,
     /// Lists have each machine of the installation once, and no other.
     ListWhole,
     /// Another installation's machine is in no list of ours.
@@ -58,7 +62,7 @@ pub enum Check {
 
 impl Check {
     /// All checks, in their order.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Identity,
         Self::LeftOver,
         Self::Image,
@@ -72,6 +76,8 @@ impl Check {
         Self::Address,
         Self::UserData,
         Self::TagLater,
+        Self::Stop,
+        Self::Start,
         Self::ListWhole,
         Self::ForeignHidden,
         Self::UnknownId,
@@ -100,6 +106,8 @@ impl Check {
             Self::Address => "address",
             Self::UserData => "user-data",
             Self::TagLater => "tag-later",
+            Self::Stop => "stop",
+            Self::Start => "start",
             Self::ListWhole => "list-whole",
             Self::ForeignHidden => "foreign-hidden",
             Self::UnknownId => "unknown-id",

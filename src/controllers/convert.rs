@@ -17,6 +17,7 @@ use bullpen_plan::member::lifecycle::Stuck;
 use bullpen_plan::member::user_data::{UserData, Wishes};
 use bullpen_plan::pool::attention::Attention;
 use bullpen_plan::pool::sizing::Billing;
+use bullpen_plan::pool::standby::Power;
 use bullpen_plan::pool::template::CurrentTemplate;
 use bullpen_plan::pool::view::{CountedMember, Standing};
 use bullpen_plan::time::earliest;
@@ -47,9 +48,17 @@ pub fn state(member: &PoolMember) -> MemberState {
     member.status.as_ref().map_or(MemberState::Pending, |status| status.state)
 }
 
-/// Whether the member is on its way to be ready.
+/// Whether the member's machine is about to change: it is on its way to be ready, or to be stopped.
 pub fn comes_up(member: &PoolMember) -> bool {
-    matches!(state(member), MemberState::Pending | MemberState::Warming | MemberState::Resetting)
+    matches!(
+        state(member),
+        MemberState::Pending | MemberState::Warming | MemberState::Resetting | MemberState::Stopping
+    )
+}
+
+/// Namespace of an object; every stored object of ours has one.
+pub fn namespace<K: ResourceExt>(object: &K) -> String {
+    object.namespace().unwrap_or_default()
 }
 
 /// Whether an object has a deletionTimestamp.
@@ -263,6 +272,8 @@ fn standing(member: &PoolMember, reserved: bool, is_released: impl FnOnce() -> b
         MemberState::Ready => Standing::Ready,
         MemberState::Warming | MemberState::Resetting => Standing::Warming,
         MemberState::Pending => Standing::Pending,
+        MemberState::Stopping => Standing::Stopping,
+        MemberState::Standby => Standing::Standby,
     }
 }
 
@@ -287,6 +298,7 @@ fn counted(
         outdated: template.is_outdated(&member.spec),
         hold: member.spec.hold,
         unanswered_since: None,
+        power: Power::default(),
         billing: billing(member, billings),
         launch_config_ends: ending.iter().any(|(name, at)| *name == member.spec.placement.launch_config && *at <= now),
     })
@@ -335,6 +347,7 @@ pub fn counted_members(
         unanswered_since: None,
         billing: None,
         launch_config_ends: false,
+        power: Power::default(),
     });
     known.extend(unwritten);
     (known, claimed)

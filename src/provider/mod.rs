@@ -156,6 +156,30 @@ pub trait Provider: fmt::Debug + Send + Sync {
     async fn reset(&self, request: &ResetRequest) -> Result<(), ProviderError> {
         Err(ProviderError::invalid(format!("{}: this cloud resets no machines", request.id)))
     }
+
+    /// Whether [`stop`](Self::stop) and [`start`](Self::start) work for machines that are paid for like that. Without it,
+    /// a pool has no standby members there.
+    fn can_stop(&self, _market: Market) -> bool {
+        false
+    }
+
+    /// Begins to switch a machine off. It keeps its id and disks. `Ok` means accepted, or that it is off already; that it is
+    /// done shows in [`Instance::phase`] alone.
+    ///
+    /// # Errors
+    /// Any error of the call itself; `Invalid` where [`can_stop`](Self::can_stop) is false.
+    async fn stop(&self, id: &str) -> Result<(), ProviderError> {
+        Err(ProviderError::invalid(format!("{id}: this cloud stops no machines")))
+    }
+
+    /// Begins to switch a stopped machine on. `Ok` means accepted, or that it is on already. Once it runs,
+    /// [`Instance::last_start`] is later than it was before the stop: nothing else distinguishes it from an older answer.
+    ///
+    /// # Errors
+    /// Any error of the call itself, also `Capacity`; `Invalid` where [`can_stop`](Self::can_stop) is false.
+    async fn start(&self, id: &str) -> Result<(), ProviderError> {
+        Err(ProviderError::invalid(format!("{id}: this cloud starts no stopped machines")))
+    }
 }
 
 /// What a price is asked of.
@@ -211,7 +235,7 @@ pub struct FinishedReset {
 pub struct CallRates {
     /// Create calls.
     pub create: CallRate,
-    /// Terminate and reset calls.
+    /// Terminate, reset, stop and start calls.
     pub terminate: CallRate,
     /// Lists of all machines.
     pub list: CallRate,
@@ -317,6 +341,8 @@ pub enum InstancePhase {
     Running,
     /// It was asked to terminate.
     ShuttingDown,
+    /// It is being switched off.
+    Stopping,
     /// Switched off but not terminated; its disks bill.
     Stopped,
     /// Gone for good; clouds show it for a while longer.
@@ -326,11 +352,16 @@ pub enum InstancePhase {
 impl Instance {
     /// Whether a member has to know that `self` follows `before` in the list.
     pub fn differs_for_member(&self, before: &Self) -> bool {
-        let facts = |instance: &Self| (instance.phase, instance.ready);
+        let facts = |instance: &Self| (instance.phase, instance.ready, instance.last_start());
         facts(self) != facts(before)
             || self.interruption != before.interruption
             || self.addresses != before.addresses
             || self.reset != before.reset
+    }
+
+    /// When it was last started, by the cloud's own clock: its boot, or its launch where the cloud tells no boot.
+    pub fn last_start(&self) -> Timestamp {
+        self.boot_time.unwrap_or(self.launch_time)
     }
 
     /// What it shows of the claims that it served.

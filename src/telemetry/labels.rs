@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 
-use bullpen_api::ErrorClass;
 use bullpen_plan::member::reports::Topic;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
@@ -44,6 +43,8 @@ label_values! {
         Warming => "warming",
         /// Can be claimed.
         Ready => "ready",
+        /// Stopped, or being stopped.
+        Standby => "standby",
         /// A claim has it.
         Claimed => "claimed",
         /// Failed, about to be terminated.
@@ -110,6 +111,10 @@ label_values! {
         Tag => "tag",
         /// Resets a machine to its image.
         Reset => "reset",
+        /// Stops a machine.
+        Stop => "stop",
+        /// Starts a stopped machine.
+        Start => "start",
         /// Asks which account the credentials belong to.
         Identity => "identity",
         /// Asks which image a name stands for.
@@ -355,6 +360,8 @@ label_values! {
         Unhealthy => "unhealthy",
         /// Its used machine was not reset.
         NotReset => "not_reset",
+        /// Its machine was not stopped for the standby tier, or not started again.
+        NotSwitched => "not_switched",
         /// The request is wrong in itself.
         Invalid => "invalid",
         /// The account may not have more.
@@ -363,25 +370,6 @@ label_values! {
         Capacity => "capacity",
         /// Anything else.
         Other => "other",
-    }
-}
-
-impl From<ErrorClass> for FailureClass {
-    /// No member fails for good by an error that may pass, so those errors have no value of their own.
-    fn from(class: ErrorClass) -> Self {
-        match class {
-            ErrorClass::LaunchTimeout => Self::LaunchTimeout,
-            ErrorClass::WarmingTimeout => Self::WarmingTimeout,
-            ErrorClass::InstanceGone => Self::InstanceGone,
-            ErrorClass::ReportedBroken => Self::ReportedBroken,
-            ErrorClass::Interrupted => Self::Interrupted,
-            ErrorClass::Unhealthy => Self::Unhealthy,
-            ErrorClass::ResetRefused | ErrorClass::ResetTimeout => Self::NotReset,
-            ErrorClass::Invalid => Self::Invalid,
-            ErrorClass::Quota => Self::Quota,
-            ErrorClass::Capacity => Self::Capacity,
-            ErrorClass::RateLimited | ErrorClass::Auth | ErrorClass::NotFound | ErrorClass::Transient => Self::Other,
-        }
     }
 }
 

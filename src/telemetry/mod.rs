@@ -3,6 +3,7 @@
 //! In: typed calls from everywhere. Out: `/metrics`, `/livez` and `/readyz`, and lines on standard error. Nothing here
 //! knows pools or clouds beyond label values.
 
+mod failure_class;
 mod families;
 mod health;
 pub mod labels;

@@ -86,7 +86,7 @@ async fn as_json_it_is_one_document_and_1_if_a_check_failed() {
     );
     let checks = report["checks"].as_array().unwrap();
     let failed: Vec<_> = checks.iter().filter(|check| check["outcome"] == "failed").collect();
-    assert_eq!((checks.len(), failed.len()), (23, 1), "{stdout}");
+    assert_eq!((checks.len(), failed.len()), (25, 1), "{stdout}");
     assert_eq!(
         (&failed[0]["check"], &failed[0]["seen"]),
         (&json!("boots"), &json!("not within 2 s: Running, ready: false"))

@@ -29,7 +29,7 @@ pub use instance_pool::{
     AfterReset, Autosize, AutosizeMode, EffectiveTarget, Health, HealthProbe, HeartbeatProbe, HttpGetReadiness,
     HttpScheme, InstancePool, InstancePoolSpec, InstancePoolStatus, LaunchConfigInUse, LifecycleClass, MemberCounts,
     NextTarget, PhoneHomeReadiness, PoolLaunchConfig, PoolSchedule, PoolState, ProviderReadiness, Provisioning,
-    Readiness, Reuse, TargetSource, TcpSocketReadiness, Template,
+    Readiness, Reuse, Standby, StandbyMode, TargetSource, TcpSocketReadiness, Template,
 };
 pub use launch_config::{
     AwsAssumeRole, AwsBlockDevice, AwsLaunchTemplate, AwsProviderConfig, AwsTenancy, ClaimedOrphan, HOURLY_PRICE_AUTO,
@@ -49,7 +49,9 @@ pub use pool_claim::{
     Binding, BindingRef, ClaimInstance, ClaimPoolRef, InputSecretRef, PoolClaim, PoolClaimSpec, PoolClaimStatus,
     PoolSelector, QueuePlace, ServedByPool,
 };
-pub use pool_member::{MemberCloud, MemberInstance, Placement, PoolMember, PoolMemberSpec, PoolMemberStatus, PoolRef};
+pub use pool_member::{
+    MemberCloud, MemberInstance, MemberStandby, Placement, PoolMember, PoolMemberSpec, PoolMemberStatus, PoolRef,
+};
 pub use ssh::{MemberSsh, Ssh};
 pub use states::{ClaimPhase, MemberState};
 pub use upkeep::{Disruption, Recycle, Rollout, RolloutFailure, RolloutType};

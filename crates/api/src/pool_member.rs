@@ -173,16 +173,18 @@ pub struct PoolMemberStatus {
     /// The generation of the spec that this status describes.
     #[serde(default)]
     pub observed_generation: i64,
-    /// Pending, Warming, Ready, Claimed, Resetting or Errored. A member that is being terminated has a deletionTimestamp.
+    /// Pending, Warming, Ready, Claimed, Resetting, Stopping, Standby or Errored. A member that is being terminated has a deletionTimestamp.
     #[serde(default)]
     #[x_kube(
         validation = Rule::new(
             "self == oldSelf || \
              (oldSelf == 'Pending' && self in ['Warming', 'Errored']) || \
              (oldSelf == 'Warming' && self in ['Ready', 'Errored']) || \
-             (oldSelf == 'Ready' && self in ['Claimed', 'Errored']) || \
+             (oldSelf == 'Ready' && self in ['Claimed', 'Stopping', 'Errored']) || \
              (oldSelf == 'Claimed' && self in ['Ready', 'Resetting']) || \
-             (oldSelf == 'Resetting' && self in ['Warming', 'Errored'])"
+             (oldSelf == 'Resetting' && self in ['Warming', 'Errored']) || \
+             (oldSelf == 'Stopping' && self in ['Standby', 'Errored']) || \
+             (oldSelf == 'Standby' && self in ['Warming', 'Errored'])"
         )
         .message("a member does not go from its present state to this one")
     )]
@@ -204,7 +206,12 @@ pub struct PoolMemberStatus {
     /// When the last claim had ended and the reset was decided.
     #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub reset_started_at: Option<MicroTime>,
-    /// When the provider accepted the create; after a reset, when the provider showed that it was done.
+    /// The last stay on standby. Absent if the machine was never stopped by the operator since its last reset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // Boxed, as few members have one.
+    pub standby: Option<Box<MemberStandby>>,
+    /// When the provider accepted the create; after a reset, when the provider showed that it was done; after standby,
+    /// when the start was decided.
     #[serde(default, deserialize_with = "crate::moments::optional", skip_serializing_if = "Option::is_none")]
     pub warming_started_at: Option<MicroTime>,
     /// When the member last became ready.
@@ -220,6 +227,19 @@ pub struct PoolMemberStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     // Boxed, as few members have one.
     pub reported: Option<Box<MachineReport>>,
+}
+
+/// A stay on standby.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStandby {
+    /// When it was decided to stop the machine.
+    #[serde(deserialize_with = "crate::moments::moment")]
+    pub since: MicroTime,
+    /// When the machine last started, by the provider's clock. What shows the machine with an earlier start is out of date,
+    /// and after the end of the stay only a later one proves that it runs again.
+    #[serde(deserialize_with = "crate::moments::moment")]
+    pub last_start: MicroTime,
 }
 
 /// The machine of a member.

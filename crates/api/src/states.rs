@@ -17,14 +17,26 @@ pub enum MemberState {
     Claimed,
     /// Its claim has ended; the cloud resets the machine to its image, for another claim.
     Resetting,
+    /// Was ready; its machine is being stopped, for the standby tier.
+    Stopping,
+    /// Its machine is stopped, and is started when the pool needs it.
+    Standby,
     /// Will never be ready; the pool deletes it in its next pass.
     Errored,
 }
 
 impl MemberState {
     /// Every state, in the order of a member's life.
-    pub const ALL: [Self; 6] =
-        [Self::Pending, Self::Warming, Self::Ready, Self::Claimed, Self::Resetting, Self::Errored];
+    pub const ALL: [Self; 8] = [
+        Self::Pending,
+        Self::Warming,
+        Self::Ready,
+        Self::Claimed,
+        Self::Resetting,
+        Self::Stopping,
+        Self::Standby,
+        Self::Errored,
+    ];
 
     /// The name in the API and in metric labels.
     pub const fn as_str(self) -> &'static str {
@@ -34,6 +46,8 @@ impl MemberState {
             Self::Ready => "Ready",
             Self::Claimed => "Claimed",
             Self::Resetting => "Resetting",
+            Self::Stopping => "Stopping",
+            Self::Standby => "Standby",
             Self::Errored => "Errored",
         }
     }
@@ -42,14 +56,16 @@ impl MemberState {
     ///
     /// The CEL rules of `PoolMember.status` have the same table, so the API server rejects what this rejects.
     pub const fn may_become(self, next: Self) -> bool {
-        use MemberState::{Claimed, Errored, Pending, Ready, Resetting, Warming};
+        use MemberState::{Claimed, Errored, Pending, Ready, Resetting, Standby, Stopping, Warming};
         matches!(
             (self, next),
             (Pending, Pending | Warming | Errored)
                 | (Warming, Warming | Ready | Errored)
-                | (Ready, Ready | Claimed | Errored)
+                | (Ready, Ready | Claimed | Stopping | Errored)
                 | (Claimed, Claimed | Ready | Resetting)
                 | (Resetting, Resetting | Warming | Errored)
+                | (Stopping, Stopping | Standby | Errored)
+                | (Standby, Standby | Warming | Errored)
                 | (Errored, Errored)
         )
     }

@@ -120,8 +120,8 @@ async fn set(session: &Session, args: &StateArgs, state: PoolState, word: &str) 
 fn forecast(pool: &InstancePool, state: PoolState) -> String {
     let status = pool.status.clone().unwrap_or_default();
     let members = status.members.unwrap_or_default();
-    let MemberCounts { pending, warming, ready, claimed, errored, terminating, total } = members;
-    let aside = (total - pending - warming - ready - claimed - errored - terminating).max(0);
+    let MemberCounts { pending, warming, ready, standby, claimed, errored, terminating, total } = members;
+    let aside = (total - pending - warming - ready - standby - claimed - errored - terminating).max(0);
     let many = |count: i32, one: &str, several: &str| many(count.into(), one, several);
     let waiting = match status.waiting_claims {
         0 => String::new(),

@@ -17,13 +17,14 @@ pub fn named(names: &[String]) -> String {
 
 /// The members by state, to follow a sentence about `maxSize`; empty if there are none.
 pub fn occupancy(counts: &MemberCounts) -> String {
-    let MemberCounts { pending, warming, ready, claimed, errored, terminating, total } = *counts;
-    let aside = total - pending - warming - ready - claimed - errored - terminating;
+    let MemberCounts { pending, warming, ready, standby, claimed, errored, terminating, total } = *counts;
+    let aside = total - pending - warming - ready - standby - claimed - errored - terminating;
     let parts = [
         (claimed, "claimed"),
         (terminating, "terminating"),
         (errored, "failed"),
         (aside, "set aside"),
+        (standby, "on standby"),
         (ready, "ready"),
         (warming, "warming"),
         (pending, "being bought"),

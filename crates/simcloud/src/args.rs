@@ -29,6 +29,12 @@ pub struct SimcloudArgs {
     /// How long a machine takes from an accepted reset until it runs from its image anew
     #[arg(long, value_name = "N", default_value_t = 300)]
     pub reset_milliseconds: u32,
+    /// How long a machine takes from an accepted stop until it is stopped
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub stop_milliseconds: u32,
+    /// How long a stopped machine takes from an accepted start until it runs
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub start_milliseconds: u32,
     /// How long the status checks take once a machine runs
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub status_check_milliseconds: u32,
@@ -63,6 +69,8 @@ impl SimcloudArgs {
             seed: self.seed.unwrap_or(drawn.seed),
             shutdown: Duration::from_millis(self.shutdown_milliseconds.into()),
             reset: Duration::from_millis(self.reset_milliseconds.into()),
+            stop: Duration::from_millis(self.stop_milliseconds.into()),
+            start: Duration::from_millis(self.start_milliseconds.into()),
             status_check: Duration::from_millis(self.status_check_milliseconds.into()),
             terminated_visible: Duration::from_secs(self.terminated_visible_seconds.into()),
             faults,

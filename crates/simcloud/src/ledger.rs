@@ -150,6 +150,10 @@ pub enum Method {
     Tag,
     /// `POST /v1/instances/{id}/reset`
     Reset,
+    /// `POST /v1/instances/{id}/stop`
+    Stop,
+    /// `POST /v1/instances/{id}/start`
+    Start,
     /// `GET /v1/identity`
     Identity,
 }
@@ -165,6 +169,8 @@ impl Method {
             Self::Terminate => "terminate",
             Self::Tag => "tag",
             Self::Reset => "reset",
+            Self::Stop => "stop",
+            Self::Start => "start",
             Self::Identity => "identity",
         }
     }
@@ -177,7 +183,7 @@ pub enum Outcome {
     Created,
     /// A create returned the machine that its token had created before, or a reset had the token of an earlier one.
     Existing,
-    /// A terminate, a tag or a reset was accepted.
+    /// A terminate, a tag, a reset, a stop or a start was accepted.
     Accepted,
     /// A read was answered.
     Ok,
@@ -220,8 +226,12 @@ pub enum State {
     Impaired,
     /// By a fault: it will be taken back.
     InterruptionNotice,
-    /// By a fault: switched off, but still there.
+    /// Stop was accepted.
+    Stopping,
+    /// Switched off, by a stop or a fault, but still there.
     Stopped,
+    /// Start was accepted: `Pending` again.
+    Starting,
     /// By a fault: it has another address.
     Moved,
     /// A reset began: `Pending` again, and its old system has stopped.

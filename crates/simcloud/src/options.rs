@@ -15,6 +15,10 @@ pub struct Options {
     pub shutdown: Duration,
     /// Time from an accepted reset until the machine runs from its image anew.
     pub reset: Duration,
+    /// Time from an accepted stop until the machine is stopped.
+    pub stop: Duration,
+    /// Time from an accepted start until the machine runs.
+    pub start: Duration,
     /// Time from running to passed status checks.
     pub status_check: Duration,
     /// How long a terminated machine is still returned by calls.
@@ -47,6 +51,8 @@ impl Default for Options {
             seed: rand::random::<u32>().into(),
             shutdown: Duration::from_millis(500),
             reset: Duration::from_millis(300),
+            stop: Duration::from_millis(500),
+            start: Duration::from_secs(1),
             status_check: Duration::ZERO,
             terminated_visible: Duration::from_mins(1),
             faults: faults::FaultSet::default(),

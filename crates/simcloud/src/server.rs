@@ -16,16 +16,17 @@ use axum::routing::{get, post, put};
 use axum::serve::ListenerExt as _;
 use futures::future::OptionFuture;
 use futures::stream;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::cloud::{Ask, Creation};
+use super::cloud::{Ask, Cloud, Creation};
 use super::delay::Shell;
-use super::faults::{FaultSet, MachineFault};
+use super::faults::{CallFault, FaultSet, MachineFault};
 use super::ledger::Method;
-use super::wire::{CreateInstance, ErrorBody, ErrorClass, Refusal, ResetInstance, TagInstance};
+use super::wire::{CreateInstance, ErrorBody, ErrorClass, Instance, Refusal, ResetInstance, TagInstance};
 use super::{Options, agent, query};
 
 /// Largest request body, in bytes.
@@ -89,6 +90,8 @@ fn router(shell: Shell) -> Router {
         .route("/v1/instances/{id}", get(show).delete(terminate))
         .route("/v1/instances/{id}/tags", put(tag))
         .route("/v1/instances/{id}/reset", post(reset))
+        .route("/v1/instances/{id}/stop", post(stop))
+        .route("/v1/instances/{id}/start", post(start))
         .route("/v1/instances/{id}/user-data", get(user_data))
         .route("/v1/identity", get(identity))
         .route("/v1/faults", get(faults).put(set_faults))
@@ -205,6 +208,35 @@ async fn reset(
     let begun = shell.perform(&ask, move |cloud, now, hit| {
         cloud.reset(now, &asked.0, asked.1.as_deref(), &request, hit.map(|hit| &hit.fault))
     });
+    answer(StatusCode::ACCEPTED, begun.await)
+}
+
+async fn stop(State(shell): State<Shell>, id: Id, parameters: Parameters) -> Response {
+    switch(&shell, Method::Stop, target(id, parameters), Cloud::stop).await
+}
+
+async fn start(State(shell): State<Shell>, id: Id, parameters: Parameters) -> Response {
+    switch(&shell, Method::Start, target(id, parameters), Cloud::start).await
+}
+
+/// [`Cloud::stop`] or [`Cloud::start`].
+type Switch = fn(&mut Cloud, Timestamp, &str, Option<&str>, Option<&CallFault>) -> Result<Instance, Refusal>;
+
+/// Stops or starts a machine.
+async fn switch(
+    shell: &Shell,
+    method: Method,
+    target: Result<(String, Option<String>), Refusal>,
+    act: Switch,
+) -> Response {
+    let (id, region) = match target {
+        Ok(target) => target,
+        Err(refusal) => return refused(shell, method, StatusCode::BAD_REQUEST, refusal),
+    };
+    let asked = (id.clone(), region.clone());
+    let ask = Ask::One(method, &id, region.as_deref());
+    let begun = shell
+        .perform(&ask, move |cloud, now, hit| act(cloud, now, &asked.0, asked.1.as_deref(), hit.map(|hit| &hit.fault)));
     answer(StatusCode::ACCEPTED, begun.await)
 }
 

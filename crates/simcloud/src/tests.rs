@@ -401,6 +401,45 @@ fn a_reset_that_is_ignored_or_lingers_is_accepted_and_shows_nothing() {
 }
 
 #[test]
+fn a_stopped_machine_starts_again_with_the_same_address_and_a_later_boot() {
+    let mut cloud = cloud();
+    let made = create(&mut cloud, 0, &request("a"));
+    assert_eq!(cloud.stop(at(500), &made.id, None, None).unwrap_err().class, ErrorClass::Invalid, "it boots");
+    assert_eq!(cloud.stop(at(2_000), &made.id, None, None).unwrap().phase, Phase::Stopping);
+    assert_eq!(cloud.start(at(2_100), &made.id, None, None).unwrap_err().class, ErrorClass::Invalid, "not stopped yet");
+    let stopped = cloud.get(at(2_500), &made.id, None).unwrap();
+    assert_eq!((stopped.phase, stopped.ready, &stopped.addresses), (Phase::Stopped, false, &made.addresses));
+    assert_eq!(cloud.stop(at(2_600), &made.id, None, None).unwrap().phase, Phase::Stopped, "again");
+    assert_eq!(cloud.start(at(3_000), &made.id, None, None).unwrap().phase, Phase::Pending);
+    let runs = cloud.get(at(4_000), &made.id, None).unwrap();
+    assert_eq!((runs.phase, runs.ready, runs.boot_time), (Phase::Running, false, Some(at(4_000))));
+    assert_eq!((runs.launch_time, runs.addresses), (made.launch_time, made.addresses));
+    assert_eq!(cloud.start(at(4_100), &made.id, None, None).unwrap().phase, Phase::Running, "again");
+    let leaving = entries(&cloud)
+        .into_iter()
+        .any(|entry| matches!(entry.what, What::Call(Call { leaving, .. }) if !leaving.is_empty()));
+    assert!(!leaving, "somebody has asked it to stop");
+    cloud.stop(at(5_000), &made.id, None, None).unwrap();
+    assert_eq!(cloud.terminate(at(5_100), &made.id, None).unwrap().phase, Phase::ShuttingDown);
+    assert_eq!(cloud.get(at(6_000), &made.id, None).unwrap().phase, Phase::Terminated);
+    assert_eq!(cloud.start(at(6_100), &made.id, None, None).unwrap_err().class, ErrorClass::Invalid);
+}
+
+#[test]
+fn a_stop_or_start_that_is_ignored_or_lingers_is_accepted_and_shows_nothing() {
+    let mut cloud = cloud();
+    let made = create(&mut cloud, 0, &request("a"));
+    let (ignored, lingers) = (CallFault::Ignored {}, CallFault::Lingers { milliseconds: Some(60_000) });
+    assert_eq!(cloud.stop(at(2_000), &made.id, None, Some(&ignored)).unwrap().phase, Phase::Running);
+    assert_eq!(cloud.stop(at(2_100), &made.id, None, Some(&lingers)).unwrap().phase, Phase::Stopping);
+    assert_eq!(cloud.get(at(62_000), &made.id, None).unwrap().phase, Phase::Stopping);
+    assert_eq!(cloud.get(at(62_100), &made.id, None).unwrap().phase, Phase::Stopped);
+    assert_eq!(cloud.start(at(70_000), &made.id, None, Some(&ignored)).unwrap().phase, Phase::Stopped);
+    assert_eq!(cloud.start(at(70_000), &made.id, None, Some(&lingers)).unwrap().phase, Phase::Pending);
+    assert_eq!(cloud.get(at(130_000), &made.id, None).unwrap().phase, Phase::Running);
+}
+
+#[test]
 fn the_ledger_names_the_machines_that_an_answer_showed_leaving_unless_somebody_asked_them_to_end() {
     let mut cloud = cloud();
     let made: Vec<_> = ["a", "b", "c", "d"].map(|token| create(&mut cloud, 0, &request(token)).id).into();

@@ -165,6 +165,8 @@ pub enum Phase {
     Running,
     /// Terminate was accepted.
     ShuttingDown,
+    /// Stop was accepted.
+    Stopping,
     /// Switched off, but still there.
     Stopped,
     /// Gone; still returned by calls for a while.

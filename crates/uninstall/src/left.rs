@@ -269,6 +269,8 @@ fn standing(member: &MemberFact) -> &str {
             "Ready" => "ready",
             "Claimed" => "claimed",
             "Resetting" => "resetting",
+            "Stopping" => "stopping",
+            "Standby" => "on standby",
             "Errored" => "errored",
             _ => "pending",
         }

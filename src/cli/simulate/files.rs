@@ -118,6 +118,10 @@ impl PoolFile {
         let limits = [claims.default_ttl_seconds, claims.max_ttl_seconds, claims.max_hold_seconds];
         let notes = [
             (
+                spec.standby.is_some(),
+                "spec.standby: stopped machines are not simulated, so every machine is bought".to_owned(),
+            ),
+            (
                 !spec.schedules.is_empty(),
                 "spec.schedules: a trace has no calendar, so targetSize applies all the time".to_owned(),
             ),

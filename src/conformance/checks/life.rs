@@ -13,7 +13,8 @@ impl Script<'_> {
         let shown = stage
             .until(stage.settings.timeout, async || {
                 let shown = stage.provider.get(&first.machine.id).await.map_err(|error| judge::typed(&error))?;
-                let over = shown.phase.is_ending() || shown.phase == InstancePhase::Stopped;
+                let over =
+                    shown.phase.is_ending() || matches!(shown.phase, InstancePhase::Stopping | InstancePhase::Stopped);
                 let ready = shown.phase == InstancePhase::Running && shown.ready;
                 if over || ready { Ok(shown) } else { Err(format!("{:?}, ready: {}", shown.phase, shown.ready)) }
             })

@@ -3,6 +3,7 @@
 mod buying;
 mod life;
 mod listing;
+mod power;
 mod refusals;
 
 use std::time::Instant;
@@ -109,6 +110,8 @@ impl<'a> Script<'a> {
             Check::Address => self.address().await,
             Check::UserData => self.user_data().await,
             Check::TagLater => self.tag_later().await,
+            Check::Stop => self.stop().await,
+            Check::Start => self.start().await,
             Check::ListWhole => self.list_whole().await,
             Check::ForeignHidden => self.foreign_hidden().await,
             Check::UnknownId => self.unknown_id().await,

@@ -84,8 +84,8 @@ pub async fn perform(controller: &MemberController, gathered: &Gathered, step: S
             }
             Ok(())
         }
-        // Those of a reset are carried out beside this.
-        Step::Wait(_) | Step::Reset | Step::RecordReset => Ok(()),
+        // Those of resets, stops and starts are carried out beside this.
+        Step::Wait(_) | Step::Reset | Step::RecordReset | Step::Stop | Step::Start | Step::RecordStandby => Ok(()),
     }
 }
 
@@ -177,7 +177,7 @@ async fn refused(
 
 /// Records what a create that was refused or not answered, or a call that has to come before it, means for the launch
 /// config.
-fn record_refusal(controller: &MemberController, gathered: &Gathered, error: &ProviderError, began: Timestamp) {
+pub fn record_refusal(controller: &MemberController, gathered: &Gathered, error: &ProviderError, began: Timestamp) {
     let launch_config = convert::launch_config_of(&gathered.member);
     let place = gathered.place();
     let (changed, brief) = {
@@ -372,7 +372,8 @@ async fn record_ready(controller: &MemberController, gathered: &Gathered) -> Res
     write(controller, &member::status::ready(&gathered.member, &machine, now)).await?;
     controller.machines.with(&gathered.uid(), |record| record.probing = Probing::new());
     let took = |from: Timestamp, until: Timestamp| Duration::try_from(until.duration_since(from)).ok();
-    let launched = (convert::status(&gathered.member).uses == 0).then_some(machine.launch_time);
+    let status = convert::status(&gathered.member);
+    let launched = (status.uses == 0 && status.standby.is_none()).then_some(machine.launch_time);
     let launch = machine.boot_time.zip(launched).and_then(|(booted, launched)| took(launched, booted));
     let warming = machine.boot_time.and_then(|booted| took(booted, now));
     controller.common.metrics.member_ready(&launch_config.namespace, &launch_config.name, launch, warming);
@@ -401,6 +402,10 @@ async fn fail(controller: &MemberController, gathered: &Gathered, broken: Member
         MemberFailure::Unhealthy => controller.health.failed(&gathered.uid(), &pool),
         MemberFailure::ResetTimeout => {
             controller.common.metrics.member_reset(&pool.namespace, &pool.name, ResetResult::TimedOut);
+        }
+        MemberFailure::StopFailed | MemberFailure::StartFailed | MemberFailure::StartedByOthers => {
+            let pool_uid = &gathered.member.spec.pool_ref.uid;
+            controller.pool_memories.of(&pool, pool_uid, |memory| memory.standby_failed_at = Some(clock::now()));
         }
         MemberFailure::ResetRefused
         | MemberFailure::LaunchTimeout
@@ -446,6 +451,7 @@ pub fn recorded(gathered: &Gathered) -> Option<RecordedMachine> {
             Machine::Running { since, .. } => Some(since),
             _ => instance.boot_time,
         },
+        last_start: instance.last_start(),
     })
 }
 
@@ -479,6 +485,9 @@ fn failure_message(controller: &MemberController, broken: MemberFailure, gathere
             "the cloud did not show within {} s that the used machine was reset",
             gathered.view.launch_timeout.as_secs()
         ),
+        MemberFailure::StopFailed | MemberFailure::StartFailed | MemberFailure::StartedByOthers => {
+            member::status::not_switched(broken, gathered.view.launch_timeout.as_secs())
+        }
         MemberFailure::InstanceGone => match gathered.sighting.instance.as_ref().and_then(|shown| shown.fault.as_ref())
         {
             Some(fault) => format!("the cloud failed to make or keep the machine: {}", fault.message),

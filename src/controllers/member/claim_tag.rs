@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
 use super::gather::Gathered;
-use super::machine_memory::Tagging;
+use super::tagging::Tagging;
 use crate::backoff::Bounds;
 use crate::clock;
 use crate::cloud::Cloud;

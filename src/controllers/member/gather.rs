@@ -9,7 +9,9 @@ use bullpen_plan::claim::claim_tag::served_before;
 use bullpen_plan::launch::identity::{Standing, Unrecorded, recorded_there, unrecorded_there};
 use bullpen_plan::launch::refusals::{Gate, Place};
 use bullpen_plan::member::health::ward::Verdict;
-use bullpen_plan::member::lifecycle::{Asked, LifecycleView, Machine, Past, Reset, Stuck, since_reset};
+use bullpen_plan::member::lifecycle::{
+    Asked, LifecycleView, Machine, Past, Reset, Standby, Stuck, since_reset, since_start,
+};
 use bullpen_plan::member::readiness::{Probe, Target, as_probed, as_reported};
 use bullpen_plan::member::user_data::UserData;
 use bullpen_plan::pool::sizing::create_may_begin;
@@ -129,6 +131,7 @@ pub fn gather(
     }
     let mut sighting = sighting(&record, listing.as_deref(), &uid, recorded_id, known_since);
     let proved = shows_reset(&mut sighting, &uid, &status);
+    let known_standby = standby(&mut sighting, &status, &record, controller.term.started);
     if !proved {
         date_boot(controller, &uid, &mut sighting, status.instance.as_ref());
     }
@@ -169,6 +172,7 @@ pub fn gather(
         held,
         broken: status.reported.as_ref().is_some_and(|reported| reported.broken.is_some()),
         reset: reset_calls(&record, status.uses, proved, user_data.known().is_some()),
+        standby: known_standby,
     };
     let user_data = text_of(user_data);
     Ok(Gathered { member, pool, launch_config, cloud, standing, sighting, decides, target, verdict, view, user_data })
@@ -206,6 +210,18 @@ fn shows_reset(sighting: &mut Sighting, uid: &str, status: &PoolMemberStatus) ->
     let shown = sighting.instance.as_ref().and_then(|instance| instance.reset.as_deref());
     let shown = shown.map(|reset| (reset.token.as_str(), reset.booted_at));
     since_reset(&mut sighting.machine, shown, (uid, status.uses), status.state)
+}
+
+/// What is known of the member's stay on standby. A machine that the cloud shows as it was before its last start is not
+/// shown.
+fn standby(sighting: &mut Sighting, status: &PoolMemberStatus, record: &MachineRecord, began: Timestamp) -> Standby {
+    let Some(recorded) = status.standby.as_deref() else { return Standby::default() };
+    let since = Some(recorded.since.0);
+    let shown = sighting.instance.as_ref().map(|instance| instance.last_start());
+    let started = shown.is_some_and(|shown| {
+        since_start(&mut sighting.machine, bullpen_api::micro_time(shown).0, recorded.last_start.0, status.state)
+    });
+    Standby { since, started, calls: record.power_calls(since, began) }
 }
 
 /// What is known of the reset after so many uses.
@@ -249,7 +265,16 @@ fn by_readiness(
         return (Decides::Provider, None, sighting.machine);
     }
     let reported = member.status.as_ref().and_then(|status| status.reported.as_deref());
-    (Decides::Machine, None, as_reported(sighting.machine, reported))
+    // What it called in its first boot, it does not call again after a start, so the provider's word counts beside that.
+    let from_standby = member.status.as_ref().is_some_and(|status| status.standby.is_some());
+    let machine = match as_reported(sighting.machine, reported) {
+        Machine::Running { at, since, ready } => {
+            let passes = matches!(sighting.machine, Machine::Running { ready: true, .. });
+            Machine::Running { at, since, ready: ready && (passes || !from_standby) }
+        }
+        other => other,
+    };
+    (Decides::Machine, None, machine)
 }
 
 /// The addresses of the machine as last shown.

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bullpen_api::MemberState;
 use bullpen_plan::claim::claim_tag::Served;
-use bullpen_plan::member::lifecycle::{Asked, LOOK_EVERY, Machine, Reset, Strike, Stuck, strike};
+use bullpen_plan::member::lifecycle::{Asked, LOOK_EVERY, Machine, PowerCalls, Reset, Strike, Stuck, strike};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::probing::Probing;
+use super::tagging::Tagging;
 use crate::backoff::{Backoff, Bounds};
 use crate::clock;
 use crate::cloud::Listing;
@@ -20,23 +21,6 @@ use crate::state::ObjectKey;
 
 /// Backoff of failed calls for one machine.
 const CALLS: Bounds = Bounds { first: Duration::from_millis(500), longest: Duration::from_mins(1) };
-
-/// The state of tagging a machine with its claim.
-#[derive(Clone, Debug)]
-pub struct Tagging {
-    /// The uid of the claim that the machine is known to be tagged with.
-    pub done: Option<String>,
-    /// A call is under way.
-    pub busy: bool,
-    /// Backoff of failed calls.
-    pub backoff: Backoff,
-}
-
-impl Tagging {
-    const fn new() -> Self {
-        Self { done: None, busy: false, backoff: Backoff::new() }
-    }
-}
 
 /// What this process knows of one machine.
 #[derive(Clone, Debug)]
@@ -79,9 +63,11 @@ pub struct MachineRecord {
     pub probing: Probing,
     /// Its reset calls, and after how many uses they were made.
     pub reset: (i32, Reset),
+    /// Its stop and start calls, and when the stay on standby was decided that they are of.
+    pub power: (Option<Timestamp>, PowerCalls),
     /// When the member's end was decided.
     pub ending_since: Option<Timestamp>,
-    /// Whether it was logged that the end of its namespace overrides `spec.hold`.
+    /// It was logged that the end of its namespace overrides `spec.hold`.
     pub hold_overridden: bool,
     /// Whether it was logged that a claim in an unwatched namespace keeps the member.
     pub unwatched_logged: bool,
@@ -109,6 +95,7 @@ impl MachineRecord {
             tagging: Tagging::new(),
             probing: Probing::new(),
             reset: (0, Reset::NEW),
+            power: (None, PowerCalls::NEW),
             ending_since: None,
             hold_overridden: false,
             unwatched_logged: false,
@@ -157,6 +144,13 @@ impl MachineRecord {
             // A create without an answer may show its machine only after a while.
             self.failed(now, None);
         }
+    }
+
+    /// What this process knows of the calls of the present stay on standby. A stop call of another process may still
+    /// arrive, so one that is not known counts as sent when this process began to lead.
+    pub fn power_calls(&self, since: Option<Timestamp>, began: Timestamp) -> PowerCalls {
+        let (of, calls) = self.power;
+        if of == since { calls } else { PowerCalls { unanswered_at: Some(began), ..PowerCalls::NEW } }
     }
 
     fn forget_strikes(&mut self) {
@@ -367,7 +361,9 @@ fn shown(instance: Arc<Instance>, at: Timestamp) -> Sighting {
         InstancePhase::Running => {
             Machine::Running { at, since: instance.boot_time.unwrap_or(instance.launch_time), ready: instance.ready }
         }
-        InstancePhase::ShuttingDown | InstancePhase::Stopped => Machine::Ending,
+        InstancePhase::Stopping => Machine::Stopped { at, done: false },
+        InstancePhase::Stopped => Machine::Stopped { at, done: true },
+        InstancePhase::ShuttingDown => Machine::Ending,
         InstancePhase::Terminated => Machine::Terminated,
     };
     Sighting { machine, instance: Some(instance) }

@@ -4,7 +4,8 @@
 //! out. Out: create, terminate and tag calls, readiness probes, the status of members except `Claimed`, and their finalizer.
 
 pub mod actions;
-pub mod claim_tag;
+pub mod calls;
+mod claim_tag;
 pub mod deletion;
 pub mod gather;
 pub mod health;
@@ -12,8 +13,8 @@ pub mod machine_memory;
 pub mod probing;
 pub mod readiness;
 pub mod reconcile;
-pub mod reset;
 pub mod set_aside;
+mod tagging;
 pub mod whereabouts;
 
 use self::health::memory::HealthMemory;

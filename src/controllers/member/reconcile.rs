@@ -8,13 +8,13 @@ use bullpen_plan::member::lifecycle::{Step, next_step};
 use bullpen_plan::time::earliest;
 use jiff::{SignedDuration, Timestamp};
 
+use super::calls::power;
 use super::claim_tag;
 use super::deletion;
 use super::gather::{Gathered, gather};
 use super::health;
 use super::readiness;
 use super::readiness::Look;
-use super::reset;
 use super::set_aside;
 use super::whereabouts;
 use crate::clock;
@@ -78,7 +78,7 @@ pub async fn reconcile(controller: Arc<MemberController>, key: ObjectKey) -> Out
                 // The user data or keys may have changed: then the member belongs to another template by now.
                 None if matches!(step, Step::Create | Step::Reset) && refreshed(&controller, &gathered).await => {}
                 // Boxed to keep this future small: thousands of passes that only wait may be under way.
-                None => Box::pin(reset::perform(&controller, &gathered, step)).await?,
+                None => Box::pin(power::perform(&controller, &gathered, step)).await?,
             },
         }
     }
@@ -95,6 +95,8 @@ fn rate_limited_until(gathered: &Gathered, step: &Step) -> Option<Timestamp> {
         Step::Confirm => ProviderOperation::Get,
         Step::Terminate => ProviderOperation::Terminate,
         Step::Reset => ProviderOperation::Reset,
+        Step::Stop => ProviderOperation::Stop,
+        Step::Start => ProviderOperation::Start,
         _ => return None,
     };
     gathered.cloud.delayed_until(operation, clock::now())

@@ -210,7 +210,7 @@ fn listed_machine(instance: &Instance) -> Listed {
     };
     let ending = match instance.phase {
         InstancePhase::ShuttingDown | InstancePhase::Terminated => true,
-        InstancePhase::Pending | InstancePhase::Running | InstancePhase::Stopped => false,
+        InstancePhase::Pending | InstancePhase::Running | InstancePhase::Stopping | InstancePhase::Stopped => false,
     };
     // One that was reset since is nobody's any more.
     let claim = instance.served().present_claim().filter(|uid| !uid.is_empty()).map(str::to_owned);

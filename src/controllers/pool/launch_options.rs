@@ -199,7 +199,7 @@ fn proof(member: &PoolMember) -> Option<MemberProof> {
                 .filter(|error| ErrorClass::parse(&error.class).is_some_and(|class| FAILURES.contains(&class)))?;
             Some(MemberProof::Failed(convert::uid(member), error.clone()))
         }
-        MemberState::Ready | MemberState::Claimed => None,
+        MemberState::Ready | MemberState::Claimed | MemberState::Stopping | MemberState::Standby => None,
     }
 }
 

@@ -89,6 +89,8 @@ pub struct PoolMemory {
     pub learning: Learning,
     /// What the schedules of a generation of the pool said at a time.
     schedules: Option<(Option<i64>, Timestamp, Scheduled)>,
+    /// When a machine last could not be stopped or started for the standby tier.
+    pub standby_failed_at: Option<Timestamp>,
     /// Uids of failed members that `trials` has counted.
     pub counted: HashSet<String>,
     /// Those of them whose failure is not in the pool's status yet; they are not deleted before it is.

@@ -9,6 +9,7 @@ pub mod launch_options;
 pub mod memory;
 mod new_members;
 pub mod reconcile;
+mod standby;
 pub mod teardown;
 pub mod write_back;
 

@@ -1,6 +1,6 @@
 //! A pass over one pool: observe, plan under one lock, act, write status.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use bullpen_plan::pool::recycle::requested_before;
 use bullpen_plan::pool::rollout::Progress;
 use bullpen_plan::pool::rollout_report::{Reported, is_warning};
 use bullpen_plan::pool::sizing::{Memory, Replenishment, replenish};
+use bullpen_plan::pool::standby::StandbyTier;
 use bullpen_plan::pool::status::{StatusInput, pool_status};
 use bullpen_plan::pool::template::{CurrentTemplate, LaunchConfigProblem, UsableLaunchConfig, resolve};
 use bullpen_plan::pool::view::{CountedMember, PoolView, Standing};
@@ -31,6 +32,8 @@ use super::claim_holders;
 use super::launch_options::{LaunchOptions, Moment, launch_options};
 use super::memory::PoolMemory;
 use super::new_members::new_members;
+use super::standby;
+use super::standby::Switches;
 use super::teardown::{delete_strays, finish_deletion, forget, may_have_served};
 use super::write_back::{Reserved, WRITES_AT_ONCE, write_members, write_status};
 use crate::clock;
@@ -66,10 +69,12 @@ struct Pass {
     problems: Vec<LaunchConfigProblem>,
     launch_options: LaunchOptions,
     template_hash: Option<String>,
+    standby: StandbyTier,
     /// The request for an immediate pass that this one answers.
     forced: Option<String>,
     deletes: Vec<Arc<PoolMember>>,
     creates: Vec<PoolMember>,
+    switches: Switches,
     /// No members are written before this moment.
     refused_until: Option<Timestamp>,
     /// When the members of a launch config that is being deleted are to go.
@@ -125,6 +130,7 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
     // A failure must be in the status before its member is deleted, or a crash would lose it.
     let recorded =
         if is_recorded(&controller, &key, &pass) { None } else { Some(update_status(&controller, &key, &pass).await) };
+    let switched = standby::write(&controller, &pass.switches).await;
     let deleted = delete_members(&controller, &key, &pass).await;
     // A request is answered when all of its work is done.
     if forced && writes.await.ok().flatten().unwrap_or(false) && deleted.is_ok() {
@@ -136,6 +142,7 @@ pub async fn reconcile(controller: Arc<PoolController>, key: ObjectKey) -> Outco
     };
     finish_deletion(&controller, &key).await?;
     deleted?;
+    switched?;
     let resync = now.checked_add(RESYNC).ok();
     let read_again = user_data::read_again_at(&controller.common, &controller.ssh_keys, &pool, now);
     let planned = earliest(earliest(pass.plan.look_again_at, pass.next_end), pass.refused_until);
@@ -175,6 +182,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         let forced = requested(pool, memory.handled.as_deref());
         let (members, claimed) = counted_members(controller, state, pool, &template, now);
         let finding = memory.learning.look(pool, &members, now);
+        let tier = standby::tier(controller, state, pool, &usable, memory.standby_failed_at);
         let view = PoolView {
             target_size: pool.spec.target_size,
             autosized: finding.as_ref().and_then(|finding| followed(&pool.spec, &finding.advice)),
@@ -195,6 +203,7 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             members,
             claimed,
             waiting,
+            standby: tier,
             can_replace: launch_options.views.iter().any(|config| config.weight > 0)
                 || problems.iter().any(LaunchConfigProblem::is_passing),
             launch_configs: launch_options.views.clone(),
@@ -206,11 +215,13 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
         let next_end = ends.map(|(_, at)| at).filter(|at| *at > now).min();
         let mut deletes = members_with(state, pool, &plan.deletes);
         deletes.retain(|member| !may_have_served(&controller.clouds, state, member));
+        let switches = switches(controller, state, pool, &plan);
         // The API server refused members a moment ago and would again.
         let refused_until = memory.creates.pending(now).filter(|_| forced.is_none());
         let creates =
             if refused_until.is_some() { vec![] } else { new_members(controller, state, pool, &plan, &usable) };
         state.planned.add(key, creates.iter().map(planned_member));
+        let (template_hash, standby) = (view.template_hash, view.standby);
         memory.rest_after(began);
         Pass {
             next_end,
@@ -222,10 +233,12 @@ fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, 
             usable,
             problems,
             launch_options,
-            template_hash: view.template_hash,
+            template_hash,
             forced,
             deletes,
             creates,
+            switches,
+            standby,
         }
     })
 }
@@ -273,6 +286,13 @@ fn members_with(state: &State, pool: &InstancePool, uids: &[String]) -> Vec<Arc<
     state.members_of(pool).filter(is_one).cloned().collect()
 }
 
+/// The members of the pool to start and to stop.
+fn switches(controller: &PoolController, state: &State, pool: &InstancePool, plan: &Replenishment) -> Switches {
+    let mut stops = members_with(state, pool, &plan.stops);
+    stops.retain(|member| !may_have_served(&controller.clouds, state, member));
+    Switches { starts: members_with(state, pool, &plan.starts), stops }
+}
+
 /// The members of a pool for the sizing plan, with what this process knows of their creates.
 fn counted_members(
     controller: &PoolController,
@@ -285,6 +305,15 @@ fn counted_members(
     for member in &mut members {
         if matches!(member.standing, Standing::Pending | Standing::Terminating) {
             member.unanswered_since = controller.machines.unanswered_since(&member.uid);
+        }
+    }
+    if pool.spec.standby.is_some() || members.iter().any(|member| member.standing == Standing::Standby) {
+        let known: HashMap<_, _> =
+            state.members_of(pool).filter_map(|member| Some((member.metadata.uid.as_deref()?, member))).collect();
+        for member in members.iter_mut().filter(|member| matches!(member.standing, Standing::Ready | Standing::Standby))
+        {
+            let of = known.get(member.uid.as_str());
+            member.power = of.map(|of| standby::power(controller, state, of, now)).unwrap_or_default();
         }
     }
     (members, claimed)
@@ -398,6 +427,7 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
         provisioning: &pass.launch_options.health,
         replenished_at,
         template_hash: pass.template_hash.as_deref(),
+        standby: &pass.standby,
         handled: handled.as_deref(),
         attention: &attention,
         members_refused: member_writes.refusal(&pass.pool),

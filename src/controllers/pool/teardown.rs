@@ -70,7 +70,14 @@ pub async fn delete_strays(
 /// that somebody may work on.
 pub fn may_have_served(clouds: &Clouds, state: &State, member: &PoolMember) -> bool {
     let state_now = convert::state(member);
-    let unclaimed = matches!(state_now, MemberState::Warming | MemberState::Ready | MemberState::Resetting);
+    let unclaimed = matches!(
+        state_now,
+        MemberState::Warming
+            | MemberState::Ready
+            | MemberState::Resetting
+            | MemberState::Stopping
+            | MemberState::Standby
+    );
     let machine = member.status.as_ref().and_then(|status| status.instance.as_ref());
     let (true, Some(machine)) = (unclaimed, machine) else { return false };
     let config = state.launch_configs.get(&convert::launch_config_of(member));

@@ -251,7 +251,8 @@ fn instance(shown: Shown, region: &str) -> Instance {
     let phase = match shown.state {
         InstanceState::Pending => InstancePhase::Pending,
         InstanceState::Running => InstancePhase::Running,
-        InstanceState::Stopping | InstanceState::Stopped => InstancePhase::Stopped,
+        InstanceState::Stopping => InstancePhase::Stopping,
+        InstanceState::Stopped => InstancePhase::Stopped,
         InstanceState::ShuttingDown => InstancePhase::ShuttingDown,
         InstanceState::Terminated => InstancePhase::Terminated,
     };

@@ -217,6 +217,18 @@ impl Provider for SimulatedProvider {
         ask::<wire::Instance>(request).await.map(drop)
     }
 
+    fn can_stop(&self, market: Market) -> bool {
+        market == Market::OnDemand
+    }
+
+    async fn stop(&self, id: &str) -> Result<(), ProviderError> {
+        ask::<wire::Instance>(self.request(Method::POST, &["instances", id, "stop"], &[])).await.map(drop)
+    }
+
+    async fn start(&self, id: &str) -> Result<(), ProviderError> {
+        ask::<wire::Instance>(self.request(Method::POST, &["instances", id, "start"], &[])).await.map(drop)
+    }
+
     async fn tag(&self, id: &str, tags: &BTreeMap<String, String>) -> Result<(), ProviderError> {
         let body = wire::TagInstance { tags: tags.clone() };
         let request = self.request(Method::PUT, &["instances", id, "tags"], &[]).json(&body);
@@ -315,6 +327,7 @@ impl From<wire::Instance> for Instance {
                 wire::Phase::Pending => InstancePhase::Pending,
                 wire::Phase::Running => InstancePhase::Running,
                 wire::Phase::ShuttingDown => InstancePhase::ShuttingDown,
+                wire::Phase::Stopping => InstancePhase::Stopping,
                 wire::Phase::Stopped => InstancePhase::Stopped,
                 wire::Phase::Terminated => InstancePhase::Terminated,
             },

@@ -155,13 +155,13 @@ pub fn classify(member: &PoolMember, given_to: Option<&String>, ended: bool) -> 
             let uid = member.metadata.uid.as_deref().unwrap_or_default();
             Some(MemberClass::Ready(kind.into(), (warming_since, uid.into())))
         }
-        MemberState::Claimed | MemberState::Errored => None,
+        MemberState::Claimed | MemberState::Stopping | MemberState::Standby | MemberState::Errored => None,
     }
 }
 
-/// How long a member took from its accepted create until it was ready. A reset is no boot of a new machine.
+/// How long a member took from its accepted create until it was ready. A reset or a start is no boot of a new machine.
 pub fn boot(member: &PoolMember) -> Option<SignedDuration> {
-    let status = member.status.as_ref().filter(|status| status.uses == 0)?;
+    let status = member.status.as_ref().filter(|status| status.uses == 0 && status.standby.is_none())?;
     let took = status.ready_since.as_ref()?.0.duration_since(status.warming_started_at.as_ref()?.0);
     took.is_positive().then_some(took)
 }

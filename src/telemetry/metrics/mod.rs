@@ -123,6 +123,7 @@ impl Metrics {
                 MemberLabel::Pending => counts.pending,
                 MemberLabel::Warming => counts.warming,
                 MemberLabel::Ready => counts.ready,
+                MemberLabel::Standby => counts.standby,
                 MemberLabel::Claimed => counts.claimed,
                 MemberLabel::Errored => counts.errored,
                 MemberLabel::Terminating => counts.terminating,

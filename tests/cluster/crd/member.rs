@@ -31,13 +31,15 @@ fn status(state: MemberState) -> Value {
 
 /// How a member comes to `state`.
 fn way_to(state: MemberState) -> &'static [MemberState] {
-    use MemberState::{Claimed, Errored, Pending, Ready, Resetting, Warming};
+    use MemberState::{Claimed, Errored, Pending, Ready, Resetting, Standby, Stopping, Warming};
     match state {
         Pending => &[Pending],
         Warming => &[Warming],
         Ready => &[Warming, Ready],
         Claimed => &[Warming, Ready, Claimed],
         Resetting => &[Warming, Ready, Claimed, Resetting],
+        Stopping => &[Warming, Ready, Stopping],
+        Standby => &[Warming, Ready, Stopping, Standby],
         Errored => &[Errored],
     }
 }

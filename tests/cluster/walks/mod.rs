@@ -13,3 +13,4 @@ mod plugin;
 mod pools;
 mod readiness;
 mod reuse;
+mod standby;

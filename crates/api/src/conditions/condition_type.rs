@@ -56,5 +56,7 @@ string_enum! {
         SchedulesValid,
         /// Pool: it follows the size that spec.autosize found. Absent without that.
         Autosized,
+        /// Pool: it has the stopped members that spec.standby wants. Absent without that field.
+        StandbyFilled,
     }
 }

@@ -92,6 +92,10 @@ string_enum! {
         Reused,
         /// Event: the claim of a member has ended, and the machine is terminated although its pool reuses machines.
         NotReused,
+        /// The member's machine is being stopped, for the standby tier.
+        Stopping,
+        /// The member's machine is stopped, and is started when the pool needs it.
+        Standby,
         /// A person has put the member on hold.
         Held,
         /// A person has cordoned the member.
@@ -137,6 +141,14 @@ string_enum! {
         SizeRecommended,
         /// spec.autosize: a size was found, and the pool follows it.
         SizeFollowed,
+        /// As many members are on standby as spec.standby wants.
+        StandbyComplete,
+        /// Members for the standby tier are missing.
+        StandbyIncomplete,
+        /// No launch config of the pool buys machines that its provider can stop.
+        ProviderCannotStop,
+        /// A machine could not be stopped or started, so the standby tier is not filled for cooldownSeconds.
+        StandbyFailing,
         /// The pool is draining or being deleted.
         Draining,
         /// The pool is neither draining nor being deleted.

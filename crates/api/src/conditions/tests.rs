@@ -8,7 +8,7 @@ fn the_strings_of_the_api_do_not_change() {
         "Ready", "Reconciling", "Stalled", "AtMaxSize", "TemplateCurrent", "Drained", "ProvisioningHealthy",
         "CapacityAvailable", "TerminationHealthy", "Quarantined", "Reachable", "ClaimVanished", "ClaimsWatched",
         "NamespacesReadable", "Available", "Paused", "PriceKnown", "SweepBlocked", "Bound", "Stale", "Interrupted", "Healthy",
-        "HealthSuspended", "SchedulesValid", "Autosized",
+        "HealthSuspended", "SchedulesValid", "Autosized", "StandbyFilled",
     ];
     assert_eq!(ConditionType::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
     #[rustfmt::skip]
@@ -20,7 +20,7 @@ fn the_strings_of_the_api_do_not_change() {
     let words = [
         "RateLimited", "Quota", "Capacity", "Auth", "Invalid", "NotFound", "Transient", "LaunchTimeout",
         "WarmingTimeout", "InstanceGone", "ReportedBroken", "Interrupted", "Unhealthy", "ResetRefused",
-        "ResetTimeout",
+        "ResetTimeout", "StopFailed", "StartFailed",
     ];
     assert_eq!(ErrorClass::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(), words);
     #[rustfmt::skip]
@@ -30,11 +30,11 @@ fn the_strings_of_the_api_do_not_change() {
         "BindingSecretForbidden", "BindingSecretRefused", "MemberBound", "HeldForLong", "TtlExpired",
         "MaxHoldReached", "JobDone", "InputNotRead", "InstanceGone", "Interrupted", "SpotInterruption", "ScheduledMaintenance", "NoticeWithdrawn",
         "ProbesFail", "ProbesSucceed", "NotProbed", "AddressChanged", "BindingSecretOutdated", "Lost", "SshKeyLost", "PoolBeingDeleted", "Ready", "Warming",
-        "ReadinessAwaited", "Claimed", "Resetting", "Reused", "NotReused",
+        "ReadinessAwaited", "Claimed", "Resetting", "Reused", "NotReused", "Stopping", "Standby",
         "Held", "Cordoned", "Errored", "Quarantined", "MachineClaimedBefore", "LaunchConfigElsewhere",
         "LaunchConfigLeadsThere", "TerminateFailing", "StillThere", "MinSizeReached", "NothingWanted",
         "FirstMachinesAwaited", "NoMachines", "BelowMinSize", "MaxSizeReached", "BelowMaxSize", "ScheduleInvalid",
-        "SchedulesRead", "TooLittleKnown", "SizeRecommended", "SizeFollowed", "Draining",
+        "SchedulesRead", "TooLittleKnown", "SizeRecommended", "SizeFollowed", "StandbyComplete", "StandbyIncomplete", "ProviderCannotStop", "StandbyFailing", "Draining",
         "NotDraining", "Terminating", "ClaimedMembersRemain", "HeldMembersRemain", "Empty", "NotStalled",
         "LaunchConfigNotFound", "LaunchConfigBeingDeleted", "LaunchConfigNotTakenIn", "ImageNotResolved", "PriceTold", "PriceNotTold", "LaunchConfigHasNoProvider",
         "NoProvider", "EndpointNotAllowed", "OtherInstallation", "SpotInEphemeralPool", "UserDataNotRead",

@@ -149,7 +149,7 @@ fn copies(kind: &str) -> usize {
 #[test]
 fn the_rules_of_what_is_written_for_each_claim_read_few_fields_of_large_objects() {
     // More than this is found out by `make check-cost`, too, on an API server. Put a rule about one field on that field.
-    for (kind, most) in [("PoolMember", 140), ("PoolClaim", 673)] {
+    for (kind, most) in [("PoolMember", 142), ("PoolClaim", 673)] {
         assert!(copies(kind) <= most, "{kind}: {} instead of {most}", copies(kind));
     }
 }

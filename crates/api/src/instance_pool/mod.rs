@@ -5,6 +5,7 @@ mod health;
 mod readiness;
 mod reuse;
 mod schedule;
+mod standby;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,7 @@ pub use readiness::{
 };
 pub use reuse::{AfterReset, Reuse};
 pub use schedule::{NextTarget, PoolSchedule};
+pub use standby::{Standby, StandbyMode};
 
 /// How many warm machines are wanted, and where and how to buy them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +61,7 @@ pub use schedule::{NextTarget, PoolSchedule};
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Installation", type_ = "string", json_path = ".status.installation", priority = 1),
+    printcolumn(name = "Standby", type_ = "integer", json_path = ".status.members.standby", priority = 1),
     printcolumn(name = "Errored", type_ = "integer", json_path = ".status.members.errored", priority = 1),
     printcolumn(name = "Terminating", type_ = "integer", json_path = ".status.members.terminating", priority = 1),
     printcolumn(
@@ -89,8 +92,8 @@ pub struct InstancePoolSpec {
     /// Number of unclaimed members wanted: pending, warming and ready together.
     #[schemars(range(min = 0, max = 10_000))]
     pub target_size: i32,
-    /// Hard limit on all members whose machines may cost money: pending, warming, ready, claimed, errored and
-    /// terminating. It may be lowered below targetSize; the pool then aims for maxSize.
+    /// Hard limit on all members whose machines may cost money: pending, warming, ready, claimed, errored,
+    /// terminating, and on standby. It may be lowered below targetSize; the pool then aims for maxSize.
     #[schemars(range(min = 0, max = 20_000))]
     pub max_size: i32,
     /// Fewest ready members for the pool to be Ready. Recycling and rollouts keep at least as many ready.
@@ -137,6 +140,9 @@ pub struct InstancePoolSpec {
     /// terminated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reuse: Option<Reuse>,
+    /// Stopped members that are started before machines are bought. Unset: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<Standby>,
     /// How many members may be above the target, or missing from it, while members are replaced.
     #[serde(default)]
     pub disruption: Disruption,
@@ -403,6 +409,8 @@ pub struct MemberCounts {
     pub warming: i32,
     /// Can be claimed.
     pub ready: i32,
+    /// Stopped, or being stopped, for the standby tier.
+    pub standby: i32,
     /// Bound to a claim.
     pub claimed: i32,
     /// Failed, about to be terminated.

@@ -29,7 +29,8 @@ impl Phase {
             _ if deleting => Self::Terminating,
             MemberState::Pending => Self::Pending,
             MemberState::Warming | MemberState::Resetting => Self::Warming,
-            MemberState::Ready => Self::Ready,
+            // The demo has no standby tier.
+            MemberState::Ready | MemberState::Stopping | MemberState::Standby => Self::Ready,
             MemberState::Errored => Self::Errored,
         }
     }

@@ -50,6 +50,7 @@ pub(crate) fn is_bad(condition: &Condition) -> bool {
         | ConditionType::Available
         | ConditionType::Healthy
         | ConditionType::SchedulesValid
+        | ConditionType::StandbyFilled
         | ConditionType::PriceKnown
         | ConditionType::Bound => !holds,
     }

@@ -295,7 +295,8 @@ fn rank(member: &PoolMember) -> u8 {
         MemberState::Pending => 2,
         MemberState::Warming | MemberState::Resetting => 3,
         MemberState::Ready => 4,
-        MemberState::Claimed => 5,
+        MemberState::Stopping | MemberState::Standby => 5,
+        MemberState::Claimed => 6,
     }
 }
 

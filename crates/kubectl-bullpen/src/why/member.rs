@@ -153,6 +153,16 @@ fn next(
             story
                 .next("it gets ready anew once the cloud shows that the reset is done; else its machine is terminated");
         }
+        MemberState::Stopping => {
+            let since = status.standby.as_ref().map(|standby| standby.since.0);
+            story.fact(format!("its machine is being stopped for the standby tier, since {}", ago(since, now)));
+            story.next("it is on standby once the cloud shows that it is stopped; else its machine is terminated");
+        }
+        MemberState::Standby => {
+            let since = status.standby.as_ref().map(|standby| standby.since.0);
+            story.fact(format!("its machine is stopped: it went on standby {}", ago(since, now)));
+            story.next("it is started before the pool buys a machine; no claim gets it before it is ready again");
+        }
         MemberState::Errored => story.next("its machine is terminated, and another bought"),
     }
 }

@@ -33,8 +33,8 @@ impl<'a> Served<'a> {
 
 /// Whether to quarantine a member in this state that has served so many claims, by what its machine shows.
 pub fn served_before(state: MemberState, uses: i32, served: Served<'_>) -> bool {
-    use MemberState::{Pending, Ready, Resetting, Warming};
-    matches!(state, Pending | Warming | Ready | Resetting) && served.is_ahead_of(uses)
+    use MemberState::{Pending, Ready, Resetting, Standby, Stopping, Warming};
+    matches!(state, Pending | Warming | Ready | Resetting | Stopping | Standby) && served.is_ahead_of(uses)
 }
 
 /// The claim uid to tag a machine with, if any: `bound` is the claim Bound to its member, `shown` the tag in the last

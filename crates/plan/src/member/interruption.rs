@@ -58,7 +58,11 @@ impl Display for Interruption {
 /// is recorded as bought first, so that its machine is not lost sight of.
 pub const fn gives_up(state: MemberState) -> bool {
     match state {
-        MemberState::Warming | MemberState::Ready | MemberState::Resetting => true,
+        MemberState::Warming
+        | MemberState::Ready
+        | MemberState::Resetting
+        | MemberState::Stopping
+        | MemberState::Standby => true,
         MemberState::Pending | MemberState::Claimed | MemberState::Errored => false,
     }
 }
@@ -84,6 +88,7 @@ mod tests {
     #[test]
     fn only_members_that_nobody_has_are_given_up() {
         let given_up: Vec<_> = MemberState::ALL.into_iter().filter(|state| gives_up(*state)).collect();
-        assert_eq!(given_up, [MemberState::Warming, MemberState::Ready, MemberState::Resetting]);
+        let names: Vec<_> = given_up.iter().map(|state| state.as_str()).collect();
+        assert_eq!(names, ["Warming", "Ready", "Resetting", "Stopping", "Standby"]);
     }
 }

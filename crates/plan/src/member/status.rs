@@ -2,12 +2,12 @@
 
 use bullpen_api::{
     ANNOTATION_CONFIRM_RELEASE, ClaimRef, ConditionType, ConditionValue, ErrorClass, InstanceAddress, MemberInstance,
-    MemberState, PoolClaim, PoolMember, PoolMemberStatus, Reason, RecordedError, bounded_message, condition_is_true,
-    micro_time, set_condition,
+    MemberStandby, MemberState, PoolClaim, PoolMember, PoolMemberStatus, Reason, RecordedError, bounded_message,
+    condition_is_true, micro_time, set_condition,
 };
 use jiff::Timestamp;
 
-use super::lifecycle::Stuck;
+use super::lifecycle::{MemberFailure, Stuck};
 
 /// The facts of a machine that a member's status records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct RecordedMachine {
     pub launch_time: Timestamp,
     /// When it finished booting.
     pub boot_time: Option<Timestamp>,
+    /// When it last started, by the provider's own clock.
+    pub last_start: Timestamp,
 }
 
 /// The member with a changed status.
@@ -63,7 +65,7 @@ pub fn resetting(before: &PoolMember, message: &str, now: Timestamp) -> PoolMemb
         status.state = MemberState::Resetting;
         status.uses = status.uses.saturating_add(1);
         status.reset_started_at = Some(micro_time(now));
-        (status.claim_ref, status.claimed_at, status.reported) = (None, None, None);
+        (status.claim_ref, status.claimed_at, status.reported, status.standby) = (None, None, None, None);
         let of_claim = [ConditionType::Interrupted, ConditionType::Healthy, ConditionType::ClaimVanished];
         status.conditions.retain(|condition| !of_claim.iter().any(|type_| condition.type_ == *type_));
     })
@@ -101,10 +103,54 @@ pub fn ready(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -> 
         status.state = MemberState::Ready;
         status.instance = Some(instance(machine));
         status.ready_since = Some(micro_time(now));
+        if let Some(standby) = &mut status.standby {
+            standby.last_start = micro_time(machine.last_start);
+        }
         if let Some(reported) = &mut status.reported {
             reported.progress = None;
         }
     })
+}
+
+/// The status of a ready member whose machine is to be stopped. `last_start` is when the machine last started, by the
+/// provider's clock.
+pub fn stopping(before: &PoolMember, last_start: Timestamp, now: Timestamp) -> PoolMember {
+    let message = "the machine is being stopped, for the standby tier";
+    let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Stopping, message);
+    with_status(before, now, &condition, |status| {
+        status.state = MemberState::Stopping;
+        status.standby = Some(Box::new(MemberStandby { since: micro_time(now), last_start: micro_time(last_start) }));
+    })
+}
+
+/// The status once the machine is stopped.
+pub fn on_standby(before: &PoolMember, now: Timestamp) -> PoolMember {
+    let message = "the machine is stopped, and is started when the pool needs it";
+    let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Standby, message);
+    with_status(before, now, &condition, |status| status.state = MemberState::Standby)
+}
+
+/// The status of a standby member whose machine is to be started. When it booted is dated anew.
+pub fn starting(before: &PoolMember, now: Timestamp) -> PoolMember {
+    let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Warming, "the stopped machine is started");
+    with_status(before, now, &condition, |status| {
+        status.state = MemberState::Warming;
+        status.warming_started_at = Some(micro_time(now));
+        if let Some(instance) = &mut status.instance {
+            instance.boot_time = None;
+        }
+    })
+}
+
+/// Why a machine was not stopped for the standby tier, or not started again, within so many seconds.
+pub fn not_switched(failure: MemberFailure, seconds: i64) -> String {
+    match failure {
+        MemberFailure::StopFailed => format!(
+            "the cloud refused to stop the machine for the standby tier, or did not show it stopped within {seconds} s"
+        ),
+        MemberFailure::StartedByOthers => "somebody else has started the machine, which was on standby".to_owned(),
+        _ => format!("the cloud refused to start the stopped machine, or still showed it stopped after {seconds} s"),
+    }
 }
 
 /// The status of a member that will never be ready.

@@ -12,6 +12,7 @@ pub mod rollout;
 pub mod rollout_report;
 pub mod schedule;
 pub mod sizing;
+pub mod standby;
 pub mod status;
 pub mod template;
 #[cfg(test)]

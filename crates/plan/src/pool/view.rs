@@ -29,6 +29,30 @@ pub enum Standing {
     Warming,
     /// Its create was not accepted yet.
     Pending,
+    /// Being stopped, for the standby tier. It bills and is no supply.
+    Stopping,
+    /// Stopped. It is no supply before it is started.
+    Standby,
+}
+
+/// What `spec.standby` asks for, and what can be had.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StandbyTier {
+    /// `spec.standby.size`; `None` without that field.
+    pub size: Option<i32>,
+    /// The launch configs whose provider can stop the machines that they buy.
+    pub launch_configs: Vec<String>,
+    /// Nothing is bought or stopped for the tier before this time, because a machine could not be stopped or started.
+    pub not_before: Option<Timestamp>,
+}
+
+/// What a member's machine can do for the standby tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Power {
+    /// Whether its provider can stop it.
+    pub can_stop: bool,
+    /// Its cloud starts no machine of its kind before this time, as it has said.
+    pub refused_until: Option<Timestamp>,
 }
 
 /// What a decision needs to know of a member.
@@ -54,6 +78,8 @@ pub struct CountedMember {
     pub billing: Option<Billing>,
     /// Whether the launch config that it is pinned to is being deleted, which waits for this member.
     pub launch_config_ends: bool,
+    /// What its machine can do for the standby tier.
+    pub power: Power,
 }
 
 /// When a pending member is no supply any more whose cloud has not answered since then, unless it answers before.
@@ -82,7 +108,12 @@ impl CountedMember {
         match self.standing {
             Standing::Aside | Standing::Quarantined => true,
             Standing::Terminating | Standing::Errored => self.hold,
-            Standing::Claimed | Standing::Ready | Standing::Warming | Standing::Pending => false,
+            Standing::Claimed
+            | Standing::Ready
+            | Standing::Warming
+            | Standing::Pending
+            | Standing::Stopping
+            | Standing::Standby => false,
         }
     }
 }
@@ -128,6 +159,8 @@ pub struct PoolView {
     pub claimed: i32,
     /// Waiting claims: eligible, with `whenEmpty: Wait`, Pending, named by no member, and not being bound.
     pub waiting: i32,
+    /// `spec.standby`, and what can be had of it.
+    pub standby: StandbyTier,
     /// Whether a launch config may buy replacements, be it after a while.
     pub can_replace: bool,
     /// The launch configs that the pool may use.

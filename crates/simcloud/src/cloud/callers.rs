@@ -80,6 +80,8 @@ pub struct Caller {
     pub form: String,
     /// Which of the machine's systems calls: 0 is that of its create.
     pub system: usize,
+    /// Whether it was started after a stop: what a first boot calls was called then.
+    pub started_again: bool,
 }
 
 impl Cloud {
@@ -138,7 +140,7 @@ impl Cloud {
             "pub_key_rsa=N%2FA&pub_key_ecdsa=N%2FA&pub_key_ed25519=ssh-ed25519+{key}+root%40{id}%0A&instance_id={id}\
              &hostname={id}&fqdn={id}.example.com"
         );
-        Some(Caller { id, urls, plan, form, system: self.system_of(number) })
+        Some(Caller { id, urls, plan, form, system: self.system_of(number), started_again: self.starts_of(number) > 0 })
     }
 
     /// Whether the system that calls still runs on its machine.

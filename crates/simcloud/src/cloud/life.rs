@@ -15,6 +15,7 @@ use crate::wire::{Address, AddressKind, CreateInstance, Instance, Market, Phase,
 pub(super) enum Step {
     Boot,
     FinishReset,
+    FinishStop,
     PassChecks,
     End,
     Forget,
@@ -26,7 +27,7 @@ impl Step {
     /// A machine has at most one scheduled step of its life and one of its fault.
     const fn lane(self) -> usize {
         match self {
-            Self::Boot | Self::FinishReset | Self::PassChecks | Self::End | Self::Forget => LIFE,
+            Self::Boot | Self::FinishReset | Self::FinishStop | Self::PassChecks | Self::End | Self::Forget => LIFE,
             Self::Strike => FAULT,
         }
     }
@@ -151,7 +152,8 @@ impl Cloud {
     /// Begins termination, or changes how long it takes. `None`: for ever.
     pub(super) fn shut_down(&mut self, number: u64, at: Timestamp, takes: Option<Duration>) {
         let Some(machine) = self.machines.get(&number) else { return };
-        let begins = matches!(machine.instance.phase, Phase::Pending | Phase::Running | Phase::Stopped);
+        let begins =
+            matches!(machine.instance.phase, Phase::Pending | Phase::Running | Phase::Stopping | Phase::Stopped);
         let stuck = machine.instance.phase == Phase::ShuttingDown && machine.next[LIFE].is_none();
         if !begins && !stuck {
             return;
@@ -185,6 +187,7 @@ impl Cloud {
                 self.foresee(number, at, Since::Running);
             }
             Step::FinishReset => self.finish_reset(number, at),
+            Step::FinishStop => self.finish_stop(number, at),
             Step::PassChecks => {
                 self.set_ready(number, at, true);
                 self.foresee(number, at, Since::Ready);
@@ -264,10 +267,11 @@ impl Cloud {
         }
     }
 
-    /// Sets ready, but not on a machine that reports itself broken.
+    /// Sets ready, but not on a machine that reports itself broken or does not run.
     fn set_ready(&mut self, number: u64, at: Timestamp, ready: bool) {
         let Some(Machine { instance, .. }) = self.machines.get(&number) else { return };
-        if instance.ready != ready && !(ready && instance.impaired) {
+        let may_be = !instance.impaired && instance.phase == Phase::Running;
+        if instance.ready != ready && (may_be || !ready) {
             let state = if ready { State::Ready } else { State::NotReady };
             self.change(number, at, state, |instance| instance.ready = ready);
         }
@@ -303,7 +307,7 @@ impl Cloud {
         }
     }
 
-    fn change(&mut self, number: u64, at: Timestamp, state: State, with: impl FnOnce(&mut Instance)) {
+    pub(super) fn change(&mut self, number: u64, at: Timestamp, state: State, with: impl FnOnce(&mut Instance)) {
         self.change_in_reset(number, at, (state, None), with);
     }
 

@@ -9,6 +9,7 @@ mod faces;
 mod life;
 mod lists;
 mod past;
+mod power;
 mod purchase;
 mod reset;
 
@@ -111,6 +112,10 @@ struct Machine {
     hidden: Vec<(Timestamp, Vec<Method>)>,
     /// Whether a terminate call for it was accepted.
     asked_to_end: bool,
+    /// Whether it is stopped by a call, not by a fault.
+    asked_to_stop: bool,
+    /// How often it was started after a stop.
+    starts: usize,
 }
 
 impl Cloud {
@@ -339,7 +344,7 @@ impl Cloud {
     /// Whether the machine does not run on as it was shown, although nobody has asked it to end.
     fn is_leaving(&self, shown: &Instance) -> bool {
         let machine = self.numbers.get(&shown.id).and_then(|number| self.machines.get(number));
-        let by_itself = machine.is_some_and(|machine| !machine.asked_to_end);
+        let by_itself = machine.is_some_and(|machine| !machine.asked_to_end && !machine.asked_to_stop);
         by_itself && (shown.interruption_time.is_some() || !matches!(shown.phase, Phase::Pending | Phase::Running))
     }
 }

@@ -61,6 +61,8 @@ impl Cloud {
             resets: Vec::new(),
             hidden: Vec::new(),
             asked_to_end: false,
+            asked_to_stop: false,
+            starts: 0,
         };
         if machine.urls.is_some() {
             self.silent.insert(number);

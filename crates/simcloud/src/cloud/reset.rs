@@ -103,8 +103,9 @@ impl Cloud {
         self.begin_checks(number, at);
     }
 
-    /// How often the machine was stopped for a reset: its system is another one each time.
+    /// How often the machine was stopped for a reset, or started: what runs on it is another system, or another boot of
+    /// it, each time.
     pub(super) fn system_of(&self, number: u64) -> usize {
-        self.machines.get(&number).map_or(0, |machine| machine.resets.len())
+        self.machines.get(&number).map_or(0, |machine| machine.resets.len() + machine.starts)
     }
 }

@@ -149,11 +149,12 @@ fn call(path: &str, rule: &Rule<CallFault>) -> Result<(), Refusal> {
         return Err(wrong(&format!("{path}.on"), message));
     }
     let methods = if rule.on.is_empty() { methods } else { &rule.on };
-    let of_one_machine = [Method::Create, Method::Get, Method::Terminate, Method::Tag, Method::Reset];
+    let of_one_machine =
+        [Method::Create, Method::Get, Method::Terminate, Method::Tag, Method::Reset, Method::Stop, Method::Start];
     let only_regions = Where { regions: rule.only.regions.clone(), ..Where::default() };
     if rule.only != only_regions && methods.iter().any(|method| !of_one_machine.contains(method)) {
-        let message =
-            "only create, get, terminate, tag and reset are about one machine: name them in `on`, or give only regions";
+        let message = "only create, get, terminate, tag, reset, stop and start are about one machine: name them in `on`, or give only \
+             regions";
         return Err(wrong(&format!("{path}.where"), message));
     }
     if rule.when.later_pages && methods.iter().any(|method| !matches!(method, Method::List | Method::Find)) {

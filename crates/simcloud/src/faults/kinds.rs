@@ -78,11 +78,11 @@ pub enum CallFault {
         #[serde(default)]
         tags_asked_for: bool,
     },
-    /// The terminate or reset is accepted, but the machine keeps running as it is.
+    /// The terminate, reset, stop or start is accepted, but the machine stays as it is.
     Ignored {},
-    /// Termination or the reset begins, but takes this long.
+    /// What was asked for begins, but takes this long.
     Lingers {
-        /// `None`: until another terminate call; of a reset, for ever.
+        /// `None`: until a terminate call, which of a termination is another one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         milliseconds: Option<u64>,
     },
@@ -252,14 +252,14 @@ impl CallFault {
 
     /// The calls that it can hit.
     pub const fn methods(&self) -> &'static [Method] {
-        use Method::{Create, Find, Get, Identity, List, Reset, Tag, Terminate};
+        use Method::{Create, Find, Get, Identity, List, Reset, Start, Stop, Tag, Terminate};
         match self {
             Self::Error { .. }
             | Self::AnswerLost {}
             | Self::Hang { .. }
             | Self::Slow { .. }
-            | Self::AsAccount { .. } => &[Create, Find, List, Get, Terminate, Tag, Reset, Identity],
-            Self::Ignored {} | Self::Lingers { .. } => &[Terminate, Reset],
+            | Self::AsAccount { .. } => &[Create, Find, List, Get, Terminate, Tag, Reset, Stop, Start, Identity],
+            Self::Ignored {} | Self::Lingers { .. } => &[Terminate, Reset, Stop, Start],
             _ => &[Find, List],
         }
     }

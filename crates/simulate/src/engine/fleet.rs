@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bullpen_plan::pool::sizing::Billing;
+use bullpen_plan::pool::standby::Power;
 use bullpen_plan::pool::view::{CountedMember, PoolView, Standing};
 use jiff::SignedDuration;
 
@@ -80,6 +81,7 @@ impl Member {
                 unit: SignedDuration::from_micros(unit),
             }),
             launch_config_ends: false,
+            power: Power::default(),
         }
     }
 }

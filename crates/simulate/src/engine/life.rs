@@ -3,7 +3,9 @@
 use bullpen_api::{MemberState, PoolState};
 use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::launch::trial::FAILURES;
-use bullpen_plan::member::lifecycle::{Asked, LifecycleView, Machine, MemberFailure, Past, Reset, Step, next_step};
+use bullpen_plan::member::lifecycle::{
+    Asked, LifecycleView, Machine, MemberFailure, Past, Reset, Standby, Step, next_step,
+};
 use bullpen_plan::member::reuse::{AfterClaim, UsedMember, after_claim};
 use bullpen_plan::pool::sizing::create_may_begin;
 use bullpen_plan::pool::view::Standing;
@@ -264,6 +266,7 @@ impl World<'_> {
             held: false,
             broken: false,
             reset: Reset::default(),
+            standby: Standby::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use bullpen_api::{FINALIZER_LAUNCH_CONFIG, InstancePoolSpec, LaunchConfig};
 use bullpen_plan::member::user_data::UserData;
 use bullpen_plan::pool::schedule::Scheduled;
+use bullpen_plan::pool::standby::StandbyTier;
 use bullpen_plan::pool::template::{UsableLaunchConfig, resolve};
 use bullpen_plan::pool::view::PoolView;
 use jiff::SignedDuration;
@@ -89,6 +90,8 @@ impl Setup {
             members: Vec::new(),
             claimed: 0,
             waiting: 0,
+            // What a standby tier would change is not simulated.
+            standby: StandbyTier::default(),
             can_replace: true,
             launch_configs: Vec::new(),
         }

@@ -36,6 +36,11 @@ impl Simcloud {
         self.send(reqwest::Client::new().post(self.url(&format!("/v1/faults/instances/{id}"))).json(&fault)).await;
     }
 
+    /// Starts a stopped machine without the operator.
+    pub(crate) async fn switch_on(&self, id: &str) {
+        self.send(reqwest::Client::new().post(self.url(&format!("/v1/instances/{id}/start")))).await;
+    }
+
     /// Buys a machine without the operator, with these tags. Returns its id.
     pub(crate) async fn buy(&self, token: &str, tags: &[(&str, &str)]) -> String {
         let tags: BTreeMap<&str, &str> = tags.iter().copied().collect();

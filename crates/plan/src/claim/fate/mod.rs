@@ -174,6 +174,8 @@ pub fn ending<Id>(member: &MemberView<Id>) -> Ending {
             | MemberState::Warming
             | MemberState::Ready
             | MemberState::Resetting
+            | MemberState::Stopping
+            | MemberState::Standby
             | MemberState::Errored,
         ) => Ending::Terminate,
     }

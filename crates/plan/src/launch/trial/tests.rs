@@ -100,9 +100,11 @@ impl Simulation {
             unanswered_since: None,
             billing: None,
             launch_config_ends: false,
+            power: crate::pool::standby::Power::default(),
         });
         let pool = PoolView {
             can_replace: true,
+            standby: crate::pool::standby::StandbyTier::default(),
             target_size: 50,
             autosized: None,
             scale_down_delay: SignedDuration::from_secs(30),

@@ -32,7 +32,10 @@ impl Stuck {
 
 /// Why the machine cannot be terminated, if it should be gone by now.
 pub fn stuck(member: &LifecycleView, now: Timestamp) -> Option<Stuck> {
-    let shown = matches!(member.machine, Machine::Booting { .. } | Machine::Running { .. } | Machine::Ending);
+    let shown = matches!(
+        member.machine,
+        Machine::Booting { .. } | Machine::Running { .. } | Machine::Stopped { .. } | Machine::Ending
+    );
     let late = member.terminate_first_accepted_at.is_some_and(|first| plus(first, STILL_THERE_STUCK) <= now);
     if member.terminate_failures >= TERMINATE_FAILURES_STUCK {
         Some(Stuck::TerminateFailing)
@@ -49,7 +52,9 @@ pub(super) fn end(member: &LifecycleView, since: Timestamp, now: Timestamp) -> S
     }
     match (member.asked, member.machine) {
         (Asked::Never, _) => Step::Finish,
-        (_, Machine::Booting { .. } | Machine::Running { .. } | Machine::Ending) => terminate_machine(member, now),
+        (_, Machine::Booting { .. } | Machine::Running { .. } | Machine::Stopped { .. } | Machine::Ending) => {
+            terminate_machine(member, now)
+        }
         (_, Machine::Terminated) => Step::Finish,
         (Asked::Perhaps(asked), Machine::Missing { at, .. }) => {
             let from = asked.max(since);

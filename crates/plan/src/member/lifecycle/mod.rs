@@ -5,6 +5,7 @@
 //! [`fate`](crate::claim::fate); once it is to be terminated, it is handled here like every other.
 
 mod end;
+mod power;
 mod reset;
 mod strike;
 
@@ -13,6 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::end::end;
 pub use self::end::{Stuck, stuck};
+pub use self::power::{PowerCalls, Standby, since_start};
+use self::power::{standby, starting, stopping};
 use self::reset::resetting;
 pub use self::reset::{Reset, since_reset};
 pub use self::strike::{CONFIRMED_WITHIN, Strike, strike};
@@ -68,7 +71,14 @@ pub enum Machine {
         /// Whether it is ready, by the pool's readiness.
         ready: bool,
     },
-    /// It is terminating or stopped: it will never be ready.
+    /// It is switched off, or about to be.
+    Stopped {
+        /// When this was shown.
+        at: Timestamp,
+        /// Whether it is off by now.
+        done: bool,
+    },
+    /// It is terminating: it will never be ready.
     Ending,
     /// The provider reports it as terminated.
     Terminated,
@@ -162,6 +172,8 @@ pub struct LifecycleView {
     pub broken: bool,
     /// What is known of the reset of a used machine.
     pub reset: Reset,
+    /// What is known of its stop or start for the standby tier.
+    pub standby: Standby,
 }
 
 /// What to do with a member now.
@@ -181,6 +193,12 @@ pub enum Step {
     RecordStuck(Stuck),
     /// Send the reset call.
     Reset,
+    /// Send the stop call.
+    Stop,
+    /// Send the start call.
+    Start,
+    /// Set the state Standby: the machine is stopped.
+    RecordStandby,
     /// Set the state Warming: the create was accepted.
     RecordWarming,
     /// Set the state Warming: the cloud shows that the reset is done.
@@ -220,6 +238,12 @@ pub enum MemberFailure {
     ResetRefused,
     /// The cloud did not show within the launch timeout that the used machine was reset.
     ResetTimeout,
+    /// The cloud refused to stop the machine, or did not show it stopped within the launch timeout.
+    StopFailed,
+    /// The cloud refused to start the stopped machine, or still showed it stopped after the launch timeout.
+    StartFailed,
+    /// The cloud shows that a machine on standby was started.
+    StartedByOthers,
 }
 
 impl MemberFailure {
@@ -234,6 +258,8 @@ impl MemberFailure {
             Self::Unhealthy => ErrorClass::Unhealthy,
             Self::ResetRefused => ErrorClass::ResetRefused,
             Self::ResetTimeout => ErrorClass::ResetTimeout,
+            Self::StopFailed | Self::StartedByOthers => ErrorClass::StopFailed,
+            Self::StartFailed => ErrorClass::StartFailed,
         }
     }
 }
@@ -253,7 +279,14 @@ pub fn next_step(member: &LifecycleView, now: Timestamp) -> Step {
     if let Some(since) = member.ending_since {
         return end(member, since, now);
     }
-    let unclaimed = matches!(member.state, MemberState::Warming | MemberState::Ready | MemberState::Resetting);
+    let unclaimed = matches!(
+        member.state,
+        MemberState::Warming
+            | MemberState::Ready
+            | MemberState::Resetting
+            | MemberState::Stopping
+            | MemberState::Standby
+    );
     if member.past == Past::Quarantined && unclaimed {
         return quarantined(member, now);
     }
@@ -269,6 +302,8 @@ pub fn next_step(member: &LifecycleView, now: Timestamp) -> Step {
         MemberState::Ready => ready(member, now),
         MemberState::Claimed => claimed(member, now),
         MemberState::Resetting => resetting(member, now),
+        MemberState::Stopping => stopping(member, now),
+        MemberState::Standby => standby(member, now),
         // The pool controller deletes it in its next pass, which this state has woken.
         MemberState::Errored => Step::Wait(None),
     }
@@ -277,7 +312,9 @@ pub fn next_step(member: &LifecycleView, now: Timestamp) -> Step {
 fn pending(member: &LifecycleView, now: Timestamp) -> Step {
     match member.machine {
         Machine::Booting { .. } | Machine::Running { .. } => return Step::RecordWarming,
-        Machine::Ending | Machine::Terminated => return Step::RecordErrored(MemberFailure::InstanceGone),
+        Machine::Stopped { .. } | Machine::Ending | Machine::Terminated => {
+            return Step::RecordErrored(MemberFailure::InstanceGone);
+        }
         Machine::Unknown | Machine::Missing { .. } => {}
     }
     if let Some(wait) = backoff(member, now) {
@@ -333,7 +370,10 @@ fn warming(member: &LifecycleView, now: Timestamp) -> Step {
             let started = member.warming_started_at.unwrap_or(at);
             within(plus(started, member.launch_timeout), at, now, MemberFailure::LaunchTimeout)
         }
-        Machine::Ending | Machine::Terminated => Step::RecordErrored(MemberFailure::InstanceGone),
+        Machine::Stopped { at, .. } if member.standby.since.is_some() => starting(member, at, now),
+        Machine::Stopped { .. } | Machine::Ending | Machine::Terminated => {
+            Step::RecordErrored(MemberFailure::InstanceGone)
+        }
         Machine::Missing { .. } => confirm(member, now, Step::RecordErrored(MemberFailure::InstanceGone)),
         Machine::Unknown => Step::Wait(None),
     }
@@ -353,7 +393,9 @@ fn ready(member: &LifecycleView, now: Timestamp) -> Step {
         Machine::Booting { .. } | Machine::Running { .. } if member.broken => {
             Step::RecordErrored(MemberFailure::ReportedBroken)
         }
-        Machine::Ending | Machine::Terminated => Step::RecordErrored(MemberFailure::InstanceGone),
+        Machine::Stopped { .. } | Machine::Ending | Machine::Terminated => {
+            Step::RecordErrored(MemberFailure::InstanceGone)
+        }
         Machine::Missing { .. } => confirm(member, now, Step::RecordErrored(MemberFailure::InstanceGone)),
         Machine::Running { .. } => healthy(member, now),
         Machine::Unknown | Machine::Booting { .. } => Step::Wait(None),
@@ -377,7 +419,11 @@ fn claimed(member: &LifecycleView, now: Timestamp) -> Step {
         Machine::Terminated => Step::RecordMachineGone,
         Machine::Missing { .. } => confirm(member, now, Step::RecordMachineGone),
         // A user may stop a claimed machine; only a terminated one is gone.
-        Machine::Ending | Machine::Unknown | Machine::Booting { .. } | Machine::Running { .. } => Step::Wait(None),
+        Machine::Stopped { .. }
+        | Machine::Ending
+        | Machine::Unknown
+        | Machine::Booting { .. }
+        | Machine::Running { .. } => Step::Wait(None),
     }
 }
 
@@ -386,7 +432,11 @@ fn quarantined(member: &LifecycleView, now: Timestamp) -> Step {
     match member.machine {
         Machine::Terminated => Step::RecordErrored(MemberFailure::InstanceGone),
         Machine::Missing { .. } => confirm(member, now, Step::RecordErrored(MemberFailure::InstanceGone)),
-        Machine::Ending | Machine::Unknown | Machine::Booting { .. } | Machine::Running { .. } => Step::Wait(None),
+        Machine::Stopped { .. }
+        | Machine::Ending
+        | Machine::Unknown
+        | Machine::Booting { .. }
+        | Machine::Running { .. } => Step::Wait(None),
     }
 }
 

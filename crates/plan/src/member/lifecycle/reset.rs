@@ -67,7 +67,9 @@ pub(super) fn resetting(member: &LifecycleView, now: Timestamp) -> Step {
     }
     let shown_at = match member.machine {
         Machine::Booting { at } | Machine::Running { at, .. } => at,
-        Machine::Ending | Machine::Terminated => return Step::RecordErrored(MemberFailure::InstanceGone),
+        Machine::Stopped { .. } | Machine::Ending | Machine::Terminated => {
+            return Step::RecordErrored(MemberFailure::InstanceGone);
+        }
         Machine::Missing { .. } => return confirm(member, now, Step::RecordErrored(MemberFailure::InstanceGone)),
         Machine::Unknown => return Step::Wait(None),
     };

@@ -38,6 +38,7 @@ pub(super) fn member(state: MemberState) -> LifecycleView {
         held: false,
         broken: false,
         reset: Reset::default(),
+        standby: Standby::default(),
     }
 }
 
@@ -338,6 +339,7 @@ fn any_machine() -> impl Strategy<Value = Machine> {
             since: at(since),
             ready
         }),
+        (0..200_i64, any::<bool>()).prop_map(|(seconds, done)| Machine::Stopped { at: at(seconds), done }),
         Just(Machine::Ending),
         Just(Machine::Terminated),
     ]

@@ -13,6 +13,7 @@ pub use self::billing::Billing;
 use super::recycle::{Frame, Recycling, is_old, recycle};
 use super::rollout::{Progress, RolloutNow, follow};
 use super::schedule::Scheduled;
+use super::standby::{self, Fill, ReadyTier};
 use super::view::{CountedMember, PoolView, Standing, UNANSWERED_AFTER, unanswered_at};
 use crate::launch::placement::{self, Candidate, LaunchConfigView};
 use crate::time::earliest;
@@ -56,6 +57,10 @@ pub struct Replenishment {
     pub creates: Vec<String>,
     /// Whether `maxSize` keeps the pool from filling its deficit.
     pub limited_by_max_size: bool,
+    /// Uids of the standby members to start now.
+    pub starts: Vec<String>,
+    /// Uids of the ready members to stop now, for the standby tier.
+    pub stops: Vec<String>,
     /// Uids of the members to delete now.
     pub deletes: Vec<String>,
     /// The state of the rollout.
@@ -83,6 +88,8 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let recycling = if emptying {
         Recycling::default()
     } else {
+        // Standby members keep their places, so there is no room for a surge in these.
+        let kept = kept.saturating_add(counts.standby);
         let frame = Frame { counts, target: effective_target.size, kept, rollout_paused: rollout.is_paused() };
         recycle(pool, &frame, now)
     };
@@ -93,30 +100,40 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let supply = left.pending + left.warming + left.ready - unanswered - recycling.surge;
     let waiting = if emptying { 0 } else { pool.waiting };
     let wanted = effective_target.size.saturating_add(waiting);
-    let deficit = (wanted - supply).max(0);
+    let lacking = (wanted - supply).max(0);
     let buying = !pool.deleting && pool.state == PoolState::Active;
+    let starts = if buying { standby::starts(pool, lacking, rollout.is_paused(), now) } else { Vec::new() };
+    let deficit = lacking - to_i32(starts.len());
+    let (beyond, spare) = (supply + unanswered - wanted, left.ready - recycling.surge - wanted);
+    let tier = ReadyTier { deficit, beyond, spare, rollout_paused: rollout.is_paused() };
+    let fill = if emptying { Fill::default() } else { standby::fill(pool, &staying, &starts, tier, now) };
 
     let headroom = (pool.max_size - counts.total).max(0);
-    let to_create = if buying { deficit.min(headroom) } else { 0 };
+    let to_create = if buying { deficit.max(fill.buy).min(headroom) } else { 0 };
     let in_flight: Vec<_> = staying.iter().filter(|member| is_in_flight(member)).collect();
-    let candidates: Vec<_> = pool.launch_configs.iter().map(|view| candidate(pool, view, &in_flight, now)).collect();
+    let configs =
+        pool.launch_configs.iter().filter(|view| deficit > 0 || pool.standby.launch_configs.contains(&view.name));
+    let candidates: Vec<_> = configs.map(|view| candidate(pool, view, &in_flight, now)).collect();
     let placed = placement::place(&candidates, to_create, (waiting - supply).max(0), now);
 
     // Members without an answer that nobody needs any more are given up too, or they would be bought after the outage.
-    let surplus = if deficit > 0 { 0 } else { (supply + unanswered - wanted).max(0) };
+    // What the standby tier lacks is no surplus.
+    let surplus = if lacking > 0 { 0 } else { (beyond - fill.missing).max(0) };
     let memory = next_memory(pool, memory, surplus, rollout.progress.clone(), now);
     let mut deletes = recycling.retired;
+    deletes.extend(fill.ends);
     // A launch config that is being deleted takes its members along when no other one can replace them: it would wait
     // for their replacements for ever.
     let ends = |member: &CountedMember| emptying || (member.launch_config_ends && !pool.can_replace);
     let given_up = |member: &&CountedMember| is_done(member, ends(member));
     deletes.extend(pool.members.iter().filter(given_up).map(|member| member.uid.clone()));
-    let mut look_again_at = earliest(placed.look_again_at, earliest(rollout.look_again_at, recycling.look_again_at));
+    let moments = [placed.look_again_at, rollout.look_again_at, recycling.look_again_at, pool.scheduled.until];
+    let mut look_again_at = moments.into_iter().flatten().min();
     look_again_at = earliest(look_again_at, next_unanswered(&staying, now));
-    look_again_at = earliest(look_again_at, pool.scheduled.until);
+    look_again_at = earliest(look_again_at, standby::look_again_at(pool, now));
     if surplus > 0 && !emptying {
         let at_once = pool.forced || memory.size_fell;
-        for member in pick_surplus(pool, &staying, surplus, now) {
+        for member in pick_surplus(pool, &staying, (surplus, &fill.stops), now) {
             let due = if at_once { Some(now) } else { surplus_due(pool, member, &memory, now) };
             // A lowered size costs nothing until the paid time ends.
             let paid =
@@ -135,6 +152,8 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
         deficit: if buying { deficit } else { 0 },
         limited_by_max_size: buying && deficit > headroom,
         creates: placed.launch_configs,
+        starts,
+        stops: fill.stops,
         deletes,
         rollout,
         recycling_forbidden: recycling.forbidden,
@@ -193,7 +212,12 @@ const fn is_done(member: &CountedMember, emptying: bool) -> bool {
     !member.hold
         && match member.standing {
             Standing::Errored => true,
-            Standing::Aside | Standing::Ready | Standing::Warming | Standing::Pending => emptying,
+            Standing::Aside
+            | Standing::Ready
+            | Standing::Warming
+            | Standing::Pending
+            | Standing::Stopping
+            | Standing::Standby => emptying,
             // Somebody may be working on a quarantined machine: only a person may delete it.
             Standing::Claimed | Standing::Terminating | Standing::Quarantined => false,
         }
@@ -211,6 +235,7 @@ pub fn count(members: &[CountedMember]) -> MemberCounts {
             Standing::Quarantined | Standing::Aside => continue,
             Standing::Ready => &mut counts.ready,
             Standing::Warming => &mut counts.warming,
+            Standing::Stopping | Standing::Standby => &mut counts.standby,
             Standing::Pending => &mut counts.pending,
         } += 1;
     }
@@ -267,17 +292,18 @@ fn surplus_due(pool: &PoolView, member: &CountedMember, memory: &Memory, now: Ti
     }
 }
 
-/// Picks members to give up: pending ones first, those without an answer before others, then warming, then stale ready,
+/// Picks members to give up, but for those to be stopped: pending ones first, those without an answer before others, then warming, then stale ready,
 /// then ready ones. Of each, those whose paid time ends first, then the youngest.
 fn pick_surplus<'a>(
     pool: &PoolView,
     members: &'a [CountedMember],
-    surplus: i32,
+    (surplus, stops): (i32, &[String]),
     now: Timestamp,
 ) -> impl Iterator<Item = &'a CountedMember> {
     let mut unclaimed: Vec<_> = members
         .iter()
         .filter(|member| matches!(member.standing, Standing::Pending | Standing::Warming | Standing::Ready))
+        .filter(|member| !stops.contains(&member.uid))
         .map(|member| {
             let stale = member.standing == Standing::Ready && (member.outdated || is_old(pool, member, now));
             let paid = member.billing.map_or(now, |billing| billing.paid_until(now));
@@ -292,6 +318,8 @@ fn to_i32(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
+#[cfg(test)]
+mod standby_tests;
 #[cfg(test)]
 mod surplus_tests;
 #[cfg(test)]

@@ -27,6 +27,7 @@ fn members(standings: &[(Standing, usize)]) -> Vec<CountedMember> {
                 unanswered_since: None,
                 billing: None,
                 launch_config_ends: false,
+                power: crate::pool::standby::Power::default(),
             });
         }
     }
@@ -36,6 +37,7 @@ fn members(standings: &[(Standing, usize)]) -> Vec<CountedMember> {
 pub(super) fn pool(target: i32, max: i32, standings: &[(Standing, usize)]) -> PoolView {
     PoolView {
         can_replace: true,
+        standby: crate::pool::standby::StandbyTier::default(),
         target_size: target,
         autosized: None,
         scale_down_delay: SignedDuration::from_secs(30),

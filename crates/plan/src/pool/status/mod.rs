@@ -12,6 +12,7 @@ use crate::pool::attention::Attention;
 use crate::pool::provisioning::{self, LaunchConfigHealth, Purchases};
 use crate::pool::rollout::template_current;
 use crate::pool::sizing::Replenishment;
+use crate::pool::standby::{StandbyTier, standby_filled};
 use crate::pool::template::{LaunchConfigProblem, UsableLaunchConfig};
 use crate::text::{named, occupancy};
 use readiness::{filled_time, ready, stalled};
@@ -35,6 +36,8 @@ pub struct StatusInput<'a> {
     pub replenished_at: Option<Timestamp>,
     /// The template hash of new members, if known.
     pub template_hash: Option<&'a str>,
+    /// What the pool wants on standby, and what can be had of it.
+    pub standby: &'a StandbyTier,
     /// The last reconcile request that this process has handled, if any.
     pub handled: Option<&'a str>,
     /// The claims that a draining or deleted pool waits for.
@@ -84,8 +87,12 @@ pub fn pool_status(input: &StatusInput<'_>, now: Timestamp) -> InstancePoolStatu
     let counts = input.plan.counts;
     let generation = pool.metadata.generation.unwrap_or(0);
     let filled_time = filled_time(input, &before, now);
-    let of_pool = conditions_of(input, &before, filled_time.is_some());
+    let mut of_pool = conditions_of(input, &before, filled_time.is_some());
     let mut conditions = before.conditions;
+    match standby_filled(input.standby, counts.standby, now) {
+        Some(condition) => of_pool.push(condition),
+        None => conditions.retain(|condition| condition.type_ != ConditionType::StandbyFilled),
+    }
     for condition in of_pool {
         set_condition(&mut conditions, &condition, Some(generation), now);
     }
@@ -222,6 +229,7 @@ mod tests {
                 health: None,
                 recycle: bullpen_api::Recycle::default(),
                 reuse: None,
+                standby: None,
                 disruption: bullpen_api::Disruption::default(),
                 rollout: bullpen_api::Rollout::default(),
                 provisioning: Provisioning::default(),
@@ -240,6 +248,8 @@ mod tests {
             scheduled: crate::pool::schedule::Scheduled::default(),
             deficit: 0,
             creates: vec![],
+            starts: vec![],
+            stops: vec![],
             limited_by_max_size: false,
             deletes: vec![],
             rollout: crate::pool::rollout::RolloutNow::default(),
@@ -270,6 +280,7 @@ mod tests {
             provisioning: &[],
             replenished_at: None,
             template_hash: Some("hash"),
+            standby: &StandbyTier::default(),
             handled: None,
             holders: &Holders::default(),
             attention: &Attention::default(),
@@ -294,6 +305,7 @@ mod tests {
                 provisioning: &[],
                 replenished_at: None,
                 template_hash: None,
+                standby: &StandbyTier::default(),
                 handled: None,
                 holders,
                 attention: &Attention::default(),

@@ -49,6 +49,7 @@ fn pool(lifecycle_class: LifecycleClass) -> InstancePoolSpec {
         health: None,
         recycle: bullpen_api::Recycle::default(),
         reuse: None,
+        standby: None,
         disruption: bullpen_api::Disruption::default(),
         rollout: bullpen_api::Rollout::default(),
         provisioning: bullpen_api::Provisioning::default(),

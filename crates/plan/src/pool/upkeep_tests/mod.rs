@@ -51,6 +51,7 @@ impl Run {
     fn begin(target: i32, max: i32, ttl: i32) -> Self {
         let view = PoolView {
             can_replace: true,
+            standby: super::standby::StandbyTier::default(),
             target_size: target,
             autosized: None,
             scale_down_delay: SignedDuration::from_secs(30),
@@ -107,6 +108,7 @@ impl Run {
             unanswered_since: None,
             billing: None,
             launch_config_ends: false,
+            power: crate::pool::standby::Power::default(),
         });
         self.machines.push((self.template, self.second + 1));
     }

@@ -364,8 +364,14 @@ fn the_agent_of_a_machine_listens_a_while_after_its_boot_and_answers_as_its_faul
         cloud.inflict(at(1400), &id, &fault).unwrap();
         assert_eq!(cloud.agent_answer(at(1400), &id), answer);
     }
-    let caller =
-        Caller { id: id.clone(), urls: Urls::default(), plan: PhonesHome::default(), form: String::new(), system: 0 };
+    let caller = Caller {
+        id: id.clone(),
+        urls: Urls::default(),
+        plan: PhonesHome::default(),
+        form: String::new(),
+        system: 0,
+        started_again: false,
+    };
     assert!(cloud.beats(at(1400), &caller));
     cloud.inflict(at(1450), &id, &MachineFault::HeartbeatsStop {}).unwrap();
     assert!(!cloud.beats(at(1450), &caller) && cloud.runs(at(1450), &caller));

@@ -1,0 +1,151 @@
+//! The standby tier of a pool: which stopped members to start, which ready ones to stop, and which to give up
+//! (`docs/use/standby.md`).
+//!
+//! The ready tier comes first: a deficit takes standby members before anything is bought, and the standby tier is filled with
+//! what the ready tier does not need.
+
+use bullpen_api::{ConditionType, ConditionValue, PoolState, Reason, RolloutType};
+use jiff::Timestamp;
+
+use super::recycle::{expires_at, is_old};
+use super::view::{CountedMember, PoolView, Standing};
+pub use super::view::{Power, StandbyTier};
+
+/// What to do for the standby tier in one pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// Members that the tier lacks, and that members of the ready tier beyond its target are for.
+    pub missing: i32,
+    /// How many of them to buy now, if there is room.
+    pub buy: i32,
+    /// Uids of the ready members to stop now.
+    pub stops: Vec<String>,
+    /// Uids of the members to delete now: beyond the size, too old, or of another template.
+    pub ends: Vec<String>,
+}
+
+/// What the ready tier leaves.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadyTier {
+    /// Members missing from it, after those that are started now.
+    pub deficit: i32,
+    /// Supply beyond what it wants, with members whose cloud does not answer.
+    pub beyond: i32,
+    /// Ready members beyond what it wants, without stale ones.
+    pub spare: i32,
+    /// Whether the rollout is paused.
+    pub rollout_paused: bool,
+}
+
+/// Uids of the standby members to start for a deficit, those that became ready first before others.
+pub fn starts(pool: &PoolView, deficit: i32, rollout_paused: bool, now: Timestamp) -> Vec<String> {
+    let mut startable: Vec<_> = pool
+        .members
+        .iter()
+        .filter(|member| member.standing == Standing::Standby)
+        .filter(|member| rollout_paused || !is_stale(pool, member, now))
+        .filter(|member| member.power.refused_until.is_none_or(|until| until <= now))
+        .collect();
+    startable.sort_by_key(|member| (member.ready_since, &member.uid));
+    startable.into_iter().take(to_usize(deficit)).map(|member| member.uid.clone()).collect()
+}
+
+/// When to look at the tier again although nothing changed: when a refusal of a cloud or the wait after a failure ends, or
+/// when a member gets too old.
+pub fn look_again_at(pool: &PoolView, now: Timestamp) -> Option<Timestamp> {
+    let standby = || pool.members.iter().filter(|member| member.standing == Standing::Standby);
+    let old = |member: &CountedMember| Some(expires_at(&member.uid, member.ready_since?, &pool.recycle));
+    let moments = standby().filter_map(|member| member.power.refused_until).chain(standby().filter_map(old));
+    moments.chain(pool.standby.not_before).filter(|moment| *moment > now).min()
+}
+
+/// Decides how to fill the standby tier of a pool that is neither draining nor being deleted. `starts` are started in the
+/// same pass. `members` has the retired ones as terminating.
+pub fn fill(pool: &PoolView, members: &[CountedMember], starts: &[String], ready: ReadyTier, now: Timestamp) -> Fill {
+    let size = pool.standby.size.unwrap_or(0);
+    let mut tier: Vec<_> = members
+        .iter()
+        .filter(|member| matches!(member.standing, Standing::Stopping | Standing::Standby))
+        .filter(|member| !starts.contains(&member.uid))
+        .collect();
+    let beyond_size = to_usize(to_i32(tier.len()) - size);
+    // Stale ones go first, then the youngest.
+    tier.sort_by_key(|member| (!is_stale(pool, member, now), std::cmp::Reverse(member.created)));
+    let mut ends: Vec<_> = tier.iter().take(beyond_size).map(|member| member.uid.clone()).collect();
+    let can_be_filled = !pool.standby.launch_configs.is_empty();
+    let missing = if can_be_filled { (size - to_i32(tier.len())).max(0) } else { 0 };
+    if pool.state == PoolState::Active
+        && ready.deficit == 0
+        && !ready.rollout_paused
+        && !ready_tier_rolls(pool, members)
+    {
+        let budget = pool.disruption.max_surge.saturating_add(pool.disruption.max_unavailable) - missing;
+        let stale = tier.iter().skip(beyond_size).filter(|member| is_stale(pool, member, now));
+        ends.extend(stale.take(to_usize(budget)).map(|member| member.uid.clone()));
+    }
+    let fills = pool.state == PoolState::Active
+        && ready.deficit == 0
+        && starts.is_empty()
+        && pool.standby.not_before.is_none_or(|moment| moment <= now);
+    if !fills {
+        return Fill { missing, ends, ..Fill::default() };
+    }
+    let mut stoppable: Vec<_> = members
+        .iter()
+        .filter(|member| member.standing == Standing::Ready && member.power.can_stop && !is_stale(pool, member, now))
+        .filter(|member| !member.outdated)
+        .collect();
+    stoppable.sort_by_key(|member| std::cmp::Reverse((member.ready_since, &member.uid)));
+    let count = to_usize(missing.min(ready.spare));
+    let stops = stoppable.into_iter().take(count).map(|member| member.uid.clone()).collect();
+    Fill { missing, buy: (missing - ready.beyond).max(0), stops, ends }
+}
+
+/// Whether a member of the tier is to be replaced.
+fn is_stale(pool: &PoolView, member: &CountedMember, now: Timestamp) -> bool {
+    let rolling = pool.rollout.type_ == RolloutType::RollingReplace;
+    is_old(pool, member, now) || (member.outdated && (rolling || member.launch_config_ends))
+}
+
+/// Whether members of another template are still to be replaced in the ready tier, which comes first.
+fn ready_tier_rolls(pool: &PoolView, members: &[CountedMember]) -> bool {
+    let rolling = pool.rollout.type_ == RolloutType::RollingReplace;
+    let in_tier = |standing| matches!(standing, Standing::Pending | Standing::Warming | Standing::Ready);
+    rolling && members.iter().any(|member| member.outdated && in_tier(member.standing))
+}
+
+/// The condition `StandbyFilled`; `None` if the pool has no standby tier.
+pub fn standby_filled(tier: &StandbyTier, standby: i32, now: Timestamp) -> Option<ConditionValue> {
+    let size = tier.size?;
+    let is = |holds, reason, message: String| {
+        Some(ConditionValue::new(ConditionType::StandbyFilled, holds, reason, message))
+    };
+    let numbers = format!("{standby} of {size} members are on standby");
+    if size > 0 && tier.launch_configs.is_empty() {
+        let why = "spec.standby: no launch config of the pool buys machines that its provider can stop";
+        return is(false, Reason::ProviderCannotStop, format!("{why}; nothing is bought for it"));
+    }
+    if standby >= size {
+        return is(true, Reason::StandbyComplete, numbers);
+    }
+    match tier.not_before.filter(|moment| *moment > now) {
+        Some(_) => is(
+            false,
+            Reason::StandbyFailing,
+            format!("{numbers}; a machine could not be stopped or started, so no other is tried for a while"),
+        ),
+        None => is(
+            false,
+            Reason::StandbyIncomplete,
+            format!("{numbers}; more follow once targetSize machines are ready, as far as maxSize leaves room"),
+        ),
+    }
+}
+
+fn to_usize(count: i32) -> usize {
+    usize::try_from(count).unwrap_or(0)
+}
+
+fn to_i32(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
