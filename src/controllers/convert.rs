@@ -16,7 +16,7 @@ use bullpen_plan::launch::refusals::Place;
 use bullpen_plan::member::lifecycle::Stuck;
 use bullpen_plan::member::user_data::{UserData, Wishes};
 use bullpen_plan::pool::attention::Attention;
-use bullpen_plan::pool::sizing::Billing;
+use bullpen_plan::pool::billing::Billing;
 use bullpen_plan::pool::standby::Power;
 use bullpen_plan::pool::template::CurrentTemplate;
 use bullpen_plan::pool::view::{CountedMember, Standing};

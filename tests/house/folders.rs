@@ -34,6 +34,7 @@ const CONTROLLERS: &[&[&str]] = &[
         "controllers::member::health::memory",
         "controllers::member::machine_memory",
         "controllers::member::probing",
+        "controllers::member::tagging",
         "controllers::orphans::memory",
         "controllers::pool::memory",
     ],

@@ -155,14 +155,7 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     // Pools wait for the record of the account, so that is written at once.
     let recorded = config.status.as_ref().and_then(|status| status.identity.as_ref());
     let account_is_new = matches!(&settled, Settled::Mine(identity) if recorded != Some(identity));
-    let (image, price) = match &settled {
-        Settled::Mine(_) => {
-            let image = controller.images.look(&config, &key, &cloud).await;
-            (image, controller.prices.look(&config, &key, &cloud).await)
-        }
-        // What is known stays, and nothing is asked with credentials that are not known.
-        Settled::Changed(_) | Settled::Unknown => (Image::of_status(&config), HourlyPrice::of_status(&config)),
-    };
+    let (image, price) = look_up(controller, &config, &cloud, &settled).await;
     let again = [image.again, price.again].into_iter().flatten().min();
     // Pools wait for a new image as well.
     let image_is_new =
@@ -218,6 +211,24 @@ async fn update_status(controller: &LaunchConfigController, before: &LaunchConfi
     status.orphans = recorded_orphans(&sweep, controller.sweeps.rules.dry_run);
     write_status(controller, &config, status).await?;
     Ok(again)
+}
+
+/// The image and the price, asked of the cloud where what is known is old.
+async fn look_up(
+    controller: &LaunchConfigController,
+    config: &LaunchConfig,
+    cloud: &Cloud,
+    settled: &Settled,
+) -> (Image, HourlyPrice) {
+    let key = ObjectKey::of(config);
+    match settled {
+        Settled::Mine(_) => {
+            let image = controller.images.look(config, &key, cloud).await;
+            (image, controller.prices.look(config, &key, cloud).await)
+        }
+        // What is known stays, and nothing is asked with credentials that are not known.
+        Settled::Changed(_) | Settled::Unknown => (Image::of_status(config), HourlyPrice::of_status(config)),
+    }
 }
 
 /// What a launch config that is being deleted waits for.

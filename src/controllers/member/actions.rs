@@ -8,13 +8,12 @@ use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::member;
 use bullpen_plan::member::health::ward::Verdict;
 use bullpen_plan::member::lifecycle::{Asked, Machine, MemberFailure, Step, Stuck, confirmed_since};
-use bullpen_plan::member::status::RecordedMachine;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use tracing::{info, warn};
 
 use super::deletion::finish;
-use super::gather::{Decides, Gathered, addresses, may_create};
+use super::gather::{Decides, Gathered, may_create, recorded};
 use super::probing::Probing;
 use crate::clock;
 use crate::controllers::convert;
@@ -23,7 +22,7 @@ use crate::controllers::member::MemberController;
 use crate::controllers::wake;
 use crate::provider::tags;
 use crate::provider::tags::Owner;
-use crate::provider::{CreateRequest, Instance, ProviderError};
+use crate::provider::{CreateRequest, ProviderError};
 use crate::runtime::failure::Failure;
 use crate::state::ObjectKey;
 use crate::telemetry::ResetResult;
@@ -435,24 +434,6 @@ pub async fn record_errored(
 async fn write(controller: &MemberController, member: &PoolMember) -> Result<(), Failure> {
     controller.common.writes.update_status_when_idle(member).await?;
     Ok(())
-}
-
-/// The facts of the machine as last shown, for the status.
-pub fn recorded(gathered: &Gathered) -> Option<RecordedMachine> {
-    let instance: &Instance = gathered.sighting.instance.as_ref()?;
-    Some(RecordedMachine {
-        id: instance.id.clone(),
-        region: instance.region.clone(),
-        zone: instance.zone.clone(),
-        instance_type: instance.instance_type.clone(),
-        addresses: addresses(&gathered.sighting),
-        launch_time: instance.launch_time,
-        boot_time: match gathered.sighting.machine {
-            Machine::Running { since, .. } => Some(since),
-            _ => instance.boot_time,
-        },
-        last_start: instance.last_start(),
-    })
 }
 
 fn failure_message(controller: &MemberController, broken: MemberFailure, gathered: &Gathered) -> String {

@@ -13,6 +13,7 @@ use bullpen_plan::member::lifecycle::{
     Asked, LifecycleView, Machine, Past, Reset, Standby, Stuck, since_reset, since_start,
 };
 use bullpen_plan::member::readiness::{Probe, Target, as_probed, as_reported};
+use bullpen_plan::member::status::RecordedMachine;
 use bullpen_plan::member::user_data::UserData;
 use bullpen_plan::pool::sizing::create_may_begin;
 use bullpen_plan::pool::template::template_hash;
@@ -130,11 +131,7 @@ pub fn gather(
         controller.machines.needs_next_list(ObjectKey::of(member.as_ref()));
     }
     let mut sighting = sighting(&record, listing.as_deref(), &uid, recorded_id, known_since);
-    let proved = shows_reset(&mut sighting, &uid, &status);
-    let known_standby = standby(&mut sighting, &status, &record, controller.term.started);
-    if !proved {
-        date_boot(controller, &uid, &mut sighting, status.instance.as_ref());
-    }
+    let (proved, known_standby) = since_it_came_up(controller, &uid, &mut sighting, &status, &record);
     let readiness = pool.as_ref().map_or_else(Readiness::default, |pool| pool.spec.readiness.clone());
     let (decides, target, machine) = by_readiness(&readiness, &member, &sighting, &record);
     let verdict = verdict(controller, pool.as_deref(), &uid);
@@ -210,6 +207,23 @@ fn shows_reset(sighting: &mut Sighting, uid: &str, status: &PoolMemberStatus) ->
     let shown = sighting.instance.as_ref().and_then(|instance| instance.reset.as_deref());
     let shown = shown.map(|reset| (reset.token.as_str(), reset.booted_at));
     since_reset(&mut sighting.machine, shown, (uid, status.uses), status.state)
+}
+
+/// Judges the machine by its last reset and its last start. Returns whether a reset is proved, and what is known of the
+/// member's stay on standby.
+fn since_it_came_up(
+    controller: &MemberController,
+    uid: &str,
+    sighting: &mut Sighting,
+    status: &PoolMemberStatus,
+    record: &MachineRecord,
+) -> (bool, Standby) {
+    let proved = shows_reset(sighting, uid, status);
+    let known = standby(sighting, status, record, controller.term.started);
+    if !proved {
+        date_boot(controller, uid, sighting, status.instance.as_ref());
+    }
+    (proved, known)
 }
 
 /// What is known of the member's stay on standby. A machine that the cloud shows as it was before its last start is not
@@ -413,6 +427,24 @@ fn is_current(
         && !convert::deleting(launch_config)
         && member.spec.adopted.is_none()
         && same
+}
+
+/// The facts of the machine as last shown, for the status.
+pub fn recorded(gathered: &Gathered) -> Option<RecordedMachine> {
+    let instance = gathered.sighting.instance.as_ref()?;
+    Some(RecordedMachine {
+        id: instance.id.clone(),
+        region: instance.region.clone(),
+        zone: instance.zone.clone(),
+        instance_type: instance.instance_type.clone(),
+        addresses: addresses(&gathered.sighting),
+        launch_time: instance.launch_time,
+        boot_time: match gathered.sighting.machine {
+            Machine::Running { since, .. } => Some(since),
+            _ => instance.boot_time,
+        },
+        last_start: instance.last_start(),
+    })
 }
 
 #[cfg(test)]

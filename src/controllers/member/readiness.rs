@@ -10,7 +10,7 @@ use bullpen_plan::time::earliest;
 use jiff::Timestamp;
 use tracing::debug;
 
-use super::actions::recorded;
+use super::gather::recorded;
 use super::gather::{Decides, Gathered};
 use crate::clock;
 use crate::controllers::convert;

@@ -5,6 +5,7 @@
 //! Events. Machines are bought and ended by the member controller.
 
 pub mod claim_holders;
+mod facts;
 pub mod launch_options;
 pub mod memory;
 mod new_members;

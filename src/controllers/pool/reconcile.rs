@@ -1,13 +1,12 @@
 //! A pass over one pool: observe, plan under one lock, act, write status.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bullpen_api::{
-    ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, ConditionType, EventAction, FINALIZER_LAUNCH_CONFIG,
-    FINALIZER_POOL, InstancePool, InstancePoolStatus, PoolMember, PoolState,
+    ANNOTATION_RECONCILE_REQUESTED, ANNOTATION_RECYCLE_REQUESTED, ConditionType, EventAction, FINALIZER_POOL,
+    InstancePool, InstancePoolStatus, PoolMember, PoolState,
 };
 use bullpen_plan::member::health;
 use bullpen_plan::pool::autosize::follow::followed;
@@ -18,8 +17,8 @@ use bullpen_plan::pool::rollout_report::{Reported, is_warning};
 use bullpen_plan::pool::sizing::{Memory, Replenishment, replenish};
 use bullpen_plan::pool::standby::StandbyTier;
 use bullpen_plan::pool::status::{StatusInput, pool_status};
-use bullpen_plan::pool::template::{CurrentTemplate, LaunchConfigProblem, UsableLaunchConfig, resolve};
-use bullpen_plan::pool::view::{CountedMember, PoolView, Standing};
+use bullpen_plan::pool::template::{LaunchConfigProblem, UsableLaunchConfig};
+use bullpen_plan::pool::view::PoolView;
 use bullpen_plan::pool::{attention, for_a_person};
 use bullpen_plan::time::earliest;
 use futures::{StreamExt, stream};
@@ -29,6 +28,7 @@ use kube::ResourceExt;
 use tracing::info;
 
 use super::claim_holders;
+use super::facts::{self, counted_members, members_with, switches};
 use super::launch_options::{LaunchOptions, Moment, launch_options};
 use super::memory::PoolMemory;
 use super::new_members::new_members;
@@ -162,13 +162,7 @@ async fn ensure_finalizer(controller: &PoolController, pool: &InstancePool) -> R
 fn plan(controller: &PoolController, key: &ObjectKey, pool: &Arc<InstancePool>, now: Timestamp) -> Pass {
     controller.memories.with_state(&controller.common.cluster, |memories, state| {
         let began = Instant::now();
-        let (mut usable, mut problems) = resolve(
-            &pool.spec,
-            &convert::user_data(state, pool),
-            |name| state.launch_configs.get(&ObjectKey::new(key.namespace.clone(), name)).map(Arc::as_ref),
-            FINALIZER_LAUNCH_CONFIG,
-        );
-        leave_to_others(state, key, &mut usable, &mut problems);
+        let (usable, problems) = facts::launch_configs(state, key, pool);
         let waits_until = settling_until(state, &key.namespace, (&usable, &problems), now);
         let waiting = crate::controllers::claim::queue_view::waiting(state, key);
         let memory = memories.pool(key, &convert::uid(pool.as_ref()));
@@ -256,67 +250,6 @@ async fn learn(controller: &PoolController, key: &ObjectKey, pool: &InstancePool
     if let Ok(sizer) = tokio::task::spawn_blocking(move || lesson.learn(now)).await {
         controller.memories.of(key, &uid, |memory| memory.learning.learnt(sizer, now));
     }
-}
-
-/// The pool does not buy by launch configs that another installation works on.
-fn leave_to_others(
-    state: &State,
-    pool: &ObjectKey,
-    usable: &mut Vec<UsableLaunchConfig>,
-    problems: &mut Vec<LaunchConfigProblem>,
-) {
-    usable.retain(|config| {
-        let key = ObjectKey::new(pool.namespace.clone(), config.name.as_str());
-        let other = state.launch_config_of_others(&key);
-        problems.extend(other.map(|other| LaunchConfigProblem::OtherInstallation {
-            name: config.name.clone(),
-            installation: other.to_owned(),
-        }));
-        other.is_none()
-    });
-}
-
-/// The members of the pool with these uids.
-fn members_with(state: &State, pool: &InstancePool, uids: &[String]) -> Vec<Arc<PoolMember>> {
-    if uids.is_empty() {
-        return Vec::new();
-    }
-    let uids: HashSet<_> = uids.iter().map(String::as_str).collect();
-    let is_one = |member: &&Arc<PoolMember>| member.metadata.uid.as_deref().is_some_and(|uid| uids.contains(uid));
-    state.members_of(pool).filter(is_one).cloned().collect()
-}
-
-/// The members of the pool to start and to stop.
-fn switches(controller: &PoolController, state: &State, pool: &InstancePool, plan: &Replenishment) -> Switches {
-    let mut stops = members_with(state, pool, &plan.stops);
-    stops.retain(|member| !may_have_served(&controller.clouds, state, member));
-    Switches { starts: members_with(state, pool, &plan.starts), stops }
-}
-
-/// The members of a pool for the sizing plan, with what this process knows of their creates.
-fn counted_members(
-    controller: &PoolController,
-    state: &State,
-    pool: &InstancePool,
-    template: &CurrentTemplate,
-    now: Timestamp,
-) -> (Vec<CountedMember>, i32) {
-    let (mut members, claimed) = convert::counted_members(state, pool, template, now);
-    for member in &mut members {
-        if matches!(member.standing, Standing::Pending | Standing::Terminating) {
-            member.unanswered_since = controller.machines.unanswered_since(&member.uid);
-        }
-    }
-    if pool.spec.standby.is_some() || members.iter().any(|member| member.standing == Standing::Standby) {
-        let known: HashMap<_, _> =
-            state.members_of(pool).filter_map(|member| Some((member.metadata.uid.as_deref()?, member))).collect();
-        for member in members.iter_mut().filter(|member| matches!(member.standing, Standing::Ready | Standing::Standby))
-        {
-            let of = known.get(member.uid.as_str());
-            member.power = of.map(|of| standby::power(controller, state, of, now)).unwrap_or_default();
-        }
-    }
-    (members, claimed)
 }
 
 /// The request for an immediate pass that this process answered last.

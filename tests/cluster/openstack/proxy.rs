@@ -63,14 +63,14 @@ impl Proxy {
 
 /// Passes one request on. The services close each connection after its answer, so one is all there is.
 async fn pass_on(mut client: TcpStream, shared: Arc<Shared>) {
-    let Some(opening) = request(&mut client).await else { return };
+    let Some(opening) = Box::pin(request(&mut client)).await else { return };
     let opening = String::from_utf8_lossy(&opening).into_owned();
     let Some(target) = opening.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()) else { return };
     if shared.cut.lock().as_deref() == Some(target) || client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.is_err() {
         return;
     }
     let Ok(mut server) = TcpStream::connect(target).await else { return };
-    let Some(request) = request(&mut client).await else { return };
+    let Some(request) = Box::pin(request(&mut client)).await else { return };
     let is_create = request.starts_with(b"POST /v2.1/servers HTTP");
     if server.write_all(&request).await.is_err() {
         return;

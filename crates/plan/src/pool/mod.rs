@@ -5,6 +5,7 @@
 
 pub mod attention;
 pub mod autosize;
+pub mod billing;
 pub mod for_a_person;
 pub mod provisioning;
 pub mod recycle;

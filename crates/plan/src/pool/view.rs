@@ -3,8 +3,8 @@
 use bullpen_api::{Disruption, PoolState, Recycle, Rollout};
 use jiff::{SignedDuration, Timestamp};
 
+use super::billing::Billing;
 use super::schedule::Scheduled;
-use super::sizing::Billing;
 use crate::launch::placement::LaunchConfigView;
 
 /// After this time without an answer of its cloud, a pending member is no supply.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bullpen_plan::pool::sizing::Billing;
+use bullpen_plan::pool::billing::Billing;
 use bullpen_plan::pool::standby::Power;
 use bullpen_plan::pool::view::{CountedMember, PoolView, Standing};
 use jiff::SignedDuration;

@@ -209,13 +209,13 @@ async fn a_machine_that_nobody_needs_is_kept_until_its_paid_minute_ends() {
         config.status.as_ref().and_then(|status| status.hourly_price.as_deref()) == Some("0.1")
     })
     .await;
-    let launched = |member: &PoolMember| {
+    let launch_time = |member: &PoolMember| {
         let instance = member.status.as_ref().and_then(|status| status.instance.as_ref());
         instance.and_then(|instance| instance.launch_time.as_ref()).map(|time| time.0)
     };
     let members = walk.list::<PoolMember>().await;
     let launches: BTreeMap<_, _> =
-        members.iter().map(|member| (member.name_any(), launched(member).expect("it was launched"))).collect();
+        members.iter().map(|member| (member.name_any(), launch_time(member).expect("it was launched"))).collect();
     walk.set::<InstancePool>(POOL, json!({ "targetSize": 1 })).await;
     walk.pool_until(POOL, "has one member", |status| status.members.is_some_and(|members| members.total == 1)).await;
     let left: Vec<_> = walk.list::<PoolMember>().await.iter().map(ResourceExt::name_any).collect();

@@ -45,6 +45,27 @@ struct Simulation {
     counted: HashSet<String>,
 }
 
+/// The machine as a member for the sizing plan, when this is the current template hash.
+fn counted(machine: &Machine, hash: &str) -> CountedMember {
+    CountedMember {
+        uid: machine.uid.clone(),
+        standing: match (machine.failed, machine.ready) {
+            (Some(_), _) => Standing::Errored,
+            (None, Some(_)) => Standing::Ready,
+            (None, None) => Standing::Warming,
+        },
+        launch_config: "sim".into(),
+        created: at(machine.bought),
+        ready_since: machine.ready.map(at),
+        outdated: machine.hash != hash,
+        hold: false,
+        unanswered_since: None,
+        billing: None,
+        launch_config_ends: false,
+        power: crate::pool::standby::Power::default(),
+    }
+}
+
 impl Simulation {
     fn new() -> Self {
         Self { machines: vec![], bought: 0, most_in_flight: 0, status: None, trial: None, counted: HashSet::new() }
@@ -85,23 +106,7 @@ impl Simulation {
         self.counted.extend(failed);
         let Allowance { room, ramp, until } = trial.allowance(THRESHOLD, at(now));
         let view = LaunchConfigView { room, ramp, unavailable_until: until, ..LaunchConfigView::unlimited("sim") };
-        let members = self.machines.iter().map(|machine| CountedMember {
-            uid: machine.uid.clone(),
-            standing: match (machine.failed, machine.ready) {
-                (Some(_), _) => Standing::Errored,
-                (None, Some(_)) => Standing::Ready,
-                (None, None) => Standing::Warming,
-            },
-            launch_config: "sim".into(),
-            created: at(machine.bought),
-            ready_since: machine.ready.map(at),
-            outdated: machine.hash != hash,
-            hold: false,
-            unanswered_since: None,
-            billing: None,
-            launch_config_ends: false,
-            power: crate::pool::standby::Power::default(),
-        });
+        let members = self.machines.iter().map(|machine| counted(machine, hash));
         let pool = PoolView {
             can_replace: true,
             standby: crate::pool::standby::StandbyTier::default(),

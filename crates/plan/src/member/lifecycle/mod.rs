@@ -279,15 +279,7 @@ pub fn next_step(member: &LifecycleView, now: Timestamp) -> Step {
     if let Some(since) = member.ending_since {
         return end(member, since, now);
     }
-    let unclaimed = matches!(
-        member.state,
-        MemberState::Warming
-            | MemberState::Ready
-            | MemberState::Resetting
-            | MemberState::Stopping
-            | MemberState::Standby
-    );
-    if member.past == Past::Quarantined && unclaimed {
+    if member.past == Past::Quarantined && gives_up(member.state) {
         return quarantined(member, now);
     }
     if member.past == Past::Served && member.has_instance {

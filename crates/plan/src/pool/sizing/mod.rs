@@ -9,7 +9,6 @@ use std::collections::HashSet;
 use bullpen_api::{EffectiveTarget, MemberCounts, PoolState, TargetSource};
 use jiff::{SignedDuration, Timestamp};
 
-pub use self::billing::Billing;
 use super::recycle::{Frame, Recycling, is_old, recycle};
 use super::rollout::{Progress, RolloutNow, follow};
 use super::schedule::Scheduled;
@@ -17,8 +16,6 @@ use super::standby::{self, Fill, ReadyTier};
 use super::view::{CountedMember, PoolView, Standing, UNANSWERED_AFTER, unanswered_at};
 use crate::launch::placement::{self, Candidate, LaunchConfigView};
 use crate::time::earliest;
-
-mod billing;
 
 /// The longest time that a surplus member stays after it became ready, however long that took.
 pub const LONGEST_STAY: SignedDuration = SignedDuration::from_mins(10);
@@ -132,13 +129,8 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     look_again_at = earliest(look_again_at, next_unanswered(&staying, now));
     look_again_at = earliest(look_again_at, standby::look_again_at(pool, now));
     if surplus > 0 && !emptying {
-        let at_once = pool.forced || memory.size_fell;
         for member in pick_surplus(pool, &staying, (surplus, &fill.stops), now) {
-            let due = if at_once { Some(now) } else { surplus_due(pool, member, &memory, now) };
-            // A lowered size costs nothing until the paid time ends.
-            let paid =
-                |due| if pool.forced { due } else { member.billing.map_or(due, |billing| billing.paid_until(due)) };
-            match due.map(paid) {
+            match surplus_due(pool, member, &memory, now) {
                 Some(due) if due <= now => deletes.push(member.uid.clone()),
                 due => look_again_at = earliest(look_again_at, due),
             }
@@ -275,12 +267,22 @@ fn next_memory(pool: &PoolView, memory: &Memory, surplus: i32, rollout: Option<P
     }
 }
 
-/// When a member of a surplus is given up. `None`: not before it changes.
+/// When a member of a surplus is given up. `None`: not before it changes. A machine that is paid for is kept, also after a
+/// lowered size: it costs nothing until its paid time ends.
+fn surplus_due(pool: &PoolView, member: &CountedMember, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+    if pool.forced {
+        return Some(now);
+    }
+    let due = if memory.size_fell { Some(now) } else { not_wanted_again(pool, member, memory, now) };
+    due.map(|due| member.billing.map_or(due, |billing| billing.paid_until(due)))
+}
+
+/// When nobody has wanted a member of a surplus for long enough. `None`: not before it changes.
 ///
 /// A machine that boots is worth most right before it is ready: demand that was too impatient for it may come again. So it
 /// comes up, and then stays for as long again as that took, which is what the next claim would wait for another. Demand that
 /// does not come again costs two boots at most.
-fn surplus_due(pool: &PoolView, member: &CountedMember, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+fn not_wanted_again(pool: &PoolView, member: &CountedMember, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
     let due = memory.surplus_since.and_then(|since| since.checked_add(pool.scale_down_delay).ok()).unwrap_or(now);
     match (member.standing, member.ready_since) {
         (Standing::Warming, _) => None,

@@ -3,7 +3,8 @@
 use jiff::SignedDuration;
 
 use super::tests::{at, pass, pool};
-use super::{Billing, Memory, replenish};
+use super::{Memory, replenish};
+use crate::pool::billing::Billing;
 use crate::pool::view::Standing;
 
 #[test]
