@@ -13,8 +13,9 @@ use kube::ResourceExt;
 use tracing::{info, warn};
 
 use super::deletion::finish;
-use super::gather::{Decides, Gathered, may_create, recorded};
+use super::gather::{Decides, Gathered, may_create};
 use super::probing::Probing;
+use super::readiness::recorded;
 use crate::clock;
 use crate::controllers::convert;
 use crate::controllers::first_boot::ssh_keys::NoKey;

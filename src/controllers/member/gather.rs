@@ -13,7 +13,6 @@ use bullpen_plan::member::lifecycle::{
     Asked, LifecycleView, Machine, Past, Reset, Standby, Stuck, since_reset, since_start,
 };
 use bullpen_plan::member::readiness::{Probe, Target, as_probed, as_reported};
-use bullpen_plan::member::status::RecordedMachine;
 use bullpen_plan::member::user_data::UserData;
 use bullpen_plan::pool::sizing::create_may_begin;
 use bullpen_plan::pool::template::template_hash;
@@ -427,24 +426,6 @@ fn is_current(
         && !convert::deleting(launch_config)
         && member.spec.adopted.is_none()
         && same
-}
-
-/// The facts of the machine as last shown, for the status.
-pub fn recorded(gathered: &Gathered) -> Option<RecordedMachine> {
-    let instance = gathered.sighting.instance.as_ref()?;
-    Some(RecordedMachine {
-        id: instance.id.clone(),
-        region: instance.region.clone(),
-        zone: instance.zone.clone(),
-        instance_type: instance.instance_type.clone(),
-        addresses: addresses(&gathered.sighting),
-        launch_time: instance.launch_time,
-        boot_time: match gathered.sighting.machine {
-            Machine::Running { since, .. } => Some(since),
-            _ => instance.boot_time,
-        },
-        last_start: instance.last_start(),
-    })
 }
 
 #[cfg(test)]

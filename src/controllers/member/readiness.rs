@@ -5,13 +5,12 @@ use bullpen_api::MemberState;
 use bullpen_plan::member;
 use bullpen_plan::member::lifecycle::{LifecycleView, Machine, Past};
 use bullpen_plan::member::readiness::{Awaited, Probed, Report, Target, next_probe, report};
-use bullpen_plan::member::status::reported_awaited;
+use bullpen_plan::member::status::{RecordedMachine, reported_awaited};
 use bullpen_plan::time::earliest;
 use jiff::Timestamp;
 use tracing::debug;
 
-use super::gather::recorded;
-use super::gather::{Decides, Gathered};
+use super::gather::{Decides, Gathered, addresses};
 use crate::clock;
 use crate::controllers::convert;
 use crate::controllers::member::MemberController;
@@ -114,4 +113,22 @@ async fn probe(controller: MemberController, (member, uid): (ObjectKey, String),
         probing.last = Some(Box::new(Probed::after(probing.last.as_deref(), target, began, error)));
     });
     controller.common.wakers.members.wake(member);
+}
+
+/// The facts of the machine as last shown, for the status.
+pub fn recorded(gathered: &Gathered) -> Option<RecordedMachine> {
+    let instance = gathered.sighting.instance.as_ref()?;
+    Some(RecordedMachine {
+        id: instance.id.clone(),
+        region: instance.region.clone(),
+        zone: instance.zone.clone(),
+        instance_type: instance.instance_type.clone(),
+        addresses: addresses(&gathered.sighting),
+        launch_time: instance.launch_time,
+        boot_time: match gathered.sighting.machine {
+            Machine::Running { since, .. } => Some(since),
+            _ => instance.boot_time,
+        },
+        last_start: instance.last_start(),
+    })
 }
