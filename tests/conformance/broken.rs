@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bullpen::conformance::Check;
 use bullpen::provider::{
-    CallRates, CreateRequest, Identity, Instance, InstancePhase, Provider, ProviderError, SimulatedProvider, tags,
+    CallRates, CreateRequest, Identity, Instance, InstancePhase, Market, Provider, ProviderError, SimulatedProvider,
+    tags,
 };
 
 /// The promise that a provider breaks, if any.
@@ -34,6 +35,8 @@ pub(crate) enum Breaks {
     HasAnAddressThatIsNone,
     TagsNothing,
     DoesNotKnowWhatIsNotThere,
+    StopsNothing,
+    StartsNothing,
     DoesNotEnd,
     RefusesToEndTwice,
     RefusesToEndWhatIsNotThere,
@@ -42,7 +45,7 @@ pub(crate) enum Breaks {
 
 impl Breaks {
     /// Each way to break a promise, with the check that finds it.
-    pub(crate) const ALL: [(Self, Check); 24] = [
+    pub(crate) const ALL: [(Self, Check); 26] = [
         (Self::NamesAnotherRegion, Check::Identity),
         (Self::CannotList, Check::LeftOver),
         (Self::AnswersWithAnotherType, Check::Create),
@@ -63,6 +66,8 @@ impl Breaks {
         (Self::HasAnAddressThatIsNone, Check::Address),
         (Self::TagsNothing, Check::TagLater),
         (Self::DoesNotKnowWhatIsNotThere, Check::UnknownId),
+        (Self::StopsNothing, Check::Stop),
+        (Self::StartsNothing, Check::Start),
         (Self::DoesNotEnd, Check::Terminate),
         (Self::RefusesToEndTwice, Check::TerminateAgain),
         (Self::RefusesToEndWhatIsNotThere, Check::TerminateUnknown),
@@ -205,6 +210,18 @@ impl Provider for Broken {
             }
             answer => answer.map(|shown| self.shown(shown)),
         }
+    }
+
+    fn can_stop(&self, market: Market) -> bool {
+        self.inner.can_stop(market)
+    }
+
+    async fn stop(&self, id: &str) -> Result<(), ProviderError> {
+        if self.is(Breaks::StopsNothing) { Ok(()) } else { self.inner.stop(id).await }
+    }
+
+    async fn start(&self, id: &str) -> Result<(), ProviderError> {
+        if self.is(Breaks::StartsNothing) { Ok(()) } else { self.inner.start(id).await }
     }
 
     async fn terminate(&self, id: &str) -> Result<(), ProviderError> {

@@ -40,19 +40,22 @@ async fn a_cloud_that_keeps_its_promises_fails_no_check() {
 
 #[tokio::test]
 async fn a_provider_that_breaks_a_promise_is_found_first_by_the_check_of_that_promise_and_leaves_nothing() {
-    let checked = Breaks::ALL.map(|(breaks, check)| async move {
-        let cloud = Cloud::start().await;
-        let found = cloud.check(&Broken::new(cloud.provider(), breaks)).await;
-        let failed = with(Outcome::Failed, &found);
-        assert_eq!(failed.first(), Some(&check), "{breaks:?}:\n{}", told(&found));
-        if breaks == Breaks::DoesNotEnd {
-            let (living, _) = cloud.living().await;
-            assert_eq!(found.left.iter().cloned().collect::<BTreeSet<_>>(), living, "{}", told(&found));
-            assert!(!living.is_empty() && failed.last() == Some(&Check::CleanUp), "{failed:?}");
-        } else {
-            nothing_stays(&cloud, &format!("{breaks:?}")).await;
-            assert_eq!(found.left, Vec::<String>::new());
-        }
+    // Boxed: all of them together are too large for the stack of a thread.
+    let checked = Breaks::ALL.into_iter().map(|(breaks, check)| {
+        Box::pin(async move {
+            let cloud = Cloud::start().await;
+            let found = cloud.check(&Broken::new(cloud.provider(), breaks)).await;
+            let failed = with(Outcome::Failed, &found);
+            assert_eq!(failed.first(), Some(&check), "{breaks:?}:\n{}", told(&found));
+            if breaks == Breaks::DoesNotEnd {
+                let (living, _) = cloud.living().await;
+                assert_eq!(found.left.iter().cloned().collect::<BTreeSet<_>>(), living, "{}", told(&found));
+                assert!(!living.is_empty() && failed.last() == Some(&Check::CleanUp), "{failed:?}");
+            } else {
+                nothing_stays(&cloud, &format!("{breaks:?}")).await;
+                assert_eq!(found.left, Vec::<String>::new());
+            }
+        })
     });
     join_all(checked).await;
 }
@@ -88,6 +91,8 @@ fn faults() -> Vec<(Value, Check)> {
         (machine(json!({ "neverReady": {} })), Check::Boots),
         (machine(json!({ "stops": { "milliseconds": 0, "since": "Running" } })), Check::Boots),
         (call("tag", json!({ "error": { "class": "Auth" } })), Check::TagLater),
+        (call("stop", json!({ "error": { "class": "Transient" } })), Check::Stop),
+        (call("start", json!({ "error": { "class": "Quota" } })), Check::Start),
         (create_of("images", "img-unknown", "Transient"), Check::UnknownImage),
         (create_of("images", "img-unknown", "Quota"), Check::UnknownImage),
         (create_of("instanceTypes", "unknown", "Transient"), Check::UnknownType),

@@ -32,6 +32,7 @@ async fn a_plain_pool_is_accepted_and_gets_the_defaults() {
             "targetSize": 0,
             "maxSize": 0,
             "minSize": 0,
+            "scaleDownDelaySeconds": 30,
             "lifecycleClass": "Ephemeral",
             "state": "Active",
             "launchConfigs": [{"name": "a", "weight": 100}],

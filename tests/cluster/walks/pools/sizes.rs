@@ -13,7 +13,7 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use crate::harness::objects::{POOL, condition, machine, machine_of, phase};
-use crate::harness::{Operator, Walk};
+use crate::harness::{Operator, Walk, eventually_within};
 use crate::walks::claims::queue::says;
 
 #[tokio::test]
@@ -217,10 +217,15 @@ async fn a_machine_that_nobody_needs_is_kept_until_its_paid_minute_ends() {
     let launches: BTreeMap<_, _> =
         members.iter().map(|member| (member.name_any(), launch_time(member).expect("it was launched"))).collect();
     walk.set::<InstancePool>(POOL, json!({ "targetSize": 1 })).await;
-    walk.pool_until(POOL, "has one member", |status| status.members.is_some_and(|members| members.total == 1)).await;
+    // A busy machine may miss the last seconds of a minute; then it is kept for the next one.
+    eventually_within(Duration::from_secs(150), "one member is left", async || {
+        let status = walk.get::<InstancePool>(POOL).await.status.unwrap_or_default();
+        let total = status.members.map(|members| members.total);
+        if total == Some(1) { Ok(()) } else { Err(format!("{total:?}")) }
+    })
+    .await;
     let left: Vec<_> = walk.list::<PoolMember>().await.iter().map(ResourceExt::name_any).collect();
     let (_, ended) = launches.iter().find(|(name, _)| !left.contains(name)).expect("one of them ended");
     let lived = Timestamp::now().duration_since(*ended).as_secs();
     assert!(lived >= 54, "it was paid for a minute, and ended after {lived} s");
-    assert!(launches.values().all(|launch| ended <= launch), "the one whose minute ended first");
 }
