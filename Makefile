@@ -38,12 +38,12 @@ test-aws: ## Test the provider aws against a server that speaks EC2's API, behin
 	$(CARGO) test --features aws,openstack --test cluster aws::
 
 # With the feature `openstack`, which nothing else compiles. Installs OpenStack's services with pip, once; mariadb and rabbitmq are the system's.
-# The walks share one cloud, which needs both cores: two at a time.
+# The walks share one cloud, which needs both cores: one at a time.
 test-openstack: ## Test the provider openstack against the real services of OpenStack with a hypervisor that runs nothing
 	@tools/openstack/install.sh >/dev/null
 	$(CARGO) test -p bullpen-openstack
 	$(CARGO) test --features aws,openstack --lib provider::
-	$(CARGO) test --features aws,openstack --test cluster openstack:: -- --test-threads=2
+	$(CARGO) test --features aws,openstack --test cluster openstack:: -- --test-threads=1
 
 # Not part of `make test`: it needs root and Debian 12, and boots some twenty machines.
 test-cloud-init: ## Have a real cloud-init run user data with Bullpen's additions, in namespaces (on Debian 12, as root)
