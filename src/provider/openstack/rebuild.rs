@@ -100,6 +100,13 @@ fn is_later(one: &str, other: &str) -> bool {
 }
 
 impl Rebuilds {
+    /// A rebuild of this server is on its way, and perhaps for as long as a lost one may be.
+    fn sends(&self, id: &str) {
+        let mut unanswered = self.unanswered.lock();
+        unanswered.retain(|_, at| at.elapsed() < SETTLE);
+        unanswered.insert(id.to_owned(), Instant::now());
+    }
+
     /// Takes a reset one step further. `Ok` once its last rebuild has begun.
     pub(super) async fn reset(&self, client: &Client, request: &ResetRequest) -> Result<(), ProviderError> {
         user_data_fits(request.user_data.as_deref())?;
@@ -121,13 +128,12 @@ impl Rebuilds {
         let told = told.map(|(key, value)| (format!("{PREFIX}{key}"), value));
         let metadata: BTreeMap<_, _> = server.metadata.into_iter().chain(told).collect();
         let user_data = request.user_data.clone().filter(|_| step == 2);
+        // Before the call, because whoever waits for it may give up, and so drop it.
+        self.sends(&request.id);
         let answer = client.rebuild_server(&request.id, &Rebuild { image, metadata, user_data }).await;
         match &answer {
-            Err(CallError::Unknown(_)) => {
-                let mut unanswered = self.unanswered.lock();
-                unanswered.retain(|_, at| at.elapsed() < SETTLE);
-                unanswered.insert(request.id.clone(), Instant::now());
-            }
+            // From now on, because the call took its time.
+            Err(CallError::Unknown(_)) => self.sends(&request.id),
             _ => drop(self.unanswered.lock().remove(&request.id)),
         }
         answer.map_err(provider_error)?;
