@@ -4,6 +4,7 @@ mod fault_calls;
 mod fault_file;
 mod fault_lists;
 mod fault_machines;
+mod programs;
 mod server;
 
 use std::collections::BTreeSet;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bullpen::provider::{CreateRequest, Market, SimulatedProvider, tags};
 use bullpen_simcloud::ledger::{Entry, State, What};
-use bullpen_simcloud::{Options, serve};
+use bullpen_simcloud::{Options, ProgramOptions, serve};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -21,7 +21,13 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// A cloud whose machines are this program.
+    pub(crate) async fn start_with(program: Option<ProgramOptions>) -> Self {
         let options = Options {
+            program,
             seed: 7,
             shutdown: Duration::from_millis(30),
             terminated_visible: Duration::from_secs(1),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::faults::FaultSet;
-use super::{AgentOptions, Options};
+use super::{AgentOptions, Options, ProgramOptions};
 
 /// A simulated cloud: machines that boot, run and end, and a ledger of all that happened. Nothing outlives the process.
 #[derive(Clone, Debug, clap::Args)]
@@ -54,6 +54,12 @@ pub struct SimcloudArgs {
     /// How long a machine that runs takes until it listens
     #[arg(long, value_name = "N", default_value_t = 0, requires = "agent_port")]
     pub agent_start_milliseconds: u32,
+    /// Run this program as each machine, from each of its boots on; see docs/use/simcloud.md. Whoever reaches the cloud runs it
+    #[arg(long, value_name = "PROGRAM", requires = "machine_folder", conflicts_with = "agent_port")]
+    pub machine_program: Option<PathBuf>,
+    /// Where machines that are programs have their disks, each in a folder that is removed with it
+    #[arg(long, value_name = "FOLDER", requires = "machine_program")]
+    pub machine_folder: Option<PathBuf>,
 }
 
 impl SimcloudArgs {
@@ -80,8 +86,19 @@ impl SimcloudArgs {
             agent: self
                 .agent_port
                 .map(|port| AgentOptions { port, start: Duration::from_millis(self.agent_start_milliseconds.into()) }),
+            program: self.machine_program.clone().zip(self.machine_folder.clone()).map(absolute).transpose()?,
         })
     }
+}
+
+/// The programs are started in other folders than this one.
+fn absolute((program, folder): (PathBuf, PathBuf)) -> Result<ProgramOptions, String> {
+    let found = |option: &str, path: &Path| {
+        path.canonicalize().map_err(|error| format!("{option}: cannot find {}: {error}", path.display()))
+    };
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| format!("--machine-folder: cannot make {}: {error}", folder.display()))?;
+    Ok(ProgramOptions { program: found("--machine-program", &program)?, folder: found("--machine-folder", &folder)? })
 }
 
 fn read(path: &Path) -> Result<FaultSet, String> {

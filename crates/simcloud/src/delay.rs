@@ -34,7 +34,7 @@ enum Outcome<T, F> {
 impl Shell {
     /// A new cloud that listens on this port.
     pub(super) fn new(options: Options, port: u16) -> Self {
-        let with_agents = options.agent.is_some();
+        let with_agents = options.agent.is_some() || options.program.is_some();
         let mut cloud = Cloud::new(options, Timestamp::now());
         if with_agents {
             cloud.use_loopback_addresses(port);

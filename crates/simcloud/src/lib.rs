@@ -21,5 +21,5 @@ mod validate;
 pub mod wire;
 
 pub use self::args::SimcloudArgs;
-pub use self::options::{AgentOptions, Options};
+pub use self::options::{AgentOptions, Options, ProgramOptions};
 pub use self::server::{run, serve};

@@ -1,5 +1,6 @@
 //! How the cloud behaves.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::faults;
@@ -31,6 +32,8 @@ pub struct Options {
     pub heartbeat: Option<Duration>,
     /// What runs on its machines; `None`: nothing.
     pub agent: Option<AgentOptions>,
+    /// What is run as the machines; `None`: they are simulated.
+    pub program: Option<ProgramOptions>,
 }
 
 /// What runs on a machine: an HTTP server at the machine's address.
@@ -40,6 +43,15 @@ pub struct AgentOptions {
     pub port: u16,
     /// Time from running until it listens.
     pub start: Duration,
+}
+
+/// A program that is a machine's system, from each boot to the next stop, reset or end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramOptions {
+    /// Started without arguments, in the folder of the machine's disk. It has to end when its standard input ends.
+    pub program: PathBuf,
+    /// Where the folders of the disks are.
+    pub folder: PathBuf,
 }
 
 impl Default for Options {
@@ -59,6 +71,7 @@ impl Default for Options {
             phone_home: Duration::ZERO,
             heartbeat: None,
             agent: None,
+            program: None,
         }
     }
 }

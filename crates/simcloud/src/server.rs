@@ -60,14 +60,21 @@ pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let (port, agent) = (listener.local_addr()?.port(), options.agent);
+    let (port, agent, program) = (listener.local_addr()?.port(), options.agent, options.program.clone());
     // Otherwise each small answer could wait for the peer's delayed acknowledgement.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let stopping = CancellationToken::new();
     let stop = stopping.clone();
     let shell = Shell::new(options, port);
     let agents = agent.map(|agent| agent::run(shell.clone(), agent));
-    let calls = agent::calls::run(shell.clone());
+    let guest = shell.clone();
+    // What a program does not do is not simulated beside it.
+    let calls = async {
+        match program {
+            Some(program) => agent::programs::run(guest, program).await,
+            None => agent::calls::run(guest).await,
+        }
+    };
     let server = axum::serve(listener, router(shell)).with_graceful_shutdown(async move {
         shutdown.await;
         stop.cancel();

@@ -1,6 +1,7 @@
-//! What runs on the machines, if anything does: an HTTP server at the address of each one that runs.
+//! What runs on the machines, if anything does: an HTTP server at the address of each one that runs, or a process.
 
 pub(crate) mod calls;
+pub(crate) mod programs;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};

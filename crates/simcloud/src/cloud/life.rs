@@ -177,6 +177,9 @@ impl Cloud {
         if let Some(machine) = self.machines.get_mut(&number) {
             machine.next[step.lane()] = None;
         }
+        if self.waits_for_program(number, at, step) {
+            return;
+        }
         match step {
             Step::Boot => {
                 self.change(number, at, State::Running, |instance| {
@@ -217,10 +220,7 @@ impl Cloud {
             }
             MachineFault::Stops(_) => {
                 self.cancel(number, LIFE);
-                self.change(number, at, State::Stopped, |instance| {
-                    instance.phase = Phase::Stopped;
-                    instance.ready = false;
-                });
+                self.halt(number, at);
             }
             MachineFault::Moves(_) => self.relocate(number, at),
             MachineFault::ReportsBroken(_) => self.change(number, at, State::Impaired, |instance| {

@@ -10,6 +10,7 @@ mod life;
 mod lists;
 mod past;
 mod power;
+mod programs;
 mod purchase;
 mod reset;
 
@@ -34,6 +35,7 @@ pub use agents::AgentAnswer;
 pub use callers::{Caller, Urls};
 pub use faces::Ask;
 pub(super) use faces::unknown;
+pub use programs::{Guest, System};
 
 /// Most machines at once, terminated ones too; further creates are refused with `Quota`.
 pub const MAX_MACHINES: usize = 200_000;
@@ -76,6 +78,8 @@ pub struct Cloud {
     numbers: HashMap<String, u64>,
     /// The machines with URLs in their user data that have not begun to call.
     silent: BTreeSet<u64>,
+    /// The ids of the machines whose system is a process that has not ended.
+    hosted: BTreeSet<String>,
     purchases: HashMap<String, Purchase>,
     /// Tokens of forgotten machines, oldest first.
     forgotten: VecDeque<String>,
@@ -126,6 +130,7 @@ impl Cloud {
             machines: BTreeMap::new(),
             numbers: HashMap::new(),
             silent: BTreeSet::new(),
+            hosted: BTreeSet::new(),
             purchases: HashMap::new(),
             forgotten: VecDeque::new(),
             due: BTreeMap::new(),
