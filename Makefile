@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test-image release deny lint-packaging test test-aws test-openstack test-cloud-init test-upgrade demo demo-install model chaos chaos-arvados bench bench-health bench-scale bench-simulate bench-sizing check-cost fmt lint crds deploy \
+.PHONY: help build image test-image release deny lint-packaging test test-aws test-openstack test-cloud-init test-machine test-upgrade demo demo-install model chaos chaos-arvados bench bench-health bench-scale bench-simulate bench-sizing check-cost fmt lint crds deploy \
 	generated check-generated ci
 
 help: ## List the targets
@@ -49,6 +49,11 @@ test-openstack: ## Test the provider openstack against the real services of Open
 test-cloud-init: ## Have a real cloud-init run user data with Bullpen's additions, in namespaces (on Debian 12, as root)
 	@tools/cloud-init.sh >/dev/null
 	$(CARGO) test -p bullpen-plan --test cloud_init -- --ignored
+
+# Not part of `make ci`: it builds an image of 600 MB once, and boots machines for five minutes. One walk at a time, because each needs a core.
+test-machine: ## Have real machines bought, claimed, logged in to, reset, stopped and ended, under QEMU without KVM (on Debian, as root)
+	@tools/machine/image.sh >/dev/null
+	$(CARGO) test --test cluster machine:: -- --ignored --nocapture --test-threads=1
 
 # BULLPEN_UPGRADE_FROM: any revision. Default: the newest tag before this commit, or else the last commit with another program.
 test-upgrade: ## Upgrade a live fleet from an earlier version to this one and back (BULLPEN_UPGRADE_FROM=v0.1.0)
@@ -110,7 +115,7 @@ lint: ## Check the format and run clippy, with warnings as errors
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 lint-packaging: ## Check the shell scripts, the workflows and the Go programs
-	shellcheck .ci/run .ci/upgrade tools/*.sh tools/ec2/*.sh tools/openstack/*.sh tools/packaging/*.sh examples/runner/*.sh crates/plan/tests/cloud_init/*.sh
+	shellcheck .ci/run .ci/upgrade tools/*.sh tools/ec2/*.sh tools/machine/*.sh tools/openstack/*.sh tools/packaging/*.sh examples/runner/*.sh crates/plan/tests/cloud_init/*.sh tests/simcloud/*.sh
 	"$$(tools/packaging/tool.sh actionlint)"
 	cd tools/object-health && test -z "$$(gofmt -l .)" && go vet ./...
 

@@ -7,6 +7,7 @@ mod checker;
 mod crd;
 mod harness;
 mod install;
+mod machine;
 #[cfg(feature = "openstack")]
 mod openstack;
 mod walks;
