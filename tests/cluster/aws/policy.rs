@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::cloud::{Ec2, REGION, TYPE, credentials_of, operator};
+use super::standby::{WHOLE_WAY, rests_with};
 use crate::harness::objects::POOL;
-use crate::harness::{Operator, Walk, eventually};
+use crate::harness::{Operator, Walk, eventually_within};
 
 const PARAMETER: &str = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64";
 
@@ -42,25 +43,16 @@ async fn the_policy_allows_exactly_the_calls_that_are_made() {
     ec2.launch_config(&walk, "spot", json!({ "market": "Spot", "hourlyPrice": "auto" })).await;
     let standby = json!({ "targetSize": 1, "standby": { "size": 1 }, "launchConfigs": [{ "name": "by-name" }] });
     walk.pool(POOL, standby).await;
-    walk.pool_until(POOL, "has one on standby", |status| status.members.is_some_and(|all| all.standby == 1)).await;
+    rests_with(&walk, 1, 1).await;
     // What is no notice is deleted.
     ec2.send(queue.split_once('=').expect("a URL").1, &json!({ "detail-type": "something else" })).await;
     walk.claim("job", json!({})).await;
     walk.bound("job").await;
-    eventually(
-        "the machine is tagged, another one started, a price is asked for, and the message is deleted",
-        async || {
-            let calls = ec2.recorded().await;
-            if ["ec2:CreateTags", "ec2:StartInstances", "ec2:DescribeSpotPriceHistory", "sqs:DeleteMessage"]
-                .iter()
-                .all(|call| calls.contains(*call))
-            {
-                Ok(())
-            } else {
-                Err(format!("{calls:?}"))
-            }
-        },
-    )
+    let last = ["ec2:CreateTags", "ec2:StartInstances", "ec2:DescribeSpotPriceHistory", "sqs:DeleteMessage"];
+    eventually_within(WHOLE_WAY, "a machine is tagged, another one started, and the rest is done", async || {
+        let calls = ec2.recorded().await;
+        if last.iter().all(|call| calls.contains(*call)) { Ok(()) } else { Err(format!("{calls:?}")) }
+    })
     .await;
     walk.delete::<PoolClaim>("job").await;
     walk.delete::<InstancePool>(POOL).await;

@@ -12,10 +12,10 @@ use crate::harness::objects::{POOL, condition, machine, machine_of};
 use crate::harness::{Walk, eventually, eventually_within};
 
 /// A machine is bought, boots, is stopped and perhaps started, each seen by a list of every 5 s.
-const WHOLE_WAY: Duration = Duration::from_mins(2);
+pub(super) const WHOLE_WAY: Duration = Duration::from_mins(2);
 
 /// Waits until the pool has so many ready and standby members, none in between, and returns those on standby.
-async fn rests_with(walk: &Walk, ready: usize, standby: usize) -> Vec<PoolMember> {
+pub(super) async fn rests_with(walk: &Walk, ready: usize, standby: usize) -> Vec<PoolMember> {
     eventually_within(WHOLE_WAY, &format!("{ready} members are ready and {standby} on standby"), async || {
         let members = walk.list::<PoolMember>().await;
         let count = |state| members.iter().filter(|member| state_of(member) == state).count();

@@ -137,12 +137,16 @@ pub fn template_current(
         pool.min_size, pool.max_size
     );
     let booting = now.outdated - now.outdated_standby - (ready - now.updated_ready).max(0);
-    let mut numbers = format!("{} of {ready} ready members are of the current template", now.updated_ready);
-    for (count, what) in [(booting, "boot"), (now.outdated_standby, "are on standby")] {
-        if count != 0 {
-            numbers += &format!(", {count} of an older one {what}");
-        }
-    }
+    let older = |count: i32, what: &str| match count {
+        0 => String::new(),
+        _ => format!(", {count} of an older one {what}"),
+    };
+    let numbers = format!(
+        "{} of {ready} ready members are of the current template{}{}",
+        now.updated_ready,
+        older(booting, "boot"),
+        older(now.outdated_standby, "are on standby")
+    );
     let seconds = pool.rollout.progress_deadline_seconds;
     match now.phase {
         RolloutPhase::Done if forbidden => {
