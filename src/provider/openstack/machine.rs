@@ -87,6 +87,7 @@ pub(super) fn instance(server: Server, region: &str) -> Instance {
         addresses: addresses.collect(),
         launch_time: server.created,
         boot_time: server.launched.filter(|_| phase == InstancePhase::Running),
+        start_time: None,
         interruption: None,
         reset: rebuild::finished(&server).map(Box::new),
         fault,
