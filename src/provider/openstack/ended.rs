@@ -96,7 +96,7 @@ mod tests {
     }
 
     fn machine() -> Instance {
-        instance(server(Status::Active), "r1")
+        instance(server(Status::Active), "r1", None)
     }
 
     #[test]

@@ -91,8 +91,7 @@ impl OpenStack {
         let user = json!({ "user": { "name": name, "domain_id": domain, "password": cloud.password } });
         let user = cloud.identity(Method::POST, "/users", Some(user)).await;
         cloud.user = user["user"]["id"].as_str().expect("an id").to_owned();
-        // This cloud's neutron lets nobody else delete the ports of servers.
-        let roles = cloud.identity(Method::GET, "/roles?name=admin", None).await;
+        let roles = cloud.identity(Method::GET, "/roles?name=member", None).await;
         let role = roles["roles"][0]["id"].as_str().expect("an id").to_owned();
         let grant = format!("/projects/{}/users/{}/roles/{role}", cloud.project, cloud.user);
         cloud.identity(Method::PUT, &grant, None).await;
@@ -289,8 +288,13 @@ pub(crate) async fn has_ready(walk: &Walk, size: i32) {
 
 /// Starts the operator, which reaches the cloud through the proxy.
 pub(crate) async fn operator(walk: &Walk, cloud: &OpenStack) -> Operator {
+    operator_with(walk, cloud, &[("--sweep-grace-seconds", "5")]).await
+}
+
+/// The same with these options.
+pub(crate) async fn operator_with(walk: &Walk, cloud: &OpenStack, options: &[(&str, &str)]) -> Operator {
     let proxy = format!("http://{}", cloud.proxy.address());
     let variables = [("http_proxy", proxy.as_str()), ("HTTP_PROXY", &proxy), ("no_proxy", ""), ("NO_PROXY", "")];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Operator::start_under(walk, &[("--sweep-grace-seconds", "5")], &variables).await
+    Operator::start_under(walk, options, &variables).await
 }

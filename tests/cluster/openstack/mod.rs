@@ -6,4 +6,5 @@ mod cloud;
 mod conformance;
 mod proxy;
 mod reused;
+mod standby;
 mod troubles;

@@ -19,8 +19,12 @@ pub(crate) struct Proxy {
 struct Shared {
     /// Answers to creates that are still to be lost.
     to_lose: AtomicUsize,
+    /// Creates that are still to be sent twice.
+    to_double: AtomicUsize,
     /// Creates that were answered, lost answers included.
     creates: AtomicUsize,
+    /// Starts that were answered.
+    starts: AtomicUsize,
     /// The host and port that no connection is made to.
     cut: Mutex<Option<String>>,
 }
@@ -50,6 +54,11 @@ impl Proxy {
         self.shared.to_lose.store(count, Ordering::SeqCst);
     }
 
+    /// Sends this many creates from now on twice, and passes on the second answer.
+    pub(crate) fn double_creates(&self, count: usize) {
+        self.shared.to_double.store(count, Ordering::SeqCst);
+    }
+
     /// Connects to this host and port no more, or to all again.
     pub(crate) fn cut(&self, target: Option<&str>) {
         *self.shared.cut.lock() = target.map(str::to_owned);
@@ -58,6 +67,11 @@ impl Proxy {
     /// How many creates were answered.
     pub(crate) fn creates(&self) -> usize {
         self.shared.creates.load(Ordering::SeqCst)
+    }
+
+    /// How many starts were answered.
+    pub(crate) fn starts(&self) -> usize {
+        self.shared.starts.load(Ordering::SeqCst)
     }
 }
 
@@ -69,24 +83,37 @@ async fn pass_on(mut client: TcpStream, shared: Arc<Shared>) {
     if shared.cut.lock().as_deref() == Some(target) || client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.is_err() {
         return;
     }
-    let Ok(mut server) = TcpStream::connect(target).await else { return };
     let Some(request) = Box::pin(request(&mut client)).await else { return };
     let is_create = request.starts_with(b"POST /v2.1/servers HTTP");
-    if server.write_all(&request).await.is_err() {
-        return;
+    if is_create && take(&shared.to_double) {
+        // What a create does that comes late, after it was repeated.
+        let _ = Box::pin(exchange(target, &request)).await;
     }
-    let mut answer = Vec::new();
-    if server.read_to_end(&mut answer).await.is_err() {
-        return;
-    }
+    let Some(answer) = Box::pin(exchange(target, &request)).await else { return };
     if is_create {
         shared.creates.fetch_add(1, Ordering::SeqCst);
-        let lose = |left: usize| left.checked_sub(1);
-        if shared.to_lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose).is_ok() {
+        if take(&shared.to_lose) {
             return;
         }
     }
+    if request.windows(10).any(|bytes| bytes == b"\"os-start\"") {
+        shared.starts.fetch_add(1, Ordering::SeqCst);
+    }
     let _ = client.write_all(&answer).await;
+}
+
+/// Takes one of a number, if there is one left.
+fn take(left: &AtomicUsize) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+}
+
+/// Sends a request and reads the whole answer.
+async fn exchange(target: &str, request: &[u8]) -> Option<Vec<u8>> {
+    let mut server = TcpStream::connect(target).await.ok()?;
+    server.write_all(request).await.ok()?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).await.ok()?;
+    Some(answer)
 }
 
 /// The whole request, by its content length.
