@@ -29,9 +29,9 @@ pub use bullpen_plan::{CapacityScope, ProviderError};
 
 #[cfg(feature = "aws")]
 pub use aws::{AwsProvider, InterruptionQueues};
-pub use endpoints::SimulatedEndpoints;
+pub use endpoints::{EndpointFlag, Endpoints};
 #[cfg(feature = "openstack")]
-pub use openstack::{OpenStackClouds, OpenStackEndpoints, Secrets};
+pub use openstack::{OpenStackClouds, Secrets};
 pub use registry::{NoProvider, ProviderFlags, ProviderKey, ProviderKind, Registry};
 pub use simulated::SimulatedProvider;
 pub use tags::OwnTags;

@@ -4,7 +4,6 @@
 //! Compute has no token against repeated creates, so a member's uid is in the tags, the name and the metadata of its server,
 //! and a create is only repeated after a search for it ([`TokenGuarantee::FindBeforeRetry`]).
 
-mod allowed;
 mod ended;
 mod errors;
 mod kind;
@@ -32,7 +31,6 @@ use machine::{instance, metadata};
 use power::Power;
 use rebuild::Rebuilds;
 
-pub use allowed::OpenStackEndpoints;
 pub use kind::{OpenStack, OpenStackClouds, Secrets};
 
 /// A server boots in 5 s or more, and one list is for all servers of the project.

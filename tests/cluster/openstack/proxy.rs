@@ -23,6 +23,10 @@ struct Shared {
     to_double: AtomicUsize,
     /// Creates that were answered, lost answers included.
     creates: AtomicUsize,
+    /// Requests that were answered.
+    requests: AtomicUsize,
+    /// Rebuilds that were answered.
+    rebuilds: AtomicUsize,
     /// Starts that were answered.
     starts: AtomicUsize,
     /// The host and port that no connection is made to.
@@ -69,6 +73,16 @@ impl Proxy {
         self.shared.creates.load(Ordering::SeqCst)
     }
 
+    /// How many requests were answered.
+    pub(crate) fn requests(&self) -> usize {
+        self.shared.requests.load(Ordering::SeqCst)
+    }
+
+    /// How many rebuilds were answered.
+    pub(crate) fn rebuilds(&self) -> usize {
+        self.shared.rebuilds.load(Ordering::SeqCst)
+    }
+
     /// How many starts were answered.
     pub(crate) fn starts(&self) -> usize {
         self.shared.starts.load(Ordering::SeqCst)
@@ -96,8 +110,13 @@ async fn pass_on(mut client: TcpStream, shared: Arc<Shared>) {
             return;
         }
     }
-    if request.windows(10).any(|bytes| bytes == b"\"os-start\"") {
+    shared.requests.fetch_add(1, Ordering::SeqCst);
+    let has = |part: &[u8]| request.windows(part.len()).any(|bytes| bytes == part);
+    if has(b"\"os-start\"") {
         shared.starts.fetch_add(1, Ordering::SeqCst);
+    }
+    if has(b"\"rebuild\":") {
+        shared.rebuilds.fetch_add(1, Ordering::SeqCst);
     }
     let _ = client.write_all(&answer).await;
 }

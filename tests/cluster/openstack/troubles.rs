@@ -68,8 +68,7 @@ async fn credentials_change_in_their_secret_and_services_restart_without_a_loss(
     cloud.write_secret(&walk).await;
     walk.set::<InstancePool>(POOL, json!({ "targetSize": 3 })).await;
     has_ready(&walk, 3).await;
-    let identity = cloud.auth_url().trim_start_matches("http://").trim_end_matches("/v3").to_owned();
-    cloud.proxy.cut(Some(&identity));
+    cloud.proxy.cut(Some(&cloud.identity_address()));
     walk.set::<InstancePool>(POOL, json!({ "targetSize": 4 })).await;
     cloud.kill("nova");
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -92,14 +91,8 @@ async fn an_operator_that_is_killed_after_a_create_finds_its_machine() {
     killed(kills()).await;
 }
 
-/// `make chaos PROVIDER=openstack`.
-#[tokio::test]
-#[ignore = "it takes a quarter of an hour"]
-async fn an_operator_that_is_killed_thirty_times_after_a_create_finds_its_machines() {
-    killed(30).await;
-}
-
-async fn killed(times: usize) {
+/// Kills the operator so often, each time when a create was sent.
+pub(crate) async fn killed(times: usize) {
     let walk = Walk::begin("openstack-killed").await;
     let cloud = OpenStack::begin(&walk).await;
     let mut operator = operator(&walk, &cloud).await;
