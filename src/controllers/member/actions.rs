@@ -396,24 +396,35 @@ async fn fail(controller: &MemberController, gathered: &Gathered, broken: Member
         let launch_config = convert::launch_config_of(&gathered.member);
         controller.launch_health.failed(&launch_config, class, &message, never_ready);
     }
+    remember_failure(controller, gathered, broken);
     record_errored(controller, &gathered.member, class, &message).await?;
     match broken {
         MemberFailure::Interrupted => controller.common.metrics.interruption_notice(&pool.namespace, &pool.name),
-        MemberFailure::Unhealthy => controller.health.failed(&gathered.uid(), &pool),
         MemberFailure::ResetTimeout => {
             controller.common.metrics.member_reset(&pool.namespace, &pool.name, ResetResult::TimedOut);
         }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Tells the pool's decisions of a failure. The write of the failure wakes the pool, which has to know by then.
+fn remember_failure(controller: &MemberController, gathered: &Gathered, broken: MemberFailure) {
+    let pool = convert::pool_of(&gathered.member);
+    match broken {
+        MemberFailure::Unhealthy => controller.health.failed(&gathered.uid(), &pool),
         MemberFailure::StopFailed | MemberFailure::StartFailed | MemberFailure::StartedByOthers => {
             let pool_uid = &gathered.member.spec.pool_ref.uid;
             controller.pool_memories.of(&pool, pool_uid, |memory| memory.standby_failed_at = Some(clock::now()));
         }
-        MemberFailure::ResetRefused
+        MemberFailure::Interrupted
+        | MemberFailure::ResetRefused
+        | MemberFailure::ResetTimeout
         | MemberFailure::LaunchTimeout
         | MemberFailure::WarmingTimeout
         | MemberFailure::InstanceGone
         | MemberFailure::ReportedBroken => {}
     }
-    Ok(())
 }
 
 /// Records that a member failed.

@@ -95,6 +95,7 @@ async fn a_start_without_capacity_ends_the_member_and_another_machine_is_bought(
     walk.set::<InstancePool>(POOL, json!({ "targetSize": 2, "launchConfigs": configs })).await;
     walk.ledger_until("ends it", |ledger| ledger.calls(Method::Terminate) >= 1).await;
     walk.pool_until(POOL, "has two", |status| status.members.is_some_and(|all| all.ready == 2)).await;
+    assert_eq!(walk.simcloud.ledger().await.bought(), 3, "nothing is bought for the tier so soon after its failure");
     let id = machine(&standby[0]).expect("a machine");
     assert!(walk.list::<PoolMember>().await.iter().all(|member| machine(member) != Some(id)));
     assert_eq!(walk.simcloud.ledger().await.calls(Method::Start), 1);
