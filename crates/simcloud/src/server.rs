@@ -130,9 +130,8 @@ async fn create(State(shell): State<Shell>, body: Result<Bytes, BytesRejection>)
         }
     };
     let bytes = request.clone();
-    let made = shell.perform(&Ask::Create(&request), move |cloud, now, hit| {
-        cloud.create_with(now, &bytes, hit.map(|hit| &hit.fault))
-    });
+    let ask = Ask::Create(&request);
+    let made = shell.perform(&ask, move |cloud, now, hit| cloud.create_with(now, &bytes, hit.map(|hit| &hit.fault)));
     match made.await {
         Ok((Creation::Created, instance)) => (StatusCode::CREATED, Json(instance)).into_response(),
         Ok((Creation::Existing, instance)) => Json(instance).into_response(),
@@ -231,9 +230,9 @@ async fn of_one<T: Send + 'static>(
         Err(refusal) => return refused(shell, method, StatusCode::BAD_REQUEST, refusal),
     };
     let (of, place) = (id.clone(), region.clone());
-    let done = shell.perform(&Ask::One(method, &id, region.as_deref()), move |cloud, now, hit| {
-        act(cloud, now, &of, place.as_deref(), said, hit.map(|hit| &hit.fault))
-    });
+    let ask = Ask::One(method, &id, region.as_deref());
+    let done = shell
+        .perform(&ask, move |cloud, now, hit| act(cloud, now, &of, place.as_deref(), said, hit.map(|hit| &hit.fault)));
     answer(success, done.await)
 }
 
