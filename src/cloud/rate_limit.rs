@@ -29,10 +29,8 @@ impl RateLimit {
             let rate = match operation {
                 ProviderOperation::Create => rates.create,
                 ProviderOperation::List => rates.list,
-                ProviderOperation::Terminate
-                | ProviderOperation::Reset
-                | ProviderOperation::Stop
-                | ProviderOperation::Start => rates.terminate,
+                ProviderOperation::Terminate | ProviderOperation::Reset | ProviderOperation::Stop => rates.terminate,
+                ProviderOperation::Start => rates.start,
                 ProviderOperation::Tag => rates.tag,
                 ProviderOperation::Find
                 | ProviderOperation::Get

@@ -69,7 +69,7 @@ impl Provider for DummyProvider {
 
     fn call_rates(&self) -> CallRates {
         let rate = CallRate { per_second: 100, burst: 100 };
-        CallRates { create: rate, terminate: rate, list: rate, tag: rate, read: rate }
+        CallRates { create: rate, terminate: rate, start: rate, list: rate, tag: rate, read: rate }
     }
 
     async fn identity(&self) -> Result<Identity, ProviderError> {
@@ -90,6 +90,7 @@ impl Provider for DummyProvider {
             addresses: Box::default(),
             launch_time: Timestamp::UNIX_EPOCH,
             boot_time: None,
+            start_time: None,
             interruption: None,
             reset: None,
             fault: None,

@@ -195,6 +195,7 @@ mod tests {
             addresses: Box::default(),
             launch_time: jiff::Timestamp::UNIX_EPOCH,
             boot_time: None,
+            start_time: None,
             interruption: None,
             reset: None,
             fault: None,

@@ -364,11 +364,14 @@ fn billings(state: &State, pool: &InstancePool) -> HashMap<String, SignedDuratio
     pool.spec.launch_configs.iter().filter_map(unit).collect()
 }
 
-/// How the member's machine is billed, if that is in whole units. Before its launch is known, nothing was paid.
+/// How the member's machine is billed, if that is in whole units. Before its launch is known, nothing was paid. A machine that
+/// was stopped bills anew from its start.
 fn billing(member: &PoolMember, billings: &HashMap<String, SignedDuration>) -> Option<Billing> {
     let unit = *billings.get(&member.spec.placement.launch_config)?;
-    let launched = member.status.as_ref().and_then(|status| status.instance.as_ref()?.launch_time.as_ref())?.0;
-    Some(Billing { launched, unit })
+    let status = member.status.as_ref()?;
+    let launched = status.instance.as_ref()?.launch_time.as_ref()?.0;
+    let started = status.standby.as_ref().map_or(launched, |standby| standby.last_start.0);
+    Some(Billing { launched: launched.max(started), unit })
 }
 
 /// The launch configs of the pool's namespace that are being deleted, and when their members are to go.
@@ -420,6 +423,26 @@ mod tests {
         let mut bought = adopted;
         bought.spec.adopted = None;
         assert_eq!(standing(&bought, false, || false), Standing::Pending);
+    }
+
+    #[test]
+    fn a_machine_is_billed_from_its_launch_and_after_a_stop_from_its_start() {
+        let member = |standby: serde_json::Value| {
+            let member = serde_json::json!({
+                "apiVersion": "bullpen.dev/v1alpha1", "kind": "PoolMember", "metadata": { "name": "ci-1" },
+                "spec": { "poolRef": { "name": "ci", "uid": "u" }, "templateHash": "t", "placement": {
+                    "launchConfig": "sim", "generation": 1, "image": "i", "zone": "z" } },
+                "status": { "state": "Ready", "observedGeneration": 1, "standby": standby,
+                    "instance": { "id": "i-1", "launchTime": "2026-01-01T00:00:00Z" } },
+            });
+            serde_json::from_value::<PoolMember>(member).unwrap()
+        };
+        let hourly = HashMap::from([("sim".to_owned(), SignedDuration::from_hours(1))]);
+        let from = |standby| billing(&member(standby), &hourly).unwrap().launched.to_string();
+        assert_eq!(from(serde_json::Value::Null), "2026-01-01T00:00:00Z");
+        let stopped = serde_json::json!({ "since": "2026-01-01T01:00:00Z", "lastStart": "2026-01-01T02:30:00Z" });
+        assert_eq!(from(stopped), "2026-01-01T02:30:00Z");
+        assert_eq!(billing(&member(serde_json::Value::Null), &HashMap::new()), None);
     }
 
     #[test]

@@ -237,8 +237,10 @@ pub struct FinishedReset {
 pub struct CallRates {
     /// Create calls.
     pub create: CallRate,
-    /// Terminate, reset, stop and start calls.
+    /// Terminate, reset and stop calls.
     pub terminate: CallRate,
+    /// Start calls of stopped machines.
+    pub start: CallRate,
     /// Lists of all machines.
     pub list: CallRate,
     /// Writing tags.
@@ -310,10 +312,12 @@ pub struct Instance {
     pub ready: bool,
     /// Its addresses as far as they are known; none once it is terminated.
     pub addresses: Box<[InstanceAddress]>,
-    /// When the cloud accepted the create.
+    /// When the cloud accepted the create. A start does not change it.
     pub launch_time: Timestamp,
     /// When it began to run. `None` also if the cloud does not tell: then it is dated by when it was first seen to run.
     pub boot_time: Option<Timestamp>,
+    /// When the cloud last accepted its create or a start, where it tells that instead of the boot.
+    pub start_time: Option<Timestamp>,
     /// When and why the cloud will take it away, if it has announced that. Boxed, because few machines have a notice.
     pub interruption: Option<Box<Interruption>>,
     /// Its last reset that was finished, for as long as the machine lives. Boxed, because few machines have one.
@@ -361,9 +365,10 @@ impl Instance {
             || self.reset != before.reset
     }
 
-    /// When it was last started, by the cloud's own clock: its boot, or its launch where the cloud tells no boot.
+    /// When it was last started, by the cloud's own clock: its boot or accepted start, or its launch where the cloud tells
+    /// neither.
     pub fn last_start(&self) -> Timestamp {
-        self.boot_time.unwrap_or(self.launch_time)
+        self.boot_time.or(self.start_time).unwrap_or(self.launch_time)
     }
 
     /// What it shows of the claims that it served.

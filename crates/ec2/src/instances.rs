@@ -30,8 +30,12 @@ pub struct Instance {
     pub instance_type: String,
     /// Id of its image.
     pub image: String,
-    /// When it was last started.
+    /// When it was last started: at its create, and at each start from stopped.
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html>
     pub launch_time: Timestamp,
+    /// When its primary network interface was attached, which is when it was first launched. That interface stays for as long
+    /// as the machine does. `None` once the machine is terminated.
+    pub attach_time: Option<Timestamp>,
     /// Private IPv4 address.
     pub private_ip: Option<String>,
     /// Public IPv4 address.
@@ -95,6 +99,8 @@ pub(crate) struct Shown {
     dns_name: Option<String>,
     state_reason: Option<Reason>,
     #[serde(default)]
+    network_interface_set: Items<Interface>,
+    #[serde(default)]
     tag_set: Items<Tag>,
 }
 
@@ -113,6 +119,18 @@ struct Zone {
 #[derive(Deserialize)]
 struct Reason {
     code: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Interface {
+    attachment: Option<Attachment>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Attachment {
+    device_index: u32,
+    attach_time: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -138,7 +156,7 @@ struct Reserved {
 
 impl Shown {
     /// # Errors
-    /// `Unknown` if the state or time is none that EC2 documents.
+    /// `Unknown` if the state or a time is none that EC2 documents.
     pub(crate) fn read(self) -> Result<Instance, CallError> {
         let wrong = |what: &str| CallError::unknown(format!("instance {}: {what}", self.instance_id));
         let state = match self.instance_state.name.as_str() {
@@ -150,8 +168,12 @@ impl Shown {
             "terminated" => InstanceState::Terminated,
             other => return Err(wrong(&format!("state {other:?}"))),
         };
-        let launch_time =
-            self.launch_time.parse().map_err(|_| wrong(&format!("launch time {:?}", self.launch_time)))?;
+        let moment = |what: &str, text: &str| text.parse().map_err(|_| wrong(&format!("{what} {text:?}")));
+        let launch_time = moment("launch time", &self.launch_time)?;
+        let attachments = self.network_interface_set.items.into_iter().filter_map(|interface| interface.attachment);
+        let primary =
+            attachments.filter(|attachment| attachment.device_index == 0).find_map(|primary| primary.attach_time);
+        let attach_time = text(primary).map(|time| moment("attach time", &time)).transpose()?;
         Ok(Instance {
             client_token: text(self.client_token),
             state,
@@ -159,6 +181,7 @@ impl Shown {
             instance_type: self.instance_type,
             image: self.image_id,
             launch_time,
+            attach_time,
             private_ip: text(self.private_ip_address),
             public_ip: text(self.ip_address),
             ipv6: text(self.ipv6_address),
@@ -215,12 +238,21 @@ impl Client {
         self.query(Service::Ec2, &query).await.map(drop)
     }
 
-    /// Switches a machine off; its volumes stay.
+    /// Begins to switch a machine off; its volumes stay.
     ///
     /// # Errors
-    /// Any [`CallError`].
+    /// Any [`CallError`]; `Refused` with `UnsupportedOperation` if it cannot be stopped, as one whose root volume is an
+    /// instance store.
     pub async fn stop_instances(&self, id: &str) -> Result<(), CallError> {
         self.of_one("StopInstances", id).await
+    }
+
+    /// Begins to switch a stopped machine on.
+    ///
+    /// # Errors
+    /// Any [`CallError`]; `Refused` with `IncorrectInstanceState` if it is still about to be off.
+    pub async fn start_instances(&self, id: &str) -> Result<(), CallError> {
+        self.of_one("StartInstances", id).await
     }
 
     async fn of_one(&self, action: &str, id: &str) -> Result<(), CallError> {
@@ -260,6 +292,11 @@ mod tests {
       <instanceType>m5.large</instanceType><launchTime>2026-01-02T03:04:05.000Z</launchTime>
       <placement><availabilityZone>eu-central-1a</availabilityZone><groupName/><tenancy>default</tenancy></placement>
       <privateIpAddress>10.0.0.7</privateIpAddress>
+      <networkInterfaceSet><item><networkInterfaceId>eni-2</networkInterfaceId>
+        <attachment><deviceIndex>1</deviceIndex><attachTime>2026-01-01T09:00:00.000Z</attachTime></attachment></item>
+        <item><networkInterfaceId>eni-1</networkInterfaceId>
+        <attachment><deviceIndex>0</deviceIndex><attachTime>2026-01-01T02:03:04.000Z</attachTime></attachment></item>
+      </networkInterfaceSet>
       <tagSet><item><key>team</key><value>ci &amp; more</value></item><item><key>empty</key><value/></item></tagSet>
       <clientToken>u-1</clientToken>
     </item></instancesSet></item></reservationSet>
@@ -277,6 +314,9 @@ mod tests {
         assert_eq!(instance.zone, "eu-central-1a");
         assert_eq!((instance.private_ip.as_deref(), instance.public_ip.as_deref()), (Some("10.0.0.7"), None));
         assert_eq!(instance.private_dns, None, "an empty element is no name");
+        assert_eq!(instance.launch_time.to_string(), "2026-01-02T03:04:05Z");
+        let first = instance.attach_time.map(|time| time.to_string());
+        assert_eq!(first.as_deref(), Some("2026-01-01T02:03:04Z"), "of the primary interface, wherever it stands");
         assert_eq!(instance.tags.get("team").map(String::as_str), Some("ci & more"));
         assert_eq!(instance.tags.get("empty").map(String::as_str), Some(""));
     }

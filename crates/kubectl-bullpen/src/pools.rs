@@ -81,7 +81,17 @@ fn table(pools: &[InstancePool], wide: bool, namespaces: bool, around: &Surround
         vec!["NAME", "STATE", "TARGET", "READY", "WARMING", "CLAIMED", "ERRORED", "WAITING", "MAX", "TROUBLE"];
     if wide {
         header.truncate(9);
-        header.extend(["PENDING", "TERMINATING", "TOTAL", "DEFICIT", "UPDATED", "AGE", "LAUNCH CONFIGS", "TROUBLE"]);
+        header.extend([
+            "PENDING",
+            "STANDBY",
+            "TERMINATING",
+            "TOTAL",
+            "DEFICIT",
+            "UPDATED",
+            "AGE",
+            "LAUNCH CONFIGS",
+            "TROUBLE",
+        ]);
     }
     if namespaces {
         header.insert(0, "NAMESPACE");
@@ -104,7 +114,14 @@ fn table(pools: &[InstancePool], wide: bool, namespaces: bool, around: &Surround
         row.push(spec.max_size.to_string());
         let trouble = trouble::of_pool(pool, around).unwrap_or_default();
         if wide {
-            let more = [members.pending, members.terminating, members.total, status.deficit, status.updated_ready];
+            let more = [
+                members.pending,
+                members.standby,
+                members.terminating,
+                members.total,
+                status.deficit,
+                status.updated_ready,
+            ];
             row.extend(more.map(|number| number.to_string()));
             row.push(age(pool.metadata.creation_timestamp.as_ref().map(|time| time.0), around.now));
             row.push(spec.launch_configs.iter().map(|config| config.name.as_str()).collect::<Vec<_>>().join(","));

@@ -358,9 +358,7 @@ pub fn sighting(
 fn shown(instance: Arc<Instance>, at: Timestamp) -> Sighting {
     let machine = match instance.phase {
         InstancePhase::Pending => Machine::Booting { at },
-        InstancePhase::Running => {
-            Machine::Running { at, since: instance.boot_time.unwrap_or(instance.launch_time), ready: instance.ready }
-        }
+        InstancePhase::Running => Machine::Running { at, since: instance.last_start(), ready: instance.ready },
         InstancePhase::Stopping => Machine::Stopped { at, done: false },
         InstancePhase::Stopped => Machine::Stopped { at, done: true },
         InstancePhase::ShuttingDown => Machine::Ending,
@@ -386,6 +384,7 @@ mod tests {
             addresses: Box::default(),
             launch_time,
             boot_time: None,
+            start_time: None,
             interruption: None,
             reset: None,
             fault: None,

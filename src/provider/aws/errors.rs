@@ -70,6 +70,10 @@ const AUTH: &[&str] = &[
     "AuthMissingFailure",
 ];
 
+/// The machine is in a state that the call does not take, such as a start while it is still about to be off. Lists lag behind,
+/// so the next one may show another state, and a call after it succeed.
+const STATE: &[&str] = &["IncorrectInstanceState", "IncorrectState"];
+
 /// EC2 is at fault and does not say what became of the call.
 const UNKNOWN: &[&str] = &[
     "InternalError",
@@ -112,7 +116,7 @@ pub(super) fn provider_error(error: CallError) -> ProviderError {
         ProviderError::Invalid { message: told, token_used: true }
     } else if code == "InvalidInstanceID.NotFound" || code == "InvalidInstanceID.Malformed" {
         ProviderError::NotFound { message: told }
-    } else if is(UNKNOWN) {
+    } else if is(UNKNOWN) || is(STATE) {
         ProviderError::Transient { message: told }
     } else if is_invalid(&code) {
         ProviderError::invalid(told)
@@ -140,7 +144,7 @@ fn is_invalid(code: &str) -> bool {
         "ValidationException",
         "NoSuchEntity",
         "ParameterNotFound",
-        "IncorrectInstanceState",
+        "IncorrectSpotRequestState",
         "OperationNotPermitted",
         "DryRunOperation",
         "TagLimitExceeded",
@@ -189,6 +193,7 @@ mod tests {
             (RATE, "RateLimited"),
             (AUTH, "Auth"),
             (UNKNOWN, "Transient"),
+            (STATE, "Transient"),
             (&["InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed"], "NotFound"),
             (&["IdempotentParameterMismatch"], "Invalid, token used"),
             (
@@ -217,7 +222,7 @@ mod tests {
     #[test]
     fn no_code_has_two_kinds() {
         let mut all: Vec<_> =
-            [QUOTA, CAPACITY_OF_TYPE, CAPACITY_OF_MARKET, RATE, AUTH, UNKNOWN].into_iter().flatten().collect();
+            [QUOTA, CAPACITY_OF_TYPE, CAPACITY_OF_MARKET, RATE, AUTH, UNKNOWN, STATE].into_iter().flatten().collect();
         all.sort_unstable();
         let before = all.len();
         all.dedup();
@@ -231,6 +236,32 @@ mod tests {
         let message = "Your requested instance type (m7g.large) is not supported in your requested Availability Zone";
         assert_eq!(kind(&refused("Unsupported", message)), "Capacity of Type");
         assert_eq!(kind(&refused("Unsupported", "The image does not support ENA")), "Invalid");
+    }
+
+    #[test]
+    fn a_stop_or_start_is_refused_for_good_for_want_of_capacity_or_for_now() {
+        for (code, message, expected) in [
+            ("UnsupportedOperation", "The instance 'i-1' does not have an 'ebs' root device type", "Invalid"),
+            ("UnsupportedOperation", "i-1 is of a one-time Spot Instance request", "Invalid"),
+            ("IncorrectSpotRequestState", "", "Invalid"),
+            ("OperationNotPermitted", "its disableApiStop attribute is set", "Invalid"),
+            (
+                "IncorrectInstanceState",
+                "The instance 'i-1' is not in a state from which it can be started",
+                "Transient",
+            ),
+            ("InvalidInstanceID.NotFound", "", "NotFound"),
+            ("InsufficientInstanceCapacity", "", "Capacity of Type"),
+            ("InsufficientHostCapacity", "", "Capacity of Type"),
+            ("InsufficientCapacityOnHost", "", "Capacity of Type"),
+            ("ReservationCapacityExceeded", "", "Capacity of Type"),
+            ("VcpuLimitExceeded", "", "Quota"),
+            ("InstanceLimitExceeded", "", "Quota"),
+            ("UnauthorizedOperation", "", "Auth"),
+            ("RequestLimitExceeded", "", "RateLimited"),
+        ] {
+            assert_eq!(kind(&refused(code, message)), expected, "{code}: {message}");
+        }
     }
 
     #[test]

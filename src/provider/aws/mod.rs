@@ -86,12 +86,14 @@ impl Provider for AwsProvider {
     }
 
     fn call_rates(&self) -> CallRates {
-        // EC2's own buckets of an account and region, which others of the account use as well: RunInstances 5 and 2 a
-        // second, TerminateInstances 100 and 5, non-mutating calls 100 and 20, CreateTags 100 and 10.
+        // EC2's own buckets of an account and region, which others of the account use as well: RunInstances and
+        // StartInstances 5 and 2 a second each, TerminateInstances 100 and 5, non-mutating calls 100 and 20, CreateTags 100
+        // and 10.
         // https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
         CallRates {
             create: CallRate { per_second: 2, burst: 5 },
             terminate: CallRate { per_second: 5, burst: 50 },
+            start: CallRate { per_second: 2, burst: 5 },
             list: CallRate { per_second: 2, burst: 5 },
             tag: CallRate { per_second: 5, burst: 50 },
             read: CallRate { per_second: 5, burst: 20 },
@@ -178,6 +180,20 @@ impl Provider for AwsProvider {
 
     fn can_tag(&self) -> bool {
         true
+    }
+
+    fn can_stop(&self, market: Market) -> bool {
+        // Only EC2 itself starts Spot machines again, and one-time requests end with their machine.
+        // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/stop-spot-instances.html
+        market == Market::OnDemand
+    }
+
+    async fn stop(&self, id: &str) -> Result<(), ProviderError> {
+        self.client.stop_instances(id).await.map_err(provider_error)
+    }
+
+    async fn start(&self, id: &str) -> Result<(), ProviderError> {
+        self.client.start_instances(id).await.map_err(provider_error)
     }
 
     async fn tag(&self, id: &str, tags: &BTreeMap<String, String>) -> Result<(), ProviderError> {
@@ -271,13 +287,58 @@ fn instance(shown: Shown, region: &str) -> Instance {
         phase,
         ready: shown.state == InstanceState::Running,
         addresses: addresses.collect(),
-        launch_time: shown.launch_time,
-        // EC2 tells when a machine was launched, but not when it began to run.
+        // What EC2 calls the launch time is that of the last start.
+        launch_time: shown.attach_time.map_or(shown.launch_time, |attached| attached.min(shown.launch_time)),
+        // EC2 tells when a machine was started, but not when it began to run.
         boot_time: None,
+        start_time: Some(shown.launch_time),
         // DescribeInstances does not have it.
         interruption: None,
         reset: None,
         fault: None,
         tags: shown.tags.into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn shown(launch_time: i64, attach_time: Option<i64>) -> Instance {
+        let shown = Shown {
+            id: "i-1".into(),
+            client_token: None,
+            state: InstanceState::Running,
+            zone: "eu-central-1a".into(),
+            instance_type: "m5.large".into(),
+            image: "ami-1".into(),
+            launch_time: at(launch_time),
+            attach_time: attach_time.map(at),
+            private_ip: None,
+            public_ip: None,
+            ipv6: None,
+            private_dns: None,
+            public_dns: None,
+            state_reason: None,
+            tags: BTreeMap::new(),
+        };
+        instance(shown, "eu-central-1")
+    }
+
+    #[test]
+    fn a_start_moves_the_last_start_and_leaves_the_launch() {
+        let (bought, started) = (shown(100, Some(100)), shown(900, Some(100)));
+        assert_eq!((bought.launch_time, bought.last_start()), (at(100), at(100)));
+        assert_eq!((started.launch_time, started.last_start()), (at(100), at(900)));
+        assert!(started.differs_for_member(&bought));
+        let ended = shown(900, None);
+        assert_eq!((ended.launch_time, ended.last_start()), (at(900), at(900)), "no better time is shown");
+        assert_eq!(shown(100, Some(101)).launch_time, at(100), "attached after the launch was accepted");
     }
 }

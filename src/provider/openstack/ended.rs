@@ -67,6 +67,7 @@ impl Ended {
                     ready: false,
                     addresses: Box::default(),
                     boot_time: None,
+                    start_time: None,
                     ..instance
                 };
                 of.proved.insert(id, (ended, began));

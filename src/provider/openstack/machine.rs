@@ -96,6 +96,7 @@ pub(super) fn instance(server: Server, region: &str, started: Option<Timestamp>)
         addresses: addresses.collect(),
         launch_time: server.created,
         boot_time: server.launched.max(started).filter(|_| ran),
+        start_time: None,
         interruption: None,
         reset: rebuild::finished(&server).map(Box::new),
         fault,

@@ -130,6 +130,7 @@ impl Provider for OpenStackProvider {
         CallRates {
             create: CallRate { per_second: 4, burst: 8 },
             terminate: CallRate { per_second: 5, burst: 20 },
+            start: CallRate { per_second: 4, burst: 8 },
             list: CallRate { per_second: 2, burst: 4 },
             tag: CallRate { per_second: 5, burst: 20 },
             read: CallRate { per_second: 10, burst: 20 },
@@ -160,6 +161,7 @@ impl Provider for OpenStackProvider {
             addresses: Box::default(),
             launch_time: clock::now(),
             boot_time: None,
+            start_time: None,
             interruption: None,
             reset: None,
             fault: None,

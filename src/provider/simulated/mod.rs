@@ -135,6 +135,7 @@ impl Provider for SimulatedProvider {
         CallRates {
             create: single,
             terminate: single,
+            start: single,
             list: CallRate { per_second: 20, burst: 20 },
             tag: single,
             read: single,
@@ -335,6 +336,7 @@ impl From<wire::Instance> for Instance {
             addresses: addresses.collect(),
             launch_time: instance.launch_time,
             boot_time: instance.boot_time,
+            start_time: None,
             interruption: instance.interruption_time.map(|time| {
                 Box::new(Interruption {
                     time,

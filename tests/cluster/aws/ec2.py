@@ -3,7 +3,8 @@
 Run it as moto's own server: `python server.py -H 127.0.0.1 -p PORT`.
 
 Times are short, so that tests are, and come from the environment:
-BULLPEN_EC2_PENDING_MS, BULLPEN_EC2_SHUTTING_DOWN_MS, BULLPEN_EC2_TERMINATED_MS (for how long a machine is shown after its end).
+BULLPEN_EC2_PENDING_MS, BULLPEN_EC2_STOPPING_MS, BULLPEN_EC2_SHUTTING_DOWN_MS, BULLPEN_EC2_TERMINATED_MS (for how long a
+machine is shown after its end).
 """
 import base64
 import hashlib
@@ -11,6 +12,7 @@ import os
 import threading
 import time
 
+from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instances import Instance, InstanceState
 from moto.ec2.responses._base_response import EC2BaseResponse
@@ -23,6 +25,7 @@ def seconds(name, default):
 
 
 PENDING = seconds("BULLPEN_EC2_PENDING_MS", 1000)
+STOPPING = seconds("BULLPEN_EC2_STOPPING_MS", 1000)
 SHUTTING_DOWN = seconds("BULLPEN_EC2_SHUTTING_DOWN_MS", 1000)
 TERMINATED = seconds("BULLPEN_EC2_TERMINATED_MS", 3600 * 1000)
 
@@ -40,6 +43,8 @@ def current_state(self):
     state, now = self.__dict__["bullpen_state"], time.time()
     if state.name == "running" and now < self.__dict__.get("bullpen_started", 0) + PENDING:
         return InstanceState("pending", 0)
+    if state.name == "stopped" and now < self.__dict__.get("bullpen_stopped", 0) + STOPPING:
+        return InstanceState("stopping", 64)
     if state.name == "terminated" and now < self.__dict__.get("bullpen_ended", 0) + SHUTTING_DOWN:
         return InstanceState("shutting-down", 32)
     return state
@@ -74,15 +79,26 @@ def only_from(self, allowed, action):
         )
 
 
+# The launch time is that of the last start: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html
+# That of the first one is when the primary network interface was attached, and moto does not change it.
 def start(self):
     only_from(self, ("stopped", "running", "pending"), "started")
     if current_state(self).name == "stopped":
         self.__dict__["bullpen_started"] = time.time()
+        self.launch_time = utcnow()
     return own_start(self)
 
 
+# One-time Spot requests: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-spot-instances-request.html
 def stop(self):
-    only_from(self, ("pending", "running", "stopped"), "stopped")
+    if getattr(self, "lifecycle", None) == "spot":
+        raise EC2ClientError(
+            "UnsupportedOperation",
+            f"You can't stop the Spot Instance '{self.id}' because it is associated with a one-time Spot Instance request.",
+        )
+    only_from(self, ("running", "stopping", "stopped"), "stopped")
+    if current_state(self).name == "running":
+        self.__dict__["bullpen_stopped"] = time.time()
     return own_stop(self)
 
 

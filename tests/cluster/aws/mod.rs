@@ -8,5 +8,6 @@ mod fleet;
 mod images;
 mod notices;
 mod policy;
+mod standby;
 mod storm;
 mod troubles;

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::cloud::{Ec2, REGION, TYPE, credentials_of, operator};
+use super::standby::{WHOLE_WAY, rests_with};
 use crate::harness::objects::POOL;
-use crate::harness::{Operator, Walk, eventually};
+use crate::harness::{Operator, Walk, eventually_within};
 
 const PARAMETER: &str = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64";
 
@@ -40,22 +41,17 @@ async fn the_policy_allows_exactly_the_calls_that_are_made() {
         walk.until::<LaunchConfig>(name, "has an image", resolved).await;
     }
     ec2.launch_config(&walk, "spot", json!({ "market": "Spot", "hourlyPrice": "auto" })).await;
-    walk.pool(POOL, json!({ "targetSize": 1, "launchConfigs": [{ "name": "by-name" }] })).await;
-    walk.pool_has_ready(1).await;
+    let standby = json!({ "targetSize": 1, "standby": { "size": 1 }, "launchConfigs": [{ "name": "by-name" }] });
+    walk.pool(POOL, standby).await;
+    rests_with(&walk, 1, 1).await;
     // What is no notice is deleted.
     ec2.send(queue.split_once('=').expect("a URL").1, &json!({ "detail-type": "something else" })).await;
     walk.claim("job", json!({})).await;
     walk.bound("job").await;
-    eventually("the machine is tagged, a price is asked for, and the message is deleted", async || {
+    let last = ["ec2:CreateTags", "ec2:StartInstances", "ec2:DescribeSpotPriceHistory", "sqs:DeleteMessage"];
+    eventually_within(WHOLE_WAY, "a machine is tagged, another one started, and the rest is done", async || {
         let calls = ec2.recorded().await;
-        if ["ec2:CreateTags", "ec2:DescribeSpotPriceHistory", "sqs:DeleteMessage"]
-            .iter()
-            .all(|call| calls.contains(*call))
-        {
-            Ok(())
-        } else {
-            Err(format!("{calls:?}"))
-        }
+        if last.iter().all(|call| calls.contains(*call)) { Ok(()) } else { Err(format!("{calls:?}")) }
     })
     .await;
     walk.delete::<PoolClaim>("job").await;
@@ -98,6 +94,8 @@ async fn call(client: &Client, action: &str, on: &Surroundings) -> Result<(), Ca
             client.run_instances(&request).await.map(drop)
         }
         "ec2:CreateTags" => client.create_tags(&on.machine, &[("a".to_owned(), "b".to_owned())].into()).await,
+        "ec2:StopInstances" => client.stop_instances(&on.machine).await,
+        "ec2:StartInstances" => client.start_instances(&on.machine).await,
         "ec2:TerminateInstances" => client.terminate_instances(&on.machine).await,
         "sqs:ReceiveMessage" => client.receive_messages(&on.queue, 0).await.map(drop),
         "sqs:DeleteMessage" => client.delete_message(&on.queue, "none").await,
@@ -127,8 +125,8 @@ async fn each_call_is_refused_without_its_line_of_the_policy() {
         ec2.enforce(false).await;
         ec2.let_user("bullpen", &all).await;
         ec2.enforce(true).await;
-        // A message that never was cannot be deleted, whoever asks.
-        let missing = ["ReceiptHandleIsInvalid"];
+        // A message that never was cannot be deleted, whoever asks, nor a machine be stopped that boots.
+        let missing = ["ReceiptHandleIsInvalid", "IncorrectInstanceState"];
         match call(&client, action, &on).await {
             Ok(()) => {}
             Err(error) => assert!(missing.contains(&error.code().unwrap_or_default()), "{action}: {error}"),

@@ -16,8 +16,11 @@ fn safe<const N: usize>(cells: [String; N]) -> [String; N] {
     cells.map(|cell| shown::line(&cell).into_owned())
 }
 
+/// The column of [`pool`] with the members on standby, of which there are none where no pool has such a tier.
+pub(super) const STANDBY: usize = 4;
+
 /// A row of the table of pools, without the namespace.
-pub(super) fn pool(model: &Model, pool: &InstancePool, now: Timestamp) -> [String; 10] {
+pub(super) fn pool(model: &Model, pool: &InstancePool, now: Timestamp) -> [String; 11] {
     let status = pool.status.clone().unwrap_or_default();
     let members = status.members.unwrap_or_default();
     let number = |number: i32| number.to_string();
@@ -26,6 +29,7 @@ pub(super) fn pool(model: &Model, pool: &InstancePool, now: Timestamp) -> [Strin
         pools::state(pool).to_owned(),
         number(pool.wanted_size()),
         number(members.ready),
+        number(members.standby),
         number(members.warming + members.pending),
         number(members.claimed),
         number(members.errored + members.terminating),

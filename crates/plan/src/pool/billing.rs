@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A machine that is billed in whole units from its launch.
+/// A machine that is billed in whole units from its launch, or from its start if it was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Billing {
     /// When the first unit began.

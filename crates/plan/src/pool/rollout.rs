@@ -61,8 +61,10 @@ pub struct RolloutNow {
     pub phase: RolloutPhase,
     /// Ready members of the current template.
     pub updated_ready: i32,
-    /// Unclaimed members of another template: pending, warming and ready ones.
+    /// Unclaimed members of another template: pending, warming and ready ones, and those of the standby tier.
     pub outdated: i32,
+    /// Those of them that are in the standby tier.
+    pub outdated_standby: i32,
     /// What to pass to the next pass; `None` if nothing is being replaced.
     pub progress: Option<Progress>,
     /// When the progress deadline passes.
@@ -79,16 +81,18 @@ impl RolloutNow {
 /// Computes the state of the rollout. Progress is one more ready member of the current template, or one fewer of
 /// another.
 pub fn follow(pool: &PoolView, before: Option<&Progress>, now: Timestamp) -> RolloutNow {
-    let unclaimed = |standing: Standing| matches!(standing, Standing::Pending | Standing::Warming | Standing::Ready);
+    let in_ready_tier = |standing| matches!(standing, Standing::Pending | Standing::Warming | Standing::Ready);
+    let in_standby_tier = |standing| matches!(standing, Standing::Stopping | Standing::Standby);
     let count = |matches: &dyn Fn(&crate::pool::view::CountedMember) -> bool| {
         i32::try_from(pool.members.iter().filter(|member| matches(member)).count()).unwrap_or(i32::MAX)
     };
-    let outdated = count(&|member| unclaimed(member.standing) && member.outdated);
+    let outdated_standby = count(&|member| in_standby_tier(member.standing) && member.outdated);
+    let outdated = count(&|member| in_ready_tier(member.standing) && member.outdated) + outdated_standby;
     let updated_ready = count(&|member| member.standing == Standing::Ready && !member.outdated);
     if pool.template_hash.is_none() {
         return RolloutNow { phase: RolloutPhase::Unknown, progress: before.cloned(), ..RolloutNow::default() };
     }
-    let counted = RolloutNow { updated_ready, outdated, ..RolloutNow::default() };
+    let counted = RolloutNow { updated_ready, outdated, outdated_standby, ..RolloutNow::default() };
     if outdated == 0 {
         return counted;
     }
@@ -132,14 +136,17 @@ pub fn template_current(
         "minSize {} leaves no ready member to spare and maxSize {} no room for a replacement: raise maxSize or lower minSize",
         pool.min_size, pool.max_size
     );
-    let booting = now.outdated - (ready - now.updated_ready).max(0);
-    let numbers = match booting {
-        0 => format!("{} of {ready} ready members are of the current template", now.updated_ready),
-        _ => format!(
-            "{} of {ready} ready members are of the current template, {booting} of an older one boot",
-            now.updated_ready
-        ),
+    let booting = now.outdated - now.outdated_standby - (ready - now.updated_ready).max(0);
+    let older = |count: i32, what: &str| match count {
+        0 => String::new(),
+        _ => format!(", {count} of an older one {what}"),
     };
+    let numbers = format!(
+        "{} of {ready} ready members are of the current template{}{}",
+        now.updated_ready,
+        older(booting, "boot"),
+        older(now.outdated_standby, "are on standby")
+    );
     let seconds = pool.rollout.progress_deadline_seconds;
     match now.phase {
         RolloutPhase::Done if forbidden => {

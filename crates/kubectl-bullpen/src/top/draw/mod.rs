@@ -86,9 +86,15 @@ fn draw_pools(frame: &mut Frame, area: Rect, model: &Model, now: Timestamp) {
         let widest = model.pools().map(|(key, _)| of(key).chars().count()).max().unwrap_or(0);
         u16::try_from(widest).unwrap_or(least).clamp(least, 24)
     };
-    let mut names = vec!["POOL", "STATE", "TARGET", "READY", "BOOT", "CLAIM", "END", "WAIT", "MAX", "TROUBLE"];
-    let mut widths: Vec<_> = [longest(|key| &key.1, 6), 8, 6, 5, 5, 5, 4, 5, 5].map(Constraint::Length).into();
+    let mut names =
+        vec!["POOL", "STATE", "TARGET", "READY", "STANDBY", "BOOT", "CLAIM", "END", "WAIT", "MAX", "TROUBLE"];
+    let mut widths: Vec<_> = [longest(|key| &key.1, 6), 8, 6, 5, 7, 5, 5, 4, 5, 5].map(Constraint::Length).into();
     widths.push(Constraint::Min(10));
+    let has_tier = model.pools().any(|(_, pool)| pool.spec.standby.is_some());
+    if !has_tier {
+        names.remove(tables::STANDBY);
+        widths.remove(tables::STANDBY);
+    }
     if namespaces {
         names.insert(0, "NAMESPACE");
         widths.insert(0, Constraint::Length(longest(|key| &key.0, 9)));
@@ -96,6 +102,9 @@ fn draw_pools(frame: &mut Frame, area: Rect, model: &Model, now: Timestamp) {
     let rows = model.pools().map(|(key, pool)| {
         let mut cells: Vec<_> =
             tables::pool(model, pool, now).into_iter().enumerate().map(|(n, text)| pool_cell(n, text)).collect();
+        if !has_tier {
+            cells.remove(tables::STANDBY);
+        }
         if namespaces {
             cells.insert(0, Cell::from(key.0.clone()));
         }
@@ -115,8 +124,8 @@ fn pool_cell(column: usize, text: String) -> Cell<'static> {
     let style = match column {
         1 if text != "Active" => Style::new().yellow(),
         3 if some => Style::new().green(),
-        7 if some => Style::new().yellow(),
-        9 => Style::new().red(),
+        8 if some => Style::new().yellow(),
+        10 => Style::new().red(),
         _ => Style::new(),
     };
     Cell::from(text).style(style)
@@ -200,6 +209,7 @@ fn count_words(counts: &MemberCounts) -> Vec<Span<'static>> {
         - counts.pending
         - counts.warming
         - counts.ready
+        - counts.standby
         - counts.claimed
         - counts.errored
         - counts.terminating;
@@ -207,6 +217,7 @@ fn count_words(counts: &MemberCounts) -> Vec<Span<'static>> {
         (counts.ready, "ready", "Ready"),
         (counts.warming, "warming", "Warming"),
         (counts.pending, "pending", "Pending"),
+        (counts.standby, "on standby", "Standby"),
         (counts.claimed, "claimed", "Claimed"),
         (counts.errored, "failed", "Errored"),
         (counts.terminating, "terminating", "Terminating"),

@@ -72,6 +72,25 @@ fn a_small_terminal_shows_pools_members_and_the_queue_below_each_other() {
 }
 
 #[test]
+fn members_on_standby_have_a_column_where_a_pool_has_such_a_tier() {
+    let mut model = model();
+    assert!(!screen(&model, 100, 24).join("\n").contains("STANDBY"));
+    let pool = json!({
+        "metadata": { "name": "ci", "namespace": "default", "uid": "ci" },
+        "spec": { "targetSize": 3, "maxSize": 9, "launchConfigs": [{ "name": "sim" }], "standby": { "size": 7 } },
+        "status": { "observedGeneration": 1, "members": { "ready": 2, "standby": 7, "total": 9 }, "conditions": [] },
+    });
+    let event = Event::Apply(serde_json::from_value(pool).unwrap());
+    model.take(Change::Pool(event), Timestamp::UNIX_EPOCH);
+    let lines = screen(&model, 100, 24);
+    let line = |word: &str| lines.iter().find(|line| line.contains(word)).unwrap_or_else(|| panic!("{lines:#?}"));
+    let place = line("STANDBY").find("STANDBY").unwrap();
+    assert_eq!(line("Active").chars().nth(place), Some('7'), "{lines:#?}");
+    let members = line("7 on standby");
+    assert!(members.contains("2 ready") && !members.contains("aside"), "{members}");
+}
+
+#[test]
 fn a_wide_terminal_shows_members_and_queue_side_by_side() {
     let lines = screen(&model(), 160, 48);
     let line = lines.iter().find(|line| line.contains("members of ci")).unwrap();

@@ -112,12 +112,39 @@ fn old_and_outdated_standby_members_are_replaced_one_by_one_after_the_ready_ones
         member.outdated = member.standing == Standby;
     }
     assert_eq!(planned(&pool).3, uids(&[4]), "maxSurge is 1");
+    let rollout = pass(&pool).rollout;
+    assert_eq!((rollout.outdated, rollout.outdated_standby, rollout.updated_ready), (3, 3, 2));
     pool.members[0].outdated = true;
     assert!(!planned(&pool).3.contains(&"m4".to_owned()), "the ready tier first");
     pool.target_size = 3;
     assert!(planned(&pool).1.is_empty(), "nobody wants an old template");
     pool.rollout.type_ = bullpen_api::RolloutType::OnReplenish;
     assert_eq!(planned(&pool).1, uids(&[2]));
+}
+
+#[test]
+fn a_rollout_is_over_only_once_the_standby_tier_is_current_and_says_how_much_of_it_is_not() {
+    use bullpen_api::Reason;
+
+    use crate::pool::rollout::{RolloutPhase, follow, template_current};
+    let mut pool = with_standby(2, 20, 3, &[(Standing::Ready, 2), (Standing::Standby, 2), (Standing::Stopping, 1)]);
+    for member in &mut pool.members {
+        member.outdated = member.standing != Standing::Ready;
+    }
+    let first = follow(&pool, None, at(100));
+    assert_eq!((first.phase, first.outdated_standby), (RolloutPhase::Replacing, 3));
+    let spec: bullpen_api::InstancePoolSpec =
+        serde_json::from_value(serde_json::json!({ "targetSize": 2, "maxSize": 20, "launchConfigs": [] })).unwrap();
+    let told = template_current(&spec, &first, 2, false);
+    assert_eq!(told.reason, Reason::Replacing);
+    assert_eq!(told.message, "2 of 2 ready members are of the current template, 3 of an older one are on standby");
+    pool.members.pop();
+    let progress = follow(&pool, first.progress.as_ref(), at(200)).progress.expect("it goes on");
+    assert_eq!(progress.at, at(200), "one fewer is progress");
+    let late = at(200 + i64::from(pool.rollout.progress_deadline_seconds));
+    assert!(follow(&pool, Some(&progress), late).is_paused());
+    pool.members.truncate(2);
+    assert_eq!(follow(&pool, Some(&progress), late).phase, RolloutPhase::Done);
 }
 
 #[test]
