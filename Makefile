@@ -77,7 +77,7 @@ ifeq ($(PROVIDER),aws)
 	BULLPEN_CHAOS_CLAIMS=$(CLAIMS) BULLPEN_CHAOS_SEED=$(SEED) $(CARGO) test --features aws --test cluster aws::storm::two_hundred -- --ignored --nocapture
 else ifeq ($(PROVIDER),openstack)
 	@tools/openstack/install.sh >/dev/null
-	$(CARGO) test --features openstack --test cluster openstack::troubles::an_operator_that_is_killed_thirty -- --ignored --nocapture
+	BULLPEN_CHAOS_CLAIMS=$(CLAIMS) BULLPEN_CHAOS_SEED=$(SEED) $(CARGO) test --features openstack --test cluster openstack::storm:: -- --ignored --nocapture --test-threads=1
 else
 	@tools/faketime.sh
 	BULLPEN_CHAOS_CLAIMS=$(CLAIMS) BULLPEN_CHAOS_SEED=$(SEED) BULLPEN_CHAOS_FAULTS=$(FAULTS) BULLPEN_CHAOS_TIMELINE=$(TIMELINE) \

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use super::signals::Signals;
 use super::{CommandResult, ExitWith};
 use crate::conformance::{Calls, Ends, Finding, Report, Settings, installations, read, run};
-use crate::provider::{Provider, ProviderFlags, Registry, SimulatedEndpoints};
+use crate::provider::{EndpointFlag, Endpoints, Provider, ProviderFlags, Registry};
 
 /// The exit code if a check failed, a machine may be left, or the run was interrupted.
 const FAILED: u8 = 1;
@@ -46,12 +46,14 @@ pub(super) struct ConformanceArgs {
     advertise_url: Option<AdvertisedUrl>,
     /// Endpoints of simulated clouds that the launch config may name besides those on this machine, separated by commas; each
     /// is http://, a host and a port
-    #[arg(long, value_name = "URL,...", env = "BULLPEN_SIMULATED_ENDPOINTS", value_parser = SimulatedEndpoints::parse)]
-    simulated_endpoints: Vec<SimulatedEndpoints>,
+    #[arg(long, value_name = "URL,...", env = "BULLPEN_SIMULATED_ENDPOINTS",
+        value_parser = |text: &str| Endpoints::parse(EndpointFlag::Simulated, text))]
+    simulated_endpoints: Vec<Endpoints>,
     /// Endpoints of OpenStack's Identity that the launch config may name besides those on this machine, separated by commas
     #[cfg(feature = "openstack")]
-    #[arg(long, value_name = "URL,...", env = "BULLPEN_OPENSTACK_ENDPOINTS", value_parser = crate::provider::OpenStackEndpoints::parse)]
-    openstack_endpoints: Vec<crate::provider::OpenStackEndpoints>,
+    #[arg(long, value_name = "URL,...", env = "BULLPEN_OPENSTACK_ENDPOINTS",
+        value_parser = |text: &str| Endpoints::parse(EndpointFlag::OpenStack, text))]
+    openstack_endpoints: Vec<Endpoints>,
     /// The clouds.yaml that stands for the one in the launch config's Secret
     #[cfg(feature = "openstack")]
     #[arg(long, value_name = "FILE")]
@@ -111,7 +113,7 @@ async fn subject(args: &ConformanceArgs) -> Result<Subject, String> {
         .map_err(|error| format!("cannot read {file} (--launch-config): {error}"))?;
     let of_file = |why: String| format!("{file} (--launch-config): {why}");
     let manifest = read(&text).map_err(of_file)?;
-    let simulated = args.simulated_endpoints.iter().cloned().fold(SimulatedEndpoints::none(), SimulatedEndpoints::and);
+    let simulated = Endpoints::all(EndpointFlag::Simulated, &args.simulated_endpoints);
     #[cfg_attr(not(feature = "openstack"), expect(unused_mut, reason = "only a feature adds to it"))]
     let mut flags = ProviderFlags::allowing(simulated);
     #[cfg(feature = "openstack")]
@@ -146,9 +148,7 @@ async fn subject(args: &ConformanceArgs) -> Result<Subject, String> {
 /// Why the file cannot be read.
 #[cfg(feature = "openstack")]
 async fn openstack(args: &ConformanceArgs) -> Result<crate::provider::OpenStackClouds, String> {
-    let endpoints = args.openstack_endpoints.iter().cloned();
-    let endpoints =
-        endpoints.fold(crate::provider::OpenStackEndpoints::default(), crate::provider::OpenStackEndpoints::and);
+    let endpoints = Endpoints::all(EndpointFlag::OpenStack, &args.openstack_endpoints);
     let Some(path) = &args.clouds_yaml else {
         return Ok(crate::provider::OpenStackClouds::new(endpoints, None));
     };

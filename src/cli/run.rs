@@ -32,15 +32,12 @@ use crate::machines;
 use crate::machines::heartbeats::Inbox;
 #[cfg(feature = "aws")]
 use crate::provider::InterruptionQueues;
-use crate::provider::{ProviderFlags, Registry, SimulatedEndpoints};
+use crate::provider::{EndpointFlag, Endpoints, ProviderFlags, Registry};
 use crate::runtime::leadership_term::{self, Terms};
 use crate::state::ObjectKey;
 use crate::telemetry::{self, Health, LogArgs, Metrics, init_logging};
 #[cfg(feature = "openstack")]
-use crate::{
-    cluster::reads::cloud_secrets::CloudSecrets,
-    provider::{OpenStackClouds, OpenStackEndpoints},
-};
+use crate::{cluster::reads::cloud_secrets::CloudSecrets, provider::OpenStackClouds};
 
 /// Arguments of `bullpen run`.
 #[derive(Debug, clap::Args)]
@@ -100,8 +97,9 @@ pub(super) struct RunArgs {
     expiry_grace_seconds: u32,
     /// Endpoints of simulated clouds that launch configs may name besides those on the operator's own machine, separated
     /// by commas; each is http://, a host and a port. Whoever may create a launch config can have the operator call them
-    #[arg(long, value_name = "URL,...", env = "BULLPEN_SIMULATED_ENDPOINTS", value_parser = SimulatedEndpoints::parse)]
-    simulated_endpoints: Vec<SimulatedEndpoints>,
+    #[arg(long, value_name = "URL,...", env = "BULLPEN_SIMULATED_ENDPOINTS",
+        value_parser = |text: &str| Endpoints::parse(EndpointFlag::Simulated, text))]
+    simulated_endpoints: Vec<Endpoints>,
     /// The queues of SQS that `EventBridge` puts EC2's interruption notices into, separated by commas: URLs, or REGION=URL
     /// if the region is not in the URL. Machines that are announced to go are replaced at once
     #[cfg(feature = "aws")]
@@ -110,8 +108,9 @@ pub(super) struct RunArgs {
     /// Endpoints of OpenStack's Identity that launch configs may name besides those on the operator's own machine, separated
     /// by commas; each is http:// or https://, a host and perhaps a port. Their catalogs may lead anywhere
     #[cfg(feature = "openstack")]
-    #[arg(long, value_name = "URL,...", env = "BULLPEN_OPENSTACK_ENDPOINTS", value_parser = OpenStackEndpoints::parse)]
-    openstack_endpoints: Vec<OpenStackEndpoints>,
+    #[arg(long, value_name = "URL,...", env = "BULLPEN_OPENSTACK_ENDPOINTS",
+        value_parser = |text: &str| Endpoints::parse(EndpointFlag::OpenStack, text))]
+    openstack_endpoints: Vec<Endpoints>,
     #[command(flatten)]
     machines: MachineArgs,
     #[command(flatten)]
@@ -271,9 +270,8 @@ fn peers(machines: Option<&machines::Endpoint>) -> Peers {
 /// The providers of this build, with what the flags say of them.
 #[cfg_attr(not(feature = "openstack"), expect(unused_variables, reason = "only a feature reads Secrets"))]
 fn providers(args: &RunArgs, clients: &client::Clients) -> Registry {
-    let simulated = args.simulated_endpoints.iter().cloned();
     Registry::built_in().with(ProviderFlags {
-        simulated: simulated.fold(SimulatedEndpoints::none(), SimulatedEndpoints::and),
+        simulated: Endpoints::all(EndpointFlag::Simulated, &args.simulated_endpoints),
         #[cfg(feature = "aws")]
         interruption_queues: args
             .aws_interruption_queue
@@ -282,7 +280,7 @@ fn providers(args: &RunArgs, clients: &client::Clients) -> Registry {
             .fold(InterruptionQueues::default(), InterruptionQueues::and),
         #[cfg(feature = "openstack")]
         openstack: OpenStackClouds::new(
-            args.openstack_endpoints.iter().cloned().fold(OpenStackEndpoints::default(), OpenStackEndpoints::and),
+            Endpoints::all(EndpointFlag::OpenStack, &args.openstack_endpoints),
             Some(std::sync::Arc::new(CloudSecrets::new(clients.direct.clone()))),
         ),
     })
@@ -421,14 +419,12 @@ mod tests {
     fn endpoints_of_simulated_clouds_are_given_one_by_one_or_as_a_list_and_a_wrong_one_names_the_flag() {
         let given = |arguments: &[&str]| {
             let lists = parsed(arguments).unwrap().simulated_endpoints;
-            lists.into_iter().fold(SimulatedEndpoints::none(), SimulatedEndpoints::and)
+            Endpoints::all(EndpointFlag::Simulated, &lists)
         };
         let list = given(&["--simulated-endpoints", "http://a:1,http://b:2"]);
         assert_eq!(given(&["--simulated-endpoints=http://b:2/", "--simulated-endpoints=http://a:1"]), list);
-        assert_eq!(
-            (given(&[]), given(&["--simulated-endpoints="])),
-            (SimulatedEndpoints::none(), SimulatedEndpoints::none())
-        );
+        let none = || Endpoints::none(EndpointFlag::Simulated);
+        assert_eq!((given(&[]), given(&["--simulated-endpoints="])), (none(), none()));
         let message = parsed(&["--simulated-endpoints=https://a"]).unwrap_err().to_string();
         assert!(message.contains("--simulated-endpoints") && message.contains("http://"), "{message}");
     }

@@ -8,64 +8,93 @@ use std::collections::BTreeSet;
 
 use reqwest::Url;
 
-/// The endpoints of simulated clouds that launch configs may name, besides those on this machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SimulatedEndpoints(BTreeSet<String>);
+/// The flag of the operator that allows endpoints of one kind of cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointFlag {
+    /// Simulated clouds, and servers that stand for EC2.
+    Simulated,
+    /// The Identity API of OpenStack.
+    OpenStack,
+}
 
-impl SimulatedEndpoints {
+impl EndpointFlag {
+    /// How it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Simulated => "--simulated-endpoints",
+            Self::OpenStack => "--openstack-endpoints",
+        }
+    }
+
+    /// How its endpoints may begin.
+    const fn schemes(self) -> &'static [&'static str] {
+        match self {
+            Self::Simulated => &["http"],
+            Self::OpenStack => &["http", "https"],
+        }
+    }
+
+    /// The URL of an endpoint.
+    ///
+    /// # Errors
+    /// Names the endpoint, without what may be a password, and what is wrong with it.
+    pub fn url(self, endpoint: &str) -> Result<Url, String> {
+        // What stands before the `@` may be a password, and this goes into a status.
+        let shown = endpoint.rsplit_once('@').map_or(endpoint, |(_, host)| host);
+        let wrong = |why: &str| format!("endpoint {shown:?}: {why}");
+        let url = Url::parse(endpoint).map_err(|error| wrong(&error.to_string()))?;
+        if !self.schemes().contains(&url.scheme()) {
+            let schemes: Vec<_> = self.schemes().iter().map(|scheme| format!("{scheme}://")).collect();
+            return Err(wrong(&format!("must begin with {}", schemes.join(" or "))));
+        }
+        let rest = (url.username(), url.password(), url.path(), url.query(), url.fragment());
+        if rest != ("", None, "/", None, None) {
+            return Err(wrong("must be a host and perhaps a port only"));
+        }
+        Ok(url)
+    }
+}
+
+/// What one flag allows launch configs to name, besides this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    flag: EndpointFlag,
+    origins: BTreeSet<String>,
+}
+
+impl Endpoints {
     /// None besides those on this machine.
-    pub const fn none() -> Self {
-        Self(BTreeSet::new())
+    pub const fn none(flag: EndpointFlag) -> Self {
+        Self { flag, origins: BTreeSet::new() }
     }
 
     /// The endpoints of a list that is separated by commas. Empty entries are ignored.
     ///
     /// # Errors
-    /// Names the first entry that is not `http://`, a host and perhaps a port.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// Names the first entry that is no endpoint of this flag.
+    pub fn parse(flag: EndpointFlag, text: &str) -> Result<Self, String> {
         let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-        entries.map(origin).collect::<Result<_, _>>().map(Self)
+        let origins = entries.map(|entry| flag.url(entry).map(|url| url.origin().ascii_serialization()));
+        Ok(Self { flag, origins: origins.collect::<Result<_, _>>()? })
     }
 
-    /// All endpoints of both.
-    #[must_use]
-    pub fn and(mut self, others: Self) -> Self {
-        self.0.extend(others.0);
-        self
+    /// The endpoints of several lists of this flag.
+    pub fn all<'a>(flag: EndpointFlag, lists: impl IntoIterator<Item = &'a Self>) -> Self {
+        Self { flag, origins: lists.into_iter().flat_map(|list| list.origins.iter().cloned()).collect() }
     }
 
     /// Whether this endpoint may be called: it is an address of this machine alone, or it was allowed.
-    pub fn allow(&self, endpoint: &Url) -> bool {
-        is_loopback(endpoint) || self.0.contains(&endpoint.origin().ascii_serialization())
+    ///
+    /// # Errors
+    /// The flag that would allow it.
+    pub fn allow(&self, endpoint: &Url) -> Result<(), EndpointFlag> {
+        let allowed = is_loopback(endpoint) || self.origins.contains(&endpoint.origin().ascii_serialization());
+        if allowed { Ok(()) } else { Err(self.flag) }
     }
-}
-
-/// Host and port in the one form that equal endpoints share.
-fn origin(endpoint: &str) -> Result<String, String> {
-    parse(endpoint).map(|url| url.origin().ascii_serialization())
-}
-
-/// The URL of an endpoint.
-///
-/// # Errors
-/// Names the endpoint, without what may be a password, and what is wrong with it.
-pub fn parse(endpoint: &str) -> Result<Url, String> {
-    // What stands before the `@` may be a password, and this goes into a status.
-    let shown = endpoint.rsplit_once('@').map_or(endpoint, |(_, host)| host);
-    let wrong = |why: &str| format!("endpoint {shown:?}: {why}");
-    let url = Url::parse(endpoint).map_err(|error| wrong(&error.to_string()))?;
-    if url.scheme() != "http" {
-        return Err(wrong("must begin with http://"));
-    }
-    let rest = (url.username(), url.password(), url.path(), url.query(), url.fragment());
-    if rest != ("", None, "/", None, None) {
-        return Err(wrong("must be a host and a port only"));
-    }
-    Ok(url)
 }
 
 /// A name other than `localhost` may resolve to any address, also to another one at each call.
-pub(super) fn is_loopback(endpoint: &Url) -> bool {
+fn is_loopback(endpoint: &Url) -> bool {
     // The host of an address in its shortest form; IPv6 in brackets.
     let host = endpoint.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
@@ -77,7 +106,8 @@ mod tests {
     use super::*;
 
     fn allowed(allowed: &str, endpoint: &str) -> bool {
-        SimulatedEndpoints::parse(allowed).unwrap().allow(&parse(endpoint).unwrap())
+        let url = EndpointFlag::Simulated.url(endpoint).unwrap();
+        Endpoints::parse(EndpointFlag::Simulated, allowed).unwrap().allow(&url).is_ok()
     }
 
     #[test]
@@ -117,8 +147,24 @@ mod tests {
     #[test]
     fn what_is_no_endpoint_is_refused_and_no_password_is_repeated() {
         for wrong in ["sim:7070", "https://sim", "http://sim/path", "http://u:secret@sim", "http://"] {
-            let error = SimulatedEndpoints::parse(wrong).unwrap_err();
+            let error = Endpoints::parse(EndpointFlag::Simulated, wrong).unwrap_err();
             assert!(error.starts_with("endpoint ") && !error.contains("secret"), "{error}");
+        }
+        for wrong in ["a.example", "ftp://a.example", "https://a.example/v3", "https://u:secret@a.example"] {
+            let error = Endpoints::parse(EndpointFlag::OpenStack, wrong).unwrap_err();
+            assert!(error.starts_with("endpoint ") && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn openstack_may_be_called_by_https_too_at_any_path_of_an_allowed_host() {
+        let all = Endpoints::parse(EndpointFlag::OpenStack, "https://a.example, http://b.example:5000,").unwrap();
+        let allows = |url: &str| all.allow(&Url::parse(url).unwrap());
+        for allowed in ["https://a.example:443/v3", "http://b.example:5000/identity/v3", "http://[::1]:5000"] {
+            assert_eq!(allows(allowed), Ok(()), "{allowed}");
+        }
+        for other in ["http://a.example", "http://b.example", "http://10.0.0.1"] {
+            assert_eq!(allows(other), Err(EndpointFlag::OpenStack), "{other}");
         }
     }
 }

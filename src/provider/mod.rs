@@ -29,9 +29,9 @@ pub use bullpen_plan::{CapacityScope, ProviderError};
 
 #[cfg(feature = "aws")]
 pub use aws::{AwsProvider, InterruptionQueues};
-pub use endpoints::SimulatedEndpoints;
+pub use endpoints::{EndpointFlag, Endpoints};
 #[cfg(feature = "openstack")]
-pub use openstack::{OpenStackClouds, OpenStackEndpoints, Secrets};
+pub use openstack::{OpenStackClouds, Secrets};
 pub use registry::{NoProvider, ProviderFlags, ProviderKey, ProviderKind, Registry};
 pub use simulated::SimulatedProvider;
 pub use tags::OwnTags;
@@ -212,6 +212,8 @@ pub struct ResetRequest {
     pub token: String,
     /// What the machine runs at its first boot after the reset: text, or gzip of it.
     pub user_data: Option<Vec<u8>>,
+    /// Until when another process may have sent the same, whose answers are not known here. `None`: no other one has.
+    pub unknown_until: Option<Timestamp>,
 }
 
 /// Leaves out the user data, which may be secret.

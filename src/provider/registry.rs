@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bullpen_api::LaunchConfigSpec;
 use thiserror::Error;
 
-use super::{Provider, ProviderError, SimulatedEndpoints};
+use super::{EndpointFlag, Endpoints, Provider, ProviderError};
 
 /// Every kind of provider in this build. One that is a cargo feature has `#[cfg(feature = …)]` on its line.
 const BUILT_IN: &[&dyn ProviderKind] = &[
@@ -27,8 +27,11 @@ pub trait ProviderKind: fmt::Debug + Send + Sync {
     fn key(&self, spec: &LaunchConfigSpec, namespace: &str) -> Option<ProviderKey>;
 
     /// Whether the operator's flags allow requests to the cloud of this key.
-    fn may_call(&self, _key: &ProviderKey, _flags: &ProviderFlags) -> bool {
-        true
+    ///
+    /// # Errors
+    /// The flag that would allow them.
+    fn may_call(&self, _key: &ProviderKey, _flags: &ProviderFlags) -> Result<(), EndpointFlag> {
+        Ok(())
     }
 
     /// Makes the provider of a key that [`key`](Self::key) returned. It is called once for each key, and sends nothing
@@ -40,16 +43,22 @@ pub trait ProviderKind: fmt::Debug + Send + Sync {
 }
 
 /// What the operator's flags say of clouds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ProviderFlags {
     /// The simulated clouds that may be called besides those on this machine.
-    pub simulated: SimulatedEndpoints,
+    pub simulated: Endpoints,
     /// The queues with interruption notices of EC2.
     #[cfg(feature = "aws")]
     pub interruption_queues: super::InterruptionQueues,
     /// The hosts of OpenStack that may be called.
     #[cfg(feature = "openstack")]
     pub openstack: super::OpenStackClouds,
+}
+
+impl Default for ProviderFlags {
+    fn default() -> Self {
+        Self::allowing(Endpoints::none(EndpointFlag::Simulated))
+    }
 }
 
 /// One account in one region, as far as a launch config names them.
@@ -68,7 +77,7 @@ pub struct ProviderKey {
 
 impl ProviderFlags {
     /// Flags that allow these simulated clouds and say nothing else.
-    pub fn allowing(simulated: SimulatedEndpoints) -> Self {
+    pub fn allowing(simulated: Endpoints) -> Self {
         Self {
             simulated,
             #[cfg(feature = "aws")]
@@ -112,11 +121,13 @@ pub enum NoProvider {
     /// Its block names an endpoint that the operator may not call.
     #[error(
         "endpoint {endpoint} is not allowed: a launch config may name a cloud on the operator's own machine, a host of its \
-         provider, and what --simulated-endpoints or --openstack-endpoints allow"
+         provider, and what {} of the operator allows", flag.name()
     )]
     NotAllowed {
         /// The endpoint.
         endpoint: String,
+        /// The flag that would allow it.
+        flag: EndpointFlag,
     },
     /// No provider can be made from its block.
     #[error(transparent)]
@@ -168,8 +179,8 @@ impl Registry {
     /// # Errors
     /// When it may not, or there can be none.
     pub fn connect(&self, kind: &dyn ProviderKind, key: &ProviderKey) -> Result<Arc<dyn Provider>, NoProvider> {
-        if !kind.may_call(key, &self.flags) {
-            return Err(NoProvider::NotAllowed { endpoint: key.endpoint.clone() });
+        if let Err(flag) = kind.may_call(key, &self.flags) {
+            return Err(NoProvider::NotAllowed { endpoint: key.endpoint.clone(), flag });
         }
         Ok(kind.connect(key, &self.flags)?)
     }
@@ -243,11 +254,11 @@ mod tests {
         };
         let error = connect(&Registry::built_in()).unwrap_err();
         assert!(
-            matches!(&error, NoProvider::NotAllowed { endpoint } if endpoint == "http://169.254.169.254"),
+            matches!(&error, NoProvider::NotAllowed { endpoint, .. } if endpoint == "http://169.254.169.254"),
             "{error}"
         );
         assert!(error.to_string().contains("--simulated-endpoints"), "{error}");
-        let simulated = SimulatedEndpoints::parse("http://169.254.169.254:80").unwrap();
+        let simulated = Endpoints::parse(EndpointFlag::Simulated, "http://169.254.169.254:80").unwrap();
         let flags = ProviderFlags::allowing(simulated);
         assert!(connect(&Registry::built_in().with(flags)).is_ok());
     }

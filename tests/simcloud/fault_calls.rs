@@ -214,6 +214,19 @@ async fn a_terminate_is_accepted_but_the_machine_stays_until_it_is_asked_again()
 }
 
 #[tokio::test]
+async fn a_token_may_buy_two_machines_of_which_the_answer_names_the_second() {
+    let server = Server::with(on("create", &json!({"twice": {}}))).await;
+    let cloud = server.provider("r1");
+    let named = cloud.create(&request("here", "a")).await.unwrap();
+    assert_eq!(cloud.create(&request("here", "a")).await.unwrap().id, named.id, "a retry buys no third one");
+    assert_eq!(cloud.find("a").await.unwrap().unwrap().id, named.id);
+    let listed = cloud.list("here").await.unwrap();
+    assert_eq!(listed.len(), 2);
+    assert!(listed[0].id != named.id && listed[1].id == named.id && listed[0].token == named.token);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_machine_ends_as_slowly_as_the_fault_says() {
     let server = Server::with(on("terminate", &json!({"lingers": {"milliseconds": 300}}))).await;
     let cloud = server.provider("r1");

@@ -49,7 +49,7 @@ region_name = {REGION}
 def write(venv, work, ports):
     """Writes all files of settings below `work`/etc."""
     etc = work / "etc"
-    token = _client(ports, "{}", f"www_authenticate_uri = {url('keystone', ports)}\ntoken_cache_time = 2\nservice_token_roles = admin\n")
+    token = _client(ports, "{}", f"www_authenticate_uri = {url('keystone', ports)}\ntoken_cache_time = 2\nservice_token_roles = service\nservice_token_roles_required = true\n")
     common = f"debug = false\ntransport_url = {broker(ports)}\nstate_path = {work}/state\nuse_stderr = true\n"
     locks = f"[oslo_concurrency]\nlock_path = {work}/locks\n"
     pool = "max_pool_size = 10\nmax_overflow = 20\n"

@@ -10,10 +10,12 @@ mod identity;
 mod images;
 mod login;
 mod new_server;
+mod power;
 mod servers;
 
 pub use client::{Client, LoginSource, Settings};
 pub use error::CallError;
 pub use login::{How, Login, Named};
 pub use new_server::{BootVolume, NewServer};
+pub use power::Action;
 pub use servers::{Address, Fault, Listed, Rebuild, Server, Status};

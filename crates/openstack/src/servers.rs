@@ -39,6 +39,8 @@ pub struct Server {
     pub created: Timestamp,
     /// When it last began to run from its image, in whole seconds.
     pub launched: Option<Timestamp>,
+    /// When its record last changed, in whole seconds.
+    pub updated: Option<Timestamp>,
     /// Why it is in the status ERROR.
     pub fault: Option<Fault>,
     /// Its metadata; none once it is deleted.
@@ -158,6 +160,7 @@ struct Shown {
     #[serde(default)]
     addresses: BTreeMap<String, Vec<ShownAddress>>,
     created: Timestamp,
+    updated: Option<Timestamp>,
     #[serde(rename = "OS-SRV-USG:launched_at")]
     launched: Option<String>,
     fault: Option<Fault>,
@@ -210,8 +213,8 @@ impl From<Shown> for Server {
             image: shown.image["id"].as_str().map(str::to_owned),
             addresses: addresses.collect(),
             created: shown.created,
-            // In UTC without saying so.
-            launched: shown.launched.and_then(|text| format!("{}Z", text.trim_end_matches('Z')).parse().ok()),
+            updated: shown.updated,
+            launched: shown.launched.and_then(|text| in_utc(&text)),
             fault: shown.fault,
             metadata: shown.metadata,
         }
@@ -310,8 +313,13 @@ impl Client {
     }
 }
 
+/// A moment that is in UTC without saying so.
+pub(crate) fn in_utc(text: &str) -> Option<Timestamp> {
+    format!("{}Z", text.trim_end_matches('Z')).parse().ok()
+}
+
 /// A call about one server.
-fn of_server<'a>(method: Method, id: &str, rest: &str, body: Option<&'a Value>) -> Call<'a> {
+pub(crate) fn of_server<'a>(method: Method, id: &str, rest: &str, body: Option<&'a Value>) -> Call<'a> {
     Call { service: Service::Compute, method, path: format!("/servers/{}{rest}", encoded(id)), body }
 }
 

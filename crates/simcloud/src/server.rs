@@ -137,7 +137,9 @@ async fn create(State(shell): State<Shell>, body: Result<Bytes, BytesRejection>)
         }
     };
     let bytes = request.clone();
-    match shell.perform(&Ask::Create(&request), move |cloud, now, _| cloud.create(now, &bytes)).await {
+    let ask = Ask::Create(&request);
+    let made = shell.perform(&ask, move |cloud, now, hit| cloud.create_with(now, &bytes, hit.map(|hit| &hit.fault)));
+    match made.await {
         Ok((Creation::Created, instance)) => (StatusCode::CREATED, Json(instance)).into_response(),
         Ok((Creation::Existing, instance)) => Json(instance).into_response(),
         Err(refusal) => refuse(status(refusal.class), refusal),
@@ -156,14 +158,10 @@ async fn list(State(shell): State<Shell>, parameters: Parameters) -> Response {
 }
 
 async fn show(State(shell): State<Shell>, id: Id, parameters: Parameters) -> Response {
-    let (id, region) = match target(id, parameters) {
-        Ok(target) => target,
-        Err(refusal) => return refused(&shell, Method::Get, StatusCode::BAD_REQUEST, refusal),
-    };
-    let asked = (id.clone(), region.clone());
-    let ask = Ask::One(Method::Get, &id, region.as_deref());
-    let shown = shell.perform(&ask, move |cloud, now, _| cloud.get(now, &asked.0, asked.1.as_deref()));
-    answer(StatusCode::OK, shown.await)
+    let asked = target(id, parameters).map(|target| (target, ()));
+    let act =
+        |cloud: &mut Cloud, now, id: &str, region: Option<&str>, (), _: Option<&CallFault>| cloud.get(now, id, region);
+    of_one(&shell, (Method::Get, StatusCode::OK), asked, act).await
 }
 
 async fn user_data(State(shell): State<Shell>, id: Id) -> Response {
@@ -172,50 +170,7 @@ async fn user_data(State(shell): State<Shell>, id: Id) -> Response {
 }
 
 async fn terminate(State(shell): State<Shell>, id: Id, parameters: Parameters) -> Response {
-    let (id, region) = match target(id, parameters) {
-        Ok(target) => target,
-        Err(refusal) => return refused(&shell, Method::Terminate, StatusCode::BAD_REQUEST, refusal),
-    };
-    let asked = (id.clone(), region.clone());
-    let ask = Ask::One(Method::Terminate, &id, region.as_deref());
-    let ended = shell.perform(&ask, move |cloud, now, hit| {
-        cloud.terminate_with(now, &asked.0, asked.1.as_deref(), hit.map(|hit| &hit.fault))
-    });
-    answer(StatusCode::ACCEPTED, ended.await)
-}
-
-async fn tag(
-    State(shell): State<Shell>,
-    id: Id,
-    parameters: Parameters,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let (id, region, tags) = match target_and_body(id, parameters, body) {
-        Ok((id, region, TagInstance { tags })) => (id, region, tags),
-        Err(refusal) => return refused(&shell, Method::Tag, StatusCode::BAD_REQUEST, refusal),
-    };
-    let asked = (id.clone(), region.clone());
-    let ask = Ask::One(Method::Tag, &id, region.as_deref());
-    let tagged = shell.perform(&ask, move |cloud, now, _| cloud.tag(now, &asked.0, asked.1.as_deref(), &tags));
-    answer(StatusCode::OK, tagged.await)
-}
-
-async fn reset(
-    State(shell): State<Shell>,
-    id: Id,
-    parameters: Parameters,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let (id, region, request) = match target_and_body::<ResetInstance>(id, parameters, body) {
-        Ok(asked) => asked,
-        Err(refusal) => return refused(&shell, Method::Reset, StatusCode::BAD_REQUEST, refusal),
-    };
-    let asked = (id.clone(), region.clone());
-    let ask = Ask::One(Method::Reset, &id, region.as_deref());
-    let begun = shell.perform(&ask, move |cloud, now, hit| {
-        cloud.reset(now, &asked.0, asked.1.as_deref(), &request, hit.map(|hit| &hit.fault))
-    });
-    answer(StatusCode::ACCEPTED, begun.await)
+    switch(&shell, Method::Terminate, target(id, parameters), Cloud::terminate_with).await
 }
 
 async fn stop(State(shell): State<Shell>, id: Id, parameters: Parameters) -> Response {
@@ -226,25 +181,66 @@ async fn start(State(shell): State<Shell>, id: Id, parameters: Parameters) -> Re
     switch(&shell, Method::Start, target(id, parameters), Cloud::start).await
 }
 
-/// [`Cloud::stop`] or [`Cloud::start`].
+/// [`Cloud::terminate_with`], [`Cloud::stop`] or [`Cloud::start`].
 type Switch = fn(&mut Cloud, Timestamp, &str, Option<&str>, Option<&CallFault>) -> Result<Instance, Refusal>;
 
-/// Stops or starts a machine.
-async fn switch(
-    shell: &Shell,
-    method: Method,
-    target: Result<(String, Option<String>), Refusal>,
-    act: Switch,
+/// Ends, stops or starts a machine.
+async fn switch(shell: &Shell, method: Method, target: Result<Target, Refusal>, act: Switch) -> Response {
+    let asked = target.map(|target| (target, ()));
+    let act = move |cloud: &mut Cloud, now, id: &str, region: Option<&str>, (), fault: Option<&CallFault>| {
+        act(cloud, now, id, region, fault)
+    };
+    of_one(shell, (method, StatusCode::ACCEPTED), asked, act).await
+}
+
+async fn tag(
+    State(shell): State<Shell>,
+    id: Id,
+    parameters: Parameters,
+    body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let (id, region) = match target {
-        Ok(target) => target,
+    let asked = target_and_body::<TagInstance>(id, parameters, body);
+    let act = |cloud: &mut Cloud, now, id: &str, region: Option<&str>, said: TagInstance, _: Option<&CallFault>| {
+        cloud.tag(now, id, region, &said.tags)
+    };
+    of_one(&shell, (Method::Tag, StatusCode::OK), asked, act).await
+}
+
+async fn reset(
+    State(shell): State<Shell>,
+    id: Id,
+    parameters: Parameters,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let asked = target_and_body::<ResetInstance>(id, parameters, body);
+    let act =
+        |cloud: &mut Cloud, now, id: &str, region: Option<&str>, said: ResetInstance, fault: Option<&CallFault>| {
+            cloud.reset(now, id, region, &said, fault)
+        };
+    of_one(&shell, (Method::Reset, StatusCode::ACCEPTED), asked, act).await
+}
+
+/// The id of a machine, and its region if that is given.
+type Target = (String, Option<String>);
+
+/// Executes a call about one machine, with what its body says.
+async fn of_one<T: Send + 'static>(
+    shell: &Shell,
+    (method, success): (Method, StatusCode),
+    asked: Result<(Target, T), Refusal>,
+    act: impl FnOnce(&mut Cloud, Timestamp, &str, Option<&str>, T, Option<&CallFault>) -> Result<Instance, Refusal>
+    + Send
+    + 'static,
+) -> Response {
+    let ((id, region), said) = match asked {
+        Ok(asked) => asked,
         Err(refusal) => return refused(shell, method, StatusCode::BAD_REQUEST, refusal),
     };
-    let asked = (id.clone(), region.clone());
+    let (of, place) = (id.clone(), region.clone());
     let ask = Ask::One(method, &id, region.as_deref());
-    let begun = shell
-        .perform(&ask, move |cloud, now, hit| act(cloud, now, &asked.0, asked.1.as_deref(), hit.map(|hit| &hit.fault)));
-    answer(StatusCode::ACCEPTED, begun.await)
+    let done = shell
+        .perform(&ask, move |cloud, now, hit| act(cloud, now, &of, place.as_deref(), said, hit.map(|hit| &hit.fault)));
+    answer(success, done.await)
 }
 
 async fn identity(State(shell): State<Shell>, parameters: Parameters) -> Response {
@@ -318,7 +314,7 @@ fn pairs(parameters: Parameters) -> Result<query::Pairs, Refusal> {
     parameters.map(|Query(pairs)| pairs).map_err(|rejection| Refusal::invalid(rejection.body_text()))
 }
 
-fn target(id: Id, parameters: Parameters) -> Result<(String, Option<String>), Refusal> {
+fn target(id: Id, parameters: Parameters) -> Result<Target, Refusal> {
     let Path(id) = id.map_err(|rejection| Refusal::invalid(format!("id: {}", rejection.body_text())))?;
     Ok((id, pairs(parameters).and_then(query::region)?))
 }
@@ -328,10 +324,10 @@ fn target_and_body<T: DeserializeOwned>(
     id: Id,
     parameters: Parameters,
     body: Result<Bytes, BytesRejection>,
-) -> Result<(String, Option<String>, T), Refusal> {
-    let (id, region) = target(id, parameters)?;
+) -> Result<(Target, T), Refusal> {
+    let target = target(id, parameters)?;
     let Json(said) = Json::from_bytes(&read(body)?).map_err(|wrong| Refusal::invalid(wrong.body_text()))?;
-    Ok((id, region, said))
+    Ok((target, said))
 }
 
 fn read(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {

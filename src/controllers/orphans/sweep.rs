@@ -23,7 +23,7 @@ use crate::clock;
 use crate::cloud::{Cloud, Clouds, Listing, outcome};
 use crate::controllers::convert;
 use crate::controllers::orphans::OrphanSweeper;
-use crate::provider::{Instance, InstancePhase, ProviderKey};
+use crate::provider::{Instance, ProviderKey};
 use crate::state::ObjectKey;
 use crate::state::cluster_state::State;
 use crate::telemetry::labels::{ProviderOperation, Task, TerminationOutcome};
@@ -152,6 +152,8 @@ fn look(
     let watched = &controller.sweeps.rules.watched;
     let mut unlabelled = BTreeSet::new();
     let mut fleet = 0;
+    let grace = controller.sweeps.rules.grace;
+    let lives = |id: &str| listing.with_id(id).is_some_and(|machine| !machine.phase.is_ending());
     let suspects = controller.common.cluster.with(|state| {
         let configs = of_provider(state, &controller.clouds, provider);
         let mine = |config: &Arc<LaunchConfig>| {
@@ -172,7 +174,7 @@ fn look(
             let known = owner
                 .and_then(|owner| state.members.get(&ObjectKey::new(owner.namespace.as_str(), owner.name.as_str())))
                 .map(|member| recorded(member));
-            match screen(&machine, known.as_ref(), watched, controller.sweeps.rules.grace, now) {
+            match screen(&machine, known.as_ref(), lives, (watched, grace), now) {
                 Sight::Settled => {}
                 Sight::Suspect => suspects.push(machine),
                 Sight::Unlabelled => drop(unlabelled.insert(machine.id)),
@@ -208,14 +210,16 @@ fn listed_machine(instance: &Instance) -> Listed {
             uid: non_empty(&tags.member_uid)?,
         })
     };
-    let ending = match instance.phase {
-        InstancePhase::ShuttingDown | InstancePhase::Terminated => true,
-        InstancePhase::Pending | InstancePhase::Running | InstancePhase::Stopping | InstancePhase::Stopped => false,
-    };
     // One that was reset since is nobody's any more.
     let claim = instance.served().present_claim().filter(|uid| !uid.is_empty()).map(str::to_owned);
     let claim = claim.map(|uid| ClaimTag { uid, name: tags.claim_name.as_deref().unwrap_or_default().to_owned() });
-    Listed { id: instance.id.clone(), owner: owner(), launched: instance.launch_time, claim, ending }
+    Listed {
+        id: instance.id.clone(),
+        owner: owner(),
+        launched: instance.launch_time,
+        claim,
+        ending: instance.phase.is_ending(),
+    }
 }
 
 /// The id of the machine that a member records.

@@ -8,7 +8,7 @@ use reqwest::Url;
 
 use super::{AwsProvider, errors::provider_error};
 use crate::provider::registry::{ProviderFlags, ProviderKey, ProviderKind};
-use crate::provider::{Provider, ProviderError};
+use crate::provider::{EndpointFlag, Provider, ProviderError};
 
 /// Amazon EC2, for launch configs with a block `aws`.
 #[derive(Clone, Copy, Debug)]
@@ -43,12 +43,15 @@ impl ProviderKind for Aws {
         Some(ProviderKey { kind: self.name(), endpoint, credentials, region: spec.region.clone() })
     }
 
-    fn may_call(&self, key: &ProviderKey, flags: &ProviderFlags) -> bool {
+    fn may_call(&self, key: &ProviderKey, flags: &ProviderFlags) -> Result<(), EndpointFlag> {
         if key.endpoint.is_empty() {
-            return true;
+            return Ok(());
         }
         // What cannot be parsed is not called either: `connect` says what is wrong with it.
-        Url::parse(&key.endpoint).map_or(true, |url| is_of_aws(&url) || flags.simulated.allow(&url))
+        match Url::parse(&key.endpoint) {
+            Ok(url) if !is_of_aws(&url) => flags.simulated.allow(&url),
+            _ => Ok(()),
+        }
     }
 
     fn connect(&self, key: &ProviderKey, flags: &ProviderFlags) -> Result<Arc<dyn Provider>, ProviderError> {
@@ -85,7 +88,7 @@ mod tests {
     use bullpen_api::{AwsAssumeRole, AwsProviderConfig};
 
     use super::*;
-    use crate::provider::SimulatedEndpoints;
+    use crate::provider::Endpoints;
 
     fn key(block: &AwsProviderConfig) -> ProviderKey {
         let spec = serde_json::json!({ "region": "eu-central-1", "zone": "eu-central-1a", "instanceType": "m7i.large",
@@ -115,9 +118,10 @@ mod tests {
     #[test]
     fn signed_requests_go_to_aws_and_to_what_the_operator_allows() {
         let may_call = |endpoint: &str, allowed: &str| {
-            Aws.may_call(&at(endpoint), &ProviderFlags::allowing(SimulatedEndpoints::parse(allowed).unwrap()))
+            let simulated = Endpoints::parse(EndpointFlag::Simulated, allowed).unwrap();
+            Aws.may_call(&at(endpoint), &ProviderFlags::allowing(simulated)).is_ok()
         };
-        assert!(Aws.may_call(&key(&AwsProviderConfig::default()), &ProviderFlags::default()));
+        assert!(Aws.may_call(&key(&AwsProviderConfig::default()), &ProviderFlags::default()).is_ok());
         assert!(may_call("https://vpce-1.ec2.eu-central-1.vpce.amazonaws.com", ""));
         assert!(may_call("https://ec2.cn-north-1.amazonaws.com.cn", ""));
         assert!(may_call("http://127.0.0.1:5000", ""));

@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn machine() -> Instance {
-        instance(server(Status::Active), "r1")
+        instance(server(Status::Active), "r1", None)
     }
 
     #[test]

@@ -10,10 +10,9 @@ use bullpen_openstack::{Client, Login, LoginSource, Settings};
 use reqwest::Url;
 
 use super::OpenStackProvider;
-use super::allowed::OpenStackEndpoints;
 use super::errors::provider_error;
 use crate::provider::registry::{ProviderFlags, ProviderKey, ProviderKind};
-use crate::provider::{Provider, ProviderError};
+use crate::provider::{EndpointFlag, Endpoints, Provider, ProviderError};
 
 /// The file in a Secret that `openstack.cloud` names an entry of.
 const CLOUDS_YAML: &str = "clouds.yaml";
@@ -33,21 +32,27 @@ pub trait Secrets: fmt::Debug + Send + Sync {
 }
 
 /// Which hosts of OpenStack may be called, and where credentials come from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct OpenStackClouds {
-    endpoints: OpenStackEndpoints,
+    endpoints: Endpoints,
     secrets: Option<Arc<dyn Secrets>>,
 }
 
 impl OpenStackClouds {
     /// These hosts, with credentials from these Secrets.
-    pub fn new(endpoints: OpenStackEndpoints, secrets: Option<Arc<dyn Secrets>>) -> Self {
+    pub fn new(endpoints: Endpoints, secrets: Option<Arc<dyn Secrets>>) -> Self {
         Self { endpoints, secrets }
     }
 
     /// These hosts, with a `clouds.yaml` that stands for that of every Secret.
-    pub fn of_file(endpoints: OpenStackEndpoints, clouds_yaml: String) -> Self {
+    pub fn of_file(endpoints: Endpoints, clouds_yaml: String) -> Self {
         Self::new(endpoints, Some(Arc::new(OneFile(clouds_yaml))))
+    }
+}
+
+impl Default for OpenStackClouds {
+    fn default() -> Self {
+        Self::new(Endpoints::none(EndpointFlag::OpenStack), None)
     }
 }
 
@@ -139,9 +144,9 @@ impl ProviderKind for OpenStack {
         })
     }
 
-    fn may_call(&self, key: &ProviderKey, flags: &ProviderFlags) -> bool {
+    fn may_call(&self, key: &ProviderKey, flags: &ProviderFlags) -> Result<(), EndpointFlag> {
         // What cannot be parsed is not called either: `connect` says what is wrong with it.
-        Url::parse(&key.endpoint).map_or(true, |url| flags.openstack.endpoints.allow(&url))
+        Url::parse(&key.endpoint).map_or(Ok(()), |url| flags.openstack.endpoints.allow(&url))
     }
 
     fn connect(&self, key: &ProviderKey, flags: &ProviderFlags) -> Result<Arc<dyn Provider>, ProviderError> {
@@ -181,9 +186,9 @@ mod tests {
 
     #[test]
     fn only_this_machine_and_allowed_hosts_are_called() {
-        let endpoints = OpenStackEndpoints::parse("https://identity.example:5000").unwrap();
+        let endpoints = Endpoints::parse(EndpointFlag::OpenStack, "https://identity.example:5000").unwrap();
         let flags = ProviderFlags { openstack: OpenStackClouds::new(endpoints, None), ..ProviderFlags::default() };
-        let may_call = |url: &str| OpenStack.may_call(&key(url, "cloud", "ci"), &flags);
+        let may_call = |url: &str| OpenStack.may_call(&key(url, "cloud", "ci"), &flags).is_ok();
         assert!(may_call("http://127.0.0.1:5000/v3") && may_call("https://identity.example:5000/v3"));
         for elsewhere in ["http://169.254.169.254", "https://identity.example", "http://identity.example:5000"] {
             assert!(!may_call(elsewhere), "{elsewhere}");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bullpen_openstack::{Server, Status};
+use jiff::Timestamp;
 
 use super::errors::refusal;
 use super::{PREFIX, rebuild};
@@ -48,6 +49,8 @@ fn phase(server: &Server) -> (InstancePhase, bool) {
         return (InstancePhase::ShuttingDown, false);
     }
     match &server.status {
+        Status::Active if task == "powering-off" => (InstancePhase::Stopping, false),
+        Status::Shutoff if task == "powering-on" => (InstancePhase::Pending, false),
         // Compute shows a server as ACTIVE for a moment after it has taken the rebuild on.
         Status::Active if task.contains("rebuild") => (InstancePhase::Pending, false),
         Status::Active => (InstancePhase::Running, server.task.is_none()),
@@ -65,9 +68,15 @@ fn phase(server: &Server) -> (InstancePhase, bool) {
     }
 }
 
-/// The machine of a server.
-pub(super) fn instance(server: Server, region: &str) -> Instance {
+/// The machine of a server that was last started then, if it ever was after its launch.
+pub(super) fn instance(server: Server, region: &str, started: Option<Timestamp>) -> Instance {
     let (phase, ready) = phase(&server);
+    // One that is made, or made anew, has not begun to run.
+    let ran = match phase {
+        InstancePhase::Running | InstancePhase::Stopping | InstancePhase::Stopped => true,
+        InstancePhase::Pending => server.status == Status::Shutoff,
+        InstancePhase::ShuttingDown | InstancePhase::Terminated => false,
+    };
     let gone = phase == InstancePhase::Terminated;
     let addresses = server.addresses.iter().filter(|_| !gone).map(|address| InstanceAddress {
         kind: if address.floating { AddressKind::ExternalIp } else { AddressKind::InternalIp },
@@ -86,7 +95,7 @@ pub(super) fn instance(server: Server, region: &str) -> Instance {
         ready,
         addresses: addresses.collect(),
         launch_time: server.created,
-        boot_time: server.launched.filter(|_| phase == InstancePhase::Running),
+        boot_time: server.launched.max(started).filter(|_| ran),
         start_time: None,
         interruption: None,
         reset: rebuild::finished(&server).map(Box::new),
@@ -105,13 +114,15 @@ mod tests {
 
     #[test]
     fn a_server_that_cannot_serve_is_stopped_and_one_that_ends_is_ending() {
-        use InstancePhase::{Pending, Running, ShuttingDown, Stopped, Terminated};
+        use InstancePhase::{Pending, Running, ShuttingDown, Stopped, Stopping, Terminated};
         let other = |text: &str| Status::Other(text.to_owned());
         for (status, task, expected) in [
             (Status::Active, None, (Running, true)),
             (Status::Active, Some("deleting"), (ShuttingDown, false)),
             (Status::Active, Some("rebuild_spawning"), (Pending, false)),
             (Status::Active, Some("image_snapshot"), (Running, false)),
+            (Status::Active, Some("powering-off"), (Stopping, false)),
+            (Status::Shutoff, Some("powering-on"), (Pending, false)),
             (Status::Build, Some("spawning"), (Pending, false)),
             (Status::Rebuild, Some("rebuilding"), (Pending, false)),
             (Status::Reboot, Some("rebooting"), (Running, false)),
@@ -140,7 +151,7 @@ mod tests {
             metadata.keys().collect::<Vec<_>>(),
             ["Cost centre", "bullpen.dev:installation", "bullpen.dev:member-uid"]
         );
-        let shown = instance(Server { metadata, ..server(Status::Active) }, "r1");
+        let shown = instance(Server { metadata, ..server(Status::Active) }, "r1", None);
         assert!(shown.tags.names_member("u-1") && shown.tags.installation.as_deref() == Some("here"));
         assert_eq!(shown.token.as_deref(), Some("u-1"));
     }
@@ -155,9 +166,9 @@ mod tests {
     #[test]
     fn a_server_that_failed_says_why() {
         let fault = Fault { code: 500, message: "No valid host was found. ".into() };
-        let shown = instance(Server { fault: Some(fault.clone()), ..server(Status::Error) }, "r1");
+        let shown = instance(Server { fault: Some(fault.clone()), ..server(Status::Error) }, "r1", None);
         assert!(matches!(shown.fault.unwrap().refusal, Some(ProviderError::Capacity { .. })));
-        let shown = instance(Server { fault: Some(fault), ..server(Status::Active) }, "r1");
+        let shown = instance(Server { fault: Some(fault), ..server(Status::Active) }, "r1", None);
         assert_eq!(shown.fault, None, "it is an old fault");
     }
 }

@@ -4,11 +4,11 @@
 //! Compute has no token against repeated creates, so a member's uid is in the tags, the name and the metadata of its server,
 //! and a create is only repeated after a search for it ([`TokenGuarantee::FindBeforeRetry`]).
 
-mod allowed;
 mod ended;
 mod errors;
 mod kind;
 mod machine;
+mod power;
 mod rebuild;
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bullpen_api::{AfterReset, IMAGE_BY_NAME, IMAGE_BY_PROPERTY};
-use bullpen_openstack::{BootVolume, Client, Listed, NewServer};
+use bullpen_openstack::{BootVolume, Client, Listed, NewServer, Server};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use parking_lot::Mutex;
 
 use super::{
@@ -27,9 +28,9 @@ use crate::clock;
 use ended::Ended;
 use errors::{create_error, provider_error};
 use machine::{instance, metadata};
+use power::Power;
 use rebuild::Rebuilds;
 
-pub use allowed::OpenStackEndpoints;
 pub use kind::{OpenStack, OpenStackClouds, Secrets};
 
 /// A server boots in 5 s or more, and one list is for all servers of the project.
@@ -42,6 +43,9 @@ const CREATE_GRACE: Duration = Duration::from_mins(2);
 
 /// Largest user data in bytes, before base64: Compute takes 65,535 characters.
 const MAX_USER_DATA: usize = 49_149;
+
+/// How many servers of one list are looked at beside it at the same time.
+const AT_ONCE: usize = 4;
 
 /// For how long the id of a flavor is kept.
 const FLAVOR_KEPT: Duration = Duration::from_mins(5);
@@ -59,18 +63,32 @@ pub struct OpenStackProvider {
     flavors: Mutex<HashMap<String, (Instant, String)>>,
     ended: Mutex<Ended>,
     rebuilds: Rebuilds,
+    power: Power,
 }
 
 impl OpenStackProvider {
     /// OpenStack by this client.
     pub fn new(client: Client) -> Self {
-        Self { client, flavors: Mutex::default(), ended: Mutex::default(), rebuilds: Rebuilds::default() }
+        Self {
+            client,
+            flavors: Mutex::default(),
+            ended: Mutex::default(),
+            rebuilds: Rebuilds::default(),
+            power: Power::default(),
+        }
     }
 
     /// The servers with this tag, as machines.
     async fn tagged(&self, tag: &str) -> Result<Vec<Instance>, ProviderError> {
         let servers = self.client.servers(Listed::Tag(tag)).await.map_err(provider_error)?;
-        Ok(servers.into_iter().map(|server| instance(server, self.client.region())).collect())
+        let machines = servers.into_iter().map(|server| self.machine(server));
+        stream::iter(machines).buffered(AT_ONCE).try_collect().await
+    }
+
+    /// A server as a machine.
+    async fn machine(&self, server: Server) -> Result<Instance, ProviderError> {
+        let started = self.power.last_start(&self.client, &server).await?;
+        Ok(instance(server, self.client.region(), started))
     }
 
     /// The id of a flavor.
@@ -162,6 +180,7 @@ impl Provider for OpenStackProvider {
         let began = clock::now();
         let mut listed = self.tagged(&tag_of_installation(installation)).await?;
         listed.retain(|instance| instance.tags.installation.as_deref() == Some(installation));
+        self.power.keep(&listed);
         let missing = self.ended.lock().missing(installation, &listed, began);
         if let Some(since) = missing {
             let changed = self.client.servers(Listed::ChangedSince(since)).await.map_err(provider_error)?;
@@ -172,8 +191,7 @@ impl Provider for OpenStackProvider {
     }
 
     async fn get(&self, id: &str) -> Result<Instance, ProviderError> {
-        let server = self.client.server(id).await.map_err(provider_error)?;
-        Ok(instance(server, self.client.region()))
+        self.machine(self.client.server(id).await.map_err(provider_error)?).await
     }
 
     async fn terminate(&self, id: &str) -> Result<(), ProviderError> {
@@ -210,6 +228,18 @@ impl Provider for OpenStackProvider {
 
     async fn reset(&self, request: &ResetRequest) -> Result<(), ProviderError> {
         self.rebuilds.reset(&self.client, request).await
+    }
+
+    fn can_stop(&self, market: Market) -> bool {
+        market == Market::OnDemand
+    }
+
+    async fn stop(&self, id: &str) -> Result<(), ProviderError> {
+        self.power.stop(&self.client, id).await
+    }
+
+    async fn start(&self, id: &str) -> Result<(), ProviderError> {
+        self.power.start(&self.client, id).await
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bullpen_api::AfterReset;
 use bullpen_openstack::{CallError, Client, Rebuild, Server, Status};
 use bullpen_plan::member::reuse::uses_of_token;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
 use super::errors::provider_error;
@@ -75,7 +75,7 @@ enum Next {
     Later(&'static str),
 }
 
-fn next(server: &Server, token: &str, now: jiff::Timestamp) -> Next {
+fn next(server: &Server, token: &str, now: Timestamp) -> Next {
     let told = told(server);
     let step = match &told {
         Some(told) if told.token == token && told.last_step => return Next::Nothing,
@@ -99,12 +99,35 @@ fn is_later(one: &str, other: &str) -> bool {
     uses_of_token(one, uid) > uses_of_token(other, uid)
 }
 
+/// Whether a rebuild of another process, which sent none after this moment, may still be on its way.
+fn may_be_on_its_way(unknown_until: Option<Timestamp>, now: Timestamp) -> bool {
+    let settle = SignedDuration::try_from(SETTLE).unwrap_or(SignedDuration::MAX);
+    unknown_until.is_some_and(|until| now.duration_since(until) < settle)
+}
+
 impl Rebuilds {
     /// A rebuild of this server is on its way, and perhaps for as long as a lost one may be.
     fn sends(&self, id: &str) {
         let mut unanswered = self.unanswered.lock();
         unanswered.retain(|_, at| at.elapsed() < SETTLE);
         unanswered.insert(id.to_owned(), Instant::now());
+    }
+
+    fn on_its_way(&self, id: &str) -> bool {
+        self.unanswered.lock().get(id).is_some_and(|at| at.elapsed() < SETTLE)
+    }
+
+    /// Sends a rebuild of this server.
+    async fn send(&self, id: &str, call: impl Future<Output = Result<(), CallError>>) -> Result<(), CallError> {
+        // Before the call, because whoever waits for it may give up, and so drop it.
+        self.sends(id);
+        let answer = call.await;
+        match &answer {
+            // From now on, because the call took its time.
+            Err(CallError::Unknown(_)) => self.sends(id),
+            _ => drop(self.unanswered.lock().remove(id)),
+        }
+        answer
     }
 
     /// Takes a reset one step further. `Ok` once its last rebuild has begun.
@@ -119,7 +142,7 @@ impl Rebuilds {
             Next::Later(why) => return Err(ProviderError::transient(format!("{}: {why}", request.id))),
             Next::Begin(step) => step,
         };
-        if self.unanswered.lock().get(&request.id).is_some_and(|at| at.elapsed() < SETTLE) {
+        if self.on_its_way(&request.id) || may_be_on_its_way(request.unknown_until, clock::now()) {
             let message = format!("{}: a rebuild without an answer may still be on its way", request.id);
             return Err(ProviderError::transient(message));
         }
@@ -128,15 +151,8 @@ impl Rebuilds {
         let told = told.map(|(key, value)| (format!("{PREFIX}{key}"), value));
         let metadata: BTreeMap<_, _> = server.metadata.into_iter().chain(told).collect();
         let user_data = request.user_data.clone().filter(|_| step == 2);
-        // Before the call, because whoever waits for it may give up, and so drop it.
-        self.sends(&request.id);
-        let answer = client.rebuild_server(&request.id, &Rebuild { image, metadata, user_data }).await;
-        match &answer {
-            // From now on, because the call took its time.
-            Err(CallError::Unknown(_)) => self.sends(&request.id),
-            _ => drop(self.unanswered.lock().remove(&request.id)),
-        }
-        answer.map_err(provider_error)?;
+        let rebuild = Rebuild { image, metadata, user_data };
+        self.send(&request.id, client.rebuild_server(&request.id, &rebuild)).await.map_err(provider_error)?;
         if step == 2 {
             return Ok(());
         }
@@ -156,8 +172,9 @@ pub(super) fn server(status: Status) -> Server {
         flavor: "small".into(),
         image: Some("i-1".into()),
         addresses: Vec::new(),
-        created: jiff::Timestamp::from_second(100).unwrap(),
-        launched: jiff::Timestamp::from_second(110).ok(),
+        created: Timestamp::from_second(100).unwrap(),
+        launched: Timestamp::from_second(110).ok(),
+        updated: Timestamp::from_second(110).ok(),
         fault: None,
         metadata: BTreeMap::new(),
     }
@@ -165,7 +182,7 @@ pub(super) fn server(status: Status) -> Server {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
+    use futures::FutureExt as _;
 
     use super::*;
 
@@ -206,5 +223,26 @@ mod tests {
         assert_eq!(next(&rebuilt("u.2", "2", 90, None), "u.1", now), Next::Nothing, "it came late");
         assert!(matches!(next(&rebuilt("u.1", "1", 90, None), "u.1", at(111)), Next::Later(_)));
         assert!(matches!(next(&server(Status::Shutoff), "u.1", now), Next::Later(_)));
+    }
+
+    #[test]
+    fn a_rebuild_that_nobody_waits_for_any_more_counts_as_on_its_way_until_it_is_answered() {
+        let rebuilds = Rebuilds::default();
+        let refused = || CallError::Refused { status: 409, kind: "k".into(), message: "m".into(), retry_after: None };
+        assert_eq!(rebuilds.send("s-1", std::future::pending()).now_or_never(), None, "it was dropped");
+        assert!(rebuilds.on_its_way("s-1") && !rebuilds.on_its_way("s-2"));
+        for (answer, on_its_way) in
+            [(Ok(()), false), (Err(CallError::Unknown("no answer".into())), true), (Err(refused()), false)]
+        {
+            let _ = rebuilds.send("s-1", std::future::ready(answer.clone())).now_or_never();
+            assert_eq!(rebuilds.on_its_way("s-1"), on_its_way, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_rebuild_that_an_earlier_leader_may_have_sent_counts_as_on_its_way_for_as_long() {
+        assert!(!may_be_on_its_way(None, at(0)), "this leader decided on the reset itself");
+        assert!(may_be_on_its_way(Some(at(100)), at(100)) && may_be_on_its_way(Some(at(100)), at(219)));
+        assert!(!may_be_on_its_way(Some(at(100)), at(220)));
     }
 }

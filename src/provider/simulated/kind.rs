@@ -6,7 +6,7 @@ use bullpen_api::LaunchConfigSpec;
 
 use super::SimulatedProvider;
 use crate::provider::registry::{ProviderFlags, ProviderKey, ProviderKind};
-use crate::provider::{Provider, ProviderError, endpoints};
+use crate::provider::{EndpointFlag, Provider, ProviderError};
 
 /// The simulated cloud, for launch configs with a block `simulated`.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +23,9 @@ impl ProviderKind for Simulated {
         Some(ProviderKey { kind: self.name(), endpoint, credentials: None, region })
     }
 
-    fn may_call(&self, key: &ProviderKey, flags: &ProviderFlags) -> bool {
+    fn may_call(&self, key: &ProviderKey, flags: &ProviderFlags) -> Result<(), EndpointFlag> {
         // What cannot be parsed is not called either: `connect` says what is wrong with it.
-        endpoints::parse(&key.endpoint).map_or(true, |endpoint| flags.simulated.allow(&endpoint))
+        EndpointFlag::Simulated.url(&key.endpoint).map_or(Ok(()), |endpoint| flags.simulated.allow(&endpoint))
     }
 
     fn connect(&self, key: &ProviderKey, _flags: &ProviderFlags) -> Result<Arc<dyn Provider>, ProviderError> {

@@ -16,9 +16,9 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirec
 use serde::de::DeserializeOwned;
 
 use super::{
-    AddressKind, AfterReset, CallRate, CallRates, CapacityScope, CreateRequest, FinishedReset, Identity, Instance,
-    InstanceAddress, InstancePhase, Interruption, InterruptionReason, Market, Provider, ProviderError, ResetRequest,
-    endpoints, tags,
+    AddressKind, AfterReset, CallRate, CallRates, CapacityScope, CreateRequest, EndpointFlag, FinishedReset, Identity,
+    Instance, InstanceAddress, InstancePhase, Interruption, InterruptionReason, Market, Provider, ProviderError,
+    ResetRequest, tags,
 };
 
 pub use kind::Simulated;
@@ -61,7 +61,7 @@ impl SimulatedProvider {
     /// # Errors
     /// `Invalid` if `endpoint` is not an `http` URL of a host and perhaps a port, or `region` is empty.
     pub fn new(endpoint: &str, region: &str) -> Result<Self, ProviderError> {
-        let endpoint = endpoints::parse(endpoint).map_err(ProviderError::invalid)?;
+        let endpoint = EndpointFlag::Simulated.url(endpoint).map_err(ProviderError::invalid)?;
         if region.is_empty() {
             return Err(ProviderError::invalid("region: must not be empty"));
         }

@@ -91,8 +91,7 @@ impl OpenStack {
         let user = json!({ "user": { "name": name, "domain_id": domain, "password": cloud.password } });
         let user = cloud.identity(Method::POST, "/users", Some(user)).await;
         cloud.user = user["user"]["id"].as_str().expect("an id").to_owned();
-        // This cloud's neutron lets nobody else delete the ports of servers.
-        let roles = cloud.identity(Method::GET, "/roles?name=admin", None).await;
+        let roles = cloud.identity(Method::GET, "/roles?name=member", None).await;
         let role = roles["roles"][0]["id"].as_str().expect("an id").to_owned();
         let grant = format!("/projects/{}/users/{}/roles/{role}", cloud.project, cloud.user);
         cloud.identity(Method::PUT, &grant, None).await;
@@ -164,22 +163,45 @@ impl OpenStack {
     }
 
     async fn compute(&self, method: Method, path: &str, body: Option<Value>, token: &str) -> (u16, Value) {
+        self.try_compute(method, path, body, token).await.expect("an answer")
+    }
+
+    /// The same; `None` without an answer.
+    async fn try_compute(&self, method: Method, path: &str, body: Option<Value>, token: &str) -> Option<(u16, Value)> {
         let url = format!("{}{path}", self.told["compute"].as_str().expect("a URL"));
         let request = self.http.request(method, url).header("x-auth-token", token);
         let mut request = request.header("openstack-api-version", "compute 2.90");
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let answer = request.send().await.expect("an answer");
-        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+        let answer = request.send().await.ok()?;
+        Some((answer.status().as_u16(), answer.json().await.unwrap_or_default()))
     }
 
     /// All servers of the project, as an administrator sees them.
     pub(crate) async fn servers(&self) -> Vec<Value> {
+        self.try_servers().await.expect("a list of servers")
+    }
+
+    /// The same; `None` while Compute does not answer.
+    pub(crate) async fn try_servers(&self) -> Option<Vec<Value>> {
         let path = format!("/servers/detail?all_tenants=1&project_id={}", self.project);
-        let (status, list) = self.compute(Method::GET, &path, None, &self.admin).await;
-        assert_eq!(status, 200, "{list}");
-        list["servers"].as_array().expect("servers").clone()
+        let (_, list) = self.try_compute(Method::GET, &path, None, &self.admin).await?;
+        list["servers"].as_array().cloned()
+    }
+
+    /// Has the only host take no more servers, or take them again.
+    pub(crate) async fn host_takes_servers(&self, takes: bool) {
+        let list = self.compute(Method::GET, "/os-services?binary=nova-compute", None, &self.admin).await.1;
+        let id = list["services"][0]["id"].as_str().expect("an id");
+        let status = json!({ "status": if takes { "enabled" } else { "disabled" } });
+        let (status, told) = self.compute(Method::PUT, &format!("/os-services/{id}"), Some(status), &self.admin).await;
+        assert_eq!(status, 200, "{told}");
+    }
+
+    /// Host and port of the Identity API.
+    pub(crate) fn identity_address(&self) -> String {
+        self.auth_url().trim_start_matches("http://").trim_end_matches("/v3").to_owned()
     }
 
     /// The ids of all servers, sorted.
@@ -289,8 +311,13 @@ pub(crate) async fn has_ready(walk: &Walk, size: i32) {
 
 /// Starts the operator, which reaches the cloud through the proxy.
 pub(crate) async fn operator(walk: &Walk, cloud: &OpenStack) -> Operator {
+    operator_with(walk, cloud, &[("--sweep-grace-seconds", "5")]).await
+}
+
+/// The same with these options.
+pub(crate) async fn operator_with(walk: &Walk, cloud: &OpenStack, options: &[(&str, &str)]) -> Operator {
     let proxy = format!("http://{}", cloud.proxy.address());
     let variables = [("http_proxy", proxy.as_str()), ("HTTP_PROXY", &proxy), ("no_proxy", ""), ("NO_PROXY", "")];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Operator::start_under(walk, &[("--sweep-grace-seconds", "5")], &variables).await
+    Operator::start_under(walk, options, &variables).await
 }

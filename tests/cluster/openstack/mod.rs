@@ -4,6 +4,9 @@
 mod bought;
 mod cloud;
 mod conformance;
+mod figures;
 mod proxy;
 mod reused;
+mod standby;
+mod storm;
 mod troubles;

@@ -19,8 +19,16 @@ pub(crate) struct Proxy {
 struct Shared {
     /// Answers to creates that are still to be lost.
     to_lose: AtomicUsize,
+    /// Creates that are still to be sent twice.
+    to_double: AtomicUsize,
     /// Creates that were answered, lost answers included.
     creates: AtomicUsize,
+    /// Requests that were answered.
+    requests: AtomicUsize,
+    /// Rebuilds that were answered.
+    rebuilds: AtomicUsize,
+    /// Starts that were answered.
+    starts: AtomicUsize,
     /// The host and port that no connection is made to.
     cut: Mutex<Option<String>>,
 }
@@ -50,6 +58,11 @@ impl Proxy {
         self.shared.to_lose.store(count, Ordering::SeqCst);
     }
 
+    /// Sends this many creates from now on twice, and passes on the second answer.
+    pub(crate) fn double_creates(&self, count: usize) {
+        self.shared.to_double.store(count, Ordering::SeqCst);
+    }
+
     /// Connects to this host and port no more, or to all again.
     pub(crate) fn cut(&self, target: Option<&str>) {
         *self.shared.cut.lock() = target.map(str::to_owned);
@@ -58,6 +71,21 @@ impl Proxy {
     /// How many creates were answered.
     pub(crate) fn creates(&self) -> usize {
         self.shared.creates.load(Ordering::SeqCst)
+    }
+
+    /// How many requests were answered.
+    pub(crate) fn requests(&self) -> usize {
+        self.shared.requests.load(Ordering::SeqCst)
+    }
+
+    /// How many rebuilds were answered.
+    pub(crate) fn rebuilds(&self) -> usize {
+        self.shared.rebuilds.load(Ordering::SeqCst)
+    }
+
+    /// How many starts were answered.
+    pub(crate) fn starts(&self) -> usize {
+        self.shared.starts.load(Ordering::SeqCst)
     }
 }
 
@@ -69,24 +97,42 @@ async fn pass_on(mut client: TcpStream, shared: Arc<Shared>) {
     if shared.cut.lock().as_deref() == Some(target) || client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.is_err() {
         return;
     }
-    let Ok(mut server) = TcpStream::connect(target).await else { return };
     let Some(request) = Box::pin(request(&mut client)).await else { return };
     let is_create = request.starts_with(b"POST /v2.1/servers HTTP");
-    if server.write_all(&request).await.is_err() {
-        return;
+    if is_create && take(&shared.to_double) {
+        // What a create does that comes late, after it was repeated.
+        let _ = Box::pin(exchange(target, &request)).await;
     }
-    let mut answer = Vec::new();
-    if server.read_to_end(&mut answer).await.is_err() {
-        return;
-    }
+    let Some(answer) = Box::pin(exchange(target, &request)).await else { return };
     if is_create {
         shared.creates.fetch_add(1, Ordering::SeqCst);
-        let lose = |left: usize| left.checked_sub(1);
-        if shared.to_lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose).is_ok() {
+        if take(&shared.to_lose) {
             return;
         }
     }
+    shared.requests.fetch_add(1, Ordering::SeqCst);
+    let has = |part: &[u8]| request.windows(part.len()).any(|bytes| bytes == part);
+    if has(b"\"os-start\"") {
+        shared.starts.fetch_add(1, Ordering::SeqCst);
+    }
+    if has(b"\"rebuild\":") {
+        shared.rebuilds.fetch_add(1, Ordering::SeqCst);
+    }
     let _ = client.write_all(&answer).await;
+}
+
+/// Takes one of a number, if there is one left.
+fn take(left: &AtomicUsize) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+}
+
+/// Sends a request and reads the whole answer.
+async fn exchange(target: &str, request: &[u8]) -> Option<Vec<u8>> {
+    let mut server = TcpStream::connect(target).await.ok()?;
+    server.write_all(request).await.ok()?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).await.ok()?;
+    Some(answer)
 }
 
 /// The whole request, by its content length.

@@ -119,19 +119,23 @@ pub enum Sight {
 }
 
 /// Judges a machine by the caches. `watched` are the operator's namespaces; `known` is the cached member with the
-/// owner's name.
+/// owner's name; `lives` tells whether the same list shows the machine with an id, and does not show it as terminating.
+///
+/// A spare machine needs no grace: its member has recorded another one, which lives. A member records only one, so no
+/// answer that is still to come can name the spare one.
 pub fn screen(
     machine: &Listed,
     known: Option<&Recorded>,
-    watched: &WatchedNamespaces,
-    grace: SignedDuration,
+    lives: impl Fn(&str) -> bool,
+    (watched, grace): (&WatchedNamespaces, SignedDuration),
     now: Timestamp,
 ) -> Sight {
     let Some(owner) = &machine.owner else {
         return if machine.ending { Sight::Settled } else { Sight::Unlabelled };
     };
     let elsewhere = !watched.contains(&owner.namespace);
-    let young = now.duration_since(machine.launched) < grace;
+    let spare = known.is_some_and(|member| member.has_another(machine, owner, lives));
+    let young = !spare && now.duration_since(machine.launched) < grace;
     if machine.ending || elsewhere || young || known.is_some_and(|member| member.needs(machine, owner)) {
         Sight::Settled
     } else {
@@ -152,6 +156,11 @@ impl Recorded {
     /// A member without a recorded machine needs every machine that was bought for its uid.
     fn needs(&self, machine: &Listed, owner: &Owner) -> bool {
         self.uid == owner.uid && self.instance.as_ref().is_none_or(|id| *id == machine.id)
+    }
+
+    /// Whether it has recorded another machine than this one of its own, and that one lives.
+    fn has_another(&self, machine: &Listed, owner: &Owner, lives: impl Fn(&str) -> bool) -> bool {
+        self.uid == owner.uid && self.instance.as_ref().is_some_and(|id| *id != machine.id && lives(id))
     }
 }
 
@@ -253,7 +262,7 @@ mod tests {
     }
 
     fn sight(machine: &Listed, known: Option<&Recorded>, now: i64) -> Sight {
-        screen(machine, known, &these(&["ci"]), GRACE, at(now))
+        screen(machine, known, |_| false, (&these(&["ci"]), GRACE), at(now))
     }
 
     #[test]
@@ -278,9 +287,12 @@ mod tests {
 
     #[test]
     fn machines_of_other_namespaces_and_terminating_machines_stay() {
-        assert_eq!(screen(&machine(), None, &these(&["another", "other"]), GRACE, at(500)), Sight::Settled);
-        assert_eq!(screen(&machine(), None, &these(&["another", "ci"]), GRACE, at(500)), Sight::Suspect);
-        assert_eq!(screen(&machine(), None, &WatchedNamespaces::All, GRACE, at(500)), Sight::Suspect);
+        assert_eq!(
+            screen(&machine(), None, |_| false, (&these(&["another", "other"]), GRACE), at(500)),
+            Sight::Settled
+        );
+        assert_eq!(screen(&machine(), None, |_| false, (&these(&["another", "ci"]), GRACE), at(500)), Sight::Suspect);
+        assert_eq!(screen(&machine(), None, |_| false, (&WatchedNamespaces::All, GRACE), at(500)), Sight::Suspect);
         assert_eq!(sight(&Listed { ending: true, ..machine() }, None, 500), Sight::Settled);
     }
 
@@ -295,6 +307,20 @@ mod tests {
     fn only_a_live_answer_makes_an_orphan() {
         assert!(is_orphan(&machine(), &Found::Missing));
         assert!(!is_orphan(&machine(), &Found::Unproved));
+    }
+
+    #[test]
+    fn a_machine_beside_the_one_that_its_member_records_needs_no_grace_while_that_one_lives() {
+        let watched = these(&["ci"]);
+        let look = |machine: &Listed, known: &Recorded, lives: bool| {
+            screen(machine, Some(known), |id| lives && id == "i-2", (&watched, GRACE), at(1))
+        };
+        assert_eq!(look(&machine(), &member("u-1", Some("i-2")), true), Sight::Suspect);
+        assert_eq!(look(&machine(), &member("u-1", Some("i-2")), false), Sight::Settled, "it may be all that is left");
+        assert_eq!(look(&machine(), &member("u-1", None), true), Sight::Settled, "an answer may still name it");
+        assert_eq!(look(&machine(), &member("u-1", Some("i-1")), true), Sight::Settled);
+        assert_eq!(look(&machine(), &member("u-2", Some("i-2")), true), Sight::Settled, "of another member");
+        assert_eq!(look(&Listed { ending: true, ..machine() }, &member("u-1", Some("i-2")), true), Sight::Settled);
     }
 
     fn ids(count: usize) -> BTreeSet<String> {
@@ -316,6 +342,35 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn of_the_machines_of_one_token_the_recorded_one_stays_and_none_ends_before_one_is_recorded(
+            machines in 2..5_usize,
+            recorded in proptest::option::of(0..5_usize),
+            ages in proptest::collection::vec(0..500_i64, 5),
+            ending in proptest::collection::vec(any::<bool>(), 5),
+        ) {
+            let all: Vec<_> = (0..machines)
+                .map(|number| Listed {
+                    id: format!("i-{number}"),
+                    launched: at(500 - ages[number]),
+                    ending: ending[number],
+                    ..machine()
+                })
+                .collect();
+            let recorded = recorded.map(|number| format!("i-{number}"));
+            let known = Recorded { uid: "u-1".into(), instance: recorded.clone() };
+            let lives = |id: &str| all.iter().any(|machine| machine.id == id && !machine.ending);
+            let watched = these(&["ci"]);
+            for machine in &all {
+                let sight = screen(machine, Some(&known), lives, (&watched, GRACE), at(500));
+                let other = recorded.as_ref().filter(|id| **id != machine.id);
+                let old = at(500).duration_since(machine.launched) >= GRACE;
+                let ends = other.is_some_and(|id| !machine.ending && (old || lives(id)));
+                prop_assert_eq!(sight == Sight::Suspect, ends, "{:?} beside {:?}", machine, recorded);
+                prop_assert!(!ends || is_orphan(machine, &Found::Object(known.clone())));
+            }
+        }
+
         #[test]
         fn without_confirmation_nothing_beyond_the_limit_is_swept(orphans in 0..200_usize, rest in 0..500_usize) {
             let machines = orphans + rest;

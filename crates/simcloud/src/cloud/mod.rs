@@ -205,6 +205,24 @@ impl Cloud {
         answer
     }
 
+    /// The same, with the fault that hit the call.
+    ///
+    /// # Errors
+    /// As of [`create`](Self::create).
+    pub fn create_with(
+        &mut self,
+        now: Timestamp,
+        request: &CreateInstance,
+        fault: Option<&CallFault>,
+    ) -> Result<(Creation, Instance), Refusal> {
+        let answer = self.create(now, request);
+        if !matches!((fault, &answer), (Some(CallFault::Twice {}), Ok((Creation::Created, _)))) {
+            return answer;
+        }
+        self.purchases.remove(&account_token(self.acting.as_deref(), &request.token));
+        self.create(now, request)
+    }
+
     /// The machine with this id, in `region` if that is given.
     ///
     /// # Errors

@@ -191,6 +191,7 @@ fn call(path: &str, rule: &Rule<CallFault>) -> Result<(), Refusal> {
         | CallFault::Empty {}
         | CallFault::OmitPage {}
         | CallFault::CutShort {}
+        | CallFault::Twice {}
         | CallFault::Ignored {} => Ok(()),
     }
 }

@@ -78,6 +78,8 @@ pub enum CallFault {
         #[serde(default)]
         tags_asked_for: bool,
     },
+    /// The create makes two machines of its token. The answer names the second one, and only lists show the first.
+    Twice {},
     /// The terminate, reset, stop or start is accepted, but the machine stays as it is.
     Ignored {},
     /// What was asked for begins, but takes this long.
@@ -245,6 +247,7 @@ impl CallFault {
             Self::CutShort {} => "cutShort",
             Self::Duplicate { .. } => "duplicate",
             Self::Foreign { .. } => "foreign",
+            Self::Twice {} => "twice",
             Self::Ignored {} => "ignored",
             Self::Lingers { .. } => "lingers",
         }
@@ -259,6 +262,7 @@ impl CallFault {
             | Self::Hang { .. }
             | Self::Slow { .. }
             | Self::AsAccount { .. } => &[Create, Find, List, Get, Terminate, Tag, Reset, Stop, Start, Identity],
+            Self::Twice {} => &[Create],
             Self::Ignored {} | Self::Lingers { .. } => &[Terminate, Reset, Stop, Start],
             _ => &[Find, List],
         }

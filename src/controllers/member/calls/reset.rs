@@ -3,7 +3,7 @@
 
 use bullpen_api::ErrorClass;
 use bullpen_plan::member;
-use bullpen_plan::member::lifecycle::{Reset, Step};
+use bullpen_plan::member::lifecycle::{Reset, Step, sent_by_others_until};
 use bullpen_plan::member::reuse::reset_token;
 use tracing::{info, warn};
 
@@ -34,13 +34,16 @@ pub async fn perform(controller: &MemberController, gathered: &Gathered, step: S
 /// Sends the reset call.
 async fn ask(controller: &MemberController, gathered: &Gathered) -> Result<(), Failure> {
     let Some(id) = gathered.instance_id() else { return Ok(()) };
-    let (uid, uses) = (gathered.uid(), convert::status(&gathered.member).uses);
+    let (uid, status) = (gathered.uid(), convert::status(&gathered.member));
+    let uses = status.uses;
     gathered.cloud.admit(ProviderOperation::Reset).await;
     // Without its key the member belongs to another template by now: gather it again.
     let Ok(user_data) = controller.ssh_keys.first_boot(&gathered.member, gathered.user_data.as_deref()) else {
         return Ok(());
     };
-    let request = ResetRequest { id, token: reset_token(&uid, uses), user_data };
+    let decided = status.reset_started_at.as_ref().map(|time| time.0);
+    let unknown_until = sent_by_others_until(decided, controller.term.started);
+    let request = ResetRequest { id, token: reset_token(&uid, uses), user_data, unknown_until };
     // Checks the lease. Nothing may be awaited between this and the call.
     controller.term.leadership.check()?;
     let began = clock::now();

@@ -170,3 +170,17 @@ async fn side_by_side(name: &str, ids: [&str; 2]) {
         assert_eq!(walk.list::<PoolMember>().await.len(), 3);
     }
 }
+
+#[tokio::test]
+async fn of_two_machines_of_one_token_the_one_that_no_member_records_ends_without_the_grace() {
+    let walk = Walk::begin("sweep-twice").await;
+    walk.simcloud.break_with(json!({ "calls": [{ "on": ["create"], "fault": { "twice": {} } }] })).await;
+    // The grace is two minutes, longer than this waits.
+    let _operator = Operator::start(&walk).await;
+    walk.ready_pool(2, json!({})).await;
+    walk.ledger_until("the spare ones are ended", |ledger| ledger.bought() == 4 && ledger.living().len() == 2).await;
+    let members = walk.list::<PoolMember>().await;
+    let ledger = walk.simcloud.ledger().await;
+    assert!(members.iter().all(|member| machine(member).is_some_and(|id| ledger.living().contains_key(id))));
+    walk.pool_has_ready(2).await;
+}

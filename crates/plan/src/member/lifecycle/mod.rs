@@ -17,7 +17,7 @@ pub use self::end::{Stuck, stuck};
 pub use self::power::{PowerCalls, Standby, since_start};
 use self::power::{standby, starting, stopping};
 use self::reset::resetting;
-pub use self::reset::{Reset, since_reset};
+pub use self::reset::{Reset, sent_by_others_until, since_reset};
 pub use self::strike::{CONFIRMED_WITHIN, Strike, strike};
 use super::interruption::gives_up;
 

@@ -32,6 +32,12 @@ impl Reset {
     pub const NEW: Self = Self { proved: false, asked_at: None, accepted: false, refused: false, may_ask: false };
 }
 
+/// Until when an earlier leader may have sent the call of a reset that was decided then, where this term has begun at `began`.
+/// `None`: it was decided in this term, so nobody else has.
+pub fn sent_by_others_until(decided: Option<Timestamp>, began: Timestamp) -> Option<Timestamp> {
+    decided.is_none_or(|at| at <= began).then_some(began)
+}
+
 /// Whether the cloud shows that the machine runs since the reset after so many uses: `shown` is the token of its last
 /// finished reset, with when it began to run. Then it counts as running since that boot.
 ///
@@ -147,6 +153,14 @@ mod tests {
         }
         let mut booting = Machine::Booting { at: at(9) };
         assert!(!since_reset(&mut booting, Some(("u-1.2", at(5))), ("u-1", 2), MemberState::Resetting));
+    }
+
+    #[test]
+    fn only_a_reset_that_was_decided_before_this_term_may_have_been_sent_by_another_leader() {
+        assert_eq!(sent_by_others_until(Some(at(9)), at(10)), Some(at(10)));
+        assert_eq!(sent_by_others_until(Some(at(10)), at(10)), Some(at(10)));
+        assert_eq!(sent_by_others_until(None, at(10)), Some(at(10)), "nobody knows");
+        assert_eq!(sent_by_others_until(Some(at(11)), at(10)), None);
     }
 
     #[test]
