@@ -410,11 +410,10 @@ async fn fail(controller: &MemberController, gathered: &Gathered, broken: Member
 
 /// Tells the pool's decisions of a failure. The write of the failure wakes the pool, which has to know by then.
 fn remember_failure(controller: &MemberController, gathered: &Gathered, broken: MemberFailure) {
-    let pool = convert::pool_of(&gathered.member);
+    let (pool, pool_uid) = (convert::pool_of(&gathered.member), &gathered.member.spec.pool_ref.uid);
     match broken {
         MemberFailure::Unhealthy => controller.health.failed(&gathered.uid(), &pool),
         MemberFailure::StopFailed | MemberFailure::StartFailed | MemberFailure::StartedByOthers => {
-            let pool_uid = &gathered.member.spec.pool_ref.uid;
             controller.pool_memories.of(&pool, pool_uid, |memory| memory.standby_failed_at = Some(clock::now()));
         }
         MemberFailure::Interrupted
