@@ -123,6 +123,7 @@ fn simulate(pool: &InstancePool, config: LaunchConfig, trace: &[Arrival], played
         policy: Policy::Operator,
         wait_timeout: None,
         warm_up: HOUR,
+        lasts: None,
         seed: 1,
     };
     run(&setup, trace, |_| {}).expect("an outcome")
