@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test-image release deny lint-packaging test test-aws test-openstack test-cloud-init test-upgrade demo demo-install model chaos chaos-arvados bench bench-health bench-scale bench-simulate bench-sizing check-cost fmt lint crds deploy \
+.PHONY: help build image test-image release deny lint-packaging test test-aws test-openstack test-cloud-init test-upgrade demo demo-install model chaos chaos-arvados bench bench-health bench-scale bench-simulate bench-sizing play-trace check-cost fmt lint crds deploy \
 	generated check-generated ci
 
 help: ## List the targets
@@ -101,6 +101,9 @@ bench-simulate: ## Measure how long 100,000 claims take bullpen simulate on one 
 
 bench-sizing: ## Compare autosize with fixed sizes and a loop of 60 s, on the CSV files of a folder (TRACES=DIR) or drawn claims: minutes
 	TRACES="$(TRACES)" $(CARGO) bench -p bullpen-simulate --bench sizing
+
+play-trace: ## Play a trace against a pool that sizes itself, so many times as fast (TRACE=FILE HOURS=24 SPEED=60): HOURS / SPEED
+	TRACE="$(TRACE)" HOURS="$(HOURS)" SPEED="$(SPEED)" $(CARGO) test --test cluster a_day_of_a_trace -- --ignored --nocapture
 
 fmt: ## Format the code
 	$(CARGO) fmt

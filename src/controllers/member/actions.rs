@@ -410,19 +410,13 @@ async fn fail(controller: &MemberController, gathered: &Gathered, broken: Member
 
 /// Tells the pool's decisions of a failure. The write of the failure wakes the pool, which has to know by then.
 fn remember_failure(controller: &MemberController, gathered: &Gathered, broken: MemberFailure) {
-    let (pool, pool_uid) = (convert::pool_of(&gathered.member), &gathered.member.spec.pool_ref.uid);
-    match broken {
-        MemberFailure::Unhealthy => controller.health.failed(&gathered.uid(), &pool),
-        MemberFailure::StopFailed | MemberFailure::StartFailed | MemberFailure::StartedByOthers => {
-            controller.pool_memories.of(&pool, pool_uid, |memory| memory.standby_failed_at = Some(clock::now()));
-        }
-        MemberFailure::Interrupted
-        | MemberFailure::ResetRefused
-        | MemberFailure::ResetTimeout
-        | MemberFailure::LaunchTimeout
-        | MemberFailure::WarmingTimeout
-        | MemberFailure::InstanceGone
-        | MemberFailure::ReportedBroken => {}
+    let (member, pool) = (&gathered.member, convert::pool_of(&gathered.member));
+    let of_standby = [MemberFailure::StopFailed, MemberFailure::StartFailed, MemberFailure::StartedByOthers];
+    if broken == MemberFailure::Unhealthy {
+        controller.health.failed(&gathered.uid(), &pool);
+    } else if of_standby.contains(&broken) {
+        let failed_at = Some(clock::now());
+        controller.pool_memories.of(&pool, &member.spec.pool_ref.uid, |memory| memory.standby_failed_at = failed_at);
     }
 }
 

@@ -39,5 +39,5 @@ const fn default_hit_rate() -> i32 {
 }
 
 const fn default_window() -> i32 {
-    120
+    60
 }

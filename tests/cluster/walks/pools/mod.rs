@@ -2,6 +2,7 @@
 
 mod aside;
 mod autosize;
+mod day;
 mod launch_configs;
 mod patience;
 mod recycle;

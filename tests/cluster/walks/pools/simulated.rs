@@ -51,19 +51,20 @@ fn trace() -> Vec<Arrival> {
 }
 
 /// What came of the trace in reality.
-struct Played {
-    hits: f64,
+#[derive(Clone)]
+pub(super) struct Played {
+    pub(super) hits: f64,
     /// Seconds for which machines were ready and nobody's.
-    idle: f64,
-    bought: usize,
+    pub(super) idle: f64,
+    pub(super) bought: usize,
     /// The time of a create of a claim, in the middle of all of them.
-    write: Duration,
+    pub(super) write: Duration,
     /// The mean time from a claim until the call for the machine that it orders is answered.
-    reaction: Duration,
+    pub(super) reaction: Duration,
     /// By how much these times differ from their mean, on average.
-    spread: Duration,
+    pub(super) spread: Duration,
     /// The mean time from when a machine runs until its member is Ready.
-    notice: Duration,
+    pub(super) notice: Duration,
 }
 
 #[tokio::test]
@@ -78,7 +79,8 @@ async fn a_trace_that_is_played_for_real_has_the_misses_and_the_idle_time_that_t
     let pool = walk.pool_has_ready(TARGET).await;
     let trace = trace();
     let played = play(&walk, &operator, &trace).await;
-    let simulated = simulate(&pool, config, &trace, &played);
+    let boot = Boot::Around { seconds: f64::from(BOOT_MILLISECONDS) / 1_000.0, percent: 0.0 };
+    let simulated = simulate(&pool, config, boot, &trace, &played);
 
     let number = |count: usize| f64::from(u32::try_from(count).expect("few claims"));
     let (claims, hits) = (number(trace.len()), number(simulated.claims.hits));
@@ -104,10 +106,16 @@ async fn a_trace_that_is_played_for_real_has_the_misses_and_the_idle_time_that_t
 }
 
 /// How fast this machine is goes into the model; what comes of it does not.
-fn simulate(pool: &InstancePool, config: LaunchConfig, trace: &[Arrival], played: &Played) -> Outcome {
+pub(super) fn simulate(
+    pool: &InstancePool,
+    config: LaunchConfig,
+    boot: Boot,
+    trace: &[Arrival],
+    played: &Played,
+) -> Outcome {
     let milliseconds = |time: Duration| i64::try_from(time.as_millis()).expect("a short time") * MILLISECOND;
     let cloud = CloudModel {
-        boot: Boot::Around { seconds: f64::from(BOOT_MILLISECONDS) / 1_000.0, percent: 0.0 },
+        boot,
         call: milliseconds(played.reaction.saturating_sub(played.write)),
         shutdown: 100 * MILLISECOND,
         // On average, half of the time between two lists passes until one shows what has happened.
@@ -130,7 +138,7 @@ fn simulate(pool: &InstancePool, config: LaunchConfig, trace: &[Arrival], played
 }
 
 /// Creates each claim at its time and deletes it when it has held its machine, and measures until the last one has come.
-async fn play(walk: &Walk, operator: &Operator, trace: &[Arrival]) -> Played {
+pub(super) async fn play(walk: &Walk, operator: &Operator, trace: &[Arrival]) -> Played {
     let seen = Members::default();
     let members = tokio::spawn(follow_members(walk.api(), seen.clone()));
     let (mut tell, mut bound) = (HashMap::new(), Vec::new());

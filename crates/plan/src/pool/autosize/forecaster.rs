@@ -72,6 +72,8 @@ pub struct Forecaster {
     levels: Levels,
     /// What a hit is worth at each level, in idle machines during a slot.
     prices: [f64; LEVELS],
+    /// What each level would keep, as the pool would: they are rehearsed with that.
+    rehearsed: [Holding; LEVELS],
     holding: Holding,
 }
 
@@ -91,6 +93,7 @@ impl Forecaster {
             evidence: Evidence::default(),
             levels: Levels::default(),
             prices: std::array::from_fn(|level| price(level) * LEAD),
+            rehearsed: std::array::from_fn(|_| Holding::default()),
             holding: Holding::default(),
         }
     }
@@ -171,11 +174,22 @@ impl Forecaster {
         self.season.add(end - 1, f64::from(count));
         self.sum += count;
         let kinds = self.kinds(end);
-        let sizes = self.forecast(&kinds).smoothed().worth(&self.scale, self.prices);
-        let size = sizes[self.levels.keeping(self.goal.hits)];
+        let forecast = self.forecast(&kinds).smoothed().worth(&self.scale, self.prices);
         let window = (self.goal.window / seconds).round() as i64;
+        let sizes = self.rehearse(slot, &forecast, window);
+        let size = sizes[self.levels.keeping(self.goal.hits)];
         let recommended = self.holding.hold(slot, size, window);
         self.recent.push_back(Slot { count, kinds, sizes, had: recommended.max(self.supply) });
+    }
+
+    /// What each level would keep if the pool followed it. A more cautious one keeps no fewer.
+    fn rehearse(&mut self, slot: i64, forecast: &Sizes, window: i64) -> Sizes {
+        let (mut sizes, mut least) = (*forecast, 0);
+        for (holding, size) in self.rehearsed.iter_mut().zip(&mut sizes) {
+            least = holding.hold(slot, *size, window).max(least);
+            *size = least;
+        }
+        sizes
     }
 
     /// The kinds of this time, which ends at this second.

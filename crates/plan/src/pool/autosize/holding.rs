@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 
 /// A recommendation falls only if it falls by more than this share, and by more than one machine.
 const LEAST_FALL: f64 = 0.15;
-/// It falls from a rise at any time if it falls by more than half, and by more than this many machines.
-const LARGE_FALL: u16 = 32;
-/// Else it does so only once in this many slots: 40 lead times, an hour of machines that boot in a minute and a half. So a steady
-/// rate does not let it go up and down.
-const REST: i64 = 40 * 19;
+/// It falls from a rise at any time if it falls by more than this share, and by more than this many times its square root, at
+/// least by more than this many machines: demand at a steady rate spreads by its square root, so such a fall is no chance.
+const LARGE_FALL: (f64, f64, f64) = (0.15, 2.5, 5.0);
+/// Else it does so only once in this many slots: 48 lead times, 72 minutes of machines that boot in a minute and a half. So a
+/// steady rate does not let it go up and down.
+const REST: i64 = 48 * 19;
 
 /// The recommendations of the last while.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,9 +45,11 @@ impl Holding {
 
     fn may_fall(&self, slot: i64, by: u16) -> bool {
         let goes_on = self.falls || self.fell.is_none_or(|fell| fell + REST <= slot);
-        let little = f64::from(by) <= (LEAST_FALL * f64::from(self.held)).max(1.0);
+        let (fall, held) = (f64::from(by), f64::from(self.held));
+        let little = fall <= (LEAST_FALL * held).max(1.0);
         let to_nothing = by > 0 && by == self.held;
-        (goes_on && (!little || to_nothing)) || (by > LARGE_FALL && by > self.held / 2)
+        let large = fall > (LARGE_FALL.0 * held).max(LARGE_FALL.1 * held.sqrt()).max(LARGE_FALL.2);
+        (goes_on && (!little || to_nothing)) || large
     }
 
     /// What it is now.
@@ -75,8 +78,8 @@ mod tests {
         assert_eq!([holding.hold(0, 6, 0), holding.hold(1, 3, 0), holding.hold(2, 6, 0)], [6, 3, 6]);
         assert_eq!([holding.hold(3, 3, 0), holding.hold(REST, 3, 0), holding.hold(REST + 1, 3, 0)], [6, 6, 3]);
         assert_eq!(
-            [holding.hold(REST + 2, 90, 0), holding.hold(REST + 3, 50, 0), holding.hold(REST + 4, 9, 0)],
-            [90, 90, 9]
+            [holding.hold(REST + 2, 90, 0), holding.hold(REST + 3, 75, 0), holding.hold(REST + 4, 60, 0)],
+            [90, 90, 60]
         );
     }
 }

@@ -12,10 +12,10 @@ const RATIO: f64 = 1.5;
 const ASSUMED_CLAIMS: f64 = 200.0;
 /// Misses of a level that are assumed before it is tried: one in 1 + this many times the price.
 const ASSUMED_HITS: f64 = 0.7;
-/// Half of what a level came to is forgotten after this many seconds: a day and a half.
-const HALF_LIFE: f64 = 129_600.0;
+/// Half of what a level came to is forgotten after this many seconds: five days.
+const HALF_LIFE: f64 = 432_000.0;
 /// After this many claims, misses above or below the goal should be made up for.
-const MADE_UP: f64 = 5_000.0;
+const MADE_UP: f64 = 12_000.0;
 /// Least and most of the misses that the goal allows, while others are made up for.
 const ALLOWED: (f64, f64) = (0.25, 6.0);
 
