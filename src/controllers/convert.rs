@@ -314,10 +314,12 @@ pub fn is_released(state: &State, member: &PoolMember) -> bool {
     matches!(fate(&evidence, &held_member(member, state), &[]), Fate::Terminated | Fate::ConfirmFirst)
 }
 
-/// When the machine was asked to come up: at the creation, or at its last reset.
+/// When the machine was asked to come up: at the creation, at its last reset, or at its last start from standby.
 fn came(member: &PoolMember) -> Timestamp {
-    let reset = member.status.as_ref().and_then(|status| status.reset_started_at.as_ref());
-    reset.map_or_else(|| created(member), |time| time.0)
+    let Some(status) = &member.status else { return created(member) };
+    let has_started = status.standby.is_some() && matches!(status.state, MemberState::Warming | MemberState::Ready);
+    let started = status.warming_started_at.as_ref().filter(|_| has_started);
+    started.or(status.reset_started_at.as_ref()).map_or_else(|| created(member), |time| time.0)
 }
 
 /// The members of a pool for the sizing plan, with those that are just being written; and the number of claimed ones, which
@@ -423,6 +425,32 @@ mod tests {
         let mut bought = adopted;
         bought.spec.adopted = None;
         assert_eq!(standing(&bought, false, || false), Standing::Pending);
+    }
+
+    #[test]
+    fn a_machine_that_was_started_from_standby_came_when_that_was_decided() {
+        let member = |state: &str| -> PoolMember {
+            let placement = serde_json::json!({ "launchConfig": "a", "generation": 1, "image": "i", "zone": "z" });
+            let standby = serde_json::json!({ "since": "2026-01-01T00:05:00.000000Z", "lastStart": "2026-01-01T00:00:01.000000Z" });
+            let status = serde_json::json!({
+                "state": state, "standby": standby, "resetStartedAt": "2026-01-01T00:01:00.000000Z",
+                "warmingStartedAt": "2026-01-01T00:10:00.000000Z",
+            });
+            serde_json::from_value(serde_json::json!({
+                "metadata": { "name": "ci-1", "creationTimestamp": "2026-01-01T00:00:00Z" },
+                "spec": { "poolRef": { "name": "ci", "uid": "u" }, "placement": placement, "templateHash": "h" },
+                "status": status,
+            }))
+            .expect("a member")
+        };
+        let at = |text: &str| text.parse::<Timestamp>().expect("a moment");
+        for (state, expected) in [
+            ("Warming", "2026-01-01T00:10:00Z"),
+            ("Ready", "2026-01-01T00:10:00Z"),
+            ("Standby", "2026-01-01T00:01:00Z"),
+        ] {
+            assert_eq!(came(&member(state)), at(expected), "{state}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "bullpen-api",
         ],
     ),
-    ("kubectl-bullpen", &["bullpen-uninstall", "bullpen-access", "bullpen-plan", "bullpen-api"]),
+    ("kubectl-bullpen", &["bullpen-uninstall", "bullpen-access", "bullpen-simulate", "bullpen-plan", "bullpen-api"]),
     ("bullpen-bench-common", &["bullpen-devkit", "bullpen-api"]),
     ("bullpen-devkit", &["bullpen-access", "bullpen-simcloud", "bullpen-plan", "bullpen-api"]),
     ("bullpen-uninstall", &["bullpen-access", "bullpen-plan", "bullpen-api"]),

@@ -181,9 +181,8 @@ fn names_wanted(before: &[String], last: &str) -> Option<Names> {
         _ => {}
     }
     match command_of(before)? {
-        "claim" | "pools" | "members" | "claims" | "drain" | "pause" | "resume" | "recycle" | "replenish" => {
-            Some(Names::Pools)
-        }
+        "claim" | "pools" | "members" | "claims" | "drain" | "pause" | "resume" | "recycle" | "replenish"
+        | "advise" => Some(Names::Pools),
         "cordon" | "uncordon" | "hold" | "unhold" => Some(Names::Members),
         "release" | "renew" => Some(Names::Claims),
         "launchconfigs" => Some(Names::LaunchConfigs),
@@ -267,6 +266,8 @@ mod tests {
         assert_eq!(names_wanted(&line("-n team cordon"), "ci-"), Some(Names::Members));
         assert_eq!(names_wanted(&line("claim"), ""), Some(Names::Pools));
         assert_eq!(names_wanted(&line("claim ci --ttl"), ""), None);
+        assert_eq!(names_wanted(&line("advise"), ""), Some(Names::Pools));
+        assert_eq!(names_wanted(&line("advise ci --trace"), ""), None, "a file is no name");
         assert_eq!(names_wanted(&line("-n"), ""), Some(Names::Namespaces));
         assert_eq!(names_wanted(&line("pools -n"), "te"), Some(Names::Namespaces));
         assert_eq!(names_wanted(&line("claims -A"), ""), Some(Names::Pools), "it has no value");

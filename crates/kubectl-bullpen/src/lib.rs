@@ -10,6 +10,7 @@
 //! | [`state`] | `drain`, `pause`, `resume` |
 //! | [`upkeep`] | `recycle`, `replenish` |
 //! | [`why`] | `why` |
+//! | [`advise`] | `advise` |
 //! | [`launch_configs`] | `launchconfigs`, `orphans` |
 //! | [`top`] | `top` |
 //! | [`uninstall`] | `uninstall` |
@@ -26,6 +27,7 @@ macro_rules! print_err {
     ($($text:tt)*) => { $crate::shared::printing::write_line(&mut std::io::stderr(), format_args!($($text)*)) };
 }
 
+mod advise;
 mod aside;
 mod claim;
 mod claims;
@@ -102,6 +104,8 @@ enum Command {
     Replenish(upkeep::UpkeepArgs),
     /// Explain the state of a claim, a member, a pool or a launch config: what it waits for, what failed, what comes next
     Why(why::WhyArgs),
+    /// Say which size a pool should have: what it would have cost and missed at others, by the claims that came
+    Advise(advise::AdviseArgs),
     /// Show machines without a member whose termination a person has to decide
     Orphans(launch_configs::orphans::OrphansArgs),
     /// Watch pools, members and the queue live
@@ -184,6 +188,7 @@ impl Command {
             Self::Recycle(args) => upkeep::recycle(&args, session).await?,
             Self::Replenish(args) => upkeep::replenish(&args, session).await?,
             Self::Why(args) => why::execute(&args, session).await?,
+            Self::Advise(args) => advise::execute(&args, session).await?,
             Self::Orphans(args) => launch_configs::orphans::execute(&args, session).await?,
             Self::Top(args) => top::execute(&args, session).await?,
             // `execute` has run these, because they need no session.

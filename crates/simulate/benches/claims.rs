@@ -33,6 +33,7 @@ fn main() {
         policy: Policy::Operator,
         wait_timeout: None,
         warm_up: HOUR,
+        lasts: None,
         seed: 1,
     };
     let began = Instant::now();

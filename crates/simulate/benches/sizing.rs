@@ -107,6 +107,7 @@ fn play(trace: &[Arrival], size: i32, policy: Policy, autosize: &Value) -> Outco
         policy,
         wait_timeout: None,
         warm_up: HOUR,
+        lasts: None,
         seed: 1,
     };
     run(&setup, trace, |_| {}).expect("an outcome")

@@ -63,21 +63,28 @@ pub struct CloudModel {
     pub list: Micros,
     /// One write to the API server. A claim takes two of them, a new member one.
     pub write: Micros,
+    /// From an accepted stop until the machine is stopped, and does not bill any more.
+    pub stop: Micros,
+    /// How long a stopped machine takes to run again, in percent of a boot.
+    pub start_percent: f64,
     /// Percent of the machines that never come up.
     pub failing_percent: f64,
-    /// Percent of the creates that find no capacity.
+    /// Percent of the creates, and of the starts, that find no capacity.
     pub lacking_percent: f64,
     /// Most machines of the account.
     pub quota: Option<usize>,
 }
 
 impl Default for CloudModel {
-    /// A machine that boots in a minute and a half at a cloud that is listed every five seconds, as EC2 is.
+    /// A machine that boots in a minute and a half at a cloud that is listed every five seconds, as EC2 is, and which starts stopped
+    /// machines in 82 % of the time of a boot, as EC2 does (`docs/use/standby.md`).
     fn default() -> Self {
         Self {
             boot: Boot::Around { seconds: 90.0, percent: 20.0 },
             call: 500 * MILLISECOND,
             shutdown: 30 * SECOND,
+            stop: 30 * SECOND,
+            start_percent: 82.0,
             list: 5 * SECOND,
             write: 10 * MILLISECOND,
             failing_percent: 0.0,
@@ -115,10 +122,7 @@ impl Cloud {
         if self.model.quota.is_some_and(|quota| self.living >= quota) {
             return Err(ProviderError::Quota { message: "the account has no more machines".to_owned() });
         }
-        if self.chance(Stream::Capacity, number, self.model.lacking_percent) {
-            let message = "there is no capacity".to_owned();
-            return Err(ProviderError::Capacity { message, scope: CapacityScope::Type });
-        }
+        self.has_capacity(number)?;
         self.living += 1;
         let fails = self.chance(Stream::Failures, number, self.model.failing_percent);
         Ok(Bought { boots_in: (!fails).then(|| self.model.boot.draw(self.draw, number)) })
@@ -130,8 +134,16 @@ impl Cloud {
         self.model.boot.draw(self.draw, self.creates - 1)
     }
 
-    /// A machine does not bill any more.
-    pub const fn stopped(&mut self) {
+    /// Answers the start of a stopped machine: how long it takes until it runs.
+    pub fn start(&mut self) -> Result<Micros, ProviderError> {
+        let number = self.creates;
+        self.creates += 1;
+        self.has_capacity(number)?;
+        Ok((self.model.boot.draw(self.draw, number) as f64 * self.model.start_percent / 100.0) as Micros)
+    }
+
+    /// A machine is gone.
+    pub const fn ended(&mut self) {
         self.living -= 1;
     }
 
@@ -139,6 +151,14 @@ impl Cloud {
     pub fn shown_at(&self, moment: Micros) -> Micros {
         let since = moment.rem_euclid(self.model.list.max(1));
         if since == 0 { moment } else { moment + self.model.list - since }
+    }
+
+    fn has_capacity(&self, number: u64) -> Result<(), ProviderError> {
+        if self.chance(Stream::Capacity, number, self.model.lacking_percent) {
+            let message = "there is no capacity".to_owned();
+            return Err(ProviderError::Capacity { message, scope: CapacityScope::Type });
+        }
+        Ok(())
     }
 
     fn chance(&self, stream: Stream, number: u64, percent: f64) -> bool {
@@ -173,7 +193,7 @@ mod tests {
     fn a_quota_counts_living_machines_and_a_list_shows_what_was_before_it() {
         let mut cloud = Cloud::new(CloudModel { quota: Some(1), ..CloudModel::default() }, 1);
         assert!(cloud.create().is_ok() && matches!(cloud.create(), Err(ProviderError::Quota { .. })));
-        cloud.stopped();
+        cloud.ended();
         assert!(cloud.create().is_ok());
         assert_eq!([0, 1, 5 * SECOND, -1].map(|at| cloud.shown_at(at)), [0, 5 * SECOND, 5 * SECOND, 0]);
     }

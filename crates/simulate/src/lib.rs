@@ -10,14 +10,22 @@
 mod cloud;
 mod draw;
 mod engine;
+mod left_out;
+mod many;
 mod outcome;
+mod price;
 mod report;
 mod time;
 mod trace;
 
 pub use cloud::{Boot, CloudModel};
 pub use engine::{Policy, Setup, run};
+pub use left_out::left_out;
+pub use many::run_all;
 pub use outcome::{Claims, Hours, Machines, Outcome, Sample, Waits};
+pub use price::hourly_price;
 pub use report::{Case, cheapest, frontier, json, svg, table};
 pub use time::{HOUR, MILLISECOND, Micros, SECOND};
-pub use trace::{Arrival, Bursts, TraceError, bursts, from_csv, from_prometheus, loop_size, poisson};
+pub use trace::{
+    Arrival, Bursts, Learnt, TraceError, bursts, from_csv, from_learnt, from_prometheus, loop_size, poisson,
+};

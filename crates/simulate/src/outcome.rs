@@ -23,6 +23,13 @@ pub struct Outcome {
     pub samples: Vec<Sample>,
 }
 
+impl Outcome {
+    /// What its machines cost at these prices for an hour, one for each launch config of the pool.
+    pub fn cost(&self, prices: &[f64]) -> f64 {
+        prices.iter().zip(&self.paid_hours_by_launch_config).map(|(price, hours)| price * hours).sum()
+    }
+}
+
 /// What became of the claims.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -76,11 +83,15 @@ pub struct Machines {
     pub at_end: usize,
     /// Those that never came up.
     pub failed: usize,
-    /// Creates that the cloud refused.
+    /// Creates and starts that the cloud refused.
     pub refused: usize,
+    /// Machines that were stopped for the standby tier, as often as that happened.
+    pub stopped: usize,
+    /// Starts of stopped machines that were accepted.
+    pub started: usize,
 }
 
-/// Hours of machines that bill.
+/// Hours of machines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Hours {
     /// Booting, or being reset.
@@ -89,10 +100,12 @@ pub struct Hours {
     pub idle: f64,
     /// A claim's.
     pub held: f64,
-    /// Being terminated, or failed.
+    /// Being terminated or stopped, or failed.
     pub ending: f64,
-    /// All of them.
+    /// All of those, which bill.
     pub total: f64,
+    /// On standby: only their disks bill, which are in no other number.
+    pub stopped: f64,
 }
 
 /// The mean over a part of the trace.

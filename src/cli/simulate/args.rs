@@ -49,6 +49,9 @@ pub(in crate::cli) struct SimulateArgs {
     /// in the file]
     #[arg(long, value_name = "[NAME=]PRICE", value_parser = price)]
     pub hourly_price: Vec<Price>,
+    /// Price of a stopped machine of the standby tier for an hour: that of its disks [default: not counted]
+    #[arg(long, value_name = "PRICE", value_parser = amount)]
+    pub stopped_hourly_price: Option<f64>,
     #[command(flatten)]
     pub cloud: CloudArgs,
     /// How long a claim without a machine waits before it fails [default: for ever]
@@ -90,6 +93,12 @@ pub(in crate::cli) struct CloudArgs {
     /// How long a machine bills after an accepted terminate
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
     pub shutdown_milliseconds: u32,
+    /// How long a machine takes from an accepted stop until it is stopped, for the standby tier
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3_600))]
+    pub stop_seconds: u32,
+    /// How long a stopped machine takes to be ready again, in percent of a boot
+    #[arg(long, value_name = "PERCENT", default_value_t = 82.0, value_parser = percent)]
+    pub start_percent: f64,
     /// Time between two lists of the machines, by which the operator learns that one is ready: 5000 for EC2, 200 for a simulated
     /// cloud
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=600_000))]
@@ -100,7 +109,7 @@ pub(in crate::cli) struct CloudArgs {
     /// Percent of the machines that never come up
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     pub failing_percent: f64,
-    /// Percent of the creates that find no capacity
+    /// Percent of the creates, and of the starts, that find no capacity
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     pub lacking_percent: f64,
     /// Most machines of the account [default: no limit]
@@ -167,7 +176,11 @@ fn price(text: &str) -> Result<Price, String> {
         Some((name, amount)) => (Some(name.to_owned()), amount),
         None => (None, text),
     };
-    Ok(Price { launch_config, amount: within(amount, 0.0, 1e6)? })
+    Ok(Price { launch_config, amount: self::amount(amount)? })
+}
+
+fn amount(text: &str) -> Result<f64, String> {
+    within(text, 0.0, 1e6)
 }
 
 fn load(text: &str) -> Result<Bursts, String> {

@@ -1,13 +1,11 @@
 //! What is compared, and how it is played.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use bullpen_api::HOURLY_PRICE_AUTO;
 use bullpen_simulate::{
-    Arrival, Boot, Case, CloudModel, MILLISECOND, Micros, Outcome, Policy, SECOND, Setup, loop_size, run,
+    Arrival, Boot, Case, CloudModel, MILLISECOND, Micros, Policy, SECOND, Setup, hourly_price, loop_size, run_all,
 };
-use parking_lot::Mutex;
 
 use super::args::{Price, SimulateArgs};
 use super::files::PoolFile;
@@ -20,6 +18,8 @@ pub(super) struct Planned {
     setup: Setup,
     /// The price of each launch config, if all are known.
     prices: Option<Vec<f64>>,
+    /// The price of a stopped machine.
+    stopped_price: f64,
 }
 
 /// All simulations that the flags ask for.
@@ -47,10 +47,16 @@ pub(super) fn planned(args: &SimulateArgs, pools: &[PoolFile], trace: &[Arrival]
                 policy,
                 wait_timeout: args.wait_timeout_seconds.map(|seconds| Micros::from(seconds) * SECOND),
                 warm_up: Micros::from(args.warm_up_seconds) * SECOND,
+                lasts: None,
                 seed: args.seed,
             };
             setup.usable().map_err(|why| format!("{}: {why}", pool.file))?;
-            Ok(Planned { policy: label, setup, prices: prices.clone() })
+            Ok(Planned {
+                policy: label,
+                setup,
+                prices: prices.clone(),
+                stopped_price: args.stopped_hourly_price.unwrap_or(0.0),
+            })
         };
         let own = if pools.len() == 1 { pool.name.clone() } else { pool.file.replace(" (--pool)", "") };
         for size in swept.clone().unwrap_or_else(|| vec![pool.spec.target_size]) {
@@ -90,6 +96,8 @@ fn cloud(args: &SimulateArgs, pool: &PoolFile) -> Result<CloudModel, String> {
         boot,
         call: milliseconds(flags.call_milliseconds),
         shutdown: milliseconds(flags.shutdown_milliseconds),
+        stop: Micros::from(flags.stop_seconds) * SECOND,
+        start_percent: flags.start_percent,
         list: milliseconds(flags.list_milliseconds),
         write: milliseconds(flags.write_milliseconds),
         failing_percent: flags.failing_percent,
@@ -117,10 +125,8 @@ fn boot_of_file(pool: &PoolFile, is_given: bool) -> Result<(f64, f64), String> {
 /// none by flags and not all of them by the file.
 fn prices(given: &[Price], pool: &PoolFile) -> Result<Option<Vec<f64>>, String> {
     let of_file = |name: &str| {
-        let config = pool.launch_configs.iter().find(|config| config.metadata.name.as_deref() == Some(name))?;
-        let told = config.status.as_ref().and_then(|status| status.hourly_price.as_ref());
-        let written = config.spec.hourly_price.as_ref().filter(|price| *price != HOURLY_PRICE_AUTO);
-        written.or(told)?.parse::<f64>().ok().filter(|price| price.is_finite())
+        let mut configs = pool.launch_configs.iter();
+        configs.find(|config| config.metadata.name.as_deref() == Some(name)).and_then(hourly_price)
     };
     let entries = pool.spec.launch_configs.iter();
     if given.is_empty() {
@@ -139,32 +145,20 @@ fn prices(given: &[Price], pool: &PoolFile) -> Result<Option<Vec<f64>>, String> 
 /// Plays them, several at a time, in the order in which they were planned.
 pub(super) fn play(planned: Vec<Planned>, trace: &[Arrival], threads: Option<u16>) -> Result<Vec<Case>, String> {
     let threads = threads.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
-    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let outcomes: Mutex<Vec<Option<Result<Outcome, String>>>> = Mutex::new(planned.iter().map(|_| None).collect());
     let progress = Progress::begin(planned.len() * trace.len());
-    thread::scope(|scope| {
-        let work = || {
-            while let Some((index, case)) = {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                planned.get(index).map(|case| (index, case))
-            } {
-                let mut before = 0;
-                let outcome = run(&case.setup, trace, |claims| {
-                    done.fetch_add(claims - before, Ordering::Relaxed);
-                    before = claims;
-                });
-                outcomes.lock()[index] = Some(outcome);
-            }
-        };
-        let workers: Vec<_> = (0..threads.min(planned.len())).map(|_| scope.spawn(work)).collect();
-        progress.follow(&done, || workers.iter().all(thread::ScopedJoinHandle::is_finished));
+    let (done, ended) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let setups: Vec<&Setup> = planned.iter().map(|case| &case.setup).collect();
+    let outcomes = thread::scope(|scope| {
+        scope.spawn(|| progress.follow(&done, || ended.load(Ordering::Relaxed)));
+        let outcomes = run_all(&setups, trace, threads, &done);
+        ended.store(true, Ordering::Relaxed);
+        outcomes
     });
-    let cases = planned.into_iter().zip(outcomes.into_inner()).map(|(case, outcome)| {
-        let outcome = outcome.ok_or("a simulation ended without an outcome")??;
-        let cost = |prices: Vec<f64>| {
-            prices.iter().zip(&outcome.paid_hours_by_launch_config).map(|(price, hours)| price * hours).sum()
-        };
-        let (cost, target_size) = (case.prices.map(cost), case.setup.pool.target_size);
+    let cases = planned.into_iter().zip(outcomes).map(|(case, outcome)| {
+        let outcome = outcome?;
+        let stopped = case.stopped_price * outcome.hours.stopped;
+        let cost = case.prices.map(|prices| outcome.cost(&prices) + stopped);
+        let target_size = case.setup.pool.target_size;
         Ok(Case { policy: case.policy, target_size, outcome, cost })
     });
     cases.collect()

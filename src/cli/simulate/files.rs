@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use bullpen_api::{InstancePool, InstancePoolSpec, LaunchConfig, LaunchConfigSpec, PoolState, crds};
-use bullpen_simulate::{Arrival, bursts, from_csv, from_prometheus, poisson};
+use bullpen_api::{InstancePool, InstancePoolSpec, LaunchConfig, LaunchConfigSpec, crds};
+use bullpen_simulate::{Arrival, bursts, from_csv, from_prometheus, left_out, poisson};
 use kube::{CustomResourceExt as _, Resource as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -113,28 +113,8 @@ fn unlimited() -> Result<LaunchConfigSpec, serde_json::Error> {
 
 impl PoolFile {
     /// What of the pool is not simulated, for a person.
-    pub fn left_out(&self) -> Vec<String> {
-        let (spec, claims) = (&self.spec, &self.spec.claims);
-        let limits = [claims.default_ttl_seconds, claims.max_ttl_seconds, claims.max_hold_seconds];
-        let notes = [
-            (
-                spec.standby.is_some(),
-                "spec.standby: stopped machines are not simulated, so every machine is bought".to_owned(),
-            ),
-            (
-                !spec.schedules.is_empty(),
-                "spec.schedules: a trace has no calendar, so targetSize applies all the time".to_owned(),
-            ),
-            (spec.health.is_some(), "spec.health: machines that are ready do not fail here".to_owned()),
-            (
-                limits.iter().any(Option::is_some),
-                "spec.claims: claims hold their machines for as long as the trace says, whatever limits there are"
-                    .to_owned(),
-            ),
-            (spec.state != PoolState::Active, format!("spec.state: is {}, so nothing is bought", spec.state.as_str())),
-        ];
-        let applying = notes.into_iter().filter(|(applies, _)| *applies);
-        applying.map(|(_, note)| format!("{}: {note}", self.file)).collect()
+    pub fn left_out(&self, disks_are_priced: bool) -> Vec<String> {
+        left_out(&self.spec, disks_are_priced).into_iter().map(|note| format!("{}: {note}", self.file)).collect()
     }
 }
 
@@ -175,7 +155,10 @@ mod tests {
     #[test]
     fn what_is_left_out_is_said() {
         let limited = POOL.replace("maxSize: 40", "maxSize: 40\n  state: Paused\n  claims: {maxHoldSeconds: 60}");
-        assert_eq!(read(&limited, "f").unwrap().left_out().len(), 2);
-        assert!(read(POOL, "f").unwrap().left_out().is_empty());
+        assert_eq!(read(&limited, "f").unwrap().left_out(false).len(), 2);
+        assert!(read(POOL, "f").unwrap().left_out(false).is_empty());
+        let standby = POOL.replace("maxSize: 40", "maxSize: 40\n  standby: {size: 2}");
+        let standby = read(&standby, "f").unwrap();
+        assert_eq!([false, true].map(|priced| standby.left_out(priced).len()), [1, 0]);
     }
 }

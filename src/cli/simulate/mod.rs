@@ -40,7 +40,7 @@ fn played(args: &SimulateArgs) -> Result<Vec<bullpen_simulate::Case>, String> {
     let trace = files::trace(args)?;
     let pools = args.pool.iter().map(|path| files::pool(path)).collect::<Result<Vec<_>, _>>()?;
     for pool in &pools {
-        for note in pool.left_out() {
+        for note in pool.left_out(args.stopped_hourly_price.is_some()) {
             eprintln!("note: {}", shown::block(&note));
         }
     }

@@ -68,7 +68,7 @@ pub(super) async fn permission_is_missing(stage: &Stage, permission: (&str, &str
 /// The bad cloud works and fails by turns, each time in another way, until this is dropped.
 pub(super) async fn bad_cloud(stage: &Stage, seed: u64) {
     let mut dice = Dice::new(seed, "bad cloud");
-    let everything = json!(["create", "find", "list", "get", "terminate"]);
+    let everything = json!(["create", "find", "list", "get", "terminate", "stop", "start"]);
     let mut deck = Deck::new(vec![
         json!({ "on": ["create"], "fault": { "error": { "class": "Transient" } } }),
         json!({ "on": ["create"], "fault": { "hang": { "milliseconds": 120_000 } } }),

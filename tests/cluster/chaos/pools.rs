@@ -41,6 +41,9 @@ enum Change {
     MaxSizeLowered,
     Cordon,
     Hold,
+    Standby,
+    Schedule,
+    Autosize,
 }
 
 /// The changes of the large pool's rules for claims.
@@ -88,6 +91,27 @@ fn reuse(pool: &str) -> Value {
     if pool == LARGE { Value::Null } else { json!({ "afterReset": "Reimage", "maxUses": 3, "maxAgeSeconds": 60 }) }
 }
 
+/// How many machines of the large pool are stopped, unless that is changed.
+const ON_STANDBY: u64 = 2;
+/// The target of the large pool in every other minute, likewise.
+const SCHEDULED: u64 = 6;
+
+/// Machines of the large pool are stopped; those of the market Spot cannot be.
+fn standby(pool: &str) -> Value {
+    if pool == LARGE { json!({ "size": ON_STANDBY }) } else { Value::Null }
+}
+
+/// The large pool is larger in every other minute.
+fn schedules(pool: &str, target: u64) -> Value {
+    let schedule = json!({ "name": "even", "cron": "*/2 * * * *", "durationSeconds": 60, "targetSize": target });
+    if pool == LARGE { json!([schedule]) } else { json!([]) }
+}
+
+/// The small pool finds its size itself.
+fn autosize(pool: &str, mode: &str) -> Value {
+    if pool == LARGE { Value::Null } else { json!({ "mode": mode, "windowSeconds": 5 }) }
+}
+
 fn launch_configs_of(pool: &str) -> Value {
     if pool == LARGE { json!([{ "name": "a" }, { "name": "b" }, { "name": "c" }]) } else { json!([{ "name": "s" }]) }
 }
@@ -112,6 +136,7 @@ pub(super) async fn make(stage: &Stage) {
             "health": health(name),
             "provisioning": { "cooldownSeconds": 2 },
             "rollout": { "progressDeadlineSeconds": 10 },
+            "standby": standby(name), "schedules": schedules(name, SCHEDULED), "autosize": autosize(name, "Auto"),
             "disruption": disruption, "recycle": recycle, "claims": claim_rules(name), "reuse": reuse(name),
             "template": if name == LARGE { json!({}) } else { json!({ "ssh": { "user": "ci", "generateKey": true } }) },
         });
@@ -133,6 +158,7 @@ pub(super) async fn make_two_clouds(stage: &Stage) {
         "health": { "probe": { "tcpSocket": { "port": AGENT_PORT } }, "periodSeconds": 2, "failureThreshold": 2 },
         "readiness": { "launchTimeoutSeconds": 3, "warmingTimeoutSeconds": 3 },
         "provisioning": { "cooldownSeconds": 2 },
+        "standby": { "size": 2 },
     });
     stage.create::<InstancePool>(json!({ "metadata": { "name": TWO_CLOUDS }, "spec": spec })).await;
 }
@@ -151,6 +177,9 @@ pub(super) async fn change(stage: &Stage, seed: u64) {
         Change::MaxSizeLowered,
         Change::Cordon,
         Change::Hold,
+        Change::Standby,
+        Change::Schedule,
+        Change::Autosize,
     ]);
     loop {
         wait(&mut dice, 500, 3_000).await;
@@ -208,6 +237,22 @@ async fn apply(stage: &Stage, pool: &str, change: Change, dice: &mut Dice) {
                 stage.set::<PoolMember>(&name, json!({ aside: false })).await;
             }
         }
+        Change::Standby => {
+            stage.set_pool(LARGE, json!({ "standby": { "size": dice.between(0, 2 * ON_STANDBY) } })).await;
+            wait(dice, 2_000, 6_000).await;
+            stage.set_pool(LARGE, json!({ "standby": standby(LARGE) })).await;
+        }
+        Change::Schedule => {
+            stage.set_pool(LARGE, json!({ "schedules": schedules(LARGE, dice.between(1, 9)) })).await;
+            wait(dice, 1_000, 4_000).await;
+            stage.set_pool(LARGE, json!({ "schedules": schedules(LARGE, SCHEDULED) })).await;
+        }
+        Change::Autosize => {
+            let mode = dice.one_of(&["Off", "Recommend"]);
+            stage.set_pool(SPOT, json!({ "autosize": autosize(SPOT, mode) })).await;
+            wait(dice, 1_000, 3_000).await;
+            stage.set_pool(SPOT, json!({ "autosize": autosize(SPOT, "Auto") })).await;
+        }
         Change::MaxSizeLowered => {
             stage.set_pool(pool, json!({ "maxSize": dice.between(1, target) })).await;
             wait(dice, 1_500, 4_000).await;
@@ -254,7 +299,11 @@ pub(super) async fn change_claim_rules(stage: &Stage, seed: u64) {
 pub(super) async fn restore(stage: &Stage) {
     for pool in ALL {
         let (target, max) = sizes(pool);
-        stage.set_pool(pool, json!({ "maxSize": max, "state": "Active", "targetSize": target })).await;
+        let sizes = json!({
+            "maxSize": max, "state": "Active", "targetSize": target,
+            "standby": standby(pool), "schedules": schedules(pool, SCHEDULED), "autosize": autosize(pool, "Auto"),
+        });
+        stage.set_pool(pool, sizes).await;
     }
     let mut claims = claim_rules(LARGE);
     claims["maxPriority"] = Value::Null;

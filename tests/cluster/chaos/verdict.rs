@@ -147,6 +147,9 @@ fn summary(record: &Record, asked: &BTreeMap<String, Timestamp>, title: &str, to
     }
     let reset =
         record.ledger.iter().filter(|entry| matches!(&entry.what, What::Machine(event) if event.event == State::Reset));
+    for (what, value) in of_sizes(record) {
+        say(what, value);
+    }
     say("machines", format!("{bought} bought, at most {most} at once, {living} left, {} resets done", reset.count()));
     say("faults", faults);
     text
@@ -189,6 +192,45 @@ fn of_troubles(record: &Record) -> [(&'static str, String); 3] {
                 asked.len()
             ),
         ),
+    ]
+}
+
+/// Counts stops and starts, and sizes that pools followed.
+fn of_sizes(record: &Record) -> [(&'static str, String); 2] {
+    let (mut stops, mut starts, mut rested) = (0, 0, BTreeSet::new());
+    for entry in &record.ledger {
+        let What::Machine(event) = &entry.what else { continue };
+        stops += usize::from(event.event == State::Stopping);
+        starts += usize::from(event.event == State::Starting);
+    }
+    let mut sizes: BTreeMap<String, BTreeSet<(String, i32)>> = BTreeMap::new();
+    for seen in &record.seen {
+        match &seen.object {
+            Object::Pool(pool) => {
+                if let Some(target) = pool.status.as_ref().and_then(|status| status.effective_target.as_ref()) {
+                    sizes.entry(format!("{:?}", target.source)).or_default().insert((pool.name_any(), target.size));
+                }
+            }
+            Object::Member(member) => {
+                let status = member.status.as_ref().filter(|status| status.standby.is_some());
+                rested.extend(status.map(|status| (status.state.as_str(), member.uid())));
+            }
+            _ => {}
+        }
+    }
+    let came_to = |state: &str| rested.iter().filter(|(seen, _)| *seen == state).count();
+    let followed =
+        sizes.iter().map(|(source, sizes)| format!("{source} {}", sizes.len())).collect::<Vec<_>>().join(", ");
+    [
+        (
+            "standby",
+            format!(
+                "{stops} stops, {starts} starts; {} members on standby, {} claimed after it",
+                came_to("Standby"),
+                came_to("Claimed")
+            ),
+        ),
+        ("sizes", format!("different ones by source: {followed}")),
     ]
 }
 

@@ -14,8 +14,8 @@ const LASTS: (u64, u64) = (1_500, 3_500);
 /// Changes the faults until it is dropped.
 pub(super) async fn changes(stage: &Stage, seed: u64, percent: u64, worst: bool) {
     let mut dice = Dice::new(seed, "weather");
-    let mut decks =
-        [creates(), finds(), lists(), gets(), terminates(), resets()].map(|(on, faults)| (on, Deck::new(faults)));
+    let mut decks = [creates(), finds(), lists(), gets(), terminates(), resets(), stops(), starts()]
+        .map(|(on, faults)| (on, Deck::new(faults)));
     let (mut machines, mut extras, mut rare) = (Deck::new(machines()), Deck::new(extras()), Deck::new(rare(worst)));
     let mut of_calls = Deck::new(callers());
     let mut _in_force = None;
@@ -136,6 +136,34 @@ fn resets() -> (&'static str, Vec<Value>) {
         json!({ "lingers": {} }),
     ];
     ("reset", faults)
+}
+
+fn stops() -> (&'static str, Vec<Value>) {
+    let mut faults = of_power();
+    faults.push(json!({ "error": { "class": "Invalid" } }));
+    ("stop", faults)
+}
+
+fn starts() -> (&'static str, Vec<Value>) {
+    let mut faults = of_power();
+    faults.push(json!({ "error": { "class": "Capacity", "scope": "Zone" } }));
+    ("start", faults)
+}
+
+/// What befalls both.
+fn of_power() -> Vec<Value> {
+    vec![
+        json!({ "error": { "class": "Transient" } }),
+        json!({ "error": { "class": "RateLimited", "retryAfterMilliseconds": 300 } }),
+        json!({ "answerLost": {} }),
+        json!({ "hang": { "milliseconds": 1_000 } }),
+        json!({ "hang": { "milliseconds": 1_000, "done": true } }),
+        json!({ "slow": { "milliseconds": 2_500 } }),
+        json!({ "slow": { "milliseconds": 800, "doneFirst": true } }),
+        json!({ "ignored": {} }),
+        json!({ "lingers": { "milliseconds": 1_500 } }),
+        json!({ "lingers": {} }),
+    ]
 }
 
 fn machines() -> Vec<Value> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bullpen_api::{InstancePool, PoolState};
+use bullpen_api::{InstancePool, PoolState, TargetSource};
 use jiff::Timestamp;
 
 use super::index::{Index, Machine, Track, report};
@@ -72,6 +72,29 @@ fn inactive_since(pool: &Track<'_, InstancePool>, moment: Timestamp) -> Option<(
     since
         .filter(|(at, _)| *at <= moment)
         .or_else(|| pool.gone.filter(|gone| *gone <= moment).map(|gone| (gone, "gone")))
+}
+
+/// Sizes that were found or are followed are within the limits of the spec that the status speaks of.
+pub(super) fn sizes(index: &Index<'_>, found: &mut Vec<Violation>) {
+    for pool in index.pools.values() {
+        for version in &pool.versions {
+            let (spec, Some(status)) = (&version.object.spec, &version.object.status) else { continue };
+            if version.object.metadata.generation != Some(status.observed_generation) {
+                continue;
+            }
+            let effective = status.effective_target.as_ref();
+            let followed = effective.filter(|target| target.source == TargetSource::Autosize).map(|target| target.size);
+            let least = spec.min_size.min(spec.max_size);
+            let outside = [status.recommended_target, followed].into_iter().flatten();
+            let outside = outside.filter(|size| !(least..=spec.max_size).contains(size));
+            let above = effective.map(|target| target.size).filter(|size| *size > spec.max_size);
+            if let Some(size) = outside.chain(above).next() {
+                let what = format!("pool {} has the size {size}, outside of {least} to {}", pool.name(), spec.max_size);
+                report(found, version.at, Promise::SizeIsInLimits, what);
+                break;
+            }
+        }
+    }
 }
 
 /// One token never buys two machines.

@@ -1,6 +1,6 @@
 //! Checks invariant 6: replacing members leaves no fewer ready members than the floor.
 
-use bullpen_api::{InstancePool, MemberState, PoolState};
+use bullpen_api::{AutosizeMode, InstancePool, MemberState, PoolState};
 use kube::ResourceExt as _;
 
 use super::index::{Index, is_aside, report, state};
@@ -15,20 +15,25 @@ pub(super) fn of_min_size(pool: &InstancePool, taken: i32) -> i32 {
 /// is at least 1 if `maxSize` has no room for a replacement; never less than `minSize`.
 pub(crate) fn of_budget(pool: &InstancePool, taken: i32) -> i32 {
     let room = (pool.spec.max_size - taken).max(0);
-    let target = pool.spec.target_size.min(room);
+    // A size that the pool finds itself may be any from minSize on.
+    let finds = pool.spec.autosize.as_ref().is_some_and(|autosize| autosize.mode == AutosizeMode::Auto);
+    let target = if finds { 0 } else { pool.spec.target_size.min(room) };
     let missing = pool.spec.disruption.max_unavailable;
     let missing = if room > target { missing } else { missing.max(1) };
     of_min_size(pool, taken).max(target - missing)
 }
 
-/// A ready member is retired only while more than the floor are ready, except in a pool that drains.
+/// A ready member is retired, or stopped, only while more than the floor are ready, except in a pool that drains.
 pub(super) fn is_kept(index: &Index<'_>, rules: &Rules, found: &mut Vec<Violation>) {
     for (pool_uid, pool) in &index.pools {
         for (_, member) in index.members_of(pool_uid) {
             let retired = member.versions.windows(2).find(|pair| {
                 let given_up = |it: &bullpen_api::PoolMember| it.metadata.deletion_timestamp.is_some();
                 let had = !given_up(pair[0].object) && !is_aside(pair[0].object);
-                had && given_up(pair[1].object) && state(pair[1].object) == MemberState::Ready
+                let goes = given_up(pair[1].object) && state(pair[1].object) == MemberState::Ready;
+                let stops =
+                    state(pair[0].object) == MemberState::Ready && state(pair[1].object) == MemberState::Stopping;
+                had && (goes || stops)
             });
             // Whoever removes a member by force deletes it first, whatever the floor is.
             let by_operator = |at: &jiff::Timestamp| index.forced_at(member).is_none_or(|forced| forced > *at);

@@ -53,15 +53,7 @@ pub(super) fn of_claims_stay(index: &Index<'_>, found: &mut Vec<Violation>) {
         // A reset takes the machine from its claim as well.
         let resets = machine.resets.iter().map(|(began, _)| began);
         for call in machine.terminates.iter().chain(resets).filter(|call| **call < ended) {
-            let holder = held_by(index, machine, *call).find(|claim| {
-                // The test records the release before it deletes the claim.
-                let released = index.released(claim).is_some_and(|released| released <= *call);
-                let still = index.settled(*call);
-                // The claim has to end before its machine.
-                let ended = |it: &PoolClaim| is_terminal(it) && ended_at(it).is_none_or(|ended| ended <= *call);
-                !released && !claim.within(*call, still).any(ended)
-            });
-            if let Some(claim) = holder {
+            if let Some(claim) = keeper(index, machine, *call) {
                 let what =
                     format!("machine {} was terminated or reset while claim {} held it", machine.id, claim.name());
                 report(found, *call, Promise::ClaimedMachineStays, what);
@@ -69,6 +61,22 @@ pub(super) fn of_claims_stay(index: &Index<'_>, found: &mut Vec<Violation>) {
             }
         }
     }
+}
+
+/// The claim that had the machine at this time, and had not ended.
+pub(super) fn keeper<'i, 'a>(
+    index: &'i Index<'a>,
+    machine: &'i Machine<'a>,
+    moment: Timestamp,
+) -> Option<&'i Track<'a, PoolClaim>> {
+    held_by(index, machine, moment).find(|claim| {
+        // The test records the release before it deletes the claim.
+        let released = index.released(claim).is_some_and(|released| released <= moment);
+        let still = index.settled(moment);
+        // The claim has to end before its machine.
+        let ended = |it: &PoolClaim| is_terminal(it) && ended_at(it).is_none_or(|ended| ended <= moment);
+        !released && !claim.within(moment, still).any(ended)
+    })
 }
 
 /// The claims that had the machine's member at this time, by their status or the member's.

@@ -12,6 +12,7 @@ mod progress;
 mod queue;
 mod quota;
 mod secrets;
+mod standby;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -165,6 +166,10 @@ pub(crate) enum Promise {
     TimesAreTrue,
     /// What has ended and is kept by somebody else's finalizer is neither counted nor terminated once more.
     EndedIsDone,
+    /// No claim gets a machine that the operator has stopped.
+    NoStoppedMachine,
+    /// A size that the pool follows, or that is recommended, is within its limits.
+    SizeIsInLimits,
     /// 9: no claim gets a machine that was known to be dead, or about to go.
     NoDeadMachine,
     /// A claim says that its machine is taken away, or ends.
@@ -237,6 +242,8 @@ pub(crate) fn check(record: &Record, rules: &Rules) -> Vec<Violation> {
     creates::max_size(&index, &mut found);
     creates::inactive_pools(&index, &mut found);
     creates::tokens(&index, &mut found);
+    creates::sizes(&index, &mut found);
+    standby::stops_no_machine_of_a_claim(&index, &mut found);
     machines::have_members(&index, &mut found);
     machines::of_claims_stay(&index, &mut found);
     machines::nothing_is_left(&index, &mut found);

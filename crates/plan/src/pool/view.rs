@@ -64,7 +64,8 @@ pub struct CountedMember {
     pub standing: Standing,
     /// The launch config that it is pinned to.
     pub launch_config: String,
-    /// When the member object was created. The youngest is given up first.
+    /// When its machine was last asked to come up: by its creation, a reset, or a start from standby. The youngest is given up
+    /// first.
     pub created: Timestamp,
     /// Since when it is ready, if it is.
     pub ready_since: Option<Timestamp>,

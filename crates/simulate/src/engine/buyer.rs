@@ -9,6 +9,7 @@ use bullpen_plan::launch::trial::{Outcome, Trial};
 use bullpen_plan::launch::weights::SuccessRate;
 use bullpen_plan::pool::sizing::{Memory, Replenishment, replenish};
 use bullpen_plan::pool::template::UsableLaunchConfig;
+use bullpen_plan::pool::view::Standing;
 use jiff::{SignedDuration, Timestamp};
 
 use super::fleet::Fleet;
@@ -98,6 +99,13 @@ impl Buyer {
                 has_probe: gate == Gate::Probe && of_config.pending > 0,
                 not_before: None,
             }));
+        }
+        for member in fleet.view.members.iter_mut().filter(|member| member.standing == Standing::Standby) {
+            let config = self.configs.iter().find(|config| config.usable.name == member.launch_config);
+            member.power.refused_until = match config.map(|config| self.refusals.look(&config.place, None, now)) {
+                Some(Gate::Closed(until)) => Some(until),
+                _ => None,
+            };
         }
         fleet.view.can_replace = fleet.view.launch_configs.iter().any(|config| config.weight > 0);
         let plan = replenish(&fleet.view, &self.memory, now);

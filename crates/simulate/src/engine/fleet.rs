@@ -9,26 +9,31 @@ use jiff::SignedDuration;
 
 use crate::time::{Micros, timestamp};
 
-/// What a machine that bills does.
+/// What a machine does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
     Booting,
     Idle,
     Held,
     Ending,
+    /// It is on standby, and does not bill.
+    Stopped,
 }
 
-/// How many machines bill, by what they do and by launch config.
+/// How many uses there are.
+pub const USES: usize = 5;
+
+/// How many machines there are by what they do, and how many bill by launch config.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
-    by_use: [i64; 4],
+    by_use: [i64; USES],
     /// By launch config.
     pub by_config: Vec<i64>,
 }
 
 impl Gauges {
-    /// Booting, idle, held and ending.
-    pub const fn by_use(&self) -> [i64; 4] {
+    /// Booting, idle, held, ending and stopped.
+    pub const fn by_use(&self) -> [i64; USES] {
         self.by_use
     }
 
@@ -50,6 +55,8 @@ pub struct Member {
     pub created: Micros,
     /// When its create was accepted.
     pub launched: Option<Micros>,
+    /// Since when it bills without a stop; `None` while it is stopped.
+    pub bills_since: Option<Micros>,
     /// When its machine boots or was reset, from the operator's view.
     pub warming: Micros,
     /// When its machine runs; `None`: never.
@@ -76,12 +83,12 @@ impl Member {
             outdated: false,
             hold: false,
             unanswered_since: self.calls.map(timestamp),
-            billing: of.billing.zip(self.launched).map(|(unit, launched)| Billing {
+            billing: of.billing.zip(self.bills_since).map(|(unit, launched)| Billing {
                 launched: timestamp(launched),
                 unit: SignedDuration::from_micros(unit),
             }),
             launch_config_ends: false,
-            power: Power::default(),
+            power: Power { can_stop: of.can_stop, refused_until: None },
         }
     }
 }
@@ -92,6 +99,8 @@ pub struct OfConfig {
     pub name: String,
     /// In which units its machines are billed, if in any.
     pub billing: Option<Micros>,
+    /// Whether its machines can be stopped.
+    pub can_stop: bool,
     /// All members.
     pub members: i64,
     /// Pending and warming ones.
@@ -119,9 +128,12 @@ pub struct Fleet {
 impl Fleet {
     /// A pool without members.
     pub fn new(view: PoolView, configs: impl Iterator<Item = (String, Option<Micros>)>) -> Self {
-        let configs: Vec<_> =
-            configs.map(|(name, billing)| OfConfig { name, billing, ..OfConfig::default() }).collect();
-        let gauges = Gauges { by_use: [0; 4], by_config: vec![0; configs.len()] };
+        let config = |(name, billing): (String, Option<Micros>)| {
+            let can_stop = view.standby.launch_configs.contains(&name);
+            OfConfig { name, billing, can_stop, ..OfConfig::default() }
+        };
+        let configs: Vec<_> = configs.map(config).collect();
+        let gauges = Gauges { by_use: [0; USES], by_config: vec![0; configs.len()] };
         Self { members: Vec::new(), view, listed: Vec::new(), ready: BTreeSet::new(), configs, gauges }
     }
 
@@ -134,6 +146,7 @@ impl Fleet {
             standing: None,
             created: now,
             launched: None,
+            bills_since: None,
             warming: now,
             runs: None,
             ready: None,
@@ -218,7 +231,9 @@ impl Fleet {
         for (does, change) in [(std::mem::replace(&mut member.bills, does), -1), (does, 1)] {
             if let Some(does) = does {
                 self.gauges.by_use[does as usize] += change;
-                self.gauges.by_config[member.config] += change;
+                if does != Use::Stopped {
+                    self.gauges.by_config[member.config] += change;
+                }
             }
         }
     }
@@ -227,7 +242,7 @@ impl Fleet {
     pub fn rest_of_unit(&self, number: usize, now: Micros) -> Micros {
         let member = &self.members[number];
         let unit = self.configs[member.config].billing;
-        let lived = unit.zip(member.launched).map(|(unit, launched)| (unit, (now - launched).max(0)));
+        let lived = unit.zip(member.bills_since).map(|(unit, since)| (unit, (now - since).max(0)));
         lived.map_or(0, |(unit, lived)| (unit - lived % unit) % unit)
     }
 

@@ -27,9 +27,12 @@ impl World<'_> {
             Event::Answered(member) => self.answered(member),
             Event::Look(member) => self.look(member),
             Event::Ready(member) => self.ready(member),
-            Event::Stopped(member) => {
+            Event::Off(member) => self.off(member),
+            Event::Standby(member) => self.rests(member),
+            Event::Started(member) => self.started(member),
+            Event::Ended(member) => {
                 self.machines.ended += 1;
-                self.cloud.stopped();
+                self.cloud.ended();
                 self.fleet.bill(member, None);
                 let config = self.fleet.members[member].config;
                 self.meter.pay(config, self.now, self.fleet.rest_of_unit(member, self.now));
@@ -104,7 +107,7 @@ impl World<'_> {
         };
         self.machines.bought += 1;
         self.buyer.accepted(config, &uid);
-        member.launched = Some(now);
+        (member.launched, member.bills_since) = (Some(now), Some(now));
         member.warming = now;
         member.runs = bought.boots_in.map(|time| now + time);
         if member.standing == Some(Standing::Terminating) {
@@ -118,7 +121,7 @@ impl World<'_> {
     }
 
     /// Looks at a machine that boots when the list shows that it runs, or that it is too late.
-    fn look_later(&mut self, number: usize) {
+    pub(super) fn look_later(&mut self, number: usize) {
         let member = &self.fleet.members[number];
         let late = member.warming + i64::from(self.setup.pool.readiness.launch_timeout_seconds) * SECOND;
         let at = member.runs.map_or(late, |runs| runs.min(late));
@@ -183,9 +186,12 @@ impl World<'_> {
 
     /// Ends the machine of a member.
     fn terminate(&mut self, number: usize) {
-        self.fleet.bill(number, Some(Use::Ending));
+        // A stopped one bills no more than before.
+        if self.fleet.members[number].bills_since.is_some() {
+            self.fleet.bill(number, Some(Use::Ending));
+        }
         let model = &self.setup.cloud;
-        self.timeline.add(self.now + model.write + model.call + model.shutdown, Event::Stopped(number));
+        self.timeline.add(self.now + model.write + model.call + model.shutdown, Event::Ended(number));
     }
 
     fn released(&mut self, claim: usize) {

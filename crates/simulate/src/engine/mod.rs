@@ -7,6 +7,7 @@ mod fleet;
 mod life;
 mod meter;
 mod setup;
+mod standby;
 mod timeline;
 
 use bullpen_plan::launch::placement::{Candidate, LaunchConfigView, place};
@@ -64,7 +65,7 @@ struct World<'a> {
 /// Why the pool may buy by none of its launch configs.
 pub fn run(setup: &Setup, trace: &[Arrival], mut progress: impl FnMut(usize)) -> Result<Outcome, String> {
     let usable = setup.usable()?;
-    let end = trace.last().map_or(0, |arrival| arrival.at);
+    let end = trace.last().map_or(0, |arrival| arrival.at).max(setup.lasts.unwrap_or(0));
     let begin = -setup.warm_up;
     let mut world = World {
         setup,
@@ -185,6 +186,16 @@ impl World<'_> {
         let looked = self.autosizer.look(&self.setup.pool, supply, self.now);
         self.fleet.view.autosized = looked.and_then(|(size, _)| size);
         let plan = self.buyer.pass(&mut self.fleet, self.now);
+        for uid in &plan.starts {
+            if let Some(member) = self.fleet.find(uid) {
+                self.start(member);
+            }
+        }
+        for uid in &plan.stops {
+            if let Some(member) = self.fleet.find(uid) {
+                self.stop(member);
+            }
+        }
         for uid in &plan.deletes {
             if let Some(member) = self.fleet.find(uid) {
                 self.give_up(member);

@@ -1,6 +1,6 @@
 //! What is simulated.
 
-use bullpen_api::{FINALIZER_LAUNCH_CONFIG, InstancePoolSpec, LaunchConfig};
+use bullpen_api::{FINALIZER_LAUNCH_CONFIG, InstancePoolSpec, LaunchConfig, Market};
 use bullpen_plan::member::user_data::UserData;
 use bullpen_plan::pool::schedule::Scheduled;
 use bullpen_plan::pool::standby::StandbyTier;
@@ -41,6 +41,8 @@ pub struct Setup {
     pub wait_timeout: Option<Micros>,
     /// How long the pool is there before the trace begins.
     pub warm_up: Micros,
+    /// How long the trace lasts, if that is longer than until its last claim.
+    pub lasts: Option<Micros>,
     /// What draws of the cloud begin with.
     pub seed: u64,
 }
@@ -64,6 +66,14 @@ impl Setup {
     pub(super) fn billing(&self, name: &str) -> Option<Micros> {
         let config = self.launch_configs.iter().find(|config| config.metadata.name.as_deref() == Some(name))?;
         config.spec.billing_seconds.filter(|seconds| *seconds > 0).map(|seconds| Micros::from(seconds) * SECOND)
+    }
+
+    /// Its standby tier. Spot machines cannot be stopped; how a provider is about others is not known here.
+    fn standby(&self) -> StandbyTier {
+        let Some(standby) = &self.pool.standby else { return StandbyTier::default() };
+        let can_stop = self.launch_configs.iter().filter(|config| config.spec.market == Market::OnDemand);
+        let launch_configs = can_stop.filter_map(|config| config.metadata.name.clone()).collect();
+        StandbyTier { size: Some(standby.size), launch_configs, not_before: None }
     }
 
     /// The pool as the plans see it, without members.
@@ -90,8 +100,7 @@ impl Setup {
             members: Vec::new(),
             claimed: 0,
             waiting: 0,
-            // What a standby tier would change is not simulated.
-            standby: StandbyTier::default(),
+            standby: self.standby(),
             can_replace: true,
             launch_configs: Vec::new(),
         }

@@ -39,6 +39,7 @@ fn setup(pool: InstancePoolSpec) -> Setup {
         policy: Policy::Operator,
         wait_timeout: None,
         warm_up: HOUR,
+        lasts: None,
         seed: 1,
     }
 }
@@ -176,6 +177,58 @@ fn a_machine_that_is_reset_serves_again_and_fewer_are_bought() {
     assert!(often.machines.bought * 4 < once.machines.bought, "{:?} and {:?}", often.machines, once.machines);
 }
 
+/// A load with bursts of claims that come within seconds.
+fn bursty() -> Vec<Arrival> {
+    let load = Bursts { quiet: 20.0, burst: 2_400.0, quiet_seconds: 1_800.0, burst_seconds: 30.0 };
+    bursts(load, 120.0, 1_000, 4)
+}
+
+#[test]
+fn stopped_machines_are_started_before_others_are_bought_and_do_not_bill() {
+    let (mut none, mut some) = (setup(pool(4, json!({}))), setup(pool(4, json!({ "standby": { "size": 10 } }))));
+    (none.cloud.list, some.cloud.list) = (SECOND, SECOND);
+    let (without, with) = (play(&none, &bursty()), play(&some, &bursty()));
+    assert_eq!((without.machines.stopped, without.hours.stopped), (0, 0.0));
+    assert!(with.machines.started > 50, "{:?}", with.machines);
+    // A start takes 82 % of a boot, so claims wait less.
+    assert!(with.waits.mean < 0.97 * without.waits.mean, "{:?} and {:?}", with.waits, without.waits);
+    // Ten machines are stopped for most of the time.
+    let share = with.hours.stopped / with.length_hours;
+    assert!((5.0..10.0).contains(&share), "{share}");
+    assert!(with.hours.idle < 1.5 * without.hours.idle + 5.0, "{:?} and {:?}", with.hours, without.hours);
+    // Where a start takes no time, claims wait less still.
+    some.cloud.start_percent = 0.0;
+    let at_once = play(&some, &bursty());
+    assert!(at_once.waits.mean < with.waits.mean, "{:?} and {:?}", at_once.waits, with.waits);
+}
+
+#[test]
+fn spot_machines_are_not_stopped() {
+    let mut setup = setup(pool(4, json!({ "standby": { "size": 10 }, "lifecycleClass": "Spot" })));
+    setup.launch_configs[0].spec.market = bullpen_api::Market::Spot;
+    assert_eq!(play(&setup, &bursty()).machines.stopped, 0);
+}
+
+#[test]
+fn a_start_without_capacity_ends_the_machine_and_the_claim_is_served_all_the_same() {
+    let mut setup = setup(pool(1, json!({ "standby": { "size": 3 } })));
+    setup.cloud.lacking_percent = 30.0;
+    let outcome = play(&setup, &bursty());
+    assert!(outcome.machines.refused > 0 && outcome.machines.started > 0, "{:?}", outcome.machines);
+    assert_eq!(outcome.claims.failed, 0);
+}
+
+#[test]
+fn the_hour_in_which_a_machine_is_stopped_is_paid() {
+    let mut setup = setup(pool(0, json!({ "standby": { "size": 1 } })));
+    setup.launch_configs[0].spec.billing_seconds = Some(3_600);
+    setup.warm_up = 0;
+    // A machine is bought, stopped within minutes, and not used.
+    let outcome = play(&setup, &[Arrival { at: 5 * HOUR, holds: SECOND }]);
+    assert!((outcome.paid_hours_by_launch_config[0] - 1.0).abs() < 0.01, "{:?}", outcome.paid_hours_by_launch_config);
+    assert!(outcome.hours.stopped > 4.8, "{:?}", outcome.hours);
+}
+
 #[test]
 fn ready_members_past_their_age_are_replaced() {
     let mut setup = setup(pool(10, json!({ "recycle": { "readyTtlSeconds": 3_600, "jitterPercent": 20 } })));
@@ -221,7 +274,7 @@ prop_compose! {
         quota in proptest::option::of(0..20_usize),
         (median, tail) in (0.0..200.0_f64, 1.0..4.0_f64),
         (patience, fails) in (proptest::option::of(0..600_i64), any::<bool>()),
-        (reuse, looped) in (any::<bool>(), any::<bool>()),
+        (reuse, looped, standby) in (any::<bool>(), any::<bool>(), proptest::option::of(0..6_i32)),
         seed in any::<u64>(),
     ) -> Setup {
         let mut spec = pool(target, json!({ "maxSize": target + room, "provisioning": {}, "recycle": { "readyTtlSeconds": 900 },
@@ -231,6 +284,9 @@ prop_compose! {
         }
         if reuse {
             spec.reuse = serde_json::from_value(json!({ "afterReset": "Reimage", "maxUses": 3, "maxAgeSeconds": 2_000 })).ok();
+        }
+        if let Some(size) = standby {
+            spec.standby = serde_json::from_value(json!({ "size": size })).ok();
         }
         let boot = Boot::Tailed { median: median.max(0.001), p99: median.max(0.001) * tail };
         let cloud = CloudModel { boot, failing_percent: failing, lacking_percent: lacking, quota, ..CloudModel::default() };
@@ -262,6 +318,7 @@ proptest! {
         let most: i64 = trace.iter().map(|claim| claim.holds).sum::<i64>() + two_writes;
         prop_assert!(hours.held <= most as f64 / HOUR as f64 + 1e-6);
         prop_assert!((outcome.paid_hours_by_launch_config.iter().sum::<f64>() - hours.total).abs() < 1e-6);
+        prop_assert!(hours.stopped <= outcome.length_hours * f64::from(setup.pool.max_size) + 1e-6);
         let shown: f64 = outcome.samples.iter().map(|sample| sample.booting + sample.ready + sample.claimed).sum();
         let shown = shown / outcome.samples.len() as f64 * outcome.length_hours;
         prop_assert!((shown - (hours.total - hours.ending)).abs() < 1e-3 * hours.total.max(1.0), "{} {:?}", shown, hours);

@@ -16,8 +16,14 @@ pub enum Event {
     Look(usize),
     /// The status Ready is written.
     Ready(usize),
-    /// Its machine does not bill any more.
-    Stopped(usize),
+    /// Its machine is stopped.
+    Off(usize),
+    /// The status Standby is written.
+    Standby(usize),
+    /// The cloud answers the start.
+    Started(usize),
+    /// Its machine has ended.
+    Ended(usize),
     /// Its machine is proved gone.
     Gone(usize),
     /// The claim is deleted by its owner.

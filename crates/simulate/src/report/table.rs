@@ -8,9 +8,10 @@ use super::{Case, cheapest, frontier};
 /// with at least `goal_percent` hits.
 pub fn table(cases: &[Case], goal_percent: f64) -> String {
     let priced = cases.iter().any(|case| case.cost.is_some());
-    let mut rows = vec![header(priced)];
+    let stopped = cases.iter().any(|case| case.outcome.machines.stopped > 0);
+    let mut rows = vec![header(stopped, priced)];
     for (case, on) in cases.iter().zip(frontier(cases)) {
-        rows.push(row(case, on, priced));
+        rows.push(row(case, on, stopped, priced));
     }
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -40,8 +41,11 @@ pub fn table(cases: &[Case], goal_percent: f64) -> String {
     text
 }
 
-fn header(priced: bool) -> Vec<String> {
+fn header(stopped: bool, priced: bool) -> Vec<String> {
     let mut names = vec!["POLICY", "TARGET", "HITS", "WAITED", "FAILED", "P50", "P95", "P99", "IDLE H", "TOTAL H"];
+    if stopped {
+        names.push("STOPPED H");
+    }
     if priced {
         names.push("COST");
     }
@@ -49,7 +53,7 @@ fn header(priced: bool) -> Vec<String> {
     names.into_iter().map(str::to_owned).collect()
 }
 
-fn row(case: &Case, on_frontier: bool, priced: bool) -> Vec<String> {
+fn row(case: &Case, on_frontier: bool, stopped: bool, priced: bool) -> Vec<String> {
     let (claims, waits, hours) = (&case.outcome.claims, &case.outcome.waits, &case.outcome.hours);
     let mut cells = vec![
         case.policy.clone(),
@@ -63,6 +67,9 @@ fn row(case: &Case, on_frontier: bool, priced: bool) -> Vec<String> {
         format!("{:.1}", hours.idle),
         format!("{:.1}", hours.total),
     ];
+    if stopped {
+        cells.push(format!("{:.1}", hours.stopped));
+    }
     if priced {
         cells.push(case.cost.map_or_else(|| "-".to_owned(), |cost| format!("{cost:.2}")));
     }

@@ -2,12 +2,14 @@
 
 mod csv;
 mod generate;
+mod learnt;
 mod prometheus;
 
 use thiserror::Error;
 
 pub use self::csv::from_csv;
 pub use self::generate::{Bursts, bursts, poisson};
+pub use self::learnt::{Learnt, from_learnt};
 pub use self::prometheus::from_prometheus;
 use crate::time::{Micros, SECOND};
 

@@ -12,13 +12,18 @@ use super::index::{Index, Track, holder, is_terminal, named, phase, report, stat
 use super::{Action, LAG, Promise, Violation, quota, secrets};
 
 /// The allowed transitions of members, as in the table of `docs/use/resources.md`.
-const MEMBER_STEPS: [(MemberState, MemberState); 10] = [
+const MEMBER_STEPS: [(MemberState, MemberState); 15] = [
     (MemberState::Pending, MemberState::Warming),
     (MemberState::Pending, MemberState::Errored),
     (MemberState::Warming, MemberState::Ready),
     (MemberState::Warming, MemberState::Errored),
     (MemberState::Ready, MemberState::Claimed),
     (MemberState::Ready, MemberState::Errored),
+    (MemberState::Ready, MemberState::Stopping),
+    (MemberState::Stopping, MemberState::Standby),
+    (MemberState::Stopping, MemberState::Errored),
+    (MemberState::Standby, MemberState::Warming),
+    (MemberState::Standby, MemberState::Errored),
     (MemberState::Claimed, MemberState::Ready),
     (MemberState::Claimed, MemberState::Resetting),
     (MemberState::Resetting, MemberState::Warming),

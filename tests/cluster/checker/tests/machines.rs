@@ -1,6 +1,7 @@
-//! Machines, their members, and their claims.
+//! Machines, their members, and their claims; members that are stopped and started again.
 
 use bullpen_simcloud::ledger::State;
+use serde_json::json;
 
 use super::super::{Action, Promise};
 use super::Scene;
@@ -157,4 +158,82 @@ fn a_machine_whose_member_was_removed_by_force_is_the_sweeps_and_may_not_be_left
     scene.finds(&[Promise::NothingIsLeft]);
     scene.machine(9.0, "ci-a", State::Terminated);
     scene.finds(&[]);
+}
+
+/// The member `ci-a` is stopped from second 2 to 3, and its machine runs again at second 5.
+fn stopped() -> Scene {
+    let mut scene = Scene::new();
+    scene.ready(0.0, "ci-a");
+    scene.ready(0.0, "ci-b");
+    scene.member(2.0, "ci-a", "Stopping", None);
+    scene.machine(2.1, "ci-a", State::Stopping);
+    scene.machine(2.6, "ci-a", State::Stopped);
+    scene.member(3.0, "ci-a", "Standby", None);
+    scene.member(4.0, "ci-a", "Warming", None);
+    scene.machine(4.1, "ci-a", State::Starting);
+    scene.machine(5.0, "ci-a", State::Running);
+    scene
+}
+
+fn is_taken(scene: &mut Scene, when: f64) {
+    scene.claim(when, when, "one", "Pending", None);
+    scene.member(when + 0.1, "ci-a", "Claimed", Some("one"));
+    scene.claim(when, when + 0.2, "one", "Bound", Some("ci-a"));
+}
+
+#[test]
+fn a_machine_may_be_claimed_once_it_runs_again() {
+    let mut scene = stopped();
+    scene.member(5.2, "ci-a", "Ready", None);
+    is_taken(&mut scene, 6.0);
+    scene.finds(&[]);
+}
+
+#[test]
+fn a_claim_that_gets_a_machine_before_it_runs_again_is_found() {
+    let mut scene = stopped();
+    scene.member(4.2, "ci-a", "Ready", None);
+    is_taken(&mut scene, 4.5);
+    scene.finds(&[Promise::NoStoppedMachine]);
+}
+
+#[test]
+fn a_late_stop_of_a_machine_that_a_claim_has_is_found_and_one_after_the_claim_is_not() {
+    let mut scene = stopped();
+    scene.member(5.2, "ci-a", "Ready", None);
+    is_taken(&mut scene, 6.0);
+    scene.release(9.0, "one");
+    scene.machine(9.5, "ci-a", State::Stopping);
+    scene.finds(&[]);
+    scene.machine(7.0, "ci-a", State::Stopping);
+    scene.finds(&[Promise::ClaimedMachineStays]);
+}
+
+#[test]
+fn a_machine_that_a_fault_switches_off_was_not_stopped() {
+    let mut scene = Scene::new();
+    scene.ready(0.0, "ci-a");
+    scene.machine(2.0, "ci-a", State::Stopped);
+    is_taken(&mut scene, 2.5);
+    scene.finds(&[]);
+}
+
+#[test]
+fn a_stop_that_leaves_fewer_ready_members_than_the_floor_is_found() {
+    let mut scene = Scene::new();
+    scene.pool(0.0, &json!({ "minSize": 1 }));
+    scene.ready(10.0, "ci-a");
+    scene.member(20.0, "ci-a", "Stopping", None);
+    scene.finds(&[Promise::Floor]);
+}
+
+#[test]
+fn a_member_goes_from_standby_to_a_claim_only_by_a_start() {
+    let mut scene = Scene::new();
+    scene.ready(0.0, "ci-a");
+    scene.ready(0.0, "ci-b");
+    scene.member(2.0, "ci-a", "Stopping", None);
+    scene.member(3.0, "ci-a", "Standby", None);
+    is_taken(&mut scene, 4.0);
+    scene.finds(&[Promise::MemberStates]);
 }

@@ -198,3 +198,17 @@ fn a_ready_member_that_is_set_aside_does_not_count_for_the_floor() {
         scene.finds(expected);
     }
 }
+
+#[test]
+fn a_size_that_is_found_is_within_the_limits_of_the_spec_that_the_status_speaks_of() {
+    for (size, generation, expected) in [(3, 1, &[][..]), (4, 1, &[Promise::SizeIsInLimits]), (4, 0, &[])] {
+        let mut scene = Scene::new();
+        let status = json!({ "observedGeneration": generation, "recommendedTarget": size });
+        scene.pool_status_of(1.0, 1, &status);
+        scene.finds(expected);
+    }
+    let mut scene = Scene::new();
+    let followed = json!({ "observedGeneration": 1, "effectiveTarget": { "size": 4, "source": "Autosize" } });
+    scene.pool_status_of(1.0, 1, &followed);
+    scene.finds(&[Promise::SizeIsInLimits]);
+}

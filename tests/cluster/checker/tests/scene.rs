@@ -116,6 +116,14 @@ impl Scene {
         self.see(when, Object::Pool(Box::new(of(pool))), false);
     }
 
+    /// The pool of this generation with these fields of its status.
+    pub(super) fn pool_status_of(&mut self, when: f64, generation: i64, status: &Value) {
+        let mut metadata = meta("ci", -100.0);
+        metadata["generation"] = json!(generation);
+        let pool = json!({ "metadata": metadata, "spec": self.spec, "status": status });
+        self.see(when, Object::Pool(Box::new(of(pool))), false);
+    }
+
     /// From here on machines have the tag of this installation.
     pub(super) fn installed_as(&mut self, id: &str) {
         self.installation = Some(id.to_owned());

@@ -1,6 +1,8 @@
 //! A person at a terminal, with kubectl alone and with `kubectl bullpen`.
 
 #[cfg(feature = "kubectl")]
+mod advise;
+#[cfg(feature = "kubectl")]
 mod claim;
 #[cfg(feature = "kubectl")]
 mod escaping;

@@ -97,6 +97,7 @@ async fn what_is_not_there_is_said_in_kubectls_words_and_the_exit_code_is_1() {
         (&["release", "x"], "poolclaims"),
         (&["renew", "x"], "poolclaims"),
         (&["why", "pool/x"], "instancepools"),
+        (&["advise", "x"], "instancepools"),
     ] {
         let answer = walk.plugin(arguments).await;
         assert_eq!(answer.code, Some(1), "{arguments:?}: {answer:?}");

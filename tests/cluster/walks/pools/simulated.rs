@@ -131,6 +131,7 @@ pub(super) fn simulate(
         policy: Policy::Operator,
         wait_timeout: None,
         warm_up: HOUR,
+        lasts: None,
         seed: 1,
     };
     run(&setup, trace, |_| {}).expect("an outcome")

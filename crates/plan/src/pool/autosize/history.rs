@@ -28,8 +28,8 @@ pub struct History {
 pub enum Happened {
     /// So many claims came at this millisecond.
     Came(i64, u32),
-    /// Nobody counted until this millisecond.
-    Blank(i64),
+    /// Nobody counted from this millisecond until that one.
+    Blank(i64, i64),
 }
 
 impl History {
@@ -80,7 +80,7 @@ impl History {
     /// What happened, in order of time.
     pub fn all(&self) -> Vec<Happened> {
         let came = self.came.iter().map(|(tick, count)| (*tick, Happened::Came(tick * self.tick, *count)));
-        let blanks = self.blanks.iter().map(|(from, to)| (*from, Happened::Blank(to * self.tick)));
+        let blanks = self.blanks.iter().map(|(from, to)| (*from, Happened::Blank(from * self.tick, to * self.tick)));
         let mut all: Vec<(i64, Happened)> = came.chain(blanks).collect();
         all.sort_by_key(|(tick, _)| *tick);
         all.into_iter().map(|(_, happened)| happened).collect()
@@ -136,7 +136,7 @@ impl History {
         for word in words {
             if let Some(blank) = word.strip_prefix('-') {
                 let (from, length) = blank.split_once('+')?;
-                let from = begins.checked_add(hex(from)?)?;
+                let from = begins.checked_add(hex(from)?).filter(|tick| *tick <= until)?;
                 history.blanks.push_back((from, from.checked_add(hex(length)?)?));
                 continue;
             }

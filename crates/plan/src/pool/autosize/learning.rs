@@ -24,6 +24,8 @@ pub struct Learning {
     last_ready: Option<Timestamp>,
     /// When what was learnt was last put into a status, or learning began; and the claims until then.
     recorded: Option<(Timestamp, u64)>,
+    /// What is to be written, until the status has it: not every pass writes one.
+    unwritten: Option<String>,
 }
 
 /// What a pass found.
@@ -33,7 +35,7 @@ pub struct Finding {
     pub advice: Advice,
     /// When to look again although no claim comes.
     pub look_again_at: Option<Timestamp>,
-    /// What was learnt, if it is to be written into the status now.
+    /// What was learnt, while it is to be written into the status.
     pub record: Option<String>,
 }
 
@@ -104,13 +106,17 @@ impl Learning {
         let due = self
             .recorded
             .is_some_and(|(at, claims)| claims != sizer.claims() && at.checked_add(every).is_ok_and(|due| due <= now));
+        if self.unwritten.is_some() && pool.status.as_ref().is_some_and(|status| status.learnt == self.unwritten) {
+            self.unwritten = None;
+        }
         if due {
             self.recorded = Some((now, sizer.claims()));
+            self.unwritten = Some(sizer.record());
         }
         Some(Finding {
             advice: sizer.advice(),
             look_again_at: now.checked_add(pause).ok(),
-            record: due.then(|| sizer.record()),
+            record: self.unwritten.clone(),
         })
     }
 

@@ -20,9 +20,10 @@ const LEADS: (f64, f64) = (200.0, 3_600_000.0);
 const REACTION: f64 = 1.02;
 /// Everything is learnt again from the history when the lead time has changed by this factor.
 const OTHER_LEAD: f64 = 1.25;
-/// Least claims, and lead times with somebody watching, before anything is recommended.
-const LEAST_CLAIMS: u64 = 20;
-const LEAST_LEADS: f64 = 38.0;
+/// Least claims before anything is recommended.
+pub const LEAST_CLAIMS: u64 = 20;
+/// Least lead times with somebody watching before anything is recommended.
+pub const LEAST_LEADS: f64 = 38.0;
 /// Until so many lead times were watched, the target of the spec is a floor. It is half a day of machines that boot in a minute and
 /// a half.
 const LEARNING_LEADS: f64 = 480.0;
@@ -50,6 +51,31 @@ pub enum Advice {
         /// Seconds from an order until its machine is ready.
         lead: f64,
     },
+}
+
+/// What a record has of a pool, read but not learnt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// How many milliseconds the last machines took to be ready.
+    pub ready: Vec<i64>,
+    season: Season,
+    /// When claims came.
+    pub history: History,
+    /// Until when, in milliseconds since 1970.
+    pub until: i64,
+}
+
+impl Record {
+    /// Reads what [`Sizer::record`] wrote. `None`: this is no such text.
+    pub fn read(text: &str) -> Option<Self> {
+        let (ready, rest) = text.split_once('\n')?;
+        let (season, history) = rest.split_once('\n')?;
+        let season = Season::read(season)?;
+        let (history, until) = History::read(history)?;
+        let times = ready.split(' ').filter(|word| !word.is_empty()).take(MOST_READY);
+        let ready = times.map(|time| time.parse::<u32>().ok().map(i64::from)).collect::<Option<_>>()?;
+        Some(Self { ready, season, history, until })
+    }
 }
 
 /// What one pool learns. It is bounded, and all of it comes again from [`record`](Self::record).
@@ -155,14 +181,9 @@ impl Sizer {
 
     /// Reads what [`record`](Self::record) wrote. `None`: this is no such text.
     pub fn restore(text: &str, goal: Goal) -> Option<Self> {
-        let (ready, rest) = text.split_once('\n')?;
-        let (season, history) = rest.split_once('\n')?;
-        let season = Season::read(season)?;
-        let (history, until) = History::read(history)?;
-        let mut sizer = Self { history, at: Some(until), ..Self::new(goal) };
-        for time in ready.split(' ').filter(|word| !word.is_empty()).take(MOST_READY) {
-            sizer.ready.push_back(time.parse::<u32>().ok().map(f64::from)?.clamp(LEADS.0, LEADS.1));
-        }
+        let Record { ready, season, history, until } = Record::read(text)?;
+        let ready = ready.into_iter().map(|time| (time as f64).clamp(LEADS.0, LEADS.1)).collect();
+        let mut sizer = Self { ready, history, at: Some(until), ..Self::new(goal) };
         sizer.lead = sizer.measured_lead();
         sizer.learn_again();
         sizer.forecaster.remember(&season);
@@ -178,11 +199,6 @@ impl Sizer {
             self.forecaster.skip(at);
             self.at = Some(at);
         }
-    }
-
-    /// What came, for a simulation.
-    pub const fn history(&self) -> &History {
-        &self.history
     }
 
     fn measured_lead(&self) -> f64 {
@@ -216,8 +232,11 @@ impl Sizer {
                     self.watched += (at - before.unwrap_or(at)).max(0) as f64;
                     at
                 }
-                Happened::Blank(until) => {
-                    history.skip(before.unwrap_or(until), until);
+                Happened::Blank(from, until) => {
+                    // No claim came before it, but somebody watched.
+                    self.forecaster.advance(from);
+                    self.watched += (from - before.unwrap_or(from)).max(0) as f64;
+                    history.skip(from, until);
                     self.forecaster.skip(until);
                     until
                 }

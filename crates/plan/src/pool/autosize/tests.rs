@@ -1,9 +1,10 @@
-use bullpen_api::InstancePoolSpec;
+use bullpen_api::{InstancePool, InstancePoolSpec};
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::follow::{condition, followed, recommended};
 use super::forecaster::{Forecaster, Goal};
+use super::learning::Learning;
 use super::sizer::{Advice, MOST_TEXT, Sizer};
 
 /// Milliseconds since 1970 at which every test begins.
@@ -167,6 +168,43 @@ fn what_was_learnt_comes_again_from_the_record() {
         size_of(&again)
     );
     assert!(Sizer::restore("nonsense", goal(0.99)).is_none());
+}
+
+#[test]
+fn what_was_learnt_is_to_be_written_until_the_status_has_it() {
+    let at = |seconds: i64| jiff::Timestamp::from_millisecond(BEGIN + seconds * SECOND).unwrap();
+    let mut pool: InstancePool =
+        serde_json::from_value(json!({ "metadata": { "name": "ci" }, "spec": pool(json!({})), "status": {} })).unwrap();
+    let mut learning = Learning::default();
+    let sizer = learning.lesson(&pool).unwrap().learn(at(0));
+    learning.learnt(sizer, at(0));
+    learning.claim_came();
+    let mut record = |pool: &InstancePool, seconds: i64| learning.look(pool, &[], at(seconds)).unwrap().record;
+    assert_eq!(record(&pool, 1), None, "it is not due");
+    let first = record(&pool, 700);
+    assert!(first.is_some());
+    // That pass wrote no status.
+    assert_eq!(record(&pool, 701), first);
+    pool.status.as_mut().unwrap().learnt = first;
+    assert_eq!(record(&pool, 702), None);
+}
+
+#[test]
+fn quiet_time_before_a_restart_was_watched_also_when_it_is_learnt_again() {
+    let mut sizer = Sizer::new(goal(0.99));
+    for _ in 0..3 {
+        sizer.ready_after(90_000);
+    }
+    sizer.observe(BEGIN, 0);
+    for minute in 1..=30 {
+        sizer.observe(BEGIN + minute * 60 * SECOND, 1);
+    }
+    // Ten hours without a claim, a restart, and one more claim.
+    sizer.observe(BEGIN + 10 * HOUR, 0);
+    sizer.resume(BEGIN + 11 * HOUR);
+    sizer.observe(BEGIN + 11 * HOUR + 60 * SECOND, 1);
+    let again = Sizer::restore(&sizer.record(), goal(0.99)).unwrap();
+    assert!(matches!(again.advice(), Advice::Size { .. }), "ten hours are enough to know: {:?}", again.advice());
 }
 
 proptest! {

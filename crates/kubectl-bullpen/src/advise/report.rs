@@ -1,0 +1,171 @@
+//! Says what came of the sizes, and what to do next.
+
+use bullpen_simulate::HOUR;
+use serde_json::{Value, json};
+
+use super::known::{Known, WEEK, brief};
+use super::sizes::{Played, Row, Size};
+use crate::shared::printing::Table;
+
+/// Less than this share of the costs is not worth a change: the next week differs by more.
+const WORTH: f64 = 0.02;
+
+/// For a person: from what it is known, a table of the sizes, and what to do.
+pub(super) fn text(known: &Known, played: &Played) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    lines.push(format!("pool {}: {}", known.name, known.sources.join("\n")));
+    lines.push(String::new());
+    lines.push(table(known, played).text());
+    lines.push(String::new());
+    lines.push("Hours and costs are for a week. Auto begins with nothing learnt, as a new pool does.".to_owned());
+    lines.extend(known.notes.iter().map(|note| format!("note: {note}")));
+    let Next { why, command } = next(known, played);
+    lines.push(String::new());
+    lines.push(why);
+    if let Some(command) = command {
+        lines.push(format!("  {command}"));
+    }
+    lines.join("\n")
+}
+
+fn table(known: &Known, played: &Played) -> Table {
+    let mut header = vec!["SIZE", "HITS", "MISSED", "P95", "P99", "IDLE H", "ALL H"];
+    if known.prices.is_some() {
+        header.push("COST");
+    }
+    header.push("NOTE");
+    let mut table = Table::new(header);
+    let week = WEEK as f64 / known.length.max(1) as f64;
+    for row in &played.rows {
+        let (claims, waits, hours) = (&row.outcome.claims, &row.outcome.waits, &row.outcome.hours);
+        let mut cells = vec![
+            name(row.size),
+            format!("{:.2} %", row.hit_percent()),
+            (claims.arrived - claims.hits).to_string(),
+            brief(waits.p95),
+            brief(waits.p99),
+            format!("{:.1}", hours.idle * week),
+            format!("{:.1}", hours.total * week),
+        ];
+        cells.extend(row.cost.map(|cost| format!("{:.2}", cost * week)));
+        let marks = marks(known, played, row);
+        cells.push(if marks.is_empty() { "-".to_owned() } else { marks.join(", ") });
+        table.row(cells);
+    }
+    table
+}
+
+fn name(size: Size) -> String {
+    match size {
+        Size::Fixed(size) => size.to_string(),
+        Size::Auto => "Auto".to_owned(),
+    }
+}
+
+fn marks(known: &Known, played: &Played, row: &Row) -> Vec<String> {
+    let cheapest = || format!("cheapest with {} %", known.goal_percent);
+    let marks = [
+        (played.own == row.size).then(|| "now".to_owned()),
+        (known.recommended.map(Size::Fixed) == Some(row.size)).then(|| "recommended at present".to_owned()),
+        (played.cheapest == Some(row.size)).then(cheapest),
+    ];
+    marks.into_iter().flatten().collect()
+}
+
+/// What to do next.
+struct Next {
+    why: String,
+    command: Option<String>,
+}
+
+fn next(known: &Known, played: &Played) -> Next {
+    let goal = known.goal_percent;
+    let stays = |why: String| Next { why, command: None };
+    let Some(own) = played.row(played.own) else { return stays("Nothing to change.".to_owned()) };
+    let Some(best) = played.cheapest.and_then(|size| played.row(size)) else {
+        let most = played.rows.iter().map(Row::hit_percent).fold(0.0, f64::max);
+        return stays(format!(
+            "Next: no size up to maxSize {} keeps {goal} %; the best has {most:.2} %. Raise spec.maxSize, which claimed machines count \
+             against too, or ask for less with --hit-rate-percent.",
+            known.pool.max_size
+        ));
+    };
+    let (size, now) = (named(played.own), own.price());
+    let keeps = own.hit_percent() >= goal;
+    if best.size == own.size || (keeps && now - best.price() < WORTH * now) {
+        let floor = matches!(best.size, Size::Fixed(size) if size == known.pool.min_size && size > 0);
+        let floor = if floor { "; only a lower spec.minSize allows a smaller one" } else { "" };
+        return stays(format!("Nothing to change: {size} keeps {goal} %, and nothing else saves enough{floor}."));
+    }
+    let changes = amount(known, best.price() - now);
+    let why = if keeps {
+        format!("Next: {} instead of {size} keeps {goal} % and {changes}.", named(best.size))
+    } else {
+        format!(
+            "Next: {} keeps {goal} %, where {size} had {:.2} %, and {changes}.",
+            named(best.size),
+            own.hit_percent()
+        )
+    };
+    let spec = match (best.size, played.own) {
+        (Size::Fixed(size), Size::Fixed(_)) => json!({ "targetSize": size }),
+        (Size::Fixed(size), Size::Auto) => json!({ "targetSize": size, "autosize": { "mode": "Recommend" } }),
+        (Size::Auto, _) => json!({ "autosize": { "mode": "Auto", "hitRatePercent": goal.ceil() as i32 } }),
+    };
+    let patch = json!({ "spec": spec });
+    let (namespace, name) = (&known.namespace, &known.name);
+    Next {
+        why: format!("{why} Change it where the pool's manifest is kept, or by"),
+        command: Some(format!(
+            "kubectl --namespace {namespace} patch instancepool {name} --type merge --patch '{patch}'"
+        )),
+    }
+}
+
+fn named(size: Size) -> String {
+    match size {
+        Size::Fixed(size) => format!("targetSize {size}"),
+        Size::Auto => "autosize of mode Auto".to_owned(),
+    }
+}
+
+/// How much more or less it is in a week.
+fn amount(known: &Known, more: f64) -> String {
+    let a_week = more.abs() * WEEK as f64 / known.length.max(1) as f64;
+    let what = if known.prices.is_some() { format!("{a_week:.2}") } else { format!("{a_week:.1} machine-hours") };
+    if more < 0.0 { format!("saves {what} a week") } else { format!("costs {what} more a week") }
+}
+
+/// The same for a program. Hours and costs are those of the claims, not of a week.
+pub(super) fn document(known: &Known, played: &Played) -> Value {
+    let rows = played.rows.iter().map(|row| {
+        let mut value = json!(row.outcome);
+        value["size"] = size(row.size);
+        value["hitPercent"] = json!(row.hit_percent());
+        value["keepsGoal"] = json!(row.hit_percent() >= known.goal_percent);
+        if let Some(cost) = row.cost {
+            value["cost"] = json!(cost);
+        }
+        value
+    });
+    let next = next(known, played);
+    json!({
+        "namespace": known.namespace, "pool": known.name,
+        "claims": known.claims.len(), "hours": known.length as f64 / HOUR as f64,
+        "goalPercent": known.goal_percent,
+        "bootSeconds": known.cloud.boot.mean(),
+        "sources": known.sources, "notes": known.notes,
+        "now": size(played.own),
+        "recommendedTarget": known.recommended,
+        "cheapest": played.cheapest.map(size),
+        "next": { "text": next.why, "command": next.command },
+        "sizes": rows.collect::<Vec<_>>(),
+    })
+}
+
+fn size(size: Size) -> Value {
+    match size {
+        Size::Fixed(size) => json!(size),
+        Size::Auto => json!("Auto"),
+    }
+}

@@ -1,0 +1,219 @@
+use bullpen_plan::pool::autosize::forecaster::Goal;
+use bullpen_plan::pool::autosize::sizer::Sizer;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::known::{Given, Known, Recorded, known};
+use super::report;
+use super::sizes::{Played, Size, play};
+
+/// Milliseconds since 1970 at which the pool begins to learn.
+const BEGIN: i64 = 1_767_225_600_000;
+const HOUR: i64 = 3_600_000;
+
+/// A pool with these fields in its spec and its status.
+fn pool(spec: &Value, status: &Value) -> Value {
+    let mut whole = json!({ "targetSize": 12, "minSize": 1, "maxSize": 200, "launchConfigs": [{ "name": "lc" }],
+        "autosize": { "mode": "Recommend" } });
+    if let (Some(whole), Value::Object(more)) = (whole.as_object_mut(), spec.clone()) {
+        whole.extend(more);
+    }
+    json!({ "metadata": { "name": "ci", "namespace": "team" }, "spec": whole, "status": status })
+}
+
+fn given(pool: Value) -> Given {
+    let config = json!({
+        "metadata": { "name": "lc" },
+        "spec": { "region": "r", "zone": "z", "instanceType": "t", "image": "i", "hourlyPrice": "0.5",
+            "simulated": { "endpoint": "http://c" } },
+    });
+    Given {
+        pool: serde_json::from_value(pool).unwrap(),
+        launch_configs: vec![serde_json::from_value(config).unwrap()],
+        members: Vec::new(),
+        claims: Vec::new(),
+        recorded: Recorded::Learnt,
+        hold_seconds: Some(300.0),
+        boot_seconds: None,
+        goal_percent: None,
+        hourly_price: None,
+        now: jiff::Timestamp::from_millisecond(BEGIN + 30 * HOUR).unwrap(),
+    }
+}
+
+/// What a pool has learnt in so many hours in which a claim came every so many seconds, and two at once each ten times.
+fn learnt(hours: i64, every: i64) -> String {
+    let mut sizer = Sizer::new(Goal { hits: 0.99, window: 120.0 });
+    for seconds in [85, 90, 95] {
+        sizer.ready_after(seconds * 1_000);
+    }
+    sizer.observe(BEGIN, 0);
+    for number in 1..=hours * 3_600 / every {
+        sizer.observe(BEGIN + number * every * 1_000, if number % 10 == 0 { 2 } else { 1 });
+    }
+    sizer.record()
+}
+
+fn advised(given: Given) -> (Known, Played) {
+    let known = known(given).unwrap();
+    let played = play(&known, 2).unwrap();
+    (known, played)
+}
+
+#[test]
+fn the_cheapest_size_that_keeps_the_goal_is_found_and_the_command_that_sets_it_is_said() {
+    let status = json!({ "learnt": learnt(6, 30), "recommendedTarget": 6 });
+    let (known, played) = advised(given(pool(&json!({}), &status)));
+    let Some(Size::Fixed(best)) = played.cheapest else { panic!("{:?}", played.cheapest) };
+    // Three claims come in a boot, and at most four.
+    assert!((3..=6).contains(&best), "{best}");
+    let text = report::text(&known, &played);
+    assert!(
+        text.starts_with("pool ci: 792 claims in 5h59m until 24h ago, as autosize has learnt them (status.learnt)\n"),
+        "{text}"
+    );
+    assert!(text.contains("machines are ready after 90.0 s in the mean: as the last 3 of the pool were"), "{text}");
+    let line =
+        |note: &str| text.lines().find(|line| line.ends_with(note)).unwrap_or_else(|| panic!("no {note}:\n{text}"));
+    assert!(line("   now").starts_with("12 "));
+    assert!(line("recommended at present").starts_with("6 ") || best == 6);
+    assert!(line("cheapest with 99 %").starts_with(&format!("{best} ")));
+    assert!(text.contains("\nAuto "), "{text}");
+    let next = format!("Next: targetSize {best} instead of targetSize 12 keeps 99 % and saves ");
+    assert!(text.contains(&next), "{text}");
+    let command = format!(
+        "  kubectl --namespace team patch instancepool ci --type merge --patch '{{\"spec\":{{\"targetSize\":{best}}}}}'"
+    );
+    assert!(text.ends_with(&command), "{text}");
+    let document = report::document(&known, &played);
+    assert_eq!((&document["cheapest"], &document["now"], &document["claims"]), (&json!(best), &json!(12), &json!(792)));
+    assert_eq!(document["sizes"].as_array().map(Vec::len), Some(played.rows.len()));
+}
+
+#[test]
+fn a_size_that_keeps_the_goal_for_as_little_stays() {
+    let status = json!({ "learnt": learnt(6, 30) });
+    let best = advised(given(pool(&json!({}), &status))).1.cheapest;
+    let Some(Size::Fixed(best)) = best else { panic!("{best:?}") };
+    let (known, played) = advised(given(pool(&json!({ "targetSize": best }), &status)));
+    let text = report::text(&known, &played);
+    assert!(text.contains(&format!("\nNothing to change: targetSize {best} keeps 99 %")), "{text}");
+    let (known, played) = advised(given(pool(&json!({ "targetSize": 12, "minSize": 12 }), &status)));
+    let text = report::text(&known, &played);
+    assert!(text.ends_with("only a lower spec.minSize allows a smaller one."), "{text}");
+}
+
+#[test]
+fn a_max_size_that_leaves_no_room_is_named() {
+    let (known, played) =
+        advised(given(pool(&json!({ "targetSize": 3, "maxSize": 4 }), &json!({ "learnt": learnt(6, 30) }))));
+    assert_eq!(played.cheapest, None);
+    let text = report::text(&known, &played);
+    assert!(text.contains("Next: no size up to maxSize 4 keeps 99 %; the best has "), "{text}");
+    assert_eq!(report::document(&known, &played)["cheapest"], Value::Null);
+}
+
+#[test]
+fn a_pool_that_knows_too_little_is_told_what_to_do() {
+    let refused = |given: Given| known(given).err().unwrap();
+    let off = refused(given(pool(&json!({ "autosize": { "mode": "Off" } }), &json!({}))));
+    assert!(off.contains("set spec.autosize.mode to Recommend, which changes no size"), "{off}");
+    let fresh = refused(given(pool(&json!({}), &json!({}))));
+    assert!(fresh.contains("at most once in ten minutes") && fresh.contains("ask again later"), "{fresh}");
+    let few = refused(given(pool(&json!({}), &json!({ "learnt": learnt(1, 1_200) }))));
+    assert!(few.starts_with("3 claims in 60m are too little to advise from: it takes 20 claims"), "{few}");
+    let other = refused(given(pool(&json!({}), &json!({ "learnt": "of another version" }))));
+    assert!(other.starts_with("status.learnt: was written by another version; or give recorded claims"), "{other}");
+}
+
+#[test]
+fn what_is_assumed_is_said_and_how_it_is_measured() {
+    let mut bare = given(pool(&json!({ "autosize": { "mode": "Auto" } }), &json!({ "learnt": learnt(6, 30) })));
+    bare.hold_seconds = None;
+    bare.launch_configs[0].spec.hourly_price = None;
+    let (known, played) = advised(bare);
+    assert_eq!((played.own, known.prices.is_none()), (Size::Auto, true));
+    let text = report::text(&known, &played);
+    assert!(text.contains("claims hold a machine for 10m in the mean: assumed"), "{text}");
+    assert!(
+        text.contains("note: how long claims hold machines is not known") && text.contains("--hold-seconds"),
+        "{text}"
+    );
+    assert!(
+        text.contains("note: no costs: set spec.hourlyPrice of launch config lc") && !text.contains("COST"),
+        "{text}"
+    );
+    assert!(text.contains("note: hours and costs are for a week, and 5h59m are less"), "{text}");
+}
+
+#[test]
+fn claims_that_are_there_show_how_long_they_hold_their_machines() {
+    let now = BEGIN + 30 * HOUR;
+    let claim = |pool: &str, began: i64, ended: Option<i64>| {
+        let time = |at: i64| jiff::Timestamp::from_millisecond(at).unwrap().to_string();
+        let mut status = json!({ "phase": "Bound", "boundAt": time(now - began) });
+        if let Some(ended) = ended {
+            status["phase"] = json!("Released");
+            status["finishedAt"] = json!(time(now - ended));
+        }
+        let metadata = json!({ "name": "c", "namespace": "team" });
+        serde_json::from_value(
+            json!({ "metadata": metadata, "spec": { "poolRef": { "name": pool } }, "status": status }),
+        )
+    };
+    let told = |claims: Vec<Result<_, serde_json::Error>>| {
+        let mut given = given(pool(&json!({}), &json!({ "learnt": learnt(6, 30) })));
+        given.hold_seconds = None;
+        given.claims = claims.into_iter().map(Result::unwrap).collect();
+        known(given).unwrap().sources[2].clone()
+    };
+    let held: Vec<_> = (0..6).map(|_| claim("ci", 60_000, None)).chain([claim("other", 9_000, None)]).collect();
+    assert_eq!(
+        told(held),
+        "claims hold a machine for 60.0 s in the mean: as long as the 6 claims that hold one now have had it"
+    );
+    let ended: Vec<_> = (0..5).map(|_| claim("ci", 90_000, Some(50_000))).collect();
+    assert_eq!(
+        told(ended),
+        "claims hold a machine for 40.0 s in the mean: as the 5 claims that have ended and are still there"
+    );
+}
+
+#[test]
+fn a_trace_says_how_long_its_claims_hold_machines() {
+    let lines: Vec<String> = (0..300).map(|number| format!("{},60000", number * 30_000)).collect();
+    let mut given = given(pool(&json!({ "autosize": { "mode": "Off" } }), &json!({})));
+    given.recorded =
+        Recorded::Trace { file: "week.csv".into(), text: format!("arrival_ms,duration_ms\n{}\n", lines.join("\n")) };
+    given.boot_seconds = Some(60.0);
+    let (known, played) = advised(given);
+    assert_eq!(known.sources.len(), 2, "{:?}", known.sources);
+    assert!(known.sources[0].starts_with("300 claims in 149m, of week.csv"), "{:?}", known.sources);
+    assert!(matches!(played.cheapest, Some(Size::Fixed(2..=4))), "{:?}", played.cheapest);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    #[test]
+    fn what_is_advised_keeps_the_goal_within_the_limits_and_no_row_that_does_is_cheaper(
+        every in 20..200_i64, target in 1..20_i32, room in 0..30_i32, goal in 60..99_i32,
+    ) {
+        let spec = json!({ "targetSize": target, "minSize": 1, "maxSize": target + room });
+        let mut given = given(pool(&spec, &json!({ "learnt": learnt(4, every) })));
+        given.goal_percent = Some(f64::from(goal));
+        let (_, played) = advised(given);
+        let good = played.rows.iter().filter(|row| row.hit_percent() >= f64::from(goal));
+        let least = good.map(super::sizes::Row::price).fold(f64::INFINITY, f64::min);
+        match played.cheapest.and_then(|size| played.row(size)) {
+            Some(row) => {
+                prop_assert!(row.hit_percent() >= f64::from(goal) && row.price() <= least);
+                if let Size::Fixed(size) = row.size {
+                    prop_assert!((1..=target + room).contains(&size));
+                }
+            }
+            None => prop_assert!(least.is_infinite()),
+        }
+        prop_assert!(played.row(played.own).is_some());
+    }
+}
