@@ -104,11 +104,11 @@ bench-scale: ## Measure large fleets and queues on a real API server: memory, id
 bench-simulate: ## Measure how long 100,000 claims take bullpen simulate on one core: at most 10 s
 	$(CARGO) bench -p bullpen-simulate --bench claims
 
-bench-sizing: ## Compare autosize with fixed sizes and a loop of 60 s, on the CSV files of a folder (TRACES=DIR) or drawn claims: minutes
-	TRACES="$(TRACES)" $(CARGO) bench -p bullpen-simulate --bench sizing
+bench-sizing: ## Compare autosize with other policies, on the CSV files of a folder (TRACES=DIR) or drawn claims: minutes. OUT=DIR gets a page with drawings
+	TRACES="$(abspath $(TRACES))" OUT="$(abspath $(OUT))" $(CARGO) bench -p bullpen-simulate --bench sizing
 
 play-trace: ## Play a trace against a pool that sizes itself, so many times as fast (TRACE=FILE HOURS=24 SPEED=60): HOURS / SPEED
-	TRACE="$(TRACE)" HOURS="$(HOURS)" SPEED="$(SPEED)" $(CARGO) test --test cluster a_day_of_a_trace -- --ignored --nocapture
+	TRACE="$(abspath $(TRACE))" HOURS="$(HOURS)" SPEED="$(SPEED)" $(CARGO) test --test cluster a_day_of_a_trace -- --ignored --nocapture
 
 fmt: ## Format the code
 	$(CARGO) fmt

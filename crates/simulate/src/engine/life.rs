@@ -48,11 +48,7 @@ impl World<'_> {
             }
             Event::Released(claim) => self.released(claim),
             Event::Judge(claim) => self.judge(claim),
-            Event::Tick => {
-                if let Policy::Loop { every } = self.setup.policy {
-                    self.tick(every);
-                }
-            }
+            Event::Tick => self.tick(),
         }
     }
 

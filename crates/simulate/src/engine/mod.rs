@@ -5,13 +5,12 @@ mod buyer;
 mod desk;
 mod fleet;
 mod life;
+mod loops;
 mod meter;
 mod setup;
 mod standby;
 mod timeline;
 
-use bullpen_plan::launch::placement::{Candidate, LaunchConfigView, place};
-use bullpen_plan::pool::recycle::is_expired;
 use bullpen_plan::pool::view::Standing;
 
 use self::autosize::Autosizer;
@@ -23,7 +22,7 @@ pub use self::setup::{Policy, Setup};
 use self::timeline::{Event, Timeline};
 use crate::cloud::Cloud;
 use crate::outcome::{Claims, Machines, Outcome, Waits};
-use crate::time::{Micros, SECOND, micros, timestamp};
+use crate::time::{Micros, SECOND, micros};
 use crate::trace::Arrival;
 
 /// A pool gets a pass this often even if nothing changed, as from the operator.
@@ -86,7 +85,7 @@ pub fn run(setup: &Setup, trace: &[Arrival], mut progress: impl FnMut(usize)) ->
         claims: Claims::default(),
         machines: Machines::default(),
     };
-    if let Policy::Loop { .. } = setup.policy {
+    if setup.policy != Policy::Operator {
         world.timeline.add(begin, Event::Tick);
     }
     world.decide();
@@ -209,49 +208,6 @@ impl World<'_> {
         let again = plan.look_again_at.map_or(Micros::MAX, micros).max(self.now + SOONEST);
         let again = looked.map_or(again, |(_, at)| again.min(at));
         self.wake = Some(again.min(self.now + RESYNC));
-    }
-
-    /// A run of the loop with a fixed interval.
-    fn tick(&mut self, every: Micros) {
-        self.timeline.add(self.now + every, Event::Tick);
-        let (now, view) = (timestamp(self.now), &self.fleet.view);
-        let ends = |standing: Standing, expired: bool| {
-            standing == Standing::Errored || (standing == Standing::Ready && expired)
-        };
-        let ended: Vec<_> = view
-            .members
-            .iter()
-            .filter(|member| ends(member.standing, is_expired(member, &view.recycle, now)))
-            .filter_map(|member| self.fleet.find(&member.uid))
-            .collect();
-        for member in ended {
-            self.give_up(member);
-        }
-        let supply: i64 = self.fleet.configs.iter().map(|config| config.in_flight).sum();
-        let missing = i64::from(self.setup.pool.target_size) - supply - self.fleet.ready.len() as i64;
-        let room = i64::from(self.setup.pool.max_size) - self.fleet.total() as i64;
-        let weights = self.setup.pool.launch_configs.iter();
-        let candidates: Vec<_> = weights
-            .zip(&self.fleet.configs)
-            .map(|(entry, config)| Candidate {
-                view: LaunchConfigView {
-                    name: entry.name.clone(),
-                    weight: entry.weight,
-                    members: config.members,
-                    room: entry.max_instances.map(|most| i64::from(most) - config.members),
-                    ramp: None,
-                    unavailable_until: None,
-                },
-                slots: None,
-                comes_up: true,
-            })
-            .collect();
-        let count = i32::try_from(missing.min(room).max(0)).unwrap_or(0);
-        for name in place(&candidates, count, 0, now).launch_configs {
-            if let Some(config) = self.buyer.number(&name) {
-                self.buy(config);
-            }
-        }
     }
 
     fn outcome(mut self, end: Micros) -> Outcome {

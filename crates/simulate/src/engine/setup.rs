@@ -22,6 +22,13 @@ pub enum Policy {
         /// Time between two runs.
         every: Micros,
     },
+    /// For comparison: the estimator of Taskcluster's worker-manager, with `targetSize` as its `minCapacity` and `maxSize` as
+    /// its `maxCapacity`. It counts claimed machines in both, and buys for waiting claims. A worker there serves many tasks;
+    /// a machine here serves one claim.
+    Estimator {
+        /// Time between two runs.
+        every: Micros,
+    },
 }
 
 /// What is simulated: a pool, its launch configs and its cloud.

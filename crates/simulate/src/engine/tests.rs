@@ -145,6 +145,18 @@ fn a_loop_of_a_minute_misses_more_than_the_operator_at_the_same_size() {
 }
 
 #[test]
+fn an_estimator_without_a_minimum_serves_every_claim_late_and_keeps_no_machine() {
+    let (mut setup, trace) = (setup(pool(0, json!({}))), steady(1_000));
+    setup.policy = Policy::Estimator { every: 10 * SECOND };
+    let late = play(&setup, &trace);
+    assert!(late.claims.hits < 300 && late.waits.longest > 30.0, "{:?} {:?}", late.claims, late.waits);
+    assert!(late.claims.failed == 0 && late.claims.waiting < 50, "only the last ones wait: {:?}", late.claims);
+    setup.pool.target_size = 150;
+    let early = play(&setup, &trace);
+    assert!(early.claims.hits > late.claims.hits && early.hours.idle > late.hours.idle, "a minimum is idle and hit");
+}
+
+#[test]
 fn a_broken_image_buys_ten_machines_in_an_hour() {
     let mut setup = setup(pool(50, json!({ "provisioning": {}, "readiness": { "launchTimeoutSeconds": 60 } })));
     setup.cloud.failing_percent = 100.0;
