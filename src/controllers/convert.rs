@@ -315,7 +315,7 @@ pub fn is_released(state: &State, member: &PoolMember) -> bool {
 }
 
 /// When the machine was asked to come up: at the creation, at its last reset, or at its last start from standby.
-fn came(member: &PoolMember) -> Timestamp {
+pub fn came(member: &PoolMember) -> Timestamp {
     let Some(status) = &member.status else { return created(member) };
     let has_started = status.standby.is_some() && matches!(status.state, MemberState::Warming | MemberState::Ready);
     let started = status.warming_started_at.as_ref().filter(|_| has_started);

@@ -51,7 +51,7 @@ async fn a_program_keeps_its_disk_over_a_stop_gets_a_new_one_by_a_reset_and_none
     assert_eq!(boots(&first, 3).await, [line.as_str(), "stop", &line]);
 
     let user_data = Some(vec![0xff, b'\n']);
-    let reset = ResetRequest { id: made.id.clone(), token: "r".to_owned(), user_data };
+    let reset = ResetRequest { id: made.id.clone(), token: "r".to_owned(), user_data, unknown_until: None };
     cloud.reset(&reset).await.unwrap();
     let second = folder.path().join(format!("{}-1", made.id));
     until(async || fs::read(second.join("boots")).ok().filter(|text| text.ends_with(b": \xff\n"))).await;

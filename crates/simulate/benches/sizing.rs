@@ -1,6 +1,7 @@
 //! What `autosize` saves: for each trace in a folder its idle hours and misses, beside those of a fixed size that is chosen with
 //! hindsight, and of a loop of 60 s, both with no more misses. `make bench-sizing TRACES=DIR`; drawn claims where none is given.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use bullpen_api::{InstancePoolSpec, LaunchConfig};
@@ -29,7 +30,7 @@ fn main() {
     }
     if let Some(out) = &out {
         for (name, _) in traces() {
-            page.push_str(&format!("\n![{name}: what hits cost, and machines over time]({name}.svg)\n"));
+            let _ = writeln!(page, "\n![{name}: what hits cost, and machines over time]({name}.svg)");
         }
         std::fs::write(out.join("README.md"), page).expect("a page");
     }

@@ -85,8 +85,10 @@ pub fn counted_members(
     if pool.spec.standby.is_some() || members.iter().any(|member| member.standing == Standing::Standby) {
         let known: HashMap<_, _> =
             state.members_of(pool).filter_map(|member| Some((member.metadata.uid.as_deref()?, member))).collect();
-        for member in members.iter_mut().filter(|member| matches!(member.standing, Standing::Ready | Standing::Standby))
-        {
+        let in_tiers = |member: &&mut CountedMember| {
+            matches!(member.standing, Standing::Ready | Standing::Standby | Standing::Warming)
+        };
+        for member in members.iter_mut().filter(in_tiers) {
             let of = known.get(member.uid.as_str());
             member.power = of.map(|of| standby::power(controller, state, of, now)).unwrap_or_default();
         }

@@ -69,7 +69,8 @@ pub fn power(controller: &PoolController, state: &State, member: &PoolMember, no
         Gate::Closed(until) => Some(until),
         Gate::Wait | Gate::Open | Gate::Probe => None,
     };
-    Power { can_stop: cloud.provider().can_stop(config.spec.market), refused_until }
+    let ran_before = convert::came(member) > convert::created(member);
+    Power { can_stop: cloud.provider().can_stop(config.spec.market), refused_until, ran_before }
 }
 
 /// Writes which machines are to be started and stopped. A member that changed meanwhile, such as one that a claim got, is left

@@ -37,8 +37,13 @@ pub struct ReadyTier {
     pub rollout_paused: bool,
 }
 
-/// Uids of the standby members to start for a deficit, those that became ready first before others.
-pub fn starts(pool: &PoolView, deficit: i32, rollout_paused: bool, now: Timestamp) -> Vec<String> {
+/// How many members come up after a start or a reset, and so about as soon as one that is started now.
+pub fn coming_back(members: &[CountedMember]) -> i32 {
+    to_i32(members.iter().filter(|member| member.standing == Standing::Warming && member.power.ran_before).count())
+}
+
+/// Uids of the standby members to start for so many members that are neither ready nor about to be, those that became ready first before others.
+pub fn starts(pool: &PoolView, missing: i32, rollout_paused: bool, now: Timestamp) -> Vec<String> {
     let mut startable: Vec<_> = pool
         .members
         .iter()
@@ -47,7 +52,7 @@ pub fn starts(pool: &PoolView, deficit: i32, rollout_paused: bool, now: Timestam
         .filter(|member| member.power.refused_until.is_none_or(|until| until <= now))
         .collect();
     startable.sort_by_key(|member| (member.ready_since, &member.uid));
-    startable.into_iter().take(to_usize(deficit)).map(|member| member.uid.clone()).collect()
+    startable.into_iter().take(to_usize(missing)).map(|member| member.uid.clone()).collect()
 }
 
 /// When to look at the tier again although nothing changed: when a refusal of a cloud or the wait after a failure ends, or

@@ -53,6 +53,8 @@ pub struct Power {
     pub can_stop: bool,
     /// Its cloud starts no machine of its kind before this time, as it has said.
     pub refused_until: Option<Timestamp>,
+    /// Whether it ran before its present boot, which follows a start or a reset. A start of another one would be no sooner.
+    pub ran_before: bool,
 }
 
 /// What a decision needs to know of a member.

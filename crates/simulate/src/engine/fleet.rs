@@ -66,6 +66,8 @@ pub struct Member {
     pub calls: Option<Micros>,
     /// Claims that its machine has served.
     pub uses: i32,
+    /// Its machine was started from standby.
+    pub started: bool,
     /// Its last claim has ended, and its machine ends because of that.
     pub served: bool,
     bills: Option<Use>,
@@ -88,7 +90,7 @@ impl Member {
                 unit: SignedDuration::from_micros(unit),
             }),
             launch_config_ends: false,
-            power: Power { can_stop: of.can_stop, refused_until: None },
+            power: Power { can_stop: of.can_stop, refused_until: None, ran_before: self.uses > 0 || self.started },
         }
     }
 }
@@ -152,6 +154,7 @@ impl Fleet {
             ready: None,
             calls: None,
             uses: 0,
+            started: false,
             served: false,
             bills: None,
             place: usize::MAX,

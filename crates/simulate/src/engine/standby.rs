@@ -48,7 +48,7 @@ impl World<'_> {
         if member.standing != Some(Standing::Standby) {
             return;
         }
-        (member.created, member.warming, member.runs) = (self.now, self.now, None);
+        (member.created, member.warming, member.runs, member.started) = (self.now, self.now, None, true);
         self.fleet.stand(number, Some(Standing::Warming));
         let model = &self.setup.cloud;
         self.timeline.add(self.now + model.write + model.call, Event::Started(number));

@@ -99,8 +99,10 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let wanted = effective_target.size.saturating_add(waiting);
     let lacking = (wanted - supply).max(0);
     let buying = !pool.deleting && pool.state == PoolState::Active;
-    let starts = if buying { standby::starts(pool, lacking, rollout.is_paused(), now) } else { Vec::new() };
-    let deficit = lacking - to_i32(starts.len());
+    // Members that boot for the first time are later than those that are started now, and fill the standby tier then.
+    let soon = left.ready - recycling.surge + standby::coming_back(&staying);
+    let starts = if buying { standby::starts(pool, wanted - soon, rollout.is_paused(), now) } else { Vec::new() };
+    let deficit = (lacking - to_i32(starts.len())).max(0);
     let (beyond, spare) = (supply + unanswered - wanted, left.ready - recycling.surge - wanted);
     let tier = ReadyTier { deficit, beyond, spare, rollout_paused: rollout.is_paused() };
     let fill = if emptying { Fill::default() } else { standby::fill(pool, &staying, &starts, tier, now) };

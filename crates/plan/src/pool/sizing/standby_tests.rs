@@ -11,7 +11,7 @@ fn with_standby(target: i32, max: i32, size: i32, standings: &[(Standing, usize)
     let mut pool = pool(target, max, standings);
     pool.standby = StandbyTier { size: Some(size), launch_configs: vec!["lc".into()], not_before: None };
     for member in &mut pool.members {
-        member.power = Power { can_stop: true, refused_until: None };
+        member.power = Power { can_stop: true, refused_until: None, ran_before: false };
         if matches!(member.standing, Standing::Standby | Standing::Stopping) {
             member.ready_since = Some(member.created);
         }
@@ -35,6 +35,23 @@ fn a_deficit_starts_standby_members_before_anything_is_bought() {
     assert_eq!(pass(&pool).deficit, 2);
     let one = with_standby(2, 20, 2, &[(Standing::Ready, 1), (Standing::Standby, 2)]);
     assert_eq!(planned(&one), (0, uids(&[1]), vec![], vec![]), "the standby tier is filled once the other one is");
+}
+
+#[test]
+fn members_that_boot_for_the_first_time_keep_no_standby_member_from_being_started() {
+    use Standing::{Ready, Standby, Warming};
+    let mut pool = with_standby(3, 20, 2, &[(Ready, 1), (Warming, 2), (Standby, 2)]);
+    assert_eq!(planned(&pool), (0, uids(&[3, 4]), vec![], vec![]), "nothing is bought, and nothing given up");
+    for member in &mut pool.members[1..3] {
+        member.power.ran_before = true;
+    }
+    assert_eq!(planned(&pool), (0, vec![], vec![], vec![]), "two are about to be ready");
+    // Those that were started are there, and the others come up: they are for the tier.
+    let mut later = with_standby(3, 20, 2, &[(Ready, 1), (Warming, 2), (Warming, 2)]);
+    for member in &mut later.members[3..] {
+        member.power.ran_before = true;
+    }
+    assert_eq!(planned(&later), (0, vec![], vec![], vec![]));
 }
 
 #[test]
@@ -160,8 +177,8 @@ fn a_paused_pool_starts_stops_and_buys_nothing_and_a_draining_one_ends_its_stand
 
 fn any_pool() -> impl Strategy<Value = PoolView> {
     let counts = proptest::collection::vec(0..5_usize, 8);
-    (0..6_i32, 0..16_i32, 0..5_i32, counts, 0..4_i32, any::<u16>(), any::<bool>()).prop_map(
-        |(target, max, size, counts, waiting, outdated, can_stop)| {
+    (0..6_i32, 0..16_i32, 0..5_i32, counts, 0..4_i32, any::<(u16, u16)>(), any::<bool>()).prop_map(
+        |(target, max, size, counts, waiting, (outdated, ran_before), can_stop)| {
             use Standing::{Claimed, Errored, Pending, Ready, Standby, Stopping, Terminating, Warming};
             let standings = [Claimed, Errored, Pending, Ready, Standby, Stopping, Terminating, Warming];
             let standings: Vec<_> = standings.into_iter().zip(counts).collect();
@@ -173,6 +190,7 @@ fn any_pool() -> impl Strategy<Value = PoolView> {
             for (place, member) in pool.members.iter_mut().enumerate() {
                 member.outdated = outdated >> (place % 16) & 1 == 1;
                 member.power.can_stop = can_stop;
+                member.power.ran_before = ran_before >> (place % 16) & 1 == 1;
             }
             pool
         },
@@ -195,9 +213,9 @@ proptest! {
         }
         let tier = plan.counts.standby + to_i32(plan.stops.len());
         prop_assert!(plan.stops.is_empty() || tier <= pool.standby.size.unwrap_or(0));
-        let supply = plan.counts.pending + plan.counts.warming + plan.counts.ready;
-        // Retired members are replaced, so the supply may fall by them.
-        let lacking = wanted - supply + to_i32(plan.deletes.len()) + pool.disruption.max_surge;
+        // Those that boot for the first time are later than a start. Retired members are replaced.
+        let lacking = wanted - ready - standby::coming_back(&pool.members);
+        let lacking = lacking + to_i32(plan.deletes.len()) + pool.disruption.max_surge;
         prop_assert!(to_i32(plan.starts.len()) <= lacking.max(0));
     }
 
@@ -211,6 +229,7 @@ proptest! {
                 !matches!(member.standing, Standing::Terminating | Standing::Errored) && !plan.deletes.contains(&member.uid)
             });
             for member in &mut pool.members {
+                member.power.ran_before |= plan.starts.contains(&member.uid);
                 member.standing = match member.standing {
                     Standing::Pending => Standing::Warming,
                     Standing::Warming => Standing::Ready,
