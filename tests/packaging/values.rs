@@ -213,6 +213,7 @@ fn set_in_pages() -> BTreeSet<String> {
         let entries = std::fs::read_dir(root.join(folder)).expect("a folder of pages");
         pages.extend(entries.map(|entry| entry.expect("a page").path()));
     }
+    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
     let texts = pages.into_iter().map(|page| std::fs::read_to_string(page).expect("a page"));
     let name = |rest: &str| rest.chars().take_while(|at| at.is_ascii_alphanumeric() || *at == '.').collect();
     texts.flat_map(|text| text.split("--set ").skip(1).map(name).collect::<Vec<String>>()).collect()

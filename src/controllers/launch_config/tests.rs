@@ -125,7 +125,7 @@ async fn a_launch_config_with_an_unusable_endpoint_reports_it_and_is_tried_again
     assert!(matches!(reconcile::reconcile(Arc::new(controller), key).await, Err(Failure::Provider(..))));
     let condition = sent.lock().unwrap()[0].1["status"]["conditions"][0].clone();
     assert_eq!(condition["reason"], json!("NoProvider"));
-    assert!(condition["message"].as_str().unwrap().contains("must be a host and a port only"), "{condition}");
+    assert!(condition["message"].as_str().unwrap().contains("must be a host and perhaps a port only"), "{condition}");
 }
 
 #[tokio::test]

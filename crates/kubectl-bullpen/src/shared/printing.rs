@@ -38,6 +38,7 @@ impl Table {
     /// Adds a row. An empty cell is shown as `<none>`, as kubectl does; line breaks and the like are escaped, so that a
     /// row stays one line.
     pub fn row(&mut self, cells: Vec<String>) {
+        debug_assert_eq!(cells.len(), self.header.len(), "a cell for each column: {cells:?}");
         let safe = |cell: String| if cell.is_empty() { "<none>".to_owned() } else { shown::line(&cell).into_owned() };
         self.rows.push(cells.into_iter().map(safe).collect());
     }

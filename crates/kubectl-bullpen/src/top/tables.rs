@@ -82,6 +82,7 @@ pub(super) fn snapshot(model: &Model, now: Timestamp) -> String {
         "STATE",
         "TARGET",
         "READY",
+        "STANDBY",
         "BOOTING",
         "CLAIMED",
         "ENDING",

@@ -42,8 +42,15 @@ pub fn coming_back(members: &[CountedMember]) -> i32 {
     to_i32(members.iter().filter(|member| member.standing == Standing::Warming && member.power.ran_before).count())
 }
 
-/// Uids of the standby members to start for so many members that are neither ready nor about to be, those that became ready first before others.
-pub fn starts(pool: &PoolView, missing: i32, rollout_paused: bool, now: Timestamp) -> Vec<String> {
+/// Uids of the standby members to start if so many more of these members have to be ready, those that became ready first before others.
+/// Members that boot for the first time are later than a start, and fill the standby tier then.
+pub fn starts(
+    pool: &PoolView,
+    (members, not_ready): (&[CountedMember], i32),
+    rollout_paused: bool,
+    now: Timestamp,
+) -> Vec<String> {
+    let missing = not_ready - coming_back(members);
     let mut startable: Vec<_> = pool
         .members
         .iter()

@@ -99,9 +99,8 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let wanted = effective_target.size.saturating_add(waiting);
     let lacking = (wanted - supply).max(0);
     let buying = !pool.deleting && pool.state == PoolState::Active;
-    // Members that boot for the first time are later than those that are started now, and fill the standby tier then.
-    let soon = left.ready - recycling.surge + standby::coming_back(&staying);
-    let starts = if buying { standby::starts(pool, wanted - soon, rollout.is_paused(), now) } else { Vec::new() };
+    let not_ready = if buying { wanted - left.ready + recycling.surge } else { 0 };
+    let starts = standby::starts(pool, (&staying, not_ready), rollout.is_paused(), now);
     let deficit = (lacking - to_i32(starts.len())).max(0);
     let (beyond, spare) = (supply + unanswered - wanted, left.ready - recycling.surge - wanted);
     let tier = ReadyTier { deficit, beyond, spare, rollout_paused: rollout.is_paused() };
@@ -128,8 +127,8 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     deletes.extend(pool.members.iter().filter(given_up).map(|member| member.uid.clone()));
     let moments = [placed.look_again_at, rollout.look_again_at, recycling.look_again_at, pool.scheduled.until];
     let mut look_again_at = moments.into_iter().flatten().min();
-    look_again_at = earliest(look_again_at, next_unanswered(&staying, now));
-    look_again_at = earliest(look_again_at, standby::look_again_at(pool, now));
+    look_again_at =
+        earliest(look_again_at, earliest(next_unanswered(&staying, now), standby::look_again_at(pool, now)));
     if surplus > 0 && !emptying {
         for member in pick_surplus(pool, &staying, (surplus, &fill.stops), now) {
             match surplus_due(pool, member, &memory, now) {
