@@ -82,14 +82,10 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let kept = to_i32(pool.members.iter().filter(|member| member.is_kept()).count());
     let effective_target = effective_target(pool, emptying, counts.claimed.saturating_add(kept));
     let rollout = follow(pool, memory.rollout.as_ref(), now);
-    let recycling = if emptying {
-        Recycling::default()
-    } else {
-        // Standby members keep their places, so there is no room for a surge in these.
-        let kept = kept.saturating_add(counts.standby);
-        let frame = Frame { counts, target: effective_target.size, kept, rollout_paused: rollout.is_paused() };
-        recycle(pool, &frame, now)
-    };
+    // Standby members keep their places, so there is no room for a surge in these.
+    let settled = kept.saturating_add(counts.standby);
+    let frame = Frame { counts, target: effective_target.size, kept: settled, rollout_paused: rollout.is_paused() };
+    let recycling = if emptying { Recycling::default() } else { recycle(pool, &frame, now) };
     let staying = with_retired(&pool.members, &recycling.retired);
     let left = count(&staying);
 
@@ -127,8 +123,8 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     deletes.extend(pool.members.iter().filter(given_up).map(|member| member.uid.clone()));
     let moments = [placed.look_again_at, rollout.look_again_at, recycling.look_again_at, pool.scheduled.until];
     let mut look_again_at = moments.into_iter().flatten().min();
-    look_again_at =
-        earliest(look_again_at, earliest(next_unanswered(&staying, now), standby::look_again_at(pool, now)));
+    look_again_at = earliest(look_again_at, next_unanswered(&staying, now));
+    look_again_at = earliest(look_again_at, standby::look_again_at(pool, now));
     if surplus > 0 && !emptying {
         for member in pick_surplus(pool, &staying, (surplus, &fill.stops), now) {
             match surplus_due(pool, member, &memory, now) {
