@@ -26,6 +26,10 @@ pub(super) fn policy() -> String {
     policy.to_string()
 }
 
+/// No lack of a permission: the admission plugin `OwnerReferencesPermissionEnforcement` looks for new kinds twice a minute, and
+/// refuses an owner whose definition is younger than its last look. The request is repeated.
+const OWNER_IS_UNKNOWN: &str = "cannot find RESTMapping";
+
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Request {
@@ -38,12 +42,14 @@ pub(crate) struct Request {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) code: i64,
+    /// Why it failed, if it did.
+    pub(crate) message: String,
 }
 
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { account, verb, resource, namespace, name, code } = self;
-        write!(f, "{account}: {verb} {resource} {namespace}/{name} -> {code}")
+        let Self { account, verb, resource, namespace, name, code, message } = self;
+        write!(f, "{account}: {verb} {resource} {namespace}/{name} -> {code} {message}")
     }
 }
 
@@ -84,9 +90,10 @@ impl Audit {
         self.all().iter().filter(|request| request.resource == resource && request.namespace == namespace).count()
     }
 
-    /// Those that permissions did not allow.
+    /// Those that permissions did not allow, and why.
     pub(crate) fn forbidden(&self) -> Vec<String> {
-        self.requests().iter().filter(|request| request.code == 403).map(ToString::to_string).collect()
+        let refused = |request: &&Request| request.code == 403 && !request.message.contains(OWNER_IS_UNKNOWN);
+        self.requests().iter().filter(refused).map(ToString::to_string).collect()
     }
 }
 
@@ -108,5 +115,6 @@ fn request(line: &Value) -> Request {
         namespace: text("/objectRef/namespace"),
         name: text("/objectRef/name"),
         code: line.pointer("/responseStatus/code").and_then(Value::as_i64).unwrap_or_default(),
+        message: text("/responseStatus/message"),
     }
 }
