@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use bullpen_simulate::Bursts;
+use bullpen_simulate::{Bursts, number_within};
 use clap::{ArgGroup, ValueEnum};
 
 /// Most policies and sizes that are compared at once.
@@ -180,7 +180,7 @@ fn price(text: &str) -> Result<Price, String> {
 }
 
 fn amount(text: &str) -> Result<f64, String> {
-    within(text, 0.0, 1e6)
+    number_within(text, 0.0, 1e6)
 }
 
 fn load(text: &str) -> Result<Bursts, String> {
@@ -188,29 +188,24 @@ fn load(text: &str) -> Result<Bursts, String> {
     let [quiet, burst, quiet_seconds, burst_seconds] = <[&str; 4]>::try_from(numbers)
         .map_err(|found| format!("has {} numbers: give QUIET,BURST,QUIET_SECONDS,BURST_SECONDS", found.len()))?;
     let load = Bursts {
-        quiet: within(quiet, 0.0, 1e7)?,
-        burst: within(burst, 0.0, 1e7)?,
-        quiet_seconds: within(quiet_seconds, 1.0, 1e8)?,
-        burst_seconds: within(burst_seconds, 1.0, 1e8)?,
+        quiet: number_within(quiet, 0.0, 1e7)?,
+        burst: number_within(burst, 0.0, 1e7)?,
+        quiet_seconds: number_within(quiet_seconds, 1.0, 1e8)?,
+        burst_seconds: number_within(burst_seconds, 1.0, 1e8)?,
     };
     if load.quiet + load.burst < 0.001 { Err("one of the rates must be above 0".to_owned()) } else { Ok(load) }
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    within(text, 0.001, 1e7)
+    number_within(text, 0.001, 1e7)
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    within(text, 0.001, 1e7)
+    number_within(text, 0.001, 1e7)
 }
 
 fn percent(text: &str) -> Result<f64, String> {
-    within(text, 0.0, 100.0)
-}
-
-fn within(text: &str, least: f64, most: f64) -> Result<f64, String> {
-    let number: f64 = text.trim().parse().map_err(|_| format!("{text:?} is no number"))?;
-    if number >= least && number <= most { Ok(number) } else { Err(format!("must be between {least} and {most}")) }
+    number_within(text, 0.0, 100.0)
 }
 
 #[cfg(test)]

@@ -411,10 +411,9 @@ async fn fail(controller: &MemberController, gathered: &Gathered, broken: Member
 /// Tells the pool's decisions of a failure. The write of the failure wakes the pool, which has to know by then.
 fn remember_failure(controller: &MemberController, gathered: &Gathered, broken: MemberFailure) {
     let (member, pool) = (&gathered.member, convert::pool_of(&gathered.member));
-    let of_standby = [MemberFailure::StopFailed, MemberFailure::StartFailed, MemberFailure::StartedByOthers];
     if broken == MemberFailure::Unhealthy {
         controller.health.failed(&gathered.uid(), &pool);
-    } else if of_standby.contains(&broken) {
+    } else if matches!(broken.class(), ErrorClass::StopFailed | ErrorClass::StartFailed) {
         let failed_at = Some(clock::now());
         controller.pool_memories.of(&pool, &member.spec.pool_ref.uid, |memory| memory.standby_failed_at = failed_at);
     }

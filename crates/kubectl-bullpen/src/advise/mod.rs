@@ -14,6 +14,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use bullpen_api::{InstancePool, LABEL_POOL, PoolClaim, PoolMember};
+use bullpen_simulate::number_within;
 use kube::api::ListParams;
 
 use self::known::{Given, Recorded};
@@ -112,18 +113,13 @@ fn text(path: &Path, flag: &str) -> Result<String, Failure> {
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    within(text, 0.1, 1e7)
+    number_within(text, 0.1, 1e7)
 }
 
 fn percent(text: &str) -> Result<f64, String> {
-    within(text, 1.0, 99.0)
+    number_within(text, 1.0, 99.0)
 }
 
 fn price(text: &str) -> Result<f64, String> {
-    within(text, 0.0, 1e6)
-}
-
-fn within(text: &str, least: f64, most: f64) -> Result<f64, String> {
-    let number: f64 = text.trim().parse().map_err(|_| format!("{text:?} is no number"))?;
-    if number >= least && number <= most { Ok(number) } else { Err(format!("must be between {least} and {most}")) }
+    number_within(text, 0.0, 1e6)
 }
