@@ -38,6 +38,10 @@ pub enum Check {
     Stop,
     /// It is started again, runs, and shows a later start than before.
     Start,
+    /// Where the provider hibernates machines: it is hibernated, and to hibernate it once more is success.
+    Hibernate,
+    /// It is started again, runs, and shows a later start than before.
+    Resume,
     /// Lists have each machine of the installation once, and no other.
     ListWhole,
     /// Another installation's machine is in no list of ours.
@@ -62,7 +66,7 @@ pub enum Check {
 
 impl Check {
     /// All checks, in their order.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Identity,
         Self::LeftOver,
         Self::Image,
@@ -78,6 +82,8 @@ impl Check {
         Self::TagLater,
         Self::Stop,
         Self::Start,
+        Self::Hibernate,
+        Self::Resume,
         Self::ListWhole,
         Self::ForeignHidden,
         Self::UnknownId,
@@ -108,6 +114,8 @@ impl Check {
             Self::TagLater => "tag-later",
             Self::Stop => "stop",
             Self::Start => "start",
+            Self::Hibernate => "hibernate",
+            Self::Resume => "resume",
             Self::ListWhole => "list-whole",
             Self::ForeignHidden => "foreign-hidden",
             Self::UnknownId => "unknown-id",

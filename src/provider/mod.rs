@@ -21,7 +21,7 @@ use bullpen_api::LaunchConfigSpec;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use bullpen_api::{AfterReset, Market};
+pub use bullpen_api::{AfterReset, Market, StandbyMode};
 use bullpen_plan::claim::claim_tag::Served;
 pub use bullpen_plan::member::interruption::{Interruption, InterruptionReason};
 use bullpen_plan::member::reuse::uses_of_token;
@@ -157,29 +157,41 @@ pub trait Provider: fmt::Debug + Send + Sync {
         Err(ProviderError::invalid(format!("{}: this cloud resets no machines", request.id)))
     }
 
-    /// Whether [`stop`](Self::stop) and [`start`](Self::start) work for machines that are paid for like that. Without it,
-    /// a pool has no standby members there.
-    fn can_stop(&self, _market: Market) -> bool {
+    /// Whether [`stop`](Self::stop) and [`start`](Self::start) work in this mode for the machines of a launch config. Without
+    /// it, a pool has no standby members there.
+    fn can_stop(&self, _launch_config: &LaunchConfigSpec, _mode: StandbyMode) -> bool {
         false
     }
 
-    /// Begins to switch a machine off. It keeps its id and disks. `Ok` means accepted, or that it is off already; that it is
-    /// done shows in [`Instance::phase`] alone.
+    /// Begins to switch a machine off. It keeps its id and disks, and with [`StandbyMode::Hibernated`] what is in its memory.
+    /// That it is done shows in [`Instance::phase`] alone.
     ///
     /// # Errors
     /// Any error of the call itself; `Invalid` where [`can_stop`](Self::can_stop) is false.
-    async fn stop(&self, id: &str) -> Result<(), ProviderError> {
+    async fn stop(&self, id: &str, _mode: StandbyMode) -> Result<StopAnswer, ProviderError> {
         Err(ProviderError::invalid(format!("{id}: this cloud stops no machines")))
     }
 
-    /// Begins to switch a stopped machine on. `Ok` means accepted, or that it is on already. Once it runs,
+    /// Begins to switch a machine on that was stopped in this mode. `Ok` means accepted, or that it is on already. Once it runs,
     /// [`Instance::last_start`] is later than it was before the stop: nothing else distinguishes it from an older answer.
     ///
     /// # Errors
     /// Any error of the call itself, also `Capacity`; `Invalid` where [`can_stop`](Self::can_stop) is false.
-    async fn start(&self, id: &str) -> Result<(), ProviderError> {
+    async fn start(&self, id: &str, _mode: StandbyMode) -> Result<(), ProviderError> {
         Err(ProviderError::invalid(format!("{id}: this cloud starts no stopped machines")))
     }
+}
+
+/// A cloud's answer to a stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopAnswer {
+    /// It is being done, or the machine is off already.
+    Accepted,
+    /// It had no effect, and has one later: something else is being done with the machine, or it runs for too short a time.
+    NotYet {
+        /// The cloud's message.
+        message: String,
+    },
 }
 
 /// What a price is asked of.

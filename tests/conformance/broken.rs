@@ -7,9 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bullpen::conformance::Check;
 use bullpen::provider::{
-    CallRates, CreateRequest, Identity, Instance, InstancePhase, Market, Provider, ProviderError, SimulatedProvider,
-    tags,
+    CallRates, CreateRequest, Identity, Instance, InstancePhase, Provider, ProviderError, SimulatedProvider,
+    StandbyMode, StopAnswer, tags,
 };
+use bullpen_api::LaunchConfigSpec;
 
 /// The promise that a provider breaks, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub(crate) enum Breaks {
     DoesNotKnowWhatIsNotThere,
     StopsNothing,
     StartsNothing,
+    HibernatesNothing,
+    ResumesNothing,
     DoesNotEnd,
     RefusesToEndTwice,
     RefusesToEndWhatIsNotThere,
@@ -45,7 +48,7 @@ pub(crate) enum Breaks {
 
 impl Breaks {
     /// Each way to break a promise, with the check that finds it.
-    pub(crate) const ALL: [(Self, Check); 26] = [
+    pub(crate) const ALL: [(Self, Check); 28] = [
         (Self::NamesAnotherRegion, Check::Identity),
         (Self::CannotList, Check::LeftOver),
         (Self::AnswersWithAnotherType, Check::Create),
@@ -68,6 +71,8 @@ impl Breaks {
         (Self::DoesNotKnowWhatIsNotThere, Check::UnknownId),
         (Self::StopsNothing, Check::Stop),
         (Self::StartsNothing, Check::Start),
+        (Self::HibernatesNothing, Check::Hibernate),
+        (Self::ResumesNothing, Check::Resume),
         (Self::DoesNotEnd, Check::Terminate),
         (Self::RefusesToEndTwice, Check::TerminateAgain),
         (Self::RefusesToEndWhatIsNotThere, Check::TerminateUnknown),
@@ -98,6 +103,11 @@ impl Broken {
 
     fn is(&self, breaks: Breaks) -> bool {
         self.breaks == breaks
+    }
+
+    /// Whether it breaks the first for machines that are stopped, or the second for those that are hibernated.
+    fn is_of(&self, mode: StandbyMode, breaks: [Breaks; 2]) -> bool {
+        self.is(breaks[usize::from(mode == StandbyMode::Hibernated)])
     }
 
     fn shown(&self, mut instance: Instance) -> Instance {
@@ -212,16 +222,24 @@ impl Provider for Broken {
         }
     }
 
-    fn can_stop(&self, market: Market) -> bool {
-        self.inner.can_stop(market)
+    fn can_stop(&self, launch_config: &LaunchConfigSpec, mode: StandbyMode) -> bool {
+        self.inner.can_stop(launch_config, mode)
     }
 
-    async fn stop(&self, id: &str) -> Result<(), ProviderError> {
-        if self.is(Breaks::StopsNothing) { Ok(()) } else { self.inner.stop(id).await }
+    async fn stop(&self, id: &str, mode: StandbyMode) -> Result<StopAnswer, ProviderError> {
+        if self.is_of(mode, [Breaks::StopsNothing, Breaks::HibernatesNothing]) {
+            Ok(StopAnswer::Accepted)
+        } else {
+            self.inner.stop(id, mode).await
+        }
     }
 
-    async fn start(&self, id: &str) -> Result<(), ProviderError> {
-        if self.is(Breaks::StartsNothing) { Ok(()) } else { self.inner.start(id).await }
+    async fn start(&self, id: &str, mode: StandbyMode) -> Result<(), ProviderError> {
+        if self.is_of(mode, [Breaks::StartsNothing, Breaks::ResumesNothing]) {
+            Ok(())
+        } else {
+            self.inner.start(id, mode).await
+        }
     }
 
     async fn terminate(&self, id: &str) -> Result<(), ProviderError> {

@@ -69,7 +69,7 @@ async fn a_line_for_each_check_and_0_if_none_failed() {
     let (code, stdout, stderr) = ran(&cloud.file(50), &[]).await;
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
     let lines: Vec<&str> = stdout.lines().collect();
-    assert_eq!((lines.len(), *lines.last().unwrap()), (26, "21 ok, 0 failed, 4 skipped"), "{stdout}");
+    assert_eq!((lines.len(), *lines.last().unwrap()), (28, "23 ok, 0 failed, 4 skipped"), "{stdout}");
     assert!(lines[0].starts_with("ok       identity "), "{stdout}");
     nothing_is_left(&cloud).await;
 }

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use bullpen::provider::{CreateRequest, Instance, InstancePhase, Provider, ResetRequest, SimulatedProvider};
+use bullpen::provider::{
+    CreateRequest, Instance, InstancePhase, Provider, ProviderError, ResetRequest, SimulatedProvider, StandbyMode,
+};
 use bullpen_simcloud::ProgramOptions;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -44,9 +46,11 @@ async fn a_program_keeps_its_disk_over_a_stop_gets_a_new_one_by_a_reset_and_none
     assert_eq!(boots(&first, 1).await, [line.as_str()]);
     assert!(line.contains(" at 127."), "{line}");
 
-    cloud.stop(&made.id).await.unwrap();
+    let refused = cloud.stop(&made.id, StandbyMode::Hibernated).await.unwrap_err();
+    assert!(matches!(refused, ProviderError::Invalid { .. }), "{refused}");
+    cloud.stop(&made.id, StandbyMode::Stopped).await.unwrap();
     in_phase(cloud.as_ref(), &made.id, InstancePhase::Stopped).await;
-    cloud.start(&made.id).await.unwrap();
+    cloud.start(&made.id, StandbyMode::Stopped).await.unwrap();
     in_phase(cloud.as_ref(), &made.id, InstancePhase::Running).await;
     assert_eq!(boots(&first, 3).await, [line.as_str(), "stop", &line]);
 

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{ClaimRef, InstanceAddress, RecordedError, conditions_schema};
+use super::instance_pool::StandbyMode;
 use super::machine_report::{MachineReport, MemberPhoneHome};
 use super::ssh::MemberSsh;
 use super::states::MemberState;
@@ -240,6 +241,9 @@ pub struct MemberStandby {
     /// and after the end of the stay only a later one proves that it runs again.
     #[serde(deserialize_with = "crate::moments::moment")]
     pub last_start: MicroTime,
+    /// How the machine was stopped.
+    #[serde(default)]
+    pub mode: StandbyMode,
 }
 
 /// The machine of a member.

@@ -238,13 +238,18 @@ impl Client {
         self.query(Service::Ec2, &query).await.map(drop)
     }
 
-    /// Begins to switch a machine off; its volumes stay.
+    /// Begins to switch a machine off; its volumes stay. `hibernate`: its memory is written to its root volume first; if that
+    /// fails, EC2 stops it without.
     ///
     /// # Errors
     /// Any [`CallError`]; `Refused` with `UnsupportedOperation` if it cannot be stopped, as one whose root volume is an
-    /// instance store.
-    pub async fn stop_instances(&self, id: &str) -> Result<(), CallError> {
-        self.of_one("StopInstances", id).await
+    /// instance store, and with `UnsupportedHibernationConfiguration` if it was not launched to be hibernated.
+    pub async fn stop_instances(&self, id: &str, hibernate: bool) -> Result<(), CallError> {
+        let mut query = one("StopInstances", id);
+        if hibernate {
+            query.put("Hibernate", "true");
+        }
+        self.query(Service::Ec2, &query).await.map(drop)
     }
 
     /// Begins to switch a stopped machine on.
@@ -256,10 +261,15 @@ impl Client {
     }
 
     async fn of_one(&self, action: &str, id: &str) -> Result<(), CallError> {
-        let mut query = Self::ec2(action);
-        query.put("InstanceId.1", id);
-        self.query(Service::Ec2, &query).await.map(drop)
+        self.query(Service::Ec2, &one(action, id)).await.map(drop)
     }
+}
+
+/// A call about one machine.
+fn one(action: &str, id: &str) -> Query {
+    let mut query = Client::ec2(action);
+    query.put("InstanceId.1", id);
+    query
 }
 
 fn describe(filter: Filter<'_>, page: u32, next: Option<&str>) -> Query {

@@ -43,6 +43,9 @@ pub struct RunInstances {
     pub reservation: Option<Reservation>,
     /// How many hops an answer of the metadata service may take. `None`: EC2's own default.
     pub metadata_hop_limit: Option<i32>,
+    /// Whether it can be hibernated. Otherwise a machine that switches itself off is terminated; such a one is then stopped,
+    /// because its hibernation ends with it switching itself off.
+    pub hibernation: bool,
     /// What it runs at its first boot.
     pub user_data: Option<Vec<u8>>,
     /// Tags of the machine, its volumes and network interfaces.
@@ -148,7 +151,10 @@ fn query(request: &RunInstances) -> Query {
     query.put("MetadataOptions.HttpTokens", "required");
     query.put("MetadataOptions.HttpEndpoint", "enabled");
     query.put_some("MetadataOptions.HttpPutResponseHopLimit", request.metadata_hop_limit.map(|hops| hops.to_string()));
-    query.put("InstanceInitiatedShutdownBehavior", "terminate");
+    query.put("InstanceInitiatedShutdownBehavior", if request.hibernation { "stop" } else { "terminate" });
+    if request.hibernation {
+        query.put("HibernationOptions.Configured", "true");
+    }
     put_placement(&mut query, request);
     put_network(&mut query, request);
     for (index, device) in request.block_devices.iter().enumerate() {
@@ -247,6 +253,14 @@ mod tests {
         }
         assert_eq!(query.get("TagSpecification.4.ResourceType"), None, "no spot request");
         assert_eq!(query.get("InstanceMarketOptions.MarketType"), None);
+    }
+
+    #[test]
+    fn a_machine_that_can_be_hibernated_is_not_terminated_when_its_system_switches_it_off() {
+        let query = query(&RunInstances { hibernation: true, ..RunInstances::default() });
+        assert_eq!(query.get("HibernationOptions.Configured"), Some("true"));
+        assert_eq!(query.get("InstanceInitiatedShutdownBehavior"), Some("stop"));
+        assert_eq!(super::query(&RunInstances::default()).get("HibernationOptions.Configured"), None);
     }
 
     #[test]

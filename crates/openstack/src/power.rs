@@ -24,15 +24,35 @@ impl Client {
     /// # Errors
     /// Any [`CallError`]; `Refused` with 409 if it is off, or something else is being done with it.
     pub async fn stop_server(&self, id: &str) -> Result<(), CallError> {
-        self.call::<Value>(&of_server(Method::POST, id, "/action", Some(&json!({ "os-stop": null })))).await.map(drop)
+        self.act(id, "os-stop").await
     }
 
-    /// Begins to switch a server on.
+    /// Begins to switch a server on that was switched off by [`stop_server`](Self::stop_server).
     ///
     /// # Errors
     /// Any [`CallError`]; `Refused` with 409 if it is on, or something else is being done with it.
     pub async fn start_server(&self, id: &str) -> Result<(), CallError> {
-        self.call::<Value>(&of_server(Method::POST, id, "/action", Some(&json!({ "os-start": null })))).await.map(drop)
+        self.act(id, "os-start").await
+    }
+
+    /// Begins to save the memory of a server and to switch it off.
+    ///
+    /// # Errors
+    /// Any [`CallError`]; `Refused` with 409 if it does not run, or something else is being done with it.
+    pub async fn suspend_server(&self, id: &str) -> Result<(), CallError> {
+        self.act(id, "suspend").await
+    }
+
+    /// Begins to have a server go on that was suspended.
+    ///
+    /// # Errors
+    /// Any [`CallError`]; `Refused` with 409 if it is not suspended, or something else is being done with it.
+    pub async fn resume_server(&self, id: &str) -> Result<(), CallError> {
+        self.act(id, "resume").await
+    }
+
+    async fn act(&self, id: &str, action: &str) -> Result<(), CallError> {
+        self.call::<Value>(&of_server(Method::POST, id, "/action", Some(&json!({ action: null })))).await.map(drop)
     }
 
     /// What was done with a server, the latest first: at most as many as Compute shows at once, mostly 1,000.

@@ -63,13 +63,15 @@ pub enum Status {
     Error,
     /// It is switched off.
     Shutoff,
+    /// It is switched off, and its memory was saved.
+    Suspended,
     /// Its resources were given up; its image is kept.
     Shelved,
     /// Deleted, but can be brought back for a while.
     SoftDeleted,
     /// Deleted.
     Deleted,
-    /// Paused, suspended, being resized or moved, in rescue, or unknown.
+    /// Paused, being resized or moved, in rescue, or unknown.
     Other(String),
 }
 
@@ -190,6 +192,7 @@ impl Status {
             "REBOOT" | "HARD_REBOOT" => Self::Reboot,
             "ERROR" => Self::Error,
             "SHUTOFF" => Self::Shutoff,
+            "SUSPENDED" => Self::Suspended,
             "SHELVED" | "SHELVED_OFFLOADED" => Self::Shelved,
             "SOFT_DELETED" => Self::SoftDeleted,
             "DELETED" => Self::Deleted,

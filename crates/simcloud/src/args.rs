@@ -35,6 +35,9 @@ pub struct SimcloudArgs {
     /// How long a stopped machine takes from an accepted start until it runs
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     pub start_milliseconds: u32,
+    /// How long a hibernated machine takes from an accepted start until it runs
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub resume_milliseconds: u32,
     /// How long the status checks take once a machine runs
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub status_check_milliseconds: u32,
@@ -77,6 +80,7 @@ impl SimcloudArgs {
             reset: Duration::from_millis(self.reset_milliseconds.into()),
             stop: Duration::from_millis(self.stop_milliseconds.into()),
             start: Duration::from_millis(self.start_milliseconds.into()),
+            resume: Duration::from_millis(self.resume_milliseconds.into()),
             status_check: Duration::from_millis(self.status_check_milliseconds.into()),
             terminated_visible: Duration::from_secs(self.terminated_visible_seconds.into()),
             faults,

@@ -20,6 +20,8 @@ pub struct Options {
     pub stop: Duration,
     /// Time from an accepted start until the machine runs.
     pub start: Duration,
+    /// The same for one that was hibernated.
+    pub resume: Duration,
     /// Time from running to passed status checks.
     pub status_check: Duration,
     /// How long a terminated machine is still returned by calls.
@@ -65,6 +67,7 @@ impl Default for Options {
             reset: Duration::from_millis(300),
             stop: Duration::from_millis(500),
             start: Duration::from_secs(1),
+            resume: Duration::from_millis(500),
             status_check: Duration::ZERO,
             terminated_visible: Duration::from_mins(1),
             faults: faults::FaultSet::default(),

@@ -26,7 +26,7 @@ use super::cloud::{Ask, Cloud, Creation};
 use super::delay::Shell;
 use super::faults::{CallFault, FaultSet, MachineFault};
 use super::ledger::Method;
-use super::wire::{CreateInstance, ErrorBody, ErrorClass, Instance, Refusal, ResetInstance, TagInstance};
+use super::wire::{CreateInstance, ErrorBody, ErrorClass, Instance, Refusal, ResetInstance, StopInstance, TagInstance};
 use super::{Options, agent, query};
 
 /// Largest request body, in bytes.
@@ -173,18 +173,29 @@ async fn terminate(State(shell): State<Shell>, id: Id, parameters: Parameters) -
     switch(&shell, Method::Terminate, target(id, parameters), Cloud::terminate_with).await
 }
 
-async fn stop(State(shell): State<Shell>, id: Id, parameters: Parameters) -> Response {
-    switch(&shell, Method::Stop, target(id, parameters), Cloud::stop).await
+async fn stop(
+    State(shell): State<Shell>,
+    id: Id,
+    parameters: Parameters,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let body = body.map(|body| if body.is_empty() { Bytes::from_static(b"{}") } else { body });
+    let asked = target_and_body::<StopInstance>(id, parameters, body);
+    let act =
+        |cloud: &mut Cloud, now, id: &str, region: Option<&str>, said: StopInstance, fault: Option<&CallFault>| {
+            cloud.stop(now, id, region, said, fault)
+        };
+    of_one(&shell, (Method::Stop, StatusCode::ACCEPTED), asked, act).await
 }
 
 async fn start(State(shell): State<Shell>, id: Id, parameters: Parameters) -> Response {
     switch(&shell, Method::Start, target(id, parameters), Cloud::start).await
 }
 
-/// [`Cloud::terminate_with`], [`Cloud::stop`] or [`Cloud::start`].
+/// [`Cloud::terminate_with`] or [`Cloud::start`].
 type Switch = fn(&mut Cloud, Timestamp, &str, Option<&str>, Option<&CallFault>) -> Result<Instance, Refusal>;
 
-/// Ends, stops or starts a machine.
+/// Ends or starts a machine.
 async fn switch(shell: &Shell, method: Method, target: Result<Target, Refusal>, act: Switch) -> Response {
     let asked = target.map(|target| (target, ()));
     let act = move |cloud: &mut Cloud, now, id: &str, region: Option<&str>, (), fault: Option<&CallFault>| {

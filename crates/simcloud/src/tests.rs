@@ -6,12 +6,17 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
-use super::Options;
 use super::cloud::{Cloud, Creation, ListQuery};
 use super::faults::{After, CallFault, MachineFault};
 use super::ledger::{Call, Method, Outcome};
 use super::ledger::{Entry, State, What};
-use super::wire::{CreateInstance, ErrorClass, Instance, InterruptionReason, Market, Phase, ResetInstance};
+use super::wire::{
+    CreateInstance, ErrorClass, Instance, InterruptionReason, Market, Phase, ResetInstance, StopInstance,
+};
+use super::{AgentOptions, Options, ProgramOptions};
+
+/// A stop without hibernation.
+const OFF: StopInstance = StopInstance { hibernate: false };
 
 fn at(milliseconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::from_millis(milliseconds)
@@ -404,12 +409,12 @@ fn a_reset_that_is_ignored_or_lingers_is_accepted_and_shows_nothing() {
 fn a_stopped_machine_starts_again_with_the_same_address_and_a_later_boot() {
     let mut cloud = cloud();
     let made = create(&mut cloud, 0, &request("a"));
-    assert_eq!(cloud.stop(at(500), &made.id, None, None).unwrap_err().class, ErrorClass::Invalid, "it boots");
-    assert_eq!(cloud.stop(at(2_000), &made.id, None, None).unwrap().phase, Phase::Stopping);
+    assert_eq!(cloud.stop(at(500), &made.id, None, OFF, None).unwrap_err().class, ErrorClass::Invalid, "it boots");
+    assert_eq!(cloud.stop(at(2_000), &made.id, None, OFF, None).unwrap().phase, Phase::Stopping);
     assert_eq!(cloud.start(at(2_100), &made.id, None, None).unwrap_err().class, ErrorClass::Invalid, "not stopped yet");
     let stopped = cloud.get(at(2_500), &made.id, None).unwrap();
     assert_eq!((stopped.phase, stopped.ready, &stopped.addresses), (Phase::Stopped, false, &made.addresses));
-    assert_eq!(cloud.stop(at(2_600), &made.id, None, None).unwrap().phase, Phase::Stopped, "again");
+    assert_eq!(cloud.stop(at(2_600), &made.id, None, OFF, None).unwrap().phase, Phase::Stopped, "again");
     assert_eq!(cloud.start(at(3_000), &made.id, None, None).unwrap().phase, Phase::Pending);
     let runs = cloud.get(at(4_000), &made.id, None).unwrap();
     assert_eq!((runs.phase, runs.ready, runs.boot_time), (Phase::Running, false, Some(at(4_000))));
@@ -419,10 +424,37 @@ fn a_stopped_machine_starts_again_with_the_same_address_and_a_later_boot() {
         .into_iter()
         .any(|entry| matches!(entry.what, What::Call(Call { leaving, .. }) if !leaving.is_empty()));
     assert!(!leaving, "somebody has asked it to stop");
-    cloud.stop(at(5_000), &made.id, None, None).unwrap();
+    cloud.stop(at(5_000), &made.id, None, OFF, None).unwrap();
     assert_eq!(cloud.terminate(at(5_100), &made.id, None).unwrap().phase, Phase::ShuttingDown);
     assert_eq!(cloud.get(at(6_000), &made.id, None).unwrap().phase, Phase::Terminated);
     assert_eq!(cloud.start(at(6_100), &made.id, None, None).unwrap_err().class, ErrorClass::Invalid);
+}
+
+#[test]
+fn a_hibernated_machine_goes_on_sooner_than_a_stopped_one_starts_and_listens_at_once() {
+    let agent = Some(AgentOptions { port: 80, start: Duration::from_secs(5) });
+    let mut cloud = Cloud::new(Options { agent, seed: 1, ..Options::default() }, at(0));
+    let made = create(&mut cloud, 0, &request("a"));
+    let listens = |cloud: &mut Cloud, now: i64| !cloud.listening(at(now)).is_empty();
+    assert!(!listens(&mut cloud, 5_900) && listens(&mut cloud, 6_000));
+    let stopping = cloud.stop(at(10_000), &made.id, None, StopInstance { hibernate: true }, None).unwrap();
+    assert_eq!((stopping.phase, stopping.hibernated), (Phase::Stopping, true));
+    assert!(!listens(&mut cloud, 11_000));
+    cloud.start(at(20_000), &made.id, None, None).unwrap();
+    let runs = cloud.get(at(20_500), &made.id, None).unwrap();
+    assert_eq!((runs.phase, runs.boot_time), (Phase::Running, Some(at(20_500))));
+    assert!(listens(&mut cloud, 20_500), "what ran before goes on");
+    cloud.stop(at(30_000), &made.id, None, OFF, None).unwrap();
+    cloud.start(at(40_000), &made.id, None, None).unwrap();
+    let runs = cloud.get(at(41_000), &made.id, None).unwrap();
+    assert_eq!((runs.phase, runs.hibernated, runs.boot_time), (Phase::Running, false, Some(at(41_000))));
+    assert!(!listens(&mut cloud, 45_900) && listens(&mut cloud, 46_000));
+    let program = Some(ProgramOptions { program: "p".into(), folder: "f".into() });
+    let mut cloud = Cloud::new(Options { program, seed: 1, ..Options::default() }, at(0));
+    let made = create(&mut cloud, 0, &request("a"));
+    let refused = cloud.stop(at(10_000), &made.id, None, StopInstance { hibernate: true }, None).unwrap_err();
+    assert_eq!(refused.class, ErrorClass::Invalid);
+    assert_eq!(cloud.get(at(10_000), &made.id, None).unwrap().phase, Phase::Running);
 }
 
 #[test]
@@ -430,8 +462,8 @@ fn a_stop_or_start_that_is_ignored_or_lingers_is_accepted_and_shows_nothing() {
     let mut cloud = cloud();
     let made = create(&mut cloud, 0, &request("a"));
     let (ignored, lingers) = (CallFault::Ignored {}, CallFault::Lingers { milliseconds: Some(60_000) });
-    assert_eq!(cloud.stop(at(2_000), &made.id, None, Some(&ignored)).unwrap().phase, Phase::Running);
-    assert_eq!(cloud.stop(at(2_100), &made.id, None, Some(&lingers)).unwrap().phase, Phase::Stopping);
+    assert_eq!(cloud.stop(at(2_000), &made.id, None, OFF, Some(&ignored)).unwrap().phase, Phase::Running);
+    assert_eq!(cloud.stop(at(2_100), &made.id, None, OFF, Some(&lingers)).unwrap().phase, Phase::Stopping);
     assert_eq!(cloud.get(at(62_000), &made.id, None).unwrap().phase, Phase::Stopping);
     assert_eq!(cloud.get(at(62_100), &made.id, None).unwrap().phase, Phase::Stopped);
     assert_eq!(cloud.start(at(70_000), &made.id, None, Some(&ignored)).unwrap().phase, Phase::Stopped);

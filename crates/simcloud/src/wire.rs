@@ -65,6 +65,14 @@ pub struct ResetInstance {
     pub user_data_base64: Option<String>,
 }
 
+/// Body of `POST /v1/instances/{id}/stop`, which may have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct StopInstance {
+    /// Whether its memory is saved, so that it goes on from there when it is started.
+    pub hibernate: bool,
+}
+
 /// A finished reset of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -139,6 +147,9 @@ pub struct Instance {
     /// When it began to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_time: Option<Timestamp>,
+    /// Whether its memory was saved when it was last stopped, so that it goes on or went on from there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hibernated: bool,
     /// The last reset that was finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_reset: Option<LastReset>,

@@ -1,5 +1,6 @@
 //! A model of a cloud: how long it takes to answer, to boot and to end a machine, and what it refuses.
 
+use bullpen_api::StandbyMode;
 use bullpen_plan::{CapacityScope, ProviderError};
 
 use crate::draw::{Draw, Stream, seconds};
@@ -67,6 +68,8 @@ pub struct CloudModel {
     pub stop: Micros,
     /// How long a stopped machine takes to run again, in percent of a boot.
     pub start_percent: f64,
+    /// The same of a hibernated one.
+    pub resume_percent: f64,
     /// Percent of the machines that never come up.
     pub failing_percent: f64,
     /// Percent of the creates, and of the starts, that find no capacity.
@@ -85,6 +88,7 @@ impl Default for CloudModel {
             shutdown: 30 * SECOND,
             stop: 30 * SECOND,
             start_percent: 82.0,
+            resume_percent: 50.0,
             list: 5 * SECOND,
             write: 10 * MILLISECOND,
             failing_percent: 0.0,
@@ -134,12 +138,16 @@ impl Cloud {
         self.model.boot.draw(self.draw, self.creates - 1)
     }
 
-    /// Answers the start of a stopped machine: how long it takes until it runs.
-    pub fn start(&mut self) -> Result<Micros, ProviderError> {
+    /// Answers the start of a machine that was stopped in this mode: how long it takes until it runs.
+    pub fn start(&mut self, mode: StandbyMode) -> Result<Micros, ProviderError> {
         let number = self.creates;
         self.creates += 1;
         self.has_capacity(number)?;
-        Ok((self.model.boot.draw(self.draw, number) as f64 * self.model.start_percent / 100.0) as Micros)
+        let percent = match mode {
+            StandbyMode::Stopped => self.model.start_percent,
+            StandbyMode::Hibernated => self.model.resume_percent,
+        };
+        Ok((self.model.boot.draw(self.draw, number) as f64 * percent / 100.0) as Micros)
     }
 
     /// A machine is gone.

@@ -99,6 +99,9 @@ pub(in crate::cli) struct CloudArgs {
     /// How long a stopped machine takes to be ready again, in percent of a boot
     #[arg(long, value_name = "PERCENT", default_value_t = 82.0, value_parser = percent)]
     pub start_percent: f64,
+    /// How long a hibernated machine takes to be ready again, in percent of a boot: a guess, so measure yours
+    #[arg(long, value_name = "PERCENT", default_value_t = 50.0, value_parser = percent)]
+    pub resume_percent: f64,
     /// Time between two lists of the machines, by which the operator learns that one is ready: 5000 for EC2, 200 for a simulated
     /// cloud
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=600_000))]

@@ -98,6 +98,7 @@ fn cloud(args: &SimulateArgs, pool: &PoolFile) -> Result<CloudModel, String> {
         shutdown: milliseconds(flags.shutdown_milliseconds),
         stop: Micros::from(flags.stop_seconds) * SECOND,
         start_percent: flags.start_percent,
+        resume_percent: flags.resume_percent,
         list: milliseconds(flags.list_milliseconds),
         write: milliseconds(flags.write_milliseconds),
         failing_percent: flags.failing_percent,

@@ -12,7 +12,7 @@ use super::ending::end_all;
 use super::judge::{Miss, Seen, failed};
 use super::report::{Check, Finding, Outcome};
 use super::stage::{Ends, Settings, Stage};
-use crate::provider::{CreateRequest, Instance, Provider, tags};
+use crate::provider::{CreateRequest, Instance, Provider, StandbyMode, tags};
 
 /// What a run found.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,8 +110,10 @@ impl<'a> Script<'a> {
             Check::Address => self.address().await,
             Check::UserData => self.user_data().await,
             Check::TagLater => self.tag_later().await,
-            Check::Stop => self.stop().await,
-            Check::Start => self.start().await,
+            Check::Stop => self.stop(StandbyMode::Stopped).await,
+            Check::Start => self.start(StandbyMode::Stopped).await,
+            Check::Hibernate => self.stop(StandbyMode::Hibernated).await,
+            Check::Resume => self.start(StandbyMode::Hibernated).await,
             Check::ListWhole => self.list_whole().await,
             Check::ForeignHidden => self.foreign_hidden().await,
             Check::UnknownId => self.unknown_id().await,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use bullpen_api::{FINALIZER_LAUNCH_CONFIG, InstancePool, PoolMember};
+use bullpen_api::{FINALIZER_LAUNCH_CONFIG, InstancePool, PoolMember, StandbyMode};
 use bullpen_plan::pool::sizing::Replenishment;
 use bullpen_plan::pool::template::{CurrentTemplate, LaunchConfigProblem, UsableLaunchConfig, resolve};
 use bullpen_plan::pool::view::{CountedMember, Standing};
@@ -65,7 +65,11 @@ pub fn members_with(state: &State, pool: &InstancePool, uids: &[String]) -> Vec<
 pub fn switches(controller: &PoolController, state: &State, pool: &InstancePool, plan: &Replenishment) -> Switches {
     let mut stops = members_with(state, pool, &plan.stops);
     stops.retain(|member| !may_have_served(&controller.clouds, state, member));
-    Switches { starts: members_with(state, pool, &plan.starts), stops }
+    Switches { starts: members_with(state, pool, &plan.starts), stops, mode: standby_mode(pool) }
+}
+
+fn standby_mode(pool: &InstancePool) -> StandbyMode {
+    pool.spec.standby.as_ref().map(|standby| standby.mode).unwrap_or_default()
 }
 
 /// The members of a pool for the sizing plan, with what this process knows of their creates.
@@ -88,9 +92,10 @@ pub fn counted_members(
         let in_tiers = |member: &&mut CountedMember| {
             matches!(member.standing, Standing::Ready | Standing::Standby | Standing::Warming)
         };
+        let mode = standby_mode(pool);
         for member in members.iter_mut().filter(in_tiers) {
             let of = known.get(member.uid.as_str());
-            member.power = of.map(|of| standby::power(controller, state, of, now)).unwrap_or_default();
+            member.power = of.map(|of| standby::power(controller, state, mode, of, now)).unwrap_or_default();
         }
     }
     (members, claimed)

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use bullpen_api::{InstancePool, MemberState, PoolMember};
+use bullpen_api::{InstancePool, MemberState, PoolMember, StandbyMode};
 use bullpen_plan::launch::refusals::Gate;
 use bullpen_plan::member;
 use bullpen_plan::member::lifecycle::PowerCalls;
@@ -31,6 +31,8 @@ pub struct Switches {
     pub starts: Vec<Arc<PoolMember>>,
     /// Ready members to stop.
     pub stops: Vec<Arc<PoolMember>>,
+    /// How to stop them.
+    pub mode: StandbyMode,
 }
 
 /// What the pool wants on standby, and which of its launch configs buy machines that can be stopped.
@@ -47,19 +49,26 @@ pub fn tier(
         let config = state.launch_configs.get(&ObjectKey::new(namespace.as_str(), name));
         config.is_some_and(|config| {
             let cloud = controller.clouds.of(config);
-            cloud.is_some_and(|cloud| cloud.provider().can_stop(config.spec.market))
+            cloud.is_some_and(|cloud| cloud.provider().can_stop(&config.spec, standby.mode))
         })
     };
     let cooldown = SignedDuration::from_secs(i64::from(pool.spec.provisioning.cooldown_seconds));
     StandbyTier {
         size: Some(standby.size),
+        mode: standby.mode,
         launch_configs: usable.iter().filter(|config| stops(&config.name)).map(|config| config.name.clone()).collect(),
         not_before: failed_at.and_then(|failed| failed.checked_add(cooldown).ok()),
     }
 }
 
 /// What the machine of a member can do for the standby tier: a ready one may be stopped, a standby one started.
-pub fn power(controller: &PoolController, state: &State, member: &PoolMember, now: Timestamp) -> Power {
+pub fn power(
+    controller: &PoolController,
+    state: &State,
+    mode: StandbyMode,
+    member: &PoolMember,
+    now: Timestamp,
+) -> Power {
     let config = state.launch_configs.get(&convert::launch_config_of(member));
     let Some((config, cloud)) = config.and_then(|config| Some((config, controller.clouds.of(config)?))) else {
         return Power::default();
@@ -70,7 +79,7 @@ pub fn power(controller: &PoolController, state: &State, member: &PoolMember, no
         Gate::Wait | Gate::Open | Gate::Probe => None,
     };
     let ran_before = convert::came(member) > convert::created(member);
-    Power { can_stop: cloud.provider().can_stop(config.spec.market), refused_until, ran_before }
+    Power { can_stop: cloud.provider().can_stop(&config.spec, mode), refused_until, ran_before }
 }
 
 /// Writes which machines are to be started and stopped. A member that changed meanwhile, such as one that a claim got, is left
@@ -82,7 +91,8 @@ pub async fn write(controller: &PoolController, switches: &Switches) -> Result<(
         members.push(member::status::starting(member, now));
     }
     for member in &switches.stops {
-        members.extend(last_start(controller, member).map(|last| member::status::stopping(member, last, now)));
+        let last = last_start(controller, member);
+        members.extend(last.map(|last| member::status::stopping(member, switches.mode, last, now)));
     }
     let mut writes = stream::iter(members).map(|member| switch(controller, member)).buffer_unordered(WRITES_AT_ONCE);
     let mut worst = Ok(());

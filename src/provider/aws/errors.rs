@@ -4,7 +4,7 @@
 
 use bullpen_ec2::CallError;
 
-use crate::provider::{CapacityScope, ProviderError};
+use crate::provider::{CapacityScope, ProviderError, StandbyMode, StopAnswer};
 
 /// The account may not have more of something that a machine needs.
 const QUOTA: &[&str] = &[
@@ -125,6 +125,20 @@ pub(super) fn provider_error(error: CallError) -> ProviderError {
     }
 }
 
+/// The answer to a stop. EC2 hibernates no machine that runs only since a few minutes, with no code that is documented: only one
+/// that was not launched for it is refused for good.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshoot-instance-hibernate.html>
+pub(super) fn stop_answer(answer: Result<(), CallError>, mode: StandbyMode) -> Result<StopAnswer, ProviderError> {
+    let Err(error) = answer else { return Ok(StopAnswer::Accepted) };
+    let code = error.code().unwrap_or_default().to_owned();
+    let is_final = mode == StandbyMode::Stopped || code == "UnsupportedHibernationConfiguration";
+    match provider_error(error) {
+        ProviderError::Transient { message } if STATE.contains(&code.as_str()) => Ok(StopAnswer::NotYet { message }),
+        ProviderError::Invalid { message, .. } if !is_final => Ok(StopAnswer::NotYet { message }),
+        error => Err(error),
+    }
+}
+
 fn type_is_not_sold(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     message.contains("requested instance type")
@@ -140,6 +154,7 @@ fn is_invalid(code: &str) -> bool {
         "Unsupported",
         "UnsupportedOperation",
         "UnsupportedInstanceAttribute",
+        "UnsupportedHibernationConfiguration",
         "ValidationError",
         "ValidationException",
         "NoSuchEntity",
@@ -227,6 +242,31 @@ mod tests {
         let before = all.len();
         all.dedup();
         assert_eq!(all.len(), before);
+    }
+
+    #[test]
+    fn a_stop_without_effect_comes_later_and_a_hibernation_unless_the_machine_was_not_launched_for_it() {
+        use StandbyMode::{Hibernated, Stopped};
+        let answer = |code: &str, mode| {
+            let (code, message) = (code.to_owned(), "words".to_owned());
+            match stop_answer(Err(CallError::Refused { code, message, status: 400, retry_after: None }), mode) {
+                Ok(StopAnswer::Accepted) => "Accepted".to_owned(),
+                Ok(StopAnswer::NotYet { .. }) => "NotYet".to_owned(),
+                Err(error) => kind(&error),
+            }
+        };
+        for (code, stopped, hibernated) in [
+            ("IncorrectInstanceState", "NotYet", "NotYet"),
+            ("UnsupportedOperation", "Invalid", "NotYet"),
+            ("UnsupportedHibernationConfiguration", "Invalid", "Invalid"),
+            ("InvalidInstanceID.NotFound", "NotFound", "NotFound"),
+            ("UnauthorizedOperation", "Auth", "Auth"),
+            ("NeverHeardOf", "Transient", "Transient"),
+            ("InternalError", "Transient", "Transient"),
+        ] {
+            assert_eq!([answer(code, Stopped), answer(code, Hibernated)], [stopped, hibernated], "{code}");
+        }
+        assert_eq!(stop_answer(Ok(()), Stopped), Ok(StopAnswer::Accepted));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bullpen_api::{AwsBlockDevice, AwsProviderConfig, AwsTenancy, IMAGE_BY_NAME, IMAGE_BY_PARAMETER};
+use bullpen_api::{AwsBlockDevice, AwsProviderConfig, AwsTenancy, IMAGE_BY_NAME, IMAGE_BY_PARAMETER, LaunchConfigSpec};
 use bullpen_ec2::{
     BlockDevice, Client, Filter, ImageFilter, Instance as Shown, InstanceState, LaunchTemplate, Placement, Reservation,
     RunInstances,
@@ -19,7 +19,7 @@ use bullpen_ec2::{
 
 use super::{
     AddressKind, CallRate, CallRates, CreateRequest, Identity, Instance, InstanceAddress, InstancePhase, Market,
-    PriceOf, Provider, ProviderError, tags,
+    PriceOf, Provider, ProviderError, StandbyMode, StopAnswer, tags,
 };
 use crate::clock;
 use errors::provider_error;
@@ -182,17 +182,17 @@ impl Provider for AwsProvider {
         true
     }
 
-    fn can_stop(&self, market: Market) -> bool {
+    fn can_stop(&self, launch_config: &LaunchConfigSpec, mode: StandbyMode) -> bool {
         // Only EC2 itself starts Spot machines again, and one-time requests end with their machine.
         // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/stop-spot-instances.html
-        market == Market::OnDemand
+        launch_config.allows_standby(mode)
     }
 
-    async fn stop(&self, id: &str) -> Result<(), ProviderError> {
-        self.client.stop_instances(id).await.map_err(provider_error)
+    async fn stop(&self, id: &str, mode: StandbyMode) -> Result<StopAnswer, ProviderError> {
+        errors::stop_answer(self.client.stop_instances(id, mode == StandbyMode::Hibernated).await, mode)
     }
 
-    async fn start(&self, id: &str) -> Result<(), ProviderError> {
+    async fn start(&self, id: &str, _mode: StandbyMode) -> Result<(), ProviderError> {
         self.client.start_instances(id).await.map_err(provider_error)
     }
 
@@ -233,6 +233,7 @@ fn run_instances(request: &CreateRequest) -> Result<RunInstances, ProviderError>
         block_devices: block.block_devices.iter().map(block_device).collect(),
         reservation: reservation(block),
         metadata_hop_limit: block.metadata_hop_limit,
+        hibernation: block.hibernation,
         user_data: request.user_data.clone(),
         tags: request.tags.clone(),
     })

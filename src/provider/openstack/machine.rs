@@ -49,20 +49,19 @@ fn phase(server: &Server) -> (InstancePhase, bool) {
         return (InstancePhase::ShuttingDown, false);
     }
     match &server.status {
-        Status::Active if task == "powering-off" => (InstancePhase::Stopping, false),
+        Status::Active if ["powering-off", "suspending"].contains(&task) => (InstancePhase::Stopping, false),
         Status::Shutoff if task == "powering-on" => (InstancePhase::Pending, false),
+        Status::Suspended if task == "resuming" => (InstancePhase::Pending, false),
         // Compute shows a server as ACTIVE for a moment after it has taken the rebuild on.
         Status::Active if task.contains("rebuild") => (InstancePhase::Pending, false),
         Status::Active => (InstancePhase::Running, server.task.is_none()),
         Status::Build | Status::Rebuild => (InstancePhase::Pending, false),
         Status::Reboot => (InstancePhase::Running, false),
         // Its record and perhaps its volumes are still there.
-        Status::Error | Status::Shutoff | Status::Shelved => (InstancePhase::Stopped, false),
+        Status::Error | Status::Shutoff | Status::Suspended | Status::Shelved => (InstancePhase::Stopped, false),
         // Only the cloud's own people could bring it back.
         Status::SoftDeleted | Status::Deleted => (InstancePhase::Terminated, false),
-        Status::Other(status) if ["PAUSED", "SUSPENDED", "RESCUE"].contains(&status.as_str()) => {
-            (InstancePhase::Stopped, false)
-        }
+        Status::Other(status) if ["PAUSED", "RESCUE"].contains(&status.as_str()) => (InstancePhase::Stopped, false),
         // Moved, resized, or its host does not answer: it is no less there.
         Status::Other(_) => (InstancePhase::Running, false),
     }
@@ -74,7 +73,7 @@ pub(super) fn instance(server: Server, region: &str, started: Option<Timestamp>)
     // One that is made, or made anew, has not begun to run.
     let ran = match phase {
         InstancePhase::Running | InstancePhase::Stopping | InstancePhase::Stopped => true,
-        InstancePhase::Pending => server.status == Status::Shutoff,
+        InstancePhase::Pending => matches!(server.status, Status::Shutoff | Status::Suspended),
         InstancePhase::ShuttingDown | InstancePhase::Terminated => false,
     };
     let gone = phase == InstancePhase::Terminated;
@@ -132,7 +131,10 @@ mod tests {
             (Status::Shelved, None, (Stopped, false)),
             (Status::SoftDeleted, None, (Terminated, false)),
             (Status::Deleted, None, (Terminated, false)),
-            (other("SUSPENDED"), None, (Stopped, false)),
+            (Status::Active, Some("suspending"), (Stopping, false)),
+            (Status::Suspended, None, (Stopped, false)),
+            (Status::Suspended, Some("resuming"), (Pending, false)),
+            (other("PAUSED"), None, (Stopped, false)),
             (other("MIGRATING"), Some("migrating"), (Running, false)),
             (other("UNKNOWN"), None, (Running, false)),
         ] {

@@ -15,14 +15,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bullpen_api::{AfterReset, IMAGE_BY_NAME, IMAGE_BY_PROPERTY};
+use bullpen_api::{AfterReset, IMAGE_BY_NAME, IMAGE_BY_PROPERTY, LaunchConfigSpec};
 use bullpen_openstack::{BootVolume, Client, Listed, NewServer, Server};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use parking_lot::Mutex;
 
 use super::{
     CallRate, CallRates, CreateRequest, Identity, Instance, InstancePhase, Market, Provider, ProviderError,
-    ResetRequest, TokenGuarantee, tags,
+    ResetRequest, StandbyMode, StopAnswer, TokenGuarantee, tags,
 };
 use crate::clock;
 use ended::Ended;
@@ -230,16 +230,16 @@ impl Provider for OpenStackProvider {
         self.rebuilds.reset(&self.client, request).await
     }
 
-    fn can_stop(&self, market: Market) -> bool {
-        market == Market::OnDemand
+    fn can_stop(&self, launch_config: &LaunchConfigSpec, mode: StandbyMode) -> bool {
+        launch_config.allows_standby(mode)
     }
 
-    async fn stop(&self, id: &str) -> Result<(), ProviderError> {
-        self.power.stop(&self.client, id).await
+    async fn stop(&self, id: &str, mode: StandbyMode) -> Result<StopAnswer, ProviderError> {
+        self.power.stop(&self.client, id, mode).await
     }
 
-    async fn start(&self, id: &str) -> Result<(), ProviderError> {
-        self.power.start(&self.client, id).await
+    async fn start(&self, id: &str, mode: StandbyMode) -> Result<(), ProviderError> {
+        self.power.start(&self.client, id, mode).await
     }
 }
 

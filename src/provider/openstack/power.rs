@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::PREFIX;
 use super::errors::provider_error;
-use crate::provider::{Instance, ProviderError};
+use crate::provider::{Instance, ProviderError, StandbyMode, StopAnswer};
 
 /// The metadata of a server that was stopped at least once.
 const STOPPED: &str = "stopped";
@@ -44,10 +44,17 @@ enum Conflict {
     Never,
 }
 
-fn conflict(server: &Server, wanted: Wanted) -> Conflict {
+/// The server is to be on, or off in this way.
+type Aim = (Wanted, StandbyMode);
+
+fn conflict(server: &Server, (wanted, mode): Aim) -> Conflict {
+    let (off, tasks) = match mode {
+        StandbyMode::Stopped => (Status::Shutoff, ["powering-on", "powering-off"]),
+        StandbyMode::Hibernated => (Status::Suspended, ["resuming", "suspending"]),
+    };
     let (there, other, task) = match wanted {
-        Wanted::On => (Status::Active, Status::Shutoff, "powering-on"),
-        Wanted::Off => (Status::Shutoff, Status::Active, "powering-off"),
+        Wanted::On => (Status::Active, off, tasks[0]),
+        Wanted::Off => (off, Status::Active, tasks[1]),
     };
     match server.task.as_deref() {
         Some(doing) if doing == task => Conflict::Done,
@@ -63,15 +70,16 @@ fn conflict(server: &Server, wanted: Wanted) -> Conflict {
 
 /// When a server last began to run by being started. While it is off, a start after the last stop has not come to anything.
 fn last_start(actions: &[Action], off: bool) -> Option<Timestamp> {
-    let named = |name: &'static str| move |action: &&Action| action.name == name;
+    let ends = |action: &Action| ["stop", "suspend"].contains(&action.name.as_str());
+    let begins = |action: &&Action| ["start", "resume"].contains(&action.name.as_str());
     // The latest is the first.
-    let from = actions.iter().position(|action| action.name == "stop").filter(|_| off).unwrap_or_default();
-    actions[from..].iter().find(named("start")).map(|action| action.began)
+    let from = actions.iter().position(ends).filter(|_| off).unwrap_or_default();
+    actions[from..].iter().find(begins).map(|action| action.began)
 }
 
 impl Power {
-    /// Begins to switch a server off.
-    pub(super) async fn stop(&self, client: &Client, id: &str) -> Result<(), ProviderError> {
+    /// Begins to switch a server off in this way.
+    pub(super) async fn stop(&self, client: &Client, id: &str, mode: StandbyMode) -> Result<StopAnswer, ProviderError> {
         let server = client.server(id).await.map_err(provider_error)?;
         if !marked(&server) {
             // Who may not read this would never see that the server was started.
@@ -79,12 +87,23 @@ impl Power {
             let mark = BTreeMap::from([(format!("{PREFIX}{STOPPED}"), "true".to_owned())]);
             client.add_metadata(id, &mark).await.map_err(provider_error)?;
         }
-        settle(client, id, Wanted::Off, client.stop_server(id).await).await
+        let answer = match mode {
+            StandbyMode::Stopped => client.stop_server(id).await,
+            StandbyMode::Hibernated => client.suspend_server(id).await,
+        };
+        settle(client, id, (Wanted::Off, mode), answer).await
     }
 
-    /// Begins to switch a server on.
-    pub(super) async fn start(&self, client: &Client, id: &str) -> Result<(), ProviderError> {
-        settle(client, id, Wanted::On, client.start_server(id).await).await
+    /// Begins to switch a server on that was switched off in this way.
+    pub(super) async fn start(&self, client: &Client, id: &str, mode: StandbyMode) -> Result<(), ProviderError> {
+        let answer = match mode {
+            StandbyMode::Stopped => client.start_server(id).await,
+            StandbyMode::Hibernated => client.resume_server(id).await,
+        };
+        match settle(client, id, (Wanted::On, mode), answer).await? {
+            StopAnswer::Accepted => Ok(()),
+            StopAnswer::NotYet { message } => Err(ProviderError::transient(message)),
+        }
     }
 
     /// When this server last began to run by being started; `None` if it never was.
@@ -124,15 +143,20 @@ fn marked(server: &Server) -> bool {
 }
 
 /// What the answer to a stop or start means. A conflict says too little, so the server is looked at.
-async fn settle(client: &Client, id: &str, wanted: Wanted, answer: Result<(), CallError>) -> Result<(), ProviderError> {
+async fn settle(
+    client: &Client,
+    id: &str,
+    aim: Aim,
+    answer: Result<(), CallError>,
+) -> Result<StopAnswer, ProviderError> {
     let message = match answer {
         Err(CallError::Refused { status: 409, message, .. }) => message,
-        answer => return answer.map_err(provider_error),
+        answer => return answer.map(|()| StopAnswer::Accepted).map_err(provider_error),
     };
     let server = client.server(id).await.map_err(provider_error)?;
-    match conflict(&server, wanted) {
-        Conflict::Done => Ok(()),
-        Conflict::Busy => Err(ProviderError::transient(message)),
+    match conflict(&server, aim) {
+        Conflict::Done => Ok(StopAnswer::Accepted),
+        Conflict::Busy => Ok(StopAnswer::NotYet { message }),
         Conflict::Never => Err(ProviderError::invalid(message)),
     }
 }
@@ -158,12 +182,14 @@ mod tests {
         assert_eq!(last_start(&twice[1..], false), at(5), "it is being stopped");
         assert_eq!(last_start(&twice[3..], true), None);
         assert_eq!(last_start(&[], false), None);
+        let both = actions(&[("resume", 9), ("suspend", 8), ("start", 5), ("stop", 4), ("create", 1)]);
+        assert_eq!((last_start(&both, false), last_start(&both, true)), (at(9), at(5)));
     }
 
     #[test]
     fn a_conflict_is_success_where_the_server_is_so_already_and_final_where_it_leads_nowhere() {
         let of = |status: Status, task: Option<&str>, wanted: Wanted| {
-            conflict(&Server { task: task.map(str::to_owned), ..server(status) }, wanted)
+            conflict(&Server { task: task.map(str::to_owned), ..server(status) }, (wanted, StandbyMode::Stopped))
         };
         for (status, task, on, off) in [
             (Status::Active, None, Conflict::Done, Conflict::Busy),
@@ -178,6 +204,25 @@ mod tests {
         ] {
             assert_eq!(of(status.clone(), task, Wanted::On), on, "on: {status:?} {task:?}");
             assert_eq!(of(status.clone(), task, Wanted::Off), off, "off: {status:?} {task:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_suspended_and_resumed_where_others_are_stopped_and_started() {
+        let of = |status: Status, task: Option<&str>, wanted: Wanted| {
+            conflict(&Server { task: task.map(str::to_owned), ..server(status) }, (wanted, StandbyMode::Hibernated))
+        };
+        assert_eq!(of(Status::Suspended, None, Wanted::Off), Conflict::Done);
+        assert_eq!(of(Status::Suspended, None, Wanted::On), Conflict::Busy);
+        assert_eq!(of(Status::Suspended, Some("resuming"), Wanted::On), Conflict::Done);
+        assert_eq!(of(Status::Active, Some("suspending"), Wanted::Off), Conflict::Done);
+        assert_eq!(of(Status::Active, None, Wanted::On), Conflict::Done);
+        for wanted in [Wanted::On, Wanted::Off] {
+            assert_eq!(
+                of(Status::Shutoff, None, wanted),
+                Conflict::Never,
+                "its memory is not there any more: {wanted:?}"
+            );
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bullpen_api::LaunchConfigSpec;
 use bullpen_simcloud::wire;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
@@ -18,7 +19,7 @@ use serde::de::DeserializeOwned;
 use super::{
     AddressKind, AfterReset, CallRate, CallRates, CapacityScope, CreateRequest, EndpointFlag, FinishedReset, Identity,
     Instance, InstanceAddress, InstancePhase, Interruption, InterruptionReason, Market, Provider, ProviderError,
-    ResetRequest, tags,
+    ResetRequest, StandbyMode, StopAnswer, tags,
 };
 
 pub use kind::Simulated;
@@ -218,15 +219,17 @@ impl Provider for SimulatedProvider {
         ask::<wire::Instance>(request).await.map(drop)
     }
 
-    fn can_stop(&self, market: Market) -> bool {
-        market == Market::OnDemand
+    fn can_stop(&self, launch_config: &LaunchConfigSpec, mode: StandbyMode) -> bool {
+        launch_config.allows_standby(mode)
     }
 
-    async fn stop(&self, id: &str) -> Result<(), ProviderError> {
-        ask::<wire::Instance>(self.request(Method::POST, &["instances", id, "stop"], &[])).await.map(drop)
+    async fn stop(&self, id: &str, mode: StandbyMode) -> Result<StopAnswer, ProviderError> {
+        let body = wire::StopInstance { hibernate: mode == StandbyMode::Hibernated };
+        let request = self.request(Method::POST, &["instances", id, "stop"], &[]).json(&body);
+        ask::<wire::Instance>(request).await.map(|_| StopAnswer::Accepted)
     }
 
-    async fn start(&self, id: &str) -> Result<(), ProviderError> {
+    async fn start(&self, id: &str, _mode: StandbyMode) -> Result<(), ProviderError> {
         ask::<wire::Instance>(self.request(Method::POST, &["instances", id, "start"], &[])).await.map(drop)
     }
 

@@ -17,7 +17,7 @@ async fn checked(walk: &Walk, ec2: &Ec2, image: Option<&str>) -> (Option<i32>, B
     let config = json!({
         "apiVersion": "bullpen.dev/v1alpha1", "kind": "LaunchConfig", "metadata": { "name": "m5" },
         "spec": { "region": REGION, "zone": zone, "instanceType": TYPE, "image": image.unwrap_or(&found),
-            "aws": { "endpoint": ec2.endpoint, "subnetId": subnet } },
+            "aws": { "endpoint": ec2.endpoint, "subnetId": subnet, "hibernation": image.is_some() } },
     });
     let file = walk.folder().join("launch-config.json");
     std::fs::write(&file, config.to_string()).expect("written");

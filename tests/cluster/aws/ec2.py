@@ -4,7 +4,7 @@ Run it as moto's own server: `python server.py -H 127.0.0.1 -p PORT`.
 
 Times are short, so that tests are, and come from the environment:
 BULLPEN_EC2_PENDING_MS, BULLPEN_EC2_STOPPING_MS, BULLPEN_EC2_SHUTTING_DOWN_MS, BULLPEN_EC2_TERMINATED_MS (for how long a
-machine is shown after its end).
+machine is shown after its end), BULLPEN_EC2_HIBERNATES_AFTER_MS (for how long after a start it cannot be hibernated).
 """
 import base64
 import hashlib
@@ -14,7 +14,7 @@ import time
 
 from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError
-from moto.ec2.models.instances import Instance, InstanceState
+from moto.ec2.models.instances import Instance, InstanceState, StateReason
 from moto.ec2.responses._base_response import EC2BaseResponse
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.utils import filter_dict_attribute_mapping
@@ -28,6 +28,7 @@ PENDING = seconds("BULLPEN_EC2_PENDING_MS", 1000)
 STOPPING = seconds("BULLPEN_EC2_STOPPING_MS", 1000)
 SHUTTING_DOWN = seconds("BULLPEN_EC2_SHUTTING_DOWN_MS", 1000)
 TERMINATED = seconds("BULLPEN_EC2_TERMINATED_MS", 3600 * 1000)
+HIBERNATES_AFTER = seconds("BULLPEN_EC2_HIBERNATES_AFTER_MS", 8000)
 
 LOCK = threading.RLock()
 # The backends that have the machines of a test are thrown away by a reset, so what is remembered hangs on them.
@@ -103,6 +104,36 @@ def stop(self):
 
 
 Instance.terminate, Instance.start, Instance.stop = terminate, start, stop
+
+own_stop_instances = InstanceResponse.stop_instances
+
+
+# Only machines that were launched for it are hibernated: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Hibernate.html
+# For about two minutes after their start they are not, and the code of that refusal is not documented.
+# The reason that they show: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html
+def stop_instances(self):
+    if self._get_param("Hibernate") not in (True, "true"):
+        return own_stop_instances(self)
+    instances = self.ec2_backend.get_multi_instances_by_id(self._get_param("InstanceIds", []))
+    for instance in instances:
+        if str((instance.hibernation_options or {}).get("Configured")).lower() != "true":
+            raise EC2ClientError(
+                "UnsupportedHibernationConfiguration",
+                f"The instance can't be hibernated because it was not configured at launch for hibernation: {instance.id}",
+            )
+        if time.time() < instance.__dict__["bullpen_started"] + HIBERNATES_AFTER:
+            raise EC2ClientError(
+                "UnsupportedOperation",
+                f"The instance '{instance.id}' is not ready to hibernate yet, retry in a few minutes",
+            )
+    result = own_stop_instances(self)
+    for instance in instances:
+        code = "Client.UserInitiatedHibernate"
+        instance.state_reason = StateReason(f"{code}: User initiated hibernate", code)
+    return result
+
+
+InstanceResponse.stop_instances = stop_instances
 
 
 # https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html

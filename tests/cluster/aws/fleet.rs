@@ -79,7 +79,7 @@ async fn a_machine_that_is_stopped_or_terminated_from_outside_is_replaced() {
     ec2.ready_pool(&walk, 2, json!({})).await;
     let living = ec2.living(&walk).await;
     let [one, other] = living.as_slice() else { panic!("{living:?}") };
-    ec2.client.stop_instances(&one.id).await.expect("stopped");
+    ec2.client.stop_instances(&one.id, false).await.expect("stopped");
     ec2.client.terminate_instances(&other.id).await.expect("terminated");
     eventually("both are replaced, and the stopped one ends", async || {
         let living = ec2.living(&walk).await;

@@ -94,7 +94,7 @@ async fn call(client: &Client, action: &str, on: &Surroundings) -> Result<(), Ca
             client.run_instances(&request).await.map(drop)
         }
         "ec2:CreateTags" => client.create_tags(&on.machine, &[("a".to_owned(), "b".to_owned())].into()).await,
-        "ec2:StopInstances" => client.stop_instances(&on.machine).await,
+        "ec2:StopInstances" => client.stop_instances(&on.machine, false).await,
         "ec2:StartInstances" => client.start_instances(&on.machine).await,
         "ec2:TerminateInstances" => client.terminate_instances(&on.machine).await,
         "sqs:ReceiveMessage" => client.receive_messages(&on.queue, 0).await.map(drop),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bullpen_api::{InstancePool, MemberState, PoolMember};
+use bullpen_api::{InstancePool, LaunchConfig, MemberState, PoolMember};
 use bullpen_ec2::{Instance, InstanceState};
 use serde_json::{Value, json};
 
@@ -149,6 +149,31 @@ async fn a_machine_that_cannot_be_stopped_ends_and_a_spot_machine_is_not_asked()
 }
 
 #[tokio::test]
+async fn a_machine_is_hibernated_once_it_can_be_if_it_was_launched_for_that_and_goes_on_for_a_claim() {
+    let walk = Walk::begin("aws-hibernated").await;
+    let ec2 = Ec2::start(&walk, &[("BULLPEN_EC2_HIBERNATES_AFTER_MS", "20000")]).await.behind_a_proxy(&walk).await;
+    let _operator = operator(&walk, &[]).await;
+    let standby = json!({ "size": 1, "mode": "Hibernated" });
+    ec2.pool(&walk, 1, json!({ "maxSize": 2, "standby": standby })).await;
+    let pool = walk
+        .until(POOL, "says so", |pool: &InstancePool| condition(pool, "StandbyFilled").1 == "ProviderCannotHibernate")
+        .await;
+    assert!(condition(&pool, "StandbyFilled").2.contains("spec.aws.hibernation"));
+    rests_with(&walk, 1, 0).await;
+    assert_eq!((ec2.living(&walk).await.len(), ec2.counted().await.get("ec2:StopInstances")), (1, None));
+
+    walk.set::<LaunchConfig>("m5", json!({ "aws": { "hibernation": true } })).await;
+    let (id, hibernated) = the_stopped_one(&walk, &ec2, &rests_with(&walk, 1, 1).await).await;
+    assert_eq!(hibernated.state_reason.as_deref(), Some("Client.UserInitiatedHibernate"));
+    assert!(ec2.counted().await.get("ec2:StopInstances").is_some_and(|stops| *stops > 1), "EC2 refuses it for a while");
+    walk.claim("first", json!({})).await;
+    assert_ne!(machine_of(&walk.bound("first").await), id, "no claim gets a hibernated machine");
+    walk.claim("second", json!({})).await;
+    assert_eq!(machine_of(&walk.bound("second").await), id, "maxSize leaves only the one that goes on");
+    assert!(shown(&walk, &ec2, &id).await.launch_time > hibernated.launch_time);
+}
+
+#[tokio::test]
 async fn a_ready_machine_that_others_stop_is_dead_and_a_standby_machine_that_others_start_too() {
     let walk = Walk::begin("aws-standby-others").await;
     let ec2 = Ec2::start(&walk, &[]).await;
@@ -162,7 +187,7 @@ async fn a_ready_machine_that_others_stop_is_dead_and_a_standby_machine_that_oth
     let members = walk.list::<PoolMember>().await;
     let ready = members.iter().find(|member| state_of(member) == MemberState::Ready).expect("a ready member");
     let id = machine(ready).expect("a machine").to_owned();
-    ec2.client.stop_instances(&id).await.expect("stopped");
+    ec2.client.stop_instances(&id, false).await.expect("stopped");
     ended(&walk, &ec2, &id).await;
     rests_with(&walk, 1, 1).await;
 }

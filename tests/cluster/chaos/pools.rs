@@ -107,9 +107,9 @@ fn schedules(pool: &str, target: u64) -> Value {
     if pool == LARGE { json!([schedule]) } else { json!([]) }
 }
 
-/// The small pool finds its size itself.
+/// The small pool finds its size itself, and so does that of two clouds. Enough is known after some forty windows and boots.
 fn autosize(pool: &str, mode: &str) -> Value {
-    if pool == LARGE { Value::Null } else { json!({ "mode": mode, "windowSeconds": 5 }) }
+    if pool == LARGE { Value::Null } else { json!({ "mode": mode, "windowSeconds": 1 }) }
 }
 
 fn launch_configs_of(pool: &str) -> Value {
@@ -158,7 +158,7 @@ pub(super) async fn make_two_clouds(stage: &Stage) {
         "health": { "probe": { "tcpSocket": { "port": AGENT_PORT } }, "periodSeconds": 2, "failureThreshold": 2 },
         "readiness": { "launchTimeoutSeconds": 3, "warmingTimeoutSeconds": 3 },
         "provisioning": { "cooldownSeconds": 2 },
-        "standby": { "size": 2 },
+        "standby": { "size": 2, "mode": "Hibernated" }, "autosize": autosize(TWO_CLOUDS, "Auto"),
     });
     stage.create::<InstancePool>(json!({ "metadata": { "name": TWO_CLOUDS }, "spec": spec })).await;
 }
@@ -238,7 +238,9 @@ async fn apply(stage: &Stage, pool: &str, change: Change, dice: &mut Dice) {
             }
         }
         Change::Standby => {
-            stage.set_pool(LARGE, json!({ "standby": { "size": dice.between(0, 2 * ON_STANDBY) } })).await;
+            let mode = dice.one_of(&["Stopped", "Hibernated"]);
+            let tier = json!({ "size": dice.between(0, 2 * ON_STANDBY), "mode": mode });
+            stage.set_pool(LARGE, json!({ "standby": tier })).await;
             wait(dice, 2_000, 6_000).await;
             stage.set_pool(LARGE, json!({ "standby": standby(LARGE) })).await;
         }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use bullpen_api::ClaimPhase;
+use bullpen_api::{ClaimPhase, TargetSource};
 use bullpen_simcloud::ledger::{State, What};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -26,6 +26,8 @@ const QUOTA_REACHED: &str = "NamespaceQuotaReached";
 pub(super) struct Verdict {
     summary: String,
     violations: Vec<Violation>,
+    /// Whether a pool followed a size that it had found itself.
+    pub(super) sized_itself: bool,
 }
 
 impl Verdict {
@@ -48,7 +50,14 @@ impl Verdict {
             }
             let _ = writeln!(summary, "  timeline       {}", path.display());
         }
-        Self { summary, violations }
+        let sized_itself = record.seen.iter().any(|seen| match &seen.object {
+            Object::Pool(pool) => {
+                let target = pool.status.as_ref().and_then(|status| status.effective_target.as_ref());
+                target.is_some_and(|target| target.source == TargetSource::Autosize)
+            }
+            _ => false,
+        });
+        Self { summary, violations, sized_itself }
     }
 
     /// Prints the summary, and fails if a promise was broken.

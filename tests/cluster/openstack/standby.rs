@@ -82,6 +82,24 @@ async fn a_stopped_server_is_started_before_one_is_bought_and_once_by_an_operato
 }
 
 #[tokio::test]
+async fn a_hibernated_server_is_suspended_and_resumed_for_a_claim() {
+    let walk = Walk::begin("openstack-hibernated").await;
+    let cloud = OpenStack::begin(&walk).await;
+    let _operator = operator(&walk, &cloud).await;
+    cloud.pool(&walk, 1, json!({ "maxSize": 2, "standby": { "size": 1, "mode": "Hibernated" } })).await;
+    let suspended = rests_with(&walk, 1, 1).await;
+    assert_eq!(status_of(&cloud, &suspended[0]).await, "SUSPENDED");
+    let creates = cloud.proxy.creates();
+    walk.claim("first", json!({})).await;
+    walk.bound("first").await;
+    rests_with(&walk, 1, 0).await;
+    assert_eq!(status_of(&cloud, &suspended[0]).await, "ACTIVE");
+    walk.claim("second", json!({})).await;
+    assert_eq!(machine_of(&walk.bound("second").await), suspended[0], "a claim gets the one that was resumed");
+    assert_eq!(cloud.proxy.creates(), creates, "none was bought");
+}
+
+#[tokio::test]
 async fn a_standby_server_that_others_start_and_a_ready_one_that_others_stop_are_replaced() {
     let walk = Walk::begin("openstack-switched").await;
     let cloud = OpenStack::begin(&walk).await;

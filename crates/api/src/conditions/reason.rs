@@ -147,6 +147,8 @@ string_enum! {
         StandbyIncomplete,
         /// No launch config of the pool buys machines that its provider can stop.
         ProviderCannotStop,
+        /// No launch config of the pool buys machines that its provider can hibernate.
+        ProviderCannotHibernate,
         /// A machine could not be stopped or started, so the standby tier is not filled for cooldownSeconds.
         StandbyFailing,
         /// The pool is draining or being deleted.

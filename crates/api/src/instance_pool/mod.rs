@@ -327,8 +327,9 @@ impl Default for Provisioning {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InstancePoolStatus {
-    /// Ready, Reconciling, Stalled, ProvisioningHealthy, CapacityAvailable, AtMaxSize, TemplateCurrent, Drained; and
-    /// `TerminationHealthy`, Quarantined and `HealthSuspended` once there was a problem.
+    /// Ready, Reconciling, Stalled, ProvisioningHealthy, CapacityAvailable, AtMaxSize, TemplateCurrent, Drained; with the fields
+    /// that they are about `SchedulesValid`, Autosized and `StandbyFilled`; and `TerminationHealthy`, Quarantined and
+    /// `HealthSuspended` once there was a problem.
     #[schemars(schema_with = "conditions_schema")]
     #[serde(default, deserialize_with = "crate::moments::conditions", skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -399,7 +400,7 @@ pub struct InstancePoolStatus {
 }
 
 /// Members by state. Each member counts once, for the first that applies of: claimed, terminating, errored, ready,
-/// warming, pending. Cordoned and held members that would count as one of the last three count in total only.
+/// warming, pending, standby. Cordoned and held members that would count as one of the last four count in total only.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MemberCounts {

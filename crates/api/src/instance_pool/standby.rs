@@ -12,7 +12,8 @@ pub struct Standby {
     /// are fewer.
     #[schemars(range(min = 0, max = 10_000))]
     pub size: i32,
-    /// How the machines are kept. Stopped: switched off, so that only their disks bill.
+    /// How the machines are kept. Stopped: switched off, so that only their disks bill. Hibernated: the same, with what was
+    /// in their memory on their disks, so that they go on where they were; it needs a launch config whose machines can do that.
     #[serde(default)]
     pub mode: StandbyMode,
 }
@@ -23,4 +24,11 @@ pub enum StandbyMode {
     /// Switched off; a start boots them from their disk.
     #[default]
     Stopped,
+    /// Switched off with their memory saved; a start goes on where they were.
+    Hibernated,
+}
+
+impl StandbyMode {
+    /// Every mode.
+    pub const ALL: [Self; 2] = [Self::Stopped, Self::Hibernated];
 }

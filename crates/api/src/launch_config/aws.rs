@@ -79,6 +79,10 @@ pub struct AwsProviderConfig {
     #[schemars(range(min = 1, max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata_hop_limit: Option<i32>,
+    /// Whether the machine is launched so that it can be hibernated, for a pool whose spec.standby.mode is Hibernated. EC2 asks
+    /// for a root volume that is encrypted and has room for the memory.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hibernation: bool,
 }
 
 /// A role to take on.

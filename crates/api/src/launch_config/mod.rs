@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{RecordedError, conditions_schema};
+use super::instance_pool::StandbyMode;
 
 mod aws;
 mod openstack;
@@ -65,7 +66,9 @@ pub const HOURLY_PRICE_AUTO: &str = "auto";
     validation = Rule::new("(has(self.aws) ? 1 : 0) + (has(self.openstack) ? 1 : 0) + (has(self.simulated) ? 1 : 0) == 1")
         .message("set exactly one provider block; this version of Bullpen knows: aws, openstack, simulated"),
     validation = Rule::new("self.region == oldSelf.region")
-        .message("region is immutable: another region is another launch config").field_path(".region")
+        .message("region is immutable: another region is another launch config").field_path(".region"),
+    validation = Rule::new("!has(self.aws) || !has(self.aws.hibernation) || !self.aws.hibernation || self.market == 'OnDemand'")
+        .message("aws.hibernation needs the market OnDemand: a Spot machine is hibernated by EC2 alone").field_path(".market")
 )]
 pub struct LaunchConfigSpec {
     /// Region of the provider. Immutable.
@@ -110,6 +113,14 @@ pub struct LaunchConfigSpec {
     /// Settings for the simulated cloud of the command bullpen-simcloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated: Option<SimulatedProviderConfig>,
+}
+
+impl LaunchConfigSpec {
+    /// Whether its machines are bought so that they can be stopped in this mode, where the provider stops machines at all.
+    pub fn allows_standby(&self, mode: StandbyMode) -> bool {
+        let hibernates = self.aws.as_ref().is_none_or(|block| block.hibernation);
+        self.market == Market::OnDemand && (mode == StandbyMode::Stopped || hibernates)
+    }
 }
 
 /// How a machine is paid for.

@@ -2,8 +2,8 @@
 
 use bullpen_api::{
     ANNOTATION_CONFIRM_RELEASE, ClaimRef, ConditionType, ConditionValue, ErrorClass, InstanceAddress, MemberInstance,
-    MemberStandby, MemberState, PoolClaim, PoolMember, PoolMemberStatus, Reason, RecordedError, bounded_message,
-    condition_is_true, micro_time, set_condition,
+    MemberStandby, MemberState, PoolClaim, PoolMember, PoolMemberStatus, Reason, RecordedError, StandbyMode,
+    bounded_message, condition_is_true, micro_time, set_condition,
 };
 use jiff::Timestamp;
 
@@ -112,27 +112,41 @@ pub fn ready(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -> 
     })
 }
 
-/// The status of a ready member whose machine is to be stopped. `last_start` is when the machine last started, by the
-/// provider's clock.
-pub fn stopping(before: &PoolMember, last_start: Timestamp, now: Timestamp) -> PoolMember {
-    let message = "the machine is being stopped, for the standby tier";
+/// The status of a ready member whose machine is to be stopped in this mode. `last_start` is when the machine last started,
+/// by the provider's clock.
+pub fn stopping(before: &PoolMember, mode: StandbyMode, last_start: Timestamp, now: Timestamp) -> PoolMember {
+    let message = format!("the machine is being {}, for the standby tier", participle(mode));
     let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Stopping, message);
     with_status(before, now, &condition, |status| {
         status.state = MemberState::Stopping;
-        status.standby = Some(Box::new(MemberStandby { since: micro_time(now), last_start: micro_time(last_start) }));
+        let (since, last_start) = (micro_time(now), micro_time(last_start));
+        status.standby = Some(Box::new(MemberStandby { since, last_start, mode }));
     })
 }
 
 /// The status once the machine is stopped.
 pub fn on_standby(before: &PoolMember, now: Timestamp) -> PoolMember {
-    let message = "the machine is stopped, and is started when the pool needs it";
+    let message = format!("the machine is {}, and is started when the pool needs it", participle(mode(before)));
     let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Standby, message);
     with_status(before, now, &condition, |status| status.state = MemberState::Standby)
 }
 
+/// How the machine of a member was stopped last.
+pub fn mode(member: &PoolMember) -> StandbyMode {
+    member.status.as_ref().and_then(|status| status.standby.as_ref()).map(|standby| standby.mode).unwrap_or_default()
+}
+
+const fn participle(mode: StandbyMode) -> &'static str {
+    match mode {
+        StandbyMode::Stopped => "stopped",
+        StandbyMode::Hibernated => "hibernated",
+    }
+}
+
 /// The status of a standby member whose machine is to be started. When it booted is dated anew.
 pub fn starting(before: &PoolMember, now: Timestamp) -> PoolMember {
-    let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Warming, "the stopped machine is started");
+    let message = format!("the {} machine is started", participle(mode(before)));
+    let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Warming, message);
     with_status(before, now, &condition, |status| {
         status.state = MemberState::Warming;
         status.warming_started_at = Some(micro_time(now));

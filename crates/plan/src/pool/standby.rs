@@ -4,7 +4,7 @@
 //! The ready tier comes first: a deficit takes standby members before anything is bought, and the standby tier is filled with
 //! what the ready tier does not need.
 
-use bullpen_api::{ConditionType, ConditionValue, PoolState, Reason, RolloutType};
+use bullpen_api::{ConditionType, ConditionValue, PoolState, Reason, RolloutType, StandbyMode};
 use jiff::Timestamp;
 
 use super::recycle::{expires_at, is_old};
@@ -134,8 +134,15 @@ pub fn standby_filled(tier: &StandbyTier, standby: i32, now: Timestamp) -> Optio
     };
     let numbers = format!("{standby} of {size} members are on standby");
     if size > 0 && tier.launch_configs.is_empty() {
-        let why = "spec.standby: no launch config of the pool buys machines that its provider can stop";
-        return is(false, Reason::ProviderCannotStop, format!("{why}; nothing is bought for it"));
+        let (reason, does, hint) = match tier.mode {
+            StandbyMode::Stopped => (Reason::ProviderCannotStop, "stop", ""),
+            StandbyMode::Hibernated => {
+                (Reason::ProviderCannotHibernate, "hibernate", " (on EC2, spec.aws.hibernation of the launch config)")
+            }
+        };
+        let why =
+            format!("spec.standby: no launch config of the pool buys machines that its provider can {does}{hint}");
+        return is(false, reason, format!("{why}; nothing is bought for it"));
     }
     if standby >= size {
         return is(true, Reason::StandbyComplete, numbers);

@@ -1,6 +1,6 @@
 //! What sizing, recycling and rollouts need to know of a pool and its members.
 
-use bullpen_api::{Disruption, PoolState, Recycle, Rollout};
+use bullpen_api::{Disruption, PoolState, Recycle, Rollout, StandbyMode};
 use jiff::{SignedDuration, Timestamp};
 
 use super::billing::Billing;
@@ -40,7 +40,9 @@ pub enum Standing {
 pub struct StandbyTier {
     /// `spec.standby.size`; `None` without that field.
     pub size: Option<i32>,
-    /// The launch configs whose provider can stop the machines that they buy.
+    /// `spec.standby.mode`.
+    pub mode: StandbyMode,
+    /// The launch configs whose provider can stop the machines that they buy, in this mode.
     pub launch_configs: Vec<String>,
     /// Nothing is bought or stopped for the tier before this time, because a machine could not be stopped or started.
     pub not_before: Option<Timestamp>,
@@ -49,7 +51,7 @@ pub struct StandbyTier {
 /// What a member's machine can do for the standby tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Power {
-    /// Whether its provider can stop it.
+    /// Whether its provider can stop it, in the pool's mode.
     pub can_stop: bool,
     /// Its cloud starts no machine of its kind before this time, as it has said.
     pub refused_until: Option<Timestamp>,

@@ -34,7 +34,9 @@ impl Cloud {
             let running = machine.instance.boot_time.filter(|_| machine.instance.phase == Phase::Running)?;
             let since = self.now.as_microsecond().saturating_sub(running.as_microsecond());
             let down = matches!(self.doom(number), Some(MachineFault::AgentDown {}));
-            (since >= microseconds(agent.start) && !down).then_some((machine.instance.id.clone(), machine.address?))
+            // What ran before a hibernation goes on.
+            let up = machine.instance.hibernated || since >= microseconds(agent.start);
+            (up && !down).then_some((machine.instance.id.clone(), machine.address?))
         };
         self.machines.keys().filter_map(|number| listens(*number)).collect()
     }

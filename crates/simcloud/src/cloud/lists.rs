@@ -129,6 +129,7 @@ impl Cloud {
             addresses: Vec::new(),
             launch_time: self.now,
             boot_time: Some(self.now),
+            hibernated: false,
             last_reset: None,
             tags,
         }

@@ -6,7 +6,7 @@ use super::life::{LIFE, Step};
 use super::{Cloud, microseconds};
 use crate::faults::{CallFault, MachineFault};
 use crate::ledger::{Method, Outcome, State};
-use crate::wire::{Instance, Market, Phase, Refusal};
+use crate::wire::{Instance, Market, Phase, Refusal, StopInstance};
 
 /// What a call does with a machine in its present phase.
 enum Effect {
@@ -20,12 +20,14 @@ impl Cloud {
     /// Begins to stop a machine, unless it is stopping or stopped. Returns it in its new state.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` for a machine that does not run, or of the market `Spot`.
+    /// `NotFound`; `Invalid` for a machine that does not run, or of the market `Spot`, or that is a program and is to be
+    /// hibernated.
     pub fn stop(
         &mut self,
         now: Timestamp,
         id: &str,
         region: Option<&str>,
+        said: StopInstance,
         fault: Option<&CallFault>,
     ) -> Result<Instance, Refusal> {
         self.advance(now);
@@ -33,6 +35,9 @@ impl Cloud {
             let Instance { phase, market, .. } = self.show(Method::Stop, number)?;
             if market == Market::Spot {
                 return Err(Refusal::invalid("a machine of the market Spot cannot be stopped"));
+            }
+            if said.hibernate && self.options.program.is_some() {
+                return Err(Refusal::invalid("hibernate: the memory of a machine that is a program cannot be saved"));
             }
             match phase {
                 Phase::Stopping | Phase::Stopped => Ok((number, Effect::None)),
@@ -46,7 +51,7 @@ impl Cloud {
         let (number, effect) = effect?;
         if matches!(effect, Effect::Begins) && !matches!(fault, Some(CallFault::Ignored {})) {
             let takes = lingering(fault, self.options.stop);
-            self.switch_off(number, takes);
+            self.switch_off(number, said, takes);
         }
         Ok(self.machines[&number].instance.clone())
     }
@@ -73,13 +78,14 @@ impl Cloud {
         self.record(Method::Start, effect.as_ref().map(|_| Outcome::Accepted), None, Some(id));
         let (number, effect) = effect?;
         if matches!(effect, Effect::Begins) && !matches!(fault, Some(CallFault::Ignored {})) {
-            let takes = lingering(fault, self.options.start);
+            let hibernated = self.machines[&number].instance.hibernated;
+            let takes = lingering(fault, if hibernated { self.options.resume } else { self.options.start });
             self.switch_on(number, takes);
         }
         Ok(self.machines[&number].instance.clone())
     }
 
-    fn switch_off(&mut self, number: u64, takes: Option<std::time::Duration>) {
+    fn switch_off(&mut self, number: u64, said: StopInstance, takes: Option<std::time::Duration>) {
         let now = self.now;
         self.cancel(number, LIFE);
         if let Some(machine) = self.machines.get_mut(&number) {
@@ -87,6 +93,7 @@ impl Cloud {
         }
         self.change(number, now, State::Stopping, |instance| {
             (instance.phase, instance.ready, instance.impaired) = (Phase::Stopping, false, false);
+            instance.hibernated = said.hibernate;
         });
         if let Some(takes) = takes {
             self.schedule(number, now, microseconds(takes), Step::FinishStop);

@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
     use crate::Options;
-    use crate::wire::CreateInstance;
+    use crate::wire::{CreateInstance, StopInstance};
 
     fn at(milliseconds: i64) -> Timestamp {
         Timestamp::UNIX_EPOCH + SignedDuration::from_millis(milliseconds)
@@ -157,7 +157,7 @@ mod tests {
                 cloud.terminate(at(3), &system.id, None).unwrap();
                 (Phase::ShuttingDown, Phase::Terminated)
             } else {
-                cloud.stop(at(3), &system.id, None, None).unwrap();
+                cloud.stop(at(3), &system.id, None, StopInstance::default(), None).unwrap();
                 (Phase::Stopping, Phase::Stopped)
             };
             assert_eq!(phase(&mut cloud, 5_000, &system), last.0);

@@ -94,6 +94,7 @@ fn picture(request: &CreateInstance, id: String, phase: Phase, launch_time: Time
         addresses: Vec::new(),
         launch_time,
         boot_time: None,
+        hibernated: false,
         last_reset: None,
         tags: request.tags.clone(),
     }

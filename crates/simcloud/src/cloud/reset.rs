@@ -74,7 +74,8 @@ impl Cloud {
         self.cancel(number, LIFE);
         self.change_in_reset(number, now, (State::Resetting, Some(request.token.clone())), |instance| {
             instance.phase = Phase::Pending;
-            (instance.ready, instance.impaired, instance.boot_time) = (false, false, None);
+            (instance.ready, instance.impaired, instance.hibernated) = (false, false, false);
+            instance.boot_time = None;
         });
         let Some(machine) = self.machines.get_mut(&number) else { return };
         machine.user_data = request.user_data.as_deref().map(Box::from);

@@ -7,7 +7,8 @@ use bullpen_plan::pool::view::Standing;
 use super::World;
 use super::setup::Policy;
 use super::timeline::Event;
-use crate::time::{Micros, timestamp};
+use crate::time::{Micros, SECOND, timestamp};
+use crate::trace::Arrival;
 
 impl World<'_> {
     /// A run of the loop of this policy, if it is one.
@@ -21,6 +22,10 @@ impl World<'_> {
             Policy::Estimator { every } => {
                 self.begin_run(every);
                 self.estimate()
+            }
+            Policy::Clairvoyant => {
+                self.begin_run(SECOND);
+                self.foreseen() - self.in_flight() - self.fleet.ready.len() as i64
             }
         };
         let room = i64::from(self.setup.pool.max_size) - self.fleet.total() as i64;
@@ -82,6 +87,13 @@ impl World<'_> {
         let unserved = (pending - (existing - claimed).max(0)).max(0);
         let not_ended = self.fleet.total() as i64;
         (unserved + not_ended).min(most).max(least) - not_ended
+    }
+
+    /// The claims that wait, and those that will come.
+    fn foreseen(&self) -> i64 {
+        let until = self.now + Micros::from(self.setup.pool.target_size) * SECOND;
+        let before = |moment| self.trace.partition_point(|claim: &Arrival| claim.at <= moment);
+        (self.desk.waiting() + before(until) - before(self.now)) as i64
     }
 
     fn in_flight(&self) -> i64 {

@@ -1,6 +1,6 @@
 //! What is simulated.
 
-use bullpen_api::{FINALIZER_LAUNCH_CONFIG, InstancePoolSpec, LaunchConfig, Market};
+use bullpen_api::{FINALIZER_LAUNCH_CONFIG, InstancePoolSpec, LaunchConfig};
 use bullpen_plan::member::user_data::UserData;
 use bullpen_plan::pool::schedule::Scheduled;
 use bullpen_plan::pool::standby::StandbyTier;
@@ -29,6 +29,9 @@ pub enum Policy {
         /// Time between two runs.
         every: Micros,
     },
+    /// For comparison: knows the claims that come within `targetSize` seconds, and buys a machine for each of them. It looks
+    /// each second, and does not know how long a machine will boot: no policy is better that does not know that either.
+    Clairvoyant,
 }
 
 /// What is simulated: a pool, its launch configs and its cloud.
@@ -75,12 +78,12 @@ impl Setup {
         config.spec.billing_seconds.filter(|seconds| *seconds > 0).map(|seconds| Micros::from(seconds) * SECOND)
     }
 
-    /// Its standby tier. Spot machines cannot be stopped; how a provider is about others is not known here.
+    /// Its standby tier. How a provider is about machines that could be stopped by their launch config is not known here.
     fn standby(&self) -> StandbyTier {
         let Some(standby) = &self.pool.standby else { return StandbyTier::default() };
-        let can_stop = self.launch_configs.iter().filter(|config| config.spec.market == Market::OnDemand);
+        let can_stop = self.launch_configs.iter().filter(|config| config.spec.allows_standby(standby.mode));
         let launch_configs = can_stop.filter_map(|config| config.metadata.name.clone()).collect();
-        StandbyTier { size: Some(standby.size), launch_configs, not_before: None }
+        StandbyTier { size: Some(standby.size), mode: standby.mode, launch_configs, not_before: None }
     }
 
     /// The pool as the plans see it, without members.

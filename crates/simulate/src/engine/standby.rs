@@ -60,7 +60,7 @@ impl World<'_> {
         if self.fleet.members[number].standing != Some(Standing::Warming) {
             return;
         }
-        match self.cloud.start() {
+        match self.cloud.start(self.fleet.view.standby.mode) {
             Ok(takes) => {
                 self.machines.started += 1;
                 let member = &mut self.fleet.members[number];

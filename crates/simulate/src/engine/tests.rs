@@ -157,6 +157,39 @@ fn an_estimator_without_a_minimum_serves_every_claim_late_and_keeps_no_machine()
 }
 
 #[test]
+fn who_knows_the_claims_of_a_boot_to_come_misses_none_and_keeps_less_idle_than_any_fixed_size() {
+    let (mut setup, trace) = (setup(pool(12, json!({}))), steady(3_000));
+    let fixed = play(&setup, &trace);
+    (setup.policy, setup.pool.target_size) = (Policy::Clairvoyant, 93);
+    let knows = play(&setup, &trace);
+    assert_eq!(knows.claims.hits, 3_000, "{:?}", knows.claims);
+    assert!(
+        fixed.claims.hits < 3_000 && knows.hours.idle * 5.0 < fixed.hours.idle,
+        "{:?} {:?}",
+        knows.hours,
+        fixed.hours
+    );
+    setup.pool.target_size = 60;
+    let late = play(&setup, &trace);
+    assert!(late.claims.hits < 1_000, "it sees less far than a boot takes: {:?}", late.claims);
+}
+
+#[test]
+fn a_hibernated_machine_serves_a_burst_sooner_than_a_stopped_one() {
+    // Five claims at once, each hour, of which one is a hit.
+    let trace: Vec<_> = (0..50).map(|number| Arrival { at: number / 5 * HOUR, holds: 60 * SECOND }).collect();
+    let waits = |mode: &str| {
+        let standby = json!({ "standby": { "size": 4, "mode": mode }, "provisioning": {} });
+        let outcome = play(&setup(pool(1, standby)), &trace);
+        assert_eq!(outcome.claims.hits, 10, "{mode}");
+        assert!(outcome.machines.started >= 36, "{mode}: {:?}", outcome.machines);
+        outcome.waits.p95
+    };
+    let (stopped, hibernated) = (waits("Stopped"), waits("Hibernated"));
+    assert!(stopped > 70.0 && hibernated < 50.0, "{stopped} and {hibernated} s");
+}
+
+#[test]
 fn a_broken_image_buys_ten_machines_in_an_hour() {
     let mut setup = setup(pool(50, json!({ "provisioning": {}, "readiness": { "launchTimeoutSeconds": 60 } })));
     setup.cloud.failing_percent = 100.0;

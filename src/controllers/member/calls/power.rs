@@ -12,7 +12,7 @@ use crate::controllers::member::actions::record_refusal;
 use crate::controllers::member::gather::Gathered;
 use crate::controllers::member::machine_memory::MachineRecord;
 use crate::controllers::member::probing::Probing;
-use crate::provider::ProviderError;
+use crate::provider::{ProviderError, StopAnswer};
 use crate::runtime::failure::Failure;
 use crate::telemetry::labels::ProviderOperation;
 
@@ -52,12 +52,18 @@ async fn switch(
             calls.unanswered_at = Some(began);
         }
     });
-    let provider = gathered.cloud.provider();
+    let (provider, mode) = (gathered.cloud.provider(), member::status::mode(&gathered.member));
     let answer = if stops {
-        gathered.cloud.call_admitted(operation, provider.stop(&id)).await
+        gathered.cloud.call_admitted(operation, provider.stop(&id, mode)).await
     } else {
-        gathered.cloud.call_admitted(operation, provider.start(&id)).await
+        gathered.cloud.call_admitted(operation, provider.start(&id, mode)).await.map(|()| StopAnswer::Accepted)
     };
+    if let Ok(StopAnswer::NotYet { message }) = &answer {
+        info!(member = %gathered.key(), instance = %id, call = ?operation, message, "not accepted yet");
+        change(&|calls| calls.unanswered_at = before);
+        controller.machines.with(&uid, |record| record.failed(clock::now(), None));
+        return Ok(());
+    }
     let Err(error) = answer else {
         info!(member = %gathered.key(), instance = %id, call = ?operation, "accepted");
         change(&|calls| (calls.accepted_at, calls.unanswered_at) = (Some(clock::now()), before));

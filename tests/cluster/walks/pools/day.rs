@@ -1,8 +1,12 @@
 //! A day of a real load, many times as fast, from a pool that sizes itself: `make play-trace TRACE=FILE`.
 
+use std::time::Duration;
+
 use bullpen_api::InstancePool;
 use bullpen_simulate::{Arrival, Boot, HOUR, Micros, from_csv};
+use kube::Api;
 use serde_json::json;
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::simulated::{Played, play, simulate};
 use crate::harness::objects::{LAUNCH_CONFIG, POOL};
@@ -48,8 +52,10 @@ async fn a_day_of_a_trace_is_served_by_a_pool_that_sizes_itself() {
     walk.pool(POOL, pool).await;
     let pool = walk.pool_has_ready(TARGET).await;
 
+    let rows = tokio::spawn(say_hourly(walk.api(), Duration::from_micros((HOUR / speed).unsigned_abs())));
     // Fails if a claim is not served.
     let played = play(&walk, &operator, &trace).await;
+    rows.abort();
     say(&trace, &played, speed, "played");
     let boot = Boot::Around { seconds: f64::from(boot) / 1_000.0, percent: 20.0 };
     let outcome = simulate(&pool, config, boot, &trace, &played);
@@ -63,6 +69,23 @@ async fn a_day_of_a_trace_is_served_by_a_pool_that_sizes_itself() {
 
     walk.delete::<InstancePool>(POOL).await;
     walk.ledger_until("has none left", |ledger| ledger.living().is_empty()).await;
+}
+
+/// Prints what the pool has at each hour of the trace, which is this long.
+async fn say_hourly(pools: Api<InstancePool>, hour: Duration) {
+    let mut ticks = interval(hour);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    for number in 0.. {
+        ticks.tick().await;
+        let status = pools.get_status(POOL).await.ok().and_then(|pool| pool.status).unwrap_or_default();
+        let target = status.effective_target.map(|target| format!("{} ({:?})", target.size, target.source));
+        eprintln!(
+            "hour {number}: target {}, recommended {:?}, members {:?}",
+            target.unwrap_or_default(),
+            status.recommended_target,
+            status.members
+        );
+    }
 }
 
 fn say(trace: &[Arrival], played: &Played, speed: i64, how: &str) {

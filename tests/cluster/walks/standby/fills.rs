@@ -42,6 +42,29 @@ async fn standby_members_are_filled_after_the_ready_ones_and_started_before_one_
 }
 
 #[tokio::test]
+async fn a_hibernated_member_goes_on_where_it_was_also_when_the_mode_has_changed() {
+    let walk = Walk::begin("standby-hibernated").await;
+    let _operator = Operator::start(&walk).await;
+    pool(&walk, 1, json!({ "standby": { "size": 1, "mode": "Hibernated" } })).await;
+    let hibernated = rests_with(&walk, 1, 1).await;
+    let id = machine(&hibernated[0]).expect("a machine").to_owned();
+    let shown = walk.simcloud.machine(&id).await;
+    assert_eq!((shown.phase, shown.hibernated), (Phase::Stopped, true));
+    let (_, reason, message) = condition(&hibernated[0], "Ready");
+    assert_eq!((reason.as_str(), message.contains("hibernated")), ("Standby", true), "{message}");
+
+    walk.set::<InstancePool>(POOL, json!({ "targetSize": 2, "maxSize": 2, "standby": { "mode": "Stopped" } })).await;
+    rests_with(&walk, 2, 0).await;
+    let shown = walk.simcloud.machine(&id).await;
+    assert_eq!((shown.phase, shown.hibernated), (Phase::Running, true), "it goes on, as it was stopped");
+    assert_eq!(walk.simcloud.ledger().await.bought(), 2);
+    walk.set::<InstancePool>(POOL, json!({ "maxSize": 3 })).await;
+    let stopped = rests_with(&walk, 2, 1).await;
+    let shown = walk.simcloud.machine(machine(&stopped[0]).expect("a machine")).await;
+    assert_eq!((shown.phase, shown.hibernated), (Phase::Stopped, false), "the tier is filled in the new mode");
+}
+
+#[tokio::test]
 async fn a_draining_pool_ends_its_standby_members() {
     let walk = Walk::begin("standby-drains").await;
     let _operator = Operator::start(&walk).await;

@@ -9,7 +9,7 @@ use crate::pool::standby::{Power, StandbyTier, standby_filled};
 /// A pool that wants so many members on standby, and whose provider can stop machines.
 fn with_standby(target: i32, max: i32, size: i32, standings: &[(Standing, usize)]) -> PoolView {
     let mut pool = pool(target, max, standings);
-    pool.standby = StandbyTier { size: Some(size), launch_configs: vec!["lc".into()], not_before: None };
+    pool.standby = StandbyTier { size: Some(size), launch_configs: vec!["lc".into()], ..StandbyTier::default() };
     for member in &mut pool.members {
         member.power = Power { can_stop: true, refused_until: None, ran_before: false };
         if matches!(member.standing, Standing::Standby | Standing::Stopping) {
