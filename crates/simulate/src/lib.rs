@@ -19,7 +19,7 @@ mod report;
 mod time;
 mod trace;
 
-pub use cloud::{Boot, CloudModel};
+pub use cloud::{Boot, CloudModel, CreateRate};
 pub use engine::{Policy, Setup, run};
 pub use left_out::left_out;
 pub use many::run_all;
