@@ -1,5 +1,7 @@
 //! A model of a cloud: how long it takes to answer, to boot and to end a machine, and what it refuses.
 
+use std::collections::VecDeque;
+
 use bullpen_api::StandbyMode;
 use bullpen_plan::{CapacityScope, ProviderError};
 
@@ -89,21 +91,45 @@ pub struct CreateRate {
     pub at_once: u32,
 }
 
-/// When the bucket is full again.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
+/// Calls of one kind, which wait for their turn in the order in which they came.
+#[derive(Debug)]
+pub struct Turns {
+    rate: Option<CreateRate>,
+    /// When the bucket is full again.
     full_at: Micros,
+    waiting: VecDeque<usize>,
 }
 
-impl Bucket {
-    /// When the next call that is ready now may begin.
-    fn admit(&mut self, rate: Option<CreateRate>, now: Micros) -> Micros {
-        let Some(CreateRate { per_second, at_once }) = rate else { return now };
-        let every = seconds(1.0 / per_second);
-        let spare = i64::from(at_once.max(1) - 1).saturating_mul(every);
-        let at = self.full_at.saturating_sub(spare).max(now);
-        self.full_at = self.full_at.max(now).saturating_add(every);
-        at
+impl Turns {
+    const fn new(rate: Option<CreateRate>) -> Self {
+        Self { rate, full_at: Micros::MIN, waiting: VecDeque::new() }
+    }
+
+    /// A member's call is ready. When the first call that waits has its turn, if no other was waiting for that.
+    pub fn queue(&mut self, member: usize, now: Micros) -> Option<Micros> {
+        self.waiting.push_back(member);
+        (self.waiting.len() == 1).then(|| self.next_at(now))
+    }
+
+    /// The member whose turn it is, of those that still want one, and when the next call has its turn, if one waits.
+    pub fn take(&mut self, wants: impl Fn(usize) -> bool, now: Micros) -> (Option<usize>, Option<Micros>) {
+        let mut first = self.waiting.pop_front();
+        while first.is_some_and(|member| !wants(member)) {
+            first = self.waiting.pop_front();
+        }
+        if first.is_some() {
+            self.full_at = self.full_at.max(now).saturating_add(self.every());
+        }
+        (first, (!self.waiting.is_empty()).then(|| self.next_at(now)))
+    }
+
+    fn every(&self) -> Micros {
+        self.rate.map_or(0, |rate| seconds(1.0 / rate.per_second))
+    }
+
+    fn next_at(&self, now: Micros) -> Micros {
+        let spare = self.rate.map_or(0, |rate| i64::from(rate.at_once.max(1) - 1).saturating_mul(self.every()));
+        self.full_at.saturating_sub(spare).max(now)
     }
 }
 
@@ -135,8 +161,10 @@ pub struct Cloud {
     draw: Draw,
     creates: u64,
     living: usize,
-    buys: Bucket,
-    starts: Bucket,
+    /// Creates that wait for their turn.
+    pub buys: Turns,
+    /// Starts of stopped machines, likewise.
+    pub starts: Turns,
 }
 
 /// A machine that was bought.
@@ -147,19 +175,9 @@ pub struct Bought {
 }
 
 impl Cloud {
-    pub const fn new(model: CloudModel, seed: u64) -> Self {
-        let (buys, starts) = (Bucket { full_at: Micros::MIN }, Bucket { full_at: Micros::MIN });
-        Self { model, draw: Draw::new(seed), creates: 0, living: 0, buys, starts }
-    }
-
-    /// When a create that is ready now may be sent.
-    pub fn admit_create(&mut self, now: Micros) -> Micros {
-        self.buys.admit(self.model.creates, now)
-    }
-
-    /// When a start that is ready now may be sent.
-    pub fn admit_start(&mut self, now: Micros) -> Micros {
-        self.starts.admit(self.model.creates, now)
+    pub fn new(model: CloudModel, seed: u64) -> Self {
+        let turns = || Turns::new(model.creates);
+        Self { model, draw: Draw::new(seed), creates: 0, living: 0, buys: turns(), starts: turns() }
     }
 
     /// Answers a create.
@@ -250,14 +268,18 @@ mod tests {
     }
 
     #[test]
-    fn creates_wait_for_their_turn_once_the_bucket_is_empty() {
+    fn calls_wait_for_their_turn_once_the_bucket_is_empty_and_none_waits_for_those_given_up() {
         let creates = Some(CreateRate { per_second: 2.0, at_once: 3 });
         let mut cloud = Cloud::new(CloudModel { creates, ..CloudModel::default() }, 1);
-        let turns: Vec<_> = (0..6).map(|_| cloud.admit_create(10 * SECOND) - 10 * SECOND).collect();
-        assert_eq!(turns, [0, 0, 0, SECOND / 2, SECOND, SECOND * 3 / 2]);
-        assert_eq!(cloud.admit_start(10 * SECOND), 10 * SECOND, "starts have a bucket of their own");
-        assert_eq!(cloud.admit_create(60 * SECOND), 60 * SECOND, "it is full again");
-        let mut free = Cloud::new(CloudModel::default(), 1);
-        assert!((0..100).all(|_| free.admit_create(5) == 5));
+        assert_eq!(cloud.buys.queue(0, 10 * SECOND), Some(10 * SECOND));
+        assert!((1..8).all(|member| cloud.buys.queue(member, 10 * SECOND).is_none()), "they wait for the first");
+        let (mut now, mut taken) = (10 * SECOND, Vec::new());
+        while let (Some(member), next) = cloud.buys.take(|member| member != 4, now) {
+            taken.push((member, (now - 10 * SECOND) / MILLISECOND));
+            now = next.unwrap_or(now);
+        }
+        assert_eq!(taken, [(0, 0), (1, 0), (2, 0), (3, 500), (5, 1_000), (6, 1_500), (7, 2_000)]);
+        assert_eq!(cloud.starts.queue(9, 10 * SECOND), Some(10 * SECOND), "starts have a bucket of their own");
+        assert_eq!(cloud.buys.queue(8, 60 * SECOND), Some(60 * SECOND), "it is full again");
     }
 }

@@ -23,12 +23,15 @@ impl World<'_> {
     /// One event.
     pub(super) fn happen(&mut self, event: Event) {
         match event {
-            Event::Create(member) => self.create(member),
+            Event::Create(member) => self.queue_create(member),
+            Event::CreateTurn => self.create_turn(),
             Event::Answered(member) => self.answered(member),
             Event::Look(member) => self.look(member),
             Event::Ready(member) => self.ready(member),
             Event::Off(member) => self.off(member),
             Event::Standby(member) => self.rests(member),
+            Event::Start(member) => self.queue_start(member),
+            Event::StartTurn => self.start_turn(),
             Event::Started(member) => self.started(member),
             Event::Ended(member) => {
                 self.machines.ended += 1;
@@ -55,8 +58,26 @@ impl World<'_> {
     /// Writes a member that the policy buys.
     pub(super) fn buy(&mut self, config: usize) {
         let member = self.fleet.begin(config, self.now);
-        let turn = self.cloud.admit_create(self.now + self.setup.cloud.write);
-        self.timeline.add(turn, Event::Create(member));
+        self.timeline.add(self.now + self.setup.cloud.write, Event::Create(member));
+    }
+
+    /// A member wants to be bought.
+    fn queue_create(&mut self, number: usize) {
+        if let Some(turn) = self.cloud.buys.queue(number, self.now) {
+            self.timeline.add(turn, Event::CreateTurn);
+        }
+    }
+
+    /// The rate of calls lets the next create begin.
+    fn create_turn(&mut self) {
+        let is_pending = |number: usize| self.fleet.members[number].standing == Some(Standing::Pending);
+        let (first, next) = self.cloud.buys.take(is_pending, self.now);
+        if let Some(turn) = next {
+            self.timeline.add(turn, Event::CreateTurn);
+        }
+        if let Some(number) = first {
+            self.create(number);
+        }
     }
 
     fn create(&mut self, number: usize) {

@@ -50,10 +50,25 @@ impl World<'_> {
         }
         (member.created, member.warming, member.runs, member.started) = (self.now, self.now, None, true);
         self.fleet.stand(number, Some(Standing::Warming));
-        let model = &self.setup.cloud;
-        let turn = self.cloud.admit_start(self.now + model.write);
-        self.timeline.add(turn + model.call, Event::Started(number));
+        self.timeline.add(self.now + self.setup.cloud.write, Event::Start(number));
         self.changed = true;
+    }
+
+    pub(super) fn queue_start(&mut self, number: usize) {
+        if let Some(turn) = self.cloud.starts.queue(number, self.now) {
+            self.timeline.add(turn, Event::StartTurn);
+        }
+    }
+
+    pub(super) fn start_turn(&mut self) {
+        let is_warming = |number: usize| self.fleet.members[number].standing == Some(Standing::Warming);
+        let (first, next) = self.cloud.starts.take(is_warming, self.now);
+        if let Some(turn) = next {
+            self.timeline.add(turn, Event::StartTurn);
+        }
+        if let Some(number) = first {
+            self.timeline.add(self.now + self.setup.cloud.call, Event::Started(number));
+        }
     }
 
     /// The cloud has answered the start. Without capacity the member fails, and the tier is left alone for a while.

@@ -10,6 +10,8 @@ use crate::time::Micros;
 pub enum Event {
     /// The member is written, and its machine may be bought.
     Create(usize),
+    /// The rate of calls lets the next create begin.
+    CreateTurn,
     /// The cloud answers the create.
     Answered(usize),
     /// A list shows its machine.
@@ -20,6 +22,10 @@ pub enum Event {
     Off(usize),
     /// The status Standby is written.
     Standby(usize),
+    /// The start is written, and its call may be made.
+    Start(usize),
+    /// The rate of calls lets the next start begin.
+    StartTurn,
     /// The cloud answers the start.
     Started(usize),
     /// Its machine has ended.
