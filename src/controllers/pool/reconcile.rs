@@ -366,7 +366,7 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
         members_refused: member_writes.refusal(&pass.pool),
     };
     let mut status = pool_status(&input, now);
-    learning::note(&mut status, &pass.pool, pass.finding.as_ref(), now);
+    learning::set_status(&mut status, &pass.pool, pass.finding.as_ref(), now);
     report_rollout(controller, key, pass, &status);
     attention::note(&mut status.conditions, &attention, pass.pool.metadata.generation, now);
     let (tally, suspension) = controller.health.of_pool(key);

@@ -131,7 +131,7 @@ impl Learning {
 
 /// Sets what the status of a pool says about its size. The numbers of a message change only with the size, because claims that
 /// come should not cost a write each.
-pub fn note(status: &mut InstancePoolStatus, pool: &InstancePool, finding: Option<&Finding>, now: Timestamp) {
+pub fn set_status(status: &mut InstancePoolStatus, pool: &InstancePool, finding: Option<&Finding>, now: Timestamp) {
     let is_about_it = |type_: &str| type_ == ConditionType::Autosized.as_str();
     let Some((finding, mut value)) =
         finding.and_then(|finding| Some((finding, condition(&pool.spec, &finding.advice)?)))

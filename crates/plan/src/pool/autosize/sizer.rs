@@ -11,7 +11,7 @@ pub const MOST_TEXT: usize = 16_384;
 /// So many times until machines were ready are kept.
 const MOST_READY: usize = 64;
 /// So many of them are needed to say what the lead time is.
-const LEAST_READY: usize = 3;
+pub const LEAST_READY: usize = 3;
 /// The lead time until then, in milliseconds.
 const USUAL_LEAD: f64 = 90_000.0;
 /// Shortest and longest lead time, in milliseconds.

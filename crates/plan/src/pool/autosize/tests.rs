@@ -250,9 +250,25 @@ proptest! {
         }
         prop_assert!(turns <= 2 * 12, "{} changes of direction in twelve hours", turns);
     }
+}
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What comes of a record that can be read can be written and read again.
     #[test]
-    fn no_record_makes_it_panic(text in "[0-9 ]{0,20}\n[0-9 -]{0,20}\n(bullpen-arrivals-1 )?[0-9a-f*+ -]{0,60}") {
-        let _ = Sizer::restore(&text, goal(0.99));
+    fn no_record_makes_it_panic(
+        ready in "([0-9]{1,9} ?){0,4}",
+        hour in "(-|[0-9]{1,11})",
+        tick in prop_oneof![Just(0x1000_i64), 1..0x3_6ee8_i64],
+        (begins, length) in (0..0x7fff_ffff_i64, 0..0xfff_i64),
+        words in "( -?[0-9a-f]{1,3}([*+][0-9a-f]{1,6})?){0,6}",
+    ) {
+        let season = vec![hour; 168].join(" ");
+        let (begins, until) = (begins, begins + length);
+        let text = format!("{ready}\n{season}\nbullpen-arrivals-1 {tick:x} {begins:x} {until:x}{words}");
+        if let Some(sizer) = Sizer::restore(&text, goal(0.99)) {
+            prop_assert!(Sizer::restore(&sizer.record(), goal(0.99)).is_some(), "{} and {}", text, sizer.record());
+        }
     }
 }
