@@ -242,8 +242,8 @@ fn planned_member(member: &PoolMember) -> PlannedMember {
     PlannedMember { name: member.name_any(), launch_config: member.spec.placement.launch_config.clone() }
 }
 
-/// Learns again what is needed of the pool, after a restart or if its goal has changed. That may take a second, so it is done
-/// under no lock.
+/// Learns again what is needed of the pool, after a restart or if its goal or lead time has changed. That may take seconds, so it is
+/// done under no lock.
 async fn learn(controller: &PoolController, key: &ObjectKey, pool: &InstancePool, now: Timestamp) {
     let uid = convert::uid(pool);
     let Some(lesson) = controller.memories.of(key, &uid, |memory| memory.learning.lesson(pool)) else { return };

@@ -6,6 +6,7 @@ use super::follow::{condition, followed, recommended};
 use super::forecaster::{Forecaster, Goal};
 use super::learning::Learning;
 use super::sizer::{Advice, MOST_TEXT, Sizer};
+use crate::pool::view::{CountedMember, Power, Standing};
 
 /// Milliseconds since 1970 at which every test begins.
 const BEGIN: i64 = 1_767_225_600_000;
@@ -187,6 +188,40 @@ fn what_was_learnt_is_to_be_written_until_the_status_has_it() {
     assert_eq!(record(&pool, 701), first);
     pool.status.as_mut().unwrap().learnt = first;
     assert_eq!(record(&pool, 702), None);
+}
+
+#[test]
+fn another_lead_time_is_learnt_by_a_lesson_and_not_within_a_pass() {
+    let at = |seconds: i64| jiff::Timestamp::from_millisecond(BEGIN + seconds * SECOND).unwrap();
+    let pool: InstancePool =
+        serde_json::from_value(json!({ "metadata": { "name": "ci" }, "spec": pool(json!({})), "status": {} })).unwrap();
+    let mut learning = Learning::default();
+    let sizer = learning.lesson(&pool).unwrap().learn(at(0));
+    learning.learnt(sizer, at(0));
+    let member = |number: i64| CountedMember {
+        uid: format!("m{number}"),
+        standing: Standing::Ready,
+        launch_config: "a".into(),
+        created: at(number),
+        ready_since: Some(at(number + 30)),
+        outdated: false,
+        hold: false,
+        unanswered_since: None,
+        billing: None,
+        launch_config_ends: false,
+        power: Power::default(),
+    };
+    let members: Vec<_> = (1..=3).map(member).collect();
+    learning.claim_came();
+    let before = learning.look(&pool, &[], at(1)).unwrap().look_again_at;
+    let pass = learning.look(&pool, &members, at(40)).unwrap().look_again_at;
+    let pause = |look: Option<jiff::Timestamp>, seconds: i64| look.unwrap().duration_since(at(seconds));
+    assert_eq!(pause(before, 1), pause(pass, 40), "the pass knows the lead time of before");
+    let sizer = learning.lesson(&pool).unwrap().learn(at(41));
+    assert!((sizer.lead_milliseconds() - 30_600).abs() < 2 && sizer.claims() == 1, "{}", sizer.lead_milliseconds());
+    learning.learnt(sizer, at(41));
+    assert!(learning.lesson(&pool).is_none());
+    assert!(pause(learning.look(&pool, &members, at(42)).unwrap().look_again_at, 42) < pause(pass, 40));
 }
 
 #[test]
