@@ -25,7 +25,7 @@ pub use bullpen_api::{AfterReset, Market, StandbyMode};
 use bullpen_plan::claim::claim_tag::Served;
 pub use bullpen_plan::member::interruption::{Interruption, InterruptionReason};
 use bullpen_plan::member::reuse::uses_of_token;
-pub use bullpen_plan::{CapacityScope, ProviderError};
+pub use bullpen_plan::{CallRate, CapacityScope, ProviderError};
 
 #[cfg(feature = "aws")]
 pub use aws::{AwsProvider, InterruptionQueues};
@@ -259,15 +259,6 @@ pub struct CallRates {
     pub tag: CallRate,
     /// Reading one machine, finding one by token, asking for the account.
     pub read: CallRate,
-}
-
-/// A token bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CallRate {
-    /// Calls a second in the long run.
-    pub per_second: u32,
-    /// Calls at once after a pause.
-    pub burst: u32,
 }
 
 /// The account and region of a provider object.

@@ -86,8 +86,8 @@ async fn as_json_it_is_one_document_and_1_if_a_check_failed() {
     );
     let checks = report["checks"].as_array().unwrap();
     let failed: Vec<_> = checks.iter().filter(|check| check["outcome"] == "failed").collect();
-    // It boots, and starts again, without ever being ready.
-    assert_eq!((checks.len(), failed.len()), (25, 2), "{stdout}");
+    // It boots, and starts and goes on again, without ever being ready.
+    assert_eq!((checks.len(), failed.len()), (27, 3), "{stdout}");
     assert_eq!(
         (&failed[0]["check"], &failed[0]["seen"]),
         (&json!("boots"), &json!("not within 2 s: Running, ready: false"))

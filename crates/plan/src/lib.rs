@@ -5,6 +5,7 @@
 //! protocol is in [`claim`]; the model checker in `tests/claim_model` calls the same functions.
 #![forbid(unsafe_code)]
 
+mod call_rate;
 pub mod claim;
 pub mod launch;
 pub mod member;
@@ -14,4 +15,5 @@ mod provider_error;
 pub mod text;
 pub mod time;
 
+pub use call_rate::CallRate;
 pub use provider_error::{CapacityScope, ProviderError};

@@ -92,6 +92,35 @@ pub struct CloudModel {
     pub lacking_percent: f64,
     /// Most machines of the account.
     pub quota: Option<usize>,
+    /// How often machines are bought, and stopped ones started; `None`: as often as the plan likes.
+    pub creates: Option<CreateRate>,
+}
+
+/// A token bucket, in which calls wait for their turn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CreateRate {
+    /// Calls a second in the long run. Above 0.
+    pub per_second: f64,
+    /// Calls at once after a pause.
+    pub at_once: u32,
+}
+
+/// When the bucket is full again.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    full_at: Micros,
+}
+
+impl Bucket {
+    /// When the next call that is ready now may begin.
+    fn admit(&mut self, rate: Option<CreateRate>, now: Micros) -> Micros {
+        let Some(CreateRate { per_second, at_once }) = rate else { return now };
+        let every = seconds(1.0 / per_second);
+        let spare = i64::from(at_once.max(1) - 1).saturating_mul(every);
+        let at = self.full_at.saturating_sub(spare).max(now);
+        self.full_at = self.full_at.max(now).saturating_add(every);
+        at
+    }
 }
 
 impl Default for CloudModel {
@@ -110,6 +139,7 @@ impl Default for CloudModel {
             failing_percent: 0.0,
             lacking_percent: 0.0,
             quota: None,
+            creates: None,
         }
     }
 }
@@ -121,6 +151,8 @@ pub struct Cloud {
     draw: Draw,
     creates: u64,
     living: usize,
+    buys: Bucket,
+    starts: Bucket,
 }
 
 /// A machine that was bought.
@@ -132,7 +164,18 @@ pub struct Bought {
 
 impl Cloud {
     pub const fn new(model: CloudModel, seed: u64) -> Self {
-        Self { model, draw: Draw::new(seed), creates: 0, living: 0 }
+        let (buys, starts) = (Bucket { full_at: Micros::MIN }, Bucket { full_at: Micros::MIN });
+        Self { model, draw: Draw::new(seed), creates: 0, living: 0, buys, starts }
+    }
+
+    /// When a create that is ready now may be sent.
+    pub fn admit_create(&mut self, now: Micros) -> Micros {
+        self.buys.admit(self.model.creates, now)
+    }
+
+    /// When a start that is ready now may be sent.
+    pub fn admit_start(&mut self, now: Micros) -> Micros {
+        self.starts.admit(self.model.creates, now)
     }
 
     /// Answers a create.
@@ -230,5 +273,17 @@ mod tests {
         cloud.ended();
         assert!(cloud.create().is_ok());
         assert_eq!([0, 1, 5 * SECOND, -1].map(|at| cloud.shown_at(at)), [0, 5 * SECOND, 5 * SECOND, 0]);
+    }
+
+    #[test]
+    fn creates_wait_for_their_turn_once_the_bucket_is_empty() {
+        let creates = Some(CreateRate { per_second: 2.0, at_once: 3 });
+        let mut cloud = Cloud::new(CloudModel { creates, ..CloudModel::default() }, 1);
+        let turns: Vec<_> = (0..6).map(|_| cloud.admit_create(10 * SECOND) - 10 * SECOND).collect();
+        assert_eq!(turns, [0, 0, 0, SECOND / 2, SECOND, SECOND * 3 / 2]);
+        assert_eq!(cloud.admit_start(10 * SECOND), 10 * SECOND, "starts have a bucket of their own");
+        assert_eq!(cloud.admit_create(60 * SECOND), 60 * SECOND, "it is full again");
+        let mut free = Cloud::new(CloudModel::default(), 1);
+        assert!((0..100).all(|_| free.admit_create(5) == 5));
     }
 }

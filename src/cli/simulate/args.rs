@@ -115,6 +115,13 @@ pub(in crate::cli) struct CloudArgs {
     /// Percent of the creates, and of the starts, that find no capacity
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     pub lacking_percent: f64,
+    /// How many machines are bought a second in the long run [default: as the operator does by the file's launch configs: 2 on EC2, 4
+    /// on OpenStack, 200 at a simulated cloud; without launch configs no limit]
+    #[arg(long, value_name = "NUMBER", value_parser = positive)]
+    pub creates_per_second: Option<f64>,
+    /// How many of them at once after a pause [default: likewise, 5, 8 and 200]
+    #[arg(long, value_name = "NUMBER", requires = "creates_per_second", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub creates_at_once: Option<u32>,
     /// Most machines of the account [default: no limit]
     #[arg(long, value_name = "MACHINES")]
     pub quota: Option<u32>,

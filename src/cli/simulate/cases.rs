@@ -1,11 +1,14 @@
 //! What is compared, and how it is played.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use bullpen_api::LaunchConfig;
+use bullpen_plan::CallRate;
 use bullpen_simulate::{
-    Arrival, BOOT_JITTER_PERCENT, BOOT_SECONDS, Boot, Case, CloudModel, MILLISECOND, Micros, Policy, SECOND, Setup,
-    hourly_price, loop_size, run_all,
+    Arrival, BOOT_JITTER_PERCENT, BOOT_SECONDS, Boot, Case, CloudModel, CreateRate, MILLISECOND, Micros, Policy,
+    SECOND, Setup, hourly_price, loop_size, run_all,
 };
 
 use super::args::{Price, SimulateArgs};
@@ -112,7 +115,24 @@ fn cloud(args: &SimulateArgs, pool: &PoolFile) -> Result<CloudModel, String> {
         failing_percent: flags.failing_percent,
         lacking_percent: flags.lacking_percent,
         quota: flags.quota.map(|quota| quota as usize),
+        creates: match flags.creates_per_second {
+            Some(per_second) => Some(CreateRate { per_second, at_once: flags.creates_at_once.unwrap_or(1) }),
+            None => creates_of_file(pool),
+        },
     })
+}
+
+/// How often the operator buys by the launch configs of the file. Each region of a provider has a bucket.
+fn creates_of_file(pool: &PoolFile) -> Option<CreateRate> {
+    let of = |config: &LaunchConfig| {
+        let provider = config.spec.provider_blocks().first().map(|block| block.name());
+        Some(((provider?, config.spec.region.clone()), CallRate::of_creates(&config.spec)?))
+    };
+    let rates: Option<BTreeMap<_, CallRate>> = pool.launch_configs.iter().map(of).collect();
+    let rates = rates.filter(|_| pool.all_there)?;
+    let sum = |field: fn(&CallRate) -> u32| rates.values().map(field).sum::<u32>();
+    let (per_second, at_once) = (f64::from(sum(|rate| rate.per_second)), sum(|rate| rate.burst));
+    (per_second > 0.0).then_some(CreateRate { per_second, at_once })
 }
 
 /// Boot time in seconds and jitter in percent, by the block `simulated` of the file's launch configs.

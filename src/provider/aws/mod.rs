@@ -91,7 +91,7 @@ impl Provider for AwsProvider {
         // and 10.
         // https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
         CallRates {
-            create: CallRate { per_second: 2, burst: 5 },
+            create: CallRate::EC2_CREATES,
             terminate: CallRate { per_second: 5, burst: 50 },
             start: CallRate { per_second: 2, burst: 5 },
             list: CallRate { per_second: 2, burst: 5 },

@@ -125,10 +125,8 @@ impl Provider for OpenStackProvider {
     }
 
     fn call_rates(&self) -> CallRates {
-        // Compute has no limits of its own since Pike; clouds put them into proxies, mostly 10 to 100 a second. A create
-        // keeps a scheduler and a host busy for seconds.
         CallRates {
-            create: CallRate { per_second: 4, burst: 8 },
+            create: CallRate::OPENSTACK_CREATES,
             terminate: CallRate { per_second: 5, burst: 20 },
             start: CallRate { per_second: 4, burst: 8 },
             list: CallRate { per_second: 2, burst: 4 },

@@ -131,8 +131,7 @@ impl Provider for SimulatedProvider {
     }
 
     fn call_rates(&self) -> CallRates {
-        // The cloud is local and has no limits of its own: these only keep a bug from flooding it.
-        let single = CallRate { per_second: 200, burst: 200 };
+        let single = CallRate::SIMULATED_CREATES;
         CallRates {
             create: single,
             terminate: single,

@@ -152,6 +152,7 @@ async fn a_machine_that_cannot_be_stopped_ends_and_a_spot_machine_is_not_asked()
 async fn a_machine_is_hibernated_once_it_can_be_if_it_was_launched_for_that_and_goes_on_for_a_claim() {
     let walk = Walk::begin("aws-hibernated").await;
     let ec2 = Ec2::start(&walk, &[("BULLPEN_EC2_HIBERNATES_AFTER_MS", "20000")]).await.behind_a_proxy(&walk).await;
+    ec2.record().await;
     let _operator = operator(&walk, &[]).await;
     let standby = json!({ "size": 1, "mode": "Hibernated" });
     ec2.pool(&walk, 1, json!({ "maxSize": 2, "standby": standby })).await;

@@ -55,7 +55,8 @@ impl World<'_> {
     /// Writes a member that the policy buys.
     pub(super) fn buy(&mut self, config: usize) {
         let member = self.members.begin(config, self.now);
-        self.timeline.add(self.now + self.setup.cloud.write, Event::Create(member));
+        let turn = self.cloud.admit_create(self.now + self.setup.cloud.write);
+        self.timeline.add(turn, Event::Create(member));
     }
 
     fn create(&mut self, number: usize) {

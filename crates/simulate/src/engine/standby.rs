@@ -51,7 +51,8 @@ impl World<'_> {
         (member.created, member.warming, member.runs, member.started) = (self.now, self.now, None, true);
         self.members.stand(number, Some(Standing::Warming));
         let model = &self.setup.cloud;
-        self.timeline.add(self.now + model.write + model.call, Event::Started(number));
+        let turn = self.cloud.admit_start(self.now + model.write);
+        self.timeline.add(turn + model.call, Event::Started(number));
         self.changed = true;
     }
 

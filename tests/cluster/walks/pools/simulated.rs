@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bullpen_api::{ClaimPhase, InstancePool, LaunchConfig, PoolClaim, PoolMember};
 use bullpen_simcloud::ledger::{Entry, State, What};
-use bullpen_simulate::{Arrival, Boot, CloudModel, HOUR, MILLISECOND, Outcome, Policy, SECOND, Setup, run};
+use bullpen_simulate::{Arrival, Boot, CloudModel, CreateRate, HOUR, MILLISECOND, Outcome, Policy, SECOND, Setup, run};
 use futures::TryStreamExt as _;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
@@ -121,6 +121,7 @@ pub(super) fn simulate(
         // On average, half of the time between two lists passes until one shows what has happened.
         list: milliseconds(played.notice.saturating_sub(played.write) * 2).max(MILLISECOND),
         write: milliseconds(played.write),
+        creates: Some(CreateRate { per_second: 200.0, at_once: 200 }),
         ..CloudModel::default()
     };
     let setup = Setup {
