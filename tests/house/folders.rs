@@ -41,8 +41,17 @@ const CONTROLLERS: &[&[&str]] = &[
 ];
 
 /// The decisions.
-const PLAN: &[&[&str]] =
-    &[&["pool"], &["member"], &["launch"], &["claim"], &["operator"], &["provider_error"], &["text"], &["time"]];
+const PLAN: &[&[&str]] = &[
+    &["pool"],
+    &["member"],
+    &["launch"],
+    &["claim"],
+    &["operator"],
+    &["call_rate"],
+    &["provider_error"],
+    &["text"],
+    &["time"],
+];
 
 /// The imports that lead up.
 pub(crate) fn upward(layers: &[&[&str]], imports: &[Import]) -> Vec<String> {

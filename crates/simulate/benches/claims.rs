@@ -1,10 +1,13 @@
 //! How long 100,000 claims take: at most 10 s on one core. With a file as argument, its claims instead of drawn ones.
 
+mod common;
+
 use std::time::{Duration, Instant};
 
-use bullpen_api::{InstancePoolSpec, LaunchConfig};
-use bullpen_simulate::{Arrival, CloudModel, HOUR, Policy, Setup, from_csv, poisson, run};
+use bullpen_simulate::{Arrival, Policy, from_csv, poisson, run};
 use serde_json::json;
+
+use self::common::setup;
 
 /// Most time for 100,000 claims.
 const MOST: Duration = Duration::from_secs(10);
@@ -16,26 +19,8 @@ fn main() {
         // As many a minute, and as long, as on a large CI: about 350 machines are held at a time.
         None => poisson(960.0, 1_300.0, 100_000, 1),
     };
-    let pool: InstancePoolSpec = serde_json::from_value(json!({
-        "targetSize": 60, "maxSize": 2_500, "launchConfigs": [{ "name": "lc" }],
-    }))
-    .expect("a pool");
-    let config: LaunchConfig = serde_json::from_value(json!({
-        "metadata": { "name": "lc" },
-        "spec": { "region": "r", "zone": "z", "instanceType": "t", "image": "i", "simulated": { "endpoint": "http://c" } },
-    }))
-    .expect("a launch config");
-    let setup = Setup {
-        name: "bench".into(),
-        pool,
-        launch_configs: vec![config],
-        cloud: CloudModel::default(),
-        policy: Policy::Operator,
-        wait_timeout: None,
-        warm_up: HOUR,
-        lasts: None,
-        seed: 1,
-    };
+    let spec = json!({ "targetSize": 60, "maxSize": 2_500, "launchConfigs": [{ "name": "lc" }] });
+    let setup = setup(spec, Policy::Operator);
     let began = Instant::now();
     let outcome = run(&setup, &trace, |_| {}).expect("an outcome");
     let took = began.elapsed();

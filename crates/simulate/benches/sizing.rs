@@ -1,15 +1,17 @@
 //! What `autosize` saves: for each trace in a folder its idle hours and misses, beside those of a fixed size that is chosen with
 //! hindsight, and of a loop of 60 s, both with no more misses. `make bench-sizing TRACES=DIR`; drawn claims where none is given.
 
+mod common;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use bullpen_api::{InstancePoolSpec, LaunchConfig};
 use bullpen_simulate::{
-    Arrival, Bursts, Case, CloudModel, HOUR, Outcome, Policy, SECOND, Setup, bursts, from_csv, loop_size, poisson, run,
-    svg,
+    Arrival, Bursts, Case, CloudModel, Outcome, Policy, SECOND, bursts, from_csv, loop_size, poisson, run, svg,
 };
 use serde_json::{Value, json};
+
+use self::common::setup;
 
 /// The target while too little is known. It is of no trace.
 const SPEC_TARGET: i32 = 20;
@@ -138,22 +140,5 @@ fn play(trace: &[Arrival], size: i32, policy: Policy, autosize: &Value) -> Outco
     if !autosize.is_null() {
         spec["autosize"] = autosize.clone();
     }
-    let pool: InstancePoolSpec = serde_json::from_value(spec).expect("a pool");
-    let config: LaunchConfig = serde_json::from_value(json!({
-        "metadata": { "name": "lc" },
-        "spec": { "region": "r", "zone": "z", "instanceType": "t", "image": "i", "simulated": { "endpoint": "http://c" } },
-    }))
-    .expect("a launch config");
-    let setup = Setup {
-        name: "bench".into(),
-        pool,
-        launch_configs: vec![config],
-        cloud: CloudModel::default(),
-        policy,
-        wait_timeout: None,
-        warm_up: HOUR,
-        lasts: None,
-        seed: 1,
-    };
-    run(&setup, trace, |_| {}).expect("an outcome")
+    run(&setup(spec, policy), trace, |_| {}).expect("an outcome")
 }

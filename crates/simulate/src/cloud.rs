@@ -8,6 +8,11 @@ use bullpen_plan::{CapacityScope, ProviderError};
 use crate::draw::{Draw, Stream, seconds};
 use crate::time::{MILLISECOND, Micros, SECOND};
 
+/// How long a boot takes in the mean where nothing shows it, in seconds. An assumption, which is no measurement.
+pub const BOOT_SECONDS: f64 = 90.0;
+/// By how many percent such a boot is shorter or longer at most. An assumption, too.
+pub const BOOT_JITTER_PERCENT: f64 = 20.0;
+
 /// How long machines take to boot, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Boot {
@@ -31,6 +36,17 @@ pub enum Boot {
 const NORMAL_P99: f64 = 2.326_347_874;
 
 impl Boot {
+    /// The log-normal distribution that these times have, in seconds; those below 10 ms count as that. `None` without a time.
+    pub fn like(times: &[f64]) -> Option<Self> {
+        if times.is_empty() {
+            return None;
+        }
+        let logs: Vec<f64> = times.iter().map(|time| time.max(0.01).ln()).collect();
+        let mean = logs.iter().sum::<f64>() / logs.len() as f64;
+        let variance = logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / logs.len() as f64;
+        Some(Self::Tailed { median: mean.exp(), p99: NORMAL_P99.mul_add(variance.sqrt(), mean).exp() })
+    }
+
     /// The mean, in seconds.
     pub fn mean(self) -> f64 {
         match self {
@@ -58,7 +74,7 @@ fn spread(median: f64, p99: f64) -> f64 {
 pub struct CloudModel {
     /// How long a machine takes from its accepted create until it runs.
     pub boot: Boot,
-    /// Until a create, a terminate or a reset is answered.
+    /// Until a call is answered: a create, terminate, reset, stop or start.
     pub call: Micros,
     /// From an accepted terminate until the machine does not bill any more.
     pub shutdown: Micros,
@@ -138,7 +154,7 @@ impl Default for CloudModel {
     /// machines in 82 % of the time of a boot, as EC2 does (`docs/use/standby.md`).
     fn default() -> Self {
         Self {
-            boot: Boot::Around { seconds: 90.0, percent: 20.0 },
+            boot: Boot::Around { seconds: BOOT_SECONDS, percent: BOOT_JITTER_PERCENT },
             call: 500 * MILLISECOND,
             shutdown: 30 * SECOND,
             stop: 30 * SECOND,
@@ -256,6 +272,16 @@ mod tests {
         assert!((drawn[10_000] / 60.0 - 1.0).abs() < 0.03, "{}", drawn[10_000]);
         assert!((drawn[19_800] / 240.0 - 1.0).abs() < 0.10, "{}", drawn[19_800]);
         assert!((drawn.iter().sum::<f64>() / 20_000.0 / tailed.mean() - 1.0).abs() < 0.03);
+    }
+
+    #[test]
+    fn a_distribution_is_found_again_from_times_that_were_drawn_from_it() {
+        let Some(Boot::Tailed { median, p99 }) = Boot::like(&boots(Boot::Tailed { median: 60.0, p99: 240.0 })) else {
+            panic!("there are times");
+        };
+        assert!((median / 60.0 - 1.0).abs() < 0.03 && (p99 / 240.0 - 1.0).abs() < 0.05, "{median} and {p99}");
+        let same = Boot::like(&[90.0; 3]).map(Boot::mean);
+        assert!(same.is_some_and(|mean| (mean - 90.0).abs() < 1e-9) && Boot::like(&[]).is_none(), "{same:?}");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //!
 //! Input: a pool, a trace of claims, a model of the cloud and a seed. Output: an [`Outcome`]. The decisions are those of
 //! [`bullpen_plan`], called with the views that the controllers build; nothing of them is written again here. No clock, no
-//! I/O, no randomness but that of the seed.
+//! files, no randomness but that of the seed.
 #![forbid(unsafe_code)]
 #![expect(clippy::cast_precision_loss, reason = "times and counts of a trace are far below 2^52")]
 
+mod bounded;
 mod cloud;
 mod draw;
 mod engine;
@@ -19,7 +20,8 @@ mod report;
 mod time;
 mod trace;
 
-pub use cloud::{Boot, CloudModel, CreateRate};
+pub use bounded::{MOST_OF_TRACE, read_bounded};
+pub use cloud::{BOOT_JITTER_PERCENT, BOOT_SECONDS, Boot, CloudModel, CreateRate};
 pub use engine::{Policy, Setup, run};
 pub use left_out::left_out;
 pub use many::run_all;

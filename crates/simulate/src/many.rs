@@ -10,7 +10,7 @@ use crate::trace::Arrival;
 
 /// Plays the trace with each setup, so many at a time. `done` grows by each claim that came, of all setups.
 ///
-/// The outcomes are in the order of the setups; an error says why a pool may buy by none of its launch configs.
+/// The outcomes are in the order of the setups; an error says why a pool may not buy by one of its launch configs.
 pub fn run_all(
     setups: &[&Setup],
     trace: &[Arrival],

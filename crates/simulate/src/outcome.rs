@@ -73,13 +73,13 @@ pub struct Waits {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Machines {
-    /// Those that billed at the beginning.
+    /// Those that were there at the beginning, on standby or not.
     pub at_start: usize,
     /// Creates that were accepted.
     pub bought: usize,
     /// Those that came to their end.
     pub ended: usize,
-    /// Those that bill when the last claim has come.
+    /// Those that are there when the last claim has come, on standby or not.
     pub at_end: usize,
     /// Those that never came up.
     pub failed: usize,

@@ -29,11 +29,11 @@ pub(in crate::cli) struct SimulateArgs {
     /// Claims that come at a rate that changes: claims an hour in quiet times and in bursts, and how long both last in the mean
     #[arg(long, value_name = "QUIET,BURST,QUIET_SECONDS,BURST_SECONDS", requires = "hold_seconds", value_parser = load)]
     pub bursts: Option<Bursts>,
-    /// How long drawn claims hold their machines in the mean; the times are exponentially distributed
-    #[arg(long, value_name = "MEAN", value_parser = positive)]
+    /// How long claims hold their machines in the mean; the times are exponentially distributed. Not with --trace, which has them
+    #[arg(long, value_name = "MEAN", value_parser = positive, conflicts_with = "trace")]
     pub hold_seconds: Option<f64>,
     /// How many claims are drawn with --poisson and --bursts
-    #[arg(long, value_name = "NUMBER", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 100_000, conflicts_with_all = ["trace", "prometheus"], value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub claims: u32,
     /// Tries these sizes instead of the one of the file, such as targetSize=5..60, or targetSize=5..60:5 for every fifth
     #[arg(long, value_name = "targetSize=FROM..TO[:STEP]", value_parser = sweep)]
@@ -49,7 +49,7 @@ pub(in crate::cli) struct SimulateArgs {
     /// in the file]
     #[arg(long, value_name = "[NAME=]PRICE", value_parser = price)]
     pub hourly_price: Vec<Price>,
-    /// Price of a stopped machine of the standby tier for an hour: that of its disks [default: not counted]
+    /// Price of a stopped machine of the standby tier for an hour, that of its disks; with prices of the machines [default: not counted]
     #[arg(long, value_name = "PRICE", value_parser = amount)]
     pub stopped_hourly_price: Option<f64>,
     #[command(flatten)]
@@ -87,7 +87,7 @@ pub(in crate::cli) struct CloudArgs {
     /// 99 of 100 boots are shorter than this, and few very long (log-normal)
     #[arg(long, value_name = "SECONDS", value_parser = positive, requires = "boot_seconds")]
     pub boot_p99_seconds: Option<f64>,
-    /// How long a create, terminate or reset takes
+    /// How long a call of the cloud takes: a create, terminate, reset, stop or start
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=600_000))]
     pub call_milliseconds: u32,
     /// How long a machine bills after an accepted terminate

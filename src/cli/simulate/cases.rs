@@ -7,8 +7,8 @@ use std::thread;
 use bullpen_api::LaunchConfig;
 use bullpen_plan::CallRate;
 use bullpen_simulate::{
-    Arrival, Boot, Case, CloudModel, CreateRate, MILLISECOND, Micros, Policy, SECOND, Setup, hourly_price, loop_size,
-    run_all,
+    Arrival, BOOT_JITTER_PERCENT, BOOT_SECONDS, Boot, Case, CloudModel, CreateRate, MILLISECOND, Micros, Policy,
+    SECOND, Setup, hourly_price, loop_size, run_all,
 };
 
 use super::args::{Price, SimulateArgs};
@@ -29,9 +29,16 @@ pub(super) struct Planned {
 /// All simulations that the flags ask for.
 pub(super) fn planned(args: &SimulateArgs, pools: &[PoolFile], trace: &[Arrival]) -> Result<Vec<Planned>, String> {
     let mut all = Vec::new();
+    named_once(&args.hourly_price, pools)?;
     for pool in pools {
         let cloud = cloud(args, pool)?;
         let prices = prices(&args.hourly_price, pool)?;
+        if args.stopped_hourly_price.is_some() && prices.is_none() {
+            let file = &pool.file;
+            return Err(format!(
+                "--stopped-hourly-price: {file} has no prices of machines to add it to: give --hourly-price"
+            ));
+        }
         let swept = args.sweep.as_ref().map(super::args::Sweep::sizes);
         let of = |policy: Policy, label: String, size: i32| -> Result<Planned, String> {
             let mut spec = pool.spec.clone();
@@ -139,8 +146,24 @@ fn boot_of_file(pool: &PoolFile, is_given: bool) -> Result<(f64, f64), String> {
         [_, _, ..] if pool.all_there && !is_given => {
             Err(format!("{}: its launch configs boot differently: give --boot-seconds for all of them", pool.file))
         }
-        _ => Ok((90.0, 20.0)),
+        _ => Ok((BOOT_SECONDS, BOOT_JITTER_PERCENT)),
     }
+}
+
+/// Refuses prices that would count for nothing.
+fn named_once(given: &[Price], pools: &[PoolFile]) -> Result<(), String> {
+    for (index, price) in given.iter().enumerate() {
+        let name = price.launch_config.as_deref();
+        if given[..index].iter().any(|before| before.launch_config.as_deref() == name) {
+            let which = name.map_or_else(|| "all launch configs".to_owned(), |name| format!("launch config {name}"));
+            return Err(format!("--hourly-price: is given twice for {which}"));
+        }
+        let mut entries = pools.iter().flat_map(|pool| &pool.spec.launch_configs);
+        if let Some(name) = name.filter(|name| !entries.any(|entry| entry.name == *name)) {
+            return Err(format!("--hourly-price: no pool has a launch config {name}"));
+        }
+    }
+    Ok(())
 }
 
 /// The price of each launch config of the pool: that of the flags, else of the file. `None` if no price is given, or

@@ -3,12 +3,17 @@
 use std::path::Path;
 
 use bullpen_api::{InstancePool, InstancePoolSpec, LaunchConfig, LaunchConfigSpec, crds};
-use bullpen_simulate::{Arrival, bursts, from_csv, from_prometheus, left_out, poisson};
+use bullpen_simulate::{Arrival, MOST_OF_TRACE, bursts, from_csv, from_prometheus, left_out, poisson, read_bounded};
 use kube::{CustomResourceExt as _, Resource as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::args::SimulateArgs;
+
+/// The longest drawn trace in years, as of a CSV file.
+const LONGEST_YEARS: f64 = 100.0;
+/// Most bytes of a manifest: ten times what the API server takes in one request (1.5 MiB).
+const MOST_OF_POOL: u64 = 15 << 20;
 
 /// A pool as its file has it.
 #[derive(Clone, Debug)]
@@ -27,26 +32,44 @@ pub(super) struct PoolFile {
 pub(super) fn trace(args: &SimulateArgs) -> Result<Vec<Arrival>, String> {
     let (hold, count) = (args.hold_seconds.unwrap_or_default(), args.claims as usize);
     let of = |path: &Path, flag: &str, read: &dyn Fn(&str) -> Result<Vec<Arrival>, bullpen_simulate::TraceError>| {
-        let text = text(path, flag)?;
+        let text = text(path, flag, MOST_OF_TRACE)?;
         read(&text).map_err(|error| format!("{} ({flag}): {error}", path.display()))
     };
     match (&args.trace, &args.prometheus, args.poisson, args.bursts) {
         (Some(path), ..) => of(path, "--trace", &from_csv),
         (_, Some(path), ..) => of(path, "--prometheus", &|text| from_prometheus(text, hold, args.seed)),
-        (_, _, Some(rate), _) => Ok(poisson(rate, hold, count, args.seed)),
-        (_, _, _, Some(load)) => Ok(bursts(load, hold, count, args.seed)),
+        (_, _, Some(rate), _) => {
+            come_in_time(count, rate)?;
+            Ok(poisson(rate, hold, count, args.seed))
+        }
+        (_, _, _, Some(load)) => {
+            come_in_time(count, load.per_hour())?;
+            Ok(bursts(load, hold, count, args.seed))
+        }
         _ => Err("give claims by --trace, --prometheus, --poisson or --bursts".to_owned()),
     }
+}
+
+/// Refuses more drawn claims than come in the time of the longest trace.
+fn come_in_time(claims: usize, per_hour: f64) -> Result<(), String> {
+    let years = f64::from(u32::try_from(claims).unwrap_or(u32::MAX)) / per_hour / (24.0 * 365.25);
+    if years <= LONGEST_YEARS {
+        return Ok(());
+    }
+    Err(format!(
+        "--claims: {claims} claims come in {years:.0} years at that rate, and a trace lasts for at most {LONGEST_YEARS}: draw fewer"
+    ))
 }
 
 /// The pool of this file.
 pub(super) fn pool(path: &Path) -> Result<PoolFile, String> {
     let file = format!("{} (--pool)", path.display());
-    read(&text(path, "--pool")?, &file).map_err(|why| format!("{file}: {why}"))
+    read(&text(path, "--pool", MOST_OF_POOL)?, &file).map_err(|why| format!("{file}: {why}"))
 }
 
-fn text(path: &Path, flag: &str) -> Result<String, String> {
-    std::fs::read_to_string(path).map_err(|error| format!("cannot read {} ({flag}): {error}", path.display()))
+fn text(path: &Path, flag: &str, most: u64) -> Result<String, String> {
+    let read = std::fs::File::open(path).and_then(|file| read_bounded(file, most));
+    read.map_err(|error| format!("cannot read {} ({flag}): {error}", path.display()))
 }
 
 fn read(text: &str, file: &str) -> Result<PoolFile, String> {
@@ -114,7 +137,11 @@ fn unlimited() -> Result<LaunchConfigSpec, serde_json::Error> {
 impl PoolFile {
     /// What of the pool is not simulated, for a person.
     pub fn left_out(&self, disks_are_priced: bool) -> Vec<String> {
-        left_out(&self.spec, disks_are_priced).into_iter().map(|note| format!("{}: {note}", self.file)).collect()
+        let readiness = &self.spec.readiness;
+        let proves = readiness.tcp_socket.is_some() || readiness.http_get.is_some() || readiness.phone_home.is_some();
+        let warms = "spec.readiness: machines are ready here when they run: let --boot-seconds be the time until yours are ready";
+        let notes = left_out(&self.spec, disks_are_priced).into_iter().chain(proves.then(|| warms.to_owned()));
+        notes.map(|note| format!("{}: {note}", self.file)).collect()
     }
 }
 
@@ -157,6 +184,9 @@ mod tests {
         let limited = POOL.replace("maxSize: 40", "maxSize: 40\n  state: Paused\n  claims: {maxHoldSeconds: 60}");
         assert_eq!(read(&limited, "f").unwrap().left_out(false).len(), 2);
         assert!(read(POOL, "f").unwrap().left_out(false).is_empty());
+        let warming = POOL.replace("maxSize: 40", "maxSize: 40\n  readiness: {tcpSocket: {port: 22}}");
+        let warming = read(&warming, "f").unwrap().left_out(false);
+        assert!(warming.len() == 1 && warming[0].starts_with("f: spec.readiness: "), "{warming:?}");
         let standby = POOL.replace("maxSize: 40", "maxSize: 40\n  standby: {size: 2}");
         let standby = read(&standby, "f").unwrap();
         assert_eq!([false, true].map(|priced| standby.left_out(priced).len()), [1, 0]);

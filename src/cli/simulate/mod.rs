@@ -28,11 +28,12 @@ pub(super) fn execute(args: &SimulateArgs) -> CommandResult {
         Format::Table => shown::block(&table(&cases, args.goal_percent)).to_string(),
         Format::Json => shown::json(&serde_json::to_string_pretty(&json(&cases, args.goal_percent))?).to_string(),
     };
+    // First, because a file that cannot be written should not cost what took minutes.
+    writeln!(std::io::stdout(), "{}", text.trim_end())?;
     if let Some(path) = &args.svg {
         std::fs::write(path, svg(&cases, args.goal_percent))
             .map_err(|error| format!("cannot write {} (--svg): {error}", path.display()))?;
     }
-    writeln!(std::io::stdout(), "{}", text.trim_end())?;
     Ok(())
 }
 

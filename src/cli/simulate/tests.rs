@@ -64,20 +64,31 @@ fn what_cannot_be_used_is_named_with_the_file_or_flag() {
     fs::write(&bad, "arrival_ms,duration_ms\n1,soon\n").expect("a file");
     let bad = bad.to_str().expect("a path");
     let drawn = ["--poisson", "60", "--hold-seconds", "60", "--claims", "5"];
-    let cases: [(&[&str], &str); 5] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["--trace", bad], "bad.csv (--trace): line 2: duration_ms: is \"soon\""),
         (&["--trace", "/nowhere"], "cannot read /nowhere (--trace)"),
         (
             &["--sweep", "targetSize=100..101"],
             "pool.yaml (--pool): spec.maxSize: is 100, below the targetSize 101 to try",
         ),
-        (&["--hourly-price", "b=1"], "--hourly-price: launch config a has none: add --hourly-price a=PRICE"),
+        (&["--hourly-price", "b=1"], "--hourly-price: no pool has a launch config b"),
+        (&["--hourly-price", "a=1", "--hourly-price", "a=2"], "--hourly-price: is given twice for launch config a"),
+        (&["--hourly-price", "1", "--hourly-price", "2"], "--hourly-price: is given twice for all launch configs"),
+        (&["--stopped-hourly-price", "1"], "--stopped-hourly-price: "),
+        (&["--pool", "/dev/zero"], "cannot read /dev/zero (--pool): has more than"),
         (&["--boot-seconds", "90", "--boot-p99-seconds", "60"], "--boot-p99-seconds: is 60, below --boot-seconds 90"),
     ];
     for (flags, expected) in cases {
         let given = if flags[0] == "--trace" { flags.to_vec() } else { [&drawn, flags].concat() };
         let error = played(&line(folder.path(), &given).expect("arguments")).expect_err("it cannot be used");
         assert!(error.contains(expected), "{error}");
+    }
+    let slow = ["--bursts", "0,0.01,100000000,1", "--hold-seconds", "60", "--claims", "5"];
+    let error = played(&line(folder.path(), &slow).expect("arguments")).expect_err("it never ends");
+    assert!(error.starts_with("--claims: 5 claims come in ") && error.ends_with("draw fewer"), "{error}");
+    for ignored in [["--hold-seconds", "60"], ["--claims", "5"]] {
+        let error = line(folder.path(), &[&["--trace", bad], ignored.as_slice()].concat()).expect_err("a trace has it");
+        assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict, "{error}");
     }
     let none = line(folder.path(), &[]).expect_err("no claims").to_string();
     assert!(none.contains("--trace <FILE>|--prometheus <FILE>|--poisson"), "{none}");

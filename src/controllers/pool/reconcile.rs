@@ -242,8 +242,8 @@ fn planned_member(member: &PoolMember) -> PlannedMember {
     PlannedMember { name: member.name_any(), launch_config: member.spec.placement.launch_config.clone() }
 }
 
-/// Learns again what is needed of the pool, after a restart or if its goal has changed. That may take a second, so it is done
-/// under no lock.
+/// Learns again what is needed of the pool, after a restart or if its goal or lead time has changed. That may take seconds, so it is
+/// done under no lock.
 async fn learn(controller: &PoolController, key: &ObjectKey, pool: &InstancePool, now: Timestamp) {
     let uid = convert::uid(pool);
     let Some(lesson) = controller.memories.of(key, &uid, |memory| memory.learning.lesson(pool)) else { return };
@@ -366,7 +366,7 @@ async fn update_status(controller: &PoolController, key: &ObjectKey, pass: &Pass
         members_refused: member_writes.refusal(&pass.pool),
     };
     let mut status = pool_status(&input, now);
-    learning::note(&mut status, &pass.pool, pass.finding.as_ref(), now);
+    learning::set_status(&mut status, &pass.pool, pass.finding.as_ref(), now);
     report_rollout(controller, key, pass, &status);
     attention::note(&mut status.conditions, &attention, pass.pool.metadata.generation, now);
     let (tally, suspension) = controller.health.of_pool(key);

@@ -22,6 +22,12 @@ pub struct Autosize {
     pub window_seconds: i32,
 }
 
+impl Default for Autosize {
+    fn default() -> Self {
+        Self { mode: AutosizeMode::default(), hit_rate_percent: default_hit_rate(), window_seconds: default_window() }
+    }
+}
+
 /// What is done with the size that is found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum AutosizeMode {

@@ -1,12 +1,12 @@
 //! What is known of a pool's load, and from what: when claims came, how long they hold machines, how long machines take to be
 //! ready, and what they cost.
 
-use bullpen_api::{InstancePool, InstancePoolSpec, LaunchConfig, PoolClaim, PoolMember, PoolState};
+use bullpen_api::{AutosizeMode, InstancePool, InstancePoolSpec, LaunchConfig, PoolClaim, PoolMember, PoolState};
 use bullpen_plan::pool::autosize::follow::goal;
 use bullpen_plan::pool::autosize::sizer::{LEAST_CLAIMS, LEAST_LEADS};
 use bullpen_simulate::{
-    Arrival, Boot, CloudModel, HOUR, MILLISECOND, Micros, SECOND, from_csv, from_learnt, from_prometheus, hourly_price,
-    left_out,
+    Arrival, BOOT_JITTER_PERCENT, Boot, CloudModel, HOUR, MILLISECOND, Micros, SECOND, from_csv, from_learnt,
+    from_prometheus, hourly_price, left_out,
 };
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -24,10 +24,6 @@ const LEAST_HOLDS: usize = 5;
 const MANY_ENDED: usize = 20;
 /// Where nothing shows how long claims hold machines.
 const ASSUMED_HOLD: f64 = 600.0;
-/// Where no machine shows how long a boot takes: seconds, and percent of jitter.
-const ASSUMED_BOOT: (f64, f64) = (90.0, 20.0);
-/// The 99th percentile of the standard normal distribution.
-const NORMAL_P99: f64 = 2.326;
 
 /// Where claims are recorded.
 pub(super) enum Recorded {
@@ -115,8 +111,12 @@ pub(super) fn known(given: Given) -> Result<Known, String> {
     }
     let mut pool = given.pool.spec.clone();
     pool.state = PoolState::Active;
+    // The boots that are played last until machines are ready, so both timeouts are for them.
+    let readiness = &mut pool.readiness;
+    readiness.launch_timeout_seconds =
+        readiness.launch_timeout_seconds.saturating_add(readiness.warming_timeout_seconds);
     notes.extend(left_out(&pool, false));
-    let asked = goal(pool.autosize.as_ref()).map(|goal| goal.hits * 100.0);
+    let asked = pool.autosize.clone().filter(|autosize| autosize.mode != AutosizeMode::Off).unwrap_or_default();
     Ok(Known {
         name: given.pool.name_any(),
         namespace: given.pool.namespace().unwrap_or_default(),
@@ -126,7 +126,7 @@ pub(super) fn known(given: Given) -> Result<Known, String> {
         length,
         cloud,
         prices,
-        goal_percent: given.goal_percent.or(asked).unwrap_or(99.0),
+        goal_percent: given.goal_percent.unwrap_or_else(|| asked.hit_rate_percent.into()),
         recommended: status.recommended_target,
         sources: [Some(source), Some(boot_source), hold_source].into_iter().flatten().collect(),
         notes,
@@ -221,7 +221,7 @@ fn hold(given: &Given, notes: &mut Vec<String>) -> (f64, Option<String>) {
         return say(mean(&ended), &format!("as the {} that have ended and are still there", many_claims(ended.len())));
     }
     if held.len() >= LEAST_HOLDS {
-        // Of times with one mean that end at any moment alike, those that go on have lasted for the mean.
+        // Exponentially distributed times are memoryless: those that go on have lasted for the mean so far.
         return say(mean(&held), &format!("as long as the {} that hold one now have had it", many_claims(held.len())));
     }
     notes.push(
@@ -236,23 +236,18 @@ fn hold(given: &Given, notes: &mut Vec<String>) -> (f64, Option<String>) {
 fn boot(given: &Given, learnt: Vec<f64>) -> (CloudModel, String) {
     let say = |boot: Boot, why: String| format!("machines are ready after {} in the mean: {why}", brief(boot.mean()));
     if let Some(seconds) = given.boot_seconds {
-        let boot = Boot::Around { seconds, percent: ASSUMED_BOOT.1 };
+        let boot = Boot::Around { seconds, percent: BOOT_JITTER_PERCENT };
         return (CloudModel { boot, ..measured() }, say(boot, "--boot-seconds".to_owned()));
     }
     let mut times = learnt;
     if times.len() < LEAST_MACHINES {
         times = given.members.iter().filter_map(ready_after).collect();
-        times.sort_by(f64::total_cmp);
     }
-    if times.len() < LEAST_MACHINES {
-        let boot = Boot::Around { seconds: ASSUMED_BOOT.0, percent: ASSUMED_BOOT.1 };
+    let Some(boot) = Boot::like(&times).filter(|_| times.len() >= LEAST_MACHINES) else {
+        let boot = measured().boot;
         let why = "assumed, because no machines of the pool show it; give it with --boot-seconds".to_owned();
-        return (CloudModel { boot, ..measured() }, say(boot, why));
-    }
-    let logs: Vec<f64> = times.iter().map(|time| time.max(0.01).ln()).collect();
-    let mean = logs.iter().sum::<f64>() / logs.len() as f64;
-    let variance = logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / logs.len() as f64;
-    let boot = Boot::Tailed { median: mean.exp(), p99: (mean + NORMAL_P99 * variance.sqrt()).exp() };
+        return (measured(), say(boot, why));
+    };
     let number = times.len();
     (CloudModel { boot, ..measured() }, say(boot, format!("as the last {number} of the pool were")))
 }

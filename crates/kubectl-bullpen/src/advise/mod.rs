@@ -14,7 +14,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use bullpen_api::{InstancePool, LABEL_POOL, PoolClaim, PoolMember};
-use bullpen_simulate::number_within;
+use bullpen_simulate::{MOST_OF_TRACE, number_within, read_bounded};
 use kube::api::ListParams;
 
 use self::known::{Given, Recorded};
@@ -108,7 +108,7 @@ pub(super) async fn execute(args: &AdviseArgs, session: &Session) -> Result<(), 
 }
 
 fn text(path: &Path, flag: &str) -> Result<String, Failure> {
-    let read = std::fs::read_to_string(path);
+    let read = std::fs::File::open(path).and_then(|file| read_bounded(file, MOST_OF_TRACE));
     read.map_err(|error| Failure::other(format!("cannot read {} ({flag}): {error}", path.display())))
 }
 

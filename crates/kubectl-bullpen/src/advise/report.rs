@@ -4,7 +4,7 @@ use bullpen_simulate::HOUR;
 use serde_json::{Value, json};
 
 use super::known::{Known, WEEK, brief};
-use super::sizes::{Played, Row, Size};
+use super::sizes::{Played, Row, Size, hit_rate_percent};
 use crate::shared::printing::Table;
 
 /// Less than this share of the costs is not worth a change: the next week differs by more.
@@ -65,7 +65,10 @@ fn name(size: Size) -> String {
 fn marks(known: &Known, played: &Played, row: &Row) -> Vec<String> {
     let cheapest = || format!("cheapest with {} %", known.goal_percent);
     let marks = [
-        (played.own == row.size).then(|| "now".to_owned()),
+        (played.own == row.size).then(|| match other_rate(known, played) {
+            Some(own) => format!("now for {own} %"),
+            None => "now".to_owned(),
+        }),
         (known.recommended.map(Size::Fixed) == Some(row.size)).then(|| "recommended at present".to_owned()),
         (played.cheapest == Some(row.size)).then(cheapest),
     ];
@@ -90,6 +93,12 @@ fn next(known: &Known, played: &Played) -> Next {
             known.pool.max_size
         ));
     };
+    if let (Some(own), Size::Auto) = (other_rate(known, played), best.size) {
+        let hit_rate_percent = hit_rate_percent(goal);
+        let patch = json!({ "autosize": { "hitRatePercent": hit_rate_percent } });
+        let why = format!("Next: autosize.hitRatePercent {hit_rate_percent} instead of {own} keeps {goal} %.");
+        return change(known, &why, &patch);
+    }
     let (size, now) = (named(played.own), own.price());
     let keeps = own.hit_percent() >= goal;
     if best.size == own.size || (keeps && now - best.price() < WORTH * now) {
@@ -110,8 +119,19 @@ fn next(known: &Known, played: &Played) -> Next {
     let spec = match (best.size, played.own) {
         (Size::Fixed(size), Size::Fixed(_)) => json!({ "targetSize": size }),
         (Size::Fixed(size), Size::Auto) => json!({ "targetSize": size, "autosize": { "mode": "Recommend" } }),
-        (Size::Auto, _) => json!({ "autosize": { "mode": "Auto", "hitRatePercent": goal.ceil() as i32 } }),
+        (Size::Auto, _) => json!({ "autosize": { "mode": "Auto", "hitRatePercent": hit_rate_percent(goal) } }),
     };
+    change(known, &why, &spec)
+}
+
+/// The `hitRatePercent` of a pool that follows autosize, if another one is asked for: its row is of that.
+fn other_rate(known: &Known, played: &Played) -> Option<i32> {
+    let own = known.pool.autosize.as_ref().filter(|_| played.own == Size::Auto)?.hit_rate_percent;
+    (own != hit_rate_percent(known.goal_percent)).then_some(own)
+}
+
+/// What changes these fields of the spec.
+fn change(known: &Known, why: &str, spec: &Value) -> Next {
     let patch = json!({ "spec": spec });
     let (namespace, name) = (&known.namespace, &known.name);
     Next {

@@ -10,15 +10,13 @@ use super::known::Known;
 
 /// Sizes beside the cheapest one, as shares of it.
 const BESIDE: [f64; 6] = [0.5, 0.7, 0.85, 1.15, 1.3, 1.6];
-/// What autosize keeps a size for, in seconds, where the pool does not say it.
-const WINDOW: i32 = 120;
 
 /// A size of the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Size {
     /// Always the same.
     Fixed(i32),
-    /// By `autosize` of mode `Auto`.
+    /// By `autosize` of mode `Auto`, for the goal that is asked for.
     Auto,
 }
 
@@ -60,7 +58,7 @@ impl Played {
 /// Plays what is known at sizes from `minSize` to `maxSize`, so many at a time.
 ///
 /// # Errors
-/// Why the pool may buy nothing.
+/// Why the pool may not buy by one of its launch configs.
 pub(super) fn play(known: &Known, threads: usize) -> Result<Played, String> {
     let spec = &known.pool;
     let follows = spec.autosize.as_ref().is_some_and(|autosize| autosize.mode == AutosizeMode::Auto);
@@ -134,6 +132,11 @@ fn setup(known: &Known, size: Size) -> Setup {
     }
 }
 
+/// The whole `hitRatePercent` that keeps a goal.
+pub(super) fn hit_rate_percent(goal_percent: f64) -> i32 {
+    goal_percent.ceil() as i32
+}
+
 /// The pool with this size.
 fn sized(pool: &InstancePoolSpec, size: Size, goal_percent: f64) -> InstancePoolSpec {
     let mut pool = pool.clone();
@@ -143,9 +146,9 @@ fn sized(pool: &InstancePoolSpec, size: Size, goal_percent: f64) -> InstancePool
             pool.autosize = None;
         }
         Size::Auto => {
-            let window_seconds = pool.autosize.map_or(WINDOW, |autosize| autosize.window_seconds);
-            let hit_rate_percent = goal_percent.ceil() as i32;
-            pool.autosize = Some(Autosize { mode: AutosizeMode::Auto, hit_rate_percent, window_seconds });
+            let hit_rate_percent = hit_rate_percent(goal_percent);
+            let autosize = pool.autosize.unwrap_or_default();
+            pool.autosize = Some(Autosize { mode: AutosizeMode::Auto, hit_rate_percent, ..autosize });
         }
     }
     pool

@@ -147,6 +147,37 @@ fn what_is_assumed_is_said_and_how_it_is_measured() {
 }
 
 #[test]
+fn machines_that_warm_for_longer_than_a_launch_may_take_do_not_fail() {
+    // They were ready after 85 to 95 s.
+    let spec = json!({ "readiness": { "launchTimeoutSeconds": 60, "warmingTimeoutSeconds": 600 } });
+    let (_, played) = advised(given(pool(&spec, &json!({ "learnt": learnt(6, 30) }))));
+    assert!(played.cheapest.is_some() && played.rows.iter().all(|row| row.outcome.machines.failed == 0));
+}
+
+#[test]
+fn the_goal_of_the_pool_is_said_as_the_pool_has_it() {
+    // 55 hundredths times 100 is a little more than 55 as a float.
+    let spec = json!({ "autosize": { "mode": "Auto", "hitRatePercent": 55 } });
+    let (known, played) = advised(given(pool(&spec, &json!({ "learnt": learnt(6, 30) }))));
+    let text = report::text(&known, &played);
+    assert!(text.contains("cheapest with 55 %") && !text.contains("55.0"), "{text}");
+    assert!(!text.contains("now for"), "{text}");
+}
+
+#[test]
+fn a_pool_that_follows_autosize_for_less_is_told_to_raise_its_goal() {
+    let spec = json!({ "autosize": { "mode": "Auto", "hitRatePercent": 55 }, "minSize": 0, "maxSize": 12 });
+    let mut other = given(pool(&spec, &json!({ "learnt": learnt(6, 30) })));
+    other.goal_percent = Some(60.0);
+    let (known, mut played) = advised(other);
+    assert!(report::text(&known, &played).contains("   now for 55 %"));
+    played.cheapest = Some(Size::Auto);
+    let text = report::text(&known, &played);
+    assert!(text.contains("Next: autosize.hitRatePercent 60 instead of 55 keeps 60 %."), "{text}");
+    assert!(text.ends_with(r#"--patch '{"spec":{"autosize":{"hitRatePercent":60}}}'"#), "{text}");
+}
+
+#[test]
 fn claims_that_are_there_show_how_long_they_hold_their_machines() {
     let now = BEGIN + 30 * HOUR;
     let claim = |pool: &str, began: i64, ended: Option<i64>| {

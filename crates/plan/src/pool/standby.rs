@@ -42,8 +42,9 @@ pub fn coming_back(members: &[CountedMember]) -> i32 {
     to_i32(members.iter().filter(|member| member.standing == Standing::Warming && member.power.ran_before).count())
 }
 
-/// Uids of the standby members to start if so many more of these members have to be ready, those that became ready first before others.
-/// Members that boot for the first time are later than a start, and fill the standby tier then.
+/// Uids of the standby members to start: one for each machine that is not ready yet (`not_ready`: effective target and waiting claims
+/// less the ready members), less those of `members` that come up after a start or a reset. Those that became ready first are started
+/// first. Members that boot for the first time do not count: a start is faster, and they fill the standby tier later.
 pub fn starts(
     pool: &PoolView,
     (members, not_ready): (&[CountedMember], i32),

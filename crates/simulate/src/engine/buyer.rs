@@ -12,7 +12,7 @@ use bullpen_plan::pool::template::UsableLaunchConfig;
 use bullpen_plan::pool::view::Standing;
 use jiff::{SignedDuration, Timestamp};
 
-use super::fleet::Fleet;
+use super::members::Members;
 use crate::time::{Micros, timestamp};
 
 /// One launch config, with what its members proved.
@@ -44,7 +44,7 @@ pub struct Buyer {
 }
 
 impl Buyer {
-    /// Begins without a past. `usable` is in the order of the fleet's launch configs.
+    /// Begins without a past. `usable` is in the order of the members' launch configs.
     pub fn new(
         pool: &InstancePoolSpec,
         name: &str,
@@ -75,10 +75,10 @@ impl Buyer {
     }
 
     /// One pass: what to buy, what to give up, and when to look again.
-    pub fn pass(&mut self, fleet: &mut Fleet, now: Micros) -> Replenishment {
+    pub fn pass(&mut self, members: &mut Members, now: Micros) -> Replenishment {
         let now = timestamp(now);
-        fleet.view.launch_configs.clear();
-        for (config, of_config) in self.configs.iter_mut().zip(&fleet.configs) {
+        members.view.launch_configs.clear();
+        for (config, of_config) in self.configs.iter_mut().zip(&members.configs) {
             let rules = Rules { threshold: self.threshold, cooldown: self.cooldown, seed: &config.seed };
             let news: Vec<_> = config.news.iter().map(News::outcome).collect();
             config.trial.learn(&news, rules);
@@ -87,7 +87,7 @@ impl Buyer {
             self.refusals.lapse(&config.place, now);
             let gate = self.refusals.look(&config.place, None, now);
             let caps = [config.usable.max_in_pool, config.usable.max_in_all];
-            fleet.view.launch_configs.push(options::view(&Limits {
+            members.view.launch_configs.push(options::view(&Limits {
                 name: &config.usable.name,
                 weight: config.usable.weight,
                 percent: config.rate.percent(),
@@ -100,15 +100,15 @@ impl Buyer {
                 not_before: None,
             }));
         }
-        for member in fleet.view.members.iter_mut().filter(|member| member.standing == Standing::Standby) {
+        for member in members.view.members.iter_mut().filter(|member| member.standing == Standing::Standby) {
             let config = self.configs.iter().find(|config| config.usable.name == member.launch_config);
             member.power.refused_until = match config.map(|config| self.refusals.look(&config.place, None, now)) {
                 Some(Gate::Closed(until)) => Some(until),
                 _ => None,
             };
         }
-        fleet.view.can_replace = fleet.view.launch_configs.iter().any(|config| config.weight > 0);
-        let plan = replenish(&fleet.view, &self.memory, now);
+        members.view.can_replace = members.view.launch_configs.iter().any(|config| config.weight > 0);
+        let plan = replenish(&members.view, &self.memory, now);
         self.memory = plan.memory.clone();
         plan
     }

@@ -11,7 +11,7 @@ use bullpen_plan::pool::sizing::create_may_begin;
 use bullpen_plan::pool::view::Standing;
 use jiff::{SignedDuration, Timestamp};
 
-use super::fleet::{Member, Use};
+use super::members::{Activity, Member};
 use super::timeline::Event;
 use super::{Policy, World};
 use crate::time::{Micros, SECOND, micros, timestamp};
@@ -36,16 +36,16 @@ impl World<'_> {
             Event::Ended(member) => {
                 self.machines.ended += 1;
                 self.cloud.ended();
-                self.fleet.bill(member, None);
-                let config = self.fleet.members[member].config;
-                self.meter.pay(config, self.now, self.fleet.rest_of_unit(member, self.now));
+                self.members.bill(member, None);
+                let config = self.members.all[member].config;
+                self.meter.pay(config, self.now, self.members.rest_of_unit(member, self.now));
                 self.timeline.add(self.cloud.shown_at(self.now) + self.setup.cloud.write, Event::Gone(member));
             }
             Event::Gone(member) => {
-                if self.fleet.members[member].served {
-                    self.desk.gone();
+                if self.members.all[member].served {
+                    self.queue.gone();
                 }
-                self.fleet.stand(member, None);
+                self.members.stand(member, None);
                 self.buyer.machine_ended(self.now);
                 self.changed = true;
             }
@@ -57,7 +57,7 @@ impl World<'_> {
 
     /// Writes a member that the policy buys.
     pub(super) fn buy(&mut self, config: usize) {
-        let member = self.fleet.begin(config, self.now);
+        let member = self.members.begin(config, self.now);
         self.timeline.add(self.now + self.setup.cloud.write, Event::Create(member));
     }
 
@@ -70,7 +70,7 @@ impl World<'_> {
 
     /// The rate of calls lets the next create begin.
     fn create_turn(&mut self) {
-        let is_pending = |number: usize| self.fleet.members[number].standing == Some(Standing::Pending);
+        let is_pending = |number: usize| self.members.all[number].standing == Some(Standing::Pending);
         let (first, next) = self.cloud.buys.take(is_pending, self.now);
         if let Some(turn) = next {
             self.timeline.add(turn, Event::CreateTurn);
@@ -81,13 +81,13 @@ impl World<'_> {
     }
 
     fn create(&mut self, number: usize) {
-        let member = &self.fleet.members[number];
+        let member = &self.members.all[number];
         if member.standing != Some(Standing::Pending) {
             return;
         }
         let pool = &self.setup.pool;
         let operator = self.setup.policy == Policy::Operator;
-        let others = self.fleet.total() - 1;
+        let others = self.members.total() - 1;
         let gate = if !create_may_begin(pool.state, false, pool.max_size, others) {
             Gate::Wait
         } else if operator {
@@ -97,8 +97,8 @@ impl World<'_> {
         };
         match gate {
             Gate::Open | Gate::Probe => {
-                self.fleet.members[number].calls = Some(self.now);
-                self.fleet.recount(number);
+                self.members.all[number].calls = Some(self.now);
+                self.members.recount(number);
                 self.timeline.add(self.now + self.setup.cloud.call, Event::Answered(number));
             }
             Gate::Wait => self.timeline.add(self.now + ASK_AGAIN, Event::Create(number)),
@@ -108,7 +108,7 @@ impl World<'_> {
 
     fn answered(&mut self, number: usize) {
         let answer = self.cloud.create();
-        let (now, member) = (self.now, &mut self.fleet.members[number]);
+        let (now, member) = (self.now, &mut self.members.all[number]);
         let began = member.calls.take().unwrap_or(now);
         let (config, uid) = (member.config, member.uid.clone());
         self.changed = true;
@@ -117,9 +117,9 @@ impl World<'_> {
             Err(error) => {
                 self.machines.refused += 1;
                 self.buyer.refused(config, &uid, &error, (began, now));
-                let ends = self.fleet.members[number].standing == Some(Standing::Terminating);
+                let ends = self.members.all[number].standing == Some(Standing::Terminating);
                 // It never had a machine, so it is gone as soon as it is deleted.
-                self.fleet.stand(number, if ends { None } else { Some(Standing::Errored) });
+                self.members.stand(number, if ends { None } else { Some(Standing::Errored) });
                 return;
             }
         };
@@ -129,25 +129,25 @@ impl World<'_> {
         member.warming = now;
         member.runs = bought.boots_in.map(|time| now + time);
         if member.standing == Some(Standing::Terminating) {
-            self.fleet.recount(number);
+            self.members.recount(number);
             self.terminate(number);
             return;
         }
-        self.fleet.bill(number, Some(Use::Booting));
-        self.fleet.stand(number, Some(Standing::Warming));
+        self.members.bill(number, Some(Activity::Booting));
+        self.members.stand(number, Some(Standing::Warming));
         self.look_later(number);
     }
 
     /// Looks at a machine that boots when the list shows that it runs, or that it is too late.
     pub(super) fn look_later(&mut self, number: usize) {
-        let member = &self.fleet.members[number];
+        let member = &self.members.all[number];
         let late = member.warming + i64::from(self.setup.pool.readiness.launch_timeout_seconds) * SECOND;
         let at = member.runs.map_or(late, |runs| runs.min(late));
         self.timeline.add(self.cloud.shown_at(at.max(self.now + 1)), Event::Look(number));
     }
 
     fn look(&mut self, number: usize) {
-        let member = &self.fleet.members[number];
+        let member = &self.members.all[number];
         if member.standing != Some(Standing::Warming) {
             return;
         }
@@ -165,39 +165,39 @@ impl World<'_> {
 
     fn fail(&mut self, number: usize, failure: MemberFailure) {
         self.machines.failed += 1;
-        let (config, uid) = (self.fleet.members[number].config, self.fleet.members[number].uid.clone());
+        let (config, uid) = (self.members.all[number].config, self.members.all[number].uid.clone());
         if FAILURES.contains(&failure.class()) {
             self.buyer.failed(config, &uid, failure.class().as_str(), self.now);
         }
-        self.fleet.bill(number, Some(Use::Ending));
-        self.fleet.stand(number, Some(Standing::Errored));
+        self.members.bill(number, Some(Activity::Ending));
+        self.members.stand(number, Some(Standing::Errored));
         self.changed = true;
     }
 
     fn ready(&mut self, number: usize) {
-        let member = &self.fleet.members[number];
+        let member = &self.members.all[number];
         if member.standing != Some(Standing::Warming) {
             return;
         }
         self.autosizer.ready(self.now - member.created);
         self.buyer.ready(member.config, self.now);
-        self.fleet.set_ready(number, Some(self.now));
-        self.fleet.bill(number, Some(Use::Idle));
-        self.fleet.stand(number, Some(Standing::Ready));
+        self.members.set_ready(number, Some(self.now));
+        self.members.bill(number, Some(Activity::Idle));
+        self.members.stand(number, Some(Standing::Ready));
         self.changed = true;
     }
 
     /// The policy gives up an unclaimed member.
     pub(super) fn give_up(&mut self, number: usize) {
-        let member = &self.fleet.members[number];
+        let member = &self.members.all[number];
         match (member.launched.is_some(), member.calls.is_some()) {
             (true, _) => {
-                self.fleet.stand(number, Some(Standing::Terminating));
+                self.members.stand(number, Some(Standing::Terminating));
                 self.terminate(number);
             }
             // The answer decides whether there is a machine to end.
-            (false, true) => self.fleet.stand(number, Some(Standing::Terminating)),
-            (false, false) => self.fleet.stand(number, None),
+            (false, true) => self.members.stand(number, Some(Standing::Terminating)),
+            (false, false) => self.members.stand(number, None),
         }
         self.changed = true;
     }
@@ -205,34 +205,34 @@ impl World<'_> {
     /// Ends the machine of a member.
     fn terminate(&mut self, number: usize) {
         // A stopped one bills no more than before.
-        if self.fleet.members[number].bills_since.is_some() {
-            self.fleet.bill(number, Some(Use::Ending));
+        if self.members.all[number].bills_since.is_some() {
+            self.members.bill(number, Some(Activity::Ending));
         }
         let model = &self.setup.cloud;
         self.timeline.add(self.now + model.write + model.call + model.shutdown, Event::Ended(number));
     }
 
     fn released(&mut self, claim: usize) {
-        let Some(number) = self.members[claim] else { return };
-        let used = self.used(&self.fleet.members[number]);
+        let Some(number) = self.member_of[claim] else { return };
+        let used = self.used(&self.members.all[number]);
         let fate = after_claim(self.setup.pool.reuse.as_ref(), &used);
-        self.fleet.members[number].uses += 1;
+        self.members.all[number].uses += 1;
         self.changed = true;
         if fate != AfterClaim::Reset || self.setup.policy != Policy::Operator {
-            self.desk.ended();
-            self.fleet.members[number].served = true;
-            self.fleet.stand(number, Some(Standing::Terminating));
+            self.queue.ended();
+            self.members.all[number].served = true;
+            self.members.stand(number, Some(Standing::Terminating));
             self.terminate(number);
             return;
         }
-        self.desk.reused();
+        self.queue.reused();
         let model = self.setup.cloud;
         let runs = self.now + model.write + model.call + self.cloud.reset();
-        let member = &mut self.fleet.members[number];
+        let member = &mut self.members.all[number];
         (member.created, member.warming, member.runs) = (self.now, self.now, Some(runs));
-        self.fleet.set_ready(number, None);
-        self.fleet.bill(number, Some(Use::Booting));
-        self.fleet.stand(number, Some(Standing::Warming));
+        self.members.set_ready(number, None);
+        self.members.bill(number, Some(Activity::Booting));
+        self.members.stand(number, Some(Standing::Warming));
         self.timeline.add(self.cloud.shown_at(runs), Event::Look(number));
     }
 

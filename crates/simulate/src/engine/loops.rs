@@ -17,7 +17,7 @@ impl World<'_> {
             Policy::Operator => return,
             Policy::Loop { every } => {
                 self.begin_run(every);
-                i64::from(self.setup.pool.target_size) - self.in_flight() - self.fleet.ready.len() as i64
+                i64::from(self.setup.pool.target_size) - self.in_flight() - self.members.ready.len() as i64
             }
             Policy::Estimator { every } => {
                 self.begin_run(every);
@@ -25,13 +25,13 @@ impl World<'_> {
             }
             Policy::Clairvoyant => {
                 self.begin_run(SECOND);
-                self.foreseen() - self.in_flight() - self.fleet.ready.len() as i64
+                self.foreseen() - self.in_flight() - self.members.ready.len() as i64
             }
         };
-        let room = i64::from(self.setup.pool.max_size) - self.fleet.total() as i64;
+        let room = i64::from(self.setup.pool.max_size) - self.members.total() as i64;
         let weights = self.setup.pool.launch_configs.iter();
         let candidates: Vec<_> = weights
-            .zip(&self.fleet.configs)
+            .zip(&self.members.configs)
             .map(|(entry, config)| Candidate {
                 view: LaunchConfigView {
                     name: entry.name.clone(),
@@ -56,7 +56,7 @@ impl World<'_> {
     /// Ends members that failed or are past their age.
     fn begin_run(&mut self, every: Micros) {
         self.timeline.add(self.now + every, Event::Tick);
-        let (now, view) = (timestamp(self.now), &self.fleet.view);
+        let (now, view) = (timestamp(self.now), &self.members.view);
         let ends = |standing: Standing, expired: bool| {
             standing == Standing::Errored || (standing == Standing::Ready && expired)
         };
@@ -64,7 +64,7 @@ impl World<'_> {
             .members
             .iter()
             .filter(|member| ends(member.standing, is_expired(member, &view.recycle, now)))
-            .filter_map(|member| self.fleet.find(&member.uid))
+            .filter_map(|member| self.members.find(&member.uid))
             .collect();
         for member in ended {
             self.give_up(member);
@@ -75,17 +75,17 @@ impl World<'_> {
     /// there for, and at least the minimum, claimed ones included. Workers beyond the minimum and all tasks end, the oldest
     /// first. Unlike the original it does not subtract workers that boot twice.
     fn estimate(&mut self) -> i64 {
-        let (claimed, pending) = (i64::from(self.fleet.view.claimed), self.desk.waiting() as i64);
-        let existing = claimed + self.fleet.ready.len() as i64 + self.in_flight();
+        let (claimed, pending) = (i64::from(self.members.view.claimed), self.queue.waiting() as i64);
+        let existing = claimed + self.members.ready.len() as i64 + self.in_flight();
         let (least, most) = (i64::from(self.setup.pool.target_size), i64::from(self.setup.pool.max_size));
         let wanted = (pending + claimed).min(most).max(least);
         let beyond = usize::try_from(existing - wanted).unwrap_or(0);
-        let oldest: Vec<usize> = self.fleet.ready.iter().take(beyond).map(|(_, member)| *member).collect();
+        let oldest: Vec<usize> = self.members.ready.iter().take(beyond).map(|(_, member)| *member).collect();
         for member in oldest {
             self.give_up(member);
         }
         let unserved = (pending - (existing - claimed).max(0)).max(0);
-        let not_ended = self.fleet.total() as i64;
+        let not_ended = self.members.total() as i64;
         (unserved + not_ended).min(most).max(least) - not_ended
     }
 
@@ -93,10 +93,10 @@ impl World<'_> {
     fn foreseen(&self) -> i64 {
         let until = self.now + Micros::from(self.setup.pool.target_size) * SECOND;
         let before = |moment| self.trace.partition_point(|claim: &Arrival| claim.at <= moment);
-        (self.desk.waiting() + before(until) - before(self.now)) as i64
+        (self.queue.waiting() + before(until) - before(self.now)) as i64
     }
 
     fn in_flight(&self) -> i64 {
-        self.fleet.configs.iter().map(|config| config.in_flight).sum()
+        self.members.configs.iter().map(|config| config.in_flight).sum()
     }
 }

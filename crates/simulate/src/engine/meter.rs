@@ -1,6 +1,6 @@
 //! Measures what machines do and claims wait, from the beginning of the trace to its last claim.
 
-use super::fleet::{Gauges, USES};
+use super::members::{ACTIVITIES, Gauges};
 use crate::outcome::{Hours, Sample};
 use crate::time::{HOUR, Micros};
 
@@ -13,7 +13,7 @@ pub struct Meter {
     at: Micros,
     end: Micros,
     /// Microseconds by what machines do.
-    sums: [i128; USES],
+    sums: [i128; ACTIVITIES],
     /// Microseconds that are paid, by launch config.
     by_config: Vec<i128>,
     samples: Vec<[f64; 4]>,
@@ -23,7 +23,7 @@ impl Meter {
     /// Measures from 0 to `end`, for so many launch configs.
     pub fn new(begin: Micros, end: Micros, configs: usize) -> Self {
         let samples = vec![[0.0; 4]; SAMPLES as usize];
-        Self { at: begin, end, sums: [0; USES], by_config: vec![0; configs], samples }
+        Self { at: begin, end, sums: [0; ACTIVITIES], by_config: vec![0; configs], samples }
     }
 
     /// Nothing changes until `to`.
@@ -34,7 +34,7 @@ impl Meter {
             return;
         }
         let lasts = i128::from(until - from);
-        for (sum, count) in self.sums.iter_mut().zip(gauges.by_use()) {
+        for (sum, count) in self.sums.iter_mut().zip(gauges.by_activity()) {
             *sum += lasts * i128::from(count);
         }
         for (sum, count) in self.by_config.iter_mut().zip(&gauges.by_config) {
@@ -44,7 +44,7 @@ impl Meter {
     }
 
     fn sample(&mut self, mut from: Micros, until: Micros, gauges: &Gauges, waiting: usize) {
-        let [booting, idle, held, ..] = gauges.by_use();
+        let [booting, idle, held, ..] = gauges.by_activity();
         let values = [booting as f64, idle as f64, held as f64, waiting as f64];
         let begins = |part: i64| (i128::from(self.end) * i128::from(part) / i128::from(SAMPLES)) as Micros;
         while from < until {

@@ -2,11 +2,11 @@
 
 mod autosize;
 mod buyer;
-mod desk;
-mod fleet;
 mod life;
 mod loops;
+mod members;
 mod meter;
+mod queue;
 mod setup;
 mod standby;
 mod timeline;
@@ -15,9 +15,9 @@ use bullpen_plan::pool::view::Standing;
 
 use self::autosize::Autosizer;
 use self::buyer::Buyer;
-use self::desk::Desk;
-use self::fleet::{Fleet, Use};
+use self::members::{Activity, Members};
 use self::meter::Meter;
+use self::queue::Queue;
 pub use self::setup::{Policy, Setup};
 use self::timeline::{Event, Timeline};
 use crate::cloud::Cloud;
@@ -38,16 +38,16 @@ struct World<'a> {
     trace: &'a [Arrival],
     now: Micros,
     timeline: Timeline,
-    fleet: Fleet,
+    members: Members,
     cloud: Cloud,
-    desk: Desk,
+    queue: Queue,
     buyer: Buyer,
     autosizer: Autosizer,
     meter: Meter,
     /// Claims that came since the claims and members were last paired.
     fresh: Vec<usize>,
     /// The member of each claim.
-    members: Vec<Option<usize>>,
+    member_of: Vec<Option<usize>>,
     /// The pool needs a pass.
     changed: bool,
     /// When the pool needs one although nothing changed.
@@ -58,10 +58,11 @@ struct World<'a> {
     machines: Machines,
 }
 
-/// Plays the trace. `progress` is called now and then with how many claims have come.
+/// Plays the trace, whose claims are in the order in which they come, the first of them at or after 0, as all readers of this crate
+/// return them. `progress` is called now and then with how many claims have come.
 ///
 /// # Errors
-/// Why the pool may buy by none of its launch configs.
+/// Why the pool may not buy by one of its launch configs.
 pub fn run(setup: &Setup, trace: &[Arrival], mut progress: impl FnMut(usize)) -> Result<Outcome, String> {
     let usable = setup.usable()?;
     let end = trace.last().map_or(0, |arrival| arrival.at).max(setup.lasts.unwrap_or(0));
@@ -71,14 +72,17 @@ pub fn run(setup: &Setup, trace: &[Arrival], mut progress: impl FnMut(usize)) ->
         trace,
         now: begin,
         timeline: Timeline::default(),
-        fleet: Fleet::new(setup.view(), usable.iter().map(|config| (config.name.clone(), setup.billing(&config.name)))),
+        members: Members::new(
+            setup.view(),
+            usable.iter().map(|config| (config.name.clone(), setup.billing(&config.name))),
+        ),
         cloud: Cloud::new(setup.cloud, setup.seed),
-        desk: Desk::new(&setup.pool, setup.wait_timeout),
+        queue: Queue::new(&setup.pool, setup.wait_timeout),
         meter: Meter::new(begin, end, usable.len()),
         buyer: Buyer::new(&setup.pool, &setup.name, usable, &setup.launch_configs, begin),
         autosizer: Autosizer::new(&setup.pool),
         fresh: Vec::new(),
-        members: vec![None; trace.len()],
+        member_of: vec![None; trace.len()],
         changed: true,
         wake: None,
         waits: Vec::with_capacity(trace.len()),
@@ -98,11 +102,11 @@ pub fn run(setup: &Setup, trace: &[Arrival], mut progress: impl FnMut(usize)) ->
         }
         if at >= 0 && !started {
             started = true;
-            world.machines = Machines { at_start: world.fleet.gauges.total(), ..Machines::default() };
+            world.machines = Machines { at_start: world.members.gauges.total(), ..Machines::default() };
         }
         world.move_to(at);
         while let Some(arrival) = trace.get(next).filter(|arrival| arrival.at == at) {
-            world.desk.arrive(next, arrival);
+            world.queue.arrive(next, arrival);
             world.autosizer.claim();
             world.fresh.push(next);
             next += 1;
@@ -120,7 +124,7 @@ pub fn run(setup: &Setup, trace: &[Arrival], mut progress: impl FnMut(usize)) ->
 impl World<'_> {
     /// Moves on to this moment, and lets happen what happens then.
     fn move_to(&mut self, at: Micros) {
-        self.meter.advance(at, &self.fleet.gauges, self.desk.waiting());
+        self.meter.advance(at, &self.members.gauges, self.queue.waiting());
         self.now = at;
         if self.wake.is_some_and(|wake| wake <= at) {
             self.wake = None;
@@ -134,7 +138,7 @@ impl World<'_> {
     /// Pairs claims with members, and has the policy buy.
     fn decide(&mut self) {
         let in_use = self.in_use();
-        for (claim, member) in self.desk.pair(&self.fleet.ready, in_use, self.now) {
+        for (claim, member) in self.queue.pair(&self.members.ready, in_use, self.now) {
             self.hand_out(claim, member);
         }
         for claim in std::mem::take(&mut self.fresh) {
@@ -147,7 +151,7 @@ impl World<'_> {
     }
 
     fn in_use(&self) -> bullpen_plan::claim::queue::InUse {
-        self.desk.in_use(self.fleet.view.wanted_size(), self.setup.pool.max_size, self.fleet.total())
+        self.queue.in_use(self.members.view.wanted_size(), self.setup.pool.max_size, self.members.total())
     }
 
     fn hand_out(&mut self, claim: usize, member: usize) {
@@ -160,15 +164,15 @@ impl World<'_> {
         // The member is claimed with the first write, and the claim is Bound with the second.
         let bound = self.now + 2 * self.setup.cloud.write;
         self.waits.push(bound - arrival.at);
-        self.members[claim] = Some(member);
-        self.fleet.stand(member, Some(Standing::Claimed));
-        self.fleet.bill(member, Some(Use::Held));
+        self.member_of[claim] = Some(member);
+        self.members.stand(member, Some(Standing::Claimed));
+        self.members.bill(member, Some(Activity::Held));
         self.timeline.add(bound + arrival.holds, Event::Released(claim));
         self.changed = true;
     }
 
     fn judge(&mut self, claim: usize) {
-        let (failed, again) = self.desk.judge(claim, &self.trace[claim], self.now);
+        let (failed, again) = self.queue.judge(claim, &self.trace[claim], self.now);
         if failed {
             self.claims.failed += 1;
             self.changed = true;
@@ -179,24 +183,24 @@ impl World<'_> {
 
     /// A pass of the operator over the pool.
     fn pass(&mut self) {
-        self.fleet.view.waiting = self.desk.demand(self.in_use());
-        let coming: i64 = self.fleet.configs.iter().map(|config| config.in_flight).sum();
-        let supply = (self.fleet.ready.len() as i64 + coming) as i32;
+        self.members.view.waiting = self.queue.demand(self.in_use());
+        let coming: i64 = self.members.configs.iter().map(|config| config.in_flight).sum();
+        let supply = (self.members.ready.len() as i64 + coming) as i32;
         let looked = self.autosizer.look(&self.setup.pool, supply, self.now);
-        self.fleet.view.autosized = looked.and_then(|(size, _)| size);
-        let plan = self.buyer.pass(&mut self.fleet, self.now);
+        self.members.view.autosized = looked.and_then(|(size, _)| size);
+        let plan = self.buyer.pass(&mut self.members, self.now);
         for uid in &plan.starts {
-            if let Some(member) = self.fleet.find(uid) {
+            if let Some(member) = self.members.find(uid) {
                 self.start(member);
             }
         }
         for uid in &plan.stops {
-            if let Some(member) = self.fleet.find(uid) {
+            if let Some(member) = self.members.find(uid) {
                 self.stop(member);
             }
         }
         for uid in &plan.deletes {
-            if let Some(member) = self.fleet.find(uid) {
+            if let Some(member) = self.members.find(uid) {
                 self.give_up(member);
             }
         }
@@ -219,9 +223,9 @@ impl World<'_> {
         let sum: i128 = self.waits.iter().map(|wait| i128::from(*wait)).sum();
         let mean = sum as f64 / SECOND as f64 / self.waits.len().max(1) as f64;
         Outcome {
-            claims: Claims { arrived: self.trace.len(), waiting: self.desk.waiting(), ..self.claims },
+            claims: Claims { arrived: self.trace.len(), waiting: self.queue.waiting(), ..self.claims },
             waits: Waits { mean, p50: at(50), p95: at(95), p99: at(99), longest: at(100) },
-            machines: Machines { at_end: self.fleet.gauges.total(), ..self.machines },
+            machines: Machines { at_end: self.members.gauges.total(), ..self.machines },
             hours: self.meter.hours(),
             paid_hours_by_launch_config: self.meter.paid_hours_by_config(),
             length_hours: end as f64 / crate::time::HOUR as f64,

@@ -58,10 +58,11 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The launch configs that the pool may buy by, as the operator finds them.
+    /// The launch configs of the pool, as the operator finds them. The operator would go on with the others if it could not buy by
+    /// one; here that is an error, because a size that was found without it would be of another pool.
     ///
     /// # Errors
-    /// Why it may buy by none.
+    /// Why it may not buy by one of them.
     pub fn usable(&self) -> Result<Vec<UsableLaunchConfig>, String> {
         let taken_in: Vec<LaunchConfig> = self.launch_configs.iter().cloned().map(taken_in).collect();
         let find = |name: &str| taken_in.iter().find(|config| config.metadata.name.as_deref() == Some(name));

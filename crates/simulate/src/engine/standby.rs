@@ -4,19 +4,19 @@ use bullpen_plan::pool::view::Standing;
 use jiff::SignedDuration;
 
 use super::World;
-use super::fleet::Use;
+use super::members::Activity;
 use super::timeline::Event;
 use crate::time::timestamp;
 
 impl World<'_> {
     /// The plan stops a ready member, which no claim gets from now on.
     pub(super) fn stop(&mut self, number: usize) {
-        if self.fleet.members[number].standing != Some(Standing::Ready) {
+        if self.members.all[number].standing != Some(Standing::Ready) {
             return;
         }
         self.machines.stopped += 1;
-        self.fleet.bill(number, Some(Use::Ending));
-        self.fleet.stand(number, Some(Standing::Stopping));
+        self.members.bill(number, Some(Activity::Ending));
+        self.members.stand(number, Some(Standing::Stopping));
         let model = &self.setup.cloud;
         self.timeline.add(self.now + model.write + model.call + model.stop, Event::Off(number));
         self.changed = true;
@@ -24,32 +24,32 @@ impl World<'_> {
 
     /// Its machine is stopped, unless it is being ended.
     pub(super) fn off(&mut self, number: usize) {
-        if self.fleet.members[number].standing != Some(Standing::Stopping) {
+        if self.members.all[number].standing != Some(Standing::Stopping) {
             return;
         }
-        let (config, rest) = (self.fleet.members[number].config, self.fleet.rest_of_unit(number, self.now));
+        let (config, rest) = (self.members.all[number].config, self.members.rest_of_unit(number, self.now));
         self.meter.pay(config, self.now, rest);
-        self.fleet.members[number].bills_since = None;
-        self.fleet.bill(number, Some(Use::Stopped));
+        self.members.all[number].bills_since = None;
+        self.members.bill(number, Some(Activity::Stopped));
         self.timeline.add(self.cloud.shown_at(self.now) + self.setup.cloud.write, Event::Standby(number));
     }
 
     /// A list has shown it stopped.
     pub(super) fn rests(&mut self, number: usize) {
-        if self.fleet.members[number].standing == Some(Standing::Stopping) {
-            self.fleet.stand(number, Some(Standing::Standby));
+        if self.members.all[number].standing == Some(Standing::Stopping) {
+            self.members.stand(number, Some(Standing::Standby));
             self.changed = true;
         }
     }
 
     /// The plan starts a standby member.
     pub(super) fn start(&mut self, number: usize) {
-        let member = &mut self.fleet.members[number];
+        let member = &mut self.members.all[number];
         if member.standing != Some(Standing::Standby) {
             return;
         }
         (member.created, member.warming, member.runs, member.started) = (self.now, self.now, None, true);
-        self.fleet.stand(number, Some(Standing::Warming));
+        self.members.stand(number, Some(Standing::Warming));
         self.timeline.add(self.now + self.setup.cloud.write, Event::Start(number));
         self.changed = true;
     }
@@ -61,7 +61,7 @@ impl World<'_> {
     }
 
     pub(super) fn start_turn(&mut self) {
-        let is_warming = |number: usize| self.fleet.members[number].standing == Some(Standing::Warming);
+        let is_warming = |number: usize| self.members.all[number].standing == Some(Standing::Warming);
         let (first, next) = self.cloud.starts.take(is_warming, self.now);
         if let Some(turn) = next {
             self.timeline.add(turn, Event::StartTurn);
@@ -73,25 +73,25 @@ impl World<'_> {
 
     /// The cloud has answered the start. Without capacity the member fails, and the tier is left alone for a while.
     pub(super) fn started(&mut self, number: usize) {
-        if self.fleet.members[number].standing != Some(Standing::Warming) {
+        if self.members.all[number].standing != Some(Standing::Warming) {
             return;
         }
-        match self.cloud.start(self.fleet.view.standby.mode) {
+        match self.cloud.start(self.members.view.standby.mode) {
             Ok(takes) => {
                 self.machines.started += 1;
-                let member = &mut self.fleet.members[number];
+                let member = &mut self.members.all[number];
                 (member.bills_since, member.runs) = (Some(self.now), Some(self.now + takes));
-                self.fleet.bill(number, Some(Use::Booting));
-                self.fleet.recount(number);
+                self.members.bill(number, Some(Activity::Booting));
+                self.members.recount(number);
                 self.look_later(number);
             }
             Err(error) => {
                 self.machines.refused += 1;
-                let (config, uid) = (self.fleet.members[number].config, self.fleet.members[number].uid.clone());
+                let (config, uid) = (self.members.all[number].config, self.members.all[number].uid.clone());
                 self.buyer.refused(config, &uid, &error, (self.now, self.now));
                 let cooldown = SignedDuration::from_secs(i64::from(self.setup.pool.provisioning.cooldown_seconds));
-                self.fleet.view.standby.not_before = timestamp(self.now).checked_add(cooldown).ok();
-                self.fleet.stand(number, Some(Standing::Errored));
+                self.members.view.standby.not_before = timestamp(self.now).checked_add(cooldown).ok();
+                self.members.stand(number, Some(Standing::Errored));
                 self.changed = true;
             }
         }

@@ -6,10 +6,13 @@ use crate::time::{MILLISECOND, Micros};
 /// The columns that a trace must have.
 const COLUMNS: [&str; 2] = ["arrival_ms", "duration_ms"];
 /// The latest moment and the longest hold, in milliseconds: 100 years.
-const MOST: i64 = 3_155_760_000_000;
+pub(super) const MOST: i64 = 3_155_760_000_000;
+/// A first claim at or after this moment is told in Unix time: 1980, in milliseconds since 1970. No trace begins with ten quiet years.
+const UNIX_TIME: Micros = 315_532_800_000 * MILLISECOND;
 
 /// Reads claims from CSV: a header that names the columns `arrival_ms` and `duration_ms`, and a line for each claim, in any
-/// order. Further columns are not looked at.
+/// order. Further columns are not looked at. `arrival_ms` counts from the beginning of the trace, or from 1970 (Unix time): then the
+/// trace begins with its first claim.
 ///
 /// # Errors
 /// The line and column that cannot be read, and what is expected there.
@@ -27,10 +30,25 @@ pub fn from_csv(text: &str) -> Result<Vec<Arrival>, TraceError> {
     let filled = lines.filter(|(_, line)| !line.trim().is_empty());
     let arrivals = filled.map(|(index, line)| {
         let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+        if fields.len() > names.len() {
+            return Err(TraceError::new(format!(
+                "line {}: has {} columns, and the header {}: no value may have a comma, quoted or not",
+                index + 1,
+                fields.len(),
+                names.len()
+            )));
+        }
         let value = |column: usize| time(fields.get(places[column]).copied(), COLUMNS[column], index + 1);
         Ok(Arrival { at: value(0)?, holds: value(1)? })
     });
-    in_order(arrivals.collect::<Result<_, TraceError>>()?)
+    let mut arrivals = in_order(arrivals.collect::<Result<_, TraceError>>()?)?;
+    let first = arrivals.first().map_or(0, |arrival| arrival.at);
+    if first >= UNIX_TIME {
+        for arrival in &mut arrivals {
+            arrival.at -= first;
+        }
+    }
+    Ok(arrivals)
 }
 
 fn time(field: Option<&str>, column: &str, line: usize) -> Result<Micros, TraceError> {
@@ -55,11 +73,20 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_in_unix_time_begins_with_its_first_claim() {
+        let at = |text: &str| from_csv(text).unwrap().iter().map(|arrival| arrival.at).collect::<Vec<_>>();
+        assert_eq!(at("arrival_ms,duration_ms\n1767225600500,1\n1767225600000,1\n"), [0, 500_000]);
+        // Of a trace that counts from its beginning, the time before the first claim is a part.
+        assert_eq!(at("arrival_ms,duration_ms\n86400000,1\n"), [86_400_000_000]);
+    }
+
+    #[test]
     fn what_cannot_be_read_is_named_with_its_line_and_column() {
         for (text, expected) in [
             ("", "line 1: has no column arrival_ms: begin with arrival_ms,duration_ms"),
             ("arrival_ms\n1\n", "line 1: has no column duration_ms"),
             ("arrival_ms,duration_ms\n", "it has no claims"),
+            ("name,arrival_ms,duration_ms\n\"a,7\",1,2\n", "line 2: has 4 columns, and the header 3: no value may"),
             ("arrival_ms,duration_ms\n1,2\n3\n", "line 3: duration_ms: is missing"),
             ("arrival_ms,duration_ms\n1.5,2\n", "line 2: arrival_ms: is \"1.5\": give whole milliseconds"),
             ("arrival_ms,duration_ms\n1,-2\n", "line 2: duration_ms: is -2: it must be between 0"),

@@ -5,7 +5,7 @@ use crate::draw::{Draw, Stream, seconds};
 use crate::time::{HOUR, Micros};
 
 /// Claims that come independently of each other at this rate an hour (a Poisson process), and hold their machines for an
-/// exponentially distributed time with this mean in seconds.
+/// exponentially distributed time with this mean in seconds. At a rate of 0 none come.
 pub fn poisson(per_hour: f64, mean_hold: f64, claims: usize, seed: u64) -> Vec<Arrival> {
     let steady =
         Bursts { quiet: per_hour, burst: per_hour, quiet_seconds: f64::INFINITY, burst_seconds: f64::INFINITY };
@@ -16,7 +16,7 @@ pub fn poisson(per_hour: f64, mean_hold: f64, claims: usize, seed: u64) -> Vec<A
 /// Poisson process.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bursts {
-    /// Claims an hour in quiet times, and in bursts.
+    /// Claims an hour in quiet times.
     pub quiet: f64,
     /// Claims an hour in bursts.
     pub burst: f64,
@@ -26,8 +26,19 @@ pub struct Bursts {
     pub burst_seconds: f64,
 }
 
-/// Claims whose rate changes. They begin with a quiet time.
+impl Bursts {
+    /// Claims an hour over both, in the mean.
+    pub fn per_hour(self) -> f64 {
+        let lasts = self.quiet_seconds + self.burst_seconds;
+        self.quiet.mul_add(self.quiet_seconds, self.burst * self.burst_seconds) / lasts
+    }
+}
+
+/// Claims whose rate changes. They begin with a quiet time. How long they hold their machines is exponentially distributed with this
+/// mean in seconds. If both rates are 0 none come.
 pub fn bursts(load: Bursts, mean_hold: f64, claims: usize, seed: u64) -> Vec<Arrival> {
+    let comes = [load.quiet, load.burst].iter().any(|rate| *rate > 0.0);
+    let claims = if comes { claims } else { 0 };
     let draw = Draw::new(seed);
     let (mut at, mut in_burst, mut stays) = (0.0_f64, false, 0_u64);
     let mut stay = |in_burst: bool| {
@@ -75,6 +86,14 @@ mod tests {
         assert!((mean / 60.0 - 1.0).abs() < 0.02, "{mean}");
         assert_eq!(claims, poisson(3_600.0, 60.0, 50_000, 3));
         assert_ne!(claims, poisson(3_600.0, 60.0, 50_000, 4));
+    }
+
+    #[test]
+    fn no_claims_come_at_a_rate_of_nothing() {
+        assert!(poisson(0.0, 60.0, 5, 1).is_empty());
+        let quiet = Bursts { quiet: 0.0, burst: 60.0, quiet_seconds: 900.0, burst_seconds: 300.0 };
+        assert_eq!(bursts(quiet, 60.0, 5, 1).len(), 5);
+        assert!((quiet.per_hour() - 15.0).abs() < 1e-9);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use bullpen_plan::pool::autosize::sizer::Record;
 use jiff::Timestamp;
 
 use super::generate::hold;
-use super::{Arrival, TraceError};
+use super::{Arrival, MOST_CLAIMS, TraceError};
 use crate::draw::Draw;
 use crate::time::{MILLISECOND, Micros};
 
@@ -26,7 +26,7 @@ pub struct Learnt {
 /// and is drawn from the exponential distribution with this mean in seconds.
 ///
 /// # Errors
-/// If this is no such text.
+/// If this is no such text, or has more claims than a pool can have had.
 pub fn from_learnt(text: &str, longest: Micros, mean_hold: f64, seed: u64) -> Result<Learnt, TraceError> {
     let wrong = || TraceError::new("status.learnt: was written by another version");
     let record = Record::read(text).ok_or_else(wrong)?;
@@ -35,15 +35,20 @@ pub fn from_learnt(text: &str, longest: Micros, mean_hold: f64, seed: u64) -> Re
     let (draw, mut arrivals, mut blank) = (Draw::new(seed), Vec::new(), 0);
     for happened in record.history.all() {
         match happened {
+            Happened::Came(at, _) if at < begin => {}
             Happened::Came(at, count) => {
-                for _ in 0..if at < begin { 0 } else { count } {
+                if arrivals.len() + count as usize > MOST_CLAIMS {
+                    return Err(TraceError::new(format!("status.learnt: has more than {MOST_CLAIMS} claims")));
+                }
+                for _ in 0..count {
                     let holds = hold(draw, arrivals.len() as u64, mean_hold);
-                    arrivals.push(Arrival { at: (at - begin - blank) * MILLISECOND, holds });
+                    arrivals.push(Arrival { at: (at - begin - blank).max(0) * MILLISECOND, holds });
                 }
             }
             Happened::Blank(from, to) => blank += (to.min(record.until) - from.max(begin)).max(0),
         }
     }
+    arrivals.sort_by_key(|arrival| arrival.at);
     let mut ready_seconds: Vec<f64> = record.ready.iter().map(|time| *time as f64 / 1_000.0).collect();
     ready_seconds.sort_by(f64::total_cmp);
     let length = (record.until - begin - blank).max(0) * MILLISECOND;
@@ -94,6 +99,24 @@ mod tests {
         let learnt = from_learnt(&record(3), HOUR, 60.0, 1).unwrap();
         assert!((learnt.length - HOUR).abs() < 10 * SECOND, "{}", learnt.length);
         assert!((58..=61).contains(&learnt.arrivals.len()), "{}", learnt.arrivals.len());
+    }
+
+    /// A record with this history, of milliseconds.
+    fn with_history(history: &str) -> String {
+        format!("\n{}\nbullpen-arrivals-1 1 {history}", vec!["-"; 168].join(" "))
+    }
+
+    #[test]
+    fn a_record_with_more_claims_than_memory_is_refused() {
+        let error = from_learnt(&with_history(&format!("0 ff{}", " 0*f4240".repeat(11))), HOUR, 60.0, 1).unwrap_err();
+        assert_eq!(error.to_string(), "status.learnt: has more than 10000000 claims");
+    }
+
+    #[test]
+    fn claims_within_times_in_which_nobody_counted_come_in_order_and_not_before_the_beginning() {
+        let learnt = from_learnt(&with_history("0 64 -1+32 -2+32 5 1 50"), HOUR, 60.0, 1).unwrap();
+        let at: Vec<_> = learnt.arrivals.iter().map(|arrival| arrival.at).collect();
+        assert!(at.len() == 3 && at[0] >= 0 && at.is_sorted(), "{at:?}");
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub use self::learnt::{Learnt, from_learnt};
 pub use self::prometheus::from_prometheus;
 use crate::time::{Micros, SECOND};
 
+/// Most claims that are read from counts of claims, where a few bytes may stand for any number.
+const MOST_CLAIMS: usize = 10_000_000;
+
 /// One claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
@@ -33,7 +36,10 @@ impl TraceError {
     }
 }
 
-/// The claims in the order in which they come, the first of them at or after 0.
+/// The claims in the order in which they come.
+///
+/// # Errors
+/// If there are none.
 fn in_order(mut arrivals: Vec<Arrival>) -> Result<Vec<Arrival>, TraceError> {
     if arrivals.is_empty() {
         return Err(TraceError::new("it has no claims"));

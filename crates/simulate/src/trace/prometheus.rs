@@ -3,11 +3,11 @@
 use serde::Deserialize;
 
 use super::generate::hold;
-use super::{Arrival, TraceError, in_order};
+use super::{Arrival, MOST_CLAIMS, TraceError, csv, in_order};
 use crate::draw::{Draw, Stream, seconds};
 
-/// Most claims of one file.
-const MOST_CLAIMS: f64 = 10_000_000.0;
+/// The longest time between samples, in seconds: 100 years, as in a CSV file.
+const LONGEST: f64 = (csv::MOST / 1_000) as f64;
 
 #[derive(Deserialize)]
 struct Answer {
@@ -59,9 +59,15 @@ pub fn from_prometheus(text: &str, mean_hold: f64, seed: u64) -> Result<Vec<Arri
                         "data.result[{index}]: the value at {at} is {value:?}: a counter is 0 or more"
                     ))
                 })?;
+            if at - beginning > LONGEST {
+                return Err(TraceError::new(format!(
+                    "data.result[{index}]: the value at {at} is more than 100 years after the first one, at {beginning}: times are in \
+                     seconds"
+                )));
+            }
             if let Some((from, old)) = before {
                 let grew = if value < old { value } else { value - old };
-                if grew + arrivals.len() as f64 > MOST_CLAIMS {
+                if grew + arrivals.len() as f64 > MOST_CLAIMS as f64 {
                     return Err(TraceError::new(format!("data.result[{index}]: more than {MOST_CLAIMS} claims")));
                 }
                 for _ in 0..grew.round() as u64 {
@@ -105,6 +111,11 @@ mod tests {
             (r#"{"status":"error","error":"bad"}"#.to_owned(), "status: is \"error\", not \"success\": bad"),
             (answer(r#"[[1,"NaN"]]"#), "data.result[0]: the value at 1 is \"NaN\""),
             (answer(r#"[[1,"4"]]"#), "it has no claims"),
+            (answer(r#"[[1,"4"],[2,"1e300"]]"#), "data.result[0]: more than 10000000 claims"),
+            (
+                answer(r#"[[1,"4"],[1e12,"5"]]"#),
+                "data.result[0]: the value at 1000000000000 is more than 100 years after",
+            ),
             (answer("[]").replace("matrix", "vector"), "data.resultType: is \"vector\", not \"matrix\""),
         ] {
             let error = from_prometheus(&text, 30.0, 1).unwrap_err().to_string();

@@ -160,7 +160,8 @@ impl Evidence {
 
     /// Blends what is known of a kind of time into what is assumed.
     pub fn blend(&self, kind: u32, lead: f64, into: &mut Demand) {
-        let Some(cell) = self.cells.get(&kind) else { return };
+        // What is very old has no weight left.
+        let Some(cell) = self.cells.get(&kind).filter(|cell| cell.slots > 0.0) else { return };
         let familiar = FAMILIAR * lead * self.weight;
         let share = cell.slots / (cell.slots + familiar);
         let each = share / cell.slots;

@@ -5,11 +5,15 @@ use std::fmt::Write as _;
 use bullpen_api::{Autosize, AutosizeMode, ConditionType, ConditionValue, InstancePoolSpec, Reason};
 
 use super::forecaster::Goal;
-use super::sizer::Advice;
+use super::sizer::{Advice, LEAST_CLAIMS, LEAST_LEADS, LEAST_READY};
 
 /// What it takes to find a size, for a person.
-const TOO_LITTLE: &str =
-    "too little is known yet: it takes 20 claims, three machines that became ready, and the time of 38 boots";
+fn too_little() -> String {
+    format!(
+        "too little is known yet: it takes {LEAST_CLAIMS} claims, {LEAST_READY} machines that became ready, and the time of {LEAST_LEADS} \
+         boots"
+    )
+}
 
 /// What is to be kept, by the spec of a pool. `None`: nothing is learnt.
 pub fn goal(spec: Option<&Autosize>) -> Option<Goal> {
@@ -35,7 +39,7 @@ pub fn followed(spec: &InstancePoolSpec, advice: &Advice) -> Option<i32> {
 pub fn condition(spec: &InstancePoolSpec, advice: &Advice) -> Option<ConditionValue> {
     let autosize = spec.autosize.as_ref().filter(|autosize| autosize.mode != AutosizeMode::Off)?;
     let Some(size) = recommended(spec, advice) else {
-        let message = format!("{TOO_LITTLE}; targetSize {} applies", spec.target_size);
+        let message = format!("{}; targetSize {} applies", too_little(), spec.target_size);
         return Some(ConditionValue::new(ConditionType::Autosized, false, Reason::TooLittleKnown, message));
     };
     let follows = autosize.mode == AutosizeMode::Auto;

@@ -3,16 +3,20 @@
 use std::collections::VecDeque;
 
 use super::evidence::{Demand, Evidence, assumed};
-use super::holding::Holding;
+use super::history::MOST_AT_ONCE;
 use super::levels::{LEVELS, Levels, Sizes, price};
 use super::rates::{Rates, Season, octave};
 use super::scale::Scale;
+use super::stabilization::Stabilization;
 
 /// Slots of a lead time.
 pub const SLOTS: usize = 19;
 const LEAD: f64 = SLOTS as f64;
 /// Half of what was seen is forgotten after this many seconds: five days.
 const HALF_LIFE: f64 = 432_000.0;
+/// Of a longer time without a claim only so many slots are played, the last ones, and what was seen before gets as old as it is: a
+/// pool that was idle for a year, or a clock that jumped, costs no more than that. At a lead time of 90 s they are 22 days.
+const MOST_QUIET: i64 = 400_000;
 /// Demand over a lead time is never assumed to be less than this in the mean.
 const LEAST_MEAN: f64 = 0.02;
 
@@ -57,6 +61,7 @@ struct Slot {
 pub struct Forecaster {
     /// Length of a slot in milliseconds.
     slot: f64,
+    most_quiet: i64,
     goal: Goal,
     /// The slot that is not over yet, in slots since 1970, and the claims in it.
     open: Option<(i64, u32)>,
@@ -73,8 +78,8 @@ pub struct Forecaster {
     /// What a hit is worth at each level, in idle machines during a slot.
     prices: [f64; LEVELS],
     /// What each level would keep, as the pool would: they are rehearsed with that.
-    rehearsed: [Holding; LEVELS],
-    holding: Holding,
+    rehearsed: [Stabilization; LEVELS],
+    recommended: Stabilization,
 }
 
 impl Forecaster {
@@ -82,6 +87,7 @@ impl Forecaster {
     pub fn new(lead: f64, goal: Goal) -> Self {
         Self {
             slot: (lead / LEAD).max(1.0),
+            most_quiet: MOST_QUIET,
             goal,
             open: None,
             recent: VecDeque::with_capacity(SLOTS),
@@ -93,8 +99,8 @@ impl Forecaster {
             evidence: Evidence::default(),
             levels: Levels::default(),
             prices: std::array::from_fn(|level| price(level) * LEAD),
-            rehearsed: std::array::from_fn(|_| Holding::default()),
-            holding: Holding::default(),
+            rehearsed: std::array::from_fn(|_| Stabilization::default()),
+            recommended: Stabilization::default(),
         }
     }
 
@@ -102,7 +108,7 @@ impl Forecaster {
     pub fn observe(&mut self, at: i64, claims: u32) {
         self.advance(at);
         if let Some((_, open)) = &mut self.open {
-            *open = open.saturating_add(claims);
+            *open = open.saturating_add(claims).min(MOST_AT_ONCE);
         }
     }
 
@@ -114,13 +120,27 @@ impl Forecaster {
     /// Time has come to this millisecond.
     pub fn advance(&mut self, at: i64) {
         let now = (at as f64 / self.slot).floor() as i64;
-        let (mut slot, count) = self.open.unwrap_or((now, 0));
-        let mut count = count;
+        let (mut slot, mut count) = self.open.unwrap_or((now, 0));
         while slot < now {
             self.close(slot, std::mem::take(&mut count));
             slot += 1;
+            if now - slot > self.most_quiet {
+                self.pass(now - self.most_quiet - slot);
+                slot = now - self.most_quiet;
+            }
         }
         self.open = Some((slot, count));
+    }
+
+    /// So many slots pass without a claim, and nothing is learnt from them.
+    fn pass(&mut self, slots: i64) {
+        let seconds = slots as f64 * self.slot / 1_000.0;
+        self.evidence.age(2f64.powf(seconds / HALF_LIFE));
+        self.levels.pass(seconds);
+        self.rates.pass(slots as f64);
+        self.recent.clear();
+        self.sum = 0;
+        self.season.interrupt();
     }
 
     /// Nobody counted until this millisecond.
@@ -143,7 +163,7 @@ impl Forecaster {
 
     /// The size to have now.
     pub const fn size(&self) -> u16 {
-        self.holding.held()
+        self.recommended.size()
     }
 
     /// Claims an hour lately: a mean over 40 lead times.
@@ -178,15 +198,15 @@ impl Forecaster {
         let window = (self.goal.window / seconds).round() as i64;
         let sizes = self.rehearse(slot, &forecast, window);
         let size = sizes[self.levels.keeping(self.goal.hits)];
-        let recommended = self.holding.hold(slot, size, window);
+        let recommended = self.recommended.follow(slot, size, window);
         self.recent.push_back(Slot { count, kinds, sizes, had: recommended.max(self.supply) });
     }
 
     /// What each level would keep if the pool followed it. A more cautious one keeps no fewer.
     fn rehearse(&mut self, slot: i64, forecast: &Sizes, window: i64) -> Sizes {
         let (mut sizes, mut least) = (*forecast, 0);
-        for (holding, size) in self.rehearsed.iter_mut().zip(&mut sizes) {
-            least = holding.hold(slot, *size, window).max(least);
+        for (stabilized, size) in self.rehearsed.iter_mut().zip(&mut sizes) {
+            least = stabilized.follow(slot, *size, window).max(least);
             *size = least;
         }
         sizes
@@ -228,5 +248,40 @@ impl Forecaster {
             })
             .collect();
         Demand::mean(&views.iter().collect::<Vec<_>>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEGIN: i64 = 1_767_225_600_000;
+    const MINUTE: i64 = 60_000;
+
+    /// The sizes after two hours of claims, this quiet time, and two hours of claims again, before and after the latter.
+    fn sizes(most_quiet: i64, quiet: i64) -> [u16; 2] {
+        let mut forecaster = Forecaster::new(90_000.0, Goal { hits: 0.99, window: 60.0 });
+        forecaster.most_quiet = most_quiet;
+        let claims = |forecaster: &mut Forecaster, from: i64| {
+            (1..=120).for_each(|minute| forecaster.observe(from + minute * MINUTE, 3));
+        };
+        claims(&mut forecaster, BEGIN);
+        let again = BEGIN + 120 * MINUTE + quiet;
+        forecaster.advance(again);
+        let before = forecaster.size();
+        claims(&mut forecaster, again);
+        [before, forecaster.size()]
+    }
+
+    #[test]
+    fn a_quiet_time_that_is_not_played_whole_comes_to_the_same() {
+        let [quiet, busy] = sizes(MOST_QUIET, 24 * 60 * MINUTE);
+        let [not_whole, after] = sizes(2_000, 24 * 60 * MINUTE);
+        assert!(
+            quiet == 0 && not_whole == 0 && busy > 3 && busy.abs_diff(after) <= 2,
+            "{quiet} {not_whole} {busy} {after}"
+        );
+        // In slots of 4.7 s a century is 670 million.
+        assert!(sizes(2_000, 100 * 365 * 24 * 60 * MINUTE)[1] > 3);
     }
 }

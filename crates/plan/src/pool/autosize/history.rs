@@ -5,6 +5,10 @@ use std::fmt::Write as _;
 
 /// Most times at which claims came.
 const MOST: usize = 60_000;
+/// Most claims that count as one moment: a hundred times the largest size that is told apart (`scale.rs`), so more change nothing.
+pub const MOST_AT_ONCE: u32 = 1_000_000;
+/// The latest millisecond since 1970 that a record may name: in the year 6429, so that sums of such times fit.
+const LATEST: i64 = 1 << 47;
 /// For how long they are kept: 14 days, in milliseconds.
 const LONGEST: i64 = 14 * 86_400_000;
 /// The first word of a record, with its version.
@@ -48,8 +52,8 @@ impl History {
             return;
         }
         match self.came.back_mut() {
-            Some((last, before)) if *last >= at => *before = before.saturating_add(count),
-            _ => self.came.push_back((at, count)),
+            Some((last, before)) if *last >= at => *before = before.saturating_add(count).min(MOST_AT_ONCE),
+            _ => self.came.push_back((at, count.min(MOST_AT_ONCE))),
         }
         let oldest = at - LONGEST / self.tick;
         while self.came.len() > MOST || self.came.front().is_some_and(|(tick, _)| *tick < oldest) {
@@ -122,13 +126,13 @@ impl History {
 
     /// Reads what [`write`](Self::write) wrote, and until when it goes. `None`: this is no such text.
     pub fn read(text: &str) -> Option<(Self, i64)> {
-        let hex = |word: &str| i64::from_str_radix(word, 16).ok().filter(|number| (0..1 << 50).contains(number));
+        let hex = |word: &str| i64::from_str_radix(word, 16).ok().filter(|number| (0..=LATEST).contains(number));
         let mut words = text.split(' ');
         if words.next()? != VERSION {
             return None;
         }
         let (tick, begins, until) = (hex(words.next()?)?, hex(words.next()?)?, hex(words.next()?)?);
-        if tick == 0 || tick > 3_600_000 || begins > (1 << 45) || until > (1 << 45) {
+        if !(1..=3_600_000).contains(&tick) || begins > until || until > LATEST / tick {
             return None;
         }
         let mut history = Self { begins: Some(begins), ..Self::new(tick) };
@@ -137,14 +141,16 @@ impl History {
             if let Some(blank) = word.strip_prefix('-') {
                 let (from, length) = blank.split_once('+')?;
                 let from = begins.checked_add(hex(from)?).filter(|tick| *tick <= until)?;
-                history.blanks.push_back((from, from.checked_add(hex(length)?)?));
+                history.blanks.push_back((from, from.checked_add(hex(length)?).filter(|to| *to <= LATEST / tick)?));
                 continue;
             }
             let (gap, count) = word.split_once('*').unwrap_or((word, "1"));
             last = last.checked_add(hex(gap)?).filter(|tick| *tick <= until)?;
-            history.came.push_back((last, u32::try_from(hex(count)?).ok()?));
+            let count = u32::try_from(hex(count)?).ok().filter(|count| *count <= MOST_AT_ONCE)?;
+            history.came.push_back((last, count));
         }
-        let bounded = history.came.len() <= MOST && history.blanks.len() <= MOST_BLANKS;
+        let spans = last - history.came.front().map_or(last, |(first, _)| *first);
+        let bounded = history.came.len() <= MOST && history.blanks.len() <= MOST_BLANKS && spans <= LONGEST / tick;
         bounded.then_some((history, until * tick))
     }
 }
@@ -167,6 +173,14 @@ mod tests {
             "bullpen-arrivals-1 0 5 9",
             "bullpen-arrivals-1 3e8 5 9 6",
             "bullpen-arrivals-1 3e8 5 9 x",
+            // It ends before it begins.
+            "bullpen-arrivals-1 3e8 9 5",
+            // Milliseconds that fit into no number.
+            "bullpen-arrivals-1 36ee80 0 200000000000",
+            "bullpen-arrivals-1 36ee80 5 9 -1+3ffffffffffff",
+            // More claims at once, and over a longer time, than are kept.
+            "bullpen-arrivals-1 3e8 5 9 0*ffffffff",
+            "bullpen-arrivals-1 3e8 5 fffffff 0 fffffff",
         ] {
             assert_eq!(History::read(text), None, "{text}");
         }
@@ -201,8 +215,13 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "(bullpen-arrivals-1 )?[0-9a-f*+ -]{0,80}") {
-            let _ = History::read(&text);
+        fn no_text_makes_it_panic(
+            text in "(bullpen-arrivals-1)?( [0-9a-f]{1,13}){0,3}( -?[0-9a-f]{1,13}([*+][0-9a-f]{1,13})?){0,6}",
+        ) {
+            if let Some((history, until)) = History::read(&text) {
+                prop_assert!(history.begins().is_some_and(|begins| begins <= until) && until <= LATEST, "{}", text);
+                let _ = history.all();
+            }
         }
     }
 }

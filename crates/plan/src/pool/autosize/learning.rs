@@ -39,17 +39,33 @@ pub struct Finding {
     pub record: Option<String>,
 }
 
-/// Work that takes too long to be done under a lock: everything is learnt again from a record.
+/// Work that takes too long to be done under a lock: everything is learnt again.
 #[derive(Clone, Debug)]
 pub struct Lesson {
     goal: Goal,
-    record: Option<String>,
+    from: Source,
+}
+
+/// From what everything is learnt again.
+#[derive(Clone, Debug)]
+enum Source {
+    /// What a status or another goal had.
+    Record(Option<String>),
+    /// What is known already, with another lead time.
+    Known(Box<Sizer>),
 }
 
 impl Lesson {
     /// Learns, until now.
-    pub fn learn(&self, now: Timestamp) -> Sizer {
-        let restored = self.record.as_deref().and_then(|record| Sizer::restore(record, self.goal));
+    pub fn learn(self, now: Timestamp) -> Sizer {
+        let record = match self.from {
+            Source::Known(mut sizer) => {
+                sizer.learn_with_measured_lead();
+                return *sizer;
+            }
+            Source::Record(record) => record,
+        };
+        let restored = record.and_then(|record| Sizer::restore(&record, self.goal));
         let mut sizer = restored.unwrap_or_else(|| Sizer::new(self.goal));
         sizer.resume(now.as_millisecond());
         sizer
@@ -62,19 +78,20 @@ impl Learning {
         self.came = self.came.saturating_add(1);
     }
 
-    /// What is to be learnt before the next pass, if this is the first one or the goal has changed. Where nothing is to be learnt
-    /// any more, what was learnt is forgotten.
+    /// What is to be learnt before the next pass, if this is the first one, or the goal or the lead time has changed. Where nothing is
+    /// to be learnt any more, what was learnt is forgotten.
     pub fn lesson(&mut self, pool: &InstancePool) -> Option<Lesson> {
         let Some(goal) = goal(pool.spec.autosize.as_ref()) else {
             *self = Self::default();
             return None;
         };
-        let record = match &self.sizer {
-            Some(sizer) if sizer.goal() == goal => return None,
-            Some(sizer) => Some(sizer.record()),
-            None => pool.status.as_ref().and_then(|status| status.learnt.clone()),
+        let from = match &self.sizer {
+            Some(sizer) if sizer.goal() == goal && !sizer.has_other_lead() => return None,
+            Some(sizer) if sizer.goal() == goal => Source::Known(Box::new(sizer.clone())),
+            Some(sizer) => Source::Record(Some(sizer.record())),
+            None => Source::Record(pool.status.as_ref().and_then(|status| status.learnt.clone())),
         };
-        Some(Lesson { goal, record })
+        Some(Lesson { goal, from })
     }
 
     /// What was learnt. It began, or went on, now.
@@ -84,7 +101,8 @@ impl Learning {
         self.sizer = Some(sizer);
     }
 
-    /// Takes in what happened since the last pass, and says which size to have.
+    /// Takes in what happened since the last pass, and says which size to have. Machines that took much longer or shorter change it
+    /// with the next [`lesson`](Self::lesson) only.
     pub fn look(&mut self, pool: &InstancePool, members: &[CountedMember], now: Timestamp) -> Option<Finding> {
         let came = std::mem::take(&mut self.came);
         let sizer = self.sizer.as_mut()?;
@@ -96,7 +114,7 @@ impl Learning {
             let took = ready.duration_since(member.created);
             // A machine that was reset was ready before.
             if ready > since && took <= SignedDuration::from_secs(longest) {
-                sizer.ready_after(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
+                sizer.took(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
             }
         }
         self.last_ready = members.iter().filter_map(|member| member.ready_since).max().max(self.last_ready);
@@ -131,7 +149,7 @@ impl Learning {
 
 /// Sets what the status of a pool says about its size. The numbers of a message change only with the size, because claims that
 /// come should not cost a write each.
-pub fn note(status: &mut InstancePoolStatus, pool: &InstancePool, finding: Option<&Finding>, now: Timestamp) {
+pub fn set_status(status: &mut InstancePoolStatus, pool: &InstancePool, finding: Option<&Finding>, now: Timestamp) {
     let is_about_it = |type_: &str| type_ == ConditionType::Autosized.as_str();
     let Some((finding, mut value)) =
         finding.and_then(|finding| Some((finding, condition(&pool.spec, &finding.advice)?)))

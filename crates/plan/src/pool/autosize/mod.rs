@@ -9,11 +9,11 @@ mod evidence;
 pub mod follow;
 pub mod forecaster;
 pub mod history;
-mod holding;
 pub mod learning;
 mod levels;
 mod rates;
 mod scale;
 pub mod sizer;
+mod stabilization;
 #[cfg(test)]
 mod tests;

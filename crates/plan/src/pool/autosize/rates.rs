@@ -29,6 +29,13 @@ impl Rates {
         }
     }
 
+    /// Nothing came in so many slots.
+    pub fn pass(&mut self, slots: f64) {
+        for (mean, keep) in self.means.iter_mut().zip(self.keep) {
+            *mean *= keep.powf(slots);
+        }
+    }
+
     /// The mean over one of the spans, of claims in a slot.
     pub fn mean(&self, span: usize) -> f64 {
         self.means[span]

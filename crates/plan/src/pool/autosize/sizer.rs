@@ -11,7 +11,7 @@ pub const MOST_TEXT: usize = 16_384;
 /// So many times until machines were ready are kept.
 const MOST_READY: usize = 64;
 /// So many of them are needed to say what the lead time is.
-const LEAST_READY: usize = 3;
+pub const LEAST_READY: usize = 3;
 /// The lead time until then, in milliseconds.
 const USUAL_LEAD: f64 = 90_000.0;
 /// Shortest and longest lead time, in milliseconds.
@@ -138,17 +138,32 @@ impl Sizer {
         self.forecaster.has(supply);
     }
 
-    /// A machine was ready so many milliseconds after it was asked for.
+    /// A machine was ready so many milliseconds after it was asked for. Everything is learnt again if that makes another lead time.
     pub fn ready_after(&mut self, milliseconds: i64) {
+        self.took(milliseconds);
+        if self.has_other_lead() {
+            self.learn_with_measured_lead();
+        }
+    }
+
+    /// The same, without learning anything again: that takes seconds.
+    pub fn took(&mut self, milliseconds: i64) {
         self.ready.push_back((milliseconds.max(0) as f64).clamp(LEADS.0, LEADS.1));
         if self.ready.len() > MOST_READY {
             self.ready.pop_front();
         }
+    }
+
+    /// Whether machines take so much longer or shorter than before that everything is to be learnt again.
+    pub fn has_other_lead(&self) -> bool {
         let lead = self.measured_lead();
-        if lead > self.lead * OTHER_LEAD || lead < self.lead / OTHER_LEAD {
-            self.lead = lead;
-            self.learn_again();
-        }
+        lead > self.lead * OTHER_LEAD || lead < self.lead / OTHER_LEAD
+    }
+
+    /// Learns everything again with the time that machines take now.
+    pub fn learn_with_measured_lead(&mut self) {
+        self.lead = self.measured_lead();
+        self.learn_again();
     }
 
     /// The size to have now.
@@ -184,8 +199,7 @@ impl Sizer {
         let Record { ready, season, history, until } = Record::read(text)?;
         let ready = ready.into_iter().map(|time| (time as f64).clamp(LEADS.0, LEADS.1)).collect();
         let mut sizer = Self { ready, history, at: Some(until), ..Self::new(goal) };
-        sizer.lead = sizer.measured_lead();
-        sizer.learn_again();
+        sizer.learn_with_measured_lead();
         sizer.forecaster.remember(&season);
         Some(sizer)
     }

@@ -6,6 +6,7 @@ use super::follow::{condition, followed, recommended};
 use super::forecaster::{Forecaster, Goal};
 use super::learning::Learning;
 use super::sizer::{Advice, MOST_TEXT, Sizer};
+use crate::pool::view::{CountedMember, Power, Standing};
 
 /// Milliseconds since 1970 at which every test begins.
 const BEGIN: i64 = 1_767_225_600_000;
@@ -190,6 +191,40 @@ fn what_was_learnt_is_to_be_written_until_the_status_has_it() {
 }
 
 #[test]
+fn another_lead_time_is_learnt_by_a_lesson_and_not_within_a_pass() {
+    let at = |seconds: i64| jiff::Timestamp::from_millisecond(BEGIN + seconds * SECOND).unwrap();
+    let pool: InstancePool =
+        serde_json::from_value(json!({ "metadata": { "name": "ci" }, "spec": pool(json!({})), "status": {} })).unwrap();
+    let mut learning = Learning::default();
+    let sizer = learning.lesson(&pool).unwrap().learn(at(0));
+    learning.learnt(sizer, at(0));
+    let member = |number: i64| CountedMember {
+        uid: format!("m{number}"),
+        standing: Standing::Ready,
+        launch_config: "a".into(),
+        created: at(number),
+        ready_since: Some(at(number + 30)),
+        outdated: false,
+        hold: false,
+        unanswered_since: None,
+        billing: None,
+        launch_config_ends: false,
+        power: Power::default(),
+    };
+    let members: Vec<_> = (1..=3).map(member).collect();
+    learning.claim_came();
+    let before = learning.look(&pool, &[], at(1)).unwrap().look_again_at;
+    let pass = learning.look(&pool, &members, at(40)).unwrap().look_again_at;
+    let pause = |look: Option<jiff::Timestamp>, seconds: i64| look.unwrap().duration_since(at(seconds));
+    assert_eq!(pause(before, 1), pause(pass, 40), "the pass knows the lead time of before");
+    let sizer = learning.lesson(&pool).unwrap().learn(at(41));
+    assert!((sizer.lead_milliseconds() - 30_600).abs() < 2 && sizer.claims() == 1, "{}", sizer.lead_milliseconds());
+    learning.learnt(sizer, at(41));
+    assert!(learning.lesson(&pool).is_none());
+    assert!(pause(learning.look(&pool, &members, at(42)).unwrap().look_again_at, 42) < pause(pass, 40));
+}
+
+#[test]
 fn quiet_time_before_a_restart_was_watched_also_when_it_is_learnt_again() {
     let mut sizer = Sizer::new(goal(0.99));
     for _ in 0..3 {
@@ -250,9 +285,25 @@ proptest! {
         }
         prop_assert!(turns <= 2 * 12, "{} changes of direction in twelve hours", turns);
     }
+}
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What comes of a record that can be read can be written and read again.
     #[test]
-    fn no_record_makes_it_panic(text in "[0-9 ]{0,20}\n[0-9 -]{0,20}\n(bullpen-arrivals-1 )?[0-9a-f*+ -]{0,60}") {
-        let _ = Sizer::restore(&text, goal(0.99));
+    fn no_record_makes_it_panic(
+        ready in "([0-9]{1,9} ?){0,4}",
+        hour in "(-|[0-9]{1,11})",
+        tick in prop_oneof![Just(0x1000_i64), 1..0x3_6ee8_i64],
+        (begins, length) in (0..0x7fff_ffff_i64, 0..0xfff_i64),
+        words in "( -?[0-9a-f]{1,3}([*+][0-9a-f]{1,6})?){0,6}",
+    ) {
+        let season = vec![hour; 168].join(" ");
+        let (begins, until) = (begins, begins + length);
+        let text = format!("{ready}\n{season}\nbullpen-arrivals-1 {tick:x} {begins:x} {until:x}{words}");
+        if let Some(sizer) = Sizer::restore(&text, goal(0.99)) {
+            prop_assert!(Sizer::restore(&sizer.record(), goal(0.99)).is_some(), "{} and {}", text, sizer.record());
+        }
     }
 }

@@ -1,6 +1,9 @@
-//! Keeps a recommendation from falling at once, so that it does not go up and down with each claim.
+//! Keeps a recommendation from falling at once, so that it does not go up and down with each claim: the stabilization window of a
+//! `HorizontalPodAutoscaler`, with two more rules about when it falls.
 
 use std::collections::VecDeque;
+
+// The numbers were chosen by looking at the loads of `docs/develop/sizing.md`.
 
 /// A recommendation falls only if it falls by more than this share, and by more than one machine.
 const LEAST_FALL: f64 = 0.15;
@@ -13,17 +16,17 @@ const REST: i64 = 48 * 19;
 
 /// The recommendations of the last while.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Holding {
+pub struct Stabilization {
     /// Those that no later one exceeds, with their slots: the first is the highest.
     tops: VecDeque<(i64, u16)>,
-    held: u16,
+    size: u16,
     falls: bool,
     fell: Option<i64>,
 }
 
-impl Holding {
+impl Stabilization {
     /// The forecast says this in this slot. It rises at once, and falls when it has been lower for `slots`.
-    pub fn hold(&mut self, slot: i64, forecast: u16, slots: i64) -> u16 {
+    pub fn follow(&mut self, slot: i64, forecast: u16, slots: i64) -> u16 {
         while self.tops.back().is_some_and(|(_, top)| *top <= forecast) {
             self.tops.pop_back();
         }
@@ -32,29 +35,29 @@ impl Holding {
             self.tops.pop_front();
         }
         let top = self.tops.front().map_or(forecast, |(_, top)| *top);
-        if top > self.held {
-            (self.held, self.falls) = (top, false);
-        } else if self.may_fall(slot, self.held - top) {
+        if top > self.size {
+            (self.size, self.falls) = (top, false);
+        } else if self.may_fall(slot, self.size - top) {
             if !self.falls {
                 self.fell = Some(slot);
             }
-            (self.held, self.falls) = (top, true);
+            (self.size, self.falls) = (top, true);
         }
-        self.held
+        self.size
     }
 
     fn may_fall(&self, slot: i64, by: u16) -> bool {
         let goes_on = self.falls || self.fell.is_none_or(|fell| fell + REST <= slot);
-        let (fall, held) = (f64::from(by), f64::from(self.held));
-        let little = fall <= (LEAST_FALL * held).max(1.0);
-        let to_nothing = by > 0 && by == self.held;
-        let large = fall > (LARGE_FALL.0 * held).max(LARGE_FALL.1 * held.sqrt()).max(LARGE_FALL.2);
+        let (fall, size) = (f64::from(by), f64::from(self.size));
+        let little = fall <= (LEAST_FALL * size).max(1.0);
+        let to_nothing = by > 0 && by == self.size;
+        let large = fall > (LARGE_FALL.0 * size).max(LARGE_FALL.1 * size.sqrt()).max(LARGE_FALL.2);
         (goes_on && (!little || to_nothing)) || large
     }
 
     /// What it is now.
-    pub const fn held(&self) -> u16 {
-        self.held
+    pub const fn size(&self) -> u16 {
+        self.size
     }
 }
 
@@ -64,21 +67,32 @@ mod tests {
 
     #[test]
     fn it_rises_at_once_and_falls_after_the_window_by_more_than_a_little() {
-        let mut holding = Holding::default();
-        assert_eq!(holding.hold(0, 10, 5), 10);
-        assert_eq!(holding.hold(1, 20, 5), 20);
-        assert_eq!((2..=6).map(|slot| holding.hold(slot, 12, 5)).collect::<Vec<_>>(), [20; 5]);
-        assert_eq!(holding.hold(7, 12, 5), 12);
-        assert_eq!((8..30).map(|slot| holding.hold(slot, 11, 5)).max(), Some(12), "one machine less is not worth it");
+        let mut stabilized = Stabilization::default();
+        assert_eq!(stabilized.follow(0, 10, 5), 10);
+        assert_eq!(stabilized.follow(1, 20, 5), 20);
+        assert_eq!((2..=6).map(|slot| stabilized.follow(slot, 12, 5)).collect::<Vec<_>>(), [20; 5]);
+        assert_eq!(stabilized.follow(7, 12, 5), 12);
+        assert_eq!(
+            (8..30).map(|slot| stabilized.follow(slot, 11, 5)).max(),
+            Some(12),
+            "one machine less is not worth it"
+        );
     }
 
     #[test]
     fn it_turns_down_once_in_a_while_unless_it_falls_by_much() {
-        let mut holding = Holding::default();
-        assert_eq!([holding.hold(0, 6, 0), holding.hold(1, 3, 0), holding.hold(2, 6, 0)], [6, 3, 6]);
-        assert_eq!([holding.hold(3, 3, 0), holding.hold(REST, 3, 0), holding.hold(REST + 1, 3, 0)], [6, 6, 3]);
+        let mut stabilized = Stabilization::default();
+        assert_eq!([stabilized.follow(0, 6, 0), stabilized.follow(1, 3, 0), stabilized.follow(2, 6, 0)], [6, 3, 6]);
         assert_eq!(
-            [holding.hold(REST + 2, 90, 0), holding.hold(REST + 3, 75, 0), holding.hold(REST + 4, 60, 0)],
+            [stabilized.follow(3, 3, 0), stabilized.follow(REST, 3, 0), stabilized.follow(REST + 1, 3, 0)],
+            [6, 6, 3]
+        );
+        assert_eq!(
+            [
+                stabilized.follow(REST + 2, 90, 0),
+                stabilized.follow(REST + 3, 75, 0),
+                stabilized.follow(REST + 4, 60, 0)
+            ],
             [90, 90, 60]
         );
     }

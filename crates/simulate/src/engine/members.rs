@@ -11,7 +11,7 @@ use crate::time::{Micros, timestamp};
 
 /// What a machine does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub enum Activity {
     Booting,
     Idle,
     Held,
@@ -20,26 +20,26 @@ pub enum Use {
     Stopped,
 }
 
-/// How many uses there are.
-pub const USES: usize = 5;
+/// How many activities there are.
+pub const ACTIVITIES: usize = 5;
 
 /// How many machines there are by what they do, and how many bill by launch config.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
-    by_use: [i64; USES],
+    by_activity: [i64; ACTIVITIES],
     /// By launch config.
     pub by_config: Vec<i64>,
 }
 
 impl Gauges {
     /// Booting, idle, held, ending and stopped.
-    pub const fn by_use(&self) -> [i64; USES] {
-        self.by_use
+    pub const fn by_activity(&self) -> [i64; ACTIVITIES] {
+        self.by_activity
     }
 
     /// All of them.
     pub fn total(&self) -> usize {
-        self.by_use.iter().sum::<i64>() as usize
+        self.by_activity.iter().sum::<i64>() as usize
     }
 }
 
@@ -70,7 +70,7 @@ pub struct Member {
     pub started: bool,
     /// Its last claim has ended, and its machine ends because of that.
     pub served: bool,
-    bills: Option<Use>,
+    bills: Option<Activity>,
     place: usize,
 }
 
@@ -115,8 +115,8 @@ pub struct OfConfig {
 
 /// All members.
 #[derive(Debug)]
-pub struct Fleet {
-    pub members: Vec<Member>,
+pub struct Members {
+    pub all: Vec<Member>,
     /// The pool as the plans see it: with every member but the claimed ones, which are counted.
     pub view: PoolView,
     /// The members of `view.members`, in the same order.
@@ -127,7 +127,7 @@ pub struct Fleet {
     pub gauges: Gauges,
 }
 
-impl Fleet {
+impl Members {
     /// A pool without members.
     pub fn new(view: PoolView, configs: impl Iterator<Item = (String, Option<Micros>)>) -> Self {
         let config = |(name, billing): (String, Option<Micros>)| {
@@ -135,14 +135,14 @@ impl Fleet {
             OfConfig { name, billing, can_stop, ..OfConfig::default() }
         };
         let configs: Vec<_> = configs.map(config).collect();
-        let gauges = Gauges { by_use: [0; USES], by_config: vec![0; configs.len()] };
-        Self { members: Vec::new(), view, listed: Vec::new(), ready: BTreeSet::new(), configs, gauges }
+        let gauges = Gauges { by_activity: [0; ACTIVITIES], by_config: vec![0; configs.len()] };
+        Self { all: Vec::new(), view, listed: Vec::new(), ready: BTreeSet::new(), configs, gauges }
     }
 
     /// A new member of this launch config.
     pub fn begin(&mut self, config: usize, now: Micros) -> usize {
-        let number = self.members.len();
-        self.members.push(Member {
+        let number = self.all.len();
+        self.all.push(Member {
             uid: format!("m{number}"),
             config,
             standing: None,
@@ -166,7 +166,7 @@ impl Fleet {
 
     /// The number of the member with this uid.
     pub fn find(&self, uid: &str) -> Option<usize> {
-        uid.get(1..)?.parse().ok().filter(|number| *number < self.members.len())
+        uid.get(1..)?.parse().ok().filter(|number| *number < self.all.len())
     }
 
     /// All members, as `maxSize` counts them.
@@ -176,7 +176,7 @@ impl Fleet {
 
     /// The member counts as this from now on; `None`: it is gone. What else is known of it was changed before.
     pub fn stand(&mut self, number: usize, standing: Option<Standing>) {
-        let member = &mut self.members[number];
+        let member = &mut self.all[number];
         let before = std::mem::replace(&mut member.standing, standing);
         let of_config = &mut self.configs[member.config];
         for (standing, change) in [(before, -1), (standing, 1)] {
@@ -217,24 +217,24 @@ impl Fleet {
 
     /// Something but the standing of the member has changed.
     pub fn recount(&mut self, number: usize) {
-        self.stand(number, self.members[number].standing);
+        self.stand(number, self.all[number].standing);
     }
 
     /// The member became ready, or its machine was reset and is not any more.
     pub fn set_ready(&mut self, number: usize, at: Option<Micros>) {
-        let member = &mut self.members[number];
+        let member = &mut self.all[number];
         let change = i64::from(at.is_some()) - i64::from(member.ready.is_some());
         self.configs[member.config].ever_ready += change;
         member.ready = at;
     }
 
     /// What its machine does from now on; `None`: it does not bill.
-    pub fn bill(&mut self, number: usize, does: Option<Use>) {
-        let member = &mut self.members[number];
+    pub fn bill(&mut self, number: usize, does: Option<Activity>) {
+        let member = &mut self.all[number];
         for (does, change) in [(std::mem::replace(&mut member.bills, does), -1), (does, 1)] {
             if let Some(does) = does {
-                self.gauges.by_use[does as usize] += change;
-                if does != Use::Stopped {
+                self.gauges.by_activity[does as usize] += change;
+                if does != Activity::Stopped {
                     self.gauges.by_config[member.config] += change;
                 }
             }
@@ -243,19 +243,19 @@ impl Fleet {
 
     /// The rest of the unit in which a machine ends now, which is paid though it is gone.
     pub fn rest_of_unit(&self, number: usize, now: Micros) -> Micros {
-        let member = &self.members[number];
+        let member = &self.all[number];
         let unit = self.configs[member.config].billing;
         let lived = unit.zip(member.bills_since).map(|(unit, since)| (unit, (now - since).max(0)));
         lived.map_or(0, |(unit, lived)| (unit - lived % unit) % unit)
     }
 
     fn unlist(&mut self, number: usize) {
-        let place = std::mem::replace(&mut self.members[number].place, usize::MAX);
+        let place = std::mem::replace(&mut self.all[number].place, usize::MAX);
         if place < self.listed.len() {
             self.listed.swap_remove(place);
             self.view.members.swap_remove(place);
             if let Some(moved) = self.listed.get(place) {
-                self.members[*moved].place = place;
+                self.all[*moved].place = place;
             }
         }
     }

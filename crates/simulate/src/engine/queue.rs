@@ -15,7 +15,7 @@ use crate::trace::Arrival;
 
 /// The claims that wait, in their order. All of them are of the pool's own namespace and of priority 0.
 #[derive(Debug)]
-pub struct Desk {
+pub struct Queue {
     turns: BTreeMap<Turn, usize>,
     priorities: BTreeMap<i32, usize>,
     /// The turn of each waiting claim.
@@ -28,7 +28,7 @@ pub struct Desk {
     in_use: InUse,
 }
 
-impl Desk {
+impl Queue {
     pub fn new(pool: &InstancePoolSpec, wait_timeout: Option<Micros>) -> Self {
         Self {
             turns: BTreeMap::new(),
