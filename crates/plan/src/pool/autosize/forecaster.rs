@@ -13,6 +13,8 @@ pub const SLOTS: usize = 19;
 const LEAD: f64 = SLOTS as f64;
 /// Half of what was seen is forgotten after this many seconds: five days.
 const HALF_LIFE: f64 = 432_000.0;
+/// More claims in a slot than these count as so many, so that those of a lead time can be added up.
+const MOST_IN_SLOT: u32 = 1 << 24;
 /// Demand over a lead time is never assumed to be less than this in the mean.
 const LEAST_MEAN: f64 = 0.02;
 
@@ -102,7 +104,7 @@ impl Forecaster {
     pub fn observe(&mut self, at: i64, claims: u32) {
         self.advance(at);
         if let Some((_, open)) = &mut self.open {
-            *open = open.saturating_add(claims);
+            *open = open.saturating_add(claims).min(MOST_IN_SLOT);
         }
     }
 
