@@ -124,11 +124,17 @@ pub fn stopping(before: &PoolMember, mode: StandbyMode, last_start: Timestamp, n
     })
 }
 
-/// The status once the machine is stopped.
-pub fn on_standby(before: &PoolMember, now: Timestamp) -> PoolMember {
+/// The status once the machine is stopped. Its last start may be later than was known when its stop was decided: then an older
+/// list would pass for a later start. `last_start` is what the cloud shows, by its own clock.
+pub fn on_standby(before: &PoolMember, last_start: Option<Timestamp>, now: Timestamp) -> PoolMember {
     let message = format!("the machine is {}, and is started when the pool needs it", participle(mode(before)));
     let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Standby, message);
-    with_status(before, now, &condition, |status| status.state = MemberState::Standby)
+    with_status(before, now, &condition, |status| {
+        status.state = MemberState::Standby;
+        if let (Some(standby), Some(shown)) = (&mut status.standby, last_start.map(micro_time)) {
+            standby.last_start = shown.max(standby.last_start.clone());
+        }
+    })
 }
 
 /// How the machine of a member was stopped last.

@@ -14,14 +14,25 @@ pub use super::view::{Power, StandbyTier};
 /// What to do for the standby tier in one pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fill {
-    /// Members that the tier lacks, and that members of the ready tier beyond its target are for.
-    pub missing: i32,
+    /// Members of the ready tier beyond its target that are for this one: no surplus.
+    pub filling: i32,
     /// How many of them to buy now, if there is room.
     pub buy: i32,
     /// Uids of the ready members to stop now.
     pub stops: Vec<String>,
     /// Uids of the members to delete now: beyond the size, too old, or of another template.
     pub ends: Vec<String>,
+}
+
+/// What `maxSize` leaves for the standby tier.
+#[derive(Clone, Copy, Debug)]
+pub struct Places {
+    /// Members that `maxSize` leaves room for beside the claimed ones, those of persons, and all that the ready tier wants.
+    pub room: i32,
+    /// All members but those that go, above `maxSize` if they are more.
+    pub above_max: i32,
+    /// Members that the ready tier lacks and has no place for, also after those that go.
+    pub placeless: i32,
 }
 
 /// What the ready tier leaves.
@@ -33,6 +44,8 @@ pub struct ReadyTier {
     pub beyond: i32,
     /// Ready members beyond what it wants, without stale ones.
     pub spare: i32,
+    /// What `maxSize` leaves for it.
+    pub places: Places,
     /// Whether the rollout is paused.
     pub rollout_paused: bool,
 }
@@ -81,37 +94,61 @@ pub fn fill(pool: &PoolView, members: &[CountedMember], starts: &[String], ready
         .filter(|member| matches!(member.standing, Standing::Stopping | Standing::Standby))
         .filter(|member| !starts.contains(&member.uid))
         .collect();
-    let beyond_size = to_usize(to_i32(tier.len()) - size);
+    let can_be_filled = !pool.standby.launch_configs.is_empty();
+    let missing = if can_be_filled { (size.min(ready.places.room) - to_i32(tier.len())).max(0) } else { 0 };
+    let filling = missing.min(ready.beyond).min(fillers(pool, members, now)).max(0);
+    let surplus = if ready.deficit > 0 { 0 } else { (ready.beyond - filling).max(0) };
+    let beyond_max = to_usize(ready.places.above_max - surplus);
     // Stale ones go first, then the youngest.
     tier.sort_by_key(|member| (!is_stale(pool, member, now), std::cmp::Reverse(member.created)));
-    let mut ends: Vec<_> = tier.iter().take(beyond_size).map(|member| member.uid.clone()).collect();
-    let can_be_filled = !pool.standby.launch_configs.is_empty();
-    let missing = if can_be_filled { (size - to_i32(tier.len())).max(0) } else { 0 };
+    let beyond = to_usize(to_i32(tier.len()) - size).max(beyond_max);
+    let mut ends: Vec<_> = tier.iter().take(beyond).map(|member| member.uid.clone()).collect();
     if pool.state == PoolState::Active
         && ready.deficit == 0
         && !ready.rollout_paused
         && !ready_tier_rolls(pool, members)
     {
         let budget = pool.disruption.max_surge.saturating_add(pool.disruption.max_unavailable) - missing;
-        let stale = tier.iter().skip(beyond_size).filter(|member| is_stale(pool, member, now));
+        let stale = tier.iter().skip(beyond).filter(|member| is_stale(pool, member, now));
         ends.extend(stale.take(to_usize(budget)).map(|member| member.uid.clone()));
+    }
+    if pool.state == PoolState::Active && !ready.rollout_paused {
+        // Nobody wants these started, and the ready tier comes first.
+        let stale = tier.iter().skip(ends.len()).filter(|member| is_stale(pool, member, now));
+        let places = to_usize(ready.places.placeless - to_i32(ends.len()));
+        let places: Vec<_> = stale.take(places).map(|member| member.uid.clone()).collect();
+        ends.extend(places);
     }
     let fills = pool.state == PoolState::Active
         && ready.deficit == 0
         && starts.is_empty()
         && pool.standby.not_before.is_none_or(|moment| moment <= now);
     if !fills {
-        return Fill { missing, ends, ..Fill::default() };
+        return Fill { filling, ends, ..Fill::default() };
     }
-    let mut stoppable: Vec<_> = members
-        .iter()
-        .filter(|member| member.standing == Standing::Ready && member.power.can_stop && !is_stale(pool, member, now))
-        .filter(|member| !member.outdated)
-        .collect();
+    let mut stoppable: Vec<_> =
+        members.iter().filter(|member| member.standing == Standing::Ready && may_stop(pool, member, now)).collect();
     stoppable.sort_by_key(|member| std::cmp::Reverse((member.ready_since, &member.uid)));
     let count = to_usize(missing.min(ready.spare));
     let stops = stoppable.into_iter().take(count).map(|member| member.uid.clone()).collect();
-    Fill { missing, buy: (missing - ready.beyond).max(0), stops, ends }
+    Fill { filling, buy: missing - filling, stops, ends }
+}
+
+/// Whether a member that is ready may be stopped for the tier.
+pub fn may_stop(pool: &PoolView, member: &CountedMember, now: Timestamp) -> bool {
+    member.power.can_stop && !member.outdated && !is_stale(pool, member, now)
+}
+
+/// Members that can be stopped once they are ready.
+fn fillers(pool: &PoolView, members: &[CountedMember], now: Timestamp) -> i32 {
+    let comes =
+        |member: &CountedMember| pool.standby.launch_configs.contains(&member.launch_config) && !member.outdated;
+    let fills = |member: &&CountedMember| match member.standing {
+        Standing::Pending | Standing::Warming => comes(member),
+        Standing::Ready => may_stop(pool, member, now),
+        _ => false,
+    };
+    to_i32(members.iter().filter(fills).count())
 }
 
 /// Whether a member of the tier is to be replaced.

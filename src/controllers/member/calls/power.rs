@@ -101,7 +101,8 @@ async fn record_standby(controller: &MemberController, gathered: &Gathered) -> R
     controller.machines.with(&gathered.uid(), |record| {
         (record.probing, record.power) = (Probing::new(), (since, PowerCalls::default()));
     });
-    let done = member::status::on_standby(&gathered.member, clock::now());
+    let last_start = gathered.sighting.instance.as_ref().map(|instance| instance.last_start());
+    let done = member::status::on_standby(&gathered.member, last_start, clock::now());
     controller.common.writes.update_status_when_idle(&done).await?;
     Ok(())
 }

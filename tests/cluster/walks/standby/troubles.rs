@@ -130,3 +130,20 @@ async fn a_machine_that_cannot_be_stopped_ends_and_the_tier_is_left_alone_for_a_
     let ledger = walk.simcloud.ledger().await;
     assert_eq!((ledger.bought(), ledger.calls(Method::Stop)), (2, 1));
 }
+
+#[tokio::test]
+async fn a_pool_that_is_deleted_while_stops_are_never_done_leaves_no_machine_and_a_lowered_max_size_no_standby_member()
+{
+    let walk = Walk::begin("standby-lowered").await;
+    let _operator = Operator::start(&walk).await;
+    pool(&walk, 2, json!({ "standby": { "mode": "Hibernated" } })).await;
+    rests_with(&walk, 1, 2).await;
+    walk.set::<InstancePool>(POOL, json!({ "maxSize": 2 })).await;
+    rests_with(&walk, 1, 1).await;
+    let never = json!({ "on": ["stop"], "fault": { "lingers": {} } });
+    walk.simcloud.break_with(json!({ "calls": [never] })).await;
+    walk.set::<InstancePool>(POOL, json!({ "maxSize": 10 })).await;
+    member_in(&walk, MemberState::Stopping).await;
+    walk.delete::<InstancePool>(POOL).await;
+    walk.no_machine_left().await;
+}

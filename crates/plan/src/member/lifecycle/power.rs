@@ -38,15 +38,20 @@ impl PowerCalls {
 }
 
 /// Judges a machine by its last start, `shown` beside the `recorded` one, both by the cloud's clock. What shows an earlier one
-/// is out of date; in Warming, the same one is from before the stop, and so is no running machine. Returns whether it shows
-/// a later one.
+/// is out of date; in Warming, the same one is from before the stop, and so is no running machine. Where something is waited
+/// for, that goes on, but not for ever: the cloud's clock may have been set back. Returns whether it shows a later one.
 pub fn since_start(machine: &mut Machine, shown: Timestamp, recorded: Timestamp, state: MemberState) -> bool {
     let order = shown.cmp(&recorded);
-    match (order, &machine, state) {
-        (Ordering::Less, Machine::Running { .. } | Machine::Booting { .. } | Machine::Stopped { .. }, _) => {
-            *machine = Machine::Unknown;
-        }
-        (Ordering::Equal, Machine::Running { at, .. }, MemberState::Warming) => *machine = Machine::Booting { at: *at },
+    let (at, runs) = match *machine {
+        Machine::Running { at, .. } => (at, true),
+        Machine::Booting { at } | Machine::Stopped { at, .. } => (at, false),
+        _ => return order == Ordering::Greater,
+    };
+    match (order, state) {
+        (Ordering::Less, MemberState::Stopping) => *machine = Machine::Stopped { at, done: false },
+        (Ordering::Less, MemberState::Warming) => *machine = Machine::Booting { at },
+        (Ordering::Less, _) => *machine = Machine::Unknown,
+        (Ordering::Equal, MemberState::Warming) if runs => *machine = Machine::Booting { at },
         _ => {}
     }
     order == Ordering::Greater
@@ -193,6 +198,22 @@ mod tests {
         assert_eq!(judged(5, MemberState::Warming), (Machine::Booting { at: at(9) }, false));
         assert_eq!(judged(5, MemberState::Ready), (runs(9), false));
         assert_eq!(judged(6, MemberState::Warming), (runs(9), true));
+    }
+
+    #[test]
+    fn a_cloud_whose_clock_was_set_back_keeps_no_member_for_ever() {
+        for (state, failure) in
+            [(MemberState::Warming, MemberFailure::LaunchTimeout), (MemberState::Stopping, MemberFailure::StopFailed)]
+        {
+            let step = |now: i64| {
+                let mut machine = runs(now);
+                since_start(&mut machine, at(-50), at(-5), state);
+                let view = LifecycleView { warming_started_at: Some(at(0)), ..of(state, machine, PowerCalls::NEW) };
+                next_step(&view, at(now))
+            };
+            assert!(matches!(step(5), Step::Wait(Some(_))), "{state:?}: it is not believed");
+            assert_eq!(step(60), Step::RecordErrored(failure), "the launch timeout");
+        }
     }
 
     fn any_machine() -> impl Strategy<Value = Machine> {

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 const MOST: usize = 60_000;
 /// Most claims that count as one moment: a hundred times the largest size that is told apart (`scale.rs`), so more change nothing.
 pub const MOST_AT_ONCE: u32 = 1_000_000;
-/// The latest millisecond since 1970 that a record may name: in the year 6429, so that sums of such times fit.
-const LATEST: i64 = 1 << 47;
+/// The latest millisecond since 1970 that a record may name: in the year 3084, so that sums of such times fit.
+const LATEST: i64 = 1 << 45;
 /// For how long they are kept: 14 days, in milliseconds.
 const LONGEST: i64 = 14 * 86_400_000;
 /// The first word of a record, with its version.
@@ -55,11 +55,36 @@ impl History {
             Some((last, before)) if *last >= at => *before = before.saturating_add(count).min(MOST_AT_ONCE),
             _ => self.came.push_back((at, count.min(MOST_AT_ONCE))),
         }
-        let oldest = at - LONGEST / self.tick;
-        while self.came.len() > MOST || self.came.front().is_some_and(|(tick, _)| *tick < oldest) {
+        self.forget_before(at * self.tick - LONGEST);
+        while self.came.len() > MOST {
             self.came.pop_front();
             self.begins = self.came.front().map(|(tick, _)| *tick);
         }
+        self.drop_old_blanks();
+    }
+
+    /// Forgets what was before this millisecond.
+    pub fn forget_before(&mut self, at: i64) {
+        let oldest = at.div_euclid(self.tick);
+        self.begins = self.begins.map(|begins| begins.max(oldest));
+        while self.came.front().is_some_and(|(tick, _)| *tick < oldest) {
+            self.came.pop_front();
+        }
+        self.drop_old_blanks();
+    }
+
+    /// Forgets what came after this millisecond, as by a clock that was ahead.
+    pub fn forget_after(&mut self, at: i64) {
+        let last = at.div_euclid(self.tick);
+        self.begins = self.begins.map(|begins| begins.min(last));
+        while self.came.back().is_some_and(|(tick, _)| *tick > last) {
+            self.came.pop_back();
+        }
+        self.blanks.iter_mut().for_each(|(_, to)| *to = (*to).min(last));
+        self.blanks.retain(|(from, to)| from < to);
+    }
+
+    fn drop_old_blanks(&mut self) {
         while self.blanks.front().is_some_and(|(_, to)| self.begins.is_some_and(|begins| *to <= begins)) {
             self.blanks.pop_front();
         }
@@ -111,7 +136,8 @@ impl History {
         let begins = self.begins.unwrap_or(0);
         let mut text = format!("{VERSION} {:x} {:x} {:x}", self.tick, begins, until.div_euclid(self.tick).max(begins));
         for (from, to) in &self.blanks {
-            let _ = write!(text, " -{:x}+{:x}", (from - begins).max(0), to - from);
+            let from = (*from).max(begins);
+            let _ = write!(text, " -{:x}+{:x}", from - begins, (to - from).max(0));
         }
         let mut last = begins;
         for (tick, count) in &self.came {
@@ -141,7 +167,7 @@ impl History {
             if let Some(blank) = word.strip_prefix('-') {
                 let (from, length) = blank.split_once('+')?;
                 let from = begins.checked_add(hex(from)?).filter(|tick| *tick <= until)?;
-                history.blanks.push_back((from, from.checked_add(hex(length)?).filter(|to| *to <= LATEST / tick)?));
+                history.blanks.push_back((from, from.checked_add(hex(length)?).filter(|tick| *tick <= until)?));
                 continue;
             }
             let (gap, count) = word.split_once('*').unwrap_or((word, "1"));

@@ -109,15 +109,17 @@ impl Learning {
         sizer.observe(now.as_millisecond(), came);
         let readiness = &pool.spec.readiness;
         let longest = i64::from(readiness.launch_timeout_seconds) + i64::from(readiness.warming_timeout_seconds);
-        let since = self.last_ready.unwrap_or(now);
+        // A clock that was ahead would keep both from coming again.
+        let since = self.last_ready.map_or(now, |last| last.min(now));
+        self.recorded = self.recorded.map(|(at, claims)| (at.min(now), claims));
         for (member, ready) in members.iter().filter_map(|member| Some((member, member.ready_since?))) {
             let took = ready.duration_since(member.created);
-            // A machine that was reset was ready before.
-            if ready > since && took <= SignedDuration::from_secs(longest) {
+            // A machine that was reset was ready before, and one that was ready before it was asked for shows that a clock was set.
+            if ready > since && !took.is_negative() && took <= SignedDuration::from_secs(longest) {
                 sizer.took(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
             }
         }
-        self.last_ready = members.iter().filter_map(|member| member.ready_since).max().max(self.last_ready);
+        self.last_ready = members.iter().filter_map(|member| member.ready_since).max().max(Some(since));
         let pause = SignedDuration::from_millis(sizer.look_again_after()).max(LEAST_PAUSE);
         let every = SignedDuration::from_millis(sizer.lead_milliseconds().saturating_mul(RECORD_LEADS));
         let every = every.clamp(RECORD_EVERY.0, RECORD_EVERY.1);

@@ -29,6 +29,11 @@ pub const LEAST_LEADS: f64 = 38.0;
 const LEARNING_LEADS: f64 = 480.0;
 /// Time that nobody watched is a gap if it is longer than so many lead times.
 const GAP_LEADS: f64 = 2.0;
+/// Between two looks of one process, it is longer than so many lead times, and than so many milliseconds: a pass comes far more
+/// often, so the clock was set, or the machine slept.
+const GAP_OF_WATCHING: (f64, f64) = (431.0, 600_000.0);
+/// So many slots are learnt again at most, which takes some seconds: 14 days of machines that boot in a minute and a half.
+const MOST_SLOTS: f64 = 262_144.0;
 
 /// What is known of the demand, and the size for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,6 +128,7 @@ impl Sizer {
 
     /// So many claims came until this millisecond since 1970, since the last call. It is also called when none came.
     pub fn observe(&mut self, at: i64, claims: u32) {
+        self.follow_clock(at, (self.lead * GAP_OF_WATCHING.0).max(GAP_OF_WATCHING.1));
         let at = at.max(self.at.unwrap_or(at));
         if let Some(before) = self.at {
             self.watched += (at - before) as f64;
@@ -206,12 +212,22 @@ impl Sizer {
 
     /// Begins to watch at this millisecond. What happened since the last one was not seen.
     pub fn resume(&mut self, at: i64) {
-        if let Some(before) = self.at
-            && (at - before) as f64 > self.lead * GAP_LEADS
-        {
+        self.follow_clock(at, self.lead * GAP_LEADS);
+    }
+
+    /// Nobody watched since the last millisecond if that was more than so many before this one. If it is as
+    /// long after, the clock was ahead, and what came then is forgotten, because no time would pass until then.
+    fn follow_clock(&mut self, at: i64, longest: f64) {
+        let Some(before) = self.at else { return };
+        let gap = (at - before) as f64;
+        if gap > longest {
             self.history.skip(before, at);
             self.forecaster.skip(at);
             self.at = Some(at);
+        } else if -gap > GAP_OF_WATCHING.1.max(self.lead * GAP_LEADS) {
+            self.history.forget_after(at);
+            self.at = Some(at);
+            self.learn_again();
         }
     }
 
@@ -231,6 +247,9 @@ impl Sizer {
         let season = self.forecaster.season().clone();
         self.forecaster = Forecaster::new(self.lead, self.goal);
         (self.claims, self.watched) = (0, 0.0);
+        if let Some(at) = self.at {
+            self.history.forget_before(learnt_from(at, self.lead));
+        }
         let mut history = History::new(tick(self.lead));
         let mut before = self.history.begins();
         if let Some(begins) = before {
@@ -266,8 +285,25 @@ impl Sizer {
     }
 }
 
+/// The first millisecond that is learnt again at this one.
+fn learnt_from(at: i64, lead: f64) -> i64 {
+    at.saturating_sub((lead / SLOTS as f64 * MOST_SLOTS) as i64)
+}
+
 /// What of time a history tells apart, in milliseconds: a slot, rounded so that it stays when the lead time changes a little.
 fn tick(lead: f64) -> i64 {
     let slot = lead / SLOTS as f64;
     2f64.powf(slot.log2().floor()).max(1.0) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_learnt_again_is_bounded_however_long_ago_it_begins_and_however_short_the_lead_time_is() {
+        let at = 1_767_225_600_000;
+        assert_eq!(at - learnt_from(at, LEADS.0), 2_759_410, "three quarters of an hour of machines that boot at once");
+        assert_eq!(learnt_from(at, 90_000.0), at - 1_241_734_736);
+    }
 }

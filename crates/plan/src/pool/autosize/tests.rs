@@ -307,3 +307,78 @@ proptest! {
         }
     }
 }
+
+/// A record with this last line, of machines that are ready after so many milliseconds.
+fn record(ready: &str, history: &str) -> String {
+    format!("{ready}\n{}\n{history}", vec!["-"; 168].join(" "))
+}
+
+/// A pool with this record in its status.
+fn pool_that_learnt(record: &str) -> InstancePool {
+    serde_json::from_value(json!({
+        "metadata": { "name": "linux", "namespace": "ci", "uid": "p" },
+        "spec": { "targetSize": 3, "maxSize": 9, "launchConfigs": [{ "name": "sim" }], "autosize": { "mode": "Auto" } },
+        "status": { "learnt": record },
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_record_that_somebody_has_edited_makes_no_panic_and_stops_no_learning() {
+    let now = jiff::Timestamp::from_millisecond(BEGIN).unwrap();
+    let ticks = BEGIN / 4_096;
+    for history in [
+        "bullpen-arrivals-1 36ee80 200000000000 200000000000".to_owned(),
+        format!("bullpen-arrivals-1 1000 {:x} {ticks:x} 0*ffffffff 1*ffffffff 1*ffffffff", ticks - 9),
+        format!("bullpen-arrivals-1 1000 {:x} {ticks:x} -0+3ffffffffffff", ticks - 9),
+        format!("bullpen-arrivals-1 1000 {ticks:x} {:x} 9*5", ticks + 20_000),
+    ] {
+        for ready in ["", "4294967295 4294967295 4294967295"] {
+            let pool = pool_that_learnt(&record(ready, &history));
+            let mut learning = Learning::default();
+            learning.learnt(learning.clone().lesson(&pool).expect("a lesson").learn(now), now);
+            for minute in 0..100 {
+                learning.claim_came();
+                let at = jiff::Timestamp::from_millisecond(BEGIN + minute * 60 * SECOND).unwrap();
+                let finding = learning.look(&pool, &[], at).expect("a finding");
+                assert!(finding.look_again_at.is_some_and(|again| again > at));
+                let watched = match finding.advice {
+                    Advice::TooLittle { seconds, .. } => seconds,
+                    Advice::Size { .. } => f64::MAX,
+                };
+                assert!(minute < 50 || watched > 2_000.0, "{ready} {history}: {watched}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_neither_hangs_the_operator_nor_stops_what_is_learnt() {
+    let mut sizer = Sizer::new(goal(0.99));
+    for _ in 0..3 {
+        sizer.ready_after(90 * SECOND);
+    }
+    let (day, week) = (24 * HOUR, 7 * 24 * HOUR);
+    let mut play = |from: i64, hours: i64| {
+        for minute in 0..hours * 60 {
+            sizer.observe(BEGIN + from + minute * 60 * SECOND, 4);
+        }
+        sizer.advice()
+    };
+    let size = |advice: &Advice| match advice {
+        Advice::Size { size, .. } => *size,
+        Advice::TooLittle { .. } => -1,
+    };
+    let before = size(&play(0, 24));
+    assert!(before >= 6, "{before}");
+    // The clock is a week ahead for a minute, then right again.
+    let began = std::time::Instant::now();
+    sizer.observe(BEGIN + day + week, 4);
+    assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+    let mut quiet = sizer;
+    for minute in 1..4 * 60 {
+        quiet.observe(BEGIN + day + minute * 60 * SECOND, 0);
+    }
+    let after = size(&quiet.advice());
+    assert!((0..before).contains(&after), "nobody claims any more, but {after} of {before}");
+}

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::recycle::{Frame, Recycling, is_old, recycle};
 use super::rollout::{Progress, RolloutNow, follow};
 use super::schedule::Scheduled;
-use super::standby::{self, Fill, ReadyTier};
+use super::standby::{self, Fill, Places, ReadyTier};
 use super::view::{CountedMember, PoolView, Standing, UNANSWERED_AFTER, unanswered_at};
 use crate::launch::placement::{self, Candidate, LaunchConfigView};
 use crate::time::earliest;
@@ -99,10 +99,11 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let starts = standby::starts(pool, (&staying, not_ready), rollout.is_paused(), now);
     let deficit = (lacking - to_i32(starts.len())).max(0);
     let (beyond, spare) = (supply + unanswered - wanted, left.ready - recycling.surge - wanted);
-    let tier = ReadyTier { deficit, beyond, spare, rollout_paused: rollout.is_paused() };
+    let headroom = (pool.max_size - counts.total).max(0);
+    let places = places(pool, counts, &staying, (kept + wanted, deficit - headroom));
+    let tier = ReadyTier { deficit, beyond, spare, places, rollout_paused: rollout.is_paused() };
     let fill = if emptying { Fill::default() } else { standby::fill(pool, &staying, &starts, tier, now) };
 
-    let headroom = (pool.max_size - counts.total).max(0);
     let to_create = if buying { deficit.max(fill.buy).min(headroom) } else { 0 };
     let in_flight: Vec<_> = staying.iter().filter(|member| is_in_flight(member)).collect();
     let configs =
@@ -111,11 +112,11 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let placed = placement::place(&candidates, to_create, (waiting - supply).max(0), now);
 
     // Members without an answer that nobody needs any more are given up too, or they would be bought after the outage.
-    // What the standby tier lacks is no surplus.
-    let surplus = if lacking > 0 { 0 } else { (beyond - fill.missing).max(0) };
+    // What the standby tier is filled with is no surplus.
+    let surplus = if lacking > 0 { 0 } else { (beyond - fill.filling).max(0) };
     let memory = next_memory(pool, memory, surplus, rollout.progress.clone(), now);
     let mut deletes = recycling.retired;
-    deletes.extend(fill.ends);
+    deletes.extend_from_slice(&fill.ends);
     // A launch config that is being deleted takes its members along when no other one can replace them: it would wait
     // for their replacements for ever.
     let ends = |member: &CountedMember| emptying || (member.launch_config_ends && !pool.can_replace);
@@ -126,7 +127,7 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     look_again_at = earliest(look_again_at, next_unanswered(&staying, now));
     look_again_at = earliest(look_again_at, standby::look_again_at(pool, now));
     if surplus > 0 && !emptying {
-        for member in pick_surplus(pool, &staying, (surplus, &fill.stops), now) {
+        for member in pick_surplus(pool, &staying, (surplus, &fill), now) {
             match surplus_due(pool, member, &memory, now) {
                 Some(due) if due <= now => deletes.push(member.uid.clone()),
                 due => look_again_at = earliest(look_again_at, due),
@@ -150,6 +151,26 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
         look_again_at,
         memory,
     }
+}
+
+/// What `maxSize` leaves beside so many unclaimed members that are kept or wanted. So many are missing beyond what fits in now.
+fn places(
+    pool: &PoolView,
+    counts: MemberCounts,
+    staying: &[CountedMember],
+    (unclaimed, not_fitting): (i32, i32),
+) -> Places {
+    let going = to_i32(staying.iter().filter(|member| goes(member)).count());
+    Places {
+        room: pool.max_size - counts.claimed - unclaimed,
+        above_max: counts.total - going - pool.max_size,
+        placeless: not_fitting - going,
+    }
+}
+
+/// Whether its place is free soon.
+const fn goes(member: &CountedMember) -> bool {
+    matches!(member.standing, Standing::Terminating | Standing::Errored) && !member.hold
 }
 
 /// Whether its machine may still come up, or its create is not answered.
@@ -296,17 +317,29 @@ fn not_wanted_again(pool: &PoolView, member: &CountedMember, memory: &Memory, no
 fn pick_surplus<'a>(
     pool: &PoolView,
     members: &'a [CountedMember],
-    (surplus, stops): (i32, &[String]),
+    (surplus, fill): (i32, &Fill),
     now: Timestamp,
 ) -> impl Iterator<Item = &'a CountedMember> {
     let mut unclaimed: Vec<_> = members
         .iter()
         .filter(|member| matches!(member.standing, Standing::Pending | Standing::Warming | Standing::Ready))
-        .filter(|member| !stops.contains(&member.uid))
+        .filter(|member| !fill.stops.contains(&member.uid))
         .map(|member| {
             let stale = member.standing == Standing::Ready && (member.outdated || is_old(pool, member, now));
             let paid = member.billing.map_or(now, |billing| billing.paid_until(now));
-            ((member.standing, stale || member.is_unanswered(now), Reverse(paid), member.created, &member.uid), member)
+            // The others are for the standby tier.
+            let unfit = fill.filling > 0 && member.standing == Standing::Ready && !standby::may_stop(pool, member, now);
+            (
+                (
+                    unfit,
+                    member.standing,
+                    stale || member.is_unanswered(now),
+                    Reverse(paid),
+                    member.created,
+                    &member.uid,
+                ),
+                member,
+            )
         })
         .collect();
     unclaimed.sort_by(|(a, _), (b, _)| b.cmp(a));

@@ -76,6 +76,53 @@ fn standby_members_count_against_max_size_and_get_what_it_leaves() {
 }
 
 #[test]
+fn a_lowered_max_size_ends_the_standby_members_that_it_has_no_room_for() {
+    use Standing::{Claimed, Ready, Standby, Stopping, Terminating};
+    assert_eq!(planned(&with_standby(1, 3, 3, &[(Ready, 1), (Standby, 3)])).3, uids(&[3]), "the youngest");
+    assert_eq!(planned(&with_standby(1, 2, 3, &[(Claimed, 3), (Standby, 2)])).3, uids(&[4, 3]));
+    let going = with_standby(1, 3, 3, &[(Ready, 1), (Standby, 2), (Terminating, 1)]);
+    assert_eq!(planned(&going).3, uids(&[]), "one goes already");
+    let all = with_standby(1, 1, 3, &[(Ready, 1), (Standby, 1), (Stopping, 1)]);
+    assert_eq!(planned(&all).3, uids(&[2, 1]));
+    let mut ready = with_standby(5, 3, 3, &[(Ready, 5)]);
+    ready.forced = true;
+    assert_eq!(planned(&ready), (0, vec![], vec![], uids(&[4, 3])), "they would have no room on standby either");
+}
+
+#[test]
+fn standby_members_that_nobody_wants_started_keep_no_place_from_the_ready_tier() {
+    use Standing::{Claimed, Ready, Standby};
+    let mut pool = with_standby(3, 5, 2, &[(Claimed, 2), (Ready, 1), (Standby, 2)]);
+    for member in &mut pool.members {
+        member.outdated = member.standing == Standby;
+    }
+    assert_eq!(planned(&pool), (0, vec![], vec![], uids(&[4, 3])));
+    pool.state = PoolState::Paused;
+    assert!(planned(&pool).3.is_empty(), "nothing would be bought instead");
+}
+
+#[test]
+fn ready_members_that_cannot_be_stopped_are_a_surplus_and_others_are_bought_for_the_tier() {
+    use Standing::{Pending, Ready};
+    let mut pool = with_standby(1, 20, 2, &[(Ready, 4)]);
+    pool.forced = true;
+    for member in &mut pool.members {
+        member.power.can_stop = false;
+    }
+    let (bought, _, stops, deletes) = planned(&pool);
+    assert_eq!((bought, stops.len(), deletes.len()), (2, 0, 3));
+    pool.members[0].power.can_stop = true;
+    let (bought, _, stops, deletes) = planned(&pool);
+    assert_eq!((bought, stops, deletes), (1, uids(&[0]), uids(&[3, 2])));
+    let mut bought = with_standby(1, 20, 2, &[(Ready, 3), (Pending, 2)]);
+    bought.forced = true;
+    for member in &mut bought.members {
+        member.power.can_stop = false;
+    }
+    assert_eq!(planned(&bought), (0, vec![], vec![], uids(&[2, 1])), "what is bought for it comes up");
+}
+
+#[test]
 fn a_surplus_is_stopped_rather_than_ended_and_what_is_beyond_the_size_ends() {
     let mut lowered = with_standby(1, 20, 2, &[(Standing::Ready, 4)]);
     lowered.forced = true;
@@ -177,8 +224,8 @@ fn a_paused_pool_starts_stops_and_buys_nothing_and_a_draining_one_ends_its_stand
 
 fn any_pool() -> impl Strategy<Value = PoolView> {
     let counts = proptest::collection::vec(0..5_usize, 8);
-    (0..6_i32, 0..16_i32, 0..5_i32, counts, 0..4_i32, any::<(u16, u16)>(), any::<bool>()).prop_map(
-        |(target, max, size, counts, waiting, (outdated, ran_before), can_stop)| {
+    (0..6_i32, 0..16_i32, 0..5_i32, counts, 0..4_i32, any::<(u16, u16, u16)>(), any::<bool>()).prop_map(
+        |(target, max, size, counts, waiting, (outdated, ran_before, stoppable), can_stop)| {
             use Standing::{Claimed, Errored, Pending, Ready, Standby, Stopping, Terminating, Warming};
             let standings = [Claimed, Errored, Pending, Ready, Standby, Stopping, Terminating, Warming];
             let standings: Vec<_> = standings.into_iter().zip(counts).collect();
@@ -189,7 +236,7 @@ fn any_pool() -> impl Strategy<Value = PoolView> {
             }
             for (place, member) in pool.members.iter_mut().enumerate() {
                 member.outdated = outdated >> (place % 16) & 1 == 1;
-                member.power.can_stop = can_stop;
+                member.power.can_stop = can_stop && stoppable >> (place % 16) & 1 == 1;
                 member.power.ran_before = ran_before >> (place % 16) & 1 == 1;
             }
             pool
@@ -221,9 +268,10 @@ proptest! {
 
     #[test]
     fn a_standby_tier_comes_to_rest_within_max_size(pool in any_pool()) {
-        let mut pool = pool;
-        for second in 0..60_i64 {
-            let plan = replenish(&pool, &Memory::default(), at(100 + second));
+        let (mut pool, mut memory) = (pool, Memory::default());
+        for second in 0..1_000_i64 {
+            let plan = replenish(&pool, &memory, at(100 + second));
+            memory = plan.memory.clone();
             let quiet = plan.creates.is_empty() && plan.starts.is_empty() && plan.stops.is_empty();
             pool.members.retain(|member| {
                 !matches!(member.standing, Standing::Terminating | Standing::Errored) && !plan.deletes.contains(&member.uid)
@@ -247,8 +295,11 @@ proptest! {
                 pool.members.push(one);
             }
             prop_assert!(plan.creates.is_empty() || to_i32(pool.members.len()) <= pool.max_size);
-            if second > 50 {
-                prop_assert!(quiet, "{plan:?}");
+            if second > 950 {
+                prop_assert!(quiet && plan.deletes.is_empty(), "{plan:?}");
+                let counts = count(&pool.members);
+                prop_assert!(counts.standby == 0 || counts.total <= pool.max_size, "{counts:?}");
+                prop_assert!(counts.ready >= (pool.max_size - counts.claimed).clamp(0, pool.target_size), "{counts:?}");
             }
         }
     }
