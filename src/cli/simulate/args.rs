@@ -24,13 +24,13 @@ pub(in crate::cli) struct SimulateArgs {
     #[arg(long, value_name = "FILE", requires = "hold_seconds")]
     pub prometheus: Option<PathBuf>,
     /// Claims that come independently of each other, so many an hour
-    #[arg(long, value_name = "PER_HOUR", requires = "hold_seconds", value_parser = rate)]
+    #[arg(long, value_name = "PER_HOUR", requires = "hold_seconds", value_parser = rate, allow_negative_numbers = true)]
     pub poisson: Option<f64>,
     /// Claims that come at a rate that changes: claims an hour in quiet times and in bursts, and how long both last in the mean
-    #[arg(long, value_name = "QUIET,BURST,QUIET_SECONDS,BURST_SECONDS", requires = "hold_seconds", value_parser = load)]
+    #[arg(long, value_name = "QUIET,BURST,QUIET_SECONDS,BURST_SECONDS", requires = "hold_seconds", value_parser = load, allow_negative_numbers = true)]
     pub bursts: Option<Bursts>,
     /// How long claims hold their machines in the mean; the times are exponentially distributed. Not with --trace, which has them
-    #[arg(long, value_name = "MEAN", value_parser = positive, conflicts_with = "trace")]
+    #[arg(long, value_name = "MEAN", value_parser = positive, allow_negative_numbers = true, conflicts_with = "trace")]
     pub hold_seconds: Option<f64>,
     /// How many claims are drawn with --poisson and --bursts
     #[arg(long, value_name = "NUMBER", default_value_t = 100_000, conflicts_with_all = ["trace", "prometheus"], value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -43,14 +43,14 @@ pub(in crate::cli) struct SimulateArgs {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub compare_loop: Option<u32>,
     /// Names the cheapest size with so many hits
-    #[arg(long, value_name = "PERCENT", default_value_t = 99.0, value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 99.0, value_parser = percent, allow_negative_numbers = true)]
     pub goal_percent: f64,
     /// Price of a machine for an hour: of all launch configs, or NAME=PRICE for each of them [default: hourlyPrice of the launch configs
     /// in the file]
     #[arg(long, value_name = "[NAME=]PRICE", value_parser = price)]
     pub hourly_price: Vec<Price>,
     /// Price of a stopped machine of the standby tier for an hour, that of its disks; with prices of the machines [default: not counted]
-    #[arg(long, value_name = "PRICE", value_parser = amount)]
+    #[arg(long, value_name = "PRICE", value_parser = amount, allow_negative_numbers = true)]
     pub stopped_hourly_price: Option<f64>,
     #[command(flatten)]
     pub cloud: CloudArgs,
@@ -79,13 +79,13 @@ pub(in crate::cli) struct SimulateArgs {
 pub(in crate::cli) struct CloudArgs {
     /// How long a machine takes to boot: the mean, or with --boot-p99-seconds the median [default: that of the launch configs'
     /// block simulated, else 90]
-    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    #[arg(long, value_name = "SECONDS", value_parser = positive, allow_negative_numbers = true)]
     pub boot_seconds: Option<f64>,
     /// By how many percent a boot may be shorter or longer [default: that of the block simulated, else 20]
-    #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with = "boot_p99_seconds")]
+    #[arg(long, value_name = "PERCENT", value_parser = percent, allow_negative_numbers = true, conflicts_with = "boot_p99_seconds")]
     pub boot_jitter_percent: Option<f64>,
     /// 99 of 100 boots are shorter than this, and few very long (log-normal)
-    #[arg(long, value_name = "SECONDS", value_parser = positive, requires = "boot_seconds")]
+    #[arg(long, value_name = "SECONDS", value_parser = positive, allow_negative_numbers = true, requires = "boot_seconds")]
     pub boot_p99_seconds: Option<f64>,
     /// How long a call of the cloud takes: a create, terminate, reset, stop or start
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=600_000))]
@@ -97,10 +97,10 @@ pub(in crate::cli) struct CloudArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3_600))]
     pub stop_seconds: u32,
     /// How long a stopped machine takes to be ready again, in percent of a boot
-    #[arg(long, value_name = "PERCENT", default_value_t = 82.0, value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 82.0, value_parser = percent, allow_negative_numbers = true)]
     pub start_percent: f64,
     /// How long a hibernated machine takes to be ready again, in percent of a boot: a guess, so measure yours
-    #[arg(long, value_name = "PERCENT", default_value_t = 50.0, value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 50.0, value_parser = percent, allow_negative_numbers = true)]
     pub resume_percent: f64,
     /// Time between two lists of the machines, by which the operator learns that one is ready: 5000 for EC2, 200 for a simulated
     /// cloud
@@ -110,14 +110,14 @@ pub(in crate::cli) struct CloudArgs {
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=60_000))]
     pub write_milliseconds: u32,
     /// Percent of the machines that never come up
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent, allow_negative_numbers = true)]
     pub failing_percent: f64,
     /// Percent of the creates, and of the starts, that find no capacity
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent, allow_negative_numbers = true)]
     pub lacking_percent: f64,
     /// How many machines are bought a second in the long run [default: as the operator does by the file's launch configs: 2 on EC2, 4
     /// on OpenStack, 200 at a simulated cloud; without launch configs no limit]
-    #[arg(long, value_name = "NUMBER", value_parser = positive)]
+    #[arg(long, value_name = "NUMBER", value_parser = positive, allow_negative_numbers = true)]
     pub creates_per_second: Option<f64>,
     /// How many of them at once after a pause [default: likewise, 5, 8 and 200]
     #[arg(long, value_name = "NUMBER", requires = "creates_per_second", value_parser = clap::value_parser!(u32).range(1..=100_000))]

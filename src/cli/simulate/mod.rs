@@ -16,6 +16,9 @@ use self::args::Format;
 pub(super) use self::args::SimulateArgs;
 use super::{CommandResult, ExitWith};
 
+/// Fewer claims tell little of hit rates.
+const FEW: usize = 100;
+
 /// The exit code if a file or flag cannot be used.
 const UNUSABLE: u8 = 2;
 
@@ -44,6 +47,10 @@ fn played(args: &SimulateArgs) -> Result<Vec<bullpen_simulate::Case>, String> {
         for note in pool.left_out(args.stopped_hourly_price.is_some()) {
             eprintln!("note: {}", shown::block(&note));
         }
+    }
+    if trace.len() < FEW {
+        let one = 100 / trace.len().max(1);
+        eprintln!("note: {} claims are few: one of them is {one} % of the hits", trace.len());
     }
     let planned = cases::planned(args, &pools, &trace)?;
     cases::play(planned, &trace, args.threads)

@@ -57,6 +57,7 @@ pub fn tier(
         size: Some(standby.size),
         mode: standby.mode,
         launch_configs: usable.iter().filter(|config| stops(&config.name)).map(|config| config.name.clone()).collect(),
+        usable: !usable.is_empty(),
         not_before: failed_at.and_then(|failed| failed.checked_add(cooldown).ok()),
     }
 }

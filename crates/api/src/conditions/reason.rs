@@ -145,6 +145,8 @@ string_enum! {
         StandbyComplete,
         /// Members for the standby tier are missing.
         StandbyIncomplete,
+        /// spec.maxSize leaves no room for as many members on standby as spec.standby wants.
+        StandbyBeyondMaxSize,
         /// No launch config of the pool buys machines that its provider can stop.
         ProviderCannotStop,
         /// No launch config of the pool buys machines that its provider can hibernate.

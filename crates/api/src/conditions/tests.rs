@@ -34,7 +34,7 @@ fn the_strings_of_the_api_do_not_change() {
         "Held", "Cordoned", "Errored", "Quarantined", "MachineClaimedBefore", "LaunchConfigElsewhere",
         "LaunchConfigLeadsThere", "TerminateFailing", "StillThere", "MinSizeReached", "NothingWanted",
         "FirstMachinesAwaited", "NoMachines", "BelowMinSize", "MaxSizeReached", "BelowMaxSize", "ScheduleInvalid",
-        "SchedulesRead", "TooLittleKnown", "SizeRecommended", "SizeFollowed", "StandbyComplete", "StandbyIncomplete", "ProviderCannotStop", "ProviderCannotHibernate", "StandbyFailing", "Draining",
+        "SchedulesRead", "TooLittleKnown", "SizeRecommended", "SizeFollowed", "StandbyComplete", "StandbyIncomplete", "StandbyBeyondMaxSize", "ProviderCannotStop", "ProviderCannotHibernate", "StandbyFailing", "Draining",
         "NotDraining", "Terminating", "ClaimedMembersRemain", "HeldMembersRemain", "Empty", "NotStalled",
         "LaunchConfigNotFound", "LaunchConfigBeingDeleted", "LaunchConfigNotTakenIn", "ImageNotResolved", "PriceTold", "PriceNotTold", "LaunchConfigHasNoProvider",
         "NoProvider", "EndpointNotAllowed", "OtherInstallation", "SpotInEphemeralPool", "UserDataNotRead",

@@ -76,6 +76,8 @@ pub(super) struct Known {
     /// The price of each launch config, if all are known.
     pub prices: Option<Vec<f64>>,
     pub goal_percent: f64,
+    /// Whether it is only assumed how long claims hold machines.
+    pub hold_assumed: bool,
     /// What autosize recommends for the present time.
     pub recommended: Option<i32>,
     /// From what it is known, a sentence for each.
@@ -92,6 +94,7 @@ pub(super) fn known(given: Given) -> Result<Known, String> {
     let status = given.pool.status.clone().unwrap_or_default();
     let mut notes = Vec::new();
     let (hold, hold_source) = hold(&given, &mut notes);
+    let hold_assumed = !notes.is_empty();
     let Record { claims, length, source, ready } = claims(&given, hold)?;
     let (cloud, boot_source) = boot(&given, ready);
     enough(&claims, length, cloud.boot.mean())?;
@@ -127,6 +130,7 @@ pub(super) fn known(given: Given) -> Result<Known, String> {
         cloud,
         prices,
         goal_percent: given.goal_percent.unwrap_or_else(|| asked.hit_rate_percent.into()),
+        hold_assumed,
         recommended: status.recommended_target,
         sources: [Some(source), Some(boot_source), hold_source].into_iter().flatten().collect(),
         notes,
@@ -225,8 +229,8 @@ fn hold(given: &Given, notes: &mut Vec<String>) -> (f64, Option<String>) {
         return say(mean(&held), &format!("as long as the {} that hold one now have had it", many_claims(held.len())));
     }
     notes.push(
-        "how long claims hold machines is not known, and is assumed: that adds the same to each size. It is in \
-         bullpen_claim_held_seconds; give it with --hold-seconds"
+        "how long claims hold machines is not known, and is assumed: that adds the same to each size, as long as maxSize leaves room. \
+         It is in bullpen_claim_held_seconds; give it with --hold-seconds"
             .to_owned(),
     );
     say(ASSUMED_HOLD, "assumed")

@@ -28,7 +28,7 @@ const MANY: usize = 10_000;
 /// Arguments of `advise`.
 #[derive(Debug, clap::Args)]
 pub(super) struct AdviseArgs {
-    /// The pool
+    /// The pool, also as pool/NAME
     pool: String,
     /// Claims from a CSV file with the columns `arrival_ms` and `duration_ms` [default: what autosize has learnt of the last week]
     #[arg(long, value_name = "FILE", conflicts_with = "prometheus")]
@@ -37,16 +37,16 @@ pub(super) struct AdviseArgs {
     #[arg(long, value_name = "FILE")]
     prometheus: Option<PathBuf>,
     /// How long claims hold their machines in the mean; not with --trace, which says it [default: as the claims show that are there]
-    #[arg(long, value_name = "SECONDS", value_parser = positive, conflicts_with = "trace")]
+    #[arg(long, value_name = "SECONDS", value_parser = positive, allow_negative_numbers = true, conflicts_with = "trace")]
     hold_seconds: Option<f64>,
     /// How long machines take to be ready, in the mean [default: as those of the pool took]
-    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    #[arg(long, value_name = "SECONDS", value_parser = positive, allow_negative_numbers = true)]
     boot_seconds: Option<f64>,
     /// How many percent of the claims should find a ready machine [default: that of spec.autosize, else 99]
-    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", value_parser = percent, allow_negative_numbers = true)]
     hit_rate_percent: Option<f64>,
     /// Price of a machine for an hour, whatever its launch config [default: hourlyPrice of the launch configs]
-    #[arg(long, value_name = "PRICE", value_parser = price)]
+    #[arg(long, value_name = "PRICE", value_parser = price, allow_negative_numbers = true)]
     hourly_price: Option<f64>,
     /// Output format [default: a table, and what to do next]
     #[arg(short = 'o', long, value_enum, value_name = "FORMAT")]
@@ -63,7 +63,8 @@ enum Format {
 }
 
 pub(super) async fn execute(args: &AdviseArgs, session: &Session) -> Result<(), Failure> {
-    let pool = session.api::<InstancePool>().get(&args.pool).await?;
+    let name = args.pool.strip_prefix("pool/").unwrap_or(&args.pool);
+    let pool = session.api::<InstancePool>().get(name).await?;
     let recorded = match (&args.trace, &args.prometheus) {
         (Some(path), _) => Recorded::Trace { file: path.display().to_string(), text: text(path, "--trace")? },
         (_, Some(path)) => Recorded::Prometheus { file: path.display().to_string(), text: text(path, "--prometheus")? },
@@ -74,7 +75,7 @@ pub(super) async fn execute(args: &AdviseArgs, session: &Session) -> Result<(), 
         launch_configs.extend(session.api().get_opt(&entry.name).await?);
     }
     // Without the permission to read them, less is known, and said.
-    let of_pool = ListParams::default().labels(&format!("{LABEL_POOL}={}", args.pool));
+    let of_pool = ListParams::default().labels(&format!("{LABEL_POOL}={name}"));
     let nothing = ListParams::default();
     let (members, claims) =
         tokio::join!(session.list::<PoolMember>(false, &of_pool), session.list::<PoolClaim>(false, &nothing));
@@ -90,14 +91,14 @@ pub(super) async fn execute(args: &AdviseArgs, session: &Session) -> Result<(), 
         hourly_price: args.hourly_price,
         now: jiff::Timestamp::now(),
     };
-    let known = known::known(given).map_err(|why| Failure::other(format!("pool {}: {why}", args.pool)))?;
+    let known = known::known(given).map_err(|why| Failure::other(format!("pool {name}: {why}")))?;
     if known.claims.len() >= MANY {
         print_err!("playing {} claims at some twenty sizes, which takes a while", known.claims.len());
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let played = tokio::task::spawn_blocking(move || sizes::play(&known, threads).map(|played| (known, played)));
     let played = played.await.map_err(|error| Failure::other(error.to_string()))?;
-    let (known, played) = played.map_err(|why| Failure::other(format!("pool {}: {why}", args.pool)))?;
+    let (known, played) = played.map_err(|why| Failure::other(format!("pool {name}: {why}")))?;
     let text = match args.output {
         None => report::text(&known, &played),
         Some(Format::Json) => printing::structured(&report::document(&known, &played), Output::Json)?,

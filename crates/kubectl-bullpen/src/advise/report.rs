@@ -18,6 +18,13 @@ pub(super) fn text(known: &Known, played: &Played) -> String {
     lines.push(table(known, played).text());
     lines.push(String::new());
     lines.push("Hours and costs are for a week. Auto begins with nothing learnt, as a new pool does.".to_owned());
+    if played.row(Size::Auto).is_none() {
+        let boot = brief(known.cloud.boot.mean());
+        lines.push(format!(
+            "note: Auto is left out: with boots of {boot} it would take minutes to play. --boot-seconds of the cloud that you plan for \
+             has it played"
+        ));
+    }
     lines.extend(known.notes.iter().map(|note| format!("note: {note}")));
     let Next { why, command } = next(known, played);
     lines.push(String::new());
@@ -86,6 +93,13 @@ fn next(known: &Known, played: &Played) -> Next {
     let stays = |why: String| Next { why, command: None };
     let Some(own) = played.row(played.own) else { return stays("Nothing to change.".to_owned()) };
     let Some(best) = played.cheapest.and_then(|size| played.row(size)) else {
+        if known.hold_assumed {
+            return stays(format!(
+                "Next: give --hold-seconds. Up to maxSize {} no size keeps {goal} % if claims hold their machines for as long as is \
+                 assumed, and that decides it here.",
+                known.pool.max_size
+            ));
+        }
         let most = played.rows.iter().map(Row::hit_percent).fold(0.0, f64::max);
         return stays(format!(
             "Next: no size up to maxSize {} keeps {goal} %; the best has {most:.2} %. Raise spec.maxSize, which claimed machines count \

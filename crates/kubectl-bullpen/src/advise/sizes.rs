@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::atomic::AtomicUsize;
 
 use bullpen_api::{Autosize, AutosizeMode, InstancePoolSpec};
-use bullpen_simulate::{HOUR, Outcome, Policy, Setup, run_all};
+use bullpen_simulate::{HOUR, Outcome, Policy, SECOND, Setup, run_all};
 
 use super::known::Known;
 
 /// Sizes beside the cheapest one, as shares of it.
 const BESIDE: [f64; 6] = [0.5, 0.7, 0.85, 1.15, 1.3, 1.6];
+
+/// For so many boots autosize is played, which takes about ten seconds in an optimised build.
+const MOST_BOOTS: f64 = 60_000.0;
 
 /// A size of the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +75,18 @@ pub(super) fn play(known: &Known, threads: usize) -> Result<Played, String> {
     // What the pool has is shown, whatever limits say.
     sizes.retain(|size| possible.contains(size) || *size == spec.target_size);
     let mut all: Vec<Size> = sizes.into_iter().map(Size::Fixed).collect();
-    all.push(Size::Auto);
+    if follows || is_brief(known) {
+        all.push(Size::Auto);
+    }
     let rows = rows(known, &all, threads)?;
     let good = rows.iter().filter(|row| row.hit_percent() >= known.goal_percent);
     let cheapest = good.min_by(|one, other| one.price().total_cmp(&other.price())).map(|row| row.size);
     Ok(Played { rows, own, cheapest })
+}
+
+/// Whether autosize is played in little time: how long that takes depends on how often it looks, which is many times in a boot.
+pub(super) fn is_brief(known: &Known) -> bool {
+    known.length as f64 / SECOND as f64 <= MOST_BOOTS * known.cloud.boot.mean()
 }
 
 /// The least fixed size that keeps the goal, if one does up to `maxSize`.

@@ -33,6 +33,8 @@ pub(crate) fn is_bad(condition: &Condition) -> bool {
         ConditionType::Drained => fails && condition.reason == Reason::HeldMembersRemain,
         ConditionType::TemplateCurrent => fails && is_stuck_rollout(condition),
         ConditionType::Ready => fails && condition.reason != Reason::Draining,
+        // A tier that fills is under way, too; one that cannot be filled is not.
+        ConditionType::StandbyFilled => !holds && condition.reason != Reason::StandbyIncomplete,
         ConditionType::Stalled
         | ConditionType::AtMaxSize
         | ConditionType::Quarantined
@@ -50,7 +52,6 @@ pub(crate) fn is_bad(condition: &Condition) -> bool {
         | ConditionType::Available
         | ConditionType::Healthy
         | ConditionType::SchedulesValid
-        | ConditionType::StandbyFilled
         | ConditionType::PriceKnown
         | ConditionType::Bound => !holds,
     }
@@ -99,6 +100,8 @@ mod tests {
             assert_eq!(is_bad(&condition(type_, status, "R", "")), bad, "{type_} {status}");
         }
         assert!(!is_bad(&condition("Ready", "False", "Draining", "")), "a person asked for that");
+        assert!(!is_bad(&condition("StandbyFilled", "False", "StandbyIncomplete", "")), "it fills");
+        assert!(is_bad(&condition("StandbyFilled", "False", "StandbyBeyondMaxSize", "")));
         assert!(is_bad(&condition("TemplateCurrent", "False", "ProgressDeadlineExceeded", "")));
     }
 

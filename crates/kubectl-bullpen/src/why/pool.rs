@@ -69,6 +69,14 @@ pub(super) fn numbers(story: &mut Story, pool: &InstancePool) {
     let cut = decided.filter(|target| target.source == TargetSource::MaxSize);
     let notes: Vec<String> = [
         schedule.map(|name| format!("schedule {name}; {} without it", spec.target_size)),
+        decided
+            .filter(|target| target.source == TargetSource::Autosize)
+            .map(|_| format!("found by autosize; spec.targetSize is {}", spec.target_size)),
+        status
+            .recommended_target
+            .filter(|size| *size != pool.wanted_size())
+            .map(|size| format!("autosize recommends {size}")),
+        status.next_target.as_ref().map(|next| format!("{} from {:.0} on, by the schedules", next.size, next.time.0)),
         cut.map(|target| format!("cut to {} by maxSize {}", target.size, spec.max_size)),
     ]
     .into_iter()
@@ -217,6 +225,32 @@ mod tests {
             "message": "exceeded quota", "lastTransitionTime": "2026-01-01T00:04:00Z" }]);
         assert_eq!(headline(&|pool| pool["status"]["conditions"] = refused.clone()), "pool/ci: exceeded quota");
         assert_eq!(headline(&|pool| pool["spec"]["state"] = json!("Paused")), "pool/ci: it is Paused");
+    }
+
+    #[test]
+    fn a_target_is_told_with_what_decided_it_and_what_comes_next() {
+        let told = |status: serde_json::Value| {
+            let pool = json!({
+                "metadata": { "name": "ci" },
+                "spec": { "targetSize": 2, "maxSize": 40, "launchConfigs": [{ "name": "sim" }] },
+                "status": status,
+            });
+            let around = Surroundings {
+                presence: &Presence::default(),
+                configs: &[],
+                now: "2026-01-01T00:05:00Z".parse().unwrap(),
+            };
+            story(&serde_json::from_value(pool).unwrap(), &[], &around).whole()
+        };
+        let follows = json!({ "effectiveTarget": { "size": 19, "source": "Autosize" }, "recommendedTarget": 19 });
+        let text = told(follows);
+        assert!(text.contains("target 19 (found by autosize; spec.targetSize is 2), maxSize 40"), "{text}");
+        let recommends = json!({ "effectiveTarget": { "size": 2, "source": "Spec" }, "recommendedTarget": 21,
+            "nextTarget": { "time": "2026-01-01T07:00:00.000000Z", "size": 8 } });
+        let text = told(recommends);
+        let expected =
+            "target 2 (autosize recommends 21; 8 from 2026-01-01T07:00:00Z on, by the schedules), maxSize 40";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -164,14 +164,14 @@ fn ready_tier_rolls(pool: &PoolView, members: &[CountedMember]) -> bool {
     rolling && members.iter().any(|member| member.outdated && in_tier(member.standing))
 }
 
-/// The condition `StandbyFilled`; `None` if the pool has no standby tier.
-pub fn standby_filled(tier: &StandbyTier, standby: i32, now: Timestamp) -> Option<ConditionValue> {
+/// The condition `StandbyFilled`; `None` if the pool has no standby tier. `beside` is what `maxSize` leaves beside the target.
+pub fn standby_filled(tier: &StandbyTier, standby: i32, beside: i32, now: Timestamp) -> Option<ConditionValue> {
     let size = tier.size?;
     let is = |holds, reason, message: String| {
         Some(ConditionValue::new(ConditionType::StandbyFilled, holds, reason, message))
     };
     let numbers = format!("{standby} of {size} members are on standby");
-    if size > 0 && tier.launch_configs.is_empty() {
+    if size > 0 && tier.launch_configs.is_empty() && tier.usable {
         let (reason, does, hint) = match tier.mode {
             StandbyMode::Stopped => (Reason::ProviderCannotStop, "stop", ""),
             StandbyMode::Hibernated => {
@@ -184,6 +184,11 @@ pub fn standby_filled(tier: &StandbyTier, standby: i32, now: Timestamp) -> Optio
     }
     if standby >= size {
         return is(true, Reason::StandbyComplete, numbers);
+    }
+    if size > beside {
+        let what = format!("maxSize leaves room for {} beside the target", beside.max(0));
+        let why = format!("{numbers}; {what}: raise spec.maxSize, or lower spec.standby.size");
+        return is(false, Reason::StandbyBeyondMaxSize, why);
     }
     match tier.not_before.filter(|moment| *moment > now) {
         Some(_) => is(

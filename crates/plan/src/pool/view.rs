@@ -44,6 +44,8 @@ pub struct StandbyTier {
     pub mode: StandbyMode,
     /// The launch configs whose provider can stop the machines that they buy, in this mode.
     pub launch_configs: Vec<String>,
+    /// Whether the pool has launch configs that can be used at all.
+    pub usable: bool,
     /// Nothing is bought or stopped for the tier before this time, because a machine could not be stopped or started.
     pub not_before: Option<Timestamp>,
 }

@@ -83,9 +83,12 @@ impl<'a> Schedule<'a> {
         let field = |field, problem: String| format!("spec.schedules[name={}].{field}: {problem}", schedule.name);
         let parser =
             CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).dom_and_dow(false).build();
-        let cron = parser
-            .parse(&schedule.cron)
-            .map_err(|error| field("cron", format!("{:?} is not five fields of cron: {error}", schedule.cron)))?;
+        let cron = parser.parse(&schedule.cron).map_err(|error| {
+            field(
+                "cron",
+                format!("{:?} is no cron expression of five fields, such as 0 7 * * 1-5: {error}", schedule.cron),
+            )
+        })?;
         let zone = TimeZone::get(&schedule.time_zone).map_err(|_| {
             field("timeZone", format!("{:?} is no name of the IANA time zone database", schedule.time_zone))
         })?;

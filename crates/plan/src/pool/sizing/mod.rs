@@ -100,8 +100,8 @@ pub fn replenish(pool: &PoolView, memory: &Memory, now: Timestamp) -> Replenishm
     let deficit = (lacking - to_i32(starts.len())).max(0);
     let (beyond, spare) = (supply + unanswered - wanted, left.ready - recycling.surge - wanted);
     let headroom = (pool.max_size - counts.total).max(0);
-    let places = places(pool, counts, &staying, (kept + wanted, deficit - headroom));
-    let tier = ReadyTier { deficit, beyond, spare, places, rollout_paused: rollout.is_paused() };
+    let room = places(pool, counts, &staying, (kept + wanted, deficit - headroom));
+    let tier = ReadyTier { deficit, beyond, spare, places: room, rollout_paused: rollout.is_paused() };
     let fill = if emptying { Fill::default() } else { standby::fill(pool, &staying, &starts, tier, now) };
 
     let to_create = if buying { deficit.max(fill.buy).min(headroom) } else { 0 };

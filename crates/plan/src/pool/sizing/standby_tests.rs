@@ -142,9 +142,9 @@ fn a_pool_whose_provider_cannot_stop_does_nothing_for_the_tier_and_says_so() {
     let mut pool = with_standby(2, 20, 2, &[(Standing::Ready, 2)]);
     pool.standby.launch_configs.clear();
     assert_eq!(planned(&pool), (0, vec![], vec![], vec![]));
-    let condition = standby_filled(&pool.standby, 0, at(0)).unwrap();
+    let condition = standby_filled(&pool.standby, 0, 10, at(0)).unwrap();
     assert!(!condition.holds && condition.message.contains("spec.standby"), "{condition:?}");
-    assert_eq!(standby_filled(&StandbyTier::default(), 0, at(0)), None);
+    assert_eq!(standby_filled(&StandbyTier::default(), 0, 10, at(0)), None);
 }
 
 #[test]

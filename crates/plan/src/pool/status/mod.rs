@@ -89,7 +89,8 @@ pub fn pool_status(input: &StatusInput<'_>, now: Timestamp) -> InstancePoolStatu
     let filled_time = filled_time(input, &before, now);
     let mut of_pool = conditions_of(input, &before, filled_time.is_some());
     let mut conditions = before.conditions;
-    match standby_filled(input.standby, counts.standby, now) {
+    let beside = pool.spec.max_size - pool.wanted_size();
+    match standby_filled(input.standby, counts.standby, beside, now) {
         Some(condition) => of_pool.push(condition),
         None => conditions.retain(|condition| condition.type_ != ConditionType::StandbyFilled),
     }
