@@ -1,5 +1,6 @@
 //! The standby tier beside the ready tier.
 
+use bullpen_api::{Reason, StandbyMode};
 use proptest::prelude::*;
 
 use super::tests::{at, pass, pool};
@@ -9,7 +10,8 @@ use crate::pool::standby::{Power, StandbyTier, standby_filled};
 /// A pool that wants so many members on standby, and whose provider can stop machines.
 fn with_standby(target: i32, max: i32, size: i32, standings: &[(Standing, usize)]) -> PoolView {
     let mut pool = pool(target, max, standings);
-    pool.standby = StandbyTier { size: Some(size), launch_configs: vec!["lc".into()], ..StandbyTier::default() };
+    pool.standby =
+        StandbyTier { size: Some(size), launch_configs: vec!["lc".into()], usable: true, ..StandbyTier::default() };
     for member in &mut pool.members {
         member.power = Power { can_stop: true, refused_until: None, ran_before: false };
         if matches!(member.standing, Standing::Standby | Standing::Stopping) {
@@ -144,7 +146,22 @@ fn a_pool_whose_provider_cannot_stop_does_nothing_for_the_tier_and_says_so() {
     assert_eq!(planned(&pool), (0, vec![], vec![], vec![]));
     let condition = standby_filled(&pool.standby, 0, 10, at(0)).unwrap();
     assert!(!condition.holds && condition.message.contains("spec.standby"), "{condition:?}");
+    assert_eq!(condition.reason, Reason::ProviderCannotStop);
+    let reason = |tier: &StandbyTier, beside| standby_filled(tier, 0, beside, at(0)).unwrap().reason;
+    pool.standby.mode = StandbyMode::Hibernated;
+    assert_eq!(reason(&pool.standby, 10), Reason::ProviderCannotHibernate);
+    pool.standby.usable = false;
+    assert_eq!(reason(&pool.standby, 10), Reason::StandbyIncomplete, "no launch config can be used: nobody knows");
     assert_eq!(standby_filled(&StandbyTier::default(), 0, 10, at(0)), None);
+}
+
+#[test]
+fn a_tier_that_max_size_has_no_room_for_beside_the_target_says_how_much_there_is() {
+    let pool = with_standby(3, 5, 4, &[(Standing::Ready, 3), (Standing::Standby, 2)]);
+    let condition = standby_filled(&pool.standby, 2, 2, at(0)).unwrap();
+    assert_eq!((condition.holds, condition.reason), (false, Reason::StandbyBeyondMaxSize));
+    assert!(condition.message.contains("room for 2 beside the target: raise spec.maxSize"), "{condition:?}");
+    assert_eq!(standby_filled(&pool.standby, 2, 4, at(0)).unwrap().reason, Reason::StandbyIncomplete);
 }
 
 #[test]
@@ -188,8 +205,6 @@ fn old_and_outdated_standby_members_are_replaced_one_by_one_after_the_ready_ones
 
 #[test]
 fn a_rollout_is_over_only_once_the_standby_tier_is_current_and_says_how_much_of_it_is_not() {
-    use bullpen_api::Reason;
-
     use crate::pool::rollout::{RolloutPhase, follow, template_current};
     let mut pool = with_standby(2, 20, 3, &[(Standing::Ready, 2), (Standing::Standby, 2), (Standing::Stopping, 1)]);
     for member in &mut pool.members {
