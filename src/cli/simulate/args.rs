@@ -47,7 +47,7 @@ pub(in crate::cli) struct SimulateArgs {
     pub goal_percent: f64,
     /// Price of a machine for an hour: of all launch configs, or NAME=PRICE for each of them [default: hourlyPrice of the launch configs
     /// in the file]
-    #[arg(long, value_name = "[NAME=]PRICE", value_parser = price)]
+    #[arg(long, value_name = "[NAME=]PRICE", value_parser = price, allow_negative_numbers = true)]
     pub hourly_price: Vec<Price>,
     /// Price of a stopped machine of the standby tier for an hour, that of its disks; with prices of the machines [default: not counted]
     #[arg(long, value_name = "PRICE", value_parser = amount, allow_negative_numbers = true)]

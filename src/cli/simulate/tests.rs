@@ -93,3 +93,30 @@ fn what_cannot_be_used_is_named_with_the_file_or_flag() {
     let none = line(folder.path(), &[]).expect_err("no claims").to_string();
     assert!(none.contains("--trace <FILE>|--prometheus <FILE>|--poisson"), "{none}");
 }
+
+#[test]
+fn a_number_below_zero_is_refused_with_its_range() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let load = ["--poisson", "240", "--hold-seconds", "60", "--claims", "300"];
+    for flag in ["--hourly-price", "--goal-percent", "--boot-seconds", "--creates-per-second"] {
+        let refused = line(folder.path(), &[&load[..], &[flag, "-1"]].concat()).expect_err("refused").to_string();
+        assert!(refused.contains(flag) && refused.contains("must be between"), "{refused}");
+    }
+}
+
+#[test]
+fn machines_are_bought_no_faster_than_the_operator_buys_by_the_launch_configs_of_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Ten claims a second, and EC2 sells two machines a second.
+    let load = ["--poisson", "36000", "--hold-seconds", "60", "--claims", "4000"];
+    let args = line(folder.path(), &load).expect("arguments");
+    let wide = "maxSize: 5000\n  provisioning: {maxConcurrentCreates: 1000, failureThreshold: 100}";
+    let most_wait = |launch_config: &str| {
+        fs::write(&args.pool[0], format!("{POOL}{launch_config}").replace("maxSize: 100", wide)).expect("a file");
+        played(&args).expect("cases")[0].outcome.waits.p95
+    };
+    let on_ec2 = "---\napiVersion: bullpen.dev/v1alpha1\nkind: LaunchConfig\nmetadata: {name: a}\nspec: {region: r, zone: z, \
+                  instanceType: t, image: i, aws: {subnetId: subnet-12345678}}\n";
+    let (free, limited) = (most_wait(""), most_wait(on_ec2));
+    assert!(limited > free + 50.0, "{free} and {limited} s");
+}
