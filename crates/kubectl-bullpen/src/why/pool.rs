@@ -229,10 +229,11 @@ mod tests {
 
     #[test]
     fn a_target_is_told_with_what_decided_it_and_what_comes_next() {
-        let told = |status: serde_json::Value| {
+        let told = |mode: &str, status: serde_json::Value| {
             let pool = json!({
                 "metadata": { "name": "ci" },
-                "spec": { "targetSize": 2, "maxSize": 40, "launchConfigs": [{ "name": "sim" }] },
+                "spec": { "targetSize": 2, "maxSize": 40, "launchConfigs": [{ "name": "sim" }],
+                    "autosize": { "mode": mode } },
                 "status": status,
             });
             let around = Surroundings {
@@ -243,11 +244,11 @@ mod tests {
             story(&serde_json::from_value(pool).unwrap(), &[], &around).whole()
         };
         let follows = json!({ "effectiveTarget": { "size": 19, "source": "Autosize" }, "recommendedTarget": 19 });
-        let text = told(follows);
+        let text = told("Auto", follows);
         assert!(text.contains("target 19 (found by autosize; spec.targetSize is 2), maxSize 40"), "{text}");
         let recommends = json!({ "effectiveTarget": { "size": 2, "source": "Spec" }, "recommendedTarget": 21,
             "nextTarget": { "time": "2026-01-01T07:00:00.000000Z", "size": 8 } });
-        let text = told(recommends);
+        let text = told("Recommend", recommends);
         let expected =
             "target 2 (autosize recommends 21; 8 from 2026-01-01T07:00:00Z on, by the schedules), maxSize 40";
         assert!(text.contains(expected), "{text}");
