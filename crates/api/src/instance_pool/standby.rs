@@ -29,6 +29,11 @@ pub enum StandbyMode {
 }
 
 impl StandbyMode {
-    /// Every mode.
-    pub const ALL: [Self; 2] = [Self::Stopped, Self::Hibernated];
+    /// What a machine is that is kept so, in a sentence.
+    pub const fn participle(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Hibernated => "hibernated",
+        }
+    }
 }

@@ -22,6 +22,9 @@ const LEAST_MACHINES: usize = 3;
 const LEAST_HOLDS: usize = 5;
 /// So many claims that have ended are needed before those that hold machines still do not say it better.
 const MANY_ENDED: usize = 20;
+/// What follows from an assumed hold.
+const HOLD_IS_ASSUMED: &str = "how long claims hold machines is not known, and is assumed: that adds the same to each size, as long as \
+     maxSize leaves room. It is in bullpen_claim_held_seconds; give it with --hold-seconds";
 /// Where nothing shows how long claims hold machines.
 const ASSUMED_HOLD: f64 = 600.0;
 
@@ -92,10 +95,9 @@ pub(super) struct Known {
 /// Why it is too little, and what to do.
 pub(super) fn known(given: Given) -> Result<Known, String> {
     let status = given.pool.status.clone().unwrap_or_default();
-    let mut notes = Vec::new();
-    let (hold, hold_source) = hold(&given, &mut notes);
-    let hold_assumed = !notes.is_empty();
-    let Record { claims, length, source, ready } = claims(&given, hold)?;
+    let Hold { mean, source: hold_source, is_assumed: hold_assumed } = hold(&given);
+    let mut notes: Vec<String> = hold_assumed.then(|| HOLD_IS_ASSUMED.to_owned()).into_iter().collect();
+    let Record { claims, length, source, ready } = claims(&given, mean)?;
     let (cloud, boot_source) = boot(&given, ready);
     enough(&claims, length, cloud.boot.mean())?;
     let prices = given.launch_configs.iter().map(|config| given.hourly_price.or_else(|| hourly_price(config)));
@@ -201,13 +203,24 @@ fn enough(claims: &[Arrival], length: Micros, boot: f64) -> Result<(), String> {
     ))
 }
 
-/// How long claims hold machines in the mean, in seconds, and how that is known. A trace says it for each.
-fn hold(given: &Given, notes: &mut Vec<String>) -> (f64, Option<String>) {
+/// How long claims hold machines.
+struct Hold {
+    /// In the mean, in seconds.
+    mean: f64,
+    /// How that is known. `None`: a trace says it for each.
+    source: Option<String>,
+    /// Whether nothing shows it.
+    is_assumed: bool,
+}
+
+fn hold(given: &Given) -> Hold {
     if let Recorded::Trace { .. } = given.recorded {
-        return (ASSUMED_HOLD, None);
+        return Hold { mean: ASSUMED_HOLD, source: None, is_assumed: false };
     }
-    let say =
-        |mean: f64, why: &str| (mean, Some(format!("claims hold a machine for {} in the mean: {why}", brief(mean))));
+    let say = |mean: f64, why: &str| {
+        let source = Some(format!("claims hold a machine for {} in the mean: {why}", brief(mean)));
+        Hold { mean, source, is_assumed: false }
+    };
     if let Some(mean) = given.hold_seconds {
         return say(mean, "--hold-seconds");
     }
@@ -228,12 +241,7 @@ fn hold(given: &Given, notes: &mut Vec<String>) -> (f64, Option<String>) {
         // Exponentially distributed times are memoryless: those that go on have lasted for the mean so far.
         return say(mean(&held), &format!("as long as the {} that hold one now have had it", many_claims(held.len())));
     }
-    notes.push(
-        "how long claims hold machines is not known, and is assumed: that adds the same to each size, as long as maxSize leaves room. \
-         It is in bullpen_claim_held_seconds; give it with --hold-seconds"
-            .to_owned(),
-    );
-    say(ASSUMED_HOLD, "assumed")
+    Hold { is_assumed: true, ..say(ASSUMED_HOLD, "assumed") }
 }
 
 /// The cloud of the pool, and how its boots are known.

@@ -114,6 +114,30 @@ fn a_max_size_that_leaves_no_room_is_named() {
 }
 
 #[test]
+fn a_max_size_that_an_assumed_hold_fills_is_no_reason_to_raise_it() {
+    let mut bare = given(pool(&json!({ "targetSize": 3, "maxSize": 20 }), &json!({ "learnt": learnt(6, 30) })));
+    bare.hold_seconds = None;
+    let (known, played) = advised(bare);
+    assert_eq!(played.cheapest, None);
+    let text = report::text(&known, &played);
+    assert!(text.contains("Next: give --hold-seconds.") && !text.contains("Raise spec.maxSize"), "{text}");
+}
+
+#[test]
+fn auto_is_left_out_where_it_would_take_minutes_to_play() {
+    let claims: Vec<String> = (0..200).map(|number| format!("{},60000", number * HOUR)).collect();
+    let recorded = Recorded::Trace {
+        file: "week.csv".to_owned(),
+        text: format!("arrival_ms,duration_ms\n{}\n", claims.join("\n")),
+    };
+    let brief = given(pool(&json!({}), &json!({})));
+    let (known, played) = advised(Given { recorded, boot_seconds: Some(5.0), hold_seconds: None, ..brief });
+    assert!(played.row(Size::Auto).is_none() && played.cheapest.is_some());
+    let text = report::text(&known, &played);
+    assert!(text.contains("note: Auto is left out: with boots of 5.0 s"), "{text}");
+}
+
+#[test]
 fn a_pool_that_knows_too_little_is_told_what_to_do() {
     let refused = |given: Given| known(given).err().unwrap();
     let off = refused(given(pool(&json!({ "autosize": { "mode": "Off" } }), &json!({}))));

@@ -2,7 +2,6 @@
 
 use bullpen_api::{
     ConditionType, InstancePool, LaunchConfig, MemberState, PoolClaim, PoolMember, PoolMemberStatus, Reason,
-    StandbyMode,
 };
 use bullpen_plan::member::readiness::Probe;
 use bullpen_plan::pool::recycle::expires_at;
@@ -161,10 +160,7 @@ fn next(
         }
         MemberState::Standby => {
             let since = status.standby.as_ref().map(|standby| standby.since.0);
-            let how = match status.standby.as_ref().map(|standby| standby.mode).unwrap_or_default() {
-                StandbyMode::Stopped => "stopped",
-                StandbyMode::Hibernated => "hibernated",
-            };
+            let how = status.standby.as_ref().map(|standby| standby.mode).unwrap_or_default().participle();
             story.fact(format!("its machine is {how}: it went on standby {}", ago(since, now)));
             story.next("it is started before the pool buys a machine; no claim gets it before it is ready again");
         }

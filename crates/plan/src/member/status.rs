@@ -115,7 +115,7 @@ pub fn ready(before: &PoolMember, machine: &RecordedMachine, now: Timestamp) -> 
 /// The status of a ready member whose machine is to be stopped in this mode. `last_start` is when the machine last started,
 /// by the provider's clock.
 pub fn stopping(before: &PoolMember, mode: StandbyMode, last_start: Timestamp, now: Timestamp) -> PoolMember {
-    let message = format!("the machine is being {}, for the standby tier", participle(mode));
+    let message = format!("the machine is being {}, for the standby tier", mode.participle());
     let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Stopping, message);
     with_status(before, now, &condition, |status| {
         status.state = MemberState::Stopping;
@@ -127,7 +127,7 @@ pub fn stopping(before: &PoolMember, mode: StandbyMode, last_start: Timestamp, n
 /// The status once the machine is stopped. Its last start may be later than was known when its stop was decided: then an older
 /// list would pass for a later start. `last_start` is what the cloud shows, by its own clock.
 pub fn on_standby(before: &PoolMember, last_start: Option<Timestamp>, now: Timestamp) -> PoolMember {
-    let message = format!("the machine is {}, and is started when the pool needs it", participle(mode(before)));
+    let message = format!("the machine is {}, and is started when the pool needs it", mode(before).participle());
     let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Standby, message);
     with_status(before, now, &condition, |status| {
         status.state = MemberState::Standby;
@@ -142,16 +142,9 @@ pub fn mode(member: &PoolMember) -> StandbyMode {
     member.status.as_ref().and_then(|status| status.standby.as_ref()).map(|standby| standby.mode).unwrap_or_default()
 }
 
-const fn participle(mode: StandbyMode) -> &'static str {
-    match mode {
-        StandbyMode::Stopped => "stopped",
-        StandbyMode::Hibernated => "hibernated",
-    }
-}
-
 /// The status of a standby member whose machine is to be started. When it booted is dated anew.
 pub fn starting(before: &PoolMember, now: Timestamp) -> PoolMember {
-    let message = format!("the {} machine is started", participle(mode(before)));
+    let message = format!("the {} machine is started", mode(before).participle());
     let condition = ConditionValue::new(ConditionType::Ready, false, Reason::Warming, message);
     with_status(before, now, &condition, |status| {
         status.state = MemberState::Warming;

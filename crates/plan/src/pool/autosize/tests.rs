@@ -371,10 +371,12 @@ fn a_clock_that_jumps_neither_hangs_the_operator_nor_stops_what_is_learnt() {
     };
     let before = size(&play(0, 24));
     assert!(before >= 6, "{before}");
+    // Played slot by slot, a century would take hours.
+    let mut ahead = sizer.clone();
+    ahead.observe(BEGIN + day + 36_525 * day, 4);
+    assert!(size(&ahead.advice()) <= before);
     // The clock is a week ahead for a minute, then right again.
-    let began = std::time::Instant::now();
     sizer.observe(BEGIN + day + week, 4);
-    assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
     let mut quiet = sizer;
     for minute in 1..4 * 60 {
         quiet.observe(BEGIN + day + minute * 60 * SECOND, 0);
