@@ -173,7 +173,12 @@ pub(super) async fn play(walk: &Walk, operator: &Operator, trace: &[Arrival]) ->
     let bought = reached(&entries, State::Created, before);
     let delays = delays(trace, clock, &bought);
     let reaction = mean(delays.iter().copied());
-    let idle = seen.values().map(|(ready, claimed)| idle_within(*ready, *claimed, (clock, ends))).sum();
+    // A member that was given up was nobody's until then.
+    let given_up: HashMap<String, Timestamp> =
+        reached(&entries, State::ShuttingDown, 0).into_iter().map(|(at, member)| (member, at)).collect();
+    let left = |member, claimed: Option<Timestamp>| claimed.or_else(|| given_up.get(member).copied());
+    let idle =
+        seen.iter().map(|(member, (ready, claimed))| idle_within(*ready, left(member, *claimed), (clock, ends))).sum();
     writes.sort();
     let series =
         format!(r#"bullpen_claim_pairing_duration_seconds_count{{namespace="{}",pool="{POOL}"}}"#, walk.namespace);
@@ -246,10 +251,10 @@ async fn follow_claims(api: Api<PoolClaim>, mut tell: HashMap<String, oneshot::S
     }
 }
 
-/// Seconds between these times for which a member was ready and nobody's.
-fn idle_within(ready: Option<Timestamp>, claimed: Option<Timestamp>, (begin, end): (Timestamp, Timestamp)) -> f64 {
+/// Seconds between these times for which a member was ready and nobody's. It was ready until it `left`.
+fn idle_within(ready: Option<Timestamp>, left: Option<Timestamp>, (begin, end): (Timestamp, Timestamp)) -> f64 {
     let Some(ready) = ready else { return 0.0 };
-    let (from, to) = (ready.max(begin), claimed.unwrap_or(end).min(end));
+    let (from, to) = (ready.max(begin), left.unwrap_or(end).min(end));
     to.duration_since(from).as_secs_f64().max(0.0)
 }
 
