@@ -104,8 +104,13 @@ async fn a_bad_schedule_is_refused_with_a_message_that_names_the_field() {
     assert_eq!(created["spec"]["schedules"][0]["timeZone"], "Etc/UTC");
     let schedule = "/spec/schedules/0";
     let cases: &[Case] = &[
-        ("four fields", &format!("{schedule}/cron"), json!("0 8 * *"), &["spec.schedules[0].cron"]),
-        ("a nickname", &format!("{schedule}/cron"), json!("@daily"), &["spec.schedules[0].cron"]),
+        ("four fields", &format!("{schedule}/cron"), json!("0 8 * *"), &["spec.schedules[0].cron", "five fields"]),
+        (
+            "a nickname",
+            &format!("{schedule}/cron"),
+            json!("@daily"),
+            &["spec.schedules[0].cron", "five fields", "@daily"],
+        ),
         ("a zone with a space", &format!("{schedule}/timeZone"), json!("Europe Berlin"), &["timeZone"]),
         ("half a minute", &format!("{schedule}/durationSeconds"), json!(30), &["durationSeconds", "equal to 60"]),
         (

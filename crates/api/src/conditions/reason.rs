@@ -119,7 +119,7 @@ string_enum! {
 
         /// At least minSize members are ready.
         MinSizeReached,
-        /// targetSize is 0, so the pool needs no machine.
+        /// targetSize or the size that autosize found is 0, so the pool needs no machine.
         NothingWanted,
         /// The pool has not had all of its targetSize machines yet.
         FirstMachinesAwaited,

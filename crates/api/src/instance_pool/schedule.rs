@@ -6,12 +6,17 @@ use serde::{Deserialize, Serialize};
 /// A larger target at certain times. While several are on, or none is above targetSize, the highest number counts.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.cron.matches('^[0-9A-Za-z*/,#-]+( +[0-9A-Za-z*/,#-]+){4}$')")
+        .message("cron must have five fields (minute, hour, day of the month, month, day of the week), such as 0 8 * * 1-5; @daily and the like are not known")
+        .field_path(".cron")
+)]
 pub struct PoolSchedule {
     /// A name for messages.
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// When it begins: minute, hour, day of the month, month, day of the week, as in crontab. Sunday is 0 or 7.
-    #[schemars(length(min = 9, max = 128), regex(pattern = "^[0-9A-Za-z*/,#-]+( +[0-9A-Za-z*/,#-]+){4}$"))]
+    #[schemars(length(max = 128))]
     pub cron: String,
     /// The time zone of cron, by its name in the IANA database, such as Europe/Berlin.
     #[serde(default = "default_time_zone")]

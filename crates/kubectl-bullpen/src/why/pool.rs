@@ -89,6 +89,7 @@ pub(super) fn numbers(story: &mut Story, pool: &InstancePool) {
     for (count, word) in [
         (members.warming, "warming"),
         (members.pending, "asked for"),
+        (members.standby, "on standby"),
         (members.claimed, "claimed"),
         (members.errored, "failed"),
         (members.terminating, "terminating"),

@@ -80,42 +80,82 @@ fn header<'a>(names: impl IntoIterator<Item = &'a str>) -> Row<'a> {
     Row::new(names.into_iter().map(Cell::from)).style(Style::new().add_modifier(Modifier::DIM))
 }
 
+/// The columns of numbers of the table of pools, with their widths. They are never cut: half a number is another one.
+const NUMBERS: [(&str, u16); 9] = [
+    ("STATE", 8),
+    ("TARGET", 6),
+    ("READY", 5),
+    ("STANDBY", 7),
+    ("BOOT", 5),
+    ("CLAIM", 5),
+    ("END", 4),
+    ("WAIT", 5),
+    ("MAX", 5),
+];
+/// The longest name that is shown whole, and the least that a name gets.
+const NAME: (u16, u16) = (24, 6);
+/// Least width of the column of problems; if there is no room for it, only the chosen pool's problem is shown.
+const TROUBLE: u16 = 10;
+
 fn draw_pools(frame: &mut Frame, area: Rect, model: &Model, now: Timestamp) {
-    let namespaces = model.namespace.is_none();
     let longest = |of: fn(&Key) -> &String, least: u16| {
         let widest = model.pools().map(|(key, _)| of(key).chars().count()).max().unwrap_or(0);
-        u16::try_from(widest).unwrap_or(least).clamp(least, 24)
+        u16::try_from(widest).unwrap_or(NAME.0).clamp(least, NAME.0)
     };
-    let mut names =
-        vec!["POOL", "STATE", "TARGET", "READY", "STANDBY", "BOOT", "CLAIM", "END", "WAIT", "MAX", "TROUBLE"];
-    let mut widths: Vec<_> = [longest(|key| &key.1, 6), 8, 6, 5, 7, 5, 5, 4, 5, 5].map(Constraint::Length).into();
-    widths.push(Constraint::Min(10));
     let has_tier = model.pools().any(|(_, pool)| pool.spec.standby.is_some());
-    if !has_tier {
-        names.remove(tables::STANDBY);
-        widths.remove(tables::STANDBY);
+    let numbers = || NUMBERS.into_iter().filter(|(name, _)| has_tier || *name != "STANDBY");
+    let mut heads = vec![];
+    if model.namespace.is_none() {
+        heads.push(("NAMESPACE", longest(|key| &key.0, 9)));
     }
-    if namespaces {
-        names.insert(0, "NAMESPACE");
-        widths.insert(0, Constraint::Length(longest(|key| &key.0, 9)));
+    heads.push(("POOL", longest(|key| &key.1, NAME.1)));
+    let room = area.width.saturating_sub(numbers().map(|(_, width)| width + 1).sum());
+    let of_names: u16 = heads.iter().map(|(_, width)| width + 1).sum();
+    let has_trouble = of_names + TROUBLE <= room;
+    if of_names > room + 1 {
+        let each = (room + 1) / u16::try_from(heads.len()).unwrap_or(1);
+        for (_, width) in &mut heads {
+            *width = each.saturating_sub(1).max(NAME.1);
+        }
+    }
+    let names: Vec<u16> = heads.iter().map(|(_, width)| *width).collect();
+    let mut columns: Vec<_> = heads.into_iter().chain(numbers()).collect();
+    let mut widths: Vec<_> = columns.iter().map(|(_, width)| Constraint::Length(*width)).collect();
+    if has_trouble {
+        columns.push(("TROUBLE", TROUBLE));
+        widths.push(Constraint::Min(TROUBLE));
     }
     let rows = model.pools().map(|(key, pool)| {
         let mut cells: Vec<_> =
             tables::pool(model, pool, now).into_iter().enumerate().map(|(n, text)| pool_cell(n, text)).collect();
+        if !has_trouble {
+            cells.pop();
+        }
         if !has_tier {
             cells.remove(tables::STANDBY);
         }
-        if namespaces {
-            cells.insert(0, Cell::from(key.0.clone()));
-        }
+        let shown = [&key.0, &key.1];
+        let shown =
+            shown[shown.len() - names.len()..].iter().zip(&names).map(|(name, width)| Cell::from(cut(name, *width)));
+        cells.splice(..1, shown);
         Row::new(cells)
     });
     let table = Table::new(rows, widths)
-        .header(header(names))
+        .header(header(columns.iter().map(|(name, _)| *name)))
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
         .block(Block::new().borders(Borders::TOP).border_style(Style::new().dim()));
     let mut state = TableState::default().with_selected(model.chosen().map(|(place, ..)| place));
     frame.render_stateful_widget(table, area, &mut state);
+}
+
+/// The text in so many columns; what is left out is an ellipsis.
+fn cut(text: &str, width: u16) -> String {
+    let width = usize::from(width);
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    format!("{kept}…")
 }
 
 /// A cell of the table of pools, in color if a person should notice it.

@@ -135,3 +135,24 @@ fn drawing_on_a_tiny_terminal_does_not_panic() {
         screen(&Model::new(None), width, height);
     }
 }
+
+#[test]
+fn numbers_are_never_cut_and_long_names_end_with_an_ellipsis() {
+    let mut model = Model::new(None);
+    let pool = json!({
+        "metadata": { "name": "a-pool-with-a-long-name-of-its-own", "namespace": "a-namespace-with-a-long-name", "uid": "a" },
+        "spec": { "targetSize": 12345, "maxSize": 54321, "launchConfigs": [{ "name": "sim" }], "standby": { "size": 7 } },
+        "status": { "members": { "ready": 23456, "claimed": 34567, "standby": 1_234_567 }, "conditions": [] },
+    });
+    let now = Timestamp::from_second(1_767_225_600).unwrap();
+    model.take(Change::Pool(Event::Apply(serde_json::from_value(pool).unwrap())), now);
+    for width in [80, 100, 160] {
+        let text = screen(&model, width, 24).join("\n");
+        for number in ["12345", "54321", "23456", "34567", "1234567"] {
+            assert!(text.contains(number), "{number} in {width} columns:\n{text}");
+        }
+        // There is room for 24 characters of a name, but not in a narrow terminal.
+        let room = text.contains("a-namespace-with-a-long…");
+        assert!(room == (width == 160) && text.contains("a-n") && text.contains("a-p"), "{text}");
+    }
+}

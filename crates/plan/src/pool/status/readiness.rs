@@ -4,7 +4,9 @@
 //! for, and it changes nothing. It ceases to be Ready below `minSize`, and when no member is ready and no other can be
 //! got.
 
-use bullpen_api::{ConditionType, ConditionValue, InstancePoolStatus, PoolState, Reason, find_condition, micro_time};
+use bullpen_api::{
+    ConditionType, ConditionValue, InstancePoolStatus, PoolState, Reason, TargetSource, find_condition, micro_time,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
@@ -81,8 +83,10 @@ pub(super) fn ready(
         return is(false, problem.reason(), problem_message(input, problem));
     }
     if input.plan.wanted_size == 0 {
+        let found = input.plan.effective_target.source == TargetSource::Autosize;
+        let what = if found { "autosize needs no machine now" } else { "targetSize is 0" };
         let schedules = if spec.schedules.is_empty() { "" } else { ", and no schedule is on that wants more" };
-        return is(true, Reason::NothingWanted, format!("targetSize is 0{schedules}"));
+        return is(true, Reason::NothingWanted, format!("{what}{schedules}"));
     }
     if counts.ready < spec.min_size {
         return is(false, Reason::BelowMinSize, format!("{numbers}, minSize is {}", spec.min_size));

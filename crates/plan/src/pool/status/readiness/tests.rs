@@ -12,6 +12,7 @@ struct Scene {
     launch_config: LaunchConfigHealth,
     members_refused: Option<&'static str>,
     attention: Attention,
+    source: TargetSource,
     second: i64,
 }
 
@@ -30,7 +31,14 @@ impl Scene {
             lack: None,
         };
         let pool = serde_json::from_value(object).unwrap();
-        Self { pool, launch_config, members_refused: None, attention: Attention::default(), second: 0 }
+        Self {
+            pool,
+            launch_config,
+            members_refused: None,
+            attention: Attention::default(),
+            source: TargetSource::Spec,
+            second: 0,
+        }
     }
 
     /// A pass that counts this many members. Returns the condition `Ready`: whether it holds, its reason and message.
@@ -44,7 +52,7 @@ impl Scene {
         let size = spec.target_size.min(spec.max_size - claimed);
         let plan = Replenishment {
             counts,
-            effective_target: bullpen_api::EffectiveTarget { size, source: TargetSource::Spec, schedule: None },
+            effective_target: bullpen_api::EffectiveTarget { size, source: self.source, schedule: None },
             wanted_size: spec.target_size,
             scheduled: crate::pool::schedule::Scheduled::default(),
             deficit,
@@ -127,7 +135,10 @@ fn a_pool_that_wants_no_machine_is_ready_and_awaits_its_machines_when_it_wants_s
     assert_eq!(scene.is(2, 0, 0), FULL, "an autoscaler that raises the target does not make it unready");
     scene.pool.spec.target_size = 0;
     assert_eq!(scene.is(0, 0, 2), (true, Reason::NothingWanted));
-    assert_eq!(scene.pool.status.unwrap().filled_time, None);
+    assert_eq!(scene.pool.status.as_ref().unwrap().filled_time, None);
+    assert_eq!(scene.pass(0, 0, 0).2, "targetSize is 0");
+    scene.source = TargetSource::Autosize;
+    assert_eq!(scene.pass(0, 0, 0).2, "autosize needs no machine now");
 }
 
 #[test]
